@@ -1,0 +1,59 @@
+"""How large a picture may be when a model sees it.
+
+A budget is a range of pixels: smaller copies are scaled up to `min_px`, larger ones down to `max_px`. Sides
+are whole multiples of what the model's vision tower consumes at once (`multiple`: patch size times merge size),
+so that the model's own image processor has nothing left to resize.
+"""
+
+from __future__ import annotations
+
+import math
+
+from pixel_reasoner.trace import Record, Size
+
+
+class Budget(Record):
+    """A range of pixels for one kind of picture."""
+
+    min_px: int
+    max_px: int
+
+
+class Budgets(Record):
+    """What a model sees of each kind of picture."""
+
+    picture: Budget
+    """the overview of a picture"""
+    crop: Budget
+    """the result of `zoom_in`"""
+    frame: Budget
+    """a sampled frame of a video, in the overview"""
+    selected_frame: Budget
+    """the result of `select_frames`"""
+    multiple: int
+    """sides are whole multiples of this many pixels"""
+
+
+def fit_size(size: Size, budget: Budget, multiple: int) -> Size:
+    """The size at which a picture is shown: its shape as nearly as `multiple` allows, within the budget.
+
+    The arithmetic is that of Qwen-VL's `smart_resize`, without its refusal of very long pictures.
+
+    >>> fit_size((1024, 1024), Budget(min_px=4096, max_px=36864), 32)
+    (192, 192)
+    >>> fit_size((60, 20), Budget(min_px=16384, max_px=16384), 32)
+    (160, 96)
+    """
+    width, height = size
+    natural_px = math.prod(max(multiple, round(side / multiple) * multiple) for side in size)
+    scale, to_whole = 1.0, round
+    if natural_px > budget.max_px:
+        scale, to_whole = math.sqrt(budget.max_px / (width * height)), math.floor
+    elif natural_px < budget.min_px:
+        scale, to_whole = math.sqrt(budget.min_px / (width * height)), math.ceil
+    fitted = [max(multiple, to_whole(side * scale / multiple) * multiple) for side in size]
+    # A side raised to one multiple, or a ceiling, may have left the budget: shorten the longer side.
+    longer = 0 if fitted[0] >= fitted[1] else 1
+    most = budget.max_px // fitted[1 - longer] // multiple * multiple
+    fitted[longer] = max(multiple, min(fitted[longer], most))
+    return fitted[0], fitted[1]

@@ -1,0 +1,51 @@
+"""Every error a user can meet, in one tree.
+
+    PixelReasonerError            exit code 2 on the command line, one message, no traceback
+    ├── UsageError      (ValueError)   options that do not fit together, an unknown name
+    ├── InputError      (ValueError)   a picture, video or file that cannot be used
+    │   └── PixelLimitError            it would need more memory than allowed
+    ├── ModelError      (ValueError)   a model folder that cannot be loaded
+    └── OutputError     (OSError)      a place that cannot be written: a file for a folder, a full disk
+
+Three kinds of mistakes are kept apart. A *model's* mistake (a bad box, broken JSON) is data: an
+`Observation` that tells the model what was wrong. A *user's* mistake is one of these errors. Ours is an
+`assert`. A message says what was expected, what came, and the fix.
+"""
+
+from __future__ import annotations
+
+
+class PixelReasonerError(Exception):
+    """Base of all errors a user can meet.
+
+    `expected`, `got` and `fix` are kept apart so that every message has all three.
+
+    >>> print(UsageError(expected="one of attribute, video", got="atribute", fix="use attribute"))
+    expected one of attribute, video; got atribute. Fix: use attribute
+    """
+
+    def __init__(self, *, expected: str, got: str, fix: str) -> None:
+        super().__init__(f"expected {expected}; got {got}. Fix: {fix}")
+        self.expected = expected
+        self.got = got
+        self.fix = fix
+
+
+class UsageError(PixelReasonerError, ValueError):
+    """Options that do not fit together, or an unknown name."""
+
+
+class InputError(PixelReasonerError, ValueError):
+    """A picture, video, folder or file that cannot be used."""
+
+
+class PixelLimitError(InputError):
+    """A picture that has more pixels than the limit allows."""
+
+
+class ModelError(PixelReasonerError, ValueError):
+    """A model folder or hub id that cannot be loaded."""
+
+
+class OutputError(PixelReasonerError, OSError):
+    """A place that cannot be written to."""

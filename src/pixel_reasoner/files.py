@@ -1,0 +1,90 @@
+"""Files that are written whole or not at all, and read with errors that name the place."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pixel_reasoner.errors import InputError, OutputError
+
+
+def numbered_lines(path: Path, what: str) -> Iterator[tuple[int, str]]:
+    """The non-empty lines of a text file with their numbers, from 1. `what` names the file to give.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    yield number, line
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            expected="a readable JSONL file", got=f"{path}: {reason(error)}", fix=f"give {what}"
+        ) from error
+
+
+class atomic_writer:  # noqa: N801 - reads as the function it is used like
+    """Open a text file for writing that appears under its name only when all was written.
+
+    >>> import tempfile; folder = Path(tempfile.mkdtemp())
+    >>> with atomic_writer(folder / "a.json") as file:
+    ...     _ = file.write("{}")
+    >>> [p.name for p in folder.iterdir()]
+    ['a.json']
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        self.part = self.path.with_name(self.path.name + ".part")
+
+    def __enter__(self) -> Any:
+        """Open the temporary file."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.file = self.part.open("w", encoding="utf-8")
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+        return self.file
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        """Rename on success, remove the temporary file otherwise."""
+        try:
+            self.file.close()
+            if kind is None:
+                os.replace(self.part, self.path)
+                return
+        except OSError as late:
+            self.part.unlink(missing_ok=True)
+            raise cannot_write(self.path, late) from late
+        self.part.unlink(missing_ok=True)
+        if isinstance(error, OSError) and not isinstance(error, OutputError):
+            raise cannot_write(self.path, error) from error
+
+
+def write_json(value: Any, path: Path) -> None:
+    """Write one value as indented JSON, whole or not at all.
+
+    Raises:
+        OutputError: the place cannot be written.
+    """
+    with atomic_writer(path) as file:
+        file.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def cannot_write(path: Path, error: OSError) -> OutputError:
+    """The error for a place that cannot be written, with the operating system's reason."""
+    return OutputError(
+        expected="a place that can be written",
+        got=f"{path}: {reason(error)}",
+        fix="name another place or free some space; nothing half-written was left behind",
+    )
+
+
+def reason(error: Exception) -> str:
+    """The operating system's own words for an error, without its number and path."""
+    return getattr(error, "strerror", None) or str(error)
