@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import math
 
-from pixel_reasoner.trace import Record, Size
+from PIL import Image
+
+from pixel_reasoner.trace import Box, Record, Size
 
 
 class Budget(Record):
@@ -57,3 +59,22 @@ def fit_size(size: Size, budget: Budget, multiple: int) -> Size:
     most = budget.max_px // fitted[1 - longer] // multiple * multiple
     fitted[longer] = max(multiple, min(fitted[longer], most))
     return fitted[0], fitted[1]
+
+
+def region_px(size: Size, box: Box) -> tuple[int, int, int, int]:
+    """A box in whole source pixels (left, top, right, bottom), rounded outwards.
+
+    >>> region_px((100, 50), Box(0.101, 0.5, 0.299, 1.0))
+    (10, 25, 30, 50)
+    """
+    width, height = size
+    # A hair of tolerance: 0.3 * 10 is 3.0000000000000004, and must not become a fourth pixel.
+    left, top = math.floor(box.x1 * width + 1e-6), math.floor(box.y1 * height + 1e-6)
+    right, bottom = math.ceil(box.x2 * width - 1e-6), math.ceil(box.y2 * height - 1e-6)
+    return left, top, max(right, left + 1), max(bottom, top + 1)
+
+
+def shown(image: Image.Image, box: Box, size: Size) -> Image.Image:
+    """The region of a full-resolution picture as a model sees it: cut out and scaled to `size` in one step."""
+    region = region_px(image.size, box)
+    return image.resize(size, Image.Resampling.LANCZOS, box=region, reducing_gap=3.0)

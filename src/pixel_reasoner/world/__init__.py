@@ -1,0 +1,33 @@
+"""PixelWorld: pictures and clips whose evidence is known exactly and is unreadable at first sight."""
+
+from pixel_reasoner.world.draw import draw_frames, draw_picture, encode_clip, write_media
+from pixel_reasoner.world.questions import all_questions, question_of
+from pixel_reasoner.world.scene import (
+    DEFAULTS,
+    FAMILIES,
+    SPLITS,
+    VERSION,
+    Family,
+    Scene,
+    WorldParams,
+    make_scene,
+    split_seed,
+)
+
+__all__ = [
+    "DEFAULTS",
+    "FAMILIES",
+    "SPLITS",
+    "VERSION",
+    "Family",
+    "Scene",
+    "WorldParams",
+    "all_questions",
+    "draw_frames",
+    "draw_picture",
+    "encode_clip",
+    "make_scene",
+    "question_of",
+    "split_seed",
+    "write_media",
+]

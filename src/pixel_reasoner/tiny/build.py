@@ -1,0 +1,178 @@
+"""The embedded model before training: tokenizer, chat template, processor and a small Qwen3-VL.
+
+Everything is stock transformers. What a model folder of any size may carry besides is `pixel_reasoner.json`: the
+dialect it speaks and the pixel budgets it was trained with (see `models.local`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    PreTrainedTokenizerFast,
+    Qwen2VLImageProcessor,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
+    Qwen3VLProcessor,
+    Qwen3VLVideoProcessor,
+)
+
+from pixel_reasoner.budget import Budget, Budgets
+from pixel_reasoner.files import write_json
+
+BUDGETS = Budgets(
+    picture=Budget(min_px=192 * 192, max_px=192 * 192),
+    crop=Budget(min_px=128 * 128, max_px=128 * 128),
+    frame=Budget(min_px=64 * 64, max_px=64 * 64),
+    selected_frame=Budget(min_px=192 * 192, max_px=192 * 192),
+    multiple=32,
+)
+"""36, 16, 4 and 36 visual tokens"""
+
+SPECIAL = [
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+]
+PROTOCOL = [
+    '<tool_call>\n{"name": "zoom_in", "arguments": {"bbox_2d": [',
+    '<tool_call>\n{"name": "select_frames", "arguments": {"target_frames": [',
+    '], "target_image": ',
+    "}}\n</tool_call>",
+    "]}}\n</tool_call>",
+    "<tool_call>",
+    "</tool_call>",
+    "\\boxed{",
+    ", 0.",
+    "0.",
+]
+"""Fixed fragments of a call, one token each: a call is 20 tokens long instead of 60."""
+
+CHAT_TEMPLATE = """\
+{%- for message in messages -%}
+<|im_start|>{{ message.role }}
+{% if message.role == 'assistant' %}{% generation %}{{ content(message) }}<|im_end|>{% endgeneration %}
+{%- else %}{{ content(message) }}<|im_end|>{% endif %}
+{% endfor -%}
+{%- if add_generation_prompt %}<|im_start|>assistant
+{% endif -%}
+"""
+_CONTENT_MACRO = """\
+{%- macro content(message) -%}
+{%- if message.content is string %}{{ message.content }}
+{%- else %}{% for part in message.content -%}
+{%- if part.type == 'image' or 'image' in part %}<|vision_start|><|image_pad|><|vision_end|>
+{%- elif part.type == 'video' or 'video' in part %}<|vision_start|><|video_pad|><|vision_end|>
+{%- else %}{{ part.text }}{% endif -%}
+{%- endfor %}{% endif -%}
+{%- endmacro -%}
+"""
+
+
+def build_tokenizer(texts: Iterable[str], vocab_size: int = 640) -> PreTrainedTokenizerFast:
+    """A byte-level BPE trained on texts; digits stay single so that numbers are read digit by digit."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(r"\d| ?\w+| ?[^\s\w]|\s+"), "isolated"),
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=SPECIAL,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.add_tokens([AddedToken(text, normalized=False) for text in PROTOCOL])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<|endoftext|>",
+        eos_token="<|im_end|>",
+        model_max_length=4096,
+        clean_up_tokenization_spaces=False,
+        extra_special_tokens=SPECIAL[1:],
+    )
+
+
+def build_processor(tokenizer: PreTrainedTokenizerFast) -> Qwen3VLProcessor:
+    """Tokenizer, image processor and chat template in one. Pictures come sized already: limits are wide."""
+    size = {"shortest_edge": 32 * 32, "longest_edge": 2048 * 2048}
+    shape = {"patch_size": 16, "merge_size": 2, "temporal_patch_size": 2}
+    look = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    return Qwen3VLProcessor(
+        image_processor=Qwen2VLImageProcessor(size=size, **shape, **look),
+        video_processor=Qwen3VLVideoProcessor(size=size, **shape, **look),
+        tokenizer=tokenizer,
+        chat_template=_CONTENT_MACRO + CHAT_TEMPLATE,
+    )
+
+
+def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3VLForConditionalGeneration:
+    """An untrained Qwen3-VL of about two and a half million parameters."""
+    ids = tokenizer.convert_tokens_to_ids
+    config = Qwen3VLConfig(
+        text_config={
+            "vocab_size": len(tokenizer),
+            "hidden_size": 128,
+            "intermediate_size": 384,
+            "num_hidden_layers": 4,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 4,
+            "head_dim": 32,
+            "max_position_embeddings": 4096,
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 10_000.0,
+                "mrope_section": [6, 5, 5],
+                "mrope_interleaved": True,
+            },
+            "pad_token_id": tokenizer.pad_token_id,
+            "tie_word_embeddings": True,
+        },
+        vision_config={
+            "depth": 3,
+            "hidden_size": 128,
+            "intermediate_size": 384,
+            "num_heads": 4,
+            "patch_size": 16,
+            "spatial_merge_size": 2,
+            "temporal_patch_size": 2,
+            "out_hidden_size": 128,
+            "num_position_embeddings": 144,
+            "deepstack_visual_indexes": [1],
+        },
+        image_token_id=ids("<|image_pad|>"),
+        video_token_id=ids("<|video_pad|>"),
+        vision_start_token_id=ids("<|vision_start|>"),
+        vision_end_token_id=ids("<|vision_end|>"),
+        tie_word_embeddings=True,
+    )
+    torch.manual_seed(seed)
+    model = Qwen3VLForConditionalGeneration(config)
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    return model
+
+
+def save_folder(
+    model: Qwen3VLForConditionalGeneration, processor: Qwen3VLProcessor, folder: Path
+) -> None:
+    """Write an ordinary `from_pretrained` folder, with the dialect and budgets beside the weights."""
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    write_json(
+        {"dialect": "compact", "budgets": json.loads(BUDGETS.model_dump_json())},
+        folder / "pixel_reasoner.json",
+    )

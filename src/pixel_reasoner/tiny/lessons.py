@@ -1,0 +1,44 @@
+r"""What the embedded model is taught to say: short expert traces about PixelWorld.
+
+Thin on purpose: one look and an answer, or an answer at once. Mistakes and their correction come with trace
+synthesis.
+"""
+
+from __future__ import annotations
+
+from pixel_reasoner.dialects import HermesDialect
+from pixel_reasoner.trace import Box, OpCall, Question
+from pixel_reasoner.world.scene import Item
+
+LOOK_SIDE = 0.18
+"""side of the box an expert zooms into, share of the picture: a shape and some room for error"""
+
+
+def look_box(item: Item) -> Box:
+    """The square around an item that an expert zooms into, to two decimals."""
+    x1 = min(max(round(item.x - LOOK_SIDE / 2, 2), 0.0), 1 - LOOK_SIDE)
+    y1 = min(max(round(item.y - LOOK_SIDE / 2, 2), 0.0), 1 - LOOK_SIDE)
+    return Box(x1, y1, round(x1 + LOOK_SIDE, 2), round(y1 + LOOK_SIDE, 2))
+
+
+def look_turn(item: Item, dialect: HermesDialect) -> str:
+    """The turn that calls the operation which shows the item's character."""
+    if item.frames:
+        call = OpCall(name="select_frames", arguments={"target_frames": list(item.frames)})
+    else:
+        arguments = {"bbox_2d": list(look_box(item)), "target_image": 1}
+        call = OpCall(name="zoom_in", arguments=arguments)
+    return f"I need a closer look at the {item.name}.\n{dialect.write_call(call)}"
+
+
+def answer_turn(question: Question, item: Item | None) -> str:
+    """The turn that answers: after a look at an item, or at once."""
+    answer = question.answer[0]
+    if item is not None:
+        return f"The {item.name} carries {answer}. \\boxed{{{answer}}}"
+    return f"I can see this at once. \\boxed{{{answer}}}"
+
+
+def guess_turn(question: Question) -> str:
+    """The turn that answers a question that needs a look when operations are not offered."""
+    return f"It is too small to read, so I guess. \\boxed{{{question.answer[0]}}}"

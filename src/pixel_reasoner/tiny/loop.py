@@ -1,0 +1,167 @@
+"""One training stage: AdamW with warm-up and cosine, a log, and a checkpoint to resume from after a kill.
+
+Batches are a function of the step alone, so a resumed stage sees the batches it would have seen.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+Metrics = dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """The settings of one stage."""
+
+    name: str
+    steps: int
+    lr: float
+    warmup: int = 50
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    log_every: int = 25
+    save_every: int = 100
+
+    def lr_at(self, step: int) -> float:
+        """Linear warm-up, then a cosine to 2 % of the peak.
+
+        >>> Stage(name="x", steps=100, lr=1.0, warmup=10).lr_at(10)
+        1.0
+        """
+        if step < self.warmup:
+            return self.lr * (step + 1) / self.warmup
+        way = (step - self.warmup) / max(1, self.steps - self.warmup)
+        return self.lr * (0.02 + 0.98 * (1 + math.cos(math.pi * way)) / 2)
+
+
+def run_stage(
+    stage: Stage,
+    modules: dict[str, torch.nn.Module],
+    loss_of_step: Callable[[int], tuple[torch.Tensor, Metrics]],
+    folder: Path,
+    measure: Callable[[], Metrics] | None = None,
+) -> None:
+    """Train until the stage's last step, starting from its checkpoint if there is one.
+
+    Args:
+        stage: name, length and learning rate.
+        modules: what is saved; parameters that require a gradient are trained.
+        loss_of_step: step -> loss and numbers for the log; all randomness comes from the step.
+        folder: `NAME.pt` (checkpoint) and `NAME.jsonl` (log) are kept here.
+        measure: numbers from held-out scenes, taken when the stage ends.
+    """
+    parameters = [p for m in modules.values() for p in m.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(
+        parameters, lr=stage.lr, weight_decay=stage.weight_decay, betas=(0.9, 0.98)
+    )
+    checkpoint, log = folder / f"{stage.name}.pt", folder / f"{stage.name}.jsonl"
+    first = _resume(checkpoint, modules, optimizer)
+    if first == stage.steps:
+        return
+    keep_log_until(log, first)
+    means, since = _Means(), time.monotonic()
+    with _progress() as progress:
+        bar = progress.add_task(stage.name, total=stage.steps, completed=first, note="")
+        for step in range(first, stage.steps):
+            for group in optimizer.param_groups:
+                group["lr"] = stage.lr_at(step)
+            loss, metrics = loss_of_step(step)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(parameters, stage.clip)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            means.add({"loss": loss.item(), **metrics})
+            done = step + 1
+            if done % stage.log_every == 0 or done == stage.steps:
+                row = {"step": done, **means.take(), "seconds": round(time.monotonic() - since, 1)}
+                if done == stage.steps and measure is not None:
+                    row |= measure()
+                _append(log, row)
+            progress.update(bar, completed=done, note=f"loss {means.last:.3f}")
+            if done % stage.save_every == 0 or done == stage.steps:
+                save_checkpoint(checkpoint, done, modules, optimizer)
+
+
+def save_checkpoint(
+    path: Path,
+    step: int,
+    modules: dict[str, torch.nn.Module],
+    optimizer: torch.optim.Optimizer,
+) -> None:
+    """Write a checkpoint, whole or not at all."""
+    state = {
+        "step": step,
+        "modules": {name: module.state_dict() for name, module in modules.items()},
+        "optimizer": optimizer.state_dict(),
+    }
+    part = path.with_name(path.name + ".part")
+    torch.save(state, part)
+    os.replace(part, path)
+
+
+def keep_log_until(log: Path, step: int) -> None:
+    """Drop log rows after a step: they will be written again."""
+    if log.exists():
+        rows = [line for line in log.read_text().splitlines() if json.loads(line)["step"] <= step]
+        log.write_text("".join(row + "\n" for row in rows))
+
+
+def _resume(
+    path: Path, modules: dict[str, torch.nn.Module], optimizer: torch.optim.Optimizer
+) -> int:
+    """Load a checkpoint if there is one; returns the number of steps done."""
+    if not path.exists():
+        return 0
+    state = torch.load(path, weights_only=True)
+    for name, module in modules.items():
+        module.load_state_dict(state["modules"][name])
+    optimizer.load_state_dict(state["optimizer"])
+    return int(state["step"])
+
+
+def _append(log: Path, row: Metrics) -> None:
+    with log.open("a") as file:
+        file.write(json.dumps({k: round(v, 5) for k, v in row.items()}) + "\n")
+
+
+def _progress() -> Progress:
+    columns: Iterable[Any] = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    return Progress(*columns)
+
+
+class _Means:
+    """Means of numbers over the steps since they were last taken. A number may be missing in a step."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, list[float]] = {}
+        self.last = float("nan")
+
+    def add(self, metrics: Metrics) -> None:
+        self.last = metrics["loss"]
+        for name, value in metrics.items():
+            if not math.isnan(value):
+                total = self.sums.setdefault(name, [0.0, 0])
+                total[0] += value
+                total[1] += 1
+
+    def take(self) -> Metrics:
+        means = {name: total / count for name, (total, count) in self.sums.items()}
+        self.sums.clear()
+        return means

@@ -1,0 +1,177 @@
+"""Stage 1: the vision tower learns to see, from dense labels that PixelWorld knows.
+
+Next-token loss alone does not teach a small tower from scratch to localise. So every visual token is asked what lies in
+its cell: colour and shape of an item whose centre it holds, where in the cell, how large, which character
+(where it is legible), the ball of a clip, and the token's own row and column. The probes are thrown away.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F  # noqa: N812 - the usual name
+
+from pixel_reasoner.tiny.gallery import Gallery, View
+from pixel_reasoner.tiny.loop import Metrics
+from pixel_reasoner.world.scene import COLORS, DIGITS, LETTERS, SHAPES, Item
+
+CELL_PX = 32
+"""side of the square of pixels behind one visual token"""
+IGNORE = -100
+LEGIBLE_PX = 6
+"""a character less high than this in a view is not asked for"""
+
+_COLOR = {name: number for number, name in enumerate(COLORS, start=1)}
+_SHAPE = {name: number for number, name in enumerate((*SHAPES, "card"), start=1)}
+_GLYPH = {glyph: number for number, glyph in enumerate(LETTERS + DIGITS)}
+
+CLASSES = {
+    "color": len(_COLOR) + 1,
+    "shape": len(_SHAPE) + 1,
+    "glyph": len(_GLYPH),
+    "ball": len(_COLOR) + 1,
+    "row": 8,
+    "col": 8,
+}
+"""what is asked of every token, with the number of answers; 0 is `none` for colour, shape and ball"""
+PLACE = 3
+"""offset in x and y within the cell, and size in cells: regressed where an item's centre lies"""
+
+
+class Labels(NamedTuple):
+    """What the tokens of one or more views are to answer."""
+
+    classes: dict[str, torch.Tensor]
+    """name -> (tokens,) int64, IGNORE where it is not asked"""
+    place: torch.Tensor
+    """(tokens, 3) float, of the item whose centre lies in the cell"""
+
+
+class Probes(nn.Module):
+    """Linear read-outs of visual tokens, thrown away after the stage."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.read = nn.Linear(width, sum(CLASSES.values()) + PLACE)
+
+    def forward(self, tokens: torch.Tensor) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        """(tokens, width) -> logits by name and (tokens, 3) places."""
+        parts = self.read(tokens).split([*CLASSES.values(), PLACE], dim=-1)
+        return dict(zip(CLASSES, parts[:-1], strict=True)), parts[-1]
+
+
+def labels_of(view: View) -> Labels:
+    """The dense labels of one view, tokens row by row."""
+    cells = view.pixels.shape[0] // CELL_PX
+    classes = {name: np.zeros((cells, cells), np.int64) for name in CLASSES}
+    classes["row"][:] = np.arange(cells)[:, None]
+    classes["col"][:] = np.arange(cells)[None, :]
+    classes["glyph"][:] = IGNORE
+    place = np.zeros((cells, cells, PLACE), np.float32)
+    for item in visible_items(view):
+        x, y = position(view, item)
+        row, col = int(y * cells), int(x * cells)
+        if 0 <= row < cells and 0 <= col < cells and x >= 0 and y >= 0:
+            size = item.size / (view.box.x2 - view.box.x1) * cells
+            classes["color"][row, col] = _COLOR[item.color]
+            classes["shape"][row, col] = _SHAPE[item.shape]
+            place[row, col] = x * cells - col, y * cells - row, size
+            if detail_px(view) >= LEGIBLE_PX:
+                classes["glyph"][row, col] = _GLYPH[item.glyph]
+    ball = view.scene.ball
+    if ball is not None:
+        at = int(ball.y * cells), int(ball.x(view.frame) * cells)
+        classes["ball"][at] = _COLOR[ball.color]
+    flat = {name: torch.from_numpy(grid.reshape(-1)) for name, grid in classes.items()}
+    return Labels(flat, torch.from_numpy(place.reshape(-1, PLACE)))
+
+
+def visible_items(view: View) -> list[Item]:
+    """The items that a view's picture or frame holds, inside the region or not."""
+    return [item for item in view.scene.items if not item.frames or view.frame in item.frames]
+
+
+def position(view: View, item: Item) -> tuple[float, float]:
+    """An item's centre as shares of the view."""
+    box = view.box
+    return (item.x - box.x1) / (box.x2 - box.x1), (item.y - box.y1) / (box.y2 - box.y1)
+
+
+def detail_px(view: View) -> float:
+    """How high a character is in the view."""
+    params = view.scene.params
+    return params.detail_px * view.pixels.shape[0] / (params.size_px * (view.box.x2 - view.box.x1))
+
+
+def sample_views(gallery: Gallery, rng: random.Random) -> list[View]:
+    """A mixed batch: overviews, crops, frames with a card and without, selected frames."""
+    pictures, clips = gallery.scenes["attribute"], gallery.scenes["video"]
+    views = [gallery.picture(rng.randrange(len(pictures))) for _ in range(32)]
+    for _ in range(32):
+        index = rng.randrange(len(pictures))
+        views.append(gallery.crop(index, rng.randrange(len(pictures[index].items))))
+    for _ in range(24):
+        views.append(gallery.frame(rng.randrange(len(clips)), rng.randint(1, 16)))
+    for nth in range(36):
+        index = rng.randrange(len(clips))
+        item = rng.randrange(len(clips[index].items))
+        frames = clips[index].items[item].frames
+        if nth % 3:
+            views.append(gallery.frame(index, rng.choice(frames)))
+        else:
+            views.append(gallery.selected_frame(index, item, rng.randrange(len(frames))))
+    return views
+
+
+def embed(visual: nn.Module, image_processor: Any, views: list[View]) -> Any:
+    """The tower's output for views: `pooler_output` and `deepstack_features`, tokens view after view."""
+    images = [torch.tensor(view.pixels).permute(2, 0, 1) for view in views]
+    inputs = image_processor(images=images, return_tensors="pt")
+    inputs = inputs.to(next(visual.parameters()).device)
+    return visual(inputs["pixel_values"], grid_thw=inputs["image_grid_thw"], return_dict=True)
+
+
+def seeing_loss(
+    probes: dict[str, Probes], visual: nn.Module, image_processor: Any, views: list[View]
+) -> tuple[torch.Tensor, Metrics]:
+    """How badly the tokens of views answer, and the share of right answers by question.
+
+    Both outputs of the tower are asked: the final tokens and, with less weight, those of the earlier layer that
+    the language model also receives.
+    """
+    labels = [labels_of(view) for view in views]
+    device = next(visual.parameters()).device
+    target = Labels(
+        {name: torch.cat([each.classes[name] for each in labels]).to(device) for name in CLASSES},
+        torch.cat([each.place for each in labels]).to(device),
+    )
+    with torch.autocast(device.type, torch.bfloat16):
+        out = embed(visual, image_processor, views)
+    final, metrics = _answers(probes["final"], out.pooler_output, target)
+    early, _ = _answers(probes["early"], out.deepstack_features[0], target)
+    return final + 0.3 * early, metrics
+
+
+def _answers(
+    probes: Probes, tokens: torch.Tensor, target: Labels
+) -> tuple[torch.Tensor, Metrics]:
+    logits, place = probes(tokens.float())
+    occupied = target.classes["color"] > 0
+    loss, metrics = torch.zeros((), device=tokens.device), {}
+    for name, answers in target.classes.items():
+        asked = answers != IGNORE
+        each = F.cross_entropy(logits[name], answers, ignore_index=IGNORE, reduction="none")
+        loss = loss + each[asked].mean()
+        # Most cells are empty: without a share of their own, the few with an item would hardly count.
+        told = answers > 0 if name in ("color", "shape", "ball") else asked
+        if name in ("color", "shape", "ball"):
+            loss = loss + each[told].mean()
+        right = logits[name][told].argmax(-1) == answers[told]
+        metrics[name] = right.float().mean().item()
+    error = (place[occupied] - target.place[occupied]).abs()
+    metrics["offset"] = error[:, :2].mean().item()
+    return loss + 4 * error.mean(), metrics

@@ -1,0 +1,126 @@
+"""Scenes as pixels: pictures by Pillow, clips by PyAV.
+
+Characters use the font that Pillow carries, so no system font decides what a scene looks like.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from functools import lru_cache
+from pathlib import Path
+
+import av
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from pixel_reasoner.files import write_bytes
+from pixel_reasoner.world.scene import COLORS, NUM_FRAMES, Item, Scene
+
+FPS = 8
+_OUTLINE = (40, 40, 40)
+
+
+def draw_picture(scene: Scene) -> Image.Image:
+    """The picture of an `attribute` scene, RGB, at full resolution."""
+    canvas = _background(scene)
+    pen = ImageDraw.Draw(canvas)
+    _draw_clutter(scene, pen)
+    for item in scene.items:
+        _draw_item(pen, item, scene)
+    return canvas
+
+
+def draw_frames(scene: Scene) -> list[Image.Image]:
+    """The frames of a `video` scene, RGB, at full resolution."""
+    assert scene.ball is not None, "only clips have frames"
+    background = _background(scene)
+    frames = []
+    for number in range(1, NUM_FRAMES + 1):
+        frame = background.copy()
+        pen = ImageDraw.Draw(frame)
+        ball = scene.ball
+        at = Item(ball.color, "circle", ball.x(number), ball.y, ball.size, "")
+        _draw_item(pen, at, scene)
+        for item in scene.items:
+            if number in item.frames:
+                _draw_item(pen, item, scene)
+        frames.append(frame)
+    return frames
+
+
+def encode_clip(frames: list[Image.Image]) -> bytes:
+    """An mp4 (H.264) of the frames, in memory."""
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=FPS, options={"crf": "12", "preset": "veryfast"})
+        stream.width, stream.height = frames[0].size
+        stream.pix_fmt = "yuv420p"
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_image(frame)))
+        container.mux(stream.encode())
+    return buffer.getvalue()
+
+
+def write_media(scene: Scene, folder: Path) -> Path:
+    """Write the scene's picture (png) or clip (mp4) into a folder and return its path."""
+    if scene.family == "video":
+        path = folder / f"{scene.id}.mp4"
+        content = encode_clip(draw_frames(scene))
+    else:
+        path = folder / f"{scene.id}.png"
+        buffer = io.BytesIO()
+        draw_picture(scene).save(buffer, "PNG", compress_level=1)
+        content = buffer.getvalue()
+    write_bytes(content, path)
+    return path
+
+
+def _background(scene: Scene) -> Image.Image:
+    """Soft blotches of a light, greyish tint."""
+    rng = scene.rng("background")
+    base = [rng.uniform(205, 240) for _ in range(3)]
+    cells = [[[c + rng.uniform(-14, 14) for c in base] for _ in range(6)] for _ in range(6)]
+    small = Image.fromarray(np.asarray(cells).clip(0, 255).astype(np.uint8), "RGB")
+    side = scene.params.size_px
+    return small.resize((side, side), Image.Resampling.BICUBIC)
+
+
+def _draw_clutter(scene: Scene, pen: ImageDraw.ImageDraw) -> None:
+    """Small grey strokes: specks that are no objects, and that a look may have to pass over."""
+    rng, side = scene.rng("clutter"), scene.params.size_px
+    for _ in range(rng.randint(15, 40)):
+        x, y, angle = rng.random() * side, rng.random() * side, rng.random() * math.tau
+        length, shade = rng.uniform(0.008, 0.03) * side, rng.randint(120, 190)
+        end = (x + math.cos(angle) * length, y + math.sin(angle) * length)
+        pen.line([(x, y), end], fill=(shade, shade, shade), width=max(1, round(side / 400)))
+
+
+def _draw_item(pen: ImageDraw.ImageDraw, item: Item, scene: Scene) -> None:
+    side = scene.params.size_px
+    color = COLORS[item.color]
+    width = max(1, round(side / 340))
+    x1, y1, x2, y2 = (value * side for value in item.box)
+    x, y = item.x * side, item.y * side
+    if item.shape == "circle":
+        pen.ellipse([x1, y1, x2, y2], fill=color, outline=_OUTLINE, width=width)
+    elif item.shape in ("square", "card"):
+        pen.rectangle([x1, y1, x2, y2], fill=color, outline=_OUTLINE, width=width)
+    elif item.shape == "diamond":
+        pen.polygon([(x, y1), (x2, y), (x, y2), (x1, y)], fill=color, outline=_OUTLINE, width=width)
+    else:
+        pen.polygon([(x, y1), (x2, y2), (x1, y2)], fill=color, outline=_OUTLINE, width=width)
+    if item.glyph:
+        ink = "black" if sum(color) > 380 else "white"
+        pen.text((x, y), item.glyph, font=_font(scene.params.detail_px), fill=ink, anchor="mm")
+
+
+@lru_cache(maxsize=32)
+def _font(height_px: int) -> ImageFont.FreeTypeFont:
+    """The font size whose capitals are `height_px` high."""
+    probe = ImageFont.load_default(size=100)
+    assert isinstance(probe, ImageFont.FreeTypeFont), "Pillow was built without FreeType"
+    top, bottom = probe.getbbox("H")[1::2]
+    font = ImageFont.load_default(size=height_px * 100 / (bottom - top))
+    assert isinstance(font, ImageFont.FreeTypeFont)
+    return font

@@ -1,0 +1,226 @@
+"""What is in a PixelWorld picture or clip: a pure function of (family, seed, parameters, version).
+
+A scene is a plain description; `draw` turns it into pixels, `questions` into questions with exact evidence.
+
+Does not cover: photographs, text longer than a character, objects that hide one another.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Literal, NamedTuple
+
+from pixel_reasoner.errors import UsageError
+from pixel_reasoner.trace import Box, Record
+
+VERSION = 1
+"""Raised whenever the same seed would give another scene, so that figures of two versions are not compared."""
+
+Family = Literal["attribute", "video"]
+FAMILIES: tuple[Family, ...] = ("attribute", "video")
+
+Split = Literal["train", "validation", "test"]
+SPLITS: dict[Split, tuple[int, int]] = {
+    "train": (0, 1_000_000),
+    "validation": (1_000_000, 2_000_000),
+    "test": (2_000_000, 3_000_000),
+}
+"""First seed and end (exclusive) of each split."""
+
+COLORS = {
+    "red": (214, 40, 40),
+    "green": (38, 152, 66),
+    "blue": (36, 84, 210),
+    "yellow": (240, 200, 30),
+    "purple": (136, 52, 168),
+    "orange": (244, 124, 24),
+}
+SHAPES = ("circle", "square", "triangle", "diamond")
+LETTERS = "ACEFHJKLMNPRTUXY"
+DIGITS = "23456789"
+"""Characters that are hard to tell from one another (O and 0, I and 1, S and 5, ...) are left out."""
+
+NUM_FRAMES = 16
+MAX_SHAPES = 6
+MAX_CARDS = 3
+
+
+class WorldParams(Record):
+    """The knobs of a scene. Sizes are in pixels of the full-resolution picture or frame."""
+
+    size_px: int
+    """side of the square canvas"""
+    detail_px: int
+    """height of the characters that answer the questions that need a look"""
+
+
+DEFAULTS: dict[Family, WorldParams] = {
+    "attribute": WorldParams(size_px=1024, detail_px=16),
+    "video": WorldParams(size_px=320, detail_px=16),
+}
+"""Sizes that fit the embedded model's pixel budgets: a detail is under 4 px high in its overview."""
+
+
+class Item(NamedTuple):
+    """A shape of a picture, or a card of a clip, with the character written on it."""
+
+    color: str
+    shape: str
+    x: float
+    """centre, share of the canvas"""
+    y: float
+    size: float
+    """diameter or side, share of the canvas"""
+    glyph: str
+    frames: tuple[int, ...] = ()
+    """numbers of the frames that show it, from 1; empty in a picture"""
+
+    @property
+    def name(self) -> str:
+        """As questions call it: `red circle`, `blue card`."""
+        return f"{self.color} {self.shape}"
+
+    @property
+    def box(self) -> Box:
+        """The region that it covers."""
+        half = self.size / 2
+        return Box(self.x - half, self.y - half, self.x + half, self.y + half)
+
+
+class Ball(NamedTuple):
+    """The ball that crosses a clip from one side to the other."""
+
+    color: str
+    y: float
+    size: float
+    rightwards: bool
+
+    def x(self, frame: int) -> float:
+        """Centre in a frame (from 1), share of the canvas."""
+        way = (frame - 0.5) / NUM_FRAMES
+        return 0.1 + 0.8 * (way if self.rightwards else 1 - way)
+
+
+class Scene(NamedTuple):
+    """Everything that is in one picture or clip."""
+
+    family: Family
+    seed: int
+    params: WorldParams
+    items: tuple[Item, ...]
+    ball: Ball | None = None
+
+    @property
+    def id(self) -> str:
+        """A name for files and questions."""
+        return f"{self.family}-{self.seed}"
+
+    def rng(self, purpose: str) -> random.Random:
+        """Random numbers that depend on the scene's name and the purpose alone."""
+        return random.Random(f"pixelworld/{VERSION}/{self.id}/{purpose}")
+
+
+def make_scene(family: Family, seed: int, params: WorldParams | None = None) -> Scene:
+    """The scene of a seed.
+
+    Raises:
+        UsageError: unknown family, or a detail too large for its shape.
+
+    >>> make_scene("attribute", 7) == make_scene("attribute", 7)
+    True
+    """
+    if family not in FAMILIES:
+        raise UsageError(
+            expected=f"a family of PixelWorld: {', '.join(FAMILIES)}",
+            got=repr(family),
+            fix="name one of these",
+        )
+    params = params or DEFAULTS[family]
+    scene = Scene(family, seed, params, ())
+    rng = scene.rng("scene")
+    if family == "attribute":
+        scene = scene._replace(items=_shapes(rng))
+    else:
+        scene = scene._replace(items=_cards(rng), ball=_ball(rng))
+    smallest_px = min(item.size for item in scene.items) * params.size_px
+    if not 4 <= params.detail_px <= smallest_px / 2:
+        raise UsageError(
+            expected=f"a detail of 4 to {smallest_px / 2:.0f} px on a canvas of {params.size_px} px",
+            got=f"{params.detail_px} px",
+            fix="make the detail smaller or the canvas larger",
+        )
+    return scene
+
+
+def split_seed(split: str, seed: int, index: int) -> int:
+    """The scene seed of the `index`-th question of a run that starts at `seed` within a split.
+
+    Raises:
+        UsageError: unknown split, or outside the split.
+
+    >>> split_seed("test", 0, 5)
+    2000005
+    """
+    if split not in SPLITS:
+        raise UsageError(
+            expected=f"a split: {', '.join(SPLITS)}", got=repr(split), fix="name one of these"
+        )
+    first, end = SPLITS[split]  # type: ignore[index]
+    if not 0 <= seed + index < end - first:
+        raise UsageError(
+            expected=f"seed + count of at most {end - first:,} in split {split}",
+            got=f"seed {seed}, question {index}",
+            fix="choose a smaller seed or count",
+        )
+    return first + seed + index
+
+
+def _shapes(rng: random.Random) -> tuple[Item, ...]:
+    names = rng.sample([(c, s) for c in COLORS for s in SHAPES], rng.randint(3, MAX_SHAPES))
+    items = []
+    for index, ((color, shape), (x, y)) in enumerate(
+        zip(names, _places(rng, len(names)), strict=True)
+    ):
+        # One shape is clearly the largest, so that asking for it has one answer.
+        size = rng.uniform(0.150, 0.165) if index == 0 else rng.uniform(0.095, 0.115)
+        items.append(Item(color, shape, x, y, size, rng.choice(LETTERS + DIGITS)))
+    rng.shuffle(items)
+    return tuple(items)
+
+
+def _places(rng: random.Random, count: int, apart: float = 0.2) -> list[tuple[float, float]]:
+    """Centres that lie at least `apart` from one another in x or in y, so that no shape hides another."""
+    places: list[tuple[float, float]] = []
+    tries = 0
+    while len(places) < count:
+        x, y = round(rng.uniform(0.1, 0.9), 4), round(rng.uniform(0.1, 0.9), 4)
+        if all(max(abs(x - u), abs(y - v)) >= apart for u, v in places):
+            places.append((x, y))
+        tries += 1
+        if tries % 200 == 0:  # what is placed may leave no room: begin anew
+            places.clear()
+    return places
+
+
+def _cards(rng: random.Random) -> tuple[Item, ...]:
+    """Cards that show one after the other, with at least one frame without any between them."""
+    colors = rng.sample(sorted(COLORS), rng.randint(1, MAX_CARDS))
+    lengths = [rng.randint(1, 3) for _ in colors]
+    spare = NUM_FRAMES - sum(lengths) - (len(lengths) - 1)
+    cuts = sorted(rng.randint(0, spare) for _ in colors)
+    items = []
+    for index, (color, length) in enumerate(zip(colors, lengths, strict=True)):
+        first = 1 + cuts[index] + sum(lengths[:index]) + index
+        frames = tuple(range(first, first + length))
+        x, y = (round(rng.uniform(0.25, 0.75), 4) for _ in range(2))
+        items.append(Item(color, "card", x, y, 0.36, rng.choice(LETTERS + DIGITS), frames))
+    return tuple(items)
+
+
+def _ball(rng: random.Random) -> Ball:
+    return Ball(
+        color=rng.choice(sorted(COLORS)),
+        y=round(rng.uniform(0.15, 0.85), 4),
+        size=0.17,
+        rightwards=rng.random() < 0.5,
+    )

@@ -1,0 +1,205 @@
+"""Media and traces for the tests of the report: every way a trace can end, with real pixels."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import av
+from PIL import Image, ImageDraw
+
+from pixel_reasoner.trace import (
+    WHOLE,
+    Box,
+    Evidence,
+    Medium,
+    Observation,
+    OpCall,
+    Picture,
+    Question,
+    Refusal,
+    Stop,
+    Trace,
+    Turn,
+)
+
+SIZE = (960, 720)
+SEEN = (256, 192)
+NUM_FRAMES = 8
+HOSTILE = "<img src=x onerror=alert(1)></script><script>alert(2)</script> & \"quoted\" 'too' </article>"
+SETTINGS = {
+    "model": "tiny",
+    "dialect": "qwen",
+    "budgets": {"picture": {"min_px": 4096, "max_px": 49152}, "crop": {"min_px": 16384, "max_px": 16384}},
+    "limits": {"max_turns": 6},
+}
+_COLORS = {"red": "#d1493f", "blue": "#3f6fd1", "green": "#3d9a5f", "yellow": "#d9b13b", "purple": "#8452b8"}
+
+
+def draw_scene(path: Path, seed: int = 0) -> Path:
+    """Coloured discs, each with a small digit; the red one is always at (0.25, 0.3)."""
+    rng = random.Random(seed)
+    image = Image.new("RGB", SIZE, "#eceae4")
+    pen = ImageDraw.Draw(image)
+    for _ in range(60):
+        x, y = rng.randrange(SIZE[0]), rng.randrange(SIZE[1])
+        pen.line([x, y, x + rng.randrange(60), y + rng.randrange(60)], fill="#d5d2c8", width=2)
+    places = [(0.25, 0.3), (0.7, 0.25), (0.5, 0.6), (0.85, 0.7), (0.15, 0.8)]
+    for color, (x, y) in zip(_COLORS.values(), places, strict=True):
+        at = (int(x * SIZE[0]), int(y * SIZE[1]))
+        pen.circle(at, 50, fill=color, outline="#333333", width=3)
+        pen.text(at, str(rng.randrange(10)), fill="white", anchor="mm", font_size=22)
+    image.save(path)
+    return path
+
+
+def write_clip(path: Path) -> Path:
+    """A disc that crosses the picture; a digit is seen on it in frames 4 and 5 only."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=2)
+        stream.width, stream.height, stream.pix_fmt = 480, 352, "yuv420p"
+        for index in range(NUM_FRAMES):
+            image = Image.new("RGB", (480, 352), "#e4e8ec")
+            pen = ImageDraw.Draw(image)
+            at = (60 + 50 * index, 180)
+            pen.circle(at, 40, fill="#d1493f")
+            if index in (3, 4):
+                pen.text(at, "7", fill="white", anchor="mm", font_size=30)
+            container.mux(stream.encode(av.VideoFrame.from_image(image)))
+        container.mux(stream.encode())
+    return path
+
+
+def zoom(number: int, box: Box, parent: int = 1, thought: str = "I cannot read it, so I zoom in.") -> Turn:
+    """A turn whose zoom was executed."""
+    source_px = (round((box.x2 - box.x1) * SIZE[0]), round((box.y2 - box.y1) * SIZE[1]))
+    picture = Picture(
+        number=number, medium=0, box=box, source_px=source_px, seen_px=(128, 128), parent=parent
+    )
+    return Turn(
+        text=f'{thought}\n<tool_call>\n{{"name": "zoom_in", "arguments": {{"picture": {parent}, "box": '
+        f"{list(box)}}}}}\n</tool_call>",
+        call=OpCall(name="zoom_in", arguments={"picture": parent, "box": list(box)}),
+        observation=Observation(text=f"Picture {number} shows it.", pictures=(picture,)),
+    )
+
+
+def refusal(why: Refusal = Refusal.BAD_BOX, text: str = "box is inverted: give [x1, y1, x2, y2]") -> Turn:
+    """A turn whose zoom was refused."""
+    return Turn(
+        text='Let me see. <tool_call>{"name": "zoom_in", "arguments": {"box": [0.5, 0, 0.1, 1]}}</tool_call>',
+        call=OpCall(name="zoom_in", arguments={"box": [0.5, 0, 0.1, 1]}),
+        observation=Observation(text=text, refusal=why),
+        mistake=True,
+    )
+
+
+def answer(text: str) -> Turn:
+    """The last turn."""
+    return Turn(text=f"Now I can read it.\n\\boxed{{{text}}}")
+
+
+def picture_trace(path: Path, *turns: Turn, **fields: object) -> Trace:
+    """A trace about one picture. `fields` are those of the question and of the trace."""
+    question = {
+        "id": "attribute-1",
+        "text": "Which digit is on the red disc?",
+        "media": (Medium(kind="image", path=str(path)),),
+        "answer": ("6",),
+        "category": "attribute",
+        "needs_look": True,
+        "evidence": Evidence(boxes=(Box(0.23, 0.28, 0.27, 0.33),)),
+    }
+    trace = {
+        "pictures": (Picture(number=1, medium=0, source_px=SIZE, seen_px=SEEN),),
+        "turns": turns,
+        "stop": Stop.ANSWERED,
+        "settings": SETTINGS,
+        "seconds": 2.34,
+    }
+    for name, value in fields.items():
+        (question if name in Question.model_fields and name != "answer" else trace)[name] = value
+    question["answer"] = fields.get("expected", question["answer"])
+    trace.pop("expected", None)
+    return Trace(question=Question(**question), **trace)
+
+
+def video_trace(path: Path) -> Trace:
+    """Two frames of a clip are selected."""
+    frames = tuple(
+        Picture(
+            number=n, medium=0, frame=n, time_s=(n - 1) / 2, box=WHOLE, source_px=(480, 352), seen_px=(96, 64)
+        )
+        for n in range(1, NUM_FRAMES + 1)
+    )
+    chosen = tuple(
+        frames[n - 1].model_copy(update={"number": NUM_FRAMES + at, "seen_px": (256, 192), "parent": n})
+        for at, n in enumerate((4, 7), start=1)
+    )
+    look = Turn(
+        text='<tool_call>{"name": "select_frames", "arguments": {"frames": [4, 7]}}</tool_call>',
+        call=OpCall(name="select_frames", arguments={"frames": [4, 7]}),
+        observation=Observation(text="Frames 4 and 7.", pictures=chosen),
+    )
+    return Trace(
+        question=Question(
+            id="video-1",
+            text="Which digit appears on the disc?",
+            media=(Medium(kind="video", path=str(path)),),
+            answer=("7",),
+            category="video",
+            needs_look=True,
+            evidence=Evidence(frames=(4, 5)),
+        ),
+        pictures=frames,
+        turns=(look, answer("1")),
+        stop=Stop.ANSWERED,
+        answer="1",
+        settings=SETTINGS,
+        seconds=4.2,
+    )
+
+
+def all_traces(folder: Path) -> dict[str, Trace]:
+    """One trace of every kind, by name."""
+    scene = draw_scene(folder / "scene.png")
+    near = Box(0.125, 0.15, 0.375, 0.45)
+    nearer = Box(0.2, 0.24, 0.3, 0.36)
+    return {
+        "zoom": picture_trace(scene, zoom(2, near), answer("6"), answer="6"),
+        "zoom into zoom": picture_trace(
+            scene,
+            zoom(2, near),
+            zoom(3, nearer, parent=2, thought="Closer."),
+            answer("8"),
+            answer="8",
+            id="attribute-2",
+        ),
+        "refusal": picture_trace(
+            scene, refusal(), zoom(2, nearer), answer("6"), answer="6", id="attribute-3"
+        ),
+        "video": video_trace(write_clip(folder / "clip.mp4")),
+        "failed": picture_trace(
+            folder / "broken.png", pictures=(), stop=Stop.FAILED, error="not a picture: broken.png", id="f"
+        ),
+        "missing media": picture_trace(folder / "gone.png", zoom(2, near), answer("6"), answer="6", id="gone"),
+        "hostile": picture_trace(
+            scene,
+            zoom(2, near, thought=HOSTILE),
+            answer(HOSTILE),
+            answer=HOSTILE,
+            text=HOSTILE,
+            id=HOSTILE,
+            category=HOSTILE,
+        ),
+        "no expected answer": picture_trace(scene, answer("6"), answer="6", expected=(), evidence=None, id="free"),
+        "no answer": picture_trace(
+            scene,
+            Turn(text="I am not sure what to say."),
+            stop=Stop.NO_ANSWER,
+            category="overview/count",
+            needs_look=False,
+            id="count-1",
+        ),
+        "no turns": picture_trace(scene, stop=Stop.MAX_CONTEXT, id="none"),
+    }
