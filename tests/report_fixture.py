@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 import av
 from PIL import Image, ImageDraw
 
+from pixel_reasoner.budget import region_px
 from pixel_reasoner.trace import (
     WHOLE,
     Box,
@@ -26,14 +28,25 @@ from pixel_reasoner.trace import (
 SIZE = (960, 720)
 SEEN = (256, 192)
 NUM_FRAMES = 8
-HOSTILE = "<img src=x onerror=alert(1)></script><script>alert(2)</script> & \"quoted\" 'too' </article>"
+HOSTILE = (
+    "<img src=x onerror=alert(1)></script><script>alert(2)</script> & \"quoted\" 'too' </article>"
+)
 SETTINGS = {
     "model": "tiny",
     "dialect": "qwen",
-    "budgets": {"picture": {"min_px": 4096, "max_px": 49152}, "crop": {"min_px": 16384, "max_px": 16384}},
+    "budgets": {
+        "picture": {"min_px": 4096, "max_px": 49152},
+        "crop": {"min_px": 16384, "max_px": 16384},
+    },
     "limits": {"max_turns": 6},
 }
-_COLORS = {"red": "#d1493f", "blue": "#3f6fd1", "green": "#3d9a5f", "yellow": "#d9b13b", "purple": "#8452b8"}
+_COLORS = {
+    "red": "#d1493f",
+    "blue": "#3f6fd1",
+    "green": "#3d9a5f",
+    "yellow": "#d9b13b",
+    "purple": "#8452b8",
+}
 
 
 def draw_scene(path: Path, seed: int = 0) -> Path:
@@ -70,25 +83,30 @@ def write_clip(path: Path) -> Path:
     return path
 
 
-def zoom(number: int, box: Box, parent: int = 1, thought: str = "I cannot read it, so I zoom in.") -> Turn:
+def zoom(
+    number: int, box: Box, parent: int = 1, thought: str = "I cannot read it, so I zoom in."
+) -> Turn:
     """A turn whose zoom was executed."""
-    source_px = (round((box.x2 - box.x1) * SIZE[0]), round((box.y2 - box.y1) * SIZE[1]))
+    left, top, right, bottom = region_px(SIZE, box)
+    size = right - left, bottom - top
     picture = Picture(
-        number=number, medium=0, box=box, source_px=source_px, seen_px=(128, 128), parent=parent
+        number=number, medium=0, box=box, source_px=size, seen_px=(128, 128), parent=parent
     )
     return Turn(
-        text=f'{thought}\n<tool_call>\n{{"name": "zoom_in", "arguments": {{"picture": {parent}, "box": '
+        text=f'{thought}\n<tool_call>\n{{"name": "zoom_in", "arguments": {{"target_image": {parent}, "bbox_2d": '
         f"{list(box)}}}}}\n</tool_call>",
-        call=OpCall(name="zoom_in", arguments={"picture": parent, "box": list(box)}),
+        call=OpCall(name="zoom_in", arguments={"target_image": parent, "bbox_2d": list(box)}),
         observation=Observation(text=f"Picture {number} shows it.", pictures=(picture,)),
     )
 
 
-def refusal(why: Refusal = Refusal.BAD_BOX, text: str = "box is inverted: give [x1, y1, x2, y2]") -> Turn:
+def refusal(
+    why: Refusal = Refusal.BAD_BOX, text: str = "box is inverted: give [x1, y1, x2, y2]"
+) -> Turn:
     """A turn whose zoom was refused."""
     return Turn(
-        text='Let me see. <tool_call>{"name": "zoom_in", "arguments": {"box": [0.5, 0, 0.1, 1]}}</tool_call>',
-        call=OpCall(name="zoom_in", arguments={"box": [0.5, 0, 0.1, 1]}),
+        text='Let me see. <tool_call>{"name": "zoom_in", "arguments": {"bbox_2d": [0.5, 0, 0.1, 1]}}</tool_call>',
+        call=OpCall(name="zoom_in", arguments={"bbox_2d": [0.5, 0, 0.1, 1]}),
         observation=Observation(text=text, refusal=why),
         mistake=True,
     )
@@ -99,8 +117,10 @@ def answer(text: str) -> Turn:
     return Turn(text=f"Now I can read it.\n\\boxed{{{text}}}")
 
 
-def picture_trace(path: Path, *turns: Turn, **fields: object) -> Trace:
-    """A trace about one picture. `fields` are those of the question and of the trace."""
+def picture_trace(
+    path: Path, *turns: Turn, about: dict[str, Any] | None = None, **fields: Any
+) -> Trace:
+    """A trace about one picture. `about` changes fields of the question, `fields` those of the trace."""
     question = {
         "id": "attribute-1",
         "text": "Which digit is on the red disc?",
@@ -109,36 +129,40 @@ def picture_trace(path: Path, *turns: Turn, **fields: object) -> Trace:
         "category": "attribute",
         "needs_look": True,
         "evidence": Evidence(boxes=(Box(0.23, 0.28, 0.27, 0.33),)),
+        **(about or {}),
     }
-    trace = {
+    defaults = {
         "pictures": (Picture(number=1, medium=0, source_px=SIZE, seen_px=SEEN),),
-        "turns": turns,
         "stop": Stop.ANSWERED,
         "settings": SETTINGS,
         "seconds": 2.34,
     }
-    for name, value in fields.items():
-        (question if name in Question.model_fields and name != "answer" else trace)[name] = value
-    question["answer"] = fields.get("expected", question["answer"])
-    trace.pop("expected", None)
-    return Trace(question=Question(**question), **trace)
+    return Trace(question=Question(**question), turns=turns, **{**defaults, **fields})
 
 
 def video_trace(path: Path) -> Trace:
     """Two frames of a clip are selected."""
     frames = tuple(
         Picture(
-            number=n, medium=0, frame=n, time_s=(n - 1) / 2, box=WHOLE, source_px=(480, 352), seen_px=(96, 64)
+            number=n,
+            medium=0,
+            frame=n,
+            time_s=(n - 1) / 2,
+            box=WHOLE,
+            source_px=(480, 352),
+            seen_px=(96, 64),
         )
         for n in range(1, NUM_FRAMES + 1)
     )
     chosen = tuple(
-        frames[n - 1].model_copy(update={"number": NUM_FRAMES + at, "seen_px": (256, 192), "parent": n})
+        frames[n - 1].model_copy(
+            update={"number": NUM_FRAMES + at, "seen_px": (256, 192), "parent": n}
+        )
         for at, n in enumerate((4, 7), start=1)
     )
     look = Turn(
-        text='<tool_call>{"name": "select_frames", "arguments": {"frames": [4, 7]}}</tool_call>',
-        call=OpCall(name="select_frames", arguments={"frames": [4, 7]}),
+        text='<tool_call>{"name": "select_frames", "arguments": {"target_frames": [4, 7]}}</tool_call>',
+        call=OpCall(name="select_frames", arguments={"target_frames": [4, 7]}),
         observation=Observation(text="Frames 4 and 7.", pictures=chosen),
     )
     return Trace(
@@ -165,6 +189,14 @@ def all_traces(folder: Path) -> dict[str, Trace]:
     scene = draw_scene(folder / "scene.png")
     near = Box(0.125, 0.15, 0.375, 0.45)
     nearer = Box(0.2, 0.24, 0.3, 0.36)
+
+    def about(name: str, **more: Any) -> dict[str, Any]:
+        return {"id": name, **more}
+
+    overview = about(
+        "count-1", category="overview/count", needs_look=False, text="How many discs are there?"
+    )
+    hostile = about(HOSTILE, text=HOSTILE, category=HOSTILE)
     return {
         "zoom": picture_trace(scene, zoom(2, near), answer("6"), answer="6"),
         "zoom into zoom": picture_trace(
@@ -173,33 +205,30 @@ def all_traces(folder: Path) -> dict[str, Trace]:
             zoom(3, nearer, parent=2, thought="Closer."),
             answer("8"),
             answer="8",
-            id="attribute-2",
+            about=about("attribute-2"),
         ),
         "refusal": picture_trace(
-            scene, refusal(), zoom(2, nearer), answer("6"), answer="6", id="attribute-3"
+            scene, refusal(), zoom(2, nearer), answer("6"), answer="6", about=about("attribute-3")
         ),
         "video": video_trace(write_clip(folder / "clip.mp4")),
         "failed": picture_trace(
-            folder / "broken.png", pictures=(), stop=Stop.FAILED, error="not a picture: broken.png", id="f"
+            folder / "broken.png",
+            pictures=(),
+            stop=Stop.FAILED,
+            error="not a picture: broken.png",
+            about=about("failed-1"),
         ),
-        "missing media": picture_trace(folder / "gone.png", zoom(2, near), answer("6"), answer="6", id="gone"),
+        "missing media": picture_trace(
+            folder / "gone.png", zoom(2, near), answer("6"), answer="6", about=about("gone-1")
+        ),
         "hostile": picture_trace(
-            scene,
-            zoom(2, near, thought=HOSTILE),
-            answer(HOSTILE),
-            answer=HOSTILE,
-            text=HOSTILE,
-            id=HOSTILE,
-            category=HOSTILE,
+            scene, zoom(2, near, thought=HOSTILE), answer(HOSTILE), answer=HOSTILE, about=hostile
         ),
-        "no expected answer": picture_trace(scene, answer("6"), answer="6", expected=(), evidence=None, id="free"),
+        "no expected answer": picture_trace(
+            scene, answer("6"), answer="6", about=about("free-1", answer=(), evidence=None)
+        ),
         "no answer": picture_trace(
-            scene,
-            Turn(text="I am not sure what to say."),
-            stop=Stop.NO_ANSWER,
-            category="overview/count",
-            needs_look=False,
-            id="count-1",
+            scene, Turn(text="I am not sure what to say."), stop=Stop.NO_ANSWER, about=overview
         ),
-        "no turns": picture_trace(scene, stop=Stop.MAX_CONTEXT, id="none"),
+        "no turns": picture_trace(scene, stop=Stop.MAX_CONTEXT, about=about("none-1")),
     }

@@ -8,6 +8,7 @@ so that the model's own image processor has nothing left to resize.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from PIL import Image
 
@@ -48,7 +49,8 @@ def fit_size(size: Size, budget: Budget, multiple: int) -> Size:
     """
     width, height = size
     natural_px = math.prod(max(multiple, round(side / multiple) * multiple) for side in size)
-    scale, to_whole = 1.0, round
+    scale = 1.0
+    to_whole: Callable[[float], int] = round
     if natural_px > budget.max_px:
         scale, to_whole = math.sqrt(budget.max_px / (width * height)), math.floor
     elif natural_px < budget.min_px:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ def numbered_lines(path: Path, what: str) -> Iterator[tuple[int, str]]:
         ) from error
 
 
-class atomic_writer:  # noqa: N801 - reads as the function it is used like
+class atomic_writer:
     """Open a text file for writing that appears under its name only when all was written.
 
     >>> import tempfile; folder = Path(tempfile.mkdtemp())
@@ -52,12 +51,14 @@ class atomic_writer:  # noqa: N801 - reads as the function it is used like
             raise cannot_write(self.path, error) from error
         return self.file
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: object
+    ) -> None:
         """Rename on success, remove the temporary file otherwise."""
         try:
             self.file.close()
             if kind is None:
-                os.replace(self.part, self.path)
+                self.part.replace(self.path)
                 return
         except OSError as late:
             self.part.unlink(missing_ok=True)

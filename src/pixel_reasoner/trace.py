@@ -73,7 +73,9 @@ class Box(NamedTuple):
         for low, high in (("x1", "x2"), ("y1", "y2")):
             first, second = getattr(box, low), getattr(box, high)
             if first == second:
-                raise BoxError(f"box is empty: {low}={first:g} equals {high}; give [x1, y1, x2, y2]")
+                raise BoxError(
+                    f"box is empty: {low}={first:g} equals {high}; give [x1, y1, x2, y2]"
+                )
             if first > second:
                 raise BoxError(
                     f"box is inverted: {low}={first:g} must be less than {high}={second:g}; "
@@ -120,17 +122,17 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
 
-def _compact(typecode: str) -> Any:
-    """A list of numbers kept as a C array: 4 bytes a token instead of some 60 as Python objects."""
-    return Annotated[
-        array,
-        BeforeValidator(lambda values: values if isinstance(values, array) else array(typecode, values)),
-        PlainSerializer(list, return_type=list),
-    ]
+def _packed(typecode: str) -> BeforeValidator:
+    """A list of numbers becomes a C array: 4 bytes a token instead of some 60 as Python objects."""
+    return BeforeValidator(
+        lambda values: values if isinstance(values, array) else array(typecode, values)
+    )
 
 
-TokenIds = _compact("i")
-Logprobs = _compact("f")
+_AS_LIST = PlainSerializer(list, return_type=list)
+
+TokenIds = Annotated["array[int]", _packed("i"), _AS_LIST]
+Logprobs = Annotated["array[float]", _packed("f"), _AS_LIST]
 
 
 class Medium(Record):
@@ -370,5 +372,10 @@ def load_questions(path: Path) -> Iterator[Question]:
                 got=f"{path}, line {number}: {'.'.join(map(str, first['loc']))}: {first['msg']}",
                 fix="give a questions.jsonl, as `pixel-reasoner world render` writes it",
             ) from error
-        media = tuple(m.model_copy(update={"path": str(path.parent / m.path)}) for m in question.media)
-        yield question.model_copy(update={"media": media})
+        yield anchored(question, path.parent)
+
+
+def anchored(question: Question, folder: Path) -> Question:
+    """The question with relative media paths taken as relative to a folder."""
+    media = tuple(m.model_copy(update={"path": str(folder / m.path)}) for m in question.media)
+    return question.model_copy(update={"media": media})

@@ -14,7 +14,16 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from pixel_reasoner.budget import Budgets
-from pixel_reasoner.trace import Box, BoxError, Observation, OpCall, Picture, Question, Refusal, Turn
+from pixel_reasoner.trace import (
+    Box,
+    BoxError,
+    Observation,
+    OpCall,
+    Picture,
+    Question,
+    Refusal,
+    Turn,
+)
 
 Message = dict[str, Any]
 """{"role": ..., "content": [{"type": "text", "text": ...} | {"type": "image", "image": ...}, ...]}"""
@@ -74,7 +83,7 @@ class HermesDialect:
     """the family's own operation names -> ours, where they differ"""
     padding: float = 0.0
     """share of the picture that is added on every side of a box"""
-    label: Callable[[Picture], str] = staticmethod(lambda picture: "")
+    label: Callable[[Picture], str]
     """the words in front of a picture of the question"""
     reply: Callable[[Sequence[Picture]], list[str]]
     """the words in front of each picture that an operation returned"""

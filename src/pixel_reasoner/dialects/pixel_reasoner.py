@@ -77,6 +77,7 @@ PIXEL_REASONER = HermesDialect(
     suffix_without="\n\nPlease think step by step, and put your final answer within \\boxed{}.",
     names={"crop_image_normalized": "zoom_in", "crop_image": "zoom_in"},
     padding=0.1,
+    label=lambda picture: "",
     reply=_reply,
     complaint="\nExecution error:\n{why}\n",
 )

@@ -1,0 +1,1 @@
+"""How well a model answers, and what its looks were worth."""

@@ -1,0 +1,87 @@
+"""The seam between the loop and whatever generates text: one method.
+
+    Model.generate(conversations, decoding, on_text) -> completions
+
+`scripted` says what it is told to (tests, docs), `local` runs any transformers image-text-to-text model.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from pixel_reasoner.budget import Budgets
+from pixel_reasoner.trace import Record
+
+Conversation = list[dict[str, Any]]
+"""chat messages; pictures are `{"type": "image", "image": PIL.Image}`"""
+
+OnText = Callable[[str], None]
+"""called with each new piece of text while it is generated"""
+
+
+class Decoding(Record):
+    """How text is generated."""
+
+    max_new_tokens: int = 1024
+    max_context_tokens: int = 32_768
+    """a conversation longer than this is not continued; a model's own limit counts too"""
+    temperature: float = 0.0
+    """0 is greedy"""
+    top_p: float = 1.0
+    seed: int = 0
+    """of sampling; the same questions with the same seed give the same texts"""
+
+
+class Completion(NamedTuple):
+    """What a model wrote in one turn."""
+
+    text: str
+    """without the end token"""
+    truncated: bool = False
+    """cut off by a limit before the end token came"""
+    token_ids: array[int] = array("i")
+    """what was generated, the end token included"""
+    logprobs: array[float] = array("f")
+    """of each generated token under the distribution it was drawn from"""
+    num_prompt_tokens: int = 0
+
+
+class ContextFull(NamedTuple):
+    """Instead of a completion: the conversation leaves no room for another turn."""
+
+    num_prompt_tokens: int
+    limit: int
+
+
+class FolderSettings(Record):
+    """What `pixel_reasoner.json` in a model folder may say."""
+
+    dialect: str = "pixel_reasoner"
+    budgets: Budgets | None = None
+    note: str = ""
+    """one line for whoever asks this model"""
+
+
+class Model(Protocol):
+    """Anything that continues conversations."""
+
+    name: str
+    dialect: str
+    """name of the dialect that it speaks"""
+    budgets: Budgets | None
+    """what it was trained to see; None for the dialect's defaults"""
+
+    def generate(
+        self,
+        conversations: Sequence[Conversation],
+        decoding: Decoding,
+        on_text: OnText | None = None,
+    ) -> list[Completion | ContextFull]:
+        """One turn for each conversation, in order. `on_text` needs a single conversation."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """What decides its outputs, for `Trace.settings`."""
+        ...

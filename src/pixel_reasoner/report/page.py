@@ -30,11 +30,11 @@ from PIL import Image
 from pixel_reasoner.album import Album
 from pixel_reasoner.errors import InputError
 from pixel_reasoner.files import atomic_writer
-from pixel_reasoner.grading import Outcome, grade
+from pixel_reasoner.grading import Outcome, grade_trace
 from pixel_reasoner.trace import WHOLE, Box, OpCall, Picture, Question, Record, Size, Trace, Turn
 
-_MAX_SHOWN_PX = 900
-"""larger pictures are scaled down to this width"""
+_MAX_SHOWN_PX = (900, 4000)
+"""larger pictures are scaled down to this width and height"""
 _MAX_LOSSLESS_PX = 256 * 256
 """small pictures are kept to the last pixel: what the model could see is the point of them"""
 _ENLARGED_BELOW_PX = 450
@@ -44,7 +44,7 @@ _MAX_VALUES = 4
 """of a setting that differs between traces"""
 
 _MACHINE_TEXT = re.compile(r"<tool_call>.*?(?:</tool_call>|\Z)|</?think>", re.DOTALL)
-_WORDS = {Outcome.CORRECT: "right", Outcome.WRONG: "wrong", Outcome.UNPARSED: "unparsed", None: "ungraded"}
+_WORDS = {Outcome.CORRECT: "right", Outcome.WRONG: "wrong", Outcome.UNPARSED: "unparsed"}
 _SIGNS = {"right": "✓", "wrong": "✗", "unparsed": "?", "ungraded": "–"}
 _KEY_LOOKED = '<span class="key">where it looked</span>'
 _KEY_EVIDENCE = '<span class="key dashed">where the answer is</span>'
@@ -55,11 +55,13 @@ class Summary(Record):
     """What a page shows and what it could not show."""
 
     traces: int
-    unshown: dict[str, int] = {}
+    unshown: dict[str, int]
     """why pictures could not be shown -> how many"""
 
 
-def write_report(traces: Iterable[Trace], out: Path, title: str = "Pixel Reasoner traces") -> Summary:
+def write_report(
+    traces: Iterable[Trace], out: Path, title: str = "Pixel Reasoner traces"
+) -> Summary:
     """Write traces as one HTML page that opens anywhere; it appears only when it is complete.
 
     >>> from pixel_reasoner.trace import Question, Stop
@@ -75,7 +77,10 @@ def write_report(traces: Iterable[Trace], out: Path, title: str = "Pixel Reasone
     """
     out = Path(out)
     tally = _Tally()
-    with atomic_writer(out) as page, tempfile.TemporaryFile("w+", encoding="utf-8", dir=out.parent) as cards:
+    with (
+        atomic_writer(out) as page,
+        tempfile.TemporaryFile("w+", encoding="utf-8", dir=out.parent) as cards,
+    ):
         for trace in traces:
             cards.writelines(_card(trace, tally))
         before, after = _frame(title, tally)
@@ -125,18 +130,17 @@ def _frame(title: str, tally: _Tally) -> tuple[str, str]:
         (assets / name).read_text(encoding="utf-8") for name in ("page.css", "page.js", "page.html")
     )
     # Only these two texts may style and run: whatever a model wrote cannot, even if escaping failed.
-    filled = Template(page).substitute(
-        title=escape(title),
-        style=style,
-        style_hash=_hash(style),
-        script=script,
-        script_hash=_hash(script),
-        summary=_summary(tally),
-        filters="\n".join(_filter(name, values) for name, values in tally.filters.items()),
-        traces="\0",
-    )
-    before, _, after = filled.partition("\0")
-    return before, after
+    values = {
+        "title": escape(title),
+        "style": style,
+        "style_hash": _hash(style),
+        "script": script,
+        "script_hash": _hash(script),
+        "summary": _summary(tally),
+        "filters": "\n".join(_filter(name, values) for name, values in tally.filters.items()),
+    }
+    before, _, after = page.partition("$traces")
+    return Template(before).substitute(values), Template(after).substitute(values)
 
 
 def _hash(text: str) -> str:
@@ -151,7 +155,7 @@ def _summary(tally: _Tally) -> str:
     if tally.traces:
         facts += [
             ("", "with operations", str(tally.traces - operations["0"])),
-            ("", "operations a trace", f"{tally.operations / tally.traces:.2f}"),
+            ("", "mean operations", f"{tally.operations / tally.traces:.2f}"),
         ]
     tiles = "".join(f'<div class="{k}"><dt>{name}</dt><dd>{n}</dd></div>' for k, name, n in facts)
     stops = ", ".join(f"{stop} {count}" for stop, count in tally.filters["stop"].most_common())
@@ -163,7 +167,7 @@ def _summary(tally: _Tally) -> str:
             _bar(outcomes, tally.traces),
             f'<dl class="figures">{tiles}</dl>',
             f'<p class="lead">Stopped: {escape(stops) or "nothing was asked"}.</p>',
-            _details(f"{tally.unshown.total()} pictures could not be shown", f"<ul>{unshown}</ul>")
+            _details(f"Pictures not shown: {tally.unshown.total()}", f"<ul>{unshown}</ul>")
             if unshown
             else "",
             _details("Settings", _settings_table(tally)) if tally.settings else "",
@@ -221,7 +225,8 @@ def _details(label: str, content: str) -> str:
 
 
 def _outcome(trace: Trace) -> str:
-    return _WORDS[grade(trace.answer, trace.question).outcome]
+    graded = grade_trace(trace)
+    return _WORDS[graded.outcome] if graded else "ungraded"
 
 
 def _operations(trace: Trace) -> list[str]:
@@ -242,16 +247,18 @@ def _card(trace: Trace, tally: _Tally) -> Iterator[str]:
     values = tally.count(trace)
     number = tally.traces
     shots = _Shots(trace, tally.unshown)
-    data = " ".join(f'data-{name}="{escape("|".join(of))}"' for name, of in values.items())
+    data = " ".join(f'data-{name}="{escape(chr(10).join(of))}"' for name, of in values.items())
     yield f'<article class="trace" id="t{number}" tabindex="-1" aria-labelledby="t{number}-q" {data}>\n'
     yield _heading(trace, number, values)
-    for kind, pictures in groupby(trace.pictures, key=lambda picture: picture.frame is not None):
-        show = _strip if kind else _pairs
-        yield show(list(pictures), trace, shots, number)
+    for _, of_medium in groupby(trace.pictures, key=lambda picture: picture.medium):
+        pictures = list(of_medium)
+        show = _pairs if pictures[0].frame is None else _strip
+        yield show(pictures, trace, shots, number)
     if trace.turns:
         turns = enumerate(trace.turns, start=1)
         yield '<ol class="turns">\n'
         yield from (_turn(turn, index, trace, shots, number) for index, turn in turns)
+        yield _end(trace, values["outcome"][0])
         yield "</ol>\n"
     yield "</article>\n"
 
@@ -267,7 +274,8 @@ def _heading(trace: Trace, number: int, values: dict[str, list[str]]) -> str:
         facts.insert(2, _LOOKS[question.needs_look])
     meta = "".join(f"<span>{escape(fact)}</span>" for fact in facts if fact)
     options = "".join(
-        f"<li><b>{escape(letter)}</b> {escape(text)}</li>" for letter, text in question.options.items()
+        f"<li><b>{escape(letter)}</b> {escape(text)}</li>"
+        for letter, text in question.options.items()
     )
     error = f'<p class="error"><b>Failed.</b> {escape(trace.error)}</p>' if trace.error else ""
     return "\n".join(
@@ -295,27 +303,40 @@ def _verdict(answer: str | None, question: Question, outcome: str) -> str:
 def _turn(turn: Turn, index: int, trace: Trace, shots: _Shots, number: int) -> str:
     """One message of the model and what came back."""
     link, seen = f"t{number}-{index}", turn.observation
-    refused = seen is not None and seen.refusal is not None
-    parts = [f'<span class="dot" aria-hidden="true">{index}</span>']
     thought = _MACHINE_TEXT.sub("", turn.text).strip()
-    if thought:
-        parts.append(f'<p class="thought">{escape(thought)}</p>')
+    words = [f'<p class="thought">{escape(thought)}</p>'] if thought else []
     if turn.call or seen:
-        mistake = '<span class="tag-mistake">a deliberate mistake</span>' if turn.mistake else ""
-        parts.append(f'<p class="call">{escape(_call_in_words(turn, trace))}{mistake}</p>')
+        mistake = '<span class="mistake">a deliberate mistake</span>' if turn.mistake else ""
+        words.append(f'<p class="call">{escape(_call_in_words(turn, trace))}{mistake}</p>')
     if seen and seen.refusal:
-        parts.append(
-            f'<p class="refusal"><b>Refused, {_words(seen.refusal)}.</b> {escape(seen.text)}</p>'
-        )
-    if seen and seen.pictures:
-        results = (_result(picture, trace, shots, number, link) for picture in seen.pictures)
-        parts.append(f'<div class="results">{"".join(results)}</div>')
-    elif seen and not refused:
-        parts.append(f'<p class="reply">{escape(seen.text)}</p>')
+        why = f"<b>Refused, {_words(seen.refusal)}.</b> {escape(seen.text)}"
+        words.append(f'<p class="refusal">{why}</p>')
+    elif seen and not seen.pictures:
+        words.append(f'<p class="reply">{escape(seen.text)}</p>')
     if turn.text.strip() != thought:
-        parts.append(_details("as written", f"<pre>{escape(turn.text)}</pre>"))
-    kind = "refused" if refused else _color(index)
-    return f'<li class="turn {kind}" id="{link}" data-link="{link}">{"".join(parts)}</li>\n'
+        words.append(_details("as written", f"<pre>{escape(turn.text)}</pre>"))
+    results = "".join(
+        _result(picture, trace, shots, number, link) for picture in (seen.pictures if seen else ())
+    )
+    kind = "refused" if seen and seen.refusal else _color(index)
+    return (
+        f'<li class="turn {kind}" id="{link}" data-link="{link}">'
+        f'<span class="dot" aria-hidden="true">{index}</span><div class="words">{"".join(words)}</div>'
+        + (f'<div class="results">{results}</div>' if results else "")
+        + "</li>\n"
+    )
+
+
+def _end(trace: Trace, outcome: str) -> str:
+    """How it ended, as the last step of the timeline."""
+    if trace.answer is None:
+        end = f'<span class="none">No answer: {_words(trace.stop)}</span>'
+    else:
+        end = f"Answer <b>{escape(trace.answer)}</b>"
+    return (
+        f'<li class="turn end {outcome}"><span class="dot" aria-hidden="true">{_SIGNS[outcome]}</span>'
+        f'<p class="words">{end}</p></li>\n'
+    )
 
 
 def _call_in_words(turn: Turn, trace: Trace) -> str:
@@ -364,12 +385,12 @@ def _pair(picture: Picture, trace: Trace, shots: _Shots, number: int) -> str:
     looks = _marks(_looks(trace, picture), WHOLE, number)
     evidence = _evidence_marks(trace.question, picture)
     keys = [_KEY_LOOKED] * bool(looks) + [_KEY_EVIDENCE] * bool(evidence)
-    left = f"<b>{name}</b> as the model saw it, {_px(picture.seen_px)}"
-    right = " · ".join([f"<b>Source</b>, {_px(picture.source_px)}", *keys])
+    left = f"<b>{name}</b> as the model saw it, {_size(picture.seen_px)} px"
+    right = " · ".join([f"<b>Source</b>, {_size(picture.source_px)} px", *keys])
     shape = _shape(picture.source_px)
     return (
         f'<div class="pair">{_figure(seen, left, kind=shape)}'
-        f"{_figure(source, right, [*evidence, *looks], shape)}</div>\n"
+        f"{_figure(source, right, [*looks, *evidence], shape)}</div>\n"
     )
 
 
@@ -379,7 +400,7 @@ def _strip(pictures: list[Picture], trace: Trace, shots: _Shots, number: int) ->
     evidence = bool(trace.question.evidence and trace.question.evidence.frames)
     selected = any(_looks(trace, picture) for picture in pictures)
     keys = [
-        f"{len(pictures)} frames as the model saw them, {_px(pictures[0].seen_px)} each",
+        f"{len(pictures)} frames as the model saw them, {_size(pictures[0].seen_px)} px each",
         *[_KEY_LOOKED] * selected,
         *[_KEY_EVIDENCE] * evidence,
     ]
@@ -404,7 +425,7 @@ def _result(picture: Picture, trace: Trace, shots: _Shots, number: int, link: st
     name = f"Picture {picture.number}"
     looks = [(turn, look) for turn, look in _came_back(trace) if look.parent == picture.number]
     frame = f", frame {picture.frame} {_time(picture)}" if picture.frame is not None else ""
-    caption = f"<b>{name}</b>{frame}<br>{_px(picture.source_px)} → {_px(picture.seen_px)}"
+    caption = f"<b>{name}</b>{frame}<br>{_size(picture.source_px)} → {_size(picture.seen_px)} px"
     img = shots.view(picture.number, f"{name} as the model saw it")
     return _figure(img, caption, _marks(looks, picture.box, number), _shape(picture.seen_px), link)
 
@@ -467,8 +488,8 @@ def _shape(size: Size) -> str:
     return "tall" if height > 1.6 * width else "wide" if width > 2 * height else ""
 
 
-def _px(size: Size) -> str:
-    return f"{size[0]} × {size[1]} px"
+def _size(size: Size) -> str:
+    return f"{size[0]} × {size[1]}"
 
 
 def _time(picture: Picture) -> str:
@@ -498,9 +519,12 @@ class _Shots:
     """The pictures of one trace as `<img>`, or as tiles that say why not."""
 
     def __init__(self, trace: Trace, unshown: Counter[str]) -> None:
-        self._trace = trace
         self._unshown = unshown
-        self._album: Album | None = None
+        self._album: Album | InputError
+        try:
+            self._album = Album.of_trace(trace)
+        except InputError as error:
+            self._album = error
 
     def view(self, number: int, alt: str) -> str:
         """The copy of a picture that the model saw."""
@@ -512,34 +536,34 @@ class _Shots:
 
     def _shot(self, pixels: Callable[[Album], Image.Image], alt: str) -> str:
         try:
-            return _img(pixels(self._opened()), alt)
-        except (InputError, OSError) as error:
-            self._unshown[str(error)] += 1
-            return f'<p class="missing">{escape(alt)}: {escape(str(error))}</p>'
-
-    def _opened(self) -> Album:
-        if self._album is None:
-            self._album = Album.of_trace(self._trace)
-        return self._album
+            if isinstance(self._album, InputError):
+                raise self._album
+            return _img(pixels(self._album), alt)
+        except InputError as error:
+            self._unshown[error.got] += 1
+            return f'<p class="missing">{escape(alt)}: {escape(error.got)}</p>'
 
 
 def _img(pixels: Image.Image, alt: str) -> str:
     """A picture as a data URI."""
-    width, height = pixels.size
-    if width > _MAX_SHOWN_PX:
-        width, height = _MAX_SHOWN_PX, max(1, round(height * _MAX_SHOWN_PX / width))
+    scale = min(1, *(most / side for most, side in zip(_MAX_SHOWN_PX, pixels.size, strict=True)))
+    width, height = (max(1, round(side * scale)) for side in pixels.size)
+    if scale < 1:
         pixels = pixels.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3)
     buffer = io.BytesIO()
-    pixels.convert("RGB").save(buffer, "WEBP", quality=80, lossless=width * height <= _MAX_LOSSLESS_PX)
+    small = width * height <= _MAX_LOSSLESS_PX
+    pixels.convert("RGB").save(buffer, "WEBP", quality=80, lossless=small, method=2)
     data = base64.b64encode(buffer.getvalue()).decode()
     kind = ' class="enlarged"' if width < _ENLARGED_BELOW_PX else ""
     return (
         f'<img{kind} src="data:image/webp;base64,{data}" width="{width}" height="{height}" '
-        f'loading="lazy" decoding="async" alt="{escape(alt)}">'
+        f'loading="lazy" alt="{escape(alt)}">'
     )
 
 
-def _figure(img: str, caption: str, marks: Iterable[_Mark] = (), kind: str = "", link: str = "") -> str:
+def _figure(
+    img: str, caption: str, marks: Iterable[_Mark] = (), kind: str = "", link: str = ""
+) -> str:
     linked = f' data-link="{link}"' if link else ""
     overlay = "".join(_draw(mark) for mark in marks)
     boxes = f'<svg class="boxes" aria-hidden="true">{overlay}</svg>' if overlay else ""
@@ -559,7 +583,8 @@ def _draw(mark: _Mark) -> str:
     rects = f'<rect class="halo" {place}/><rect class="line" {place}/>'
     if not mark.turn:
         return f'<g class="box evidence">{rects}</g>'
-    top = 0 if box.y1 < 0.08 else -18  # the label stands on the box, and hangs into one at the upper edge
+    # The label stands on the box; into a box at the upper edge it hangs.
+    top = 0 if box.y1 < 0.08 else -18
     width = 10 + 8 * len(mark.label)
     label = (
         f'<svg x="{100 * box.x1:.2f}%" y="{100 * box.y1:.2f}%" overflow="visible">'

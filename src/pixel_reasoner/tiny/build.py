@@ -6,7 +6,6 @@ dialect it speaks and the pixel budgets it was trained with (see `models.local`)
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -22,7 +21,9 @@ from transformers import (
 )
 
 from pixel_reasoner.budget import Budget, Budgets
+from pixel_reasoner.dialects import COMPACT
 from pixel_reasoner.files import write_json
+from pixel_reasoner.models import FolderSettings
 
 BUDGETS = Budgets(
     picture=Budget(min_px=192 * 192, max_px=192 * 192),
@@ -32,6 +33,11 @@ BUDGETS = Budgets(
     multiple=32,
 )
 """36, 16, 4 and 36 visual tokens"""
+
+NOTE = (
+    "This small model only knows PixelWorld: coloured shapes and cards that carry a character. For real pictures "
+    "name a real one: --model FOLDER or a hub id such as TIGER-Lab/PixelReasoner-RL-v1."
+)
 
 SPECIAL = [
     "<|endoftext|>",
@@ -172,7 +178,5 @@ def save_folder(
     """Write an ordinary `from_pretrained` folder, with the dialect and budgets beside the weights."""
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
-    write_json(
-        {"dialect": "compact", "budgets": json.loads(BUDGETS.model_dump_json())},
-        folder / "pixel_reasoner.json",
-    )
+    settings = FolderSettings(dialect=COMPACT.name, budgets=BUDGETS, note=NOTE)
+    write_json(settings.model_dump(mode="json"), folder / "pixel_reasoner.json")

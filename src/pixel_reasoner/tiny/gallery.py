@@ -7,7 +7,7 @@ view is what a model would see in a rollout: clips go through the video codec, c
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -38,8 +38,10 @@ class View(NamedTuple):
     scene: Scene
     box: Box
     """the region of the scene that is shown"""
-    frame: int
+    frame: int = 0
     """number of the frame, 0 for pictures"""
+    item: Item | None = None
+    """what a crop or a selected frame was made to show"""
 
 
 class Gallery:
@@ -66,13 +68,13 @@ class Gallery:
     def picture(self, index: int) -> View:
         """The overview of a picture."""
         scene = self.scenes["attribute"][index]
-        return View(self.arrays["pictures"][index], scene, WHOLE, 0)
+        return View(self.arrays["pictures"][index], scene, WHOLE)
 
     def crop(self, index: int, item: int) -> View:
         """A zoom into one item of a picture, a little off."""
         scene = self.scenes["attribute"][index]
         pixels = self.arrays["crops"][self.crops[index] + item]
-        return View(pixels, scene, crop_box(scene, scene.items[item]), 0)
+        return View(pixels, scene, crop_box(scene, scene.items[item]), item=scene.items[item])
 
     def frame(self, index: int, number: int) -> View:
         """A frame of a clip in the overview."""
@@ -84,7 +86,7 @@ class Gallery:
         scene = self.scenes["video"][index]
         before = sum(len(other.frames) for other in scene.items[:item])
         pixels = self.arrays["selected"][self.selected[index] + before + nth]
-        return View(pixels, scene, WHOLE, scene.items[item].frames[nth])
+        return View(pixels, scene, WHOLE, scene.items[item].frames[nth], scene.items[item])
 
     def _render(self, folder: Path, workers: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -94,7 +96,10 @@ class Gallery:
             shape = [(len(pictures), PICTURE_PX), (sum(len(s.items) for s in pictures), CROP_PX)]
             _fill(folder, ("pictures", "crops"), shape, track(rendered, "pictures", len(pictures)))
             rendered = pool.map(_clip_views, clips, chunksize=16)
-            shape = [(len(clips) * NUM_FRAMES, FRAME_PX), (sum(map(num_selected, clips)), SELECTED_PX)]
+            shape = [
+                (len(clips) * NUM_FRAMES, FRAME_PX),
+                (sum(map(num_selected, clips)), SELECTED_PX),
+            ]
             _fill(folder, ("frames", "selected"), shape, track(rendered, "clips", len(clips)))
         write_json({"pictures": len(pictures), "clips": len(clips)}, folder / "complete.json")
 
@@ -120,7 +125,7 @@ def _picture_views(scene: Scene) -> tuple[list[np.ndarray], list[np.ndarray]]:
 
 
 def _clip_views(scene: Scene) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    with av.open(io.BytesIO(encode_clip(draw_frames(scene)))) as clip:
+    with av.open(io.BytesIO(encode_clip(draw_frames(scene))), "r") as clip:
         frames = [frame.to_image() for frame in clip.decode(video=0)]
     overview = [_pixels(frame, WHOLE, FRAME_PX) for frame in frames]
     numbers = [number for item in scene.items for number in item.frames]
@@ -135,13 +140,11 @@ def _fill(
     folder: Path,
     names: tuple[str, str],
     shapes: list[tuple[int, int]],
-    rendered: Iterator[tuple[list[np.ndarray], list[np.ndarray]]],
+    rendered: Iterable[tuple[list[np.ndarray], list[np.ndarray]]],
 ) -> None:
     """Write two arrays of square views as they come."""
     arrays = [
-        np.lib.format.open_memmap(
-            folder / f"{name}.npy", "w+", np.uint8, (count, side, side, 3)
-        )
+        np.lib.format.open_memmap(folder / f"{name}.npy", "w+", np.uint8, (count, side, side, 3))
         for name, (count, side) in zip(names, shapes, strict=True)
     ]
     at = [0, 0]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -32,6 +31,12 @@ class Stage:
     clip: float = 1.0
     log_every: int = 25
     save_every: int = 100
+    measure_every: int = 0
+    """0: only when the stage ends"""
+
+    def measured_at(self, done: int) -> bool:
+        """Whether held-out numbers are taken after so many steps."""
+        return done == self.steps or bool(self.measure_every and done % self.measure_every == 0)
 
     def lr_at(self, step: int) -> float:
         """Linear warm-up, then a cosine to 2 % of the peak.
@@ -50,7 +55,7 @@ def run_stage(
     modules: dict[str, torch.nn.Module],
     loss_of_step: Callable[[int], tuple[torch.Tensor, Metrics]],
     folder: Path,
-    measure: Callable[[], Metrics] | None = None,
+    measure: Callable[..., Metrics] | None = None,
 ) -> None:
     """Train until the stage's last step, starting from its checkpoint if there is one.
 
@@ -59,7 +64,7 @@ def run_stage(
         modules: what is saved; parameters that require a gradient are trained.
         loss_of_step: step -> loss and numbers for the log; all randomness comes from the step.
         folder: `NAME.pt` (checkpoint) and `NAME.jsonl` (log) are kept here.
-        measure: numbers from held-out scenes, taken when the stage ends.
+        measure: called with `finished`, gives numbers from held-out scenes.
     """
     parameters = [p for m in modules.values() for p in m.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(
@@ -85,8 +90,8 @@ def run_stage(
             done = step + 1
             if done % stage.log_every == 0 or done == stage.steps:
                 row = {"step": done, **means.take(), "seconds": round(time.monotonic() - since, 1)}
-                if done == stage.steps and measure is not None:
-                    row |= measure()
+                if measure is not None and stage.measured_at(done):
+                    row |= measure(finished=done == stage.steps)
                 _append(log, row)
             progress.update(bar, completed=done, note=f"loss {means.last:.3f}")
             if done % stage.save_every == 0 or done == stage.steps:
@@ -107,7 +112,7 @@ def save_checkpoint(
     }
     part = path.with_name(path.name + ".part")
     torch.save(state, part)
-    os.replace(part, path)
+    part.replace(path)
 
 
 def keep_log_until(log: Path, step: int) -> None:

@@ -1,23 +1,27 @@
-"""Stage 1: the vision tower learns to see, from dense labels that PixelWorld knows.
+"""Stages 1 and 2: the vision tower learns to see and to read, from dense labels that PixelWorld knows.
 
 Next-token loss alone does not teach a small tower from scratch to localise. So every visual token is asked what lies in
 its cell: colour and shape of an item whose centre it holds, where in the cell, how large, which character
 (where it is legible), the ball of a clip, and the token's own row and column. The probes are thrown away.
+
+Reading needs far more examples than seeing, and a view holds one or two characters. So the second stage adds
+mosaics: pictures whose every cell is a window around a character, cut from real crops and selected frames.
 """
 
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional as F  # noqa: N812 - the usual name
+from torch.nn import functional as F
 
 from pixel_reasoner.tiny.gallery import Gallery, View
 from pixel_reasoner.tiny.loop import Metrics
-from pixel_reasoner.world.scene import COLORS, DIGITS, LETTERS, SHAPES, Item
+from pixel_reasoner.world.scene import COLORS, DIGITS, LETTERS, NUM_FRAMES, SHAPES, Item
 
 CELL_PX = 32
 """side of the square of pixels behind one visual token"""
@@ -49,6 +53,13 @@ class Labels(NamedTuple):
     """name -> (tokens,) int64, IGNORE where it is not asked"""
     place: torch.Tensor
     """(tokens, 3) float, of the item whose centre lies in the cell"""
+
+
+class Seen(NamedTuple):
+    """A picture and what its tokens are to answer."""
+
+    pixels: np.ndarray
+    labels: Labels
 
 
 class Probes(nn.Module):
@@ -108,70 +119,108 @@ def detail_px(view: View) -> float:
 
 
 def sample_views(gallery: Gallery, rng: random.Random) -> list[View]:
-    """A mixed batch: overviews, crops, frames with a card and without, selected frames."""
+    """A mixed batch of overviews, crops, frames with a card and without, selected frames."""
     pictures, clips = gallery.scenes["attribute"], gallery.scenes["video"]
     views = [gallery.picture(rng.randrange(len(pictures))) for _ in range(32)]
-    for _ in range(32):
-        index = rng.randrange(len(pictures))
-        views.append(gallery.crop(index, rng.randrange(len(pictures[index].items))))
+    views += [_any_crop(gallery, rng) for _ in range(32)]
+    views += [
+        gallery.frame(rng.randrange(len(clips)), rng.randint(1, NUM_FRAMES)) for _ in range(24)
+    ]
     for _ in range(24):
-        views.append(gallery.frame(rng.randrange(len(clips)), rng.randint(1, 16)))
-    for nth in range(36):
-        index = rng.randrange(len(clips))
-        item = rng.randrange(len(clips[index].items))
-        frames = clips[index].items[item].frames
-        if nth % 3:
-            views.append(gallery.frame(index, rng.choice(frames)))
-        else:
-            views.append(gallery.selected_frame(index, item, rng.randrange(len(frames))))
-    return views
+        shown = _any_selected(gallery, rng)
+        views.append(gallery.frame(shown.scene.seed, shown.frame))
+    return views + [_any_selected(gallery, rng) for _ in range(12)]
 
 
-def embed(visual: nn.Module, image_processor: Any, views: list[View]) -> Any:
-    """The tower's output for views: `pooler_output` and `deepstack_features`, tokens view after view."""
-    images = [torch.tensor(view.pixels).permute(2, 0, 1) for view in views]
+def seeing_batch(gallery: Gallery, rng: random.Random) -> list[Seen]:
+    """A batch of the first stage: views with all their labels."""
+    return [Seen(view.pixels, labels_of(view)) for view in sample_views(gallery, rng)]
+
+
+def reading_batch(gallery: Gallery, rng: random.Random) -> list[Seen]:
+    """A batch of the second stage: mosaics, and half a batch of the first so that nothing is forgotten."""
+    return seeing_batch(gallery, rng)[::2] + [_mosaic(gallery, rng) for _ in range(24)]
+
+
+def _mosaic(gallery: Gallery, rng: random.Random, cells: int = 6) -> Seen:
+    """Windows around characters, side by side: a character, its colour and the place are asked in each."""
+    pixels = np.empty((cells, CELL_PX, cells, CELL_PX, 3), np.uint8)
+    grid = {name: np.full((cells, cells), IGNORE) for name in CLASSES}
+    grid["row"][:], grid["col"][:] = np.arange(cells)[:, None], np.arange(cells)[None, :]
+    for row in range(cells):
+        for col in range(cells):
+            view = _any_crop(gallery, rng) if rng.random() < 0.6 else _any_selected(gallery, rng)
+            item = view.item
+            assert item is not None, "crops and selected frames are views of an item"
+            side = view.pixels.shape[0]
+            corner = [
+                min(max(round(at * side - rng.uniform(5, CELL_PX - 5)), 0), side - CELL_PX)
+                for at in position(view, item)
+            ]
+            left, top = corner
+            pixels[row, :, col] = view.pixels[top : top + CELL_PX, left : left + CELL_PX]
+            grid["glyph"][row, col] = _GLYPH[item.glyph]
+            grid["color"][row, col] = _COLOR[item.color]
+    classes = {name: torch.from_numpy(answers.reshape(-1)) for name, answers in grid.items()}
+    nowhere = torch.full((cells * cells, PLACE), float("nan"))
+    return Seen(pixels.reshape(cells * CELL_PX, cells * CELL_PX, 3), Labels(classes, nowhere))
+
+
+def _any_crop(gallery: Gallery, rng: random.Random) -> View:
+    index = rng.randrange(len(gallery.scenes["attribute"]))
+    return gallery.crop(index, rng.randrange(len(gallery.scenes["attribute"][index].items)))
+
+
+def _any_selected(gallery: Gallery, rng: random.Random) -> View:
+    index = rng.randrange(len(gallery.scenes["video"]))
+    items = gallery.scenes["video"][index].items
+    item = rng.randrange(len(items))
+    return gallery.selected_frame(index, item, rng.randrange(len(items[item].frames)))
+
+
+def embed(visual: nn.Module, image_processor: Any, pictures: Sequence[np.ndarray]) -> Any:
+    """The tower's output for pictures: `pooler_output` and `deepstack_features`, one picture after the other."""
+    images = [torch.tensor(pixels).permute(2, 0, 1) for pixels in pictures]
     inputs = image_processor(images=images, return_tensors="pt")
     inputs = inputs.to(next(visual.parameters()).device)
     return visual(inputs["pixel_values"], grid_thw=inputs["image_grid_thw"], return_dict=True)
 
 
 def seeing_loss(
-    probes: dict[str, Probes], visual: nn.Module, image_processor: Any, views: list[View]
+    probes: dict[str, Probes], visual: nn.Module, image_processor: Any, batch: list[Seen]
 ) -> tuple[torch.Tensor, Metrics]:
-    """How badly the tokens of views answer, and the share of right answers by question.
+    """How badly the tokens answer, and the share of right answers by question.
 
     Both outputs of the tower are asked: the final tokens and, with less weight, those of the earlier layer that
     the language model also receives.
     """
-    labels = [labels_of(view) for view in views]
     device = next(visual.parameters()).device
     target = Labels(
-        {name: torch.cat([each.classes[name] for each in labels]).to(device) for name in CLASSES},
-        torch.cat([each.place for each in labels]).to(device),
+        {name: torch.cat([s.labels.classes[name] for s in batch]).to(device) for name in CLASSES},
+        torch.cat([s.labels.place for s in batch]).to(device),
     )
     with torch.autocast(device.type, torch.bfloat16):
-        out = embed(visual, image_processor, views)
+        out = embed(visual, image_processor, [seen.pixels for seen in batch])
     final, metrics = _answers(probes["final"], out.pooler_output, target)
     early, _ = _answers(probes["early"], out.deepstack_features[0], target)
     return final + 0.3 * early, metrics
 
 
-def _answers(
-    probes: Probes, tokens: torch.Tensor, target: Labels
-) -> tuple[torch.Tensor, Metrics]:
+def _answers(probes: Probes, tokens: torch.Tensor, target: Labels) -> tuple[torch.Tensor, Metrics]:
     logits, place = probes(tokens.float())
-    occupied = target.classes["color"] > 0
     loss, metrics = torch.zeros((), device=tokens.device), {}
     for name, answers in target.classes.items():
         asked = answers != IGNORE
         each = F.cross_entropy(logits[name], answers, ignore_index=IGNORE, reduction="none")
         loss = loss + each[asked].mean()
-        # Most cells are empty: without a share of their own, the few with an item would hardly count.
-        told = answers > 0 if name in ("color", "shape", "ball") else asked
+        told = asked
         if name in ("color", "shape", "ball"):
+            # Most cells are empty: without a share of their own, the few with an item would hardly count.
+            told = answers > 0
             loss = loss + each[told].mean()
         right = logits[name][told].argmax(-1) == answers[told]
         metrics[name] = right.float().mean().item()
-    error = (place[occupied] - target.place[occupied]).abs()
+    placed = target.classes["shape"] > 0
+    error = (place[placed] - target.place[placed]).abs()
     metrics["offset"] = error[:, :2].mean().item()
     return loss + 4 * error.mean(), metrics

@@ -1,51 +1,191 @@
-"""The embedded model from nothing: see, point, then whole traces. Every stage resumes after a kill."""
+"""The embedded model from nothing: see, read, point, then whole traces.
+
+    gallery  scenes rendered once                                        (`gallery`)
+    see      the vision tower answers dense labels                       (`tower`)
+    read     the same with mosaics of characters                         (`tower`)
+    point    the language model learns to call, on cached visual tokens  (`language`)
+    reason   whole expert traces, with and without a look                (`language`)
+
+Every stage resumes after a kill and is skipped when it is done. Pointing, reading and knowing when to look are
+measured apart, by asking the model about validation scenes as real files.
+"""
 
 from __future__ import annotations
 
 import random
+import shutil
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from pixel_reasoner.dialects.compact import COMPACT
-from pixel_reasoner.tiny.build import build_model, build_processor, build_tokenizer
+from pixel_reasoner.dialects import COMPACT
+from pixel_reasoner.evals.stats import evidence_hit, summarize
+from pixel_reasoner.files import cannot_write
+from pixel_reasoner.grading import Outcome, grade_trace
+from pixel_reasoner.models import Decoding
+from pixel_reasoner.models.local import EMBEDDED, LocalModel
+from pixel_reasoner.rollout import Rules, ask_many
+from pixel_reasoner.tiny.build import (
+    PROTOCOL,
+    build_model,
+    build_processor,
+    build_tokenizer,
+    save_folder,
+)
 from pixel_reasoner.tiny.gallery import Gallery
+from pixel_reasoner.tiny.language import School, Tokens, cache_tokens, call_accuracy, language_loss
 from pixel_reasoner.tiny.lessons import answer_turn, guess_turn, look_turn
-from pixel_reasoner.tiny.loop import Stage, run_stage
-from pixel_reasoner.tiny.tower import Probes, sample_views, seeing_loss
-from pixel_reasoner.trace import Medium
-from pixel_reasoner.world import all_questions
+from pixel_reasoner.tiny.loop import Metrics, Stage, run_stage
+from pixel_reasoner.tiny.tower import Probes, reading_batch, seeing_batch, seeing_loss
+from pixel_reasoner.trace import Medium, Trace, anchored
+from pixel_reasoner.world import FAMILIES, all_questions, render, scenes
+
+NUM_PICTURES, NUM_CLIPS = 12_000, 4_000
+HELD_OUT = 0.05
+"""share of the scenes that the language model never trains on"""
 
 
-def tokenizer_texts(gallery: Gallery, limit: int = 2000) -> list[str]:
+def train(out: Path, *, seed: int = 0, scale: float = 1.0, install: bool = False) -> Path:
+    """All stages; returns the folder of the finished model.
+
+    Args:
+        out: for the gallery (6 GB), checkpoints, logs (`STAGE.jsonl`) and the model.
+        seed: of weights and batches.
+        scale: share of scenes and steps, to try the whole pipeline quickly.
+        install: copy the result to where `--model tiny` looks.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(out, error) from error
+    num_pictures, num_clips = (max(24, round(n * scale)) for n in (NUM_PICTURES, NUM_CLIPS))
+    gallery = Gallery(out / "gallery", num_pictures, num_clips)
+    tokenizer = build_tokenizer(_said(gallery))
+    processor = build_processor(tokenizer)
+    model = build_model(tokenizer, seed)
+    _train_tower(model, processor, gallery, out, seed, scale)
+    cache = cache_tokens(model.model.visual, processor.image_processor, gallery, out / "tokens.pt")
+    folder = out / "model"
+    _train_language(model, School(gallery, processor, COMPACT), cache, folder, seed, scale)
+    if install:
+        shutil.copytree(folder, EMBEDDED["tiny"], dirs_exist_ok=True)
+    return folder
+
+
+def _train_tower(
+    model: Any, processor: Any, gallery: Gallery, out: Path, seed: int, scale: float
+) -> None:
+    visual = model.model.visual
+    torch.manual_seed(seed)
+    probes = {name: Probes(visual.config.out_hidden_size) for name in ("final", "early")}
+    for name, steps, batch in (("see", 2000, seeing_batch), ("read", 1200, reading_batch)):
+
+        def loss(step: int, name: str = name, batch: Any = batch) -> tuple[torch.Tensor, Metrics]:
+            rng = random.Random(f"{name}/{seed}/{step}")
+            return seeing_loss(probes, visual, processor.image_processor, batch(gallery, rng))
+
+        stage = Stage(name=name, steps=_scaled(steps, scale), lr=1.5e-3, warmup=100)
+        run_stage(stage, {"visual": visual, **probes}, loss, out)
+
+
+def _train_language(
+    model: Any, school: School, cache: dict[str, Tokens], folder: Path, seed: int, scale: float
+) -> None:
+    model.model.visual.requires_grad_(requires_grad=False)
+    measure = partial(_measure, model, school, cache, folder)
+    plans = (
+        ("point", school.point, 1200, 3e-3, 80, 16),
+        ("reason", school.lesson, 1500, 1.5e-3, 48, 20),
+    )
+    for name, make, steps, lr, num_pictures, num_clips in plans:
+
+        def loss(
+            step: int, name: str = name, make: Any = make, sizes: Any = (num_pictures, num_clips)
+        ) -> Any:
+            rng = random.Random(f"{name}/{seed}/{step}")
+            total = torch.zeros(())
+            metrics: Metrics = {}
+            # Pictures and clips apart: a clip's conversation is three times as long, and padding costs.
+            for family, size in zip(FAMILIES, sizes, strict=True):
+                known = round(len(school.gallery.scenes[family]) * (1 - HELD_OUT))
+                examples = [make(family, rng.randrange(known), rng) for _ in range(size)]
+                part, told = language_loss(model, cache, examples)
+                total = total.to(part.device) + part
+                metrics |= {f"{family}_{key}": value for key, value in told.items()}
+            return total, metrics
+
+        stage = Stage(name=name, steps=_scaled(steps, scale), lr=lr, warmup=100, measure_every=300)
+        run_stage(stage, {"model": model}, loss, folder.parent, measure)
+
+
+def _measure(
+    model: Any, school: School, cache: dict[str, Tokens], folder: Path, *, finished: bool
+) -> Metrics:
+    """Pointing by teacher forcing on held-out scenes; when a stage ends, whole rollouts on validation files."""
+    metrics: Metrics = {}
+    for family, opening in zip(FAMILIES, PROTOCOL, strict=False):
+        total = len(school.gallery.scenes[family])
+        held_out = range(round(total * (1 - HELD_OUT)), total)
+        rng = random.Random("held out")
+        examples = [school.point(family, rng.choice(held_out), rng) for _ in range(64)]
+        token = school.processor.tokenizer.convert_tokens_to_ids(opening)
+        told = call_accuracy(model, cache, examples, token)
+        metrics |= {f"{family}_{key}": value for key, value in told.items()}
+    if finished:
+        save_folder(model, school.processor, folder)
+        metrics |= validate(folder, folder.parent / "validation")
+    return metrics
+
+
+def validate(folder: Path, media: Path, count: int = 100) -> Metrics:
+    """Ask a model folder about validation scenes, and tell pointing, reading and knowing when to look apart."""
+    model = LocalModel(str(folder))
+    rules = Rules(decoding=Decoding(max_new_tokens=64))
+    metrics: Metrics = {}
+    for family in FAMILIES:
+        questions = [
+            anchored(q, media) for q in render(scenes(family, "validation", 0, count), media)
+        ]
+        traces = list(ask_many(questions, model, rules, batch_size=25))
+        looks = [trace for trace in traces if trace.question.needs_look]
+        hits = [trace for trace in looks if evidence_hit(trace)]
+        rest = [trace for trace in traces if not trace.question.needs_look]
+        metrics |= {
+            f"{family}_accuracy": summarize(traces)["accuracy"],
+            f"{family}_pointing": len(hits) / len(looks),
+            f"{family}_reading": _accuracy(hits),
+            f"{family}_overview": _accuracy(rest),
+            f"{family}_looks_when_needed": sum(bool(t.executed) for t in looks) / len(looks),
+            f"{family}_looks_when_not": sum(bool(t.executed) for t in rest) / len(rest),
+        }
+    return metrics
+
+
+def _accuracy(traces: list[Trace]) -> float:
+    grades = [grade_trace(trace) for trace in traces]
+    right = sum(grade is not None and grade.outcome is Outcome.CORRECT for grade in grades)
+    return right / max(1, len(traces))
+
+
+def _scaled(steps: int, scale: float) -> int:
+    return max(2, round(steps * scale))
+
+
+def _said(gallery: Gallery, limit: int = 2000) -> list[str]:
     """What the tokenizer is trained on: everything that is said about the first scenes."""
     nowhere = Medium(kind="image", path="")
-    texts = [COMPACT.system_with, COMPACT.system_without, "Image 1:", "Frame 1:", "Image 17, frame 1:"]
-    for scene in [s for scenes in gallery.scenes.values() for s in scenes[:limit]]:
+    texts = [
+        COMPACT.system_with,
+        COMPACT.system_without,
+        "Image 1:",
+        "Frame 1:",
+        "Image 17, frame 1:",
+    ]
+    for scene in [s for family in FAMILIES for s in gallery.scenes[family][:limit]]:
         for question in all_questions(scene, nowhere):
             texts += [question.text, answer_turn(question, None), guess_turn(question)]
         for item in scene.items:
             texts.append(look_turn(item, COMPACT))
     return texts
-
-
-def main(out: Path, steps: int = 2000, seed: int = 0) -> None:
-    gallery = Gallery(out / "gallery", 12000, 4000)
-    tokenizer = build_tokenizer(tokenizer_texts(gallery))
-    processor = build_processor(tokenizer)
-    model = build_model(tokenizer, seed)
-    visual = model.model.visual
-    torch.manual_seed(seed)
-    probes = {name: Probes(visual.config.out_hidden_size) for name in ("final", "early")}
-    run_stage(
-        Stage(name="see", steps=steps, lr=1.5e-3, warmup=100),
-        {"visual": visual, **probes},
-        lambda step: seeing_loss(
-            probes, visual, processor.image_processor, sample_views(gallery, random.Random(f"see/{seed}/{step}"))
-        ),
-        out,
-    )
-
-
-if __name__ == "__main__":
-    main(Path("runs/tiny"))

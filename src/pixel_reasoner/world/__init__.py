@@ -2,6 +2,7 @@
 
 from pixel_reasoner.world.draw import draw_frames, draw_picture, encode_clip, write_media
 from pixel_reasoner.world.questions import all_questions, question_of
+from pixel_reasoner.world.render import overview_detail_px, render, scenes
 from pixel_reasoner.world.scene import (
     DEFAULTS,
     FAMILIES,
@@ -27,7 +28,10 @@ __all__ = [
     "draw_picture",
     "encode_clip",
     "make_scene",
+    "overview_detail_px",
     "question_of",
+    "render",
+    "scenes",
     "split_seed",
     "write_media",
 ]

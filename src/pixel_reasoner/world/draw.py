@@ -53,27 +53,25 @@ def encode_clip(frames: list[Image.Image]) -> bytes:
     """An mp4 (H.264) of the frames, in memory."""
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=FPS, options={"crf": "12", "preset": "veryfast"})
+        stream = container.add_stream(
+            "libx264", rate=FPS, options={"crf": "12", "preset": "veryfast"}
+        )
         stream.width, stream.height = frames[0].size
         stream.pix_fmt = "yuv420p"
         for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_image(frame)))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.asarray(frame), format="rgb24")))
         container.mux(stream.encode())
     return buffer.getvalue()
 
 
-def write_media(scene: Scene, folder: Path) -> Path:
-    """Write the scene's picture (png) or clip (mp4) into a folder and return its path."""
+def write_media(scene: Scene, path: Path) -> None:
+    """Write the scene's picture (png) or clip (mp4), whole or not at all."""
     if scene.family == "video":
-        path = folder / f"{scene.id}.mp4"
-        content = encode_clip(draw_frames(scene))
-    else:
-        path = folder / f"{scene.id}.png"
-        buffer = io.BytesIO()
-        draw_picture(scene).save(buffer, "PNG", compress_level=1)
-        content = buffer.getvalue()
-    write_bytes(content, path)
-    return path
+        write_bytes(encode_clip(draw_frames(scene)), path)
+        return
+    buffer = io.BytesIO()
+    draw_picture(scene).save(buffer, "PNG", compress_level=1)
+    write_bytes(buffer.getvalue(), path)
 
 
 def _background(scene: Scene) -> Image.Image:

@@ -75,7 +75,12 @@ def _about_picture(scene: Scene, rng: random.Random) -> Iterator[tuple[str, str,
     yield "count", rng.choice(("How many shapes are there?", "Count the shapes.")), count
     present = rng.choice(scene.items)
     absent = rng.choice(
-        [(c, s) for c in COLORS for s in SHAPES if all((c, s) != (i.color, i.shape) for i in scene.items)]
+        [
+            (c, s)
+            for c in COLORS
+            for s in SHAPES
+            if all((c, s) != (i.color, i.shape) for i in scene.items)
+        ]
     )
     for name, answer in ((present.name, "yes"), (" ".join(absent), "no")):
         yield "exists", rng.choice((f"Is there a {name}?", f"Can you see a {name}?")), answer
@@ -95,7 +100,11 @@ def _about_clip(scene: Scene, rng: random.Random) -> Iterator[tuple[str, str, st
     present = rng.choice(sorted(shown))
     absent = rng.choice(sorted(set(COLORS) - shown))
     for color, answer in ((present, "yes"), (absent, "no")):
-        yield "exists", rng.choice((f"Is there a {color} card?", f"Can you see a {color} card?")), answer
+        yield (
+            "exists",
+            rng.choice((f"Is there a {color} card?", f"Can you see a {color} card?")),
+            answer,
+        )
     yield "ball", "What colour is the ball?", scene.ball.color
     way = "right" if scene.ball.rightwards else "left"
     yield "direction", "Does the ball move left or right?", way

@@ -165,7 +165,7 @@ def split_seed(split: str, seed: int, index: int) -> int:
         raise UsageError(
             expected=f"a split: {', '.join(SPLITS)}", got=repr(split), fix="name one of these"
         )
-    first, end = SPLITS[split]  # type: ignore[index]
+    first, end = SPLITS[split]
     if not 0 <= seed + index < end - first:
         raise UsageError(
             expected=f"seed + count of at most {end - first:,} in split {split}",

@@ -1,0 +1,41 @@
+# Two commands do all set-up: `make demo` and `make test`. `make install` does the set-up alone.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: install demo test check format tiny benchmarks clean
+
+install: $(STAMP)
+
+# The constraints file is the lock: exact versions of everything, for Python 3.11 on Linux.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; run make PYTHON=python3.11 ..." if sys.version_info < (3, 11) else 0)'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[local,dev]'
+	touch $@
+
+demo: install
+	$(BIN)/pixel-reasoner demo --out runs/demo
+
+test: install
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/mypy
+	$(BIN)/pytest -q
+
+check: test
+
+format: install
+	$(BIN)/ruff format src tests benchmarks
+	$(BIN)/ruff check --fix src tests benchmarks
+
+# Hours on two cores; see runs/tiny.sh.
+tiny: install
+	bash runs/tiny.sh
+
+benchmarks: install
+	$(BIN)/python benchmarks/zoom.py
+	$(BIN)/python benchmarks/startup.py
+
+clean:
+	rm -rf .venv runs/demo

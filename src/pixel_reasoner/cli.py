@@ -1,0 +1,535 @@
+"""The command line: a thin layer. Imports stand inside commands, so that `--help` loads no torch."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pixel_reasoner.errors import PixelReasonerError
+
+if TYPE_CHECKING:
+    from pixel_reasoner.models.local import LocalModel
+    from pixel_reasoner.rollout import Rollout, Rules
+    from pixel_reasoner.trace import Medium, Question, Trace
+
+app = typer.Typer(
+    name="pixel-reasoner",
+    help="Let vision-language models look again: zoom into pictures and select frames while they reason.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+eval_app = typer.Typer(
+    no_args_is_help=True, help="Measure a model: what it answers and what its looks were worth."
+)
+world_app = typer.Typer(
+    no_args_is_help=True, help="PixelWorld: pictures and clips with known evidence."
+)
+train_app = typer.Typer(no_args_is_help=True, help="Train models.")
+app.add_typer(eval_app, name="eval")
+app.add_typer(world_app, name="world")
+app.add_typer(train_app, name="train")
+
+ModelOption = Annotated[
+    str,
+    typer.Option(
+        "--model", "-m", help="`tiny` (in the box), a model folder, or a hub id owner/name."
+    ),
+]
+DeviceOption = Annotated[
+    str | None, typer.Option(help="cpu, cuda, cuda:1, ... [default: a GPU if there is one]")
+]
+DialectOption = Annotated[
+    str | None,
+    typer.Option(help="How the model is offered operations [default: what its folder says]"),
+]
+WithoutOption = Annotated[
+    bool, typer.Option("--no-operations", help="Offer no operations: one look, then words.")
+]
+MaxTurns = Annotated[int, typer.Option(min=1, help="Messages of the model at most.")]
+MaxNewTokens = Annotated[int, typer.Option(min=1, help="New tokens per message at most.")]
+Temperature = Annotated[float, typer.Option(min=0.0, help="0 is greedy.")]
+SampleSeed = Annotated[int, typer.Option(help="Seed of sampling.")]
+FamilyOption = Annotated[str, typer.Option("--family", "-f", help="attribute or video")]
+SplitOption = Annotated[str, typer.Option(help="train, validation or test")]
+SeedOption = Annotated[int, typer.Option(help="First scene of the split.")]
+CountOption = Annotated[int, typer.Option(help="How many questions.")]
+
+
+@app.command()
+def ask(
+    question: Annotated[str, typer.Argument(help="What you want to know.")],
+    image: Annotated[
+        list[Path] | None, typer.Option("--image", "-i", help="A picture file; may be repeated.")
+    ] = None,
+    video: Annotated[Path | None, typer.Option("--video", help="A video file.")] = None,
+    frames: Annotated[Path | None, typer.Option("--frames", help="A folder of frames.")] = None,
+    model: ModelOption = "tiny",
+    without: WithoutOption = False,
+    report: Annotated[
+        Path | None, typer.Option(help="Also write the reasoning as a page, such as out.html.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the whole trace as one line of JSON.")
+    ] = False,
+    device: DeviceOption = None,
+    dialect: DialectOption = None,
+    max_turns: MaxTurns = 6,
+    max_new_tokens: MaxNewTokens = 1024,
+    temperature: Temperature = 0.0,
+    seed: SampleSeed = 0,
+) -> None:
+    """Ask about pictures, a video or a folder of frames; the reasoning streams as it happens.
+
+    Examples:
+        pixel-reasoner ask "Which letter is on the red circle?" --image scene.png
+
+        pixel-reasoner ask "What does the sign say?" --image a.jpg --image b.jpg --model PATH --report out.html
+
+        pixel-reasoner ask "Which digit is on the blue card?" --video clip.mp4 --json
+    """
+    from pixel_reasoner.rollout import ask as ask_model
+    from pixel_reasoner.trace import Question
+
+    media = _media(image or [], video, frames)
+    rules = _rules(without, max_turns, max_new_tokens, temperature, seed)
+    asked = Question(id="ask", text=question, media=media)
+    local = _load(model, device, dialect)
+    if as_json:
+        trace = ask_model(asked, local, rules)
+        sys.stdout.write(trace.to_line() + "\n")
+    else:
+        trace = _ask_aloud(asked, local, rules)
+    if report is not None:
+        _write_report([trace], report, title=question, quiet=as_json)
+
+
+@eval_app.command("pixelworld")
+def eval_pixelworld(
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder of the run; resumes if it exists.")
+    ],
+    family: FamilyOption = "attribute",
+    split: SplitOption = "test",
+    seed: SeedOption = 0,
+    count: CountOption = 200,
+    model: ModelOption = "tiny",
+    without: WithoutOption = False,
+    batch_size: Annotated[int, typer.Option(min=1, help="Questions that move together.")] = 16,
+    size_px: Annotated[
+        int | None, typer.Option(help="Side of the canvas [default: the family's]")
+    ] = None,
+    detail_px: Annotated[
+        int | None, typer.Option(help="Height of the decisive character [default: the family's]")
+    ] = None,
+    device: DeviceOption = None,
+    dialect: DialectOption = None,
+    max_turns: MaxTurns = 6,
+    max_new_tokens: MaxNewTokens = 256,
+) -> None:
+    """Ask PixelWorld questions, score the answers, and write traces.jsonl and summary.json.
+
+    Example:
+        pixel-reasoner eval pixelworld --family video --count 300 --out runs/video
+
+        pixel-reasoner report runs/video --out video.html
+    """
+    from pixel_reasoner.evals.run import evaluate
+    from pixel_reasoner.grading import Outcome, grade_trace
+    from pixel_reasoner.world import VERSION, render, scenes
+
+    params = _params(family, size_px, detail_px)
+    wanted = scenes(family, split, seed, count, params)  # type: ignore[arg-type]
+    rules = _rules(without, max_turns, max_new_tokens, 0.0, 0)
+    local = _load(model, device, dialect)
+    with _progress() as progress:
+        bar = progress.add_task("rendering", total=count, note="")
+        questions = [progress.advance(bar) or question for question in render(wanted, out)]
+        bar = progress.add_task("asking", total=count, note="")
+        right = 0
+
+        def show(trace: Trace) -> None:
+            nonlocal right
+            grade = grade_trace(trace)
+            right += grade is not None and grade.outcome is Outcome.CORRECT
+            progress.advance(bar)
+            progress.update(bar, note=f"{right} right")
+
+        summary = evaluate(
+            questions,
+            local,
+            rules,
+            out,
+            task={
+                "name": "pixelworld",
+                "version": VERSION,
+                "family": family,
+                "split": split,
+                "seed": seed,
+                "count": count,
+                "params": wanted[0].params.model_dump(),
+            },
+            batch_size=batch_size,
+            on_trace=show,
+        )
+    _print_summary(summary, out)
+
+
+@app.command()
+def report(
+    source: Annotated[Path, typer.Argument(help="A run's folder or a traces.jsonl.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The page to write.")] = Path(
+        "report.html"
+    ),
+    limit: Annotated[int, typer.Option(min=1, help="Traces on the page at most.")] = 500,
+) -> None:
+    """Write traces as one self-contained page: boxes on the source, crops, thoughts, answers.
+
+    Example:
+        pixel-reasoner report runs/video --out video.html
+    """
+    from itertools import islice
+
+    from pixel_reasoner.evals.run import load_run
+
+    traces = list(islice(load_run(source), limit + 1))
+    if len(traces) > limit:
+        _say(f"Only the first {limit} traces are shown; --limit shows more.")
+    _write_report(traces[:limit], out, title=source.name)
+
+
+@world_app.command("render")
+def world_render(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where files and questions.jsonl go.")],
+    family: FamilyOption = "attribute",
+    split: SplitOption = "test",
+    seed: SeedOption = 0,
+    count: CountOption = 10,
+    size_px: Annotated[
+        int | None, typer.Option(help="Side of the canvas [default: the family's]")
+    ] = None,
+    detail_px: Annotated[
+        int | None, typer.Option(help="Height of the decisive character [default: the family's]")
+    ] = None,
+    check_readable: Annotated[
+        bool,
+        typer.Option("--check-readable", help="Report the character's height in the overview."),
+    ] = False,
+    model: Annotated[
+        str, typer.Option(help="Whose overview --check-readable measures: `tiny` or a dialect.")
+    ] = "tiny",
+) -> None:
+    """Write real picture and video files, and questions.jsonl with answers and evidence.
+
+    Examples:
+        pixel-reasoner world render --family attribute --count 20 --out scenes
+
+        pixel-reasoner world render --size-px 8192 --detail-px 24 --count 5 --check-readable --out large
+    """
+    from pixel_reasoner.files import atomic_writer
+    from pixel_reasoner.world import render, scenes
+
+    params = _params(family, size_px, detail_px)
+    wanted = scenes(family, split, seed, count, params)  # type: ignore[arg-type]
+    with _progress() as progress:
+        bar = progress.add_task("rendering", total=count, note="")
+        with atomic_writer(out / "questions.jsonl") as file:
+            for question in render(wanted, out):
+                file.write(question.model_dump_json(exclude_defaults=True) + "\n")
+                progress.advance(bar)
+    if check_readable:
+        _report_readable(family, wanted[0].params, model)
+    _say(f"{count} questions: {out / 'questions.jsonl'}")
+
+
+@train_app.command("tiny")
+def train_tiny(
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Checkpoints, logs and the model.")
+    ] = Path("runs/tiny"),
+    seed: Annotated[int, typer.Option(help="Of weights and batches.")] = 0,
+    scale: Annotated[
+        float,
+        typer.Option(min=0.0, help="Share of scenes and steps: 0.01 tries the whole pipeline."),
+    ] = 1.0,
+    install: Annotated[
+        bool,
+        typer.Option("--install", help="Make the result the embedded model of this installation."),
+    ] = False,
+) -> None:
+    """Train the embedded model from nothing. Every stage resumes after a kill: run the command again.
+
+    Example:
+        pixel-reasoner train tiny --out runs/tiny
+    """
+    from pixel_reasoner.tiny.train import train
+
+    model = train(out, seed=seed, scale=scale, install=install)
+    _say(f"The model: {model}")
+
+
+@app.command()
+def demo(
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Where samples and the report go.")
+    ] = Path("runs/demo"),
+    model: ModelOption = "tiny",
+    device: DeviceOption = None,
+) -> None:
+    """Draw sample pictures and a clip, ask about them, and write the reasoning as a page."""
+    from pixel_reasoner.grading import Outcome, grade_trace
+    from pixel_reasoner.trace import anchored
+    from pixel_reasoner.world import render, scenes
+
+    local = _load(model, device, None)
+    rules = _rules(False, 6, 256, 0.0, 0)
+    traces: list[Trace] = []
+    for family, count in (("attribute", 12), ("video", 8)):
+        for question in _pick(list(render(scenes(family, "test", 0, count), out))):  # type: ignore[arg-type]
+            asked = anchored(question, out)
+            _say(f"\n[bold]{asked.text}[/]  [dim]{asked.media[0].path}[/]")
+            trace = _ask_aloud(asked, local, rules, quiet_note=bool(traces))
+            grade = grade_trace(trace)
+            right = grade is not None and grade.outcome is Outcome.CORRECT
+            _say("[green]right[/]" if right else f"[red]wrong[/]: it is {question.answer[0]}")
+            traces.append(trace)
+    _say("")
+    _write_report(traces, out / "report.html", title="Pixel Reasoner: demo")
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one message and exit code 2."""
+    try:
+        app()
+    except PixelReasonerError as error:
+        _stop(f"error: {error}", 2)
+    except KeyboardInterrupt:
+        _stop("stopped; what is done is kept, run the same command to go on", 130)
+    except BrokenPipeError:  # the reader of our output has gone: nobody is left to tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _stop(message: str, code: int) -> None:
+    print(message, file=sys.stderr)
+    sys.exit(code)
+
+
+def _say(text: str) -> None:
+    from rich.console import Console
+
+    Console(highlight=False, soft_wrap=True).print(text)
+
+
+def _media(images: list[Path], video: Path | None, frames: Path | None) -> tuple[Medium, ...]:
+    from pixel_reasoner.errors import UsageError
+    from pixel_reasoner.trace import Medium
+
+    given = [
+        name
+        for name, value in (("--image", images), ("--video", video), ("--frames", frames))
+        if value
+    ]
+    if len(given) != 1:
+        raise UsageError(
+            expected="one of --image (repeatable), --video, --frames",
+            got=" and ".join(given) or "none",
+            fix="keep one kind",
+        )
+    if video is not None:
+        return (Medium(kind="video", path=str(video.absolute())),)
+    if frames is not None:
+        return (Medium(kind="frames", path=str(frames.absolute())),)
+    return tuple(Medium(kind="image", path=str(path.absolute())) for path in images)
+
+
+def _rules(
+    without: bool, max_turns: int, max_new_tokens: int, temperature: float, seed: int
+) -> Rules:
+    from pixel_reasoner.models import Decoding
+    from pixel_reasoner.rollout import Limits, Rules
+
+    return Rules(
+        operations=not without,
+        limits=Limits(max_turns=max_turns),
+        decoding=Decoding(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed),
+    )
+
+
+def _params(family: str, size_px: int | None, detail_px: int | None) -> Any:
+    from pixel_reasoner.world import DEFAULTS
+
+    given = {"size_px": size_px, "detail_px": detail_px}
+    default = DEFAULTS.get(family)  # type: ignore[call-overload]
+    return default and default.model_copy(update={k: v for k, v in given.items() if v is not None})
+
+
+def _load(model: str, device: str | None, dialect: str | None) -> LocalModel:
+    from pixel_reasoner.errors import UsageError
+
+    try:
+        from pixel_reasoner.models.local import LocalModel
+    except ImportError as error:
+        raise UsageError(
+            expected="the packages that run a model",
+            got=f"{error.name} is not installed",
+            fix="pip install 'pixel-reasoner[local]'",
+        ) from error
+    return LocalModel(model, device=device, dialect=dialect)
+
+
+def _ask_aloud(
+    asked: Question, model: LocalModel, rules: Rules, *, quiet_note: bool = False
+) -> Trace:
+    """Ask, and print the reasoning as it happens."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    from pixel_reasoner.rollout import ask as ask_model
+
+    console = Console(highlight=False, soft_wrap=True)
+    if model.note and not quiet_note:
+        console.print(f"[dim]{escape(model.note)}[/]")
+    said = ""
+
+    def on_text(piece: str) -> None:
+        nonlocal said
+        before = len(_without_call(said))
+        said += piece
+        console.print(escape(_without_call(said)[before:]), end="")
+
+    def on_turn(rollout: Rollout) -> None:
+        nonlocal said
+        said = ""
+        console.print()
+        for line in _what_happened(rollout):
+            console.print(escape(line), style="cyan")
+
+    trace = ask_model(asked, model, rules, on_text=on_text, on_turn=on_turn)
+    answer = trace.answer if trace.answer is not None else f"none ({trace.stop})"
+    console.print(f"[bold]Answer: {escape(answer)}[/]")
+    return trace
+
+
+def _without_call(text: str) -> str:
+    return text.partition("<tool_call>")[0].rstrip("\n")
+
+
+def _what_happened(rollout: Rollout) -> list[str]:
+    """The last turn's call and what came back, in words."""
+    turn = rollout.turns[-1] if rollout.turns else None
+    if turn is None or turn.observation is None:
+        return []
+    called = f"{turn.call.name}({turn.call.arguments})" if turn.call else "a call"
+    if turn.observation.refusal is not None:
+        return [f"  ✗ {called}: {turn.observation.text}"]
+    return [
+        f"  → {called}",
+        *(
+            f"  ← picture {p.number}: {p.source_px[0]}x{p.source_px[1]} px of the source, "
+            f"seen at {p.seen_px[0]}x{p.seen_px[1]}"
+            for p in turn.observation.pictures
+        ),
+    ]
+
+
+def _pick(questions: list[Question]) -> list[Question]:
+    """For the demo: two questions that need a look and one that does not, one of each for a clip."""
+    looks = [q for q in questions if q.needs_look]
+    overviews = [q for q in questions if not q.needs_look]
+    return looks[: 2 if questions[0].media[0].kind == "image" else 1] + overviews[:1]
+
+
+def _report_readable(family: str, params: Any, model: str) -> None:
+    from pixel_reasoner.dialects import DIALECTS
+    from pixel_reasoner.world import overview_detail_px
+
+    budgets = DIALECTS[model].budgets if model in DIALECTS else _embedded_budgets(model)
+    height = overview_detail_px(family, budgets, params)  # type: ignore[arg-type]
+    verdict = (
+        "unreadable"
+        if height < 4
+        else "may be readable: choose a smaller detail or a larger canvas"
+    )
+    _say(f"The character is {height:.1f} px high in the overview of {model}: {verdict}.")
+
+
+def _embedded_budgets(model: str) -> Any:
+    import json
+
+    from pixel_reasoner.budget import Budgets
+    from pixel_reasoner.errors import UsageError
+
+    path = Path(__file__).parent / model / "weights" / "pixel_reasoner.json"
+    if not path.is_file():
+        from pixel_reasoner.dialects import DIALECTS
+
+        raise UsageError(
+            expected=f"tiny, {', '.join(DIALECTS)}", got=repr(model), fix="name one of these"
+        )
+    return Budgets(**json.loads(path.read_text())["budgets"])
+
+
+def _write_report(traces: list[Trace], out: Path, *, title: str, quiet: bool = False) -> None:
+    from pixel_reasoner.report import write_report
+
+    made = write_report(traces, out, title=title)
+    if not quiet:
+        _say(f"Report: {out}")
+    for why, count in made.unshown.items():
+        print(f"not shown: {count} pictures: {why}", file=sys.stderr)
+
+
+def _progress() -> Any:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=Console(stderr=True),
+    )
+
+
+def _print_summary(summary: dict[str, Any], out: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    groups = {"all": summary, **summary["by_category"]}
+    table = Table(box=None, header_style="bold")
+    table.add_column("")
+    for name in groups:
+        table.add_column(name, justify="right")
+    for figure in (
+        "count",
+        "accuracy",
+        "rapr",
+        "evidence_hit_rate",
+        "operation_error_rate",
+        "unparsed_rate",
+        "mean_operations",
+    ):
+        values = [group[figure] for group in groups.values()]
+        table.add_row(figure, *("–" if value is None else f"{value:g}" for value in values))
+    Console().print(table)
+    for name, why in summary["failed"].items():
+        print(f"failed: {name}: {why}", file=sys.stderr)
+    _say(f"Traces and summary: {out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""One evaluation run in a folder: traces as they come, a summary at the end, and resuming after a kill."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, Self
+
+from pixel_reasoner.errors import InputError, OutputError, UsageError
+from pixel_reasoner.evals.stats import summarize
+from pixel_reasoner.files import cannot_write, reason, write_json
+from pixel_reasoner.models import Model
+from pixel_reasoner.rollout import Rules, ask_many, settings_of
+from pixel_reasoner.trace import Question, Stop, Trace, anchored, load_traces
+
+TRACES = "traces.jsonl"
+SUMMARY = "summary.json"
+SETTINGS = "settings.json"
+
+OnTrace = Callable[[Trace], None]
+
+
+def evaluate(  # noqa: PLR0913 - what to ask, whom, how, where to, and two ways to watch it
+    questions: Sequence[Question],
+    model: Model,
+    rules: Rules,
+    out: Path,
+    *,
+    task: dict[str, Any],
+    batch_size: int = 16,
+    on_trace: OnTrace = lambda trace: None,
+) -> dict[str, Any]:
+    """Ask every question that is not yet answered in `out`, and summarise all.
+
+    Writes `out/settings.json`, `out/traces.jsonl` (a line a trace, at once) and `out/summary.json`. Media paths that
+    are relative are relative to `out`. Questions that failed before are tried again.
+
+    Args:
+        questions: all questions of the run.
+        model: what answers them.
+        rules: how.
+        out: the folder of the run.
+        task: what was asked, for the settings: name, split, seed, ...
+        batch_size: questions that move together.
+        on_trace: sees every trace, those of an earlier start first.
+
+    Raises:
+        UsageError: `out` holds a run with other settings.
+        OutputError: `out` cannot be written.
+    """
+    settings = {"task": task, **settings_of(model, rules)}
+    _same_settings(out, settings)
+    with TraceLog(out / TRACES) as log:
+        done = log.answered()
+        for trace in done:
+            on_trace(trace)
+        ids = {trace.question.id for trace in done}
+        waiting = {q.id: q for q in questions if q.id not in ids}
+        here = (anchored(question, out) for question in waiting.values())
+        for trace in ask_many(here, model, rules, batch_size=batch_size):
+            # The log keeps paths as they were given, so that the folder can be moved.
+            log.append(trace.model_copy(update={"question": waiting[trace.question.id]}))
+            on_trace(trace)
+    summary = {**summarize(load_run(out)), "settings": settings}
+    write_json(summary, out / SUMMARY)
+    return summary
+
+
+def load_run(path: Path) -> Iterator[Trace]:
+    """The traces of a run folder or a `traces.jsonl`, media paths relative to where it lies.
+
+    Raises:
+        InputError: there is none.
+    """
+    file = path / TRACES if path.is_dir() else path
+    for trace in load_traces(file):
+        yield trace.model_copy(update={"question": anchored(trace.question, file.parent)})
+
+
+class TraceLog:
+    """A `traces.jsonl` that grows a whole line at a time, whatever interrupts it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.file: BinaryIO
+
+    def __enter__(self) -> Self:
+        """Open the log and drop a line that a kill cut off."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.file = self.path.open("a+b")
+            self.file.seek(0)
+            content = self.file.read()
+            self.file.truncate(content.rfind(b"\n") + 1)
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the log."""
+        self.file.close()
+
+    def answered(self) -> list[Trace]:
+        """The traces of questions that could be asked; failed ones leave the log, to be tried again."""
+        kept = [trace for trace in load_traces(self.path) if trace.stop is not Stop.FAILED]
+        lines = "".join(trace.to_line() + "\n" for trace in kept).encode()
+        if len(lines) != self.path.stat().st_size:
+            part = self.path.with_name(self.path.name + ".part")
+            part.write_bytes(lines)
+            self.file.close()
+            part.replace(self.path)
+            self.file = self.path.open("a+b")
+        return kept
+
+    def append(self, trace: Trace) -> None:
+        """Write one trace, whole or not at all.
+
+        Raises:
+            OutputError: the disk is full or gone.
+        """
+        end = self.file.seek(0, 2)
+        try:
+            self.file.write(trace.to_line().encode() + b"\n")
+            self.file.flush()
+        except OSError as error:
+            self.file.truncate(end)
+            raise OutputError(
+                expected="room for one more trace",
+                got=f"{self.path}: {reason(error)}",
+                fix="free some space and run the same command again; what is done is kept",
+            ) from error
+
+
+def _same_settings(out: Path, settings: dict[str, Any]) -> None:
+    """Write the settings of a new run, or make sure that a resumed one has the same."""
+    path = out / SETTINGS
+    if not path.exists():
+        write_json(settings, path)
+        return
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            expected="the settings of an earlier run",
+            got=f"{path}: {error}",
+            fix="delete the folder",
+        ) from error
+    differing = [name for name in settings if before.get(name) != settings[name]]
+    if differing:
+        name = differing[0]
+        raise UsageError(
+            expected=f"the settings of the run in {out}: {name} = {json.dumps(before.get(name))}",
+            got=json.dumps(settings[name]),
+            fix="name another --out, or delete this one",
+        )

@@ -1,0 +1,307 @@
+"""Any transformers image-text-to-text model, from a folder or a hub id, on a CPU or a GPU.
+
+The chat template in the model's folder renders every message; nothing here knows a model family. A folder may
+hold `pixel_reasoner.json` beside the weights: the dialect the model speaks, the pixel budgets it was trained with,
+and a note for whoever asks it. Without that file the released checkpoints' dialect is assumed.
+
+Does not cover: keeping the key-value cache between turns; every turn reads the whole conversation again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from transformers import (
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    LogitsProcessor,
+    LogitsProcessorList,
+    TextStreamer,
+    TopPLogitsWarper,
+)
+from transformers.utils import logging as transformers_logging
+
+from pixel_reasoner.dialects import dialect_named
+from pixel_reasoner.errors import ModelError
+from pixel_reasoner.models import (
+    Completion,
+    ContextFull,
+    Conversation,
+    Decoding,
+    FolderSettings,
+    OnText,
+)
+
+EMBEDDED = {"tiny": Path(__file__).parents[1] / "tiny" / "weights"}
+"""names of models that are in the package"""
+
+
+class LocalModel:
+    """A model that runs in this process.
+
+    Args:
+        source: the name of an embedded model, a folder, or a hub id (which is the only thing ever downloaded).
+        device: `cpu`, `cuda`, `cuda:1`, ...; by default a GPU if there is one.
+        dtype: by default what the weights are stored in, on a CPU float32.
+        dialect: overrides the one the folder names.
+
+    Raises:
+        ModelError: the folder or hub id holds no usable model.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        *,
+        device: str | None = None,
+        dtype: str | None = None,
+        dialect: str | None = None,
+    ) -> None:
+        transformers_logging.disable_progress_bar()
+        transformers_logging.set_verbosity_error()
+        self.name = source
+        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self.folder = EMBEDDED.get(source, Path(source))
+        where = str(self.folder) if self.folder.is_dir() else source
+        if not self.folder.is_dir():
+            _check_hub_id(source)
+        settings = _folder_settings(self.folder)
+        self.dialect = dialect_named(dialect or settings.dialect).name
+        self.budgets = settings.budgets
+        self.note = settings.note
+        self.processor = _load_processor(where)
+        self.tokenizer = self.processor.tokenizer
+        self.tokenizer.padding_side = "left"
+        self.model = _load_weights(where, dtype or ("float32" if self.device == "cpu" else "auto"))
+        self.model.to(self.device).eval()
+
+    @torch.inference_mode()
+    def generate(
+        self,
+        conversations: Sequence[Conversation],
+        decoding: Decoding,
+        on_text: OnText | None = None,
+    ) -> list[Completion | ContextFull]:
+        """One turn for each conversation; those that no longer fit into the context are told apart."""
+        inputs = self._inputs(conversations)
+        lengths = inputs["attention_mask"].sum(dim=1).tolist()
+        limit = self._context_limit(decoding)
+        fits = [length + decoding.max_new_tokens <= limit for length in lengths]
+        results: list[Completion | ContextFull] = [ContextFull(n, limit) for n in lengths]
+        if not any(fits):
+            return results
+        if not all(fits):
+            inputs = self._inputs([c for c, fit in zip(conversations, fits, strict=True) if fit])
+        written = iter(self._continue(inputs, decoding, on_text))
+        return [next(written) if fit else full for fit, full in zip(fits, results, strict=True)]
+
+    def describe(self) -> dict[str, Any]:
+        """Name, class, size, dtype, device and fingerprints of weights and chat template."""
+        template = self.processor.chat_template or self.tokenizer.chat_template
+        return {
+            "name": self.name,
+            "class": type(self.model).__name__,
+            "parameters": sum(p.numel() for p in self.model.parameters()),
+            "dtype": str(self.model.dtype).removeprefix("torch."),
+            "device": self.device,
+            "weights": _weights_fingerprint(self.folder),
+            "template": hashlib.sha256(str(template).encode()).hexdigest()[:16],
+        }
+
+    def _inputs(self, conversations: Sequence[Conversation]) -> Any:
+        """Token ids, masks and pixels of conversations, padded on the left."""
+        texts = self.processor.apply_chat_template(
+            list(conversations), tokenize=False, add_generation_prompt=True
+        )
+        pictures = [_pictures(conversation) for conversation in conversations]
+        return self.processor(
+            text=texts,
+            images=pictures if any(pictures) else None,
+            padding=True,
+            return_tensors="pt",
+        ).to(self.device)
+
+    def _continue(
+        self, inputs: Any, decoding: Decoding, on_text: OnText | None
+    ) -> list[Completion]:
+        steer = LogitsProcessorList()
+        if decoding.temperature > 0:
+            steer.append(_SeededSampling(decoding, inputs["input_ids"], inputs["attention_mask"]))
+        out = self.model.generate(
+            **inputs,
+            do_sample=False,
+            max_new_tokens=decoding.max_new_tokens,
+            logits_processor=steer,
+            streamer=_Streamer(self.tokenizer, on_text) if on_text else None,
+            return_dict_in_generate=True,
+            output_logits=True,
+            # A folder may name other defaults; what decides a rollout is in its settings alone.
+            temperature=None,
+            top_p=None,
+            top_k=None,
+            repetition_penalty=1.0,
+        )
+        prompt_length = inputs["input_ids"].shape[1]
+        new_ids = out.sequences[:, prompt_length:].tolist()
+        logprobs = self._logprobs(out, prompt_length, decoding)
+        prompt_lengths = inputs["attention_mask"].sum(dim=1).tolist()
+        return [
+            self._completion(*row) for row in zip(new_ids, logprobs, prompt_lengths, strict=True)
+        ]
+
+    def _logprobs(self, out: Any, prompt_length: int, decoding: Decoding) -> list[list[float]]:
+        """(batch, new tokens) log-probabilities at the temperature of the decoding (1 when greedy)."""
+        rows = []
+        for step, logits in enumerate(out.logits):
+            scaled = torch.log_softmax(logits.float() / (decoding.temperature or 1.0), dim=-1)
+            chosen = out.sequences[:, prompt_length + step, None].to(scaled.device)
+            rows.append(scaled.gather(1, chosen))
+        return [[float(x) for x in row] for row in torch.cat(rows, dim=1).tolist()]
+
+    def _completion(
+        self, ids: list[int], logprobs: list[float], num_prompt_tokens: int
+    ) -> Completion:
+        end = next((i for i, token in enumerate(ids) if token in self._end_tokens()), None)
+        text_ids = ids if end is None else ids[:end]
+        kept = len(ids) if end is None else end + 1
+        return Completion(
+            text=self.tokenizer.decode(
+                text_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
+            ),
+            truncated=end is None,
+            token_ids=array("i", ids[:kept]),
+            logprobs=array("f", logprobs[:kept]),
+            num_prompt_tokens=num_prompt_tokens,
+        )
+
+    def _end_tokens(self) -> set[int]:
+        end = self.model.generation_config.eos_token_id
+        return {end} if isinstance(end, int) else set(end or [self.tokenizer.eos_token_id])
+
+    def _context_limit(self, decoding: Decoding) -> int:
+        config = self.model.config.get_text_config()
+        return min(decoding.max_context_tokens, config.max_position_embeddings)
+
+
+class _SeededSampling(LogitsProcessor):
+    """Sampling that does not depend on what else is in the batch.
+
+    Adding Gumbel noise and taking the largest is drawing from the softmax; each row draws its noise from a
+    generator seeded by its own prompt, so a question gets the same text alone and in any batch.
+    """
+
+    def __init__(self, decoding: Decoding, ids: torch.Tensor, mask: torch.Tensor) -> None:
+        self.temperature = decoding.temperature
+        self.top_p = TopPLogitsWarper(decoding.top_p) if decoding.top_p < 1 else None
+        self.generators = []
+        for row, keep in zip(ids.cpu(), mask.cpu().bool(), strict=True):
+            told = f"{decoding.seed}:{row[keep].tolist()}".encode()
+            seed = int.from_bytes(hashlib.sha256(told).digest()[:7], "big")
+            self.generators.append(torch.Generator().manual_seed(seed))
+
+    def __call__(self, input_ids: Any, scores: Any) -> Any:
+        scores = scores.float() / self.temperature
+        if self.top_p is not None:
+            scores = self.top_p(input_ids, scores)
+        uniform = [torch.rand(scores.shape[1], generator=g) for g in self.generators]
+        noise = -torch.log(-torch.log(torch.stack(uniform).clamp(1e-20, 1 - 1e-7)))
+        return scores + noise.to(scores.device)
+
+
+class _Streamer(TextStreamer):
+    """Hands text on as it is generated."""
+
+    def __init__(self, tokenizer: Any, on_text: OnText) -> None:
+        super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)
+        self.on_text = on_text
+
+    def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
+        if text:
+            self.on_text(text)
+
+
+def _pictures(conversation: Conversation) -> list[Any]:
+    return [
+        part["image"]
+        for message in conversation
+        if not isinstance(message["content"], str)
+        for part in message["content"]
+        if part["type"] == "image"
+    ]
+
+
+def _check_hub_id(source: str) -> None:
+    """Only something shaped like `owner/name` is ever looked up on the hub."""
+    if source.count("/") != 1 or source.startswith((".", "/", "~")):
+        raise ModelError(
+            expected=f"an embedded model ({', '.join(EMBEDDED)}), a model folder, or a hub id owner/name",
+            got=f"{source!r}, which is no folder",
+            fix="check the path",
+        )
+
+
+def _folder_settings(folder: Path) -> FolderSettings:
+    path = folder / "pixel_reasoner.json"
+    if not path.is_file():
+        return FolderSettings()
+    try:
+        return FolderSettings.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, ValidationError) as error:
+        raise ModelError(
+            expected=f"{path} with dialect, budgets and note",
+            got=str(error).splitlines()[0],
+            fix="mend or delete this file",
+        ) from error
+
+
+def _load_processor(where: str) -> Any:
+    try:
+        processor = AutoProcessor.from_pretrained(where)
+    except Exception as error:
+        raise _unusable(where, "processor and tokenizer files", error) from error
+    if getattr(processor, "image_processor", None) is None:
+        raise _unusable(where, "an image processor", "text files only")
+    if not (processor.chat_template or processor.tokenizer.chat_template):
+        raise _unusable(where, "a chat template (chat_template.jinja)", "none")
+    return processor
+
+
+def _load_weights(where: str, dtype: str) -> Any:
+    try:
+        model, info = AutoModelForImageTextToText.from_pretrained(
+            where, dtype=dtype, output_loading_info=True
+        )
+    except Exception as error:
+        raise _unusable(where, "config.json and weights (model.safetensors)", error) from error
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise _unusable(where, "complete weights", f"{len(missing)} missing, such as {missing[0]}")
+    return model
+
+
+def _unusable(where: str, what: str, why: object) -> ModelError:
+    lines = str(why).strip().splitlines() or [type(why).__name__]
+    return ModelError(
+        expected=f"a model folder or hub id with {what}",
+        got=f"{where}: {lines[0][:300]}",
+        fix="copy the whole folder of an image-text-to-text model, or name another",
+    )
+
+
+def _weights_fingerprint(folder: Path) -> str:
+    """A hash of names, sizes and both ends of the weight files: cheap for any size, and told apart in practice."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.safetensors")):
+        size = path.stat().st_size
+        digest.update(f"{path.name}:{size}".encode())
+        with path.open("rb") as file:
+            digest.update(file.read(1 << 20))
+            file.seek(max(0, size - (1 << 20)))
+            digest.update(file.read())
+    return digest.hexdigest()[:16]

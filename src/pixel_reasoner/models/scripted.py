@@ -1,0 +1,57 @@
+"""A model that says what it is told to: for tests, documentation and trying out operations by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pixel_reasoner.budget import Budgets
+from pixel_reasoner.models import Completion, ContextFull, Conversation, Decoding, OnText
+
+Script = Sequence[str] | Callable[[Conversation], str]
+
+
+class ScriptedModel:
+    r"""Replies from a list, turn by turn, or from a function of the conversation.
+
+    A list is indexed by the number of turns the assistant has taken, so that every question of a batch hears the
+    same script.
+
+    >>> model = ScriptedModel([r"It is red. \boxed{red}"])
+    >>> model.generate([[{"role": "user", "content": "What colour?"}]], Decoding())[0].text
+    'It is red. \\boxed{red}'
+    """
+
+    def __init__(
+        self, script: Script, *, dialect: str = "compact", budgets: Budgets | None = None
+    ) -> None:
+        self.script = script
+        self.name = "scripted"
+        self.dialect = dialect
+        self.budgets = budgets
+        self.conversations: list[Conversation] = []
+        """every conversation it was given, for tests to look at"""
+
+    def generate(
+        self,
+        conversations: Sequence[Conversation],
+        decoding: Decoding,
+        on_text: OnText | None = None,
+    ) -> list[Completion | ContextFull]:
+        """The script's next line for each conversation."""
+        self.conversations += conversations
+        texts = [self._reply(conversation) for conversation in conversations]
+        if on_text is not None:
+            for text in texts:
+                on_text(text)
+        return [Completion(text=text) for text in texts]
+
+    def _reply(self, conversation: Conversation) -> str:
+        if callable(self.script):
+            return self.script(conversation)
+        turn = sum(message["role"] == "assistant" for message in conversation)
+        return str(self.script[min(turn, len(self.script) - 1)])
+
+    def describe(self) -> dict[str, Any]:
+        """Its name: a script has no settings."""
+        return {"name": self.name}

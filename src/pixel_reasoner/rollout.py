@@ -1,0 +1,255 @@
+"""The loop: a model looks, thinks, calls an operation, sees the new pixels, and thinks on.
+
+`ask` answers one question, `ask_many` keeps a batch of them moving together: every round is one call of the model
+for all questions that are still open, and a finished question makes room for the next.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Iterable, Iterator
+from importlib import metadata
+from typing import Any
+
+from pixel_reasoner import ops
+from pixel_reasoner.album import Album
+from pixel_reasoner.decode import DecodeLimits
+from pixel_reasoner.dialects import Answer, HermesDialect, Malformed, dialect_named
+from pixel_reasoner.errors import InputError
+from pixel_reasoner.models import Completion, ContextFull, Decoding, Model, OnText
+from pixel_reasoner.trace import Observation, OpCall, Question, Record, Stop, Trace, Turn
+
+
+class Limits(Record):
+    """When a rollout ends at the latest."""
+
+    max_turns: int = 6
+    """messages of the model"""
+    max_pictures: int = 32
+    """pictures of the question and results of operations together"""
+
+
+class Rules(Record):
+    """Everything besides the model and the question that decides a rollout."""
+
+    operations: bool = True
+    """whether operations are offered; without them a call ends the rollout unanswered"""
+    limits: Limits = Limits()
+    decoding: Decoding = Decoding()
+    decode: DecodeLimits = DecodeLimits()
+
+
+Progress = Callable[["Rollout"], None]
+"""called after every turn"""
+
+
+class Rollout:
+    """One question on its way: its pictures, its turns so far, and why it stopped."""
+
+    def __init__(self, question: Question, model: Model, rules: Rules) -> None:
+        self.question = question
+        self.rules = rules
+        self.dialect: HermesDialect = dialect_named(model.dialect)
+        self.started = time.perf_counter()
+        self.album = Album(question, model.budgets or self.dialect.budgets, rules.decode)
+        self.pictures = tuple(self.album.pictures)
+        self.turns: list[Turn] = []
+        self.stop: Stop | None = None
+        self.answer: str | None = None
+        if len(self.pictures) > rules.limits.max_pictures:
+            self.stop = Stop.MAX_PICTURES
+
+    def messages(self) -> list[dict[str, Any]]:
+        """The conversation so far, with the pixels the model sees."""
+        return self.dialect.messages(
+            self.question,
+            self.pictures,
+            self.turns,
+            self.album.view,
+            operations=self.rules.operations,
+        )
+
+    def take(self, completion: Completion | ContextFull, seconds: float) -> None:
+        """Record a turn, execute its call if it has one, and decide whether to go on."""
+        if isinstance(completion, ContextFull):
+            self.stop = Stop.MAX_CONTEXT
+            return
+        started = time.perf_counter()
+        call, observation = self._act(completion)
+        self.turns.append(
+            Turn(
+                text=completion.text,
+                call=call,
+                observation=observation,
+                token_ids=completion.token_ids,
+                logprobs=completion.logprobs,
+                num_prompt_tokens=completion.num_prompt_tokens,
+                generate_s=seconds,
+                operate_s=time.perf_counter() - started if observation else 0.0,
+            )
+        )
+        if self.stop is None and len(self.turns) == self.rules.limits.max_turns:
+            self.stop = Stop.MAX_TURNS
+
+    def _act(self, completion: Completion) -> tuple[OpCall | None, Observation | None]:
+        if completion.truncated:
+            self.stop = Stop.MAX_NEW_TOKENS
+            return None, None
+        said = self.dialect.parse(completion.text)
+        if isinstance(said, Answer):
+            self.stop, self.answer = Stop.ANSWERED, said.text
+            return None, None
+        if said is None or not self.rules.operations:
+            self.stop = Stop.NO_ANSWER
+            return None, None
+        if isinstance(said, Malformed):
+            return None, Observation(text=said.text, refusal=said.refusal)
+        observation = ops.run(said, self.album)
+        if len(self.album) > self.rules.limits.max_pictures:
+            self.stop = Stop.MAX_PICTURES
+        return said, observation
+
+    def trace(self, settings: dict[str, Any]) -> Trace:
+        """The record of a stopped rollout."""
+        assert self.stop is not None, "a rollout becomes a trace when it has stopped"
+        return Trace(
+            question=self.question,
+            pictures=self.pictures,
+            turns=tuple(self.turns),
+            stop=self.stop,
+            answer=self.answer,
+            settings=settings,
+            versions=versions(),
+            seconds=time.perf_counter() - self.started,
+        )
+
+
+def ask(
+    question: Question,
+    model: Model,
+    rules: Rules | None = None,
+    *,
+    on_text: OnText | None = None,
+    on_turn: Progress | None = None,
+) -> Trace:
+    r"""Ask one question.
+
+    Args:
+        question: text and media.
+        model: anything with `generate`.
+        rules: limits, decoding, whether operations are offered.
+        on_text: hears the text of each turn while it is generated.
+        on_turn: sees the rollout after each turn, its observation included.
+
+    Raises:
+        InputError: a picture or video cannot be used.
+
+    >>> import tempfile; from PIL import Image; from pathlib import Path
+    >>> from pixel_reasoner.models.scripted import ScriptedModel
+    >>> from pixel_reasoner.trace import Medium
+    >>> path = Path(tempfile.mkdtemp()) / "red.png"
+    >>> Image.new("RGB", (640, 480), "red").save(path)
+    >>> question = Question(id="1", text="Which colour?", media=(Medium(kind="image", path=str(path)),))
+    >>> ask(question, ScriptedModel([r"\boxed{red}"])).answer
+    'red'
+    """
+    rules = rules or Rules()
+    rollout = Rollout(question, model, rules)
+    while rollout.stop is None:
+        started = time.perf_counter()
+        (completion,) = model.generate([rollout.messages()], rules.decoding, on_text)
+        rollout.take(completion, time.perf_counter() - started)
+        if on_turn is not None:
+            on_turn(rollout)
+    return rollout.trace(settings_of(model, rules))
+
+
+def ask_many(
+    questions: Iterable[Question],
+    model: Model,
+    rules: Rules | None = None,
+    *,
+    batch_size: int = 16,
+) -> Iterator[Trace]:
+    """Ask many questions, `batch_size` at a time; traces come as they finish, in no fixed order.
+
+    A question whose media cannot be used gives a trace with `Stop.FAILED` and the reason; the others go on.
+    """
+    rules = rules or Rules()
+    settings = settings_of(model, rules)
+    waiting, active = iter(questions), list[Rollout]()
+    exhausted = False
+    while active or not exhausted:
+        while len(active) < batch_size and not exhausted:
+            question = next(waiting, None)
+            if question is None:
+                exhausted = True
+                break
+            try:
+                active.append(Rollout(question, model, rules))
+            except InputError as error:
+                yield failed(question, error, settings)
+        yield from _round(active, model, rules, settings)
+        active = [rollout for rollout in active if rollout.stop is None]
+
+
+def _round(
+    active: list[Rollout], model: Model, rules: Rules, settings: dict[str, Any]
+) -> Iterator[Trace]:
+    """One turn for every open rollout; yields those that stop."""
+    conversations, open_ones = [], []
+    for rollout in active:
+        if rollout.stop is not None:
+            continue
+        try:
+            conversations.append(rollout.messages())
+            open_ones.append(rollout)
+        except InputError as error:  # pixels are decoded on first use
+            rollout.stop = Stop.FAILED
+            yield failed(rollout.question, error, settings)
+    started = time.perf_counter()
+    completions = model.generate(conversations, rules.decoding) if conversations else []
+    share = (time.perf_counter() - started) / max(1, len(completions))
+    for rollout, completion in zip(open_ones, completions, strict=True):
+        rollout.take(completion, share)
+    for rollout in active:
+        if rollout.stop not in (None, Stop.FAILED):
+            yield rollout.trace(settings)
+
+
+def failed(question: Question, error: Exception, settings: dict[str, Any]) -> Trace:
+    """The trace of a question that could not be asked."""
+    return Trace(
+        question=question,
+        stop=Stop.FAILED,
+        error=str(error),
+        settings=settings,
+        versions=versions(),
+    )
+
+
+def settings_of(model: Model, rules: Rules) -> dict[str, Any]:
+    """Everything that decides a number: model, dialect, budgets, limits, decoding."""
+    budgets = model.budgets or dialect_named(model.dialect).budgets
+    return {
+        "model": model.describe(),
+        "dialect": model.dialect,
+        "budgets": budgets.model_dump(mode="json"),
+        **rules.model_dump(mode="json"),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a trace depends on, as far as it is installed."""
+    names = ("pixel-reasoner", "pillow", "av", "torch", "transformers")
+    found = {name: metadata.version(name) for name in names if _installed(name)}
+    return {"python": platform.python_version(), **found}
+
+
+def _installed(name: str) -> bool:
+    try:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True

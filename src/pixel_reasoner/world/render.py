@@ -1,0 +1,61 @@
+"""PixelWorld as files: pictures, clips, and `questions.jsonl`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pixel_reasoner.budget import Budgets, fit_size
+from pixel_reasoner.errors import UsageError
+from pixel_reasoner.trace import Medium, Question
+from pixel_reasoner.world.draw import write_media
+from pixel_reasoner.world.questions import question_of
+from pixel_reasoner.world.scene import DEFAULTS, Family, Scene, WorldParams, make_scene, split_seed
+
+MEDIA = "media"
+"""the folder of the files, beside `questions.jsonl`"""
+
+
+def scenes(
+    family: Family, split: str, seed: int, count: int, params: WorldParams | None = None
+) -> list[Scene]:
+    """The scenes of a run: `count` of them, from `seed` on, within a split.
+
+    Raises:
+        UsageError: unknown family or split, or no such seeds in the split.
+    """
+    if count < 1:
+        raise UsageError(expected="a count of 1 or more", got=str(count), fix="ask for more")
+    split_seed(split, seed, count - 1)
+    return [make_scene(family, split_seed(split, seed, n), params) for n in range(count)]
+
+
+def render(scenes: list[Scene], folder: Path) -> Iterator[Question]:
+    """Write each scene's file into `folder/media` and yield its question; files that exist are kept.
+
+    Paths in the questions are relative to the folder.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    for scene in scenes:
+        kind = "video" if scene.family == "video" else "image"
+        name = f"{MEDIA}/{scene.id}.{'mp4' if kind == 'video' else 'png'}"
+        if not (folder / name).exists():
+            write_media(scene, folder / name)
+        yield question_of(scene, Medium(kind=kind, path=name))
+
+
+def overview_detail_px(
+    family: Family, budgets: Budgets, params: WorldParams | None = None
+) -> float:
+    """How high the decisive character is in the overview, in pixels. Under about 4 it cannot be read.
+
+    >>> from pixel_reasoner.dialects import COMPACT
+    >>> overview_detail_px("attribute", COMPACT.budgets)
+    16.0
+    """
+    params = params or DEFAULTS[family]
+    budget = budgets.frame if family == "video" else budgets.picture
+    _, height = fit_size((params.size_px, params.size_px), budget, budgets.multiple)
+    return params.detail_px * height / params.size_px
