@@ -60,7 +60,8 @@ def grade_trace(trace: Trace) -> Grade | None:
 def _score(answer: str, gold: str, question: Question) -> float:
     match question.answer_type:
         case AnswerType.NUMBER:
-            return float(_number(answer) is not None and _number(answer) == _number(gold))
+            same_number = _number(answer) is not None and _number(answer) == _number(gold)
+            return float(same_number or _plain(answer) == _plain(gold))
         case AnswerType.CHOICE:
             return float(_choice(answer, question.options) == _plain(gold))
         case AnswerType.LIST:
@@ -91,23 +92,27 @@ def _plain(text: str) -> str:
 
 def _number(text: str) -> float | None:
     """The one number in a text, thousands separators aside; None when there is none or several."""
-    found = re.findall(r"-?\d+(?:\.\d+)?", re.sub(r"(?<=\d),(?=\d{3}\b)", "", text))
+    text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text.replace("−", "-"))
+    found = re.findall(r"-?(?:\d+(?:\.\d+)?|(?<![\w.])\.\d+)", text)
     return float(found[0]) if len(found) == 1 else None
 
 
 def _choice(text: str, options: dict[str, str]) -> str:
     """The letter that an answer names: the letter itself, `(A) red`, `A: red`, or the option's own text."""
     plain = _plain(text)
-    for letter, option in options.items():
-        if plain == _plain(option):
-            return _plain(letter)
+    named = {_plain(letter): _plain(option) for letter, option in options.items()}
+    if plain in named:  # before the texts: an option may read "B"
+        return plain
+    for letter, option in named.items():
+        if plain in (option, f"{letter} {option}"):
+            return letter
+    # No mere space after the letter: "a car" does not name A.
     letters = "".join(options) or "A-Z"
-    match = re.match(rf"\(?([{letters}])(?:[).:\s]|$)", text.strip(), re.IGNORECASE)
+    match = re.match(rf"\(?([{letters}])(?:[).:]|$)", text.strip(), re.IGNORECASE)
     return match[1].lower() if match else plain
 
 
 def _items(text: str) -> list[str]:
     """The items of a list, in order of the alphabet."""
-    return sorted(
-        _plain(item) for item in re.split(r",|;|\band\b", text.strip(" []")) if _plain(item)
-    )
+    items = re.split(r",|;|\band\b", text.strip(" []"), flags=re.IGNORECASE)
+    return sorted(_plain(item) for item in items if _plain(item))

@@ -17,7 +17,7 @@ from array import array
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError
 
@@ -119,7 +119,10 @@ WHOLE = Box(0.0, 0.0, 1.0, 1.0)
 class Record(BaseModel):
     """Base of all records: immutable, unknown keys are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    # A model may write NaN as a coordinate, and a logprob may be -inf: both must come back as they were.
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", arbitrary_types_allowed=True, ser_json_inf_nan="constants"
+    )
 
 
 def _packed(typecode: str) -> BeforeValidator:
@@ -131,8 +134,12 @@ def _packed(typecode: str) -> BeforeValidator:
 
 _AS_LIST = PlainSerializer(list, return_type=list)
 
-TokenIds = Annotated["array[int]", _packed("i"), _AS_LIST]
-Logprobs = Annotated["array[float]", _packed("f"), _AS_LIST]
+if TYPE_CHECKING:  # before Python 3.12 an array cannot be subscripted when it runs
+    TokenIds = array[int]
+    Logprobs = array[float]
+else:
+    TokenIds = Annotated[array, _packed("i"), _AS_LIST]
+    Logprobs = Annotated[array, _packed("f"), _AS_LIST]
 
 
 class Medium(Record):

@@ -155,6 +155,8 @@ class HermesDialect:
         shape = '{"name": ..., "arguments": {...}}'
         try:
             value = json.loads(body)
+            # Half a surrogate pair is legal in JSON and in no file.
+            json.dumps(value, ensure_ascii=False).encode()
         except (ValueError, RecursionError) as error:
             return Malformed(
                 Refusal.MALFORMED_CALL, f"the call is not valid JSON ({error}); write {shape}"

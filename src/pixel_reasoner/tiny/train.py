@@ -86,7 +86,7 @@ def _train_tower(
             rng = random.Random(f"{name}/{seed}/{step}")
             return seeing_loss(probes, visual, processor.image_processor, batch(gallery, rng))
 
-        stage = Stage(name=name, steps=_scaled(steps, scale), lr=1.5e-3, warmup=100)
+        stage = _stage(name, steps, 1.5e-3, scale)
         run_stage(stage, {"visual": visual, **probes}, loss, out)
 
 
@@ -94,7 +94,7 @@ def _train_language(
     model: Any, school: School, cache: dict[str, Tokens], folder: Path, seed: int, scale: float
 ) -> None:
     model.model.visual.requires_grad_(requires_grad=False)
-    measure = partial(_measure, model, school, cache, folder)
+    measure = partial(_measure, model, school, cache, folder, count=max(8, round(100 * scale)))
     plans = (
         ("point", school.point, 1200, 3e-3, 80, 16),
         ("reason", school.lesson, 1500, 1.5e-3, 48, 20),
@@ -116,12 +116,18 @@ def _train_language(
                 metrics |= {f"{family}_{key}": value for key, value in told.items()}
             return total, metrics
 
-        stage = Stage(name=name, steps=_scaled(steps, scale), lr=lr, warmup=100, measure_every=300)
+        stage = _stage(name, steps, lr, scale)
         run_stage(stage, {"model": model}, loss, folder.parent, measure)
 
 
 def _measure(
-    model: Any, school: School, cache: dict[str, Tokens], folder: Path, *, finished: bool
+    model: Any,
+    school: School,
+    cache: dict[str, Tokens],
+    folder: Path,
+    *,
+    count: int,
+    finished: bool,
 ) -> Metrics:
     """Pointing by teacher forcing on held-out scenes; when a stage ends, whole rollouts on validation files."""
     metrics: Metrics = {}
@@ -135,11 +141,11 @@ def _measure(
         metrics |= {f"{family}_{key}": value for key, value in told.items()}
     if finished:
         save_folder(model, school.processor, folder)
-        metrics |= validate(folder, folder.parent / "validation")
+        metrics |= validate(folder, folder.parent / "validation", count)
     return metrics
 
 
-def validate(folder: Path, media: Path, count: int = 100) -> Metrics:
+def validate(folder: Path, media: Path, count: int) -> Metrics:
     """Ask a model folder about validation scenes, and tell pointing, reading and knowing when to look apart."""
     model = LocalModel(str(folder))
     rules = Rules(decoding=Decoding(max_new_tokens=64))
@@ -154,13 +160,17 @@ def validate(folder: Path, media: Path, count: int = 100) -> Metrics:
         rest = [trace for trace in traces if not trace.question.needs_look]
         metrics |= {
             f"{family}_accuracy": summarize(traces)["accuracy"],
-            f"{family}_pointing": len(hits) / len(looks),
+            f"{family}_pointing": len(hits) / max(1, len(looks)),
             f"{family}_reading": _accuracy(hits),
             f"{family}_overview": _accuracy(rest),
-            f"{family}_looks_when_needed": sum(bool(t.executed) for t in looks) / len(looks),
-            f"{family}_looks_when_not": sum(bool(t.executed) for t in rest) / len(rest),
+            f"{family}_looks_when_needed": _ratio_looking(looks),
+            f"{family}_looks_when_not": _ratio_looking(rest),
         }
     return metrics
+
+
+def _ratio_looking(traces: list[Trace]) -> float:
+    return sum(bool(trace.executed) for trace in traces) / max(1, len(traces))
 
 
 def _accuracy(traces: list[Trace]) -> float:
@@ -169,8 +179,19 @@ def _accuracy(traces: list[Trace]) -> float:
     return right / max(1, len(traces))
 
 
-def _scaled(steps: int, scale: float) -> int:
-    return max(2, round(steps * scale))
+def _stage(name: str, steps: int, lr: float, scale: float) -> Stage:
+    def scaled(number: int) -> int:
+        return max(1, round(number * scale))
+
+    return Stage(
+        name=name,
+        steps=scaled(steps),
+        lr=lr,
+        warmup=scaled(100),
+        log_every=scaled(25),
+        save_every=scaled(100),
+        measure_every=scaled(300),
+    )
 
 
 def _said(gallery: Gallery, limit: int = 2000) -> list[str]:

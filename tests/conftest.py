@@ -1,0 +1,64 @@
+"""Real media, drawn here, and a model that says what it is told to."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from PIL import Image
+
+from pixel_reasoner.models.scripted import ScriptedModel
+from pixel_reasoner.world import encode_clip
+
+settings.register_profile("shared machine", deadline=None)
+settings.load_profile("shared machine")
+
+PHOTO_PX = (640, 480)
+NUM_CLIP_FRAMES = 12
+
+
+def draw_photo(path: Path) -> Path:
+    """Noise, in which every region differs from every other."""
+    width, height = PHOTO_PX
+    pixels = np.random.default_rng(7).integers(0, 256, (height, width, 3), np.uint8)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def draw_clip(path: Path) -> Path:
+    """Frames that get brighter."""
+    shades = [10 + 20 * number for number in range(NUM_CLIP_FRAMES)]
+    path.write_bytes(encode_clip([Image.new("RGB", (96, 64), (s, s, s)) for s in shades]))
+    return path
+
+
+@contextmanager
+def full_disk(after_bytes: int) -> Iterator[None]:
+    """As on a disk that fills up: a file longer than `after_bytes` is cut off in the middle of a write."""
+    before, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (after_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (before, hard))
+
+
+@pytest.fixture
+def photo(tmp_path) -> Path:
+    return draw_photo(tmp_path / "photo.png")
+
+
+@pytest.fixture
+def clip(tmp_path) -> Path:
+    return draw_clip(tmp_path / "clip.mp4")
+
+
+@pytest.fixture
+def scripted():
+    """`scripted("first turn", "second turn")`"""
+    return lambda *turns, **options: ScriptedModel(turns, **options)
