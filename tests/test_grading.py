@@ -12,8 +12,8 @@ from pixel_reasoner.trace import AnswerType, Question, Stop, Trace
 TEXT, NUMBER, CHOICE, LIST, ANLS = AnswerType
 OPTIONS = {"A": "red", "B": "a dark blue car", "C": "none of these"}
 
+# Type of the question, accepted answer, what a model says.
 RIGHT = [
-    # (kind, gold, answer)
     (TEXT, "red", "red"),
     (TEXT, "red", "Red"),
     (TEXT, "red", " RED. "),

@@ -59,16 +59,15 @@ def grade_trace(trace: Trace) -> Grade | None:
 
 def _score(answer: str, gold: str, question: Question) -> float:
     match question.answer_type:
-        case AnswerType.NUMBER:
-            same_number = _number(answer) is not None and _number(answer) == _number(gold)
-            return float(same_number or _plain(answer) == _plain(gold))
+        case AnswerType.NUMBER if _number(gold) is not None:
+            return float(_number(answer) == _number(gold))
         case AnswerType.CHOICE:
             return float(_choice(answer, question.options) == _plain(gold))
         case AnswerType.LIST:
             return float(_items(answer) == _items(gold))
         case AnswerType.ANLS:
             return anls(answer, gold)
-        case AnswerType.TEXT:
+        case AnswerType.TEXT | AnswerType.NUMBER:  # a number such as 1/2 or 12:30
             return float(_plain(answer) == _plain(gold))
 
 

@@ -7,7 +7,17 @@ from pixel_reasoner.errors import UsageError
 
 DIALECTS = {dialect.name: dialect for dialect in (COMPACT, PIXEL_REASONER)}
 
-__all__ = ["COMPACT", "DIALECTS", "PIXEL_REASONER", "Answer", "HermesDialect", "Malformed", "Message", "boxed", "dialect_named"]
+__all__ = [
+    "COMPACT",
+    "DIALECTS",
+    "PIXEL_REASONER",
+    "Answer",
+    "HermesDialect",
+    "Malformed",
+    "Message",
+    "boxed",
+    "dialect_named",
+]
 
 
 def dialect_named(name: str) -> HermesDialect:

@@ -31,6 +31,9 @@ Message = dict[str, Any]
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
 BOXED = r"\boxed{"
 
+MAX_BRACKETS = 50
+"""A call has three or four. JSON that nests deeply cannot be written to a record, or not read back."""
+
 
 class Malformed(NamedTuple):
     """A text that tries to call an operation and fails."""
@@ -80,7 +83,7 @@ class HermesDialect:
     """what follows the question when operations are offered"""
     suffix_without: str = ""
     names: Mapping[str, str] = field(default_factory=dict)
-    """the family's own operation names -> ours, where they differ"""
+    """the family's own operation names -> ours, where they differ; the first of several is written"""
     padding: float = 0.0
     """share of the picture that is added on every side of a box"""
     label: Callable[[Picture], str]
@@ -154,10 +157,8 @@ class HermesDialect:
     def _parse_call(self, body: str) -> OpCall | Malformed:
         shape = '{"name": ..., "arguments": {...}}'
         try:
-            value = json.loads(body)
-            # Half a surrogate pair is legal in JSON and in no file.
-            json.dumps(value, ensure_ascii=False).encode()
-        except (ValueError, RecursionError) as error:
+            value = _load(body)
+        except ValueError as error:
             return Malformed(
                 Refusal.MALFORMED_CALL, f"the call is not valid JSON ({error}); write {shape}"
             )
@@ -173,18 +174,32 @@ class HermesDialect:
 
     def write_call(self, call: OpCall) -> str:
         """A call as this family writes it; boxes with two decimals. The inverse of `parse`, padding aside."""
-        own = {ours: theirs for theirs, ours in self.names.items()}
-        value = {"name": own.get(call.name, call.name), "arguments": call.arguments}
+        own = (theirs for theirs, ours in self.names.items() if ours == call.name)
+        value = {"name": next(own, call.name), "arguments": call.arguments}
         # json has no number format: write floats with two decimals after the fact.
         line = re.sub(r"\d+\.\d+", lambda m: f"{float(m[0]):.2f}", json.dumps(value))
         return f"{OPEN}\n{line}\n{CLOSE}"
+
+
+def _load(body: str) -> Any:
+    """The JSON value of a call.
+
+    Raises:
+        ValueError: not JSON, or JSON that no record can hold.
+    """
+    if body.count("[") + body.count("{") > MAX_BRACKETS:
+        raise ValueError("too many brackets")
+    value = json.loads(body)
+    # Half a surrogate pair is legal in JSON and in no file.
+    json.dumps(value, ensure_ascii=False).encode()
+    return value
 
 
 def _padded(numbers: Any, padding: float) -> Any:
     """A valid box grown on every side, clamped to the picture; anything else unchanged, to be refused later."""
     try:
         box = Box.of(numbers)
-    except (BoxError, TypeError):
+    except (BoxError, TypeError, OverflowError):  # an integer may be too long for a float
         return numbers
     low = [max(0.0, value - padding) for value in box[:2]]
     return low + [min(1.0, value + padding) for value in box[2:]]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, Self
 
 from pixel_reasoner.errors import InputError, OutputError, UsageError
 from pixel_reasoner.evals.stats import summarize
-from pixel_reasoner.files import cannot_write, reason, write_json
+from pixel_reasoner.files import cannot_write, reason, write_bytes, write_json
 from pixel_reasoner.models import Model
 from pixel_reasoner.rollout import Rules, ask_many, settings_of
 from pixel_reasoner.trace import Question, Stop, Trace, anchored, load_traces
@@ -49,12 +50,13 @@ def evaluate(  # noqa: PLR0913 - what to ask, whom, how, where to, and two ways 
         UsageError: `out` holds a run with other settings.
         OutputError: `out` cannot be written.
     """
-    settings = {"task": task, **settings_of(model, rules)}
+    # As they will be read back: a tuple is then a list.
+    settings = json.loads(json.dumps({"task": task, **settings_of(model, rules)}))
     _same_settings(out, settings)
     with TraceLog(out / TRACES) as log:
         done = log.answered()
         for trace in done:
-            on_trace(trace)
+            on_trace(_anchored(trace, out))
         ids = {trace.question.id for trace in done}
         waiting = {q.id: q for q in questions if q.id not in ids}
         here = (anchored(question, out) for question in waiting.values())
@@ -75,7 +77,11 @@ def load_run(path: Path) -> Iterator[Trace]:
     """
     file = path / TRACES if path.is_dir() else path
     for trace in load_traces(file):
-        yield trace.model_copy(update={"question": anchored(trace.question, file.parent)})
+        yield _anchored(trace, file.parent)
+
+
+def _anchored(trace: Trace, folder: Path) -> Trace:
+    return trace.model_copy(update={"question": anchored(trace.question, folder)})
 
 
 class TraceLog:
@@ -83,13 +89,13 @@ class TraceLog:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.file: BinaryIO
+        self.file: FileIO
 
     def __enter__(self) -> Self:
         """Open the log and drop a line that a kill cut off."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.file = self.path.open("a+b")
+            self.file = self._open()
             self.file.seek(0)
             content = self.file.read()
             self.file.truncate(content.rfind(b"\n") + 1)
@@ -101,16 +107,18 @@ class TraceLog:
         """Close the log."""
         self.file.close()
 
+    def _open(self) -> FileIO:
+        # Without a buffer: it would hold on to what a full disk refused, and write it later.
+        return self.path.open("a+b", buffering=0)
+
     def answered(self) -> list[Trace]:
         """The traces of questions that could be asked; failed ones leave the log, to be tried again."""
         kept = [trace for trace in load_traces(self.path) if trace.stop is not Stop.FAILED]
         lines = "".join(trace.to_line() + "\n" for trace in kept).encode()
         if len(lines) != self.path.stat().st_size:
-            part = self.path.with_name(self.path.name + ".part")
-            part.write_bytes(lines)
+            write_bytes(lines, self.path)
             self.file.close()
-            part.replace(self.path)
-            self.file = self.path.open("a+b")
+            self.file = self._open()
         return kept
 
     def append(self, trace: Trace) -> None:
@@ -120,9 +128,10 @@ class TraceLog:
             OutputError: the disk is full or gone.
         """
         end = self.file.seek(0, 2)
+        rest = trace.to_line().encode() + b"\n"
         try:
-            self.file.write(trace.to_line().encode() + b"\n")
-            self.file.flush()
+            while rest:
+                rest = rest[self.file.write(rest) :]
         except OSError as error:
             self.file.truncate(end)
             raise OutputError(
@@ -139,8 +148,8 @@ def _same_settings(out: Path, settings: dict[str, Any]) -> None:
         write_json(settings, path)
         return
     try:
-        before = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        before = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
         raise InputError(
             expected="the settings of an earlier run",
             got=f"{path}: {error}",

@@ -17,7 +17,7 @@ from rich.progress import track
 from torch.nn import functional as F
 from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
 
-from pixel_reasoner.dialects import HermesDialect
+from pixel_reasoner.dialects import HermesDialect, Message
 from pixel_reasoner.tiny.gallery import Gallery
 from pixel_reasoner.tiny.lessons import answer_turn, guess_turn, look_turn
 from pixel_reasoner.tiny.loop import Metrics
@@ -88,13 +88,23 @@ class School:
         self.processor = processor
         self.dialect = dialect
 
-    def point(self, family: Family, index: int, rng: random.Random) -> Example:
-        """A question that needs a look and the call that looks; the answer is left out."""
+    def exam(self, family: Family, index: int, rng: random.Random) -> Example:
+        """Every look and two overview questions about a scene in one conversation, without what looks show.
+
+        Pointing needs very many examples, and the first look is most of a short conversation: asking several
+        questions about it costs little more than asking one.
+        """
         scene = self.gallery.scenes[family][index]
         questions = list(all_questions(scene, _NOWHERE))
-        nth = rng.randrange(len(scene.items))
-        turn = Turn(text=look_turn(scene.items[nth], self.dialect))
-        return self._example(questions[nth], index, scene, [turn], [])
+        told = [look_turn(item, self.dialect) for item in scene.items]
+        told += [answer_turn(question, None) for question in questions[len(told) :]]
+        order = [*range(len(scene.items)), *rng.sample(range(len(scene.items), len(told)), 2)]
+        rng.shuffle(order)
+        messages = self._messages(questions[order[0]], scene, [Turn(text=told[order[0]])])
+        for nth in order[1:]:
+            messages.append({"role": "user", "content": questions[nth].text})
+            messages.append({"role": "assistant", "content": told[nth]})
+        return self._tokenize(messages, _first_look(scene, index))
 
     def lesson(self, family: Family, index: int, rng: random.Random) -> Example:
         """A whole expert trace: look and answer, answer at once, or guess where no operation is offered."""
@@ -142,16 +152,17 @@ class School:
         *,
         offered: bool = True,
     ) -> Example:
-        pictures = _overview(scene)
-        if scene.family == "video":
-            shown = [Shown("frames", index * NUM_FRAMES + k) for k in range(NUM_FRAMES)]
-        else:
-            shown = [Shown("pictures", index)]
-        messages = self.dialect.messages(question, pictures, turns, lambda n: n, operations=offered)
-        text = self.processor.apply_chat_template(messages, tokenize=False)
-        return self._tokenize(text, [*shown, *looked])
+        messages = self._messages(question, scene, turns, offered=offered)
+        return self._tokenize(messages, [*_first_look(scene, index), *looked])
 
-    def _tokenize(self, text: str, shown: list[Shown]) -> Example:
+    def _messages(
+        self, question: Question, scene: Scene, turns: Sequence[Turn], *, offered: bool = True
+    ) -> list[Message]:
+        pictures = _overview(scene)
+        return self.dialect.messages(question, pictures, turns, lambda n: n, operations=offered)
+
+    def _tokenize(self, messages: list[Message], shown: list[Shown]) -> Example:
+        text = self.processor.apply_chat_template(messages, tokenize=False)
         pad = self.processor.image_token
         sizes = iter(shown)
         text = re.sub(re.escape(pad), lambda _: pad * self._num_tokens(next(sizes)), text)
@@ -173,6 +184,12 @@ def _overview(scene: Scene) -> list[Picture]:
     return [_picture(1, None)]
 
 
+def _first_look(scene: Scene, index: int) -> list[Shown]:
+    if scene.family == "video":
+        return [Shown("frames", index * NUM_FRAMES + k) for k in range(NUM_FRAMES)]
+    return [Shown("pictures", index)]
+
+
 def _picture(number: int, frame: int | None) -> Picture:
     return Picture(number=number, medium=0, frame=frame, source_px=(1, 1), seen_px=(1, 1))
 
@@ -190,19 +207,19 @@ def language_loss(
 def call_accuracy(
     model: Any, cache: dict[str, Tokens], examples: list[Example], opening: int
 ) -> Metrics:
-    """Teacher-forced accuracy of the numbers of calls, by their place behind the token that opens the call.
+    """Teacher-forced accuracy of single tokens around calls, by their distance from the one that opens it.
 
-    For a box, places 2 and 5 are the first digits of x1 and y1: the second corner follows from the first, so
-    only these tell whether the model can point.
+    For a box, -4 and -3 say roughly where the item is, 2 and 5 are the first digits of x1 and y1. The second
+    corner follows from the first, so only these tell whether the model can point.
     """
     with torch.no_grad():
         logits, targets = _predict(model, cache, examples)
     rows, places = (targets == opening).nonzero(as_tuple=True)
     metrics = {}
-    for offset in range(1, 7):
+    for offset in (-4, -3, 2, 3, 5, 6):
         at = (rows, (places + offset).clamp(max=targets.shape[1] - 1))
         right = logits[at].argmax(-1) == targets[at]
-        metrics[f"call+{offset}"] = right.float().mean().item()
+        metrics[f"call{offset:+d}"] = right.float().mean().item()
     return metrics
 
 

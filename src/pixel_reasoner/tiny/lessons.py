@@ -10,6 +10,8 @@ from pixel_reasoner.dialects import HermesDialect
 from pixel_reasoner.trace import Box, OpCall, Question
 from pixel_reasoner.world.scene import Item
 
+ROWS = ("upper", "middle", "lower")
+COLUMNS = ("left", "centre", "right")
 LOOK_SIDE = 0.18
 """side of the box an expert zooms into, share of the picture: a shape and some room for error"""
 
@@ -22,13 +24,23 @@ def look_box(item: Item) -> Box:
 
 
 def look_turn(item: Item, dialect: HermesDialect) -> str:
-    """The turn that calls the operation which shows the item's character."""
+    """The turn that calls the operation which shows the item's character.
+
+    In a picture it first says roughly where the item is: once a small model can say that, it has found the item,
+    and the digits of the box are a detail.
+    """
     if item.frames:
+        where = ""
         call = OpCall(name="select_frames", arguments={"target_frames": list(item.frames)})
     else:
+        where = f" in the {_third(item.y, *ROWS)} {_third(item.x, *COLUMNS)}"
         arguments = {"bbox_2d": list(look_box(item)), "target_image": 1}
         call = OpCall(name="zoom_in", arguments=arguments)
-    return f"I need a closer look at the {item.name}.\n{dialect.write_call(call)}"
+    return f"I need a closer look at the {item.name}{where}.\n{dialect.write_call(call)}"
+
+
+def _third(place: float, *names: str) -> str:
+    return names[min(int(place * len(names)), len(names) - 1)]
 
 
 def answer_turn(question: Question, item: Item | None) -> str:

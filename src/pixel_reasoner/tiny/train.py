@@ -96,7 +96,7 @@ def _train_language(
     model.model.visual.requires_grad_(requires_grad=False)
     measure = partial(_measure, model, school, cache, folder, count=max(8, round(100 * scale)))
     plans = (
-        ("point", school.point, 1200, 3e-3, 80, 16),
+        ("point", school.exam, 1000, 3e-3, 24, 10),
         ("reason", school.lesson, 1500, 1.5e-3, 48, 20),
     )
     for name, make, steps, lr, num_pictures, num_clips in plans:
@@ -135,7 +135,7 @@ def _measure(
         total = len(school.gallery.scenes[family])
         held_out = range(round(total * (1 - HELD_OUT)), total)
         rng = random.Random("held out")
-        examples = [school.point(family, rng.choice(held_out), rng) for _ in range(64)]
+        examples = [school.exam(family, rng.choice(held_out), rng) for _ in range(24)]
         token = school.processor.tokenizer.convert_tokens_to_ids(opening)
         told = call_accuracy(model, cache, examples, token)
         metrics |= {f"{family}_{key}": value for key, value in told.items()}
@@ -190,7 +190,7 @@ def _stage(name: str, steps: int, lr: float, scale: float) -> Stage:
         warmup=scaled(100),
         log_every=scaled(25),
         save_every=scaled(100),
-        measure_every=scaled(300),
+        measure_every=scaled(150),
     )
 
 

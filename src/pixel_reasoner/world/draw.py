@@ -59,7 +59,9 @@ def encode_clip(frames: list[Image.Image]) -> bytes:
         stream.width, stream.height = frames[0].size
         stream.pix_fmt = "yuv420p"
         for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.asarray(frame), format="rgb24")))
+            container.mux(
+                stream.encode(av.VideoFrame.from_ndarray(np.asarray(frame), format="rgb24"))
+            )
         container.mux(stream.encode())
     return buffer.getvalue()
 

@@ -36,9 +36,9 @@ def all_questions(scene: Scene, medium: Medium) -> Iterator[Question]:
     for item in scene.items:
         yield _read(scene, medium, item, rng)
     kinds = _about_clip(scene, rng) if scene.family == "video" else _about_picture(scene, rng)
-    for kind, text, answer in kinds:
+    for number, (kind, text, answer) in enumerate(kinds, start=1):
         yield Question(
-            id=f"{scene.id}-{kind}-{answer}",
+            id=f"{scene.id}-{kind}-{number}",
             text=text,
             media=(medium,),
             answer=(answer,),

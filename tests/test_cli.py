@@ -1,0 +1,248 @@
+"""The command line as a user meets it: real files, the embedded model, exit codes and messages."""
+
+from __future__ import annotations
+
+import json
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from pixel_reasoner import cli
+from pixel_reasoner.trace import Question, Stop, Trace, load_questions, load_traces
+from pixel_reasoner.world import render, scenes
+
+TOOL = [sys.executable, "-m", "pixel_reasoner.cli"]
+
+
+@pytest.fixture
+def run(capsys, monkeypatch):
+    """Runs a command in this process: (exit code, standard output, standard error)."""
+
+    def command(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["pixel-reasoner", *map(str, arguments)])
+        capsys.readouterr()
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stopped:
+            code = int(stopped.code or 0)
+        return code, *capsys.readouterr()
+
+    return command
+
+
+@pytest.fixture
+def scene(tmp_path) -> tuple[Path, Question]:
+    """A picture of PixelWorld and a question about it that needs a look."""
+    for question in render(scenes("attribute", "test", 0, 8), tmp_path / "scene"):
+        if question.needs_look:
+            return tmp_path / "scene" / question.media[0].path, question
+    raise AssertionError("no question needs a look")
+
+
+def assert_refused(result: tuple[int, str, str], *words: str) -> None:
+    """Exit code 2 and one message that says what was expected, what came, and the fix."""
+    code, _, err = result
+    assert code == 2, err
+    assert "Traceback" not in err
+    assert "expected" in err
+    assert "got" in err
+    assert "Fix:" in err
+    for word in words:
+        assert word in err, err
+
+
+def test_help_and_import_load_no_torch():
+    code = (
+        "import sys, pixel_reasoner, pixel_reasoner.cli, pixel_reasoner.rollout, pixel_reasoner.world, "
+        "pixel_reasoner.evals.run, pixel_reasoner.report; assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("command", [[], ["ask"], ["eval", "pixelworld"], ["world", "render"]])
+def test_help_teaches_by_example(run, command):
+    code, out, _ = run(*command, "--help")
+    assert code == 0
+    assert not command or "pixel-reasoner" in out
+
+
+def test_ask_looks_again_and_answers(run, scene):
+    path, question = scene
+    code, out, err = run("ask", question.text, "--image", path)
+    assert code == 0, err
+    assert "only knows PixelWorld" in out
+    assert "zoom_in" in out
+    assert f"Answer: {question.answer[0]}" in out
+
+
+def test_ask_prints_one_trace_as_json_and_writes_a_report(run, scene, tmp_path):
+    path, question = scene
+    page = tmp_path / "out.html"
+    code, out, _ = run("ask", question.text, "--image", path, "--json", "--report", page)
+    assert code == 0
+    trace = Trace.from_line(out)
+    assert trace.stop is Stop.ANSWERED
+    assert len(trace.turns[0].token_ids) == len(trace.turns[0].logprobs) > 0
+    assert question.text in page.read_text()
+
+
+def test_without_operations_nothing_is_zoomed(run, scene):
+    path, question = scene
+    _, out, _ = run("ask", question.text, "--image", path, "--json", "--no-operations")
+    assert not Trace.from_line(out).observations
+
+
+def test_ask_about_a_clip_selects_its_frames(run, tmp_path):
+    questions = render(scenes("video", "test", 0, 8), tmp_path)
+    question = next(question for question in questions if question.needs_look)
+    _, out, _ = run("ask", question.text, "--video", tmp_path / question.media[0].path, "--json")
+    trace = Trace.from_line(out)
+    assert len(trace.pictures) == 16
+    assert trace.executed
+    assert {p.frame for p in trace.executed[0].pictures} >= set(question.evidence.frames)
+
+
+def broken_pictures(folder: Path) -> dict[str, Path]:
+    good = folder / "good.png"
+    Image.effect_noise((400, 300), 80).convert("RGB").save(good)
+    files = {
+        "no such file": folder / "missing.png",
+        "empty": folder / "empty.png",
+        "not a picture": folder / "text.png",
+        "truncated": folder / "half.png",
+        "a folder": folder / "folder.png",
+    }
+    files["empty"].touch()
+    files["not a picture"].write_text("this is no picture")
+    files["truncated"].write_bytes(good.read_bytes()[:20_000])
+    files["a folder"].mkdir()
+    return files
+
+
+@pytest.mark.parametrize("why", ["no such file", "empty", "not a picture", "truncated", "a folder"])
+def test_a_picture_that_cannot_be_used_is_named(run, tmp_path, why):
+    path = broken_pictures(tmp_path)[why]
+    page = tmp_path / "out.html"
+    assert_refused(run("ask", "What?", "--image", path, "--report", page), path.name, why)
+    assert not page.exists()
+
+
+def test_media_of_two_kinds_are_refused(run):
+    assert_refused(
+        run("ask", "What?", "--image", "a.png", "--video", "b.mp4"), "--image and --video"
+    )
+    assert_refused(run("ask", "What?"), "none")
+
+
+def test_an_unknown_option_is_refused(run):
+    code, _, err = run("ask", "What?", "--imag", "a.png")
+    assert code == 2
+    assert "--imag" in err
+
+
+def test_an_unknown_family_is_named_with_those_there_are(run, tmp_path):
+    assert_refused(
+        run("world", "render", "--family", "atribute", "--out", tmp_path), "attribute", "video"
+    )
+    assert_refused(run("eval", "pixelworld", "--family", "x", "--out", tmp_path / "o"), "attribute")
+    assert_refused(run("world", "render", "--split", "tset", "--out", tmp_path / "p"), "validation")
+
+
+def test_an_out_folder_that_is_a_file_is_refused(run, tmp_path):
+    file = tmp_path / "file"
+    file.write_text("kept")
+    assert_refused(run("world", "render", "--count", 1, "--out", file), "file")
+    assert_refused(run("eval", "pixelworld", "--count", 1, "--out", file), "file")
+    assert file.read_text() == "kept"
+
+
+@pytest.mark.parametrize(
+    "missing", ["model.safetensors", "processor_config.json", "chat_template.jinja"]
+)
+def test_an_incomplete_model_folder_is_refused(run, scene, tmp_path, missing):
+    from pixel_reasoner.models.local import EMBEDDED
+
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for file in EMBEDDED["tiny"].iterdir():
+        if file.name != missing:
+            (folder / file.name).write_bytes(file.read_bytes())
+    assert_refused(run("ask", "What?", "--image", scene[0], "--model", folder), str(folder))
+
+
+def test_a_path_that_is_no_folder_is_never_looked_up_on_a_hub(run, scene):
+    assert_refused(
+        run("ask", "What?", "--image", scene[0], "--model", "./nowhere"), "nowhere", "tiny"
+    )
+
+
+def test_render_writes_questions_that_load(run, tmp_path):
+    code, out, _ = run("world", "render", "--count", 3, "--out", tmp_path, "--check-readable")
+    assert code == 0
+    assert "3.0 px" in out
+    questions = list(load_questions(tmp_path / "questions.jsonl"))
+    assert len(questions) == 3
+    assert all(Path(question.media[0].path).is_file() for question in questions)
+
+
+def test_a_full_disk_is_told_and_leaves_nothing_half_written(tmp_path):
+    out = tmp_path / "scenes"
+    done = subprocess.run(
+        [*TOOL, "world", "render", "--count", "2", "--out", out],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: (
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN),
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)),
+        ),
+    )
+    assert_refused((done.returncode, done.stdout, done.stderr), "png")
+    assert not [path for path in out.rglob("*") if path.is_file()]
+
+
+def test_a_report_of_something_else_is_refused(run, tmp_path):
+    assert_refused(run("report", tmp_path / "nothing.jsonl"), "nothing.jsonl")
+    (tmp_path / "bad.jsonl").write_text('{"no": "trace"}\n')
+    assert_refused(run("report", tmp_path / "bad.jsonl"), "line 1")
+
+
+def test_a_killed_evaluation_resumes_without_loss_or_duplicates(run, tmp_path):
+    out = tmp_path / "run"
+    command = ["eval", "pixelworld", "--count", "24", "--batch-size", "4", "--out", str(out)]
+    process = subprocess.Popen(
+        [*TOOL, *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    log = out / "traces.jsonl"
+    deadline = time.monotonic() + 120
+    while not (log.exists() and log.read_bytes().count(b"\n") >= 4):
+        assert time.monotonic() < deadline, "the evaluation did not get going"
+        assert process.poll() is None, "the evaluation ended before it could be killed"
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    with log.open("ab") as file:
+        file.write(b'{"question": {"id": "cut o')
+    before = log.read_bytes().count(b"\n")
+    assert 4 <= before < 24
+
+    code, out_text, err = run(*command)
+    assert code == 0, err
+    ids = [trace.question.id for trace in load_traces(log)]
+    assert len(ids) == len(set(ids)) == 24
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["count"] == 24
+    assert "accuracy" in out_text
+
+
+def test_a_run_is_not_mixed_with_other_settings(run, tmp_path):
+    command = ["eval", "pixelworld", "--count", 2, "--out", tmp_path / "run"]
+    assert run(*command)[0] == 0
+    assert_refused(run(*command, "--no-operations"), "operations")

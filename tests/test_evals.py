@@ -1,0 +1,406 @@
+"""Figures by hand, and runs that survive kills, full disks and being moved."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from conftest import draw_photo, full_disk
+from pixel_reasoner.album import Album
+from pixel_reasoner.errors import InputError, OutputError, UsageError
+from pixel_reasoner.evals.run import TraceLog, evaluate, load_run
+from pixel_reasoner.evals.stats import evidence_hit, summarize
+from pixel_reasoner.models.scripted import ScriptedModel
+from pixel_reasoner.rollout import Limits, Rules
+from pixel_reasoner.trace import (
+    WHOLE,
+    Box,
+    Evidence,
+    Medium,
+    Observation,
+    Picture,
+    Question,
+    Refusal,
+    Stop,
+    Trace,
+    Turn,
+)
+
+RED = r"\boxed{red}"
+TASK = {"name": "by hand", "seeds": (1, 2)}
+
+
+# --- figures ---
+
+REFUSED = Observation(text="box is inverted", refusal=Refusal.BAD_BOX)
+
+
+def crop(*box: float, medium: int = 0, frame: int | None = None) -> Observation:
+    picture = Picture(
+        number=9, medium=medium, frame=frame, box=Box(*box), source_px=(9, 9), seen_px=(9, 9)
+    )
+    return Observation(text="", pictures=(picture,))
+
+
+def frames(*numbers: int) -> Observation:
+    pictures = tuple(
+        Picture(number=20 + n, medium=0, frame=n, source_px=(9, 9), seen_px=(9, 9)) for n in numbers
+    )
+    return Observation(text="", pictures=pictures)
+
+
+def overviews(kind: str, count: int) -> tuple[Picture, ...]:
+    return tuple(
+        Picture(
+            number=n,
+            medium=0 if kind == "video" else n - 1,
+            frame=n if kind == "video" else None,
+            source_px=(9, 9),
+            seen_px=(9, 9),
+        )
+        for n in range(1, count + 1)
+    )
+
+
+def trace(
+    answer: str | None,
+    *seen: Observation,
+    name: str = "1",
+    needs_look: bool | None = None,
+    evidence: Evidence | None = None,
+    kind: str = "image",
+    seconds: float = 0.0,
+) -> Trace:
+    """A trace of a question whose answer is `red`."""
+    return Trace(
+        question=Question(
+            id=name, text="?", media=(), answer=("red",), needs_look=needs_look, evidence=evidence
+        ),
+        pictures=overviews(kind, 4),
+        turns=tuple(Turn(text="", observation=observation) for observation in seen),
+        stop=Stop.NO_ANSWER if answer is None else Stop.ANSWERED,
+        answer=answer,
+        seconds=seconds,
+    )
+
+
+def failed(name: str) -> Trace:
+    return Trace(question=Question(id=name, text="?", media=()), stop=Stop.FAILED, error="broken")
+
+
+def test_the_figures_are_those_counted_by_hand():
+    here = Evidence(boxes=(Box(0.25, 0.25, 0.5, 0.5),))
+    hit, missed = crop(0.25, 0.25, 0.5, 0.5), crop(0.5, 0.5, 1, 1)
+    look, overview = {"needs_look": True, "evidence": here}, {"needs_look": False}
+    traces = [
+        trace("red", hit, **look, seconds=1),
+        trace("red", REFUSED, hit, **look, seconds=2),
+        trace("blue", missed, missed, **look, seconds=3),
+        trace(None, REFUSED, REFUSED, **look, seconds=4),
+        trace("Red.", **overview, seconds=5),
+        trace("blue", missed, **overview, seconds=9),
+        failed("lost"),
+    ]
+    assert summarize(traces) == {
+        "count": 6,
+        "accuracy": 0.5,
+        "rapr": 0.6667,
+        "evidence_hit_rate": 0.5,
+        "operation_error_rate": 0.375,  # 3 of 8
+        "unparsed_rate": 0.1667,
+        "mean_operations": 0.8333,
+        "seconds_per_question": 4.0,
+        "stops": {"answered": 5, "no_answer": 1},
+        "failed": {"lost": "broken"},
+        "by_category": {
+            "needs_look": {
+                "count": 4,
+                "accuracy": 0.5,
+                "rapr": 0.75,
+                "evidence_hit_rate": 0.5,
+                "operation_error_rate": 0.4286,
+                "unparsed_rate": 0.25,
+                "mean_operations": 1.0,
+                "seconds_per_question": 2.5,
+            },
+            "overview": {
+                "count": 2,
+                "accuracy": 0.5,
+                "rapr": 0.5,
+                "evidence_hit_rate": None,
+                "operation_error_rate": 0.0,
+                "unparsed_rate": 0.0,
+                "mean_operations": 0.5,
+                "seconds_per_question": 7.0,
+            },
+        },
+    }
+
+
+def test_a_run_in_which_all_failed_has_no_figures_but_names_all():
+    summary = summarize([failed("a"), failed("b")])
+    assert summary["count"] == 0
+    assert summary["accuracy"] is summary["rapr"] is summary["mean_operations"] is None
+    assert summary["failed"] == {"a": "broken", "b": "broken"}
+    assert summary["by_category"] == {}
+
+
+def test_questions_of_an_unknown_answer_or_kind_count_as_asked():
+    unknown = Trace(
+        question=Question(id="1", text="?", media=()), stop=Stop.ANSWERED, answer="a cat"
+    )
+    summary = summarize([unknown, trace("red")])
+    assert (summary["count"], summary["accuracy"], summary["by_category"]) == (2, 1.0, {})
+
+
+BOX = Box(0.25, 0.25, 0.5, 0.5)
+FAR = Box(0.75, 0.75, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("boxes", "seen", "hit"),
+    [
+        ((BOX,), [crop(*BOX)], True),
+        ((BOX,), [crop(*WHOLE)], True),
+        ((BOX,), [crop(0.375, 0, 1, 1)], True),  # exactly half of it
+        ((BOX,), [crop(0.3751, 0, 1, 1)], False),
+        ((BOX,), [crop(0, 0, 0.25, 0.25)], False),
+        ((BOX,), [], False),
+        ((BOX,), [REFUSED], False),
+        ((BOX,), [crop(0.25, 0.25, 0.35, 0.5), crop(0.35, 0.25, 0.45, 0.5)], False),  # not one crop
+        ((BOX, FAR), [crop(*BOX)], False),
+        ((BOX, FAR), [crop(*BOX), crop(*FAR)], True),
+        ((BOX,), [crop(*BOX, medium=1)], False),  # of another picture
+    ],
+)
+def test_evidence_is_hit_when_half_of_each_box_lies_in_one_crop(boxes, seen, hit):
+    assert evidence_hit(trace("red", *seen, evidence=Evidence(boxes=boxes))) is hit
+
+
+def test_boxes_on_the_second_picture_are_hit_there():
+    on_second = Evidence(boxes=(BOX,), image=2)
+    assert evidence_hit(trace("red", crop(*BOX, medium=1), evidence=on_second)) is True
+    assert evidence_hit(trace("red", crop(*BOX, medium=0), evidence=on_second)) is False
+    assert evidence_hit(trace("red", evidence=Evidence(boxes=(BOX,), image=7))) is False
+
+
+@pytest.mark.parametrize(
+    ("seen", "hit"),
+    [
+        ([frames(2, 3)], True),
+        ([frames(1, 2, 3, 4)], True),
+        ([frames(2), frames(3)], True),
+        ([frames(2), crop(0, 0, 0.5, 0.5, frame=3)], True),
+        ([frames(2)], False),
+        ([frames(1, 4)], False),
+        ([REFUSED], False),
+    ],
+)
+def test_evidence_frames_are_hit_when_each_was_looked_at(seen, hit):
+    asked = trace("red", *seen, evidence=Evidence(frames=(2, 3)), kind="video")
+    assert evidence_hit(asked) is hit
+
+
+def test_a_question_without_evidence_is_neither_hit_nor_missed():
+    assert evidence_hit(trace("red", crop(*BOX))) is None
+    assert evidence_hit(trace("red", crop(*BOX), evidence=Evidence())) is None
+
+
+# --- a run ---
+
+
+@pytest.fixture
+def out(tmp_path):
+    """A run's folder with one picture in it."""
+    (tmp_path / "run").mkdir()
+    draw_photo(tmp_path / "run" / "photo.png")
+    return tmp_path / "run"
+
+
+def questions(count: int, path: str = "photo.png") -> list[Question]:
+    medium = Medium(kind="image", path=path)
+    return [
+        Question(id=str(index), text="Which colour?", media=(medium,), answer=("red",))
+        for index in range(count)
+    ]
+
+
+def run(asked, model, out, rules: Rules | None = None, **more):
+    return evaluate(asked, model, rules or Rules(), out, task=TASK, **more)
+
+
+def lines(out) -> list[str]:
+    return (out / "traces.jsonl").read_text(encoding="utf-8").splitlines()
+
+
+def ids(out) -> list[str]:
+    return sorted(json.loads(line)["question"]["id"] for line in lines(out))
+
+
+class Killed(ScriptedModel):
+    """Somebody presses Ctrl-C in the given round."""
+
+    def __init__(self, last_round: int) -> None:
+        super().__init__([RED])
+        self.rounds_left = last_round
+
+    def generate(self, conversations, decoding, on_text=None):
+        if not self.rounds_left:
+            raise KeyboardInterrupt
+        self.rounds_left -= 1
+        return super().generate(conversations, decoding, on_text)
+
+
+def test_a_run_leaves_traces_settings_and_a_summary(out, scripted):
+    heard = []
+    summary = run(questions(3), scripted(RED), out, on_trace=heard.append)
+    assert ids(out) == ["0", "1", "2"]
+    assert [one.question.id for one in heard] == ["0", "1", "2"]
+    assert json.loads((out / "summary.json").read_text()) == json.loads(json.dumps(summary))
+    settings = json.loads((out / "settings.json").read_text())
+    assert settings["model"] == {"name": "scripted"}
+    assert settings == json.loads(json.dumps(summary["settings"]))
+    assert (summary["count"], summary["accuracy"]) == (3, 1.0)
+
+
+def test_a_killed_run_resumes_without_loss_and_without_duplicates(out, scripted):
+    with pytest.raises(KeyboardInterrupt):
+        run(questions(7), Killed(2), out, batch_size=2)
+    assert ids(out) == ["0", "1", "2", "3"]
+    cut = (out / "traces.jsonl").read_bytes()
+    (out / "traces.jsonl").write_bytes(cut[: -len(lines(out)[-1]) // 2])
+    model, heard = scripted(RED), []
+    summary = run(questions(7), model, out, batch_size=2, on_trace=heard.append)
+    assert len(model.conversations) == 4
+    assert ids(out) == [str(index) for index in range(7)]
+    assert [one.question.id for one in heard][:3] == ["0", "1", "2"]
+    assert (summary["count"], len(heard)) == (7, 7)
+
+
+def test_a_finished_run_asks_nothing_again(out, scripted):
+    first = run(questions(3), scripted(RED), out)
+    model = scripted(RED)
+    assert run(questions(3), model, out) == first
+    assert model.conversations == []
+
+
+def test_failed_questions_are_tried_again(out, scripted):
+    asked = [
+        *questions(2),
+        *[q.model_copy(update={"id": "late"}) for q in questions(1, "late.png")],
+    ]
+    summary = run(asked, scripted(RED), out)
+    assert summary["count"] == 2
+    assert "late.png" in summary["failed"]["late"]
+    draw_photo(out / "late.png")
+    model = scripted(RED)
+    summary = run(asked, model, out)
+    assert (summary["count"], summary["failed"], len(model.conversations)) == (3, {}, 1)
+    assert ids(out) == ["0", "1", "late"]
+
+
+@pytest.mark.parametrize(
+    ("rules", "task", "named"),
+    [
+        (Rules(limits=Limits(max_turns=3)), TASK, 'limits = .*"max_turns": 6'),
+        (Rules(operations=False), TASK, "operations = true"),
+        (Rules(), {**TASK, "name": "another"}, 'task = .*"name": "by hand"'),
+    ],
+)
+def test_a_run_with_other_settings_is_refused_by_name(out, scripted, rules, task, named):
+    run(questions(1), scripted(RED), out)
+    before = lines(out)
+    with pytest.raises(UsageError, match=named):
+        evaluate(questions(1), scripted(RED), rules, out, task=task)
+    assert lines(out) == before
+
+
+def test_settings_that_cannot_be_read_are_an_input_error(out, scripted):
+    for broken in ("", "[1]", "3", "{"):
+        (out / "settings.json").write_text(broken)
+        with pytest.raises(InputError, match=r"settings\.json"):
+            run(questions(1), scripted(RED), out)
+
+
+def test_a_file_in_place_of_the_folder_is_an_output_error(tmp_path, scripted):
+    (tmp_path / "file").write_text("precious")
+    with pytest.raises(OutputError, match="file"):
+        run(questions(1), scripted(RED), tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+def test_a_folder_in_place_of_the_log_is_an_output_error(out, scripted):
+    (out / "traces.jsonl").mkdir()
+    with pytest.raises(OutputError, match=r"traces\.jsonl"):
+        run(questions(1), scripted(RED), out)
+
+
+def test_a_full_disk_is_an_output_error_and_the_run_can_go_on(out, scripted):
+    with full_disk(5000), pytest.raises(OutputError, match=r"traces\.jsonl"):
+        run(questions(9), scripted(RED), out)
+    kept = ids(out)
+    assert 0 < len(kept) < 9
+    assert (out / "traces.jsonl").read_bytes().endswith(b"\n")
+    model = scripted(RED)
+    assert run(questions(9), model, out)["count"] == 9
+    assert len(model.conversations) == 9 - len(kept)
+
+
+def test_a_log_on_a_full_disk_keeps_whole_lines_alone(tmp_path):
+    path = tmp_path / "traces.jsonl"
+    line = trace("red").to_line() + "\n"
+    with TraceLog(path) as log:
+        log.append(trace("red"))
+        with full_disk(len(line) + 100):
+            for _ in range(2):
+                with pytest.raises(OutputError, match="room for one more trace"):
+                    log.append(trace("red"))
+        assert path.read_text() == line
+        log.append(trace("red"))
+    assert path.read_text() == line * 2
+
+
+def test_forgetting_what_failed_on_a_full_disk_is_an_output_error_that_keeps_the_log(out, scripted):
+    run(
+        [*questions(3), *[q.model_copy(update={"id": "late"}) for q in questions(1, "late.png")]],
+        scripted(RED),
+        out,
+    )
+    before = lines(out)
+    with full_disk(1000), pytest.raises(OutputError), TraceLog(out / "traces.jsonl") as log:
+        log.answered()
+    assert lines(out) == before
+    assert not list(out.glob("*.part"))
+
+
+def test_a_line_that_is_no_trace_is_named_by_its_number(out, scripted):
+    run(questions(2), scripted(RED), out)
+    (out / "traces.jsonl").write_text("\n".join([lines(out)[0], "{}", ""]))
+    with pytest.raises(InputError, match="line 2"):
+        run(questions(2), scripted(RED), out)
+
+
+def test_a_folder_can_be_moved_with_its_media(out, tmp_path, scripted):
+    run(questions(2), scripted(RED), out)
+    shutil.move(out, tmp_path / "elsewhere")
+    for path in (tmp_path / "elsewhere", tmp_path / "elsewhere" / "traces.jsonl"):
+        traces = list(load_run(path))
+        assert len(traces) == 2
+        assert Album.of_trace(traces[0]).view(1).size == traces[0].pictures[0].seen_px
+    model = scripted(RED)
+    run(questions(3), model, tmp_path / "elsewhere")
+    assert len(model.conversations) == 1
+
+
+def test_every_trace_that_is_heard_of_finds_its_media(out, scripted):
+    run(questions(2), scripted(RED), out)
+    heard = []
+    run(questions(3), scripted(RED), out, on_trace=heard.append)
+    assert [Album.of_trace(one).view(1).size for one in heard] == [heard[0].pictures[0].seen_px] * 3
+
+
+def test_a_folder_without_a_run_is_an_input_error(tmp_path):
+    with pytest.raises(InputError, match=r"traces\.jsonl"):
+        list(load_run(tmp_path))

@@ -1,0 +1,107 @@
+"""Files: whole or not at all, and errors that name the place."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from conftest import full_disk
+from pixel_reasoner.errors import InputError, OutputError
+from pixel_reasoner.files import atomic_writer, numbered_lines, write_bytes, write_json
+
+
+def write_text(content, path):
+    with atomic_writer(path) as file:
+        file.write(str(content))
+
+
+WRITERS = {
+    "text": write_text,
+    "json": write_json,
+    "bytes": lambda content, path: write_bytes(str(content).encode(), path),
+}
+every_writer = pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
+
+
+# --- reading ---
+
+
+def test_lines_keep_the_numbers_they_have_in_the_file(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text("one\n\n  \nfour é\nfive", encoding="utf-8")
+    assert list(numbered_lines(path, "it")) == [(1, "one\n"), (4, "four é\n"), (5, "five")]
+
+
+def test_what_cannot_be_read_is_an_input_error_that_names_it(tmp_path):
+    (tmp_path / "latin.jsonl").write_bytes(b"\xe9\n")
+    for name in ("missing.jsonl", "latin.jsonl", "."):
+        with pytest.raises(InputError, match="give a questions file") as error:
+            list(numbered_lines(tmp_path / name, "a questions file"))
+        assert str(tmp_path / name) in str(error.value)
+
+
+# --- writing ---
+
+
+@every_writer
+def test_a_written_file_is_alone_in_its_new_folder(write, tmp_path):
+    path = tmp_path / "new" / "folder" / "a.json"
+    write(12, path)
+    assert path.read_text().strip() == "12"
+    assert list(path.parent.iterdir()) == [path]
+
+
+@every_writer
+def test_a_file_is_replaced_as_a_whole(write, tmp_path):
+    for content in (11111, 2):
+        write(content, tmp_path / "a.json")
+    assert (tmp_path / "a.json").read_text().strip() == "2"
+
+
+@every_writer
+def test_a_full_disk_is_an_output_error_that_leaves_the_old_file(write, tmp_path):
+    path = tmp_path / "a.json"
+    write("old", path)
+    before = path.read_bytes()
+    with full_disk(1000), pytest.raises(OutputError, match=r"a\.json"):
+        write("new " * 100_000, path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@every_writer
+def test_a_place_that_cannot_be_written_is_an_output_error(write, tmp_path):
+    (tmp_path / "file").write_text("precious")
+    (tmp_path / "folder").mkdir()
+    for name in ("file/a.json", "folder"):
+        with pytest.raises(OutputError, match=name):
+            write(1, tmp_path / name)
+    assert (tmp_path / "file").read_text() == "precious"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
+@pytest.mark.parametrize("error", [ValueError("mine"), KeyboardInterrupt()])
+def test_an_error_while_writing_leaves_nothing_and_is_passed_on(error, tmp_path):
+    def half_a_file():
+        yield "half"
+        raise error
+
+    with pytest.raises(type(error)), atomic_writer(tmp_path / "a.json") as file:
+        file.writelines(half_a_file())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_of_the_system_while_writing_becomes_an_output_error(tmp_path):
+    with pytest.raises(OutputError, match="gone"), atomic_writer(tmp_path / "a.json"):
+        raise OSError(5, "gone")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_json_is_written_for_people(tmp_path):
+    value = {"name": "é", "list": [1, None, True]}
+    write_json(value, tmp_path / "a.json")
+    text = (tmp_path / "a.json").read_text(encoding="utf-8")
+    assert json.loads(text) == value
+    assert "é" in text
+    assert text.endswith("}\n")

@@ -1,0 +1,118 @@
+"""A transformers model folder behind the seam: the embedded model, as any other would be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from pixel_reasoner.models import Completion, ContextFull, Decoding
+from pixel_reasoner.models.local import EMBEDDED, LocalModel
+from pixel_reasoner.rollout import Rollout, Rules, ask, ask_many
+from pixel_reasoner.trace import Question, anchored
+from pixel_reasoner.world import render, scenes
+
+
+@pytest.fixture(scope="module")
+def model() -> LocalModel:
+    return LocalModel("tiny")
+
+
+@pytest.fixture(scope="module")
+def questions(tmp_path_factory) -> list[Question]:
+    folder = tmp_path_factory.mktemp("scenes")
+    wanted = [*scenes("attribute", "validation", 50, 5), *scenes("video", "validation", 50, 3)]
+    return [anchored(question, folder) for question in render(wanted, folder)]
+
+
+def conversation(question: Question, model: LocalModel) -> list[dict]:
+    return Rollout(question, model, Rules()).messages()
+
+
+def test_the_weights_are_small_enough_to_ship():
+    assert sum(file.stat().st_size for file in EMBEDDED["tiny"].iterdir()) <= 16 * 2**20
+
+
+def test_a_batch_says_what_each_question_alone_says(model, questions):
+    rules = Rules(decoding=Decoding(max_new_tokens=64))
+    alone = {q.id: ask(q, model, rules) for q in questions}
+    together = {t.question.id: t for t in ask_many(questions, model, rules, batch_size=8)}
+    assert [t.text for i in alone for t in alone[i].turns] == [
+        t.text for i in alone for t in together[i].turns
+    ]
+
+
+def test_token_ids_decode_to_the_text_and_logprobs_are_of_them(model, questions):
+    (said,) = model.generate([conversation(questions[0], model)], Decoding(max_new_tokens=64))
+    assert isinstance(said, Completion)
+    assert not said.truncated
+    assert model.tokenizer.decode(list(said.token_ids[:-1])) == said.text
+    assert len(said.token_ids) == len(said.logprobs)
+    assert all(logprob <= 0 for logprob in said.logprobs)
+
+
+def test_logprobs_are_those_of_a_forward_pass(model, questions):
+    messages = conversation(questions[0], model)
+    (said,) = model.generate([messages], Decoding(max_new_tokens=64))
+    inputs = model._inputs([messages])
+    ids = torch.cat([inputs["input_ids"], torch.tensor([list(said.token_ids)])], dim=1)
+    more = torch.zeros(1, len(said.token_ids), dtype=torch.long)
+    inputs = {
+        **inputs,
+        "input_ids": ids,
+        "attention_mask": torch.ones_like(ids),
+        "mm_token_type_ids": torch.cat([inputs["mm_token_type_ids"], more], dim=1),
+    }
+    with torch.no_grad():
+        logits = model.model(**inputs).logits[0, -len(said.token_ids) - 1 : -1]
+    forward = torch.log_softmax(logits, -1).gather(1, torch.tensor(list(said.token_ids))[:, None])
+    assert torch.allclose(forward[:, 0], torch.tensor(list(said.logprobs)), atol=1e-3)
+
+
+def test_what_the_model_sees_has_the_size_that_the_trace_records(model, questions):
+    rollout = Rollout(questions[0], model, Rules())
+    inputs = model._inputs([rollout.messages()])
+    width, height = rollout.pictures[0].seen_px
+    assert inputs["image_grid_thw"][0].tolist() == [1, height // 16, width // 16]
+
+
+def test_sampling_depends_on_the_seed_and_not_on_the_batch(model, questions):
+    hot = Decoding(max_new_tokens=24, temperature=1.5, seed=3)
+    messages = [conversation(question, model) for question in questions]
+    together = [said.text for said in model.generate(messages, hot)]
+    alone = [model.generate([one], hot)[0].text for one in messages]
+    assert together == alone
+    other = model.generate(messages, hot.model_copy(update={"seed": 4}))
+    assert [said.text for said in other] != together
+
+
+def test_a_turn_that_is_cut_off_says_so(model, questions):
+    (said,) = model.generate([conversation(questions[0], model)], Decoding(max_new_tokens=3))
+    assert said.truncated
+    assert len(said.token_ids) == 3
+
+
+def test_a_conversation_without_room_is_told_apart_from_those_with(model, questions):
+    picture = next(q for q in questions if q.media[0].kind == "image")
+    clip = next(q for q in questions if q.media[0].kind == "video")
+    tight = Decoding(max_new_tokens=64, max_context_tokens=220)
+    first, second = model.generate([conversation(q, model) for q in (clip, picture)], tight)
+    assert isinstance(first, ContextFull)
+    assert isinstance(second, Completion)
+
+
+def test_streamed_text_is_the_text(model, questions):
+    pieces: list[str] = []
+    (said,) = model.generate(
+        [conversation(questions[0], model)], Decoding(max_new_tokens=64), pieces.append
+    )
+    assert "".join(pieces) == said.text
+    assert len(pieces) > 2
+
+
+def test_settings_tell_weights_and_template_apart(model):
+    told = model.describe()
+    assert told["class"] == "Qwen3VLForConditionalGeneration"
+    assert len(told["weights"]) == len(told["template"]) == 16
+    assert Path(told["name"]).name == "tiny"

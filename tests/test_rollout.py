@@ -1,0 +1,374 @@
+"""The loop: what a model does has its effect, every ending has its name, and no question harms another."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from conftest import NUM_CLIP_FRAMES, PHOTO_PX, draw_photo
+from pixel_reasoner.album import NATURAL
+from pixel_reasoner.decode import DecodeLimits
+from pixel_reasoner.dialects import dialect_named
+from pixel_reasoner.errors import InputError, UsageError
+from pixel_reasoner.models import Completion, ContextFull, Decoding
+from pixel_reasoner.models.scripted import ScriptedModel
+from pixel_reasoner.rollout import Limits, Rules, ask, ask_many
+from pixel_reasoner.trace import (
+    Box,
+    Medium,
+    OpCall,
+    Question,
+    Refusal,
+    Stop,
+    Trace,
+    load_traces,
+    save_traces,
+)
+
+COMPACT = dialect_named("compact")
+RED = r"It is red. \boxed{red}"
+
+
+def zoom(*box: float, image: int = 1) -> str:
+    arguments = {"bbox_2d": list(box), "target_image": image}
+    return "Closer.\n" + COMPACT.write_call(OpCall(name="zoom_in", arguments=arguments))
+
+
+def select(*frames: int) -> str:
+    return COMPACT.write_call(
+        OpCall(name="select_frames", arguments={"target_frames": list(frames)})
+    )
+
+
+def about(*paths, kind: str = "image", name: str = "1") -> Question:
+    media = tuple(Medium(kind=kind, path=str(path)) for path in paths)
+    return Question(id=name, text="Which colour?", media=media, answer=("red",))
+
+
+def images(conversation) -> list[Image.Image]:
+    parts = [part for message in conversation for part in message["content"]]
+    return [part["image"] for part in parts if part["type"] == "image"]
+
+
+def last_text(conversation) -> str:
+    return conversation[-1]["content"][-1].get("text", "")
+
+
+def untimed(trace: Trace) -> dict:
+    """A trace without what a clock says."""
+    times = {"seconds": True, "turns": {"__all__": {"generate_s", "operate_s"}}}
+    return trace.model_dump(exclude=times)
+
+
+class Always:
+    """A model that ends every turn in the same way."""
+
+    name, dialect, budgets = "always", "compact", None
+
+    def __init__(self, said: Completion | ContextFull) -> None:
+        self.said = said
+
+    def generate(self, conversations, decoding, on_text=None):
+        return [self.said for _ in conversations]
+
+    def describe(self):
+        return {"name": self.name}
+
+
+class Counting(ScriptedModel):
+    """Remembers how many conversations moved together."""
+
+    def generate(self, conversations, decoding, on_text=None):
+        self.sizes = [*getattr(self, "sizes", []), len(conversations)]
+        return super().generate(conversations, decoding, on_text)
+
+
+# --- what a model does ---
+
+
+def test_a_model_zooms_in_sees_the_region_and_answers(photo, scripted):
+    model = scripted(zoom(0.25, 0.25, 0.5, 0.5), RED, budgets=NATURAL)
+    trace = ask(about(photo), model)
+    assert (trace.stop, trace.answer) == (Stop.ANSWERED, "red")
+    assert [turn.text for turn in trace.turns] == [zoom(0.25, 0.25, 0.5, 0.5), RED]
+    assert trace.turns[0].call.name == "zoom_in"
+    [crop] = trace.executed[0].pictures
+    assert (crop.number, crop.parent, crop.box) == (2, 1, Box(0.25, 0.25, 0.5, 0.5))
+    overview, seen = images(model.conversations[-1])
+    assert overview.size == PHOTO_PX
+    assert np.array_equal(seen, Image.open(photo).crop((160, 120, 320, 240)))
+
+
+def test_a_zoom_into_a_zoom_shows_the_original_pixels(photo, scripted):
+    model = scripted(zoom(0.5, 0.5, 1, 1), zoom(0.5, 0, 1, 0.5, image=2), RED, budgets=NATURAL)
+    ask(about(photo), model)
+    expected = Image.open(photo).crop((480, 240, 640, 360))
+    assert np.array_equal(images(model.conversations[-1])[-1], expected)
+
+
+def test_pixels_are_scaled_once_from_the_original_to_the_budget(photo, scripted):
+    model = scripted(zoom(0.5, 0.5, 1, 1), RED)
+    ask(about(photo), model)
+    seen = images(model.conversations[-1])[-1]
+    whole = Image.open(photo)
+    expected = whole.resize(seen.size, Image.Resampling.LANCZOS, box=(320, 240, 640, 480))
+    assert seen.size[0] > 320
+    assert np.array_equal(seen, expected)
+
+
+def test_frames_of_a_clip_are_selected_and_zoomed_into(clip, scripted):
+    count = NUM_CLIP_FRAMES
+    model = scripted(select(2, 5), zoom(0, 0, 0.5, 0.5, image=count + 2), RED)
+    trace = ask(about(clip, kind="video"), model)
+    assert [picture.frame for picture in trace.pictures] == list(range(1, count + 1))
+    selected, crop = (seen.pictures for seen in trace.executed)
+    assert [(p.number, p.frame) for p in selected] == [(count + 1, 2), (count + 2, 5)]
+    assert [(p.number, p.frame, p.parent) for p in crop] == [(count + 3, 5, count + 2)]
+
+
+def test_a_refused_model_is_told_why_and_can_repair_it(photo):
+    def repairs(conversation):
+        if "box is inverted" in last_text(conversation):
+            return zoom(0.25, 0.25, 0.5, 0.5)
+        return RED if len(images(conversation)) > 1 else zoom(0.5, 0.25, 0.25, 0.5)
+
+    trace = ask(about(photo), ScriptedModel(repairs))
+    first, second, last = trace.turns
+    assert first.observation.refusal is Refusal.BAD_BOX
+    assert second.observation.refusal is None
+    assert (last.observation, trace.stop) == (None, Stop.ANSWERED)
+    assert (len(trace.refused), len(trace.executed)) == (1, 1)
+
+
+def test_a_malformed_call_is_answered_and_the_rollout_goes_on(photo, scripted):
+    model = scripted("<tool_call>zoom</tool_call>", RED)
+    trace = ask(about(photo), model)
+    assert trace.turns[0].call is None
+    assert trace.turns[0].observation.refusal is Refusal.MALFORMED_CALL
+    assert "not valid JSON" in last_text(model.conversations[-1])
+    assert trace.answer == "red"
+
+
+def test_without_operations_none_is_offered_and_a_call_ends_unanswered(photo, scripted):
+    rules = Rules(operations=False)
+    model = scripted(zoom(0, 0, 0.5, 0.5), RED)
+    trace = ask(about(photo), model, rules)
+    assert (trace.stop, trace.answer, len(trace.turns)) == (Stop.NO_ANSWER, None, 1)
+    assert trace.observations == []
+    assert "zoom_in" not in str(model.conversations[0][0])
+    assert ask(about(photo), scripted(RED), rules).answer == "red"
+
+
+def test_a_question_about_nothing_can_be_asked(scripted):
+    assert ask(about(), scripted(zoom(0, 0, 1, 1), RED)).answer == "red"
+
+
+def test_progress_is_heard_turn_by_turn(photo, scripted):
+    texts, seen = [], []
+    script = (zoom(0, 0, 0.5, 0.5), RED)
+    ask(
+        about(photo),
+        scripted(*script),
+        on_text=texts.append,
+        on_turn=lambda rollout: seen.append((len(rollout.turns), len(rollout.album))),
+    )
+    assert texts == list(script)
+    assert seen == [(1, 2), (2, 2)]
+
+
+def test_tokens_and_their_probabilities_are_kept(photo):
+    said = Completion(text=RED, token_ids=[3, 4], logprobs=[-0.5, -0.25], num_prompt_tokens=7)
+    [turn] = ask(about(photo), Always(said)).turns
+    assert (list(turn.token_ids), list(turn.logprobs)) == ([3, 4], [-0.5, -0.25])
+    assert turn.num_prompt_tokens == 7
+
+
+# --- how it ends ---
+
+
+@pytest.mark.parametrize(
+    ("said", "stop", "turns"),
+    [
+        (Completion(RED), Stop.ANSWERED, 1),
+        (Completion("I do not know."), Stop.NO_ANSWER, 1),
+        (Completion(""), Stop.NO_ANSWER, 1),
+        (Completion(zoom(0, 0, 0.5, 0.5)), Stop.MAX_TURNS, 6),
+        (Completion(RED, truncated=True), Stop.MAX_NEW_TOKENS, 1),
+        (ContextFull(num_prompt_tokens=900, limit=800), Stop.MAX_CONTEXT, 0),
+    ],
+)
+def test_every_ending_has_its_name(photo, said, stop, turns):
+    trace = ask(about(photo), Always(said))
+    assert (trace.stop, len(trace.turns)) == (stop, turns)
+    assert trace.answer == ("red" if stop is Stop.ANSWERED else None)
+    assert [untimed(one) for one in ask_many([about(photo)], Always(said))] == [untimed(trace)]
+
+
+def test_the_last_turn_that_is_allowed_may_be_the_answer(photo, scripted):
+    rules = Rules(limits=Limits(max_turns=2))
+    assert ask(about(photo), scripted(zoom(0, 0, 0.5, 0.5), RED), rules).stop is Stop.ANSWERED
+
+
+def test_more_pictures_than_allowed_end_the_rollout(photo, scripted):
+    rules = Rules(limits=Limits(max_pictures=2))
+    model = scripted(zoom(0, 0, 0.5, 0.5))
+    trace = ask(about(photo), model, rules)
+    assert (trace.stop, len(trace.turns)) == (Stop.MAX_PICTURES, 2)
+    assert all(len(images(conversation)) <= 2 for conversation in model.conversations)
+
+
+def test_a_question_with_too_many_pictures_is_not_asked_at_all(clip, scripted):
+    rules = Rules(limits=Limits(max_pictures=NUM_CLIP_FRAMES - 1))
+    model = scripted(RED)
+    question = about(clip, kind="video")
+    alone, [many] = ask(question, model, rules), list(ask_many([question], model, rules))
+    assert (alone.stop, alone.turns, model.conversations) == (Stop.MAX_PICTURES, (), [])
+    assert untimed(alone) == untimed(many)
+
+
+# --- media that cannot be used ---
+
+
+@pytest.fixture
+def truncated(tmp_path):
+    """A picture with a good header that breaks off in the middle."""
+    path = draw_photo(tmp_path / "truncated.png")
+    path.write_bytes(path.read_bytes()[:50_000])
+    return path
+
+
+def test_ask_raises_for_a_picture_that_cannot_be_used(tmp_path, truncated, scripted):
+    for path in (tmp_path / "missing.png", truncated):
+        with pytest.raises(InputError, match=path.name):
+            ask(about(path), scripted(RED))
+
+
+def test_ask_many_names_what_failed_and_spares_the_others(photo, tmp_path, truncated, scripted):
+    questions = [
+        about(photo, name="good"),
+        about(tmp_path / "missing.png", name="missing"),
+        about(truncated, name="truncated"),
+        about(photo, name="also good"),
+    ]
+    traces = {t.question.id: t for t in ask_many(questions, scripted(RED), batch_size=4)}
+    assert traces.keys() == {question.id for question in questions}
+    for name in ("missing", "truncated"):
+        assert traces[name].stop is Stop.FAILED
+        assert f"{name}.png" in traces[name].error
+        assert traces[name].settings == traces["good"].settings
+    assert traces["good"].answer == traces["also good"].answer == "red"
+    assert traces["good"].error is None
+
+
+def test_ask_many_goes_on_when_everything_failed(tmp_path, truncated, scripted):
+    questions = [about(tmp_path / "no.png", name="a"), about(truncated, name="b")]
+    stops = [trace.stop for trace in ask_many(questions, scripted(RED), batch_size=1)]
+    assert stops == [Stop.FAILED, Stop.FAILED]
+
+
+def test_an_unknown_dialect_is_a_usage_error_also_among_many(photo, scripted):
+    with pytest.raises(UsageError, match="'klingon'"):
+        list(ask_many([about(photo)], scripted(RED, dialect="klingon")))
+
+
+# --- many at once ---
+
+
+def patient(conversation) -> str:
+    """Zooms as many times as the picture is red, then answers."""
+    pictures = images(conversation)
+    wanted = pictures[0].getpixel((0, 0))[0]
+    return zoom(0, 0, 1, 1) if len(pictures) <= wanted else RED
+
+
+@pytest.fixture
+def questions(tmp_path):
+    """Six questions of 1, 3, 1, 2, 1 and 1 turns."""
+    found = []
+    for index, turns in enumerate((1, 3, 1, 2, 1, 1)):
+        path = tmp_path / f"{index}.png"
+        Image.new("RGB", (32, 32), (turns - 1, 0, 0)).save(path)
+        found.append(about(path, name=str(index)))
+    return found
+
+
+def test_a_short_question_makes_room_for_the_next(questions):
+    model = Counting(patient, budgets=NATURAL)
+    traces = list(ask_many(questions, model, batch_size=2))
+    # 0+1, 2+1, 3+1, 3+4, 5
+    assert model.sizes == [2, 2, 2, 2, 1]
+    assert [len(trace.turns) for trace in traces] == [1, 1, 3, 2, 1, 1]
+
+
+def test_questions_are_taken_only_when_there_is_room(questions):
+    taken = []
+    stream = (taken.append(question) or question for question in questions)
+    next(ask_many(stream, ScriptedModel(patient, budgets=NATURAL), batch_size=2))
+    assert len(taken) == 2
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 16])
+def test_many_at_once_give_the_same_traces_as_one_by_one(questions, batch_size):
+    model = ScriptedModel(patient, budgets=NATURAL)
+    together = {t.question.id: t for t in ask_many(questions, model, batch_size=batch_size)}
+    assert len(together) == len(questions)
+    for question in questions:
+        assert untimed(together[question.id]) == untimed(ask(question, model))
+
+
+def test_no_questions_give_no_traces(scripted):
+    assert list(ask_many([], scripted(RED))) == []
+
+
+# --- the record ---
+
+
+def test_a_rollout_is_the_same_after_it_was_saved_and_loaded(photo, clip, tmp_path, scripted):
+    script = (zoom(0, 0, 0.5, 0.5), "<tool_call>", select(1, 2), RED)
+    question = Question(
+        id="1",
+        text="?",
+        media=(
+            Medium(kind="image", path=str(photo)),
+            Medium(kind="video", path=str(clip)),
+        ),
+    )
+    trace = ask(question, scripted(*script))
+    assert [bool(turn.observation) for turn in trace.turns] == [True, True, True, False]
+    save_traces([trace, trace], tmp_path / "traces.jsonl")
+    assert list(load_traces(tmp_path / "traces.jsonl")) == [trace, trace]
+
+
+def test_a_trace_says_what_decided_it(photo, scripted):
+    rules = Rules(
+        limits=Limits(max_turns=3),
+        decoding=Decoding(temperature=0.5, seed=4),
+        decode=DecodeLimits(num_frames=8),
+    )
+    trace = ask(about(photo), scripted(RED), rules)
+    assert trace.settings == {
+        "model": {"name": "scripted"},
+        "dialect": "compact",
+        "budgets": COMPACT.budgets.model_dump(),
+        "operations": True,
+        "limits": {"max_turns": 3, "max_pictures": 32},
+        "decoding": rules.decoding.model_dump(),
+        "decode": {"max_px": 200_000_000, "num_frames": 8},
+    }
+    assert {"python", "pixel-reasoner", "pillow", "av"} <= trace.versions.keys()
+
+
+def test_a_models_own_budgets_are_those_that_count(photo, scripted):
+    trace = ask(about(photo), scripted(RED, budgets=NATURAL))
+    assert trace.settings["budgets"] == NATURAL.model_dump()
+    assert trace.pictures[0].seen_px == PHOTO_PX
+
+
+def test_a_trace_holds_no_pixels(photo, scripted):
+    trace = ask(about(photo), scripted(*[zoom(0, 0, 0.5, 0.5)] * 5, RED))
+    assert len(trace.all_pictures) == 6
+    assert len(pickle.dumps(trace)) < 20_000
+    assert len(trace.to_line()) < 20_000

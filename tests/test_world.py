@@ -1,0 +1,336 @@
+"""PixelWorld: a seed decides everything, every answer is right, and the evidence is where it is said to be."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import re
+from collections import Counter
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pixel_reasoner.budget import Budget, Budgets
+from pixel_reasoner.decode import DecodeLimits, open_picture, sample_video
+from pixel_reasoner.errors import OutputError, UsageError
+from pixel_reasoner.grading import Outcome, grade
+from pixel_reasoner.trace import Medium, Question, load_questions
+from pixel_reasoner.world import (
+    FAMILIES,
+    SPLITS,
+    VERSION,
+    Scene,
+    WorldParams,
+    all_questions,
+    draw_frames,
+    draw_picture,
+    encode_clip,
+    make_scene,
+    overview_detail_px,
+    question_of,
+    render,
+    scenes,
+    split_seed,
+)
+from pixel_reasoner.world.scene import COLORS, NUM_FRAMES, SHAPES
+
+GOLDEN = Path(__file__).parent / "golden" / "scenes.json"
+MEDIUM = Medium(kind="image", path="it")
+NUM_SEEDS = 400
+
+# What the embedded model sees.
+_SMALL = Budget(min_px=32 * 32, max_px=128 * 128)
+BUDGETS = Budgets(
+    picture=Budget(min_px=32 * 32, max_px=192 * 192),
+    crop=_SMALL,
+    frame=Budget(min_px=32 * 32, max_px=64 * 64),
+    selected_frame=_SMALL,
+    multiple=32,
+)
+
+each_family = pytest.mark.parametrize("family", FAMILIES)
+
+
+@lru_cache
+def many(family: str) -> list[Scene]:
+    return [make_scene(family, seed) for seed in range(NUM_SEEDS)]
+
+
+@lru_cache
+def asked(family: str) -> list[Question]:
+    return [question_of(scene, MEDIUM) for scene in many(family)]
+
+
+def pixels(scene: Scene) -> np.ndarray:
+    if scene.family == "video":
+        return np.stack([np.asarray(frame) for frame in draw_frames(scene)]).astype(int)
+    return np.asarray(draw_picture(scene)).astype(int)
+
+
+# --- seeds ---
+
+
+@each_family
+def test_a_seed_decides_the_scene_the_question_and_the_pixels(family):
+    for seed in (0, 2_000_007):
+        first, second = make_scene(family, seed), make_scene(family, seed)
+        assert first == second
+        assert question_of(first, MEDIUM) == question_of(second, MEDIUM)
+        assert np.array_equal(pixels(first), pixels(second))
+
+
+@each_family
+def test_another_seed_gives_another_scene_and_other_pixels(family):
+    assert len({scene.items for scene in many(family)}) == NUM_SEEDS
+    assert not np.array_equal(pixels(many(family)[0]), pixels(many(family)[1]))
+
+
+def described(scene: Scene) -> str:
+    text = json.dumps([scene.id, scene.items, scene.ball])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def test_the_same_seed_gives_the_same_scene_as_ever():
+    """Fails after a change of the scenes: raise VERSION, then write what this test found to the file."""
+    found = {"version": VERSION} | {
+        scene.id: described(scene)
+        for family in FAMILIES
+        for scene in (make_scene(family, seed) for seed in (0, 1, 1_000_000, 2_000_123))
+    }
+    assert found == json.loads(GOLDEN.read_text(encoding="utf-8"))
+
+
+def test_splits_do_not_overlap():
+    ranges = sorted(SPLITS.values())
+    assert all(end <= start for (_, end), (start, _) in itertools.pairwise(ranges))
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_seed_never_leaves_its_split(split):
+    first, end = SPLITS[split]
+    assert split_seed(split, 0, 0) == first
+    assert split_seed(split, 10, end - first - 11) == end - 1
+    for seed, index in ((10, end - first - 10), (end - first, 0), (-1, 0)):
+        with pytest.raises(UsageError, match=f"split {split}"):
+            split_seed(split, seed, index)
+
+
+def test_scenes_of_a_run_follow_one_another_within_the_split():
+    found = scenes("video", "test", 5, 3)
+    assert [scene.seed for scene in found] == [2_000_005, 2_000_006, 2_000_007]
+
+
+@pytest.mark.parametrize(
+    ("family", "split", "seed", "count", "named"),
+    [
+        ("atribute", "test", 0, 1, "attribute, video; got 'atribute'"),
+        ("video", "tset", 0, 1, "train, validation, test; got 'tset'"),
+        ("video", "test", 0, 0, "a count of 1 or more"),
+        ("video", "test", 999_999, 2, "seed 999999, question 1"),
+    ],
+)
+def test_unknown_names_and_impossible_counts_are_usage_errors(family, split, seed, count, named):
+    with pytest.raises(UsageError, match=named):
+        scenes(family, split, seed, count)
+
+
+@each_family
+@pytest.mark.parametrize("detail_px", [3, 80, 4000])
+def test_a_detail_that_does_not_fit_is_a_usage_error(family, detail_px):
+    with pytest.raises(UsageError, match=f"got {detail_px} px"):
+        make_scene(family, 0, WorldParams(size_px=320, detail_px=detail_px))
+
+
+# --- questions ---
+
+
+def right_answer(scene: Scene, text: str) -> str:
+    """The answer to a question, from its words and the scene alone."""
+    words = re.findall(r"[a-z]+", text.lower())
+    colors = [word for word in words if word in COLORS]
+    kinds = [word for word in words if word in (*SHAPES, "card")]
+    named = [
+        item
+        for item in scene.items
+        if (not colors or item.color in colors) and (not kinds or item.shape in kinds)
+    ]
+    if "letter" in words or "digit" in words:
+        [item] = named
+        assert ("digit" in words) == item.glyph.isdigit()
+        return item.glyph
+    if words[0] in ("is", "can"):
+        return "yes" if named else "no"
+    if words[0] in ("how", "count"):
+        return str(len(scene.items))
+    if "largest" in words:
+        return sorted(scene.items, key=lambda item: item.box.area)[-1].color
+    if "ball" in words and "colour" in words:
+        return scene.ball.color
+    if "move" in words:
+        return "right" if scene.ball.x(NUM_FRAMES) > scene.ball.x(1) else "left"
+    assert words[:3] == ["what", "shape", "is"], text
+    [item] = named
+    return item.shape
+
+
+@each_family
+def test_every_answer_is_right(family):
+    for scene in many(family):
+        for question in all_questions(scene, MEDIUM):
+            assert question.answer == (right_answer(scene, question.text),), (scene, question.text)
+            assert grade(question.answer[0], question).outcome is Outcome.CORRECT
+
+
+@each_family
+def test_questions_of_a_scene_have_different_names(family):
+    for scene in many(family)[:50]:
+        found = [question.id for question in all_questions(scene, MEDIUM)]
+        assert len(found) == len(set(found))
+
+
+@each_family
+def test_kind_and_need_of_a_look_agree_and_evidence_is_given_where_one_is_needed(family):
+    for scene in many(family)[:50]:
+        for question in all_questions(scene, MEDIUM):
+            assert question.needs_look == question.category.startswith("needs_look/")
+            assert (question.evidence is not None) == question.needs_look
+
+
+def test_one_shape_is_larger_than_all_others_by_three_tenths():
+    for scene in many("attribute"):
+        *_, second, largest = sorted(item.size for item in scene.items)
+        assert largest >= 1.3 * second
+
+
+def test_shapes_lie_inside_the_picture_and_hide_nothing():
+    for scene in many("attribute"):
+        boxes = [item.box for item in scene.items]
+        assert all(0 <= value <= 1 for box in boxes for value in box)
+        assert not any(a.intersection(b) for a in boxes for b in boxes if a is not b)
+
+
+def test_cards_show_one_after_the_other_within_the_clip():
+    for scene in many("video"):
+        shown = [number for item in scene.items for number in item.frames]
+        assert len(shown) == len(set(shown))
+        assert set(shown) <= set(range(1, NUM_FRAMES + 1))
+        assert all(0 <= value <= 1 for item in scene.items for value in item.box)
+
+
+@each_family
+def test_half_of_the_questions_need_a_look(family):
+    share = sum(question.needs_look for question in asked(family)) / NUM_SEEDS
+    assert 0.45 <= share <= 0.55
+
+
+@each_family
+def test_no_answer_can_be_guessed(family):
+    """Of every kind of question no answer is given more often than nearly evenly."""
+    by_kind: dict[str, Counter[str]] = {}
+    for question in asked(family):
+        by_kind.setdefault(question.category, Counter())[question.answer[0]] += 1
+    for kind, answers in by_kind.items():
+        most = max(answers.values()) / answers.total()
+        assert len(answers) > 1, kind
+        assert most <= (0.65 if len(answers) == 2 else 0.5), (kind, answers)
+
+
+# --- evidence ---
+
+
+def test_the_evidence_box_holds_the_character_and_its_shape():
+    for scene in many("attribute")[:4]:
+        drawn, empty = pixels(scene), pixels(scene._replace(items=()))
+        for index, item in enumerate(scene.items):
+            blank = list(scene.items)
+            blank[index] = item._replace(glyph="")
+            changed = np.abs(drawn - pixels(scene._replace(items=tuple(blank)))).sum(axis=2) > 200
+            rows, columns = np.nonzero(changed)
+            left, top, right, bottom = (value * scene.params.size_px for value in item.box)
+            assert left < columns.min() < columns.max() < right
+            assert top < rows.min() < rows.max() < bottom
+            assert rows.max() - rows.min() + 1 == pytest.approx(scene.params.detail_px, abs=4)
+            inside = np.s_[round(top) : round(bottom), round(left) : round(right)]
+            assert np.abs(drawn - empty)[inside].mean() > 30
+
+
+def test_evidence_boxes_are_those_of_the_shapes():
+    for scene in many("attribute")[:20]:
+        by_glyph = [q for q in all_questions(scene, MEDIUM) if q.needs_look]
+        assert [q.evidence.boxes for q in by_glyph] == [(item.box,) for item in scene.items]
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2, 2_000_000, 2_000_001])
+def test_evidence_frames_are_exactly_those_that_show_the_card_in_the_clip(seed, tmp_path):
+    scene = make_scene("video", seed)
+    (tmp_path / "clip.mp4").write_bytes(encode_clip(draw_frames(scene)))
+    clip = sample_video(tmp_path / "clip.mp4", DecodeLimits())
+    assert len(clip) == NUM_FRAMES
+    reads = [question for question in all_questions(scene, MEDIUM) if question.needs_look]
+    for item, question in zip(scene.items, reads, strict=True):
+        box = [round(value * scene.params.size_px) for value in item.box]
+        color = np.array(COLORS[item.color])
+        shown = []
+        for number, frame in enumerate(clip, start=1):
+            inside = np.asarray(frame.image.crop(box)).astype(int)
+            alike = (np.abs(inside - color).max(axis=2) < 40).mean()
+            if alike > 0.5:  # a ball of the same colour covers a sixth
+                shown.append(number)
+        assert question.evidence.frames == tuple(shown)
+
+
+@each_family
+def test_a_detail_is_unreadable_in_the_overview_of_the_embedded_model(family):
+    assert overview_detail_px(family, BUDGETS) < 4
+    larger = WorldParams(size_px=320, detail_px=19)
+    assert overview_detail_px(family, BUDGETS, larger) == pytest.approx(
+        19 * (192 if family == "attribute" else 64) / 320
+    )
+
+
+# --- files ---
+
+
+@each_family
+def test_a_rendered_folder_holds_files_that_open_and_questions_that_load(family, tmp_path):
+    params = WorldParams(size_px=320, detail_px=12)
+    rendered = list(render(scenes(family, "test", 0, 3, params), tmp_path))
+    lines = "".join(question.model_dump_json() + "\n" for question in rendered)
+    (tmp_path / "questions.jsonl").write_text(lines, encoding="utf-8")
+    loaded = list(load_questions(tmp_path / "questions.jsonl"))
+    assert [q.model_copy(update={"media": ()}) for q in loaded] == [
+        q.model_copy(update={"media": ()}) for q in rendered
+    ]
+    for question in loaded:
+        path = Path(question.media[0].path)
+        assert path.parent == tmp_path / "media"
+        if family == "video":
+            images = [frame.image for frame in sample_video(path, DecodeLimits())]
+        else:
+            images = [open_picture(path, DecodeLimits())]
+        assert {image.size for image in images} == {(320, 320)}
+
+
+def test_a_picture_file_holds_the_pixels_that_were_drawn(tmp_path):
+    [scene] = scenes("attribute", "train", 3, 1, WorldParams(size_px=320, detail_px=12))
+    [question] = render([scene], tmp_path)
+    assert np.array_equal(Image.open(tmp_path / question.media[0].path), draw_picture(scene))
+
+
+def test_files_that_exist_are_kept(tmp_path):
+    [scene] = scenes("attribute", "train", 3, 1, WorldParams(size_px=320, detail_px=12))
+    list(render([scene], tmp_path))
+    [path] = (tmp_path / "media").iterdir()
+    path.write_text("mine")
+    list(render([scene], tmp_path))
+    assert path.read_text() == "mine"
+
+
+def test_a_folder_that_cannot_be_written_is_an_output_error(tmp_path):
+    (tmp_path / "file").write_text("precious")
+    with pytest.raises(OutputError, match="file"):
+        list(render(scenes("video", "test", 0, 1), tmp_path / "file"))
