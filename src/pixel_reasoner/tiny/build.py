@@ -140,7 +140,7 @@ def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3VLForCond
             "max_position_embeddings": 4096,
             "rope_parameters": {
                 "rope_type": "default",
-                "rope_theta": 10_000.0,
+                "rope_theta": 500_000.0,
                 "mrope_section": [6, 5, 5],
                 "mrope_interleaved": True,
             },

@@ -96,7 +96,7 @@ def _train_language(
     model.model.visual.requires_grad_(requires_grad=False)
     measure = partial(_measure, model, school, cache, folder, count=max(8, round(100 * scale)))
     plans = (
-        ("point", school.exam, 1000, 3e-3, 24, 10),
+        ("point", school.exam, 1000, 3e-3, 24, 8),
         ("reason", school.lesson, 1500, 1.5e-3, 48, 20),
     )
     for name, make, steps, lr, num_pictures, num_clips in plans:
@@ -190,7 +190,7 @@ def _stage(name: str, steps: int, lr: float, scale: float) -> Stage:
         warmup=scaled(100),
         log_every=scaled(25),
         save_every=scaled(100),
-        measure_every=scaled(150),
+        measure_every=scaled(100),
     )
 
 
