@@ -286,6 +286,13 @@ def test_a_finished_run_asks_nothing_again(out, scripted):
     assert model.conversations == []
 
 
+def test_two_questions_with_one_id_are_refused_before_anything_is_asked(out, scripted):
+    model = scripted(RED)
+    with pytest.raises(InputError, match="2 questions with id '0'"):
+        run([*questions(2), *questions(1)], model, out)
+    assert model.conversations == []
+
+
 def test_failed_questions_are_tried_again(out, scripted):
     asked = [
         *questions(2),

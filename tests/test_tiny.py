@@ -19,7 +19,14 @@ from pixel_reasoner.tiny.gallery import Gallery
 from pixel_reasoner.tiny.language import School
 from pixel_reasoner.tiny.lessons import look_box, look_turn
 from pixel_reasoner.tiny.loop import Stage, run_stage
-from pixel_reasoner.tiny.tower import IGNORE, labels_of, position, reading_batch, seeing_batch
+from pixel_reasoner.tiny.tower import (
+    IGNORE,
+    labels_of,
+    patches_as_product,
+    position,
+    reading_batch,
+    seeing_batch,
+)
 from pixel_reasoner.trace import OpCall
 from pixel_reasoner.world import make_scene
 
@@ -84,6 +91,32 @@ def test_a_lesson_trains_what_the_assistant_writes_and_its_end_token_once(galler
             {"pictures": 36, "crops": 16, "frames": 4, "selected": 36}[shown.kind]
             for shown in example.shown
         )
+
+
+def test_attention_is_told_to_rest_where_the_item_is(gallery, processor):
+    school = School(gallery, processor, COMPACT)
+    for seed in range(40):
+        family, cells = ("video", 2) if seed % 2 else ("attribute", 6)
+        scene = gallery.scenes[family][3]
+        example = school.lesson(family, 3, random.Random(seed))
+        visual = [at for at, token in enumerate(example.ids) if token == school.image_id]
+        for gaze in example.gazes[:1]:
+            said = processor.tokenizer.decode(example.ids[gaze.first : gaze.end])
+            cells_told = [visual.index(place) % cells**2 for place in gaze.places]
+            items = [i for i in scene.items if i.name in said] or scene.items
+            possible = [int(i.y * cells) * cells + int(i.x * cells) for i in items]
+            assert set(cells_told) <= set(possible)
+        for gaze in example.gazes:
+            assert all(example.trained[gaze.first : gaze.end])
+            assert all(place < gaze.first for place in gaze.places)
+
+
+def test_a_product_embeds_patches_as_the_convolution_does(processor):
+    visual = build_model(processor.tokenizer, 3).model.visual
+    patches = torch.randn(8, 3 * 2 * 16 * 16)
+    convolved = visual.patch_embed(patches)
+    patches_as_product(visual)
+    torch.testing.assert_close(visual.patch_embed(patches), convolved, rtol=1e-4, atol=1e-5)
 
 
 def test_text_round_trips_through_the_tokenizer(processor):
@@ -170,7 +203,7 @@ def test_a_killed_training_goes_on_to_a_model_that_answers(tmp_path):
     process.kill()
     process.wait()
     subprocess.run(command, check=True, capture_output=True)
-    for name in ("see", "read", "point", "reason"):
+    for name in ("see", "read", "reason"):
         steps = [
             json.loads(line)["step"]
             for line in (tmp_path / f"{name}.jsonl").read_text().splitlines()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from io import FileIO
 from pathlib import Path
@@ -47,9 +48,11 @@ def evaluate(  # noqa: PLR0913 - what to ask, whom, how, where to, and two ways 
         on_trace: sees every trace, those of an earlier start first.
 
     Raises:
+        InputError: two questions have one id.
         UsageError: `out` holds a run with other settings.
         OutputError: `out` cannot be written.
     """
+    _distinct_ids(questions)
     # As they will be read back: a tuple is then a list.
     settings = json.loads(json.dumps({"task": task, **settings_of(model, rules)}))
     _same_settings(out, settings)
@@ -139,6 +142,17 @@ class TraceLog:
                 got=f"{self.path}: {reason(error)}",
                 fix="free some space and run the same command again; what is done is kept",
             ) from error
+
+
+def _distinct_ids(questions: Sequence[Question]) -> None:
+    """A run tells its questions apart by their ids: it resumes by them."""
+    for name, times in Counter(question.id for question in questions).most_common(1):
+        if times > 1:
+            raise InputError(
+                expected="an id of its own for every question",
+                got=f"{times} questions with id {name!r}",
+                fix="rename or remove all but one",
+            )
 
 
 def _same_settings(out: Path, settings: dict[str, Any]) -> None:

@@ -1,7 +1,11 @@
-"""Stages 3 and 4: the language model learns to point, then to reason, over the finished tower's cached tokens.
+"""Stage 3: the language model learns to look and to answer, over the finished tower's cached tokens.
 
-The tower is frozen by now, so its output for every view is computed once. Training the language model alone on
-cached tokens is several times faster, and pointing needs very many examples.
+The tower is frozen by now, so its output for every view is computed once: training the language model alone is several
+times faster.
+
+Next-token loss alone hardly teaches a small model to point: finding the item and reading off its place pay only
+together. As the tower did, the language model gets a dense label: while it writes a turn, one attention head is to
+rest on the visual token that holds what the turn is about (`Gaze`). Then pointing is learned within a hundred steps.
 """
 
 from __future__ import annotations
@@ -9,6 +13,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,14 +24,17 @@ from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDe
 
 from pixel_reasoner.dialects import HermesDialect, Message
 from pixel_reasoner.tiny.gallery import Gallery
-from pixel_reasoner.tiny.lessons import answer_turn, guess_turn, look_turn
+from pixel_reasoner.tiny.lessons import answer_turn, guess_turn, look_turn, subject
 from pixel_reasoner.tiny.loop import Metrics
-from pixel_reasoner.tiny.tower import CELL_PX, IGNORE, embed
+from pixel_reasoner.tiny.tower import CELL_PX, IGNORE, embed, position
 from pixel_reasoner.trace import Medium, Observation, OpCall, Picture, Question, Turn
 from pixel_reasoner.world import Family, Scene, all_questions
-from pixel_reasoner.world.scene import NUM_FRAMES
+from pixel_reasoner.world.scene import NUM_FRAMES, Item
 
 KINDS = ("pictures", "crops", "frames", "selected")
+GAZE_LAYER, GAZE_HEAD = 2, 0
+"""the attention head that is told where to look: deep enough to know what is asked"""
+GAZE_WEIGHT = 0.3
 _NOWHERE = Medium(kind="image", path="")
 _ASSISTANT = re.compile(r"(?<=<\|im_start\|>assistant\n)(.*?<\|im_end\|>)", re.DOTALL)
 
@@ -46,6 +54,24 @@ class Shown(NamedTuple):
     row: int
 
 
+class Spot(NamedTuple):
+    """A visual token: which of an example's pictures, counted from 0, and which of its tokens, row by row."""
+
+    picture: int
+    cell: int
+
+
+class Gaze(NamedTuple):
+    """Where attention is to rest while a turn is written."""
+
+    first: int
+    """position of the turn's first token"""
+    end: int
+    """position after its last"""
+    places: list[int]
+    """positions of the visual tokens that show what the turn is about"""
+
+
 class Example(NamedTuple):
     """One conversation as the language model sees it."""
 
@@ -53,6 +79,7 @@ class Example(NamedTuple):
     trained: list[bool]
     """whether a token's prediction counts: those that the assistant writes"""
     shown: list[Shown]
+    gazes: list[Gaze]
 
 
 def cache_tokens(
@@ -87,24 +114,7 @@ class School:
         self.gallery = gallery
         self.processor = processor
         self.dialect = dialect
-
-    def exam(self, family: Family, index: int, rng: random.Random) -> Example:
-        """Every look and two overview questions about a scene in one conversation, without what looks show.
-
-        Pointing needs very many examples, and the first look is most of a short conversation: asking several
-        questions about it costs little more than asking one.
-        """
-        scene = self.gallery.scenes[family][index]
-        questions = list(all_questions(scene, _NOWHERE))
-        told = [look_turn(item, self.dialect) for item in scene.items]
-        told += [answer_turn(question, None) for question in questions[len(told) :]]
-        order = [*range(len(scene.items)), *rng.sample(range(len(scene.items), len(told)), 2)]
-        rng.shuffle(order)
-        messages = self._messages(questions[order[0]], scene, [Turn(text=told[order[0]])])
-        for nth in order[1:]:
-            messages.append({"role": "user", "content": questions[nth].text})
-            messages.append({"role": "assistant", "content": told[nth]})
-        return self._tokenize(messages, _first_look(scene, index))
+        self.image_id = processor.tokenizer.convert_tokens_to_ids(processor.image_token)
 
     def lesson(self, family: Family, index: int, rng: random.Random) -> Example:
         """A whole expert trace: look and answer, answer at once, or guess where no operation is offered."""
@@ -114,46 +124,60 @@ class School:
         offered = rng.random() < 0.9
         if rng.random() < 0.5:
             nth = rng.randrange(len(looks))
-            if not offered:
-                guess = Turn(text=guess_turn(looks[nth]))
-                return self._example(looks[nth], index, scene, [guess], [], offered=False)
-            return self._look_and_answer(looks[nth], index, scene, nth)
+            if offered:
+                return self._look_and_answer(looks[nth], index, scene, nth)
+            spoken, item = guess_turn(looks[nth]), scene.items[nth]
+            return self._answer(looks[nth], index, scene, spoken, item, offered=False)
         kinds = sorted({question.category for question in overviews})
         kind = rng.choice(kinds)
         question = rng.choice([q for q in overviews if q.category == kind])
-        turn = Turn(text=answer_turn(question, None))
-        return self._example(question, index, scene, [turn], [], offered=offered)
+        spoken, about = answer_turn(question, None), subject(question, scene)
+        return self._answer(question, index, scene, spoken, about, offered=offered)
+
+    def _answer(
+        self,
+        question: Question,
+        index: int,
+        scene: Scene,
+        spoken: str,
+        about: Item | None,
+        *,
+        offered: bool,
+    ) -> Example:
+        messages = self._messages(question, scene, [Turn(text=spoken)], offered=offered)
+        spots = self._spots_at_first(scene, about) if about else []
+        return self._tokenize(messages, _first_look(scene, index), [spots])
 
     def _look_and_answer(self, question: Question, index: int, scene: Scene, nth: int) -> Example:
         item = scene.items[nth]
-        numbers = range(len(_overview(scene)) + 1, 99)
+        first = _first_look(scene, index)
+        numbers = range(len(first) + 1, 99)
         if item.frames:
             before = self.gallery.selected[index] + sum(len(i.frames) for i in scene.items[:nth])
             results = [_picture(n, f) for n, f in zip(numbers, item.frames, strict=False)]
-            shown = [Shown("selected", before + k) for k in range(len(item.frames))]
+            looked = [Shown("selected", before + k) for k in range(len(item.frames))]
+            place = item.x, item.y
         else:
             results = [_picture(numbers[0], None)]
-            shown = [Shown("crops", self.gallery.crops[index] + nth)]
+            looked = [Shown("crops", self.gallery.crops[index] + nth)]
+            place = position(self.gallery.crop(index, nth), item)
         look = Turn(
             text=look_turn(item, self.dialect),
             call=OpCall(name="", arguments={}),
             observation=Observation(text="", pictures=tuple(results)),
         )
         answer = Turn(text=answer_turn(question, item))
-        return self._example(question, index, scene, [look, answer], shown)
+        messages = self._messages(question, scene, [look, answer])
+        cell = self._cell(looked[0].kind, *place)
+        spots = [Spot(len(first) + k, cell) for k in range(len(looked))]
+        return self._tokenize(messages, first + looked, [self._spots_at_first(scene, item), spots])
 
-    def _example(
-        self,
-        question: Question,
-        index: int,
-        scene: Scene,
-        turns: Sequence[Turn],
-        looked: list[Shown],
-        *,
-        offered: bool = True,
-    ) -> Example:
-        messages = self._messages(question, scene, turns, offered=offered)
-        return self._tokenize(messages, [*_first_look(scene, index), *looked])
+    def _spots_at_first(self, scene: Scene, item: Item) -> list[Spot]:
+        """Where an item is in the first look."""
+        if item.frames:
+            cell = self._cell("frames", item.x, item.y)
+            return [Spot(number - 1, cell) for number in item.frames]
+        return [Spot(0, self._cell("pictures", item.x, item.y))]
 
     def _messages(
         self, question: Question, scene: Scene, turns: Sequence[Turn], *, offered: bool = True
@@ -161,21 +185,41 @@ class School:
         pictures = _overview(scene)
         return self.dialect.messages(question, pictures, turns, lambda n: n, operations=offered)
 
-    def _tokenize(self, messages: list[Message], shown: list[Shown]) -> Example:
+    def _tokenize(
+        self, messages: list[Message], shown: list[Shown], spots: list[list[Spot]]
+    ) -> Example:
+        """Token ids of a conversation; `spots` says for each turn of the assistant where it looks."""
         text = self.processor.apply_chat_template(messages, tokenize=False)
         pad = self.processor.image_token
         sizes = iter(shown)
-        text = re.sub(re.escape(pad), lambda _: pad * self._num_tokens(next(sizes)), text)
+        text = re.sub(re.escape(pad), lambda _: pad * self._cells(next(sizes).kind) ** 2, text)
         ids: list[int] = []
         trained: list[bool] = []
+        spans = []
         for number, part in enumerate(_ASSISTANT.split(text)):
             more = self.processor.tokenizer(part)["input_ids"]
+            if number % 2 == 1:
+                spans.append((len(ids), len(ids) + len(more)))
             ids += more
             trained += [number % 2 == 1] * len(more)
-        return Example(ids, trained, shown)
+        starts = [0, *accumulate(self._cells(view.kind) ** 2 for view in shown)]
+        visual = [place for place, token in enumerate(ids) if token == self.image_id]
+        gazes = [
+            Gaze(*span, [visual[starts[spot.picture] + spot.cell] for spot in turn])
+            for span, turn in zip(spans, spots, strict=True)
+            if turn
+        ]
+        return Example(ids, trained, shown, gazes)
 
-    def _num_tokens(self, shown: Shown) -> int:
-        return (self.gallery.arrays[shown.kind].shape[1] // CELL_PX) ** 2
+    def _cells(self, kind: str) -> int:
+        """How many visual tokens a view of this kind has in a row."""
+        return int(self.gallery.arrays[kind].shape[1]) // CELL_PX
+
+    def _cell(self, kind: str, x: float, y: float) -> int:
+        """The visual token of a view at (x, y), shares of the view."""
+        cells = self._cells(kind)
+        col, row = (min(max(int(place * cells), 0), cells - 1) for place in (x, y))
+        return row * cells + col
 
 
 def _overview(scene: Scene) -> list[Picture]:
@@ -197,36 +241,50 @@ def _picture(number: int, frame: int | None) -> Picture:
 def language_loss(
     model: Any, cache: dict[str, Tokens], examples: list[Example]
 ) -> tuple[torch.Tensor, Metrics]:
-    """Mean next-token loss over what the assistant writes, and how often the next token is right."""
-    logits, targets = _predict(model, cache, examples)
+    """Mean next-token loss over what the assistant writes, and how far attention is from where it should rest."""
+    logits, targets, attention = _predict(model, cache, examples)
     loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORE)
     right = (logits.argmax(-1) == targets)[targets != IGNORE].float().mean()
-    return loss, {"token": right.item()}
+    gaze = _gaze(attention, examples)
+    return loss - GAZE_WEIGHT * (gaze + 1e-6).log().mean(), {
+        "token": right.item(),
+        "gaze": gaze.mean().item(),
+    }
 
 
-def call_accuracy(
-    model: Any, cache: dict[str, Tokens], examples: list[Example], opening: int
-) -> Metrics:
-    """Teacher-forced accuracy of single tokens around calls, by their distance from the one that opens it.
+def _gaze(attention: torch.Tensor, examples: list[Example]) -> torch.Tensor:
+    """(turns with a gaze,) mean attention that rests on the right visual tokens."""
+    shares = [
+        attention[row, gaze.first : gaze.end][:, gaze.places].float().sum(-1).mean()
+        for row, example in enumerate(examples)
+        for gaze in example.gazes
+    ]
+    return torch.stack(shares)
 
-    For a box, -4 and -3 say roughly where the item is, 2 and 5 are the first digits of x1 and y1. The second
-    corner follows from the first, so only these tell whether the model can point.
+
+def digit_accuracy(
+    model: Any, cache: dict[str, Tokens], examples: list[Example], opening: int, offset: int
+) -> float:
+    """Teacher-forced accuracy of the token that stands `offset` after the one that opens a call.
+
+    Only the first corner of a box tells whether a model can point: the second follows from the first.
     """
     with torch.no_grad():
-        logits, targets = _predict(model, cache, examples)
+        logits, targets, _ = _predict(model, cache, examples)
     rows, places = (targets == opening).nonzero(as_tuple=True)
-    metrics = {}
-    for offset in (-4, -3, 2, 3, 5, 6):
-        at = (rows, (places + offset).clamp(max=targets.shape[1] - 1))
-        right = logits[at].argmax(-1) == targets[at]
-        metrics[f"call{offset:+d}"] = right.float().mean().item()
-    return metrics
+    at = (rows, places + offset)
+    return (logits[at].argmax(-1) == targets[at]).float().mean().item()
 
 
 def _predict(
     model: Any, cache: dict[str, Tokens], examples: list[Example]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """(examples, tokens - 1, vocabulary) logits and the (examples, tokens - 1) tokens they are to predict."""
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """What the model makes of the examples.
+
+    Returns:
+        (examples, tokens - 1, vocabulary) logits, the (examples, tokens - 1) tokens they are to predict, and the
+        (examples, tokens, tokens) attention of the head that is told where to look.
+    """
     config = model.config
     device = next(model.parameters()).device
     length = max(len(example.ids) for example in examples)
@@ -245,13 +303,14 @@ def _predict(
         pooler_output=[final.to(device)], deepstack_features=[[early.to(device)]]
     )
     with torch.autocast(device.type, torch.bfloat16):
-        logits = model(
+        out = model(
             input_ids=ids.to(device),
             attention_mask=mask.to(device),
             mm_token_type_ids=(ids == config.image_token_id).int().to(device),
             image_grid_thw=torch.tensor([[1, side, side] for side in sides]).to(device),
             mm_encoder_outputs={"image": seen},
             use_cache=False,
-        ).logits
+            output_attentions=True,
+        )
     targets = ids.masked_fill(~trained, IGNORE)[:, 1:].to(device)
-    return logits[:, :-1].float(), targets
+    return out.logits[:, :-1].float(), targets, out.attentions[GAZE_LAYER][:, GAZE_HEAD]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pixel_reasoner.dialects import HermesDialect
 from pixel_reasoner.trace import Box, OpCall, Question
-from pixel_reasoner.world.scene import Item
+from pixel_reasoner.world.scene import Item, Scene
 
 ROWS = ("upper", "middle", "lower")
 COLUMNS = ("left", "centre", "right")
@@ -54,3 +54,22 @@ def answer_turn(question: Question, item: Item | None) -> str:
 def guess_turn(question: Question) -> str:
     """The turn that answers a question that needs a look when operations are not offered."""
     return f"It is too small to read, so I guess. \\boxed{{{question.answer[0]}}}"
+
+
+def subject(question: Question, scene: Scene) -> Item | None:
+    """The item that an overview question is about, if it is about one that is there.
+
+    >>> from pixel_reasoner.trace import Medium
+    >>> from pixel_reasoner.world import all_questions, make_scene
+    >>> scene = make_scene("attribute", 7)
+    >>> largest = [q for q in all_questions(scene, Medium(kind="image", path="")) if "largest" in q.text]
+    >>> subject(largest[0], scene).color == largest[0].answer[0]
+    True
+    """
+    kind = question.category.rpartition("/")[2]
+    if kind == "largest":
+        return max(scene.items, key=lambda item: item.size)
+    if kind not in ("shape", "exists"):
+        return None
+    part = "color" if kind == "shape" else "name"
+    return next((item for item in scene.items if getattr(item, part) in question.text), None)

@@ -1,10 +1,9 @@
-"""The embedded model from nothing: see, read, point, then whole traces.
+"""The embedded model from nothing: see, read, then reason.
 
     gallery  scenes rendered once                                        (`gallery`)
     see      the vision tower answers dense labels                       (`tower`)
     read     the same with mosaics of characters                         (`tower`)
-    point    the language model learns to call, on cached visual tokens  (`language`)
-    reason   whole expert traces, with and without a look                (`language`)
+    reason   expert traces, with and without a look, on cached tokens    (`language`)
 
 Every stage resumes after a kill and is skipped when it is done. Pointing, reading and knowing when to look are
 measured apart, by asking the model about validation scenes as real files.
@@ -35,14 +34,22 @@ from pixel_reasoner.tiny.build import (
     save_folder,
 )
 from pixel_reasoner.tiny.gallery import Gallery
-from pixel_reasoner.tiny.language import School, Tokens, cache_tokens, call_accuracy, language_loss
+from pixel_reasoner.tiny.language import School, Tokens, cache_tokens, digit_accuracy, language_loss
 from pixel_reasoner.tiny.lessons import answer_turn, guess_turn, look_turn
 from pixel_reasoner.tiny.loop import Metrics, Stage, run_stage
-from pixel_reasoner.tiny.tower import Probes, reading_batch, seeing_batch, seeing_loss
+from pixel_reasoner.tiny.tower import (
+    Probes,
+    patches_as_product,
+    reading_batch,
+    seeing_batch,
+    seeing_loss,
+)
 from pixel_reasoner.trace import Medium, Trace, anchored
 from pixel_reasoner.world import FAMILIES, all_questions, render, scenes
 
 NUM_PICTURES, NUM_CLIPS = 12_000, 4_000
+BATCH = (64, 24)
+"""pictures and clips in a step of the language model"""
 HELD_OUT = 0.05
 """share of the scenes that the language model never trains on"""
 
@@ -78,6 +85,7 @@ def _train_tower(
     model: Any, processor: Any, gallery: Gallery, out: Path, seed: int, scale: float
 ) -> None:
     visual = model.model.visual
+    patches_as_product(visual)
     torch.manual_seed(seed)
     probes = {name: Probes(visual.config.out_hidden_size) for name in ("final", "early")}
     for name, steps, batch in (("see", 2000, seeing_batch), ("read", 1200, reading_batch)):
@@ -94,30 +102,22 @@ def _train_language(
     model: Any, school: School, cache: dict[str, Tokens], folder: Path, seed: int, scale: float
 ) -> None:
     model.model.visual.requires_grad_(requires_grad=False)
+    model.set_attn_implementation("eager")  # the others do not tell where attention rests
+
+    def loss(step: int) -> tuple[torch.Tensor, Metrics]:
+        rng = random.Random(f"reason/{seed}/{step}")
+        total, metrics = torch.zeros(()), {}
+        # Pictures and clips apart: a clip's conversation is longer, and padding costs.
+        for family, size in zip(FAMILIES, BATCH, strict=True):
+            known = round(len(school.gallery.scenes[family]) * (1 - HELD_OUT))
+            lessons = [school.lesson(family, rng.randrange(known), rng) for _ in range(size)]
+            part, told = language_loss(model, cache, lessons)
+            total = total.to(part.device) + part
+            metrics |= {f"{family}_{key}": value for key, value in told.items()}
+        return total, metrics
+
     measure = partial(_measure, model, school, cache, folder, count=max(8, round(100 * scale)))
-    plans = (
-        ("point", school.exam, 1000, 3e-3, 24, 8),
-        ("reason", school.lesson, 1500, 1.5e-3, 48, 20),
-    )
-    for name, make, steps, lr, num_pictures, num_clips in plans:
-
-        def loss(
-            step: int, name: str = name, make: Any = make, sizes: Any = (num_pictures, num_clips)
-        ) -> Any:
-            rng = random.Random(f"{name}/{seed}/{step}")
-            total = torch.zeros(())
-            metrics: Metrics = {}
-            # Pictures and clips apart: a clip's conversation is three times as long, and padding costs.
-            for family, size in zip(FAMILIES, sizes, strict=True):
-                known = round(len(school.gallery.scenes[family]) * (1 - HELD_OUT))
-                examples = [make(family, rng.randrange(known), rng) for _ in range(size)]
-                part, told = language_loss(model, cache, examples)
-                total = total.to(part.device) + part
-                metrics |= {f"{family}_{key}": value for key, value in told.items()}
-            return total, metrics
-
-        stage = _stage(name, steps, lr, scale)
-        run_stage(stage, {"model": model}, loss, folder.parent, measure)
+    run_stage(_stage("reason", 1500, 3e-3, scale), {"model": model}, loss, folder.parent, measure)
 
 
 def _measure(
@@ -129,16 +129,19 @@ def _measure(
     count: int,
     finished: bool,
 ) -> Metrics:
-    """Pointing by teacher forcing on held-out scenes; when a stage ends, whole rollouts on validation files."""
+    """Pointing by teacher forcing on held-out scenes; when the stage ends, whole rollouts on validation files."""
     metrics: Metrics = {}
-    for family, opening in zip(FAMILIES, PROTOCOL, strict=False):
+    for family, name, opening, offset in (
+        ("attribute", "x1", PROTOCOL[0], 2),
+        ("attribute", "y1", PROTOCOL[0], 5),
+        ("video", "frame", PROTOCOL[1], 1),
+    ):
         total = len(school.gallery.scenes[family])
         held_out = range(round(total * (1 - HELD_OUT)), total)
         rng = random.Random("held out")
-        examples = [school.exam(family, rng.choice(held_out), rng) for _ in range(24)]
+        lessons = [school.lesson(family, rng.choice(held_out), rng) for _ in range(64)]
         token = school.processor.tokenizer.convert_tokens_to_ids(opening)
-        told = call_accuracy(model, cache, examples, token)
-        metrics |= {f"{family}_{key}": value for key, value in told.items()}
+        metrics[f"{family}_{name}"] = digit_accuracy(model, cache, lessons, token, offset)
     if finished:
         save_folder(model, school.processor, folder)
         metrics |= validate(folder, folder.parent / "validation", count)
