@@ -31,7 +31,9 @@ def median_s(command: list[str], repeats: int) -> float:
 
 def main() -> None:
     loaded = "import sys, pixel_reasoner, pixel_reasoner.cli; print('torch' in sys.modules)"
-    told = subprocess.run([sys.executable, "-c", loaded], check=True, capture_output=True, text=True)
+    told = subprocess.run(
+        [sys.executable, "-c", loaded], check=True, capture_output=True, text=True
+    )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         question = next(iter(render(scenes("attribute", "test", 0, 1), folder)))

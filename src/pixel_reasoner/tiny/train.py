@@ -45,11 +45,17 @@ from pixel_reasoner.tiny.tower import (
     seeing_loss,
 )
 from pixel_reasoner.trace import Medium, Trace, anchored
-from pixel_reasoner.world import FAMILIES, all_questions, render, scenes
+from pixel_reasoner.world import FAMILIES, Family, all_questions, render, scenes
 
 NUM_PICTURES, NUM_CLIPS = 12_000, 4_000
 BATCH = (64, 24)
 """pictures and clips in a step of the language model"""
+POINTING: tuple[tuple[Family, str, str, int], ...] = (
+    ("attribute", "x1", PROTOCOL[0], 2),
+    ("attribute", "y1", PROTOCOL[0], 5),
+    ("video", "frame", PROTOCOL[1], 1),
+)
+"""what tells whether a call points: its first digits, by their distance from the token that opens it"""
 HELD_OUT = 0.05
 """share of the scenes that the language model never trains on"""
 
@@ -106,7 +112,8 @@ def _train_language(
 
     def loss(step: int) -> tuple[torch.Tensor, Metrics]:
         rng = random.Random(f"reason/{seed}/{step}")
-        total, metrics = torch.zeros(()), {}
+        total = torch.zeros(())
+        metrics: Metrics = {}
         # Pictures and clips apart: a clip's conversation is longer, and padding costs.
         for family, size in zip(FAMILIES, BATCH, strict=True):
             known = round(len(school.gallery.scenes[family]) * (1 - HELD_OUT))
@@ -131,11 +138,7 @@ def _measure(
 ) -> Metrics:
     """Pointing by teacher forcing on held-out scenes; when the stage ends, whole rollouts on validation files."""
     metrics: Metrics = {}
-    for family, name, opening, offset in (
-        ("attribute", "x1", PROTOCOL[0], 2),
-        ("attribute", "y1", PROTOCOL[0], 5),
-        ("video", "frame", PROTOCOL[1], 1),
-    ):
+    for family, name, opening, offset in POINTING:
         total = len(school.gallery.scenes[family])
         held_out = range(round(total * (1 - HELD_OUT)), total)
         rng = random.Random("held out")
