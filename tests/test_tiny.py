@@ -88,7 +88,7 @@ def test_a_lesson_trains_what_the_assistant_writes_and_its_end_token_once(galler
         assert "boxed" in text
         assert "user" not in text
         assert example.ids.count(processor.image_token_id) == sum(
-            {"pictures": 36, "crops": 16, "frames": 4, "selected": 36}[shown.kind]
+            {"pictures": 36, "crops": 25, "frames": 4, "selected": 49}[shown.kind]
             for shown in example.shown
         )
 
@@ -128,7 +128,7 @@ def test_text_round_trips_through_the_tokenizer(processor):
 def test_budgets_leave_the_image_processor_nothing_to_resize(processor, gallery):
     for view, tokens in (
         (gallery.picture(0), 36),
-        (gallery.crop(0, 0), 16),
+        (gallery.crop(0, 0), 25),
         (gallery.frame(0, 1), 4),
     ):
         pixels = torch.tensor(view.pixels).permute(2, 0, 1)

@@ -27,12 +27,12 @@ from pixel_reasoner.models import FolderSettings
 
 BUDGETS = Budgets(
     picture=Budget(min_px=192 * 192, max_px=192 * 192),
-    crop=Budget(min_px=128 * 128, max_px=128 * 128),
+    crop=Budget(min_px=160 * 160, max_px=160 * 160),
     frame=Budget(min_px=64 * 64, max_px=64 * 64),
-    selected_frame=Budget(min_px=192 * 192, max_px=192 * 192),
+    selected_frame=Budget(min_px=224 * 224, max_px=224 * 224),
     multiple=32,
 )
-"""36, 16, 4 and 36 visual tokens"""
+"""36, 25, 4 and 49 visual tokens; an odd number of cells a side, so that what a crop is centred on lies in one cell"""
 
 NOTE = (
     "This small model only knows PixelWorld: coloured shapes and cards that carry a character. For real pictures "

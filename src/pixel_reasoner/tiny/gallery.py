@@ -24,7 +24,7 @@ from pixel_reasoner.trace import WHOLE, Box
 from pixel_reasoner.world import Family, Scene, draw_frames, draw_picture, encode_clip, make_scene
 from pixel_reasoner.world.scene import NUM_FRAMES, Item
 
-PICTURE_PX, CROP_PX, FRAME_PX, SELECTED_PX = 192, 128, 64, 192
+PICTURE_PX, CROP_PX, FRAME_PX, SELECTED_PX = 192, 160, 64, 224
 """sides of the four kinds of view, those of `build.BUDGETS`"""
 JITTER = 0.03
 """standard deviation by which training crops miss their item, share of the picture"""

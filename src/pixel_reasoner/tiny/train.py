@@ -94,7 +94,7 @@ def _train_tower(
     patches_as_product(visual)
     torch.manual_seed(seed)
     probes = {name: Probes(visual.config.out_hidden_size) for name in ("final", "early")}
-    for name, steps, batch in (("see", 2000, seeing_batch), ("read", 1200, reading_batch)):
+    for name, steps, batch in (("see", 1400, seeing_batch), ("read", 1200, reading_batch)):
 
         def loss(step: int, name: str = name, batch: Any = batch) -> tuple[torch.Tensor, Metrics]:
             rng = random.Random(f"{name}/{seed}/{step}")
