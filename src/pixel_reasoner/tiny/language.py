@@ -91,7 +91,7 @@ def cache_tokens(
     cache = {}
     for kind in KINDS:
         pixels = gallery.arrays[kind]
-        batch = 64 * (192 // pixels.shape[1]) ** 2
+        batch = 64 * 192**2 // pixels.shape[1] ** 2
         final, early = [], []
         for start in track(range(0, len(pixels), batch), f"tokens of {kind}"):
             device = next(visual.parameters()).device
