@@ -16,3 +16,5 @@ for family in attribute video; do
     --no-operations --out "$out/eval-$family-without"
   $tool report "$out/eval-$family" --out "$out/eval-$family.html" --limit 100
 done
+
+.venv/bin/python runs/figures.py "$out"
