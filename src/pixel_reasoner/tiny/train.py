@@ -48,7 +48,7 @@ from pixel_reasoner.trace import Medium, Trace, anchored
 from pixel_reasoner.world import FAMILIES, Family, all_questions, render, scenes
 
 NUM_PICTURES, NUM_CLIPS = 12_000, 4_000
-BATCH = (64, 24)
+BATCH = (64, 20)
 """pictures and clips in a step of the language model"""
 POINTING: tuple[tuple[Family, str, str, int], ...] = (
     ("attribute", "x1", PROTOCOL[0], 2),
@@ -124,7 +124,7 @@ def _train_language(
         return total, metrics
 
     measure = partial(_measure, model, school, cache, folder, count=max(8, round(100 * scale)))
-    run_stage(_stage("reason", 1500, 3e-3, scale), {"model": model}, loss, folder.parent, measure)
+    run_stage(_stage("reason", 1200, 3e-3, scale), {"model": model}, loss, folder.parent, measure)
 
 
 def _measure(
