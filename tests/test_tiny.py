@@ -21,6 +21,7 @@ from pixel_reasoner.tiny.lessons import look_box, look_turn
 from pixel_reasoner.tiny.loop import Stage, run_stage
 from pixel_reasoner.tiny.tower import (
     IGNORE,
+    focusing_batch,
     labels_of,
     patches_as_product,
     position,
@@ -71,7 +72,7 @@ def test_crops_and_selected_frames_ask_for_the_character(gallery):
 
 
 def test_batches_are_a_function_of_their_seed(gallery):
-    for batch in (seeing_batch, reading_batch):
+    for batch in (seeing_batch, reading_batch, focusing_batch):
         first, again = (batch(gallery, random.Random(5)) for _ in range(2))
         assert all((a.pixels == b.pixels).all() for a, b in zip(first, again, strict=True))
 
@@ -203,7 +204,7 @@ def test_a_killed_training_goes_on_to_a_model_that_answers(tmp_path):
     process.kill()
     process.wait()
     subprocess.run(command, check=True, capture_output=True)
-    for name in ("see", "read", "reason"):
+    for name in ("see", "read", "focus", "reason"):
         steps = [
             json.loads(line)["step"]
             for line in (tmp_path / f"{name}.jsonl").read_text().splitlines()

@@ -1,11 +1,13 @@
-"""Stages 1 and 2: the vision tower learns to see and to read, from dense labels that PixelWorld knows.
+"""Stages 1 to 3: the vision tower learns to see and to read, from dense labels that PixelWorld knows.
 
 Next-token loss alone does not teach a small tower from scratch to localise. So every visual token is asked what lies in
 its cell: colour and shape of an item whose centre it holds, where in the cell, how large, which character
 (where it is legible), the ball of a clip, and the token's own row and column. The probes are thrown away.
 
 Reading needs far more examples than seeing, and a view holds one or two characters. So the second stage adds
-mosaics: pictures whose every cell is a window around a character, cut from real crops and selected frames.
+mosaics: pictures whose every cell is a window around a character, cut from real crops and selected frames. The third
+reads characters as a rollout meets them, mostly across two or four cells: each is asked for the character of which it
+holds a part, and the language model puts the parts together.
 """
 
 from __future__ import annotations
@@ -28,6 +30,8 @@ CELL_PX = 32
 IGNORE = -100
 LEGIBLE_PX = 6
 """a character less high than this in a view is not asked for"""
+PART_PX = 3
+"""as much of a character must lie in a cell for the cell to be asked for it"""
 
 _COLOR = {name: number for number, name in enumerate(COLORS, start=1)}
 _SHAPE = {name: number for number, name in enumerate((*SHAPES, "card"), start=1)}
@@ -75,8 +79,13 @@ class Probes(nn.Module):
         return dict(zip(CLASSES, parts[:-1], strict=True)), parts[-1]
 
 
-def labels_of(view: View) -> Labels:
-    """The dense labels of one view, tokens row by row."""
+def labels_of(view: View, *, parts: bool = False) -> Labels:
+    """The dense labels of one view, tokens row by row.
+
+    Args:
+        view: what is seen.
+        parts: ask every token for the character of which it holds a part, instead of the one that holds its centre.
+    """
     cells = view.pixels.shape[0] // CELL_PX
     classes = {name: np.zeros((cells, cells), np.int64) for name in CLASSES}
     classes["row"][:] = np.arange(cells)[:, None]
@@ -92,7 +101,8 @@ def labels_of(view: View) -> Labels:
             classes["shape"][row, col] = _SHAPE[item.shape]
             place[row, col] = x * cells - col, y * cells - row, size
             if detail_px(view) >= LEGIBLE_PX:
-                classes["glyph"][row, col] = _GLYPH[item.glyph]
+                held = glyph_cells(view, item) if parts else [row * cells + col]
+                classes["glyph"].flat[held] = _GLYPH[item.glyph]
     ball = view.scene.ball
     if ball is not None:
         at = int(ball.y * cells), int(ball.x(view.frame) * cells)
@@ -116,6 +126,20 @@ def detail_px(view: View) -> float:
     """How high a character is in the view."""
     params = view.scene.params
     return params.detail_px * view.pixels.shape[0] / (params.size_px * (view.box.x2 - view.box.x1))
+
+
+def glyph_cells(view: View, item: Item) -> list[int]:
+    """The tokens that hold a part of an item's character, row by row: mostly it lies across two or four."""
+    cells = view.pixels.shape[0] // CELL_PX
+    reach = detail_px(view) / 2 - PART_PX
+
+    def held(place: float) -> range:
+        at = place * cells * CELL_PX
+        first, last = ((at + way * reach) // CELL_PX for way in (-1, 1))
+        return range(max(0, int(first)), min(cells - 1, int(last)) + 1)
+
+    x, y = position(view, item)
+    return [row * cells + col for row in held(y) for col in held(x)]
 
 
 def sample_views(gallery: Gallery, rng: random.Random) -> list[View]:
@@ -142,8 +166,20 @@ def reading_batch(gallery: Gallery, rng: random.Random) -> list[Seen]:
     return seeing_batch(gallery, rng)[::2] + [_mosaic(gallery, rng) for _ in range(24)]
 
 
-def _mosaic(gallery: Gallery, rng: random.Random, cells: int = 6) -> Seen:
-    """Windows around characters, side by side: a character, its colour and the place are asked in each."""
+def focusing_batch(gallery: Gallery, rng: random.Random) -> list[Seen]:
+    """A batch of the third stage: what operations return, mosaics of parts, and a quarter of a first-stage batch."""
+    views = [_any_crop(gallery, rng) for _ in range(32)]
+    views += [_any_selected(gallery, rng) for _ in range(20)]
+    mosaics = [_mosaic(gallery, rng, margin=PART_PX - 5) for _ in range(12)]
+    asked = [Seen(view.pixels, labels_of(view, parts=True)) for view in views]
+    return [*seeing_batch(gallery, rng)[::4], *asked, *mosaics]
+
+
+def _mosaic(gallery: Gallery, rng: random.Random, cells: int = 6, margin: float = 5) -> Seen:
+    """Windows around characters, side by side: a character, its colour and the place are asked in each.
+
+    The middle of a character lies at least `margin` px inside its window; below zero, outside.
+    """
     pixels = np.empty((cells, CELL_PX, cells, CELL_PX, 3), np.uint8)
     grid = {name: np.full((cells, cells), IGNORE) for name in CLASSES}
     grid["row"][:], grid["col"][:] = np.arange(cells)[:, None], np.arange(cells)[None, :]
@@ -154,7 +190,9 @@ def _mosaic(gallery: Gallery, rng: random.Random, cells: int = 6) -> Seen:
             assert item is not None, "crops and selected frames are views of an item"
             side = view.pixels.shape[0]
             corner = [
-                min(max(round(at * side - rng.uniform(5, CELL_PX - 5)), 0), side - CELL_PX)
+                min(
+                    max(round(at * side - rng.uniform(margin, CELL_PX - margin)), 0), side - CELL_PX
+                )
                 for at in position(view, item)
             ]
             left, top = corner

@@ -1,8 +1,9 @@
-"""The embedded model from nothing: see, read, then reason.
+"""The embedded model from nothing: see, read, focus, then reason.
 
     gallery  scenes rendered once                                        (`gallery`)
     see      the vision tower answers dense labels                       (`tower`)
     read     the same with mosaics of characters                         (`tower`)
+    focus    the same with characters that lie across cells              (`tower`)
     reason   expert traces, with and without a look, on cached tokens    (`language`)
 
 Every stage resumes after a kill and is skipped when it is done. Pointing, reading and knowing when to look are
@@ -39,6 +40,7 @@ from pixel_reasoner.tiny.lessons import answer_turn, guess_turn, look_turn
 from pixel_reasoner.tiny.loop import Metrics, Stage, run_stage
 from pixel_reasoner.tiny.tower import (
     Probes,
+    focusing_batch,
     patches_as_product,
     reading_batch,
     seeing_batch,
@@ -94,7 +96,12 @@ def _train_tower(
     patches_as_product(visual)
     torch.manual_seed(seed)
     probes = {name: Probes(visual.config.out_hidden_size) for name in ("final", "early")}
-    for name, steps, batch in (("see", 1400, seeing_batch), ("read", 1200, reading_batch)):
+    stages = (
+        ("see", 1400, seeing_batch),
+        ("read", 1200, reading_batch),
+        ("focus", 800, focusing_batch),
+    )
+    for name, steps, batch in stages:
 
         def loss(step: int, name: str = name, batch: Any = batch) -> tuple[torch.Tensor, Metrics]:
             rng = random.Random(f"{name}/{seed}/{step}")
