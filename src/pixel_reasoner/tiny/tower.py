@@ -6,8 +6,8 @@ its cell: colour and shape of an item whose centre it holds, where in the cell, 
 
 Reading needs far more examples than seeing, and a view holds one or two characters. So the second stage adds
 mosaics: pictures whose every cell is a window around a character, cut from real crops and selected frames. The third
-reads characters as a rollout meets them, mostly across two or four cells: each is asked for the character of which it
-holds a part, and the language model puts the parts together.
+reads characters as a rollout meets them, alone in a wide view and mostly across two or four cells: each cell is asked
+for the character of which it holds a part, and the language model puts the parts together.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ CELL_PX = 32
 IGNORE = -100
 LEGIBLE_PX = 6
 """a character less high than this in a view is not asked for"""
+TILE_PX, PASTE_PX = 48, 24
+"""a crowded view holds a character in a window of 24 px somewhere in each tile of 48"""
 PART_PX = 3
 """as much of a character must lie in a cell for the cell to be asked for it"""
 
@@ -79,13 +81,8 @@ class Probes(nn.Module):
         return dict(zip(CLASSES, parts[:-1], strict=True)), parts[-1]
 
 
-def labels_of(view: View, *, parts: bool = False) -> Labels:
-    """The dense labels of one view, tokens row by row.
-
-    Args:
-        view: what is seen.
-        parts: ask every token for the character of which it holds a part, instead of the one that holds its centre.
-    """
+def labels_of(view: View) -> Labels:
+    """The dense labels of one view, tokens row by row."""
     cells = view.pixels.shape[0] // CELL_PX
     classes = {name: np.zeros((cells, cells), np.int64) for name in CLASSES}
     classes["row"][:] = np.arange(cells)[:, None]
@@ -101,8 +98,7 @@ def labels_of(view: View, *, parts: bool = False) -> Labels:
             classes["shape"][row, col] = _SHAPE[item.shape]
             place[row, col] = x * cells - col, y * cells - row, size
             if detail_px(view) >= LEGIBLE_PX:
-                held = glyph_cells(view, item) if parts else [row * cells + col]
-                classes["glyph"].flat[held] = _GLYPH[item.glyph]
+                classes["glyph"][row, col] = _GLYPH[item.glyph]
     ball = view.scene.ball
     if ball is not None:
         at = int(ball.y * cells), int(ball.x(view.frame) * cells)
@@ -167,38 +163,81 @@ def reading_batch(gallery: Gallery, rng: random.Random) -> list[Seen]:
 
 
 def focusing_batch(gallery: Gallery, rng: random.Random) -> list[Seen]:
-    """A batch of the third stage: what operations return, mosaics of parts, and a quarter of a first-stage batch."""
-    views = [_any_crop(gallery, rng) for _ in range(32)]
-    views += [_any_selected(gallery, rng) for _ in range(20)]
-    mosaics = [_mosaic(gallery, rng, margin=PART_PX - 5) for _ in range(12)]
-    asked = [Seen(view.pixels, labels_of(view, parts=True)) for view in views]
-    return [*seeing_batch(gallery, rng)[::4], *asked, *mosaics]
+    """A batch of the third stage: what operations return, more or less crowded, and a quarter of a first-stage batch."""
+    views = [_any_crop(gallery, rng) for _ in range(40)]
+    views += [_any_selected(gallery, rng) for _ in range(28)]
+    return seeing_batch(gallery, rng)[::4] + [_crowded(gallery, rng, view) for view in views]
 
 
-def _mosaic(gallery: Gallery, rng: random.Random, cells: int = 6, margin: float = 5) -> Seen:
-    """Windows around characters, side by side: a character, its colour and the place are asked in each.
+def _crowded(gallery: Gallery, rng: random.Random, view: View) -> Seen:
+    """A view with characters of others pasted on: from none to one for every tile of 48 px.
 
-    The middle of a character lies at least `margin` px inside its window; below zero, outside.
+    They lie anywhere, so mostly across cells. A cell is asked for the one character of which it holds a part.
     """
+    assert view.item is not None, "crops and selected frames are views of an item"
+    pixels = np.array(view.pixels)
+    side = pixels.shape[0]
+    cells = side // CELL_PX
+    own = set(glyph_cells(view, view.item))
+    holders: list[tuple[str, set[int]]] = []
+    density = rng.random()
+    for top in range(0, side - TILE_PX + 1, TILE_PX):
+        for left in range(0, side - TILE_PX + 1, TILE_PX):
+            if rng.random() >= density:
+                continue
+            other = _any_crop(gallery, rng) if rng.random() < 0.6 else _any_selected(gallery, rng)
+            glyph, window = _window(other, PASTE_PX, PASTE_PX / 2, PASTE_PX / 2)
+            x, y = (at + rng.randrange(TILE_PX - PASTE_PX + 1) for at in (left, top))
+            pixels[y : y + PASTE_PX, x : x + PASTE_PX] = window
+            own -= _touched(x, y, PASTE_PX, cells)
+            reach = detail_px(other) - 2 * PART_PX
+            middle = PASTE_PX / 2 - reach / 2
+            holders.append((glyph, _touched(x + middle, y + middle, reach, cells)))
+    labels = labels_of(view)
+    whole = own == set(glyph_cells(view, view.item))
+    holders += [(view.item.glyph, own)] if whole else []
+    classes = {name: torch.full_like(grid, IGNORE) for name, grid in labels.classes.items()}
+    classes |= {name: labels.classes[name] for name in ("row", "col")}
+    for cell in range(cells**2):
+        glyphs = [glyph for glyph, held in holders if cell in held]
+        if len(glyphs) == 1:
+            classes["glyph"][cell] = _GLYPH[glyphs[0]]
+    return Seen(pixels, Labels(classes, labels.place))
+
+
+def _touched(x: float, y: float, size: float, cells: int) -> set[int]:
+    """The cells that a square of pixels lies in."""
+    rows, cols = (
+        range(int(at // CELL_PX), min(cells - 1, int((at + size - 1e-6) // CELL_PX)) + 1)
+        for at in (y, x)
+    )
+    return {row * cells + col for row in rows for col in cols}
+
+
+def _window(view: View, size: int, x: float, y: float) -> tuple[str, np.ndarray]:
+    """A square of pixels in which the middle of the view's character lies at (x, y), as far as the view's edge allows."""
+    assert view.item is not None, "crops and selected frames are views of an item"
+    side = view.pixels.shape[0]
+    left, top = (
+        min(max(round(at * side - inside), 0), side - size)
+        for at, inside in zip(position(view, view.item), (x, y), strict=True)
+    )
+    return view.item.glyph, view.pixels[top : top + size, left : left + size]
+
+
+def _mosaic(gallery: Gallery, rng: random.Random, cells: int = 6) -> Seen:
+    """Windows around characters, side by side: a character, its colour and the place are asked in each."""
     pixels = np.empty((cells, CELL_PX, cells, CELL_PX, 3), np.uint8)
     grid = {name: np.full((cells, cells), IGNORE) for name in CLASSES}
     grid["row"][:], grid["col"][:] = np.arange(cells)[:, None], np.arange(cells)[None, :]
     for row in range(cells):
         for col in range(cells):
             view = _any_crop(gallery, rng) if rng.random() < 0.6 else _any_selected(gallery, rng)
-            item = view.item
-            assert item is not None, "crops and selected frames are views of an item"
-            side = view.pixels.shape[0]
-            corner = [
-                min(
-                    max(round(at * side - rng.uniform(margin, CELL_PX - margin)), 0), side - CELL_PX
-                )
-                for at in position(view, item)
-            ]
-            left, top = corner
-            pixels[row, :, col] = view.pixels[top : top + CELL_PX, left : left + CELL_PX]
-            grid["glyph"][row, col] = _GLYPH[item.glyph]
-            grid["color"][row, col] = _COLOR[item.color]
+            assert view.item is not None, "crops and selected frames are views of an item"
+            x, y = (rng.uniform(5, CELL_PX - 5) for _ in range(2))
+            glyph, pixels[row, :, col] = _window(view, CELL_PX, x, y)
+            grid["glyph"][row, col] = _GLYPH[glyph]
+            grid["color"][row, col] = _COLOR[view.item.color]
     classes = {name: torch.from_numpy(answers.reshape(-1)) for name, answers in grid.items()}
     nowhere = torch.full((cells * cells, PLACE), float("nan"))
     return Seen(pixels.reshape(cells * CELL_PX, cells * CELL_PX, 3), Labels(classes, nowhere))

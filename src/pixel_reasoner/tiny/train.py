@@ -131,7 +131,7 @@ def _train_language(
         return total, metrics
 
     measure = partial(_measure, model, school, cache, folder, count=max(8, round(100 * scale)))
-    run_stage(_stage("reason", 1200, 3e-3, scale), {"model": model}, loss, folder.parent, measure)
+    run_stage(_stage("reason", 1000, 3e-3, scale), {"model": model}, loss, folder.parent, measure)
 
 
 def _measure(
