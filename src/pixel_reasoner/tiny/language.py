@@ -26,7 +26,7 @@ from pixel_reasoner.dialects import HermesDialect, Message
 from pixel_reasoner.tiny.gallery import Gallery
 from pixel_reasoner.tiny.lessons import answer_turn, guess_turn, look_turn, subject
 from pixel_reasoner.tiny.loop import Metrics
-from pixel_reasoner.tiny.tower import CELL_PX, IGNORE, embed, glyph_cells
+from pixel_reasoner.tiny.tower import CELL_PX, IGNORE, embed, position
 from pixel_reasoner.trace import Medium, Observation, OpCall, Picture, Question, Turn
 from pixel_reasoner.world import Family, Scene, all_questions
 from pixel_reasoner.world.scene import NUM_FRAMES, Item
@@ -156,11 +156,11 @@ class School:
             before = self.gallery.selected[index] + sum(len(i.frames) for i in scene.items[:nth])
             results = [_picture(n, f) for n, f in zip(numbers, item.frames, strict=False)]
             looked = [Shown("selected", before + k) for k in range(len(item.frames))]
-            view = self.gallery.selected_frame(index, nth, 0)
+            place = item.x, item.y
         else:
             results = [_picture(numbers[0], None)]
             looked = [Shown("crops", self.gallery.crops[index] + nth)]
-            view = self.gallery.crop(index, nth)
+            place = position(self.gallery.crop(index, nth), item)
         look = Turn(
             text=look_turn(item, self.dialect),
             call=OpCall(name="", arguments={}),
@@ -168,8 +168,8 @@ class School:
         )
         answer = Turn(text=answer_turn(question, item))
         messages = self._messages(question, scene, [look, answer])
-        cells = glyph_cells(view, item)
-        spots = [Spot(len(first) + k, cell) for k in range(len(looked)) for cell in cells]
+        cell = self._cell(looked[0].kind, *place)
+        spots = [Spot(len(first) + k, cell) for k in range(len(looked))]
         return self._tokenize(messages, first + looked, [self._spots_at_first(scene, item), spots])
 
     def _spots_at_first(self, scene: Scene, item: Item) -> list[Spot]:
@@ -218,7 +218,8 @@ class School:
     def _cell(self, kind: str, x: float, y: float) -> int:
         """The visual token of a view at (x, y), shares of the view."""
         cells = self._cells(kind)
-        return int(y * cells) * cells + int(x * cells)
+        col, row = (min(max(int(place * cells), 0), cells - 1) for place in (x, y))
+        return row * cells + col
 
 
 def _overview(scene: Scene) -> list[Picture]:

@@ -6,8 +6,7 @@ its cell: colour and shape of an item whose centre it holds, where in the cell, 
 
 Reading needs far more examples than seeing, and a view holds one or two characters. So the second stage adds
 mosaics: pictures whose every cell is a window around a character, cut from real crops and selected frames. The third
-reads characters as a rollout meets them, alone in a wide view and mostly across two or four cells: each cell is asked
-for the character of which it holds a part, and the language model puts the parts together.
+reads characters as a rollout meets them: mostly across two or four cells, on a wide ground of one colour.
 """
 
 from __future__ import annotations
@@ -30,13 +29,10 @@ CELL_PX = 32
 IGNORE = -100
 LEGIBLE_PX = 6
 """a character less high than this in a view is not asked for"""
-TILE_PX, PASTE_PX = 48, 24
-"""a crowded view holds a character in a window of 24 px somewhere in each tile of 48"""
-PART_PX = 3
-"""as much of a character must lie in a cell for the cell to be asked for it"""
 
 _COLOR = {name: number for number, name in enumerate(COLORS, start=1)}
 _SHAPE = {name: number for number, name in enumerate((*SHAPES, "card"), start=1)}
+_TWO = -200
 _GLYPH = {glyph: number for number, glyph in enumerate(LETTERS + DIGITS)}
 
 CLASSES = {
@@ -124,20 +120,6 @@ def detail_px(view: View) -> float:
     return params.detail_px * view.pixels.shape[0] / (params.size_px * (view.box.x2 - view.box.x1))
 
 
-def glyph_cells(view: View, item: Item) -> list[int]:
-    """The tokens that hold a part of an item's character, row by row: mostly it lies across two or four."""
-    cells = view.pixels.shape[0] // CELL_PX
-    reach = detail_px(view) / 2 - PART_PX
-
-    def held(place: float) -> range:
-        at = place * cells * CELL_PX
-        first, last = ((at + way * reach) // CELL_PX for way in (-1, 1))
-        return range(max(0, int(first)), min(cells - 1, int(last)) + 1)
-
-    x, y = position(view, item)
-    return [row * cells + col for row in held(y) for col in held(x)]
-
-
 def sample_views(gallery: Gallery, rng: random.Random) -> list[View]:
     """A mixed batch of overviews, crops, frames with a card and without, selected frames."""
     pictures, clips = gallery.scenes["attribute"], gallery.scenes["video"]
@@ -163,55 +145,57 @@ def reading_batch(gallery: Gallery, rng: random.Random) -> list[Seen]:
 
 
 def focusing_batch(gallery: Gallery, rng: random.Random) -> list[Seen]:
-    """A batch of the third stage: what operations return, more or less crowded, and a quarter of a first-stage batch."""
-    views = [_any_crop(gallery, rng) for _ in range(40)]
-    views += [_any_selected(gallery, rng) for _ in range(28)]
-    return seeing_batch(gallery, rng)[::4] + [_crowded(gallery, rng, view) for view in views]
+    """A batch of the third stage: carpets, what operations return, and a quarter of a first-stage batch."""
+    views = [_any_crop(gallery, rng) for _ in range(16)]
+    views += [_any_selected(gallery, rng) for _ in range(10)]
+    seen = [Seen(view.pixels, labels_of(view)) for view in views]
+    return seeing_batch(gallery, rng)[::4] + seen + [_carpet(gallery, rng) for _ in range(24)]
 
 
-def _crowded(gallery: Gallery, rng: random.Random, view: View) -> Seen:
-    """A view with characters of others pasted on: from none to one for every tile of 48 px.
+def _carpet(gallery: Gallery, rng: random.Random, cells: int = 6) -> Seen:
+    """Windows around characters on one colour, side by side, shifted so that most lie across cells.
 
-    They lie anywhere, so mostly across cells. A cell is asked for the one character of which it holds a part.
+    In a mosaic a cell's colour tells which patches belong together; here, as on a real shape, only their places do.
     """
-    assert view.item is not None, "crops and selected frames are views of an item"
-    pixels = np.array(view.pixels)
-    side = pixels.shape[0]
-    cells = side // CELL_PX
-    own = set(glyph_cells(view, view.item))
-    holders: list[tuple[str, set[int]]] = []
+    color = rng.choice(list(COLORS))
     density = rng.random()
-    for top in range(0, side - TILE_PX + 1, TILE_PX):
-        for left in range(0, side - TILE_PX + 1, TILE_PX):
+    canvas = np.empty(((cells + 1) * CELL_PX, (cells + 1) * CELL_PX, 3), np.uint8)
+    canvas[:] = COLORS[color]
+    shift_x, shift_y = rng.randrange(CELL_PX), rng.randrange(CELL_PX)
+    glyphs = np.full((cells, cells), IGNORE)
+    for row in range(cells + 1):
+        for col in range(cells + 1):
             if rng.random() >= density:
                 continue
-            other = _any_crop(gallery, rng) if rng.random() < 0.6 else _any_selected(gallery, rng)
-            glyph, window = _window(other, PASTE_PX, PASTE_PX / 2, PASTE_PX / 2)
-            x, y = (at + rng.randrange(TILE_PX - PASTE_PX + 1) for at in (left, top))
-            pixels[y : y + PASTE_PX, x : x + PASTE_PX] = window
-            own -= _touched(x, y, PASTE_PX, cells)
-            reach = detail_px(other) - 2 * PART_PX
-            middle = PASTE_PX / 2 - reach / 2
-            holders.append((glyph, _touched(x + middle, y + middle, reach, cells)))
-    labels = labels_of(view)
-    whole = own == set(glyph_cells(view, view.item))
-    holders += [(view.item.glyph, own)] if whole else []
-    classes = {name: torch.full_like(grid, IGNORE) for name, grid in labels.classes.items()}
-    classes |= {name: labels.classes[name] for name in ("row", "col")}
-    for cell in range(cells**2):
-        glyphs = [glyph for glyph, held in holders if cell in held]
-        if len(glyphs) == 1:
-            classes["glyph"][cell] = _GLYPH[glyphs[0]]
-    return Seen(pixels, Labels(classes, labels.place))
+            view = _any_of_color(gallery, rng, color)
+            x, y = (rng.uniform(12, CELL_PX - 12) for _ in range(2))
+            glyph, window = _window(view, CELL_PX, x, y)
+            top, left = row * CELL_PX, col * CELL_PX
+            canvas[top : top + CELL_PX, left : left + CELL_PX] = window
+            at = int((top + y - shift_y) // CELL_PX), int((left + x - shift_x) // CELL_PX)
+            if min(at) >= 0 and max(at) < cells:
+                # Two middles in one cell: neither is asked for.
+                glyphs[at] = _GLYPH[glyph] if glyphs[at] == IGNORE else _TWO
+    glyphs[glyphs == _TWO] = IGNORE
+    end = cells * CELL_PX
+    pixels = canvas[shift_y : shift_y + end, shift_x : shift_x + end]
+    return Seen(pixels, _only({"glyph": glyphs}, cells))
 
 
-def _touched(x: float, y: float, size: float, cells: int) -> set[int]:
-    """The cells that a square of pixels lies in."""
-    rows, cols = (
-        range(int(at // CELL_PX), min(cells - 1, int((at + size - 1e-6) // CELL_PX)) + 1)
-        for at in (y, x)
-    )
-    return {row * cells + col for row in rows for col in cols}
+def _only(asked: dict[str, np.ndarray], cells: int) -> Labels:
+    """Labels that ask for little more than a token's row and column."""
+    grid = {name: np.full((cells, cells), IGNORE) for name in CLASSES}
+    grid["row"][:], grid["col"][:] = np.arange(cells)[:, None], np.arange(cells)[None, :]
+    grid |= asked
+    classes = {name: torch.from_numpy(answers.reshape(-1)) for name, answers in grid.items()}
+    return Labels(classes, torch.full((cells * cells, PLACE), float("nan")))
+
+
+def _any_of_color(gallery: Gallery, rng: random.Random, color: str) -> View:
+    while True:
+        view = _any_crop(gallery, rng) if rng.random() < 0.6 else _any_selected(gallery, rng)
+        if view.item is not None and view.item.color == color:
+            return view
 
 
 def _window(view: View, size: int, x: float, y: float) -> tuple[str, np.ndarray]:
@@ -228,19 +212,16 @@ def _window(view: View, size: int, x: float, y: float) -> tuple[str, np.ndarray]
 def _mosaic(gallery: Gallery, rng: random.Random, cells: int = 6) -> Seen:
     """Windows around characters, side by side: a character, its colour and the place are asked in each."""
     pixels = np.empty((cells, CELL_PX, cells, CELL_PX, 3), np.uint8)
-    grid = {name: np.full((cells, cells), IGNORE) for name in CLASSES}
-    grid["row"][:], grid["col"][:] = np.arange(cells)[:, None], np.arange(cells)[None, :]
+    glyphs, colors = (np.empty((cells, cells), np.int64) for _ in range(2))
     for row in range(cells):
         for col in range(cells):
             view = _any_crop(gallery, rng) if rng.random() < 0.6 else _any_selected(gallery, rng)
             assert view.item is not None, "crops and selected frames are views of an item"
             x, y = (rng.uniform(5, CELL_PX - 5) for _ in range(2))
             glyph, pixels[row, :, col] = _window(view, CELL_PX, x, y)
-            grid["glyph"][row, col] = _GLYPH[glyph]
-            grid["color"][row, col] = _COLOR[view.item.color]
-    classes = {name: torch.from_numpy(answers.reshape(-1)) for name, answers in grid.items()}
-    nowhere = torch.full((cells * cells, PLACE), float("nan"))
-    return Seen(pixels.reshape(cells * CELL_PX, cells * CELL_PX, 3), Labels(classes, nowhere))
+            glyphs[row, col], colors[row, col] = _GLYPH[glyph], _COLOR[view.item.color]
+    labels = _only({"glyph": glyphs, "color": colors}, cells)
+    return Seen(pixels.reshape(cells * CELL_PX, cells * CELL_PX, 3), labels)
 
 
 def _any_crop(gallery: Gallery, rng: random.Random) -> View:

@@ -99,7 +99,7 @@ def _train_tower(
     stages = (
         ("see", 1400, seeing_batch),
         ("read", 1200, reading_batch),
-        ("focus", 800, focusing_batch),
+        ("focus", 1500, focusing_batch),
     )
     for name, steps, batch in stages:
 
