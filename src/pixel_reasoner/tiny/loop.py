@@ -1,4 +1,4 @@
-"""One training stage: AdamW with warm-up and cosine, a log, and a checkpoint to resume from after a kill.
+"""One training stage: warm-up and cosine, a log, and a checkpoint to resume from after a kill.
 
 Batches are a function of the step alone, so a resumed stage sees the batches it would have seen.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 Metrics = dict[str, float]
+_IN_LAYER = re.compile(r"\b(blocks|layers|merger|deepstack_merger_list)\.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +35,8 @@ class Stage:
     save_every: int = 100
     measure_every: int = 0
     """0: only when the stage ends"""
+    muon: bool = False
+    """whether Muon trains the matrices of the layers, and AdamW the rest; else AdamW trains all"""
 
     def measured_at(self, done: int) -> bool:
         """Whether held-out numbers are taken after so many steps."""
@@ -67,11 +71,9 @@ def run_stage(
         measure: called with `finished`, gives numbers from held-out scenes.
     """
     parameters = [p for m in modules.values() for p in m.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(
-        parameters, lr=stage.lr, weight_decay=stage.weight_decay, betas=(0.9, 0.98)
-    )
+    optimizers = _optimizers(stage, modules)
     checkpoint, log = folder / f"{stage.name}.pt", folder / f"{stage.name}.jsonl"
-    first = _resume(checkpoint, modules, optimizer)
+    first = _resume(checkpoint, modules, optimizers)
     if first == stage.steps:
         return
     keep_log_until(log, first)
@@ -79,13 +81,14 @@ def run_stage(
     with _progress() as progress:
         bar = progress.add_task(stage.name, total=stage.steps, completed=first, note="")
         for step in range(first, stage.steps):
-            for group in optimizer.param_groups:
+            for group in (group for one in optimizers for group in one.param_groups):
                 group["lr"] = stage.lr_at(step)
             loss, metrics = loss_of_step(step)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(parameters, stage.clip)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+            for optimizer in optimizers:
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
             means.add({"loss": loss.item(), **metrics})
             done = step + 1
             if done % stage.log_every == 0 or done == stage.steps:
@@ -95,20 +98,20 @@ def run_stage(
                 _append(log, row)
             progress.update(bar, completed=done, note=f"loss {means.last:.3f}")
             if done % stage.save_every == 0 or done == stage.steps:
-                save_checkpoint(checkpoint, done, modules, optimizer)
+                save_checkpoint(checkpoint, done, modules, optimizers)
 
 
 def save_checkpoint(
     path: Path,
     step: int,
     modules: dict[str, torch.nn.Module],
-    optimizer: torch.optim.Optimizer,
+    optimizers: list[torch.optim.Optimizer],
 ) -> None:
     """Write a checkpoint, whole or not at all."""
     state = {
         "step": step,
         "modules": {name: module.state_dict() for name, module in modules.items()},
-        "optimizer": optimizer.state_dict(),
+        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
     }
     part = path.with_name(path.name + ".part")
     torch.save(state, part)
@@ -122,8 +125,32 @@ def keep_log_until(log: Path, step: int) -> None:
         log.write_text("".join(row + "\n" for row in rows))
 
 
+def _optimizers(stage: Stage, modules: dict[str, torch.nn.Module]) -> list[torch.optim.Optimizer]:
+    named = [
+        (name, parameter)
+        for module in modules.values()
+        for name, parameter in module.named_parameters()
+        if parameter.requires_grad
+    ]
+    matrices = [p for name, p in named if stage.muon and p.ndim == 2 and _IN_LAYER.search(name)]
+    chosen = {id(parameter) for parameter in matrices}
+    rest = [parameter for _, parameter in named if id(parameter) not in chosen]
+    adamw = torch.optim.AdamW(rest, lr=stage.lr, weight_decay=stage.weight_decay, betas=(0.9, 0.98))
+    if not matrices:
+        return [adamw]
+    muon = torch.optim.Muon(
+        matrices,
+        lr=stage.lr,
+        weight_decay=stage.weight_decay,
+        adjust_lr_fn="match_rms_adamw",  # so that both take one learning rate
+    )
+    return [muon, adamw]
+
+
 def _resume(
-    path: Path, modules: dict[str, torch.nn.Module], optimizer: torch.optim.Optimizer
+    path: Path,
+    modules: dict[str, torch.nn.Module],
+    optimizers: list[torch.optim.Optimizer],
 ) -> int:
     """Load a checkpoint if there is one; returns the number of steps done."""
     if not path.exists():
@@ -131,7 +158,8 @@ def _resume(
     state = torch.load(path, weights_only=True)
     for name, module in modules.items():
         module.load_state_dict(state["modules"][name])
-    optimizer.load_state_dict(state["optimizer"])
+    for optimizer, one in zip(optimizers, state["optimizers"], strict=True):
+        optimizer.load_state_dict(one)
     return int(state["step"])
 
 

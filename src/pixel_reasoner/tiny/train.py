@@ -99,7 +99,7 @@ def _train_tower(
     stages = (
         ("see", 1400, seeing_batch),
         ("read", 1200, reading_batch),
-        ("focus", 1500, focusing_batch),
+        ("focus", 1000, focusing_batch),
     )
     for name, steps, batch in stages:
 
@@ -107,7 +107,7 @@ def _train_tower(
             rng = random.Random(f"{name}/{seed}/{step}")
             return seeing_loss(probes, visual, processor.image_processor, batch(gallery, rng))
 
-        stage = _stage(name, steps, 1.5e-3, scale)
+        stage = _stage(name, steps, 1.5e-3, scale, muon=name == "focus")
         run_stage(stage, {"visual": visual, **probes}, loss, out)
 
 
@@ -131,7 +131,8 @@ def _train_language(
         return total, metrics
 
     measure = partial(_measure, model, school, cache, folder, count=max(8, round(100 * scale)))
-    run_stage(_stage("reason", 1000, 3e-3, scale), {"model": model}, loss, folder.parent, measure)
+    stage = _stage("reason", 800, 2e-3, scale, muon=True)
+    run_stage(stage, {"model": model}, loss, folder.parent, measure)
 
 
 def _measure(
@@ -192,7 +193,7 @@ def _accuracy(traces: list[Trace]) -> float:
     return right / max(1, len(traces))
 
 
-def _stage(name: str, steps: int, lr: float, scale: float) -> Stage:
+def _stage(name: str, steps: int, lr: float, scale: float, *, muon: bool) -> Stage:
     def scaled(number: int) -> int:
         return max(1, round(number * scale))
 
@@ -204,6 +205,7 @@ def _stage(name: str, steps: int, lr: float, scale: float) -> Stage:
         log_every=scaled(25),
         save_every=scaled(100),
         measure_every=scaled(100),
+        muon=muon,
     )
 
 
