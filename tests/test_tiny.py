@@ -23,6 +23,7 @@ from pixel_reasoner.tiny.tower import (
     IGNORE,
     focusing_batch,
     labels_of,
+    looking_batch,
     patches_as_product,
     position,
     reading_batch,
@@ -72,7 +73,7 @@ def test_crops_and_selected_frames_ask_for_the_character(gallery):
 
 
 def test_batches_are_a_function_of_their_seed(gallery):
-    for batch in (seeing_batch, reading_batch, focusing_batch):
+    for batch in (seeing_batch, reading_batch, focusing_batch, looking_batch):
         first, again = (batch(gallery, random.Random(5)) for _ in range(2))
         assert all((a.pixels == b.pixels).all() for a, b in zip(first, again, strict=True))
 
@@ -204,7 +205,7 @@ def test_a_killed_training_goes_on_to_a_model_that_answers(tmp_path):
     process.kill()
     process.wait()
     subprocess.run(command, check=True, capture_output=True)
-    for name in ("see", "read", "focus", "reason"):
+    for name in ("see", "read", "focus", "look", "reason"):
         steps = [
             json.loads(line)["step"]
             for line in (tmp_path / f"{name}.jsonl").read_text().splitlines()

@@ -1,4 +1,4 @@
-"""Stage 3: the language model learns to look and to answer, over the finished tower's cached tokens.
+"""Stage 5: the language model learns to look and to answer, over the finished tower's cached tokens.
 
 The tower is frozen by now, so its output for every view is computed once: training the language model alone is several
 times faster.

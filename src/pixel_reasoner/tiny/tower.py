@@ -1,4 +1,4 @@
-"""Stages 1 to 3: the vision tower learns to see and to read, from dense labels that PixelWorld knows.
+"""Stages 1 to 4: the vision tower learns to see and to read, from dense labels that PixelWorld knows.
 
 Next-token loss alone does not teach a small tower from scratch to localise. So every visual token is asked what lies in
 its cell: colour and shape of an item whose centre it holds, where in the cell, how large, which character
@@ -6,7 +6,8 @@ its cell: colour and shape of an item whose centre it holds, where in the cell, 
 
 Reading needs far more examples than seeing, and a view holds one or two characters. So the second stage adds
 mosaics: pictures whose every cell is a window around a character, cut from real crops and selected frames. The third
-reads characters as a rollout meets them: mostly across two or four cells, on a wide ground of one colour.
+reads them as a rollout meets them: mostly across two or four cells, on a wide ground of one colour. The fourth reads
+what operations return.
 """
 
 from __future__ import annotations
@@ -150,6 +151,14 @@ def focusing_batch(gallery: Gallery, rng: random.Random) -> list[Seen]:
     views += [_any_selected(gallery, rng) for _ in range(10)]
     seen = [Seen(view.pixels, labels_of(view)) for view in views]
     return seeing_batch(gallery, rng)[::4] + seen + [_carpet(gallery, rng) for _ in range(24)]
+
+
+def looking_batch(gallery: Gallery, rng: random.Random) -> list[Seen]:
+    """A batch of the fourth stage: as the third, but mostly what operations return."""
+    views = [_any_crop(gallery, rng) for _ in range(44)]
+    views += [_any_selected(gallery, rng) for _ in range(28)]
+    seen = [Seen(view.pixels, labels_of(view)) for view in views]
+    return seeing_batch(gallery, rng)[::4] + seen + [_carpet(gallery, rng) for _ in range(3)]
 
 
 def _carpet(gallery: Gallery, rng: random.Random, cells: int = 6) -> Seen:

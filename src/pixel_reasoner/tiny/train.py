@@ -1,9 +1,10 @@
-"""The embedded model from nothing: see, read, focus, then reason.
+"""The embedded model from nothing: see, read, focus, look, then reason.
 
     gallery  scenes rendered once                                        (`gallery`)
     see      the vision tower answers dense labels                       (`tower`)
     read     the same with mosaics of characters                         (`tower`)
     focus    the same with characters that lie across cells              (`tower`)
+    look     the same with what operations return                        (`tower`)
     reason   expert traces, with and without a look, on cached tokens    (`language`)
 
 Every stage resumes after a kill and is skipped when it is done. Pointing, reading and knowing when to look are
@@ -41,6 +42,7 @@ from pixel_reasoner.tiny.loop import Metrics, Stage, run_stage
 from pixel_reasoner.tiny.tower import (
     Probes,
     focusing_batch,
+    looking_batch,
     patches_as_product,
     reading_batch,
     seeing_batch,
@@ -100,6 +102,7 @@ def _train_tower(
         ("see", 1400, seeing_batch),
         ("read", 1200, reading_batch),
         ("focus", 1000, focusing_batch),
+        ("look", 400, looking_batch),
     )
     for name, steps, batch in stages:
 
@@ -107,7 +110,7 @@ def _train_tower(
             rng = random.Random(f"{name}/{seed}/{step}")
             return seeing_loss(probes, visual, processor.image_processor, batch(gallery, rng))
 
-        stage = _stage(name, steps, 1.5e-3, scale, muon=name == "focus")
+        stage = _stage(name, steps, 1.5e-3, scale, muon=name in ("focus", "look"))
         run_stage(stage, {"visual": visual, **probes}, loss, out)
 
 
