@@ -134,7 +134,7 @@ def _train_language(
         return total, metrics
 
     measure = partial(_measure, model, school, cache, folder, count=max(8, round(100 * scale)))
-    stage = _stage("reason", 800, 2e-3, scale, muon=True)
+    stage = _stage("reason", 600, 2e-3, scale, muon=True)
     run_stage(stage, {"model": model}, loss, folder.parent, measure)
 
 
