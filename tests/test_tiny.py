@@ -205,7 +205,7 @@ def test_a_killed_training_goes_on_to_a_model_that_answers(tmp_path):
     process.kill()
     process.wait()
     subprocess.run(command, check=True, capture_output=True)
-    for name in ("see", "read", "focus", "look", "reason"):
+    for name in ("see", "read", "focus", "look", "settle", "reason"):
         steps = [
             json.loads(line)["step"]
             for line in (tmp_path / f"{name}.jsonl").read_text().splitlines()

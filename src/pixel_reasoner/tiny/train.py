@@ -1,10 +1,11 @@
-"""The embedded model from nothing: see, read, focus, look, then reason.
+"""The embedded model from nothing: six stages.
 
     gallery  scenes rendered once                                        (`gallery`)
     see      the vision tower answers dense labels                       (`tower`)
     read     the same with mosaics of characters                         (`tower`)
     focus    the same with characters that lie across cells              (`tower`)
     look     the same with what operations return                        (`tower`)
+    settle   once more, with the learning rate raised and lowered again  (`tower`)
     reason   expert traces, with and without a look, on cached tokens    (`language`)
 
 Every stage resumes after a kill and is skipped when it is done. Pointing, reading and knowing when to look are
@@ -103,6 +104,7 @@ def _train_tower(
         ("read", 1200, reading_batch),
         ("focus", 1000, focusing_batch),
         ("look", 400, looking_batch),
+        ("settle", 500, looking_batch),
     )
     for name, steps, batch in stages:
 
@@ -110,7 +112,7 @@ def _train_tower(
             rng = random.Random(f"{name}/{seed}/{step}")
             return seeing_loss(probes, visual, processor.image_processor, batch(gallery, rng))
 
-        stage = _stage(name, steps, 1.5e-3, scale, muon=name in ("focus", "look"))
+        stage = _stage(name, steps, 1.5e-3, scale, muon=name not in ("see", "read"))
         run_stage(stage, {"visual": visual, **probes}, loss, out)
 
 
