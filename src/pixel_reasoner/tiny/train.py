@@ -53,7 +53,7 @@ from pixel_reasoner.trace import Medium, Trace, anchored
 from pixel_reasoner.world import FAMILIES, Family, all_questions, render, scenes
 
 NUM_PICTURES, NUM_CLIPS = 12_000, 4_000
-BATCH = (64, 20)
+BATCH = (48, 14)
 """pictures and clips in a step of the language model"""
 POINTING: tuple[tuple[Family, str, str, int], ...] = (
     ("attribute", "x1", PROTOCOL[0], 2),
@@ -136,7 +136,7 @@ def _train_language(
         return total, metrics
 
     measure = partial(_measure, model, school, cache, folder, count=max(8, round(100 * scale)))
-    stage = _stage("reason", 600, 2e-3, scale, muon=True)
+    stage = _stage("reason", 450, 3e-3, scale, muon=True, warmup=50)
     run_stage(stage, {"model": model}, loss, folder.parent, measure)
 
 
@@ -198,7 +198,9 @@ def _accuracy(traces: list[Trace]) -> float:
     return right / max(1, len(traces))
 
 
-def _stage(name: str, steps: int, lr: float, scale: float, *, muon: bool) -> Stage:
+def _stage(
+    name: str, steps: int, lr: float, scale: float, *, muon: bool, warmup: int = 100
+) -> Stage:
     def scaled(number: int) -> int:
         return max(1, round(number * scale))
 
@@ -206,7 +208,7 @@ def _stage(name: str, steps: int, lr: float, scale: float, *, muon: bool) -> Sta
         name=name,
         steps=scaled(steps),
         lr=lr,
-        warmup=scaled(100),
+        warmup=scaled(warmup),
         log_every=scaled(25),
         save_every=scaled(100),
         measure_every=scaled(100),
