@@ -16,7 +16,7 @@ from pixel_reasoner.dialects import COMPACT
 from pixel_reasoner.ops import run
 from pixel_reasoner.tiny.build import BUDGETS, build_model, build_processor, build_tokenizer
 from pixel_reasoner.tiny.gallery import Gallery
-from pixel_reasoner.tiny.language import School
+from pixel_reasoner.tiny.language import LOOKS, NUMBERS, School
 from pixel_reasoner.tiny.lessons import look_box, look_turn
 from pixel_reasoner.tiny.loop import Stage, run_stage
 from pixel_reasoner.tiny.tower import (
@@ -28,6 +28,7 @@ from pixel_reasoner.tiny.tower import (
     position,
     reading_batch,
     seeing_batch,
+    shrink_tokens,
 )
 from pixel_reasoner.trace import OpCall
 from pixel_reasoner.world import make_scene
@@ -102,15 +103,37 @@ def test_attention_is_told_to_rest_where_the_item_is(gallery, processor):
         scene = gallery.scenes[family][3]
         example = school.lesson(family, 3, random.Random(seed))
         visual = [at for at, token in enumerate(example.ids) if token == school.image_id]
-        for gaze in example.gazes[:1]:
+        looks = [gaze for gaze in example.gazes if gaze.head == LOOKS]
+        for gaze in looks[:1]:
             said = processor.tokenizer.decode(example.ids[gaze.first : gaze.end])
             cells_told = [visual.index(place) % cells**2 for place in gaze.places]
             items = [i for i in scene.items if i.name in said] or scene.items
             possible = [int(i.y * cells) * cells + int(i.x * cells) for i in items]
             assert set(cells_told) <= set(possible)
-        for gaze in example.gazes:
+        for gaze in looks:
             assert all(example.trained[gaze.first : gaze.end])
             assert all(place < gaze.first for place in gaze.places)
+
+
+def test_every_frame_is_told_to_look_at_its_own_number(gallery, processor):
+    example = School(gallery, processor, COMPACT).lesson("video", 1, random.Random(0))
+    numbers = [gaze for gaze in example.gazes if gaze.head == NUMBERS]
+    told = [
+        processor.tokenizer.decode([example.ids[place] for place in gaze.places])
+        for gaze in numbers
+    ]
+    assert told == [str(number) for number in range(1, 17)]
+    assert all(gaze.end - gaze.first == 4 for gaze in numbers)
+
+
+def test_shrunken_tokens_are_the_same_but_smaller(processor):
+    visual = build_model(processor.tokenizer, 3).model.visual
+    patches, grid = torch.randn(16, 3 * 2 * 16 * 16), torch.tensor([[1, 4, 4]])
+    before = visual(patches, grid_thw=grid, return_dict=True)
+    shrink_tokens(visual, 0.25)
+    after = visual(patches, grid_thw=grid, return_dict=True)
+    torch.testing.assert_close(after.pooler_output, before.pooler_output / 4)
+    torch.testing.assert_close(after.deepstack_features[0], before.deepstack_features[0] / 4)
 
 
 def test_a_product_embeds_patches_as_the_convolution_does(processor):

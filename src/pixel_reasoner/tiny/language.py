@@ -32,8 +32,10 @@ from pixel_reasoner.world import Family, Scene, all_questions
 from pixel_reasoner.world.scene import NUM_FRAMES, Item
 
 KINDS = ("pictures", "crops", "frames", "selected")
-GAZE_LAYER, GAZE_HEAD = 2, 0
-"""the attention head that is told where to look: deep enough to know what is asked"""
+LOOKS = (2, 0)
+"""layer and head whose attention rests on what a turn is about: deep enough to know what is asked"""
+NUMBERS = (0, 0)
+"""layer and head by which a frame's visual tokens learn the number that was written before them"""
 GAZE_WEIGHT = 0.3
 _NOWHERE = Medium(kind="image", path="")
 _ASSISTANT = re.compile(r"(?<=<\|im_start\|>assistant\n)(.*?<\|im_end\|>)", re.DOTALL)
@@ -62,14 +64,16 @@ class Spot(NamedTuple):
 
 
 class Gaze(NamedTuple):
-    """Where attention is to rest while a turn is written."""
+    """Where the attention of some tokens is to rest."""
 
+    head: tuple[int, int]
+    """layer and head"""
     first: int
-    """position of the turn's first token"""
+    """position of the first of the tokens: a turn, or a frame"""
     end: int
-    """position after its last"""
+    """position after the last"""
     places: list[int]
-    """positions of the visual tokens that show what the turn is about"""
+    """positions of what they look at: visual tokens that show what the turn is about, or the frame's number"""
 
 
 class Example(NamedTuple):
@@ -114,6 +118,7 @@ class School:
         self.gallery = gallery
         self.processor = processor
         self.dialect = dialect
+        self.digit_ids = set(processor.tokenizer.convert_tokens_to_ids(list("0123456789")))
         self.image_id = processor.tokenizer.convert_tokens_to_ids(processor.image_token)
 
     def lesson(self, family: Family, index: int, rng: random.Random) -> Example:
@@ -205,11 +210,20 @@ class School:
         starts = [0, *accumulate(self._cells(view.kind) ** 2 for view in shown)]
         visual = [place for place, token in enumerate(ids) if token == self.image_id]
         gazes = [
-            Gaze(*span, [visual[starts[spot.picture] + spot.cell] for spot in turn])
+            Gaze(LOOKS, *span, [visual[starts[spot.picture] + spot.cell] for spot in turn])
             for span, turn in zip(spans, spots, strict=True)
             if turn
         ]
+        for view, start, end in zip(shown, starts, starts[1:], strict=False):
+            if view.kind == "frames":
+                number = self._number_before(ids, visual[start])
+                gazes.append(Gaze(NUMBERS, visual[start], visual[end - 1] + 1, number))
         return Example(ids, trained, shown, gazes)
+
+    def _number_before(self, ids: list[int], place: int) -> list[int]:
+        """Positions of the digits of the last number before a place."""
+        last = max(at for at in range(place) if ids[at] in self.digit_ids)
+        return [at for at in (last - 1, last) if ids[at] in self.digit_ids]
 
     def _cells(self, kind: str) -> int:
         """How many visual tokens a view of this kind has in a row."""
@@ -242,24 +256,30 @@ def language_loss(
     model: Any, cache: dict[str, Tokens], examples: list[Example]
 ) -> tuple[torch.Tensor, Metrics]:
     """Mean next-token loss over what the assistant writes, and how far attention is from where it should rest."""
-    logits, targets, attention = _predict(model, cache, examples)
+    logits, targets, attentions = _predict(model, cache, examples)
     loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORE)
     right = (logits.argmax(-1) == targets)[targets != IGNORE].float().mean()
-    gaze = _gaze(attention, examples)
-    return loss - GAZE_WEIGHT * (gaze + 1e-6).log().mean(), {
-        "token": right.item(),
-        "gaze": gaze.mean().item(),
-    }
+    metrics = {"token": right.item()}
+    for name, head in (("looks", LOOKS), ("numbers", NUMBERS)):
+        shares = _gaze(attentions, examples, head)
+        if len(shares):
+            loss = loss - GAZE_WEIGHT * (shares + 1e-6).log().mean()
+            metrics[name] = shares.mean().item()
+    return loss, metrics
 
 
-def _gaze(attention: torch.Tensor, examples: list[Example]) -> torch.Tensor:
-    """(turns with a gaze,) mean attention that rests on the right visual tokens."""
+def _gaze(
+    attentions: tuple[torch.Tensor, ...], examples: list[Example], head: tuple[int, int]
+) -> torch.Tensor:
+    """(gazes of this head,) attention that rests where it should, mean over the tokens that look."""
+    attention = attentions[head[0]][:, head[1]]
     shares = [
         attention[row, gaze.first : gaze.end][:, gaze.places].float().sum(-1).mean()
         for row, example in enumerate(examples)
         for gaze in example.gazes
+        if gaze.head == head
     ]
-    return torch.stack(shares)
+    return torch.stack(shares) if shares else torch.empty(0)
 
 
 def digit_accuracy(
@@ -278,12 +298,12 @@ def digit_accuracy(
 
 def _predict(
     model: Any, cache: dict[str, Tokens], examples: list[Example]
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+) -> tuple[torch.Tensor, torch.Tensor, tuple[torch.Tensor, ...]]:
     """What the model makes of the examples.
 
     Returns:
-        (examples, tokens - 1, vocabulary) logits, the (examples, tokens - 1) tokens they are to predict, and the
-        (examples, tokens, tokens) attention of the head that is told where to look.
+        (examples, tokens - 1, vocabulary) logits, the (examples, tokens - 1) tokens they are to predict, and
+        the (examples, heads, tokens, tokens) attention of every layer.
     """
     config = model.config
     device = next(model.parameters()).device
@@ -313,4 +333,4 @@ def _predict(
             output_attentions=True,
         )
     targets = ids.masked_fill(~trained, IGNORE)[:, 1:].to(device)
-    return out.logits[:, :-1].float(), targets, out.attentions[GAZE_LAYER][:, GAZE_HEAD]
+    return out.logits[:, :-1].float(), targets, out.attentions

@@ -260,6 +260,18 @@ def patches_as_product(visual: Any) -> None:
     visual.patch_embed.forward = forward
 
 
+def shrink_tokens(visual: Any, factor: float = 1 / 32) -> None:
+    """Scale what a tower puts out, by its last weights.
+
+    The probes let visual tokens grow to a norm of forty. What the language model writes to a token of that norm is
+    lost: a frame would not learn its number.
+    """
+    with torch.no_grad():
+        for merger in (visual.merger, *visual.deepstack_merger_list):
+            merger.linear_fc2.weight.mul_(factor)
+            merger.linear_fc2.bias.mul_(factor)
+
+
 def embed(visual: nn.Module, image_processor: Any, pictures: Sequence[np.ndarray]) -> Any:
     """The tower's output for pictures: `pooler_output` and `deepstack_features`, one picture after the other."""
     images = [torch.tensor(pixels).permute(2, 0, 1) for pixels in pictures]

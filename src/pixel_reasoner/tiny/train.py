@@ -48,6 +48,7 @@ from pixel_reasoner.tiny.tower import (
     reading_batch,
     seeing_batch,
     seeing_loss,
+    shrink_tokens,
 )
 from pixel_reasoner.trace import Medium, Trace, anchored
 from pixel_reasoner.world import FAMILIES, Family, all_questions, render, scenes
@@ -84,6 +85,7 @@ def train(out: Path, *, seed: int = 0, scale: float = 1.0, install: bool = False
     processor = build_processor(tokenizer)
     model = build_model(tokenizer, seed)
     _train_tower(model, processor, gallery, out, seed, scale)
+    shrink_tokens(model.model.visual)
     cache = cache_tokens(model.model.visual, processor.image_processor, gallery, out / "tokens.pt")
     folder = out / "model"
     _train_language(model, School(gallery, processor, COMPACT), cache, folder, seed, scale)
