@@ -40,19 +40,24 @@ class Budgets(Record):
 def fit_size(size: Size, budget: Budget, multiple: int) -> Size:
     """The size at which a picture is shown: its shape as nearly as `multiple` allows, within the budget.
 
-    The arithmetic is that of Qwen-VL's `smart_resize`, without its refusal of very long pictures.
+    The arithmetic is that of Qwen-VL's `smart_resize`, without its refusal of very long pictures, and with sides rounded to
+    the nearest multiple where that stays within the budget: a region of 185 x 186 pixels is shown as a square.
 
     >>> fit_size((1024, 1024), Budget(min_px=4096, max_px=36864), 32)
     (192, 192)
     >>> fit_size((60, 20), Budget(min_px=16384, max_px=16384), 32)
     (160, 96)
+    >>> fit_size((185, 186), Budget(min_px=25600, max_px=25600), 32)
+    (160, 160)
     """
     width, height = size
     natural_px = math.prod(max(multiple, round(side / multiple) * multiple) for side in size)
     scale = 1.0
     to_whole: Callable[[float], int] = round
     if natural_px > budget.max_px:
-        scale, to_whole = math.sqrt(budget.max_px / (width * height)), math.floor
+        scale = math.sqrt(budget.max_px / (width * height))
+        nearest_px = math.prod(round(side * scale / multiple) * multiple for side in size)
+        to_whole = round if nearest_px <= budget.max_px else math.floor
     elif natural_px < budget.min_px:
         scale, to_whole = math.sqrt(budget.min_px / (width * height)), math.ceil
     fitted = [max(multiple, to_whole(side * scale / multiple) * multiple) for side in size]
