@@ -49,7 +49,7 @@ class Album:
     >>> budgets = Budgets(picture=small, crop=small, frame=small, selected_frame=small, multiple=32)
     >>> album = Album(Question(id="1", text="What is it?", media=(medium,)), budgets)
     >>> album.picture(1).seen_px
-    (192, 160)
+    (224, 160)
     >>> zoomed = album.add_crop(1, Box(0.5, 0.5, 0.75, 0.75))
     >>> zoomed.number, zoomed.source_px, album.view(2).size
     (2, (160, 120), (160, 128))

@@ -216,8 +216,8 @@ class School:
         ]
         for view, start, end in zip(shown, starts, starts[1:], strict=False):
             if view.kind == "frames":
-                number = self._number_before(ids, visual[start])
-                gazes.append(Gaze(NUMBERS, visual[start], visual[end - 1] + 1, number))
+                digits = self._number_before(ids, visual[start])
+                gazes.append(Gaze(NUMBERS, visual[start], visual[end - 1] + 1, digits))
         return Example(ids, trained, shown, gazes)
 
     def _number_before(self, ids: list[int], place: int) -> list[int]:
