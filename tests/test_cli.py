@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import resource
 import signal
 import subprocess
@@ -81,7 +80,7 @@ def test_ask_looks_again_and_answers(run, scene):
     assert "only knows PixelWorld" in out
     assert "zoom_in" in out
     assert "picture 2" in out
-    assert re.search("Answer: [A-Z0-9]", out)
+    assert f"Answer: {question.answer[0]}" in out
 
 
 def test_ask_prints_one_trace_as_json_and_writes_a_report(run, scene, tmp_path):
@@ -108,7 +107,7 @@ def test_ask_about_a_clip_selects_its_frames(run, tmp_path):
     trace = Trace.from_line(out)
     assert len(trace.pictures) == 16
     assert trace.executed
-    assert all(1 <= picture.frame <= 16 for picture in trace.executed[0].pictures)
+    assert {p.frame for p in trace.executed[0].pictures} >= set(question.evidence.frames)
 
 
 def broken_pictures(folder: Path) -> dict[str, Path]:
