@@ -48,8 +48,9 @@ def scene(tmp_path) -> tuple[Path, Question]:
 
 def assert_refused(result: tuple[int, str, str], *words: str) -> None:
     """Exit code 2 and one message that says what was expected, what came, and the fix."""
-    code, _, err = result
+    code, out, err = result
     assert code == 2, err
+    assert not out
     assert "Traceback" not in err
     assert "expected" in err
     assert "got" in err

@@ -17,7 +17,7 @@ from pixel_reasoner.ops import run
 from pixel_reasoner.tiny.build import BUDGETS, build_model, build_processor, build_tokenizer
 from pixel_reasoner.tiny.gallery import Gallery
 from pixel_reasoner.tiny.language import LOOKS, NUMBERS, School
-from pixel_reasoner.tiny.lessons import look_box, look_turn
+from pixel_reasoner.tiny.lessons import answer_turn, ball_as_item, look_box, look_turn, spoken
 from pixel_reasoner.tiny.loop import Stage, run_stage
 from pixel_reasoner.tiny.tower import (
     IGNORE,
@@ -30,8 +30,8 @@ from pixel_reasoner.tiny.tower import (
     seeing_batch,
     shrink_tokens,
 )
-from pixel_reasoner.trace import OpCall
-from pixel_reasoner.world import make_scene
+from pixel_reasoner.trace import Medium, OpCall
+from pixel_reasoner.world import FAMILIES, all_questions, make_scene
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,9 @@ def gallery(tmp_path_factory) -> Gallery:
 @pytest.fixture(scope="module")
 def processor(gallery):
     texts = [
-        look_turn(item, COMPACT) for scene in gallery.scenes["attribute"] for item in scene.items
+        spoken(look_turn(item, COMPACT))
+        for scene in gallery.scenes["attribute"]
+        for item in scene.items
     ]
     return build_processor(build_tokenizer([*texts, COMPACT.system_with]))
 
@@ -50,7 +52,7 @@ def processor(gallery):
 def test_an_expert_looks_at_what_was_asked():
     for seed in range(50):
         for item in make_scene("attribute", seed).items:
-            call = COMPACT.parse(look_turn(item, COMPACT))
+            call = COMPACT.parse(spoken(look_turn(item, COMPACT)))
             assert isinstance(call, OpCall)
             assert call.arguments["bbox_2d"] == pytest.approx(list(look_box(item)))
             assert look_box(item).intersection(item.box) >= 0.9 * item.box.area
@@ -102,17 +104,42 @@ def test_attention_is_told_to_rest_where_the_item_is(gallery, processor):
         family, cells = ("video", 2) if seed % 2 else ("attribute", 6)
         scene = gallery.scenes[family][3]
         example = school.lesson(family, 3, random.Random(seed))
+        ends = [ball_as_item(scene.ball, frame) for frame in (1, 16)] if scene.ball else []
         visual = [at for at, token in enumerate(example.ids) if token == school.image_id]
         looks = [gaze for gaze in example.gazes if gaze.head == LOOKS]
         for gaze in looks[:1]:
             said = processor.tokenizer.decode(example.ids[gaze.first : gaze.end])
             cells_told = [visual.index(place) % cells**2 for place in gaze.places]
-            items = [i for i in scene.items if i.name in said] or scene.items
+            items = [i for i in scene.items if i.name in said] or [*scene.items, *ends]
             possible = [int(i.y * cells) * cells + int(i.x * cells) for i in items]
             assert set(cells_told) <= set(possible)
         for gaze in looks:
-            assert all(example.trained[gaze.first : gaze.end])
+            # The token that a place predicts is the one after it.
+            assert all(example.trained[gaze.first + 1 : gaze.end + 1])
             assert all(place < gaze.first for place in gaze.places)
+
+
+def test_an_expert_counts_by_naming_everything_once():
+    nowhere = Medium(kind="image", path="")
+    for family in FAMILIES:
+        for seed in range(30):
+            scene = make_scene(family, seed)
+            count = next(q for q in all_questions(scene, nowhere) if q.category.endswith("count"))
+            phrases = answer_turn(count, scene)
+            assert {phrase.about for phrase in phrases} == {*scene.items, None}
+            assert all(p.about.name in p.text for p in phrases if p.about)
+            assert spoken(phrases).endswith(f"\\boxed{{{len(scene.items)}}}")
+
+
+def test_phrases_are_tokenized_as_the_whole_turn_is(gallery, processor):
+    tokenizer = processor.tokenizer
+    nowhere = Medium(kind="image", path="")
+    for family in FAMILIES:
+        for scene in gallery.scenes[family]:
+            for question in list(all_questions(scene, nowhere))[len(scene.items) :]:
+                turn = answer_turn(question, scene)
+                apart = [i for phrase in turn for i in tokenizer(phrase.text)["input_ids"]]
+                assert apart == tokenizer(spoken(turn))["input_ids"]
 
 
 def test_every_frame_is_told_to_look_at_its_own_number(gallery, processor):
@@ -145,7 +172,7 @@ def test_a_product_embeds_patches_as_the_convolution_does(processor):
 
 
 def test_text_round_trips_through_the_tokenizer(processor):
-    for text in ("Grüße, 100 %!\n", look_turn(make_scene("video", 1).items[0], COMPACT)):
+    for text in ("Grüße, 100 %!\n", spoken(look_turn(make_scene("video", 1).items[0], COMPACT))):
         ids = processor.tokenizer(text)["input_ids"]
         assert processor.tokenizer.decode(ids) == text
 
@@ -228,7 +255,7 @@ def test_a_killed_training_goes_on_to_a_model_that_answers(tmp_path):
     process.kill()
     process.wait()
     subprocess.run(command, check=True, capture_output=True)
-    for name in ("see", "read", "focus", "look", "settle", "reason"):
+    for name in ("see", "read", "focus", "look", "reason"):
         steps = [
             json.loads(line)["step"]
             for line in (tmp_path / f"{name}.jsonl").read_text().splitlines()

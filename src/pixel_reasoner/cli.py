@@ -93,12 +93,15 @@ def ask(
 
         pixel-reasoner ask "Which digit is on the blue card?" --video clip.mp4 --json
     """
+    from pixel_reasoner.album import NATURAL, Album
     from pixel_reasoner.rollout import ask as ask_model
     from pixel_reasoner.trace import Question
 
     media = _media(image or [], video, frames)
     rules = _rules(without, max_turns, max_new_tokens, temperature, seed)
     asked = Question(id="ask", text=question, media=media)
+    if image:
+        Album(asked, NATURAL)  # reads headers: a wrong file is told before a large model is loaded
     local = _load(model, device, dialect)
     if as_json:
         trace = ask_model(asked, local, rules)
@@ -393,12 +396,14 @@ def _ask_aloud(
     from pixel_reasoner.rollout import ask as ask_model
 
     console = Console(highlight=False, soft_wrap=True)
-    if model.note and not quiet_note:
-        console.print(f"[dim]{escape(model.note)}[/]")
+    note = "" if quiet_note else model.note
     said = ""
 
     def on_text(piece: str) -> None:
-        nonlocal said
+        nonlocal said, note
+        if note:  # only now: had the files been unusable, their error would be the one message
+            console.print(f"[dim]{escape(note)}[/]")
+            note = ""
         before = len(_without_call(said))
         said += piece
         console.print(escape(_without_call(said)[before:]), end="")

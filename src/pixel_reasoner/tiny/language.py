@@ -4,8 +4,8 @@ The tower is frozen by now, so its output for every view is computed once: train
 times faster.
 
 Next-token loss alone hardly teaches a small model to point: finding the item and reading off its place pay only
-together. As the tower did, the language model gets a dense label: while it writes a turn, one attention head is to
-rest on the visual token that holds what the turn is about (`Gaze`). Then pointing is learned within a hundred steps.
+together. As the tower did, the language model gets a dense label: while it writes, one attention head is to
+rest on the visual token that holds what it writes of (`Gaze`). Then pointing is learned within a hundred steps.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDe
 
 from pixel_reasoner.dialects import HermesDialect, Message
 from pixel_reasoner.tiny.gallery import Gallery
-from pixel_reasoner.tiny.lessons import answer_turn, guess_turn, look_turn, subject
+from pixel_reasoner.tiny.lessons import Phrase, answer_turn, guess_turn, look_turn, spoken
 from pixel_reasoner.tiny.loop import Metrics
 from pixel_reasoner.tiny.tower import CELL_PX, IGNORE, embed, position
 from pixel_reasoner.trace import Medium, Observation, OpCall, Picture, Question, Turn
@@ -33,12 +33,13 @@ from pixel_reasoner.world.scene import NUM_FRAMES, Item
 
 KINDS = ("pictures", "crops", "frames", "selected")
 LOOKS = (2, 0)
-"""layer and head whose attention rests on what a turn is about: deep enough to know what is asked"""
+"""layer and head whose attention rests on what a phrase is about: deep enough to know what is asked"""
 NUMBERS = (0, 0)
 """layer and head by which a frame's visual tokens learn the number that was written before them"""
 GAZE_WEIGHT = 0.3
 _NOWHERE = Medium(kind="image", path="")
 _ASSISTANT = re.compile(r"(?<=<\|im_start\|>assistant\n)(.*?<\|im_end\|>)", re.DOTALL)
+_END = "<|im_end|>"
 
 
 class Tokens(NamedTuple):
@@ -63,17 +64,24 @@ class Spot(NamedTuple):
     cell: int
 
 
+class Said(NamedTuple):
+    """A phrase of the assistant, and where it looks while it writes it."""
+
+    text: str
+    spots: list[Spot]
+
+
 class Gaze(NamedTuple):
     """Where the attention of some tokens is to rest."""
 
     head: tuple[int, int]
     """layer and head"""
     first: int
-    """position of the first of the tokens: a turn, or a frame"""
+    """position of the first of the tokens: a phrase (where each of its tokens is predicted), or a frame"""
     end: int
     """position after the last"""
     places: list[int]
-    """positions of what they look at: visual tokens that show what the turn is about, or the frame's number"""
+    """positions of what they look at: visual tokens that show what the phrase is about, or the frame's number"""
 
 
 class Example(NamedTuple):
@@ -131,27 +139,23 @@ class School:
             nth = rng.randrange(len(looks))
             if offered:
                 return self._look_and_answer(looks[nth], index, scene, nth)
-            spoken, item = guess_turn(looks[nth]), scene.items[nth]
-            return self._answer(looks[nth], index, scene, spoken, item, offered=False)
+            turn = guess_turn(looks[nth], scene.items[nth])
+            return self._answer(looks[nth], index, scene, turn, offered=False)
         kinds = sorted({question.category for question in overviews})
         kind = rng.choice(kinds)
         question = rng.choice([q for q in overviews if q.category == kind])
-        spoken, about = answer_turn(question, None), subject(question, scene)
-        return self._answer(question, index, scene, spoken, about, offered=offered)
+        turn = answer_turn(question, scene)
+        return self._answer(question, index, scene, turn, offered=offered)
 
     def _answer(
-        self,
-        question: Question,
-        index: int,
-        scene: Scene,
-        spoken: str,
-        about: Item | None,
-        *,
-        offered: bool,
+        self, question: Question, index: int, scene: Scene, turn: list[Phrase], *, offered: bool
     ) -> Example:
-        messages = self._messages(question, scene, [Turn(text=spoken)], offered=offered)
-        spots = self._spots_at_first(scene, about) if about else []
-        return self._tokenize(messages, _first_look(scene, index), [spots])
+        said = [
+            Said(phrase.text, self._spots_at_first(phrase.about) if phrase.about else [])
+            for phrase in turn
+        ]
+        messages = self._messages(question, scene, [Turn(text=spoken(turn))], offered=offered)
+        return self._tokenize(messages, _first_look(scene, index), [said])
 
     def _look_and_answer(self, question: Question, index: int, scene: Scene, nth: int) -> Example:
         item = scene.items[nth]
@@ -166,18 +170,19 @@ class School:
             results = [_picture(numbers[0], None)]
             looked = [Shown("crops", self.gallery.crops[index] + nth)]
             place = position(self.gallery.crop(index, nth), item)
+        (call,), (answer,) = look_turn(item, self.dialect), answer_turn(question, scene, item)
         look = Turn(
-            text=look_turn(item, self.dialect),
+            text=call.text,
             call=OpCall(name="", arguments={}),
             observation=Observation(text="", pictures=tuple(results)),
         )
-        answer = Turn(text=answer_turn(question, item))
-        messages = self._messages(question, scene, [look, answer])
+        messages = self._messages(question, scene, [look, Turn(text=answer.text)])
         cell = self._cell(looked[0].kind, *place)
         spots = [Spot(len(first) + k, cell) for k in range(len(looked))]
-        return self._tokenize(messages, first + looked, [self._spots_at_first(scene, item), spots])
+        said = [[Said(call.text, self._spots_at_first(item))], [Said(answer.text, spots)]]
+        return self._tokenize(messages, first + looked, said)
 
-    def _spots_at_first(self, scene: Scene, item: Item) -> list[Spot]:
+    def _spots_at_first(self, item: Item) -> list[Spot]:
         """Where an item is in the first look."""
         if item.frames:
             cell = self._cell("frames", item.x, item.y)
@@ -191,28 +196,31 @@ class School:
         return self.dialect.messages(question, pictures, turns, lambda n: n, operations=offered)
 
     def _tokenize(
-        self, messages: list[Message], shown: list[Shown], spots: list[list[Spot]]
+        self, messages: list[Message], shown: list[Shown], turns: list[list[Said]]
     ) -> Example:
-        """Token ids of a conversation; `spots` says for each turn of the assistant where it looks."""
+        """Token ids of a conversation; `turns` are what the assistant says in it."""
         text = self.processor.apply_chat_template(messages, tokenize=False)
         pad = self.processor.image_token
         sizes = iter(shown)
         text = re.sub(re.escape(pad), lambda _: pad * self._cells(next(sizes).kind) ** 2, text)
         ids: list[int] = []
         trained: list[bool] = []
-        spans = []
+        spans: list[tuple[int, int, list[Spot]]] = []
+        said = iter(turns)
         for number, part in enumerate(_ASSISTANT.split(text)):
-            more = self.processor.tokenizer(part)["input_ids"]
-            if number % 2 == 1:
-                spans.append((len(ids), len(ids) + len(more)))
-            ids += more
-            trained += [number % 2 == 1] * len(more)
+            spoken_here = number % 2 == 1
+            for phrase in [*next(said), Said(_END, [])] if spoken_here else [Said(part, [])]:
+                more = self.processor.tokenizer(phrase.text)["input_ids"]
+                # A token is chosen where the one before it stands.
+                spans.append((len(ids) - 1, len(ids) + len(more) - 1, phrase.spots))
+                ids += more
+                trained += [spoken_here] * len(more)
         starts = [0, *accumulate(self._cells(view.kind) ** 2 for view in shown)]
         visual = [place for place, token in enumerate(ids) if token == self.image_id]
         gazes = [
-            Gaze(LOOKS, *span, [visual[starts[spot.picture] + spot.cell] for spot in turn])
-            for span, turn in zip(spans, spots, strict=True)
-            if turn
+            Gaze(LOOKS, first, end, [visual[starts[spot.picture] + spot.cell] for spot in spots])
+            for first, end, spots in spans
+            if spots
         ]
         for view, start, end in zip(shown, starts, starts[1:], strict=False):
             if view.kind == "frames":

@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 from pixel_reasoner.tiny.gallery import Gallery, View
 from pixel_reasoner.tiny.loop import Metrics
+from pixel_reasoner.trace import Box
 from pixel_reasoner.world.scene import COLORS, DIGITS, LETTERS, NUM_FRAMES, SHAPES, Item
 
 CELL_PX = 32
@@ -88,8 +89,8 @@ def labels_of(view: View) -> Labels:
     place = np.zeros((cells, cells, PLACE), np.float32)
     for item in visible_items(view):
         x, y = position(view, item)
-        row, col = int(y * cells), int(x * cells)
-        if 0 <= row < cells and 0 <= col < cells and x >= 0 and y >= 0:
+        if 0 <= x < 1 and 0 <= y < 1:
+            row, col = int(y * cells), int(x * cells)
             size = item.size / (view.box.x2 - view.box.x1) * cells
             classes["color"][row, col] = _COLOR[item.color]
             classes["shape"][row, col] = _SHAPE[item.shape]
@@ -98,8 +99,9 @@ def labels_of(view: View) -> Labels:
                 classes["glyph"][row, col] = _GLYPH[item.glyph]
     ball = view.scene.ball
     if ball is not None:
-        at = int(ball.y * cells), int(ball.x(view.frame) * cells)
-        classes["ball"][at] = _COLOR[ball.color]
+        x, y = within(view.box, ball.x(view.frame), ball.y)
+        if 0 <= x < 1 and 0 <= y < 1:
+            classes["ball"][int(y * cells), int(x * cells)] = _COLOR[ball.color]
     flat = {name: torch.from_numpy(grid.reshape(-1)) for name, grid in classes.items()}
     return Labels(flat, torch.from_numpy(place.reshape(-1, PLACE)))
 
@@ -111,8 +113,12 @@ def visible_items(view: View) -> list[Item]:
 
 def position(view: View, item: Item) -> tuple[float, float]:
     """An item's centre as shares of the view."""
-    box = view.box
-    return (item.x - box.x1) / (box.x2 - box.x1), (item.y - box.y1) / (box.y2 - box.y1)
+    return within(view.box, item.x, item.y)
+
+
+def within(box: Box, x: float, y: float) -> tuple[float, float]:
+    """A point of the scene as shares of a region; outside of it, below 0 or above 1."""
+    return (x - box.x1) / (box.x2 - box.x1), (y - box.y1) / (box.y2 - box.y1)
 
 
 def detail_px(view: View) -> float:
@@ -156,9 +162,23 @@ def focusing_batch(gallery: Gallery, rng: random.Random) -> list[Seen]:
 def looking_batch(gallery: Gallery, rng: random.Random) -> list[Seen]:
     """A batch of the fourth stage: as the third, but mostly what operations return."""
     views = [_any_crop(gallery, rng) for _ in range(44)]
-    views += [_any_selected(gallery, rng) for _ in range(28)]
+    views += [_any_selected(gallery, rng) for _ in range(14)]
+    views += [_shifted(_any_selected(gallery, rng), rng) for _ in range(14)]
     seen = [Seen(view.pixels, labels_of(view)) for view in views]
     return seeing_batch(gallery, rng)[::4] + seen + [_carpet(gallery, rng) for _ in range(3)]
+
+
+def _shifted(view: View, rng: random.Random) -> View:
+    """A view without one row and one column of cells, so that all in it lies elsewhere in the cells.
+
+    There are fewer selected frames than crops, and without shifts they are learned by heart.
+    """
+    side = view.pixels.shape[0]
+    end = side - CELL_PX
+    left, top = rng.randrange(CELL_PX), rng.randrange(CELL_PX)
+    x1, y1, x2, y2 = (at / side for at in (left, top, left + end, top + end))
+    pixels = view.pixels[top : top + end, left : left + end]
+    return view._replace(pixels=pixels, box=Box(x1, y1, x2, y2))
 
 
 def _carpet(gallery: Gallery, rng: random.Random, cells: int = 6) -> Seen:
@@ -260,7 +280,7 @@ def patches_as_product(visual: Any) -> None:
     visual.patch_embed.forward = forward
 
 
-def shrink_tokens(visual: Any, factor: float = 1 / 32) -> None:
+def shrink_tokens(visual: Any, factor: float = 1 / 8) -> None:
     """Scale what a tower puts out, by its last weights.
 
     The probes let visual tokens grow to a norm of forty. What the language model writes to a token of that norm is

@@ -1,11 +1,10 @@
-"""The embedded model from nothing: six stages.
+"""The embedded model from nothing: a gallery and five stages.
 
     gallery  scenes rendered once                                        (`gallery`)
     see      the vision tower answers dense labels                       (`tower`)
     read     the same with mosaics of characters                         (`tower`)
     focus    the same with characters that lie across cells              (`tower`)
     look     the same with what operations return                        (`tower`)
-    settle   once more, with the learning rate raised and lowered again  (`tower`)
     reason   expert traces, with and without a look, on cached tokens    (`language`)
 
 Every stage resumes after a kill and is skipped when it is done. Pointing, reading and knowing when to look are
@@ -38,7 +37,7 @@ from pixel_reasoner.tiny.build import (
 )
 from pixel_reasoner.tiny.gallery import Gallery
 from pixel_reasoner.tiny.language import School, Tokens, cache_tokens, digit_accuracy, language_loss
-from pixel_reasoner.tiny.lessons import answer_turn, guess_turn, look_turn
+from pixel_reasoner.tiny.lessons import answer_turn, guess_turn, look_turn, spoken
 from pixel_reasoner.tiny.loop import Metrics, Stage, run_stage
 from pixel_reasoner.tiny.tower import (
     Probes,
@@ -54,7 +53,7 @@ from pixel_reasoner.trace import Medium, Trace, anchored
 from pixel_reasoner.world import FAMILIES, Family, all_questions, render, scenes
 
 NUM_PICTURES, NUM_CLIPS = 12_000, 4_000
-BATCH = (48, 14)
+BATCH = (48, 16)
 """pictures and clips in a step of the language model"""
 POINTING: tuple[tuple[Family, str, str, int], ...] = (
     ("attribute", "x1", PROTOCOL[0], 2),
@@ -105,8 +104,7 @@ def _train_tower(
         ("see", 1400, seeing_batch),
         ("read", 1200, reading_batch),
         ("focus", 1000, focusing_batch),
-        ("look", 400, looking_batch),
-        ("settle", 500, looking_batch),
+        ("look", 1500, looking_batch),
     )
     for name, steps, batch in stages:
 
@@ -138,7 +136,7 @@ def _train_language(
         return total, metrics
 
     measure = partial(_measure, model, school, cache, folder, count=max(8, round(100 * scale)))
-    stage = _stage("reason", 450, 3e-3, scale, muon=True, warmup=50)
+    stage = _stage("reason", 1300, 3e-3, scale, muon=True, warmup=50)
     run_stage(stage, {"model": model}, loss, folder.parent, measure)
 
 
@@ -229,8 +227,15 @@ def _said(gallery: Gallery, limit: int = 2000) -> list[str]:
         "Image 17, frame 1:",
     ]
     for scene in [s for family in FAMILIES for s in gallery.scenes[family][:limit]]:
-        for question in all_questions(scene, nowhere):
-            texts += [question.text, answer_turn(question, None), guess_turn(question)]
-        for item in scene.items:
-            texts.append(look_turn(item, COMPACT))
+        questions = list(all_questions(scene, nowhere))
+        texts += [question.text for question in questions]
+        for question, item in zip(questions, scene.items, strict=False):
+            for turn in (
+                look_turn(item, COMPACT),
+                answer_turn(question, scene, item),
+                guess_turn(question, item),
+            ):
+                texts.append(spoken(turn))
+        for question in questions[len(scene.items) :]:
+            texts.append(spoken(answer_turn(question, scene)))
     return texts
