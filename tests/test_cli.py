@@ -169,7 +169,7 @@ def test_an_out_folder_that_is_a_file_is_refused(run, tmp_path):
     "missing", ["model.safetensors", "processor_config.json", "chat_template.jinja"]
 )
 def test_an_incomplete_model_folder_is_refused(run, scene, tmp_path, missing):
-    from pixel_reasoner.models.local import EMBEDDED
+    from pixel_reasoner.models import EMBEDDED
 
     folder = tmp_path / "model"
     folder.mkdir()

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from pixel_reasoner.models import Completion, ContextFull, Decoding
-from pixel_reasoner.models.local import EMBEDDED, LocalModel
+from pixel_reasoner.models import EMBEDDED, Completion, ContextFull, Decoding
+from pixel_reasoner.models.local import LocalModel
 from pixel_reasoner.rollout import Rollout, Rules, ask, ask_many
 from pixel_reasoner.trace import Question, anchored
 from pixel_reasoner.world import render, scenes

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
 from typing import Self
 
@@ -101,6 +102,13 @@ class Album:
         album.pictures = [recorded[number] for number in sorted(recorded)]
         return album
 
+    def fresh(self) -> Self:
+        """An album of the same media in which no operation has happened, without decoding anything again."""
+        first = [picture for picture in self.pictures if picture.parent is None]
+        album = copy(self)
+        album.pictures, album._views = first, {}
+        return album
+
     def __len__(self) -> int:
         return len(self.pictures)
 
@@ -168,8 +176,11 @@ class Album:
             self._sizes[index, None] = picture_size(path, self.limits)
             self._add(index, None, self.budgets.picture)
             return
-        sample = sample_video if medium.kind == "video" else sample_folder
-        for frame in sample(path, self.limits):
+        if medium.kind == "video":
+            frames = sample_video(path, self.limits, medium.start_s, medium.end_s)
+        else:
+            frames = sample_folder(path, self.limits)
+        for frame in frames:
             self._open_frame(index, frame)
 
     def _open_frame(self, index: int, frame: Frame) -> None:

@@ -12,6 +12,7 @@ import typer
 from pixel_reasoner.errors import PixelReasonerError
 
 if TYPE_CHECKING:
+    from pixel_reasoner.budget import Budgets
     from pixel_reasoner.models.local import LocalModel
     from pixel_reasoner.rollout import Rollout, Rules
     from pixel_reasoner.trace import Medium, Question, Trace
@@ -250,6 +251,149 @@ def world_render(
     _say(f"{count} questions: {out / 'questions.jsonl'}")
 
 
+@app.command()
+def synth(
+    source: Annotated[str, typer.Argument(help="pixelworld, jsonl, visa or star")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder of the traces; resumes if it exists.")
+    ],
+    data: Annotated[
+        Path | None, typer.Option(help="Where the data set lies (not for pixelworld).")
+    ] = None,
+    families: Annotated[
+        str, typer.Option(help="Of PixelWorld, separated by commas.")
+    ] = "attribute,video",
+    count: Annotated[int, typer.Option(min=1, help="Traces at most, over all shards.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Of scenes, words and regions.")] = 0,
+    shard: Annotated[
+        str, typer.Option(help="Write only the i-th of n parts: i/n, from 1.")
+    ] = "1/1",
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    model: Annotated[
+        str,
+        typer.Option("--model", "-m", help="Who is to learn: `tiny`, a model folder or a dialect."),
+    ] = "tiny",
+    text_share: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Share of traces without a look (PixelWorld).")
+    ] = 0.2667,
+    refused_share: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Share of looks that are refused first.")
+    ] = 0.05,
+) -> None:
+    """Write expert traces from annotated questions: looks, mistakes and their correction.
+
+    Examples:
+        pixel-reasoner synth pixelworld --count 2000 --workers 2 --out runs/synth
+
+        pixel-reasoner synth jsonl --data my_rows.jsonl --model pixel_reasoner --out runs/mine
+
+        pixel-reasoner check runs/synth
+    """
+    from itertools import islice
+
+    from pixel_reasoner.data.seeds import read_seeds
+    from pixel_reasoner.data.synth import SynthSettings, scene_units, synthesize
+    from pixel_reasoner.errors import UsageError
+
+    dialect, budgets = _spoken_and_seen(model)
+    nth, of = _shard(shard)
+    settings = SynthSettings(
+        source=source if data is None else f"{source} {data}",
+        count=count,
+        seed=seed,
+        families=_families(families) if source == "pixelworld" else (),
+        shard=(nth, of),
+        text_share=text_share,
+        refused_share=refused_share,
+        dialect=dialect,
+        budgets=budgets,
+    )
+    if source == "pixelworld":
+        units = scene_units(settings)
+    elif data is None:
+        raise UsageError(
+            expected="--data, the folder of the data set", got="none", fix="add --data DIR"
+        )
+    else:
+        units = islice(read_seeds(source, data.absolute(), out.absolute() / "media"), nth, None, of)
+    with _progress() as progress:
+        bar = progress.add_task("traces", total=settings.quota, note="")
+        summary = synthesize(
+            settings,
+            units,
+            out,
+            workers=workers,
+            on_traces=lambda written: progress.update(bar, completed=written),
+        )
+    _say(
+        f"{summary['count']} traces: {out / 'traces.jsonl'}  ({summary['traces_per_second']} a second)"
+    )
+    for title in ("kinds", "dropped"):
+        if summary[title]:
+            _say(f"{title}: " + ", ".join(f"{name} {n}" for name, n in summary[title].items()))
+
+
+@app.command()
+def check(
+    source: Annotated[Path, typer.Argument(help="A folder with traces.jsonl, or the file.")],
+    held_out: Annotated[
+        Path | None, typer.Option(help="A questions.jsonl that no trace may be about.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help="Also count tokens, as this model reads them."),
+    ] = None,
+    show_mask: Annotated[
+        bool,
+        typer.Option(
+            "--show-mask", help="Print one trace of each kind: what is trained is marked."
+        ),
+    ] = False,
+) -> None:
+    """Are traces fit to train on? Answers, evidence, calls and pixels are checked; exit code 1 if anything is wrong.
+
+    Examples:
+        pixel-reasoner check runs/synth --model tiny
+
+        pixel-reasoner check runs/synth --show-mask
+    """
+    from pixel_reasoner.data.check import check_traces
+    from pixel_reasoner.evals.run import load_run
+    from pixel_reasoner.trace import load_questions
+
+    if show_mask:
+        _show_masks(source, model or "tiny")
+        return
+    ids = frozenset(q.id for q in load_questions(held_out)) if held_out else frozenset()
+    count_tokens = None
+    if model is not None:
+        from pixel_reasoner.data.sft import encode
+
+        processor = _processor(model)
+
+        def count_tokens(trace: Trace) -> int:
+            return len(encode(trace, processor).token_ids)
+
+    with _progress() as progress:
+        bar = progress.add_task("checking", total=None, note="")
+        verdict = check_traces(
+            load_run(source),
+            held_out=ids,
+            count_tokens=count_tokens,
+            on_trace=lambda: progress.advance(bar),
+        )
+    for name, figure in verdict.figures.items():
+        _say(f"{name}: {figure}")
+    for problem in verdict.named:
+        print(f"{problem.check}: {problem.question}: {problem.detail}", file=sys.stderr)
+    if verdict.passed:
+        _say(f"[green]fit to train on[/]: {verdict.checked} traces")
+        return
+    told = ", ".join(f"{name} {n}" for name, n in verdict.problems.items()) or "no trace"
+    _say(f"[red]not fit to train on[/]: {told} (of {verdict.checked} traces)")
+    raise typer.Exit(1)
+
+
 @train_app.command("tiny")
 def train_tiny(
     out: Annotated[
@@ -351,6 +495,72 @@ def _media(images: list[Path], video: Path | None, frames: Path | None) -> tuple
     return tuple(Medium(kind="image", path=str(path.absolute())) for path in images)
 
 
+def _processor(model: str) -> Any:
+    from pixel_reasoner.models import model_folder
+
+    _needs_local()
+    from pixel_reasoner.models.local import load_processor
+
+    folder = model_folder(model)
+    return load_processor(str(folder) if folder.is_dir() else model)
+
+
+def _show_masks(source: Path, model: str) -> None:
+    """One trace of each kind as tokens: trained ones green and between ⟦ ⟧, all others grey."""
+    from rich.console import Console
+    from rich.text import Text
+
+    from pixel_reasoner.data.expert import kind_of
+    from pixel_reasoner.data.sft import encode
+    from pixel_reasoner.evals.run import load_run
+
+    processor = _processor(model)
+    console = Console(highlight=False, soft_wrap=True)
+    shown: set[str] = set()
+    for trace in load_run(source):
+        kind = kind_of(trace) or "trace"
+        if kind in shown:
+            continue
+        shown.add(kind)
+        encoded = encode(trace, processor)
+        told = Text(f"\n{kind}: {trace.question.id}\n", style="bold")
+        before = False
+        for token, trained in zip(encoded.token_ids, encoded.trained, strict=True):
+            if trained != before:
+                told.append("⟦" if trained else "⟧", style="bold green")
+                before = trained
+            if token != processor.image_token_id:
+                text = processor.tokenizer.decode([token])
+                told.append(text, style="bold green" if trained else "dim not bold")
+        told.append("⟧" if before else "", style="bold green")
+        console.print(told)
+        console.print(f"{sum(encoded.trained)} of {len(encoded.token_ids)} tokens are trained")
+
+
+def _shard(text: str) -> tuple[int, int]:
+    """`2/4` -> (1, 4): the second of four parts, from 0."""
+    from pixel_reasoner.errors import UsageError
+
+    nth, _, of = text.partition("/")
+    if not (nth.isdigit() and of.isdigit() and 1 <= int(nth) <= int(of)):
+        raise UsageError(expected="--shard i/n with 1 <= i <= n", got=text, fix="such as 1/4")
+    return int(nth) - 1, int(of)
+
+
+def _families(text: str) -> Any:
+    from pixel_reasoner.errors import UsageError
+    from pixel_reasoner.world import FAMILIES
+
+    names = tuple(dict.fromkeys(text.split(",")))
+    if unknown := [name for name in names if name not in FAMILIES]:
+        raise UsageError(
+            expected=f"families of PixelWorld: {','.join(FAMILIES)}",
+            got=unknown[0],
+            fix="name some of these, separated by commas",
+        )
+    return names
+
+
 def _rules(
     without: bool, max_turns: int, max_new_tokens: int, temperature: float, seed: int
 ) -> Rules:
@@ -373,17 +583,23 @@ def _params(family: str, size_px: int | None, detail_px: int | None) -> Any:
 
 
 def _load(model: str, device: str | None, dialect: str | None) -> LocalModel:
+    _needs_local()
+    from pixel_reasoner.models.local import LocalModel
+
+    return LocalModel(model, device=device, dialect=dialect)
+
+
+def _needs_local() -> None:
     from pixel_reasoner.errors import UsageError
 
     try:
-        from pixel_reasoner.models.local import LocalModel
+        import pixel_reasoner.models.local  # noqa: F401
     except ImportError as error:
         raise UsageError(
             expected="the packages that run a model",
             got=f"{error.name} is not installed",
             fix="pip install 'pixel-reasoner[local]'",
         ) from error
-    return LocalModel(model, device=device, dialect=dialect)
 
 
 def _ask_aloud(
@@ -451,10 +667,9 @@ def _pick(questions: list[Question]) -> list[Question]:
 
 
 def _report_readable(family: str, params: Any, model: str) -> None:
-    from pixel_reasoner.dialects import DIALECTS
     from pixel_reasoner.world import overview_detail_px
 
-    budgets = DIALECTS[model].budgets if model in DIALECTS else _embedded_budgets(model)
+    _, budgets = _spoken_and_seen(model)
     height = overview_detail_px(family, budgets, params)  # type: ignore[arg-type]
     verdict = (
         "unreadable"
@@ -464,20 +679,24 @@ def _report_readable(family: str, params: Any, model: str) -> None:
     _say(f"The character is {height:.1f} px high in the overview of {model}: {verdict}.")
 
 
-def _embedded_budgets(model: str) -> Any:
-    import json
-
-    from pixel_reasoner.budget import Budgets
+def _spoken_and_seen(model: str) -> tuple[str, Budgets]:
+    """Dialect and budgets of an embedded model, a model folder, or a dialect."""
+    from pixel_reasoner.dialects import DIALECTS, dialect_named
     from pixel_reasoner.errors import UsageError
+    from pixel_reasoner.models import EMBEDDED, folder_settings, model_folder
 
-    path = Path(__file__).parent / model / "weights" / "pixel_reasoner.json"
-    if not path.is_file():
-        from pixel_reasoner.dialects import DIALECTS
-
+    if model in DIALECTS:
+        return model, DIALECTS[model].budgets
+    folder = model_folder(model)
+    if not folder.is_dir():
         raise UsageError(
-            expected=f"tiny, {', '.join(DIALECTS)}", got=repr(model), fix="name one of these"
+            expected=f"a model folder, {', '.join([*EMBEDDED, *DIALECTS])}",
+            got=repr(model),
+            fix="name one of these",
         )
-    return Budgets(**json.loads(path.read_text())["budgets"])
+    settings = folder_settings(folder)
+    dialect = dialect_named(settings.dialect)
+    return dialect.name, settings.budgets or dialect.budgets
 
 
 def _write_report(traces: list[Trace], out: Path, *, title: str, quiet: bool = False) -> None:

@@ -9,6 +9,7 @@ What is not covered
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 import threading
@@ -197,26 +198,44 @@ def _over_white(image: Image.Image) -> Image.Image:
 # --- videos ---
 
 
-def sample_video(path: Path, limits: DecodeLimits) -> list[Frame]:
+def sample_video(
+    path: Path, limits: DecodeLimits, start_s: float = 0.0, end_s: float | None = None
+) -> list[Frame]:
     """Frames spread evenly over a video: the middles of `limits.num_frames` equal parts, or all frames.
 
     The clip is read twice, to count its frames and to keep the wanted ones: headers are not trusted, and a
     long clip is never held in memory. Rotation by quarter turns, as phones record it, is applied.
 
+    Args:
+        path: the file.
+        limits: how many frames and pixels.
+        start_s: where the part to sample begins.
+        end_s: where it ends; None at the end of the video.
+
     Raises:
-        InputError: not a video, a cut-off one, one without frames, or frames with too many pixels.
+        InputError: not a video, a cut-off one, one without frames in this part, or frames with too many pixels.
     """
     with _errors_about(
         path, _VIDEO, "give the whole file, or convert it with `ffmpeg -i OLD NEW.mp4`"
     ):
         _check_is_file(path)
-        num_packets = _count_packets(path, limits)
-        num_frames, frames = _decode(path, num_packets, limits)
-        if num_frames != num_packets:  # some codecs hide packets that are never shown
-            num_frames, frames = _decode(path, num_frames, limits)
-        if not frames:
+        times = _packet_times(path, limits)
+        part = start_s, math.inf if end_s is None else end_s
+        shown, frames = _decode(path, _wanted(times, part, limits), limits)
+        if len(shown) != len(times):  # some codecs hide packets that are never shown
+            shown, frames = _decode(path, _wanted(shown, part, limits), limits)
+        if not shown:
             raise ValueError("a video without any frame")
+        if not frames:
+            raise ValueError(f"no frame from {start_s:g} to {part[1]:g} s")
         return frames
+
+
+def _wanted(times: list[float | None], part: tuple[float, float], limits: DecodeLimits) -> set[int]:
+    """Positions of the frames to keep, from the times of all, in the order they are shown."""
+    whole = part == (0.0, math.inf)
+    inside = [n for n, time in enumerate(times) if whole or part[0] <= (time or 0.0) < part[1]]
+    return {inside[position] for position in _spread(len(inside), limits.num_frames)}
 
 
 def _spread(num_frames: int, num_wanted: int) -> list[int]:
@@ -245,26 +264,29 @@ def _opened_video(path: Path, limits: DecodeLimits) -> Iterator[InputContainer]:
         yield container
 
 
-def _count_packets(path: Path, limits: DecodeLimits) -> int:
-    """How many frames a video holds, nearly: one packet each. A cut-off video is refused."""
-    count, end_s, broken = 0, 0.0, False
+def _packet_times(path: Path, limits: DecodeLimits) -> list[float | None]:
+    """When a video's frames are shown, in order, nearly: one packet each. A cut-off video is refused."""
+    times: list[float | None] = []
+    end_s, broken = 0.0, False
     with _opened_video(path, limits) as container:
         video = container.streams.video[0]
         for packet in container.demux():
             if not packet.size:  # the mark of the end
                 continue
             broken = broken or packet.is_corrupt
+            shown_s = None
             if packet.pts is not None and packet.time_base is not None:
-                end_s = max(end_s, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+                shown_s = float(packet.pts * packet.time_base)
+                end_s = max(end_s, shown_s + float((packet.duration or 0) * packet.time_base))
             if packet.stream.index == video.index:
-                count += 1
+                times.append(shown_s)
         whole_s = (container.duration or 0) / av.time_base
         missing_s = whole_s - end_s
         is_gif = container.format.name == "gif"
     # Of a cut between two packets only the time tells. Half a sampled part is within the tolerance.
     if broken or missing_s > whole_s / (2 * limits.num_frames) or (is_gif and not _gif_ends(path)):
-        _refuse_cut_off(count - broken)
-    return count
+        _refuse_cut_off(len(times) - broken)
+    return sorted(times, key=lambda time: time or 0.0)
 
 
 def _gif_ends(path: Path) -> bool:
@@ -272,20 +294,22 @@ def _gif_ends(path: Path) -> bool:
     return path.read_bytes().rstrip(b"\0\r\n").endswith(b";")
 
 
-def _decode(path: Path, num_frames: int, limits: DecodeLimits) -> tuple[int, list[Frame]]:
-    """How many frames there really are, and those wanted if there are `num_frames`."""
-    wanted = set(_spread(num_frames, limits.num_frames))
-    count, frames = 0, []
+def _decode(
+    path: Path, wanted: set[int], limits: DecodeLimits
+) -> tuple[list[float | None], list[Frame]]:
+    """When all frames are really shown, and those at the wanted positions."""
+    times: list[float | None] = []
+    frames = []
     with _opened_video(path, limits) as container:
         try:
             for frame in container.decode(video=0):
                 _check_size(path, (frame.width, frame.height), limits)
-                if count in wanted:
+                if len(times) in wanted:
                     frames.append(Frame(_frame_rgb(frame), frame.time))
-                count += 1
+                times.append(frame.time)
         except av.error.FFmpegError:
-            _refuse_cut_off(count)
-    return count, frames
+            _refuse_cut_off(len(times))
+    return times, frames
 
 
 def _frame_rgb(frame: VideoFrame) -> Image.Image:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pixel_reasoner.errors import InputError, OutputError
+from pixel_reasoner.errors import InputError, OutputError, UsageError
 
 
 def numbered_lines(path: Path, what: str) -> Iterator[tuple[int, str]]:
@@ -93,6 +93,35 @@ def write_bytes(content: bytes, path: Path) -> None:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
         raise cannot_write(path, error) from error
+
+
+def keep_settings(path: Path, settings: dict[str, Any]) -> None:
+    """Write the settings of a new run, or make sure that a run that goes on has the same.
+
+    Raises:
+        UsageError: the folder holds a run with other settings.
+        InputError: its settings cannot be read.
+        OutputError: the place cannot be written.
+    """
+    if not path.exists():
+        write_json(settings, path)
+        return
+    try:
+        before = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(
+            expected="the settings of an earlier run",
+            got=f"{path}: {error}",
+            fix="delete the folder",
+        ) from error
+    differing = [name for name in settings if before.get(name) != settings[name]]
+    if differing:
+        name = differing[0]
+        raise UsageError(
+            expected=f"the settings of the run in {path.parent}: {name} = {json.dumps(before.get(name))}",
+            got=json.dumps(settings[name]),
+            fix="name another --out, or delete this one",
+        )
 
 
 def cannot_write(path: Path, error: OSError) -> OutputError:

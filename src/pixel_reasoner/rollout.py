@@ -9,6 +9,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from importlib import metadata
 from typing import Any
 
@@ -47,12 +48,16 @@ Progress = Callable[["Rollout"], None]
 class Rollout:
     """One question on its way: its pictures, its turns so far, and why it stopped."""
 
-    def __init__(self, question: Question, model: Model, rules: Rules) -> None:
+    def __init__(
+        self, question: Question, model: Model, rules: Rules, album: Album | None = None
+    ) -> None:
+        """Open the question's media, or take an album in which nothing has happened yet."""
         self.question = question
         self.rules = rules
         self.dialect: HermesDialect = dialect_named(model.dialect)
         self.started = time.perf_counter()
-        self.album = Album(question, model.budgets or self.dialect.budgets, rules.decode)
+        budgets = model.budgets or self.dialect.budgets
+        self.album = album or Album(question, budgets, rules.decode)
         self.pictures = tuple(self.album.pictures)
         self.turns: list[Turn] = []
         self.stop: Stop | None = None
@@ -240,6 +245,7 @@ def settings_of(model: Model, rules: Rules) -> dict[str, Any]:
     }
 
 
+@cache
 def versions() -> dict[str, str]:
     """Versions of what a trace depends on, as far as it is installed."""
     names = ("pixel-reasoner", "pillow", "av", "torch", "transformers")

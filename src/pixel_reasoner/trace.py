@@ -147,6 +147,10 @@ class Medium(Record):
 
     kind: Literal["image", "video", "frames"]
     path: str
+    start_s: float = 0.0
+    """of a video: where the part that is asked about begins"""
+    end_s: float | None = None
+    """where it ends; None at the end of the video"""
 
 
 class AnswerType(StrEnum):
@@ -171,6 +175,10 @@ class Evidence(Record):
     """the number of the picture the boxes lie on"""
     frames: tuple[int, ...] = ()
     """numbers of the sampled frames that show it"""
+    subjects: tuple[str, ...] = ()
+    """what each box (or all the frames together) shows, as the question calls it: `the red circle`"""
+    findings: tuple[str, ...] = ()
+    """what can be seen there, in words: `the red circle carries R`; as many as subjects"""
 
 
 class Question(Record):
@@ -189,6 +197,8 @@ class Question(Record):
     needs_look: bool | None = None
     """whether it can be answered from the overview alone; None when unknown"""
     evidence: Evidence | None = None
+    reasoning: str = ""
+    """how the overview leads to the answer, in words, where no look is needed"""
 
 
 class Picture(Record):

@@ -9,9 +9,9 @@ from io import FileIO
 from pathlib import Path
 from typing import Any, Self
 
-from pixel_reasoner.errors import InputError, OutputError, UsageError
+from pixel_reasoner.errors import InputError, OutputError
 from pixel_reasoner.evals.stats import summarize
-from pixel_reasoner.files import cannot_write, reason, write_bytes, write_json
+from pixel_reasoner.files import cannot_write, keep_settings, reason, write_bytes, write_json
 from pixel_reasoner.models import Model
 from pixel_reasoner.rollout import Rules, ask_many, settings_of
 from pixel_reasoner.trace import Question, Stop, Trace, anchored, load_traces
@@ -55,7 +55,7 @@ def evaluate(  # noqa: PLR0913 - what to ask, whom, how, where to, and two ways 
     _distinct_ids(questions)
     # As they will be read back: a tuple is then a list.
     settings = json.loads(json.dumps({"task": task, **settings_of(model, rules)}))
-    _same_settings(out, settings)
+    keep_settings(out / SETTINGS, settings)
     with TraceLog(out / TRACES) as log:
         done = log.answered()
         for trace in done:
@@ -153,27 +153,3 @@ def _distinct_ids(questions: Sequence[Question]) -> None:
                 got=f"{times} questions with id {name!r}",
                 fix="rename or remove all but one",
             )
-
-
-def _same_settings(out: Path, settings: dict[str, Any]) -> None:
-    """Write the settings of a new run, or make sure that a resumed one has the same."""
-    path = out / SETTINGS
-    if not path.exists():
-        write_json(settings, path)
-        return
-    try:
-        before = dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(
-            expected="the settings of an earlier run",
-            got=f"{path}: {error}",
-            fix="delete the folder",
-        ) from error
-    differing = [name for name in settings if before.get(name) != settings[name]]
-    if differing:
-        name = differing[0]
-        raise UsageError(
-            expected=f"the settings of the run in {out}: {name} = {json.dumps(before.get(name))}",
-            got=json.dumps(settings[name]),
-            fix="name another --out, or delete this one",
-        )

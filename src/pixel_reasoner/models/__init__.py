@@ -9,9 +9,13 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from pydantic import ValidationError
+
 from pixel_reasoner.budget import Budgets
+from pixel_reasoner.errors import ModelError
 from pixel_reasoner.trace import Record
 
 Conversation = list[dict[str, Any]]
@@ -62,6 +66,34 @@ class FolderSettings(Record):
     budgets: Budgets | None = None
     note: str = ""
     """one line for whoever asks this model"""
+
+
+EMBEDDED = {"tiny": Path(__file__).parents[1] / "tiny" / "weights"}
+"""names of models that are in the package"""
+
+
+def model_folder(source: str) -> Path:
+    """Where a model lies that is named by the name of an embedded one or by its folder."""
+    return EMBEDDED.get(source, Path(source))
+
+
+def folder_settings(folder: Path) -> FolderSettings:
+    """What a model's folder says of how it is to be asked; defaults where it says nothing.
+
+    Raises:
+        ModelError: its `pixel_reasoner.json` cannot be read.
+    """
+    path = folder / "pixel_reasoner.json"
+    if not path.is_file():
+        return FolderSettings()
+    try:
+        return FolderSettings.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, ValidationError) as error:
+        raise ModelError(
+            expected=f"{path} with dialect, budgets and note",
+            got=str(error).splitlines()[0],
+            fix="mend or delete this file",
+        ) from error
 
 
 class Model(Protocol):

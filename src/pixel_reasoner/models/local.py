@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from transformers import (
     AutoModelForImageTextToText,
     AutoProcessor,
@@ -30,16 +29,15 @@ from transformers.utils import logging as transformers_logging
 from pixel_reasoner.dialects import dialect_named
 from pixel_reasoner.errors import ModelError
 from pixel_reasoner.models import (
+    EMBEDDED,
     Completion,
     ContextFull,
     Conversation,
     Decoding,
-    FolderSettings,
     OnText,
+    folder_settings,
+    model_folder,
 )
-
-EMBEDDED = {"tiny": Path(__file__).parents[1] / "tiny" / "weights"}
-"""names of models that are in the package"""
 
 
 class LocalModel:
@@ -67,15 +65,15 @@ class LocalModel:
         transformers_logging.set_verbosity_error()
         self.name = source
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        self.folder = EMBEDDED.get(source, Path(source))
+        self.folder = model_folder(source)
         where = str(self.folder) if self.folder.is_dir() else source
         if not self.folder.is_dir():
             _check_hub_id(source)
-        settings = _folder_settings(self.folder)
+        settings = folder_settings(self.folder)
         self.dialect = dialect_named(dialect or settings.dialect).name
         self.budgets = settings.budgets
         self.note = settings.note
-        self.processor = _load_processor(where)
+        self.processor = load_processor(where)
         self.tokenizer = self.processor.tokenizer
         self.tokenizer.padding_side = "left"
         self.model = _load_weights(where, dtype or ("float32" if self.device == "cpu" else "auto"))
@@ -246,21 +244,12 @@ def _check_hub_id(source: str) -> None:
         )
 
 
-def _folder_settings(folder: Path) -> FolderSettings:
-    path = folder / "pixel_reasoner.json"
-    if not path.is_file():
-        return FolderSettings()
-    try:
-        return FolderSettings.model_validate_json(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, ValidationError) as error:
-        raise ModelError(
-            expected=f"{path} with dialect, budgets and note",
-            got=str(error).splitlines()[0],
-            fix="mend or delete this file",
-        ) from error
+def load_processor(where: str) -> Any:
+    """The processor of a folder or hub id: tokenizer, image processor and chat template.
 
-
-def _load_processor(where: str) -> Any:
+    Raises:
+        ModelError: there is none, or not all three.
+    """
     try:
         processor = AutoProcessor.from_pretrained(where)
     except Exception as error:

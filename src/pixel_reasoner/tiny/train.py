@@ -25,8 +25,8 @@ from pixel_reasoner.dialects import COMPACT
 from pixel_reasoner.evals.stats import evidence_hit, summarize
 from pixel_reasoner.files import cannot_write
 from pixel_reasoner.grading import Outcome, grade_trace
-from pixel_reasoner.models import Decoding
-from pixel_reasoner.models.local import EMBEDDED, LocalModel
+from pixel_reasoner.models import EMBEDDED, Decoding
+from pixel_reasoner.models.local import LocalModel
 from pixel_reasoner.rollout import Rules, ask_many
 from pixel_reasoner.tiny.build import (
     PROTOCOL,

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pixel_reasoner.trace import AnswerType, Evidence, Medium, Question
 from pixel_reasoner.world.scene import COLORS, LETTERS, SHAPES, Item, Scene
 
+_COLORS = list(COLORS)
 NEEDS_LOOK = "needs_look"
 OVERVIEW = "overview"
 
@@ -36,7 +37,7 @@ def all_questions(scene: Scene, medium: Medium) -> Iterator[Question]:
     for item in scene.items:
         yield _read(scene, medium, item, rng)
     kinds = _about_clip(scene, rng) if scene.family == "video" else _about_picture(scene, rng)
-    for number, (kind, text, answer) in enumerate(kinds, start=1):
+    for number, (kind, text, answer, reasoning) in enumerate(kinds, start=1):
         yield Question(
             id=f"{scene.id}-{kind}-{number}",
             text=text,
@@ -45,6 +46,7 @@ def all_questions(scene: Scene, medium: Medium) -> Iterator[Question]:
             answer_type=AnswerType.NUMBER if kind == "count" else AnswerType.TEXT,
             category=f"{OVERVIEW}/{kind}",
             needs_look=False,
+            reasoning=reasoning,
         )
 
 
@@ -57,7 +59,12 @@ def _read(scene: Scene, medium: Medium, item: Item, rng: random.Random) -> Quest
             f"What {kind} does the {item.name} carry?",
         )
     )
-    evidence = Evidence(frames=item.frames) if item.frames else Evidence(boxes=(item.box,))
+    evidence = Evidence(
+        frames=item.frames,
+        boxes=() if item.frames else (item.box,),
+        subjects=(f"the {item.name}",),
+        findings=(f"the {item.name} carries {item.glyph}",),
+    )
     return Question(
         id=f"{scene.id}-read-{item.color}-{item.shape}",
         text=text,
@@ -69,10 +76,12 @@ def _read(scene: Scene, medium: Medium, item: Item, rng: random.Random) -> Quest
     )
 
 
-def _about_picture(scene: Scene, rng: random.Random) -> Iterator[tuple[str, str, str]]:
-    """(kind, text, answer) of the overview questions of a picture."""
-    count = str(len(scene.items))
-    yield "count", rng.choice(("How many shapes are there?", "Count the shapes.")), count
+_Overview = tuple[str, str, str, str]
+"""(kind, text, answer, reasoning)"""
+
+
+def _about_picture(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
+    yield _count(scene, rng.choice(("How many shapes are there?", "Count the shapes.")))
     present = rng.choice(scene.items)
     absent = rng.choice(
         [
@@ -83,28 +92,48 @@ def _about_picture(scene: Scene, rng: random.Random) -> Iterator[tuple[str, str,
         ]
     )
     for name, answer in ((present.name, "yes"), (" ".join(absent), "no")):
-        yield "exists", rng.choice((f"Is there a {name}?", f"Can you see a {name}?")), answer
+        text = rng.choice((f"Is there a {name}?", f"Can you see a {name}?"))
+        yield _exists(text, name, answer)
     largest = max(scene.items, key=lambda item: item.size)
-    yield "largest", "What colour is the largest shape?", largest.color
+    yield (
+        "largest",
+        "What colour is the largest shape?",
+        largest.color,
+        f"the largest shape is the {largest.name}",
+    )
     colors = [item.color for item in scene.items]
     for item in scene.items:
         if colors.count(item.color) == 1:
-            yield "shape", f"What shape is the {item.color} object?", item.shape
+            yield (
+                "shape",
+                f"What shape is the {item.color} object?",
+                item.shape,
+                f"the {item.color} object is a {item.shape}",
+            )
 
 
-def _about_clip(scene: Scene, rng: random.Random) -> Iterator[tuple[str, str, str]]:
-    """(kind, text, answer) of the overview questions of a clip."""
+def _about_clip(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
     assert scene.ball is not None, "only clips have a ball"
-    yield "count", rng.choice(("How many cards appear?", "Count the cards.")), str(len(scene.items))
+    yield _count(scene, rng.choice(("How many cards appear?", "Count the cards.")))
     shown = {item.color for item in scene.items}
     present = rng.choice(sorted(shown))
     absent = rng.choice(sorted(set(COLORS) - shown))
     for color, answer in ((present, "yes"), (absent, "no")):
-        yield (
-            "exists",
-            rng.choice((f"Is there a {color} card?", f"Can you see a {color} card?")),
-            answer,
-        )
-    yield "ball", "What colour is the ball?", scene.ball.color
-    way = "right" if scene.ball.rightwards else "left"
-    yield "direction", "Does the ball move left or right?", way
+        text = rng.choice((f"Is there a {color} card?", f"Can you see a {color} card?"))
+        yield _exists(text, f"{color} card", answer)
+    color = scene.ball.color
+    yield "ball", "What colour is the ball?", color, f"the ball is {color}"
+    start, end = ("left", "right") if scene.ball.rightwards else ("right", "left")
+    told = f"the ball starts on the {start} and ends on the {end}"
+    yield "direction", "Does the ball move left or right?", end, told
+
+
+def _count(scene: Scene, text: str) -> _Overview:
+    """Counting by naming everything once, in a fixed order of names: each is found by the one before it."""
+    items = sorted(scene.items, key=lambda item: (_COLORS.index(item.color), item.shape))
+    named = ", ".join(f"{number} {item.name}" for number, item in enumerate(items, start=1))
+    return "count", text, str(len(items)), named
+
+
+def _exists(text: str, name: str, answer: str) -> _Overview:
+    return "exists", text, answer, f"there is {'a' if answer == 'yes' else 'no'} {name}"

@@ -39,11 +39,17 @@ def render(scenes: list[Scene], folder: Path) -> Iterator[Question]:
         OutputError: the folder cannot be written.
     """
     for scene in scenes:
-        kind = "video" if scene.family == "video" else "image"
-        name = f"{MEDIA}/{scene.id}.{'mp4' if kind == 'video' else 'png'}"
-        if not (folder / name).exists():
-            write_media(scene, folder / name)
-        yield question_of(scene, Medium(kind=kind, path=name))
+        medium = medium_of(scene)
+        if not (folder / medium.path).exists():
+            write_media(scene, folder / medium.path)
+        yield question_of(scene, medium)
+
+
+def medium_of(scene: Scene) -> Medium:
+    """What a scene's file is, and where it lies in a folder."""
+    if scene.family == "video":
+        return Medium(kind="video", path=f"{MEDIA}/{scene.id}.mp4")
+    return Medium(kind="image", path=f"{MEDIA}/{scene.id}.png")
 
 
 def overview_detail_px(

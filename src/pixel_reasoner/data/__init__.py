@@ -1,0 +1,1 @@
+"""Training data: seeds (annotated questions) -> expert traces -> checked traces."""

@@ -1,0 +1,386 @@
+r"""One expert trace: an annotated question, answered by looking where the evidence is.
+
+The expert goes through the same loop as a model (`rollout.Rollout`), so every operation is really executed and a
+trace is what a rollout of these words would have recorded. Kinds of traces and their default shares are
+those of the paper (arXiv 2505.15966, table 2), and one more:
+
+    single       look at the evidence, answer
+    wrong_once   a region without the evidence first, then the right one
+    wrong_twice  two such regions first
+    too_wide     a region that holds the evidence and much besides, then a zoom into that crop
+    reselect     frames without the evidence first, then the right ones
+    refused      a call that is refused first (a bad box, frames out of range), then a valid one
+    text         an answer at once, for questions that need no look
+
+Departures from the paper
+    1. Words come from templates, not from a language model: they say what the annotation says, and nothing else.
+    2. A region that is too wide is no mistake: its call is trained. Wrong and refused calls are marked
+       (`Turn.mistake`) and get no loss.
+    3. `refused` traces are ours: models make such calls, and the paper names "no reaction" to a refusal as a failure.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from pixel_reasoner.album import Album
+from pixel_reasoner.budget import Budgets
+from pixel_reasoner.data import wording
+from pixel_reasoner.data.wording import say
+from pixel_reasoner.dialects import HermesDialect
+from pixel_reasoner.evals.stats import evidence_hit
+from pixel_reasoner.grading import Outcome, grade_trace
+from pixel_reasoner.models import Completion
+from pixel_reasoner.models.scripted import ScriptedModel
+from pixel_reasoner.ops import MAX_SELECTED_FRAMES
+from pixel_reasoner.rollout import Rollout, Rules
+from pixel_reasoner.trace import Box, Evidence, Observation, OpCall, Question, Trace
+
+VERSION = 1
+"""Raised whenever the same question and seed would give another trace."""
+_STEP = 0.01
+"""boxes are written with two decimals"""
+_TRIES = 200
+
+
+class Kind(StrEnum):
+    """What happens in a trace (see the module)."""
+
+    SINGLE = "single"
+    WRONG_ONCE = "wrong_once"
+    WRONG_TWICE = "wrong_twice"
+    TOO_WIDE = "too_wide"
+    RESELECT = "reselect"
+    REFUSED = "refused"
+    TEXT = "text"
+
+
+class Manner(NamedTuple):
+    """How traces are written: for which model, and what a look is."""
+
+    dialect: HermesDialect
+    budgets: Budgets
+    margin: float = 0.25
+    """what a look shows around the evidence, on every side, in widths and heights of the evidence"""
+    min_side: float = 0.12
+    """a look is at least this wide and high, share of the picture"""
+
+    @property
+    def model(self) -> ScriptedModel:
+        """Whom the loop takes the expert for."""
+        return ScriptedModel([""], dialect=self.dialect.name, budgets=self.budgets)
+
+
+class Unusable(Exception):
+    """No trace of the wanted kind can be made of a question; `reason` is a word to count by."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+
+
+def expert_trace(
+    question: Question, kind: Kind, rng: random.Random, manner: Manner, album: Album | None = None
+) -> Trace:
+    """Write one trace and make sure that it teaches what it should.
+
+    Args:
+        question: with evidence, unless the kind is `text`.
+        kind: what happens in the trace.
+        rng: chooses words and regions.
+        manner: dialect, budgets and size of a look.
+        album: of the question's media, if it is open already; it stays as it is.
+
+    Raises:
+        Unusable: no such trace, such as no room for a wrong region.
+        InputError: a medium that cannot be used.
+    """
+    expert = _Expert(question, rng, manner, album)
+    _WRITERS[kind](expert)
+    trace = expert.finish(kind)
+    _verify(trace, kind)
+    return trace
+
+
+def look_box(clue: Box, manner: Manner) -> Box:
+    """The region to zoom into: the evidence with a margin, moved into the picture, on whole hundredths.
+
+    >>> from pixel_reasoner.dialects import COMPACT
+    >>> look_box(Box(0.0, 0.5, 0.1, 0.6), Manner(COMPACT, COMPACT.budgets))
+    Box(x1=0.0, y1=0.47, x2=0.15, y2=0.63)
+    """
+    sides = []
+    for low, high in ((clue.x1, clue.x2), (clue.y1, clue.y2)):
+        side = max((high - low) * (1 + 2 * manner.margin), manner.min_side)
+        start = min(max((low + high - side) / 2, 0.0), max(0.0, 1 - side))
+        sides.append((_down(start), _up(min(1.0, start + side))))
+    (x1, x2), (y1, y2) = sides
+    return Box(x1, y1, x2, y2)
+
+
+class _Expert:
+    """Speaks turn by turn; remembers which turns were mistakes."""
+
+    def __init__(
+        self, question: Question, rng: random.Random, manner: Manner, album: Album | None
+    ) -> None:
+        self.question = question
+        self.rng = rng
+        self.manner = manner
+        self.rollout = Rollout(question, manner.model, Rules(), album and album.fresh())
+        self.mistakes: set[int] = set()
+        self.opening: tuple[str, ...] = (
+            wording.WHOLE_VIDEO if self.rollout.album.num_frames else wording.WHOLE_PICTURE
+        )
+
+    @property
+    def evidence(self) -> Evidence:
+        evidence = self.question.evidence
+        if evidence is None or not (evidence.boxes or evidence.frames):
+            raise Unusable("no_evidence")
+        return evidence
+
+    def subject(self, nth: int) -> str:
+        subjects = self.evidence.subjects
+        return subjects[nth] if nth < len(subjects) else "the part that matters"
+
+    def turn(
+        self, words: str, call: OpCall | None = None, *, mistake: bool = False
+    ) -> Observation | None:
+        """Say something, and call an operation; returns what came back."""
+        if self.opening:
+            words = f"{say(self.rng, self.opening)} {words}"
+            self.opening = ()
+        text = words if call is None else f"{words}\n{self.manner.dialect.write_call(call)}"
+        if mistake:
+            self.mistakes.add(len(self.rollout.turns))
+        self.rollout.take(Completion(text), 0.0)
+        return self.rollout.turns[-1].observation
+
+    def answer(self, words: str) -> None:
+        self.turn(f"{words} \\boxed{{{self.question.answer[0]}}}")
+
+    def zoom(self, words: str, box: Box, image: int, *, mistake: bool = False) -> Observation:
+        arguments = {"bbox_2d": [round(x, 2) for x in box], "target_image": image}
+        seen = self.turn(words, OpCall(name="zoom_in", arguments=arguments), mistake=mistake)
+        assert seen is not None, "a call is answered"
+        return seen
+
+    def select(self, words: str, frames: list[int], *, mistake: bool = False) -> None:
+        call = OpCall(name="select_frames", arguments={"target_frames": frames})
+        self.turn(words, call, mistake=mistake)
+
+    def look_at_clues(self, words: str, nth: int = 0) -> None:
+        """The looks from the `nth` clue on, the first with these words, each followed by what it shows; the answer."""
+        evidence = self.evidence
+        if evidence.frames:
+            self.select(words, list(evidence.frames))
+        for n, clue in enumerate(evidence.boxes[nth:], start=nth):
+            if n > nth:
+                words = f"{self.finding(n - 1)} {self.zoom_words(n)}"
+            self.zoom(words, look_box(clue, self.manner), evidence.image)
+        self.answer(self.finding(-1))
+
+    def zoom_words(self, nth: int) -> str:
+        return say(self.rng, wording.ZOOM, subject=self.subject(nth))
+
+    def select_words(self) -> str:
+        return say(self.rng, wording.SELECT, subject=self.subject(0))
+
+    def finding(self, nth: int) -> str:
+        findings = self.evidence.findings or (f"it shows {self.question.answer[0]}",)
+        return say(self.rng, wording.FOUND, finding=findings[nth])
+
+    def finish(self, kind: Kind) -> Trace:
+        """The trace, without times: the same seed gives the same bytes."""
+        assert self.rollout.stop is not None, "an expert answers"
+        settings = {
+            "synth": {"version": VERSION, "kind": str(kind)},
+            "dialect": self.manner.dialect.name,
+            "budgets": self.manner.budgets.model_dump(mode="json"),
+        }
+        trace = self.rollout.trace(settings)
+        turns = tuple(
+            turn.model_copy(update={"operate_s": 0.0, "mistake": number in self.mistakes})
+            for number, turn in enumerate(trace.turns)
+        )
+        return trace.model_copy(update={"turns": turns, "seconds": 0.0})
+
+
+# --- the kinds ---
+
+
+def _single(expert: _Expert) -> None:
+    expert.look_at_clues(expert.select_words() if expert.evidence.frames else expert.zoom_words(0))
+
+
+def _wrong(expert: _Expert, times: int) -> None:
+    boxes, image = expert.evidence.boxes, expert.evidence.image
+    if not boxes:
+        raise Unusable("no_box")
+    subject = expert.subject(0)
+    words = expert.zoom_words(0)
+    tried: list[Box] = []
+    for _ in range(times):
+        box = _elsewhere(boxes, tried, expert)
+        tried.append(box)
+        expert.zoom(words, box, image, mistake=True)
+        words = say(expert.rng, wording.NOT_HERE, subject=subject)
+    expert.zoom(words, look_box(boxes[0], expert.manner), image)
+    _rest(expert)
+
+
+def _too_wide(expert: _Expert) -> None:
+    boxes, image = expert.evidence.boxes, expert.evidence.image
+    if not boxes:
+        raise Unusable("no_box")
+    subject = expert.subject(0)
+    close = look_box(boxes[0], expert.manner)
+    wide = _around(close, expert.rng)
+    seen = expert.zoom(expert.zoom_words(0), wide, image)
+    if not seen.pictures:
+        raise Unusable("refused_look", seen.text)
+    crop = seen.pictures[0]
+    words = say(expert.rng, wording.TOO_WIDE, subject=subject)
+    expert.zoom(words, _seen_from(crop.box, close), crop.number)
+    _rest(expert)
+
+
+def _rest(expert: _Expert) -> None:
+    """The second clue and those after it, or the answer."""
+    if len(expert.evidence.boxes) == 1:
+        expert.answer(expert.finding(-1))
+        return
+    expert.look_at_clues(f"{expert.finding(0)} {expert.zoom_words(1)}", nth=1)
+
+
+def _reselect(expert: _Expert) -> None:
+    frames = expert.evidence.frames
+    others = sorted(set(expert.rollout.album.frames) - set(frames))
+    if not frames or not others:
+        raise Unusable("no_other_frames")
+    subject = expert.subject(0)
+    wrong = sorted(expert.rng.sample(others, min(len(others), expert.rng.randint(1, 3))))
+    expert.select(expert.select_words(), wrong, mistake=True)
+    expert.look_at_clues(say(expert.rng, wording.NOT_IN_THESE, subject=subject))
+
+
+def _refused(expert: _Expert) -> None:
+    """A call that is refused, and its repair."""
+    evidence, rng = expert.evidence, expert.rng
+    if evidence.frames:
+        words = expert.select_words()
+        frames = [*evidence.frames][: MAX_SELECTED_FRAMES - 1]
+        frames.append(expert.rollout.album.num_frames + rng.randint(1, 8))
+        expert.select(words, frames, mistake=True)
+    else:
+        words = expert.zoom_words(0)
+        x1, y1, x2, y2 = look_box(evidence.boxes[0], expert.manner)
+        image = evidence.image
+        bad = rng.choice(("inverted", "outside", "picture"))
+        if bad == "inverted":
+            x1, x2 = x2, x1
+        elif bad == "outside":
+            x2 = 1 + rng.randint(1, 20) * _STEP
+        else:
+            image = len(expert.rollout.album) + rng.randint(1, 3)
+        expert.zoom(words, Box(x1, y1, x2, y2), image, mistake=True)
+    observation = expert.rollout.turns[-1].observation
+    assert observation is not None, "a call is answered"
+    assert observation.refusal is not None, "a bad call is refused"
+    expert.look_at_clues(say(rng, wording.REPAIR, why=observation.text.partition(";")[0]))
+
+
+def _text(expert: _Expert) -> None:
+    question = expert.question
+    if question.needs_look:
+        raise Unusable("needs_look")
+    finding = question.reasoning or f"the answer is {question.answer[0]}"
+    expert.answer(say(expert.rng, wording.AT_ONCE, finding=finding))
+
+
+_WRITERS: dict[Kind, Callable[[_Expert], None]] = {
+    Kind.SINGLE: _single,
+    Kind.WRONG_ONCE: lambda expert: _wrong(expert, 1),
+    Kind.WRONG_TWICE: lambda expert: _wrong(expert, 2),
+    Kind.TOO_WIDE: _too_wide,
+    Kind.RESELECT: _reselect,
+    Kind.REFUSED: _refused,
+    Kind.TEXT: _text,
+}
+
+
+# --- regions ---
+
+
+def _elsewhere(clues: tuple[Box, ...], tried: list[Box], expert: _Expert) -> Box:
+    """A region as large as a look that shows nothing of the evidence, even after the dialect's padding."""
+    like = look_box(clues[0], expert.manner)
+    width, height = like.x2 - like.x1, like.y2 - like.y1
+    padding = expert.manner.dialect.padding
+    for _ in range(_TRIES):
+        x1, y1 = (
+            round(expert.rng.uniform(0, 1 - side) / _STEP) * _STEP for side in (width, height)
+        )
+        box = Box(x1, y1, min(1.0, x1 + width), min(1.0, y1 + height))
+        shown = Box(box.x1 - padding, box.y1 - padding, box.x2 + padding, box.y2 + padding)
+        if not any(map(shown.intersection, clues)) and not any(map(box.intersection, tried)):
+            return box
+    raise Unusable("no_room_for_a_wrong_region")
+
+
+def _around(close: Box, rng: random.Random) -> Box:
+    """A region two to three times as wide and high, that holds another and is not the whole picture."""
+    sides = []
+    for low, high in ((close.x1, close.x2), (close.y1, close.y2)):
+        side = min((high - low) * rng.uniform(2, 3), 0.9)
+        if side < 1.5 * (high - low):
+            raise Unusable("no_room_for_a_wider_region")
+        start = rng.uniform(max(0.0, high - side), min(low, 1 - side))
+        sides.append((_down(start), _up(start + side)))
+    (x1, x2), (y1, y2) = sides
+    return Box(x1, y1, x2, y2)
+
+
+def _seen_from(outer: Box, box: Box) -> Box:
+    """A box of the picture in coordinates of a crop that holds it, rounded outwards. The inverse of `Box.within`."""
+    width, height = outer.x2 - outer.x1, outer.y2 - outer.y1
+    return Box(
+        max(0.0, _down((box.x1 - outer.x1) / width)),
+        max(0.0, _down((box.y1 - outer.y1) / height)),
+        min(1.0, _up((box.x2 - outer.x1) / width)),
+        min(1.0, _up((box.y2 - outer.y1) / height)),
+    )
+
+
+def _down(value: float) -> float:
+    return round(math.floor(value / _STEP + 1e-6) * _STEP, 2)
+
+
+def _up(value: float) -> float:
+    return round(min(1.0, math.ceil(value / _STEP - 1e-6) * _STEP), 2)
+
+
+# --- verification ---
+
+
+def _verify(trace: Trace, kind: Kind) -> None:
+    grade = grade_trace(trace)
+    if grade is None or grade.outcome is not Outcome.CORRECT:
+        raise Unusable("answer_does_not_score", f"{trace.answer!r}")
+    if kind is not Kind.TEXT and evidence_hit(trace) is not True:
+        raise Unusable("evidence_not_shown")
+    refused = [turn for turn in trace.turns if turn.observation and turn.observation.refusal]
+    if any(not turn.mistake for turn in refused):
+        assert refused[0].observation is not None
+        raise Unusable("refused_look", refused[0].observation.text)
+
+
+def kind_of(trace: Trace) -> str:
+    """The kind that a synthesized trace was written as; empty for any other trace."""
+    synth: dict[str, Any] = trace.settings.get("synth", {})
+    return str(synth.get("kind", ""))

@@ -1,0 +1,490 @@
+"""Seeds: annotated questions, each as a `Question` with evidence.
+
+    pixelworld  scenes of the embedded world, several questions each (`scene_seeds`)
+    jsonl       anyone's own data: a row a line (`read_jsonl`), or a `questions.jsonl` of this project
+    visa        web pages of FineWeb-VISA: parquet files with question, short_answer, bounding_box, image
+    star        STAR: STAR_*.json with questions, choices and key frames, and the Charades videos
+
+A reader holds one row at a time. It yields a `Question`, or a `Dropped` that says why a row cannot be used. A file that
+is something else altogether is an error that names the keys it found.
+
+Departures from the paper's data (arXiv 2505.15966)
+    STAR's key frames are frames of the whole video; the model sees 16 frames of the part that is asked about. The evidence is
+    the sampled frame nearest in time to each key frame.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import av
+from pydantic import ValidationError
+
+from pixel_reasoner.decode import DEFAULT_LIMITS, picture_size, sample_video
+from pixel_reasoner.errors import InputError, UsageError
+from pixel_reasoner.files import numbered_lines, reason, write_bytes
+from pixel_reasoner.ops import MAX_SELECTED_FRAMES
+from pixel_reasoner.trace import AnswerType, Box, BoxError, Evidence, Medium, Question, anchored
+from pixel_reasoner.world import Scene, all_questions
+
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_ANSWER_TYPES = {
+    "mcq": AnswerType.CHOICE,
+    "int": AnswerType.NUMBER,
+    "anls": AnswerType.ANLS,
+    "free": AnswerType.TEXT,
+    **{str(kind): kind for kind in AnswerType},
+}
+_ROW_KEYS = (
+    *(
+        "id",
+        "benchmark",
+        "split",
+        "category",
+        "group",
+        "media",
+        "question",
+        "prompt_suffix",
+        "options",
+    ),
+    *("answer", "answer_type", "image", "boxes", "frames", "subjects", "findings", "needs_look"),
+    "reasoning",
+)
+
+
+class Dropped(NamedTuple):
+    """A row that gives no seed."""
+
+    where: str
+    reason: str
+    """a word to count by"""
+    detail: str = ""
+
+
+Row = Question | Dropped
+
+
+class _Unfit(Exception):
+    """A row that cannot be used: a word to count by, and what was expected and came."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+def scene_seeds(
+    scene: Scene, medium: Medium, count: int, text_share: float, rng: random.Random
+) -> Iterator[Question]:
+    """At most `count` different questions about a scene; a share of about `text_share` needs no look.
+
+    >>> from pixel_reasoner.world import make_scene
+    >>> scene = make_scene("attribute", 7)
+    >>> seeds = list(scene_seeds(scene, Medium(kind="image", path="x.png"), 3, 0.0, random.Random(0)))
+    >>> [question.needs_look for question in seeds]
+    [True, True, True]
+    """
+    questions = list(all_questions(scene, medium))
+    looks = [question for question in questions if question.needs_look]
+    overviews = [question for question in questions if not question.needs_look]
+    # A scene has few details to look at: what decides the share is how many of them are asked for.
+    num_looks = min(len(looks), _rounded(count * (1 - text_share), rng))
+    wanted = num_looks * text_share / (1 - text_share) if text_share < 1 else count
+    num_overviews = min(len(overviews), _rounded(wanted, rng))
+    yield from rng.sample(looks, num_looks)
+    yield from rng.sample(overviews, num_overviews)
+
+
+def _rounded(number: float, rng: random.Random) -> int:
+    """A whole number that is right on average."""
+    return int(number + rng.random())
+
+
+def read_seeds(source: str, data: Path, media: Path) -> Iterator[Row]:
+    """The rows of a data set in a folder, checked.
+
+    Args:
+        source: `jsonl`, `visa` or `star`.
+        data: where the data set lies.
+        media: where pictures go that lie inside the data set's own files.
+
+    Raises:
+        UsageError: unknown source.
+        InputError: not such a data set.
+    """
+    if source not in READERS:
+        raise UsageError(
+            expected=f"a source: pixelworld, {', '.join(READERS)}",
+            got=repr(source),
+            fix="name one of these",
+        )
+    seen: set[int] = set()
+    for row in READERS[source](data, media):
+        if isinstance(row, Dropped):
+            yield row
+            continue
+        key = hash(row.id)
+        why = ("duplicate_id", row.id) if key in seen else _unfit(row)
+        seen.add(key)
+        yield row if why is None else Dropped(row.id, *why)
+
+
+def _unfit(question: Question) -> tuple[str, str] | None:
+    """Why a well-formed row cannot be used."""
+    for medium in question.media:
+        if not Path(medium.path).exists():
+            return "missing_file", medium.path
+    if question.options and not _among(question):
+        told = ", ".join(question.options)
+        return "answer_not_among_options", f"expected one of {told}; got {question.answer[0]!r}"
+    frames = question.evidence.frames if question.evidence else ()
+    if any(frame < 1 for frame in frames):
+        return "bad_frame", f"frames are numbered from 1; got {min(frames)}"
+    if len(frames) > MAX_SELECTED_FRAMES:
+        return "too_many_frames", f"expected at most {MAX_SELECTED_FRAMES}; got {len(frames)}"
+    return None
+
+
+def _among(question: Question) -> bool:
+    return any(answer in question.options for answer in question.answer)
+
+
+def _built(where: str, build: Callable[[], Question]) -> Row:
+    """What a row gives: a question, or the reason why not."""
+    try:
+        return build()
+    except _Unfit as error:
+        return Dropped(where, error.reason, str(error))
+    except ValidationError as error:
+        first = error.errors()[0]
+        return Dropped(where, "bad_value", f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
+    except (TypeError, ValueError, AttributeError, LookupError) as error:
+        return Dropped(where, "bad_value", f"{type(error).__name__}: {error}")
+
+
+# --- jsonl ---
+
+
+def read_jsonl(data: Path, media: Path) -> Iterator[Row]:
+    """Anyone's own data: a `.jsonl` file, or all of a folder.
+
+    A row has `id`, `media` (`[{"type": "image|video|frames", "path", "start", "end"}]`), `question`, `answer` (a text or
+    a list of accepted ones) and may have `options` (letter -> text), `answer_type` (mcq, int, anls, free), `boxes`
+    (x1, y1, x2, y2 in pixels) on picture number `image`, `frames` (numbers of the 16 sampled ones), `subjects`,
+    `findings`, `needs_look`, `reasoning`, `category`, `prompt_suffix`. A row with `text` is a question as this project
+    writes it. Paths are relative to the file.
+    """
+    del media
+    for path in _files(data, "*.jsonl"):
+        for number, line in numbered_lines(path, "a JSONL file with one row a line"):
+            where = f"{path.name}, line {number}"
+            yield _built(where, partial(_neutral, line, path.parent))
+
+
+def _neutral(line: str, folder: Path) -> Question:
+    row = _object(line)
+    if "text" in row:
+        return anchored(Question.model_validate(row), folder)
+    _has_keys(row, ("id", "media", "question", "answer"))
+    unknown = sorted(set(row) - set(_ROW_KEYS))
+    if unknown:
+        raise _Unfit("unknown_keys", f"expected {' '.join(_ROW_KEYS)}; got {' '.join(unknown)}")
+    media = [_medium(one, folder) for one in row["media"]]
+    options = row.get("options") or {}
+    answers = row["answer"] if isinstance(row["answer"], list) else [row["answer"]]
+    kind = row.get("answer_type") or ("mcq" if options else "free")
+    if kind not in _ANSWER_TYPES:
+        raise _Unfit("unknown_answer_type", f"expected {', '.join(_ANSWER_TYPES)}; got {kind!r}")
+    evidence = {
+        "boxes": _boxes(row.get("boxes") or (), row.get("image", 1), media),
+        **{
+            name: row[name] for name in ("image", "frames", "subjects", "findings") if row.get(name)
+        },
+    }
+    given = {name: row[name] for name in ("needs_look", "category", "reasoning") if row.get(name)}
+    text = with_options(str(row["question"]), options) + (row.get("prompt_suffix") or "")
+    return Question.model_validate(
+        {
+            "id": str(row["id"]),
+            "text": text,
+            "media": media,
+            "answer": [str(answer) for answer in answers],
+            "answer_type": _ANSWER_TYPES[kind],
+            "options": options,
+            "evidence": evidence if evidence["boxes"] or evidence.get("frames") else None,
+            **given,
+        }
+    )
+
+
+def _medium(one: Any, folder: Path) -> Medium:
+    if not isinstance(one, dict) or "path" not in one:
+        raise _Unfit("bad_medium", f'expected {{"type": ..., "path": ...}}; got {json.dumps(one)}')
+    return Medium.model_validate(
+        {
+            "kind": one.get("type", "image"),
+            "path": str(folder / str(one["path"])),
+            "start_s": one.get("start") or 0.0,
+            "end_s": one.get("end"),
+        }
+    )
+
+
+def _boxes(boxes_px: Any, image: int, media: list[Medium]) -> list[Box]:
+    """Boxes in pixels of a picture, as shares of it."""
+    if not boxes_px:
+        return []
+    if not 1 <= image <= len(media) or media[image - 1].kind != "image":
+        raise _Unfit("bad_image_number", f"expected a picture from 1 to {len(media)}; got {image}")
+    path = Path(media[image - 1].path)
+    if not path.exists():
+        raise _Unfit("missing_file", str(path))
+    try:
+        size = picture_size(path, DEFAULT_LIMITS)
+    except InputError as error:
+        raise _Unfit("unusable_medium", str(error)) from error
+    return [box_of_px(box, size) for box in boxes_px]
+
+
+def box_of_px(numbers: Any, size: tuple[int, int]) -> Box:
+    """A box in pixels as shares of a picture.
+
+    >>> box_of_px([10, 20, 30, 40], (100, 200))
+    Box(x1=0.1, y1=0.1, x2=0.3, y2=0.2)
+    """
+    try:
+        return Box.of(number / side for number, side in zip(numbers, (*size, *size), strict=True))
+    except (BoxError, TypeError, ValueError) as error:
+        told = f"expected x1 y1 x2 y2 inside {size[0]} x {size[1]} px; got {numbers}"
+        raise _Unfit("bad_box", told) from error
+
+
+def with_options(question: str, options: Mapping[str, str]) -> str:
+    r"""A question followed by its options, one a line.
+
+    >>> with_options("Which colour?", {"A": "red", "B": "blue"})
+    'Which colour?\nA. red\nB. blue'
+    """
+    return "\n".join([question, *(f"{letter}. {text}" for letter, text in options.items())])
+
+
+# --- FineWeb-VISA ---
+
+
+def read_visa(data: Path, media: Path) -> Iterator[Row]:
+    """Web pages with a question, a short answer and the box that supports it: parquet files of the public set.
+
+    Columns: question, short_answer, bounding_box (x1, y1, x2, y2 in pixels), image (bytes, path). Pictures are written
+    to `media`.
+    """
+    try:
+        from pyarrow import parquet
+    except ImportError as error:
+        raise UsageError(
+            expected="the packages that read parquet files",
+            got=f"{error.name} is not installed",
+            fix="pip install 'pixel-reasoner[train]'",
+        ) from error
+    wanted = ("question", "short_answer", "bounding_box", "image")
+    for path in _files(data, "*.parquet"):
+        try:
+            file = parquet.ParquetFile(path)
+        except (OSError, ValueError) as error:
+            raise InputError(
+                expected="a parquet file", got=f"{path}: {reason(error)}", fix="download it again"
+            ) from error
+        _columns(path, wanted, file.schema_arrow.names)
+        number = 0
+        for batch in file.iter_batches(batch_size=16, columns=list(wanted)):
+            for row in batch.to_pylist():
+                name = f"visa-{path.stem}-{number}"
+                number += 1
+                yield _built(name, partial(_page, name, row, media))
+
+
+def _page(name: str, row: dict[str, Any], media: Path) -> Question:
+    content = (row["image"] or {}).get("bytes")
+    if not content:
+        raise _Unfit("missing_file", "no picture in the row")
+    if not row["question"] or not row["short_answer"]:
+        raise _Unfit("no_question", "expected a question and a short_answer")
+    path = media / f"{name}.png"
+    if not path.exists():
+        write_bytes(content, path)
+    medium = Medium(kind="image", path=str(path))
+    boxes = _boxes([row["bounding_box"]], 1, [medium])
+    return Question(
+        id=name,
+        text=row["question"],
+        media=(medium,),
+        answer=(str(row["short_answer"]),),
+        category="visa",
+        needs_look=True,
+        evidence=Evidence(
+            boxes=tuple(boxes),
+            subjects=("the part of the page that answers this",),
+            findings=(f"this part of the page says {row['short_answer']}",),
+        ),
+    )
+
+
+# --- STAR ---
+
+
+def read_star(data: Path, media: Path) -> Iterator[Row]:
+    """Situated questions about Charades videos: `STAR_*.json`, and the videos as `VIDEO_ID.mp4` below the folder.
+
+    A row has question_id, video_id, start and end (seconds), question, answer, choices, and situations by key frame
+    (number of a frame of the video).
+    """
+    del media
+    videos = {path.stem: path for path in sorted(data.rglob("*.mp4"))}
+    for path in _files(data, "STAR_*.json"):
+        for row in _items_of(path):
+            name = f"star-{row.get('question_id', '?')}"
+            yield _built(name, partial(_situation, name, row, videos))
+
+
+def _situation(name: str, row: dict[str, Any], videos: Mapping[str, Path]) -> Question:
+    _has_keys(
+        row,
+        ("question_id", "video_id", "start", "end", "question", "answer", "choices", "situations"),
+    )
+    path = videos.get(str(row["video_id"]))
+    if path is None:
+        raise _Unfit("missing_file", f"expected {row['video_id']}.mp4 below the folder")
+    choices = [str(choice["choice"]) for choice in row["choices"]]
+    if row["answer"] not in choices:
+        raise _Unfit(
+            "answer_not_among_options", f"expected one of {choices}; got {row['answer']!r}"
+        )
+    options = dict(zip(_LETTERS, choices, strict=False))
+    letter = _LETTERS[choices.index(row["answer"])]
+    medium = Medium(
+        kind="video", path=str(path), start_s=float(row["start"]), end_s=float(row["end"])
+    )
+    return Question(
+        id=name,
+        text=with_options(row["question"], options),
+        media=(medium,),
+        answer=(letter,),
+        answer_type=AnswerType.CHOICE,
+        options=options,
+        category="star",
+        needs_look=True,
+        evidence=Evidence(
+            frames=_nearest_frames(medium, [int(key) for key in row["situations"]]),
+            subjects=("what the question is about",),
+            findings=(f"these frames show that the answer is {letter}, {row['answer']}",),
+        ),
+    )
+
+
+def _nearest_frames(medium: Medium, keys: list[int]) -> tuple[int, ...]:
+    """The sampled frames nearest in time to frames of the whole video."""
+    try:
+        sampled = sample_video(Path(medium.path), DEFAULT_LIMITS, medium.start_s, medium.end_s)
+    except InputError as error:
+        raise _Unfit("unusable_medium", str(error)) from error
+    with av.open(medium.path) as container:
+        rate = container.streams.video[0].average_rate
+    if not keys or not rate or min(keys) < 0:
+        raise _Unfit("bad_frame", f"expected numbers of key frames; got {keys}")
+    times = [frame.time_s or 0.0 for frame in sampled]
+    nearest = {
+        min(range(len(times)), key=lambda n: abs(times[n] - key / float(rate))) for key in keys
+    }
+    return tuple(sorted(number + 1 for number in nearest))[:MAX_SELECTED_FRAMES]
+
+
+READERS: dict[str, Callable[[Path, Path], Iterator[Row]]] = {
+    "jsonl": read_jsonl,
+    "visa": read_visa,
+    "star": read_star,
+}
+"""source -> reader of (folder of the data set, folder for extracted pictures)"""
+
+
+# --- files ---
+
+
+def _files(data: Path, pattern: str) -> list[Path]:
+    """The files of a data set: those of a folder that match, or the one that was named.
+
+    Raises:
+        InputError: there are none.
+    """
+    files = [data] if data.is_file() else sorted(data.glob(pattern))
+    if not files:
+        raise InputError(
+            expected=f"a folder with {pattern}",
+            got=f"{data}: {'none in it' if data.is_dir() else 'no such folder'}",
+            fix="give the folder of the data set with --data",
+        )
+    return files
+
+
+def _columns(path: Path, wanted: tuple[str, ...], found: list[str]) -> None:
+    if missing := [name for name in wanted if name not in found]:
+        raise InputError(
+            expected=f"{path} with {', '.join(wanted)}",
+            got=f"no {', '.join(missing)} among {', '.join(found)}",
+            fix="give the files of this data set",
+        )
+
+
+def _has_keys(row: Mapping[str, Any], wanted: tuple[str, ...]) -> None:
+    if missing := [name for name in wanted if name not in row]:
+        told = (
+            f"expected {' '.join(wanted)}; no {' '.join(missing)} among {' '.join(map(str, row))}"
+        )
+        raise _Unfit("missing_keys", told)
+
+
+def _object(line: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise _Unfit("not_json", str(error)) from error
+    if not isinstance(row, dict):
+        raise _Unfit("not_json", f"expected an object; got {type(row).__name__}")
+    return row
+
+
+def _items_of(path: Path, chunk: int = 1 << 16) -> Iterator[dict[str, Any]]:
+    """The objects of a JSON file that is one long list, one at a time.
+
+    Raises:
+        InputError: it is something else.
+    """
+    decoder, text, end = json.JSONDecoder(), "", False
+    try:
+        with path.open(encoding="utf-8") as file:
+            if file.read(1) != "[":
+                raise ValueError("it does not begin with [")
+            while True:
+                text = text.lstrip(" \t\r\n,")
+                if text.startswith("]"):
+                    return
+                try:
+                    item, length = decoder.raw_decode(text)
+                except ValueError:
+                    if end:
+                        raise
+                    more = file.read(chunk)
+                    text, end = text + more, not more
+                    continue
+                if not isinstance(item, dict):
+                    raise ValueError(f"an item is no object but {type(item).__name__}")
+                yield item
+                text = text[length:]
+    except (OSError, ValueError) as error:
+        raise InputError(
+            expected=f"{path} as a JSON list of objects",
+            got=reason(error),
+            fix="download the file again",
+        ) from error

@@ -1,0 +1,100 @@
+"""A trace as training tokens: the ids a model would have seen, and which of them it is to learn.
+
+The chat template renders the trace and marks what the assistant said (`{% generation %}`); of that, deliberate
+mistakes are left out. Nothing here imports torch: the processor is handed in.
+
+Departure from the paper's released code, which trains the last two assistant turns alone and their headers: every turn
+of the assistant is trained, mistakes aside, and nothing but what it says and its end token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+from pixel_reasoner.album import Album
+from pixel_reasoner.dialects import dialect_named
+from pixel_reasoner.dialects.hermes import OPEN, Message
+from pixel_reasoner.errors import ModelError
+from pixel_reasoner.trace import Trace, Turn
+
+
+class Encoded(NamedTuple):
+    """One trace as a model's input."""
+
+    token_ids: list[int]
+    trained: list[bool]
+    """which tokens count in the loss; as many as ids"""
+    inputs: dict[str, Any]
+    """everything the processor made of the trace: `input_ids`, `pixel_values`, ... for a batch of one"""
+
+
+def conversation(trace: Trace) -> list[Message]:
+    """The whole trace as chat messages, with the pixels the model saw."""
+    dialect = dialect_named(trace.settings.get("dialect", "pixel_reasoner"))
+    album = Album.of_trace(trace)
+    operations = bool(trace.settings.get("operations", True))
+    return dialect.messages(
+        trace.question, trace.pictures, trace.turns, album.view, operations=operations
+    )
+
+
+def encode(trace: Trace, processor: Any, *, train_thoughts_before_mistakes: bool = True) -> Encoded:
+    """Tokens and loss mask of a trace.
+
+    Args:
+        trace: with media that can be opened.
+        processor: a transformers processor whose chat template has `{% generation %}` markers.
+        train_thoughts_before_mistakes: whether the words before a deliberate mistake are trained (as in the paper), or
+            nothing of the turn.
+
+    Raises:
+        InputError: the trace's media cannot be used.
+        ModelError: a chat template without markers.
+    """
+    out = processor.apply_chat_template(
+        conversation(trace),
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
+        return_assistant_tokens_mask=True,
+        processor_kwargs={"add_special_tokens": False},
+    )
+    mask = [bool(one) for one in out.pop("assistant_masks")[0].tolist()]
+    ids = out["input_ids"][0].tolist()
+    spans = list(_spans(mask))
+    if len(spans) != len(trace.turns):
+        raise ModelError(
+            expected=f"a chat template that marks the {len(trace.turns)} turns of the assistant",
+            got=f"{len(spans)} marked spans",
+            fix="put {% generation %} and {% endgeneration %} around what the assistant says, its end token included",
+        )
+    for (first, end), turn in zip(spans, trace.turns, strict=True):
+        if turn.mistake:
+            words = _words_before_call(turn) if train_thoughts_before_mistakes else ""
+            kept = _tokens_within(words, ids[first:end], processor.tokenizer)
+            mask[first + kept : end] = [False] * (end - first - kept)
+    return Encoded(ids, mask, dict(out))
+
+
+def _spans(mask: list[bool]) -> Iterator[tuple[int, int]]:
+    """First and end of each run of True.
+
+    >>> list(_spans([False, True, True, False, True]))
+    [(1, 3), (4, 5)]
+    """
+    edges = [n for n, (a, b) in enumerate(pairwise([False, *mask, False])) if a != b]
+    yield from zip(edges[::2], edges[1::2], strict=True)
+
+
+def _words_before_call(turn: Turn) -> str:
+    return turn.text.partition(OPEN)[0]
+
+
+def _tokens_within(words: str, ids: list[int], tokenizer: Any) -> int:
+    """How many of the first tokens say no more than these words."""
+    count = 0
+    while count < len(ids) and len(tokenizer.decode(ids[: count + 1])) <= len(words):
+        count += 1
+    return count

@@ -1,0 +1,96 @@
+"""The check of traces: sound ones pass, each kind of damage is found by the check that is for it."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from PIL import Image
+
+from pixel_reasoner.data.check import check_traces, problems_of
+from pixel_reasoner.data.expert import Kind, Manner, expert_trace
+from pixel_reasoner.dialects import COMPACT
+from pixel_reasoner.models import EMBEDDED, folder_settings
+from pixel_reasoner.trace import Box, Trace, anchored
+from pixel_reasoner.world import all_questions, make_scene, write_media
+from pixel_reasoner.world.render import medium_of
+
+
+@pytest.fixture
+def trace(tmp_path) -> Trace:
+    """A sound trace with one wrong region, and its file."""
+    scene = make_scene("attribute", 5)
+    write_media(scene, tmp_path / medium_of(scene).path)
+    question = anchored(next(all_questions(scene, medium_of(scene))), tmp_path)
+    manner = Manner(COMPACT, folder_settings(EMBEDDED["tiny"]).budgets)
+    return expert_trace(question, Kind.WRONG_ONCE, random.Random(0), manner)
+
+
+def failed(trace: Trace) -> set[str]:
+    return {problem.check for problem in problems_of(trace)}
+
+
+def with_question(trace: Trace, **changes) -> Trace:
+    question = trace.question.model_copy(update=changes)
+    return trace.model_copy(update={"question": question})
+
+
+def with_turn(trace: Trace, number: int, **changes) -> Trace:
+    turns = list(trace.turns)
+    turns[number] = turns[number].model_copy(update=changes)
+    return trace.model_copy(update={"turns": tuple(turns)})
+
+
+def test_a_sound_trace_passes(trace):
+    assert check_traces([trace]).passed
+    assert check_traces([Trace.from_line(trace.to_line())]).passed
+
+
+def test_nothing_is_nothing_to_train_on():
+    assert not check_traces([]).passed
+
+
+def test_an_answer_that_is_not_the_expected_one_is_found(trace):
+    assert failed(with_question(trace, answer=("?",))) == {"gold"}
+    assert failed(with_question(trace, answer=())) == {"gold"}
+
+
+def test_evidence_outside_the_crops_is_found(trace):
+    wrong = trace.executed[0].pictures[0].box
+    evidence = trace.question.evidence.model_copy(update={"boxes": (wrong, Box(0, 0, 0.01, 0.01))})
+    assert failed(with_question(trace, evidence=evidence)) == {"evidence"}
+
+
+def test_a_changed_text_or_call_is_found_by_replaying(trace):
+    text = trace.turns[1].text.replace("[0.", "[0.0")
+    assert failed(with_turn(trace, 1, text=text)) == {"replay"}
+    seen = trace.turns[1].observation
+    moved = seen.pictures[0].model_copy(update={"box": Box(0.1, 0.1, 0.3, 0.3)})
+    observation = seen.model_copy(update={"pictures": (moved,)})
+    assert "replay" in failed(with_turn(trace, 1, observation=observation))
+
+
+def test_another_picture_under_the_same_name_is_found(trace):
+    path = trace.question.media[0].path
+    Image.new("RGB", (1000, 1024)).save(path)
+    assert "replay" in failed(trace)
+
+
+def test_marks_of_mistakes_are_checked(trace):
+    assert failed(with_turn(trace, -1, mistake=True)) == {"mistakes"}
+
+
+@pytest.mark.parametrize("name", ["attribute-1000000-read-red-circle", "video-2000017-count-1"])
+def test_evaluation_scenes_are_not_for_training(trace, name):
+    assert failed(with_question(trace, id=name)) == {"held_out"}
+
+
+def test_questions_of_a_file_are_not_for_training(trace):
+    verdict = check_traces([trace], held_out=frozenset({trace.question.id}))
+    assert verdict.problems == {"held_out": 1}
+
+
+def test_a_question_counts_once(trace):
+    verdict = check_traces([trace, trace])
+    assert verdict.problems == {"distinct": 1}
+    assert verdict.named[0].question == trace.question.id

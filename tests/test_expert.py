@@ -1,0 +1,173 @@
+"""Expert traces: each kind does what it is for, and is what the loop would have recorded."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pixel_reasoner.album import Album
+from pixel_reasoner.data.check import problems_of
+from pixel_reasoner.data.expert import Kind, Manner, Unusable, expert_trace, kind_of, look_box
+from pixel_reasoner.dialects import COMPACT, DIALECTS
+from pixel_reasoner.models import EMBEDDED, folder_settings
+from pixel_reasoner.trace import Box, Evidence, Question, Refusal, anchored
+from pixel_reasoner.world import all_questions, make_scene, write_media
+from pixel_reasoner.world.render import medium_of
+
+BUDGETS = folder_settings(EMBEDDED["tiny"]).budgets
+MANNER = Manner(COMPACT, BUDGETS)
+PICTURE_KINDS = [Kind.SINGLE, Kind.WRONG_ONCE, Kind.WRONG_TWICE, Kind.TOO_WIDE, Kind.REFUSED]
+VIDEO_KINDS = [Kind.SINGLE, Kind.RESELECT, Kind.REFUSED]
+
+
+@pytest.fixture(scope="module")
+def questions(tmp_path_factory) -> dict[str, list[Question]]:
+    """All questions about a picture and a clip, with their files."""
+    folder = tmp_path_factory.mktemp("scenes")
+    found = {}
+    for family in ("attribute", "video"):
+        scene = make_scene(family, 4)
+        write_media(scene, folder / medium_of(scene).path)
+        found[family] = [anchored(q, folder) for q in all_questions(scene, medium_of(scene))]
+    return found
+
+
+def write(question: Question, kind: Kind, seed: int = 0, manner: Manner = MANNER):
+    return expert_trace(question, kind, random.Random(seed), manner)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize(
+    ("family", "kind"),
+    [("attribute", kind) for kind in PICTURE_KINDS] + [("video", kind) for kind in VIDEO_KINDS],
+)
+def test_every_kind_is_sound_in_every_dialect(questions, family, kind, dialect):
+    manner = Manner(DIALECTS[dialect], DIALECTS[dialect].budgets)
+    for seed in range(6):
+        trace = write(questions[family][0], kind, seed, manner)
+        assert not list(problems_of(trace))
+        assert kind_of(trace) == kind
+        assert trace.turns[0].mistake == (kind not in (Kind.SINGLE, Kind.TOO_WIDE))
+
+
+def crops(trace):
+    return [picture.box for seen in trace.executed for picture in seen.pictures]
+
+
+@pytest.mark.parametrize(("kind", "times"), [(Kind.WRONG_ONCE, 1), (Kind.WRONG_TWICE, 2)])
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_wrong_region_shows_nothing_of_the_evidence(questions, kind, times, dialect):
+    manner = Manner(DIALECTS[dialect], DIALECTS[dialect].budgets)
+    for seed in range(20):
+        trace = write(questions["attribute"][0], kind, seed, manner)
+        (clue,) = trace.question.evidence.boxes
+        *wrong, right = crops(trace)
+        assert len(wrong) == times
+        assert all(box.intersection(clue) == 0 for box in wrong)
+        assert right.intersection(clue) == pytest.approx(clue.area)
+        assert [turn.mistake for turn in trace.turns] == [True] * times + [False, False]
+
+
+def test_a_region_that_is_too_wide_holds_the_evidence_and_the_closer_look(questions):
+    for seed in range(20):
+        trace = write(questions["attribute"][0], Kind.TOO_WIDE, seed)
+        (clue,) = trace.question.evidence.boxes
+        wide, close = crops(trace)
+        assert wide.intersection(clue) == pytest.approx(clue.area)
+        assert close.intersection(clue) == pytest.approx(clue.area)
+        assert wide.intersection(close) == pytest.approx(close.area)
+        assert wide.area > 2 * close.area
+        assert trace.turns[1].call.arguments["target_image"] == 2, "a zoom into the crop"
+        assert not any(turn.mistake for turn in trace.turns)
+
+
+def test_other_frames_come_first_when_frames_are_reselected(questions):
+    for seed in range(20):
+        trace = write(questions["video"][0], Kind.RESELECT, seed)
+        wrong, right = trace.executed
+        wanted = set(trace.question.evidence.frames)
+        assert not wanted & {picture.frame for picture in wrong.pictures}
+        assert {picture.frame for picture in right.pictures} == wanted
+
+
+def test_a_refused_call_is_answered_and_repaired(questions):
+    refusals = set()
+    for family in ("attribute", "video"):
+        for seed in range(30):
+            trace = write(questions[family][0], Kind.REFUSED, seed)
+            (refused,) = trace.refused
+            refusals.add(refused.refusal)
+            assert trace.turns[0].mistake
+            assert not trace.turns[1].mistake
+            assert len(trace.executed) == 1
+    assert refusals == {Refusal.BAD_BOX, Refusal.NO_SUCH_PICTURE, Refusal.BAD_FRAMES}
+
+
+def test_questions_that_need_no_look_are_answered_at_once(questions):
+    for family, asked in questions.items():
+        for question in asked:
+            if question.needs_look:
+                with pytest.raises(Unusable, match="needs_look"):
+                    write(question, Kind.TEXT)
+            else:
+                trace = write(question, Kind.TEXT)
+                assert len(trace.turns) == 1, family
+                assert not list(problems_of(trace))
+
+
+def test_several_clues_are_looked_at_one_after_the_other(questions):
+    first, second = questions["attribute"][:2]
+    evidence = Evidence(
+        boxes=(first.evidence.boxes[0], second.evidence.boxes[0]),
+        subjects=("the one", "the other"),
+        findings=("the one carries A", "the other carries B"),
+    )
+    question = first.model_copy(update={"evidence": evidence, "answer": ("A and B",)})
+    for kind in PICTURE_KINDS:
+        trace = write(question, kind)
+        assert not list(problems_of(trace))
+        said = " ".join(turn.text for turn in trace.turns)
+        assert said.lower().count("the one carries a") == 1
+        assert said.index("carries A") < said.index("carries B")
+
+
+def test_the_same_seed_gives_the_same_bytes_whoever_opened_the_album(questions):
+    question = questions["attribute"][0]
+    album = Album(question, BUDGETS)
+    alone = write(question, Kind.WRONG_TWICE, 3).to_line()
+    shared = [
+        expert_trace(question, Kind.WRONG_TWICE, random.Random(3), MANNER, album).to_line()
+        for _ in range(2)
+    ]
+    assert shared == [alone, alone]
+    assert len(album) == 1
+
+
+@pytest.mark.parametrize("answer", ["}", "a {b", "\\frac{1}{2"])
+def test_an_answer_that_would_not_score_gives_no_trace(questions, answer):
+    question = questions["attribute"][0].model_copy(update={"answer": (answer,)})
+    with pytest.raises(Unusable, match="answer_does_not_score"):
+        write(question, Kind.SINGLE)
+
+
+def test_evidence_that_fills_the_picture_leaves_no_room_for_mistakes(questions):
+    whole = Evidence(boxes=(Box(0.0, 0.0, 1.0, 1.0),))
+    question = questions["attribute"][0].model_copy(update={"evidence": whole})
+    for kind in (Kind.WRONG_ONCE, Kind.TOO_WIDE):
+        with pytest.raises(Unusable, match="no_room"):
+            write(question, kind)
+    assert not list(problems_of(write(question, Kind.SINGLE)))
+
+
+@settings(max_examples=200)
+@given(st.tuples(*[st.integers(0, 999)] * 4), st.floats(0, 1), st.floats(0.01, 0.5))
+def test_a_look_holds_its_clue_and_lies_in_the_picture(corners, margin, min_side):
+    (x1, x2), (y1, y2) = sorted(corners[:2]), sorted(corners[2:])
+    clue = Box.of([x1 / 1000, y1 / 1000, (x2 + 1) / 1000, (y2 + 1) / 1000])
+    box = Box.of(look_box(clue, Manner(COMPACT, BUDGETS, margin, min_side)))
+    assert box.intersection(clue) == pytest.approx(clue.area)
+    assert all(round(value, 2) == value for value in box)
+    assert min(box.x2 - box.x1, box.y2 - box.y1) >= min_side - 1e-9

@@ -1,0 +1,195 @@
+"""A run of synthesis: the same bytes however it is run, nothing lost, nothing twice, everything dropped is named."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from pixel_reasoner.data.check import check_traces
+from pixel_reasoner.data.expert import kind_of
+from pixel_reasoner.data.seeds import Dropped
+from pixel_reasoner.data.synth import PICTURE_SHARES, SynthSettings, scene_units, synthesize
+from pixel_reasoner.errors import OutputError, UsageError
+from pixel_reasoner.evals.run import load_run
+from pixel_reasoner.models import EMBEDDED, folder_settings
+from pixel_reasoner.trace import Evidence, Medium, Question, load_traces
+
+BUDGETS = folder_settings(EMBEDDED["tiny"]).budgets
+
+
+def settings(**changes) -> SynthSettings:
+    return SynthSettings(
+        **{"source": "pixelworld", "count": 40, "families": ("attribute",), "budgets": BUDGETS}
+        | changes
+    )
+
+
+def run(out: Path, workers: int = 1, **changes) -> bytes:
+    chosen = settings(**changes)
+    synthesize(chosen, scene_units(chosen), out, workers=workers)
+    return (out / "traces.jsonl").read_bytes()
+
+
+def test_the_bytes_do_not_depend_on_the_number_of_workers(tmp_path):
+    both = {"families": ("attribute", "video"), "count": 30}
+    assert run(tmp_path / "one", 1, **both) == run(tmp_path / "three", 3, **both)
+
+
+def test_another_seed_gives_other_traces(tmp_path):
+    assert run(tmp_path / "a", count=5) != run(tmp_path / "b", count=5, seed=100)
+
+
+def test_shards_are_parts_of_one_whole(tmp_path):
+    of = 3
+    parts = [run(tmp_path / str(n), shard=(n, of), count=31).splitlines() for n in range(of)]
+    assert sum(map(len, parts)) == 31
+    assert len({line for part in parts for line in part}) == 31
+
+
+def test_a_run_writes_as_many_traces_as_were_asked_for_and_counts_them(tmp_path):
+    run(tmp_path, count=40)
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    kinds = Counter(kind_of(trace) for trace in load_traces(tmp_path / "traces.jsonl"))
+    assert summary["count"] == sum(kinds.values()) == 40
+    assert summary["kinds"] == dict(kinds)
+    assert check_traces(load_run(tmp_path)).passed
+    assert not (tmp_path / "progress.json").exists()
+
+
+def test_kinds_come_with_their_shares(tmp_path):
+    run(tmp_path, count=400, refused_share=0.1)
+    kinds = Counter(kind_of(trace) for trace in load_traces(tmp_path / "traces.jsonl"))
+    looks = 400 - kinds["text"]
+    assert kinds["text"] / 400 == pytest.approx(0.2667, abs=0.07)
+    assert kinds["refused"] / looks == pytest.approx(0.1, abs=0.06)
+    for kind, share in PICTURE_SHARES.items():
+        assert kinds[kind] / (looks - kinds["refused"]) == pytest.approx(share, abs=0.09)
+
+
+def test_a_run_that_is_cut_off_anywhere_goes_on_to_the_same_bytes(tmp_path):
+    whole = run(tmp_path / "whole", count=60)
+    chosen = settings(count=60)
+
+    class Stop(Exception):
+        pass
+
+    for stop_at in (1, 7, 30, 59):
+        out = tmp_path / str(stop_at)
+
+        def stop(written: int, stop_at: int = stop_at) -> None:
+            if written >= stop_at:
+                raise Stop
+
+        with pytest.raises(Stop):
+            synthesize(chosen, scene_units(chosen), out, on_traces=stop)
+        assert not (out / "traces.jsonl").exists()
+        # What a kill in the middle of a line leaves behind.
+        with (out / "traces.jsonl.part").open("ab") as file:
+            file.write(b'{"question": {"id": "attrib')
+        assert run(out, count=60) == whole
+
+
+def test_a_killed_command_goes_on_and_a_finished_one_says_so_again(tmp_path):
+    command = [sys.executable, "-m", "pixel_reasoner.cli", "synth", "pixelworld", "--families"]
+    command += ["attribute", "--count", "600", "--workers", "2", "--out"]
+    process = subprocess.Popen(
+        [*command, tmp_path / "cut"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "cut" / "progress.json").exists():
+        assert time.monotonic() < deadline, "the run did not get going"
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    _wait_until_nobody_is_left(process.pid, deadline)
+    assert not (tmp_path / "cut" / "traces.jsonl").exists()
+    for _ in range(2):
+        done = subprocess.run([*command, tmp_path / "cut"], check=True, capture_output=True)
+        assert b"600 traces" in done.stdout
+    traces = list(load_traces(tmp_path / "cut" / "traces.jsonl"))
+    assert len({trace.question.id for trace in traces}) == len(traces) == 600
+
+
+def _wait_until_nobody_is_left(group: int, deadline: float) -> None:
+    """Workers end with the process they work for."""
+    while True:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return
+        assert time.monotonic() < deadline, "a worker is left over"
+        time.sleep(0.1)
+
+
+def test_other_settings_do_not_mix_into_a_run(tmp_path):
+    run(tmp_path, count=5)
+    with pytest.raises(UsageError, match="seed"):
+        run(tmp_path, count=5, seed=1)
+
+
+def test_what_gives_no_trace_is_counted_and_named(tmp_path):
+    good = tmp_path / "good.png"
+    Image.new("RGB", (200, 100), "red").save(good)
+    bad = tmp_path / "bad.png"
+    bad.write_text("no picture")
+
+    def question(name: str, path: Path, **changes) -> Question:
+        return Question(
+            **{
+                "id": name,
+                "text": "What?",
+                "media": (Medium(kind="image", path=str(path)),),
+                "answer": ("it",),
+                "evidence": Evidence(boxes=((0.1, 0.1, 0.2, 0.2),)),
+            }
+            | changes
+        )
+
+    units = [
+        question("fine", good),
+        question("broken", bad),
+        question("braces", good, answer=("}",)),
+        question("nothing to see", good, evidence=None),
+        Dropped("line 7", "not_json"),
+        question("fine too", good, evidence=None, needs_look=False),
+    ]
+    chosen = settings(source="rows", families=())
+    summary = synthesize(chosen, units, tmp_path / "out")
+    assert summary["count"] == 2
+    assert summary["dropped"] == {
+        "answer_does_not_score": 1,
+        "no_evidence": 1,
+        "not_json": 1,
+        "unusable_medium": 1,
+    }
+    rows = [json.loads(line) for line in (tmp_path / "out" / "dropped.jsonl").open()]
+    assert [row["where"] for row in rows] == ["broken", "braces", "nothing to see", "line 7"]
+
+
+def test_a_full_disk_ends_a_run_that_goes_on_later(tmp_path, monkeypatch):
+    from pixel_reasoner.data import synth
+
+    whole = run(tmp_path / "whole", count=30)
+    real = synth._Log.add
+    calls = []
+
+    def full(self, *args) -> None:
+        calls.append(args)
+        if len(calls) == 4:
+            raise OSError(28, "No space left on device")
+        real(self, *args)
+
+    monkeypatch.setattr(synth._Log, "add", full)
+    with pytest.raises(OutputError, match="No space left"):
+        run(tmp_path / "full", count=30)
+    assert run(tmp_path / "full", count=30) == whole
