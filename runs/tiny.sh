@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The embedded model from nothing, and the figures in its card. About an hour and a half on two cores.
+# The embedded model from nothing, and the figures in its card. About two hours on two cores.
 # Killed? Run it again: every stage and every evaluation goes on where it stopped.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -299,6 +299,22 @@ def test_a_short_clip_gives_all_its_frames(tmp_path, num_frames):
     assert [frame_number(frame.image) for frame in frames] == list(range(num_frames))
 
 
+@pytest.mark.parametrize(
+    ("name", "codec"), [("a.mp4", "libx264"), ("a.webm", "libvpx-vp9"), ("a.avi", "mpeg4")]
+)
+def test_of_a_part_only_frames_shown_in_it_are_sampled(tmp_path, name, codec):
+    path = write_video(tmp_path / name, 40, codec)  # ten frames a second
+    frames = sample_video(path, DecodeLimits(num_frames=5), start_s=0.95, end_s=2.95)
+    assert [frame_number(frame.image) for frame in frames] == [12, 16, 20, 24, 28]
+    assert [frame_number(f.image) for f in sample_video(path, LIMITS, start_s=3.75)] == [38, 39]
+
+
+def test_a_part_without_frames_is_refused(tmp_path):
+    path = write_video(tmp_path / "a.mp4", 10)
+    with pytest.raises(InputError, match="no frame from 5 to 6 s"):
+        sample_video(path, LIMITS, start_s=5.0, end_s=6.0)
+
+
 def test_frames_are_counted_by_decoding_them(tmp_path):
     # Without its first key frame a clip shows nothing before the second one.
     frames = sample_video(write_video(tmp_path / "a.mkv", 40, "libx264", skip=3), LIMITS)

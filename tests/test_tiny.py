@@ -28,6 +28,7 @@ from pixel_reasoner.tiny.tower import (
     position,
     reading_batch,
     seeing_batch,
+    shifted,
     shrink_tokens,
 )
 from pixel_reasoner.trace import Medium, OpCall
@@ -73,6 +74,25 @@ def test_dense_labels_stand_where_the_items_are(gallery):
 def test_crops_and_selected_frames_ask_for_the_character(gallery):
     for view in (gallery.crop(2, 1), gallery.selected_frame(1, 0, 0)):
         assert (labels_of(view).classes["glyph"] != IGNORE).sum() >= 1
+
+
+def test_a_shifted_view_shows_the_same_elsewhere_and_is_labelled_there(gallery):
+    whole = gallery.selected_frame(1, 0, 0)
+    for seed in range(20):
+        view = shifted(whole, random.Random(seed))
+        side = view.pixels.shape[0]
+        cells, left = side // 32, round(view.box.x1 * whole.pixels.shape[0])
+        top = round(view.box.y1 * whole.pixels.shape[0])
+        assert (view.pixels == whole.pixels[top : top + side, left : left + side]).all()
+        labels = labels_of(view).classes
+        (at,) = (labels["shape"] > 0).nonzero().flatten().tolist()
+        x, y = position(view, view.item)
+        assert at == int(y * cells) * cells + int(x * cells)
+        # The middle of the card is as far from the shifted edge as it was from the old one, less the shift.
+        assert x * side == pytest.approx(position(whole, whole.item)[0] * 224 - left, abs=1e-6)
+        ball = whole.scene.ball
+        seen = 0 <= ball.x(view.frame) * 224 - left < side and 0 <= ball.y * 224 - top < side
+        assert int((labels["ball"] > 0).sum()) == seen
 
 
 def test_batches_are_a_function_of_their_seed(gallery):

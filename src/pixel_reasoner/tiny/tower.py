@@ -163,12 +163,12 @@ def looking_batch(gallery: Gallery, rng: random.Random) -> list[Seen]:
     """A batch of the fourth stage: as the third, but mostly what operations return."""
     views = [_any_crop(gallery, rng) for _ in range(44)]
     views += [_any_selected(gallery, rng) for _ in range(14)]
-    views += [_shifted(_any_selected(gallery, rng), rng) for _ in range(14)]
+    views += [shifted(_any_selected(gallery, rng), rng) for _ in range(14)]
     seen = [Seen(view.pixels, labels_of(view)) for view in views]
     return seeing_batch(gallery, rng)[::4] + seen + [_carpet(gallery, rng) for _ in range(3)]
 
 
-def _shifted(view: View, rng: random.Random) -> View:
+def shifted(view: View, rng: random.Random) -> View:
     """A view without one row and one column of cells, so that all in it lies elsewhere in the cells.
 
     There are fewer selected frames than crops, and without shifts they are learned by heart.

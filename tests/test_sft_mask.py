@@ -1,0 +1,124 @@
+"""Which tokens of a trace are trained: compared with expectations written by hand, for each kind of trace."""
+
+from __future__ import annotations
+
+import random
+import re
+
+import pytest
+
+from pixel_reasoner.data.expert import Kind, Manner, expert_trace
+from pixel_reasoner.data.sft import encode
+from pixel_reasoner.dialects import COMPACT
+from pixel_reasoner.errors import ModelError
+from pixel_reasoner.models import EMBEDDED, folder_settings
+from pixel_reasoner.models.local import load_processor
+from pixel_reasoner.trace import Trace, anchored
+from pixel_reasoner.world import all_questions, make_scene, write_media
+from pixel_reasoner.world.render import medium_of
+
+LOOK = '<tool_call>\n{"name": "zoom_in", "arguments": {"bbox_2d": [BOX], "target_image": N}}\n</tool_call>'
+SELECT = (
+    '<tool_call>\n{"name": "select_frames", "arguments": {"target_frames": [FRAMES]}}\n</tool_call>'
+)
+END = "<|im_end|>"
+EXPECTED = {
+    ("attribute", Kind.SINGLE): [f"WORDS\n{LOOK}{END}", f"WORDS BOXED{END}"],
+    ("attribute", Kind.TOO_WIDE): [f"WORDS\n{LOOK}{END}"] * 2 + [f"WORDS BOXED{END}"],
+    ("attribute", Kind.WRONG_ONCE): ["WORDS\n", f"WORDS\n{LOOK}{END}", f"WORDS BOXED{END}"],
+    ("attribute", Kind.WRONG_TWICE): ["WORDS\n"] * 2 + [f"WORDS\n{LOOK}{END}", f"WORDS BOXED{END}"],
+    ("attribute", Kind.REFUSED): ["WORDS\n", f"WORDS\n{LOOK}{END}", f"WORDS BOXED{END}"],
+    ("attribute", Kind.TEXT): [f"WORDS BOXED{END}"],
+    ("video", Kind.SINGLE): [f"WORDS\n{SELECT}{END}", f"WORDS BOXED{END}"],
+    ("video", Kind.RESELECT): ["WORDS\n", f"WORDS\n{SELECT}{END}", f"WORDS BOXED{END}"],
+    ("video", Kind.REFUSED): ["WORDS\n", f"WORDS\n{SELECT}{END}", f"WORDS BOXED{END}"],
+    ("video", Kind.TEXT): [f"WORDS BOXED{END}"],
+}
+"""what is trained, span by span, with changing parts named"""
+
+
+@pytest.fixture(scope="module")
+def processor():
+    return load_processor(str(EMBEDDED["tiny"]))
+
+
+@pytest.fixture(scope="module")
+def write(tmp_path_factory):
+    """(family, kind) -> a trace."""
+    folder = tmp_path_factory.mktemp("scenes")
+    manner = Manner(COMPACT, folder_settings(EMBEDDED["tiny"]).budgets)
+
+    def make(family: str, kind: Kind) -> Trace:
+        scene = make_scene(family, 2)
+        path = folder / medium_of(scene).path
+        if not path.exists():
+            write_media(scene, path)
+        questions = [anchored(q, folder) for q in all_questions(scene, medium_of(scene))]
+        wanted = [q for q in questions if q.needs_look is (kind is not Kind.TEXT)]
+        return expert_trace(wanted[0], kind, random.Random(1), manner)
+
+    return make
+
+
+def trained_spans(trace: Trace, processor, **options) -> list[str]:
+    encoded = encode(trace, processor, **options)
+    spans, before = [], False
+    for token, trained in zip(encoded.token_ids, encoded.trained, strict=True):
+        if trained:
+            spans = [*spans, ""] if not before else spans
+            spans[-1] += processor.tokenizer.decode([token])
+        before = trained
+    return spans
+
+
+def shape(span: str) -> str:
+    """A span with its words, numbers and answer replaced by names."""
+    call = span.find("<tool_call>")
+    words, rest = (span, "") if call < 0 else (span[:call], span[call:])
+    rest = re.sub(r"\[[\d., ]+\](?=, \"target_image\")", "[BOX]", rest)
+    rest = re.sub(r"\"target_image\": \d+", '"target_image": N', rest)
+    rest = re.sub(r"(?<=\"target_frames\": )\[[\d, ]+\]", "[FRAMES]", rest)
+    words = re.sub(r"\\boxed\{[^}]*\}", "BOXED", words)
+    words = re.sub(r"^[^<\n]+?(?=\n| BOXED|$)", "WORDS", words)
+    return words + rest
+
+
+@pytest.mark.parametrize(("family", "kind"), EXPECTED)
+def test_what_is_trained_is_what_was_written_down(write, processor, family, kind):
+    trace = write(family, kind)
+    assert [shape(span) for span in trained_spans(trace, processor)] == EXPECTED[family, kind]
+
+
+@pytest.mark.parametrize(("family", "kind"), EXPECTED)
+def test_every_trained_turn_ends_once(write, processor, family, kind):
+    trace = write(family, kind)
+    encoded = encode(trace, processor)
+    end = processor.tokenizer.convert_tokens_to_ids(END)
+    ends = [
+        t for t, yes in zip(encoded.token_ids, encoded.trained, strict=True) if yes and t == end
+    ]
+    assert len(ends) == sum(not turn.mistake for turn in trace.turns)
+
+
+def test_words_before_a_mistake_may_be_left_out(write, processor):
+    trace = write("attribute", Kind.WRONG_TWICE)
+    all_spans = trained_spans(trace, processor)
+    fewer = trained_spans(trace, processor, train_thoughts_before_mistakes=False)
+    assert fewer == all_spans[2:]
+
+
+def test_nothing_that_came_back_is_trained(write, processor):
+    for family, kind in EXPECTED:
+        encoded = encode(write(family, kind), processor)
+        pad = processor.image_token_id
+        assert pad in encoded.token_ids
+        assert not any(
+            yes for t, yes in zip(encoded.token_ids, encoded.trained, strict=True) if t == pad
+        )
+
+
+def test_a_template_without_markers_is_refused(write, processor):
+    plain = load_processor(str(EMBEDDED["tiny"]))
+    plain.chat_template = re.sub(r"\{%-? ?(end)?generation ?-?%\}", "", processor.chat_template)
+    with pytest.raises(ModelError, match="generation"):
+        encode(write("attribute", Kind.SINGLE), plain)
