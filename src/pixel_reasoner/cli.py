@@ -291,7 +291,7 @@ def synth(
     """
     from itertools import islice
 
-    from pixel_reasoner.data.seeds import read_seeds
+    from pixel_reasoner.data.seeds import READERS, read_seeds
     from pixel_reasoner.data.synth import SynthSettings, scene_units, synthesize
     from pixel_reasoner.errors import UsageError
 
@@ -310,12 +310,14 @@ def synth(
     )
     if source == "pixelworld":
         units = scene_units(settings)
-    elif data is None:
+    elif data is None and source in READERS:
         raise UsageError(
             expected="--data, the folder of the data set", got="none", fix="add --data DIR"
         )
     else:
-        units = islice(read_seeds(source, data.absolute(), out.absolute() / "media"), nth, None, of)
+        units = islice(
+            read_seeds(source, (data or Path()).absolute(), out.absolute() / "media"), nth, None, of
+        )
     with _progress() as progress:
         bar = progress.add_task("traces", total=settings.quota, note="")
         summary = synthesize(

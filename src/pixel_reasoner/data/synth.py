@@ -23,7 +23,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from functools import partial
-from itertools import islice
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,7 +47,7 @@ TEXT_SHARE = round(2000 / 7500, 4)
 
 Unit = tuple[Family, int] | Question | Dropped
 """a scene by family and number, or a row of a data set"""
-_CHUNK = 8
+_CHUNK = 4
 """units that a worker takes at once"""
 
 
@@ -116,6 +116,8 @@ def synthesize(
         UsageError: `out` holds a run with other settings.
         OutputError: `out` cannot be written.
     """
+    units = iter(units)
+    first = list(islice(units, 1))  # a data set that cannot be read leaves no folder behind
     keep_settings(out / "settings.json", settings.model_dump(mode="json"))
     if (out / "traces.jsonl").exists():
         summary: dict[str, Any] = json.loads((out / "summary.json").read_text(encoding="utf-8"))
@@ -126,7 +128,7 @@ def synthesize(
         with _Log(out) as log:
             before = log.count
             on_traces(before)
-            rest = islice(units, log.units, None) if before < settings.quota else ()
+            rest = islice(chain(first, units), log.units, None) if before < settings.quota else ()
             write = partial(write_unit, settings=settings, out=out)
             for written in _in_order(write, rest, workers):
                 log.add(written, settings.quota - log.count)
@@ -154,11 +156,10 @@ def synthesize(
 def scene_units(settings: SynthSettings) -> Iterator[Unit]:
     """The scenes of a shard of PixelWorld's training split: family after family, without end."""
     nth, of = settings.shard
-    number = nth
-    while True:
-        family = settings.families[number % len(settings.families)]
-        yield family, split_seed("train", settings.seed, number // len(settings.families))
-        number += of
+    for number in count(nth, of):
+        seed = split_seed("train", settings.seed, number)
+        for family in settings.families:
+            yield family, seed
 
 
 def write_unit(unit: Unit, settings: SynthSettings, out: Path) -> Written:
@@ -319,7 +320,6 @@ class _Log:
     def _note(self) -> None:
         for file in self.files:
             file.flush()
-            os.fsync(file.fileno())
         told = {
             "units": self.units,
             "count": self.count,

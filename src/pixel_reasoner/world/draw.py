@@ -53,15 +53,14 @@ def encode_clip(frames: list[Image.Image]) -> bytes:
     """An mp4 (H.264) of the frames, in memory."""
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4") as container:
-        stream = container.add_stream(
-            "libx264", rate=FPS, options={"crf": "12", "preset": "veryfast"}
-        )
+        # One thread: what the encoder writes depends on their number, a scene's file must not.
+        options = {"crf": "12", "preset": "veryfast", "threads": "1"}
+        stream = container.add_stream("libx264", rate=FPS, options=options)
         stream.width, stream.height = frames[0].size
         stream.pix_fmt = "yuv420p"
         for frame in frames:
-            container.mux(
-                stream.encode(av.VideoFrame.from_ndarray(np.asarray(frame), format="rgb24"))
-            )
+            picture = av.VideoFrame.from_ndarray(np.asarray(frame), format="rgb24")
+            container.mux(stream.encode(picture.reformat(format="yuv420p", threads=1)))
         container.mux(stream.encode())
     return buffer.getvalue()
 
