@@ -396,6 +396,31 @@ def check(
     raise typer.Exit(1)
 
 
+@app.command()
+def export(
+    source: Annotated[Path, typer.Argument(help="A folder with traces.jsonl, or the file.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write.")],
+) -> None:
+    """Write traces as a `datasets` folder with messages and embedded pictures, for a stock trl.SFTTrainer.
+
+    Example:
+        pixel-reasoner export runs/synth --out runs/synth-trl
+    """
+    from pixel_reasoner.errors import UsageError
+
+    try:
+        from pixel_reasoner.data.formats import export_trl
+
+        count = export_trl(source, out)
+    except ImportError as error:
+        raise UsageError(
+            expected="the packages that write data sets",
+            got=f"{error.name} is not installed",
+            fix="pip install 'pixel-reasoner[train]'",
+        ) from error
+    _say(f"{count} rows: {out}")
+
+
 @train_app.command("tiny")
 def train_tiny(
     out: Annotated[
@@ -420,6 +445,32 @@ def train_tiny(
 
     model = train(out, seed=seed, scale=scale, install=install)
     _say(f"The model: {model}")
+
+
+@train_app.command("sft")
+def train_sft(
+    run: Annotated[Path, typer.Argument(help="The run as a TOML file.")],
+) -> None:
+    """Warm-start tuning on expert traces, by TRL. Resumes after a kill: run the command again.
+
+    Examples:
+        pixel-reasoner train sft run.toml
+
+        accelerate launch -m pixel_reasoner.cli train sft run.toml
+    """
+    from pixel_reasoner.errors import UsageError
+    from pixel_reasoner.train.config import SftRun
+
+    chosen = SftRun.read(run)
+    try:
+        from pixel_reasoner.train.sft import train_sft as train
+    except ImportError as error:
+        raise UsageError(
+            expected="the packages that train",
+            got=f"{error.name} is not installed",
+            fix="pip install 'pixel-reasoner[local,train]'",
+        ) from error
+    _say(f"The model: {train(chosen)}")
 
 
 @app.command()

@@ -13,7 +13,7 @@ import hashlib
 from array import array
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from transformers import (
@@ -34,6 +34,7 @@ from pixel_reasoner.models import (
     ContextFull,
     Conversation,
     Decoding,
+    FolderSettings,
     OnText,
     folder_settings,
     model_folder,
@@ -65,19 +66,30 @@ class LocalModel:
         transformers_logging.set_verbosity_error()
         self.name = source
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        self.folder = model_folder(source)
+        self.folder: Path | None = model_folder(source)
         where = str(self.folder) if self.folder.is_dir() else source
         if not self.folder.is_dir():
             _check_hub_id(source)
         settings = folder_settings(self.folder)
-        self.dialect = dialect_named(dialect or settings.dialect).name
+        processor = load_processor(where)
+        weights = _load_weights(where, dtype or ("float32" if self.device == "cpu" else "auto"))
+        self._take(weights.to(self.device), processor, settings, dialect or settings.dialect)
+
+    @classmethod
+    def of(cls, weights: Any, processor: Any, settings: FolderSettings) -> Self:
+        """Weights that are in memory already, such as those of a model in training. They are put into `eval` mode."""
+        model = cls.__new__(cls)
+        model.name, model.folder, model.device = "in training", None, str(weights.device)
+        model._take(weights, processor, settings, settings.dialect)
+        return model
+
+    def _take(self, weights: Any, processor: Any, settings: FolderSettings, dialect: str) -> None:
+        self.dialect = dialect_named(dialect).name
         self.budgets = settings.budgets
         self.note = settings.note
-        self.processor = load_processor(where)
-        self.tokenizer = self.processor.tokenizer
-        self.tokenizer.padding_side = "left"
-        self.model = _load_weights(where, dtype or ("float32" if self.device == "cpu" else "auto"))
-        self.model.to(self.device).eval()
+        self.processor = processor
+        self.tokenizer = processor.tokenizer
+        self.model = weights.eval()
 
     @torch.inference_mode()
     def generate(
@@ -108,7 +120,7 @@ class LocalModel:
             "parameters": sum(p.numel() for p in self.model.parameters()),
             "dtype": str(self.model.dtype).removeprefix("torch."),
             "device": self.device,
-            "weights": _weights_fingerprint(self.folder),
+            "weights": _weights_fingerprint(self.folder) if self.folder else "",
             "template": hashlib.sha256(str(template).encode()).hexdigest()[:16],
         }
 
@@ -122,6 +134,7 @@ class LocalModel:
             text=texts,
             images=pictures if any(pictures) else None,
             padding=True,
+            padding_side="left",
             return_tensors="pt",
         ).to(self.device)
 

@@ -1,0 +1,1 @@
+"""Training with TRL: one TOML file a run."""

@@ -1,0 +1,294 @@
+"""Phase 1: warm-start instruction tuning on expert traces, by TRL's `SFTTrainer`.
+
+Ours are two things alone: which tokens count (`data.sft.encode`), and what a round of questions says of the model while
+it trains. Everything else, from LoRA to many GPUs, comes from TRL and accelerate:
+
+    pixel-reasoner train sft run.toml
+    accelerate launch -m pixel_reasoner.cli train sft run.toml
+
+Departures from the paper's released code: every turn of the assistant is trained, mistakes aside; batch, learning rate and
+warm-up default to the paper's (128, 1e-6, 10 %), not to the script's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import AutoModelForImageTextToText, Trainer, TrainerCallback
+from transformers.trainer_utils import get_last_checkpoint
+from trl import SFTConfig, SFTTrainer
+from trl.chat_template_utils import get_training_chat_template, has_generation_markers
+
+from pixel_reasoner.data.sft import Encoded, encode
+from pixel_reasoner.errors import InputError, UsageError
+from pixel_reasoner.evals.run import TRACES
+from pixel_reasoner.evals.stats import summarize
+from pixel_reasoner.files import keep_settings, write_json
+from pixel_reasoner.models import Decoding, FolderSettings, model_folder
+from pixel_reasoner.models.local import LocalModel, load_processor
+from pixel_reasoner.rollout import Rules, ask_many
+from pixel_reasoner.trace import Trace, anchored, save_traces
+from pixel_reasoner.train.config import SftRun, refuse_unknown
+from pixel_reasoner.world import render, scenes
+
+IGNORE = -100
+"""the label of a token that does not count"""
+PAPER = {
+    "learning_rate": 1e-6,
+    "warmup_steps": 0.1,  # a share of all
+    "per_device_train_batch_size": 1,
+    "gradient_accumulation_steps": 128,
+    "num_train_epochs": 1.0,
+}
+"""the paper's settings (arXiv 2505.15966, appendix), for one device"""
+
+
+def train_sft(run: SftRun) -> Path:
+    """Train, or go on with a run that was killed; returns the folder of the model.
+
+    Raises:
+        UsageError: options that do not exist or do not fit, or a folder with another run.
+        InputError: traces that cannot be read.
+        ModelError: a model that cannot be loaded.
+    """
+    args = trl_config(run)
+    train, settings = trace_dataset(run.traces)
+    evaluation = trace_dataset(run.eval_traces)[0] if run.eval_traces else None
+    out = Path(run.out)
+    keep_settings(out / "run.json", json.loads(json.dumps(asdict(run))))
+    where = _where(run.model)
+    processor = load_processor(where)
+    if not has_generation_markers(processor.chat_template):
+        processor.chat_template = get_training_chat_template(processor)
+    trainer = SFTTrainer(
+        model=_load(where, run, args),
+        args=args,
+        train_dataset=train,
+        eval_dataset=evaluation,
+        data_collator=TraceCollator(
+            processor,
+            mask=run.mask,
+            train_thoughts_before_mistakes=run.train_thoughts_before_mistakes,
+        ),
+        processing_class=processor,
+        peft_config=_lora(run),
+    )
+    if run.ask_count:
+        trainer.add_callback(_Ask(run, processor, settings, trainer))
+    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(out)) if out.is_dir() else None)
+    folder = out / "model"
+    _save(trainer, processor, settings, folder)
+    return folder
+
+
+def trl_config(run: SftRun) -> SFTConfig:
+    """TRL's configuration of a run.
+
+    Raises:
+        UsageError: an option that TRL does not have, or does not take.
+    """
+    refuse_unknown(run.trl, SFTConfig.__dataclass_fields__, "[trl]")
+    ours = {
+        "output_dir": run.out,
+        "remove_unused_columns": False,  # the collator reads them
+        "max_length": None,  # a cut would part picture tokens from their pixels
+        "use_cpu": not torch.cuda.is_available(),
+        "bf16": torch.cuda.is_available(),
+        "report_to": "tensorboard",
+        "logging_steps": 1,
+        "ddp_find_unused_parameters": run.train_vision,  # a batch may hold no picture
+        "dataloader_pin_memory": torch.cuda.is_available(),
+    }
+    try:
+        return SFTConfig(**{**PAPER, **ours, **run.trl})
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            expected="options that trl.SFTConfig takes", got=str(error), fix="correct [trl]"
+        ) from error
+
+
+def trace_dataset(sources: Sequence[str]) -> tuple[Dataset, FolderSettings]:
+    """All traces of some files, by where each line begins: a million of them cost megabytes.
+
+    Returns:
+        rows of `path`, `offset` and an empty `images` (by which TRL knows that it is a vision data set), and how the
+        traces are spoken and seen.
+
+    Raises:
+        InputError: no traces, or traces written for different models.
+    """
+    paths, offsets = [], []
+    spoken: dict[str, str] = {}
+    for source in sources:
+        path = Path(source) / TRACES if Path(source).is_dir() else Path(source)
+        try:
+            with path.open("rb") as file:
+                start = 0
+                for line in file:
+                    if not start:
+                        spoken[json.dumps(_seen(Trace.from_line(line.decode())))] = str(path)
+                    paths.append(str(path))
+                    offsets.append(start)
+                    start += len(line)
+        except OSError as error:
+            raise InputError(
+                expected="traces as `pixel-reasoner synth` writes them",
+                got=f"{path}: {error.strerror}",
+                fix="name the folder or the traces.jsonl",
+            ) from error
+    if len(spoken) != 1:
+        raise InputError(
+            expected="traces for one model",
+            got=f"{len(spoken)} kinds, in {', '.join(spoken.values()) or 'no file'}",
+            fix="write them all with the same --model",
+        )
+    rows = {"path": paths, "offset": offsets, "images": [[] for _ in paths]}
+    return Dataset.from_dict(rows), FolderSettings(**json.loads(next(iter(spoken))))
+
+
+def _seen(trace: Trace) -> dict[str, Any]:
+    """Dialect and budgets of a trace."""
+    settings = trace.settings
+    return {"dialect": settings.get("dialect", ""), "budgets": settings.get("budgets")}
+
+
+def read_trace(path: str, offset: int) -> Trace:
+    """The trace that begins at a byte of a file, media paths relative to the file's folder."""
+    with Path(path).open("rb") as file:
+        file.seek(offset)
+        trace = Trace.from_line(file.readline().decode())
+    return trace.model_copy(update={"question": anchored(trace.question, Path(path).parent)})
+
+
+class TraceCollator:
+    """Traces of a batch as tensors: pictures, clips and text mixed as they come.
+
+    Padding is on the right; labels are the ids where a token is trained, and `IGNORE` elsewhere.
+    """
+
+    def __init__(
+        self, processor: Any, *, mask: bool = True, train_thoughts_before_mistakes: bool = True
+    ) -> None:
+        self.processor = processor
+        self.mask = mask
+        self.train_thoughts = train_thoughts_before_mistakes
+
+    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """(batch, tokens) ids, mask and labels; pixels of all pictures one after the other."""
+        return self.collate([read_trace(row["path"], row["offset"]) for row in rows])
+
+    def collate(self, traces: list[Trace]) -> dict[str, torch.Tensor]:
+        """The same for traces at hand."""
+        encoded = [
+            encode(trace, self.processor, train_thoughts_before_mistakes=self.train_thoughts)
+            for trace in traces
+        ]
+        length = max(len(one.token_ids) for one in encoded)
+        pad = self.processor.tokenizer.pad_token_id
+        batch = {
+            "input_ids": _padded([one.token_ids for one in encoded], length, pad),
+            "attention_mask": _padded([[1] * len(one.token_ids) for one in encoded], length, 0),
+            "labels": _padded([self._labels(one) for one in encoded], length, IGNORE),
+        }
+        for name in sorted({name for one in encoded for name in one.inputs} - set(batch)):
+            parts = [one.inputs[name] for one in encoded if name in one.inputs]
+            if parts[0].shape[:1] == (1,) and parts[0].ndim == 2 and name.endswith("type_ids"):
+                batch[name] = _padded([part[0].tolist() for part in parts], length, 0)
+            else:  # pixels and their grids: one row a patch or picture
+                batch[name] = torch.cat(parts)
+        return batch
+
+    def _labels(self, encoded: Encoded) -> list[int]:
+        return [
+            token if trained or not self.mask else IGNORE
+            for token, trained in zip(encoded.token_ids, encoded.trained, strict=True)
+        ]
+
+
+def _padded(rows: list[list[int]], length: int, fill: int) -> torch.Tensor:
+    return torch.tensor([row + [fill] * (length - len(row)) for row in rows])
+
+
+def _where(model: str) -> str:
+    folder = model_folder(model)
+    return str(folder) if folder.is_dir() else model
+
+
+def _load(where: str, run: SftRun, args: SFTConfig) -> Any:
+    model = AutoModelForImageTextToText.from_pretrained(
+        where, dtype=torch.bfloat16 if args.bf16 else torch.float32
+    )
+    if not run.train_vision and not run.lora_rank:
+        model.model.visual.requires_grad_(requires_grad=False)
+    return model
+
+
+def _lora(run: SftRun) -> Any:
+    if not run.lora_rank:
+        return None
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=run.lora_rank,
+        lora_alpha=run.lora_alpha or 2 * run.lora_rank,
+        target_modules=r".*language_model.*\.(q|k|v|o|gate|up|down)_proj",
+        task_type="CAUSAL_LM",
+    )
+
+
+def _save(trainer: SFTTrainer, processor: Any, settings: FolderSettings, folder: Path) -> None:
+    """An ordinary model folder, LoRA merged in, with the dialect and budgets of the traces beside it."""
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    if trainer.is_world_process_zero():
+        if hasattr(model, "merge_and_unload"):  # a LoRA
+            model = model.merge_and_unload()
+        model.save_pretrained(folder)
+        processor.save_pretrained(folder)
+        write_json(settings.model_dump(mode="json"), folder / "pixel_reasoner.json")
+
+
+class _Ask(TrainerCallback):
+    """Asks the model PixelWorld validation questions while it trains: figures to the log, traces to look at."""
+
+    def __init__(
+        self, run: SftRun, processor: Any, settings: FolderSettings, trainer: SFTTrainer
+    ) -> None:
+        self.run, self.processor, self.settings, self.trainer = run, processor, settings, trainer
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """A round every `ask_every` steps, and one at the end."""
+        every = self.run.ask_every or state.max_steps
+        if state.global_step % every == 0 or state.global_step == state.max_steps:
+            wanted = control.should_log
+            self.ask(state)
+            control.should_log = wanted  # a log of ours does not stand for that of the step
+
+    def ask(self, state: Any) -> None:
+        """One round, by the main process alone."""
+        if not state.is_world_process_zero:
+            return
+        weights = self.trainer.accelerator.unwrap_model(self.trainer.model)
+        was_training = weights.training
+        model = LocalModel.of(weights, self.processor, self.settings)
+        out = Path(self.run.out) / "samples"
+        rules = Rules(decoding=Decoding(max_new_tokens=128))
+        figures: dict[str, float] = {}
+        traces: list[Trace] = []
+        for family in self.run.ask_families:
+            wanted = scenes(family, "validation", 0, self.run.ask_count)  # type: ignore[arg-type]
+            questions = [anchored(question, out) for question in render(wanted, out)]
+            asked = list(ask_many(questions, model, rules))
+            groups = summarize(asked)["by_category"]
+            for group, numbers in groups.items():
+                figures[f"ask/{family}/{group}/accuracy"] = numbers["accuracy"]
+                figures[f"ask/{family}/{group}/rapr"] = numbers["rapr"]
+            traces += asked
+        save_traces(traces, out / f"step-{state.global_step}.jsonl")
+        weights.train(was_training)
+        Trainer.log(self.trainer, figures)  # TRL's would take the metrics of the step with it

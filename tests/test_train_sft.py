@@ -1,0 +1,235 @@
+"""Warm-start tuning: configs that fail early, batches that hold what they should, runs that resume."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from pixel_reasoner.data.formats import export_trl
+from pixel_reasoner.data.sft import encode
+from pixel_reasoner.data.synth import SynthSettings, scene_units, synthesize
+from pixel_reasoner.errors import InputError, UsageError
+from pixel_reasoner.evals.run import load_run
+from pixel_reasoner.models import EMBEDDED, folder_settings
+from pixel_reasoner.models.local import LocalModel, load_processor
+from pixel_reasoner.trace import Question, Stop, Trace, Turn, save_traces
+from pixel_reasoner.train.config import SftRun
+from pixel_reasoner.train.sft import IGNORE, TraceCollator, trace_dataset, train_sft, trl_config
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
+
+
+@pytest.fixture(scope="module")
+def synth(tmp_path_factory) -> Path:
+    """A folder with a few traces of both families."""
+    out = tmp_path_factory.mktemp("synth")
+    settings = SynthSettings(
+        source="pixelworld",
+        count=16,
+        families=("attribute", "video"),
+        budgets=folder_settings(EMBEDDED["tiny"]).budgets,
+    )
+    synthesize(settings, scene_units(settings), out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def processor():
+    return load_processor(str(EMBEDDED["tiny"]))
+
+
+def write_run(folder: Path, synth: Path, text: str = "", trl: str = "") -> Path:
+    path = folder / "run.toml"
+    path.write_text(f'traces = ["{synth}"]\nout = "out"\n{text}\n[trl]\n{trl}\n')
+    return path
+
+
+# --- configs ---
+
+
+def test_paths_of_a_run_are_relative_to_its_file(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text('traces = "a/traces.jsonl"\nout = "b"\n[trl]\nlearning_rate = 1e-5\n')
+    run = SftRun.read(path)
+    assert run.traces == (str(tmp_path / "a/traces.jsonl"),)
+    assert run.out == str(tmp_path / "b")
+    assert run.trl == {"learning_rate": 1e-5}
+
+
+@pytest.mark.parametrize(
+    ("text", "trl", "told"),
+    [
+        ("lora_rnk = 8", "", "did you mean lora_rank"),
+        ("lora_rank = -1", "", "0 or more"),
+        ('lora_rank = "8"', "", "lora_rank as int"),
+        ("lora_rank = true", "", "lora_rank as int"),
+        ("lora_alpha = 8", "", "set lora_rank"),
+        ("lora_rank = 8\ntrain_vision = true", "", "frozen vision tower"),
+        ("ask_every = 5", "", "set ask_count"),
+        ("eval_traces = 5", "", "list of texts"),
+        ("", 'eval_strategy = "steps"', "eval_traces"),
+        ("", 'output_dir = "x"', "set out at the top"),
+        ("", "packing = true", "drop it"),
+        ("broken", "", "TOML"),
+    ],
+)
+def test_a_run_that_cannot_work_fails_before_anything_is_loaded(tmp_path, text, trl, told):
+    with pytest.raises((UsageError, InputError), match=told):
+        SftRun.read(write_run(tmp_path, tmp_path, text, trl))
+
+
+@pytest.mark.parametrize(
+    ("trl", "told"),
+    [("lerning_rate = 1e-5", "did you mean learning_rate"), ('optim = "sdg"', "SFTConfig")],
+)
+def test_options_of_trl_are_checked_by_name(tmp_path, trl, told):
+    with pytest.raises(UsageError, match=told):
+        trl_config(SftRun.read(write_run(tmp_path, tmp_path, trl=trl)))
+
+
+def test_a_missing_file_and_a_missing_key_are_named(tmp_path):
+    with pytest.raises(InputError, match=r"gone\.toml"):
+        SftRun.read(tmp_path / "gone.toml")
+    path = tmp_path / "run.toml"
+    path.write_text('out = "b"')
+    with pytest.raises(UsageError, match="traces"):
+        SftRun.read(path)
+    with pytest.raises(InputError, match="No such file"):
+        trace_dataset([str(tmp_path / "gone.jsonl")])
+
+
+def test_traces_for_two_models_do_not_mix(tmp_path, synth):
+    other = next(iter(load_run(synth)))
+    other = other.model_copy(update={"settings": {**other.settings, "dialect": "pixel_reasoner"}})
+    save_traces([other], tmp_path / "traces.jsonl")
+    with pytest.raises(InputError, match="2 kinds"):
+        trace_dataset([str(synth), str(tmp_path)])
+
+
+# --- batches ---
+
+
+def test_a_batch_trains_what_each_trace_trains(synth, processor):
+    traces = list(load_run(synth))[:6]
+    batch = TraceCollator(processor).collate(traces)
+    for row, trace in enumerate(traces):
+        encoded = encode(trace, processor)
+        length = len(encoded.token_ids)
+        assert batch["input_ids"][row, :length].tolist() == encoded.token_ids
+        assert batch["attention_mask"][row].sum() == length
+        labels = batch["labels"][row].tolist()
+        trained = zip(encoded.token_ids, encoded.trained, strict=True)
+        assert labels[:length] == [token if yes else IGNORE for token, yes in trained]
+        assert set(labels[length:]) <= {IGNORE}
+
+
+def test_without_masks_a_batch_is_what_a_stock_trainer_makes_of_the_export(
+    tmp_path, synth, processor
+):
+    from datasets import load_from_disk
+    from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
+
+    assert export_trl(synth, tmp_path / "rows") == 16
+    rows = load_from_disk(str(tmp_path / "rows"))
+    stock = DataCollatorForVisionLanguageModeling(processor)([rows[n] for n in range(6)])
+    ours = TraceCollator(processor, mask=False).collate(list(load_run(synth))[:6])
+    assert set(ours) == set(stock)
+    for name, tensor in stock.items():
+        assert torch.equal(ours[name], tensor), name
+
+
+def test_text_alone_needs_no_picture(synth, processor):
+    settings = next(iter(load_run(synth))).settings
+    alone = Trace(
+        question=Question(id="sum", text="How much is 1 and 1?", media=(), answer=("2",)),
+        turns=(Turn(text="That is 2. \\boxed{2}"),),
+        stop=Stop.ANSWERED,
+        answer="2",
+        settings=settings,
+    )
+    collator = TraceCollator(processor)
+    model = LocalModel("tiny").model
+    assert "pixel_values" not in collator.collate([alone, alone])
+    for traces in ([alone, alone], [alone, *list(load_run(synth))[:3]]):
+        batch = collator.collate(traces)
+        loss = model(**batch).loss
+        assert torch.isfinite(loss)
+
+
+# --- training ---
+
+
+def losses(out: Path) -> list[float]:
+    (state,) = out.glob("checkpoint-6/trainer_state.json")
+    return [row["loss"] for row in json.loads(state.read_text())["log_history"] if "loss" in row]
+
+
+TRL = """
+learning_rate = 1e-3
+per_device_train_batch_size = 2
+gradient_accumulation_steps = 1
+max_steps = 6
+save_steps = 2
+report_to = "none"
+"""
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, synth) -> Path:
+    folder = tmp_path_factory.mktemp("whole")
+    run = SftRun.read(write_run(folder, synth, "ask_count = 2\nask_every = 3", TRL))
+    assert train_sft(run) == folder / "out" / "model"
+    return folder / "out"
+
+
+def test_a_run_leaves_a_model_that_answers_samples_and_figures(trained, synth):
+    before = LocalModel("tiny").model.state_dict()
+    model = LocalModel(str(trained / "model"))
+    assert model.dialect == "compact"
+    assert model.budgets == folder_settings(EMBEDDED["tiny"]).budgets
+    changed = {
+        name for name, now in model.model.state_dict().items() if (now != before[name]).any()
+    }
+    assert any("language_model" in name for name in changed)
+    assert not any("visual" in name for name in changed), "the vision tower is frozen by default"
+    assert len(list(load_run(trained / "samples" / "step-6.jsonl"))) == 4
+    state = json.loads((trained / "checkpoint-6" / "trainer_state.json").read_text())
+    asked = [row for row in state["log_history"] if any(key.startswith("ask/") for key in row)]
+    assert [row["step"] for row in asked] == [3, 6]
+    assert len(losses(trained)) == 6, "a round of questions takes no step's loss away"
+
+
+def test_a_killed_run_goes_on_to_the_same_losses(trained, tmp_path, synth):
+    path = write_run(tmp_path, synth, trl=TRL)
+    command = [sys.executable, "-m", "pixel_reasoner.cli", "train", "sft", str(path)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 180
+    while not (tmp_path / "out" / "checkpoint-2" / "trainer_state.json").exists():
+        assert time.monotonic() < deadline, "the training did not get going"
+        assert process.poll() is None, "the training failed"
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    assert not (tmp_path / "out" / "checkpoint-6").exists()
+    train_sft(SftRun.read(path))
+    assert losses(tmp_path / "out") == pytest.approx(losses(trained), abs=1e-4)
+
+
+def test_a_low_rank_update_is_merged_into_an_ordinary_model(tmp_path, synth):
+    trl = TRL.replace("max_steps = 6", "max_steps = 1")
+    train_sft(SftRun.read(write_run(tmp_path, synth, "lora_rank = 4", trl)))
+    model = LocalModel(str(tmp_path / "out" / "model")).model
+    before = LocalModel("tiny").model.state_dict()
+    assert set(model.state_dict()) == set(before)
+
+
+def test_another_run_does_not_go_into_the_same_folder(trained, synth):
+    path = write_run(trained.parent, synth, "lora_rank = 4", TRL)
+    with pytest.raises(UsageError, match="lora_rank"):
+        train_sft(SftRun.read(path))
