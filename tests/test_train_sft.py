@@ -221,6 +221,15 @@ def test_a_killed_run_goes_on_to_the_same_losses(trained, tmp_path, synth):
     assert losses(tmp_path / "out") == pytest.approx(losses(trained), abs=1e-4)
 
 
+def test_two_processes_go_through_the_same_losses_as_one(trained, tmp_path, synth):
+    trl = TRL.replace("train_batch_size = 2", "train_batch_size = 1")
+    path = write_run(tmp_path, synth, trl=trl)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
+    command = [*launch, "-m", "pixel_reasoner.cli", "train", "sft", str(path)]
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    assert losses(tmp_path / "out") == pytest.approx(losses(trained), abs=1e-3)
+
+
 def test_a_low_rank_update_is_merged_into_an_ordinary_model(tmp_path, synth):
     trl = TRL.replace("max_steps = 6", "max_steps = 1")
     train_sft(SftRun.read(write_run(tmp_path, synth, "lora_rank = 4", trl)))

@@ -470,7 +470,9 @@ def train_sft(
             got=f"{error.name} is not installed",
             fix="pip install 'pixel-reasoner[local,train]'",
         ) from error
-    _say(f"The model: {train(chosen)}")
+    model = train(chosen)
+    if os.environ.get("RANK", "0") == "0":  # of several processes one tells
+        _say(f"The model: {model}")
 
 
 @app.command()

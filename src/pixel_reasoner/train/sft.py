@@ -4,7 +4,8 @@ Ours are two things alone: which tokens count (`data.sft.encode`), and what a ro
 it trains. Everything else, from LoRA to many GPUs, comes from TRL and accelerate:
 
     pixel-reasoner train sft run.toml
-    accelerate launch -m pixel_reasoner.cli train sft run.toml
+    accelerate launch -m pixel_reasoner.cli train sft run.toml      # all GPUs of a machine, or a cluster
+    torchrun --nproc_per_node 2 -m pixel_reasoner.cli train sft run.toml      # also processes on CPUs
 
 Departures from the paper's released code: every turn of the assistant is trained, mistakes aside; batch, learning rate and
 warm-up default to the paper's (128, 1e-6, 10 %), not to the script's.
@@ -61,7 +62,8 @@ def train_sft(run: SftRun) -> Path:
     train, settings = trace_dataset(run.traces)
     evaluation = trace_dataset(run.eval_traces)[0] if run.eval_traces else None
     out = Path(run.out)
-    keep_settings(out / "run.json", json.loads(json.dumps(asdict(run))))
+    with args.main_process_first():
+        keep_settings(out / "run.json", json.loads(json.dumps(asdict(run))))
     where = _where(run.model)
     processor = load_processor(where)
     if not has_generation_markers(processor.chat_template):
@@ -79,6 +81,9 @@ def train_sft(run: SftRun) -> Path:
         processing_class=processor,
         peft_config=_lora(run),
     )
+    # TRL divides by the trained tokens of all micro-batches and processes where they are counted, which they are not for
+    # these models by default: a mean of means would weigh short traces more.
+    trainer.model_accepts_loss_kwargs = True
     if run.ask_count:
         trainer.add_callback(_Ask(run, processor, settings, trainer))
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(out)) if out.is_dir() else None)
@@ -102,6 +107,7 @@ def trl_config(run: SftRun) -> SFTConfig:
         "bf16": torch.cuda.is_available(),
         "report_to": "tensorboard",
         "logging_steps": 1,
+        "data_seed": 42,  # the same order with any number of processes
         "ddp_find_unused_parameters": run.train_vision,  # a batch may hold no picture
         "dataloader_pin_memory": torch.cuda.is_available(),
     }
