@@ -36,6 +36,8 @@ tiny: install
 benchmarks: install
 	$(BIN)/python benchmarks/zoom.py
 	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/synth.py
+	$(BIN)/python benchmarks/sft.py
 
 clean:
 	rm -rf .venv runs/demo

@@ -40,6 +40,7 @@ class Clock(TrainerCallback):
         self.losses: list[float] = []
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        """Note a step."""
         if "loss" in logs:
             self.ends.append(time.perf_counter())
             self.tokens.append(logs["num_tokens"])

@@ -62,6 +62,14 @@ def test_paths_of_a_run_are_relative_to_its_file(tmp_path):
     assert run.trl == {"learning_rate": 1e-5}
 
 
+def test_a_folder_does_not_hide_an_embedded_model(tmp_path):
+    for name in ("tiny", "mine"):
+        (tmp_path / name).mkdir()
+    assert SftRun.read(write_run(tmp_path, tmp_path, 'model = "tiny"')).model == "tiny"
+    mine = SftRun.read(write_run(tmp_path, tmp_path, 'model = "mine"')).model
+    assert mine == str(tmp_path / "mine")
+
+
 @pytest.mark.parametrize(
     ("text", "trl", "told"),
     [

@@ -57,6 +57,7 @@ MaxNewTokens = Annotated[int, typer.Option(min=1, help="New tokens per message a
 Temperature = Annotated[float, typer.Option(min=0.0, help="0 is greedy.")]
 SampleSeed = Annotated[int, typer.Option(help="Seed of sampling.")]
 FamilyOption = Annotated[str, typer.Option("--family", "-f", help="attribute or video")]
+FamilyOrAll = Annotated[str, typer.Option("--family", "-f", help="attribute, video or all")]
 SplitOption = Annotated[str, typer.Option(help="train, validation or test")]
 SeedOption = Annotated[int, typer.Option(help="First scene of the split.")]
 CountOption = Annotated[int, typer.Option(help="How many questions.")]
@@ -118,13 +119,20 @@ def eval_pixelworld(
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder of the run; resumes if it exists.")
     ],
-    family: FamilyOption = "attribute",
+    family: FamilyOrAll = "attribute",
     split: SplitOption = "test",
     seed: SeedOption = 0,
     count: CountOption = 200,
     model: ModelOption = "tiny",
     without: WithoutOption = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Questions that move together.")] = 16,
+    disturb: Annotated[
+        bool,
+        typer.Option(
+            "--disturb",
+            help="Also replace first looks by ones that miss: how often does it recover?",
+        ),
+    ] = False,
     size_px: Annotated[
         int | None, typer.Option(help="Side of the canvas [default: the family's]")
     ] = None,
@@ -138,49 +146,73 @@ def eval_pixelworld(
 ) -> None:
     """Ask PixelWorld questions, score the answers, and write traces.jsonl and summary.json.
 
-    Example:
+    Examples:
         pixel-reasoner eval pixelworld --family video --count 300 --out runs/video
+
+        pixel-reasoner eval pixelworld --family all --disturb --out runs/all
 
         pixel-reasoner report runs/video --out video.html
     """
-    from pixel_reasoner.evals.run import evaluate
+    from pixel_reasoner.evals.run import evaluate, evaluate_disturbed
     from pixel_reasoner.grading import Outcome, grade_trace
-    from pixel_reasoner.world import VERSION, render, scenes
+    from pixel_reasoner.world import FAMILIES, VERSION, render, scenes
 
-    params = _params(family, size_px, detail_px)
-    wanted = scenes(family, split, seed, count, params)  # type: ignore[arg-type]
+    families = FAMILIES if family == "all" else (family,)
+    params = {name: _params(name, size_px, detail_px) for name in families}
+    wanted = [
+        scene
+        for name in families
+        for scene in scenes(name, split, seed, count, params[name])  # type: ignore[arg-type]
+    ]
     rules = _rules(without, max_turns, max_new_tokens, 0.0, 0)
     local = _load(model, device, dialect)
+    task = {
+        "name": "pixelworld",
+        "version": VERSION,
+        "family": family,
+        "split": split,
+        "seed": seed,
+        "count": count,
+        "params": {scene.family: scene.params.model_dump() for scene in wanted},
+    }
     with _progress() as progress:
-        bar = progress.add_task("rendering", total=count, note="")
+        bar = progress.add_task("rendering", total=len(wanted), note="")
         questions = [progress.advance(bar) or question for question in render(wanted, out)]
-        bar = progress.add_task("asking", total=count, note="")
-        right = 0
 
-        def show(trace: Trace) -> None:
-            nonlocal right
-            grade = grade_trace(trace)
-            right += grade is not None and grade.outcome is Outcome.CORRECT
-            progress.advance(bar)
-            progress.update(bar, note=f"{right} right")
+        def watched(title: str) -> Any:
+            bar = progress.add_task(title, total=len(questions), note="")
+            right = 0
+
+            def show(trace: Trace) -> None:
+                nonlocal right
+                grade = grade_trace(trace)
+                right += grade is not None and grade.outcome is Outcome.CORRECT
+                progress.advance(bar)
+                progress.update(bar, note=f"{right} right")
+
+            return show
 
         summary = evaluate(
             questions,
             local,
             rules,
             out,
-            task={
-                "name": "pixelworld",
-                "version": VERSION,
-                "family": family,
-                "split": split,
-                "seed": seed,
-                "count": count,
-                "params": wanted[0].params.model_dump(),
-            },
+            task=task,
             batch_size=batch_size,
-            on_trace=show,
+            on_trace=watched("asking"),
+            family_of=lambda trace: trace.question.id.partition("-")[0],
         )
+        if disturb:
+            summary = evaluate_disturbed(
+                summary,
+                questions,
+                local,
+                rules,
+                out,
+                task=task,
+                batch_size=batch_size,
+                on_trace=watched("disturbed"),
+            )
     _print_summary(summary, out)
 
 
@@ -788,7 +820,8 @@ def _print_summary(summary: dict[str, Any], out: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    groups = {"all": summary, **summary["by_category"]}
+    families = summary.get("by_family", {})
+    groups = {"all": summary, **summary["by_category"], **(families if len(families) > 1 else {})}
     table = Table(box=None, header_style="bold")
     table.add_column("")
     for name in groups:
@@ -805,6 +838,8 @@ def _print_summary(summary: dict[str, Any], out: Path) -> None:
         values = [group[figure] for group in groups.values()]
         table.add_row(figure, *("–" if value is None else f"{value:g}" for value in values))
     Console().print(table)
+    if summary.get("recovery_rate") is not None:
+        _say(f"recovery_rate {summary['recovery_rate']:g} of {summary['disturbed']} disturbed")
     for name, why in summary["failed"].items():
         print(f"failed: {name}: {why}", file=sys.stderr)
     _say(f"Traces and summary: {out}")

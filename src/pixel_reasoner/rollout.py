@@ -17,6 +17,7 @@ from pixel_reasoner import ops
 from pixel_reasoner.album import Album
 from pixel_reasoner.decode import DecodeLimits
 from pixel_reasoner.dialects import Answer, HermesDialect, Malformed, dialect_named
+from pixel_reasoner.disturb import disturbed
 from pixel_reasoner.errors import InputError
 from pixel_reasoner.models import Completion, ContextFull, Decoding, Model, OnText
 from pixel_reasoner.trace import Observation, OpCall, Question, Record, Stop, Trace, Turn
@@ -39,6 +40,8 @@ class Rules(Record):
     limits: Limits = Limits()
     decoding: Decoding = Decoding()
     decode: DecodeLimits = DecodeLimits()
+    disturb: bool = False
+    """whether the first look is replaced by one that misses the evidence (see `disturb`)"""
 
 
 Progress = Callable[["Rollout"], None]
@@ -81,6 +84,10 @@ class Rollout:
             self.stop = Stop.MAX_CONTEXT
             return
         started = time.perf_counter()
+        if self.rules.disturb and not any(turn.observation for turn in self.turns):
+            text = disturbed(completion.text, self.question, self.dialect, self.album.num_frames)
+            if text != completion.text:
+                completion = Completion(text=text, num_prompt_tokens=completion.num_prompt_tokens)
         call, observation = self._act(completion)
         self.turns.append(
             Turn(

@@ -32,6 +32,7 @@ from pixel_reasoner.budget import Budgets
 from pixel_reasoner.data import wording
 from pixel_reasoner.data.wording import say
 from pixel_reasoner.dialects import HermesDialect
+from pixel_reasoner.disturb import box_that_misses
 from pixel_reasoner.evals.stats import evidence_hit
 from pixel_reasoner.grading import Outcome, grade_trace
 from pixel_reasoner.models import Completion
@@ -44,7 +45,6 @@ VERSION = 1
 """Raised whenever the same question and seed would give another trace."""
 _STEP = 0.01
 """boxes are written with two decimals"""
-_TRIES = 200
 
 
 class Kind(StrEnum):
@@ -320,17 +320,10 @@ _WRITERS: dict[Kind, Callable[[_Expert], None]] = {
 def _elsewhere(clues: tuple[Box, ...], tried: list[Box], expert: _Expert) -> Box:
     """A region as large as a look that shows nothing of the evidence, even after the dialect's padding."""
     like = look_box(clues[0], expert.manner)
-    width, height = like.x2 - like.x1, like.y2 - like.y1
-    padding = expert.manner.dialect.padding
-    for _ in range(_TRIES):
-        x1, y1 = (
-            round(expert.rng.uniform(0, 1 - side) / _STEP) * _STEP for side in (width, height)
-        )
-        box = Box(x1, y1, min(1.0, x1 + width), min(1.0, y1 + height))
-        shown = Box(box.x1 - padding, box.y1 - padding, box.x2 + padding, box.y2 + padding)
-        if not any(map(shown.intersection, clues)) and not any(map(box.intersection, tried)):
-            return box
-    raise Unusable("no_room_for_a_wrong_region")
+    box = box_that_misses(like, clues, expert.rng, expert.manner.dialect.padding, tried)
+    if box is None:
+        raise Unusable("no_room_for_a_wrong_region")
+    return box
 
 
 def _around(close: Box, rng: random.Random) -> Box:

@@ -12,6 +12,7 @@ from typing import Any, Self
 from pixel_reasoner.errors import InputError, OutputError
 from pixel_reasoner.evals.stats import summarize
 from pixel_reasoner.files import cannot_write, keep_settings, reason, write_bytes, write_json
+from pixel_reasoner.grading import Outcome, grade_trace
 from pixel_reasoner.models import Model
 from pixel_reasoner.rollout import Rules, ask_many, settings_of
 from pixel_reasoner.trace import Question, Stop, Trace, anchored, load_traces
@@ -32,6 +33,7 @@ def evaluate(  # noqa: PLR0913 - what to ask, whom, how, where to, and two ways 
     task: dict[str, Any],
     batch_size: int = 16,
     on_trace: OnTrace = lambda trace: None,
+    family_of: Callable[[Trace], str] | None = None,
 ) -> dict[str, Any]:
     """Ask every question that is not yet answered in `out`, and summarise all.
 
@@ -46,6 +48,7 @@ def evaluate(  # noqa: PLR0913 - what to ask, whom, how, where to, and two ways 
         task: what was asked, for the settings: name, split, seed, ...
         batch_size: questions that move together.
         on_trace: sees every trace, those of an earlier start first.
+        family_of: for figures by family.
 
     Raises:
         InputError: two questions have one id.
@@ -67,9 +70,51 @@ def evaluate(  # noqa: PLR0913 - what to ask, whom, how, where to, and two ways 
             # The log keeps paths as they were given, so that the folder can be moved.
             log.append(trace.model_copy(update={"question": waiting[trace.question.id]}))
             on_trace(trace)
-    summary = {**summarize(load_run(out)), "settings": settings}
+    summary = {**summarize(load_run(out), family_of), "settings": settings}
     write_json(summary, out / SUMMARY)
     return summary
+
+
+def evaluate_disturbed(  # noqa: PLR0913 - as `evaluate`
+    summary: dict[str, Any],
+    questions: Sequence[Question],
+    model: Model,
+    rules: Rules,
+    out: Path,
+    *,
+    task: dict[str, Any],
+    batch_size: int = 16,
+    on_trace: OnTrace = lambda trace: None,
+) -> dict[str, Any]:
+    """Ask once more what a run answered right with a look, with a first look that misses the evidence.
+
+    The traces go to `out/disturbed`; the run's summary gets `disturbed` (how many were asked) and `recovery_rate` (the
+    share that is answered right all the same). Arguments are those of `evaluate`, whose summary comes first.
+    """
+    right = {
+        trace.question.id
+        for trace in load_run(out)
+        if trace.question.needs_look and trace.executed and _is_right(trace)
+    }
+    again = [anchored(q, Path("..")) for q in questions if q.id in right]
+    disturbed = evaluate(
+        again,
+        model,
+        rules.model_copy(update={"disturb": True}),
+        out / "disturbed",
+        task=task,
+        batch_size=batch_size,
+        on_trace=on_trace,
+    )
+    told = {"disturbed": disturbed["count"], "recovery_rate": disturbed["accuracy"]}
+    summary = {**summary, **told}
+    write_json(summary, out / SUMMARY)
+    return summary
+
+
+def _is_right(trace: Trace) -> bool:
+    grade = grade_trace(trace)
+    return grade is not None and grade.outcome is Outcome.CORRECT
 
 
 def load_run(path: Path) -> Iterator[Trace]:

@@ -21,23 +21,42 @@ HIT_SHARE = 0.5
 """share of an evidence box that must lie inside one executed crop"""
 
 
-def summarize(traces: Iterable[Trace]) -> dict[str, Any]:
+def summarize(
+    traces: Iterable[Trace], family_of: Callable[[Trace], str] | None = None
+) -> dict[str, Any]:
     """All figures of a run, the same for questions that need a look and for those that do not.
 
     A question that could not be asked counts nowhere but under `failed`.
+
+    Args:
+        traces: of the run.
+        family_of: for `by_family`, all figures for each family of questions.
     """
     everything = list(traces)
     asked = [trace for trace in everything if trace.stop is not Stop.FAILED]
+    summary = {
+        **_figures(asked),
+        "stops": dict(Counter(str(trace.stop) for trace in asked)),
+        "failed": {t.question.id: t.error for t in everything if t.stop is Stop.FAILED},
+        "by_category": _by_category(asked),
+    }
+    if family_of is not None:
+        families: dict[str, list[Trace]] = {}
+        for trace in asked:
+            families.setdefault(family_of(trace), []).append(trace)
+        summary["by_family"] = {
+            name: {**_figures(group), "by_category": _by_category(group)}
+            for name, group in families.items()
+        }
+    return summary
+
+
+def _by_category(asked: Sequence[Trace]) -> dict[str, Any]:
     groups = {
         "needs_look": [t for t in asked if t.question.needs_look is True],
         "overview": [t for t in asked if t.question.needs_look is False],
     }
-    return {
-        **_figures(asked),
-        "stops": dict(Counter(str(trace.stop) for trace in asked)),
-        "failed": {t.question.id: t.error for t in everything if t.stop is Stop.FAILED},
-        "by_category": {name: _figures(group) for name, group in groups.items() if group},
-    }
+    return {name: _figures(group) for name, group in groups.items() if group}
 
 
 def evidence_hit(trace: Trace) -> bool | None:

@@ -21,6 +21,7 @@ from typing import Any, Self
 
 from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.files import reason
+from pixel_reasoner.models import EMBEDDED
 
 _OURS = {"output_dir": "out", "remove_unused_columns": "", "assistant_only_loss": "", "packing": ""}
 """options of TRL that a run decides itself, and our name for them"""
@@ -107,9 +108,9 @@ class SftRun:
         for name in ("traces", "eval_traces"):
             values[name] = tuple(str(folder / one) for one in values.get(name, ()))
         values["out"] = str(folder / values["out"])
-        model = folder / values.get("model", "tiny")
-        if model.is_dir():
-            values["model"] = str(model)
+        model = values.get("model", "tiny")
+        if model not in EMBEDDED and (folder / model).is_dir():
+            values["model"] = str(folder / model)
         return cls(**values)
 
 

@@ -1,0 +1,133 @@
+"""Looks that are replaced by ones that miss, and the rate at which a model recovers from them."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pixel_reasoner.dialects import COMPACT, DIALECTS
+from pixel_reasoner.disturb import box_that_misses, disturbed
+from pixel_reasoner.evals.run import evaluate, evaluate_disturbed, load_run
+from pixel_reasoner.models.scripted import ScriptedModel
+from pixel_reasoner.rollout import Rules, ask
+from pixel_reasoner.trace import Box, Evidence, Medium, OpCall, Question, anchored
+from pixel_reasoner.world import render, scenes
+
+
+def question(**evidence) -> Question:
+    return Question(id="q", text="?", media=(), answer=("x",), evidence=Evidence(**evidence))
+
+
+CLUE = Box(0.4, 0.4, 0.5, 0.5)
+LOOK = 'I look. \n<tool_call>\n{"name": "zoom_in", "arguments": {"bbox_2d": [0.35, 0.35, 0.55, 0.55], "target_image": 1}}\n</tool_call>'
+
+
+@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
+def test_a_disturbed_look_is_as_large_and_shows_nothing_of_the_evidence(dialect):
+    look = Box(0.35, 0.35, 0.55, 0.55)
+    written = dialect.write_call(
+        OpCall(name="zoom_in", arguments={"bbox_2d": list(look), "target_image": 1})
+    )
+    for n in range(30):
+        asked = question(boxes=(CLUE,)).model_copy(update={"id": str(n)})
+        text = disturbed(f"I look.\n{written}", asked, dialect, 0)
+        assert text.startswith("I look.\n<tool_call>")
+        seen = Box.of(dialect.parse(text).arguments["bbox_2d"])
+        assert seen.intersection(CLUE) == 0
+        executed = dialect.parse(written).arguments["bbox_2d"]
+        clamped = seen.x1 == 0 or seen.y1 == 0 or seen.x2 == 1 or seen.y2 == 1
+        assert clamped or seen.x2 - seen.x1 == pytest.approx(executed[2] - executed[0], abs=0.011)
+        assert text == disturbed(f"I look.\n{written}", asked, dialect, 0)
+
+
+def test_other_frames_are_selected_instead():
+    call = COMPACT.write_call(OpCall(name="select_frames", arguments={"target_frames": [3, 4]}))
+    text = disturbed(call, question(frames=(3, 4)), COMPACT, 16)
+    frames = COMPACT.parse(text).arguments["target_frames"]
+    assert len(frames) == 2
+    assert not {3, 4} & set(frames)
+
+
+@pytest.mark.parametrize(
+    ("text", "asked"),
+    [
+        ("\\boxed{7}", question(boxes=(CLUE,))),
+        (LOOK, question()),
+        (LOOK, question(frames=(1,))),
+        (LOOK, question(boxes=(Box(0, 0, 1, 1),))),
+        (LOOK.replace("[0.35", "[0.95"), question(boxes=(CLUE,))),
+        ("<tool_call>broken</tool_call>", question(boxes=(CLUE,))),
+    ],
+)
+def test_what_cannot_be_disturbed_stays_as_it_is(text, asked):
+    assert disturbed(text, asked, COMPACT, 0) == text
+
+
+@given(st.integers(0, 10_000), st.floats(0.05, 0.6), st.floats(0.05, 0.6))
+def test_a_box_that_misses_lies_in_the_picture(seed, width, height):
+    like = Box(0.0, 0.0, round(width, 2), round(height, 2))
+    box = box_that_misses(like, [CLUE], random.Random(seed))
+    if box is not None:
+        assert Box.of(box) == box
+        assert box.intersection(CLUE) == 0
+
+
+def scripted(question: Question, times: int) -> list[str]:
+    """Looks at the right place so many times, then answers."""
+    x1, y1, x2, y2 = question.evidence.boxes[0]
+    arguments = {"bbox_2d": [x1, y1, x2, y2], "target_image": 1}
+    look = f"I look.\n{COMPACT.write_call(OpCall(name='zoom_in', arguments=arguments))}"
+    return [*[look] * times, f"\\boxed{{{question.answer[0]}}}"]
+
+
+@pytest.fixture
+def asked(tmp_path) -> Question:
+    questions = render(scenes("attribute", "test", 0, 8), tmp_path)
+    return next(question for question in questions if question.needs_look)
+
+
+def test_only_the_first_look_is_disturbed_and_the_trace_replays(tmp_path, asked):
+    here = anchored(asked, tmp_path)
+    trace = ask(here, ScriptedModel(scripted(asked, 2)), Rules(disturb=True))
+    first, second = (picture.box for seen in trace.executed for picture in seen.pictures)
+    clue = asked.evidence.boxes[0]
+    assert first.intersection(clue) == 0
+    assert second.intersection(clue) > 0.9 * clue.area
+    assert COMPACT.parse(trace.turns[0].text) == trace.turns[0].call
+
+
+def test_a_run_tells_how_often_a_model_recovers(tmp_path, asked):
+    overview = asked.model_copy(update={"id": "o", "needs_look": False, "evidence": None})
+    other = asked.model_copy(update={"id": "wrong", "answer": ("never",)})
+    questions = [asked, overview, other]
+    model = ScriptedModel(scripted(asked, 1))
+    summary = evaluate(questions, model, Rules(), tmp_path, task={})
+    summary = evaluate_disturbed(summary, questions, model, Rules(), tmp_path, task={})
+    assert summary["disturbed"] == 1
+    assert summary["recovery_rate"] == 1.0, "this model answers whatever it sees"
+    assert json.loads((tmp_path / "summary.json").read_text())["recovery_rate"] == 1.0
+    (again,) = load_run(tmp_path / "disturbed")
+    assert again.executed[0].pictures[0].box.intersection(asked.evidence.boxes[0]) == 0
+
+
+def test_figures_by_family_add_up(tmp_path):
+    media = (Medium(kind="image", path="x.png"),)
+    from pixel_reasoner.evals.stats import summarize
+    from pixel_reasoner.trace import Stop, Trace
+
+    traces = [
+        Trace(
+            question=Question(id=f"{family}-{n}", text="?", media=media, answer=("a",), needs_look=True),
+            stop=Stop.ANSWERED,
+            answer="a" if n % 2 else "b",
+        )
+        for family, count in (("x", 4), ("y", 2))
+        for n in range(count)
+    ]  # fmt: skip
+    summary = summarize(traces, lambda trace: trace.question.id.partition("-")[0])
+    assert {name: one["count"] for name, one in summary["by_family"].items()} == {"x": 4, "y": 2}
+    assert summary["by_family"]["x"]["by_category"]["needs_look"]["accuracy"] == 0.5
