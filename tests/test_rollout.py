@@ -357,6 +357,7 @@ def test_a_trace_says_what_decided_it(photo, scripted):
         "limits": {"max_turns": 3, "max_pictures": 32},
         "decoding": rules.decoding.model_dump(),
         "decode": {"max_px": 200_000_000, "num_frames": 8},
+        "disturb": False,
     }
     assert {"python", "pixel-reasoner", "pillow", "av"} <= trace.versions.keys()
 

@@ -438,18 +438,9 @@ def export(
     Example:
         pixel-reasoner export runs/synth --out runs/synth-trl
     """
-    from pixel_reasoner.errors import UsageError
+    from pixel_reasoner.data.formats import export_trl
 
-    try:
-        from pixel_reasoner.data.formats import export_trl
-
-        count = export_trl(source, out)
-    except ImportError as error:
-        raise UsageError(
-            expected="the packages that write data sets",
-            got=f"{error.name} is not installed",
-            fix="pip install 'pixel-reasoner[train]'",
-        ) from error
+    count = export_trl(source, out)
     _say(f"{count} rows: {out}")
 
 
@@ -490,18 +481,12 @@ def train_sft(
 
         accelerate launch -m pixel_reasoner.cli train sft run.toml
     """
-    from pixel_reasoner.errors import UsageError
+    from pixel_reasoner.errors import packages_of
     from pixel_reasoner.train.config import SftRun
 
     chosen = SftRun.read(run)
-    try:
+    with packages_of("local,train", "train"):
         from pixel_reasoner.train.sft import train_sft as train
-    except ImportError as error:
-        raise UsageError(
-            expected="the packages that train",
-            got=f"{error.name} is not installed",
-            fix="pip install 'pixel-reasoner[local,train]'",
-        ) from error
     model = train(chosen)
     if os.environ.get("RANK", "0") == "0":  # of several processes one tells
         _say(f"The model: {model}")
@@ -583,11 +568,11 @@ def _media(images: list[Path], video: Path | None, frames: Path | None) -> tuple
 
 
 def _processor(model: str) -> Any:
+    from pixel_reasoner.errors import packages_of
     from pixel_reasoner.models import model_folder
 
-    _needs_local()
-    from pixel_reasoner.models.local import load_processor
-
+    with packages_of("local", "run a model"):
+        from pixel_reasoner.models.local import load_processor
     folder = model_folder(model)
     return load_processor(str(folder) if folder.is_dir() else model)
 
@@ -670,23 +655,11 @@ def _params(family: str, size_px: int | None, detail_px: int | None) -> Any:
 
 
 def _load(model: str, device: str | None, dialect: str | None) -> LocalModel:
-    _needs_local()
-    from pixel_reasoner.models.local import LocalModel
+    from pixel_reasoner.errors import packages_of
 
+    with packages_of("local", "run a model"):
+        from pixel_reasoner.models.local import LocalModel
     return LocalModel(model, device=device, dialect=dialect)
-
-
-def _needs_local() -> None:
-    from pixel_reasoner.errors import UsageError
-
-    try:
-        import pixel_reasoner.models.local  # noqa: F401
-    except ImportError as error:
-        raise UsageError(
-            expected="the packages that run a model",
-            got=f"{error.name} is not installed",
-            fix="pip install 'pixel-reasoner[local]'",
-        ) from error
 
 
 def _ask_aloud(

@@ -14,6 +14,9 @@ Three kinds of mistakes are kept apart. A *model's* mistake (a bad box, broken J
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class PixelReasonerError(Exception):
     """Base of all errors a user can meet.
@@ -49,3 +52,23 @@ class ModelError(PixelReasonerError, ValueError):
 
 class OutputError(PixelReasonerError, OSError):
     """A place that cannot be written to."""
+
+
+@contextmanager
+def packages_of(extra: str, what: str) -> Iterator[None]:
+    """Around imports of optional packages: one that is missing is a mistake whose fix is known.
+
+    >>> with packages_of("train", "train"):
+    ...     import no_such_package
+    Traceback (most recent call last):
+        ...
+    pixel_reasoner.errors.UsageError: expected the packages that train; got no_such_package is not installed. Fix: pip install 'pixel-reasoner[train]'
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise UsageError(
+            expected=f"the packages that {what}",
+            got=f"{error.name} is not installed",
+            fix=f"pip install 'pixel-reasoner[{extra}]'",
+        ) from error

@@ -84,7 +84,7 @@ class Rollout:
             self.stop = Stop.MAX_CONTEXT
             return
         started = time.perf_counter()
-        if self.rules.disturb and not any(turn.observation for turn in self.turns):
+        if self.rules.disturb and not any(_executed(turn) for turn in self.turns):
             text = disturbed(completion.text, self.question, self.dialect, self.album.num_frames)
             if text != completion.text:
                 completion = Completion(text=text, num_prompt_tokens=completion.num_prompt_tokens)
@@ -135,6 +135,10 @@ class Rollout:
             versions=versions(),
             seconds=time.perf_counter() - self.started,
         )
+
+
+def _executed(turn: Turn) -> bool:
+    return turn.observation is not None and turn.observation.refusal is None
 
 
 def ask(

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from pixel_reasoner.data.sft import conversation
-from pixel_reasoner.errors import OutputError
+from pixel_reasoner.errors import OutputError, packages_of
 from pixel_reasoner.evals.run import load_run
 from pixel_reasoner.files import reason
 from pixel_reasoner.trace import Trace
@@ -40,7 +40,8 @@ def export_trl(source: Path, out: Path) -> int:
         InputError: the traces or their media cannot be read.
         OutputError: `out` cannot be written.
     """
-    from datasets import Dataset, Features, Image, List, Value
+    with packages_of("train", "write data sets"):
+        from datasets import Dataset, Features, Image, List, Value
 
     features = Features(
         {

@@ -26,7 +26,7 @@ import av
 from pydantic import ValidationError
 
 from pixel_reasoner.decode import DEFAULT_LIMITS, picture_size, sample_video
-from pixel_reasoner.errors import InputError, UsageError
+from pixel_reasoner.errors import InputError, UsageError, packages_of
 from pixel_reasoner.files import numbered_lines, reason, write_bytes
 from pixel_reasoner.ops import MAX_SELECTED_FRAMES
 from pixel_reasoner.trace import AnswerType, Box, BoxError, Evidence, Medium, Question, anchored
@@ -281,14 +281,8 @@ def read_visa(data: Path, media: Path) -> Iterator[Row]:
     Columns: question, short_answer, bounding_box (x1, y1, x2, y2 in pixels), image (bytes, path). Pictures are written
     to `media`.
     """
-    try:
+    with packages_of("train", "read parquet files"):
         from pyarrow import parquet
-    except ImportError as error:
-        raise UsageError(
-            expected="the packages that read parquet files",
-            got=f"{error.name} is not installed",
-            fix="pip install 'pixel-reasoner[train]'",
-        ) from error
     wanted = ("question", "short_answer", "bounding_box", "image")
     for path in _files(data, "*.parquet"):
         try:

@@ -10,14 +10,13 @@ from typing import NamedTuple
 
 from pixel_reasoner.dialects import HermesDialect
 from pixel_reasoner.trace import Box, OpCall, Question
-from pixel_reasoner.world.scene import COLORS, NUM_FRAMES, Ball, Item, Scene
+from pixel_reasoner.world.questions import in_order_of_names
+from pixel_reasoner.world.scene import NUM_FRAMES, Ball, Item, Scene
 
 ROWS = ("upper", "middle", "lower")
 COLUMNS = ("left", "centre", "right")
 LOOK_SIDE = 0.18
 """side of the box an expert zooms into, share of the picture: a shape and some room for error"""
-
-_COLORS = list(COLORS)
 
 
 class Phrase(NamedTuple):
@@ -96,8 +95,8 @@ def spoken(phrases: list[Phrase]) -> str:
 
 
 def _enumeration(scene: Scene) -> list[Phrase]:
-    """All items by name, numbered, in a fixed order of names: so each is found by the one before it."""
-    items = sorted(scene.items, key=lambda item: (_COLORS.index(item.color), item.shape))
+    """All items by name, numbered."""
+    items = in_order_of_names(scene)
     names = [f"{number} {item.name}" for number, item in enumerate(items, start=1)]
     texts = [names[0], *(f", {name}" for name in names[1:])]
     return [Phrase(text, item) for text, item in zip(texts, items, strict=True)]

@@ -129,10 +129,14 @@ def _about_clip(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
 
 
 def _count(scene: Scene, text: str) -> _Overview:
-    """Counting by naming everything once, in a fixed order of names: each is found by the one before it."""
-    items = sorted(scene.items, key=lambda item: (_COLORS.index(item.color), item.shape))
-    named = ", ".join(f"{number} {item.name}" for number, item in enumerate(items, start=1))
-    return "count", text, str(len(items)), named
+    """Counting by naming everything once."""
+    named = [f"{number} {item.name}" for number, item in enumerate(in_order_of_names(scene), 1)]
+    return "count", text, str(len(named)), ", ".join(named)
+
+
+def in_order_of_names(scene: Scene) -> list[Item]:
+    """All items in the order of colours and shapes: whoever names them finds each by the one before it."""
+    return sorted(scene.items, key=lambda item: (_COLORS.index(item.color), item.shape))
 
 
 def _exists(text: str, name: str, answer: str) -> _Overview:
