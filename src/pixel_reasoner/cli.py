@@ -153,10 +153,17 @@ def eval_pixelworld(
 
         pixel-reasoner report runs/video --out video.html
     """
+    from pixel_reasoner.errors import UsageError
     from pixel_reasoner.evals.run import evaluate, evaluate_disturbed
     from pixel_reasoner.grading import Outcome, grade_trace
     from pixel_reasoner.world import FAMILIES, VERSION, render, scenes
 
+    if disturb and without:
+        raise UsageError(
+            expected="--disturb with operations",
+            got="--disturb and --no-operations",
+            fix="keep one of the two",
+        )
     families = FAMILIES if family == "all" else (family,)
     params = {name: _params(name, size_px, detail_px) for name in families}
     wanted = [
@@ -432,16 +439,57 @@ def check(
 def export(
     source: Annotated[Path, typer.Argument(help="A folder with traces.jsonl, or the file.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write.")],
+    to: Annotated[str, typer.Option(help="trl or message_list")] = "trl",
 ) -> None:
-    """Write traces as a `datasets` folder with messages and embedded pictures, for a stock trl.SFTTrainer.
+    """Write traces in the formats of others.
+
+    `trl`: a `datasets` folder with messages and embedded pictures, for a stock trl.SFTTrainer. `message_list`: the JSON
+    of PixelReasoner-SFT-Data, pictures as files.
+
+    Examples:
+        pixel-reasoner export runs/synth --out runs/synth-trl
+
+        pixel-reasoner export runs/synth --to message_list --out runs/synth-json
+    """
+    from pixel_reasoner.data.formats import export_message_list, export_trl
+    from pixel_reasoner.errors import UsageError
+
+    writers = {"trl": export_trl, "message_list": export_message_list}
+    if to not in writers:
+        raise UsageError(expected=f"--to {' or '.join(writers)}", got=to, fix="name one of these")
+    _say(f"{writers[to](source, out)} rows: {out}")
+
+
+@app.command("import")
+def import_(
+    source: Annotated[Path, typer.Argument(help="A JSON file of PixelReasoner-SFT-Data.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder of the traces.")],
+) -> None:
+    """Read traces of PixelReasoner-SFT-Data: every call is executed again, what does not run is named.
 
     Example:
-        pixel-reasoner export runs/synth --out runs/synth-trl
+        pixel-reasoner import release/data.json --out runs/released
     """
-    from pixel_reasoner.data.formats import export_trl
+    from collections import Counter
 
-    count = export_trl(source, out)
-    _say(f"{count} rows: {out}")
+    from pixel_reasoner.data.formats import import_message_list
+    from pixel_reasoner.data.seeds import Dropped
+    from pixel_reasoner.trace import save_traces
+
+    dropped: Counter[str] = Counter()
+
+    def traces() -> Any:
+        for row in import_message_list(source.absolute()):
+            if isinstance(row, Dropped):
+                dropped[row.reason] += 1
+                print(f"dropped: {row.where}: {row.detail}", file=sys.stderr)
+            else:
+                yield row
+
+    count = save_traces(traces(), out / "traces.jsonl")
+    _say(f"{count} traces: {out / 'traces.jsonl'}")
+    if dropped:
+        _say("dropped: " + ", ".join(f"{name} {n}" for name, n in dropped.items()))
 
 
 @train_app.command("tiny")

@@ -5,16 +5,23 @@ trl   a `datasets` folder with `messages` and embedded `images`, on which a stoc
 
 from __future__ import annotations
 
+import io
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from pixel_reasoner.data.seeds import Dropped, json_objects
 from pixel_reasoner.data.sft import conversation
-from pixel_reasoner.errors import OutputError, packages_of
+from pixel_reasoner.dialects import PIXEL_REASONER, boxed
+from pixel_reasoner.errors import InputError, OutputError, packages_of
 from pixel_reasoner.evals.run import load_run
-from pixel_reasoner.files import reason
-from pixel_reasoner.trace import Trace
+from pixel_reasoner.files import atomic_writer, reason, write_bytes
+from pixel_reasoner.models import Completion
+from pixel_reasoner.models.scripted import ScriptedModel
+from pixel_reasoner.rollout import Rollout, Rules
+from pixel_reasoner.trace import Medium, Question, Stop, Trace
 
 
 def trl_row(trace: Trace) -> dict[str, Any]:
@@ -72,3 +79,119 @@ def export_trl(source: Path, out: Path) -> int:
 
 def _rows(source: str) -> Iterator[dict[str, Any]]:
     yield from map(trl_row, load_run(Path(source)))
+
+
+def export_message_list(source: Path, out: Path) -> int:
+    """Write `out/data.json` and `out/images`, paths relative to `out`; returns the number of rows.
+
+    Raises:
+        InputError: traces that cannot be read, or of another dialect than that of the released checkpoints.
+        OutputError: `out` cannot be written.
+    """
+    count = 0
+    with atomic_writer(out / "data.json") as file:
+        for trace in load_run(source):
+            row = {"message_list": _message_list(trace, out)}
+            file.write(("[\n" if count == 0 else ",\n") + json.dumps(row, ensure_ascii=False))
+            count += 1
+        file.write("\n]\n" if count else "[]\n")
+    return count
+
+
+def _message_list(trace: Trace, out: Path) -> list[dict[str, Any]]:
+    if trace.settings.get("dialect") != PIXEL_REASONER.name:
+        raise InputError(
+            expected=f"traces in the dialect {PIXEL_REASONER.name}",
+            got=f"{trace.question.id} in {trace.settings.get('dialect')!r}",
+            fix=f"write them with `pixel-reasoner synth ... --model {PIXEL_REASONER.name}`",
+        )
+    rows = []
+    number = 0
+    for message in conversation(trace):
+        content: list[dict[str, Any]] = []
+        for part in message["content"]:
+            if part["type"] == "text":
+                content.append({"text": part["text"]})
+                continue
+            number += 1
+            is_frame = number <= len(trace.pictures) and trace.pictures[0].frame is not None
+            folder = f"images/{trace.question.id}{'/frames' if is_frame else ''}"
+            name = f"{folder}/{number}.png"
+            buffer = io.BytesIO()
+            part["image"].save(buffer, "PNG")
+            write_bytes(buffer.getvalue(), out / name)
+            if is_frame:
+                if not content or "video" not in content[-1]:
+                    content.append({"video": []})
+                content[-1]["video"].append(name)
+            else:
+                content.append({"image": name})
+        rows.append({"role": message["role"], "content": content})
+    return rows
+
+
+def import_message_list(path: Path) -> Iterator[Trace | Dropped]:
+    """Traces of a file of PixelReasoner-SFT-Data, picture paths relative to the file.
+
+    Raises:
+        InputError: not such a file.
+    """
+    for number, row in enumerate(json_objects(path), start=1):
+        name = f"{path.stem}-{number}"
+        try:
+            yield _replayed(name, row, path.parent)
+        except InputError as error:
+            yield Dropped(name, "unusable_medium", str(error))
+        except (_Odd, LookupError, TypeError, AttributeError, ValueError) as error:
+            yield Dropped(name, "bad_row", f"{type(error).__name__}: {error}")
+
+
+class _Odd(Exception):
+    """A row that is not a trace as the loop would record it."""
+
+
+def _replayed(name: str, row: dict[str, Any], folder: Path) -> Trace:
+    messages = [m for m in row["message_list"] if m["role"] != "system"]
+    first = messages[0]["content"]
+    medium = next(part for part in first if "image" in part or "video" in part)
+    text = "".join(part["text"] for part in first if "text" in part)
+    said = [
+        "".join(part.get("text", "") for part in m["content"])
+        for m in messages
+        if m["role"] == "assistant"
+    ]
+    answer = boxed(said[-1])
+    if answer is None:
+        raise _Odd("the last message has no \\boxed{}")
+    question = Question(
+        id=name,
+        text=text.removesuffix(PIXEL_REASONER.suffix_with).strip(),
+        media=(_medium_of(medium, folder),),
+        answer=(answer,),
+    )
+    model = ScriptedModel([""], dialect=PIXEL_REASONER.name, budgets=PIXEL_REASONER.budgets)
+    rollout = Rollout(question, model, Rules())
+    for number, words in enumerate(said, start=1):
+        if rollout.stop is not None:
+            raise _Odd(f"the loop stops before message {number} ({rollout.stop})")
+        rollout.take(Completion(words), 0.0)
+        seen = rollout.turns[-1].observation
+        if number < len(said) and (seen is None or seen.refusal):
+            raise _Odd(f"message {number}: {seen.text if seen else 'no call'}")
+    if rollout.stop is not Stop.ANSWERED:
+        raise _Odd(f"the loop ends with {rollout.stop}")
+    settings = {
+        "dialect": PIXEL_REASONER.name,
+        "budgets": PIXEL_REASONER.budgets.model_dump(mode="json"),
+    }
+    return rollout.trace(settings)
+
+
+def _medium_of(part: dict[str, Any], folder: Path) -> Medium:
+    if "image" in part:
+        return Medium(kind="image", path=str(folder / part["image"]))
+    frames = [folder / frame for frame in part["video"]]
+    parent = frames[0].parent
+    if set(parent.iterdir()) != set(frames):
+        raise _Odd(f"the frames of the video are not all the files of {parent}")
+    return Medium(kind="frames", path=str(parent))

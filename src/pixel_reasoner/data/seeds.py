@@ -338,7 +338,7 @@ def read_star(data: Path, media: Path) -> Iterator[Row]:
     del media
     videos = {path.stem: path for path in sorted(data.rglob("*.mp4"))}
     for path in _files(data, "STAR_*.json"):
-        for row in _items_of(path):
+        for row in json_objects(path):
             name = f"star-{row.get('question_id', '?')}"
             yield _built(name, partial(_situation, name, row, videos))
 
@@ -449,7 +449,7 @@ def _object(line: str) -> dict[str, Any]:
     return row
 
 
-def _items_of(path: Path, chunk: int = 1 << 16) -> Iterator[dict[str, Any]]:
+def json_objects(path: Path, chunk: int = 1 << 16) -> Iterator[dict[str, Any]]:
     """The objects of a JSON file that is one long list, one at a time.
 
     Raises:
