@@ -2,8 +2,8 @@
 
 .venv/bin/python benchmarks/sft.py [STEPS]
 
-The stock trainer reads the export of the traces (pictures embedded), ours the traces and their files. Masks are off, so
-that both have the same loss. The two take turns; the medians of tokens a second are compared.
+The stock trainer reads the export of the traces, ours what `prepare` made of them; both hold pictures that are cut and
+scaled already. Masks are off, so that both have the same loss. The two take turns; the medians of tokens a second are compared.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pixel_reasoner.data.synth import SynthSettings, scene_units, synthesize
 from pixel_reasoner.models import EMBEDDED, folder_settings
 from pixel_reasoner.models.local import load_processor
 from pixel_reasoner.train.config import SftRun
-from pixel_reasoner.train.sft import TraceCollator, _load, trace_dataset, trl_config
+from pixel_reasoner.train.sft import TraceCollator, _load, prepare, trace_dataset, trl_config
 
 STEPS = int(sys.argv[1]) if len(sys.argv) > 1 else 10
 ROUNDS = 3
@@ -82,10 +82,11 @@ def main() -> None:
         trl |= {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 1}
         run = SftRun(traces=(str(traces),), out=f"{folder}/out", mask=False, trl=trl)
         ours = TraceCollator(load_processor(str(EMBEDDED["tiny"])), mask=False)
+        ready = prepare(trace_dataset(run.traces)[0], ours, Path(folder) / "prepared" / "x.arrow")
         results: dict[str, list[tuple[float, float]]] = {"stock": [], "ours": []}
         for _ in range(ROUNDS):
             results["stock"].append(train(run, load_from_disk(f"{folder}/rows"), None))
-            results["ours"].append(train(run, trace_dataset(run.traces)[0], ours))
+            results["ours"].append(train(run, ready, ours))
     rates = {name: statistics.median(rate for rate, _ in runs) for name, runs in results.items()}
     first = {name: runs[0][1] for name, runs in results.items()}
     for name, rate in rates.items():

@@ -20,7 +20,14 @@ from pixel_reasoner.models import EMBEDDED, folder_settings
 from pixel_reasoner.models.local import LocalModel, load_processor
 from pixel_reasoner.trace import Question, Stop, Trace, Turn, save_traces
 from pixel_reasoner.train.config import SftRun
-from pixel_reasoner.train.sft import IGNORE, TraceCollator, trace_dataset, train_sft, trl_config
+from pixel_reasoner.train.sft import (
+    IGNORE,
+    TraceCollator,
+    prepare,
+    trace_dataset,
+    train_sft,
+    trl_config,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
 
@@ -125,7 +132,8 @@ def test_traces_for_two_models_do_not_mix(tmp_path, synth):
 
 def test_a_batch_trains_what_each_trace_trains(synth, processor):
     traces = list(load_run(synth))[:6]
-    batch = TraceCollator(processor).collate(traces)
+    collator = TraceCollator(processor)
+    batch = collator([collator.ready(trace) for trace in traces])
     for row, trace in enumerate(traces):
         encoded = encode(trace, processor)
         length = len(encoded.token_ids)
@@ -146,10 +154,15 @@ def test_without_masks_a_batch_is_what_a_stock_trainer_makes_of_the_export(
     assert export_trl(synth, tmp_path / "rows") == 16
     rows = load_from_disk(str(tmp_path / "rows"))
     stock = DataCollatorForVisionLanguageModeling(processor)([rows[n] for n in range(6)])
-    ours = TraceCollator(processor, mask=False).collate(list(load_run(synth))[:6])
-    assert set(ours) == set(stock)
+    collator = TraceCollator(processor, mask=False)
+    plain = trace_dataset([str(synth)])[0]
+    ours = collator([plain[n] for n in range(6)])
+    ready = prepare(plain, collator, tmp_path / "prepared" / "train.arrow")
+    again = collator([ready[n] for n in range(6)])
+    assert set(ours) == set(stock) == set(again)
     for name, tensor in stock.items():
         assert torch.equal(ours[name], tensor), name
+        assert torch.equal(again[name], tensor), name
 
 
 def test_text_alone_needs_no_picture(synth, processor):
@@ -163,9 +176,9 @@ def test_text_alone_needs_no_picture(synth, processor):
     )
     collator = TraceCollator(processor)
     model = LocalModel("tiny").model
-    assert "pixel_values" not in collator.collate([alone, alone])
+    assert "pixel_values" not in collator([collator.ready(alone)] * 2)
     for traces in ([alone, alone], [alone, *list(load_run(synth))[:3]]):
-        batch = collator.collate(traces)
+        batch = collator([collator.ready(trace) for trace in traces])
         loss = model(**batch).loss
         assert torch.isfinite(loss)
 

@@ -28,6 +28,8 @@ class Encoded(NamedTuple):
     """which tokens count in the loss; as many as ids"""
     inputs: dict[str, Any]
     """everything the processor made of the trace: `input_ids`, `pixel_values`, ... for a batch of one"""
+    pictures: list[Any]
+    """the pictures the model saw, in order"""
 
 
 def conversation(trace: Trace) -> list[Message]:
@@ -53,8 +55,9 @@ def encode(trace: Trace, processor: Any, *, train_thoughts_before_mistakes: bool
         InputError: the trace's media cannot be used.
         ModelError: a chat template without markers.
     """
+    messages = conversation(trace)
     out = processor.apply_chat_template(
-        conversation(trace),
+        messages,
         tokenize=True,
         return_dict=True,
         return_tensors="pt",
@@ -75,7 +78,9 @@ def encode(trace: Trace, processor: Any, *, train_thoughts_before_mistakes: bool
             words = _words_before_call(turn) if train_thoughts_before_mistakes else ""
             kept = _tokens_within(words, ids[first:end], processor.tokenizer)
             mask[first + kept : end] = [False] * (end - first - kept)
-    return Encoded(ids, mask, dict(out))
+    parts = [part for message in messages for part in message["content"]]
+    pictures = [part["image"] for part in parts if part["type"] == "image"]
+    return Encoded(ids, mask, dict(out), pictures)
 
 
 def _spans(mask: list[bool]) -> Iterator[tuple[int, int]]:

@@ -45,6 +45,8 @@ class SftRun:
     """false: every token counts, also what operations returned; for comparisons"""
     train_thoughts_before_mistakes: bool = True
     """whether the words before a deliberate mistake are trained, as in the paper; its call never is"""
+    prepare: bool = True
+    """cut, scale and tokenize all traces before the first step and keep them in `out/prepared`; false: in every epoch anew"""
     lora_rank: int = 0
     """0 trains all weights"""
     lora_alpha: int = 0

@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Dataset
+from datasets import Dataset, Features, Image, List, Value
 from transformers import AutoModelForImageTextToText, Trainer, TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
 from trl import SFTConfig, SFTTrainer
 from trl.chat_template_utils import get_training_chat_template, has_generation_markers
 
-from pixel_reasoner.data.sft import Encoded, encode
+from pixel_reasoner.data.sft import encode
 from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.evals.run import TRACES
 from pixel_reasoner.evals.stats import summarize
@@ -68,16 +68,23 @@ def train_sft(run: SftRun) -> Path:
     processor = load_processor(where)
     if not has_generation_markers(processor.chat_template):
         processor.chat_template = get_training_chat_template(processor)
+    collator = TraceCollator(
+        processor,
+        mask=run.mask,
+        train_thoughts_before_mistakes=run.train_thoughts_before_mistakes,
+    )
+    if run.prepare:
+        with args.main_process_first():
+            train = prepare(train, collator, out / "prepared" / "train.arrow")
+            evaluation = evaluation and prepare(
+                evaluation, collator, out / "prepared" / "eval.arrow"
+            )
     trainer = SFTTrainer(
         model=_load(where, run, args),
         args=args,
         train_dataset=train,
         eval_dataset=evaluation,
-        data_collator=TraceCollator(
-            processor,
-            mask=run.mask,
-            train_thoughts_before_mistakes=run.train_thoughts_before_mistakes,
-        ),
+        data_collator=collator,
         processing_class=processor,
         peft_config=_lora(run),
     )
@@ -187,34 +194,66 @@ class TraceCollator:
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """(batch, tokens) ids, mask and labels; pixels of all pictures one after the other."""
-        return self.collate([read_trace(row["path"], row["offset"]) for row in rows])
-
-    def collate(self, traces: list[Trace]) -> dict[str, torch.Tensor]:
-        """The same for traces at hand."""
-        encoded = [
-            encode(trace, self.processor, train_thoughts_before_mistakes=self.train_thoughts)
-            for trace in traces
+        ready = [
+            row if "input_ids" in row else self.ready(read_trace(**_place(row))) for row in rows
         ]
-        length = max(len(one.token_ids) for one in encoded)
+        length = max(len(row["input_ids"]) for row in ready)
         pad = self.processor.tokenizer.pad_token_id
         batch = {
-            "input_ids": _padded([one.token_ids for one in encoded], length, pad),
-            "attention_mask": _padded([[1] * len(one.token_ids) for one in encoded], length, 0),
-            "labels": _padded([self._labels(one) for one in encoded], length, IGNORE),
+            "input_ids": _padded([row["input_ids"] for row in ready], length, pad),
+            "attention_mask": _padded([[1] * len(row["input_ids"]) for row in ready], length, 0),
+            "labels": _padded([self._labels(row) for row in ready], length, IGNORE),
         }
-        for name in sorted({name for one in encoded for name in one.inputs} - set(batch)):
-            parts = [one.inputs[name] for one in encoded if name in one.inputs]
-            if parts[0].shape[:1] == (1,) and parts[0].ndim == 2 and name.endswith("type_ids"):
-                batch[name] = _padded([part[0].tolist() for part in parts], length, 0)
-            else:  # pixels and their grids: one row a patch or picture
-                batch[name] = torch.cat(parts)
+        for name in ready[0].keys() - {"input_ids", "trained", "images"}:  # a number for each token
+            batch[name] = _padded([row[name] for row in ready], length, 0)
+        pictures = [picture for row in ready for picture in row["images"]]
+        if pictures:
+            batch |= self.processor.image_processor(images=pictures, return_tensors="pt")
         return batch
 
-    def _labels(self, encoded: Encoded) -> list[int]:
+    def ready(self, trace: Trace) -> dict[str, Any]:
+        """A trace cut, scaled and tokenized: `input_ids`, `trained`, whatever else has a number for each token, `images`."""
+        encoded = encode(trace, self.processor, train_thoughts_before_mistakes=self.train_thoughts)
+        shape = (1, len(encoded.token_ids))
+        more = {
+            name: tensor[0].tolist()
+            for name, tensor in encoded.inputs.items()
+            if tensor.shape == shape and name not in ("input_ids", "attention_mask")
+        }
+        return {
+            "input_ids": encoded.token_ids,
+            "trained": encoded.trained,
+            "images": encoded.pictures,
+            **more,
+        }
+
+    def _labels(self, row: dict[str, Any]) -> list[int]:
         return [
             token if trained or not self.mask else IGNORE
-            for token, trained in zip(encoded.token_ids, encoded.trained, strict=True)
+            for token, trained in zip(row["input_ids"], row["trained"], strict=True)
         ]
+
+
+def prepare(rows: Dataset, collator: TraceCollator, path: Path) -> Dataset:
+    """All traces ready for the collator, in a file that is read as it is needed: made once, for all epochs."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    numbers = collator.ready(read_trace(**_place(rows[0]))).keys() - {"trained", "images"}
+    features = Features(
+        {name: List(Value("int32")) for name in sorted(numbers)}
+        | {"trained": List(Value("bool")), "images": List(Image())}
+    )
+    return rows.map(
+        lambda row: collator.ready(read_trace(**_place(row))),
+        features=features,
+        remove_columns=[name for name in rows.column_names if name not in features],
+        cache_file_name=str(path),
+        writer_batch_size=32,
+        desc="preparing traces",
+    )
+
+
+def _place(row: dict[str, Any]) -> dict[str, Any]:
+    return {"path": row["path"], "offset": row["offset"]}
 
 
 def _padded(rows: list[list[int]], length: int, fill: int) -> torch.Tensor:

@@ -1,0 +1,52 @@
+"""The docs name what there is: commands, keys of a run, keys of a row, kinds of traces; links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import typer
+
+from pixel_reasoner.cli import app
+from pixel_reasoner.data.expert import Kind
+from pixel_reasoner.data.seeds import _ROW_KEYS, READERS
+from pixel_reasoner.train.config import SftRun
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def text(*names: str) -> str:
+    return "\n".join((ROOT / name).read_text(encoding="utf-8") for name in names)
+
+
+def commands() -> list[str]:
+    found = []
+    group = typer.main.get_command(app)
+    for name, command in group.commands.items():
+        below = getattr(command, "commands", {})
+        found += [f"{name} {sub}" for sub in below] or [name]
+    return found
+
+
+@pytest.mark.parametrize("command", commands())
+def test_every_command_is_shown_somewhere(command):
+    shown = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+    shown += text("Makefile", "runs/tiny.sh", "CHANGELOG.md")
+    assert re.search(rf"(pixel-reasoner|\$tool) {command}\b", shown)
+
+
+def test_every_key_of_a_run_and_of_a_row_is_explained():
+    train, synthesize = text("docs/train.md"), text("docs/synthesize.md")
+    assert [f.name for f in fields(SftRun) if f"`{f.name}`" not in train and f.name != "trl"] == []
+    assert [key for key in _ROW_KEYS if f"`{key}`" not in synthesize] == []
+    assert [kind for kind in Kind if f"`{kind}`" not in synthesize] == []
+    assert [source for source in READERS if f"`{source}`" not in synthesize] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files(page):
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), target
