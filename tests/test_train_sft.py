@@ -165,6 +165,23 @@ def test_without_masks_a_batch_is_what_a_stock_trainer_makes_of_the_export(
         assert torch.equal(again[name], tensor), name
 
 
+def test_what_was_prepared_is_read_again_unless_the_traces_were_written_anew(
+    tmp_path, synth, processor
+):
+    traces = list(load_run(synth))[:3]
+    save_traces(traces, tmp_path / "traces.jsonl")
+    collator, path = TraceCollator(processor), tmp_path / "prepared" / "train.arrow"
+
+    def first() -> list[int]:
+        return prepare(trace_dataset([str(tmp_path)])[0], collator, path)[0]["input_ids"]
+
+    before = first()
+    assert first() == before
+    assert len(list(path.parent.iterdir())) == 1
+    save_traces(traces[::-1], tmp_path / "traces.jsonl")
+    assert first() == collator.ready(traces[2])["input_ids"] != before
+
+
 def test_text_alone_needs_no_picture(synth, processor):
     settings = next(iter(load_run(synth))).settings
     alone = Trace(

@@ -155,7 +155,7 @@ def eval_pixelworld(
     """
     from pixel_reasoner.errors import UsageError
     from pixel_reasoner.evals.run import evaluate, evaluate_disturbed
-    from pixel_reasoner.grading import Outcome, grade_trace
+    from pixel_reasoner.grading import is_right
     from pixel_reasoner.world import FAMILIES, VERSION, render, scenes
 
     if disturb and without:
@@ -192,8 +192,7 @@ def eval_pixelworld(
 
             def show(trace: Trace) -> None:
                 nonlocal right
-                grade = grade_trace(trace)
-                right += grade is not None and grade.outcome is Outcome.CORRECT
+                right += is_right(trace)
                 progress.advance(bar)
                 progress.update(bar, note=f"{right} right")
 
@@ -549,7 +548,7 @@ def demo(
     device: DeviceOption = None,
 ) -> None:
     """Draw sample pictures and a clip, ask about them, and write the reasoning as a page."""
-    from pixel_reasoner.grading import Outcome, grade_trace
+    from pixel_reasoner.grading import is_right
     from pixel_reasoner.trace import anchored
     from pixel_reasoner.world import render, scenes
 
@@ -561,9 +560,11 @@ def demo(
             asked = anchored(question, out)
             _say(f"\n[bold]{asked.text}[/]  [dim]{asked.media[0].path}[/]")
             trace = _ask_aloud(asked, local, rules, quiet_note=bool(traces))
-            grade = grade_trace(trace)
-            right = grade is not None and grade.outcome is Outcome.CORRECT
-            _say("[green]right[/]" if right else f"[red]wrong[/]: it is {question.answer[0]}")
+            _say(
+                "[green]right[/]"
+                if is_right(trace)
+                else f"[red]wrong[/]: it is {question.answer[0]}"
+            )
             traces.append(trace)
     _say("")
     _write_report(traces, out / "report.html", title="Pixel Reasoner: demo")
@@ -617,12 +618,11 @@ def _media(images: list[Path], video: Path | None, frames: Path | None) -> tuple
 
 def _processor(model: str) -> Any:
     from pixel_reasoner.errors import packages_of
-    from pixel_reasoner.models import model_folder
+    from pixel_reasoner.models import model_source
 
     with packages_of("local", "run a model"):
         from pixel_reasoner.models.local import load_processor
-    folder = model_folder(model)
-    return load_processor(str(folder) if folder.is_dir() else model)
+    return load_processor(model_source(model))
 
 
 def _show_masks(source: Path, model: str) -> None:

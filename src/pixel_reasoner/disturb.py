@@ -80,10 +80,10 @@ def _look_elsewhere(
     except (BoxError, KeyError, TypeError):  # it will be refused anyhow
         return None
     # A parsed box is padded already.
-    half = Box(
+    unpadded = Box(
         0, 0, max(0.02, like.x2 - like.x1 - 2 * padding), max(0.02, like.y2 - like.y1 - 2 * padding)
     )
-    box = box_that_misses(half, clues, rng, padding)
+    box = box_that_misses(unpadded, clues, rng, padding)
     if box is None:
         return None
     arguments = {**call.arguments, "bbox_2d": [round(value, 2) for value in box]}

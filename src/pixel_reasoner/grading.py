@@ -57,6 +57,12 @@ def grade_trace(trace: Trace) -> Grade | None:
     return grade(trace.answer, trace.question)
 
 
+def is_right(trace: Trace) -> bool:
+    """Whether a trace's answer is known to be right."""
+    found = grade_trace(trace)
+    return found is not None and found.outcome is Outcome.CORRECT
+
+
 def _score(answer: str, gold: str, question: Question) -> float:
     match question.answer_type:
         case AnswerType.NUMBER if _number(gold) is not None:

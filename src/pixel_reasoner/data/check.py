@@ -22,7 +22,7 @@ from pixel_reasoner.budget import Budgets
 from pixel_reasoner.data.expert import Kind, kind_of
 from pixel_reasoner.errors import InputError
 from pixel_reasoner.evals.stats import evidence_hit
-from pixel_reasoner.grading import Outcome, grade, grade_trace
+from pixel_reasoner.grading import Outcome, grade, is_right
 from pixel_reasoner.models import Completion
 from pixel_reasoner.models.scripted import ScriptedModel
 from pixel_reasoner.rollout import Rollout, Rules
@@ -70,7 +70,7 @@ def check_traces(
 
     Args:
         traces: with media paths that can be opened.
-        held_out: ids and texts of questions that no training may see.
+        held_out: ids of questions that no training may see.
         count_tokens: the length of a trace for a model.
         on_trace: called after each.
     """
@@ -136,8 +136,7 @@ def _gold(trace: Trace) -> str | None:
     wrong = grade(NONSENSE, question)
     if wrong is None or wrong.outcome is Outcome.CORRECT:
         return f"{NONSENSE!r} counts as right"
-    own = grade_trace(trace)
-    if own is None or own.outcome is not Outcome.CORRECT:
+    if not is_right(trace):
         return f"the trace answers {trace.answer!r}, expected {question.answer[0]!r}"
     return None
 

@@ -34,7 +34,7 @@ from pixel_reasoner.data.wording import say
 from pixel_reasoner.dialects import HermesDialect
 from pixel_reasoner.disturb import box_that_misses
 from pixel_reasoner.evals.stats import evidence_hit
-from pixel_reasoner.grading import Outcome, grade_trace
+from pixel_reasoner.grading import is_right
 from pixel_reasoner.models import Completion
 from pixel_reasoner.models.scripted import ScriptedModel
 from pixel_reasoner.ops import MAX_SELECTED_FRAMES
@@ -362,8 +362,7 @@ def _up(value: float) -> float:
 
 
 def _verify(trace: Trace, kind: Kind) -> None:
-    grade = grade_trace(trace)
-    if grade is None or grade.outcome is not Outcome.CORRECT:
+    if not is_right(trace):
         raise Unusable("answer_does_not_score", f"{trace.answer!r}")
     if kind is not Kind.TEXT and evidence_hit(trace) is not True:
         raise Unusable("evidence_not_shown")

@@ -1,6 +1,10 @@
 """Traces in the formats of others.
 
-trl   a `datasets` folder with `messages` and embedded `images`, on which a stock `SFTTrainer` trains
+trl           a `datasets` folder with `messages` and embedded `images`, on which a stock `SFTTrainer` trains
+message_list  the JSON of PixelReasoner-SFT-Data: a list of rows `{"message_list": [...]}`, pictures as files
+
+What `message_list` does not carry is lost on the way out: evidence, and which turns were mistakes. On the way in every
+call is executed again; a row whose calls do not run as they are written is dropped and named.
 """
 
 from __future__ import annotations
@@ -15,9 +19,9 @@ from typing import Any
 from pixel_reasoner.data.seeds import Dropped, json_objects
 from pixel_reasoner.data.sft import conversation
 from pixel_reasoner.dialects import PIXEL_REASONER, boxed
-from pixel_reasoner.errors import InputError, OutputError, packages_of
+from pixel_reasoner.errors import InputError, packages_of
 from pixel_reasoner.evals.run import load_run
-from pixel_reasoner.files import atomic_writer, reason, write_bytes
+from pixel_reasoner.files import atomic_writer, cannot_write, write_bytes
 from pixel_reasoner.models import Completion
 from pixel_reasoner.models.scripted import ScriptedModel
 from pixel_reasoner.rollout import Rollout, Rules
@@ -69,11 +73,7 @@ def export_trl(source: Path, out: Path) -> int:
             )
             dataset.save_to_disk(str(out))
     except OSError as error:
-        raise OutputError(
-            expected="a place that can be written",
-            got=f"{out}: {reason(error)}",
-            fix="name another",
-        ) from error
+        raise cannot_write(out, error) from error
     return len(dataset)
 
 

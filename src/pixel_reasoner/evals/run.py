@@ -12,7 +12,7 @@ from typing import Any, Self
 from pixel_reasoner.errors import InputError, OutputError
 from pixel_reasoner.evals.stats import summarize
 from pixel_reasoner.files import cannot_write, keep_settings, reason, write_bytes, write_json
-from pixel_reasoner.grading import Outcome, grade_trace
+from pixel_reasoner.grading import is_right
 from pixel_reasoner.models import Model
 from pixel_reasoner.rollout import Rules, ask_many, settings_of
 from pixel_reasoner.trace import Question, Stop, Trace, anchored, load_traces
@@ -94,7 +94,7 @@ def evaluate_disturbed(  # noqa: PLR0913 - as `evaluate`
     right = {
         trace.question.id
         for trace in load_run(out)
-        if trace.question.needs_look and trace.executed and _is_right(trace)
+        if trace.question.needs_look and trace.executed and is_right(trace)
     }
     again = [anchored(q, Path("..")) for q in questions if q.id in right]
     disturbed = evaluate(
@@ -110,11 +110,6 @@ def evaluate_disturbed(  # noqa: PLR0913 - as `evaluate`
     summary = {**summary, **told}
     write_json(summary, out / SUMMARY)
     return summary
-
-
-def _is_right(trace: Trace) -> bool:
-    grade = grade_trace(trace)
-    return grade is not None and grade.outcome is Outcome.CORRECT
 
 
 def load_run(path: Path) -> Iterator[Trace]:

@@ -77,6 +77,12 @@ def model_folder(source: str) -> Path:
     return EMBEDDED.get(source, Path(source))
 
 
+def model_source(name: str) -> str:
+    """What transformers is to load for a name: the folder of an embedded model, a folder, or a hub id as it is."""
+    folder = model_folder(name)
+    return str(folder) if folder.is_dir() else name
+
+
 def folder_settings(folder: Path) -> FolderSettings:
     """What a model's folder says of how it is to be asked; defaults where it says nothing.
 

@@ -38,6 +38,7 @@ from pixel_reasoner.models import (
     OnText,
     folder_settings,
     model_folder,
+    model_source,
 )
 
 
@@ -67,7 +68,7 @@ class LocalModel:
         self.name = source
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.folder: Path | None = model_folder(source)
-        where = str(self.folder) if self.folder.is_dir() else source
+        where = model_source(source)
         if not self.folder.is_dir():
             _check_hub_id(source)
         settings = folder_settings(self.folder)

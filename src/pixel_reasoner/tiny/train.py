@@ -24,7 +24,7 @@ import torch
 from pixel_reasoner.dialects import COMPACT
 from pixel_reasoner.evals.stats import evidence_hit, summarize
 from pixel_reasoner.files import cannot_write
-from pixel_reasoner.grading import Outcome, grade_trace
+from pixel_reasoner.grading import is_right
 from pixel_reasoner.models import EMBEDDED, Decoding
 from pixel_reasoner.models.local import LocalModel
 from pixel_reasoner.rollout import Rules, ask_many
@@ -193,9 +193,7 @@ def _ratio_looking(traces: list[Trace]) -> float:
 
 
 def _accuracy(traces: list[Trace]) -> float:
-    grades = [grade_trace(trace) for trace in traces]
-    right = sum(grade is not None and grade.outcome is Outcome.CORRECT for grade in grades)
-    return right / max(1, len(traces))
+    return sum(map(is_right, traces)) / max(1, len(traces))
 
 
 def _stage(

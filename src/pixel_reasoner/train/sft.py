@@ -13,6 +13,7 @@ warm-up default to the paper's (128, 1e-6, 10 %), not to the script's.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -31,7 +32,7 @@ from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.evals.run import TRACES
 from pixel_reasoner.evals.stats import summarize
 from pixel_reasoner.files import keep_settings, write_json
-from pixel_reasoner.models import Decoding, FolderSettings, model_folder
+from pixel_reasoner.models import Decoding, FolderSettings, model_source
 from pixel_reasoner.models.local import LocalModel, load_processor
 from pixel_reasoner.rollout import Rules, ask_many
 from pixel_reasoner.trace import Trace, anchored, save_traces
@@ -64,7 +65,7 @@ def train_sft(run: SftRun) -> Path:
     out = Path(run.out)
     with args.main_process_first():
         keep_settings(out / "run.json", json.loads(json.dumps(asdict(run))))
-    where = _where(run.model)
+    where = model_source(run.model)
     processor = load_processor(where)
     if not has_generation_markers(processor.chat_template):
         processor.chat_template = get_training_chat_template(processor)
@@ -235,8 +236,15 @@ class TraceCollator:
 
 
 def prepare(rows: Dataset, collator: TraceCollator, path: Path) -> Dataset:
-    """All traces ready for the collator, in a file that is read as it is needed: made once, for all epochs."""
+    """All traces ready for the collator, in a file that is read as it is needed: made once, for all epochs.
+
+    The file's name tells of which state of the traces it was made, so that none is read for others written since.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    states = {name: Path(name).stat() for name in sorted(set(rows["path"]))}
+    told = [(name, state.st_size, state.st_mtime_ns) for name, state in states.items()]
+    digest = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+    path = path.with_stem(f"{path.stem}-{digest}")
     numbers = collator.ready(read_trace(**_place(rows[0]))).keys() - {"trained", "images"}
     features = Features(
         {name: List(Value("int32")) for name in sorted(numbers)}
@@ -258,11 +266,6 @@ def _place(row: dict[str, Any]) -> dict[str, Any]:
 
 def _padded(rows: list[list[int]], length: int, fill: int) -> torch.Tensor:
     return torch.tensor([row + [fill] * (length - len(row)) for row in rows])
-
-
-def _where(model: str) -> str:
-    folder = model_folder(model)
-    return str(folder) if folder.is_dir() else model
 
 
 def _load(where: str, run: SftRun, args: SFTConfig) -> Any:
