@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pixel_reasoner.data.check import problems_of
-from pixel_reasoner.data.formats import export_message_list, import_message_list
+from pixel_reasoner.data.formats import export_message_list, export_trl, import_message_list
 from pixel_reasoner.data.seeds import Dropped
 from pixel_reasoner.data.synth import SynthSettings, scene_units, synthesize
 from pixel_reasoner.dialects import PIXEL_REASONER
@@ -92,6 +92,15 @@ def test_a_row_that_does_not_run_is_named_and_the_rest_goes_on(exported, tmp_pat
     assert isinstance(dropped, Dropped)
     assert dropped.where == f"{damage}-2"
     assert first.stop == last.stop
+
+
+@pytest.mark.parametrize("write", [export_trl, export_message_list])
+def test_an_export_of_what_cannot_be_read_is_one_clear_error(tmp_path, write):
+    with pytest.raises(InputError, match="No such file"):
+        write(tmp_path / "gone", tmp_path / "out")
+    (tmp_path / "traces.jsonl").write_text("no trace\n")
+    with pytest.raises(InputError, match="line 1"):
+        write(tmp_path, tmp_path / "out")
 
 
 def test_traces_of_another_dialect_are_not_exported(tmp_path):

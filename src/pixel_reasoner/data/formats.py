@@ -19,7 +19,7 @@ from typing import Any
 from pixel_reasoner.data.seeds import Dropped, json_objects
 from pixel_reasoner.data.sft import conversation
 from pixel_reasoner.dialects import PIXEL_REASONER, boxed
-from pixel_reasoner.errors import InputError, packages_of
+from pixel_reasoner.errors import InputError, PixelReasonerError, packages_of
 from pixel_reasoner.evals.run import load_run
 from pixel_reasoner.files import atomic_writer, cannot_write, write_bytes
 from pixel_reasoner.models import Completion
@@ -53,6 +53,7 @@ def export_trl(source: Path, out: Path) -> int:
     """
     with packages_of("train", "write data sets"):
         from datasets import Dataset, Features, Image, List, Value
+        from datasets.exceptions import DatasetGenerationError
 
     features = Features(
         {
@@ -72,6 +73,10 @@ def export_trl(source: Path, out: Path) -> int:
                 _rows, features=features, gen_kwargs={"source": str(source)}, cache_dir=cache
             )
             dataset.save_to_disk(str(out))
+    except DatasetGenerationError as error:  # around what reading the traces raised
+        if isinstance(error.__cause__, PixelReasonerError):
+            raise error.__cause__ from None
+        raise
     except OSError as error:
         raise cannot_write(out, error) from error
     return len(dataset)
