@@ -110,6 +110,13 @@ def test_a_row_that_cannot_be_used_is_named_and_the_rest_goes_on(tmp_path, pictu
     assert dropped.detail
 
 
+@pytest.mark.parametrize("needs_look", [True, False, None])
+def test_a_row_says_whether_it_needs_a_look(tmp_path, picture, needs_look):
+    write_rows(tmp_path, [row(needs_look=needs_look, category=None)])
+    (question,) = read("jsonl", tmp_path)
+    assert question.needs_look is needs_look
+
+
 def test_an_id_counts_once(tmp_path, picture):
     write_rows(tmp_path, [row(), row()])
     assert read("jsonl", tmp_path)[1] == Dropped("1", "duplicate_id", "1")

@@ -9,21 +9,28 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from pixel_reasoner.album import Album
+from pixel_reasoner.data.expert import kind_of
+from pixel_reasoner.data.sft import encode
+from pixel_reasoner.data.synth import SynthSettings, scene_units, synthesize
 from pixel_reasoner.dialects import COMPACT
 from pixel_reasoner.ops import run
 from pixel_reasoner.tiny.build import BUDGETS, build_model, build_processor, build_tokenizer
 from pixel_reasoner.tiny.gallery import Gallery
-from pixel_reasoner.tiny.language import LOOKS, NUMBERS, School
-from pixel_reasoner.tiny.lessons import answer_turn, ball_as_item, look_box, look_turn, spoken
+from pixel_reasoner.tiny.gaze import mentions
+from pixel_reasoner.tiny.language import LOOKS, NUMBERS, School, cache_tokens, without_operations
 from pixel_reasoner.tiny.loop import Stage, run_stage
 from pixel_reasoner.tiny.tower import (
     IGNORE,
+    embed,
     focusing_batch,
     labels_of,
     looking_batch,
+    paging_batch,
     patches_as_product,
     position,
     reading_batch,
@@ -31,32 +38,56 @@ from pixel_reasoner.tiny.tower import (
     shifted,
     shrink_tokens,
 )
-from pixel_reasoner.trace import Medium, OpCall
+from pixel_reasoner.tiny.train import _said
+from pixel_reasoner.trace import Evidence, Medium, OpCall, Trace, anchored
 from pixel_reasoner.world import FAMILIES, all_questions, make_scene
+from pixel_reasoner.world.scene import DIGITS, WORDS
+
+NOWHERE = Medium(kind="image", path="")
 
 
 @pytest.fixture(scope="module")
 def gallery(tmp_path_factory) -> Gallery:
-    return Gallery(tmp_path_factory.mktemp("gallery"), 12, 6)
+    counts = {"attribute": 12, "infographic": 6, "video": 6}
+    return Gallery(tmp_path_factory.mktemp("gallery"), counts)
 
 
 @pytest.fixture(scope="module")
-def processor(gallery):
-    texts = [
-        spoken(look_turn(item, COMPACT))
-        for scene in gallery.scenes["attribute"]
-        for item in scene.items
-    ]
-    return build_processor(build_tokenizer([*texts, COMPACT.system_with]))
+def traces(tmp_path_factory) -> Path:
+    return synthesized(tmp_path_factory.mktemp("traces"), 120)
 
 
-def test_an_expert_looks_at_what_was_asked():
-    for seed in range(50):
-        for item in make_scene("attribute", seed).items:
-            call = COMPACT.parse(spoken(look_turn(item, COMPACT)))
-            assert isinstance(call, OpCall)
-            assert call.arguments["bbox_2d"] == pytest.approx(list(look_box(item)))
-            assert look_box(item).intersection(item.box) >= 0.9 * item.box.area
+def synthesized(folder: Path, count: int) -> Path:
+    settings = SynthSettings(
+        source="pixelworld",
+        count=count,
+        families=FAMILIES,
+        per_scene=4,
+        text_share=0.4,
+        refused_share=0.2,
+        budgets=BUDGETS,
+        margin=0.0,
+        min_side=0.18,
+    )
+    synthesize(settings, scene_units(settings), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def processor(traces):
+    return build_processor(build_tokenizer(_said(traces / "traces.jsonl")))
+
+
+@pytest.fixture(scope="module")
+def school(traces, processor, tmp_path_factory) -> School:
+    path = tmp_path_factory.mktemp("tokens") / "tokens.pt"
+    visual = build_model(processor.tokenizer, 3).model.visual
+    cache = cache_tokens(visual, processor.image_processor, traces, path)
+    return School(cache.lessons, processor, COMPACT)
+
+
+def numbers_of(school: School) -> range:
+    return range(len(school.lessons.offsets))
 
 
 def test_dense_labels_stand_where_the_items_are(gallery):
@@ -69,6 +100,23 @@ def test_dense_labels_stand_where_the_items_are(gallery):
         assert labels.classes["color"][token] > 0
         assert labels.place[token, 0] == pytest.approx(x * 6 - int(x * 6), abs=1e-5)
     assert (labels.classes["glyph"] == IGNORE).all(), "no character is legible in an overview"
+
+
+def test_a_page_asks_for_its_words_and_numbers_where_they_are_written(gallery):
+    scene = gallery.scenes["infographic"][2]
+    overview = labels_of(gallery.page(2)).classes
+    assert overview["word"].tolist().count(IGNORE) == 35, "the heading alone is legible"
+    assert overview["word"][3] == WORDS.index(scene.page.heading)
+    for nth, item in enumerate(scene.items):
+        view = gallery.page_crop(2, nth)
+        labels = labels_of(view).classes
+        x, y = position(view, item)
+        token = int(y * 5) * 5 + int(x * 5)
+        if item.glyph.isdigit():
+            told = DIGITS[labels["tens"][token]] + DIGITS[labels["ones"][token]]
+        else:
+            told = WORDS[labels["word"][token]]
+        assert told == item.glyph
 
 
 def test_crops_and_selected_frames_ask_for_the_character(gallery):
@@ -96,74 +144,101 @@ def test_a_shifted_view_shows_the_same_elsewhere_and_is_labelled_there(gallery):
 
 
 def test_batches_are_a_function_of_their_seed(gallery):
-    for batch in (seeing_batch, reading_batch, focusing_batch, looking_batch):
+    for batch in (seeing_batch, reading_batch, focusing_batch, looking_batch, paging_batch):
         first, again = (batch(gallery, random.Random(5)) for _ in range(2))
         assert all((a.pixels == b.pixels).all() for a, b in zip(first, again, strict=True))
 
 
-def test_a_lesson_trains_what_the_assistant_writes_and_its_end_token_once(gallery, processor):
-    school = School(gallery, processor, COMPACT)
-    end = processor.tokenizer.convert_tokens_to_ids("<|im_end|>")
-    for seed in range(30):
-        example = school.lesson("video" if seed % 2 else "attribute", 2, random.Random(seed))
-        trained = [token for token, yes in zip(example.ids, example.trained, strict=True) if yes]
-        text = processor.tokenizer.decode(trained)
-        assert trained.count(end) in (1, 2)
-        assert trained[-1] == end
-        assert "boxed" in text
-        assert "user" not in text
-        assert example.ids.count(processor.image_token_id) == sum(
-            {"pictures": 36, "crops": 25, "frames": 4, "selected": 49}[shown.kind]
-            for shown in example.shown
-        )
+def test_a_lesson_trains_what_data_sft_trains(school, traces, processor):
+    """The mask is that of every other model's training; what the assistant says without operations aside."""
+    kinds = set()
+    for number in numbers_of(school):
+        trace = school.lessons.trace(number)
+        if kind_of(trace) in kinds:
+            continue
+        kinds.add(kind_of(trace))
+        example = school.example(trace, school.lessons.shown(number))
+        asked = anchored(trace.question, traces)
+        encoded = encode(trace.model_copy(update={"question": asked}), processor)
+        assert example.ids == encoded.token_ids
+        assert example.trained == encoded.trained
+    assert len(kinds) == 7
 
 
-def test_attention_is_told_to_rest_where_the_item_is(gallery, processor):
-    school = School(gallery, processor, COMPACT)
-    for seed in range(40):
-        family, cells = ("video", 2) if seed % 2 else ("attribute", 6)
-        scene = gallery.scenes[family][3]
-        example = school.lesson(family, 3, random.Random(seed))
-        ends = [ball_as_item(scene.ball, frame) for frame in (1, 16)] if scene.ball else []
-        visual = [at for at, token in enumerate(example.ids) if token == school.image_id]
-        looks = [gaze for gaze in example.gazes if gaze.head == LOOKS]
-        for gaze in looks[:1]:
-            said = processor.tokenizer.decode(example.ids[gaze.first : gaze.end])
-            cells_told = [visual.index(place) % cells**2 for place in gaze.places]
-            items = [i for i in scene.items if i.name in said] or [*scene.items, *ends]
-            possible = [int(i.y * cells) * cells + int(i.x * cells) for i in items]
-            assert set(cells_told) <= set(possible)
-        for gaze in looks:
-            # The token that a place predicts is the one after it.
-            assert all(example.trained[gaze.first + 1 : gaze.end + 1])
-            assert all(place < gaze.first for place in gaze.places)
+def test_without_operations_the_assistant_answers_at_once(school, processor):
+    rng = random.Random(0)
+    for number in numbers_of(school):
+        trace = school.lessons.trace(number)
+        alone = without_operations(trace, rng)
+        [turn] = alone.turns
+        assert turn.text.endswith(f"\\boxed{{{trace.question.answer[0]}}}")
+        assert "<tool_call>" not in turn.text
+        first = school.lessons.shown(number)[: len(trace.pictures)]
+        told = processor.tokenizer.decode(school.example(alone, first).ids)
+        assert COMPACT.system_with not in told
 
 
-def test_an_expert_counts_by_naming_everything_once():
-    nowhere = Medium(kind="image", path="")
+def test_attention_rests_on_what_is_named_as_it_was_last_seen(school):
+    """The token that a phrase looks at shows the middle of what it names."""
+    for number in numbers_of(school):
+        trace = school.lessons.trace(number)
+        scene = make_scene(*_family_and_seed(trace))
+        names = {item.name: item for item in scene.items}
+        shown = school.lessons.shown(number)
+        pictures = list(trace.all_pictures.values())
+        for pieces in school._said(trace, shown):
+            for piece in pieces:
+                named = [name for name in names if name in piece.text]
+                if not piece.trained or len(named) != 1:
+                    continue
+                item = names[named[0]]
+                assert piece.spots, piece
+                for at, cell in piece.spots:
+                    picture, (rows, columns) = pictures[at], shown[at].grid
+                    assert not item.frames or picture.frame in item.frames
+                    box = picture.box
+                    x = (item.x - box.x1) / (box.x2 - box.x1)
+                    y = (item.y - box.y1) / (box.y2 - box.y1)
+                    assert (cell // columns, cell % columns) == (int(y * rows), int(x * columns))
+
+
+def test_what_a_look_shows_is_told_from_the_look(school):
+    for number in numbers_of(school):
+        trace = school.lessons.trace(number)
+        if trace.question.needs_look:
+            *_, answer = school._said(trace, school.lessons.shown(number))
+            looked = {at for piece in answer for at, _ in piece.spots}
+            assert min(looked) >= len(trace.pictures)
+
+
+def _family_and_seed(trace: Trace) -> tuple[str, int]:
+    family, seed, *_ = trace.question.id.split("-")
+    return family, int(seed)
+
+
+def test_attention_is_asked_for_where_tokens_are_trained(school):
+    for number in numbers_of(school):
+        example = school.lesson(number, random.Random(number))
+        for gaze in example.gazes:
+            assert all(place < gaze.end for place in gaze.places)
+            if gaze.head == LOOKS:
+                # The token that a place predicts is the one after it.
+                assert all(example.trained[gaze.first + 1 : gaze.end + 1])
+
+
+def test_every_mention_of_a_turn_is_a_piece_and_nothing_is_lost():
     for family in FAMILIES:
-        for seed in range(30):
-            scene = make_scene(family, seed)
-            count = next(q for q in all_questions(scene, nowhere) if q.category.endswith("count"))
-            phrases = answer_turn(count, scene)
-            assert {phrase.about for phrase in phrases} == {*scene.items, None}
-            assert all(p.about.name in p.text for p in phrases if p.about)
-            assert spoken(phrases).endswith(f"\\boxed{{{len(scene.items)}}}")
+        for seed in range(20):
+            for question in all_questions(make_scene(family, seed), NOWHERE):
+                for words in (question.reasoning, *(question.evidence or Evidence()).findings):
+                    pieces = mentions(question, words)
+                    assert "".join(piece.text for piece in pieces) == words
+                    assert [piece.last for piece in pieces] == [*[False] * (len(pieces) - 1), True]
 
 
-def test_phrases_are_tokenized_as_the_whole_turn_is(gallery, processor):
-    tokenizer = processor.tokenizer
-    nowhere = Medium(kind="image", path="")
-    for family in FAMILIES:
-        for scene in gallery.scenes[family]:
-            for question in list(all_questions(scene, nowhere))[len(scene.items) :]:
-                turn = answer_turn(question, scene)
-                apart = [i for phrase in turn for i in tokenizer(phrase.text)["input_ids"]]
-                assert apart == tokenizer(spoken(turn))["input_ids"]
-
-
-def test_every_frame_is_told_to_look_at_its_own_number(gallery, processor):
-    example = School(gallery, processor, COMPACT).lesson("video", 1, random.Random(0))
+def test_every_frame_is_told_to_look_at_its_own_number(school, processor):
+    number = school.lessons.families["video"][0]
+    example = school.example(school.lessons.trace(number), school.lessons.shown(number))
     numbers = [gaze for gaze in example.gazes if gaze.head == NUMBERS]
     told = [
         processor.tokenizer.decode([example.ids[place] for place in gaze.places])
@@ -171,6 +246,23 @@ def test_every_frame_is_told_to_look_at_its_own_number(gallery, processor):
     ]
     assert told == [str(number) for number in range(1, 17)]
     assert all(gaze.end - gaze.first == 4 for gaze in numbers)
+
+
+def test_cached_tokens_are_what_the_tower_makes_of_each_picture(traces, processor, tmp_path):
+    visual = build_model(processor.tokenizer, 3).model.visual
+    cache = cache_tokens(visual, processor.image_processor, traces, tmp_path / "tokens.pt")
+    again = cache_tokens(None, None, traces, tmp_path / "tokens.pt")
+    for number in (0, 40, 119):
+        trace = again.lessons.trace(number)
+        asked = anchored(trace.question, traces)
+        album = Album.of_trace(trace.model_copy(update={"question": asked}))
+        for picture, shown in zip(trace.all_pictures, again.lessons.shown(number), strict=True):
+            pixels = np.asarray(album.view(picture))
+            with torch.no_grad():
+                alone = embed(visual, processor.image_processor, [pixels]).pooler_output
+            kept = again.tokens[shown.size].final[shown.row].float()
+            torch.testing.assert_close(kept, alone, rtol=0.05, atol=0.05)
+    assert again.lessons.rows == cache.lessons.rows
 
 
 def test_shrunken_tokens_are_the_same_but_smaller(processor):
@@ -192,7 +284,8 @@ def test_a_product_embeds_patches_as_the_convolution_does(processor):
 
 
 def test_text_round_trips_through_the_tokenizer(processor):
-    for text in ("Grüße, 100 %!\n", spoken(look_turn(make_scene("video", 1).items[0], COMPACT))):
+    call = OpCall(name="zoom_in", arguments={"bbox_2d": [0.1, 0.2, 0.35, 1.0], "target_image": 1})
+    for text in ("Grüße, 100 %!\n", f"I look.\n{COMPACT.write_call(call)}"):
         ids = processor.tokenizer(text)["input_ids"]
         assert processor.tokenizer.decode(ids) == text
 
@@ -210,8 +303,7 @@ def test_budgets_leave_the_image_processor_nothing_to_resize(processor, gallery)
 
 
 def test_an_operation_shows_what_the_gallery_shows(gallery, tmp_path):
-    from pixel_reasoner.album import Album
-    from pixel_reasoner.trace import Medium, Question
+    from pixel_reasoner.trace import Question
     from pixel_reasoner.world import write_media
 
     scene = gallery.scenes["video"][1]
@@ -222,8 +314,6 @@ def test_an_operation_shows_what_the_gallery_shows(gallery, tmp_path):
     number = scene.items[0].frames[0]
     seen = run(OpCall(name="select_frames", arguments={"target_frames": [number]}), album)
     shown = torch.tensor(gallery.selected_frame(1, 0, 0).pixels).int()
-    import numpy as np
-
     there = torch.tensor(np.asarray(album.view(seen.pictures[0].number))).int()
     assert (shown - there).abs().max() <= 2
 
@@ -265,7 +355,8 @@ def _made(folder: Path) -> Path:
 def test_a_killed_training_goes_on_to_a_model_that_answers(tmp_path):
     """The whole pipeline at a two-hundredth of its size, killed in the middle of its second stage."""
     command = [sys.executable, "-m", "pixel_reasoner.cli", "train", "tiny", "--scale", "0.005"]
-    command += ["--out", str(tmp_path)]
+    synthesized(tmp_path / "synth", 200)
+    command += ["--traces", str(tmp_path / "synth"), "--out", str(tmp_path)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 240
     while not (tmp_path / "read.pt").exists():
@@ -275,7 +366,7 @@ def test_a_killed_training_goes_on_to_a_model_that_answers(tmp_path):
     process.kill()
     process.wait()
     subprocess.run(command, check=True, capture_output=True)
-    for name in ("see", "read", "focus", "look", "reason"):
+    for name in ("see", "read", "focus", "look", "pages", "reason"):
         steps = [
             json.loads(line)["step"]
             for line in (tmp_path / f"{name}.jsonl").read_text().splitlines()

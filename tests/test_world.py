@@ -17,7 +17,7 @@ from PIL import Image
 from pixel_reasoner.budget import Budget, Budgets
 from pixel_reasoner.decode import DecodeLimits, open_picture, sample_video
 from pixel_reasoner.errors import OutputError, UsageError
-from pixel_reasoner.grading import Outcome, grade
+from pixel_reasoner.grading import Outcome, anls, grade
 from pixel_reasoner.trace import Medium, Question, load_questions
 from pixel_reasoner.world import (
     FAMILIES,
@@ -36,7 +36,7 @@ from pixel_reasoner.world import (
     scenes,
     split_seed,
 )
-from pixel_reasoner.world.scene import COLORS, NUM_FRAMES, SHAPES
+from pixel_reasoner.world.scene import BANDS, COLORS, FONTS, NUM_FRAMES, SHAPES, WORDS, Item
 
 GOLDEN = Path(__file__).parent / "golden" / "scenes.json"
 MEDIUM = Medium(kind="image", path="it")
@@ -52,6 +52,7 @@ BUDGETS = Budgets(
     multiple=32,
 )
 
+shapes = pytest.mark.parametrize("family", ["attribute", "relation", "count"])
 each_family = pytest.mark.parametrize("family", FAMILIES)
 
 
@@ -90,7 +91,7 @@ def test_another_seed_gives_another_scene_and_other_pixels(family):
 
 
 def described(scene: Scene) -> str:
-    text = json.dumps([scene.id, scene.items, scene.ball])
+    text = json.dumps([scene.id, scene.items, scene.ball, *([scene.page] if scene.page else [])])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -127,7 +128,13 @@ def test_scenes_of_a_run_follow_one_another_within_the_split():
 @pytest.mark.parametrize(
     ("family", "split", "seed", "count", "named"),
     [
-        ("atribute", "test", 0, 1, "attribute, video; got 'atribute'"),
+        (
+            "atribute",
+            "test",
+            0,
+            1,
+            "attribute, relation, count, infographic, video; got 'atribute'",
+        ),
         ("video", "tset", 0, 1, "train, validation, test; got 'tset'"),
         ("video", "test", 0, 0, "a count of 1 or more"),
         ("video", "test", 999_999, 2, "seed 999999, question 1"),
@@ -151,28 +158,66 @@ def test_a_detail_that_does_not_fit_is_a_usage_error(family, detail_px):
 def right_answer(scene: Scene, text: str) -> str:
     """The answer to a question, from its words and the scene alone."""
     words = re.findall(r"[a-z]+", text.lower())
+    pair = [
+        i for name in re.findall(r"[Tt]he (\w+ \w+)", text) for i in scene.items if i.name == name
+    ]
     colors = [word for word in words if word in COLORS]
-    kinds = [word for word in words if word in (*SHAPES, "card")]
+    kinds = (*SHAPES, "card", "bar", "point", "column", "print")
     named = [
         item
         for item in scene.items
-        if (not colors or item.color in colors) and (not kinds or item.shape in kinds)
+        if (not colors or item.color in colors)
+        and (item.shape in words or item.shape + "s" in words or not set(kinds) & set(words))
+        and (item.shape == "card" or "cards" not in words)
     ]
-    if "letter" in words or "digit" in words:
+    if len(pair) == 2:
+        return answer_about_two(*pair, words)
+    if ({"carry", "digit"} <= set(words) and "many" in words) or words[:3] == ["on", "how", "many"]:
+        return str(sum(item.glyph.isdigit() for item in named))
+    if {"letter", "digit", "number", "city"} & set(words):
         [item] = named
-        assert ("digit" in words) == item.glyph.isdigit()
+        assert ("digit" in words or "number" in words) == item.glyph.isdigit()
         return item.glyph
+    return answer_at_once(scene, named, words)
+
+
+def answer_about_two(first: Item, second: Item, words: list[str]) -> str:
+    if "left" in words:
+        return "left" if first.x < second.x else "right"
+    if "above" in words:
+        return "above" if first.y < second.y else "below"
+    if "larger" in words:
+        return max(first, second, key=lambda item: item.glyph).name
+    assert "add" in words
+    return str(int(first.glyph) + int(second.glyph))
+
+
+def answer_at_once(scene: Scene, named: list[Item], words: list[str]) -> str:
+    if words[0] in ("is", "can") and scene.page is not None:
+        [band] = [band for band in BANDS if band.removesuffix("s") in words or band in words]
+        return "yes" if band in scene.page.bands else "no"
     if words[0] in ("is", "can"):
         return "yes" if named else "no"
     if words[0] in ("how", "count"):
-        return str(len(scene.items))
+        return str(len(named))
     if "largest" in words:
         return sorted(scene.items, key=lambda item: item.box.area)[-1].color
+    if "tallest" in words:
+        return min((i for i in scene.items if i.shape == "bar"), key=lambda item: item.y).color
     if "ball" in words and "colour" in words:
         return scene.ball.color
+    return answer_about_a_way(scene, named, words)
+
+
+def answer_about_a_way(scene: Scene, named: list[Item], words: list[str]) -> str:
+    if "heading" in words:
+        return scene.page.heading
+    if "rise" in words:
+        first, *_, last = (item for item in scene.items if item.shape == "point")
+        return "rises" if first.y > last.y else "falls"
     if "move" in words:
         return "right" if scene.ball.x(NUM_FRAMES) > scene.ball.x(1) else "left"
-    assert words[:3] == ["what", "shape", "is"], text
+    assert words[:3] == ["what", "shape", "is"], words
     [item] = named
     return item.shape
 
@@ -200,17 +245,78 @@ def test_kind_and_need_of_a_look_agree_and_evidence_is_given_where_one_is_needed
             assert (question.evidence is not None) == question.needs_look
 
 
-def test_one_shape_is_larger_than_all_others_by_three_tenths():
-    for scene in many("attribute"):
+def test_evidence_names_every_item_that_the_answer_rests_on_and_where_it_is():
+    for family in FAMILIES:
+        for scene in many(family)[:50]:
+            by_name = {item.name: item for item in scene.items}
+            for question in (q for q in all_questions(scene, MEDIUM) if q.needs_look):
+                items = [by_name[name.removeprefix("the ")] for name in question.evidence.subjects]
+                assert len(question.evidence.findings) == len(items)
+                for item, told in zip(items, question.evidence.findings, strict=True):
+                    assert told.startswith(f"the {item.name} carries {item.glyph}")
+                if family != "video":
+                    assert question.evidence.boxes == tuple(item.box for item in items)
+
+
+@shapes
+def test_one_shape_is_larger_than_all_others_by_three_tenths(family):
+    for scene in many(family):
         *_, second, largest = sorted(item.size for item in scene.items)
         assert largest >= 1.3 * second
 
 
-def test_shapes_lie_inside_the_picture_and_hide_nothing():
-    for scene in many("attribute"):
+@shapes
+def test_shapes_lie_inside_the_picture_and_hide_nothing(family):
+    for scene in many(family):
         boxes = [item.box for item in scene.items]
         assert all(0 <= value <= 1 for box in boxes for value in box)
         assert not any(a.intersection(b) for a in boxes for b in boxes if a is not b)
+
+
+def test_parts_of_a_page_have_names_of_their_own_and_lie_apart():
+    for scene in many("infographic"):
+        assert len({item.name for item in scene.items}) == len(scene.items)
+        boxes = [item.box for item in scene.items]
+        assert all(0 <= value <= 1 for box in boxes for value in box)
+        assert not any(a.intersection(b) for a in boxes for b in boxes if a is not b)
+
+
+def test_no_word_of_a_page_is_right_for_another():
+    for word, other in itertools.combinations(WORDS, 2):
+        assert anls(word, other) == 0
+
+
+def test_words_and_numbers_of_a_page_lie_in_their_evidence_in_every_font():
+    """What is written changes no pixel outside of its box."""
+    fonts = {scene.page.font: scene for scene in many("infographic")}
+    assert len(fonts) == FONTS
+    for scene in fonts.values():
+        drawn = pixels(scene)
+        for index, item in enumerate(scene.items):
+            for text in (item.glyph, *WORDS) if item.glyph in WORDS else (item.glyph,):
+                others = list(scene.items)
+                others[index] = item._replace(glyph="")
+                blank = pixels(scene._replace(items=tuple(others)))
+                others[index] = item._replace(glyph=text)
+                written = pixels(scene._replace(items=tuple(others)))
+                rows, columns = np.nonzero(np.abs(written - blank).sum(axis=2))
+                left, top, right, bottom = (value * scene.params.size_px for value in item.box)
+                assert left <= columns.min() <= columns.max() <= right
+                assert top <= rows.min() <= rows.max() <= bottom
+                if item.shape != "bar":
+                    break
+        assert drawn.shape == (1024, 1024, 3)
+
+
+def test_of_the_shapes_that_are_counted_any_number_carries_a_digit():
+    answers = Counter(
+        (len(question.evidence.boxes), question.answer[0])
+        for scene in many("count")
+        for question in all_questions(scene, MEDIUM)
+        if question.needs_look
+    )
+    assert set(answers) == {(n, str(k)) for n in (2, 3) for k in range(n + 1)}
+    assert min(answers.values()) > 0.5 * max(answers.values())
 
 
 def test_cards_show_one_after_the_other_within_the_clip():
@@ -288,7 +394,7 @@ def test_a_detail_is_unreadable_in_the_overview_of_the_embedded_model(family):
     assert overview_detail_px(family, BUDGETS) < 4
     larger = WorldParams(size_px=320, detail_px=19)
     assert overview_detail_px(family, BUDGETS, larger) == pytest.approx(
-        19 * (192 if family == "attribute" else 64) / 320
+        19 * (64 if family == "video" else 192) / 320
     )
 
 
@@ -297,7 +403,7 @@ def test_a_detail_is_unreadable_in_the_overview_of_the_embedded_model(family):
 
 @each_family
 def test_a_rendered_folder_holds_files_that_open_and_questions_that_load(family, tmp_path):
-    params = WorldParams(size_px=320, detail_px=12)
+    params = WorldParams(size_px=320, detail_px=5 if family == "infographic" else 12)
     rendered = list(render(scenes(family, "test", 0, 3, params), tmp_path))
     lines = "".join(question.model_dump_json() + "\n" for question in rendered)
     (tmp_path / "questions.jsonl").write_text(lines, encoding="utf-8")

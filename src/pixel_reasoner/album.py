@@ -89,16 +89,25 @@ class Album:
         if per_medium:
             # The sampling of the trace: a medium with fewer frames gave all it had.
             limits = limits.model_copy(update={"num_frames": max(per_medium.values())})
-        album = cls(trace.question, budgets or NATURAL, limits)
+        return cls(trace.question, budgets or NATURAL, limits).retold(trace)
+
+    def retold(self, trace: Trace) -> Self:
+        """An album of the same media in which a trace's operations have happened, without decoding anything again.
+
+        Raises:
+            InputError: not the media that the trace was made from.
+        """
         recorded = trace.all_pictures
         if sorted(recorded) != list(range(1, len(recorded) + 1)) or not all(
-            album._can_show(picture) for picture in recorded.values()
+            self._can_show(picture) for picture in recorded.values()
         ):
+            media = ", ".join(m.path for m in trace.question.media) or "no media"
             raise InputError(
                 expected="the media that the trace was made from",
-                got=f"other pictures in {', '.join(m.path for m in trace.question.media) or 'no media'}",
+                got=f"other pictures in {media}",
                 fix="put the original files back, or run the question again",
             )
+        album = self.fresh()
         album.pictures = [recorded[number] for number in sorted(recorded)]
         return album
 

@@ -13,6 +13,8 @@ from pixel_reasoner.errors import PixelReasonerError
 
 if TYPE_CHECKING:
     from pixel_reasoner.budget import Budgets
+    from pixel_reasoner.data.labeller import Labeller
+    from pixel_reasoner.data.synth import SynthSettings
     from pixel_reasoner.models.local import LocalModel
     from pixel_reasoner.rollout import Rollout, Rules
     from pixel_reasoner.trace import Medium, Question, Trace
@@ -56,8 +58,13 @@ MaxTurns = Annotated[int, typer.Option(min=1, help="Messages of the model at mos
 MaxNewTokens = Annotated[int, typer.Option(min=1, help="New tokens per message at most.")]
 Temperature = Annotated[float, typer.Option(min=0.0, help="0 is greedy.")]
 SampleSeed = Annotated[int, typer.Option(help="Seed of sampling.")]
-FamilyOption = Annotated[str, typer.Option("--family", "-f", help="attribute or video")]
-FamilyOrAll = Annotated[str, typer.Option("--family", "-f", help="attribute, video or all")]
+FamilyOption = Annotated[
+    str, typer.Option("--family", "-f", help="attribute, relation, count, infographic or video")
+]
+FamilyOrAll = Annotated[
+    str,
+    typer.Option("--family", "-f", help="attribute, relation, count, infographic, video or all"),
+]
 SplitOption = Annotated[str, typer.Option(help="train, validation or test")]
 SeedOption = Annotated[int, typer.Option(help="First scene of the split.")]
 CountOption = Annotated[int, typer.Option(help="How many questions.")]
@@ -291,7 +298,7 @@ def world_render(
 
 @app.command()
 def synth(
-    source: Annotated[str, typer.Argument(help="pixelworld, jsonl, visa or star")],
+    source: Annotated[str, typer.Argument(help="pixelworld, jsonl, visa, star or sa1b")],
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder of the traces; resumes if it exists.")
     ],
@@ -299,9 +306,12 @@ def synth(
         Path | None, typer.Option(help="Where the data set lies (not for pixelworld).")
     ] = None,
     families: Annotated[
-        str, typer.Option(help="Of PixelWorld, separated by commas.")
-    ] = "attribute,video",
+        str, typer.Option(help="Of PixelWorld, separated by commas, or all.")
+    ] = "all",
     count: Annotated[int, typer.Option(min=1, help="Traces at most, over all shards.")] = 1000,
+    per_scene: Annotated[
+        int, typer.Option(min=1, help="Traces of one scene at most (PixelWorld).")
+    ] = 6,
     seed: Annotated[int, typer.Option(min=0, help="Of scenes, words and regions.")] = 0,
     shard: Annotated[
         str, typer.Option(help="Write only the i-th of n parts: i/n, from 1.")
@@ -317,6 +327,41 @@ def synth(
     refused_share: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Share of looks that are refused first.")
     ] = 0.05,
+    margin: Annotated[
+        float,
+        typer.Option(min=0.0, help="What a look shows around the evidence, in its own widths."),
+    ] = 0.25,
+    min_side: Annotated[
+        float,
+        typer.Option(min=0.01, max=1.0, help="A look's least side, share of the picture."),
+    ] = 0.12,
+    regions: Annotated[
+        int, typer.Option(min=1, help="Of one picture at most, to be asked about (sa1b).")
+    ] = 3,
+    analysis: Annotated[
+        str, typer.Option(help="Who says what a look shows: `template` or `labeller`.")
+    ] = "template",
+    labeller: Annotated[
+        str | None,
+        typer.Option(
+            help="An OpenAI-compatible endpoint with a vision model, such as http://localhost:8000/v1;"
+            " its key is taken from the environment variable OPENAI_API_KEY."
+        ),
+    ] = None,
+    labeller_model: Annotated[
+        str | None, typer.Option(help="The model's name at the endpoint.")
+    ] = None,
+    labeller_calls: Annotated[
+        int | None, typer.Option(min=0, help="Calls at most; cached answers are free.")
+    ] = None,
+    labeller_concurrency: Annotated[int, typer.Option(min=1, help="Calls at once.")] = 8,
+    labeller_timeout: Annotated[
+        float, typer.Option(min=0.001, help="Seconds that a call may take.")
+    ] = 60.0,
+    labeller_cache: Annotated[
+        Path | None,
+        typer.Option(help="Folder of answers; runs may share it [default: labels in --out]"),
+    ] = None,
 ) -> None:
     """Write expert traces from annotated questions: looks, mistakes and their correction.
 
@@ -325,10 +370,14 @@ def synth(
 
         pixel-reasoner synth jsonl --data my_rows.jsonl --model pixel_reasoner --out runs/mine
 
+        pixel-reasoner synth sa1b --data sa1b --labeller http://localhost:8000/v1 --labeller-model NAME --out runs/sa1b
+
         pixel-reasoner check runs/synth
     """
+    from contextlib import nullcontext
     from itertools import islice
 
+    from pixel_reasoner.data.labeller import labelling_of
     from pixel_reasoner.data.seeds import READERS, read_seeds
     from pixel_reasoner.data.synth import SynthSettings, scene_units, synthesize
     from pixel_reasoner.errors import UsageError
@@ -341,10 +390,15 @@ def synth(
         seed=seed,
         families=_families(families) if source == "pixelworld" else (),
         shard=(nth, of),
+        per_scene=per_scene,
         text_share=text_share,
         refused_share=refused_share,
         dialect=dialect,
         budgets=budgets,
+        margin=margin,
+        min_side=min_side,
+        regions=regions if source == "sa1b" else None,
+        labelling=labelling_of(source, labeller, labeller_model, analysis, labeller_calls),
     )
     if source == "pixelworld":
         units = scene_units(settings)
@@ -353,23 +407,32 @@ def synth(
             expected="--data, the folder of the data set", got="none", fix="add --data DIR"
         )
     else:
-        units = islice(
-            read_seeds(source, (data or Path()).absolute(), out.absolute() / "media"), nth, None, of
-        )
-    with _progress() as progress:
+        rows = read_seeds(source, (data or Path()).absolute(), out.absolute() / "media", regions)
+        units = islice(rows, nth, None, of)
+    service = {
+        "url": labeller,
+        "cache": labeller_cache or out / "labels",
+        "concurrency": labeller_concurrency,
+        "timeout_s": labeller_timeout,
+    }
+    opened = _labeller(settings, out, service) if settings.labelling else nullcontext()
+    with opened as stage, _progress() as progress:
         bar = progress.add_task("traces", total=settings.quota, note="")
         summary = synthesize(
             settings,
             units,
             out,
             workers=workers,
-            on_traces=lambda written: progress.update(bar, completed=written),
+            on_traces=lambda written: progress.update(
+                bar, completed=written, note=stage.note() if stage else ""
+            ),
+            labeller=stage,
         )
     _say(
         f"{summary['count']} traces: {out / 'traces.jsonl'}  ({summary['traces_per_second']} a second)"
     )
-    for title in ("kinds", "dropped"):
-        if summary[title]:
+    for title in ("kinds", "dropped", "labeller"):
+        if summary.get(title):
             _say(f"{title}: " + ", ".join(f"{name} {n}" for name, n in summary[title].items()))
 
 
@@ -472,7 +535,7 @@ def import_(
     from collections import Counter
 
     from pixel_reasoner.data.formats import import_message_list
-    from pixel_reasoner.data.seeds import Dropped
+    from pixel_reasoner.data.rows import Dropped
     from pixel_reasoner.trace import save_traces
 
     dropped: Counter[str] = Counter()
@@ -493,6 +556,10 @@ def import_(
 
 @train_app.command("tiny")
 def train_tiny(
+    traces: Annotated[
+        Path,
+        typer.Option("--traces", help="Folder of `synth pixelworld`, written for `--model tiny`."),
+    ] = Path("runs/tiny/synth"),
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Checkpoints, logs and the model.")
     ] = Path("runs/tiny"),
@@ -508,12 +575,14 @@ def train_tiny(
 ) -> None:
     """Train the embedded model from nothing. Every stage resumes after a kill: run the command again.
 
-    Example:
-        pixel-reasoner train tiny --out runs/tiny
+    Examples:
+        pixel-reasoner synth pixelworld --count 2000 --out runs/tiny/synth
+
+        pixel-reasoner train tiny --traces runs/tiny/synth --out runs/tiny
     """
     from pixel_reasoner.tiny.train import train
 
-    model = train(out, seed=seed, scale=scale, install=install)
+    model = train(traces, out, seed=seed, scale=scale, install=install)
     _say(f"The model: {model}")
 
 
@@ -657,6 +726,24 @@ def _show_masks(source: Path, model: str) -> None:
         console.print(f"{sum(encoded.trained)} of {len(encoded.token_ids)} tokens are trained")
 
 
+def _labeller(settings: SynthSettings, out: Path, service: dict[str, Any]) -> Labeller:
+    from pixel_reasoner.data.endpoint import KEY_VARIABLE, Endpoint, Service
+    from pixel_reasoner.data.labeller import Labeller
+
+    labelling = settings.labelling
+    assert labelling is not None, "a labeller is wanted"
+    endpoint = Endpoint(
+        Service(
+            **service,
+            model=labelling.model,
+            calls=labelling.calls,
+            log=out / "labeller.log",
+            api_key=os.environ.get(KEY_VARIABLE, "").strip(),
+        )
+    )
+    return Labeller(endpoint, labelling.analysis, settings.manner, out, settings.quota)
+
+
 def _shard(text: str) -> tuple[int, int]:
     """`2/4` -> (1, 4): the second of four parts, from 0."""
     from pixel_reasoner.errors import UsageError
@@ -671,7 +758,7 @@ def _families(text: str) -> Any:
     from pixel_reasoner.errors import UsageError
     from pixel_reasoner.world import FAMILIES
 
-    names = tuple(dict.fromkeys(text.split(",")))
+    names = FAMILIES if text == "all" else tuple(dict.fromkeys(text.split(",")))
     if unknown := [name for name in names if name not in FAMILIES]:
         raise UsageError(
             expected=f"families of PixelWorld: {','.join(FAMILIES)}",

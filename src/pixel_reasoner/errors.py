@@ -5,6 +5,7 @@
     ├── InputError      (ValueError)   a picture, video or file that cannot be used
     │   └── PixelLimitError            it would need more memory than allowed
     ├── ModelError      (ValueError)   a model folder that cannot be loaded
+    ├── EndpointError   (RuntimeError) a server that refuses, or does not answer
     └── OutputError     (OSError)      a place that cannot be written: a file for a folder, a full disk
 
 Three kinds of mistakes are kept apart. A *model's* mistake (a bad box, broken JSON) is data: an
@@ -48,6 +49,10 @@ class PixelLimitError(InputError):
 
 class ModelError(PixelReasonerError, ValueError):
     """A model folder or hub id that cannot be loaded."""
+
+
+class EndpointError(PixelReasonerError, RuntimeError):
+    """A server that refuses every request, or that does not answer."""
 
 
 class OutputError(PixelReasonerError, OSError):

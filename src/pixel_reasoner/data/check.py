@@ -81,10 +81,11 @@ def check_traces(
     tokens: list[int] = []
     pictures = 0
     seen: set[str] = set()
+    desk = Desk()
     count = 0
     for trace in traces:
         count += 1
-        found = list(problems_of(trace, held_out))
+        found = list(problems_of(trace, held_out, desk))
         if trace.question.id in seen:
             found.append(Problem(trace.question.id, "distinct", "a question was there before"))
         seen.add(trace.question.id)
@@ -110,13 +111,16 @@ def check_traces(
     return Verdict(count, dict(sorted(problems.items())), named, figures)
 
 
-def problems_of(trace: Trace, held_out: frozenset[str] = frozenset()) -> Iterator[Problem]:
+def problems_of(
+    trace: Trace, held_out: frozenset[str] = frozenset(), desk: Desk | None = None
+) -> Iterator[Problem]:
     """Everything that is wrong with one trace."""
     name = trace.question.id
+    desk = desk or Desk()
     checks: tuple[tuple[str, Callable[[], str | None]], ...] = (
         ("gold", lambda: _gold(trace)),
         ("evidence", lambda: _evidence(trace)),
-        ("replay", lambda: _replay(trace)),
+        ("replay", lambda: _replay(trace, desk)),
         ("mistakes", lambda: _mistakes(trace)),
         ("held_out", lambda: _held_out(trace.question, held_out)),
     )
@@ -166,15 +170,34 @@ def _held_out(question: Question, held_out: frozenset[str]) -> str | None:
     return None
 
 
-def _replay(trace: Trace) -> str | None:
+class Desk:
+    """Keeps the media of the last trace open: traces about one file stand together."""
+
+    def __init__(self) -> None:
+        self.key: Any = None
+        self.album: Album | None = None
+
+    def open(self, question: Question, budgets: Budgets) -> Album:
+        """An album of a question's media, in which nothing has happened.
+
+        Raises:
+            InputError: a medium that cannot be used.
+        """
+        key = (question.media, budgets)
+        if self.album is None or self.key != key:
+            self.key, self.album = key, Album(question, budgets)
+        return self.album.fresh()
+
+
+def _replay(trace: Trace, desk: Desk) -> str | None:
     """Run the loop again on the same texts, and compare calls, references and pixels."""
     settings = trace.settings
     try:
-        model = ScriptedModel(
-            [""], dialect=settings["dialect"], budgets=Budgets(**settings["budgets"])
-        )
-        again = Rollout(trace.question, model, Rules())
-        recorded = Album.of_trace(trace)
+        budgets = Budgets(**settings["budgets"])
+        model = ScriptedModel([""], dialect=settings["dialect"], budgets=budgets)
+        album = desk.open(trace.question, budgets)
+        again = Rollout(trace.question, model, Rules(), album)
+        recorded = album.retold(trace)
     except InputError as error:
         return str(error)
     for number, turn in enumerate(trace.turns, start=1):

@@ -41,7 +41,7 @@ from pixel_reasoner.ops import MAX_SELECTED_FRAMES
 from pixel_reasoner.rollout import Rollout, Rules
 from pixel_reasoner.trace import Box, Evidence, Observation, OpCall, Question, Trace
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the same question and seed would give another trace."""
 _STEP = 0.01
 """boxes are written with two decimals"""
@@ -111,13 +111,15 @@ def look_box(clue: Box, manner: Manner) -> Box:
 
     >>> from pixel_reasoner.dialects import COMPACT
     >>> look_box(Box(0.0, 0.5, 0.1, 0.6), Manner(COMPACT, COMPACT.budgets))
-    Box(x1=0.0, y1=0.47, x2=0.15, y2=0.63)
+    Box(x1=0.0, y1=0.48, x2=0.15, y2=0.63)
     """
     sides = []
     for low, high in ((clue.x1, clue.x2), (clue.y1, clue.y2)):
-        side = max((high - low) * (1 + 2 * manner.margin), manner.min_side)
-        start = min(max((low + high - side) / 2, 0.0), max(0.0, 1 - side))
-        sides.append((_down(start), _up(min(1.0, start + side))))
+        side = _up(max((high - low) * (1 + 2 * manner.margin), manner.min_side))
+        # The nearest hundredth, so that all looks at clues of one size are of one size; or outwards, if it cuts the clue.
+        start = round(min(max((low + high - side) / 2, 0.0), 1 - side), 2)
+        end = round(start + side, 2)
+        sides.append((min(start, _down(low)), max(end, _up(high))))
     (x1, x2), (y1, y2) = sides
     return Box(x1, y1, x2, y2)
 
@@ -186,7 +188,10 @@ class _Expert:
         self.answer(self.finding(-1))
 
     def zoom_words(self, nth: int) -> str:
-        return say(self.rng, wording.ZOOM, subject=self.subject(nth))
+        return say(self.rng, wording.ZOOM, subject=self.subject(nth), where=self.where(nth))
+
+    def where(self, nth: int) -> str:
+        return wording.place_of(self.evidence.boxes[nth])
 
     def select_words(self) -> str:
         return say(self.rng, wording.SELECT, subject=self.subject(0))
@@ -229,7 +234,7 @@ def _wrong(expert: _Expert, times: int) -> None:
         box = _elsewhere(boxes, tried, expert)
         tried.append(box)
         expert.zoom(words, box, image, mistake=True)
-        words = say(expert.rng, wording.NOT_HERE, subject=subject)
+        words = say(expert.rng, wording.NOT_HERE, subject=subject, where=expert.where(0))
     expert.zoom(words, look_box(boxes[0], expert.manner), image)
     _rest(expert)
 
@@ -292,7 +297,8 @@ def _refused(expert: _Expert) -> None:
     observation = expert.rollout.turns[-1].observation
     assert observation is not None, "a call is answered"
     assert observation.refusal is not None, "a bad call is refused"
-    expert.look_at_clues(say(rng, wording.REPAIR, why=observation.text.partition(";")[0]))
+    why = observation.text.partition(";")[0]
+    expert.look_at_clues(say(rng, wording.REPAIR, why=why, subject=expert.subject(0)))
 
 
 def _text(expert: _Expert) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from pixel_reasoner.data.seeds import Dropped, json_objects
+from pixel_reasoner.data.rows import Dropped, json_objects
 from pixel_reasoner.data.sft import conversation
 from pixel_reasoner.dialects import PIXEL_REASONER, boxed
 from pixel_reasoner.errors import InputError, PixelReasonerError, packages_of

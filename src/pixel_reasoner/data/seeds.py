@@ -4,6 +4,7 @@
     jsonl       anyone's own data: a row a line (`read_jsonl`), or a `questions.jsonl` of this project
     visa        web pages of FineWeb-VISA: parquet files with question, short_answer, bounding_box, image
     star        STAR: STAR_*.json with questions, choices and key frames, and the Charades videos
+    sa1b        SA-1B: sa_*.json with masks, and the pictures; regions that a labeller asks about (`data/sa1b`)
 
 A reader holds one row at a time. It yields a `Question`, or a `Dropped` that says why a row cannot be used. A file that
 is something else altogether is an error that names the keys it found.
@@ -20,16 +21,28 @@ import random
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import av
-from pydantic import ValidationError
 
+from pixel_reasoner.data.rows import (
+    Dropped,
+    Row,
+    Unfit,
+    box_of_px,
+    built,
+    data_files,
+    has_keys,
+    json_object,
+    json_objects,
+    with_options,
+)
+from pixel_reasoner.data.sa1b import DEFAULT_REGIONS, read_sa1b
 from pixel_reasoner.decode import DEFAULT_LIMITS, picture_size, sample_video
 from pixel_reasoner.errors import InputError, UsageError, packages_of
 from pixel_reasoner.files import numbered_lines, reason, write_bytes
 from pixel_reasoner.ops import MAX_SELECTED_FRAMES
-from pixel_reasoner.trace import AnswerType, Box, BoxError, Evidence, Medium, Question, anchored
+from pixel_reasoner.trace import AnswerType, Box, Evidence, Medium, Question, anchored
 from pixel_reasoner.world import Scene, all_questions
 
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -55,26 +68,6 @@ _ROW_KEYS = (
     *("answer", "answer_type", "image", "boxes", "frames", "subjects", "findings", "needs_look"),
     "reasoning",
 )
-
-
-class Dropped(NamedTuple):
-    """A row that gives no seed."""
-
-    where: str
-    reason: str
-    """a word to count by"""
-    detail: str = ""
-
-
-Row = Question | Dropped
-
-
-class _Unfit(Exception):
-    """A row that cannot be used: a word to count by, and what was expected and came."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(detail)
-        self.reason = reason
 
 
 def scene_seeds(
@@ -104,13 +97,16 @@ def _rounded(number: float, rng: random.Random) -> int:
     return int(number + rng.random())
 
 
-def read_seeds(source: str, data: Path, media: Path) -> Iterator[Row]:
+def read_seeds(
+    source: str, data: Path, media: Path, regions: int = DEFAULT_REGIONS
+) -> Iterator[Row]:
     """The rows of a data set in a folder, checked.
 
     Args:
-        source: `jsonl`, `visa` or `star`.
+        source: `jsonl`, `visa`, `star` or `sa1b`.
         data: where the data set lies.
         media: where pictures go that lie inside the data set's own files.
+        regions: of one picture at most, where a data set has regions and no questions.
 
     Raises:
         UsageError: unknown source.
@@ -123,7 +119,8 @@ def read_seeds(source: str, data: Path, media: Path) -> Iterator[Row]:
             fix="name one of these",
         )
     seen: set[int] = set()
-    for row in READERS[source](data, media):
+    readers = READERS | {"sa1b": partial(_read_sa1b, regions=regions)}
+    for row in readers[source](data, media):
         if isinstance(row, Dropped):
             yield row
             continue
@@ -153,19 +150,6 @@ def _among(question: Question) -> bool:
     return any(answer in question.options for answer in question.answer)
 
 
-def _built(where: str, build: Callable[[], Question]) -> Row:
-    """What a row gives: a question, or the reason why not."""
-    try:
-        return build()
-    except _Unfit as error:
-        return Dropped(where, error.reason, str(error))
-    except ValidationError as error:
-        first = error.errors()[0]
-        return Dropped(where, "bad_value", f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
-    except (TypeError, ValueError, AttributeError, LookupError) as error:
-        return Dropped(where, "bad_value", f"{type(error).__name__}: {error}")
-
-
 # --- jsonl ---
 
 
@@ -179,33 +163,34 @@ def read_jsonl(data: Path, media: Path) -> Iterator[Row]:
     writes it. Paths are relative to the file.
     """
     del media
-    for path in _files(data, "*.jsonl"):
+    for path in data_files(data, "*.jsonl"):
         for number, line in numbered_lines(path, "a JSONL file with one row a line"):
             where = f"{path.name}, line {number}"
-            yield _built(where, partial(_neutral, line, path.parent))
+            yield built(where, partial(_neutral, line, path.parent))
 
 
 def _neutral(line: str, folder: Path) -> Question:
-    row = _object(line)
+    row = json_object(line)
     if "text" in row:
         return anchored(Question.model_validate(row), folder)
-    _has_keys(row, ("id", "media", "question", "answer"))
+    has_keys(row, ("id", "media", "question", "answer"))
     unknown = sorted(set(row) - set(_ROW_KEYS))
     if unknown:
-        raise _Unfit("unknown_keys", f"expected {' '.join(_ROW_KEYS)}; got {' '.join(unknown)}")
+        raise Unfit("unknown_keys", f"expected {' '.join(_ROW_KEYS)}; got {' '.join(unknown)}")
     media = [_medium(one, folder) for one in row["media"]]
     options = row.get("options") or {}
     answers = row["answer"] if isinstance(row["answer"], list) else [row["answer"]]
     kind = row.get("answer_type") or ("mcq" if options else "free")
     if kind not in _ANSWER_TYPES:
-        raise _Unfit("unknown_answer_type", f"expected {', '.join(_ANSWER_TYPES)}; got {kind!r}")
+        raise Unfit("unknown_answer_type", f"expected {', '.join(_ANSWER_TYPES)}; got {kind!r}")
     evidence = {
         "boxes": _boxes(row.get("boxes") or (), row.get("image", 1), media),
         **{
             name: row[name] for name in ("image", "frames", "subjects", "findings") if row.get(name)
         },
     }
-    given = {name: row[name] for name in ("needs_look", "category", "reasoning") if row.get(name)}
+    also = ("needs_look", "category", "reasoning")
+    given = {name: row[name] for name in also if row.get(name) is not None}
     text = with_options(str(row["question"]), options) + (row.get("prompt_suffix") or "")
     return Question.model_validate(
         {
@@ -223,7 +208,7 @@ def _neutral(line: str, folder: Path) -> Question:
 
 def _medium(one: Any, folder: Path) -> Medium:
     if not isinstance(one, dict) or "path" not in one:
-        raise _Unfit("bad_medium", f'expected {{"type": ..., "path": ...}}; got {json.dumps(one)}')
+        raise Unfit("bad_medium", f'expected {{"type": ..., "path": ...}}; got {json.dumps(one)}')
     return Medium.model_validate(
         {
             "kind": one.get("type", "image"),
@@ -239,37 +224,15 @@ def _boxes(boxes_px: Any, image: int, media: list[Medium]) -> list[Box]:
     if not boxes_px:
         return []
     if not 1 <= image <= len(media) or media[image - 1].kind != "image":
-        raise _Unfit("bad_image_number", f"expected a picture from 1 to {len(media)}; got {image}")
+        raise Unfit("bad_image_number", f"expected a picture from 1 to {len(media)}; got {image}")
     path = Path(media[image - 1].path)
     if not path.exists():
-        raise _Unfit("missing_file", str(path))
+        raise Unfit("missing_file", str(path))
     try:
         size = picture_size(path, DEFAULT_LIMITS)
     except InputError as error:
-        raise _Unfit("unusable_medium", str(error)) from error
+        raise Unfit("unusable_medium", str(error)) from error
     return [box_of_px(box, size) for box in boxes_px]
-
-
-def box_of_px(numbers: Any, size: tuple[int, int]) -> Box:
-    """A box in pixels as shares of a picture.
-
-    >>> box_of_px([10, 20, 30, 40], (100, 200))
-    Box(x1=0.1, y1=0.1, x2=0.3, y2=0.2)
-    """
-    try:
-        return Box.of(number / side for number, side in zip(numbers, (*size, *size), strict=True))
-    except (BoxError, TypeError, ValueError) as error:
-        told = f"expected x1 y1 x2 y2 inside {size[0]} x {size[1]} px; got {numbers}"
-        raise _Unfit("bad_box", told) from error
-
-
-def with_options(question: str, options: Mapping[str, str]) -> str:
-    r"""A question followed by its options, one a line.
-
-    >>> with_options("Which colour?", {"A": "red", "B": "blue"})
-    'Which colour?\nA. red\nB. blue'
-    """
-    return "\n".join([question, *(f"{letter}. {text}" for letter, text in options.items())])
 
 
 # --- FineWeb-VISA ---
@@ -284,7 +247,7 @@ def read_visa(data: Path, media: Path) -> Iterator[Row]:
     with packages_of("train", "read parquet files"):
         from pyarrow import parquet
     wanted = ("question", "short_answer", "bounding_box", "image")
-    for path in _files(data, "*.parquet"):
+    for path in data_files(data, "*.parquet"):
         try:
             file = parquet.ParquetFile(path)
         except (OSError, ValueError) as error:
@@ -297,15 +260,24 @@ def read_visa(data: Path, media: Path) -> Iterator[Row]:
             for row in batch.to_pylist():
                 name = f"visa-{path.stem}-{number}"
                 number += 1
-                yield _built(name, partial(_page, name, row, media))
+                yield built(name, partial(_page, name, row, media))
+
+
+def _columns(path: Path, wanted: tuple[str, ...], found: list[str]) -> None:
+    if missing := [name for name in wanted if name not in found]:
+        raise InputError(
+            expected=f"{path} with {', '.join(wanted)}",
+            got=f"no {', '.join(missing)} among {', '.join(found)}",
+            fix="give the files of this data set",
+        )
 
 
 def _page(name: str, row: dict[str, Any], media: Path) -> Question:
     content = (row["image"] or {}).get("bytes")
     if not content:
-        raise _Unfit("missing_file", "no picture in the row")
+        raise Unfit("missing_file", "no picture in the row")
     if not row["question"] or not row["short_answer"]:
-        raise _Unfit("no_question", "expected a question and a short_answer")
+        raise Unfit("no_question", "expected a question and a short_answer")
     path = media / f"{name}.png"
     if not path.exists():
         write_bytes(content, path)
@@ -337,25 +309,23 @@ def read_star(data: Path, media: Path) -> Iterator[Row]:
     """
     del media
     videos = {path.stem: path for path in sorted(data.rglob("*.mp4"))}
-    for path in _files(data, "STAR_*.json"):
+    for path in data_files(data, "STAR_*.json"):
         for row in json_objects(path):
             name = f"star-{row.get('question_id', '?')}"
-            yield _built(name, partial(_situation, name, row, videos))
+            yield built(name, partial(_situation, name, row, videos))
 
 
 def _situation(name: str, row: dict[str, Any], videos: Mapping[str, Path]) -> Question:
-    _has_keys(
+    has_keys(
         row,
         ("question_id", "video_id", "start", "end", "question", "answer", "choices", "situations"),
     )
     path = videos.get(str(row["video_id"]))
     if path is None:
-        raise _Unfit("missing_file", f"expected {row['video_id']}.mp4 below the folder")
+        raise Unfit("missing_file", f"expected {row['video_id']}.mp4 below the folder")
     choices = [str(choice["choice"]) for choice in row["choices"]]
     if row["answer"] not in choices:
-        raise _Unfit(
-            "answer_not_among_options", f"expected one of {choices}; got {row['answer']!r}"
-        )
+        raise Unfit("answer_not_among_options", f"expected one of {choices}; got {row['answer']!r}")
     options = dict(zip(_LETTERS, choices, strict=False))
     letter = _LETTERS[choices.index(row["answer"])]
     medium = Medium(
@@ -383,11 +353,11 @@ def _nearest_frames(medium: Medium, keys: list[int]) -> tuple[int, ...]:
     try:
         sampled = sample_video(Path(medium.path), DEFAULT_LIMITS, medium.start_s, medium.end_s)
     except InputError as error:
-        raise _Unfit("unusable_medium", str(error)) from error
+        raise Unfit("unusable_medium", str(error)) from error
     with av.open(medium.path) as container:
         rate = container.streams.video[0].average_rate
     if not keys or not rate or min(keys) < 0:
-        raise _Unfit("bad_frame", f"expected numbers of key frames; got {keys}")
+        raise Unfit("bad_frame", f"expected numbers of key frames; got {keys}")
     times = [frame.time_s or 0.0 for frame in sampled]
     nearest = {
         min(range(len(times)), key=lambda n: abs(times[n] - key / float(rate))) for key in keys
@@ -395,90 +365,15 @@ def _nearest_frames(medium: Medium, keys: list[int]) -> tuple[int, ...]:
     return tuple(sorted(number + 1 for number in nearest))[:MAX_SELECTED_FRAMES]
 
 
+def _read_sa1b(data: Path, media: Path, regions: int = DEFAULT_REGIONS) -> Iterator[Row]:
+    del media
+    return read_sa1b(data, regions)
+
+
 READERS: dict[str, Callable[[Path, Path], Iterator[Row]]] = {
     "jsonl": read_jsonl,
     "visa": read_visa,
     "star": read_star,
+    "sa1b": _read_sa1b,
 }
 """source -> reader of (folder of the data set, folder for extracted pictures)"""
-
-
-# --- files ---
-
-
-def _files(data: Path, pattern: str) -> list[Path]:
-    """The files of a data set: those of a folder that match, or the one that was named.
-
-    Raises:
-        InputError: there are none.
-    """
-    files = [data] if data.is_file() else sorted(data.glob(pattern))
-    if not files:
-        raise InputError(
-            expected=f"a folder with {pattern}",
-            got=f"{data}: {'none in it' if data.is_dir() else 'no such folder'}",
-            fix="give the folder of the data set with --data",
-        )
-    return files
-
-
-def _columns(path: Path, wanted: tuple[str, ...], found: list[str]) -> None:
-    if missing := [name for name in wanted if name not in found]:
-        raise InputError(
-            expected=f"{path} with {', '.join(wanted)}",
-            got=f"no {', '.join(missing)} among {', '.join(found)}",
-            fix="give the files of this data set",
-        )
-
-
-def _has_keys(row: Mapping[str, Any], wanted: tuple[str, ...]) -> None:
-    if missing := [name for name in wanted if name not in row]:
-        told = (
-            f"expected {' '.join(wanted)}; no {' '.join(missing)} among {' '.join(map(str, row))}"
-        )
-        raise _Unfit("missing_keys", told)
-
-
-def _object(line: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise _Unfit("not_json", str(error)) from error
-    if not isinstance(row, dict):
-        raise _Unfit("not_json", f"expected an object; got {type(row).__name__}")
-    return row
-
-
-def json_objects(path: Path, chunk: int = 1 << 16) -> Iterator[dict[str, Any]]:
-    """The objects of a JSON file that is one long list, one at a time.
-
-    Raises:
-        InputError: it is something else.
-    """
-    decoder, text, end = json.JSONDecoder(), "", False
-    try:
-        with path.open(encoding="utf-8") as file:
-            if file.read(1) != "[":
-                raise ValueError("it does not begin with [")
-            while True:
-                text = text.lstrip(" \t\r\n,")
-                if text.startswith("]"):
-                    return
-                try:
-                    item, length = decoder.raw_decode(text)
-                except ValueError:
-                    if end:
-                        raise
-                    more = file.read(chunk)
-                    text, end = text + more, not more
-                    continue
-                if not isinstance(item, dict):
-                    raise ValueError(f"an item is no object but {type(item).__name__}")
-                yield item
-                text = text[length:]
-    except (OSError, ValueError) as error:
-        raise InputError(
-            expected=f"{path} as a JSON list of objects",
-            got=reason(error),
-            fix="download the file again",
-        ) from error

@@ -30,9 +30,11 @@ from typing import Any, NamedTuple
 from pixel_reasoner.album import Album
 from pixel_reasoner.budget import Budgets
 from pixel_reasoner.data.expert import VERSION, Kind, Manner, Unusable, expert_trace
-from pixel_reasoner.data.seeds import Dropped, scene_seeds
+from pixel_reasoner.data.labeller import Labeller, Labelling
+from pixel_reasoner.data.rows import Dropped, Row
+from pixel_reasoner.data.seeds import scene_seeds
 from pixel_reasoner.dialects import dialect_named
-from pixel_reasoner.errors import InputError, UsageError
+from pixel_reasoner.errors import InputError, OutputError, UsageError
 from pixel_reasoner.files import cannot_write, keep_settings, write_json
 from pixel_reasoner.trace import Question, Record, Trace, anchored
 from pixel_reasoner.world import VERSION as WORLD_VERSION
@@ -45,8 +47,8 @@ VIDEO_SHARES = {Kind.SINGLE: 0.9, Kind.RESELECT: 0.1}
 TEXT_SHARE = round(2000 / 7500, 4)
 """the paper's share of traces without an operation"""
 
-Unit = tuple[Family, int] | Question | Dropped
-"""a scene by family and number, or a row of a data set"""
+Unit = tuple[Family, int] | Row | list[Row]
+"""a scene by family and number, a row of a data set, or the rows of a scene"""
 _CHUNK = 4
 """units that a worker takes at once"""
 
@@ -73,6 +75,10 @@ class SynthSettings(Record):
     min_side: float = 0.12
     version: int = VERSION
     world_version: int = WORLD_VERSION
+    regions: int | None = None
+    """of one picture, where a data set has regions and no questions"""
+    labelling: Labelling | None = None
+    """whose words are in the traces beside those of templates"""
 
     @property
     def quota(self) -> int:
@@ -102,6 +108,7 @@ def synthesize(
     *,
     workers: int = 1,
     on_traces: Callable[[int], None] = lambda count: None,
+    labeller: Labeller | None = None,
 ) -> dict[str, Any]:
     """Write the traces of a run, or go on with them; returns the summary.
 
@@ -111,8 +118,10 @@ def synthesize(
         out: the folder of the run.
         workers: processes; 1 works in this one.
         on_traces: hears how many traces are written so far.
+        labeller: writes what units lack; its calls are counted in the summary.
 
     Raises:
+        EndpointError: the labeller gets no replies any more.
         UsageError: `out` holds a run with other settings.
         OutputError: `out` cannot be written.
     """
@@ -128,13 +137,19 @@ def synthesize(
         with _Log(out) as log:
             before = log.count
             on_traces(before)
-            rest = islice(chain(first, units), log.units, None) if before < settings.quota else ()
+            rest: Iterable[Unit] = (
+                islice(chain(first, units), log.units, None) if before < settings.quota else ()
+            )
+            if labeller is not None:
+                rest = labeller.labelled(rest, partial(_rows, settings=settings, out=out))
             write = partial(write_unit, settings=settings, out=out)
             for written in _in_order(write, rest, workers):
                 log.add(written, settings.quota - log.count)
                 on_traces(log.count)
                 if log.count == settings.quota:
                     break
+    except OutputError:
+        raise
     except OSError as error:
         raise cannot_write(out, error) from error
     seconds = time.perf_counter() - started
@@ -148,6 +163,8 @@ def synthesize(
         "workers": workers,
         "settings": settings.model_dump(mode="json"),
     }
+    if labeller is not None:
+        summary["labeller"] = labeller.finish()
     write_json(summary, out / "summary.json")
     log.finish()
     return summary
@@ -164,10 +181,17 @@ def scene_units(settings: SynthSettings) -> Iterator[Unit]:
 
 def write_unit(unit: Unit, settings: SynthSettings, out: Path) -> Written:
     """The traces of one unit. Scenes are rendered into `out`, unless their file is there."""
-    if isinstance(unit, Dropped):
-        return Written([], [], [unit])
-    if isinstance(unit, Question):
-        return _write_traces([unit], settings, out)
+    rows = _rows(unit, settings, out)
+    rows = rows if isinstance(rows, list) else [rows]
+    written = _write_traces([row for row in rows if isinstance(row, Question)], settings, out)
+    written.dropped[:0] = (row for row in rows if isinstance(row, Dropped))
+    return written
+
+
+def _rows(unit: Unit, settings: SynthSettings, out: Path) -> Row | list[Row]:
+    """The questions about a scene, which is rendered; rows of a data set as they are."""
+    if isinstance(unit, Question | Dropped | list):
+        return unit
     family, seed = unit
     scene = make_scene(family, seed)
     medium = medium_of(scene)
@@ -175,7 +199,7 @@ def write_unit(unit: Unit, settings: SynthSettings, out: Path) -> Written:
         write_media(scene, out / medium.path)
     rng = random.Random(f"seeds/{settings.seed}/{scene.id}")
     seeds = scene_seeds(scene, medium, settings.per_scene, settings.text_share, rng)
-    return _write_traces(list(seeds), settings, out)
+    return list(seeds)
 
 
 def _write_traces(questions: list[Question], settings: SynthSettings, out: Path) -> Written:

@@ -1,12 +1,14 @@
 """What experts say, in many words: templates of the synthesized traces.
 
 `{subject}` is what the question is about (`the red circle`), `{finding}` what a look shows (`the red circle
-carries R`), `{why}` why a call was refused.
+carries R`), `{where}` where on the picture that is (`upper left`), `{why}` why a call was refused.
 """
 
 from __future__ import annotations
 
 import random
+
+from pixel_reasoner.trace import Box
 
 WHOLE_PICTURE = (
     "I look at the whole picture first.",
@@ -19,10 +21,10 @@ WHOLE_VIDEO = (
     "Let me go through the frames of the video.",
 )
 ZOOM = (
-    "I need a closer look at {subject}.",
-    "{subject} is too small to make out, so I zoom in.",
-    "Now I zoom in to see {subject} more clearly.",
-    "To be sure, I look closer at {subject}.",
+    "I need a closer look at {subject} in the {where}.",
+    "{subject} in the {where} is too small to make out, so I zoom in.",
+    "Now I zoom in to see {subject} in the {where} more clearly.",
+    "To be sure, I look closer at {subject} in the {where}.",
 )
 SELECT = (
     "I need a closer look at the frames that show {subject}.",
@@ -30,9 +32,9 @@ SELECT = (
     "{subject} is too small to make out here, so I select its frames.",
 )
 NOT_HERE = (
-    "This part does not show {subject}. I have to look elsewhere.",
-    "{subject} is not in this part. I looked at the wrong place.",
-    "That was the wrong place: I do not see {subject} here.",
+    "This part does not show {subject}. I look for it in the {where}.",
+    "{subject} is not in this part but in the {where}. I looked at the wrong place.",
+    "That was the wrong place: I see {subject} in the {where}.",
 )
 NOT_IN_THESE = (
     "These frames do not show {subject}. I have to look at others.",
@@ -44,8 +46,8 @@ TOO_WIDE = (
     "This shows {subject} and much besides. A closer look will tell.",
 )
 REPAIR = (
-    "The call was refused: {why}. I correct it.",
-    "That call was not allowed ({why}). I try again.",
+    "The call was refused: {why}. I correct it to see {subject}.",
+    "That call was not allowed ({why}). I try again, to look at {subject}.",
 )
 AT_ONCE = (
     "I can see this at once: {finding}.",
@@ -53,7 +55,25 @@ AT_ONCE = (
     "This is large enough to see: {finding}.",
 )
 FOUND = ("{finding}.", "Now I can see it: {finding}.", "Here {finding}.")
-GUESS = ("It is too small to make out, so I guess.", "I cannot make it out; this is a guess.")
+GUESS = (
+    "{subject} is too small to make out, so I guess.",
+    "I cannot make out {subject}; this is a guess.",
+)
+_ROWS = ("upper", "middle", "lower")
+_COLUMNS = ("left", "centre", "right")
+
+
+def place_of(box: Box) -> str:
+    """Where a region is, in words.
+
+    >>> place_of(Box(0.1, 0.7, 0.3, 0.9))
+    'lower left'
+    """
+    row, column = (
+        names[min(int((low + high) / 2 * 3), 2)]
+        for names, low, high in ((_ROWS, box.y1, box.y2), (_COLUMNS, box.x1, box.x2))
+    )
+    return f"{row} {column}"
 
 
 def say(rng: random.Random, templates: tuple[str, ...], **parts: str) -> str:

@@ -35,7 +35,7 @@ BUDGETS = Budgets(
 """36, 25, 4 and 49 visual tokens; an odd number of cells a side, so that what a crop is centred on lies in one cell"""
 
 NOTE = (
-    "This small model only knows PixelWorld: coloured shapes and cards that carry a character. For real pictures "
+    "This small model only knows PixelWorld: coloured shapes and cards that carry a character, and simple pages. For real pictures "
     "name a real one: --model FOLDER or a hub id such as TIGER-Lab/PixelReasoner-RL-v1."
 )
 
@@ -83,7 +83,7 @@ _CONTENT_MACRO = """\
 """
 
 
-def build_tokenizer(texts: Iterable[str], vocab_size: int = 640) -> PreTrainedTokenizerFast:
+def build_tokenizer(texts: Iterable[str], vocab_size: int = 1200) -> PreTrainedTokenizerFast:
     """A byte-level BPE trained on texts; digits stay single so that numbers are read digit by digit."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(

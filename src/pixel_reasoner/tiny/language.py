@@ -1,74 +1,77 @@
-"""Stage 5: the language model learns to look and to answer, over the finished tower's cached tokens.
+"""The last stage: the language model learns from synthesized traces, over the finished tower's cached tokens.
 
-The tower is frozen by now, so its output for every view is computed once: training the language model alone is several
-times faster.
+The tower is frozen by now, so its output for every picture of every trace is computed once: training the language model
+alone is several times faster.
 
 Next-token loss alone hardly teaches a small model to point: finding the item and reading off its place pay only
 together. As the tower did, the language model gets a dense label: while it writes, one attention head is to
-rest on the visual token that holds what it writes of (`Gaze`). Then pointing is learned within a hundred steps.
+rest on the visual token that holds what it writes of (`Gaze`). Then pointing is learned within a hundred steps. PixelWorld
+knows where everything is that a trace names (`gaze.mentions`).
 """
 
 from __future__ import annotations
 
 import random
 import re
-from collections.abc import Sequence
-from itertools import accumulate
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from rich.progress import track
 from torch.nn import functional as F
 from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
 
-from pixel_reasoner.dialects import HermesDialect, Message
-from pixel_reasoner.tiny.gallery import Gallery
-from pixel_reasoner.tiny.lessons import Phrase, answer_turn, guess_turn, look_turn, spoken
+from pixel_reasoner.album import Album
+from pixel_reasoner.data import wording
+from pixel_reasoner.data.wording import say
+from pixel_reasoner.dialects import HermesDialect
+from pixel_reasoner.dialects.hermes import OPEN
+from pixel_reasoner.tiny.gaze import Mention, mentions, spots_of
 from pixel_reasoner.tiny.loop import Metrics
-from pixel_reasoner.tiny.tower import CELL_PX, IGNORE, embed, position
-from pixel_reasoner.trace import Medium, Observation, OpCall, Picture, Question, Turn
-from pixel_reasoner.world import Family, Scene, all_questions
-from pixel_reasoner.world.scene import NUM_FRAMES, Item
+from pixel_reasoner.tiny.tower import CELL_PX, IGNORE, embed
+from pixel_reasoner.trace import Picture, Size, Trace, Turn, anchored, load_traces
 
-KINDS = ("pictures", "crops", "frames", "selected")
 LOOKS = (2, 0)
 """layer and head whose attention rests on what a phrase is about: deep enough to know what is asked"""
 NUMBERS = (0, 0)
 """layer and head by which a frame's visual tokens learn the number that was written before them"""
 GAZE_WEIGHT = 0.3
-_NOWHERE = Medium(kind="image", path="")
+_PIXELS_AT_ONCE = 64 * 192**2
+WITHOUT = 0.1
+"""share of the examples in which no operation is offered, so that a model without them does its best"""
 _ASSISTANT = re.compile(r"(?<=<\|im_start\|>assistant\n)(.*?<\|im_end\|>)", re.DOTALL)
 _END = "<|im_end|>"
 
 
 class Tokens(NamedTuple):
-    """The tower's output for all views of one kind."""
+    """The tower's output for all pictures of one size."""
 
     final: torch.Tensor
-    """(views, tokens, width) bfloat16"""
+    """(pictures, tokens, width) bfloat16"""
     early: torch.Tensor
 
 
 class Shown(NamedTuple):
-    """A picture of an example: which cached view it is."""
+    """A picture of an example: which cached one it is."""
 
-    kind: str
+    size: Size
     row: int
 
-
-class Spot(NamedTuple):
-    """A visual token: which of an example's pictures, counted from 0, and which of its tokens, row by row."""
-
-    picture: int
-    cell: int
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of visual tokens."""
+        return self.size[1] // CELL_PX, self.size[0] // CELL_PX
 
 
 class Said(NamedTuple):
-    """A phrase of the assistant, and where it looks while it writes it."""
+    """A piece of the conversation, whether it is trained, and the visual tokens it looks at: (picture, token)."""
 
     text: str
-    spots: list[Spot]
+    trained: bool = False
+    spots: tuple[tuple[int, int], ...] = ()
 
 
 class Gaze(NamedTuple):
@@ -94,174 +97,245 @@ class Example(NamedTuple):
     gazes: list[Gaze]
 
 
-def cache_tokens(
-    visual: Any, image_processor: Any, gallery: Gallery, path: Path
-) -> dict[str, Tokens]:
-    """The tower's output for every view of the gallery, computed once and kept at `path`."""
-    if path.exists():
-        return {kind: Tokens(*pair) for kind, pair in torch.load(path, weights_only=True).items()}
-    cache = {}
-    for kind in KINDS:
-        pixels = gallery.arrays[kind]
-        batch = 64 * 192**2 // pixels.shape[1] ** 2
-        final, early = [], []
-        for start in track(range(0, len(pixels), batch), f"tokens of {kind}"):
-            device = next(visual.parameters()).device
-            with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
-                out = embed(visual, image_processor, pixels[start : start + batch])
-            shape = (len(pixels[start : start + batch]), -1, out.pooler_output.shape[-1])
-            final.append(out.pooler_output.to("cpu", torch.bfloat16).view(shape))
-            early.append(out.deepstack_features[0].to("cpu", torch.bfloat16).view(shape))
-        cache[kind] = Tokens(torch.cat(final), torch.cat(early))
+class Lessons:
+    """Traces on disk, and the tower's output for everything they show."""
+
+    def __init__(
+        self, path: Path, offsets: list[int], rows: list[list[tuple[int, int]]], sizes: list[Size]
+    ) -> None:
+        self.path = path
+        self.offsets = offsets
+        self.rows = rows
+        self.sizes = sizes
+        self.file = path.open("rb")
+        self.families: dict[str, list[int]] = {}
+        for number, offset in enumerate(offsets):
+            self.file.seek(offset)
+            family = re.search(rb'"id":"(\w+)-', self.file.read(80))
+            assert family is not None, "traces of PixelWorld are named by family and seed"
+            self.families.setdefault(family[1].decode(), []).append(number)
+
+    def trace(self, number: int) -> Trace:
+        """One trace."""
+        self.file.seek(self.offsets[number])
+        return Trace.from_line(self.file.readline().decode())
+
+    def shown(self, number: int) -> list[Shown]:
+        """Its pictures, in order."""
+        return [Shown(self.sizes[size], row) for size, row in self.rows[number]]
+
+
+class Cache(NamedTuple):
+    """The tower's output for all pictures of some traces, each picture once."""
+
+    lessons: Lessons
+    tokens: dict[Size, Tokens]
+
+
+def cache_tokens(visual: Any, image_processor: Any, traces: Path, path: Path) -> Cache:
+    """The tower's output for every picture of some traces, computed once and kept at `path`.
+
+    Args:
+        visual: the tower.
+        image_processor: of the model.
+        traces: a folder of synthesized traces.
+        path: the file.
+    """
+    if not path.exists():
+        _write_cache(visual, image_processor, traces / "traces.jsonl", path)
+    kept = torch.load(path, weights_only=True)
+    sizes = [tuple(size) for size in kept["sizes"]]
+    lessons = Lessons(traces / "traces.jsonl", kept["offsets"], kept["rows"], sizes)
+    return Cache(
+        lessons, {size: Tokens(*pair) for size, pair in zip(sizes, kept["tokens"], strict=True)}
+    )
+
+
+def _write_cache(visual: Any, image_processor: Any, traces: Path, path: Path) -> None:
+    with traces.open("rb") as file:
+        offsets = list(accumulate((len(line) for line in file), initial=0))[:-1]
+    shelf = _Shelf(visual, image_processor)
+    rows: list[list[tuple[int, int]]] = []
+    # Traces about one file stand together: what two of them show is kept once.
+    for _, group in groupby(
+        track(load_traces(traces), "tokens", len(offsets)),
+        lambda trace: trace.question.media[0].path,
+    ):
+        known: dict[Any, tuple[int, int]] = {}
+        opened: Album | None = None
+        for trace in group:
+            if opened is None:
+                asked = anchored(trace.question, traces.parent)
+                opened = Album.of_trace(trace.model_copy(update={"question": asked}))
+            album = opened.retold(trace)
+            pictures = trace.all_pictures.values()
+            keys = [(picture.frame, picture.box, picture.seen_px) for picture in pictures]
+            for key, picture in zip(keys, pictures, strict=True):
+                if key not in known:
+                    known[key] = shelf.add(np.asarray(album.view(picture.number)))
+            rows.append([known[key] for key in keys])
+    kept = {
+        "sizes": [list(size) for size in shelf.sizes],
+        "offsets": offsets,
+        "rows": rows,
+        "tokens": shelf.tokens(),
+    }
     part = path.with_name(path.name + ".part")
-    torch.save({kind: tuple(tokens) for kind, tokens in cache.items()}, part)
+    torch.save(kept, part)
     part.replace(path)
-    return cache
+
+
+class _Shelf:
+    """Pictures come one by one and go through the tower many at once, those of one size together."""
+
+    def __init__(self, visual: Any, image_processor: Any) -> None:
+        self.visual = visual
+        self.image_processor = image_processor
+        self.sizes: list[Size] = []
+        self.waiting: list[list[np.ndarray]] = []
+        self.done: list[list[Tokens]] = []
+        self.counts: list[int] = []
+
+    def add(self, pixels: np.ndarray) -> tuple[int, int]:
+        """Put a picture, (height, width, 3), on the shelf; returns the number of its size and its place among those."""
+        size = pixels.shape[1], pixels.shape[0]
+        if size not in self.sizes:
+            self.sizes.append(size)
+            self.waiting.append([])
+            self.done.append([])
+            self.counts.append(0)
+        kind = self.sizes.index(size)
+        self.waiting[kind].append(pixels)
+        self.counts[kind] += 1
+        if len(self.waiting[kind]) * size[0] * size[1] >= _PIXELS_AT_ONCE:
+            self._look(kind)
+        return kind, self.counts[kind] - 1
+
+    def tokens(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """The output for all pictures of each size."""
+        for kind in range(len(self.sizes)):
+            self._look(kind)
+        return [
+            (torch.cat([t.final for t in done]), torch.cat([t.early for t in done]))
+            for done in self.done
+        ]
+
+    def _look(self, kind: int) -> None:
+        pixels = self.waiting[kind]
+        if not pixels:
+            return
+        device = next(self.visual.parameters()).device
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
+            out = embed(self.visual, self.image_processor, pixels)
+        shape = (len(pixels), -1, out.pooler_output.shape[-1])
+        both = (out.pooler_output, out.deepstack_features[0])
+        self.done[kind].append(Tokens(*(one.to("cpu", torch.bfloat16).view(shape) for one in both)))
+        pixels.clear()
 
 
 class School:
-    """Makes examples of scenes: what is asked, what is shown, what an expert says."""
+    """Makes examples of traces: tokens, what of them is trained, and where attention is to rest."""
 
-    def __init__(self, gallery: Gallery, processor: Any, dialect: HermesDialect) -> None:
-        self.gallery = gallery
+    def __init__(self, lessons: Lessons, processor: Any, dialect: HermesDialect) -> None:
+        self.lessons = lessons
         self.processor = processor
         self.dialect = dialect
         self.digit_ids = set(processor.tokenizer.convert_tokens_to_ids(list("0123456789")))
         self.image_id = processor.tokenizer.convert_tokens_to_ids(processor.image_token)
 
-    def lesson(self, family: Family, index: int, rng: random.Random) -> Example:
-        """A whole expert trace: look and answer, answer at once, or guess where no operation is offered."""
-        scene = self.gallery.scenes[family][index]
-        questions = list(all_questions(scene, _NOWHERE))
-        looks, overviews = questions[: len(scene.items)], questions[len(scene.items) :]
-        offered = rng.random() < 0.9
-        if rng.random() < 0.5:
-            nth = rng.randrange(len(looks))
-            if offered:
-                return self._look_and_answer(looks[nth], index, scene, nth)
-            turn = guess_turn(looks[nth], scene.items[nth])
-            return self._answer(looks[nth], index, scene, turn, offered=False)
-        kinds = sorted({question.category for question in overviews})
-        kind = rng.choice(kinds)
-        question = rng.choice([q for q in overviews if q.category == kind])
-        turn = answer_turn(question, scene)
-        return self._answer(question, index, scene, turn, offered=offered)
+    def lesson(self, number: int, rng: random.Random) -> Example:
+        """A trace as it is, or what is said where no operation is offered."""
+        trace = self.lessons.trace(number)
+        if rng.random() >= WITHOUT:
+            return self.example(trace, self.lessons.shown(number))
+        first = self.lessons.shown(number)[: len(trace.pictures)]
+        return self.example(without_operations(trace, rng), first)
 
-    def _answer(
-        self, question: Question, index: int, scene: Scene, turn: list[Phrase], *, offered: bool
-    ) -> Example:
-        said = [
-            Said(phrase.text, self._spots_at_first(phrase.about) if phrase.about else [])
-            for phrase in turn
-        ]
-        messages = self._messages(question, scene, [Turn(text=spoken(turn))], offered=offered)
-        return self._tokenize(messages, _first_look(scene, index), [said])
-
-    def _look_and_answer(self, question: Question, index: int, scene: Scene, nth: int) -> Example:
-        item = scene.items[nth]
-        first = _first_look(scene, index)
-        numbers = range(len(first) + 1, 99)
-        if item.frames:
-            before = self.gallery.selected[index] + sum(len(i.frames) for i in scene.items[:nth])
-            results = [_picture(n, f) for n, f in zip(numbers, item.frames, strict=False)]
-            looked = [Shown("selected", before + k) for k in range(len(item.frames))]
-            place = item.x, item.y
-        else:
-            results = [_picture(numbers[0], None)]
-            looked = [Shown("crops", self.gallery.crops[index] + nth)]
-            place = position(self.gallery.crop(index, nth), item)
-        (call,), (answer,) = look_turn(item, self.dialect), answer_turn(question, scene, item)
-        look = Turn(
-            text=call.text,
-            call=OpCall(name="", arguments={}),
-            observation=Observation(text="", pictures=tuple(results)),
+    def example(self, trace: Trace, shown: list[Shown]) -> Example:
+        """Token ids, mask and gazes of a trace."""
+        operations = bool(trace.settings.get("operations", True))
+        messages = self.dialect.messages(
+            trace.question, trace.pictures, trace.turns, lambda n: n, operations=operations
         )
-        messages = self._messages(question, scene, [look, Turn(text=answer.text)])
-        cell = self._cell(looked[0].kind, *place)
-        spots = [Spot(len(first) + k, cell) for k in range(len(looked))]
-        said = [[Said(call.text, self._spots_at_first(item))], [Said(answer.text, spots)]]
-        return self._tokenize(messages, first + looked, said)
-
-    def _spots_at_first(self, item: Item) -> list[Spot]:
-        """Where an item is in the first look."""
-        if item.frames:
-            cell = self._cell("frames", item.x, item.y)
-            return [Spot(number - 1, cell) for number in item.frames]
-        return [Spot(0, self._cell("pictures", item.x, item.y))]
-
-    def _messages(
-        self, question: Question, scene: Scene, turns: Sequence[Turn], *, offered: bool = True
-    ) -> list[Message]:
-        pictures = _overview(scene)
-        return self.dialect.messages(question, pictures, turns, lambda n: n, operations=offered)
-
-    def _tokenize(
-        self, messages: list[Message], shown: list[Shown], turns: list[list[Said]]
-    ) -> Example:
-        """Token ids of a conversation; `turns` are what the assistant says in it."""
         text = self.processor.apply_chat_template(messages, tokenize=False)
         pad = self.processor.image_token
-        sizes = iter(shown)
-        text = re.sub(re.escape(pad), lambda _: pad * self._cells(next(sizes).kind) ** 2, text)
+        cells = [rows * cols for rows, cols in (view.grid for view in shown)]
+        counts = iter(cells)
+        text = re.sub(re.escape(pad), lambda _: pad * next(counts), text)
+        said = list(self._said(trace, shown))
         ids: list[int] = []
         trained: list[bool] = []
-        spans: list[tuple[int, int, list[Spot]]] = []
-        said = iter(turns)
+        spans: list[tuple[int, int, Said]] = []
         for number, part in enumerate(_ASSISTANT.split(text)):
-            spoken_here = number % 2 == 1
-            for phrase in [*next(said), Said(_END, [])] if spoken_here else [Said(part, [])]:
-                more = self.processor.tokenizer(phrase.text)["input_ids"]
+            for piece in said[number // 2] if number % 2 else [Said(part)]:
+                more = self.processor.tokenizer(piece.text)["input_ids"]
                 # A token is chosen where the one before it stands.
-                spans.append((len(ids) - 1, len(ids) + len(more) - 1, phrase.spots))
+                spans.append((len(ids) - 1, len(ids) + len(more) - 1, piece))
                 ids += more
-                trained += [spoken_here] * len(more)
-        starts = [0, *accumulate(self._cells(view.kind) ** 2 for view in shown)]
+                trained += [piece.trained] * len(more)
+        starts = [0, *accumulate(cells)]
         visual = [place for place, token in enumerate(ids) if token == self.image_id]
         gazes = [
-            Gaze(LOOKS, first, end, [visual[starts[spot.picture] + spot.cell] for spot in spots])
-            for first, end, spots in spans
-            if spots
+            Gaze(
+                LOOKS, first, end, [visual[starts[picture] + cell] for picture, cell in piece.spots]
+            )
+            for first, end, piece in spans
+            if piece.spots and piece.trained
         ]
-        for view, start, end in zip(shown, starts, starts[1:], strict=False):
-            if view.kind == "frames":
+        for picture, start, end in zip(trace.pictures, starts, starts[1:], strict=False):
+            if picture.frame is not None:
                 digits = self._number_before(ids, visual[start])
                 gazes.append(Gaze(NUMBERS, visual[start], visual[end - 1] + 1, digits))
         return Example(ids, trained, shown, gazes)
+
+    def _said(self, trace: Trace, shown: list[Shown]) -> Iterator[list[Said]]:
+        """What the assistant says in each turn, piece by piece."""
+        pictures = list(trace.all_pictures.values())
+        grids = {picture.number: view.grid for picture, view in zip(pictures, shown, strict=False)}
+        seen = list(trace.pictures)
+        for turn in trace.turns:
+            words, call = turn.text, ""
+            if turn.mistake:
+                words, mark, call = turn.text.partition(OPEN)
+                call = mark + call
+            pieces = []
+            for mention in mentions(trace.question, words):
+                spots = [
+                    (number - 1, cell)
+                    for number, cell in spots_of(mention, _looked_at(mention, turn, seen), grids)
+                ]
+                pieces.append(Said(mention.text, trained=True, spots=tuple(spots)))
+            yield [*pieces, Said(call), Said(_END, trained=not turn.mistake)]
+            if turn.observation is not None:
+                seen += turn.observation.pictures
 
     def _number_before(self, ids: list[int], place: int) -> list[int]:
         """Positions of the digits of the last number before a place."""
         last = max(at for at in range(place) if ids[at] in self.digit_ids)
         return [at for at in (last - 1, last) if ids[at] in self.digit_ids]
 
-    def _cells(self, kind: str) -> int:
-        """How many visual tokens a view of this kind has in a row."""
-        return int(self.gallery.arrays[kind].shape[1]) // CELL_PX
 
-    def _cell(self, kind: str, x: float, y: float) -> int:
-        """The visual token of a view at (x, y), shares of the view."""
-        cells = self._cells(kind)
-        col, row = (min(max(int(place * cells), 0), cells - 1) for place in (x, y))
-        return row * cells + col
+def _looked_at(mention: Mention, turn: Turn, seen: list[Picture]) -> list[Picture]:
+    """Where a phrase may look: at the picture that its call zooms into, else at all there are."""
+    if mention.last and turn.call is not None and not turn.mistake:
+        target = turn.call.arguments.get("target_image")
+        return [picture for picture in seen if picture.number == target] or seen
+    return seen
 
 
-def _overview(scene: Scene) -> list[Picture]:
-    if scene.family == "video":
-        return [_picture(number, number) for number in range(1, NUM_FRAMES + 1)]
-    return [_picture(1, None)]
-
-
-def _first_look(scene: Scene, index: int) -> list[Shown]:
-    if scene.family == "video":
-        return [Shown("frames", index * NUM_FRAMES + k) for k in range(NUM_FRAMES)]
-    return [Shown("pictures", index)]
-
-
-def _picture(number: int, frame: int | None) -> Picture:
-    return Picture(number=number, medium=0, frame=frame, source_px=(1, 1), seen_px=(1, 1))
+def without_operations(trace: Trace, rng: random.Random) -> Trace:
+    """The same question where no operation is offered: answered at once, or guessed."""
+    evidence = trace.question.evidence
+    turns: Sequence[Turn] = trace.turns
+    if evidence is not None:
+        guess = say(rng, wording.GUESS, subject=evidence.subjects[0])
+        turns = [Turn(text=f"{guess} \\boxed{{{trace.question.answer[0]}}}")]
+    settings = {**trace.settings, "operations": False}
+    return trace.model_copy(update={"turns": tuple(turns), "settings": settings})
 
 
 def language_loss(
-    model: Any, cache: dict[str, Tokens], examples: list[Example]
+    model: Any, cache: dict[Size, Tokens], examples: list[Example]
 ) -> tuple[torch.Tensor, Metrics]:
     """Mean next-token loss over what the assistant writes, and how far attention is from where it should rest."""
     logits, targets, attentions = _predict(model, cache, examples)
@@ -291,7 +365,7 @@ def _gaze(
 
 
 def digit_accuracy(
-    model: Any, cache: dict[str, Tokens], examples: list[Example], opening: int, offset: int
+    model: Any, cache: dict[Size, Tokens], examples: list[Example], opening: int, offset: int
 ) -> float:
     """Teacher-forced accuracy of the token that stands `offset` after the one that opens a call.
 
@@ -305,7 +379,7 @@ def digit_accuracy(
 
 
 def _predict(
-    model: Any, cache: dict[str, Tokens], examples: list[Example]
+    model: Any, cache: dict[Size, Tokens], examples: list[Example]
 ) -> tuple[torch.Tensor, torch.Tensor, tuple[torch.Tensor, ...]]:
     """What the model makes of the examples.
 
@@ -324,9 +398,9 @@ def _predict(
         trained[row, : len(example.ids)] = torch.tensor(example.trained)
         mask[row, : len(example.ids)] = 1
     shown = [view for example in examples for view in example.shown]
-    final = torch.cat([cache[view.kind].final[view.row] for view in shown]).float()
-    early = torch.cat([cache[view.kind].early[view.row] for view in shown]).float()
-    sides = [2 * round(cache[view.kind].final.shape[1] ** 0.5) for view in shown]
+    final = torch.cat([cache[view.size].final[view.row] for view in shown]).float()
+    early = torch.cat([cache[view.size].early[view.row] for view in shown]).float()
+    grids = [(1, 2 * rows, 2 * cols) for rows, cols in (view.grid for view in shown)]
     seen = BaseModelOutputWithDeepstackFeatures(
         pooler_output=[final.to(device)], deepstack_features=[[early.to(device)]]
     )
@@ -335,7 +409,7 @@ def _predict(
             input_ids=ids.to(device),
             attention_mask=mask.to(device),
             mm_token_type_ids=(ids == config.image_token_id).int().to(device),
-            image_grid_thw=torch.tensor([[1, side, side] for side in sides]).to(device),
+            image_grid_thw=torch.tensor(grids).to(device),
             mm_encoder_outputs={"image": seen},
             use_cache=False,
             output_attentions=True,

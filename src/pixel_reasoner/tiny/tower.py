@@ -1,4 +1,4 @@
-"""Stages 1 to 4: the vision tower learns to see and to read, from dense labels that PixelWorld knows.
+"""Stages 1 to 6: the vision tower learns to see and to read, from dense labels that PixelWorld knows.
 
 Next-token loss alone does not teach a small tower from scratch to localise. So every visual token is asked what lies in
 its cell: colour and shape of an item whose centre it holds, where in the cell, how large, which character
@@ -7,7 +7,8 @@ its cell: colour and shape of an item whose centre it holds, where in the cell, 
 Reading needs far more examples than seeing, and a view holds one or two characters. So the second stage adds
 mosaics: pictures whose every cell is a window around a character, cut from real crops and selected frames. The third
 reads them as a rollout meets them: mostly across two or four cells, on a wide ground of one colour. The fourth reads
-what operations return.
+what operations return. The fifth adds pages: words and numbers in several fonts, and crops of any size; the sixth
+goes on with what is written on them.
 """
 
 from __future__ import annotations
@@ -18,13 +19,25 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image, ImageDraw
 from torch import nn
 from torch.nn import functional as F
 
-from pixel_reasoner.tiny.gallery import Gallery, View
+from pixel_reasoner.tiny.gallery import NUM_STRAYS, Gallery, View
 from pixel_reasoner.tiny.loop import Metrics
-from pixel_reasoner.trace import Box
-from pixel_reasoner.world.scene import COLORS, DIGITS, LETTERS, NUM_FRAMES, SHAPES, Item
+from pixel_reasoner.trace import WHOLE, Box
+from pixel_reasoner.world.fonts import font_of, ink_on
+from pixel_reasoner.world.page import HEADING_Y
+from pixel_reasoner.world.scene import (
+    COLORS,
+    DIGITS,
+    FONTS,
+    LETTERS,
+    NUM_FRAMES,
+    SHAPES,
+    WORDS,
+    Item,
+)
 
 CELL_PX = 32
 """side of the square of pixels behind one visual token"""
@@ -33,19 +46,31 @@ LEGIBLE_PX = 6
 """a character less high than this in a view is not asked for"""
 
 _COLOR = {name: number for number, name in enumerate(COLORS, start=1)}
-_SHAPE = {name: number for number, name in enumerate((*SHAPES, "card"), start=1)}
+_SHAPE = {
+    name: number
+    for number, name in enumerate((*SHAPES, "card", "bar", "point", "column", "print"), start=1)
+}
 _TWO = -200
 _GLYPH = {glyph: number for number, glyph in enumerate(LETTERS + DIGITS)}
 
 CLASSES = {
     "color": len(_COLOR) + 1,
-    "shape": len(_SHAPE) + 1,
+    "shape": len(SHAPES) + 2,
     "glyph": len(_GLYPH),
     "ball": len(_COLOR) + 1,
     "row": 8,
     "col": 8,
 }
 """what is asked of every token, with the number of answers; 0 is `none` for colour, shape and ball"""
+_WORD = {word: number for number, word in enumerate(WORDS)}
+PAGE_CLASSES = CLASSES | {
+    "shape": len(_SHAPE) + 1,
+    "word": len(_WORD),
+    "tens": len(DIGITS),
+    "ones": len(DIGITS),
+}
+"""the same with what is written on pages: words, and numbers of two digits"""
+_WRITTEN = ("word", "tens", "ones")
 PLACE = 3
 """offset in x and y within the cell, and size in cells: regressed where an item's centre lies"""
 
@@ -69,34 +94,39 @@ class Seen(NamedTuple):
 class Probes(nn.Module):
     """Linear read-outs of visual tokens, thrown away after the stage."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, classes: dict[str, int] = CLASSES) -> None:
         super().__init__()
-        self.read = nn.Linear(width, sum(CLASSES.values()) + PLACE)
+        self.classes = classes
+        self.read = nn.Linear(width, sum(classes.values()) + PLACE)
 
     def forward(self, tokens: torch.Tensor) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         """(tokens, width) -> logits by name and (tokens, 3) places."""
-        parts = self.read(tokens).split([*CLASSES.values(), PLACE], dim=-1)
-        return dict(zip(CLASSES, parts[:-1], strict=True)), parts[-1]
+        parts = self.read(tokens).split([*self.classes.values(), PLACE], dim=-1)
+        return dict(zip(self.classes, parts[:-1], strict=True)), parts[-1]
 
 
 def labels_of(view: View) -> Labels:
     """The dense labels of one view, tokens row by row."""
     cells = view.pixels.shape[0] // CELL_PX
-    classes = {name: np.zeros((cells, cells), np.int64) for name in CLASSES}
+    classes = {name: np.zeros((cells, cells), np.int64) for name in PAGE_CLASSES}
     classes["row"][:] = np.arange(cells)[:, None]
     classes["col"][:] = np.arange(cells)[None, :]
-    classes["glyph"][:] = IGNORE
+    for name in ("glyph", *_WRITTEN):
+        classes[name][:] = IGNORE
     place = np.zeros((cells, cells, PLACE), np.float32)
     for item in visible_items(view):
         x, y = position(view, item)
         if 0 <= x < 1 and 0 <= y < 1:
-            row, col = int(y * cells), int(x * cells)
+            at = row, col = int(y * cells), int(x * cells)
             size = item.size / (view.box.x2 - view.box.x1) * cells
-            classes["color"][row, col] = _COLOR[item.color]
-            classes["shape"][row, col] = _SHAPE[item.shape]
-            place[row, col] = x * cells - col, y * cells - row, size
+            classes["color"][at] = _COLOR.get(item.color, 0)
+            classes["shape"][at] = _SHAPE[item.shape]
+            place[at] = x * cells - col, y * cells - row, size
             if detail_px(view) >= LEGIBLE_PX:
-                classes["glyph"][row, col] = _GLYPH[item.glyph]
+                _label_text(classes, at, item.glyph)
+    page = view.scene.page
+    if page is not None and view.box == WHOLE:
+        _label_text(classes, (int(HEADING_Y * cells), cells // 2), page.heading)
     ball = view.scene.ball
     if ball is not None:
         x, y = within(view.box, ball.x(view.frame), ball.y)
@@ -104,6 +134,16 @@ def labels_of(view: View) -> Labels:
             classes["ball"][int(y * cells), int(x * cells)] = _COLOR[ball.color]
     flat = {name: torch.from_numpy(grid.reshape(-1)) for name, grid in classes.items()}
     return Labels(flat, torch.from_numpy(place.reshape(-1, PLACE)))
+
+
+def _label_text(classes: dict[str, np.ndarray], at: tuple[int, int], text: str) -> None:
+    """What is written around the middle of a cell: a character, a number of two digits or a word."""
+    if text in _WORD:
+        classes["word"][at] = _WORD[text]
+    elif len(text) == 2:
+        classes["tens"][at], classes["ones"][at] = (DIGITS.index(digit) for digit in text)
+    else:
+        classes["glyph"][at] = _GLYPH[text]
 
 
 def visible_items(view: View) -> list[Item]:
@@ -168,6 +208,68 @@ def looking_batch(gallery: Gallery, rng: random.Random) -> list[Seen]:
     return seeing_batch(gallery, rng)[::4] + seen + [_carpet(gallery, rng) for _ in range(3)]
 
 
+def paging_batch(gallery: Gallery, rng: random.Random) -> list[Seen]:
+    """A batch of the fifth stage: pages, lettering, crops of any size, and some of what was learned before."""
+    pages = len(gallery.scenes["infographic"])
+    views = [gallery.page(rng.randrange(pages)) for _ in range(12)]
+    views += [_any_page_crop(gallery, rng) for _ in range(28)]
+    for family in ("attribute", "infographic"):
+        count = len(gallery.scenes[family])
+        views += [
+            gallery.stray(family, rng.randrange(count), rng.randrange(NUM_STRAYS)) for _ in range(8)
+        ]
+    views += sample_views(gallery, rng)[::12]
+    views += [_any_crop(gallery, rng) for _ in range(12)]
+    views += [shifted(_any_selected(gallery, rng), rng) for _ in range(8)]
+    seen = [Seen(view.pixels, labels_of(view)) for view in views]
+    return seen + [_lettering(rng) for _ in range(20)] + [_carpet(gallery, rng)]
+
+
+def printing_batch(gallery: Gallery, rng: random.Random) -> list[Seen]:
+    """A batch of the sixth stage: as the fifth, but mostly what is written on pages."""
+    views = [_any_page_crop(gallery, rng) for _ in range(48)]
+    for family in ("attribute", "infographic"):
+        count = len(gallery.scenes[family])
+        views += [
+            gallery.stray(family, rng.randrange(count), rng.randrange(NUM_STRAYS)) for _ in range(6)
+        ]
+    views += [gallery.page(rng.randrange(len(gallery.scenes["infographic"]))) for _ in range(4)]
+    views += sample_views(gallery, rng)[::16]
+    views += [_any_crop(gallery, rng) for _ in range(8)]
+    views += [shifted(_any_selected(gallery, rng), rng) for _ in range(6)]
+    seen = [Seen(view.pixels, labels_of(view)) for view in views]
+    return seen + [_lettering(rng) for _ in range(24)]
+
+
+def _any_page_crop(gallery: Gallery, rng: random.Random) -> View:
+    index = rng.randrange(len(gallery.scenes["infographic"]))
+    return gallery.page_crop(index, rng.randrange(len(gallery.scenes["infographic"][index].items)))
+
+
+def _lettering(rng: random.Random, cells: int = 6) -> Seen:
+    """Words and numbers in one font on one colour, many more than a page's crop shows."""
+    side, scale = cells * CELL_PX, 2
+    color = rng.choice([*COLORS, None])
+    ground = COLORS[color] if color else tuple(rng.randint(236, 255) for _ in range(3))
+    canvas = Image.new("RGB", (side * scale, side * scale), ground)
+    pen = ImageDraw.Draw(canvas)
+    font = font_of(rng.randint(18, 36), rng.randrange(FONTS))
+    ink = ink_on(color) if color else (40, 40, 40)
+    asked = {name: np.full((cells, cells), IGNORE) for name in _WRITTEN}
+    taken: list[tuple[float, float]] = []
+    for _ in range(20):
+        x, y = rng.uniform(28, side - 28), rng.uniform(12, side - 12)
+        if any(abs(x - u) < 60 and abs(y - v) < 26 for u, v in taken):
+            continue
+        taken.append((x, y))
+        text = rng.choice(WORDS) if rng.random() < 0.6 else "".join(rng.choices(DIGITS, k=2))
+        pen.text((x * scale, y * scale), text, font=font, fill=ink, anchor="mm")
+        _label_text(asked, (int(y // CELL_PX), int(x // CELL_PX)), text)
+    return Seen(
+        np.asarray(canvas.resize((side, side), Image.Resampling.LANCZOS)), _only(asked, cells)
+    )
+
+
 def shifted(view: View, rng: random.Random) -> View:
     """A view without one row and one column of cells, so that all in it lies elsewhere in the cells.
 
@@ -213,7 +315,7 @@ def _carpet(gallery: Gallery, rng: random.Random, cells: int = 6) -> Seen:
 
 def _only(asked: dict[str, np.ndarray], cells: int) -> Labels:
     """Labels that ask for little more than a token's row and column."""
-    grid = {name: np.full((cells, cells), IGNORE) for name in CLASSES}
+    grid = {name: np.full((cells, cells), IGNORE) for name in PAGE_CLASSES}
     grid["row"][:], grid["col"][:] = np.arange(cells)[:, None], np.arange(cells)[None, :]
     grid |= asked
     classes = {name: torch.from_numpy(answers.reshape(-1)) for name, answers in grid.items()}
@@ -310,7 +412,10 @@ def seeing_loss(
     """
     device = next(visual.parameters()).device
     target = Labels(
-        {name: torch.cat([s.labels.classes[name] for s in batch]).to(device) for name in CLASSES},
+        {
+            name: torch.cat([s.labels.classes[name] for s in batch]).to(device)
+            for name in probes["final"].classes
+        },
         torch.cat([s.labels.place for s in batch]).to(device),
     )
     with torch.autocast(device.type, torch.bfloat16):
@@ -325,6 +430,8 @@ def _answers(probes: Probes, tokens: torch.Tensor, target: Labels) -> tuple[torc
     loss, metrics = torch.zeros((), device=tokens.device), {}
     for name, answers in target.classes.items():
         asked = answers != IGNORE
+        if not asked.any():
+            continue
         each = F.cross_entropy(logits[name], answers, ignore_index=IGNORE, reduction="none")
         loss = loss + each[asked].mean()
         told = asked

@@ -1,11 +1,13 @@
-"""The embedded model from nothing: a gallery and five stages.
+"""The embedded model from nothing: a gallery and seven stages.
 
     gallery  scenes rendered once                                        (`gallery`)
     see      the vision tower answers dense labels                       (`tower`)
     read     the same with mosaics of characters                         (`tower`)
     focus    the same with characters that lie across cells              (`tower`)
     look     the same with what operations return                        (`tower`)
-    reason   expert traces, with and without a look, on cached tokens    (`language`)
+    pages    the same with pages, and with crops of any size             (`tower`)
+    print    the same, mostly with what is written on pages              (`tower`)
+    reason   synthesized traces, on cached tokens                        (`language`)
 
 Every stage resumes after a kill and is skipped when it is done. Pointing, reading and knowing when to look are
 measured apart, by asking the model about validation scenes as real files.
@@ -16,12 +18,14 @@ from __future__ import annotations
 import random
 import shutil
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from pixel_reasoner.dialects import COMPACT
+from pixel_reasoner.evals.run import TRACES
 from pixel_reasoner.evals.stats import evidence_hit, summarize
 from pixel_reasoner.files import cannot_write
 from pixel_reasoner.grading import is_right
@@ -36,58 +40,76 @@ from pixel_reasoner.tiny.build import (
     save_folder,
 )
 from pixel_reasoner.tiny.gallery import Gallery
-from pixel_reasoner.tiny.language import School, Tokens, cache_tokens, digit_accuracy, language_loss
-from pixel_reasoner.tiny.lessons import answer_turn, guess_turn, look_turn, spoken
+from pixel_reasoner.tiny.language import (
+    School,
+    Tokens,
+    cache_tokens,
+    digit_accuracy,
+    language_loss,
+    without_operations,
+)
 from pixel_reasoner.tiny.loop import Metrics, Stage, run_stage
 from pixel_reasoner.tiny.tower import (
+    PAGE_CLASSES,
     Probes,
     focusing_batch,
     looking_batch,
+    paging_batch,
     patches_as_product,
+    printing_batch,
     reading_batch,
     seeing_batch,
     seeing_loss,
     shrink_tokens,
 )
-from pixel_reasoner.trace import Medium, Trace, anchored
-from pixel_reasoner.world import FAMILIES, Family, all_questions, render, scenes
+from pixel_reasoner.trace import Size, Trace, anchored, load_traces
+from pixel_reasoner.world import FAMILIES, Family, render, scenes
 
-NUM_PICTURES, NUM_CLIPS = 12_000, 4_000
-BATCH = (48, 16)
-"""pictures and clips in a step of the language model"""
+SCENES: dict[Family, int] = {"attribute": 12_000, "infographic": 4_000, "video": 4_000}
+"""scenes of the gallery"""
+BATCH = (48, 12)
+"""traces about pictures and about clips in a step of the language model"""
 POINTING: tuple[tuple[Family, str, str, int], ...] = (
     ("attribute", "x1", PROTOCOL[0], 2),
     ("attribute", "y1", PROTOCOL[0], 5),
+    ("infographic", "x1", PROTOCOL[0], 2),
+    ("infographic", "y1", PROTOCOL[0], 5),
     ("video", "frame", PROTOCOL[1], 1),
 )
 """what tells whether a call points: its first digits, by their distance from the token that opens it"""
 HELD_OUT = 0.05
-"""share of the scenes that the language model never trains on"""
+"""share of the traces that the language model never trains on"""
 
 
-def train(out: Path, *, seed: int = 0, scale: float = 1.0, install: bool = False) -> Path:
+def train(
+    traces: Path, out: Path, *, seed: int = 0, scale: float = 1.0, install: bool = False
+) -> Path:
     """All stages; returns the folder of the finished model.
 
     Args:
-        out: for the gallery (6 GB), checkpoints, logs (`STAGE.jsonl`) and the model.
+        traces: a folder of `pixel-reasoner synth pixelworld`, written for the embedded model.
+        out: for the gallery (14 GB), checkpoints, logs (`STAGE.jsonl`) and the model.
         seed: of weights and batches.
         scale: share of scenes and steps, to try the whole pipeline quickly.
         install: copy the result to where `--model tiny` looks.
     """
+    said = _said(traces / TRACES)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise cannot_write(out, error) from error
-    num_pictures, num_clips = (max(24, round(n * scale)) for n in (NUM_PICTURES, NUM_CLIPS))
-    gallery = Gallery(out / "gallery", num_pictures, num_clips)
-    tokenizer = build_tokenizer(_said(gallery))
+    counts = {family: max(24, round(n * scale)) for family, n in SCENES.items()}
+    gallery = Gallery(out / "gallery", counts)
+    tokenizer = build_tokenizer(said)
     processor = build_processor(tokenizer)
     model = build_model(tokenizer, seed)
     _train_tower(model, processor, gallery, out, seed, scale)
     shrink_tokens(model.model.visual)
-    cache = cache_tokens(model.model.visual, processor.image_processor, gallery, out / "tokens.pt")
+    cache = cache_tokens(model.model.visual, processor.image_processor, traces, out / "tokens.pt")
     folder = out / "model"
-    _train_language(model, School(gallery, processor, COMPACT), cache, folder, seed, scale)
+    _train_language(
+        model, School(cache.lessons, processor, COMPACT), cache.tokens, folder, seed, scale
+    )
     if install:
         shutil.copytree(folder, EMBEDDED["tiny"], dirs_exist_ok=True)
     return folder
@@ -99,40 +121,52 @@ def _train_tower(
     visual = model.model.visual
     patches_as_product(visual)
     torch.manual_seed(seed)
-    probes = {name: Probes(visual.config.out_hidden_size) for name in ("final", "early")}
+    width = visual.config.out_hidden_size
+    probes = {name: Probes(width) for name in ("final", "early")}
+    page_probes = {name: Probes(width, PAGE_CLASSES) for name in ("final", "early")}
     stages = (
-        ("see", 1400, seeing_batch),
-        ("read", 1200, reading_batch),
-        ("focus", 1000, focusing_batch),
-        ("look", 1500, looking_batch),
+        ("see", 1400, seeing_batch, probes),
+        ("read", 1200, reading_batch, probes),
+        ("focus", 1000, focusing_batch, probes),
+        ("look", 1500, looking_batch, probes),
+        ("pages", 1200, paging_batch, page_probes),
+        ("print", 1000, printing_batch, page_probes),
     )
-    for name, steps, batch in stages:
+    for name, steps, batch, asked in stages:
 
-        def loss(step: int, name: str = name, batch: Any = batch) -> tuple[torch.Tensor, Metrics]:
+        def loss(
+            step: int, name: str = name, batch: Any = batch, asked: Any = asked
+        ) -> tuple[torch.Tensor, Metrics]:
             rng = random.Random(f"{name}/{seed}/{step}")
-            return seeing_loss(probes, visual, processor.image_processor, batch(gallery, rng))
+            return seeing_loss(asked, visual, processor.image_processor, batch(gallery, rng))
 
         stage = _stage(name, steps, 1.5e-3, scale, muon=name not in ("see", "read"))
-        run_stage(stage, {"visual": visual, **probes}, loss, out)
+        run_stage(stage, {"visual": visual, **asked}, loss, out)
 
 
 def _train_language(
-    model: Any, school: School, cache: dict[str, Tokens], folder: Path, seed: int, scale: float
+    model: Any, school: School, cache: dict[Size, Tokens], folder: Path, seed: int, scale: float
 ) -> None:
     model.model.visual.requires_grad_(requires_grad=False)
     model.set_attn_implementation("eager")  # the others do not tell where attention rests
+
+    known = {
+        family: numbers[: round(len(numbers) * (1 - HELD_OUT))]
+        for family, numbers in school.lessons.families.items()
+    }
+    pictures = [numbers for family, numbers in known.items() if family != "video"]
+    groups = (pictures, [known["video"]])
 
     def loss(step: int) -> tuple[torch.Tensor, Metrics]:
         rng = random.Random(f"reason/{seed}/{step}")
         total = torch.zeros(())
         metrics: Metrics = {}
         # Pictures and clips apart: a clip's conversation is longer, and padding costs.
-        for family, size in zip(FAMILIES, BATCH, strict=True):
-            known = round(len(school.gallery.scenes[family]) * (1 - HELD_OUT))
-            lessons = [school.lesson(family, rng.randrange(known), rng) for _ in range(size)]
+        for kind, families, size in zip(("pictures", "clips"), groups, BATCH, strict=True):
+            lessons = [school.lesson(rng.choice(rng.choice(families)), rng) for _ in range(size)]
             part, told = language_loss(model, cache, lessons)
             total = total.to(part.device) + part
-            metrics |= {f"{family}_{key}": value for key, value in told.items()}
+            metrics |= {f"{kind}_{key}": value for key, value in told.items()}
         return total, metrics
 
     measure = partial(_measure, model, school, cache, folder, count=max(8, round(100 * scale)))
@@ -143,7 +177,7 @@ def _train_language(
 def _measure(
     model: Any,
     school: School,
-    cache: dict[str, Tokens],
+    cache: dict[Size, Tokens],
     folder: Path,
     *,
     count: int,
@@ -152,10 +186,10 @@ def _measure(
     """Pointing by teacher forcing on held-out scenes; when the stage ends, whole rollouts on validation files."""
     metrics: Metrics = {}
     for family, name, opening, offset in POINTING:
-        total = len(school.gallery.scenes[family])
-        held_out = range(round(total * (1 - HELD_OUT)), total)
+        numbers = school.lessons.families[family]
+        held_out = numbers[round(len(numbers) * (1 - HELD_OUT)) :]
         rng = random.Random("held out")
-        lessons = [school.lesson(family, rng.choice(held_out), rng) for _ in range(64)]
+        lessons = [school.lesson(rng.choice(held_out), rng) for _ in range(64)]
         token = school.processor.tokenizer.convert_tokens_to_ids(opening)
         metrics[f"{family}_{name}"] = digit_accuracy(model, cache, lessons, token, offset)
     if finished:
@@ -167,7 +201,7 @@ def _measure(
 def validate(folder: Path, media: Path, count: int) -> Metrics:
     """Ask a model folder about validation scenes, and tell pointing, reading and knowing when to look apart."""
     model = LocalModel(str(folder))
-    rules = Rules(decoding=Decoding(max_new_tokens=64))
+    rules = Rules(decoding=Decoding(max_new_tokens=128))
     metrics: Metrics = {}
     for family in FAMILIES:
         questions = [
@@ -214,26 +248,18 @@ def _stage(
     )
 
 
-def _said(gallery: Gallery, limit: int = 2000) -> list[str]:
-    """What the tokenizer is trained on: everything that is said about the first scenes."""
-    nowhere = Medium(kind="image", path="")
-    texts = [
-        COMPACT.system_with,
-        COMPACT.system_without,
-        "Image 1:",
-        "Frame 1:",
-        "Image 17, frame 1:",
-    ]
-    for scene in [s for family in FAMILIES for s in gallery.scenes[family][:limit]]:
-        questions = list(all_questions(scene, nowhere))
-        texts += [question.text for question in questions]
-        for question, item in zip(questions, scene.items, strict=False):
-            for turn in (
-                look_turn(item, COMPACT),
-                answer_turn(question, scene, item),
-                guess_turn(question, item),
-            ):
-                texts.append(spoken(turn))
-        for question in questions[len(scene.items) :]:
-            texts.append(spoken(answer_turn(question, scene)))
+def _said(traces: Path, limit: int = 4000) -> list[str]:
+    """What the tokenizer is trained on: everything that is said in the first traces.
+
+    Raises:
+        InputError: no such traces.
+    """
+    texts = [COMPACT.system_with, COMPACT.system_without]
+    texts += ["Image 1:", "Frame 1:", "Image 17, frame 1:"]
+    rng = random.Random("said")
+    for trace in islice(load_traces(traces), limit):
+        texts.append(trace.question.text)
+        texts += [turn.text for turn in trace.turns]
+        texts += [seen.text for seen in trace.refused]
+        texts += [turn.text for turn in without_operations(trace, rng).turns]
     return texts

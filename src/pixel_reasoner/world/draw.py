@@ -1,20 +1,22 @@
 """Scenes as pixels: pictures by Pillow, clips by PyAV.
 
-Characters use the font that Pillow carries, so no system font decides what a scene looks like.
+Characters use the font that Pillow carries, pages also two that are installed as packages, so no system font
+decides what a scene looks like.
 """
 
 from __future__ import annotations
 
 import io
 import math
-from functools import lru_cache
 from pathlib import Path
 
 import av
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from pixel_reasoner.files import write_bytes
+from pixel_reasoner.world.fonts import font_of, ink_on
+from pixel_reasoner.world.page import draw_page
 from pixel_reasoner.world.scene import COLORS, NUM_FRAMES, Item, Scene
 
 FPS = 8
@@ -22,7 +24,9 @@ _OUTLINE = (40, 40, 40)
 
 
 def draw_picture(scene: Scene) -> Image.Image:
-    """The picture of an `attribute` scene, RGB, at full resolution."""
+    """The picture of a scene that is no clip, RGB, at full resolution."""
+    if scene.page is not None:
+        return draw_page(scene)
     canvas = _background(scene)
     pen = ImageDraw.Draw(canvas)
     _draw_clutter(scene, pen)
@@ -110,16 +114,5 @@ def _draw_item(pen: ImageDraw.ImageDraw, item: Item, scene: Scene) -> None:
     else:
         pen.polygon([(x, y1), (x2, y2), (x1, y2)], fill=color, outline=_OUTLINE, width=width)
     if item.glyph:
-        ink = "black" if sum(color) > 380 else "white"
-        pen.text((x, y), item.glyph, font=_font(scene.params.detail_px), fill=ink, anchor="mm")
-
-
-@lru_cache(maxsize=32)
-def _font(height_px: int) -> ImageFont.FreeTypeFont:
-    """The font size whose capitals are `height_px` high."""
-    probe = ImageFont.load_default(size=100)
-    assert isinstance(probe, ImageFont.FreeTypeFont), "Pillow was built without FreeType"
-    top, bottom = probe.getbbox("H")[1::2]
-    font = ImageFont.load_default(size=height_px * 100 / (bottom - top))
-    assert isinstance(font, ImageFont.FreeTypeFont)
-    return font
+        font = font_of(scene.params.detail_px)
+        pen.text((x, y), item.glyph, font=font, fill=ink_on(item.color), anchor="mm")

@@ -1,21 +1,27 @@
 """Questions about a scene, with exact answers and evidence.
 
-Half of a family's questions need a look: the answer is a character that is unreadable in the overview. The
+Half of a family's questions need a look: the answer is read, compared, added or counted from characters that are
+unreadable in the overview. The
 others (*overview*) are answered from what the first look shows, so that knowing when not to look again is
 measured too.
 """
 
 from __future__ import annotations
 
+import itertools
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from pixel_reasoner.trace import AnswerType, Evidence, Medium, Question
-from pixel_reasoner.world.scene import COLORS, LETTERS, SHAPES, Item, Scene
+from pixel_reasoner.world.scene import BANDS, COLORS, DIGITS, LETTERS, SHAPES, Family, Item, Scene
 
 _COLORS = list(COLORS)
 NEEDS_LOOK = "needs_look"
 OVERVIEW = "overview"
+_APART = 0.2
+"""two shapes are asked to be told apart by place if they lie this far apart, share of the picture"""
+_BAND_NAMES = {"cards": "row of cards", "bars": "bar chart", "line": "line chart", "table": "table"}
 
 
 def question_of(scene: Scene, medium: Medium) -> Question:
@@ -32,56 +38,203 @@ def question_of(scene: Scene, medium: Medium) -> Question:
 
 
 def all_questions(scene: Scene, medium: Medium) -> Iterator[Question]:
-    """Every question that can be asked about a scene; wording varies with the scene's seed."""
+    """Every question that can be asked about a scene, or some of very many; wording varies with the scene's seed."""
     rng = scene.rng("wording")
-    for item in scene.items:
-        yield _read(scene, medium, item, rng)
-    kinds = _about_clip(scene, rng) if scene.family == "video" else _about_picture(scene, rng)
-    for number, (kind, text, answer, reasoning) in enumerate(kinds, start=1):
+    looks, overviews = _ASKED[scene.family]
+    yield from looks(scene, medium, rng)
+    for number, asked in enumerate(overviews(scene, rng), start=1):
+        counted = asked.kind.startswith("count")
         yield Question(
-            id=f"{scene.id}-{kind}-{number}",
-            text=text,
+            id=f"{scene.id}-{asked.kind}-{number}",
+            text=asked.text,
             media=(medium,),
-            answer=(answer,),
-            answer_type=AnswerType.NUMBER if kind == "count" else AnswerType.TEXT,
-            category=f"{OVERVIEW}/{kind}",
+            answer=(asked.answer,),
+            answer_type=AnswerType.NUMBER if counted else _text_type(scene),
+            category=f"{OVERVIEW}/{asked.kind}",
             needs_look=False,
-            reasoning=reasoning,
+            reasoning=asked.reasoning,
         )
 
 
-def _read(scene: Scene, medium: Medium, item: Item, rng: random.Random) -> Question:
-    kind = "letter" if item.glyph in LETTERS else "digit"
-    text = rng.choice(
-        (
-            f"Which {kind} is on the {item.name}?",
-            f"Read the {kind} on the {item.name}.",
-            f"What {kind} does the {item.name} carry?",
+def _text_type(scene: Scene) -> AnswerType:
+    return AnswerType.TEXT if scene.page is None else AnswerType.ANLS
+
+
+# --- a look is needed ---
+
+
+def _reads(scene: Scene, medium: Medium, rng: random.Random) -> Iterator[Question]:
+    for item in scene.items:
+        kind = "letter" if item.glyph in LETTERS else "digit"
+        text = rng.choice(
+            (
+                f"Which {kind} is on the {item.name}?",
+                f"Read the {kind} on the {item.name}.",
+                f"What {kind} does the {item.name} carry?",
+            )
         )
-    )
+        yield _look(scene, medium, "read", text, item.glyph, [item])
+
+
+def _reads_on_page(scene: Scene, medium: Medium, rng: random.Random) -> Iterator[Question]:
+    for item in scene.items:
+        kind = "number" if item.glyph.isdigit() else "city"
+        where = (
+            f"in the first row of the {item.name}"
+            if item.shape == "column"
+            else f"on the {item.name}"
+        )
+        texts: tuple[str, ...] = (f"Which {kind} is {where}?", f"Read the {kind} {where}.")
+        if item.shape == "print":
+            texts = ("Which city does the small print name?", "Read the city in the small print.")
+        yield _look(scene, medium, "read", rng.choice(texts), item.glyph, [item])
+
+
+def _comparisons(scene: Scene, medium: Medium, rng: random.Random) -> Iterator[Question]:
+    """Which of two carries the larger digit, and what two digits add up to."""
+    for pair in rng.sample(list(itertools.permutations(scene.items, 2)), 3):
+        first, second = pair
+        if first.glyph != second.glyph:
+            larger = max(pair, key=lambda item: item.glyph)
+            text = rng.choice(
+                (
+                    f"Which carries the larger digit, the {first.name} or the {second.name}?",
+                    f"The {first.name} or the {second.name}: whose digit is larger?",
+                )
+            )
+            told = f", so the {larger.name} carries the larger digit"
+            yield _look(scene, medium, "larger", text, larger.name, pair, told)
+        total = int(first.glyph) + int(second.glyph)
+        text = rng.choice(
+            (
+                f"What do the digits on the {first.name} and the {second.name} add up to?",
+                f"Add the digits on the {first.name} and the {second.name}.",
+            )
+        )
+        told = f", and {first.glyph} + {second.glyph} = {total}"
+        yield _look(scene, medium, "sum", text, str(total), pair, told)
+
+
+def _counts(scene: Scene, medium: Medium, rng: random.Random) -> Iterator[Question]:
+    """How many of the shapes of one colour carry a digit, counted one after the other."""
+    for color in _COLORS:
+        alike = [item for item in in_order_of_names(scene.items) if item.color == color]
+        if len(alike) < 2:
+            continue
+        text = rng.choice(
+            (
+                f"How many of the {color} shapes carry a digit?",
+                f"On how many {color} shapes is a digit?",
+            )
+        )
+        marked = [int(item.glyph in DIGITS) for item in alike]
+        told = [f": {number} so far" for number in itertools.accumulate(marked)]
+        yield _look(scene, medium, "count", text, str(sum(marked)), alike, *told)
+
+
+def _look(
+    scene: Scene,
+    medium: Medium,
+    kind: str,
+    text: str,
+    answer: str,
+    items: Sequence[Item],
+    *told: str,
+) -> Question:
+    """A question that needs a look at some items; `told` is what follows from them, from the last ones."""
+    seen = [f"the {item.name} carries {item.glyph}" for item in items]
+    more = [""] * (len(seen) - len(told)) + list(told)
     evidence = Evidence(
-        frames=item.frames,
-        boxes=() if item.frames else (item.box,),
-        subjects=(f"the {item.name}",),
-        findings=(f"the {item.name} carries {item.glyph}",),
+        frames=items[0].frames,
+        boxes=() if items[0].frames else tuple(item.box for item in items),
+        subjects=tuple(f"the {item.name}" for item in items),
+        findings=tuple(map("".join, zip(seen, more, strict=True))),
     )
+    names = "-".join(f"{item.color}-{item.shape}" for item in items)
+    number = kind in ("sum", "count")
     return Question(
-        id=f"{scene.id}-read-{item.color}-{item.shape}",
+        id=f"{scene.id}-{kind}-{names}",
         text=text,
         media=(medium,),
-        answer=(item.glyph,),
-        category=f"{NEEDS_LOOK}/read",
+        answer=(answer,),
+        answer_type=AnswerType.NUMBER if number else _text_type(scene),
+        category=f"{NEEDS_LOOK}/{kind}",
         needs_look=True,
         evidence=evidence,
     )
 
 
-_Overview = tuple[str, str, str, str]
-"""(kind, text, answer, reasoning)"""
+# --- the overview tells ---
+
+
+class _Overview(NamedTuple):
+    kind: str
+    text: str
+    answer: str
+    reasoning: str
+
+
+def _about_places(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
+    """Where a shape is, seen from another."""
+    pairs = list(itertools.permutations(scene.items, 2))
+    rng.shuffle(pairs)
+    for first, second in pairs:
+        if abs(first.x - second.x) >= _APART:
+            told = (
+                f"the {first.name} is {first.x:.1f} from the left, the {second.name} {second.x:.1f}"
+            )
+            text = f"Is the {first.name} left or right of the {second.name}?"
+            yield _Overview("side", text, "left" if first.x < second.x else "right", told)
+        if abs(first.y - second.y) >= _APART:
+            told = (
+                f"the {first.name} is {first.y:.1f} from the top, the {second.name} {second.y:.1f}"
+            )
+            text = f"Is the {first.name} above or below the {second.name}?"
+            yield _Overview("height", text, "above" if first.y < second.y else "below", told)
+
+
+def _about_numbers(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
+    """How many shapes there are, of one colour or in all."""
+    yield _count(scene.items, rng.choice(("How many shapes are there?", "Count the shapes.")))
+    colors = [item.color for item in scene.items]
+    several = next(color for color in colors if colors.count(color) > 1)
+    one = rng.choice([color for color in colors if colors.count(color) == 1])
+    absent = rng.choice([color for color in COLORS if color not in colors])
+    for color in (several, one, absent):
+        text = rng.choice((f"How many {color} shapes are there?", f"Count the {color} shapes."))
+        alike = [item for item in scene.items if item.color == color]
+        told = _count(alike, text)._replace(kind="count_of_colour")
+        yield told if alike else told._replace(reasoning=f"there is no {color} shape")
+
+
+def _about_page(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
+    page = scene.page
+    assert page is not None, "only pages have bands"
+    yield _Overview(
+        "heading", "What is the heading?", page.heading, f"the heading is {page.heading}"
+    )
+    absent = rng.choice([band for band in BANDS if band not in page.bands])
+    for band, answer in ((rng.choice(page.bands), "yes"), (absent, "no")):
+        name = _BAND_NAMES[band]
+        text = rng.choice((f"Is there a {name}?", f"Can you see a {name}?"))
+        yield _exists(text, name, answer)
+    parts = {kind: [i for i in scene.items if i.shape == kind] for kind in ("card", "bar", "point")}
+    if parts["card"]:
+        yield _count(parts["card"], rng.choice(("How many cards are there?", "Count the cards.")))
+    if parts["bar"]:
+        tallest = min(parts["bar"], key=lambda item: item.y)
+        told = f"the tallest bar is the {tallest.name}"
+        yield _Overview("tallest", "What colour is the tallest bar?", tallest.color, told)
+    if parts["point"]:
+        first, *_, last = parts["point"]
+        told = f"the line goes from the {first.name} to the {last.name}"
+        yield _Overview(
+            "trend", "Does the line rise or fall?", "rises" if page.rising else "falls", told
+        )
 
 
 def _about_picture(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
-    yield _count(scene, rng.choice(("How many shapes are there?", "Count the shapes.")))
+    yield _count(scene.items, rng.choice(("How many shapes are there?", "Count the shapes.")))
     present = rng.choice(scene.items)
     absent = rng.choice(
         [
@@ -95,7 +248,7 @@ def _about_picture(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
         text = rng.choice((f"Is there a {name}?", f"Can you see a {name}?"))
         yield _exists(text, name, answer)
     largest = max(scene.items, key=lambda item: item.size)
-    yield (
+    yield _Overview(
         "largest",
         "What colour is the largest shape?",
         largest.color,
@@ -104,7 +257,7 @@ def _about_picture(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
     colors = [item.color for item in scene.items]
     for item in scene.items:
         if colors.count(item.color) == 1:
-            yield (
+            yield _Overview(
                 "shape",
                 f"What shape is the {item.color} object?",
                 item.shape,
@@ -114,7 +267,7 @@ def _about_picture(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
 
 def _about_clip(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
     assert scene.ball is not None, "only clips have a ball"
-    yield _count(scene, rng.choice(("How many cards appear?", "Count the cards.")))
+    yield _count(scene.items, rng.choice(("How many cards appear?", "Count the cards.")))
     shown = {item.color for item in scene.items}
     present = rng.choice(sorted(shown))
     absent = rng.choice(sorted(set(COLORS) - shown))
@@ -122,22 +275,34 @@ def _about_clip(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
         text = rng.choice((f"Is there a {color} card?", f"Can you see a {color} card?"))
         yield _exists(text, f"{color} card", answer)
     color = scene.ball.color
-    yield "ball", "What colour is the ball?", color, f"the ball is {color}"
+    yield _Overview("ball", "What colour is the ball?", color, f"the ball is {color}")
     start, end = ("left", "right") if scene.ball.rightwards else ("right", "left")
     told = f"the ball starts on the {start} and ends on the {end}"
-    yield "direction", "Does the ball move left or right?", end, told
+    yield _Overview("direction", "Does the ball move left or right?", end, told)
 
 
-def _count(scene: Scene, text: str) -> _Overview:
+def _count(items: Iterable[Item], text: str) -> _Overview:
     """Counting by naming everything once."""
-    named = [f"{number} {item.name}" for number, item in enumerate(in_order_of_names(scene), 1)]
-    return "count", text, str(len(named)), ", ".join(named)
+    named = [f"{number} {item.name}" for number, item in enumerate(in_order_of_names(items), 1)]
+    return _Overview("count", text, str(len(named)), ", ".join(named))
 
 
-def in_order_of_names(scene: Scene) -> list[Item]:
-    """All items in the order of colours and shapes: whoever names them finds each by the one before it."""
-    return sorted(scene.items, key=lambda item: (_COLORS.index(item.color), item.shape))
+def in_order_of_names(items: Iterable[Item]) -> list[Item]:
+    """Items in the order of colours and shapes: whoever names them finds each by the one before it."""
+    return sorted(items, key=lambda item: (_COLORS.index(item.color), item.shape))
 
 
 def _exists(text: str, name: str, answer: str) -> _Overview:
-    return "exists", text, answer, f"there is {'a' if answer == 'yes' else 'no'} {name}"
+    told = f"there is {'a' if answer == 'yes' else 'no'} {name}"
+    return _Overview("exists", text, answer, told)
+
+
+_Looks = Callable[[Scene, Medium, random.Random], Iterator[Question]]
+_Overviews = Callable[[Scene, random.Random], Iterator[_Overview]]
+_ASKED: dict[Family, tuple[_Looks, _Overviews]] = {
+    "attribute": (_reads, _about_picture),
+    "relation": (_comparisons, _about_places),
+    "count": (_counts, _about_numbers),
+    "infographic": (_reads_on_page, _about_page),
+    "video": (_reads, _about_clip),
+}

@@ -2,12 +2,19 @@
 
 A scene is a plain description; `draw` turns it into pixels, `questions` into questions with exact evidence.
 
-Does not cover: photographs, text longer than a character, objects that hide one another.
+    attribute    shapes that carry a letter or a digit
+    relation     shapes that carry digits, to be compared or added
+    count        several shapes of one colour, some of which carry a digit
+    infographic  a page with a heading, cards, bars, a line, a table and small print (`Page`)
+    video        cards that show for some frames, and a ball that crosses them
+
+Does not cover: photographs, running text, objects that hide one another.
 """
 
 from __future__ import annotations
 
 import random
+from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
 from pixel_reasoner.errors import UsageError
@@ -16,8 +23,8 @@ from pixel_reasoner.trace import Box, Record
 VERSION = 1
 """Raised whenever the same seed would give another scene, so that figures of two versions are not compared."""
 
-Family = Literal["attribute", "video"]
-FAMILIES: tuple[Family, ...] = ("attribute", "video")
+Family = Literal["attribute", "relation", "count", "infographic", "video"]
+FAMILIES: tuple[Family, ...] = ("attribute", "relation", "count", "infographic", "video")
 
 Split = Literal["train", "validation", "test"]
 SPLITS: dict[Split, tuple[int, int]] = {
@@ -39,6 +46,15 @@ SHAPES = ("circle", "square", "triangle", "diamond")
 LETTERS = "ACEFHJKLMNPRTUXY"
 DIGITS = "23456789"
 """Characters that are hard to tell from one another (O and 0, I and 1, S and 5, ...) are left out."""
+WORDS = (
+    *("Oslo", "Lima", "Bern", "Kyiv", "Doha", "Nuuk", "Suva", "Apia"),
+    *("Cork", "Baku", "Lyon", "Pune", "Graz", "Metz", "Jena", "Vigo"),
+)
+"""Cities on pages. No two are alike by half, so that none is right for another by ANLS."""
+BANDS = ("cards", "bars", "line", "table")
+"""what a page may show from top to bottom; three of the four"""
+FONTS = 3
+"""of pages; a page is set in one"""
 
 NUM_FRAMES = 16
 MAX_SHAPES = 6
@@ -55,14 +71,14 @@ class WorldParams(Record):
 
 
 DEFAULTS: dict[Family, WorldParams] = {
-    "attribute": WorldParams(size_px=1024, detail_px=16),
-    "video": WorldParams(size_px=320, detail_px=16),
+    family: WorldParams(size_px=320 if family == "video" else 1024, detail_px=16)
+    for family in FAMILIES
 }
 """Sizes that fit the embedded model's pixel budgets: a detail is under 4 px high in its overview."""
 
 
 class Item(NamedTuple):
-    """A shape of a picture, or a card of a clip, with the character written on it."""
+    """A shape of a picture, a card of a clip or a part of a page, with what is written on it."""
 
     color: str
     shape: str
@@ -70,8 +86,9 @@ class Item(NamedTuple):
     """centre, share of the canvas"""
     y: float
     size: float
-    """diameter or side, share of the canvas"""
+    """diameter or side, share of the canvas; on a page the side of a square around what is written"""
     glyph: str
+    """a character; on a page a number or a word"""
     frames: tuple[int, ...] = ()
     """numbers of the frames that show it, from 1; empty in a picture"""
 
@@ -101,6 +118,17 @@ class Ball(NamedTuple):
         return 0.1 + 0.8 * (way if self.rightwards else 1 - way)
 
 
+class Page(NamedTuple):
+    """How a page is set."""
+
+    font: int
+    heading: str
+    bands: tuple[str, ...]
+    """from top to bottom"""
+    rising: bool
+    """whether its line rises from left to right"""
+
+
 class Scene(NamedTuple):
     """Everything that is in one picture or clip."""
 
@@ -109,6 +137,7 @@ class Scene(NamedTuple):
     params: WorldParams
     items: tuple[Item, ...]
     ball: Ball | None = None
+    page: Page | None = None
 
     @property
     def id(self) -> str:
@@ -138,14 +167,19 @@ def make_scene(family: Family, seed: int, params: WorldParams | None = None) -> 
     params = params or DEFAULTS[family]
     scene = Scene(family, seed, params, ())
     rng = scene.rng("scene")
-    if family == "attribute":
-        scene = scene._replace(items=_shapes(rng))
-    else:
+    if family == "video":
         scene = scene._replace(items=_cards(rng), ball=_ball(rng))
+    elif family == "infographic":
+        page = _page(rng)
+        scene = scene._replace(items=tuple(_parts(rng, page)), page=page)
+    else:
+        scene = scene._replace(items=_SHAPES_OF[family](rng))
     smallest_px = min(item.size for item in scene.items) * params.size_px
-    if not 4 <= params.detail_px <= smallest_px / 2:
+    # What is written on a part of a page is wider than high.
+    largest_px = smallest_px / (2 if scene.page is None else 3.6)
+    if not 4 <= params.detail_px <= largest_px:
         raise UsageError(
-            expected=f"a detail of 4 to {smallest_px / 2:.0f} px on a canvas of {params.size_px} px",
+            expected=f"a detail of 4 to {largest_px:.0f} px on a canvas of {params.size_px} px",
             got=f"{params.detail_px} px",
             fix="make the detail smaller or the canvas larger",
         )
@@ -175,17 +209,47 @@ def split_seed(split: str, seed: int, index: int) -> int:
     return first + seed + index
 
 
-def _shapes(rng: random.Random) -> tuple[Item, ...]:
+def _any_shapes(rng: random.Random) -> tuple[Item, ...]:
     names = rng.sample([(c, s) for c in COLORS for s in SHAPES], rng.randint(3, MAX_SHAPES))
+    return _shapes(rng, names, LETTERS + DIGITS)
+
+
+def _related_shapes(rng: random.Random) -> tuple[Item, ...]:
+    names = rng.sample([(c, s) for c in COLORS for s in SHAPES], rng.randint(3, MAX_SHAPES))
+    return _shapes(rng, names, DIGITS)
+
+
+def _alike_shapes(rng: random.Random) -> tuple[Item, ...]:
+    """Two or three shapes of one colour, any number of them with a digit, and others of other colours."""
+    color, *others = rng.sample(sorted(COLORS), rng.randint(2, 4))
+    alike = [(color, shape) for shape in rng.sample(SHAPES, rng.randint(2, 3))]
+    names = alike + [(other, rng.choice(SHAPES)) for other in others]
+    num_digits = rng.randint(0, len(alike))
+    marks = [rng.choice(DIGITS if n < num_digits else LETTERS) for n in range(len(alike))]
+    rng.shuffle(marks)
+    mark = dict(zip(alike, marks, strict=True))
+    rng.shuffle(names)
+    items = _shapes(rng, names, LETTERS + DIGITS)
+    return tuple(i._replace(glyph=mark.get((i.color, i.shape), i.glyph)) for i in items)
+
+
+def _shapes(rng: random.Random, names: list[tuple[str, str]], glyphs: str) -> tuple[Item, ...]:
     items = []
     for index, ((color, shape), (x, y)) in enumerate(
         zip(names, _places(rng, len(names)), strict=True)
     ):
         # One shape is clearly the largest, so that asking for it has one answer.
         size = rng.uniform(0.150, 0.165) if index == 0 else rng.uniform(0.095, 0.115)
-        items.append(Item(color, shape, x, y, size, rng.choice(LETTERS + DIGITS)))
+        items.append(Item(color, shape, x, y, size, rng.choice(glyphs)))
     rng.shuffle(items)
     return tuple(items)
+
+
+_SHAPES_OF: dict[str, Callable[[random.Random], tuple[Item, ...]]] = {
+    "attribute": _any_shapes,
+    "relation": _related_shapes,
+    "count": _alike_shapes,
+}
 
 
 def _places(rng: random.Random, count: int, apart: float = 0.2) -> list[tuple[float, float]]:
@@ -224,3 +288,52 @@ def _ball(rng: random.Random) -> Ball:
         size=0.17,
         rightwards=rng.random() < 0.5,
     )
+
+
+BAND_Y = (0.24, 0.49, 0.74)
+"""middles of a page's bands"""
+_STEP = 0.2
+"""from one part of a band to the next"""
+_TEXT_SIDE = 0.065
+
+
+def _page(rng: random.Random) -> Page:
+    return Page(
+        font=rng.randrange(FONTS),
+        heading=rng.choice(WORDS),
+        bands=tuple(rng.sample(BANDS, len(BAND_Y))),
+        rising=rng.random() < 0.5,
+    )
+
+
+def _parts(rng: random.Random, page: Page) -> Iterator[Item]:
+    """What can be asked for on a page, each where it is written."""
+    for band, y in zip(page.bands, BAND_Y, strict=True):
+        colors = rng.sample(sorted(COLORS), rng.randint(3, 4))
+        width = _STEP * (len(colors) - 1)
+        first = rng.uniform(0.14, 0.86 - width)
+        for nth, (color, dy) in enumerate(
+            zip(colors, _heights(rng, band, page, len(colors)), strict=True)
+        ):
+            kind = {"cards": "card", "bars": "bar", "line": "point", "table": "column"}[band]
+            number = kind in ("card", "column")
+            text = "".join(rng.choices(DIGITS, k=2)) if number else rng.choice(WORDS)
+            x = round(first + nth * _STEP, 4)
+            yield Item(color, kind, x, round(y + dy, 4), _TEXT_SIDE, text)
+    yield Item("small", "print", rng.choice((0.2, 0.5, 0.8)), 0.945, _TEXT_SIDE, rng.choice(WORDS))
+
+
+def _heights(rng: random.Random, band: str, page: Page, count: int) -> list[float]:
+    """How far below the middle of its band each part is written."""
+    if band == "bars":
+        # One bar is clearly the tallest, so that asking for it has one answer.
+        heights = [
+            rng.uniform(-0.045, -0.03),
+            *(rng.uniform(0.005, 0.06) for _ in range(count - 1)),
+        ]
+        rng.shuffle(heights)
+        return heights
+    if band == "line":
+        falling = [-0.045 + 0.09 * n / (count - 1) + rng.uniform(-0.01, 0.01) for n in range(count)]
+        return falling[::-1] if page.rising else falling
+    return [-0.01 if band == "table" else 0.0] * count

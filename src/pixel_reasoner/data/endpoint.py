@@ -1,0 +1,374 @@
+"""Asks a vision model behind an OpenAI-compatible server: whatever happens on the way, a question is paid for once.
+
+    POST URL/chat/completions   {"model", "messages": [one user message: text, then JPEG pictures as data URLs]}
+
+That is the part of the protocol that all such servers share: no system message, no sampling settings, no
+response format.
+
+    cache      replies by content, in files: a run that was killed or is repeated asks nothing twice
+    budget     calls at most, over all resumptions of a run; answers from the cache are free
+    retries    timeouts, lost connections, 408, 409, 425, 429 (not before its Retry-After), 5xx: with growing, random pauses
+    refusals   401, 402, 403, 404, 405 stop the run: every further call would be refused too
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import random
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from weakref import WeakValueDictionary
+
+from pixel_reasoner.data.rows import Unfit
+from pixel_reasoner.errors import EndpointError, UsageError, packages_of
+from pixel_reasoner.files import cannot_write
+
+if TYPE_CHECKING:
+    from httpx2 import Response
+
+KEY_VARIABLE = "OPENAI_API_KEY"
+_T = TypeVar("_T")
+_HOPELESS = frozenset({401, 402, 403, 404, 405})
+_PASSING = frozenset({408, 409, 425, 429})
+_MAX_PAUSE_S = 120.0
+
+
+class Ask(NamedTuple):
+    """One question to an endpoint."""
+
+    key: str
+    """a hash of all that is asked"""
+    text: str
+    jpegs: Callable[[], Iterable[bytes]]
+    """makes the pictures; called when the answer is not in the cache"""
+
+
+class Service(NamedTuple):
+    """Which endpoint, and how it is used. None of it but the model and `calls` decides what is answered."""
+
+    url: str
+    """such as https://host/v1"""
+    model: str
+    cache: Path
+    """folder of replies"""
+    log: Path
+    """file that counts what happened: one letter an event, see `Event`"""
+    api_key: str = ""
+    calls: int | None = None
+    """at most; None is no limit"""
+    concurrency: int = 8
+    """calls under way at once"""
+    timeout_s: float = 60.0
+    tries: int = 5
+    """of one request, where the server does not answer"""
+    replies: int = 3
+    """to one question, where they cannot be used"""
+    pause_s: float = 0.5
+    """before the second try; doubles"""
+    patience: int = 10
+    """questions in a row that get no answer before the run stops"""
+
+
+class Event(StrEnum):
+    """What happened, as a letter of the log."""
+
+    CALL = "c"
+    RETRY = "r"
+    """a call that repeats one"""
+    CACHED = "h"
+    """an answer that needed no call"""
+
+
+class Endpoint:
+    """A server and what it has said so far. Threads may ask at the same time."""
+
+    def __init__(self, service: Service) -> None:
+        """Open it; nothing is sent yet.
+
+        Raises:
+            UsageError: no such address, or the HTTP client is not installed.
+        """
+        with packages_of("labeller", "ask an endpoint"):
+            import httpx2
+        self.http = httpx2
+        self.service = service
+        self.url = _route(service.url)
+        headers = {"Authorization": f"Bearer {service.api_key}"} if service.api_key else {}
+        try:
+            self.client = httpx2.Client(timeout=service.timeout_s, headers=headers)
+        except (UnicodeError, ValueError) as error:
+            raise UsageError(
+                expected=f"a key of plain letters in {KEY_VARIABLE}",
+                got="another",
+                fix="set it again",
+            ) from error
+        self.log = _Log(service.log, service.calls)
+        self._asking: WeakValueDictionary[str, _Lock] = WeakValueDictionary()
+        self._lock = threading.Lock()
+        self._over = threading.Event()
+        self._stopped: EndpointError | None = None
+        self._in_vain = 0
+        """questions in a row without an answer"""
+
+    def ask(self, ask: Ask, read: Callable[[str], _T]) -> _T:
+        """What `read` makes of the reply. A reply that it cannot read is asked for again, a few times.
+
+        Raises:
+            Unfit: no reply, none that can be used, or the budget is spent.
+            EndpointError: no reply can be expected any more.
+            OutputError: the cache cannot be written.
+        """
+        with self._lock:
+            asking = self._asking.setdefault(ask.key, _Lock())
+        with asking.lock:  # two rows with the same content: one asks, the other finds the answer
+            kept = self._kept(ask.key)
+            if kept is not None:
+                self.log.note(Event.CACHED)
+                return read(kept)
+            return self._asked(ask, read)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the last question got a reply."""
+        return self._in_vain == 0
+
+    def counts(self) -> dict[str, int]:
+        """Calls, repeated ones among them, and answers from the cache, over all resumptions of the run."""
+        return self.log.counts()
+
+    def end(self, error: EndpointError | None = None) -> None:
+        """Let nobody begin another call; who waits stops waiting."""
+        with self._lock:
+            self._stopped = self._stopped or error
+        self.log.close()
+        self._over.set()
+
+    # --- asking ---
+
+    def _asked(self, ask: Ask, read: Callable[[str], _T]) -> _T:
+        body = _body(self.service.model, ask)
+        event = Event.CALL
+        for left in reversed(range(self.service.replies)):
+            reply = self._reply(body, event)
+            event = Event.RETRY
+            try:
+                found = read(reply)
+            except Unfit:
+                if left:
+                    continue
+                self._keep(ask, reply)
+                raise
+            self._keep(ask, reply)
+            return found
+        raise AssertionError("a question is asked at least once")
+
+    def _reply(self, body: bytes, event: Event) -> str:
+        """The text of the reply to a request, after as many tries as it takes."""
+        why = Unfit("endpoint_error", "no try")
+        for nth in range(self.service.tries):
+            self._take(event)
+            event = Event.RETRY
+            told_s = 0.0
+            try:
+                response = self.client.post(self.url, content=body, headers=_JSON)
+            except self.http.TimeoutException:
+                why = Unfit("endpoint_timeout", f"no reply within {self.service.timeout_s:g} s")
+            except self.http.RequestError as error:
+                why = Unfit("endpoint_unreachable", f"{type(error).__name__}: {error}")
+            else:
+                text = _text(response)
+                if text is not None:
+                    self._in_vain = 0
+                    return text
+                why, told_s = self._failure(response), _retry_after_s(response)
+                if why.reason == "request_refused":
+                    break
+            if nth + 1 < self.service.tries:
+                pause_s = self.service.pause_s * 2**nth * random.uniform(0.5, 1)
+                self._over.wait(min(max(pause_s, told_s), _MAX_PAUSE_S))
+        self._lose_patience(why)
+        raise why
+
+    def _take(self, event: Event) -> None:
+        """Before a call: whether there may be another one."""
+        if self._over.is_set():
+            raise self._stopped or _ended()
+        if not self.log.note(event):
+            if self._over.is_set():
+                raise self._stopped or _ended()
+            raise Unfit("not_asked", f"the budget of {self.service.calls} calls is spent")
+
+    def _failure(self, response: Response) -> Unfit:
+        """What an answer without a reply means."""
+        status = response.status_code
+        told = f"{status} {' '.join(response.text.split())[:200]}".strip()
+        if status in _HOPELESS:
+            error = EndpointError(
+                expected=f"{self.url} to answer", got=told, fix=_fix(status, self.service)
+            )
+            self.end(error)
+            raise error
+        if status == 429:
+            return Unfit("rate_limited", told)
+        if status in _PASSING or status >= 500 or response.is_success:
+            return Unfit("endpoint_error", told)
+        return Unfit("request_refused", told)
+
+    def _lose_patience(self, why: Unfit) -> None:
+        with self._lock:
+            self._in_vain += 1
+            enough = self._in_vain >= self.service.patience
+        if enough:
+            error = EndpointError(
+                expected=f"{self.url} to answer",
+                got=f"no reply to {self._in_vain} questions in a row; the last time: {why}",
+                fix="see to the server, then run the same command to go on",
+            )
+            self.end(error)
+            raise error
+
+    # --- the cache ---
+
+    def _path(self, key: str) -> Path:
+        return self.service.cache / key[:2] / f"{key}.json"
+
+    def _kept(self, key: str) -> str | None:
+        try:
+            told = json.loads(self._path(key).read_text(encoding="utf-8"))
+            return str(told["reply"])
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+
+    def _keep(self, ask: Ask, reply: str) -> None:
+        path = self._path(ask.key)
+        told = {"model": self.service.model, "asked": ask.text, "reply": reply}
+        # Several runs may share a cache: each writes under a name of its own.
+        part = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.part")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part.write_text(json.dumps(told, ensure_ascii=False, indent=1), encoding="utf-8")
+            part.replace(path)
+        except OSError as error:
+            raise cannot_write(path, error) from error
+
+
+class _Lock:
+    """A lock that a weak reference can point to."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+
+
+class _Log:
+    """How often what happened, in a file that grows by a letter an event: it survives a kill."""
+
+    def __init__(self, path: Path, most_calls: int | None) -> None:
+        self.path = path
+        self.most_calls = most_calls
+        self._lock = threading.Lock()
+        self._closed = False
+        try:
+            self._counts = Counter(path.read_text(encoding="utf-8")) if path.exists() else Counter()
+        except (OSError, UnicodeDecodeError):
+            self._counts = Counter()
+
+    def note(self, event: Event) -> bool:
+        """Count an event; False if no further call is allowed. Calls are counted before they are made."""
+        with self._lock:
+            is_call = event is not Event.CACHED
+            if self._closed or (is_call and self._calls() == self.most_calls):
+                return False
+            self._counts[event] += 1
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                with self.path.open("ab", buffering=0) as file:
+                    file.write(event.encode())
+            except OSError as error:
+                raise cannot_write(self.path, error) from error
+            return True
+
+    def counts(self) -> dict[str, int]:
+        """What happened so far."""
+        with self._lock:
+            return {
+                "calls": self._calls(),
+                "retried": self._counts[Event.RETRY],
+                "cached": self._counts[Event.CACHED],
+            }
+
+    def close(self) -> None:
+        """Count nothing more."""
+        with self._lock:
+            self._closed = True
+
+    def _calls(self) -> int:
+        return self._counts[Event.CALL] + self._counts[Event.RETRY]
+
+
+# --- the protocol ---
+
+_JSON = {"Content-Type": "application/json"}
+
+
+def _route(url: str) -> str:
+    """The address that answers.
+
+    >>> _route("http://localhost:8000/v1/")
+    'http://localhost:8000/v1/chat/completions'
+    """
+    if not url.startswith(("http://", "https://")) or not url.partition("://")[2].strip("/"):
+        raise UsageError(
+            expected="the address of an endpoint",
+            got=repr(url),
+            fix="such as --labeller http://localhost:8000/v1",
+        )
+    return url.rstrip("/").removesuffix("/chat/completions") + "/chat/completions"
+
+
+def _body(model: str, ask: Ask) -> bytes:
+    content: list[dict[str, Any]] = [{"type": "text", "text": ask.text}]
+    for jpeg in ask.jpegs():
+        url = f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
+        content.append({"type": "image_url", "image_url": {"url": url}})
+    message = {"role": "user", "content": content}
+    return json.dumps({"model": model, "messages": [message]}).encode()
+
+
+def _text(response: Response) -> str | None:
+    """The text of a reply, empty where the model said nothing; None if this is no reply."""
+    if not response.is_success:
+        return None
+    try:
+        content = response.json()["choices"][0]["message"].get("content")
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return None
+    return content if isinstance(content, str) else ""
+
+
+def _retry_after_s(response: Response) -> float:
+    """How long the server asks to be left alone: seconds, or a date."""
+    told = response.headers.get("retry-after", "").strip()
+    if told.replace(".", "", 1).isdigit():
+        return float(told)
+    try:
+        return (parsedate_to_datetime(told) - datetime.now(UTC)).total_seconds()
+    except (ValueError, TypeError):
+        return 0.0
+
+
+def _fix(status: int, service: Service) -> str:
+    if status in (401, 402, 403):
+        return f"set the environment variable {KEY_VARIABLE} to a key that may use this model"
+    return f"check --labeller {service.url} (it ends in /v1 with most servers) and --labeller-model {service.model}"
+
+
+def _ended() -> EndpointError:
+    return EndpointError(expected="a run that goes on", got="one that ended", fix="run it again")

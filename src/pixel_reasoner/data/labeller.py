@@ -1,0 +1,428 @@
+"""A labeller: a vision model behind an endpoint writes what annotations leave open. A stage between reader and expert.
+
+    a region without a question (SA-1B)   question, four options, the answer, and what the region shows
+    a question with evidence, if wanted   what a look at the evidence shows (`Analysis.LABELLER`)
+
+It sees the region as a look will show it. Where the region does not support an answer, it says "not valid", and the
+row is dropped. Rows are asked about several at a time and come out in order, each as a question or as a `Dropped`.
+
+Departures from the paper (arXiv 2505.15966, appendix E.2)
+    1. The endpoint does not write trajectories: it names facts, and templates write the traces.
+    2. The four options are shuffled by us: models put the right one at B too often.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import random
+import re
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from enum import StrEnum
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Self, TypeVar
+
+from pixel_reasoner.album import Album
+from pixel_reasoner.budget import Budget, Budgets
+from pixel_reasoner.data.endpoint import Ask, Endpoint
+from pixel_reasoner.data.expert import Manner, look_box
+from pixel_reasoner.data.rows import Dropped, Row, Unfit, with_options
+from pixel_reasoner.errors import InputError, UsageError
+from pixel_reasoner.trace import AnswerType, Box, Evidence, Medium, Question, Record, anchored
+
+VERSION = 1
+"""Raised whenever the same row is asked about in other words or with other pictures, or a reply is read otherwise."""
+SEEN = Budgets(
+    picture=Budget(min_px=448**2, max_px=1024**2),
+    crop=Budget(min_px=448**2, max_px=768**2),
+    frame=Budget(min_px=224**2, max_px=448**2),
+    selected_frame=Budget(min_px=224**2, max_px=448**2),
+    multiple=1,
+)
+"""what the endpoint sees"""
+
+ABOUT_A_REGION = """\
+You see a whole scene, and then an enlarged part of it: from {left:.0%} to {right:.0%} of its width, from {top:.0%} to {bottom:.0%} of its height.
+Write one multiple-choice question about something that can be told from the enlarged part alone: a word, a number, a colour, a kind, a state, a material.
+- The question names the thing in such a way that it is found in the whole scene. It does not speak of parts, pictures or enlargements.
+- It cannot be answered by guessing or from the rest of the scene.
+- Of its four short options exactly one is right, beyond doubt.
+Reply with one JSON object and nothing else:
+{{"valid": true, "subject": "the sign above the door", "question": "What does the sign above the door say?", "options": {{"A": "Way in", "B": "Exit", "C": "Closed", "D": "Tickets"}}, "answer": "B", "finding": "the sign above the door is green and says Exit"}}
+subject: what the question is about, in a few words. finding: what the enlarged part shows that leads to the answer, in one sentence.
+If the part is blurred, or shows nothing that such a question could be about, reply {{"valid": false}}."""
+
+ABOUT_AN_ANSWER = """\
+You see {what}. They belong to this question:
+{question}
+The right answer is: {answer}
+Say what can be seen there that leads to the answer: {number}, each one or two short sentences that begin with the thing itself, such as "the sign above the door is green and says Exit". Do not speak of pictures, parts or the question.
+Reply with one JSON object and nothing else:
+{{"valid": true, "findings": {example}}}
+If what you see does not support the answer, reply {{"valid": false}}."""
+
+REGIONS_ONLY = "sa1b"
+"""the source whose rows have no question"""
+_LETTERS = "ABCD"
+_REFUSALS = frozenset({"not valid", "not_valid", "invalid"})
+_SPECIAL = re.compile(r"\\boxed|<[|/a-z]", re.IGNORECASE)
+"""what a chat template or the loop would take for its own"""
+_MAX_CHARS = 600
+_MOST_HELD = 1000
+_Unit = TypeVar("_Unit")
+
+
+class Analysis(StrEnum):
+    """Who says what a look shows."""
+
+    TEMPLATE = "template"
+    """a template, from the annotation"""
+    LABELLER = "labeller"
+
+
+class Labelling(Record):
+    """What of a labeller decides the traces of a run."""
+
+    model: str
+    analysis: Analysis = Analysis.TEMPLATE
+    calls: int | None = None
+    """at most; None is no limit"""
+    version: int = VERSION
+
+
+def labelling_of(
+    source: str, url: str | None, model: str | None, analysis: str, calls: int | None
+) -> Labelling | None:
+    """What a labeller is to do in a run; None where there is none.
+
+    Raises:
+        UsageError: it lacks something, or there is nothing for it to do.
+    """
+    if analysis not in [*Analysis]:
+        raise UsageError(
+            expected=f"--analysis {' or '.join(Analysis)}", got=analysis, fix="name one of these"
+        )
+    asks = source == REGIONS_ONLY or analysis == Analysis.LABELLER
+    if url is None and not asks:
+        return None
+    if url is None or not model:
+        why = (
+            "SA-1B has regions and no questions"
+            if source == REGIONS_ONLY
+            else f"--analysis {analysis} asks it"
+        )
+        raise UsageError(
+            expected=f"--labeller URL and --labeller-model NAME: {why}",
+            got="none" if url is None else "no model",
+            fix="such as --labeller http://localhost:8000/v1 --labeller-model Qwen/Qwen3-VL-8B-Instruct",
+        )
+    if not asks:
+        raise UsageError(
+            expected="something for the labeller to write",
+            got=f"{source}, which has questions and answers, and --analysis {analysis}",
+            fix="add --analysis labeller, or leave --labeller out",
+        )
+    return Labelling(model=model, analysis=Analysis(analysis), calls=calls)
+
+
+class View(NamedTuple):
+    """What of a question's media the endpoint sees."""
+
+    kind: Literal["picture", "crop", "frame"]
+    number: int
+    box: Box | None = None
+
+
+class Labeller:
+    """Labels rows through an endpoint. A context manager: no call begins after it, and those under way are awaited."""
+
+    def __init__(
+        self, endpoint: Endpoint, analysis: Analysis, manner: Manner, folder: Path, wanted: int
+    ) -> None:
+        """Nothing is asked yet.
+
+        Args:
+            endpoint: whom to ask.
+            analysis: whether to ask about questions that have an answer.
+            manner: what a look shows around the evidence.
+            folder: where relative paths of media begin.
+            wanted: traces of the run: when the budget is spent, no more rows than this are counted as not asked.
+        """
+        self.endpoint = endpoint
+        self.analysis = analysis
+        self.manner = manner
+        self.folder = folder
+        self.wanted = wanted
+        self._pool = ThreadPoolExecutor(endpoint.service.concurrency, "labeller")
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """The end, with the connections."""
+        self.finish()
+        self.endpoint.client.close()
+
+    def note(self) -> str:
+        """How far it is, in a few words."""
+        counts = self.endpoint.counts()
+        return f"{counts['calls']} calls, {counts['cached']} answers from the cache"
+
+    def finish(self) -> dict[str, int]:
+        """Let no call begin any more, and keep the answers to those under way: they are paid for. What the calls were."""
+        self.endpoint.end()
+        self._pool.shutdown(cancel_futures=True)
+        return self.endpoint.counts()
+
+    def labelled(
+        self, units: Iterable[_Unit], rows_of: Callable[[_Unit], Row | list[Row]]
+    ) -> Iterator[Row | list[Row]]:
+        """One result a unit, in order. When the budget is spent, what the cache knows still comes.
+
+        Args:
+            units: drawn as slowly as they are labelled.
+            rows_of: the row or rows that a unit is; called in a thread.
+
+        Raises:
+            EndpointError: no reply can be expected any more.
+        """
+        units = iter(units)
+        waiting: deque[Future[Row | list[Row]]] = deque()
+        size = self.endpoint.service.concurrency
+        not_asked = 0
+        # A row without a reply is given up when the next one gets a reply; if none does, the run stops, and loses nothing.
+        held: list[Row | list[Row]] = []
+        while not_asked < self.wanted:
+            for unit in islice(units, 2 * size - len(waiting)):
+                waiting.append(self._pool.submit(self._unit, unit, rows_of))
+            if not waiting:
+                break
+            done = waiting.popleft().result()
+            rows = done if isinstance(done, list) else [done]
+            not_asked += sum(isinstance(r, Dropped) and r.reason == "not_asked" for r in rows)
+            held.append(done)
+            if self.endpoint.is_alive or len(held) == _MOST_HELD:
+                yield from held
+                held = []
+        yield from held
+
+    def _unit(self, unit: _Unit, rows_of: Callable[[_Unit], Row | list[Row]]) -> Row | list[Row]:
+        rows = rows_of(unit)
+        return [self.label(row) for row in rows] if isinstance(rows, list) else self.label(rows)
+
+    def label(self, row: Row) -> Row:
+        """A row with what it lacks; as it is if it lacks nothing.
+
+        Raises:
+            EndpointError: no reply can be expected any more.
+        """
+        if isinstance(row, Dropped) or not self._lacks_words(row):
+            return row
+        assert row.evidence is not None, "words are about evidence"
+        views = list(_views(row, row.evidence, self.manner))
+        text, read = (_about_an_answer if row.text else self._about_a_region)(row, row.evidence)
+        asked = anchored(row, self.folder)
+        try:
+            key = _key(self.endpoint.service.model, text, asked.media, views)
+            found = self.endpoint.ask(Ask(key, text, partial(_jpegs, asked, views)), read)
+        except Unfit as error:
+            return Dropped(row.id, error.reason, str(error))
+        except InputError as error:
+            return Dropped(row.id, "unusable_medium", str(error))
+        if found is None:
+            return Dropped(row.id, "not_valid", "the labeller sees nothing there that would do")
+        return row.model_copy(update=found)
+
+    def _lacks_words(self, row: Question) -> bool:
+        evidence = row.evidence
+        if evidence is None or row.needs_look is False:
+            return False
+        if not row.text:
+            return bool(evidence.boxes)
+        shown = evidence.boxes or evidence.frames
+        return self.analysis is Analysis.LABELLER and bool(row.answer and shown)
+
+    def _about_a_region(self, row: Question, evidence: Evidence) -> _Task:
+        left, top, right, bottom = look_box(evidence.boxes[0], self.manner)
+        text = ABOUT_A_REGION.format(left=left, top=top, right=right, bottom=bottom)
+        return text, partial(_read_question, row, evidence, self.analysis)
+
+
+_Task = tuple[str, Callable[[str], dict[str, Any] | None]]
+"""what is asked, and how the reply is read: as fields of the question, or None for one that is not valid"""
+
+
+# --- what is shown ---
+
+
+def _views(row: Question, evidence: Evidence, manner: Manner) -> Iterator[View]:
+    if not row.text:
+        yield View("picture", evidence.image)
+    for frame in evidence.frames:
+        yield View("frame", frame)
+    for clue in evidence.boxes:
+        yield View("crop", evidence.image, look_box(clue, manner))
+
+
+def _key(model: str, text: str, media: tuple[Medium, ...], views: list[View]) -> str:
+    """A hash of all that is asked: of the files themselves, so that an answer is found without decoding a picture."""
+    told = {
+        "version": VERSION,
+        "model": model,
+        "text": text,
+        "media": [[_digest(Path(one.path)), one.kind, one.start_s, one.end_s] for one in media],
+        "views": views,
+        "seen": SEEN.model_dump(mode="json"),
+    }
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+def _digest(path: Path) -> str:
+    if path.is_dir():
+        told = [[one.name, _digest(one)] for one in sorted(path.iterdir()) if one.is_file()]
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise Unfit("missing_file", str(path)) from error
+
+
+def _jpegs(question: Question, views: list[View]) -> Iterator[bytes]:
+    album = Album(question, SEEN)
+    originals = len(album)
+    for view in views:
+        if view.kind == "frame":
+            if view.number not in album.frames:
+                raise Unfit("bad_frame", f"expected 1 to {album.num_frames}; got {view.number}")
+            number = album.add_frames([view.number])[0].number
+        else:
+            if not 1 <= view.number <= originals:
+                raise Unfit("bad_image_number", f"expected 1 to {originals}; got {view.number}")
+            number = album.add_crop(view.number, view.box).number if view.box else view.number
+        file = io.BytesIO()
+        album.view(number).save(file, "JPEG", quality=95, subsampling=0)
+        yield file.getvalue()
+
+
+# --- what is asked and said ---
+
+
+def _about_an_answer(row: Question, evidence: Evidence) -> _Task:
+    number = max(1, len(evidence.boxes))
+    parts = [f"{len(evidence.frames)} frames of a video"] if evidence.frames else []
+    parts += [f"{number} enlarged parts of a picture"] if evidence.boxes else []
+    text = ABOUT_AN_ANSWER.format(
+        what=" and ".join(parts),
+        question=row.text,
+        answer=row.answer[0],
+        number="one text" if number == 1 else f"{number} texts, one for each part in order",
+        example=json.dumps(["..."] * number),
+    )
+    return text, partial(_read_findings, evidence, number)
+
+
+def _read_findings(evidence: Evidence, number: int, reply: str) -> dict[str, Any] | None:
+    said = _said(reply)
+    if said is None:
+        return None
+    findings = said.get("findings")
+    if not isinstance(findings, list) or len(findings) != number:
+        raise Unfit("reply_missing_fields", f"expected {number} findings; got {_short(reply)}")
+    words = tuple(_words(finding, "findings", reply) for finding in findings)
+    return {"evidence": evidence.model_copy(update={"findings": words})}
+
+
+def _read_question(
+    row: Question, evidence: Evidence, analysis: Analysis, reply: str
+) -> dict[str, Any] | None:
+    said = _said(reply)
+    if said is None:
+        return None
+    asked = _clean(said.get("question"), "question", reply)
+    subject = _words(said.get("subject"), "subject", reply)
+    finding = _words(said.get("finding"), "finding", reply)
+    options = said.get("options")
+    if not isinstance(options, dict) or {*options} != {*_LETTERS}:
+        raise Unfit("reply_missing_fields", f"expected options A to D; got {_short(reply)}")
+    texts = [_clean(options[letter], "options", reply) for letter in _LETTERS]
+    if len({text.casefold() for text in texts}) < len(texts):
+        raise Unfit("reply_same_options", f"expected four different options; got {texts}")
+    right = _right_one(said.get("answer"), texts, reply)
+    random.Random(f"options/{row.id}").shuffle(texts)
+    letter = _LETTERS[texts.index(right)]
+    shuffled = dict(zip(_LETTERS, texts, strict=True))
+    if analysis is Analysis.TEMPLATE:
+        finding = f"this part shows {subject}, and the answer is {letter}, {right}"
+    words = {"subjects": (subject,), "findings": (finding,)}
+    return {
+        "text": with_options(asked, shuffled),
+        "answer": (letter,),
+        "answer_type": AnswerType.CHOICE,
+        "options": shuffled,
+        "evidence": evidence.model_copy(update=words),
+    }
+
+
+def _right_one(answer: Any, texts: list[str], reply: str) -> str:
+    """The text of the option that an answer names by letter, or in its own words."""
+    told = str(answer or "").strip()
+    letter = told.rstrip(".):").upper()
+    if len(letter) == 1 and letter in _LETTERS:
+        return texts[_LETTERS.index(letter)]
+    for text in texts:
+        if text.casefold() == told.casefold():
+            return text
+    if not told:
+        raise Unfit("reply_missing_fields", f"expected an answer; got {_short(reply)}")
+    raise Unfit("answer_not_among_options", f"expected A to D; got {told!r} for {texts}")
+
+
+def _said(reply: str) -> dict[str, Any] | None:
+    """The JSON object in a reply; None for "not valid". Thoughts before it and a fence around it do no harm."""
+    text = reply.rpartition("</think>")[2].strip()
+    if not text:
+        raise Unfit("empty_reply", "the endpoint said nothing")
+    if text.strip(" .!\"'`").lower() in _REFUSALS:
+        return None
+    for brace in re.finditer(r"\{", text):
+        try:
+            said, _ = json.JSONDecoder().raw_decode(text, brace.start())
+        except ValueError:
+            continue
+        if not isinstance(said.get("valid"), bool):
+            raise Unfit(
+                "reply_missing_fields", f"expected valid: true or false; got {_short(reply)}"
+            )
+        return said if said["valid"] else None
+    raise Unfit("reply_not_json", f"expected a JSON object; got {_short(reply)}")
+
+
+def _words(value: Any, name: str, reply: str) -> str:
+    """Words that go into the middle of a sentence."""
+    text = _clean(value, name, reply).rstrip(". ")
+    if not text:
+        raise Unfit("reply_missing_fields", f"expected {name}; got {_short(reply)}")
+    return re.sub(r"^(The|A|An|This|These|It|There|Its|On|In)\b", lambda m: m[0].lower(), text)
+
+
+def _clean(value: Any, name: str, reply: str) -> str:
+    """A text of a reply on one line; nothing in it means something to a chat template."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str) or not value.strip():
+        raise Unfit("reply_missing_fields", f"expected {name}; got {_short(reply)}")
+    text = " ".join(value.split())
+    if _SPECIAL.search(text) or len(text) > _MAX_CHARS:
+        raise Unfit("reply_unusable_text", f"expected short plain words; got {_short(text)}")
+    return text
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 200 else f"{text[:200]}…")

@@ -1,0 +1,132 @@
+"""Pages as pixels: a heading, three bands of cards, bars, a line or a table, and small print."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from PIL import Image, ImageDraw, ImageFont
+
+from pixel_reasoner.world.fonts import font_of, ink_on
+from pixel_reasoner.world.scene import BAND_Y, COLORS, DIGITS, LETTERS, WORDS, Item, Scene
+
+_INK = (40, 40, 40)
+_RULE = (200, 200, 200)
+_FAINT = (150, 150, 150)
+_BASE = 0.105
+"""where bars stand, below the middle of their band"""
+HEADING_Y = 0.058
+"""middle of the heading, share of the page"""
+_HEADING_HEIGHT = 0.0625
+
+
+def draw_page(scene: Scene) -> Image.Image:
+    """The page of an `infographic` scene, RGB, at full resolution."""
+    return _Painter(scene).paint()
+
+
+class _Painter:
+    """Draws in shares of the page."""
+
+    def __init__(self, scene: Scene) -> None:
+        assert scene.page is not None, "only pages are painted"
+        self.scene, self.page = scene, scene.page
+        self.side = scene.params.size_px
+        self.rng = scene.rng("page")
+        paper = tuple(self.rng.randint(236, 255) for _ in range(3))
+        self.canvas = Image.new("RGB", (self.side, self.side), paper)
+        self.pen = ImageDraw.Draw(self.canvas)
+        self.font = font_of(scene.params.detail_px, self.page.font)
+
+    def paint(self) -> Image.Image:
+        heading = font_of(_HEADING_HEIGHT * self.side, self.page.font)
+        self.text(0.5, HEADING_Y, self.page.heading, _INK, heading)
+        self.faint(0.5, 0.112, 40)
+        parts: dict[str, list[Item]] = {}
+        for item in self.scene.items:
+            parts.setdefault(item.shape, []).append(item)
+        for band, y in zip(self.page.bands, BAND_Y, strict=True):
+            self.box(0.04, y - 0.115, 0.96, y + 0.115, outline=_RULE)
+            _BANDS[band](self, y, parts)
+        [note] = parts["print"]
+        self.box(
+            note.x - 0.13, note.y - 0.025, note.x + 0.05, note.y + 0.025, (222, 222, 222), _RULE
+        )
+        self.text(note.x - 0.085, note.y, "Source", _FAINT, self.font)
+        self.text(note.x, note.y, note.glyph, _INK, self.font)
+        return self.canvas
+
+    def cards(self, y: float, parts: dict[str, list[Item]]) -> None:
+        for item in parts["card"]:
+            self.box(item.x - 0.08, y - 0.06, item.x + 0.08, y + 0.06, COLORS[item.color], _INK)
+            self.faint(item.x, y + 0.09, 10)
+            self.write(item)
+
+    def bars(self, y: float, parts: dict[str, list[Item]]) -> None:
+        for item in parts["bar"]:
+            self.box(
+                item.x - 0.05, item.y - 0.035, item.x + 0.05, y + _BASE, COLORS[item.color], _INK
+            )
+            self.write(item)
+        self.line([(0.06, y + _BASE), (0.94, y + _BASE)], _INK)
+
+    def curve(self, y: float, parts: dict[str, list[Item]]) -> None:
+        for dy in (-0.06, 0.0, 0.06):
+            self.line([(0.06, y + dy), (0.94, y + dy)], _RULE)
+        self.line([(item.x, item.y) for item in parts["point"]], _INK, width=0.006)
+        for item in parts["point"]:
+            edges = [
+                at * self.side
+                for at in (item.x - 0.04, item.y - 0.04, item.x + 0.04, item.y + 0.04)
+            ]
+            self.pen.ellipse(edges, fill=COLORS[item.color], outline=_INK, width=self.thin)
+            self.write(item)
+
+    def table(self, y: float, parts: dict[str, list[Item]]) -> None:
+        for item in parts["column"]:
+            self.box(item.x - 0.08, y - 0.09, item.x + 0.08, y - 0.04, COLORS[item.color], _INK)
+            header = self.rng.choice(WORDS)
+            self.text(item.x, y - 0.065, header, ink_on(item.color), self.font)
+            self.text(item.x, item.y, item.glyph, _INK, self.font)
+            for row in (1, 2):
+                other = "".join(self.rng.choices(DIGITS, k=2))
+                self.text(item.x, item.y + 0.045 * row, other, _INK, self.font)
+        for row in range(4):
+            self.line([(0.06, y - 0.035 + 0.045 * row), (0.94, y - 0.035 + 0.045 * row)], _RULE)
+
+    # --- strokes ---
+
+    @property
+    def thin(self) -> int:
+        return max(1, round(self.side / 500))
+
+    def write(self, item: Item) -> None:
+        """What is written on a part of the page."""
+        self.text(item.x, item.y, item.glyph, ink_on(item.color), self.font)
+
+    def text(self, x: float, y: float, text: str, ink: Any, font: ImageFont.FreeTypeFont) -> None:
+        self.pen.text((x * self.side, y * self.side), text, font=font, fill=ink, anchor="mm")
+
+    def faint(self, x: float, y: float, length: int) -> None:
+        """A line of print too small to matter."""
+        words = "".join(self.rng.choice(LETTERS.lower() + " ") for _ in range(length))
+        self.text(
+            x, y, words, _FAINT, font_of(max(3, 0.5 * self.scene.params.detail_px), self.page.font)
+        )
+
+    def box(self, *edges: Any, outline: Any = None) -> None:
+        x1, y1, x2, y2, *paint = edges
+        fill, line = (*paint, None, None)[:2]
+        at = [value * self.side for value in (x1, y1, x2, y2)]
+        self.pen.rectangle(at, fill=fill, outline=outline or line, width=self.thin)
+
+    def line(self, points: list[tuple[float, float]], ink: Any, width: float = 0.0) -> None:
+        at = [(x * self.side, y * self.side) for x, y in points]
+        self.pen.line(at, fill=ink, width=max(self.thin, round(width * self.side)))
+
+
+_BANDS = {
+    "cards": _Painter.cards,
+    "bars": _Painter.bars,
+    "line": _Painter.curve,
+    "table": _Painter.table,
+}
