@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 FIGURES = {
     "needs a look: accuracy": ("needs_look", "accuracy"),
@@ -19,17 +20,27 @@ FIGURES = {
 
 
 def main() -> None:
-    """Print one row a run."""
+    """Print one row a family, with operations and without."""
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "runs/tiny")
-    print("| run | questions |", " | ".join(FIGURES), "|")
-    print("| --- |", " | ".join(["---"] * (len(FIGURES) + 1)), "|")
-    for path in sorted(folder.glob("eval-*/summary.json")):
-        summary = json.loads(path.read_text(encoding="utf-8"))
-        groups = summary["by_category"]
-        values = [groups[group][figure] for group, figure in FIGURES.values()]
-        told = " | ".join("–" if value is None else f"{value:.3f}" for value in values)
-        name = path.parent.name.removeprefix("eval-").replace("-without", ", no operations")
-        print(f"| {name} | {summary['count']} | {told} |")
+    runs = {
+        title: json.loads((folder / name / "summary.json").read_text(encoding="utf-8"))
+        for name, title in (("eval", ""), ("eval-without", ", no operations"))
+    }
+    rows = [f"| run | questions | {' | '.join(FIGURES)} | recovery |"]
+    rows.append("| --- |" + " --- |" * (len(FIGURES) + 2))
+    for family in runs[""]["by_family"]:
+        for title, run in runs.items():
+            rows.append(f"| {family}{title} | {_row(run['by_family'][family])} |")
+    rows.append(f"| all | {_row(runs[''])} |")
+    sys.stdout.write("\n".join(rows) + "\n")
+
+
+def _row(summary: dict[str, Any]) -> str:
+    groups = summary["by_category"]
+    values = [groups[group][figure] for group, figure in FIGURES.values()]
+    values.append(summary.get("recovery_rate"))
+    told = ["–" if value is None else f"{value:.3f}" for value in values]
+    return " | ".join([str(summary["count"]), *told])
 
 
 if __name__ == "__main__":

@@ -225,6 +225,18 @@ def test_a_replay_gives_equal_pictures_and_pixels(folder, num_frames):
         assert same(replay.pixels(number), album.pixels(number))
 
 
+def test_a_trace_is_retold_without_decoding_again(folder, monkeypatch):
+    album = album_of(("image", folder / "large.png"), ("video", folder / "clip.mp4"))
+    trace = rollout(album)
+    opened = album_of(("image", folder / "large.png"), ("video", folder / "clip.mp4"))
+    opened.source(1), album.source(1)
+    monkeypatch.setattr("pixel_reasoner.album.open_picture", None)
+    again = opened.retold(trace)
+    assert again.pictures == album.pictures
+    assert all(same(again.view(n), album.view(n)) for n in range(1, len(album) + 1))
+    assert len(opened) == len(trace.pictures)
+
+
 def test_a_replay_can_go_on(folder):
     album = album_of(("image", folder / "large.png"))
     replay = Album.of_trace(rollout(album), BUDGETS)

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from pixel_reasoner.album import Album
 from pixel_reasoner.data.check import problems_of
 from pixel_reasoner.data.expert import Kind, Manner, Unusable, expert_trace, kind_of, look_box
+from pixel_reasoner.data.wording import place_of
 from pixel_reasoner.dialects import COMPACT, DIALECTS
 from pixel_reasoner.models import EMBEDDED, folder_settings
 from pixel_reasoner.trace import Box, Evidence, Question, Refusal, anchored
-from pixel_reasoner.world import all_questions, make_scene, write_media
+from pixel_reasoner.world import FAMILIES, all_questions, make_scene, write_media
 from pixel_reasoner.world.render import medium_of
 
 BUDGETS = folder_settings(EMBEDDED["tiny"]).budgets
@@ -25,10 +26,10 @@ VIDEO_KINDS = [Kind.SINGLE, Kind.RESELECT, Kind.REFUSED]
 
 @pytest.fixture(scope="module")
 def questions(tmp_path_factory) -> dict[str, list[Question]]:
-    """All questions about a picture and a clip, with their files."""
+    """All questions about a scene of each family, with their files."""
     folder = tmp_path_factory.mktemp("scenes")
     found = {}
-    for family in ("attribute", "video"):
+    for family in FAMILIES:
         scene = make_scene(family, 4)
         write_media(scene, folder / medium_of(scene).path)
         found[family] = [anchored(q, folder) for q in all_questions(scene, medium_of(scene))]
@@ -42,7 +43,11 @@ def write(question: Question, kind: Kind, seed: int = 0, manner: Manner = MANNER
 @pytest.mark.parametrize("dialect", DIALECTS)
 @pytest.mark.parametrize(
     ("family", "kind"),
-    [("attribute", kind) for kind in PICTURE_KINDS] + [("video", kind) for kind in VIDEO_KINDS],
+    [
+        (family, kind)
+        for family in FAMILIES
+        for kind in (VIDEO_KINDS if family == "video" else PICTURE_KINDS)
+    ],
 )
 def test_every_kind_is_sound_in_every_dialect(questions, family, kind, dialect):
     manner = Manner(DIALECTS[dialect], DIALECTS[dialect].budgets)
@@ -132,6 +137,26 @@ def test_several_clues_are_looked_at_one_after_the_other(questions):
         said = " ".join(turn.text for turn in trace.turns)
         assert said.lower().count("the one carries a") == 1
         assert said.index("carries A") < said.index("carries B")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_before_a_zoom_the_expert_says_where_the_clue_is(questions, family):
+    for question in questions[family]:
+        if not question.needs_look or family == "video":
+            continue
+        trace = write(question, Kind.SINGLE)
+        looks = [turn for turn in trace.turns if turn.call]
+        assert len(looks) == len(question.evidence.boxes)
+        for turn, box, subject in zip(
+            looks, question.evidence.boxes, question.evidence.subjects, strict=True
+        ):
+            assert f"{subject} in the {place_of(box)}".lower() in turn.text.lower()
+
+
+@given(st.floats(0.0, 0.9), st.floats(0.0, 0.9))
+def test_looks_at_clues_of_one_size_are_of_one_size(x, y):
+    look = look_box(Box(x, y, x + 0.1, y + 0.1), Manner(COMPACT, BUDGETS, 0.0, 0.18))
+    assert (look.x2 - look.x1, look.y2 - look.y1) == pytest.approx((0.18, 0.18))
 
 
 def test_the_same_seed_gives_the_same_bytes_whoever_opened_the_album(questions):

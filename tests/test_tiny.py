@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,7 +23,18 @@ from pixel_reasoner.ops import run
 from pixel_reasoner.tiny.build import BUDGETS, build_model, build_processor, build_tokenizer
 from pixel_reasoner.tiny.gallery import Gallery
 from pixel_reasoner.tiny.gaze import mentions
-from pixel_reasoner.tiny.language import LOOKS, NUMBERS, School, cache_tokens, without_operations
+from pixel_reasoner.tiny.language import (
+    LOOKS,
+    NUMBERS,
+    WATCHED,
+    School,
+    Tokens,
+    _watched_attention,
+    _watching,
+    cache_tokens,
+    language_loss,
+    without_operations,
+)
 from pixel_reasoner.tiny.loop import Stage, run_stage
 from pixel_reasoner.tiny.tower import (
     IGNORE,
@@ -263,6 +275,39 @@ def test_cached_tokens_are_what_the_tower_makes_of_each_picture(traces, processo
             kept = again.tokens[shown.size].final[shown.row].float()
             torch.testing.assert_close(kept, alone, rtol=0.05, atol=0.05)
     assert again.lessons.rows == cache.lessons.rows
+
+
+def test_watched_attention_is_plain_attention_that_tells_where_it_rests():
+    torch.manual_seed(0)
+    query, key, value = torch.randn(3, 2, 4, 7, 8)
+    allowed = torch.ones(7, 7, dtype=torch.bool).tril().expand(2, 1, 7, 7).clone()
+    allowed[1, :, :, 5:] = False  # padding
+    allowed[1, :, 5:, :1] = True
+    weights = (query @ key.transpose(2, 3) * 0.3).masked_fill(~allowed, -1e9).softmax(-1)
+    module = SimpleNamespace(layer_idx=LOOKS[0], num_key_value_groups=1, training=False)
+    with _watching() as watched:
+        out, _ = _watched_attention(module, query, key, value, allowed, 0.3)
+    torch.testing.assert_close(out, (weights @ value).transpose(1, 2))
+    assert set(watched) == {LOOKS}
+    torch.testing.assert_close(watched[LOOKS], weights[:, LOOKS[1]])
+
+
+def test_neither_padding_nor_what_goes_together_changes_the_loss(school, processor, monkeypatch):
+    model = build_model(processor.tokenizer, 3)
+    model.model.language_model.set_attn_implementation(WATCHED)
+    tokens = {
+        size: Tokens(*(torch.randn(4000, size[0] * size[1] // 32**2, 128) for _ in range(2)))
+        for size in school.lessons.sizes
+    }
+    examples = [
+        school.example(school.lessons.trace(n), school.lessons.shown(n)) for n in (0, 3, 30, 60, 90)
+    ]
+    with torch.no_grad():
+        losses = []
+        for together in (1, 2, 5):
+            monkeypatch.setattr("pixel_reasoner.tiny.language._TOGETHER", together)
+            losses.append(language_loss(model, tokens, examples)[0].item())
+    assert losses == pytest.approx([losses[0]] * 3, rel=5e-3)
 
 
 def test_shrunken_tokens_are_the_same_but_smaller(processor):

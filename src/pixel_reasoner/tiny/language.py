@@ -14,6 +14,9 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from functools import partial
 from itertools import accumulate, groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +25,9 @@ import numpy as np
 import torch
 from rich.progress import track
 from torch.nn import functional as F
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
 from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
 
 from pixel_reasoner.album import Album
@@ -32,14 +38,18 @@ from pixel_reasoner.dialects.hermes import OPEN
 from pixel_reasoner.tiny.gaze import Mention, mentions, spots_of
 from pixel_reasoner.tiny.loop import Metrics
 from pixel_reasoner.tiny.tower import CELL_PX, IGNORE, embed
-from pixel_reasoner.trace import Picture, Size, Trace, Turn, anchored, load_traces
+from pixel_reasoner.trace import Picture, Size, Trace, Turn, anchored
 
-LOOKS = (2, 0)
+Head = tuple[int, int]
+"""layer and head"""
+LOOKS: Head = (2, 0)
 """layer and head whose attention rests on what a phrase is about: deep enough to know what is asked"""
-NUMBERS = (0, 0)
+NUMBERS: Head = (0, 0)
 """layer and head by which a frame's visual tokens learn the number that was written before them"""
 GAZE_WEIGHT = 0.3
 _PIXELS_AT_ONCE = 64 * 192**2
+_TOGETHER = 6
+"""examples that go through the model at once"""
 WITHOUT = 0.1
 """share of the examples in which no operation is offered, so that a model without them does its best"""
 _ASSISTANT = re.compile(r"(?<=<\|im_start\|>assistant\n)(.*?<\|im_end\|>)", re.DOTALL)
@@ -77,8 +87,7 @@ class Said(NamedTuple):
 class Gaze(NamedTuple):
     """Where the attention of some tokens is to rest."""
 
-    head: tuple[int, int]
-    """layer and head"""
+    head: Head
     first: int
     """position of the first of the tokens: a phrase (where each of its tokens is predicted), or a frame"""
     end: int
@@ -111,9 +120,8 @@ class Lessons:
         self.families: dict[str, list[int]] = {}
         for number, offset in enumerate(offsets):
             self.file.seek(offset)
-            family = re.search(rb'"id":"(\w+)-', self.file.read(80))
-            assert family is not None, "traces of PixelWorld are named by family and seed"
-            self.families.setdefault(family[1].decode(), []).append(number)
+            family, _ = _family_and_seed(self.file.readline().decode())
+            self.families.setdefault(family, []).append(number)
 
     def trace(self, number: int) -> Trace:
         """One trace."""
@@ -152,28 +160,18 @@ def cache_tokens(visual: Any, image_processor: Any, traces: Path, path: Path) ->
 
 
 def _write_cache(visual: Any, image_processor: Any, traces: Path, path: Path) -> None:
-    with traces.open("rb") as file:
-        offsets = list(accumulate((len(line) for line in file), initial=0))[:-1]
+    with traces.open(encoding="utf-8") as file:
+        lines = file.readlines()
+    offsets = list(accumulate((len(line.encode()) for line in lines), initial=0))[:-1]
     shelf = _Shelf(visual, image_processor)
     rows: list[list[tuple[int, int]]] = []
-    # Traces about one file stand together: what two of them show is kept once.
-    for _, group in groupby(
-        track(load_traces(traces), "tokens", len(offsets)),
-        lambda trace: trace.question.media[0].path,
-    ):
-        known: dict[Any, tuple[int, int]] = {}
-        opened: Album | None = None
-        for trace in group:
-            if opened is None:
-                asked = anchored(trace.question, traces.parent)
-                opened = Album.of_trace(trace.model_copy(update={"question": asked}))
-            album = opened.retold(trace)
-            pictures = trace.all_pictures.values()
-            keys = [(picture.frame, picture.box, picture.seen_px) for picture in pictures]
-            for key, picture in zip(keys, pictures, strict=True):
-                if key not in known:
-                    known[key] = shelf.add(np.asarray(album.view(picture.number)))
-            rows.append([known[key] for key in keys])
+    # Traces about one scene stand together: what two of them show is kept once.
+    scenes = [list(group) for _, group in groupby(lines, _family_and_seed)]
+    with ProcessPoolExecutor() as pool:
+        cut = pool.map(partial(_cut, folder=traces.parent), scenes, chunksize=8)
+        for pictures, keys in track(cut, "tokens", len(scenes)):
+            places = [shelf.add(pixels) for pixels in pictures]
+            rows += [[places[key] for key in some] for some in keys]
     kept = {
         "sizes": [list(size) for size in shelf.sizes],
         "offsets": offsets,
@@ -183,6 +181,33 @@ def _write_cache(visual: Any, image_processor: Any, traces: Path, path: Path) ->
     part = path.with_name(path.name + ".part")
     torch.save(kept, part)
     part.replace(path)
+
+
+def _cut(lines: list[str], folder: Path) -> tuple[list[np.ndarray], list[list[int]]]:
+    """All that the traces of a scene show, each picture once, and which of them each trace shows in order."""
+    found: dict[Any, int] = {}
+    pictures: list[np.ndarray] = []
+    keys = []
+    opened: Album | None = None
+    for trace in map(Trace.from_line, lines):
+        if opened is None:
+            asked = anchored(trace.question, folder)
+            opened = Album.of_trace(trace.model_copy(update={"question": asked}))
+        album = opened.retold(trace)
+        shown = [(one.frame, one.box, one.seen_px) for one in album.pictures]
+        for number, key in enumerate(shown, start=1):
+            if key not in found:
+                found[key] = len(pictures)
+                pictures.append(np.asarray(album.view(number)))
+        keys.append([found[key] for key in shown])
+    return pictures, keys
+
+
+def _family_and_seed(line: str) -> tuple[str, str]:
+    """Of which scene a trace is."""
+    found = re.search(r'"id":"(\w+)-(\d+)-', line)
+    assert found is not None, "traces of PixelWorld are named by family and seed"
+    return found[1], found[2]
 
 
 class _Shelf:
@@ -334,34 +359,99 @@ def without_operations(trace: Trace, rng: random.Random) -> Trace:
     return trace.model_copy(update={"turns": tuple(turns), "settings": settings})
 
 
+WATCHED = "watched"
+"""the attention that training uses: as fast as any, and two heads tell where they rest (`_watching`)"""
+_seen: dict[Head, torch.Tensor] | None = None
+
+
+def _watched_attention(
+    module: Any,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float,
+    **more: Any,
+) -> tuple[torch.Tensor, None]:
+    """`sdpa`, which does not tell where attention rests; for the heads that are watched that is computed once more."""
+    for layer, head in (LOOKS, NUMBERS):
+        if _seen is not None and module.layer_idx == layer:
+            scores = (query[:, head] @ key[:, head].transpose(1, 2)).float() * scaling
+            length = scores.shape[-1]
+            allowed = (
+                torch.ones(length, length, dtype=torch.bool, device=scores.device).tril()
+                if attention_mask is None
+                else attention_mask[:, 0]
+            )
+            scores = scores.masked_fill(~allowed, torch.finfo(scores.dtype).min)
+            _seen[layer, head] = scores.softmax(-1)
+    out, _ = sdpa_attention_forward(
+        module, query, key, value, attention_mask, scaling=scaling, **more
+    )
+    return out, None
+
+
+AttentionInterface.register(WATCHED, _watched_attention)
+AttentionMaskInterface.register(WATCHED, sdpa_mask)
+
+
+@contextmanager
+def _watching() -> Iterator[dict[Head, torch.Tensor]]:
+    """Within it, (examples, tokens, tokens) attention of the watched heads is kept."""
+    global _seen
+    _seen = {}
+    try:
+        yield _seen
+    finally:
+        _seen = None
+
+
 def language_loss(
     model: Any, cache: dict[Size, Tokens], examples: list[Example]
 ) -> tuple[torch.Tensor, Metrics]:
-    """Mean next-token loss over what the assistant writes, and how far attention is from where it should rest."""
-    logits, targets, attentions = _predict(model, cache, examples)
-    loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORE)
-    right = (logits.argmax(-1) == targets)[targets != IGNORE].float().mean()
-    metrics = {"token": right.item()}
-    for name, head in (("looks", LOOKS), ("numbers", NUMBERS)):
-        shares = _gaze(attentions, examples, head)
-        if len(shares):
-            loss = loss - GAZE_WEIGHT * (shares + 1e-6).log().mean()
-            metrics[name] = shares.mean().item()
+    """Mean next-token loss over what the assistant writes, and how far attention is from where it should rest.
+
+    Examples of about one length go through the model together: padding to the longest of all would cost as much again.
+    """
+    by_length = sorted(examples, key=lambda example: len(example.ids))
+    told: list[tuple[torch.Tensor, torch.Tensor]] = []
+    shares: dict[str, list[torch.Tensor]] = {"looks": [], "numbers": []}
+    for start in range(0, len(by_length), _TOGETHER):
+        some = by_length[start : start + _TOGETHER]
+        with _watching() as watched:
+            logits, targets = _predict(model, cache, some)
+        told.append((logits[targets != IGNORE], targets[targets != IGNORE]))
+        shares["looks"].append(_gaze(watched[LOOKS], some, LOOKS))
+        shares["numbers"].append(_gaze(watched[NUMBERS], some, NUMBERS))
+    logits, targets = (torch.cat(parts) for parts in zip(*told, strict=True))
+    loss = F.cross_entropy(logits, targets)
+    metrics = {"token": (logits.argmax(-1) == targets).float().mean().item()}
+    for name, parts in shares.items():
+        resting = torch.cat(parts)
+        if len(resting):
+            loss = loss - GAZE_WEIGHT * (resting + 1e-6).log().mean()
+            metrics[name] = resting.mean().item()
     return loss, metrics
 
 
-def _gaze(
-    attentions: tuple[torch.Tensor, ...], examples: list[Example], head: tuple[int, int]
-) -> torch.Tensor:
+def _gaze(attention: torch.Tensor, examples: list[Example], head: Head) -> torch.Tensor:
     """(gazes of this head,) attention that rests where it should, mean over the tokens that look."""
-    attention = attentions[head[0]][:, head[1]]
-    shares = [
-        attention[row, gaze.first : gaze.end][:, gaze.places].float().sum(-1).mean()
-        for row, example in enumerate(examples)
-        for gaze in example.gazes
-        if gaze.head == head
-    ]
-    return torch.stack(shares) if shares else torch.empty(0)
+    gazes = [(row, g) for row, example in enumerate(examples) for g in example.gazes]
+    gazes = [(row, gaze) for row, gaze in gazes if gaze.head == head]
+    # All at once: a slice for each gaze would cost a whole matrix of zeros in the backward pass.
+    looks = torch.tensor(
+        [
+            (number, row, token, place)
+            for number, (row, gaze) in enumerate(gazes)
+            for token in range(gaze.first, gaze.end)
+            for place in gaze.places
+        ],
+        device=attention.device,
+        dtype=torch.long,
+    ).reshape(-1, 4)
+    number, row, token, place = looks.unbind(1)
+    shares = attention.new_zeros(len(gazes)).index_add(0, number, attention[row, token, place])
+    return shares / shares.new_tensor([gaze.end - gaze.first for _, gaze in gazes])
 
 
 def digit_accuracy(
@@ -372,7 +462,7 @@ def digit_accuracy(
     Only the first corner of a box tells whether a model can point: the second follows from the first.
     """
     with torch.no_grad():
-        logits, targets, _ = _predict(model, cache, examples)
+        logits, targets = _predict(model, cache, examples)
     rows, places = (targets == opening).nonzero(as_tuple=True)
     at = (rows, places + offset)
     return (logits[at].argmax(-1) == targets[at]).float().mean().item()
@@ -380,16 +470,16 @@ def digit_accuracy(
 
 def _predict(
     model: Any, cache: dict[Size, Tokens], examples: list[Example]
-) -> tuple[torch.Tensor, torch.Tensor, tuple[torch.Tensor, ...]]:
+) -> tuple[torch.Tensor, torch.Tensor]:
     """What the model makes of the examples.
 
     Returns:
-        (examples, tokens - 1, vocabulary) logits, the (examples, tokens - 1) tokens they are to predict, and
-        the (examples, heads, tokens, tokens) attention of every layer.
+        (examples, tokens - 1, vocabulary) logits, and the (examples, tokens - 1) tokens they are to predict.
     """
     config = model.config
     device = next(model.parameters()).device
-    length = max(len(example.ids) for example in examples)
+    # Few different lengths: kernels for a new shape are made anew.
+    length = -(-max(len(example.ids) for example in examples) // 32) * 32
     ids = torch.full((len(examples), length), config.text_config.pad_token_id)
     trained = torch.zeros(ids.shape, dtype=torch.bool)
     mask = torch.zeros(ids.shape, dtype=torch.long)
@@ -412,7 +502,6 @@ def _predict(
             image_grid_thw=torch.tensor(grids).to(device),
             mm_encoder_outputs={"image": seen},
             use_cache=False,
-            output_attentions=True,
         )
     targets = ids.masked_fill(~trained, IGNORE)[:, 1:].to(device)
-    return out.logits[:, :-1].float(), targets, out.attentions
+    return out.logits[:, :-1].float(), targets

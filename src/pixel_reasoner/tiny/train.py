@@ -41,6 +41,7 @@ from pixel_reasoner.tiny.build import (
 )
 from pixel_reasoner.tiny.gallery import Gallery
 from pixel_reasoner.tiny.language import (
+    WATCHED,
     School,
     Tokens,
     cache_tokens,
@@ -148,7 +149,7 @@ def _train_language(
     model: Any, school: School, cache: dict[Size, Tokens], folder: Path, seed: int, scale: float
 ) -> None:
     model.model.visual.requires_grad_(requires_grad=False)
-    model.set_attn_implementation("eager")  # the others do not tell where attention rests
+    model.model.language_model.set_attn_implementation(WATCHED)
 
     known = {
         family: numbers[: round(len(numbers) * (1 - HELD_OUT))]
@@ -170,7 +171,7 @@ def _train_language(
         return total, metrics
 
     measure = partial(_measure, model, school, cache, folder, count=max(8, round(100 * scale)))
-    stage = _stage("reason", 1300, 3e-3, scale, muon=True, warmup=50)
+    stage = _stage("reason", 1400, 3e-3, scale, muon=True, warmup=50)
     run_stage(stage, {"model": model}, loss, folder.parent, measure)
 
 
