@@ -69,6 +69,15 @@ SplitOption = Annotated[str, typer.Option(help="train, validation or test")]
 SeedOption = Annotated[int, typer.Option(help="First scene of the split.")]
 CountOption = Annotated[int, typer.Option(help="How many questions.")]
 
+_DEMO = (
+    ("attribute", True),
+    ("attribute", False),
+    ("relation", True),
+    ("infographic", True),
+    ("video", True),
+)
+"""family of each question of the demo, and whether it needs a look"""
+
 
 @app.command()
 def ask(
@@ -616,7 +625,7 @@ def demo(
     model: ModelOption = "tiny",
     device: DeviceOption = None,
 ) -> None:
-    """Draw sample pictures and a clip, ask about them, and write the reasoning as a page."""
+    """Draw sample pictures, a page and a clip, ask about them, and write the reasoning as a page."""
     from pixel_reasoner.grading import is_right
     from pixel_reasoner.trace import anchored
     from pixel_reasoner.world import render, scenes
@@ -624,17 +633,14 @@ def demo(
     local = _load(model, device, None)
     rules = _rules(False, 6, 256, 0.0, 0)
     traces: list[Trace] = []
-    for family, count in (("attribute", 12), ("video", 8)):
-        for question in _pick(list(render(scenes(family, "test", 0, count), out))):  # type: ignore[arg-type]
-            asked = anchored(question, out)
-            _say(f"\n[bold]{asked.text}[/]  [dim]{asked.media[0].path}[/]")
-            trace = _ask_aloud(asked, local, rules, quiet_note=bool(traces))
-            _say(
-                "[green]right[/]"
-                if is_right(trace)
-                else f"[red]wrong[/]: it is {question.answer[0]}"
-            )
-            traces.append(trace)
+    for family, needs_look in _DEMO:
+        rendered = render(scenes(family, "test", 0, 20), out)  # type: ignore[arg-type]
+        question = next(q for q in rendered if q.needs_look == needs_look)
+        asked = anchored(question, out)
+        _say(f"\n[bold]{asked.text}[/]  [dim]{asked.media[0].path}[/]")
+        trace = _ask_aloud(asked, local, rules, quiet_note=bool(traces))
+        _say("[green]right[/]" if is_right(trace) else f"[red]wrong[/]: it is {question.answer[0]}")
+        traces.append(trace)
     _say("")
     _write_report(traces, out / "report.html", title="Pixel Reasoner: demo")
 
@@ -852,13 +858,6 @@ def _what_happened(rollout: Rollout) -> list[str]:
             for p in turn.observation.pictures
         ),
     ]
-
-
-def _pick(questions: list[Question]) -> list[Question]:
-    """For the demo: two questions that need a look and one that does not, one of each for a clip."""
-    looks = [q for q in questions if q.needs_look]
-    overviews = [q for q in questions if not q.needs_look]
-    return looks[: 2 if questions[0].media[0].kind == "image" else 1] + overviews[:1]
 
 
 def _report_readable(family: str, params: Any, model: str) -> None:
