@@ -72,9 +72,9 @@ CountOption = Annotated[int, typer.Option(help="How many questions.")]
 _DEMO = (
     ("attribute", True),
     ("attribute", False),
-    ("relation", True),
-    ("infographic", True),
+    ("attribute", True),
     ("video", True),
+    ("video", False),
 )
 """family of each question of the demo, and whether it needs a look"""
 
@@ -625,7 +625,7 @@ def demo(
     model: ModelOption = "tiny",
     device: DeviceOption = None,
 ) -> None:
-    """Draw sample pictures, a page and a clip, ask about them, and write the reasoning as a page."""
+    """Draw sample pictures and clips, ask about them, and write the reasoning as a page."""
     from pixel_reasoner.grading import is_right
     from pixel_reasoner.trace import anchored
     from pixel_reasoner.world import render, scenes
@@ -633,9 +633,13 @@ def demo(
     local = _load(model, device, None)
     rules = _rules(False, 6, 256, 0.0, 0)
     traces: list[Trace] = []
+    left = {
+        family: list(render(scenes(family, "test", 0, 12), out))  # type: ignore[arg-type]
+        for family in dict(_DEMO)
+    }
     for family, needs_look in _DEMO:
-        rendered = render(scenes(family, "test", 0, 20), out)  # type: ignore[arg-type]
-        question = next(q for q in rendered if q.needs_look == needs_look)
+        question = next(q for q in left[family] if q.needs_look == needs_look)
+        left[family].remove(question)
         asked = anchored(question, out)
         _say(f"\n[bold]{asked.text}[/]  [dim]{asked.media[0].path}[/]")
         trace = _ask_aloud(asked, local, rules, quiet_note=bool(traces))
