@@ -429,9 +429,9 @@ def test_a_killed_command_goes_on_without_asking_or_writing_anything_twice(serve
     assert set(asked) == {f"colour {n}" for n in range(18)}
     # An answer that was under way at the kill has not arrived; everything that had is kept.
     assert sum(asked.values()) <= 18 + 2
-    assert json.loads((tmp_path / "cut/summary.json").read_text())["labeller"]["calls"] == sum(
-        asked.values()
-    )
+    told = json.loads((tmp_path / "cut/summary.json").read_text())["labeller"]["calls"]
+    # Calls are counted before they are made: one that the kill stopped in between never arrived.
+    assert sum(asked.values()) <= told <= sum(asked.values()) + 2
     run(server, tmp_path / "whole", rows(data))
     whole, cut_off = ((tmp_path / name / "traces.jsonl").read_bytes() for name in ("whole", "cut"))
     assert cut_off == whole
