@@ -210,14 +210,9 @@ def looking_batch(gallery: Gallery, rng: random.Random) -> list[Seen]:
 
 def paging_batch(gallery: Gallery, rng: random.Random) -> list[Seen]:
     """A batch of the fifth stage: pages, lettering, crops of any size, and some of what was learned before."""
-    pages = len(gallery.scenes["infographic"])
-    views = [gallery.page(rng.randrange(pages)) for _ in range(12)]
+    views = [_any_page(gallery, rng) for _ in range(12)]
     views += [_any_page_crop(gallery, rng) for _ in range(28)]
-    for family in ("attribute", "infographic"):
-        count = len(gallery.scenes[family])
-        views += [
-            gallery.stray(family, rng.randrange(count), rng.randrange(NUM_STRAYS)) for _ in range(8)
-        ]
+    views += _any_strays(gallery, rng, 8)
     views += sample_views(gallery, rng)[::12]
     views += [_any_crop(gallery, rng) for _ in range(12)]
     views += [shifted(_any_selected(gallery, rng), rng) for _ in range(8)]
@@ -228,17 +223,29 @@ def paging_batch(gallery: Gallery, rng: random.Random) -> list[Seen]:
 def printing_batch(gallery: Gallery, rng: random.Random) -> list[Seen]:
     """A batch of the sixth stage: as the fifth, but mostly what is written on pages."""
     views = [_any_page_crop(gallery, rng) for _ in range(48)]
-    for family in ("attribute", "infographic"):
-        count = len(gallery.scenes[family])
-        views += [
-            gallery.stray(family, rng.randrange(count), rng.randrange(NUM_STRAYS)) for _ in range(6)
-        ]
-    views += [gallery.page(rng.randrange(len(gallery.scenes["infographic"]))) for _ in range(4)]
+    views += _any_strays(gallery, rng, 6)
+    views += [_any_page(gallery, rng) for _ in range(4)]
     views += sample_views(gallery, rng)[::16]
     views += [_any_crop(gallery, rng) for _ in range(8)]
     views += [shifted(_any_selected(gallery, rng), rng) for _ in range(6)]
     seen = [Seen(view.pixels, labels_of(view)) for view in views]
     return seen + [_lettering(rng) for _ in range(24)]
+
+
+def _any_strays(gallery: Gallery, rng: random.Random, each: int) -> list[View]:
+    """Crops of any size: so many of pictures, and as many of pages."""
+    views = []
+    for family in ("attribute", "infographic"):
+        count = len(gallery.scenes[family])
+        views += [
+            gallery.stray(family, rng.randrange(count), rng.randrange(NUM_STRAYS))
+            for _ in range(each)
+        ]
+    return views
+
+
+def _any_page(gallery: Gallery, rng: random.Random) -> View:
+    return gallery.page(rng.randrange(len(gallery.scenes["infographic"])))
 
 
 def _any_page_crop(gallery: Gallery, rng: random.Random) -> View:

@@ -6,6 +6,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
+from pixel_reasoner.trace import Box
 from pixel_reasoner.world.fonts import font_of, ink_on
 from pixel_reasoner.world.scene import BAND_Y, COLORS, DIGITS, LETTERS, WORDS, Item, Scene
 
@@ -45,27 +46,26 @@ class _Painter:
         for item in self.scene.items:
             parts.setdefault(item.shape, []).append(item)
         for band, y in zip(self.page.bands, BAND_Y, strict=True):
-            self.box(0.04, y - 0.115, 0.96, y + 0.115, outline=_RULE)
+            self.box(Box(0.04, y - 0.115, 0.96, y + 0.115), outline=_RULE)
             _BANDS[band](self, y, parts)
         [note] = parts["print"]
-        self.box(
-            note.x - 0.13, note.y - 0.025, note.x + 0.05, note.y + 0.025, (222, 222, 222), _RULE
-        )
+        edges = Box(note.x - 0.13, note.y - 0.025, note.x + 0.05, note.y + 0.025)
+        self.box(edges, (222, 222, 222), _RULE)
         self.text(note.x - 0.085, note.y, "Source", _FAINT, self.font)
         self.text(note.x, note.y, note.glyph, _INK, self.font)
         return self.canvas
 
     def cards(self, y: float, parts: dict[str, list[Item]]) -> None:
         for item in parts["card"]:
-            self.box(item.x - 0.08, y - 0.06, item.x + 0.08, y + 0.06, COLORS[item.color], _INK)
+            edges = Box(item.x - 0.08, y - 0.06, item.x + 0.08, y + 0.06)
+            self.box(edges, COLORS[item.color], _INK)
             self.faint(item.x, y + 0.09, 10)
             self.write(item)
 
     def bars(self, y: float, parts: dict[str, list[Item]]) -> None:
         for item in parts["bar"]:
-            self.box(
-                item.x - 0.05, item.y - 0.035, item.x + 0.05, y + _BASE, COLORS[item.color], _INK
-            )
+            edges = Box(item.x - 0.05, item.y - 0.035, item.x + 0.05, y + _BASE)
+            self.box(edges, COLORS[item.color], _INK)
             self.write(item)
         self.line([(0.06, y + _BASE), (0.94, y + _BASE)], _INK)
 
@@ -83,7 +83,8 @@ class _Painter:
 
     def table(self, y: float, parts: dict[str, list[Item]]) -> None:
         for item in parts["column"]:
-            self.box(item.x - 0.08, y - 0.09, item.x + 0.08, y - 0.04, COLORS[item.color], _INK)
+            edges = Box(item.x - 0.08, y - 0.09, item.x + 0.08, y - 0.04)
+            self.box(edges, COLORS[item.color], _INK)
             header = self.rng.choice(WORDS)
             self.text(item.x, y - 0.065, header, ink_on(item.color), self.font)
             self.text(item.x, item.y, item.glyph, _INK, self.font)
@@ -113,11 +114,9 @@ class _Painter:
             x, y, words, _FAINT, font_of(max(3, 0.5 * self.scene.params.detail_px), self.page.font)
         )
 
-    def box(self, *edges: Any, outline: Any = None) -> None:
-        x1, y1, x2, y2, *paint = edges
-        fill, line = (*paint, None, None)[:2]
-        at = [value * self.side for value in (x1, y1, x2, y2)]
-        self.pen.rectangle(at, fill=fill, outline=outline or line, width=self.thin)
+    def box(self, edges: Box, fill: Any = None, outline: Any = None) -> None:
+        at = [value * self.side for value in edges]
+        self.pen.rectangle(at, fill=fill, outline=outline, width=self.thin)
 
     def line(self, points: list[tuple[float, float]], ink: Any, width: float = 0.0) -> None:
         at = [(x * self.side, y * self.side) for x, y in points]
