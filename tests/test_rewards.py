@@ -1,0 +1,181 @@
+"""Rewards of a group: computed by hand, and laws that hold for every group."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pixel_reasoner import rewards
+from pixel_reasoner.errors import UsageError
+from pixel_reasoner.rewards import RewardConfig, Variant
+from pixel_reasoner.trace import Observation, Question, Refusal, Stop, Trace, Turn
+
+PAPER = RewardConfig()
+RELEASED = RewardConfig(variant=Variant.RELEASED_CODE)
+RIGHT_ONLY = RewardConfig(curiosity_for_right_answers_only=True)
+
+# Settings, correct, operations, expected rewards: each line worked out by hand.
+GROUPS = {
+    "nobody looks": (PAPER, [1, 0, 1, 0], [0, 0, 0, 0], [1, 0, 1, 0]),
+    "everybody looks once": (PAPER, [1, 0, 1, 0], [1, 1, 1, 1], [1, 0, 1, 0]),
+    "one of eight looks": (
+        PAPER,
+        [0, 1, 0, 0, 0, 0, 0, 1],
+        [1, 0, 0, 0, 0, 0, 0, 0],
+        [0.5 * (0.3 - 0.125), 1, 0, 0, 0, 0, 0, 1],  # 0.0875
+    ),
+    "two of eight look, one of them three times": (
+        PAPER,
+        [1, 0, 0, 0, 0, 0, 0, 0],
+        [1, 3, 0, 0, 0, 0, 0, 0],
+        [1.025, 0.025 - 0.1, 0, 0, 0, 0, 0, 0],
+    ),
+    "three of eight are enough": (
+        PAPER,
+        [1, 0, 1, 0, 0, 0, 0, 0],
+        [1, 2, 1, 0, 0, 0, 0, 0],
+        [1, -0.05, 1, 0, 0, 0, 0, 0],
+    ),
+    "no curiosity": (RewardConfig(alpha=0), [0, 1], [1, 0], [0, 1]),
+    "no cost": (RewardConfig(beta=0), [0, 1], [9, 9], [0, 1]),
+    "two operations are free": (RewardConfig(N=2), [1, 1], [2, 3], [1, 0.95]),
+    "curiosity for right answers alone": (
+        RIGHT_ONLY,
+        [1, 0, 0, 0, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0, 0, 0, 0],
+        [1.025, 0, 0, 0, 0, 0, 0, 0],
+    ),
+    "released code, one of eight": (
+        RELEASED,
+        [0, 1, 0, 0, 0, 0, 0, 0],
+        [1, 0, 0, 0, 0, 0, 0, 0],
+        [(0.3 - 0.125) / 2 / 0.125 * 0.25, 1, 0, 0, 0, 0, 0, 0],  # 0.175
+    ),
+    "released code, two of eight, twice": (
+        RELEASED,
+        [0, 0, 0, 0, 0, 0, 0, 0],
+        [1, 2, 0, 0, 0, 0, 0, 0],
+        [0.025, 0.025 - 0.05, 0, 0, 0, 0, 0, 0],
+    ),
+    "released code, nobody looks": (RELEASED, [0, 1], [0, 0], [0, 1]),
+}
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_a_group_is_shaped_as_worked_out_by_hand(name):
+    config, correct_G, num_operations_G, expected = GROUPS[name]
+    assert rewards.shape(correct_G, num_operations_G, config) == pytest.approx(expected)
+
+
+def test_the_released_code_pays_more_for_videos():
+    shaped = rewards.shaped([0] * 8, [1, *[0] * 7], RELEASED, is_video=True)
+    assert shaped.curiosity_G[0] == pytest.approx(0.175 / 1.5 / 0.125 * 0.25)  # 0.2333
+    assert rewards.shape([0] * 8, [1, *[0] * 7], PAPER, is_video=True)[0] == pytest.approx(0.0875)
+
+
+groups = st.lists(st.tuples(st.sampled_from([0.0, 1.0]), st.integers(0, 9)), min_size=1)
+configs = st.builds(
+    RewardConfig,
+    alpha=st.floats(0, 2),
+    beta=st.floats(0, 1),
+    H=st.floats(0, 1),
+    N=st.integers(0, 4),
+    variant=st.sampled_from(Variant),
+    curiosity_for_right_answers_only=st.booleans(),
+)
+
+
+@given(groups, configs)
+def test_curiosity_ends_at_h_and_goes_to_those_who_looked(group, config):
+    correct_G, num_operations_G = zip(*group, strict=True)
+    shaped = rewards.shaped(correct_G, num_operations_G, config)
+    for bonus, count in zip(shaped.curiosity_G, num_operations_G, strict=True):
+        assert bonus >= 0
+        assert not bonus or (count and rewards.rapr(num_operations_G) < config.H)
+
+
+@given(st.integers(2, 16), configs)
+def test_the_more_of_a_group_look_the_less_each_is_paid(size, config):
+    bonuses = [
+        rewards.curiosity([1] * looking + [0] * (size - looking), config)[0]
+        for looking in range(1, size + 1)
+    ]
+    assert bonuses == sorted(bonuses, reverse=True)
+
+
+@given(groups, configs)
+def test_cost_is_never_positive_and_grows_with_operations(group, config):
+    num_operations_G = sorted(count for _, count in group)
+    cost_G = rewards.cost(num_operations_G, config)
+    assert all(one <= 0 for one in cost_G)
+    assert cost_G == sorted(cost_G, reverse=True)
+
+
+@given(groups, configs, st.randoms())
+def test_shaping_follows_the_order_of_a_group(group, config, random):
+    order = list(range(len(group)))
+    random.shuffle(order)
+    plain = rewards.shape(*zip(*group, strict=True), config)
+    mixed = rewards.shape(*zip(*[group[i] for i in order], strict=True), config)
+    assert mixed == [plain[i] for i in order]
+
+
+@given(groups, configs)
+def test_rewards_are_the_sum_of_their_terms(group, config):
+    shaped = rewards.shaped(*zip(*group, strict=True), config)
+    assert shaped.rewards_G == pytest.approx([sum(terms) for terms in zip(*shaped, strict=True)])
+    assert rewards.shape(*zip(*group, strict=True), config) == shaped.rewards_G
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"alpha": -0.1},
+        {"alpha": float("nan")},
+        {"beta": -1},
+        {"H": 1.5},
+        {"H": float("nan")},
+        {"N": -1},
+        {"unparsed": 1},
+        {"variant": "papier"},
+    ],
+)
+def test_constants_that_mean_nothing_are_refused(wrong):
+    with pytest.raises(UsageError) as error:
+        RewardConfig(**wrong)
+    assert next(iter(wrong)) in str(error.value)
+
+
+DONE = Observation(text="")
+NO = Observation(text="no", refusal=Refusal.BAD_BOX)
+
+
+def _trace(*seen: Observation, answer: str | None = "red", stop=Stop.ANSWERED) -> Trace:
+    question = Question(id="1", text="?", media=(), answer=("red",))
+    turns = tuple(Turn(text="look", observation=one) for one in seen)
+    return Trace(question=question, turns=turns, stop=stop, answer=answer)
+
+
+def test_executed_operations_count_and_the_released_code_counts_refused_ones_too():
+    trace = _trace(DONE, NO, DONE)
+    assert rewards.num_operations(trace, PAPER) == 2
+    assert rewards.num_operations(trace, RELEASED) == 3
+
+
+@pytest.mark.parametrize(
+    ("seen", "paper", "strict"),
+    [((), 1, 1), ((DONE,), 1, 1), ((NO,), 1, 0), ((NO, DONE), 1, 1), ((DONE, NO), 1, 0)],
+)
+def test_a_refusal_that_is_not_repaired_can_cost_the_right_answer(seen, paper, strict):
+    trace = _trace(*seen)
+    assert rewards.correctness(trace, PAPER) == paper
+    assert rewards.correctness(trace, RewardConfig(ignored_refusal_is_wrong=True)) == strict
+    assert rewards.correctness(trace, RELEASED) == strict
+
+
+def test_no_answer_is_worth_what_the_config_says():
+    silent = _trace(answer=None, stop=Stop.MAX_TURNS)
+    assert rewards.correctness(silent, PAPER) == 0
+    assert rewards.correctness(silent, RewardConfig(unparsed=-1)) == -1
+    assert rewards.correctness(_trace(answer="blue"), RewardConfig(unparsed=-1)) == 0
