@@ -72,6 +72,7 @@ class Album:
         """frame number -> number of the picture that shows it in the overview"""
         self._sizes: dict[_Key, Size] = {}
         self._sources: dict[_Key, Image.Image] = {}
+        self._overviews: dict[tuple[_Key, Size], Image.Image] = {}
         self._views: dict[int, Image.Image] = {}
         for index, medium in enumerate(question.media):
             self._open(index, medium)
@@ -134,8 +135,7 @@ class Album:
     def view(self, number: int) -> Image.Image:
         """The copy that a model sees."""
         if number not in self._views:
-            picture = self.picture(number)
-            self._views[number] = shown(self.source(number), picture.box, picture.seen_px)
+            self._views[number] = self._shown(number)
         return self._views[number]
 
     def source(self, number: int) -> Image.Image:
@@ -220,6 +220,16 @@ class Album:
         )
         self.pictures.append(picture)
         return picture
+
+    def _shown(self, number: int) -> Image.Image:
+        picture = self.picture(number)
+        if picture.parent is not None:
+            return shown(self.source(number), picture.box, picture.seen_px)
+        # What is shown first is the same for all rollouts of a question: albums made of one another share it.
+        key = (picture.medium, picture.frame), picture.seen_px
+        if key not in self._overviews:
+            self._overviews[key] = shown(self.source(number), picture.box, picture.seen_px)
+        return self._overviews[key]
 
     def _can_show(self, picture: Picture) -> bool:
         known = (picture.medium, picture.frame) in self._sizes

@@ -617,6 +617,28 @@ def train_sft(
         _say(f"The model: {model}")
 
 
+@train_app.command("rl")
+def train_rl(
+    run: Annotated[Path, typer.Argument(help="The run as a TOML file.")],
+) -> None:
+    """Curiosity-driven RL, by TRL. Resumes after a kill: run the command again.
+
+    Examples:
+        pixel-reasoner train rl run.toml
+
+        accelerate launch -m pixel_reasoner.cli train rl run.toml
+    """
+    from pixel_reasoner.errors import packages_of
+    from pixel_reasoner.train.config import RlRun
+
+    chosen = RlRun.read(run)
+    with packages_of("local,train", "train"):
+        from pixel_reasoner.train.rl import train_rl as train
+    model = train(chosen)
+    if os.environ.get("RANK", "0") == "0":  # of several processes one tells
+        _say(f"The model: {model}")
+
+
 @app.command()
 def demo(
     out: Annotated[

@@ -11,10 +11,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from importlib import metadata
-from typing import Any
+from typing import Any, Protocol
 
 from pixel_reasoner import ops
 from pixel_reasoner.album import Album
+from pixel_reasoner.budget import Budgets
 from pixel_reasoner.decode import DecodeLimits
 from pixel_reasoner.dialects import Answer, HermesDialect, Malformed, dialect_named
 from pixel_reasoner.disturb import disturbed
@@ -48,18 +49,30 @@ Progress = Callable[["Rollout"], None]
 """called after every turn"""
 
 
+class Speaker(Protocol):
+    """How somebody talks and what it sees: a model, or what a model's folder says of it."""
+
+    @property
+    def dialect(self) -> str:
+        """The name of its dialect."""
+
+    @property
+    def budgets(self) -> Budgets | None:
+        """What it sees; None for the dialect's defaults."""
+
+
 class Rollout:
     """One question on its way: its pictures, its turns so far, and why it stopped."""
 
     def __init__(
-        self, question: Question, model: Model, rules: Rules, album: Album | None = None
+        self, question: Question, speaker: Speaker, rules: Rules, album: Album | None = None
     ) -> None:
         """Open the question's media, or take an album in which nothing has happened yet."""
         self.question = question
         self.rules = rules
-        self.dialect: HermesDialect = dialect_named(model.dialect)
+        self.dialect: HermesDialect = dialect_named(speaker.dialect)
         self.started = time.perf_counter()
-        budgets = model.budgets or self.dialect.budgets
+        budgets = speaker.budgets or self.dialect.budgets
         self.album = album or Album(question, budgets, rules.decode)
         self.pictures = tuple(self.album.pictures)
         self.turns: list[Turn] = []

@@ -254,7 +254,7 @@ def read_visa(data: Path, media: Path) -> Iterator[Row]:
             raise InputError(
                 expected="a parquet file", got=f"{path}: {reason(error)}", fix="download it again"
             ) from error
-        _columns(path, wanted, file.schema_arrow.names)
+        check_columns(path, wanted, file.schema_arrow.names)
         number = 0
         for batch in file.iter_batches(batch_size=16, columns=list(wanted)):
             for row in batch.to_pylist():
@@ -263,7 +263,12 @@ def read_visa(data: Path, media: Path) -> Iterator[Row]:
                 yield built(name, partial(_page, name, row, media))
 
 
-def _columns(path: Path, wanted: tuple[str, ...], found: list[str]) -> None:
+def check_columns(path: Path, wanted: tuple[str, ...], found: list[str]) -> None:
+    """Refuse a table without the wanted columns, and name those it has.
+
+    Raises:
+        InputError: some are missing.
+    """
     if missing := [name for name in wanted if name not in found]:
         raise InputError(
             expected=f"{path} with {', '.join(wanted)}",

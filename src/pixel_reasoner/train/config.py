@@ -13,18 +13,43 @@ A key that does not exist is an error that names the nearest one.
 from __future__ import annotations
 
 import difflib
+import math
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
+from pixel_reasoner.data.questions import WorldMix
 from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.files import reason
 from pixel_reasoner.models import EMBEDDED
+from pixel_reasoner.rewards import RewardConfig
 
 _OURS = {"output_dir": "out", "remove_unused_columns": "", "assistant_only_loss": "", "packing": ""}
 """options of TRL that a run decides itself, and our name for them"""
+_OURS_RL = {
+    "output_dir": "out",
+    "num_generations": "group_size",
+    "steps_per_generation": "questions_per_sync and minibatch",
+    "generation_batch_size": "questions_per_sync and group_size",
+    "gradient_accumulation_steps": "minibatch",
+    "max_tool_calling_iterations": "max_turns",
+    "mask_truncated_completions": "mask_truncated",
+    "remove_unused_columns": "",
+    "eval_strategy": "",
+    "reward_weights": "",
+}
+_PLAIN = {"str": str, "Variant": str, "bool": bool, "int": int, "float": float}
+_AT_LEAST = {
+    "group_size": (2, ", since an advantage is a difference within a group"),
+    "max_turns": (2, ", since a look needs a turn after it"),
+    **dict.fromkeys(
+        ("questions_per_sync", "minibatch", "rollouts_at_once", "max_new_tokens"), (1, "")
+    ),
+    **dict.fromkeys(("replay_exponent", "solved_weight", "unsolved_weight"), (0, "")),
+    **dict.fromkeys(("lora_rank", "lora_alpha", "ask_every", "ask_count", "sample_every"), (0, "")),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,26 +89,13 @@ class SftRun:
         for name in ("lora_rank", "lora_alpha", "ask_every", "ask_count"):
             if getattr(self, name) < 0:
                 raise _wrong(f"{name} of 0 or more", str(getattr(self, name)), "raise it")
-        if self.lora_alpha and not self.lora_rank:
-            raise _wrong(
-                "lora_rank with lora_alpha", "lora_alpha alone", "set lora_rank, such as 16"
-            )
-        if self.lora_rank and self.train_vision:
-            raise _wrong(
-                "lora_rank with a frozen vision tower",
-                "lora_rank and train_vision",
-                "set train_vision = false, or train all weights with lora_rank = 0",
-            )
-        if self.ask_every and not self.ask_count:
-            raise _wrong("ask_count with ask_every", "none", "set ask_count, such as 50")
+        _check_lora(self)
+        _check_asking(self)
         if self.trl.get("eval_strategy", "no") != "no" and not self.eval_traces:
             raise _wrong(
                 "eval_traces with eval_strategy", "none", "name some, or drop eval_strategy"
             )
-        for name, ours in _OURS.items():
-            if name in self.trl:
-                fix = f"set {ours} at the top instead" if ours else "drop it"
-                raise _wrong("options that a run leaves to TRL", f"{name} under [trl]", fix)
+        _check_trl(self.trl, _OURS)
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -93,27 +105,178 @@ class SftRun:
             InputError: it cannot be read or is no TOML.
             UsageError: a key that does not exist, a value of the wrong type, a combination that cannot work.
         """
-        try:
-            table = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise InputError(
-                expected="a run as a TOML file",
-                got=f"{path}: {reason(error)}",
-                fix="see docs/train.md",
-            ) from error
-        known = {one.name: one for one in fields(cls)}
-        refuse_unknown(table, known, str(path))
-        values = {name: _typed(name, value, str(known[name].type)) for name, value in table.items()}
-        if missing := [name for name in ("traces", "out") if name not in values]:
-            raise _wrong(f"{missing[0]} in {path}", "none", f"add {missing[0]} = ...")
-        folder = path.absolute().parent
-        for name in ("traces", "eval_traces"):
-            values[name] = tuple(str(folder / one) for one in values.get(name, ()))
-        values["out"] = str(folder / values["out"])
-        model = values.get("model", "tiny")
-        if model not in EMBEDDED and (folder / model).is_dir():
-            values["model"] = str(folder / model)
+        return cls(**_read(cls, path, ("traces", "out"), ("traces", "eval_traces")))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RlRun:
+    """Curiosity-driven RL (phase 2). Paths are absolute once the file is read.
+
+    The arithmetic, with the paper's values: `questions_per_sync` questions (512) get `group_size` rollouts each (8) from one
+    state of the policy; `minibatch` of these (256) make one gradient step, so 16 steps follow before new ones are rolled out.
+    """
+
+    out: str
+    """checkpoints, curves, samples and the final model"""
+    questions: tuple[str, ...] = ()
+    """folders or files with questions.jsonl or rows of the neutral JSONL, or folders with the released RL parquet"""
+    pixelworld: WorldMix | None = None
+    """questions of the embedded world, under `[pixelworld]`"""
+    model: str = "tiny"
+    """where RL begins: an embedded model, a folder or a hub id"""
+    questions_per_sync: int = 512
+    """questions that are rolled out from one state of the policy (an episode)"""
+    group_size: int = 8
+    """rollouts of each question, G"""
+    minibatch: int = 256
+    """rollouts of one gradient step, over all processes"""
+    rollouts_at_once: int = 64
+    """rollouts that a process generates side by side; a multiple of the group size"""
+    max_turns: int = 6
+    """messages of the model in one rollout"""
+    max_new_tokens: int = 256
+    """of one turn; a rollout's limit is TRL's `max_completion_length`"""
+    replay: bool = True
+    """selective sample replay: rollouts without an advantage make room for others of the same episode"""
+    replay_exponent: float = 1.0
+    """a in P(rollout) ~ |advantage|^a; 0 draws evenly"""
+    mask_truncated: bool = True
+    """whether rollouts that were cut off are left out of the loss"""
+    mask_over_turns: bool = False
+    """whether rollouts that still called operations in their last turn are left out of the loss"""
+    solved_weight: float = 1.0
+    """factor on the advantages of questions that every rollout answers right; 0 leaves them out"""
+    unsolved_weight: float = 1.0
+    """the same for questions that no rollout answers right"""
+    reward: RewardConfig = field(default_factory=RewardConfig)
+    """the constants of the reward, under `[reward]`"""
+    reward_functions: tuple[str, ...] = ()
+    """rewards of your own, added to the others: `package.module:function` or `file.py:function`, of a trace"""
+    train_vision: bool = False
+    """whether the vision tower is trained, its merger included"""
+    lora_rank: int = 0
+    """0 trains all weights"""
+    lora_alpha: int = 0
+    """0: twice the rank"""
+    sample_every: int = 10
+    """steps between two pages of rollouts to look at; 0: none"""
+    ask_every: int = 0
+    """steps between two rounds of validation questions; 0: only at the end"""
+    ask_count: int = 0
+    """PixelWorld validation questions of each family that a round asks; 0: none"""
+    ask_families: tuple[str, ...] = ("attribute", "video")
+    trl: dict[str, Any] = field(default_factory=dict)
+    """passed on to `trl.GRPOConfig`"""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work, before anything is loaded."""
+        if not self.questions and self.pixelworld is None:
+            raise _wrong(
+                "questions or [pixelworld]", "neither", 'add questions = ["..."], or a table'
+            )
+        for name, (least, why) in _AT_LEAST.items():
+            value = getattr(self, name)
+            if not least <= value < math.inf:
+                raise _wrong(f"{name} of {least} or more{why}", str(value), "correct it")
+        self._check_arithmetic()
+        _check_lora(self)
+        _check_asking(self)
+        _check_trl(self.trl, _OURS_RL)
+
+    def _check_arithmetic(self) -> None:
+        rollouts = self.questions_per_sync * self.group_size
+        if rollouts % self.minibatch:
+            raise _wrong(
+                f"a minibatch that divides the {rollouts} rollouts of a sync "
+                f"({self.questions_per_sync} questions x {self.group_size})",
+                str(self.minibatch),
+                f"take {' or '.join(map(str, _divisors_near(rollouts, self.minibatch)))}",
+            )
+        if self.rollouts_at_once % self.group_size:
+            raise _wrong(
+                f"rollouts_at_once as a multiple of the group size {self.group_size}",
+                str(self.rollouts_at_once),
+                "raise or lower it: groups are generated whole",
+            )
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """A run from its file.
+
+        Raises:
+            InputError: it cannot be read or is no TOML.
+            UsageError: a key that does not exist, a value of the wrong type, a combination that cannot work.
+        """
+        values = _read(cls, path, ("out",), ("questions",))
+        for name, kind in (("reward", RewardConfig), ("pixelworld", WorldMix)):
+            if name in values:
+                values[name] = kind(**_table(kind, values[name], f"[{name}]"))
         return cls(**values)
+
+
+def _read(
+    kind: Any, path: Path, needed: tuple[str, ...], of_paths: tuple[str, ...]
+) -> dict[str, Any]:
+    """The fields of a run from its file, with absolute paths."""
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(
+            expected="a run as a TOML file",
+            got=f"{path}: {reason(error)}",
+            fix="see docs/train.md",
+        ) from error
+    values = _table(kind, table, str(path))
+    if missing := [name for name in needed if name not in values]:
+        raise _wrong(f"{missing[0]} in {path}", "none", f"add {missing[0]} = ...")
+    folder = path.absolute().parent
+    for name in of_paths:
+        values[name] = tuple(str(folder / one) for one in values.get(name, ()))
+    values["out"] = str(folder / values["out"])
+    model = values.get("model", "tiny")
+    if model not in EMBEDDED and (folder / model).is_dir():
+        values["model"] = str(folder / model)
+    return values
+
+
+def _table(kind: Any, table: dict[str, Any], where: str) -> dict[str, Any]:
+    """A TOML table as the fields of a dataclass."""
+    known = {one.name: one for one in fields(kind)}
+    refuse_unknown(table, known, where)
+    return {name: _typed(name, value, str(known[name].type)) for name, value in table.items()}
+
+
+def _check_lora(run: SftRun | RlRun) -> None:
+    if run.lora_alpha and not run.lora_rank:
+        raise _wrong("lora_rank with lora_alpha", "lora_alpha alone", "set lora_rank, such as 16")
+    if run.lora_rank and run.train_vision:
+        raise _wrong(
+            "lora_rank with a frozen vision tower",
+            "lora_rank and train_vision",
+            "set train_vision = false, or train all weights with lora_rank = 0",
+        )
+
+
+def _check_asking(run: SftRun | RlRun) -> None:
+    if run.ask_every and not run.ask_count:
+        raise _wrong("ask_count with ask_every", "none", "set ask_count, such as 50")
+
+
+def _check_trl(options: dict[str, Any], ours: dict[str, str]) -> None:
+    for name, own in ours.items():
+        if name in options:
+            fix = f"set {own} at the top instead" if own else "drop it"
+            raise _wrong("options that a run leaves to TRL", f"{name} under [trl]", fix)
+
+
+def _divisors_near(number: int, wanted: int) -> list[int]:
+    """The divisors of a number around a wanted one.
+
+    >>> _divisors_near(64, 20)
+    [16, 32]
+    """
+    divisors = [n for n in range(1, number + 1) if number % n == 0]
+    return [*[n for n in divisors if n < wanted][-1:], *[n for n in divisors if n > wanted][:1]]
 
 
 def refuse_unknown(given: Iterable[str], known: Iterable[str], where: str) -> None:
@@ -139,7 +302,9 @@ def _typed(name: str, value: Any, kind: str) -> Any:
         if isinstance(value, list) and all(isinstance(one, str) for one in value):
             return tuple(value)
         raise _wrong(f"{name} as a list of texts", repr(value), f'write {name} = ["..."]')
-    plain = {"str": str, "bool": bool, "int": int}.get(kind, dict)
+    plain = _PLAIN.get(kind, dict)
+    if plain is float and type(value) is int:
+        return float(value)
     if not isinstance(value, plain) or (plain is int and isinstance(value, bool)):
         raise _wrong(f"{name} as {plain.__name__}", repr(value), "correct its value")
     return value

@@ -22,22 +22,19 @@ from typing import Any
 
 import torch
 from datasets import Dataset, Features, Image, List, Value
-from transformers import AutoModelForImageTextToText, Trainer, TrainerCallback
-from transformers.trainer_utils import get_last_checkpoint
 from trl import SFTConfig, SFTTrainer
 from trl.chat_template_utils import get_training_chat_template, has_generation_markers
 
 from pixel_reasoner.data.sft import encode
 from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.evals.run import TRACES
-from pixel_reasoner.evals.stats import summarize
-from pixel_reasoner.files import keep_settings, write_json
-from pixel_reasoner.models import Decoding, FolderSettings, model_source
-from pixel_reasoner.models.local import LocalModel, load_processor
-from pixel_reasoner.rollout import Rules, ask_many
-from pixel_reasoner.trace import Trace, anchored, save_traces
+from pixel_reasoner.files import keep_settings
+from pixel_reasoner.models import FolderSettings, model_source
+from pixel_reasoner.models.local import load_processor
+from pixel_reasoner.trace import Trace, anchored
 from pixel_reasoner.train.config import SftRun, refuse_unknown
-from pixel_reasoner.world import render, scenes
+from pixel_reasoner.train.model import last_checkpoint, load_weights, lora_config, save_model
+from pixel_reasoner.train.watch import Ask
 
 IGNORE = -100
 """the label of a token that does not count"""
@@ -81,22 +78,22 @@ def train_sft(run: SftRun) -> Path:
                 evaluation, collator, out / "prepared" / "eval.arrow"
             )
     trainer = SFTTrainer(
-        model=_load(where, run, args),
+        model=load_weights(where, run, bf16=args.bf16),
         args=args,
         train_dataset=train,
         eval_dataset=evaluation,
         data_collator=collator,
         processing_class=processor,
-        peft_config=_lora(run),
+        peft_config=lora_config(run),
     )
     # TRL divides by the trained tokens of all micro-batches and processes where they are counted, which they are not for
     # these models by default: a mean of means would weigh short traces more.
     trainer.model_accepts_loss_kwargs = True
     if run.ask_count:
-        trainer.add_callback(_Ask(run, processor, settings, trainer))
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(out)) if out.is_dir() else None)
+        trainer.add_callback(Ask(run, processor, settings, trainer))
+    trainer.train(resume_from_checkpoint=last_checkpoint(out))
     folder = out / "model"
-    _save(trainer, processor, settings, folder)
+    save_model(trainer, processor, settings, folder)
     return folder
 
 
@@ -266,77 +263,3 @@ def _place(row: dict[str, Any]) -> dict[str, Any]:
 
 def _padded(rows: list[list[int]], length: int, fill: int) -> torch.Tensor:
     return torch.tensor([row + [fill] * (length - len(row)) for row in rows])
-
-
-def _load(where: str, run: SftRun, args: SFTConfig) -> Any:
-    model = AutoModelForImageTextToText.from_pretrained(
-        where, dtype=torch.bfloat16 if args.bf16 else torch.float32
-    )
-    if not run.train_vision and not run.lora_rank:
-        model.model.visual.requires_grad_(requires_grad=False)
-    return model
-
-
-def _lora(run: SftRun) -> Any:
-    if not run.lora_rank:
-        return None
-    from peft import LoraConfig
-
-    return LoraConfig(
-        r=run.lora_rank,
-        lora_alpha=run.lora_alpha or 2 * run.lora_rank,
-        target_modules=r".*language_model.*\.(q|k|v|o|gate|up|down)_proj",
-        task_type="CAUSAL_LM",
-    )
-
-
-def _save(trainer: SFTTrainer, processor: Any, settings: FolderSettings, folder: Path) -> None:
-    """An ordinary model folder, LoRA merged in, with the dialect and budgets of the traces beside it."""
-    model = trainer.accelerator.unwrap_model(trainer.model)
-    if trainer.is_world_process_zero():
-        if hasattr(model, "merge_and_unload"):  # a LoRA
-            model = model.merge_and_unload()
-        model.save_pretrained(folder)
-        processor.save_pretrained(folder)
-        write_json(settings.model_dump(mode="json"), folder / "pixel_reasoner.json")
-
-
-class _Ask(TrainerCallback):
-    """Asks the model PixelWorld validation questions while it trains: figures to the log, traces to look at."""
-
-    def __init__(
-        self, run: SftRun, processor: Any, settings: FolderSettings, trainer: SFTTrainer
-    ) -> None:
-        self.run, self.processor, self.settings, self.trainer = run, processor, settings, trainer
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """A round every `ask_every` steps, and one at the end."""
-        every = self.run.ask_every or state.max_steps
-        if state.global_step % every == 0 or state.global_step == state.max_steps:
-            wanted = control.should_log
-            self.ask(state)
-            control.should_log = wanted  # a log of ours does not stand for that of the step
-
-    def ask(self, state: Any) -> None:
-        """One round, by the main process alone."""
-        if not state.is_world_process_zero:
-            return
-        weights = self.trainer.accelerator.unwrap_model(self.trainer.model)
-        was_training = weights.training
-        model = LocalModel.of(weights, self.processor, self.settings)
-        out = Path(self.run.out) / "samples"
-        rules = Rules(decoding=Decoding(max_new_tokens=128))
-        figures: dict[str, float] = {}
-        traces: list[Trace] = []
-        for family in self.run.ask_families:
-            wanted = scenes(family, "validation", 0, self.run.ask_count)  # type: ignore[arg-type]
-            questions = [anchored(question, out) for question in render(wanted, out)]
-            asked = list(ask_many(questions, model, rules))
-            groups = summarize(asked)["by_category"]
-            for group, numbers in groups.items():
-                figures[f"ask/{family}/{group}/accuracy"] = numbers["accuracy"]
-                figures[f"ask/{family}/{group}/rapr"] = numbers["rapr"]
-            traces += asked
-        save_traces(traces, out / f"step-{state.global_step}.jsonl")
-        weights.train(was_training)
-        Trainer.log(self.trainer, figures)  # TRL's would take the metrics of the step with it

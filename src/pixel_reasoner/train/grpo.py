@@ -1,0 +1,409 @@
+"""`GRPOTrainer`, taught to look again: rewards of whole groups, a buffer of references, selective replay.
+
+TRL generates, runs the tool loop over `env.LookAgain`, and computes advantages and losses. Ours are
+
+    the reward      shaped from whole groups, after they were gathered: a group may straddle processes (`_calculate_rewards`)
+    the buffer      rollouts of a policy sync as `Rolled` rows, in references and not in pixels: kilobytes a rollout; the pixels
+                    of a micro-batch are made anew when it is its turn (`_prepare_inputs`)
+    the replay      rollouts of groups without an advantage make room for others of the same sync (`replayed`)
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from accelerate.utils import gather
+from trl import GRPOTrainer
+from trl.trainer.utils import pad
+
+from pixel_reasoner import rewards
+from pixel_reasoner.budget import Budgets
+from pixel_reasoner.dialects import dialect_named
+from pixel_reasoner.errors import UsageError
+from pixel_reasoner.models import FolderSettings
+from pixel_reasoner.rollout import Rules
+from pixel_reasoner.trace import Stop, Trace, save_traces
+from pixel_reasoner.train.config import RlRun
+from pixel_reasoner.train.env import Albums, LookAgain, as_spoken, finished, num_shown, reader
+
+TERMS = ("correctness", "curiosity", "cost")
+_PER_TOKEN = (
+    "old_per_token_logps",
+    "ref_per_token_logps",
+    "sampling_per_token_logps",
+    "importance_sampling_ratio",
+)
+_COLUMNS = (
+    "correct",
+    "counted",
+    "executed",
+    "refused",
+    "turns",
+    "is_video",
+    "needs_look",
+    "answered",
+)
+"""of the table of rollouts that processes gather"""
+
+
+class Rolled(NamedTuple):
+    """One rollout in the buffer. Ids are 32-bit, padding is left off, pictures are references."""
+
+    prompt_ids: torch.Tensor  # (P,)
+    completion_ids: torch.Tensor  # (C,)
+    trained: torch.Tensor  # (C,) bool: what the model wrote
+    per_token: dict[str, torch.Tensor]  # (C,) or (1,) each
+    advantage: float
+    uniform: bool
+    """whether all rollouts of its group have the same reward"""
+    trace: Trace
+    num_pictures: int
+    """how many pictures of the trace stand in the ids"""
+
+
+class _Measured(NamedTuple):
+    """What one generation round tells of its local rollouts, in their order."""
+
+    traces: list[Trace]
+    lengths: list[int]
+    num_pictures: list[int]
+    uniform: list[bool]
+    weights: list[float]
+    """factors on the advantages"""
+
+
+class LookAgainTrainer(GRPOTrainer):
+    """`GRPOTrainer` with rewards of whole groups, a buffer of references, and selective replay."""
+
+    _buffered_inputs: (
+        Any  # TRL's slot for what was rolled out: here lists of `Rolled`, one a micro-batch
+    )
+
+    def __init__(
+        self,
+        *,
+        run: RlRun,
+        speaker: FolderSettings,
+        rules: Rules,
+        own_rewards: Sequence[rewards.TraceReward] = (),
+        **trl: Any,
+    ) -> None:
+        """Prepare the processor for TRL's tool loop: calls and replies are written as the dialect has them."""
+        processor = trl["processing_class"]
+        tokenizer = processor.tokenizer
+        processor.chat_template = as_spoken(processor.chat_template or tokenizer.chat_template)
+        end = trl["model"].generation_config.eos_token_id
+        ends = {tokenizer.eos_token_id, *([end] if isinstance(end, int) else end or [])}
+        tokenizer.response_template = {"dialect": speaker.dialect}  # TRL looks whether there is one
+        tokenizer.parse_response = reader(tokenizer, speaker.dialect, tuple(ends))
+        budgets: Budgets = speaker.budgets or dialect_named(speaker.dialect).budgets
+        self.run = run
+        self.own_rewards = list(own_rewards)
+        self.albums = Albums(budgets, rules)
+        self.samples: list[Trace] = []
+        """rollouts of the last generation round, for whoever wants to look at them"""
+        self._measured: _Measured | None = None
+        self._rolling_s = 0.0
+        self._seconds: dict[str, float] = defaultdict(float)
+        names = [*TERMS, *(name.rpartition(":")[2] for name in run.reward_functions)]
+        super().__init__(
+            reward_funcs=[_named(name) for name in names],
+            environment_factory=partial(LookAgain, speaker, rules, self.albums),
+            **trl,
+        )
+
+    # --- the buffer ---
+
+    def _prepare_inputs(self, generation_batch: Any) -> dict[str, Any]:
+        """The next micro-batch; before the first one of a policy sync, its rollouts."""
+        if not self.model.training:
+            return super()._prepare_inputs(generation_batch)
+        steps = self.args.steps_per_generation
+        if self._step % (steps * self.num_iterations) == 0 or self._buffered_inputs is None:
+            started = time.perf_counter()
+            rows = self._replayed(self._rolled_out(generation_batch))
+            order = torch.randperm(len(rows)).tolist()
+            size = len(rows) // steps
+            self._buffered_inputs = [
+                [rows[n] for n in order[start : start + size]]
+                for start in range(0, len(rows), size)
+            ]
+            trained = torch.tensor(sum(int(row.trained.sum()) for row in rows))
+            self._num_trained = gather(trained.to(self.accelerator.device)).sum()
+            self._rolling_s = time.perf_counter() - started
+        return self._batch(self._buffered_inputs[self._step % steps])
+
+    def _rolled_out(self, questions: list[dict[str, Any]]) -> list[Rolled]:
+        """Rollouts of a process's share of the questions, `rollouts_at_once` at a time."""
+        size = self.run.rollouts_at_once
+        if len(questions) % self.run.group_size:
+            size = len(questions)  # a group straddles processes: they must meet at its gathering
+        self.samples = []
+        rows: list[Rolled] = []
+        for start in range(0, len(questions), size):
+            output = self._generate_and_score_completions(questions[start : start + size])
+            measured, self._measured = self._measured, None
+            assert measured is not None, "rewards come with every generation round"
+            rows += self._rows(output, measured)
+            self.samples += measured.traces
+        return rows
+
+    def _rows(self, output: dict[str, Any], measured: _Measured) -> Iterator[Rolled]:
+        for n, trace in enumerate(measured.traces):
+            end = measured.lengths[n]
+            trained = output["tool_mask"][n, :end].bool()
+            if _left_out(trace, self.run):
+                trained = torch.zeros_like(trained)
+            yield Rolled(
+                prompt_ids=output["prompt_ids"][n][output["prompt_mask"][n].bool()].int().cpu(),
+                completion_ids=output["completion_ids"][n, :end].int().cpu(),
+                trained=trained.cpu(),
+                per_token={
+                    name: output[name][n, :end].clone().cpu()
+                    for name in _PER_TOKEN
+                    if name in output
+                },
+                advantage=float(output["advantages"][n]) * measured.weights[n],
+                uniform=measured.uniform[n] or not measured.weights[n],
+                trace=trace,
+                num_pictures=measured.num_pictures[n],
+            )
+
+    def _replayed(self, rows: list[Rolled]) -> list[Rolled]:
+        metrics = self._metrics["train"]
+        metrics["replay/uniform_before"].append(_mean(row.uniform for row in rows))
+        if self.run.replay:
+            rank = self.accelerator.process_index
+            rng = random.Random(f"replay/{self.args.seed}/{self.state.global_step}/{rank}")
+            rows = replayed(rows, self.run.replay_exponent, rng)
+        metrics["replay/uniform_after"].append(_mean(row.uniform for row in rows))
+        return rows
+
+    def _batch(self, rows: list[Rolled]) -> dict[str, Any]:
+        """Rollouts as the tensors that TRL's loss reads: prompts padded on the left, completions on the right."""
+        device = self.accelerator.device
+        fill = self._tokenizer.pad_token_id
+        prompts = [row.prompt_ids.long() for row in rows]
+        completions = [row.completion_ids.long() for row in rows]
+        batch: dict[str, Any] = {
+            "prompt_ids": pad(prompts, padding_value=fill, padding_side="left"),
+            "prompt_mask": pad(
+                [torch.ones_like(p) for p in prompts], padding_value=0, padding_side="left"
+            ),
+            "completion_ids": pad(completions, padding_value=fill, padding_side="right"),
+            "completion_mask": pad([torch.ones_like(c) for c in completions], padding_value=0),
+            "tool_mask": pad([row.trained.long() for row in rows], padding_value=0),
+            "advantages": torch.tensor([row.advantage for row in rows]),
+            **{name: pad([row.per_token[name] for row in rows]) for name in rows[0].per_token},
+        }
+        pictures = [self._pictures(row) for row in rows]
+        flat = [picture for some in pictures for picture in some]
+        if flat:
+            ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
+            batch |= self.processing_class.image_processor(images=flat, return_tensors="pt")
+            batch["mm_token_type_ids"] = (ids == self._image_pad_token_id).long()
+        batch = {name: tensor.to(device) for name, tensor in batch.items()}
+        if flat:
+            batch["num_images"] = [len(some) for some in pictures]
+        return batch | {"num_items_in_batch": self._num_trained}
+
+    def _pictures(self, row: Rolled) -> list[Any]:
+        album = self.albums.of(row.trace.question).retold(row.trace)
+        return [album.view(number) for number in range(1, row.num_pictures + 1)]
+
+    # --- the reward ---
+
+    def _calculate_rewards(
+        self,
+        inputs: Any,
+        prompts: list[Any],
+        completions: list[Any],
+        completion_ids_list: list[list[int]],
+    ) -> torch.Tensor:
+        """(all rollouts, terms): each term of each rollout, shaped from its whole group."""
+        del inputs
+        traces, pictures = [], []
+        for environment, said, ids in zip(
+            self.environments, completions, completion_ids_list, strict=True
+        ):
+            ended = bool(ids) and ids[-1] in self.eos_token_ids
+            trace = finished(environment, said, ended=ended)
+            traces.append(trace)
+            pictures.append(num_shown(trace, said))
+        # TRL gathers both for a log that nobody reads here, pixels included.
+        prompts[:] = [[]] * len(prompts)
+        completions[:] = [[]] * len(completions)
+        local = torch.tensor([self._measure(trace) for trace in traces], dtype=torch.float64)
+        everyone = gather(local.to(self.accelerator.device)).cpu()
+        terms, weights = shaped_terms(everyone, self.run)
+        self._log_rollouts(everyone)
+        totals = terms.sum(dim=1).view(-1, self.run.group_size)
+        uniform = (totals.amax(dim=1) - totals.amin(dim=1) < 1e-9).repeat_interleave(
+            totals.shape[1]
+        )
+        first = self.accelerator.process_index * len(traces)
+        mine = slice(first, first + len(traces))
+        self._measured = _Measured(
+            traces=traces,
+            lengths=[len(ids) for ids in completion_ids_list],
+            num_pictures=pictures,
+            uniform=uniform[mine].tolist(),
+            weights=weights[mine].tolist(),
+        )
+        return terms.float().to(self.accelerator.device)
+
+    def _measure(self, trace: Trace) -> list[float]:
+        """One row of the table that processes gather; its columns are `_COLUMNS` and the user's own rewards."""
+        config = self.run.reward
+        needs = trace.question.needs_look
+        return [
+            rewards.correctness(trace, config),
+            rewards.num_operations(trace, config),
+            len(trace.executed),
+            len(trace.refused),
+            len(trace.turns),
+            any(medium.kind != "image" for medium in trace.question.media),
+            math.nan if needs is None else needs,
+            trace.stop is Stop.ANSWERED,
+            *(self._own(function, trace) for function in self.own_rewards),
+        ]
+
+    def _own(self, function: rewards.TraceReward, trace: Trace) -> float:
+        name = getattr(function, "__name__", "a reward function")
+        try:
+            value = float(function(trace))
+            why = f"{value}"
+        except Exception as error:  # noqa: BLE001 - whatever it raises is named, with its trace
+            value, why = math.nan, f"{type(error).__name__}: {error}"
+        if math.isfinite(value):
+            return value
+        path = Path(self.run.out) / "failed-reward.jsonl"
+        save_traces([trace], path)
+        raise UsageError(
+            expected=f"a finite number from the reward function {name}",
+            got=why,
+            fix=f"see the trace in {path}, and run the same command again",
+        )
+
+    def _log_rollouts(self, table: torch.Tensor) -> None:
+        columns = dict(zip(_COLUMNS, table.T, strict=False))
+        looked = columns["executed"] > 0
+        calls = columns["executed"] + columns["refused"]
+        told = {
+            "accuracy": columns["correct"].clamp(min=0),
+            "rapr": looked,
+            "operations/executed": columns["executed"],
+            "operations/attempted": calls,
+            "turns": columns["turns"],
+            "answered": columns["answered"],
+        }
+        for kind, value in (("needs_look", 1), ("overview", 0)):
+            group = columns["needs_look"] == value
+            told[f"rapr/{kind}"] = looked[group]
+            told[f"accuracy/{kind}"] = columns["correct"].clamp(min=0)[group]
+        metrics = self._metrics["train"]
+        for name, values in told.items():
+            if len(values):
+                metrics[name].append(values.double().mean().item())
+        if calls.sum():
+            metrics["operations/error_rate"].append((columns["refused"].sum() / calls.sum()).item())
+
+    # --- time ---
+
+    def _generate(self, prompts: list[Any]) -> Any:
+        """TRL's rollouts, timed: `seconds/operations` is what opening pictures and cutting them took."""
+        started = time.perf_counter()
+        generated = super()._generate(prompts)
+        operated = sum(
+            turn.operate_s
+            for one in self.environments
+            for turn in (one.rollout.turns if one.rollout else ())
+        )
+        seconds = self._seconds
+        seconds["generation"] += time.perf_counter() - started - operated
+        seconds["operations"] += operated
+        return generated
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Any:
+        """One micro-batch; a gradient step's seconds are logged by phase."""
+        if self._step % self.current_gradient_accumulation_steps == 0:
+            self._seconds = defaultdict(float)
+        started = time.perf_counter()
+        loss = super().training_step(*args, **kwargs)
+        self._seconds["step"] += time.perf_counter() - started
+        if self._step % self.current_gradient_accumulation_steps == 0:
+            seconds = self._seconds
+            seconds["update"] = seconds["step"] - self._rolling_s
+            seconds["other"] = self._rolling_s - seconds["generation"] - seconds["operations"]
+            self._rolling_s = 0.0
+            for name, value in seconds.items():
+                self._metrics["train"][f"seconds/{name}"].append(value)
+        return loss
+
+
+def shaped_terms(table: torch.Tensor, run: RlRun) -> tuple[torch.Tensor, torch.Tensor]:
+    """The reward terms of gathered rollouts, group by group.
+
+    Args:
+        table: (rollouts, columns) of whole groups, in order.
+        run: group size and constants.
+
+    Returns:
+        terms (rollouts, terms): correctness, curiosity, cost, and the user's own; and weights (rollouts,) on advantages.
+    """
+    terms, weights = [], []
+    own = len(_COLUMNS)
+    for group in table.split(run.group_size):
+        correct, counted = group[:, 0].tolist(), [int(one) for one in group[:, 1].tolist()]
+        shaped = rewards.shaped(correct, counted, run.reward, is_video=bool(group[0, 5]))
+        terms += [
+            [*row, *group[n, own:].tolist()] for n, row in enumerate(zip(*shaped, strict=True))
+        ]
+        right = sum(one > 0 for one in correct)
+        weight = {0: run.unsolved_weight, len(correct): run.solved_weight}.get(right, 1.0)
+        weights += [weight] * len(correct)
+    return torch.tensor(terms, dtype=torch.float64), torch.tensor(weights)
+
+
+def replayed(rows: list[Rolled], exponent: float, rng: random.Random) -> list[Rolled]:
+    """Selective sample replay (VL-Rethinker, arXiv 2504.08837).
+
+    Rollouts of groups without an advantage are replaced by others, drawn with P ~ |advantage|^exponent. If no group
+    has one, nothing can be drawn and all stay.
+    """
+    effective = [row for row in rows if not row.uniform and row.advantage]
+    if not effective:
+        return rows
+    weights = [abs(row.advantage) ** exponent for row in effective]
+    return [rng.choices(effective, weights)[0] if row.uniform else row for row in rows]
+
+
+def _left_out(trace: Trace, run: RlRun) -> bool:
+    """Whether a rollout is left out of the loss for how it ended."""
+    cut_off = (Stop.MAX_NEW_TOKENS, Stop.MAX_CONTEXT)
+    return (run.mask_truncated and trace.stop in cut_off) or (
+        run.mask_over_turns and trace.stop is Stop.MAX_TURNS
+    )
+
+
+def _named(name: str) -> Any:
+    """A stand-in by which TRL knows a term's name and weight; the terms are computed for whole groups at once."""
+
+    def term(**_: Any) -> list[float]:
+        raise AssertionError(f"{name} is shaped in _calculate_rewards")
+
+    term.__name__ = name
+    return term
+
+
+def _mean(values: Iterable[float]) -> float:
+    numbers = list(values)
+    return sum(numbers) / len(numbers)
