@@ -25,7 +25,8 @@ from pixel_reasoner.data.synth import SynthSettings, scene_units, synthesize
 from pixel_reasoner.models import EMBEDDED, folder_settings
 from pixel_reasoner.models.local import load_processor
 from pixel_reasoner.train.config import SftRun
-from pixel_reasoner.train.sft import TraceCollator, _load, prepare, trace_dataset, trl_config
+from pixel_reasoner.train.model import load_weights
+from pixel_reasoner.train.sft import TraceCollator, prepare, trace_dataset, trl_config
 
 STEPS = int(sys.argv[1]) if len(sys.argv) > 1 else 10
 ROUNDS = 3
@@ -53,7 +54,7 @@ def train(run: SftRun, dataset: Any, collator: Any) -> tuple[float, float]:
     where = str(EMBEDDED["tiny"])
     clock = Clock()
     trainer = SFTTrainer(
-        model=_load(where, run, args),
+        model=load_weights(where, run, bf16=False),
         args=args,
         train_dataset=dataset,
         data_collator=collator,

@@ -11,8 +11,10 @@ import typer
 
 from pixel_reasoner.cli import app
 from pixel_reasoner.data.expert import Kind
+from pixel_reasoner.data.questions import WorldMix
 from pixel_reasoner.data.seeds import _ROW_KEYS, READERS
-from pixel_reasoner.train.config import SftRun
+from pixel_reasoner.rewards import RewardConfig
+from pixel_reasoner.train.config import RlRun, SftRun
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -39,8 +41,10 @@ def test_every_command_is_shown_somewhere(command):
 
 
 def test_every_key_of_a_run_and_of_a_row_is_explained():
-    train, synthesize = text("docs/train.md"), text("docs/synthesize.md")
+    train, rl, synthesize = text("docs/train.md"), text("docs/rl.md"), text("docs/synthesize.md")
     assert [f.name for f in fields(SftRun) if f"`{f.name}`" not in train and f.name != "trl"] == []
+    keys = [f.name for kind in (RlRun, RewardConfig, WorldMix) for f in fields(kind)]
+    assert [key for key in keys if f"`{key}`" not in rl and key not in ("trl", "seed")] == []
     assert [key for key in _ROW_KEYS if f"`{key}`" not in synthesize] == []
     assert [kind for kind in Kind if f"`{kind}`" not in synthesize] == []
     assert [source for source in READERS if f"`{source}`" not in synthesize] == []

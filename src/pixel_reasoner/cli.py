@@ -240,21 +240,39 @@ def eval_pixelworld(
 
 @app.command()
 def report(
-    source: Annotated[Path, typer.Argument(help="A run's folder or a traces.jsonl.")],
+    sources: Annotated[
+        list[Path],
+        typer.Argument(help="A run's folder or a traces.jsonl; several RL runs to compare."),
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The page to write.")] = Path(
         "report.html"
     ),
     limit: Annotated[int, typer.Option(min=1, help="Traces on the page at most.")] = 500,
 ) -> None:
-    """Write traces as one self-contained page: boxes on the source, crops, thoughts, answers.
+    """Write one self-contained page: traces with boxes, crops, thoughts and answers, or the curves of RL runs.
 
-    Example:
+    Examples:
         pixel-reasoner report runs/video --out video.html
+
+        pixel-reasoner report runs/with-curiosity runs/without --out curves.html
     """
     from itertools import islice
 
+    from pixel_reasoner.errors import UsageError
     from pixel_reasoner.evals.run import load_run
+    from pixel_reasoner.report.curves import LOG, write_curves
 
+    if all((source / LOG).exists() for source in sources):
+        panels = write_curves({str(source): source for source in sources}, out)
+        _say(f"{panels} curves: {out}")
+        return
+    if len(sources) > 1:
+        raise UsageError(
+            expected=f"one folder of traces, or several RL runs with {LOG}",
+            got=", ".join(map(str, sources)),
+            fix="name one",
+        )
+    source = sources[0]
     traces = list(islice(load_run(source), limit + 1))
     if len(traces) > limit:
         _say(f"Only the first {limit} traces are shown; --limit shows more.")
@@ -620,11 +638,18 @@ def train_sft(
 @train_app.command("rl")
 def train_rl(
     run: Annotated[Path, typer.Argument(help="The run as a TOML file.")],
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Load nothing: print batches, tokens and memory.")
+    ] = False,
+    gpus: Annotated[int, typer.Option(help="For --plan: how many GPUs train.")] = 8,
+    gpu_gib: Annotated[float, typer.Option(help="For --plan: memory of each, in GiB.")] = 80.0,
 ) -> None:
     """Curiosity-driven RL, by TRL. Resumes after a kill: run the command again.
 
     Examples:
         pixel-reasoner train rl run.toml
+
+        pixel-reasoner train rl run.toml --plan --gpus 32
 
         accelerate launch -m pixel_reasoner.cli train rl run.toml
     """
@@ -632,6 +657,12 @@ def train_rl(
     from pixel_reasoner.train.config import RlRun
 
     chosen = RlRun.read(run)
+    if plan:
+        from pixel_reasoner.train.plan import plan as planned
+
+        for line in planned(chosen, gpus, gpu_gib).lines(chosen, gpu_gib):
+            _say(line)
+        return
     with packages_of("local,train", "train"):
         from pixel_reasoner.train.rl import train_rl as train
     model = train(chosen)

@@ -18,7 +18,7 @@ import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from pixel_reasoner.data.questions import WorldMix
 from pixel_reasoner.errors import InputError, UsageError
@@ -212,6 +212,53 @@ class RlRun:
             if name in values:
                 values[name] = kind(**_table(kind, values[name], f"[{name}]"))
         return cls(**values)
+
+
+class Arithmetic(NamedTuple):
+    """How a run's numbers come together."""
+
+    processes: int
+    rollouts_per_sync: int
+    minibatches_per_sync: int
+    """gradient steps on the rollouts of one state of the policy"""
+    micro_batch: int
+    """rollouts that a process trains at once"""
+    accumulation: int
+    """micro-batches of one gradient step"""
+    rollouts_per_process: int
+
+
+def arithmetic(run: RlRun, processes: int) -> Arithmetic:
+    """The batch arithmetic of a run on so many processes.
+
+    Raises:
+        UsageError: it does not come out even.
+    """
+    micro = run.trl.get("per_device_train_batch_size")
+    share, rest = divmod(run.minibatch, processes)
+    if rest:
+        raise UsageError(
+            expected=f"a minibatch that {processes} processes share evenly",
+            got=str(run.minibatch),
+            fix=f"take a multiple of {processes}",
+        )
+    if micro is None:
+        micro = max(n for n in range(1, min(share, 8) + 1) if share % n == 0)
+    if share % micro:
+        raise UsageError(
+            expected=f"per_device_train_batch_size that divides a process's share of a minibatch, {share}",
+            got=str(micro),
+            fix="lower it to a divisor",
+        )
+    rollouts = run.questions_per_sync * run.group_size
+    return Arithmetic(
+        processes=processes,
+        rollouts_per_sync=rollouts,
+        minibatches_per_sync=rollouts // run.minibatch,
+        micro_batch=micro,
+        accumulation=share // micro,
+        rollouts_per_process=rollouts // processes,
+    )
 
 
 def _read(

@@ -20,7 +20,6 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from datasets import Dataset
@@ -41,7 +40,7 @@ from pixel_reasoner.models import (
 from pixel_reasoner.models.local import load_processor
 from pixel_reasoner.rollout import Limits, Rules
 from pixel_reasoner.trace import Question
-from pixel_reasoner.train.config import RlRun, refuse_unknown
+from pixel_reasoner.train.config import RlRun, arithmetic, refuse_unknown
 from pixel_reasoner.train.env import (
     opening,
 )
@@ -118,53 +117,6 @@ def train_rl(run: RlRun) -> Path:
 # --- before training ---
 
 
-class Arithmetic(NamedTuple):
-    """How a run's numbers come together."""
-
-    processes: int
-    rollouts_per_sync: int
-    minibatches_per_sync: int
-    """gradient steps on the rollouts of one state of the policy"""
-    micro_batch: int
-    """rollouts that a process trains at once"""
-    accumulation: int
-    """micro-batches of one gradient step"""
-    rollouts_per_process: int
-
-
-def arithmetic(run: RlRun, processes: int) -> Arithmetic:
-    """The batch arithmetic of a run on so many processes.
-
-    Raises:
-        UsageError: it does not come out even.
-    """
-    micro = run.trl.get("per_device_train_batch_size")
-    share, rest = divmod(run.minibatch, processes)
-    if rest:
-        raise UsageError(
-            expected=f"a minibatch that {processes} processes share evenly",
-            got=str(run.minibatch),
-            fix=f"take a multiple of {processes}",
-        )
-    if micro is None:
-        micro = max(n for n in range(1, min(share, 8) + 1) if share % n == 0)
-    if share % micro:
-        raise UsageError(
-            expected=f"per_device_train_batch_size that divides a process's share of a minibatch, {share}",
-            got=str(micro),
-            fix="lower it to a divisor",
-        )
-    rollouts = run.questions_per_sync * run.group_size
-    return Arithmetic(
-        processes=processes,
-        rollouts_per_sync=rollouts,
-        minibatches_per_sync=rollouts // run.minibatch,
-        micro_batch=micro,
-        accumulation=share // micro,
-        rollouts_per_process=rollouts // processes,
-    )
-
-
 def trl_config(run: RlRun) -> GRPOConfig:
     """TRL's configuration of a run.
 
@@ -189,6 +141,8 @@ def trl_config(run: RlRun) -> GRPOConfig:
         "logging_steps": 1,
         "save_steps": sums.minibatches_per_sync * max(1, 50 // sums.minibatches_per_sync),
         "dataloader_pin_memory": torch.cuda.is_available(),
+        "gradient_checkpointing": torch.cuda.is_available(),
+        "ddp_find_unused_parameters": run.train_vision,  # a batch may hold no picture
     }
     try:
         args = GRPOConfig(

@@ -13,13 +13,11 @@ from pixel_reasoner.files import atomic_writer
 from pixel_reasoner.models import Decoding, FolderSettings
 from pixel_reasoner.models.local import LocalModel
 from pixel_reasoner.report import write_report
+from pixel_reasoner.report.curves import LOG
 from pixel_reasoner.rollout import Rules, ask_many
 from pixel_reasoner.trace import Trace, anchored, save_traces
 from pixel_reasoner.train.config import RlRun, SftRun
 from pixel_reasoner.world import render, scenes
-
-LOG = "log.jsonl"
-"""one row of figures a step, in the folder of the run"""
 
 
 class Ask(TrainerCallback):

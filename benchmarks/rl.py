@@ -1,0 +1,236 @@
+"""`train rl` next to a stock `GRPOTrainer`: the same model, questions, environment, rewards and settings, turn about.
+
+.venv/bin/python benchmarks/rl.py [STEPS] [MODEL]
+
+A step is 64 rollouts (8 questions x 8) and one update on them. Printed: rollouts a second of both, their ratio, and the median
+step of ours by phase; then what a buffer of 4,096 rollouts takes; then the parity of the two loops on 200 greedy questions.
+"""
+
+from __future__ import annotations
+
+import gc
+import resource
+import statistics
+import sys
+import tempfile
+import time
+import warnings
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
+from trl import GRPOTrainer
+
+from pixel_reasoner import rewards
+from pixel_reasoner.data.questions import WorldMix
+from pixel_reasoner.data.sft import encode
+from pixel_reasoner.models import Decoding, folder_settings, model_folder
+from pixel_reasoner.models.local import LocalModel, load_processor
+from pixel_reasoner.rollout import ask_many
+from pixel_reasoner.train.config import RlRun
+from pixel_reasoner.train.env import Albums, LookAgain, as_spoken, finished, reader
+from pixel_reasoner.train.grpo import LookAgainTrainer, Rolled
+from pixel_reasoner.train.model import load_weights
+from pixel_reasoner.train.rl import load_questions, question_rows, rules_of, trl_config
+
+STEPS = int(sys.argv[1]) if len(sys.argv) > 1 else 6
+MODEL = str(model_folder(sys.argv[2] if len(sys.argv) > 2 else "tiny"))
+ROUNDS = 2
+FAMILIES = ("attribute", "relation", "count", "infographic", "video")
+
+
+class Clock(TrainerCallback):
+    """The seconds of each step, and the figures of its log."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        self.logs: list[dict[str, float]] = []
+
+    def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
+        """Start the clock."""
+        self.started = time.perf_counter()
+
+    def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+        """Stop it."""
+        self.seconds.append(time.perf_counter() - self.started)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        """Note a row."""
+        self.logs.append(logs)
+
+
+class Stock(GRPOTrainer):
+    """TRL's own trainer with our environment; its rewards are shaped in groups, which lie in one process here."""
+
+    def __init__(self, *, run: RlRun, speaker: Any, rules: Any, **trl: Any) -> None:
+        processor = trl["processing_class"]
+        tokenizer = processor.tokenizer
+        processor.chat_template = as_spoken(processor.chat_template)
+        tokenizer.response_template = {"dialect": speaker.dialect}
+        tokenizer.parse_response = reader(tokenizer, speaker.dialect, [tokenizer.eos_token_id])
+
+        def reward(
+            environments: Any, completions: Any, completion_ids: Any, **_: Any
+        ) -> list[float]:
+            traces = [
+                finished(one, said, ended=ids[-1] == tokenizer.eos_token_id)
+                for one, said, ids in zip(environments, completions, completion_ids, strict=True)
+            ]
+            shaped: list[float] = []
+            for start in range(0, len(traces), run.group_size):
+                group = traces[start : start + run.group_size]
+                correct = [rewards.correctness(one, run.reward) for one in group]
+                counted = [rewards.num_operations(one, run.reward) for one in group]
+                shaped += rewards.shape(correct, counted, run.reward)
+            return shaped
+
+        super().__init__(
+            reward_funcs=[reward],
+            environment_factory=partial(LookAgain, speaker, rules, Albums(speaker.budgets, rules)),
+            **trl,
+        )
+
+
+def run_in(folder: Path, **more: Any) -> RlRun:
+    trl = {
+        "learning_rate": 1e-5,
+        "warmup_steps": 0,
+        "max_steps": STEPS,
+        "per_device_train_batch_size": 64,
+        "max_completion_length": 1500,
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+        **more.pop("trl", {}),
+    }
+    mix = WorldMix(families=FAMILIES, count=40)
+    sizes = {"questions_per_sync": 8, "group_size": 8, "minibatch": 64, "rollouts_at_once": 64}
+    return RlRun(
+        out=str(folder),
+        model=MODEL,
+        pixelworld=mix,
+        max_new_tokens=96,
+        replay=False,
+        sample_every=0,
+        trl=trl,
+        **{**sizes, **more},
+    )
+
+
+def trainer_of(kind: Any, run: RlRun, *callbacks: Any) -> Any:
+    speaker, rules = folder_settings(model_folder(run.model)), rules_of(run)
+    return kind(
+        run=run,
+        speaker=speaker,
+        rules=rules,
+        model=load_weights(MODEL, run, bf16=False),
+        args=trl_config(run),
+        train_dataset=question_rows(load_questions(run), speaker, rules),
+        processing_class=load_processor(MODEL),
+        callbacks=list(callbacks),
+    )
+
+
+def speed(folder: Path) -> None:
+    """Rollouts a second, side by side."""
+    run = run_in(folder)
+    seconds: dict[str, list[float]] = {"ours": [], "stock": []}
+    phases: list[dict[str, float]] = []
+    for _ in range(ROUNDS):
+        for name, kind in (("ours", LookAgainTrainer), ("stock", Stock)):
+            clock = Clock()
+            trainer_of(kind, run, clock).train()
+            seconds[name] += clock.seconds[1:]
+            phases += [log for log in clock.logs if "seconds/update" in log]
+    medians = {name: statistics.median(all_of) for name, all_of in seconds.items()}
+    for name, median in medians.items():
+        print(f"{name}: {median:.2f} s a step, {64 / median:.1f} rollouts/s")
+    print(f"ours / stock: {medians['stock'] / medians['ours']:.2f} x rollouts/s")
+    for phase in ("generation", "operations", "update", "other"):
+        print(f"  {phase}: {statistics.median(log[f'seconds/{phase}'] for log in phases):.2f} s")
+
+
+def memory(folder: Path) -> None:
+    """What 4,096 rollouts in the buffer take."""
+    trainer = trainer_of(LookAgainTrainer, run_in(folder))
+    trainer.model.train()
+    rows = list(question_rows(load_questions(run_in(folder)), *_spoken(folder)))
+    batch = [row for row in rows[:8] for _ in range(8)]
+    rolled = trainer._rolled_out(batch)
+    size = sum(_bytes(row) for row in rolled) / len(rolled)
+    print(
+        f"buffer: {size / 1000:.1f} kB a rollout in tensors and trace, {4096 * size / 1e6:.0f} MB for 4,096"
+    )
+    gc.collect()
+    before = _resident_mb()
+    kept = [trainer._rolled_out(batch) for _ in range(2)]  # what a first time allocates for good
+    middle = _resident_mb()
+    kept += [trainer._rolled_out(batch) for _ in range(8)]
+    grown = _resident_mb() - middle
+    print(
+        f"resident memory: {before:.0f} MB, then {grown:.1f} MB for {8 * 64} rollouts, "
+        f"{grown * 8:.0f} MB for 4,096 ({len(kept)} rounds kept)"
+    )
+
+
+def _spoken(folder: Path) -> tuple[Any, Any]:
+    return folder_settings(model_folder(MODEL)), rules_of(run_in(folder))
+
+
+def _bytes(row: Rolled) -> float:
+    tensors = [row.prompt_ids, row.completion_ids, row.trained, *row.per_token.values()]
+    held = sum(one.numel() * one.element_size() for one in tensors)
+    return held + 3 * len(
+        row.trace.to_line()
+    )  # objects of a trace weigh about three times its JSON
+
+
+def _resident_mb() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 1e6
+
+
+def parity(folder: Path, count: int = 200) -> None:
+    """The two loops on the same greedy questions: token ids, loss mask, operations."""
+    greedy = {"top_k": 1}
+    run = run_in(
+        folder,
+        questions_per_sync=4,
+        group_size=2,
+        minibatch=8,
+        rollouts_at_once=8,
+        trl=greedy | {"per_device_train_batch_size": 8},
+    )
+    questions = load_questions(run)[:: max(1, 40 * len(FAMILIES) // count)][:count]
+    trainer = trainer_of(LookAgainTrainer, run)
+    trainer.model.train()
+    rows = list(question_rows(questions, *_spoken(folder)))
+    seen: dict[str, Rolled] = {}
+    for start in range(0, len(rows), 4):
+        pairs = [row for row in rows[start : start + 4] for _ in range(2)]
+        seen |= {one.trace.question.id: one for one in trainer._rolled_out(pairs)}
+    rules = rules_of(run).model_copy(update={"decoding": Decoding(max_new_tokens=96)})
+    processor = load_processor(MODEL)
+    same = {"ids": 0, "mask": 0, "operations": 0}
+    for trace in ask_many(questions, LocalModel(MODEL), rules):
+        one = seen[trace.question.id]
+        encoded = encode(trace, processor)
+        ids = [*one.prompt_ids.tolist(), *one.completion_ids.tolist()]
+        mask = [False] * len(one.prompt_ids) + one.trained.tolist()
+        same["ids"] += ids == encoded.token_ids[: len(ids)]
+        same["mask"] += mask == encoded.trained[: len(mask)] and not any(
+            encoded.trained[len(mask) :]
+        )
+        same["operations"] += [t.call for t in one.trace.turns] == [t.call for t in trace.turns]
+    print(
+        f"parity on {len(questions)} questions: " + ", ".join(f"{k} {v}" for k, v in same.items())
+    )
+
+
+if __name__ == "__main__":
+    warnings.filterwarnings("ignore")
+    with tempfile.TemporaryDirectory() as name:
+        speed(Path(name))
+        memory(Path(name))
+        parity(Path(name))

@@ -1,0 +1,181 @@
+"""What a run will take, before anything is loaded: batch arithmetic, tokens, and an estimate of memory.
+
+The estimate counts what is sure to be there: weights, gradients and optimizer states, checkpointed activations, the weights
+and the cache of a colocated generator. Buffers of libraries and fragmentation come on top: leave a tenth.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pixel_reasoner.budget import Budgets
+from pixel_reasoner.dialects import dialect_named
+from pixel_reasoner.errors import ModelError, UsageError
+from pixel_reasoner.models import folder_settings, model_folder
+from pixel_reasoner.train.config import Arithmetic, RlRun, arithmetic
+
+GIB = 2**30
+_STATES_BYTES = 16  # a trained weight: itself, its gradient and two moments of AdamW, 4 bytes each
+_FROZEN_BYTES = 2  # the weights under a LoRA
+_TEXT_TOKENS = 600  # system message, question and labels
+
+
+class Shape(NamedTuple):
+    """What memory depends on, of a model."""
+
+    parameters: float
+    layers: int
+    hidden: int
+    kv_heads: int
+    head_dim: int
+
+
+KNOWN = {
+    "Qwen/Qwen2.5-VL-3B-Instruct": Shape(3.75e9, 36, 2048, 2, 128),
+    "Qwen/Qwen2.5-VL-7B-Instruct": Shape(8.29e9, 28, 3584, 4, 128),
+    "TIGER-Lab/PixelReasoner-RL-v1": Shape(8.29e9, 28, 3584, 4, 128),
+    "TIGER-Lab/PixelReasoner-WarmStart": Shape(8.29e9, 28, 3584, 4, 128),
+    "Qwen/Qwen3-VL-4B-Instruct": Shape(4.44e9, 36, 2560, 8, 128),
+    "Qwen/Qwen3-VL-8B-Instruct": Shape(8.77e9, 36, 4096, 8, 128),
+}
+"""models that are often tuned and need not be on this machine to plan for"""
+
+
+class Plan(NamedTuple):
+    """A run in numbers. Bytes are for one GPU."""
+
+    arithmetic: Arithmetic
+    prompt_tokens: int
+    """of a question with its pictures, at most"""
+    rollout_tokens: int
+    """of a rollout, at most"""
+    states_bytes: float
+    activations_bytes: float
+    generator_bytes: float
+
+    @property
+    def bytes(self) -> float:
+        """All that was counted."""
+        return self.states_bytes + self.activations_bytes + self.generator_bytes
+
+    def lines(self, run: RlRun, gpu_gib: float) -> list[str]:
+        """The plan in words."""
+        sums = self.arithmetic
+        return [
+            f"{sums.processes} GPUs, {gpu_gib:g} GiB each",
+            f"a policy sync: {run.questions_per_sync} questions x {run.group_size} rollouts = "
+            f"{sums.rollouts_per_sync} rollouts, {sums.rollouts_per_process} a GPU, {run.rollouts_at_once} at a time",
+            f"then {sums.minibatches_per_sync} gradient steps of {run.minibatch} rollouts: {sums.micro_batch} a GPU at once, "
+            f"{sums.accumulation} times",
+            f"tokens: at most {self.prompt_tokens:,} of a question with its pictures, {self.rollout_tokens:,} of a rollout, "
+            f"{self.rollout_tokens * sums.rollouts_per_sync:,} of a sync",
+            f"memory of a GPU, estimated: {self.states_bytes / GIB:.1f} GiB weights, gradients and optimizer, "
+            f"{self.activations_bytes / GIB:.1f} GiB activations, {self.generator_bytes / GIB:.1f} GiB generator; "
+            f"{self.bytes / GIB:.1f} of {gpu_gib:g} GiB",
+        ]
+
+
+def plan(run: RlRun, gpus: int, gpu_gib: float) -> Plan:
+    """What a run takes on so many GPUs with so much memory each, all of them sharing weights and states (FSDP2 or ZeRO-3).
+
+    Raises:
+        UsageError: batches that do not come out even, or more memory than there is.
+        ModelError: a model whose shape is not known.
+    """
+    if gpus < 1 or gpu_gib <= 0:
+        raise UsageError(
+            expected="1 GPU or more, with memory", got=f"{gpus}, {gpu_gib} GiB", fix="correct it"
+        )
+    sums = arithmetic(run, gpus)
+    shape = shape_of(run.model)
+    speaker = folder_settings(model_folder(run.model))
+    budgets: Budgets = speaker.budgets or dialect_named(speaker.dialect).budgets
+    prompt = _TEXT_TOKENS + _picture_tokens(budgets)
+    rollout = prompt + int(run.trl.get("max_completion_length", 4096))
+    made = Plan(
+        arithmetic=sums,
+        prompt_tokens=prompt,
+        rollout_tokens=rollout,
+        states_bytes=_states(run, shape, gpus),
+        activations_bytes=_activations(sums, shape, rollout),
+        generator_bytes=_generator(run, shape, rollout, gpus),
+    )
+    if made.bytes > gpu_gib * GIB:
+        raise UsageError(
+            expected=f"a run that fits into {gpu_gib:g} GiB a GPU",
+            got=f"about {made.bytes / GIB:.0f} GiB ({made.states_bytes / GIB:.0f} weights and optimizer, "
+            f"{made.activations_bytes / GIB:.0f} activations, {made.generator_bytes / GIB:.0f} generator)",
+            fix="more GPUs, lora_rank, a smaller per_device_train_batch_size, rollouts_at_once or max_completion_length",
+        )
+    return made
+
+
+def shape_of(model: str) -> Shape:
+    """The shape of a model from its `config.json`, without its weights, or from a list of known names.
+
+    Raises:
+        ModelError: neither a folder with a config nor a known name.
+    """
+    path = model_folder(model) / "config.json"
+    if not path.is_file():
+        if model in KNOWN:
+            return KNOWN[model]
+        raise ModelError(
+            expected=f"a model folder, or one of {', '.join(KNOWN)}",
+            got=repr(model),
+            fix="name a folder with its config.json: no weights are needed for a plan",
+        )
+    config = json.loads(path.read_text(encoding="utf-8"))
+    text = config.get("text_config", config)
+    heads = text["num_attention_heads"]
+    return Shape(
+        parameters=_count_parameters(path),
+        layers=text["num_hidden_layers"],
+        hidden=text["hidden_size"],
+        kv_heads=text.get("num_key_value_heads", heads),
+        head_dim=text.get("head_dim") or text["hidden_size"] // heads,
+    )
+
+
+def _count_parameters(config: Path) -> float:
+    """Weights of a model that is built without memory for them."""
+    import torch
+    from transformers import AutoConfig, AutoModelForImageTextToText
+
+    with torch.device("meta"):
+        model = AutoModelForImageTextToText.from_config(AutoConfig.from_pretrained(config.parent))
+    return float(sum(weight.numel() for weight in model.parameters()))
+
+
+def _picture_tokens(budgets: Budgets) -> int:
+    """Visual tokens of one picture, or of the 16 frames of a clip, at most."""
+    unit = budgets.multiple**2
+    return max(budgets.picture.max_px // unit, 16 * budgets.frame.max_px // unit)
+
+
+def _states(run: RlRun, shape: Shape, gpus: int) -> float:
+    if run.lora_rank:
+        # A LoRA on 7 matrices a layer: rank x (in + out), about 4 x hidden each.
+        adapters = shape.layers * 7 * run.lora_rank * 4 * shape.hidden
+        return (shape.parameters * _FROZEN_BYTES + adapters * _STATES_BYTES) / gpus
+    return shape.parameters * _STATES_BYTES / gpus
+
+
+def _activations(sums: Arithmetic, shape: Shape, tokens: int) -> float:
+    """Checkpoints between layers in 2 bytes, and one layer at work: about 34 times the hidden size (arXiv 2205.05198)."""
+    per_token = shape.hidden * (2 * shape.layers + 34)
+    return float(sums.micro_batch * tokens * per_token)
+
+
+def _generator(run: RlRun, shape: Shape, tokens: int, gpus: int) -> float:
+    options: dict[str, Any] = run.trl
+    weights = shape.parameters * 2
+    cache = 2 * 2 * shape.layers * shape.kv_heads * shape.head_dim * tokens * run.rollouts_at_once
+    if not options.get("use_vllm"):
+        return weights + cache  # gathered whole to generate
+    if options.get("vllm_mode", "server") == "server":
+        return 0.0  # on GPUs of its own
+    parallel = min(int(options.get("vllm_tensor_parallel_size", 1)), gpus)
+    return (weights + cache) / parallel

@@ -1,0 +1,585 @@
+"""RL: runs that fail early, rollouts that are those of `ask`, groups that may straddle processes, losses that are TRL's."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from trl import GRPOTrainer
+
+from pixel_reasoner.data.questions import WorldMix, world_questions
+from pixel_reasoner.data.sft import encode
+from pixel_reasoner.errors import InputError, UsageError
+from pixel_reasoner.models import Completion, Decoding, folder_settings
+from pixel_reasoner.models.local import LocalModel, load_processor
+from pixel_reasoner.rollout import Rollout, Rules, ask_many
+from pixel_reasoner.trace import Question, Refusal, Stop, Trace, load_traces
+from pixel_reasoner.train.config import RlRun, arithmetic
+from pixel_reasoner.train.env import (
+    Albums,
+    LookAgain,
+    as_spoken,
+    finished,
+    num_shown,
+    opening,
+    reader,
+)
+from pixel_reasoner.train.grpo import LookAgainTrainer, Rolled, replayed, shaped_terms
+from pixel_reasoner.train.plan import plan
+from pixel_reasoner.train.rl import (
+    load_questions,
+    load_reward,
+    question_rows,
+    rules_of,
+    train_rl,
+    trl_config,
+)
+from pixel_reasoner.train.watch import LOG, Log
+from rl_fixture import BROKEN, LOOK, TINY, Written, run_of, trainer_of
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
+
+SPEAKER = folder_settings(Path(TINY))
+
+
+@pytest.fixture(scope="module")
+def processor():
+    return load_processor(TINY)
+
+
+@pytest.fixture(scope="module")
+def questions(tmp_path_factory) -> list[Question]:
+    folder = tmp_path_factory.mktemp("world")
+    mix = WorldMix(families=("attribute", "video"), count=6)
+    return list(world_questions(mix, folder))
+
+
+def write_run(folder: Path, text: str = "", trl: str = "", reward: str = "") -> Path:
+    path = folder / "run.toml"
+    sizes = "" if "minibatch" in text else "questions_per_sync = 4\ngroup_size = 4\nminibatch = 8\n"
+    wanted = "" if "questions" in text.replace("questions_per", "") else "[pixelworld]\ncount = 4\n"
+    path.write_text(
+        f'out = "out"\nrollouts_at_once = 16\n{sizes}{text}\n{wanted}[trl]\n{trl}\n[reward]\n{reward}\n'
+    )
+    return path
+
+
+# --- runs that cannot work ---
+
+
+@pytest.mark.parametrize(
+    ("text", "trl", "reward", "told"),
+    [
+        ("group_sise = 4", "", "", "did you mean group_size"),
+        ("group_size = 1\nminibatch = 8", "", "", "difference within a group"),
+        ("questions_per_sync = 4\ngroup_size = 4\nminibatch = 7", "", "", "take 4 or 8"),
+        ("rollouts_at_once = 6", "", "", "TOML"),
+        ("max_turns = 1", "", "", "a look needs a turn after"),
+        ("replay_exponent = -1.0", "", "", "0 or more"),
+        ("lora_alpha = 8", "", "", "set lora_rank"),
+        ("ask_every = 5", "", "", "set ask_count"),
+        ("solved_weight = nan", "", "", "solved_weight"),
+        ("", "num_generations = 8", "", "set group_size"),
+        ("", 'output_dir = "x"', "", "set out at the top"),
+        ("", "", "alpha = -1.0", "alpha of 0 or more"),
+        ("", "", "H = 1.5", "H from 0 to 1"),
+        ("", "", "H = true", "H as float"),
+        ("", "", 'variant = "papier"', "paper or released_code"),
+        ("", "", "gamma = 1.0", "keys of"),
+    ],
+)
+def test_a_run_that_cannot_work_fails_before_anything_is_loaded(tmp_path, text, trl, reward, told):
+    with pytest.raises((UsageError, InputError), match=told):
+        RlRun.read(write_run(tmp_path, text, trl, reward))
+
+
+def test_a_run_without_questions_is_refused(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text('out = "out"\n')
+    with pytest.raises(UsageError, match=r"questions or \[pixelworld\]"):
+        RlRun.read(path)
+
+
+@pytest.mark.parametrize(
+    ("trl", "told"),
+    [
+        ("lerning_rate = 1e-5", "did you mean learning_rate"),
+        ("save_steps = 3", "multiple of the 2 steps"),
+        ("per_device_train_batch_size = 3", "divides"),
+        ('loss_type = "grop"', "GRPOConfig|grop"),
+    ],
+)
+def test_options_of_trl_are_checked(tmp_path, trl, told):
+    with pytest.raises(UsageError, match=told):
+        trl_config(RlRun.read(write_run(tmp_path, trl=trl)))
+
+
+def test_too_few_questions_are_counted(tmp_path):
+    rows = [
+        {"id": "1", "text": "?", "media": [], "answer": ["4"]},
+        {"id": "2", "text": "?", "media": []},
+    ]
+    (tmp_path / "q.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run = RlRun.read(write_run(tmp_path, 'questions = "q.jsonl"'))
+    with pytest.raises(InputError, match=r"got 1 \(dropped: 1 no_answer\)"):
+        load_questions(run)
+    assert "no_answer" in (tmp_path / "out" / "dropped.jsonl").read_text()
+
+
+@pytest.mark.parametrize("name", ["no_such_module:f", "json:no_such_function", "gone.py:f", "f"])
+def test_a_reward_function_that_is_not_there_is_named(name):
+    with pytest.raises(UsageError, match="reward functions as"):
+        load_reward(name)
+
+
+# --- arithmetic ---
+
+
+def test_the_papers_cluster_comes_out_as_in_the_paper():
+    run = RlRun(out="out", questions=("q",), trl={"per_device_train_batch_size": 2})
+    sums = arithmetic(run, processes=32)
+    assert (sums.rollouts_per_sync, sums.minibatches_per_sync) == (4096, 16)
+    assert (sums.micro_batch, sums.accumulation, sums.rollouts_per_process) == (2, 4, 128)
+
+
+def test_a_plan_loads_nothing_and_refuses_what_does_not_fit():
+    run = RlRun(
+        out="out",
+        questions=("q",),
+        model="Qwen/Qwen2.5-VL-7B-Instruct",
+        rollouts_at_once=16,
+        trl={"per_device_train_batch_size": 1, "use_vllm": True, "vllm_mode": "colocate"},
+    )
+    made = plan(run, gpus=32, gpu_gib=80)
+    assert made.states_bytes == pytest.approx(8.29e9 * 16 / 32)
+    assert any("16 gradient steps" in line for line in made.lines(run, 80))
+    with pytest.raises(UsageError, match="fits into 24 GiB"):
+        plan(run, gpus=1, gpu_gib=24)
+    with pytest.raises(UsageError, match="share evenly"):
+        plan(run, gpus=3, gpu_gib=80)
+
+
+def test_the_shape_of_a_folder_is_counted_without_its_weights(tmp_path):
+    from safetensors import safe_open
+
+    from pixel_reasoner.train.plan import shape_of
+
+    (tmp_path / "config.json").write_text((Path(TINY) / "config.json").read_text())
+    with safe_open(Path(TINY) / "model.safetensors", "pt") as file:
+        stored = sum(file.get_tensor(name).numel() for name in file.keys())  # noqa: SIM118
+    assert shape_of(str(tmp_path)).parameters == pytest.approx(stored, rel=0.01)
+
+
+# --- a rollout in TRL's loop ---
+
+
+def played(question: Question, turns: list[str], *, ended: bool = True, **rules) -> Trace:
+    """What TRL's loop does with turns of a model, one rollout."""
+    chosen = Rules(**rules)
+    environment = LookAgain(SPEAKER, chosen, Albums(SPEAKER.budgets, chosen))
+    environment.reset(question.model_dump_json())
+    said: list[dict] = []
+    for text in turns[:-1]:
+        call = {"function": {"name": "operate", "arguments": {"turn": text}}}
+        said.append({"role": "assistant", "content": "", "tool_calls": [call]})
+        said.append({"role": "tool", "content": environment.operate(text)})
+    said.append({"role": "assistant", "content": turns[-1]})
+    trace = finished(environment, said, ended=ended)
+    shown = len(trace.pictures) + sum(len(seen.pictures) for seen in trace.observations)
+    assert num_shown(trace, said) == shown
+    return trace
+
+
+def asked(question: Question, turns: list[str]) -> Trace:
+    """The same turns in our own loop."""
+    rollout = Rollout(question, SPEAKER, Rules())
+    for text in turns:
+        rollout.take(Completion(text=text), 0.0)
+    return rollout.trace({})
+
+
+@pytest.mark.parametrize(
+    "turns",
+    [
+        [r"\boxed{R}"],
+        [LOOK.format(0.1), r"\boxed{R}"],
+        [BROKEN, LOOK.format(0.2), r"\boxed{R}"],
+        [LOOK.format(0.95), r"\boxed{R}"],
+        ["I cannot tell."],
+    ],
+)
+def test_a_rollout_in_training_is_a_rollout_of_ask(questions, turns):
+    one, other = played(questions[0], turns), asked(questions[0], turns)
+    told = {"seconds", "settings", "turns"}
+    assert one.model_dump(exclude=told) == other.model_dump(exclude=told)
+    for mine, yours in zip(one.turns, other.turns, strict=True):
+        assert (mine.text, mine.call, mine.observation) == (
+            yours.text,
+            yours.call,
+            yours.observation,
+        )
+
+
+def test_a_malformed_call_is_answered(questions):
+    trace = played(questions[0], [BROKEN, r"\boxed{R}"])
+    assert trace.refused[0].refusal is Refusal.MALFORMED_CALL
+
+
+def test_a_turn_that_was_cut_off_ends_a_rollout(questions):
+    assert played(questions[0], ["I zoom in. <tool"], ended=False).stop is Stop.MAX_NEW_TOKENS
+
+
+def test_a_call_in_the_last_turn_is_executed_and_ends_the_rollout(questions):
+    from pixel_reasoner.rollout import Limits
+
+    trace = played(questions[0], [LOOK.format(0.1), LOOK.format(0.2)], limits=Limits(max_turns=2))
+    assert trace.stop is Stop.MAX_TURNS
+    assert len(trace.executed) == 2
+
+
+def test_a_result_that_left_no_room_ends_a_rollout(questions):
+    environment = LookAgain(SPEAKER, Rules(), Albums(SPEAKER.budgets, Rules()))
+    environment.reset(questions[0].model_dump_json())
+    parts = environment.operate(LOOK.format(0.1))
+    said = [{"role": "assistant", "content": "", "tool_calls": []}]
+    trace = finished(environment, said, ended=True)  # TRL took the result back
+    assert (trace.stop, num_shown(trace, said)) == (Stop.MAX_CONTEXT, 1)
+    environment.reset(questions[0].model_dump_json())
+    parts = environment.operate(LOOK.format(0.1))
+    said.append({"role": "tool", "content": parts})
+    trace = finished(environment, said, ended=True)  # TRL left it, and no token after it
+    assert (trace.stop, num_shown(trace, said)) == (Stop.MAX_CONTEXT, 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "calls"),
+    [
+        (LOOK.format(0.1), True),
+        (BROKEN, True),
+        (LOOK.format(0.1) + " and so on", True),
+        (r"It is \boxed{R}", False),
+        ("I cannot tell.", False),
+    ],
+)
+def test_every_turn_that_tries_to_call_is_handed_on_as_it_was_written(processor, text, calls):
+    tokenizer = processor.tokenizer
+    read = reader(tokenizer, "compact", [tokenizer.eos_token_id])
+    ids = tokenizer.encode(text, add_special_tokens=False)
+    message = read([*ids, tokenizer.eos_token_id], prefix=[1], tools=[])
+    assert ("tool_calls" in message) == calls
+    if calls:
+        assert message["tool_calls"][0]["function"]["arguments"] == {"turn": text}
+    else:
+        assert message["content"] == text
+    assert "tool_calls" not in read(ids)  # cut off
+    assert read([])["content"] == ""
+
+
+def test_an_environment_has_one_tool_and_no_model_hears_of_it(questions):
+    import inspect
+
+    public = [
+        name
+        for name, _ in inspect.getmembers(LookAgain, inspect.isfunction)
+        if not name.startswith("_")
+    ]
+    assert public == ["operate", "reset"]
+    for message in Rollout(questions[0], SPEAKER, Rules()).messages():
+        assert "operate" not in str(message["content"])
+
+
+def test_templates_say_the_same_with_and_without_tools(questions, processor):
+    plain = Rollout(questions[0], SPEAKER, Rules())
+    plain.take(Completion(text=LOOK.format(0.1)), 0.0)
+    messages = plain.messages()
+    call = {
+        "type": "function",
+        "function": {"name": "operate", "arguments": {"turn": LOOK.format(0.1)}},
+    }
+    tools = [
+        *messages[:2],
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "name": "operate", "content": messages[3]["content"]},
+    ]
+
+    def spoken(conversation, template):
+        return processor.apply_chat_template(
+            conversation, chat_template=template, tokenize=False, add_generation_prompt=True
+        )
+
+    expected = spoken(messages, processor.chat_template)
+    assert spoken(messages, as_spoken(processor.chat_template)) == expected
+    assert spoken(tools, as_spoken(processor.chat_template)) == expected
+
+
+def test_a_rollout_opens_as_in_ask(questions):
+    begin = opening(SPEAKER, Rules())
+    environment = LookAgain(SPEAKER, Rules(), Albums(SPEAKER.budgets, Rules()))
+    parts = environment.reset(question=questions[0].model_dump_json(), prompt=begin)
+    plain = Rollout(questions[0], SPEAKER, Rules()).messages()
+    assert [*begin[:-1], {**begin[-1], "content": parts}] == plain
+
+
+def test_the_rollouts_of_a_question_open_its_media_once(questions, monkeypatch):
+    opened: list[Path] = []
+    from pixel_reasoner import album
+
+    real = album.open_picture
+    monkeypatch.setattr(
+        album, "open_picture", lambda path, limits: (opened.append(path), real(path, limits))[1]
+    )
+    albums = Albums(SPEAKER.budgets, Rules(), keep=1)
+    for question in [questions[0]] * 4 + [questions[1], questions[0]]:
+        albums.of(question).view(1)
+    assert len(opened) == 3  # the third because only one was kept
+
+
+# --- groups ---
+
+
+def table(*rows: tuple[float, int]) -> torch.Tensor:
+    """Gathered rollouts: correct and operations, the rest as it comes."""
+    return torch.tensor(
+        [[correct, count, count, 0, 1, 0, 1, 1] for correct, count in rows], dtype=torch.float64
+    )
+
+
+def test_each_group_is_shaped_for_itself():
+    run = RlRun(out="out", questions=("q",), group_size=4, rollouts_at_once=8)
+    lazy, eager = [(1, 1), (0, 0), (0, 0), (0, 0)], [(1, 1), (0, 1), (0, 3), (0, 0)]
+    terms, weights = shaped_terms(table(*lazy, *eager), run)
+    assert terms[:, 1].tolist() == pytest.approx([0.025, 0, 0, 0, 0, 0, 0, 0])
+    assert terms[:, 2].tolist() == pytest.approx([0, 0, 0, 0, 0, 0, -0.1, 0])
+    assert weights.tolist() == [1.0] * 8
+
+
+def test_questions_that_all_or_none_answer_can_weigh_less():
+    run = RlRun(
+        out="out",
+        questions=("q",),
+        group_size=2,
+        rollouts_at_once=2,
+        solved_weight=0.0,
+        unsolved_weight=0.5,
+    )
+    _, weights = shaped_terms(table((1, 1), (1, 0), (0, 1), (0, 0), (1, 0), (0, 0)), run)
+    assert weights.tolist() == [0, 0, 0.5, 0.5, 1, 1]
+
+
+def rolled(advantage: float, *, uniform: bool = False) -> Rolled:
+    nothing = torch.zeros(1)
+    trace = Trace(question=Question(id="1", text="?", media=()), stop=Stop.NO_ANSWER)
+    return Rolled(nothing, nothing, nothing, {}, advantage, uniform, trace, 0)
+
+
+def test_replay_draws_by_advantage_and_leaves_the_others_where_they_are():
+    rows = [
+        rolled(3.0),
+        rolled(-1.0),
+        rolled(0.0),
+        *[rolled(0.0, uniform=True) for _ in range(4000)],
+    ]
+    after = replayed(rows, 1.0, random.Random(0))
+    assert after[:3] == rows[:3]
+    assert not any(row.uniform for row in after)
+    share = sum(row.advantage == 3.0 for row in after[3:]) / 4000
+    assert share == pytest.approx(0.75, abs=0.03)
+    even = replayed(rows, 0.0, random.Random(0))
+    assert sum(row.advantage == 3.0 for row in even[3:]) / 4000 == pytest.approx(0.5, abs=0.03)
+
+
+def test_replay_of_nothing_changes_nothing():
+    rows = [rolled(0.0, uniform=True)] * 3
+    assert replayed(rows, 1.0, random.Random(0)) == rows
+
+
+# --- training ---
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """Two steps on written rollouts, by one process."""
+    trainer = trainer_of(run_of(tmp_path_factory.mktemp("one")))
+    trainer.train()
+    return trainer
+
+
+def test_written_rollouts_are_rewarded_as_worked_out_by_hand(written):
+    first = written.told[0]["rewards"]
+    # Groups of four, and what rollouts say repeats after six: see `TURNS`.
+    assert [row[0] for row in first] == [1, 1, 0, 0, 1, 0, 1, 1, 0, 0, 1, 0]
+    assert [row[1] for row in first] == pytest.approx([0] * 4 + [0.025, 0, 0, 0.0] + [0] * 4, abs=1)
+    assert [row[2] for row in first] == pytest.approx([0, 0, 0, -0.05, 0, 0, 0, 0, 0, -0.05, 0, 0])
+
+
+def test_two_processes_make_of_the_same_rollouts_what_one_makes(tmp_path, written):
+    script = Path(__file__).parent / "rl_fixture.py"
+    command = ["torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0"]
+    done = subprocess.run(
+        [sys.executable, "-m", *command, str(script), str(tmp_path)],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=500,
+        env={"OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin", "TRL_EXPERIMENTAL_SILENCE": "1"},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    for rank in range(2):
+        told = json.loads((tmp_path / f"process-{rank}.json").read_text())
+        for two, one in zip(told, written.told, strict=True):
+            for name, value in one.items():
+                assert np.allclose(two[name], value, rtol=1e-4, atol=1e-5), name
+
+
+class StockTrainer(Written, GRPOTrainer):
+    """TRL's own trainer on the same rollouts, with the same environment."""
+
+    def __init__(self, *, run, speaker, rules, processing_class, model, **trl):
+        tokenizer = processing_class.tokenizer
+        processing_class.chat_template = as_spoken(processing_class.chat_template)
+        tokenizer.response_template = {"dialect": "compact"}
+        tokenizer.parse_response = reader(tokenizer, "compact", [tokenizer.eos_token_id])
+
+        def reward(environments, completions, completion_ids, **_):
+            from pixel_reasoner import rewards
+
+            traces = [
+                finished(one, said, ended=ids[-1] == tokenizer.eos_token_id)
+                for one, said, ids in zip(environments, completions, completion_ids, strict=True)
+            ]
+            shaped: list[float] = []
+            for start in range(0, len(traces), run.group_size):
+                group = traces[start : start + run.group_size]
+                shaped += rewards.shape(
+                    [rewards.correctness(one, run.reward) for one in group],
+                    [rewards.num_operations(one, run.reward) for one in group],
+                    run.reward,
+                )
+            return shaped
+
+        super().__init__(
+            model=model,
+            reward_funcs=[reward],
+            processing_class=processing_class,
+            environment_factory=partial(LookAgain, speaker, rules, Albums(SPEAKER.budgets, rules)),
+            **trl,
+        )
+
+
+def test_identical_rollouts_have_the_loss_of_a_stock_trainer(tmp_path, written):
+    stock = trainer_of(run_of(tmp_path), StockTrainer)
+    stock.train()
+    ours = [told for told in written.told if "loss" in told]
+    theirs = [told for told in stock.told if "loss" in told]
+    assert len(ours) == len(theirs) == 2
+    for mine, other in zip(ours, theirs, strict=True):
+        assert mine["advantages"] == pytest.approx(other["advantages"], abs=1e-5)
+        assert mine["loss"] == pytest.approx(other["loss"], abs=1e-5)
+    one, other = (dict(trainer.model.named_parameters()) for trainer in (written, stock))
+    for name, weights in one.items():
+        assert torch.allclose(weights, other[name], atol=1e-5), name
+
+
+def test_both_loops_say_the_same_tokens_and_train_the_same(tmp_path, questions, processor):
+    """Greedy rollouts in TRL's loop and in ours: ids, loss mask, operations."""
+    run = run_of(
+        tmp_path,
+        questions_per_sync=4,
+        group_size=2,
+        minibatch=8,
+        rollouts_at_once=8,
+        max_turns=6,
+        trl={"top_k": 1, "max_completion_length": 1500},
+    )
+    trainer = trainer_of(run, LookAgainTrainer)
+    trainer.model.train()
+    rows = list(question_rows(questions, SPEAKER, rules_of(run)))
+    seen: list[Rolled] = []
+    for start in range(0, len(rows), 4):
+        seen += trainer._rolled_out([row for row in rows[start : start + 4] for _ in range(2)])
+    rules = rules_of(run).model_copy(update={"decoding": Decoding(max_new_tokens=96)})
+    traces = {t.question.id: t for t in ask_many(questions, LocalModel("tiny"), rules)}
+    assert len(seen) == 2 * len(questions)
+    for row in seen:
+        ours = traces[row.trace.question.id]
+        assert [t.call for t in row.trace.turns] == [t.call for t in ours.turns]
+        assert (row.trace.answer, row.trace.stop) == (ours.answer, ours.stop)
+        encoded = encode(ours.model_copy(update={"settings": {"dialect": "compact"}}), processor)
+        ids = [*row.prompt_ids.tolist(), *row.completion_ids.tolist()]
+        mask = [False] * len(row.prompt_ids) + row.trained.tolist()
+        assert ids == encoded.token_ids[: len(ids)]
+        assert mask == encoded.trained[: len(mask)]
+        assert not any(encoded.trained[len(mask) :])
+
+
+def test_a_run_that_was_stopped_goes_on_to_the_same_numbers(tmp_path, monkeypatch):
+    """Four steps in one go, and two and two: the same rows of figures."""
+
+    def figures(out: str) -> list[dict]:
+        trl = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2, "learning_rate": 1e-4}
+        sizes = {"questions_per_sync": 2, "minibatch": 4, "rollouts_at_once": 8, "replay": True}
+        train_rl(run_of(tmp_path / out, **sizes, trl=trl))
+        rows = [json.loads(line) for line in (tmp_path / out / LOG).read_text().splitlines()]
+        return [row for row in rows if "loss" in row]
+
+    whole = figures("whole")
+    with monkeypatch.context() as patch:
+
+        def stop(self, args, state, control, **kwargs):
+            control.should_training_stop = state.global_step == 2
+
+        patch.setattr(Log, "on_step_end", stop)
+        assert len(figures("parts")) == 2
+    parts = figures("parts")
+    assert [row["step"] for row in whole] == [row["step"] for row in parts] == [1, 2, 3, 4]
+    for one, other in zip(whole, parts, strict=True):
+        for name in ("loss", "reward", "entropy", "completions/mean_length", "grad_norm"):
+            assert one[name] == pytest.approx(other[name], abs=1e-6), (name, one["step"])
+
+
+def failing_reward(trace: Trace) -> float:
+    """For the test below."""
+    raise ValueError("no idea")
+
+
+def nan_reward(trace: Trace) -> float:
+    """For the test below."""
+    return float("nan")
+
+
+@pytest.mark.parametrize("function", [failing_reward, nan_reward])
+def test_a_reward_function_that_fails_is_named_and_its_trace_kept(tmp_path, function):
+    trainer = trainer_of(
+        run_of(tmp_path, reward_functions=(f"test_train_rl:{function.__name__}",)),
+        own_rewards=[function],
+    )
+    with pytest.raises(UsageError, match=function.__name__):
+        trainer.train()
+    (trace,) = load_traces(tmp_path / "failed-reward.jsonl")
+    assert trace.turns
+
+
+def test_a_reward_of_ones_own_is_added(tmp_path):
+    def short(trace: Trace) -> float:
+        return 0.25 * (len(trace.turns) == 1)
+
+    trainer = trainer_of(run_of(tmp_path, reward_functions=("x:short",)), own_rewards=[short])
+    trainer.train()
+    assert [row[3] for row in trainer.told[0]["rewards"]][:4] == [0.25, 0, 0.25, 0]
+
+
+def test_weights_that_are_trained_keep_32_bits():
+    from pixel_reasoner.train.model import load_weights
+
+    full = SimpleNamespace(train_vision=False, lora_rank=0)
+    lora = SimpleNamespace(train_vision=False, lora_rank=4)
+    assert load_weights(TINY, full, bf16=True).dtype is torch.float32
+    assert load_weights(TINY, lora, bf16=True).dtype is torch.bfloat16
