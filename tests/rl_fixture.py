@@ -40,7 +40,9 @@ TURNS = (
 
 def run_of(out: Path, **more: Any) -> RlRun:
     """Three questions, four rollouts each, one gradient step a sync."""
+    micro = more.get("minibatch", 12) // int(os.environ.get("WORLD_SIZE", "1"))
     trl = {
+        "per_device_train_batch_size": micro,
         "learning_rate": 1e-3,
         "warmup_steps": 0,
         "max_steps": 2,

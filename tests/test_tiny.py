@@ -263,7 +263,7 @@ def test_every_frame_is_told_to_look_at_its_own_number(school, processor):
 def test_cached_tokens_are_what_the_tower_makes_of_each_picture(traces, processor, tmp_path):
     visual = build_model(processor.tokenizer, 3).model.visual
     cache = cache_tokens(visual, processor.image_processor, traces, tmp_path / "tokens.pt")
-    again = cache_tokens(None, None, traces, tmp_path / "tokens.pt")
+    again = cache_tokens(visual, None, traces, tmp_path / "tokens.pt")
     for number in (0, 40, 119):
         trace = again.lessons.trace(number)
         asked = anchored(trace.question, traces)
@@ -275,6 +275,21 @@ def test_cached_tokens_are_what_the_tower_makes_of_each_picture(traces, processo
             kept = again.tokens[shown.size].final[shown.row].float()
             torch.testing.assert_close(kept, alone, rtol=0.05, atol=0.05)
     assert again.lessons.rows == cache.lessons.rows
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_tokens_of_other_traces_or_another_tower_are_not_read(traces, processor, tmp_path):
+    towers = [build_model(processor.tokenizer, seed).model.visual for seed in (1, 2)]
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "media").symlink_to(traces / "media")
+    lines = (traces / "traces.jsonl").read_text().splitlines(keepends=True)
+    (other / "traces.jsonl").write_text("".join(lines[:4]))
+    for tower, folder in ((towers[0], other), (towers[1], other)):
+        cache_tokens(tower, processor.image_processor, folder, tmp_path / "tokens.pt")
+    (other / "traces.jsonl").write_text("".join(lines[4:8]))
+    cache_tokens(towers[0], processor.image_processor, other, tmp_path / "tokens.pt")
+    assert len(list(tmp_path.glob("tokens-*.pt"))) == 3
 
 
 def test_watched_attention_is_plain_attention_that_tells_where_it_rests():

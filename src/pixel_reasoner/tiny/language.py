@@ -11,6 +11,7 @@ knows where everything is that a trace names (`gaze.mentions`).
 
 from __future__ import annotations
 
+import hashlib
 import random
 import re
 from collections.abc import Iterator, Sequence
@@ -35,6 +36,7 @@ from pixel_reasoner.data import wording
 from pixel_reasoner.data.wording import say
 from pixel_reasoner.dialects import HermesDialect
 from pixel_reasoner.dialects.hermes import OPEN
+from pixel_reasoner.evals.run import TRACES
 from pixel_reasoner.tiny.gaze import Mention, mentions, spots_of
 from pixel_reasoner.tiny.loop import Metrics
 from pixel_reasoner.tiny.tower import CELL_PX, IGNORE, embed
@@ -147,16 +149,25 @@ def cache_tokens(visual: Any, image_processor: Any, traces: Path, path: Path) ->
         visual: the tower.
         image_processor: of the model.
         traces: a folder of synthesized traces.
-        path: the file.
+        path: the file; its name gets a digest of the traces and the tower, so that none is read for others.
     """
+    path = path.with_stem(f"{path.stem}-{_digest(visual, traces / TRACES)}")
     if not path.exists():
-        _write_cache(visual, image_processor, traces / "traces.jsonl", path)
+        _write_cache(visual, image_processor, traces / TRACES, path)
     kept = torch.load(path, weights_only=True)
     sizes = [tuple(size) for size in kept["sizes"]]
-    lessons = Lessons(traces / "traces.jsonl", kept["offsets"], kept["rows"], sizes)
+    lessons = Lessons(traces / TRACES, kept["offsets"], kept["rows"], sizes)
     return Cache(
         lessons, {size: Tokens(*pair) for size, pair in zip(sizes, kept["tokens"], strict=True)}
     )
+
+
+def _digest(visual: Any, traces: Path) -> str:
+    with traces.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+    for weights in visual.state_dict().values():
+        digest.update(weights.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _write_cache(visual: Any, image_processor: Any, traces: Path, path: Path) -> None:

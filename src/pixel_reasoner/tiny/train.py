@@ -171,7 +171,7 @@ def _train_language(
         return total, metrics
 
     measure = partial(_measure, model, school, cache, folder, count=max(8, round(100 * scale)))
-    stage = _stage("reason", 2200, 3e-3, scale, muon=True, warmup=50)
+    stage = _stage("reason", 3000, 3e-3, scale, muon=True, warmup=50)
     run_stage(stage, {"model": model}, loss, folder.parent, measure)
 
 

@@ -61,6 +61,8 @@ DEFAULTS = {
     "num_train_epochs": 3.0,
 }
 """the settings of the paper (arXiv 2505.15966, appendix), and of its released code where the paper is silent"""
+_LOSSES = ("grpo", "bnpo", "dr_grpo", "dapo", "luspo", "cispo", "sapo", "vespo")
+"""TRL would find out in the first gradient step"""
 _NO_LIMIT = 10**6
 
 
@@ -152,6 +154,12 @@ def trl_config(run: RlRun) -> GRPOConfig:
         raise UsageError(
             expected="options that trl.GRPOConfig takes", got=str(error), fix="correct [trl]"
         ) from error
+    if args.loss_type not in _LOSSES:
+        raise UsageError(
+            expected=f"loss_type {', '.join(_LOSSES)}",
+            got=repr(args.loss_type),
+            fix="name one of these",
+        )
     if args.save_strategy == "steps" and args.save_steps % sums.minibatches_per_sync:
         raise UsageError(
             expected=f"save_steps as a multiple of the {sums.minibatches_per_sync} steps of a sync, so that a run that "
