@@ -71,10 +71,11 @@ CountOption = Annotated[int, typer.Option(help="How many questions.")]
 
 _DEMO = (
     ("attribute", True),
-    ("attribute", False),
-    ("attribute", True),
+    ("relation", True),
+    ("relation", False),
+    ("count", True),
+    ("infographic", True),
     ("video", True),
-    ("video", False),
 )
 """family of each question of the demo, and whether it needs a look"""
 

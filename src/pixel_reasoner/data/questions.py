@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pixel_reasoner.data.rows import Dropped, Row, Unfit, built, data_files
 from pixel_reasoner.data.seeds import check_columns, read_seeds, scene_seeds
@@ -24,7 +24,7 @@ from pixel_reasoner.dialects import boxed
 from pixel_reasoner.errors import InputError, UsageError, packages_of
 from pixel_reasoner.files import reason
 from pixel_reasoner.trace import AnswerType, Medium, Question, anchored
-from pixel_reasoner.world import scenes, write_media
+from pixel_reasoner.world import Family, scenes, write_media
 from pixel_reasoner.world.render import medium_of
 
 _COLUMNS = ("question", "image", "answer", "is_video", "qid")
@@ -35,7 +35,7 @@ _LISTED_OPTION = re.compile(r"(?m)^\s*\(?[A-H][).:]\s")
 class WorldMix:
     """Questions of the embedded world, from its training split; one a scene."""
 
-    families: tuple[str, ...] = ("attribute", "relation", "count", "infographic", "video")
+    families: tuple[str, ...] = get_args(Family)
     """which families of PixelWorld"""
     count: int = 256
     """questions of each family"""

@@ -18,13 +18,14 @@ import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, get_args
 
 from pixel_reasoner.data.questions import WorldMix
 from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.files import reason
 from pixel_reasoner.models import EMBEDDED
 from pixel_reasoner.rewards import RewardConfig
+from pixel_reasoner.world import Family
 
 _OURS = {"output_dir": "out", "remove_unused_columns": "", "assistant_only_loss": "", "packing": ""}
 """options of TRL that a run decides itself, and our name for them"""
@@ -80,7 +81,7 @@ class SftRun:
     """steps between two rounds of questions that the model is really asked; 0: only at the end"""
     ask_count: int = 0
     """PixelWorld validation questions of each family that a round asks; 0: none"""
-    ask_families: tuple[str, ...] = ("attribute", "video")
+    ask_families: tuple[str, ...] = get_args(Family)
     trl: dict[str, Any] = field(default_factory=dict)
     """passed on to `trl.SFTConfig`"""
 
@@ -164,7 +165,7 @@ class RlRun:
     """steps between two rounds of validation questions; 0: only at the end"""
     ask_count: int = 0
     """PixelWorld validation questions of each family that a round asks; 0: none"""
-    ask_families: tuple[str, ...] = ("attribute", "video")
+    ask_families: tuple[str, ...] = get_args(Family)
     trl: dict[str, Any] = field(default_factory=dict)
     """passed on to `trl.GRPOConfig`"""
 

@@ -14,7 +14,7 @@ import math
 import random
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -83,9 +83,8 @@ class _Measured(NamedTuple):
 class LookAgainTrainer(GRPOTrainer):
     """`GRPOTrainer` with rewards of whole groups, a buffer of references, and selective replay."""
 
-    _buffered_inputs: (
-        Any  # TRL's slot for what was rolled out: here lists of `Rolled`, one a micro-batch
-    )
+    _buffered_inputs: Any
+    """TRL's slot for what was rolled out: here lists of `Rolled`, one a micro-batch"""
 
     def __init__(
         self,
@@ -178,14 +177,19 @@ class LookAgainTrainer(GRPOTrainer):
             )
 
     def _replayed(self, rows: list[Rolled]) -> list[Rolled]:
-        metrics = self._metrics["train"]
-        metrics["replay/uniform_before"].append(_mean(row.uniform for row in rows))
+        before = self._share_uniform(rows)
         if self.run.replay:
             rank = self.accelerator.process_index
             rng = random.Random(f"replay/{self.args.seed}/{self.state.global_step}/{rank}")
             rows = replayed(rows, self.run.replay_exponent, rng)
-        metrics["replay/uniform_after"].append(_mean(row.uniform for row in rows))
+        self._metrics["train"]["replay/uniform_before"].append(before)
+        self._metrics["train"]["replay/uniform_after"].append(self._share_uniform(rows))
         return rows
+
+    def _share_uniform(self, rows: list[Rolled]) -> float:
+        """Of all processes' rollouts, those in groups of one reward."""
+        flags = torch.tensor([float(row.uniform) for row in rows], device=self.accelerator.device)
+        return float(gather(flags).mean())
 
     def _batch(self, rows: list[Rolled]) -> dict[str, Any]:
         """Rollouts as the tensors that TRL's loss reads: prompts padded on the left, completions on the right."""
@@ -209,7 +213,9 @@ class LookAgainTrainer(GRPOTrainer):
         if flat:
             ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
             batch |= self.processing_class.image_processor(images=flat, return_tensors="pt")
-            batch["mm_token_type_ids"] = (ids == self._image_pad_token_id).long()
+            # The name that TRL chooses: Qwen's models, and others, such as Gemma's.
+            kinds = "mm_token_type_ids" if "image_grid_thw" in batch else "token_type_ids"
+            batch[kinds] = (ids == self._image_pad_token_id).long()
         batch = {name: tensor.to(device) for name, tensor in batch.items()}
         if flat:
             batch["num_images"] = [len(some) for some in pictures]
@@ -376,8 +382,8 @@ def shaped_terms(table: torch.Tensor, run: RlRun) -> tuple[torch.Tensor, torch.T
 def replayed(rows: list[Rolled], exponent: float, rng: random.Random) -> list[Rolled]:
     """Selective sample replay (VL-Rethinker, arXiv 2504.08837).
 
-    Rollouts of groups without an advantage are replaced by others, drawn with P ~ |advantage|^exponent. If no group
-    has one, nothing can be drawn and all stay.
+    Rollouts of groups without an advantage are replaced by others of the same sync and process, drawn with
+    P ~ |advantage|^exponent. If no group has one, nothing can be drawn and all stay.
     """
     effective = [row for row in rows if not row.uniform and row.advantage]
     if not effective:
@@ -402,8 +408,3 @@ def _named(name: str) -> Any:
 
     term.__name__ = name
     return term
-
-
-def _mean(values: Iterable[float]) -> float:
-    numbers = list(values)
-    return sum(numbers) / len(numbers)

@@ -1,0 +1,112 @@
+"""Questions for RL: rows of every source become questions with answers, or are named."""
+
+from __future__ import annotations
+
+import json
+
+import pyarrow as pa
+import pytest
+from PIL import Image
+from pyarrow import parquet
+
+from pixel_reasoner.album import NATURAL, Album
+from pixel_reasoner.data.questions import WorldMix, read_questions, world_questions
+from pixel_reasoner.data.rows import Dropped
+from pixel_reasoner.errors import InputError, UsageError
+from pixel_reasoner.trace import AnswerType, Question
+
+ROWS = [
+    ("a", "<image>\nWhich letter?", ["images/1.png"], ["\\boxed{K}"], None),
+    ("b", "How many?\n(A) one\n(B) two", ["images/1.png"], ["\\boxed{B}"], False),
+    ("c", "How many?", ["images/1.png", "images/2.png"], ["4"], False),
+    ("d", "What is it?", ["images/1.png"], ["\\boxed{['a cat', 'cat']}"], False),
+    ("e", "Who moves?", ["videos/x/1.png", "videos/x/2.png"], ["the ball"], True),
+    ("f", "Gone?", ["images/9.png"], ["yes"], False),
+    ("g", "No answer?", ["images/1.png"], [], False),
+    ("a", "Again?", ["images/1.png"], ["yes"], False),
+    ("h", "Who moves?", ["videos/x/1.png", "images/2.png"], ["the ball"], True),
+]
+
+
+@pytest.fixture
+def released(tmp_path):
+    """A folder as PixelReasoner-RL-Data comes: a parquet file beside its pictures and frames."""
+    for name in ("images/1.png", "images/2.png", "videos/x/1.png", "videos/x/2.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (64, 48), "red").save(tmp_path / name)
+    names = ("qid", "question", "image", "answer", "is_video")
+    table = pa.table(
+        {name: [row[n] for row in ROWS] for n, name in enumerate(names)},
+        schema=pa.schema(
+            [
+                ("qid", pa.string()),
+                ("question", pa.string()),
+                ("image", pa.list_(pa.string())),
+                ("answer", pa.list_(pa.string())),
+                ("is_video", pa.bool_()),
+            ]
+        ),
+    )
+    parquet.write_table(table, tmp_path / "release.parquet")
+    return tmp_path
+
+
+@pytest.mark.parametrize("named", ["folder", "file"])
+def test_the_released_rows_become_questions(released, named):
+    source = released if named == "folder" else released / "release.parquet"
+    found = {row.id: row for row in read_questions(source) if isinstance(row, Question)}
+    assert list(found) == ["a", "b", "c", "d", "e"]
+    assert found["a"].text == "Which letter?"
+    assert found["a"].answer == ("K",)
+    assert found["b"].answer_type is AnswerType.CHOICE
+    assert found["c"].answer_type is AnswerType.NUMBER
+    assert found["d"].answer == ("a cat", "cat")
+    for name, pictures in (("a", 1), ("c", 2), ("e", 2)):
+        assert len(Album(found[name], NATURAL)) == pictures
+    assert found["e"].media[0].kind == "frames"
+
+
+def test_rows_that_cannot_be_asked_are_named(released):
+    dropped = [row for row in read_questions(released) if isinstance(row, Dropped)]
+    assert [(row.where, row.reason) for row in dropped] == [
+        ("f", "missing_file"),
+        ("g", "no_answer"),
+        ("a", "duplicate_id"),
+        ("h", "bad_frames"),
+    ]
+
+
+def test_another_table_is_told_by_its_columns(tmp_path):
+    parquet.write_table(pa.table({"prompt": ["?"]}), tmp_path / "x.parquet")
+    with pytest.raises(InputError, match="no question, image, answer among prompt"):
+        list(read_questions(tmp_path))
+    (tmp_path / "x.parquet").write_bytes(b"no parquet")
+    with pytest.raises(InputError, match="a parquet file"):
+        list(read_questions(tmp_path))
+
+
+def test_a_question_without_an_answer_is_dropped(tmp_path):
+    rows = [
+        {"id": "1", "media": [], "question": "?", "answer": "4"},
+        {"id": "2", "text": "?", "media": []},
+    ]
+    (tmp_path / "q.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    first, second = read_questions(tmp_path / "q.jsonl")
+    assert isinstance(first, Question)
+    assert isinstance(second, Dropped)
+    assert second.reason == "no_answer"
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_the_world_mixes_looks_and_overviews_as_told(tmp_path, share):
+    mix = WorldMix(families=("attribute", "infographic"), count=6, overview_share=share)
+    questions = list(world_questions(mix, tmp_path))
+    assert len(questions) == len({question.id for question in questions}) == 12
+    overviews = sum(not question.needs_look for question in questions)
+    assert overviews in ({0.0: [0], 1.0: [12]}.get(share) or range(1, 12))
+    assert questions == list(world_questions(mix, tmp_path))
+
+
+def test_a_share_that_is_none_is_refused():
+    with pytest.raises(UsageError, match="overview_share from 0 to 1"):
+        WorldMix(overview_share=1.5)
