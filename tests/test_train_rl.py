@@ -163,9 +163,11 @@ def test_a_plan_loads_nothing_and_refuses_what_does_not_fit():
     )
     made = plan(run, gpus=32, gpu_gib=80)
     assert made.states_bytes == pytest.approx(8.29e9 * 16 / 32)
-    assert any("16 gradient steps" in line for line in made.lines(run, 80))
-    with pytest.raises(UsageError, match="fits into 24 GiB"):
-        plan(run, gpus=1, gpu_gib=24)
+    assert any("gradient steps on them: 16" in line for line in made.lines(run, 80))
+    with pytest.raises(UsageError, match="holds the weights and one rollout"):
+        plan(run, gpus=32, gpu_gib=24)
+    with pytest.raises(UsageError, match="fits into 80 GiB"):
+        plan(run, gpus=1, gpu_gib=80)
     with pytest.raises(UsageError, match="share evenly"):
         plan(run, gpus=3, gpu_gib=80)
 

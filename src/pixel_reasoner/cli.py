@@ -644,6 +644,10 @@ def train_rl(
     ] = False,
     gpus: Annotated[int, typer.Option(help="For --plan: how many GPUs train.")] = 8,
     gpu_gib: Annotated[float, typer.Option(help="For --plan: memory of each, in GiB.")] = 80.0,
+    like: Annotated[
+        str | None,
+        typer.Option(help="For --plan: a model of the same shape, if the run's is not there yet."),
+    ] = None,
 ) -> None:
     """Curiosity-driven RL, by TRL. Resumes after a kill: run the command again.
 
@@ -661,7 +665,7 @@ def train_rl(
     if plan:
         from pixel_reasoner.train.plan import plan as planned
 
-        for line in planned(chosen, gpus, gpu_gib).lines(chosen, gpu_gib):
+        for line in planned(chosen, gpus, gpu_gib, like).lines(chosen, gpu_gib):
             _say(line)
         return
     with packages_of("local,train", "train"):

@@ -54,31 +54,40 @@ class Plan(NamedTuple):
     states_bytes: float
     activations_bytes: float
     generator_bytes: float
+    takes_turns: bool
+    """whether the generator leaves the GPU while the model trains (vLLM's sleep mode)"""
 
     @property
     def bytes(self) -> float:
-        """All that was counted."""
-        return self.states_bytes + self.activations_bytes + self.generator_bytes
+        """The most that is there at once."""
+        both = self.activations_bytes, self.generator_bytes
+        return self.states_bytes + (max(both) if self.takes_turns else sum(both))
 
     def lines(self, run: RlRun, gpu_gib: float) -> list[str]:
         """The plan in words."""
         sums = self.arithmetic
         return [
-            f"{sums.processes} GPUs, {gpu_gib:g} GiB each",
-            f"a policy sync: {run.questions_per_sync} questions x {run.group_size} rollouts = "
+            f"GPUs: {sums.processes}, {gpu_gib:g} GiB each",
+            f"policy sync: {run.questions_per_sync} questions x {run.group_size} rollouts = "
             f"{sums.rollouts_per_sync} rollouts, {sums.rollouts_per_process} a GPU, {run.rollouts_at_once} at a time",
-            f"then {sums.minibatches_per_sync} gradient steps of {run.minibatch} rollouts: {sums.micro_batch} a GPU at once, "
-            f"{sums.accumulation} times",
+            f"gradient steps on them: {sums.minibatches_per_sync}, of {run.minibatch} rollouts each: {sums.micro_batch} a GPU at "
+            f"once x {sums.accumulation} x {sums.processes} GPUs",
             f"tokens: at most {self.prompt_tokens:,} of a question with its pictures, {self.rollout_tokens:,} of a rollout, "
             f"{self.rollout_tokens * sums.rollouts_per_sync:,} of a sync",
             f"memory of a GPU, estimated: {self.states_bytes / GIB:.1f} GiB weights, gradients and optimizer, "
-            f"{self.activations_bytes / GIB:.1f} GiB activations, {self.generator_bytes / GIB:.1f} GiB generator; "
-            f"{self.bytes / GIB:.1f} of {gpu_gib:g} GiB",
+            f"{self.activations_bytes / GIB:.1f} GiB activations, {self.generator_bytes / GIB:.1f} GiB generator"
+            f"{' (one or the other)' if self.takes_turns else ''}; at most {self.bytes / GIB:.1f} of {gpu_gib:g} GiB",
         ]
 
 
-def plan(run: RlRun, gpus: int, gpu_gib: float) -> Plan:
+def plan(run: RlRun, gpus: int, gpu_gib: float, like: str | None = None) -> Plan:
     """What a run takes on so many GPUs with so much memory each, all of them sharing weights and states (FSDP2 or ZeRO-3).
+
+    Args:
+        run: the run.
+        gpus: how many train.
+        gpu_gib: memory of each, GiB.
+        like: a model of the same shape, if the run's own is not there yet.
 
     Raises:
         UsageError: batches that do not come out even, or more memory than there is.
@@ -89,8 +98,8 @@ def plan(run: RlRun, gpus: int, gpu_gib: float) -> Plan:
             expected="1 GPU or more, with memory", got=f"{gpus}, {gpu_gib} GiB", fix="correct it"
         )
     sums = arithmetic(run, gpus)
-    shape = shape_of(run.model)
-    speaker = folder_settings(model_folder(run.model))
+    shape = shape_of(like or run.model)
+    speaker = folder_settings(model_folder(like or run.model))
     budgets: Budgets = speaker.budgets or dialect_named(speaker.dialect).budgets
     prompt = _TEXT_TOKENS + _picture_tokens(budgets)
     rollout = prompt + int(run.trl.get("max_completion_length", 4096))
@@ -100,7 +109,8 @@ def plan(run: RlRun, gpus: int, gpu_gib: float) -> Plan:
         rollout_tokens=rollout,
         states_bytes=_states(run, shape, gpus),
         activations_bytes=_activations(sums, shape, rollout),
-        generator_bytes=_generator(run, shape, rollout, gpus),
+        generator_bytes=_generator(run, shape, rollout, gpus, gpu_gib * GIB),
+        takes_turns=bool(run.trl.get("vllm_enable_sleep_mode")),
     )
     if made.bytes > gpu_gib * GIB:
         raise UsageError(
@@ -125,7 +135,7 @@ def shape_of(model: str) -> Shape:
         raise ModelError(
             expected=f"a model folder, or one of {', '.join(KNOWN)}",
             got=repr(model),
-            fix="name a folder with its config.json: no weights are needed for a plan",
+            fix="name a folder with its config.json, which needs no weights, or a model of the same shape with --like",
         )
     config = json.loads(path.read_text(encoding="utf-8"))
     text = config.get("text_config", config)
@@ -169,13 +179,22 @@ def _activations(sums: Arithmetic, shape: Shape, tokens: int) -> float:
     return float(sums.micro_batch * tokens * per_token)
 
 
-def _generator(run: RlRun, shape: Shape, tokens: int, gpus: int) -> float:
+def _generator(run: RlRun, shape: Shape, tokens: int, gpus: int, gpu_bytes: float) -> float:
+    """What generation takes of a training GPU; vLLM takes its share whatever comes, and queues what does not fit."""
     options: dict[str, Any] = run.trl
-    weights = shape.parameters * 2
-    cache = 2 * 2 * shape.layers * shape.kv_heads * shape.head_dim * tokens * run.rollouts_at_once
+    cache = 2 * 2 * shape.layers * shape.kv_heads * shape.head_dim * tokens  # of one rollout
     if not options.get("use_vllm"):
-        return weights + cache  # gathered whole to generate
+        # Weights are gathered whole.
+        return shape.parameters * (2 if run.lora_rank else 4) + cache * run.rollouts_at_once
     if options.get("vllm_mode", "server") == "server":
         return 0.0  # on GPUs of its own
     parallel = min(int(options.get("vllm_tensor_parallel_size", 1)), gpus)
-    return (weights + cache) / parallel
+    share = float(options.get("vllm_gpu_memory_utilization", 0.3))
+    least = (shape.parameters * 2 + cache) / parallel
+    if least > share * gpu_bytes:
+        raise UsageError(
+            expected=f"vllm_gpu_memory_utilization that holds the weights and one rollout, {least / GIB:.1f} GiB",
+            got=f"{share:g} of {gpu_bytes / GIB:g} GiB",
+            fix="raise it, or vllm_tensor_parallel_size",
+        )
+    return share * gpu_bytes
