@@ -17,9 +17,10 @@ import pytest
 import torch
 from trl import GRPOTrainer
 
+from conftest import full_disk
 from pixel_reasoner.data.questions import WorldMix, world_questions
 from pixel_reasoner.data.sft import encode
-from pixel_reasoner.errors import InputError, UsageError
+from pixel_reasoner.errors import InputError, OutputError, UsageError
 from pixel_reasoner.models import Completion, Decoding, folder_settings
 from pixel_reasoner.models.local import LocalModel, load_processor
 from pixel_reasoner.rollout import Rollout, Rules, ask_many
@@ -35,6 +36,7 @@ from pixel_reasoner.train.env import (
     reader,
 )
 from pixel_reasoner.train.grpo import LookAgainTrainer, Rolled, replayed, shaped_terms
+from pixel_reasoner.train.model import last_checkpoint, load_weights
 from pixel_reasoner.train.plan import plan
 from pixel_reasoner.train.rl import (
     load_questions,
@@ -563,6 +565,19 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_numbers(tmp_path, monkeypatc
     assert any(row["loss"] for row in whole)
 
 
+def test_a_disk_that_fills_is_an_error_and_the_last_whole_checkpoint_is_gone_on_from(tmp_path):
+    trl = {"save_strategy": "steps", "save_steps": 1, "max_steps": 2}
+    run = run_of(tmp_path, trl=trl)
+    with (
+        full_disk(after_bytes=2_000_000),
+        pytest.raises(OutputError, match="room for a checkpoint"),
+    ):
+        train_rl(run)
+    assert last_checkpoint(tmp_path) is None
+    assert (train_rl(run) / "model.safetensors").exists()
+    assert last_checkpoint(tmp_path).endswith("checkpoint-2")
+
+
 def failing_reward(trace: Trace) -> float:
     """For the test below."""
     raise ValueError("no idea")
@@ -595,8 +610,6 @@ def test_a_reward_of_ones_own_is_added(tmp_path):
 
 
 def test_weights_that_are_trained_keep_32_bits():
-    from pixel_reasoner.train.model import load_weights
-
     full = SimpleNamespace(train_vision=False, lora_rank=0)
     lora = SimpleNamespace(train_vision=False, lora_rank=4)
     assert load_weights(TINY, full, bf16=True).dtype is torch.float32

@@ -21,13 +21,14 @@ from typing import Any, NamedTuple
 
 import torch
 from accelerate.utils import gather
+from safetensors import SafetensorError
 from trl import GRPOTrainer
 from trl.trainer.utils import pad
 
 from pixel_reasoner import rewards
 from pixel_reasoner.budget import Budgets
 from pixel_reasoner.dialects import dialect_named
-from pixel_reasoner.errors import UsageError
+from pixel_reasoner.errors import OutputError, UsageError
 from pixel_reasoner.models import FolderSettings
 from pixel_reasoner.rollout import Rules
 from pixel_reasoner.trace import Stop, Trace, save_traces
@@ -321,6 +322,21 @@ class LookAgainTrainer(GRPOTrainer):
                 metrics[name].append(values.double().mean().item())
         if calls.sum():
             metrics["operations/error_rate"].append((columns["refused"].sum() / calls.sum()).item())
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        """Write a checkpoint; one that does not fit on the disk is never gone on from."""
+        try:
+            super()._save_checkpoint(*args, **kwargs)
+        except (
+            OSError,
+            RuntimeError,
+            SafetensorError,
+        ) as error:  # each library has its own way to say it
+            raise OutputError(
+                expected="a folder with room for a checkpoint",
+                got=f"{self.args.output_dir}: {error}",
+                fix="free some space and run the same command again: it goes on from the last whole checkpoint",
+            ) from error
 
     # --- time ---
 

@@ -23,13 +23,15 @@ from pathlib import Path
 
 import torch
 from datasets import Dataset
+from transformers.trainer_callback import ProgressCallback
 from trl import GRPOConfig
 
 from pixel_reasoner import rewards
 from pixel_reasoner.data.questions import read_questions, world_questions
 from pixel_reasoner.data.rows import Dropped
-from pixel_reasoner.errors import InputError, OutputError, UsageError
-from pixel_reasoner.files import atomic_writer, keep_settings, reason
+from pixel_reasoner.dialects import dialect_named
+from pixel_reasoner.errors import InputError, UsageError
+from pixel_reasoner.files import atomic_writer, keep_settings
 from pixel_reasoner.models import (
     Decoding,
     FolderSettings,
@@ -41,12 +43,10 @@ from pixel_reasoner.models.local import load_processor
 from pixel_reasoner.rollout import Limits, Rules
 from pixel_reasoner.trace import Question
 from pixel_reasoner.train.config import RlRun, arithmetic, refuse_unknown
-from pixel_reasoner.train.env import (
-    opening,
-)
+from pixel_reasoner.train.env import opening
 from pixel_reasoner.train.grpo import LookAgainTrainer
 from pixel_reasoner.train.model import last_checkpoint, load_weights, lora_config, save_model
-from pixel_reasoner.train.watch import Ask, Log, Samples
+from pixel_reasoner.train.watch import Ask, Bar, Log, Samples
 
 DEFAULTS = {
     "learning_rate": 1e-6,
@@ -77,43 +77,36 @@ def train_rl(run: RlRun) -> Path:
     """
     args = trl_config(run)
     own = [load_reward(name) for name in run.reward_functions]
-    out = Path(run.out)
-    try:
-        with args.main_process_first():
-            keep_settings(out / "run.json", json.loads(json.dumps(asdict(run))))
-            questions = load_questions(run)
-        where = model_source(run.model)
-        speaker = folder_settings(model_folder(run.model))
-        plain, spoken = load_processor(where), load_processor(where)
-        rules = rules_of(run)
-        trainer = LookAgainTrainer(
-            run=run,
-            speaker=speaker,
-            rules=rules,
-            own_rewards=own,
-            model=load_weights(where, run, bf16=args.bf16),
-            args=args,
-            train_dataset=question_rows(questions, speaker, rules),
-            processing_class=spoken,
-            peft_config=lora_config(run),
-        )
-        trainer.add_callback(Log(out))
-        if run.sample_every:
-            trainer.add_callback(Samples(run, trainer))
-        if run.ask_count:
-            trainer.add_callback(Ask(run, plain, speaker, trainer))
-        trainer.train(resume_from_checkpoint=last_checkpoint(out))
-        folder = out / "model"
-        save_model(trainer, plain, speaker, folder)
-        return folder
-    except OSError as error:
-        if isinstance(error, OutputError):
-            raise
-        raise OutputError(
-            expected="a folder with room for checkpoints",
-            got=f"{out}: {reason(error)}",
-            fix="free some space and run the same command again: it goes on from the last checkpoint",
-        ) from error
+    speaker = folder_settings(model_folder(run.model))
+    dialect_named(speaker.dialect)  # an unknown one is known before anything is loaded
+    rules, out, where = rules_of(run), Path(run.out), model_source(run.model)
+    with args.main_process_first():
+        keep_settings(out / "run.json", json.loads(json.dumps(asdict(run))))
+        questions = load_questions(run)
+    plain = load_processor(where)
+    trainer = LookAgainTrainer(
+        run=run,
+        speaker=speaker,
+        rules=rules,
+        own_rewards=own,
+        model=load_weights(where, run, bf16=args.bf16),
+        args=args,
+        train_dataset=question_rows(questions, speaker, rules),
+        processing_class=load_processor(where),  # the trainer changes its template
+        peft_config=lora_config(run),
+    )
+    if not args.disable_tqdm:
+        trainer.remove_callback(ProgressCallback)
+        trainer.add_callback(Bar())
+    trainer.add_callback(Log(out))
+    if run.sample_every:
+        trainer.add_callback(Samples(run, trainer))
+    if run.ask_count:
+        trainer.add_callback(Ask(run, plain, speaker, trainer))
+    trainer.train(resume_from_checkpoint=last_checkpoint(out))
+    folder = out / "model"
+    save_model(trainer, plain, speaker, folder)
+    return folder
 
 
 # --- before training ---

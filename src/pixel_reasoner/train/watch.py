@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from transformers import Trainer, TrainerCallback
+from transformers.trainer_callback import ProgressCallback
 
 from pixel_reasoner.evals.stats import summarize
-from pixel_reasoner.files import atomic_writer
+from pixel_reasoner.files import atomic_writer, cannot_write
 from pixel_reasoner.models import Decoding, FolderSettings
 from pixel_reasoner.models.local import LocalModel
 from pixel_reasoner.report import write_report
@@ -18,6 +19,9 @@ from pixel_reasoner.rollout import Rules, ask_many
 from pixel_reasoner.trace import Trace, anchored, save_traces
 from pixel_reasoner.train.config import RlRun, SftRun
 from pixel_reasoner.world import render, scenes
+
+_TOLD = {"reward": "reward", "accuracy": "accuracy", "rapr": "RaPR", "loss": "loss"}
+"""figures of the log -> what they are called behind the progress bar"""
 
 
 class Ask(TrainerCallback):
@@ -61,6 +65,21 @@ class Ask(TrainerCallback):
         Trainer.log(self.trainer, figures)  # TRL's would take the metrics of the step with it
 
 
+class Bar(ProgressCallback):
+    """A progress bar that tells the figures of a step behind it, and not line by line."""
+
+    def on_log(
+        self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any
+    ) -> None:
+        """Tell those of the last step."""
+        if state.is_world_process_zero and self.training_bar is not None and logs:
+            told = {short: logs[name] for name, short in _TOLD.items() if name in logs}
+            if told:
+                self.training_bar.set_postfix(
+                    {name: f"{value:.2f}" for name, value in told.items()}
+                )
+
+
 class Log(TrainerCallback):
     """All figures of every step as one row of `log.jsonl`; a run that goes on drops rows that it will write again."""
 
@@ -81,9 +100,13 @@ class Log(TrainerCallback):
     ) -> None:
         """Append a row."""
         if state.is_world_process_zero and logs:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"step": state.global_step, **logs}) + "\n")
+            row = json.dumps({"step": state.global_step, **logs}) + "\n"
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                with self.path.open("a", encoding="utf-8") as file:
+                    file.write(row)
+            except OSError as error:
+                raise cannot_write(self.path, error) from error
 
 
 class Samples(TrainerCallback):
