@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The embedded model from nothing, and the figures in its card: seeds, traces, check, training, evaluation, report.
-# About three and a half hours on two cores. Killed? Run it again: every step goes on where it stopped.
+# About four hours on two cores. Killed? Run it again: every step goes on where it stopped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -8,7 +8,7 @@ out=${1:-runs/tiny}
 tool=.venv/bin/pixel-reasoner
 
 # A look is as large as a training crop of the tower; four in ten answers need none.
-$tool synth pixelworld --count 24000 --per-scene 4 --text-share 0.4 --margin 0 --min-side 0.18 \
+$tool synth pixelworld --count 60000 --per-scene 4 --text-share 0.4 --margin 0 --min-side 0.18 \
   --workers 2 --out "$out/synth"
 $tool check "$out/synth"
 $tool train tiny --traces "$out/synth" --out "$out"
