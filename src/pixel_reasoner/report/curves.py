@@ -58,7 +58,7 @@ PANELS = (
 )
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 76rem; padding: 0 1rem; color: #1c1c1c; background: #fff }
-h1 { font-size: 1.4rem } h2 { font-size: .95rem; font-weight: 600; margin: 0 }
+figure { margin: 0 } h1 { font-size: 1.4rem } h2 { font-size: .95rem; font-weight: 600; margin: 0 }
 .panels { display: grid; grid-template-columns: repeat(auto-fit, minmax(22rem, 1fr)); gap: 1.5rem }
 svg { width: 100%; height: auto } li { display: inline-block; margin-right: 1.5rem } ul { padding: 0 }
 .key { display: inline-block; width: 1.4rem; height: .3rem; vertical-align: middle; margin-right: .4rem }
@@ -125,9 +125,7 @@ def _legend(names: Sequence[str]) -> str:
         f'<li><span class="key" style="background:{_COLORS[n % len(_COLORS)]}"></span>{escape(name)}</li>'
         for n, name in enumerate(names)
     ]
-    return (
-        f"<ul>{''.join(keys)}</ul><p>Thin: every step. Thick: the mean of the steps around it.</p>"
-    )
+    return f"<ul>{''.join(keys)}</ul><p>Thin: every step. Thick: the mean of the steps around it. Several figures of one panel are solid, dashed and dotted in the order of its title.</p>"
 
 
 def _has(log: Sequence[Mapping[str, Any]], panel: Panel) -> bool:
@@ -136,6 +134,7 @@ def _has(log: Sequence[Mapping[str, Any]], panel: Panel) -> bool:
 
 def _draw(panel: Panel, logs: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     """One panel as SVG."""
+    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5, 2.6), layout="constrained")
@@ -149,12 +148,14 @@ def _draw(panel: Panel, logs: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
             line: dict[str, Any] = {"color": _COLORS[number % len(_COLORS)], "linestyle": dash}
             axes.plot(steps, values, alpha=0.3, linewidth=0.7, **line)
             axes.plot(steps, _smoothed(values), linewidth=1.8, **line)
-    axes.set_ylim(panel.bottom, panel.top)
+    axes.set_ylim(panel.bottom, panel.top and 1.03 * panel.top)
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_xlabel("step")
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     text = io.StringIO()
-    figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+    with rc_context({"svg.hashsalt": panel.title}):  # so that the same log makes the same page
+        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
     drawn = text.getvalue()
     return drawn[drawn.index("<svg") :]
 
