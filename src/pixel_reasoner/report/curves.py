@@ -136,6 +136,7 @@ def _draw(panel: Panel, logs: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     """One panel as SVG."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(5, 2.6), layout="constrained")
     axes = figure.subplots()
@@ -149,7 +150,7 @@ def _draw(panel: Panel, logs: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
             axes.plot(steps, values, alpha=0.3, linewidth=0.7, **line)
             axes.plot(steps, _smoothed(values), linewidth=1.8, **line)
     axes.set_ylim(panel.bottom, panel.top and 1.03 * panel.top)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("step")
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
