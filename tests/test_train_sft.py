@@ -236,7 +236,8 @@ def test_a_run_leaves_a_model_that_answers_samples_and_figures(trained, synth):
     }
     assert any("language_model" in name for name in changed)
     assert not any("visual" in name for name in changed), "the vision tower is frozen by default"
-    assert len(list(load_run(trained / "samples" / "step-6.jsonl"))) == 4
+    asked = list(load_run(trained / "samples" / "step-6.jsonl"))
+    assert len(asked) == 2 * 5, "two questions of each family"
     state = json.loads((trained / "checkpoint-6" / "trainer_state.json").read_text())
     asked = [row for row in state["log_history"] if any(key.startswith("ask/") for key in row)]
     assert [row["step"] for row in asked] == [3, 6]
