@@ -1,6 +1,6 @@
 """`train rl` next to a stock `GRPOTrainer`: the same model, questions, environment, rewards and settings, turn about.
 
-.venv/bin/python benchmarks/rl.py [STEPS] [MODEL]
+.venv/bin/python benchmarks/rl.py [STEPS] [MODEL] [--speed]
 
 A step is 64 rollouts (8 questions x 8) and one update on them. Printed: rollouts a second of both, their ratio, and the median
 step of ours by phase; then what a buffer of 4,096 rollouts takes; then the parity of the two loops on 200 greedy questions.
@@ -34,8 +34,9 @@ from pixel_reasoner.train.grpo import LookAgainTrainer, Rolled
 from pixel_reasoner.train.model import load_weights
 from pixel_reasoner.train.rl import load_questions, question_rows, rules_of, trl_config
 
-STEPS = int(sys.argv[1]) if len(sys.argv) > 1 else 6
-MODEL = str(model_folder(sys.argv[2] if len(sys.argv) > 2 else "tiny"))
+GIVEN = [word for word in sys.argv[1:] if word != "--speed"]
+STEPS = int(GIVEN[0]) if GIVEN else 6
+MODEL = str(model_folder(GIVEN[1] if len(GIVEN) > 1 else "tiny"))
 ROUNDS = 2
 FAMILIES = ("attribute", "relation", "count", "infographic", "video")
 
@@ -97,7 +98,7 @@ def run_in(folder: Path, **more: Any) -> RlRun:
         "learning_rate": 1e-5,
         "warmup_steps": 0,
         "max_steps": STEPS,
-        "per_device_train_batch_size": 64,
+        "per_device_train_batch_size": 8,
         "max_completion_length": 1500,
         "save_strategy": "no",
         "report_to": "none",
@@ -234,5 +235,7 @@ if __name__ == "__main__":
     warnings.filterwarnings("ignore")
     with tempfile.TemporaryDirectory() as name:
         speed(Path(name))
+        if "--speed" in sys.argv:
+            sys.exit()
         memory(Path(name))
         parity(Path(name))

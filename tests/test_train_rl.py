@@ -35,7 +35,13 @@ from pixel_reasoner.train.env import (
     opening,
     reader,
 )
-from pixel_reasoner.train.grpo import LookAgainTrainer, Rolled, replayed, shaped_terms
+from pixel_reasoner.train.grpo import (
+    LookAgainTrainer,
+    Rolled,
+    micro_batches,
+    replayed,
+    shaped_terms,
+)
 from pixel_reasoner.train.model import last_checkpoint, load_weights
 from pixel_reasoner.train.plan import plan
 from pixel_reasoner.train.rl import (
@@ -403,6 +409,18 @@ def test_replay_draws_by_advantage_and_leaves_the_others_where_they_are():
     assert share == pytest.approx(0.75, abs=0.03)
     even = replayed(rows, 0.0, random.Random(0))
     assert sum(row.advantage == 3.0 for row in even[3:]) / 4000 == pytest.approx(0.5, abs=0.03)
+
+
+def test_rollouts_of_one_gradient_step_are_batched_by_length():
+    lengths = [5, 1, 4, 2, 9, 7, 8, 6]
+    rows = [rolled(1.0)._replace(completion_ids=torch.zeros(length)) for length in lengths]
+    batches = micro_batches(rows, count=4, accumulation=2)
+    assert [[len(row.completion_ids) for row in batch] for batch in batches] == [
+        [1, 2],
+        [4, 5],
+        [6, 7],
+        [8, 9],
+    ]
 
 
 def test_replay_of_nothing_changes_nothing():

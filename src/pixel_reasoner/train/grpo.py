@@ -130,12 +130,10 @@ class LookAgainTrainer(GRPOTrainer):
         if self._step % (steps * self.num_iterations) == 0 or self._buffered_inputs is None:
             started = time.perf_counter()
             rows = self._replayed(self._rolled_out(generation_batch))
-            order = torch.randperm(len(rows)).tolist()
-            size = len(rows) // steps
-            self._buffered_inputs = [
-                [rows[n] for n in order[start : start + size]]
-                for start in range(0, len(rows), size)
-            ]
+            shuffled = [rows[n] for n in torch.randperm(len(rows)).tolist()]
+            self._buffered_inputs = micro_batches(
+                shuffled, steps, self.args.gradient_accumulation_steps
+            )
             trained = torch.tensor(sum(int(row.trained.sum()) for row in rows))
             self._num_trained = gather(trained.to(self.accelerator.device)).sum()
             self._rolling_s = time.perf_counter() - started
@@ -406,6 +404,20 @@ def replayed(rows: list[Rolled], exponent: float, rng: random.Random) -> list[Ro
         return rows
     weights = [abs(row.advantage) ** exponent for row in effective]
     return [rng.choices(effective, weights)[0] if row.uniform else row for row in rows]
+
+
+def micro_batches(rows: list[Rolled], count: int, accumulation: int) -> list[list[Rolled]]:
+    """Rollouts as `count` micro-batches. Those of one gradient step are sorted by length: padding costs, their order does not matter."""
+    size = len(rows) // count
+    batches = []
+    for start in range(0, len(rows), size * accumulation):
+        step = sorted(rows[start : start + size * accumulation], key=_length)
+        batches += [step[first : first + size] for first in range(0, len(step), size)]
+    return batches
+
+
+def _length(row: Rolled) -> int:
+    return len(row.prompt_ids) + len(row.completion_ids)
 
 
 def _left_out(trace: Trace, run: RlRun) -> bool:
