@@ -18,16 +18,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
-from pixel_reasoner.data.rows import Dropped, Row, Unfit, built, data_files
-from pixel_reasoner.data.seeds import check_columns, read_seeds, scene_seeds
+from pixel_reasoner.data.rows import Dropped, Row, Unfit, built, data_files, parquet_rows
+from pixel_reasoner.data.seeds import read_seeds, scene_seeds
 from pixel_reasoner.dialects import boxed
-from pixel_reasoner.errors import InputError, UsageError, packages_of
-from pixel_reasoner.files import reason
+from pixel_reasoner.errors import UsageError
 from pixel_reasoner.trace import AnswerType, Medium, Question, anchored
 from pixel_reasoner.world import Family, scenes, write_media
 from pixel_reasoner.world.render import medium_of
 
-_COLUMNS = ("question", "image", "answer", "is_video", "qid")
 _LISTED_OPTION = re.compile(r"(?m)^\s*\(?[A-H][).:]\s")
 
 
@@ -87,28 +85,16 @@ def world_questions(mix: WorldMix, folder: Path) -> Iterator[Question]:
 
 
 def _read_parquet(source: Path) -> Iterator[Row]:
-    with packages_of("train", "read parquet files"):
-        from pyarrow import parquet
     seen: set[str] = set()
     for path in data_files(source, "*.parquet"):
-        try:
-            file = parquet.ParquetFile(path)
-        except (OSError, ValueError) as error:
-            raise InputError(
-                expected="a parquet file", got=f"{path}: {reason(error)}", fix="download it again"
-            ) from error
-        check_columns(path, ("question", "image", "answer"), file.schema_arrow.names)
-        columns = [name for name in _COLUMNS if name in file.schema_arrow.names]
-        number = 0
-        for batch in file.iter_batches(batch_size=256, columns=columns):
-            for row in batch.to_pylist():
-                name = str(row.get("qid") or f"{path.stem}-{number}")
-                number += 1
-                if name in seen:
-                    yield Dropped(name, "duplicate_id", name)
-                    continue
-                seen.add(name)
-                yield built(name, partial(_released, name, row, path.parent))
+        rows = parquet_rows(path, ("question", "image", "answer"), ("qid", "is_video"))
+        for number, row in enumerate(rows):
+            name = str(row.get("qid") or f"{path.stem}-{number}")
+            if name in seen:
+                yield Dropped(name, "duplicate_id", name)
+                continue
+            seen.add(name)
+            yield built(name, partial(_released, name, row, path.parent))
 
 
 def _released(name: str, row: dict[str, Any], folder: Path) -> Question:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from pixel_reasoner.errors import InputError
+from pixel_reasoner.errors import InputError, packages_of
 from pixel_reasoner.files import reason
 from pixel_reasoner.trace import Box, BoxError, Question
 
@@ -153,3 +153,38 @@ def json_objects(path: Path, chunk: int = 1 << 16) -> Iterator[dict[str, Any]]:
             got=reason(error),
             fix="download the file again",
         ) from error
+
+
+def parquet_rows(
+    path: Path, needed: tuple[str, ...], also: tuple[str, ...] = (), at_once: int = 256
+) -> Iterator[dict[str, Any]]:
+    """The rows of a parquet file, some at a time in memory.
+
+    Args:
+        path: the file.
+        needed: columns that it has to have.
+        also: columns that are read if it has them.
+        at_once: rows in memory.
+
+    Raises:
+        InputError: no parquet file, or one without a needed column (those it has are named).
+        UsageError: pyarrow is not installed.
+    """
+    with packages_of("train", "read parquet files"):
+        from pyarrow import parquet
+    try:
+        file = parquet.ParquetFile(path)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            expected="a parquet file", got=f"{path}: {reason(error)}", fix="download it again"
+        ) from error
+    found = file.schema_arrow.names
+    if missing := [name for name in needed if name not in found]:
+        raise InputError(
+            expected=f"{path} with {', '.join(needed)}",
+            got=f"no {', '.join(missing)} among {', '.join(found)}",
+            fix="give the files of this data set",
+        )
+    columns = [*needed, *(name for name in also if name in found)]
+    for batch in file.iter_batches(batch_size=at_once, columns=columns):
+        yield from batch.to_pylist()

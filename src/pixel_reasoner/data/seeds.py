@@ -35,12 +35,13 @@ from pixel_reasoner.data.rows import (
     has_keys,
     json_object,
     json_objects,
+    parquet_rows,
     with_options,
 )
 from pixel_reasoner.data.sa1b import DEFAULT_REGIONS, read_sa1b
 from pixel_reasoner.decode import DEFAULT_LIMITS, picture_size, sample_video
-from pixel_reasoner.errors import InputError, UsageError, packages_of
-from pixel_reasoner.files import numbered_lines, reason, write_bytes
+from pixel_reasoner.errors import InputError, UsageError
+from pixel_reasoner.files import numbered_lines, write_bytes
 from pixel_reasoner.ops import MAX_SELECTED_FRAMES
 from pixel_reasoner.trace import AnswerType, Box, Evidence, Medium, Question, anchored
 from pixel_reasoner.world import Scene, all_questions
@@ -244,37 +245,11 @@ def read_visa(data: Path, media: Path) -> Iterator[Row]:
     Columns: question, short_answer, bounding_box (x1, y1, x2, y2 in pixels), image (bytes, path). Pictures are written
     to `media`.
     """
-    with packages_of("train", "read parquet files"):
-        from pyarrow import parquet
     wanted = ("question", "short_answer", "bounding_box", "image")
     for path in data_files(data, "*.parquet"):
-        try:
-            file = parquet.ParquetFile(path)
-        except (OSError, ValueError) as error:
-            raise InputError(
-                expected="a parquet file", got=f"{path}: {reason(error)}", fix="download it again"
-            ) from error
-        check_columns(path, wanted, file.schema_arrow.names)
-        number = 0
-        for batch in file.iter_batches(batch_size=16, columns=list(wanted)):
-            for row in batch.to_pylist():
-                name = f"visa-{path.stem}-{number}"
-                number += 1
-                yield built(name, partial(_page, name, row, media))
-
-
-def check_columns(path: Path, wanted: tuple[str, ...], found: list[str]) -> None:
-    """Refuse a table without the wanted columns, and name those it has.
-
-    Raises:
-        InputError: some are missing.
-    """
-    if missing := [name for name in wanted if name not in found]:
-        raise InputError(
-            expected=f"{path} with {', '.join(wanted)}",
-            got=f"no {', '.join(missing)} among {', '.join(found)}",
-            fix="give the files of this data set",
-        )
+        for number, row in enumerate(parquet_rows(path, wanted, at_once=16)):
+            name = f"visa-{path.stem}-{number}"
+            yield built(name, partial(_page, name, row, media))
 
 
 def _page(name: str, row: dict[str, Any], media: Path) -> Question:
