@@ -29,7 +29,7 @@ from pixel_reasoner.models import Decoding, folder_settings, model_folder
 from pixel_reasoner.models.local import LocalModel, load_processor
 from pixel_reasoner.rollout import ask_many
 from pixel_reasoner.train.config import RlRun
-from pixel_reasoner.train.env import Albums, LookAgain, as_spoken, finished, reader
+from pixel_reasoner.train.env import Albums, LookAgain, finished, teach
 from pixel_reasoner.train.grpo import LookAgainTrainer, Rolled
 from pixel_reasoner.train.model import load_weights
 from pixel_reasoner.train.rl import load_questions, question_rows, rules_of, trl_config
@@ -65,11 +65,8 @@ class Stock(GRPOTrainer):
     """TRL's own trainer with our environment; its rewards are shaped in groups, which lie in one process here."""
 
     def __init__(self, *, run: RlRun, speaker: Any, rules: Any, **trl: Any) -> None:
-        processor = trl["processing_class"]
-        tokenizer = processor.tokenizer
-        processor.chat_template = as_spoken(processor.chat_template)
-        tokenizer.response_template = {"dialect": speaker.dialect}
-        tokenizer.parse_response = reader(tokenizer, speaker.dialect, [tokenizer.eos_token_id])
+        tokenizer = trl["processing_class"].tokenizer
+        teach(trl["processing_class"], speaker.dialect)
 
         def reward(
             environments: Any, completions: Any, completion_ids: Any, **_: Any

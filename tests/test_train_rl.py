@@ -34,6 +34,7 @@ from pixel_reasoner.train.env import (
     num_shown,
     opening,
     reader,
+    teach,
 )
 from pixel_reasoner.train.grpo import (
     LookAgainTrainer,
@@ -479,9 +480,7 @@ class StockTrainer(Written, GRPOTrainer):
 
     def __init__(self, *, run, speaker, rules, processing_class, model, **trl):
         tokenizer = processing_class.tokenizer
-        processing_class.chat_template = as_spoken(processing_class.chat_template)
-        tokenizer.response_template = {"dialect": "compact"}
-        tokenizer.parse_response = reader(tokenizer, "compact", [tokenizer.eos_token_id])
+        teach(processing_class, "compact")
 
         def reward(environments, completions, completion_ids, **_):
             from pixel_reasoner import rewards

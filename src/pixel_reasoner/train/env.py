@@ -174,3 +174,17 @@ def as_spoken(template: str) -> str:
     Conversations without tools come out as before.
     """
     return _AS_SPOKEN + template
+
+
+def teach(processor: Any, dialect: str, end_tokens: Sequence[int] = ()) -> None:
+    """Make a processor speak a dialect in TRL's tool loop: how messages are rendered, and how turns are read.
+
+    Args:
+        processor: of the model; changed in place.
+        dialect: name of the dialect.
+        end_tokens: that end a turn beside the tokenizer's own.
+    """
+    tokenizer = processor.tokenizer
+    processor.chat_template = as_spoken(processor.chat_template or tokenizer.chat_template)
+    tokenizer.response_template = {"dialect": dialect}  # TRL looks whether there is one
+    tokenizer.parse_response = reader(tokenizer, dialect, (tokenizer.eos_token_id, *end_tokens))

@@ -33,7 +33,7 @@ from pixel_reasoner.models import FolderSettings
 from pixel_reasoner.rollout import Rules
 from pixel_reasoner.trace import Stop, Trace, save_traces
 from pixel_reasoner.train.config import RlRun
-from pixel_reasoner.train.env import Albums, LookAgain, as_spoken, finished, num_shown, reader
+from pixel_reasoner.train.env import Albums, LookAgain, finished, num_shown, teach
 
 TERMS = ("correctness", "curiosity", "cost")
 _PER_TOKEN = (
@@ -97,13 +97,9 @@ class LookAgainTrainer(GRPOTrainer):
         **trl: Any,
     ) -> None:
         """Prepare the processor for TRL's tool loop: calls and replies are written as the dialect has them."""
-        processor = trl["processing_class"]
-        tokenizer = processor.tokenizer
-        processor.chat_template = as_spoken(processor.chat_template or tokenizer.chat_template)
         end = trl["model"].generation_config.eos_token_id
-        ends = {tokenizer.eos_token_id, *([end] if isinstance(end, int) else end or [])}
-        tokenizer.response_template = {"dialect": speaker.dialect}  # TRL looks whether there is one
-        tokenizer.parse_response = reader(tokenizer, speaker.dialect, tuple(ends))
+        ends = [end] if isinstance(end, int) else end or []
+        teach(trl["processing_class"], speaker.dialect, ends)
         budgets: Budgets = speaker.budgets or dialect_named(speaker.dialect).budgets
         self.run = run
         self.own_rewards = list(own_rewards)

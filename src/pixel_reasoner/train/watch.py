@@ -118,7 +118,7 @@ class Samples(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Two groups of the last rollouts, as traces and as a page."""
         if state.is_world_process_zero and state.global_step % self.run.sample_every == 0:
-            path = Path(self.run.out) / "samples" / f"step-{state.global_step}.jsonl"
+            path = Path(self.run.out) / "samples" / f"rollouts-{state.global_step}.jsonl"
             shown = self.trainer.samples[: 2 * self.run.group_size]
             save_traces(shown, path)
             write_report(
