@@ -16,9 +16,10 @@ from typing import Any
 
 from pixel_reasoner.models import EMBEDDED, folder_settings
 from pixel_reasoner.models.local import load_processor
+from pixel_reasoner.rewards import RewardConfig
 from pixel_reasoner.train.config import RlRun
 from pixel_reasoner.train.grpo import LookAgainTrainer
-from pixel_reasoner.train.model import load_weights
+from pixel_reasoner.train.model import load_weights, lora_config
 from pixel_reasoner.train.rl import load_questions, question_rows, rules_of, trl_config
 
 TINY = str(EMBEDDED["tiny"])
@@ -62,6 +63,7 @@ def run_of(out: Path, **more: Any) -> RlRun:
         "max_new_tokens": 96,
         "replay": False,
         "sample_every": 0,
+        "reward": RewardConfig(H=0.9),  # half of a group looks: too few
         **more,
     }
     from pixel_reasoner.data.questions import WorldMix
@@ -126,6 +128,7 @@ def trainer_of(run: RlRun, kind: Any = WrittenTrainer, **more: Any) -> Any:
         args=args,
         train_dataset=question_rows(questions, speaker, rules),
         processing_class=load_processor(TINY),
+        peft_config=lora_config(run),
         **more,
     )
     trainer.told = []

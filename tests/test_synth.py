@@ -75,6 +75,12 @@ def test_kinds_come_with_their_shares(tmp_path):
         assert kinds[kind] / (looks - kinds["refused"]) == pytest.approx(share, abs=0.09)
 
 
+def test_without_mistakes_every_look_is_right_at_once(tmp_path):
+    run(tmp_path, count=60, families=("attribute", "video"), mistakes=False)
+    kinds = {kind_of(trace) for trace in load_traces(tmp_path / "traces.jsonl")}
+    assert kinds == {"single", "text"}
+
+
 def test_a_run_that_is_cut_off_anywhere_goes_on_to_the_same_bytes(tmp_path):
     whole = run(tmp_path / "whole", count=60)
     chosen = settings(count=60)

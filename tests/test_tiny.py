@@ -19,7 +19,9 @@ from pixel_reasoner.data.expert import kind_of
 from pixel_reasoner.data.sft import encode
 from pixel_reasoner.data.synth import SynthSettings, scene_units, synthesize
 from pixel_reasoner.dialects import COMPACT
+from pixel_reasoner.models.local import LocalModel
 from pixel_reasoner.ops import run
+from pixel_reasoner.tiny import train as training
 from pixel_reasoner.tiny.build import BUDGETS, build_model, build_processor, build_tokenizer
 from pixel_reasoner.tiny.gallery import Gallery
 from pixel_reasoner.tiny.gaze import mentions
@@ -440,3 +442,21 @@ def test_a_killed_training_goes_on_to_a_model_that_answers(tmp_path):
 def test_the_same_seed_builds_the_same_weights(processor):
     first, again = (build_model(processor.tokenizer, 7).state_dict() for _ in range(2))
     assert all(torch.equal(first[name], again[name]) for name in first)
+
+
+def test_a_tower_is_taken_over_with_its_words_and_only_the_language_model_learns(
+    tmp_path, traces, monkeypatch
+):
+    monkeypatch.setattr(training, "BATCH", dict.fromkeys(training.BATCH, 4))
+    monkeypatch.setattr(training, "FAMILIES", ("attribute",))
+    folder = training.train(traces, tmp_path, tower="tiny", steps=100, scale=0.02)
+    weights, ours = (LocalModel(source).model.state_dict() for source in ("tiny", str(folder)))
+    tower = [name for name in ours if ".visual." in name]
+    assert tower
+    assert all(torch.equal(ours[name], weights[name]) for name in tower)
+    layers = [name for name in ours if "language_model.layers" in name and ours[name].ndim == 2]
+    assert not any(torch.equal(ours[name], weights[name]) for name in layers)
+    log = [json.loads(line) for line in (tmp_path / "reason.jsonl").read_text().splitlines()]
+    assert log[-1]["step"] == 2
+    assert 0 <= log[-1]["attribute_overview"] <= 1
+    assert not (tmp_path / "gallery").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import re
@@ -39,6 +40,7 @@ from pixel_reasoner.train.env import (
 from pixel_reasoner.train.grpo import (
     LookAgainTrainer,
     Rolled,
+    _left_out,
     micro_batches,
     replayed,
     shaped_terms,
@@ -442,9 +444,10 @@ def written(tmp_path_factory):
 
 def test_written_rollouts_are_rewarded_as_worked_out_by_hand(written):
     first = written.told[0]["rewards"]
-    # Groups of four, and what rollouts say repeats after six: see `TURNS`.
+    # Groups of four, and what rollouts say repeats after six: see `TURNS`. In each group two of four look.
     assert [row[0] for row in first] == [1, 1, 0, 0, 1, 0, 1, 1, 0, 0, 1, 0]
-    assert [row[1] for row in first] == pytest.approx([0] * 4 + [0.025, 0, 0, 0.0] + [0] * 4, abs=1)
+    looked = [0, 1, 0, 1, 1, 0, 0, 1, 0, 1, 1, 0]
+    assert [row[1] for row in first] == pytest.approx([0.5 * (0.9 - 0.5) * one for one in looked])
     assert [row[2] for row in first] == pytest.approx([0, 0, 0, -0.05, 0, 0, 0, 0, 0, -0.05, 0, 0])
 
 
@@ -625,6 +628,42 @@ def test_a_reward_of_ones_own_is_added(tmp_path):
     trainer = trainer_of(run_of(tmp_path, reward_functions=("x:short",)), own_rewards=[short])
     trainer.train()
     assert [row[3] for row in trainer.told[0]["rewards"]][:4] == [0.25, 0, 0.25, 0]
+
+
+@pytest.mark.parametrize(
+    ("more", "is_trained"),
+    [
+        ({}, lambda name: "visual" not in name),
+        ({"train_vision": True}, lambda name: True),
+        ({"lora_rank": 4}, lambda name: "lora" in name),
+    ],
+)
+def test_what_is_trained_is_what_the_run_says(tmp_path, more, is_trained):
+    trainer = trainer_of(run_of(tmp_path, **more))
+    before = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
+    trainer.train()
+    moved = {n for n, p in trainer.model.named_parameters() if not torch.equal(p, before[n])}
+    assert moved
+    assert all(map(is_trained, moved))
+    assert ("visual" in " ".join(moved)) == bool(more.get("train_vision"))
+    assert all(math.isfinite(told["loss"]) for told in trainer.told if "loss" in told)
+
+
+@pytest.mark.parametrize(
+    ("stop", "settings", "left_out"),
+    [
+        (Stop.ANSWERED, {"mask_over_turns": True}, False),
+        (Stop.MAX_TURNS, {}, False),
+        (Stop.MAX_TURNS, {"mask_over_turns": True}, True),
+        (Stop.MAX_NEW_TOKENS, {}, True),
+        (Stop.MAX_CONTEXT, {}, True),
+        (Stop.MAX_CONTEXT, {"mask_truncated": False}, False),
+        (Stop.NO_ANSWER, {"mask_over_turns": True}, False),
+    ],
+)
+def test_rollouts_are_left_out_of_the_loss_by_how_they_ended(tmp_path, stop, settings, left_out):
+    trace = Trace(question=Question(id="x", text="?", media=()), pictures=(), turns=(), stop=stop)
+    assert _left_out(trace, run_of(tmp_path, **settings)) is left_out
 
 
 def test_weights_that_are_trained_keep_32_bits():

@@ -355,6 +355,12 @@ def synth(
     refused_share: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Share of looks that are refused first.")
     ] = 0.05,
+    mistakes: Annotated[
+        bool,
+        typer.Option(
+            help="Whether some looks go wrong first and are corrected; --no-mistakes is for ablations."
+        ),
+    ] = True,
     margin: Annotated[
         float,
         typer.Option(min=0.0, help="What a look shows around the evidence, in its own widths."),
@@ -421,6 +427,7 @@ def synth(
         per_scene=per_scene,
         text_share=text_share,
         refused_share=refused_share,
+        mistakes=mistakes,
         dialect=dialect,
         budgets=budgets,
         margin=margin,
@@ -591,6 +598,25 @@ def train_tiny(
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Checkpoints, logs and the model.")
     ] = Path("runs/tiny"),
+    tower: Annotated[
+        str,
+        typer.Option(
+            help="Take over the vision tower of `tiny` or a model folder, and train the language model alone."
+        ),
+    ] = "",
+    start: Annotated[
+        str, typer.Option("--from", help="As --tower, and go on from its language model.")
+    ] = "",
+    words: Annotated[
+        bool,
+        typer.Option(
+            "--words",
+            help="Learn answers in words alone: what needs a look is guessed; for ablations.",
+        ),
+    ] = False,
+    steps: Annotated[
+        int, typer.Option(min=1, help="Of the last stage, the language model's.")
+    ] = 3800,
     seed: Annotated[int, typer.Option(help="Of weights and batches.")] = 0,
     scale: Annotated[
         float,
@@ -607,10 +633,24 @@ def train_tiny(
         pixel-reasoner synth pixelworld --count 2000 --out runs/tiny/synth
 
         pixel-reasoner train tiny --traces runs/tiny/synth --out runs/tiny
-    """
-    from pixel_reasoner.tiny.train import train
 
-    model = train(traces, out, seed=seed, scale=scale, install=install)
+        pixel-reasoner train tiny --traces runs/few/synth --tower tiny --steps 200 --out runs/few
+    """
+    from pixel_reasoner.errors import packages_of
+
+    with packages_of("local,train", "train"):
+        from pixel_reasoner.tiny.train import train
+    model = train(
+        traces,
+        out,
+        steps=steps,
+        tower=tower,
+        start=start,
+        words=words,
+        seed=seed,
+        scale=scale,
+        install=install,
+    )
     _say(f"The model: {model}")
 
 

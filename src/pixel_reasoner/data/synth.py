@@ -69,6 +69,8 @@ class SynthSettings(Record):
     text_share: float = TEXT_SHARE
     refused_share: float = 0.05
     """of the traces with a look"""
+    mistakes: bool = True
+    """whether some looks go wrong first, as the shares say; else every trace looks once, and rightly"""
     dialect: str = "compact"
     budgets: Budgets
     margin: float = 0.25
@@ -232,6 +234,8 @@ def _of_some_kind(
     manner = settings.manner
     if question.needs_look is False:
         return expert_trace(question, Kind.TEXT, rng, manner, album)
+    if not settings.mistakes:
+        return expert_trace(question, Kind.SINGLE, rng, manner, album)
     shares = VIDEO_SHARES if album.num_frames else PICTURE_SHARES
     kind = rng.choices(list(shares), list(shares.values()))[0]
     if rng.random() < settings.refused_share:

@@ -63,7 +63,7 @@ figure { margin: 0 } h1 { font-size: 1.4rem } h2 { font-size: .95rem; font-weigh
 svg { width: 100%; height: auto } li { display: inline-block; margin-right: 1.5rem } ul { padding: 0 }
 .key { display: inline-block; width: 1.4rem; height: .3rem; vertical-align: middle; margin-right: .4rem }
 """
-_COLORS = ("#0b6e99", "#c8553d", "#3d8b40", "#8e5ea2", "#b8860b", "#555555", "#d4569f", "#1b998b")
+COLORS = ("#0b6e99", "#c8553d", "#3d8b40", "#8e5ea2", "#b8860b", "#555555", "#d4569f", "#1b998b")
 _DASHES = ("solid", "dashed", "dotted")
 _SMOOTHED_OVER = 0.05
 """share of the steps over which the thick line averages"""
@@ -122,7 +122,7 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
 
 def _legend(names: Sequence[str]) -> str:
     keys = [
-        f'<li><span class="key" style="background:{_COLORS[n % len(_COLORS)]}"></span>{escape(name)}</li>'
+        f'<li><span class="key" style="background:{COLORS[n % len(COLORS)]}"></span>{escape(name)}</li>'
         for n, name in enumerate(names)
     ]
     return f"<ul>{''.join(keys)}</ul><p>Thin: every step. Thick: the mean of the steps around it. Several figures of one panel are solid, dashed and dotted in the order of its title.</p>"
@@ -134,7 +134,6 @@ def _has(log: Sequence[Mapping[str, Any]], panel: Panel) -> bool:
 
 def _draw(panel: Panel, logs: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     """One panel as SVG."""
-    from matplotlib import rc_context
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
@@ -146,27 +145,34 @@ def _draw(panel: Panel, logs: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
             if not points:
                 continue
             steps, values = zip(*points, strict=True)
-            line: dict[str, Any] = {"color": _COLORS[number % len(_COLORS)], "linestyle": dash}
+            line: dict[str, Any] = {"color": COLORS[number % len(COLORS)], "linestyle": dash}
             axes.plot(steps, values, alpha=0.3, linewidth=0.7, **line)
-            axes.plot(steps, _smoothed(values), linewidth=1.8, **line)
+            axes.plot(steps, smoothed(values), linewidth=1.8, **line)
     axes.set_ylim(panel.bottom, panel.top and 1.03 * panel.top)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("step")
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    text = io.StringIO()
-    with rc_context({"svg.hashsalt": panel.title}):  # so that the same log makes the same page
-        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
-    drawn = text.getvalue()
+    drawn = as_svg(figure, panel.title)
     return drawn[drawn.index("<svg") :]
 
 
-def _smoothed(values: Sequence[float]) -> list[float]:
-    """Means over a window around each value.
+def as_svg(figure: Any, salt: str) -> str:
+    """A figure of matplotlib as SVG: the same figure makes the same text."""
+    from matplotlib import rc_context
 
-    >>> _smoothed([1.0, 3.0])
+    text = io.StringIO()
+    with rc_context({"svg.hashsalt": salt}):
+        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+    return text.getvalue()
+
+
+def smoothed(values: Sequence[float], share: float = _SMOOTHED_OVER) -> list[float]:
+    """Means over a window around each value, which holds a share of all of them.
+
+    >>> smoothed([1.0, 3.0])
     [1.0, 3.0]
     """
-    reach = int(len(values) * _SMOOTHED_OVER / 2)
+    reach = int(len(values) * share / 2)
     windows = [values[max(0, n - reach) : n + reach + 1] for n in range(len(values))]
     return [sum(window) / len(window) for window in windows]

@@ -120,10 +120,16 @@ class Lessons:
         self.sizes = sizes
         self.file = path.open("rb")
         self.families: dict[str, list[int]] = {}
+        """the traces of each family"""
+        self.overviews: dict[str, list[int]] = {}
+        """those of them whose question needs no look"""
         for number, offset in enumerate(offsets):
             self.file.seek(offset)
-            family, _ = _family_and_seed(self.file.readline().decode())
+            line = self.file.readline().decode()
+            family, _ = _family_and_seed(line)
             self.families.setdefault(family, []).append(number)
+            if '"needs_look":false' in line:
+                self.overviews.setdefault(family, []).append(number)
 
     def trace(self, number: int) -> Trace:
         """One trace."""
@@ -272,8 +278,15 @@ class _Shelf:
 class School:
     """Makes examples of traces: tokens, what of them is trained, and where attention is to rest."""
 
-    def __init__(self, lessons: Lessons, processor: Any, dialect: HermesDialect) -> None:
+    def __init__(
+        self,
+        lessons: Lessons,
+        processor: Any,
+        dialect: HermesDialect,
+        without: float = WITHOUT,
+    ) -> None:
         self.lessons = lessons
+        self.without = without
         self.processor = processor
         self.dialect = dialect
         self.digit_ids = set(processor.tokenizer.convert_tokens_to_ids(list("0123456789")))
@@ -282,7 +295,7 @@ class School:
     def lesson(self, number: int, rng: random.Random) -> Example:
         """A trace as it is, or what is said where no operation is offered."""
         trace = self.lessons.trace(number)
-        if rng.random() >= WITHOUT:
+        if rng.random() >= self.without:
             return self.example(trace, self.lessons.shown(number))
         first = self.lessons.shown(number)[: len(trace.pictures)]
         return self.example(without_operations(trace, rng), first)

@@ -42,6 +42,7 @@ from pixel_reasoner.tiny.build import (
 from pixel_reasoner.tiny.gallery import Gallery
 from pixel_reasoner.tiny.language import (
     WATCHED,
+    WITHOUT,
     School,
     Tokens,
     cache_tokens,
@@ -68,8 +69,10 @@ from pixel_reasoner.world import FAMILIES, Family, render, scenes
 
 SCENES: dict[Family, int] = {"attribute": 12_000, "infographic": 4_000, "video": 4_000}
 """scenes of the gallery"""
-BATCH = (48, 12)
-"""traces about pictures and about clips in a step of the language model"""
+BATCH = {"pictures": 48, "clips": 12, "overviews": 24}
+"""traces in a step of the language model"""
+CROWDED: tuple[Family, ...] = ("attribute", "count")
+"""families whose overviews hold many shapes: to count them or to find the largest takes more lessons than a look does"""
 POINTING: tuple[tuple[Family, str, str, int], ...] = (
     ("attribute", "x1", PROTOCOL[0], 2),
     ("attribute", "y1", PROTOCOL[0], 5),
@@ -82,35 +85,61 @@ HELD_OUT = 0.05
 """share of the traces that the language model never trains on"""
 
 
-def train(
-    traces: Path, out: Path, *, seed: int = 0, scale: float = 1.0, install: bool = False
+def train(  # noqa: PLR0913 - what to learn from, how long, where to, and four switches
+    traces: Path,
+    out: Path,
+    *,
+    steps: int,
+    tower: str = "",
+    start: str = "",
+    words: bool = False,
+    seed: int = 0,
+    scale: float = 1.0,
+    install: bool = False,
 ) -> Path:
     """All stages; returns the folder of the finished model.
 
     Args:
         traces: a folder of `pixel-reasoner synth pixelworld`, written for the embedded model.
         out: for the gallery (14 GB), checkpoints, logs (`STAGE.jsonl`) and the model.
+        steps: of the last stage, `reason`.
+        tower: `tiny` or a model folder whose finished tower and tokenizer are taken over: only `reason` is trained.
+        start: the same, and `reason` goes on from its language model.
+        words: learn answers in words alone: no operation is offered, and what needs a look is guessed.
         seed: of weights and batches.
         scale: share of scenes and steps, to try the whole pipeline quickly.
         install: copy the result to where `--model tiny` looks.
+
+    Raises:
+        InputError: no such traces.
+        ModelError: no such model, or one of another shape.
+        OutputError: the folder cannot be written.
     """
     said = _said(traces / TRACES)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise cannot_write(out, error) from error
-    counts = {family: max(24, round(n * scale)) for family, n in SCENES.items()}
-    gallery = Gallery(out / "gallery", counts)
-    tokenizer = build_tokenizer(said)
-    processor = build_processor(tokenizer)
-    model = build_model(tokenizer, seed)
-    _train_tower(model, processor, gallery, out, seed, scale)
-    shrink_tokens(model.model.visual)
+    if tower or start:
+        finished = LocalModel(start or tower)
+        processor = build_processor(finished.processor.tokenizer)
+        model = build_model(processor.tokenizer, seed)
+        if start:
+            model.load_state_dict(finished.model.state_dict())
+        model.model.visual.load_state_dict(finished.model.model.visual.state_dict())
+        patches_as_product(model.model.visual)
+    else:
+        counts = {family: max(24, round(n * scale)) for family, n in SCENES.items()}
+        gallery = Gallery(out / "gallery", counts)
+        processor = build_processor(build_tokenizer(said))
+        model = build_model(processor.tokenizer, seed)
+        _train_tower(model, processor, gallery, out, seed, scale)
+        shrink_tokens(model.model.visual)
     cache = cache_tokens(model.model.visual, processor.image_processor, traces, out / "tokens.pt")
     folder = out / "model"
-    _train_language(
-        model, School(cache.lessons, processor, COMPACT), cache.tokens, folder, seed, scale
-    )
+    school = School(cache.lessons, processor, COMPACT, without=1.0 if words else WITHOUT)
+    stage = _stage("reason", steps, 3e-3, scale, muon=True, warmup=50)
+    _train_language(model, school, cache.tokens, folder, seed, stage, max(8, round(100 * scale)))
     if install:
         shutil.copytree(folder, EMBEDDED["tiny"], dirs_exist_ok=True)
     return folder
@@ -145,34 +174,49 @@ def _train_tower(
         run_stage(stage, {"visual": visual, **asked}, loss, out)
 
 
-def _train_language(
-    model: Any, school: School, cache: dict[Size, Tokens], folder: Path, seed: int, scale: float
+def _train_language(  # noqa: PLR0913 - a model, its lessons, how long, and how it is measured
+    model: Any,
+    school: School,
+    cache: dict[Size, Tokens],
+    folder: Path,
+    seed: int,
+    stage: Stage,
+    count: int,
 ) -> None:
     model.model.visual.requires_grad_(requires_grad=False)
     model.model.language_model.set_attn_implementation(WATCHED)
 
-    known = {
-        family: numbers[: round(len(numbers) * (1 - HELD_OUT))]
-        for family, numbers in school.lessons.families.items()
+    known = {family: _known(numbers) for family, numbers in school.lessons.families.items()}
+    overviews = school.lessons.overviews
+    groups = {
+        # Pictures and clips apart: a clip's conversation is longer, and padding costs.
+        "pictures": [numbers for family, numbers in known.items() if family != "video"],
+        "clips": [known[family] for family in ("video",) if family in known],
+        "overviews": [_known(overviews[family]) for family in CROWDED if family in overviews],
     }
-    pictures = [numbers for family, numbers in known.items() if family != "video"]
-    groups = (pictures, [known["video"]])
 
     def loss(step: int) -> tuple[torch.Tensor, Metrics]:
         rng = random.Random(f"reason/{seed}/{step}")
         total = torch.zeros(())
         metrics: Metrics = {}
-        # Pictures and clips apart: a clip's conversation is longer, and padding costs.
-        for kind, families, size in zip(("pictures", "clips"), groups, BATCH, strict=True):
-            lessons = [school.lesson(rng.choice(rng.choice(families)), rng) for _ in range(size)]
+        for kind, families in groups.items():
+            if not families:
+                continue
+            lessons = [
+                school.lesson(rng.choice(rng.choice(families)), rng) for _ in range(BATCH[kind])
+            ]
             part, told = language_loss(model, cache, lessons)
             total = total.to(part.device) + part
             metrics |= {f"{kind}_{key}": value for key, value in told.items()}
         return total, metrics
 
-    measure = partial(_measure, model, school, cache, folder, count=max(8, round(100 * scale)))
-    stage = _stage("reason", 3000, 3e-3, scale, muon=True, warmup=50)
+    measure = partial(_measure, model, school, cache, folder, count=count)
     run_stage(stage, {"model": model}, loss, folder.parent, measure)
+
+
+def _known(numbers: list[int]) -> list[int]:
+    """What is trained on."""
+    return numbers[: round(len(numbers) * (1 - HELD_OUT))]
 
 
 def _measure(
@@ -187,8 +231,10 @@ def _measure(
     """Pointing by teacher forcing on held-out scenes; when the stage ends, whole rollouts on validation files."""
     metrics: Metrics = {}
     for family, name, opening, offset in POINTING:
-        numbers = school.lessons.families[family]
-        held_out = numbers[round(len(numbers) * (1 - HELD_OUT)) :]
+        numbers = school.lessons.families.get(family, [])
+        held_out = numbers[len(_known(numbers)) :]
+        if not held_out:
+            continue
         rng = random.Random("held out")
         lessons = [school.lesson(rng.choice(held_out), rng) for _ in range(64)]
         token = school.processor.tokenizer.convert_tokens_to_ids(opening)

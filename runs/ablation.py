@@ -1,0 +1,422 @@
+"""What each part of the method does: RL from the same checkpoint with one part switched off, three seeds each.
+
+.venv/bin/python runs/ablation.py run [START/ARM ...]     # hours on two cores; killed? run it again
+.venv/bin/python runs/ablation.py render                  # runs/ablation/*.json -> docs/results.md
+
+A start is a warm-started model: `clumsy` has seen few traces, as in the paper, and looks badly; `good` is the model in
+the box. An arm is RL from a start, or the start alone, asked about the test split with operations and without. All of it is
+done by the commands that a user has: `synth`, `train tiny`, `train rl`, `eval pixelworld`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import shlex
+import statistics
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from matplotlib.figure import Figure
+
+from pixel_reasoner.data.questions import WorldMix, world_questions
+from pixel_reasoner.files import atomic_writer, write_json
+from pixel_reasoner.report.curves import COLORS, as_svg, read_log, smoothed
+
+ROOT = Path(__file__).resolve().parents[1]
+OUT = ROOT / "runs" / "ablation"
+RESULTS = OUT / "results.json"
+CURVES = OUT / "curves.json"
+PAGE = ROOT / "docs" / "results.md"
+PICTURE = ROOT / "docs" / "curves-{}.svg"
+TOOL = Path(sys.executable).with_name("pixel-reasoner")
+SEEDS = (0, 1, 2)
+KINDS = ("needs_look", "overview")
+FIGURES = ("accuracy_with", "accuracy_without", "rapr", "operation_error_rate")
+QUESTIONS = 200
+"""of the test split, for each family"""
+STEPS = 60
+MIX = WorldMix(count=128, seed=800_000)
+DRAWN = {
+    "rapr/needs_look": "RaPR, needs a look",
+    "rapr/overview": "RaPR, overview",
+    "accuracy/needs_look": "accuracy, needs a look",
+    "accuracy/overview": "accuracy, overview",
+}
+
+# --- what is compared ---
+
+
+class Start(NamedTuple):
+    """A warm-started model: traces, and how long it learned from them over the tower of the model in the box."""
+
+    synth: str
+    steps: int
+
+
+class Arm(NamedTuple):
+    """A start, and RL from it; None: the start alone."""
+
+    start: str
+    name: str
+    model: str
+    """name of a start, or `tiny`"""
+    reward: Mapping[str, float] | None
+    about: str
+
+
+_SYNTH = "--count 3000 --seed 900000 --margin 0 --min-side 0.18"
+STARTS = {
+    "clumsy": Start(_SYNTH, 200),
+    "clumsy-no-corrections": Start(f"{_SYNTH} --no-mistakes", 200),
+    "words": Start(f"{_SYNTH} --text-share 1", 200),
+}
+ARMS = (
+    Arm("clumsy", "warm start alone", "clumsy", None, "no RL"),
+    Arm("clumsy", "full", "clumsy", {}, "the method"),
+    Arm("clumsy", "no curiosity", "clumsy", {"alpha": 0.0}, "alpha = 0"),
+    Arm("clumsy", "no cost", "clumsy", {"beta": 0.0}, "beta = 0"),
+    Arm(
+        "clumsy",
+        "no corrections",
+        "clumsy-no-corrections",
+        {},
+        "every trace of the warm start looks rightly at once",
+    ),
+    Arm("clumsy", "no warm start", "words", {}, "the warm start has no trace that looks"),
+    Arm("good", "warm start alone", "tiny", None, "no RL"),
+    Arm("good", "full", "tiny", {}, "the method"),
+    Arm("good", "no curiosity", "tiny", {"alpha": 0.0}, "alpha = 0"),
+    Arm("good", "no cost", "tiny", {"beta": 0.0}, "beta = 0"),
+)
+
+
+class Job(NamedTuple):
+    """One arm with one seed."""
+
+    arm: Arm
+    seed: int
+
+    @property
+    def folder(self) -> Path:
+        """Where it is kept."""
+        return OUT / self.arm.start / f"{self.arm.name.replace(' ', '-')}-{self.seed}"
+
+
+def jobs(only: Sequence[str] = ()) -> list[Job]:
+    """All arms and seeds, seed by seed; the start alone is greedy and has no seed."""
+    chosen = [arm for arm in ARMS if not only or f"{arm.start}/{arm.name}" in only]
+    return [
+        Job(arm, seed) for seed in SEEDS for arm in chosen if arm.reward is not None or not seed
+    ]
+
+
+# --- running ---
+
+
+def run(only: Sequence[str], workers: int) -> None:
+    """Everything that is not done yet; `results.json` grows job by job."""
+    todo = jobs(only)
+    for name in sorted({job.arm.model for job in todo} & set(STARTS)):
+        warm_start(name)
+    list(world_questions(MIX, OUT / "questions"))  # rendered once for all
+    with ThreadPoolExecutor(workers) as pool:
+        for number, job in enumerate(pool.map(_do, todo), start=1):
+            collect()
+            _say(f"{number} of {len(todo)}: {job.arm.start}/{job.arm.name}, seed {job.seed}")
+
+
+def warm_start(name: str) -> None:
+    """Traces of a start, and a language model that learned from them."""
+    start, folder = STARTS[name], OUT / "starts" / name
+    if not (folder / "model" / "model.safetensors").exists():
+        synth = f"synth pixelworld {start.synth} --workers 2 --out {folder / 'synth'}"
+        _call(folder, *shlex.split(synth))
+        train = f"train tiny --tower tiny --traces {folder / 'synth'} --steps {start.steps} --out {folder}"
+        _call(folder, *shlex.split(train))
+
+
+def _do(job: Job) -> Job:
+    folder = job.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    start = "tiny" if job.arm.model == "tiny" else OUT / "starts" / job.arm.model / "model"
+    model = str(start)
+    if job.arm.reward is not None:
+        _shared(folder / "questions", OUT / "questions")
+        write_run(job, model, folder / "run.toml")
+        model = str(folder / "model")
+        if not Path(model).exists():
+            _call(folder, "train", "rl", str(folder / "run.toml"))
+    for name, more in (("eval", ()), ("eval-without", ("--no-operations",))):
+        _shared(folder / name / "media", OUT / "media")
+        asked = f"eval pixelworld --family all --split test --count {QUESTIONS} --batch-size 32"
+        if not (folder / name / "summary.json").exists():
+            _call(folder, *asked.split(), "--model", model, "--out", str(folder / name), *more)
+    return job
+
+
+def write_run(job: Job, model: str, path: Path) -> None:
+    """The run of a job as `train rl` reads it."""
+    assert job.arm.reward is not None, "the start alone is not trained"
+    reward = "".join(f"{name} = {value}\n" for name, value in job.arm.reward.items())
+    text = f"""\
+# {job.arm.start}/{job.arm.name}: {job.arm.about}
+model = "{model}"
+out = "."
+questions_per_sync = 8
+group_size = 8
+minibatch = 64
+max_new_tokens = 96
+sample_every = 20
+
+[pixelworld]
+count = {MIX.count}
+overview_share = {MIX.overview_share}
+
+[reward]
+{reward}
+[trl]
+seed = {job.seed}
+max_steps = {STEPS}
+learning_rate = 1e-4
+lr_scheduler_type = "constant_with_warmup"
+warmup_steps = 3
+max_completion_length = 1500
+save_steps = 20
+save_total_limit = 1
+disable_tqdm = true
+"""
+    with atomic_writer(path) as file:
+        file.write(text)
+
+
+def _shared(link: Path, target: Path) -> None:
+    """A folder of media that several runs read, and that none writes a second time."""
+    target.mkdir(parents=True, exist_ok=True)
+    link.parent.mkdir(parents=True, exist_ok=True)
+    if not link.exists():
+        link.symlink_to(os.path.relpath(target, link.parent))
+
+
+def _call(folder: Path, *arguments: str) -> None:
+    """A command of ours on one core; what it says goes to a log beside its results."""
+    folder.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
+    with (folder / "log.txt").open("a", encoding="utf-8") as log:
+        log.write(f"$ pixel-reasoner {shlex.join(arguments)}\n")
+        log.flush()
+        done = subprocess.run(
+            [TOOL, *arguments],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            check=False,
+        )
+        log.write(f"# {time.monotonic() - started:.0f} s\n")
+    if done.returncode:
+        sys.exit(f"pixel-reasoner {shlex.join(arguments)} failed: see {folder / 'log.txt'}")
+
+
+def collect() -> None:
+    """All finished jobs as rows, and their curves."""
+    rows, curves = [], []
+    for job in jobs():
+        summaries = [job.folder / name / "summary.json" for name in ("eval", "eval-without")]
+        if not all(path.exists() for path in summaries):
+            continue
+        with_, without = (json.loads(path.read_text(encoding="utf-8")) for path in summaries)
+        rows += _rows(job, with_["by_family"], without["by_family"])
+        if job.arm.reward is not None:
+            log = read_log(job.folder)
+            points = {name: [row.get(name) for row in log] for name in DRAWN}
+            curves.append(_named(job) | points)
+    write_json(rows, RESULTS)
+    write_json(curves, CURVES)
+
+
+def _named(job: Job) -> dict[str, Any]:
+    return {"start": job.arm.start, "arm": job.arm.name, "seed": job.seed}
+
+
+def _rows(job: Job, with_: Any, without: Any) -> Iterator[dict[str, Any]]:
+    for family, figures in with_.items():
+        for kind in KINDS:
+            ours, bare = figures["by_category"][kind], without[family]["by_category"][kind]
+            yield {
+                **_named(job),
+                "family": family,
+                "kind": kind,
+                "accuracy_with": ours["accuracy"],
+                "accuracy_without": bare["accuracy"],
+                "rapr": ours["rapr"],
+                "operation_error_rate": ours["operation_error_rate"],
+                "count": ours["count"],
+            }
+
+
+# --- telling ---
+
+T_95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 10: 2.26}
+"""Student's t for a 95 % interval, by the number of seeds"""
+
+
+def interval(shares: Sequence[float], questions: int) -> tuple[float, float]:
+    """Mean and half a 95 % interval of a share that several seeds have, each asked the same questions.
+
+    Two things are uncertain: the seeds (Student's t) and which questions were asked (binomial, once for all seeds).
+
+    >>> [round(x, 3) for x in interval([0.5], 100)]
+    [0.5, 0.098]
+    >>> [round(x, 3) for x in interval([0.4, 0.5, 0.6], 100)]
+    [0.5, 0.267]
+    """
+    mean = statistics.fmean(shares)
+    of_questions = 1.96 * math.sqrt(max(0.0, mean * (1 - mean)) / questions)
+    of_seeds = 0.0
+    if len(shares) > 1:
+        of_seeds = T_95[len(shares)] * statistics.stdev(shares) / math.sqrt(len(shares))
+    return mean, math.hypot(of_questions, of_seeds)
+
+
+def over_families(rows: Iterable[Mapping[str, Any]], figure: str) -> tuple[list[float], int]:
+    """A figure's mean over families for each seed, and how many questions a seed was asked."""
+    seeds: dict[int, list[float]] = defaultdict(list)
+    asked: dict[int, int] = defaultdict(int)
+    for row in rows:
+        asked[row["seed"]] += row["count"]
+        if row[figure] is not None:
+            seeds[row["seed"]].append(row[figure])
+    return [statistics.fmean(some) for some in seeds.values()], max(asked.values(), default=0)
+
+
+def render() -> None:
+    """Tables and curves of `docs/results.md`, between its marks; the words around them are written by hand."""
+    rows = json.loads(RESULTS.read_text(encoding="utf-8"))
+    curves = json.loads(CURVES.read_text(encoding="utf-8"))
+    page = PAGE.read_text(encoding="utf-8")
+    for start in dict.fromkeys(arm.start for arm in ARMS):
+        chosen = [row for row in rows if row["start"] == start]
+        for name, lines in (("table", _table(chosen)), ("families", _families(chosen))):
+            page = _between(page, f"{start} {name}", "\n".join(lines))
+        drawn = [curve for curve in curves if curve["start"] == start]
+        with atomic_writer(Path(str(PICTURE).format(start))) as file:
+            file.write(_draw(_by_arm(drawn)))
+    with atomic_writer(PAGE) as file:
+        file.write(page)
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    yield "| arm | seeds | needs a look: with | without | RaPR | overview: with | RaPR | calls refused |"
+    yield "| --- |" + " --- |" * 7
+    for arm in dict.fromkeys(row["arm"] for row in rows):
+        mine = [row for row in rows if row["arm"] == arm]
+        look, rest = ([row for row in mine if row["kind"] == kind] for kind in KINDS)
+        cells = [
+            *(_cell(look, figure) for figure in ("accuracy_with", "accuracy_without", "rapr")),
+            *(_cell(rest, figure) for figure in ("accuracy_with", "rapr")),
+            _cell(mine, "operation_error_rate"),
+        ]
+        yield f"| {arm} | {len({row['seed'] for row in mine})} | {' | '.join(cells)} |"
+
+
+def _cell(rows: Sequence[Mapping[str, Any]], figure: str) -> str:
+    shares, asked = over_families(rows, figure)
+    return "{:.3f} ± {:.3f}".format(*interval(shares, asked)) if shares else "–"
+
+
+def _families(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    families = list(dict.fromkeys(row["family"] for row in rows))
+    yield f"| arm, questions that need a look | {' | '.join(families)} |"
+    yield "| --- |" + " --- |" * len(families)
+    for arm in dict.fromkeys(row["arm"] for row in rows):
+        cells = []
+        for family in families:
+            mine = [
+                row
+                for row in rows
+                if (row["arm"], row["family"], row["kind"]) == (arm, family, "needs_look")
+            ]
+            both = (_cell(mine, figure) for figure in ("accuracy_with", "accuracy_without"))
+            cells.append(" / ".join(both))
+        yield f"| {arm} | {' | '.join(cells)} |"
+
+
+def _by_arm(curves: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    arms: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for curve in curves:
+        arms[curve["arm"]].append(curve)
+    return arms
+
+
+def _draw(arms: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """Figures of rollouts over the steps: a line is the mean of an arm's seeds, the band reaches from the lowest to the highest."""
+    figure = Figure(figsize=(10, 6), layout="constrained")
+    panels = figure.subplots(2, 2, sharex=True, sharey=True).flat
+    for axes, (name, title) in zip(panels, DRAWN.items(), strict=True):
+        for color, (arm, curves) in zip(COLORS, arms.items(), strict=False):
+            lines = [smoothed([value or 0.0 for value in curve[name]], 0.15) for curve in curves]
+            steps = range(1, len(lines[0]) + 1)
+            by_step = list(zip(*lines, strict=True))
+            axes.plot(steps, [statistics.fmean(some) for some in by_step], color=color, label=arm)
+            axes.fill_between(
+                steps,
+                *zip(*((min(s), max(s)) for s in by_step), strict=True),
+                color=color,
+                alpha=0.15,
+            )
+        axes.set_title(title, loc="left")
+        axes.set_ylim(0, 1.02)
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    for axes in list(figure.axes)[2:]:
+        axes.set_xlabel("step")
+    figure.axes[0].legend(frameon=False, fontsize="small")
+    return as_svg(figure, "ablation")
+
+
+def _between(page: str, mark: str, text: str) -> str:
+    """A page with what stands between two marks replaced."""
+    opening, closing = f"<!-- {mark} -->", f"<!-- end of {mark} -->"
+    before, found, rest = page.partition(opening)
+    _, closed, after = rest.partition(closing)
+    if not (found and closed):
+        sys.exit(f"{PAGE}: expected {opening} and {closing}")
+    return f"{before}{opening}\n{text}\n{closing}{after}"
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{time.strftime('%H:%M')} {text}\n")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    """`run` or `render`."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("do", choices=("run", "render"))
+    parser.add_argument("only", nargs="*", help="some of: " + ", ".join(_names()))
+    parser.add_argument("--workers", type=int, default=2, help="jobs at once, one core each")
+    asked = parser.parse_args()
+    if unknown := set(asked.only) - set(_names()):
+        parser.error(f"no such arm: {', '.join(sorted(unknown))}")
+    if asked.do == "run":
+        run(asked.only, asked.workers)
+    else:
+        render()
+
+
+def _names() -> list[str]:
+    return [f"{arm.start}/{arm.name}" for arm in ARMS]
+
+
+if __name__ == "__main__":
+    main()

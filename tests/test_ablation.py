@@ -1,0 +1,115 @@
+"""The experiment of `runs/ablation.sh`: runs that can be read, rows as they are described, a page of these rows alone."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pixel_reasoner.train.config import RlRun, arithmetic
+from pixel_reasoner.train.rl import trl_config
+
+ROOT = Path(__file__).parents[1]
+SPEC = importlib.util.spec_from_file_location("ablation", ROOT / "runs" / "ablation.py")
+ablation = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(ablation)
+
+FIGURES = {
+    "accuracy": 0.8,
+    "rapr": 1.0,
+    "operation_error_rate": 0.01,
+    "count": 100,
+}
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch) -> Path:
+    for name in ("OUT", "RESULTS", "CURVES", "PAGE"):
+        old = getattr(ablation, name)
+        monkeypatch.setattr(ablation, name, tmp_path / old.name)
+    monkeypatch.setattr(ablation, "PICTURE", str(tmp_path / "curves-{}.svg"))
+    return ablation.OUT
+
+
+def finished(job, accuracy: float) -> None:
+    """What a finished job leaves behind."""
+    for name, share in (("eval", accuracy), ("eval-without", 0.1)):
+        figures = FIGURES | {"accuracy": share}
+        families = {
+            family: {"by_category": dict.fromkeys(ablation.KINDS, figures)}
+            for family in ("attribute", "video")
+        }
+        (job.folder / name).mkdir(parents=True)
+        (job.folder / name / "summary.json").write_text(json.dumps({"by_family": families}))
+    row = dict.fromkeys(ablation.DRAWN, accuracy)
+    lines = [json.dumps(row | {"step": step}) for step in range(1, 21)]
+    (job.folder / "log.jsonl").write_text("\n".join(lines) + "\n")
+
+
+def test_every_job_has_a_folder_of_its_own_and_a_run_that_trains(place, tmp_path):
+    jobs = ablation.jobs()
+    assert len({job.folder for job in jobs}) == len(jobs)
+    for job in jobs:
+        if job.arm.reward is None:
+            continue
+        path = job.folder / "run.toml"
+        ablation.write_run(job, "tiny", path)
+        run = RlRun.read(path)
+        assert Path(run.out).resolve() == job.folder.resolve()
+        assert arithmetic(run, 1).rollouts_per_sync == 64
+        assert trl_config(run).seed == job.seed
+
+
+def test_arms_differ_from_the_method_in_one_thing_alone(place, tmp_path):
+    def text(name: str) -> str:
+        (job,) = [j for j in ablation.jobs([f"clumsy/{name}"]) if j.seed == 0]
+        ablation.write_run(job, "tiny", tmp_path / "run.toml")
+        return "\n".join((tmp_path / "run.toml").read_text().splitlines()[1:])
+
+    full = text("full")
+    assert text("no curiosity") == full.replace("[reward]\n", "[reward]\nalpha = 0.0\n")
+    assert text("no cost") == full.replace("[reward]\n", "[reward]\nbeta = 0.0\n")
+    assert text("no corrections") == full
+    arms = {arm.name: arm for arm in ablation.ARMS if arm.start == "clumsy"}
+    corrections, clumsy = (ablation.STARTS[arms[n].model] for n in ("no corrections", "full"))
+    assert corrections.synth == f"{clumsy.synth} --no-mistakes"
+
+
+def test_a_page_tells_what_the_finished_jobs_found(place):
+    jobs = [job for job in ablation.jobs() if job.arm.name in ("full", "warm start alone")]
+    for job in jobs:
+        finished(job, accuracy=0.8 + 0.02 * job.seed if job.arm.name == "full" else 0.5)
+    ablation.collect()
+    rows = json.loads(ablation.RESULTS.read_text())
+    assert len(rows) == len(jobs) * 2 * 2
+    assert set(ablation.FIGURES) < set(rows[0])
+    marks = [f"{start} {part}" for start in ("clumsy", "good") for part in ("table", "families")]
+    words = "".join(f"By hand.\n<!-- {mark} -->\n<!-- end of {mark} -->\n" for mark in marks)
+    ablation.PAGE.write_text(words)
+    ablation.render()
+    once = ablation.PAGE.read_text()
+    assert once.count("By hand.") == 4
+    assert "| full | 3 | 0.820 ± " in once
+    assert "| warm start alone | 1 | 0.500 ± 0.069 |" in once
+    assert "<svg" in (place.parent / "curves-clumsy.svg").read_text()
+    ablation.render()
+    assert ablation.PAGE.read_text() == once
+
+
+def test_a_page_without_its_marks_is_left_alone(place):
+    ablation.collect()
+    ablation.PAGE.write_text("nothing here")
+    with pytest.raises(SystemExit, match="expected <!-- clumsy table -->"):
+        ablation.render()
+    assert ablation.PAGE.read_text() == "nothing here"
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=10), st.integers(1, 1000))
+def test_an_interval_is_never_narrower_than_that_of_its_questions(shares, questions):
+    mean, half = ablation.interval(shares, questions)
+    assert half >= ablation.interval([mean], questions)[1] - 1e-12
+    assert min(shares) - 1e-9 <= mean <= max(shares) + 1e-9
