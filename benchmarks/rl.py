@@ -2,7 +2,7 @@
 
 .venv/bin/python benchmarks/rl.py [STEPS] [MODEL] [--speed]
 
-A step is 64 rollouts (8 questions x 8) and one update on them. Printed: rollouts a second of both, their ratio, and the median
+A step is 64 rollouts (8 questions x 8) and one update on them. Printed, for rollouts of two turns and for all families: rollouts a second of both, their ratio, and the median
 step of ours by phase; then what a buffer of 4,096 rollouts takes; then the parity of the two loops on 200 greedy questions.
 """
 
@@ -39,6 +39,10 @@ STEPS = int(GIVEN[0]) if GIVEN else 6
 MODEL = str(model_folder(GIVEN[1] if len(GIVEN) > 1 else "tiny"))
 ROUNDS = 2
 FAMILIES = ("attribute", "relation", "count", "infographic", "video")
+MIXES = {
+    "two turns each": WorldMix(families=("attribute",), count=40, overview_share=0.0),
+    "all families, half of them overviews": WorldMix(families=FAMILIES, count=40),
+}
 
 
 class Clock(TrainerCallback):
@@ -102,12 +106,11 @@ def run_in(folder: Path, **more: Any) -> RlRun:
         "disable_tqdm": True,
         **more.pop("trl", {}),
     }
-    mix = WorldMix(families=FAMILIES, count=40)
     sizes = {"questions_per_sync": 8, "group_size": 8, "minibatch": 64, "rollouts_at_once": 64}
     return RlRun(
         out=str(folder),
         model=MODEL,
-        pixelworld=mix,
+        pixelworld=more.pop("mix", MIXES["all families, half of them overviews"]),
         max_new_tokens=96,
         replay=False,
         sample_every=0,
@@ -130,9 +133,10 @@ def trainer_of(kind: Any, run: RlRun, *callbacks: Any) -> Any:
     )
 
 
-def speed(folder: Path) -> None:
+def speed(folder: Path, mix: str) -> None:
     """Rollouts a second, side by side."""
-    run = run_in(folder)
+    run = run_in(folder, mix=MIXES[mix])
+    print(f"{mix}:")
     seconds: dict[str, list[float]] = {"ours": [], "stock": []}
     phases: list[dict[str, float]] = []
     for _ in range(ROUNDS):
@@ -231,7 +235,8 @@ def parity(folder: Path, count: int = 200) -> None:
 if __name__ == "__main__":
     warnings.filterwarnings("ignore")
     with tempfile.TemporaryDirectory() as name:
-        speed(Path(name))
+        for mix in MIXES:
+            speed(Path(name) / mix.replace(" ", "-"), mix)
         if "--speed" in sys.argv:
             sys.exit()
         memory(Path(name))

@@ -56,10 +56,10 @@ DRAWN = {
 
 
 class Start(NamedTuple):
-    """A warm-started model: traces, and how long it learned from them over the tower of the model in the box."""
+    """A warm-started model: its traces, and how it learned from them over the tower of the model in the box."""
 
     synth: str
-    steps: int
+    train: str
 
 
 class Arm(NamedTuple):
@@ -75,9 +75,9 @@ class Arm(NamedTuple):
 
 _SYNTH = "--count 3000 --seed 900000 --margin 0 --min-side 0.18"
 STARTS = {
-    "clumsy": Start(_SYNTH, 200),
-    "clumsy-no-corrections": Start(f"{_SYNTH} --no-mistakes", 200),
-    "words": Start(f"{_SYNTH} --text-share 1", 200),
+    "clumsy": Start(_SYNTH, "--words 0.7 --steps 400"),
+    "clumsy-no-corrections": Start(f"{_SYNTH} --no-mistakes", "--words 0.7 --steps 400"),
+    "words": Start(_SYNTH, "--words 0.9 --steps 400"),  # and 0.1 without any operation offered
 }
 ARMS = (
     Arm("clumsy", "warm start alone", "clumsy", None, "no RL"),
@@ -140,7 +140,7 @@ def warm_start(name: str) -> None:
     if not (folder / "model" / "model.safetensors").exists():
         synth = f"synth pixelworld {start.synth} --workers 2 --out {folder / 'synth'}"
         _call(folder, *shlex.split(synth))
-        train = f"train tiny --tower tiny --traces {folder / 'synth'} --steps {start.steps} --out {folder}"
+        train = f"train tiny --tower tiny --traces {folder / 'synth'} {start.train} --out {folder}"
         _call(folder, *shlex.split(train))
 
 

@@ -604,16 +604,14 @@ def train_tiny(
             help="Take over the vision tower of `tiny` or a model folder, and train the language model alone."
         ),
     ] = "",
-    start: Annotated[
-        str, typer.Option("--from", help="As --tower, and go on from its language model.")
-    ] = "",
     words: Annotated[
-        bool,
+        float,
         typer.Option(
-            "--words",
-            help="Learn answers in words alone: what needs a look is guessed; for ablations.",
+            min=0.0,
+            max=1.0,
+            help="Share of lessons that answer in words alone and guess what needs a look: a habit for ablations.",
         ),
-    ] = False,
+    ] = 0.0,
     steps: Annotated[
         int, typer.Option(min=1, help="Of the last stage, the language model's.")
     ] = 3800,
@@ -645,7 +643,6 @@ def train_tiny(
         out,
         steps=steps,
         tower=tower,
-        start=start,
         words=words,
         seed=seed,
         scale=scale,

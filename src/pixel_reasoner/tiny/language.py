@@ -283,22 +283,23 @@ class School:
         lessons: Lessons,
         processor: Any,
         dialect: HermesDialect,
-        without: float = WITHOUT,
+        words: float = 0.0,
     ) -> None:
         self.lessons = lessons
-        self.without = without
+        self.words = words
         self.processor = processor
         self.dialect = dialect
         self.digit_ids = set(processor.tokenizer.convert_tokens_to_ids(list("0123456789")))
         self.image_id = processor.tokenizer.convert_tokens_to_ids(processor.image_token)
 
     def lesson(self, number: int, rng: random.Random) -> Example:
-        """A trace as it is, or what is said where no operation is offered."""
+        """A trace as it is, or what is said without an operation."""
         trace = self.lessons.trace(number)
-        if rng.random() >= self.without:
+        drawn = rng.random()
+        if drawn >= WITHOUT + self.words:
             return self.example(trace, self.lessons.shown(number))
         first = self.lessons.shown(number)[: len(trace.pictures)]
-        return self.example(without_operations(trace, rng), first)
+        return self.example(without_operations(trace, rng, offered=drawn >= WITHOUT), first)
 
     def example(self, trace: Trace, shown: list[Shown]) -> Example:
         """Token ids, mask and gazes of a trace."""
@@ -372,14 +373,14 @@ def _looked_at(mention: Mention, turn: Turn, seen: list[Picture]) -> list[Pictur
     return seen
 
 
-def without_operations(trace: Trace, rng: random.Random) -> Trace:
-    """The same question where no operation is offered: answered at once, or guessed."""
+def without_operations(trace: Trace, rng: random.Random, *, offered: bool = False) -> Trace:
+    """The same question answered at once, or guessed, because no operation is offered or although they are."""
     evidence = trace.question.evidence
     turns: Sequence[Turn] = trace.turns
     if evidence is not None:
         guess = say(rng, wording.GUESS, subject=evidence.subjects[0])
         turns = [Turn(text=f"{guess} \\boxed{{{trace.question.answer[0]}}}")]
-    settings = {**trace.settings, "operations": False}
+    settings = {**trace.settings, "operations": offered}
     return trace.model_copy(update={"turns": tuple(turns), "settings": settings})
 
 

@@ -42,7 +42,6 @@ from pixel_reasoner.tiny.build import (
 from pixel_reasoner.tiny.gallery import Gallery
 from pixel_reasoner.tiny.language import (
     WATCHED,
-    WITHOUT,
     School,
     Tokens,
     cache_tokens,
@@ -91,8 +90,7 @@ def train(  # noqa: PLR0913 - what to learn from, how long, where to, and four s
     *,
     steps: int,
     tower: str = "",
-    start: str = "",
-    words: bool = False,
+    words: float = 0.0,
     seed: int = 0,
     scale: float = 1.0,
     install: bool = False,
@@ -104,8 +102,8 @@ def train(  # noqa: PLR0913 - what to learn from, how long, where to, and four s
         out: for the gallery (14 GB), checkpoints, logs (`STAGE.jsonl`) and the model.
         steps: of the last stage, `reason`.
         tower: `tiny` or a model folder whose finished tower and tokenizer are taken over: only `reason` is trained.
-        start: the same, and `reason` goes on from its language model.
-        words: learn answers in words alone: no operation is offered, and what needs a look is guessed.
+        words: share of the lessons that answer in words alone though operations are offered: what needs a look is
+            guessed. The habit of a model that has never looked; for experiments.
         seed: of weights and batches.
         scale: share of scenes and steps, to try the whole pipeline quickly.
         install: copy the result to where `--model tiny` looks.
@@ -120,12 +118,10 @@ def train(  # noqa: PLR0913 - what to learn from, how long, where to, and four s
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise cannot_write(out, error) from error
-    if tower or start:
-        finished = LocalModel(start or tower)
+    if tower:
+        finished = LocalModel(tower)
         processor = build_processor(finished.processor.tokenizer)
         model = build_model(processor.tokenizer, seed)
-        if start:
-            model.load_state_dict(finished.model.state_dict())
         model.model.visual.load_state_dict(finished.model.model.visual.state_dict())
         patches_as_product(model.model.visual)
     else:
@@ -137,7 +133,7 @@ def train(  # noqa: PLR0913 - what to learn from, how long, where to, and four s
         shrink_tokens(model.model.visual)
     cache = cache_tokens(model.model.visual, processor.image_processor, traces, out / "tokens.pt")
     folder = out / "model"
-    school = School(cache.lessons, processor, COMPACT, without=1.0 if words else WITHOUT)
+    school = School(cache.lessons, processor, COMPACT, words)
     stage = _stage("reason", steps, 3e-3, scale, muon=True, warmup=50)
     _train_language(model, school, cache.tokens, folder, seed, stage, max(8, round(100 * scale)))
     if install:
