@@ -77,6 +77,7 @@ def test_arms_differ_from_the_method_in_one_thing_alone(place, tmp_path):
     arms = {arm.name: arm for arm in ablation.ARMS if arm.start == "clumsy"}
     corrections, clumsy = (ablation.STARTS[arms[n].model] for n in ("no corrections", "full"))
     assert corrections == clumsy._replace(synth=f"{clumsy.synth} --no-mistakes")
+    assert arms["no warm start"].model == clumsy.begin
 
 
 def test_a_page_tells_what_the_finished_jobs_found(place):

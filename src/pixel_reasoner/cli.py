@@ -604,6 +604,9 @@ def train_tiny(
             help="Take over the vision tower of `tiny` or a model folder, and train the language model alone."
         ),
     ] = "",
+    start: Annotated[
+        str, typer.Option("--from", help="As --tower, and go on from its language model.")
+    ] = "",
     words: Annotated[
         float,
         typer.Option(
@@ -643,6 +646,7 @@ def train_tiny(
         out,
         steps=steps,
         tower=tower,
+        start=start,
         words=words,
         seed=seed,
         scale=scale,

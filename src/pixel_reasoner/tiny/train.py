@@ -90,6 +90,7 @@ def train(  # noqa: PLR0913 - what to learn from, how long, where to, and four s
     *,
     steps: int,
     tower: str = "",
+    start: str = "",
     words: float = 0.0,
     seed: int = 0,
     scale: float = 1.0,
@@ -102,6 +103,7 @@ def train(  # noqa: PLR0913 - what to learn from, how long, where to, and four s
         out: for the gallery (14 GB), checkpoints, logs (`STAGE.jsonl`) and the model.
         steps: of the last stage, `reason`.
         tower: `tiny` or a model folder whose finished tower and tokenizer are taken over: only `reason` is trained.
+        start: the same, and `reason` goes on from its language model.
         words: share of the lessons that answer in words alone though operations are offered: what needs a look is
             guessed. The habit of a model that has never looked; for experiments.
         seed: of weights and batches.
@@ -118,10 +120,12 @@ def train(  # noqa: PLR0913 - what to learn from, how long, where to, and four s
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise cannot_write(out, error) from error
-    if tower:
-        finished = LocalModel(tower)
+    if tower or start:
+        finished = LocalModel(start or tower)
         processor = build_processor(finished.processor.tokenizer)
         model = build_model(processor.tokenizer, seed)
+        if start:
+            model.load_state_dict(finished.model.state_dict())
         model.model.visual.load_state_dict(finished.model.model.visual.state_dict())
         patches_as_product(model.model.visual)
     else:
