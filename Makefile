@@ -38,6 +38,7 @@ benchmarks: install
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/synth.py
 	$(BIN)/python benchmarks/sft.py
+	$(BIN)/python benchmarks/rl.py
 
 clean:
 	rm -rf .venv runs/demo

@@ -40,9 +40,15 @@ MODEL = str(model_folder(GIVEN[1] if len(GIVEN) > 1 else "tiny"))
 ROUNDS = 2
 FAMILIES = ("attribute", "relation", "count", "infographic", "video")
 MIXES = {
-    "two turns each": WorldMix(families=("attribute",), count=40, overview_share=0.0),
-    "all families, half of them overviews": WorldMix(families=FAMILIES, count=40),
+    "two turns each": {
+        "pixelworld": WorldMix(families=("attribute",), count=40, overview_share=0.0),
+        "max_turns": 2,
+    },
+    "all families, as many turns as they take": {
+        "pixelworld": WorldMix(families=FAMILIES, count=40)
+    },
 }
+ANY = MIXES["all families, as many turns as they take"]
 
 
 class Clock(TrainerCallback):
@@ -110,12 +116,11 @@ def run_in(folder: Path, **more: Any) -> RlRun:
     return RlRun(
         out=str(folder),
         model=MODEL,
-        pixelworld=more.pop("mix", MIXES["all families, half of them overviews"]),
         max_new_tokens=96,
         replay=False,
         sample_every=0,
         trl=trl,
-        **{**sizes, **more},
+        **{**sizes, **ANY, **more},
     )
 
 
@@ -135,7 +140,7 @@ def trainer_of(kind: Any, run: RlRun, *callbacks: Any) -> Any:
 
 def speed(folder: Path, mix: str) -> None:
     """Rollouts a second, side by side."""
-    run = run_in(folder, mix=MIXES[mix])
+    run = run_in(folder, **MIXES[mix])
     print(f"{mix}:")
     seconds: dict[str, list[float]] = {"ours": [], "stock": []}
     phases: list[dict[str, float]] = []
