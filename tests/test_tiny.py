@@ -418,6 +418,7 @@ def _made(folder: Path) -> Path:
 def test_a_killed_training_goes_on_to_a_model_that_answers(tmp_path):
     """The whole pipeline at a two-hundredth of its size, killed in the middle of its second stage."""
     command = [sys.executable, "-m", "pixel_reasoner.cli", "train", "tiny", "--scale", "0.005"]
+    command += ["--steps", "400"]
     synthesized(tmp_path / "synth", 200)
     command += ["--traces", str(tmp_path / "synth"), "--out", str(tmp_path)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
