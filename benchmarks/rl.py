@@ -2,8 +2,9 @@
 
 .venv/bin/python benchmarks/rl.py [STEPS] [MODEL] [--speed]
 
-A step is 64 rollouts (8 questions x 8) and one update on them. Printed, for rollouts of two turns and for all families: rollouts a second of both, their ratio, and the median
-step of ours by phase; then what a buffer of 4,096 rollouts takes; then the parity of the two loops on 200 greedy questions.
+A step is 64 rollouts (8 questions x 8) and one update on them. Printed, for rollouts of two turns and for all families:
+rollouts a second of both, their ratio, and the median step of ours by phase; then what a buffer of 4,096 rollouts takes;
+then the parity of the two loops on 200 greedy questions.
 """
 
 from __future__ import annotations
@@ -15,40 +16,33 @@ import sys
 import tempfile
 import time
 import warnings
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback
-from trl import GRPOTrainer
 
-from pixel_reasoner import rewards
 from pixel_reasoner.data.questions import WorldMix
 from pixel_reasoner.data.sft import encode
 from pixel_reasoner.models import Decoding, folder_settings, model_folder
 from pixel_reasoner.models.local import LocalModel, load_processor
 from pixel_reasoner.rollout import ask_many
 from pixel_reasoner.train.config import RlRun
-from pixel_reasoner.train.env import Albums, LookAgain, finished, teach
 from pixel_reasoner.train.grpo import LookAgainTrainer, Rolled
 from pixel_reasoner.train.model import load_weights
 from pixel_reasoner.train.rl import load_questions, question_rows, rules_of, trl_config
+from stock import StockTrainer
 
 GIVEN = [word for word in sys.argv[1:] if word != "--speed"]
 STEPS = int(GIVEN[0]) if GIVEN else 6
 MODEL = str(model_folder(GIVEN[1] if len(GIVEN) > 1 else "tiny"))
 ROUNDS = 2
 FAMILIES = ("attribute", "relation", "count", "infographic", "video")
-MIXES = {
-    "two turns each": {
-        "pixelworld": WorldMix(families=("attribute",), count=40, overview_share=0.0),
-        "max_turns": 2,
-    },
-    "all families, as many turns as they take": {
-        "pixelworld": WorldMix(families=FAMILIES, count=40)
-    },
+ALL: dict[str, Any] = {"pixelworld": WorldMix(families=FAMILIES, count=40)}
+TWO_TURNS: dict[str, Any] = {
+    "pixelworld": WorldMix(families=("attribute",), count=40, overview_share=0.0),
+    "max_turns": 2,
 }
-ANY = MIXES["all families, as many turns as they take"]
+MIXES = {"two turns each": TWO_TURNS, "all families, as many turns as they take": ALL}
 
 
 class Clock(TrainerCallback):
@@ -71,35 +65,6 @@ class Clock(TrainerCallback):
         self.logs.append(logs)
 
 
-class Stock(GRPOTrainer):
-    """TRL's own trainer with our environment; its rewards are shaped in groups, which lie in one process here."""
-
-    def __init__(self, *, run: RlRun, speaker: Any, rules: Any, **trl: Any) -> None:
-        tokenizer = trl["processing_class"].tokenizer
-        teach(trl["processing_class"], speaker.dialect)
-
-        def reward(
-            environments: Any, completions: Any, completion_ids: Any, **_: Any
-        ) -> list[float]:
-            traces = [
-                finished(one, said, ended=ids[-1] == tokenizer.eos_token_id)
-                for one, said, ids in zip(environments, completions, completion_ids, strict=True)
-            ]
-            shaped: list[float] = []
-            for start in range(0, len(traces), run.group_size):
-                group = traces[start : start + run.group_size]
-                correct = [rewards.correctness(one, run.reward) for one in group]
-                counted = [rewards.num_operations(one, run.reward) for one in group]
-                shaped += rewards.shape(correct, counted, run.reward)
-            return shaped
-
-        super().__init__(
-            reward_funcs=[reward],
-            environment_factory=partial(LookAgain, speaker, rules, Albums(speaker.budgets, rules)),
-            **trl,
-        )
-
-
 def run_in(folder: Path, **more: Any) -> RlRun:
     trl = {
         "learning_rate": 1e-5,
@@ -120,7 +85,7 @@ def run_in(folder: Path, **more: Any) -> RlRun:
         replay=False,
         sample_every=0,
         trl=trl,
-        **{**sizes, **ANY, **more},
+        **{**sizes, **ALL, **more},
     )
 
 
@@ -145,7 +110,7 @@ def speed(folder: Path, mix: str) -> None:
     seconds: dict[str, list[float]] = {"ours": [], "stock": []}
     phases: list[dict[str, float]] = []
     for _ in range(ROUNDS):
-        for name, kind in (("ours", LookAgainTrainer), ("stock", Stock)):
+        for name, kind in (("ours", LookAgainTrainer), ("stock", StockTrainer)):
             clock = Clock()
             trainer_of(kind, run, clock).train()
             seconds[name] += clock.seconds[1:]

@@ -4,8 +4,9 @@
 .venv/bin/python runs/ablation.py render                  # runs/ablation/*.json -> docs/results.md
 
 A start is a warm-started model. `clumsy` answered in words alone and has then seen few traces that look, as in the
-paper: its looks fail more often than they help. `good` is the model in the box. An arm is RL from a start, or the start alone, asked about the test split with operations and without. All of it is
-done by the commands that a user has: `synth`, `train tiny`, `train rl`, `eval pixelworld`.
+paper: its looks fail more often than they help. `good` is the model in the box. An arm is RL from a start, or the
+start alone, asked about the test split with operations and without. All of it is done by the commands that a user
+has: `synth`, `train tiny`, `train rl`, `eval pixelworld`.
 """
 
 from __future__ import annotations
@@ -40,7 +41,6 @@ PICTURE = ROOT / "docs" / "curves-{}.svg"
 TOOL = Path(sys.executable).with_name("pixel-reasoner")
 SEEDS = (0, 1, 2)
 KINDS = ("needs_look", "overview")
-FIGURES = ("accuracy_with", "accuracy_without", "rapr", "operation_error_rate")
 QUESTIONS = 200
 """of the test split, for each family"""
 STEPS = 60
@@ -144,13 +144,18 @@ def warm_start(name: str) -> str:
         return name
     start, folder = STARTS[name], OUT / "starts" / name
     model = folder / "model"
-    if not (model / "model.safetensors").exists():
+    if not _whole(model):
         begin = warm_start(start.begin)
         traces = folder / "synth"
         _call(folder, *f"synth pixelworld {start.synth} --workers 2".split(), "--out", str(traces))
         train = f"train tiny --from {begin} {start.train}".split()
         _call(folder, *train, "--traces", str(traces), "--out", str(folder))
     return str(model)
+
+
+def _whole(model: Path) -> bool:
+    """Whether a model folder was written to its last file."""
+    return (model / "pixel_reasoner.json").exists()
 
 
 def _do(job: Job) -> Job:
@@ -161,7 +166,7 @@ def _do(job: Job) -> Job:
         _shared(folder / "questions", OUT / "questions")
         write_run(job, model, folder / "run.toml")
         model = str(folder / "model")
-        if not Path(model).exists():
+        if not _whole(folder / "model"):
             _call(folder, "train", "rl", str(folder / "run.toml"))
     for name, more in (("eval", ()), ("eval-without", ("--no-operations",))):
         _shared(folder / name / "media", OUT / "media")
@@ -187,6 +192,7 @@ sample_every = 20
 
 [pixelworld]
 count = {MIX.count}
+seed = {MIX.seed}
 overview_share = {MIX.overview_share}
 
 [reward]

@@ -185,6 +185,13 @@ def test_a_path_that_is_no_folder_is_never_looked_up_on_a_hub(run, scene):
     )
 
 
+def test_a_tower_is_taken_over_from_one_model_alone(run, tmp_path):
+    both = ("--tower", "tiny", "--from", "runs/other/model")
+    assert_refused(
+        run("train", "tiny", *both, "--out", tmp_path), "--tower or --from", "runs/other"
+    )
+
+
 def test_render_writes_questions_that_load(run, tmp_path):
     code, out, _ = run("world", "render", "--count", 3, "--out", tmp_path, "--check-readable")
     assert code == 0

@@ -9,14 +9,12 @@ import random
 import re
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from trl import GRPOTrainer
 
 from conftest import full_disk
 from pixel_reasoner.data.questions import WorldMix, world_questions
@@ -35,7 +33,6 @@ from pixel_reasoner.train.env import (
     num_shown,
     opening,
     reader,
-    teach,
 )
 from pixel_reasoner.train.grpo import (
     LookAgainTrainer,
@@ -57,6 +54,7 @@ from pixel_reasoner.train.rl import (
 )
 from pixel_reasoner.train.watch import LOG, Log
 from rl_fixture import BROKEN, LOOK, TINY, Written, run_of, trainer_of
+from stock import StockTrainer
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
 
@@ -478,41 +476,12 @@ def test_two_processes_make_of_the_same_rollouts_what_one_makes(tmp_path, writte
                 assert np.allclose(two[name], value, rtol=1e-4, atol=1e-5), name
 
 
-class StockTrainer(Written, GRPOTrainer):
+class StockOnWritten(Written, StockTrainer):
     """TRL's own trainer on the same rollouts, with the same environment."""
-
-    def __init__(self, *, run, speaker, rules, processing_class, model, **trl):
-        tokenizer = processing_class.tokenizer
-        teach(processing_class, "compact")
-
-        def reward(environments, completions, completion_ids, **_):
-            from pixel_reasoner import rewards
-
-            traces = [
-                finished(one, said, ended=ids[-1] == tokenizer.eos_token_id)
-                for one, said, ids in zip(environments, completions, completion_ids, strict=True)
-            ]
-            shaped: list[float] = []
-            for start in range(0, len(traces), run.group_size):
-                group = traces[start : start + run.group_size]
-                shaped += rewards.shape(
-                    [rewards.correctness(one, run.reward) for one in group],
-                    [rewards.num_operations(one, run.reward) for one in group],
-                    run.reward,
-                )
-            return shaped
-
-        super().__init__(
-            model=model,
-            reward_funcs=[reward],
-            processing_class=processing_class,
-            environment_factory=partial(LookAgain, speaker, rules, Albums(SPEAKER.budgets, rules)),
-            **trl,
-        )
 
 
 def test_identical_rollouts_have_the_loss_of_a_stock_trainer(tmp_path, written):
-    stock = trainer_of(run_of(tmp_path), StockTrainer)
+    stock = trainer_of(run_of(tmp_path), StockOnWritten)
     stock.train()
     ours = [told for told in written.told if "loss" in told]
     theirs = [told for told in stock.told if "loss" in told]

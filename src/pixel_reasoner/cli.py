@@ -605,7 +605,7 @@ def train_tiny(
         ),
     ] = "",
     start: Annotated[
-        str, typer.Option("--from", help="As --tower, and go on from its language model.")
+        str, typer.Option("--from", help="Instead of --tower: go on from its language model too.")
     ] = "",
     words: Annotated[
         float,
@@ -617,7 +617,7 @@ def train_tiny(
     ] = 0.0,
     steps: Annotated[
         int, typer.Option(min=1, help="Of the last stage, the language model's.")
-    ] = 3800,
+    ] = 4000,
     seed: Annotated[int, typer.Option(help="Of weights and batches.")] = 0,
     scale: Annotated[
         float,
@@ -637,8 +637,14 @@ def train_tiny(
 
         pixel-reasoner train tiny --traces runs/few/synth --tower tiny --steps 200 --out runs/few
     """
-    from pixel_reasoner.errors import packages_of
+    from pixel_reasoner.errors import UsageError, packages_of
 
+    if tower and start:
+        raise UsageError(
+            expected="--tower or --from",
+            got=f"--tower {tower} and --from {start}",
+            fix="keep --from to go on from its language model, --tower to begin that anew",
+        )
     with packages_of("local,train", "train"):
         from pixel_reasoner.tiny.train import train
     model = train(

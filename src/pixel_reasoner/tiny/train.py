@@ -103,7 +103,7 @@ def train(  # noqa: PLR0913 - what to learn from, how long, where to, and four s
         out: for the gallery (14 GB), checkpoints, logs (`STAGE.jsonl`) and the model.
         steps: of the last stage, `reason`.
         tower: `tiny` or a model folder whose finished tower and tokenizer are taken over: only `reason` is trained.
-        start: the same, and `reason` goes on from its language model.
+        start: instead of `tower`; `reason` goes on from this one's language model.
         words: share of the lessons that answer in words alone though operations are offered: what needs a look is
             guessed. The habit of a model that has never looked; for experiments.
         seed: of weights and batches.
@@ -115,7 +115,7 @@ def train(  # noqa: PLR0913 - what to learn from, how long, where to, and four s
         ModelError: no such model, or one of another shape.
         OutputError: the folder cannot be written.
     """
-    said = _said(traces / TRACES)
+    next(load_traces(traces / TRACES), None)  # a wrong path is told before anything is made
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -124,14 +124,15 @@ def train(  # noqa: PLR0913 - what to learn from, how long, where to, and four s
         finished = LocalModel(start or tower)
         processor = build_processor(finished.processor.tokenizer)
         model = build_model(processor.tokenizer, seed)
-        if start:
-            model.load_state_dict(finished.model.state_dict())
-        model.model.visual.load_state_dict(finished.model.model.visual.state_dict())
+        whole, ours = (
+            (model, finished.model) if start else (model.model.visual, finished.model.model.visual)
+        )
+        whole.load_state_dict(ours.state_dict())
         patches_as_product(model.model.visual)
     else:
         counts = {family: max(24, round(n * scale)) for family, n in SCENES.items()}
         gallery = Gallery(out / "gallery", counts)
-        processor = build_processor(build_tokenizer(said))
+        processor = build_processor(build_tokenizer(_said(traces / TRACES)))
         model = build_model(processor.tokenizer, seed)
         _train_tower(model, processor, gallery, out, seed, scale)
         shrink_tokens(model.model.visual)
