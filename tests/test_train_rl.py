@@ -527,6 +527,24 @@ def test_both_loops_say_the_same_tokens_and_train_the_same(tmp_path, questions, 
         assert not any(encoded.trained[len(mask) :])
 
 
+def test_no_rollout_holds_a_placeholder_of_pixels_that_are_not_there(
+    tmp_path, questions, processor
+):
+    """A model that would write nothing else: the next turn would miss the picture or the video behind it."""
+    placeholders = [processor.image_token_id, processor.video_token_id]
+    run = run_of(tmp_path, group_size=2, minibatch=6, mask_truncated=False)
+    trainer = trainer_of(run, LookAgainTrainer)
+
+    def push(module, inputs, logits):
+        logits[..., placeholders] += 1000.0
+
+    trainer.model.lm_head.register_forward_hook(push)
+    trainer.model.train()
+    rows = list(question_rows(questions[:3], SPEAKER, rules_of(run)))
+    for row in trainer._rolled_out([row for row in rows for _ in range(2)]):
+        assert not set(placeholders) & set(row.completion_ids[row.trained].tolist())
+
+
 def test_a_run_that_was_stopped_goes_on_to_the_same_numbers(tmp_path, monkeypatch):
     """Four steps in one go, and two and two: the same rows of figures."""
 

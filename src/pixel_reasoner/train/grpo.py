@@ -109,6 +109,12 @@ class LookAgainTrainer(GRPOTrainer):
         self._measured: _Measured | None = None
         self._rolling_s = 0.0
         self._seconds: dict[str, float] = defaultdict(float)
+        if not trl["args"].use_vllm:
+            # TRL forbids a sampled image placeholder alone. One of a video would ask for a video that is not there.
+            config = trl["model"].config
+            ids = [getattr(config, f"{kind}_token_id", None) for kind in ("image", "video")]
+            given = trl["args"].generation_kwargs or {}
+            trl["args"].generation_kwargs = {"suppress_tokens": [i for i in ids if i], **given}
         names = [*TERMS, *(name.rpartition(":")[2] for name in run.reward_functions)]
         super().__init__(
             reward_funcs=[_named(name) for name in names],
