@@ -43,8 +43,9 @@ SEEDS = (0, 1, 2)
 KINDS = ("needs_look", "overview")
 QUESTIONS = 200
 """of the test split, for each family"""
-STEPS = 60
-MIX = WorldMix(count=128, seed=800_000)
+STEPS = {"clumsy": 80, "good": 30}
+"""gradient steps of 128 rollouts: a start whose looks fail takes longer to find out"""
+MIX = WorldMix(count=128, seed=800_000, overview_share=0.3)
 DRAWN = {
     "rapr/needs_look": "RaPR, needs a look",
     "rapr/overview": "RaPR, overview",
@@ -76,10 +77,10 @@ class Arm(NamedTuple):
 
 
 _SYNTH = "--count 3000 --seed 900000 --margin 0 --min-side 0.18"
-_FEW = "--words 0.5 --steps 14"
+_FEW = "--words 0.5 --steps 28"
 STARTS = {
     # Sees as well as ever, and has lost the habit of looking: what a VLM is before the method. A tenth of the lessons offers no operation.
-    "words": Start("tiny", _SYNTH, "--words 0.9 --steps 100"),
+    "words": Start("tiny", _SYNTH, "--words 0.9 --steps 300"),
     "clumsy": Start("words", _SYNTH, _FEW),
     "clumsy-no-corrections": Start("words", f"{_SYNTH} --no-mistakes", _FEW),
 }
@@ -184,9 +185,9 @@ def write_run(job: Job, model: str, path: Path) -> None:
 # {job.arm.start}/{job.arm.name}: {job.arm.about}
 model = "{model}"
 out = "."
-questions_per_sync = 8
+questions_per_sync = 16
 group_size = 8
-minibatch = 64
+minibatch = 128
 max_new_tokens = 96
 sample_every = 20
 
@@ -199,12 +200,12 @@ overview_share = {MIX.overview_share}
 {reward}
 [trl]
 seed = {job.seed}
-max_steps = {STEPS}
-learning_rate = 1e-4
+max_steps = {STEPS[job.arm.start]}
+learning_rate = 2e-4
 lr_scheduler_type = "constant_with_warmup"
 warmup_steps = 3
 max_completion_length = 1500
-save_steps = 20
+save_steps = 10
 save_total_limit = 1
 disable_tqdm = true
 """

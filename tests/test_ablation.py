@@ -60,7 +60,7 @@ def test_every_job_has_a_folder_of_its_own_and_a_run_that_trains(place, tmp_path
         ablation.write_run(job, "tiny", path)
         run = RlRun.read(path)
         assert Path(run.out).resolve() == job.folder.resolve()
-        assert arithmetic(run, 1).rollouts_per_sync == 64
+        assert arithmetic(run, 1).rollouts_per_sync == 128
         assert trl_config(run).seed == job.seed
         assert run.pixelworld == ablation.MIX
 
