@@ -532,7 +532,10 @@ def test_no_rollout_holds_a_placeholder_of_pixels_that_are_not_there(
 ):
     """A model that would write nothing else: the next turn would miss the picture or the video behind it."""
     placeholders = [processor.image_token_id, processor.video_token_id]
-    run = run_of(tmp_path, group_size=2, minibatch=6, mask_truncated=False)
+    own = {
+        "generation_kwargs": {"suppress_tokens": [5]}
+    }  # a list of one's own is added to, not obeyed instead
+    run = run_of(tmp_path, group_size=2, minibatch=6, mask_truncated=False, trl=own)
     trainer = trainer_of(run, LookAgainTrainer)
 
     def push(module, inputs, logits):

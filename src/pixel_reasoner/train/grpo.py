@@ -111,10 +111,10 @@ class LookAgainTrainer(GRPOTrainer):
         self._seconds: dict[str, float] = defaultdict(float)
         if not trl["args"].use_vllm:
             # TRL forbids a sampled image placeholder alone. One of a video would ask for a video that is not there.
-            config = trl["model"].config
+            config, given = trl["model"].config, trl["args"].generation_kwargs or {}
             ids = [getattr(config, f"{kind}_token_id", None) for kind in ("image", "video")]
-            given = trl["args"].generation_kwargs or {}
-            trl["args"].generation_kwargs = {"suppress_tokens": [i for i in ids if i], **given}
+            never = [*given.get("suppress_tokens", ()), *(one for one in ids if one is not None)]
+            trl["args"].generation_kwargs = {**given, "suppress_tokens": never}
         names = [*TERMS, *(name.rpartition(":")[2] for name in run.reward_functions)]
         super().__init__(
             reward_funcs=[_named(name) for name in names],
