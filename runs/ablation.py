@@ -43,7 +43,7 @@ SEEDS = (0, 1, 2)
 KINDS = ("needs_look", "overview")
 QUESTIONS = 200
 """of the test split, for each family"""
-STEPS = {"clumsy": 80, "good": 30}
+STEPS = {"clumsy": 120, "good": 30}
 """gradient steps of 128 rollouts: a start whose looks fail takes longer to find out"""
 MIX = WorldMix(count=128, seed=800_000, overview_share=0.3)
 DRAWN = {
@@ -77,10 +77,10 @@ class Arm(NamedTuple):
 
 
 _SYNTH = "--count 3000 --seed 900000 --margin 0 --min-side 0.18"
-_FEW = "--words 0.5 --steps 28"
+_FEW = "--words 0.5 --steps 14"
 STARTS = {
     # Sees as well as ever, and has lost the habit of looking: what a VLM is before the method. A tenth of the lessons offers no operation.
-    "words": Start("tiny", _SYNTH, "--words 0.9 --steps 300"),
+    "words": Start("tiny", _SYNTH, "--words 0.9 --steps 115"),
     "clumsy": Start("words", _SYNTH, _FEW),
     "clumsy-no-corrections": Start("words", f"{_SYNTH} --no-mistakes", _FEW),
 }
@@ -203,7 +203,8 @@ seed = {job.seed}
 max_steps = {STEPS[job.arm.start]}
 learning_rate = 2e-4
 lr_scheduler_type = "constant_with_warmup"
-warmup_steps = 3
+warmup_steps = 5
+scale_rewards = "group"
 max_completion_length = 1500
 save_steps = 10
 save_total_limit = 1
