@@ -44,7 +44,11 @@ KINDS = ("needs_look", "overview")
 QUESTIONS = 200
 """of the test split, for each family"""
 STEPS = {"clumsy": 120, "good": 30}
-"""gradient steps of 128 rollouts: a start whose looks fail takes longer to find out"""
+"""gradient steps of 128 rollouts: a start whose looks fail takes longer to find out
+
+Groups of 16, and half the rate of the first pilots: in groups of 8 a share of looks that falls fast often reaches 0,
+where nothing is left to pay a bonus for (`dev/LOG.md`).
+"""
 MIX = WorldMix(count=128, seed=800_000, overview_share=0.3)
 DRAWN = {
     "rapr/needs_look": "RaPR, needs a look",
@@ -185,8 +189,8 @@ def write_run(job: Job, model: str, path: Path) -> None:
 # {job.arm.start}/{job.arm.name}: {job.arm.about}
 model = "{model}"
 out = "."
-questions_per_sync = 16
-group_size = 8
+questions_per_sync = 8
+group_size = 16
 minibatch = 128
 max_new_tokens = 96
 sample_every = 20
@@ -201,9 +205,9 @@ overview_share = {MIX.overview_share}
 [trl]
 seed = {job.seed}
 max_steps = {STEPS[job.arm.start]}
-learning_rate = 2e-4
+learning_rate = 1e-4
 lr_scheduler_type = "constant_with_warmup"
-warmup_steps = 5
+warmup_steps = 10
 scale_rewards = "group"
 max_completion_length = 1500
 save_steps = 10
