@@ -46,8 +46,8 @@ QUESTIONS = 200
 STEPS = {"clumsy": 120, "good": 30}
 """gradient steps of 128 rollouts: a start whose looks fail takes longer to find out
 
-Groups of 16, and half the rate of the first pilots: in groups of 8 a share of looks that falls fast often reaches 0,
-where nothing is left to pay a bonus for (`dev/LOG.md`).
+In groups of 8 a share of looks that falls fast may reach 0 within ten steps, where nothing is left to pay a bonus for;
+in groups of 16 it takes longer (`dev/LOG.md`).
 """
 MIX = WorldMix(count=128, seed=800_000, overview_share=0.3)
 DRAWN = {
