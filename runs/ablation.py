@@ -44,10 +44,12 @@ KINDS = ("needs_look", "overview")
 QUESTIONS = 200
 """of the test split, for each family"""
 STEPS = {"clumsy": 120, "good": 30}
-"""gradient steps of 128 rollouts: a start whose looks fail takes longer to find out
+"""gradient steps of 128 rollouts: a start whose looks fail takes longer to find out"""
+REWARD: Mapping[str, float | bool] = {"N": 2, "ignored_refusal_is_wrong": True}
+"""what all arms are paid by, beside the defaults of `RewardConfig`
 
-In groups of 8 a share of looks that falls fast may reach 0 within ten steps, where nothing is left to pay a bonus for;
-in groups of 16 it takes longer (`dev/LOG.md`).
+Two looks are free, not one: two of the five families ask about two places. A call that is refused, and then a guess,
+is wrong: paid as a guess it is cheaper than a look, and the share of refused calls grows (`dev/LOG.md`).
 """
 MIX = WorldMix(count=128, seed=800_000, overview_share=0.3)
 DRAWN = {
@@ -184,13 +186,15 @@ def _do(job: Job) -> Job:
 def write_run(job: Job, model: str, path: Path) -> None:
     """The run of a job as `train rl` reads it."""
     assert job.arm.reward is not None, "the start alone is not trained"
-    reward = "".join(f"{name} = {value}\n" for name, value in job.arm.reward.items())
+    reward = "".join(
+        f"{name} = {json.dumps(value)}\n" for name, value in {**REWARD, **job.arm.reward}.items()
+    )
     text = f"""\
 # {job.arm.start}/{job.arm.name}: {job.arm.about}
 model = "{model}"
 out = "."
-questions_per_sync = 8
-group_size = 16
+questions_per_sync = 16
+group_size = 8
 minibatch = 128
 max_new_tokens = 96
 sample_every = 20
@@ -205,7 +209,8 @@ overview_share = {MIX.overview_share}
 [trl]
 seed = {job.seed}
 max_steps = {STEPS[job.arm.start]}
-learning_rate = 1e-4
+learning_rate = 2e-4
+temperature = 0.8
 lr_scheduler_type = "constant_with_warmup"
 warmup_steps = 10
 scale_rewards = "group"

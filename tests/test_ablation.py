@@ -72,8 +72,10 @@ def test_arms_differ_from_the_method_in_one_thing_alone(place, tmp_path):
         return "\n".join((tmp_path / "run.toml").read_text().splitlines()[1:])
 
     full = text("full")
-    assert text("no curiosity") == full.replace("[reward]\n", "[reward]\nalpha = 0.0\n")
-    assert text("no cost") == full.replace("[reward]\n", "[reward]\nbeta = 0.0\n")
+    paid = "ignored_refusal_is_wrong = true\n"
+    assert paid in full
+    assert text("no curiosity") == full.replace(paid, f"{paid}alpha = 0.0\n")
+    assert text("no cost") == full.replace(paid, f"{paid}beta = 0.0\n")
     assert text("no corrections") == full
     arms = {arm.name: arm for arm in ablation.ARMS if arm.start == "clumsy"}
     corrections, clumsy = (ablation.STARTS[arms[n].model] for n in ("no corrections", "full"))
