@@ -159,12 +159,17 @@ class AnswerType(StrEnum):
     TEXT = "text"
     """the same words, case and surrounding punctuation aside"""
     NUMBER = "number"
+    """the same value; a unit that both name is the same"""
+    INTEGER = "integer"
+    """a count"""
     CHOICE = "choice"
     """the letter of an option"""
     LIST = "list"
     """the same items in any order"""
     ANLS = "anls"
-    """average normalised Levenshtein similarity (InfographicsVQA), right from 0.5 on"""
+    """average normalised Levenshtein similarity (InfographicsVQA), right where more than half is alike"""
+    RELAXED = "relaxed"
+    """a number within 5 %, or the same text (ChartQA)"""
 
 
 class Evidence(Record):

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from pixel_reasoner.answers import boxed
 from pixel_reasoner.budget import Budgets
 from pixel_reasoner.trace import (
     Box,
@@ -29,7 +30,6 @@ Message = dict[str, Any]
 """{"role": ..., "content": [{"type": "text", "text": ...} | {"type": "image", "image": ...}, ...]}"""
 
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
-BOXED = r"\boxed{"
 
 MAX_BRACKETS = 50
 """A call has three or four. JSON that nests deeply cannot be written to a record, or not read back."""
@@ -50,22 +50,6 @@ class Answer(NamedTuple):
 
 Parsed = OpCall | Malformed | Answer | None
 """None: neither a call nor an answer."""
-
-
-def boxed(text: str) -> str | None:
-    r"""The content of the last `\boxed{...}` whose braces balance, or None.
-
-    >>> boxed(r"First \boxed{a}, no: \boxed{\frac{1}{2}}.")
-    '\\frac{1}{2}'
-    """
-    start = len(text)
-    while (start := text.rfind(BOXED, 0, start)) >= 0:
-        depth = 1
-        for end in range(start + len(BOXED), len(text)):
-            depth += {"{": 1, "}": -1}.get(text[end], 0)
-            if depth == 0:
-                return text[start + len(BOXED) : end].strip()
-    return None
 
 
 @dataclass(frozen=True, kw_only=True)
