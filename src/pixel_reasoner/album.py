@@ -188,7 +188,8 @@ class Album:
         if medium.kind == "video":
             frames = sample_video(path, self.limits, medium.start_s, medium.end_s)
         else:
-            frames = sample_folder(path, self.limits)
+            part = (medium.start_s, medium.end_s, medium.fps)
+            frames = sample_folder(path, self.limits, *part)
         for frame in frames:
             self._open_frame(index, frame)
 

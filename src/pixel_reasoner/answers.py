@@ -84,9 +84,9 @@ def _announced(text: str) -> str | None:
     if not found:
         return None
     line = text[found[-1].end() :].strip().lstrip("*_: ").partition("\n")[0]
-    return re.split(r"(?<=[^\d\s.][.!?])\s|(?<=\d[.!?])\s+(?=[A-Z])", line, maxsplit=1)[0].rstrip(
-        "*_ "
-    )
+    # "3.5" and "a.m." go on; so does a full stop that no capital follows.
+    sentence = re.split(r"(?<=[^\d\s.][.!?])\s|(?<=\d[.!?])\s+(?=[A-Z])", line, maxsplit=1)[0]
+    return sentence.rstrip(" .*_")
 
 
 def _single_line(text: str) -> str | None:
@@ -101,35 +101,35 @@ def _last_sentence(text: str) -> str:
 def _letter_in(text: str, question: Question) -> str | None:
     """The one option that a sentence names by its letter, or else by its text."""
     letters = "".join(question.options) or "A-J"
-    whole = re.fullmatch(rf"\W*([{letters}])\W*", text, re.IGNORECASE)
-    if whole:
-        return whole[1].upper()
-    # Not a lone capital: "A look", "I see".
-    signs = rf"\(([{letters}])\)|\b(?:option|choice|letter)\s+\(?([{letters}])\b|^\W*([{letters}])[.:)]\s|[\s*]([{letters}])\W*$"
-    named = {next(filter(None, found)) for found in re.findall(signs, text)}
-    if len(named) == 1:
-        return named.pop()
+    alone: re.Match[str] | None = re.fullmatch(rf"\W*([{letters}])\W*", text, re.IGNORECASE)
+    if alone:
+        return alone[1].upper()
+    # Not any capital: "A look", "I see".
+    signs = (
+        rf"\(([{letters}])\)",
+        rf"\b(?:option|choice|letter)\s+\(?([{letters}])\b",
+        rf"^\W*([{letters}])[.:)]\s",
+        rf"[\s*]([{letters}])\W*$",
+    )
+    named = {letter for sign in signs for letter in re.findall(sign, text)}
     if named:
-        return None
-    plain = f" {words_of(text)} "
-    held = [
-        letter
-        for letter, option in question.options.items()
-        if words_of(option) and f" {words_of(option)} " in plain
-    ]
+        return named.pop() if len(named) == 1 else None
+    options = {letter: words_of(option) for letter, option in question.options.items()}
+    words = words_of(text)
+    there = {letter: option for letter, option in options.items() if _within(option, words)}
     # "dark blue" holds "blue": the longer text is meant.
-    held = [
-        letter
-        for letter in held
-        if not any(
-            other != letter
-            and f" {words_of(question.options[letter])} "
-            in f" {words_of(question.options[other])} "
-            and words_of(question.options[letter]) != words_of(question.options[other])
-            for other in held
-        )
-    ]
-    return held[0] if len({words_of(question.options[letter]) for letter in held}) == 1 else None
+    longest = {
+        option
+        for option in there.values()
+        if not any(option != other and _within(option, other) for other in there.values())
+    }
+    if len(longest) != 1:
+        return None
+    return next(letter for letter, option in there.items() if option in longest)
+
+
+def _within(words: str, others: str) -> bool:
+    return bool(words) and f" {words} " in f" {others} "
 
 
 def _number_in(text: str, question: Question) -> str | None:

@@ -334,8 +334,21 @@ def _refuse_cut_off(num_readable: int) -> NoReturn:
 # --- folders ---
 
 
-def sample_folder(path: Path, limits: DecodeLimits) -> list[Frame]:
+def sample_folder(
+    path: Path,
+    limits: DecodeLimits,
+    start_s: float = 0.0,
+    end_s: float | None = None,
+    fps: float | None = None,
+) -> list[Frame]:
     """Pictures spread evenly over a folder, in the order a person counts: `frame9` before `frame10`.
+
+    Args:
+        path: the folder.
+        limits: how many.
+        start_s: where the part that is asked about begins.
+        end_s: where it ends; None at the end.
+        fps: frames a second; None: the folder has no times, and all of it is asked about.
 
     Raises:
         InputError: no such folder, no picture in it, or a sampled one that cannot be used.
@@ -347,8 +360,18 @@ def sample_folder(path: Path, limits: DecodeLimits) -> list[Frame]:
         )
         if not files:
             raise ValueError("no picture files in it")
+        first = 0
+        if fps is not None:
+            last = len(files) if end_s is None else int(end_s * fps) + 1
+            part = files[int(start_s * fps) : last]
+            if not part:
+                raise ValueError(f"{len(files) / fps:.1f} s of frames, none from {start_s:g} s on")
+            first, files = int(start_s * fps), part
     wanted: Sequence[int] = _spread(len(files), limits.num_frames)
-    return [Frame(open_picture(files[position], limits), None) for position in wanted]
+    return [
+        Frame(open_picture(files[position], limits), (first + position) / fps if fps else None)
+        for position in wanted
+    ]
 
 
 def _is_picture_name(name: str) -> bool:

@@ -21,7 +21,6 @@ import logging
 import re
 from collections.abc import Sequence
 from functools import cache
-from types import ModuleType
 from typing import Any
 
 from pixel_reasoner.errors import packages_of
@@ -103,7 +102,7 @@ def _parse(text: str) -> list[Any]:
 
 
 @cache
-def _math_verify() -> ModuleType:
+def _math_verify() -> Any:
     with packages_of("released", "compare as the released scorer does"):
         import math_verify
     # Its time limits need signals, which only a main thread has; without them it warns at every call.

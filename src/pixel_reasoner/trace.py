@@ -148,9 +148,11 @@ class Medium(Record):
     kind: Literal["image", "video", "frames"]
     path: str
     start_s: float = 0.0
-    """of a video: where the part that is asked about begins"""
+    """where the part of a video that is asked about begins"""
     end_s: float | None = None
     """where it ends; None at the end of the video"""
+    fps: float | None = None
+    """frames a second of a folder of frames, by which its part is found; None: all of it"""
 
 
 class AnswerType(StrEnum):
@@ -199,6 +201,10 @@ class Question(Record):
     """letter -> text, for `AnswerType.CHOICE`"""
     category: str = ""
     """the kind of question, such as `overview/count`"""
+    labels: dict[str, str] = {}
+    """what figures are also told apart by: `cycle`, `domain`, ..."""
+    group: str = ""
+    """questions of one group are not independent of each other; empty: those about the same media"""
     needs_look: bool | None = None
     """whether it can be answered from the overview alone; None when unknown"""
     evidence: Evidence | None = None

@@ -1,7 +1,8 @@
 """How a model family is offered operations, calls them and is answered. One file a dialect."""
 
+from pixel_reasoner.answers import boxed
 from pixel_reasoner.dialects.compact import COMPACT
-from pixel_reasoner.dialects.hermes import Answer, HermesDialect, Malformed, Message, boxed
+from pixel_reasoner.dialects.hermes import Answer, HermesDialect, Malformed, Message
 from pixel_reasoner.dialects.pixel_reasoner import PIXEL_REASONER
 from pixel_reasoner.errors import UsageError
 

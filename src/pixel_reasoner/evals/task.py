@@ -1,0 +1,292 @@
+"""A task: a benchmark that can be read from a folder, and what its readers share.
+
+A reader yields a `Question` a row, or a `Dropped` that says why a row cannot be used, one row at a time: pictures that lie inside
+a benchmark's own files are written to a folder of media under the name of their content, so that a row holds references and
+never pixels, and a picture that four rows share is there once.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import csv
+import hashlib
+import io
+import json
+import re
+import string
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, UnidentifiedImageError
+
+from pixel_reasoner.data.rows import Dropped, Row, Unfit, with_options
+from pixel_reasoner.errors import InputError
+from pixel_reasoner.files import reason, write_bytes
+from pixel_reasoner.trace import Medium, Question
+
+Reader = Callable[[Path, Path], Iterator[Row]]
+"""(folder of the benchmark, folder for extracted pictures) -> its rows"""
+
+LETTERS = string.ascii_uppercase
+SHORT = "\nAnswer the question using a single word or phrase."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A benchmark."""
+
+    name: str
+    measures: str
+    files: str
+    """the official files, below the folder that `--data` names"""
+    rows: str
+    """how many there are, as published"""
+    metric: str
+    read: Reader
+    needs: str = ""
+    """what cannot be had with the files alone"""
+    hub: str = ""
+    """where it is published: a data set of the Hugging Face hub, or an address"""
+
+
+# --- media ---
+
+
+def saved(content: bytes, media: Path) -> Medium:
+    """A picture of a benchmark's own file as a medium: written once, under the name of its content.
+
+    Raises:
+        Unfit: no picture.
+    """
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            suffix = (image.format or "").lower()
+    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
+        if not isinstance(error, Image.DecompressionBombError):
+            raise Unfit("not_a_picture", f"{len(content)} bytes that are no picture") from error
+        suffix = "img"
+    path = media / f"{hashlib.sha256(content).hexdigest()[:20]}.{suffix}"
+    if not path.exists():
+        write_bytes(content, path)
+    return Medium(kind="image", path=str(path))
+
+
+def saved_base64(text: Any, media: Path) -> Medium:
+    """A picture written as base64, with or without `data:image/...;base64,`.
+
+    Raises:
+        Unfit: no base64, or no picture.
+    """
+    if not isinstance(text, str) or not text.strip():
+        raise Unfit("missing_picture", "no picture in the row")
+    try:
+        content = base64.b64decode(text.rpartition("base64,")[2].strip(), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise Unfit("not_a_picture", f"no base64: {error}") from error
+    return saved(content, media)
+
+
+def saved_cell(cell: Any, media: Path) -> Medium:
+    """A picture as data sets of the hub have it: bytes with a path, or bytes, or base64.
+
+    Raises:
+        Unfit: no picture.
+    """
+    content = cell.get("bytes") if isinstance(cell, Mapping) else cell
+    if isinstance(content, bytes):
+        return saved(content, media)
+    return saved_base64(content, media)
+
+
+def found(folder: Path, name: str, *below: str) -> Path:
+    """A file that a row names, in the folder or in one of the places below it.
+
+    Raises:
+        Unfit: it is nowhere.
+    """
+    for place in ("", *below):
+        path = folder / place / name
+        if path.exists():
+            return path
+    told = ", ".join(str(Path(place) / name) for place in ("", *below))
+    raise Unfit("missing_file", f"none of {told} below {folder}")
+
+
+def image(path: Path) -> Medium:
+    """A picture file as a medium."""
+    return Medium(kind="image", path=str(path))
+
+
+# --- files ---
+
+
+def files_below(folder: Path, *patterns: str) -> list[Path]:
+    """The files of a benchmark: those that match the first pattern that any file matches.
+
+    Raises:
+        InputError: there are none; tells what is there instead, and whether they lie one level deeper or higher.
+    """
+    if folder.is_file():
+        return [folder]
+    for pattern in patterns:
+        if files := sorted(folder.glob(pattern)):
+            return files
+    wanted = " or ".join(patterns)
+    if not folder.is_dir():
+        raise InputError(
+            expected=f"a folder with {wanted}",
+            got=f"{folder}: no such folder",
+            fix="give --data DIR",
+        )
+    for place, named in ((folder.parent, "--data"), *((d, "--data") for d in _folders(folder))):
+        if any(any(place.glob(pattern)) for pattern in patterns):
+            raise InputError(
+                expected=f"a folder with {wanted}",
+                got=f"{folder}, which has none; {place} has",
+                fix=f"give {named} {place}",
+            )
+    there = sorted(path.name + "/" * path.is_dir() for path in folder.iterdir())
+    shown = ", ".join(there[:8]) + (f" and {len(there) - 8} more" if len(there) > 8 else "")
+    raise InputError(
+        expected=f"a folder with {wanted}",
+        got=f"{folder} with {shown or 'nothing in it'}",
+        fix="give the folder that holds the official files; `pixel-reasoner eval --list` names them",
+    )
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir())
+
+
+def json_rows(path: Path, *keys: str) -> list[dict[str, Any]]:
+    """The rows of a JSON file: a list of objects, or an object that has the list under one of some keys.
+
+    Raises:
+        InputError: something else.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            expected="a JSON file", got=f"{path}: {reason(error)}", fix="download it again"
+        ) from error
+    if isinstance(content, dict):
+        held = next((content[key] for key in keys if key in content), None)
+        if held is None:
+            raise InputError(
+                expected=f"{path} with {' or '.join(keys) or 'a list'}",
+                got=f"the keys {', '.join(content)}",
+                fix="give the official file",
+            )
+        content = held
+    if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
+        raise InputError(
+            expected=f"{path} as a list of objects",
+            got=type(content).__name__,
+            fix="give the official file",
+        )
+    return content
+
+
+def tsv_rows(path: Path, needed: Sequence[str]) -> Iterator[dict[str, str] | Dropped]:
+    """The rows of a TSV with a header, one at a time however long its cells are; broken rows as `Dropped`.
+
+    Raises:
+        InputError: no such file, or no needed column (those it has are named).
+    """
+    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.reader(file, delimiter="\t")
+            header = next(reader, [])
+            if missing := [name for name in needed if name not in header]:
+                raise InputError(
+                    expected=f"{path} with the columns {', '.join(needed)}",
+                    got=f"no {', '.join(missing)} among {', '.join(header) or 'nothing'}",
+                    fix="give the files of this benchmark",
+                )
+            for number, cells in enumerate(reader, start=1):
+                if not cells:
+                    continue
+                if len(cells) != len(header):
+                    told = f"expected {len(header)} cells; got {len(cells)}"
+                    yield Dropped(f"{path.name}, row {number}", "broken_row", told)
+                    continue
+                yield dict(zip(header, cells, strict=True))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(
+            expected="a readable TSV", got=f"{path}: {reason(error)}", fix="download it again"
+        ) from error
+
+
+# --- questions ---
+
+
+def lettered(options: Iterable[Any]) -> dict[str, str]:
+    """Options by letter; `(A) red` and `A. red` lose the letter they have.
+
+    >>> lettered(["(A) red", "(B) blue"]), lettered(["red", "A. blue"])
+    ({'A': 'red', 'B': 'blue'}, {'A': 'red', 'B': 'A. blue'})
+    """
+    texts = [str(option).strip() for option in options]
+    marked = [re.match(rf"\(?{LETTERS[n]}[).:]\s*", text) for n, text in enumerate(texts)]
+    if texts and all(marked):
+        texts = [text[mark.end() :] for text, mark in zip(texts, marked, strict=True) if mark]
+    return dict(zip(LETTERS, texts, strict=False))
+
+
+def columns(row: Mapping[str, Any], letters: str = LETTERS[:8]) -> dict[str, str]:
+    """Options that have a column each, as far as they are filled.
+
+    >>> columns({"A": "red", "B": "blue", "C": None, "question": "?"})
+    {'A': 'red', 'B': 'blue'}
+    """
+    return {
+        letter: str(row[letter]).strip()
+        for letter in letters
+        if row.get(letter) not in (None, "", "nan") and row[letter] == row[letter]
+    }
+
+
+def letter_of(answer: Any, options: Mapping[str, str]) -> str:
+    """The letter of a choice's accepted answer, written as a letter, as `(B)` or as the option's text.
+
+    Raises:
+        Unfit: it is none of the options.
+    """
+    text = str(answer).strip()
+    letter = text.strip("().: ").upper()
+    if letter in options:
+        return letter
+    for name, option in options.items():
+        if option.strip().lower() == text.lower():
+            return name
+    raise Unfit("answer_not_among_options", f"expected one of {', '.join(options)}; got {text!r}")
+
+
+def choice(text: str, options: Mapping[str, str], answer: Any) -> dict[str, Any]:
+    """The fields of a multiple-choice `Question`."""
+    if len(options) < 2:
+        raise Unfit("no_options", f"expected two options or more; got {dict(options)}")
+    return {
+        "text": with_options(text.strip(), options),
+        "answer": (letter_of(answer, options),),
+        "answer_type": "choice",
+        "options": dict(options),
+    }
+
+
+def question(**fields: Any) -> Question:
+    """A question of a row; pydantic says what does not fit."""
+    return Question.model_validate(fields)
+
+
+@cache
+def names_below(folder: Path) -> dict[str, Path]:
+    """Every file below a folder by its name, the first of several."""
+    return {path.name: path for path in sorted(folder.rglob("*"), reverse=True) if path.is_file()}

@@ -1,0 +1,41 @@
+"""The benchmarks, one short file each: what a row of the official files says, as a `Question`."""
+
+from pixel_reasoner.errors import UsageError
+from pixel_reasoner.evals.task import Task
+from pixel_reasoner.evals.tasks import (
+    blink,
+    chartqa,
+    docvqa,
+    hrbench,
+    mme_realworld,
+    mvbench,
+    neutral,
+    tallyqa,
+    treebench,
+    tsv,
+    videomme,
+    visualprobe,
+    vstar,
+)
+
+_MODULES = (
+    *(vstar, hrbench, tallyqa, docvqa, chartqa, mvbench, treebench, visualprobe),
+    *(mme_realworld, blink, videomme, neutral, tsv),
+)
+TASKS: dict[str, Task] = {task.name: task for module in _MODULES for task in module.TASKS}
+"""by name, in the order of `eval --list`; PixelWorld, which is generated, is not among them"""
+
+
+def task_named(name: str) -> Task:
+    """The task of that name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if name not in TASKS:
+        raise UsageError(
+            expected=f"a task: pixelworld, {', '.join(TASKS)}",
+            got=repr(name),
+            fix="name one of these; `pixel-reasoner eval --list` says what they are",
+        )
+    return TASKS[name]

@@ -1,0 +1,68 @@
+"""HR-Bench (arXiv 2408.15556): pictures of 4K and 8K, each question asked four times with its options in turn.
+
+The official figure is the mean over the four cycles of the accuracy within each; `labels["cycle"]` tells them apart, and rows of one picture are one
+cluster. Base64 pictures of 8K are decoded one row at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pixel_reasoner.data.rows import Dropped, Row, built, has_keys, parquet_rows
+from pixel_reasoner.evals.task import (
+    Task,
+    choice,
+    columns,
+    files_below,
+    question,
+    saved_base64,
+    tsv_rows,
+)
+from pixel_reasoner.trace import Question
+
+COLUMNS = ("index", "question", "answer", "category", "A", "B", "C", "D", "cycle_category", "image")
+
+
+def read(size: str, data: Path, media: Path) -> Iterator[Row]:
+    """Rows of `hr_bench_4k.tsv`, or of the parquet file of that name."""
+    for path in files_below(
+        data, f"*hr_bench_{size}*.parquet", f"*hr_bench_{size}*.tsv", f"*{size}*.parquet"
+    ):
+        rows = (
+            parquet_rows(path, COLUMNS, at_once=4)
+            if path.suffix == ".parquet"
+            else tsv_rows(path, COLUMNS)
+        )
+        for number, row in enumerate(rows, start=1):
+            if isinstance(row, Dropped):
+                yield row
+                continue
+            yield built(f"{path.name}, row {number}", partial(_question, size, row, media))
+
+
+def _question(size: str, row: dict[str, Any], media: Path) -> Question:
+    has_keys(row, COLUMNS)
+    return question(
+        id=f"hrbench-{size}-{row['index']}",
+        media=(saved_base64(row["image"], media),),
+        category=str(row["category"]),
+        labels={"cycle": str(row["cycle_category"])},
+        **choice(str(row["question"]), columns(row, "ABCD"), row["answer"]),
+    )
+
+
+TASKS = tuple(
+    Task(
+        name=f"hrbench-{size}",
+        measures=f"details of {size.upper()} pictures: of one thing (single) and of several (cross)",
+        files=f"hr_bench_{size}.tsv or hr_bench_{size}.parquet",
+        rows="800 (200 questions in 4 cycles)",
+        metric="accuracy, mean of the cycles",
+        read=partial(read, size),
+        hub="DreamMr/HR-Bench",
+    )
+    for size in ("4k", "8k")
+)

@@ -1,0 +1,101 @@
+"""Any TSV as VLMEvalKit reads it: index, image (base64, or the index of a row that has it) or image_path, question, options A to H, answer.
+
+A row with options is a choice, one whose answer is a whole number a count, any other a text.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pixel_reasoner.data.rows import Dropped, Row, Unfit, built
+from pixel_reasoner.evals.task import (
+    Task,
+    choice,
+    columns,
+    files_below,
+    found,
+    image,
+    question,
+    saved_base64,
+    tsv_rows,
+)
+from pixel_reasoner.trace import Medium, Question
+
+INDEX_LENGTH = 64
+"""an `image` cell that is shorter is the index of another row"""
+
+
+def read(data: Path, media: Path) -> Iterator[Row]:
+    """Rows of all TSV files of a folder."""
+    for path in files_below(data, "*.tsv"):
+        seen: dict[str, tuple[Medium, ...]] = {}
+        for number, row in enumerate(tsv_rows(path, ("index", "question")), start=1):
+            if isinstance(row, Dropped):
+                yield row
+                continue
+            made = built(f"{path.name}, row {number}", partial(_question, row, path, media, seen))
+            if isinstance(made, Question):
+                seen[row["index"]] = made.media
+            yield made
+
+
+def _question(row: dict[str, str], path: Path, media: Path, seen: dict[str, Any]) -> Question:
+    options = columns(row)
+    hint = f"{row['hint']}\n" if row.get("hint") not in (None, "", "nan") else ""
+    answer = row.get("answer", "").strip()
+    if not answer:
+        raise Unfit("no_answer", "expected an answer")
+    fields = (
+        choice(hint + row["question"], options, answer)
+        if options
+        else {
+            "text": hint + row["question"],
+            "answer": (answer,),
+            "answer_type": "integer" if answer.isdigit() else "text",
+        }
+    )
+    domain = row.get("l2-category", "")
+    return question(
+        id=f"{path.stem}-{row['index']}",
+        media=_pictures(row, path.parent, media, seen),
+        category=row.get("category", ""),
+        labels={"domain": domain} if domain else {},
+        **fields,
+    )
+
+
+def _pictures(
+    row: dict[str, str], folder: Path, media: Path, seen: dict[str, Any]
+) -> tuple[Medium, ...]:
+    cell = row.get("image", "")
+    if not cell and row.get("image_path"):
+        return tuple(image(found(folder, name, "images")) for name in _several(row["image_path"]))
+    if cell and len(cell) < INDEX_LENGTH and cell in seen:
+        return tuple(seen[cell])
+    return tuple(saved_base64(one, media) for one in _several(cell))
+
+
+def _several(cell: str) -> list[str]:
+    """The items of a cell that is a list, or the cell."""
+    if not cell.startswith("["):
+        return [cell]
+    try:
+        return [str(one) for one in json.loads(cell.replace("'", '"'))]
+    except ValueError as error:
+        raise Unfit("bad_value", f"expected a list; got {cell[:80]}") from error
+
+
+TASKS = (
+    Task(
+        name="tsv",
+        measures="whatever the file asks",
+        files="*.tsv, as VLMEvalKit has them",
+        rows="any",
+        metric="accuracy",
+        read=read,
+    ),
+)
