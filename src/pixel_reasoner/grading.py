@@ -106,7 +106,9 @@ def is_right(trace: Trace) -> bool:
 def _score(answer: str, gold: str, question: Question, harness: bool) -> float:
     match question.answer_type:
         case AnswerType.CHOICE:
-            return float(plain(gold) in _choices(answer, question.options))
+            return float(
+                bool(_choices(answer, question.options) & _choices(gold, question.options))
+            )
         case AnswerType.LIST:
             return float(_items(answer) == _items(gold))
         case AnswerType.ANLS:

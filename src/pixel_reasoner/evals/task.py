@@ -1,8 +1,8 @@
 """A task: a benchmark that can be read from a folder, and what its readers share.
 
-A reader yields a `Question` a row, or a `Dropped` that says why a row cannot be used, one row at a time: pictures that lie inside
-a benchmark's own files are written to a folder of media under the name of their content, so that a row holds references and
-never pixels, and a picture that four rows share is there once.
+A reader yields a `Draft` a row, which becomes a `Question` if the row is asked, or a `Dropped` that says why a row cannot be used.
+One row is in memory at a time: pictures that lie inside a benchmark's own files are written to a folder of media under the name
+of their content, so that a question holds references and never pixels, and a picture that four rows share is there once.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import csv
 import hashlib
 import io
 import json
+import random
 import re
 import string
 import sys
@@ -20,16 +21,25 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from PIL import Image, UnidentifiedImageError
 
-from pixel_reasoner.data.rows import Dropped, Row, Unfit, with_options
+from pixel_reasoner.data.rows import Dropped, Unfit, built, with_options
 from pixel_reasoner.errors import InputError
 from pixel_reasoner.files import reason, write_bytes
 from pixel_reasoner.trace import Medium, Question
 
-Reader = Callable[[Path, Path], Iterator[Row]]
+
+class Draft(NamedTuple):
+    """A row that was read, but not yet looked into."""
+
+    where: str
+    build: Callable[[], Question]
+    """raises `Unfit`, or what `data.rows.built` names, where the row cannot be used"""
+
+
+Reader = Callable[[Path, Path], Iterator[Draft | Dropped]]
 """(folder of the benchmark, folder for extracted pictures) -> its rows"""
 
 LETTERS = string.ascii_uppercase
@@ -48,10 +58,71 @@ class Task:
     """how many there are, as published"""
     metric: str
     read: Reader
+    categories: tuple[str, ...] = ()
+    """those that are known; others are noted"""
     needs: str = ""
     """what cannot be had with the files alone"""
     hub: str = ""
     """where it is published: a data set of the Hugging Face hub, or an address"""
+
+
+class Selection(NamedTuple):
+    """What of a benchmark is asked, and what became of the rest."""
+
+    questions: list[Question]
+    dropped: list[Dropped]
+    """rows that cannot be used"""
+    noted: list[Dropped]
+    """rows that are asked though something is odd about them"""
+    read: int
+    """how many rows there are"""
+
+
+def select(
+    task: Task, data: Path, media: Path, limit: int | None = None, seed: int = 0
+) -> Selection:
+    """The questions of a benchmark, in its own order.
+
+    Args:
+        task: the benchmark.
+        data: its folder.
+        media: where pictures go that lie inside its files.
+        limit: ask that many rows at most, drawn at random. They are drawn before they are looked into: one that cannot be used is not
+            made up for.
+        seed: of the draw.
+
+    Raises:
+        InputError: not this benchmark's files.
+    """
+    chosen = None
+    if limit is not None:
+        total = sum(1 for _ in task.read(data, media))
+        chosen = set(random.Random(f"limit/{seed}").sample(range(total), min(limit, total)))
+    questions, dropped, noted = dict[str, Question](), list[Dropped](), list[Dropped]()
+    number = -1
+    for number, draft in enumerate(task.read(data, media)):
+        if chosen is not None and number not in chosen:
+            continue
+        row = draft if isinstance(draft, Dropped) else built(draft.where, draft.build)
+        if isinstance(row, Dropped):
+            dropped.append(row)
+        elif row.id in questions:
+            dropped.append(Dropped(row.id, "duplicate_id", "another row has this id"))
+        elif not any(answer.strip() for answer in row.answer):
+            dropped.append(Dropped(row.id, "no_answer", "expected an answer"))
+        elif missing := [m.path for m in row.media if not Path(m.path).exists()]:
+            dropped.append(Dropped(row.id, "missing_file", missing[0]))
+        else:
+            questions[row.id] = row
+            noted += _odd(row, task)
+    return Selection(list(questions.values()), dropped, noted, number + 1)
+
+
+def _odd(row: Question, task: Task) -> Iterator[Dropped]:
+    if len({option.strip().lower() for option in row.options.values()}) < len(row.options):
+        yield Dropped(row.id, "repeated_options", str(row.options))
+    if task.categories and row.category not in task.categories:
+        yield Dropped(row.id, "unknown_category", row.category or "none")
 
 
 # --- media ---

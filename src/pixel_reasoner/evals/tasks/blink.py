@@ -10,20 +10,28 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pixel_reasoner.data.rows import Row, Unfit, built, parquet_rows
-from pixel_reasoner.evals.task import Task, choice, files_below, lettered, question, saved_cell
+from pixel_reasoner.data.rows import Dropped, Unfit, parquet_rows
+from pixel_reasoner.evals.task import (
+    Draft,
+    Task,
+    choice,
+    files_below,
+    lettered,
+    question,
+    saved_cell,
+)
 from pixel_reasoner.trace import Question
 
 PICTURES = ("image_1", "image_2", "image_3", "image_4")
 
 
-def read(data: Path, media: Path) -> Iterator[Row]:
+def read(data: Path, media: Path) -> Iterator[Draft | Dropped]:
     """Rows of the validation files of all 14 configurations."""
     for path in files_below(data, "*/val*.parquet", "val*.parquet", "**/val*.parquet"):
         needed = ("idx", "question", "choices", "answer")
         rows = parquet_rows(path, needed, ("sub_task", "prompt", *PICTURES), at_once=8)
         for number, row in enumerate(rows, start=1):
-            yield built(
+            yield Draft(
                 f"{path.parent.name}/{path.name}, row {number}", partial(_question, row, media)
             )
 

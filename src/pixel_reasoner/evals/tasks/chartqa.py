@@ -10,9 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pixel_reasoner.data.rows import Row, Unfit, built, has_keys, parquet_rows
+from pixel_reasoner.data.rows import Dropped, Unfit, has_keys, parquet_rows
 from pixel_reasoner.evals.task import (
     SHORT,
+    Draft,
     Task,
     files_below,
     found,
@@ -24,7 +25,7 @@ from pixel_reasoner.evals.task import (
 from pixel_reasoner.trace import Medium, Question
 
 
-def read(data: Path, media: Path) -> Iterator[Row]:
+def read(data: Path, media: Path) -> Iterator[Draft | Dropped]:
     """Rows of the official JSON files or of parquet files."""
     for path in files_below(data, "test_*.json", "test/test_*.json", "**/test*.parquet"):
         if path.suffix == ".parquet":
@@ -33,11 +34,11 @@ def read(data: Path, media: Path) -> Iterator[Row]:
                 kind = str(row["type"]).removesuffix("_test")
                 about = (kind, f"{path.stem}-{number}", row["question"], row["answer"])
                 picture = partial(saved_cell, row["image"], media)
-                yield built(f"{path.name}, row {number}", partial(_question, *about, picture))
+                yield Draft(f"{path.name}, row {number}", partial(_question, *about, picture))
             continue
         kind = path.stem.removeprefix("test_")
         for number, row in enumerate(json_rows(path)):
-            yield built(f"{path.name}, row {number}", partial(_of_json, kind, number, row, path))
+            yield Draft(f"{path.name}, row {number}", partial(_of_json, kind, number, row, path))
 
 
 def _of_json(kind: str, number: int, row: dict[str, Any], path: Path) -> Question:
@@ -72,6 +73,7 @@ TASKS = (
         rows="2,500",
         metric="relaxed accuracy (5 %)",
         read=read,
+        categories=("human", "augmented"),
         hub="lmms-lab/ChartQA",
     ),
 )

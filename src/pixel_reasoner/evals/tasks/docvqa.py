@@ -11,9 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pixel_reasoner.data.rows import Row, Unfit, built, has_keys, parquet_rows
+from pixel_reasoner.data.rows import Dropped, Unfit, has_keys, parquet_rows
 from pixel_reasoner.evals.task import (
     SHORT,
+    Draft,
     Task,
     files_below,
     found,
@@ -27,19 +28,19 @@ from pixel_reasoner.trace import Question
 PLACES = ("images", "documents", "infographicsvqa_images", "infographicsVQA_images")
 
 
-def read(name: str, official: str, hub: str, data: Path, media: Path) -> Iterator[Row]:
+def read(name: str, official: str, hub: str, data: Path, media: Path) -> Iterator[Draft | Dropped]:
     """Rows of the official JSON or of parquet files."""
     for path in files_below(data, official, f"{hub}/validation*.parquet", "validation*.parquet"):
         if path.suffix == ".parquet":
             columns = ("questionId", "question", "answers", "image")
             for row in parquet_rows(path, columns, ("answer_type", "question_types"), at_once=16):
                 picture = partial(saved_cell, row["image"], media)
-                yield built(f"row {row['questionId']}", partial(_question, name, row, picture))
+                yield Draft(f"row {row['questionId']}", partial(_question, name, row, picture))
             continue
         for row in json_rows(path, "data"):
             file = str(row.get("image_local_name") or row.get("image") or "")
             picture = partial(_file, path.parent, file)
-            yield built(f"row {row.get('questionId')}", partial(_question, name, row, picture))
+            yield Draft(f"row {row.get('questionId')}", partial(_question, name, row, picture))
 
 
 def _file(folder: Path, name: str) -> Any:

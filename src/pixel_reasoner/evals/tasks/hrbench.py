@@ -11,8 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pixel_reasoner.data.rows import Dropped, Row, built, has_keys, parquet_rows
+from pixel_reasoner.data.rows import Dropped, has_keys, parquet_rows
 from pixel_reasoner.evals.task import (
+    Draft,
     Task,
     choice,
     columns,
@@ -26,7 +27,7 @@ from pixel_reasoner.trace import Question
 COLUMNS = ("index", "question", "answer", "category", "A", "B", "C", "D", "cycle_category", "image")
 
 
-def read(size: str, data: Path, media: Path) -> Iterator[Row]:
+def read(size: str, data: Path, media: Path) -> Iterator[Draft | Dropped]:
     """Rows of `hr_bench_4k.tsv`, or of the parquet file of that name."""
     for path in files_below(
         data, f"*hr_bench_{size}*.parquet", f"*hr_bench_{size}*.tsv", f"*{size}*.parquet"
@@ -40,7 +41,7 @@ def read(size: str, data: Path, media: Path) -> Iterator[Row]:
             if isinstance(row, Dropped):
                 yield row
                 continue
-            yield built(f"{path.name}, row {number}", partial(_question, size, row, media))
+            yield Draft(f"{path.name}, row {number}", partial(_question, size, row, media))
 
 
 def _question(size: str, row: dict[str, Any], media: Path) -> Question:
@@ -62,6 +63,7 @@ TASKS = tuple(
         rows="800 (200 questions in 4 cycles)",
         metric="accuracy, mean of the cycles",
         read=partial(read, size),
+        categories=("single", "cross"),
         hub="DreamMr/HR-Bench",
     )
     for size in ("4k", "8k")

@@ -7,8 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pixel_reasoner.data.rows import Dropped, Row, Unfit, built, parquet_rows
+from pixel_reasoner.data.rows import Dropped, Unfit, parquet_rows
 from pixel_reasoner.evals.task import (
+    Draft,
     Task,
     choice,
     columns,
@@ -24,7 +25,7 @@ PARQUET = ("index", "bytes", "question", "multi-choice options", "answer", "cate
 TSV = ("index", "image", "question", "answer", "category")
 
 
-def read(name: str, patterns: Sequence[str], data: Path, media: Path) -> Iterator[Row]:
+def read(name: str, patterns: Sequence[str], data: Path, media: Path) -> Iterator[Draft | Dropped]:
     """Rows of the parquet files (`bytes` is base64) or of a TSV."""
     for path in files_below(data, *patterns):
         rows = (
@@ -36,7 +37,7 @@ def read(name: str, patterns: Sequence[str], data: Path, media: Path) -> Iterato
             if isinstance(row, Dropped):
                 yield row
                 continue
-            yield built(f"{path.name}, row {number}", partial(_question, name, row, media))
+            yield Draft(f"{path.name}, row {number}", partial(_question, name, row, media))
 
 
 def _question(name: str, row: dict[str, Any], media: Path) -> Question:

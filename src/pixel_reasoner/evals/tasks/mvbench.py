@@ -10,8 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pixel_reasoner.data.rows import Row, Unfit, built, has_keys
+from pixel_reasoner.data.rows import Dropped, Unfit, has_keys
 from pixel_reasoner.evals.task import (
+    Draft,
     Task,
     choice,
     files_below,
@@ -57,12 +58,12 @@ FOLDERS = {
 """where the official archives put a task's videos, below `video`"""
 
 
-def read(data: Path, media: Path) -> Iterator[Row]:
+def read(data: Path, media: Path) -> Iterator[Draft | Dropped]:
     """Rows of `json/<task>.json`."""
     del media
     for path in files_below(data, "json/*.json"):
         for number, row in enumerate(json_rows(path)):
-            yield built(
+            yield Draft(
                 f"{path.name}, row {number}", partial(_question, path.stem, number, row, data)
             )
 
@@ -109,6 +110,7 @@ TASKS = (
         rows="4,000 (20 x 200)",
         metric="accuracy",
         read=read,
+        categories=tuple(FOLDERS),
         needs="fine_grained_pose: clips of NTU RGB+D, from their owners",
         hub="OpenGVLab/MVBench",
     ),

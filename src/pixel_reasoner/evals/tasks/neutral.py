@@ -6,22 +6,26 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pixel_reasoner.data.questions import read_questions
-from pixel_reasoner.data.rows import Row
-from pixel_reasoner.evals.task import Task, files_below
+from pixel_reasoner.data.rows import Dropped, Row
+from pixel_reasoner.evals.task import Draft, Task, files_below
 
 
-def read_jsonl(data: Path, media: Path) -> Iterator[Row]:
+def read_jsonl(data: Path, media: Path) -> Iterator[Draft | Dropped]:
     """Rows of all JSONL files of a folder (`data.seeds.read_jsonl`)."""
     del media
     for path in files_below(data, "*.jsonl"):
-        yield from read_questions(path)
+        yield from map(_draft, read_questions(path))
 
 
-def read_released(data: Path, media: Path) -> Iterator[Row]:
+def read_released(data: Path, media: Path) -> Iterator[Draft | Dropped]:
     """Rows of the parquet files of a folder, pictures beside them."""
     del media
     for path in files_below(data, "*.parquet"):
-        yield from read_questions(path)
+        yield from map(_draft, read_questions(path))
+
+
+def _draft(row: Row) -> Draft | Dropped:
+    return row if isinstance(row, Dropped) else Draft(row.id, lambda: row)
 
 
 TASKS = (

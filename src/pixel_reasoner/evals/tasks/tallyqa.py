@@ -7,18 +7,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pixel_reasoner.data.rows import Row, Unfit, built, has_keys
-from pixel_reasoner.evals.task import Task, files_below, found, image, json_rows, question
+from pixel_reasoner.data.rows import Dropped, Unfit, has_keys
+from pixel_reasoner.evals.task import Draft, Task, files_below, found, image, json_rows, question
 from pixel_reasoner.trace import Question
 
 
-def read(simple: bool, data: Path, media: Path) -> Iterator[Row]:
+def read(simple: bool, data: Path, media: Path) -> Iterator[Draft | Dropped]:
     """Rows of `test.json`; pictures of Visual Genome and COCO lie in the folders that rows name."""
     del media
     for path in files_below(data, "test.json", "*test*.json"):
         for number, row in enumerate(json_rows(path), start=1):
             if bool(row.get("issimple", row.get("is_simple", False))) == simple:
-                yield built(f"{path.name}, row {number}", partial(_question, row, path.parent))
+                yield Draft(f"{path.name}, row {number}", partial(_question, row, path.parent))
 
 
 def _question(row: dict[str, Any], folder: Path) -> Question:

@@ -12,9 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pixel_reasoner.data.rows import Dropped, Row, Unfit, box_of_px, built
+from pixel_reasoner.data.rows import Dropped, Unfit, box_of_px
 from pixel_reasoner.decode import DEFAULT_LIMITS, picture_size
 from pixel_reasoner.evals.task import (
+    Draft,
     Task,
     choice,
     columns,
@@ -29,14 +30,14 @@ from pixel_reasoner.trace import Evidence, Question
 COLUMNS = ("index", "image", "question", "answer", "category", "target_instances")
 
 
-def read(data: Path, media: Path) -> Iterator[Row]:
+def read(data: Path, media: Path) -> Iterator[Draft | Dropped]:
     """Rows of `TreeBench.tsv`."""
     for path in files_below(data, "TreeBench.tsv", "*[Tt]ree*.tsv"):
         for number, row in enumerate(tsv_rows(path, COLUMNS), start=1):
             if isinstance(row, Dropped):
                 yield row
                 continue
-            yield built(f"{path.name}, row {number}", partial(_question, row, media))
+            yield Draft(f"{path.name}, row {number}", partial(_question, row, media))
 
 
 def _question(row: dict[str, str], media: Path) -> Question:

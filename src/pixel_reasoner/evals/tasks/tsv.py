@@ -6,13 +6,13 @@ A row with options is a choice, one whose answer is a whole number a count, any 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from pixel_reasoner.data.rows import Dropped, Row, Unfit, built
+from pixel_reasoner.data.rows import Dropped, Unfit
 from pixel_reasoner.evals.task import (
+    Draft,
     Task,
     choice,
     columns,
@@ -29,21 +29,25 @@ INDEX_LENGTH = 64
 """an `image` cell that is shorter is the index of another row"""
 
 
-def read(data: Path, media: Path) -> Iterator[Row]:
-    """Rows of all TSV files of a folder."""
+def read(data: Path, media: Path) -> Iterator[Draft | Dropped]:
+    """Rows of all TSV files of a folder. A row may show another one's picture, so each is written as it is read."""
     for path in files_below(data, "*.tsv"):
         seen: dict[str, tuple[Medium, ...]] = {}
         for number, row in enumerate(tsv_rows(path, ("index", "question")), start=1):
             if isinstance(row, Dropped):
                 yield row
                 continue
-            made = built(f"{path.name}, row {number}", partial(_question, row, path, media, seen))
-            if isinstance(made, Question):
-                seen[row["index"]] = made.media
-            yield made
+            where = f"{path.name}, row {number}"
+            try:
+                pictures = seen[row["index"]] = _pictures(row, path.parent, media, seen)
+            except Unfit as error:
+                yield Dropped(where, error.reason, str(error))
+                continue
+            row.pop("image", None)  # a draft holds no pixels
+            yield Draft(where, partial(_question, row, path.stem, pictures))
 
 
-def _question(row: dict[str, str], path: Path, media: Path, seen: dict[str, Any]) -> Question:
+def _question(row: dict[str, str], name: str, pictures: tuple[Medium, ...]) -> Question:
     options = columns(row)
     hint = f"{row['hint']}\n" if row.get("hint") not in (None, "", "nan") else ""
     answer = row.get("answer", "").strip()
@@ -60,8 +64,8 @@ def _question(row: dict[str, str], path: Path, media: Path, seen: dict[str, Any]
     )
     domain = row.get("l2-category", "")
     return question(
-        id=f"{path.stem}-{row['index']}",
-        media=_pictures(row, path.parent, media, seen),
+        id=f"{name}-{row['index']}",
+        media=pictures,
         category=row.get("category", ""),
         labels={"domain": domain} if domain else {},
         **fields,
@@ -69,13 +73,13 @@ def _question(row: dict[str, str], path: Path, media: Path, seen: dict[str, Any]
 
 
 def _pictures(
-    row: dict[str, str], folder: Path, media: Path, seen: dict[str, Any]
+    row: dict[str, str], folder: Path, media: Path, seen: Mapping[str, tuple[Medium, ...]]
 ) -> tuple[Medium, ...]:
     cell = row.get("image", "")
     if not cell and row.get("image_path"):
         return tuple(image(found(folder, name, "images")) for name in _several(row["image_path"]))
     if cell and len(cell) < INDEX_LENGTH and cell in seen:
-        return tuple(seen[cell])
+        return seen[cell]
     return tuple(saved_base64(one, media) for one in _several(cell))
 
 

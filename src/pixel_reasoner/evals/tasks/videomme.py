@@ -7,21 +7,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pixel_reasoner.data.rows import Row, Unfit, built, parquet_rows
-from pixel_reasoner.evals.task import Task, choice, files_below, lettered, question
+from pixel_reasoner.data.rows import Dropped, Unfit, parquet_rows
+from pixel_reasoner.evals.task import Draft, Task, choice, files_below, lettered, question
 from pixel_reasoner.trace import Medium, Question
 
 SUFFIXES = (".mp4", ".MP4", ".mkv", ".webm")
 
 
-def read(data: Path, media: Path) -> Iterator[Row]:
+def read(data: Path, media: Path) -> Iterator[Draft | Dropped]:
     """Rows of the parquet file; videos as `data/<videoID>.mp4`."""
     del media
     for path in files_below(data, "videomme/test*.parquet", "test*.parquet"):
         needed = ("videoID", "question", "options", "answer")
         also = ("question_id", "duration", "domain", "sub_category", "task_type")
         for number, row in enumerate(parquet_rows(path, needed, also)):
-            yield built(f"{path.name}, row {number}", partial(_question, number, row, data))
+            yield Draft(f"{path.name}, row {number}", partial(_question, number, row, data))
 
 
 def _question(number: int, row: dict[str, Any], data: Path) -> Question:
@@ -50,6 +50,7 @@ TASKS = (
         rows="2,700 (900 videos)",
         metric="accuracy",
         read=read,
+        categories=("short", "medium", "long"),
         hub="lmms-lab/Video-MME",
     ),
 )

@@ -11,17 +11,26 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pixel_reasoner.data.rows import Row, Unfit, built
-from pixel_reasoner.evals.task import SHORT, Task, files_below, found, image, json_rows, question
+from pixel_reasoner.data.rows import Dropped, Unfit
+from pixel_reasoner.evals.task import (
+    SHORT,
+    Draft,
+    Task,
+    files_below,
+    found,
+    image,
+    json_rows,
+    question,
+)
 from pixel_reasoner.trace import Question
 
 
-def read(data: Path, media: Path) -> Iterator[Row]:
+def read(data: Path, media: Path) -> Iterator[Draft | Dropped]:
     """Rows of `val.json`; one folder for each difficulty, or all below one."""
     del media
     for path in files_below(data, "val.json", "*/val.json"):
         for number, row in enumerate(json_rows(path), start=1):
-            yield built(f"{path}, row {number}", partial(_question, number, row, path))
+            yield Draft(f"{path}, row {number}", partial(_question, number, row, path))
 
 
 def _question(number: int, row: dict[str, Any], path: Path) -> Question:

@@ -13,26 +13,35 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pixel_reasoner.data.rows import Row, Unfit, box_of_px, built, has_keys, json_object
+from pixel_reasoner.data.rows import Dropped, Unfit, box_of_px, has_keys, json_object
 from pixel_reasoner.decode import DEFAULT_LIMITS, picture_size
-from pixel_reasoner.evals.task import Task, choice, files_below, found, image, lettered, question
+from pixel_reasoner.evals.task import (
+    Draft,
+    Task,
+    choice,
+    files_below,
+    found,
+    image,
+    lettered,
+    question,
+)
 from pixel_reasoner.files import numbered_lines
 from pixel_reasoner.trace import Evidence, Question
 
 FOLDERS = ("direct_attributes", "relative_position")
 
 
-def read(data: Path, media: Path) -> Iterator[Row]:
+def read(data: Path, media: Path) -> Iterator[Draft | Dropped]:
     """Rows of either layout."""
     del media
     files = files_below(data, "test_questions.jsonl", *(f"{name}/*.json" for name in FOLDERS))
     if files[0].suffix == ".jsonl":
         for number, line in numbered_lines(files[0], "test_questions.jsonl"):
-            yield built(f"line {number}", partial(_of_line, line, files[0].parent))
+            yield Draft(f"line {number}", partial(_of_line, line, files[0].parent))
         return
     for folder in FOLDERS:
         for path in sorted((data / folder).glob("*.json")):
-            yield built(f"{folder}/{path.name}", partial(_of_picture, path))
+            yield Draft(f"{folder}/{path.name}", partial(_of_picture, path))
 
 
 def _of_line(line: str, folder: Path) -> Question:
@@ -92,6 +101,7 @@ TASKS = (
         rows="191",
         metric="accuracy",
         read=read,
+        categories=FOLDERS,
         hub="craigwu/vstar_bench",
     ),
 )
