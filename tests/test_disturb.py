@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pixel_reasoner.dialects import COMPACT, DIALECTS
 from pixel_reasoner.disturb import box_that_misses, disturbed
-from pixel_reasoner.evals.run import evaluate, evaluate_disturbed, load_run
+from pixel_reasoner.evals.run import Plan, evaluate, evaluate_disturbed, load_run
 from pixel_reasoner.models.scripted import ScriptedModel
 from pixel_reasoner.rollout import Rules, ask
 from pixel_reasoner.trace import Box, Evidence, Medium, OpCall, Question, anchored
@@ -105,8 +105,8 @@ def test_a_run_tells_how_often_a_model_recovers(tmp_path, asked):
     other = asked.model_copy(update={"id": "wrong", "answer": ("never",)})
     questions = [asked, overview, other]
     model = ScriptedModel(scripted(asked, 1))
-    summary = evaluate(questions, model, Rules(), tmp_path, task={})
-    summary = evaluate_disturbed(summary, questions, model, Rules(), tmp_path, task={})
+    plan = Plan(questions, model, Rules(), {})
+    summary = evaluate_disturbed(evaluate(plan, tmp_path), plan, tmp_path)
     assert summary["disturbed"] == 1
     assert summary["recovery_rate"] == 1.0, "this model answers whatever it sees"
     assert json.loads((tmp_path / "summary.json").read_text())["recovery_rate"] == 1.0

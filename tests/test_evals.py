@@ -10,7 +10,7 @@ import pytest
 from conftest import draw_photo, full_disk
 from pixel_reasoner.album import Album
 from pixel_reasoner.errors import InputError, OutputError, UsageError
-from pixel_reasoner.evals.run import TraceLog, evaluate, load_run
+from pixel_reasoner.evals.run import Plan, TraceLog, evaluate, load_run
 from pixel_reasoner.evals.stats import evidence_hit, summarize
 from pixel_reasoner.models.scripted import ScriptedModel
 from pixel_reasoner.rollout import Limits, Rules
@@ -103,7 +103,21 @@ def test_the_figures_are_those_counted_by_hand():
         trace("blue", missed, **overview, seconds=9),
         failed("lost"),
     ]
-    assert summarize(traces) == {
+    told = summarize(traces)
+    # One picture, so one cluster: nothing is sure.
+    assert told.pop("accuracy_interval") == told.pop("score_interval") == [0.0, 1.0]
+    assert (told.pop("score"), told.pop("mean_iou")) == (told["accuracy"], 0.5)
+    assert told.pop("new_tokens_per_question") == 0
+    for group in told["by_category"].values():
+        more = (
+            "accuracy_interval",
+            "score",
+            "score_interval",
+            "mean_iou",
+            "new_tokens_per_question",
+        )
+        assert all(group.pop(name, "missing") != "missing" for name in more)
+    assert told == {
         "count": 6,
         "accuracy": 0.5,
         "rapr": 0.6667,
@@ -228,7 +242,8 @@ def questions(count: int, path: str = "photo.png") -> list[Question]:
 
 
 def run(asked, model, out, rules: Rules | None = None, **more):
-    return evaluate(asked, model, rules or Rules(), out, task=TASK, **more)
+    on_trace = more.pop("on_trace", lambda trace: None)
+    return evaluate(Plan(asked, model, rules or Rules(), TASK, **more), out, on_trace)
 
 
 def lines(out) -> list[str]:
@@ -320,7 +335,7 @@ def test_a_run_with_other_settings_is_refused_by_name(out, scripted, rules, task
     run(questions(1), scripted(RED), out)
     before = lines(out)
     with pytest.raises(UsageError, match=named):
-        evaluate(questions(1), scripted(RED), rules, out, task=task)
+        evaluate(Plan(questions(1), scripted(RED), rules, task), out)
     assert lines(out) == before
 
 

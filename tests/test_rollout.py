@@ -352,6 +352,7 @@ def test_a_trace_says_what_decided_it(photo, scripted):
     assert trace.settings == {
         "model": {"name": "scripted"},
         "dialect": "compact",
+        "dialect_hash": COMPACT.fingerprint,
         "budgets": COMPACT.budgets.model_dump(),
         "operations": True,
         "limits": {"max_turns": 3, "max_pictures": 32},

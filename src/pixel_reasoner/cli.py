@@ -27,14 +27,10 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-eval_app = typer.Typer(
-    no_args_is_help=True, help="Measure a model: what it answers and what its looks were worth."
-)
 world_app = typer.Typer(
     no_args_is_help=True, help="PixelWorld: pictures and clips with known evidence."
 )
 train_app = typer.Typer(no_args_is_help=True, help="Train models.")
-app.add_typer(eval_app, name="eval")
 app.add_typer(world_app, name="world")
 app.add_typer(train_app, name="train")
 
@@ -68,6 +64,8 @@ FamilyOrAll = Annotated[
 SplitOption = Annotated[str, typer.Option(help="train, validation or test")]
 SeedOption = Annotated[int, typer.Option(help="First scene of the split.")]
 CountOption = Annotated[int, typer.Option(help="How many questions.")]
+
+_WORLD = "PixelWorld alone"
 
 _DEMO = (
     ("attribute", True),
@@ -131,112 +129,222 @@ def ask(
         _write_report([trace], report, title=question, quiet=as_json)
 
 
-@eval_app.command("pixelworld")
-def eval_pixelworld(
+@app.command("eval")
+def eval_(
+    task: Annotated[
+        str, typer.Argument(help="`pixelworld`, or a benchmark that --list names.")
+    ] = "",
+    list_: Annotated[
+        bool, typer.Option("--list", help="What each benchmark measures, its files and its metric.")
+    ] = False,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the official files, or a data set of the hub, owner/name."),
+    ] = None,
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder of the run; resumes if it exists.")
-    ],
-    family: FamilyOrAll = "attribute",
-    split: SplitOption = "test",
-    seed: SeedOption = 0,
-    count: CountOption = 200,
+        Path | None, typer.Option("--out", "-o", help="Folder of the run; resumes if it exists.")
+    ] = None,
     model: ModelOption = "tiny",
+    compare: Annotated[
+        bool,
+        typer.Option(
+            "--compare", help="Also ask without operations: what did looks gain and harm?"
+        ),
+    ] = False,
     without: WithoutOption = False,
+    scorer: Annotated[
+        str, typer.Option(help="Who compares answers: typed, harness or released.")
+    ] = "typed",
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Ask that many rows, drawn at random (benchmarks).")
+    ] = None,
+    limit_seed: Annotated[int, typer.Option(help="Of that draw.")] = 0,
+    samples: Annotated[
+        int, typer.Option(min=1, help="Ask each question so often: avg@k and pass@k.")
+    ] = 1,
+    temperature: Temperature = 0.0,
+    sample_seed: Annotated[int, typer.Option(help="Seed of sampling.")] = 0,
+    shard: Annotated[
+        str, typer.Option(help="Ask only the i-th of n parts: i/n, from 1; `merge` joins them.")
+    ] = "1/1",
+    cache: Annotated[
+        Path | None, typer.Option(help="A file of responses that runs share; made if need be.")
+    ] = None,
+    media: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where pictures of the benchmark's own files go [default: media in --out]"
+        ),
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Questions that move together.")] = 16,
+    device: DeviceOption = None,
+    dialect: DialectOption = None,
+    max_turns: MaxTurns = 6,
+    max_new_tokens: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="New tokens per message at most [default: 256 for PixelWorld, else 1024]"
+        ),
+    ] = None,
+    family: Annotated[
+        str,
+        typer.Option(
+            "--family",
+            "-f",
+            help="attribute, relation, count, infographic, video or all",
+            rich_help_panel=_WORLD,
+        ),
+    ] = "attribute",
+    split: Annotated[
+        str, typer.Option(help="train, validation or test", rich_help_panel=_WORLD)
+    ] = "test",
+    seed: Annotated[
+        int, typer.Option(help="First scene of the split.", rich_help_panel=_WORLD)
+    ] = 0,
+    count: Annotated[
+        int, typer.Option(help="How many questions of a family.", rich_help_panel=_WORLD)
+    ] = 200,
     disturb: Annotated[
         bool,
         typer.Option(
             "--disturb",
             help="Also replace first looks by ones that miss: how often does it recover?",
+            rich_help_panel=_WORLD,
         ),
     ] = False,
     size_px: Annotated[
-        int | None, typer.Option(help="Side of the canvas [default: the family's]")
+        int | None,
+        typer.Option(help="Side of the canvas [default: the family's]", rich_help_panel=_WORLD),
     ] = None,
     detail_px: Annotated[
-        int | None, typer.Option(help="Height of the decisive character [default: the family's]")
+        int | None,
+        typer.Option(
+            help="Height of the decisive character [default: the family's]",
+            rich_help_panel=_WORLD,
+        ),
     ] = None,
-    device: DeviceOption = None,
-    dialect: DialectOption = None,
-    max_turns: MaxTurns = 6,
-    max_new_tokens: MaxNewTokens = 256,
 ) -> None:
-    """Ask PixelWorld questions, score the answers, and write traces.jsonl and summary.json.
+    """Measure a model on a benchmark: what it answers, and what looking again gained and harmed.
 
     Examples:
-        pixel-reasoner eval pixelworld --family video --count 300 --out runs/video
+        pixel-reasoner eval --list
 
-        pixel-reasoner eval pixelworld --family all --disturb --out runs/all
+        pixel-reasoner eval vstar --data vstar_bench --model FOLDER_OR_HUB_ID --compare --out runs/vstar
 
-        pixel-reasoner report runs/video --out video.html
+        pixel-reasoner eval pixelworld --family all --compare --disturb --out runs/all
+
+        pixel-reasoner report runs/vstar --out vstar.html
     """
     from pixel_reasoner.errors import UsageError
-    from pixel_reasoner.evals.run import evaluate, evaluate_disturbed
-    from pixel_reasoner.grading import is_right
-    from pixel_reasoner.world import FAMILIES, VERSION, render, scenes
 
-    if disturb and without:
+    if list_:
+        _list_tasks()
+        return
+    _eval_options(task, out, compare or disturb, without, samples, temperature)
+    assert out is not None, "_eval_options makes sure of it"
+    from pixel_reasoner.evals.cache import ResponseCache
+    from pixel_reasoner.evals.run import Plan, evaluate, evaluate_compared, evaluate_disturbed
+    from pixel_reasoner.grading import Scorer
+    from pixel_reasoner.models import Decoding
+    from pixel_reasoner.rollout import Limits, Rules
+
+    if scorer not in list(Scorer):
         raise UsageError(
-            expected="--disturb with operations",
-            got="--disturb and --no-operations",
-            fix="keep one of the two",
+            expected=f"a scorer: {', '.join(Scorer)}", got=repr(scorer), fix="name one of these"
         )
-    families = FAMILIES if family == "all" else (family,)
-    params = {name: _params(name, size_px, detail_px) for name in families}
-    wanted = [
-        scene
-        for name in families
-        for scene in scenes(name, split, seed, count, params[name])  # type: ignore[arg-type]
-    ]
-    rules = _rules(without, max_turns, max_new_tokens, 0.0, 0)
-    local = _load(model, device, dialect)
-    task = {
-        "name": "pixelworld",
-        "version": VERSION,
-        "family": family,
-        "split": split,
-        "seed": seed,
-        "count": count,
-        "params": {scene.family: scene.params.model_dump() for scene in wanted},
-    }
+    nth, of = _shard(shard)
+    world = task == "pixelworld"
     with _progress() as progress:
-        bar = progress.add_task("rendering", total=len(wanted), note="")
-        questions = [progress.advance(bar) or question for question in render(wanted, out)]
-
-        def watched(title: str) -> Any:
-            bar = progress.add_task(title, total=len(questions), note="")
-            right = 0
-
-            def show(trace: Trace) -> None:
-                nonlocal right
-                right += is_right(trace)
-                progress.advance(bar)
-                progress.update(bar, note=f"{right} right")
-
-            return show
-
-        summary = evaluate(
-            questions,
-            local,
-            rules,
-            out,
-            task=task,
-            batch_size=batch_size,
-            on_trace=watched("asking"),
-            family_of=lambda trace: trace.question.id.partition("-")[0],
+        if world:
+            params = {"size_px": size_px, "detail_px": detail_px}
+            questions, about = _world_questions(family, split, seed, count, params, out, progress)
+            rows = None
+        else:
+            source = _data(data, task)
+            drawn = {"limit": limit, "seed": limit_seed}
+            questions, about, rows = _task_questions(task, source, media or out / "media", drawn)
+        if of > 1:
+            about["shard"] = shard
+        rules = Rules(
+            operations=not without,
+            limits=Limits(max_turns=max_turns),
+            decoding=Decoding(
+                max_new_tokens=max_new_tokens or (256 if world else 1024),
+                temperature=temperature,
+                seed=sample_seed,
+            ),
         )
+        plan = Plan(
+            questions[nth::of],
+            _load(model, device, dialect),
+            rules,
+            about,
+            batch_size=batch_size,
+            samples=samples,
+            scorer=Scorer(scorer),
+            rows=rows,
+            family_of=(lambda trace: trace.question.id.partition("-")[0]) if world else None,
+            cache=ResponseCache(cache) if cache else None,
+        )
+        asked = len(plan.questions) * samples
+        show = _watched(progress, "asking", asked * (2 if compare else 1), plan.scorer)
+        summary = (evaluate_compared if compare else evaluate)(plan, out, show)
         if disturb:
-            summary = evaluate_disturbed(
-                summary,
-                questions,
-                local,
-                rules,
-                out,
-                task=task,
-                batch_size=batch_size,
-                on_trace=watched("disturbed"),
-            )
+            show = _watched(progress, "disturbed", asked, plan.scorer)
+            summary = evaluate_disturbed(summary, plan, out, show)
     _print_summary(summary, out)
+
+
+@app.command()
+def merge(
+    runs: Annotated[list[Path], typer.Argument(help="The folders of all shards of one run.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the whole run.")],
+    scorer: Annotated[
+        str, typer.Option(help="Who compares answers: typed, harness or released.")
+    ] = "typed",
+) -> None:
+    """Join the shards of one evaluation.
+
+    Examples:
+        pixel-reasoner merge runs/vstar-1 runs/vstar-2 --out runs/vstar
+    """
+    from pixel_reasoner.evals.run import merge as merge_runs
+    from pixel_reasoner.grading import Scorer
+
+    _print_summary(merge_runs(runs, out, Scorer(scorer)), out)
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(help="The folder of a run.")],
+    second: Annotated[Path, typer.Argument(help="The folder of the run it is set against.")],
+    scorer: Annotated[
+        str, typer.Option(help="Who compares answers: typed, harness or released.")
+    ] = "typed",
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Compare what both were asked, though it differs.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all figures as JSON.")] = False,
+) -> None:
+    """Set two runs over the same questions against each other, with a paired test.
+
+    Settings that decide the number and differ are named. Runs that were asked other questions are refused.
+
+    Examples:
+        pixel-reasoner compare runs/after runs/before
+    """
+    import json
+
+    from pixel_reasoner.evals.compare import compare_runs
+    from pixel_reasoner.grading import Scorer
+
+    found = compare_runs(first, second, Scorer(scorer), anyway=anyway)
+    if as_json:
+        print(json.dumps(found, indent=2))
+        return
+    for name, (one, other) in found["differing"].items():
+        _say(f"differing: {name}: {one} against {other}")
+    _print_compared(found, f"{first} alone", f"{second} alone", str(first), str(second))
 
 
 @app.command()
@@ -1032,33 +1140,228 @@ def _progress() -> Any:
     )
 
 
+def _watched(progress: Any, title: str, total: int, scorer: Any) -> Any:
+    """A bar that counts traces and right answers."""
+    from pixel_reasoner.evals.stats import is_correct
+
+    bar = progress.add_task(title, total=total, note="")
+    right = 0
+
+    def show(trace: Trace) -> None:
+        nonlocal right
+        right += is_correct(trace, scorer)
+        progress.advance(bar)
+        progress.update(bar, note=f"{right} right")
+
+    return show
+
+
+def _list_tasks() -> None:
+    """What each benchmark is."""
+    from pixel_reasoner.evals.tasks import TASKS
+
+    _say("[bold]pixelworld[/]  the embedded world, made as it is asked; no --data")
+    for task in TASKS.values():
+        _say(f"\n[bold]{task.name}[/]  {task.measures}")
+        told = {
+            "files": task.files,
+            "rows": task.rows,
+            "metric": task.metric,
+            "not included": task.needs,
+            "from": task.hub,
+        }
+        for title, text in told.items():
+            if text:
+                _say(f"    {title + ':':13} {text}")
+
+
+def _eval_options(
+    task: str, out: Path | None, more: bool, without: bool, samples: int, temperature: float
+) -> None:
+    from pixel_reasoner.errors import UsageError
+    from pixel_reasoner.evals.tasks import TASKS, task_named
+
+    if not task:
+        raise UsageError(
+            expected=f"a task: pixelworld, {', '.join(TASKS)}",
+            got="none",
+            fix="name one; --list says what they are",
+        )
+    if task != "pixelworld":
+        task_named(task)
+    if out is None:
+        raise UsageError(expected="--out, the folder of the run", got="none", fix="add --out DIR")
+    if more and without:
+        raise UsageError(
+            expected="--compare and --disturb with operations",
+            got="one of them and --no-operations",
+            fix="leave out --no-operations",
+        )
+    if samples > 1 and temperature == 0:
+        raise UsageError(
+            expected="a temperature above 0 for several samples",
+            got=f"--samples {samples} at temperature 0, which gives the same answer each time",
+            fix="add --temperature 0.7, or leave out --samples",
+        )
+
+
+def _world_questions(
+    family: str,
+    split: str,
+    seed: int,
+    count: int,
+    params: dict[str, int | None],
+    out: Path,
+    progress: Any,
+) -> tuple[list[Question], dict[str, Any]]:
+    from pixel_reasoner.world import FAMILIES, VERSION, render, scenes
+
+    families = FAMILIES if family == "all" else (family,)
+    wanted = [
+        scene
+        for name in families
+        for scene in scenes(name, split, seed, count, _params(name, **params))  # type: ignore[arg-type]
+    ]
+    about = {
+        "name": "pixelworld",
+        "version": VERSION,
+        "family": family,
+        "split": split,
+        "seed": seed,
+        "count": count,
+        "params": {scene.family: scene.params.model_dump() for scene in wanted},
+    }
+    bar = progress.add_task("rendering", total=len(wanted), note="")
+    return [progress.advance(bar) or question for question in render(wanted, out)], about
+
+
+def _task_questions(
+    name: str, data: Path, media: Path, drawn: dict[str, Any]
+) -> tuple[list[Question], dict[str, Any], dict[str, Any]]:
+    """The questions of a benchmark, what is told of it in the settings, and what became of its rows."""
+    from pixel_reasoner.errors import InputError
+    from pixel_reasoner.evals.task import select, told_rows
+    from pixel_reasoner.evals.tasks import task_named
+
+    selection = select(task_named(name), data.absolute(), media.absolute(), **drawn)
+    rows = told_rows(selection)
+    if not selection.questions:
+        reasons = ", ".join(f"{why} {one['count']}" for why, one in rows["dropped"].items())
+        raise InputError(
+            expected=f"rows of {name} that can be asked",
+            got=f"none of {selection.read} in {data} ({reasons or 'it is empty'})",
+            fix="see what is missing; `pixel-reasoner eval --list` names the official files",
+        )
+    return selection.questions, {"name": name, **drawn}, rows
+
+
+def _data(data: Path | None, task: str) -> Path:
+    """The folder of a benchmark: as given, or of a data set of the hub that the user names."""
+    from pixel_reasoner.errors import InputError, UsageError, packages_of
+    from pixel_reasoner.evals.tasks import task_named
+
+    hub = task_named(task).hub
+    if data is None:
+        raise UsageError(
+            expected="--data, the folder of the benchmark's files",
+            got="none",
+            fix=f"add --data DIR{f', or --data {hub} to download it' if hub else ''}",
+        )
+    if data.exists() or len(data.parts) != 2 or data.is_absolute() or data.parts[0] == "..":
+        return data
+    with packages_of("local", "download from the hub"):
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    try:
+        return Path(snapshot_download(str(data), repo_type="dataset"))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        raise InputError(
+            expected="a folder, or a data set of the hub",
+            got=f"{data}: no such folder, and from the hub {str(error).splitlines()[0]}",
+            fix="give the folder of the official files",
+        ) from error
+
+
 def _print_summary(summary: dict[str, Any], out: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
     families = summary.get("by_family", {})
     groups = {"all": summary, **summary["by_category"], **(families if len(families) > 1 else {})}
+    half_marks = summary["score"] != summary["accuracy"]
     table = Table(box=None, header_style="bold")
     table.add_column("")
     for name in groups:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", overflow="fold")
     for figure in (
         "count",
         "accuracy",
+        "accuracy_interval",
+        *(("score", "score_interval") if half_marks else ()),
         "rapr",
         "evidence_hit_rate",
         "operation_error_rate",
         "unparsed_rate",
         "mean_operations",
     ):
-        values = [group[figure] for group in groups.values()]
-        table.add_row(figure, *("–" if value is None else f"{value:g}" for value in values))
+        table.add_row(figure, *(_shown(group[figure]) for group in groups.values()))
     Console().print(table)
+    if "cyclic_accuracy" in summary:
+        _say(f"cyclic_accuracy {summary['cyclic_accuracy']:g}")
+    for name, told in summary.get("repeats", {}).items():
+        if name != "k":
+            _say(f"{name} {told['value']:g} {_shown(told['interval'])}")
+    if "gain" in summary:
+        _print_compared(summary, "gain", "harm", "with", "without")
     if summary.get("recovery_rate") is not None:
         _say(f"recovery_rate {summary['recovery_rate']:g} of {summary['disturbed']} disturbed")
+    _print_rows(summary)
+    _say(f"Traces and summary: {out}")
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "–"
+    return f"{value[0]:.3f}–{value[1]:.3f}" if isinstance(value, list) else f"{value:g}"
+
+
+def _print_rows(summary: dict[str, Any]) -> None:
+    """What was not evaluated, counted and named."""
+    rows = summary.get("rows")
+    if rows is not None:
+        _say(
+            f"evaluated {summary['count']} of {rows['read']} rows ({summary['count'] / max(1, rows['read']):.1%})"
+        )
+        for title in ("dropped", "noted"):
+            for why, told in rows[title].items():
+                print(
+                    f"{title}: {why} {told['count']}: {'; '.join(told['rows'][:3])}",
+                    file=sys.stderr,
+                )
     for name, why in summary["failed"].items():
         print(f"failed: {name}: {why}", file=sys.stderr)
-    _say(f"Traces and summary: {out}")
+
+
+def _print_compared(found: dict[str, Any], gain: str, harm: str, with_: str, without: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    titles = {
+        "with": with_,
+        "without": without,
+        "gain": f"right only {gain}" if gain == with_ else gain,
+        "harm": harm,
+        "both": "both right",
+        "neither": "neither",
+        "difference": "difference",
+    }
+    table = Table(box=None, header_style="bold")
+    for name in (f"{found['with']['count']} questions", "share", "95 %"):
+        table.add_column(name, justify="left" if name.endswith("questions") else "right")
+    for name, title in titles.items():
+        table.add_row(title, _shown(found[name]["value"]), _shown(found[name]["interval"]))
+    Console().print(table)
+    _say(f"paired test of the difference: p = {found['difference']['p']:g}")
 
 
 if __name__ == "__main__":

@@ -260,10 +260,12 @@ def failed(question: Question, error: Exception, settings: dict[str, Any]) -> Tr
 
 def settings_of(model: Model, rules: Rules) -> dict[str, Any]:
     """Everything that decides a number: model, dialect, budgets, limits, decoding."""
-    budgets = model.budgets or dialect_named(model.dialect).budgets
+    dialect = dialect_named(model.dialect)
+    budgets = model.budgets or dialect.budgets
     return {
         "model": model.describe(),
         "dialect": model.dialect,
+        "dialect_hash": dialect.fingerprint,
         "budgets": budgets.model_dump(mode="json"),
         **rules.model_dump(mode="json"),
     }

@@ -300,6 +300,8 @@ class Trace(Record):
     """One question and all that happened until it stopped."""
 
     question: Question
+    sample: int = 0
+    """which of several sampled repeats, from 0"""
     pictures: tuple[Picture, ...] = ()
     """what the model was shown at first"""
     turns: tuple[Turn, ...] = ()

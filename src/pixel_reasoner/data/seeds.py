@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -49,7 +50,7 @@ from pixel_reasoner.world import Scene, all_questions
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _ANSWER_TYPES = {
     "mcq": AnswerType.CHOICE,
-    "int": AnswerType.NUMBER,
+    "int": AnswerType.INTEGER,
     "anls": AnswerType.ANLS,
     "free": AnswerType.TEXT,
     **{str(kind): kind for kind in AnswerType},
@@ -160,8 +161,8 @@ def read_jsonl(data: Path, media: Path) -> Iterator[Row]:
     A row has `id`, `media` (`[{"type": "image|video|frames", "path", "start", "end"}]`), `question`, `answer` (a text or
     a list of accepted ones) and may have `options` (letter -> text), `answer_type` (mcq, int, anls, free), `boxes`
     (x1, y1, x2, y2 in pixels) on picture number `image`, `frames` (numbers of the 16 sampled ones), `subjects`,
-    `findings`, `needs_look`, `reasoning`, `category`, `prompt_suffix`. A row with `text` is a question as this project
-    writes it. Paths are relative to the file.
+    `findings`, `needs_look`, `reasoning`, `category`, `group` (rows that depend on each other), `prompt_suffix`. Rows of InSight-o3's
+    benchmarks are read too. A row with `text` is a question as this project writes it. Paths are relative to the file.
     """
     del media
     for path in data_files(data, "*.jsonl"):
@@ -174,6 +175,7 @@ def _neutral(line: str, folder: Path) -> Question:
     row = json_object(line)
     if "text" in row:
         return anchored(Question.model_validate(row), folder)
+    row = _by_our_names(row)
     has_keys(row, ("id", "media", "question", "answer"))
     unknown = sorted(set(row) - set(_ROW_KEYS))
     if unknown:
@@ -190,7 +192,7 @@ def _neutral(line: str, folder: Path) -> Question:
             name: row[name] for name in ("image", "frames", "subjects", "findings") if row.get(name)
         },
     }
-    also = ("needs_look", "category", "reasoning")
+    also = ("needs_look", "category", "group", "reasoning")
     given = {name: row[name] for name in also if row.get(name) is not None}
     text = with_options(str(row["question"]), options) + (row.get("prompt_suffix") or "")
     return Question.model_validate(
@@ -205,6 +207,23 @@ def _neutral(line: str, folder: Path) -> Question:
             **given,
         }
     )
+
+
+def _by_our_names(row: dict[str, Any]) -> dict[str, Any]:
+    """A row as InSight-o3 writes its benchmarks (question_id, image or file_name, subset, options as lines) by our names."""
+    theirs = {"question_id": "id", "subset": "category"}
+    row = {theirs.get(name, name): value for name, value in row.items()}
+    file = row.pop("file_name", None) or (row.pop("image") if _is_path(row.get("image")) else None)
+    if file:
+        row.setdefault("media", [{"type": "image", "path": file}])
+    if isinstance(row.get("options"), str):
+        row["options"] = dict(re.findall(r"(?m)^\(?([A-Z])[).:]\s*(.+?)\s*$", row["options"]))
+    return row
+
+
+def _is_path(value: Any) -> bool:
+    """`image` is the number of a picture in a row of ours, and a file in one of theirs."""
+    return isinstance(value, str) and not value.isdigit()
 
 
 def _medium(one: Any, folder: Path) -> Medium:

@@ -7,6 +7,7 @@ family's own names and coordinates happens here, once, and nowhere else.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -76,6 +77,22 @@ class HermesDialect:
     """the words in front of each picture that an operation returned"""
     complaint: str = "{why}"
     """the words around the reason of a refusal"""
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of all that it says to a model: two runs in one dialect were told the same only if this is the same.
+
+        >>> from pixel_reasoner.dialects import COMPACT, PIXEL_REASONER
+        >>> COMPACT.fingerprint == COMPACT.fingerprint != PIXEL_REASONER.fingerprint
+        True
+        """
+        image = Picture(number=2, medium=0, source_px=(640, 480), seen_px=(320, 256))
+        frame = image.model_copy(update={"number": 3, "frame": 1, "time_s": 0.5})
+        said = [self.name, self.system_with, self.system_without]
+        said += [self.suffix_with, self.suffix_without, str(self.padding), self.complaint]
+        said += [*self.names, self.label(image), self.label(frame)]
+        said += [*self.reply([image]), *self.reply([frame, frame])]
+        return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]
 
     def messages(
         self,

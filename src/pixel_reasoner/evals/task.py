@@ -17,6 +17,7 @@ import random
 import re
 import string
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -123,6 +124,23 @@ def _odd(row: Question, task: Task) -> Iterator[Dropped]:
         yield Dropped(row.id, "repeated_options", str(row.options))
     if task.categories and row.category not in task.categories:
         yield Dropped(row.id, "unknown_category", row.category or "none")
+
+
+NAMED = 20
+"""rows of a kind that a summary names"""
+
+
+def told_rows(selection: Selection) -> dict[str, Any]:
+    """What became of a benchmark's rows, for a summary: how many were read, and the dropped and the odd ones by reason."""
+    told: dict[str, Any] = {"read": selection.read, "selected": len(selection.questions)}
+    for title, rows in (("dropped", selection.dropped), ("noted", selection.noted)):
+        reasons: dict[str, list[str]] = defaultdict(list)
+        for row in rows:
+            reasons[row.reason].append(f"{row.where}: {row.detail}" if row.detail else row.where)
+        told[title] = {
+            why: {"count": len(named), "rows": named[:NAMED]} for why, named in reasons.items()
+        }
+    return told
 
 
 # --- media ---

@@ -1,0 +1,266 @@
+"""Benchmarks: every official layout is read, and what cannot be used is counted and named."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks_fixture import LAYOUTS, SIZE, base64_of, picture, tsv, write
+from pixel_reasoner.album import NATURAL, Album
+from pixel_reasoner.errors import InputError, UsageError
+from pixel_reasoner.evals.task import (
+    Selection,
+    letter_of,
+    lettered,
+    saved_base64,
+    select,
+    told_rows,
+)
+from pixel_reasoner.evals.tasks import TASKS, task_named
+from pixel_reasoner.trace import Box
+
+
+def selected(layout: str, folder: Path, **drawn: int) -> Selection:
+    write(layout, folder / "data")
+    return select(TASKS[LAYOUTS[layout].task], folder / "data", folder / "media", **drawn)
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_a_layout_gives_its_questions_and_every_medium_opens(name, tmp_path):
+    layout, found = LAYOUTS[name], selected(name, tmp_path)
+    assert len(found.questions) == layout.count
+    assert {why: one["count"] for why, one in told_rows(found)["dropped"].items()} == layout.dropped
+    assert not found.noted
+    first = found.questions[0]
+    assert {key: getattr(first, key) for key in layout.first} == layout.first
+    for question in found.questions:
+        assert len(Album(question, NATURAL)) >= 1
+        assert set(question.answer) <= (set(question.options) or set(question.answer))
+
+
+def test_every_task_has_a_layout_that_is_tested():
+    assert {layout.task for layout in LAYOUTS.values()} == set(TASKS)
+
+
+# --- what single benchmarks have ---
+
+
+def test_the_first_option_of_vstar_is_right_wherever_it_is_shuffled_to(tmp_path):
+    first, again = (selected("vstar_folders", tmp_path / n) for n in "ab")
+    for one, other in zip(first.questions, again.questions, strict=True):
+        assert one.options[one.answer[0]] == "green."
+        assert one.options == other.options
+
+
+@pytest.mark.parametrize(
+    ("layout", "box"), [("vstar_jsonl", 0), ("vstar_folders", 0), ("treebench", 0), ("neutral", 0)]
+)
+def test_boxes_in_pixels_become_evidence(layout, box, tmp_path):
+    evidence = selected(layout, tmp_path).questions[0].evidence
+    width, height = SIZE
+    assert evidence.boxes[box] == Box(20 / width, 20 / height, 40 / width, 40 / height)
+
+
+def test_cycles_of_one_question_share_one_picture(tmp_path):
+    questions = selected("hrbench_tsv", tmp_path).questions
+    assert len(questions) == 8
+    assert len({question.media for question in questions}) == 2
+    assert len(list((tmp_path / "media").iterdir())) == 2
+    assert {q.options[q.answer[0]] for q in questions[:4]} == {"red"}
+
+
+def test_parts_of_clips_and_of_frame_folders_are_asked_about(tmp_path):
+    action, episode, moving = selected("mvbench", tmp_path).questions
+    assert (action.media[0].start_s, action.media[0].end_s) == (0.5, 1.5)
+    assert action.media[0].kind == moving.media[0].kind == "video"
+    assert (episode.media[0].kind, episode.media[0].fps) == ("frames", 3.0)
+    # 3 frames a second: 0.5 to 1.5 s are frames 2 to 5 of 6.
+    times = [picture.time_s for picture in Album(episode, NATURAL).pictures]
+    assert times == pytest.approx([1 / 3, 2 / 3, 1, 4 / 3])
+
+
+def test_several_pictures_of_a_question_keep_their_order(tmp_path):
+    (question,) = selected("blink", tmp_path).questions
+    assert [Path(m.path).read_bytes() for m in question.media] == [picture(1), picture(2)]
+    assert "<image>" not in question.text
+
+
+def test_a_tsv_row_may_name_the_row_that_has_its_picture(tmp_path):
+    first, second, third = selected("any_tsv", tmp_path).questions
+    assert first.media == second.media == third.media
+    assert [q.answer_type for q in (first, second, third)] == ["choice", "choice", "integer"]
+
+
+# --- a draw ---
+
+
+def test_a_limit_draws_rows_by_its_seed(tmp_path):
+    draws = [
+        [q.id for q in selected("hrbench_tsv", tmp_path, limit=3, seed=seed).questions]
+        for seed in (0, 0, 1)
+    ]
+    assert len(draws[0]) == 3
+    assert draws[0] == draws[1] != draws[2]
+    everything = [q.id for q in selected("hrbench_tsv", tmp_path).questions]
+    assert draws[0] == [name for name in everything if name in draws[0]], "in the file's order"
+    assert len(selected("hrbench_tsv", tmp_path, limit=99).questions) == 8
+
+
+# --- bad input ---
+
+
+def _broken(tmp_path: Path, task: str, file: str, rows: list[dict]) -> dict:
+    folder = tmp_path / "data"
+    folder.mkdir(exist_ok=True)
+    if file.endswith(".tsv"):
+        tsv(folder / file, rows)
+    else:
+        (folder / file).write_text(json.dumps(rows))
+    found = select(TASKS[task], folder, tmp_path / "media")
+    told = told_rows(found)
+    assert told["read"] == len(rows)
+    return {
+        title: {w: one["count"] for w, one in told[title].items()} for title in ("dropped", "noted")
+    }
+
+
+GOOD = {
+    "index": 0,
+    "image": base64_of(),
+    "question": "Which?",
+    "A": "red",
+    "B": "blue",
+    "answer": "A",
+}
+
+
+def test_rows_that_cannot_be_used_are_dropped_by_reason(tmp_path):
+    rows = [
+        GOOD,
+        GOOD,
+        {**GOOD, "index": 1, "image": "!!!!" * 40},
+        {**GOOD, "index": 2, "image": "aGVsbG8=" * 20},
+        {**GOOD, "index": 3, "image": ""},
+        {**GOOD, "index": 4, "answer": ""},
+        {**GOOD, "index": 5, "answer": "Z"},
+        {**GOOD, "index": 6, "B": "red"},
+    ]
+    assert _broken(tmp_path, "tsv", "x.tsv", rows) == {
+        "dropped": {
+            "duplicate_id": 1,
+            "not_a_picture": 2,
+            "missing_picture": 1,
+            "no_answer": 1,
+            "answer_not_among_options": 1,
+        },
+        "noted": {"repeated_options": 1},
+    }
+
+
+def test_a_broken_row_of_a_tsv_is_dropped_and_the_rest_is_read(tmp_path):
+    write("any_tsv", tmp_path)
+    with (tmp_path / "mine.tsv").open("a") as file:
+        file.write("9\tonly two\n")
+    found = select(TASKS["tsv"], tmp_path, tmp_path / "media")
+    assert [row.reason for row in found.dropped] == ["broken_row"]
+    assert len(found.questions) == 3
+
+
+def test_a_category_that_nobody_knows_is_noted_and_asked(tmp_path):
+    write("hrbench_tsv", tmp_path)
+    path = tmp_path / "hr_bench_4k.tsv"
+    path.write_text(path.read_text().replace("\tcross\t", "\tcrossed\t"))
+    found = select(TASKS["hrbench-4k"], tmp_path, tmp_path / "media")
+    assert len(found.questions) == 8
+    assert {(row.reason, row.detail) for row in found.noted} == {("unknown_category", "crossed")}
+
+
+def test_a_missing_picture_is_named(tmp_path):
+    write("tallyqa", tmp_path)
+    (tmp_path / "VG_100K_2/1.jpg").unlink()
+    (row,) = select(TASKS["tallyqa-complex"], tmp_path, tmp_path).dropped
+    assert row.reason == "missing_file"
+    assert "VG_100K_2/1.jpg" in row.detail
+
+
+def test_the_hidden_answers_of_a_test_split_are_told(tmp_path):
+    write("docvqa_json", tmp_path)
+    path = tmp_path / "val_v1.0_withQT.json"
+    path.write_text(path.read_text().replace('["0.28"]', "[]"))
+    (row,) = select(TASKS["docvqa"], tmp_path, tmp_path).dropped
+    assert (row.reason, row.detail) == ("no_answer", "the answers of this split are not public")
+
+
+def test_unknown_keys_are_named_with_those_that_are_there(tmp_path):
+    path = tmp_path / "VisualProbe_Hard/val.json"
+    write("visualprobe", tmp_path)
+    path.write_text(path.read_text().replace("solution", "gold"))
+    (row,) = select(TASKS["visualprobe"], tmp_path, tmp_path).dropped
+    assert (row.reason, row.detail) == (
+        "missing_keys",
+        "expected solution or answer; got problem images gold",
+    )
+    (tmp_path / "x.tsv").write_text("index\tquery\n0\tWhich?\n")
+    with pytest.raises(InputError, match="no question among index, query"):
+        select(TASKS["tsv"], tmp_path, tmp_path)
+
+
+def _said(task: str, folder: Path) -> str:
+    """What is said of a folder; empty where questions are found in it."""
+    try:
+        select(TASKS[task], folder, folder / "media")
+    except InputError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_a_folder_one_level_too_high_or_low_is_told_where_the_files_are(name, tmp_path):
+    folder = write(name, tmp_path / "outer" / "inner")
+    (folder / "below").mkdir()
+    for given in (tmp_path / "outer", folder / "below"):
+        said = _said(LAYOUTS[name].task, given)
+        # Some layouts are looked for at any depth.
+        assert not said or f"{folder} has" in said
+
+
+def test_a_folder_without_the_files_says_what_is_there(tmp_path):
+    (tmp_path / "readme.txt").touch()
+    (tmp_path / "images").mkdir()
+    with pytest.raises(InputError, match=r"with images/, readme\.txt"):
+        select(TASKS["vstar"], tmp_path, tmp_path)
+    with pytest.raises(InputError, match="no such folder"):
+        select(TASKS["vstar"], tmp_path / "nowhere", tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"rows": []}', "3"])
+def test_a_json_file_that_is_something_else_is_an_input_error(content, tmp_path):
+    (tmp_path / "test.json").write_text(content)
+    with pytest.raises(InputError):
+        select(TASKS["tallyqa-complex"], tmp_path, tmp_path)
+
+
+def test_an_unknown_task_is_told_those_that_are_known():
+    with pytest.raises(UsageError, match=r"vstar, hrbench-4k.*--list"):
+        task_named("v*")
+
+
+# --- helpers ---
+
+
+def test_options_lose_letters_only_where_all_have_them():
+    assert lettered(["A. red", "B. blue"]) == {"A": "red", "B": "blue"}
+    assert lettered(["A. red", "blue"]) == {"A": "A. red", "B": "blue"}
+    assert lettered(["B. red", "A. blue"]) == {"A": "B. red", "B": "A. blue"}
+
+
+@pytest.mark.parametrize("answer", ["B", "b", "(B)", "B.", "blue", "Blue"])
+def test_an_accepted_answer_may_be_a_letter_or_a_text(answer):
+    assert letter_of(answer, {"A": "red", "B": "blue"}) == "B"
+
+
+def test_base64_may_have_a_data_prefix(tmp_path):
+    plain = saved_base64(base64_of(), tmp_path)
+    assert saved_base64(f"data:image/jpeg;base64,{base64_of()}", tmp_path) == plain
