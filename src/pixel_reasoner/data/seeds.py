@@ -213,17 +213,13 @@ def _by_our_names(row: dict[str, Any]) -> dict[str, Any]:
     """A row as InSight-o3 writes its benchmarks (question_id, image or file_name, subset, options as lines) by our names."""
     theirs = {"question_id": "id", "subset": "category"}
     row = {theirs.get(name, name): value for name, value in row.items()}
-    file = row.pop("file_name", None) or (row.pop("image") if _is_path(row.get("image")) else None)
-    if file:
-        row.setdefault("media", [{"type": "image", "path": file}])
+    # `image` is the number of a picture in a row of ours, which has media, and a file in one of theirs.
+    file = next((name for name in ("file_name", "image") if name in row), None)
+    if "media" not in row and file:
+        row["media"] = [{"type": "image", "path": row.pop(file)}]
     if isinstance(row.get("options"), str):
         row["options"] = dict(re.findall(r"(?m)^\(?([A-Z])[).:]\s*(.+?)\s*$", row["options"]))
     return row
-
-
-def _is_path(value: Any) -> bool:
-    """`image` is the number of a picture in a row of ours, and a file in one of theirs."""
-    return isinstance(value, str) and not value.isdigit()
 
 
 def _medium(one: Any, folder: Path) -> Medium:

@@ -81,6 +81,8 @@ def sign_test(
     >>> sign_test([1.0] * 10, range(10)) < 0.01
     True
     """
+    if not len(differences):
+        return 1.0
     sums_C, _ = _by_cluster(np.asarray(differences, dtype=float), clusters)
     sums_C = sums_C[sums_C != 0]
     if not len(sums_C):

@@ -1,0 +1,379 @@
+"""Runs with and without operations, and any two runs: gain, harm, and what they differ in."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pixel_reasoner.errors import InputError, UsageError
+from pixel_reasoner.evals.cache import ResponseCache
+from pixel_reasoner.evals.compare import compare, compare_runs, differing
+from pixel_reasoner.evals.run import Plan, evaluate, evaluate_compared, load_run, merge
+from pixel_reasoner.evals.stats import cyclic_accuracy, iou, repeats, summarize
+from pixel_reasoner.grading import Scorer
+from pixel_reasoner.models import Decoding
+from pixel_reasoner.models.scripted import ScriptedModel
+from pixel_reasoner.rollout import Limits, Rules
+from pixel_reasoner.trace import (
+    AnswerType,
+    Box,
+    Evidence,
+    Medium,
+    Observation,
+    Picture,
+    Question,
+    Stop,
+    Trace,
+    Turn,
+)
+
+ZOOM = (
+    '<tool_call>\n{"name": "zoom_in", "arguments": {"bbox_2d": [0, 0, 0.5, 0.5], "target_image": 1}}\n'
+    "</tool_call>"
+)
+
+
+def trace(name: str, answer: str | None, **more) -> Trace:
+    fields = {"group": name} | more
+    asked = Question(id=name, text="?", media=(), answer=("yes",), **fields)
+    stop = Stop.NO_ANSWER if answer is None else Stop.ANSWERED
+    return Trace(question=asked, stop=stop, answer=answer)
+
+
+def both(with_: str, without: str) -> tuple[list[Trace], list[Trace]]:
+    """Runs from words: `y` is right, `n` wrong, a question a letter."""
+    answers = {"y": "yes", "n": "no", "-": None}
+    return tuple(
+        [trace(str(number), answers[sign]) for number, sign in enumerate(signs)]
+        for signs in (with_, without)
+    )
+
+
+def test_gain_and_harm_are_counted_by_hand():
+    found = compare(*both("yyyyn-nn", "ynnynnny"))
+    shares = {
+        name: found[name]["value"]
+        for name in ("with", "without", "gain", "harm", "both", "neither")
+    }
+    assert shares == {
+        "with": 0.5,
+        "without": 0.375,
+        "gain": 0.25,
+        "harm": 0.125,
+        "both": 0.25,
+        "neither": 0.375,
+    }
+    assert found["difference"]["value"] == 0.125
+    assert all(found[name]["count"] == 8 for name in shares)
+    assert all(len(found[name]["interval"]) == 2 for name in shares)
+
+
+def test_what_one_run_could_not_ask_is_compared_in_neither():
+    with_, without = both("yyy", "nnn")
+    lost = without[1].model_copy(update={"stop": Stop.FAILED})
+    assert compare(with_, [without[0], lost])["with"]["count"] == 1
+
+
+def test_half_marks_count_in_the_difference_and_outcomes_in_gain():
+    def one(answer: str) -> Trace:
+        return trace("1", answer, answer_type=AnswerType.ANLS)
+
+    first = one("yesx")  # 3 of 4 letters
+    found = compare([first], [one("nothing")])
+    assert found["with"]["value"] == found["difference"]["value"] == 0.75
+    assert found["gain"]["value"] == 1.0
+
+
+def test_categories_are_compared_apart():
+    with_, without = both("yn", "ny")
+    with_ = [
+        t.model_copy(update={"question": t.question.model_copy(update={"category": c})})
+        for t, c in zip(with_, "ab", strict=True)
+    ]
+    found = compare(with_, without)["compared_by_category"]
+    assert {name: one["gain"]["value"] for name, one in found.items()} == {"a": 1.0, "b": 0.0}
+
+
+# --- figures of benchmarks ---
+
+
+def test_the_cyclic_accuracy_is_the_mean_of_the_cycles():
+    traces = [
+        trace(f"{n}", "yes" if n % 3 else "no", labels={"cycle": str(n % 2)}) for n in range(5)
+    ]
+    summary = summarize(traces)
+    cycles = {name: one["accuracy"] for name, one in summary["by_label"]["cycle"].items()}
+    assert cycles == {"0": 0.6667, "1": 0.5}
+    assert summary["cyclic_accuracy"] == cyclic_accuracy(list(cycles.values()))
+    assert summary["accuracy"] == 0.6
+
+
+def _looked(*boxes: Box, text: str = "") -> Trace:
+    seen = [
+        Picture(number=2 + n, medium=0, box=box, source_px=(9, 9), seen_px=(9, 9), parent=1)
+        for n, box in enumerate(boxes)
+    ]
+    whole = Picture(number=1, medium=0, source_px=(100, 100), seen_px=(50, 50))
+    evidence = Evidence(boxes=(Box(0, 0, 0.5, 0.5), Box(0.5, 0.5, 1, 1)))
+    return Trace(
+        question=Question(id="1", text="?", media=(), evidence=evidence),
+        pictures=(whole,),
+        turns=(
+            Turn(text=text),
+            *(Turn(text="", observation=Observation(text="", pictures=(p,))) for p in seen),
+        ),
+        stop=Stop.NO_ANSWER,
+    )
+
+
+def test_mean_iou_takes_the_best_look_at_each_box():
+    assert iou(_looked(Box(0, 0, 0.5, 0.5))) == 0.5
+    assert iou(_looked(Box(0, 0, 0.5, 0.5), Box(0.5, 0.5, 1, 0.75))) == 0.75
+    assert iou(_looked(Box(0, 0, 1, 1))) == 0.25
+    assert iou(_looked()) == 0.0
+    assert iou(_looked(text="It is at <box>[0,0,50,50]</box> or <box>[a]</box>.")) == 0.5
+    assert iou(_looked(Box(0, 0, 1, 1), text="<box>[0,0,50,50]</box>")) == 0.25, (
+        "a look counts first"
+    )
+
+
+def test_repeats_tell_the_mean_and_whether_any_was_right():
+    first, second = both("yyn", "ynn")
+    traces = [*first, *(t.model_copy(update={"sample": 1}) for t in second)]
+    found = repeats(traces)
+    assert found["k"] == 2
+    assert found["avg@2"]["value"] == 0.5
+    assert found["pass@2"]["value"] == 0.6667
+    assert summarize(traces)["repeats"] == found
+
+
+# --- runs ---
+
+
+@pytest.fixture
+def asked(photo) -> list[Question]:
+    medium = Medium(kind="image", path=str(photo))
+    return [
+        Question(id=f"q{n}", text=f"Question {n}?", media=(medium,), answer=("red",), group=f"{n}")
+        for n in range(6)
+    ]
+
+
+def _number(conversation) -> int:
+    text = next(
+        part["text"]
+        for message in conversation
+        if message["role"] == "user"
+        for part in message["content"]
+        if part["type"] == "text" and part["text"].startswith("Question")
+    )
+    return int(text.split()[1].rstrip("?"))
+
+
+def says(conversation) -> str:
+    """Looks at even questions and is right; without operations it is right about question 1 alone."""
+    offered = "zoom_in" in str(conversation[0]["content"])
+    turn = sum(message["role"] == "assistant" for message in conversation)
+    number = _number(conversation)
+    if offered and number % 2 == 0:
+        return ZOOM if turn == 0 else r"\boxed{red}"
+    return r"\boxed{red}" if number == 1 and not offered else r"\boxed{blue}"
+
+
+def plan(asked, model=None, rules: Rules | None = None, **more) -> Plan:
+    return Plan(asked, model or ScriptedModel(says), rules or Rules(), {"name": "t"}, **more)
+
+
+def test_one_command_asks_with_operations_and_without(asked, tmp_path):
+    summary = evaluate_compared(plan(asked), tmp_path / "run")
+    assert summary["with"]["value"] == summary["accuracy"] == 0.5
+    assert (summary["gain"]["value"], summary["harm"]["value"]) == (0.5, 0.1667)
+    without = json.loads((tmp_path / "run/without/summary.json").read_text())
+    assert (without["accuracy"], without["rapr"]) == (0.1667, 0.0)
+    assert json.loads((tmp_path / "run/summary.json").read_text()) == summary
+
+
+def test_a_summary_carries_all_that_decides_its_numbers(asked, tmp_path):
+    summary = evaluate(plan(asked, scorer=Scorer.HARNESS, rows={"read": 9}), tmp_path / "run")
+    assert summary["scorer"] == "harness"
+    assert summary["rows"] == {"read": 9}
+    assert set(summary["settings"]) >= {
+        "task",
+        "model",
+        "dialect",
+        "dialect_hash",
+        "budgets",
+        "limits",
+        "decoding",
+    }
+    assert summary["versions"]["pixel-reasoner"]
+    assert summary["hardware"]["cores"]
+    assert len(summary["data"]) == 16
+
+
+def test_runs_that_were_asked_other_questions_are_refused(asked, tmp_path):
+    evaluate(plan(asked), tmp_path / "a")
+    evaluate(plan(asked[:4]), tmp_path / "b")
+    with pytest.raises(UsageError, match=r"2 that only .*/a was asked, 0 that only .*4 in both"):
+        compare_runs(tmp_path / "a", tmp_path / "b")
+    assert compare_runs(tmp_path / "a", tmp_path / "b", anyway=True)["with"]["count"] == 4
+    other = [q.model_copy(update={"id": f"x{q.id}"}) for q in asked]
+    evaluate(plan(other), tmp_path / "c")
+    with pytest.raises(InputError, match="questions that both runs were asked"):
+        compare_runs(tmp_path / "a", tmp_path / "c", anyway=True)
+    with pytest.raises(InputError, match="folder of a run"):
+        compare_runs(tmp_path / "a", tmp_path / "nowhere")
+
+
+def test_settings_that_differ_are_named(asked, tmp_path):
+    evaluate(plan(asked), tmp_path / "a")
+    evaluate(plan(asked, rules=Rules(limits=Limits(max_turns=2))), tmp_path / "b")
+    found = compare_runs(tmp_path / "a", tmp_path / "b")
+    assert found["differing"] == {"limits.max_turns": [6, 2]}
+    assert differing({"a": {"b": 1}}, {"a": {}, "c": 2}) == {"a.b": [1, None], "c": [None, 2]}
+
+
+def test_an_id_that_stands_for_another_question_now_is_refused(asked, tmp_path):
+    evaluate(plan(asked), tmp_path / "a")
+    changed = [q.model_copy(update={"text": "Question 7?"}) if q.id == "q3" else q for q in asked]
+    with pytest.raises(UsageError, match="another question with id 'q3'"):
+        evaluate(plan(changed), tmp_path / "a")
+
+
+def test_a_finished_run_has_the_order_of_its_questions(asked, tmp_path):
+    evaluate(plan(asked, batch_size=6), tmp_path / "a")
+    evaluate(plan(asked, batch_size=1), tmp_path / "b")
+    for name in "ab":
+        assert [t.question.id for t in load_run(tmp_path / name)] == [q.id for q in asked]
+
+
+# --- samples, cache, shards ---
+
+
+def test_each_sample_has_a_seed_of_its_own(asked, tmp_path):
+    rules = Rules(decoding=Decoding(temperature=0.7, seed=5))
+    summary = evaluate(plan(asked, rules=rules, samples=3), tmp_path / "run")
+    traces = list(load_run(tmp_path / "run"))
+    assert [t.sample for t in traces] == [0] * 6 + [1] * 6 + [2] * 6
+    assert {t.sample: t.settings["decoding"]["seed"] for t in traces} == {0: 5, 1: 6, 2: 7}
+    assert summary["repeats"]["k"] == 3
+
+
+def test_a_response_that_was_given_before_is_not_asked_for_again(asked, tmp_path):
+    cache = ResponseCache(tmp_path / "responses.db")
+    first = evaluate(plan(asked, cache=cache), tmp_path / "a")
+    silent = ScriptedModel(says)
+    second = evaluate(plan(asked, silent, cache=cache), tmp_path / "b")
+    assert silent.conversations == []
+    assert second["accuracy"] == first["accuracy"]
+
+
+def test_whatever_decides_a_response_makes_another_key(asked, tmp_path):
+    cache = ResponseCache(tmp_path / "responses.db")
+    evaluate(plan(asked, cache=cache), tmp_path / "a")
+    for number, rules in enumerate(
+        (
+            Rules(operations=False),
+            Rules(limits=Limits(max_turns=3)),
+            Rules(decoding=Decoding(seed=1)),
+        )
+    ):
+        model = ScriptedModel(says)
+        evaluate(plan(asked, model, rules, cache=cache), tmp_path / f"other-{number}")
+        assert model.conversations
+    # The file has the same name and other pixels.
+    path = Path(asked[0].media[0].path)
+    path.write_bytes(path.read_bytes() + b"\0")
+    model = ScriptedModel(says)
+    evaluate(plan(asked, model, cache=ResponseCache(cache.path)), tmp_path / "c")
+    assert model.conversations
+
+
+def test_a_cache_that_is_some_other_file_is_an_input_error(tmp_path):
+    (tmp_path / "x.db").write_text("not a database, but long enough to be taken for one" * 20)
+    with pytest.raises(InputError, match="name another --cache"):
+        ResponseCache(tmp_path / "x.db")
+
+
+def test_shards_join_to_the_run_they_are_parts_of(asked, tmp_path):
+    whole = evaluate(plan(asked), tmp_path / "whole")
+    for nth in range(3):
+        part = plan(asked[nth::3])._replace(task={"name": "t", "shard": f"{nth + 1}/3"})
+        evaluate(part, tmp_path / f"{nth}")
+    joined = merge([tmp_path / n for n in "201"], tmp_path / "joined")
+    assert [t.question.id for t in load_run(tmp_path / "joined")] == [q.id for q in asked]
+    assert (joined["accuracy"], joined["data"]) == (whole["accuracy"], whole["data"])
+    with pytest.raises(UsageError, match="no 2/3"):
+        merge([tmp_path / n for n in "20"], tmp_path / "x")
+    other = plan(asked[1::3], rules=Rules(limits=Limits(max_turns=2)))
+    evaluate(other._replace(task={"name": "t", "shard": "2/3"}), tmp_path / "other")
+    with pytest.raises(UsageError, match=r"limits\.max_turns"):
+        merge([tmp_path / "0", tmp_path / "other", tmp_path / "2"], tmp_path / "x")
+
+
+# --- killed at any moment ---
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from pixel_reasoner.evals.run import Plan, evaluate_compared
+from pixel_reasoner.models.scripted import ScriptedModel
+from pixel_reasoner.rollout import Rules
+from pixel_reasoner.trace import Medium, Question
+
+photo, out, count = sys.argv[1:]
+questions = [
+    Question(id=f"q{n}", text=f"Question {n}?", media=(Medium(kind="image", path=photo),), answer=("red",))
+    for n in range(int(count))
+]
+zoom = '<tool_call>\\n{"name": "zoom_in", "arguments": {"bbox_2d": [0, 0, 0.5, 0.5], "target_image": 1}}\\n</tool_call>'
+model = ScriptedModel([zoom, "\\\\boxed{red}"])
+evaluate_compared(Plan(questions, model, Rules(), {"name": "t"}, batch_size=8), Path(out))
+"""
+
+
+def _without_times(path: Path) -> list:
+    """A finished run's traces without what a clock said."""
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    for row in rows:
+        row.pop("seconds", None)
+        for turn in row.get("turns", ()):
+            turn.pop("generate_s", None)
+            turn.pop("operate_s", None)
+    return rows
+
+
+def test_a_run_that_is_killed_again_and_again_ends_as_an_undisturbed_one(tmp_path, photo):
+    count = 60
+
+    def start(out: str) -> subprocess.Popen:
+        command = [sys.executable, "-c", SCRIPT, str(photo), str(tmp_path / out), str(count)]
+        return subprocess.Popen(command, stderr=subprocess.PIPE, env=os.environ)
+
+    calm = start("calm")
+    assert calm.wait() == 0, calm.stderr.read()
+    log = tmp_path / "torn/traces.jsonl"
+    for kill in range(3):
+        process = start("torn")
+        wanted = (kill + 1) * 12
+        deadline = time.monotonic() + 60
+        while (log.read_bytes().count(b"\n") if log.exists() else 0) < wanted:
+            assert time.monotonic() < deadline
+            if process.poll() is not None:
+                break
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    last = start("torn")
+    assert last.wait() == 0, last.stderr.read()
+    for leg in ("", "without/"):
+        calm_rows = _without_times(tmp_path / f"calm/{leg}traces.jsonl")
+        assert _without_times(tmp_path / f"torn/{leg}traces.jsonl") == calm_rows
+        assert len(calm_rows) == count

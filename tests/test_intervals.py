@@ -1,0 +1,107 @@
+"""Intervals cover what they promise, and clusters count, not rows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pixel_reasoner.evals.intervals import Interval, interval, sign_test
+
+VALUES = st.lists(st.sampled_from([0.0, 0.25, 1.0]), min_size=1, max_size=40)
+
+
+def simulated(rng, clusters: int, size: int, share: float, alike: float) -> tuple[list, list]:
+    """Right and wrong answers in clusters whose own accuracies differ (beta-binomial, intra-class correlation `alike`)."""
+    shares = np.full(clusters, share)
+    if alike:
+        spread = (1 - alike) / alike
+        shares = rng.beta(share * spread, (1 - share) * spread, clusters)
+    values = rng.random((clusters, size)) < shares[:, None]
+    names = np.repeat(np.arange(clusters), size)
+    return values.astype(float).ravel().tolist(), names.tolist()
+
+
+DESIGNS = [
+    (40, 1, 0.5, 0.0),
+    (60, 4, 0.8, 0.5),
+    (100, 4, 0.9, 0.5),
+    (100, 1, 0.9, 0.0),
+    (200, 4, 0.7, 0.9),
+]
+
+
+def test_intervals_of_clustered_accuracies_cover_the_truth_as_often_as_they_say():
+    rng = np.random.default_rng(7)
+    hits = []
+    for clusters, size, share, alike in DESIGNS:
+        for _ in range(200):
+            found = interval(*simulated(rng, clusters, size, share, alike))
+            hits.append(found.low <= share <= found.high)
+    assert 0.93 <= np.mean(hits) <= 0.97
+
+
+def test_rows_for_clusters_would_be_far_too_sure():
+    rng = np.random.default_rng(7)
+    hits = []
+    for _ in range(200):
+        values, _ = simulated(rng, 60, 8, 0.7, 0.8)
+        found = interval(values, range(len(values)))
+        hits.append(found.low <= 0.7 <= found.high)
+    assert np.mean(hits) < 0.75
+
+
+@given(VALUES, st.data())
+def test_an_interval_holds_its_mean_and_stays_in_range(values, data):
+    clusters = data.draw(st.lists(st.integers(0, 5), min_size=len(values), max_size=len(values)))
+    found = interval(values, clusters)
+    assert found.value == pytest.approx(np.mean(values))
+    assert 0 <= found.low <= found.value + 1e-9
+    assert found.value - 1e-9 <= found.high <= 1
+
+
+@given(VALUES)
+def test_the_order_of_rows_and_the_names_of_clusters_do_not_matter(values):
+    names = [f"row {number}" for number in range(len(values))]
+    there, back = interval(values, names), interval(values[::-1], names)
+    assert there.value == pytest.approx(back.value)
+    assert (there.low, there.high) == pytest.approx((back.low, back.high), abs=0.15)
+    assert interval(values, range(len(values))) == there
+
+
+def test_one_cluster_is_sure_of_nothing():
+    assert interval([0.0, 1.0], ["same", "same"]) == Interval(0.5, 0.0, 1.0)
+
+
+def test_no_values_have_no_interval():
+    assert interval([], []) is None
+
+
+def test_where_all_are_equal_the_interval_is_the_exact_one():
+    # Clopper and Pearson for 0 of 10: 1 - 0.025 ** (1 / 10).
+    assert interval([0.0] * 10, range(10)).high == pytest.approx(0.3085, abs=1e-4)
+    assert interval([0.0] * 10, range(10), least=-1.0).low == pytest.approx(-0.3085, abs=1e-4)
+
+
+def test_more_rows_of_the_same_clusters_say_nothing_more():
+    few = interval([1.0, 0.0] * 20, range(40))
+    many = interval(([1.0] * 5 + [0.0] * 5) * 20, np.repeat(range(40), 5).tolist())
+    assert many.high - many.low == pytest.approx(few.high - few.low, abs=0.02)
+
+
+@given(st.lists(st.sampled_from([-1.0, 0.0, 1.0]), min_size=1, max_size=12))
+def test_the_paired_test_is_two_sided(differences):
+    clusters = range(len(differences))
+    p = sign_test(differences, clusters)
+    assert 0 < p <= 1
+    assert sign_test([-d for d in differences], clusters) == pytest.approx(p, abs=0.02)
+
+
+def test_the_paired_test_finds_what_is_there_and_keeps_its_level():
+    rng = np.random.default_rng(3)
+    noise = [sign_test(rng.choice([-1.0, 0.0, 1.0], 60), range(60), draws=500) for _ in range(300)]
+    assert 0.02 <= np.mean([p <= 0.05 for p in noise]) <= 0.08
+    assert sign_test([1.0] * 20 + [0.0] * 80, range(100)) < 0.001
+    # Twenty rows of one picture are one piece of evidence.
+    assert sign_test([1.0] * 20, ["one picture"] * 20) == 1.0
