@@ -184,7 +184,7 @@ def test_a_box_and_its_step_share_a_link(traces: dict[str, Trace], tmp_path: Pat
 def test_outcomes_are_marked_and_can_be_filtered(page: Page):
     outcomes = [a["data-outcome"] for a in page.all("article")]
     assert outcomes == [
-        "right", "wrong", "right", "wrong", "unparsed", "right", "wrong", "ungraded", "unparsed", "unparsed",
+        "right", "wrong", "right", "wrong", "unparsed", "right", "wrong", "ungraded", "wrong", "unparsed",
     ]  # fmt: skip
     operations = [a["data-operations"] for a in page.all("article")][:4]
     assert operations == ["1", "2+", "1\nrefused", "1"]

@@ -325,13 +325,17 @@ def compare(
         bool, typer.Option("--anyway", help="Compare what both were asked, though it differs.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print all figures as JSON.")] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Also write a page, such as compare.html.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Traces on the page at most.")] = 200,
 ) -> None:
     """Set two runs over the same questions against each other, with a paired test.
 
     Settings that decide the number and differ are named. Runs that were asked other questions are refused.
 
     Examples:
-        pixel-reasoner compare runs/after runs/before
+        pixel-reasoner compare runs/after runs/before --out compare.html
     """
     import json
 
@@ -339,6 +343,8 @@ def compare(
     from pixel_reasoner.grading import Scorer
 
     found = compare_runs(first, second, Scorer(scorer), anyway=anyway)
+    if out is not None:
+        _write_comparison(found, first, second, out, limit)
     if as_json:
         print(json.dumps(found, indent=2))
         return
@@ -357,19 +363,32 @@ def report(
         "report.html"
     ),
     limit: Annotated[int, typer.Option(min=1, help="Traces on the page at most.")] = 500,
+    table: Annotated[
+        list[Path] | None,
+        typer.Option(help="Also write a run's table, as .md or .csv; may be repeated."),
+    ] = None,
+    references: Annotated[
+        bool, typer.Option("--references", help="Show published figures of the benchmark beside.")
+    ] = False,
 ) -> None:
-    """Write one self-contained page: traces with boxes, crops, thoughts and answers, or the curves of RL runs.
+    """Write one self-contained page: a run's figures and traces with boxes, crops, thoughts and answers, or the curves of RL runs.
+
+    The traces of a run that was asked with --compare come in an order: those that looking again harmed first, then those that it helped.
 
     Examples:
         pixel-reasoner report runs/video --out video.html
+
+        pixel-reasoner report runs/vstar --out vstar.html --table vstar.md --table vstar.csv --references
 
         pixel-reasoner report runs/with-curiosity runs/without --out curves.html
     """
     from itertools import islice
 
     from pixel_reasoner.errors import UsageError
-    from pixel_reasoner.evals.run import load_run
+    from pixel_reasoner.evals.run import SUMMARY, load_run
+    from pixel_reasoner.grading import Scorer
     from pixel_reasoner.report.curves import LOG, write_curves
+    from pixel_reasoner.report.run import instructive, run_head, run_summary, write_table
 
     if all((source / LOG).exists() for source in sources):
         panels = write_curves({str(source): source for source in sources}, out)
@@ -382,10 +401,23 @@ def report(
             fix="name one",
         )
     source = sources[0]
-    traces = list(islice(load_run(source), limit + 1))
+    if not (source / SUMMARY).exists():
+        if table or references:
+            run_summary(source)  # says what is missing
+        traces = list(islice(load_run(source), limit + 1))
+        if len(traces) > limit:
+            _say(f"Only the first {limit} traces are shown; --limit shows more.")
+        _write_report(traces[:limit], out, title=source.name)
+        return
+    summary = run_summary(source)
+    for path in table or ():
+        write_table(summary, path)
+        _say(f"Table: {path}")
+    traces, became = instructive(source, Scorer(summary.get("scorer", "typed")))
     if len(traces) > limit:
         _say(f"Only the first {limit} traces are shown; --limit shows more.")
-    _write_report(traces[:limit], out, title=source.name)
+    head = run_head(summary, traces, references=references)
+    _write_report(traces[:limit], out, title=source.name, head=head, became=became)
 
 
 @world_app.command("render")
@@ -1110,14 +1142,40 @@ def _spoken_and_seen(model: str) -> tuple[str, Budgets]:
     return dialect.name, settings.budgets or dialect.budgets
 
 
-def _write_report(traces: list[Trace], out: Path, *, title: str, quiet: bool = False) -> None:
+def _write_report(
+    traces: list[Trace],
+    out: Path,
+    *,
+    title: str,
+    quiet: bool = False,
+    head: str = "",
+    became: dict[str, str] | None = None,
+) -> None:
     from pixel_reasoner.report import write_report
 
-    made = write_report(traces, out, title=title)
+    made = write_report(traces, out, title=title, head=head, became=became)
     if not quiet:
         _say(f"Report: {out}")
     for why, count in made.unshown.items():
         print(f"not shown: {count} pictures: {why}", file=sys.stderr)
+
+
+def _write_comparison(
+    found: dict[str, Any], first: Path, second: Path, out: Path, limit: int
+) -> None:
+    """A page of two runs: figures, settings that differ, and the first run's traces, those with another outcome first."""
+    from pixel_reasoner.evals.run import load_run
+    from pixel_reasoner.grading import Scorer
+    from pixel_reasoner.report.run import OUTCOMES, compared_html, differing_html, outcomes
+
+    names = str(first), str(second)
+    traces = list(load_run(first))
+    became = outcomes(traces, load_run(second), Scorer(found["scorer"]))
+    traces = [trace for trace in traces if trace.question.id in became]
+    traces.sort(key=lambda trace: OUTCOMES.index(became[trace.question.id]))
+    title = f"{first.name} against {second.name}"
+    head = compared_html(found, *names) + differing_html(found["differing"], *names)
+    _write_report(traces[:limit], out, title=title, quiet=True, head=head, became=became)
 
 
 def _progress() -> Any:
@@ -1282,29 +1340,33 @@ def _data(data: Path | None, task: str) -> Path:
         ) from error
 
 
+_PRINTED = {
+    "count": "asked",
+    "accuracy": "accuracy",
+    "accuracy_interval": "95 %",
+    "score": "score",
+    "rapr": "RaPR",
+    "evidence_hit_rate": "evidence",
+    "operation_error_rate": "refused",
+    "unparsed_rate": "unparsed",
+    "mean_operations": "looks",
+}
+"""figure -> the words above its column"""
+
+
 def _print_summary(summary: dict[str, Any], out: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
     families = summary.get("by_family", {})
     groups = {"all": summary, **summary["by_category"], **(families if len(families) > 1 else {})}
-    half_marks = summary["score"] != summary["accuracy"]
-    table = Table(box=None, header_style="bold")
-    table.add_column("")
-    for name in groups:
-        table.add_column(name, justify="right", overflow="fold")
-    for figure in (
-        "count",
-        "accuracy",
-        "accuracy_interval",
-        *(("score", "score_interval") if half_marks else ()),
-        "rapr",
-        "evidence_hit_rate",
-        "operation_error_rate",
-        "unparsed_rate",
-        "mean_operations",
-    ):
-        table.add_row(figure, *(_shown(group[figure]) for group in groups.values()))
+    figures = [f for f in _PRINTED if f != "score" or summary["score"] != summary["accuracy"]]
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("", no_wrap=True)
+    for figure in figures:
+        table.add_column(_PRINTED[figure], justify="right", no_wrap=True)
+    for name, group in groups.items():
+        table.add_row(name, *(_shown(group[figure]) for figure in figures))
     Console().print(table)
     if "cyclic_accuracy" in summary:
         _say(f"cyclic_accuracy {summary['cyclic_accuracy']:g}")
@@ -1322,7 +1384,9 @@ def _print_summary(summary: dict[str, Any], out: Path) -> None:
 def _shown(value: Any) -> str:
     if value is None:
         return "–"
-    return f"{value[0]:.3f}–{value[1]:.3f}" if isinstance(value, list) else f"{value:g}"
+    if isinstance(value, list):
+        return f"{value[0]:.2f}–{value[1]:.2f}"
+    return str(value) if isinstance(value, int) else f"{value:.3f}"
 
 
 def _print_rows(summary: dict[str, Any]) -> None:

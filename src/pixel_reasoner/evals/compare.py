@@ -7,7 +7,7 @@ runs against each other, and says first whether they differ in what decides the 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +26,10 @@ class Pair(NamedTuple):
 
 
 def compare(
-    with_: Iterable[Trace], without: Iterable[Trace], scorer: Scorer = Scorer.TYPED
+    with_: Iterable[Trace],
+    without: Iterable[Trace],
+    scorer: Scorer = Scorer.TYPED,
+    family_of: Callable[[Trace], str] | None = None,
 ) -> dict[str, Any]:
     """Figures of the questions that both runs were asked, with operations and without.
 
@@ -35,18 +38,23 @@ def compare(
     both, neither   share that is right, wrong, either way
     difference      with minus without, with the p of a paired test; it is gain minus harm where scores are 0 or 1
 
-    Each has `count`, `value` and a 95 % `interval`; `by_category` has the same for each category.
+    Each has `count`, `value` and a 95 % `interval`; `compared_by_category` has the same for each category, and
+    `compared_by_family` for each family of questions.
     """
     pairs = paired(with_, without)
-    categories: dict[str, list[Pair]] = {}
+    found = {**_figures(pairs, scorer), "compared_by_category": _by(pairs, category_of, scorer)}
+    if family_of is not None:
+        found["compared_by_family"] = _by(pairs, family_of, scorer)
+    return found
+
+
+def _by(
+    pairs: Sequence[Pair], name_of: Callable[[Trace], str], scorer: Scorer
+) -> dict[str, dict[str, Any]]:
+    groups: dict[str, list[Pair]] = {}
     for pair in pairs:
-        categories.setdefault(category_of(pair.first), []).append(pair)
-    return {
-        **_figures(pairs, scorer),
-        "compared_by_category": {
-            name: _figures(some, scorer) for name, some in categories.items() if name
-        },
-    }
+        groups.setdefault(name_of(pair.first), []).append(pair)
+    return {name: _figures(some, scorer) for name, some in groups.items() if name}
 
 
 def paired(first: Iterable[Trace], second: Iterable[Trace]) -> list[Pair]:

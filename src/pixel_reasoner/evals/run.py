@@ -93,7 +93,7 @@ def evaluate_compared(
     beside = [anchored(question, Path("..")) for question in plan.questions]
     without = plan._replace(questions=beside, rules=bare)
     _summarized(without, answer(without, out / WITHOUT, on_trace), out / WITHOUT)
-    compared = compare(load_run(out), load_run(out / WITHOUT), plan.scorer)
+    compared = compare(load_run(out), load_run(out / WITHOUT), plan.scorer, plan.family_of)
     return _summarized(plan, settings, out, compared)
 
 

@@ -61,7 +61,7 @@ def summarize(
         summary["by_label"] = {name: _by(asked, partial(_label, name), scorer) for name in labels}
     if cycles := summary.get("by_label", {}).get("cycle"):
         accuracies = [cycle["accuracy"] for cycle in cycles.values()]
-        summary["cyclic_accuracy"] = cyclic_accuracy(accuracies)
+        summary["cyclic_accuracy"] = round(cyclic_accuracy(accuracies), 4)
     if any(trace.sample for trace in asked):
         summary["repeats"] = repeats(asked, scorer)
     return summary
@@ -73,7 +73,7 @@ def cyclic_accuracy(accuracies: Sequence[float]) -> float:
     >>> cyclic_accuracy([0.5, 0.7, 0.6, 0.6])
     0.6
     """
-    return round(statistics.fmean(accuracies), 4)
+    return statistics.fmean(accuracies)
 
 
 def repeats(traces: Sequence[Trace], scorer: Scorer = Scorer.TYPED) -> dict[str, Any]:

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Iterator
 from html import escape
 from itertools import groupby
 
+from pixel_reasoner.answers import answer_of
 from pixel_reasoner.dialects.hermes import CLOSE, OPEN
-from pixel_reasoner.grading import Outcome, grade_trace
+from pixel_reasoner.grading import Outcome, grade_reply
 from pixel_reasoner.report.figure import Mark, Shots, color, figure
 from pixel_reasoner.trace import WHOLE, Box, OpCall, Picture, Question, Size, Trace, Turn
 
@@ -70,7 +71,7 @@ def facets_of(trace: Trace) -> Facets:
 
 
 def _outcome(trace: Trace) -> str:
-    graded = grade_trace(trace)
+    graded = grade_reply(trace)
     return _WORDS[graded.outcome] if graded else "ungraded"
 
 
@@ -104,7 +105,7 @@ def _heading(trace: Trace, number: int, facets: Facets) -> str:
             f'<p class="meta"><span class="number">{number}</span>{meta}</p>',
             f'<h2 id="t{number}-q">{escape(question.text)}</h2>',
             f'<ol class="options">{options}</ol>' if options else "",
-            _verdict(trace.answer, question, facets["outcome"][0]),
+            _verdict(answer_of(trace), question, facets["outcome"][0]),
             error,
             "",
         ]

@@ -13,7 +13,7 @@ import json
 import shutil
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from html import escape
 from importlib import resources
 from pathlib import Path
@@ -37,9 +37,21 @@ class Summary(Record):
 
 
 def write_report(
-    traces: Iterable[Trace], out: Path, title: str = "Pixel Reasoner traces"
+    traces: Iterable[Trace],
+    out: Path,
+    title: str = "Pixel Reasoner traces",
+    *,
+    head: str = "",
+    became: Mapping[str, str] | None = None,
 ) -> Summary:
     """Write traces as one HTML page that opens anywhere; it appears only when it is complete.
+
+    Args:
+        traces: what to show.
+        out: the page.
+        title: its title.
+        head: HTML that stands above the traces (`report.run`).
+        became: id of a question -> what looking again did to its answer, for a filter.
 
     >>> from pixel_reasoner.trace import Question, Stop
     >>> question = Question(id="q1", text="How many?", media=())
@@ -60,9 +72,11 @@ def write_report(
     ):
         for trace in traces:
             facets = facets_of(trace)
+            if became and trace.question.id in became:
+                facets["looking again"] = [became[trace.question.id]]
             tally.count(trace, facets)
             cards.writelines(card(trace, tally.traces, facets, tally.unshown))
-        before, after = _frame(title, tally)
+        before, after = _frame(title, tally, head)
         cards.seek(0)
         page.write(before)
         shutil.copyfileobj(cards, page)
@@ -94,7 +108,7 @@ class _Tally:
             self.settings[name][value] += 1
 
 
-def _frame(title: str, tally: _Tally) -> tuple[str, str]:
+def _frame(title: str, tally: _Tally, head: str) -> tuple[str, str]:
     """The page before and after its traces."""
     assets = resources.files(__package__)
     style, script, page = (
@@ -108,6 +122,7 @@ def _frame(title: str, tally: _Tally) -> tuple[str, str]:
         "script": script,
         "script_hash": _hash(script),
         "summary": _summary(tally),
+        "head": head,
         "filters": "\n".join(_filter(name, values) for name, values in tally.filters.items()),
     }
     before, _, after = page.partition("$traces")

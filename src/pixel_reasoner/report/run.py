@@ -1,0 +1,318 @@
+"""A run's figures for a reader: one table as HTML, Markdown and CSV, what looking again gained and harmed, and three charts.
+
+Everything comes from `summary.json` and the traces; the page around it, and the traces below it, are `report.page`'s.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from pixel_reasoner.errors import InputError, UsageError
+from pixel_reasoner.evals.compare import paired
+from pixel_reasoner.evals.references import REFERENCES
+from pixel_reasoner.evals.run import SUMMARY, WITHOUT, load_run
+from pixel_reasoner.evals.stats import evidence_share, is_correct
+from pixel_reasoner.files import atomic_writer
+from pixel_reasoner.grading import Scorer
+from pixel_reasoner.trace import Stop, Trace
+
+COLUMNS = {
+    "count": "questions",
+    "accuracy": "accuracy",
+    "accuracy_interval": "95 %",
+    "score": "score",
+    "score_interval": "95 % of score",
+    "without": "without operations",
+    "gain": "gain",
+    "harm": "harm",
+    "rapr": "RaPR",
+    "evidence_hit_rate": "evidence seen",
+    "mean_iou": "mean IoU",
+    "operation_error_rate": "calls refused",
+    "unparsed_rate": "unparsed",
+    "mean_operations": "operations",
+    "new_tokens_per_question": "new tokens",
+    "seconds_per_question": "seconds",
+}
+"""figure -> its column's title"""
+OUTCOMES = ("harm", "gain", "neither", "both")
+"""of a pair of answers, the most instructive first"""
+
+
+def run_summary(run: Path) -> dict[str, Any]:
+    """The summary of a run's folder.
+
+    Raises:
+        InputError: there is none: the run is not finished.
+    """
+    path = run / SUMMARY
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(
+            expected="a finished run",
+            got=f"{path}: {getattr(error, 'strerror', None) or error}",
+            fix="run the same `pixel-reasoner eval` again: it goes on where it stopped",
+        ) from error
+
+
+def table(summary: Mapping[str, Any]) -> list[list[str]]:
+    """The figures of a run as rows of text, a header first: all, each family, category and label."""
+    groups: dict[str, Mapping[str, Any]] = {"all": summary}
+    groups |= summary.get("by_family", {})
+    groups |= summary.get("by_category", {})
+    for label, some in summary.get("by_label", {}).items():
+        groups |= {f"{label} {name}": figures for name, figures in some.items()}
+    compared = {
+        "all": summary,
+        **summary.get("compared_by_family", {}),
+        **summary.get("compared_by_category", {}),
+    }
+    rows = {
+        name: {**figures, **_compared(compared.get(name, {}))} for name, figures in groups.items()
+    }
+    half_marks = any(row.get("score") != row.get("accuracy") for row in rows.values())
+    columns = [
+        column
+        for column in COLUMNS
+        if any(row.get(column) is not None for row in rows.values())
+        and (half_marks or not column.startswith("score"))
+    ]
+    header = ["", *(COLUMNS[column] for column in columns)]
+    return [header, *([name, *(_cell(row.get(c)) for c in columns)] for name, row in rows.items())]
+
+
+def _compared(figures: Mapping[str, Any]) -> dict[str, Any]:
+    names = ("without", "gain", "harm")
+    return {name: figures[name]["value"] for name in names if isinstance(figures.get(name), dict)}
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, list):
+        return f"{value[0]:.3f}–{value[1]:.3f}"
+    return f"{value}" if isinstance(value, int) else f"{value:.3f}"
+
+
+def write_table(summary: Mapping[str, Any], out: Path) -> None:
+    """Write a run's table as Markdown or CSV, by the name's ending.
+
+    Raises:
+        UsageError: another ending.
+        OutputError: the place cannot be written.
+    """
+    rows = table(summary)
+    if out.suffix == ".md":
+        lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
+        text = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    elif out.suffix == ".csv":
+        buffer = io.StringIO()
+        csv.writer(buffer, lineterminator="\n").writerows(rows)
+        text = buffer.getvalue()
+    else:
+        raise UsageError(
+            expected="a table as .md or .csv", got=str(out), fix="name it so: --table figures.md"
+        )
+    with atomic_writer(out) as file:
+        file.write(text)
+
+
+# --- which traces, in which order ---
+
+
+def instructive(run: Path, scorer: Scorer = Scorer.TYPED) -> tuple[list[Trace], dict[str, str]]:
+    """The traces of a run, those first that teach most, and of each question what looking again did.
+
+    Harm before gain before wrong either way before right either way; among them, refused calls and many operations first.
+    """
+    traces = list(load_run(run))
+    other = run / WITHOUT
+    became: dict[str, str] = {}
+    if (other / SUMMARY).exists():
+        became = outcomes(traces, load_run(other), scorer)
+    return sorted(traces, key=lambda trace: _rank(trace, became, scorer)), became
+
+
+def outcomes(
+    first: Iterable[Trace], second: Iterable[Trace], scorer: Scorer = Scorer.TYPED
+) -> dict[str, str]:
+    """What became of each question: `gain` (right in the first run alone), `harm`, `both`, `neither`."""
+    names = {(True, False): "gain", (False, True): "harm", (True, True): "both"}
+    return {
+        pair.first.question.id: names.get(
+            (is_correct(pair.first, scorer), is_correct(pair.second, scorer)), "neither"
+        )
+        for pair in paired(first, second)
+    }
+
+
+def _rank(trace: Trace, became: Mapping[str, str], scorer: Scorer) -> tuple[int, ...]:
+    outcome = became.get(trace.question.id)
+    place = OUTCOMES.index(outcome) if outcome else 2 + is_correct(trace, scorer)
+    failed = trace.stop is Stop.FAILED
+    return (-failed, place, -len(trace.refused), -len(trace.executed))
+
+
+# --- HTML ---
+
+
+def run_head(
+    summary: Mapping[str, Any], traces: Sequence[Trace], *, references: bool = False
+) -> str:
+    """What stands above the traces of a run's page."""
+    parts = [_rows_told(summary), _html_table(table(summary))]
+    if "gain" in summary:
+        parts.append(compared_html(summary, "with operations", "without"))
+    parts.append(_charts(summary, traces))
+    if references:
+        parts.append(_references(str(summary["settings"]["task"].get("name", ""))))
+    return "\n".join(part for part in parts if part)
+
+
+def compared_html(found: Mapping[str, Any], first: str, second: str) -> str:
+    """The four shares of a comparison as a square, and the paired test in words."""
+    cells = {name: found[name] for name in ("both", "gain", "harm", "neither")}
+    told = {
+        name: f"<b>{one['value']:.3f}</b><small>{_cell(one['interval'])}</small>"
+        for name, one in cells.items()
+        if one["value"] is not None
+    }
+    if not told:
+        return ""
+    difference = found["difference"]
+    return f"""\
+<section class="compared">
+<h2>What looking again changed</h2>
+<table class="square"><thead><tr><td></td><th scope="col">{escape(second)}: right</th><th scope="col">{escape(second)}: wrong</th></tr></thead>
+<tbody><tr><th scope="row">{escape(first)}: right</th><td>{told["both"]} both</td><td class="correct">{told["gain"]} gain</td></tr>
+<tr><th scope="row">{escape(first)}: wrong</th><td class="wrong">{told["harm"]} harm</td><td>{told["neither"]} neither</td></tr></tbody></table>
+<p class="lead">{found["with"]["value"]:.3f} against {found["without"]["value"]:.3f} of {found["with"]["count"]} questions: difference {difference["value"]:+.3f}
+({_cell(difference["interval"])}), paired test p = {difference["p"]:g}. Intervals are of 95 %.</p>
+</section>"""
+
+
+def differing_html(differing: Mapping[str, Sequence[Any]], first: str, second: str) -> str:
+    """The settings in which two runs differ, as a table."""
+    if not differing:
+        return '<p class="lead">No setting differs.</p>'
+    rows = [[name, str(one), str(other)] for name, (one, other) in differing.items()]
+    return _html_table([["what differs", first, second], *rows])
+
+
+def _rows_told(summary: Mapping[str, Any]) -> str:
+    rows = summary.get("rows")
+    if not rows:
+        return ""
+    share = summary["count"] / max(1, rows["read"])
+    why = [
+        f"<li>{escape(title)}: {escape(reason)} {one['count']} ({escape('; '.join(one['rows'][:3]))})</li>"
+        for title in ("dropped", "noted")
+        for reason, one in rows[title].items()
+    ]
+    listed = f"<ul>{''.join(why)}</ul>" if why else ""
+    return f'<p class="lead">Evaluated {summary["count"]} of {rows["read"]} rows ({share:.1%}).</p>{listed}'
+
+
+def _html_table(rows: Sequence[Sequence[str]]) -> str:
+    head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in rows[0])
+    body = "".join(
+        f'<tr><th scope="row">{escape(row[0])}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in row[1:])}</tr>'
+        for row in rows[1:]
+    )
+    return f'<div class="wide"><table class="numbers"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _references(task: str) -> str:
+    known = REFERENCES.get(task)
+    if not known:
+        return ""
+    rows = [[one.model, f"{one.percent:.1f}", one.source] for one in known]
+    return (
+        '<h2>Published, not measured here</h2><p class="lead">Other pixel budgets, prompts, turns and scorers: not one leaderboard.</p>'
+        + _html_table([["model", "%", "source"], *rows])
+    )
+
+
+# --- charts, as SVG ---
+
+_W, _H, _PAD = 340, 220, 36
+
+
+def _charts(summary: Mapping[str, Any], traces: Sequence[Trace]) -> str:
+    asked = [trace for trace in traces if trace.stop is not Stop.FAILED]
+    kinds = {"all": summary, **summary.get("by_family", {}), **summary.get("by_category", {})}
+    points: dict[tuple[float, float], list[str]] = {}
+    for name, one in kinds.items():
+        if one.get("rapr") is not None and one.get("accuracy") is not None:
+            points.setdefault((round(one["rapr"], 2), round(one["accuracy"], 2)), []).append(name)
+    shares = [share for trace in asked if (share := evidence_share(trace)) is not None]
+    looked = [len(trace.executed) for trace in asked]
+    charts = [_scatter("Accuracy against RaPR, by kind of question", points)] if points else []
+    if shares:
+        counts = [sum(low <= share < low + 0.1 for share in shares) for low in _TENTHS[:-1]]
+        counts.append(sum(share >= _TENTHS[-1] for share in shares))
+        labels = [f"{low:.0%}" for low in _TENTHS]
+        charts.append(_histogram("How much of the evidence was zoomed into", counts, labels))
+    if looked:
+        most = min(max(looked), 8)
+        counts = [sum(min(number, most) == n for number in looked) for n in range(most + 1)]
+        labels = [str(n) for n in range(most + 1)]
+        charts.append(_histogram("Executed operations a question", counts, labels))
+    return f'<div class="charts">{"".join(charts)}</div>' if charts else ""
+
+
+_TENTHS = [tenth / 10 for tenth in range(10)]
+
+
+def _svg(title: str, marks: str, legend: str = "") -> str:
+    below = f"<p>{escape(legend)}</p>" if legend else ""
+    return (
+        f'<figure><figcaption>{escape(title)}</figcaption><svg viewBox="0 0 {_W} {_H}" role="img" aria-label="{escape(title)}">'
+        f"{marks}</svg>{below}</figure>"
+    )
+
+
+def _scatter(title: str, points: Mapping[tuple[float, float], Sequence[str]]) -> str:
+    width, height = _W - 2 * _PAD, _H - 2 * _PAD
+    marks = [
+        f'<rect class="plot" x="{_PAD}" y="{_PAD}" width="{width}" height="{height}"/>',
+        *(
+            f'<text class="tick" x="{_PAD + share * width}" y="{_H - _PAD + 16}" text-anchor="middle">{share:g}</text>'
+            f'<text class="tick" x="{_PAD - 6}" y="{_H - _PAD - share * height + 4}" text-anchor="end">{share:g}</text>'
+            for share in (0, 0.5, 1)
+        ),
+        f'<text class="tick" x="{_W / 2}" y="{_H - 4}" text-anchor="middle">RaPR</text>',
+    ]
+    legend = []
+    for number, ((rapr, accuracy), names) in enumerate(points.items(), start=1):
+        x, y = _PAD + rapr * width, _H - _PAD - accuracy * height
+        marks.append(
+            f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="8"/>'
+            f'<text class="inside" x="{x:.1f}" y="{y + 3.5:.1f}" text-anchor="middle">{number}</text>'
+        )
+        legend.append(f"{number} {', '.join(names)}")
+    return _svg(title, "".join(marks), "; ".join(legend))
+
+
+def _histogram(title: str, counts: Sequence[int], labels: Sequence[str]) -> str:
+    width, height = (_W - 2 * _PAD) / len(counts), _H - 2 * _PAD
+    top = max(counts) or 1
+    marks = []
+    for number, (count, label) in enumerate(zip(counts, labels, strict=True)):
+        x, tall = _PAD + number * width, count / top * height
+        marks.append(
+            f'<rect class="column" x="{x + 1:.1f}" y="{_H - _PAD - tall:.1f}" width="{width - 2:.1f}" height="{tall:.1f}"/>'
+            f'<text class="tick" x="{x + width / 2:.1f}" y="{_H - _PAD + 16}" text-anchor="middle">{escape(label)}</text>'
+        )
+        if count:
+            marks.append(
+                f'<text class="tick" x="{x + width / 2:.1f}" y="{_H - _PAD - tall - 4:.1f}" text-anchor="middle">{count}</text>'
+            )
+    return _svg(title, "".join(marks))
