@@ -13,6 +13,7 @@ from pixel_reasoner.cli import app
 from pixel_reasoner.data.expert import Kind
 from pixel_reasoner.data.questions import WorldMix
 from pixel_reasoner.data.seeds import _ROW_KEYS, READERS
+from pixel_reasoner.evals.tasks import in_page
 from pixel_reasoner.rewards import RewardConfig
 from pixel_reasoner.train.config import RlRun, SftRun
 
@@ -48,6 +49,11 @@ def test_every_key_of_a_run_and_of_a_row_is_explained():
     assert [key for key in _ROW_KEYS if f"`{key}`" not in synthesize] == []
     assert [kind for kind in Kind if f"`{kind}`" not in synthesize] == []
     assert [source for source in READERS if f"`{source}`" not in synthesize] == []
+
+
+def test_the_table_of_benchmarks_is_that_of_the_code():
+    page = text("docs/evaluate.md")
+    assert in_page(page) == page, "python -m pixel_reasoner.evals.tasks docs/evaluate.md writes it"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -122,7 +122,7 @@ def _frame(title: str, tally: _Tally, head: str) -> tuple[str, str]:
         "script": script,
         "script_hash": _hash(script),
         "summary": _summary(tally),
-        "head": head,
+        "head": f"{head}\n<h2>The traces on this page</h2>" if head else "",
         "filters": "\n".join(_filter(name, values) for name, values in tally.filters.items()),
     }
     before, _, after = page.partition("$traces")

@@ -39,3 +39,23 @@ def task_named(name: str) -> Task:
             fix="name one of these; `pixel-reasoner eval --list` says what they are",
         )
     return TASKS[name]
+
+
+MARKS = "<!-- tasks -->", "<!-- end of tasks -->"
+
+
+def as_markdown() -> str:
+    """The benchmarks as a table."""
+    header = ["task", "measures", "files below `--data`", "rows", "metric", "not included"]
+    rows = [header, ["---"] * len(header)]
+    for task in TASKS.values():
+        told = (task.measures, task.files, task.rows, task.metric, task.needs)
+        rows.append([f"`{task.name}`", *told])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def in_page(page: str) -> str:
+    """A page with the table between its marks."""
+    before, _, rest = page.partition(MARKS[0])
+    _, _, after = rest.partition(MARKS[1])
+    return f"{before}{MARKS[0]}\n{as_markdown()}\n{MARKS[1]}{after}"
