@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from benchmarks_fixture import write
 from pixel_reasoner import cli
+from pixel_reasoner.evals.tasks import TASKS
 from pixel_reasoner.trace import Question, Stop, Trace, load_questions, load_traces
 from pixel_reasoner.world import render, scenes
 
@@ -255,3 +257,72 @@ def test_a_run_is_not_mixed_with_other_settings(run, tmp_path):
     command = ["eval", "pixelworld", "--count", 2, "--out", tmp_path / "run"]
     assert run(*command)[0] == 0
     assert_refused(run(*command, "--no-operations"), "operations")
+
+
+# --- benchmarks ---
+
+
+def test_every_benchmark_is_listed_with_its_files_and_metric(run):
+    code, out, _ = run("eval", "--list")
+    assert code == 0
+    for task in TASKS.values():
+        assert task.name in out
+        assert task.metric in out
+
+
+def test_a_benchmark_is_evaluated_told_and_compared(run, tmp_path):
+    data = write("any_tsv", tmp_path / "data")
+    with (data / "mine.tsv").open("a") as file:
+        file.write("9\tonly two\n")
+    command = ["eval", "tsv", "--data", data, "--max-new-tokens", 32]
+    code, out, err = run(*command, "--compare", "--out", tmp_path / "run")
+    assert code == 0, err
+    assert "evaluated 3 of 4 rows (75.0%)" in out
+    assert "dropped: broken_row 1: mine.tsv, row 4" in err
+    summary = json.loads((tmp_path / "run/summary.json").read_text())
+    assert {"with", "without", "gain", "harm"} <= set(summary)
+    assert summary["rows"]["dropped"]["broken_row"]["count"] == 1
+
+    tables = [tmp_path / "t.md", tmp_path / "t.csv"]
+    page = tmp_path / "page.html"
+    code, _, err = run(
+        "report", tmp_path / "run", "--out", page, "--table", tables[0], "--table", tables[1]
+    )
+    assert code == 0, err
+    assert "What looking again changed" in page.read_text()
+    header = tables[1].read_text().splitlines()[0].split(",")
+    assert header[1:4] == ["questions", "accuracy", "95 %"]
+    assert tables[0].read_text().splitlines()[0] == f"| {' | '.join(header)} |"
+    assert_refused(run("report", tmp_path / "run", "--table", tmp_path / "t.xls"), ".md or .csv")
+
+    assert run(*command, "--no-operations", "--out", tmp_path / "bare")[0] == 0
+    code, out, err = run(
+        "compare", tmp_path / "run", tmp_path / "bare", "--out", tmp_path / "c.html"
+    )
+    assert code == 0, err
+    assert "differing: operations: True against False" in out
+    assert "paired test" in out
+    assert "what differs" in (tmp_path / "c.html").read_text()
+
+
+def test_what_a_benchmark_lacks_is_said_before_a_model_is_loaded(run, tmp_path):
+    out = tmp_path / "o"
+    assert_refused(run("eval"), "eval --list")
+    assert_refused(run("eval", "vstarr", "--out", out), "vstar, hrbench-4k")
+    assert_refused(run("eval", "vstar", "--data", tmp_path), "--out")
+    assert_refused(run("eval", "vstar", "--out", out), "craigwu/vstar_bench")
+    assert_refused(run("eval", "vstar", "--out", out, "--data", tmp_path), "test_questions.jsonl")
+    assert_refused(run("eval", "vstar", "--out", out, "--samples", 2), "--temperature")
+    assert_refused(run("eval", "vstar", "--out", out, "--compare", "--no-operations"), "--compare")
+    data = write("docvqa_json", tmp_path / "data")
+    file = data / "val_v1.0_withQT.json"
+    file.write_text(file.read_text().replace('["0.28"]', "[]"))
+    assert_refused(run("eval", "docvqa", "--out", out, "--data", data), "no_answer 1")
+    assert not (out / "settings.json").exists()
+
+
+def test_a_run_that_is_not_finished_has_no_table(run, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/traces.jsonl").touch()
+    told = run("report", tmp_path / "run", "--table", tmp_path / "t.md")
+    assert_refused(told, "goes on where it stopped")

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
+import random
 from pathlib import Path
 
 import pytest
 
+from killed import killed, start, without_times
 from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.evals.cache import ResponseCache
 from pixel_reasoner.evals.compare import compare, compare_runs, differing
@@ -322,60 +319,10 @@ def test_shards_join_to_the_run_they_are_parts_of(asked, tmp_path):
 
 # --- killed at any moment ---
 
-SCRIPT = """
-import sys
-from pathlib import Path
-from pixel_reasoner.evals.run import Plan, evaluate_compared
-from pixel_reasoner.models.scripted import ScriptedModel
-from pixel_reasoner.rollout import Rules
-from pixel_reasoner.trace import Medium, Question
-
-photo, out, count = sys.argv[1:]
-questions = [
-    Question(id=f"q{n}", text=f"Question {n}?", media=(Medium(kind="image", path=photo),), answer=("red",))
-    for n in range(int(count))
-]
-zoom = '<tool_call>\\n{"name": "zoom_in", "arguments": {"bbox_2d": [0, 0, 0.5, 0.5], "target_image": 1}}\\n</tool_call>'
-model = ScriptedModel([zoom, "\\\\boxed{red}"])
-evaluate_compared(Plan(questions, model, Rules(), {"name": "t"}, batch_size=8), Path(out))
-"""
-
-
-def _without_times(path: Path) -> list:
-    """A finished run's traces without what a clock said."""
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
-    for row in rows:
-        row.pop("seconds", None)
-        for turn in row.get("turns", ()):
-            turn.pop("generate_s", None)
-            turn.pop("operate_s", None)
-    return rows
-
 
 def test_a_run_that_is_killed_again_and_again_ends_as_an_undisturbed_one(tmp_path, photo):
-    count = 60
-
-    def start(out: str) -> subprocess.Popen:
-        command = [sys.executable, "-c", SCRIPT, str(photo), str(tmp_path / out), str(count)]
-        return subprocess.Popen(command, stderr=subprocess.PIPE, env=os.environ)
-
-    calm = start("calm")
-    assert calm.wait() == 0, calm.stderr.read()
-    log = tmp_path / "torn/traces.jsonl"
-    for kill in range(3):
-        process = start("torn")
-        wanted = (kill + 1) * 12
-        deadline = time.monotonic() + 60
-        while (log.read_bytes().count(b"\n") if log.exists() else 0) < wanted:
-            assert time.monotonic() < deadline
-            if process.poll() is not None:
-                break
-            time.sleep(0.002)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    last = start("torn")
-    assert last.wait() == 0, last.stderr.read()
-    for leg in ("", "without/"):
-        calm_rows = _without_times(tmp_path / f"calm/{leg}traces.jsonl")
-        assert _without_times(tmp_path / f"torn/{leg}traces.jsonl") == calm_rows
-        assert len(calm_rows) == count
+    assert start(photo, tmp_path / "calm", 40).wait() == 0
+    killed(photo, tmp_path / "torn", 40, 3, random.Random(1))
+    calm = without_times(tmp_path / "calm")
+    assert without_times(tmp_path / "torn") == calm
+    assert [len(calm[name]) for name in ("traces.jsonl", "without/traces.jsonl")] == [40, 40]

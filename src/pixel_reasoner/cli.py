@@ -1243,7 +1243,7 @@ def _eval_options(
         raise UsageError(
             expected=f"a task: pixelworld, {', '.join(TASKS)}",
             got="none",
-            fix="name one; --list says what they are",
+            fix="name one; `pixel-reasoner eval --list` says what they are",
         )
     if task != "pixelworld":
         task_named(task)

@@ -1,0 +1,99 @@
+"""An evaluation that is killed at random moments against one that is not: the same files in the end, no row lost or twice.
+
+.venv/bin/python benchmarks/killed.py [ROWS] [KILLS]
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from PIL import Image
+
+RUN = """
+import sys
+from pathlib import Path
+from pixel_reasoner.evals.run import Plan, evaluate_compared
+from pixel_reasoner.models.scripted import ScriptedModel
+from pixel_reasoner.rollout import Rules
+from pixel_reasoner.trace import Medium, Question
+
+photo, out, count = sys.argv[1:]
+medium = Medium(kind="image", path=photo)
+questions = [
+    Question(id=f"q{n}", text=f"Question {n}?", media=(medium,), answer=("red",), group=f"{n}")
+    for n in range(int(count))
+]
+zoom = '<tool_call>\\n{"name": "zoom_in", "arguments": {"bbox_2d": [0, 0, 0.5, 0.5], "target_image": 1}}\\n</tool_call>'
+model = ScriptedModel([zoom, "\\\\boxed{red}"])
+evaluate_compared(Plan(questions, model, Rules(), {"name": "t"}, batch_size=8), Path(out))
+"""
+
+
+def start(photo: Path, out: Path, rows: int) -> subprocess.Popen[bytes]:
+    """A run with operations and without, by a scripted model."""
+    return subprocess.Popen([sys.executable, "-c", RUN, str(photo), str(out), str(rows)])
+
+
+def killed(photo: Path, out: Path, rows: int, kills: int, rng: random.Random) -> list[int]:
+    """Kill a run at random numbers of rows, and let it end; returns how many rows there were at each kill."""
+    logs = [out / "traces.jsonl", out / "without/traces.jsonl"]
+    seen = []
+    for wanted in sorted(rng.randrange(1, 2 * rows) for _ in range(kills)):
+        process = start(photo, out, rows)
+        while process.poll() is None and written(logs) < wanted:
+            time.sleep(0.001)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        seen.append(written(logs))
+    assert start(photo, out, rows).wait() == 0
+    return seen
+
+
+def written(logs: list[Path]) -> int:
+    """Whole rows in some logs."""
+    return sum(log.read_bytes().count(b"\n") for log in logs if log.exists())
+
+
+def without_times(out: Path) -> dict[str, object]:
+    """What a run wrote, but for what a clock said."""
+    found: dict[str, object] = {}
+    for path in sorted(out.rglob("*.json*")):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        values = (
+            map(json.loads, lines) if path.suffix == ".jsonl" else [json.loads("\n".join(lines))]
+        )
+        found[str(path.relative_to(out))] = [_timeless(value) for value in values]
+    return found
+
+
+def _timeless(value: object) -> object:
+    if isinstance(value, dict):
+        clocks = {"seconds", "generate_s", "operate_s", "seconds_per_question"}
+        return {name: _timeless(one) for name, one in value.items() if name not in clocks}
+    return [_timeless(one) for one in value] if isinstance(value, list) else value
+
+
+def main() -> None:
+    rows, kills = (int(one) for one in (sys.argv[1:] + ["2000", "10"][len(sys.argv) - 1 :]))
+    with tempfile.TemporaryDirectory() as folder:
+        photo = Path(folder) / "photo.png"
+        Image.effect_noise((640, 480), 80).convert("RGB").save(photo)
+        assert start(photo, Path(folder) / "calm", rows).wait() == 0
+        seen = killed(photo, Path(folder) / "torn", rows, kills, random.Random())
+        calm, torn = (without_times(Path(folder) / name) for name in ("calm", "torn"))
+        print(f"killed at {', '.join(map(str, seen))} of {2 * rows} rows")
+        for name, content in calm.items():
+            same = "the same" if torn.get(name) == content else "DIFFERENT"
+            print(f"{name}: {len(content)} rows or values, {same}")
+        assert calm == torn
+
+
+if __name__ == "__main__":
+    main()
