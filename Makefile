@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: install demo test check format tiny benchmarks clean
+.PHONY: install demo test adapters check format tiny benchmarks clean
 
 install: $(STAMP)
 
@@ -22,6 +22,12 @@ test: install
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/mypy
 	$(BIN)/pytest -q
+
+# The harnesses of others need other versions of packages: an environment each.
+adapters:
+	test -x .venv-inspect/bin/python || $(PYTHON) -m venv .venv-inspect
+	.venv-inspect/bin/python -m pip install --quiet --editable '.[inspect]' pytest hypothesis pyarrow
+	.venv-inspect/bin/python -m pytest -q tests/test_inspect.py
 
 check: test
 
