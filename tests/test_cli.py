@@ -314,6 +314,10 @@ def test_what_a_benchmark_lacks_is_said_before_a_model_is_loaded(run, tmp_path):
     assert_refused(run("eval", "vstar", "--out", out, "--data", tmp_path), "test_questions.jsonl")
     assert_refused(run("eval", "vstar", "--out", out, "--samples", 2), "--temperature")
     assert_refused(run("eval", "vstar", "--out", out, "--compare", "--no-operations"), "--compare")
+    commands = ["eval", "vstar", "--data", tmp_path], ["merge", tmp_path], ["compare", out, out]
+    for command in commands:
+        told = run(*command, "--scorer", "fuzzy", "--out", out)
+        assert_refused(told, "typed, harness, released")
     data = write("docvqa_json", tmp_path / "data")
     file = data / "val_v1.0_withQT.json"
     file.write_text(file.read_text().replace('["0.28"]', "[]"))

@@ -235,8 +235,6 @@ def eval_(
 
         pixel-reasoner report runs/vstar --out vstar.html
     """
-    from pixel_reasoner.errors import UsageError
-
     if list_:
         _list_tasks()
         return
@@ -244,14 +242,10 @@ def eval_(
     assert out is not None, "_eval_options makes sure of it"
     from pixel_reasoner.evals.cache import ResponseCache
     from pixel_reasoner.evals.run import Plan, evaluate, evaluate_compared, evaluate_disturbed
-    from pixel_reasoner.grading import Scorer
     from pixel_reasoner.models import Decoding
     from pixel_reasoner.rollout import Limits, Rules
 
-    if scorer not in list(Scorer):
-        raise UsageError(
-            expected=f"a scorer: {', '.join(Scorer)}", got=repr(scorer), fix="name one of these"
-        )
+    who = _scorer(scorer)
     nth, of = _shard(shard)
     world = task == "pixelworld"
     with _progress() as progress:
@@ -281,7 +275,7 @@ def eval_(
             about,
             batch_size=batch_size,
             samples=samples,
-            scorer=Scorer(scorer),
+            scorer=who,
             rows=rows,
             family_of=(lambda trace: trace.question.id.partition("-")[0]) if world else None,
             cache=ResponseCache(cache) if cache else None,
@@ -309,9 +303,8 @@ def merge(
         pixel-reasoner merge runs/vstar-1 runs/vstar-2 --out runs/vstar
     """
     from pixel_reasoner.evals.run import merge as merge_runs
-    from pixel_reasoner.grading import Scorer
 
-    _print_summary(merge_runs(runs, out, Scorer(scorer)), out)
+    _print_summary(merge_runs(runs, out, _scorer(scorer)), out)
 
 
 @app.command()
@@ -340,9 +333,8 @@ def compare(
     import json
 
     from pixel_reasoner.evals.compare import compare_runs
-    from pixel_reasoner.grading import Scorer
 
-    found = compare_runs(first, second, Scorer(scorer), anyway=anyway)
+    found = compare_runs(first, second, _scorer(scorer), anyway=anyway)
     if out is not None:
         _write_comparison(found, first, second, out, limit)
     if as_json:
@@ -1214,6 +1206,17 @@ def _watched(progress: Any, title: str, total: int, scorer: Any) -> Any:
     return show
 
 
+def _scorer(name: str) -> Any:
+    from pixel_reasoner.errors import UsageError
+    from pixel_reasoner.grading import Scorer
+
+    if name not in list(Scorer):
+        raise UsageError(
+            expected=f"a scorer: {', '.join(Scorer)}", got=repr(name), fix="name one of these"
+        )
+    return Scorer(name)
+
+
 def _list_tasks() -> None:
     """What each benchmark is."""
     from pixel_reasoner.evals.tasks import TASKS
@@ -1362,7 +1365,7 @@ def _print_summary(summary: dict[str, Any], out: Path) -> None:
     groups = {"all": summary, **summary["by_category"], **(families if len(families) > 1 else {})}
     figures = [f for f in _PRINTED if f != "score" or summary["score"] != summary["accuracy"]]
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("", no_wrap=True)
+    table.add_column("", overflow="fold", max_width=17)
     for figure in figures:
         table.add_column(_PRINTED[figure], justify="right", no_wrap=True)
     for name, group in groups.items():
