@@ -15,8 +15,9 @@ import pytest
 from PIL import Image
 
 from pixel_reasoner.errors import OutputError
+from pixel_reasoner.grading import grade_reply, grade_trace
 from pixel_reasoner.report import write_report
-from pixel_reasoner.trace import Box, Picture, Trace
+from pixel_reasoner.trace import Box, Picture, Question, Stop, Trace, Turn
 from report_fixture import (
     HOSTILE,
     all_traces,
@@ -284,3 +285,14 @@ def test_a_very_long_picture_is_shown_too(tmp_path: Path):
     shown = Picture(number=1, medium=0, source_px=(40, 17_000), seen_px=(32, 8_192))
     page = alone(picture_trace(tmp_path / "long.png", pictures=(shown,)), tmp_path)
     assert [image["height"] for image in page.all("img")] == ["4000", "4000"]
+
+
+def test_a_page_of_training_marks_what_was_paid(tmp_path: Path):
+    asked = Question(id="1", text="?", media=(), answer=("red",))
+    unboxed = Trace(question=asked, turns=(Turn(text="red"),), stop=Stop.NO_ANSWER)
+    marks = []
+    for graded in (grade_reply, grade_trace):
+        write_report([unboxed], tmp_path / "page.html", graded=graded)
+        (article,) = Page(tmp_path / "page.html").all("article")
+        marks.append(article["data-outcome"])
+    assert marks == ["right", "unparsed"]

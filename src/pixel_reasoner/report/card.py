@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from html import escape
 from itertools import groupby
 
 from pixel_reasoner.answers import answer_of
 from pixel_reasoner.dialects.hermes import CLOSE, OPEN
-from pixel_reasoner.grading import Outcome, grade_reply
+from pixel_reasoner.grading import Grade, Outcome, grade_reply
 from pixel_reasoner.report.figure import Mark, Shots, color, figure
 from pixel_reasoner.trace import WHOLE, Box, OpCall, Picture, Question, Size, Trace, Turn
 
@@ -52,7 +52,7 @@ def card(trace: Trace, number: int, facets: Facets, unshown: Counter[str]) -> It
     yield "</article>\n"
 
 
-def facets_of(trace: Trace) -> Facets:
+def facets_of(trace: Trace, graded: Callable[[Trace], Grade | None] = grade_reply) -> Facets:
     """What a trace can be filtered by.
 
     >>> from pixel_reasoner.trace import Stop
@@ -62,7 +62,7 @@ def facets_of(trace: Trace) -> Facets:
     (['no answer'], ['0'], ['count'])
     """
     return {
-        "outcome": [_outcome(trace)],
+        "outcome": [_outcome(graded(trace))],
         "stop": [_words(trace.stop)],
         "operations": _operations(trace),
         "category": [trace.question.category or "none"],
@@ -70,9 +70,8 @@ def facets_of(trace: Trace) -> Facets:
     }
 
 
-def _outcome(trace: Trace) -> str:
-    graded = grade_reply(trace)
-    return _WORDS[graded.outcome] if graded else "ungraded"
+def _outcome(grade: Grade | None) -> str:
+    return _WORDS[grade.outcome] if grade else "ungraded"
 
 
 def _operations(trace: Trace) -> list[str]:

@@ -13,7 +13,7 @@ import json
 import shutil
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from html import escape
 from importlib import resources
 from pathlib import Path
@@ -21,6 +21,7 @@ from string import Template
 from typing import Any
 
 from pixel_reasoner.files import atomic_writer
+from pixel_reasoner.grading import Grade, grade_reply
 from pixel_reasoner.report.card import SIGNS, Facets, card, facets_of
 from pixel_reasoner.trace import Record, Trace
 
@@ -43,6 +44,7 @@ def write_report(
     *,
     head: str = "",
     became: Mapping[str, str] | None = None,
+    graded: Callable[[Trace], Grade | None] = grade_reply,
 ) -> Summary:
     """Write traces as one HTML page that opens anywhere; it appears only when it is complete.
 
@@ -52,6 +54,7 @@ def write_report(
         title: its title.
         head: HTML that stands above the traces (`report.run`).
         became: id of a question -> what looking again did to its answer, for a filter.
+        graded: who says whether an answer is right.
 
     >>> from pixel_reasoner.trace import Question, Stop
     >>> question = Question(id="q1", text="How many?", media=())
@@ -71,7 +74,7 @@ def write_report(
         tempfile.TemporaryFile("w+", encoding="utf-8", dir=out.parent) as cards,
     ):
         for trace in traces:
-            facets = facets_of(trace)
+            facets = facets_of(trace, graded)
             if became and trace.question.id in became:
                 facets["looking again"] = [became[trace.question.id]]
             tally.count(trace, facets)

@@ -11,6 +11,7 @@ from transformers.trainer_callback import ProgressCallback
 
 from pixel_reasoner.evals.stats import summarize
 from pixel_reasoner.files import atomic_writer, cannot_write
+from pixel_reasoner.grading import grade_trace
 from pixel_reasoner.models import Decoding, FolderSettings
 from pixel_reasoner.models.local import LocalModel
 from pixel_reasoner.report import write_report
@@ -121,6 +122,6 @@ class Samples(TrainerCallback):
             path = Path(self.run.out) / "samples" / f"rollouts-{state.global_step}.jsonl"
             shown = self.trainer.samples[: 2 * self.run.group_size]
             save_traces(shown, path)
-            write_report(
-                shown, path.with_suffix(".html"), title=f"Rollouts, step {state.global_step}"
-            )
+            title = f"Rollouts, step {state.global_step}"
+            # Right is what was paid as such: boxed.
+            write_report(shown, path.with_suffix(".html"), title, graded=grade_trace)
