@@ -173,7 +173,8 @@ def parquet_rows(
     with packages_of("train", "read parquet files"):
         from pyarrow import parquet
     try:
-        file = parquet.ParquetFile(path)
+        # Through a small buffer: a row group of large pictures is then not in memory twice.
+        file = parquet.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False)
     except (OSError, ValueError) as error:
         raise InputError(
             expected="a parquet file", got=f"{path}: {reason(error)}", fix="download it again"
