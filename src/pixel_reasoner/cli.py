@@ -1416,7 +1416,7 @@ def _print_compared(found: dict[str, Any], gain: str, harm: str, with_: str, wit
     titles = {
         "with": with_,
         "without": without,
-        "gain": f"right only {gain}" if gain == with_ else gain,
+        "gain": gain,
         "harm": harm,
         "both": "both right",
         "neither": "neither",

@@ -78,6 +78,18 @@ def write_json(value: Any, path: Path) -> None:
         file.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
+def read_json_object(path: Path, expected: str, fix: str) -> dict[str, Any]:
+    """The object in a JSON file of ours.
+
+    Raises:
+        InputError: there is none, as `expected` and `fix` say.
+    """
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(expected=expected, got=f"{path}: {reason(error)}", fix=fix) from error
+
+
 def write_bytes(content: bytes, path: Path) -> None:
     """Write a file, whole or not at all.
 
@@ -106,14 +118,7 @@ def keep_settings(path: Path, settings: dict[str, Any]) -> None:
     if not path.exists():
         write_json(settings, path)
         return
-    try:
-        before = dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(
-            expected="the settings of an earlier run",
-            got=f"{path}: {error}",
-            fix="delete the folder",
-        ) from error
+    before = read_json_object(path, "the settings of an earlier run", "delete the folder")
     differing = [name for name in settings if before.get(name) != settings[name]]
     if differing:
         name = differing[0]

@@ -6,7 +6,6 @@ runs against each other, and says first whether they differ in what decides the 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple
 from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.evals.intervals import interval, sign_test
 from pixel_reasoner.evals.stats import category_of, cluster_of, is_correct
+from pixel_reasoner.files import read_json_object
 from pixel_reasoner.grading import Scorer, grade_reply
 from pixel_reasoner.trace import Stop, Trace
 
@@ -148,15 +148,8 @@ def run_settings(path: Path) -> dict[str, Any]:
     Raises:
         InputError: there are none.
     """
-    file = path / "settings.json"
-    try:
-        return dict(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(
-            expected="the folder of a run",
-            got=f"{file}: {getattr(error, 'strerror', None) or error}",
-            fix="give a folder that `pixel-reasoner eval` wrote",
-        ) from error
+    fix = "give a folder that `pixel-reasoner eval` wrote"
+    return read_json_object(path / "settings.json", "the folder of a run", fix)
 
 
 def differing(one: Any, other: Any, name: str = "") -> dict[str, list[Any]]:

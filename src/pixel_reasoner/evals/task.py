@@ -20,7 +20,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,6 +65,17 @@ class Task:
     """what cannot be had with the files alone"""
     hub: str = ""
     """where it is published: a data set of the Hugging Face hub, or an address"""
+
+
+def drafts(
+    path: Path, rows: Iterable[dict[str, Any] | Dropped], build: Callable[[Any], Question]
+) -> Iterator[Draft | Dropped]:
+    """The rows of a file as drafts, named by the file and their number; broken ones as they came."""
+    for number, row in enumerate(rows, start=1):
+        if isinstance(row, Dropped):
+            yield row
+        else:
+            yield Draft(f"{path.name}, row {number}", partial(build, row))
 
 
 class Selection(NamedTuple):
@@ -232,12 +243,12 @@ def files_below(folder: Path, *patterns: str) -> list[Path]:
             got=f"{folder}: no such folder",
             fix="give --data DIR",
         )
-    for place, named in ((folder.parent, "--data"), *((d, "--data") for d in _folders(folder))):
+    for place in (folder.parent, *_folders(folder)):
         if any(any(place.glob(pattern)) for pattern in patterns):
             raise InputError(
                 expected=f"a folder with {wanted}",
                 got=f"{folder}, which has none; {place} has",
-                fix=f"give {named} {place}",
+                fix=f"give --data {place}",
             )
     there = sorted(path.name + "/" * path.is_dir() for path in folder.iterdir())
     shown = ", ".join(there[:8]) + (f" and {len(there) - 8} more" if len(there) > 8 else "")

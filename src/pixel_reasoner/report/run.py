@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
-from pixel_reasoner.errors import InputError, UsageError
+from pixel_reasoner.errors import UsageError
 from pixel_reasoner.evals.compare import paired
 from pixel_reasoner.evals.references import REFERENCES
 from pixel_reasoner.evals.run import SUMMARY, WITHOUT, load_run
 from pixel_reasoner.evals.stats import evidence_share, is_correct
-from pixel_reasoner.files import atomic_writer
+from pixel_reasoner.files import atomic_writer, read_json_object
 from pixel_reasoner.grading import Scorer
 from pixel_reasoner.trace import Stop, Trace
 
@@ -51,15 +50,8 @@ def run_summary(run: Path) -> dict[str, Any]:
     Raises:
         InputError: there is none: the run is not finished.
     """
-    path = run / SUMMARY
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(
-            expected="a finished run",
-            got=f"{path}: {getattr(error, 'strerror', None) or error}",
-            fix="run the same `pixel-reasoner eval` again: it goes on where it stopped",
-        ) from error
+    fix = "run the same `pixel-reasoner eval` again: it goes on where it stopped"
+    return read_json_object(run / SUMMARY, "a finished run", fix)
 
 
 def table(summary: Mapping[str, Any]) -> list[list[str]]:

@@ -17,6 +17,7 @@ from pixel_reasoner.evals.task import (
     Task,
     choice,
     columns,
+    drafts,
     files_below,
     question,
     saved_base64,
@@ -37,14 +38,10 @@ def read(size: str, data: Path, media: Path) -> Iterator[Draft | Dropped]:
             if path.suffix == ".parquet"
             else tsv_rows(path, COLUMNS)
         )
-        for number, row in enumerate(rows, start=1):
-            if isinstance(row, Dropped):
-                yield row
-                continue
-            yield Draft(f"{path.name}, row {number}", partial(_question, size, row, media))
+        yield from drafts(path, rows, partial(_question, size, media))
 
 
-def _question(size: str, row: dict[str, Any], media: Path) -> Question:
+def _question(size: str, media: Path, row: dict[str, Any]) -> Question:
     has_keys(row, COLUMNS)
     return question(
         id=f"hrbench-{size}-{row['index']}",

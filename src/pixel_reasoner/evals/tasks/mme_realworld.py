@@ -13,6 +13,7 @@ from pixel_reasoner.evals.task import (
     Task,
     choice,
     columns,
+    drafts,
     files_below,
     lettered,
     question,
@@ -33,14 +34,10 @@ def read(name: str, patterns: Sequence[str], data: Path, media: Path) -> Iterato
             if path.suffix == ".parquet"
             else tsv_rows(path, TSV)
         )
-        for number, row in enumerate(rows, start=1):
-            if isinstance(row, Dropped):
-                yield row
-                continue
-            yield Draft(f"{path.name}, row {number}", partial(_question, name, row, media))
+        yield from drafts(path, rows, partial(_question, name, media))
 
 
-def _question(name: str, row: dict[str, Any], media: Path) -> Question:
+def _question(name: str, media: Path, row: dict[str, Any]) -> Question:
     listed = row.get("multi-choice options")
     if isinstance(listed, str):
         listed = [line for line in listed.splitlines() if line.strip()]

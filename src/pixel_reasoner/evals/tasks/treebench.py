@@ -19,6 +19,7 @@ from pixel_reasoner.evals.task import (
     Task,
     choice,
     columns,
+    drafts,
     files_below,
     lettered,
     question,
@@ -33,14 +34,10 @@ COLUMNS = ("index", "image", "question", "answer", "category", "target_instances
 def read(data: Path, media: Path) -> Iterator[Draft | Dropped]:
     """Rows of `TreeBench.tsv`."""
     for path in files_below(data, "TreeBench.tsv", "*[Tt]ree*.tsv"):
-        for number, row in enumerate(tsv_rows(path, COLUMNS), start=1):
-            if isinstance(row, Dropped):
-                yield row
-                continue
-            yield Draft(f"{path.name}, row {number}", partial(_question, row, media))
+        yield from drafts(path, tsv_rows(path, COLUMNS), partial(_question, media))
 
 
-def _question(row: dict[str, str], media: Path) -> Question:
+def _question(media: Path, row: dict[str, str]) -> Question:
     picture = saved_base64(row["image"], media)
     options = columns(row) or _listed(row.get("multi-choice options", ""))
     size = picture_size(Path(picture.path), DEFAULT_LIMITS)

@@ -81,12 +81,12 @@ def _of_picture(notes: Path) -> Question:
 
 
 def _evidence(row: dict[str, Any], path: Path) -> Evidence | None:
-    boxes = row.get("bbox") or ()
-    size = picture_size(path, DEFAULT_LIMITS) if boxes else (1, 1)
-    corners = [(x, y, min(size[0], x + w), min(size[1], y + h)) for x, y, w, h in boxes]
-    subjects = tuple(map(str, row.get("target_object") or ()))
+    boxes = row.get("bbox")
     if not boxes:
         return None
+    size = picture_size(path, DEFAULT_LIMITS)
+    corners = [(x, y, min(size[0], x + w), min(size[1], y + h)) for x, y, w, h in boxes]
+    subjects = tuple(map(str, row.get("target_object") or ()))
     return Evidence(
         boxes=tuple(box_of_px(box, size) for box in corners),
         subjects=subjects if len(subjects) == len(boxes) else (),
