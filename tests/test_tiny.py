@@ -20,6 +20,7 @@ from pixel_reasoner.data.sft import encode
 from pixel_reasoner.data.synth import SynthSettings, scene_units, synthesize
 from pixel_reasoner.dialects import COMPACT
 from pixel_reasoner.models.local import LocalModel
+from pixel_reasoner.models.patches import patches_as_product
 from pixel_reasoner.ops import run
 from pixel_reasoner.tiny import train as training
 from pixel_reasoner.tiny.build import BUDGETS, build_model, build_processor, build_tokenizer
@@ -46,7 +47,6 @@ from pixel_reasoner.tiny.tower import (
     labels_of,
     looking_batch,
     paging_batch,
-    patches_as_product,
     position,
     reading_batch,
     seeing_batch,

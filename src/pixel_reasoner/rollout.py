@@ -1,7 +1,7 @@
 """The loop: a model looks, thinks, calls an operation, sees the new pixels, and thinks on.
 
-`ask` answers one question, `ask_many` keeps a batch of them moving together: every round is one call of the model
-for all questions that are still open, and a finished question makes room for the next.
+`ask` answers one question, `ask_many` keeps a batch of them moving together: a question whose operation is done goes on
+while others are still being thought about, and a finished question makes room for the next.
 """
 
 from __future__ import annotations
@@ -20,7 +20,15 @@ from pixel_reasoner.decode import DecodeLimits
 from pixel_reasoner.dialects import Answer, HermesDialect, Malformed, dialect_named
 from pixel_reasoner.disturb import disturbed
 from pixel_reasoner.errors import InputError
-from pixel_reasoner.models import Completion, ContextFull, Decoding, Model, OnText
+from pixel_reasoner.models import (
+    Completion,
+    ContextFull,
+    Decoding,
+    Model,
+    OnText,
+    Turns,
+    turns_of,
+)
 from pixel_reasoner.trace import Observation, OpCall, Question, Record, Stop, Trace, Turn
 
 
@@ -207,44 +215,46 @@ def ask_many(
     """
     rules = rules or Rules()
     settings = settings_of(model, rules)
-    waiting, active = iter(questions), list[Rollout]()
+    turns = turns_of(model, rules.decoding)
+    waiting, active = enumerate(questions), dict[int, Rollout]()
     exhausted = False
     while active or not exhausted:
         while len(active) < batch_size and not exhausted:
-            question = next(waiting, None)
-            if question is None:
+            key, question = next(waiting, (None, None))
+            if key is None or question is None:
                 exhausted = True
                 break
             try:
-                active.append(Rollout(question, model, rules))
+                rollout = Rollout(question, model, rules)
+                if rollout.stop is None:
+                    turns.add(key, rollout.messages())
+                    active[key] = rollout
+                else:
+                    yield rollout.trace(settings)
             except InputError as error:
                 yield failed(question, error, settings)
-        yield from _round(active, model, rules, settings)
-        active = [rollout for rollout in active if rollout.stop is None]
+        yield from _next_turns(turns, active, settings)
 
 
-def _round(
-    active: list[Rollout], model: Model, rules: Rules, settings: dict[str, Any]
+def _next_turns(
+    turns: Turns, active: dict[int, Rollout], settings: dict[str, Any]
 ) -> Iterator[Trace]:
-    """One turn for every open rollout; yields those that stop."""
-    conversations, open_ones = [], []
-    for rollout in active:
+    """Take the turns that are finished next; yields the rollouts that stop with them."""
+    for key, said, seconds in turns.done() if active else ():
+        rollout = active[key]
+        rollout.take(said, seconds)
+        trace = None
         if rollout.stop is not None:
-            continue
-        try:
-            conversations.append(rollout.messages())
-            open_ones.append(rollout)
-        except InputError as error:  # pixels are decoded on first use
-            rollout.stop = Stop.FAILED
-            yield failed(rollout.question, error, settings)
-    started = time.perf_counter()
-    completions = model.generate(conversations, rules.decoding) if conversations else []
-    share = (time.perf_counter() - started) / max(1, len(completions))
-    for rollout, completion in zip(open_ones, completions, strict=True):
-        rollout.take(completion, share)
-    for rollout in active:
-        if rollout.stop not in (None, Stop.FAILED):
-            yield rollout.trace(settings)
+            trace = rollout.trace(settings)
+        else:
+            try:  # pixels are decoded on first use
+                turns.add(key, rollout.messages())
+            except InputError as error:
+                trace = failed(rollout.question, error, settings)
+        if trace is not None:
+            turns.end(key)
+            del active[key]
+            yield trace
 
 
 def failed(question: Question, error: Exception, settings: dict[str, Any]) -> Trace:

@@ -3,14 +3,18 @@
     Model.generate(conversations, decoding, on_text) -> completions
 
 `scripted` says what it is told to (tests, docs), `local` runs any transformers image-text-to-text model.
+
+A model may have a second one: `session(decoding)`, turns of many conversations side by side. A conversation whose turn is
+finished goes on at once, while the others are still writing. Without it they move in rounds.
 """
 
 from __future__ import annotations
 
+import time
 from array import array
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from pydantic import ValidationError
 
@@ -23,6 +27,17 @@ Conversation = list[dict[str, Any]]
 
 OnText = Callable[[str], None]
 """called with each new piece of text while it is generated"""
+
+
+def pictures_of(conversation: Conversation) -> list[Any]:
+    """All pictures of a conversation, in the order in which they are shown."""
+    return [
+        part["image"]
+        for message in conversation
+        if not isinstance(message["content"], str)
+        for part in message["content"]
+        if part["type"] == "image"
+    ]
 
 
 class Decoding(Record):
@@ -123,3 +138,60 @@ class Model(Protocol):
     def describe(self) -> dict[str, Any]:
         """What decides its outputs, for `Trace.settings`."""
         ...
+
+
+Finished = tuple[Any, Completion | ContextFull, float]
+"""the key of a conversation, its turn, and the seconds that are its share"""
+
+
+class Turns(Protocol):
+    """Turns of many conversations."""
+
+    def add(self, key: Any, conversation: Conversation) -> None:
+        """Ask for the next turn of a conversation; `key` names it from turn to turn."""
+
+    def done(self) -> list[Finished]:
+        """The turns that are finished next, at least one of those that were asked for."""
+        ...
+
+    def end(self, key: Any) -> None:
+        """A conversation is over."""
+
+
+@runtime_checkable
+class SideBySide(Protocol):
+    """A model with turns of its own kind."""
+
+    def session(self, decoding: Decoding) -> Turns:
+        """Turns of many conversations, until this is dropped."""
+        ...
+
+
+class Rounds:
+    """Turns of any model: one call of it for all conversations that wait."""
+
+    def __init__(self, model: Model, decoding: Decoding) -> None:
+        self.model, self.decoding = model, decoding
+        self.waiting: dict[Any, Conversation] = {}
+
+    def add(self, key: Any, conversation: Conversation) -> None:
+        """Ask for the next turn of a conversation."""
+        self.waiting[key] = conversation
+
+    def done(self) -> list[Finished]:
+        """The turns of all that wait."""
+        waiting, self.waiting = self.waiting, {}
+        started = time.perf_counter()
+        completions = self.model.generate(list(waiting.values()), self.decoding)
+        share = (time.perf_counter() - started) / max(1, len(waiting))
+        return [(key, said, share) for key, said in zip(waiting, completions, strict=True)]
+
+    def end(self, key: Any) -> None:
+        """Nothing is kept of a conversation."""
+
+
+def turns_of(model: Model, decoding: Decoding) -> Turns:
+    """A model's turns of many conversations: its own kind, or rounds."""
+    if isinstance(model, SideBySide):
+        return model.session(decoding)
+    return Rounds(model, decoding)

@@ -4,16 +4,20 @@ The chat template in the model's folder renders every message; nothing here know
 hold `pixel_reasoner.json` beside the weights: the dialect the model speaks, the pixel budgets it was trained with,
 and a note for whoever asks it. Without that file the released checkpoints' dialect is assumed.
 
-Does not cover: keeping the key-value cache between turns; every turn reads the whole conversation again.
+Models of the families that `engine` knows keep what they have read: a turn after a look reads the new tokens alone. For the
+others every turn reads the whole conversation again.
 """
 
 from __future__ import annotations
 
 import hashlib
+import threading
+import time
 from array import array
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 import torch
 from transformers import (
@@ -36,10 +40,15 @@ from pixel_reasoner.models import (
     Decoding,
     FolderSettings,
     OnText,
+    Rounds,
+    Turns,
     folder_settings,
     model_folder,
     model_source,
+    pictures_of,
 )
+from pixel_reasoner.models.engine import Choose, Engine, Row, Seen, supported
+from pixel_reasoner.models.patches import patches_as_product
 
 
 class LocalModel:
@@ -91,8 +100,11 @@ class LocalModel:
         self.processor = processor
         self.tokenizer = processor.tokenizer
         self.model = weights.eval()
+        self._turns = Session(self) if supported(self.model) else None
+        self._alone = threading.Lock()
+        if self._turns is not None and torch.device(self.device).type == "cpu":
+            patches_as_product(self.model.model.visual)
 
-    @torch.inference_mode()
     def generate(
         self,
         conversations: Sequence[Conversation],
@@ -100,6 +112,20 @@ class LocalModel:
         on_text: OnText | None = None,
     ) -> list[Completion | ContextFull]:
         """One turn for each conversation; those that no longer fit into the context are told apart."""
+        if self._turns is None:
+            return self._read_again(conversations, decoding, on_text)
+        with self._alone:
+            return self._turns.turn(conversations, decoding, on_text)
+
+    def session(self, decoding: Decoding) -> Turns:
+        """Turns of many conversations side by side; in rounds for a family that `engine` does not know."""
+        return Rounds(self, decoding) if self._turns is None else Session(self, decoding)
+
+    @torch.inference_mode()
+    def _read_again(
+        self, conversations: Sequence[Conversation], decoding: Decoding, on_text: OnText | None
+    ) -> list[Completion | ContextFull]:
+        """One turn for each conversation, read from its beginning."""
         inputs = self._inputs(conversations)
         lengths = inputs["attention_mask"].sum(dim=1).tolist()
         limit = self._context_limit(decoding)
@@ -130,7 +156,7 @@ class LocalModel:
         texts = self.processor.apply_chat_template(
             list(conversations), tokenize=False, add_generation_prompt=True
         )
-        pictures = [_pictures(conversation) for conversation in conversations]
+        pictures = [pictures_of(conversation) for conversation in conversations]
         return self.processor(
             text=texts,
             images=pictures if any(pictures) else None,
@@ -201,29 +227,203 @@ class LocalModel:
         return min(decoding.max_context_tokens, config.max_position_embeddings)
 
 
-class _SeededSampling(LogitsProcessor):
-    """Sampling that does not depend on what else is in the batch.
+class _Told(NamedTuple):
+    """A conversation up to the end of a turn, as text and as the ids that the model read and wrote.
 
-    Adding Gumbel noise and taking the largest is drawing from the softmax; each row draws its noise from a
-    generator seeded by its own prompt, so a question gets the same text alone and in any batch.
+    What a model writes is not always how its tokenizer would split the text. The next turn goes on from what was written.
     """
+
+    text: str
+    pictures: tuple[int, ...]
+    ids: list[int]
+
+    def begins(self, text: str, pictures: Sequence[Seen]) -> bool:
+        """Whether a later conversation goes on from here."""
+        return text.startswith(self.text) and self.pictures == tuple(
+            seen.key for seen in pictures[: len(self.pictures)]
+        )
+
+
+class Session:
+    """Turns of conversations whose tokens, once read, stay read.
+
+    `add` and `done` keep many conversations moving: while one waits for its operation, the others go on. `turn` is one turn for
+    each of some conversations.
+    """
+
+    def __init__(self, model: LocalModel, decoding: Decoding | None = None) -> None:
+        self.model = model
+        self.decoding = decoding or Decoding()
+        image_processor = model.processor.image_processor
+        self.engine = Engine(model.model, image_processor, sorted(model._end_tokens()))
+        self.image_tokens = _image_tokens(model.processor)
+        self._told: dict[Any, _Told] = {}
+        self._rows: dict[Any, Row] = {}
+        self._full: deque[tuple[Any, ContextFull]] = deque()
+        self._seconds: dict[Any, float] = {}
+
+    def add(self, key: Any, conversation: Conversation) -> None:
+        """Ask for the next turn of a conversation; `key` names it from turn to turn."""
+        row = self._row(key, conversation, [self._told.get(key)])
+        if isinstance(row, ContextFull):
+            self._full.append((key, row))
+            return
+        self._seconds[key] = 0.0
+        self.engine.add(row)
+
+    def done(self) -> list[tuple[Any, Completion | ContextFull, float]]:
+        """The turns that are finished next, at least one, with each one's share of the seconds that they took."""
+        finished: list[tuple[Any, Completion | ContextFull, float]] = []
+        while self._full:
+            finished.append((*self._full.popleft(), 0.0))
+        choose = _chooser(self.decoding)
+        while not finished:
+            started = time.perf_counter()
+            rows = self.engine.step(choose)
+            share = (time.perf_counter() - started) / max(1, len(self._seconds))
+            for key in self._seconds:
+                self._seconds[key] += share
+            finished += [(row.key, self._told_of(row), self._seconds.pop(row.key)) for row in rows]
+        return finished
+
+    def end(self, key: Any) -> None:
+        """A conversation is over."""
+        self._told.pop(key, None)
+        row = self._rows.pop(key, None)
+        if row is not None:
+            self.engine.forget(row)
+
+    def turn(
+        self,
+        conversations: Sequence[Conversation],
+        decoding: Decoding,
+        on_text: OnText | None = None,
+    ) -> list[Completion | ContextFull]:
+        """One turn for each conversation. Only those of the last call are remembered."""
+        self.decoding = decoding
+        before, self._told, self._rows = list(self._told.values()), {}, {}
+        results = [self._row(n, one, before) for n, one in enumerate(conversations)]
+        rows = [result for result in results if isinstance(result, Row)]
+        choose = _chooser(decoding)
+        if on_text is None:
+            self.engine.run(rows, choose)
+        else:
+            assert len(conversations) == 1, "text of one conversation is streamed"
+            streamer = _Streamer(self.model.tokenizer, on_text)
+            self.engine.run(rows, _streamed(choose, streamer))
+            streamer.end()
+        return [self._told_of(one) if isinstance(one, Row) else one for one in results]
+
+    def _row(
+        self, key: Any, conversation: Conversation, before: Sequence[_Told | None]
+    ) -> Row | ContextFull:
+        text = self.model.processor.apply_chat_template(
+            [conversation], tokenize=False, add_generation_prompt=True
+        )[0]
+        pictures = tuple(map(Seen.of, pictures_of(conversation)))
+        told = next((one for one in before if one is not None and one.begins(text, pictures)), None)
+        told = told or _Told("", (), [])
+        rest = self.image_tokens(text[len(told.text) :], pictures[len(told.pictures) :])
+        ids = told.ids + self.model.tokenizer(rest, add_special_tokens=False)["input_ids"]
+        limit, most = self.model._context_limit(self.decoding), self.decoding.max_new_tokens
+        if len(ids) + most > limit:
+            return ContextFull(len(ids), limit)
+        row = Row(ids, pictures, most, key=key)
+        row.draws = _generator(self.decoding, ids) if self.decoding.temperature > 0 else None
+        self._told[key] = _Told(
+            text, tuple(seen.key for seen in pictures), []
+        )  # until its turn is written
+        self._rows[key] = row
+        return row
+
+    def _told_of(self, row: Row) -> Completion:
+        said = self.model._completion(row.new_ids, row.logprobs, row.num_prompt)
+        ids = row.ids if said.truncated else row.ids[:-1]  # the template writes what ends a turn
+        before = self._told[row.key]
+        self._told[row.key] = _Told(before.text + said.text, before.pictures, ids)
+        return said
+
+
+class _ImageTokens(Protocol):
+    def __call__(self, text: str, pictures: Sequence[Seen]) -> str: ...
+
+
+def _image_tokens(processor: Any) -> _ImageTokens:
+    """Text in which the placeholder of each picture stands as often as the picture has visual tokens."""
+    image_processor, token = processor.image_processor, processor.image_token
+    merged = image_processor.merge_size**2
+
+    def told(text: str, pictures: Sequence[Seen]) -> str:
+        first, *rest = text.split(token)
+        assert len(rest) == len(pictures), f"{len(rest)} placeholders for {len(pictures)} pictures"
+        parts = [first]
+        for seen, part in zip(pictures, rest, strict=True):
+            patches = image_processor.get_number_of_image_patches(
+                seen.image.height, seen.image.width
+            )
+            parts += [token * (patches // merged), part]
+        return "".join(parts)
+
+    return told
+
+
+def _generator(decoding: Decoding, ids: Sequence[int]) -> torch.Generator:
+    """Random numbers of one turn, which depend on the seed and on what was said, and not on what else is in the batch."""
+    told = f"{decoding.seed}:{list(ids)}".encode()
+    seed = int.from_bytes(hashlib.sha256(told).digest()[:7], "big")
+    return torch.Generator().manual_seed(seed)
+
+
+def _gumbel(scores: torch.Tensor, generators: Sequence[torch.Generator]) -> torch.Tensor:
+    """Scores and noise of which the largest is a draw from their softmax; each row has noise of its own."""
+    uniform = [torch.rand(scores.shape[1], generator=one) for one in generators]
+    noise = -torch.log(-torch.log(torch.stack(uniform).clamp(1e-20, 1 - 1e-7)))
+    return scores + noise.to(scores.device)
+
+
+def _chooser(decoding: Decoding) -> Choose:
+    top_p = TopPLogitsWarper(decoding.top_p) if decoding.top_p < 1 else None
+
+    def choose(logits: torch.Tensor, rows: Sequence[Row]) -> tuple[torch.Tensor, torch.Tensor]:
+        scores = logits.float() / (decoding.temperature or 1.0)
+        told = torch.log_softmax(scores, dim=-1)
+        if decoding.temperature > 0:
+            scores = scores if top_p is None else top_p(None, scores)
+            scores = _gumbel(scores, [row.draws for row in rows])
+        ids = scores.argmax(dim=-1)
+        return ids, told.gather(1, ids[:, None])[:, 0]
+
+    return choose
+
+
+def _streamed(choose: Choose, streamer: _Streamer) -> Choose:
+    """Hand each token on as it is chosen."""
+    streamer.put(torch.zeros(1, 1, dtype=torch.long))  # in place of the prompt
+
+    def choose_and_tell(logits: torch.Tensor, rows: Sequence[Row]) -> Any:
+        ids, logprobs = choose(logits, rows)
+        streamer.put(ids.cpu())
+        return ids, logprobs
+
+    return choose_and_tell
+
+
+class _SeededSampling(LogitsProcessor):
+    """Sampling that does not depend on what else is in the batch, for `generate` of transformers."""
 
     def __init__(self, decoding: Decoding, ids: torch.Tensor, mask: torch.Tensor) -> None:
         self.temperature = decoding.temperature
         self.top_p = TopPLogitsWarper(decoding.top_p) if decoding.top_p < 1 else None
-        self.generators = []
-        for row, keep in zip(ids.cpu(), mask.cpu().bool(), strict=True):
-            told = f"{decoding.seed}:{row[keep].tolist()}".encode()
-            seed = int.from_bytes(hashlib.sha256(told).digest()[:7], "big")
-            self.generators.append(torch.Generator().manual_seed(seed))
+        self.generators = [
+            _generator(decoding, row[keep].tolist())
+            for row, keep in zip(ids.cpu(), mask.cpu().bool(), strict=True)
+        ]
 
     def __call__(self, input_ids: Any, scores: Any) -> Any:
         scores = scores.float() / self.temperature
         if self.top_p is not None:
             scores = self.top_p(input_ids, scores)
-        uniform = [torch.rand(scores.shape[1], generator=g) for g in self.generators]
-        noise = -torch.log(-torch.log(torch.stack(uniform).clamp(1e-20, 1 - 1e-7)))
-        return scores + noise.to(scores.device)
+        return _gumbel(scores, self.generators)
 
 
 class _Streamer(TextStreamer):
@@ -236,16 +436,6 @@ class _Streamer(TextStreamer):
     def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
         if text:
             self.on_text(text)
-
-
-def _pictures(conversation: Conversation) -> list[Any]:
-    return [
-        part["image"]
-        for message in conversation
-        if not isinstance(message["content"], str)
-        for part in message["content"]
-        if part["type"] == "image"
-    ]
 
 
 def _check_hub_id(source: str) -> None:

@@ -374,21 +374,6 @@ def _any_selected(gallery: Gallery, rng: random.Random) -> View:
     return gallery.selected_frame(index, item, rng.randrange(len(items[item].frames)))
 
 
-def patches_as_product(visual: Any) -> None:
-    """Let a tower embed its patches with a matrix product instead of a Conv3d; weights and results are the same.
-
-    A patch is as large as the kernel, so the two are one operation, but on a CPU the convolution's backward pass
-    takes half of a training step.
-    """
-    conv = visual.patch_embed.proj
-
-    def forward(patches: torch.Tensor) -> torch.Tensor:
-        weight = conv.weight.flatten(1)
-        return F.linear(patches.view(-1, weight.shape[1]).to(weight.dtype), weight, conv.bias)
-
-    visual.patch_embed.forward = forward
-
-
 def shrink_tokens(visual: Any, factor: float = 1 / 8) -> None:
     """Scale what a tower puts out, by its last weights.
 

@@ -31,6 +31,7 @@ from pixel_reasoner.files import cannot_write
 from pixel_reasoner.grading import is_right
 from pixel_reasoner.models import EMBEDDED, Decoding
 from pixel_reasoner.models.local import LocalModel
+from pixel_reasoner.models.patches import patches_as_product
 from pixel_reasoner.rollout import Rules, ask_many
 from pixel_reasoner.tiny.build import (
     PROTOCOL,
@@ -56,7 +57,6 @@ from pixel_reasoner.tiny.tower import (
     focusing_batch,
     looking_batch,
     paging_batch,
-    patches_as_product,
     printing_batch,
     reading_batch,
     seeing_batch,

@@ -34,6 +34,7 @@ from pixel_reasoner.rollout import Rules
 from pixel_reasoner.trace import Stop, Trace, save_traces
 from pixel_reasoner.train.config import RlRun
 from pixel_reasoner.train.env import Albums, LookAgain, finished, num_shown, teach
+from pixel_reasoner.train.turns import Turns, usable
 
 TERMS = ("correctness", "curiosity", "cost")
 _PER_TOKEN = (
@@ -107,6 +108,8 @@ class LookAgainTrainer(GRPOTrainer):
         self.samples: list[Trace] = []
         """rollouts of the last generation round, for whoever wants to look at them"""
         self._measured: _Measured | None = None
+        self._drawn: list[list[float]] | None = None
+        """logprobs of the rollouts that were drawn last, until TRL asks for them"""
         self._rolling_s = 0.0
         self._seconds: dict[str, float] = defaultdict(float)
         if not trl["args"].use_vllm:
@@ -121,6 +124,7 @@ class LookAgainTrainer(GRPOTrainer):
             environment_factory=partial(LookAgain, speaker, rules, self.albums),
             **trl,
         )
+        self._turns = Turns(self) if usable(self) else None
 
     # --- the buffer ---
 
@@ -343,7 +347,13 @@ class LookAgainTrainer(GRPOTrainer):
     def _generate(self, prompts: list[Any]) -> Any:
         """TRL's rollouts, timed: `seconds/operations` is what opening pictures and cutting them took."""
         started = time.perf_counter()
-        generated = super()._generate(prompts)
+        if self._turns is not None:
+            self._turns.forget()
+        *generated, images, shown = super()._generate(prompts)
+        if self._turns is not None:
+            self._drawn, generated[4] = generated[4], None
+            if self.beta == 0.0:  # nothing reads the pixels of a whole round
+                images, shown = None, []
         operated = sum(
             turn.operate_s
             for one in self.environments
@@ -352,7 +362,36 @@ class LookAgainTrainer(GRPOTrainer):
         seconds = self._seconds
         seconds["generation"] += time.perf_counter() - started - operated
         seconds["operations"] += operated
-        return generated
+        return *generated, images, shown
+
+    def _get_per_token_logps_and_entropies(self, model: Any, *inputs: Any, **more: Any) -> Any:
+        """Logprobs of rollouts. Those of the policy that drew them were told when it drew them.
+
+        TRL asks for these first after a round, if minibatches are updated from it one after the other.
+        """
+        drawn, self._drawn = self._drawn, None
+        if drawn is None or not self._misaligned:
+            return super()._get_per_token_logps_and_entropies(model, *inputs, **more)
+        told = pad([torch.tensor(one) for one in drawn], padding_value=0.0, padding_side="right")
+        return told.to(self.accelerator.device), None, None
+
+    @property
+    def _misaligned(self) -> bool:
+        """Whether rollouts are older than some of the updates that are made from them, as TRL decides it."""
+        every = self.args.steps_per_generation * self.num_iterations
+        return bool(self.args.gradient_accumulation_steps % every)
+
+    def _tokenize_prompts(self, prompts: list[Any]) -> Any:
+        """Ids and pictures of the opening messages."""
+        if self._turns is None:
+            return super()._tokenize_prompts(prompts)
+        return *self._turns.prompts(prompts), {}
+
+    def _generate_single_turn(self, prompt_ids: Any, images: Any, *rest: Any, **more: Any) -> Any:
+        """One turn of each rollout, by our engine where it can."""
+        if self._turns is None:
+            return super()._generate_single_turn(prompt_ids, images, *rest, **more)
+        return self._turns.generate(prompt_ids, images)
 
     def training_step(self, *args: Any, **kwargs: Any) -> Any:
         """One micro-batch; a gradient step's seconds are logged by phase."""

@@ -1,0 +1,271 @@
+"""The engine against `generate` of transformers: the same tokens, each of them read once."""
+
+from __future__ import annotations
+
+import random
+from contextlib import contextmanager
+
+import pytest
+import torch
+from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+from pixel_reasoner.models import Decoding, pictures_of
+from pixel_reasoner.models.engine import Engine, Row, Seen, supported
+from pixel_reasoner.models.local import LocalModel
+from pixel_reasoner.models.patches import patches_as_product
+from pixel_reasoner.rollout import Limits, Rollout, Rules, ask, ask_many
+from pixel_reasoner.trace import Question, anchored
+from pixel_reasoner.world import render, scenes
+
+SHORT = Decoding(max_new_tokens=64)
+
+
+@pytest.fixture(scope="module")
+def model() -> LocalModel:
+    return LocalModel("tiny")
+
+
+@pytest.fixture(scope="module")
+def questions(tmp_path_factory) -> list[Question]:
+    folder = tmp_path_factory.mktemp("scenes")
+    wanted = [*scenes("attribute", "validation", 70, 6), *scenes("relation", "validation", 70, 4)]
+    wanted += scenes("video", "validation", 70, 2)
+    return [anchored(question, folder) for question in render(wanted, folder)]
+
+
+@pytest.fixture(scope="module")
+def other_family() -> torch.nn.Module:
+    """A Qwen2.5-VL with random weights: windowed vision attention, no deepstack, grouped heads."""
+    config = Qwen2_5_VLConfig(
+        text_config={
+            "vocab_size": 823,
+            "hidden_size": 64,
+            "intermediate_size": 96,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "max_position_embeddings": 4096,
+            "rope_parameters": {"rope_type": "default", "mrope_section": [2, 3, 3]},
+        },
+        vision_config={
+            "depth": 2,
+            "hidden_size": 32,
+            "intermediate_size": 48,
+            "num_heads": 2,
+            "out_hidden_size": 64,
+            "patch_size": 16,
+            "window_size": 64,
+            "fullatt_block_indexes": [1],
+        },
+        image_token_id=5,
+        video_token_id=6,
+        vision_start_token_id=3,
+        vision_end_token_id=4,
+    )
+    torch.manual_seed(0)
+    return Qwen2_5_VLForConditionalGeneration(config).eval()
+
+
+def greedy(logits, rows):
+    return logits.argmax(dim=-1), None
+
+
+def prompts(model: LocalModel, questions: list[Question]) -> list[tuple[list[int], tuple]]:
+    conversations = [Rollout(one, model, Rules()).messages() for one in questions]
+    return [
+        (model._inputs([said])["input_ids"][0].tolist(), tuple(map(Seen.of, pictures_of(said))))
+        for said in conversations
+    ]
+
+
+def rows_of(prompts, most: int = 24) -> list[Row]:
+    return [Row(list(ids), pictures, most, key=n) for n, (ids, pictures) in enumerate(prompts)]
+
+
+def engine_of(model: LocalModel, weights=None, ends=()) -> Engine:
+    return Engine(weights or model.model, model.processor.image_processor, ends)
+
+
+@contextmanager
+def tokens_read(model: LocalModel):
+    """How many tokens and how many pictures a model reads."""
+    read = {"tokens": 0, "pictures": 0}
+
+    def language(module, args, inputs):
+        shape = inputs["inputs_embeds"].shape
+        read["tokens"] += shape[0] * shape[1]
+
+    def vision(module, args, inputs):
+        grid = inputs.get("grid_thw", args[1] if len(args) > 1 else None)
+        read["pictures"] += len(grid)
+
+    hooks = [
+        model.model.model.language_model.register_forward_pre_hook(language, with_kwargs=True),
+        model.model.model.visual.register_forward_pre_hook(vision, with_kwargs=True),
+    ]
+    yield read
+    for hook in hooks:
+        hook.remove()
+
+
+def test_rollouts_are_those_of_reading_everything_again(model, questions):
+    """Whole conversations with looks: the turns, token for token, of `generate`, which starts anew each time."""
+    rules = Rules(decoding=SHORT)
+    for question in questions[::3]:
+        trace = ask(question, model, rules)
+        again = Rollout(question, model, rules)
+        while again.stop is None:
+            (said,) = model._read_again([again.messages()], rules.decoding, None)
+            again.take(said, 0.0)
+        assert [t.token_ids for t in trace.turns] == [t.token_ids for t in again.turns]
+        for ours, theirs in zip(trace.turns, again.turns, strict=True):
+            assert ours.num_prompt_tokens == theirs.num_prompt_tokens
+            assert torch.allclose(
+                torch.tensor(ours.logprobs), torch.tensor(theirs.logprobs), atol=1e-3
+            )
+
+
+def test_another_family_says_what_transformers_says(model, other_family, questions):
+    """Positions, masks and pictures of Qwen2.5-VL; turns that go on from earlier ones, in one batch of several lengths."""
+    assert supported(other_family)
+    engine = engine_of(model, other_family)
+    told = prompts(model, questions[:4])
+    rows = rows_of(told)
+    engine.run(rows, greedy)
+    extra = told[0][1][:1]  # a picture that comes back from an operation
+    (picture,) = model._inputs([Rollout(questions[0], model, Rules()).messages()])["image_grid_thw"]
+    placeholder = [3, *[5] * int(picture.prod() // 4), 4]
+    later = rows_of([(r.ids + placeholder, r.pictures + extra) for r in rows])
+    engine.run(later, greedy)
+    for row in (*rows, *later):
+        ids = torch.tensor(row.ids[: row.num_prompt])[None]
+        inputs = model.processor.image_processor(
+            images=[seen.image for seen in row.pictures], return_tensors="pt"
+        )
+        out = other_family.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            mm_token_type_ids=(ids == 5).int(),
+            **inputs,
+            max_new_tokens=24,
+            do_sample=False,
+            eos_token_id=None,
+        )
+        assert out[0, row.num_prompt :].tolist() == row.new_ids
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_rows_say_the_same_whenever_they_join(model, questions, seed):
+    """Rows of several lengths join a batch in any order and at any time, and leave it early or late."""
+    rng = random.Random(seed)
+    ends = sorted(model._end_tokens())
+    told = prompts(model, questions)
+    alone = rows_of(told, 40)
+    for row in alone:
+        engine_of(model, ends=ends).run([row], greedy)
+    engine, rows = engine_of(model, ends=ends), rows_of(told, 40)
+    waiting = rng.sample(rows, len(rows))
+    while waiting or engine.busy:
+        for _ in range(rng.choice((0, 0, 1, 3))):
+            if waiting:
+                engine.add(waiting.pop())
+        if engine.busy:
+            for row in engine.step(greedy):
+                if rng.random() < 0.5:
+                    engine.forget(row)
+    assert [row.new_ids for row in rows] == [row.new_ids for row in alone]
+
+
+def test_a_later_turn_reads_what_is_new_alone(model, questions):
+    rules = Rules(decoding=SHORT, limits=Limits(max_turns=4))
+    with tokens_read(model) as read:
+        trace = ask(next(one for one in questions if one.needs_look), model, rules)
+    assert len(trace.turns) > 1
+    last = trace.turns[-1]
+    # Everything once: what was said and shown, and what was written but for the very last token.
+    assert read["tokens"] == last.num_prompt_tokens + len(last.token_ids) - 1
+    assert read["pictures"] == len(trace.all_pictures)
+
+
+def test_rows_that_begin_alike_are_read_once(model, questions):
+    told = prompts(model, questions[:2])
+    engine = engine_of(model, ends=sorted(model._end_tokens()))
+    with tokens_read(model) as read:
+        engine.run(rows_of([told[0]] * 4 + [told[1]] * 4, most=1), greedy)
+    longest = max(len(ids) for ids, _ in told)
+    assert read == {"tokens": 2 * longest, "pictures": 2}
+
+
+def test_the_same_words_about_other_pixels_are_read(model, questions):
+    (one, pictures), (_, others) = prompts(model, questions[:2])
+    engine = engine_of(model)
+    first, again, other = rows_of([(one, pictures), (one, pictures), (one, others)])
+    engine.run([first], greedy)
+    continued = Row([*first.ids, 7], first.pictures, 8)
+    elsewhere = Row([*first.ids, 7], others, 8)
+    with tokens_read(model) as read:
+        engine.run([continued, elsewhere], greedy)
+    assert read["pictures"] == 1
+    assert engine.slots.origin(Row([*continued.ids, 7], pictures, 1)) is continued
+    engine.forget()
+    engine.run([again, other], greedy)
+    fresh = engine_of(model)
+    fresh.run([anew := Row(list(elsewhere.ids[:-8]), others, 8)], greedy)
+    assert anew.new_ids == elsewhere.new_ids
+
+
+def test_weights_that_changed_are_not_answered_from_what_was_read(model, questions):
+    engine = engine_of(model)
+    (row,) = rows_of(prompts(model, questions[:1]))
+    engine.run([row], greedy)
+    assert engine.slots.origin(Row([*row.ids, 7], row.pictures, 1)) is row
+    engine.forget()
+    assert engine.slots.origin(Row([*row.ids, 7], row.pictures, 1)) is None
+    assert engine.slots.keys == []
+
+
+def test_a_conversation_that_is_over_leaves_nothing_behind(model, questions):
+    seen = []
+
+    class Watched(LocalModel):
+        def session(self, decoding):
+            seen.append(super().session(decoding))
+            return seen[-1]
+
+    watched = Watched.of(model.model, model.processor, model_settings(model))
+    traces = list(ask_many(questions, watched, Rules(decoding=SHORT), batch_size=3))
+    assert len(traces) == len(questions)
+    (session,) = seen
+    assert session.engine.slots.rows == []
+    assert not session._told
+    assert not session._rows
+
+
+def model_settings(model: LocalModel):
+    from pixel_reasoner.models import FolderSettings
+
+    return FolderSettings(dialect=model.dialect, budgets=model.budgets)
+
+
+def test_seconds_of_turns_are_shares_of_the_time_that_passed(model, questions):
+    traces = list(ask_many(questions, model, Rules(decoding=SHORT), batch_size=8))
+    longest = max(trace.seconds for trace in traces)
+    total = sum(turn.generate_s for trace in traces for turn in trace.turns)
+    assert 0 < total < 3 * longest
+
+
+def test_a_model_of_an_unknown_family_is_read_again_each_turn(model):
+    class Strange:
+        config = model.model.config.__class__(**model.model.config.to_dict())
+
+    Strange.config.model_type = "some_other_vl"
+    assert supported(model.model)
+    assert not supported(Strange)
+
+
+def test_a_patch_is_embedded_as_by_the_convolution(other_family):
+    visual = other_family.model.visual
+    patches = torch.randn(8, visual.patch_embed.proj.weight[0].numel())
+    before = visual.patch_embed(patches)
+    patches_as_product(visual)
+    assert torch.allclose(visual.patch_embed(patches), before, atol=1e-5)
