@@ -7,6 +7,9 @@ A start is a warm-started model. `clumsy` answered in words alone and has then s
 paper: its looks fail more often than they help. `good` is the model in the box. An arm is RL from a start, or the
 start alone, asked about the test split with operations and without. All of it is done by the commands that a user
 has: `synth`, `train tiny`, `train rl`, `eval pixelworld`.
+
+What is committed can be gone on with on any machine: the starts (`runs/ablation/*.safetensors`, what their language models
+have learned, in 16 bits) and the rows of finished jobs (`results.json`, `curves.json`). A job whose rows are there is not run again.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import json
 import math
 import os
 import shlex
+import shutil
 import statistics
 import subprocess
 import sys
@@ -26,10 +30,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from matplotlib.figure import Figure
+from safetensors.torch import load_file, save_file
 
 from pixel_reasoner.data.questions import WorldMix, world_questions
 from pixel_reasoner.files import atomic_writer, write_json
+from pixel_reasoner.models import model_folder
 from pixel_reasoner.report.curves import COLORS, as_svg, read_log, smoothed
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,7 +50,7 @@ SEEDS = (0, 1, 2)
 KINDS = ("needs_look", "overview")
 QUESTIONS = 200
 """of the test split, for each family"""
-STEPS = {"clumsy": 120, "good": 30}
+STEPS = {"clumsy": 100, "good": 15}
 """gradient steps of 128 rollouts: a start whose looks fail takes longer to find out"""
 REWARD: Mapping[str, float | bool] = {"N": 2, "ignored_refusal_is_wrong": True}
 """what all arms are paid by, beside the defaults of `RewardConfig`
@@ -135,7 +142,8 @@ def jobs(only: Sequence[str] = ()) -> list[Job]:
 
 def run(only: Sequence[str], workers: int) -> None:
     """Everything that is not done yet; `results.json` grows job by job."""
-    todo = jobs(only)
+    done = {_key(row) for row in _committed(RESULTS)}
+    todo = [job for job in jobs(only) if _key(_named(job)) not in done]
     for name in {job.arm.model: None for job in todo}:
         warm_start(name)
     list(world_questions(MIX, OUT / "questions"))  # rendered once for all
@@ -146,18 +154,51 @@ def run(only: Sequence[str], workers: int) -> None:
 
 
 def warm_start(name: str) -> str:
-    """The model of a start, made if it is not there: traces, and a language model that learns from them."""
+    """The model of a start, made if it was never made: traces, and a language model that learns from them."""
     if name == "tiny":
         return name
-    start, folder = STARTS[name], OUT / "starts" / name
-    model = folder / "model"
+    folder, kept = OUT / "starts" / name, OUT / f"{name}.safetensors"
+    if not kept.exists():
+        _make_start(name, folder)
+        keep_start(folder / "model", kept)
+    model = folder / "start"
     if not _whole(model):
-        begin = warm_start(start.begin)
-        traces = folder / "synth"
-        _call(folder, *f"synth pixelworld {start.synth} --workers 2".split(), "--out", str(traces))
-        train = f"train tiny --from {begin} {start.train}".split()
-        _call(folder, *train, "--traces", str(traces), "--out", str(folder))
+        restore_start(kept, model)
     return str(model)
+
+
+def _make_start(name: str, folder: Path) -> None:
+    start = STARTS[name]
+    if _whole(folder / "model"):
+        return
+    begin = warm_start(start.begin)
+    traces = folder / "synth"
+    _call(folder, *f"synth pixelworld {start.synth} --workers 2".split(), "--out", str(traces))
+    train = f"train tiny --from {begin} {start.train}".split()
+    _call(folder, *train, "--traces", str(traces), "--out", str(folder))
+
+
+def keep_start(model: Path, kept: Path) -> None:
+    """What a start's language model has learned, in 16 bits: its tower is that of the model in the box."""
+    learned = load_file(model / "model.safetensors")
+    few = {name: one.bfloat16() for name, one in learned.items() if ".visual." not in name}
+    part = kept.with_suffix(".part")
+    save_file(few, part)
+    part.replace(kept)
+
+
+def restore_start(kept: Path, model: Path) -> None:
+    """A start as a model folder again. This, rounded, is what RL begins with."""
+    part = model.with_suffix(".part")
+    shutil.rmtree(part, ignore_errors=True)
+    shutil.copytree(model_folder("tiny"), part)
+    whole = load_file(part / "model.safetensors")
+    for name, one in load_file(kept).items():
+        assert whole[name].shape == one.shape, name
+        whole[name] = one.to(torch.float32)
+    save_file(whole, part / "model.safetensors", metadata={"format": "pt"})
+    shutil.rmtree(model, ignore_errors=True)
+    part.replace(model)
 
 
 def _whole(model: Path) -> bool:
@@ -196,6 +237,7 @@ out = "."
 questions_per_sync = 16
 group_size = 8
 minibatch = 128
+rollouts_at_once = 128
 max_new_tokens = 96
 sample_every = 20
 
@@ -208,6 +250,7 @@ overview_share = {MIX.overview_share}
 {reward}
 [trl]
 seed = {job.seed}
+per_device_train_batch_size = 4
 max_steps = {STEPS[job.arm.start]}
 learning_rate = 2e-4
 temperature = 0.8
@@ -251,20 +294,40 @@ def _call(folder: Path, *arguments: str) -> None:
 
 
 def collect() -> None:
-    """All finished jobs as rows, and their curves."""
+    """All finished jobs as rows, and their curves: those of this machine, and those that were committed on others."""
     rows, curves = [], []
+    here = set()
     for job in jobs():
         summaries = [job.folder / name / "summary.json" for name in ("eval", "eval-without")]
         if not all(path.exists() for path in summaries):
             continue
         with_, without = (json.loads(path.read_text(encoding="utf-8")) for path in summaries)
+        here.add(_key(_named(job)))
         rows += _rows(job, with_["by_family"], without["by_family"])
         if job.arm.reward is not None:
             log = read_log(job.folder)
             points = {name: [row.get(name) for row in log] for name in DRAWN}
             curves.append(_named(job) | points)
-    write_json(rows, RESULTS)
-    write_json(curves, CURVES)
+    write_json(_merged(rows, RESULTS, here), RESULTS)
+    write_json(_merged(curves, CURVES, here), CURVES)
+
+
+def _merged(ours: list[dict[str, Any]], path: Path, here: set[tuple[Any, ...]]) -> list[Any]:
+    """Rows of this machine and those of others, in the order of the jobs."""
+    order = {_key(_named(job)): n for n, job in enumerate(jobs())}
+    others = [row for row in _committed(path) if _key(row) not in here and _key(row) in order]
+    return sorted([*ours, *others], key=lambda row: order[_key(row)])
+
+
+def _committed(path: Path) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    if path.exists():
+        rows = json.loads(path.read_text(encoding="utf-8"))
+    return rows
+
+
+def _key(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return row["start"], row["arm"], row["seed"]
 
 
 def _named(job: Job) -> dict[str, Any]:
