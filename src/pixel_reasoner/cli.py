@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pixel_reasoner.data.labeller import Labeller
     from pixel_reasoner.data.synth import SynthSettings
     from pixel_reasoner.models.local import LocalModel
+    from pixel_reasoner.models.remote import RemoteModel
     from pixel_reasoner.rollout import Rollout, Rules
     from pixel_reasoner.trace import Medium, Question, Trace
 
@@ -46,6 +47,42 @@ DeviceOption = Annotated[
 DialectOption = Annotated[
     str | None,
     typer.Option(help="How the model is offered operations [default: what its folder says]"),
+]
+_SERVED = "A model behind servers"
+EndpointOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--endpoint",
+        help="Address of an OpenAI-compatible server that serves --model, such as http://localhost:8000/v1; may be "
+        "repeated, requests are shared out.",
+        rich_help_panel=_SERVED,
+    ),
+]
+ProtocolOption = Annotated[
+    str,
+    typer.Option(
+        help="How operations travel: `text` works with every server, `native` uses its tools.",
+        rich_help_panel=_SERVED,
+    ),
+]
+ServerOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Its kind, which decides the fields it is sent: any, vllm, sglang, llamacpp, ollama, transformers or "
+        "hosted [default: what it says of itself]",
+        rich_help_panel=_SERVED,
+    ),
+]
+KeyFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="A file that holds the key [default: the environment variable OPENAI_API_KEY, if there is one]",
+        rich_help_panel=_SERVED,
+    ),
+]
+TimeoutOption = Annotated[
+    float,
+    typer.Option(min=0.001, help="Seconds to wait for a server.", rich_help_panel=_SERVED),
 ]
 WithoutOption = Annotated[
     bool, typer.Option("--no-operations", help="Offer no operations: one look, then words.")
@@ -100,6 +137,11 @@ def ask(
     max_new_tokens: MaxNewTokens = 1024,
     temperature: Temperature = 0.0,
     seed: SampleSeed = 0,
+    endpoint: EndpointOption = None,
+    protocol: ProtocolOption = "text",
+    server: ServerOption = None,
+    key_file: KeyFileOption = None,
+    timeout_s: TimeoutOption = 300.0,
 ) -> None:
     """Ask about pictures, a video or a folder of frames; the reasoning streams as it happens.
 
@@ -109,6 +151,8 @@ def ask(
         pixel-reasoner ask "What does the sign say?" --image a.jpg --image b.jpg --model PATH --report out.html
 
         pixel-reasoner ask "Which digit is on the blue card?" --video clip.mp4 --json
+
+        pixel-reasoner ask "What does the sign say?" --image a.jpg --model NAME --endpoint http://localhost:8000/v1
     """
     from pixel_reasoner.album import NATURAL, Album
     from pixel_reasoner.rollout import ask as ask_model
@@ -119,7 +163,8 @@ def ask(
     asked = Question(id="ask", text=question, media=media)
     if image:
         Album(asked, NATURAL)  # reads headers: a wrong file is told before a large model is loaded
-    local = _load(model, device, dialect)
+    served = _Served(tuple(endpoint or ()), protocol, server, key_file, timeout_s)
+    local = _load(model, device, dialect, served)
     if as_json:
         trace = ask_model(asked, local, rules)
         sys.stdout.write(trace.to_line() + "\n")
@@ -223,6 +268,11 @@ def eval_(
             rich_help_panel=_WORLD,
         ),
     ] = None,
+    endpoint: EndpointOption = None,
+    protocol: ProtocolOption = "text",
+    server: ServerOption = None,
+    key_file: KeyFileOption = None,
+    timeout_s: TimeoutOption = 300.0,
 ) -> None:
     """Measure a model on a benchmark: what it answers, and what looking again gained and harmed.
 
@@ -268,9 +318,10 @@ def eval_(
                 seed=sample_seed,
             ),
         )
+        served = _Served(tuple(endpoint or ()), protocol, server, key_file, timeout_s, batch_size)
         plan = Plan(
             questions[nth::of],
-            _load(model, device, dialect),
+            _load(model, device, dialect, served),
             rules,
             about,
             batch_size=batch_size,
@@ -974,8 +1025,9 @@ def _show_masks(source: Path, model: str) -> None:
 
 
 def _labeller(settings: SynthSettings, out: Path, service: dict[str, Any]) -> Labeller:
-    from pixel_reasoner.data.endpoint import KEY_VARIABLE, Endpoint, Service
+    from pixel_reasoner.data.endpoint import Endpoint, Service
     from pixel_reasoner.data.labeller import Labeller
+    from pixel_reasoner.models.pool import read_key
 
     labelling = settings.labelling
     assert labelling is not None, "a labeller is wanted"
@@ -985,7 +1037,7 @@ def _labeller(settings: SynthSettings, out: Path, service: dict[str, Any]) -> La
             model=labelling.model,
             calls=labelling.calls,
             log=out / "labeller.log",
-            api_key=os.environ.get(KEY_VARIABLE, "").strip(),
+            api_key=read_key(None),
         )
     )
     return Labeller(endpoint, labelling.analysis, settings.manner, out, settings.quota)
@@ -1036,16 +1088,63 @@ def _params(family: str, size_px: int | None, detail_px: int | None) -> Any:
     return default and default.model_copy(update={k: v for k, v in given.items() if v is not None})
 
 
-def _load(model: str, device: str | None, dialect: str | None) -> LocalModel:
+class _Served(NamedTuple):
+    """What the options say of servers."""
+
+    endpoints: tuple[str, ...]
+    protocol: str
+    server: str | None
+    key_file: Path | None
+    timeout_s: float
+    concurrency: int = 16
+
+
+def _load(
+    model: str, device: str | None, dialect: str | None, served: _Served | None = None
+) -> LocalModel | RemoteModel:
     from pixel_reasoner.errors import packages_of
 
+    if served is not None and served.endpoints:
+        return _remote(model, dialect, served)
     with packages_of("local", "run a model"):
         from pixel_reasoner.models.local import LocalModel
     return LocalModel(model, device=device, dialect=dialect)
 
 
+def _remote(model: str, dialect: str | None, served: _Served) -> RemoteModel:
+    from pixel_reasoner.errors import UsageError
+    from pixel_reasoner.models import EMBEDDED, folder_settings, model_folder
+    from pixel_reasoner.models.pool import Manners, read_key
+    from pixel_reasoner.models.remote import RemoteModel, Service
+    from pixel_reasoner.models.wire import Protocol, Server
+
+    try:
+        protocol = Protocol(served.protocol)
+        server = Server(served.server) if served.server else None
+    except ValueError as error:
+        raise UsageError(
+            expected=f"--protocol {', '.join(Protocol)} and --server {', '.join(Server)}",
+            got=str(error),
+            fix="correct the option",
+        ) from error
+    # A server may be given a folder, which then says how its model is asked.
+    settings = folder_settings(model_folder(model))
+    return RemoteModel(
+        Service(
+            name=str(model_folder(model)) if model in EMBEDDED else model,
+            endpoints=served.endpoints,
+            dialect=dialect or settings.dialect,
+            budgets=settings.budgets,
+            protocol=protocol,
+            server=server,
+            api_key=read_key(served.key_file),
+            manners=Manners(timeout_s=served.timeout_s, concurrency=served.concurrency),
+        )
+    )
+
+
 def _ask_aloud(
-    asked: Question, model: LocalModel, rules: Rules, *, quiet_note: bool = False
+    asked: Question, model: LocalModel | RemoteModel, rules: Rules, *, quiet_note: bool = False
 ) -> Trace:
     """Ask, and print the reasoning as it happens."""
     from rich.console import Console

@@ -19,7 +19,7 @@ from pixel_reasoner.budget import Budgets
 from pixel_reasoner.decode import DecodeLimits
 from pixel_reasoner.dialects import Answer, HermesDialect, Malformed, dialect_named
 from pixel_reasoner.disturb import disturbed
-from pixel_reasoner.errors import InputError
+from pixel_reasoner.errors import InputError, PixelReasonerError
 from pixel_reasoner.models import (
     Completion,
     ContextFull,
@@ -241,20 +241,20 @@ def _next_turns(
 ) -> Iterator[Trace]:
     """Take the turns that are finished next; yields the rollouts that stop with them."""
     for key, said, seconds in turns.done() if active else ():
-        rollout = active[key]
-        rollout.take(said, seconds)
-        trace = None
-        if rollout.stop is not None:
-            trace = rollout.trace(settings)
+        rollout, error = active[key], None
+        if isinstance(said, PixelReasonerError):
+            error = said
         else:
+            rollout.take(said, seconds)
+        if error is None and rollout.stop is None:
             try:  # pixels are decoded on first use
                 turns.add(key, rollout.messages())
-            except InputError as error:
-                trace = failed(rollout.question, error, settings)
-        if trace is not None:
-            turns.end(key)
-            del active[key]
-            yield trace
+                continue
+            except InputError as unusable:
+                error = unusable
+        turns.end(key)
+        del active[key]
+        yield failed(rollout.question, error, settings) if error else rollout.trace(settings)
 
 
 def failed(question: Question, error: Exception, settings: dict[str, Any]) -> Trace:

@@ -20,8 +20,6 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -30,15 +28,19 @@ from weakref import WeakValueDictionary
 from pixel_reasoner.data.rows import Unfit
 from pixel_reasoner.errors import EndpointError, UsageError, packages_of
 from pixel_reasoner.files import cannot_write
+from pixel_reasoner.models.pool import (
+    HOPELESS,
+    KEY_VARIABLE,
+    MAX_PAUSE_S,
+    PASSING,
+    retry_after_s,
+    route,
+)
 
 if TYPE_CHECKING:
     from httpx2 import Response
 
-KEY_VARIABLE = "OPENAI_API_KEY"
 _T = TypeVar("_T")
-_HOPELESS = frozenset({401, 402, 403, 404, 405})
-_PASSING = frozenset({408, 409, 425, 429})
-_MAX_PAUSE_S = 120.0
 
 
 class Ask(NamedTuple):
@@ -100,7 +102,7 @@ class Endpoint:
             import httpx2
         self.http = httpx2
         self.service = service
-        self.url = _route(service.url)
+        self.url = route(service.url, "--labeller")
         headers = {"Authorization": f"Bearer {service.api_key}"} if service.api_key else {}
         try:
             self.client = httpx2.Client(timeout=service.timeout_s, headers=headers)
@@ -188,12 +190,12 @@ class Endpoint:
                 if text is not None:
                     self._in_vain = 0
                     return text
-                why, told_s = self._failure(response), _retry_after_s(response)
+                why, told_s = self._failure(response), retry_after_s(response)
                 if why.reason == "request_refused":
                     break
             if nth + 1 < self.service.tries:
                 pause_s = self.service.pause_s * 2**nth * random.uniform(0.5, 1)
-                self._over.wait(min(max(pause_s, told_s), _MAX_PAUSE_S))
+                self._over.wait(min(max(pause_s, told_s), MAX_PAUSE_S))
         self._lose_patience(why)
         raise why
 
@@ -210,7 +212,7 @@ class Endpoint:
         """What an answer without a reply means."""
         status = response.status_code
         told = f"{status} {' '.join(response.text.split())[:200]}".strip()
-        if status in _HOPELESS:
+        if status in HOPELESS:
             error = EndpointError(
                 expected=f"{self.url} to answer", got=told, fix=_fix(status, self.service)
             )
@@ -218,7 +220,7 @@ class Endpoint:
             raise error
         if status == 429:
             return Unfit("rate_limited", told)
-        if status in _PASSING or status >= 500 or response.is_success:
+        if status in PASSING or status >= 500 or response.is_success:
             return Unfit("endpoint_error", told)
         return Unfit("request_refused", told)
 
@@ -318,21 +320,6 @@ class _Log:
 _JSON = {"Content-Type": "application/json"}
 
 
-def _route(url: str) -> str:
-    """The address that answers.
-
-    >>> _route("http://localhost:8000/v1/")
-    'http://localhost:8000/v1/chat/completions'
-    """
-    if not url.startswith(("http://", "https://")) or not url.partition("://")[2].strip("/"):
-        raise UsageError(
-            expected="the address of an endpoint",
-            got=repr(url),
-            fix="such as --labeller http://localhost:8000/v1",
-        )
-    return url.rstrip("/").removesuffix("/chat/completions") + "/chat/completions"
-
-
 def _body(model: str, ask: Ask) -> bytes:
     content: list[dict[str, Any]] = [{"type": "text", "text": ask.text}]
     for jpeg in ask.jpegs():
@@ -351,17 +338,6 @@ def _text(response: Response) -> str | None:
     except (ValueError, LookupError, TypeError, AttributeError):
         return None
     return content if isinstance(content, str) else ""
-
-
-def _retry_after_s(response: Response) -> float:
-    """How long the server asks to be left alone: seconds, or a date."""
-    told = response.headers.get("retry-after", "").strip()
-    if told.replace(".", "", 1).isdigit():
-        return float(told)
-    try:
-        return (parsedate_to_datetime(told) - datetime.now(UTC)).total_seconds()
-    except (ValueError, TypeError):
-        return 0.0
 
 
 def _fix(status: int, service: Service) -> str:

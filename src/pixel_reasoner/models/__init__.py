@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 from pydantic import ValidationError
 
 from pixel_reasoner.budget import Budgets
-from pixel_reasoner.errors import ModelError
+from pixel_reasoner.errors import ModelError, PixelReasonerError
 from pixel_reasoner.trace import Record
 
 Conversation = list[dict[str, Any]]
@@ -140,8 +140,8 @@ class Model(Protocol):
         ...
 
 
-Finished = tuple[Any, Completion | ContextFull, float]
-"""the key of a conversation, its turn, and the seconds that are its share"""
+Finished = tuple[Any, Completion | ContextFull | PixelReasonerError, float]
+"""the key of a conversation, its turn or why there is none, and the seconds that are its share"""
 
 
 class Turns(Protocol):

@@ -38,6 +38,7 @@ from pixel_reasoner.models import (
     ContextFull,
     Conversation,
     Decoding,
+    Finished,
     FolderSettings,
     OnText,
     Rounds,
@@ -271,9 +272,9 @@ class Session:
         self._seconds[key] = 0.0
         self.engine.add(row)
 
-    def done(self) -> list[tuple[Any, Completion | ContextFull, float]]:
+    def done(self) -> list[Finished]:
         """The turns that are finished next, at least one, with each one's share of the seconds that they took."""
-        finished: list[tuple[Any, Completion | ContextFull, float]] = []
+        finished: list[Finished] = []
         while self._full:
             finished.append((*self._full.popleft(), 0.0))
         choose = _chooser(self.decoding)

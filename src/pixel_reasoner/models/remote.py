@@ -1,0 +1,292 @@
+"""A model behind one or several OpenAI-compatible servers.
+
+    pixel-reasoner ask "..." --image a.png --model NAME --endpoint http://localhost:8000/v1
+    pixel-reasoner eval vstar --data vstar_bench --model NAME --endpoint http://a:8000/v1 --endpoint http://b:8000/v1 --out runs/vstar
+
+`wire` says how conversations and replies are written, `pool` which server is asked and what happens if it fails. A question whose
+turn is done goes on at once, and up to `Manners.concurrency` requests are under way.
+
+What a server cannot tell is not in a trace: the ids of tokens, the fingerprint of weights. Keys are sent and kept nowhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pixel_reasoner.budget import Budgets
+from pixel_reasoner.dialects import dialect_named
+from pixel_reasoner.errors import EndpointError
+from pixel_reasoner.models import (
+    Completion,
+    ContextFull,
+    Conversation,
+    Decoding,
+    Finished,
+    OnText,
+)
+from pixel_reasoner.models.pool import Manners, Pool, Refused
+from pixel_reasoner.models.wire import (
+    PROFILES,
+    Broken,
+    Protocol,
+    Server,
+    Streamed,
+    Written,
+    body,
+    completion,
+    events,
+    fields,
+    native,
+    server_of,
+)
+
+if TYPE_CHECKING:
+    from httpx2 import Response
+
+
+class Service(NamedTuple):
+    """A model that servers run, and how it is asked."""
+
+    name: str
+    """by which they serve it"""
+    endpoints: tuple[str, ...]
+    """their addresses, such as http://localhost:8000/v1"""
+    dialect: str
+    """how it is offered operations"""
+    budgets: Budgets | None = None
+    """what it sees; None for the dialect's defaults"""
+    protocol: Protocol = Protocol.TEXT
+    """how operations travel"""
+    server: Server | None = None
+    """whose profile to use; None for what the first server says of itself"""
+    api_key: str = ""
+    """sent with each request"""
+    manners: Manners = Manners()
+    """how servers are asked"""
+
+
+class RemoteModel:
+    """A model behind the servers of a `Service`.
+
+    Raises:
+        UsageError: an address that is none, or the HTTP client is not installed.
+        EndpointError: the first server does not serve a model of this name.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self.name = service.name
+        self.dialect = dialect_named(service.dialect).name
+        self.budgets = service.budgets
+        self.note = ""
+        self.protocol = service.protocol
+        self.pool = Pool(service.endpoints, service.api_key, service.manners)
+        told = self.pool.get("/models")
+        models = told.get("data") if isinstance(told, dict) else None
+        models = models if isinstance(models, list) else []
+        self.server = service.server or server_of(models)
+        self.profile = PROFILES[self.server]
+        self._check_name(models)
+        self._written: list[Written] = []
+
+    def _check_name(self, models: Sequence[Any]) -> None:
+        """A server that lists what it serves must list this. Some list what they could load, or nothing."""
+        names = [str(one.get("id")) for one in models if isinstance(one, dict)]
+        if names and self.server is not Server.TRANSFORMERS and self.profile.owner:
+            tagged = {name.removesuffix(":latest") for name in names}
+            if self.name.removesuffix(":latest") not in tagged:
+                raise EndpointError(
+                    expected=f"a model that {self.pool.endpoints[0].url} serves: {', '.join(names[:20])}",
+                    got=repr(self.name),
+                    fix="name one of these by --model",
+                )
+
+    def generate(
+        self,
+        conversations: Sequence[Conversation],
+        decoding: Decoding,
+        on_text: OnText | None = None,
+    ) -> list[Completion | ContextFull]:
+        """One turn for each conversation, all at once. `on_text` needs a single conversation."""
+        if on_text is not None or len(conversations) == 1:
+            if len(self._written) != 1:
+                self._written = [Written()]
+            return [self.turn(one, decoding, self._written[0], on_text) for one in conversations]
+        with self._executor() as executor:
+            turns = [executor.submit(self.turn, one, decoding, Written()) for one in conversations]
+            return [turn.result() for turn in turns]
+
+    def session(self, decoding: Decoding) -> Session:
+        """Turns of many conversations side by side."""
+        return Session(self, decoding)
+
+    def turn(
+        self,
+        conversation: Conversation,
+        decoding: Decoding,
+        written: Written,
+        on_text: OnText | None = None,
+    ) -> Completion | ContextFull:
+        """One turn of a conversation.
+
+        Raises:
+            Refused: no reply to this request.
+            EndpointError: no reply can be expected any more.
+        """
+        told = fields(self.name, decoding, self.profile, stream=on_text is not None)
+        if self.protocol is Protocol.NATIVE:
+            told["tools"] = dialect_named(self.dialect).tools
+            conversation = native(conversation)
+        request = body(told, written.messages(conversation))
+        try:
+            if on_text is None:
+                return self.pool.ask(request, _reply)
+            return self.pool.ask(request, _Reader(on_text))
+        except Refused as error:
+            full = _context_full(error.got)
+            if full is None:
+                raise
+            return full
+
+    def describe(self) -> dict[str, Any]:
+        """The name under which it is served and how it is asked. Which machines serve it decides nothing."""
+        return {
+            "name": self.name,
+            "served_as": self.name,
+            "class": "remote",
+            "protocol": self.protocol.value,
+            "server": self.server.value,
+        }
+
+    def close(self) -> None:
+        """Ask nothing any more."""
+        self.pool.close()
+
+    @contextlib.contextmanager
+    def _executor(self) -> Iterator[ThreadPoolExecutor]:
+        executor = ThreadPoolExecutor(self.pool.manners.concurrency)
+        try:
+            yield executor
+        except BaseException:
+            executor.shutdown(wait=False, cancel_futures=True)
+            raise
+        executor.shutdown()
+
+
+class Session:
+    """Turns of many conversations, each asked for as soon as it can be."""
+
+    def __init__(self, model: RemoteModel, decoding: Decoding) -> None:
+        self.model, self.decoding = model, decoding
+        self.executor = ThreadPoolExecutor(model.pool.manners.concurrency)
+        self._under_way: dict[Future[tuple[Any, float]], Any] = {}
+        self._written: dict[Any, Written] = {}
+
+    def __del__(self) -> None:
+        """Who leaves early waits for nothing."""
+        self.executor.shutdown(wait=False, cancel_futures=True)
+
+    def add(self, key: Any, conversation: Conversation) -> None:
+        """Ask for the next turn of a conversation."""
+        written = self._written.setdefault(key, Written())
+        turn = self.executor.submit(_timed, self.model, conversation, self.decoding, written)
+        self._under_way[turn] = key
+
+    def done(self) -> list[Finished]:
+        """The turns that are finished next. A request that was refused is told as its error.
+
+        Raises:
+            EndpointError: no reply can be expected any more.
+        """
+        finished, _ = wait(self._under_way, return_when=FIRST_COMPLETED)
+        told: list[Finished] = []
+        for turn in finished:
+            key = self._under_way.pop(turn)
+            error = turn.exception()
+            if isinstance(error, Refused):
+                told.append((key, error, 0.0))
+            elif error is not None:
+                self.executor.shutdown(wait=False, cancel_futures=True)
+                raise error
+            else:
+                said, seconds = turn.result()
+                told.append((key, said, seconds))
+        return told
+
+    def end(self, key: Any) -> None:
+        """A conversation is over."""
+        self._written.pop(key, None)
+
+
+def _timed(
+    model: RemoteModel, conversation: Conversation, decoding: Decoding, written: Written
+) -> tuple[Completion | ContextFull, float]:
+    started = time.perf_counter()
+    said = model.turn(conversation, decoding, written)
+    return said, time.perf_counter() - started
+
+
+def _reply(response: Response) -> Completion:
+    """The turn in a response.
+
+    Raises:
+        Broken: it is none.
+    """
+    response.read()
+    return completion(_object(response))
+
+
+def _object(response: Response) -> Any:
+    try:
+        return response.json()
+    except ValueError as error:
+        kind = response.headers.get("content-type", "no content type")
+        raise Broken(f"no chat completion but {kind}: {response.text[:80]!r}") from error
+
+
+class _Reader:
+    """Reads a stream and hands on its words. Tried again, it does not repeat what was heard."""
+
+    def __init__(self, on_text: OnText) -> None:
+        self.on_text = on_text
+        self.heard = ""
+
+    def __call__(self, response: Response) -> Completion:
+        """The turn in a streamed response.
+
+        Raises:
+            Broken: it is none, or was cut off.
+        """
+        streamed, said = Streamed(), ""
+        if "event-stream" not in response.headers.get("content-type", ""):
+            reply = _reply(response)
+            self._tell(reply.text)
+            return reply
+        for event in events(response.iter_lines()):
+            said += streamed.take(event)
+            self._tell(said)
+        turn = completion(streamed.reply())
+        self._tell(turn.text)  # a call that came as `tool_calls`
+        return turn
+
+    def _tell(self, said: str) -> None:
+        if self.heard.startswith(said):
+            return
+        if not said.startswith(self.heard):  # sampled anew, it says something else
+            self.on_text("\n")
+            self.heard = ""
+        self.on_text(said[len(self.heard) :])
+        self.heard = said
+
+
+_CONTEXT = ("context length", "context_length", "context size", "maximum context", "too long")
+
+
+def _context_full(told: str) -> ContextFull | None:
+    """Whether a refusal says that the conversation is too long for the model."""
+    if not any(words in told.lower() for words in _CONTEXT):
+        return None
+    return ContextFull(num_prompt_tokens=0, limit=0)

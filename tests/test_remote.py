@@ -1,0 +1,453 @@
+"""A model behind servers: the same rollouts as in this process, whatever happens on the way."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from chat_server import served
+from pixel_reasoner.errors import EndpointError, InputError, UsageError
+from pixel_reasoner.models import Completion, ContextFull, Decoding
+from pixel_reasoner.models.local import LocalModel
+from pixel_reasoner.models.pool import Manners, read_key, route
+from pixel_reasoner.models.remote import RemoteModel, Service
+from pixel_reasoner.models.scripted import ScriptedModel
+from pixel_reasoner.models.wire import (
+    Broken,
+    Protocol,
+    Server,
+    Streamed,
+    Written,
+    completion,
+    events,
+    native,
+    spoken,
+)
+from pixel_reasoner.rollout import Rules, ask, ask_many
+from pixel_reasoner.trace import Medium, Question, Stop, anchored
+from pixel_reasoner.world import render, scenes
+
+KEY = "sk-not-to-be-seen"
+QUICK = Manners(timeout_s=1.0, tries=3, pause_s=0.02, patience=3, concurrency=4)
+PATIENT = QUICK._replace(timeout_s=60.0)
+SHORT = Decoding(max_new_tokens=64)
+RED = r"It is red. \boxed{red}"
+
+
+@pytest.fixture(scope="module")
+def local() -> LocalModel:
+    return LocalModel("tiny")
+
+
+@pytest.fixture(scope="module")
+def questions(tmp_path_factory) -> list[Question]:
+    folder = tmp_path_factory.mktemp("scenes")
+    wanted = [*scenes("attribute", "validation", 70, 4), *scenes("relation", "validation", 70, 2)]
+    wanted += scenes("video", "validation", 70, 2)
+    return [anchored(question, folder) for question in render(wanted, folder)]
+
+
+@pytest.fixture
+def server():
+    with served(ScriptedModel([RED])) as server:
+        yield server
+
+
+def about(photo, name: str = "1") -> Question:
+    return Question(id=name, text="Which colour?", media=(Medium(kind="image", path=str(photo)),))
+
+
+def remote(*servers, **more) -> RemoteModel:
+    settings = {"dialect": "compact", "api_key": KEY, "manners": QUICK} | more
+    return RemoteModel(Service("served", tuple(one.url for one in servers), **settings))
+
+
+def said(text: str) -> list[dict]:
+    return [{"role": "user", "content": [{"type": "text", "text": text}]}]
+
+
+# --- the same as in this process ---
+
+
+def test_a_rollout_over_http_is_a_rollout_in_this_process(local, questions):
+    rules = Rules(decoding=SHORT)
+    with served(local) as server:
+        model = remote(server, budgets=local.budgets, manners=PATIENT)
+        far = {t.question.id: t for t in ask_many(questions, model, rules, batch_size=4)}
+    near = {t.question.id: t for t in ask_many(questions, local, rules, batch_size=4)}
+    assert any(trace.executed for trace in near.values())
+    for name, trace in near.items():
+        assert [t.text for t in far[name].turns] == [t.text for t in trace.turns]
+        assert [t.call for t in far[name].turns] == [t.call for t in trace.turns]
+        assert [t.num_prompt_tokens for t in far[name].turns] == [
+            t.num_prompt_tokens for t in trace.turns
+        ]
+        assert (far[name].answer, far[name].stop) == (trace.answer, trace.stop)
+        for ours, theirs in zip(far[name].turns, trace.turns, strict=True):
+            assert list(ours.logprobs) == pytest.approx(list(theirs.logprobs), abs=1e-3)
+
+
+def test_a_streamed_turn_is_heard_once_and_whole(local, questions):
+    heard: list[str] = []
+    with served(local) as server:
+        model = remote(server, budgets=local.budgets, manners=PATIENT)
+        trace = ask(questions[0], model, Rules(decoding=SHORT), on_text=heard.append)
+    assert "".join(heard) == "".join(turn.text for turn in trace.turns)
+    assert len(heard) > 3
+    assert trace.answer == ask(questions[0], local, Rules(decoding=SHORT)).answer
+
+
+def test_a_picture_is_encoded_once_a_trace(local, questions, monkeypatch):
+    from pixel_reasoner.models import wire
+
+    encoded: list[tuple[int, int]] = []
+    before = wire.data_url
+    monkeypatch.setattr(wire, "data_url", lambda image: encoded.append(image.size) or before(image))
+    with served(local) as server:
+        model = remote(server, budgets=local.budgets, manners=PATIENT)
+        traces = list(ask_many(questions, model, Rules(decoding=SHORT)))
+        alone = ask(questions[0], model, Rules(decoding=SHORT))
+    shown = [len(trace.all_pictures) for trace in (*traces, alone)]
+    assert len(encoded) <= sum(shown)
+    assert any(len(trace.turns) > 1 for trace in traces)
+
+
+def test_what_is_sent_is_sent_without_loss(photo, server):
+    ask(about(photo), remote(server))
+    (request,) = server.requests
+    (user,) = [m for m in request["messages"] if m["role"] == "user"]
+    urls = [part["image_url"]["url"] for part in user["content"] if part["type"] == "image_url"]
+    assert [url[:22] for url in urls] == ["data:image/png;base64,"]
+
+
+# --- profiles ---
+
+
+@pytest.mark.parametrize("kind", list(Server))
+def test_a_server_gets_the_fields_of_its_profile_and_no_others(kind, server, photo, pytestconfig):
+    """Recorded request bodies, without pictures; a new field shows as a diff."""
+    model = remote(server, server=kind)
+    decoding = Decoding(max_new_tokens=9, temperature=0.5, top_p=0.9, seed=3)
+    model.generate([said("Hi")], decoding)
+    model.generate([said("Hi")], decoding, lambda text: None)
+    golden = pytestconfig.rootpath / "tests" / "golden" / f"request-{kind}.json"
+    told = json.dumps(server.requests, indent=1, ensure_ascii=False) + "\n"
+    assert told == golden.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("owner", ["vllm", "sglang", "llamacpp", "library"])
+def test_a_server_is_known_by_what_it_says_of_itself(owner, server):
+    server.owned_by = owner
+    expected = {"library": Server.OLLAMA}.get(owner)
+    assert remote(server).server == (expected or Server(owner))
+
+
+def test_an_unknown_server_gets_what_all_of_them_accept(server):
+    server.owned_by = "somebody"
+    assert remote(server).server is Server.ANY
+
+
+# --- what goes wrong ---
+
+
+@pytest.mark.parametrize("trouble", ["500", "503", "429", "408", "cut", "no choices"])
+def test_what_passes_is_tried_again(trouble, server, photo):
+    server.program = [trouble, trouble]
+    assert ask(about(photo), remote(server)).answer == "red"
+    assert len(server.requests) == 3
+
+
+def test_a_server_that_asks_for_patience_gets_it(server, photo):
+    server.program = ["429"]
+    started = time.monotonic()
+    ask(about(photo), remote(server))
+    assert time.monotonic() - started >= 0.2
+
+
+def test_a_stream_that_is_cut_is_begun_again_and_not_heard_twice(server, photo):
+    heard: list[str] = []
+    server.program = ["cut stream"]
+    model = remote(server)
+    (turn,) = model.generate([said("Hi")], SHORT, heard.append)
+    assert turn.text == RED
+    assert "".join(heard) == f"The red\n{RED}"  # what was heard cannot be taken back
+
+
+@pytest.mark.parametrize(
+    ("trouble", "told"),
+    [
+        ("401", "--key-file"),
+        ("403", "--key-file"),
+        ("404", "--endpoint"),
+        ("html", "text/html"),
+        ("no choices", "none in 3 tries"),
+        ("500", "none in 3 tries"),
+        ("hang", "nothing within"),
+        ("blind", "sees pictures"),
+        ("400", "--server"),
+    ],
+)
+def test_what_does_not_pass_is_one_message_that_names_the_server_and_the_cure(
+    trouble, told, server, photo
+):
+    server.always = trouble
+    manners = QUICK._replace(timeout_s=0.3)
+    with pytest.raises(EndpointError) as error:
+        ask(about(photo), remote(server, manners=manners))
+    assert told in str(error.value)
+    assert server.url.removesuffix("/v1") in str(error.value)
+    assert KEY not in str(error.value)
+
+
+def test_null_content_is_a_turn_without_words(server, photo):
+    server.always = "null"
+    assert ask(about(photo), remote(server)).stop is Stop.NO_ANSWER
+
+
+def test_a_conversation_that_is_too_long_is_told_apart(server):
+    server.always = "too long"
+    (turn,) = remote(server).generate([said("Hi")], SHORT)
+    assert isinstance(turn, ContextFull)
+
+
+def test_a_name_that_is_not_served_is_answered_with_those_that_are(server):
+    server.names = ["qwen3-vl", "pixel-reasoner"]
+    with pytest.raises(EndpointError, match="qwen3-vl, pixel-reasoner"):
+        remote(server)
+
+
+def test_a_server_that_is_not_there_is_named():
+    manners = QUICK._replace(tries=2)
+    model = RemoteModel(
+        Service("served", ("http://127.0.0.1:9/v1",), dialect="compact", manners=manners)
+    )
+    with pytest.raises(EndpointError, match=r"127\.0\.0\.1:9.*none in 2|none in 2.*127\.0\.0\.1:9"):
+        model.generate([said("Hi")], SHORT)
+
+
+@pytest.mark.parametrize(
+    "address", ["localhost:8000", "ftp://host/v1", "http://", "http://me:secret@host/v1"]
+)
+def test_an_address_that_is_none_is_refused_before_anything_is_sent(address):
+    with pytest.raises(UsageError) as error:
+        route(address)
+    assert "secret" not in str(error.value)
+
+
+def test_one_refused_request_does_not_stop_the_others(server, photo):
+    server.program = ["400"]
+    traces = list(ask_many([about(photo, str(n)) for n in range(6)], remote(server), batch_size=2))
+    stops = sorted(trace.stop for trace in traces)
+    assert stops == sorted([Stop.FAILED, *[Stop.ANSWERED] * 5])
+    (failed,) = [trace for trace in traces if trace.stop is Stop.FAILED]
+    assert "400" in failed.error
+    assert KEY not in failed.to_line()
+
+
+def test_a_run_stops_when_nobody_answers_any_more(server, photo):
+    server.always = "500"
+    asked = [about(photo, str(n)) for n in range(50)]
+    with pytest.raises(EndpointError, match="in a row"):
+        list(ask_many(asked, remote(server), batch_size=2))
+    assert len(server.requests) < 30
+
+
+def test_a_key_is_sent_and_stands_nowhere(server, photo):
+    model = remote(server)
+    trace = ask(about(photo), model)
+    assert server.headers[0]["Authorization"] == f"Bearer {KEY}"
+    assert KEY not in trace.to_line()
+    assert KEY not in json.dumps(model.describe())
+    server.always = "500"  # repeats the key in its message
+    with pytest.raises(EndpointError) as error:
+        ask(about(photo), model)
+    assert KEY not in str(error.value)
+
+
+def test_a_key_comes_from_a_file_or_the_environment(tmp_path, monkeypatch):
+    path = tmp_path / "key"
+    path.write_text(" abc\n")
+    assert read_key(path) == "abc"
+    monkeypatch.setenv("OPENAI_API_KEY", "def")
+    assert read_key(None) == "def"
+    path.write_text("")
+    with pytest.raises(InputError, match="empty"):
+        read_key(path)
+    with pytest.raises(InputError, match="--key-file"):
+        read_key(tmp_path / "nothing")
+
+
+# --- several servers ---
+
+
+def test_requests_are_shared_out_and_never_too_many(photo):
+    with served(ScriptedModel([RED])) as one, served(ScriptedModel([RED])) as other:
+        one.delay_s = other.delay_s = 0.02
+        asked = [about(photo, str(n)) for n in range(24)]
+        traces = list(ask_many(asked, remote(one, other), batch_size=12))
+        assert len(traces) == 24
+        assert min(len(one.requests), len(other.requests)) >= 8
+        assert one.most_at_once + other.most_at_once <= QUICK.concurrency + 2
+
+
+def test_a_server_that_dies_is_replaced_by_the_others_and_tried_again(photo):
+    with served(ScriptedModel([RED])) as one, served(ScriptedModel([RED])) as other:
+        model = remote(one, other)
+        other.always = "cut"
+        asked = [about(photo, str(n)) for n in range(12)]
+        assert all(t.answer == "red" for t in ask_many(asked, model, batch_size=4))
+        tried = len(other.requests)
+        assert 0 < tried < 12  # it rests
+        other.always = None
+        time.sleep(1.1)
+        more = [about(photo, f"more {n}") for n in range(12)]
+        assert all(t.answer == "red" for t in ask_many(more, model, batch_size=4))
+        assert len(other.requests) > tried
+
+
+def test_a_server_that_refuses_everything_is_taken_out(photo):
+    with served(ScriptedModel([RED])) as one, served(ScriptedModel([RED])) as other:
+        other.always = "404"
+        asked = [about(photo, str(n)) for n in range(12)]
+        assert all(t.answer == "red" for t in ask_many(asked, remote(one, other), batch_size=4))
+        assert len(other.requests) <= 4
+
+
+def test_a_slow_question_does_not_hold_up_the_others(photo):
+    """Turns come as they are finished, not in rounds."""
+    release = threading.Event()
+
+    def script(conversation):
+        if "slow" in str(conversation[-1]["content"]):
+            release.wait(5)
+        return RED
+
+    class Unlocked(ScriptedModel):
+        pass
+
+    with served(Unlocked(script)) as server:
+        server.lock = _NoLock()
+        slow = about(photo, "slow").model_copy(update={"text": "slow?"})
+        asked = [slow, *(about(photo, str(n)) for n in range(5))]
+        traces = ask_many(asked, remote(server), batch_size=2)
+        first = [next(traces).question.id for _ in range(5)]
+        assert "slow" not in first
+        release.set()
+        assert next(traces).question.id == "slow"
+
+
+class _NoLock:
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *args):
+        return None
+
+
+# --- how it is written down ---
+
+WORDS = st.text(st.characters(codec="utf-8", exclude_characters="<>"), max_size=40)
+ARGUMENTS = st.dictionaries(
+    st.sampled_from(["bbox_2d", "target_image", "label"]),
+    st.lists(st.floats(0, 1), min_size=4, max_size=4) | st.integers(0, 9) | WORDS,
+)
+
+
+@given(words=WORDS, name=st.sampled_from(["zoom_in", "image_zoom_in_tool"]), arguments=ARGUMENTS)
+def test_a_call_that_travels_as_a_tool_call_comes_back_as_it_was(words, name, arguments):
+    call = json.dumps({"name": name, "arguments": arguments})
+    text = f"{words}<tool_call>\n{call}\n</tool_call>"
+    (message,) = native([{"role": "assistant", "content": [{"type": "text", "text": text}]}])
+    assert message["content"] == words
+    back = spoken(message)
+    assert back.startswith(words)
+    assert json.loads(back.partition("<tool_call>")[2].partition("</tool_call>")[0]) == json.loads(
+        call
+    )
+
+
+def test_results_of_tools_are_words_and_their_pictures_follow():
+    picture = {"type": "image", "image": Image.new("RGB", (4, 4))}
+    call = '<tool_call>\n{"name": "zoom_in", "arguments": {}}\n</tool_call>'
+    turns = [
+        *said("What?"),
+        {"role": "assistant", "content": [{"type": "text", "text": f"I look.\n{call}"}]},
+        {"role": "user", "content": [{"type": "text", "text": "Image 2:"}, picture]},
+        {"role": "assistant", "content": [{"type": "text", "text": call}]},
+        {"role": "user", "content": [{"type": "text", "text": "Error: no such picture"}]},
+    ]
+    told = native(turns)
+    assert [m["role"] for m in told] == ["user", "assistant", "tool", "user", "assistant", "tool"]
+    ids = [m["tool_calls"][0]["id"] for m in told if m.get("tool_calls")]
+    assert [m["tool_call_id"] for m in told if m["role"] == "tool"] == ids
+    assert len(set(ids)) == 2
+    assert all(isinstance(m["content"], str) for m in told if m["role"] in ("tool", "assistant"))
+    assert told[3]["content"][1] is picture
+
+
+def test_a_call_that_cannot_be_read_stays_what_it_is():
+    text = "<tool_call>\nnot json\n</tool_call>"
+    message = {"role": "assistant", "content": [{"type": "text", "text": text}]}
+    assert native([message]) == [message]
+
+
+def test_native_calls_reach_the_loop_as_calls(photo, server):
+    """Reasoning, words and a call from three fields are one turn."""
+    told = {
+        "reasoning_content": "Small.",
+        "content": "I look.",
+        "tool_calls": [{"function": {"name": "zoom_in", "arguments": "{}"}}],
+    }
+    reply = completion({"choices": [{"message": told, "finish_reason": "tool_calls"}]})
+    assert reply.text.startswith("<think>\nSmall.\n</think>\n\nI look.\n<tool_call>")
+
+
+def test_what_was_written_is_not_written_again():
+    written = Written()
+    first = said("one")
+    before = written.messages(first)
+    after = written.messages([*first, {"role": "assistant", "content": "two"}])
+    assert after.startswith(before[:-1])
+    assert json.loads(after)[1] == {"role": "assistant", "content": "two"}
+    assert json.loads(written.messages(said("other")))[0]["content"] == "other"
+
+
+def test_a_stream_is_put_together_whatever_its_pieces():
+    pieces = [
+        {"choices": [{"delta": {"role": "assistant", "content": None}}]},
+        {"choices": [{"delta": {"reasoning": "Hm."}}]},
+        {"choices": [{"delta": {"content": "I "}}]},
+        {"choices": [{"delta": {"content": "look."}}]},
+        {"choices": [{"delta": {"tool_calls": [{"index": 0, "function": {"name": "zoom_in"}}]}}]},
+        {"choices": [{"delta": {"tool_calls": [{"index": 0, "function": {"arguments": '{"a"'}}]}}]},
+        {"choices": [{"delta": {"tool_calls": [{"index": 0, "function": {"arguments": ": 1}"}}]}}]},
+        {"choices": [{"delta": {}, "finish_reason": "tool_calls"}]},
+        {"choices": [], "usage": {"prompt_tokens": 7}},
+    ]
+    lines = [f"data: {json.dumps(piece)}" for piece in pieces]
+    streamed = Streamed()
+    for event in events([*lines, "data: [DONE]"]):
+        streamed.take(event)
+    turn = completion(streamed.reply())
+    assert isinstance(turn, Completion)
+    assert turn.num_prompt_tokens == 7
+    assert turn.text.endswith(
+        '<tool_call>\n{"name": "zoom_in", "arguments": {"a": 1}}\n</tool_call>'
+    )
+
+
+def test_a_stream_that_ends_early_is_no_reply():
+    streamed = Streamed()
+    streamed.take({"choices": [{"delta": {"content": "The"}}]})
+    with pytest.raises(Broken, match="3 characters"):
+        streamed.reply()
+
+
+def test_protocols_have_names():
+    assert [one.value for one in Protocol] == ["text", "native"]
