@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from pixel_reasoner import decode
 from pixel_reasoner.decode import (
     DecodeLimits,
     open_picture,
@@ -50,19 +51,22 @@ def write_video(
     codec: str = "mpeg4",
     skip: int = 0,
     rotation: int = 0,
+    coded: dict[str, str] | None = None,
     **options: str,
 ) -> Path:
     """A clip of 10 frames a second, from which the first `skip` packets are left out."""
     with av.open(str(path), "w", options=options) as container:
         container.metadata["title"] = "A title"
-        stream = container.add_stream(codec, rate=10, options={"g": "10", "bf": "0"})
+        stream = container.add_stream(
+            codec, rate=10, options={"g": "10", "bf": "0"} | (coded or {})
+        )
         stream.width, stream.height, stream.bit_rate = 64, 48, 2_000_000
         stream.pix_fmt = "rgb8" if codec == "gif" else "yuv420p"
         if rotation:
             stream.set_display_rotation(rotation)
         packets = []
         for number in range(num_frames):
-            pixels = np.full((48, 64, 3), number * STEP, np.uint8)
+            pixels = np.full((48, 64, 3), number * STEP % 256, np.uint8)
             pixels[:2, number % 64] = 255
             packets += stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24"))
         for packet in [*packets, *stream.encode()][skip:]:
@@ -435,3 +439,38 @@ def test_a_broken_picture_of_a_folder_is_named(tmp_path):
     (tmp_path / "broken.png").write_text("not a picture")
     with pytest.raises(InputError, match=r"broken\.png"):
         sample_folder(tmp_path, LIMITS)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "coded"),
+    [
+        ("a.mp4", "libx264", {"g": "50", "bf": "3"}),
+        ("a.mkv", "libx264", {"g": "25"}),
+        ("a.webm", "libvpx-vp9", {"g": "40"}),
+        ("a.avi", "mpeg4", {"g": "30"}),
+    ],
+)
+def test_frames_that_are_sought_are_those_that_are_found_by_decoding_all(
+    tmp_path, name, codec, coded, monkeypatch
+):
+    """A long video is not decoded as a whole; what is shown is the same, also of a part and with frames that refer to later ones."""
+    path = write_video(tmp_path / name, 200, codec, coded=coded)
+    limits = DecodeLimits(num_frames=7)
+    whole = [sample_video(path, limits), sample_video(path, limits, 3.05, 17.2)]
+    monkeypatch.setattr(decode, "LONG_VIDEO", 150)
+    monkeypatch.setattr(decode, "_decode", None)  # nothing may fall back to it
+    sought = [sample_video(path, limits), sample_video(path, limits, 3.05, 17.2)]
+    for ours, theirs in zip(sought, whole, strict=True):
+        assert [one.time_s for one in ours] == [one.time_s for one in theirs]
+        assert all(
+            np.array_equal(np.asarray(a.image), np.asarray(b.image))
+            for a, b in zip(ours, theirs, strict=True)
+        )
+
+
+def test_a_long_video_that_cannot_be_sought_is_decoded(tmp_path, monkeypatch):
+    path = write_video(tmp_path / "a.mp4", 40)
+    expected = [frame.time_s for frame in sample_video(path, LIMITS)]
+    monkeypatch.setattr(decode, "LONG_VIDEO", 30)
+    monkeypatch.setattr(decode, "_SAME_S", -1.0)  # no frame is where it should be
+    assert [frame.time_s for frame in sample_video(path, LIMITS)] == expected

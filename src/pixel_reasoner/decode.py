@@ -198,13 +198,20 @@ def _over_white(image: Image.Image) -> Image.Image:
 # --- videos ---
 
 
+LONG_VIDEO = 2_000
+"""frames from which on a video is not decoded as a whole: a minute or more"""
+_SAME_S = 1e-4
+"""seconds by which two names of one frame may differ"""
+
+
 def sample_video(
     path: Path, limits: DecodeLimits, start_s: float = 0.0, end_s: float | None = None
 ) -> list[Frame]:
     """Frames spread evenly over a video: the middles of `limits.num_frames` equal parts, or all frames.
 
     The clip is read twice, to count its frames and to keep the wanted ones: headers are not trusted, and a
-    long clip is never held in memory. Rotation by quarter turns, as phones record it, is applied.
+    long clip is never held in memory. Of a long one only what leads up to each wanted frame is decoded. Rotation by
+    quarter turns, as phones record it, is applied.
 
     Args:
         path: the file.
@@ -221,6 +228,10 @@ def sample_video(
         _check_is_file(path)
         times = _packet_times(path, limits)
         part = start_s, math.inf if end_s is None else end_s
+        if len(times) >= LONG_VIDEO:
+            wanted = [times[n] for n in sorted(_wanted(times, part, limits))]
+            if sought := _sought(path, wanted, limits):
+                return sought
         shown, frames = _decode(path, _wanted(times, part, limits), limits)
         if len(shown) != len(times):  # some codecs hide packets that are never shown
             shown, frames = _decode(path, _wanted(shown, part, limits), limits)
@@ -311,6 +322,30 @@ def _decode(
         except av.error.FFmpegError:
             _refuse_cut_off(len(times))
     return times, frames
+
+
+def _sought(path: Path, times: list[float | None], limits: DecodeLimits) -> list[Frame]:
+    """The frames shown at these times, each found from the key frame before it; none at all if one is not where it should be."""
+    frames = []
+    with _opened_video(path, limits) as container:
+        video = container.streams.video[0]
+        for time in times:
+            if time is None or video.time_base is None:
+                return []
+            try:
+                container.seek(int(time / video.time_base), stream=video)
+                frame = next(
+                    one
+                    for one in container.decode(video)
+                    if one.time is not None and one.time >= time - _SAME_S
+                )
+            except (StopIteration, av.error.FFmpegError):
+                return []
+            if frame.time is None or frame.time > time + _SAME_S:
+                return []
+            _check_size(path, (frame.width, frame.height), limits)
+            frames.append(Frame(_frame_rgb(frame), frame.time))
+    return frames
 
 
 def _frame_rgb(frame: VideoFrame) -> Image.Image:
