@@ -28,6 +28,9 @@ adapters:
 	test -x .venv-inspect/bin/python || $(PYTHON) -m venv .venv-inspect
 	.venv-inspect/bin/python -m pip install --quiet --editable '.[inspect]' pytest hypothesis pyarrow
 	.venv-inspect/bin/python -m pytest -q tests/test_inspect.py
+	test -x .venv-lmms/bin/python || $(PYTHON) -m venv .venv-lmms
+	.venv-lmms/bin/python -m pip install --quiet --editable '.[lmms,local]' pytest hypothesis
+	.venv-lmms/bin/python -m pytest -q tests/test_lmms.py
 
 check: test
 

@@ -17,7 +17,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import av
 import numpy as np
@@ -349,12 +349,17 @@ def _sought(path: Path, times: list[float | None], limits: DecodeLimits) -> list
 
 
 def _frame_rgb(frame: VideoFrame) -> Image.Image:
-    threads = _threads(frame.width * frame.height)
+    threads = converting(_threads(frame.width * frame.height))
     if any(component.is_alpha for component in frame.format.components):
-        image = _over_white(Image.fromarray(frame.to_ndarray(format="rgba", threads=threads)))
+        image = _over_white(Image.fromarray(frame.to_ndarray(format="rgba", **threads)))
     else:
-        image = Image.fromarray(frame.to_ndarray(format="rgb24", threads=threads))
+        image = Image.fromarray(frame.to_ndarray(format="rgb24", **threads))
     return image.rotate(frame.rotation, expand=True) if frame.rotation % 360 else image
+
+
+def converting(threads: int) -> dict[str, Any]:
+    """The argument that says how many threads convert a frame. PyAV before 17 has none, and uses one."""
+    return {"threads": threads} if int(av.__version__.partition(".")[0]) >= 17 else {}
 
 
 def _threads(num_px: int) -> int:

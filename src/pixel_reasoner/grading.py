@@ -221,6 +221,17 @@ def _choices(text: str, options: dict[str, str]) -> set[str]:
     return {letter for letter, option in named.items() if option and _same_text(told, option)}
 
 
+def option_meant(answer: str, options: dict[str, str]) -> str | None:
+    """The letter of the one option that an answer means; None where it means none or several.
+
+    >>> colours = {"A": "red", "B": "blue"}
+    >>> option_meant("(B) blue", colours), option_meant("Red.", colours), option_meant("green", colours)
+    ('B', 'A', None)
+    """
+    meant = [letter for letter in options if letter.lower() in _choices(answer, options)]
+    return meant[0] if len(meant) == 1 else None
+
+
 def _same_number(answer: str, gold: str, question: Question) -> bool:
     """Equal values; a unit that both name is the same, and a percent sign is not made up."""
     known = quantity(gold)

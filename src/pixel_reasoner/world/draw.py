@@ -14,6 +14,7 @@ import av
 import numpy as np
 from PIL import Image, ImageDraw
 
+from pixel_reasoner.decode import converting
 from pixel_reasoner.files import write_bytes
 from pixel_reasoner.world.fonts import font_of, ink_on
 from pixel_reasoner.world.page import draw_page
@@ -64,7 +65,7 @@ def encode_clip(frames: list[Image.Image]) -> bytes:
         stream.pix_fmt = "yuv420p"
         for frame in frames:
             picture = av.VideoFrame.from_ndarray(np.asarray(frame), format="rgb24")
-            container.mux(stream.encode(picture.reformat(format="yuv420p", threads=1)))
+            container.mux(stream.encode(picture.reformat(format="yuv420p", **converting(1))))
         container.mux(stream.encode())
     return buffer.getvalue()
 
