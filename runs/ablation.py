@@ -50,7 +50,7 @@ SEEDS = (0, 1, 2)
 KINDS = ("needs_look", "overview")
 QUESTIONS = 200
 """of the test split, for each family"""
-STEPS = {"clumsy": 100, "good": 15}
+STEPS = {"clumsy": 60, "good": 15}
 """gradient steps of 128 rollouts: a start whose looks fail takes longer to find out"""
 REWARD: Mapping[str, float | bool] = {"N": 2, "ignored_refusal_is_wrong": True}
 """what all arms are paid by, beside the defaults of `RewardConfig`
@@ -90,10 +90,10 @@ class Arm(NamedTuple):
 
 
 _SYNTH = "--count 3000 --seed 900000 --margin 0 --min-side 0.18"
-_FEW = "--words 0.5 --steps 14"
+_FEW = "--words 0.5 --steps 15"
 STARTS = {
     # Sees as well as ever, and has lost the habit of looking: what a VLM is before the method. A tenth of the lessons offers no operation.
-    "words": Start("tiny", _SYNTH, "--words 0.9 --steps 115"),
+    "words": Start("tiny", _SYNTH, "--words 0.9 --steps 150"),
     "clumsy": Start("words", _SYNTH, _FEW),
     "clumsy-no-corrections": Start("words", f"{_SYNTH} --no-mistakes", _FEW),
 }

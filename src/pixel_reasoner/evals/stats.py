@@ -63,7 +63,9 @@ def summarize(
         accuracies = [cycle["accuracy"] for cycle in cycles.values()]
         summary["cyclic_accuracy"] = round(cyclic_accuracy(accuracies), 4)
     if any(trace.sample for trace in asked):
-        summary["repeats"] = repeats(asked, scorer)
+        groups = _groups(asked, category_of)
+        told = {name: repeats(group, scorer) for name, group in groups.items() if name}
+        summary["repeats"] = {**repeats(asked, scorer), "by_category": told}
     return summary
 
 
