@@ -45,7 +45,9 @@ DeviceOption = Annotated[
 ]
 DialectOption = Annotated[
     str | None,
-    typer.Option(help="How the model is offered operations [default: what its folder says]"),
+    typer.Option(
+        help="How the model is offered operations [default: what its folder says, or what it looks like]"
+    ),
 ]
 WithoutOption = Annotated[
     bool, typer.Option("--no-operations", help="Offer no operations: one look, then words.")
@@ -119,7 +121,7 @@ def ask(
     asked = Question(id="ask", text=question, media=media)
     if image:
         Album(asked, NATURAL)  # reads headers: a wrong file is told before a large model is loaded
-    local = _load(model, device, dialect)
+    local = _load(model, device, dialect, operations=not without)
     if as_json:
         trace = ask_model(asked, local, rules)
         sys.stdout.write(trace.to_line() + "\n")
@@ -270,7 +272,7 @@ def eval_(
         )
         plan = Plan(
             questions[nth::of],
-            _load(model, device, dialect),
+            _load(model, device, dialect, operations=not without),
             rules,
             about,
             batch_size=batch_size,
@@ -1036,12 +1038,14 @@ def _params(family: str, size_px: int | None, detail_px: int | None) -> Any:
     return default and default.model_copy(update={k: v for k, v in given.items() if v is not None})
 
 
-def _load(model: str, device: str | None, dialect: str | None) -> LocalModel:
+def _load(
+    model: str, device: str | None, dialect: str | None, *, operations: bool = True
+) -> LocalModel:
     from pixel_reasoner.errors import packages_of
 
     with packages_of("local", "run a model"):
         from pixel_reasoner.models.local import LocalModel
-    return LocalModel(model, device=device, dialect=dialect)
+    return LocalModel(model, device=device, dialect=dialect, operations=operations)
 
 
 def _ask_aloud(
@@ -1080,7 +1084,11 @@ def _ask_aloud(
 
 
 def _without_call(text: str) -> str:
-    return text.partition("<tool_call>")[0].rstrip("\n")
+    from pixel_reasoner.dialects import CALL_TAGS
+
+    for tag, _ in CALL_TAGS:
+        text = text.partition(tag)[0]
+    return text.rstrip("\n")
 
 
 def _what_happened(rollout: Rollout) -> list[str]:

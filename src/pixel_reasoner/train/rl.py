@@ -199,9 +199,10 @@ def load_questions(run: RlRun) -> list[Question]:
 
 def question_rows(questions: Iterable[Question], speaker: FolderSettings, rules: Rules) -> Dataset:
     """Questions as rows of text: the opening messages, and the question as JSON for `LookAgain.reset`."""
-    begin = opening(speaker, rules)
+    questions = list(questions)
+    begin = [opening(speaker, rules, question.media) for question in questions]
     told = [question.model_dump_json(exclude_defaults=True) for question in questions]
-    return Dataset.from_dict({"prompt": [begin] * len(told), "question": told})
+    return Dataset.from_dict({"prompt": begin, "question": told})
 
 
 def load_reward(name: str) -> rewards.TraceReward:
