@@ -85,12 +85,11 @@ class LocalModel:
         where = model_source(source)
         if not self.folder.is_dir():
             _check_hub_id(source)
-        at_hand = self.folder.is_dir()
-        if at_hand:  # what is wrong with it is told before large weights are loaded
-            settings = folder_settings(self.folder, dialect)
+        settings = folder_settings(self.folder, dialect)
+        dialect_named(settings.dialect)  # what is wrong is told before large weights are loaded
         processor = load_processor(where)
         weights = _load_weights(where, dtype or ("float32" if self.device == "cpu" else "auto"))
-        if not at_hand:
+        if not self.folder.is_dir():
             settings = folder_settings(self.folder, dialect, config=weights.config.to_dict())
         self._take(weights.to(self.device), processor, settings)
         if operations:
