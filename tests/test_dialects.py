@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import tempfile
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,18 +18,48 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from conftest import draw_clip, draw_photo
+from pixel_reasoner import ops
+from pixel_reasoner.album import Album
 from pixel_reasoner.decode import DecodeLimits
-from pixel_reasoner.dialects import DIALECTS, Answer, HermesDialect, Malformed, boxed, dialect_named
-from pixel_reasoner.errors import UsageError
+from pixel_reasoner.dialects import (
+    DIALECTS,
+    Answer,
+    Dialect,
+    Malformed,
+    boxed,
+    dialect_for,
+    dialect_named,
+)
+from pixel_reasoner.dialects.calls import Answers
+from pixel_reasoner.dialects.conformance import assert_valid_dialect, in_page
+from pixel_reasoner.dialects.grids import FRACTIONS, PIXELS, THOUSANDTHS
+from pixel_reasoner.dialects.hermes import TOOL_CALL
+from pixel_reasoner.dialects.speakers import Speakers
+from pixel_reasoner.dialects.template import assert_template_carries
+from pixel_reasoner.errors import ModelError, UsageError
+from pixel_reasoner.models import Completion
 from pixel_reasoner.models.scripted import ScriptedModel
 from pixel_reasoner.ops import OPERATIONS
-from pixel_reasoner.rollout import Rules, ask
-from pixel_reasoner.trace import Box, Medium, OpCall, Question, Refusal, Stop, Trace, Turn
+from pixel_reasoner.rollout import Rollout, Rules
+from pixel_reasoner.trace import Box, Medium, OpCall, Picture, Question, Refusal, Stop, Trace, Turn
 
 GOLDEN = Path(__file__).parent / "golden"
 COMPACT, RELEASED = dialect_named("compact"), dialect_named("pixel_reasoner")
 
-both = pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
+QWEN3, QWEN2_5 = dialect_named("qwen3_vl"), dialect_named("qwen2_5_vl")
+DEEPEYES, MINI_O3 = dialect_named("deepeyes"), dialect_named("mini_o3")
+HERMES = {name: dialect for name, dialect in DIALECTS.items() if dialect.calls is TOOL_CALL}
+
+every = pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
+every_hermes = pytest.mark.parametrize("dialect", HERMES.values(), ids=HERMES)
+
+
+def pictures(*sizes: tuple[int, int], shown: int = 1) -> list[Picture]:
+    """Pictures as a model sees them, those after the first `shown` returned by operations."""
+    return [
+        Picture(number=n, medium=0, source_px=size, seen_px=size, parent=None if n <= shown else 1)
+        for n, size in enumerate(sizes, start=1)
+    ]
 
 
 def call_text(*, name: object = "zoom_in", **arguments: object) -> str:
@@ -36,7 +69,7 @@ def call_text(*, name: object = "zoom_in", **arguments: object) -> str:
 # --- what a model is told ---
 
 
-def conversation(dialect: HermesDialect, *, operations: bool) -> list[dict]:
+def conversation(dialect: Dialect, *, operations: bool) -> list[dict]:
     """Every kind of message: question, crop, refusal, selected frames, crop of a frame, answer."""
     turns = (
         OpCall(name="zoom_in", arguments={"bbox_2d": [0.25, 0.25, 0.75, 0.75], "target_image": 1}),
@@ -44,8 +77,6 @@ def conversation(dialect: HermesDialect, *, operations: bool) -> list[dict]:
         OpCall(name="select_frames", arguments={"target_frames": [1, 3]}),
         OpCall(name="zoom_in", arguments={"bbox_2d": [0.25, 0.25, 0.75, 0.75], "target_image": 2}),
     )
-    script = [f"I look closer.\n{dialect.write_call(call)}" for call in turns]
-    script = [*script, r"\boxed{B}"] if operations else [r"\boxed{B}"]
     with tempfile.TemporaryDirectory() as name:
         photo, clip = Path(name) / "photo.png", Path(name) / "clip.mp4"
         question = Question(
@@ -57,10 +88,16 @@ def conversation(dialect: HermesDialect, *, operations: bool) -> list[dict]:
             ),
         )
         rules = Rules(operations=operations, decode=DecodeLimits(num_frames=3))
-        trace = ask(question, ScriptedModel(script, dialect=dialect.name), rules)
-    seen = {number: f"picture {number}, {p.seen_px}" for number, p in trace.all_pictures.items()}
+        rollout = Rollout(question, ScriptedModel([""], dialect=dialect.name), rules)
+        for call in turns if operations else ():
+            if dialect.names_pictures or call.arguments.get("target_image", 1) == 1:
+                said = dialect.write_turn("I look closer.", call, rollout.album.pictures)
+                rollout.take(Completion(said), 0.0)
+        rollout.take(Completion(dialect.answers.write("B")), 0.0)
+    assert rollout.answer == "B"
+    seen = {p.number: f"picture {p.number}, {p.seen_px}" for p in rollout.album.pictures}
     return dialect.messages(
-        trace.question, trace.pictures, trace.turns, seen.__getitem__, operations=operations
+        question, rollout.pictures, rollout.turns, seen.__getitem__, operations=operations
     )
 
 
@@ -80,7 +117,7 @@ def test_every_message_is_the_golden_one():
         assert messages == expected, name
 
 
-@both
+@every
 def test_a_conversation_starts_as_it_went_on(dialect):
     """Each turn appends: what was said before is never said differently."""
     turns = (Turn(text="one"), Turn(text="two"))
@@ -90,7 +127,7 @@ def test_a_conversation_starts_as_it_went_on(dialect):
 
 
 def test_an_unknown_dialect_is_a_usage_error_that_names_all():
-    with pytest.raises(UsageError, match="compact, pixel_reasoner; got 'qwen'"):
+    with pytest.raises(UsageError, match=r"compact, pixel_reasoner, .*; got 'qwen'"):
         dialect_named("qwen")
 
 
@@ -127,7 +164,7 @@ MALFORMED = {
 }
 
 
-@both
+@every_hermes
 @pytest.mark.parametrize(("text", "why"), MALFORMED.values(), ids=MALFORMED)
 def test_a_malformed_call_is_told_what_is_wrong_and_what_to_write(dialect, text, why):
     said = dialect.parse("I look closer. " + text)
@@ -137,7 +174,7 @@ def test_a_malformed_call_is_told_what_is_wrong_and_what_to_write(dialect, text,
     assert "write" in said.text
 
 
-@both
+@every_hermes
 @pytest.mark.parametrize("between", ["", "\n", "and then "])
 def test_two_calls_in_one_turn_are_refused_together(dialect, between):
     said = dialect.parse(CALL + between + CALL)
@@ -146,7 +183,7 @@ def test_two_calls_in_one_turn_are_refused_together(dialect, between):
     assert "2 calls in one turn; call one operation at a time" in said.text
 
 
-@both
+@every_hermes
 def test_a_call_ends_the_turn_and_thoughts_before_it_are_free(dialect):
     thought = r"Perhaps \boxed{red}? I { look } closer. "
     said = dialect.parse(thought + call_text(name="select_frames", target_frames=[1]) + " \n")
@@ -158,7 +195,7 @@ def test_arguments_may_be_left_out():
     assert said == OpCall(name="zoom_in", arguments={})
 
 
-@both
+@every
 def test_a_turn_without_a_call_and_without_an_answer_says_nothing(dialect):
     for text in ("", "I do not know.", r"\boxed{red", r"boxed{red}", "</tool_call>"):
         assert dialect.parse(text) is None
@@ -175,27 +212,32 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
 )
-arguments = st.dictionaries(st.sampled_from(["bbox_2d", "target_image", "other"]), values)
+arguments = st.dictionaries(
+    st.sampled_from(["bbox_2d", "target_image", "img_idx", "label", "other"]), values
+)
 
 
-@both
+@every
 @given(text=st.text() | st.lists(pieces | st.text(max_size=3), max_size=20).map("".join))
 def test_any_text_is_parsed_without_an_exception(dialect, text):
     said = dialect.parse(text)
     assert said is None or isinstance(said, OpCall | Malformed | Answer)
 
 
-@both
-@given(name=st.text(), arguments=arguments)
+@every_hermes
+@given(name=st.text() | st.sampled_from([*OPERATIONS, "image_zoom_in_tool"]), arguments=arguments)
 @example(name="zoom_in", arguments={"bbox_2d": [10**400, 0, 1, 1]})
 @example(name="zoom_in", arguments={"bbox_2d": [float("nan"), 0, 1, 1]})
 @example(name="zoom_in", arguments={"bbox_2d": {"x1": 0, "y1": 0, "x2": 1, "y2": 1}})
 def test_any_call_is_parsed_and_can_be_recorded(dialect, name, arguments):
     text = call_text(name=name, **arguments)
-    said = dialect.parse(text)
-    turn = Turn(text=text, call=said if isinstance(said, OpCall) else None)
-    trace = Trace(question=Question(id="1", text="?", media=()), turns=(turn,), stop=Stop.NO_ANSWER)
-    assert Trace.from_line(trace.to_line()).turns[0].text == text
+    for known in ((), pictures((640, 480), (96, 64))):
+        said = dialect.parse(text, known)
+        turn = Turn(text=text, call=said if isinstance(said, OpCall) else said.call)
+        trace = Trace(
+            question=Question(id="1", text="?", media=()), turns=(turn,), stop=Stop.NO_ANSWER
+        )
+        assert Trace.from_line(trace.to_line()).turns[0].text == text
 
 
 # --- writing calls ---
@@ -214,18 +256,19 @@ def test_a_written_call_is_parsed_back_up_to_two_decimals(x, y, target):
     assert said.arguments["target_image"] == target
 
 
-@both
+@every
 @given(frames=st.lists(st.integers(1, 99)))
 def test_written_frames_are_parsed_back(dialect, frames):
     call = OpCall(name="select_frames", arguments={"target_frames": frames})
     assert dialect.parse("So: " + dialect.write_call(call)) == call
 
 
-@both
+@every_hermes
 def test_a_call_is_written_with_a_name_that_the_system_message_offers(dialect):
     for name in OPERATIONS:
         written = json.loads(dialect.write_call(OpCall(name=name, arguments={}))[11:-12])
-        assert re.search(rf"\b{written['name']}\b", dialect.system_with)
+        offer = dialect.system_video or dialect.system_with
+        assert re.search(rf"\b{written['name']}\b", offer)
         assert dialect.parse(dialect.write_call(OpCall(name=name, arguments={}))).name == name
 
 
@@ -273,6 +316,310 @@ def test_this_projects_dialect_takes_a_box_as_it_is():
     assert said.arguments["bbox_2d"] == [0.4, 0.5, 0.6, 0.7]
 
 
+# --- coordinates ---
+
+
+@every
+@given(x=ordered, y=ordered, size=st.tuples(st.integers(28, 4096), st.integers(28, 4096)))
+@example(x=(0.0, 1.0), y=(0.0, 1.0), size=(28, 4096))
+def test_a_box_moves_by_half_a_unit_at_most_and_then_no_more(dialect, x, y, size):
+    grid, box = dialect.grid, [x[0], y[0], x[1], y[1]]
+    written = grid.write(box, size)
+    back = grid.read(written, size)
+    assert back == [pytest.approx(value, abs=0.5 * grid.step(size) + 1e-12) for value in box]
+    assert grid.write(back, size) == written
+    assert grid.read([*grid.sides(size)] * 2, size) == [1, 1, 1, 1]
+
+
+@every
+@given(x=ordered, y=ordered, sizes=st.lists(st.tuples(*[st.integers(300, 3000)] * 2), min_size=3))
+def test_a_call_names_the_same_region_of_the_same_picture(dialect, x, y, sizes):
+    shown = pictures(*sizes)
+    number = len(sizes) if dialect.names_pictures else 1
+    box = [x[0], y[0], x[1], y[1]]
+    call = OpCall(name="zoom_in", arguments={"bbox_2d": box, "target_image": number})
+    said = dialect.parse(dialect.write_turn("So.", call, shown), shown)
+    if isinstance(said, Malformed):  # thinner than a unit
+        assert min(x[1] - x[0], y[1] - y[0]) <= dialect.grid.step(shown[number - 1].seen_px)
+        said = said.call
+    assert said.arguments.get("target_image", 1) == number
+    half = 0.5 * dialect.grid.step(shown[number - 1].seen_px)
+    for value, wanted in zip(said.arguments["bbox_2d"], box, strict=True):
+        assert abs(value - wanted) <= half + dialect.padding + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("grid", "numbers", "said"),
+    [
+        (THOUSANDTHS, [750, 0, 250, 10], "box is inverted: x1=750 must be less than x2=250"),
+        (THOUSANDTHS, [1200, 0, 1300, 10], "box is empty: x1=1000 equals x2"),
+        (PIXELS, [0, 480, 10, 480], "box is empty: y1=480 equals y2"),
+        (PIXELS, [0, 1, 2], "box needs 4 numbers [x1, y1, x2, y2], got 3"),
+        (
+            PIXELS,
+            [0, 1, 2, float("nan")],
+            "y2=nan is not a finite number; give numbers in [0, 480]",
+        ),
+        (PIXELS, [0, 1, 10**400, 2], "x2=inf is not a finite number; give numbers in [0, 640]"),
+        (FRACTIONS, [0, 0, 1.5, 1], "x2=1.5 is outside [0, 1]; give normalised [x1, y1, x2, y2]"),
+        (PIXELS, [-3, 0, 700, 10], None),
+        (PIXELS, "left", None),
+        (PIXELS, [0, 0, True, 1], None),
+    ],
+)
+def test_numbers_that_make_no_box_are_told_in_their_own_units(grid, numbers, said):
+    why = grid.why_not(numbers, (640, 480))
+    assert said in why if said else why is None
+
+
+def look(dialect: Dialect, number: object, box: object, name: str) -> object:
+    index = next(theirs for theirs, ours in dialect.arguments["zoom_in"].items() if ours == name)
+    seen = pictures((640, 480), (560, 420), (280, 140), shown=1)
+    named = {"name": "image_zoom_in_tool", "arguments": {"bbox_2d": box, index: number}}
+    value = named if dialect.calls.named else named["arguments"]
+    return dialect.parse(f"{dialect.calls.open}{json.dumps(value)}{dialect.calls.close}", seen)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "number", "box", "region"),
+    [
+        (QWEN3, 0, [250, 500, 1000, 1000], (1, [0.25, 0.5, 1, 1])),
+        (QWEN3, 2, [250, 500, 1003, 1000], (3, [0.25, 0.5, 1, 1])),
+        (QWEN2_5, 0, [160, 240, 640, 480], (1, [0.25, 0.5, 1, 1])),
+        (QWEN2_5, 1, [140, 210, 600, 500], (2, [0.25, 0.5, 1, 1])),
+        (MINI_O3, "original_image", [0.25, 0.5, 1.0, 1.01], (1, [0.25, 0.5, 1, 1])),
+        (MINI_O3, "observation_2", [0.25, 0.5, 1.0, 1.0], (3, [0.25, 0.5, 1, 1])),
+    ],
+)
+def test_pictures_and_numbers_are_those_of_the_family(dialect, number, box, region):
+    said = look(dialect, number, box, "target_image")
+    assert said.name == "zoom_in"
+    assert (said.arguments["target_image"], said.arguments["bbox_2d"]) == region
+
+
+@pytest.mark.parametrize(
+    ("dialect", "number", "told"),
+    [
+        (QWEN3, 3, "there is no picture 3; pictures are numbered 0 to 2"),
+        (QWEN3, -1, "there is no picture -1; pictures are numbered 0 to 2"),
+        (QWEN2_5, 7.0, "there is no picture 7.0; pictures are numbered 0 to 2"),
+        (MINI_O3, "observation_3", "'original_image' or 'observation_1' to 'observation_2'"),
+        (MINI_O3, "observation_0", "there is no picture observation_0; source is"),
+        (MINI_O3, "observation", "there is no picture observation; source is"),
+        (MINI_O3, 1, "there is no picture 1; source is"),
+    ],
+)
+def test_a_picture_that_is_not_there_is_told_in_the_familys_names(dialect, number, told):
+    said = look(dialect, number, [0, 0, 1, 1], "target_image")
+    assert said.refusal is Refusal.NO_SUCH_PICTURE
+    assert told in said.text
+    assert said.call.name == "zoom_in"
+
+
+def test_an_argument_of_another_family_is_refused_and_the_own_ones_are_named():
+    said = QWEN3.parse(call_text(name="image_zoom_in_tool", bbox_2d=[0, 0, 9, 9], target_image=1))
+    assert said.refusal is Refusal.BAD_ARGUMENTS
+    assert said.text == "there is no argument 'target_image'; use label, bbox_2d, img_idx"
+
+
+def test_what_operations_say_is_put_into_the_familys_words(photo):
+    question = Question(id="1", text="?", media=(Medium(kind="image", path=str(photo)),))
+    album = Album(question, QWEN3.budgets)
+    said = QWEN3.parse(call_text(name="crop", bbox_2d=[0, 0, 9, 9]), album.pictures)
+    refused = Turn(text="", observation=ops.run(said, album))
+    (part,) = QWEN3.messages(question, album.pictures, [refused], str)[-1]["content"]
+    assert "there is no operation 'crop'; use image_zoom_in_tool or select_frames" in part["text"]
+
+
+def test_deepeyes_zooms_into_the_first_picture_and_its_label_is_read_over():
+    seen = pictures((640, 480), (280, 140))
+    said = DEEPEYES.parse(
+        "<think>There.</think> "
+        + call_text(name="image_zoom_in_tool", bbox_2d=[320, 0, 640, 480], label="a sign"),
+        seen,
+    )
+    assert said == OpCall(name="zoom_in", arguments={"bbox_2d": [0.5, 0, 1, 1]})
+    with pytest.raises(AssertionError, match="names no picture"):
+        DEEPEYES.write_call(OpCall(name="zoom_in", arguments={"target_image": 2}), seen)
+
+
+@pytest.mark.parametrize("dialect", [QWEN3, DEEPEYES, MINI_O3], ids=lambda one: one.name)
+def test_a_call_that_is_only_thought_of_is_none(dialect):
+    first = OpCall(name="zoom_in", arguments={"bbox_2d": [0, 0, 0.5, 0.5]})
+    seen = pictures((640, 480))
+    call = dialect.write_call(first, seen)
+    assert dialect.parse(f"<think>{call}</think> " + dialect.answers.write("7"), seen) == Answer(
+        "7"
+    )
+    assert isinstance(dialect.parse(f"<think>So.</think> {call} {call}", seen), Malformed)
+
+
+@every
+@given(text=st.text() | st.lists(pieces | st.text(max_size=3), max_size=20).map("".join))
+def test_anything_between_the_tags_is_parsed_without_an_exception(dialect, text):
+    said = dialect.parse(dialect.calls.open + text + dialect.calls.close, pictures((640, 480)))
+    assert isinstance(said, OpCall | Malformed)
+
+
+# --- which dialect a model speaks ---
+
+
+@pytest.mark.parametrize(
+    ("name", "model_type", "spoken"),
+    [
+        ("Qwen/Qwen3-VL-8B-Instruct", "qwen3_vl", "qwen3_vl"),
+        ("Qwen/Qwen3-VL-30B-A3B-Thinking", "qwen3_vl_moe", "qwen3_vl"),
+        ("qwen3-vl-plus", "", "qwen3_vl"),
+        ("runs/mine/sft/model", "qwen3_vl", "qwen3_vl"),
+        ("Qwen/Qwen2.5-VL-7B-Instruct", "qwen2_5_vl", "qwen2_5_vl"),
+        ("Qwen/Qwen2.5-VL-7B-Instruct", "", "qwen2_5_vl"),
+        ("TIGER-Lab/PixelReasoner-RL-v1", "qwen2_5_vl", "pixel_reasoner"),
+        ("TIGER-Lab/PixelReasoner-WarmStart", "", "pixel_reasoner"),
+        ("models--TIGER-Lab--PixelReasoner-RL-v1/snapshots/" + "a" * 40, "", "pixel_reasoner"),
+        ("ChenShawn/DeepEyes-7B", "qwen2_5_vl", "deepeyes"),
+        ("DeepEyes-7B/checkpoint-80", "qwen2_5_vl", "deepeyes"),
+        ("honglyhly/DeepEyesV2_7B", "qwen2_5_vl", "qwen2_5_vl"),
+        ("Mini-o3/Mini-o3-7B-v1", "qwen2_5_vl", "mini_o3"),
+        ("DeepEyes-on-Qwen3", "qwen3_vl", "qwen3_vl"),
+        ("/home/pixel-reasoner/models/qwen", "qwen2_5_vl", "qwen2_5_vl"),
+        ("llava-hf/llava-1.5-7b-hf", "llava", "plain"),
+        ("gpt-9", "", "plain"),
+    ],
+)
+def test_a_model_is_known_by_its_config_and_checkpoints_by_their_names(name, model_type, spoken):
+    assert dialect_for(name, {"model_type": model_type} if model_type else None).name == spoken
+
+
+def test_a_chat_template_that_speaks_a_dialect_tells_it():
+    config = {"model_type": "qwen2_5_vl"}
+    assert dialect_for("mine", config, "... <grounding> ...") is MINI_O3
+    assert dialect_for("ChenShawn/DeepEyes-7B", config, "... <grounding> ...") is DEEPEYES
+
+
+def test_two_dialects_that_fit_equally_well_are_named():
+    with pytest.raises(UsageError, match="deepeyes and mini_o3 equally well") as error:
+        dialect_for("DeepEyes-Mini-o3-merged", {"model_type": "qwen2_5_vl"})
+    assert error.value.fix == "name one: --dialect deepeyes, or in the folder's pixel_reasoner.json"
+
+
+# --- chat templates ---
+
+
+def qwen3_vl_template() -> Callable[..., str]:
+    """Qwen3-VL's own chat template, as TRL carries it."""
+    jinja2 = pytest.importorskip("jinja2")
+    spec = importlib.util.find_spec("trl")
+    if spec is None:
+        pytest.skip("needs the chat templates of TRL")
+    path = Path(spec.origin).parent / "chat_templates" / "qwen3_vl.jinja"
+    environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True)
+    environment.filters["tojson"] = lambda value: json.dumps(value, ensure_ascii=False)
+    return environment.from_string(path.read_text(encoding="utf-8")).render
+
+
+def test_qwen3_vl_is_told_in_text_what_its_template_makes_of_tools():
+    render = qwen3_vl_template()
+    question = Question(id="1", text="Which?", media=(Medium(kind="video", path="a.mp4"),))
+    first, crop = pictures((640, 480), (320, 320))
+    call = OpCall(name="zoom_in", arguments={"bbox_2d": [0, 0, 0.5, 0.5], "target_image": 1})
+    said = QWEN3.write_turn("I look.", call, [first], about="the sign")
+    seen = ops.Observation(text="", pictures=(crop,))
+    ours = QWEN3.messages(question, [first], [Turn(text=said, observation=seen)], str)
+    function = json.loads(said.partition("<tool_call>")[2].partition("</tool_call>")[0])
+    native = [
+        ours[1],
+        {"role": "assistant", "content": "I look.", "tool_calls": [{"function": function}]},
+        {"role": "tool", "content": [{"type": "image"}]},
+    ]
+    assert render(messages=ours) == render(messages=native, tools=QWEN3.tools)
+
+
+def rendered(messages: list[dict], *, without: str = "", images: int = 9) -> str:
+    """A template that leaves out a role, or pictures behind the first ones."""
+    told = []
+    for message in messages:
+        for part in message["content"] if message["role"] != without else ():
+            if part["type"] == "text":
+                told.append(part["text"])
+            elif images:
+                images -= 1
+                told.append("<image>")
+    return "\n".join(told)
+
+
+@every
+def test_a_template_that_carries_everything_is_taken(dialect):
+    assert_template_carries(rendered, dialect, "a model")
+
+
+@every
+@pytest.mark.parametrize(
+    ("deaf", "why"),
+    [
+        ({"without": "system"}, "leaves out the system message, which offers the operations"),
+        ({"without": "assistant"}, "leaves out what the model has said"),
+        ({"images": 1}, "leaves out a picture that an operation returns"),
+        ({"images": 0}, "leaves out a picture that the question comes with"),
+    ],
+)
+def test_a_template_that_ignores_what_operations_need_is_told(dialect, deaf, why):
+    with pytest.raises(ModelError, match=why):
+        assert_template_carries(lambda messages: rendered(messages, **deaf), dialect, "a model")
+
+
+def test_what_a_template_raises_is_passed_on():
+    def render(messages):
+        raise ValueError("System role not supported")
+
+    with pytest.raises(ModelError, match="whose template refuses one: System role not supported"):
+        assert_template_carries(render, QWEN3, "a model")
+
+
+# --- all that ship, and the test for those to come ---
+
+
+@every
+def test_every_dialect_is_valid(dialect):
+    assert 0 <= assert_valid_dialect(dialect, boxes=2000) <= 0.5
+
+
+BROKEN = {
+    "a name that is taken": ({"name": "qwen3_vl"}, "the name is taken"),
+    "a name with a blank": ({"name": "my own"}, "is no name"),
+    "for nobody": ({"models": ""}, "whom it is for"),
+    "a tool that nobody offers": ({"system_with": "Look.", "system_video": ""}, "is not offered"),
+    "tools of other names": ({"tools": QWEN3.tools[:1]}, "calls name"),
+    "arguments that no tool has": ({"arguments": {"zoom_in": {"box": "bbox_2d"}}}, "takes"),
+    "a question that is not asked": ({"complaint": "No."}, "a refusal is not explained"),
+    "answers that are not found": (
+        {"answers": Answers(open="A: ", close="", find=boxed)},
+        "is read as None",
+    ),
+    "no arguments to tell operations apart": (
+        {"calls": MINI_O3.calls, "arguments": {}},
+        "nothing tells operations apart",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "why"), BROKEN.values(), ids=BROKEN)
+def test_a_broken_dialect_does_not_conform(change, why):
+    dialect = replace(QWEN3, **{"name": "mine", "suffix_with": "Look.", **change})
+    with pytest.raises(AssertionError, match=why):
+        assert_valid_dialect(dialect, boxes=10)
+
+
+def test_a_dialect_that_nobody_registered_conforms_too():
+    mine = replace(QWEN3, name="mine", speakers=Speakers(), grid=PIXELS, suffix_with="Look.")
+    assert assert_valid_dialect(mine, boxes=500) <= 0.5
+
+
+def test_the_page_holds_the_table_of_all_dialects():
+    page = (Path(__file__).parents[1] / "docs" / "dialects.md").read_text(encoding="utf-8")
+    told = "python -m pixel_reasoner.dialects.conformance docs/dialects.md writes it"
+    assert in_page(page, boxes=2000) == page, told  # with 100,000 boxes it takes half a minute
+
+
 # --- answers ---
 
 
@@ -294,12 +641,29 @@ def test_this_projects_dialect_takes_a_box_as_it_is():
 )
 def test_the_last_balanced_box_is_the_answer(text, answer):
     assert boxed(text) == answer
-    assert COMPACT.parse(text) == RELEASED.parse(text) == Answer(answer)
+    assert COMPACT.parse(text) == RELEASED.parse(text) == QWEN3.parse(text) == Answer(answer)
 
 
 @given(st.text("ab{}\\ ", max_size=20).filter(lambda text: boxed(rf"\boxed{{{text}}}") is not None))
 def test_an_answer_is_a_part_of_the_text(text):
     assert boxed(rf"\boxed{{{text}}}") in text
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("<think>red?</think> <answer> blue </answer>", "blue"),
+        ("<answer>red</answer> no, <answer>blue</answer>", "blue"),
+        (r"<answer>\boxed{B}</answer>", "B"),
+        ("<answer></answer>", ""),
+        (r"\boxed{blue}", None),
+        ("<answer>blue", None),
+        ("<think><answer>red</answer></think> I see.", None),
+    ],
+)
+def test_an_answer_between_tags_is_the_last_one(text, answer):
+    expected = None if answer is None else Answer(answer)
+    assert DEEPEYES.parse(text) == MINI_O3.parse(text) == expected
 
 
 if __name__ == "__main__":

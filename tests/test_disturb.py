@@ -14,7 +14,7 @@ from pixel_reasoner.disturb import box_that_misses, disturbed
 from pixel_reasoner.evals.run import Plan, evaluate, evaluate_disturbed, load_run
 from pixel_reasoner.models.scripted import ScriptedModel
 from pixel_reasoner.rollout import Rules, ask
-from pixel_reasoner.trace import Box, Evidence, Medium, OpCall, Question, anchored
+from pixel_reasoner.trace import Box, Evidence, Medium, OpCall, Picture, Question, anchored
 from pixel_reasoner.world import render, scenes
 
 
@@ -29,24 +29,30 @@ LOOK = 'I look. \n<tool_call>\n{"name": "zoom_in", "arguments": {"bbox_2d": [0.3
 @pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
 def test_a_disturbed_look_is_as_large_and_shows_nothing_of_the_evidence(dialect):
     look = Box(0.35, 0.35, 0.55, 0.55)
+    seen_px = (640, 480)
+    shown = [Picture(number=1, medium=0, source_px=seen_px, seen_px=seen_px)]
     written = dialect.write_call(
-        OpCall(name="zoom_in", arguments={"bbox_2d": list(look), "target_image": 1})
+        OpCall(name="zoom_in", arguments={"bbox_2d": list(look), "target_image": 1}), shown
     )
     for n in range(30):
         asked = question(boxes=(CLUE,)).model_copy(update={"id": str(n)})
-        text = disturbed(f"I look.\n{written}", asked, dialect, 0)
-        assert text.startswith("I look.\n<tool_call>")
-        seen = Box.of(dialect.parse(text).arguments["bbox_2d"])
+        text = disturbed(f"I look.\n{written}", asked, dialect, shown)
+        assert text.startswith(f"I look.\n{dialect.calls.open}")
+        seen = Box.of(dialect.parse(text, shown).arguments["bbox_2d"])
         assert seen.intersection(CLUE) == 0
-        executed = dialect.parse(written).arguments["bbox_2d"]
+        executed = dialect.parse(written, shown).arguments["bbox_2d"]
         clamped = seen.x1 == 0 or seen.y1 == 0 or seen.x2 == 1 or seen.y2 == 1
         assert clamped or seen.x2 - seen.x1 == pytest.approx(executed[2] - executed[0], abs=0.011)
-        assert text == disturbed(f"I look.\n{written}", asked, dialect, 0)
+        assert text == disturbed(f"I look.\n{written}", asked, dialect, shown)
 
 
 def test_other_frames_are_selected_instead():
     call = COMPACT.write_call(OpCall(name="select_frames", arguments={"target_frames": [3, 4]}))
-    text = disturbed(call, question(frames=(3, 4)), COMPACT, 16)
+    size = (96, 64)
+    shown = [
+        Picture(number=n, medium=0, frame=n, source_px=size, seen_px=size) for n in range(1, 17)
+    ]
+    text = disturbed(call, question(frames=(3, 4)), COMPACT, shown)
     frames = COMPACT.parse(text).arguments["target_frames"]
     assert len(frames) == 2
     assert not {3, 4} & set(frames)
@@ -64,7 +70,7 @@ def test_other_frames_are_selected_instead():
     ],
 )
 def test_what_cannot_be_disturbed_stays_as_it_is(text, asked):
-    assert disturbed(text, asked, COMPACT, 0) == text
+    assert disturbed(text, asked, COMPACT, ()) == text
 
 
 @given(st.integers(0, 10_000), st.floats(0.05, 0.6), st.floats(0.05, 0.6))

@@ -89,6 +89,28 @@ def test_a_region_that_is_too_wide_holds_the_evidence_and_the_closer_look(questi
         assert not any(turn.mistake for turn in trace.turns)
 
 
+def test_a_family_that_names_no_picture_looks_closer_at_the_first(questions):
+    manner = Manner(DIALECTS["deepeyes"], DIALECTS["deepeyes"].budgets)
+    asked = questions["attribute"][0]
+    wide, close = crops(write(asked, Kind.TOO_WIDE, 0, manner))
+    assert wide.intersection(close) == pytest.approx(close.area, rel=0.05)
+    second = asked.model_copy(
+        update={
+            "media": asked.media * 2,
+            "evidence": asked.evidence.model_copy(update={"image": 2}),
+        }
+    )
+    with pytest.raises(Unusable, match="picture_without_a_name"):
+        write(second, Kind.SINGLE, 0, manner)
+
+
+def test_calls_say_what_they_are_for_in_a_family_that_does(questions):
+    manner = Manner(DIALECTS["qwen3_vl"], DIALECTS["qwen3_vl"].budgets)
+    trace = write(questions["attribute"][0], Kind.SINGLE, 0, manner)
+    (subject,) = trace.question.evidence.subjects
+    assert f'"label": "{subject}"' in trace.turns[0].text
+
+
 def test_other_frames_come_first_when_frames_are_reselected(questions):
     for seed in range(20):
         trace = write(questions["video"][0], Kind.RESELECT, seed)

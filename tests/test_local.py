@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
-from pixel_reasoner.models import EMBEDDED, Completion, ContextFull, Decoding
+from pixel_reasoner.errors import ModelError, UsageError
+from pixel_reasoner.models import EMBEDDED, Completion, ContextFull, Decoding, folder_settings
 from pixel_reasoner.models.local import LocalModel
 from pixel_reasoner.rollout import Rollout, Rules, ask, ask_many
 from pixel_reasoner.trace import Question, anchored
@@ -116,3 +119,87 @@ def test_settings_tell_weights_and_template_apart(model):
     assert told["class"] == "Qwen3VLForConditionalGeneration"
     assert len(told["weights"]) == len(told["template"]) == 16
     assert Path(told["name"]).name == "tiny"
+
+
+# --- how a folder that says nothing of itself is asked ---
+
+
+def foreign(folder: Path, **said: str) -> Path:
+    """The embedded model's files without its settings, as a folder of another family may be."""
+    shutil.copytree(EMBEDDED["tiny"], folder)
+    (folder / "pixel_reasoner.json").unlink()
+    for name, text in said.items():
+        (folder / f"{name}.jinja").write_text(text, encoding="utf-8")
+    return folder
+
+
+def retyped(folder: Path, model_type: str) -> Path:
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config["model_type"] = model_type
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    return folder
+
+
+def test_a_folder_without_settings_is_asked_as_its_config_tells(tmp_path):
+    folder = foreign(tmp_path / "mine")
+    assert LocalModel(str(folder)).dialect == "qwen3_vl"
+    assert LocalModel(str(folder), dialect="plain").dialect == "plain"
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "spoken"),
+    [
+        ("mine", None, "qwen2_5_vl"),
+        ("DeepEyes-7B", None, "deepeyes"),
+        ("DeepEyes-7B", {"note": "hello"}, "deepeyes"),
+        ("DeepEyes-7B", {"dialect": "compact"}, "compact"),
+        ("DeepEyes-Mini-o3", {"dialect": "compact"}, "compact"),
+    ],
+)
+def test_settings_in_the_folder_win_over_what_a_model_looks_like(tmp_path, name, settings, spoken):
+    folder = retyped(foreign(tmp_path / name), "qwen2_5_vl")
+    if settings is not None:
+        (folder / "pixel_reasoner.json").write_text(json.dumps(settings), encoding="utf-8")
+    assert folder_settings(folder).dialect == spoken
+    assert folder_settings(folder, "plain").dialect == "plain"
+
+
+def test_a_chat_template_in_any_of_its_files_is_looked_at(tmp_path):
+    folder = retyped(foreign(tmp_path / "mine", chat_template="<grounding>"), "qwen2_5_vl")
+    assert folder_settings(folder).dialect == "mini_o3"
+    (folder / "chat_template.jinja").unlink()
+    assert folder_settings(folder).dialect == "qwen2_5_vl"
+    told = json.dumps({"chat_template": "crop_image_normalized"})
+    (folder / "tokenizer_config.json").write_text(told, encoding="utf-8")
+    assert folder_settings(folder).dialect == "pixel_reasoner"
+
+
+def test_two_dialects_that_fit_are_told_before_weights_are_loaded(tmp_path):
+    folder = retyped(foreign(tmp_path / "DeepEyes-Mini-o3"), "qwen2_5_vl")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(UsageError, match="fits deepeyes and mini_o3 equally well"):
+        LocalModel(str(folder))
+
+
+DEAF = """{%- for message in messages -%}{%- if message.role != 'system' -%}<|im_start|>{{ message.role }}
+{% for part in message.content -%}{%- if part.type == 'image' -%}<|vision_start|><|image_pad|><|vision_end|>
+{%- else -%}{{ part.text }}{%- endif -%}{%- endfor %}<|im_end|>
+{% endif -%}{%- endfor -%}{%- if add_generation_prompt %}<|im_start|>assistant
+{% endif -%}"""
+
+
+def test_a_template_without_a_place_for_operations_is_told_and_can_be_asked_without(tmp_path):
+    folder = str(foreign(tmp_path / "mine", chat_template=DEAF))
+    with pytest.raises(ModelError, match="leaves out the system message") as error:
+        LocalModel(folder)
+    assert folder in str(error.value)
+    assert LocalModel(folder, operations=False).dialect == "qwen3_vl"
+
+
+@pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl"])
+def test_the_templates_of_the_families_carry_operations(tmp_path, family):
+    trl = pytest.importorskip("trl")
+    template = Path(trl.__file__).parent / "chat_templates" / f"{family}.jinja"
+    text = template.read_text(encoding="utf-8")
+    folder = foreign(tmp_path / "mine", chat_template=text)
+    assert LocalModel(str(folder), dialect=family).dialect == family

@@ -408,6 +408,34 @@ def test_native_calls_reach_the_loop_as_calls(photo, server):
     assert reply.text.startswith("<think>\nSmall.\n</think>\n\nI look.\n<tool_call>")
 
 
+@pytest.mark.parametrize(
+    ("dialect", "media", "tools"),
+    [
+        ("plain", "image", ["zoom_in", "select_frames"]),
+        ("qwen3_vl", "image", ["image_zoom_in_tool"]),
+        ("qwen3_vl", "video", ["image_zoom_in_tool", "select_frames"]),
+    ],
+)
+def test_native_operations_are_offered_as_tools_and_not_in_words(
+    dialect, media, tools, server, photo, clip
+):
+    model = remote(server, dialect=dialect, protocol=Protocol.NATIVE)
+    file = photo if media == "image" else clip
+    asked = Question(id="1", text="Which?", media=(Medium(kind=media, path=str(file)),))
+    ask(asked, model)
+    ask(asked, model, Rules(operations=False))
+    with_, without = server.requests
+    offered = [tool["function"]["name"] for tool in with_["tools"]]
+    assert sorted(offered) == sorted(tools)
+    assert "tools" not in without
+    assert not any("<tools>" in str(m["content"]) for m in with_["messages"])
+
+
+def test_a_dialect_without_tools_has_no_native_protocol(server):
+    with pytest.raises(UsageError, match="mini_o3"):
+        remote(server, dialect="mini_o3", protocol=Protocol.NATIVE)
+
+
 def test_what_was_written_is_not_written_again():
     written = Written()
     first = said("one")

@@ -19,11 +19,12 @@ import torch
 from conftest import full_disk
 from pixel_reasoner.data.questions import WorldMix, world_questions
 from pixel_reasoner.data.sft import encode
+from pixel_reasoner.dialects import DIALECTS
 from pixel_reasoner.errors import InputError, OutputError, UsageError
-from pixel_reasoner.models import Completion, Decoding, folder_settings
+from pixel_reasoner.models import Completion, Decoding, FolderSettings, folder_settings
 from pixel_reasoner.models.local import LocalModel, load_processor
 from pixel_reasoner.rollout import Rollout, Rules, ask_many
-from pixel_reasoner.trace import Question, Refusal, Stop, Trace, load_traces
+from pixel_reasoner.trace import Question, Refusal, Stop, Trace, anchored, load_traces
 from pixel_reasoner.train.config import RlRun, arithmetic
 from pixel_reasoner.train.env import (
     Albums,
@@ -53,6 +54,7 @@ from pixel_reasoner.train.rl import (
     trl_config,
 )
 from pixel_reasoner.train.watch import LOG, Log
+from pixel_reasoner.world import render, scenes
 from rl_fixture import BROKEN, LOOK, TINY, Written, run_of, trainer_of
 from stock import StockTrainer
 
@@ -336,11 +338,15 @@ def test_templates_say_the_same_with_and_without_tools(questions, processor):
     assert spoken(tools, as_spoken(processor.chat_template)) == expected
 
 
-def test_a_rollout_opens_as_in_ask(questions):
-    begin = opening(SPEAKER, Rules())
-    environment = LookAgain(SPEAKER, Rules(), Albums(SPEAKER.budgets, Rules()))
-    parts = environment.reset(question=questions[0].model_dump_json(), prompt=begin)
-    plain = Rollout(questions[0], SPEAKER, Rules()).messages()
+@pytest.mark.parametrize("family", ["attribute", "video"])
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_rollout_opens_as_in_ask(tmp_path, dialect, family):
+    question = anchored(next(iter(render(scenes(family, "train", 0, 1), tmp_path))), tmp_path)
+    speaker = FolderSettings(dialect=dialect, budgets=SPEAKER.budgets)
+    begin = opening(speaker, Rules(), question.media)
+    environment = LookAgain(speaker, Rules(), Albums(SPEAKER.budgets, Rules()))
+    parts = environment.reset(question=question.model_dump_json(), prompt=begin)
+    plain = Rollout(question, speaker, Rules()).messages()
     assert [*begin[:-1], {**begin[-1], "content": parts}] == plain
 
 

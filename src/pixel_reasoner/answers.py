@@ -40,7 +40,7 @@ def extract(text: str, question: Question) -> str | None:
     True
     """
     text = text.rpartition("</think>")[2].strip()
-    for find in (boxed, _tagged, _announced, _single_line):
+    for find in (boxed, tagged, _announced, _single_line):
         found = find(text)
         if found is not None and found.strip():
             fitting = _NARROWED.get(question.answer_type) if find is _single_line else None
@@ -68,7 +68,12 @@ def boxed(text: str) -> str | None:
     return None
 
 
-def _tagged(text: str) -> str | None:
+def tagged(text: str) -> str | None:
+    """The content of the last `<answer>...</answer>`, or None.
+
+    >>> tagged("<answer>red</answer> no, <answer> blue </answer>")
+    ' blue '
+    """
     found = re.findall(r"<answer>(.*?)</answer>", text, re.DOTALL | re.IGNORECASE)
     return found[-1] if found else None
 

@@ -46,7 +46,9 @@ DeviceOption = Annotated[
 ]
 DialectOption = Annotated[
     str | None,
-    typer.Option(help="How the model is offered operations [default: what its folder says]"),
+    typer.Option(
+        help="How the model is offered operations [default: what its folder says, or what it looks like]"
+    ),
 ]
 _SERVED = "A model behind servers"
 EndpointOption = Annotated[
@@ -164,7 +166,7 @@ def ask(
     if image:
         Album(asked, NATURAL)  # reads headers: a wrong file is told before a large model is loaded
     served = _Served(tuple(endpoint or ()), protocol, server, key_file, timeout_s)
-    local = _load(model, device, dialect, served)
+    local = _load(model, device, dialect, served, operations=not without)
     if as_json:
         trace = ask_model(asked, local, rules)
         sys.stdout.write(trace.to_line() + "\n")
@@ -321,7 +323,7 @@ def eval_(
         served = _Served(tuple(endpoint or ()), protocol, server, key_file, timeout_s, batch_size)
         plan = Plan(
             questions[nth::of],
-            _load(model, device, dialect, served),
+            _load(model, device, dialect, served, operations=not without),
             rules,
             about,
             batch_size=batch_size,
@@ -918,7 +920,7 @@ def demo(
     from pixel_reasoner.trace import anchored
     from pixel_reasoner.world import render, scenes
 
-    local = _load(model, device, None)
+    local = _load(model, device, None, _Served())
     rules = _rules(False, 6, 256, 0.0, 0)
     traces: list[Trace] = []
     left = {
@@ -1091,24 +1093,29 @@ def _params(family: str, size_px: int | None, detail_px: int | None) -> Any:
 class _Served(NamedTuple):
     """What the options say of servers."""
 
-    endpoints: tuple[str, ...]
-    protocol: str
-    server: str | None
-    key_file: Path | None
-    timeout_s: float
+    endpoints: tuple[str, ...] = ()
+    protocol: str = "text"
+    server: str | None = None
+    key_file: Path | None = None
+    timeout_s: float = 300.0
     concurrency: int = 16
 
 
 def _load(
-    model: str, device: str | None, dialect: str | None, served: _Served | None = None
+    model: str,
+    device: str | None,
+    dialect: str | None,
+    served: _Served,
+    *,
+    operations: bool = True,
 ) -> LocalModel | RemoteModel:
     from pixel_reasoner.errors import packages_of
 
-    if served is not None and served.endpoints:
+    if served.endpoints:
         return _remote(model, dialect, served)
     with packages_of("local", "run a model"):
         from pixel_reasoner.models.local import LocalModel
-    return LocalModel(model, device=device, dialect=dialect)
+    return LocalModel(model, device=device, dialect=dialect, operations=operations)
 
 
 def _remote(model: str, dialect: str | None, served: _Served) -> RemoteModel:
@@ -1128,12 +1135,12 @@ def _remote(model: str, dialect: str | None, served: _Served) -> RemoteModel:
             fix="correct the option",
         ) from error
     # A server may be given a folder, which then says how its model is asked.
-    settings = folder_settings(model_folder(model))
+    settings = folder_settings(model_folder(model), dialect)
     return RemoteModel(
         Service(
             name=str(model_folder(model)) if model in EMBEDDED else model,
             endpoints=served.endpoints,
-            dialect=dialect or settings.dialect,
+            dialect=settings.dialect,
             budgets=settings.budgets,
             protocol=protocol,
             server=server,
@@ -1179,7 +1186,11 @@ def _ask_aloud(
 
 
 def _without_call(text: str) -> str:
-    return text.partition("<tool_call>")[0].rstrip("\n")
+    from pixel_reasoner.dialects import CALL_TAGS
+
+    for tag, _ in CALL_TAGS:
+        text = text.partition(tag)[0]
+    return text.rstrip("\n")
 
 
 def _what_happened(rollout: Rollout) -> list[str]:

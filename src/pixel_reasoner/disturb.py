@@ -7,16 +7,15 @@ evidence. What the model reads from then on is a mistake that it seems to have m
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from pixel_reasoner.dialects import HermesDialect
-from pixel_reasoner.dialects.hermes import OPEN
-from pixel_reasoner.trace import Box, BoxError, OpCall, Question
+from pixel_reasoner.dialects import Dialect
+from pixel_reasoner.trace import Box, BoxError, OpCall, Picture, Question
 
 _TRIES = 200
 
 
-def disturbed(text: str, question: Question, dialect: HermesDialect, num_frames: int) -> str:
+def disturbed(text: str, question: Question, dialect: Dialect, pictures: Sequence[Picture]) -> str:
     """A turn whose call looks elsewhere; the turn itself where it calls nothing or the evidence is not known.
 
     The same question is always disturbed in the same way.
@@ -25,20 +24,25 @@ def disturbed(text: str, question: Question, dialect: HermesDialect, num_frames:
         text: what the model wrote.
         question: with evidence.
         dialect: that the model speaks.
-        num_frames: sampled frames of a video, 0 for pictures.
+        pictures: all that it has seen.
     """
-    call, evidence = dialect.parse(text), question.evidence
+    call, evidence = dialect.parse(text, pictures), question.evidence
     if not isinstance(call, OpCall) or evidence is None:
         return text
     rng = random.Random(f"disturb/{question.id}")
     wrong: OpCall | None = None
     if call.name == "zoom_in" and evidence.boxes:
-        wrong = _look_elsewhere(call, evidence.boxes, rng, dialect.padding)
+        seen = next(
+            (p for p in pictures if p.number == call.arguments.get("target_image", 1)), None
+        )
+        slack = dialect.grid.slack(seen.seen_px) if seen else 0.0
+        wrong = _look_elsewhere(call, evidence.boxes, rng, dialect.padding, slack)
     elif call.name == "select_frames" and evidence.frames:
+        num_frames = len({picture.frame for picture in pictures} - {None})
         wrong = _other_frames(call, evidence.frames, num_frames, rng)
     if wrong is None:
         return text
-    return text.partition(OPEN)[0] + dialect.write_call(wrong)
+    return dialect.words_before_call(text) + dialect.write_call(wrong, pictures)
 
 
 def box_that_misses(
@@ -73,7 +77,7 @@ def box_that_misses(
 
 
 def _look_elsewhere(
-    call: OpCall, clues: tuple[Box, ...], rng: random.Random, padding: float
+    call: OpCall, clues: tuple[Box, ...], rng: random.Random, padding: float, slack: float
 ) -> OpCall | None:
     try:
         like = Box.of(call.arguments["bbox_2d"])
@@ -83,7 +87,7 @@ def _look_elsewhere(
     unpadded = Box(
         0, 0, max(0.02, like.x2 - like.x1 - 2 * padding), max(0.02, like.y2 - like.y1 - 2 * padding)
     )
-    box = box_that_misses(unpadded, clues, rng, padding)
+    box = box_that_misses(unpadded, clues, rng, padding + slack)
     if box is None:
         return None
     arguments = {**call.arguments, "bbox_2d": [round(value, 2) for value in box]}

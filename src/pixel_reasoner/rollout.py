@@ -17,7 +17,7 @@ from pixel_reasoner import ops
 from pixel_reasoner.album import Album
 from pixel_reasoner.budget import Budgets
 from pixel_reasoner.decode import DecodeLimits
-from pixel_reasoner.dialects import Answer, HermesDialect, Malformed, dialect_named
+from pixel_reasoner.dialects import Answer, Dialect, Malformed, dialect_named
 from pixel_reasoner.disturb import disturbed
 from pixel_reasoner.errors import InputError, PixelReasonerError
 from pixel_reasoner.models import (
@@ -78,7 +78,7 @@ class Rollout:
         """Open the question's media, or take an album in which nothing has happened yet."""
         self.question = question
         self.rules = rules
-        self.dialect: HermesDialect = dialect_named(speaker.dialect)
+        self.dialect: Dialect = dialect_named(speaker.dialect)
         self.started = time.perf_counter()
         budgets = speaker.budgets or self.dialect.budgets
         self.album = album or Album(question, budgets, rules.decode)
@@ -106,7 +106,7 @@ class Rollout:
             return
         started = time.perf_counter()
         if self.rules.disturb and not any(_executed(turn) for turn in self.turns):
-            text = disturbed(completion.text, self.question, self.dialect, self.album.num_frames)
+            text = disturbed(completion.text, self.question, self.dialect, self.album.pictures)
             if text != completion.text:
                 completion = Completion(text=text, num_prompt_tokens=completion.num_prompt_tokens)
         call, observation = self._act(completion)
@@ -129,7 +129,7 @@ class Rollout:
         if completion.truncated:
             self.stop = Stop.MAX_NEW_TOKENS
             return None, None
-        said = self.dialect.parse(completion.text)
+        said = self.dialect.parse(completion.text, self.album.pictures)
         if isinstance(said, Answer):
             self.stop, self.answer = Stop.ANSWERED, said.text
             return None, None
@@ -137,7 +137,7 @@ class Rollout:
             self.stop = Stop.NO_ANSWER
             return None, None
         if isinstance(said, Malformed):
-            return None, Observation(text=said.text, refusal=said.refusal)
+            return said.call, Observation(text=said.text, refusal=said.refusal)
         observation = ops.run(said, self.album)
         if len(self.album) > self.rules.limits.max_pictures:
             self.stop = Stop.MAX_PICTURES

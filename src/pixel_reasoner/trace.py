@@ -51,27 +51,44 @@ class Box(NamedTuple):
     y2: float
 
     @classmethod
-    def of(cls, numbers: Iterable[float]) -> Self:
+    def of(
+        cls,
+        numbers: Iterable[float],
+        per: tuple[float, float] = (1, 1),
+        unit: str = "normalised ",
+    ) -> Self:
         """A checked box.
 
+        Args:
+            numbers: x1, y1, x2, y2.
+            per: how many units of these numbers make up the picture's width and height.
+            unit: the word for them in what a model is told.
+
         Raises:
-            BoxError: not four finite numbers, outside [0, 1], inverted or empty.
+            BoxError: not four finite numbers, outside the picture, inverted or empty.
+
+        >>> Box.of([160, 0, 640, 240], per=(640, 480))
+        Box(x1=0.25, y1=0.0, x2=1.0, y2=0.5)
         """
         values = list(numbers)
         if len(values) != 4:
             raise BoxError(f"box needs 4 numbers [x1, y1, x2, y2], got {len(values)}")
-        for name, value in zip(cls._fields, values, strict=True):
+        sides = (*per, *per)
+        for name, value, side in zip(cls._fields, values, sides, strict=True):
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise BoxError(f"box {name}={value!r} is not a number; give [x1, y1, x2, y2]")
             if not math.isfinite(value):
-                raise BoxError(f"box {name}={value} is not a finite number; give numbers in [0, 1]")
-            if not 0 <= value <= 1:
                 raise BoxError(
-                    f"box {name}={value:g} is outside [0, 1]; give normalised [x1, y1, x2, y2]"
+                    f"box {name}={value} is not a finite number; give numbers in [0, {side:g}]"
                 )
-        box = cls(*(float(value) for value in values))
-        for low, high in (("x1", "x2"), ("y1", "y2")):
-            first, second = getattr(box, low), getattr(box, high)
+            if not 0 <= value <= side:
+                raise BoxError(
+                    f"box {name}={value:g} is outside [0, {side:g}]; give {unit}[x1, y1, x2, y2]"
+                )
+        for low, high, first, second in (
+            ("x1", "x2", values[0], values[2]),
+            ("y1", "y2", values[1], values[3]),
+        ):
             if first == second:
                 raise BoxError(
                     f"box is empty: {low}={first:g} equals {high}; give [x1, y1, x2, y2]"
@@ -81,7 +98,7 @@ class Box(NamedTuple):
                     f"box is inverted: {low}={first:g} must be less than {high}={second:g}; "
                     "give [x1, y1, x2, y2]"
                 )
-        return box
+        return cls(*(float(value) / side for value, side in zip(values, sides, strict=True)))
 
     @property
     def area(self) -> float:

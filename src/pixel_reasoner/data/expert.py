@@ -31,7 +31,7 @@ from pixel_reasoner.album import Album
 from pixel_reasoner.budget import Budgets
 from pixel_reasoner.data import wording
 from pixel_reasoner.data.wording import say
-from pixel_reasoner.dialects import HermesDialect
+from pixel_reasoner.dialects import Dialect
 from pixel_reasoner.disturb import box_that_misses
 from pixel_reasoner.evals.stats import evidence_hit
 from pixel_reasoner.grading import is_right
@@ -62,7 +62,7 @@ class Kind(StrEnum):
 class Manner(NamedTuple):
     """How traces are written: for which model, and what a look is."""
 
-    dialect: HermesDialect
+    dialect: Dialect
     budgets: Budgets
     margin: float = 0.25
     """what a look shows around the evidence, on every side, in widths and heights of the evidence"""
@@ -151,24 +151,37 @@ class _Expert:
         return subjects[nth] if nth < len(subjects) else "the part that matters"
 
     def turn(
-        self, words: str, call: OpCall | None = None, *, mistake: bool = False
+        self,
+        words: str,
+        call: OpCall | None = None,
+        *,
+        mistake: bool = False,
+        about: str = "",
+        answer: str | None = None,
     ) -> Observation | None:
-        """Say something, and call an operation; returns what came back."""
+        """Say something, and call an operation or answer; returns what came back."""
         if self.opening:
             words = f"{say(self.rng, self.opening)} {words}"
             self.opening = ()
-        text = words if call is None else f"{words}\n{self.manner.dialect.write_call(call)}"
+        pictures = self.rollout.album.pictures
+        text = self.manner.dialect.write_turn(words, call, pictures, about=about, answer=answer)
         if mistake:
             self.mistakes.add(len(self.rollout.turns))
         self.rollout.take(Completion(text), 0.0)
         return self.rollout.turns[-1].observation
 
     def answer(self, words: str) -> None:
-        self.turn(f"{words} \\boxed{{{self.question.answer[0]}}}")
+        self.turn(words, answer=self.question.answer[0])
 
-    def zoom(self, words: str, box: Box, image: int, *, mistake: bool = False) -> Observation:
+    def zoom(
+        self, words: str, box: Box, image: int, *, nth: int = 0, mistake: bool = False
+    ) -> Observation:
+        """Zoom in, looking for the nth subject."""
+        if image != 1 and not self.manner.dialect.names_pictures:
+            raise Unusable("picture_without_a_name")
         arguments = {"bbox_2d": [round(x, 2) for x in box], "target_image": image}
-        seen = self.turn(words, OpCall(name="zoom_in", arguments=arguments), mistake=mistake)
+        call = OpCall(name="zoom_in", arguments=arguments)
+        seen = self.turn(words, call, mistake=mistake, about=self.subject(nth))
         assert seen is not None, "a call is answered"
         return seen
 
@@ -184,7 +197,7 @@ class _Expert:
         for n, clue in enumerate(evidence.boxes[nth:], start=nth):
             if n > nth:
                 words = f"{self.finding(n - 1)} {self.zoom_words(n)}"
-            self.zoom(words, look_box(clue, self.manner), evidence.image)
+            self.zoom(words, look_box(clue, self.manner), evidence.image, nth=n)
         self.answer(self.finding(-1))
 
     def zoom_words(self, nth: int) -> str:
@@ -251,7 +264,10 @@ def _too_wide(expert: _Expert) -> None:
         raise Unusable("refused_look", seen.text)
     crop = seen.pictures[0]
     words = say(expert.rng, wording.TOO_WIDE, subject=subject)
-    expert.zoom(words, _seen_from(crop.box, close), crop.number)
+    if expert.manner.dialect.names_pictures:
+        expert.zoom(words, _seen_from(crop.box, close), crop.number)
+    else:
+        expert.zoom(words, close, image)
     _rest(expert)
 
 
@@ -286,7 +302,7 @@ def _refused(expert: _Expert) -> None:
         words = expert.zoom_words(0)
         x1, y1, x2, y2 = look_box(evidence.boxes[0], expert.manner)
         image = evidence.image
-        bad = rng.choice(("inverted", "outside", "picture"))
+        bad = rng.choice(_mistakes(expert.manner.dialect))
         if bad == "inverted":
             x1, x2 = x2, x1
         elif bad == "outside":
@@ -299,6 +315,12 @@ def _refused(expert: _Expert) -> None:
     assert observation.refusal is not None, "a bad call is refused"
     why = observation.text.partition(";")[0]
     expert.look_at_clues(say(rng, wording.REPAIR, why=why, subject=expert.subject(0)))
+
+
+def _mistakes(dialect: Dialect) -> list[str]:
+    """What is wrong with a call to zoom in that is refused: what the dialect lets a model say, and refuses."""
+    known = {"outside": not dialect.grid.clamps, "picture": dialect.names_pictures}
+    return [one for one in ("inverted", "outside", "picture") if known.get(one, True)]
 
 
 def _text(expert: _Expert) -> None:
@@ -324,9 +346,11 @@ _WRITERS: dict[Kind, Callable[[_Expert], None]] = {
 
 
 def _elsewhere(clues: tuple[Box, ...], tried: list[Box], expert: _Expert) -> Box:
-    """A region as large as a look that shows nothing of the evidence, even after the dialect's padding."""
-    like = look_box(clues[0], expert.manner)
-    box = box_that_misses(like, clues, expert.rng, expert.manner.dialect.padding, tried)
+    """A region as large as a look that shows nothing of the evidence, even after the dialect's padding and rounding."""
+    like, dialect = look_box(clues[0], expert.manner), expert.manner.dialect
+    seen_px = expert.rollout.album.picture(expert.evidence.image).seen_px
+    grown = dialect.padding + dialect.grid.slack(seen_px)
+    box = box_that_misses(like, clues, expert.rng, grown, tried)
     if box is None:
         raise Unusable("no_room_for_a_wrong_region")
     return box

@@ -14,10 +14,9 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from pixel_reasoner.album import Album
-from pixel_reasoner.dialects import dialect_named
-from pixel_reasoner.dialects.hermes import OPEN, Message
+from pixel_reasoner.dialects import Dialect, Message, dialect_named
 from pixel_reasoner.errors import ModelError
-from pixel_reasoner.trace import Trace, Turn
+from pixel_reasoner.trace import Trace
 
 
 class Encoded(NamedTuple):
@@ -34,7 +33,7 @@ class Encoded(NamedTuple):
 
 def conversation(trace: Trace) -> list[Message]:
     """The whole trace as chat messages, with the pixels the model saw."""
-    dialect = dialect_named(trace.settings.get("dialect", "pixel_reasoner"))
+    dialect = _dialect(trace)
     album = Album.of_trace(trace)
     operations = bool(trace.settings.get("operations", True))
     return dialect.messages(
@@ -75,7 +74,8 @@ def encode(trace: Trace, processor: Any, *, train_thoughts_before_mistakes: bool
         )
     for (first, end), turn in zip(spans, trace.turns, strict=True):
         if turn.mistake:
-            words = _words_before_call(turn) if train_thoughts_before_mistakes else ""
+            words = _dialect(trace).words_before_call(turn.text)
+            words = words if train_thoughts_before_mistakes else ""
             kept = _tokens_within(words, ids[first:end], processor.tokenizer)
             mask[first + kept : end] = [False] * (end - first - kept)
     parts = [part for message in messages for part in message["content"]]
@@ -93,8 +93,8 @@ def _spans(mask: list[bool]) -> Iterator[tuple[int, int]]:
     yield from zip(edges[::2], edges[1::2], strict=True)
 
 
-def _words_before_call(turn: Turn) -> str:
-    return turn.text.partition(OPEN)[0]
+def _dialect(trace: Trace) -> Dialect:
+    return dialect_named(trace.settings.get("dialect", "pixel_reasoner"))
 
 
 def _tokens_within(words: str, ids: list[int], tokenizer: Any) -> int:

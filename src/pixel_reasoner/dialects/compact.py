@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pixel_reasoner.budget import Budget, Budgets
-from pixel_reasoner.dialects.hermes import HermesDialect
+from pixel_reasoner.dialects.dialect import Dialect
+from pixel_reasoner.ops import OPERATIONS, schema
 from pixel_reasoner.trace import Picture
 
 
@@ -17,7 +18,8 @@ def _label(picture: Picture) -> str:
     return f"Image {picture.number}:" if picture.frame is None else f"Frame {picture.frame}:"
 
 
-def _reply(pictures: Sequence[Picture]) -> list[str]:
+def _reply(pictures: Sequence[Picture], shown: int) -> list[str]:
+    del shown
     return [
         f"Image {picture.number}:"
         if picture.frame is None
@@ -26,8 +28,9 @@ def _reply(pictures: Sequence[Picture]) -> list[str]:
     ]
 
 
-COMPACT = HermesDialect(
+COMPACT = Dialect(
     name="compact",
+    models="the embedded model, and models tuned on traces in this dialect",
     budgets=Budgets(
         picture=Budget(min_px=32 * 32, max_px=1024 * 1024),
         crop=Budget(min_px=512 * 512, max_px=1024 * 1024),
@@ -43,4 +46,6 @@ COMPACT = HermesDialect(
     label=_label,
     reply=_reply,
     complaint="Error: {why}",
+    tools=[schema(operation) for operation in OPERATIONS.values()],
+    system_native="Put the final answer in \\boxed{}.",
 )

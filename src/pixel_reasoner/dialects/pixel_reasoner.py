@@ -13,10 +13,12 @@ Departures from the released code, on purpose:
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 from pixel_reasoner.budget import Budget, Budgets
-from pixel_reasoner.dialects.hermes import HermesDialect
+from pixel_reasoner.dialects.dialect import Dialect
+from pixel_reasoner.dialects.speakers import Speakers
 from pixel_reasoner.trace import WHOLE, Picture
 
 _UNIT = 28 * 28
@@ -52,7 +54,8 @@ _GUIDELINES = (
 )
 
 
-def _reply(pictures: Sequence[Picture]) -> list[str]:
+def _reply(pictures: Sequence[Picture], shown: int) -> list[str]:
+    del shown
     width, height = pictures[0].seen_px
     if pictures[0].frame is None or pictures[0].box != WHOLE:
         first = f"\nHere is the cropped image (Image Size: {width}x{height}):"
@@ -62,8 +65,14 @@ def _reply(pictures: Sequence[Picture]) -> list[str]:
     return [first, *[""] * (len(pictures) - 1)]
 
 
-PIXEL_REASONER = HermesDialect(
+PIXEL_REASONER = Dialect(
     name="pixel_reasoner",
+    models="the released checkpoints of Pixel Reasoner",
+    speakers=Speakers(
+        model_types=("qwen2_5_vl",),
+        checkpoints=r"pixel-?_?reasoner",
+        template="crop_image_normalized",
+    ),
     budgets=Budgets(
         picture=Budget(min_px=256 * _UNIT, max_px=8000 * _UNIT),
         crop=Budget(min_px=256 * _UNIT, max_px=5120 * _UNIT),
@@ -77,7 +86,8 @@ PIXEL_REASONER = HermesDialect(
     suffix_without="\n\nPlease think step by step, and put your final answer within \\boxed{}.",
     names={"crop_image_normalized": "zoom_in", "crop_image": "zoom_in"},
     padding=0.1,
-    label=lambda picture: "",
     reply=_reply,
     complaint="\nExecution error:\n{why}\n",
+    tools=[json.loads(line) for line in _TOOLS.splitlines()],
+    system_native="You are a helpful assistant.",
 )

@@ -10,15 +10,17 @@ finished goes on at once, while the others are still writing. Without it they mo
 
 from __future__ import annotations
 
+import json
 import time
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from pydantic import ValidationError
 
 from pixel_reasoner.budget import Budgets
+from pixel_reasoner.dialects import dialect_for
 from pixel_reasoner.errors import ModelError, PixelReasonerError
 from pixel_reasoner.trace import Record
 
@@ -78,6 +80,7 @@ class FolderSettings(Record):
     """What `pixel_reasoner.json` in a model folder may say."""
 
     dialect: str = "pixel_reasoner"
+    """where the file does not say, what `dialect_for` makes of the model's name, config and chat template"""
     budgets: Budgets | None = None
     note: str = ""
     """one line for whoever asks this model"""
@@ -98,13 +101,29 @@ def model_source(name: str) -> str:
     return str(folder) if folder.is_dir() else name
 
 
-def folder_settings(folder: Path) -> FolderSettings:
-    """What a model's folder says of how it is to be asked; defaults where it says nothing.
+def folder_settings(
+    folder: Path, dialect: str | None = None, *, config: Mapping[str, Any] | None = None
+) -> FolderSettings:
+    """How a model is to be asked: as its folder says, and where it says nothing, by what the model looks like.
+
+    Args:
+        folder: of the model, or its hub id.
+        dialect: overrides whatever the folder says.
+        config: of a model whose folder is not at hand.
 
     Raises:
         ModelError: its `pixel_reasoner.json` cannot be read.
+        UsageError: nothing is said, and two dialects fit.
     """
-    path = folder / "pixel_reasoner.json"
+    settings = _said(folder / "pixel_reasoner.json")
+    if dialect is None and "dialect" not in settings.model_fields_set:
+        config = config or _json(folder / "config.json")
+        dialect = dialect_for(str(folder), config, _template(folder)).name
+    return settings.model_copy(update={"dialect": dialect}) if dialect else settings
+
+
+def _said(path: Path) -> FolderSettings:
+    """What a folder says of its own accord."""
     if not path.is_file():
         return FolderSettings()
     try:
@@ -115,6 +134,26 @@ def folder_settings(folder: Path) -> FolderSettings:
             got=str(error).splitlines()[0],
             fix="mend or delete this file",
         ) from error
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """An object of a model's folder; empty where it is missing or broken, which whoever loads the model will tell."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _template(folder: Path) -> str:
+    """The chat template of a model's folder."""
+    try:
+        return (folder / "chat_template.jinja").read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        names = ("chat_template.json", "tokenizer_config.json")
+        return next(
+            (str(t) for name in names if (t := _json(folder / name).get("chat_template"))), ""
+        )
 
 
 class Model(Protocol):

@@ -2,7 +2,7 @@
 
 The chat template in the model's folder renders every message; nothing here knows a model family. A folder may
 hold `pixel_reasoner.json` beside the weights: the dialect the model speaks, the pixel budgets it was trained with,
-and a note for whoever asks it. Without that file the released checkpoints' dialect is assumed.
+and a note for whoever asks it. Without that file the dialect is that which its name, config and chat template tell.
 
 Models of the families that `engine` knows keep what they have read: a turn after a look reads the new tokens alone. For the
 others every turn reads the whole conversation again.
@@ -16,6 +16,7 @@ import time
 from array import array
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, Self
 
@@ -31,6 +32,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from pixel_reasoner.dialects import dialect_named
+from pixel_reasoner.dialects.template import assert_template_carries
 from pixel_reasoner.errors import ModelError
 from pixel_reasoner.models import (
     EMBEDDED,
@@ -60,9 +62,11 @@ class LocalModel:
         device: `cpu`, `cuda`, `cuda:1`, ...; by default a GPU if there is one.
         dtype: by default what the weights are stored in, on a CPU float32.
         dialect: overrides the one the folder names.
+        operations: whether it will be offered operations, which its chat template must be able to carry.
 
     Raises:
         ModelError: the folder or hub id holds no usable model.
+        UsageError: no dialect of that name, or two that fit.
     """
 
     def __init__(
@@ -72,6 +76,7 @@ class LocalModel:
         device: str | None = None,
         dtype: str | None = None,
         dialect: str | None = None,
+        operations: bool = True,
     ) -> None:
         transformers_logging.disable_progress_bar()
         transformers_logging.set_verbosity_error()
@@ -81,21 +86,27 @@ class LocalModel:
         where = model_source(source)
         if not self.folder.is_dir():
             _check_hub_id(source)
-        settings = folder_settings(self.folder)
+        settings = folder_settings(self.folder, dialect)
+        dialect_named(settings.dialect)  # what is wrong is told before large weights are loaded
         processor = load_processor(where)
         weights = _load_weights(where, dtype or ("float32" if self.device == "cpu" else "auto"))
-        self._take(weights.to(self.device), processor, settings, dialect or settings.dialect)
+        if not self.folder.is_dir():
+            settings = folder_settings(self.folder, dialect, config=weights.config.to_dict())
+        self._take(weights.to(self.device), processor, settings)
+        if operations:
+            render = partial(processor.apply_chat_template, tokenize=False)
+            assert_template_carries(render, dialect_named(self.dialect), source)
 
     @classmethod
     def of(cls, weights: Any, processor: Any, settings: FolderSettings) -> Self:
         """Weights that are in memory already, such as those of a model in training. They are put into `eval` mode."""
         model = cls.__new__(cls)
         model.name, model.folder, model.device = "in training", None, str(weights.device)
-        model._take(weights, processor, settings, settings.dialect)
+        model._take(weights, processor, settings)
         return model
 
-    def _take(self, weights: Any, processor: Any, settings: FolderSettings, dialect: str) -> None:
-        self.dialect = dialect_named(dialect).name
+    def _take(self, weights: Any, processor: Any, settings: FolderSettings) -> None:
+        self.dialect = dialect_named(settings.dialect).name
         self.budgets = settings.budgets
         self.note = settings.note
         self.processor = processor

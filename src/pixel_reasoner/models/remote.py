@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pixel_reasoner.budget import Budgets
 from pixel_reasoner.dialects import dialect_named
-from pixel_reasoner.errors import EndpointError
+from pixel_reasoner.errors import EndpointError, UsageError
 from pixel_reasoner.models import (
     Completion,
     ContextFull,
@@ -42,6 +42,7 @@ from pixel_reasoner.models.wire import (
     fields,
     native,
     server_of,
+    words_of,
 )
 
 if TYPE_CHECKING:
@@ -79,10 +80,17 @@ class RemoteModel:
 
     def __init__(self, service: Service) -> None:
         self.name = service.name
-        self.dialect = dialect_named(service.dialect).name
+        self._spoken = dialect_named(service.dialect)
+        self.dialect = self._spoken.name
         self.budgets = service.budgets
         self.note = ""
         self.protocol = service.protocol
+        if self.protocol is Protocol.NATIVE and not self._spoken.tools:
+            raise UsageError(
+                expected="a dialect with tools for --protocol native",
+                got=self.dialect,
+                fix="leave out --protocol, or name another --dialect",
+            )
         self.pool = Pool(service.endpoints, service.api_key, service.manners)
         told = self.pool.get("/models")
         models = told.get("data") if isinstance(told, dict) else None
@@ -138,8 +146,8 @@ class RemoteModel:
         """
         told = fields(self.name, decoding, self.profile, stream=on_text is not None)
         if self.protocol is Protocol.NATIVE:
-            told["tools"] = dialect_named(self.dialect).tools
-            conversation = native(conversation)
+            conversation, tools = self._offered(conversation)
+            told |= {"tools": tools} if tools else {}
         request = body(told, written.messages(conversation))
         try:
             if on_text is None:
@@ -151,6 +159,22 @@ class RemoteModel:
                 raise
             return full
 
+    def _offered(self, conversation: Conversation) -> tuple[Conversation, list[dict[str, Any]]]:
+        """A conversation as its messages with `tool_calls`, and the tools that its system message had listed."""
+        spoken, system = self._spoken, words_of(conversation[0])
+        offers = {spoken.system_with, spoken.system_video} - {""}
+        if conversation[0]["role"] != "system" or system not in offers:
+            return native(conversation), []
+        tools = list(spoken.tools)
+        if (
+            spoken.system_video and system == spoken.system_with
+        ):  # frames are offered of videos alone
+            frames = {own for own, ours in spoken.names.items() if ours == "select_frames"}
+            frames.add("select_frames")
+            tools = [tool for tool in tools if tool["function"]["name"] not in frames]
+        opening = {"role": "system", "content": spoken.system_native}
+        return native([opening] * bool(spoken.system_native) + conversation[1:]), tools
+
     def describe(self) -> dict[str, Any]:
         """The name under which it is served and how it is asked. Which machines serve it decides nothing."""
         return {
@@ -158,6 +182,11 @@ class RemoteModel:
             "served_as": self.name,
             "class": "remote",
             "protocol": self.protocol.value,
+            **(
+                {"tools": self._spoken.native_fingerprint}
+                if self.protocol is Protocol.NATIVE
+                else {}
+            ),
             "server": self.server.value,
         }
 

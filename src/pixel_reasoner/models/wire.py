@@ -19,9 +19,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from pixel_reasoner.dialects.hermes import CLOSE, OPEN
 from pixel_reasoner.models import Completion, Conversation, Decoding
-
-OPEN, CLOSE = "<tool_call>", "</tool_call>"
 
 
 class Protocol(StrEnum):
@@ -174,7 +173,7 @@ def native(conversation: Conversation) -> Conversation:
     for n, message in enumerate(conversation):
         calls = _calls(message, n) if message["role"] == "assistant" else []
         if calls:
-            words = _words(message).partition(OPEN)[0]
+            words = words_of(message).partition(OPEN)[0]
             told.append({"role": "assistant", "content": words, "tool_calls": calls})
         elif asked is not None and message["role"] == "user":
             told += _result(message, asked)
@@ -184,7 +183,8 @@ def native(conversation: Conversation) -> Conversation:
     return told
 
 
-def _words(message: dict[str, Any]) -> str:
+def words_of(message: dict[str, Any]) -> str:
+    """All text of a message."""
     content = message["content"]
     if isinstance(content, str):
         return content
@@ -193,7 +193,7 @@ def _words(message: dict[str, Any]) -> str:
 
 def _calls(message: dict[str, Any], n: int) -> list[dict[str, Any]]:
     """The call of a message, if it can be read as one; what cannot stays text."""
-    inside = _words(message).partition(OPEN)[2].partition(CLOSE)[0]
+    inside = words_of(message).partition(OPEN)[2].partition(CLOSE)[0]
     try:
         call = json.loads(inside)
         name, arguments = call["name"], call.get("arguments", {})
@@ -205,7 +205,7 @@ def _calls(message: dict[str, Any], n: int) -> list[dict[str, Any]]:
 
 def _result(message: dict[str, Any], asked: str) -> Conversation:
     """The reply to a call: words as the tool's, pictures as the user's."""
-    words = _words(message).strip()
+    words = words_of(message).strip()
     told: Conversation = [{"role": "tool", "tool_call_id": asked, "content": words}]
     parts = message["content"]
     if not isinstance(parts, str) and any(part["type"] == "image" for part in parts):

@@ -10,7 +10,7 @@ from html import escape
 from itertools import groupby
 
 from pixel_reasoner.answers import answer_of
-from pixel_reasoner.dialects.hermes import CLOSE, OPEN
+from pixel_reasoner.dialects import CALL_TAGS
 from pixel_reasoner.grading import Grade, Outcome, grade_reply
 from pixel_reasoner.report.figure import Mark, Shots, color, figure
 from pixel_reasoner.trace import WHOLE, Box, OpCall, Picture, Question, Size, Trace, Turn
@@ -19,7 +19,8 @@ Facets = dict[str, list[str]]
 """name of a filter -> the values that a trace has there"""
 
 SIGNS = {"right": "✓", "wrong": "✗", "unparsed": "?", "ungraded": "–"}
-_MACHINE_TEXT = re.compile(rf"{re.escape(OPEN)}.*?(?:{re.escape(CLOSE)}|\Z)|</?think>", re.DOTALL)
+_CALLS = "|".join(rf"{re.escape(tag)}.*?(?:{re.escape(end)}|\Z)" for tag, end in CALL_TAGS)
+_MACHINE_TEXT = re.compile(rf"{_CALLS}|</?(?:think|answer)>", re.DOTALL)
 _WORDS = {Outcome.CORRECT: "right", Outcome.WRONG: "wrong", Outcome.UNPARSED: "unparsed"}
 _KEY_LOOKED = '<span class="key">where it looked</span>'
 _KEY_EVIDENCE = '<span class="key dashed">where the answer is</span>'

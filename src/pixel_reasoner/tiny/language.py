@@ -34,7 +34,7 @@ from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDe
 from pixel_reasoner.album import Album
 from pixel_reasoner.data import wording
 from pixel_reasoner.data.wording import say
-from pixel_reasoner.dialects import HermesDialect
+from pixel_reasoner.dialects import Dialect
 from pixel_reasoner.dialects.hermes import OPEN
 from pixel_reasoner.evals.run import TRACES
 from pixel_reasoner.tiny.gaze import Mention, mentions, spots_of
@@ -282,7 +282,7 @@ class School:
         self,
         lessons: Lessons,
         processor: Any,
-        dialect: HermesDialect,
+        dialect: Dialect,
         words: float = 0.0,
     ) -> None:
         self.lessons = lessons

@@ -20,7 +20,7 @@ from pixel_reasoner.budget import Budgets
 from pixel_reasoner.dialects import Answer, Message, dialect_named
 from pixel_reasoner.models import Completion, FolderSettings
 from pixel_reasoner.rollout import Rollout, Rules
-from pixel_reasoner.trace import Question, Stop, Trace
+from pixel_reasoner.trace import Medium, Question, Stop, Trace
 
 OPERATE = "operate"
 """the one tool, by the name of its method"""
@@ -78,13 +78,13 @@ class LookAgain:
         return parts
 
 
-def opening(speaker: FolderSettings, rules: Rules) -> list[Message]:
-    """The messages that every rollout begins with; the user's is empty until `LookAgain.reset` fills it.
+def opening(speaker: FolderSettings, rules: Rules, media: tuple[Medium, ...] = ()) -> list[Message]:
+    """The messages that a rollout about some media begins with; the user's is empty until `LookAgain.reset` fills it.
 
     >>> [message["role"] for message in opening(FolderSettings(dialect="compact"), Rules())]
     ['system', 'user']
     """
-    nothing = Question(id="", text="", media=())
+    nothing = Question(id="", text="", media=media)
     dialect = dialect_named(speaker.dialect)
     messages = dialect.messages(nothing, (), (), lambda number: None, operations=rules.operations)
     return [*messages[:-1], {"role": "user", "content": []}]

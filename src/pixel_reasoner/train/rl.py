@@ -19,6 +19,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -30,6 +31,7 @@ from pixel_reasoner import rewards
 from pixel_reasoner.data.questions import read_questions, world_questions
 from pixel_reasoner.data.rows import Dropped
 from pixel_reasoner.dialects import dialect_named
+from pixel_reasoner.dialects.template import assert_template_carries
 from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.files import atomic_writer, keep_settings
 from pixel_reasoner.models import (
@@ -78,12 +80,15 @@ def train_rl(run: RlRun) -> Path:
     args = trl_config(run)
     own = [load_reward(name) for name in run.reward_functions]
     speaker = folder_settings(model_folder(run.model))
-    dialect_named(speaker.dialect)  # an unknown one is known before anything is loaded
+    dialect = dialect_named(speaker.dialect)  # an unknown one is known before anything is loaded
     rules, out, where = rules_of(run), Path(run.out), model_source(run.model)
     with args.main_process_first():
         keep_settings(out / "run.json", json.loads(json.dumps(asdict(run))))
         questions = load_questions(run)
     plain = load_processor(where)
+    if rules.operations:
+        render = partial(plain.apply_chat_template, tokenize=False)
+        assert_template_carries(render, dialect, run.model)
     trainer = LookAgainTrainer(
         run=run,
         speaker=speaker,
@@ -199,9 +204,10 @@ def load_questions(run: RlRun) -> list[Question]:
 
 def question_rows(questions: Iterable[Question], speaker: FolderSettings, rules: Rules) -> Dataset:
     """Questions as rows of text: the opening messages, and the question as JSON for `LookAgain.reset`."""
-    begin = opening(speaker, rules)
+    questions = list(questions)
+    begin = [opening(speaker, rules, question.media) for question in questions]
     told = [question.model_dump_json(exclude_defaults=True) for question in questions]
-    return Dataset.from_dict({"prompt": [begin] * len(told), "question": told})
+    return Dataset.from_dict({"prompt": begin, "question": told})
 
 
 def load_reward(name: str) -> rewards.TraceReward:
