@@ -150,7 +150,27 @@ def test_repeats_tell_the_mean_and_whether_any_was_right():
     assert found["k"] == 2
     assert found["avg@2"]["value"] == 0.5
     assert found["pass@2"]["value"] == 0.6667
-    assert summarize(traces)["repeats"] == found
+    told = summarize(traces)["repeats"]
+    assert told.pop("by_category").keys() <= {trace.question.category for trace in traces}
+    assert told == found
+
+
+def test_repeats_are_told_category_by_category():
+    first, second = both("yyn", "ynn")
+    names = ("easy", "hard", "hard")
+    traces = [
+        trace.model_copy(
+            update={"sample": n, "question": trace.question.model_copy(update={"category": name})}
+        )
+        for n, some in enumerate((first, second))
+        for trace, name in zip(some, names, strict=True)
+    ]
+    told = summarize(traces)["repeats"]["by_category"]
+    assert {name: group["avg@2"]["value"] for name, group in told.items()} == {
+        "easy": 1.0,
+        "hard": 0.25,
+    }
+    assert told["hard"]["pass@2"]["value"] == 0.5
 
 
 # --- runs ---

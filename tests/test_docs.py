@@ -14,6 +14,7 @@ from pixel_reasoner.data.expert import Kind
 from pixel_reasoner.data.questions import WorldMix
 from pixel_reasoner.data.seeds import _ROW_KEYS, READERS
 from pixel_reasoner.evals.tasks import in_page
+from pixel_reasoner.models.wire import PROFILES
 from pixel_reasoner.rewards import RewardConfig
 from pixel_reasoner.train.config import RlRun, SftRun
 
@@ -60,3 +61,12 @@ def test_the_table_of_benchmarks_is_that_of_the_code():
 def test_links_lead_to_files(page):
     for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), target
+
+
+def test_the_table_of_servers_is_that_of_the_code():
+    page = text("docs/models.md")
+    for server, profile in PROFILES.items():
+        marks = ["sent" if sent else "" for sent in (profile.seed, profile.logprobs)]
+        owner = f"`{profile.owner}`" if profile.owner else ""
+        cells = [f"`{server}`", f"`{profile.limit}`", *marks, owner]
+        assert "| " + " | ".join(cells) + " |" in page.replace("| |", "|  |").replace("| |", "|  |")

@@ -1483,15 +1483,21 @@ def _print_summary(summary: dict[str, Any], out: Path) -> None:
     Console().print(table)
     if "cyclic_accuracy" in summary:
         _say(f"cyclic_accuracy {summary['cyclic_accuracy']:g}")
-    for name, told in summary.get("repeats", {}).items():
-        if name != "k":
-            _say(f"{name} {told['value']:g} {_shown(told['interval'])}")
+    _print_repeats(summary.get("repeats", {}))
     if "gain" in summary:
         _print_compared(summary, "gain", "harm", "with", "without")
     if summary.get("recovery_rate") is not None:
         _say(f"recovery_rate {summary['recovery_rate']:g} of {summary['disturbed']} disturbed")
     _print_rows(summary)
     _say(f"Traces and summary: {out}")
+
+
+def _print_repeats(repeats: dict[str, Any]) -> None:
+    groups = {"": repeats, **repeats.get("by_category", {})}
+    for group, figures in groups.items():
+        told = {n: f for n, f in figures.items() if n.startswith(("avg@", "pass@"))}
+        for name, figure in told.items():
+            _say(f"{name} {group} ".strip() + f" {figure['value']:g} {_shown(figure['interval'])}")
 
 
 def _shown(value: Any) -> str:

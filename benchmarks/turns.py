@@ -1,0 +1,200 @@
+"""What keeping what was read saves: one long trace, and many questions at once.
+
+    .venv/bin/python benchmarks/turns.py [REPEATS]
+
+1. A trace of four looks about a picture of 1,024 visual tokens, every turn from the beginning (`generate` of transformers, as TRL's
+   loop and the demo of the released code have it) and with the engine. What the model says is set beforehand, so both do the same.
+2. `ask_many` on 64 questions of all families, next to TRL's own tool loop on the same questions with the same limits, greedy.
+
+Both with the embedded model, turn about in one process; medians.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers import LogitsProcessor, LogitsProcessorList
+
+import rl
+from pixel_reasoner.budget import Budget
+from pixel_reasoner.data.questions import WorldMix, world_questions
+from pixel_reasoner.dialects import COMPACT
+from pixel_reasoner.models import Decoding, Model
+from pixel_reasoner.models.local import LocalModel, Session
+from pixel_reasoner.rollout import Limits, Rules, ask, ask_many
+from pixel_reasoner.trace import Medium, OpCall, Question
+from pixel_reasoner.train.rl import question_rows
+from stock import StockTrainer
+
+REPEATS = int(sys.argv[1]) if len(sys.argv) > 1 else 5
+LOOKS = ([0.1, 0.1, 0.3, 0.3], [0.4, 0.1, 0.6, 0.3], [0.1, 0.5, 0.3, 0.7], [0.6, 0.6, 0.8, 0.8])
+
+
+def script() -> list[str]:
+    """Four turns that look and one that answers."""
+    calls = [OpCall(name="zoom_in", arguments={"bbox_2d": b, "target_image": 1}) for b in LOOKS]
+    words = "I need a closer look at the red circle in the upper left."
+    return [
+        *(f"{words}\n{COMPACT.write_call(call)}" for call in calls),
+        r"It is 7. \boxed{7}",
+    ]
+
+
+class Forced(LogitsProcessor):
+    """Makes a model say what is set."""
+
+    def __init__(self, ids: Sequence[int]) -> None:
+        self.ids = list(ids)
+        self.at = 0
+
+    def __call__(self, input_ids: Any, scores: torch.Tensor) -> torch.Tensor:
+        """(rows, vocabulary) scores that leave one choice."""
+        forced = torch.full_like(scores, -1e9)
+        forced[:, self.ids[self.at]] = 0.0
+        self.at += 1
+        return forced
+
+
+class FromTheBeginning:
+    """The embedded model, which reads everything again in every turn."""
+
+    def __init__(self, model: LocalModel) -> None:
+        self.model = model
+        self.name, self.dialect, self.budgets = model.name, model.dialect, model.budgets
+
+    def generate(self, conversations: Any, decoding: Any, on_text: Any = None) -> Any:
+        """One turn, set beforehand."""
+        turn = sum(message["role"] == "assistant" for message in conversations[0])
+        steer = LogitsProcessorList([Forced(turn_ids(self.model, turn))])
+        with torch.inference_mode():
+            inputs = self.model._inputs(conversations)
+            out = self.model.model.generate(
+                **inputs, do_sample=False, max_new_tokens=128, logits_processor=steer
+            )
+        return [self.model._completion(out[0, inputs["input_ids"].shape[1] :].tolist(), [], 0)]
+
+    def describe(self) -> dict[str, Any]:
+        """Whose it is."""
+        return self.model.describe()
+
+
+class Kept(FromTheBeginning):
+    """The embedded model with the engine."""
+
+    def __init__(self, model: LocalModel) -> None:
+        super().__init__(model)
+        self.session = Session(model)
+
+    def generate(self, conversations: Any, decoding: Any, on_text: Any = None) -> Any:
+        """One turn, set beforehand."""
+        turn = sum(message["role"] == "assistant" for message in conversations[0])
+        forced = Forced(turn_ids(self.model, turn))
+
+        def choose(logits: torch.Tensor, rows: Any) -> Any:
+            return forced(None, logits).argmax(-1), None
+
+        before = [told for told in self.session._told.values() if turn]
+        row = self.session._row(0, conversations[0], before)
+        self.session.engine.run([row], choose)
+        return [self.session._told_of(row)]
+
+
+def turn_ids(model: LocalModel, turn: int) -> list[int]:
+    ids = model.tokenizer(script()[turn], add_special_tokens=False)["input_ids"]
+    return [*ids, *model._end_tokens()]
+
+
+def one_trace(folder: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (2048, 2048, 3), np.uint8)
+    Image.fromarray(pixels).save(folder / "photo.png")
+    question = Question(
+        id="1",
+        text="Which digit is on the red circle?",
+        media=(Medium(kind="image", path=str(folder / "photo.png")),),
+    )
+    model = LocalModel("tiny")
+    assert model.budgets is not None
+    model.budgets = model.budgets.model_copy(
+        update={"picture": Budget(min_px=1024 * 1024, max_px=1024 * 1024)}
+    )
+    rules = Rules(limits=Limits(max_turns=6))
+    seconds: dict[str, list[float]] = {"from the beginning": [], "kept": []}
+    for _ in range(REPEATS + 1):
+        for name, kind in (("from the beginning", FromTheBeginning), ("kept", Kept)):
+            asked: Model = kind(model)
+            trace = ask(question, asked, rules)
+            assert len(trace.executed) == len(LOOKS)
+            assert trace.answer == "7"
+            seconds[name].append(sum(turn.generate_s for turn in trace.turns))
+    medians = {name: statistics.median(all_of[1:]) for name, all_of in seconds.items()}
+    tokens = sum(one.seen_px[0] * one.seen_px[1] for one in trace.pictures) // 32**2
+    print(f"a trace of {len(LOOKS)} looks, overview of {tokens} visual tokens:")
+    for name, median in medians.items():
+        print(f"  {name}: {median:.2f} s")
+    print(f"  {medians['from the beginning'] / medians['kept']:.2f} x faster")
+
+
+def many(folder: Path) -> None:
+    questions = list(world_questions(WorldMix(count=13, seed=800_000), folder / "questions"))[:64]
+    sizes = {"questions_per_sync": 32, "group_size": 2, "minibatch": 64, "rollouts_at_once": 64}
+    run = rl.run_in(folder / "run", **sizes, trl={"top_k": 1})
+    trainer = rl.trainer_of(StockTrainer, run)
+    trainer.model.train()
+    speaker, rules = rl._spoken(folder / "run")
+    rows = list(question_rows(questions, speaker, rules))
+    model = LocalModel("tiny")
+    rules = rules.model_copy(update={"decoding": Decoding(max_new_tokens=96)})
+    seconds: dict[str, list[float]] = {"TRL's loop": [], "ask_many": []}
+    for _ in range(REPEATS + 1):
+        started = time.perf_counter()
+        trainer.environments = []
+        with torch.no_grad():
+            generated(trainer, rows)
+        seconds["TRL's loop"].append(time.perf_counter() - started)
+        started = time.perf_counter()
+        traces = list(ask_many(questions, model, rules, batch_size=64))
+        seconds["ask_many"].append(time.perf_counter() - started)
+    medians = {name: statistics.median(all_of[1:]) for name, all_of in seconds.items()}
+    turns = sum(len(trace.turns) for trace in traces)
+    print(f"{len(traces)} questions of all families, {turns} turns, batch of 64:")
+    for name, median in medians.items():
+        print(f"  {name}: {median:.2f} s, {len(traces) / median:.1f} rollouts/s")
+    theirs, ours = medians.values()
+    print(f"  {theirs / ours:.2f} x")
+
+
+class _Done(Exception):
+    """The rollouts are there; what TRL makes of them is not measured."""
+
+
+def generated(trainer: Any, rows: Any) -> None:
+    """TRL's rollouts of these rows, and nothing behind them."""
+
+    def stop(*_: Any, **__: Any) -> Any:
+        raise _Done
+
+    real = trainer._generate
+    trainer._generate = lambda prompts: (real(prompts), stop())
+    try:
+        trainer._generate_and_score_completions(rows)
+    except _Done:
+        pass
+    finally:
+        trainer._generate = real
+
+
+if __name__ == "__main__":
+    warnings.filterwarnings("ignore")
+    with tempfile.TemporaryDirectory() as name:
+        one_trace(Path(name))
+        many(Path(name))
