@@ -247,6 +247,23 @@ def model_settings(model: LocalModel):
     return FolderSettings(dialect=model.dialect, budgets=model.budgets)
 
 
+def test_a_model_that_would_write_placeholders_of_pictures_does_not(model, questions):
+    """The next turn would miss the pixels behind them."""
+    config = model.model.config
+    placeholders = [config.image_token_id, config.video_token_id]
+
+    def push(module, inputs, logits):
+        logits[..., placeholders] += 1000.0
+
+    hook = model.model.lm_head.register_forward_hook(push)
+    try:
+        traces = list(ask_many(questions, model, Rules(decoding=SHORT), batch_size=8))
+    finally:
+        hook.remove()
+    for trace in traces:
+        assert not any(set(placeholders) & set(turn.token_ids) for turn in trace.turns)
+
+
 def test_seconds_of_turns_are_shares_of_the_time_that_passed(model, questions):
     traces = list(ask_many(questions, model, Rules(decoding=SHORT), batch_size=8))
     longest = max(trace.seconds for trace in traces)

@@ -6,11 +6,14 @@ while others are still being thought about, and a finished question makes room f
 
 from __future__ import annotations
 
+import os
 import platform
 import time
 from collections.abc import Callable, Iterable, Iterator
-from functools import cache
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
 from importlib import metadata
+from itertools import count, islice
 from typing import Any, Protocol
 
 from pixel_reasoner import ops
@@ -23,6 +26,7 @@ from pixel_reasoner.errors import InputError, PixelReasonerError
 from pixel_reasoner.models import (
     Completion,
     ContextFull,
+    Conversation,
     Decoding,
     Model,
     OnText,
@@ -216,24 +220,33 @@ def ask_many(
     rules = rules or Rules()
     settings = settings_of(model, rules)
     turns = turns_of(model, rules.decoding)
-    waiting, active = enumerate(questions), dict[int, Rollout]()
-    exhausted = False
-    while active or not exhausted:
-        while len(active) < batch_size and not exhausted:
-            key, question = next(waiting, (None, None))
-            if key is None or question is None:
-                exhausted = True
-                break
-            try:
-                rollout = Rollout(question, model, rules)
-                if rollout.stop is None:
-                    turns.add(key, rollout.messages())
-                    active[key] = rollout
-                else:
-                    yield rollout.trace(settings)
-            except InputError as error:
-                yield failed(question, error, settings)
-        yield from _next_turns(turns, active, settings)
+    waiting, active, keys = iter(questions), dict[int, Rollout](), count()
+    begin = partial(_begun, model=model, rules=rules, settings=settings)
+    # Pictures are decoded and scaled by code that other threads need not wait for.
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        while (room := list(islice(waiting, batch_size - len(active)))) or active:
+            for begun in pool.map(begin, room):
+                if isinstance(begun, Trace):
+                    yield begun
+                    continue
+                rollout, conversation = begun
+                key = next(keys)
+                active[key] = rollout
+                turns.add(key, conversation)
+            yield from _next_turns(turns, active, settings)
+
+
+def _begun(
+    question: Question, model: Model, rules: Rules, settings: dict[str, Any]
+) -> tuple[Rollout, Conversation] | Trace:
+    """A rollout and what it opens with, or the trace of one that cannot begin."""
+    try:
+        rollout = Rollout(question, model, rules)
+        if rollout.stop is None:
+            return rollout, rollout.messages()
+    except InputError as error:
+        return failed(question, error, settings)
+    return rollout.trace(settings)
 
 
 def _next_turns(

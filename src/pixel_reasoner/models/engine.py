@@ -117,6 +117,8 @@ class Engine:
         self.model = model
         self.image_processor = image_processor
         self.end_tokens = frozenset(end_tokens)
+        # A placeholder that a model writes itself would ask for a picture or a video that is not there.
+        self.never = [model.config.image_token_id, model.config.video_token_id]
         self.slots = _Slots(model.device)
         self.waiting: list[Row] = []
 
@@ -151,7 +153,9 @@ class Engine:
         if len(self.waiting) >= slots.num_active * _PATIENCE:
             joining, self.waiting = self.waiting, []
         rows = joining or slots.rows[: slots.num_active]
-        ids, logprobs = choose(self._admit(rows) if joining else self._next(rows), rows)
+        logits = self._admit(rows) if joining else self._next(rows)
+        logits[:, self.never] = -torch.inf
+        ids, logprobs = choose(logits, rows)
         for row, token in zip(rows, ids.tolist(), strict=True):
             row.ids.append(token)
         if logprobs is not None:
