@@ -2,8 +2,9 @@
 
     .venv/bin/python benchmarks/client.py [QUESTIONS]
 
-A server in a process of its own answers every request after 50 ms, with a look first and then an answer. `ask_many` runs 64
-questions at once against it; then 64 threads of a bare client send the recorded bodies in the same order, turn about.
+A server in a process of its own answers every request after a quarter of a second, with a look first and then an answer. Conversations
+about PixelWorld scenes, their pictures in memory, go through `RemoteModel.session`, 64 at once: pictures are encoded, messages written,
+requests shared out, replies read. Then 64 threads of a bare client send the recorded bodies, turn about.
 """
 
 from __future__ import annotations
@@ -21,18 +22,23 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-import numpy as np
-from PIL import Image
 
 from pixel_reasoner.dialects import COMPACT
-from pixel_reasoner.models import folder_settings, model_folder
+from pixel_reasoner.models import (
+    Completion,
+    Conversation,
+    Decoding,
+    folder_settings,
+    model_folder,
+)
 from pixel_reasoner.models.pool import Manners
 from pixel_reasoner.models.remote import RemoteModel, Service
-from pixel_reasoner.rollout import ask_many
-from pixel_reasoner.trace import Medium, OpCall, Question
+from pixel_reasoner.rollout import Rollout, Rules
+from pixel_reasoner.trace import OpCall, anchored
+from pixel_reasoner.world import render, scenes
 
 QUESTIONS = int(sys.argv[1]) if len(sys.argv) > 1 else 512
-AT_ONCE, DELAY_S, ROUNDS = 64, 0.05, 5
+AT_ONCE, DELAY_S, ROUNDS = 64, 0.25, 5
 LOOK = COMPACT.write_call(
     OpCall(name="zoom_in", arguments={"bbox_2d": [0.1, 0.1, 0.4, 0.4], "target_image": 1})
 )
@@ -81,22 +87,21 @@ def serve(port: Any) -> None:
     server.serve_forever()
 
 
-def questions(folder: Path) -> list[Question]:
-    pixels = np.random.default_rng(0).integers(0, 256, (768, 768, 3), np.uint8)
-    asked = []
-    for n in range(QUESTIONS):
-        path = folder / f"{n % 64}.jpg"
-        if not path.exists():
-            Image.fromarray(np.roll(pixels, n, axis=0)).save(path)
-        media = (Medium(kind="image", path=str(path)),)
-        asked.append(Question(id=str(n), text="Which digit?", media=media))
-    return asked
+def conversations(folder: Path) -> list[list[Conversation]]:
+    """Both turns of each question."""
+    speaker = folder_settings(model_folder("tiny"))
+    told = []
+    for question in render(scenes("attribute", "train", 0, QUESTIONS), folder):
+        rollout = Rollout(anchored(question, folder), speaker, Rules())
+        first = rollout.messages()
+        rollout.take(Completion(f"I look.\n{LOOK}"), 0.0)
+        told.append([first, rollout.messages()])
+    return told
 
 
-def ours(url: str, asked: list[Question], bodies: list[bytes] | None = None) -> float:
-    settings = folder_settings(model_folder("tiny"))
+def ours(url: str, asked: list[list[Conversation]], bodies: list[bytes] | None = None) -> float:
     manners = Manners(concurrency=AT_ONCE)
-    model = RemoteModel(Service("m", (url,), settings.dialect, settings.budgets, manners=manners))
+    model = RemoteModel(Service("m", (url,), "compact", manners=manners))
     if bodies is not None:
         real, lock = model.pool.ask, threading.Lock()
 
@@ -107,9 +112,25 @@ def ours(url: str, asked: list[Question], bodies: list[bytes] | None = None) -> 
 
         model.pool.ask = recorded  # type: ignore[method-assign]
     started = time.perf_counter()
-    traces = list(ask_many(asked, model, batch_size=AT_ONCE))
+    session = model.session(Decoding())
+    waiting, left = list(enumerate(asked)), 2 * len(asked)
+    for key, turns in waiting[:AT_ONCE]:
+        session.add(key, turns[0])
+    del waiting[:AT_ONCE]
+    second = set[int]()
+    while left:
+        for key, said, _ in session.done():
+            assert isinstance(said, Completion)
+            left -= 1
+            if key not in second:
+                second.add(key)
+                session.add(key, asked[key][1])
+                continue
+            session.end(key)
+            if waiting:
+                key, turns = waiting.pop(0)
+                session.add(key, turns[0])
     seconds = time.perf_counter() - started
-    assert all(trace.answer == "7" and len(trace.executed) == 1 for trace in traces)
     model.close()
     return seconds
 
@@ -135,7 +156,7 @@ def main() -> None:
         time.sleep(0.01)
     url = f"http://127.0.0.1:{port.value}/v1"
     with tempfile.TemporaryDirectory() as name:
-        asked, bodies = questions(Path(name)), list[bytes]()
+        asked, bodies = conversations(Path(name)), list[bytes]()
         ours(url, asked, bodies)  # a first time: imports, files in the page cache, and what is sent
         seconds = {"ours": [], "bare": []}
         for _ in range(ROUNDS):

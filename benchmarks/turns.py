@@ -4,7 +4,8 @@
 
 1. A trace of four looks about a picture of 1,024 visual tokens, every turn from the beginning (`generate` of transformers, as TRL's
    loop and the demo of the released code have it) and with the engine. What the model says is set beforehand, so both do the same.
-2. `ask_many` on 64 questions of all families, next to TRL's own tool loop on the same questions with the same limits, greedy.
+2. `ask_many` on 192 questions of all families, 64 at once, next to TRL's own tool loop on the same questions, 64 at once, with the same
+   limits, greedy.
 
 Both with the embedded model, turn about in one process; medians.
 """
@@ -145,7 +146,7 @@ def one_trace(folder: Path) -> None:
 
 
 def many(folder: Path) -> None:
-    questions = list(world_questions(WorldMix(count=13, seed=800_000), folder / "questions"))[:64]
+    questions = list(world_questions(WorldMix(count=39, seed=800_000), folder / "questions"))[:192]
     sizes = {"questions_per_sync": 32, "group_size": 2, "minibatch": 64, "rollouts_at_once": 64}
     run = rl.run_in(folder / "run", **sizes, trl={"top_k": 1})
     trainer = rl.trainer_of(StockTrainer, run)
@@ -159,14 +160,15 @@ def many(folder: Path) -> None:
         started = time.perf_counter()
         trainer.environments = []
         with torch.no_grad():
-            generated(trainer, rows)
+            for start in range(0, len(rows), 64):
+                generated(trainer, rows[start : start + 64])
         seconds["TRL's loop"].append(time.perf_counter() - started)
         started = time.perf_counter()
         traces = list(ask_many(questions, model, rules, batch_size=64))
         seconds["ask_many"].append(time.perf_counter() - started)
     medians = {name: statistics.median(all_of[1:]) for name, all_of in seconds.items()}
     turns = sum(len(trace.turns) for trace in traces)
-    print(f"{len(traces)} questions of all families, {turns} turns, batch of 64:")
+    print(f"{len(traces)} questions of all families, {turns} turns, 64 at once:")
     for name, median in medians.items():
         print(f"  {name}: {median:.2f} s, {len(traces) / median:.1f} rollouts/s")
     theirs, ours = medians.values()

@@ -32,6 +32,9 @@ FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe")
 READ_AT_ONCE = 16_384
 """tokens, padding included, that one forward pass reads at most, unless a single row has more"""
 
+_ALIKE = 0.7
+"""length of a row, as a share of the longest, from which on both are read together: padding is read too"""
+
 _PATIENCE = 0.25
 """rows that wait, as a share of the batch, before they are read: reading one costs about what a token for all does"""
 
@@ -303,8 +306,10 @@ def _batches(rows: Sequence[Row]) -> list[list[Row]]:
     """Rows of similar length together, as many as one forward pass may read."""
     batches: list[list[Row]] = []
     for row in sorted(rows, key=lambda row: row.num_read - len(row.ids)):
-        longest = len(batches[-1][0].ids) - batches[-1][0].num_read if batches else READ_AT_ONCE
-        if not batches or longest * (len(batches[-1]) + 1) > READ_AT_ONCE:
+        size = len(row.ids) - row.num_read
+        longest = len(batches[-1][0].ids) - batches[-1][0].num_read if batches else 0
+        room = READ_AT_ONCE - longest * len(batches[-1] if batches else ())
+        if not batches or size < longest * _ALIKE or longest > room:
             batches.append([])
         batches[-1].append(row)
     return batches
