@@ -22,9 +22,9 @@ from typing import Any
 from transformers import TrainerCallback
 
 from pixel_reasoner.data.questions import WorldMix
-from pixel_reasoner.data.sft import encode
 from pixel_reasoner.models import Decoding, folder_settings, model_folder
-from pixel_reasoner.models.local import LocalModel, load_processor
+from pixel_reasoner.models.engine import Row
+from pixel_reasoner.models.local import LocalModel, Session, load_processor
 from pixel_reasoner.rollout import ask_many
 from pixel_reasoner.train.config import RlRun
 from pixel_reasoner.train.grpo import LookAgainTrainer, Rolled
@@ -163,6 +163,28 @@ def _resident_mb() -> float:
     return pages * resource.getpagesize() / 1e6
 
 
+class Recorded(Session):
+    """Turns of `ask_many` that keep what the model read and wrote, and which of it it wrote."""
+
+    def __init__(self, model: LocalModel, decoding: Decoding, kept: dict[str, list[Row]]) -> None:
+        super().__init__(model, decoding)
+        self.kept = kept
+
+    def _told_of(self, row: Row) -> Any:
+        said = super()._told_of(row)
+        self.kept.setdefault(row.key, []).append(row)
+        return said
+
+
+class Recording(LocalModel):
+    """The model of `ask_many`; `rows` holds every turn, by the number of its question."""
+
+    def session(self, decoding: Decoding) -> Session:
+        """One that is recorded."""
+        self.rows: dict[Any, list[Row]] = {}
+        return Recorded(self, decoding, self.rows)
+
+
 def parity(folder: Path, count: int = 200) -> None:
     """The two loops on the same greedy questions: token ids, loss mask, operations."""
     greedy = {"top_k": 1}
@@ -183,20 +205,20 @@ def parity(folder: Path, count: int = 200) -> None:
         pairs = [row for row in rows[start : start + 4] for _ in range(2)]
         seen |= {one.trace.question.id: one for one in trainer._rolled_out(pairs)}
     rules = rules_of(run).model_copy(update={"decoding": Decoding(max_new_tokens=96)})
-    processor = load_processor(MODEL)
-    same = dict.fromkeys(("sampled ids", "operations", "re-rendered ids", "re-rendered mask"), 0)
-    for trace in ask_many(questions, LocalModel(MODEL), rules):
-        one = seen[trace.question.id]
-        encoded = encode(trace, processor)
-        trained = zip(one.completion_ids.tolist(), one.trained.tolist(), strict=True)
-        sampled = [token for turn in trace.turns for token in turn.token_ids]
-        same["sampled ids"] += sampled == [token for token, mine in trained if mine]
-        same["operations"] += [t.call for t in one.trace.turns] == [t.call for t in trace.turns]
-        # A model may write a word in pieces that the tokenizer would not: TRL keeps the pieces, a template does not.
-        ids = [*one.prompt_ids.tolist(), *one.completion_ids.tolist()]
-        mask = [False] * len(one.prompt_ids) + one.trained.tolist()
-        same["re-rendered ids"] += ids == encoded.token_ids[: len(ids)]
-        same["re-rendered mask"] += mask == encoded.trained[: len(mask)]
+    model = Recording(MODEL)
+    traces = {trace.question.id: trace for trace in ask_many(questions, model, rules)}
+    same = dict.fromkeys(("token ids", "loss mask", "operations"), 0)
+    for number, question in enumerate(questions):
+        theirs, ours = seen[question.id], traces[question.id]
+        turns = model.rows[number]
+        mask = [False] * len(turns[-1].ids)
+        for turn in turns:
+            mask[turn.num_prompt : len(turn.ids)] = [True] * len(turn.new_ids)
+        ids = [*theirs.prompt_ids.tolist(), *theirs.completion_ids.tolist()]
+        trained = [False] * len(theirs.prompt_ids) + theirs.trained.tolist()
+        same["token ids"] += ids == turns[-1].ids
+        same["loss mask"] += trained == mask
+        same["operations"] += [t.call for t in theirs.trace.turns] == [t.call for t in ours.turns]
     print(
         f"parity on {len(questions)} questions: " + ", ".join(f"{k} {v}" for k, v in same.items())
     )

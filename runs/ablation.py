@@ -50,7 +50,7 @@ SEEDS = (0, 1, 2)
 KINDS = ("needs_look", "overview")
 QUESTIONS = 200
 """of the test split, for each family"""
-STEPS = {"clumsy": 60, "good": 15}
+STEPS = {"clumsy": 100, "good": 15}
 """gradient steps of 128 rollouts: a start whose looks fail takes longer to find out"""
 REWARD: Mapping[str, float | bool] = {"N": 2, "ignored_refusal_is_wrong": True}
 """what all arms are paid by, beside the defaults of `RewardConfig`

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 
+from pixel_reasoner.models import folder_settings, model_folder
 from pixel_reasoner.train.config import RlRun, arithmetic
 from pixel_reasoner.train.rl import trl_config
 
@@ -103,6 +107,45 @@ def test_a_page_tells_what_the_finished_jobs_found(place):
     assert "<svg" in (place.parent / "curves-clumsy.svg").read_text()
     ablation.render()
     assert ablation.PAGE.read_text() == once
+
+
+def test_jobs_that_were_finished_elsewhere_are_kept_and_not_run_again(place, monkeypatch):
+    """What is committed goes on on another machine: rows of jobs whose folders are not there stay, in their order."""
+    first, second, third = ablation.jobs(["clumsy/full"])
+    for job in (first, third):
+        finished(job, accuracy=0.5)
+    ablation.collect()
+    there = json.loads(ablation.RESULTS.read_text())
+    shutil.rmtree(first.folder)
+    shutil.rmtree(third.folder)
+    finished(second, accuracy=0.9)
+    ablation.collect()
+    rows = json.loads(ablation.RESULTS.read_text())
+    assert [row for row in rows if row["seed"] != 1] == there
+    assert [row["seed"] for row in rows] == sorted(row["seed"] for row in rows)
+    curves = json.loads(ablation.CURVES.read_text())
+    assert [curve["seed"] for curve in curves] == [0, 1, 2]
+    asked = []
+    monkeypatch.setattr(ablation, "_do", lambda job: asked.append(job) or job)
+    monkeypatch.setattr(ablation, "warm_start", lambda name: name)
+    monkeypatch.setattr(ablation, "world_questions", lambda *_: [])
+    ablation.run(["clumsy/full", "clumsy/no cost"], workers=1)
+    assert {job.arm.name for job in asked} == {"no cost"}
+
+
+def test_a_start_that_was_kept_is_the_model_that_rl_begins_with(place):
+    """In 16 bits, without the tower, which is that of the model in the box."""
+    tiny = model_folder("tiny")
+    place.mkdir(parents=True)
+    ablation.keep_start(tiny, place / "words.safetensors")
+    assert (place / "words.safetensors").stat().st_size < 2.5e6
+    model = Path(ablation.warm_start("words"))
+    assert folder_settings(model) == folder_settings(tiny)
+    ours, theirs = (load_file(folder / "model.safetensors") for folder in (model, tiny))
+    assert ours.keys() == theirs.keys()
+    for name, weight in theirs.items():
+        rounded = weight if ".visual." in name else weight.bfloat16().float()
+        assert torch.equal(ours[name], rounded)
 
 
 def test_a_page_without_its_marks_is_left_alone(place):

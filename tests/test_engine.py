@@ -264,6 +264,19 @@ def test_a_model_that_would_write_placeholders_of_pictures_does_not(model, quest
         assert not any(set(placeholders) & set(turn.token_ids) for turn in trace.turns)
 
 
+def test_a_low_rank_update_in_training_is_asked_like_any_model(model, questions):
+    from peft import LoraConfig, get_peft_model
+
+    weights = LocalModel("tiny").model
+    wrapped = get_peft_model(weights, LoraConfig(target_modules=r".*language_model.*q_proj"))
+    tuned = LocalModel.of(wrapped, model.processor, model_settings(model))
+    rules = Rules(decoding=SHORT)
+    assert (
+        ask(questions[0], tuned, rules).turns[0].text
+        == ask(questions[0], model, rules).turns[0].text
+    )
+
+
 def test_seconds_of_turns_are_shares_of_the_time_that_passed(model, questions):
     traces = list(ask_many(questions, model, Rules(decoding=SHORT), batch_size=8))
     longest = max(trace.seconds for trace in traces)

@@ -50,7 +50,7 @@ from pixel_reasoner.models import (
     model_source,
     pictures_of,
 )
-from pixel_reasoner.models.engine import Choose, Engine, Row, Seen, supported
+from pixel_reasoner.models.engine import Choose, Engine, Row, Seen, bare, supported
 from pixel_reasoner.models.patches import patches_as_product
 
 
@@ -111,7 +111,7 @@ class LocalModel:
         self.note = settings.note
         self.processor = processor
         self.tokenizer = processor.tokenizer
-        self.model = weights.eval()
+        self.model = bare(weights.eval())
         self._turns = Session(self) if supported(self.model) else None
         self._alone = threading.Lock()
         if self._turns is not None and torch.device(self.device).type == "cpu":

@@ -1,7 +1,8 @@
 """`GRPOTrainer`, taught to look again: rewards of whole groups, a buffer of references, selective replay.
 
-TRL generates, runs the tool loop over `env.LookAgain`, and computes advantages and losses. Ours are
+TRL runs the tool loop over `env.LookAgain`, and computes advantages and losses. Ours are
 
+    the turns       drawn by our engine where it can: what was read stays read (`turns`, `_generate_single_turn`)
     the reward      shaped from whole groups, after they were gathered: a group may straddle processes (`_calculate_rewards`)
     the buffer      rollouts of a policy sync as `Rolled` rows, in references and not in pixels: kilobytes a rollout; the pixels
                     of a micro-batch are made anew when it is its turn (`_prepare_inputs`)

@@ -22,7 +22,7 @@ from transformers import (
 
 from pixel_reasoner.dialects import Message
 from pixel_reasoner.models import pictures_of
-from pixel_reasoner.models.engine import Choose, Engine, Row, Seen, supported
+from pixel_reasoner.models.engine import Choose, Engine, Row, Seen, bare, supported
 
 _KNOWN = frozenset({"max_new_tokens", "suppress_tokens"})
 """keys of `generation_kwargs` that `sampler` and `Turns` heed"""
@@ -101,8 +101,7 @@ class Turns:
 
 def _weights(trainer: Any) -> Any:
     """The model itself, without what wraps it for several processes; LoRA layers stay in it."""
-    model = trainer.accelerator.unwrap_model(trainer.model)
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
+    return bare(trainer.accelerator.unwrap_model(trainer.model))
 
 
 def sampler(config: GenerationConfig) -> Choose:
