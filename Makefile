@@ -48,6 +48,8 @@ benchmarks: install
 	$(BIN)/python benchmarks/synth.py
 	$(BIN)/python benchmarks/sft.py
 	$(BIN)/python benchmarks/rl.py
+	$(BIN)/python benchmarks/turns.py
+	$(BIN)/python benchmarks/client.py
 
 clean:
 	rm -rf .venv runs/demo
