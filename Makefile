@@ -50,6 +50,7 @@ benchmarks: install
 	$(BIN)/python benchmarks/rl.py
 	$(BIN)/python benchmarks/turns.py
 	$(BIN)/python benchmarks/client.py
+	$(BIN)/python benchmarks/large.py
 
 clean:
 	rm -rf .venv runs/demo

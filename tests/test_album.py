@@ -190,6 +190,30 @@ def test_pixels_of_an_image_are_decoded_on_first_use_and_once(tmp_path):
     album.view(album.add_crop(1, Box(0, 0, 0.5, 0.5)).number)
 
 
+def test_many_large_pictures_are_not_kept_open_all_at_once(tmp_path, monkeypatch):
+    """Those that were opened first are closed, and opened again when they are looked at; frames of a video stay."""
+    monkeypatch.setattr("pixel_reasoner.album.OPEN_PX", 3 * 40 * 30)
+    names = [tmp_path / f"{n}.png" for n in range(5)]
+    for n, name in enumerate(names):
+        Image.new("RGB", (40, 30), (n, 0, 0)).save(name)
+    clip = write_video(tmp_path / "clip.mp4", 4)
+    album = album_of(("video", clip), *(("image", name) for name in names), num_frames=4)
+    for picture in album.pictures:
+        album.view(picture.number)
+    opened = [key for key in album._sources if key[1] is None]
+    assert opened == [(3, None), (4, None), (5, None)]
+    assert sum(key[1] is not None for key in album._sources) == 4
+    first = album.picture(5)
+    assert album.source(first.number).getpixel((0, 0)) == (0, 0, 0)
+    assert (1, None) in album._sources
+
+
+def test_a_picture_larger_than_what_is_kept_open_is_opened_all_the_same(folder, monkeypatch):
+    monkeypatch.setattr("pixel_reasoner.album.OPEN_PX", 10)
+    album = album_of(("image", folder / "large.png"))
+    assert album.source(1).size == (640, 480)
+
+
 def test_the_pixel_limit_holds(folder):
     with pytest.raises(PixelLimitError):
         album_of(("image", folder / "large.png"), max_px=1000)

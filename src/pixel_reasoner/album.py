@@ -6,6 +6,7 @@ zoomed into, they come from the original: a zoom into a zoom loses nothing.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from copy import copy
@@ -33,6 +34,10 @@ _Key = tuple[int, int | None]
 _ANY = Budget(min_px=1, max_px=2**62)
 NATURAL = Budgets(picture=_ANY, crop=_ANY, frame=_ANY, selected_frame=_ANY, multiple=1)
 """Budgets under which nothing is resized."""
+
+
+OPEN_PX = 200_000_000
+"""pixels of pictures that an album keeps decoded (0.6 GB), unless a single one has more"""
 
 
 class Album:
@@ -148,8 +153,19 @@ class Album:
         key = (picture.medium, picture.frame)
         if key not in self._sources:
             path = Path(self.question.media[picture.medium].path)
+            self._make_room(self._sizes[key])
             self._sources[key] = open_picture(path, self.limits)
         return self._sources[key]
+
+    def _make_room(self, size: Size) -> None:
+        """Close the pictures that were opened first until another fits; they can be opened again, frames cannot."""
+        opened = [key for key in self._sources if key[1] is None]
+        num_px = math.prod(size) + sum(math.prod(self._sizes[key]) for key in opened)
+        for key in opened:
+            if num_px <= OPEN_PX:
+                return
+            num_px -= math.prod(self._sizes[key])
+            del self._sources[key]
 
     def pixels(self, number: int) -> Image.Image:
         """The region of a picture at full resolution."""
