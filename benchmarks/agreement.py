@@ -1,0 +1,71 @@
+"""Whether a model behind a server says what the same model says in this process.
+
+    tests/servers/vllm.sh 8001                # in another terminal; or tests/servers/transformers.sh 8002
+    .venv/bin/python benchmarks/agreement.py http://127.0.0.1:8001/v1 [QUESTIONS] [CONCURRENCY]
+
+Greedy, PixelWorld's test split, all families: the same operations and the same answers, question by question; every difference is printed.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from pixel_reasoner.models import Decoding, folder_settings, model_folder
+from pixel_reasoner.models.local import LocalModel
+from pixel_reasoner.models.pool import Manners
+from pixel_reasoner.models.remote import RemoteModel, Service
+from pixel_reasoner.rollout import Rules, ask_many
+from pixel_reasoner.trace import Trace, anchored
+from pixel_reasoner.world import FAMILIES, render, scenes
+
+URL = sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:8001/v1"
+COUNT = int(sys.argv[2]) if len(sys.argv) > 2 else 100
+CONCURRENCY = int(sys.argv[3]) if len(sys.argv) > 3 else 16
+
+
+def told(trace: Trace) -> str:
+    calls = [f"{turn.call.name}({turn.call.arguments})" for turn in trace.turns if turn.call]
+    return " ".join([*calls, f"-> {trace.answer} ({trace.stop})", trace.error or ""])
+
+
+def main() -> None:
+    rules = Rules(decoding=Decoding(max_new_tokens=128))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        wanted = [s for f in FAMILIES for s in scenes(f, "test", 0, COUNT // len(FAMILIES))]
+        questions = [anchored(question, folder) for question in render(wanted, folder)]
+        local = LocalModel("tiny")
+        near = {t.question.id: t for t in ask_many(questions, local, rules)}
+        settings = folder_settings(model_folder("tiny"))
+        service = Service(
+            str(model_folder("tiny")),
+            (URL,),
+            settings.dialect,
+            settings.budgets,
+            manners=Manners(concurrency=CONCURRENCY),
+        )
+        remote = RemoteModel(service)
+        started = time.perf_counter()
+        far = {t.question.id: t for t in ask_many(questions, remote, rules, batch_size=CONCURRENCY)}
+        seconds = time.perf_counter() - started
+    same = {"answers": 0, "operations": 0, "texts": 0}
+    for question in questions:
+        here, there = near[question.id], far[question.id]
+        same["answers"] += here.answer == there.answer
+        same["operations"] += [t.call for t in here.turns] == [t.call for t in there.turns]
+        same["texts"] += [t.text for t in here.turns] == [t.text for t in there.turns]
+        if told(here) != told(there):
+            print(f"{question.id}\n  here:  {told(here)}\n  there: {told(there)}")
+    turns = sum(len(trace.turns) for trace in far.values())
+    print(
+        f"{remote.server} at {URL}: of {len(questions)} questions the same "
+        + ", ".join(f"{name} {count}" for name, count in same.items())
+        + f"; {turns} turns in {seconds:.1f} s"
+    )
+
+
+if __name__ == "__main__":
+    main()
