@@ -42,6 +42,7 @@ class Server(ThreadingHTTPServer):
         self.owned_by = "vllm"
         self.names = ["served"]
         self.delay_s = 0.0
+        self.reads_calls = False  # out of the text, as `transformers serve` does
         self.now = self.most_at_once = 0
         self.lock = threading.Lock()
 
@@ -150,6 +151,11 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True  # and no [DONE], as `transformers serve` has it
             return
         message = {"role": "assistant", "content": said.text}
+        if self.server.reads_calls and "<tool_call>" in said.text:
+            words, _, rest = said.text.partition("<tool_call>")
+            call = json.loads(rest.partition("</tool_call>")[0])
+            function = {"name": call["name"], "arguments": json.dumps(call["arguments"])}
+            message |= {"content": words.strip(), "tool_calls": [{"function": function}]}
         choice = {"message": message, "finish_reason": finish}
         if asked.get("logprobs"):
             choice["logprobs"] = {"content": [{"logprob": one} for one in said.logprobs]}

@@ -93,6 +93,18 @@ def test_a_rollout_over_http_is_a_rollout_in_this_process(local, questions):
             assert list(ours.logprobs) == pytest.approx(list(theirs.logprobs), abs=1e-3)
 
 
+def test_a_call_that_a_server_reads_out_of_the_text_is_put_back_as_it_was(local, questions):
+    """`0.40` comes back as `0.4`; the next turn must go on from what the model wrote."""
+    rules = Rules(decoding=SHORT)
+    with served(local) as server:
+        server.reads_calls = True
+        model = remote(server, budgets=local.budgets, manners=PATIENT)
+        far = {t.question.id: t for t in ask_many(questions, model, rules, batch_size=4)}
+    near = {t.question.id: t for t in ask_many(questions, local, rules, batch_size=4)}
+    for name, trace in near.items():
+        assert [t.text for t in far[name].turns] == [t.text for t in trace.turns]
+
+
 def test_a_streamed_turn_is_heard_once_and_whole(local, questions):
     heard: list[str] = []
     with served(local) as server:
@@ -305,7 +317,7 @@ def test_a_server_that_dies_is_replaced_by_the_others_and_tried_again(photo):
         tried = len(other.requests)
         assert 0 < tried < 12  # it rests
         other.always = None
-        time.sleep(1.1)
+        time.sleep(2.5)
         more = [about(photo, f"more {n}") for n in range(12)]
         assert all(t.answer == "red" for t in ask_many(more, model, batch_size=4))
         assert len(other.requests) > tried

@@ -210,8 +210,10 @@ class Pool:
     def _ill(self, endpoint: _Endpoint) -> None:
         """Let a server that cannot be reached rest, if there are others to ask meanwhile."""
         with self._lock:
-            if len(self.endpoints) > 1:
-                endpoint.rests_until = time.monotonic() + endpoint.rest_s
+            now = time.monotonic()
+            # Requests that were under way together fail together: that is one failure.
+            if len(self.endpoints) > 1 and endpoint.rests_until <= now:
+                endpoint.rests_until = now + endpoint.rest_s
                 endpoint.rest_s = min(endpoint.rest_s * 2, MAX_PAUSE_S)
 
     # --- what went wrong ---

@@ -15,6 +15,7 @@ import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pixel_reasoner.budget import Budgets
@@ -35,6 +36,7 @@ from pixel_reasoner.models.wire import (
     Protocol,
     Server,
     Streamed,
+    Write,
     Written,
     body,
     completion,
@@ -151,13 +153,17 @@ class RemoteModel:
         request = body(told, written.messages(conversation))
         try:
             if on_text is None:
-                return self.pool.ask(request, _reply)
-            return self.pool.ask(request, _Reader(on_text))
+                return self.pool.ask(request, partial(_reply, write=self._write))
+            return self.pool.ask(request, _Reader(on_text, self._write))
         except Refused as error:
             full = _context_full(error.got)
             if full is None:
                 raise
             return full
+
+    def _write(self, name: str, arguments: dict[str, Any]) -> str:
+        """A call that came as JSON, as the dialect writes it."""
+        return self._spoken.calls.write(name, arguments, self._spoken.grid.decimals)
 
     def _offered(self, conversation: Conversation) -> tuple[Conversation, list[dict[str, Any]]]:
         """A conversation as its messages with `tool_calls`, and the tools that its system message had listed."""
@@ -258,14 +264,14 @@ def _timed(
     return said, time.perf_counter() - started
 
 
-def _reply(response: Response) -> Completion:
+def _reply(response: Response, write: Write) -> Completion:
     """The turn in a response.
 
     Raises:
         Broken: it is none.
     """
     response.read()
-    return completion(_object(response))
+    return completion(_object(response), write)
 
 
 def _object(response: Response) -> Any:
@@ -279,8 +285,9 @@ def _object(response: Response) -> Any:
 class _Reader:
     """Reads a stream and hands on its words. Tried again, it does not repeat what was heard."""
 
-    def __init__(self, on_text: OnText) -> None:
+    def __init__(self, on_text: OnText, write: Write) -> None:
         self.on_text = on_text
+        self.write = write
         self.heard = ""
 
     def __call__(self, response: Response) -> Completion:
@@ -291,13 +298,13 @@ class _Reader:
         """
         streamed, said = Streamed(), ""
         if "event-stream" not in response.headers.get("content-type", ""):
-            reply = _reply(response)
+            reply = _reply(response, self.write)
             self._tell(reply.text)
             return reply
         for event in events(response.iter_lines()):
             said += streamed.take(event)
             self._tell(said)
-        turn = completion(streamed.reply())
+        turn = completion(streamed.reply(), self.write)
         self._tell(turn.text)  # a call that came as `tool_calls`
         return turn
 

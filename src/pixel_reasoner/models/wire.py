@@ -15,7 +15,7 @@ import base64
 import io
 import json
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -217,8 +217,23 @@ def _result(message: dict[str, Any], asked: str) -> Conversation:
 # --- what comes back ---
 
 
-def completion(reply: Any) -> Completion:
+Write = Callable[[str, dict[str, Any]], str]
+"""name and arguments of a call -> its text, as a dialect writes it"""
+
+
+def as_json(name: str, arguments: dict[str, Any]) -> str:
+    """A call between its tags, numbers as JSON has them."""
+    call = {"name": name, "arguments": arguments}
+    return f"{OPEN}\n{json.dumps(call, ensure_ascii=False)}\n{CLOSE}"
+
+
+def completion(reply: Any, write: Write = as_json) -> Completion:
     r"""The turn in a reply.
+
+    Args:
+        reply: the JSON of a chat completion.
+        write: how calls that came as `tool_calls` are put back into the text. Some servers read them out of it whether or not
+            tools were sent, and give `0.40` back as `0.4`.
 
     Raises:
         Broken: it is none.
@@ -229,7 +244,7 @@ def completion(reply: Any) -> Completion:
     try:
         choice = reply["choices"][0]
         message = choice["message"]
-        text = spoken(message)
+        text = spoken(message, write)
     except (LookupError, TypeError, AttributeError) as error:
         raise Broken(_shown(reply)) from error
     usage = reply.get("usage") or {}
@@ -241,7 +256,7 @@ def completion(reply: Any) -> Completion:
     )
 
 
-def spoken(message: dict[str, Any]) -> str:
+def spoken(message: dict[str, Any], write: Write = as_json) -> str:
     r"""What a model said, as one text: reasoning, words, and a call between its tags.
 
     >>> spoken({"content": None, "tool_calls": [{"function": {"name": "f", "arguments": '{"a": 1}'}}]})
@@ -252,14 +267,21 @@ def spoken(message: dict[str, Any]) -> str:
     if reasoning:
         text = f"<think>\n{reasoning}\n</think>\n\n{text}"
     for call in message.get("tool_calls") or ():
-        function = call["function"]
-        arguments = function.get("arguments") or "{}"
-        if not isinstance(arguments, str):
-            arguments = json.dumps(arguments)
-        written = f'{{"name": {json.dumps(function["name"])}, "arguments": {arguments}}}'
-        text = f"{text}\n" if text else ""
-        text += f"{OPEN}\n{written}\n{CLOSE}"
+        text = f"{text}\n" if text and not text.endswith("\n") else text
+        text += _call_text(call["function"], write)
     return str(text)
+
+
+def _call_text(function: dict[str, Any], write: Write) -> str:
+    """A call as text; what is no JSON object stays as it came, to be refused by the loop."""
+    name, told = function["name"], function.get("arguments") or {}
+    try:
+        arguments = json.loads(told) if isinstance(told, str) else told
+    except ValueError:
+        arguments = None
+    if isinstance(arguments, dict):
+        return write(name, arguments)
+    return f'{OPEN}\n{{"name": {json.dumps(name)}, "arguments": {told}}}\n{CLOSE}'
 
 
 def _logprobs(choice: dict[str, Any]) -> list[float]:
