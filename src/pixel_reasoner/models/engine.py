@@ -156,6 +156,7 @@ class Engine:
     @torch.inference_mode()
     def step(self, choose: Choose) -> list[Row]:
         """Read the rows that wait, or generate one more token for those in the batch; returns those that this finishes."""
+        assert self.busy, "a step needs rows"
         slots = self.slots
         joining: list[Row] = []
         if len(self.waiting) >= slots.num_active * _PATIENCE:
