@@ -305,7 +305,8 @@ def collect() -> None:
         here.add(_key(_named(job)))
         rows += _rows(job, with_["by_family"], without["by_family"])
         if job.arm.reward is not None:
-            log = read_log(job.folder)
+            # a run that was gone on with has rows of its summaries between its steps
+            log = [row for row in read_log(job.folder) if "rapr" in row]
             points = {name: [row.get(name) for row in log] for name in DRAWN}
             curves.append(_named(job) | points)
     write_json(_merged(rows, RESULTS, here), RESULTS)

@@ -49,7 +49,7 @@ def finished(job, accuracy: float) -> None:
         }
         (job.folder / name).mkdir(parents=True)
         (job.folder / name / "summary.json").write_text(json.dumps({"by_family": families}))
-    row = dict.fromkeys(ablation.DRAWN, accuracy)
+    row = dict.fromkeys(ablation.DRAWN, accuracy) | {"rapr": accuracy}
     lines = [json.dumps(row | {"step": step}) for step in range(1, 21)]
     (job.folder / "log.jsonl").write_text("\n".join(lines) + "\n")
 
