@@ -228,20 +228,16 @@ class Pool:
         told = f"{status} {' '.join(response.text.split())[:300]}".strip()
         told = self._without_key(told)
         if status in HOPELESS:
-            self.take_out(endpoint.url, told, _fix(status))
+            with self._lock:
+                endpoint.error = EndpointError(
+                    expected=f"{endpoint.url} to answer", got=told, fix=_fix(status)
+                )
             return told
         if status in PASSING or status >= 500:
             return told
         raise Refused(
             expected=f"{endpoint.url} to answer", got=told, fix=_fix_of_request(told.lower())
         )
-
-    def take_out(self, url: str, got: str, fix: str) -> None:
-        """Ask a server nothing any more."""
-        with self._lock:
-            for endpoint in self.endpoints:
-                if endpoint.url == url:
-                    endpoint.error = EndpointError(expected=f"{url} to answer", got=got, fix=fix)
 
     def _lose_patience(self, why: str) -> EndpointError:
         with self._lock:
