@@ -70,6 +70,11 @@ def greedy(logits, rows):
     return logits.argmax(dim=-1), None
 
 
+def told_by_the_model(logits, rows):
+    ids = logits.argmax(dim=-1)
+    return ids, torch.log_softmax(logits.float(), dim=-1).gather(1, ids[:, None])[:, 0]
+
+
 def prompts(model: LocalModel, questions: list[Question]) -> list[tuple[list[int], tuple]]:
     conversations = [Rollout(one, model, Rules()).messages() for one in questions]
     return [
@@ -262,6 +267,25 @@ def test_a_model_that_would_write_placeholders_of_pictures_does_not(model, quest
         hook.remove()
     for trace in traces:
         assert not any(set(placeholders) & set(turn.token_ids) for turn in trace.turns)
+
+
+def test_mixed_precision_says_what_a_whole_pass_says_in_it(model, other_family, questions):
+    """Training on a GPU draws its turns under autocast: 32-bit weights, 16-bit products."""
+    rows = rows_of(prompts(model, questions[:2]))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        engine = engine_of(model, other_family)
+        engine.run(rows, told_by_the_model)
+        with torch.inference_mode():
+            for row in rows:
+                pixels = model.processor.image_processor(
+                    images=[seen.image for seen in row.pictures], return_tensors="pt"
+                )
+                ids = torch.tensor([row.ids])
+                kinds = (ids == other_family.config.image_token_id).int()
+                logits = other_family(input_ids=ids, mm_token_type_ids=kinds, **pixels).logits[0]
+                told = torch.log_softmax(logits[row.num_prompt - 1 : -1].float(), dim=-1)
+                expected = told.gather(1, torch.tensor(row.new_ids)[:, None])[:, 0]
+                assert torch.allclose(torch.tensor(row.logprobs), expected, atol=0.05)
 
 
 def test_a_low_rank_update_in_training_is_asked_like_any_model(model, questions):

@@ -446,12 +446,13 @@ class _Slots:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Write (rows, heads, new, dim) keys and values; returns all that these rows have."""
         if layer == len(self.keys):
+            # Under autocast keys come in 32 bits, turned by their positions, and values in 16, in which both are used.
             for stores in (self.keys, self.values):
-                stores.append(keys.new_zeros((0, keys.shape[1], 0, keys.shape[3])))
+                stores.append(values.new_zeros((0, keys.shape[1], 0, keys.shape[3])))
             self._reserve()
         read = []
         for store, new in ((self.keys[layer], keys), (self.values[layer], values)):
-            store[self.where[:, None], :, self.at] = new.transpose(1, 2)
+            store[self.where[:, None], :, self.at] = new.transpose(1, 2).to(store.dtype)
             read.append(store[self.span, :, : self.longest])
         return read[0], read[1]
 

@@ -1,0 +1,287 @@
+"""`train rl` at the size of a real model: random weights, the shapes of Qwen2.5-VL, one GPU.
+
+    .venv/bin/python benchmarks/real_size.py 3b [--steps 50] [--questions 4] [--lora 0] [--server none]
+    .venv/bin/python benchmarks/real_size.py 3b --decode      # the engine alone, and compiled
+
+A model with random weights would never look. So what a rollout writes is set beforehand: a first turn that zooms, and a second that
+answers; between the two, and in the update, everything is computed as for a trained model, at the real number of layers, heads
+and visual tokens. The tokenizer is the embedded model's, the vocabulary has its real size. The reward is one of its own, a coin,
+so that every group has advantages. Printed: seconds by phase (median of the steps after the first two), tokens, peak memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import random
+import shutil
+import statistics
+import tempfile
+import time
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from transformers import (
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2_5_VLProcessor,
+    Qwen2VLImageProcessor,
+    Qwen2VLVideoProcessor,
+)
+
+from pixel_reasoner.budget import Budget, Budgets
+from pixel_reasoner.data.questions import WorldMix
+from pixel_reasoner.dialects import COMPACT
+from pixel_reasoner.files import write_json
+from pixel_reasoner.models import FolderSettings, model_folder
+from pixel_reasoner.models.engine import Engine, Row, Seen
+from pixel_reasoner.models.local import load_processor
+from pixel_reasoner.trace import OpCall, Trace
+from pixel_reasoner.train import turns
+from pixel_reasoner.train.config import RlRun
+from pixel_reasoner.train.rl import train_rl
+
+SHAPES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    # hidden, layers, heads and so on of the language model; of the vision tower
+    "3b": (
+        {"hidden_size": 2048, "intermediate_size": 11008, "num_hidden_layers": 36, "num_attention_heads": 16}
+        | {"num_key_value_heads": 2, "vocab_size": 151936, "tie_word_embeddings": True},
+        {"depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "fullatt_block_indexes": [7, 15, 23, 31]},
+    ),
+    "7b": (
+        {"hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28, "num_attention_heads": 28}
+        | {"num_key_value_heads": 4, "vocab_size": 152064, "tie_word_embeddings": False},
+        {"depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "fullatt_block_indexes": [7, 15, 23, 31]},
+    ),
+    "toy": (
+        {"hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 2, "num_attention_heads": 2}
+        | {"num_key_value_heads": 1, "vocab_size": 2000, "tie_word_embeddings": True},
+        {"depth": 2, "hidden_size": 128, "intermediate_size": 256, "fullatt_block_indexes": [1]},
+    ),
+}
+BUDGETS = Budgets(
+    picture=Budget(min_px=896 * 896, max_px=896 * 896),  # 1,024 visual tokens
+    crop=Budget(min_px=448 * 448, max_px=448 * 448),  # 256
+    frame=Budget(min_px=224 * 224, max_px=224 * 224),
+    selected_frame=Budget(min_px=448 * 448, max_px=448 * 448),
+    multiple=28,
+)
+WORDS = 40
+"""tokens of an answer before its end"""
+
+
+def build(shape: str, folder: Path, device: str) -> int:
+    """A model folder with random weights in 16 bits; returns the number of parameters."""
+    text, vision = SHAPES[shape]
+    tokenizer = load_processor(str(model_folder("tiny"))).tokenizer
+    ids = tokenizer.convert_tokens_to_ids
+    rope = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [16, 24, 24]}
+    config = Qwen2_5_VLConfig(
+        text_config={**text, "rope_parameters": rope, "max_position_embeddings": 32768},
+        vision_config={**vision, "num_heads": 16 if shape != "toy" else 4, "patch_size": 14, "window_size": 112}
+        | {"out_hidden_size": text["hidden_size"]},
+        image_token_id=ids("<|image_pad|>"),
+        video_token_id=ids("<|video_pad|>"),
+        vision_start_token_id=ids("<|vision_start|>"),
+        vision_end_token_id=ids("<|vision_end|>"),
+        tie_word_embeddings=text["tie_word_embeddings"],
+    )
+    torch.manual_seed(0)
+    torch.set_default_dtype(torch.bfloat16)
+    with torch.device(device):
+        model = Qwen2_5_VLForConditionalGeneration(config)
+    torch.set_default_dtype(torch.float32)
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    model.save_pretrained(folder)
+    size = {"shortest_edge": 28 * 28, "longest_edge": 2048 * 2048}
+    patches = {"patch_size": 14, "merge_size": 2, "temporal_patch_size": 2}
+    Qwen2_5_VLProcessor(
+        image_processor=Qwen2VLImageProcessor(size=size, **patches),
+        video_processor=Qwen2VLVideoProcessor(size=size, **patches),
+        tokenizer=tokenizer,
+        chat_template=load_processor(str(model_folder("tiny"))).chat_template,
+    ).save_pretrained(folder)
+    settings = FolderSettings(dialect=COMPACT.name, budgets=BUDGETS)
+    write_json(settings.model_dump(mode="json"), folder / "pixel_reasoner.json")
+    return sum(one.numel() for one in model.parameters())
+
+
+def coin(trace: Trace) -> float:
+    """A reward that differs within every group."""
+    said = " ".join(turn.text for turn in trace.turns)
+    return float(zlib.crc32(said.encode()) % 2)
+
+
+class Scripted:
+    """Tokens that are set beforehand, with the logprobs that the model gives them."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+        self.end = tokenizer.eos_token_id
+        self.rng = random.Random(0)
+        self.said: dict[int, tuple[Row, list[int]]] = {}
+
+    def __call__(self, logits: torch.Tensor, rows: Sequence[Row]) -> tuple[torch.Tensor, torch.Tensor]:
+        told = torch.log_softmax(logits.float(), dim=-1)
+        chosen = torch.tensor([self._next(row) for row in rows], device=logits.device)[:, None]
+        return chosen[:, 0], told.gather(1, chosen)[:, 0]
+
+    def _next(self, row: Row) -> int:
+        if id(row) not in self.said or self.said[id(row)][0] is not row:
+            self.said[id(row)] = (row, self._turn(len(row.pictures)))
+        script = self.said[id(row)][1]
+        at = len(row.ids) - row.num_prompt
+        return script[at] if at < len(script) else self.end
+
+    def _turn(self, pictures: int) -> list[int]:
+        if pictures > 1:
+            return [self.rng.randrange(300, 700) for _ in range(WORDS)]
+        x, y = self.rng.uniform(0, 0.6), self.rng.uniform(0, 0.6)
+        box = [round(v, 2) for v in (x, y, x + 0.3, y + 0.3)]
+        call = OpCall(name="zoom_in", arguments={"bbox_2d": box, "target_image": 1})
+        text = f"I need a closer look at the red circle.\n{COMPACT.write_call(call)}"
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def train(given: argparse.Namespace, model: Path, out: Path) -> None:
+    """The steps, and what they took."""
+    tokenizer = load_processor(str(model)).tokenizer
+    turns.sampler = lambda config: Scripted(tokenizer)  # type: ignore[assignment]
+    rollouts = given.questions * 8
+    run = RlRun(
+        out=str(out),
+        model=str(model),
+        pixelworld=WorldMix(families=("attribute",), count=32, overview_share=0.0),
+        questions_per_sync=given.questions,
+        minibatch=rollouts,
+        rollouts_at_once=rollouts,
+        max_turns=2,
+        max_new_tokens=128,
+        mask_truncated=False,
+        reward_functions=(f"{Path(__file__).resolve()}:coin",),
+        sample_every=0,
+        lora_rank=given.lora,
+        trl={
+            "max_steps": given.steps,
+            "per_device_train_batch_size": given.micro_batch,
+            "max_completion_length": 2000,
+            "learning_rate": 1e-6,
+            "save_strategy": "no",
+            "report_to": "none",
+        },
+    )
+    started = time.perf_counter()
+    train_rl(run)
+    print(f"all of it, with loading and saving: {time.perf_counter() - started:.0f} s")
+    logs = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    logs = [log for log in logs if "seconds/update" in log][2:]
+    for name in sorted({name for log in logs for name in log if name.startswith("seconds/")}):
+        print(f"  {name}: {statistics.median(log[name] for log in logs):.2f}")
+    for name in ("completions/mean_length", "loss", "grad_norm", "operations", "rapr", "entropy"):
+        values = [log[name] for log in logs if name in log]
+        if values:
+            print(f"  {name}: first {values[0]:.4g}, last {values[-1]:.4g}")
+    if torch.cuda.is_available():
+        print(f"  peak memory {torch.cuda.max_memory_allocated() / 1e9:.1f} GB allocated, "
+              f"{torch.cuda.max_memory_reserved() / 1e9:.1f} GB reserved")
+
+
+def decode(model: Path) -> None:
+    """One token for 1 and 64 rows behind a picture of 1,024 tokens; then the same with compiled norms and MLPs."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    weights = Qwen2_5_VLForConditionalGeneration.from_pretrained(model, dtype=torch.bfloat16).to(device).eval()
+    processor = load_processor(str(model))
+    texts = [f"<|im_start|>user\n{'word ' * (20 + n % 7)}<|vision_start|>" for n in range(64)]
+    image = Image.effect_noise((896, 896), 64).convert("RGB")
+    end = [processor.tokenizer.eos_token_id]
+    placeholder = processor.tokenizer.convert_tokens_to_ids("<|image_pad|>")
+
+    def rows(count: int, new: int) -> list[Row]:
+        tail = processor.tokenizer("<|vision_end|>What is it?")["input_ids"]
+        seen = Seen.of(image)
+        return [
+            Row([*processor.tokenizer(text)["input_ids"], *[placeholder] * 1024, *tail], (seen,), new)
+            for text in texts[:count]
+        ]
+
+    def sync() -> None:
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    def greedy(logits: torch.Tensor, rows: Sequence[Row]) -> tuple[torch.Tensor, None]:
+        logits[:, end] = -torch.inf
+        return logits.argmax(-1), None
+
+    def timed(name: str) -> None:
+        for count in (1, 64):
+            engine = Engine(weights, processor.image_processor, end)
+            asked, step_s = rows(count, 40), []
+            for row in asked:
+                engine.add(row)
+            sync()
+            started = time.perf_counter()
+            engine.step(greedy)
+            sync()
+            read_s = time.perf_counter() - started
+            while engine.busy:
+                started = time.perf_counter()
+                engine.step(greedy)
+                sync()
+                step_s.append(time.perf_counter() - started)
+            print(f"{name}, {count} rows: prompts {read_s:.2f} s, then {statistics.median(step_s) * 1e3:.1f} ms a token")
+
+    timed("plain")
+    started = time.perf_counter()
+    # Attention writes into the cache of its layer by number: compiled, it is compiled anew for each.
+    for layer in weights.model.language_model.layers:
+        for part in (layer.mlp, layer.input_layernorm, layer.post_attention_layernorm):
+            part.compile(dynamic=True)
+    timed("compiled (first)")
+    print(f"compiling took about {time.perf_counter() - started:.0f} s")
+    timed("compiled")
+
+
+@contextlib.contextmanager
+def scratch(kept: Path | None) -> Iterator[Path]:
+    """A folder that is removed in the end, or one that stays."""
+    if kept is not None:
+        kept.mkdir(parents=True, exist_ok=True)
+        yield kept
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("shape", choices=SHAPES)
+    parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--questions", type=int, default=2, help="of a step; 8 rollouts each")
+    parser.add_argument("--micro-batch", type=int, default=4)
+    parser.add_argument("--lora", type=int, default=0, help="rank; 0 trains all weights of the language model")
+    parser.add_argument("--decode", action="store_true", help="time the engine instead of training")
+    parser.add_argument("--folder", type=Path, help="where to keep the model for another run")
+    given = parser.parse_args()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    print(f"{given.shape} on {torch.cuda.get_device_name() if device == 'cuda' else 'cpu'}, torch {torch.__version__}")
+    with scratch(given.folder) as folder:
+        model = folder / f"model-{given.shape}"
+        started = time.perf_counter()
+        if not (model / "pixel_reasoner.json").exists():
+            print(f"{build(given.shape, model, device) / 1e9:.2f} billion parameters, made in {time.perf_counter() - started:.0f} s")
+        if given.decode:
+            decode(model)
+        else:
+            out = folder / "rl"
+            shutil.rmtree(out, ignore_errors=True)
+            train(given, model, out)
+
+
+if __name__ == "__main__":
+    main()
