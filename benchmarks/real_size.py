@@ -1,7 +1,7 @@
 """`train rl` at the size of a real model: random weights, the shapes of Qwen2.5-VL, one GPU.
 
-    .venv/bin/python benchmarks/real_size.py 3b [--steps 50] [--questions 4] [--lora 0] [--server none]
-    .venv/bin/python benchmarks/real_size.py 3b --decode      # the engine alone, and compiled
+    .venv/bin/python benchmarks/real_size.py 3b [--steps 50] [--questions 2] [--lora 64]
+    .venv/bin/python benchmarks/real_size.py 3b --decode      # the engine alone, plain and compiled
 
 A model with random weights would never look. So what a rollout writes is set beforehand: a first turn that zooms, and a second that
 answers; between the two, and in the update, everything is computed as for a trained model, at the real number of layers, heads
@@ -41,6 +41,7 @@ from pixel_reasoner.files import write_json
 from pixel_reasoner.models import FolderSettings, model_folder
 from pixel_reasoner.models.engine import Engine, Row, Seen
 from pixel_reasoner.models.local import load_processor
+from pixel_reasoner.models.patches import compile_layers
 from pixel_reasoner.trace import OpCall, Trace
 from pixel_reasoner.train import turns
 from pixel_reasoner.train.config import RlRun
@@ -49,17 +50,42 @@ from pixel_reasoner.train.rl import train_rl
 SHAPES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     # hidden, layers, heads and so on of the language model; of the vision tower
     "3b": (
-        {"hidden_size": 2048, "intermediate_size": 11008, "num_hidden_layers": 36, "num_attention_heads": 16}
+        {
+            "hidden_size": 2048,
+            "intermediate_size": 11008,
+            "num_hidden_layers": 36,
+            "num_attention_heads": 16,
+        }
         | {"num_key_value_heads": 2, "vocab_size": 151936, "tie_word_embeddings": True},
-        {"depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "fullatt_block_indexes": [7, 15, 23, 31]},
+        {
+            "depth": 32,
+            "hidden_size": 1280,
+            "intermediate_size": 3420,
+            "fullatt_block_indexes": [7, 15, 23, 31],
+        },
     ),
     "7b": (
-        {"hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28, "num_attention_heads": 28}
+        {
+            "hidden_size": 3584,
+            "intermediate_size": 18944,
+            "num_hidden_layers": 28,
+            "num_attention_heads": 28,
+        }
         | {"num_key_value_heads": 4, "vocab_size": 152064, "tie_word_embeddings": False},
-        {"depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "fullatt_block_indexes": [7, 15, 23, 31]},
+        {
+            "depth": 32,
+            "hidden_size": 1280,
+            "intermediate_size": 3420,
+            "fullatt_block_indexes": [7, 15, 23, 31],
+        },
     ),
     "toy": (
-        {"hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 2, "num_attention_heads": 2}
+        {
+            "hidden_size": 256,
+            "intermediate_size": 512,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+        }
         | {"num_key_value_heads": 1, "vocab_size": 2000, "tie_word_embeddings": True},
         {"depth": 2, "hidden_size": 128, "intermediate_size": 256, "fullatt_block_indexes": [1]},
     ),
@@ -83,7 +109,12 @@ def build(shape: str, folder: Path, device: str) -> int:
     rope = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [16, 24, 24]}
     config = Qwen2_5_VLConfig(
         text_config={**text, "rope_parameters": rope, "max_position_embeddings": 32768},
-        vision_config={**vision, "num_heads": 16 if shape != "toy" else 4, "patch_size": 14, "window_size": 112}
+        vision_config={
+            **vision,
+            "num_heads": 16 if shape != "toy" else 4,
+            "patch_size": 14,
+            "window_size": 112,
+        }
         | {"out_hidden_size": text["hidden_size"]},
         image_token_id=ids("<|image_pad|>"),
         video_token_id=ids("<|video_pad|>"),
@@ -127,7 +158,10 @@ class Scripted:
         self.rng = random.Random(0)
         self.said: dict[int, tuple[Row, list[int]]] = {}
 
-    def __call__(self, logits: torch.Tensor, rows: Sequence[Row]) -> tuple[torch.Tensor, torch.Tensor]:
+    def __call__(
+        self, logits: torch.Tensor, rows: Sequence[Row]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """As a `Choose` of the engine."""
         told = torch.log_softmax(logits.float(), dim=-1)
         chosen = torch.tensor([self._next(row) for row in rows], device=logits.device)[:, None]
         return chosen[:, 0], told.gather(1, chosen)[:, 0]
@@ -188,63 +222,66 @@ def train(given: argparse.Namespace, model: Path, out: Path) -> None:
         if values:
             print(f"  {name}: first {values[0]:.4g}, last {values[-1]:.4g}")
     if torch.cuda.is_available():
-        print(f"  peak memory {torch.cuda.max_memory_allocated() / 1e9:.1f} GB allocated, "
-              f"{torch.cuda.max_memory_reserved() / 1e9:.1f} GB reserved")
+        print(
+            f"  peak memory {torch.cuda.max_memory_allocated() / 1e9:.1f} GB allocated, "
+            f"{torch.cuda.max_memory_reserved() / 1e9:.1f} GB reserved"
+        )
 
 
 def decode(model: Path) -> None:
     """One token for 1 and 64 rows behind a picture of 1,024 tokens; then the same with compiled norms and MLPs."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    weights = Qwen2_5_VLForConditionalGeneration.from_pretrained(model, dtype=torch.bfloat16).to(device).eval()
-    processor = load_processor(str(model))
-    texts = [f"<|im_start|>user\n{'word ' * (20 + n % 7)}<|vision_start|>" for n in range(64)]
-    image = Image.effect_noise((896, 896), 64).convert("RGB")
-    end = [processor.tokenizer.eos_token_id]
-    placeholder = processor.tokenizer.convert_tokens_to_ids("<|image_pad|>")
+    weights = Qwen2_5_VLForConditionalGeneration.from_pretrained(model, dtype=torch.bfloat16)
+    weights = weights.to(device).eval()
+    asked = prompts(load_processor(str(model)))
+    timed("plain", weights, asked)
+    started = time.perf_counter()
+    compile_layers(weights.model.language_model)
+    timed("compiled (first)", weights, asked)
+    print(f"of that {time.perf_counter() - started:.0f} s with compiling")
+    timed("compiled", weights, asked)
 
-    def rows(count: int, new: int) -> list[Row]:
-        tail = processor.tokenizer("<|vision_end|>What is it?")["input_ids"]
-        seen = Seen.of(image)
-        return [
-            Row([*processor.tokenizer(text)["input_ids"], *[placeholder] * 1024, *tail], (seen,), new)
-            for text in texts[:count]
-        ]
 
-    def sync() -> None:
-        if device == "cuda":
-            torch.cuda.synchronize()
+def prompts(processor: Any) -> Any:
+    """As many rows as wanted that ask about one picture, and the engine that reads them."""
+    tokenizer, image = processor.tokenizer, Image.effect_noise((896, 896), 64).convert("RGB")
+    placeholder = tokenizer.convert_tokens_to_ids("<|image_pad|>")
+    end = [tokenizer.eos_token_id]
 
-    def greedy(logits: torch.Tensor, rows: Sequence[Row]) -> tuple[torch.Tensor, None]:
-        logits[:, end] = -torch.inf
+    def asked(weights: Any, count: int) -> Engine:
+        engine, seen = Engine(weights, processor.image_processor, end), Seen.of(image)
+        for n in range(count):
+            begin = tokenizer(f"<|im_start|>user\n{'word ' * (20 + n % 7)}<|vision_start|>")
+            tail = tokenizer("<|vision_end|>What is it?")
+            ids = [*begin["input_ids"], *[placeholder] * 1024, *tail["input_ids"]]
+            engine.add(Row(ids, (seen,), 40))
+        return engine
+
+    return asked
+
+
+def timed(name: str, weights: Any, asked: Any) -> None:
+    """Print how long prompts take, and then a token."""
+    for count in (1, 64):
+        engine, step_s = asked(weights, count), []
+        while engine.busy:
+            started = time.perf_counter()
+            engine.step(never_ends(engine.end_tokens))
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            step_s.append(time.perf_counter() - started)
+        token_ms = statistics.median(step_s[1:]) * 1e3
+        print(f"{name}, {count} rows: prompts {step_s[0]:.2f} s, then {token_ms:.1f} ms a token")
+
+
+def never_ends(end: Any) -> Any:
+    """The likeliest token that is no end."""
+
+    def choose(logits: torch.Tensor, rows: Sequence[Row]) -> tuple[torch.Tensor, None]:
+        logits[:, list(end)] = -torch.inf
         return logits.argmax(-1), None
 
-    def timed(name: str) -> None:
-        for count in (1, 64):
-            engine = Engine(weights, processor.image_processor, end)
-            asked, step_s = rows(count, 40), []
-            for row in asked:
-                engine.add(row)
-            sync()
-            started = time.perf_counter()
-            engine.step(greedy)
-            sync()
-            read_s = time.perf_counter() - started
-            while engine.busy:
-                started = time.perf_counter()
-                engine.step(greedy)
-                sync()
-                step_s.append(time.perf_counter() - started)
-            print(f"{name}, {count} rows: prompts {read_s:.2f} s, then {statistics.median(step_s) * 1e3:.1f} ms a token")
-
-    timed("plain")
-    started = time.perf_counter()
-    # Attention writes into the cache of its layer by number: compiled, it is compiled anew for each.
-    for layer in weights.model.language_model.layers:
-        for part in (layer.mlp, layer.input_layernorm, layer.post_attention_layernorm):
-            part.compile(dynamic=True)
-    timed("compiled (first)")
-    print(f"compiling took about {time.perf_counter() - started:.0f} s")
-    timed("compiled")
+    return choose
 
 
 @contextlib.contextmanager
@@ -259,22 +296,30 @@ def scratch(kept: Path | None) -> Iterator[Path]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("shape", choices=SHAPES)
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--questions", type=int, default=2, help="of a step; 8 rollouts each")
     parser.add_argument("--micro-batch", type=int, default=4)
-    parser.add_argument("--lora", type=int, default=0, help="rank; 0 trains all weights of the language model")
+    parser.add_argument(
+        "--lora", type=int, default=0, help="rank; 0 trains all weights of the language model"
+    )
     parser.add_argument("--decode", action="store_true", help="time the engine instead of training")
     parser.add_argument("--folder", type=Path, help="where to keep the model for another run")
     given = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    print(f"{given.shape} on {torch.cuda.get_device_name() if device == 'cuda' else 'cpu'}, torch {torch.__version__}")
+    print(
+        f"{given.shape} on {torch.cuda.get_device_name() if device == 'cuda' else 'cpu'}, torch {torch.__version__}"
+    )
     with scratch(given.folder) as folder:
         model = folder / f"model-{given.shape}"
         started = time.perf_counter()
         if not (model / "pixel_reasoner.json").exists():
-            print(f"{build(given.shape, model, device) / 1e9:.2f} billion parameters, made in {time.perf_counter() - started:.0f} s")
+            print(
+                f"{build(given.shape, model, device) / 1e9:.2f} billion parameters, made in {time.perf_counter() - started:.0f} s"
+            )
         if given.decode:
             decode(model)
         else:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import random
+import shutil
 from contextlib import contextmanager
+from threading import Event
 
 import pytest
 import torch
+import torch.nn.functional as F
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
+from pixel_reasoner import rollout
 from pixel_reasoner.models import Decoding, pictures_of
 from pixel_reasoner.models.engine import Engine, Row, Seen, supported
 from pixel_reasoner.models.local import LocalModel
-from pixel_reasoner.models.patches import patches_as_product
+from pixel_reasoner.models.patches import compile_layers, patches_as_product, pieces_together
 from pixel_reasoner.rollout import Limits, Rollout, Rules, ask, ask_many
 from pixel_reasoner.trace import Question, anchored
 from pixel_reasoner.world import render, scenes
@@ -301,6 +306,21 @@ def test_a_low_rank_update_in_training_is_asked_like_any_model(model, questions)
     )
 
 
+def test_a_picture_that_opens_slowly_holds_up_its_own_question_alone(model, questions, monkeypatch):
+    answered, begun = Event(), rollout._begun
+
+    def begin(question, **given):
+        assert question is not questions[1] or answered.wait(60), "the others waited for it"
+        return begun(question, **given)
+
+    monkeypatch.setattr(rollout, "_begun", begin)
+    found = []
+    for trace in ask_many(questions[:4], model, Rules(decoding=SHORT), batch_size=4):
+        found.append(trace.question)
+        answered.set()
+    assert sorted(one.id for one in found) == sorted(one.id for one in questions[:4])
+
+
 def test_seconds_of_turns_are_shares_of_the_time_that_passed(model, questions):
     traces = list(ask_many(questions, model, Rules(decoding=SHORT), batch_size=8))
     longest = max(trace.seconds for trace in traces)
@@ -323,3 +343,43 @@ def test_a_patch_is_embedded_as_by_the_convolution(other_family):
     before = visual.patch_embed(patches)
     patches_as_product(visual)
     assert torch.allclose(visual.patch_embed(patches), before, atol=1e-5)
+
+
+@pytest.mark.parametrize("sides", [[(8, 8)] * 3, [(8, 8), (12, 8), (8, 8), (6, 10)]], ids=str)
+def test_pictures_and_windows_of_one_size_attend_in_one_call(other_family, monkeypatch, sides):
+    visual, calls = copy.deepcopy(other_family.model.visual), []
+    attention = F.scaled_dot_product_attention
+    counted = lambda *given, **more: calls.append(1) or attention(*given, **more)  # noqa: E731
+    monkeypatch.setattr(F, "scaled_dot_product_attention", counted)
+    grid = torch.tensor([(1, *side) for side in sides])
+    patches = torch.randn(int(grid.prod(1).sum()), visual.patch_embed.proj.weight[0].numel())
+    patches.requires_grad_()
+    told = []
+    for _ in range(2):
+        calls.clear()
+        out = visual(patches, grid_thw=grid).pooler_output
+        (grad,) = torch.autograd.grad(out.square().sum(), patches)
+        told.append((out, grad, len(calls)))
+        pieces_together(visual)
+    (out, grad, num_calls), (out_together, grad_together, num_together) = told
+    assert torch.allclose(out_together, out, atol=1e-5)
+    assert torch.allclose(grad_together, grad, atol=1e-4)
+    assert num_together < num_calls
+    assert "flash" not in str(visual.config.to_dict()), "a saved model does not name it"
+
+
+def test_a_chosen_attention_is_kept(other_family):
+    visual = copy.deepcopy(other_family.model.visual)
+    visual.config._attn_implementation = "eager"
+    pieces_together(visual)
+    assert visual.config._attn_implementation == "eager"
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_norms_and_mlps_say_the_same(model, other_family, questions):
+    plain, compiled = (rows_of(prompts(model, questions[:2])) for _ in range(2))
+    engine_of(model, other_family).run(plain, greedy)
+    weights = copy.deepcopy(other_family)
+    compile_layers(weights.model.language_model)
+    engine_of(model, weights).run(compiled, greedy)
+    assert [row.new_ids for row in compiled] == [row.new_ids for row in plain]

@@ -1,7 +1,7 @@
 """The loop: a model looks, thinks, calls an operation, sees the new pixels, and thinks on.
 
 `ask` answers one question, `ask_many` keeps a batch of them moving together: a question whose operation is done goes on
-while others are still being thought about, and a finished question makes room for the next.
+while others are still being thought about, a finished question makes room for the next, and its pictures are opened meanwhile.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from functools import cache, partial
 from importlib import metadata
 from itertools import count, islice
@@ -222,18 +222,33 @@ def ask_many(
     turns = turns_of(model, rules.decoding)
     waiting, active, keys = iter(questions), dict[int, Rollout](), count()
     begin = partial(_begun, model=model, rules=rules, settings=settings)
+    opening: list[Future[tuple[Rollout, Conversation] | Trace]] = []
     # Pictures are decoded and scaled by code that other threads need not wait for.
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        while (room := list(islice(waiting, batch_size - len(active)))) or active:
-            for begun in pool.map(begin, room):
-                if isinstance(begun, Trace):
-                    yield begun
-                    continue
-                rollout, conversation = begun
-                key = next(keys)
-                active[key] = rollout
-                turns.add(key, conversation)
-            yield from _next_turns(turns, active, settings)
+        try:
+            while True:
+                room = batch_size - len(active) - len(opening)
+                opening += [pool.submit(begin, question) for question in islice(waiting, room)]
+                if not (opening or active):
+                    return
+                few = not active or len(active) < turns.fill * batch_size
+                if few and opening:
+                    wait(opening, return_when=FIRST_COMPLETED)
+                opened = [one for one in opening if one.done()]
+                opening = [one for one in opening if one not in opened]
+                for begun in (one.result() for one in opened):
+                    if isinstance(begun, Trace):
+                        yield begun
+                        continue
+                    rollout, conversation = begun
+                    key = next(keys)
+                    active[key] = rollout
+                    turns.add(key, conversation)
+                if not (few and opening):
+                    yield from _next_turns(turns, active, settings)
+        finally:
+            for left in opening:
+                left.cancel()
 
 
 def _begun(

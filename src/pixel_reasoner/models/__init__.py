@@ -186,6 +186,9 @@ Finished = tuple[Any, Completion | ContextFull | PixelReasonerError, float]
 class Turns(Protocol):
     """Turns of many conversations."""
 
+    fill: float
+    """share of a batch that is worth waiting for before `done` is called, while pictures are opened"""
+
     def add(self, key: Any, conversation: Conversation) -> None:
         """Ask for the next turn of a conversation; `key` names it from turn to turn."""
 
@@ -208,6 +211,8 @@ class SideBySide(Protocol):
 
 class Rounds:
     """Turns of any model: one call of it for all conversations that wait."""
+
+    fill = 1.0
 
     def __init__(self, model: Model, decoding: Decoding) -> None:
         self.model, self.decoding = model, decoding

@@ -51,7 +51,7 @@ from pixel_reasoner.models import (
     pictures_of,
 )
 from pixel_reasoner.models.engine import Choose, Engine, Row, Seen, bare, supported
-from pixel_reasoner.models.patches import patches_as_product
+from pixel_reasoner.models.patches import patches_as_product, pieces_together
 
 
 class LocalModel:
@@ -114,8 +114,10 @@ class LocalModel:
         self.model = bare(weights.eval())
         self._turns = Session(self) if supported(self.model) else None
         self._alone = threading.Lock()
-        if self._turns is not None and torch.device(self.device).type == "cpu":
-            patches_as_product(self.model.model.visual)
+        if self._turns is not None:
+            pieces_together(self.model.model.visual)
+            if torch.device(self.device).type == "cpu":
+                patches_as_product(self.model.model.visual)
 
     def generate(
         self,
@@ -262,6 +264,8 @@ class Session:
     `add` and `done` keep many conversations moving: while one waits for its operation, the others go on. `turn` is one turn for
     each of some conversations.
     """
+
+    fill = 0.5
 
     def __init__(self, model: LocalModel, decoding: Decoding | None = None) -> None:
         self.model = model

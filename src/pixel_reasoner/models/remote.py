@@ -214,6 +214,8 @@ class RemoteModel:
 class Session:
     """Turns of many conversations, each asked for as soon as it can be."""
 
+    fill = 1.0  # nothing is lost: what was added is under way
+
     def __init__(self, model: RemoteModel, decoding: Decoding) -> None:
         self.model, self.decoding = model, decoding
         self.executor = ThreadPoolExecutor(model.pool.manners.concurrency)

@@ -12,7 +12,7 @@ from pixel_reasoner.errors import ModelError
 from pixel_reasoner.files import write_json
 from pixel_reasoner.models import FolderSettings
 from pixel_reasoner.models.engine import FAMILIES
-from pixel_reasoner.models.patches import patches_as_product
+from pixel_reasoner.models.patches import patches_as_product, pieces_together
 from pixel_reasoner.train.config import RlRun, SftRun
 
 Run = SftRun | RlRun
@@ -38,8 +38,10 @@ def load_weights(where: str, run: Run, *, bf16: bool) -> Any:
             got=f"{where}: {str(error).strip().splitlines()[0][:300]}",
             fix="name another under model",
         ) from error
-    if model.device.type == "cpu" and model.config.model_type in FAMILIES:
-        patches_as_product(model.model.visual)
+    if model.config.model_type in FAMILIES:
+        pieces_together(model.model.visual)
+        if model.device.type == "cpu":
+            patches_as_product(model.model.visual)
     if not run.train_vision and not run.lora_rank:
         model.model.visual.requires_grad_(requires_grad=False)
     return model
