@@ -61,6 +61,20 @@ def assert_refused(result: tuple[int, str, str], *words: str) -> None:
         assert word in err, err
 
 
+def test_overview_and_results_are_as_large_as_they_may_be(run, scene):
+    path, question = scene
+    asked = ("ask", question.text, "--image", path, "--json", "--overview-px", 128 * 128)
+    _, out, _ = run(*asked, "--crop-px", 96 * 96)
+    trace = Trace.from_line(out)
+    assert trace.settings["budgets"]["picture"] == {"min_px": 128 * 128, "max_px": 128 * 128}
+    sizes = [picture.seen_px for picture in trace.pictures]
+    assert sizes[0] == (128, 128)
+    assert all(width * height <= 96 * 96 for width, height in sizes[1:])
+    code, _, err = run(*asked, "--crop-px", 0)
+    assert code == 2
+    assert "--crop-px" in err
+
+
 def test_help_and_import_load_no_torch():
     code = (
         "import sys, pixel_reasoner, pixel_reasoner.cli, pixel_reasoner.rollout, pixel_reasoner.world, "

@@ -21,6 +21,16 @@ class Budget(Record):
     min_px: int
     max_px: int
 
+    def at_most(self, max_px: int | None) -> Budget:
+        """This budget with another upper end; None leaves it.
+
+        >>> Budget(min_px=400, max_px=900).at_most(100)
+        Budget(min_px=100, max_px=100)
+        """
+        if max_px is None:
+            return self
+        return Budget(min_px=min(self.min_px, max_px), max_px=max_px)
+
 
 class Budgets(Record):
     """What a model sees of each kind of picture."""
@@ -35,6 +45,16 @@ class Budgets(Record):
     """the result of `select_frames`"""
     multiple: int
     """sides are whole multiples of this many pixels"""
+
+    def at_most(self, overview_px: int | None, result_px: int | None) -> Budgets:
+        """These budgets with other upper ends for overviews of pictures and for what operations return; None leaves one."""
+        return self.model_copy(
+            update={
+                "picture": self.picture.at_most(overview_px),
+                "crop": self.crop.at_most(result_px),
+                "selected_frame": self.selected_frame.at_most(result_px),
+            }
+        )
 
 
 def fit_size(size: Size, budget: Budget, multiple: int) -> Size:

@@ -50,6 +50,23 @@ DialectOption = Annotated[
         help="How the model is offered operations [default: what its folder says, or what it looks like]"
     ),
 ]
+CompileOption = Annotated[
+    bool,
+    typer.Option(
+        "--compile",
+        help="Compile a local model's norms and MLPs first: on a GPU a token then takes less than half as long.",
+    ),
+]
+OverviewOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Pixels of a picture's overview at most [default: those of the model's folder or dialect]",
+    ),
+]
+CropOption = Annotated[
+    int | None, typer.Option(min=1, help="Pixels at most of what an operation returns, likewise.")
+]
 _SERVED = "A model behind servers"
 EndpointOption = Annotated[
     list[str] | None,
@@ -134,7 +151,10 @@ def ask(
         bool, typer.Option("--json", help="Print the whole trace as one line of JSON.")
     ] = False,
     device: DeviceOption = None,
+    compiled: CompileOption = False,
     dialect: DialectOption = None,
+    overview_px: OverviewOption = None,
+    crop_px: CropOption = None,
     max_turns: MaxTurns = 6,
     max_new_tokens: MaxNewTokens = 1024,
     temperature: Temperature = 0.0,
@@ -166,7 +186,8 @@ def ask(
     if image:
         Album(asked, NATURAL)  # reads headers: a wrong file is told before a large model is loaded
     served = _Served(tuple(endpoint or ()), protocol, server, key_file, timeout_s)
-    local = _load(model, device, dialect, served, operations=not without)
+    run = _Run(device, dialect, compiled, overview_px, crop_px)
+    local = _load(model, run, served, operations=not without)
     if as_json:
         trace = ask_model(asked, local, rules)
         sys.stdout.write(trace.to_line() + "\n")
@@ -225,7 +246,10 @@ def eval_(
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Questions that move together.")] = 16,
     device: DeviceOption = None,
+    compiled: CompileOption = False,
     dialect: DialectOption = None,
+    overview_px: OverviewOption = None,
+    crop_px: CropOption = None,
     max_turns: MaxTurns = 6,
     max_new_tokens: Annotated[
         int | None,
@@ -323,7 +347,12 @@ def eval_(
         served = _Served(tuple(endpoint or ()), protocol, server, key_file, timeout_s, batch_size)
         plan = Plan(
             questions[nth::of],
-            _load(model, device, dialect, served, operations=not without),
+            _load(
+                model,
+                _Run(device, dialect, compiled, overview_px, crop_px),
+                served,
+                operations=not without,
+            ),
             rules,
             about,
             batch_size=batch_size,
@@ -340,6 +369,48 @@ def eval_(
             show = _watched(progress, "disturbed", asked, plan.scorer)
             summary = evaluate_disturbed(summary, plan, out, show)
     _print_summary(summary, out)
+
+
+@app.command()
+def probe(
+    model: ModelOption,
+    endpoint: Annotated[
+        list[str], typer.Option("--endpoint", help="Address of a server; may be repeated.")
+    ],
+    server: ServerOption = None,
+    key_file: KeyFileOption = None,
+    timeout_s: TimeoutOption = 300.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+) -> None:
+    """Find out what a server really does: whether pictures are seen, seeds are heeded, logprobs are told.
+
+    About nine short requests to each. `ask` and `eval` do the same once a day, and send what works.
+
+    Examples:
+        pixel-reasoner probe --model qwen3-vl --endpoint http://localhost:8000/v1
+    """
+    import json
+
+    asked = _remote(model, None, _Served(tuple(endpoint), "text", server, key_file, timeout_s))
+    found = {url: one.model_dump(mode="json") for url, one in asked.probe(anew=True).items()}
+    if as_json:
+        print(json.dumps(found, indent=2))
+        return
+    words = {True: "yes", False: "no", None: "cannot be told"}
+    for url, one in found.items():
+        _say(f"{url}, asked as {asked.server.value}")
+        for name, question in _PROBED.items():
+            _say(f"  {question}: {words[one[name]]}")
+    for url in sorted({one.url for one in asked.pool.endpoints} - set(found)):
+        _say(f"{url}: no answer")
+
+
+_PROBED = {
+    "pictures": "sees a picture in a user message",
+    "tool_pictures": "sees a picture in a tool message",
+    "seeds": "heeds seeds",
+    "logprobs": "tells logprobs",
+}
 
 
 @app.command()
@@ -920,7 +991,7 @@ def demo(
     from pixel_reasoner.trace import anchored
     from pixel_reasoner.world import render, scenes
 
-    local = _load(model, device, None, _Served())
+    local = _load(model, _Run(device), _Served())
     rules = _rules(False, 6, 256, 0.0, 0)
     traces: list[Trace] = []
     left = {
@@ -1101,21 +1172,39 @@ class _Served(NamedTuple):
     concurrency: int = 16
 
 
+class _Run(NamedTuple):
+    """What the options say of how a model is run and what it sees."""
+
+    device: str | None = None
+    dialect: str | None = None
+    compiled: bool = False
+    overview_px: int | None = None
+    crop_px: int | None = None
+
+
 def _load(
-    model: str,
-    device: str | None,
-    dialect: str | None,
-    served: _Served,
-    *,
-    operations: bool = True,
+    model: str, run: _Run, served: _Served, *, operations: bool = True
 ) -> LocalModel | RemoteModel:
+    from pixel_reasoner.dialects import dialect_named
     from pixel_reasoner.errors import packages_of
 
+    loaded: LocalModel | RemoteModel
     if served.endpoints:
-        return _remote(model, dialect, served)
-    with packages_of("local", "run a model"):
-        from pixel_reasoner.models.local import LocalModel
-    return LocalModel(model, device=device, dialect=dialect, operations=operations)
+        loaded = _remote(model, run.dialect, served)
+        loaded.probe()
+    else:
+        with packages_of("local", "run a model"):
+            from pixel_reasoner.models.local import LocalModel
+        loaded = LocalModel(
+            model,
+            device=run.device,
+            dialect=run.dialect,
+            operations=operations,
+            compiled=run.compiled,
+        )
+    budgets = loaded.budgets or dialect_named(loaded.dialect).budgets
+    loaded.budgets = budgets.at_most(run.overview_px, run.crop_px)
+    return loaded
 
 
 def _remote(model: str, dialect: str | None, served: _Served) -> RemoteModel:

@@ -33,7 +33,7 @@ from transformers.utils import logging as transformers_logging
 
 from pixel_reasoner.dialects import dialect_named
 from pixel_reasoner.dialects.template import assert_template_carries
-from pixel_reasoner.errors import ModelError
+from pixel_reasoner.errors import ModelError, UsageError
 from pixel_reasoner.models import (
     EMBEDDED,
     Completion,
@@ -50,8 +50,8 @@ from pixel_reasoner.models import (
     model_source,
     pictures_of,
 )
-from pixel_reasoner.models.engine import Choose, Engine, Row, Seen, bare, supported
-from pixel_reasoner.models.patches import patches_as_product, pieces_together
+from pixel_reasoner.models.engine import FAMILIES, Choose, Engine, Row, Seen, bare, supported
+from pixel_reasoner.models.patches import compile_layers, patches_as_product, pieces_together
 
 
 class LocalModel:
@@ -63,10 +63,11 @@ class LocalModel:
         dtype: by default what the weights are stored in, on a CPU float32.
         dialect: overrides the one the folder names.
         operations: whether it will be offered operations, which its chat template must be able to carry.
+        compiled: whether norms and MLPs are compiled on first use (`patches.compile_layers`).
 
     Raises:
         ModelError: the folder or hub id holds no usable model.
-        UsageError: no dialect of that name, or two that fit.
+        UsageError: no dialect of that name, or two that fit; a model that cannot be compiled.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class LocalModel:
         dtype: str | None = None,
         dialect: str | None = None,
         operations: bool = True,
+        compiled: bool = False,
     ) -> None:
         transformers_logging.disable_progress_bar()
         transformers_logging.set_verbosity_error()
@@ -93,6 +95,8 @@ class LocalModel:
         if not self.folder.is_dir():
             settings = folder_settings(self.folder, dialect, config=weights.config.to_dict())
         self._take(weights.to(self.device), processor, settings)
+        if compiled:
+            self._compile()
         if operations:
             render = partial(processor.apply_chat_template, tokenize=False)
             assert_template_carries(render, dialect_named(self.dialect), source)
@@ -118,6 +122,15 @@ class LocalModel:
             pieces_together(self.model.model.visual)
             if torch.device(self.device).type == "cpu":
                 patches_as_product(self.model.model.visual)
+
+    def _compile(self) -> None:
+        if self._turns is None:
+            raise UsageError(
+                expected=f"--compile with a model of the families {', '.join(FAMILIES)}",
+                got=self.model.config.model_type,
+                fix="leave it out",
+            )
+        compile_layers(self.model.model.language_model)
 
     def generate(
         self,

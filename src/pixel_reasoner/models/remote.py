@@ -30,6 +30,7 @@ from pixel_reasoner.models import (
     OnText,
 )
 from pixel_reasoner.models.pool import Manners, Pool, Refused
+from pixel_reasoner.models.probe import Probe, assert_pictures_are_seen, probed
 from pixel_reasoner.models.wire import (
     PROFILES,
     Broken,
@@ -93,6 +94,7 @@ class RemoteModel:
                 got=self.dialect,
                 fix="leave out --protocol, or name another --dialect",
             )
+        self._api_key = service.api_key
         self.pool = Pool(service.endpoints, service.api_key, service.manners)
         told = self.pool.get("/models")
         models = told.get("data") if isinstance(told, dict) else None
@@ -113,6 +115,33 @@ class RemoteModel:
                     got=repr(self.name),
                     fix="name one of these by --model",
                 )
+
+    def probe(self, *, anew: bool = False) -> dict[str, Probe]:
+        """What each server does that can be reached (see `models.probe`), asked at most once a day; then send what all of them understand.
+
+        Raises:
+            EndpointError: none can be reached, or one does not see pictures.
+        """
+        urls = [endpoint.url for endpoint in self.pool.endpoints]
+        with ThreadPoolExecutor(len(urls)) as executor:
+            asked = {url: executor.submit(self._probe, url, anew) for url in urls}
+        failures = [error for one in asked.values() if (error := one.exception()) is not None]
+        if len(failures) == len(urls):
+            raise failures[0]
+        found = {url: one.result() for url, one in asked.items() if one.exception() is None}
+        assert_pictures_are_seen(found)
+        profiles = [one.profile(self.profile) for one in found.values()]
+        self.profile = self.profile._replace(
+            seed=all(one.seed for one in profiles), logprobs=all(one.logprobs for one in profiles)
+        )
+        return found
+
+    def _probe(self, url: str, anew: bool) -> Probe:
+        alone = Pool((url,), self._api_key, self.pool.manners._replace(tries=2, patience=100))
+        try:
+            return probed(alone, self.name, self.profile, anew=anew)
+        finally:
+            alone.close()
 
     def generate(
         self,
