@@ -73,7 +73,12 @@ def server(process) -> Server:
 
 def service(server: Server, out: Path, **changes) -> Service:
     return Service(
-        **{"url": server.url, "model": "m", "cache": out / "labels", "log": out / "labeller.log"}
+        **{
+            "urls": (server.url,),
+            "model": "m",
+            "cache": out / "labels",
+            "log": out / "labeller.log",
+        }
         | QUICK
         | changes
     )
@@ -259,8 +264,16 @@ def test_nobody_at_the_address_stops_the_run(server, tmp_path):
     with pytest.raises(EndpointError, match="ConnectError"):
         run(
             server, tmp_path / "out", rows(regions(tmp_path)),
-            url="http://127.0.0.1:9/v1", tries=2, patience=2,
+            urls=("http://127.0.0.1:9/v1",), tries=2, patience=2,
         )  # fmt: skip
+
+
+def test_several_servers_share_the_calls_and_one_that_is_away_is_left_out(server, tmp_path):
+    urls = ("http://127.0.0.1:9/v1", server.url)
+    summary = run(server, tmp_path / "out", rows(regions(tmp_path)), urls=urls)
+    assert (summary["count"], summary["dropped"]) == (8, {})
+    assert len(server.calls) == 8
+    assert summary["labeller"]["calls"] > 8, "calls that nobody answered are counted too"
 
 
 # --- the cache and the budget ---
@@ -552,7 +565,7 @@ def test_from_a_folder_of_sa1b_to_checked_traces(server, tmp_path):
     (message,) = [line for line in refused.stderr.splitlines() if "error" in line]
     assert message.startswith("error: expected http")
     assert "401" in message
-    assert "set the environment variable OPENAI_API_KEY" in message
+    assert "the environment variable OPENAI_API_KEY" in message
     assert "another" not in refused.stderr
     assert "Traceback" not in refused.stderr
     done = call_cli(*arguments, key=KEY)
@@ -571,26 +584,26 @@ def test_from_a_folder_of_sa1b_to_checked_traces(server, tmp_path):
     ("source", "given", "told"),
     [
         ("sa1b", {}, "SA-1B has regions and no questions"),
-        ("sa1b", {"url": "http://host/v1"}, "no model"),
+        ("sa1b", {"urls": ["http://host/v1"]}, "no model"),
         ("jsonl", {"analysis": "labeller"}, "--analysis labeller asks it"),
-        ("jsonl", {"url": "http://host/v1", "model": "m"}, "add --analysis labeller"),
+        ("jsonl", {"urls": ["http://host/v1"], "model": "m"}, "add --analysis labeller"),
         ("jsonl", {"analysis": "essay"}, "template or labeller"),
     ],
 )
 def test_options_that_do_not_fit_together_are_told_with_their_fix(source, given, told):
-    wanted = {"url": None, "model": None, "analysis": "template", "calls": None} | given
+    wanted = {"urls": [], "model": None, "analysis": "template", "calls": None} | given
     with pytest.raises(UsageError, match=told):
         labelling_of(source, **wanted)
 
 
 def test_no_labeller_is_needed_where_none_is_named():
-    assert labelling_of("jsonl", None, None, "template", None) is None
+    assert labelling_of("jsonl", [], None, "template", None) is None
 
 
 @pytest.mark.parametrize("url", ["localhost:8000", "file:///etc/passwd", "http://", ""])
 def test_an_address_that_is_none_is_refused_before_anything_is_asked(server, tmp_path, url):
     with pytest.raises(UsageError, match="--labeller http"):
-        Endpoint(service(server, tmp_path, url=url))
+        Endpoint(service(server, tmp_path, urls=(url,)))
 
 
 def test_a_key_that_cannot_be_sent_is_refused_without_being_told(server, tmp_path):

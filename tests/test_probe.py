@@ -77,9 +77,11 @@ def test_a_server_that_drops_pictures_without_a_word_is_refused():
 
 
 def test_a_server_that_refuses_pictures_is_refused():
-    with served(Server()) as server, pytest.raises(EndpointError, match="sees pictures"):
-        server.program = [None, None, "blind"]  # after the plain question, and that without a picture
-        remote(server).probe()
+    with served(Server()) as server:
+        # after the plain question, and that without a picture
+        server.program = [None, None, "blind"]
+        with pytest.raises(EndpointError, match="sees pictures"):
+            remote(server).probe()
 
 
 def test_where_nothing_can_be_told_nothing_is_claimed():

@@ -632,10 +632,10 @@ def synth(
         str, typer.Option(help="Who says what a look shows: `template` or `labeller`.")
     ] = "template",
     labeller: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
-            help="An OpenAI-compatible endpoint with a vision model, such as http://localhost:8000/v1;"
-            " its key is taken from the environment variable OPENAI_API_KEY."
+            help="An OpenAI-compatible endpoint with a vision model, such as http://localhost:8000/v1; may be repeated,"
+            " calls are shared out. Its key is taken from the environment variable OPENAI_API_KEY."
         ),
     ] = None,
     labeller_model: Annotated[
@@ -689,7 +689,7 @@ def synth(
         margin=margin,
         min_side=min_side,
         regions=regions if source == "sa1b" else None,
-        labelling=labelling_of(source, labeller, labeller_model, analysis, labeller_calls),
+        labelling=labelling_of(source, labeller or [], labeller_model, analysis, labeller_calls),
     )
     if source == "pixelworld":
         units = scene_units(settings)
@@ -701,7 +701,7 @@ def synth(
         rows = read_seeds(source, (data or Path()).absolute(), out.absolute() / "media", regions)
         units = islice(rows, nth, None, of)
     service = {
-        "url": labeller,
+        "urls": tuple(labeller or ()),
         "cache": labeller_cache or out / "labels",
         "concurrency": labeller_concurrency,
         "timeout_s": labeller_timeout,

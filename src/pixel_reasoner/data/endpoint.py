@@ -1,4 +1,4 @@
-"""Asks a vision model behind an OpenAI-compatible server: whatever happens on the way, a question is paid for once.
+"""Asks a vision model behind OpenAI-compatible servers: whatever happens on the way, a question is paid for once.
 
     POST URL/chat/completions   {"model", "messages": [one user message: text, then JPEG pictures as data URLs]}
 
@@ -7,8 +7,7 @@ response format.
 
     cache      replies by content, in files: a run that was killed or is repeated asks nothing twice
     budget     calls at most, over all resumptions of a run; answers from the cache are free
-    retries    timeouts, lost connections, 408, 409, 425, 429 (not before its Retry-After), 5xx: with growing, random pauses
-    refusals   401, 402, 403, 404, 405 stop the run: every further call would be refused too
+    servers    shared out by load, tried again, taken out: see `models.pool`
 """
 
 from __future__ import annotations
@@ -16,31 +15,27 @@ from __future__ import annotations
 import base64
 import json
 import os
-import random
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
 from enum import StrEnum
+from itertools import chain, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from weakref import WeakValueDictionary
 
 from pixel_reasoner.data.rows import Unfit
-from pixel_reasoner.errors import EndpointError, UsageError, packages_of
+from pixel_reasoner.errors import EndpointError
 from pixel_reasoner.files import cannot_write
-from pixel_reasoner.models.pool import (
-    HOPELESS,
-    KEY_VARIABLE,
-    MAX_PAUSE_S,
-    PASSING,
-    retry_after_s,
-    route,
-)
+from pixel_reasoner.models.pool import KEY_VARIABLE, Manners, Options, Pool, Refused
+from pixel_reasoner.models.wire import Broken
 
 if TYPE_CHECKING:
     from httpx2 import Response
 
 _T = TypeVar("_T")
+_OPTIONS = Options("--labeller", "--labeller-model", f"the environment variable {KEY_VARIABLE}")
+_NEVER = 2**31
 
 
 class Ask(NamedTuple):
@@ -54,10 +49,10 @@ class Ask(NamedTuple):
 
 
 class Service(NamedTuple):
-    """Which endpoint, and how it is used. None of it but the model and `calls` decides what is answered."""
+    """Which endpoints, and how they are used. None of it but the model and `calls` decides what is answered."""
 
-    url: str
-    """such as https://host/v1"""
+    urls: tuple[str, ...]
+    """of servers of one model, such as https://host/v1"""
     model: str
     cache: Path
     """folder of replies"""
@@ -98,24 +93,18 @@ class Endpoint:
         Raises:
             UsageError: no such address, or the HTTP client is not installed.
         """
-        with packages_of("labeller", "ask an endpoint"):
-            import httpx2
-        self.http = httpx2
         self.service = service
-        self.url = route(service.url, "--labeller")
-        headers = {"Authorization": f"Bearer {service.api_key}"} if service.api_key else {}
-        try:
-            self.client = httpx2.Client(timeout=service.timeout_s, headers=headers)
-        except (UnicodeError, ValueError) as error:
-            raise UsageError(
-                expected=f"a key of plain letters in {KEY_VARIABLE}",
-                got="another",
-                fix="set it again",
-            ) from error
+        manners = Manners(
+            timeout_s=service.timeout_s,
+            tries=service.tries,
+            pause_s=service.pause_s,
+            patience=_NEVER,  # counted here, by questions
+            concurrency=service.concurrency,
+        )
+        self.pool = Pool(service.urls, service.api_key, manners, _OPTIONS)
         self.log = _Log(service.log, service.calls)
         self._asking: WeakValueDictionary[str, _Lock] = WeakValueDictionary()
         self._lock = threading.Lock()
-        self._over = threading.Event()
         self._stopped: EndpointError | None = None
         self._in_vain = 0
         """questions in a row without an answer"""
@@ -151,7 +140,7 @@ class Endpoint:
         with self._lock:
             self._stopped = self._stopped or error
         self.log.close()
-        self._over.set()
+        self.pool.end()
 
     # --- asking ---
 
@@ -174,55 +163,25 @@ class Endpoint:
 
     def _reply(self, body: bytes, event: Event) -> str:
         """The text of the reply to a request, after as many tries as it takes."""
-        why = Unfit("endpoint_error", "no try")
-        for nth in range(self.service.tries):
-            self._take(event)
-            event = Event.RETRY
-            told_s = 0.0
-            try:
-                response = self.client.post(self.url, content=body, headers=_JSON)
-            except self.http.TimeoutException:
-                why = Unfit("endpoint_timeout", f"no reply within {self.service.timeout_s:g} s")
-            except self.http.RequestError as error:
-                why = Unfit("endpoint_unreachable", f"{type(error).__name__}: {error}")
-            else:
-                text = _text(response)
-                if text is not None:
-                    self._in_vain = 0
-                    return text
-                why, told_s = self._failure(response), retry_after_s(response)
-                if why.reason == "request_refused":
-                    break
-            if nth + 1 < self.service.tries:
-                pause_s = self.service.pause_s * 2**nth * random.uniform(0.5, 1)
-                self._over.wait(min(max(pause_s, told_s), MAX_PAUSE_S))
-        self._lose_patience(why)
-        raise why
+        events = chain([event], repeat(Event.RETRY))
+        try:
+            text = self.pool.ask(body, _text, lambda: self._take(next(events)))
+        except Refused as error:
+            why = Unfit(error.why, error.got)
+            self._lose_patience(why)
+            raise why from error
+        except EndpointError as error:
+            self.end(error)
+            raise self._stopped or error from error
+        self._in_vain = 0
+        return text
 
     def _take(self, event: Event) -> None:
         """Before a call: whether there may be another one."""
-        if self._over.is_set():
-            raise self._stopped or _ended()
         if not self.log.note(event):
-            if self._over.is_set():
+            if self.log.closed:
                 raise self._stopped or _ended()
             raise Unfit("not_asked", f"the budget of {self.service.calls} calls is spent")
-
-    def _failure(self, response: Response) -> Unfit:
-        """What an answer without a reply means."""
-        status = response.status_code
-        told = f"{status} {' '.join(response.text.split())[:200]}".strip()
-        if status in HOPELESS:
-            error = EndpointError(
-                expected=f"{self.url} to answer", got=told, fix=_fix(status, self.service)
-            )
-            self.end(error)
-            raise error
-        if status == 429:
-            return Unfit("rate_limited", told)
-        if status in PASSING or status >= 500 or response.is_success:
-            return Unfit("endpoint_error", told)
-        return Unfit("request_refused", told)
 
     def _lose_patience(self, why: Unfit) -> None:
         with self._lock:
@@ -230,7 +189,7 @@ class Endpoint:
             enough = self._in_vain >= self.service.patience
         if enough:
             error = EndpointError(
-                expected=f"{self.url} to answer",
+                expected="a labeller that answers",
                 got=f"no reply to {self._in_vain} questions in a row; the last time: {why}",
                 fix="see to the server, then run the same command to go on",
             )
@@ -276,7 +235,7 @@ class _Log:
         self.path = path
         self.most_calls = most_calls
         self._lock = threading.Lock()
-        self._closed = False
+        self.closed = False
         try:
             self._counts = Counter(path.read_text(encoding="utf-8")) if path.exists() else Counter()
         except (OSError, UnicodeDecodeError):
@@ -286,7 +245,7 @@ class _Log:
         """Count an event; False if no further call is allowed. Calls are counted before they are made."""
         with self._lock:
             is_call = event is not Event.CACHED
-            if self._closed or (is_call and self._calls() == self.most_calls):
+            if self.closed or (is_call and self._calls() == self.most_calls):
                 return False
             self._counts[event] += 1
             try:
@@ -309,15 +268,13 @@ class _Log:
     def close(self) -> None:
         """Count nothing more."""
         with self._lock:
-            self._closed = True
+            self.closed = True
 
     def _calls(self) -> int:
         return self._counts[Event.CALL] + self._counts[Event.RETRY]
 
 
 # --- the protocol ---
-
-_JSON = {"Content-Type": "application/json"}
 
 
 def _body(model: str, ask: Ask) -> bytes:
@@ -329,21 +286,13 @@ def _body(model: str, ask: Ask) -> bytes:
     return json.dumps({"model": model, "messages": [message]}).encode()
 
 
-def _text(response: Response) -> str | None:
-    """The text of a reply, empty where the model said nothing; None if this is no reply."""
-    if not response.is_success:
-        return None
+def _text(response: Response) -> str:
+    """The text of a reply, empty where the model said nothing."""
     try:
-        content = response.json()["choices"][0]["message"].get("content")
-    except (ValueError, LookupError, TypeError, AttributeError):
-        return None
+        content = json.loads(response.read())["choices"][0]["message"].get("content")
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise Broken(f"{response.status_code} {' '.join(response.text.split())[:200]}") from error
     return content if isinstance(content, str) else ""
-
-
-def _fix(status: int, service: Service) -> str:
-    if status in (401, 402, 403):
-        return f"set the environment variable {KEY_VARIABLE} to a key that may use this model"
-    return f"check --labeller {service.url} (it ends in /v1 with most servers) and --labeller-model {service.model}"
 
 
 def _ended() -> EndpointError:

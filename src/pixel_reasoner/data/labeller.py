@@ -19,7 +19,7 @@ import json
 import random
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from enum import StrEnum
 from functools import partial
@@ -96,7 +96,7 @@ class Labelling(Record):
 
 
 def labelling_of(
-    source: str, url: str | None, model: str | None, analysis: str, calls: int | None
+    source: str, urls: Sequence[str], model: str | None, analysis: str, calls: int | None
 ) -> Labelling | None:
     """What a labeller is to do in a run; None where there is none.
 
@@ -108,9 +108,9 @@ def labelling_of(
             expected=f"--analysis {' or '.join(Analysis)}", got=analysis, fix="name one of these"
         )
     asks = source == REGIONS_ONLY or analysis == Analysis.LABELLER
-    if url is None and not asks:
+    if not urls and not asks:
         return None
-    if url is None or not model:
+    if not urls or not model:
         why = (
             "SA-1B has regions and no questions"
             if source == REGIONS_ONLY
@@ -118,7 +118,7 @@ def labelling_of(
         )
         raise UsageError(
             expected=f"--labeller URL and --labeller-model NAME: {why}",
-            got="none" if url is None else "no model",
+            got="no model" if urls else "none",
             fix="such as --labeller http://localhost:8000/v1 --labeller-model Qwen/Qwen3-VL-8B-Instruct",
         )
     if not asks:
@@ -167,7 +167,7 @@ class Labeller:
     def __exit__(self, *_: object) -> None:
         """The end, with the connections."""
         self.finish()
-        self.endpoint.client.close()
+        self.endpoint.pool.close()
 
     def note(self) -> str:
         """How far it is, in a few words."""

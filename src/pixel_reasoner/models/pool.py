@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit, urlunsplit
@@ -74,7 +75,30 @@ class Manners(NamedTuple):
 
 
 class Refused(EndpointError):
-    """A server will not answer this request; another one may be fine."""
+    """No reply to this request; another one may be fine."""
+
+    why: Why
+
+
+class Why(StrEnum):
+    """Why there is no reply, as a word to count."""
+
+    TIMEOUT = "endpoint_timeout"
+    UNREACHABLE = "endpoint_unreachable"
+    RATE_LIMITED = "rate_limited"
+    ERROR = "endpoint_error"
+    REFUSED = "request_refused"
+
+
+class Options(NamedTuple):
+    """What a user sets when something is wrong."""
+
+    endpoint: str = "--endpoint"
+    model: str = "--model"
+    key: str = f"--key-file or in the environment variable {KEY_VARIABLE}"
+
+
+OPTIONS = Options()
 
 
 class _Endpoint:
@@ -92,7 +116,9 @@ class _Endpoint:
 class Pool:
     """Servers of one model. Threads may ask at the same time."""
 
-    def __init__(self, urls: Sequence[str], api_key: str, manners: Manners) -> None:
+    def __init__(
+        self, urls: Sequence[str], api_key: str, manners: Manners, options: Options = OPTIONS
+    ) -> None:
         """Get ready; nothing is sent yet.
 
         Raises:
@@ -102,7 +128,8 @@ class Pool:
             import httpx2
         self.http = httpx2
         self.manners = manners
-        self.endpoints = [_Endpoint(route(url)) for url in urls]
+        self.options = options
+        self.endpoints = [_Endpoint(route(url, options.endpoint)) for url in urls]
         self._key = api_key
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
@@ -112,17 +139,23 @@ class Pool:
             )
         except (UnicodeError, ValueError) as error:
             raise UsageError(
-                expected="a key of plain letters", got="another", fix="set it again"
+                expected="a key of plain letters",
+                got="another",
+                fix=f"give it again, by {options.key}",
             ) from error
         self._lock = threading.Condition()
         self._over = threading.Event()
         self._in_vain = 0
 
-    def close(self) -> None:
-        """Ask nothing any more; who waits stops waiting."""
+    def end(self) -> None:
+        """Begin no other try; who waits stops waiting."""
         self._over.set()
         with self._lock:
             self._lock.notify_all()
+
+    def close(self) -> None:
+        """Ask nothing any more."""
+        self.end()
         self.client.close()
 
     def get(self, path: str) -> Any:
@@ -134,37 +167,42 @@ class Pool:
         except (self.http.RequestError, ValueError):
             return None
 
-    def ask(self, body: bytes, read: Callable[[Response], _T]) -> _T:
+    def ask(
+        self, body: bytes, read: Callable[[Response], _T], begin: Callable[[], None] | None = None
+    ) -> _T:
         """What `read` makes of the reply to a request, after as many tries as it takes.
 
         Args:
             body: JSON.
             read: called with an open, successful response; raises `Broken` if it is no reply.
+            begin: called before each try; what it raises ends the request.
 
         Raises:
             Refused: no reply to this request.
             EndpointError: no reply can be expected any more.
         """
-        why, told_s = "no try", 0.0
+        why, told, told_s = Why.ERROR, "no try", 0.0
         for nth in range(self.manners.tries):
             endpoint = self._pick()
             try:
+                if begin is not None:
+                    begin()
                 with self.client.stream("POST", endpoint.url, content=body, headers=_JSON) as reply:
                     if reply.is_success:
                         found = read(reply)
                         self._well(endpoint)
                         return found
                     reply.read()
-                    why = f"{endpoint.url}: {self._failure(endpoint, reply)}"
+                    why, told = self._failure(endpoint, reply)
                     told_s = retry_after_s(reply)
             except self.http.TimeoutException:
-                why = f"{endpoint.url}: nothing within {self.manners.timeout_s:g} s"
+                why, told = Why.TIMEOUT, f"nothing within {self.manners.timeout_s:g} s"
                 self._ill(endpoint)
             except self.http.RequestError as error:
-                why = f"{endpoint.url}: {type(error).__name__}: {error}"
+                why, told = Why.UNREACHABLE, f"{type(error).__name__}: {error}"
                 self._ill(endpoint)
             except Broken as error:
-                why = f"{endpoint.url}: {error}"
+                why, told = Why.ERROR, str(error)
             finally:
                 with self._lock:
                     endpoint.under_way -= 1
@@ -172,7 +210,7 @@ class Pool:
             if nth + 1 < self.manners.tries and self._alone_with(endpoint, told_s):
                 pause_s = self.manners.pause_s * 2**nth * random.uniform(0.5, 1)
                 self._over.wait(min(max(pause_s, told_s), MAX_PAUSE_S))
-        raise self._lose_patience(self._without_key(why))
+        raise self._lose_patience(why, self._without_key(f"{endpoint.url}: {told}"))
 
     # --- which server is next ---
 
@@ -218,7 +256,7 @@ class Pool:
 
     # --- what went wrong ---
 
-    def _failure(self, endpoint: _Endpoint, response: Response) -> str:
+    def _failure(self, endpoint: _Endpoint, response: Response) -> tuple[Why, str]:
         """Why a server did not reply. What it would say to every request takes it out.
 
         Raises:
@@ -230,16 +268,24 @@ class Pool:
         if status in HOPELESS:
             with self._lock:
                 endpoint.error = EndpointError(
-                    expected=f"{endpoint.url} to answer", got=told, fix=_fix(status)
+                    expected=f"{endpoint.url} to answer", got=told, fix=self._fix(status)
                 )
-            return told
+            return Why.REFUSED, told
         if status in PASSING or status >= 500:
-            return told
-        raise Refused(
-            expected=f"{endpoint.url} to answer", got=told, fix=_fix_of_request(told.lower())
+            return Why.RATE_LIMITED if status == 429 else Why.ERROR, told
+        raise _refused(
+            Why.REFUSED, f"{endpoint.url} to answer", told, _fix_of_request(told.lower())
         )
 
-    def _lose_patience(self, why: str) -> EndpointError:
+    def _fix(self, status: int) -> str:
+        if status in (401, 402, 403):
+            return f"give a key that may use this model, by {self.options.key}"
+        return (
+            f"check {self.options.endpoint} (it ends in /v1 with most servers) and {self.options.model}, the name by "
+            "which it serves the model"
+        )
+
+    def _lose_patience(self, why: Why, told: str) -> EndpointError:
         with self._lock:
             self._in_vain += 1
             enough = self._in_vain >= self.manners.patience
@@ -247,12 +293,10 @@ class Pool:
         if enough:
             return EndpointError(
                 expected="a server that answers",
-                got=f"no reply to {in_vain} requests in a row; the last time: {why}",
+                got=f"no reply to {in_vain} requests in a row; the last time: {told}",
                 fix="see to the server, then run the same command to go on",
             )
-        return Refused(
-            expected="a reply", got=f"none in {self.manners.tries} tries: {why}", fix=_SEE
-        )
+        return _refused(why, "a reply", f"none in {self.manners.tries} tries: {told}", _SEE)
 
     def _without_key(self, text: str) -> str:
         return text.replace(self._key, "…") if self._key else text
@@ -296,10 +340,10 @@ def retry_after_s(response: Response) -> float:
         return 0.0
 
 
-def _fix(status: int) -> str:
-    if status in (401, 402, 403):
-        return "give a key that may use this model, by --key-file or in the environment variable OPENAI_API_KEY"
-    return "check --endpoint (it ends in /v1 with most servers) and --model, the name by which it serves the model"
+def _refused(why: Why, expected: str, got: str, fix: str) -> Refused:
+    error = Refused(expected=expected, got=got, fix=fix)
+    error.why = why
+    return error
 
 
 def _fix_of_request(told: str) -> str:
