@@ -23,7 +23,7 @@ test: install
 	$(BIN)/mypy
 	$(BIN)/pytest -q
 
-# The harnesses of others need other versions of packages: an environment each.
+# The harnesses of others need other versions of packages, and Ray is large: an environment each.
 adapters:
 	test -x .venv-inspect/bin/python || $(PYTHON) -m venv .venv-inspect
 	.venv-inspect/bin/python -m pip install --quiet --editable '.[inspect]' pytest hypothesis pyarrow
@@ -31,6 +31,9 @@ adapters:
 	test -x .venv-lmms/bin/python || $(PYTHON) -m venv .venv-lmms
 	.venv-lmms/bin/python -m pip install --quiet --editable '.[lmms,local]' pytest hypothesis
 	.venv-lmms/bin/python -m pytest -q tests/test_lmms.py
+	test -x .venv-ray/bin/python || $(PYTHON) -m venv .venv-ray
+	.venv-ray/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[ray,local,remote]' pytest hypothesis
+	.venv-ray/bin/python -m pytest -q tests/test_ray.py
 
 check: test
 

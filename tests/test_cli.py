@@ -78,7 +78,7 @@ def test_overview_and_results_are_as_large_as_they_may_be(run, scene):
 def test_help_and_import_load_no_torch():
     code = (
         "import sys, pixel_reasoner, pixel_reasoner.cli, pixel_reasoner.rollout, pixel_reasoner.world, "
-        "pixel_reasoner.evals.run, pixel_reasoner.report; assert 'torch' not in sys.modules"
+        "pixel_reasoner.evals.run, pixel_reasoner.report, pixel_reasoner.distribute; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -177,6 +177,7 @@ def ask(
         pixel-reasoner ask "What does the sign say?" --image a.jpg --model NAME --endpoint http://localhost:8000/v1
     """
     from pixel_reasoner.album import NATURAL, Album
+    from pixel_reasoner.models.named import Named
     from pixel_reasoner.rollout import ask as ask_model
     from pixel_reasoner.trace import Question
 
@@ -185,9 +186,10 @@ def ask(
     asked = Question(id="ask", text=question, media=media)
     if image:
         Album(asked, NATURAL)  # reads headers: a wrong file is told before a large model is loaded
-    served = _Served(tuple(endpoint or ()), protocol, server, key_file, timeout_s)
-    run = _Run(device, dialect, compiled, overview_px, crop_px)
-    local = _load(model, run, served, operations=not without)
+    servers = (tuple(endpoint or ()), protocol, server, key_file, timeout_s)
+    named = Named(model, device, dialect, *servers)
+    seen = named._replace(compiled=compiled, overview_px=overview_px, crop_px=crop_px)
+    local = seen.load(operations=not without)
     if as_json:
         trace = ask_model(asked, local, rules)
         sys.stdout.write(trace.to_line() + "\n")
@@ -319,6 +321,7 @@ def eval_(
     from pixel_reasoner.evals.cache import ResponseCache
     from pixel_reasoner.evals.run import Plan, evaluate, evaluate_compared, evaluate_disturbed
     from pixel_reasoner.models import Decoding
+    from pixel_reasoner.models.named import Named
     from pixel_reasoner.rollout import Limits, Rules
 
     who = _scorer(scorer)
@@ -344,15 +347,12 @@ def eval_(
                 seed=sample_seed,
             ),
         )
-        served = _Served(tuple(endpoint or ()), protocol, server, key_file, timeout_s, batch_size)
+        servers = (tuple(endpoint or ()), protocol, server, key_file, timeout_s, batch_size)
+        named = Named(model, device, dialect, *servers)
+        seen = named._replace(compiled=compiled, overview_px=overview_px, crop_px=crop_px)
         plan = Plan(
             questions[nth::of],
-            _load(
-                model,
-                _Run(device, dialect, compiled, overview_px, crop_px),
-                served,
-                operations=not without,
-            ),
+            seen.load(operations=not without),
             rules,
             about,
             batch_size=batch_size,
@@ -391,7 +391,10 @@ def probe(
     """
     import json
 
-    asked = _remote(model, None, _Served(tuple(endpoint), "text", server, key_file, timeout_s))
+    from pixel_reasoner.models.named import Named
+
+    servers = (tuple(endpoint), "text", server, key_file, timeout_s)
+    asked = Named(model, None, None, *servers).behind_servers()
     found = {url: one.model_dump(mode="json") for url, one in asked.probe(anew=True).items()}
     if as_json:
         print(json.dumps(found, indent=2))
@@ -988,10 +991,11 @@ def demo(
 ) -> None:
     """Draw sample pictures and clips, ask about them, and write the reasoning as a page."""
     from pixel_reasoner.grading import is_right
+    from pixel_reasoner.models.named import Named
     from pixel_reasoner.trace import anchored
     from pixel_reasoner.world import render, scenes
 
-    local = _load(model, _Run(device), _Served())
+    local = Named(model, device).load()
     rules = _rules(False, 6, 256, 0.0, 0)
     traces: list[Trace] = []
     left = {
@@ -1159,84 +1163,6 @@ def _params(family: str, size_px: int | None, detail_px: int | None) -> Any:
     given = {"size_px": size_px, "detail_px": detail_px}
     default = DEFAULTS.get(family)  # type: ignore[call-overload]
     return default and default.model_copy(update={k: v for k, v in given.items() if v is not None})
-
-
-class _Served(NamedTuple):
-    """What the options say of servers."""
-
-    endpoints: tuple[str, ...] = ()
-    protocol: str = "text"
-    server: str | None = None
-    key_file: Path | None = None
-    timeout_s: float = 300.0
-    concurrency: int = 16
-
-
-class _Run(NamedTuple):
-    """What the options say of how a model is run and what it sees."""
-
-    device: str | None = None
-    dialect: str | None = None
-    compiled: bool = False
-    overview_px: int | None = None
-    crop_px: int | None = None
-
-
-def _load(
-    model: str, run: _Run, served: _Served, *, operations: bool = True
-) -> LocalModel | RemoteModel:
-    from pixel_reasoner.dialects import dialect_named
-    from pixel_reasoner.errors import packages_of
-
-    loaded: LocalModel | RemoteModel
-    if served.endpoints:
-        loaded = _remote(model, run.dialect, served)
-        loaded.probe()
-    else:
-        with packages_of("local", "run a model"):
-            from pixel_reasoner.models.local import LocalModel
-        loaded = LocalModel(
-            model,
-            device=run.device,
-            dialect=run.dialect,
-            operations=operations,
-            compiled=run.compiled,
-        )
-    budgets = loaded.budgets or dialect_named(loaded.dialect).budgets
-    loaded.budgets = budgets.at_most(run.overview_px, run.crop_px)
-    return loaded
-
-
-def _remote(model: str, dialect: str | None, served: _Served) -> RemoteModel:
-    from pixel_reasoner.errors import UsageError
-    from pixel_reasoner.models import EMBEDDED, folder_settings, model_folder
-    from pixel_reasoner.models.pool import Manners, read_key
-    from pixel_reasoner.models.remote import RemoteModel, Service
-    from pixel_reasoner.models.wire import Protocol, Server
-
-    try:
-        protocol = Protocol(served.protocol)
-        server = Server(served.server) if served.server else None
-    except ValueError as error:
-        raise UsageError(
-            expected=f"--protocol {', '.join(Protocol)} and --server {', '.join(Server)}",
-            got=str(error),
-            fix="correct the option",
-        ) from error
-    # A server may be given a folder, which then says how its model is asked.
-    settings = folder_settings(model_folder(model), dialect)
-    return RemoteModel(
-        Service(
-            name=str(model_folder(model)) if model in EMBEDDED else model,
-            endpoints=served.endpoints,
-            dialect=settings.dialect,
-            budgets=settings.budgets,
-            protocol=protocol,
-            server=server,
-            api_key=read_key(served.key_file),
-            manners=Manners(timeout_s=served.timeout_s, concurrency=served.concurrency),
-        )
-    )
 
 
 def _ask_aloud(

@@ -17,6 +17,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 
 class PixelReasonerError(Exception):
@@ -26,6 +28,12 @@ class PixelReasonerError(Exception):
 
     >>> print(UsageError(expected="one of attribute, video", got="atribute", fix="use attribute"))
     expected one of attribute, video; got atribute. Fix: use attribute
+
+    It can be sent from one process to another.
+
+    >>> import pickle
+    >>> pickle.loads(pickle.dumps(InputError(expected="a picture", got="none", fix="give one"))).fix
+    'give one'
     """
 
     def __init__(self, *, expected: str, got: str, fix: str) -> None:
@@ -33,6 +41,10 @@ class PixelReasonerError(Exception):
         self.expected = expected
         self.got = got
         self.fix = fix
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """How it is made again; as it stands, Python would give `__init__` the message alone."""
+        return partial(type(self), expected=self.expected, got=self.got, fix=self.fix), ()
 
 
 class UsageError(PixelReasonerError, ValueError):

@@ -168,11 +168,28 @@ def read_jsonl(data: Path, media: Path) -> Iterator[Row]:
     for path in data_files(data, "*.jsonl"):
         for number, line in numbered_lines(path, "a JSONL file with one row a line"):
             where = f"{path.name}, line {number}"
-            yield built(where, partial(_neutral, line, path.parent))
+            yield built(where, partial(_of_line, line, path.parent))
 
 
-def _neutral(line: str, folder: Path) -> Question:
-    row = json_object(line)
+def _of_line(line: str, folder: Path) -> Question:
+    return neutral(json_object(line), folder)
+
+
+def neutral(row: dict[str, Any], folder: Path) -> Question:
+    """The question of a neutral row, or of one that is a question as this project writes it.
+
+    Args:
+        row: as `read_jsonl` tells.
+        folder: which relative paths are relative to.
+
+    Raises:
+        Unfit: a row of another form.
+        ValidationError: a value of another form.
+
+    >>> row = {"id": 1, "media": [{"type": "image", "path": "a.png"}], "question": "How many?", "answer": 2}
+    >>> neutral(row, Path("here")).media[0].path
+    'here/a.png'
+    """
     if "text" in row:
         return anchored(Question.model_validate(row), folder)
     row = _by_our_names(row)
