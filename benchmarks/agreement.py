@@ -1,7 +1,7 @@
 """Whether a model behind a server says what the same model says in this process.
 
     tests/servers/vllm.sh 8001                # in another terminal; or tests/servers/transformers.sh 8002
-    .venv/bin/python benchmarks/agreement.py http://127.0.0.1:8001/v1 [QUESTIONS] [CONCURRENCY]
+    .venv/bin/python benchmarks/agreement.py http://127.0.0.1:8001/v1 [QUESTIONS] [CONCURRENCY] [text|native]
 
 Greedy, PixelWorld's test split, all families: the same operations and the same answers, question by question; every difference is printed.
 """
@@ -17,6 +17,7 @@ from pixel_reasoner.models import Decoding, folder_settings, model_folder
 from pixel_reasoner.models.local import LocalModel
 from pixel_reasoner.models.pool import Manners
 from pixel_reasoner.models.remote import RemoteModel, Service
+from pixel_reasoner.models.wire import Protocol
 from pixel_reasoner.rollout import Rules, ask_many
 from pixel_reasoner.trace import Trace, anchored
 from pixel_reasoner.world import FAMILIES, render, scenes
@@ -24,6 +25,7 @@ from pixel_reasoner.world import FAMILIES, render, scenes
 URL = sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:8001/v1"
 COUNT = int(sys.argv[2]) if len(sys.argv) > 2 else 100
 CONCURRENCY = int(sys.argv[3]) if len(sys.argv) > 3 else 16
+PROTOCOL = Protocol(sys.argv[4]) if len(sys.argv) > 4 else Protocol.TEXT
 
 
 def told(trace: Trace) -> str:
@@ -45,6 +47,7 @@ def main() -> None:
             (URL,),
             settings.dialect,
             settings.budgets,
+            PROTOCOL,
             manners=Manners(concurrency=CONCURRENCY),
         )
         remote = RemoteModel(service)
@@ -61,7 +64,7 @@ def main() -> None:
             print(f"{question.id}\n  here:  {told(here)}\n  there: {told(there)}")
     turns = sum(len(trace.turns) for trace in far.values())
     print(
-        f"{remote.server} at {URL}: of {len(questions)} questions the same "
+        f"{remote.server} at {URL}, {PROTOCOL}: of {len(questions)} questions the same "
         + ", ".join(f"{name} {count}" for name, count in same.items())
         + f"; {turns} turns in {seconds:.1f} s"
     )

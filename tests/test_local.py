@@ -37,6 +37,21 @@ def test_the_weights_are_small_enough_to_ship():
     assert sum(file.stat().st_size for file in EMBEDDED["tiny"].iterdir()) <= 16 * 2**20
 
 
+def test_pictures_are_of_sizes_that_the_image_processor_leaves_alone(tmp_path, questions):
+    """A picture that it scaled once more would have other coordinates than those the model is told of."""
+    folder = tmp_path / "model"
+    shutil.copytree(EMBEDDED["tiny"], folder)
+    told = json.loads((folder / "processor_config.json").read_text())
+    told["image_processor"]["size"] = {"shortest_edge": 96 * 96, "longest_edge": 160 * 160}
+    (folder / "processor_config.json").write_text(json.dumps(told))
+    model = LocalModel(str(folder))
+    trace = ask(questions[0], model, Rules(decoding=Decoding(max_new_tokens=64)))
+    assert trace.pictures[0].seen_px == (160, 160)
+    assert trace.settings["budgets"]["picture"] == {"min_px": 160 * 160, "max_px": 160 * 160}
+    assert trace.settings["budgets"]["frame"] == {"min_px": 96 * 96, "max_px": 96 * 96}
+    assert LocalModel("tiny").budgets == folder_settings(EMBEDDED["tiny"]).budgets
+
+
 def test_a_batch_says_what_each_question_alone_says(model, questions):
     rules = Rules(decoding=Decoding(max_new_tokens=64))
     alone = {q.id: ask(q, model, rules) for q in questions}

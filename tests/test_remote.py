@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import threading
 import time
+from functools import partial
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -29,7 +31,7 @@ from pixel_reasoner.models.wire import (
     native,
     spoken,
 )
-from pixel_reasoner.rollout import Rules, ask, ask_many
+from pixel_reasoner.rollout import Rollout, Rules, ask, ask_many
 from pixel_reasoner.trace import Medium, Question, Stop, anchored
 from pixel_reasoner.world import render, scenes
 
@@ -217,6 +219,13 @@ def test_what_does_not_pass_is_one_message_that_names_the_server_and_the_cure(
     assert KEY not in str(error.value)
 
 
+def test_a_page_in_place_of_a_reply_ends_the_run_at_once(server, photo):
+    server.always = "html"
+    with pytest.raises(EndpointError, match="check --endpoint"):
+        ask(about(photo), remote(server))
+    assert len(server.requests) == 1
+
+
 def test_null_content_is_a_turn_without_words(server, photo):
     server.always = "null"
     assert ask(about(photo), remote(server)).stop is Stop.NO_ANSWER
@@ -360,6 +369,33 @@ class _NoLock:
 
     def __exit__(self, *args):
         return None
+
+
+# --- operations as tools ---
+
+
+def test_a_conversation_over_tools_is_read_as_it_is_over_text(local, questions):
+    """With the template that `tests/servers/vllm.sh PORT native` serves: so the two protocols must agree on a real server."""
+    template = (Path(__file__).parent / "servers" / "native.jinja").read_text(encoding="utf-8")
+    with served(local) as server:
+        server.names = ["served"]
+        offering = remote(server, protocol=Protocol.NATIVE)
+    turns = 0
+    for question in questions:
+        rollout = Rollout(question, local, Rules(decoding=SHORT))
+        while rollout.stop is None:
+            said = rollout.messages()
+            offered, tools = offering._offered(said)
+            for call in (call for message in offered for call in message.get("tool_calls", ())):
+                call["function"]["arguments"] = json.loads(call["function"]["arguments"])
+            render = partial(
+                local.processor.apply_chat_template, tokenize=False, add_generation_prompt=True
+            )
+            assert render(offered, chat_template=template, tools=tools) == render(said)
+            (turn,) = local.generate([said], SHORT)
+            rollout.take(turn, 0.0)
+            turns += 1
+    assert turns > len(questions), "some look"
 
 
 # --- how it is written down ---

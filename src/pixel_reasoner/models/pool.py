@@ -188,7 +188,7 @@ class Pool:
                 if begin is not None:
                     begin()
                 with self.client.stream("POST", endpoint.url, content=body, headers=_JSON) as reply:
-                    if reply.is_success:
+                    if reply.is_success and not _is_page(reply):
                         found = read(reply)
                         self._well(endpoint)
                         return found
@@ -265,6 +265,8 @@ class Pool:
         status = response.status_code
         told = f"{status} {' '.join(response.text.split())[:300]}".strip()
         told = self._without_key(told)
+        if _is_page(response) and response.is_success:
+            told, status = f"a page (text/html): {told}", 404
         if status in HOPELESS:
             with self._lock:
                 endpoint.error = EndpointError(
@@ -338,6 +340,10 @@ def retry_after_s(response: Response) -> float:
         return (parsedate_to_datetime(told) - datetime.now(UTC)).total_seconds()
     except (ValueError, TypeError):
         return 0.0
+
+
+def _is_page(response: Response) -> bool:
+    return "html" in response.headers.get("content-type", "")
 
 
 def _refused(why: Why, expected: str, got: str, fix: str) -> Refused:
