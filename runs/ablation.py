@@ -52,6 +52,7 @@ QUESTIONS = 200
 """of the test split, for each family"""
 STEPS = {"clumsy": 100, "good": 15}
 """gradient steps of 128 rollouts: a start whose looks fail takes longer to find out"""
+MORE_STEPS = 150
 REWARD: Mapping[str, float | bool] = {"N": 2, "ignored_refusal_is_wrong": True}
 """what all arms are paid by, beside the defaults of `RewardConfig`
 
@@ -87,6 +88,13 @@ class Arm(NamedTuple):
     """name of a start, or `tiny`"""
     reward: Mapping[str, float] | None
     about: str
+    goes_on: str = ""
+    """the arm of the same start whose model it goes on from, seed by seed"""
+
+    @property
+    def steps(self) -> int:
+        """Gradient steps of its run."""
+        return MORE_STEPS if self.goes_on else STEPS[self.start]
 
 
 _SYNTH = "--count 3000 --seed 900000 --margin 0 --min-side 0.18"
@@ -100,6 +108,7 @@ STARTS = {
 ARMS = (
     Arm("clumsy", "warm start alone", "clumsy", None, "no RL"),
     Arm("clumsy", "full", "clumsy", {}, "the method"),
+    Arm("clumsy", "full, longer", "clumsy", {}, f"{MORE_STEPS} more steps of the method", "full"),
     Arm("clumsy", "no curiosity", "clumsy", {"alpha": 0.0}, "alpha = 0"),
     Arm("clumsy", "no cost", "clumsy", {"beta": 0.0}, "beta = 0"),
     Arm(
@@ -126,24 +135,32 @@ class Job(NamedTuple):
     @property
     def folder(self) -> Path:
         """Where it is kept."""
-        return OUT / self.arm.start / f"{self.arm.name.replace(' ', '-')}-{self.seed}"
+        return (
+            OUT / self.arm.start / f"{self.arm.name.replace(',', '').replace(' ', '-')}-{self.seed}"
+        )
+
+    @property
+    def before(self) -> Job | None:
+        """The job whose model it goes on from."""
+        before = [a for a in ARMS if (a.start, a.name) == (self.arm.start, self.arm.goes_on)]
+        return Job(before[0], self.seed) if before else None
 
 
-def jobs(only: Sequence[str] = ()) -> list[Job]:
+def jobs(only: Sequence[str] = (), seeds: Sequence[int] = SEEDS) -> list[Job]:
     """All arms and seeds, seed by seed; the start alone is greedy and has no seed."""
     chosen = [arm for arm in ARMS if not only or f"{arm.start}/{arm.name}" in only]
     return [
-        Job(arm, seed) for seed in SEEDS for arm in chosen if arm.reward is not None or not seed
+        Job(arm, seed) for seed in seeds for arm in chosen if arm.reward is not None or not seed
     ]
 
 
 # --- running ---
 
 
-def run(only: Sequence[str], workers: int) -> None:
+def run(only: Sequence[str], workers: int, seeds: Sequence[int] = SEEDS) -> None:
     """Everything that is not done yet; `results.json` grows job by job."""
     done = {_key(row) for row in _committed(RESULTS)}
-    todo = [job for job in jobs(only) if _key(_named(job)) not in done]
+    todo = [job for job in jobs(only, seeds) if _key(_named(job)) not in done]
     for name in {job.arm.model: None for job in todo}:
         warm_start(name)
     list(world_questions(MIX, OUT / "questions"))  # rendered once for all
@@ -209,19 +226,27 @@ def _whole(model: Path) -> bool:
 def _do(job: Job) -> Job:
     folder = job.folder
     folder.mkdir(parents=True, exist_ok=True)
-    model = warm_start(job.arm.model)
-    if job.arm.reward is not None:
-        _shared(folder / "questions", OUT / "questions")
-        write_run(job, model, folder / "run.toml")
-        model = str(folder / "model")
-        if not _whole(folder / "model"):
-            _call(folder, "train", "rl", str(folder / "run.toml"))
+    model = _tuned(job)
     for name, more in (("eval", ()), ("eval-without", ("--no-operations",))):
         _shared(folder / name / "media", OUT / "media")
         asked = f"eval pixelworld --family all --split test --count {QUESTIONS} --batch-size 32"
         if not (folder / name / "summary.json").exists():
             _call(folder, *asked.split(), "--model", model, "--out", str(folder / name), *more)
     return job
+
+
+def _tuned(job: Job) -> str:
+    """The model of a job, trained if it is not yet."""
+    folder, begin = job.folder, warm_start(job.arm.model)
+    if job.arm.reward is None:
+        return begin
+    if job.before is not None:
+        begin = _tuned(job.before)
+    _shared(folder / "questions", OUT / "questions")
+    write_run(job, begin, folder / "run.toml")
+    if not _whole(folder / "model"):
+        _call(folder, "train", "rl", str(folder / "run.toml"))
+    return str(folder / "model")
 
 
 def write_run(job: Job, model: str, path: Path) -> None:
@@ -251,7 +276,7 @@ overview_share = {MIX.overview_share}
 [trl]
 seed = {job.seed}
 per_device_train_batch_size = 4
-max_steps = {STEPS[job.arm.start]}
+max_steps = {job.arm.steps}
 learning_rate = 2e-4
 temperature = 0.8
 lr_scheduler_type = "constant_with_warmup"
@@ -445,6 +470,9 @@ def _by_arm(curves: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, 
     return arms
 
 
+_GOING_ON = {arm.name for arm in ARMS if arm.goes_on}
+
+
 def _draw(arms: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     """Figures of rollouts over the steps: a line is the mean of an arm's seeds, the band reaches from the lowest to the highest."""
     figure = Figure(figsize=(10, 6), layout="constrained")
@@ -452,7 +480,8 @@ def _draw(arms: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     for axes, (name, title) in zip(panels, DRAWN.items(), strict=True):
         for color, (arm, curves) in zip(COLORS, arms.items(), strict=False):
             lines = [smoothed([value or 0.0 for value in curve[name]], 0.15) for curve in curves]
-            steps = range(1, len(lines[0]) + 1)
+            first = STEPS[curves[0]["start"]] if arm in _GOING_ON else 0
+            steps = range(first + 1, first + len(lines[0]) + 1)
             by_step = list(zip(*lines, strict=True))
             axes.plot(steps, [statistics.fmean(some) for some in by_step], color=color, label=arm)
             axes.fill_between(
@@ -494,11 +523,12 @@ def main() -> None:
     parser.add_argument("do", choices=("run", "render"))
     parser.add_argument("only", nargs="*", help="some of: " + ", ".join(_names()))
     parser.add_argument("--workers", type=int, default=2, help="jobs at once, one core each")
+    parser.add_argument("--seeds", type=int, nargs="*", default=SEEDS, help="some of the seeds")
     asked = parser.parse_args()
     if unknown := set(asked.only) - set(_names()):
         parser.error(f"no such arm: {', '.join(sorted(unknown))}")
     if asked.do == "run":
-        run(asked.only, asked.workers)
+        run(asked.only, asked.workers, asked.seeds)
     else:
         render()
 

@@ -133,6 +133,25 @@ def test_jobs_that_were_finished_elsewhere_are_kept_and_not_run_again(place, mon
     assert {job.arm.name for job in asked} == {"no cost"}
 
 
+def test_a_run_that_goes_on_begins_with_what_the_one_before_became(place, monkeypatch):
+    called = []
+
+    def call(folder, *arguments):
+        called.append(folder.name)
+        (folder / "model").mkdir()
+        (folder / "model" / "pixel_reasoner.json").touch()
+
+    monkeypatch.setattr(ablation, "_call", call)
+    monkeypatch.setattr(ablation, "warm_start", lambda name: name)
+    (job,) = ablation.jobs(["clumsy/full, longer"], seeds=[1])
+    ablation._tuned(job)
+    assert called == ["full-1", "full-longer-1"]
+    run = RlRun.read(job.folder / "run.toml")
+    assert Path(run.model).resolve() == (place / "clumsy" / "full-1" / "model").resolve()
+    assert run.trl["max_steps"] == ablation.MORE_STEPS
+    assert run.trl["seed"] == 1
+
+
 def test_a_start_that_was_kept_is_the_model_that_rl_begins_with(place):
     """In 16 bits, without the tower, which is that of the model in the box."""
     tiny = model_folder("tiny")
