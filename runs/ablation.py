@@ -418,7 +418,8 @@ def render() -> None:
     page = PAGE.read_text(encoding="utf-8")
     for start in dict.fromkeys(arm.start for arm in ARMS):
         chosen = [row for row in rows if row["start"] == start]
-        for name, lines in (("table", _table(chosen)), ("families", _families(chosen))):
+        parts = {"table": _table, "families": _families, "differences": _differences}
+        for name, lines in ((name, part(chosen)) for name, part in parts.items()):
             page = _between(page, f"{start} {name}", "\n".join(lines))
         drawn = [curve for curve in curves if curve["start"] == start]
         with atomic_writer(Path(str(PICTURE).format(start))) as file:
@@ -461,6 +462,25 @@ def _families(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             both = (_cell(mine, figure) for figure in ("accuracy_with", "accuracy_without"))
             cells.append(" / ".join(both))
         yield f"| {arm} | {' | '.join(cells)} |"
+
+
+def _differences(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """The method minus each other arm, where a look is needed. Intervals are wide: that all were asked the same questions is not used."""
+    look = [row for row in rows if row["kind"] == "needs_look"]
+    figures = ("accuracy_with", "rapr")
+    yield "| full minus | accuracy with operations, needs a look | RaPR, needs a look |"
+    yield "| --- | --- | --- |"
+    ours = {name: _estimate(look, "full", name) for name in figures}
+    for arm in dict.fromkeys(row["arm"] for row in look if row["arm"] != "full"):
+        cells = []
+        for name in figures:
+            (mean, half), (other, other_half) = ours[name], _estimate(look, arm, name)
+            cells.append(f"{mean - other:+.3f} ± {math.hypot(half, other_half):.3f}")
+        yield f"| {arm} | {' | '.join(cells)} |"
+
+
+def _estimate(rows: Sequence[Mapping[str, Any]], arm: str, figure: str) -> tuple[float, float]:
+    return interval(*over_families([row for row in rows if row["arm"] == arm], figure))
 
 
 def _by_arm(curves: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:

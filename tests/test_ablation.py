@@ -96,14 +96,19 @@ def test_a_page_tells_what_the_finished_jobs_found(place):
     assert len(rows) == len(jobs) * 2 * 2
     figures = {"accuracy_with", "accuracy_without", "rapr", "operation_error_rate", "count"}
     assert figures == set(rows[0]) - {"start", "arm", "seed", "family", "kind"}
-    marks = [f"{start} {part}" for start in ("clumsy", "good") for part in ("table", "families")]
+    marks = [
+        f"{start} {part}"
+        for start in ("clumsy", "good")
+        for part in ("table", "families", "differences")
+    ]
     words = "".join(f"By hand.\n<!-- {mark} -->\n<!-- end of {mark} -->\n" for mark in marks)
     ablation.PAGE.write_text(words)
     ablation.render()
     once = ablation.PAGE.read_text()
-    assert once.count("By hand.") == 4
+    assert once.count("By hand.") == 6
     assert "| full | 3 | 0.820 ± " in once
     assert "| warm start alone | 1 | 0.500 ± 0.069 |" in once
+    assert "| warm start alone | +0.320 ± " in once
     assert "<svg" in (place.parent / "curves-clumsy.svg").read_text()
     ablation.render()
     assert ablation.PAGE.read_text() == once

@@ -8,9 +8,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from pixel_reasoner.errors import ModelError, UsageError
-from pixel_reasoner.models import EMBEDDED, Completion, ContextFull, Decoding, folder_settings
+from pixel_reasoner.models import (
+    EMBEDDED,
+    Completion,
+    ContextFull,
+    Decoding,
+    folder_settings,
+    local,
+)
 from pixel_reasoner.models.local import LocalModel
 from pixel_reasoner.rollout import Rollout, Rules, ask, ask_many
 from pixel_reasoner.trace import Question, anchored
@@ -50,6 +58,33 @@ def test_pictures_are_of_sizes_that_the_image_processor_leaves_alone(tmp_path, q
     assert trace.settings["budgets"]["picture"] == {"min_px": 160 * 160, "max_px": 160 * 160}
     assert trace.settings["budgets"]["frame"] == {"min_px": 96 * 96, "max_px": 96 * 96}
     assert LocalModel("tiny").budgets == folder_settings(EMBEDDED["tiny"]).budgets
+
+
+def test_weights_are_kept_as_they_are_stored_where_the_processor_multiplies_that(
+    tmp_path, monkeypatch
+):
+    folder = tmp_path / "model"
+    shutil.copytree(EMBEDDED["tiny"], folder)
+    weights = load_file(folder / "model.safetensors")
+    halved = {name: one.bfloat16() for name, one in weights.items()}
+    save_file(halved, folder / "model.safetensors", metadata={"format": "pt"})
+    told = json.loads((folder / "config.json").read_text())
+    config = json.dumps(told).replace('"float32"', '"bfloat16"')
+    (folder / "config.json").write_text(config)
+    for able, kept in ((True, "bfloat16"), (False, "float32")):
+        monkeypatch.setattr(local, "_multiplies_16_bits", lambda able=able: able)
+        assert LocalModel(str(folder), device="cpu").describe()["dtype"] == kept
+        assert LocalModel("tiny", device="cpu").describe()["dtype"] == "float32"
+    assert LocalModel(str(folder), device="cpu", dtype="float32").describe()["dtype"] == "float32"
+    with pytest.raises(UsageError, match="--dtype float32, bfloat16, float16"):
+        LocalModel("tiny", dtype="int8")
+
+
+def test_sixteen_bits_nearly_say_what_thirty_two_do(questions):
+    rules = Rules(decoding=Decoding(max_new_tokens=64))
+    traces = list(ask_many(questions, LocalModel("tiny", dtype="bfloat16"), rules))
+    right = sum(trace.answer in trace.question.answer for trace in traces)
+    assert right >= len(questions) - 2
 
 
 def test_a_batch_says_what_each_question_alone_says(model, questions):

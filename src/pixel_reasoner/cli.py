@@ -50,6 +50,12 @@ DialectOption = Annotated[
         help="How the model is offered operations [default: what its folder says, or what it looks like]"
     ),
 ]
+DtypeOption = Annotated[
+    str | None,
+    typer.Option(
+        help="float32, bfloat16 or float16 [default: as the weights are stored, where the processor multiplies that]"
+    ),
+]
 CompileOption = Annotated[
     bool,
     typer.Option(
@@ -151,6 +157,7 @@ def ask(
         bool, typer.Option("--json", help="Print the whole trace as one line of JSON.")
     ] = False,
     device: DeviceOption = None,
+    dtype: DtypeOption = None,
     compiled: CompileOption = False,
     dialect: DialectOption = None,
     overview_px: OverviewOption = None,
@@ -188,7 +195,7 @@ def ask(
         Album(asked, NATURAL)  # reads headers: a wrong file is told before a large model is loaded
     servers = (tuple(endpoint or ()), protocol, server, key_file, timeout_s)
     named = Named(model, device, dialect, *servers)
-    seen = named._replace(compiled=compiled, overview_px=overview_px, crop_px=crop_px)
+    seen = named._replace(dtype=dtype, compiled=compiled, overview_px=overview_px, crop_px=crop_px)
     local = seen.load(operations=not without)
     if as_json:
         trace = ask_model(asked, local, rules)
@@ -248,6 +255,7 @@ def eval_(
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Questions that move together.")] = 16,
     device: DeviceOption = None,
+    dtype: DtypeOption = None,
     compiled: CompileOption = False,
     dialect: DialectOption = None,
     overview_px: OverviewOption = None,
@@ -349,7 +357,9 @@ def eval_(
         )
         servers = (tuple(endpoint or ()), protocol, server, key_file, timeout_s, batch_size)
         named = Named(model, device, dialect, *servers)
-        seen = named._replace(compiled=compiled, overview_px=overview_px, crop_px=crop_px)
+        seen = named._replace(
+            dtype=dtype, compiled=compiled, overview_px=overview_px, crop_px=crop_px
+        )
         plan = Plan(
             questions[nth::of],
             seen.load(operations=not without),

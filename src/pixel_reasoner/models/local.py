@@ -61,7 +61,7 @@ class LocalModel:
     Args:
         source: the name of an embedded model, a folder, or a hub id (which is the only thing ever downloaded).
         device: `cpu`, `cuda`, `cuda:1`, ...; by default a GPU if there is one.
-        dtype: by default what the weights are stored in, on a CPU float32.
+        dtype: float32, bfloat16 or float16; by default what the weights are stored in, on a CPU that does not multiply 16 bits itself float32.
         dialect: overrides the one the folder names.
         operations: whether it will be offered operations, which its chat template must be able to carry.
         compiled: whether norms and MLPs are compiled on first use (`patches.compile_layers`).
@@ -89,10 +89,18 @@ class LocalModel:
         where = model_source(source)
         if not self.folder.is_dir():
             _check_hub_id(source)
+        if dtype not in _DTYPES:
+            raise UsageError(
+                expected=f"--dtype {', '.join(one for one in _DTYPES if one)}",
+                got=dtype,
+                fix="name one of these, or leave it out",
+            )
         settings = folder_settings(self.folder, dialect)
         dialect_named(settings.dialect)  # what is wrong is told before large weights are loaded
         processor = load_processor(where)
-        weights = _load_weights(where, dtype or ("float32" if self.device == "cpu" else "auto"))
+        weights = _load_weights(where, dtype or _best_dtype(self.device))
+        if dtype is None and self.device == "cpu" and weights.dtype == torch.float16:
+            weights = weights.float()  # no CPU multiplies that
         if not self.folder.is_dir():
             settings = folder_settings(self.folder, dialect, config=weights.config.to_dict())
         self._take(weights.to(self.device), processor, settings)
@@ -508,6 +516,22 @@ def load_processor(where: str) -> Any:
     if not (processor.chat_template or processor.tokenizer.chat_template):
         raise _unusable(where, "a chat template (chat_template.jinja)", "none")
     return processor
+
+
+_DTYPES = (None, "float32", "bfloat16", "float16")
+
+
+def _best_dtype(device: str) -> str:
+    """How weights are kept: as they are stored where the processor multiplies that."""
+    if torch.device(device).type != "cpu" or _multiplies_16_bits():
+        return "auto"
+    return "float32"
+
+
+def _multiplies_16_bits() -> bool:
+    """Whether this CPU has instructions for bfloat16 (AVX512-BF16, AMX): prompts are then read twice as fast and more."""
+    has = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, bool)() for name in has)
 
 
 def _load_weights(where: str, dtype: str) -> Any:

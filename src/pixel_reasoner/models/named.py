@@ -39,6 +39,8 @@ class Named(NamedTuple):
     """to wait for a server"""
     concurrency: int = 16
     """requests under way at once"""
+    dtype: str | None = None
+    """of a model in this process: float32, bfloat16 or float16; None: as stored, where the processor multiplies that"""
     compiled: bool = False
     """whether norms and MLPs of a model in this process are compiled"""
     overview_px: int | None = None
@@ -74,6 +76,7 @@ class Named(NamedTuple):
         return LocalModel(
             self.name,
             device=self.device,
+            dtype=self.dtype,
             dialect=self.dialect,
             operations=operations,
             compiled=self.compiled,
