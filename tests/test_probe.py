@@ -144,6 +144,14 @@ def test_a_server_that_is_away_is_left_to_the_pool_if_another_is_there():
         remote("http://127.0.0.1:9/v1").probe()
 
 
+def test_a_server_that_was_there_yesterday_has_to_be_there_today():
+    with served(Server()) as server:
+        model = remote(server)
+        model.probe()
+    with pytest.raises(EndpointError, match=r"start it, or check --endpoint"):
+        model.probe()
+
+
 def test_the_command_says_it_in_words_and_a_key_stands_nowhere(cache, tmp_path, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     with served(Server(sees=("user",))) as server:

@@ -167,6 +167,22 @@ class Pool:
         except (self.http.RequestError, ValueError):
             return None
 
+    def assert_reachable(self) -> None:
+        """Make sure that somebody is at the first address.
+
+        Raises:
+            EndpointError: nobody is.
+        """
+        url = self.endpoints[0].url
+        try:
+            self.client.get(url.removesuffix("/chat/completions") + "/models")
+        except self.http.RequestError as error:
+            raise EndpointError(
+                expected=f"a server at {url}",
+                got=f"{type(error).__name__}: {error}",
+                fix=f"start it, or check {self.options.endpoint}",
+            ) from error
+
     def ask(
         self, body: bytes, read: Callable[[Response], _T], begin: Callable[[], None] | None = None
     ) -> _T:

@@ -139,6 +139,7 @@ class RemoteModel:
     def _probe(self, url: str, anew: bool) -> Probe:
         alone = Pool((url,), self._api_key, self.pool.manners._replace(tries=2, patience=100))
         try:
+            alone.assert_reachable()  # what was found yesterday does not say that it is there today
             return probed(alone, self.name, self.profile, anew=anew)
         finally:
             alone.close()
