@@ -120,7 +120,7 @@ class LocalModel:
 
     def _take(self, weights: Any, processor: Any, settings: FolderSettings) -> None:
         self.dialect = dialect_named(settings.dialect).name
-        self.budgets = _processable(settings, processor.image_processor)
+        self.budgets = processable(settings, processor.image_processor)
         self.note = settings.note
         self.processor = processor
         self.tokenizer = processor.tokenizer
@@ -476,7 +476,7 @@ class _Streamer(TextStreamer):
             self.on_text(text)
 
 
-def _processable(settings: FolderSettings, image_processor: Any) -> Budgets | None:
+def processable(settings: FolderSettings, image_processor: Any) -> Budgets | None:
     """Budgets that a model's own image processor leaves as they are: pictures that it scaled once more would have other coordinates.
 
     None, for the dialect's, where those fit or it does not count in pixels.

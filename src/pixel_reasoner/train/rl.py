@@ -41,7 +41,7 @@ from pixel_reasoner.models import (
     model_folder,
     model_source,
 )
-from pixel_reasoner.models.local import load_processor
+from pixel_reasoner.models.local import load_processor, processable
 from pixel_reasoner.rollout import Limits, Rules
 from pixel_reasoner.trace import Question
 from pixel_reasoner.train.config import RlRun, arithmetic, refuse_unknown
@@ -86,6 +86,8 @@ def train_rl(run: RlRun) -> Path:
         keep_settings(out / "run.json", json.loads(json.dumps(asdict(run))))
         questions = load_questions(run)
     plain = load_processor(where)
+    budgets = processable(speaker, plain.image_processor)
+    speaker = speaker.model_copy(update={"budgets": budgets})
     if rules.operations:
         render = partial(plain.apply_chat_template, tokenize=False)
         assert_template_carries(render, dialect, run.model)
