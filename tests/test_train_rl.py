@@ -554,11 +554,14 @@ def test_no_rollout_holds_a_placeholder_of_pixels_that_are_not_there(
         assert not set(placeholders) & set(row.completion_ids[row.trained].tolist())
 
 
-def test_a_run_that_was_stopped_goes_on_to_the_same_numbers(tmp_path, monkeypatch):
-    """Four steps in one go, and two and two: the same rows of figures."""
+@pytest.mark.parametrize("stopped_at", [2, 6], ids=["in the first epoch", "in the second"])
+def test_a_run_that_was_stopped_goes_on_to_the_same_numbers(tmp_path, monkeypatch, stopped_at):
+    """Some steps in one go, and in two: the same rows of figures."""
+    steps = list(range(1, stopped_at + 3))
 
     def figures(out: str) -> list[dict]:
-        trl = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2, "learning_rate": 1e-4}
+        trl = {"max_steps": steps[-1], "save_strategy": "steps", "save_steps": 2}
+        trl["learning_rate"] = 1e-4
         sizes = {"questions_per_sync": 2, "minibatch": 4, "rollouts_at_once": 8, "replay": True}
         train_rl(run_of(tmp_path / out, **sizes, trl=trl))
         rows = [json.loads(line) for line in (tmp_path / out / LOG).read_text().splitlines()]
@@ -568,12 +571,12 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_numbers(tmp_path, monkeypatc
     with monkeypatch.context() as patch:
 
         def stop(self, args, state, control, **kwargs):
-            control.should_training_stop = state.global_step == 2
+            control.should_training_stop = state.global_step == stopped_at
 
         patch.setattr(Log, "on_step_end", stop)
-        assert len(figures("parts")) == 2
+        assert len(figures("parts")) == stopped_at
     parts = figures("parts")
-    assert [row["step"] for row in whole] == [row["step"] for row in parts] == [1, 2, 3, 4]
+    assert [row["step"] for row in whole] == [row["step"] for row in parts] == steps
     for one, other in zip(whole, parts, strict=True):
         told = {name for name in one if not re.match("seconds|step_time", name)}
         assert told == {name for name in other if not re.match("seconds|step_time", name)}

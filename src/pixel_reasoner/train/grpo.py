@@ -15,7 +15,7 @@ import math
 import random
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -126,6 +126,12 @@ class LookAgainTrainer(GRPOTrainer):
             **trl,
         )
         self._turns = Turns(self) if usable(self) else None
+
+    def _get_train_sampler(self, dataset: Any = None) -> Any:
+        """The order of the questions. TRL's goes on from epoch to epoch, and a run that was killed would begin with that of the first."""
+        return _EpochOrder(
+            super()._get_train_sampler(dataset), lambda: int((self.state.epoch or 0) + 1e-6)
+        )
 
     # --- the buffer ---
 
@@ -409,6 +415,22 @@ class LookAgainTrainer(GRPOTrainer):
             for name, value in seconds.items():
                 self._metrics["train"][f"seconds/{name}"].append(value)
         return loss
+
+
+class _EpochOrder:
+    """A sampler whose order depends on the seed and the number of the epoch alone."""
+
+    def __init__(self, sampler: Any, epoch: Callable[[], int]) -> None:
+        self.sampler, self.epoch = sampler, epoch
+
+    def __iter__(self) -> Iterator[int]:
+        """All indexes of an epoch."""
+        if self.sampler.shuffle:
+            self.sampler.generator.manual_seed(self.sampler.seed + self.epoch())
+        return iter(self.sampler)
+
+    def __len__(self) -> int:
+        return len(self.sampler)
 
 
 def shaped_terms(table: torch.Tensor, run: RlRun) -> tuple[torch.Tensor, torch.Tensor]:
