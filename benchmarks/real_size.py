@@ -47,49 +47,37 @@ from pixel_reasoner.train import turns
 from pixel_reasoner.train.config import RlRun
 from pixel_reasoner.train.rl import train_rl
 
-SHAPES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    # hidden, layers, heads and so on of the language model; of the vision tower
-    "3b": (
-        {
-            "hidden_size": 2048,
-            "intermediate_size": 11008,
-            "num_hidden_layers": 36,
-            "num_attention_heads": 16,
-        }
-        | {"num_key_value_heads": 2, "vocab_size": 151936, "tie_word_embeddings": True},
-        {
-            "depth": 32,
-            "hidden_size": 1280,
-            "intermediate_size": 3420,
-            "fullatt_block_indexes": [7, 15, 23, 31],
-        },
-    ),
-    "7b": (
-        {
-            "hidden_size": 3584,
-            "intermediate_size": 18944,
-            "num_hidden_layers": 28,
-            "num_attention_heads": 28,
-        }
-        | {"num_key_value_heads": 4, "vocab_size": 152064, "tie_word_embeddings": False},
-        {
-            "depth": 32,
-            "hidden_size": 1280,
-            "intermediate_size": 3420,
-            "fullatt_block_indexes": [7, 15, 23, 31],
-        },
-    ),
+
+def _text(hidden: int, mlp: int, layers: int, heads: tuple[int, int], vocab: int) -> dict[str, Any]:
+    return {
+        "hidden_size": hidden,
+        "intermediate_size": mlp,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads[0],
+        "num_key_value_heads": heads[1],
+        "vocab_size": vocab,
+    }
+
+
+def _tower(depth: int, hidden: int, mlp: int, whole: list[int]) -> dict[str, Any]:
+    return {
+        "depth": depth,
+        "hidden_size": hidden,
+        "intermediate_size": mlp,
+        "fullatt_block_indexes": whole,
+    }
+
+
+_TOWER = _tower(32, 1280, 3420, [7, 15, 23, 31])
+SHAPES = {
+    "3b": (_text(2048, 11008, 36, (16, 2), 151936) | {"tie_word_embeddings": True}, _TOWER),
+    "7b": (_text(3584, 18944, 28, (28, 4), 152064) | {"tie_word_embeddings": False}, _TOWER),
     "toy": (
-        {
-            "hidden_size": 256,
-            "intermediate_size": 512,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 2,
-        }
-        | {"num_key_value_heads": 1, "vocab_size": 2000, "tie_word_embeddings": True},
-        {"depth": 2, "hidden_size": 128, "intermediate_size": 256, "fullatt_block_indexes": [1]},
+        _text(256, 512, 2, (2, 1), 2000) | {"tie_word_embeddings": True},
+        _tower(2, 128, 256, [1]),
     ),
 }
+"""of the language model and of the vision tower"""
 BUDGETS = Budgets(
     picture=Budget(min_px=896 * 896, max_px=896 * 896),  # 1,024 visual tokens
     crop=Budget(min_px=448 * 448, max_px=448 * 448),  # 256

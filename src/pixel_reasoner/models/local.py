@@ -52,7 +52,7 @@ from pixel_reasoner.models import (
     pictures_of,
 )
 from pixel_reasoner.models.engine import FAMILIES, Choose, Engine, Row, Seen, bare, supported
-from pixel_reasoner.models.patches import compile_layers, patches_as_product, pieces_together
+from pixel_reasoner.models.patches import compile_layers, speed_up_tower
 
 
 class LocalModel:
@@ -128,9 +128,7 @@ class LocalModel:
         self._turns = Session(self) if supported(self.model) else None
         self._alone = threading.Lock()
         if self._turns is not None:
-            pieces_together(self.model.model.visual)
-            if torch.device(self.device).type == "cpu":
-                patches_as_product(self.model.model.visual)
+            speed_up_tower(self.model)
 
     def _compile(self) -> None:
         if self._turns is None:

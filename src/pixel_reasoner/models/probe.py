@@ -10,23 +10,25 @@ told, if two pictures of different colours get different replies.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 from pydantic import ValidationError
 
 from pixel_reasoner.errors import EndpointError, OutputError
 from pixel_reasoner.files import write_json
-from pixel_reasoner.models import Conversation
+from pixel_reasoner.models import Completion, Conversation
 from pixel_reasoner.models.pool import Pool, Refused
-from pixel_reasoner.models.wire import Broken, Profile, Written, body, spoken
+from pixel_reasoner.models.wire import Profile, Written, body, completion, json_of
 from pixel_reasoner.trace import Record
+
+if TYPE_CHECKING:
+    from httpx2 import Response
 
 KEPT_S = 24 * 3600
 _WORDS = "Which colour is this? Answer with one word."
@@ -57,12 +59,6 @@ class Probe(Record):
         )
 
 
-class _Reply(NamedTuple):
-    text: str
-    prompt_tokens: int
-    logprobs: bool
-
-
 def probe(pool: Pool, model: str, profile: Profile) -> Probe:
     """Ask a server what it does.
 
@@ -90,7 +86,7 @@ class _Asked:
     def __init__(self, pool: Pool, model: str, profile: Profile) -> None:
         self.pool, self.model, self.profile = pool, model, profile
 
-    def ask(self, conversation: Conversation, most: int = 8, **more: Any) -> _Reply:
+    def ask(self, conversation: Conversation, most: int = 8, **more: Any) -> Completion:
         told = {"model": self.model, self.profile.limit: most, "temperature": 0.0, **more}
         return self.pool.ask(body(told, Written().messages(conversation)), _read)
 
@@ -99,8 +95,8 @@ class _Asked:
         try:
             without = self.ask(asked(None))
             red = self.ask(asked(Image.new("RGB", (_SIDE_PX, _SIDE_PX), (220, 20, 20))))
-            if without.prompt_tokens and red.prompt_tokens:
-                return red.prompt_tokens > without.prompt_tokens
+            if without.num_prompt_tokens and red.num_prompt_tokens:
+                return red.num_prompt_tokens > without.num_prompt_tokens
             blue = self.ask(asked(Image.new("RGB", (_SIDE_PX, _SIDE_PX), (20, 20, 220))))
         except Refused:
             return False
@@ -120,7 +116,7 @@ class _Asked:
     def logprobs(self) -> bool:
         """Whether they come when they are asked for."""
         try:
-            return self.ask([_user(_WORDS)], logprobs=True).logprobs
+            return bool(self.ask([_user(_WORDS)], logprobs=True).logprobs)
         except Refused:
             return False
 
@@ -137,15 +133,8 @@ def _as_result(picture: Image.Image | None) -> Conversation:
     return [_user(_WORDS), asks, result]
 
 
-def _read(response: Any) -> _Reply:
-    try:
-        reply = json.loads(response.read())
-        choice = reply["choices"][0]
-        usage = reply.get("usage") or {}
-        logprobs = bool((choice.get("logprobs") or {}).get("content"))
-        return _Reply(spoken(choice["message"]), usage.get("prompt_tokens") or 0, logprobs)
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise Broken(" ".join(response.text.split())[:200]) from error
+def _read(response: Response) -> Completion:
+    return completion(json_of(response))
 
 
 # --- once a day ---

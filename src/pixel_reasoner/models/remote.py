@@ -33,7 +33,6 @@ from pixel_reasoner.models.pool import Manners, Pool, Refused
 from pixel_reasoner.models.probe import Probe, assert_pictures_are_seen, probed
 from pixel_reasoner.models.wire import (
     PROFILES,
-    Broken,
     Protocol,
     Server,
     Streamed,
@@ -43,6 +42,7 @@ from pixel_reasoner.models.wire import (
     completion,
     events,
     fields,
+    json_of,
     native,
     server_of,
     words_of,
@@ -302,16 +302,7 @@ def _reply(response: Response, write: Write) -> Completion:
     Raises:
         Broken: it is none.
     """
-    response.read()
-    return completion(_object(response), write)
-
-
-def _object(response: Response) -> Any:
-    try:
-        return response.json()
-    except ValueError as error:
-        kind = response.headers.get("content-type", "no content type")
-        raise Broken(f"no chat completion but {kind}: {response.text[:80]!r}") from error
+    return completion(json_of(response), write)
 
 
 class _Reader:

@@ -17,10 +17,13 @@ import json
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pixel_reasoner.dialects.hermes import CLOSE, OPEN
 from pixel_reasoner.models import Completion, Conversation, Decoding
+
+if TYPE_CHECKING:
+    from httpx2 import Response
 
 
 class Protocol(StrEnum):
@@ -225,6 +228,20 @@ def as_json(name: str, arguments: dict[str, Any]) -> str:
     """A call between its tags, numbers as JSON has them."""
     call = {"name": name, "arguments": arguments}
     return f"{OPEN}\n{json.dumps(call, ensure_ascii=False)}\n{CLOSE}"
+
+
+def json_of(response: Response) -> Any:
+    """The JSON of a server's reply.
+
+    Raises:
+        Broken: it is none.
+    """
+    response.read()
+    try:
+        return response.json()
+    except ValueError as error:
+        kind = response.headers.get("content-type", "no content type")
+        raise Broken(f"no chat completion but {kind}: {response.text[:80]!r}") from error
 
 
 def completion(reply: Any, write: Write = as_json) -> Completion:

@@ -12,7 +12,7 @@ from pixel_reasoner.errors import ModelError
 from pixel_reasoner.files import write_json
 from pixel_reasoner.models import FolderSettings
 from pixel_reasoner.models.engine import FAMILIES
-from pixel_reasoner.models.patches import patches_as_product, pieces_together
+from pixel_reasoner.models.patches import speed_up_tower
 from pixel_reasoner.train.config import RlRun, SftRun
 
 Run = SftRun | RlRun
@@ -39,9 +39,7 @@ def load_weights(where: str, run: Run, *, bf16: bool) -> Any:
             fix="name another under model",
         ) from error
     if model.config.model_type in FAMILIES:
-        pieces_together(model.model.visual)
-        if model.device.type == "cpu":
-            patches_as_product(model.model.visual)
+        speed_up_tower(model)
     if not run.train_vision and not run.lora_rank:
         model.model.visual.requires_grad_(requires_grad=False)
     return model
