@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pickle
+import threading
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from conftest import NUM_CLIP_FRAMES, PHOTO_PX, draw_photo
-from pixel_reasoner.album import NATURAL
+from pixel_reasoner.album import NATURAL, Album
 from pixel_reasoner.decode import DecodeLimits
 from pixel_reasoner.dialects import dialect_named
 from pixel_reasoner.errors import InputError, UsageError
@@ -308,6 +309,24 @@ def test_questions_are_taken_only_when_there_is_room(questions):
     stream = (taken.append(question) or question for question in questions)
     next(ask_many(stream, ScriptedModel(patient, budgets=NATURAL), batch_size=2))
     assert len(taken) == 2
+
+
+def test_rounds_keep_the_order_of_the_questions_whichever_picture_opens_first(
+    questions, monkeypatch
+):
+    others_are_open = threading.Event()
+
+    def opened(question, *rest):
+        if question.id == "0":
+            assert others_are_open.wait(10)
+        elif question.id == "2":
+            others_are_open.set()
+        return Album(question, *rest)
+
+    monkeypatch.setattr("pixel_reasoner.rollout.Album", opened)
+    monkeypatch.setattr("os.cpu_count", lambda: 3)
+    traces = ask_many(questions, ScriptedModel([RED]), batch_size=3)
+    assert [trace.question.id for trace in traces] == list("012345")
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 16])

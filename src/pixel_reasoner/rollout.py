@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from functools import cache, partial
 from importlib import metadata
-from itertools import count, islice
+from itertools import islice
 from typing import Any, Protocol
 
 from pixel_reasoner import ops
@@ -220,34 +220,31 @@ def ask_many(
     rules = rules or Rules()
     settings = settings_of(model, rules)
     turns = turns_of(model, rules.decoding)
-    waiting, active, keys = iter(questions), dict[int, Rollout](), count()
+    waiting, active = enumerate(questions), dict[int, Rollout]()
     begin = partial(_begun, model=model, rules=rules, settings=settings)
-    opening: list[Future[tuple[Rollout, Conversation] | Trace]] = []
+    opening: dict[int, Future[tuple[Rollout, Conversation] | Trace]] = {}
     # Pictures are decoded and scaled by code that other threads need not wait for.
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         try:
             while True:
                 room = batch_size - len(active) - len(opening)
-                opening += [pool.submit(begin, question) for question in islice(waiting, room)]
+                opening |= {n: pool.submit(begin, one) for n, one in islice(waiting, room)}
                 if not (opening or active):
                     return
                 few = not active or len(active) < turns.fill * batch_size
                 if few and opening:
-                    wait(opening, return_when=FIRST_COMPLETED)
-                opened = [one for one in opening if one.done()]
-                opening = [one for one in opening if one not in opened]
-                for begun in (one.result() for one in opened):
+                    wait(opening.values(), return_when=FIRST_COMPLETED)
+                for key in [key for key, one in opening.items() if one.done()]:
+                    begun = opening.pop(key).result()
                     if isinstance(begun, Trace):
                         yield begun
                         continue
-                    rollout, conversation = begun
-                    key = next(keys)
-                    active[key] = rollout
+                    active[key], conversation = begun
                     turns.add(key, conversation)
                 if not (few and opening):
                     yield from _next_turns(turns, active, settings)
         finally:
-            for left in opening:
+            for left in opening.values():
                 left.cancel()
 
 

@@ -223,8 +223,8 @@ class Rounds:
         self.waiting[key] = conversation
 
     def done(self) -> list[Finished]:
-        """The turns of all that wait."""
-        waiting, self.waiting = self.waiting, {}
+        """The turns of all that wait, in the order of their keys: not in that in which pictures happened to be open."""
+        waiting, self.waiting = dict(sorted(self.waiting.items())), {}
         started = time.perf_counter()
         completions = self.model.generate(list(waiting.values()), self.decoding)
         share = (time.perf_counter() - started) / max(1, len(waiting))
