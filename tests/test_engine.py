@@ -188,6 +188,7 @@ def test_rows_say_the_same_whenever_they_join(model, questions, seed):
 
 def test_a_later_turn_reads_what_is_new_alone(model, questions):
     rules = Rules(decoding=SHORT, limits=Limits(max_turns=4))
+    model = LocalModel("tiny")  # one that has read nothing
     with tokens_read(model) as read:
         trace = ask(next(one for one in questions if one.needs_look), model, rules)
     assert len(trace.turns) > 1

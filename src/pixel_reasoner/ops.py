@@ -14,6 +14,7 @@ import json
 import math
 import re
 from collections.abc import Callable
+from functools import cache
 from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
@@ -214,6 +215,7 @@ def _parameters(operation: Operation) -> dict[str, inspect.Parameter]:
     return {name: one for name, one in parameters.items() if name != "album"}
 
 
+@cache
 def _adapter(operation: Operation, name: str) -> TypeAdapter[Any]:
     return TypeAdapter(get_type_hints(operation)[name])
 

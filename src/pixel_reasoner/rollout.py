@@ -228,24 +228,30 @@ def ask_many(
         try:
             while True:
                 room = batch_size - len(active) - len(opening)
-                opening |= {n: pool.submit(begin, one) for n, one in islice(waiting, room)}
+                if room >= turns.room * batch_size or not active:
+                    opening |= {n: pool.submit(begin, one) for n, one in islice(waiting, room)}
                 if not (opening or active):
                     return
-                few = not active or len(active) < turns.fill * batch_size
-                if few and opening:
-                    wait(opening.values(), return_when=FIRST_COMPLETED)
-                for key in [key for key, one in opening.items() if one.done()]:
-                    begun = opening.pop(key).result()
-                    if isinstance(begun, Trace):
-                        yield begun
-                        continue
-                    active[key], conversation = begun
-                    turns.add(key, conversation)
-                if not (few and opening):
-                    yield from _next_turns(turns, active, settings)
+                while opening:
+                    few = len(active) < turns.fill * batch_size
+                    patience = (_PATIENCE_S if few else 0.0) if active else None
+                    if not wait(opening.values(), patience, FIRST_COMPLETED).done:
+                        break
+                    for key in [key for key, one in opening.items() if one.done()]:
+                        begun = opening.pop(key).result()
+                        if isinstance(begun, Trace):
+                            yield begun
+                            continue
+                        active[key], conversation = begun
+                        turns.add(key, conversation)
+                yield from _next_turns(turns, active, settings)
         finally:
             for left in opening.values():
                 left.cancel()
+
+
+_PATIENCE_S = 0.25
+"""for the next picture to be open; a question about a long video does not hold up the others for longer"""
 
 
 def _begun(

@@ -188,6 +188,8 @@ class Turns(Protocol):
 
     fill: float
     """share of a batch that is worth waiting for before `done` is called, while pictures are opened"""
+    room: float
+    """share of a batch that is to be free before pictures are opened: those that are opened while `done` is at work take its cores"""
 
     def add(self, key: Any, conversation: Conversation) -> None:
         """Ask for the next turn of a conversation; `key` names it from turn to turn."""
@@ -212,7 +214,7 @@ class SideBySide(Protocol):
 class Rounds:
     """Turns of any model: one call of it for all conversations that wait."""
 
-    fill = 1.0
+    fill, room = 1.0, 0.0
 
     def __init__(self, model: Model, decoding: Decoding) -> None:
         self.model, self.decoding = model, decoding

@@ -6,8 +6,8 @@
 
 A row is a conversation turn: the ids of everything said and shown so far, and those that the model adds. Its keys and
 values stay when it is finished, so the next turn of the same conversation, whose ids begin with it, reads what is new
-alone: the reply to an operation and its pixels. Rows that begin alike, such as the G rollouts of a question, are read
-once, and so is a picture that several show. A finished row leaves the batch at once.
+alone: the reply to an operation and its pixels. What several rows begin with is read once: the prompt of the G rollouts of a
+question, the picture that many questions are about, the system message. A finished row leaves the batch at once.
 
     slots, first those in the batch, then those that are kept:     | row | row | row | kept | kept |
     keys and values of a layer: (slots, heads, indexes, dim); a row writes behind what it has; padding is overwritten
@@ -18,7 +18,7 @@ Covers the families of `FAMILIES`: full attention, and a forward pass that takes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -38,8 +38,20 @@ _ALIKE = 0.7
 _PATIENCE = 0.25
 """rows that wait, as a share of the batch, before they are read: reading one costs about what a token for all does"""
 
+_WORTH_A_PASS = 1024
+"""ids that others need not read, from which on a row is read before them, in a forward pass of its own"""
+
 _BLOCK = 128
 """indexes by which room for keys and values grows"""
+
+
+class Beginning(NamedTuple):
+    """The ids of a row up to an edge of a picture. Rows that are about the same begin alike there."""
+
+    name: int
+    """of these ids and pixels"""
+    size: int
+    num_pictures: int
 
 
 class Seen(NamedTuple):
@@ -80,10 +92,26 @@ class Row:
     shift: int = field(init=False, default=0)
     """position of a generated token minus its index"""
     grids: list[torch.Tensor] = field(init=False, default_factory=list)
-    """(3,) of each picture"""
+    """(3,) of each picture that was read"""
+    _beginnings: list[Beginning] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.num_prompt = len(self.ids)
+
+    def beginnings(self, placeholder: int) -> list[Beginning]:
+        """Those of the prompt, the shortest first; `placeholder` stands for a visual token."""
+        if self._beginnings is None:
+            self._beginnings = []
+            ids = np.array(self.ids[: self.num_prompt], dtype=np.int32)
+            edges = np.flatnonzero(np.diff(ids == placeholder, prepend=False, append=False))
+            apart = len(edges) == 2 * len(self.pictures)  # no two without a word in between
+            name = before = 0
+            for n, edge in enumerate(edges.tolist() if apart else ()):
+                within = self.pictures[n // 2].key if n % 2 else ids[before:edge].tobytes()
+                name, before = hash((name, within, edge)), edge
+                if 0 < edge < len(ids):
+                    self._beginnings.append(Beginning(name, edge, (n + 1) // 2))
+        return self._beginnings
 
     @property
     def new_ids(self) -> list[int]:
@@ -126,7 +154,8 @@ class Engine:
         self.image_processor = image_processor
         self.end_tokens = frozenset(end_tokens)
         # A placeholder that a model writes itself would ask for a picture or a video that is not there.
-        self.never = [model.config.image_token_id, model.config.video_token_id]
+        self.placeholder = model.config.image_token_id
+        self.never = [self.placeholder, model.config.video_token_id]
         self.slots = _Slots(model.device)
         self.waiting: list[Row] = []
 
@@ -141,9 +170,11 @@ class Engine:
 
     @torch.inference_mode()
     def run(self, rows: Sequence[Row], choose: Choose) -> None:
-        """Finish all of these rows. Of earlier ones only those stay that one of them goes on from."""
-        origins = {id(origin) for row in rows if (origin := self.slots.origin(row)) is not None}
-        self.slots.keep(lambda row: id(row) in origins)
+        """Finish all of these rows. Of earlier ones only those stay that one of them goes on from, or begins like."""
+        known = self._known()
+        useful = {id(self.slots.origin(row)) for row in rows}
+        useful |= {id(alike[0]) for row in rows if (alike := self._alike(row, known))}
+        self.slots.keep(lambda row: id(row) in useful)
         self.waiting += rows
         while self.busy:
             self.step(choose)
@@ -209,14 +240,63 @@ class Engine:
         for row in rows:
             slots.join(row)
         logits: dict[int, torch.Tensor] = {}
-        for batch in _batches([alike[0] for alike in same.values()]):
-            for row, told in zip(batch, self._read(batch), strict=True):
-                logits[id(row)] = told
+        for wave in self._waves([alike[0] for alike in same.values()]):
+            for batch in _batches(wave):
+                for row, told in zip(batch, self._read(batch), strict=True):
+                    logits[id(row)] = told
         for first, *others in same.values():
+            slots.copy(first, others, first.num_read, len(first.grids))
             for row in others:
-                slots.copy(first, row)
-                logits[id(row)] = logits[id(first)]
+                row.shift, logits[id(row)] = first.shift, logits[id(first)]
         return torch.stack([logits[id(row)] for row in rows])
+
+    def _waves(self, rows: list[Row]) -> Iterator[list[Row]]:
+        """Rows in the order in which they are read: those with whose beginnings others go on before these."""
+        while rows:
+            self._take_over(rows)
+            first: list[Row] = []
+            later: list[Row] = []
+            saved, sizes = 0, dict[int, int]()
+            for row in rows:
+                beginnings = row.beginnings(self.placeholder)
+                shared = max((sizes.get(one.name, 0) for one in beginnings), default=0)
+                if shared > row.num_read:
+                    later.append(row)
+                    saved += shared - row.num_read
+                else:
+                    first.append(row)
+                    sizes |= {one.name: one.size for one in beginnings}
+            if saved < _WORTH_A_PASS:
+                first, later = rows, []
+            yield first
+            rows = later
+
+    def _take_over(self, rows: Sequence[Row]) -> None:
+        """Let rows have what was read of the same beginning for another."""
+        known = self._known()
+        taking: dict[tuple[int, int], tuple[Row, Beginning, list[Row]]] = {}
+        for row in rows:
+            if alike := self._alike(row, known):
+                source, shared = alike
+                taking.setdefault((id(source), shared.size), (*alike, []))[2].append(row)
+        for source, shared, takers in taking.values():
+            self.slots.copy(source, takers, shared.size, shared.num_pictures)
+
+    def _known(self) -> dict[int, Row]:
+        """A row that has read it, for each beginning."""
+        return {
+            one.name: row
+            for row in self.slots.rows
+            for one in row.beginnings(self.placeholder)
+            if one.size <= row.num_read
+        }
+
+    def _alike(self, row: Row, known: dict[int, Row]) -> tuple[Row, Beginning] | None:
+        """The longest beginning that was read for another, if the row has not read as much itself."""
+        for one in reversed(row.beginnings(self.placeholder)):
+            if one.size > row.num_read and one.name in known:
+                return known[one.name], one
+        return None
 
     def _read(self, rows: Sequence[Row]) -> torch.Tensor:
         """Logits behind the prompts of rows, of which the first `num_read` ids were read before."""
@@ -256,7 +336,7 @@ class Engine:
         ids = torch.tensor(row.ids)[None]
         if not row.grids:
             return torch.arange(len(row.ids)).expand(3, -1)
-        kinds = (ids == self.model.config.image_token_id).int()
+        kinds = (ids == self.placeholder).int()
         positions, shift = self.model.model.get_rope_index(
             ids, mm_token_type_ids=kinds, image_grid_thw=torch.stack(row.grids)
         )
@@ -418,16 +498,16 @@ class _Slots:
             store[one, :, :size] = store[other, :, :size]
             store[other, :, :size] = kept
 
-    def copy(self, source: Row, target: Row) -> None:
-        """Let a row have what another has read."""
-        target.num_read, target.shift, target.grids = (
-            source.num_read,
-            source.shift,
-            list(source.grids),
-        )
-        here, there = self.slot(source), self.slot(target)
+    def copy(self, source: Row, targets: Sequence[Row], size: int, num_pictures: int) -> None:
+        """Let rows have the first ids and pictures that another has read."""
+        if not targets:
+            return
+        here = self.slot(source)
+        there = torch.tensor([self.slot(row) for row in targets], device=self.device)
         for store in (*self.keys, *self.values):
-            store[there, :, : source.num_read] = store[here, :, : source.num_read]
+            store[there, :, :size] = store[here, :, :size]
+        for row in targets:
+            row.num_read, row.grids = size, source.grids[:num_pictures]
 
     # --- what a forward pass writes and reads ---
 

@@ -285,11 +285,11 @@ class Session:
     each of some conversations.
     """
 
-    fill = 0.5
-
     def __init__(self, model: LocalModel, decoding: Decoding | None = None) -> None:
         self.model = model
         self.decoding = decoding or Decoding()
+        # A GPU goes on while pictures are opened. On a CPU both are done sooner one after the other.
+        self.fill, self.room = (1.0, 0.25) if model.model.device.type == "cpu" else (0.5, 0.0)
         image_processor = model.processor.image_processor
         self.engine = Engine(model.model, image_processor, sorted(model._end_tokens()))
         self.image_tokens = _image_tokens(model.processor)

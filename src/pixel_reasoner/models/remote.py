@@ -244,7 +244,7 @@ class RemoteModel:
 class Session:
     """Turns of many conversations, each asked for as soon as it can be."""
 
-    fill = 1.0  # nothing is lost: what was added is under way
+    fill, room = 1.0, 0.0  # nothing is lost by waiting: what was added is under way
 
     def __init__(self, model: RemoteModel, decoding: Decoding) -> None:
         self.model, self.decoding = model, decoding
