@@ -89,13 +89,13 @@ def run_in(folder: Path, **more: Any) -> RlRun:
     )
 
 
-def trainer_of(kind: Any, run: RlRun, *callbacks: Any) -> Any:
+def trainer_of(kind: Any, run: RlRun, *callbacks: Any, model: Any = None) -> Any:
     speaker, rules = folder_settings(model_folder(run.model)), rules_of(run)
     return kind(
         run=run,
         speaker=speaker,
         rules=rules,
-        model=load_weights(MODEL, run, bf16=False),
+        model=model or load_weights(MODEL, run, bf16=False),
         args=trl_config(run),
         train_dataset=question_rows(load_questions(run), speaker, rules),
         processing_class=load_processor(MODEL),

@@ -5,7 +5,7 @@
 1. A trace of four looks about a picture of 1,024 visual tokens, every turn from the beginning (`generate` of transformers, as TRL's
    loop and the demo of the released code have it) and with the engine. What the model says is set beforehand, so both do the same.
 2. `ask_many` on 192 questions of all families, 64 at once, next to TRL's own tool loop on the same questions, 64 at once, with the same
-   limits, greedy.
+   limits, greedy, and with the model as transformers loads it.
 
 Both with the embedded model, turn about in one process; medians.
 """
@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from transformers import LogitsProcessor, LogitsProcessorList
+from transformers import AutoModelForImageTextToText, LogitsProcessor, LogitsProcessorList
 
 import rl
 from pixel_reasoner.budget import Budget
@@ -149,7 +149,8 @@ def many(folder: Path) -> None:
     questions = list(world_questions(WorldMix(count=39, seed=800_000), folder / "questions"))[:192]
     sizes = {"questions_per_sync": 32, "group_size": 2, "minibatch": 64, "rollouts_at_once": 64}
     run = rl.run_in(folder / "run", **sizes, trl={"top_k": 1})
-    trainer = rl.trainer_of(StockTrainer, run)
+    stock = AutoModelForImageTextToText.from_pretrained(rl.MODEL, dtype=torch.float32)
+    trainer = rl.trainer_of(StockTrainer, run, model=stock)
     trainer.model.train()
     speaker, rules = rl._spoken(folder / "run")
     rows = list(question_rows(questions, speaker, rules))

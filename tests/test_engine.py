@@ -207,6 +207,55 @@ def test_rows_that_begin_alike_are_read_once(model, questions):
     assert read == {"tokens": 2 * longest, "pictures": 2}
 
 
+def about_one_picture(model, questions, count: int) -> list[tuple[list[int], tuple]]:
+    words = [f"Is there a red thing, number {n}?" for n in range(count)]
+    return prompts(model, [questions[0].model_copy(update={"text": text}) for text in words])
+
+
+@pytest.mark.parametrize("count", [2, 16])
+def test_a_picture_that_many_questions_are_about_is_read_once_if_that_saves_a_pass(
+    model, questions, count
+):
+    told = about_one_picture(model, questions, count)
+    lengths = [len(ids) for ids, _ in told]
+    behind = max(n for n, token in enumerate(told[0][0]) if token == 5) + 1
+    engine = engine_of(model)
+    with tokens_read(model) as read:
+        engine.run(rows := rows_of(told, most=1), greedy)
+    if count == 2:
+        assert read["tokens"] == 2 * max(lengths)
+    else:
+        new = max(lengths[1:]) - behind
+        assert read["tokens"] == lengths[0] + new * (count - 1)
+    assert read["pictures"] == 1
+    for row in rows:
+        engine_of(model).run(
+            [alone := Row(list(row.ids[: row.num_prompt]), row.pictures, 1)], greedy
+        )
+        assert alone.new_ids == row.new_ids
+
+
+def test_the_next_question_about_a_picture_reads_what_is_new_alone(model, questions):
+    first, second = about_one_picture(model, questions, 2)
+    behind = max(n for n, token in enumerate(first[0]) if token == 5) + 1
+    engine = engine_of(model)
+    engine.run(rows_of([first]), greedy)
+    with tokens_read(model) as read:
+        engine.run(rows := rows_of([second]), greedy)
+    assert read == {"tokens": len(second[0]) - behind + len(rows[0].new_ids) - 1, "pictures": 0}
+    engine_of(model).run(alone := rows_of([second]), greedy)
+    assert rows[0].new_ids == alone[0].new_ids
+
+
+def test_of_another_picture_only_the_words_before_it_are_shared(model, questions):
+    first, other = prompts(model, questions[:2])
+    engine = engine_of(model)
+    engine.run(rows_of([first]), greedy)
+    with tokens_read(model) as read:
+        engine.run(rows_of([other], most=1), greedy)
+    assert read == {"tokens": len(other[0]) - other[0].index(5), "pictures": 1}
+
+
 def test_the_same_words_about_other_pixels_are_read(model, questions):
     (one, pictures), (_, others) = prompts(model, questions[:2])
     engine = engine_of(model)

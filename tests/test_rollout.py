@@ -14,7 +14,7 @@ from pixel_reasoner.album import NATURAL, Album
 from pixel_reasoner.decode import DecodeLimits
 from pixel_reasoner.dialects import dialect_named
 from pixel_reasoner.errors import InputError, UsageError
-from pixel_reasoner.models import Completion, ContextFull, Decoding
+from pixel_reasoner.models import Completion, ContextFull, Decoding, Rounds
 from pixel_reasoner.models.scripted import ScriptedModel
 from pixel_reasoner.rollout import Limits, Rules, ask, ask_many
 from pixel_reasoner.trace import (
@@ -302,6 +302,19 @@ def test_a_short_question_makes_room_for_the_next(questions):
     # 0+1, 2+1, 3+1, 3+4, 5
     assert model.sizes == [2, 2, 2, 2, 1]
     assert [len(trace.turns) for trace in traces] == [1, 1, 3, 2, 1, 1]
+
+
+@pytest.mark.parametrize(("room", "sizes"), [(0.0, [4, 4, 1]), (0.5, [4, 4, 1]), (0.75, [4, 2, 3])])
+def test_questions_wait_for_as_much_room_as_a_model_wants(questions, room, sizes):
+    class Patient(Counting):
+        def session(self, decoding):
+            rounds = Rounds(self, decoding)
+            rounds.room = room
+            return rounds
+
+    model = Patient(patient, budgets=NATURAL)
+    assert len(list(ask_many(questions, model, batch_size=4))) == len(questions)
+    assert model.sizes == sizes
 
 
 def test_questions_are_taken_only_when_there_is_room(questions):

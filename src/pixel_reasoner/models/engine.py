@@ -227,6 +227,8 @@ class Engine:
             use_cache=True,
         )
         slots.lengths[: len(rows)] += 1
+        for row in rows:
+            row.num_read += 1
         return self.model.lm_head(out.last_hidden_state[:, -1])
 
     # --- rows that join ---
@@ -467,7 +469,6 @@ class _Slots:
 
     def park(self, row: Row) -> None:
         """Take a finished row out of the batch; its keys and values stay."""
-        row.num_read = len(row.ids) - 1  # the last token was written, not read
         here, last = self.slot(row), self.num_active - 1
         self._swap(here, last)
         if here != last:
@@ -491,12 +492,12 @@ class _Slots:
         if one == other:
             return
         rows = self.rows
-        size = max(len(rows[one].ids), len(rows[other].ids))
+        from_one, from_other = rows[one].num_read, rows[other].num_read
         rows[one], rows[other] = rows[other], rows[one]
         for store in (*self.keys, *self.values):
-            kept = store[one, :, :size].clone()
-            store[one, :, :size] = store[other, :, :size]
-            store[other, :, :size] = kept
+            kept = store[one, :, :from_one].clone()
+            store[one, :, :from_other] = store[other, :, :from_other]
+            store[other, :, :from_one] = kept
 
     def copy(self, source: Row, targets: Sequence[Row], size: int, num_pictures: int) -> None:
         """Let rows have the first ids and pictures that another has read."""

@@ -292,7 +292,7 @@ class Session:
         self.fill, self.room = (1.0, 0.25) if model.model.device.type == "cpu" else (0.5, 0.0)
         image_processor = model.processor.image_processor
         self.engine = Engine(model.model, image_processor, sorted(model._end_tokens()))
-        self.image_tokens = _image_tokens(model.processor)
+        self.visual_tokens = _visual_tokens(model.processor)
         self._told: dict[Any, _Told] = {}
         self._rows: dict[Any, Row] = {}
         self._full: deque[tuple[Any, ContextFull]] = deque()
@@ -359,8 +359,8 @@ class Session:
         pictures = tuple(map(Seen.of, pictures_of(conversation)))
         told = next((one for one in before if one is not None and one.begins(text, pictures)), None)
         told = told or _Told("", (), [])
-        rest = self.image_tokens(text[len(told.text) :], pictures[len(told.pictures) :])
-        ids = told.ids + self.model.tokenizer(rest, add_special_tokens=False)["input_ids"]
+        rest = self.model.tokenizer(text[len(told.text) :], add_special_tokens=False)["input_ids"]
+        ids = told.ids + self.visual_tokens(rest, pictures[len(told.pictures) :])
         limit, most = self.model._context_limit(self.decoding), self.decoding.max_new_tokens
         if len(ids) + most > limit:
             return ContextFull(len(ids), limit)
@@ -380,25 +380,31 @@ class Session:
         return said
 
 
-class _ImageTokens(Protocol):
-    def __call__(self, text: str, pictures: Sequence[Seen]) -> str: ...
+class _VisualTokens(Protocol):
+    def __call__(self, ids: Sequence[int], pictures: Sequence[Seen]) -> list[int]: ...
 
 
-def _image_tokens(processor: Any) -> _ImageTokens:
-    """Text in which the placeholder of each picture stands as often as the picture has visual tokens."""
-    image_processor, token = processor.image_processor, processor.image_token
+def _visual_tokens(processor: Any) -> _VisualTokens:
+    """Ids in which the placeholder of each picture stands as often as the picture has visual tokens.
+
+    The processor writes them into the text, where a tokenizer has to find a thousand of them for each picture.
+    """
+    image_processor = processor.image_processor
+    placeholder = processor.tokenizer.convert_tokens_to_ids(processor.image_token)
     merged = image_processor.merge_size**2
 
-    def told(text: str, pictures: Sequence[Seen]) -> str:
-        first, *rest = text.split(token)
-        assert len(rest) == len(pictures), f"{len(rest)} placeholders for {len(pictures)} pictures"
-        parts = [first]
-        for seen, part in zip(pictures, rest, strict=True):
-            patches = image_processor.get_number_of_image_patches(
-                seen.image.height, seen.image.width
-            )
-            parts += [token * (patches // merged), part]
-        return "".join(parts)
+    def told(ids: Sequence[int], pictures: Sequence[Seen]) -> list[int]:
+        count = sum(token == placeholder for token in ids)
+        assert count == len(pictures), f"{count} placeholders for {len(pictures)} pictures"
+        shown, written = iter(pictures), list[int]()
+        for token in ids:
+            if token != placeholder:
+                written.append(token)
+                continue
+            image = next(shown).image
+            patches = image_processor.get_number_of_image_patches(image.height, image.width)
+            written += [token] * (patches // merged)
+        return written
 
     return told
 
