@@ -248,6 +248,8 @@ def test_what_is_no_such_file_is_named_with_the_reason(tmp_path, read):
         with pytest.raises(InputError, match=why) as caught:
             read(tmp_path / name, LIMITS)
         assert str(tmp_path / name) in caught.value.got
+        if why in ("no such file", "a folder", "not a regular file"):
+            assert caught.value.fix == "check the path"
 
 
 def test_other_formats_of_pillow_are_not_read(tmp_path):

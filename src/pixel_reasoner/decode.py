@@ -136,7 +136,7 @@ def open_picture(path: Path, limits: DecodeLimits) -> Image.Image:
 @contextmanager
 def _opened_picture(path: Path, limits: DecodeLimits) -> Iterator[ImageFile]:
     with _errors_about(path, _PICTURE, "save it again in one of these formats, or give another"):
-        _check_is_file(path)
+        _check_is_file(path, _PICTURE)
         with _without_pillows_limit():
             image = Image.open(path, formats=_FORMATS)
         with image:
@@ -225,7 +225,7 @@ def sample_video(
     with _errors_about(
         path, _VIDEO, "give the whole file, or convert it with `ffmpeg -i OLD NEW.mp4`"
     ):
-        _check_is_file(path)
+        _check_is_file(path, _VIDEO)
         times = _packet_times(path, limits)
         part = start_s, math.inf if end_s is None else end_s
         if len(times) >= LONG_VIDEO:
@@ -431,13 +431,12 @@ def _natural(name: str) -> list[str | int]:
 # --- errors ---
 
 
-def _check_is_file(path: Path) -> None:
-    if path.is_dir():
-        raise ValueError("a folder")
-    if not path.exists():
-        raise ValueError("no such file")
+def _check_is_file(path: Path, expected: str) -> None:
     if not path.is_file():
-        raise ValueError("not a regular file")
+        why = "no such file"
+        if path.exists():
+            why = "a folder" if path.is_dir() else "not a regular file"
+        raise InputError(expected=expected, got=f"{path}: {why}", fix="check the path")
     if not path.stat().st_size:
         raise ValueError("an empty file")
 
