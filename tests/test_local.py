@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from pixel_reasoner.dialects import dialect_named
 from pixel_reasoner.errors import ModelError, UsageError
 from pixel_reasoner.models import (
     EMBEDDED,
@@ -212,6 +213,23 @@ def test_settings_in_the_folder_win_over_what_a_model_looks_like(tmp_path, name,
         (folder / "pixel_reasoner.json").write_text(json.dumps(settings), encoding="utf-8")
     assert folder_settings(folder).dialect == spoken
     assert folder_settings(folder, "plain").dialect == "plain"
+
+
+@pytest.mark.parametrize("old", [False, True], ids=["size", "min_pixels"])
+def test_what_is_written_for_a_folder_is_what_its_image_processor_leaves_alone(tmp_path, old):
+    folder = foreign(tmp_path / "mine")
+    told = json.loads((folder / "processor_config.json").read_text())
+    ours = told["image_processor"]
+    ours["size"] = {"shortest_edge": 65_536, "longest_edge": 1_048_576}
+    if old:
+        ours |= {"min_pixels": 65_536, "max_pixels": 1_048_576}
+        ours["size"] = {"shortest_edge": 28, "longest_edge": 28}
+        (folder / "preprocessor_config.json").write_text(json.dumps(ours))
+        del told["image_processor"]
+    (folder / "processor_config.json").write_text(json.dumps(told))
+    budgets = folder_settings(folder).budgets
+    assert budgets == dialect_named("qwen3_vl").budgets.within(65_536, 1_048_576)
+    assert LocalModel(str(folder)).budgets == budgets
 
 
 def test_a_chat_template_in_any_of_its_files_is_looked_at(tmp_path):

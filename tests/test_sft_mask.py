@@ -10,7 +10,7 @@ import pytest
 from pixel_reasoner.data.expert import Kind, Manner, expert_trace
 from pixel_reasoner.data.sft import encode
 from pixel_reasoner.dialects import COMPACT
-from pixel_reasoner.errors import ModelError
+from pixel_reasoner.errors import InputError, ModelError
 from pixel_reasoner.models import EMBEDDED, folder_settings
 from pixel_reasoner.models.local import load_processor
 from pixel_reasoner.trace import Trace, anchored
@@ -115,6 +115,13 @@ def test_nothing_that_came_back_is_trained(write, processor):
         assert not any(
             yes for t, yes in zip(encoded.token_ids, encoded.trained, strict=True) if t == pad
         )
+
+
+def test_pictures_that_the_image_processor_would_scale_again_are_refused(write, processor):
+    other = load_processor(str(EMBEDDED["tiny"]))
+    other.image_processor.size["shortest_edge"] = 512 * 512
+    with pytest.raises(InputError, match=r"px in trace attribute-.*--model"):
+        encode(write("attribute", Kind.SINGLE), other)
 
 
 def test_a_template_without_markers_is_refused(write, processor):

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from pixel_reasoner.album import Album
 from pixel_reasoner.dialects import Dialect, Message, dialect_named
-from pixel_reasoner.errors import ModelError
+from pixel_reasoner.errors import InputError, ModelError
 from pixel_reasoner.trace import Trace
 
 
@@ -51,10 +51,13 @@ def encode(trace: Trace, processor: Any, *, train_thoughts_before_mistakes: bool
             nothing of the turn.
 
     Raises:
-        InputError: the trace's media cannot be used.
+        InputError: the trace's media cannot be used, or are shown at a size that the model's image processor does not leave alone.
         ModelError: a chat template without markers.
     """
     messages = conversation(trace)
+    parts = [part for message in messages for part in message["content"]]
+    pictures = [part["image"] for part in parts if part["type"] == "image"]
+    _check_sizes(trace, pictures, processor.image_processor)
     out = processor.apply_chat_template(
         messages,
         tokenize=True,
@@ -78,9 +81,22 @@ def encode(trace: Trace, processor: Any, *, train_thoughts_before_mistakes: bool
             words = words if train_thoughts_before_mistakes else ""
             kept = _tokens_within(words, ids[first:end], processor.tokenizer)
             mask[first + kept : end] = [False] * (end - first - kept)
-    parts = [part for message in messages for part in message["content"]]
-    pictures = [part["image"] for part in parts if part["type"] == "image"]
     return Encoded(ids, mask, dict(out), pictures)
+
+
+def _check_sizes(trace: Trace, pictures: list[Any], image_processor: Any) -> None:
+    """A picture that is scaled once more would have other coordinates than the trace tells of it."""
+    if not hasattr(image_processor, "get_number_of_image_patches"):
+        return
+    for picture in pictures:
+        width, height = picture.size
+        patches = image_processor.get_number_of_image_patches(height, width)
+        if patches * image_processor.patch_size**2 != width * height:
+            raise InputError(
+                expected="pictures of sizes that the model's image processor leaves as they are",
+                got=f"{width} x {height} px in trace {trace.question.id}",
+                fix="write the traces with `synth --model` and this model's folder, which keeps to them",
+            )
 
 
 def _spans(mask: list[bool]) -> Iterator[tuple[int, int]]:

@@ -15,12 +15,13 @@ import time
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from pydantic import ValidationError
 
 from pixel_reasoner.budget import Budgets
-from pixel_reasoner.dialects import dialect_for
+from pixel_reasoner.dialects import dialect_for, dialect_named
 from pixel_reasoner.errors import ModelError, PixelReasonerError
 from pixel_reasoner.trace import Record
 
@@ -106,6 +107,8 @@ def folder_settings(
 ) -> FolderSettings:
     """How a model is to be asked: as its folder says, and where it says nothing, by what the model looks like.
 
+    Budgets are those that the folder's image processor leaves as they are (`processable`).
+
     Args:
         folder: of the model, or its hub id.
         dialect: overrides whatever the folder says.
@@ -119,7 +122,33 @@ def folder_settings(
     if dialect is None and "dialect" not in settings.model_fields_set:
         config = config or _json(folder / "config.json")
         dialect = dialect_for(str(folder), config, _template(folder)).name
-    return settings.model_copy(update={"dialect": dialect}) if dialect else settings
+    if dialect:
+        settings = settings.model_copy(update={"dialect": dialect})
+    return settings.model_copy(update={"budgets": processable(settings, _image_processor(folder))})
+
+
+def processable(settings: FolderSettings, image_processor: Any) -> Budgets | None:
+    """Budgets that a model's own image processor leaves as they are: pictures that it scaled once more would have other coordinates.
+
+    None, for the dialect's, where those fit or it does not count in pixels.
+    """
+    budgets = settings.budgets or dialect_named(settings.dialect).budgets
+    size = getattr(image_processor, "size", None) or {}
+    least, most = size.get("shortest_edge"), size.get("longest_edge")
+    counts_pixels = hasattr(image_processor, "merge_size")  # Qwen-VL's do
+    if not counts_pixels or least is None or most is None:
+        return settings.budgets
+    fitting = budgets.within(least, most)
+    return settings.budgets if fitting == budgets else fitting
+
+
+def _image_processor(folder: Path) -> Any:
+    """What a folder says of its image processor, with the older names of its limits under the newer ones."""
+    said = _json(folder / "preprocessor_config.json")
+    said = said or _json(folder / "processor_config.json").get("image_processor") or {}
+    ends = {"shortest_edge": said.get("min_pixels"), "longest_edge": said.get("max_pixels")}
+    size = dict(said.get("size") or {}) | {name: px for name, px in ends.items() if px}
+    return SimpleNamespace(**{**said, "size": size})
 
 
 def _said(path: Path) -> FolderSettings:

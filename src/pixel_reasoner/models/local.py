@@ -31,7 +31,6 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from pixel_reasoner.budget import Budgets
 from pixel_reasoner.dialects import dialect_named
 from pixel_reasoner.dialects.template import assert_template_carries
 from pixel_reasoner.errors import ModelError, UsageError
@@ -50,6 +49,7 @@ from pixel_reasoner.models import (
     model_folder,
     model_source,
     pictures_of,
+    processable,
 )
 from pixel_reasoner.models.engine import FAMILIES, Choose, Engine, Row, Seen, bare, supported
 from pixel_reasoner.models.patches import compile_layers, speed_up_tower
@@ -478,21 +478,6 @@ class _Streamer(TextStreamer):
     def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
         if text:
             self.on_text(text)
-
-
-def processable(settings: FolderSettings, image_processor: Any) -> Budgets | None:
-    """Budgets that a model's own image processor leaves as they are: pictures that it scaled once more would have other coordinates.
-
-    None, for the dialect's, where those fit or it does not count in pixels.
-    """
-    budgets = settings.budgets or dialect_named(settings.dialect).budgets
-    size = getattr(image_processor, "size", None) or {}
-    least, most = size.get("shortest_edge"), size.get("longest_edge")
-    counts_pixels = hasattr(image_processor, "merge_size")  # Qwen-VL's do
-    if not counts_pixels or least is None or most is None:
-        return settings.budgets
-    fitting = budgets.within(least, most)
-    return settings.budgets if fitting == budgets else fitting
 
 
 def _check_hub_id(source: str) -> None:

@@ -40,8 +40,9 @@ from pixel_reasoner.models import (
     folder_settings,
     model_folder,
     model_source,
+    processable,
 )
-from pixel_reasoner.models.local import load_processor, processable
+from pixel_reasoner.models.local import load_processor
 from pixel_reasoner.rollout import Limits, Rules
 from pixel_reasoner.trace import Question
 from pixel_reasoner.train.config import RlRun, arithmetic, refuse_unknown
