@@ -11,6 +11,7 @@ import platform
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import closing
 from functools import cache, partial
 from importlib import metadata
 from itertools import islice
@@ -221,42 +222,67 @@ def ask_many(
     settings = settings_of(model, rules)
     turns = turns_of(model, rules.decoding)
     waiting, active = enumerate(questions), dict[int, Rollout]()
-    begin = partial(_begun, model=model, rules=rules, settings=settings)
-    opening: dict[int, Future[tuple[Rollout, Conversation] | Trace]] = {}
-    # Pictures are decoded and scaled by code that other threads need not wait for.
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        try:
-            while True:
-                room = batch_size - len(active) - len(opening)
-                if room >= turns.room * batch_size or not active:
-                    opening |= {n: pool.submit(begin, one) for n, one in islice(waiting, room)}
-                if not (opening or active):
-                    return
-                while opening:
-                    few = len(active) < turns.fill * batch_size
-                    patience = (_PATIENCE_S if few else 0.0) if active else None
-                    if not wait(opening.values(), patience, FIRST_COMPLETED).done:
-                        break
-                    for key in [key for key, one in opening.items() if one.done()]:
-                        begun = opening.pop(key).result()
-                        if isinstance(begun, Trace):
-                            yield begun
-                            continue
-                        active[key], conversation = begun
-                        turns.add(key, conversation)
-                yield from _next_turns(turns, active, settings)
-        finally:
-            for left in opening.values():
-                left.cancel()
+    with closing(
+        _Openings(partial(_begun, model=model, rules=rules, settings=settings))
+    ) as opening:
+        while True:
+            room = batch_size - len(active) - len(opening)
+            if room >= turns.room * batch_size or not active:
+                opening.add(islice(waiting, room))
+            if not (opening or active):
+                return
+            while opened := opening.opened(_patience_s(turns, active, batch_size)):
+                for key, begun in opened:
+                    if isinstance(begun, Trace):
+                        yield begun
+                        continue
+                    active[key], conversation = begun
+                    turns.add(key, conversation)
+            yield from _next_turns(turns, active, settings)
 
 
-_PATIENCE_S = 0.25
-"""for the next picture to be open; a question about a long video does not hold up the others for longer"""
+def _patience_s(turns: Turns, active: dict[int, Rollout], batch_size: int) -> float | None:
+    """How long pictures are waited for: as long as it takes where nothing else is to be done."""
+    if not active:
+        return None
+    return _PATIENCE_S if len(active) < turns.fill * batch_size else 0.0
 
 
-def _begun(
-    question: Question, model: Model, rules: Rules, settings: dict[str, Any]
-) -> tuple[Rollout, Conversation] | Trace:
+_PATIENCE_S = 1.0
+
+_Begun = tuple[Rollout, Conversation] | Trace
+
+
+class _Openings:
+    """Questions whose pictures are being opened, in threads: decoding and scaling are code that others need not wait for."""
+
+    def __init__(self, begin: Callable[[Question], _Begun]) -> None:
+        self.begin = begin
+        self.pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
+        self.futures: dict[int, Future[_Begun]] = {}
+        self.late: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self.futures)
+
+    def add(self, questions: Iterable[tuple[int, Question]]) -> None:
+        """Open the pictures of questions, each with its key."""
+        self.futures |= {key: self.pool.submit(self.begin, one) for key, one in questions}
+
+    def opened(self, patience_s: float | None) -> list[tuple[int, _Begun]]:
+        """Those that are open, or will be within this time. Those that take longer, such as long videos, are not waited for again."""
+        worth_waiting = patience_s is None or (patience_s and self.futures.keys() - self.late)
+        if worth_waiting and not wait(self.futures.values(), patience_s, FIRST_COMPLETED).done:
+            self.late |= self.futures.keys()
+        done = [key for key, one in self.futures.items() if one.done()]
+        return [(key, self.futures.pop(key).result()) for key in done]
+
+    def close(self) -> None:
+        """Forget those that are not open yet."""
+        self.pool.shutdown(cancel_futures=True)
+
+
+def _begun(question: Question, model: Model, rules: Rules, settings: dict[str, Any]) -> _Begun:
     """A rollout and what it opens with, or the trace of one that cannot begin."""
     try:
         rollout = Rollout(question, model, rules)
