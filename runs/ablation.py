@@ -419,8 +419,8 @@ def render() -> None:
     for start in dict.fromkeys(arm.start for arm in ARMS):
         chosen = [row for row in rows if row["start"] == start]
         parts = {"table": _table, "families": _families, "differences": _differences}
-        for name, lines in ((name, part(chosen)) for name, part in parts.items()):
-            page = _between(page, f"{start} {name}", "\n".join(lines))
+        for name, lines in parts.items():
+            page = _between(page, f"{start} {name}", "\n".join(lines(chosen)))
         drawn = [curve for curve in curves if curve["start"] == start]
         with atomic_writer(Path(str(PICTURE).format(start))) as file:
             file.write(_draw(_by_arm(drawn)))

@@ -249,6 +249,7 @@ def _patience_s(turns: Turns, active: dict[int, Rollout], batch_size: int) -> fl
 
 
 _PATIENCE_S = 1.0
+"""for the next picture to be open, while others could be thought about"""
 
 _Begun = tuple[Rollout, Conversation] | Trace
 

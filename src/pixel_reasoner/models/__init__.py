@@ -116,7 +116,7 @@ def folder_settings(
 
     Raises:
         ModelError: its `pixel_reasoner.json` cannot be read.
-        UsageError: nothing is said, and two dialects fit.
+        UsageError: no dialect of that name; nothing is said, and two dialects fit.
     """
     settings = _said(folder / "pixel_reasoner.json")
     if dialect is None and "dialect" not in settings.model_fields_set:

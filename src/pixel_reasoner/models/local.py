@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from transformers import (
@@ -96,7 +96,6 @@ class LocalModel:
                 fix="name one of these, or leave it out",
             )
         settings = folder_settings(self.folder, dialect)
-        dialect_named(settings.dialect)  # what is wrong is told before large weights are loaded
         processor = load_processor(where)
         weights = _load_weights(where, dtype or _best_dtype(self.device))
         if dtype is None and self.device == "cpu" and weights.dtype == torch.float16:
@@ -292,7 +291,6 @@ class Session:
         self.fill, self.room = (1.0, 0.25) if model.model.device.type == "cpu" else (0.5, 0.0)
         image_processor = model.processor.image_processor
         self.engine = Engine(model.model, image_processor, sorted(model._end_tokens()))
-        self.visual_tokens = _visual_tokens(model.processor)
         self._told: dict[Any, _Told] = {}
         self._rows: dict[Any, Row] = {}
         self._full: deque[tuple[Any, ContextFull]] = deque()
@@ -360,7 +358,7 @@ class Session:
         told = next((one for one in before if one is not None and one.begins(text, pictures)), None)
         told = told or _Told("", (), [])
         rest = self.model.tokenizer(text[len(told.text) :], add_special_tokens=False)["input_ids"]
-        ids = told.ids + self.visual_tokens(rest, pictures[len(told.pictures) :])
+        ids = told.ids + self._shown(rest, pictures[len(told.pictures) :])
         limit, most = self.model._context_limit(self.decoding), self.decoding.max_new_tokens
         if len(ids) + most > limit:
             return ContextFull(len(ids), limit)
@@ -372,41 +370,30 @@ class Session:
         self._rows[key] = row
         return row
 
+    def _shown(self, ids: Sequence[int], pictures: Sequence[Seen]) -> list[int]:
+        """Ids in which the placeholder of each picture stands as often as the picture has visual tokens.
+
+        The processor writes them into the text, where a tokenizer has to find a thousand of them for each picture.
+        """
+        image_processor, placeholder = self.engine.image_processor, self.engine.placeholder
+        count = sum(token == placeholder for token in ids)
+        assert count == len(pictures), f"{count} placeholders for {len(pictures)} pictures"
+        left, written = iter(pictures), list[int]()
+        for token in ids:
+            if token != placeholder:
+                written.append(token)
+                continue
+            image = next(left).image
+            patches = image_processor.get_number_of_image_patches(image.height, image.width)
+            written += [token] * (patches // image_processor.merge_size**2)
+        return written
+
     def _told_of(self, row: Row) -> Completion:
         said = self.model._completion(row.new_ids, row.logprobs, row.num_prompt)
         ids = row.ids if said.truncated else row.ids[:-1]  # the template writes what ends a turn
         before = self._told[row.key]
         self._told[row.key] = _Told(before.text + said.text, before.pictures, ids)
         return said
-
-
-class _VisualTokens(Protocol):
-    def __call__(self, ids: Sequence[int], pictures: Sequence[Seen]) -> list[int]: ...
-
-
-def _visual_tokens(processor: Any) -> _VisualTokens:
-    """Ids in which the placeholder of each picture stands as often as the picture has visual tokens.
-
-    The processor writes them into the text, where a tokenizer has to find a thousand of them for each picture.
-    """
-    image_processor = processor.image_processor
-    placeholder = processor.tokenizer.convert_tokens_to_ids(processor.image_token)
-    merged = image_processor.merge_size**2
-
-    def told(ids: Sequence[int], pictures: Sequence[Seen]) -> list[int]:
-        count = sum(token == placeholder for token in ids)
-        assert count == len(pictures), f"{count} placeholders for {len(pictures)} pictures"
-        shown, written = iter(pictures), list[int]()
-        for token in ids:
-            if token != placeholder:
-                written.append(token)
-                continue
-            image = next(shown).image
-            patches = image_processor.get_number_of_image_patches(image.height, image.width)
-            written += [token] * (patches // merged)
-        return written
-
-    return told
 
 
 def _generator(decoding: Decoding, ids: Sequence[int]) -> torch.Generator:
