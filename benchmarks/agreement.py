@@ -13,19 +13,21 @@ import tempfile
 import time
 from pathlib import Path
 
-from pixel_reasoner.models import Decoding, folder_settings, model_folder
+from pixel_reasoner.models.folder import folder_settings, model_folder
+from pixel_reasoner.models.http_pool import RetryPolicy
 from pixel_reasoner.models.local import LocalModel
-from pixel_reasoner.models.pool import Manners
+from pixel_reasoner.models.openai_chat import ToolProtocol
 from pixel_reasoner.models.remote import RemoteModel, Service
-from pixel_reasoner.models.wire import Protocol
-from pixel_reasoner.rollout import Rules, ask_many
-from pixel_reasoner.trace import Trace, anchored
+from pixel_reasoner.rollout.ask import ask_many
+from pixel_reasoner.schema.question import with_media_root
+from pixel_reasoner.schema.settings import RolloutConfig, SamplingParams
+from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.world import FAMILIES, render, scenes
 
 URL = sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:8001/v1"
 COUNT = int(sys.argv[2]) if len(sys.argv) > 2 else 100
 CONCURRENCY = int(sys.argv[3]) if len(sys.argv) > 3 else 16
-PROTOCOL = Protocol(sys.argv[4]) if len(sys.argv) > 4 else Protocol.TEXT
+PROTOCOL = ToolProtocol(sys.argv[4]) if len(sys.argv) > 4 else ToolProtocol.TEXT
 
 
 def told(trace: Trace) -> str:
@@ -34,11 +36,11 @@ def told(trace: Trace) -> str:
 
 
 def main() -> None:
-    rules = Rules(decoding=Decoding(max_new_tokens=128))
+    rules = RolloutConfig(decoding=SamplingParams(max_new_tokens=128))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         wanted = [s for f in FAMILIES for s in scenes(f, "test", 0, COUNT // len(FAMILIES))]
-        questions = [anchored(question, folder) for question in render(wanted, folder)]
+        questions = [with_media_root(question, folder) for question in render(wanted, folder)]
         local = LocalModel("tiny")
         near = {t.question.id: t for t in ask_many(questions, local, rules)}
         settings = folder_settings(model_folder("tiny"))
@@ -48,7 +50,7 @@ def main() -> None:
             settings.dialect,
             settings.budgets,
             PROTOCOL,
-            manners=Manners(concurrency=CONCURRENCY),
+            manners=RetryPolicy(concurrency=CONCURRENCY),
         )
         remote = RemoteModel(service)
         started = time.perf_counter()

@@ -24,23 +24,20 @@ from typing import Any
 import httpx2
 
 from pixel_reasoner.dialects import COMPACT
-from pixel_reasoner.models import (
-    Completion,
-    Conversation,
-    Decoding,
-    folder_settings,
-    model_folder,
-)
-from pixel_reasoner.models.pool import Manners
+from pixel_reasoner.models.api import Completion, Messages
+from pixel_reasoner.models.folder import folder_settings, model_folder
+from pixel_reasoner.models.http_pool import RetryPolicy
 from pixel_reasoner.models.remote import RemoteModel, Service
-from pixel_reasoner.rollout import Rollout, Rules
-from pixel_reasoner.trace import OpCall, anchored
+from pixel_reasoner.rollout.state import Rollout
+from pixel_reasoner.schema.question import with_media_root
+from pixel_reasoner.schema.settings import RolloutConfig, SamplingParams
+from pixel_reasoner.schema.trace import ToolCall
 from pixel_reasoner.world import render, scenes
 
 QUESTIONS = int(sys.argv[1]) if len(sys.argv) > 1 else 512
 AT_ONCE, DELAY_S, ROUNDS = 64, 0.25, 5
 LOOK = COMPACT.write_call(
-    OpCall(name="zoom_in", arguments={"bbox_2d": [0.1, 0.1, 0.4, 0.4], "target_image": 1})
+    ToolCall(name="zoom_in", arguments={"bbox_2d": [0.1, 0.1, 0.4, 0.4], "target_image": 1})
 )
 
 
@@ -87,20 +84,20 @@ def serve(port: Any) -> None:
     server.serve_forever()
 
 
-def conversations(folder: Path) -> list[list[Conversation]]:
+def conversations(folder: Path) -> list[list[Messages]]:
     """Both turns of each question."""
     speaker = folder_settings(model_folder("tiny"))
     told = []
     for question in render(scenes("attribute", "train", 0, QUESTIONS), folder):
-        rollout = Rollout(anchored(question, folder), speaker, Rules())
+        rollout = Rollout(with_media_root(question, folder), speaker, RolloutConfig())
         first = rollout.messages()
         rollout.take(Completion(f"I look.\n{LOOK}"), 0.0)
         told.append([first, rollout.messages()])
     return told
 
 
-def ours(url: str, asked: list[list[Conversation]], bodies: list[bytes] | None = None) -> float:
-    manners = Manners(concurrency=AT_ONCE)
+def ours(url: str, asked: list[list[Messages]], bodies: list[bytes] | None = None) -> float:
+    manners = RetryPolicy(concurrency=AT_ONCE)
     model = RemoteModel(Service("m", (url,), "compact", manners=manners))
     if bodies is not None:
         real, lock = model.pool.ask, threading.Lock()
@@ -112,7 +109,7 @@ def ours(url: str, asked: list[list[Conversation]], bodies: list[bytes] | None =
 
         model.pool.ask = recorded  # type: ignore[method-assign]
     started = time.perf_counter()
-    session = model.session(Decoding())
+    session = model.session(SamplingParams())
     waiting, left = list(enumerate(asked)), 2 * len(asked)
     for key, turns in waiting[:AT_ONCE]:
         session.add(key, turns[0])

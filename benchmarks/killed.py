@@ -21,18 +21,18 @@ import sys
 from pathlib import Path
 from pixel_reasoner.evals.run import Plan, evaluate_compared
 from pixel_reasoner.models.scripted import ScriptedModel
-from pixel_reasoner.rollout import Rules
-from pixel_reasoner.trace import Medium, Question
+from pixel_reasoner.schema.settings import RolloutConfig
+from pixel_reasoner.schema.question import MediaItem, Question
 
 photo, out, count = sys.argv[1:]
-medium = Medium(kind="image", path=photo)
+medium = MediaItem(kind="image", path=photo)
 questions = [
     Question(id=f"q{n}", text=f"Question {n}?", media=(medium,), answer=("red",), group=f"{n}")
     for n in range(int(count))
 ]
 zoom = '<tool_call>\\n{"name": "zoom_in", "arguments": {"bbox_2d": [0, 0, 0.5, 0.5], "target_image": 1}}\\n</tool_call>'
 model = ScriptedModel([zoom, "\\\\boxed{red}"])
-evaluate_compared(Plan(questions, model, Rules(), {"name": "t"}, batch_size=8), Path(out))
+evaluate_compared(Plan(questions, model, RolloutConfig(), {"name": "t"}, batch_size=8), Path(out))
 """
 
 

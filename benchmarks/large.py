@@ -20,11 +20,13 @@ import av
 import numpy as np
 from PIL import Image
 
-from pixel_reasoner.album import Album
-from pixel_reasoner.decode import DEFAULT_LIMITS, open_picture
 from pixel_reasoner.dialects import PIXEL_REASONER
-from pixel_reasoner.ops import run
-from pixel_reasoner.trace import Medium, OpCall, Question
+from pixel_reasoner.media.context import MediaContext
+from pixel_reasoner.media.decoder import open_image
+from pixel_reasoner.operations.base import run
+from pixel_reasoner.schema.question import MediaItem, Question
+from pixel_reasoner.schema.settings import DEFAULT_MEDIA_LIMITS
+from pixel_reasoner.schema.trace import ToolCall
 
 RATE, SECONDS, COPIES = 24, 10, 720
 
@@ -63,7 +65,7 @@ def draw_video(path: Path) -> None:
 
 
 def look(question: Question, looks: int) -> None:
-    album = Album(question, PIXEL_REASONER.budgets)
+    album = MediaContext(question, PIXEL_REASONER.budgets)
     for picture in list(album.pictures):
         album.view(picture.number)
     for n in range(looks):
@@ -72,13 +74,13 @@ def look(question: Question, looks: int) -> None:
             name, arguments = "select_frames", {"target_frames": [1 + n, 5 + n]}
         else:
             arguments["target_image"] = 1
-        seen = run(OpCall(name=name, arguments=arguments), album)
+        seen = run(ToolCall(name=name, arguments=arguments), album)
         assert seen.refusal is None, seen.text
         for picture in seen.pictures:
             album.view(picture.number)
 
 
-def measured(media: list[Medium], looks: int, told: Any) -> None:
+def measured(media: list[MediaItem], looks: int, told: Any) -> None:
     before = most_mb()
     started = time.perf_counter()
     look(Question(id="1", text="?", media=tuple(media)), looks)
@@ -93,7 +95,7 @@ def most_mb() -> float:
     return int(line.split()[1]) / 1024
 
 
-def show(title: str, media: list[Medium], looks: int) -> None:
+def show(title: str, media: list[MediaItem], looks: int) -> None:
     context = multiprocessing.get_context("spawn")
     told = context.Queue()
     process = context.Process(target=measured, args=(media, looks, told))
@@ -111,19 +113,19 @@ def made(path: Path, draw: Callable[[Path], None]) -> Path:
 def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         photo = made(Path(name) / "photo.jpg", draw_photo)
-        image = Medium(kind="image", path=str(photo))
+        image = MediaItem(kind="image", path=str(photo))
         show("12,500 x 8,000 px JPEG (100 megapixels), overview and three zooms", [image], looks=3)
         small = Path(name) / "small.jpg"
-        open_picture(photo, DEFAULT_LIMITS).crop((0, 0, 4000, 3000)).save(small)
+        open_image(photo, DEFAULT_MEDIA_LIMITS).crop((0, 0, 4000, 3000)).save(small)
         show(
             "fifty pictures of 12 megapixels in one question, one zoom",
-            [Medium(kind="image", path=str(small))] * 50,
+            [MediaItem(kind="image", path=str(small))] * 50,
             looks=1,
         )
         video = made(Path(name) / "video.mp4", draw_video)
         hours = SECONDS * COPIES / 3600
         print(f"{hours:g} hours, {video.stat().st_size / 1e9:.1f} GB:")
-        show("16 frames and two selections", [Medium(kind="video", path=str(video))], looks=2)
+        show("16 frames and two selections", [MediaItem(kind="video", path=str(video))], looks=2)
 
 
 if __name__ == "__main__":

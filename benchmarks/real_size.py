@@ -34,16 +34,16 @@ from transformers import (
     Qwen2VLVideoProcessor,
 )
 
-from pixel_reasoner.budget import Budget, Budgets
-from pixel_reasoner.data.questions import WorldMix
 from pixel_reasoner.dialects import COMPACT
 from pixel_reasoner.files import write_json
-from pixel_reasoner.models import FolderSettings, model_folder
 from pixel_reasoner.models.engine import Engine, Row, Seen
+from pixel_reasoner.models.folder import FolderSettings, model_folder
 from pixel_reasoner.models.local import load_processor
 from pixel_reasoner.models.patches import compile_layers
-from pixel_reasoner.trace import OpCall, Trace
-from pixel_reasoner.train import turns
+from pixel_reasoner.schema.settings import PixelBudget, PixelBudgets
+from pixel_reasoner.schema.trace import ToolCall, Trace
+from pixel_reasoner.sources.questions import WorldMix
+from pixel_reasoner.train import rollout_source as turns
 from pixel_reasoner.train.config import RlRun
 from pixel_reasoner.train.rl import train_rl
 
@@ -78,11 +78,11 @@ SHAPES = {
     ),
 }
 """of the language model and of the vision tower"""
-BUDGETS = Budgets(
-    picture=Budget(min_px=896 * 896, max_px=896 * 896),  # 1,024 visual tokens
-    crop=Budget(min_px=448 * 448, max_px=448 * 448),  # 256
-    frame=Budget(min_px=224 * 224, max_px=224 * 224),
-    selected_frame=Budget(min_px=448 * 448, max_px=448 * 448),
+BUDGETS = PixelBudgets(
+    picture=PixelBudget(min_px=896 * 896, max_px=896 * 896),  # 1,024 visual tokens
+    crop=PixelBudget(min_px=448 * 448, max_px=448 * 448),  # 256
+    frame=PixelBudget(min_px=224 * 224, max_px=224 * 224),
+    selected_frame=PixelBudget(min_px=448 * 448, max_px=448 * 448),
     multiple=28,
 )
 WORDS = 40
@@ -166,7 +166,7 @@ class Scripted:
             return [self.rng.randrange(300, 700) for _ in range(WORDS)]
         x, y = self.rng.uniform(0, 0.6), self.rng.uniform(0, 0.6)
         box = [round(v, 2) for v in (x, y, x + 0.3, y + 0.3)]
-        call = OpCall(name="zoom_in", arguments={"bbox_2d": box, "target_image": 1})
+        call = ToolCall(name="zoom_in", arguments={"bbox_2d": box, "target_image": 1})
         text = f"I need a closer look at the red circle.\n{COMPACT.write_call(call)}"
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 

@@ -21,15 +21,16 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from pixel_reasoner.data.questions import WorldMix
-from pixel_reasoner.models import Decoding, folder_settings, model_folder
 from pixel_reasoner.models.engine import Row
+from pixel_reasoner.models.folder import folder_settings, model_folder
 from pixel_reasoner.models.local import LocalModel, Session, load_processor
-from pixel_reasoner.rollout import ask_many
+from pixel_reasoner.rollout.ask import ask_many
+from pixel_reasoner.schema.settings import SamplingParams
+from pixel_reasoner.sources.questions import WorldMix
 from pixel_reasoner.train.config import RlRun
-from pixel_reasoner.train.grpo import LookAgainTrainer, Rolled
-from pixel_reasoner.train.model import load_weights
+from pixel_reasoner.train.grpo import PixelReasonerTrainer, RolloutSample
 from pixel_reasoner.train.rl import load_questions, question_rows, rules_of, trl_config
+from pixel_reasoner.train.weights import load_weights
 from stock import StockTrainer
 
 GIVEN = [word for word in sys.argv[1:] if word != "--speed"]
@@ -110,7 +111,7 @@ def speed(folder: Path, mix: str) -> None:
     seconds: dict[str, list[float]] = {"ours": [], "stock": []}
     phases: list[dict[str, float]] = []
     for _ in range(ROUNDS):
-        for name, kind in (("ours", LookAgainTrainer), ("stock", StockTrainer)):
+        for name, kind in (("ours", PixelReasonerTrainer), ("stock", StockTrainer)):
             clock = Clock()
             trainer_of(kind, run, clock).train()
             seconds[name] += clock.seconds[1:]
@@ -125,7 +126,7 @@ def speed(folder: Path, mix: str) -> None:
 
 def memory(folder: Path) -> None:
     """What 4,096 rollouts in the buffer take."""
-    trainer = trainer_of(LookAgainTrainer, run_in(folder))
+    trainer = trainer_of(PixelReasonerTrainer, run_in(folder))
     trainer.model.train()
     rows = list(question_rows(load_questions(run_in(folder)), *_spoken(folder)))
     batch = [row for row in rows[:8] for _ in range(8)]
@@ -150,7 +151,7 @@ def _spoken(folder: Path) -> tuple[Any, Any]:
     return folder_settings(model_folder(MODEL)), rules_of(run_in(folder))
 
 
-def _bytes(row: Rolled) -> float:
+def _bytes(row: RolloutSample) -> float:
     tensors = [row.prompt_ids, row.completion_ids, row.trained, *row.per_token.values()]
     held = sum(one.numel() * one.element_size() for one in tensors)
     return held + 3 * len(
@@ -166,7 +167,9 @@ def _resident_mb() -> float:
 class Recorded(Session):
     """Turns of `ask_many` that keep what the model read and wrote, and which of it it wrote."""
 
-    def __init__(self, model: LocalModel, decoding: Decoding, kept: dict[str, list[Row]]) -> None:
+    def __init__(
+        self, model: LocalModel, decoding: SamplingParams, kept: dict[str, list[Row]]
+    ) -> None:
         super().__init__(model, decoding)
         self.kept = kept
 
@@ -179,7 +182,7 @@ class Recorded(Session):
 class Recording(LocalModel):
     """The model of `ask_many`; `rows` holds every turn, by the number of its question."""
 
-    def session(self, decoding: Decoding) -> Session:
+    def session(self, decoding: SamplingParams) -> Session:
         """One that is recorded."""
         self.rows: dict[Any, list[Row]] = {}
         return Recorded(self, decoding, self.rows)
@@ -197,14 +200,14 @@ def parity(folder: Path, count: int = 200) -> None:
         trl=greedy | {"per_device_train_batch_size": 8},
     )
     questions = load_questions(run)[:: max(1, 40 * len(FAMILIES) // count)][:count]
-    trainer = trainer_of(LookAgainTrainer, run)
+    trainer = trainer_of(PixelReasonerTrainer, run)
     trainer.model.train()
     rows = list(question_rows(questions, *_spoken(folder)))
-    seen: dict[str, Rolled] = {}
+    seen: dict[str, RolloutSample] = {}
     for start in range(0, len(rows), 4):
         pairs = [row for row in rows[start : start + 4] for _ in range(2)]
         seen |= {one.trace.question.id: one for one in trainer._rolled_out(pairs)}
-    rules = rules_of(run).model_copy(update={"decoding": Decoding(max_new_tokens=96)})
+    rules = rules_of(run).model_copy(update={"decoding": SamplingParams(max_new_tokens=96)})
     model = Recording(MODEL)
     traces = {trace.question.id: trace for trace in ask_many(questions, model, rules)}
     same = dict.fromkeys(("token ids", "loss mask", "operations"), 0)

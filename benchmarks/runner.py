@@ -34,7 +34,7 @@ def questions(folder: Path, rows: int) -> list:
     import numpy as np
     from PIL import Image
 
-    from pixel_reasoner.trace import Medium, Question
+    from pixel_reasoner.schema.question import MediaItem, Question
 
     rng = np.random.default_rng(0)
     for number in range(PICTURES):
@@ -44,7 +44,7 @@ def questions(folder: Path, rows: int) -> list:
         Question(
             id=f"q{n}",
             text="Which colour?",
-            media=(Medium(kind="image", path=str(folder / f"{n % PICTURES}.jpg")),),
+            media=(MediaItem(kind="image", path=str(folder / f"{n % PICTURES}.jpg")),),
             answer=("red",),
             group=str(n),
         )
@@ -60,10 +60,10 @@ def main() -> None:
     from inspect_ai import eval as inspect_eval
     from inspect_ai.dataset import MemoryDataset
 
-    from pixel_reasoner.evals.adapters.inspect_ai_tasks import look_again, sample, typed
     from pixel_reasoner.evals.run import Plan, evaluate
+    from pixel_reasoner.integrations.inspect_ai_tasks import look_again, sample, typed
     from pixel_reasoner.models.scripted import ScriptedModel
-    from pixel_reasoner.rollout import Rules
+    from pixel_reasoner.schema.settings import RolloutConfig
 
     with tempfile.TemporaryDirectory() as place:
         asked = questions(Path(place), rows)
@@ -72,7 +72,7 @@ def main() -> None:
             return ScriptedModel(lambda conversation: r"\boxed{red}")
 
         started = time.perf_counter()
-        ours = evaluate(Plan(asked, model(), Rules(), {}), Path(place) / "run")
+        ours = evaluate(Plan(asked, model(), RolloutConfig(), {}), Path(place) / "run")
         seconds = time.perf_counter() - started
         started = time.perf_counter()
         task = Task(

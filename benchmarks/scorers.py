@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from pixel_reasoner.evals.stats import cyclic_accuracy
-from pixel_reasoner.grading import anls, relaxed
+from pixel_reasoner.scoring.grading import anls, relaxed
 
 HERE = Path(__file__).resolve().parents[1] / "runs" / "lmms-eval"
 PACKAGES = (

@@ -22,11 +22,11 @@ from trl import SFTTrainer
 
 from pixel_reasoner.data.formats import export_trl
 from pixel_reasoner.data.synth import SynthSettings, scene_units, synthesize
-from pixel_reasoner.models import EMBEDDED, folder_settings
+from pixel_reasoner.models.folder import BUNDLED_MODELS, folder_settings
 from pixel_reasoner.models.local import load_processor
 from pixel_reasoner.train.config import SftRun
-from pixel_reasoner.train.model import load_weights
 from pixel_reasoner.train.sft import TraceCollator, prepare, trace_dataset, trl_config
+from pixel_reasoner.train.weights import load_weights
 
 STEPS = int(sys.argv[1]) if len(sys.argv) > 1 else 10
 ROUNDS = 3
@@ -51,7 +51,7 @@ class Clock(TrainerCallback):
 def train(run: SftRun, dataset: Any, collator: Any) -> tuple[float, float]:
     """(tokens a second after the first step, loss of the first step)."""
     args = trl_config(run)
-    where = str(EMBEDDED["tiny"])
+    where = str(BUNDLED_MODELS["tiny"])
     clock = Clock()
     trainer = SFTTrainer(
         model=load_weights(where, run, bf16=False),
@@ -74,7 +74,7 @@ def main() -> None:
             source="pixelworld",
             count=8 * (STEPS + 1),
             families=("attribute", "video"),
-            budgets=folder_settings(EMBEDDED["tiny"]).budgets,
+            budgets=folder_settings(BUNDLED_MODELS["tiny"]).budgets,
         )
         traces = Path(folder) / "traces"
         synthesize(settings, scene_units(settings), traces)
@@ -82,7 +82,7 @@ def main() -> None:
         trl = {"max_steps": STEPS, "report_to": "none", "save_strategy": "no", "disable_tqdm": True}
         trl |= {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 1}
         run = SftRun(traces=(str(traces),), out=f"{folder}/out", mask=False, trl=trl)
-        ours = TraceCollator(load_processor(str(EMBEDDED["tiny"])), mask=False)
+        ours = TraceCollator(load_processor(str(BUNDLED_MODELS["tiny"])), mask=False)
         ready = prepare(trace_dataset(run.traces)[0], ours, Path(folder) / "prepared" / "x.arrow")
         results: dict[str, list[tuple[float, float]]] = {"stock": [], "ours": []}
         for _ in range(ROUNDS):

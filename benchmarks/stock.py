@@ -7,9 +7,9 @@ from typing import Any
 
 from trl import GRPOTrainer
 
-from pixel_reasoner import rewards
+from pixel_reasoner.scoring import rewards
 from pixel_reasoner.train.config import RlRun
-from pixel_reasoner.train.env import Albums, LookAgain, finished, teach
+from pixel_reasoner.train.trl_env import MediaCache, TrlToolEnv, finished_trace, patch_processor
 
 
 class StockTrainer(GRPOTrainer):
@@ -17,13 +17,13 @@ class StockTrainer(GRPOTrainer):
 
     def __init__(self, *, run: RlRun, speaker: Any, rules: Any, **trl: Any) -> None:
         tokenizer = trl["processing_class"].tokenizer
-        teach(trl["processing_class"], speaker.dialect)
+        patch_processor(trl["processing_class"], speaker.dialect)
 
         def reward(
             environments: Any, completions: Any, completion_ids: Any, **_: Any
         ) -> list[float]:
             traces = [
-                finished(one, said, ended=ids[-1] == tokenizer.eos_token_id)
+                finished_trace(one, said, ended=ids[-1] == tokenizer.eos_token_id)
                 for one, said, ids in zip(environments, completions, completion_ids, strict=True)
             ]
             shaped: list[float] = []
@@ -36,6 +36,8 @@ class StockTrainer(GRPOTrainer):
 
         super().__init__(
             reward_funcs=[reward],
-            environment_factory=partial(LookAgain, speaker, rules, Albums(speaker.budgets, rules)),
+            environment_factory=partial(
+                TrlToolEnv, speaker, rules, MediaCache(speaker.budgets, rules)
+            ),
             **trl,
         )

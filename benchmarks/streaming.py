@@ -20,9 +20,9 @@ SIZE = (7680, 4320)
 READ = """
 import json, re, sys, time
 from pathlib import Path
-from pixel_reasoner.album import NATURAL, Album
-from pixel_reasoner.evals.task import select
-from pixel_reasoner.evals.tasks import TASKS
+from pixel_reasoner.media.context import UNSCALED, MediaContext
+from pixel_reasoner.evals.benchmark import select
+from pixel_reasoner.evals.benchmarks import BENCHMARKS
 
 
 def most_mb():  # of this process alone: `ru_maxrss` would count the one that started it
@@ -31,10 +31,10 @@ def most_mb():  # of this process alone: `ru_maxrss` would count the one that st
 folder = Path(sys.argv[1])
 before = most_mb()
 started = time.perf_counter()
-found = select(TASKS["hrbench-8k"], folder, folder / "media")
+found = select(BENCHMARKS["hrbench-8k"], folder, folder / "media")
 seconds = time.perf_counter() - started
 peak = most_mb()
-Album(found.questions[0], NATURAL).view(1)
+MediaContext(found.questions[0], UNSCALED).view(1)
 shown = most_mb()
 print(json.dumps({"rows": len(found.questions), "dropped": len(found.dropped), "seconds": seconds, "before": before, "peak": peak, "shown": shown}))
 """

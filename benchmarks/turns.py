@@ -27,13 +27,14 @@ from PIL import Image
 from transformers import AutoModelForImageTextToText, LogitsProcessor, LogitsProcessorList
 
 import rl
-from pixel_reasoner.budget import Budget
-from pixel_reasoner.data.questions import WorldMix, world_questions
 from pixel_reasoner.dialects import COMPACT
-from pixel_reasoner.models import Decoding, Model
+from pixel_reasoner.models.api import Model
 from pixel_reasoner.models.local import LocalModel, Session
-from pixel_reasoner.rollout import Limits, Rules, ask, ask_many
-from pixel_reasoner.trace import Medium, OpCall, Question
+from pixel_reasoner.rollout.ask import ask, ask_many
+from pixel_reasoner.schema.question import MediaItem, Question
+from pixel_reasoner.schema.settings import PixelBudget, RolloutConfig, RolloutLimits, SamplingParams
+from pixel_reasoner.schema.trace import ToolCall
+from pixel_reasoner.sources.questions import WorldMix, world_questions
 from pixel_reasoner.train.rl import question_rows
 from stock import StockTrainer
 
@@ -43,7 +44,7 @@ LOOKS = ([0.1, 0.1, 0.3, 0.3], [0.4, 0.1, 0.6, 0.3], [0.1, 0.5, 0.3, 0.7], [0.6,
 
 def script() -> list[str]:
     """Four turns that look and one that answers."""
-    calls = [OpCall(name="zoom_in", arguments={"bbox_2d": b, "target_image": 1}) for b in LOOKS]
+    calls = [ToolCall(name="zoom_in", arguments={"bbox_2d": b, "target_image": 1}) for b in LOOKS]
     words = "I need a closer look at the red circle in the upper left."
     return [
         *(f"{words}\n{COMPACT.write_call(call)}" for call in calls),
@@ -121,14 +122,14 @@ def one_trace(folder: Path) -> None:
     question = Question(
         id="1",
         text="Which digit is on the red circle?",
-        media=(Medium(kind="image", path=str(folder / "photo.png")),),
+        media=(MediaItem(kind="image", path=str(folder / "photo.png")),),
     )
     model = LocalModel("tiny")
     assert model.budgets is not None
     model.budgets = model.budgets.model_copy(
-        update={"picture": Budget(min_px=1024 * 1024, max_px=1024 * 1024)}
+        update={"picture": PixelBudget(min_px=1024 * 1024, max_px=1024 * 1024)}
     )
-    rules = Rules(limits=Limits(max_turns=6))
+    rules = RolloutConfig(limits=RolloutLimits(max_turns=6))
     seconds: dict[str, list[float]] = {"from the beginning": [], "kept": []}
     for _ in range(REPEATS + 1):
         for name, kind in (("from the beginning", FromTheBeginning), ("kept", Kept)):
@@ -155,7 +156,7 @@ def many(folder: Path) -> None:
     speaker, rules = rl._spoken(folder / "run")
     rows = list(question_rows(questions, speaker, rules))
     model = LocalModel("tiny")
-    rules = rules.model_copy(update={"decoding": Decoding(max_new_tokens=96)})
+    rules = rules.model_copy(update={"decoding": SamplingParams(max_new_tokens=96)})
     seconds: dict[str, list[float]] = {"TRL's loop": [], "ask_many": []}
     for _ in range(REPEATS + 1):
         started = time.perf_counter()

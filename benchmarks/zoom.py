@@ -18,18 +18,19 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pixel_reasoner.album import Album
-from pixel_reasoner.budget import Budget, Budgets
-from pixel_reasoner.ops import run
-from pixel_reasoner.trace import Medium, OpCall, Question
+from pixel_reasoner.media.context import MediaContext
+from pixel_reasoner.operations.base import run
+from pixel_reasoner.schema.question import MediaItem, Question
+from pixel_reasoner.schema.settings import PixelBudget, PixelBudgets
+from pixel_reasoner.schema.trace import ToolCall
 
 SIZE = (8000, 6000)
 BOX = [0.40, 0.55, 0.46, 0.61]
-BUDGETS = Budgets(
-    picture=Budget(min_px=4 * 28 * 28, max_px=1280 * 28 * 28),
-    crop=Budget(min_px=256 * 28 * 28, max_px=1280 * 28 * 28),
-    frame=Budget(min_px=4 * 28 * 28, max_px=256 * 28 * 28),
-    selected_frame=Budget(min_px=4 * 28 * 28, max_px=1280 * 28 * 28),
+BUDGETS = PixelBudgets(
+    picture=PixelBudget(min_px=4 * 28 * 28, max_px=1280 * 28 * 28),
+    crop=PixelBudget(min_px=256 * 28 * 28, max_px=1280 * 28 * 28),
+    frame=PixelBudget(min_px=4 * 28 * 28, max_px=256 * 28 * 28),
+    selected_frame=PixelBudget(min_px=4 * 28 * 28, max_px=1280 * 28 * 28),
     multiple=28,
 )
 FLOOR = 1.3
@@ -42,17 +43,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = write_photo(Path(folder) / "photo.jpg")
         size = zoom_by_album(path).size
-        times: dict[str, list[float]] = {"Pillow": [], "Album": []}
+        times: dict[str, list[float]] = {"Pillow": [], "MediaContext": []}
         for _ in range(repeats):
             times["Pillow"].append(seconds(lambda: zoom_by_pillow(path, size)))
-            times["Album"].append(seconds(lambda: zoom_by_album(path)))
+            times["MediaContext"].append(seconds(lambda: zoom_by_album(path)))
     medians = {name: statistics.median(values) for name, values in times.items()}
     print(f"first zoom into a {SIZE[0]} x {SIZE[1]} JPEG, {repeats} repeats each")
     for name, values in times.items():
         print(
             f"{name:8} median {medians[name]:.3f} s   from {min(values):.3f} to {max(values):.3f} s"
         )
-    ratio = medians["Album"] / medians["Pillow"]
+    ratio = medians["MediaContext"] / medians["Pillow"]
     print(f"ratio    {ratio:.2f}   (at most {FLOOR})")
     raise SystemExit(ratio > FLOOR)
 
@@ -75,9 +76,9 @@ def zoom_by_pillow(path: Path, size: tuple[int, int]) -> Image.Image:
 
 
 def zoom_by_album(path: Path) -> Image.Image:
-    medium = Medium(kind="image", path=str(path))
-    album = Album(Question(id="1", text="What is it?", media=(medium,)), BUDGETS)
-    [picture] = run(OpCall(name="zoom_in", arguments={"bbox_2d": BOX}), album).pictures
+    medium = MediaItem(kind="image", path=str(path))
+    album = MediaContext(Question(id="1", text="What is it?", media=(medium,)), BUDGETS)
+    [picture] = run(ToolCall(name="zoom_in", arguments={"bbox_2d": BOX}), album).pictures
     return album.view(picture.number)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from pixel_reasoner.trace import AnswerType, Question
+from pixel_reasoner.schema.question import AnswerType, Question
 
 
 class Case(NamedTuple):

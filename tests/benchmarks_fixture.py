@@ -17,7 +17,7 @@ import pyarrow as pa
 from PIL import Image, ImageDraw
 from pyarrow import parquet
 
-from pixel_reasoner.trace import AnswerType
+from pixel_reasoner.schema.question import AnswerType
 
 SIZE = (200, 100)
 

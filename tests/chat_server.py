@@ -18,7 +18,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from PIL import Image
 
-from pixel_reasoner.models import ContextFull, Decoding
+from pixel_reasoner.models.api import ContextFull
+from pixel_reasoner.schema.settings import SamplingParams
 
 PAGE = "<!DOCTYPE html><html><body>Welcome to nginx!</body></html>"
 TOO_LONG = "This model's maximum context length is 1024 tokens. However, you requested 2000."
@@ -130,7 +131,7 @@ class Handler(BaseHTTPRequestHandler):
             raise AssertionError(does)
 
     def behave(self, asked: dict) -> None:
-        decoding = Decoding(
+        decoding = SamplingParams(
             max_new_tokens=asked.get("max_tokens") or asked["max_completion_tokens"],
             temperature=asked["temperature"],
             seed=asked.get("seed", 0),

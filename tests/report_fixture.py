@@ -9,18 +9,15 @@ from typing import Any
 import av
 from PIL import Image, ImageDraw
 
-from pixel_reasoner.budget import region_px
-from pixel_reasoner.trace import (
-    WHOLE,
-    Box,
-    Evidence,
-    Medium,
+from pixel_reasoner.media.resize import region_px
+from pixel_reasoner.schema.geometry import WHOLE, Box
+from pixel_reasoner.schema.question import Evidence, MediaItem, Question
+from pixel_reasoner.schema.trace import (
+    CallErrorKind,
     Observation,
-    OpCall,
     Picture,
-    Question,
-    Refusal,
-    Stop,
+    StopReason,
+    ToolCall,
     Trace,
     Turn,
 )
@@ -95,18 +92,18 @@ def zoom(
     return Turn(
         text=f'{thought}\n<tool_call>\n{{"name": "zoom_in", "arguments": {{"target_image": {parent}, "bbox_2d": '
         f"{list(box)}}}}}\n</tool_call>",
-        call=OpCall(name="zoom_in", arguments={"target_image": parent, "bbox_2d": list(box)}),
+        call=ToolCall(name="zoom_in", arguments={"target_image": parent, "bbox_2d": list(box)}),
         observation=Observation(text=f"Picture {number} shows it.", pictures=(picture,)),
     )
 
 
 def refusal(
-    why: Refusal = Refusal.BAD_BOX, text: str = "box is inverted: give [x1, y1, x2, y2]"
+    why: CallErrorKind = CallErrorKind.BAD_BOX, text: str = "box is inverted: give [x1, y1, x2, y2]"
 ) -> Turn:
     """A turn whose zoom was refused."""
     return Turn(
         text='Let me see. <tool_call>{"name": "zoom_in", "arguments": {"bbox_2d": [0.5, 0, 0.1, 1]}}</tool_call>',
-        call=OpCall(name="zoom_in", arguments={"bbox_2d": [0.5, 0, 0.1, 1]}),
+        call=ToolCall(name="zoom_in", arguments={"bbox_2d": [0.5, 0, 0.1, 1]}),
         observation=Observation(text=text, refusal=why),
         mistake=True,
     )
@@ -124,7 +121,7 @@ def picture_trace(
     question = {
         "id": "attribute-1",
         "text": "Which digit is on the red disc?",
-        "media": (Medium(kind="image", path=str(path)),),
+        "media": (MediaItem(kind="image", path=str(path)),),
         "answer": ("6",),
         "category": "attribute",
         "needs_look": True,
@@ -133,7 +130,7 @@ def picture_trace(
     }
     defaults = {
         "pictures": (Picture(number=1, medium=0, source_px=SIZE, seen_px=SEEN),),
-        "stop": Stop.ANSWERED,
+        "stop": StopReason.ANSWERED,
         "settings": SETTINGS,
         "seconds": 2.34,
     }
@@ -162,14 +159,14 @@ def video_trace(path: Path) -> Trace:
     )
     look = Turn(
         text='<tool_call>{"name": "select_frames", "arguments": {"target_frames": [4, 7]}}</tool_call>',
-        call=OpCall(name="select_frames", arguments={"target_frames": [4, 7]}),
+        call=ToolCall(name="select_frames", arguments={"target_frames": [4, 7]}),
         observation=Observation(text="Frames 4 and 7.", pictures=chosen),
     )
     return Trace(
         question=Question(
             id="video-1",
             text="Which digit appears on the disc?",
-            media=(Medium(kind="video", path=str(path)),),
+            media=(MediaItem(kind="video", path=str(path)),),
             answer=("7",),
             category="video",
             needs_look=True,
@@ -177,7 +174,7 @@ def video_trace(path: Path) -> Trace:
         ),
         pictures=frames,
         turns=(look, answer("1")),
-        stop=Stop.ANSWERED,
+        stop=StopReason.ANSWERED,
         answer="1",
         settings=SETTINGS,
         seconds=4.2,
@@ -214,7 +211,7 @@ def all_traces(folder: Path) -> dict[str, Trace]:
         "failed": picture_trace(
             folder / "broken.png",
             pictures=(),
-            stop=Stop.FAILED,
+            stop=StopReason.FAILED,
             error="not a picture: broken.png",
             about=about("failed-1"),
         ),
@@ -228,7 +225,10 @@ def all_traces(folder: Path) -> dict[str, Trace]:
             scene, answer("6"), answer="6", about=about("free-1", answer=(), evidence=None)
         ),
         "no answer": picture_trace(
-            scene, Turn(text="I am not sure what to say."), stop=Stop.NO_ANSWER, about=overview
+            scene,
+            Turn(text="I am not sure what to say."),
+            stop=StopReason.NO_ANSWER,
+            about=overview,
         ),
-        "no turns": picture_trace(scene, stop=Stop.MAX_CONTEXT, about=about("none-1")),
+        "no turns": picture_trace(scene, stop=StopReason.MAX_CONTEXT, about=about("none-1")),
     }

@@ -14,15 +14,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pixel_reasoner.models import EMBEDDED, folder_settings
+from pixel_reasoner.models.folder import BUNDLED_MODELS, folder_settings
 from pixel_reasoner.models.local import load_processor
-from pixel_reasoner.rewards import RewardConfig
+from pixel_reasoner.scoring.rewards import RewardConfig
 from pixel_reasoner.train.config import RlRun
-from pixel_reasoner.train.grpo import LookAgainTrainer
-from pixel_reasoner.train.model import load_weights, lora_config
+from pixel_reasoner.train.grpo import PixelReasonerTrainer
 from pixel_reasoner.train.rl import load_questions, question_rows, rules_of, trl_config
+from pixel_reasoner.train.weights import load_weights, lora_config
 
-TINY = str(EMBEDDED["tiny"])
+TINY = str(BUNDLED_MODELS["tiny"])
 LOOK = (
     "First the picture as a whole. Too small to make out, so I zoom in.\n<tool_call>\n"
     '{{"name": "zoom_in", "arguments": {{"bbox_2d": [{0:.2f}, 0.10, 0.90, 0.90], "target_image": 1}}}}\n</tool_call>'
@@ -66,7 +66,7 @@ def run_of(out: Path, **more: Any) -> RlRun:
         "reward": RewardConfig(H=0.9),  # half of a group looks: too few
         **more,
     }
-    from pixel_reasoner.data.questions import WorldMix
+    from pixel_reasoner.sources.questions import WorldMix
 
     mix = WorldMix(families=("attribute",), count=6, overview_share=0.0)
     return RlRun(out=str(out), pixelworld=mix, trl=trl, **settings)
@@ -111,7 +111,7 @@ class Written:
         return loss
 
 
-class WrittenTrainer(Written, LookAgainTrainer):
+class WrittenTrainer(Written, PixelReasonerTrainer):
     """Our trainer on written rollouts."""
 
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from pixel_reasoner.models import folder_settings, model_folder
+from pixel_reasoner.models.folder import folder_settings, model_folder
 from pixel_reasoner.train.config import RlRun, arithmetic
 from pixel_reasoner.train.rl import trl_config
 

@@ -8,37 +8,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pixel_reasoner.album import Album
-from pixel_reasoner.budget import Budget, Budgets, fit_size
-from pixel_reasoner.decode import DecodeLimits
 from pixel_reasoner.errors import InputError, PixelLimitError
-from pixel_reasoner.trace import (
-    WHOLE,
-    Box,
-    Medium,
-    Observation,
-    Question,
-    Stop,
-    Trace,
-    Turn,
-)
+from pixel_reasoner.media.context import MediaContext
+from pixel_reasoner.media.resize import fit_size
+from pixel_reasoner.schema.geometry import WHOLE, Box
+from pixel_reasoner.schema.question import MediaItem, Question
+from pixel_reasoner.schema.settings import MediaLimits, PixelBudget, PixelBudgets
+from pixel_reasoner.schema.trace import Observation, StopReason, Trace, Turn
 from test_decode import scene, write_video
 
-BUDGETS = Budgets(
-    picture=Budget(min_px=1024, max_px=36_864),
-    crop=Budget(min_px=4096, max_px=16_384),
-    frame=Budget(min_px=1024, max_px=4096),
-    selected_frame=Budget(min_px=8192, max_px=16_384),
+BUDGETS = PixelBudgets(
+    picture=PixelBudget(min_px=1024, max_px=36_864),
+    crop=PixelBudget(min_px=4096, max_px=16_384),
+    frame=PixelBudget(min_px=1024, max_px=4096),
+    selected_frame=PixelBudget(min_px=8192, max_px=16_384),
     multiple=32,
 )
 
 
-def album_of(*media: tuple[str, object], **limits) -> Album:
-    return Album(question_of(*media), BUDGETS, DecodeLimits(**limits))
+def album_of(*media: tuple[str, object], **limits) -> MediaContext:
+    return MediaContext(question_of(*media), BUDGETS, MediaLimits(**limits))
 
 
 def question_of(*media: tuple[str, object]) -> Question:
-    named = tuple(Medium(kind=kind, path=str(path)) for kind, path in media)
+    named = tuple(MediaItem(kind=kind, path=str(path)) for kind, path in media)
     return Question(id="1", text="What is it?", media=named)
 
 
@@ -222,7 +215,7 @@ def test_the_pixel_limit_holds(folder):
 # --- replay ---
 
 
-def rollout(album: Album) -> Trace:
+def rollout(album: MediaContext) -> Trace:
     """A trace of zooms into zooms and selected frames, through its own JSON."""
     first = tuple(album.pictures)
     zoom = album.add_crop(1, Box(0.1, 0.2, 0.7, 0.6))
@@ -230,7 +223,7 @@ def rollout(album: Album) -> Trace:
     if album.num_frames:
         results.append(tuple(album.add_frames([2, 1])))
     turns = tuple(Turn(text="", observation=Observation(text="", pictures=p)) for p in results)
-    trace = Trace(question=album.question, pictures=first, turns=turns, stop=Stop.ANSWERED)
+    trace = Trace(question=album.question, pictures=first, turns=turns, stop=StopReason.ANSWERED)
     return Trace.from_line(trace.to_line())
 
 
@@ -242,7 +235,7 @@ def test_a_replay_gives_equal_pictures_and_pixels(folder, num_frames):
         ("frames", folder / "frames"),
     ]
     album = album_of(*media, num_frames=num_frames)
-    replay = Album.of_trace(rollout(album))
+    replay = MediaContext.of_trace(rollout(album))
     assert replay.pictures == album.pictures
     for number in range(1, len(album) + 1):
         assert same(replay.view(number), album.view(number))
@@ -263,7 +256,7 @@ def test_a_trace_is_retold_without_decoding_again(folder, monkeypatch):
 
 def test_a_replay_can_go_on(folder):
     album = album_of(("image", folder / "large.png"))
-    replay = Album.of_trace(rollout(album), BUDGETS)
+    replay = MediaContext.of_trace(rollout(album), BUDGETS)
     assert replay.add_crop(2, Box(0, 0, 0.5, 0.5)) == album.add_crop(2, Box(0, 0, 0.5, 0.5))
 
 
@@ -272,7 +265,7 @@ def test_a_replay_from_other_media_is_refused(tmp_path):
     trace = rollout(album_of(("image", tmp_path / "a.png")))
     scene(41, 30).save(tmp_path / "a.png")
     with pytest.raises(InputError, match="the media that the trace was made from"):
-        Album.of_trace(trace)
+        MediaContext.of_trace(trace)
 
 
 def test_a_trace_with_invented_pictures_is_refused(folder):
@@ -281,9 +274,9 @@ def test_a_trace_with_invented_pictures_is_refused(folder):
     for wrong in ({"number": 9}, {"medium": 3}, {"frame": 1}):
         changed = trace.model_copy(update={"pictures": (picture.model_copy(update=wrong),)})
         with pytest.raises(InputError):
-            Album.of_trace(changed)
+            MediaContext.of_trace(changed)
 
 
 def test_a_failed_trace_has_no_pictures(folder):
     question = question_of(("image", folder / "large.png"))
-    assert len(Album.of_trace(Trace(question=question, stop=Stop.FAILED))) == 0
+    assert len(MediaContext.of_trace(Trace(question=question, stop=StopReason.FAILED))) == 0

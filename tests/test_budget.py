@@ -10,8 +10,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from PIL import Image
 
-from pixel_reasoner.budget import Budget, fit_size, region_px, shown
-from pixel_reasoner.trace import WHOLE, Box
+from pixel_reasoner.media.resize import fit_size, region_px, resize_region
+from pixel_reasoner.schema.geometry import WHOLE, Box
+from pixel_reasoner.schema.settings import PixelBudget
 
 sides = st.integers(1, 20_000)
 sizes = st.tuples(sides, sides)
@@ -19,10 +20,10 @@ multiples = st.sampled_from([14, 28, 32])
 
 
 @st.composite
-def budgets(draw) -> Budget:
+def budgets(draw) -> PixelBudget:
     """Room for at least four multiples, and a range of at least a factor of four."""
     max_px = draw(st.integers(16 * 32 * 32, 4096 * 32 * 32))
-    return Budget(min_px=draw(st.integers(1, max_px // 4)), max_px=max_px)
+    return PixelBudget(min_px=draw(st.integers(1, max_px // 4)), max_px=max_px)
 
 
 @given(sizes, budgets(), multiples)
@@ -83,7 +84,7 @@ def test_a_region_covers_its_box_inside_the_picture(size, across, down):
 def test_what_is_shown_is_the_region_at_the_asked_size(size):
     pixels = np.zeros((40, 40, 3), np.uint8)
     pixels[20:, 20:] = (10, 200, 30)
-    image = shown(Image.fromarray(pixels), Box(0.5, 0.5, 1, 1), size)
+    image = resize_region(Image.fromarray(pixels), Box(0.5, 0.5, 1, 1), size)
     assert image.size == size
     # Scaling blends a few pixels of the surroundings into the border.
     inner = np.asarray(image)[size[1] // 3 :, size[0] // 3 :]
@@ -92,4 +93,4 @@ def test_what_is_shown_is_the_region_at_the_asked_size(size):
 
 def test_a_picture_of_the_right_size_is_shown_unchanged():
     image = Image.effect_noise((64, 32), 60).convert("RGB")
-    assert shown(image, WHOLE, (64, 32)).tobytes() == image.tobytes()
+    assert resize_region(image, WHOLE, (64, 32)).tobytes() == image.tobytes()

@@ -8,10 +8,12 @@ import pytest
 from PIL import Image
 
 from pixel_reasoner.data.check import check_traces, problems_of
-from pixel_reasoner.data.expert import Kind, Manner, expert_trace
+from pixel_reasoner.data.expert import ExpertConfig, Kind, expert_trace
 from pixel_reasoner.dialects import COMPACT
-from pixel_reasoner.models import EMBEDDED, folder_settings
-from pixel_reasoner.trace import Box, Trace, anchored
+from pixel_reasoner.models.folder import BUNDLED_MODELS, folder_settings
+from pixel_reasoner.schema.geometry import Box
+from pixel_reasoner.schema.question import with_media_root
+from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.world import all_questions, make_scene, write_media
 from pixel_reasoner.world.render import medium_of
 
@@ -21,8 +23,8 @@ def trace(tmp_path) -> Trace:
     """A sound trace with one wrong region, and its file."""
     scene = make_scene("attribute", 5)
     write_media(scene, tmp_path / medium_of(scene).path)
-    question = anchored(next(all_questions(scene, medium_of(scene))), tmp_path)
-    manner = Manner(COMPACT, folder_settings(EMBEDDED["tiny"]).budgets)
+    question = with_media_root(next(all_questions(scene, medium_of(scene))), tmp_path)
+    manner = ExpertConfig(COMPACT, folder_settings(BUNDLED_MODELS["tiny"]).budgets)
     return expert_trace(question, Kind.WRONG_ONCE, random.Random(0), manner)
 
 

@@ -15,8 +15,9 @@ from PIL import Image
 
 from benchmarks_fixture import write
 from pixel_reasoner import cli
-from pixel_reasoner.evals.tasks import TASKS
-from pixel_reasoner.trace import Question, Stop, Trace, load_questions, load_traces
+from pixel_reasoner.evals.benchmarks import BENCHMARKS
+from pixel_reasoner.schema.question import Question, load_questions
+from pixel_reasoner.schema.trace import StopReason, Trace, load_traces
 from pixel_reasoner.world import render, scenes
 
 TOOL = [sys.executable, "-m", "pixel_reasoner.cli"]
@@ -106,7 +107,7 @@ def test_ask_prints_one_trace_as_json_and_writes_a_report(run, scene, tmp_path):
     code, out, _ = run("ask", question.text, "--image", path, "--json", "--report", page)
     assert code == 0
     trace = Trace.from_line(out)
-    assert trace.stop is Stop.ANSWERED
+    assert trace.stop is StopReason.ANSWERED
     assert len(trace.turns[0].token_ids) == len(trace.turns[0].logprobs) > 0
     assert question.text in page.read_text()
 
@@ -185,11 +186,11 @@ def test_an_out_folder_that_is_a_file_is_refused(run, tmp_path):
     "missing", ["model.safetensors", "processor_config.json", "chat_template.jinja"]
 )
 def test_an_incomplete_model_folder_is_refused(run, scene, tmp_path, missing):
-    from pixel_reasoner.models import EMBEDDED
+    from pixel_reasoner.models.folder import BUNDLED_MODELS
 
     folder = tmp_path / "model"
     folder.mkdir()
-    for file in EMBEDDED["tiny"].iterdir():
+    for file in BUNDLED_MODELS["tiny"].iterdir():
         if file.name != missing:
             (folder / file.name).write_bytes(file.read_bytes())
     assert_refused(run("ask", "What?", "--image", scene[0], "--model", folder), str(folder))
@@ -279,7 +280,7 @@ def test_a_run_is_not_mixed_with_other_settings(run, tmp_path):
 def test_every_benchmark_is_listed_with_its_files_and_metric(run):
     code, out, _ = run("eval", "--list")
     assert code == 0
-    for task in TASKS.values():
+    for task in BENCHMARKS.values():
         assert task.name in out
         assert task.metric in out
 

@@ -10,26 +10,17 @@ import pytest
 
 from killed import killed, start, without_times
 from pixel_reasoner.errors import InputError, UsageError
-from pixel_reasoner.evals.cache import ResponseCache
 from pixel_reasoner.evals.compare import compare, compare_runs, differing
 from pixel_reasoner.evals.run import Plan, evaluate, evaluate_compared, load_run, merge
-from pixel_reasoner.evals.stats import cyclic_accuracy, iou, repeats, summarize
-from pixel_reasoner.grading import Scorer
-from pixel_reasoner.models import Decoding
+from pixel_reasoner.evals.stats import cyclic_accuracy, repeats, summarize
 from pixel_reasoner.models.scripted import ScriptedModel
-from pixel_reasoner.rollout import Limits, Rules
-from pixel_reasoner.trace import (
-    AnswerType,
-    Box,
-    Evidence,
-    Medium,
-    Observation,
-    Picture,
-    Question,
-    Stop,
-    Trace,
-    Turn,
-)
+from pixel_reasoner.runs.cache import ResponseCache
+from pixel_reasoner.schema.geometry import Box
+from pixel_reasoner.schema.question import AnswerType, Evidence, MediaItem, Question
+from pixel_reasoner.schema.settings import RolloutConfig, RolloutLimits, SamplingParams
+from pixel_reasoner.schema.trace import Observation, Picture, StopReason, Trace, Turn
+from pixel_reasoner.scoring.evidence import iou
+from pixel_reasoner.scoring.grading import Scorer
 
 ZOOM = (
     '<tool_call>\n{"name": "zoom_in", "arguments": {"bbox_2d": [0, 0, 0.5, 0.5], "target_image": 1}}\n'
@@ -40,7 +31,7 @@ ZOOM = (
 def trace(name: str, answer: str | None, **more) -> Trace:
     fields = {"group": name} | more
     asked = Question(id=name, text="?", media=(), answer=("yes",), **fields)
-    stop = Stop.NO_ANSWER if answer is None else Stop.ANSWERED
+    stop = StopReason.NO_ANSWER if answer is None else StopReason.ANSWERED
     return Trace(question=asked, stop=stop, answer=answer)
 
 
@@ -74,7 +65,7 @@ def test_gain_and_harm_are_counted_by_hand():
 
 def test_what_one_run_could_not_ask_is_compared_in_neither():
     with_, without = both("yyy", "nnn")
-    lost = without[1].model_copy(update={"stop": Stop.FAILED})
+    lost = without[1].model_copy(update={"stop": StopReason.FAILED})
     assert compare(with_, [without[0], lost])["with"]["count"] == 1
 
 
@@ -128,7 +119,7 @@ def _looked(*boxes: Box, text: str = "") -> Trace:
             Turn(text=text),
             *(Turn(text="", observation=Observation(text="", pictures=(p,))) for p in seen),
         ),
-        stop=Stop.NO_ANSWER,
+        stop=StopReason.NO_ANSWER,
     )
 
 
@@ -178,7 +169,7 @@ def test_repeats_are_told_category_by_category():
 
 @pytest.fixture
 def asked(photo) -> list[Question]:
-    medium = Medium(kind="image", path=str(photo))
+    medium = MediaItem(kind="image", path=str(photo))
     return [
         Question(id=f"q{n}", text=f"Question {n}?", media=(medium,), answer=("red",), group=f"{n}")
         for n in range(6)
@@ -206,8 +197,10 @@ def says(conversation) -> str:
     return r"\boxed{red}" if number == 1 and not offered else r"\boxed{blue}"
 
 
-def plan(asked, model=None, rules: Rules | None = None, **more) -> Plan:
-    return Plan(asked, model or ScriptedModel(says), rules or Rules(), {"name": "t"}, **more)
+def plan(asked, model=None, rules: RolloutConfig | None = None, **more) -> Plan:
+    return Plan(
+        asked, model or ScriptedModel(says), rules or RolloutConfig(), {"name": "t"}, **more
+    )
 
 
 def test_one_command_asks_with_operations_and_without(asked, tmp_path):
@@ -253,7 +246,7 @@ def test_runs_that_were_asked_other_questions_are_refused(asked, tmp_path):
 
 def test_settings_that_differ_are_named(asked, tmp_path):
     evaluate(plan(asked), tmp_path / "a")
-    evaluate(plan(asked, rules=Rules(limits=Limits(max_turns=2))), tmp_path / "b")
+    evaluate(plan(asked, rules=RolloutConfig(limits=RolloutLimits(max_turns=2))), tmp_path / "b")
     found = compare_runs(tmp_path / "a", tmp_path / "b")
     assert found["differing"] == {"limits.max_turns": [6, 2]}
     assert differing({"a": {"b": 1}}, {"a": {}, "c": 2}) == {"a.b": [1, None], "c": [None, 2]}
@@ -277,7 +270,7 @@ def test_a_finished_run_has_the_order_of_its_questions(asked, tmp_path):
 
 
 def test_each_sample_has_a_seed_of_its_own(asked, tmp_path):
-    rules = Rules(decoding=Decoding(temperature=0.7, seed=5))
+    rules = RolloutConfig(decoding=SamplingParams(temperature=0.7, seed=5))
     summary = evaluate(plan(asked, rules=rules, samples=3), tmp_path / "run")
     traces = list(load_run(tmp_path / "run"))
     assert [t.sample for t in traces] == [0] * 6 + [1] * 6 + [2] * 6
@@ -299,9 +292,9 @@ def test_whatever_decides_a_response_makes_another_key(asked, tmp_path):
     evaluate(plan(asked, cache=cache), tmp_path / "a")
     for number, rules in enumerate(
         (
-            Rules(operations=False),
-            Rules(limits=Limits(max_turns=3)),
-            Rules(decoding=Decoding(seed=1)),
+            RolloutConfig(operations=False),
+            RolloutConfig(limits=RolloutLimits(max_turns=3)),
+            RolloutConfig(decoding=SamplingParams(seed=1)),
         )
     ):
         model = ScriptedModel(says)
@@ -331,7 +324,7 @@ def test_shards_join_to_the_run_they_are_parts_of(asked, tmp_path):
     assert (joined["accuracy"], joined["data"]) == (whole["accuracy"], whole["data"])
     with pytest.raises(UsageError, match="no 2/3"):
         merge([tmp_path / n for n in "20"], tmp_path / "x")
-    other = plan(asked[1::3], rules=Rules(limits=Limits(max_turns=2)))
+    other = plan(asked[1::3], rules=RolloutConfig(limits=RolloutLimits(max_turns=2)))
     evaluate(other._replace(task={"name": "t", "shard": "2/3"}), tmp_path / "other")
     with pytest.raises(UsageError, match=r"limits\.max_turns"):
         merge([tmp_path / "0", tmp_path / "other", tmp_path / "2"], tmp_path / "x")

@@ -16,17 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pixel_reasoner import decode
-from pixel_reasoner.decode import (
-    DecodeLimits,
-    open_picture,
-    picture_size,
-    sample_folder,
-    sample_video,
-)
 from pixel_reasoner.errors import InputError, PixelLimitError
+from pixel_reasoner.media import decoder as decode
+from pixel_reasoner.media.decoder import image_size, open_image, sample_folder, sample_video
+from pixel_reasoner.schema.settings import MediaLimits
 
-LIMITS = DecodeLimits()
+LIMITS = MediaLimits()
 FORMATS = {
     "png": {},
     "jpg": {"quality": 95},
@@ -95,7 +90,7 @@ def png_header(width: int, height: int) -> bytes:
 def test_every_format_gives_its_pixels_as_rgb(tmp_path, suffix):
     path = tmp_path / f"a.{suffix}"
     scene().save(path, **FORMATS[suffix])
-    image = open_picture(path, LIMITS)
+    image = open_image(path, LIMITS)
     assert (image.mode, image.size) == ("RGB", (40, 30))
     difference = np.asarray(image).astype(int) - np.asarray(scene())
     assert abs(difference).mean() < 8
@@ -104,7 +99,7 @@ def test_every_format_gives_its_pixels_as_rgb(tmp_path, suffix):
 def test_the_content_decides_not_the_suffix(tmp_path):
     path = tmp_path / "really_a_jpeg.png"
     scene().save(path, "JPEG")
-    assert open_picture(path, LIMITS).size == (40, 30)
+    assert open_image(path, LIMITS).size == (40, 30)
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
@@ -114,8 +109,8 @@ def test_exif_orientation_is_applied_and_known_from_the_header(tmp_path, suffix,
     exif = Image.Exif()
     exif[0x0112] = orientation
     scene().save(path, exif=exif, **FORMATS[suffix])
-    image = open_picture(path, LIMITS)
-    assert image.size == picture_size(path, LIMITS) == ((30, 40) if orientation >= 5 else (40, 30))
+    image = open_image(path, LIMITS)
+    assert image.size == image_size(path, LIMITS) == ((30, 40) if orientation >= 5 else (40, 30))
     corner = {
         1: (0, 0),
         2: (-1, 0),
@@ -136,7 +131,7 @@ def test_exif_orientation_is_applied_and_known_from_the_header(tmp_path, suffix,
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
 def test_broken_exif_leaves_the_picture_as_it_is(tmp_path, suffix, exif):
     scene().save(tmp_path / f"a.{suffix}", exif=b"Exif\0\0" + exif)
-    assert open_picture(tmp_path / f"a.{suffix}", LIMITS).size == (40, 30)
+    assert open_image(tmp_path / f"a.{suffix}", LIMITS).size == (40, 30)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +148,7 @@ def test_broken_exif_leaves_the_picture_as_it_is(tmp_path, suffix, exif):
 )
 def test_every_mode_becomes_rgb_over_white(tmp_path, mode, color, expected):
     Image.new(mode, (4, 3), color).save(tmp_path / "a.png")
-    assert open_picture(tmp_path / "a.png", LIMITS).getpixel((0, 0)) == expected
+    assert open_image(tmp_path / "a.png", LIMITS).getpixel((0, 0)) == expected
 
 
 def test_a_palette_with_a_transparent_color_is_white_there(tmp_path):
@@ -161,21 +156,21 @@ def test_a_palette_with_a_transparent_color_is_white_there(tmp_path):
     image.putpalette([255, 0, 0, 0, 0, 255])
     image.putdata([0, 1])
     image.save(tmp_path / "a.png", transparency=0)
-    image = open_picture(tmp_path / "a.png", LIMITS)
+    image = open_image(tmp_path / "a.png", LIMITS)
     assert [image.getpixel((x, 0)) for x in (0, 1)] == [(255, 255, 255), (0, 0, 255)]
 
 
 def test_a_cmyk_jpeg_keeps_its_colors(tmp_path):
     Image.new("RGB", (8, 8), (200, 30, 30)).convert("CMYK").save(tmp_path / "a.jpg", quality=95)
     assert np.allclose(
-        open_picture(tmp_path / "a.jpg", LIMITS).getpixel((4, 4)), (200, 30, 30), atol=8
+        open_image(tmp_path / "a.jpg", LIMITS).getpixel((4, 4)), (200, 30, 30), atol=8
     )
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int32])
 def test_grey_without_a_range_is_stretched(tmp_path, dtype):
     Image.fromarray(np.array([[-5, 0, 5]], dtype)).save(tmp_path / "a.tif")
-    image = open_picture(tmp_path / "a.tif", LIMITS)
+    image = open_image(tmp_path / "a.tif", LIMITS)
     assert [image.getpixel((x, 0))[0] for x in range(3)] == [0, 127, 255]
 
 
@@ -183,14 +178,14 @@ def test_grey_without_a_range_is_stretched(tmp_path, dtype):
 def test_of_several_pages_the_first_is_taken(tmp_path, suffix):
     pages = [Image.new("RGB", (8, 6), color) for color in ("red", "blue")]
     pages[0].save(tmp_path / f"a.{suffix}", save_all=True, append_images=pages[1:])
-    assert open_picture(tmp_path / f"a.{suffix}", LIMITS).getpixel((0, 0)) == (255, 0, 0)
+    assert open_image(tmp_path / f"a.{suffix}", LIMITS).getpixel((0, 0)) == (255, 0, 0)
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
 def test_pillows_own_limit_neither_applies_nor_changes(tmp_path, monkeypatch, suffix):
     scene().save(tmp_path / f"a.{suffix}")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    assert open_picture(tmp_path / f"a.{suffix}", LIMITS).size == (40, 30)
+    assert open_image(tmp_path / f"a.{suffix}", LIMITS).size == (40, 30)
     assert Image.MAX_IMAGE_PIXELS == 100
 
 
@@ -200,23 +195,23 @@ def test_pillows_own_limit_neither_applies_nor_changes(tmp_path, monkeypatch, su
 def test_a_picture_over_the_limit_is_refused_from_its_header(tmp_path):
     (tmp_path / "bomb.png").write_bytes(png_header(60_000, 60_000) + png_chunk(b"IDAT", b""))
     with pytest.raises(PixelLimitError, match=r"bomb\.png: 60000 x 60000"):
-        open_picture(tmp_path / "bomb.png", LIMITS)
+        open_image(tmp_path / "bomb.png", LIMITS)
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_the_limit_is_exact(tmp_path, suffix):
     path = tmp_path / f"a.{suffix}"
     scene().save(path)
-    assert open_picture(path, DecodeLimits(max_px=1200)).size == (40, 30)
+    assert open_image(path, MediaLimits(max_px=1200)).size == (40, 30)
     with pytest.raises(PixelLimitError):
-        picture_size(path, DecodeLimits(max_px=1199))
+        image_size(path, MediaLimits(max_px=1199))
 
 
 def test_a_text_that_unpacks_to_too_much_is_refused(tmp_path):
     text = png_chunk(b"zTXt", b"Comment\0\0" + zlib.compress(b"a" * 80_000_000))
     (tmp_path / "a.png").write_bytes(png_header(8, 8) + text)
     with pytest.raises(InputError, match=r"a\.png"):
-        open_picture(tmp_path / "a.png", LIMITS)
+        open_image(tmp_path / "a.png", LIMITS)
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
@@ -225,12 +220,12 @@ def test_half_a_picture_is_refused(tmp_path, suffix):
     scene(200, 200).save(path)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(InputError, match="half") as caught:
-        open_picture(path, LIMITS)
+        open_image(path, LIMITS)
     assert caught.value.expected.startswith("a whole picture")
     assert caught.value.fix
 
 
-@pytest.mark.parametrize("read", [open_picture, picture_size, sample_video])
+@pytest.mark.parametrize("read", [open_image, image_size, sample_video])
 def test_what_is_no_such_file_is_named_with_the_reason(tmp_path, read):
     (tmp_path / "empty.png").touch()
     (tmp_path / "text.png").write_text("not a picture")
@@ -255,7 +250,7 @@ def test_what_is_no_such_file_is_named_with_the_reason(tmp_path, read):
 def test_other_formats_of_pillow_are_not_read(tmp_path):
     scene().save(tmp_path / "a.ppm")
     with pytest.raises(InputError, match="not a picture of these formats"):
-        open_picture(tmp_path / "a.ppm", LIMITS)
+        open_image(tmp_path / "a.ppm", LIMITS)
 
 
 @pytest.mark.filterwarnings("ignore")  # Pillow warns of bad metadata in files that it reads
@@ -270,7 +265,7 @@ def test_damaged_pictures_are_read_or_refused(tmp_path_factory, suffix):
     def damage(at: int, new: bytes, skipped: int) -> None:
         path.write_bytes(whole[:at] + new + whole[at + skipped :])
         with suppress(InputError):
-            assert open_picture(path, DecodeLimits(max_px=1_000_000)).mode == "RGB"
+            assert open_image(path, MediaLimits(max_px=1_000_000)).mode == "RGB"
 
     damage()
 
@@ -291,7 +286,7 @@ def test_damaged_pictures_are_read_or_refused(tmp_path_factory, suffix):
 )
 def test_frames_are_the_middles_of_equal_parts(tmp_path, name, codec):
     path = write_video(tmp_path / name, 40, codec)
-    frames = sample_video(path, DecodeLimits(num_frames=8))
+    frames = sample_video(path, MediaLimits(num_frames=8))
     positions = [math.floor((part + 0.5) * 40 / 8) for part in range(8)]
     assert [frame.time_s for frame in frames] == pytest.approx([at / 10 for at in positions])
     assert {(frame.image.mode, frame.image.size) for frame in frames} == {("RGB", (64, 48))}
@@ -301,7 +296,7 @@ def test_frames_are_the_middles_of_equal_parts(tmp_path, name, codec):
 
 @pytest.mark.parametrize("num_frames", [1, 5, 16])
 def test_a_short_clip_gives_all_its_frames(tmp_path, num_frames):
-    frames = sample_video(write_video(tmp_path / "a.mp4", num_frames), DecodeLimits(num_frames=16))
+    frames = sample_video(write_video(tmp_path / "a.mp4", num_frames), MediaLimits(num_frames=16))
     assert [frame_number(frame.image) for frame in frames] == list(range(num_frames))
 
 
@@ -310,7 +305,7 @@ def test_a_short_clip_gives_all_its_frames(tmp_path, num_frames):
 )
 def test_of_a_part_only_frames_shown_in_it_are_sampled(tmp_path, name, codec):
     path = write_video(tmp_path / name, 40, codec)  # ten frames a second
-    frames = sample_video(path, DecodeLimits(num_frames=5), start_s=0.95, end_s=2.95)
+    frames = sample_video(path, MediaLimits(num_frames=5), start_s=0.95, end_s=2.95)
     assert [frame_number(frame.image) for frame in frames] == [12, 16, 20, 24, 28]
     assert [frame_number(f.image) for f in sample_video(path, LIMITS, start_s=3.75)] == [38, 39]
 
@@ -414,7 +409,7 @@ def test_a_playlist_cannot_open_other_files(tmp_path):
 
 def test_the_pixel_limit_holds_for_frames(tmp_path):
     with pytest.raises(PixelLimitError, match="64 x 48"):
-        sample_video(write_video(tmp_path / "a.mp4", 4), DecodeLimits(max_px=3000))
+        sample_video(write_video(tmp_path / "a.mp4", 4), MediaLimits(max_px=3000))
 
 
 # --- folders ---
@@ -425,7 +420,7 @@ def test_a_folder_is_sampled_in_the_order_a_person_counts(tmp_path):
         Image.new("RGB", (8, 6), (number, 0, 0)).save(tmp_path / f"frame{number}.png")
     (tmp_path / "notes.txt").write_text("not a frame")
     (tmp_path / ".hidden.png").write_text("not a frame")
-    frames = sample_folder(tmp_path, DecodeLimits(num_frames=4))
+    frames = sample_folder(tmp_path, MediaLimits(num_frames=4))
     assert [frame.image.getpixel((0, 0))[0] for frame in frames] == [1, 4, 7, 10]
     assert {frame.time_s for frame in frames} == {None}
 
@@ -457,7 +452,7 @@ def test_frames_that_are_sought_are_those_that_are_found_by_decoding_all(
 ):
     """A long video is not decoded as a whole; what is shown is the same, also of a part and with frames that refer to later ones."""
     path = write_video(tmp_path / name, 200, codec, coded=coded)
-    limits = DecodeLimits(num_frames=7)
+    limits = MediaLimits(num_frames=7)
     whole = [sample_video(path, limits), sample_video(path, limits, 3.05, 17.2)]
     monkeypatch.setattr(decode, "LONG_VIDEO", 150)
     monkeypatch.setattr(decode, "_decode", None)  # nothing may fall back to it

@@ -18,36 +18,38 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from conftest import draw_clip, draw_photo
-from pixel_reasoner import ops
-from pixel_reasoner.album import Album
-from pixel_reasoner.decode import DecodeLimits
 from pixel_reasoner.dialects import (
     DIALECTS,
     Answer,
     Dialect,
-    Malformed,
+    RejectedCall,
     boxed,
-    dialect_for,
-    dialect_named,
+    detect_dialect,
+    get_dialect,
 )
-from pixel_reasoner.dialects.calls import Answers
+from pixel_reasoner.dialects.boxes import FRACTIONS, PIXELS, THOUSANDTHS
 from pixel_reasoner.dialects.conformance import assert_valid_dialect, in_page
-from pixel_reasoner.dialects.grids import FRACTIONS, PIXELS, THOUSANDTHS
+from pixel_reasoner.dialects.detect import ModelMatch
 from pixel_reasoner.dialects.hermes import TOOL_CALL
-from pixel_reasoner.dialects.speakers import Speakers
-from pixel_reasoner.dialects.template import assert_template_carries
+from pixel_reasoner.dialects.syntax import Answers
+from pixel_reasoner.dialects.template_check import assert_template_carries
 from pixel_reasoner.errors import ModelError, UsageError
-from pixel_reasoner.models import Completion
+from pixel_reasoner.media.context import MediaContext
+from pixel_reasoner.models.api import Completion
 from pixel_reasoner.models.scripted import ScriptedModel
-from pixel_reasoner.ops import OPERATIONS
-from pixel_reasoner.rollout import Rollout, Rules
-from pixel_reasoner.trace import Box, Medium, OpCall, Picture, Question, Refusal, Stop, Trace, Turn
+from pixel_reasoner.operations import base as ops
+from pixel_reasoner.operations.base import OPERATIONS
+from pixel_reasoner.rollout.state import Rollout
+from pixel_reasoner.schema.geometry import Box
+from pixel_reasoner.schema.question import MediaItem, Question
+from pixel_reasoner.schema.settings import MediaLimits, RolloutConfig
+from pixel_reasoner.schema.trace import CallErrorKind, Picture, StopReason, ToolCall, Trace, Turn
 
 GOLDEN = Path(__file__).parent / "golden"
-COMPACT, RELEASED = dialect_named("compact"), dialect_named("pixel_reasoner")
+COMPACT, RELEASED = get_dialect("compact"), get_dialect("pixel_reasoner")
 
-QWEN3, QWEN2_5 = dialect_named("qwen3_vl"), dialect_named("qwen2_5_vl")
-DEEPEYES, MINI_O3 = dialect_named("deepeyes"), dialect_named("mini_o3")
+QWEN3, QWEN2_5 = get_dialect("qwen3_vl"), get_dialect("qwen2_5_vl")
+DEEPEYES, MINI_O3 = get_dialect("deepeyes"), get_dialect("mini_o3")
 HERMES = {name: dialect for name, dialect in DIALECTS.items() if dialect.calls is TOOL_CALL}
 
 every = pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
@@ -72,10 +74,16 @@ def call_text(*, name: object = "zoom_in", **arguments: object) -> str:
 def conversation(dialect: Dialect, *, operations: bool) -> list[dict]:
     """Every kind of message: question, crop, refusal, selected frames, crop of a frame, answer."""
     turns = (
-        OpCall(name="zoom_in", arguments={"bbox_2d": [0.25, 0.25, 0.75, 0.75], "target_image": 1}),
-        OpCall(name="zoom_in", arguments={"bbox_2d": [0.75, 0.25, 0.25, 0.75], "target_image": 1}),
-        OpCall(name="select_frames", arguments={"target_frames": [1, 3]}),
-        OpCall(name="zoom_in", arguments={"bbox_2d": [0.25, 0.25, 0.75, 0.75], "target_image": 2}),
+        ToolCall(
+            name="zoom_in", arguments={"bbox_2d": [0.25, 0.25, 0.75, 0.75], "target_image": 1}
+        ),
+        ToolCall(
+            name="zoom_in", arguments={"bbox_2d": [0.75, 0.25, 0.25, 0.75], "target_image": 1}
+        ),
+        ToolCall(name="select_frames", arguments={"target_frames": [1, 3]}),
+        ToolCall(
+            name="zoom_in", arguments={"bbox_2d": [0.25, 0.25, 0.75, 0.75], "target_image": 2}
+        ),
     )
     with tempfile.TemporaryDirectory() as name:
         photo, clip = Path(name) / "photo.png", Path(name) / "clip.mp4"
@@ -83,11 +91,11 @@ def conversation(dialect: Dialect, *, operations: bool) -> list[dict]:
             id="1",
             text="Which {one}?",
             media=(
-                Medium(kind="image", path=str(draw_photo(photo))),
-                Medium(kind="video", path=str(draw_clip(clip))),
+                MediaItem(kind="image", path=str(draw_photo(photo))),
+                MediaItem(kind="video", path=str(draw_clip(clip))),
             ),
         )
-        rules = Rules(operations=operations, decode=DecodeLimits(num_frames=3))
+        rules = RolloutConfig(operations=operations, decode=MediaLimits(num_frames=3))
         rollout = Rollout(question, ScriptedModel([""], dialect=dialect.name), rules)
         for call in turns if operations else ():
             if dialect.names_pictures or call.arguments.get("target_image", 1) == 1:
@@ -128,7 +136,7 @@ def test_a_conversation_starts_as_it_went_on(dialect):
 
 def test_an_unknown_dialect_is_a_usage_error_that_names_all():
     with pytest.raises(UsageError, match=r"compact, pixel_reasoner, .*; got 'qwen'"):
-        dialect_named("qwen")
+        get_dialect("qwen")
 
 
 # --- what a model may write ---
@@ -168,8 +176,8 @@ MALFORMED = {
 @pytest.mark.parametrize(("text", "why"), MALFORMED.values(), ids=MALFORMED)
 def test_a_malformed_call_is_told_what_is_wrong_and_what_to_write(dialect, text, why):
     said = dialect.parse("I look closer. " + text)
-    assert isinstance(said, Malformed)
-    assert said.refusal is Refusal.MALFORMED_CALL
+    assert isinstance(said, RejectedCall)
+    assert said.refusal is CallErrorKind.MALFORMED_CALL
     assert why in said.text
     assert "write" in said.text
 
@@ -178,8 +186,8 @@ def test_a_malformed_call_is_told_what_is_wrong_and_what_to_write(dialect, text,
 @pytest.mark.parametrize("between", ["", "\n", "and then "])
 def test_two_calls_in_one_turn_are_refused_together(dialect, between):
     said = dialect.parse(CALL + between + CALL)
-    assert isinstance(said, Malformed)
-    assert said.refusal is Refusal.SEVERAL_CALLS
+    assert isinstance(said, RejectedCall)
+    assert said.refusal is CallErrorKind.SEVERAL_CALLS
     assert "2 calls in one turn; call one operation at a time" in said.text
 
 
@@ -187,12 +195,12 @@ def test_two_calls_in_one_turn_are_refused_together(dialect, between):
 def test_a_call_ends_the_turn_and_thoughts_before_it_are_free(dialect):
     thought = r"Perhaps \boxed{red}? I { look } closer. "
     said = dialect.parse(thought + call_text(name="select_frames", target_frames=[1]) + " \n")
-    assert said == OpCall(name="select_frames", arguments={"target_frames": [1]})
+    assert said == ToolCall(name="select_frames", arguments={"target_frames": [1]})
 
 
 def test_arguments_may_be_left_out():
     said = COMPACT.parse('<tool_call>{"name": "zoom_in"}</tool_call>')
-    assert said == OpCall(name="zoom_in", arguments={})
+    assert said == ToolCall(name="zoom_in", arguments={})
 
 
 @every
@@ -221,7 +229,7 @@ arguments = st.dictionaries(
 @given(text=st.text() | st.lists(pieces | st.text(max_size=3), max_size=20).map("".join))
 def test_any_text_is_parsed_without_an_exception(dialect, text):
     said = dialect.parse(text)
-    assert said is None or isinstance(said, OpCall | Malformed | Answer)
+    assert said is None or isinstance(said, ToolCall | RejectedCall | Answer)
 
 
 @every_hermes
@@ -233,9 +241,9 @@ def test_any_call_is_parsed_and_can_be_recorded(dialect, name, arguments):
     text = call_text(name=name, **arguments)
     for known in ((), pictures((640, 480), (96, 64))):
         said = dialect.parse(text, known)
-        turn = Turn(text=text, call=said if isinstance(said, OpCall) else said.call)
+        turn = Turn(text=text, call=said if isinstance(said, ToolCall) else said.call)
         trace = Trace(
-            question=Question(id="1", text="?", media=()), turns=(turn,), stop=Stop.NO_ANSWER
+            question=Question(id="1", text="?", media=()), turns=(turn,), stop=StopReason.NO_ANSWER
         )
         assert Trace.from_line(trace.to_line()).turns[0].text == text
 
@@ -249,7 +257,7 @@ ordered = st.tuples(fractions, fractions).filter(lambda pair: pair[0] < pair[1])
 @given(x=ordered, y=ordered, target=st.integers(1, 40))
 def test_a_written_call_is_parsed_back_up_to_two_decimals(x, y, target):
     box = [x[0], y[0], x[1], y[1]]
-    call = OpCall(name="zoom_in", arguments={"bbox_2d": box, "target_image": target})
+    call = ToolCall(name="zoom_in", arguments={"bbox_2d": box, "target_image": target})
     said = COMPACT.parse(COMPACT.write_call(call))
     assert said.name == "zoom_in"
     assert said.arguments["bbox_2d"] == pytest.approx(box, abs=0.0051)
@@ -259,17 +267,17 @@ def test_a_written_call_is_parsed_back_up_to_two_decimals(x, y, target):
 @every
 @given(frames=st.lists(st.integers(1, 99)))
 def test_written_frames_are_parsed_back(dialect, frames):
-    call = OpCall(name="select_frames", arguments={"target_frames": frames})
+    call = ToolCall(name="select_frames", arguments={"target_frames": frames})
     assert dialect.parse("So: " + dialect.write_call(call)) == call
 
 
 @every_hermes
 def test_a_call_is_written_with_a_name_that_the_system_message_offers(dialect):
     for name in OPERATIONS:
-        written = json.loads(dialect.write_call(OpCall(name=name, arguments={}))[11:-12])
+        written = json.loads(dialect.write_call(ToolCall(name=name, arguments={}))[11:-12])
         offer = dialect.system_video or dialect.system_with
         assert re.search(rf"\b{written['name']}\b", offer)
-        assert dialect.parse(dialect.write_call(OpCall(name=name, arguments={}))).name == name
+        assert dialect.parse(dialect.write_call(ToolCall(name=name, arguments={}))).name == name
 
 
 @pytest.mark.parametrize("name", ["crop_image_normalized", "crop_image", "zoom_in"])
@@ -337,9 +345,9 @@ def test_a_call_names_the_same_region_of_the_same_picture(dialect, x, y, sizes):
     shown = pictures(*sizes)
     number = len(sizes) if dialect.names_pictures else 1
     box = [x[0], y[0], x[1], y[1]]
-    call = OpCall(name="zoom_in", arguments={"bbox_2d": box, "target_image": number})
+    call = ToolCall(name="zoom_in", arguments={"bbox_2d": box, "target_image": number})
     said = dialect.parse(dialect.write_turn("So.", call, shown), shown)
-    if isinstance(said, Malformed):  # thinner than a unit
+    if isinstance(said, RejectedCall):  # thinner than a unit
         assert min(x[1] - x[0], y[1] - y[0]) <= dialect.grid.step(shown[number - 1].seen_px)
         said = said.call
     assert said.arguments.get("target_image", 1) == number
@@ -411,20 +419,20 @@ def test_pictures_and_numbers_are_those_of_the_family(dialect, number, box, regi
 )
 def test_a_picture_that_is_not_there_is_told_in_the_familys_names(dialect, number, told):
     said = look(dialect, number, [0, 0, 1, 1], "target_image")
-    assert said.refusal is Refusal.NO_SUCH_PICTURE
+    assert said.refusal is CallErrorKind.NO_SUCH_PICTURE
     assert told in said.text
     assert said.call.name == "zoom_in"
 
 
 def test_an_argument_of_another_family_is_refused_and_the_own_ones_are_named():
     said = QWEN3.parse(call_text(name="image_zoom_in_tool", bbox_2d=[0, 0, 9, 9], target_image=1))
-    assert said.refusal is Refusal.BAD_ARGUMENTS
+    assert said.refusal is CallErrorKind.BAD_ARGUMENTS
     assert said.text == "there is no argument 'target_image'; use label, bbox_2d, img_idx"
 
 
 def test_what_operations_say_is_put_into_the_familys_words(photo):
-    question = Question(id="1", text="?", media=(Medium(kind="image", path=str(photo)),))
-    album = Album(question, QWEN3.budgets)
+    question = Question(id="1", text="?", media=(MediaItem(kind="image", path=str(photo)),))
+    album = MediaContext(question, QWEN3.budgets)
     said = QWEN3.parse(call_text(name="crop", bbox_2d=[0, 0, 9, 9]), album.pictures)
     refused = Turn(text="", observation=ops.run(said, album))
     (part,) = QWEN3.messages(question, album.pictures, [refused], str)[-1]["content"]
@@ -438,27 +446,27 @@ def test_deepeyes_zooms_into_the_first_picture_and_its_label_is_read_over():
         + call_text(name="image_zoom_in_tool", bbox_2d=[320, 0, 640, 480], label="a sign"),
         seen,
     )
-    assert said == OpCall(name="zoom_in", arguments={"bbox_2d": [0.5, 0, 1, 1]})
+    assert said == ToolCall(name="zoom_in", arguments={"bbox_2d": [0.5, 0, 1, 1]})
     with pytest.raises(AssertionError, match="names no picture"):
-        DEEPEYES.write_call(OpCall(name="zoom_in", arguments={"target_image": 2}), seen)
+        DEEPEYES.write_call(ToolCall(name="zoom_in", arguments={"target_image": 2}), seen)
 
 
 @pytest.mark.parametrize("dialect", [QWEN3, DEEPEYES, MINI_O3], ids=lambda one: one.name)
 def test_a_call_that_is_only_thought_of_is_none(dialect):
-    first = OpCall(name="zoom_in", arguments={"bbox_2d": [0, 0, 0.5, 0.5]})
+    first = ToolCall(name="zoom_in", arguments={"bbox_2d": [0, 0, 0.5, 0.5]})
     seen = pictures((640, 480))
     call = dialect.write_call(first, seen)
     assert dialect.parse(f"<think>{call}</think> " + dialect.answers.write("7"), seen) == Answer(
         "7"
     )
-    assert isinstance(dialect.parse(f"<think>So.</think> {call} {call}", seen), Malformed)
+    assert isinstance(dialect.parse(f"<think>So.</think> {call} {call}", seen), RejectedCall)
 
 
 @every
 @given(text=st.text() | st.lists(pieces | st.text(max_size=3), max_size=20).map("".join))
 def test_anything_between_the_tags_is_parsed_without_an_exception(dialect, text):
     said = dialect.parse(dialect.calls.open + text + dialect.calls.close, pictures((640, 480)))
-    assert isinstance(said, OpCall | Malformed)
+    assert isinstance(said, ToolCall | RejectedCall)
 
 
 # --- which dialect a model speaks ---
@@ -487,18 +495,18 @@ def test_anything_between_the_tags_is_parsed_without_an_exception(dialect, text)
     ],
 )
 def test_a_model_is_known_by_its_config_and_checkpoints_by_their_names(name, model_type, spoken):
-    assert dialect_for(name, {"model_type": model_type} if model_type else None).name == spoken
+    assert detect_dialect(name, {"model_type": model_type} if model_type else None).name == spoken
 
 
 def test_a_chat_template_that_speaks_a_dialect_tells_it():
     config = {"model_type": "qwen2_5_vl"}
-    assert dialect_for("mine", config, "... <grounding> ...") is MINI_O3
-    assert dialect_for("ChenShawn/DeepEyes-7B", config, "... <grounding> ...") is DEEPEYES
+    assert detect_dialect("mine", config, "... <grounding> ...") is MINI_O3
+    assert detect_dialect("ChenShawn/DeepEyes-7B", config, "... <grounding> ...") is DEEPEYES
 
 
 def test_two_dialects_that_fit_equally_well_are_named():
     with pytest.raises(UsageError, match="deepeyes and mini_o3 equally well") as error:
-        dialect_for("DeepEyes-Mini-o3-merged", {"model_type": "qwen2_5_vl"})
+        detect_dialect("DeepEyes-Mini-o3-merged", {"model_type": "qwen2_5_vl"})
     assert error.value.fix == "name one: --dialect deepeyes, or in the folder's pixel_reasoner.json"
 
 
@@ -519,9 +527,9 @@ def qwen3_vl_template() -> Callable[..., str]:
 
 def test_qwen3_vl_is_told_in_text_what_its_template_makes_of_tools():
     render = qwen3_vl_template()
-    question = Question(id="1", text="Which?", media=(Medium(kind="video", path="a.mp4"),))
+    question = Question(id="1", text="Which?", media=(MediaItem(kind="video", path="a.mp4"),))
     first, crop = pictures((640, 480), (320, 320))
-    call = OpCall(name="zoom_in", arguments={"bbox_2d": [0, 0, 0.5, 0.5], "target_image": 1})
+    call = ToolCall(name="zoom_in", arguments={"bbox_2d": [0, 0, 0.5, 0.5], "target_image": 1})
     said = QWEN3.write_turn("I look.", call, [first], about="the sign")
     seen = ops.Observation(text="", pictures=(crop,))
     ours = QWEN3.messages(question, [first], [Turn(text=said, observation=seen)], str)
@@ -610,7 +618,7 @@ def test_a_broken_dialect_does_not_conform(change, why):
 
 
 def test_a_dialect_that_nobody_registered_conforms_too():
-    mine = replace(QWEN3, name="mine", speakers=Speakers(), grid=PIXELS, suffix_with="Look.")
+    mine = replace(QWEN3, name="mine", speakers=ModelMatch(), grid=PIXELS, suffix_with="Look.")
     assert assert_valid_dialect(mine, boxes=500) <= 0.5
 
 

@@ -10,11 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pixel_reasoner.dialects import COMPACT, DIALECTS
-from pixel_reasoner.disturb import box_that_misses, disturbed
 from pixel_reasoner.evals.run import Plan, evaluate, evaluate_disturbed, load_run
 from pixel_reasoner.models.scripted import ScriptedModel
-from pixel_reasoner.rollout import Rules, ask
-from pixel_reasoner.trace import Box, Evidence, Medium, OpCall, Picture, Question, anchored
+from pixel_reasoner.rollout.ask import ask
+from pixel_reasoner.rollout.perturb import perturb_turn, sample_off_target_box
+from pixel_reasoner.schema.geometry import Box
+from pixel_reasoner.schema.question import Evidence, MediaItem, Question, with_media_root
+from pixel_reasoner.schema.settings import RolloutConfig
+from pixel_reasoner.schema.trace import Picture, ToolCall
 from pixel_reasoner.world import render, scenes
 
 
@@ -32,27 +35,27 @@ def test_a_disturbed_look_is_as_large_and_shows_nothing_of_the_evidence(dialect)
     seen_px = (640, 480)
     shown = [Picture(number=1, medium=0, source_px=seen_px, seen_px=seen_px)]
     written = dialect.write_call(
-        OpCall(name="zoom_in", arguments={"bbox_2d": list(look), "target_image": 1}), shown
+        ToolCall(name="zoom_in", arguments={"bbox_2d": list(look), "target_image": 1}), shown
     )
     for n in range(30):
         asked = question(boxes=(CLUE,)).model_copy(update={"id": str(n)})
-        text = disturbed(f"I look.\n{written}", asked, dialect, shown)
+        text = perturb_turn(f"I look.\n{written}", asked, dialect, shown)
         assert text.startswith(f"I look.\n{dialect.calls.open}")
         seen = Box.of(dialect.parse(text, shown).arguments["bbox_2d"])
         assert seen.intersection(CLUE) == 0
         executed = dialect.parse(written, shown).arguments["bbox_2d"]
         clamped = seen.x1 == 0 or seen.y1 == 0 or seen.x2 == 1 or seen.y2 == 1
         assert clamped or seen.x2 - seen.x1 == pytest.approx(executed[2] - executed[0], abs=0.011)
-        assert text == disturbed(f"I look.\n{written}", asked, dialect, shown)
+        assert text == perturb_turn(f"I look.\n{written}", asked, dialect, shown)
 
 
 def test_other_frames_are_selected_instead():
-    call = COMPACT.write_call(OpCall(name="select_frames", arguments={"target_frames": [3, 4]}))
+    call = COMPACT.write_call(ToolCall(name="select_frames", arguments={"target_frames": [3, 4]}))
     size = (96, 64)
     shown = [
         Picture(number=n, medium=0, frame=n, source_px=size, seen_px=size) for n in range(1, 17)
     ]
-    text = disturbed(call, question(frames=(3, 4)), COMPACT, shown)
+    text = perturb_turn(call, question(frames=(3, 4)), COMPACT, shown)
     frames = COMPACT.parse(text).arguments["target_frames"]
     assert len(frames) == 2
     assert not {3, 4} & set(frames)
@@ -70,13 +73,13 @@ def test_other_frames_are_selected_instead():
     ],
 )
 def test_what_cannot_be_disturbed_stays_as_it_is(text, asked):
-    assert disturbed(text, asked, COMPACT, ()) == text
+    assert perturb_turn(text, asked, COMPACT, ()) == text
 
 
 @given(st.integers(0, 10_000), st.floats(0.05, 0.6), st.floats(0.05, 0.6))
 def test_a_box_that_misses_lies_in_the_picture(seed, width, height):
     like = Box(0.0, 0.0, round(width, 2), round(height, 2))
-    box = box_that_misses(like, [CLUE], random.Random(seed))
+    box = sample_off_target_box(like, [CLUE], random.Random(seed))
     if box is not None:
         assert Box.of(box) == box
         assert box.intersection(CLUE) == 0
@@ -86,7 +89,7 @@ def scripted(question: Question, times: int) -> list[str]:
     """Looks at the right place so many times, then answers."""
     x1, y1, x2, y2 = question.evidence.boxes[0]
     arguments = {"bbox_2d": [x1, y1, x2, y2], "target_image": 1}
-    look = f"I look.\n{COMPACT.write_call(OpCall(name='zoom_in', arguments=arguments))}"
+    look = f"I look.\n{COMPACT.write_call(ToolCall(name='zoom_in', arguments=arguments))}"
     return [*[look] * times, f"\\boxed{{{question.answer[0]}}}"]
 
 
@@ -97,8 +100,8 @@ def asked(tmp_path) -> Question:
 
 
 def test_only_the_first_look_is_disturbed_and_the_trace_replays(tmp_path, asked):
-    here = anchored(asked, tmp_path)
-    trace = ask(here, ScriptedModel(scripted(asked, 2)), Rules(disturb=True))
+    here = with_media_root(asked, tmp_path)
+    trace = ask(here, ScriptedModel(scripted(asked, 2)), RolloutConfig(disturb=True))
     first, second = (picture.box for seen in trace.executed for picture in seen.pictures)
     clue = asked.evidence.boxes[0]
     assert first.intersection(clue) == 0
@@ -111,7 +114,7 @@ def test_a_run_tells_how_often_a_model_recovers(tmp_path, asked):
     other = asked.model_copy(update={"id": "wrong", "answer": ("never",)})
     questions = [asked, overview, other]
     model = ScriptedModel(scripted(asked, 1))
-    plan = Plan(questions, model, Rules(), {})
+    plan = Plan(questions, model, RolloutConfig(), {})
     summary = evaluate_disturbed(evaluate(plan, tmp_path), plan, tmp_path)
     assert summary["disturbed"] == 1
     assert summary["recovery_rate"] == 1.0, "this model answers whatever it sees"
@@ -121,14 +124,14 @@ def test_a_run_tells_how_often_a_model_recovers(tmp_path, asked):
 
 
 def test_figures_by_family_add_up(tmp_path):
-    media = (Medium(kind="image", path="x.png"),)
+    media = (MediaItem(kind="image", path="x.png"),)
     from pixel_reasoner.evals.stats import summarize
-    from pixel_reasoner.trace import Stop, Trace
+    from pixel_reasoner.schema.trace import StopReason, Trace
 
     traces = [
         Trace(
             question=Question(id=f"{family}-{n}", text="?", media=media, answer=("a",), needs_look=True),
-            stop=Stop.ANSWERED,
+            stop=StopReason.ANSWERED,
             answer="a" if n % 2 else "b",
         )
         for family, count in (("x", 4), ("y", 2))

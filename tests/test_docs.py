@@ -11,11 +11,11 @@ import typer
 
 from pixel_reasoner.cli import app
 from pixel_reasoner.data.expert import Kind
-from pixel_reasoner.data.questions import WorldMix
-from pixel_reasoner.data.seeds import _ROW_KEYS, READERS
-from pixel_reasoner.evals.tasks import in_page
-from pixel_reasoner.models.wire import PROFILES
-from pixel_reasoner.rewards import RewardConfig
+from pixel_reasoner.evals.benchmarks import in_page
+from pixel_reasoner.models.openai_chat import PROFILES
+from pixel_reasoner.scoring.rewards import RewardConfig
+from pixel_reasoner.sources.annotated import _ROW_KEYS, READERS
+from pixel_reasoner.sources.questions import WorldMix
 from pixel_reasoner.train.config import RlRun, SftRun
 
 ROOT = Path(__file__).parents[1]

@@ -13,16 +13,18 @@ import torch
 import torch.nn.functional as F
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
-from pixel_reasoner import rollout
-from pixel_reasoner.models import Decoding, pictures_of
+from pixel_reasoner.models.api import images_of
 from pixel_reasoner.models.engine import Engine, Row, Seen, supported
 from pixel_reasoner.models.local import LocalModel
 from pixel_reasoner.models.patches import compile_layers, patches_as_product, pieces_together
-from pixel_reasoner.rollout import Limits, Rollout, Rules, ask, ask_many
-from pixel_reasoner.trace import Question, anchored
+from pixel_reasoner.rollout import ask as rollout
+from pixel_reasoner.rollout.ask import ask, ask_many
+from pixel_reasoner.rollout.state import Rollout
+from pixel_reasoner.schema.question import Question, with_media_root
+from pixel_reasoner.schema.settings import RolloutConfig, RolloutLimits, SamplingParams
 from pixel_reasoner.world import render, scenes
 
-SHORT = Decoding(max_new_tokens=64)
+SHORT = SamplingParams(max_new_tokens=64)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +37,7 @@ def questions(tmp_path_factory) -> list[Question]:
     folder = tmp_path_factory.mktemp("scenes")
     wanted = [*scenes("attribute", "validation", 70, 6), *scenes("relation", "validation", 70, 4)]
     wanted += scenes("video", "validation", 70, 2)
-    return [anchored(question, folder) for question in render(wanted, folder)]
+    return [with_media_root(question, folder) for question in render(wanted, folder)]
 
 
 @pytest.fixture(scope="module")
@@ -81,9 +83,9 @@ def told_by_the_model(logits, rows):
 
 
 def prompts(model: LocalModel, questions: list[Question]) -> list[tuple[list[int], tuple]]:
-    conversations = [Rollout(one, model, Rules()).messages() for one in questions]
+    conversations = [Rollout(one, model, RolloutConfig()).messages() for one in questions]
     return [
-        (model._inputs([said])["input_ids"][0].tolist(), tuple(map(Seen.of, pictures_of(said))))
+        (model._inputs([said])["input_ids"][0].tolist(), tuple(map(Seen.of, images_of(said))))
         for said in conversations
     ]
 
@@ -120,7 +122,7 @@ def tokens_read(model: LocalModel):
 
 def test_rollouts_are_those_of_reading_everything_again(model, questions):
     """Whole conversations with looks: the turns, token for token, of `generate`, which starts anew each time."""
-    rules = Rules(decoding=SHORT)
+    rules = RolloutConfig(decoding=SHORT)
     for question in questions[::3]:
         trace = ask(question, model, rules)
         again = Rollout(question, model, rules)
@@ -143,7 +145,9 @@ def test_another_family_says_what_transformers_says(model, other_family, questio
     rows = rows_of(told)
     engine.run(rows, greedy)
     extra = told[0][1][:1]  # a picture that comes back from an operation
-    (picture,) = model._inputs([Rollout(questions[0], model, Rules()).messages()])["image_grid_thw"]
+    (picture,) = model._inputs([Rollout(questions[0], model, RolloutConfig()).messages()])[
+        "image_grid_thw"
+    ]
     placeholder = [3, *[5] * int(picture.prod() // 4), 4]
     later = rows_of([(r.ids + placeholder, r.pictures + extra) for r in rows])
     engine.run(later, greedy)
@@ -187,7 +191,7 @@ def test_rows_say_the_same_whenever_they_join(model, questions, seed):
 
 
 def test_a_later_turn_reads_what_is_new_alone(model, questions):
-    rules = Rules(decoding=SHORT, limits=Limits(max_turns=4))
+    rules = RolloutConfig(decoding=SHORT, limits=RolloutLimits(max_turns=4))
     model = LocalModel("tiny")  # one that has read nothing
     with tokens_read(model) as read:
         trace = ask(next(one for one in questions if one.needs_look), model, rules)
@@ -293,7 +297,7 @@ def test_a_conversation_that_is_over_leaves_nothing_behind(model, questions):
             return seen[-1]
 
     watched = Watched.of(model.model, model.processor, model_settings(model))
-    traces = list(ask_many(questions, watched, Rules(decoding=SHORT), batch_size=3))
+    traces = list(ask_many(questions, watched, RolloutConfig(decoding=SHORT), batch_size=3))
     assert len(traces) == len(questions)
     (session,) = seen
     assert session.engine.slots.rows == []
@@ -302,7 +306,7 @@ def test_a_conversation_that_is_over_leaves_nothing_behind(model, questions):
 
 
 def model_settings(model: LocalModel):
-    from pixel_reasoner.models import FolderSettings
+    from pixel_reasoner.models.folder import FolderSettings
 
     return FolderSettings(dialect=model.dialect, budgets=model.budgets)
 
@@ -317,7 +321,7 @@ def test_a_model_that_would_write_placeholders_of_pictures_does_not(model, quest
 
     hook = model.model.lm_head.register_forward_hook(push)
     try:
-        traces = list(ask_many(questions, model, Rules(decoding=SHORT), batch_size=8))
+        traces = list(ask_many(questions, model, RolloutConfig(decoding=SHORT), batch_size=8))
     finally:
         hook.remove()
     for trace in traces:
@@ -349,7 +353,7 @@ def test_a_low_rank_update_in_training_is_asked_like_any_model(model, questions)
     weights = LocalModel("tiny").model
     wrapped = get_peft_model(weights, LoraConfig(target_modules=r".*language_model.*q_proj"))
     tuned = LocalModel.of(wrapped, model.processor, model_settings(model))
-    rules = Rules(decoding=SHORT)
+    rules = RolloutConfig(decoding=SHORT)
     assert (
         ask(questions[0], tuned, rules).turns[0].text
         == ask(questions[0], model, rules).turns[0].text
@@ -373,7 +377,7 @@ def test_a_picture_that_opens_slowly_holds_up_its_own_question_alone(model, ques
     monkeypatch.setattr(rollout, "wait", counted)
     monkeypatch.setattr(rollout, "_PATIENCE_S", 0.3)
     found = []
-    for trace in ask_many(questions, model, Rules(decoding=SHORT), batch_size=4):
+    for trace in ask_many(questions, model, RolloutConfig(decoding=SHORT), batch_size=4):
         found.append(trace.question)
         if len(found) == len(questions) - 1:
             answered.set()
@@ -382,7 +386,7 @@ def test_a_picture_that_opens_slowly_holds_up_its_own_question_alone(model, ques
 
 
 def test_seconds_of_turns_are_shares_of_the_time_that_passed(model, questions):
-    traces = list(ask_many(questions, model, Rules(decoding=SHORT), batch_size=8))
+    traces = list(ask_many(questions, model, RolloutConfig(decoding=SHORT), batch_size=8))
     longest = max(trace.seconds for trace in traces)
     total = sum(turn.generate_s for trace in traces for turn in trace.turns)
     assert 0 < total < 3 * longest

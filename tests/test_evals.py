@@ -8,25 +8,17 @@ import shutil
 import pytest
 
 from conftest import draw_photo, full_disk
-from pixel_reasoner.album import Album
 from pixel_reasoner.errors import InputError, OutputError, UsageError
-from pixel_reasoner.evals.run import Plan, TraceLog, evaluate, load_run
-from pixel_reasoner.evals.stats import evidence_hit, summarize
+from pixel_reasoner.evals.run import Plan, evaluate, load_run
+from pixel_reasoner.evals.stats import summarize
+from pixel_reasoner.media.context import MediaContext
 from pixel_reasoner.models.scripted import ScriptedModel
-from pixel_reasoner.rollout import Limits, Rules
-from pixel_reasoner.trace import (
-    WHOLE,
-    Box,
-    Evidence,
-    Medium,
-    Observation,
-    Picture,
-    Question,
-    Refusal,
-    Stop,
-    Trace,
-    Turn,
-)
+from pixel_reasoner.runs.store import TraceLog
+from pixel_reasoner.schema.geometry import WHOLE, Box
+from pixel_reasoner.schema.question import Evidence, MediaItem, Question
+from pixel_reasoner.schema.settings import RolloutConfig, RolloutLimits
+from pixel_reasoner.schema.trace import CallErrorKind, Observation, Picture, StopReason, Trace, Turn
+from pixel_reasoner.scoring.evidence import evidence_hit
 
 RED = r"\boxed{red}"
 TASK = {"name": "by hand", "seeds": (1, 2)}
@@ -34,7 +26,7 @@ TASK = {"name": "by hand", "seeds": (1, 2)}
 
 # --- figures ---
 
-REFUSED = Observation(text="box is inverted", refusal=Refusal.BAD_BOX)
+REFUSED = Observation(text="box is inverted", refusal=CallErrorKind.BAD_BOX)
 
 
 def crop(*box: float, medium: int = 0, frame: int | None = None) -> Observation:
@@ -80,14 +72,16 @@ def trace(
         ),
         pictures=overviews(kind, 4),
         turns=tuple(Turn(text="", observation=observation) for observation in seen),
-        stop=Stop.NO_ANSWER if answer is None else Stop.ANSWERED,
+        stop=StopReason.NO_ANSWER if answer is None else StopReason.ANSWERED,
         answer=answer,
         seconds=seconds,
     )
 
 
 def failed(name: str) -> Trace:
-    return Trace(question=Question(id=name, text="?", media=()), stop=Stop.FAILED, error="broken")
+    return Trace(
+        question=Question(id=name, text="?", media=()), stop=StopReason.FAILED, error="broken"
+    )
 
 
 def test_the_figures_are_those_counted_by_hand():
@@ -163,7 +157,7 @@ def test_a_run_in_which_all_failed_has_no_figures_but_names_all():
 
 def test_questions_of_an_unknown_answer_or_kind_count_as_asked():
     unknown = Trace(
-        question=Question(id="1", text="?", media=()), stop=Stop.ANSWERED, answer="a cat"
+        question=Question(id="1", text="?", media=()), stop=StopReason.ANSWERED, answer="a cat"
     )
     summary = summarize([unknown, trace("red")])
     assert (summary["count"], summary["accuracy"], summary["by_category"]) == (2, 1.0, {})
@@ -234,16 +228,16 @@ def out(tmp_path):
 
 
 def questions(count: int, path: str = "photo.png") -> list[Question]:
-    medium = Medium(kind="image", path=path)
+    medium = MediaItem(kind="image", path=path)
     return [
         Question(id=str(index), text="Which colour?", media=(medium,), answer=("red",))
         for index in range(count)
     ]
 
 
-def run(asked, model, out, rules: Rules | None = None, **more):
+def run(asked, model, out, rules: RolloutConfig | None = None, **more):
     on_trace = more.pop("on_trace", lambda trace: None)
-    return evaluate(Plan(asked, model, rules or Rules(), TASK, **more), out, on_trace)
+    return evaluate(Plan(asked, model, rules or RolloutConfig(), TASK, **more), out, on_trace)
 
 
 def lines(out) -> list[str]:
@@ -326,9 +320,9 @@ def test_failed_questions_are_tried_again(out, scripted):
 @pytest.mark.parametrize(
     ("rules", "task", "named"),
     [
-        (Rules(limits=Limits(max_turns=3)), TASK, 'limits = .*"max_turns": 6'),
-        (Rules(operations=False), TASK, "operations = true"),
-        (Rules(), {**TASK, "name": "another"}, 'task = .*"name": "by hand"'),
+        (RolloutConfig(limits=RolloutLimits(max_turns=3)), TASK, 'limits = .*"max_turns": 6'),
+        (RolloutConfig(operations=False), TASK, "operations = true"),
+        (RolloutConfig(), {**TASK, "name": "another"}, 'task = .*"name": "by hand"'),
     ],
 )
 def test_a_run_with_other_settings_is_refused_by_name(out, scripted, rules, task, named):
@@ -410,7 +404,7 @@ def test_a_folder_can_be_moved_with_its_media(out, tmp_path, scripted):
     for path in (tmp_path / "elsewhere", tmp_path / "elsewhere" / "traces.jsonl"):
         traces = list(load_run(path))
         assert len(traces) == 2
-        assert Album.of_trace(traces[0]).view(1).size == traces[0].pictures[0].seen_px
+        assert MediaContext.of_trace(traces[0]).view(1).size == traces[0].pictures[0].seen_px
     model = scripted(RED)
     run(questions(3), model, tmp_path / "elsewhere")
     assert len(model.conversations) == 1
@@ -420,7 +414,9 @@ def test_every_trace_that_is_heard_of_finds_its_media(out, scripted):
     run(questions(2), scripted(RED), out)
     heard = []
     run(questions(3), scripted(RED), out, on_trace=heard.append)
-    assert [Album.of_trace(one).view(1).size for one in heard] == [heard[0].pictures[0].seen_px] * 3
+    assert [MediaContext.of_trace(one).view(1).size for one in heard] == [
+        heard[0].pictures[0].seen_px
+    ] * 3
 
 
 def test_a_folder_without_a_run_is_an_input_error(tmp_path):

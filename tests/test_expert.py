@@ -8,18 +8,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pixel_reasoner.album import Album
 from pixel_reasoner.data.check import problems_of
-from pixel_reasoner.data.expert import Kind, Manner, Unusable, expert_trace, kind_of, look_box
+from pixel_reasoner.data.expert import ExpertConfig, Kind, NoTrace, expert_trace, kind_of, look_box
 from pixel_reasoner.data.wording import place_of
 from pixel_reasoner.dialects import COMPACT, DIALECTS
-from pixel_reasoner.models import EMBEDDED, folder_settings
-from pixel_reasoner.trace import Box, Evidence, Question, Refusal, anchored
+from pixel_reasoner.media.context import MediaContext
+from pixel_reasoner.models.folder import BUNDLED_MODELS, folder_settings
+from pixel_reasoner.schema.geometry import Box
+from pixel_reasoner.schema.question import Evidence, Question, with_media_root
+from pixel_reasoner.schema.trace import CallErrorKind
 from pixel_reasoner.world import FAMILIES, all_questions, make_scene, write_media
 from pixel_reasoner.world.render import medium_of
 
-BUDGETS = folder_settings(EMBEDDED["tiny"]).budgets
-MANNER = Manner(COMPACT, BUDGETS)
+BUDGETS = folder_settings(BUNDLED_MODELS["tiny"]).budgets
+MANNER = ExpertConfig(COMPACT, BUDGETS)
 PICTURE_KINDS = [Kind.SINGLE, Kind.WRONG_ONCE, Kind.WRONG_TWICE, Kind.TOO_WIDE, Kind.REFUSED]
 VIDEO_KINDS = [Kind.SINGLE, Kind.RESELECT, Kind.REFUSED]
 
@@ -32,11 +34,11 @@ def questions(tmp_path_factory) -> dict[str, list[Question]]:
     for family in FAMILIES:
         scene = make_scene(family, 4)
         write_media(scene, folder / medium_of(scene).path)
-        found[family] = [anchored(q, folder) for q in all_questions(scene, medium_of(scene))]
+        found[family] = [with_media_root(q, folder) for q in all_questions(scene, medium_of(scene))]
     return found
 
 
-def write(question: Question, kind: Kind, seed: int = 0, manner: Manner = MANNER):
+def write(question: Question, kind: Kind, seed: int = 0, manner: ExpertConfig = MANNER):
     return expert_trace(question, kind, random.Random(seed), manner)
 
 
@@ -50,7 +52,7 @@ def write(question: Question, kind: Kind, seed: int = 0, manner: Manner = MANNER
     ],
 )
 def test_every_kind_is_sound_in_every_dialect(questions, family, kind, dialect):
-    manner = Manner(DIALECTS[dialect], DIALECTS[dialect].budgets)
+    manner = ExpertConfig(DIALECTS[dialect], DIALECTS[dialect].budgets)
     for seed in range(3):
         trace = write(questions[family][0], kind, seed, manner)
         assert not list(problems_of(trace))
@@ -65,7 +67,7 @@ def crops(trace):
 @pytest.mark.parametrize(("kind", "times"), [(Kind.WRONG_ONCE, 1), (Kind.WRONG_TWICE, 2)])
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_a_wrong_region_shows_nothing_of_the_evidence(questions, kind, times, dialect):
-    manner = Manner(DIALECTS[dialect], DIALECTS[dialect].budgets)
+    manner = ExpertConfig(DIALECTS[dialect], DIALECTS[dialect].budgets)
     for seed in range(20):
         trace = write(questions["attribute"][0], kind, seed, manner)
         (clue,) = trace.question.evidence.boxes
@@ -90,7 +92,7 @@ def test_a_region_that_is_too_wide_holds_the_evidence_and_the_closer_look(questi
 
 
 def test_a_family_that_names_no_picture_looks_closer_at_the_first(questions):
-    manner = Manner(DIALECTS["deepeyes"], DIALECTS["deepeyes"].budgets)
+    manner = ExpertConfig(DIALECTS["deepeyes"], DIALECTS["deepeyes"].budgets)
     asked = questions["attribute"][0]
     wide, close = crops(write(asked, Kind.TOO_WIDE, 0, manner))
     assert wide.intersection(close) == pytest.approx(close.area, rel=0.05)
@@ -100,12 +102,12 @@ def test_a_family_that_names_no_picture_looks_closer_at_the_first(questions):
             "evidence": asked.evidence.model_copy(update={"image": 2}),
         }
     )
-    with pytest.raises(Unusable, match="picture_without_a_name"):
+    with pytest.raises(NoTrace, match="picture_without_a_name"):
         write(second, Kind.SINGLE, 0, manner)
 
 
 def test_calls_say_what_they_are_for_in_a_family_that_does(questions):
-    manner = Manner(DIALECTS["qwen3_vl"], DIALECTS["qwen3_vl"].budgets)
+    manner = ExpertConfig(DIALECTS["qwen3_vl"], DIALECTS["qwen3_vl"].budgets)
     trace = write(questions["attribute"][0], Kind.SINGLE, 0, manner)
     (subject,) = trace.question.evidence.subjects
     assert f'"label": "{subject}"' in trace.turns[0].text
@@ -130,14 +132,18 @@ def test_a_refused_call_is_answered_and_repaired(questions):
             assert trace.turns[0].mistake
             assert not trace.turns[1].mistake
             assert len(trace.executed) == 1
-    assert refusals == {Refusal.BAD_BOX, Refusal.NO_SUCH_PICTURE, Refusal.BAD_FRAMES}
+    assert refusals == {
+        CallErrorKind.BAD_BOX,
+        CallErrorKind.NO_SUCH_PICTURE,
+        CallErrorKind.BAD_FRAMES,
+    }
 
 
 def test_questions_that_need_no_look_are_answered_at_once(questions):
     for family, asked in questions.items():
         for question in asked:
             if question.needs_look:
-                with pytest.raises(Unusable, match="needs_look"):
+                with pytest.raises(NoTrace, match="needs_look"):
                     write(question, Kind.TEXT)
             else:
                 trace = write(question, Kind.TEXT)
@@ -177,13 +183,13 @@ def test_before_a_zoom_the_expert_says_where_the_clue_is(questions, family):
 
 @given(st.floats(0.0, 0.9), st.floats(0.0, 0.9))
 def test_looks_at_clues_of_one_size_are_of_one_size(x, y):
-    look = look_box(Box(x, y, x + 0.1, y + 0.1), Manner(COMPACT, BUDGETS, 0.0, 0.18))
+    look = look_box(Box(x, y, x + 0.1, y + 0.1), ExpertConfig(COMPACT, BUDGETS, 0.0, 0.18))
     assert (look.x2 - look.x1, look.y2 - look.y1) == pytest.approx((0.18, 0.18))
 
 
 def test_the_same_seed_gives_the_same_bytes_whoever_opened_the_album(questions):
     question = questions["attribute"][0]
-    album = Album(question, BUDGETS)
+    album = MediaContext(question, BUDGETS)
     alone = write(question, Kind.WRONG_TWICE, 3).to_line()
     shared = [
         expert_trace(question, Kind.WRONG_TWICE, random.Random(3), MANNER, album).to_line()
@@ -196,7 +202,7 @@ def test_the_same_seed_gives_the_same_bytes_whoever_opened_the_album(questions):
 @pytest.mark.parametrize("answer", ["}", "a {b", "\\frac{1}{2"])
 def test_an_answer_that_would_not_score_gives_no_trace(questions, answer):
     question = questions["attribute"][0].model_copy(update={"answer": (answer,)})
-    with pytest.raises(Unusable, match="answer_does_not_score"):
+    with pytest.raises(NoTrace, match="answer_does_not_score"):
         write(question, Kind.SINGLE)
 
 
@@ -204,7 +210,7 @@ def test_evidence_that_fills_the_picture_leaves_no_room_for_mistakes(questions):
     whole = Evidence(boxes=(Box(0.0, 0.0, 1.0, 1.0),))
     question = questions["attribute"][0].model_copy(update={"evidence": whole})
     for kind in (Kind.WRONG_ONCE, Kind.TOO_WIDE):
-        with pytest.raises(Unusable, match="no_room"):
+        with pytest.raises(NoTrace, match="no_room"):
             write(question, kind)
     assert not list(problems_of(write(question, Kind.SINGLE)))
 
@@ -214,7 +220,7 @@ def test_evidence_that_fills_the_picture_leaves_no_room_for_mistakes(questions):
 def test_a_look_holds_its_clue_and_lies_in_the_picture(corners, margin, min_side):
     (x1, x2), (y1, y2) = sorted(corners[:2]), sorted(corners[2:])
     clue = Box.of([x1 / 1000, y1 / 1000, (x2 + 1) / 1000, (y2 + 1) / 1000])
-    box = Box.of(look_box(clue, Manner(COMPACT, BUDGETS, margin, min_side)))
+    box = Box.of(look_box(clue, ExpertConfig(COMPACT, BUDGETS, margin, min_side)))
     assert box.intersection(clue) == pytest.approx(clue.area)
     assert all(round(value, 2) == value for value in box)
     assert min(box.x2 - box.x1, box.y2 - box.y1) >= min_side - 1e-9

@@ -9,11 +9,11 @@ import pytest
 
 from pixel_reasoner.data.check import problems_of
 from pixel_reasoner.data.formats import export_message_list, export_trl, import_message_list
-from pixel_reasoner.data.seeds import Dropped
 from pixel_reasoner.data.synth import SynthSettings, scene_units, synthesize
 from pixel_reasoner.dialects import PIXEL_REASONER
 from pixel_reasoner.errors import InputError
 from pixel_reasoner.evals.run import load_run
+from pixel_reasoner.sources.rows import SkippedRow
 
 
 def make(out: Path, dialect=PIXEL_REASONER) -> Path:
@@ -89,7 +89,7 @@ def test_a_row_that_does_not_run_is_named_and_the_rest_goes_on(exported, tmp_pat
     path = out / f"{damage}.json"
     path.write_text(json.dumps([rows[0], bad, rows[1]]))
     first, dropped, last = import_message_list(path)
-    assert isinstance(dropped, Dropped)
+    assert isinstance(dropped, SkippedRow)
     assert dropped.where == f"{damage}-2"
     assert first.stop == last.stop
 

@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from answers import CASES
-from pixel_reasoner.answers import extract
-from pixel_reasoner.grading import (
+from pixel_reasoner.schema.question import AnswerType, Question
+from pixel_reasoner.schema.trace import StopReason, Trace, Turn
+from pixel_reasoner.scoring.extraction import extract
+from pixel_reasoner.scoring.grading import (
     Grade,
     Outcome,
     Scorer,
@@ -19,7 +21,6 @@ from pixel_reasoner.grading import (
     grade_trace,
     relaxed,
 )
-from pixel_reasoner.trace import AnswerType, Question, Stop, Trace, Turn
 
 TEXT, NUMBER, INTEGER, CHOICE, LIST, ANLS, RELAXED = AnswerType
 OPTIONS = {"A": "red", "B": "a dark blue car", "C": "none of these"}
@@ -211,8 +212,8 @@ def test_nothing_is_graded_where_no_answer_is_known():
 
 
 def test_a_trace_is_graded_by_its_answer():
-    told = Trace(question=question(TEXT, "red"), stop=Stop.ANSWERED, answer="red")
-    silent = Trace(question=question(TEXT, "red"), stop=Stop.MAX_TURNS)
+    told = Trace(question=question(TEXT, "red"), stop=StopReason.ANSWERED, answer="red")
+    silent = Trace(question=question(TEXT, "red"), stop=StopReason.MAX_TURNS)
     assert grade_trace(told) == (Outcome.CORRECT, 1.0)
     assert grade_trace(silent) == (Outcome.UNPARSED, 0.0)
 
@@ -341,14 +342,16 @@ def test_the_released_scorer_agrees_with_people_on_little_more_than_half():
 
 def test_evaluation_reads_a_last_message_and_training_what_is_boxed():
     asked = question(TEXT, "red")
-    trace = Trace(question=asked, stop=Stop.NO_ANSWER, turns=(Turn(text="The answer is red."),))
+    trace = Trace(
+        question=asked, stop=StopReason.NO_ANSWER, turns=(Turn(text="The answer is red."),)
+    )
     assert grade_trace(trace).outcome is Outcome.UNPARSED
     assert grade_reply(trace) == (Outcome.CORRECT, 1.0)
-    cut = trace.model_copy(update={"stop": Stop.MAX_NEW_TOKENS})
+    cut = trace.model_copy(update={"stop": StopReason.MAX_NEW_TOKENS})
     assert grade_reply(cut).outcome is Outcome.UNPARSED
 
 
 @pytest.mark.parametrize("scorer", Scorer)
 def test_every_scorer_says_nothing_where_no_answer_is_known(scorer):
-    trace = Trace(question=question(TEXT), stop=Stop.ANSWERED, answer="red")
+    trace = Trace(question=question(TEXT), stop=StopReason.ANSWERED, answer="red")
     assert grade_reply(trace, scorer) is None

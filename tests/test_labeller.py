@@ -19,15 +19,15 @@ from labeller_server import COLOURS, KEY
 from pixel_reasoner.data.check import check_traces
 from pixel_reasoner.data.endpoint import Endpoint, Service
 from pixel_reasoner.data.labeller import Analysis, Labeller, Labelling, labelling_of
-from pixel_reasoner.data.seeds import read_seeds
 from pixel_reasoner.data.synth import SynthSettings, scene_units, synthesize
 from pixel_reasoner.errors import EndpointError, OutputError, UsageError
 from pixel_reasoner.evals.run import load_run
-from pixel_reasoner.models import EMBEDDED, folder_settings
-from pixel_reasoner.trace import load_traces
+from pixel_reasoner.models.folder import BUNDLED_MODELS, folder_settings
+from pixel_reasoner.schema.trace import load_traces
+from pixel_reasoner.sources.annotated import read_seeds
 from sa1b_fixture import draw_sa1b, write_picture
 
-BUDGETS = folder_settings(EMBEDDED["tiny"]).budgets
+BUDGETS = folder_settings(BUNDLED_MODELS["tiny"]).budgets
 QUICK = {"timeout_s": 20.0, "pause_s": 0.01, "concurrency": 2}
 IMPATIENT = {"timeout_s": 1.0}
 SERVER = Path(__file__).with_name("labeller_server.py")

@@ -25,14 +25,15 @@ from loguru import logger
 from PIL import Image
 
 from pixel_reasoner.errors import ModelError, UsageError
-from pixel_reasoner.evals.adapters import lmms_eval_model
-from pixel_reasoner.evals.adapters.lmms_eval_model import PixelReasoner, question_of
 from pixel_reasoner.evals.run import load_run
-from pixel_reasoner.grading import Outcome, grade_reply
+from pixel_reasoner.integrations import lmms_eval_model
+from pixel_reasoner.integrations.lmms_eval_model import PixelReasoner, question_of
 from pixel_reasoner.models.local import LocalModel
 from pixel_reasoner.models.scripted import ScriptedModel
-from pixel_reasoner.rollout import ask_many
-from pixel_reasoner.trace import Medium, Question, Stop, anchored, load_traces
+from pixel_reasoner.rollout.ask import ask_many
+from pixel_reasoner.schema.question import MediaItem, Question, with_media_root
+from pixel_reasoner.schema.trace import StopReason, load_traces
+from pixel_reasoner.scoring.grading import Outcome, grade_reply
 from pixel_reasoner.world import render, scenes
 
 pytestmark = [
@@ -80,7 +81,7 @@ def scores(doc, results):
 
 def asked(family: str, count: int, folder: Path) -> list[Question]:
     wanted = scenes(family, "test", 0, count)
-    return [anchored(question, folder) for question in render(wanted, folder)]
+    return [with_media_root(question, folder) for question in render(wanted, folder)]
 
 
 def write_task(folder: Path, name: str, kind: str, file: Path) -> None:
@@ -191,7 +192,7 @@ def test_a_broken_picture_does_not_stop_the_run(questions, tmp_path, warnings):
     (told,) = (heard for heard in warnings if "could not be asked" in heard)
     assert told.startswith("1 of 6 rows")
     assert "pixelworld/test/2: " in told
-    (failed,) = (trace for trace in load_traces(file) if trace.stop is Stop.FAILED)
+    (failed,) = (trace for trace in load_traces(file) if trace.stop is StopReason.FAILED)
     assert failed.question.text == questions[2].text
     assert failed.error in told
 
@@ -343,8 +344,8 @@ def test_parts_of_videos_and_folders_of_frames(clip, tmp_path):
     nested = {"type": "video", "url": {"path": str(clip), "video_start": 1.0, "video_end": 2.0}}
     frames = {"type": "video", "url": f"file://{tmp_path}"}
     messages = [{"role": "user", "content": [part, nested, frames]}]
-    once = Medium(kind="video", path=str(clip), start_s=1, end_s=2)
-    folder = Medium(kind="frames", path=str(tmp_path))
+    once = MediaItem(kind="video", path=str(clip), start_s=1, end_s=2)
+    folder = MediaItem(kind="frames", path=str(tmp_path))
     assert question_of("1", messages, tmp_path).media == (once, once, folder)
 
 
@@ -356,7 +357,7 @@ def test_pictures_of_any_kind_are_shown_whole(mode, tmp_path):
     picture.info["exif"] = exif.tobytes()
     content = [{"type": "image", "url": picture}, text("?")]
     question = question_of("1", [{"role": "user", "content": content}], tmp_path)
-    (trace,) = ask_many([anchored(question, tmp_path)], ScriptedModel([r"\boxed{red}"]))
+    (trace,) = ask_many([with_media_root(question, tmp_path)], ScriptedModel([r"\boxed{red}"]))
     assert trace.pictures[0].source_px == (64, 48)
 
 

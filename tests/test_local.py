@@ -10,19 +10,16 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pixel_reasoner.dialects import dialect_named
+from pixel_reasoner.dialects import get_dialect
 from pixel_reasoner.errors import ModelError, UsageError
-from pixel_reasoner.models import (
-    EMBEDDED,
-    Completion,
-    ContextFull,
-    Decoding,
-    folder_settings,
-    local,
-)
+from pixel_reasoner.models import local
+from pixel_reasoner.models.api import Completion, ContextFull
+from pixel_reasoner.models.folder import BUNDLED_MODELS, folder_settings
 from pixel_reasoner.models.local import LocalModel
-from pixel_reasoner.rollout import Rollout, Rules, ask, ask_many
-from pixel_reasoner.trace import Question, anchored
+from pixel_reasoner.rollout.ask import ask, ask_many
+from pixel_reasoner.rollout.state import Rollout
+from pixel_reasoner.schema.question import Question, with_media_root
+from pixel_reasoner.schema.settings import RolloutConfig, SamplingParams
 from pixel_reasoner.world import render, scenes
 
 
@@ -35,37 +32,37 @@ def model() -> LocalModel:
 def questions(tmp_path_factory) -> list[Question]:
     folder = tmp_path_factory.mktemp("scenes")
     wanted = [*scenes("attribute", "validation", 50, 5), *scenes("video", "validation", 50, 3)]
-    return [anchored(question, folder) for question in render(wanted, folder)]
+    return [with_media_root(question, folder) for question in render(wanted, folder)]
 
 
 def conversation(question: Question, model: LocalModel) -> list[dict]:
-    return Rollout(question, model, Rules()).messages()
+    return Rollout(question, model, RolloutConfig()).messages()
 
 
 def test_the_weights_are_small_enough_to_ship():
-    assert sum(file.stat().st_size for file in EMBEDDED["tiny"].iterdir()) <= 16 * 2**20
+    assert sum(file.stat().st_size for file in BUNDLED_MODELS["tiny"].iterdir()) <= 16 * 2**20
 
 
 def test_pictures_are_of_sizes_that_the_image_processor_leaves_alone(tmp_path, questions):
     """A picture that it scaled once more would have other coordinates than those the model is told of."""
     folder = tmp_path / "model"
-    shutil.copytree(EMBEDDED["tiny"], folder)
+    shutil.copytree(BUNDLED_MODELS["tiny"], folder)
     told = json.loads((folder / "processor_config.json").read_text())
     told["image_processor"]["size"] = {"shortest_edge": 96 * 96, "longest_edge": 160 * 160}
     (folder / "processor_config.json").write_text(json.dumps(told))
     model = LocalModel(str(folder))
-    trace = ask(questions[0], model, Rules(decoding=Decoding(max_new_tokens=64)))
+    trace = ask(questions[0], model, RolloutConfig(decoding=SamplingParams(max_new_tokens=64)))
     assert trace.pictures[0].seen_px == (160, 160)
     assert trace.settings["budgets"]["picture"] == {"min_px": 160 * 160, "max_px": 160 * 160}
     assert trace.settings["budgets"]["frame"] == {"min_px": 96 * 96, "max_px": 96 * 96}
-    assert LocalModel("tiny").budgets == folder_settings(EMBEDDED["tiny"]).budgets
+    assert LocalModel("tiny").budgets == folder_settings(BUNDLED_MODELS["tiny"]).budgets
 
 
 def test_weights_are_kept_as_they_are_stored_where_the_processor_multiplies_that(
     tmp_path, monkeypatch
 ):
     folder = tmp_path / "model"
-    shutil.copytree(EMBEDDED["tiny"], folder)
+    shutil.copytree(BUNDLED_MODELS["tiny"], folder)
     weights = load_file(folder / "model.safetensors")
     halved = {name: one.bfloat16() for name, one in weights.items()}
     save_file(halved, folder / "model.safetensors", metadata={"format": "pt"})
@@ -82,14 +79,14 @@ def test_weights_are_kept_as_they_are_stored_where_the_processor_multiplies_that
 
 
 def test_sixteen_bits_nearly_say_what_thirty_two_do(questions):
-    rules = Rules(decoding=Decoding(max_new_tokens=64))
+    rules = RolloutConfig(decoding=SamplingParams(max_new_tokens=64))
     traces = list(ask_many(questions, LocalModel("tiny", dtype="bfloat16"), rules))
     right = sum(trace.answer in trace.question.answer for trace in traces)
     assert right >= len(questions) - 2
 
 
 def test_a_batch_says_what_each_question_alone_says(model, questions):
-    rules = Rules(decoding=Decoding(max_new_tokens=64))
+    rules = RolloutConfig(decoding=SamplingParams(max_new_tokens=64))
     alone = {q.id: ask(q, model, rules) for q in questions}
     together = {t.question.id: t for t in ask_many(questions, model, rules, batch_size=8)}
     assert [t.text for i in alone for t in alone[i].turns] == [
@@ -98,7 +95,7 @@ def test_a_batch_says_what_each_question_alone_says(model, questions):
 
 
 def test_token_ids_decode_to_the_text_and_logprobs_are_of_them(model, questions):
-    (said,) = model.generate([conversation(questions[0], model)], Decoding(max_new_tokens=64))
+    (said,) = model.generate([conversation(questions[0], model)], SamplingParams(max_new_tokens=64))
     assert isinstance(said, Completion)
     assert not said.truncated
     assert model.tokenizer.decode(list(said.token_ids[:-1])) == said.text
@@ -108,7 +105,7 @@ def test_token_ids_decode_to_the_text_and_logprobs_are_of_them(model, questions)
 
 def test_logprobs_are_those_of_a_forward_pass(model, questions):
     messages = conversation(questions[0], model)
-    (said,) = model.generate([messages], Decoding(max_new_tokens=64))
+    (said,) = model.generate([messages], SamplingParams(max_new_tokens=64))
     inputs = model._inputs([messages])
     ids = torch.cat([inputs["input_ids"], torch.tensor([list(said.token_ids)])], dim=1)
     more = torch.zeros(1, len(said.token_ids), dtype=torch.long)
@@ -125,14 +122,14 @@ def test_logprobs_are_those_of_a_forward_pass(model, questions):
 
 
 def test_what_the_model_sees_has_the_size_that_the_trace_records(model, questions):
-    rollout = Rollout(questions[0], model, Rules())
+    rollout = Rollout(questions[0], model, RolloutConfig())
     inputs = model._inputs([rollout.messages()])
     width, height = rollout.pictures[0].seen_px
     assert inputs["image_grid_thw"][0].tolist() == [1, height // 16, width // 16]
 
 
 def test_sampling_depends_on_the_seed_and_not_on_the_batch(model, questions):
-    hot = Decoding(max_new_tokens=24, temperature=1.5, seed=3)
+    hot = SamplingParams(max_new_tokens=24, temperature=1.5, seed=3)
     messages = [conversation(question, model) for question in questions]
     together = [said.text for said in model.generate(messages, hot)]
     alone = [model.generate([one], hot)[0].text for one in messages]
@@ -142,7 +139,7 @@ def test_sampling_depends_on_the_seed_and_not_on_the_batch(model, questions):
 
 
 def test_a_turn_that_is_cut_off_says_so(model, questions):
-    (said,) = model.generate([conversation(questions[0], model)], Decoding(max_new_tokens=3))
+    (said,) = model.generate([conversation(questions[0], model)], SamplingParams(max_new_tokens=3))
     assert said.truncated
     assert len(said.token_ids) == 3
 
@@ -150,7 +147,7 @@ def test_a_turn_that_is_cut_off_says_so(model, questions):
 def test_a_conversation_without_room_is_told_apart_from_those_with(model, questions):
     picture = next(q for q in questions if q.media[0].kind == "image")
     clip = next(q for q in questions if q.media[0].kind == "video")
-    tight = Decoding(max_new_tokens=64, max_context_tokens=220)
+    tight = SamplingParams(max_new_tokens=64, max_context_tokens=220)
     first, second = model.generate([conversation(q, model) for q in (clip, picture)], tight)
     assert isinstance(first, ContextFull)
     assert isinstance(second, Completion)
@@ -159,7 +156,7 @@ def test_a_conversation_without_room_is_told_apart_from_those_with(model, questi
 def test_streamed_text_is_the_text(model, questions):
     pieces: list[str] = []
     (said,) = model.generate(
-        [conversation(questions[0], model)], Decoding(max_new_tokens=64), pieces.append
+        [conversation(questions[0], model)], SamplingParams(max_new_tokens=64), pieces.append
     )
     assert "".join(pieces) == said.text
     assert len(pieces) > 2
@@ -177,7 +174,7 @@ def test_settings_tell_weights_and_template_apart(model):
 
 def foreign(folder: Path, **said: str) -> Path:
     """The embedded model's files without its settings, as a folder of another family may be."""
-    shutil.copytree(EMBEDDED["tiny"], folder)
+    shutil.copytree(BUNDLED_MODELS["tiny"], folder)
     (folder / "pixel_reasoner.json").unlink()
     for name, text in said.items():
         (folder / f"{name}.jinja").write_text(text, encoding="utf-8")
@@ -228,7 +225,7 @@ def test_what_is_written_for_a_folder_is_what_its_image_processor_leaves_alone(t
         del told["image_processor"]
     (folder / "processor_config.json").write_text(json.dumps(told))
     budgets = folder_settings(folder).budgets
-    assert budgets == dialect_named("qwen3_vl").budgets.within(65_536, 1_048_576)
+    assert budgets == get_dialect("qwen3_vl").budgets.within(65_536, 1_048_576)
     assert LocalModel(str(folder)).budgets == budgets
 
 

@@ -11,18 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pixel_reasoner.album import Album
-from pixel_reasoner.ops import (
+from pixel_reasoner.media.context import MediaContext
+from pixel_reasoner.operations.base import (
     MAX_SELECTED_FRAMES,
     MIN_SIDE_PX,
     OPERATIONS,
-    assert_valid_op,
+    assert_valid_operation,
     run,
-    schema,
     select_frames,
+    tool_schema,
     zoom_in,
 )
-from pixel_reasoner.trace import Box, BoxError, OpCall, Picture, Refusal
+from pixel_reasoner.schema.geometry import Box, BoxError
+from pixel_reasoner.schema.trace import CallErrorKind, Picture, ToolCall
 from test_album import album_of
 from test_decode import write_video
 
@@ -30,23 +31,23 @@ HUGE = 10**4000
 
 
 @pytest.fixture(scope="module")
-def album(tmp_path_factory) -> Album:
+def album(tmp_path_factory) -> MediaContext:
     path = tmp_path_factory.mktemp("ops") / "a.png"
     Image.new("RGB", (640, 480)).save(path)
     return album_of(("image", path))
 
 
 @pytest.fixture(scope="module")
-def clip(tmp_path_factory) -> Album:
+def clip(tmp_path_factory) -> MediaContext:
     return album_of(("video", write_video(tmp_path_factory.mktemp("ops") / "a.mp4", 12)))
 
 
-def zoom(album: Album, **arguments):
-    return run(OpCall(name="zoom_in", arguments=arguments), album)
+def zoom(album: MediaContext, **arguments):
+    return run(ToolCall(name="zoom_in", arguments=arguments), album)
 
 
-def select(album: Album, **arguments):
-    return run(OpCall(name="select_frames", arguments=arguments), album)
+def select(album: MediaContext, **arguments):
+    return run(ToolCall(name="select_frames", arguments=arguments), album)
 
 
 # --- what is done ---
@@ -81,7 +82,7 @@ def test_zoom_in_accepts_exactly_the_boxes_that_are_boxes(album, numbers):
     try:
         expected, refusal = Box.of(numbers), None
     except BoxError:
-        expected, refusal = None, Refusal.BAD_BOX
+        expected, refusal = None, CallErrorKind.BAD_BOX
     seen = zoom(album, bbox_2d=numbers)
     assert seen.refusal == refusal
     assert [picture.box for picture in seen.pictures] == ([expected] if expected else [])
@@ -93,27 +94,27 @@ def test_zoom_in_accepts_exactly_the_boxes_that_are_boxes(album, numbers):
 @pytest.mark.parametrize(
     ("arguments", "refusal", "text"),
     [
-        ({"bbox_2d": [0.5, 0, 0.2, 1]}, Refusal.BAD_BOX, "inverted"),
-        ({"bbox_2d": [0, 0, 1.3, 1]}, Refusal.BAD_BOX, "x2=1.3 is outside [0, 1]"),
-        ({"bbox_2d": [0, 0, 0, 1]}, Refusal.BAD_BOX, "empty"),
-        ({"bbox_2d": [0, 0, 1]}, Refusal.BAD_BOX, "needs 4 numbers"),
-        ({"bbox_2d": [0, 0, math.nan, 1]}, Refusal.BAD_BOX, "not a finite number"),
-        ({"bbox_2d": [0, 0, HUGE, 1]}, Refusal.BAD_BOX, "not a finite number"),
-        ({"bbox_2d": [0, 0, 7 / 640, 1]}, Refusal.BOX_TOO_SMALL, "7 x 480 pixels; give one of at least 8 x 8"),
-        ({"bbox_2d": [0, 0, 1, 1], "target_image": 0}, Refusal.NO_SUCH_PICTURE, "numbered 1 to "),
-        ({"bbox_2d": [0, 0, 1, 1], "target_image": 999}, Refusal.NO_SUCH_PICTURE, "no picture 999"),
-        ({"bbox_2d": [0, 0, 1, 1], "target_image": HUGE}, Refusal.BAD_ARGUMENTS, "must be an integer"),
-        ({"bbox_2d": [0, 0, 1, 1], "target_image": True}, Refusal.BAD_ARGUMENTS, "must be an integer"),
-        ({"bbox_2d": [0, 0, 1, 1], "target_image": "1"}, Refusal.BAD_ARGUMENTS, "must be an integer"),
-        ({"bbox_2d": [0, 0, 1, 1], "target_image": 3.5}, Refusal.BAD_ARGUMENTS, "must be an integer"),
-        ({"bbox_2d": [0, 0, 1, True]}, Refusal.BAD_ARGUMENTS, "bbox_2d must be a list of numbers"),
-        ({"bbox_2d": "0 0 1 1"}, Refusal.BAD_ARGUMENTS, "bbox_2d must be a list of numbers"),
-        ({"bbox_2d": [[0, 0], [1, 1]]}, Refusal.BAD_ARGUMENTS, "bbox_2d must be a list of numbers"),
-        ({"bbox_2d": None}, Refusal.BAD_ARGUMENTS, "bbox_2d must be a list of numbers"),
-        ({}, Refusal.BAD_ARGUMENTS, "bbox_2d is missing; give a list of numbers"),
+        ({"bbox_2d": [0.5, 0, 0.2, 1]}, CallErrorKind.BAD_BOX, "inverted"),
+        ({"bbox_2d": [0, 0, 1.3, 1]}, CallErrorKind.BAD_BOX, "x2=1.3 is outside [0, 1]"),
+        ({"bbox_2d": [0, 0, 0, 1]}, CallErrorKind.BAD_BOX, "empty"),
+        ({"bbox_2d": [0, 0, 1]}, CallErrorKind.BAD_BOX, "needs 4 numbers"),
+        ({"bbox_2d": [0, 0, math.nan, 1]}, CallErrorKind.BAD_BOX, "not a finite number"),
+        ({"bbox_2d": [0, 0, HUGE, 1]}, CallErrorKind.BAD_BOX, "not a finite number"),
+        ({"bbox_2d": [0, 0, 7 / 640, 1]}, CallErrorKind.BOX_TOO_SMALL, "7 x 480 pixels; give one of at least 8 x 8"),
+        ({"bbox_2d": [0, 0, 1, 1], "target_image": 0}, CallErrorKind.NO_SUCH_PICTURE, "numbered 1 to "),
+        ({"bbox_2d": [0, 0, 1, 1], "target_image": 999}, CallErrorKind.NO_SUCH_PICTURE, "no picture 999"),
+        ({"bbox_2d": [0, 0, 1, 1], "target_image": HUGE}, CallErrorKind.BAD_ARGUMENTS, "must be an integer"),
+        ({"bbox_2d": [0, 0, 1, 1], "target_image": True}, CallErrorKind.BAD_ARGUMENTS, "must be an integer"),
+        ({"bbox_2d": [0, 0, 1, 1], "target_image": "1"}, CallErrorKind.BAD_ARGUMENTS, "must be an integer"),
+        ({"bbox_2d": [0, 0, 1, 1], "target_image": 3.5}, CallErrorKind.BAD_ARGUMENTS, "must be an integer"),
+        ({"bbox_2d": [0, 0, 1, True]}, CallErrorKind.BAD_ARGUMENTS, "bbox_2d must be a list of numbers"),
+        ({"bbox_2d": "0 0 1 1"}, CallErrorKind.BAD_ARGUMENTS, "bbox_2d must be a list of numbers"),
+        ({"bbox_2d": [[0, 0], [1, 1]]}, CallErrorKind.BAD_ARGUMENTS, "bbox_2d must be a list of numbers"),
+        ({"bbox_2d": None}, CallErrorKind.BAD_ARGUMENTS, "bbox_2d must be a list of numbers"),
+        ({}, CallErrorKind.BAD_ARGUMENTS, "bbox_2d is missing; give a list of numbers"),
         (
             {"bbox_2d": [0, 0, 1, 1], "label": "dog"},
-            Refusal.BAD_ARGUMENTS,
+            CallErrorKind.BAD_ARGUMENTS,
             "no argument 'label'; use bbox_2d, target_image",
         ),
     ],
@@ -130,16 +131,16 @@ def test_a_wrong_zoom_is_refused_with_what_is_allowed(album, arguments, refusal,
     [
         (
             [],
-            Refusal.BAD_FRAMES,
+            CallErrorKind.BAD_FRAMES,
             "no frames were named; give 1 to 8 different numbers from 1 to 12",
         ),
-        ([0], Refusal.BAD_FRAMES, "no frame 0"),
-        ([13], Refusal.BAD_FRAMES, "no frame 13"),
-        ([2, 2], Refusal.BAD_FRAMES, "named twice"),
-        ([1, 2, 3, 4, 5, 6, 7, 8, 9], Refusal.BAD_FRAMES, "9 frames are too many"),
-        ([1.5], Refusal.BAD_ARGUMENTS, "target_frames must be a list of integers"),
-        ([HUGE], Refusal.BAD_ARGUMENTS, "target_frames must be a list of integers"),
-        (3, Refusal.BAD_ARGUMENTS, "target_frames must be a list of integers"),
+        ([0], CallErrorKind.BAD_FRAMES, "no frame 0"),
+        ([13], CallErrorKind.BAD_FRAMES, "no frame 13"),
+        ([2, 2], CallErrorKind.BAD_FRAMES, "named twice"),
+        ([1, 2, 3, 4, 5, 6, 7, 8, 9], CallErrorKind.BAD_FRAMES, "9 frames are too many"),
+        ([1.5], CallErrorKind.BAD_ARGUMENTS, "target_frames must be a list of integers"),
+        ([HUGE], CallErrorKind.BAD_ARGUMENTS, "target_frames must be a list of integers"),
+        (3, CallErrorKind.BAD_ARGUMENTS, "target_frames must be a list of integers"),
     ],
 )
 def test_wrong_frames_are_refused_with_what_is_allowed(clip, frames, refusal, text):
@@ -149,12 +150,12 @@ def test_wrong_frames_are_refused_with_what_is_allowed(clip, frames, refusal, te
 
 
 def test_without_a_video_there_are_no_frames(album):
-    assert select(album, target_frames=[1]).refusal == Refusal.NOT_A_VIDEO
+    assert select(album, target_frames=[1]).refusal == CallErrorKind.NOT_A_VIDEO
 
 
 def test_an_unknown_operation_is_answered_with_the_known_ones(album):
-    seen = run(OpCall(name="rotate", arguments={}), album)
-    assert seen.refusal == Refusal.UNKNOWN_OPERATION
+    seen = run(ToolCall(name="rotate", arguments={}), album)
+    assert seen.refusal == CallErrorKind.UNKNOWN_OPERATION
     assert seen.text == "there is no operation 'rotate'; use zoom_in or select_frames"
 
 
@@ -162,7 +163,7 @@ def test_a_region_of_the_smallest_side_is_shown_and_a_zoom_into_it_refused(album
     [small] = zoom(album, bbox_2d=[0, 0, MIN_SIDE_PX / 640, 1]).pictures
     assert small.source_px == (MIN_SIDE_PX, 480)
     within = zoom(album, bbox_2d=[0, 0, 0.5, 1], target_image=small.number)
-    assert within.refusal == Refusal.BOX_TOO_SMALL
+    assert within.refusal == CallErrorKind.BOX_TOO_SMALL
 
 
 json_values = st.recursive(
@@ -183,7 +184,7 @@ names = st.sampled_from(["bbox_2d", "target_image", "target_frames", "album", "s
     st.dictionaries(names, json_values, max_size=4),
 )
 def test_no_json_makes_an_operation_raise(clip, name, arguments):
-    seen = run(OpCall(name=name, arguments=arguments), clip)
+    seen = run(ToolCall(name=name, arguments=arguments), clip)
     assert (seen.refusal is None) == bool(seen.pictures)
     assert bool(seen.text) == (seen.refusal is not None)
     assert len(seen.text) < 300
@@ -193,7 +194,7 @@ def test_deep_nesting_is_refused_too(album):
     deep: list = []
     for _ in range(100_000):
         deep = [deep]
-    assert zoom(album, bbox_2d=deep).refusal == Refusal.BAD_ARGUMENTS
+    assert zoom(album, bbox_2d=deep).refusal == CallErrorKind.BAD_ARGUMENTS
 
 
 # --- schemas ---
@@ -201,11 +202,11 @@ def test_deep_nesting_is_refused_too(album):
 
 @pytest.mark.parametrize("operation", OPERATIONS.values())
 def test_every_operation_is_valid(operation):
-    assert_valid_op(operation)
+    assert_valid_operation(operation)
 
 
 def test_a_schema_comes_from_signature_and_docstring():
-    function = schema(zoom_in)["function"]
+    function = tool_schema(zoom_in)["function"]
     assert function["name"] == "zoom_in"
     assert function["description"].startswith("Zoom in on a region")
     parameters = function["parameters"]
@@ -216,10 +217,13 @@ def test_a_schema_comes_from_signature_and_docstring():
 
 
 def test_the_schema_says_how_many_frames_are_allowed():
-    assert f"up to {MAX_SELECTED_FRAMES} frames" in schema(select_frames)["function"]["description"]
+    assert (
+        f"up to {MAX_SELECTED_FRAMES} frames"
+        in tool_schema(select_frames)["function"]["description"]
+    )
 
 
-def rotate(album: Album, degrees: int, picture: int = 1) -> list[Picture]:
+def rotate(album: MediaContext, degrees: int, picture: int = 1) -> list[Picture]:
     """Turn a picture.
 
     Args:
@@ -232,17 +236,17 @@ def rotate(album: Album, degrees: int, picture: int = 1) -> list[Picture]:
 
 
 def test_a_new_operation_is_a_function():
-    assert_valid_op(rotate)
-    degrees = schema(rotate)["function"]["parameters"]["properties"]["degrees"]
+    assert_valid_operation(rotate)
+    degrees = tool_schema(rotate)["function"]["parameters"]["properties"]["degrees"]
     assert degrees == {"type": "integer", "description": "By how much, clockwise."}
 
 
 def test_an_operation_that_cannot_be_one_is_told_why():
-    def undocumented(album: Album, degrees: int) -> list[Picture]:
+    def undocumented(album: MediaContext, degrees: int) -> list[Picture]:
         """Turn a picture."""
         return []
 
-    def untyped(album: Album, degrees) -> list[Picture]:
+    def untyped(album: MediaContext, degrees) -> list[Picture]:
         """Turn a picture."""
         return []
 
@@ -250,11 +254,11 @@ def test_an_operation_that_cannot_be_one_is_told_why():
         """Turn a picture."""
         return []
 
-    def pixels(album: Album) -> np.ndarray:
+    def pixels(album: MediaContext) -> np.ndarray:
         """Turn a picture."""
         return np.zeros(1)
 
-    def taken(album: Album) -> list[Picture]:
+    def taken(album: MediaContext) -> list[Picture]:
         """Turn a picture."""
         return []
 
@@ -267,4 +271,4 @@ def test_an_operation_that_cannot_be_one_is_told_why():
         (taken, "the name is taken"),
     ]:
         with pytest.raises(AssertionError, match=why):
-            assert_valid_op(operation)
+            assert_valid_operation(operation)

@@ -11,12 +11,12 @@ from typer.testing import CliRunner
 from chat_server import served
 from pixel_reasoner.cli import app
 from pixel_reasoner.errors import EndpointError
-from pixel_reasoner.models import Completion
-from pixel_reasoner.models.pool import Manners
+from pixel_reasoner.models.api import Completion
+from pixel_reasoner.models.http_pool import RetryPolicy
 from pixel_reasoner.models.probe import Probe
 from pixel_reasoner.models.remote import RemoteModel, Service
 
-QUICK = Manners(timeout_s=2.0, tries=3, pause_s=0.02, patience=3, concurrency=4)
+QUICK = RetryPolicy(timeout_s=2.0, tries=3, pause_s=0.02, patience=3, concurrency=4)
 
 
 class Server:

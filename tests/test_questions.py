@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
-from pixel_reasoner.album import NATURAL, Album
-from pixel_reasoner.data.questions import WorldMix, read_questions, world_questions
-from pixel_reasoner.data.rows import Dropped
 from pixel_reasoner.errors import InputError, UsageError
-from pixel_reasoner.trace import AnswerType, Question
+from pixel_reasoner.media.context import UNSCALED, MediaContext
+from pixel_reasoner.schema.question import AnswerType, Question
+from pixel_reasoner.sources.questions import WorldMix, read_questions, world_questions
+from pixel_reasoner.sources.rows import SkippedRow
 
 ROWS = [
     ("a", "<image>\nWhich letter?", ["images/1.png"], ["\\boxed{K}"], None),
@@ -62,12 +62,12 @@ def test_the_released_rows_become_questions(released, named):
     assert found["c"].answer_type is AnswerType.NUMBER
     assert found["d"].answer == ("a cat", "cat")
     for name, pictures in (("a", 1), ("c", 2), ("e", 2)):
-        assert len(Album(found[name], NATURAL)) == pictures
+        assert len(MediaContext(found[name], UNSCALED)) == pictures
     assert found["e"].media[0].kind == "frames"
 
 
 def test_rows_that_cannot_be_asked_are_named(released):
-    dropped = [row for row in read_questions(released) if isinstance(row, Dropped)]
+    dropped = [row for row in read_questions(released) if isinstance(row, SkippedRow)]
     assert [(row.where, row.reason) for row in dropped] == [
         ("f", "missing_file"),
         ("g", "no_answer"),
@@ -93,7 +93,7 @@ def test_a_question_without_an_answer_is_dropped(tmp_path):
     (tmp_path / "q.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     first, second = read_questions(tmp_path / "q.jsonl")
     assert isinstance(first, Question)
-    assert isinstance(second, Dropped)
+    assert isinstance(second, SkippedRow)
     assert second.reason == "no_answer"
 
 

@@ -19,15 +19,17 @@ import ray
 import ray.data
 
 from chat_server import served
-from pixel_reasoner import distribute
-from pixel_reasoner.distribute import COLUMNS, ask_dataset
 from pixel_reasoner.errors import UsageError
-from pixel_reasoner.models import EMBEDDED
+from pixel_reasoner.integrations import ray_data as distribute
+from pixel_reasoner.integrations.ray_data import COLUMNS, ask_dataset
+from pixel_reasoner.models.folder import BUNDLED_MODELS
 from pixel_reasoner.models.local import LocalModel
-from pixel_reasoner.models.named import Named
 from pixel_reasoner.models.scripted import ScriptedModel
-from pixel_reasoner.rollout import Rules, ask_many
-from pixel_reasoner.trace import Question, Stop, Trace, anchored, load_traces
+from pixel_reasoner.models.spec import ModelSpec
+from pixel_reasoner.rollout.ask import ask_many
+from pixel_reasoner.schema.question import Question, with_media_root
+from pixel_reasoner.schema.settings import RolloutConfig
+from pixel_reasoner.schema.trace import StopReason, Trace, load_traces
 from pixel_reasoner.world import render, scenes
 
 ROOT = Path(__file__).parents[1]
@@ -68,7 +70,7 @@ def lines(folder) -> list[str]:
 
 @pytest.fixture(scope="module")
 def questions(folder, lines) -> list[Question]:
-    return [anchored(Question.model_validate_json(line), folder) for line in lines]
+    return [with_media_root(Question.model_validate_json(line), folder) for line in lines]
 
 
 def traces_of(rows: list[dict]) -> dict[str, Trace]:
@@ -98,7 +100,7 @@ def here(questions) -> dict[str, Trace]:
 
 def test_two_actors_say_what_this_process_says(folder, here):
     dataset = ray.data.read_text(str(folder / "questions.jsonl")).repartition(4)
-    tiny = Named("tiny", device="cpu")
+    tiny = ModelSpec("tiny", device="cpu")
     found = ask_dataset(dataset, tiny, folder=folder, rows=2, actors=2)
     traces = traces_of(found.take_all())
     assert told(traces) == told(here)
@@ -109,8 +111,8 @@ def test_two_actors_say_what_this_process_says(folder, here):
 
 def test_a_client_in_an_actor_says_what_this_process_says(folder, lines, here):
     with served(LocalModel("tiny", device="cpu")) as server:
-        server.names = [str(EMBEDDED["tiny"])]  # a folder that says what its model sees
-        model = Named("tiny", endpoints=(server.url,))
+        server.names = [str(BUNDLED_MODELS["tiny"])]  # a folder that says what its model sees
+        model = ModelSpec("tiny", endpoints=(server.url,))
         dataset = ray.data.from_items([{"question": line} for line in lines])
         traces = traces_of(ask_dataset(dataset, model, folder=folder).take_all())
         assert server.most_at_once > 1
@@ -140,7 +142,7 @@ def test_rows_that_cannot_be_asked_are_named_and_the_others_go_on(folder, lines)
     broken = ["no JSON", "[1]", '{"id": "half", "text": "Which?"}', json.dumps(missing)]
     items = [{"line": line} for line in [*lines[:2], *broken, *lines[2:4]]]
     found = traces_of(ask_dataset(ray.data.from_items(items), red, folder=folder).take_all())
-    failed = {name: trace for name, trace in found.items() if trace.stop is Stop.FAILED}
+    failed = {name: trace for name, trace in found.items() if trace.stop is StopReason.FAILED}
     assert len(found) == 8
     assert len(failed) == 4
     assert "half: bad_value: media: Field required" in failed["half"].error
@@ -148,7 +150,7 @@ def test_rows_that_cannot_be_asked_are_named_and_the_others_go_on(folder, lines)
     nameless = {t.question.text: t.error for name, t in failed.items() if name.startswith("row-")}
     assert set(nameless) == {'{"line": "no JSON"}', '{"line": "[1]"}'}
     assert all("not_json" in error for error in nameless.values())
-    assert {t.answer for t in found.values() if t.stop is not Stop.FAILED} == {"red"}
+    assert {t.answer for t in found.values() if t.stop is not StopReason.FAILED} == {"red"}
 
 
 def test_rows_of_one_id_are_each_answered(lines, folder):
@@ -167,8 +169,8 @@ def test_a_batch_without_answers_has_the_columns_of_one_with(lines, folder, tmp_
 
 def test_rules_hold_in_actors(lines, folder):
     dataset = ray.data.from_items([{"line": line} for line in lines[:2]])
-    bare = Rules(operations=False)
-    found = traces_of(ask_dataset(dataset, Named("tiny"), bare, folder=folder).take_all())
+    bare = RolloutConfig(operations=False)
+    found = traces_of(ask_dataset(dataset, ModelSpec("tiny"), bare, folder=folder).take_all())
     assert not any(trace.observations for trace in found.values())
     assert {trace.settings["operations"] for trace in found.values()} == {False}
 
@@ -176,7 +178,7 @@ def test_rules_hold_in_actors(lines, folder):
 def test_servers_that_do_not_answer_end_the_run_with_the_cure(lines, folder):
     with served(red()) as server:
         server.always = "401"
-        model = Named("served", endpoints=(server.url,), dialect="compact")
+        model = ModelSpec("served", endpoints=(server.url,), dialect="compact")
         dataset = ray.data.from_items([{"line": line} for line in lines])
         with pytest.raises(ray.exceptions.RayError, match="give a key that may use this model"):
             ask_dataset(dataset, model, folder=folder).take_all()
@@ -185,7 +187,7 @@ def test_servers_that_do_not_answer_end_the_run_with_the_cure(lines, folder):
 def test_a_model_that_cannot_be_loaded_ends_the_run_with_the_cure(lines, folder):
     dataset = ray.data.from_items([{"line": line} for line in lines])
     with pytest.raises(ray.exceptions.RayError, match="copy the whole folder") as caught:
-        ask_dataset(dataset, Named(str(folder), dialect="compact"), folder=folder).take_all()
+        ask_dataset(dataset, ModelSpec(str(folder), dialect="compact"), folder=folder).take_all()
     assert "expected a model folder" in str(caught.value)
 
 
@@ -199,8 +201,8 @@ def test_without_ray_the_extra_is_named():
     code = (
         "import sys; sys.modules['ray'] = None\n"
         "from pixel_reasoner.distribute import ask_dataset\n"
-        "from pixel_reasoner.models.named import Named\n"
-        "ask_dataset(None, Named('tiny'))"
+        "from pixel_reasoner.models.named import ModelSpec\n"
+        "ask_dataset(None, ModelSpec('tiny'))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "Fix: pip install 'pixel-reasoner[ray]'" in done.stderr

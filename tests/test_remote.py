@@ -15,30 +15,33 @@ from PIL import Image
 
 from chat_server import served
 from pixel_reasoner.errors import EndpointError, InputError, UsageError
-from pixel_reasoner.models import Completion, ContextFull, Decoding
+from pixel_reasoner.models.api import Completion, ContextFull
+from pixel_reasoner.models.http_pool import RetryPolicy, read_key, route
 from pixel_reasoner.models.local import LocalModel
-from pixel_reasoner.models.pool import Manners, read_key, route
-from pixel_reasoner.models.remote import RemoteModel, Service
-from pixel_reasoner.models.scripted import ScriptedModel
-from pixel_reasoner.models.wire import (
-    Broken,
-    Protocol,
-    Server,
-    Streamed,
-    Written,
+from pixel_reasoner.models.openai_chat import (
+    MessageWriter,
+    ServerError,
+    ServerKind,
+    StreamedReply,
+    ToolProtocol,
+    as_native_messages,
     completion,
     events,
-    native,
-    spoken,
+    message_text,
 )
-from pixel_reasoner.rollout import Rollout, Rules, ask, ask_many
-from pixel_reasoner.trace import Medium, Question, Stop, anchored
+from pixel_reasoner.models.remote import RemoteModel, Service
+from pixel_reasoner.models.scripted import ScriptedModel
+from pixel_reasoner.rollout.ask import ask, ask_many
+from pixel_reasoner.rollout.state import Rollout
+from pixel_reasoner.schema.question import MediaItem, Question, with_media_root
+from pixel_reasoner.schema.settings import RolloutConfig, SamplingParams
+from pixel_reasoner.schema.trace import StopReason
 from pixel_reasoner.world import render, scenes
 
 KEY = "sk-not-to-be-seen"
-QUICK = Manners(timeout_s=1.0, tries=3, pause_s=0.02, patience=3, concurrency=4)
+QUICK = RetryPolicy(timeout_s=1.0, tries=3, pause_s=0.02, patience=3, concurrency=4)
 PATIENT = QUICK._replace(timeout_s=60.0)
-SHORT = Decoding(max_new_tokens=64)
+SHORT = SamplingParams(max_new_tokens=64)
 RED = r"It is red. \boxed{red}"
 
 
@@ -52,7 +55,7 @@ def questions(tmp_path_factory) -> list[Question]:
     folder = tmp_path_factory.mktemp("scenes")
     wanted = [*scenes("attribute", "validation", 70, 4), *scenes("relation", "validation", 70, 2)]
     wanted += scenes("video", "validation", 70, 2)
-    return [anchored(question, folder) for question in render(wanted, folder)]
+    return [with_media_root(question, folder) for question in render(wanted, folder)]
 
 
 @pytest.fixture
@@ -62,7 +65,9 @@ def server():
 
 
 def about(photo, name: str = "1") -> Question:
-    return Question(id=name, text="Which colour?", media=(Medium(kind="image", path=str(photo)),))
+    return Question(
+        id=name, text="Which colour?", media=(MediaItem(kind="image", path=str(photo)),)
+    )
 
 
 def remote(*servers, **more) -> RemoteModel:
@@ -78,7 +83,7 @@ def said(text: str) -> list[dict]:
 
 
 def test_a_rollout_over_http_is_a_rollout_in_this_process(local, questions):
-    rules = Rules(decoding=SHORT)
+    rules = RolloutConfig(decoding=SHORT)
     with served(local) as server:
         model = remote(server, budgets=local.budgets, manners=PATIENT)
         far = {t.question.id: t for t in ask_many(questions, model, rules, batch_size=4)}
@@ -97,7 +102,7 @@ def test_a_rollout_over_http_is_a_rollout_in_this_process(local, questions):
 
 def test_a_call_that_a_server_reads_out_of_the_text_is_put_back_as_it_was(local, questions):
     """`0.40` comes back as `0.4`; the next turn must go on from what the model wrote."""
-    rules = Rules(decoding=SHORT)
+    rules = RolloutConfig(decoding=SHORT)
     with served(local) as server:
         server.reads_calls = True
         model = remote(server, budgets=local.budgets, manners=PATIENT)
@@ -111,22 +116,22 @@ def test_a_streamed_turn_is_heard_once_and_whole(local, questions):
     heard: list[str] = []
     with served(local) as server:
         model = remote(server, budgets=local.budgets, manners=PATIENT)
-        trace = ask(questions[0], model, Rules(decoding=SHORT), on_text=heard.append)
+        trace = ask(questions[0], model, RolloutConfig(decoding=SHORT), on_text=heard.append)
     assert "".join(heard) == "".join(turn.text for turn in trace.turns)
     assert len(heard) > 3
-    assert trace.answer == ask(questions[0], local, Rules(decoding=SHORT)).answer
+    assert trace.answer == ask(questions[0], local, RolloutConfig(decoding=SHORT)).answer
 
 
 def test_a_picture_is_encoded_once_a_trace(local, questions, monkeypatch):
-    from pixel_reasoner.models import wire
+    from pixel_reasoner.models import openai_chat as wire
 
     encoded: list[tuple[int, int]] = []
     before = wire.data_url
     monkeypatch.setattr(wire, "data_url", lambda image: encoded.append(image.size) or before(image))
     with served(local) as server:
         model = remote(server, budgets=local.budgets, manners=PATIENT)
-        traces = list(ask_many(questions, model, Rules(decoding=SHORT)))
-        alone = ask(questions[0], model, Rules(decoding=SHORT))
+        traces = list(ask_many(questions, model, RolloutConfig(decoding=SHORT)))
+        alone = ask(questions[0], model, RolloutConfig(decoding=SHORT))
     shown = [len(trace.all_pictures) for trace in (*traces, alone)]
     assert len(encoded) <= sum(shown)
     assert any(len(trace.turns) > 1 for trace in traces)
@@ -143,11 +148,11 @@ def test_what_is_sent_is_sent_without_loss(photo, server):
 # --- profiles ---
 
 
-@pytest.mark.parametrize("kind", list(Server))
+@pytest.mark.parametrize("kind", list(ServerKind))
 def test_a_server_gets_the_fields_of_its_profile_and_no_others(kind, server, photo, pytestconfig):
     """Recorded request bodies, without pictures; a new field shows as a diff."""
     model = remote(server, server=kind)
-    decoding = Decoding(max_new_tokens=9, temperature=0.5, top_p=0.9, seed=3)
+    decoding = SamplingParams(max_new_tokens=9, temperature=0.5, top_p=0.9, seed=3)
     model.generate([said("Hi")], decoding)
     model.generate([said("Hi")], decoding, lambda text: None)
     golden = pytestconfig.rootpath / "tests" / "golden" / f"request-{kind}.json"
@@ -158,13 +163,13 @@ def test_a_server_gets_the_fields_of_its_profile_and_no_others(kind, server, pho
 @pytest.mark.parametrize("owner", ["vllm", "sglang", "llamacpp", "library"])
 def test_a_server_is_known_by_what_it_says_of_itself(owner, server):
     server.owned_by = owner
-    expected = {"library": Server.OLLAMA}.get(owner)
-    assert remote(server).server == (expected or Server(owner))
+    expected = {"library": ServerKind.OLLAMA}.get(owner)
+    assert remote(server).server == (expected or ServerKind(owner))
 
 
 def test_an_unknown_server_gets_what_all_of_them_accept(server):
     server.owned_by = "somebody"
-    assert remote(server).server is Server.ANY
+    assert remote(server).server is ServerKind.ANY
 
 
 # --- what goes wrong ---
@@ -228,7 +233,7 @@ def test_a_page_in_place_of_a_reply_ends_the_run_at_once(server, photo):
 
 def test_null_content_is_a_turn_without_words(server, photo):
     server.always = "null"
-    assert ask(about(photo), remote(server)).stop is Stop.NO_ANSWER
+    assert ask(about(photo), remote(server)).stop is StopReason.NO_ANSWER
 
 
 def test_a_conversation_that_is_too_long_is_told_apart(server):
@@ -265,8 +270,8 @@ def test_one_refused_request_does_not_stop_the_others(server, photo):
     server.program = ["400"]
     traces = list(ask_many([about(photo, str(n)) for n in range(6)], remote(server), batch_size=2))
     stops = sorted(trace.stop for trace in traces)
-    assert stops == sorted([Stop.FAILED, *[Stop.ANSWERED] * 5])
-    (failed,) = [trace for trace in traces if trace.stop is Stop.FAILED]
+    assert stops == sorted([StopReason.FAILED, *[StopReason.ANSWERED] * 5])
+    (failed,) = [trace for trace in traces if trace.stop is StopReason.FAILED]
     assert "400" in failed.error
     assert KEY not in failed.to_line()
 
@@ -379,10 +384,10 @@ def test_a_conversation_over_tools_is_read_as_it_is_over_text(local, questions):
     template = (Path(__file__).parent / "servers" / "native.jinja").read_text(encoding="utf-8")
     with served(local) as server:
         server.names = ["served"]
-        offering = remote(server, protocol=Protocol.NATIVE)
+        offering = remote(server, protocol=ToolProtocol.NATIVE)
     turns = 0
     for question in questions:
-        rollout = Rollout(question, local, Rules(decoding=SHORT))
+        rollout = Rollout(question, local, RolloutConfig(decoding=SHORT))
         while rollout.stop is None:
             said = rollout.messages()
             offered, tools = offering._offered(said)
@@ -411,9 +416,11 @@ ARGUMENTS = st.dictionaries(
 def test_a_call_that_travels_as_a_tool_call_comes_back_as_it_was(words, name, arguments):
     call = json.dumps({"name": name, "arguments": arguments})
     text = f"{words}<tool_call>\n{call}\n</tool_call>"
-    (message,) = native([{"role": "assistant", "content": [{"type": "text", "text": text}]}])
+    (message,) = as_native_messages(
+        [{"role": "assistant", "content": [{"type": "text", "text": text}]}]
+    )
     assert message["content"] == words
-    back = spoken(message)
+    back = message_text(message)
     assert back.startswith(words)
     assert json.loads(back.partition("<tool_call>")[2].partition("</tool_call>")[0]) == json.loads(
         call
@@ -430,7 +437,7 @@ def test_results_of_tools_are_words_and_their_pictures_follow():
         {"role": "assistant", "content": [{"type": "text", "text": call}]},
         {"role": "user", "content": [{"type": "text", "text": "Error: no such picture"}]},
     ]
-    told = native(turns)
+    told = as_native_messages(turns)
     assert [m["role"] for m in told] == ["user", "assistant", "tool", "user", "assistant", "tool"]
     ids = [m["tool_calls"][0]["id"] for m in told if m.get("tool_calls")]
     assert [m["tool_call_id"] for m in told if m["role"] == "tool"] == ids
@@ -442,7 +449,7 @@ def test_results_of_tools_are_words_and_their_pictures_follow():
 def test_a_call_that_cannot_be_read_stays_what_it_is():
     text = "<tool_call>\nnot json\n</tool_call>"
     message = {"role": "assistant", "content": [{"type": "text", "text": text}]}
-    assert native([message]) == [message]
+    assert as_native_messages([message]) == [message]
 
 
 def test_native_calls_reach_the_loop_as_calls(photo, server):
@@ -467,11 +474,11 @@ def test_native_calls_reach_the_loop_as_calls(photo, server):
 def test_native_operations_are_offered_as_tools_and_not_in_words(
     dialect, media, tools, server, photo, clip
 ):
-    model = remote(server, dialect=dialect, protocol=Protocol.NATIVE)
+    model = remote(server, dialect=dialect, protocol=ToolProtocol.NATIVE)
     file = photo if media == "image" else clip
-    asked = Question(id="1", text="Which?", media=(Medium(kind=media, path=str(file)),))
+    asked = Question(id="1", text="Which?", media=(MediaItem(kind=media, path=str(file)),))
     ask(asked, model)
-    ask(asked, model, Rules(operations=False))
+    ask(asked, model, RolloutConfig(operations=False))
     with_, without = server.requests
     offered = [tool["function"]["name"] for tool in with_["tools"]]
     assert sorted(offered) == sorted(tools)
@@ -481,11 +488,11 @@ def test_native_operations_are_offered_as_tools_and_not_in_words(
 
 def test_a_dialect_without_tools_has_no_native_protocol(server):
     with pytest.raises(UsageError, match="mini_o3"):
-        remote(server, dialect="mini_o3", protocol=Protocol.NATIVE)
+        remote(server, dialect="mini_o3", protocol=ToolProtocol.NATIVE)
 
 
 def test_what_was_written_is_not_written_again():
-    written = Written()
+    written = MessageWriter()
     first = said("one")
     before = written.messages(first)
     after = written.messages([*first, {"role": "assistant", "content": "two"}])
@@ -507,7 +514,7 @@ def test_a_stream_is_put_together_whatever_its_pieces():
         {"choices": [], "usage": {"prompt_tokens": 7}},
     ]
     lines = [f"data: {json.dumps(piece)}" for piece in pieces]
-    streamed = Streamed()
+    streamed = StreamedReply()
     for event in events([*lines, "data: [DONE]"]):
         streamed.take(event)
     turn = completion(streamed.reply())
@@ -519,11 +526,11 @@ def test_a_stream_is_put_together_whatever_its_pieces():
 
 
 def test_a_stream_that_ends_early_is_no_reply():
-    streamed = Streamed()
+    streamed = StreamedReply()
     streamed.take({"choices": [{"delta": {"content": "The"}}]})
-    with pytest.raises(Broken, match="3 characters"):
+    with pytest.raises(ServerError, match="3 characters"):
         streamed.reply()
 
 
 def test_protocols_have_names():
-    assert [one.value for one in Protocol] == ["text", "native"]
+    assert [one.value for one in ToolProtocol] == ["text", "native"]

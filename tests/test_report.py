@@ -15,9 +15,11 @@ import pytest
 from PIL import Image
 
 from pixel_reasoner.errors import OutputError
-from pixel_reasoner.grading import grade_reply, grade_trace
 from pixel_reasoner.report import write_report
-from pixel_reasoner.trace import Box, Picture, Question, Stop, Trace, Turn
+from pixel_reasoner.schema.geometry import Box
+from pixel_reasoner.schema.question import Question
+from pixel_reasoner.schema.trace import Picture, StopReason, Trace, Turn
+from pixel_reasoner.scoring.grading import grade_reply, grade_trace
 from report_fixture import (
     HOSTILE,
     all_traces,
@@ -289,7 +291,7 @@ def test_a_very_long_picture_is_shown_too(tmp_path: Path):
 
 def test_a_page_of_training_marks_what_was_paid(tmp_path: Path):
     asked = Question(id="1", text="?", media=(), answer=("red",))
-    unboxed = Trace(question=asked, turns=(Turn(text="red"),), stop=Stop.NO_ANSWER)
+    unboxed = Trace(question=asked, turns=(Turn(text="red"),), stop=StopReason.NO_ANSWER)
     marks = []
     for graded in (grade_reply, grade_trace):
         write_report([unboxed], tmp_path / "page.html", graded=graded)

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixel_reasoner import rewards
 from pixel_reasoner.errors import UsageError
-from pixel_reasoner.rewards import RewardConfig, Variant
-from pixel_reasoner.trace import Observation, Question, Refusal, Stop, Trace, Turn
+from pixel_reasoner.schema.question import Question
+from pixel_reasoner.schema.trace import CallErrorKind, Observation, StopReason, Trace, Turn
+from pixel_reasoner.scoring import rewards
+from pixel_reasoner.scoring.rewards import RewardConfig, Variant
 
 PAPER = RewardConfig()
 RELEASED = RewardConfig(variant=Variant.RELEASED_CODE)
@@ -69,7 +70,7 @@ def test_a_group_is_shaped_as_worked_out_by_hand(name):
 
 
 def test_the_released_code_pays_more_for_videos():
-    shaped = rewards.shaped([0] * 8, [1, *[0] * 7], RELEASED, is_video=True)
+    shaped = rewards.group_rewards([0] * 8, [1, *[0] * 7], RELEASED, is_video=True)
     assert shaped.curiosity_G[0] == pytest.approx(0.175 / 1.5 / 0.125 * 0.25)  # 0.2333
     assert rewards.shape([0] * 8, [1, *[0] * 7], PAPER, is_video=True)[0] == pytest.approx(0.0875)
 
@@ -89,7 +90,7 @@ configs = st.builds(
 @given(groups, configs)
 def test_curiosity_ends_at_h_and_goes_to_those_who_looked(group, config):
     correct_G, num_operations_G = zip(*group, strict=True)
-    shaped = rewards.shaped(correct_G, num_operations_G, config)
+    shaped = rewards.group_rewards(correct_G, num_operations_G, config)
     for bonus, count in zip(shaped.curiosity_G, num_operations_G, strict=True):
         assert bonus >= 0
         assert not bonus or (count and rewards.rapr(num_operations_G) < config.H)
@@ -123,7 +124,7 @@ def test_shaping_follows_the_order_of_a_group(group, config, random):
 
 @given(groups, configs)
 def test_rewards_are_the_sum_of_their_terms(group, config):
-    shaped = rewards.shaped(*zip(*group, strict=True), config)
+    shaped = rewards.group_rewards(*zip(*group, strict=True), config)
     assert shaped.rewards_G == pytest.approx([sum(terms) for terms in zip(*shaped, strict=True)])
     assert rewards.shape(*zip(*group, strict=True), config) == shaped.rewards_G
 
@@ -148,10 +149,10 @@ def test_constants_that_mean_nothing_are_refused(wrong):
 
 
 DONE = Observation(text="")
-NO = Observation(text="no", refusal=Refusal.BAD_BOX)
+NO = Observation(text="no", refusal=CallErrorKind.BAD_BOX)
 
 
-def _trace(*seen: Observation, answer: str | None = "red", stop=Stop.ANSWERED) -> Trace:
+def _trace(*seen: Observation, answer: str | None = "red", stop=StopReason.ANSWERED) -> Trace:
     question = Question(id="1", text="?", media=(), answer=("red",))
     turns = tuple(Turn(text="look", observation=one) for one in seen)
     return Trace(question=question, turns=turns, stop=stop, answer=answer)
@@ -175,7 +176,7 @@ def test_a_refusal_that_is_not_repaired_can_cost_the_right_answer(seen, paper, s
 
 
 def test_no_answer_is_worth_what_the_config_says():
-    silent = _trace(answer=None, stop=Stop.MAX_TURNS)
+    silent = _trace(answer=None, stop=StopReason.MAX_TURNS)
     assert rewards.correctness(silent, PAPER) == 0
     assert rewards.correctness(silent, RewardConfig(unparsed=-1)) == -1
     assert rewards.correctness(_trace(answer="blue"), RewardConfig(unparsed=-1)) == 0

@@ -10,42 +10,41 @@ import pytest
 from PIL import Image
 
 from conftest import NUM_CLIP_FRAMES, PHOTO_PX, draw_photo
-from pixel_reasoner.album import NATURAL, Album
-from pixel_reasoner.decode import DecodeLimits
-from pixel_reasoner.dialects import dialect_named
+from pixel_reasoner.dialects import get_dialect
 from pixel_reasoner.errors import InputError, UsageError
-from pixel_reasoner.models import Completion, ContextFull, Decoding, Rounds
+from pixel_reasoner.media.context import UNSCALED, MediaContext
+from pixel_reasoner.models.api import Completion, ContextFull, Rounds
 from pixel_reasoner.models.scripted import ScriptedModel
-from pixel_reasoner.rollout import Limits, Rules, ask, ask_many
-from pixel_reasoner.trace import (
-    Box,
-    Medium,
-    OpCall,
-    Question,
-    Refusal,
-    Stop,
+from pixel_reasoner.rollout.ask import ask, ask_many
+from pixel_reasoner.schema.geometry import Box
+from pixel_reasoner.schema.question import MediaItem, Question
+from pixel_reasoner.schema.settings import MediaLimits, RolloutConfig, RolloutLimits, SamplingParams
+from pixel_reasoner.schema.trace import (
+    CallErrorKind,
+    StopReason,
+    ToolCall,
     Trace,
     load_traces,
     save_traces,
 )
 
-COMPACT = dialect_named("compact")
+COMPACT = get_dialect("compact")
 RED = r"It is red. \boxed{red}"
 
 
 def zoom(*box: float, image: int = 1) -> str:
     arguments = {"bbox_2d": list(box), "target_image": image}
-    return "Closer.\n" + COMPACT.write_call(OpCall(name="zoom_in", arguments=arguments))
+    return "Closer.\n" + COMPACT.write_call(ToolCall(name="zoom_in", arguments=arguments))
 
 
 def select(*frames: int) -> str:
     return COMPACT.write_call(
-        OpCall(name="select_frames", arguments={"target_frames": list(frames)})
+        ToolCall(name="select_frames", arguments={"target_frames": list(frames)})
     )
 
 
 def about(*paths, kind: str = "image", name: str = "1") -> Question:
-    media = tuple(Medium(kind=kind, path=str(path)) for path in paths)
+    media = tuple(MediaItem(kind=kind, path=str(path)) for path in paths)
     return Question(id=name, text="Which colour?", media=media, answer=("red",))
 
 
@@ -91,9 +90,9 @@ class Counting(ScriptedModel):
 
 
 def test_a_model_zooms_in_sees_the_region_and_answers(photo, scripted):
-    model = scripted(zoom(0.25, 0.25, 0.5, 0.5), RED, budgets=NATURAL)
+    model = scripted(zoom(0.25, 0.25, 0.5, 0.5), RED, budgets=UNSCALED)
     trace = ask(about(photo), model)
-    assert (trace.stop, trace.answer) == (Stop.ANSWERED, "red")
+    assert (trace.stop, trace.answer) == (StopReason.ANSWERED, "red")
     assert [turn.text for turn in trace.turns] == [zoom(0.25, 0.25, 0.5, 0.5), RED]
     assert trace.turns[0].call.name == "zoom_in"
     [crop] = trace.executed[0].pictures
@@ -104,7 +103,7 @@ def test_a_model_zooms_in_sees_the_region_and_answers(photo, scripted):
 
 
 def test_a_zoom_into_a_zoom_shows_the_original_pixels(photo, scripted):
-    model = scripted(zoom(0.5, 0.5, 1, 1), zoom(0.5, 0, 1, 0.5, image=2), RED, budgets=NATURAL)
+    model = scripted(zoom(0.5, 0.5, 1, 1), zoom(0.5, 0, 1, 0.5, image=2), RED, budgets=UNSCALED)
     ask(about(photo), model)
     expected = Image.open(photo).crop((480, 240, 640, 360))
     assert np.array_equal(images(model.conversations[-1])[-1], expected)
@@ -138,9 +137,9 @@ def test_a_refused_model_is_told_why_and_can_repair_it(photo):
 
     trace = ask(about(photo), ScriptedModel(repairs))
     first, second, last = trace.turns
-    assert first.observation.refusal is Refusal.BAD_BOX
+    assert first.observation.refusal is CallErrorKind.BAD_BOX
     assert second.observation.refusal is None
-    assert (last.observation, trace.stop) == (None, Stop.ANSWERED)
+    assert (last.observation, trace.stop) == (None, StopReason.ANSWERED)
     assert (len(trace.refused), len(trace.executed)) == (1, 1)
 
 
@@ -148,16 +147,16 @@ def test_a_malformed_call_is_answered_and_the_rollout_goes_on(photo, scripted):
     model = scripted("<tool_call>zoom</tool_call>", RED)
     trace = ask(about(photo), model)
     assert trace.turns[0].call is None
-    assert trace.turns[0].observation.refusal is Refusal.MALFORMED_CALL
+    assert trace.turns[0].observation.refusal is CallErrorKind.MALFORMED_CALL
     assert "not valid JSON" in last_text(model.conversations[-1])
     assert trace.answer == "red"
 
 
 def test_without_operations_none_is_offered_and_a_call_ends_unanswered(photo, scripted):
-    rules = Rules(operations=False)
+    rules = RolloutConfig(operations=False)
     model = scripted(zoom(0, 0, 0.5, 0.5), RED)
     trace = ask(about(photo), model, rules)
-    assert (trace.stop, trace.answer, len(trace.turns)) == (Stop.NO_ANSWER, None, 1)
+    assert (trace.stop, trace.answer, len(trace.turns)) == (StopReason.NO_ANSWER, None, 1)
     assert trace.observations == []
     assert "zoom_in" not in str(model.conversations[0][0])
     assert ask(about(photo), scripted(RED), rules).answer == "red"
@@ -193,40 +192,40 @@ def test_tokens_and_their_probabilities_are_kept(photo):
 @pytest.mark.parametrize(
     ("said", "stop", "turns"),
     [
-        (Completion(RED), Stop.ANSWERED, 1),
-        (Completion("I do not know."), Stop.NO_ANSWER, 1),
-        (Completion(""), Stop.NO_ANSWER, 1),
-        (Completion(zoom(0, 0, 0.5, 0.5)), Stop.MAX_TURNS, 6),
-        (Completion(RED, truncated=True), Stop.MAX_NEW_TOKENS, 1),
-        (ContextFull(num_prompt_tokens=900, limit=800), Stop.MAX_CONTEXT, 0),
+        (Completion(RED), StopReason.ANSWERED, 1),
+        (Completion("I do not know."), StopReason.NO_ANSWER, 1),
+        (Completion(""), StopReason.NO_ANSWER, 1),
+        (Completion(zoom(0, 0, 0.5, 0.5)), StopReason.MAX_TURNS, 6),
+        (Completion(RED, truncated=True), StopReason.MAX_NEW_TOKENS, 1),
+        (ContextFull(num_prompt_tokens=900, limit=800), StopReason.MAX_CONTEXT, 0),
     ],
 )
 def test_every_ending_has_its_name(photo, said, stop, turns):
     trace = ask(about(photo), Always(said))
     assert (trace.stop, len(trace.turns)) == (stop, turns)
-    assert trace.answer == ("red" if stop is Stop.ANSWERED else None)
+    assert trace.answer == ("red" if stop is StopReason.ANSWERED else None)
     assert [untimed(one) for one in ask_many([about(photo)], Always(said))] == [untimed(trace)]
 
 
 def test_the_last_turn_that_is_allowed_may_be_the_answer(photo, scripted):
-    rules = Rules(limits=Limits(max_turns=2))
-    assert ask(about(photo), scripted(zoom(0, 0, 0.5, 0.5), RED), rules).stop is Stop.ANSWERED
+    rules = RolloutConfig(limits=RolloutLimits(max_turns=2))
+    assert ask(about(photo), scripted(zoom(0, 0, 0.5, 0.5), RED), rules).stop is StopReason.ANSWERED
 
 
 def test_more_pictures_than_allowed_end_the_rollout(photo, scripted):
-    rules = Rules(limits=Limits(max_pictures=2))
+    rules = RolloutConfig(limits=RolloutLimits(max_pictures=2))
     model = scripted(zoom(0, 0, 0.5, 0.5))
     trace = ask(about(photo), model, rules)
-    assert (trace.stop, len(trace.turns)) == (Stop.MAX_PICTURES, 2)
+    assert (trace.stop, len(trace.turns)) == (StopReason.MAX_PICTURES, 2)
     assert all(len(images(conversation)) <= 2 for conversation in model.conversations)
 
 
 def test_a_question_with_too_many_pictures_is_not_asked_at_all(clip, scripted):
-    rules = Rules(limits=Limits(max_pictures=NUM_CLIP_FRAMES - 1))
+    rules = RolloutConfig(limits=RolloutLimits(max_pictures=NUM_CLIP_FRAMES - 1))
     model = scripted(RED)
     question = about(clip, kind="video")
     alone, [many] = ask(question, model, rules), list(ask_many([question], model, rules))
-    assert (alone.stop, alone.turns, model.conversations) == (Stop.MAX_PICTURES, (), [])
+    assert (alone.stop, alone.turns, model.conversations) == (StopReason.MAX_PICTURES, (), [])
     assert untimed(alone) == untimed(many)
 
 
@@ -257,7 +256,7 @@ def test_ask_many_names_what_failed_and_spares_the_others(photo, tmp_path, trunc
     traces = {t.question.id: t for t in ask_many(questions, scripted(RED), batch_size=4)}
     assert traces.keys() == {question.id for question in questions}
     for name in ("missing", "truncated"):
-        assert traces[name].stop is Stop.FAILED
+        assert traces[name].stop is StopReason.FAILED
         assert f"{name}.png" in traces[name].error
         assert traces[name].settings == traces["good"].settings
     assert traces["good"].answer == traces["also good"].answer == "red"
@@ -267,7 +266,7 @@ def test_ask_many_names_what_failed_and_spares_the_others(photo, tmp_path, trunc
 def test_ask_many_goes_on_when_everything_failed(tmp_path, truncated, scripted):
     questions = [about(tmp_path / "no.png", name="a"), about(truncated, name="b")]
     stops = [trace.stop for trace in ask_many(questions, scripted(RED), batch_size=1)]
-    assert stops == [Stop.FAILED, Stop.FAILED]
+    assert stops == [StopReason.FAILED, StopReason.FAILED]
 
 
 def test_an_unknown_dialect_is_a_usage_error_also_among_many(photo, scripted):
@@ -297,7 +296,7 @@ def questions(tmp_path):
 
 
 def test_a_short_question_makes_room_for_the_next(questions):
-    model = Counting(patient, budgets=NATURAL)
+    model = Counting(patient, budgets=UNSCALED)
     traces = list(ask_many(questions, model, batch_size=2))
     # 0+1, 2+1, 3+1, 3+4, 5
     assert model.sizes == [2, 2, 2, 2, 1]
@@ -312,7 +311,7 @@ def test_questions_wait_for_as_much_room_as_a_model_wants(questions, room, sizes
             rounds.room = room
             return rounds
 
-    model = Patient(patient, budgets=NATURAL)
+    model = Patient(patient, budgets=UNSCALED)
     assert len(list(ask_many(questions, model, batch_size=4))) == len(questions)
     assert model.sizes == sizes
 
@@ -320,7 +319,7 @@ def test_questions_wait_for_as_much_room_as_a_model_wants(questions, room, sizes
 def test_questions_are_taken_only_when_there_is_room(questions):
     taken = []
     stream = (taken.append(question) or question for question in questions)
-    next(ask_many(stream, ScriptedModel(patient, budgets=NATURAL), batch_size=2))
+    next(ask_many(stream, ScriptedModel(patient, budgets=UNSCALED), batch_size=2))
     assert len(taken) == 2
 
 
@@ -334,7 +333,7 @@ def test_rounds_keep_the_order_of_the_questions_whichever_picture_opens_first(
             assert others_are_open.wait(10)
         elif question.id == "2":
             others_are_open.set()
-        return Album(question, *rest)
+        return MediaContext(question, *rest)
 
     monkeypatch.setattr("pixel_reasoner.rollout.Album", opened)
     monkeypatch.setattr("os.cpu_count", lambda: 3)
@@ -344,7 +343,7 @@ def test_rounds_keep_the_order_of_the_questions_whichever_picture_opens_first(
 
 @pytest.mark.parametrize("batch_size", [1, 2, 16])
 def test_many_at_once_give_the_same_traces_as_one_by_one(questions, batch_size):
-    model = ScriptedModel(patient, budgets=NATURAL)
+    model = ScriptedModel(patient, budgets=UNSCALED)
     together = {t.question.id: t for t in ask_many(questions, model, batch_size=batch_size)}
     assert len(together) == len(questions)
     for question in questions:
@@ -364,8 +363,8 @@ def test_a_rollout_is_the_same_after_it_was_saved_and_loaded(photo, clip, tmp_pa
         id="1",
         text="?",
         media=(
-            Medium(kind="image", path=str(photo)),
-            Medium(kind="video", path=str(clip)),
+            MediaItem(kind="image", path=str(photo)),
+            MediaItem(kind="video", path=str(clip)),
         ),
     )
     trace = ask(question, scripted(*script))
@@ -375,10 +374,10 @@ def test_a_rollout_is_the_same_after_it_was_saved_and_loaded(photo, clip, tmp_pa
 
 
 def test_a_trace_says_what_decided_it(photo, scripted):
-    rules = Rules(
-        limits=Limits(max_turns=3),
-        decoding=Decoding(temperature=0.5, seed=4),
-        decode=DecodeLimits(num_frames=8),
+    rules = RolloutConfig(
+        limits=RolloutLimits(max_turns=3),
+        decoding=SamplingParams(temperature=0.5, seed=4),
+        decode=MediaLimits(num_frames=8),
     )
     trace = ask(about(photo), scripted(RED), rules)
     assert trace.settings == {
@@ -396,8 +395,8 @@ def test_a_trace_says_what_decided_it(photo, scripted):
 
 
 def test_a_models_own_budgets_are_those_that_count(photo, scripted):
-    trace = ask(about(photo), scripted(RED, budgets=NATURAL))
-    assert trace.settings["budgets"] == NATURAL.model_dump()
+    trace = ask(about(photo), scripted(RED, budgets=UNSCALED))
+    assert trace.settings["budgets"] == UNSCALED.model_dump()
     assert trace.pictures[0].seen_px == PHOTO_PX
 
 

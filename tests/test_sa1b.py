@@ -7,10 +7,10 @@ import tracemalloc
 
 import pytest
 
-from pixel_reasoner.data.rows import Dropped
-from pixel_reasoner.data.sa1b import AREA, read_sa1b
-from pixel_reasoner.data.seeds import read_seeds
 from pixel_reasoner.errors import InputError
+from pixel_reasoner.sources.annotated import read_seeds
+from pixel_reasoner.sources.rows import SkippedRow
+from pixel_reasoner.sources.sa1b import AREA, read_sa1b
 from sa1b_fixture import SIZE, annotation, draw_sa1b, write_picture
 
 
@@ -102,9 +102,9 @@ def test_what_cannot_be_used_is_named_and_the_rest_goes_on(tmp_path, changes, re
     write_picture(tmp_path, "sa_1", ["colour 1"], **changes)
     write_picture(tmp_path, "sa_2", ["colour 2"])
     rows = read(tmp_path)
-    dropped = next(row for row in rows if isinstance(row, Dropped))
+    dropped = next(row for row in rows if isinstance(row, SkippedRow))
     assert (dropped.reason, told in dropped.detail) == (reason, True)
-    assert [r.id for r in rows if not isinstance(r, Dropped)] == ["sa1b-sa_0-0", "sa1b-sa_2-2"]
+    assert [r.id for r in rows if not isinstance(r, SkippedRow)] == ["sa1b-sa_0-0", "sa1b-sa_2-2"]
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pixel_reasoner.album import Album
-from pixel_reasoner.data.seeds import Dropped, read_seeds
 from pixel_reasoner.dialects import COMPACT
 from pixel_reasoner.errors import InputError, UsageError
-from pixel_reasoner.trace import AnswerType, Box, Question
+from pixel_reasoner.media.context import MediaContext
+from pixel_reasoner.schema.geometry import Box
+from pixel_reasoner.schema.question import AnswerType, Question
+from pixel_reasoner.sources.annotated import read_seeds
+from pixel_reasoner.sources.rows import SkippedRow
 from pixel_reasoner.world import encode_clip
 
 
@@ -105,7 +107,7 @@ def test_a_row_that_cannot_be_used_is_named_and_the_rest_goes_on(tmp_path, pictu
     write_rows(tmp_path, [row(id="first"), bad, row(id="last")])
     first, dropped, last = read("jsonl", tmp_path)
     assert (first.id, last.id) == ("first", "last")
-    assert isinstance(dropped, Dropped)
+    assert isinstance(dropped, SkippedRow)
     assert dropped.reason == reason
     assert dropped.detail
 
@@ -119,7 +121,7 @@ def test_a_row_says_whether_it_needs_a_look(tmp_path, picture, needs_look):
 
 def test_an_id_counts_once(tmp_path, picture):
     write_rows(tmp_path, [row(), row()])
-    assert read("jsonl", tmp_path)[1] == Dropped("1", "duplicate_id", "1")
+    assert read("jsonl", tmp_path)[1] == SkippedRow("1", "duplicate_id", "1")
 
 
 def test_unknown_keys_are_told_by_name(tmp_path, picture):
@@ -166,7 +168,7 @@ def test_pages_are_unpacked_and_their_boxes_normalised(tmp_path):
     question, outside, empty = read("visa", tmp_path)
     assert question.answer == ("Ada",)
     assert question.evidence.boxes == (Box(0.1, 0.1, 0.5, 0.2),)
-    assert Album(question, COMPACT.budgets).source(1).size == (980, 2000)
+    assert MediaContext(question, COMPACT.budgets).source(1).size == (980, 2000)
     assert (outside.reason, empty.reason) == ("bad_box", "no_question")
 
 
@@ -210,7 +212,7 @@ def test_key_frames_become_the_sampled_frames_nearest_in_time(star):
     (question,) = read("star", star)
     assert question.answer == ("B",)
     assert question.text.endswith("\nA. The bag.\nB. The door.")
-    album = Album(question, COMPACT.budgets)
+    album = MediaContext(question, COMPACT.budgets)
     times = [picture.time_s for picture in album.pictures]
     assert len(times) == 16
     assert 2.0 <= min(times) <= max(times) < 6.0

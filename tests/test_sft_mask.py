@@ -7,13 +7,14 @@ import re
 
 import pytest
 
-from pixel_reasoner.data.expert import Kind, Manner, expert_trace
-from pixel_reasoner.data.sft import encode
+from pixel_reasoner.data.encode import encode
+from pixel_reasoner.data.expert import ExpertConfig, Kind, expert_trace
 from pixel_reasoner.dialects import COMPACT
 from pixel_reasoner.errors import InputError, ModelError
-from pixel_reasoner.models import EMBEDDED, folder_settings
+from pixel_reasoner.models.folder import BUNDLED_MODELS, folder_settings
 from pixel_reasoner.models.local import load_processor
-from pixel_reasoner.trace import Trace, anchored
+from pixel_reasoner.schema.question import with_media_root
+from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.world import all_questions, make_scene, write_media
 from pixel_reasoner.world.render import medium_of
 
@@ -39,21 +40,21 @@ EXPECTED = {
 
 @pytest.fixture(scope="module")
 def processor():
-    return load_processor(str(EMBEDDED["tiny"]))
+    return load_processor(str(BUNDLED_MODELS["tiny"]))
 
 
 @pytest.fixture(scope="module")
 def write(tmp_path_factory):
     """(family, kind) -> a trace."""
     folder = tmp_path_factory.mktemp("scenes")
-    manner = Manner(COMPACT, folder_settings(EMBEDDED["tiny"]).budgets)
+    manner = ExpertConfig(COMPACT, folder_settings(BUNDLED_MODELS["tiny"]).budgets)
 
     def make(family: str, kind: Kind) -> Trace:
         scene = make_scene(family, 2)
         path = folder / medium_of(scene).path
         if not path.exists():
             write_media(scene, path)
-        questions = [anchored(q, folder) for q in all_questions(scene, medium_of(scene))]
+        questions = [with_media_root(q, folder) for q in all_questions(scene, medium_of(scene))]
         wanted = [q for q in questions if q.needs_look is (kind is not Kind.TEXT)]
         return expert_trace(wanted[0], kind, random.Random(1), manner)
 
@@ -118,14 +119,14 @@ def test_nothing_that_came_back_is_trained(write, processor):
 
 
 def test_pictures_that_the_image_processor_would_scale_again_are_refused(write, processor):
-    other = load_processor(str(EMBEDDED["tiny"]))
+    other = load_processor(str(BUNDLED_MODELS["tiny"]))
     other.image_processor.size["shortest_edge"] = 512 * 512
     with pytest.raises(InputError, match=r"px in trace attribute-.*--model"):
         encode(write("attribute", Kind.SINGLE), other)
 
 
 def test_a_template_without_markers_is_refused(write, processor):
-    plain = load_processor(str(EMBEDDED["tiny"]))
+    plain = load_processor(str(BUNDLED_MODELS["tiny"]))
     plain.chat_template = re.sub(r"\{%-? ?(end)?generation ?-?%\}", "", processor.chat_template)
     with pytest.raises(ModelError, match="generation"):
         encode(write("attribute", Kind.SINGLE), plain)

@@ -16,14 +16,15 @@ from PIL import Image
 
 from pixel_reasoner.data.check import check_traces
 from pixel_reasoner.data.expert import kind_of
-from pixel_reasoner.data.seeds import Dropped
 from pixel_reasoner.data.synth import PICTURE_SHARES, SynthSettings, scene_units, synthesize
 from pixel_reasoner.errors import OutputError, UsageError
 from pixel_reasoner.evals.run import load_run
-from pixel_reasoner.models import EMBEDDED, folder_settings
-from pixel_reasoner.trace import Evidence, Medium, Question, load_traces
+from pixel_reasoner.models.folder import BUNDLED_MODELS, folder_settings
+from pixel_reasoner.schema.question import Evidence, MediaItem, Question
+from pixel_reasoner.schema.trace import load_traces
+from pixel_reasoner.sources.rows import SkippedRow
 
-BUDGETS = folder_settings(EMBEDDED["tiny"]).budgets
+BUDGETS = folder_settings(BUNDLED_MODELS["tiny"]).budgets
 
 
 def settings(**changes) -> SynthSettings:
@@ -154,7 +155,7 @@ def test_what_gives_no_trace_is_counted_and_named(tmp_path):
             **{
                 "id": name,
                 "text": "What?",
-                "media": (Medium(kind="image", path=str(path)),),
+                "media": (MediaItem(kind="image", path=str(path)),),
                 "answer": ("it",),
                 "evidence": Evidence(boxes=((0.1, 0.1, 0.2, 0.2),)),
             }
@@ -166,7 +167,7 @@ def test_what_gives_no_trace_is_counted_and_named(tmp_path):
         question("broken", bad),
         question("braces", good, answer=("}",)),
         question("nothing to see", good, evidence=None),
-        Dropped("line 7", "not_json"),
+        SkippedRow("line 7", "not_json"),
         question("fine too", good, evidence=None, needs_look=False),
     ]
     chosen = settings(source="rows", families=())

@@ -8,40 +8,42 @@ from pathlib import Path
 import pytest
 
 from benchmarks_fixture import LAYOUTS, SIZE, base64_of, picture, tsv, write
-from pixel_reasoner.album import NATURAL, Album
 from pixel_reasoner.errors import InputError, UsageError
-from pixel_reasoner.evals.task import (
+from pixel_reasoner.evals.benchmark import (
     Selection,
     letter_of,
     lettered,
+    row_counts,
     saved_base64,
     select,
-    told_rows,
 )
-from pixel_reasoner.evals.tasks import TASKS, task_named
-from pixel_reasoner.trace import Box
+from pixel_reasoner.evals.benchmarks import BENCHMARKS, get_benchmark
+from pixel_reasoner.media.context import UNSCALED, MediaContext
+from pixel_reasoner.schema.geometry import Box
 
 
 def selected(layout: str, folder: Path, **drawn: int) -> Selection:
     write(layout, folder / "data")
-    return select(TASKS[LAYOUTS[layout].task], folder / "data", folder / "media", **drawn)
+    return select(BENCHMARKS[LAYOUTS[layout].task], folder / "data", folder / "media", **drawn)
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_a_layout_gives_its_questions_and_every_medium_opens(name, tmp_path):
     layout, found = LAYOUTS[name], selected(name, tmp_path)
     assert len(found.questions) == layout.count
-    assert {why: one["count"] for why, one in told_rows(found)["dropped"].items()} == layout.dropped
+    assert {
+        why: one["count"] for why, one in row_counts(found)["dropped"].items()
+    } == layout.dropped
     assert not found.noted
     first = found.questions[0]
     assert {key: getattr(first, key) for key in layout.first} == layout.first
     for question in found.questions:
-        assert len(Album(question, NATURAL)) >= 1
+        assert len(MediaContext(question, UNSCALED)) >= 1
         assert set(question.answer) <= (set(question.options) or set(question.answer))
 
 
 def test_every_task_has_a_layout_that_is_tested():
-    assert {layout.task for layout in LAYOUTS.values()} == set(TASKS)
+    assert {layout.task for layout in LAYOUTS.values()} == set(BENCHMARKS)
 
 
 # --- what single benchmarks have ---
@@ -77,7 +79,7 @@ def test_parts_of_clips_and_of_frame_folders_are_asked_about(tmp_path):
     assert action.media[0].kind == moving.media[0].kind == "video"
     assert (episode.media[0].kind, episode.media[0].fps) == ("frames", 3.0)
     # 3 frames a second: 0.5 to 1.5 s are frames 2 to 5 of 6.
-    times = [picture.time_s for picture in Album(episode, NATURAL).pictures]
+    times = [picture.time_s for picture in MediaContext(episode, UNSCALED).pictures]
     assert times == pytest.approx([1 / 3, 2 / 3, 1, 4 / 3])
 
 
@@ -118,8 +120,8 @@ def _broken(tmp_path: Path, task: str, file: str, rows: list[dict]) -> dict:
         tsv(folder / file, rows)
     else:
         (folder / file).write_text(json.dumps(rows))
-    found = select(TASKS[task], folder, tmp_path / "media")
-    told = told_rows(found)
+    found = select(BENCHMARKS[task], folder, tmp_path / "media")
+    told = row_counts(found)
     assert told["read"] == len(rows)
     return {
         title: {w: one["count"] for w, one in told[title].items()} for title in ("dropped", "noted")
@@ -163,7 +165,7 @@ def test_a_broken_row_of_a_tsv_is_dropped_and_the_rest_is_read(tmp_path):
     write("any_tsv", tmp_path)
     with (tmp_path / "mine.tsv").open("a") as file:
         file.write("9\tonly two\n")
-    found = select(TASKS["tsv"], tmp_path, tmp_path / "media")
+    found = select(BENCHMARKS["tsv"], tmp_path, tmp_path / "media")
     assert [row.reason for row in found.dropped] == ["broken_row"]
     assert len(found.questions) == 3
 
@@ -172,7 +174,7 @@ def test_a_category_that_nobody_knows_is_noted_and_asked(tmp_path):
     write("hrbench_tsv", tmp_path)
     path = tmp_path / "hr_bench_4k.tsv"
     path.write_text(path.read_text().replace("\tcross\t", "\tcrossed\t"))
-    found = select(TASKS["hrbench-4k"], tmp_path, tmp_path / "media")
+    found = select(BENCHMARKS["hrbench-4k"], tmp_path, tmp_path / "media")
     assert len(found.questions) == 8
     assert {(row.reason, row.detail) for row in found.noted} == {("unknown_category", "crossed")}
 
@@ -180,7 +182,7 @@ def test_a_category_that_nobody_knows_is_noted_and_asked(tmp_path):
 def test_a_missing_picture_is_named(tmp_path):
     write("tallyqa", tmp_path)
     (tmp_path / "VG_100K_2/1.jpg").unlink()
-    (row,) = select(TASKS["tallyqa-complex"], tmp_path, tmp_path).dropped
+    (row,) = select(BENCHMARKS["tallyqa-complex"], tmp_path, tmp_path).dropped
     assert row.reason == "missing_file"
     assert "VG_100K_2/1.jpg" in row.detail
 
@@ -189,7 +191,7 @@ def test_the_hidden_answers_of_a_test_split_are_told(tmp_path):
     write("docvqa_json", tmp_path)
     path = tmp_path / "val_v1.0_withQT.json"
     path.write_text(path.read_text().replace('["0.28"]', "[]"))
-    (row,) = select(TASKS["docvqa"], tmp_path, tmp_path).dropped
+    (row,) = select(BENCHMARKS["docvqa"], tmp_path, tmp_path).dropped
     assert (row.reason, row.detail) == ("no_answer", "the answers of this split are not public")
 
 
@@ -197,20 +199,20 @@ def test_unknown_keys_are_named_with_those_that_are_there(tmp_path):
     path = tmp_path / "VisualProbe_Hard/val.json"
     write("visualprobe", tmp_path)
     path.write_text(path.read_text().replace("solution", "gold"))
-    (row,) = select(TASKS["visualprobe"], tmp_path, tmp_path).dropped
+    (row,) = select(BENCHMARKS["visualprobe"], tmp_path, tmp_path).dropped
     assert (row.reason, row.detail) == (
         "missing_keys",
         "expected solution or answer; got problem images gold",
     )
     (tmp_path / "x.tsv").write_text("index\tquery\n0\tWhich?\n")
     with pytest.raises(InputError, match="no question among index, query"):
-        select(TASKS["tsv"], tmp_path, tmp_path)
+        select(BENCHMARKS["tsv"], tmp_path, tmp_path)
 
 
 def _said(task: str, folder: Path) -> str:
     """What is said of a folder; empty where questions are found in it."""
     try:
-        select(TASKS[task], folder, folder / "media")
+        select(BENCHMARKS[task], folder, folder / "media")
     except InputError as error:
         return str(error)
     return ""
@@ -230,21 +232,21 @@ def test_a_folder_without_the_files_says_what_is_there(tmp_path):
     (tmp_path / "readme.txt").touch()
     (tmp_path / "images").mkdir()
     with pytest.raises(InputError, match=r"with images/, readme\.txt"):
-        select(TASKS["vstar"], tmp_path, tmp_path)
+        select(BENCHMARKS["vstar"], tmp_path, tmp_path)
     with pytest.raises(InputError, match="no such folder"):
-        select(TASKS["vstar"], tmp_path / "nowhere", tmp_path)
+        select(BENCHMARKS["vstar"], tmp_path / "nowhere", tmp_path)
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"rows": []}', "3"])
 def test_a_json_file_that_is_something_else_is_an_input_error(content, tmp_path):
     (tmp_path / "test.json").write_text(content)
     with pytest.raises(InputError):
-        select(TASKS["tallyqa-complex"], tmp_path, tmp_path)
+        select(BENCHMARKS["tallyqa-complex"], tmp_path, tmp_path)
 
 
 def test_an_unknown_task_is_told_those_that_are_known():
     with pytest.raises(UsageError, match=r"vstar, hrbench-4k.*--list"):
-        task_named("v*")
+        get_benchmark("v*")
 
 
 # --- helpers ---

@@ -14,18 +14,18 @@ import numpy as np
 import pytest
 import torch
 
-from pixel_reasoner.album import Album
+from pixel_reasoner.data.encode import encode
 from pixel_reasoner.data.expert import kind_of
-from pixel_reasoner.data.sft import encode
 from pixel_reasoner.data.synth import SynthSettings, scene_units, synthesize
 from pixel_reasoner.dialects import COMPACT
+from pixel_reasoner.media.context import MediaContext
 from pixel_reasoner.models.local import LocalModel
 from pixel_reasoner.models.patches import patches_as_product
-from pixel_reasoner.ops import run
+from pixel_reasoner.operations.base import run
+from pixel_reasoner.schema.question import Evidence, MediaItem, with_media_root
+from pixel_reasoner.schema.trace import ToolCall, Trace
 from pixel_reasoner.tiny import train as training
 from pixel_reasoner.tiny.build import BUDGETS, build_model, build_processor, build_tokenizer
-from pixel_reasoner.tiny.gallery import Gallery
-from pixel_reasoner.tiny.gaze import mentions
 from pixel_reasoner.tiny.language import (
     LOOKS,
     NUMBERS,
@@ -40,6 +40,8 @@ from pixel_reasoner.tiny.language import (
     without_operations,
 )
 from pixel_reasoner.tiny.loop import Stage, run_stage
+from pixel_reasoner.tiny.pointing import mentions
+from pixel_reasoner.tiny.scene_cache import Gallery
 from pixel_reasoner.tiny.tower import (
     IGNORE,
     embed,
@@ -54,11 +56,10 @@ from pixel_reasoner.tiny.tower import (
     shrink_tokens,
 )
 from pixel_reasoner.tiny.train import _said
-from pixel_reasoner.trace import Evidence, Medium, OpCall, Trace, anchored
 from pixel_reasoner.world import FAMILIES, all_questions, make_scene
 from pixel_reasoner.world.scene import DIGITS, WORDS
 
-NOWHERE = Medium(kind="image", path="")
+NOWHERE = MediaItem(kind="image", path="")
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +174,7 @@ def test_a_lesson_trains_what_data_sft_trains(school, traces, processor):
             continue
         kinds.add(kind_of(trace))
         example = school.example(trace, school.lessons.shown(number))
-        asked = anchored(trace.question, traces)
+        asked = with_media_root(trace.question, traces)
         encoded = encode(trace.model_copy(update={"question": asked}), processor)
         assert example.ids == encoded.token_ids
         assert example.trained == encoded.trained
@@ -269,8 +270,8 @@ def test_cached_tokens_are_what_the_tower_makes_of_each_picture(traces, processo
     again = cache_tokens(visual, None, traces, tmp_path / "tokens.pt")
     for number in (0, 40, 119):
         trace = again.lessons.trace(number)
-        asked = anchored(trace.question, traces)
-        album = Album.of_trace(trace.model_copy(update={"question": asked}))
+        asked = with_media_root(trace.question, traces)
+        album = MediaContext.of_trace(trace.model_copy(update={"question": asked}))
         for picture, shown in zip(trace.all_pictures, again.lessons.shown(number), strict=True):
             pixels = np.asarray(album.view(picture))
             with torch.no_grad():
@@ -347,7 +348,7 @@ def test_a_product_embeds_patches_as_the_convolution_does(processor):
 
 
 def test_text_round_trips_through_the_tokenizer(processor):
-    call = OpCall(name="zoom_in", arguments={"bbox_2d": [0.1, 0.2, 0.35, 1.0], "target_image": 1})
+    call = ToolCall(name="zoom_in", arguments={"bbox_2d": [0.1, 0.2, 0.35, 1.0], "target_image": 1})
     for text in ("Grüße, 100 %!\n", f"I look.\n{COMPACT.write_call(call)}"):
         ids = processor.tokenizer(text)["input_ids"]
         assert processor.tokenizer.decode(ids) == text
@@ -366,16 +367,16 @@ def test_budgets_leave_the_image_processor_nothing_to_resize(processor, gallery)
 
 
 def test_an_operation_shows_what_the_gallery_shows(gallery, tmp_path):
-    from pixel_reasoner.trace import Question
+    from pixel_reasoner.schema.question import Question
     from pixel_reasoner.world import write_media
 
     scene = gallery.scenes["video"][1]
     path = tmp_path / "clip.mp4"
     write_media(scene, path)
-    question = Question(id="1", text="?", media=(Medium(kind="video", path=str(path)),))
-    album = Album(question, BUDGETS)
+    question = Question(id="1", text="?", media=(MediaItem(kind="video", path=str(path)),))
+    album = MediaContext(question, BUDGETS)
     number = scene.items[0].frames[0]
-    seen = run(OpCall(name="select_frames", arguments={"target_frames": [number]}), album)
+    seen = run(ToolCall(name="select_frames", arguments={"target_frames": [number]}), album)
     shown = torch.tensor(gallery.selected_frame(1, 0, 0).pixels).int()
     there = torch.tensor(np.asarray(album.view(seen.pictures[0].number))).int()
     assert (shown - there).abs().max() <= 2

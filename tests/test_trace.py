@@ -10,28 +10,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pixel_reasoner.errors import InputError, OutputError
-from pixel_reasoner.trace import (
-    WHOLE,
-    AnswerType,
-    Box,
-    BoxError,
-    Evidence,
-    Medium,
+from pixel_reasoner.schema.geometry import WHOLE, Box, BoxError
+from pixel_reasoner.schema.question import AnswerType, Evidence, MediaItem, Question, load_questions
+from pixel_reasoner.schema.trace import (
+    CallErrorKind,
     Observation,
-    OpCall,
     Picture,
-    Question,
-    Refusal,
-    Stop,
+    StopReason,
+    ToolCall,
     Trace,
     Turn,
-    load_questions,
     load_traces,
     save_traces,
 )
 
-QUESTION = Question(id="1", text="What is it?", media=(Medium(kind="image", path="a.png"),))
-TRACE = Trace(question=QUESTION, stop=Stop.ANSWERED, answer="a cat")
+QUESTION = Question(id="1", text="What is it?", media=(MediaItem(kind="image", path="a.png"),))
+TRACE = Trace(question=QUESTION, stop=StopReason.ANSWERED, answer="a cat")
 
 shares = st.integers(0, 100).map(lambda share: share / 100)
 boxes = (
@@ -103,7 +97,7 @@ json_values = st.recursive(
 questions = st.builds(
     Question,
     media=st.lists(
-        st.builds(Medium, kind=st.sampled_from(["image", "video", "frames"]), path=texts),
+        st.builds(MediaItem, kind=st.sampled_from(["image", "video", "frames"]), path=texts),
         max_size=2,
     ).map(tuple),
     answer=st.lists(texts, max_size=2).map(tuple),
@@ -127,13 +121,13 @@ turns = st.builds(
     Turn,
     text=texts,
     call=st.none()
-    | st.builds(OpCall, name=texts, arguments=st.dictionaries(texts, json_values, max_size=2)),
+    | st.builds(ToolCall, name=texts, arguments=st.dictionaries(texts, json_values, max_size=2)),
     observation=st.none()
     | st.builds(
         Observation,
         text=texts,
         pictures=st.lists(pictures, max_size=2).map(tuple),
-        refusal=st.none() | st.sampled_from(Refusal),
+        refusal=st.none() | st.sampled_from(CallErrorKind),
     ),
     mistake=st.booleans(),
     token_ids=ids,
@@ -146,7 +140,7 @@ traces = st.builds(
     question=questions,
     pictures=st.lists(pictures, max_size=2).map(tuple),
     turns=st.lists(turns, max_size=2).map(tuple),
-    stop=st.sampled_from(Stop),
+    stop=st.sampled_from(StopReason),
     answer=st.none() | texts,
     settings=st.dictionaries(texts, json_values, max_size=2),
     seconds=seconds,
@@ -220,7 +214,7 @@ def test_a_bad_question_is_named_by_its_number(tmp_path):
 def test_executed_and_refused_observations_are_told_apart():
     picture = Picture(number=2, medium=0, source_px=(9, 9), seen_px=(9, 9))
     done = Observation(text="", pictures=(picture,))
-    refused = Observation(text="no", refusal=Refusal.BAD_BOX)
+    refused = Observation(text="no", refusal=CallErrorKind.BAD_BOX)
     steps = (Turn(text="", observation=done), Turn(text="", observation=refused), Turn(text=""))
     first = picture.model_copy(update={"number": 1})
     trace = TRACE.model_copy(update={"turns": steps, "pictures": (first,)})
@@ -246,7 +240,7 @@ def test_a_thousand_traces_fit_into_50_megabytes():
 
 def long_trace(number: int, picture: Picture) -> Trace:
     """Three turns of 100 tokens each."""
-    call = OpCall(name="zoom_in", arguments={"bbox_2d": [0.1, 0.2, 0.3, 0.4 + number / 1e6]})
+    call = ToolCall(name="zoom_in", arguments={"bbox_2d": [0.1, 0.2, 0.3, 0.4 + number / 1e6]})
     seen = Observation(text="", pictures=(picture.model_copy(update={"box": Box(0, 0, 0.5, 0.5)}),))
     turns = tuple(
         Turn(
@@ -258,4 +252,4 @@ def long_trace(number: int, picture: Picture) -> Trace:
         )
         for _ in range(3)
     )
-    return Trace(question=QUESTION, pictures=(picture,), turns=turns, stop=Stop.ANSWERED)
+    return Trace(question=QUESTION, pictures=(picture,), turns=turns, stop=StopReason.ANSWERED)

@@ -17,33 +17,28 @@ import pytest
 import torch
 
 from conftest import full_disk
-from pixel_reasoner.data.questions import WorldMix, world_questions
-from pixel_reasoner.data.sft import encode
+from pixel_reasoner.data.encode import encode
 from pixel_reasoner.dialects import DIALECTS
 from pixel_reasoner.errors import InputError, OutputError, UsageError
-from pixel_reasoner.models import Completion, Decoding, FolderSettings, folder_settings
+from pixel_reasoner.models.api import Completion
+from pixel_reasoner.models.folder import FolderSettings, folder_settings
 from pixel_reasoner.models.local import LocalModel, load_processor
-from pixel_reasoner.rollout import Rollout, Rules, ask_many
-from pixel_reasoner.trace import Question, Refusal, Stop, Trace, anchored, load_traces
+from pixel_reasoner.rollout.ask import ask_many
+from pixel_reasoner.rollout.state import Rollout
+from pixel_reasoner.schema.question import Question, with_media_root
+from pixel_reasoner.schema.settings import RolloutConfig, SamplingParams
+from pixel_reasoner.schema.trace import CallErrorKind, StopReason, Trace, load_traces
+from pixel_reasoner.sources.questions import WorldMix, world_questions
+from pixel_reasoner.train.callbacks import LOG, LogCallback
 from pixel_reasoner.train.config import RlRun, arithmetic
-from pixel_reasoner.train.env import (
-    Albums,
-    LookAgain,
-    as_spoken,
-    finished,
-    num_shown,
-    opening,
-    reader,
-)
 from pixel_reasoner.train.grpo import (
-    LookAgainTrainer,
-    Rolled,
+    PixelReasonerTrainer,
+    RolloutSample,
     _left_out,
     micro_batches,
-    replayed,
-    shaped_terms,
+    reward_terms,
+    selective_replay,
 )
-from pixel_reasoner.train.model import last_checkpoint, load_weights
 from pixel_reasoner.train.plan import plan
 from pixel_reasoner.train.rl import (
     load_questions,
@@ -53,7 +48,16 @@ from pixel_reasoner.train.rl import (
     train_rl,
     trl_config,
 )
-from pixel_reasoner.train.watch import LOG, Log
+from pixel_reasoner.train.trl_env import (
+    MediaCache,
+    TrlToolEnv,
+    as_dialect_template,
+    finished_trace,
+    num_pictures_in_context,
+    opening_messages,
+    turn_reader,
+)
+from pixel_reasoner.train.weights import last_checkpoint, load_weights
 from pixel_reasoner.world import render, scenes
 from rl_fixture import BROKEN, LOOK, TINY, Written, run_of, trainer_of
 from stock import StockTrainer
@@ -199,8 +203,8 @@ def test_the_shape_of_a_folder_is_counted_without_its_weights(tmp_path):
 
 def played(question: Question, turns: list[str], *, ended: bool = True, **rules) -> Trace:
     """What TRL's loop does with turns of a model, one rollout."""
-    chosen = Rules(**rules)
-    environment = LookAgain(SPEAKER, chosen, Albums(SPEAKER.budgets, chosen))
+    chosen = RolloutConfig(**rules)
+    environment = TrlToolEnv(SPEAKER, chosen, MediaCache(SPEAKER.budgets, chosen))
     environment.reset(question.model_dump_json())
     said: list[dict] = []
     for text in turns[:-1]:
@@ -208,17 +212,17 @@ def played(question: Question, turns: list[str], *, ended: bool = True, **rules)
         said.append({"role": "assistant", "content": "", "tool_calls": [call]})
         said.append({"role": "tool", "content": environment.operate(text)})
     said.append({"role": "assistant", "content": turns[-1]})
-    trace = finished(environment, said, ended=ended)
+    trace = finished_trace(environment, said, ended=ended)
     # What the last turn calls is executed, and nobody sees it.
     seen = [turn.observation for turn in trace.turns[:-1] if turn.observation]
     shown = len(trace.pictures) + sum(len(one.pictures) for one in seen)
-    assert num_shown(trace, said) == shown
+    assert num_pictures_in_context(trace, said) == shown
     return trace
 
 
 def asked(question: Question, turns: list[str]) -> Trace:
     """The same turns in our own loop."""
-    rollout = Rollout(question, SPEAKER, Rules())
+    rollout = Rollout(question, SPEAKER, RolloutConfig())
     for text in turns:
         rollout.take(Completion(text=text), 0.0)
     return rollout.trace({})
@@ -248,33 +252,35 @@ def test_a_rollout_in_training_is_a_rollout_of_ask(questions, turns):
 
 def test_a_malformed_call_is_answered(questions):
     trace = played(questions[0], [BROKEN, r"\boxed{R}"])
-    assert trace.refused[0].refusal is Refusal.MALFORMED_CALL
+    assert trace.refused[0].refusal is CallErrorKind.MALFORMED_CALL
 
 
 def test_a_turn_that_was_cut_off_ends_a_rollout(questions):
-    assert played(questions[0], ["I zoom in. <tool"], ended=False).stop is Stop.MAX_NEW_TOKENS
+    assert played(questions[0], ["I zoom in. <tool"], ended=False).stop is StopReason.MAX_NEW_TOKENS
 
 
 def test_a_call_in_the_last_turn_is_executed_and_ends_the_rollout(questions):
-    from pixel_reasoner.rollout import Limits
+    from pixel_reasoner.schema.settings import RolloutLimits
 
-    trace = played(questions[0], [LOOK.format(0.1), LOOK.format(0.2)], limits=Limits(max_turns=2))
-    assert trace.stop is Stop.MAX_TURNS
+    trace = played(
+        questions[0], [LOOK.format(0.1), LOOK.format(0.2)], limits=RolloutLimits(max_turns=2)
+    )
+    assert trace.stop is StopReason.MAX_TURNS
     assert len(trace.executed) == 2
 
 
 def test_a_result_that_left_no_room_ends_a_rollout(questions):
-    environment = LookAgain(SPEAKER, Rules(), Albums(SPEAKER.budgets, Rules()))
+    environment = TrlToolEnv(SPEAKER, RolloutConfig(), MediaCache(SPEAKER.budgets, RolloutConfig()))
     environment.reset(questions[0].model_dump_json())
     parts = environment.operate(LOOK.format(0.1))
     said = [{"role": "assistant", "content": "", "tool_calls": []}]
-    trace = finished(environment, said, ended=True)  # TRL took the result back
-    assert (trace.stop, num_shown(trace, said)) == (Stop.MAX_CONTEXT, 1)
+    trace = finished_trace(environment, said, ended=True)  # TRL took the result back
+    assert (trace.stop, num_pictures_in_context(trace, said)) == (StopReason.MAX_CONTEXT, 1)
     environment.reset(questions[0].model_dump_json())
     parts = environment.operate(LOOK.format(0.1))
     said.append({"role": "tool", "content": parts})
-    trace = finished(environment, said, ended=True)  # TRL left it, and no token after it
-    assert (trace.stop, num_shown(trace, said)) == (Stop.MAX_CONTEXT, 2)
+    trace = finished_trace(environment, said, ended=True)  # TRL left it, and no token after it
+    assert (trace.stop, num_pictures_in_context(trace, said)) == (StopReason.MAX_CONTEXT, 2)
 
 
 @pytest.mark.parametrize(
@@ -289,7 +295,7 @@ def test_a_result_that_left_no_room_ends_a_rollout(questions):
 )
 def test_every_turn_that_tries_to_call_is_handed_on_as_it_was_written(processor, text, calls):
     tokenizer = processor.tokenizer
-    read = reader(tokenizer, "compact", [tokenizer.eos_token_id])
+    read = turn_reader(tokenizer, "compact", [tokenizer.eos_token_id])
     ids = tokenizer.encode(text, add_special_tokens=False)
     message = read([*ids, tokenizer.eos_token_id], prefix=[1], tools=[])
     assert ("tool_calls" in message) == calls
@@ -306,16 +312,16 @@ def test_an_environment_has_one_tool_and_no_model_hears_of_it(questions):
 
     public = [
         name
-        for name, _ in inspect.getmembers(LookAgain, inspect.isfunction)
+        for name, _ in inspect.getmembers(TrlToolEnv, inspect.isfunction)
         if not name.startswith("_")
     ]
     assert public == ["operate", "reset"]
-    for message in Rollout(questions[0], SPEAKER, Rules()).messages():
+    for message in Rollout(questions[0], SPEAKER, RolloutConfig()).messages():
         assert "operate" not in str(message["content"])
 
 
 def test_templates_say_the_same_with_and_without_tools(questions, processor):
-    plain = Rollout(questions[0], SPEAKER, Rules())
+    plain = Rollout(questions[0], SPEAKER, RolloutConfig())
     plain.take(Completion(text=LOOK.format(0.1)), 0.0)
     messages = plain.messages()
     call = {
@@ -334,31 +340,33 @@ def test_templates_say_the_same_with_and_without_tools(questions, processor):
         )
 
     expected = spoken(messages, processor.chat_template)
-    assert spoken(messages, as_spoken(processor.chat_template)) == expected
-    assert spoken(tools, as_spoken(processor.chat_template)) == expected
+    assert spoken(messages, as_dialect_template(processor.chat_template)) == expected
+    assert spoken(tools, as_dialect_template(processor.chat_template)) == expected
 
 
 @pytest.mark.parametrize("family", ["attribute", "video"])
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_a_rollout_opens_as_in_ask(tmp_path, dialect, family):
-    question = anchored(next(iter(render(scenes(family, "train", 0, 1), tmp_path))), tmp_path)
+    question = with_media_root(
+        next(iter(render(scenes(family, "train", 0, 1), tmp_path))), tmp_path
+    )
     speaker = FolderSettings(dialect=dialect, budgets=SPEAKER.budgets)
-    begin = opening(speaker, Rules(), question.media)
-    environment = LookAgain(speaker, Rules(), Albums(SPEAKER.budgets, Rules()))
+    begin = opening_messages(speaker, RolloutConfig(), question.media)
+    environment = TrlToolEnv(speaker, RolloutConfig(), MediaCache(SPEAKER.budgets, RolloutConfig()))
     parts = environment.reset(question=question.model_dump_json(), prompt=begin)
-    plain = Rollout(question, speaker, Rules()).messages()
+    plain = Rollout(question, speaker, RolloutConfig()).messages()
     assert [*begin[:-1], {**begin[-1], "content": parts}] == plain
 
 
 def test_the_rollouts_of_a_question_open_its_media_once(questions, monkeypatch):
     opened: list[Path] = []
-    from pixel_reasoner import album
+    from pixel_reasoner.media import context as album
 
     real = album.open_picture
     monkeypatch.setattr(
         album, "open_picture", lambda path, limits: (opened.append(path), real(path, limits))[1]
     )
-    albums = Albums(SPEAKER.budgets, Rules(), keep=1)
+    albums = MediaCache(SPEAKER.budgets, RolloutConfig(), keep=1)
     for question in [questions[0]] * 4 + [questions[1], questions[0]]:
         albums.of(question).view(1)
     assert len(opened) == 3  # the third because only one was kept
@@ -377,7 +385,7 @@ def table(*rows: tuple[float, int]) -> torch.Tensor:
 def test_each_group_is_shaped_for_itself():
     run = RlRun(out="out", questions=("q",), group_size=4, rollouts_at_once=8)
     lazy, eager = [(1, 1), (0, 0), (0, 0), (0, 0)], [(1, 1), (0, 1), (0, 3), (0, 0)]
-    terms, weights = shaped_terms(table(*lazy, *eager), run)
+    terms, weights = reward_terms(table(*lazy, *eager), run)
     assert terms[:, 1].tolist() == pytest.approx([0.025, 0, 0, 0, 0, 0, 0, 0])
     assert terms[:, 2].tolist() == pytest.approx([0, 0, 0, 0, 0, 0, -0.1, 0])
     assert weights.tolist() == [1.0] * 8
@@ -392,14 +400,14 @@ def test_questions_that_all_or_none_answer_can_weigh_less():
         solved_weight=0.0,
         unsolved_weight=0.5,
     )
-    _, weights = shaped_terms(table((1, 1), (1, 0), (0, 1), (0, 0), (1, 0), (0, 0)), run)
+    _, weights = reward_terms(table((1, 1), (1, 0), (0, 1), (0, 0), (1, 0), (0, 0)), run)
     assert weights.tolist() == [0, 0, 0.5, 0.5, 1, 1]
 
 
-def rolled(advantage: float, *, uniform: bool = False) -> Rolled:
+def rolled(advantage: float, *, uniform: bool = False) -> RolloutSample:
     nothing = torch.zeros(1)
-    trace = Trace(question=Question(id="1", text="?", media=()), stop=Stop.NO_ANSWER)
-    return Rolled(nothing, nothing, nothing, {}, advantage, uniform, trace, 0)
+    trace = Trace(question=Question(id="1", text="?", media=()), stop=StopReason.NO_ANSWER)
+    return RolloutSample(nothing, nothing, nothing, {}, advantage, uniform, trace, 0)
 
 
 def test_replay_draws_by_advantage_and_leaves_the_others_where_they_are():
@@ -409,12 +417,12 @@ def test_replay_draws_by_advantage_and_leaves_the_others_where_they_are():
         rolled(0.0),
         *[rolled(0.0, uniform=True) for _ in range(4000)],
     ]
-    after = replayed(rows, 1.0, random.Random(0))
+    after = selective_replay(rows, 1.0, random.Random(0))
     assert after[:3] == rows[:3]
     assert not any(row.uniform for row in after)
     share = sum(row.advantage == 3.0 for row in after[3:]) / 4000
     assert share == pytest.approx(0.75, abs=0.03)
-    even = replayed(rows, 0.0, random.Random(0))
+    even = selective_replay(rows, 0.0, random.Random(0))
     assert sum(row.advantage == 3.0 for row in even[3:]) / 4000 == pytest.approx(0.5, abs=0.03)
 
 
@@ -432,7 +440,7 @@ def test_rollouts_of_one_gradient_step_are_batched_by_length():
 
 def test_replay_of_nothing_changes_nothing():
     rows = [rolled(0.0, uniform=True)] * 3
-    assert replayed(rows, 1.0, random.Random(0)) == rows
+    assert selective_replay(rows, 1.0, random.Random(0)) == rows
 
 
 # --- training ---
@@ -512,13 +520,13 @@ def test_both_loops_say_the_same_tokens_and_train_the_same(tmp_path, questions, 
         max_turns=6,
         trl={"top_k": 1, "max_completion_length": 1500},
     )
-    trainer = trainer_of(run, LookAgainTrainer)
+    trainer = trainer_of(run, PixelReasonerTrainer)
     trainer.model.train()
     rows = list(question_rows(questions, SPEAKER, rules_of(run)))
-    seen: list[Rolled] = []
+    seen: list[RolloutSample] = []
     for start in range(0, len(rows), 4):
         seen += trainer._rolled_out([row for row in rows[start : start + 4] for _ in range(2)])
-    rules = rules_of(run).model_copy(update={"decoding": Decoding(max_new_tokens=96)})
+    rules = rules_of(run).model_copy(update={"decoding": SamplingParams(max_new_tokens=96)})
     traces = {t.question.id: t for t in ask_many(questions, LocalModel("tiny"), rules)}
     assert len(seen) == 2 * len(questions)
     for row in seen:
@@ -542,7 +550,7 @@ def test_no_rollout_holds_a_placeholder_of_pixels_that_are_not_there(
         "generation_kwargs": {"suppress_tokens": [5]}
     }  # a list of one's own is added to, not obeyed instead
     run = run_of(tmp_path, group_size=2, minibatch=6, mask_truncated=False, trl=own)
-    trainer = trainer_of(run, LookAgainTrainer)
+    trainer = trainer_of(run, PixelReasonerTrainer)
 
     def push(module, inputs, logits):
         logits[..., placeholders] += 1000.0
@@ -573,7 +581,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_numbers(tmp_path, monkeypatc
         def stop(self, args, state, control, **kwargs):
             control.should_training_stop = state.global_step == stopped_at
 
-        patch.setattr(Log, "on_step_end", stop)
+        patch.setattr(LogCallback, "on_step_end", stop)
         assert len(figures("parts")) == stopped_at
     parts = figures("parts")
     assert [row["step"] for row in whole] == [row["step"] for row in parts] == steps
@@ -651,13 +659,13 @@ def test_what_is_trained_is_what_the_run_says(tmp_path, more, is_trained):
 @pytest.mark.parametrize(
     ("stop", "settings", "left_out"),
     [
-        (Stop.ANSWERED, {"mask_over_turns": True}, False),
-        (Stop.MAX_TURNS, {}, False),
-        (Stop.MAX_TURNS, {"mask_over_turns": True}, True),
-        (Stop.MAX_NEW_TOKENS, {}, True),
-        (Stop.MAX_CONTEXT, {}, True),
-        (Stop.MAX_CONTEXT, {"mask_truncated": False}, False),
-        (Stop.NO_ANSWER, {"mask_over_turns": True}, False),
+        (StopReason.ANSWERED, {"mask_over_turns": True}, False),
+        (StopReason.MAX_TURNS, {}, False),
+        (StopReason.MAX_TURNS, {"mask_over_turns": True}, True),
+        (StopReason.MAX_NEW_TOKENS, {}, True),
+        (StopReason.MAX_CONTEXT, {}, True),
+        (StopReason.MAX_CONTEXT, {"mask_truncated": False}, False),
+        (StopReason.NO_ANSWER, {"mask_over_turns": True}, False),
     ],
 )
 def test_rollouts_are_left_out_of_the_loss_by_how_they_ended(tmp_path, stop, settings, left_out):

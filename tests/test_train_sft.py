@@ -11,14 +11,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from pixel_reasoner.data.encode import encode
 from pixel_reasoner.data.formats import export_trl
-from pixel_reasoner.data.sft import encode
 from pixel_reasoner.data.synth import SynthSettings, scene_units, synthesize
 from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.evals.run import load_run
-from pixel_reasoner.models import EMBEDDED, folder_settings
+from pixel_reasoner.models.folder import BUNDLED_MODELS, folder_settings
 from pixel_reasoner.models.local import LocalModel, load_processor
-from pixel_reasoner.trace import Question, Stop, Trace, Turn, save_traces
+from pixel_reasoner.schema.question import Question
+from pixel_reasoner.schema.trace import StopReason, Trace, Turn, save_traces
 from pixel_reasoner.train.config import SftRun
 from pixel_reasoner.train.sft import (
     IGNORE,
@@ -40,7 +41,7 @@ def synth(tmp_path_factory) -> Path:
         source="pixelworld",
         count=16,
         families=("attribute", "video"),
-        budgets=folder_settings(EMBEDDED["tiny"]).budgets,
+        budgets=folder_settings(BUNDLED_MODELS["tiny"]).budgets,
     )
     synthesize(settings, scene_units(settings), out)
     return out
@@ -48,7 +49,7 @@ def synth(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def processor():
-    return load_processor(str(EMBEDDED["tiny"]))
+    return load_processor(str(BUNDLED_MODELS["tiny"]))
 
 
 def write_run(folder: Path, synth: Path, text: str = "", trl: str = "") -> Path:
@@ -187,7 +188,7 @@ def test_text_alone_needs_no_picture(synth, processor):
     alone = Trace(
         question=Question(id="sum", text="How much is 1 and 1?", media=(), answer=("2",)),
         turns=(Turn(text="That is 2. \\boxed{2}"),),
-        stop=Stop.ANSWERED,
+        stop=StopReason.ANSWERED,
         answer="2",
         settings=settings,
     )
@@ -230,7 +231,7 @@ def test_a_run_leaves_a_model_that_answers_samples_and_figures(trained, synth):
     before = LocalModel("tiny").model.state_dict()
     model = LocalModel(str(trained / "model"))
     assert model.dialect == "compact"
-    assert model.budgets == folder_settings(EMBEDDED["tiny"]).budgets
+    assert model.budgets == folder_settings(BUNDLED_MODELS["tiny"]).budgets
     changed = {
         name for name, now in model.model.state_dict().items() if (now != before[name]).any()
     }

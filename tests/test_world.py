@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pixel_reasoner.budget import Budget, Budgets
-from pixel_reasoner.decode import DecodeLimits, open_picture, sample_video
 from pixel_reasoner.errors import OutputError, UsageError
-from pixel_reasoner.grading import Outcome, anls, grade
-from pixel_reasoner.trace import Medium, Question, load_questions
+from pixel_reasoner.media.decoder import open_image, sample_video
+from pixel_reasoner.schema.question import MediaItem, Question, load_questions
+from pixel_reasoner.schema.settings import MediaLimits, PixelBudget, PixelBudgets
+from pixel_reasoner.scoring.grading import Outcome, anls, grade
 from pixel_reasoner.world import (
     FAMILIES,
     SPLITS,
@@ -39,15 +39,15 @@ from pixel_reasoner.world import (
 from pixel_reasoner.world.scene import BANDS, COLORS, FONTS, NUM_FRAMES, SHAPES, WORDS, Item
 
 GOLDEN = Path(__file__).parent / "golden" / "scenes.json"
-MEDIUM = Medium(kind="image", path="it")
+MEDIUM = MediaItem(kind="image", path="it")
 NUM_SEEDS = 400
 
 # What the embedded model sees.
-_SMALL = Budget(min_px=32 * 32, max_px=128 * 128)
-BUDGETS = Budgets(
-    picture=Budget(min_px=32 * 32, max_px=192 * 192),
+_SMALL = PixelBudget(min_px=32 * 32, max_px=128 * 128)
+BUDGETS = PixelBudgets(
+    picture=PixelBudget(min_px=32 * 32, max_px=192 * 192),
     crop=_SMALL,
-    frame=Budget(min_px=32 * 32, max_px=64 * 64),
+    frame=PixelBudget(min_px=32 * 32, max_px=64 * 64),
     selected_frame=_SMALL,
     multiple=32,
 )
@@ -374,7 +374,7 @@ def test_evidence_boxes_are_those_of_the_shapes():
 def test_evidence_frames_are_exactly_those_that_show_the_card_in_the_clip(seed, tmp_path):
     scene = make_scene("video", seed)
     (tmp_path / "clip.mp4").write_bytes(encode_clip(draw_frames(scene)))
-    clip = sample_video(tmp_path / "clip.mp4", DecodeLimits())
+    clip = sample_video(tmp_path / "clip.mp4", MediaLimits())
     assert len(clip) == NUM_FRAMES
     reads = [question for question in all_questions(scene, MEDIUM) if question.needs_look]
     for item, question in zip(scene.items, reads, strict=True):
@@ -415,9 +415,9 @@ def test_a_rendered_folder_holds_files_that_open_and_questions_that_load(family,
         path = Path(question.media[0].path)
         assert path.parent == tmp_path / "media"
         if family == "video":
-            images = [frame.image for frame in sample_video(path, DecodeLimits())]
+            images = [frame.image for frame in sample_video(path, MediaLimits())]
         else:
-            images = [open_picture(path, DecodeLimits())]
+            images = [open_image(path, MediaLimits())]
         assert {image.size for image in images} == {(320, 320)}
 
 

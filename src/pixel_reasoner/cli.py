@@ -12,13 +12,14 @@ import typer
 from pixel_reasoner.errors import PixelReasonerError
 
 if TYPE_CHECKING:
-    from pixel_reasoner.budget import Budgets
     from pixel_reasoner.data.labeller import Labeller
     from pixel_reasoner.data.synth import SynthSettings
     from pixel_reasoner.models.local import LocalModel
     from pixel_reasoner.models.remote import RemoteModel
-    from pixel_reasoner.rollout import Rollout, Rules
-    from pixel_reasoner.trace import Medium, Question, Trace
+    from pixel_reasoner.rollout.state import Rollout
+    from pixel_reasoner.schema.question import MediaItem, Question
+    from pixel_reasoner.schema.settings import PixelBudgets, RolloutConfig
+    from pixel_reasoner.schema.trace import Trace
 
 app = typer.Typer(
     name="pixel-reasoner",
@@ -183,18 +184,20 @@ def ask(
 
         pixel-reasoner ask "What does the sign say?" --image a.jpg --model NAME --endpoint http://localhost:8000/v1
     """
-    from pixel_reasoner.album import NATURAL, Album
-    from pixel_reasoner.models.named import Named
-    from pixel_reasoner.rollout import ask as ask_model
-    from pixel_reasoner.trace import Question
+    from pixel_reasoner.media.context import UNSCALED, MediaContext
+    from pixel_reasoner.models.spec import ModelSpec
+    from pixel_reasoner.rollout.ask import ask as ask_model
+    from pixel_reasoner.schema.question import Question
 
     media = _media(image or [], video, frames)
     rules = _rules(without, max_turns, max_new_tokens, temperature, seed)
     asked = Question(id="ask", text=question, media=media)
     if image:
-        Album(asked, NATURAL)  # reads headers: a wrong file is told before a large model is loaded
+        MediaContext(
+            asked, UNSCALED
+        )  # reads headers: a wrong file is told before a large model is loaded
     servers = (tuple(endpoint or ()), protocol, server, key_file, timeout_s)
-    named = Named(model, device, dialect, *servers)
+    named = ModelSpec(model, device, dialect, *servers)
     seen = named._replace(dtype=dtype, compiled=compiled, overview_px=overview_px, crop_px=crop_px)
     local = seen.load(operations=not without)
     if as_json:
@@ -326,11 +329,10 @@ def eval_(
         return
     _eval_options(task, out, compare or disturb, without, samples, temperature)
     assert out is not None, "_eval_options makes sure of it"
-    from pixel_reasoner.evals.cache import ResponseCache
     from pixel_reasoner.evals.run import Plan, evaluate, evaluate_compared, evaluate_disturbed
-    from pixel_reasoner.models import Decoding
-    from pixel_reasoner.models.named import Named
-    from pixel_reasoner.rollout import Limits, Rules
+    from pixel_reasoner.models.spec import ModelSpec
+    from pixel_reasoner.runs.cache import ResponseCache
+    from pixel_reasoner.schema.settings import RolloutConfig, RolloutLimits, SamplingParams
 
     who = _scorer(scorer)
     nth, of = _shard(shard)
@@ -346,17 +348,17 @@ def eval_(
             questions, about, rows = _task_questions(task, source, media or out / "media", drawn)
         if of > 1:
             about["shard"] = shard
-        rules = Rules(
+        rules = RolloutConfig(
             operations=not without,
-            limits=Limits(max_turns=max_turns),
-            decoding=Decoding(
+            limits=RolloutLimits(max_turns=max_turns),
+            decoding=SamplingParams(
                 max_new_tokens=max_new_tokens or (256 if world else 1024),
                 temperature=temperature,
                 seed=sample_seed,
             ),
         )
         servers = (tuple(endpoint or ()), protocol, server, key_file, timeout_s, batch_size)
-        named = Named(model, device, dialect, *servers)
+        named = ModelSpec(model, device, dialect, *servers)
         seen = named._replace(
             dtype=dtype, compiled=compiled, overview_px=overview_px, crop_px=crop_px
         )
@@ -401,10 +403,10 @@ def probe(
     """
     import json
 
-    from pixel_reasoner.models.named import Named
+    from pixel_reasoner.models.spec import ModelSpec
 
     servers = (tuple(endpoint), "text", server, key_file, timeout_s)
-    asked = Named(model, None, None, *servers).behind_servers()
+    asked = ModelSpec(model, None, None, *servers).behind_servers()
     found = {url: one.model_dump(mode="json") for url, one in asked.probe(anew=True).items()}
     if as_json:
         print(json.dumps(found, indent=2))
@@ -515,9 +517,9 @@ def report(
 
     from pixel_reasoner.errors import UsageError
     from pixel_reasoner.evals.run import SUMMARY, load_run
-    from pixel_reasoner.grading import Scorer
     from pixel_reasoner.report.curves import LOG, write_curves
     from pixel_reasoner.report.run import instructive, run_head, run_summary, write_table
+    from pixel_reasoner.scoring.grading import Scorer
 
     if all((source / LOG).exists() for source in sources):
         panels = write_curves({str(source): source for source in sources}, out)
@@ -681,9 +683,9 @@ def synth(
     from itertools import islice
 
     from pixel_reasoner.data.labeller import labelling_of
-    from pixel_reasoner.data.seeds import READERS, read_seeds
     from pixel_reasoner.data.synth import SynthSettings, scene_units, synthesize
     from pixel_reasoner.errors import UsageError
+    from pixel_reasoner.sources.annotated import READERS, read_seeds
 
     dialect, budgets = _spoken_and_seen(model)
     nth, of = _shard(shard)
@@ -766,7 +768,7 @@ def check(
     """
     from pixel_reasoner.data.check import check_traces
     from pixel_reasoner.evals.run import load_run
-    from pixel_reasoner.trace import load_questions
+    from pixel_reasoner.schema.question import load_questions
 
     if show_mask:
         _show_masks(source, model or "tiny")
@@ -774,7 +776,7 @@ def check(
     ids = frozenset(q.id for q in load_questions(held_out)) if held_out else frozenset()
     count_tokens = None
     if model is not None:
-        from pixel_reasoner.data.sft import encode
+        from pixel_reasoner.data.encode import encode
 
         processor = _processor(model)
 
@@ -839,14 +841,14 @@ def import_(
     from collections import Counter
 
     from pixel_reasoner.data.formats import import_message_list
-    from pixel_reasoner.data.rows import Dropped
-    from pixel_reasoner.trace import save_traces
+    from pixel_reasoner.schema.trace import save_traces
+    from pixel_reasoner.sources.rows import SkippedRow
 
     dropped: Counter[str] = Counter()
 
     def traces() -> Any:
         for row in import_message_list(source.absolute()):
-            if isinstance(row, Dropped):
+            if isinstance(row, SkippedRow):
                 dropped[row.reason] += 1
                 print(f"dropped: {row.where}: {row.detail}", file=sys.stderr)
             else:
@@ -1000,12 +1002,12 @@ def demo(
     device: DeviceOption = None,
 ) -> None:
     """Draw sample pictures and clips, ask about them, and write the reasoning as a page."""
-    from pixel_reasoner.grading import is_right
-    from pixel_reasoner.models.named import Named
-    from pixel_reasoner.trace import anchored
+    from pixel_reasoner.models.spec import ModelSpec
+    from pixel_reasoner.schema.question import with_media_root
+    from pixel_reasoner.scoring.grading import is_right
     from pixel_reasoner.world import render, scenes
 
-    local = Named(model, device).load()
+    local = ModelSpec(model, device).load()
     rules = _rules(False, 6, 256, 0.0, 0)
     traces: list[Trace] = []
     left = {
@@ -1015,7 +1017,7 @@ def demo(
     for family, needs_look in _DEMO:
         question = next(q for q in left[family] if q.needs_look == needs_look)
         left[family].remove(question)
-        asked = anchored(question, out)
+        asked = with_media_root(question, out)
         _say(f"\n[bold]{asked.text}[/]  [dim]{asked.media[0].path}[/]")
         trace = _ask_aloud(asked, local, rules, quiet_note=bool(traces))
         _say("[green]right[/]" if is_right(trace) else f"[red]wrong[/]: it is {question.answer[0]}")
@@ -1048,9 +1050,9 @@ def _say(text: str) -> None:
     Console(highlight=False, soft_wrap=True).print(text)
 
 
-def _media(images: list[Path], video: Path | None, frames: Path | None) -> tuple[Medium, ...]:
+def _media(images: list[Path], video: Path | None, frames: Path | None) -> tuple[MediaItem, ...]:
     from pixel_reasoner.errors import UsageError
-    from pixel_reasoner.trace import Medium
+    from pixel_reasoner.schema.question import MediaItem
 
     given = [
         name
@@ -1064,15 +1066,15 @@ def _media(images: list[Path], video: Path | None, frames: Path | None) -> tuple
             fix="keep one kind",
         )
     if video is not None:
-        return (Medium(kind="video", path=str(video.absolute())),)
+        return (MediaItem(kind="video", path=str(video.absolute())),)
     if frames is not None:
-        return (Medium(kind="frames", path=str(frames.absolute())),)
-    return tuple(Medium(kind="image", path=str(path.absolute())) for path in images)
+        return (MediaItem(kind="frames", path=str(frames.absolute())),)
+    return tuple(MediaItem(kind="image", path=str(path.absolute())) for path in images)
 
 
 def _processor(model: str) -> Any:
     from pixel_reasoner.errors import packages_of
-    from pixel_reasoner.models import model_source
+    from pixel_reasoner.models.folder import model_source
 
     with packages_of("local", "run a model"):
         from pixel_reasoner.models.local import load_processor
@@ -1084,8 +1086,8 @@ def _show_masks(source: Path, model: str) -> None:
     from rich.console import Console
     from rich.text import Text
 
+    from pixel_reasoner.data.encode import encode
     from pixel_reasoner.data.expert import kind_of
-    from pixel_reasoner.data.sft import encode
     from pixel_reasoner.evals.run import load_run
 
     processor = _processor(model)
@@ -1114,7 +1116,7 @@ def _show_masks(source: Path, model: str) -> None:
 def _labeller(settings: SynthSettings, out: Path, service: dict[str, Any]) -> Labeller:
     from pixel_reasoner.data.endpoint import Endpoint, Service
     from pixel_reasoner.data.labeller import Labeller
-    from pixel_reasoner.models.pool import read_key
+    from pixel_reasoner.models.http_pool import read_key
 
     labelling = settings.labelling
     assert labelling is not None, "a labeller is wanted"
@@ -1156,14 +1158,13 @@ def _families(text: str) -> Any:
 
 def _rules(
     without: bool, max_turns: int, max_new_tokens: int, temperature: float, seed: int
-) -> Rules:
-    from pixel_reasoner.models import Decoding
-    from pixel_reasoner.rollout import Limits, Rules
+) -> RolloutConfig:
+    from pixel_reasoner.schema.settings import RolloutConfig, RolloutLimits, SamplingParams
 
-    return Rules(
+    return RolloutConfig(
         operations=not without,
-        limits=Limits(max_turns=max_turns),
-        decoding=Decoding(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed),
+        limits=RolloutLimits(max_turns=max_turns),
+        decoding=SamplingParams(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed),
     )
 
 
@@ -1176,13 +1177,17 @@ def _params(family: str, size_px: int | None, detail_px: int | None) -> Any:
 
 
 def _ask_aloud(
-    asked: Question, model: LocalModel | RemoteModel, rules: Rules, *, quiet_note: bool = False
+    asked: Question,
+    model: LocalModel | RemoteModel,
+    rules: RolloutConfig,
+    *,
+    quiet_note: bool = False,
 ) -> Trace:
     """Ask, and print the reasoning as it happens."""
     from rich.console import Console
     from rich.markup import escape
 
-    from pixel_reasoner.rollout import ask as ask_model
+    from pixel_reasoner.rollout.ask import ask as ask_model
 
     console = Console(highlight=False, soft_wrap=True)
     note = "" if quiet_note else model.note
@@ -1249,23 +1254,23 @@ def _report_readable(family: str, params: Any, model: str) -> None:
     _say(f"The character is {height:.1f} px high in the overview of {model}: {verdict}.")
 
 
-def _spoken_and_seen(model: str) -> tuple[str, Budgets]:
+def _spoken_and_seen(model: str) -> tuple[str, PixelBudgets]:
     """Dialect and budgets of an embedded model, a model folder, or a dialect."""
-    from pixel_reasoner.dialects import DIALECTS, dialect_named
+    from pixel_reasoner.dialects import DIALECTS, get_dialect
     from pixel_reasoner.errors import UsageError
-    from pixel_reasoner.models import EMBEDDED, folder_settings, model_folder
+    from pixel_reasoner.models.folder import BUNDLED_MODELS, folder_settings, model_folder
 
     if model in DIALECTS:
         return model, DIALECTS[model].budgets
     folder = model_folder(model)
     if not folder.is_dir():
         raise UsageError(
-            expected=f"a model folder, {', '.join([*EMBEDDED, *DIALECTS])}",
+            expected=f"a model folder, {', '.join([*BUNDLED_MODELS, *DIALECTS])}",
             got=repr(model),
             fix="name one of these",
         )
     settings = folder_settings(folder)
-    dialect = dialect_named(settings.dialect)
+    dialect = get_dialect(settings.dialect)
     return dialect.name, settings.budgets or dialect.budgets
 
 
@@ -1292,8 +1297,8 @@ def _write_comparison(
 ) -> None:
     """A page of two runs: figures, settings that differ, and the first run's traces, those with another outcome first."""
     from pixel_reasoner.evals.run import load_run
-    from pixel_reasoner.grading import Scorer
     from pixel_reasoner.report.run import OUTCOMES, compared_html, differing_html, outcomes
+    from pixel_reasoner.scoring.grading import Scorer
 
     names = str(first), str(second)
     traces = list(load_run(first))
@@ -1343,7 +1348,7 @@ def _watched(progress: Any, title: str, total: int, scorer: Any) -> Any:
 
 def _scorer(name: str) -> Any:
     from pixel_reasoner.errors import UsageError
-    from pixel_reasoner.grading import Scorer
+    from pixel_reasoner.scoring.grading import Scorer
 
     if name not in list(Scorer):
         raise UsageError(
@@ -1354,10 +1359,10 @@ def _scorer(name: str) -> Any:
 
 def _list_tasks() -> None:
     """What each benchmark is."""
-    from pixel_reasoner.evals.tasks import TASKS
+    from pixel_reasoner.evals.benchmarks import BENCHMARKS
 
     _say("[bold]pixelworld[/]  the embedded world, made as it is asked; no --data")
-    for task in TASKS.values():
+    for task in BENCHMARKS.values():
         _say(f"\n[bold]{task.name}[/]  {task.measures}")
         told = {
             "files": task.files,
@@ -1375,16 +1380,16 @@ def _eval_options(
     task: str, out: Path | None, more: bool, without: bool, samples: int, temperature: float
 ) -> None:
     from pixel_reasoner.errors import UsageError
-    from pixel_reasoner.evals.tasks import TASKS, task_named
+    from pixel_reasoner.evals.benchmarks import BENCHMARKS, get_benchmark
 
     if not task:
         raise UsageError(
-            expected=f"a task: pixelworld, {', '.join(TASKS)}",
+            expected=f"a task: pixelworld, {', '.join(BENCHMARKS)}",
             got="none",
             fix="name one; `pixel-reasoner eval --list` says what they are",
         )
     if task != "pixelworld":
-        task_named(task)
+        get_benchmark(task)
     if out is None:
         raise UsageError(expected="--out, the folder of the run", got="none", fix="add --out DIR")
     if more and without:
@@ -1436,11 +1441,11 @@ def _task_questions(
 ) -> tuple[list[Question], dict[str, Any], dict[str, Any]]:
     """The questions of a benchmark, what is told of it in the settings, and what became of its rows."""
     from pixel_reasoner.errors import InputError
-    from pixel_reasoner.evals.task import select, told_rows
-    from pixel_reasoner.evals.tasks import task_named
+    from pixel_reasoner.evals.benchmark import row_counts, select
+    from pixel_reasoner.evals.benchmarks import get_benchmark
 
-    selection = select(task_named(name), data.absolute(), media.absolute(), **drawn)
-    rows = told_rows(selection)
+    selection = select(get_benchmark(name), data.absolute(), media.absolute(), **drawn)
+    rows = row_counts(selection)
     if not selection.questions:
         reasons = ", ".join(f"{why} {one['count']}" for why, one in rows["dropped"].items())
         raise InputError(
@@ -1454,9 +1459,9 @@ def _task_questions(
 def _data(data: Path | None, task: str) -> Path:
     """The folder of a benchmark: as given, or of a data set of the hub that the user names."""
     from pixel_reasoner.errors import InputError, UsageError, packages_of
-    from pixel_reasoner.evals.tasks import task_named
+    from pixel_reasoner.evals.benchmarks import get_benchmark
 
-    hub = task_named(task).hub
+    hub = get_benchmark(task).hub
     if data is None:
         raise UsageError(
             expected="--data, the folder of the benchmark's files",

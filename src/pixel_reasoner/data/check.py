@@ -17,16 +17,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pixel_reasoner.album import Album
-from pixel_reasoner.budget import Budgets
 from pixel_reasoner.data.expert import Kind, kind_of
 from pixel_reasoner.errors import InputError
-from pixel_reasoner.evals.stats import evidence_hit
-from pixel_reasoner.grading import Outcome, grade, is_right
-from pixel_reasoner.models import Completion
+from pixel_reasoner.media.context import MediaContext
+from pixel_reasoner.models.api import Completion
 from pixel_reasoner.models.scripted import ScriptedModel
-from pixel_reasoner.rollout import Rollout, Rules
-from pixel_reasoner.trace import Question, Trace
+from pixel_reasoner.rollout.state import Rollout
+from pixel_reasoner.schema.question import Question
+from pixel_reasoner.schema.settings import PixelBudgets, RolloutConfig
+from pixel_reasoner.schema.trace import Trace
+from pixel_reasoner.scoring.evidence import evidence_hit
+from pixel_reasoner.scoring.grading import Outcome, grade, is_right
 from pixel_reasoner.world import FAMILIES, SPLITS
 
 NONSENSE = "none of the accepted answers"
@@ -81,7 +82,7 @@ def check_traces(
     tokens: list[int] = []
     pictures = 0
     seen: set[str] = set()
-    desk = Desk()
+    desk = MediaCache()
     count = 0
     for trace in traces:
         count += 1
@@ -112,11 +113,11 @@ def check_traces(
 
 
 def problems_of(
-    trace: Trace, held_out: frozenset[str] = frozenset(), desk: Desk | None = None
+    trace: Trace, held_out: frozenset[str] = frozenset(), desk: MediaCache | None = None
 ) -> Iterator[Problem]:
     """Everything that is wrong with one trace."""
     name = trace.question.id
-    desk = desk or Desk()
+    desk = desk or MediaCache()
     checks: tuple[tuple[str, Callable[[], str | None]], ...] = (
         ("gold", lambda: _gold(trace)),
         ("evidence", lambda: _evidence(trace)),
@@ -170,14 +171,14 @@ def _held_out(question: Question, held_out: frozenset[str]) -> str | None:
     return None
 
 
-class Desk:
+class MediaCache:
     """Keeps the media of the last trace open: traces about one file stand together."""
 
     def __init__(self) -> None:
         self.key: Any = None
-        self.album: Album | None = None
+        self.album: MediaContext | None = None
 
-    def open(self, question: Question, budgets: Budgets) -> Album:
+    def open(self, question: Question, budgets: PixelBudgets) -> MediaContext:
         """An album of a question's media, in which nothing has happened.
 
         Raises:
@@ -185,18 +186,18 @@ class Desk:
         """
         key = (question.media, budgets)
         if self.album is None or self.key != key:
-            self.key, self.album = key, Album(question, budgets)
+            self.key, self.album = key, MediaContext(question, budgets)
         return self.album.fresh()
 
 
-def _replay(trace: Trace, desk: Desk) -> str | None:
+def _replay(trace: Trace, desk: MediaCache) -> str | None:
     """Run the loop again on the same texts, and compare calls, references and pixels."""
     settings = trace.settings
     try:
-        budgets = Budgets(**settings["budgets"])
+        budgets = PixelBudgets(**settings["budgets"])
         model = ScriptedModel([""], dialect=settings["dialect"], budgets=budgets)
         album = desk.open(trace.question, budgets)
-        again = Rollout(trace.question, model, Rules(), album)
+        again = Rollout(trace.question, model, RolloutConfig(), album)
         recorded = album.retold(trace)
     except InputError as error:
         return str(error)

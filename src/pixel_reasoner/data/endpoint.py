@@ -24,17 +24,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from weakref import WeakValueDictionary
 
-from pixel_reasoner.data.rows import Unfit
 from pixel_reasoner.errors import EndpointError
 from pixel_reasoner.files import cannot_write
-from pixel_reasoner.models.pool import KEY_VARIABLE, Manners, Options, Pool, Refused
-from pixel_reasoner.models.wire import Broken
+from pixel_reasoner.models.http_pool import (
+    KEY_VARIABLE,
+    HttpPool,
+    OptionNames,
+    RequestFailed,
+    RetryPolicy,
+)
+from pixel_reasoner.models.openai_chat import ServerError
+from pixel_reasoner.sources.rows import RowError
 
 if TYPE_CHECKING:
     from httpx2 import Response
 
 _T = TypeVar("_T")
-_OPTIONS = Options("--labeller", "--labeller-model", f"the environment variable {KEY_VARIABLE}")
+_OPTIONS = OptionNames("--labeller", "--labeller-model", f"the environment variable {KEY_VARIABLE}")
 _NEVER = 2**31
 
 
@@ -94,14 +100,14 @@ class Endpoint:
             UsageError: no such address, or the HTTP client is not installed.
         """
         self.service = service
-        manners = Manners(
+        manners = RetryPolicy(
             timeout_s=service.timeout_s,
             tries=service.tries,
             pause_s=service.pause_s,
             patience=_NEVER,  # counted here, by questions
             concurrency=service.concurrency,
         )
-        self.pool = Pool(service.urls, service.api_key, manners, _OPTIONS)
+        self.pool = HttpPool(service.urls, service.api_key, manners, _OPTIONS)
         self.log = _Log(service.log, service.calls)
         self._asking: WeakValueDictionary[str, _Lock] = WeakValueDictionary()
         self._lock = threading.Lock()
@@ -113,7 +119,7 @@ class Endpoint:
         """What `read` makes of the reply. A reply that it cannot read is asked for again, a few times.
 
         Raises:
-            Unfit: no reply, none that can be used, or the budget is spent.
+            RowError: no reply, none that can be used, or the budget is spent.
             EndpointError: no reply can be expected any more.
             OutputError: the cache cannot be written.
         """
@@ -152,7 +158,7 @@ class Endpoint:
             event = Event.RETRY
             try:
                 found = read(reply)
-            except Unfit:
+            except RowError:
                 if left:
                     continue
                 self._keep(ask, reply)
@@ -166,8 +172,8 @@ class Endpoint:
         events = chain([event], repeat(Event.RETRY))
         try:
             text = self.pool.ask(body, _text, lambda: self._take(next(events)))
-        except Refused as error:
-            why = Unfit(error.why, error.got)
+        except RequestFailed as error:
+            why = RowError(error.why, error.got)
             self._lose_patience(why)
             raise why from error
         except EndpointError as error:
@@ -181,9 +187,9 @@ class Endpoint:
         if not self.log.note(event):
             if self.log.closed:
                 raise self._stopped or _ended()
-            raise Unfit("not_asked", f"the budget of {self.service.calls} calls is spent")
+            raise RowError("not_asked", f"the budget of {self.service.calls} calls is spent")
 
-    def _lose_patience(self, why: Unfit) -> None:
+    def _lose_patience(self, why: RowError) -> None:
         with self._lock:
             self._in_vain += 1
             enough = self._in_vain >= self.service.patience
@@ -291,7 +297,9 @@ def _text(response: Response) -> str:
     try:
         content = json.loads(response.read())["choices"][0]["message"].get("content")
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise Broken(f"{response.status_code} {' '.join(response.text.split())[:200]}") from error
+        raise ServerError(
+            f"{response.status_code} {' '.join(response.text.split())[:200]}"
+        ) from error
     return content if isinstance(content, str) else ""
 
 

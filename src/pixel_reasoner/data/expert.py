@@ -27,19 +27,21 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from pixel_reasoner.album import Album
-from pixel_reasoner.budget import Budgets
 from pixel_reasoner.data import wording
 from pixel_reasoner.data.wording import say
 from pixel_reasoner.dialects import Dialect
-from pixel_reasoner.disturb import box_that_misses
-from pixel_reasoner.evals.stats import evidence_hit
-from pixel_reasoner.grading import is_right
-from pixel_reasoner.models import Completion
+from pixel_reasoner.media.context import MediaContext
+from pixel_reasoner.models.api import Completion
 from pixel_reasoner.models.scripted import ScriptedModel
-from pixel_reasoner.ops import MAX_SELECTED_FRAMES
-from pixel_reasoner.rollout import Rollout, Rules
-from pixel_reasoner.trace import Box, Evidence, Observation, OpCall, Question, Trace
+from pixel_reasoner.operations.base import MAX_SELECTED_FRAMES
+from pixel_reasoner.rollout.perturb import sample_off_target_box
+from pixel_reasoner.rollout.state import Rollout
+from pixel_reasoner.schema.geometry import Box
+from pixel_reasoner.schema.question import Evidence, Question
+from pixel_reasoner.schema.settings import PixelBudgets, RolloutConfig
+from pixel_reasoner.schema.trace import Observation, ToolCall, Trace
+from pixel_reasoner.scoring.evidence import evidence_hit
+from pixel_reasoner.scoring.grading import is_right
 
 VERSION = 2
 """Raised whenever the same question and seed would give another trace."""
@@ -59,11 +61,11 @@ class Kind(StrEnum):
     TEXT = "text"
 
 
-class Manner(NamedTuple):
+class ExpertConfig(NamedTuple):
     """How traces are written: for which model, and what a look is."""
 
     dialect: Dialect
-    budgets: Budgets
+    budgets: PixelBudgets
     margin: float = 0.25
     """what a look shows around the evidence, on every side, in widths and heights of the evidence"""
     min_side: float = 0.12
@@ -75,7 +77,7 @@ class Manner(NamedTuple):
         return ScriptedModel([""], dialect=self.dialect.name, budgets=self.budgets)
 
 
-class Unusable(Exception):
+class NoTrace(Exception):
     """No trace of the wanted kind can be made of a question; `reason` is a word to count by."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
@@ -84,7 +86,11 @@ class Unusable(Exception):
 
 
 def expert_trace(
-    question: Question, kind: Kind, rng: random.Random, manner: Manner, album: Album | None = None
+    question: Question,
+    kind: Kind,
+    rng: random.Random,
+    manner: ExpertConfig,
+    album: MediaContext | None = None,
 ) -> Trace:
     """Write one trace and make sure that it teaches what it should.
 
@@ -96,7 +102,7 @@ def expert_trace(
         album: of the question's media, if it is open already; it stays as it is.
 
     Raises:
-        Unusable: no such trace, such as no room for a wrong region.
+        NoTrace: no such trace, such as no room for a wrong region.
         InputError: a medium that cannot be used.
     """
     expert = _Expert(question, rng, manner, album)
@@ -106,11 +112,11 @@ def expert_trace(
     return trace
 
 
-def look_box(clue: Box, manner: Manner) -> Box:
+def look_box(clue: Box, manner: ExpertConfig) -> Box:
     """The region to zoom into: the evidence with a margin, moved into the picture, on whole hundredths.
 
     >>> from pixel_reasoner.dialects import COMPACT
-    >>> look_box(Box(0.0, 0.5, 0.1, 0.6), Manner(COMPACT, COMPACT.budgets))
+    >>> look_box(Box(0.0, 0.5, 0.1, 0.6), ExpertConfig(COMPACT, COMPACT.budgets))
     Box(x1=0.0, y1=0.48, x2=0.15, y2=0.63)
     """
     sides = []
@@ -128,12 +134,16 @@ class _Expert:
     """Speaks turn by turn; remembers which turns were mistakes."""
 
     def __init__(
-        self, question: Question, rng: random.Random, manner: Manner, album: Album | None
+        self,
+        question: Question,
+        rng: random.Random,
+        manner: ExpertConfig,
+        album: MediaContext | None,
     ) -> None:
         self.question = question
         self.rng = rng
         self.manner = manner
-        self.rollout = Rollout(question, manner.model, Rules(), album and album.fresh())
+        self.rollout = Rollout(question, manner.model, RolloutConfig(), album and album.fresh())
         self.mistakes: set[int] = set()
         self.opening: tuple[str, ...] = (
             wording.WHOLE_VIDEO if self.rollout.album.num_frames else wording.WHOLE_PICTURE
@@ -143,7 +153,7 @@ class _Expert:
     def evidence(self) -> Evidence:
         evidence = self.question.evidence
         if evidence is None or not (evidence.boxes or evidence.frames):
-            raise Unusable("no_evidence")
+            raise NoTrace("no_evidence")
         return evidence
 
     def subject(self, nth: int) -> str:
@@ -153,7 +163,7 @@ class _Expert:
     def turn(
         self,
         words: str,
-        call: OpCall | None = None,
+        call: ToolCall | None = None,
         *,
         mistake: bool = False,
         about: str = "",
@@ -178,15 +188,15 @@ class _Expert:
     ) -> Observation:
         """Zoom in, looking for the nth subject."""
         if image != 1 and not self.manner.dialect.names_pictures:
-            raise Unusable("picture_without_a_name")
+            raise NoTrace("picture_without_a_name")
         arguments = {"bbox_2d": [round(x, 2) for x in box], "target_image": image}
-        call = OpCall(name="zoom_in", arguments=arguments)
+        call = ToolCall(name="zoom_in", arguments=arguments)
         seen = self.turn(words, call, mistake=mistake, about=self.subject(nth))
         assert seen is not None, "a call is answered"
         return seen
 
     def select(self, words: str, frames: list[int], *, mistake: bool = False) -> None:
-        call = OpCall(name="select_frames", arguments={"target_frames": frames})
+        call = ToolCall(name="select_frames", arguments={"target_frames": frames})
         self.turn(words, call, mistake=mistake)
 
     def look_at_clues(self, words: str, nth: int = 0) -> None:
@@ -239,7 +249,7 @@ def _single(expert: _Expert) -> None:
 def _wrong(expert: _Expert, times: int) -> None:
     boxes, image = expert.evidence.boxes, expert.evidence.image
     if not boxes:
-        raise Unusable("no_box")
+        raise NoTrace("no_box")
     subject = expert.subject(0)
     words = expert.zoom_words(0)
     tried: list[Box] = []
@@ -255,13 +265,13 @@ def _wrong(expert: _Expert, times: int) -> None:
 def _too_wide(expert: _Expert) -> None:
     boxes, image = expert.evidence.boxes, expert.evidence.image
     if not boxes:
-        raise Unusable("no_box")
+        raise NoTrace("no_box")
     subject = expert.subject(0)
     close = look_box(boxes[0], expert.manner)
     wide = _around(close, expert.rng)
     seen = expert.zoom(expert.zoom_words(0), wide, image)
     if not seen.pictures:
-        raise Unusable("refused_look", seen.text)
+        raise NoTrace("refused_look", seen.text)
     crop = seen.pictures[0]
     words = say(expert.rng, wording.TOO_WIDE, subject=subject)
     if expert.manner.dialect.names_pictures:
@@ -283,7 +293,7 @@ def _reselect(expert: _Expert) -> None:
     frames = expert.evidence.frames
     others = sorted(set(expert.rollout.album.frames) - set(frames))
     if not frames or not others:
-        raise Unusable("no_other_frames")
+        raise NoTrace("no_other_frames")
     subject = expert.subject(0)
     wrong = sorted(expert.rng.sample(others, min(len(others), expert.rng.randint(1, 3))))
     expert.select(expert.select_words(), wrong, mistake=True)
@@ -326,7 +336,7 @@ def _mistakes(dialect: Dialect) -> list[str]:
 def _text(expert: _Expert) -> None:
     question = expert.question
     if question.needs_look:
-        raise Unusable("needs_look")
+        raise NoTrace("needs_look")
     finding = question.reasoning or f"the answer is {question.answer[0]}"
     expert.answer(say(expert.rng, wording.AT_ONCE, finding=finding))
 
@@ -350,9 +360,9 @@ def _elsewhere(clues: tuple[Box, ...], tried: list[Box], expert: _Expert) -> Box
     like, dialect = look_box(clues[0], expert.manner), expert.manner.dialect
     seen_px = expert.rollout.album.picture(expert.evidence.image).seen_px
     grown = dialect.padding + dialect.grid.slack(seen_px)
-    box = box_that_misses(like, clues, expert.rng, grown, tried)
+    box = sample_off_target_box(like, clues, expert.rng, grown, tried)
     if box is None:
-        raise Unusable("no_room_for_a_wrong_region")
+        raise NoTrace("no_room_for_a_wrong_region")
     return box
 
 
@@ -362,7 +372,7 @@ def _around(close: Box, rng: random.Random) -> Box:
     for low, high in ((close.x1, close.x2), (close.y1, close.y2)):
         side = min((high - low) * rng.uniform(2, 3), 0.9)
         if side < 1.5 * (high - low):
-            raise Unusable("no_room_for_a_wider_region")
+            raise NoTrace("no_room_for_a_wider_region")
         start = rng.uniform(max(0.0, high - side), min(low, 1 - side))
         sides.append((_down(start), _up(start + side)))
     (x1, x2), (y1, y2) = sides
@@ -393,13 +403,13 @@ def _up(value: float) -> float:
 
 def _verify(trace: Trace, kind: Kind) -> None:
     if not is_right(trace):
-        raise Unusable("answer_does_not_score", f"{trace.answer!r}")
+        raise NoTrace("answer_does_not_score", f"{trace.answer!r}")
     if kind is not Kind.TEXT and evidence_hit(trace) is not True:
-        raise Unusable("evidence_not_shown")
+        raise NoTrace("evidence_not_shown")
     refused = [turn for turn in trace.turns if turn.observation and turn.observation.refusal]
     if any(not turn.mistake for turn in refused):
         assert refused[0].observation is not None
-        raise Unusable("refused_look", refused[0].observation.text)
+        raise NoTrace("refused_look", refused[0].observation.text)
 
 
 def kind_of(trace: Trace) -> str:

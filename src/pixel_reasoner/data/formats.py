@@ -16,16 +16,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from pixel_reasoner.data.rows import Dropped, json_objects
-from pixel_reasoner.data.sft import conversation
+from pixel_reasoner.data.encode import conversation
 from pixel_reasoner.dialects import PIXEL_REASONER, boxed
 from pixel_reasoner.errors import InputError, PixelReasonerError, packages_of
 from pixel_reasoner.evals.run import load_run
 from pixel_reasoner.files import atomic_writer, cannot_write, write_bytes
-from pixel_reasoner.models import Completion
+from pixel_reasoner.models.api import Completion
 from pixel_reasoner.models.scripted import ScriptedModel
-from pixel_reasoner.rollout import Rollout, Rules
-from pixel_reasoner.trace import Medium, Question, Stop, Trace
+from pixel_reasoner.rollout.state import Rollout
+from pixel_reasoner.schema.question import MediaItem, Question
+from pixel_reasoner.schema.settings import RolloutConfig
+from pixel_reasoner.schema.trace import StopReason, Trace
+from pixel_reasoner.sources.rows import SkippedRow, json_objects
 
 
 def trl_row(trace: Trace) -> dict[str, Any]:
@@ -135,7 +137,7 @@ def _message_list(trace: Trace, out: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def import_message_list(path: Path) -> Iterator[Trace | Dropped]:
+def import_message_list(path: Path) -> Iterator[Trace | SkippedRow]:
     """Traces of a file of PixelReasoner-SFT-Data, picture paths relative to the file.
 
     Raises:
@@ -146,9 +148,9 @@ def import_message_list(path: Path) -> Iterator[Trace | Dropped]:
         try:
             yield _replayed(name, row, path.parent)
         except InputError as error:
-            yield Dropped(name, "unusable_medium", str(error))
+            yield SkippedRow(name, "unusable_medium", str(error))
         except (_Odd, LookupError, TypeError, AttributeError, ValueError) as error:
-            yield Dropped(name, "bad_row", f"{type(error).__name__}: {error}")
+            yield SkippedRow(name, "bad_row", f"{type(error).__name__}: {error}")
 
 
 class _Odd(Exception):
@@ -175,7 +177,7 @@ def _replayed(name: str, row: dict[str, Any], folder: Path) -> Trace:
         answer=(answer,),
     )
     model = ScriptedModel([""], dialect=PIXEL_REASONER.name, budgets=PIXEL_REASONER.budgets)
-    rollout = Rollout(question, model, Rules())
+    rollout = Rollout(question, model, RolloutConfig())
     for number, words in enumerate(said, start=1):
         if rollout.stop is not None:
             raise _Odd(f"the loop stops before message {number} ({rollout.stop})")
@@ -183,7 +185,7 @@ def _replayed(name: str, row: dict[str, Any], folder: Path) -> Trace:
         seen = rollout.turns[-1].observation
         if number < len(said) and (seen is None or seen.refusal):
             raise _Odd(f"message {number}: {seen.text if seen else 'no call'}")
-    if rollout.stop is not Stop.ANSWERED:
+    if rollout.stop is not StopReason.ANSWERED:
         raise _Odd(f"the loop ends with {rollout.stop}")
     settings = {
         "dialect": PIXEL_REASONER.name,
@@ -192,11 +194,11 @@ def _replayed(name: str, row: dict[str, Any], folder: Path) -> Trace:
     return rollout.trace(settings)
 
 
-def _medium_of(part: dict[str, Any], folder: Path) -> Medium:
+def _medium_of(part: dict[str, Any], folder: Path) -> MediaItem:
     if "image" in part:
-        return Medium(kind="image", path=str(folder / part["image"]))
+        return MediaItem(kind="image", path=str(folder / part["image"]))
     frames = [folder / frame for frame in part["video"]]
     parent = frames[0].parent
     if set(parent.iterdir()) != set(frames):
         raise _Odd(f"the frames of the video are not all the files of {parent}")
-    return Medium(kind="frames", path=str(parent))
+    return MediaItem(kind="frames", path=str(parent))

@@ -4,7 +4,7 @@
     a question with evidence, if wanted   what a look at the evidence shows (`Analysis.LABELLER`)
 
 It sees the region as a look will show it. Where the region does not support an answer, it says "not valid", and the
-row is dropped. Rows are asked about several at a time and come out in order, each as a question or as a `Dropped`.
+row is dropped. Rows are asked about several at a time and come out in order, each as a question or as a `SkippedRow`.
 
 Departures from the paper (arXiv 2505.15966, appendix E.2)
     1. The endpoint does not write trajectories: it names facts, and templates write the traces.
@@ -27,21 +27,29 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self, TypeVar
 
-from pixel_reasoner.album import Album
-from pixel_reasoner.budget import Budget, Budgets
 from pixel_reasoner.data.endpoint import Ask, Endpoint
-from pixel_reasoner.data.expert import Manner, look_box
-from pixel_reasoner.data.rows import Dropped, Row, Unfit, with_options
+from pixel_reasoner.data.expert import ExpertConfig, look_box
 from pixel_reasoner.errors import InputError, UsageError
-from pixel_reasoner.trace import AnswerType, Box, Evidence, Medium, Question, Record, anchored
+from pixel_reasoner.media.context import MediaContext
+from pixel_reasoner.schema.geometry import Box
+from pixel_reasoner.schema.question import (
+    AnswerType,
+    Evidence,
+    MediaItem,
+    Question,
+    with_media_root,
+)
+from pixel_reasoner.schema.record import Record
+from pixel_reasoner.schema.settings import PixelBudget, PixelBudgets
+from pixel_reasoner.sources.rows import Row, RowError, SkippedRow, with_options
 
 VERSION = 1
 """Raised whenever the same row is asked about in other words or with other pictures, or a reply is read otherwise."""
-SEEN = Budgets(
-    picture=Budget(min_px=448**2, max_px=1024**2),
-    crop=Budget(min_px=448**2, max_px=768**2),
-    frame=Budget(min_px=224**2, max_px=448**2),
-    selected_frame=Budget(min_px=224**2, max_px=448**2),
+SEEN = PixelBudgets(
+    picture=PixelBudget(min_px=448**2, max_px=1024**2),
+    crop=PixelBudget(min_px=448**2, max_px=768**2),
+    frame=PixelBudget(min_px=224**2, max_px=448**2),
+    selected_frame=PixelBudget(min_px=224**2, max_px=448**2),
     multiple=1,
 )
 """what the endpoint sees"""
@@ -142,7 +150,12 @@ class Labeller:
     """Labels rows through an endpoint. A context manager: no call begins after it, and those under way are awaited."""
 
     def __init__(
-        self, endpoint: Endpoint, analysis: Analysis, manner: Manner, folder: Path, wanted: int
+        self,
+        endpoint: Endpoint,
+        analysis: Analysis,
+        manner: ExpertConfig,
+        folder: Path,
+        wanted: int,
     ) -> None:
         """Nothing is asked yet.
 
@@ -205,7 +218,7 @@ class Labeller:
                 break
             done = waiting.popleft().result()
             rows = done if isinstance(done, list) else [done]
-            not_asked += sum(isinstance(r, Dropped) and r.reason == "not_asked" for r in rows)
+            not_asked += sum(isinstance(r, SkippedRow) and r.reason == "not_asked" for r in rows)
             held.append(done)
             if self.endpoint.is_alive or len(held) == _MOST_HELD:
                 yield from held
@@ -222,21 +235,21 @@ class Labeller:
         Raises:
             EndpointError: no reply can be expected any more.
         """
-        if isinstance(row, Dropped) or not self._lacks_words(row):
+        if isinstance(row, SkippedRow) or not self._lacks_words(row):
             return row
         assert row.evidence is not None, "words are about evidence"
         views = list(_views(row, row.evidence, self.manner))
         text, read = (_about_an_answer if row.text else self._about_a_region)(row, row.evidence)
-        asked = anchored(row, self.folder)
+        asked = with_media_root(row, self.folder)
         try:
             key = _key(self.endpoint.service.model, text, asked.media, views)
             found = self.endpoint.ask(Ask(key, text, partial(_jpegs, asked, views)), read)
-        except Unfit as error:
-            return Dropped(row.id, error.reason, str(error))
+        except RowError as error:
+            return SkippedRow(row.id, error.reason, str(error))
         except InputError as error:
-            return Dropped(row.id, "unusable_medium", str(error))
+            return SkippedRow(row.id, "unusable_medium", str(error))
         if found is None:
-            return Dropped(row.id, "not_valid", "the labeller sees nothing there that would do")
+            return SkippedRow(row.id, "not_valid", "the labeller sees nothing there that would do")
         return row.model_copy(update=found)
 
     def _lacks_words(self, row: Question) -> bool:
@@ -261,7 +274,7 @@ _Task = tuple[str, Callable[[str], dict[str, Any] | None]]
 # --- what is shown ---
 
 
-def _views(row: Question, evidence: Evidence, manner: Manner) -> Iterator[View]:
+def _views(row: Question, evidence: Evidence, manner: ExpertConfig) -> Iterator[View]:
     if not row.text:
         yield View("picture", evidence.image)
     for frame in evidence.frames:
@@ -270,7 +283,7 @@ def _views(row: Question, evidence: Evidence, manner: Manner) -> Iterator[View]:
         yield View("crop", evidence.image, look_box(clue, manner))
 
 
-def _key(model: str, text: str, media: tuple[Medium, ...], views: list[View]) -> str:
+def _key(model: str, text: str, media: tuple[MediaItem, ...], views: list[View]) -> str:
     """A hash of all that is asked: of the files themselves, so that an answer is found without decoding a picture."""
     told = {
         "version": VERSION,
@@ -291,20 +304,20 @@ def _digest(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise Unfit("missing_file", str(path)) from error
+        raise RowError("missing_file", str(path)) from error
 
 
 def _jpegs(question: Question, views: list[View]) -> Iterator[bytes]:
-    album = Album(question, SEEN)
+    album = MediaContext(question, SEEN)
     originals = len(album)
     for view in views:
         if view.kind == "frame":
             if view.number not in album.frames:
-                raise Unfit("bad_frame", f"expected 1 to {album.num_frames}; got {view.number}")
+                raise RowError("bad_frame", f"expected 1 to {album.num_frames}; got {view.number}")
             number = album.add_frames([view.number])[0].number
         else:
             if not 1 <= view.number <= originals:
-                raise Unfit("bad_image_number", f"expected 1 to {originals}; got {view.number}")
+                raise RowError("bad_image_number", f"expected 1 to {originals}; got {view.number}")
             number = album.add_crop(view.number, view.box).number if view.box else view.number
         file = io.BytesIO()
         album.view(number).save(file, "JPEG", quality=95, subsampling=0)
@@ -334,7 +347,7 @@ def _read_findings(evidence: Evidence, number: int, reply: str) -> dict[str, Any
         return None
     findings = said.get("findings")
     if not isinstance(findings, list) or len(findings) != number:
-        raise Unfit("reply_missing_fields", f"expected {number} findings; got {_short(reply)}")
+        raise RowError("reply_missing_fields", f"expected {number} findings; got {_short(reply)}")
     words = tuple(_words(finding, "findings", reply) for finding in findings)
     return {"evidence": evidence.model_copy(update={"findings": words})}
 
@@ -350,10 +363,10 @@ def _read_question(
     finding = _words(said.get("finding"), "finding", reply)
     options = said.get("options")
     if not isinstance(options, dict) or {*options} != {*_LETTERS}:
-        raise Unfit("reply_missing_fields", f"expected options A to D; got {_short(reply)}")
+        raise RowError("reply_missing_fields", f"expected options A to D; got {_short(reply)}")
     texts = [_clean(options[letter], "options", reply) for letter in _LETTERS]
     if len({text.casefold() for text in texts}) < len(texts):
-        raise Unfit("reply_same_options", f"expected four different options; got {texts}")
+        raise RowError("reply_same_options", f"expected four different options; got {texts}")
     right = _right_one(said.get("answer"), texts, reply)
     random.Random(f"options/{row.id}").shuffle(texts)
     letter = _LETTERS[texts.index(right)]
@@ -380,15 +393,15 @@ def _right_one(answer: Any, texts: list[str], reply: str) -> str:
         if text.casefold() == told.casefold():
             return text
     if not told:
-        raise Unfit("reply_missing_fields", f"expected an answer; got {_short(reply)}")
-    raise Unfit("answer_not_among_options", f"expected A to D; got {told!r} for {texts}")
+        raise RowError("reply_missing_fields", f"expected an answer; got {_short(reply)}")
+    raise RowError("answer_not_among_options", f"expected A to D; got {told!r} for {texts}")
 
 
 def _said(reply: str) -> dict[str, Any] | None:
     """The JSON object in a reply; None for "not valid". Thoughts before it and a fence around it do no harm."""
     text = reply.rpartition("</think>")[2].strip()
     if not text:
-        raise Unfit("empty_reply", "the endpoint said nothing")
+        raise RowError("empty_reply", "the endpoint said nothing")
     if text.strip(" .!\"'`").lower() in _REFUSALS:
         return None
     for brace in re.finditer(r"\{", text):
@@ -397,18 +410,18 @@ def _said(reply: str) -> dict[str, Any] | None:
         except ValueError:
             continue
         if not isinstance(said.get("valid"), bool):
-            raise Unfit(
+            raise RowError(
                 "reply_missing_fields", f"expected valid: true or false; got {_short(reply)}"
             )
         return said if said["valid"] else None
-    raise Unfit("reply_not_json", f"expected a JSON object; got {_short(reply)}")
+    raise RowError("reply_not_json", f"expected a JSON object; got {_short(reply)}")
 
 
 def _words(value: Any, name: str, reply: str) -> str:
     """Words that go into the middle of a sentence."""
     text = _clean(value, name, reply).rstrip(". ")
     if not text:
-        raise Unfit("reply_missing_fields", f"expected {name}; got {_short(reply)}")
+        raise RowError("reply_missing_fields", f"expected {name}; got {_short(reply)}")
     return re.sub(r"^(The|A|An|This|These|It|There|Its|On|In)\b", lambda m: m[0].lower(), text)
 
 
@@ -417,10 +430,10 @@ def _clean(value: Any, name: str, reply: str) -> str:
     if isinstance(value, int | float) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str) or not value.strip():
-        raise Unfit("reply_missing_fields", f"expected {name}; got {_short(reply)}")
+        raise RowError("reply_missing_fields", f"expected {name}; got {_short(reply)}")
     text = " ".join(value.split())
     if _SPECIAL.search(text) or len(text) > _MAX_CHARS:
-        raise Unfit("reply_unusable_text", f"expected short plain words; got {_short(text)}")
+        raise RowError("reply_unusable_text", f"expected short plain words; got {_short(text)}")
     return text
 
 

@@ -27,16 +27,18 @@ from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pixel_reasoner.album import Album
-from pixel_reasoner.budget import Budgets
-from pixel_reasoner.data.expert import VERSION, Kind, Manner, Unusable, expert_trace
+from pixel_reasoner.data.expert import VERSION, ExpertConfig, Kind, NoTrace, expert_trace
 from pixel_reasoner.data.labeller import Labeller, Labelling
-from pixel_reasoner.data.rows import Dropped, Row
-from pixel_reasoner.data.seeds import scene_seeds
-from pixel_reasoner.dialects import dialect_named
+from pixel_reasoner.dialects import get_dialect
 from pixel_reasoner.errors import InputError, OutputError, UsageError
 from pixel_reasoner.files import cannot_write, keep_settings, write_json
-from pixel_reasoner.trace import Question, Record, Trace, anchored
+from pixel_reasoner.media.context import MediaContext
+from pixel_reasoner.schema.question import Question, with_media_root
+from pixel_reasoner.schema.record import Record
+from pixel_reasoner.schema.settings import PixelBudgets
+from pixel_reasoner.schema.trace import Trace
+from pixel_reasoner.sources.annotated import scene_seeds
+from pixel_reasoner.sources.rows import Row, SkippedRow
 from pixel_reasoner.world import VERSION as WORLD_VERSION
 from pixel_reasoner.world import Family, make_scene, split_seed, write_media
 from pixel_reasoner.world.render import medium_of
@@ -72,7 +74,7 @@ class SynthSettings(Record):
     mistakes: bool = True
     """whether some looks go wrong first, as the shares say; else every trace looks once, and rightly"""
     dialect: str = "compact"
-    budgets: Budgets
+    budgets: PixelBudgets
     margin: float = 0.25
     min_side: float = 0.12
     version: int = VERSION
@@ -89,9 +91,9 @@ class SynthSettings(Record):
         return self.count // of + (nth < self.count % of)
 
     @property
-    def manner(self) -> Manner:
+    def manner(self) -> ExpertConfig:
         """How its traces are written."""
-        return Manner(dialect_named(self.dialect), self.budgets, self.margin, self.min_side)
+        return ExpertConfig(get_dialect(self.dialect), self.budgets, self.margin, self.min_side)
 
 
 class Written(NamedTuple):
@@ -100,7 +102,7 @@ class Written(NamedTuple):
     lines: list[str]
     """traces as lines of JSON"""
     kinds: list[str]
-    dropped: list[Dropped]
+    dropped: list[SkippedRow]
 
 
 def synthesize(
@@ -186,13 +188,13 @@ def write_unit(unit: Unit, settings: SynthSettings, out: Path) -> Written:
     rows = _rows(unit, settings, out)
     rows = rows if isinstance(rows, list) else [rows]
     written = _write_traces([row for row in rows if isinstance(row, Question)], settings, out)
-    written.dropped[:0] = (row for row in rows if isinstance(row, Dropped))
+    written.dropped[:0] = (row for row in rows if isinstance(row, SkippedRow))
     return written
 
 
 def _rows(unit: Unit, settings: SynthSettings, out: Path) -> Row | list[Row]:
     """The questions about a scene, which is rendered; rows of a data set as they are."""
-    if isinstance(unit, Question | Dropped | list):
+    if isinstance(unit, Question | SkippedRow | list):
         return unit
     family, seed = unit
     scene = make_scene(family, seed)
@@ -208,18 +210,18 @@ def _write_traces(questions: list[Question], settings: SynthSettings, out: Path)
     """One trace a question; all questions are about the same media."""
     written = Written([], [], [])
     manner = settings.manner
-    album: Album | None = None
+    album: MediaContext | None = None
     for question in questions:
         rng = random.Random(f"synth/{VERSION}/{settings.seed}/{question.id}")
-        asked = anchored(question, out)
+        asked = with_media_root(question, out)
         try:
-            album = album or Album(asked, manner.budgets)
+            album = album or MediaContext(asked, manner.budgets)
             trace = _of_some_kind(asked, settings, rng, album)
-        except Unusable as error:
-            written.dropped.append(Dropped(question.id, error.reason, str(error)))
+        except NoTrace as error:
+            written.dropped.append(SkippedRow(question.id, error.reason, str(error)))
             continue
         except InputError as error:
-            written.dropped.append(Dropped(question.id, "unusable_medium", str(error)))
+            written.dropped.append(SkippedRow(question.id, "unusable_medium", str(error)))
             continue
         kept = trace.model_copy(update={"question": question})
         written.lines.append(kept.to_line() + "\n")
@@ -228,7 +230,7 @@ def _write_traces(questions: list[Question], settings: SynthSettings, out: Path)
 
 
 def _of_some_kind(
-    question: Question, settings: SynthSettings, rng: random.Random, album: Album
+    question: Question, settings: SynthSettings, rng: random.Random, album: MediaContext
 ) -> Trace:
     """A trace of a kind drawn by the shares; where it cannot be written, a single look."""
     manner = settings.manner
@@ -242,7 +244,7 @@ def _of_some_kind(
         kind = Kind.REFUSED
     try:
         return expert_trace(question, kind, rng, manner, album)
-    except Unusable:
+    except NoTrace:
         return expert_trace(question, Kind.SINGLE, rng, manner, album)
 
 

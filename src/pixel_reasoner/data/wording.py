@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 
-from pixel_reasoner.trace import Box
+from pixel_reasoner.schema.geometry import Box
 
 WHOLE_PICTURE = (
     "I look at the whole picture first.",

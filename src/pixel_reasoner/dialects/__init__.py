@@ -3,17 +3,17 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pixel_reasoner.answers import boxed
+from pixel_reasoner.dialects.base import Answer, Dialect, Message, RejectedCall
 from pixel_reasoner.dialects.compact import COMPACT
 from pixel_reasoner.dialects.deepeyes import DEEPEYES
-from pixel_reasoner.dialects.dialect import Answer, Dialect, Malformed, Message
+from pixel_reasoner.dialects.detect import MatchConfidence
 from pixel_reasoner.dialects.mini_o3 import MINI_O3
 from pixel_reasoner.dialects.pixel_reasoner import PIXEL_REASONER
 from pixel_reasoner.dialects.plain import PLAIN
 from pixel_reasoner.dialects.qwen2_5_vl import QWEN2_5_VL
 from pixel_reasoner.dialects.qwen3_vl import QWEN3_VL
-from pixel_reasoner.dialects.speakers import Evidence
 from pixel_reasoner.errors import UsageError
+from pixel_reasoner.scoring.extraction import boxed
 
 DIALECTS = {
     dialect.name: dialect
@@ -31,21 +31,21 @@ __all__ = [
     "PLAIN",
     "Answer",
     "Dialect",
-    "Malformed",
     "Message",
+    "RejectedCall",
     "boxed",
-    "dialect_for",
-    "dialect_named",
+    "detect_dialect",
+    "get_dialect",
 ]
 
 
-def dialect_named(name: str) -> Dialect:
+def get_dialect(name: str) -> Dialect:
     """The dialect of that name.
 
     Raises:
         UsageError: there is none.
 
-    >>> dialect_named("compact").padding
+    >>> get_dialect("compact").padding
     0.0
     """
     if name not in DIALECTS:
@@ -55,7 +55,7 @@ def dialect_named(name: str) -> Dialect:
     return DIALECTS[name]
 
 
-def dialect_for(
+def detect_dialect(
     name: str, config: Mapping[str, Any] | None = None, template: str | None = None
 ) -> Dialect:
     """The dialect that a model speaks, by the most specific evidence there is; `plain` where there is none.
@@ -68,11 +68,11 @@ def dialect_for(
     Raises:
         UsageError: two dialects fit equally well.
 
-    >>> dialect_for("models/Qwen3-VL-8B-Instruct", {"model_type": "qwen3_vl"}).name
+    >>> detect_dialect("models/Qwen3-VL-8B-Instruct", {"model_type": "qwen3_vl"}).name
     'qwen3_vl'
-    >>> dialect_for("TIGER-Lab/PixelReasoner-RL-v1", {"model_type": "qwen2_5_vl"}).name
+    >>> detect_dialect("TIGER-Lab/PixelReasoner-RL-v1", {"model_type": "qwen2_5_vl"}).name
     'pixel_reasoner'
-    >>> dialect_for("gpt-9").name
+    >>> detect_dialect("gpt-9").name
     'plain'
     """
     model_type = str((config or {}).get("model_type") or "")
@@ -82,7 +82,7 @@ def dialect_for(
     }
     best = max(found.values())
     fitting = [key for key, evidence in found.items() if evidence is best]
-    if best is Evidence.NONE:
+    if best is MatchConfidence.NONE:
         return PLAIN
     if len(fitting) > 1:
         raise UsageError(

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pixel_reasoner.budget import Budget, Budgets
-from pixel_reasoner.dialects.dialect import Dialect
-from pixel_reasoner.ops import OPERATIONS, schema
-from pixel_reasoner.trace import Picture
+from pixel_reasoner.dialects.base import Dialect
+from pixel_reasoner.operations.base import OPERATIONS, tool_schema
+from pixel_reasoner.schema.settings import PixelBudget, PixelBudgets
+from pixel_reasoner.schema.trace import Picture
 
 
 def _label(picture: Picture) -> str:
@@ -31,11 +31,11 @@ def _reply(pictures: Sequence[Picture], shown: int) -> list[str]:
 COMPACT = Dialect(
     name="compact",
     models="the embedded model, and models tuned on traces in this dialect",
-    budgets=Budgets(
-        picture=Budget(min_px=32 * 32, max_px=1024 * 1024),
-        crop=Budget(min_px=512 * 512, max_px=1024 * 1024),
-        frame=Budget(min_px=32 * 32, max_px=320 * 320),
-        selected_frame=Budget(min_px=32 * 32, max_px=640 * 640),
+    budgets=PixelBudgets(
+        picture=PixelBudget(min_px=32 * 32, max_px=1024 * 1024),
+        crop=PixelBudget(min_px=512 * 512, max_px=1024 * 1024),
+        frame=PixelBudget(min_px=32 * 32, max_px=320 * 320),
+        selected_frame=PixelBudget(min_px=32 * 32, max_px=640 * 640),
         multiple=32,
     ),
     system_with=(
@@ -46,6 +46,6 @@ COMPACT = Dialect(
     label=_label,
     reply=_reply,
     complaint="Error: {why}",
-    tools=[schema(operation) for operation in OPERATIONS.values()],
+    tools=[tool_schema(operation) for operation in OPERATIONS.values()],
     system_native="Put the final answer in \\boxed{}.",
 )

@@ -14,10 +14,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from pixel_reasoner.dialects import DIALECTS, Answer, Dialect, Malformed
+from pixel_reasoner.dialects import DIALECTS, Answer, Dialect, RejectedCall
 from pixel_reasoner.files import atomic_writer
-from pixel_reasoner.ops import OPERATIONS
-from pixel_reasoner.trace import Box, Medium, Observation, OpCall, Picture, Question, Refusal, Turn
+from pixel_reasoner.operations.base import OPERATIONS
+from pixel_reasoner.schema.geometry import Box
+from pixel_reasoner.schema.question import MediaItem, Question
+from pixel_reasoner.schema.trace import CallErrorKind, Observation, Picture, ToolCall, Turn
 
 BOXES = 100_000
 MARKS = "<!-- dialects -->", "<!-- end of dialects -->"
@@ -95,9 +97,11 @@ def _word(dialect: Dialect, operation: str) -> str:
 
 def _appends(dialect: Dialect) -> None:
     """What was said is never said differently later, and braces in what people and operations say are only braces."""
-    question = Question(id="1", text="Is {this} it?", media=(Medium(kind="image", path="a.png"),))
+    question = Question(
+        id="1", text="Is {this} it?", media=(MediaItem(kind="image", path="a.png"),)
+    )
     pictures = _pictures(dialect)
-    refused = Observation(text="{braces}", refusal=Refusal.BAD_BOX)
+    refused = Observation(text="{braces}", refusal=CallErrorKind.BAD_BOX)
     shown = Observation(text="", pictures=(pictures[1],))
     frames = Observation(text="", pictures=tuple(p for p in pictures if p.frame and p.parent))
     turns = [Turn(text="{a}", observation=seen) for seen in (refused, shown, frames)]
@@ -127,14 +131,16 @@ def _answers(dialect: Dialect) -> None:
 def _calls(dialect: Dialect) -> None:
     """Calls of every operation come back, alone and behind words; what follows a call makes it none."""
     pictures = _pictures(dialect)
-    frames = OpCall(name="select_frames", arguments={"target_frames": [1, 3]})
+    frames = ToolCall(name="select_frames", arguments={"target_frames": [1, 3]})
     text = dialect.write_turn("I look closer.", frames, pictures)
     for known in (pictures, ()):
         assert dialect.parse(text, known) == frames, f"{dialect.name}: frames are not read back"
     for number in range(1, len(pictures) + 1 if dialect.names_pictures else 2):
-        look = OpCall(name="zoom_in", arguments={"bbox_2d": [0, 0, 1, 1], "target_image": number})
+        look = ToolCall(name="zoom_in", arguments={"bbox_2d": [0, 0, 1, 1], "target_image": number})
         said = dialect.parse(dialect.write_turn("I look.", look, pictures), pictures)
-        assert isinstance(said, OpCall), f"{dialect.name}: the whole of picture {number} is {said}"
+        assert isinstance(said, ToolCall), (
+            f"{dialect.name}: the whole of picture {number} is {said}"
+        )
         named = said.arguments.get("target_image", 1)
         assert (said.name, named) == ("zoom_in", number), f"{dialect.name}: {said} is not {look}"
         assert list(said.arguments["bbox_2d"]) == [0, 0, 1, 1], (
@@ -142,7 +148,7 @@ def _calls(dialect: Dialect) -> None:
         )
     for wrong in (f"{text} It shows a car.", text + text, text.replace(dialect.calls.close, "")):
         said = dialect.parse(wrong, pictures)
-        assert isinstance(said, Malformed), f"{dialect.name}: {wrong!r} is taken for {said}"
+        assert isinstance(said, RejectedCall), f"{dialect.name}: {wrong!r} is taken for {said}"
         _sentence(dialect, said.text)
 
 
@@ -150,19 +156,19 @@ def _refuses(dialect: Dialect) -> None:
     """Numbers that make no box, and pictures that are not there, are refused here or handed on to be refused."""
     pictures = _pictures(dialect)
     wrong = {
-        why: OpCall(name="zoom_in", arguments={"bbox_2d": numbers, "target_image": 1})
+        why: ToolCall(name="zoom_in", arguments={"bbox_2d": numbers, "target_image": 1})
         for why, numbers in _NO_BOXES.items()
     }
     if dialect.names_pictures:
         look = {"bbox_2d": [0.25, 0.25, 0.5, 0.5], "target_image": len(pictures) + 1}
-        wrong["no such picture"] = OpCall(name="zoom_in", arguments=look)
+        wrong["no such picture"] = ToolCall(name="zoom_in", arguments=look)
     for why, call in wrong.items():
         said = dialect.parse(dialect.write_call(call, pictures), pictures)
-        if isinstance(said, Malformed):
+        if isinstance(said, RejectedCall):
             _sentence(dialect, said.text)
             assert said.call is not None, f"{dialect.name}: {why}: the call is lost"
         else:
-            assert isinstance(said, OpCall), f"{dialect.name}: {why}: {said}"
+            assert isinstance(said, ToolCall), f"{dialect.name}: {why}: {said}"
             box, number = said.arguments["bbox_2d"], said.arguments.get("target_image", 1)
             refused = number > len(pictures) or not _is_box(box)
             assert refused, f"{dialect.name}: {why}: taken for {said}"
@@ -187,7 +193,7 @@ def _round_trips(dialect: Dialect, boxes: int, rng: random.Random) -> float:
             *sorted((rng.random(), rng.random())),
             *sorted((rng.random(), rng.random())),
         )
-        call = OpCall(
+        call = ToolCall(
             name="zoom_in", arguments={"bbox_2d": [x1, y1, x2, y2], "target_image": picture.number}
         )
         text = dialect.write_call(call, pictures)
@@ -195,11 +201,11 @@ def _round_trips(dialect: Dialect, boxes: int, rng: random.Random) -> float:
         sides = dialect.grid.sides(picture.seen_px)
         assert sides is not None, "a picture has a size"
         units = 10**dialect.grid.decimals
-        if isinstance(said, Malformed):  # rounded away: it was thinner than a unit
+        if isinstance(said, RejectedCall):  # rounded away: it was thinner than a unit
             thin = min((x2 - x1) * sides[0], (y2 - y1) * sides[1]) * units <= 1
             assert thin, f"{dialect.name}: {text} is refused: {said.text}"
             said = said.call
-        assert isinstance(said, OpCall), f"{dialect.name}: {text} is read as {said}"
+        assert isinstance(said, ToolCall), f"{dialect.name}: {text} is read as {said}"
         # A box that was rounded away is not padded.
         padding = dialect.padding if _is_box(_written(text)) else 0.0
         low, high = _padded((x1, y1), -padding), _padded((x2, y2), padding)
@@ -259,7 +265,7 @@ def as_markdown(boxes: int = BOXES) -> str:
 def _row(dialect: Dialect, error: float) -> list[str]:
     pictures = _pictures(dialect)
     arguments = {"bbox_2d": [0.25, 0.5, 0.75, 1.0], "target_image": 1}
-    call = dialect.write_call(OpCall(name="zoom_in", arguments=arguments), pictures[:1])
+    call = dialect.write_call(ToolCall(name="zoom_in", arguments=arguments), pictures[:1])
     grid = dialect.grid.words
     grid += ", clamped to the picture" if dialect.grid.clamps else ""
     grid += f", padded by {dialect.padding:.0%}" if dialect.padding else ""

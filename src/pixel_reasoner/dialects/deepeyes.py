@@ -15,13 +15,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from pixel_reasoner.budget import Budget, Budgets
-from pixel_reasoner.dialects.calls import TAGGED
-from pixel_reasoner.dialects.dialect import Dialect
-from pixel_reasoner.dialects.grids import PIXELS
+from pixel_reasoner.dialects.base import Dialect
+from pixel_reasoner.dialects.boxes import PIXELS
+from pixel_reasoner.dialects.detect import ModelMatch
 from pixel_reasoner.dialects.qwen3_vl import frame_label
-from pixel_reasoner.dialects.speakers import Speakers
-from pixel_reasoner.trace import Picture
+from pixel_reasoner.dialects.syntax import TAGGED
+from pixel_reasoner.schema.settings import PixelBudget, PixelBudgets
+from pixel_reasoner.schema.trace import Picture
 
 _UNIT = 28 * 28
 """pixels of one visual token of Qwen2.5-VL, which DeepEyes was made from"""
@@ -77,12 +77,12 @@ def _reply(pictures: Sequence[Picture], shown: int) -> list[str]:
 DEEPEYES = Dialect(
     name="deepeyes",
     models="the released checkpoints of DeepEyes (not of DeepEyesV2, which writes code)",
-    speakers=Speakers(model_types=("qwen2_5_vl",), checkpoints=r"deep-?_?eyes(?!-?_?v2)"),
-    budgets=Budgets(
-        picture=Budget(min_px=4 * _UNIT, max_px=16384 * _UNIT),
-        crop=Budget(min_px=256 * _UNIT, max_px=5120 * _UNIT),
-        frame=Budget(min_px=4 * _UNIT, max_px=512 * _UNIT),
-        selected_frame=Budget(min_px=256 * _UNIT, max_px=1024 * _UNIT),
+    speakers=ModelMatch(model_types=("qwen2_5_vl",), checkpoints=r"deep-?_?eyes(?!-?_?v2)"),
+    budgets=PixelBudgets(
+        picture=PixelBudget(min_px=4 * _UNIT, max_px=16384 * _UNIT),
+        crop=PixelBudget(min_px=256 * _UNIT, max_px=5120 * _UNIT),
+        frame=PixelBudget(min_px=4 * _UNIT, max_px=512 * _UNIT),
+        selected_frame=PixelBudget(min_px=256 * _UNIT, max_px=1024 * _UNIT),
         multiple=28,
     ),
     system_with=_system(_ZOOM),

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from pixel_reasoner.dialects.calls import Calls
+from pixel_reasoner.dialects.syntax import Calls
 
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
 

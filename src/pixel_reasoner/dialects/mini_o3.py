@@ -16,15 +16,15 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from pixel_reasoner.budget import Budget, Budgets
-from pixel_reasoner.dialects.calls import TAGGED, Calls
-from pixel_reasoner.dialects.dialect import Dialect
-from pixel_reasoner.dialects.grids import Grid
+from pixel_reasoner.dialects.base import Dialect
+from pixel_reasoner.dialects.boxes import BoxCoordinates
+from pixel_reasoner.dialects.detect import ModelMatch
 from pixel_reasoner.dialects.qwen3_vl import frame_label
-from pixel_reasoner.dialects.speakers import Speakers
-from pixel_reasoner.trace import Picture
+from pixel_reasoner.dialects.syntax import TAGGED, Calls
+from pixel_reasoner.schema.settings import PixelBudget, PixelBudgets
+from pixel_reasoner.schema.trace import Picture
 
-_BUDGET = Budget(min_px=40_000, max_px=2_000_000)
+_BUDGET = PixelBudget(min_px=40_000, max_px=2_000_000)
 
 _THINK = (
     "You are a helpful assistant. Answer the user's question based on the image provided. "
@@ -98,10 +98,10 @@ def _reply(pictures: Sequence[Picture], shown: int) -> list[str]:
 MINI_O3 = Dialect(
     name="mini_o3",
     models="the released checkpoints of Mini-o3",
-    speakers=Speakers(
+    speakers=ModelMatch(
         model_types=("qwen2_5_vl",), checkpoints=r"mini-?_?o3", template="<grounding>"
     ),
-    budgets=Budgets(
+    budgets=PixelBudgets(
         picture=_BUDGET, crop=_BUDGET, frame=_BUDGET, selected_frame=_BUDGET, multiple=28
     ),
     system_with=_THINK + _ZOOM + _ANSWER,
@@ -124,7 +124,7 @@ MINI_O3 = Dialect(
     answers=TAGGED,
     thought="<think>{words}</think>",
     thinks=True,
-    grid=Grid(
+    grid=BoxCoordinates(
         words="fractions of the picture, three decimals",
         per_side=1,
         decimals=3,

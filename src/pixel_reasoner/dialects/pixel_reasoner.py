@@ -16,10 +16,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from pixel_reasoner.budget import Budget, Budgets
-from pixel_reasoner.dialects.dialect import Dialect
-from pixel_reasoner.dialects.speakers import Speakers
-from pixel_reasoner.trace import WHOLE, Picture
+from pixel_reasoner.dialects.base import Dialect
+from pixel_reasoner.dialects.detect import ModelMatch
+from pixel_reasoner.schema.geometry import WHOLE
+from pixel_reasoner.schema.settings import PixelBudget, PixelBudgets
+from pixel_reasoner.schema.trace import Picture
 
 _UNIT = 28 * 28
 """pixels of one visual token of Qwen2.5-VL; the released budgets are given in these"""
@@ -68,16 +69,16 @@ def _reply(pictures: Sequence[Picture], shown: int) -> list[str]:
 PIXEL_REASONER = Dialect(
     name="pixel_reasoner",
     models="the released checkpoints of Pixel Reasoner",
-    speakers=Speakers(
+    speakers=ModelMatch(
         model_types=("qwen2_5_vl",),
         checkpoints=r"pixel-?_?reasoner",
         template="crop_image_normalized",
     ),
-    budgets=Budgets(
-        picture=Budget(min_px=256 * _UNIT, max_px=8000 * _UNIT),
-        crop=Budget(min_px=256 * _UNIT, max_px=5120 * _UNIT),
-        frame=Budget(min_px=4 * _UNIT, max_px=512 * _UNIT),
-        selected_frame=Budget(min_px=4 * _UNIT, max_px=512 * _UNIT),
+    budgets=PixelBudgets(
+        picture=PixelBudget(min_px=256 * _UNIT, max_px=8000 * _UNIT),
+        crop=PixelBudget(min_px=256 * _UNIT, max_px=5120 * _UNIT),
+        frame=PixelBudget(min_px=4 * _UNIT, max_px=512 * _UNIT),
+        selected_frame=PixelBudget(min_px=4 * _UNIT, max_px=512 * _UNIT),
         multiple=28,
     ),
     system_with=_SYSTEM,

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pixel_reasoner.budget import Budget, Budgets
-from pixel_reasoner.dialects.dialect import Dialect
+from pixel_reasoner.dialects.base import Dialect
 from pixel_reasoner.dialects.hermes import offered
-from pixel_reasoner.ops import OPERATIONS, schema
-from pixel_reasoner.trace import Picture
+from pixel_reasoner.operations.base import OPERATIONS, tool_schema
+from pixel_reasoner.schema.settings import PixelBudget, PixelBudgets
+from pixel_reasoner.schema.trace import Picture
 
 _ADVICE = (
     "You answer questions about pictures and videos. What is too small to see at first can be looked at again: zoom_in "
@@ -20,7 +20,7 @@ _ADVICE = (
     "detail. Look closer before you answer whenever the answer rests on a small detail; where it does not, answer at "
     "once. Call one tool at a time and wait for what it shows. Put the final answer, alone, within \\boxed{}."
 )
-_TOOLS = [schema(operation) for operation in OPERATIONS.values()]
+_TOOLS = [tool_schema(operation) for operation in OPERATIONS.values()]
 
 
 def _label(picture: Picture) -> str:
@@ -37,11 +37,11 @@ def _reply(pictures: Sequence[Picture], shown: int) -> list[str]:
 PLAIN = Dialect(
     name="plain",
     models="hosted services, and every model that is none of the others",
-    budgets=Budgets(
-        picture=Budget(min_px=256 * 256, max_px=1536 * 1536),
-        crop=Budget(min_px=512 * 512, max_px=1024 * 1024),
-        frame=Budget(min_px=64 * 64, max_px=512 * 512),
-        selected_frame=Budget(min_px=512 * 512, max_px=1024 * 1024),
+    budgets=PixelBudgets(
+        picture=PixelBudget(min_px=256 * 256, max_px=1536 * 1536),
+        crop=PixelBudget(min_px=512 * 512, max_px=1024 * 1024),
+        frame=PixelBudget(min_px=64 * 64, max_px=512 * 512),
+        selected_frame=PixelBudget(min_px=512 * 512, max_px=1024 * 1024),
         multiple=32,
     ),
     system_with=offered(_TOOLS, _ADVICE),

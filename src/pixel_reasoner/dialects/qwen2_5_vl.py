@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from copy import deepcopy
 
-from pixel_reasoner.budget import Budget, Budgets
-from pixel_reasoner.dialects.dialect import Dialect
-from pixel_reasoner.dialects.grids import PIXELS
+from pixel_reasoner.dialects.base import Dialect
+from pixel_reasoner.dialects.boxes import PIXELS
+from pixel_reasoner.dialects.detect import ModelMatch
 from pixel_reasoner.dialects.hermes import offered
-from pixel_reasoner.dialects.numbering import FROM_0
+from pixel_reasoner.dialects.picture_names import FROM_0
 from pixel_reasoner.dialects.qwen3_vl import (
     ARGUMENTS,
     RESPONSE,
@@ -24,7 +24,7 @@ from pixel_reasoner.dialects.qwen3_vl import (
     frame_label,
     response,
 )
-from pixel_reasoner.dialects.speakers import Speakers
+from pixel_reasoner.schema.settings import PixelBudget, PixelBudgets
 
 _UNIT = 28 * 28
 """pixels of one visual token of Qwen2.5-VL"""
@@ -39,12 +39,12 @@ _ZOOM["function"]["parameters"]["properties"]["bbox_2d"]["description"] += (
 QWEN2_5_VL = Dialect(
     name="qwen2_5_vl",
     models="Qwen2.5-VL",
-    speakers=Speakers(model_types=("qwen2_5_vl",), family=r"qwen-?_?2[._-]?5-?_?vl"),
-    budgets=Budgets(
-        picture=Budget(min_px=256 * _UNIT, max_px=8000 * _UNIT),
-        crop=Budget(min_px=256 * _UNIT, max_px=5120 * _UNIT),
-        frame=Budget(min_px=4 * _UNIT, max_px=512 * _UNIT),
-        selected_frame=Budget(min_px=256 * _UNIT, max_px=1024 * _UNIT),
+    speakers=ModelMatch(model_types=("qwen2_5_vl",), family=r"qwen-?_?2[._-]?5-?_?vl"),
+    budgets=PixelBudgets(
+        picture=PixelBudget(min_px=256 * _UNIT, max_px=8000 * _UNIT),
+        crop=PixelBudget(min_px=256 * _UNIT, max_px=5120 * _UNIT),
+        frame=PixelBudget(min_px=4 * _UNIT, max_px=512 * _UNIT),
+        selected_frame=PixelBudget(min_px=256 * _UNIT, max_px=1024 * _UNIT),
         multiple=28,
     ),
     system_with=offered([_ZOOM], _ASSISTANT),

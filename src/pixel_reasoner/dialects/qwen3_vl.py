@@ -12,13 +12,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pixel_reasoner.budget import Budget, Budgets
-from pixel_reasoner.dialects.dialect import Dialect
-from pixel_reasoner.dialects.grids import THOUSANDTHS
+from pixel_reasoner.dialects.base import Dialect
+from pixel_reasoner.dialects.boxes import THOUSANDTHS
+from pixel_reasoner.dialects.detect import ModelMatch
 from pixel_reasoner.dialects.hermes import offered
-from pixel_reasoner.dialects.numbering import FROM_0
-from pixel_reasoner.dialects.speakers import Speakers
-from pixel_reasoner.trace import Picture
+from pixel_reasoner.dialects.picture_names import FROM_0
+from pixel_reasoner.schema.settings import PixelBudget, PixelBudgets
+from pixel_reasoner.schema.trace import Picture
 
 _UNIT = 32 * 32
 """pixels of one visual token of Qwen3-VL"""
@@ -99,12 +99,12 @@ def response(pictures: Sequence[Picture], shown: int) -> list[str]:
 QWEN3_VL = Dialect(
     name="qwen3_vl",
     models="Qwen3-VL, dense and mixtures of experts",
-    speakers=Speakers(model_types=("qwen3_vl", "qwen3_vl_moe"), family=r"qwen-?_?3-?_?vl"),
-    budgets=Budgets(
-        picture=Budget(min_px=256 * _UNIT, max_px=8192 * _UNIT),
-        crop=Budget(min_px=256 * _UNIT, max_px=4096 * _UNIT),
-        frame=Budget(min_px=4 * _UNIT, max_px=512 * _UNIT),
-        selected_frame=Budget(min_px=256 * _UNIT, max_px=1024 * _UNIT),
+    speakers=ModelMatch(model_types=("qwen3_vl", "qwen3_vl_moe"), family=r"qwen-?_?3-?_?vl"),
+    budgets=PixelBudgets(
+        picture=PixelBudget(min_px=256 * _UNIT, max_px=8192 * _UNIT),
+        crop=PixelBudget(min_px=256 * _UNIT, max_px=4096 * _UNIT),
+        frame=PixelBudget(min_px=4 * _UNIT, max_px=512 * _UNIT),
+        selected_frame=PixelBudget(min_px=256 * _UNIT, max_px=1024 * _UNIT),
         multiple=32,
     ),
     system_with=offered([ZOOM]),

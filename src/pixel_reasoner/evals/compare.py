@@ -14,8 +14,8 @@ from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.evals.intervals import interval, sign_test
 from pixel_reasoner.evals.stats import category_of, cluster_of, is_correct
 from pixel_reasoner.files import read_json_object
-from pixel_reasoner.grading import Scorer, grade_reply
-from pixel_reasoner.trace import Stop, Trace
+from pixel_reasoner.schema.trace import StopReason, Trace
+from pixel_reasoner.scoring.grading import Scorer, grade_reply
 
 
 class Pair(NamedTuple):
@@ -59,11 +59,12 @@ def _by(
 
 def paired(first: Iterable[Trace], second: Iterable[Trace]) -> list[Pair]:
     """The traces of the same questions and samples, in the order of the first run; those that failed in either are left out."""
-    others = {(t.question.id, t.sample): t for t in second if t.stop is not Stop.FAILED}
+    others = {(t.question.id, t.sample): t for t in second if t.stop is not StopReason.FAILED}
     return [
         Pair(trace, others[key])
         for trace in first
-        if trace.stop is not Stop.FAILED and (key := (trace.question.id, trace.sample)) in others
+        if trace.stop is not StopReason.FAILED
+        and (key := (trace.question.id, trace.sample)) in others
     ]
 
 

@@ -17,20 +17,23 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
-from io import FileIO
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
-from pixel_reasoner.errors import InputError, OutputError, UsageError
-from pixel_reasoner.evals.cache import ResponseCache
+from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.evals.compare import compare, differing, run_settings
 from pixel_reasoner.evals.stats import summarize
-from pixel_reasoner.files import cannot_write, keep_settings, reason, write_bytes, write_json
-from pixel_reasoner.grading import Scorer, is_right
-from pixel_reasoner.models import Model
-from pixel_reasoner.rollout import Rules, ask_many, settings_of, versions
-from pixel_reasoner.trace import Question, Stop, Trace, anchored, load_traces, save_traces
+from pixel_reasoner.files import keep_settings, write_json
+from pixel_reasoner.models.api import Model
+from pixel_reasoner.rollout.ask import ask_many
+from pixel_reasoner.rollout.state import settings_of, versions
+from pixel_reasoner.runs.cache import ResponseCache
+from pixel_reasoner.runs.store import TraceLog
+from pixel_reasoner.schema.question import Question, with_media_root
+from pixel_reasoner.schema.settings import RolloutConfig
+from pixel_reasoner.schema.trace import Trace, load_traces, save_traces
+from pixel_reasoner.scoring.grading import Scorer, is_right
 
 TRACES = "traces.jsonl"
 SUMMARY = "summary.json"
@@ -45,7 +48,7 @@ class Plan(NamedTuple):
 
     questions: Sequence[Question]
     model: Model
-    rules: Rules
+    rules: RolloutConfig
     task: dict[str, Any]
     """what was asked, for the settings: name, split, seed, ..."""
     batch_size: int = 16
@@ -90,7 +93,7 @@ def evaluate_compared(
     """
     settings = answer(plan, out, on_trace)
     bare = plan.rules.model_copy(update={"operations": False, "disturb": False})
-    beside = [anchored(question, Path("..")) for question in plan.questions]
+    beside = [with_media_root(question, Path("..")) for question in plan.questions]
     without = plan._replace(questions=beside, rules=bare)
     _summarized(without, answer(without, out / WITHOUT, on_trace), out / WITHOUT)
     compared = compare(load_run(out), load_run(out / WITHOUT), plan.scorer, plan.family_of)
@@ -159,7 +162,7 @@ def _asked(plan: Plan, questions: Sequence[Question], sample: int, out: Path) ->
     rules = plan.rules.model_copy(
         update={"decoding": decoding.model_copy(update={"seed": decoding.seed + sample})}
     )
-    here = [anchored(question, out) for question in questions]
+    here = [with_media_root(question, out) for question in questions]
     if plan.cache is None:
         found, keys = {}, {}
     else:
@@ -216,7 +219,7 @@ def evaluate_disturbed(
         for trace in load_run(out)
         if trace.question.needs_look and trace.executed and is_right(trace)
     }
-    again = [anchored(q, Path("..")) for q in plan.questions if q.id in right]
+    again = [with_media_root(q, Path("..")) for q in plan.questions if q.id in right]
     rules = plan.rules.model_copy(update={"disturb": True})
     disturbed = evaluate(
         plan._replace(questions=again, rules=rules, family_of=None, rows=None),
@@ -296,75 +299,7 @@ def load_run(path: Path) -> Iterator[Trace]:
 
 
 def _anchored(trace: Trace, folder: Path) -> Trace:
-    return trace.model_copy(update={"question": anchored(trace.question, folder)})
-
-
-class TraceLog:
-    """A `traces.jsonl` that grows a whole line at a time, whatever interrupts it."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.file: FileIO
-
-    def __enter__(self) -> Self:
-        """Open the log and drop a line that a kill cut off."""
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.file = self._open()
-            self.file.seek(0)
-            content = self.file.read()
-            self.file.truncate(content.rfind(b"\n") + 1)
-        except OSError as error:
-            raise cannot_write(self.path, error) from error
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close the log."""
-        self.file.close()
-
-    def _open(self) -> FileIO:
-        # Without a buffer: it would hold on to what a full disk refused, and write it later.
-        return self.path.open("a+b", buffering=0)
-
-    def answered(self) -> list[Trace]:
-        """The traces of questions that could be asked; failed ones leave the log, to be tried again."""
-        kept = [trace for trace in load_traces(self.path) if trace.stop is not Stop.FAILED]
-        lines = "".join(trace.to_line() + "\n" for trace in kept).encode()
-        if len(lines) != self.path.stat().st_size:
-            write_bytes(lines, self.path)
-            self.file.close()
-            self.file = self._open()
-        return kept
-
-    def put_in_order(self, ids: Sequence[str]) -> None:
-        """Sort the log by the order of the questions, and by samples: a finished run does not depend on what finished first."""
-        position = {name: number for number, name in enumerate(ids)}
-        traces = list(load_traces(self.path))
-        last = len(position)
-        ordered = sorted(
-            traces, key=lambda trace: (trace.sample, position.get(trace.question.id, last))
-        )
-        if ordered != traces:
-            write_bytes("".join(trace.to_line() + "\n" for trace in ordered).encode(), self.path)
-
-    def append(self, trace: Trace) -> None:
-        """Write one trace, whole or not at all.
-
-        Raises:
-            OutputError: the disk is full or gone.
-        """
-        end = self.file.seek(0, 2)
-        rest = trace.to_line().encode() + b"\n"
-        try:
-            while rest:
-                rest = rest[self.file.write(rest) :]
-        except OSError as error:
-            self.file.truncate(end)
-            raise OutputError(
-                expected="room for one more trace",
-                got=f"{self.path}: {reason(error)}",
-                fix="free some space and run the same command again; what is done is kept",
-            ) from error
+    return trace.model_copy(update={"question": with_media_root(trace.question, folder)})
 
 
 def _same_questions(questions: Sequence[Question], done: Iterable[Trace], out: Path) -> None:

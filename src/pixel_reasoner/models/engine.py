@@ -123,7 +123,7 @@ Choose = Callable[[torch.Tensor, Sequence[Row]], tuple[torch.Tensor, torch.Tenso
 """(rows, vocabulary) logits -> (rows,) ids and their logprobs, None where nobody asks for these"""
 
 
-def bare(model: Any) -> Any:
+def unwrap_peft(model: Any) -> Any:
     """A model without what PEFT wraps around it; its LoRA layers stay in it."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 

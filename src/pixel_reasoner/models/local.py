@@ -31,28 +31,30 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from pixel_reasoner.dialects import dialect_named
-from pixel_reasoner.dialects.template import assert_template_carries
+from pixel_reasoner.dialects import get_dialect
+from pixel_reasoner.dialects.template_check import assert_template_carries
 from pixel_reasoner.errors import ModelError, UsageError
-from pixel_reasoner.models import (
-    EMBEDDED,
+from pixel_reasoner.models.api import (
     Completion,
     ContextFull,
-    Conversation,
-    Decoding,
     Finished,
-    FolderSettings,
+    Messages,
     OnText,
     Rounds,
     Turns,
+    images_of,
+)
+from pixel_reasoner.models.engine import FAMILIES, Choose, Engine, Row, Seen, supported, unwrap_peft
+from pixel_reasoner.models.folder import (
+    BUNDLED_MODELS,
+    FolderSettings,
+    budgets_for_processor,
     folder_settings,
     model_folder,
     model_source,
-    pictures_of,
-    processable,
 )
-from pixel_reasoner.models.engine import FAMILIES, Choose, Engine, Row, Seen, bare, supported
 from pixel_reasoner.models.patches import compile_layers, speed_up_tower
+from pixel_reasoner.schema.settings import SamplingParams
 
 
 class LocalModel:
@@ -107,7 +109,7 @@ class LocalModel:
             self._compile()
         if operations:
             render = partial(processor.apply_chat_template, tokenize=False)
-            assert_template_carries(render, dialect_named(self.dialect), source)
+            assert_template_carries(render, get_dialect(self.dialect), source)
 
     @classmethod
     def of(cls, weights: Any, processor: Any, settings: FolderSettings) -> Self:
@@ -118,12 +120,12 @@ class LocalModel:
         return model
 
     def _take(self, weights: Any, processor: Any, settings: FolderSettings) -> None:
-        self.dialect = dialect_named(settings.dialect).name
-        self.budgets = processable(settings, processor.image_processor)
+        self.dialect = get_dialect(settings.dialect).name
+        self.budgets = budgets_for_processor(settings, processor.image_processor)
         self.note = settings.note
         self.processor = processor
         self.tokenizer = processor.tokenizer
-        self.model = bare(weights.eval())
+        self.model = unwrap_peft(weights.eval())
         self._turns = Session(self) if supported(self.model) else None
         self._alone = threading.Lock()
         if self._turns is not None:
@@ -140,8 +142,8 @@ class LocalModel:
 
     def generate(
         self,
-        conversations: Sequence[Conversation],
-        decoding: Decoding,
+        conversations: Sequence[Messages],
+        decoding: SamplingParams,
         on_text: OnText | None = None,
     ) -> list[Completion | ContextFull]:
         """One turn for each conversation; those that no longer fit into the context are told apart."""
@@ -150,13 +152,13 @@ class LocalModel:
         with self._alone:
             return self._turns.turn(conversations, decoding, on_text)
 
-    def session(self, decoding: Decoding) -> Turns:
+    def session(self, decoding: SamplingParams) -> Turns:
         """Turns of many conversations side by side; in rounds for a family that `engine` does not know."""
         return Rounds(self, decoding) if self._turns is None else Session(self, decoding)
 
     @torch.inference_mode()
     def _read_again(
-        self, conversations: Sequence[Conversation], decoding: Decoding, on_text: OnText | None
+        self, conversations: Sequence[Messages], decoding: SamplingParams, on_text: OnText | None
     ) -> list[Completion | ContextFull]:
         """One turn for each conversation, read from its beginning."""
         inputs = self._inputs(conversations)
@@ -184,12 +186,12 @@ class LocalModel:
             "template": hashlib.sha256(str(template).encode()).hexdigest()[:16],
         }
 
-    def _inputs(self, conversations: Sequence[Conversation]) -> Any:
+    def _inputs(self, conversations: Sequence[Messages]) -> Any:
         """Token ids, masks and pixels of conversations, padded on the left."""
         texts = self.processor.apply_chat_template(
             list(conversations), tokenize=False, add_generation_prompt=True
         )
-        pictures = [pictures_of(conversation) for conversation in conversations]
+        pictures = [images_of(conversation) for conversation in conversations]
         return self.processor(
             text=texts,
             images=pictures if any(pictures) else None,
@@ -199,7 +201,7 @@ class LocalModel:
         ).to(self.device)
 
     def _continue(
-        self, inputs: Any, decoding: Decoding, on_text: OnText | None
+        self, inputs: Any, decoding: SamplingParams, on_text: OnText | None
     ) -> list[Completion]:
         steer = LogitsProcessorList()
         if decoding.temperature > 0:
@@ -226,7 +228,9 @@ class LocalModel:
             self._completion(*row) for row in zip(new_ids, logprobs, prompt_lengths, strict=True)
         ]
 
-    def _logprobs(self, out: Any, prompt_length: int, decoding: Decoding) -> list[list[float]]:
+    def _logprobs(
+        self, out: Any, prompt_length: int, decoding: SamplingParams
+    ) -> list[list[float]]:
         """(batch, new tokens) log-probabilities at the temperature of the decoding (1 when greedy)."""
         rows = []
         for step, logits in enumerate(out.logits):
@@ -255,7 +259,7 @@ class LocalModel:
         end = self.model.generation_config.eos_token_id
         return {end} if isinstance(end, int) else set(end or [self.tokenizer.eos_token_id])
 
-    def _context_limit(self, decoding: Decoding) -> int:
+    def _context_limit(self, decoding: SamplingParams) -> int:
         config = self.model.config.get_text_config()
         return min(decoding.max_context_tokens, config.max_position_embeddings)
 
@@ -284,9 +288,9 @@ class Session:
     each of some conversations.
     """
 
-    def __init__(self, model: LocalModel, decoding: Decoding | None = None) -> None:
+    def __init__(self, model: LocalModel, decoding: SamplingParams | None = None) -> None:
         self.model = model
-        self.decoding = decoding or Decoding()
+        self.decoding = decoding or SamplingParams()
         # A GPU goes on while pictures are opened. On a CPU both are done sooner one after the other.
         self.fill, self.room = (1.0, 0.25) if model.model.device.type == "cpu" else (0.5, 0.0)
         image_processor = model.processor.image_processor
@@ -296,7 +300,7 @@ class Session:
         self._full: deque[tuple[Any, ContextFull]] = deque()
         self._seconds: dict[Any, float] = {}
 
-    def add(self, key: Any, conversation: Conversation) -> None:
+    def add(self, key: Any, conversation: Messages) -> None:
         """Ask for the next turn of a conversation; `key` names it from turn to turn."""
         row = self._row(key, conversation, [self._told.get(key)])
         if isinstance(row, ContextFull):
@@ -329,8 +333,8 @@ class Session:
 
     def turn(
         self,
-        conversations: Sequence[Conversation],
-        decoding: Decoding,
+        conversations: Sequence[Messages],
+        decoding: SamplingParams,
         on_text: OnText | None = None,
     ) -> list[Completion | ContextFull]:
         """One turn for each conversation. Only those of the last call are remembered."""
@@ -349,12 +353,12 @@ class Session:
         return [self._told_of(one) if isinstance(one, Row) else one for one in results]
 
     def _row(
-        self, key: Any, conversation: Conversation, before: Sequence[_Told | None]
+        self, key: Any, conversation: Messages, before: Sequence[_Told | None]
     ) -> Row | ContextFull:
         text = self.model.processor.apply_chat_template(
             [conversation], tokenize=False, add_generation_prompt=True
         )[0]
-        pictures = tuple(map(Seen.of, pictures_of(conversation)))
+        pictures = tuple(map(Seen.of, images_of(conversation)))
         told = next((one for one in before if one is not None and one.begins(text, pictures)), None)
         told = told or _Told("", (), [])
         rest = self.model.tokenizer(text[len(told.text) :], add_special_tokens=False)["input_ids"]
@@ -396,7 +400,7 @@ class Session:
         return said
 
 
-def _generator(decoding: Decoding, ids: Sequence[int]) -> torch.Generator:
+def _generator(decoding: SamplingParams, ids: Sequence[int]) -> torch.Generator:
     """Random numbers of one turn, which depend on the seed and on what was said, and not on what else is in the batch."""
     told = f"{decoding.seed}:{list(ids)}".encode()
     seed = int.from_bytes(hashlib.sha256(told).digest()[:7], "big")
@@ -410,7 +414,7 @@ def _gumbel(scores: torch.Tensor, generators: Sequence[torch.Generator]) -> torc
     return scores + noise.to(scores.device)
 
 
-def _chooser(decoding: Decoding) -> Choose:
+def _chooser(decoding: SamplingParams) -> Choose:
     top_p = TopPLogitsWarper(decoding.top_p) if decoding.top_p < 1 else None
 
     def choose(logits: torch.Tensor, rows: Sequence[Row]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -440,7 +444,7 @@ def _streamed(choose: Choose, streamer: _Streamer) -> Choose:
 class _SeededSampling(LogitsProcessor):
     """Sampling that does not depend on what else is in the batch, for `generate` of transformers."""
 
-    def __init__(self, decoding: Decoding, ids: torch.Tensor, mask: torch.Tensor) -> None:
+    def __init__(self, decoding: SamplingParams, ids: torch.Tensor, mask: torch.Tensor) -> None:
         self.temperature = decoding.temperature
         self.top_p = TopPLogitsWarper(decoding.top_p) if decoding.top_p < 1 else None
         self.generators = [
@@ -471,7 +475,7 @@ def _check_hub_id(source: str) -> None:
     """Only something shaped like `owner/name` is ever looked up on the hub."""
     if source.count("/") != 1 or source.startswith((".", "/", "~")):
         raise ModelError(
-            expected=f"an embedded model ({', '.join(EMBEDDED)}), a model folder, or a hub id owner/name",
+            expected=f"an embedded model ({', '.join(BUNDLED_MODELS)}), a model folder, or a hub id owner/name",
             got=f"{source!r}, which is no folder",
             fix="check the path",
         )

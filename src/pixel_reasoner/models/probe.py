@@ -22,10 +22,10 @@ from pydantic import ValidationError
 
 from pixel_reasoner.errors import EndpointError, OutputError
 from pixel_reasoner.files import write_json
-from pixel_reasoner.models import Completion, Conversation
-from pixel_reasoner.models.pool import Pool, Refused
-from pixel_reasoner.models.wire import Profile, Written, body, completion, json_of
-from pixel_reasoner.trace import Record
+from pixel_reasoner.models.api import Completion, Messages
+from pixel_reasoner.models.http_pool import HttpPool, RequestFailed
+from pixel_reasoner.models.openai_chat import MessageWriter, Profile, body, completion, json_of
+from pixel_reasoner.schema.record import Record
 
 if TYPE_CHECKING:
     from httpx2 import Response
@@ -59,7 +59,7 @@ class Probe(Record):
         )
 
 
-def probe(pool: Pool, model: str, profile: Profile) -> Probe:
+def probe(pool: HttpPool, model: str, profile: Profile) -> Probe:
     """Ask a server what it does.
 
     Args:
@@ -83,14 +83,14 @@ def probe(pool: Pool, model: str, profile: Profile) -> Probe:
 class _Asked:
     """One server, asked short questions."""
 
-    def __init__(self, pool: Pool, model: str, profile: Profile) -> None:
+    def __init__(self, pool: HttpPool, model: str, profile: Profile) -> None:
         self.pool, self.model, self.profile = pool, model, profile
 
-    def ask(self, conversation: Conversation, most: int = 8, **more: Any) -> Completion:
+    def ask(self, conversation: Messages, most: int = 8, **more: Any) -> Completion:
         told = {"model": self.model, self.profile.limit: most, "temperature": 0.0, **more}
-        return self.pool.ask(body(told, Written().messages(conversation)), _read)
+        return self.pool.ask(body(told, MessageWriter().messages(conversation)), _read)
 
-    def sees(self, asked: Callable[[Image.Image | None], Conversation]) -> bool | None:
+    def sees(self, asked: Callable[[Image.Image | None], Messages]) -> bool | None:
         """Whether a picture makes a difference; `asked` makes a conversation of a picture, or of None."""
         try:
             without = self.ask(asked(None))
@@ -98,7 +98,7 @@ class _Asked:
             if without.num_prompt_tokens and red.num_prompt_tokens:
                 return red.num_prompt_tokens > without.num_prompt_tokens
             blue = self.ask(asked(Image.new("RGB", (_SIDE_PX, _SIDE_PX), (20, 20, 220))))
-        except Refused:
+        except RequestFailed:
             return False
         return True if red.text != blue.text else None
 
@@ -107,7 +107,7 @@ class _Asked:
         ask = [_user("Write ten words that have nothing to do with one another.")]
         try:
             said = [self.ask(ask, 24, temperature=1.0, seed=seed).text for seed in (1, 1, 2, 3)]
-        except Refused:
+        except RequestFailed:
             return False
         if said[0] != said[1]:
             return False
@@ -117,7 +117,7 @@ class _Asked:
         """Whether they come when they are asked for."""
         try:
             return bool(self.ask([_user(_WORDS)], logprobs=True).logprobs)
-        except Refused:
+        except RequestFailed:
             return False
 
 
@@ -126,7 +126,7 @@ def _user(words: str, picture: Image.Image | None = None) -> dict[str, Any]:
     return {"role": "user", "content": [*shown, {"type": "text", "text": words}]}
 
 
-def _as_result(picture: Image.Image | None) -> Conversation:
+def _as_result(picture: Image.Image | None) -> Messages:
     """A conversation whose picture comes back from an operation."""
     asks = {"role": "assistant", "content": "", "tool_calls": [_CALL]}
     result = {**_user("Image 2:", picture), "role": "tool", "tool_call_id": _CALL["id"]}
@@ -140,7 +140,7 @@ def _read(response: Response) -> Completion:
 # --- once a day ---
 
 
-def probed(pool: Pool, model: str, profile: Profile, *, anew: bool = False) -> Probe:
+def probed(pool: HttpPool, model: str, profile: Profile, *, anew: bool = False) -> Probe:
     """What a server was found to do within the last day, or is now. Nothing but answers to the four questions is kept.
 
     Raises:

@@ -4,7 +4,7 @@
     pixel-reasoner eval vstar --data vstar_bench --model NAME --endpoint http://a:8000/v1 --endpoint http://b:8000/v1 --out runs/vstar
 
 `wire` says how conversations and replies are written, `pool` which server is asked and what happens if it fails. A question whose
-turn is done goes on at once, and up to `Manners.concurrency` requests are under way.
+turn is done goes on at once, and up to `RetryPolicy.concurrency` requests are under way.
 
 What a server cannot tell is not in a trace: the ids of tokens, the fingerprint of weights. Keys are sent and kept nowhere.
 """
@@ -18,35 +18,28 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pixel_reasoner.budget import Budgets
-from pixel_reasoner.dialects import dialect_named
+from pixel_reasoner.dialects import get_dialect
 from pixel_reasoner.errors import EndpointError, UsageError
-from pixel_reasoner.models import (
-    Completion,
-    ContextFull,
-    Conversation,
-    Decoding,
-    Finished,
-    OnText,
-)
-from pixel_reasoner.models.pool import Manners, Pool, Refused
-from pixel_reasoner.models.probe import Probe, assert_pictures_are_seen, probed
-from pixel_reasoner.models.wire import (
+from pixel_reasoner.models.api import Completion, ContextFull, Finished, Messages, OnText
+from pixel_reasoner.models.http_pool import HttpPool, RequestFailed, RetryPolicy
+from pixel_reasoner.models.openai_chat import (
     PROFILES,
-    Protocol,
-    Server,
-    Streamed,
+    MessageWriter,
+    ServerKind,
+    StreamedReply,
+    ToolProtocol,
     Write,
-    Written,
+    as_native_messages,
     body,
     completion,
     events,
     fields,
     json_of,
-    native,
     server_of,
-    words_of,
+    text_of,
 )
+from pixel_reasoner.models.probe import Probe, assert_pictures_are_seen, probed
+from pixel_reasoner.schema.settings import PixelBudgets, SamplingParams
 
 if TYPE_CHECKING:
     from httpx2 import Response
@@ -61,15 +54,15 @@ class Service(NamedTuple):
     """their addresses, such as http://localhost:8000/v1"""
     dialect: str
     """how it is offered operations"""
-    budgets: Budgets | None = None
+    budgets: PixelBudgets | None = None
     """what it sees; None for the dialect's defaults"""
-    protocol: Protocol = Protocol.TEXT
+    protocol: ToolProtocol = ToolProtocol.TEXT
     """how operations travel"""
-    server: Server | None = None
+    server: ServerKind | None = None
     """whose profile to use; None for what the first server says of itself"""
     api_key: str = ""
     """sent with each request"""
-    manners: Manners = Manners()
+    manners: RetryPolicy = RetryPolicy()
     """how servers are asked"""
 
 
@@ -83,31 +76,31 @@ class RemoteModel:
 
     def __init__(self, service: Service) -> None:
         self.name = service.name
-        self._spoken = dialect_named(service.dialect)
+        self._spoken = get_dialect(service.dialect)
         self.dialect = self._spoken.name
         self.budgets = service.budgets
         self.note = ""
         self.protocol = service.protocol
-        if self.protocol is Protocol.NATIVE and not self._spoken.tools:
+        if self.protocol is ToolProtocol.NATIVE and not self._spoken.tools:
             raise UsageError(
                 expected="a dialect with tools for --protocol native",
                 got=self.dialect,
                 fix="leave out --protocol, or name another --dialect",
             )
         self._api_key = service.api_key
-        self.pool = Pool(service.endpoints, service.api_key, service.manners)
+        self.pool = HttpPool(service.endpoints, service.api_key, service.manners)
         told = self.pool.get("/models")
         models = told.get("data") if isinstance(told, dict) else None
         models = models if isinstance(models, list) else []
         self.server = service.server or server_of(models)
         self.profile = PROFILES[self.server]
         self._check_name(models)
-        self._written: list[Written] = []
+        self._written: list[MessageWriter] = []
 
     def _check_name(self, models: Sequence[Any]) -> None:
         """A server that lists what it serves must list this. Some list what they could load, or nothing."""
         names = [str(one.get("id")) for one in models if isinstance(one, dict)]
-        if names and self.server is not Server.TRANSFORMERS and self.profile.owner:
+        if names and self.server is not ServerKind.TRANSFORMERS and self.profile.owner:
             tagged = {name.removesuffix(":latest") for name in names}
             if self.name.removesuffix(":latest") not in tagged:
                 raise EndpointError(
@@ -137,7 +130,7 @@ class RemoteModel:
         return found
 
     def _probe(self, url: str, anew: bool) -> Probe:
-        alone = Pool((url,), self._api_key, self.pool.manners._replace(tries=2, patience=100))
+        alone = HttpPool((url,), self._api_key, self.pool.manners._replace(tries=2, patience=100))
         try:
             alone.assert_reachable()  # what was found yesterday does not say that it is there today
             return probed(alone, self.name, self.profile, anew=anew)
@@ -146,38 +139,40 @@ class RemoteModel:
 
     def generate(
         self,
-        conversations: Sequence[Conversation],
-        decoding: Decoding,
+        conversations: Sequence[Messages],
+        decoding: SamplingParams,
         on_text: OnText | None = None,
     ) -> list[Completion | ContextFull]:
         """One turn for each conversation, all at once. `on_text` needs a single conversation."""
         if on_text is not None or len(conversations) == 1:
             if len(self._written) != 1:
-                self._written = [Written()]
+                self._written = [MessageWriter()]
             return [self.turn(one, decoding, self._written[0], on_text) for one in conversations]
         with self._executor() as executor:
-            turns = [executor.submit(self.turn, one, decoding, Written()) for one in conversations]
+            turns = [
+                executor.submit(self.turn, one, decoding, MessageWriter()) for one in conversations
+            ]
             return [turn.result() for turn in turns]
 
-    def session(self, decoding: Decoding) -> Session:
+    def session(self, decoding: SamplingParams) -> Session:
         """Turns of many conversations side by side."""
         return Session(self, decoding)
 
     def turn(
         self,
-        conversation: Conversation,
-        decoding: Decoding,
-        written: Written,
+        conversation: Messages,
+        decoding: SamplingParams,
+        written: MessageWriter,
         on_text: OnText | None = None,
     ) -> Completion | ContextFull:
         """One turn of a conversation.
 
         Raises:
-            Refused: no reply to this request.
+            RequestFailed: no reply to this request.
             EndpointError: no reply can be expected any more.
         """
         told = fields(self.name, decoding, self.profile, stream=on_text is not None)
-        if self.protocol is Protocol.NATIVE:
+        if self.protocol is ToolProtocol.NATIVE:
             conversation, tools = self._offered(conversation)
             told |= {"tools": tools} if tools else {}
         request = body(told, written.messages(conversation))
@@ -185,7 +180,7 @@ class RemoteModel:
             if on_text is None:
                 return self.pool.ask(request, partial(_reply, write=self._write))
             return self.pool.ask(request, _Reader(on_text, self._write))
-        except Refused as error:
+        except RequestFailed as error:
             full = _context_full(error.got)
             if full is None:
                 raise
@@ -195,12 +190,12 @@ class RemoteModel:
         """A call that came as JSON, as the dialect writes it."""
         return self._spoken.calls.write(name, arguments, self._spoken.grid.decimals)
 
-    def _offered(self, conversation: Conversation) -> tuple[Conversation, list[dict[str, Any]]]:
+    def _offered(self, conversation: Messages) -> tuple[Messages, list[dict[str, Any]]]:
         """A conversation as its messages with `tool_calls`, and the tools that its system message had listed."""
-        spoken, system = self._spoken, words_of(conversation[0])
+        spoken, system = self._spoken, text_of(conversation[0])
         offers = {spoken.system_with, spoken.system_video} - {""}
         if conversation[0]["role"] != "system" or system not in offers:
-            return native(conversation), []
+            return as_native_messages(conversation), []
         tools = list(spoken.tools)
         if (
             spoken.system_video and system == spoken.system_with
@@ -209,7 +204,7 @@ class RemoteModel:
             frames.add("select_frames")
             tools = [tool for tool in tools if tool["function"]["name"] not in frames]
         opening = {"role": "system", "content": spoken.system_native}
-        return native([opening] * bool(spoken.system_native) + conversation[1:]), tools
+        return as_native_messages([opening] * bool(spoken.system_native) + conversation[1:]), tools
 
     def describe(self) -> dict[str, Any]:
         """The name under which it is served and how it is asked. Which machines serve it decides nothing."""
@@ -220,7 +215,7 @@ class RemoteModel:
             "protocol": self.protocol.value,
             **(
                 {"tools": self._spoken.native_fingerprint}
-                if self.protocol is Protocol.NATIVE
+                if self.protocol is ToolProtocol.NATIVE
                 else {}
             ),
             "server": self.server.value,
@@ -246,19 +241,19 @@ class Session:
 
     fill, room = 1.0, 0.0  # nothing is lost by waiting: what was added is under way
 
-    def __init__(self, model: RemoteModel, decoding: Decoding) -> None:
+    def __init__(self, model: RemoteModel, decoding: SamplingParams) -> None:
         self.model, self.decoding = model, decoding
         self.executor = ThreadPoolExecutor(model.pool.manners.concurrency)
         self._under_way: dict[Future[tuple[Any, float]], Any] = {}
-        self._written: dict[Any, Written] = {}
+        self._written: dict[Any, MessageWriter] = {}
 
     def __del__(self) -> None:
         """Who leaves early waits for nothing."""
         self.executor.shutdown(wait=False, cancel_futures=True)
 
-    def add(self, key: Any, conversation: Conversation) -> None:
+    def add(self, key: Any, conversation: Messages) -> None:
         """Ask for the next turn of a conversation."""
-        written = self._written.setdefault(key, Written())
+        written = self._written.setdefault(key, MessageWriter())
         turn = self.executor.submit(_timed, self.model, conversation, self.decoding, written)
         self._under_way[turn] = key
 
@@ -273,7 +268,7 @@ class Session:
         for turn in finished:
             key = self._under_way.pop(turn)
             error = turn.exception()
-            if isinstance(error, Refused):
+            if isinstance(error, RequestFailed):
                 told.append((key, error, 0.0))
             elif error is not None:
                 self.executor.shutdown(wait=False, cancel_futures=True)
@@ -289,7 +284,7 @@ class Session:
 
 
 def _timed(
-    model: RemoteModel, conversation: Conversation, decoding: Decoding, written: Written
+    model: RemoteModel, conversation: Messages, decoding: SamplingParams, written: MessageWriter
 ) -> tuple[Completion | ContextFull, float]:
     started = time.perf_counter()
     said = model.turn(conversation, decoding, written)
@@ -319,7 +314,7 @@ class _Reader:
         Raises:
             Broken: it is none, or was cut off.
         """
-        streamed, said = Streamed(), ""
+        streamed, said = StreamedReply(), ""
         if "event-stream" not in response.headers.get("content-type", ""):
             reply = _reply(response, self.write)
             self._tell(reply.text)

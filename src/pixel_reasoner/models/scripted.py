@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pixel_reasoner.budget import Budgets
-from pixel_reasoner.models import Completion, ContextFull, Conversation, Decoding, OnText
+from pixel_reasoner.models.api import Completion, ContextFull, Messages, OnText
+from pixel_reasoner.schema.settings import PixelBudgets, SamplingParams
 
-Script = Sequence[str] | Callable[[Conversation], str]
+Script = Sequence[str] | Callable[[Messages], str]
 
 
 class ScriptedModel:
@@ -18,24 +18,24 @@ class ScriptedModel:
     same script.
 
     >>> model = ScriptedModel([r"It is red. \boxed{red}"])
-    >>> model.generate([[{"role": "user", "content": "What colour?"}]], Decoding())[0].text
+    >>> model.generate([[{"role": "user", "content": "What colour?"}]], SamplingParams())[0].text
     'It is red. \\boxed{red}'
     """
 
     def __init__(
-        self, script: Script, *, dialect: str = "compact", budgets: Budgets | None = None
+        self, script: Script, *, dialect: str = "compact", budgets: PixelBudgets | None = None
     ) -> None:
         self.script = script
         self.name = "scripted"
         self.dialect = dialect
         self.budgets = budgets
-        self.conversations: list[Conversation] = []
+        self.conversations: list[Messages] = []
         """every conversation it was given, for tests to look at"""
 
     def generate(
         self,
-        conversations: Sequence[Conversation],
-        decoding: Decoding,
+        conversations: Sequence[Messages],
+        decoding: SamplingParams,
         on_text: OnText | None = None,
     ) -> list[Completion | ContextFull]:
         """The script's next line for each conversation."""
@@ -46,7 +46,7 @@ class ScriptedModel:
                 on_text(text)
         return [Completion(text=text) for text in texts]
 
-    def _reply(self, conversation: Conversation) -> str:
+    def _reply(self, conversation: Messages) -> str:
         if callable(self.script):
             return self.script(conversation)
         turn = sum(message["role"] == "assistant" for message in conversation)

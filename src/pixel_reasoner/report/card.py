@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterable, Iterator
 from html import escape
 from itertools import groupby
 
-from pixel_reasoner.answers import answer_of
 from pixel_reasoner.dialects import CALL_TAGS
-from pixel_reasoner.grading import Grade, Outcome, grade_reply
 from pixel_reasoner.report.figure import Mark, Shots, color, figure
-from pixel_reasoner.trace import WHOLE, Box, OpCall, Picture, Question, Size, Trace, Turn
+from pixel_reasoner.schema.geometry import WHOLE, Box, Size
+from pixel_reasoner.schema.question import Question
+from pixel_reasoner.schema.trace import Picture, ToolCall, Trace, Turn
+from pixel_reasoner.scoring.extraction import answer_of
+from pixel_reasoner.scoring.grading import Grade, Outcome, grade_reply
 
 Facets = dict[str, list[str]]
 """name of a filter -> the values that a trace has there"""
@@ -56,9 +58,9 @@ def card(trace: Trace, number: int, facets: Facets, unshown: Counter[str]) -> It
 def facets_of(trace: Trace, graded: Callable[[Trace], Grade | None] = grade_reply) -> Facets:
     """What a trace can be filtered by.
 
-    >>> from pixel_reasoner.trace import Stop
+    >>> from pixel_reasoner.schema.trace import StopReason
     >>> question = Question(id="q1", text="How many?", media=(), category="count")
-    >>> found = facets_of(Trace(question=question, stop=Stop.NO_ANSWER))
+    >>> found = facets_of(Trace(question=question, stop=StopReason.NO_ANSWER))
     >>> found["stop"], found["operations"], found["category"]
     (['no answer'], ['0'], ['count'])
     """
@@ -177,7 +179,7 @@ def _call_in_words(turn: Turn, trace: Trace) -> str:
     return _call_as_written(turn.call) if turn.call else "a call that could not be read"
 
 
-def _call_as_written(call: OpCall) -> str:
+def _call_as_written(call: ToolCall) -> str:
     arguments = ", ".join(
         f"{name} = {json.dumps(value, ensure_ascii=False, default=str)}"
         for name, value in call.arguments.items()

@@ -14,9 +14,10 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from pixel_reasoner.album import Album
 from pixel_reasoner.errors import InputError
-from pixel_reasoner.trace import Box, Trace
+from pixel_reasoner.media.context import MediaContext
+from pixel_reasoner.schema.geometry import Box
+from pixel_reasoner.schema.trace import Trace
 
 _MAX_SHOWN_PX = (900, 4000)
 """larger pictures are scaled down to this width and height"""
@@ -41,9 +42,9 @@ class Shots:
 
     def __init__(self, trace: Trace, unshown: Counter[str]) -> None:
         self._unshown = unshown
-        self._album: Album | InputError
+        self._album: MediaContext | InputError
         try:
-            self._album = Album.of_trace(trace)
+            self._album = MediaContext.of_trace(trace)
         except InputError as error:
             self._album = error
 
@@ -55,7 +56,7 @@ class Shots:
         """The full picture or frame that a picture comes from."""
         return self._shot(lambda album: album.source(number), alt)
 
-    def _shot(self, pixels: Callable[[Album], Image.Image], alt: str) -> str:
+    def _shot(self, pixels: Callable[[MediaContext], Image.Image], alt: str) -> str:
         try:
             if isinstance(self._album, InputError):
                 raise self._album

@@ -21,9 +21,10 @@ from string import Template
 from typing import Any
 
 from pixel_reasoner.files import atomic_writer
-from pixel_reasoner.grading import Grade, grade_reply
 from pixel_reasoner.report.card import SIGNS, Facets, card, facets_of
-from pixel_reasoner.trace import Record, Trace
+from pixel_reasoner.schema.record import Record
+from pixel_reasoner.schema.trace import Trace
+from pixel_reasoner.scoring.grading import Grade, grade_reply
 
 _MAX_VALUES = 4
 """of a setting that differs between traces"""
@@ -56,10 +57,11 @@ def write_report(
         became: id of a question -> what looking again did to its answer, for a filter.
         graded: who says whether an answer is right.
 
-    >>> from pixel_reasoner.trace import Question, Stop
+    >>> from pixel_reasoner.schema.question import Question
+    >>> from pixel_reasoner.schema.trace import StopReason
     >>> question = Question(id="q1", text="How many?", media=())
     >>> page = Path(tempfile.mkdtemp()) / "page.html"
-    >>> write_report([Trace(question=question, stop=Stop.NO_ANSWER)], page)
+    >>> write_report([Trace(question=question, stop=StopReason.NO_ANSWER)], page)
     Summary(traces=1, unshown={})
     >>> page.read_text(encoding="utf-8").count("<article")
     1

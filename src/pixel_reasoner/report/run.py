@@ -16,10 +16,11 @@ from pixel_reasoner.errors import UsageError
 from pixel_reasoner.evals.compare import paired
 from pixel_reasoner.evals.references import REFERENCES
 from pixel_reasoner.evals.run import SUMMARY, WITHOUT, load_run
-from pixel_reasoner.evals.stats import evidence_share, is_correct
+from pixel_reasoner.evals.stats import is_correct
 from pixel_reasoner.files import atomic_writer, read_json_object
-from pixel_reasoner.grading import Scorer
-from pixel_reasoner.trace import Stop, Trace
+from pixel_reasoner.schema.trace import StopReason, Trace
+from pixel_reasoner.scoring.evidence import evidence_share
+from pixel_reasoner.scoring.grading import Scorer
 
 COLUMNS = {
     "count": "questions",
@@ -148,7 +149,7 @@ def outcomes(
 def _rank(trace: Trace, became: Mapping[str, str], scorer: Scorer) -> tuple[int, ...]:
     outcome = became.get(trace.question.id)
     place = OUTCOMES.index(outcome) if outcome else 2 + is_correct(trace, scorer)
-    failed = trace.stop is Stop.FAILED
+    failed = trace.stop is StopReason.FAILED
     return (-failed, place, -len(trace.refused), -len(trace.executed))
 
 
@@ -238,7 +239,7 @@ _W, _H, _PAD = 340, 220, 36
 
 
 def _charts(summary: Mapping[str, Any], traces: Sequence[Trace]) -> str:
-    asked = [trace for trace in traces if trace.stop is not Stop.FAILED]
+    asked = [trace for trace in traces if trace.stop is not StopReason.FAILED]
     kinds = {"all": summary, **summary.get("by_family", {}), **summary.get("by_category", {})}
     points: dict[tuple[float, float], list[str]] = {}
     for name, one in kinds.items():

@@ -20,16 +20,16 @@ from transformers import (
     Qwen3VLVideoProcessor,
 )
 
-from pixel_reasoner.budget import Budget, Budgets
 from pixel_reasoner.dialects import COMPACT
 from pixel_reasoner.files import write_json
-from pixel_reasoner.models import FolderSettings
+from pixel_reasoner.models.folder import FolderSettings
+from pixel_reasoner.schema.settings import PixelBudget, PixelBudgets
 
-BUDGETS = Budgets(
-    picture=Budget(min_px=192 * 192, max_px=192 * 192),
-    crop=Budget(min_px=160 * 160, max_px=160 * 160),
-    frame=Budget(min_px=64 * 64, max_px=64 * 64),
-    selected_frame=Budget(min_px=224 * 224, max_px=224 * 224),
+BUDGETS = PixelBudgets(
+    picture=PixelBudget(min_px=192 * 192, max_px=192 * 192),
+    crop=PixelBudget(min_px=160 * 160, max_px=160 * 160),
+    frame=PixelBudget(min_px=64 * 64, max_px=64 * 64),
+    selected_frame=PixelBudget(min_px=224 * 224, max_px=224 * 224),
     multiple=32,
 )
 """36, 25, 4 and 49 visual tokens; an odd number of cells a side, so that what a crop is centred on lies in one cell"""

@@ -31,16 +31,18 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
 
-from pixel_reasoner.album import Album
 from pixel_reasoner.data import wording
 from pixel_reasoner.data.wording import say
 from pixel_reasoner.dialects import Dialect
 from pixel_reasoner.dialects.hermes import OPEN
 from pixel_reasoner.evals.run import TRACES
-from pixel_reasoner.tiny.gaze import Mention, mentions, spots_of
+from pixel_reasoner.media.context import MediaContext
+from pixel_reasoner.schema.geometry import Size
+from pixel_reasoner.schema.question import with_media_root
+from pixel_reasoner.schema.trace import Picture, Trace, Turn
 from pixel_reasoner.tiny.loop import Metrics
+from pixel_reasoner.tiny.pointing import Mention, mentions, spots_of
 from pixel_reasoner.tiny.tower import CELL_PX, IGNORE, embed
-from pixel_reasoner.trace import Picture, Size, Trace, Turn, anchored
 
 Head = tuple[int, int]
 """layer and head"""
@@ -205,11 +207,11 @@ def _cut(lines: list[str], folder: Path) -> tuple[list[np.ndarray], list[list[in
     found: dict[Any, int] = {}
     pictures: list[np.ndarray] = []
     keys = []
-    opened: Album | None = None
+    opened: MediaContext | None = None
     for trace in map(Trace.from_line, lines):
         if opened is None:
-            asked = anchored(trace.question, folder)
-            opened = Album.of_trace(trace.model_copy(update={"question": asked}))
+            asked = with_media_root(trace.question, folder)
+            opened = MediaContext.of_trace(trace.model_copy(update={"question": asked}))
         album = opened.retold(trace)
         shown = [(one.frame, one.box, one.seen_px) for one in album.pictures]
         for number, key in enumerate(shown, start=1):

@@ -23,9 +23,9 @@ from PIL import Image, ImageDraw
 from torch import nn
 from torch.nn import functional as F
 
-from pixel_reasoner.tiny.gallery import NUM_STRAYS, Gallery, View
+from pixel_reasoner.schema.geometry import WHOLE, Box
 from pixel_reasoner.tiny.loop import Metrics
-from pixel_reasoner.trace import WHOLE, Box
+from pixel_reasoner.tiny.scene_cache import NUM_STRAYS, Gallery, View
 from pixel_reasoner.world.fonts import font_of, ink_on
 from pixel_reasoner.world.page import HEADING_Y
 from pixel_reasoner.world.scene import (

@@ -26,13 +26,18 @@ import torch
 
 from pixel_reasoner.dialects import COMPACT
 from pixel_reasoner.evals.run import TRACES
-from pixel_reasoner.evals.stats import evidence_hit, summarize
+from pixel_reasoner.evals.stats import summarize
 from pixel_reasoner.files import cannot_write
-from pixel_reasoner.grading import is_right
-from pixel_reasoner.models import EMBEDDED, Decoding
+from pixel_reasoner.models.folder import BUNDLED_MODELS
 from pixel_reasoner.models.local import LocalModel
 from pixel_reasoner.models.patches import patches_as_product
-from pixel_reasoner.rollout import Rules, ask_many
+from pixel_reasoner.rollout.ask import ask_many
+from pixel_reasoner.schema.geometry import Size
+from pixel_reasoner.schema.question import with_media_root
+from pixel_reasoner.schema.settings import RolloutConfig, SamplingParams
+from pixel_reasoner.schema.trace import Trace, load_traces
+from pixel_reasoner.scoring.evidence import evidence_hit
+from pixel_reasoner.scoring.grading import is_right
 from pixel_reasoner.tiny.build import (
     PROTOCOL,
     build_model,
@@ -40,7 +45,6 @@ from pixel_reasoner.tiny.build import (
     build_tokenizer,
     save_folder,
 )
-from pixel_reasoner.tiny.gallery import Gallery
 from pixel_reasoner.tiny.language import (
     WATCHED,
     School,
@@ -51,6 +55,7 @@ from pixel_reasoner.tiny.language import (
     without_operations,
 )
 from pixel_reasoner.tiny.loop import Metrics, Stage, run_stage
+from pixel_reasoner.tiny.scene_cache import Gallery
 from pixel_reasoner.tiny.tower import (
     PAGE_CLASSES,
     Probes,
@@ -63,7 +68,6 @@ from pixel_reasoner.tiny.tower import (
     seeing_loss,
     shrink_tokens,
 )
-from pixel_reasoner.trace import Size, Trace, anchored, load_traces
 from pixel_reasoner.world import FAMILIES, Family, render, scenes
 
 SCENES: dict[Family, int] = {"attribute": 12_000, "infographic": 4_000, "video": 4_000}
@@ -142,7 +146,7 @@ def train(  # noqa: PLR0913 - what to learn from, how long, where to, and four s
     stage = _stage("reason", steps, 3e-3, scale, muon=True, warmup=50)
     _train_language(model, school, cache.tokens, folder, seed, stage, max(8, round(100 * scale)))
     if install:
-        shutil.copytree(folder, EMBEDDED["tiny"], dirs_exist_ok=True)
+        shutil.copytree(folder, BUNDLED_MODELS["tiny"], dirs_exist_ok=True)
     return folder
 
 
@@ -249,11 +253,11 @@ def _measure(
 def validate(folder: Path, media: Path, count: int) -> Metrics:
     """Ask a model folder about validation scenes, and tell pointing, reading and knowing when to look apart."""
     model = LocalModel(str(folder))
-    rules = Rules(decoding=Decoding(max_new_tokens=128))
+    rules = RolloutConfig(decoding=SamplingParams(max_new_tokens=128))
     metrics: Metrics = {}
     for family in FAMILIES:
         questions = [
-            anchored(q, media) for q in render(scenes(family, "validation", 0, count), media)
+            with_media_root(q, media) for q in render(scenes(family, "validation", 0, count), media)
         ]
         traces = list(ask_many(questions, model, rules, batch_size=25))
         looks = [trace for trace in traces if trace.question.needs_look]

@@ -20,11 +20,11 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple, Self, get_args
 
-from pixel_reasoner.data.questions import WorldMix
 from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.files import reason
-from pixel_reasoner.models import EMBEDDED
-from pixel_reasoner.rewards import RewardConfig
+from pixel_reasoner.models.folder import BUNDLED_MODELS
+from pixel_reasoner.scoring.rewards import RewardConfig
+from pixel_reasoner.sources.questions import WorldMix
 from pixel_reasoner.world import Family
 
 _OURS = {"output_dir": "out", "remove_unused_columns": "", "assistant_only_loss": "", "packing": ""}
@@ -282,7 +282,7 @@ def _read(
         values[name] = tuple(str(folder / one) for one in values.get(name, ()))
     values["out"] = str(folder / values["out"])
     model = values.get("model", "tiny")
-    if model not in EMBEDDED and (folder / model).is_dir():
+    if model not in BUNDLED_MODELS and (folder / model).is_dir():
         values["model"] = str(folder / model)
     return values
 

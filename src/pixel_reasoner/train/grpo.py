@@ -4,9 +4,9 @@ TRL runs the tool loop over `env.LookAgain`, and computes advantages and losses.
 
     the turns       drawn by our engine where it can: what was read stays read (`turns`, `_generate_single_turn`)
     the reward      shaped from whole groups, after they were gathered: a group may straddle processes (`_calculate_rewards`)
-    the buffer      rollouts of a policy sync as `Rolled` rows, in references and not in pixels: kilobytes a rollout; the pixels
+    the buffer      rollouts of a policy sync as `RolloutSample` rows, in references and not in pixels: kilobytes a rollout; the pixels
                     of a micro-batch are made anew when it is its turn (`_prepare_inputs`)
-    the replay      rollouts of groups without an advantage make room for others of the same sync (`replayed`)
+    the replay      rollouts of groups without an advantage make room for others of the same sync (`selective_replay`)
 """
 
 from __future__ import annotations
@@ -26,16 +26,21 @@ from safetensors import SafetensorError
 from trl import GRPOTrainer
 from trl.trainer.utils import pad
 
-from pixel_reasoner import rewards
-from pixel_reasoner.budget import Budgets
-from pixel_reasoner.dialects import dialect_named
+from pixel_reasoner.dialects import get_dialect
 from pixel_reasoner.errors import OutputError, UsageError
-from pixel_reasoner.models import FolderSettings
-from pixel_reasoner.rollout import Rules
-from pixel_reasoner.trace import Stop, Trace, save_traces
+from pixel_reasoner.models.folder import FolderSettings
+from pixel_reasoner.schema.settings import PixelBudgets, RolloutConfig
+from pixel_reasoner.schema.trace import StopReason, Trace, save_traces
+from pixel_reasoner.scoring import rewards
 from pixel_reasoner.train.config import RlRun
-from pixel_reasoner.train.env import Albums, LookAgain, finished, num_shown, teach
-from pixel_reasoner.train.turns import Turns, usable
+from pixel_reasoner.train.rollout_source import RolloutSource, can_use_engine
+from pixel_reasoner.train.trl_env import (
+    MediaCache,
+    TrlToolEnv,
+    finished_trace,
+    num_pictures_in_context,
+    patch_processor,
+)
 
 TERMS = ("correctness", "curiosity", "cost")
 _PER_TOKEN = (
@@ -57,7 +62,7 @@ _COLUMNS = (
 """of the table of rollouts that processes gather"""
 
 
-class Rolled(NamedTuple):
+class RolloutSample(NamedTuple):
     """One rollout in the buffer. Ids are 32-bit, padding is left off, pictures are references."""
 
     prompt_ids: torch.Tensor  # (P,)
@@ -83,29 +88,29 @@ class _Measured(NamedTuple):
     """factors on the advantages"""
 
 
-class LookAgainTrainer(GRPOTrainer):
+class PixelReasonerTrainer(GRPOTrainer):
     """`GRPOTrainer` with rewards of whole groups, a buffer of references, and selective replay."""
 
     _buffered_inputs: Any
-    """TRL's slot for what was rolled out: here lists of `Rolled`, one a micro-batch"""
+    """TRL's slot for what was rolled out: here lists of `RolloutSample`, one a micro-batch"""
 
     def __init__(
         self,
         *,
         run: RlRun,
         speaker: FolderSettings,
-        rules: Rules,
+        rules: RolloutConfig,
         own_rewards: Sequence[rewards.TraceReward] = (),
         **trl: Any,
     ) -> None:
         """Prepare the processor for TRL's tool loop: calls and replies are written as the dialect has them."""
         end = trl["model"].generation_config.eos_token_id
         ends = [end] if isinstance(end, int) else end or []
-        teach(trl["processing_class"], speaker.dialect, ends)
-        budgets: Budgets = speaker.budgets or dialect_named(speaker.dialect).budgets
+        patch_processor(trl["processing_class"], speaker.dialect, ends)
+        budgets: PixelBudgets = speaker.budgets or get_dialect(speaker.dialect).budgets
         self.run = run
         self.own_rewards = list(own_rewards)
-        self.albums = Albums(budgets, rules)
+        self.albums = MediaCache(budgets, rules)
         self.samples: list[Trace] = []
         """rollouts of the last generation round, for whoever wants to look at them"""
         self._measured: _Measured | None = None
@@ -122,10 +127,10 @@ class LookAgainTrainer(GRPOTrainer):
         names = [*TERMS, *(name.rpartition(":")[2] for name in run.reward_functions)]
         super().__init__(
             reward_funcs=[_named(name) for name in names],
-            environment_factory=partial(LookAgain, speaker, rules, self.albums),
+            environment_factory=partial(TrlToolEnv, speaker, rules, self.albums),
             **trl,
         )
-        self._turns = Turns(self) if usable(self) else None
+        self._turns = RolloutSource(self) if can_use_engine(self) else None
 
     def _get_train_sampler(self, dataset: Any = None) -> Any:
         """The order of the questions. TRL's goes on from epoch to epoch, and a run that was killed would begin with that of the first."""
@@ -152,13 +157,13 @@ class LookAgainTrainer(GRPOTrainer):
             self._rolling_s = time.perf_counter() - started
         return self._batch(self._buffered_inputs[self._step % steps])
 
-    def _rolled_out(self, questions: list[dict[str, Any]]) -> list[Rolled]:
+    def _rolled_out(self, questions: list[dict[str, Any]]) -> list[RolloutSample]:
         """Rollouts of a process's share of the questions, `rollouts_at_once` at a time."""
         size = self.run.rollouts_at_once
         if len(questions) % self.run.group_size:
             size = len(questions)  # a group straddles processes: they must meet at its gathering
         self.samples = []
-        rows: list[Rolled] = []
+        rows: list[RolloutSample] = []
         for start in range(0, len(questions), size):
             output = self._generate_and_score_completions(questions[start : start + size])
             measured, self._measured = self._measured, None
@@ -167,13 +172,13 @@ class LookAgainTrainer(GRPOTrainer):
             self.samples += measured.traces
         return rows
 
-    def _rows(self, output: dict[str, Any], measured: _Measured) -> Iterator[Rolled]:
+    def _rows(self, output: dict[str, Any], measured: _Measured) -> Iterator[RolloutSample]:
         for n, trace in enumerate(measured.traces):
             end = measured.lengths[n]
             trained = output["tool_mask"][n, :end].bool()
             if _left_out(trace, self.run):
                 trained = torch.zeros_like(trained)
-            yield Rolled(
+            yield RolloutSample(
                 prompt_ids=output["prompt_ids"][n][output["prompt_mask"][n].bool()].int().cpu(),
                 completion_ids=output["completion_ids"][n, :end].int().cpu(),
                 trained=trained.cpu(),
@@ -188,22 +193,22 @@ class LookAgainTrainer(GRPOTrainer):
                 num_pictures=measured.num_pictures[n],
             )
 
-    def _replayed(self, rows: list[Rolled]) -> list[Rolled]:
+    def _replayed(self, rows: list[RolloutSample]) -> list[RolloutSample]:
         before = self._share_uniform(rows)
         if self.run.replay:
             rank = self.accelerator.process_index
             rng = random.Random(f"replay/{self.args.seed}/{self.state.global_step}/{rank}")
-            rows = replayed(rows, self.run.replay_exponent, rng)
+            rows = selective_replay(rows, self.run.replay_exponent, rng)
         self._metrics["train"]["replay/uniform_before"].append(before)
         self._metrics["train"]["replay/uniform_after"].append(self._share_uniform(rows))
         return rows
 
-    def _share_uniform(self, rows: list[Rolled]) -> float:
+    def _share_uniform(self, rows: list[RolloutSample]) -> float:
         """Of all processes' rollouts, those in groups of one reward."""
         flags = torch.tensor([float(row.uniform) for row in rows], device=self.accelerator.device)
         return float(gather(flags).mean())
 
-    def _batch(self, rows: list[Rolled]) -> dict[str, Any]:
+    def _batch(self, rows: list[RolloutSample]) -> dict[str, Any]:
         """Rollouts as the tensors that TRL's loss reads: prompts padded on the left, completions on the right."""
         device = self.accelerator.device
         fill = self._tokenizer.pad_token_id
@@ -233,7 +238,7 @@ class LookAgainTrainer(GRPOTrainer):
             batch["num_images"] = [len(some) for some in pictures]
         return batch | {"num_items_in_batch": self._num_trained}
 
-    def _pictures(self, row: Rolled) -> list[Any]:
+    def _pictures(self, row: RolloutSample) -> list[Any]:
         album = self.albums.of(row.trace.question).retold(row.trace)
         return [album.view(number) for number in range(1, row.num_pictures + 1)]
 
@@ -253,15 +258,15 @@ class LookAgainTrainer(GRPOTrainer):
             self.environments, completions, completion_ids_list, strict=True
         ):
             ended = bool(ids) and ids[-1] in self.eos_token_ids
-            trace = finished(environment, said, ended=ended)
+            trace = finished_trace(environment, said, ended=ended)
             traces.append(trace)
-            pictures.append(num_shown(trace, said))
+            pictures.append(num_pictures_in_context(trace, said))
         # TRL gathers both for a log that nobody reads here, pixels included.
         prompts[:] = [[]] * len(prompts)
         completions[:] = [[]] * len(completions)
         local = torch.tensor([self._measure(trace) for trace in traces], dtype=torch.float64)
         everyone = gather(local.to(self.accelerator.device)).cpu()
-        terms, weights = shaped_terms(everyone, self.run)
+        terms, weights = reward_terms(everyone, self.run)
         self._log_rollouts(everyone)
         totals = terms.sum(dim=1).view(-1, self.run.group_size)
         uniform = (totals.amax(dim=1) - totals.amin(dim=1) < 1e-9).repeat_interleave(
@@ -290,7 +295,7 @@ class LookAgainTrainer(GRPOTrainer):
             len(trace.turns),
             any(medium.kind != "image" for medium in trace.question.media),
             math.nan if needs is None else needs,
-            trace.stop is Stop.ANSWERED,
+            trace.stop is StopReason.ANSWERED,
             *(self._own(function, trace) for function in self.own_rewards),
         ]
 
@@ -433,7 +438,7 @@ class _EpochOrder:
         return len(self.sampler)
 
 
-def shaped_terms(table: torch.Tensor, run: RlRun) -> tuple[torch.Tensor, torch.Tensor]:
+def reward_terms(table: torch.Tensor, run: RlRun) -> tuple[torch.Tensor, torch.Tensor]:
     """The reward terms of gathered rollouts, group by group.
 
     Args:
@@ -447,7 +452,7 @@ def shaped_terms(table: torch.Tensor, run: RlRun) -> tuple[torch.Tensor, torch.T
     own = len(_COLUMNS)
     for group in table.split(run.group_size):
         correct, counted = group[:, 0].tolist(), [int(one) for one in group[:, 1].tolist()]
-        shaped = rewards.shaped(correct, counted, run.reward, is_video=bool(group[0, 5]))
+        shaped = rewards.group_rewards(correct, counted, run.reward, is_video=bool(group[0, 5]))
         terms += [
             [*row, *group[n, own:].tolist()] for n, row in enumerate(zip(*shaped, strict=True))
         ]
@@ -457,7 +462,9 @@ def shaped_terms(table: torch.Tensor, run: RlRun) -> tuple[torch.Tensor, torch.T
     return torch.tensor(terms, dtype=torch.float64), torch.tensor(weights)
 
 
-def replayed(rows: list[Rolled], exponent: float, rng: random.Random) -> list[Rolled]:
+def selective_replay(
+    rows: list[RolloutSample], exponent: float, rng: random.Random
+) -> list[RolloutSample]:
     """Selective sample replay (VL-Rethinker, arXiv 2504.08837).
 
     Rollouts of groups without an advantage are replaced by others of the same sync and process, drawn with
@@ -470,7 +477,9 @@ def replayed(rows: list[Rolled], exponent: float, rng: random.Random) -> list[Ro
     return [rng.choices(effective, weights)[0] if row.uniform else row for row in rows]
 
 
-def micro_batches(rows: list[Rolled], count: int, accumulation: int) -> list[list[Rolled]]:
+def micro_batches(
+    rows: list[RolloutSample], count: int, accumulation: int
+) -> list[list[RolloutSample]]:
     """Rollouts as `count` micro-batches. Those of one gradient step are sorted by length: padding costs, their order does not matter."""
     size = len(rows) // count
     batches = []
@@ -480,15 +489,15 @@ def micro_batches(rows: list[Rolled], count: int, accumulation: int) -> list[lis
     return batches
 
 
-def _length(row: Rolled) -> int:
+def _length(row: RolloutSample) -> int:
     return len(row.prompt_ids) + len(row.completion_ids)
 
 
 def _left_out(trace: Trace, run: RlRun) -> bool:
     """Whether a rollout is left out of the loss for how it ended."""
-    cut_off = (Stop.MAX_NEW_TOKENS, Stop.MAX_CONTEXT)
+    cut_off = (StopReason.MAX_NEW_TOKENS, StopReason.MAX_CONTEXT)
     return (run.mask_truncated and trace.stop in cut_off) or (
-        run.mask_over_turns and trace.stop is Stop.MAX_TURNS
+        run.mask_over_turns and trace.stop is StopReason.MAX_TURNS
     )
 
 

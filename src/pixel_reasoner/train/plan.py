@@ -10,10 +10,10 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pixel_reasoner.budget import Budgets
-from pixel_reasoner.dialects import dialect_named
+from pixel_reasoner.dialects import get_dialect
 from pixel_reasoner.errors import ModelError, UsageError
-from pixel_reasoner.models import folder_settings, model_folder
+from pixel_reasoner.models.folder import folder_settings, model_folder
+from pixel_reasoner.schema.settings import PixelBudgets
 from pixel_reasoner.train.config import Arithmetic, RlRun, arithmetic
 
 GIB = 2**30
@@ -100,7 +100,7 @@ def plan(run: RlRun, gpus: int, gpu_gib: float, like: str | None = None) -> Plan
     sums = arithmetic(run, gpus)
     shape = shape_of(like or run.model)
     speaker = folder_settings(model_folder(like or run.model))
-    budgets: Budgets = speaker.budgets or dialect_named(speaker.dialect).budgets
+    budgets: PixelBudgets = speaker.budgets or get_dialect(speaker.dialect).budgets
     prompt = _TEXT_TOKENS + _picture_tokens(budgets)
     rollout = prompt + int(run.trl.get("max_completion_length", 4096))
     made = Plan(
@@ -159,7 +159,7 @@ def _count_parameters(config: Path) -> float:
     return float(sum(weight.numel() for weight in model.parameters()))
 
 
-def _picture_tokens(budgets: Budgets) -> int:
+def _picture_tokens(budgets: PixelBudgets) -> int:
     """Visual tokens of one picture, or of the 16 frames of a clip, at most."""
     unit = budgets.multiple**2
     return max(budgets.picture.max_px // unit, 16 * budgets.frame.max_px // unit)

@@ -27,29 +27,33 @@ from datasets import Dataset
 from transformers.trainer_callback import ProgressCallback
 from trl import GRPOConfig
 
-from pixel_reasoner import rewards
-from pixel_reasoner.data.questions import read_questions, world_questions
-from pixel_reasoner.data.rows import Dropped
-from pixel_reasoner.dialects import dialect_named
-from pixel_reasoner.dialects.template import assert_template_carries
+from pixel_reasoner.dialects import get_dialect
+from pixel_reasoner.dialects.template_check import assert_template_carries
 from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.files import atomic_writer, keep_settings
-from pixel_reasoner.models import (
-    Decoding,
+from pixel_reasoner.models.folder import (
     FolderSettings,
+    budgets_for_processor,
     folder_settings,
     model_folder,
     model_source,
-    processable,
 )
 from pixel_reasoner.models.local import load_processor
-from pixel_reasoner.rollout import Limits, Rules
-from pixel_reasoner.trace import Question
+from pixel_reasoner.schema.question import Question
+from pixel_reasoner.schema.settings import RolloutConfig, RolloutLimits, SamplingParams
+from pixel_reasoner.scoring import rewards
+from pixel_reasoner.sources.questions import read_questions, world_questions
+from pixel_reasoner.sources.rows import SkippedRow
+from pixel_reasoner.train.callbacks import (
+    LogCallback,
+    ProgressBarCallback,
+    SampleRolloutsCallback,
+    ValidationCallback,
+)
 from pixel_reasoner.train.config import RlRun, arithmetic, refuse_unknown
-from pixel_reasoner.train.env import opening
-from pixel_reasoner.train.grpo import LookAgainTrainer
-from pixel_reasoner.train.model import last_checkpoint, load_weights, lora_config, save_model
-from pixel_reasoner.train.watch import Ask, Bar, Log, Samples
+from pixel_reasoner.train.grpo import PixelReasonerTrainer
+from pixel_reasoner.train.trl_env import opening_messages
+from pixel_reasoner.train.weights import last_checkpoint, load_weights, lora_config, save_model
 
 DEFAULTS = {
     "learning_rate": 1e-6,
@@ -81,18 +85,18 @@ def train_rl(run: RlRun) -> Path:
     args = trl_config(run)
     own = [load_reward(name) for name in run.reward_functions]
     speaker = folder_settings(model_folder(run.model))
-    dialect = dialect_named(speaker.dialect)  # an unknown one is known before anything is loaded
+    dialect = get_dialect(speaker.dialect)  # an unknown one is known before anything is loaded
     rules, out, where = rules_of(run), Path(run.out), model_source(run.model)
     with args.main_process_first():
         keep_settings(out / "run.json", json.loads(json.dumps(asdict(run))))
         questions = load_questions(run)
     plain = load_processor(where)
-    budgets = processable(speaker, plain.image_processor)
+    budgets = budgets_for_processor(speaker, plain.image_processor)
     speaker = speaker.model_copy(update={"budgets": budgets})
     if rules.operations:
         render = partial(plain.apply_chat_template, tokenize=False)
         assert_template_carries(render, dialect, run.model)
-    trainer = LookAgainTrainer(
+    trainer = PixelReasonerTrainer(
         run=run,
         speaker=speaker,
         rules=rules,
@@ -105,12 +109,12 @@ def train_rl(run: RlRun) -> Path:
     )
     if not args.disable_tqdm:
         trainer.remove_callback(ProgressCallback)
-        trainer.add_callback(Bar())
-    trainer.add_callback(Log(out))
+        trainer.add_callback(ProgressBarCallback())
+    trainer.add_callback(LogCallback(out))
     if run.sample_every:
-        trainer.add_callback(Samples(run, trainer))
+        trainer.add_callback(SampleRolloutsCallback(run, trainer))
     if run.ask_count:
-        trainer.add_callback(Ask(run, plain, speaker, trainer))
+        trainer.add_callback(ValidationCallback(run, plain, speaker, trainer))
     trainer.train(resume_from_checkpoint=last_checkpoint(out))
     folder = out / "model"
     save_model(trainer, plain, speaker, folder)
@@ -171,11 +175,11 @@ def trl_config(run: RlRun) -> GRPOConfig:
     return args
 
 
-def rules_of(run: RlRun) -> Rules:
+def rules_of(run: RlRun) -> RolloutConfig:
     """The rules of a rollout in training, as `ask` would have them."""
-    return Rules(
-        limits=Limits(max_turns=run.max_turns, max_pictures=_NO_LIMIT),
-        decoding=Decoding(max_new_tokens=run.max_new_tokens, temperature=1.0),
+    return RolloutConfig(
+        limits=RolloutLimits(max_turns=run.max_turns, max_pictures=_NO_LIMIT),
+        decoding=SamplingParams(max_new_tokens=run.max_new_tokens, temperature=1.0),
     )
 
 
@@ -186,7 +190,7 @@ def load_questions(run: RlRun) -> list[Question]:
         InputError: nothing that can be asked.
     """
     rows = [row for source in run.questions for row in read_questions(Path(source))]
-    dropped = [row for row in rows if isinstance(row, Dropped)]
+    dropped = [row for row in rows if isinstance(row, SkippedRow)]
     questions = [row for row in rows if isinstance(row, Question)]
     if run.pixelworld is not None:
         questions += world_questions(run.pixelworld, Path(run.out) / "questions")
@@ -205,10 +209,12 @@ def load_questions(run: RlRun) -> list[Question]:
     return questions
 
 
-def question_rows(questions: Iterable[Question], speaker: FolderSettings, rules: Rules) -> Dataset:
+def question_rows(
+    questions: Iterable[Question], speaker: FolderSettings, rules: RolloutConfig
+) -> Dataset:
     """Questions as rows of text: the opening messages, and the question as JSON for `LookAgain.reset`."""
     questions = list(questions)
-    begin = [opening(speaker, rules, question.media) for question in questions]
+    begin = [opening_messages(speaker, rules, question.media) for question in questions]
     told = [question.model_dump_json(exclude_defaults=True) for question in questions]
     return Dataset.from_dict({"prompt": begin, "question": told})
 

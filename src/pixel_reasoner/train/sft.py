@@ -25,16 +25,17 @@ from datasets import Dataset, Features, Image, List, Value
 from trl import SFTConfig, SFTTrainer
 from trl.chat_template_utils import get_training_chat_template, has_generation_markers
 
-from pixel_reasoner.data.sft import encode
+from pixel_reasoner.data.encode import encode
 from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.evals.run import TRACES
 from pixel_reasoner.files import keep_settings
-from pixel_reasoner.models import FolderSettings, model_source
+from pixel_reasoner.models.folder import FolderSettings, model_source
 from pixel_reasoner.models.local import load_processor
-from pixel_reasoner.trace import Trace, anchored
+from pixel_reasoner.schema.question import with_media_root
+from pixel_reasoner.schema.trace import Trace
+from pixel_reasoner.train.callbacks import ValidationCallback
 from pixel_reasoner.train.config import SftRun, refuse_unknown
-from pixel_reasoner.train.model import last_checkpoint, load_weights, lora_config, save_model
-from pixel_reasoner.train.watch import Ask
+from pixel_reasoner.train.weights import last_checkpoint, load_weights, lora_config, save_model
 
 IGNORE = -100
 """the label of a token that does not count"""
@@ -90,7 +91,7 @@ def train_sft(run: SftRun) -> Path:
     # these models by default: a mean of means would weigh short traces more.
     trainer.model_accepts_loss_kwargs = True
     if run.ask_count:
-        trainer.add_callback(Ask(run, processor, settings, trainer))
+        trainer.add_callback(ValidationCallback(run, processor, settings, trainer))
     trainer.train(resume_from_checkpoint=last_checkpoint(out))
     folder = out / "model"
     save_model(trainer, processor, settings, folder)
@@ -174,7 +175,7 @@ def read_trace(path: str, offset: int) -> Trace:
     with Path(path).open("rb") as file:
         file.seek(offset)
         trace = Trace.from_line(file.readline().decode())
-    return trace.model_copy(update={"question": anchored(trace.question, Path(path).parent)})
+    return trace.model_copy(update={"question": with_media_root(trace.question, Path(path).parent)})
 
 
 class TraceCollator:

@@ -14,8 +14,8 @@ import av
 import numpy as np
 from PIL import Image, ImageDraw
 
-from pixel_reasoner.decode import converting
 from pixel_reasoner.files import write_bytes
+from pixel_reasoner.media.decoder import reformat_options
 from pixel_reasoner.world.fonts import font_of, ink_on
 from pixel_reasoner.world.page import draw_page
 from pixel_reasoner.world.scene import COLORS, NUM_FRAMES, Item, Scene
@@ -65,7 +65,7 @@ def encode_clip(frames: list[Image.Image]) -> bytes:
         stream.pix_fmt = "yuv420p"
         for frame in frames:
             picture = av.VideoFrame.from_ndarray(np.asarray(frame), format="rgb24")
-            container.mux(stream.encode(picture.reformat(format="yuv420p", **converting(1))))
+            container.mux(stream.encode(picture.reformat(format="yuv420p", **reformat_options(1))))
         container.mux(stream.encode())
     return buffer.getvalue()
 

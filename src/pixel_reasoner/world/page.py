@@ -6,7 +6,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from pixel_reasoner.trace import Box
+from pixel_reasoner.schema.geometry import Box
 from pixel_reasoner.world.fonts import font_of, ink_on
 from pixel_reasoner.world.scene import BAND_Y, COLORS, DIGITS, LETTERS, WORDS, Item, Scene
 

@@ -13,7 +13,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from pixel_reasoner.trace import AnswerType, Evidence, Medium, Question
+from pixel_reasoner.schema.question import AnswerType, Evidence, MediaItem, Question
 from pixel_reasoner.world.scene import BANDS, COLORS, DIGITS, LETTERS, SHAPES, Family, Item, Scene
 
 _COLORS = list(COLORS)
@@ -24,7 +24,7 @@ _APART = 0.2
 _BAND_NAMES = {"cards": "row of cards", "bars": "bar chart", "line": "line chart", "table": "table"}
 
 
-def question_of(scene: Scene, medium: Medium) -> Question:
+def question_of(scene: Scene, medium: MediaItem) -> Question:
     """The one question that stands for this seed: needs a look or not with even odds, then any of the kind."""
     rng = scene.rng("question")
     wanted = NEEDS_LOOK if rng.random() < 0.5 else OVERVIEW
@@ -37,7 +37,7 @@ def question_of(scene: Scene, medium: Medium) -> Question:
     return rng.choice(by_kind[kind])
 
 
-def all_questions(scene: Scene, medium: Medium) -> Iterator[Question]:
+def all_questions(scene: Scene, medium: MediaItem) -> Iterator[Question]:
     """Every question that can be asked about a scene, or some of very many; wording varies with the scene's seed."""
     rng = scene.rng("wording")
     looks, overviews = _ASKED[scene.family]
@@ -63,7 +63,7 @@ def _text_type(scene: Scene) -> AnswerType:
 # --- a look is needed ---
 
 
-def _reads(scene: Scene, medium: Medium, rng: random.Random) -> Iterator[Question]:
+def _reads(scene: Scene, medium: MediaItem, rng: random.Random) -> Iterator[Question]:
     for item in scene.items:
         kind = "letter" if item.glyph in LETTERS else "digit"
         text = rng.choice(
@@ -76,7 +76,7 @@ def _reads(scene: Scene, medium: Medium, rng: random.Random) -> Iterator[Questio
         yield _look(scene, medium, "read", text, item.glyph, [item])
 
 
-def _reads_on_page(scene: Scene, medium: Medium, rng: random.Random) -> Iterator[Question]:
+def _reads_on_page(scene: Scene, medium: MediaItem, rng: random.Random) -> Iterator[Question]:
     for item in scene.items:
         kind = "number" if item.glyph.isdigit() else "city"
         where = (
@@ -90,7 +90,7 @@ def _reads_on_page(scene: Scene, medium: Medium, rng: random.Random) -> Iterator
         yield _look(scene, medium, "read", rng.choice(texts), item.glyph, [item])
 
 
-def _comparisons(scene: Scene, medium: Medium, rng: random.Random) -> Iterator[Question]:
+def _comparisons(scene: Scene, medium: MediaItem, rng: random.Random) -> Iterator[Question]:
     """Which of two carries the larger digit, and what two digits add up to."""
     for pair in rng.sample(list(itertools.permutations(scene.items, 2)), 3):
         first, second = pair
@@ -115,7 +115,7 @@ def _comparisons(scene: Scene, medium: Medium, rng: random.Random) -> Iterator[Q
         yield _look(scene, medium, "sum", text, str(total), pair, told)
 
 
-def _counts(scene: Scene, medium: Medium, rng: random.Random) -> Iterator[Question]:
+def _counts(scene: Scene, medium: MediaItem, rng: random.Random) -> Iterator[Question]:
     """How many of the shapes of one colour carry a digit, counted one after the other."""
     for color in _COLORS:
         alike = [item for item in in_order_of_names(scene.items) if item.color == color]
@@ -134,7 +134,7 @@ def _counts(scene: Scene, medium: Medium, rng: random.Random) -> Iterator[Questi
 
 def _look(
     scene: Scene,
-    medium: Medium,
+    medium: MediaItem,
     kind: str,
     text: str,
     answer: str,
@@ -297,7 +297,7 @@ def _exists(text: str, name: str, answer: str) -> _Overview:
     return _Overview("exists", text, answer, told)
 
 
-_Looks = Callable[[Scene, Medium, random.Random], Iterator[Question]]
+_Looks = Callable[[Scene, MediaItem, random.Random], Iterator[Question]]
 _Overviews = Callable[[Scene, random.Random], Iterator[_Overview]]
 _ASKED: dict[Family, tuple[_Looks, _Overviews]] = {
     "attribute": (_reads, _about_picture),

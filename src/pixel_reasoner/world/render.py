@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from pixel_reasoner.budget import Budgets, fit_size
 from pixel_reasoner.errors import UsageError
-from pixel_reasoner.trace import Medium, Question
+from pixel_reasoner.media.resize import fit_size
+from pixel_reasoner.schema.question import MediaItem, Question
+from pixel_reasoner.schema.settings import PixelBudgets
 from pixel_reasoner.world.draw import write_media
 from pixel_reasoner.world.questions import question_of
 from pixel_reasoner.world.scene import DEFAULTS, Family, Scene, WorldParams, make_scene, split_seed
@@ -45,15 +46,15 @@ def render(scenes: list[Scene], folder: Path) -> Iterator[Question]:
         yield question_of(scene, medium)
 
 
-def medium_of(scene: Scene) -> Medium:
+def medium_of(scene: Scene) -> MediaItem:
     """What a scene's file is, and where it lies in a folder."""
     if scene.family == "video":
-        return Medium(kind="video", path=f"{MEDIA}/{scene.id}.mp4")
-    return Medium(kind="image", path=f"{MEDIA}/{scene.id}.png")
+        return MediaItem(kind="video", path=f"{MEDIA}/{scene.id}.mp4")
+    return MediaItem(kind="image", path=f"{MEDIA}/{scene.id}.png")
 
 
 def overview_detail_px(
-    family: Family, budgets: Budgets, params: WorldParams | None = None
+    family: Family, budgets: PixelBudgets, params: WorldParams | None = None
 ) -> float:
     """How high the decisive character is in the overview, in pixels. Under about 4 it cannot be read.
 

@@ -18,7 +18,8 @@ from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
 from pixel_reasoner.errors import UsageError
-from pixel_reasoner.trace import Box, Record
+from pixel_reasoner.schema.geometry import Box
+from pixel_reasoner.schema.record import Record
 
 VERSION = 1
 """Raised whenever the same seed would give another scene, so that figures of two versions are not compared."""

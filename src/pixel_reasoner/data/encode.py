@@ -1,0 +1,121 @@
+"""A trace as training tokens: the ids a model would have seen, and which of them it is to learn.
+
+The chat template renders the trace and marks what the assistant said (`{% generation %}`); of that, deliberate
+mistakes are left out. Nothing here imports torch: the processor is handed in.
+
+Departure from the paper's released code, which trains the last two assistant turns alone and their headers: every turn
+of the assistant is trained, mistakes aside, and nothing but what it says and its end token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+from pixel_reasoner.dialects import Dialect, Message, get_dialect
+from pixel_reasoner.errors import InputError, ModelError
+from pixel_reasoner.media.context import MediaContext
+from pixel_reasoner.schema.trace import Trace
+
+
+class Encoded(NamedTuple):
+    """One trace as a model's input."""
+
+    token_ids: list[int]
+    trained: list[bool]
+    """which tokens count in the loss; as many as ids"""
+    inputs: dict[str, Any]
+    """everything the processor made of the trace: `input_ids`, `pixel_values`, ... for a batch of one"""
+    pictures: list[Any]
+    """the pictures the model saw, in order"""
+
+
+def conversation(trace: Trace) -> list[Message]:
+    """The whole trace as chat messages, with the pixels the model saw."""
+    dialect = _dialect(trace)
+    album = MediaContext.of_trace(trace)
+    operations = bool(trace.settings.get("operations", True))
+    return dialect.messages(
+        trace.question, trace.pictures, trace.turns, album.view, operations=operations
+    )
+
+
+def encode(trace: Trace, processor: Any, *, train_thoughts_before_mistakes: bool = True) -> Encoded:
+    """Tokens and loss mask of a trace.
+
+    Args:
+        trace: with media that can be opened.
+        processor: a transformers processor whose chat template has `{% generation %}` markers.
+        train_thoughts_before_mistakes: whether the words before a deliberate mistake are trained (as in the paper), or
+            nothing of the turn.
+
+    Raises:
+        InputError: the trace's media cannot be used, or are shown at a size that the model's image processor does not leave alone.
+        ModelError: a chat template without markers.
+    """
+    messages = conversation(trace)
+    parts = [part for message in messages for part in message["content"]]
+    pictures = [part["image"] for part in parts if part["type"] == "image"]
+    _check_sizes(trace, pictures, processor.image_processor)
+    out = processor.apply_chat_template(
+        messages,
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
+        return_assistant_tokens_mask=True,
+        processor_kwargs={"add_special_tokens": False},
+    )
+    mask = [bool(one) for one in out.pop("assistant_masks")[0].tolist()]
+    ids = out["input_ids"][0].tolist()
+    spans = list(_spans(mask))
+    if len(spans) != len(trace.turns):
+        raise ModelError(
+            expected=f"a chat template that marks the {len(trace.turns)} turns of the assistant",
+            got=f"{len(spans)} marked spans",
+            fix="put {% generation %} and {% endgeneration %} around what the assistant says, its end token included",
+        )
+    for (first, end), turn in zip(spans, trace.turns, strict=True):
+        if turn.mistake:
+            words = _dialect(trace).words_before_call(turn.text)
+            words = words if train_thoughts_before_mistakes else ""
+            kept = _tokens_within(words, ids[first:end], processor.tokenizer)
+            mask[first + kept : end] = [False] * (end - first - kept)
+    return Encoded(ids, mask, dict(out), pictures)
+
+
+def _check_sizes(trace: Trace, pictures: list[Any], image_processor: Any) -> None:
+    """A picture that is scaled once more would have other coordinates than the trace tells of it."""
+    if not hasattr(image_processor, "get_number_of_image_patches"):
+        return
+    for picture in pictures:
+        width, height = picture.size
+        patches = image_processor.get_number_of_image_patches(height, width)
+        if patches * image_processor.patch_size**2 != width * height:
+            raise InputError(
+                expected="pictures of sizes that the model's image processor leaves as they are",
+                got=f"{width} x {height} px in trace {trace.question.id}",
+                fix="write the traces with `synth --model` and this model's folder, which keeps to them",
+            )
+
+
+def _spans(mask: list[bool]) -> Iterator[tuple[int, int]]:
+    """First and end of each run of True.
+
+    >>> list(_spans([False, True, True, False, True]))
+    [(1, 3), (4, 5)]
+    """
+    edges = [n for n, (a, b) in enumerate(pairwise([False, *mask, False])) if a != b]
+    yield from zip(edges[::2], edges[1::2], strict=True)
+
+
+def _dialect(trace: Trace) -> Dialect:
+    return get_dialect(trace.settings.get("dialect", "pixel_reasoner"))
+
+
+def _tokens_within(words: str, ids: list[int], tokenizer: Any) -> int:
+    """How many of the first tokens say no more than these words."""
+    count = 0
+    while count < len(ids) and len(tokenizer.decode(ids[: count + 1])) <= len(words):
+        count += 1
+    return count

@@ -1,0 +1,114 @@
+"""Which numbers stand for a box. Inside the project a box is fractions of a picture; a family writes what it was taught.
+
+`write` rounds to the nearest unit of the family's grid, so no side moves by more than half a unit, and `read` is its exact
+inverse: numbers that were read are written as they came. A box thinner than a unit may come out empty, and is refused.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from pixel_reasoner.schema.geometry import Box, BoxError, Size
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoxCoordinates:
+    """The numbers of a family.
+
+    >>> THOUSANDTHS.write([0.25, 0.5, 0.7504, 1.0], (640, 480))
+    [250, 500, 750, 1000]
+    >>> PIXELS.read([160, 240, 480, 480], (640, 480))
+    [0.25, 0.5, 0.75, 1.0]
+    """
+
+    words: str
+    """what the numbers are"""
+    per_side: int | None
+    """how many of them a side of any picture has; None: as many as it has pixels, in the copy that the model sees"""
+    decimals: int = 0
+    clamps: bool = False
+    """whether a finite number beyond the border is taken for the border, as the family's own tool does; or refused"""
+    unit: str = ""
+    """the word before the numbers in what a model is told"""
+
+    def sides(self, seen_px: Size | None) -> tuple[int, int] | None:
+        """Units in the width and the height of a picture; None where only the picture would tell."""
+        return (self.per_side, self.per_side) if self.per_side else seen_px
+
+    def step(self, seen_px: Size) -> float:
+        """The larger of the two distances between neighbouring numbers, as a share of the picture."""
+        sides = self.sides(seen_px)
+        assert sides is not None, "a picture has a size"
+        return float(10**-self.decimals / min(sides))
+
+    def slack(self, seen_px: Size) -> float:
+        """How far a box on whole hundredths may move when it is written."""
+        exact = self.per_side is not None and self.per_side * 10**self.decimals % 100 == 0
+        return 0.0 if exact else self.step(seen_px) / 2
+
+    def write(self, numbers: Any, seen_px: Size | None) -> Any:
+        """Fractions in the family's numbers; what is not four finite numbers, as it is."""
+        sides = self.sides(seen_px)
+        if sides is None or not _four(numbers):
+            return numbers
+        scaled = [value * side for value, side in zip(numbers, sides * 2, strict=True)]
+        return [round(value, self.decimals) if self.decimals else round(value) for value in scaled]
+
+    def read(self, numbers: Any, seen_px: Size | None) -> Any:
+        """The family's numbers as fractions; what is not four finite numbers, as it is."""
+        sides = self.sides(seen_px)
+        if sides is None or not _four(numbers) or (sides == (1, 1) and not self.clamps):
+            return numbers
+        pairs = list(zip(numbers, sides * 2, strict=True))
+        if self.clamps:
+            pairs = [(min(max(value, 0), side), side) for value, side in pairs]
+        return [value / side for value, side in pairs]
+
+    def why_not(self, numbers: Any, seen_px: Size) -> str | None:
+        """In the family's own units, why numbers are no box; None when they are one, or not even a list of numbers."""
+        sides = self.sides(seen_px)
+        assert sides is not None, "a picture has a size"
+        if not isinstance(numbers, list) or not all(_is_number(value) for value in numbers):
+            return None
+        if self.clamps and _four(numbers):
+            numbers = [
+                min(max(value, 0), side) for value, side in zip(numbers, sides * 2, strict=True)
+            ]
+        try:
+            Box.of(map(_bounded, numbers), sides, self.unit)
+        except BoxError as error:
+            return str(error)
+        return None
+
+
+FRACTIONS = BoxCoordinates(
+    words="fractions of the picture, two decimals", per_side=1, decimals=2, unit="normalised "
+)
+THOUSANDTHS = BoxCoordinates(
+    words="0 to 1000 on either side, whole numbers", per_side=1000, clamps=True
+)
+PIXELS = BoxCoordinates(
+    words="pixels of the picture as the model sees it", per_side=None, clamps=True, unit="pixels "
+)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _bounded(value: float) -> float:
+    """An integer may be too long for a float."""
+    if isinstance(value, float) or abs(value) < 2**53:
+        return value
+    return math.inf if value > 0 else -math.inf
+
+
+def _four(numbers: Any) -> bool:
+    """Four finite numbers that a float can hold."""
+    return (
+        isinstance(numbers, list | tuple)
+        and len(numbers) == 4
+        and all(_is_number(value) and math.isfinite(_bounded(value)) for value in numbers)
+    )

@@ -1,0 +1,13 @@
+"""Write the table of benchmarks into a page, between its marks: `python -m pixel_reasoner.evals.tasks docs/evaluate.md`."""
+
+import sys
+from pathlib import Path
+
+from pixel_reasoner.evals.benchmarks import in_page
+from pixel_reasoner.files import atomic_writer
+
+if __name__ == "__main__":
+    page = Path(sys.argv[1])
+    text = in_page(page.read_text(encoding="utf-8"))
+    with atomic_writer(page) as file:
+        file.write(text)

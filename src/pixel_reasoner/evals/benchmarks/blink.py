@@ -1,0 +1,65 @@
+"""BLINK (arXiv 2404.12390): perception that people do within a blink; up to four pictures a question.
+
+`prompt` of a row numbers the options and speaks of the pictures; where it is missing, it is put together from `question` and `choices`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pixel_reasoner.evals.benchmark import (
+    Benchmark,
+    RowDraft,
+    choice,
+    files_below,
+    lettered,
+    question,
+    saved_cell,
+)
+from pixel_reasoner.schema.question import Question
+from pixel_reasoner.sources.rows import RowError, SkippedRow, parquet_rows
+
+PICTURES = ("image_1", "image_2", "image_3", "image_4")
+
+
+def read(data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
+    """Rows of the validation files of all 14 configurations."""
+    for path in files_below(data, "*/val*.parquet", "val*.parquet", "**/val*.parquet"):
+        needed = ("idx", "question", "choices", "answer")
+        rows = parquet_rows(path, needed, ("sub_task", "prompt", *PICTURES), at_once=8)
+        for number, row in enumerate(rows, start=1):
+            yield RowDraft(
+                f"{path.parent.name}/{path.name}, row {number}", partial(_question, row, media)
+            )
+
+
+def _question(row: dict[str, Any], media: Path) -> Question:
+    pictures = [saved_cell(row[name], media) for name in PICTURES if row.get(name)]
+    if not pictures:
+        raise RowError("missing_picture", "expected image_1 to image_4")
+    fields = choice(str(row["question"]), lettered(row["choices"] or ()), row["answer"])
+    if row.get("prompt"):
+        fields["text"] = str(row["prompt"]).replace("<image>", "").strip()
+    return question(
+        id=f"blink-{row['idx']}",
+        media=tuple(pictures),
+        category=str(row.get("sub_task") or ""),
+        **fields,
+    )
+
+
+TASKS = (
+    Benchmark(
+        name="blink",
+        measures="14 tasks of perception, several pictures a question",
+        files="<task>/val*.parquet for each of 14 tasks",
+        rows="1,901 (validation)",
+        metric="accuracy",
+        read=read,
+        needs="the test split's answers are not public",
+        hub="BLINK-Benchmark/BLINK",
+    ),
+)

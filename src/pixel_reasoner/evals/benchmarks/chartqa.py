@@ -1,0 +1,79 @@
+"""ChartQA (arXiv 2203.10244): questions about charts, by people and by machine; relaxed accuracy.
+
+Two layouts are read: the official `test_human.json` and `test_augmented.json` with the pictures in `png`, and the parquet files of lmms-lab/ChartQA.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pixel_reasoner.evals.benchmark import (
+    SHORT,
+    Benchmark,
+    RowDraft,
+    files_below,
+    found,
+    image,
+    json_rows,
+    question,
+    saved_cell,
+)
+from pixel_reasoner.schema.question import MediaItem, Question
+from pixel_reasoner.sources.rows import RowError, SkippedRow, has_keys, parquet_rows
+
+
+def read(data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
+    """Rows of the official JSON files or of parquet files."""
+    for path in files_below(data, "test_*.json", "test/test_*.json", "**/test*.parquet"):
+        if path.suffix == ".parquet":
+            rows = parquet_rows(path, ("type", "question", "answer", "image"), at_once=16)
+            for number, row in enumerate(rows):
+                kind = str(row["type"]).removesuffix("_test")
+                about = (kind, f"{path.stem}-{number}", row["question"], row["answer"])
+                picture = partial(saved_cell, row["image"], media)
+                yield RowDraft(f"{path.name}, row {number}", partial(_question, *about, picture))
+            continue
+        kind = path.stem.removeprefix("test_")
+        for number, row in enumerate(json_rows(path)):
+            yield RowDraft(f"{path.name}, row {number}", partial(_of_json, kind, number, row, path))
+
+
+def _of_json(kind: str, number: int, row: dict[str, Any], path: Path) -> Question:
+    has_keys(row, ("imgname", "query", "label"))
+    picture = partial(_file, path.parent, str(row["imgname"]))
+    return _question(kind, f"{kind}-{number}", row["query"], row["label"], picture)
+
+
+def _file(folder: Path, name: str) -> MediaItem:
+    return image(found(folder, name, "png"))
+
+
+def _question(kind: str, name: str, text: Any, answer: Any, picture: Any) -> Question:
+    accepted = [str(one) for one in (answer if isinstance(answer, list) else [answer])]
+    if not any(one.strip() for one in accepted):
+        raise RowError("no_answer", f"expected an answer; got {answer!r}")
+    return question(
+        id=f"chartqa-{name}",
+        text=str(text) + SHORT,
+        media=(picture(),),
+        answer=tuple(accepted),
+        answer_type="relaxed",
+        category=kind,
+    )
+
+
+TASKS = (
+    Benchmark(
+        name="chartqa",
+        measures="reading values off charts and reasoning with them",
+        files="test/test_human.json, test/test_augmented.json and test/png, or data/test*.parquet",
+        rows="2,500",
+        metric="relaxed accuracy (5 %)",
+        read=read,
+        categories=("human", "augmented"),
+        hub="lmms-lab/ChartQA",
+    ),
+)

@@ -1,0 +1,91 @@
+"""DocVQA (arXiv 2007.00398) and InfographicsVQA (arXiv 2104.12756): what a page says; ANLS.
+
+Two layouts are read: the official JSON (`data`: a list) with the pictures beside it, and the parquet files of lmms-lab/DocVQA. The answers of the test splits are kept
+by the organisers: their rows are dropped as `no_answer`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pixel_reasoner.evals.benchmark import (
+    SHORT,
+    Benchmark,
+    RowDraft,
+    files_below,
+    found,
+    image,
+    json_rows,
+    question,
+    saved_cell,
+)
+from pixel_reasoner.schema.question import Question
+from pixel_reasoner.sources.rows import RowError, SkippedRow, has_keys, parquet_rows
+
+PLACES = ("images", "documents", "infographicsvqa_images", "infographicsVQA_images")
+
+
+def read(
+    name: str, official: str, hub: str, data: Path, media: Path
+) -> Iterator[RowDraft | SkippedRow]:
+    """Rows of the official JSON or of parquet files."""
+    for path in files_below(data, official, f"{hub}/validation*.parquet", "validation*.parquet"):
+        if path.suffix == ".parquet":
+            columns = ("questionId", "question", "answers", "image")
+            for row in parquet_rows(path, columns, ("answer_type", "question_types"), at_once=16):
+                picture = partial(saved_cell, row["image"], media)
+                yield RowDraft(f"row {row['questionId']}", partial(_question, name, row, picture))
+            continue
+        for row in json_rows(path, "data"):
+            file = str(row.get("image_local_name") or row.get("image") or "")
+            picture = partial(_file, path.parent, file)
+            yield RowDraft(f"row {row.get('questionId')}", partial(_question, name, row, picture))
+
+
+def _file(folder: Path, name: str) -> Any:
+    if not name:
+        raise RowError("missing_keys", "expected image_local_name or image")
+    return image(found(folder, name, *PLACES))
+
+
+def _question(name: str, row: dict[str, Any], picture: Any) -> Question:
+    has_keys(row, ("questionId", "question"))
+    answers = tuple(str(answer) for answer in row.get("answers") or () if str(answer).strip())
+    if not answers:
+        raise RowError("no_answer", "the answers of this split are not public")
+    kinds = row.get("answer_type") or row.get("question_types") or ()
+    return question(
+        id=f"{name}-{row['questionId']}",
+        text=str(row["question"]) + SHORT,
+        media=(picture(),),
+        answer=answers,
+        answer_type="anls",
+        category=" ".join(sorted(map(str, [kinds] if isinstance(kinds, str) else kinds))),
+    )
+
+
+TASKS = (
+    Benchmark(
+        name="infographicsvqa",
+        measures="reading and reasoning over infographics",
+        files="infographicsVQA_val*.json with the pictures beside it, or InfographicVQA/validation*.parquet",
+        rows="2,801 (validation)",
+        metric="ANLS",
+        read=partial(read, "infographicsvqa", "infographicsVQA_val*.json", "InfographicVQA"),
+        needs="the test split's answers are not public",
+        hub="lmms-lab/DocVQA",
+    ),
+    Benchmark(
+        name="docvqa",
+        measures="reading scanned documents",
+        files="val_v1.0*.json with the pictures beside it, or DocVQA/validation*.parquet",
+        rows="5,349 (validation)",
+        metric="ANLS",
+        read=partial(read, "docvqa", "val_v1.0*.json", "DocVQA"),
+        needs="the test split's answers are not public",
+        hub="lmms-lab/DocVQA",
+    ),
+)

@@ -1,0 +1,67 @@
+"""HR-Bench (arXiv 2408.15556): pictures of 4K and 8K, each question asked four times with its options in turn.
+
+The official figure is the mean over the four cycles of the accuracy within each; `labels["cycle"]` tells them apart, and rows of one picture are one
+cluster. Base64 pictures of 8K are decoded one row at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pixel_reasoner.evals.benchmark import (
+    Benchmark,
+    RowDraft,
+    choice,
+    columns,
+    files_below,
+    question,
+    read_drafts,
+    saved_base64,
+    tsv_rows,
+)
+from pixel_reasoner.schema.question import Question
+from pixel_reasoner.sources.rows import SkippedRow, has_keys, parquet_rows
+
+COLUMNS = ("index", "question", "answer", "category", "A", "B", "C", "D", "cycle_category", "image")
+
+
+def read(size: str, data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
+    """Rows of `hr_bench_4k.tsv`, or of the parquet file of that name."""
+    for path in files_below(
+        data, f"*hr_bench_{size}*.parquet", f"*hr_bench_{size}*.tsv", f"*{size}*.parquet"
+    ):
+        rows = (
+            parquet_rows(path, COLUMNS, at_once=4)
+            if path.suffix == ".parquet"
+            else tsv_rows(path, COLUMNS)
+        )
+        yield from read_drafts(path, rows, partial(_question, size, media))
+
+
+def _question(size: str, media: Path, row: dict[str, Any]) -> Question:
+    has_keys(row, COLUMNS)
+    return question(
+        id=f"hrbench-{size}-{row['index']}",
+        media=(saved_base64(row["image"], media),),
+        category=str(row["category"]),
+        labels={"cycle": str(row["cycle_category"])},
+        **choice(str(row["question"]), columns(row, "ABCD"), row["answer"]),
+    )
+
+
+TASKS = tuple(
+    Benchmark(
+        name=f"hrbench-{size}",
+        measures=f"details of {size.upper()} pictures: of one thing (single) and of several (cross)",
+        files=f"hr_bench_{size}.tsv or hr_bench_{size}.parquet",
+        rows="800 (200 questions in 4 cycles)",
+        metric="accuracy, mean of the cycles",
+        read=partial(read, size),
+        categories=("single", "cross"),
+        hub="DreamMr/HR-Bench",
+    )
+    for size in ("4k", "8k")
+)

@@ -1,0 +1,84 @@
+"""MME-RealWorld (arXiv 2408.13257) and its Lite subset: high-resolution pictures of five domains, five options."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pixel_reasoner.evals.benchmark import (
+    Benchmark,
+    RowDraft,
+    choice,
+    columns,
+    files_below,
+    lettered,
+    question,
+    read_drafts,
+    saved_cell,
+    tsv_rows,
+)
+from pixel_reasoner.schema.question import Question
+from pixel_reasoner.sources.rows import RowError, SkippedRow, parquet_rows
+
+PARQUET = ("index", "bytes", "question", "multi-choice options", "answer", "category")
+TSV = ("index", "image", "question", "answer", "category")
+
+
+def read(
+    name: str, patterns: Sequence[str], data: Path, media: Path
+) -> Iterator[RowDraft | SkippedRow]:
+    """Rows of the parquet files (`bytes` is base64) or of a TSV."""
+    for path in files_below(data, *patterns):
+        rows = (
+            parquet_rows(path, PARQUET, ("l2-category",), at_once=4)
+            if path.suffix == ".parquet"
+            else tsv_rows(path, TSV)
+        )
+        yield from read_drafts(path, rows, partial(_question, name, media))
+
+
+def _question(name: str, media: Path, row: dict[str, Any]) -> Question:
+    listed = row.get("multi-choice options")
+    if isinstance(listed, str):
+        listed = [line for line in listed.splitlines() if line.strip()]
+    options = lettered(listed) if listed else columns(row, "ABCDE")
+    if not str(row["answer"] or "").strip():
+        raise RowError("no_answer", "expected a letter")
+    domain = str(row.get("l2-category") or "")
+    return question(
+        id=f"{name}-{row['index']}",
+        media=(saved_cell(row.get("bytes", row.get("image")), media),),
+        category=str(row["category"]),
+        labels={"domain": domain} if domain else {},
+        **choice(str(row["question"]), options, row["answer"]),
+    )
+
+
+TASKS = (
+    Benchmark(
+        name="mme-realworld",
+        measures="high-resolution pictures: monitoring, driving, text, diagrams, remote sensing",
+        files="data/*.parquet, or MME-RealWorld.tsv",
+        rows="23,609",
+        metric="accuracy",
+        read=partial(
+            read, "mme-realworld", ("data/train*.parquet", "**/*.parquet", "MME-RealWorld.tsv")
+        ),
+        hub="yifanzhang114/MME-RealWorld-lmms-eval",
+    ),
+    Benchmark(
+        name="mme-realworld-lite",
+        measures="the same, 50 questions of each task",
+        files="data/*.parquet, or MME-RealWorld-Lite.tsv",
+        rows="1,919",
+        metric="accuracy",
+        read=partial(
+            read,
+            "mme-realworld-lite",
+            ("data/train*.parquet", "**/*.parquet", "MME-RealWorld-Lite.tsv"),
+        ),
+        hub="yifanzhang114/MME-RealWorld-lite-lmms-eval",
+    ),
+)

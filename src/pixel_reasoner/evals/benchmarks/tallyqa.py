@@ -1,0 +1,60 @@
+"""TallyQA (arXiv 1810.12440): counting in photographs. Complex questions need more than detecting a kind of thing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pixel_reasoner.evals.benchmark import (
+    Benchmark,
+    RowDraft,
+    files_below,
+    found,
+    image,
+    json_rows,
+    question,
+)
+from pixel_reasoner.schema.question import Question
+from pixel_reasoner.sources.rows import RowError, SkippedRow, has_keys
+
+
+def read(simple: bool, data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
+    """Rows of `test.json`; pictures of Visual Genome and COCO lie in the folders that rows name."""
+    del media
+    for path in files_below(data, "test.json", "*test*.json"):
+        for number, row in enumerate(json_rows(path), start=1):
+            if bool(row.get("issimple", row.get("is_simple", False))) == simple:
+                yield RowDraft(f"{path.name}, row {number}", partial(_question, row, path.parent))
+
+
+def _question(row: dict[str, Any], folder: Path) -> Question:
+    has_keys(row, ("image", "answer", "question", "question_id"))
+    if "issimple" not in row and "is_simple" not in row:
+        raise RowError("missing_keys", f"expected issimple; got {' '.join(row)}")
+    if row["answer"] is None or not str(row["answer"]).strip():
+        raise RowError("no_answer", "expected a count")
+    return question(
+        id=f"tallyqa-{row['question_id']}",
+        text=f"{row['question']}\nAnswer the question using a single number.",
+        media=(image(found(folder, str(row["image"]), "images", "VisualGenome", "coco")),),
+        answer=(str(row["answer"]),),
+        answer_type="integer",
+        category=str(row.get("data_source", "")),
+    )
+
+
+TASKS = tuple(
+    Benchmark(
+        name=f"tallyqa-{kind}",
+        measures=f"counting, {kind} questions",
+        files="test.json, and the pictures below it as rows name them",
+        rows=rows,
+        metric="accuracy of the exact count",
+        read=partial(read, kind == "simple"),
+        needs="pictures of Visual Genome and COCO",
+        hub="https://github.com/manoja328/tallyqa",
+    )
+    for kind, rows in (("complex", "15,598"), ("simple", "22,991"))
+)

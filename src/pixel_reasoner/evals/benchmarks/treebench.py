@@ -1,0 +1,81 @@
+"""TreeBench (arXiv 2507.07999): traceable evidence; every question has the boxes of what it is about.
+
+Beside accuracy the official figure is the mean IoU of boxes: here of the regions that were zoomed into, or of `<box>[x1,y1,x2,y2]</box>` in the text where none was
+(`stats.mean_iou`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pixel_reasoner.evals.benchmark import (
+    Benchmark,
+    RowDraft,
+    choice,
+    columns,
+    files_below,
+    lettered,
+    question,
+    read_drafts,
+    saved_base64,
+    tsv_rows,
+)
+from pixel_reasoner.media.decoder import image_size
+from pixel_reasoner.schema.question import Evidence, Question
+from pixel_reasoner.schema.settings import DEFAULT_MEDIA_LIMITS
+from pixel_reasoner.sources.rows import RowError, SkippedRow, box_of_px
+
+COLUMNS = ("index", "image", "question", "answer", "category", "target_instances")
+
+
+def read(data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
+    """Rows of `TreeBench.tsv`."""
+    for path in files_below(data, "TreeBench.tsv", "*[Tt]ree*.tsv"):
+        yield from read_drafts(path, tsv_rows(path, COLUMNS), partial(_question, media))
+
+
+def _question(media: Path, row: dict[str, str]) -> Question:
+    picture = saved_base64(row["image"], media)
+    options = columns(row) or _listed(row.get("multi-choice options", ""))
+    size = image_size(Path(picture.path), DEFAULT_MEDIA_LIMITS)
+    boxes = _parsed(row["target_instances"], "target_instances")
+    return question(
+        id=f"treebench-{row['index']}",
+        media=(picture,),
+        category=row["category"],
+        evidence=Evidence(boxes=tuple(box_of_px(box, size) for box in boxes)) if boxes else None,
+        **choice(row["question"], options, row["answer"]),
+    )
+
+
+def _listed(text: str) -> dict[str, str]:
+    if text.lstrip().startswith("["):
+        return lettered(_parsed(text.replace("'", '"'), "multi-choice options"))
+    return lettered(line for line in text.splitlines() if line.strip())
+
+
+def _parsed(text: str, name: str) -> list[Any]:
+    try:
+        value = json.loads(text) if text.strip() else []
+    except ValueError as error:
+        raise RowError("bad_value", f"{name}: {error}") from error
+    if not isinstance(value, list):
+        raise RowError("bad_value", f"{name}: expected a list; got {text[:80]}")
+    return value
+
+
+TASKS = (
+    Benchmark(
+        name="treebench",
+        measures="fine-grained perception and reasoning with traceable evidence",
+        files="TreeBench.tsv",
+        rows="405",
+        metric="accuracy; mean IoU of boxes",
+        read=read,
+        hub="HaochenWang/TreeBench",
+    ),
+)

@@ -1,0 +1,105 @@
+"""Any TSV as VLMEvalKit reads it: index, image (base64, or the index of a row that has it) or image_path, question, options A to H, answer.
+
+A row with options is a choice, one whose answer is a whole number a count, any other a text.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+
+from pixel_reasoner.evals.benchmark import (
+    Benchmark,
+    RowDraft,
+    choice,
+    columns,
+    files_below,
+    found,
+    image,
+    question,
+    saved_base64,
+    tsv_rows,
+)
+from pixel_reasoner.schema.question import MediaItem, Question
+from pixel_reasoner.sources.rows import RowError, SkippedRow
+
+INDEX_LENGTH = 64
+"""an `image` cell that is shorter is the index of another row"""
+
+
+def read(data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
+    """Rows of all TSV files of a folder. A row may show another one's picture, so each is written as it is read."""
+    for path in files_below(data, "*.tsv"):
+        seen: dict[str, tuple[MediaItem, ...]] = {}
+        for number, row in enumerate(tsv_rows(path, ("index", "question")), start=1):
+            if isinstance(row, SkippedRow):
+                yield row
+                continue
+            where = f"{path.name}, row {number}"
+            try:
+                pictures = seen[row["index"]] = _pictures(row, path.parent, media, seen)
+            except RowError as error:
+                yield SkippedRow(where, error.reason, str(error))
+                continue
+            row.pop("image", None)  # a draft holds no pixels
+            yield RowDraft(where, partial(_question, row, path.stem, pictures))
+
+
+def _question(row: dict[str, str], name: str, pictures: tuple[MediaItem, ...]) -> Question:
+    options = columns(row)
+    hint = f"{row['hint']}\n" if row.get("hint") not in (None, "", "nan") else ""
+    answer = row.get("answer", "").strip()
+    if not answer:
+        raise RowError("no_answer", "expected an answer")
+    fields = (
+        choice(hint + row["question"], options, answer)
+        if options
+        else {
+            "text": hint + row["question"],
+            "answer": (answer,),
+            "answer_type": "integer" if answer.isdigit() else "text",
+        }
+    )
+    domain = row.get("l2-category", "")
+    return question(
+        id=f"{name}-{row['index']}",
+        media=pictures,
+        category=row.get("category", ""),
+        labels={"domain": domain} if domain else {},
+        **fields,
+    )
+
+
+def _pictures(
+    row: dict[str, str], folder: Path, media: Path, seen: Mapping[str, tuple[MediaItem, ...]]
+) -> tuple[MediaItem, ...]:
+    cell = row.get("image", "")
+    if not cell and row.get("image_path"):
+        return tuple(image(found(folder, name, "images")) for name in _several(row["image_path"]))
+    if cell and len(cell) < INDEX_LENGTH and cell in seen:
+        return seen[cell]
+    return tuple(saved_base64(one, media) for one in _several(cell))
+
+
+def _several(cell: str) -> list[str]:
+    """The items of a cell that is a list, or the cell."""
+    if not cell.startswith("["):
+        return [cell]
+    try:
+        return [str(one) for one in json.loads(cell.replace("'", '"'))]
+    except ValueError as error:
+        raise RowError("bad_value", f"expected a list; got {cell[:80]}") from error
+
+
+TASKS = (
+    Benchmark(
+        name="tsv",
+        measures="whatever the file asks",
+        files="*.tsv, as VLMEvalKit has them",
+        rows="any",
+        metric="accuracy",
+        read=read,
+    ),
+)

@@ -1,0 +1,70 @@
+"""VisualProbe (Mini-o3, arXiv 2509.07969): visual search where one look does not do. Free answers, compared as texts.
+
+Published figures come from a judge model; an exact comparison is stricter, so the two are not comparable.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pixel_reasoner.evals.benchmark import (
+    SHORT,
+    Benchmark,
+    RowDraft,
+    files_below,
+    found,
+    image,
+    json_rows,
+    question,
+)
+from pixel_reasoner.schema.question import Question
+from pixel_reasoner.sources.rows import RowError, SkippedRow
+
+
+def read(data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
+    """Rows of `val.json`; one folder for each difficulty, or all below one."""
+    del media
+    for path in files_below(data, "val.json", "*/val.json"):
+        for number, row in enumerate(json_rows(path), start=1):
+            yield RowDraft(f"{path}, row {number}", partial(_question, number, row, path))
+
+
+def _question(number: int, row: dict[str, Any], path: Path) -> Question:
+    text = _first(row, "problem", "question")
+    answer = _first(row, "solution", "answer")
+    named = _first(row, "images", "image")
+    pictures = [named] if isinstance(named, str) else list(named)
+    answers = answer if isinstance(answer, list) else [answer]
+    level = re.search("easy|medium|hard", str(path.parent), re.IGNORECASE)
+    kind = level[0].lower() if level else ""
+    return question(
+        id=f"visualprobe-{kind or path.parent.name}-{row.get('doc_id', number)}",
+        text=str(text).replace("<image>", "").strip() + SHORT,
+        media=tuple(image(found(path.parent, str(one), "data", "images")) for one in pictures),
+        answer=tuple(str(one) for one in answers),
+        category=kind,
+    )
+
+
+def _first(row: dict[str, Any], *names: str) -> Any:
+    for name in names:
+        if row.get(name) not in (None, "", []):
+            return row[name]
+    raise RowError("missing_keys", f"expected {' or '.join(names)}; got {' '.join(row)}")
+
+
+TASKS = (
+    Benchmark(
+        name="visualprobe",
+        measures="visual search that takes several looks: easy, medium and hard",
+        files="val.json and data/*.jpg, or one folder with both for each difficulty",
+        rows="141 easy, 268 medium, 106 hard",
+        metric="exact match (published: a judge model)",
+        read=read,
+        hub="Mini-o3/VisualProbe_Hard",
+    ),
+)

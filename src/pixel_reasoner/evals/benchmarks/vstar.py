@@ -1,0 +1,108 @@
+"""V* Bench (arXiv 2312.14135): details of high-resolution photographs, and how two small things stand to each other.
+
+Two layouts are read: `test_questions.jsonl` beside the folders of pictures, or the folders alone, where each picture has a JSON file
+with `question`, `options` (the first is right) and boxes. There the options are shuffled, with a seed of the picture's own name.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pixel_reasoner.evals.benchmark import (
+    Benchmark,
+    RowDraft,
+    choice,
+    files_below,
+    found,
+    image,
+    lettered,
+    question,
+)
+from pixel_reasoner.files import numbered_lines
+from pixel_reasoner.media.decoder import image_size
+from pixel_reasoner.schema.question import Evidence, Question
+from pixel_reasoner.schema.settings import DEFAULT_MEDIA_LIMITS
+from pixel_reasoner.sources.rows import RowError, SkippedRow, box_of_px, has_keys, json_object
+
+FOLDERS = ("direct_attributes", "relative_position")
+
+
+def read(data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
+    """Rows of either layout."""
+    del media
+    files = files_below(data, "test_questions.jsonl", *(f"{name}/*.json" for name in FOLDERS))
+    if files[0].suffix == ".jsonl":
+        for number, line in numbered_lines(files[0], "test_questions.jsonl"):
+            yield RowDraft(f"line {number}", partial(_of_line, line, files[0].parent))
+        return
+    for folder in FOLDERS:
+        for path in sorted((data / folder).glob("*.json")):
+            yield RowDraft(f"{folder}/{path.name}", partial(_of_picture, path))
+
+
+def _of_line(line: str, folder: Path) -> Question:
+    row = json_object(line)
+    has_keys(row, ("question_id", "image", "text", "category", "label"))
+    path = found(folder, str(row["image"]))
+    text, *listed = re.split(r"\n?\s*\(([A-Z])\)\s*", row["text"])
+    options = dict(zip(listed[::2], listed[1::2], strict=True))
+    # The last option is followed by "Answer with the option's letter ... directly", which forbids reasoning.
+    options = {letter: option.partition("\n")[0].strip() for letter, option in options.items()}
+    notes = path.with_suffix(".json")
+    return question(
+        id=f"vstar-{row['question_id']}",
+        media=(image(path),),
+        category=row["category"],
+        evidence=_evidence(json_object(notes.read_text("utf-8")), path) if notes.exists() else None,
+        **choice(text, options, row["label"]),
+    )
+
+
+def _of_picture(notes: Path) -> Question:
+    row = json_object(notes.read_text(encoding="utf-8"))
+    has_keys(row, ("question", "options"))
+    path = next((p for p in sorted(notes.parent.glob(f"{notes.stem}.*")) if p != notes), None)
+    if path is None:
+        raise RowError("missing_file", f"a picture beside {notes.name}")
+    options = [str(option) for option in row["options"]]
+    shuffled = random.Random(f"vstar/{notes.stem}").sample(options, len(options))
+    right = lettered(shuffled)
+    return question(
+        id=f"vstar-{notes.parent.name}-{notes.stem}",
+        media=(image(path),),
+        category=notes.parent.name,
+        evidence=_evidence(row, path),
+        **choice(row["question"], right, options[0] if options else ""),
+    )
+
+
+def _evidence(row: dict[str, Any], path: Path) -> Evidence | None:
+    boxes = row.get("bbox")
+    if not boxes:
+        return None
+    size = image_size(path, DEFAULT_MEDIA_LIMITS)
+    corners = [(x, y, min(size[0], x + w), min(size[1], y + h)) for x, y, w, h in boxes]
+    subjects = tuple(map(str, row.get("target_object") or ()))
+    return Evidence(
+        boxes=tuple(box_of_px(box, size) for box in corners),
+        subjects=subjects if len(subjects) == len(boxes) else (),
+    )
+
+
+TASKS = (
+    Benchmark(
+        name="vstar",
+        measures="small details in high-resolution photographs: attributes, and where two things stand",
+        files="test_questions.jsonl, or only direct_attributes/*.json and relative_position/*.json, beside the pictures",
+        rows="191",
+        metric="accuracy",
+        read=read,
+        categories=FOLDERS,
+        hub="craigwu/vstar_bench",
+    ),
+)

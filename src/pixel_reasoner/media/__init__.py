@@ -1,0 +1,1 @@
+"""Media: decoding within limits, frame sampling, resizing, and the numbered images of a rollout."""

@@ -1,0 +1,1 @@
+"""Visual operations: typed functions that return new images."""

@@ -1,0 +1,1 @@
+"""Rollouts: the loop of generation and operations, for one question or for many."""

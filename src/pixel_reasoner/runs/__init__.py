@@ -1,0 +1,1 @@
+"""Run folders: trace logs and response caches."""

@@ -1,0 +1,1 @@
+"""Records of the project: boxes, questions, settings and traces."""

@@ -1,0 +1,110 @@
+"""A question about media, with the expected answer and the evidence where they are known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+
+from pixel_reasoner.errors import InputError
+from pixel_reasoner.files import numbered_lines
+from pixel_reasoner.schema.geometry import Box
+from pixel_reasoner.schema.record import Record
+
+
+class MediaItem(Record):
+    """One thing the user brought: a picture file, a video file or a folder of frames."""
+
+    kind: Literal["image", "video", "frames"]
+    path: str
+    start_s: float = 0.0
+    """where the part of a video that is asked about begins"""
+    end_s: float | None = None
+    """where it ends; None at the end of the video"""
+    fps: float | None = None
+    """frames a second of a folder of frames, by which its part is found; None: all of it"""
+
+
+class AnswerType(StrEnum):
+    """How an answer is compared (see `grading`)."""
+
+    TEXT = "text"
+    """the same words, case and surrounding punctuation aside"""
+    NUMBER = "number"
+    """the same value; a unit that both name is the same"""
+    INTEGER = "integer"
+    """a count"""
+    CHOICE = "choice"
+    """the letter of an option"""
+    LIST = "list"
+    """the same items in any order"""
+    ANLS = "anls"
+    """average normalised Levenshtein similarity (InfographicsVQA), right where more than half is alike"""
+    RELAXED = "relaxed"
+    """a number within 5 %, or the same text (ChartQA)"""
+
+
+class Evidence(Record):
+    """Where the answer can be seen: boxes on one picture, or sampled frames of a video."""
+
+    boxes: tuple[Box, ...] = ()
+    image: int = 1
+    """the number of the picture the boxes lie on"""
+    frames: tuple[int, ...] = ()
+    """numbers of the sampled frames that show it"""
+    subjects: tuple[str, ...] = ()
+    """what each box (or all the frames together) shows, as the question calls it: `the red circle`"""
+    findings: tuple[str, ...] = ()
+    """what can be seen there, in words: `the red circle carries R`; as many as subjects"""
+
+
+class Question(Record):
+    """A question about media, with the expected answer where it is known."""
+
+    id: str
+    text: str
+    media: tuple[MediaItem, ...]
+    answer: tuple[str, ...] = ()
+    """accepted answers; empty when unknown"""
+    answer_type: AnswerType = AnswerType.TEXT
+    options: dict[str, str] = Field(default_factory=dict)
+    """letter -> text, for `AnswerType.CHOICE`"""
+    category: str = ""
+    """the kind of question, such as `overview/count`"""
+    labels: dict[str, str] = Field(default_factory=dict)
+    """what figures are also told apart by: `cycle`, `domain`, ..."""
+    group: str = ""
+    """questions of one group are not independent of each other; empty: those about the same media"""
+    needs_look: bool | None = None
+    """whether it can be answered from the overview alone; None when unknown"""
+    evidence: Evidence | None = None
+    reasoning: str = ""
+    """how the overview leads to the answer, in words, where no look is needed"""
+
+
+def load_questions(path: Path) -> Iterator[Question]:
+    """Questions of a JSONL file. Relative media paths are relative to the file's folder.
+
+    Raises:
+        InputError: no such file, or a line that is not a question (named by its number).
+    """
+    for number, line in numbered_lines(path, "a questions.jsonl, as `world render` writes it"):
+        try:
+            question = Question.model_validate_json(line)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise InputError(
+                expected="one question as JSON per line",
+                got=f"{path}, line {number}: {'.'.join(map(str, first['loc']))}: {first['msg']}",
+                fix="give a questions.jsonl, as `pixel-reasoner world render` writes it",
+            ) from error
+        yield with_media_root(question, path.parent)
+
+
+def with_media_root(question: Question, folder: Path) -> Question:
+    """The question with relative media paths taken as relative to a folder."""
+    media = tuple(m.model_copy(update={"path": str(folder / m.path)}) for m in question.media)
+    return question.model_copy(update={"media": media})

@@ -1,0 +1,1 @@
+"""Scoring: answer extraction, grading, evidence metrics and rewards."""

@@ -1,0 +1,151 @@
+r"""Where a message says its answer: read as a person would, without a judge model.
+
+1. the last balanced `\boxed{}`
+2. the last `<answer>...</answer>`
+3. what follows the last "the answer is" or "Answer:"
+4. a message of a single line
+5. the last sentence
+
+Of the last two, a choice takes the one letter of an option (`(C)`, `option C`, `C.`), or else the one option whose text is there; a
+number takes the one number there; any other answer takes a single line as it is, and no last sentence. What none of these
+finds is unparsed. Never taken: the first capital letter that comes along.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from pixel_reasoner.schema.question import AnswerType, Question
+from pixel_reasoner.schema.trace import StopReason, Trace
+from pixel_reasoner.scoring.numbers import quantity, words_of
+
+
+def answer_of(trace: Trace) -> str | None:
+    """The answer of a trace: what the loop took as such, or else what its last message says."""
+    if trace.answer is not None or trace.stop is not StopReason.NO_ANSWER or not trace.turns:
+        return trace.answer
+    return extract(trace.turns[-1].text, trace.question)
+
+
+def extract(text: str, question: Question) -> str | None:
+    r"""The answer that a message names, in the order that this module states; None when it names none.
+
+    >>> colour = {"A": "red", "B": "blue", "C": "green"}
+    >>> q = Question(id="1", text="?", media=(), answer_type=AnswerType.CHOICE, options=colour)
+    >>> extract("Based on the zoomed crop, A is not it. The answer is (C).", q)
+    '(C)'
+    >>> extract("A look at the crop tells.\nThe glove is blue.", q)
+    'B'
+    >>> extract("A glove has a colour.\nBoth are seen.", q) is None
+    True
+    """
+    text = text.rpartition("</think>")[2].strip()
+    for find in (boxed, tagged, _announced, _single_line):
+        found = find(text)
+        if found is not None and found.strip():
+            fitting = _NARROWED.get(question.answer_type) if find is _single_line else None
+            return fitting(found, question) if fitting else found.strip()
+    narrow = _NARROWED.get(question.answer_type)
+    return narrow(_last_sentence(text), question) if narrow else None
+
+
+BOXED = r"\boxed{"
+
+
+def boxed(text: str) -> str | None:
+    r"""The content of the last `\boxed{...}` whose braces balance, or None.
+
+    >>> boxed(r"First \boxed{a}, no: \boxed{\frac{1}{2}}.")
+    '\\frac{1}{2}'
+    """
+    start = len(text)
+    while (start := text.rfind(BOXED, 0, start)) >= 0:
+        depth = 1
+        for end in range(start + len(BOXED), len(text)):
+            depth += {"{": 1, "}": -1}.get(text[end], 0)
+            if depth == 0:
+                return text[start + len(BOXED) : end].strip()
+    return None
+
+
+def tagged(text: str) -> str | None:
+    """The content of the last `<answer>...</answer>`, or None.
+
+    >>> tagged("<answer>red</answer> no, <answer> blue </answer>")
+    ' blue '
+    """
+    found = re.findall(r"<answer>(.*?)</answer>", text, re.DOTALL | re.IGNORECASE)
+    return found[-1] if found else None
+
+
+_ANNOUNCED = re.compile(
+    r"\banswer(?:\s+(?:is|would be|should be|must be)\b\s*:?|\W{0,4}:)", re.IGNORECASE
+)
+
+
+def _announced(text: str) -> str | None:
+    """What follows the last announcement, to the end of its sentence or line."""
+    found = list(_ANNOUNCED.finditer(text))
+    if not found:
+        return None
+    line = text[found[-1].end() :].strip().lstrip("*_: ").partition("\n")[0]
+    # "3.5" and "a.m." go on; so does a full stop that no capital follows.
+    sentence = re.split(r"(?<=[^\d\s.][.!?])\s|(?<=\d[.!?])\s+(?=[A-Z])", line, maxsplit=1)[0]
+    return sentence.rstrip(" .*_")
+
+
+def _single_line(text: str) -> str | None:
+    return None if "\n" in text else text
+
+
+def _last_sentence(text: str) -> str:
+    line = text.rstrip().rpartition("\n")[2]
+    return re.split(r"(?<=[\w)\"'*][.!?])\s+(?=[A-Z(*])", line.strip())[-1]
+
+
+def _letter_in(text: str, question: Question) -> str | None:
+    """The one option that a sentence names by its letter, or else by its text."""
+    letters = "".join(question.options) or "A-J"
+    alone: re.Match[str] | None = re.fullmatch(rf"\W*([{letters}])\W*", text, re.IGNORECASE)
+    if alone:
+        return alone[1].upper()
+    # Not any capital: "A look", "I see".
+    signs = (
+        rf"\(([{letters}])\)",
+        rf"\b(?:option|choice|letter)\s+\(?([{letters}])\b",
+        rf"^\W*([{letters}])[.:)]\s",
+        rf"[\s*]([{letters}])\W*$",
+    )
+    named = {letter for sign in signs for letter in re.findall(sign, text)}
+    if named:
+        return named.pop() if len(named) == 1 else None
+    options = {letter: words_of(option) for letter, option in question.options.items()}
+    words = words_of(text)
+    there = {letter: option for letter, option in options.items() if _within(option, words)}
+    # "dark blue" holds "blue": the longer text is meant.
+    longest = {
+        option
+        for option in there.values()
+        if not any(option != other and _within(option, other) for other in there.values())
+    }
+    if len(longest) != 1:
+        return None
+    return next(letter for letter, option in there.items() if option in longest)
+
+
+def _within(words: str, others: str) -> bool:
+    return bool(words) and f" {words} " in f" {others} "
+
+
+def _number_in(text: str, question: Question) -> str | None:
+    """A sentence that holds one number."""
+    del question
+    return text.strip() if quantity(text) is not None else None
+
+
+_NARROWED: dict[AnswerType, Callable[[str, Question], str | None]] = {
+    AnswerType.CHOICE: _letter_in,
+    AnswerType.NUMBER: _number_in,
+    AnswerType.INTEGER: _number_in,
+}

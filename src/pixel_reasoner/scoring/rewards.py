@@ -1,0 +1,215 @@
+"""What a rollout is worth: correctness, curiosity and the cost of operations, as pure functions of one group.
+
+A group is the G rollouts of one question (arXiv 2505.15966, section 4.2). With RaPR the share of them that executed an
+operation and n_vo(y) how many operations rollout y executed,
+
+    r'(x, y) = r(x, y) + alpha * max(H - RaPR(x), 0) * 1[n_vo(y) >= 1] + beta * min(N - n_vo(y), 0)
+
+A group that looks too rarely is paid for looking, until the share H is reached; a rollout that looks more often than N
+times is charged.
+
+Departures from the paper: none. `Variant.RELEASED_CODE` is the formula of the released code, which differs from the paper
+in three ways: the bonus is divided by RaPR and scaled by 1/8 (pictures) or 1/6 (videos) instead of alpha, refused calls
+count as operations, and a right answer whose last call was refused counts as wrong. Its indexing bug is not reproduced:
+there the refusals of the first group of a batch were applied to every group. Nor are its negative marks for answers that
+cannot be parsed, unless `unparsed` is set to -1.
+
+Conventions
+    *_G     one value for each rollout of a group, in their order
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from pixel_reasoner.errors import UsageError
+from pixel_reasoner.schema.trace import Trace
+from pixel_reasoner.scoring.grading import Outcome, grade_trace
+
+TraceReward = Callable[[Trace], float]
+"""what a user may add: a reward that depends on one trace alone"""
+
+
+class Variant(StrEnum):
+    """Which formula shapes a group."""
+
+    PAPER = "paper"
+    RELEASED_CODE = "released_code"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewardConfig:
+    """The constants of the reward, by the paper's symbols."""
+
+    alpha: float = 0.5
+    """weight of curiosity; 0 switches it off"""
+    beta: float = 0.05
+    """cost of each operation beyond N; 0 switches it off"""
+    H: float = 0.3
+    """the share of a group's rollouts that curiosity wants to see looking, in [0, 1]"""
+    N: int = 1
+    """how many operations are free"""
+    variant: Variant = Variant.PAPER
+    """`paper`, or the formula of the released code, which ignores alpha"""
+    curiosity_for_right_answers_only: bool = False
+    """whether looking is paid only where the answer is right; the paper pays it always"""
+    ignored_refusal_is_wrong: bool = False
+    """whether a right answer counts as wrong when the last call before it was refused and not repaired"""
+    unparsed: float = 0.0
+    """correctness of a rollout without an answer; the released code gives -1"""
+
+    def __post_init__(self) -> None:
+        """Refuse constants that mean nothing."""
+        object.__setattr__(self, "variant", _variant(self.variant))
+        for name in ("alpha", "beta"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise _wrong(f"{name} of 0 or more", getattr(self, name))
+        if not 0 <= self.H <= 1:
+            raise _wrong("H from 0 to 1, a share of rollouts", self.H)
+        if self.N < 0:
+            raise _wrong("N of 0 or more operations", self.N)
+        if not -1 <= self.unparsed <= 0:
+            raise _wrong("unparsed from -1 to 0", self.unparsed)
+
+
+class Shaped(NamedTuple):
+    """The terms of a group's rewards, each with one value a rollout."""
+
+    correctness_G: list[float]
+    curiosity_G: list[float]
+    cost_G: list[float]
+
+    @property
+    def rewards_G(self) -> list[float]:
+        """The sum of the terms."""
+        return [sum(terms) for terms in zip(*self, strict=True)]
+
+
+def shape(
+    correct_G: Sequence[float],
+    num_operations_G: Sequence[int],
+    config: RewardConfig | None = None,
+    *,
+    is_video: bool = False,
+) -> list[float]:
+    """The rewards of one group.
+
+    Args:
+        correct_G: correctness of each rollout, usually 0 or 1.
+        num_operations_G: how many operations each one executed.
+        config: the constants.
+        is_video: whether the question is about a video; only the released code's formula asks.
+
+    Returns:
+        rewards_G, in the order of the rollouts.
+
+    >>> [round(reward, 4) for reward in shape([0, 1, 1, 0, 0, 0, 0, 0], [1, 0, 0, 0, 0, 0, 0, 0])]
+    [0.0875, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+    >>> [round(reward, 4) for reward in shape([1, 1], [1, 3])]
+    [1.0, 0.9]
+    """
+    return group_rewards(correct_G, num_operations_G, config, is_video=is_video).rewards_G
+
+
+def group_rewards(
+    correct_G: Sequence[float],
+    num_operations_G: Sequence[int],
+    config: RewardConfig | None = None,
+    *,
+    is_video: bool = False,
+) -> Shaped:
+    """The terms of `shape`, apart, for logs.
+
+    >>> group_rewards([1, 0], [2, 0]).cost_G
+    [-0.05, 0.0]
+    """
+    config = config or RewardConfig()
+    assert len(correct_G) == len(num_operations_G), "one value for each rollout"
+    curiosity_G = curiosity(num_operations_G, config, is_video=is_video)
+    if config.curiosity_for_right_answers_only:
+        curiosity_G = [
+            bonus if correct > 0 else 0.0
+            for bonus, correct in zip(curiosity_G, correct_G, strict=True)
+        ]
+    return Shaped([float(one) for one in correct_G], curiosity_G, cost(num_operations_G, config))
+
+
+def curiosity(
+    num_operations_G: Sequence[int], config: RewardConfig, *, is_video: bool = False
+) -> list[float]:
+    """The bonus alpha * max(H - RaPR, 0) for every rollout that looked, 0 for the others.
+
+    >>> curiosity([0, 0, 0, 1], RewardConfig(alpha=1.0, H=0.5))
+    [0.0, 0.0, 0.0, 0.25]
+    """
+    missing = max(config.H - rapr(num_operations_G), 0.0)
+    if config.variant is Variant.RELEASED_CODE:
+        # openrlhf/trainer/ppo_utils/experience_maker.py: max(0.3 - rapr, 0) / 2 / rapr * 0.25, for videos / 1.5.
+        bonus = (
+            missing and missing / (1.5 if is_video else 2.0) / max(rapr(num_operations_G), 1e-9) / 4
+        )
+    else:
+        bonus = config.alpha * missing
+    return [bonus if count else 0.0 for count in num_operations_G]
+
+
+def cost(num_operations_G: Sequence[int], config: RewardConfig) -> list[float]:
+    """The charge beta * min(N - n_vo, 0) for operations beyond N, never positive.
+
+    >>> cost([0, 1, 3], RewardConfig())
+    [0.0, 0.0, -0.1]
+    """
+    return [config.beta * min(config.N - count, 0) or 0.0 for count in num_operations_G]
+
+
+def rapr(num_operations_G: Sequence[int]) -> float:
+    """Rate of pixel-space reasoning: the share of rollouts that executed an operation.
+
+    >>> rapr([0, 2, 1, 0])
+    0.5
+    """
+    return sum(count > 0 for count in num_operations_G) / len(num_operations_G)
+
+
+def correctness(trace: Trace, config: RewardConfig) -> float:
+    """1 for a right answer, 0 for a wrong one, `config.unparsed` for none.
+
+    A question whose answer is not known has no correctness: give it an answer, or leave it out.
+    """
+    found = grade_trace(trace)
+    assert found is not None, f"question {trace.question.id} has no answer to compare with"
+    if found.outcome is Outcome.UNPARSED:
+        return config.unparsed
+    strict = config.ignored_refusal_is_wrong or config.variant is Variant.RELEASED_CODE
+    if strict and ignored_refusal(trace):
+        return 0.0
+    return float(found.outcome is Outcome.CORRECT)
+
+
+def num_operations(trace: Trace, config: RewardConfig) -> int:
+    """n_vo of a rollout: executed operations; the released code counts refused calls too."""
+    counted = trace.observations if config.variant is Variant.RELEASED_CODE else trace.executed
+    return len(counted)
+
+
+def ignored_refusal(trace: Trace) -> bool:
+    """Whether the last call of a rollout was refused: it went on without repairing it."""
+    seen = trace.observations
+    return bool(seen) and seen[-1].refusal is not None
+
+
+def _variant(name: str) -> Variant:
+    try:
+        return Variant(name)
+    except ValueError:
+        raise UsageError(
+            expected=f"variant {' or '.join(Variant)}", got=repr(name), fix="name one of these"
+        ) from None
+
+
+def _wrong(expected: str, got: float) -> UsageError:
+    return UsageError(expected=expected, got=str(got), fix="correct it under [reward]")

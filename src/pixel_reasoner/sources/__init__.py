@@ -1,0 +1,1 @@
+"""Question sources: public data sets, own rows and PixelWorld."""
