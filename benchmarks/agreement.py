@@ -36,7 +36,7 @@ def told(trace: Trace) -> str:
 
 
 def main() -> None:
-    rules = RolloutConfig(decoding=SamplingParams(max_new_tokens=128))
+    rules = RolloutConfig(sampling=SamplingParams(max_new_tokens=128))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         wanted = [s for f in FAMILIES for s in scenes(f, "test", 0, COUNT // len(FAMILIES))]

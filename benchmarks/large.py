@@ -75,7 +75,7 @@ def look(question: Question, looks: int) -> None:
         else:
             arguments["target_image"] = 1
         seen = run(ToolCall(name=name, arguments=arguments), album)
-        assert seen.refusal is None, seen.text
+        assert seen.error is None, seen.text
         for picture in seen.pictures:
             album.view(picture.number)
 

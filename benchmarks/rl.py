@@ -207,7 +207,7 @@ def parity(folder: Path, count: int = 200) -> None:
     for start in range(0, len(rows), 4):
         pairs = [row for row in rows[start : start + 4] for _ in range(2)]
         seen |= {one.trace.question.id: one for one in trainer._rolled_out(pairs)}
-    rules = rules_of(run).model_copy(update={"decoding": SamplingParams(max_new_tokens=96)})
+    rules = rules_of(run).model_copy(update={"sampling": SamplingParams(max_new_tokens=96)})
     model = Recording(MODEL)
     traces = {trace.question.id: trace for trace in ask_many(questions, model, rules)}
     same = dict.fromkeys(("token ids", "loss mask", "operations"), 0)

@@ -156,7 +156,7 @@ def many(folder: Path) -> None:
     speaker, rules = rl._spoken(folder / "run")
     rows = list(question_rows(questions, speaker, rules))
     model = LocalModel("tiny")
-    rules = rules.model_copy(update={"decoding": SamplingParams(max_new_tokens=96)})
+    rules = rules.model_copy(update={"sampling": SamplingParams(max_new_tokens=96)})
     seconds: dict[str, list[float]] = {"TRL's loop": [], "ask_many": []}
     for _ in range(REPEATS + 1):
         started = time.perf_counter()

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 from pixel_reasoner.media.resize import region_px
 from pixel_reasoner.schema.geometry import WHOLE, Box
 from pixel_reasoner.schema.question import Evidence, MediaItem, Question
+from pixel_reasoner.schema.settings import ModelInfo, RolloutLimits, RunSettings
 from pixel_reasoner.schema.trace import (
     CallErrorKind,
     Observation,
@@ -28,15 +29,11 @@ NUM_FRAMES = 8
 HOSTILE = (
     "<img src=x onerror=alert(1)></script><script>alert(2)</script> & \"quoted\" 'too' </article>"
 )
-SETTINGS = {
-    "model": "tiny",
-    "dialect": "qwen",
-    "budgets": {
-        "picture": {"min_px": 4096, "max_px": 49152},
-        "crop": {"min_px": 16384, "max_px": 16384},
-    },
-    "limits": {"max_turns": 6},
-}
+SETTINGS = RunSettings(
+    model=ModelInfo(name="tiny"),
+    dialect="qwen",
+    limits=RolloutLimits(max_turns=6),
+)
 _COLORS = {
     "red": "#d1493f",
     "blue": "#3f6fd1",
@@ -92,8 +89,8 @@ def zoom(
     return Turn(
         text=f'{thought}\n<tool_call>\n{{"name": "zoom_in", "arguments": {{"target_image": {parent}, "bbox_2d": '
         f"{list(box)}}}}}\n</tool_call>",
-        call=ToolCall(name="zoom_in", arguments={"target_image": parent, "bbox_2d": list(box)}),
-        observation=Observation(text=f"Picture {number} shows it.", pictures=(picture,)),
+        parts=(ToolCall(name="zoom_in", arguments={"target_image": parent, "bbox_2d": list(box)}),),
+        observations=(Observation(text=f"Picture {number} shows it.", pictures=(picture,)),),
     )
 
 
@@ -103,8 +100,8 @@ def refusal(
     """A turn whose zoom was refused."""
     return Turn(
         text='Let me see. <tool_call>{"name": "zoom_in", "arguments": {"bbox_2d": [0.5, 0, 0.1, 1]}}</tool_call>',
-        call=ToolCall(name="zoom_in", arguments={"bbox_2d": [0.5, 0, 0.1, 1]}),
-        observation=Observation(text=text, refusal=why),
+        parts=(ToolCall(name="zoom_in", arguments={"bbox_2d": [0.5, 0, 0.1, 1]}),),
+        observations=(Observation(text=text, error=why),),
         mistake=True,
     )
 
@@ -159,8 +156,8 @@ def video_trace(path: Path) -> Trace:
     )
     look = Turn(
         text='<tool_call>{"name": "select_frames", "arguments": {"target_frames": [4, 7]}}</tool_call>',
-        call=ToolCall(name="select_frames", arguments={"target_frames": [4, 7]}),
-        observation=Observation(text="Frames 4 and 7.", pictures=chosen),
+        parts=(ToolCall(name="select_frames", arguments={"target_frames": [4, 7]}),),
+        observations=(Observation(text="Frames 4 and 7.", pictures=chosen),),
     )
     return Trace(
         question=Question(

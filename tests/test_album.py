@@ -185,7 +185,7 @@ def test_pixels_of_an_image_are_decoded_on_first_use_and_once(tmp_path):
 
 def test_many_large_pictures_are_not_kept_open_all_at_once(tmp_path, monkeypatch):
     """Those that were opened first are closed, and opened again when they are looked at; frames of a video stay."""
-    monkeypatch.setattr("pixel_reasoner.album.OPEN_PX", 3 * 40 * 30)
+    monkeypatch.setattr("pixel_reasoner.media.context.MAX_OPEN_PX", 3 * 40 * 30)
     names = [tmp_path / f"{n}.png" for n in range(5)]
     for n, name in enumerate(names):
         Image.new("RGB", (40, 30), (n, 0, 0)).save(name)
@@ -202,7 +202,7 @@ def test_many_large_pictures_are_not_kept_open_all_at_once(tmp_path, monkeypatch
 
 
 def test_a_picture_larger_than_what_is_kept_open_is_opened_all_the_same(folder, monkeypatch):
-    monkeypatch.setattr("pixel_reasoner.album.OPEN_PX", 10)
+    monkeypatch.setattr("pixel_reasoner.media.context.MAX_OPEN_PX", 10)
     album = album_of(("image", folder / "large.png"))
     assert album.source(1).size == (640, 480)
 
@@ -222,7 +222,7 @@ def rollout(album: MediaContext) -> Trace:
     results = [(zoom,), (album.add_crop(zoom.number, Box(0.3, 0.3, 0.9, 0.8)),)]
     if album.num_frames:
         results.append(tuple(album.add_frames([2, 1])))
-    turns = tuple(Turn(text="", observation=Observation(text="", pictures=p)) for p in results)
+    turns = tuple(Turn(text="", observations=(Observation(text="", pictures=p),)) for p in results)
     trace = Trace(question=album.question, pictures=first, turns=turns, stop=StopReason.ANSWERED)
     return Trace.from_line(trace.to_line())
 
@@ -247,7 +247,7 @@ def test_a_trace_is_retold_without_decoding_again(folder, monkeypatch):
     trace = rollout(album)
     opened = album_of(("image", folder / "large.png"), ("video", folder / "clip.mp4"))
     opened.source(1), album.source(1)
-    monkeypatch.setattr("pixel_reasoner.album.open_picture", None)
+    monkeypatch.setattr("pixel_reasoner.media.context.open_image", None)
     again = opened.retold(trace)
     assert again.pictures == album.pictures
     assert all(same(again.view(n), album.view(n)) for n in range(1, len(album) + 1))

@@ -69,7 +69,7 @@ def test_a_changed_text_or_call_is_found_by_replaying(trace):
     seen = trace.turns[1].observation
     moved = seen.pictures[0].model_copy(update={"box": Box(0.1, 0.1, 0.3, 0.3)})
     observation = seen.model_copy(update={"pictures": (moved,)})
-    assert "replay" in failed(with_turn(trace, 1, observation=observation))
+    assert "replay" in failed(with_turn(trace, 1, observations=(observation,)))
 
 
 def test_another_picture_under_the_same_name_is_found(trace):

@@ -117,7 +117,7 @@ def _looked(*boxes: Box, text: str = "") -> Trace:
         pictures=(whole,),
         turns=(
             Turn(text=text),
-            *(Turn(text="", observation=Observation(text="", pictures=(p,))) for p in seen),
+            *(Turn(text="", observations=(Observation(text="", pictures=(p,)),)) for p in seen),
         ),
         stop=StopReason.NO_ANSWER,
     )
@@ -223,7 +223,7 @@ def test_a_summary_carries_all_that_decides_its_numbers(asked, tmp_path):
         "dialect_hash",
         "budgets",
         "limits",
-        "decoding",
+        "sampling",
     }
     assert summary["versions"]["pixel-reasoner"]
     assert summary["hardware"]["cores"]
@@ -270,11 +270,11 @@ def test_a_finished_run_has_the_order_of_its_questions(asked, tmp_path):
 
 
 def test_each_sample_has_a_seed_of_its_own(asked, tmp_path):
-    rules = RolloutConfig(decoding=SamplingParams(temperature=0.7, seed=5))
+    rules = RolloutConfig(sampling=SamplingParams(temperature=0.7, seed=5))
     summary = evaluate(plan(asked, rules=rules, samples=3), tmp_path / "run")
     traces = list(load_run(tmp_path / "run"))
     assert [t.sample for t in traces] == [0] * 6 + [1] * 6 + [2] * 6
-    assert {t.sample: t.settings["decoding"]["seed"] for t in traces} == {0: 5, 1: 6, 2: 7}
+    assert {t.sample: t.settings.sampling.seed for t in traces} == {0: 5, 1: 6, 2: 7}
     assert summary["repeats"]["k"] == 3
 
 
@@ -294,7 +294,7 @@ def test_whatever_decides_a_response_makes_another_key(asked, tmp_path):
         (
             RolloutConfig(operations=False),
             RolloutConfig(limits=RolloutLimits(max_turns=3)),
-            RolloutConfig(decoding=SamplingParams(seed=1)),
+            RolloutConfig(sampling=SamplingParams(seed=1)),
         )
     ):
         model = ScriptedModel(says)

@@ -95,7 +95,7 @@ def conversation(dialect: Dialect, *, operations: bool) -> list[dict]:
                 MediaItem(kind="video", path=str(draw_clip(clip))),
             ),
         )
-        rules = RolloutConfig(operations=operations, decode=MediaLimits(num_frames=3))
+        rules = RolloutConfig(operations=operations, media=MediaLimits(num_frames=3))
         rollout = Rollout(question, ScriptedModel([""], dialect=dialect.name), rules)
         for call in turns if operations else ():
             if dialect.names_pictures or call.arguments.get("target_image", 1) == 1:
@@ -177,7 +177,7 @@ MALFORMED = {
 def test_a_malformed_call_is_told_what_is_wrong_and_what_to_write(dialect, text, why):
     said = dialect.parse("I look closer. " + text)
     assert isinstance(said, RejectedCall)
-    assert said.refusal is CallErrorKind.MALFORMED_CALL
+    assert said.error is CallErrorKind.MALFORMED_CALL
     assert why in said.text
     assert "write" in said.text
 
@@ -187,7 +187,7 @@ def test_a_malformed_call_is_told_what_is_wrong_and_what_to_write(dialect, text,
 def test_two_calls_in_one_turn_are_refused_together(dialect, between):
     said = dialect.parse(CALL + between + CALL)
     assert isinstance(said, RejectedCall)
-    assert said.refusal is CallErrorKind.SEVERAL_CALLS
+    assert said.error is CallErrorKind.SEVERAL_CALLS
     assert "2 calls in one turn; call one operation at a time" in said.text
 
 
@@ -241,7 +241,8 @@ def test_any_call_is_parsed_and_can_be_recorded(dialect, name, arguments):
     text = call_text(name=name, **arguments)
     for known in ((), pictures((640, 480), (96, 64))):
         said = dialect.parse(text, known)
-        turn = Turn(text=text, call=said if isinstance(said, ToolCall) else said.call)
+        call = said if isinstance(said, ToolCall) else said.call
+        turn = Turn(text=text, parts=() if call is None else (call,))
         trace = Trace(
             question=Question(id="1", text="?", media=()), turns=(turn,), stop=StopReason.NO_ANSWER
         )
@@ -419,14 +420,14 @@ def test_pictures_and_numbers_are_those_of_the_family(dialect, number, box, regi
 )
 def test_a_picture_that_is_not_there_is_told_in_the_familys_names(dialect, number, told):
     said = look(dialect, number, [0, 0, 1, 1], "target_image")
-    assert said.refusal is CallErrorKind.NO_SUCH_PICTURE
+    assert said.error is CallErrorKind.NO_SUCH_PICTURE
     assert told in said.text
     assert said.call.name == "zoom_in"
 
 
 def test_an_argument_of_another_family_is_refused_and_the_own_ones_are_named():
     said = QWEN3.parse(call_text(name="image_zoom_in_tool", bbox_2d=[0, 0, 9, 9], target_image=1))
-    assert said.refusal is CallErrorKind.BAD_ARGUMENTS
+    assert said.error is CallErrorKind.BAD_ARGUMENTS
     assert said.text == "there is no argument 'target_image'; use label, bbox_2d, img_idx"
 
 
@@ -434,7 +435,7 @@ def test_what_operations_say_is_put_into_the_familys_words(photo):
     question = Question(id="1", text="?", media=(MediaItem(kind="image", path=str(photo)),))
     album = MediaContext(question, QWEN3.budgets)
     said = QWEN3.parse(call_text(name="crop", bbox_2d=[0, 0, 9, 9]), album.pictures)
-    refused = Turn(text="", observation=ops.run(said, album))
+    refused = Turn(text="", observations=(ops.run(said, album),))
     (part,) = QWEN3.messages(question, album.pictures, [refused], str)[-1]["content"]
     assert "there is no operation 'crop'; use image_zoom_in_tool or select_frames" in part["text"]
 
@@ -532,7 +533,7 @@ def test_qwen3_vl_is_told_in_text_what_its_template_makes_of_tools():
     call = ToolCall(name="zoom_in", arguments={"bbox_2d": [0, 0, 0.5, 0.5], "target_image": 1})
     said = QWEN3.write_turn("I look.", call, [first], about="the sign")
     seen = ops.Observation(text="", pictures=(crop,))
-    ours = QWEN3.messages(question, [first], [Turn(text=said, observation=seen)], str)
+    ours = QWEN3.messages(question, [first], [Turn(text=said, observations=(seen,))], str)
     function = json.loads(said.partition("<tool_call>")[2].partition("</tool_call>")[0])
     native = [
         ours[1],

@@ -101,7 +101,7 @@ def asked(tmp_path) -> Question:
 
 def test_only_the_first_look_is_disturbed_and_the_trace_replays(tmp_path, asked):
     here = with_media_root(asked, tmp_path)
-    trace = ask(here, ScriptedModel(scripted(asked, 2)), RolloutConfig(disturb=True))
+    trace = ask(here, ScriptedModel(scripted(asked, 2)), RolloutConfig(perturb=True))
     first, second = (picture.box for seen in trace.executed for picture in seen.pictures)
     clue = asked.evidence.boxes[0]
     assert first.intersection(clue) == 0

@@ -54,7 +54,9 @@ def test_every_key_of_a_run_and_of_a_row_is_explained():
 
 def test_the_table_of_benchmarks_is_that_of_the_code():
     page = text("docs/evaluate.md")
-    assert in_page(page) == page, "python -m pixel_reasoner.evals.tasks docs/evaluate.md writes it"
+    assert in_page(page) == page, (
+        "python -m pixel_reasoner.evals.benchmarks docs/evaluate.md writes it"
+    )
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -122,12 +122,12 @@ def tokens_read(model: LocalModel):
 
 def test_rollouts_are_those_of_reading_everything_again(model, questions):
     """Whole conversations with looks: the turns, token for token, of `generate`, which starts anew each time."""
-    rules = RolloutConfig(decoding=SHORT)
+    rules = RolloutConfig(sampling=SHORT)
     for question in questions[::3]:
         trace = ask(question, model, rules)
         again = Rollout(question, model, rules)
         while again.stop is None:
-            (said,) = model._read_again([again.messages()], rules.decoding, None)
+            (said,) = model._read_again([again.messages()], rules.sampling, None)
             again.take(said, 0.0)
         assert [t.token_ids for t in trace.turns] == [t.token_ids for t in again.turns]
         for ours, theirs in zip(trace.turns, again.turns, strict=True):
@@ -191,7 +191,7 @@ def test_rows_say_the_same_whenever_they_join(model, questions, seed):
 
 
 def test_a_later_turn_reads_what_is_new_alone(model, questions):
-    rules = RolloutConfig(decoding=SHORT, limits=RolloutLimits(max_turns=4))
+    rules = RolloutConfig(sampling=SHORT, limits=RolloutLimits(max_turns=4))
     model = LocalModel("tiny")  # one that has read nothing
     with tokens_read(model) as read:
         trace = ask(next(one for one in questions if one.needs_look), model, rules)
@@ -297,7 +297,7 @@ def test_a_conversation_that_is_over_leaves_nothing_behind(model, questions):
             return seen[-1]
 
     watched = Watched.of(model.model, model.processor, model_settings(model))
-    traces = list(ask_many(questions, watched, RolloutConfig(decoding=SHORT), batch_size=3))
+    traces = list(ask_many(questions, watched, RolloutConfig(sampling=SHORT), batch_size=3))
     assert len(traces) == len(questions)
     (session,) = seen
     assert session.engine.slots.rows == []
@@ -321,7 +321,7 @@ def test_a_model_that_would_write_placeholders_of_pictures_does_not(model, quest
 
     hook = model.model.lm_head.register_forward_hook(push)
     try:
-        traces = list(ask_many(questions, model, RolloutConfig(decoding=SHORT), batch_size=8))
+        traces = list(ask_many(questions, model, RolloutConfig(sampling=SHORT), batch_size=8))
     finally:
         hook.remove()
     for trace in traces:
@@ -353,7 +353,7 @@ def test_a_low_rank_update_in_training_is_asked_like_any_model(model, questions)
     weights = LocalModel("tiny").model
     wrapped = get_peft_model(weights, LoraConfig(target_modules=r".*language_model.*q_proj"))
     tuned = LocalModel.of(wrapped, model.processor, model_settings(model))
-    rules = RolloutConfig(decoding=SHORT)
+    rules = RolloutConfig(sampling=SHORT)
     assert (
         ask(questions[0], tuned, rules).turns[0].text
         == ask(questions[0], model, rules).turns[0].text
@@ -377,7 +377,7 @@ def test_a_picture_that_opens_slowly_holds_up_its_own_question_alone(model, ques
     monkeypatch.setattr(rollout, "wait", counted)
     monkeypatch.setattr(rollout, "_PATIENCE_S", 0.3)
     found = []
-    for trace in ask_many(questions, model, RolloutConfig(decoding=SHORT), batch_size=4):
+    for trace in ask_many(questions, model, RolloutConfig(sampling=SHORT), batch_size=4):
         found.append(trace.question)
         if len(found) == len(questions) - 1:
             answered.set()
@@ -386,7 +386,7 @@ def test_a_picture_that_opens_slowly_holds_up_its_own_question_alone(model, ques
 
 
 def test_seconds_of_turns_are_shares_of_the_time_that_passed(model, questions):
-    traces = list(ask_many(questions, model, RolloutConfig(decoding=SHORT), batch_size=8))
+    traces = list(ask_many(questions, model, RolloutConfig(sampling=SHORT), batch_size=8))
     longest = max(trace.seconds for trace in traces)
     total = sum(turn.generate_s for trace in traces for turn in trace.turns)
     assert 0 < total < 3 * longest

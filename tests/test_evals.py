@@ -26,7 +26,7 @@ TASK = {"name": "by hand", "seeds": (1, 2)}
 
 # --- figures ---
 
-REFUSED = Observation(text="box is inverted", refusal=CallErrorKind.BAD_BOX)
+REFUSED = Observation(text="box is inverted", error=CallErrorKind.BAD_BOX)
 
 
 def crop(*box: float, medium: int = 0, frame: int | None = None) -> Observation:
@@ -71,7 +71,7 @@ def trace(
             id=name, text="?", media=(), answer=("red",), needs_look=needs_look, evidence=evidence
         ),
         pictures=overviews(kind, 4),
-        turns=tuple(Turn(text="", observation=observation) for observation in seen),
+        turns=tuple(Turn(text="", observations=(observation,)) for observation in seen),
         stop=StopReason.NO_ANSWER if answer is None else StopReason.ANSWERED,
         answer=answer,
         seconds=seconds,
@@ -321,7 +321,7 @@ def test_failed_questions_are_tried_again(out, scripted):
     ("rules", "task", "named"),
     [
         (RolloutConfig(limits=RolloutLimits(max_turns=3)), TASK, 'limits = .*"max_turns": 6'),
-        (RolloutConfig(operations=False), TASK, "operations = true"),
+        (RolloutConfig(operations=False), TASK, "operations = "),
         (RolloutConfig(), {**TASK, "name": "another"}, 'task = .*"name": "by hand"'),
     ],
 )

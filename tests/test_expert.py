@@ -127,8 +127,8 @@ def test_a_refused_call_is_answered_and_repaired(questions):
     for family in ("attribute", "video"):
         for seed in range(30):
             trace = write(questions[family][0], Kind.REFUSED, seed)
-            (refused,) = trace.refused
-            refusals.add(refused.refusal)
+            (refused,) = trace.rejected
+            refusals.add(refused.error)
             assert trace.turns[0].mistake
             assert not trace.turns[1].mistake
             assert len(trace.executed) == 1

@@ -318,9 +318,9 @@ def test_greedy_repeats_are_asked_once_and_sampled_ones_with_a_seed_each(photo, 
     model = model_of(r"\boxed{red}", docs=[{}] * 2, traces=str(tmp_path / "traces.jsonl"))
     assert model.generate_until([greedy, greedy, sampled, sampled, sampled]) == ["red"] * 5
     traces = list(load_traces(tmp_path / "traces.jsonl"))
-    told = [(t.question.id[-1], t.sample, t.settings["decoding"]["temperature"]) for t in traces]
+    told = [(t.question.id[-1], t.sample, t.settings.sampling.temperature) for t in traces]
     assert told == [("0", 0, 0.0), ("1", 0, 0.7), ("1", 1, 0.7), ("1", 2, 0.7)]
-    assert [t.settings["decoding"]["seed"] for t in traces] == [0, 0, 1, 2]
+    assert [t.settings.sampling.seed for t in traces] == [0, 0, 1, 2]
 
 
 def test_what_fills_up_a_process_is_not_asked(photo):

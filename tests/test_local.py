@@ -51,7 +51,7 @@ def test_pictures_are_of_sizes_that_the_image_processor_leaves_alone(tmp_path, q
     told["image_processor"]["size"] = {"shortest_edge": 96 * 96, "longest_edge": 160 * 160}
     (folder / "processor_config.json").write_text(json.dumps(told))
     model = LocalModel(str(folder))
-    trace = ask(questions[0], model, RolloutConfig(decoding=SamplingParams(max_new_tokens=64)))
+    trace = ask(questions[0], model, RolloutConfig(sampling=SamplingParams(max_new_tokens=64)))
     assert trace.pictures[0].seen_px == (160, 160)
     assert trace.settings["budgets"]["picture"] == {"min_px": 160 * 160, "max_px": 160 * 160}
     assert trace.settings["budgets"]["frame"] == {"min_px": 96 * 96, "max_px": 96 * 96}
@@ -79,14 +79,14 @@ def test_weights_are_kept_as_they_are_stored_where_the_processor_multiplies_that
 
 
 def test_sixteen_bits_nearly_say_what_thirty_two_do(questions):
-    rules = RolloutConfig(decoding=SamplingParams(max_new_tokens=64))
+    rules = RolloutConfig(sampling=SamplingParams(max_new_tokens=64))
     traces = list(ask_many(questions, LocalModel("tiny", dtype="bfloat16"), rules))
     right = sum(trace.answer in trace.question.answer for trace in traces)
     assert right >= len(questions) - 2
 
 
 def test_a_batch_says_what_each_question_alone_says(model, questions):
-    rules = RolloutConfig(decoding=SamplingParams(max_new_tokens=64))
+    rules = RolloutConfig(sampling=SamplingParams(max_new_tokens=64))
     alone = {q.id: ask(q, model, rules) for q in questions}
     together = {t.question.id: t for t in ask_many(questions, model, rules, batch_size=8)}
     assert [t.text for i in alone for t in alone[i].turns] == [

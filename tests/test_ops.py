@@ -55,7 +55,7 @@ def select(album: MediaContext, **arguments):
 
 def test_zoom_in_returns_the_region_as_a_new_picture(album):
     seen = zoom(album, bbox_2d=[0.25, 0.5, 0.75, 1], target_image=1.0)
-    assert (seen.refusal, seen.text) == (None, "")
+    assert (seen.error, seen.text) == (None, "")
     [picture] = seen.pictures
     assert (picture.box, picture.parent) == (Box(0.25, 0.5, 0.75, 1), 1)
     assert picture == album.pictures[-1]
@@ -73,7 +73,7 @@ def test_a_frame_of_a_video_can_be_zoomed_into(clip):
 
 def test_select_frames_returns_them_in_the_asked_order(clip):
     seen = select(clip, target_frames=[7, 2.0])
-    assert seen.refusal is None
+    assert seen.error is None
     assert [picture.frame for picture in seen.pictures] == [7, 2]
 
 
@@ -84,7 +84,7 @@ def test_zoom_in_accepts_exactly_the_boxes_that_are_boxes(album, numbers):
     except BoxError:
         expected, refusal = None, CallErrorKind.BAD_BOX
     seen = zoom(album, bbox_2d=numbers)
-    assert seen.refusal == refusal
+    assert seen.error == refusal
     assert [picture.box for picture in seen.pictures] == ([expected] if expected else [])
 
 
@@ -122,7 +122,7 @@ def test_zoom_in_accepts_exactly_the_boxes_that_are_boxes(album, numbers):
 def test_a_wrong_zoom_is_refused_with_what_is_allowed(album, arguments, refusal, text):
     before = len(album)
     seen = zoom(album, **arguments)
-    assert (seen.refusal, seen.pictures, len(album)) == (refusal, (), before)
+    assert (seen.error, seen.pictures, len(album)) == (refusal, (), before)
     assert text in seen.text
 
 
@@ -145,17 +145,17 @@ def test_a_wrong_zoom_is_refused_with_what_is_allowed(album, arguments, refusal,
 )
 def test_wrong_frames_are_refused_with_what_is_allowed(clip, frames, refusal, text):
     seen = select(clip, target_frames=frames)
-    assert (seen.refusal, seen.pictures) == (refusal, ())
+    assert (seen.error, seen.pictures) == (refusal, ())
     assert text in seen.text
 
 
 def test_without_a_video_there_are_no_frames(album):
-    assert select(album, target_frames=[1]).refusal == CallErrorKind.NOT_A_VIDEO
+    assert select(album, target_frames=[1]).error == CallErrorKind.NOT_A_VIDEO
 
 
 def test_an_unknown_operation_is_answered_with_the_known_ones(album):
     seen = run(ToolCall(name="rotate", arguments={}), album)
-    assert seen.refusal == CallErrorKind.UNKNOWN_OPERATION
+    assert seen.error == CallErrorKind.UNKNOWN_OPERATION
     assert seen.text == "there is no operation 'rotate'; use zoom_in or select_frames"
 
 
@@ -163,7 +163,7 @@ def test_a_region_of_the_smallest_side_is_shown_and_a_zoom_into_it_refused(album
     [small] = zoom(album, bbox_2d=[0, 0, MIN_SIDE_PX / 640, 1]).pictures
     assert small.source_px == (MIN_SIDE_PX, 480)
     within = zoom(album, bbox_2d=[0, 0, 0.5, 1], target_image=small.number)
-    assert within.refusal == CallErrorKind.BOX_TOO_SMALL
+    assert within.error == CallErrorKind.BOX_TOO_SMALL
 
 
 json_values = st.recursive(
@@ -185,8 +185,8 @@ names = st.sampled_from(["bbox_2d", "target_image", "target_frames", "album", "s
 )
 def test_no_json_makes_an_operation_raise(clip, name, arguments):
     seen = run(ToolCall(name=name, arguments=arguments), clip)
-    assert (seen.refusal is None) == bool(seen.pictures)
-    assert bool(seen.text) == (seen.refusal is not None)
+    assert (seen.error is None) == bool(seen.pictures)
+    assert bool(seen.text) == (seen.error is not None)
     assert len(seen.text) < 300
 
 
@@ -194,7 +194,7 @@ def test_deep_nesting_is_refused_too(album):
     deep: list = []
     for _ in range(100_000):
         deep = [deep]
-    assert zoom(album, bbox_2d=deep).refusal == CallErrorKind.BAD_ARGUMENTS
+    assert zoom(album, bbox_2d=deep).error == CallErrorKind.BAD_ARGUMENTS
 
 
 # --- schemas ---

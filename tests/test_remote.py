@@ -83,7 +83,7 @@ def said(text: str) -> list[dict]:
 
 
 def test_a_rollout_over_http_is_a_rollout_in_this_process(local, questions):
-    rules = RolloutConfig(decoding=SHORT)
+    rules = RolloutConfig(sampling=SHORT)
     with served(local) as server:
         model = remote(server, budgets=local.budgets, manners=PATIENT)
         far = {t.question.id: t for t in ask_many(questions, model, rules, batch_size=4)}
@@ -102,7 +102,7 @@ def test_a_rollout_over_http_is_a_rollout_in_this_process(local, questions):
 
 def test_a_call_that_a_server_reads_out_of_the_text_is_put_back_as_it_was(local, questions):
     """`0.40` comes back as `0.4`; the next turn must go on from what the model wrote."""
-    rules = RolloutConfig(decoding=SHORT)
+    rules = RolloutConfig(sampling=SHORT)
     with served(local) as server:
         server.reads_calls = True
         model = remote(server, budgets=local.budgets, manners=PATIENT)
@@ -116,10 +116,10 @@ def test_a_streamed_turn_is_heard_once_and_whole(local, questions):
     heard: list[str] = []
     with served(local) as server:
         model = remote(server, budgets=local.budgets, manners=PATIENT)
-        trace = ask(questions[0], model, RolloutConfig(decoding=SHORT), on_text=heard.append)
+        trace = ask(questions[0], model, RolloutConfig(sampling=SHORT), on_text=heard.append)
     assert "".join(heard) == "".join(turn.text for turn in trace.turns)
     assert len(heard) > 3
-    assert trace.answer == ask(questions[0], local, RolloutConfig(decoding=SHORT)).answer
+    assert trace.answer == ask(questions[0], local, RolloutConfig(sampling=SHORT)).answer
 
 
 def test_a_picture_is_encoded_once_a_trace(local, questions, monkeypatch):
@@ -130,8 +130,8 @@ def test_a_picture_is_encoded_once_a_trace(local, questions, monkeypatch):
     monkeypatch.setattr(wire, "data_url", lambda image: encoded.append(image.size) or before(image))
     with served(local) as server:
         model = remote(server, budgets=local.budgets, manners=PATIENT)
-        traces = list(ask_many(questions, model, RolloutConfig(decoding=SHORT)))
-        alone = ask(questions[0], model, RolloutConfig(decoding=SHORT))
+        traces = list(ask_many(questions, model, RolloutConfig(sampling=SHORT)))
+        alone = ask(questions[0], model, RolloutConfig(sampling=SHORT))
     shown = [len(trace.all_pictures) for trace in (*traces, alone)]
     assert len(encoded) <= sum(shown)
     assert any(len(trace.turns) > 1 for trace in traces)
@@ -387,7 +387,7 @@ def test_a_conversation_over_tools_is_read_as_it_is_over_text(local, questions):
         offering = remote(server, protocol=ToolProtocol.NATIVE)
     turns = 0
     for question in questions:
-        rollout = Rollout(question, local, RolloutConfig(decoding=SHORT))
+        rollout = Rollout(question, local, RolloutConfig(sampling=SHORT))
         while rollout.stop is None:
             said = rollout.messages()
             offered, tools = offering._offered(said)

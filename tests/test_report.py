@@ -18,6 +18,7 @@ from pixel_reasoner.errors import OutputError
 from pixel_reasoner.report import write_report
 from pixel_reasoner.schema.geometry import Box
 from pixel_reasoner.schema.question import Question
+from pixel_reasoner.schema.settings import ModelInfo, RunSettings
 from pixel_reasoner.schema.trace import Picture, StopReason, Trace, Turn
 from pixel_reasoner.scoring.grading import grade_reply, grade_trace
 from report_fixture import (
@@ -204,12 +205,14 @@ def test_every_picture_says_what_it_is(page: Page):
 def test_settings_that_differ_are_counted(traces: dict[str, Trace], tmp_path: Path):
     one, other = (
         traces["zoom"],
-        traces["no turns"].model_copy(update={"settings": {"model": "big"}}),
+        traces["no turns"].model_copy(
+            update={"settings": RunSettings(model=ModelInfo(name="big"))}
+        ),
     )
     write_report([one, one, other], tmp_path / "page.html")
     text = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "<td>tiny (2), big (1)</td>" in text
-    assert ">budgets.crop.max_px<" in text
+    assert ">sampling.temperature<" in text
 
 
 def test_missing_and_broken_media_are_counted_and_the_rest_is_shown(

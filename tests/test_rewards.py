@@ -149,12 +149,12 @@ def test_constants_that_mean_nothing_are_refused(wrong):
 
 
 DONE = Observation(text="")
-NO = Observation(text="no", refusal=CallErrorKind.BAD_BOX)
+NO = Observation(text="no", error=CallErrorKind.BAD_BOX)
 
 
 def _trace(*seen: Observation, answer: str | None = "red", stop=StopReason.ANSWERED) -> Trace:
     question = Question(id="1", text="?", media=(), answer=("red",))
-    turns = tuple(Turn(text="look", observation=one) for one in seen)
+    turns = tuple(Turn(text="look", observations=(one,)) for one in seen)
     return Trace(question=question, turns=turns, stop=stop, answer=answer)
 
 

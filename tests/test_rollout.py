@@ -18,7 +18,14 @@ from pixel_reasoner.models.scripted import ScriptedModel
 from pixel_reasoner.rollout.ask import ask, ask_many
 from pixel_reasoner.schema.geometry import Box
 from pixel_reasoner.schema.question import MediaItem, Question
-from pixel_reasoner.schema.settings import MediaLimits, RolloutConfig, RolloutLimits, SamplingParams
+from pixel_reasoner.schema.settings import (
+    MediaLimits,
+    ModelInfo,
+    RolloutConfig,
+    RolloutLimits,
+    RunSettings,
+    SamplingParams,
+)
 from pixel_reasoner.schema.trace import (
     CallErrorKind,
     StopReason,
@@ -137,17 +144,17 @@ def test_a_refused_model_is_told_why_and_can_repair_it(photo):
 
     trace = ask(about(photo), ScriptedModel(repairs))
     first, second, last = trace.turns
-    assert first.observation.refusal is CallErrorKind.BAD_BOX
-    assert second.observation.refusal is None
+    assert first.observation.error is CallErrorKind.BAD_BOX
+    assert second.observation.error is None
     assert (last.observation, trace.stop) == (None, StopReason.ANSWERED)
-    assert (len(trace.refused), len(trace.executed)) == (1, 1)
+    assert (len(trace.rejected), len(trace.executed)) == (1, 1)
 
 
 def test_a_malformed_call_is_answered_and_the_rollout_goes_on(photo, scripted):
     model = scripted("<tool_call>zoom</tool_call>", RED)
     trace = ask(about(photo), model)
     assert trace.turns[0].call is None
-    assert trace.turns[0].observation.refusal is CallErrorKind.MALFORMED_CALL
+    assert trace.turns[0].observation.error is CallErrorKind.MALFORMED_CALL
     assert "not valid JSON" in last_text(model.conversations[-1])
     assert trace.answer == "red"
 
@@ -335,7 +342,7 @@ def test_rounds_keep_the_order_of_the_questions_whichever_picture_opens_first(
             others_are_open.set()
         return MediaContext(question, *rest)
 
-    monkeypatch.setattr("pixel_reasoner.rollout.Album", opened)
+    monkeypatch.setattr("pixel_reasoner.rollout.state.MediaContext", opened)
     monkeypatch.setattr("os.cpu_count", lambda: 3)
     traces = ask_many(questions, ScriptedModel([RED]), batch_size=3)
     assert [trace.question.id for trace in traces] == list("012345")
@@ -376,27 +383,27 @@ def test_a_rollout_is_the_same_after_it_was_saved_and_loaded(photo, clip, tmp_pa
 def test_a_trace_says_what_decided_it(photo, scripted):
     rules = RolloutConfig(
         limits=RolloutLimits(max_turns=3),
-        decoding=SamplingParams(temperature=0.5, seed=4),
-        decode=MediaLimits(num_frames=8),
+        sampling=SamplingParams(temperature=0.5, seed=4),
+        media=MediaLimits(num_frames=8),
     )
     trace = ask(about(photo), scripted(RED), rules)
-    assert trace.settings == {
-        "model": {"name": "scripted"},
-        "dialect": "compact",
-        "dialect_hash": COMPACT.fingerprint,
-        "budgets": COMPACT.budgets.model_dump(),
-        "operations": True,
-        "limits": {"max_turns": 3, "max_pictures": 32},
-        "decoding": rules.decoding.model_dump(),
-        "decode": {"max_px": 200_000_000, "num_frames": 8},
-        "disturb": False,
-    }
+    assert trace.settings == RunSettings(
+        model=ModelInfo(name="scripted"),
+        dialect="compact",
+        dialect_hash=COMPACT.fingerprint,
+        budgets=COMPACT.budgets,
+        operations=("zoom_in", "select_frames"),
+        limits=RolloutLimits(max_turns=3, max_pictures=32),
+        sampling=rules.sampling,
+        media=MediaLimits(num_frames=8),
+        perturb=False,
+    )
     assert {"python", "pixel-reasoner", "pillow", "av"} <= trace.versions.keys()
 
 
 def test_a_models_own_budgets_are_those_that_count(photo, scripted):
     trace = ask(about(photo), scripted(RED, budgets=UNSCALED))
-    assert trace.settings["budgets"] == UNSCALED.model_dump()
+    assert trace.settings.budgets == UNSCALED
     assert trace.pictures[0].seen_px == PHOTO_PX
 
 

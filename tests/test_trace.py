@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import tracemalloc
 
@@ -12,11 +13,15 @@ from hypothesis import strategies as st
 from pixel_reasoner.errors import InputError, OutputError
 from pixel_reasoner.schema.geometry import WHOLE, Box, BoxError
 from pixel_reasoner.schema.question import AnswerType, Evidence, MediaItem, Question, load_questions
+from pixel_reasoner.schema.settings import RunSettings
 from pixel_reasoner.schema.trace import (
     CallErrorKind,
+    Conversation,
     Observation,
     Picture,
     StopReason,
+    Text,
+    Thought,
     ToolCall,
     Trace,
     Turn,
@@ -120,15 +125,24 @@ pictures = st.builds(
 turns = st.builds(
     Turn,
     text=texts,
-    call=st.none()
-    | st.builds(ToolCall, name=texts, arguments=st.dictionaries(texts, json_values, max_size=2)),
-    observation=st.none()
-    | st.builds(
-        Observation,
-        text=texts,
-        pictures=st.lists(pictures, max_size=2).map(tuple),
-        refusal=st.none() | st.sampled_from(CallErrorKind),
-    ),
+    parts=st.lists(
+        st.builds(Thought, thought=texts)
+        | st.builds(Text, text=texts)
+        | st.builds(
+            ToolCall, name=texts, arguments=st.dictionaries(texts, json_values, max_size=2)
+        ),
+        max_size=4,
+    ).map(tuple),
+    observations=st.lists(
+        st.builds(
+            Observation,
+            text=texts,
+            pictures=st.lists(pictures, max_size=2).map(tuple),
+            error=st.none() | st.sampled_from(CallErrorKind) | texts,
+            call=st.integers(0, 3),
+        ),
+        max_size=2,
+    ).map(tuple),
     mistake=st.booleans(),
     token_ids=ids,
     logprobs=logprobs,
@@ -142,7 +156,7 @@ traces = st.builds(
     turns=st.lists(turns, max_size=2).map(tuple),
     stop=st.sampled_from(StopReason),
     answer=st.none() | texts,
-    settings=st.dictionaries(texts, json_values, max_size=2),
+    settings=st.builds(RunSettings, dialect=texts, perturb=st.booleans()),
     seconds=seconds,
 )
 
@@ -214,11 +228,15 @@ def test_a_bad_question_is_named_by_its_number(tmp_path):
 def test_executed_and_refused_observations_are_told_apart():
     picture = Picture(number=2, medium=0, source_px=(9, 9), seen_px=(9, 9))
     done = Observation(text="", pictures=(picture,))
-    refused = Observation(text="no", refusal=CallErrorKind.BAD_BOX)
-    steps = (Turn(text="", observation=done), Turn(text="", observation=refused), Turn(text=""))
+    refused = Observation(text="no", error=CallErrorKind.BAD_BOX)
+    steps = (
+        Turn(text="", observations=(done,)),
+        Turn(text="", observations=(refused,)),
+        Turn(text=""),
+    )
     first = picture.model_copy(update={"number": 1})
     trace = TRACE.model_copy(update={"turns": steps, "pictures": (first,)})
-    assert (trace.executed, trace.refused, trace.observations) == (
+    assert (trace.executed, trace.rejected, trace.observations) == (
         [done],
         [refused],
         [done, refused],
@@ -245,11 +263,81 @@ def long_trace(number: int, picture: Picture) -> Trace:
     turns = tuple(
         Turn(
             text=f"{number} " + "and so on " * 40,
-            call=call,
-            observation=seen,
+            parts=(call,),
+            observations=(seen,),
             token_ids=[1000 + number + at for at in range(100)],
             logprobs=[-number / 7 - at for at in range(100)],
         )
         for _ in range(3)
     )
     return Trace(question=QUESTION, pictures=(picture,), turns=turns, stop=StopReason.ANSWERED)
+
+
+V1 = {
+    "question": {"id": "1", "text": "Which colour?", "media": [{"kind": "image", "path": "a.png"}]},
+    "pictures": [{"number": 1, "medium": 0, "source_px": [64, 64], "seen_px": [32, 32]}],
+    "turns": [
+        {
+            "text": "Closer.",
+            "call": {"name": "zoom_in", "arguments": {"bbox_2d": [0.5, 0.5, 0.1, 1]}},
+            "observation": {"text": "box is inverted", "refusal": "bad_box"},
+        },
+        {"text": "It is red.", "token_ids": [1, 2], "logprobs": [-0.5, -0.25]},
+    ],
+    "stop": "answered",
+    "answer": "red",
+    "settings": {
+        "model": {"name": "tiny", "class": "Qwen3VLForConditionalGeneration", "parameters": 9},
+        "dialect": "compact",
+        "operations": False,
+        "decoding": {"temperature": 0.5},
+        "decode": {"num_frames": 8},
+        "disturb": True,
+        "synth": {"version": 3, "kind": "single"},
+    },
+}
+
+
+def test_a_trace_of_version_1_is_migrated():
+    trace = Trace.from_line(json.dumps(V1))
+    first, last = trace.turns
+    assert first.call == ToolCall(name="zoom_in", arguments={"bbox_2d": [0.5, 0.5, 0.1, 1]})
+    assert first.observation.error is CallErrorKind.BAD_BOX
+    assert (last.calls, last.observations, list(last.token_ids)) == ([], (), [1, 2])
+    settings = trace.settings
+    assert settings.model.architecture == "Qwen3VLForConditionalGeneration"
+    assert (settings.operations, settings.sampling.temperature) == ((), 0.5)
+    assert (settings.media.num_frames, settings.perturb) == (8, True)
+    assert settings.synthesis.kind == "single"
+    assert Trace.from_line(trace.to_line()) == trace
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('{"schema_version": 3, "stop": "answered"}', "schema version 3"),
+        ('{"schema_version": 20}', "schema version 20"),
+        ('{"schema_version":20,"stop":"x"}', "schema version 20"),
+        ('{"schema_version": "new"}', "'new' is not a version"),
+        ('{"schema_version": true}', "True is not a version"),
+        ("[1]", "a JSON list, not an object"),
+        ("[" * 100_000, "the line"),
+    ],
+)
+def test_a_line_of_a_newer_version_is_one_clear_error(line, said):
+    with pytest.raises(InputError, match="upgrade") as caught:
+        Trace.from_line(line)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_field_is_named():
+    line = TRACE.to_line()
+    with pytest.raises(InputError, match="reward: unknown field; a newer version"):
+        Trace.from_line(line[:-1] + ',"reward":1}')
+
+
+def test_a_conversation_numbers_its_exchanges():
+    talk = Conversation.of([TRACE, TRACE])
+    assert [one.exchange for one in talk.exchanges] == [0, 1]
+    assert Conversation.from_line(talk.to_line()) == talk

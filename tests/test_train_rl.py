@@ -252,7 +252,7 @@ def test_a_rollout_in_training_is_a_rollout_of_ask(questions, turns):
 
 def test_a_malformed_call_is_answered(questions):
     trace = played(questions[0], [BROKEN, r"\boxed{R}"])
-    assert trace.refused[0].refusal is CallErrorKind.MALFORMED_CALL
+    assert trace.rejected[0].error is CallErrorKind.MALFORMED_CALL
 
 
 def test_a_turn_that_was_cut_off_ends_a_rollout(questions):
@@ -526,7 +526,7 @@ def test_both_loops_say_the_same_tokens_and_train_the_same(tmp_path, questions, 
     seen: list[RolloutSample] = []
     for start in range(0, len(rows), 4):
         seen += trainer._rolled_out([row for row in rows[start : start + 4] for _ in range(2)])
-    rules = rules_of(run).model_copy(update={"decoding": SamplingParams(max_new_tokens=96)})
+    rules = rules_of(run).model_copy(update={"sampling": SamplingParams(max_new_tokens=96)})
     traces = {t.question.id: t for t in ask_many(questions, LocalModel("tiny"), rules)}
     assert len(seen) == 2 * len(questions)
     for row in seen:

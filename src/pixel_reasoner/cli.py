@@ -351,7 +351,7 @@ def eval_(
         rules = RolloutConfig(
             operations=not without,
             limits=RolloutLimits(max_turns=max_turns),
-            decoding=SamplingParams(
+            sampling=SamplingParams(
                 max_new_tokens=max_new_tokens or (256 if world else 1024),
                 temperature=temperature,
                 seed=sample_seed,
@@ -588,7 +588,7 @@ def world_render(
         bar = progress.add_task("rendering", total=count, note="")
         with atomic_writer(out / "questions.jsonl") as file:
             for question in render(wanted, out):
-                file.write(question.model_dump_json(exclude_defaults=True) + "\n")
+                file.write(question.to_line() + "\n")
                 progress.advance(bar)
     if check_readable:
         _report_readable(family, wanted[0].params, model)
@@ -1164,7 +1164,7 @@ def _rules(
     return RolloutConfig(
         operations=not without,
         limits=RolloutLimits(max_turns=max_turns),
-        decoding=SamplingParams(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed),
+        sampling=SamplingParams(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed),
     )
 
 
@@ -1229,7 +1229,7 @@ def _what_happened(rollout: Rollout) -> list[str]:
     if turn is None or turn.observation is None:
         return []
     called = f"{turn.call.name}({turn.call.arguments})" if turn.call else "a call"
-    if turn.observation.refusal is not None:
+    if turn.observation.error is not None:
         return [f"  ✗ {called}: {turn.observation.text}"]
     return [
         f"  → {called}",

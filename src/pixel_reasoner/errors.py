@@ -1,12 +1,17 @@
 """Every error a user can meet, in one tree.
 
     PixelReasonerError            exit code 2 on the command line, one message, no traceback
-    ├── UsageError      (ValueError)   options that do not fit together, an unknown name
+    ├── UsageError      (ValueError)   options that do not fit together
+    │   ├── UnknownNameError           a name that no registry contains; the nearest are listed
+    │   └── PluginError                a plug-in of another package that cannot be used
     ├── InputError      (ValueError)   a picture, video or file that cannot be used
     │   └── PixelLimitError            it would need more memory than allowed
     ├── ModelError      (ValueError)   a model folder that cannot be loaded
     ├── EndpointError   (RuntimeError) a server that refuses, or does not answer
-    └── OutputError     (OSError)      a place that cannot be written: a file for a folder, a full disk
+    ├── OutputError     (OSError)      a place that cannot be written: a file for a folder, a full disk
+    ├── QueueFullError  (RuntimeError) more requests than the scheduler accepts
+    ├── DeadlineError   (TimeoutError) a request that did not finish in its time
+    └── CancelledError  (RuntimeError) a request that was cancelled
 
 Three kinds of mistakes are kept apart. A *model's* mistake (a bad box, broken JSON) is data: an
 `Observation` that tells the model what was wrong. A *user's* mistake is one of these errors. Ours is an
@@ -51,6 +56,14 @@ class UsageError(PixelReasonerError, ValueError):
     """Options that do not fit together, or an unknown name."""
 
 
+class UnknownNameError(UsageError):
+    """A name that no registry contains."""
+
+
+class PluginError(UsageError):
+    """A plug-in of another package that cannot be used."""
+
+
 class InputError(PixelReasonerError, ValueError):
     """A picture, video, folder or file that cannot be used."""
 
@@ -69,6 +82,18 @@ class EndpointError(PixelReasonerError, RuntimeError):
 
 class OutputError(PixelReasonerError, OSError):
     """A place that cannot be written to."""
+
+
+class QueueFullError(PixelReasonerError, RuntimeError):
+    """More requests than a scheduler accepts at once."""
+
+
+class DeadlineError(PixelReasonerError, TimeoutError):
+    """A request that did not finish in its time."""
+
+
+class CancelledError(PixelReasonerError, RuntimeError):
+    """A request that was cancelled."""
 
 
 @contextmanager

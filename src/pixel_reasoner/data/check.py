@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pixel_reasoner.data.expert import Kind, kind_of
+from pixel_reasoner.dialects import get_dialect
 from pixel_reasoner.errors import InputError
 from pixel_reasoner.media.context import MediaContext
 from pixel_reasoner.models.api import Completion
@@ -156,7 +157,7 @@ def _mistakes(trace: Trace) -> str | None:
     for number, turn in enumerate(trace.turns, start=1):
         if turn.mistake and turn.observation is None:
             return f"turn {number} is marked as a mistake and calls nothing"
-        if turn.observation and turn.observation.refusal and not turn.mistake:
+        if turn.observation and turn.observation.error and not turn.mistake:
             return f"turn {number} was refused and would be trained"
     return None
 
@@ -194,8 +195,8 @@ def _replay(trace: Trace, desk: MediaCache) -> str | None:
     """Run the loop again on the same texts, and compare calls, references and pixels."""
     settings = trace.settings
     try:
-        budgets = PixelBudgets(**settings["budgets"])
-        model = ScriptedModel([""], dialect=settings["dialect"], budgets=budgets)
+        budgets = settings.budgets or get_dialect(settings.dialect).budgets
+        model = ScriptedModel([""], dialect=settings.dialect, budgets=budgets)
         album = desk.open(trace.question, budgets)
         again = Rollout(trace.question, model, RolloutConfig(), album)
         recorded = album.retold(trace)

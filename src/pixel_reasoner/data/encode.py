@@ -35,7 +35,7 @@ def conversation(trace: Trace) -> list[Message]:
     """The whole trace as chat messages, with the pixels the model saw."""
     dialect = _dialect(trace)
     album = MediaContext.of_trace(trace)
-    operations = bool(trace.settings.get("operations", True))
+    operations = bool(trace.settings.operations)
     return dialect.messages(
         trace.question, trace.pictures, trace.turns, album.view, operations=operations
     )
@@ -110,7 +110,7 @@ def _spans(mask: list[bool]) -> Iterator[tuple[int, int]]:
 
 
 def _dialect(trace: Trace) -> Dialect:
-    return get_dialect(trace.settings.get("dialect", "pixel_reasoner"))
+    return get_dialect(trace.settings.dialect or "pixel_reasoner")
 
 
 def _tokens_within(words: str, ids: list[int], tokenizer: Any) -> int:

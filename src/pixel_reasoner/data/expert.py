@@ -25,7 +25,7 @@ import math
 import random
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pixel_reasoner.data import wording
 from pixel_reasoner.data.wording import say
@@ -38,7 +38,7 @@ from pixel_reasoner.rollout.perturb import sample_off_target_box
 from pixel_reasoner.rollout.state import Rollout
 from pixel_reasoner.schema.geometry import Box
 from pixel_reasoner.schema.question import Evidence, Question
-from pixel_reasoner.schema.settings import PixelBudgets, RolloutConfig
+from pixel_reasoner.schema.settings import PixelBudgets, RolloutConfig, RunSettings, SynthesisInfo
 from pixel_reasoner.schema.trace import Observation, ToolCall, Trace
 from pixel_reasoner.scoring.evidence import evidence_hit
 from pixel_reasoner.scoring.grading import is_right
@@ -226,11 +226,11 @@ class _Expert:
     def finish(self, kind: Kind) -> Trace:
         """The trace, without times: the same seed gives the same bytes."""
         assert self.rollout.stop is not None, "an expert answers"
-        settings = {
-            "synth": {"version": VERSION, "kind": str(kind)},
-            "dialect": self.manner.dialect.name,
-            "budgets": self.manner.budgets.model_dump(mode="json"),
-        }
+        settings = RunSettings(
+            synthesis=SynthesisInfo(version=VERSION, kind=str(kind)),
+            dialect=self.manner.dialect.name,
+            budgets=self.manner.budgets,
+        )
         trace = self.rollout.trace(settings)
         turns = tuple(
             turn.model_copy(update={"operate_s": 0.0, "mistake": number in self.mistakes})
@@ -322,7 +322,7 @@ def _refused(expert: _Expert) -> None:
         expert.zoom(words, Box(x1, y1, x2, y2), image, mistake=True)
     observation = expert.rollout.turns[-1].observation
     assert observation is not None, "a call is answered"
-    assert observation.refusal is not None, "a bad call is refused"
+    assert observation.error is not None, "a bad call is refused"
     why = observation.text.partition(";")[0]
     expert.look_at_clues(say(rng, wording.REPAIR, why=why, subject=expert.subject(0)))
 
@@ -406,7 +406,7 @@ def _verify(trace: Trace, kind: Kind) -> None:
         raise NoTrace("answer_does_not_score", f"{trace.answer!r}")
     if kind is not Kind.TEXT and evidence_hit(trace) is not True:
         raise NoTrace("evidence_not_shown")
-    refused = [turn for turn in trace.turns if turn.observation and turn.observation.refusal]
+    refused = [turn for turn in trace.turns if turn.observation and turn.observation.error]
     if any(not turn.mistake for turn in refused):
         assert refused[0].observation is not None
         raise NoTrace("refused_look", refused[0].observation.text)
@@ -414,5 +414,5 @@ def _verify(trace: Trace, kind: Kind) -> None:
 
 def kind_of(trace: Trace) -> str:
     """The kind that a synthesized trace was written as; empty for any other trace."""
-    synth: dict[str, Any] = trace.settings.get("synth", {})
-    return str(synth.get("kind", ""))
+    synthesis = trace.settings.synthesis
+    return synthesis.kind if synthesis else ""

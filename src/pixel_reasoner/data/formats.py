@@ -25,7 +25,7 @@ from pixel_reasoner.models.api import Completion
 from pixel_reasoner.models.scripted import ScriptedModel
 from pixel_reasoner.rollout.state import Rollout
 from pixel_reasoner.schema.question import MediaItem, Question
-from pixel_reasoner.schema.settings import RolloutConfig
+from pixel_reasoner.schema.settings import RolloutConfig, RunSettings
 from pixel_reasoner.schema.trace import StopReason, Trace
 from pixel_reasoner.sources.rows import SkippedRow, json_objects
 
@@ -106,10 +106,10 @@ def export_message_list(source: Path, out: Path) -> int:
 
 
 def _message_list(trace: Trace, out: Path) -> list[dict[str, Any]]:
-    if trace.settings.get("dialect") != PIXEL_REASONER.name:
+    if trace.settings.dialect != PIXEL_REASONER.name:
         raise InputError(
             expected=f"traces in the dialect {PIXEL_REASONER.name}",
-            got=f"{trace.question.id} in {trace.settings.get('dialect')!r}",
+            got=f"{trace.question.id} in {trace.settings.dialect!r}",
             fix=f"write them with `pixel-reasoner synth ... --model {PIXEL_REASONER.name}`",
         )
     rows = []
@@ -183,14 +183,11 @@ def _replayed(name: str, row: dict[str, Any], folder: Path) -> Trace:
             raise _Odd(f"the loop stops before message {number} ({rollout.stop})")
         rollout.take(Completion(words), 0.0)
         seen = rollout.turns[-1].observation
-        if number < len(said) and (seen is None or seen.refusal):
+        if number < len(said) and (seen is None or seen.error):
             raise _Odd(f"message {number}: {seen.text if seen else 'no call'}")
     if rollout.stop is not StopReason.ANSWERED:
         raise _Odd(f"the loop ends with {rollout.stop}")
-    settings = {
-        "dialect": PIXEL_REASONER.name,
-        "budgets": PIXEL_REASONER.budgets.model_dump(mode="json"),
-    }
+    settings = RunSettings(dialect=PIXEL_REASONER.name, budgets=PIXEL_REASONER.budgets)
     return rollout.trace(settings)
 
 

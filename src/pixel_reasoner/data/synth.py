@@ -27,7 +27,7 @@ from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pixel_reasoner.data.expert import VERSION, ExpertConfig, Kind, NoTrace, expert_trace
+from pixel_reasoner.data.expert import VERSION, ExpertConfig, Kind, NoTrace, expert_trace, kind_of
 from pixel_reasoner.data.labeller import Labeller, Labelling
 from pixel_reasoner.dialects import get_dialect
 from pixel_reasoner.errors import InputError, OutputError, UsageError
@@ -225,7 +225,7 @@ def _write_traces(questions: list[Question], settings: SynthSettings, out: Path)
             continue
         kept = trace.model_copy(update={"question": question})
         written.lines.append(kept.to_line() + "\n")
-        written.kinds.append(str(trace.settings["synth"]["kind"]))
+        written.kinds.append(kind_of(trace))
     return written
 
 

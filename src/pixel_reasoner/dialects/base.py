@@ -31,7 +31,7 @@ Message = dict[str, Any]
 class RejectedCall(NamedTuple):
     """A text that tries to call an operation and fails."""
 
-    refusal: CallErrorKind
+    error: CallErrorKind
     text: str
     call: ToolCall | None = None
     """what it calls, where that can be read"""
@@ -188,7 +188,7 @@ class Dialect:
         return self.system_video if video and self.system_video else self.system_with
 
     def _answer(self, seen: Observation, shown: int, view: Callable[[int], Any]) -> list[Message]:
-        if seen.refusal is not None:
+        if seen.error is not None:
             return [_text(self.complaint.format(why=self._in_own_words(seen.text)))]
         words = self.reply(seen.pictures, shown)
         parts = [

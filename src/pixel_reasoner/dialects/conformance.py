@@ -101,10 +101,10 @@ def _appends(dialect: Dialect) -> None:
         id="1", text="Is {this} it?", media=(MediaItem(kind="image", path="a.png"),)
     )
     pictures = _pictures(dialect)
-    refused = Observation(text="{braces}", refusal=CallErrorKind.BAD_BOX)
+    refused = Observation(text="{braces}", error=CallErrorKind.BAD_BOX)
     shown = Observation(text="", pictures=(pictures[1],))
     frames = Observation(text="", pictures=tuple(p for p in pictures if p.frame and p.parent))
-    turns = [Turn(text="{a}", observation=seen) for seen in (refused, shown, frames)]
+    turns = [Turn(text="{a}", observations=(seen,)) for seen in (refused, shown, frames)]
     told = [
         dialect.messages(question, pictures[:1], turns[:count], str)
         for count in range(len(turns) + 1)

@@ -70,7 +70,7 @@ def _conversation(dialect: Dialect) -> list[Message]:
     return dialect.messages(
         Question(id="", text="What is it?", media=()),
         [first],
-        [Turn(text=said, observation=seen)],
+        [Turn(text=said, observations=(seen,))],
         lambda number: Image.new("RGB", size),
     )
 

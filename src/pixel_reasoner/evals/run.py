@@ -92,7 +92,7 @@ def evaluate_compared(
     `both`, `neither` and `difference` (`compare`).
     """
     settings = answer(plan, out, on_trace)
-    bare = plan.rules.model_copy(update={"operations": False, "disturb": False})
+    bare = plan.rules.model_copy(update={"operations": False, "perturb": False})
     beside = [with_media_root(question, Path("..")) for question in plan.questions]
     without = plan._replace(questions=beside, rules=bare)
     _summarized(without, answer(without, out / WITHOUT, on_trace), out / WITHOUT)
@@ -135,7 +135,7 @@ def answer(plan: Plan, out: Path, on_trace: OnTrace = lambda trace: None) -> dic
     _distinct_ids(plan.questions)
     settings = {
         "task": {**plan.task, "samples": plan.samples},
-        **settings_of(plan.model, plan.rules),
+        **settings_of(plan.model, plan.rules).to_dict(),
     }
     # As they will be read back: a tuple is then a list.
     settings = dict(json.loads(json.dumps(settings)))
@@ -158,9 +158,9 @@ def answer(plan: Plan, out: Path, on_trace: OnTrace = lambda trace: None) -> dic
 
 def _asked(plan: Plan, questions: Sequence[Question], sample: int, out: Path) -> Iterator[Trace]:
     """The traces of one sample of questions, those that the cache has first."""
-    decoding = plan.rules.decoding
+    decoding = plan.rules.sampling
     rules = plan.rules.model_copy(
-        update={"decoding": decoding.model_copy(update={"seed": decoding.seed + sample})}
+        update={"sampling": decoding.model_copy(update={"seed": decoding.seed + sample})}
     )
     here = [with_media_root(question, out) for question in questions]
     if plan.cache is None:
@@ -220,7 +220,7 @@ def evaluate_disturbed(
         if trace.question.needs_look and trace.executed and is_right(trace)
     }
     again = [with_media_root(q, Path("..")) for q in plan.questions if q.id in right]
-    rules = plan.rules.model_copy(update={"disturb": True})
+    rules = plan.rules.model_copy(update={"perturb": True})
     disturbed = evaluate(
         plan._replace(questions=again, rules=rules, family_of=None, rows=None),
         out / "disturbed",

@@ -143,7 +143,7 @@ def figures(traces: Sequence[Trace], scorer: Scorer = Scorer.TYPED) -> dict[str,
     sure, score = interval(right, clusters), interval(scores, clusters)
     hits = [hit for hit in map(evidence_hit, traces) if hit is not None]
     ious = [one for one in map(iou, traces) if one is not None]
-    refused = sum(len(trace.refused) for trace in traces)
+    refused = sum(len(trace.rejected) for trace in traces)
     executed = sum(len(trace.executed) for trace in traces)
     tokens = sum(len(turn.token_ids) for trace in traces for turn in trace.turns)
     return {

@@ -137,7 +137,7 @@ def look_again(
     rules = RolloutConfig(
         operations=operations,
         limits=RolloutLimits(max_turns=max_turns),
-        decoding=SamplingParams(max_new_tokens=max_new_tokens),
+        sampling=SamplingParams(max_new_tokens=max_new_tokens),
     )
     asked = _loaded(model) if isinstance(model, str) else model
     one_at_a_time = anyio.Lock()
@@ -214,6 +214,6 @@ def _trace(state: TaskState) -> Trace | None:
 def _looks(trace: Trace) -> dict[str, Any]:
     return {
         "executed": len(trace.executed),
-        "refused": len(trace.refused),
+        "refused": len(trace.rejected),
         "evidence_hit": evidence_hit(trace),
     }

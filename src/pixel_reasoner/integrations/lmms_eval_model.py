@@ -116,7 +116,7 @@ class PixelReasoner(lmms):
         self.rules = RolloutConfig(
             operations=operations,
             limits=RolloutLimits(max_turns=_count("max_turns", max_turns)),
-            decoding=SamplingParams(max_new_tokens=_count("max_new_tokens", max_new_tokens)),
+            sampling=SamplingParams(max_new_tokens=_count("max_new_tokens", max_new_tokens)),
         )
         self.traces = Path(traces).absolute() if traces else None
         self.device = device or _of_this_process()
@@ -201,7 +201,7 @@ class PixelReasoner(lmms):
 
     def _decoding(self, wanted: Mapping[str, Any], repeat: int) -> SamplingParams:
         """Sampling where a task asks for it, from another seed for every repeat of a row."""
-        decoding = self.rules.decoding
+        decoding = self.rules.sampling
         temperature = float(wanted.get("temperature") or 0)
         if temperature <= 0 or wanted.get("do_sample") is False:
             return decoding
@@ -230,7 +230,7 @@ class PixelReasoner(lmms):
         for row in requests:
             alike[row.decoding][row.id] = row
         for decoding, rows in alike.items():
-            rules = self.rules.model_copy(update={"decoding": decoding})
+            rules = self.rules.model_copy(update={"sampling": decoding})
             asked = {row.id: requests[row] for row in rows.values()}
             for trace in self._ask_alike(asked, rules, home):
                 yield rows[trace.question.id], trace
@@ -252,7 +252,7 @@ class PixelReasoner(lmms):
                 else:
                     yield with_media_root(questions[name], home)
 
-        sample = rules.decoding.seed
+        sample = rules.sampling.seed
         for trace in ask_many(readable(), self.model, rules, batch_size=self.batch_size):
             told = {"question": questions.pop(trace.question.id), "sample": sample}
             yield trace.model_copy(update=told)

@@ -115,7 +115,7 @@ class Reasoner:
     ) -> None:
         self.rules = rules or RolloutConfig()
         self.model: Model = (
-            model.load(operations=self.rules.operations)
+            model.load(operations=bool(self.rules.operations))
             if isinstance(model, ModelSpec)
             else model()
         )

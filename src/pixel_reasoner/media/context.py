@@ -26,7 +26,7 @@ from pixel_reasoner.schema.settings import (
     PixelBudget,
     PixelBudgets,
 )
-from pixel_reasoner.schema.trace import Picture, Trace
+from pixel_reasoner.schema.trace import FrameSampling, Picture, Trace
 
 _Key = tuple[int, int | None]
 """A full-resolution source: index of the medium and number of the frame."""
@@ -73,6 +73,8 @@ class MediaContext:
         self.budgets = budgets
         self.limits = limits
         self.pictures: list[Picture] = []
+        self.sampling: tuple[FrameSampling, ...] = ()
+        """frames sampled from each video or folder"""
         self.frames: dict[int, int] = {}
         """frame number -> number of the picture that shows it in the overview"""
         self._sizes: dict[_Key, Size] = {}
@@ -95,9 +97,9 @@ class MediaContext:
             InputError: a medium that cannot be used, or that is not what the trace was made from.
         """
         per_medium = Counter(p.medium for p in trace.pictures if p.frame is not None)
-        if per_medium:
-            # The sampling of the trace: a medium with fewer frames gave all it had.
-            limits = limits.model_copy(update={"num_frames": max(per_medium.values())})
+        recorded = [one.num_frames for one in trace.sampling] or list(per_medium.values())
+        if recorded:  # traces of schema version 1 did not record how many frames were asked for
+            limits = limits.model_copy(update={"num_frames": max(recorded)})
         return cls(trace.question, budgets or UNSCALED, limits).retold(trace)
 
     def retold(self, trace: Trace) -> Self:
@@ -211,6 +213,7 @@ class MediaContext:
             frames = sample_folder(path, self.limits, *part)
         for frame in frames:
             self._open_frame(index, frame)
+        self.sampling += (FrameSampling(medium=index, num_frames=self.limits.num_frames),)
 
     def _open_frame(self, index: int, frame: Frame) -> None:
         key = (index, self.num_frames + 1)

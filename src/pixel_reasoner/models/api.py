@@ -13,10 +13,13 @@ from __future__ import annotations
 import time
 from array import array
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from pixel_reasoner.errors import PixelReasonerError
-from pixel_reasoner.schema.settings import PixelBudgets, SamplingParams
+from pixel_reasoner.schema.record import Record
+from pixel_reasoner.schema.settings import ModelInfo, PixelBudgets, SamplingParams
+from pixel_reasoner.schema.trace import Part
 
 Messages = list[dict[str, Any]]
 """chat messages; pictures are `{"type": "image", "image": PIL.Image}`"""
@@ -49,12 +52,110 @@ class Completion(NamedTuple):
     """of each generated token under the distribution it was drawn from"""
     num_prompt_tokens: int = 0
 
+    parts: tuple[Part, ...] | None = None
+    """thoughts, words and calls, where the backend returns them separately; None: the dialect parses `text`"""
+
 
 class ContextFull(NamedTuple):
     """Instead of a completion: the conversation leaves no room for another turn."""
 
     num_prompt_tokens: int
     limit: int
+
+
+class Capabilities(Record):
+    """What a generation backend supports, and how it is kept busy."""
+
+    token_ids: bool = False
+    """whether completions contain token ids"""
+    logprobs: bool = False
+    streaming: bool = False
+    """whether text arrives before a completion is finished"""
+    native_tools: bool = False
+    """whether tool definitions and calls are transferred as fields of their own"""
+    max_concurrency: int | None = None
+    """requests that are in progress at once; more wait in the backend. None: no limit of its own"""
+    min_fill: float = 1.0
+    """fraction of a batch worth waiting for before `poll` is called, while media are opened"""
+    prefetch_threshold: float = 0.0
+    """fraction of a batch that must be free before more media are opened; above 0 where decoding and generation share cores"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationRequest:
+    """One turn that a backend is asked to generate."""
+
+    id: str
+    """unique among the requests in progress"""
+    session: str
+    """conversation that this turn belongs to; what its earlier turns prefilled is reused until it is released"""
+    messages: Messages
+    """the whole conversation so far"""
+    sampling: SamplingParams
+    """of this request alone; requests of one batch may differ"""
+    stream: bool = False
+    """whether text is wanted while it is generated"""
+    priority: int = 0
+    """higher is served first, where requests wait"""
+
+
+class Delta(NamedTuple):
+    """Progress of one request. The last one of a request carries a completion or an error."""
+
+    id: str
+    text: str = ""
+    """new text, when streaming"""
+    is_reasoning: bool = False
+    """whether the new text is reasoning that the backend returns separately"""
+    completion: Completion | ContextFull | None = None
+    error: PixelReasonerError | None = None
+    seconds: float = 0.0
+    """generation time of the request: its share of the steps it took part in"""
+
+    @property
+    def is_last(self) -> bool:
+        """Whether nothing more will come for this request."""
+        return self.completion is not None or self.error is not None
+
+
+class GenerationBackend(Protocol):
+    """Generates turns of many conversations at once. One thread at a time may call it.
+
+    `poll` does the work of a local engine, and waits for a remote server.
+    """
+
+    capabilities: Capabilities
+
+    def submit(self, request: GenerationRequest) -> None:
+        """Accept a request. A prompt that cannot be used is reported by `poll`, as an error of this request."""
+
+    def poll(self, timeout_s: float) -> list[Delta]:
+        """Make progress for at most about `timeout_s` seconds of waiting, and return what is new, possibly nothing.
+
+        A local engine makes one step. A failing request is a delta with its error.
+
+        Raises:
+            EndpointError: no request can succeed any more.
+        """
+        ...
+
+    def cancel(self, id: str) -> None:
+        """Stop a request, whatever its state. It returns nothing more; its slot is free before the next step."""
+
+    def release(self, session: str) -> None:
+        """Forget a conversation: its requests are cancelled and its cache is freed."""
+
+    def close(self) -> None:
+        """Cancel everything and free all resources."""
+
+
+@runtime_checkable
+class SupportsBackend(Protocol):
+    """A model with a backend of its own kind."""
+
+    def open_backend(self) -> GenerationBackend:
+        """Return the backend of this model; always the same one, shared by all its clients."""
+        ...
 
 
 class Model(Protocol):
@@ -75,7 +176,7 @@ class Model(Protocol):
         """One turn for each conversation, in order. `on_text` needs a single conversation."""
         ...
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> ModelInfo:
         """What decides its outputs, for `Trace.settings`."""
         ...
 
@@ -142,3 +243,64 @@ def open_session(model: Model, decoding: SamplingParams) -> Turns:
     if isinstance(model, SupportsSessions):
         return model.session(decoding)
     return Rounds(model, decoding)
+
+
+class RoundsBackend:
+    """Backend of a model that has `generate` alone: one call for all requests that wait with the same sampling parameters.
+
+    >>> from pixel_reasoner.models.scripted import ScriptedModel
+    >>> backend = RoundsBackend(ScriptedModel(["Red."]))
+    >>> backend.submit(GenerationRequest(id="1", session="1", messages=[], sampling=SamplingParams()))
+    >>> backend.poll(0.0)[0].completion.text
+    'Red.'
+    """
+
+    capabilities = Capabilities()
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self._waiting: dict[str, GenerationRequest] = {}
+
+    def submit(self, request: GenerationRequest) -> None:
+        """Accept a request."""
+        self._waiting[request.id] = request
+
+    def poll(self, timeout_s: float) -> list[Delta]:
+        """Generate a turn for every request that waits, in the order of submission."""
+        del timeout_s
+        waiting, self._waiting = list(self._waiting.values()), {}
+        groups: dict[SamplingParams, list[GenerationRequest]] = {}
+        for request in waiting:
+            groups.setdefault(request.sampling, []).append(request)
+        deltas = [delta for group in groups.values() for delta in self._generate(group)]
+        order = {request.id: number for number, request in enumerate(waiting)}
+        return sorted(deltas, key=lambda delta: order[delta.id])
+
+    def _generate(self, group: list[GenerationRequest]) -> list[Delta]:
+        started = time.perf_counter()
+        conversations = [request.messages for request in group]
+        completions = self.model.generate(conversations, group[0].sampling)
+        share = (time.perf_counter() - started) / len(group)
+        return [
+            Delta(request.id, completion=completion, seconds=share)
+            for request, completion in zip(group, completions, strict=True)
+        ]
+
+    def cancel(self, id: str) -> None:
+        """Drop a request that waits."""
+        self._waiting.pop(id, None)
+
+    def release(self, session: str) -> None:
+        """Drop the requests of a conversation."""
+        self._waiting = {
+            id: request for id, request in self._waiting.items() if request.session != session
+        }
+
+    def close(self) -> None:
+        """Drop everything."""
+        self._waiting.clear()
+
+
+def backend_of(model: Any) -> GenerationBackend:
+    """Return the backend of a model: its own, or one around its `generate`."""
+    return model.open_backend() if isinstance(model, SupportsBackend) else RoundsBackend(model)

@@ -54,7 +54,7 @@ from pixel_reasoner.models.folder import (
     model_source,
 )
 from pixel_reasoner.models.patches import compile_layers, speed_up_tower
-from pixel_reasoner.schema.settings import SamplingParams
+from pixel_reasoner.schema.settings import ModelInfo, SamplingParams
 
 
 class LocalModel:
@@ -173,18 +173,18 @@ class LocalModel:
         written = iter(self._continue(inputs, decoding, on_text))
         return [next(written) if fit else full for fit, full in zip(fits, results, strict=True)]
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> ModelInfo:
         """Name, class, size, dtype, device and fingerprints of weights and chat template."""
         template = self.processor.chat_template or self.tokenizer.chat_template
-        return {
-            "name": self.name,
-            "class": type(self.model).__name__,
-            "parameters": sum(p.numel() for p in self.model.parameters()),
-            "dtype": str(self.model.dtype).removeprefix("torch."),
-            "device": self.device,
-            "weights": _weights_fingerprint(self.folder) if self.folder else "",
-            "template": hashlib.sha256(str(template).encode()).hexdigest()[:16],
-        }
+        return ModelInfo(
+            name=self.name,
+            architecture=type(self.model).__name__,
+            parameters=sum(p.numel() for p in self.model.parameters()),
+            dtype=str(self.model.dtype).removeprefix("torch."),
+            device=self.device,
+            weights=_weights_fingerprint(self.folder) if self.folder else "",
+            template=hashlib.sha256(str(template).encode()).hexdigest()[:16],
+        )
 
     def _inputs(self, conversations: Sequence[Messages]) -> Any:
         """Token ids, masks and pixels of conversations, padded on the left."""

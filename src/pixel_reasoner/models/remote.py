@@ -39,7 +39,7 @@ from pixel_reasoner.models.openai_chat import (
     text_of,
 )
 from pixel_reasoner.models.probe import Probe, assert_pictures_are_seen, probed
-from pixel_reasoner.schema.settings import PixelBudgets, SamplingParams
+from pixel_reasoner.schema.settings import ModelInfo, PixelBudgets, SamplingParams
 
 if TYPE_CHECKING:
     from httpx2 import Response
@@ -206,20 +206,17 @@ class RemoteModel:
         opening = {"role": "system", "content": spoken.system_native}
         return as_native_messages([opening] * bool(spoken.system_native) + conversation[1:]), tools
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> ModelInfo:
         """The name under which it is served and how it is asked. Which machines serve it decides nothing."""
-        return {
-            "name": self.name,
-            "served_as": self.name,
-            "class": "remote",
-            "protocol": self.protocol.value,
-            **(
-                {"tools": self._spoken.native_fingerprint}
-                if self.protocol is ToolProtocol.NATIVE
-                else {}
-            ),
-            "server": self.server.value,
-        }
+        native = self.protocol is ToolProtocol.NATIVE
+        return ModelInfo(
+            name=self.name,
+            served_as=self.name,
+            architecture="remote",
+            protocol=self.protocol.value,
+            tools=self._spoken.native_fingerprint if native else "",
+            server=self.server.value,
+        )
 
     def close(self) -> None:
         """Ask nothing any more."""

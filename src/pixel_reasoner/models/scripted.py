@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from pixel_reasoner.models.api import Completion, ContextFull, Messages, OnText
-from pixel_reasoner.schema.settings import PixelBudgets, SamplingParams
+from pixel_reasoner.schema.settings import ModelInfo, PixelBudgets, SamplingParams
 
 Script = Sequence[str] | Callable[[Messages], str]
 
@@ -52,6 +51,6 @@ class ScriptedModel:
         turn = sum(message["role"] == "assistant" for message in conversation)
         return str(self.script[min(turn, len(self.script) - 1)])
 
-    def describe(self) -> dict[str, Any]:
-        """Its name: a script has no settings."""
-        return {"name": self.name}
+    def describe(self) -> ModelInfo:
+        """Return the name: a script has no settings."""
+        return ModelInfo(name=self.name)

@@ -37,9 +37,9 @@ _MAX_INT = 2**53
 class CallRejected(Exception):
     """An operation that cannot be executed, and why. `text` is written for the model."""
 
-    def __init__(self, refusal: CallErrorKind, text: str) -> None:
+    def __init__(self, error: CallErrorKind, text: str) -> None:
         super().__init__(text)
-        self.refusal = refusal
+        self.error = error
         self.text = text
 
 
@@ -123,7 +123,7 @@ def run(call: ToolCall, album: MediaContext) -> Observation:
         pictures = operation(album, **_checked(operation, call.arguments))
         return Observation(text="", pictures=tuple(pictures))
     except CallRejected as refused:
-        return Observation(text=refused.text, refusal=refused.refusal)
+        return Observation(text=refused.text, error=refused.error)
 
 
 def tool_schema(operation: Operation) -> dict[str, Any]:

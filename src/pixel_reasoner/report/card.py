@@ -79,7 +79,7 @@ def _outcome(grade: Grade | None) -> str:
 
 def _operations(trace: Trace) -> list[str]:
     executed = len(trace.executed)
-    return ["2+" if executed >= 2 else str(executed), *(["refused"] if trace.refused else [])]
+    return ["2+" if executed >= 2 else str(executed), *(["refused"] if trace.rejected else [])]
 
 
 def _words(name: str) -> str:
@@ -91,8 +91,8 @@ def _heading(trace: Trace, number: int, facets: Facets) -> str:
     """The question, the answers, and how it went."""
     question = trace.question
     calls = f"{len(trace.executed)} operations" if len(trace.executed) != 1 else "1 operation"
-    if trace.refused:
-        calls += f", {len(trace.refused)} refused"
+    if trace.rejected:
+        calls += f", {len(trace.rejected)} refused"
     facts = [question.id, question.category, _words(trace.stop), calls, f"{trace.seconds:.1f} s"]
     if question.needs_look is not None:
         facts.insert(2, _LOOKS[question.needs_look])
@@ -132,8 +132,8 @@ def _turn(turn: Turn, index: int, trace: Trace, shots: Shots, number: int) -> st
     if turn.call or seen:
         mistake = '<span class="mistake">a deliberate mistake</span>' if turn.mistake else ""
         words.append(f'<p class="call">{escape(_call_in_words(turn, trace))}{mistake}</p>')
-    if seen and seen.refusal:
-        why = f"<b>Refused, {_words(seen.refusal)}.</b> {escape(seen.text)}"
+    if seen and seen.error:
+        why = f"<b>Refused, {_words(seen.error)}.</b> {escape(seen.text)}"
         words.append(f'<p class="refusal">{why}</p>')
     elif seen and not seen.pictures:
         words.append(f'<p class="reply">{escape(seen.text)}</p>')
@@ -144,7 +144,7 @@ def _turn(turn: Turn, index: int, trace: Trace, shots: Shots, number: int) -> st
     results = "".join(
         _result(picture, trace, shots, number, link) for picture in (seen.pictures if seen else ())
     )
-    kind = "refused" if seen and seen.refusal else color(index)
+    kind = "refused" if seen and seen.error else color(index)
     return (
         f'<li class="turn {kind}" id="{link}" data-link="{link}">'
         f'<span class="dot" aria-hidden="true">{index}</span><div class="words">{"".join(words)}</div>'

@@ -109,7 +109,12 @@ class _Tally:
         self.operations += len(trace.executed)
         for name, values in facets.items():
             self.filters[name].update(values)
-        for name, value in _flat({**trace.settings, "versions": trace.versions}):
+        for name, value in _flat(
+            {
+                **trace.settings.to_dict(),
+                "versions": trace.versions,
+            }
+        ):
             self.settings[name][value] += 1
 
 

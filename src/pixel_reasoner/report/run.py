@@ -150,7 +150,7 @@ def _rank(trace: Trace, became: Mapping[str, str], scorer: Scorer) -> tuple[int,
     outcome = became.get(trace.question.id)
     place = OUTCOMES.index(outcome) if outcome else 2 + is_correct(trace, scorer)
     failed = trace.stop is StopReason.FAILED
-    return (-failed, place, -len(trace.refused), -len(trace.executed))
+    return (-failed, place, -len(trace.rejected), -len(trace.executed))
 
 
 # --- HTML ---

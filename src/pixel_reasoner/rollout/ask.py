@@ -13,7 +13,6 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from functools import partial
 from itertools import islice
-from typing import Any
 
 from pixel_reasoner.errors import InputError, PixelReasonerError
 from pixel_reasoner.models.api import (
@@ -31,6 +30,7 @@ from pixel_reasoner.rollout.state import (
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.settings import (
     RolloutConfig,
+    RunSettings,
 )
 from pixel_reasoner.schema.trace import Trace
 
@@ -71,7 +71,7 @@ def ask(
     rollout = Rollout(question, model, rules)
     while rollout.stop is None:
         started = time.perf_counter()
-        (completion,) = model.generate([rollout.messages()], rules.decoding, on_text)
+        (completion,) = model.generate([rollout.messages()], rules.sampling, on_text)
         rollout.take(completion, time.perf_counter() - started)
         if on_turn is not None:
             on_turn(rollout)
@@ -91,7 +91,7 @@ def ask_many(
     """
     rules = rules or RolloutConfig()
     settings = settings_of(model, rules)
-    turns = open_session(model, rules.decoding)
+    turns = open_session(model, rules.sampling)
     waiting, active = enumerate(questions), dict[int, Rollout]()
     with closing(
         _Openings(partial(_begun, model=model, rules=rules, settings=settings))
@@ -154,9 +154,7 @@ class _Openings:
         self.pool.shutdown(cancel_futures=True)
 
 
-def _begun(
-    question: Question, model: Model, rules: RolloutConfig, settings: dict[str, Any]
-) -> _Begun:
+def _begun(question: Question, model: Model, rules: RolloutConfig, settings: RunSettings) -> _Begun:
     """A rollout and what it opens with, or the trace of one that cannot begin."""
     try:
         rollout = Rollout(question, model, rules)
@@ -167,9 +165,7 @@ def _begun(
     return rollout.trace(settings)
 
 
-def _next_turns(
-    turns: Turns, active: dict[int, Rollout], settings: dict[str, Any]
-) -> Iterator[Trace]:
+def _next_turns(turns: Turns, active: dict[int, Rollout], settings: RunSettings) -> Iterator[Trace]:
     """Take the turns that are finished next; yields the rollouts that stop with them."""
     for key, said, seconds in turns.done() if active else ():
         rollout, error = active[key], None

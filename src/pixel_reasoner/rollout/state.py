@@ -21,6 +21,7 @@ from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.settings import (
     PixelBudgets,
     RolloutConfig,
+    RunSettings,
 )
 from pixel_reasoner.schema.trace import Observation, StopReason, ToolCall, Trace, Turn
 
@@ -53,7 +54,7 @@ class Rollout:
         self.dialect: Dialect = get_dialect(speaker.dialect)
         self.started = time.perf_counter()
         budgets = speaker.budgets or self.dialect.budgets
-        self.album = album or MediaContext(question, budgets, rules.decode)
+        self.album = album or MediaContext(question, budgets, rules.media)
         self.pictures = tuple(self.album.pictures)
         self.turns: list[Turn] = []
         self.stop: StopReason | None = None
@@ -68,7 +69,7 @@ class Rollout:
             self.pictures,
             self.turns,
             self.album.view,
-            operations=self.rules.operations,
+            operations=bool(self.rules.operations),
         )
 
     def take(self, completion: Completion | ContextFull, seconds: float) -> None:
@@ -77,7 +78,7 @@ class Rollout:
             self.stop = StopReason.MAX_CONTEXT
             return
         started = time.perf_counter()
-        if self.rules.disturb and not any(_executed(turn) for turn in self.turns):
+        if self.rules.perturb and not any(turn.has_executed_call for turn in self.turns):
             text = perturb_turn(completion.text, self.question, self.dialect, self.album.pictures)
             if text != completion.text:
                 completion = Completion(text=text, num_prompt_tokens=completion.num_prompt_tokens)
@@ -85,8 +86,8 @@ class Rollout:
         self.turns.append(
             Turn(
                 text=completion.text,
-                call=call,
-                observation=observation,
+                parts=() if call is None else (call,),
+                observations=() if observation is None else (observation,),
                 token_ids=completion.token_ids,
                 logprobs=completion.logprobs,
                 num_prompt_tokens=completion.num_prompt_tokens,
@@ -109,18 +110,19 @@ class Rollout:
             self.stop = StopReason.NO_ANSWER
             return None, None
         if isinstance(said, RejectedCall):
-            return said.call, Observation(text=said.text, refusal=said.refusal)
+            return said.call, Observation(text=said.text, error=said.error)
         observation = ops.run(said, self.album)
         if len(self.album) > self.rules.limits.max_pictures:
             self.stop = StopReason.MAX_PICTURES
         return said, observation
 
-    def trace(self, settings: dict[str, Any]) -> Trace:
+    def trace(self, settings: RunSettings) -> Trace:
         """The record of a stopped rollout."""
         assert self.stop is not None, "a rollout becomes a trace when it has stopped"
         return Trace(
             question=self.question,
             pictures=self.pictures,
+            sampling=self.album.sampling,
             turns=tuple(self.turns),
             stop=self.stop,
             answer=self.answer,
@@ -130,11 +132,7 @@ class Rollout:
         )
 
 
-def _executed(turn: Turn) -> bool:
-    return turn.observation is not None and turn.observation.refusal is None
-
-
-def failed_trace(question: Question, error: Exception, settings: dict[str, Any]) -> Trace:
+def failed_trace(question: Question, error: Exception, settings: RunSettings) -> Trace:
     """The trace of a question that could not be asked."""
     return Trace(
         question=question,
@@ -145,17 +143,17 @@ def failed_trace(question: Question, error: Exception, settings: dict[str, Any])
     )
 
 
-def settings_of(model: Model, rules: RolloutConfig) -> dict[str, Any]:
+def settings_of(model: Model, rules: RolloutConfig) -> RunSettings:
     """Everything that decides a number: model, dialect, budgets, limits, decoding."""
     dialect = get_dialect(model.dialect)
     budgets = model.budgets or dialect.budgets
-    return {
-        "model": model.describe(),
-        "dialect": model.dialect,
-        "dialect_hash": dialect.fingerprint,
-        "budgets": budgets.model_dump(mode="json"),
-        **rules.model_dump(mode="json"),
-    }
+    return RunSettings(
+        **dict(rules),
+        model=model.describe(),
+        dialect=model.dialect,
+        dialect_hash=dialect.fingerprint,
+        budgets=budgets,
+    )
 
 
 @cache

@@ -11,11 +11,11 @@ import json
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from pixel_reasoner.errors import InputError
 from pixel_reasoner.files import cannot_write
 from pixel_reasoner.schema.question import MediaItem, Question
+from pixel_reasoner.schema.settings import RunSettings
 from pixel_reasoner.schema.trace import StopReason, Trace
 
 
@@ -25,7 +25,7 @@ class ResponseCache:
     >>> import tempfile
     >>> cache = ResponseCache(Path(tempfile.mkdtemp()) / "responses.db")
     >>> question = Question(id="q", text="How many?", media=())
-    >>> key = cache.keys([question], {"model": {"weights": "1f"}})["q"]
+    >>> key = cache.keys([question], RunSettings(dialect="compact"))["q"]
     >>> cache.get(key) is None
     True
     >>> cache.put(key, Trace(question=question, stop=StopReason.ANSWERED, answer="2"))
@@ -57,10 +57,10 @@ class ResponseCache:
             raise cannot_write(path, error) from error
         self._digests: dict[str, str] = {}
 
-    def keys(self, questions: Sequence[Question], settings: dict[str, Any]) -> dict[str, str]:
+    def keys(self, questions: Sequence[Question], settings: RunSettings) -> dict[str, str]:
         """The key of each question, by its id."""
-        model = {name: value for name, value in settings["model"].items() if name != "name"}
-        decides = json.dumps({**settings, "model": model}, sort_keys=True, default=str)
+        nameless = settings.model.model_copy(update={"name": ""})
+        decides = settings.model_copy(update={"model": nameless}).model_dump_json()
         return {question.id: self._key(question, decides) for question in questions}
 
     def _key(self, question: Question, decides: str) -> str:

@@ -24,7 +24,7 @@ class Box(NamedTuple):
     >>> Box.of([0.5, 0.5, 0.25, 0.75])
     Traceback (most recent call last):
         ...
-    pixel_reasoner.trace.BoxError: box is inverted: x1=0.5 must be less than x2=0.25; give [x1, y1, x2, y2]
+    pixel_reasoner.schema.geometry.BoxError: box is inverted: x1=0.5 must be less than x2=0.25; give [x1, y1, x2, y2]
     """
 
     x1: float

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from pixel_reasoner.errors import InputError
 from pixel_reasoner.files import numbered_lines
 from pixel_reasoner.schema.geometry import Box
-from pixel_reasoner.schema.record import Record
+from pixel_reasoner.schema.record import Record, VersionedRecord
 
 
 class MediaItem(Record):
@@ -61,8 +61,10 @@ class Evidence(Record):
     """what can be seen there, in words: `the red circle carries R`; as many as subjects"""
 
 
-class Question(Record):
+class Question(VersionedRecord):
     """A question about media, with the expected answer where it is known."""
+
+    record_name: ClassVar[str] = "question"
 
     id: str
     text: str
@@ -86,20 +88,20 @@ class Question(Record):
 
 
 def load_questions(path: Path) -> Iterator[Question]:
-    """Questions of a JSONL file. Relative media paths are relative to the file's folder.
+    """Yield the questions of a JSONL file. Relative media paths are relative to the folder of the file.
 
     Raises:
-        InputError: no such file, or a line that is not a question (named by its number).
+        InputError: no such file, or a line that is not a question (with its number).
     """
-    for number, line in numbered_lines(path, "a questions.jsonl, as `world render` writes it"):
+    what = "a questions.jsonl, as `pixel-reasoner world render` writes it"
+    for number, line in numbered_lines(path, what):
         try:
-            question = Question.model_validate_json(line)
-        except ValidationError as error:
-            first = error.errors()[0]
+            question = Question.from_line(line)
+        except InputError as error:
             raise InputError(
-                expected="one question as JSON per line",
-                got=f"{path}, line {number}: {'.'.join(map(str, first['loc']))}: {first['msg']}",
-                fix="give a questions.jsonl, as `pixel-reasoner world render` writes it",
+                expected=error.expected,
+                got=f"{path}, line {number}: {error.got}",
+                fix=f"give {what}",
             ) from error
         yield with_media_root(question, path.parent)
 

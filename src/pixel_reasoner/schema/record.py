@@ -1,11 +1,21 @@
-"""Base class of all records: immutable, unknown keys are errors."""
+"""Base classes of all records, and the one reader of JSON that became a record.
+
+Records are immutable, and unknown keys are errors. A file format is versioned: every line that is written carries
+`schema_version`, older lines are migrated (`schema.migrate`), newer ones are refused in one clear line.
+"""
 
 from __future__ import annotations
 
+import json
 from array import array
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError
+
+from pixel_reasoner.errors import InputError
+
+SCHEMA_VERSION = 2
+"""Version of all record formats. 1 is the format before versions were written."""
 
 
 class Record(BaseModel):
@@ -17,8 +27,90 @@ class Record(BaseModel):
     )
 
 
+class VersionedRecord(Record):
+    """A record that is written to files, one JSON object with `schema_version` per line or file."""
+
+    record_name: ClassVar[str] = "record"
+    """name of the record in error messages"""
+
+    def to_line(self) -> str:
+        """Return one line of JSON. Fields with their default value are left out."""
+        fields = self.model_dump_json(exclude_defaults=True)
+        comma = "," if len(fields) > 2 else ""
+        return f'{{"schema_version":{SCHEMA_VERSION}{comma}{fields[1:]}'
+
+    @classmethod
+    def from_line(cls, line: str) -> Self:
+        """Return the record that a line of JSON contains; older versions are migrated.
+
+        Raises:
+            InputError: the line is not such a record, or a newer version wrote it.
+        """
+        try:
+            # The fast path: a line of this version needs no migration and no second parse.
+            if line.startswith(_CURRENT_PREFIX) and line[len(_CURRENT_PREFIX)] in ",}":
+                rest = line[len(_CURRENT_PREFIX) :]
+                return cls.model_validate_json("{" + rest.removeprefix(","))
+            return cls.from_object(json.loads(line))
+        except ValidationError as error:
+            raise _invalid(cls.record_name, _first_problem(error)) from error
+        except (ValueError, RecursionError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise _invalid(cls.record_name, f"the line: {error}") from error
+
+    @classmethod
+    def from_object(cls, value: Any) -> Self:
+        """Return the record that a JSON value contains; older versions are migrated.
+
+        Raises:
+            InputError: the value is not such a record, or a newer version wrote it.
+        """
+        if not isinstance(value, dict):
+            raise _invalid(cls.record_name, f"a JSON {type(value).__name__}, not an object")
+        version = value.get("schema_version", 1)
+        if isinstance(version, bool) or not isinstance(version, int) or version < 1:
+            raise _invalid(cls.record_name, f"schema_version: {version!r} is not a version")
+        if version > SCHEMA_VERSION:
+            raise InputError(
+                expected=f"a {cls.record_name} of schema version {SCHEMA_VERSION} or older",
+                got=f"schema version {version}",
+                fix="upgrade pixel-reasoner; a newer version wrote this",
+            )
+        fields = {name: one for name, one in value.items() if name != "schema_version"}
+        try:
+            return cls.model_validate(cls.migrate(fields, version))
+        except ValidationError as error:
+            raise _invalid(cls.record_name, _first_problem(error)) from error
+
+    @classmethod
+    def migrate(cls, fields: dict[str, Any], version: int) -> dict[str, Any]:
+        """Return the fields of an older version as those of `SCHEMA_VERSION`."""
+        del version
+        return fields
+
+
+_CURRENT_PREFIX = f'{{"schema_version":{SCHEMA_VERSION}'
+
+
+def _first_problem(error: ValidationError) -> str:
+    first = error.errors()[0]
+    place = ".".join(map(str, first["loc"])) or "the line"
+    if first["type"] == "extra_forbidden":
+        return f"{place}: unknown field; a newer version of pixel-reasoner may have written it"
+    return f"{place}: {first['msg']}"
+
+
+def _invalid(name: str, got: str) -> InputError:
+    return InputError(
+        expected=f"one {name} as a JSON object per line",
+        got=got,
+        fix="give a file written by this project, or upgrade pixel-reasoner",
+    )
+
+
 def _packed(typecode: str) -> BeforeValidator:
-    """A list of numbers becomes a C array: 4 bytes a token instead of some 60 as Python objects."""
+    """Return a validator that turns a list of numbers into a C array: 4 bytes per token instead of about 60."""
     return BeforeValidator(
         lambda values: values if isinstance(values, array) else array(typecode, values)
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import PositiveInt
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, PositiveInt
 
 from pixel_reasoner.schema.record import Record
 
@@ -14,7 +16,7 @@ class PixelBudget(Record):
     max_px: int
 
     def at_most(self, max_px: int | None) -> PixelBudget:
-        """This budget with another upper end; None leaves it.
+        """Return this budget with another upper end; None leaves it.
 
         >>> PixelBudget(min_px=400, max_px=900).at_most(100)
         PixelBudget(min_px=100, max_px=100)
@@ -24,7 +26,7 @@ class PixelBudget(Record):
         return PixelBudget(min_px=min(self.min_px, max_px), max_px=max_px)
 
     def within(self, min_px: int, max_px: int) -> PixelBudget:
-        """This budget, both ends moved into a range.
+        """Return this budget with both ends moved into a range.
 
         >>> PixelBudget(min_px=400, max_px=900).within(500, 700)
         PixelBudget(min_px=500, max_px=700)
@@ -34,21 +36,21 @@ class PixelBudget(Record):
 
 
 class PixelBudgets(Record):
-    """What a model sees of each kind of picture."""
+    """Pixel budget of each kind of picture that a model receives."""
 
     picture: PixelBudget
-    """the overview of a picture"""
+    """overview of a picture"""
     crop: PixelBudget
-    """the result of `zoom_in`"""
+    """result of `zoom_in`"""
     frame: PixelBudget
-    """a sampled frame of a video, in the overview"""
+    """sampled frame of a video, in the overview"""
     selected_frame: PixelBudget
-    """the result of `select_frames`"""
+    """result of `select_frames`"""
     multiple: int
     """sides are whole multiples of this many pixels"""
 
     def at_most(self, overview_px: int | None, result_px: int | None) -> PixelBudgets:
-        """These budgets with other upper ends for overviews of pictures and for what operations return; None leaves one."""
+        """Return these budgets with other upper ends for overviews and for results of operations; None leaves one."""
         return self.model_copy(
             update={
                 "picture": self.picture.at_most(overview_px),
@@ -58,7 +60,7 @@ class PixelBudgets(Record):
         )
 
     def within(self, min_px: int, max_px: int) -> PixelBudgets:
-        """These budgets, all of them moved into a range."""
+        """Return these budgets, all of them moved into a range."""
         kinds = ("picture", "crop", "frame", "selected_frame")
         return self.model_copy(
             update={kind: getattr(self, kind).within(min_px, max_px) for kind in kinds}
@@ -66,7 +68,7 @@ class PixelBudgets(Record):
 
 
 class MediaLimits(Record):
-    """How much is read of what the user brought."""
+    """Limits on untrusted media. All of them are enforced by `media.limits`."""
 
     max_px: PositiveInt = 200_000_000
     """pixels of one picture or frame; three to four bytes of memory each"""
@@ -78,20 +80,20 @@ DEFAULT_MEDIA_LIMITS = MediaLimits()
 
 
 class SamplingParams(Record):
-    """How text is generated."""
+    """Sampling parameters of one request, named as in vLLM where both have them."""
 
     max_new_tokens: int = 1024
     max_context_tokens: int = 32_768
-    """a conversation longer than this is not continued; a model's own limit counts too"""
+    """a longer conversation is not continued; the model's own limit also applies"""
     temperature: float = 0.0
     """0 is greedy"""
     top_p: float = 1.0
     seed: int = 0
-    """of sampling; the same questions with the same seed give the same texts"""
+    """the same questions with the same seed give the same texts"""
 
 
 class RolloutLimits(Record):
-    """When a rollout ends at the latest."""
+    """Limits at which a rollout ends."""
 
     max_turns: int = 6
     """messages of the model"""
@@ -99,13 +101,79 @@ class RolloutLimits(Record):
     """pictures of the question and results of operations together"""
 
 
-class RolloutConfig(Record):
-    """Everything besides the model and the question that decides a rollout."""
+DEFAULT_OPERATIONS = ("zoom_in", "select_frames")
+"""operations that a run offers unless it names others"""
 
-    operations: bool = True
-    """whether operations are offered; without them a call ends the rollout unanswered"""
+
+def _operation_names(value: Any) -> Any:
+    """True stands for the default operations, False for none."""
+    if isinstance(value, bool):
+        return DEFAULT_OPERATIONS if value else ()
+    return value
+
+
+OperationNames = Annotated[tuple[str, ...], BeforeValidator(_operation_names)]
+
+
+class RolloutConfig(Record):
+    """Everything besides the model and the question that decides a rollout.
+
+    >>> RolloutConfig(operations=False).operations
+    ()
+    """
+
+    operations: OperationNames = DEFAULT_OPERATIONS
+    """names of the operations that are offered; without any a call ends the rollout unanswered"""
     limits: RolloutLimits = RolloutLimits()
-    decoding: SamplingParams = SamplingParams()
-    decode: MediaLimits = MediaLimits()
-    disturb: bool = False
-    """whether the first look is replaced by one that misses the evidence (see `disturb`)"""
+    sampling: SamplingParams = SamplingParams()
+    media: MediaLimits = MediaLimits()
+    perturb: bool = False
+    """whether the first executed call is replaced by one that misses the evidence (`rollout.hooks`)"""
+
+
+class ModelInfo(Record):
+    """What decides the outputs of a model, as far as its backend knows it."""
+
+    name: str = ""
+    architecture: str = ""
+    """transformers class, or the kind of backend"""
+    parameters: int | None = None
+    dtype: str = ""
+    device: str = ""
+    weights: str = ""
+    """fingerprint of the weight files"""
+    template: str = ""
+    """fingerprint of the chat template"""
+    served_as: str = ""
+    """name at the server"""
+    protocol: str = ""
+    """how calls are transferred to a server: text or native"""
+    tools: str = ""
+    """fingerprint of the tool definitions that a server lists itself"""
+    server: str = ""
+    """kind of server"""
+
+
+class SynthesisInfo(Record):
+    """How a synthesized trace was written."""
+
+    version: int
+    kind: str
+    """template of the trace, for example `wrong_once`"""
+
+
+class RunSettings(RolloutConfig):
+    """Everything that decides an outcome: the rollout configuration, the model, and how it was prompted."""
+
+    model: ModelInfo = ModelInfo()
+    dialect: str = ""
+    dialect_hash: str = ""
+    """fingerprint of everything that the dialect adds to a prompt"""
+    budgets: PixelBudgets | None = None
+    synthesis: SynthesisInfo | None = None
+    """set when the trace was synthesized"""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all settings as JSON values; what the backend does not know of its model is left out."""
+        fields = self.model_dump(mode="json", exclude_none=True)
+        return fields | {"model": self.model.model_dump(mode="json", exclude_defaults=True)}

@@ -1,8 +1,8 @@
-"""The record: everything that happened while one question was answered.
+"""The trace: everything that happened while one question was answered.
 
-A `Trace` is the only thing that crosses a module border. Grading, reports, evaluations, SFT examples and RL
-samples are functions of it. It holds no pixels: a `Picture` says which medium it comes from and which
-region of it was shown, so it can be recomputed, and a buffer of rollouts costs kilobytes per rollout.
+A `Trace` is the only thing that crosses a module border. Grading, reports, evaluations, SFT examples and RL samples are
+functions of it. It contains no pixels: a `Picture` records which medium it comes from and which region of it was
+shown, so it can be recomputed, and a buffer of rollouts costs kilobytes per rollout.
 
 Conventions
     numbers         pictures (and sampled frames) are numbered from 1, results of operations continue the count
@@ -13,20 +13,27 @@ Conventions
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from pixel_reasoner.errors import InputError
 from pixel_reasoner.files import atomic_writer, numbered_lines
+from pixel_reasoner.schema import migrate
 from pixel_reasoner.schema.geometry import WHOLE, Box, Size
-from pixel_reasoner.schema.question import (
-    Question,
-)
-from pixel_reasoner.schema.record import Logprobs, Record, TokenIds
+from pixel_reasoner.schema.question import Question
+from pixel_reasoner.schema.record import Logprobs, Record, TokenIds, VersionedRecord
+from pixel_reasoner.schema.settings import RunSettings
+
+
+class Transform(Record):
+    """A change of a region after it was cropped, for example a rotation (`media.transforms`)."""
+
+    name: str
+    arguments: dict[str, Any] = Field(default_factory=dict)
 
 
 class Picture(Record):
@@ -39,28 +46,58 @@ class Picture(Record):
     """number among the sampled frames, from 1"""
     time_s: float | None = None
     box: Box = WHOLE
-    """the region of the full-resolution source"""
+    """region of the full-resolution source, before any transform"""
     source_px: Size
     """size of that region in source pixels"""
     seen_px: Size
-    """size of the copy that the model saw"""
+    """size of the copy that the model received"""
     parent: int | None = None
     """number of the picture that an operation was called on"""
+    transforms: tuple[Transform, ...] = ()
+    """changes applied to the region, in order"""
+
+
+class FrameSampling(Record):
+    """Which frames of a video or of a folder were sampled."""
+
+    medium: int
+    """index into `Question.media`, from 0"""
+    num_frames: int
+    """frames that were asked for; a shorter medium returns all it has"""
+    indices: tuple[int, ...] = ()
+    """positions of the sampled frames in the medium, from 0; empty when not recorded"""
+
+
+class Thought(Record):
+    """Reasoning that precedes the reply, for example inside `<think>` tags."""
+
+    thought: str
+
+
+class Text(Record):
+    """Words of the reply."""
+
+    text: str
 
 
 class ToolCall(Record):
-    """A call of an operation as the model wrote it, in the project's own names and coordinates."""
+    """A call of an operation, in the project's own names and coordinates."""
 
     name: str
     arguments: dict[str, Any]
 
 
+Part = Thought | Text | ToolCall
+"""One part of a turn. The field names tell them apart in JSON."""
+
+
 class CallErrorKind(StrEnum):
-    """Why an operation was not executed. Each is answered with an `Observation` that explains it."""
+    """Why a call was not executed. Operations of other packages may add kinds of their own."""
 
     MALFORMED_CALL = "malformed_call"
     """the call is not JSON, or not an object with a name and arguments"""
     SEVERAL_CALLS = "several_calls"
+    """more calls in one turn than the dialect allows"""
     UNKNOWN_OPERATION = "unknown_operation"
     BAD_ARGUMENTS = "bad_arguments"
     """missing, unknown or mistyped arguments"""
@@ -71,23 +108,30 @@ class CallErrorKind(StrEnum):
     BAD_FRAMES = "bad_frames"
     """none, too many, duplicate or out-of-range frames"""
     NOT_A_VIDEO = "not_a_video"
+    OPERATION_FAILED = "operation_failed"
+    """the operation raised an exception or exceeded its deadline"""
 
 
 class Observation(Record):
-    """What came back from a call: new pictures, or the reason why not."""
+    """Result of a call: new pictures, or the reason why the call was rejected."""
 
     text: str
     pictures: tuple[Picture, ...] = ()
-    refusal: CallErrorKind | None = None
+    error: Annotated[CallErrorKind | str | None, Field(union_mode="left_to_right")] = None
+    """None when the call was executed"""
+    call: int = 0
+    """index of the call of the turn that this answers, from 0; 0 when no call could be read"""
 
 
 class Turn(Record):
-    """One message of the model and, if it called an operation, what came back."""
+    """One message of the model and the results of its calls."""
 
     text: str
-    """exactly what was generated, without the end token"""
-    call: ToolCall | None = None
-    observation: Observation | None = None
+    """generated text, verbatim, without the end token"""
+    parts: tuple[Part, ...] = ()
+    """thoughts, words and calls of the text in their order; calls alone in traces of schema version 1"""
+    observations: tuple[Observation, ...] = ()
+    """results of the calls, in order"""
     mistake: bool = False
     """a deliberate mistake of a synthesized trace: the call gets no training loss"""
     token_ids: TokenIds = array("i")
@@ -96,13 +140,33 @@ class Turn(Record):
     generate_s: float = 0.0
     operate_s: float = 0.0
 
+    @property
+    def calls(self) -> list[ToolCall]:
+        """All calls, in order."""
+        return [part for part in self.parts if isinstance(part, ToolCall)]
+
+    @property
+    def call(self) -> ToolCall | None:
+        """The first call; None when the turn contains none."""
+        return next(iter(self.calls), None)
+
+    @property
+    def observation(self) -> Observation | None:
+        """The first result; None when nothing was called."""
+        return next(iter(self.observations), None)
+
+    @property
+    def has_executed_call(self) -> bool:
+        """Whether at least one operation was executed."""
+        return any(one.error is None for one in self.observations)
+
 
 class StopReason(StrEnum):
     """Why a rollout ended."""
 
     ANSWERED = "answered"
     NO_ANSWER = "no_answer"
-    """the last turn holds neither a call nor an answer"""
+    """the last turn contains neither a call nor an answer"""
     MAX_TURNS = "max_turns"
     MAX_PICTURES = "max_pictures"
     MAX_NEW_TOKENS = "max_new_tokens"
@@ -110,75 +174,92 @@ class StopReason(StrEnum):
     MAX_CONTEXT = "max_context"
     """the next turn would not fit into the context"""
     FAILED = "failed"
-    """the question could not be asked at all; `Trace.error` says why"""
+    """the question could not be asked at all; `Trace.error` contains the reason"""
+    CANCELLED = "cancelled"
+    """the request was cancelled"""
+    DEADLINE = "deadline"
+    """the request did not finish in its time"""
 
 
-class Trace(Record):
+class Trace(VersionedRecord):
     """One question and all that happened until it stopped."""
+
+    record_name: ClassVar[str] = "trace"
 
     question: Question
     sample: int = 0
-    """which of several sampled repeats, from 0"""
+    """number of the sampled repeat, from 0"""
+    exchange: int = 0
+    """number of this question in its conversation, from 0"""
     pictures: tuple[Picture, ...] = ()
-    """what the model was shown at first"""
+    """pictures of the question, before any operation"""
+    sampling: tuple[FrameSampling, ...] = ()
+    """frames that were sampled from videos and folders"""
     turns: tuple[Turn, ...] = ()
     stop: StopReason
     answer: str | None = None
-    """the content of the last `\\boxed{}`; None when there is none"""
+    """content of the last `\\boxed{}`; None when there is none"""
     error: str | None = None
-    settings: dict[str, Any] = Field(default_factory=dict)
-    """everything that decides the outcome: model, dialect, budgets, limits, decoding"""
+    settings: RunSettings = RunSettings()
+    """everything that decides the outcome: model, dialect, budgets, limits, sampling"""
     versions: dict[str, str] = Field(default_factory=dict)
     seconds: float = 0.0
 
     @property
     def executed(self) -> list[Observation]:
         """Observations of executed operations, in order."""
-        return [seen for seen in self.observations if seen.refusal is None]
+        return [one for one in self.observations if one.error is None]
 
     @property
-    def refused(self) -> list[Observation]:
-        """Observations that say why a call was not executed."""
-        return [seen for seen in self.observations if seen.refusal is not None]
+    def rejected(self) -> list[Observation]:
+        """Observations of rejected calls, in order."""
+        return [one for one in self.observations if one.error is not None]
 
     @property
     def observations(self) -> list[Observation]:
         """All observations, in order."""
-        return [turn.observation for turn in self.turns if turn.observation is not None]
+        return [one for turn in self.turns for one in turn.observations]
 
     @property
     def all_pictures(self) -> dict[int, Picture]:
-        """Every picture the model has seen, by number."""
-        shown = [*self.pictures, *(p for seen in self.observations for p in seen.pictures)]
+        """Every picture in the context of the model, by number."""
+        shown = [*self.pictures, *(p for one in self.observations for p in one.pictures)]
         return {picture.number: picture for picture in shown}
 
-    def to_line(self) -> str:
-        """One line of JSON. Defaults are left out."""
-        return self.model_dump_json(exclude_defaults=True)
+    @classmethod
+    def migrate(cls, fields: dict[str, Any], version: int) -> dict[str, Any]:
+        """Return the fields of an older version as those of the current one."""
+        return migrate.trace_v1(fields) if version == 1 else fields
+
+
+class Conversation(VersionedRecord):
+    """Several questions about one growing set of pictures, each with its trace."""
+
+    record_name: ClassVar[str] = "conversation"
+
+    exchanges: tuple[Trace, ...]
 
     @classmethod
-    def from_line(cls, line: str) -> Trace:
-        """The trace a line of JSON describes.
+    def of(cls, exchanges: Sequence[Trace]) -> Conversation:
+        """Return the conversation of traces that follow each other; their `exchange` numbers are set."""
+        numbered = (
+            one.model_copy(update={"exchange": number}) for number, one in enumerate(exchanges)
+        )
+        return cls(exchanges=tuple(numbered))
 
-        Raises:
-            InputError: not a trace.
-        """
-        try:
-            return cls.model_validate_json(line)
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise InputError(
-                expected="one trace as JSON per line",
-                got=f"{'.'.join(map(str, first['loc'])) or 'the line'}: {first['msg']}",
-                fix="give a traces.jsonl written by this project",
-            ) from error
+    @classmethod
+    def migrate(cls, fields: dict[str, Any], version: int) -> dict[str, Any]:
+        """Return the fields of an older version as those of the current one."""
+        if version == 1 and isinstance(fields.get("exchanges"), list):
+            return {**fields, "exchanges": [migrate.trace_v1(one) for one in fields["exchanges"]]}
+        return fields
 
 
 def save_traces(traces: Iterable[Trace], path: Path) -> int:
-    """Write traces as JSONL; the file appears only when it is complete. Returns how many.
+    """Write traces as JSONL and return their number. The file appears only when it is complete.
 
     Raises:
-        OutputError: the place cannot be written.
+        OutputError: the path cannot be written.
     """
     count = 0
     with atomic_writer(path) as file:
@@ -189,10 +270,10 @@ def save_traces(traces: Iterable[Trace], path: Path) -> int:
 
 
 def load_traces(path: Path) -> Iterator[Trace]:
-    """Traces of a JSONL file, one at a time.
+    """Yield the traces of a JSONL file, of this version or an older one.
 
     Raises:
-        InputError: no such file, or a line that is not a trace (named by its number).
+        InputError: no such file, or a line that is not a trace (with its number).
     """
     for number, line in numbered_lines(path, "a traces.jsonl written by this project"):
         try:

@@ -199,7 +199,7 @@ def num_operations(trace: Trace, config: RewardConfig) -> int:
 def ignored_refusal(trace: Trace) -> bool:
     """Whether the last call of a rollout was refused: it went on without repairing it."""
     seen = trace.observations
-    return bool(seen) and seen[-1].refusal is not None
+    return bool(seen) and seen[-1].error is not None
 
 
 def _variant(name: str) -> Variant:

@@ -199,7 +199,10 @@ def neutral(row: dict[str, Any], folder: Path) -> Question:
     'here/a.png'
     """
     if "text" in row:
-        return with_media_root(Question.model_validate(row), folder)
+        try:
+            return with_media_root(Question.from_object(row), folder)
+        except InputError as error:
+            raise RowError("bad_value", error.got) from error
     row = _by_our_names(row)
     has_keys(row, ("id", "media", "question", "answer"))
     unknown = sorted(set(row) - set(_ROW_KEYS))

@@ -39,6 +39,7 @@ from pixel_reasoner.evals.run import TRACES
 from pixel_reasoner.media.context import MediaContext
 from pixel_reasoner.schema.geometry import Size
 from pixel_reasoner.schema.question import with_media_root
+from pixel_reasoner.schema.settings import DEFAULT_OPERATIONS
 from pixel_reasoner.schema.trace import Picture, Trace, Turn
 from pixel_reasoner.tiny.loop import Metrics
 from pixel_reasoner.tiny.pointing import Mention, mentions, spots_of
@@ -305,7 +306,7 @@ class School:
 
     def example(self, trace: Trace, shown: list[Shown]) -> Example:
         """Token ids, mask and gazes of a trace."""
-        operations = bool(trace.settings.get("operations", True))
+        operations = bool(trace.settings.operations)
         messages = self.dialect.messages(
             trace.question, trace.pictures, trace.turns, lambda n: n, operations=operations
         )
@@ -382,7 +383,8 @@ def without_operations(trace: Trace, rng: random.Random, *, offered: bool = Fals
     if evidence is not None:
         guess = say(rng, wording.GUESS, subject=evidence.subjects[0])
         turns = [Turn(text=f"{guess} \\boxed{{{trace.question.answer[0]}}}")]
-    settings = {**trace.settings, "operations": offered}
+    operations = DEFAULT_OPERATIONS if offered else ()
+    settings = trace.settings.model_copy(update={"operations": operations})
     return trace.model_copy(update={"turns": tuple(turns), "settings": settings})
 
 

@@ -253,7 +253,7 @@ def _measure(
 def validate(folder: Path, media: Path, count: int) -> Metrics:
     """Ask a model folder about validation scenes, and tell pointing, reading and knowing when to look apart."""
     model = LocalModel(str(folder))
-    rules = RolloutConfig(decoding=SamplingParams(max_new_tokens=128))
+    rules = RolloutConfig(sampling=SamplingParams(max_new_tokens=128))
     metrics: Metrics = {}
     for family in FAMILIES:
         questions = [
@@ -312,6 +312,6 @@ def _said(traces: Path, limit: int = 4000) -> list[str]:
     for trace in islice(load_traces(traces), limit):
         texts.append(trace.question.text)
         texts += [turn.text for turn in trace.turns]
-        texts += [seen.text for seen in trace.refused]
+        texts += [seen.text for seen in trace.rejected]
         texts += [turn.text for turn in without_operations(trace, rng).turns]
     return texts

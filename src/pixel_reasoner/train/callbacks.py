@@ -51,7 +51,7 @@ class ValidationCallback(TrainerCallback):
         was_training = weights.training
         model = LocalModel.of(weights, self.processor, self.settings)
         out = Path(self.run.out) / "samples"
-        rules = RolloutConfig(decoding=SamplingParams(max_new_tokens=128))
+        rules = RolloutConfig(sampling=SamplingParams(max_new_tokens=128))
         figures: dict[str, float] = {}
         traces: list[Trace] = []
         for family in self.run.ask_families:

@@ -291,7 +291,7 @@ class PixelReasonerTrainer(GRPOTrainer):
             rewards.correctness(trace, config),
             rewards.num_operations(trace, config),
             len(trace.executed),
-            len(trace.refused),
+            len(trace.rejected),
             len(trace.turns),
             any(medium.kind != "image" for medium in trace.question.media),
             math.nan if needs is None else needs,

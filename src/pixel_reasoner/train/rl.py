@@ -179,7 +179,7 @@ def rules_of(run: RlRun) -> RolloutConfig:
     """The rules of a rollout in training, as `ask` would have them."""
     return RolloutConfig(
         limits=RolloutLimits(max_turns=run.max_turns, max_pictures=_NO_LIMIT),
-        decoding=SamplingParams(max_new_tokens=run.max_new_tokens, temperature=1.0),
+        sampling=SamplingParams(max_new_tokens=run.max_new_tokens, temperature=1.0),
     )
 
 
@@ -215,7 +215,7 @@ def question_rows(
     """Questions as rows of text: the opening messages, and the question as JSON for `LookAgain.reset`."""
     questions = list(questions)
     begin = [opening_messages(speaker, rules, question.media) for question in questions]
-    told = [question.model_dump_json(exclude_defaults=True) for question in questions]
+    told = [question.to_line() for question in questions]
     return Dataset.from_dict({"prompt": begin, "question": told})
 
 

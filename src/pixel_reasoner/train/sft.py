@@ -167,7 +167,8 @@ def trace_dataset(sources: Sequence[str]) -> tuple[Dataset, FolderSettings]:
 def _seen(trace: Trace) -> dict[str, Any]:
     """Dialect and budgets of a trace."""
     settings = trace.settings
-    return {"dialect": settings.get("dialect", ""), "budgets": settings.get("budgets")}
+    budgets = settings.budgets.model_dump(mode="json") if settings.budgets else None
+    return {"dialect": settings.dialect, "budgets": budgets}
 
 
 def read_trace(path: str, offset: int) -> Trace:

@@ -21,7 +21,7 @@ from pixel_reasoner.models.api import Completion
 from pixel_reasoner.models.folder import FolderSettings
 from pixel_reasoner.rollout.state import Rollout
 from pixel_reasoner.schema.question import MediaItem, Question
-from pixel_reasoner.schema.settings import PixelBudgets, RolloutConfig
+from pixel_reasoner.schema.settings import PixelBudgets, RolloutConfig, RunSettings
 from pixel_reasoner.schema.trace import StopReason, Trace
 
 OPERATE = "operate"
@@ -32,7 +32,7 @@ class MediaCache:
     """Opened media of the questions met last: the G rollouts of a question decode them once."""
 
     def __init__(self, budgets: PixelBudgets, rules: RolloutConfig, keep: int = 32) -> None:
-        self.budgets, self.limits, self.keep = budgets, rules.decode, keep
+        self.budgets, self.limits, self.keep = budgets, rules.media, keep
         self._open: OrderedDict[str, MediaContext] = OrderedDict()
 
     def of(self, question: Question) -> MediaContext:
@@ -60,7 +60,7 @@ class TrlToolEnv:
     def reset(self, question: str, **row: Any) -> list[Message]:
         """Begin with the question of a row of the data set; returns what the user says and shows."""
         del row
-        asked = Question.model_validate_json(question)
+        asked = Question.from_line(question)
         self.rollout = Rollout(asked, self.speaker, self.rules, self.albums.of(asked))
         parts: list[Message] = self.rollout.messages()[-1]["content"]
         return parts
@@ -90,7 +90,9 @@ def opening_messages(
     """
     nothing = Question(id="", text="", media=media)
     dialect = get_dialect(speaker.dialect)
-    messages = dialect.messages(nothing, (), (), lambda number: None, operations=rules.operations)
+    messages = dialect.messages(
+        nothing, (), (), lambda number: None, operations=bool(rules.operations)
+    )
     return [*messages[:-1], {"role": "user", "content": []}]
 
 
@@ -136,7 +138,7 @@ def finished_trace(environment: TrlToolEnv, completion: Sequence[Message], *, en
     else:
         rollout.take(Completion(text=_text(completion[-1]), truncated=not ended), seconds=0.0)
         rollout.stop = rollout.stop or StopReason.MAX_TURNS
-    return rollout.trace({})
+    return rollout.trace(RunSettings())
 
 
 def num_pictures_in_context(trace: Trace, completion: Sequence[Message]) -> int:
