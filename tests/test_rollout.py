@@ -13,7 +13,7 @@ from conftest import NUM_CLIP_FRAMES, PHOTO_PX, draw_photo
 from pixel_reasoner.dialects import get_dialect
 from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.media.context import UNSCALED, MediaContext
-from pixel_reasoner.models.api import Completion, ContextFull, Rounds
+from pixel_reasoner.models.api import Capabilities, Completion, ContextFull, RoundsBackend
 from pixel_reasoner.models.scripted import ScriptedModel
 from pixel_reasoner.rollout.ask import ask, ask_many
 from pixel_reasoner.schema.geometry import Box
@@ -180,7 +180,7 @@ def test_progress_is_heard_turn_by_turn(photo, scripted):
         about(photo),
         scripted(*script),
         on_text=texts.append,
-        on_turn=lambda rollout: seen.append((len(rollout.turns), len(rollout.album))),
+        on_turn=lambda rollout: seen.append((len(rollout.turns), len(rollout.context))),
     )
     assert texts == list(script)
     assert seen == [(1, 2), (2, 2)]
@@ -311,23 +311,16 @@ def test_a_short_question_makes_room_for_the_next(questions):
 
 
 @pytest.mark.parametrize(("room", "sizes"), [(0.0, [4, 4, 1]), (0.5, [4, 4, 1]), (0.75, [4, 2, 3])])
-def test_questions_wait_for_as_much_room_as_a_model_wants(questions, room, sizes):
+def test_questions_wait_for_as_much_room_as_a_backend_wants(questions, room, sizes):
     class Patient(Counting):
-        def session(self, decoding):
-            rounds = Rounds(self, decoding)
-            rounds.room = room
-            return rounds
+        def open_backend(self):
+            backend = RoundsBackend(self)
+            backend.capabilities = Capabilities(prefetch_threshold=room)
+            return backend
 
     model = Patient(patient, budgets=UNSCALED)
     assert len(list(ask_many(questions, model, batch_size=4))) == len(questions)
     assert model.sizes == sizes
-
-
-def test_questions_are_taken_only_when_there_is_room(questions):
-    taken = []
-    stream = (taken.append(question) or question for question in questions)
-    next(ask_many(stream, ScriptedModel(patient, budgets=UNSCALED), batch_size=2))
-    assert len(taken) == 2
 
 
 def test_rounds_keep_the_order_of_the_questions_whichever_picture_opens_first(

@@ -212,7 +212,7 @@ def _replay(trace: Trace, desk: MediaCache) -> str | None:
     if (again.stop, again.answer) != (trace.stop, trace.answer):
         return f"the loop stops with {again.stop} and {again.answer!r}"
     for number in trace.all_pictures:
-        now_px, then_px = (np.asarray(album.view(number)) for album in (again.album, recorded))
+        now_px, then_px = (np.asarray(album.view(number)) for album in (again.context, recorded))
         if not np.array_equal(now_px, then_px):
             return f"picture {number} has other pixels"
     return None

@@ -146,7 +146,7 @@ class _Expert:
         self.rollout = Rollout(question, manner.model, RolloutConfig(), album and album.fresh())
         self.mistakes: set[int] = set()
         self.opening: tuple[str, ...] = (
-            wording.WHOLE_VIDEO if self.rollout.album.num_frames else wording.WHOLE_PICTURE
+            wording.WHOLE_VIDEO if self.rollout.context.num_frames else wording.WHOLE_PICTURE
         )
 
     @property
@@ -173,7 +173,7 @@ class _Expert:
         if self.opening:
             words = f"{say(self.rng, self.opening)} {words}"
             self.opening = ()
-        pictures = self.rollout.album.pictures
+        pictures = self.rollout.context.pictures
         text = self.manner.dialect.write_turn(words, call, pictures, about=about, answer=answer)
         if mistake:
             self.mistakes.add(len(self.rollout.turns))
@@ -291,7 +291,7 @@ def _rest(expert: _Expert) -> None:
 
 def _reselect(expert: _Expert) -> None:
     frames = expert.evidence.frames
-    others = sorted(set(expert.rollout.album.frames) - set(frames))
+    others = sorted(set(expert.rollout.context.frames) - set(frames))
     if not frames or not others:
         raise NoTrace("no_other_frames")
     subject = expert.subject(0)
@@ -306,7 +306,7 @@ def _refused(expert: _Expert) -> None:
     if evidence.frames:
         words = expert.select_words()
         frames = [*evidence.frames][: MAX_SELECTED_FRAMES - 1]
-        frames.append(expert.rollout.album.num_frames + rng.randint(1, 8))
+        frames.append(expert.rollout.context.num_frames + rng.randint(1, 8))
         expert.select(words, frames, mistake=True)
     else:
         words = expert.zoom_words(0)
@@ -318,7 +318,7 @@ def _refused(expert: _Expert) -> None:
         elif bad == "outside":
             x2 = 1 + rng.randint(1, 20) * _STEP
         else:
-            image = len(expert.rollout.album) + rng.randint(1, 3)
+            image = len(expert.rollout.context) + rng.randint(1, 3)
         expert.zoom(words, Box(x1, y1, x2, y2), image, mistake=True)
     observation = expert.rollout.turns[-1].observation
     assert observation is not None, "a call is answered"
@@ -358,7 +358,7 @@ _WRITERS: dict[Kind, Callable[[_Expert], None]] = {
 def _elsewhere(clues: tuple[Box, ...], tried: list[Box], expert: _Expert) -> Box:
     """A region as large as a look that shows nothing of the evidence, even after the dialect's padding and rounding."""
     like, dialect = look_box(clues[0], expert.manner), expert.manner.dialect
-    seen_px = expert.rollout.album.picture(expert.evidence.image).seen_px
+    seen_px = expert.rollout.context.picture(expert.evidence.image).seen_px
     grown = dialect.padding + dialect.grid.slack(seen_px)
     box = sample_off_target_box(like, clues, expert.rng, grown, tried)
     if box is None:

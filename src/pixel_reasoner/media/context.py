@@ -129,6 +129,27 @@ class MediaContext:
         album.pictures, album._views = first, {}
         return album
 
+    def fork(self) -> Self:
+        """Return an independent copy that shares decoded media: operations on one do not change the other."""
+        forked = copy(self)
+        forked.pictures, forked._views = list(self.pictures), dict(self._views)
+        return forked
+
+    def extend(self, media: Sequence[MediaItem]) -> Self:
+        """Return a fork with further media, whose pictures follow the present ones.
+
+        Raises:
+            InputError: a medium cannot be used.
+        """
+        extended, first = self.fork(), len(self.question.media)
+        both = (*self.question.media, *media)
+        extended.question = self.question.model_copy(update={"media": both})
+        extended.frames = dict(self.frames)
+        extended._sizes, extended._sources = dict(self._sizes), dict(self._sources)
+        for index, medium in enumerate(media, start=first):
+            extended._open(index, medium)
+        return extended
+
     def __len__(self) -> int:
         return len(self.pictures)
 

@@ -1,172 +1,278 @@
-"""State of one rollout: its images, its turns so far, and why it stopped."""
+"""State of one rollout: its media, its turns so far, and why it stopped.
+
+A rollout moves forward in two steps, so that operations can run beside generation:
+
+    begin_turn(completion)   parse what was generated: calls to execute, an answer, or the end
+    finish_turn()            execute the calls, and record the turn with its observations
+
+`take` does both. `fork` returns an independent copy, from which another continuation can be generated;
+`next_exchange` continues the conversation with another question.
+"""
 
 from __future__ import annotations
 
 import platform
 import time
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import metadata
-from typing import Any, Protocol
+from typing import Protocol
 
-from pixel_reasoner.dialects import Answer, Dialect, RejectedCall, get_dialect
+from pixel_reasoner.dialects import Dialect, get_dialect
 from pixel_reasoner.media.context import MediaContext
-from pixel_reasoner.models.api import (
-    Completion,
-    ContextFull,
-    Model,
-)
-from pixel_reasoner.operations import base as ops
-from pixel_reasoner.rollout.perturb import perturb_turn
+from pixel_reasoner.models.api import Completion, ContextFull, Messages, Model
+from pixel_reasoner.rollout._compat import Exchange, OperationSet, ParsedTurn, parse
+from pixel_reasoner.rollout.hooks import TurnHook, hooks_of
 from pixel_reasoner.schema.question import Question
-from pixel_reasoner.schema.settings import (
-    PixelBudgets,
-    RolloutConfig,
-    RunSettings,
-)
-from pixel_reasoner.schema.trace import Observation, StopReason, ToolCall, Trace, Turn
+from pixel_reasoner.schema.settings import PixelBudgets, RolloutConfig, RunSettings
+from pixel_reasoner.schema.trace import Observation, Picture, StopReason, ToolCall, Trace, Turn
 
 
 class PromptSettings(Protocol):
-    """How somebody talks and what it sees: a model, or what a model's folder says of it."""
+    """Dialect and pixel budgets of a model, or of a model folder."""
 
     @property
     def dialect(self) -> str:
-        """The name of its dialect."""
+        """Name of the dialect."""
 
     @property
     def budgets(self) -> PixelBudgets | None:
-        """What it sees; None for the dialect's defaults."""
+        """Pixel budgets; None for the defaults of the dialect."""
+
+
+@dataclass
+class _PendingTurn:
+    """A turn that was parsed and whose calls are not executed yet."""
+
+    completion: Completion
+    parsed: ParsedTurn
+    generate_s: float
+    calls: list[ToolCall] = field(default_factory=list)
+    """calls to execute"""
+    observations: list[Observation] = field(default_factory=list)
+    """errors that are known without executing anything"""
+    started: float = field(default_factory=time.perf_counter)
 
 
 class Rollout:
-    """One question on its way: its pictures, its turns so far, and why it stopped."""
+    """One question in progress.
+
+    Args:
+        question: text and media.
+        prompt: dialect and budgets.
+        config: operations, limits, sampling.
+        context: media of the question in which no operation was executed yet; opened here by default.
+        hooks: interventions after each generation, besides those of the configuration.
+
+    Raises:
+        InputError: a medium cannot be used.
+        UnknownNameError: the configuration names an operation that does not exist.
+    """
 
     def __init__(
         self,
         question: Question,
-        speaker: PromptSettings,
-        rules: RolloutConfig,
-        album: MediaContext | None = None,
+        prompt: PromptSettings,
+        config: RolloutConfig,
+        context: MediaContext | None = None,
+        hooks: Sequence[TurnHook] = (),
     ) -> None:
-        """Open the question's media, or take an album in which nothing has happened yet."""
         self.question = question
-        self.rules = rules
-        self.dialect: Dialect = get_dialect(speaker.dialect)
+        self.config = config
+        self.dialect: Dialect = get_dialect(prompt.dialect)
+        self.hooks = (*hooks_of(config), *hooks)
+        self.operations = OperationSet(config.operations)
         self.started = time.perf_counter()
-        budgets = speaker.budgets or self.dialect.budgets
-        self.album = album or MediaContext(question, budgets, rules.media)
-        self.pictures = tuple(self.album.pictures)
+        self.budgets = prompt.budgets or self.dialect.budgets
+        self.context = context or MediaContext(question, self.budgets, config.media)
+        self.history: tuple[Exchange, ...] = ()
+        self.pictures: tuple[Picture, ...] = tuple(self.context.pictures)
+        """pictures in the context before the first turn of this exchange"""
         self.turns: list[Turn] = []
         self.stop: StopReason | None = None
         self.answer: str | None = None
-        if len(self.pictures) > rules.limits.max_pictures:
-            self.stop = StopReason.MAX_PICTURES
+        self.pending: _PendingTurn | None = None
+        self._check_num_pictures()
 
-    def messages(self) -> list[dict[str, Any]]:
-        """The conversation so far, with the pixels the model sees."""
+    # --- input of the model ---
+
+    def messages(self) -> Messages:
+        """Return the conversation so far as chat messages with the pixels that the model receives."""
         return self.dialect.messages(
             self.question,
-            self.pictures,
+            self.new_pictures,
             self.turns,
-            self.album.view,
-            operations=bool(self.rules.operations),
+            self.context.view,
+            operations=bool(self.config.operations),
         )
 
-    def take(self, completion: Completion | ContextFull, seconds: float) -> None:
-        """Record a turn, execute its call if it has one, and decide whether to go on."""
+    @property
+    def new_pictures(self) -> tuple[Picture, ...]:
+        """Pictures that came with the question of this exchange."""
+        return self.pictures[self._num_earlier_pictures :]
+
+    @property
+    def _num_earlier_pictures(self) -> int:
+        return max((one.num_pictures for one in self.history), default=0)
+
+    # --- output of the model ---
+
+    def take(self, completion: Completion | ContextFull, seconds: float = 0.0) -> None:
+        """Record a turn, execute its calls, and decide whether the rollout continues."""
+        self.begin_turn(completion, seconds)
+        self.finish_turn()
+
+    def begin_turn(self, completion: Completion | ContextFull, seconds: float = 0.0) -> None:
+        """Parse a turn. `pending` contains the calls that `finish_turn` will execute."""
+        assert self.stop is None, "a rollout that stopped takes no turn"
+        assert self.pending is None, "the turn before is not finished"
         if isinstance(completion, ContextFull):
             self.stop = StopReason.MAX_CONTEXT
             return
-        started = time.perf_counter()
-        if self.rules.perturb and not any(turn.has_executed_call for turn in self.turns):
-            text = perturb_turn(completion.text, self.question, self.dialect, self.album.pictures)
-            if text != completion.text:
-                completion = Completion(text=text, num_prompt_tokens=completion.num_prompt_tokens)
-        call, observation = self._act(completion)
-        self.turns.append(
-            Turn(
-                text=completion.text,
-                parts=() if call is None else (call,),
-                observations=() if observation is None else (observation,),
-                token_ids=completion.token_ids,
-                logprobs=completion.logprobs,
-                num_prompt_tokens=completion.num_prompt_tokens,
-                generate_s=seconds,
-                operate_s=time.perf_counter() - started if observation else 0.0,
-            )
-        )
-        if self.stop is None and len(self.turns) == self.rules.limits.max_turns:
-            self.stop = StopReason.MAX_TURNS
-
-    def _act(self, completion: Completion) -> tuple[ToolCall | None, Observation | None]:
+        for hook in self.hooks:
+            completion = hook.after_generation(self, completion)
+        parsed = parse(self.dialect, completion, self.context.pictures)
+        self.pending = pending = _PendingTurn(completion, parsed, seconds)
         if completion.truncated:
             self.stop = StopReason.MAX_NEW_TOKENS
-            return None, None
-        said = self.dialect.parse(completion.text, self.album.pictures)
-        if isinstance(said, Answer):
-            self.stop, self.answer = StopReason.ANSWERED, said.text
-            return None, None
-        if said is None or not self.rules.operations:
-            self.stop = StopReason.NO_ANSWER
-            return None, None
-        if isinstance(said, RejectedCall):
-            return said.call, Observation(text=said.text, error=said.error)
-        observation = ops.run(said, self.album)
-        if len(self.album) > self.rules.limits.max_pictures:
-            self.stop = StopReason.MAX_PICTURES
-        return said, observation
+        elif not (parsed.has_attempted_call and self.config.operations):
+            answered = parsed.answer is not None and not parsed.has_attempted_call
+            self.stop = StopReason.ANSWERED if answered else StopReason.NO_ANSWER
+            self.answer = parsed.answer if answered else None
+        else:
+            pending.calls = list(parsed.executable_calls)
+            pending.observations = [
+                Observation(text=one.message, error=one.kind, call=one.call or 0)
+                for one in parsed.errors
+            ]
 
-    def trace(self, settings: RunSettings) -> Trace:
-        """The record of a stopped rollout."""
+    def finish_turn(self) -> None:
+        """Execute the calls of the pending turn, and record it."""
+        pending, self.pending = self.pending, None
+        if pending is None:
+            return
+        all_calls = pending.parsed.calls
+        for call in pending.calls:
+            number = next(n for n, one in enumerate(all_calls) if one is call)
+            observation = self.operations.run(call, self.context)
+            pending.observations.append(observation.model_copy(update={"call": number}))
+        pending.observations.sort(key=lambda one: one.call)
+        self.turns.append(self._turn(pending))
+        if self.stop is None:
+            self._check_num_pictures()
+        if self.stop is None and len(self.turns) == self.config.limits.max_turns:
+            self.stop = StopReason.MAX_TURNS
+
+    def _turn(self, pending: _PendingTurn) -> Turn:
+        completion = pending.completion
+        operate_s = time.perf_counter() - pending.started if pending.observations else 0.0
+        is_cut_off = completion.truncated
+        return Turn(
+            text=completion.text,
+            parts=() if is_cut_off else pending.parsed.parts,
+            observations=tuple(pending.observations),
+            token_ids=completion.token_ids,
+            logprobs=completion.logprobs,
+            num_prompt_tokens=completion.num_prompt_tokens,
+            generate_s=pending.generate_s,
+            operate_s=operate_s,
+        )
+
+    def _check_num_pictures(self) -> None:
+        if len(self.context) > self.config.limits.max_pictures:
+            self.stop = StopReason.MAX_PICTURES
+
+    # --- copies and continuations ---
+
+    def fork(self) -> Rollout:
+        """Return an independent copy: what happens to one of them does not change the other."""
+        assert self.pending is None, "a turn in progress cannot be forked"
+        forked = copy(self)
+        forked.context = self.context.fork()
+        forked.turns = list(self.turns)
+        return forked
+
+    def next_exchange(self, question: Question, config: RolloutConfig | None = None) -> Rollout:
+        """Return a rollout that continues this conversation with another question, about the same and further media.
+
+        Raises:
+            InputError: a medium of the new question cannot be used.
+        """
+        assert self.stop is not None, "the exchange before has to stop first"
+        following = copy(self)
+        following.config = config or self.config
+        following.hooks = (*hooks_of(following.config), *_own_hooks(self))
+        following.operations = OperationSet(following.config.operations)
+        following.started = time.perf_counter()
+        exchange = Exchange(self.question, self.new_pictures, tuple(self.turns), len(self.context))
+        following.history = (*self.history, exchange)
+        following.context = self.context.extend(question.media)
+        media = (*self.context.question.media, *question.media)
+        following.question = question.model_copy(update={"media": media})
+        following.pictures = tuple(following.context.pictures)
+        following.turns, following.stop, following.answer = [], None, None
+        following._check_num_pictures()
+        return following
+
+    # --- the record ---
+
+    def trace(self, settings: RunSettings, *, seconds: float | None = None) -> Trace:
+        """Return the record of a rollout that stopped."""
         assert self.stop is not None, "a rollout becomes a trace when it has stopped"
         return Trace(
             question=self.question,
+            exchange=len(self.history),
             pictures=self.pictures,
-            sampling=self.album.sampling,
+            sampling=self.context.sampling,
             turns=tuple(self.turns),
             stop=self.stop,
             answer=self.answer,
             settings=settings,
             versions=versions(),
-            seconds=time.perf_counter() - self.started,
+            seconds=time.perf_counter() - self.started if seconds is None else seconds,
         )
 
 
-def failed_trace(question: Question, error: Exception, settings: RunSettings) -> Trace:
-    """The trace of a question that could not be asked."""
+def _own_hooks(rollout: Rollout) -> tuple[TurnHook, ...]:
+    return rollout.hooks[len(hooks_of(rollout.config)) :]
+
+
+def failed_trace(
+    question: Question,
+    error: BaseException,
+    settings: RunSettings,
+    stop: StopReason = StopReason.FAILED,
+) -> Trace:
+    """Return the trace of a question that could not be asked."""
     return Trace(
-        question=question,
-        stop=StopReason.FAILED,
-        error=str(error),
-        settings=settings,
-        versions=versions(),
+        question=question, stop=stop, error=str(error), settings=settings, versions=versions()
     )
 
 
-def settings_of(model: Model, rules: RolloutConfig) -> RunSettings:
-    """Everything that decides a number: model, dialect, budgets, limits, decoding."""
+def settings_of(model: Model, config: RolloutConfig) -> RunSettings:
+    """Return everything that decides an outcome: model, dialect, budgets, operations, limits, sampling."""
     dialect = get_dialect(model.dialect)
-    budgets = model.budgets or dialect.budgets
     return RunSettings(
-        **dict(rules),
+        **dict(config),
         model=model.describe(),
         dialect=model.dialect,
         dialect_hash=dialect.fingerprint,
-        budgets=budgets,
+        budgets=model.budgets or dialect.budgets,
     )
 
 
 @cache
 def versions() -> dict[str, str]:
-    """Versions of what a trace depends on, as far as it is installed."""
+    """Return the versions of the packages that a trace depends on, as far as they are installed."""
     names = ("pixel-reasoner", "pillow", "av", "torch", "transformers")
-    found = {name: metadata.version(name) for name in names if _installed(name)}
+    found = {name: version for name in names if (version := _version(name))}
     return {"python": platform.python_version(), **found}
 
 
-def _installed(name: str) -> bool:
+def _version(name: str) -> str | None:
     try:
-        metadata.version(name)
+        return metadata.version(name)
     except metadata.PackageNotFoundError:
-        return False
-    return True
+        return None

@@ -1,0 +1,47 @@
+"""Turn hooks: interventions between generation and operations.
+
+A hook sees every completion before it is parsed and may replace it. Perturbation is one; a search strategy or a
+debugger adds others (`RolloutRequest.hooks`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from pixel_reasoner.models.api import Completion
+from pixel_reasoner.rollout.perturb import perturb_turn
+from pixel_reasoner.schema.settings import RolloutConfig
+
+if TYPE_CHECKING:
+    from pixel_reasoner.rollout.state import Rollout
+
+
+class TurnHook(Protocol):
+    """An intervention after each generation."""
+
+    def after_generation(self, rollout: Rollout, completion: Completion) -> Completion:
+        """Return the completion that the rollout continues with."""
+        ...
+
+
+class PerturbFirstCall:
+    """Replace the first executed call by one that misses the evidence.
+
+    A perturbed turn has no token ids or logprobs: the model did not sample it.
+    """
+
+    def after_generation(self, rollout: Rollout, completion: Completion) -> Completion:
+        """Return the perturbed turn, or the completion where nothing can be perturbed."""
+        if any(turn.has_executed_call for turn in rollout.turns):
+            return completion
+        text = perturb_turn(
+            completion.text, rollout.question, rollout.dialect, rollout.context.pictures
+        )
+        if text == completion.text:
+            return completion
+        return Completion(text=text, num_prompt_tokens=completion.num_prompt_tokens)
+
+
+def hooks_of(config: RolloutConfig) -> tuple[TurnHook, ...]:
+    """Return the hooks that a configuration asks for."""
+    return (PerturbFirstCall(),) if config.perturb else ()

@@ -1,0 +1,191 @@
+"""Requests to a rollout scheduler, and the handles by which their events and results are read."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from pixel_reasoner.errors import DeadlineError
+from pixel_reasoner.schema.events import Event, Failed, Finished, PartDelta
+from pixel_reasoner.schema.question import Question
+from pixel_reasoner.schema.settings import RolloutConfig
+from pixel_reasoner.schema.trace import Trace
+
+if TYPE_CHECKING:
+    from pixel_reasoner.media.context import MediaContext
+    from pixel_reasoner.rollout.hooks import TurnHook
+    from pixel_reasoner.rollout.scheduler import RolloutScheduler
+    from pixel_reasoner.rollout.state import Rollout
+
+MAX_BUFFERED_EVENTS = 256
+"""Events that wait for a slow reader. Beyond it, adjacent pieces of text are joined."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RolloutRequest:
+    """A question to be answered."""
+
+    question: Question
+    config: RolloutConfig = field(default_factory=RolloutConfig)
+    id: str = field(default_factory=lambda: uuid4().hex)
+    priority: int = 0
+    """higher is served first"""
+    deadline_s: float | None = None
+    """seconds after submission at which the request stops, whatever it is doing; None: never"""
+    stream: bool = False
+    """whether events are kept for `RolloutHandle.events`, text included"""
+    keep: bool = False
+    """whether another request may continue the conversation; it is kept until `RolloutScheduler.release`"""
+    hooks: tuple[TurnHook, ...] = ()
+    context: MediaContext | None = None
+    """media of the question that are open already"""
+
+
+class RolloutHandle:
+    """One submitted request.
+
+    Reading a result drives the scheduler in this thread, unless another thread drives it.
+    """
+
+    def __init__(self, scheduler: RolloutScheduler, request: RolloutRequest) -> None:
+        self.scheduler = scheduler
+        self.request = request
+        self.submitted_at = time.perf_counter()
+        self.trace: Trace | None = None
+        self.error: BaseException | None = None
+        """why the request could not be carried out"""
+        self.is_fatal = False
+        """whether the error is one of the backend as a whole: no other request would succeed"""
+        self.rollout: Rollout | None = None
+        """the rollout as far as it is"""
+        self._events: deque[Event] = deque()
+        self._num_events = 0
+        self._lock = threading.Lock()
+        self._callbacks: list[Callable[[], Any]] = []
+
+    @property
+    def id(self) -> str:
+        """The id of the request."""
+        return self.request.id
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the request ended."""
+        return self.trace is not None
+
+    def cancel(self) -> None:
+        """Stop the request. It ends with a trace whose stop reason is CANCELLED; a request that is done stays as it is."""
+        self.scheduler.cancel(self.id)
+
+    def result(self, timeout_s: float | None = None) -> Trace:
+        """Return the trace, as soon as the request ended.
+
+        A request that failed returns a trace with `StopReason.FAILED`; `error` has the exception.
+
+        Raises:
+            DeadlineError: it did not end within `timeout_s`; it goes on.
+            BaseException: an error that is no mistake of this request, for example a bug.
+        """
+        if not self.scheduler.drive(lambda: self.is_done, timeout_s):
+            raise DeadlineError(
+                expected=f"a result within {timeout_s:g} s",
+                got="none yet",
+                fix="wait longer, or cancel the request",
+            )
+        assert self.trace is not None, "a request that is done has a trace"
+        return self.trace
+
+    def events(self) -> Iterator[Event]:
+        """Yield events until the last one. Needs `stream=True`, and one reader."""
+        while True:
+            self.scheduler.drive(lambda: bool(self._events) or self.is_done)
+            with self._lock:
+                waiting, self._events = list(self._events), deque()
+            yield from waiting
+            if self.is_done and not self._events:
+                return
+
+    async def aevents(self) -> AsyncIterator[Event]:
+        """Yield events in an event loop. The scheduler runs in a thread of its own from now on."""
+        async for _ in self._changes():
+            with self._lock:
+                waiting, self._events = list(self._events), deque()
+            for event in waiting:
+                yield event
+
+    async def aresult(self) -> Trace:
+        """Return the trace in an event loop. The scheduler runs in a thread of its own from now on."""
+        async for _ in self._changes():
+            pass
+        assert self.trace is not None, "a request that is done has a trace"
+        return self.trace
+
+    async def _changes(self) -> AsyncIterator[None]:
+        """Yield after every change, at last when the request ended."""
+        self.scheduler.start()
+        loop, changed = asyncio.get_running_loop(), asyncio.Event()
+
+        def notify() -> None:
+            loop.call_soon_threadsafe(changed.set)
+
+        with self._lock:
+            self._callbacks.append(notify)
+        try:
+            while not self.is_done:
+                yield
+                if not self.is_done:
+                    await changed.wait()
+                    changed.clear()
+            yield
+        finally:
+            with self._lock:
+                self._callbacks.remove(notify)
+
+    # --- called by the scheduler ---
+
+    def emit(self, event_type: type[Event], /, **fields: Any) -> None:
+        """Append an event, if anybody asked for events."""
+        if not self.request.stream:
+            return
+        at_s = time.perf_counter() - self.submitted_at
+        event = event_type(request_id=self.id, seq=self._num_events, at_s=at_s, **fields)
+        with self._lock:
+            self._num_events += 1
+            if len(self._events) >= MAX_BUFFERED_EVENTS and (
+                joined := _joined(self._events[-1], event)
+            ):
+                self._events[-1] = joined
+            else:
+                self._events.append(event)
+            callbacks = list(self._callbacks)
+        for notify in callbacks:
+            notify()
+
+    def end(self, trace: Trace, error: BaseException | None = None) -> None:
+        """Set the result, once."""
+        assert self.trace is None, "a request ends once"
+        self.error = error
+        if error is None:
+            self.emit(Finished, trace=trace)
+        else:
+            self.emit(Failed, error=str(error), trace=trace)
+        self.trace = trace
+        with self._lock:
+            callbacks = list(self._callbacks)
+        for notify in callbacks:
+            notify()
+
+
+def _joined(last: Event, event: Event) -> Event | None:
+    """Return two adjacent pieces of text as one; None where they are none."""
+    if not (isinstance(last, PartDelta) and isinstance(event, PartDelta)):
+        return None
+    if (last.turn, last.kind) != (event.turn, event.kind):
+        return None
+    return event.model_copy(update={"text": last.text + event.text})

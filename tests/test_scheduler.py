@@ -1,0 +1,397 @@
+"""The scheduler: requests from any thread, each with its own end, and no end that harms another."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+import time
+
+import pytest
+
+from pixel_reasoner.dialects import COMPACT
+from pixel_reasoner.errors import (
+    CancelledError,
+    DeadlineError,
+    EndpointError,
+    InputError,
+    QueueFullError,
+    UsageError,
+)
+from pixel_reasoner.media.context import UNSCALED
+from pixel_reasoner.models.api import Capabilities, Completion, Delta
+from pixel_reasoner.models.scripted import ScriptedModel
+from pixel_reasoner.rollout.ask import ask, ask_async, ask_many
+from pixel_reasoner.rollout.request import MAX_BUFFERED_EVENTS, RolloutRequest
+from pixel_reasoner.rollout.scheduler import RolloutScheduler, scheduler_of
+from pixel_reasoner.schema.events import (
+    CallParsed,
+    Failed,
+    Finished,
+    Observed,
+    PartDelta,
+    TurnDone,
+    TurnStarted,
+    event_to_dict,
+)
+from pixel_reasoner.schema.question import MediaItem, Question
+from pixel_reasoner.schema.settings import RolloutConfig, SamplingParams
+from pixel_reasoner.schema.trace import StopReason, ToolCall
+
+RED = r"It is red. \boxed{red}"
+
+
+def zoom(*box: float, image: int = 1) -> str:
+    arguments = {"bbox_2d": list(box), "target_image": image}
+    return "Closer.\n" + COMPACT.write_call(ToolCall(name="zoom_in", arguments=arguments))
+
+
+CLOSER = zoom(0.25, 0.25, 0.5, 0.5)
+
+
+class TickingBackend:
+    """Writes one character of each request per poll, as a batch engine writes one token."""
+
+    def __init__(self, script, capabilities=None):
+        self.script = script
+        self.capabilities = capabilities or Capabilities(streaming=True)
+        self.requests = {}
+        self.written = {}
+        self.sizes = []
+        self.released = []
+        self.cancelled = []
+        self.served = []
+
+    def submit(self, request):
+        turn = sum(message["role"] == "assistant" for message in request.messages)
+        self.requests[request.id] = (request, self.script[min(turn, len(self.script) - 1)])
+        self.written[request.id] = 0
+        self.served.append(request)
+
+    def poll(self, timeout_s):
+        self.sizes.append(len(self.requests))
+        deltas = []
+        for id, (_, text) in list(self.requests.items()):
+            self.written[id] += 1
+            done = self.written[id] >= len(text)
+            deltas.append(
+                Delta(
+                    id,
+                    text=text[self.written[id] - 1],
+                    completion=Completion(text=text) if done else None,
+                )
+            )
+            if done:
+                del self.requests[id]
+        return deltas
+
+    def cancel(self, id):
+        self.cancelled.append(id)
+        self.requests.pop(id, None)
+
+    def release(self, session):
+        self.released.append(session)
+
+    def close(self):
+        self.requests.clear()
+
+
+class TickingModel:
+    name, dialect, budgets = "ticking", "compact", UNSCALED
+
+    def __init__(self, *script, capabilities=None):
+        self.backend = TickingBackend(script, capabilities)
+
+    def open_backend(self):
+        return self.backend
+
+    def describe(self):
+        return {"name": self.name}
+
+
+@pytest.fixture
+def question(photo) -> Question:
+    return Question(id="1", text="Which colour?", media=(MediaItem(kind="image", path=str(photo)),))
+
+
+def numbered(question: Question, count: int) -> list[Question]:
+    return [question.model_copy(update={"id": str(number)}) for number in range(count)]
+
+
+def test_events_come_in_the_order_in_which_things_happen(question):
+    handle = scheduler_of(TickingModel(CLOSER, RED)).submit(
+        RolloutRequest(question=question, stream=True)
+    )
+    events = list(handle.events())
+    kinds = [type(one) for one in events if not isinstance(one, PartDelta)]
+    assert kinds == [
+        TurnStarted,
+        CallParsed,
+        Observed,
+        TurnDone,
+        TurnStarted,
+        TurnDone,
+        Finished,
+    ]
+    assert [one.seq for one in events] == list(range(len(events)))
+    assert [one.at_s for one in events] == sorted(one.at_s for one in events)
+    for turn, text in enumerate((CLOSER, RED)):
+        pieces = [one.text for one in events if isinstance(one, PartDelta) and one.turn == turn]
+        assert "".join(pieces) == text
+        assert len(pieces) > 10
+    assert events[-1].trace == handle.result()
+    assert event_to_dict(events[0])["type"] == "turn_started"
+    assert event_to_dict(events[-1])["trace"]["answer"] == "red"
+
+
+def test_a_slow_reader_gets_all_text_in_few_events(question):
+    handle = scheduler_of(TickingModel("x" * 3000 + RED)).submit(
+        RolloutRequest(question=question, stream=True)
+    )
+    handle.result()  # nobody reads meanwhile
+    events = list(handle.events())
+    assert "".join(one.text for one in events if isinstance(one, PartDelta)).endswith(RED)
+    assert len(events) <= MAX_BUFFERED_EVENTS + 4
+
+
+def test_requests_of_many_threads_share_one_batch(question):
+    model = TickingModel(CLOSER, RED)
+    answers, start = [], threading.Barrier(8)
+
+    def client(one):
+        start.wait()
+        answers.append(ask(one, model).answer)
+
+    threads = [threading.Thread(target=client, args=(one,)) for one in numbered(question, 8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert answers == ["red"] * 8
+    assert max(model.backend.sizes) > 1
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_request_that_is_cancelled_at_any_moment_harms_no_other(question, seed):
+    rng = random.Random(seed)
+    model = TickingModel(CLOSER, "hm " * 20 + RED)
+    scheduler = RolloutScheduler(model)
+    handles = [scheduler.submit(RolloutRequest(question=one)) for one in numbered(question, 12)]
+    victims = rng.sample(handles, 5)
+    for victim in victims:
+        for _ in range(rng.randrange(20)):
+            scheduler.drive(lambda: False, 0.001)
+        was_done = victim.is_done
+        victim.cancel()
+        scheduler.drive(lambda victim=victim: victim.is_done)
+        num_polls = len(model.backend.sizes)
+        if not was_done:
+            assert victim.result().stop is StopReason.CANCELLED
+            assert isinstance(victim.error, CancelledError)
+            assert not any(id.startswith(victim.id) for id in model.backend.requests)
+            assert num_polls == len(model.backend.sizes)
+    for handle in handles:
+        if handle not in victims:
+            assert handle.result().answer == "red"
+    assert scheduler.num_unfinished == 0
+    scheduler.close()
+
+
+def test_a_cancelled_request_keeps_the_turns_that_it_has(question):
+    model = TickingModel(CLOSER, "x" * 10_000)
+    handle = scheduler_of(model).submit(RolloutRequest(question=question, stream=True))
+    for event in handle.events():
+        if isinstance(event, TurnDone):
+            handle.cancel()
+    trace = handle.result()
+    assert trace.stop is StopReason.CANCELLED
+    assert [turn.text for turn in trace.turns] == [CLOSER]
+    assert len(trace.executed) == 1
+
+
+def test_a_deadline_ends_a_request_with_a_typed_error(question):
+    model = TickingModel("x" * 1_000_000)
+    started = time.perf_counter()
+    with pytest.raises(DeadlineError, match="raise deadline_s"):
+        ask(question, model, deadline_s=0.2)
+    assert time.perf_counter() - started < 5
+    assert not model.backend.requests
+    handle = scheduler_of(model).submit(RolloutRequest(question=question, deadline_s=0.1))
+    assert handle.result().stop is StopReason.DEADLINE
+
+
+def test_waiting_for_a_result_may_end_before_the_request_does(question):
+    handle = scheduler_of(TickingModel("x" * 100_000)).submit(RolloutRequest(question=question))
+    with pytest.raises(DeadlineError, match="wait longer"):
+        handle.result(timeout_s=0.05)
+    assert not handle.is_done
+    handle.cancel()
+    assert handle.result().stop is StopReason.CANCELLED
+
+
+def test_a_full_queue_refuses_the_next_request(question):
+    scheduler = RolloutScheduler(TickingModel(RED), max_active=1, max_queued=2)
+    handles = [scheduler.submit(RolloutRequest(question=one)) for one in numbered(question, 3)]
+    with pytest.raises(QueueFullError, match="submit it again later"):
+        scheduler.submit(RolloutRequest(question=question))
+    assert [handle.result().answer for handle in handles] == ["red"] * 3
+    scheduler.submit(RolloutRequest(question=question)).result()
+
+
+def test_a_request_of_higher_priority_is_served_first(question):
+    scheduler = RolloutScheduler(model := TickingModel(RED), max_active=1)
+    handles = [
+        scheduler.submit(RolloutRequest(question=one, priority=int(one.id)))
+        for one in numbered(question, 4)
+    ]
+    for handle in handles:
+        handle.result()
+    order = [request.session for request in model.backend.served]
+    assert order == [handle.id for handle in reversed(handles)]
+
+
+def test_a_request_that_fails_ends_only_itself(question):
+    missing = MediaItem(kind="image", path="no/such.png")
+    broken = question.model_copy(update={"id": "broken", "media": (missing,)})
+    model = TickingModel(CLOSER, RED)
+    scheduler = scheduler_of(model)
+    failing = scheduler.submit(RolloutRequest(question=broken, stream=True))
+    others = [scheduler.submit(RolloutRequest(question=one)) for one in numbered(question, 3)]
+    assert [one.result().answer for one in others] == ["red"] * 3
+    assert failing.result().stop is StopReason.FAILED
+    assert isinstance(failing.error, InputError)
+    assert [type(one) for one in failing.events()] == [Failed]
+    with pytest.raises(InputError):
+        ask(broken, model)
+
+
+def test_an_error_of_the_backend_ends_all_and_is_raised(question):
+    class Dead(TickingBackend):
+        def poll(self, timeout_s):
+            raise EndpointError(expected="a server", got="none", fix="start it")
+
+    model = TickingModel(RED)
+    model.backend = Dead([RED])
+    with pytest.raises(EndpointError, match="start it"):
+        list(ask_many(numbered(question, 3), model))
+    assert scheduler_of(model).num_unfinished == 0
+
+
+def test_requests_of_one_batch_may_sample_differently(question):
+    model = TickingModel(RED)
+    scheduler = scheduler_of(model)
+    handles = [
+        scheduler.submit(
+            RolloutRequest(
+                question=question,
+                config=RolloutConfig(sampling=SamplingParams(temperature=t)),
+            )
+        )
+        for t in (0.0, 0.7)
+    ]
+    traces = [handle.result() for handle in handles]
+    assert [one.sampling.temperature for one in model.backend.served] == [0.0, 0.7]
+    assert [one.settings.sampling.temperature for one in traces] == [0.0, 0.7]
+
+
+def test_a_question_in_an_event_loop_does_not_block_it(question):
+    model = TickingModel(CLOSER, "hm " * 50 + RED)
+
+    async def main():
+        ticks = 0
+
+        async def tick():
+            nonlocal ticks
+            while True:
+                ticks += 1
+                await asyncio.sleep(0)
+
+        ticking = asyncio.create_task(tick())
+        traces = await asyncio.gather(*(ask_async(one, model) for one in numbered(question, 4)))
+        ticking.cancel()
+        return ticks, [trace.answer for trace in traces]
+
+    ticks, answers = asyncio.run(main())
+    assert answers == ["red"] * 4
+    assert ticks > 10
+    assert max(model.backend.sizes) > 1
+    scheduler_of(model).close()
+
+
+def test_events_can_be_read_in_an_event_loop(question):
+    model = TickingModel(CLOSER, RED)
+
+    async def main():
+        handle = scheduler_of(model).submit(RolloutRequest(question=question, stream=True))
+        return [event async for event in handle.aevents()]
+
+    events = asyncio.run(main())
+    assert isinstance(events[-1], Finished)
+    assert "".join(e.text for e in events if isinstance(e, PartDelta)) == CLOSER + RED
+    scheduler_of(model).close()
+
+
+def test_a_task_that_is_cancelled_frees_its_slot(question):
+    model = TickingModel("x" * 10_000_000)
+
+    async def main():
+        task = asyncio.create_task(ask_async(question, model))
+        while not model.backend.requests:
+            await asyncio.sleep(0.001)
+        task.cancel()
+        while model.backend.requests:
+            await asyncio.sleep(0.001)
+
+    asyncio.run(asyncio.wait_for(main(), 20))
+    scheduler_of(model).close()
+
+
+def test_a_client_that_leaves_early_takes_its_questions_with_it(question):
+    model = TickingModel(RED)
+    traces = ask_many(numbered(question, 6), model, batch_size=3)
+    next(traces)
+    traces.close()
+    assert ask(question, model).answer == "red"
+    assert scheduler_of(model).num_unfinished == 0
+    assert not model.backend.requests
+
+
+def test_a_closed_scheduler_accepts_nothing(question):
+    scheduler = RolloutScheduler(TickingModel("x" * 1000))
+    handle = scheduler.submit(RolloutRequest(question=question))
+    scheduler.close()
+    assert handle.result().stop is StopReason.CANCELLED
+    with pytest.raises(UsageError, match="closed"):
+        scheduler.submit(RolloutRequest(question=question))
+
+
+def test_an_id_stands_for_one_request(question):
+    scheduler = scheduler_of(TickingModel(RED))
+    scheduler.submit(RolloutRequest(question=question, id="a"))
+    with pytest.raises(UsageError, match="in use"):
+        scheduler.submit(RolloutRequest(question=question, id="a"))
+
+
+def test_a_bug_in_one_rollout_is_raised_and_harms_no_other(question):
+    class Buggy:
+        def after_generation(self, rollout, completion):
+            raise ZeroDivisionError("a bug")
+
+    model = TickingModel(RED)
+    scheduler = scheduler_of(model)
+    buggy = scheduler.submit(RolloutRequest(question=question, hooks=(Buggy(),)))
+    fine = scheduler.submit(RolloutRequest(question=question))
+    assert fine.result().answer == "red"
+    assert buggy.result().stop is StopReason.FAILED
+    assert isinstance(buggy.error, ZeroDivisionError)
+
+
+def test_a_hook_may_replace_what_was_generated(question):
+    class Blue:
+        def after_generation(self, rollout, completion):
+            return Completion(text=r"\boxed{blue}")
+
+    handle = scheduler_of(ScriptedModel([RED])).submit(
+        RolloutRequest(question=question, hooks=(Blue(),))
+    )
+    assert handle.result().answer == "blue"
