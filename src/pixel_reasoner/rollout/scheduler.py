@@ -14,20 +14,15 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import os
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
 from pixel_reasoner.errors import (
-    CancelledError,
-    DeadlineError,
-    PixelReasonerError,
     QueueFullError,
     UsageError,
 )
@@ -42,6 +37,8 @@ from pixel_reasoner.models.api import (
 )
 from pixel_reasoner.rollout.request import RolloutHandle, RolloutRequest
 from pixel_reasoner.rollout.state import Rollout, failed_trace, settings_of
+from pixel_reasoner.rollout.tasks import Commands, Task, error_of
+from pixel_reasoner.rollout.workers import Workers
 from pixel_reasoner.schema.events import (
     CallParsed,
     Observed,
@@ -64,37 +61,6 @@ OPERATING_FRACTION = 0.25
 
 MAX_KEPT_CONVERSATIONS = 64
 """Conversations that may be continued; the one that was used least recently is released first."""
-
-
-@dataclass(eq=False)
-class _Task:
-    """A request in progress."""
-
-    handle: RolloutHandle
-    seq: int
-    session: str
-    continues: Rollout | None = None
-    rollout: Rollout | None = None
-    turn_id: str = ""
-    """id of the generation request in progress; empty when none is"""
-    has_streamed: bool = False
-    """whether text of the turn in progress has arrived"""
-    is_late: bool = False
-    """whether its worker took longer than `OPENING_PATIENCE_S`"""
-    expires_at: float | None = None
-    is_over: bool = False
-
-
-@dataclass
-class _Commands:
-    """What other threads asked for."""
-
-    submitted: list[_Task] = field(default_factory=list)
-    cancelled: list[str] = field(default_factory=list)
-    released: list[str] = field(default_factory=list)
-
-    def __bool__(self) -> bool:
-        return bool(self.submitted or self.cancelled or self.released)
 
 
 class RolloutScheduler:
@@ -127,10 +93,8 @@ class RolloutScheduler:
         self.max_active = max_active
         self.max_queued = max_queued
         self._shares_cores = self.backend.capabilities.prefetch_threshold > 0
-        self._workers = ThreadPoolExecutor(
-            num_workers or min(8, os.cpu_count() or 1), thread_name_prefix="rollout"
-        )
-        self._commands = _Commands()
+        self._workers: Workers[Task] = Workers(num_workers, self._notify)
+        self._commands = Commands()
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._driver = threading.Lock()
@@ -140,12 +104,11 @@ class RolloutScheduler:
         self._is_closed = False
         self._settings: dict[RolloutConfig, RunSettings] = {}
         # State of the driver alone.
-        self._queued: list[tuple[int, int, _Task]] = []
-        self._tasks: dict[str, _Task] = {}
-        self._jobs: dict[Future[Messages | None], _Task] = {}
-        self._generating: dict[str, _Task] = {}
-        self._to_operate: list[tuple[_Task, Completion | ContextFull, float]] = []
-        self._kept: OrderedDict[str, _Task] = OrderedDict()
+        self._queued: list[tuple[int, int, Task]] = []
+        self._tasks: dict[str, Task] = {}
+        self._generating: dict[str, Task] = {}
+        self._to_operate: list[tuple[Task, Completion | ContextFull, float]] = []
+        self._kept: OrderedDict[str, Task] = OrderedDict()
 
     # --- for clients, from any thread ---
 
@@ -165,7 +128,7 @@ class RolloutScheduler:
             self._assert_accepts(request)
             before = self._conversation(continues) if continues is not None else None
             session = before.session if before else request.id
-            task = _Task(handle, next(self._numbers), session, before.rollout if before else None)
+            task = Task(handle, next(self._numbers), session, before.rollout if before else None)
             if request.deadline_s is not None:
                 task.expires_at = time.monotonic() + request.deadline_s
             self._commands.submitted.append(task)
@@ -228,7 +191,7 @@ class RolloutScheduler:
                 self._stop(task, StopReason.CANCELLED)
             for id in list(self._kept):
                 self._release_kept(id)
-        self._workers.shutdown(wait=False, cancel_futures=True)
+        self._workers.close()
 
     def settings(self, config: RolloutConfig) -> RunSettings:
         """Return everything that decides the outcome of a request with this configuration."""
@@ -259,7 +222,7 @@ class RolloutScheduler:
                 expected="a request id that is not in use", got=repr(request.id), fix="use another"
             )
 
-    def _conversation(self, id: str) -> _Task:
+    def _conversation(self, id: str) -> Task:
         task = self._kept.get(id)
         if task is None or task.rollout is None:
             raise UsageError(
@@ -295,14 +258,14 @@ class RolloutScheduler:
         if self._generating:
             try:
                 deltas = self.backend.poll(
-                    timeout_s if self._jobs or self._queued else 10 * timeout_s
+                    timeout_s if self._workers or self._queued else 10 * timeout_s
                 )
             except Exception as error:  # noqa: BLE001 - of the backend as a whole: it ends every request
                 self._fail_all(error)
                 return True
             for delta in deltas:
                 self._take_delta(delta)
-        elif not self._jobs:
+        elif not self._workers:
             self._wait(timeout_s)
         return bool(self._tasks)
 
@@ -315,7 +278,7 @@ class RolloutScheduler:
         if not self._commands:
             return
         with self._lock:
-            commands, self._commands = self._commands, _Commands()
+            commands, self._commands = self._commands, Commands()
             for task in commands.submitted:
                 self._tasks[task.handle.id] = task
         for task in commands.submitted:
@@ -335,11 +298,11 @@ class RolloutScheduler:
     # --- opening media and executing operations, in worker threads ---
 
     def _open_queued(self) -> None:
-        num_active = len(self._jobs) + len(self._generating) + len(self._to_operate)
+        num_active = len(self._workers) + len(self._generating) + len(self._to_operate)
         while self._queued and num_active < self.max_active:
             task = heapq.heappop(self._queued)[2]
             if not task.is_over:
-                self._start_job(task, partial(self._open, task))
+                self._workers.start(task, partial(self._open, task))
                 num_active += 1
 
     def _operate(self) -> None:
@@ -352,19 +315,13 @@ class RolloutScheduler:
         self._to_operate = []
         for task, completion, seconds in waiting:
             if not task.is_over:
-                self._start_job(task, partial(self._advance, task, completion, seconds))
+                self._workers.start(task, partial(self._advance, task, completion, seconds))
 
-    def _start_job(self, task: _Task, job: Callable[[], Messages | None]) -> None:
-        task.is_late = False
-        future = self._workers.submit(job)
-        self._jobs[future] = task
-        future.add_done_callback(self._notify)
-
-    def _notify(self, _: Future[Any]) -> None:
+    def _notify(self) -> None:
         with self._lock:
             self._changed.notify_all()
 
-    def _open(self, task: _Task) -> Messages | None:
+    def _open(self, task: Task) -> Messages | None:
         """Open the media of a question; returns its prompt, None when the rollout stops before its first turn."""
         request = task.handle.request
         if task.continues is not None:
@@ -377,7 +334,7 @@ class RolloutScheduler:
         return rollout.messages() if rollout.stop is None else None
 
     def _advance(
-        self, task: _Task, completion: Completion | ContextFull, seconds: float
+        self, task: Task, completion: Completion | ContextFull, seconds: float
     ) -> Messages | None:
         """Take a turn; returns the next prompt, None when the rollout stopped."""
         rollout, handle = task.rollout, task.handle
@@ -395,41 +352,22 @@ class RolloutScheduler:
 
     def _collect(self, timeout_s: float) -> None:
         """Take what workers finished. Where nothing else is to be done, wait for them."""
-        if not self._jobs:
-            return
-        patience_s = self._patience_s(timeout_s)
-        if patience_s:
-            deadline = time.monotonic() + patience_s
-            pending = {one for one, task in self._jobs.items() if not task.is_late}
-            pending = pending or (set() if self._generating else set(self._jobs))
-            while pending and not self._commands:
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    break
-                pending = wait(pending, min(left, 0.05), FIRST_COMPLETED).not_done
-                if not self._waits_for_all:
-                    break
-            if deadline - time.monotonic() <= 0:
-                for task in self._jobs.values():
-                    task.is_late = True
-        done = [future for future in self._jobs if future.done()]
-        tasks = sorted(((self._jobs.pop(one), one) for one in done), key=lambda pair: pair[0].seq)
-        for task, future in tasks:
+        num_in_progress = len(self._workers) + len(self._generating)
+        is_filled = len(self._generating) >= self.backend.capabilities.min_fill * num_in_progress
+        # Where generation shares the cores with workers, it goes on when they are finished.
+        waits_for_all = self._shares_cores or not is_filled
+        if self._workers and not self._generating and self._workers.are_late:
+            self._workers.wait_for_late(timeout_s)
+        elif self._workers and (waits_for_all or not self._generating):
+            self._workers.wait(
+                OPENING_PATIENCE_S,
+                for_all=waits_for_all,
+                is_interrupted=lambda: bool(self._commands),
+            )
+        for task, future in sorted(self._workers.take_done(), key=lambda pair: pair[0].seq):
             self._take_job(task, future)
 
-    @property
-    def _waits_for_all(self) -> bool:
-        """Whether generation waits for all workers: on shared cores, and while the batch is not full enough."""
-        num_in_progress = len(self._jobs) + len(self._generating)
-        is_filled = len(self._generating) >= self.backend.capabilities.min_fill * num_in_progress
-        return self._shares_cores or not is_filled
-
-    def _patience_s(self, timeout_s: float) -> float:
-        if not self._generating:
-            return max(timeout_s, OPENING_PATIENCE_S) if self._waits_for_all else timeout_s
-        return OPENING_PATIENCE_S if self._waits_for_all else 0.0
-
-    def _take_job(self, task: _Task, future: Future[Messages | None]) -> None:
+    def _take_job(self, task: Task, future: Future[Messages | None]) -> None:
         if task.is_over:
             return
         error = future.exception()
@@ -444,7 +382,7 @@ class RolloutScheduler:
 
     # --- generation ---
 
-    def _generate(self, task: _Task, messages: Messages) -> None:
+    def _generate(self, task: Task, messages: Messages) -> None:
         assert task.rollout is not None, "a prompt needs a rollout"
         request, turn = task.handle.request, len(task.rollout.turns)
         task.turn_id = f"{request.id}/{turn}"
@@ -485,11 +423,11 @@ class RolloutScheduler:
 
     # --- ends ---
 
-    def _finish(self, task: _Task) -> None:
+    def _finish(self, task: Task) -> None:
         assert task.rollout is not None, "a rollout that stopped"
         self._end(task, task.rollout.trace(self.settings(task.handle.request.config)))
 
-    def _fail(self, task: _Task, error: BaseException, *, is_fatal: bool = False) -> None:
+    def _fail(self, task: Task, error: BaseException, *, is_fatal: bool = False) -> None:
         task.handle.is_fatal = is_fatal
         settings = self.settings(task.handle.request.config)
         self._end(task, failed_trace(task.handle.request.question, error, settings), error)
@@ -499,14 +437,14 @@ class RolloutScheduler:
         for task in list(self._tasks.values()):
             self._fail(task, error, is_fatal=True)
 
-    def _stop(self, task: _Task, reason: StopReason) -> None:
+    def _stop(self, task: Task, reason: StopReason) -> None:
         """End a request that is in progress, with the turns that it has."""
         if task.turn_id:
             self._generating.pop(task.turn_id, None)
             self.backend.cancel(task.turn_id)
         rollout, request = task.rollout, task.handle.request
         settings = self.settings(request.config)
-        error = _error_of(reason, request)
+        error = error_of(reason, request)
         question = rollout.question if rollout else request.question
         trace = failed_trace(question, error, settings, reason)
         if rollout is not None:
@@ -515,7 +453,7 @@ class RolloutScheduler:
             trace = trace.model_copy(update=kept)
         self._end(task, trace, error)
 
-    def _end(self, task: _Task, trace: Any, error: BaseException | None = None) -> None:
+    def _end(self, task: Task, trace: Any, error: BaseException | None = None) -> None:
         task.is_over = True
         handle = task.handle
         del self._tasks[handle.id]
@@ -528,7 +466,7 @@ class RolloutScheduler:
             self._unfinished.discard(handle.id)
         handle.end(trace, error)
 
-    def _keep(self, task: _Task) -> None:
+    def _keep(self, task: Task) -> None:
         with self._lock:
             self._kept[task.handle.id] = task
         while len(self._kept) > MAX_KEPT_CONVERSATIONS:
@@ -541,16 +479,6 @@ class RolloutScheduler:
         sessions |= {one.session for one in self._tasks.values()}
         if task is not None and task.session not in sessions:
             self.backend.release(task.session)
-
-
-def _error_of(reason: StopReason, request: RolloutRequest) -> PixelReasonerError:
-    if reason is StopReason.DEADLINE:
-        return DeadlineError(
-            expected=f"an answer within {request.deadline_s:g} s",
-            got="none",
-            fix="raise deadline_s, or lower max_turns or max_new_tokens",
-        )
-    return CancelledError(expected="an answer", got="a cancellation", fix="submit it again")
 
 
 _schedulers_lock = threading.Lock()
