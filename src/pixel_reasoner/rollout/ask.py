@@ -90,7 +90,7 @@ def ask_many(
     """
     scheduler, config = scheduler_of(model), config or RolloutConfig()
     # Media that are opened while a CPU generates take its cores: open many at a time.
-    min_room = max(1, int(scheduler.backend.capabilities.prefetch_threshold * batch_size))
+    min_room = max(1, int(scheduler.capabilities.prefetch_threshold * batch_size))
     waiting, active = iter(questions), dict[str, RolloutHandle]()
     try:
         while True:

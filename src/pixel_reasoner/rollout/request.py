@@ -151,7 +151,7 @@ class RolloutHandle:
 
     def emit(self, event_type: type[Event], /, **fields: Any) -> None:
         """Append an event, if anybody asked for events."""
-        if not self.request.stream:
+        if not self.request.stream or self.is_done:
             return
         at_s = time.perf_counter() - self.submitted_at
         event = event_type(request_id=self.id, seq=self._num_events, at_s=at_s, **fields)

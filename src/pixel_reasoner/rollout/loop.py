@@ -1,0 +1,331 @@
+"""The loop of the rollout scheduler: what happens to the requests of one backend, step by step.
+
+    queued → media are opened → generating ⇄ operating → ended
+             (workers)          (backend)     (workers)
+
+One thread at a time calls it. Where generation runs on the CPU, workers and torch share its cores, and each makes the
+other slower than one after the other would be (measured: dev/LOG.md, `ask_many`). There workers finish before the loop
+generates on.
+"""
+
+from __future__ import annotations
+
+import heapq
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+
+from pixel_reasoner.models.api import (
+    Completion,
+    ContextFull,
+    Delta,
+    GenerationRequest,
+    Messages,
+    Model,
+    backend_of,
+)
+from pixel_reasoner.rollout.state import Rollout, failed_trace, settings_of
+from pixel_reasoner.rollout.tasks import Commands, Task, error_of
+from pixel_reasoner.rollout.workers import Workers
+from pixel_reasoner.schema.events import (
+    CallParsed,
+    Observed,
+    PartDelta,
+    PartKind,
+    TurnDone,
+    TurnStarted,
+)
+from pixel_reasoner.schema.settings import RolloutConfig, RunSettings
+from pixel_reasoner.schema.trace import StopReason, Trace
+
+OPENING_PATIENCE_S = 1.0
+"""Longest wait for media and operations while there is something to generate."""
+
+OPERATING_FRACTION = 0.25
+"""Fraction of the batch that waits for its operations before they are executed, where generation shares the cores."""
+
+MAX_KEPT_CONVERSATIONS = 64
+"""Conversations that may be continued; the one that was used least recently is released first."""
+
+_MAX_SETTINGS = 64
+"""Configurations whose settings are kept; requests with seeds of their own would fill the memory."""
+
+
+class RolloutLoop:
+    """Requests in progress.
+
+    Args:
+        model: with a backend, or with `generate`.
+        max_active: rollouts in progress at once; more wait.
+        num_workers: threads that open media and execute operations.
+        on_end: called with the id of each request that ended.
+        has_commands: whether clients wait for something.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        max_active: int,
+        num_workers: int | None,
+        on_end: Callable[[str], None],
+        has_commands: Callable[[], bool],
+    ) -> None:
+        self.model = model
+        self.backend = backend_of(model)
+        self.max_active = max_active
+        self.tasks: dict[str, Task] = {}
+        """requests that have not ended, by id"""
+        self.kept: OrderedDict[str, Task] = OrderedDict()
+        """ended requests whose conversation may be continued, by id"""
+        self._on_end = on_end
+        self._has_commands = has_commands
+        self._shares_cores = self.backend.capabilities.prefetch_threshold > 0
+        self._changed = threading.Event()
+        self._workers: Workers[Task] = Workers(num_workers, self.wake)
+        self._queued: list[tuple[int, int, Task]] = []
+        self._generating: dict[str, Task] = {}
+        self._to_operate: list[tuple[Task, Completion | ContextFull, float]] = []
+        self._settings: dict[RolloutConfig, RunSettings] = {}
+
+    def wake(self) -> None:
+        """End a wait for something to do; from any thread."""
+        self._changed.set()
+
+    def step(self, timeout_s: float, commands: Commands) -> bool:
+        """Make some progress; returns whether anything is in progress."""
+        self.take(commands)
+        self._stop_expired()
+        self._open_queued()
+        self._operate()
+        num_before = len(self.tasks)
+        self._collect(timeout_s)
+        if len(self.tasks) < num_before:
+            # A request ended: its client may submit the next one before more is generated.
+            return True
+        if self._generating:
+            try:
+                deltas = self.backend.poll(
+                    timeout_s if self._workers or self._queued else 10 * timeout_s
+                )
+            except Exception as error:  # noqa: BLE001 - of the backend as a whole: it ends every request
+                self._fail_all(error)
+                return True
+            for delta in deltas:
+                self._take_delta(delta)
+        elif not self._workers and not self._to_operate and not self._queued:
+            self._changed.wait(timeout_s)
+            self._changed.clear()
+        return bool(self.tasks)
+
+    def take(self, commands: Commands) -> None:
+        """Accept, cancel and release what clients asked for."""
+        for task in commands.submitted:
+            self.tasks[task.handle.id] = task
+            heapq.heappush(self._queued, (-task.handle.request.priority, task.seq, task))
+        for id in commands.cancelled:
+            if id in self.tasks:
+                self._stop(self.tasks[id], StopReason.CANCELLED)
+        for id in commands.released:
+            self._release_kept(id)
+
+    def stop_all(self) -> None:
+        """Cancel everything and release all conversations."""
+        for task in list(self.tasks.values()):
+            self._stop(task, StopReason.CANCELLED)
+        for id in list(self.kept):
+            self._release_kept(id)
+        self._workers.close()
+
+    def _stop_expired(self) -> None:
+        now = time.monotonic()
+        for task in [one for one in self.tasks.values() if one.expires_at is not None]:
+            if task.expires_at is not None and task.expires_at <= now:
+                self._stop(task, StopReason.DEADLINE)
+
+    # --- opening media and executing operations, in worker threads ---
+
+    def _open_queued(self) -> None:
+        num_active = len(self._workers) + len(self._generating) + len(self._to_operate)
+        while self._queued and num_active < self.max_active:
+            task = heapq.heappop(self._queued)[2]
+            if not task.is_over:
+                self._workers.start(task, partial(self._open, task))
+                num_active += 1
+
+    def _operate(self) -> None:
+        """Execute the operations of turns that were generated."""
+        waiting = self._to_operate
+        # On shared cores they are executed together, on all cores: the engine prefills once many wait anyway.
+        enough = len(waiting) >= OPERATING_FRACTION * (len(self._generating) + len(waiting))
+        if not waiting or (self._shares_cores and not enough):
+            return
+        self._to_operate = []
+        for task, completion, seconds in waiting:
+            if not task.is_over:
+                self._workers.start(task, partial(self._advance, task, completion, seconds))
+
+    def _open(self, task: Task) -> Messages | None:
+        """Open the media of a question; returns its prompt, None when the rollout stops before its first turn."""
+        request = task.handle.request
+        if task.continues is not None:
+            rollout = task.continues.next_exchange(request.question, request.config)
+        else:
+            rollout = Rollout(
+                request.question, self.model, request.config, request.context, request.hooks
+            )
+        task.rollout = task.handle.rollout = rollout
+        return rollout.messages() if rollout.stop is None else None
+
+    def _advance(
+        self, task: Task, completion: Completion | ContextFull, seconds: float
+    ) -> Messages | None:
+        """Take a turn; returns the next prompt, None when the rollout stopped."""
+        rollout, handle = task.rollout, task.handle
+        assert rollout is not None, "a turn needs a rollout"
+        number = len(rollout.turns)
+        rollout.begin_turn(completion, seconds)
+        for call in rollout.pending.calls if rollout.pending else ():
+            handle.emit(CallParsed, turn=number, call=call)
+        rollout.finish_turn()
+        if len(rollout.turns) > number:
+            for observation in rollout.turns[-1].observations:
+                handle.emit(Observed, turn=number, observation=observation)
+            handle.emit(TurnDone, turn=number, record=rollout.turns[-1])
+        return rollout.messages() if rollout.stop is None else None
+
+    def _collect(self, timeout_s: float) -> None:
+        """Take what workers finished. Where nothing else is to be done, wait for them."""
+        num_in_progress = len(self._workers) + len(self._generating)
+        is_filled = len(self._generating) >= self.backend.capabilities.min_fill * num_in_progress
+        # Where generation shares the cores with workers, it goes on when they are finished.
+        waits_for_all = self._shares_cores or not is_filled
+        if self._workers and not self._generating and self._workers.are_late:
+            self._workers.wait_for_late(timeout_s)
+        elif self._workers and (waits_for_all or not self._generating):
+            self._workers.wait(
+                OPENING_PATIENCE_S,
+                for_all=waits_for_all,
+                is_interrupted=self._has_commands,
+            )
+        for task, future in sorted(self._workers.take_done(), key=lambda pair: pair[0].seq):
+            self._take_job(task, future)
+
+    def _take_job(self, task: Task, future: Future[Messages | None]) -> None:
+        if task.is_over:
+            return
+        error = future.exception()
+        if error is not None:
+            self._fail(task, error)
+            return
+        messages = future.result()
+        if messages is None:
+            self._finish(task)
+        else:
+            self._generate(task, messages)
+
+    # --- generation ---
+
+    def _generate(self, task: Task, messages: Messages) -> None:
+        assert task.rollout is not None, "a prompt needs a rollout"
+        request, turn = task.handle.request, len(task.rollout.turns)
+        task.turn_id = f"{request.id}/{turn}"
+        self._generating[task.turn_id] = task
+        task.has_streamed = False
+        task.handle.emit(TurnStarted, turn=turn)
+        self.backend.submit(
+            GenerationRequest(
+                id=task.turn_id,
+                session=task.session,
+                messages=messages,
+                sampling=request.config.sampling,
+                stream=request.stream,
+                priority=request.priority,
+            )
+        )
+
+    def _take_delta(self, delta: Delta) -> None:
+        task = self._generating.get(delta.id)
+        if task is None:
+            return
+        text = delta.text
+        if isinstance(delta.completion, Completion) and not (text or task.has_streamed):
+            text = delta.completion.text  # a backend that does not stream
+        if text:
+            task.has_streamed = True
+            kind = PartKind.THOUGHT if delta.is_reasoning else PartKind.TEXT
+            turn = len(task.rollout.turns) if task.rollout else 0
+            task.handle.emit(PartDelta, turn=turn, kind=kind, text=text)
+        if not delta.is_last:
+            return
+        del self._generating[delta.id]
+        task.turn_id = ""
+        if delta.error is not None:
+            self._fail(task, delta.error)
+        elif delta.completion is not None:
+            self._to_operate.append((task, delta.completion, delta.seconds))
+
+    # --- ends ---
+
+    def _finish(self, task: Task) -> None:
+        assert task.rollout is not None, "a rollout that stopped"
+        self._end(task, task.rollout.trace(self._settings_of(task.handle.request.config)))
+
+    def _settings_of(self, config: RolloutConfig) -> RunSettings:
+        if config not in self._settings:
+            if len(self._settings) >= _MAX_SETTINGS:
+                self._settings.clear()
+            self._settings[config] = settings_of(self.model, config)
+        return self._settings[config]
+
+    def _fail(self, task: Task, error: BaseException, *, is_fatal: bool = False) -> None:
+        task.handle.is_fatal = is_fatal
+        settings = self._settings_of(task.handle.request.config)
+        self._end(task, failed_trace(task.handle.request.question, error, settings), error)
+
+    def _fail_all(self, error: Exception) -> None:
+        self._generating.clear()
+        for task in list(self.tasks.values()):
+            self._fail(task, error, is_fatal=True)
+
+    def _stop(self, task: Task, reason: StopReason) -> None:
+        """End a request that is in progress, with the turns that it has."""
+        if task.turn_id:
+            self._generating.pop(task.turn_id, None)
+            self.backend.cancel(task.turn_id)
+        rollout, request = task.rollout, task.handle.request
+        settings = self._settings_of(request.config)
+        error = error_of(reason, request)
+        question = rollout.question if rollout else request.question
+        trace = failed_trace(question, error, settings, reason)
+        if rollout is not None:
+            # Its worker may be adding a turn right now: what was complete is kept.
+            kept = {"pictures": rollout.pictures, "turns": tuple(rollout.turns)}
+            trace = trace.model_copy(update=kept)
+        self._end(task, trace, error)
+
+    def _end(self, task: Task, trace: Trace, error: BaseException | None = None) -> None:
+        task.is_over = True
+        handle = task.handle
+        del self.tasks[handle.id]
+        keeps = handle.request.keep and error is None
+        if keeps:
+            self._keep(task)
+        elif task.continues is None or error is None:
+            self.backend.release(task.session)
+        self._on_end(handle.id)
+        handle.end(trace, error)
+
+    def _keep(self, task: Task) -> None:
+        self.kept[task.handle.id] = task
+        while len(self.kept) > MAX_KEPT_CONVERSATIONS:
+            self._release_kept(next(iter(self.kept)))
+
+    def _release_kept(self, id: str) -> None:
+        task = self.kept.pop(id, None)
+        sessions = {one.session for one in self.kept.values()}
+        sessions |= {one.session for one in self.tasks.values()}
+        if task is not None and task.session not in sessions:
+            self.backend.release(task.session)
