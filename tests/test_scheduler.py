@@ -24,6 +24,8 @@ from pixel_reasoner.models.scripted import ScriptedModel
 from pixel_reasoner.rollout.ask import ask, ask_async, ask_many
 from pixel_reasoner.rollout.request import MAX_BUFFERED_EVENTS, RolloutRequest
 from pixel_reasoner.rollout.scheduler import RolloutScheduler, scheduler_of
+from pixel_reasoner.rollout.state import Rollout
+from pixel_reasoner.rollout.strategies import STRATEGIES
 from pixel_reasoner.schema.events import (
     CallParsed,
     Failed,
@@ -395,3 +397,36 @@ def test_a_hook_may_replace_what_was_generated(question):
         RolloutRequest(question=question, hooks=(Blue(),))
     )
     assert handle.result().answer == "blue"
+
+
+def test_forks_of_a_rollout_go_on_independently(question):
+    model = ScriptedModel([CLOSER, zoom(0, 0, 0.5, 0.5, image=2), RED], budgets=UNSCALED)
+    scheduler = scheduler_of(model)
+    whole = ask(question, model)
+    start = Rollout(question, model, RolloutConfig())
+    start.take(Completion(text=CLOSER))
+    forks = [start.fork() for _ in range(3)]
+    handles = [scheduler.submit(RolloutRequest(question=question, rollout=fork)) for fork in forks]
+    for handle in handles:
+        trace = handle.result()
+        assert [turn.text for turn in trace.turns] == [turn.text for turn in whole.turns]
+        assert trace.all_pictures == whole.all_pictures
+    assert (len(start.turns), len(start.context), start.stop) == (1, 2, None)
+
+
+def test_the_most_frequent_answer_of_several_samples_counts(question):
+    answers = iter(["blue", "red", "green", "red", "red"])
+
+    class Sampled(ScriptedModel):
+        def generate(self, conversations, decoding, on_text=None):
+            seeds.append(decoding.seed)
+            return [Completion(text=rf"\boxed{{{next(answers)}}}") for _ in conversations]
+
+    seeds: list[int] = []
+    scheduler = RolloutScheduler(Sampled([""]))
+    config = RolloutConfig(sampling=SamplingParams(temperature=1.0, seed=7))
+    trace = STRATEGIES.get("majority_vote")(question, scheduler, config)
+    assert (trace.answer, trace.sample) == ("red", 1)
+    assert seeds == [7, 8, 9, 10, 11]
+    assert STRATEGIES.names() == ["majority_vote", "single"]
+    assert STRATEGIES.get("single")(question, scheduler_of(ScriptedModel([RED])), config).answer

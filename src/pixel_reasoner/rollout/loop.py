@@ -170,7 +170,9 @@ class RolloutLoop:
     def _open(self, task: Task) -> Messages | None:
         """Open the media of a question; returns its prompt, None when the rollout stops before its first turn."""
         request = task.handle.request
-        if task.continues is not None:
+        if request.rollout is not None:
+            rollout = request.rollout
+        elif task.continues is not None:
             rollout = task.continues.next_exchange(request.question, request.config)
         else:
             rollout = Rollout(

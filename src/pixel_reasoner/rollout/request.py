@@ -45,6 +45,8 @@ class RolloutRequest:
     hooks: tuple[TurnHook, ...] = ()
     context: MediaContext | None = None
     """media of the question that are open already"""
+    rollout: Rollout | None = None
+    """a rollout in progress to go on from, for example a fork of another"""
 
 
 class RolloutHandle:

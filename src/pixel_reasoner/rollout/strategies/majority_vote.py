@@ -1,0 +1,48 @@
+"""Self-consistency (Wang et al., arXiv 2203.11171): several sampled rollouts, the most frequent answer counts."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from pixel_reasoner.rollout.request import RolloutRequest
+from pixel_reasoner.rollout.scheduler import RolloutScheduler
+from pixel_reasoner.rollout.strategies import STRATEGIES
+from pixel_reasoner.schema.question import Question
+from pixel_reasoner.schema.settings import RolloutConfig
+from pixel_reasoner.schema.trace import Trace
+
+NUM_SAMPLES = 5
+
+
+def majority_vote(
+    question: Question,
+    scheduler: RolloutScheduler,
+    config: RolloutConfig,
+    num_samples: int = NUM_SAMPLES,
+) -> Trace:
+    """Return the first of the sampled traces that has the most frequent answer.
+
+    The samples differ by their seeds, from that of the configuration on; at temperature 0 they are all the same.
+    """
+    sampling = config.sampling
+    handles = [
+        scheduler.submit(
+            RolloutRequest(
+                question=question,
+                config=config.model_copy(
+                    update={"sampling": sampling.model_copy(update={"seed": sampling.seed + n})}
+                ),
+            )
+        )
+        for n in range(num_samples)
+    ]
+    traces = [handle.result().model_copy(update={"sample": n}) for n, handle in enumerate(handles)]
+    votes = Counter(trace.answer for trace in traces if trace.answer is not None)
+    if not votes:
+        return traces[0]
+    # `most_common` keeps the order of first appearance among equals.
+    winner = votes.most_common(1)[0][0]
+    return next(trace for trace in traces if trace.answer == winner)
+
+
+STRATEGIES.register("majority_vote", majority_vote)
