@@ -1,0 +1,322 @@
+"""The core before and after its restructuring: the same results, and at least the same speed.
+
+    git worktree add ../before 4ca5f78
+    .venv/bin/python benchmarks/before_after.py ../before [--parity] [--speed] [--repeats 5]
+
+Both checkouts run in the same environment, in processes of their own, in turns (before, after, before, after, ...).
+
+parity   synthesized traces, traces and summary of an evaluation, token ids and loss masks of SFT, losses and rewards of 20 RL
+         steps: the files of both are read with the code of today, and compared
+speed    seconds of `ask_many`, synthesis, an evaluation of scripted questions, SFT and RL: ratio of medians
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parents[1]
+
+SFT = """
+model = "tiny"
+traces = "synth"
+out = "sft"
+[trl]
+seed = 1
+max_steps = 20
+per_device_train_batch_size = 4
+gradient_accumulation_steps = 1
+use_cpu = true
+logging_steps = 1
+learning_rate = 1e-5
+report_to = "none"
+"""
+RL = """
+model = "tiny"
+out = "rl"
+group_size = 4
+questions_per_sync = 4
+minibatch = 8
+max_turns = 3
+max_new_tokens = 48
+sample_every = 5
+[pixelworld]
+count = 16
+[trl]
+max_steps = 20
+learning_rate = 1e-5
+report_to = "none"
+temperature = 1.0
+seed = 1
+"""
+COMMANDS = {
+    "synth": "synth pixelworld --count 300 --out synth",
+    "eval": "eval pixelworld --family all --count 16 --compare --disturb --out eval",
+    "sampled": "eval pixelworld --family relation --count 12 --samples 2 --temperature 0.8 "
+    "--sample-seed 3 --out sampled",
+    "sft": "train sft sft.toml",
+    "rl": "train rl rl.toml",
+}
+
+
+def environment(checkout: Path) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(checkout / "src"), "OMP_NUM_THREADS": "1"}
+
+
+def run(checkout: Path, folder: Path, command: str) -> str:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "sft.toml").write_text(SFT)
+    (folder / "rl.toml").write_text(RL)
+    done = subprocess.run(
+        [sys.executable, "-m", "pixel_reasoner.cli", *command.split()],
+        cwd=folder,
+        env=environment(checkout),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, f"{checkout}: {command}: {done.stderr[-2000:]}"
+    return done.stdout + done.stderr
+
+
+# --- parity ---
+
+
+def comparable(line: str) -> dict[str, Any]:
+    """A trace without what a clock, a version number or the parts of its texts say."""
+    from pixel_reasoner.schema.trace import Trace
+
+    trace = Trace.from_line(line)
+    fields = trace.model_dump(mode="json", exclude={"seconds", "versions", "sampling", "settings"})
+    for turn in fields["turns"]:
+        for name in ("generate_s", "operate_s"):
+            turn.pop(name)
+        turn["parts"] = [part for part in turn["parts"] if "name" in part]
+        if not turn["observations"]:  # a call that was not executed was not recorded before
+            turn["parts"] = []
+        turn["logprobs"] = [round(value, 3) for value in turn["logprobs"]]
+    fields["settings"] = trace.settings.model_dump(mode="json", exclude={"model"})
+    return fields
+
+
+def traces_of(path: Path) -> list[dict[str, Any]]:
+    return [comparable(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def metrics_of(path: Path) -> Iterator[tuple[str, Any]]:
+    """The metrics of a summary by their dotted names, without seconds and settings."""
+
+    def walk(value: Any, name: str) -> Iterator[tuple[str, Any]]:
+        if isinstance(value, dict):
+            for key, one in value.items():
+                yield from walk(one, f"{name}.{key}" if name else key)
+        else:
+            yield name, value
+
+    summary = json.loads(path.read_text(encoding="utf-8"))
+    left_out = ("settings", "versions", "hardware")
+    for name, value in walk({k: v for k, v in summary.items() if k not in left_out}, ""):
+        if "seconds" not in name:
+            yield name, value
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    """The rows of a training log without times."""
+    timed = ("seconds", "runtime", "per_second", "step_time")
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [
+        {name: value for name, value in row.items() if not any(word in name for word in timed)}
+        for row in rows
+    ]
+
+
+def losses_of(folder: Path) -> list[Any]:
+    states = sorted(folder.glob("checkpoint-*/trainer_state.json"))
+    history = json.loads(states[-1].read_text(encoding="utf-8"))["log_history"]
+    return [(row["step"], row["loss"], row["grad_norm"]) for row in history if "loss" in row]
+
+
+ENCODE = """
+    import hashlib, json, sys
+    from pathlib import Path
+    import pixel_reasoner
+    from pixel_reasoner.evals.run import load_run
+    from pixel_reasoner.models.local import load_processor
+    try:
+        from pixel_reasoner.data.encode import encode
+    except ImportError:
+        from pixel_reasoner.data.sft import encode
+    processor = load_processor(str(Path(pixel_reasoner.__file__).parent / "tiny" / "weights"))
+    for trace in load_run(Path(sys.argv[1])):
+        one = encode(trace, processor)
+        mask = one.loss_mask if hasattr(one, "loss_mask") else one.trained
+        pixels = hashlib.sha256(one.inputs["pixel_values"].numpy().tobytes()).hexdigest()
+        print(json.dumps([trace.question.id, list(map(int, one.token_ids)), list(map(int, mask)), pixels]))
+"""
+
+
+def encoded(checkout: Path, folder: Path) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(ENCODE), str(folder / "synth")],
+        env=environment(checkout),
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return done.stdout.splitlines()
+
+
+def differing(before: Any, after: Any) -> int:
+    """How many of two equally long lists differ."""
+    assert len(before) == len(after), f"{len(before)} before, {len(after)} after"
+    return sum(one != other for one, other in zip(before, after, strict=True))
+
+
+def parity(before: Path, folder: Path) -> None:
+    old, new = folder / "before", folder / "after"
+    for command in COMMANDS.values():
+        for checkout, place in ((before, old), (HERE, new)):
+            run(checkout, place, command)
+    print("| compared | number | that differ |\n| --- | --- | --- |")
+
+    def row(name: str, one: Any, other: Any) -> None:
+        print(f"| {name} | {len(one)} | {differing(one, other)} |", flush=True)
+
+    for name in ("synth", "eval", "eval/without", "eval/disturbed", "sampled"):
+        path = Path(name) / "traces.jsonl"
+        row(f"traces of {name}", traces_of(old / path), traces_of(new / path))
+    for name in ("eval", "eval/without", "sampled"):
+        path = Path(name) / "summary.json"
+        row(f"metrics of {name}", list(metrics_of(old / path)), list(metrics_of(new / path)))
+    row("token ids, loss masks, pixels of SFT", encoded(before, old), encoded(HERE, new))
+    row("losses of 20 SFT steps", losses_of(old / "sft"), losses_of(new / "sft"))
+    row("log of 20 RL steps", rows_of(old / "rl/log.jsonl"), rows_of(new / "rl/log.jsonl"))
+
+
+# --- speed ---
+
+ASK_MANY = """
+    import sys, time, warnings; warnings.simplefilter("ignore")
+    from pathlib import Path
+    try:
+        from pixel_reasoner.rollout.ask import ask_many
+        from pixel_reasoner.schema.settings import RolloutConfig as Config, SamplingParams
+        from pixel_reasoner.schema.question import with_media_root as rooted
+        config = Config(sampling=SamplingParams(max_new_tokens=96))
+    except ImportError:
+        from pixel_reasoner.rollout import Rules as Config, ask_many
+        from pixel_reasoner.models import Decoding
+        from pixel_reasoner.trace import anchored as rooted
+        config = Config(decoding=Decoding(max_new_tokens=96))
+    from pixel_reasoner.models.local import LocalModel
+    from pixel_reasoner.world import FAMILIES, render, scenes
+    folder, model = Path(sys.argv[1]), LocalModel("tiny")
+    wanted = [one for family in FAMILIES for one in scenes(family, "test", 0, 40)]
+    questions = [rooted(one, folder) for one in render(wanted, folder)]
+    list(ask_many(questions[:8], model, config, batch_size=8))
+    started = time.perf_counter()
+    assert len(list(ask_many(questions, model, config, batch_size=64))) == len(questions)
+    print(time.perf_counter() - started)
+"""
+RUNNER = """
+    import sys, time
+    from pathlib import Path
+    from PIL import Image
+    from pixel_reasoner.models.scripted import ScriptedModel
+    from pixel_reasoner.evals.run import Plan, evaluate
+    try:
+        from pixel_reasoner.schema.question import MediaItem as Medium, Question
+        from pixel_reasoner.schema.settings import RolloutConfig as Config
+    except ImportError:
+        from pixel_reasoner.trace import Medium, Question
+        from pixel_reasoner.rollout import Rules as Config
+    folder = Path(sys.argv[1]); folder.mkdir(exist_ok=True)
+    Image.new("RGB", (64, 64), "red").save(folder / "red.png")
+    media = (Medium(kind="image", path=str(folder / "red.png")),)
+    questions = [Question(id=str(n), text="?", media=media, answer=("red",)) for n in range(2000)]
+    plan = Plan(questions, ScriptedModel([r"\\boxed{red}"]), Config(), {"name": "speed"})
+    started = time.perf_counter()
+    assert evaluate(plan, folder / "run")["accuracy"] == 1.0
+    print(time.perf_counter() - started)
+"""
+
+
+def seconds_of(checkout: Path, code: str, folder: Path, threads: int) -> float:
+    env = {**environment(checkout), "OMP_NUM_THREADS": str(threads)}
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), str(folder)],
+        env=env,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return float(done.stdout.split()[-1])
+
+
+def seconds_of_synth(checkout: Path, folder: Path) -> float:
+    run(checkout, folder, "synth pixelworld --count 600 --out synth")
+    return float(json.loads((folder / "synth/summary.json").read_text())["seconds"])
+
+
+def seconds_of_rl(checkout: Path, folder: Path) -> float:
+    run(checkout, folder, COMMANDS["rl"])
+    rows = [json.loads(line) for line in (folder / "rl/log.jsonl").read_text().splitlines()]
+    return float(sum(row["seconds/step"] for row in rows if "seconds/step" in row))
+
+
+def seconds_of_sft(checkout: Path, folder: Path) -> float:
+    run(checkout, folder, "synth pixelworld --count 60 --out synth")
+    told = run(checkout, folder, COMMANDS["sft"])
+    found = re.search(r"'train_runtime': '?([\d.]+)", told)
+    assert found, "the trainer prints its seconds"
+    return float(found[1])
+
+
+def speed(before: Path, folder: Path, repeats: int) -> None:
+    measures = {
+        "ask_many, 200 questions of all families, 64 at once": lambda c, f: seconds_of(
+            c, ASK_MANY, f, os.cpu_count() or 1
+        ),
+        "synthesis of 600 traces, one worker": seconds_of_synth,
+        "evaluation of 2,000 scripted questions": lambda c, f: seconds_of(c, RUNNER, f, 1),
+        "20 SFT steps": seconds_of_sft,
+        "20 RL steps": seconds_of_rl,
+    }
+    print("| measured | before, s | after, s | before / after |\n| --- | --- | --- | --- |")
+    for name, measure in measures.items():
+        times: dict[Path, list[float]] = {before: [], HERE: []}
+        for number in range(repeats):
+            for checkout, taken in times.items():
+                place = folder / f"{len(name)}-{number}-{checkout == HERE}"
+                taken.append(measure(checkout, place))
+        old, new = (statistics.median(times[one]) for one in (before, HERE))
+        print(f"| {name} | {old:.2f} | {new:.2f} | {old / new:.2f} |", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("before", type=Path, help="checkout of the commit before")
+    parser.add_argument("--parity", action="store_true", help="compare results alone")
+    parser.add_argument("--speed", action="store_true", help="compare seconds alone")
+    parser.add_argument("--repeats", type=int, default=5)
+    options = parser.parse_args()
+    both = options.parity == options.speed
+    before = options.before.absolute()
+    with tempfile.TemporaryDirectory() as folder:
+        if both or options.parity:
+            parity(before, Path(folder) / "parity")
+        if both or options.speed:
+            speed(before, Path(folder) / "speed", options.repeats)
+
+
+if __name__ == "__main__":
+    main()
