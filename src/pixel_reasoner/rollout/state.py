@@ -15,7 +15,7 @@ from pixel_reasoner.models.api import (
     ContextFull,
     Model,
 )
-from pixel_reasoner.operations import base as ops
+from pixel_reasoner.operations.registry import OperationSet
 from pixel_reasoner.rollout.perturb import perturb_turn
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.settings import (
@@ -51,6 +51,7 @@ class Rollout:
         """Open the question's media, or take an album in which nothing has happened yet."""
         self.question = question
         self.rules = rules
+        self.operations = OperationSet.of(rules.operations)
         self.dialect: Dialect = get_dialect(speaker.dialect)
         self.started = time.perf_counter()
         budgets = speaker.budgets or self.dialect.budgets
@@ -79,7 +80,9 @@ class Rollout:
             return
         started = time.perf_counter()
         if self.rules.perturb and not any(turn.has_executed_call for turn in self.turns):
-            text = perturb_turn(completion.text, self.question, self.dialect, self.album.pictures)
+            text = perturb_turn(
+                completion.text, self.question, self.dialect, self.album.pictures, self.operations
+            )
             if text != completion.text:
                 completion = Completion(text=text, num_prompt_tokens=completion.num_prompt_tokens)
         call, observation = self._act(completion)
@@ -111,7 +114,7 @@ class Rollout:
             return None, None
         if isinstance(said, RejectedCall):
             return said.call, Observation(text=said.text, error=said.error)
-        observation = ops.run(said, self.album)
+        observation = self.operations.run(said, self.album)
         if len(self.album) > self.rules.limits.max_pictures:
             self.stop = StopReason.MAX_PICTURES
         return said, observation
