@@ -8,6 +8,7 @@ was taken over by a file cannot make the parent execute anything.
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import time
 import traceback
@@ -26,6 +27,8 @@ from pixel_reasoner.schema.settings import MediaLimits
 
 ERROR_CLASSES = {cls.__name__: cls for cls in (InputError, PixelLimitError)}
 READY = b"ready"
+_MIN_FREE_BYTES = 64 * 2**20
+"""address space that a worker needs besides the interpreter and its libraries"""
 
 
 class TaskResult(NamedTuple):
@@ -107,8 +110,19 @@ def _limit_memory(memory_bytes: int) -> None:
         import resource
     except ImportError:  # Windows
         return
+    if (needed := _address_space_bytes() + _MIN_FREE_BYTES) > memory_bytes:
+        raise SystemExit(f"a worker needs at least {needed:,} bytes, got {memory_bytes:,}")
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _address_space_bytes() -> int:
+    """Return the address space of this process; 0 where the system does not tell."""
+    try:
+        num_pages = int(Path("/proc/self/statm").read_text().split()[0])
+    except OSError:
+        return 0
+    return num_pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def _limit_cpu(cpu_s: float) -> None:
