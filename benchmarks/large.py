@@ -22,8 +22,8 @@ from PIL import Image
 
 from pixel_reasoner.dialects import PIXEL_REASONER
 from pixel_reasoner.media.context import MediaContext
-from pixel_reasoner.media.decoder import open_image
-from pixel_reasoner.operations.base import run
+from pixel_reasoner.media.images import open_image
+from pixel_reasoner.operations.registry import default_operations
 from pixel_reasoner.schema.question import MediaItem, Question
 from pixel_reasoner.schema.settings import DEFAULT_MEDIA_LIMITS
 from pixel_reasoner.schema.trace import ToolCall
@@ -74,7 +74,7 @@ def look(question: Question, looks: int) -> None:
             name, arguments = "select_frames", {"target_frames": [1 + n, 5 + n]}
         else:
             arguments["target_image"] = 1
-        seen = run(ToolCall(name=name, arguments=arguments), album)
+        seen = default_operations().run(ToolCall(name=name, arguments=arguments), album)
         assert seen.error is None, seen.text
         for picture in seen.pictures:
             album.view(picture.number)

@@ -1,7 +1,7 @@
-"""What a first zoom into a large photo costs, next to Pillow's own open, crop and resize.
+"""Time of a first zoom into a large photo, compared with Pillow's open, crop and resize.
 
-Both do the same work on the same 8,000 x 6,000 JPEG: decode it and scale one region to the same size. The two
-take turns in one process; the medians are compared.
+Both decode the same 8,000 x 6,000 JPEG and scale one region to the same size. They alternate in one process; the
+medians are compared.
 
     .venv/bin/python benchmarks/zoom.py
 """
@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from pixel_reasoner.media.context import MediaContext
-from pixel_reasoner.operations.base import run
+from pixel_reasoner.operations.registry import default_operations
 from pixel_reasoner.schema.question import MediaItem, Question
 from pixel_reasoner.schema.settings import PixelBudget, PixelBudgets
 from pixel_reasoner.schema.trace import ToolCall
@@ -42,11 +42,11 @@ def main() -> None:
     repeats = parser.parse_args().repeats
     with tempfile.TemporaryDirectory() as folder:
         path = write_photo(Path(folder) / "photo.jpg")
-        size = zoom_by_album(path).size
+        size = zoom_by_context(path).size
         times: dict[str, list[float]] = {"Pillow": [], "MediaContext": []}
         for _ in range(repeats):
             times["Pillow"].append(seconds(lambda: zoom_by_pillow(path, size)))
-            times["MediaContext"].append(seconds(lambda: zoom_by_album(path)))
+            times["MediaContext"].append(seconds(lambda: zoom_by_context(path)))
     medians = {name: statistics.median(values) for name, values in times.items()}
     print(f"first zoom into a {SIZE[0]} x {SIZE[1]} JPEG, {repeats} repeats each")
     for name, values in times.items():
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def write_photo(path: Path) -> Path:
-    """Smooth shapes with the noise of a camera, which a JPEG cannot leave out."""
+    """Write a JPEG of smooth shapes with camera noise, which JPEG cannot compress away."""
     random = np.random.default_rng(0)
     shapes = Image.fromarray(random.integers(0, 256, (60, 80, 3), np.uint8)).resize(SIZE)
     tile = random.normal(0, 8, (600, 800, 3))
@@ -75,11 +75,12 @@ def zoom_by_pillow(path: Path, size: tuple[int, int]) -> Image.Image:
         return image.crop(tuple(region)).resize(size, Image.Resampling.LANCZOS)
 
 
-def zoom_by_album(path: Path) -> Image.Image:
+def zoom_by_context(path: Path) -> Image.Image:
     medium = MediaItem(kind="image", path=str(path))
-    album = MediaContext(Question(id="1", text="What is it?", media=(medium,)), BUDGETS)
-    [picture] = run(ToolCall(name="zoom_in", arguments={"bbox_2d": BOX}), album).pictures
-    return album.view(picture.number)
+    context = MediaContext(Question(id="1", text="What is it?", media=(medium,)), BUDGETS)
+    call = ToolCall(name="zoom_in", arguments={"bbox_2d": BOX})
+    [picture] = default_operations().run(call, context).pictures
+    return context.view(picture.number)
 
 
 def seconds(work: Callable[[], object]) -> float:

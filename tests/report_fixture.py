@@ -78,9 +78,14 @@ def write_clip(path: Path) -> Path:
 
 
 def zoom(
-    number: int, box: Box, parent: int = 1, thought: str = "I cannot read it, so I zoom in."
+    number: int,
+    box: Box,
+    parent: int = 1,
+    thought: str = "I cannot read it, so I zoom in.",
+    outer: Box = WHOLE,
 ) -> Turn:
-    """A turn whose zoom was executed."""
+    """A turn whose zoom was executed; `outer` is the region that the parent shows."""
+    called = list(box.relative_to(outer))
     left, top, right, bottom = region_px(SIZE, box)
     size = right - left, bottom - top
     picture = Picture(
@@ -88,8 +93,8 @@ def zoom(
     )
     return Turn(
         text=f'{thought}\n<tool_call>\n{{"name": "zoom_in", "arguments": {{"target_image": {parent}, "bbox_2d": '
-        f"{list(box)}}}}}\n</tool_call>",
-        parts=(ToolCall(name="zoom_in", arguments={"target_image": parent, "bbox_2d": list(box)}),),
+        f"{called}}}}}\n</tool_call>",
+        parts=(ToolCall(name="zoom_in", arguments={"target_image": parent, "bbox_2d": called}),),
         observations=(Observation(text=f"Picture {number} shows it.", pictures=(picture,)),),
     )
 
@@ -196,7 +201,7 @@ def all_traces(folder: Path) -> dict[str, Trace]:
         "zoom into zoom": picture_trace(
             scene,
             zoom(2, near),
-            zoom(3, nearer, parent=2, thought="Closer."),
+            zoom(3, nearer, parent=2, thought="Closer.", outer=near),
             answer("8"),
             answer="8",
             about=about("attribute-2"),

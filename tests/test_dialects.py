@@ -37,13 +37,20 @@ from pixel_reasoner.errors import ModelError, UsageError
 from pixel_reasoner.media.context import MediaContext
 from pixel_reasoner.models.api import Completion
 from pixel_reasoner.models.scripted import ScriptedModel
-from pixel_reasoner.operations import base as ops
-from pixel_reasoner.operations.base import OPERATIONS
+from pixel_reasoner.operations.registry import default_operations
 from pixel_reasoner.rollout.state import Rollout
 from pixel_reasoner.schema.geometry import Box
 from pixel_reasoner.schema.question import MediaItem, Question
-from pixel_reasoner.schema.settings import MediaLimits, RolloutConfig
-from pixel_reasoner.schema.trace import CallErrorKind, Picture, StopReason, ToolCall, Trace, Turn
+from pixel_reasoner.schema.settings import DEFAULT_OPERATIONS, MediaLimits, RolloutConfig
+from pixel_reasoner.schema.trace import (
+    CallErrorKind,
+    Observation,
+    Picture,
+    StopReason,
+    ToolCall,
+    Trace,
+    Turn,
+)
 
 GOLDEN = Path(__file__).parent / "golden"
 COMPACT, RELEASED = get_dialect("compact"), get_dialect("pixel_reasoner")
@@ -233,7 +240,7 @@ def test_any_text_is_parsed_without_an_exception(dialect, text):
 
 
 @every_hermes
-@given(name=st.text() | st.sampled_from([*OPERATIONS, "image_zoom_in_tool"]), arguments=arguments)
+@given(name=st.text() | st.sampled_from([*DEFAULT_OPERATIONS, "image_zoom_in_tool"]), arguments=arguments)
 @example(name="zoom_in", arguments={"bbox_2d": [10**400, 0, 1, 1]})
 @example(name="zoom_in", arguments={"bbox_2d": [float("nan"), 0, 1, 1]})
 @example(name="zoom_in", arguments={"bbox_2d": {"x1": 0, "y1": 0, "x2": 1, "y2": 1}})
@@ -274,7 +281,7 @@ def test_written_frames_are_parsed_back(dialect, frames):
 
 @every_hermes
 def test_a_call_is_written_with_a_name_that_the_system_message_offers(dialect):
-    for name in OPERATIONS:
+    for name in DEFAULT_OPERATIONS:
         written = json.loads(dialect.write_call(ToolCall(name=name, arguments={}))[11:-12])
         offer = dialect.system_video or dialect.system_with
         assert re.search(rf"\b{written['name']}\b", offer)
@@ -435,7 +442,7 @@ def test_what_operations_say_is_put_into_the_familys_words(photo):
     question = Question(id="1", text="?", media=(MediaItem(kind="image", path=str(photo)),))
     album = MediaContext(question, QWEN3.budgets)
     said = QWEN3.parse(call_text(name="crop", bbox_2d=[0, 0, 9, 9]), album.pictures)
-    refused = Turn(text="", observations=(ops.run(said, album),))
+    refused = Turn(text="", observations=(default_operations().run(said, album),))
     (part,) = QWEN3.messages(question, album.pictures, [refused], str)[-1]["content"]
     assert "there is no operation 'crop'; use image_zoom_in_tool or select_frames" in part["text"]
 
@@ -532,7 +539,7 @@ def test_qwen3_vl_is_told_in_text_what_its_template_makes_of_tools():
     first, crop = pictures((640, 480), (320, 320))
     call = ToolCall(name="zoom_in", arguments={"bbox_2d": [0, 0, 0.5, 0.5], "target_image": 1})
     said = QWEN3.write_turn("I look.", call, [first], about="the sign")
-    seen = ops.Observation(text="", pictures=(crop,))
+    seen = Observation(text="", pictures=(crop,))
     ours = QWEN3.messages(question, [first], [Turn(text=said, observations=(seen,))], str)
     function = json.loads(said.partition("<tool_call>")[2].partition("</tool_call>")[0])
     native = [

@@ -20,6 +20,7 @@ from conftest import full_disk
 from pixel_reasoner.data.encode import encode
 from pixel_reasoner.dialects import DIALECTS
 from pixel_reasoner.errors import InputError, OutputError, UsageError
+from pixel_reasoner.media.cache import MediaCache
 from pixel_reasoner.models.api import Completion
 from pixel_reasoner.models.folder import FolderSettings, folder_settings
 from pixel_reasoner.models.local import LocalModel, load_processor
@@ -49,7 +50,6 @@ from pixel_reasoner.train.rl import (
     trl_config,
 )
 from pixel_reasoner.train.trl_env import (
-    MediaCache,
     TrlToolEnv,
     as_dialect_template,
     finished_trace,
@@ -204,7 +204,7 @@ def test_the_shape_of_a_folder_is_counted_without_its_weights(tmp_path):
 def played(question: Question, turns: list[str], *, ended: bool = True, **rules) -> Trace:
     """What TRL's loop does with turns of a model, one rollout."""
     chosen = RolloutConfig(**rules)
-    environment = TrlToolEnv(SPEAKER, chosen, MediaCache(SPEAKER.budgets, chosen))
+    environment = TrlToolEnv(SPEAKER, chosen, MediaCache())
     environment.reset(question.model_dump_json())
     said: list[dict] = []
     for text in turns[:-1]:
@@ -270,7 +270,7 @@ def test_a_call_in_the_last_turn_is_executed_and_ends_the_rollout(questions):
 
 
 def test_a_result_that_left_no_room_ends_a_rollout(questions):
-    environment = TrlToolEnv(SPEAKER, RolloutConfig(), MediaCache(SPEAKER.budgets, RolloutConfig()))
+    environment = TrlToolEnv(SPEAKER, RolloutConfig(), MediaCache())
     environment.reset(questions[0].model_dump_json())
     parts = environment.operate(LOOK.format(0.1))
     said = [{"role": "assistant", "content": "", "tool_calls": []}]
@@ -352,7 +352,7 @@ def test_a_rollout_opens_as_in_ask(tmp_path, dialect, family):
     )
     speaker = FolderSettings(dialect=dialect, budgets=SPEAKER.budgets)
     begin = opening_messages(speaker, RolloutConfig(), question.media)
-    environment = TrlToolEnv(speaker, RolloutConfig(), MediaCache(SPEAKER.budgets, RolloutConfig()))
+    environment = TrlToolEnv(speaker, RolloutConfig(), MediaCache())
     parts = environment.reset(question=question.model_dump_json(), prompt=begin)
     plain = Rollout(question, speaker, RolloutConfig()).messages()
     assert [*begin[:-1], {**begin[-1], "content": parts}] == plain
@@ -360,15 +360,15 @@ def test_a_rollout_opens_as_in_ask(tmp_path, dialect, family):
 
 def test_the_rollouts_of_a_question_open_its_media_once(questions, monkeypatch):
     opened: list[Path] = []
-    from pixel_reasoner.media import context as album
+    from pixel_reasoner.media import decoder
 
-    real = album.open_picture
+    real = decoder.open_image
     monkeypatch.setattr(
-        album, "open_picture", lambda path, limits: (opened.append(path), real(path, limits))[1]
+        decoder, "open_image", lambda path, limits: (opened.append(path), real(path, limits))[1]
     )
-    albums = MediaCache(SPEAKER.budgets, RolloutConfig(), keep=1)
+    albums = MediaCache(max_entries=1)
     for question in [questions[0]] * 4 + [questions[1], questions[0]]:
-        albums.of(question).view(1)
+        albums.of(question, SPEAKER.budgets).view(1)
     assert len(opened) == 3  # the third because only one was kept
 
 

@@ -15,7 +15,8 @@ import pytest
 from PIL import Image
 
 from pixel_reasoner.errors import OutputError, UsageError
-from pixel_reasoner.media.decoder import open_image, sample_video
+from pixel_reasoner.media.images import open_image
+from pixel_reasoner.media.videos import sample_video
 from pixel_reasoner.schema.question import MediaItem, Question, load_questions
 from pixel_reasoner.schema.settings import MediaLimits, PixelBudget, PixelBudgets
 from pixel_reasoner.scoring.grading import Outcome, anls, grade

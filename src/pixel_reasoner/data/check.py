@@ -20,12 +20,12 @@ import numpy as np
 from pixel_reasoner.data.expert import Kind, kind_of
 from pixel_reasoner.dialects import get_dialect
 from pixel_reasoner.errors import InputError
-from pixel_reasoner.media.context import MediaContext
+from pixel_reasoner.media.cache import MediaCache
 from pixel_reasoner.models.api import Completion
 from pixel_reasoner.models.scripted import ScriptedModel
 from pixel_reasoner.rollout.state import Rollout
 from pixel_reasoner.schema.question import Question
-from pixel_reasoner.schema.settings import PixelBudgets, RolloutConfig
+from pixel_reasoner.schema.settings import RolloutConfig
 from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.scoring.evidence import evidence_hit
 from pixel_reasoner.scoring.grading import Outcome, grade, is_right
@@ -83,7 +83,7 @@ def check_traces(
     tokens: list[int] = []
     pictures = 0
     seen: set[str] = set()
-    desk = MediaCache()
+    desk = MediaCache(max_entries=1)  # traces about one file follow each other
     count = 0
     for trace in traces:
         count += 1
@@ -118,7 +118,7 @@ def problems_of(
 ) -> Iterator[Problem]:
     """Everything that is wrong with one trace."""
     name = trace.question.id
-    desk = desk or MediaCache()
+    desk = desk or MediaCache(max_entries=1)
     checks: tuple[tuple[str, Callable[[], str | None]], ...] = (
         ("gold", lambda: _gold(trace)),
         ("evidence", lambda: _evidence(trace)),
@@ -172,34 +172,15 @@ def _held_out(question: Question, held_out: frozenset[str]) -> str | None:
     return None
 
 
-class MediaCache:
-    """Keeps the media of the last trace open: traces about one file stand together."""
-
-    def __init__(self) -> None:
-        self.key: Any = None
-        self.album: MediaContext | None = None
-
-    def open(self, question: Question, budgets: PixelBudgets) -> MediaContext:
-        """An album of a question's media, in which nothing has happened.
-
-        Raises:
-            InputError: a medium that cannot be used.
-        """
-        key = (question.media, budgets)
-        if self.album is None or self.key != key:
-            self.key, self.album = key, MediaContext(question, budgets)
-        return self.album.fresh()
-
-
 def _replay(trace: Trace, desk: MediaCache) -> str | None:
     """Run the loop again on the same texts, and compare calls, references and pixels."""
     settings = trace.settings
     try:
         budgets = settings.budgets or get_dialect(settings.dialect).budgets
         model = ScriptedModel([""], dialect=settings.dialect, budgets=budgets)
-        album = desk.open(trace.question, budgets)
+        album = desk.of(trace.question, budgets, sampling=trace.sampling)
         again = Rollout(trace.question, model, RolloutConfig(), album)
-        recorded = album.retold(trace)
+        recorded = album.replay(trace)
     except InputError as error:
         return str(error)
     for number, turn in enumerate(trace.turns, start=1):

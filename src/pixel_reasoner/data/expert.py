@@ -33,8 +33,8 @@ from pixel_reasoner.dialects import Dialect
 from pixel_reasoner.media.context import MediaContext
 from pixel_reasoner.models.api import Completion
 from pixel_reasoner.models.scripted import ScriptedModel
-from pixel_reasoner.operations.base import MAX_SELECTED_FRAMES
-from pixel_reasoner.rollout.perturb import sample_off_target_box
+from pixel_reasoner.operations.frames import MAX_SELECTED_FRAMES
+from pixel_reasoner.operations.zoom import sample_off_target_box
 from pixel_reasoner.rollout.state import Rollout
 from pixel_reasoner.schema.geometry import Box
 from pixel_reasoner.schema.question import Evidence, Question
@@ -381,13 +381,8 @@ def _around(close: Box, rng: random.Random) -> Box:
 
 def _seen_from(outer: Box, box: Box) -> Box:
     """A box of the picture in coordinates of a crop that holds it, rounded outwards. The inverse of `Box.within`."""
-    width, height = outer.x2 - outer.x1, outer.y2 - outer.y1
-    return Box(
-        max(0.0, _down((box.x1 - outer.x1) / width)),
-        max(0.0, _down((box.y1 - outer.y1) / height)),
-        min(1.0, _up((box.x2 - outer.x1) / width)),
-        min(1.0, _up((box.y2 - outer.y1) / height)),
-    )
+    x1, y1, x2, y2 = box.relative_to(outer)
+    return Box(max(0.0, _down(x1)), max(0.0, _down(y1)), min(1.0, _up(x2)), min(1.0, _up(y2)))
 
 
 def _down(value: float) -> float:

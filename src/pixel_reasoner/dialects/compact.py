@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pixel_reasoner.dialects.base import Dialect
-from pixel_reasoner.operations.base import OPERATIONS, tool_schema
+from pixel_reasoner.operations.registry import default_operations
 from pixel_reasoner.schema.settings import PixelBudget, PixelBudgets
 from pixel_reasoner.schema.trace import Picture
 
@@ -46,6 +46,6 @@ COMPACT = Dialect(
     label=_label,
     reply=_reply,
     complaint="Error: {why}",
-    tools=[tool_schema(operation) for operation in OPERATIONS.values()],
+    tools=default_operations().tool_schemas,
     system_native="Put the final answer in \\boxed{}.",
 )

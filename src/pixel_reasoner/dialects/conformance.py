@@ -16,9 +16,9 @@ from typing import Any
 
 from pixel_reasoner.dialects import DIALECTS, Answer, Dialect, RejectedCall
 from pixel_reasoner.files import atomic_writer
-from pixel_reasoner.operations.base import OPERATIONS
 from pixel_reasoner.schema.geometry import Box
 from pixel_reasoner.schema.question import MediaItem, Question
+from pixel_reasoner.schema.settings import DEFAULT_OPERATIONS
 from pixel_reasoner.schema.trace import CallErrorKind, Observation, Picture, ToolCall, Turn
 
 BOXES = 100_000
@@ -65,7 +65,7 @@ def assert_valid_dialect(dialect: Dialect, boxes: int = 1000, seed: int = 0) -> 
 def _offers(dialect: Dialect) -> None:
     """Every operation is offered by the name that its calls have, in text and to servers."""
     video = dialect.system_video or dialect.system_with
-    for operation in OPERATIONS:
+    for operation in DEFAULT_OPERATIONS:
         word = _word(dialect, operation)
         assert re.search(rf"\b{word}\b", video), (
             f"{dialect.name}: {word} is not offered for a video"
@@ -74,7 +74,7 @@ def _offers(dialect: Dialect) -> None:
     assert re.search(rf"\b{word}\b", dialect.system_with), f"{dialect.name}: {word} is not offered"
     if dialect.tools:
         listed = {tool["function"]["name"] for tool in dialect.tools}
-        wanted = {_word(dialect, operation) for operation in OPERATIONS}
+        wanted = {_word(dialect, operation) for operation in DEFAULT_OPERATIONS}
         assert listed == wanted, f"{dialect.name}: tools are {listed}, calls name {wanted}"
     for tool in dialect.tools:
         schema = tool["function"]["parameters"]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from pixel_reasoner.dialects.base import Dialect
 from pixel_reasoner.dialects.hermes import offered
-from pixel_reasoner.operations.base import OPERATIONS, tool_schema
+from pixel_reasoner.operations.registry import default_operations
 from pixel_reasoner.schema.settings import PixelBudget, PixelBudgets
 from pixel_reasoner.schema.trace import Picture
 
@@ -20,7 +20,7 @@ _ADVICE = (
     "detail. Look closer before you answer whenever the answer rests on a small detail; where it does not, answer at "
     "once. Call one tool at a time and wait for what it shows. Put the final answer, alone, within \\boxed{}."
 )
-_TOOLS = [tool_schema(operation) for operation in OPERATIONS.values()]
+_TOOLS = default_operations().tool_schemas
 
 
 def _label(picture: Picture) -> str:

@@ -1,1 +1,1 @@
-"""Visual operations: typed functions that return new images."""
+"""Visual operations: typed functions that return new pictures, one file each."""

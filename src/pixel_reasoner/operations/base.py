@@ -1,8 +1,7 @@
-"""Visual operations: how a model looks again.
+"""Operation specifications: what an operation does, what a model reads about it, and what reports say about it.
 
-An operation is a typed function of an album. Its signature and docstring are the schema that a model reads and
-the check of what a model writes. A new one is a function, an entry in `OPERATIONS` and a test that calls
-`assert_valid_operation`.
+An operation is a typed function of a `MediaContext`. Its signature and docstring are the schema that a model reads and
+the check of the arguments that a model writes. `registry.operation` makes a specification of it and registers it.
 
 A model's mistake never raises: it becomes an `Observation` that says what was wrong and what is allowed.
 """
@@ -11,200 +10,307 @@ from __future__ import annotations
 
 import inspect
 import json
+import logging
 import math
+import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from functools import cache
-from typing import Any, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from pixel_reasoner.media.context import MediaContext
-from pixel_reasoner.schema.geometry import Box, BoxError
+from pixel_reasoner.errors import PluginError
+from pixel_reasoner.media.context import Budget, MediaContext
+from pixel_reasoner.schema.geometry import Size
+from pixel_reasoner.schema.question import Evidence
+from pixel_reasoner.schema.record import Record
+from pixel_reasoner.schema.settings import PixelBudgets
 from pixel_reasoner.schema.trace import CallErrorKind, Observation, Picture, ToolCall
 
-Operation = Callable[..., list[Picture]]
+logger = logging.getLogger(__name__)
 
-MIN_SIDE_PX = 8
-"""A region with a shorter side has nothing more to show."""
-
-MAX_SELECTED_FRAMES = 8
-
-_MAX_INT = 2**53
-"""The largest integer that JSON's numbers are sure to hold."""
+MAX_EXACT_INT = 2**53
+"""largest integer that a JSON number represents exactly"""
 
 
 class CallRejected(Exception):
-    """An operation that cannot be executed, and why. `text` is written for the model."""
+    """A call that cannot be executed, and why. `text` is written for the model."""
 
-    def __init__(self, error: CallErrorKind, text: str) -> None:
+    def __init__(self, error: CallErrorKind | str, text: str) -> None:
         super().__init__(text)
         self.error = error
         self.text = text
 
 
-def zoom_in(album: MediaContext, bbox_2d: list[float], target_image: int = 1) -> list[Picture]:
-    """Zoom in on a region of a picture to see details that are too small to read in the overview.
+class MediaKind(StrEnum):
+    """Kinds of media that an operation can be called for."""
 
-    Args:
-        album: The pictures seen so far.
-        bbox_2d: The region as [x1, y1, x2, y2], from 0 to 1, with (0, 0) at the top left corner of the picture.
-        target_image: The number of the picture to zoom into, from 1.
+    IMAGE = "image"
+    VIDEO = "video"
+    """a video or a folder of frames"""
+
+
+class ArgumentRole(StrEnum):
+    """What an argument stands for: dialects convert boxes and picture names to their own form."""
+
+    BOX = "box"
+    """normalised [x1, y1, x2, y2] of the picture that the call names, or of the first"""
+    PICTURE = "picture"
+    """number of a picture, from 1"""
+    FRAMES = "frames"
+    """numbers of sampled frames, from 1"""
+    VALUE = "value"
+
+
+BoxArgument = Annotated[list[float], ArgumentRole.BOX]
+PictureArgument = Annotated[int, ArgumentRole.PICTURE]
+FramesArgument = Annotated[list[int], ArgumentRole.FRAMES]
+
+
+class Parameter(Record):
+    """One argument of an operation, as a model reads it."""
+
+    name: str
+    json_schema: dict[str, Any]
+    description: str
+    required: bool
+    default: Any = None
+    role: ArgumentRole = ArgumentRole.VALUE
+
+    @property
+    def type_in_words(self) -> str:
+        """Type for error messages.
+
+        >>> Parameter(name="n", json_schema={"type": "integer"}, description="", required=True).type_in_words
+        'an integer'
+        """
+        if "items" in self.json_schema:
+            return f"a list of {self.json_schema['items'].get('type', 'value')}s"
+        kind = self.json_schema.get("type", "value")
+        return f"{'an' if kind[0] in 'aeio' else 'a'} {kind}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PerturbRequest:
+    """What a perturbation may use, besides the call."""
+
+    evidence: Evidence
+    """that the perturbed call must not show"""
+    pictures: Sequence[Picture]
+    """all pictures so far"""
+    rng: random.Random
+    padding: float = 0.0
+    """share of the picture that the dialect adds on every side of a box; the boxes of parsed calls contain it"""
+    rounding: Callable[[Size], float] = lambda size: 0.0
+    """picture size -> largest error of a box coordinate as the dialect writes it, as a share of the picture"""
+
+
+OperationFunction = Callable[..., list[Picture]]
+Perturb = Callable[[ToolCall, PerturbRequest], ToolCall | None]
+"""returns an off-target variant of a call, or None where there is none"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperationSpec:
+    """Everything about one operation.
+
+    `from_function` fills what the function itself says: name, description, parameters.
     """
-    if not 1 <= target_image <= len(album):
-        raise CallRejected(
-            CallErrorKind.NO_SUCH_PICTURE,
-            f"there is no picture {target_image}; pictures are numbered 1 to {len(album)}",
+
+    name: str
+    description: str
+    parameters: tuple[Parameter, ...]
+    run: OperationFunction
+    """(context, **arguments) -> new pictures, which it added to the context; raises `CallRejected`"""
+    media: frozenset[MediaKind]
+    """kinds of media that it is offered for"""
+    result_budget: Budget
+    """pixels of its results: name of a field of `PixelBudgets`, or a budget of its own"""
+    max_results: int
+    """pictures that one call returns at most"""
+    sentence: Callable[..., str] | None = None
+    """(**arguments) -> what the call does, for reports"""
+    perturb: Perturb | None = None
+    """off-target variant of a call, for recovery tests; None: calls are never perturbed"""
+    synthesis: tuple[str, ...] = ()
+    """sentences before a call in synthesized traces, with the fields {subject} and {where}"""
+    version: int = 1
+    """changes when the same call gives other results"""
+
+    @classmethod
+    def from_function(
+        cls, run: OperationFunction, *, media: frozenset[MediaKind], **fields: Any
+    ) -> OperationSpec:
+        """Return the specification of a typed function with a Google-style docstring.
+
+        Args:
+            run: its first parameter is `context: MediaContext`, it returns `list[Picture]`.
+            media: kinds of media that it is offered for.
+            **fields: the other fields.
+
+        Raises:
+            PluginError: a signature or docstring that a schema cannot be made of.
+        """
+        description, _ = _documentation(run)
+        return cls(
+            name=run.__name__,
+            description=description,
+            parameters=_parameters(run),
+            run=run,
+            media=media,
+            **{"result_budget": "crop", "max_results": 1, **fields},
         )
-    try:
-        box = Box.of(bbox_2d)
-    except BoxError as error:
-        raise CallRejected(CallErrorKind.BAD_BOX, str(error)) from error
-    width, height = album.crop_px(target_image, box)
-    if min(width, height) < MIN_SIDE_PX:
-        raise CallRejected(
-            CallErrorKind.BOX_TOO_SMALL,
-            f"the box covers only {width} x {height} pixels; "
-            f"give one of at least {MIN_SIDE_PX} x {MIN_SIDE_PX} pixels",
-        )
-    return [album.add_crop(target_image, box)]
 
+    @property
+    def tool_schema(self) -> dict[str, Any]:
+        """OpenAI function schema that a model reads."""
+        properties = {
+            one.name: one.json_schema
+            | {"description": one.description}
+            | ({} if one.required else {"default": one.default})
+            for one in self.parameters
+        }
+        required = [one.name for one in self.parameters if one.required]
+        return {
+            "type": "function",
+            "function": {
+                "name": self.name,
+                "description": self.description,
+                "parameters": {"type": "object", "properties": properties, "required": required},
+            },
+        }
 
-def select_frames(album: MediaContext, target_frames: list[int]) -> list[Picture]:
-    """Look at up to 8 frames of the video in more detail.
+    def arguments_with_role(self, role: ArgumentRole) -> list[str]:
+        """Return the names of the arguments of a role."""
+        return [one.name for one in self.parameters if one.role is role]
 
-    Args:
-        album: The pictures seen so far.
-        target_frames: The numbers of the frames, from 1, each at most once.
-    """
-    if not album.num_frames:
-        raise CallRejected(
-            CallErrorKind.NOT_A_VIDEO, "there is no video to select frames of; use zoom_in"
-        )
-    allowed = (
-        f"give 1 to {min(MAX_SELECTED_FRAMES, album.num_frames)} different numbers "
-        f"from 1 to {album.num_frames}"
-    )
-    if not target_frames:
-        raise CallRejected(CallErrorKind.BAD_FRAMES, f"no frames were named; {allowed}")
-    missing = [number for number in target_frames if number not in album.frames]
-    if missing:
-        raise CallRejected(CallErrorKind.BAD_FRAMES, f"there is no frame {missing[0]}; {allowed}")
-    if len(set(target_frames)) < len(target_frames):
-        raise CallRejected(CallErrorKind.BAD_FRAMES, f"a frame was named twice; {allowed}")
-    if len(target_frames) > MAX_SELECTED_FRAMES:
-        raise CallRejected(
-            CallErrorKind.BAD_FRAMES, f"{len(target_frames)} frames are too many; {allowed}"
-        )
-    return album.add_frames(target_frames)
+    def check_arguments(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments of a call in the types of the signature.
 
+        Raises:
+            CallRejected: missing, unknown or mistyped arguments.
+        """
+        parameters = {one.name: one for one in self.parameters}
+        for name in arguments:
+            if name not in parameters:
+                raise _bad_arguments(
+                    f"there is no argument {quote_name(name)}; use {', '.join(parameters)}"
+                )
+        for name, parameter in parameters.items():
+            if parameter.required and name not in arguments:
+                raise _bad_arguments(f"{name} is missing; give {parameter.type_in_words}")
+        return {name: self._convert(parameters[name], value) for name, value in arguments.items()}
 
-OPERATIONS: dict[str, Operation] = {"zoom_in": zoom_in, "select_frames": select_frames}
+    def execute(self, call: ToolCall, context: MediaContext) -> Observation:
+        """Execute a call. The context is unchanged unless the call succeeds.
 
-
-def run(call: ToolCall, album: MediaContext) -> Observation:
-    """Execute a call: new pictures, or the reason why not. The dialect puts words around the pictures.
-
-    >>> from pixel_reasoner.media.context import UNSCALED
-    >>> from pixel_reasoner.schema.question import Question
-    >>> album = MediaContext(Question(id="1", text="What is it?", media=()), UNSCALED)
-    >>> run(ToolCall(name="zoom", arguments={}), album).text
-    "there is no operation 'zoom'; use zoom_in or select_frames"
-    >>> run(ToolCall(name="zoom_in", arguments={"bbox_2d": "left"}), album).text
-    'bbox_2d must be a list of numbers'
-    """
-    try:
-        operation = OPERATIONS.get(call.name)
-        if operation is None:
-            raise CallRejected(
-                CallErrorKind.UNKNOWN_OPERATION,
-                f"there is no operation {_quoted(call.name)}; use {' or '.join(OPERATIONS)}",
+        Whatever goes wrong is an observation with an error: a mistake of the model says what is allowed, an unexpected
+        exception is logged and reported as `OPERATION_FAILED`.
+        """
+        num_pictures = len(context)
+        try:
+            pictures = self.run(context, **self.check_arguments(call.arguments))
+            assert len(pictures) <= self.max_results, f"{self.name} returned too many pictures"
+            return Observation(text="", pictures=tuple(pictures))
+        except CallRejected as rejected:
+            context.truncate(num_pictures)
+            return Observation(text=rejected.text, error=rejected.error)
+        except Exception as error:
+            context.truncate(num_pictures)
+            logger.exception("operation %s failed", self.name)
+            return Observation(
+                text=f"{self.name} failed ({type(error).__name__}); try another call",
+                error=CallErrorKind.OPERATION_FAILED,
             )
-        pictures = operation(album, **_checked(operation, call.arguments))
-        return Observation(text="", pictures=tuple(pictures))
-    except CallRejected as refused:
-        return Observation(text=refused.text, error=refused.error)
+
+    def describe(self, call: ToolCall) -> str:
+        """Return one phrase that says what a call does; the call as written where its arguments are wrong."""
+        if self.sentence is None:
+            return call_as_written(call)
+        try:
+            return self.sentence(**self.check_arguments(call.arguments))
+        except CallRejected:
+            return call_as_written(call)
+
+    def _convert(self, parameter: Parameter, value: Any) -> Any:
+        adapter = _adapter(self.run, parameter.name)
+        try:
+            return adapter.validate_python(_as_json_numbers(value), strict=True)
+        except ValidationError as error:
+            raise _bad_arguments(f"{parameter.name} must be {parameter.type_in_words}") from error
 
 
-def tool_schema(operation: Operation) -> dict[str, Any]:
-    """What a model is told about an operation, as an OpenAI function schema.
+def tool_schema(spec: OperationSpec) -> dict[str, Any]:
+    """Return the OpenAI function schema of an operation."""
+    return spec.tool_schema
 
-    >>> tool_schema(select_frames)["function"]["parameters"]["required"]
-    ['target_frames']
+
+def call_as_written(call: ToolCall) -> str:
+    """Return a call in the notation of a function call.
+
+    >>> call_as_written(ToolCall(name="zoom_in", arguments={"target_image": 2}))
+    'zoom_in(target_image = 2)'
     """
-    description, texts = _documentation(operation)
-    parameters = _parameters(operation)
-    properties = {
-        name: _json_type(operation, name)
-        | {"description": texts[name]}
-        | ({} if parameter.default is parameter.empty else {"default": parameter.default})
-        for name, parameter in parameters.items()
-    }
-    required = [name for name, one in parameters.items() if one.default is one.empty]
-    return {
-        "type": "function",
-        "function": {
-            "name": operation.__name__,
-            "description": description,
-            "parameters": {"type": "object", "properties": properties, "required": required},
-        },
-    }
+    arguments = ", ".join(
+        f"{name} = {json.dumps(value, ensure_ascii=False, default=str)}"
+        for name, value in call.arguments.items()
+    )
+    return f"{call.name}({arguments})"
 
 
-def assert_valid_operation(operation: Operation) -> None:
-    """Check that a function can be an operation. For the test of everybody who adds one.
+def quote_name(name: str) -> str:
+    """Return a name that a model wrote, quoted and shortened."""
+    return repr(name if len(name) <= 40 else name[:40] + "…")
 
+
+def assert_valid_operation(spec: OperationSpec) -> None:
+    """Check that a specification is complete. For the test of everybody who adds an operation.
+
+    >>> from pixel_reasoner.operations.zoom import zoom_in
     >>> assert_valid_operation(zoom_in)
     """
-    name = operation.__name__
-    assert OPERATIONS.get(name, operation) is operation, f"{name}: the name is taken"
-    hints = get_type_hints(operation)
-    first = next(iter(hints.items()), None)
-    assert first == ("album", MediaContext), (
-        f"{name}: the first parameter must be `album: MediaContext`"
-    )
-    untyped = [parameter for parameter in _parameters(operation) if parameter not in hints]
-    assert not untyped, f"{name}: parameters without a type: {untyped}"
-    assert hints.get("return") == list[Picture], f"{name}: must return list[Picture]"
-    description, texts = _documentation(operation)
-    assert description, f"{name}: the docstring does not say what it does"
-    documented, expected = sorted({*texts} - {"album"}), sorted(_parameters(operation))
-    assert documented == expected, f"{name}: `Args:` describes {documented}, expected {expected}"
-    json.dumps(tool_schema(operation))
-
-
-def _checked(operation: Operation, arguments: dict[str, Any]) -> dict[str, Any]:
-    """The arguments in the types of the signature."""
-    parameters = _parameters(operation)
-    for name in arguments:
-        if name not in parameters:
-            raise _bad_arguments(
-                f"there is no argument {_quoted(name)}; use {', '.join(parameters)}"
-            )
-    for name, parameter in parameters.items():
-        if parameter.default is parameter.empty and name not in arguments:
-            raise _bad_arguments(f"{name} is missing; give {_expected(operation, name)}")
-    return {name: _typed(operation, name, value) for name, value in arguments.items()}
-
-
-def _typed(operation: Operation, name: str, value: Any) -> Any:
+    name = spec.name
+    assert re.fullmatch(r"[a-z][a-z0-9_]{0,63}", name), f"{name!r}: not a lower-case name"
+    assert spec.description, f"{name}: the docstring does not say what it does"
+    assert spec.media, f"{name}: no kind of media that it is offered for"
+    assert spec.version >= 1, f"{name}: version {spec.version} is below 1"
+    assert spec.max_results >= 1, f"{name}: max_results {spec.max_results} is below 1"
+    budget = spec.result_budget
+    known = not isinstance(budget, str) or budget in PixelBudgets.model_fields
+    assert known, f"{name}: result_budget {budget!r} is not a field of PixelBudgets"
+    json.dumps(spec.tool_schema)
+    defaults = {one.name: one.default for one in spec.parameters if not one.required}
     try:
-        return _adapter(operation, name).validate_python(_as_json_numbers(value), strict=True)
-    except ValidationError as error:
-        raise _bad_arguments(f"{name} must be {_expected(operation, name)}") from error
+        checked = _without_required(spec).check_arguments(defaults)
+    except CallRejected as rejected:
+        raise AssertionError(f"{name}: a default has another type: {rejected.text}") from rejected
+    assert checked == defaults, f"{name}: a default changes when it is checked"
+    if spec.sentence is not None:
+        accepted = inspect.signature(spec.sentence).parameters
+        missing = [one.name for one in spec.parameters if one.name not in accepted]
+        assert not missing, f"{name}: the sentence does not accept {missing}"
+    for template in spec.synthesis:
+        template.format(subject="a", where="b")
+
+
+def _without_required(spec: OperationSpec) -> OperationSpec:
+    return replace(spec, parameters=tuple(one for one in spec.parameters if not one.required))
 
 
 def _as_json_numbers(value: Any) -> Any:
-    """JSON has one kind of number: 3.0 is the integer 3. What no integer of it can be becomes infinite.
+    """Return numbers as JSON means them: 3.0 is the integer 3, and an integer out of range becomes infinite.
 
     >>> _as_json_numbers([3.0, 0.5, 10**400, True])
     [3, 0.5, inf, True]
     """
     if isinstance(value, list | tuple):
         return [one if isinstance(one, list | tuple) else _as_json_numbers(one) for one in value]
-    if isinstance(value, int) and abs(value) > _MAX_INT:
+    if isinstance(value, int) and abs(value) > MAX_EXACT_INT:
         return math.inf if value > 0 else -math.inf
-    if isinstance(value, float) and value.is_integer() and abs(value) <= _MAX_INT:
+    if isinstance(value, float) and value.is_integer() and abs(value) <= MAX_EXACT_INT:
         return int(value)
     return value
 
@@ -213,37 +319,73 @@ def _bad_arguments(text: str) -> CallRejected:
     return CallRejected(CallErrorKind.BAD_ARGUMENTS, text)
 
 
-def _quoted(name: str) -> str:
-    return repr(name if len(name) <= 40 else name[:40] + "…")
+# --- the schema of a function ---
 
 
-def _parameters(operation: Operation) -> dict[str, inspect.Parameter]:
-    parameters = inspect.signature(operation).parameters
-    return {name: one for name, one in parameters.items() if name != "album"}
+def _parameters(function: OperationFunction) -> tuple[Parameter, ...]:
+    """Return the parameters of a function after its context.
+
+    Raises:
+        PluginError: a signature or docstring that a schema cannot be made of.
+    """
+    name = function.__name__
+    hints = get_type_hints(function, include_extras=True)
+    signature = inspect.signature(function).parameters
+    if next(iter(hints.items()), None) != ("context", MediaContext):
+        raise _bad_function(name, "`context: MediaContext` as the first parameter", "another one")
+    if hints.get("return") != list[Picture]:
+        raise _bad_function(name, "`list[Picture]` as the return type", str(hints.get("return")))
+    names = [one for one in signature if one != "context"]
+    if untyped := [one for one in names if one not in hints]:
+        raise _bad_function(
+            name, "a type for every parameter", f"parameters without a type: {untyped}"
+        )
+    _, texts = _documentation(function)
+    documented = sorted({*texts} - {"context"})
+    if documented != sorted(names):
+        raise _bad_function(
+            name, f"a docstring whose `Args:` describes {sorted(names)}", str(documented)
+        )
+    return tuple(
+        Parameter(
+            name=one,
+            json_schema=_adapter(function, one).json_schema(),
+            description=texts[one],
+            required=signature[one].default is _NO_DEFAULT,
+            default=_default(signature[one]),
+            role=_role(hints[one]),
+        )
+        for one in names
+    )
+
+
+_NO_DEFAULT = inspect.Parameter.empty
+
+
+def _default(parameter: inspect.Parameter) -> Any:
+    return None if parameter.default is _NO_DEFAULT else parameter.default
+
+
+def _role(hint: Any) -> ArgumentRole:
+    found = [one for one in get_args(hint) if isinstance(one, ArgumentRole)]
+    return found[0] if found else ArgumentRole.VALUE
 
 
 @cache
-def _adapter(operation: Operation, name: str) -> TypeAdapter[Any]:
-    return TypeAdapter(get_type_hints(operation)[name])
+def _adapter(function: OperationFunction, name: str) -> TypeAdapter[Any]:
+    return TypeAdapter(get_type_hints(function)[name])
 
 
-def _json_type(operation: Operation, name: str) -> dict[str, Any]:
-    return _adapter(operation, name).json_schema()
-
-
-def _expected(operation: Operation, name: str) -> str:
-    """A type in words."""
-    expected = _json_type(operation, name)
-    if "items" in expected:
-        return f"a list of {expected['items'].get('type', 'value')}s"
-    kind = expected.get("type", "value")
-    return f"{'an' if kind[0] in 'aeio' else 'a'} {kind}"
-
-
-def _documentation(operation: Operation) -> tuple[str, dict[str, str]]:
-    """The description of an operation and of each argument, from its docstring."""
-    about, _, rest = inspect.cleandoc(operation.__doc__ or "").partition("\nArgs:\n")
+def _documentation(function: OperationFunction) -> tuple[str, dict[str, str]]:
+    """Return the description of a function and of each argument, from its docstring."""
+    about, _, rest = inspect.cleandoc(function.__doc__ or "").partition("\nArgs:\n")
     section = rest.split("\n\n")[0]
     # An argument starts at the section's own indent, the rest of its text is indented further.
     entries = re.findall(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", section, re.MULTILINE)
     return " ".join(about.split()), {name: " ".join(text.split()) for name, text in entries}
+
+
+def _bad_function(name: str, expected: str, got: str) -> PluginError:
+    return PluginError(
+        expected=f"an operation {name} with {expected}", got=got, fix="correct the function"
+    )

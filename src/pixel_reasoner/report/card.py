@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -10,10 +9,12 @@ from html import escape
 from itertools import groupby
 
 from pixel_reasoner.dialects import CALL_TAGS
+from pixel_reasoner.operations.base import call_as_written
+from pixel_reasoner.operations.registry import describe_call
 from pixel_reasoner.report.figure import Mark, Shots, color, figure
 from pixel_reasoner.schema.geometry import WHOLE, Box, Size
 from pixel_reasoner.schema.question import Question
-from pixel_reasoner.schema.trace import Picture, ToolCall, Trace, Turn
+from pixel_reasoner.schema.trace import Picture, Trace, Turn
 from pixel_reasoner.scoring.extraction import answer_of
 from pixel_reasoner.scoring.grading import Grade, Outcome, grade_reply
 
@@ -131,7 +132,7 @@ def _turn(turn: Turn, index: int, trace: Trace, shots: Shots, number: int) -> st
     words = [f'<p class="thought">{escape(thought)}</p>'] if thought else []
     if turn.call or seen:
         mistake = '<span class="mistake">a deliberate mistake</span>' if turn.mistake else ""
-        words.append(f'<p class="call">{escape(_call_in_words(turn, trace))}{mistake}</p>')
+        words.append(f'<p class="call">{escape(_call_in_words(turn))}{mistake}</p>')
     if seen and seen.error:
         why = f"<b>Refused, {_words(seen.error)}.</b> {escape(seen.text)}"
         words.append(f'<p class="refusal">{why}</p>')
@@ -165,35 +166,12 @@ def _end(trace: Trace, outcome: str) -> str:
     )
 
 
-def _call_in_words(turn: Turn, trace: Trace) -> str:
+def _call_in_words(turn: Turn) -> str:
     """What a turn asked for: in words where it was done, as the model put it where it was refused."""
-    pictures = turn.observation.pictures if turn.observation else ()
-    asked = turn.call and turn.call.name
-    if asked == "zoom_in" and pictures and pictures[0].parent in trace.all_pictures:
-        parent = trace.all_pictures[pictures[0].parent]
-        box = _inside(pictures[0].box, parent.box)
-        return f"zoom in on picture {parent.number}, box {_numbers(box)}"
-    if asked == "select_frames" and pictures:
-        frames = [str(picture.frame) for picture in pictures]
-        return f"look at frame{'s' * (len(frames) > 1)} {', '.join(frames)}"
-    return _call_as_written(turn.call) if turn.call else "a call that could not be read"
-
-
-def _call_as_written(call: ToolCall) -> str:
-    arguments = ", ".join(
-        f"{name} = {json.dumps(value, ensure_ascii=False, default=str)}"
-        for name, value in call.arguments.items()
-    )
-    return f"{call.name}({arguments})"
-
-
-def _numbers(box: Box) -> str:
-    """A box for people.
-
-    >>> _numbers(Box(0.125, 0.3, 0.3, 0.48))
-    '0.12 0.30 – 0.30 0.48'
-    """
-    return f"{box.x1:.2f} {box.y1:.2f} – {box.x2:.2f} {box.y2:.2f}"
+    if turn.call is None:
+        return "a call that could not be read"
+    is_done = turn.observation is not None and turn.observation.pictures
+    return describe_call(turn.call) if is_done else call_as_written(turn.call)
 
 
 # ---- what the model was shown first, and what came back
@@ -277,7 +255,7 @@ def _looks(trace: Trace, at: Picture) -> list[tuple[int, Picture]]:
 
 def _marks(looks: Iterable[tuple[int, Picture]], shown: Box, number: int) -> list[Mark]:
     return [
-        Mark(_inside(look.box, shown), str(look.number), turn, f"t{number}-{turn}")
+        Mark(look.box.relative_to(shown), str(look.number), turn, f"t{number}-{turn}")
         for turn, look in looks
     ]
 
@@ -287,21 +265,6 @@ def _evidence_marks(question: Question, picture: Picture) -> list[Mark]:
     if evidence is None or evidence.image != picture.number:
         return []
     return [Mark(box) for box in evidence.boxes]
-
-
-def _inside(box: Box, shown: Box) -> Box:
-    """A box of the whole picture in coordinates of the region that is shown; undoes `Box.within`.
-
-    >>> _inside(Box(0.75, 0.25, 1.0, 0.5), Box(0.5, 0, 1, 0.5))
-    Box(x1=0.5, y1=0.5, x2=1.0, y2=1.0)
-    """
-    width, height = shown.x2 - shown.x1, shown.y2 - shown.y1
-    return Box(
-        (box.x1 - shown.x1) / width,
-        (box.y1 - shown.y1) / height,
-        (box.x2 - shown.x1) / width,
-        (box.y2 - shown.y1) / height,
-    )
 
 
 def _shape(size: Size) -> str:

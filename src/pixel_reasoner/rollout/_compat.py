@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from pixel_reasoner.dialects import Answer, RejectedCall
-from pixel_reasoner.operations import base as ops
 from pixel_reasoner.schema.trace import ToolCall
 
 
@@ -51,11 +50,3 @@ def parse(dialect, completion, pictures):
             (said.call,) if said.call else (), errors=(CallError(said.error, said.text),)
         )
     return ParsedTurn((said,))
-
-
-class OperationSet:
-    def __init__(self, names):
-        self.names = names
-
-    def run(self, call, context):
-        return ops.run(call, context)

@@ -35,7 +35,11 @@ class PerturbFirstCall:
         if any(turn.has_executed_call for turn in rollout.turns):
             return completion
         text = perturb_turn(
-            completion.text, rollout.question, rollout.dialect, rollout.context.pictures
+            completion.text,
+            rollout.question,
+            rollout.dialect,
+            rollout.context.pictures,
+            rollout.operations,
         )
         if text == completion.text:
             return completion

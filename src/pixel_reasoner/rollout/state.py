@@ -23,7 +23,8 @@ from typing import Protocol
 from pixel_reasoner.dialects import Dialect, get_dialect
 from pixel_reasoner.media.context import MediaContext
 from pixel_reasoner.models.api import Completion, ContextFull, Messages, Model
-from pixel_reasoner.rollout._compat import Exchange, OperationSet, ParsedTurn, parse
+from pixel_reasoner.operations.registry import OperationSet
+from pixel_reasoner.rollout._compat import Exchange, ParsedTurn, parse
 from pixel_reasoner.rollout.hooks import TurnHook, hooks_of
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.settings import PixelBudgets, RolloutConfig, RunSettings
@@ -83,7 +84,7 @@ class Rollout:
         self.config = config
         self.dialect: Dialect = get_dialect(prompt.dialect)
         self.hooks = (*hooks_of(config), *hooks)
-        self.operations = OperationSet(config.operations)
+        self.operations = OperationSet.of(config.operations)
         self.started = time.perf_counter()
         self.budgets = prompt.budgets or self.dialect.budgets
         self.context = context or MediaContext(question, self.budgets, config.media)
@@ -204,7 +205,7 @@ class Rollout:
         following = copy(self)
         following.config = config or self.config
         following.hooks = (*hooks_of(following.config), *_own_hooks(self))
-        following.operations = OperationSet(following.config.operations)
+        following.operations = OperationSet.of(following.config.operations)
         following.started = time.perf_counter()
         exchange = Exchange(self.question, self.new_pictures, tuple(self.turns), len(self.context))
         following.history = (*self.history, exchange)

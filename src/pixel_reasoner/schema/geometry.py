@@ -111,5 +111,21 @@ class Box(NamedTuple):
             min(1.0, outer.y1 + self.y2 * height),
         )
 
+    def relative_to(self, outer: Box) -> Box:
+        """Return this box of the whole picture in coordinates of the region `outer`; the inverse of `within`.
+
+        A box that reaches beyond the region gets coordinates beyond [0, 1].
+
+        >>> Box(0.75, 0.25, 1.0, 0.5).relative_to(Box(0.5, 0, 1, 0.5))
+        Box(x1=0.5, y1=0.5, x2=1.0, y2=1.0)
+        """
+        width, height = outer.x2 - outer.x1, outer.y2 - outer.y1
+        return Box(
+            (self.x1 - outer.x1) / width,
+            (self.y1 - outer.y1) / height,
+            (self.x2 - outer.x1) / width,
+            (self.y2 - outer.y1) / height,
+        )
+
 
 WHOLE = Box(0.0, 0.0, 1.0, 1.0)

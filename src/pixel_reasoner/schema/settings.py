@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, PositiveInt
+from pydantic import (
+    BeforeValidator,
+    PositiveFloat,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 from pixel_reasoner.schema.record import Record
 
@@ -68,12 +74,40 @@ class PixelBudgets(Record):
 
 
 class MediaLimits(Record):
-    """Limits on untrusted media. All of them are enforced by `media.limits`."""
+    """Limits on untrusted media. All of them are enforced by `media.limits`.
+
+    Limits that version 1 did not have are written only where they differ from the default, so that the settings of
+    older runs stay equal.
+    """
 
     max_px: PositiveInt = 200_000_000
     """pixels of one picture or frame; three to four bytes of memory each"""
     num_frames: PositiveInt = 16
     """frames sampled from one video"""
+    max_bytes: PositiveInt = 2**36
+    """size of one file"""
+    max_duration_s: PositiveFloat = 7 * 24 * 3600.0
+    """length of one video"""
+    max_video_frames: PositiveInt = 20_000_000
+    """frames of one video that are counted or decoded"""
+    max_open_px: PositiveInt = 200_000_000
+    """pixels of decoded pictures of one question that stay in memory (0.6 GB), unless a single one has more"""
+
+    @model_serializer(mode="wrap")
+    def _without_new_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields: dict[str, Any] = handler(self)
+        unchanged = (name for name in _NEW_MEDIA_LIMITS if getattr(self, name) == _default(name))
+        for name in unchanged:
+            fields.pop(name, None)
+        return fields
+
+
+_NEW_MEDIA_LIMITS = ("max_bytes", "max_duration_s", "max_video_frames", "max_open_px")
+"""limits that schema version 1 did not have"""
+
+
+def _default(name: str) -> Any:
+    return MediaLimits.model_fields[name].default
 
 
 DEFAULT_MEDIA_LIMITS = MediaLimits()

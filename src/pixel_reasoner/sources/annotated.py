@@ -28,8 +28,9 @@ import av
 
 from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.files import numbered_lines, write_bytes
-from pixel_reasoner.media.decoder import image_size, sample_video
-from pixel_reasoner.operations.base import MAX_SELECTED_FRAMES
+from pixel_reasoner.media.images import image_size
+from pixel_reasoner.media.videos import sample_video
+from pixel_reasoner.operations.frames import MAX_SELECTED_FRAMES
 from pixel_reasoner.schema.geometry import Box
 from pixel_reasoner.schema.question import (
     AnswerType,

@@ -24,7 +24,7 @@ from typing import Any
 
 from pixel_reasoner.errors import InputError
 from pixel_reasoner.files import reason
-from pixel_reasoner.media.decoder import image_size
+from pixel_reasoner.media.images import image_size
 from pixel_reasoner.schema.geometry import Box, Size
 from pixel_reasoner.schema.question import Evidence, MediaItem, Question
 from pixel_reasoner.schema.settings import DEFAULT_MEDIA_LIMITS

@@ -213,7 +213,7 @@ def _cut(lines: list[str], folder: Path) -> tuple[list[np.ndarray], list[list[in
         if opened is None:
             asked = with_media_root(trace.question, folder)
             opened = MediaContext.of_trace(trace.model_copy(update={"question": asked}))
-        album = opened.retold(trace)
+        album = opened.replay(trace)
         shown = [(one.frame, one.box, one.seen_px) for one in album.pictures]
         for number, key in enumerate(shown, start=1):
             if key not in found:

@@ -28,6 +28,7 @@ from trl.trainer.utils import pad
 
 from pixel_reasoner.dialects import get_dialect
 from pixel_reasoner.errors import OutputError, UsageError
+from pixel_reasoner.media.cache import MediaCache
 from pixel_reasoner.models.folder import FolderSettings
 from pixel_reasoner.schema.settings import PixelBudgets, RolloutConfig
 from pixel_reasoner.schema.trace import StopReason, Trace, save_traces
@@ -35,7 +36,6 @@ from pixel_reasoner.scoring import rewards
 from pixel_reasoner.train.config import RlRun
 from pixel_reasoner.train.rollout_source import RolloutSource, can_use_engine
 from pixel_reasoner.train.trl_env import (
-    MediaCache,
     TrlToolEnv,
     finished_trace,
     num_pictures_in_context,
@@ -110,7 +110,8 @@ class PixelReasonerTrainer(GRPOTrainer):
         budgets: PixelBudgets = speaker.budgets or get_dialect(speaker.dialect).budgets
         self.run = run
         self.own_rewards = list(own_rewards)
-        self.albums = MediaCache(budgets, rules)
+        self.albums = MediaCache()
+        self._media = budgets, rules.media
         self.samples: list[Trace] = []
         """rollouts of the last generation round, for whoever wants to look at them"""
         self._measured: _Measured | None = None
@@ -239,7 +240,7 @@ class PixelReasonerTrainer(GRPOTrainer):
         return batch | {"num_items_in_batch": self._num_trained}
 
     def _pictures(self, row: RolloutSample) -> list[Any]:
-        album = self.albums.of(row.trace.question).retold(row.trace)
+        album = self.albums.of(row.trace.question, *self._media).replay(row.trace)
         return [album.view(number) for number in range(1, row.num_pictures + 1)]
 
     # --- the reward ---

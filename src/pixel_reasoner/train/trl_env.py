@@ -11,43 +11,20 @@ may call, and how, its dialect tells it. It takes the whole turn as it was writt
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from pixel_reasoner.dialects import Answer, Message, get_dialect
-from pixel_reasoner.media.context import MediaContext
+from pixel_reasoner.media.cache import MediaCache
 from pixel_reasoner.models.api import Completion
 from pixel_reasoner.models.folder import FolderSettings
 from pixel_reasoner.rollout.state import Rollout
 from pixel_reasoner.schema.question import MediaItem, Question
-from pixel_reasoner.schema.settings import PixelBudgets, RolloutConfig, RunSettings
+from pixel_reasoner.schema.settings import RolloutConfig, RunSettings
 from pixel_reasoner.schema.trace import StopReason, Trace
 
 OPERATE = "operate"
 """the one tool, by the name of its method"""
-
-
-class MediaCache:
-    """Opened media of the questions met last: the G rollouts of a question decode them once."""
-
-    def __init__(self, budgets: PixelBudgets, rules: RolloutConfig, keep: int = 32) -> None:
-        self.budgets, self.limits, self.keep = budgets, rules.media, keep
-        self._open: OrderedDict[str, MediaContext] = OrderedDict()
-
-    def of(self, question: Question) -> MediaContext:
-        """An album of the question's media in which nothing has happened.
-
-        Raises:
-            InputError: a medium that cannot be used.
-        """
-        album = self._open.pop(question.id, None)
-        if album is None or album.question != question:
-            album = MediaContext(question, self.budgets, self.limits)
-        self._open[question.id] = album
-        while len(self._open) > self.keep:
-            self._open.popitem(last=False)
-        return album.fresh()
 
 
 class TrlToolEnv:
@@ -61,7 +38,9 @@ class TrlToolEnv:
         """Begin with the question of a row of the data set; returns what the user says and shows."""
         del row
         asked = Question.from_line(question)
-        self.rollout = Rollout(asked, self.speaker, self.rules, self.albums.of(asked))
+        budgets = self.speaker.budgets or get_dialect(self.speaker.dialect).budgets
+        album = self.albums.of(asked, budgets, self.rules.media)
+        self.rollout = Rollout(asked, self.speaker, self.rules, album)
         parts: list[Message] = self.rollout.messages()[-1]["content"]
         return parts
 

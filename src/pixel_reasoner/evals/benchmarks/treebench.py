@@ -24,7 +24,7 @@ from pixel_reasoner.evals.benchmark import (
     saved_base64,
     tsv_rows,
 )
-from pixel_reasoner.media.decoder import image_size
+from pixel_reasoner.media.images import image_size
 from pixel_reasoner.schema.question import Evidence, Question
 from pixel_reasoner.schema.settings import DEFAULT_MEDIA_LIMITS
 from pixel_reasoner.sources.rows import RowError, SkippedRow, box_of_px

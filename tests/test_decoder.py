@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pixel_reasoner.errors import InputError, PixelLimitError
-from pixel_reasoner.media import decoder as decode
-from pixel_reasoner.media.decoder import image_size, open_image, sample_folder, sample_video
+from pixel_reasoner.media import videos
+from pixel_reasoner.media.folders import sample_folder
+from pixel_reasoner.media.images import image_size, open_image
+from pixel_reasoner.media.videos import sample_video
 from pixel_reasoner.schema.settings import MediaLimits
 
 LIMITS = MediaLimits()
@@ -454,8 +456,8 @@ def test_frames_that_are_sought_are_those_that_are_found_by_decoding_all(
     path = write_video(tmp_path / name, 200, codec, coded=coded)
     limits = MediaLimits(num_frames=7)
     whole = [sample_video(path, limits), sample_video(path, limits, 3.05, 17.2)]
-    monkeypatch.setattr(decode, "LONG_VIDEO", 150)
-    monkeypatch.setattr(decode, "_decode", None)  # nothing may fall back to it
+    monkeypatch.setattr(videos, "SEEK_MIN_FRAMES", 150)
+    monkeypatch.setattr(videos, "_decode", None)  # nothing may fall back to it
     sought = [sample_video(path, limits), sample_video(path, limits, 3.05, 17.2)]
     for ours, theirs in zip(sought, whole, strict=True):
         assert [one.time_s for one in ours] == [one.time_s for one in theirs]
@@ -468,6 +470,6 @@ def test_frames_that_are_sought_are_those_that_are_found_by_decoding_all(
 def test_a_long_video_that_cannot_be_sought_is_decoded(tmp_path, monkeypatch):
     path = write_video(tmp_path / "a.mp4", 40)
     expected = [frame.time_s for frame in sample_video(path, LIMITS)]
-    monkeypatch.setattr(decode, "LONG_VIDEO", 30)
-    monkeypatch.setattr(decode, "_SAME_S", -1.0)  # no frame is where it should be
+    monkeypatch.setattr(videos, "SEEK_MIN_FRAMES", 30)
+    monkeypatch.setattr(videos, "_TIME_TOLERANCE_S", -1.0)  # no frame is where it should be
     assert [frame.time_s for frame in sample_video(path, LIMITS)] == expected

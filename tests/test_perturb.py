@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from pixel_reasoner.dialects import COMPACT, DIALECTS
 from pixel_reasoner.evals.run import Plan, evaluate, evaluate_disturbed, load_run
 from pixel_reasoner.models.scripted import ScriptedModel
+from pixel_reasoner.operations.zoom import sample_off_target_box
 from pixel_reasoner.rollout.ask import ask
-from pixel_reasoner.rollout.perturb import perturb_turn, sample_off_target_box
+from pixel_reasoner.rollout.perturb import perturb_turn
 from pixel_reasoner.schema.geometry import Box
 from pixel_reasoner.schema.question import Evidence, MediaItem, Question, with_media_root
 from pixel_reasoner.schema.settings import RolloutConfig

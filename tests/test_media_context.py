@@ -15,7 +15,7 @@ from pixel_reasoner.schema.geometry import WHOLE, Box
 from pixel_reasoner.schema.question import MediaItem, Question
 from pixel_reasoner.schema.settings import MediaLimits, PixelBudget, PixelBudgets
 from pixel_reasoner.schema.trace import Observation, StopReason, Trace, Turn
-from test_decode import scene, write_video
+from test_decoder import scene, write_video
 
 BUDGETS = PixelBudgets(
     picture=PixelBudget(min_px=1024, max_px=36_864),
@@ -26,7 +26,7 @@ BUDGETS = PixelBudgets(
 )
 
 
-def album_of(*media: tuple[str, object], **limits) -> MediaContext:
+def context_of(*media: tuple[str, object], **limits) -> MediaContext:
     return MediaContext(question_of(*media), BUDGETS, MediaLimits(**limits))
 
 
@@ -63,89 +63,95 @@ def same(first: Image.Image, second: Image.Image) -> bool:
 
 
 def test_images_are_numbered_from_1_in_their_order(folder):
-    album = album_of(("image", folder / "large.png"), ("image", folder / "small.png"))
-    assert [(p.number, p.medium, p.source_px) for p in album.pictures] == [
+    context = context_of(("image", folder / "large.png"), ("image", folder / "small.png"))
+    assert [(p.number, p.medium, p.source_px) for p in context.pictures] == [
         (1, 0, (640, 480)),
         (2, 1, (40, 30)),
     ]
-    assert album.num_frames == 0
+    assert context.num_frames == 0
 
 
 def test_frames_are_numbered_from_1_whatever_comes_before(folder):
-    album = album_of(("image", folder / "small.png"), ("video", folder / "clip.mp4"), num_frames=4)
-    frames = [p for p in album.pictures if p.frame is not None]
+    context = context_of(
+        ("image", folder / "small.png"), ("video", folder / "clip.mp4"), num_frames=4
+    )
+    frames = [p for p in context.pictures if p.frame is not None]
     assert [(p.number, p.frame, p.time_s) for p in frames] == [
         (2, 1, pytest.approx(0.1)),
         (3, 2, pytest.approx(0.4)),
         (4, 3, pytest.approx(0.7)),
         (5, 4, pytest.approx(1.0)),
     ]
-    assert album.frames == {1: 2, 2: 3, 3: 4, 4: 5}
+    assert context.frames == {1: 2, 2: 3, 3: 4, 4: 5}
 
 
 def test_a_folder_is_a_video_without_times(folder):
-    album = album_of(("frames", folder / "frames"))
-    assert [(p.frame, p.time_s) for p in album.pictures] == [(1, None), (2, None), (3, None)]
-    assert album.num_frames == 3
+    context = context_of(("frames", folder / "frames"))
+    assert [(p.frame, p.time_s) for p in context.pictures] == [(1, None), (2, None), (3, None)]
+    assert context.num_frames == 3
 
 
 def test_results_continue_the_count_and_name_their_parent(folder):
-    album = album_of(("video", folder / "clip.mp4"), num_frames=4)
-    crop = album.add_crop(2, Box(0, 0, 0.5, 0.5))
-    again = album.add_frames([4, 1])
+    context = context_of(("video", folder / "clip.mp4"), num_frames=4)
+    crop = context.add_crop(2, Box(0, 0, 0.5, 0.5))
+    again = context.add_frames([4, 1])
     assert [(p.number, p.parent, p.frame) for p in [crop, *again]] == [
         (5, 2, 2),
         (6, 4, 4),
         (7, 1, 1),
     ]
     assert again[0].box == WHOLE
-    assert again[0].time_s == album.picture(4).time_s
+    assert again[0].time_s == context.picture(4).time_s
 
 
 # --- pixels ---
 
 
 def test_a_view_has_the_size_it_promises(folder):
-    album = album_of(("image", folder / "large.png"), ("video", folder / "clip.mp4"), num_frames=2)
-    album.add_crop(1, Box(0.1, 0.2, 0.15, 0.4))
-    album.add_frames([1])
-    for number in range(1, len(album) + 1):
-        assert album.view(number).size == album.picture(number).seen_px
-        assert album.view(number) is album.view(number)
+    context = context_of(
+        ("image", folder / "large.png"), ("video", folder / "clip.mp4"), num_frames=2
+    )
+    context.add_crop(1, Box(0.1, 0.2, 0.15, 0.4))
+    context.add_frames([1])
+    for number in range(1, len(context) + 1):
+        assert context.view(number).size == context.picture(number).seen_px
+        assert context.view(number) is context.view(number)
 
 
 def test_sizes_follow_the_budget_of_their_kind(folder):
-    album = album_of(("image", folder / "large.png"), ("video", folder / "clip.mp4"), num_frames=2)
-    album.add_crop(1, Box(0, 0, 0.5, 0.5))
-    album.add_frames([1])
+    context = context_of(
+        ("image", folder / "large.png"), ("video", folder / "clip.mp4"), num_frames=2
+    )
+    context.add_crop(1, Box(0, 0, 0.5, 0.5))
+    context.add_frames([1])
     kinds = [BUDGETS.picture, BUDGETS.frame, BUDGETS.frame, BUDGETS.crop, BUDGETS.selected_frame]
-    for picture, budget in zip(album.pictures, kinds, strict=True):
+    for picture, budget in zip(context.pictures, kinds, strict=True):
         assert picture.seen_px == fit_size(picture.source_px, budget, BUDGETS.multiple)
 
 
 def test_a_region_holds_the_pixels_of_the_original(folder):
-    album = album_of(("image", folder / "large.png"))
-    album.add_crop(1, Box(0.25, 0.5, 0.5, 0.75))
+    context = context_of(("image", folder / "large.png"))
+    context.add_crop(1, Box(0.25, 0.5, 0.5, 0.75))
     original = np.asarray(Image.open(folder / "large.png"))
-    assert np.array_equal(np.asarray(album.pixels(2)), original[240:360, 160:320])
-    assert album.picture(2).source_px == album.pixels(2).size == (160, 120)
+    assert np.array_equal(np.asarray(context.pixels(2)), original[240:360, 160:320])
+    assert context.picture(2).source_px == context.pixels(2).size == (160, 120)
 
 
 def test_a_zoom_into_a_zoom_is_the_direct_zoom(folder):
-    album = album_of(("image", folder / "large.png"))
+    context = context_of(("image", folder / "large.png"))
 
     @settings(max_examples=50, deadline=None, derandomize=True)
     @given(boxes(), boxes())
     def check(outer: Box, inner: Box) -> None:
-        first = album.add_crop(1, outer)
-        nested = album.add_crop(first.number, inner)
-        direct = album.add_crop(1, inner.within(outer))
+        first = context.add_crop(1, outer)
+        nested = context.add_crop(first.number, inner)
+        direct = context.add_crop(1, inner.within(outer))
         assert (nested.box, nested.source_px, nested.seen_px) == (
             direct.box,
             direct.source_px,
             direct.seen_px,
         )
-        assert same(album.view(nested.number), album.view(direct.number))
+        assert same(context.view(nested.number), context.view(direct.number))
 
     check()
 
@@ -154,11 +160,11 @@ def test_an_upright_picture_is_cropped_upright(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     scene(64, 32).save(tmp_path / "a.png", exif=exif)
-    album = album_of(("image", tmp_path / "a.png"))
-    assert album.picture(1).source_px == album.source(1).size == (32, 64)
-    album.add_crop(1, Box(0, 0.5, 1, 1))
+    context = context_of(("image", tmp_path / "a.png"))
+    assert context.picture(1).source_px == context.source(1).size == (32, 64)
+    context.add_crop(1, Box(0, 0.5, 1, 1))
     lower_half = scene(64, 32).transpose(Image.Transpose.ROTATE_270).crop((0, 32, 32, 64))
-    assert same(album.pixels(2), lower_half)
+    assert same(context.pixels(2), lower_half)
 
 
 # --- when files are read ---
@@ -166,7 +172,7 @@ def test_an_upright_picture_is_cropped_upright(tmp_path):
 
 def test_a_missing_file_is_known_at_once(tmp_path):
     with pytest.raises(InputError, match=r"gone\.png: no such file"):
-        album_of(("image", tmp_path / "gone.png"))
+        context_of(("image", tmp_path / "gone.png"))
 
 
 def test_pixels_of_an_image_are_decoded_on_first_use_and_once(tmp_path):
@@ -174,56 +180,55 @@ def test_pixels_of_an_image_are_decoded_on_first_use_and_once(tmp_path):
     scene(200, 200).save(path)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    album = album_of(("image", path))
+    context = context_of(("image", path))
     with pytest.raises(InputError, match=r"a\.png"):
-        album.view(1)
+        context.view(1)
     path.write_bytes(whole)
-    album.view(1)
+    context.view(1)
     path.unlink()
-    album.view(album.add_crop(1, Box(0, 0, 0.5, 0.5)).number)
+    context.view(context.add_crop(1, Box(0, 0, 0.5, 0.5)).number)
 
 
-def test_many_large_pictures_are_not_kept_open_all_at_once(tmp_path, monkeypatch):
-    """Those that were opened first are closed, and opened again when they are looked at; frames of a video stay."""
-    monkeypatch.setattr("pixel_reasoner.media.context.MAX_OPEN_PX", 3 * 40 * 30)
+def test_many_large_pictures_are_not_kept_open_all_at_once(tmp_path):
+    """Those that were decoded first are closed, and decoded again when they are needed; frames of a video stay."""
     names = [tmp_path / f"{n}.png" for n in range(5)]
     for n, name in enumerate(names):
         Image.new("RGB", (40, 30), (n, 0, 0)).save(name)
     clip = write_video(tmp_path / "clip.mp4", 4)
-    album = album_of(("video", clip), *(("image", name) for name in names), num_frames=4)
-    for picture in album.pictures:
-        album.view(picture.number)
-    opened = [key for key in album._sources if key[1] is None]
+    media = [("video", clip), *(("image", name) for name in names)]
+    context = context_of(*media, num_frames=4, max_open_px=3 * 40 * 30)
+    for picture in context.pictures:
+        context.view(picture.number)
+    opened = [key for key in context.media.open_keys if key.frame is None]
     assert opened == [(3, None), (4, None), (5, None)]
-    assert sum(key[1] is not None for key in album._sources) == 4
-    first = album.picture(5)
-    assert album.source(first.number).getpixel((0, 0)) == (0, 0, 0)
-    assert (1, None) in album._sources
+    assert sum(key.frame is not None for key in context.media.open_keys) == 4
+    first = context.picture(5)
+    assert context.source(first.number).getpixel((0, 0)) == (0, 0, 0)
+    assert (1, None) in context.media.open_keys
 
 
-def test_a_picture_larger_than_what_is_kept_open_is_opened_all_the_same(folder, monkeypatch):
-    monkeypatch.setattr("pixel_reasoner.media.context.MAX_OPEN_PX", 10)
-    album = album_of(("image", folder / "large.png"))
-    assert album.source(1).size == (640, 480)
+def test_a_picture_larger_than_what_is_kept_open_is_opened_all_the_same(folder):
+    context = context_of(("image", folder / "large.png"), max_open_px=10)
+    assert context.source(1).size == (640, 480)
 
 
 def test_the_pixel_limit_holds(folder):
     with pytest.raises(PixelLimitError):
-        album_of(("image", folder / "large.png"), max_px=1000)
+        context_of(("image", folder / "large.png"), max_px=1000)
 
 
 # --- replay ---
 
 
-def rollout(album: MediaContext) -> Trace:
+def rollout(context: MediaContext) -> Trace:
     """A trace of zooms into zooms and selected frames, through its own JSON."""
-    first = tuple(album.pictures)
-    zoom = album.add_crop(1, Box(0.1, 0.2, 0.7, 0.6))
-    results = [(zoom,), (album.add_crop(zoom.number, Box(0.3, 0.3, 0.9, 0.8)),)]
-    if album.num_frames:
-        results.append(tuple(album.add_frames([2, 1])))
+    first = tuple(context.pictures)
+    zoom = context.add_crop(1, Box(0.1, 0.2, 0.7, 0.6))
+    results = [(zoom,), (context.add_crop(zoom.number, Box(0.3, 0.3, 0.9, 0.8)),)]
+    if context.num_frames:
+        results.append(tuple(context.add_frames([2, 1])))
     turns = tuple(Turn(text="", observations=(Observation(text="", pictures=p),)) for p in results)
-    trace = Trace(question=album.question, pictures=first, turns=turns, stop=StopReason.ANSWERED)
+    trace = Trace(question=context.question, pictures=first, turns=turns, stop=StopReason.ANSWERED)
     return Trace.from_line(trace.to_line())
 
 
@@ -234,42 +239,42 @@ def test_a_replay_gives_equal_pictures_and_pixels(folder, num_frames):
         ("video", folder / "clip.mp4"),
         ("frames", folder / "frames"),
     ]
-    album = album_of(*media, num_frames=num_frames)
-    replay = MediaContext.of_trace(rollout(album))
-    assert replay.pictures == album.pictures
-    for number in range(1, len(album) + 1):
-        assert same(replay.view(number), album.view(number))
-        assert same(replay.pixels(number), album.pixels(number))
+    context = context_of(*media, num_frames=num_frames)
+    replay = MediaContext.of_trace(rollout(context))
+    assert replay.pictures == context.pictures
+    for number in range(1, len(context) + 1):
+        assert same(replay.view(number), context.view(number))
+        assert same(replay.pixels(number), context.pixels(number))
 
 
-def test_a_trace_is_retold_without_decoding_again(folder, monkeypatch):
-    album = album_of(("image", folder / "large.png"), ("video", folder / "clip.mp4"))
-    trace = rollout(album)
-    opened = album_of(("image", folder / "large.png"), ("video", folder / "clip.mp4"))
-    opened.source(1), album.source(1)
-    monkeypatch.setattr("pixel_reasoner.media.context.open_image", None)
-    again = opened.retold(trace)
-    assert again.pictures == album.pictures
-    assert all(same(again.view(n), album.view(n)) for n in range(1, len(album) + 1))
+def test_a_trace_is_replayed_without_decoding_again(folder, monkeypatch):
+    context = context_of(("image", folder / "large.png"), ("video", folder / "clip.mp4"))
+    trace = rollout(context)
+    opened = context_of(("image", folder / "large.png"), ("video", folder / "clip.mp4"))
+    opened.source(1), context.source(1)
+    monkeypatch.setattr("pixel_reasoner.media.decoder.open_image", None)
+    again = opened.replay(trace)
+    assert again.pictures == context.pictures
+    assert all(same(again.view(n), context.view(n)) for n in range(1, len(context) + 1))
     assert len(opened) == len(trace.pictures)
 
 
 def test_a_replay_can_go_on(folder):
-    album = album_of(("image", folder / "large.png"))
-    replay = MediaContext.of_trace(rollout(album), BUDGETS)
-    assert replay.add_crop(2, Box(0, 0, 0.5, 0.5)) == album.add_crop(2, Box(0, 0, 0.5, 0.5))
+    context = context_of(("image", folder / "large.png"))
+    replay = MediaContext.of_trace(rollout(context), BUDGETS)
+    assert replay.add_crop(2, Box(0, 0, 0.5, 0.5)) == context.add_crop(2, Box(0, 0, 0.5, 0.5))
 
 
 def test_a_replay_from_other_media_is_refused(tmp_path):
     scene().save(tmp_path / "a.png")
-    trace = rollout(album_of(("image", tmp_path / "a.png")))
+    trace = rollout(context_of(("image", tmp_path / "a.png")))
     scene(41, 30).save(tmp_path / "a.png")
     with pytest.raises(InputError, match="the media that the trace was made from"):
         MediaContext.of_trace(trace)
 
 
 def test_a_trace_with_invented_pictures_is_refused(folder):
-    trace = rollout(album_of(("image", folder / "large.png")))
+    trace = rollout(context_of(("image", folder / "large.png")))
     picture = trace.pictures[0]
     for wrong in ({"number": 9}, {"medium": 3}, {"frame": 1}):
         changed = trace.model_copy(update={"pictures": (picture.model_copy(update=wrong),)})

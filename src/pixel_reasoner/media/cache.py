@@ -1,0 +1,132 @@
+"""Cache of opened media: the rollouts and questions about one file decode it once."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+
+from pixel_reasoner.media.context import MediaContext
+from pixel_reasoner.media.decoder import IN_PROCESS, MediaDecoder
+from pixel_reasoner.media.pixels import OpenMedia
+from pixel_reasoner.schema.question import Question
+from pixel_reasoner.schema.settings import DEFAULT_MEDIA_LIMITS, MediaLimits, PixelBudgets
+from pixel_reasoner.schema.trace import FrameSampling
+
+
+@dataclass
+class _Entry:
+    lock: Lock = field(default_factory=Lock)
+    """held while the media are opened"""
+    media: OpenMedia | None = None
+
+
+class MediaCache:
+    """Opened media that were used last, bounded by number and by decoded pixels.
+
+    Files that changed on disk are opened again. All methods may be called from several threads; media that two
+    threads need at once are opened once.
+
+    >>> from pixel_reasoner.media.context import UNSCALED
+    >>> cache, question = MediaCache(), Question(id="1", text="What is it?", media=())
+    >>> cache.of(question, UNSCALED).media is cache.of(question, UNSCALED).media
+    True
+    """
+
+    def __init__(
+        self,
+        max_entries: int = 32,
+        max_px: int = 1_000_000_000,
+        decoder: MediaDecoder = IN_PROCESS,
+    ) -> None:
+        """Create an empty cache.
+
+        Args:
+            max_entries: sets of media that stay open.
+            max_px: decoded pixels of all of them (three bytes each); the set used last always stays.
+            decoder: in this process, or in workers.
+        """
+        self.max_entries = max_entries
+        self.max_px = max_px
+        self.decoder = decoder
+        self._lock = Lock()
+        self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
+
+    def of(
+        self,
+        question: Question,
+        budgets: PixelBudgets,
+        limits: MediaLimits = DEFAULT_MEDIA_LIMITS,
+        sampling: Iterable[FrameSampling] = (),
+    ) -> MediaContext:
+        """Return a context of the media of a question in which no operation has happened.
+
+        Args:
+            question: with media.
+            budgets: sizes at which pictures are shown.
+            limits: on untrusted media.
+            sampling: recorded sampling of videos and folders, for a replay.
+
+        Raises:
+            InputError: a medium that cannot be used.
+        """
+        recorded = tuple(sampling)
+        files = tuple(_file_state(Path(item.path)) for item in question.media)
+        key = (question.media, files, limits, recorded)
+        with self._lock:
+            entry = self._entries.setdefault(key, _Entry())
+            self._entries.move_to_end(key)
+        media = self._open(key, entry, question, limits, recorded)
+        self._evict()
+        return MediaContext(question, budgets, media=media)
+
+    def clear(self) -> None:
+        """Remove all media from the cache. Contexts in use keep theirs."""
+        with self._lock:
+            self._entries.clear()
+
+    def __len__(self) -> int:
+        with self._lock:
+            return len(self._entries)
+
+    def _open(
+        self,
+        key: Hashable,
+        entry: _Entry,
+        question: Question,
+        limits: MediaLimits,
+        sampling: tuple[FrameSampling, ...],
+    ) -> OpenMedia:
+        with entry.lock:
+            if entry.media is None:
+                try:
+                    entry.media = OpenMedia(question.media, limits, self.decoder, sampling)
+                except BaseException:
+                    with self._lock:
+                        self._entries.pop(key, None)
+                    raise
+            return entry.media
+
+    def _evict(self) -> None:
+        with self._lock:
+            num_px = {
+                key: entry.media.num_open_px if entry.media else 0
+                for key, entry in self._entries.items()
+            }
+            total_px = sum(num_px.values())
+            while len(self._entries) > 1 and (
+                len(self._entries) > self.max_entries or total_px > self.max_px
+            ):
+                key, _ = self._entries.popitem(last=False)
+                total_px -= num_px[key]
+
+
+def _file_state(path: Path) -> tuple[int, int] | None:
+    """Return the time of the last change and the size of a file; None where there is none."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return None
+    return found.st_mtime_ns, found.st_size

@@ -1,0 +1,44 @@
+"""Translation of decoder exceptions to `InputError`."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import av
+from PIL import Image, UnidentifiedImageError
+
+from pixel_reasoner.errors import InputError
+from pixel_reasoner.files import reason
+
+DECODER_EXCEPTIONS = (
+    *(OSError, EOFError, MemoryError, SyntaxError, ValueError, TypeError, LookupError),
+    *(ArithmeticError, AttributeError, struct.error, zlib.error, Image.DecompressionBombError),
+    av.error.FFmpegError,
+    Warning,  # raised where the caller's Python makes errors of warnings
+)
+"""What Pillow and PyAV raise for a file that is not what it claims to be."""
+
+
+@contextmanager
+def as_input_errors(path: Path, expected: str, fix: str) -> Iterator[None]:
+    """Raise every exception of the decoders as an `InputError` that names the file."""
+    try:
+        yield
+    except InputError:
+        raise
+    except DECODER_EXCEPTIONS as error:
+        raise InputError(expected=expected, got=f"{path}: {_reason(error)}", fix=fix) from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "not a picture of these formats"
+    if isinstance(error, MemoryError):
+        return "more memory needed than there is"
+    if isinstance(error, av.error.FFmpegError):
+        return f"not a video of these formats, or not a whole one ({reason(error)})"
+    return reason(error) or type(error).__name__

@@ -1,0 +1,40 @@
+"""What a trace records about its media: which frames were sampled, and which pictures were shown."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from pixel_reasoner.errors import InputError
+from pixel_reasoner.schema.settings import MediaLimits
+from pixel_reasoner.schema.trace import Picture, Trace
+
+
+def recorded_limits(trace: Trace, limits: MediaLimits) -> MediaLimits:
+    """Return limits with the number of frames that a trace of schema version 1 sampled.
+
+    Later traces record their sampling, and `limits` is returned as it is. Version 1 recorded neither the number that
+    was asked for nor the indices, so the largest number of frames of one medium is taken.
+    """
+    num_frames = Counter(one.medium for one in trace.pictures if one.frame is not None)
+    if trace.sampling or not num_frames:
+        return limits
+    return limits.model_copy(update={"num_frames": max(num_frames.values())})
+
+
+def recorded_pictures(trace: Trace) -> list[Picture] | None:
+    """Return all pictures of a trace by their numbers from 1; None where a number is missing."""
+    pictures = trace.all_pictures
+    numbers = sorted(pictures)
+    if numbers != list(range(1, len(numbers) + 1)):
+        return None
+    return [pictures[number] for number in numbers]
+
+
+def other_media_error(trace: Trace) -> InputError:
+    """Return the error for media that are not those of a trace."""
+    media = ", ".join(item.path for item in trace.question.media) or "no media"
+    return InputError(
+        expected="the media that the trace was made from",
+        got=f"other pictures in {media}",
+        fix="put the original files back, or run the question again",
+    )

@@ -1,0 +1,137 @@
+"""Process that decodes media for `worker_pool`, within limits on memory and CPU time.
+
+It imports nothing but the decoders and runs one task after another. A task is a module-level function that returns
+`TaskResult`; requests come as pickles from the parent, results go back as JSON and raw pixels, so that a decoder that
+was taken over by a file cannot make the parent execute anything.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import time
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from PIL import Image
+
+from pixel_reasoner.errors import InputError, PixelLimitError
+from pixel_reasoner.media.decoder import sample_frames
+from pixel_reasoner.media.images import image_size, open_image
+from pixel_reasoner.schema.question import MediaItem
+from pixel_reasoner.schema.settings import MediaLimits
+
+ERROR_CLASSES = {cls.__name__: cls for cls in (InputError, PixelLimitError)}
+READY = b"ready"
+_MIN_FREE_BYTES = 64 * 2**20
+"""address space that a worker needs besides the interpreter and its libraries"""
+
+
+class TaskResult(NamedTuple):
+    """What a task returns: JSON values and RGB images."""
+
+    values: Any
+    images: list[Image.Image]
+
+
+Task = Callable[..., TaskResult]
+
+
+def size_task(path: str, limits: MediaLimits) -> TaskResult:
+    """Return the size of a picture."""
+    return TaskResult(image_size(Path(path), limits), [])
+
+
+def image_task(path: str, limits: MediaLimits) -> TaskResult:
+    """Return a decoded picture."""
+    return TaskResult(None, [open_image(Path(path), limits)])
+
+
+def frames_task(item: MediaItem, limits: MediaLimits, indices: tuple[int, ...]) -> TaskResult:
+    """Return the times, indices and images of sampled frames."""
+    frames = sample_frames(item, limits, indices)
+    values = [[frame.time_s, frame.source_index] for frame in frames]
+    return TaskResult(values, [frame.image for frame in frames])
+
+
+def main(file_descriptor: str, memory_bytes: str, cpu_s: str) -> None:
+    """Execute tasks until the connection is closed. Arguments are those of a command line.
+
+    Args:
+        file_descriptor: of the connection to the parent.
+        memory_bytes: limit of the address space of this process.
+        cpu_s: CPU time of one task, after which the kernel ends this process.
+    """
+    connection = Connection(int(file_descriptor))
+    _limit_memory(int(memory_bytes))
+    connection.send_bytes(READY)
+    while True:
+        try:
+            request = connection.recv_bytes()
+        except EOFError:
+            return
+        _limit_cpu(float(cpu_s))
+        task, arguments = pickle.loads(request)
+        _execute(connection, task, arguments)
+
+
+def _execute(connection: Connection, task: Task, arguments: tuple[Any, ...]) -> None:
+    try:
+        values, images = task(*arguments)
+        sizes = [image.size for image in images]
+        reply = {"values": values, "sizes": sizes}
+    except InputError as error:
+        reply, images = {"error": _error_fields(error)}, []
+    except MemoryError:
+        reply, images = {"failure": "more memory needed than a worker may use"}, []
+    except Exception as error:  # noqa: BLE001  a mistake of a decoder ends one request alone
+        traceback.print_exc()
+        reply, images = {"failure": f"{type(error).__name__}: {error}"}, []
+    connection.send_bytes(json.dumps(reply).encode())
+    for image in images:
+        connection.send_bytes(image.tobytes())
+
+
+def _error_fields(error: InputError) -> dict[str, str]:
+    return {
+        "class": type(error).__name__,
+        "expected": error.expected,
+        "got": error.got,
+        "fix": error.fix,
+    }
+
+
+def _limit_memory(memory_bytes: int) -> None:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    if (needed := _address_space_bytes() + _MIN_FREE_BYTES) > memory_bytes:
+        raise SystemExit(f"a worker needs at least {needed:,} bytes, got {memory_bytes:,}")
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _address_space_bytes() -> int:
+    """Return the address space of this process; 0 where the system does not tell."""
+    try:
+        num_pages = int(Path("/proc/self/statm").read_text().split()[0])
+    except OSError:
+        return 0
+    return num_pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _limit_cpu(cpu_s: float) -> None:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    soft = int(time.process_time() + cpu_s) + 1
+    resource.setrlimit(
+        resource.RLIMIT_CPU, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard)
+    )

@@ -1,0 +1,308 @@
+"""Decoder in worker processes with limits on memory, CPU time and wall-clock time.
+
+A crash, a lack of memory or a timeout in a worker is an `InputError` of the file that was decoded. The worker is
+replaced, other requests go on. Workers are fresh interpreters, as with multiprocessing's spawn method, but the main
+module of the caller is not imported again, so scripts need no `if __name__ == "__main__"`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import weakref
+from collections.abc import Sequence
+from multiprocessing import connection as mp_connection
+from pathlib import Path
+from typing import Any, Self
+
+from PIL import Image
+from pydantic import PositiveFloat, PositiveInt
+
+from pixel_reasoner.errors import InputError, UsageError
+from pixel_reasoner.media import worker
+from pixel_reasoner.media.sampling import Frame
+from pixel_reasoner.schema.geometry import Size
+from pixel_reasoner.schema.question import MediaItem
+from pixel_reasoner.schema.record import Record
+from pixel_reasoner.schema.settings import MediaLimits
+
+_START_TIMEOUT_S = 60.0
+"""time for a worker to import the decoders"""
+_MAX_FIELDS_BYTES = 2**26
+"""size of the JSON fields of a reply"""
+_CHILD_CODE = "import sys; from pixel_reasoner.media.worker import main; main(*sys.argv[1:])"
+_EXPECTED = "a picture or video that can be decoded within the limits of a worker"
+
+
+class WorkerLimits(Record):
+    """Limits of one worker process."""
+
+    memory_bytes: PositiveInt = 4 * 2**30
+    """address space, the interpreter and its libraries included (about 1 GiB)"""
+    cpu_s: PositiveFloat = 120.0
+    """CPU time of one request"""
+    timeout_s: PositiveFloat = 60.0
+    """wall-clock time of one request"""
+
+
+class WorkerPoolDecoder:
+    """Decoder that runs in `num_workers` processes; it is used as a context manager, or closed.
+
+    A request waits while all workers are busy. All methods may be called from several threads.
+
+    >>> import tempfile; path = Path(tempfile.mkdtemp()) / "red.png"
+    >>> Image.new("RGB", (4, 3), "red").save(path)
+    >>> with WorkerPoolDecoder(num_workers=1) as decoder:
+    ...     decoder.image(path, MediaLimits()).getpixel((0, 0))
+    (255, 0, 0)
+    """
+
+    def __init__(self, num_workers: int = 2, limits: WorkerLimits | None = None) -> None:
+        """Create a pool. A worker is started when a request needs it."""
+        if num_workers < 1:
+            raise UsageError(
+                expected="at least 1 decoding worker", got=str(num_workers), fix="give 1 or more"
+            )
+        self.limits = limits or WorkerLimits()
+        self._idle: queue.LifoQueue[_Worker | None] = queue.LifoQueue()
+        for _ in range(num_workers):
+            self._idle.put(None)
+        self._workers: set[_Worker] = set()
+        self._is_closed = threading.Event()
+        self._finalizer = weakref.finalize(self, _kill_all, self._workers)
+
+    def size(self, path: Path, limits: MediaLimits) -> Size:
+        """Return the (width, height) of a picture, from its header."""
+        width, height = self.run(path, worker.size_task, str(path), limits).values
+        return width, height
+
+    def image(self, path: Path, limits: MediaLimits) -> Image.Image:
+        """Return a picture as upright RGB at full resolution."""
+        (image,) = self.run(path, worker.image_task, str(path), limits).images
+        return image
+
+    def frames(
+        self, item: MediaItem, limits: MediaLimits, indices: tuple[int, ...] = ()
+    ) -> list[Frame]:
+        """Return `limits.num_frames` frames of a video or folder, or those at recorded indices."""
+        found = self.run(Path(item.path), worker.frames_task, item, limits, indices)
+        return [
+            Frame(image, time_s, index)
+            for image, (time_s, index) in zip(found.images, found.values, strict=True)
+        ]
+
+    def run(self, path: Path, task: worker.Task, *arguments: Any) -> worker.TaskResult:
+        """Execute a task in a worker.
+
+        Args:
+            path: the file that it decodes, for errors.
+            task: module-level function of an importable module.
+            *arguments: that can be pickled.
+
+        Raises:
+            InputError: of the task, or the worker crashed, lacked memory or timed out.
+            UsageError: the pool is closed, or no worker can be started.
+        """
+        process = self._idle.get()
+        try:
+            if self._is_closed.is_set():
+                raise UsageError(expected="an open decoder", got="a closed one", fix="open another")
+            if process is None or not process.is_alive:
+                process = self._start(process)
+            try:
+                reply = process.request(pickle.dumps((task, arguments)), self.limits.timeout_s)
+            except _WorkerDied as error:
+                self._discard(process)
+                process = None
+                raise InputError(
+                    expected=_EXPECTED,
+                    got=f"{path}: {error}",
+                    fix="give another file, or raise the limits of the workers for files that you trust",
+                ) from None
+            return _result(path, reply)
+        finally:
+            self._idle.put(process)
+
+    def close(self) -> None:
+        """End all workers. Requests in progress raise an `InputError`."""
+        self._is_closed.set()
+        self._finalizer()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    @property
+    def process_ids(self) -> list[int]:
+        """Ids of the workers that run now."""
+        return [one.process_id for one in list(self._workers) if one.is_alive]
+
+    def _start(self, dead: _Worker | None) -> _Worker:
+        if dead is not None:
+            self._discard(dead)
+        started = _Worker(self.limits)
+        self._workers.add(started)
+        return started
+
+    def _discard(self, process: _Worker) -> None:
+        process.kill()
+        self._workers.discard(process)
+
+
+class _WorkerDied(Exception):
+    """A worker ended before it returned a result. The text says why."""
+
+
+class _Reply:
+    """JSON fields and raw images that a worker returned."""
+
+    def __init__(self, fields: dict[str, Any], images: list[Image.Image]) -> None:
+        self.fields = fields
+        self.images = images
+
+
+class _Worker:
+    """One worker process and the connection to it. One thread at a time may use it."""
+
+    def __init__(self, limits: WorkerLimits) -> None:
+        """Start the process and wait until it is ready.
+
+        Raises:
+            UsageError: it does not start.
+        """
+        self.connection, theirs = mp_connection.Pipe(duplex=True)
+        module_path = os.pathsep.join(path for path in sys.path if path)
+        command = [
+            *(sys.executable, "-P", "-c", _CHILD_CODE),
+            *map(str, (theirs.fileno(), limits.memory_bytes, limits.cpu_s)),
+        ]
+        self.process = subprocess.Popen(
+            command,
+            pass_fds=(theirs.fileno(),),
+            stdin=subprocess.DEVNULL,
+            # One thread per library: every thread takes address space, which is limited.
+            env={
+                **os.environ,
+                "PYTHONPATH": module_path,
+                "OMP_NUM_THREADS": "1",
+                "OPENBLAS_NUM_THREADS": "1",
+            },
+        )
+        theirs.close()
+        watchdog = _Watchdog(self.process, _START_TIMEOUT_S)
+        try:
+            self.connection.recv_bytes()
+            watchdog.stop()
+        except (EOFError, OSError):
+            watchdog.stop()
+            self.kill()
+            raise UsageError(
+                expected="a decoding worker that starts",
+                got=f"one that ended with {_exit_reason(self.process)}",
+                fix="raise WorkerLimits.memory_bytes, or decode in this process (InProcessDecoder)",
+            ) from None
+
+    @property
+    def process_id(self) -> int:
+        """Id of the process."""
+        return self.process.pid
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process runs."""
+        return self.process.poll() is None
+
+    def request(self, message: bytes, timeout_s: float) -> _Reply:
+        """Send a request and return the reply; the process is killed when it takes longer than `timeout_s`.
+
+        Raises:
+            _WorkerDied: the process ended before the reply was complete.
+        """
+        watchdog = _Watchdog(self.process, timeout_s)
+        try:
+            self.connection.send_bytes(message)
+            fields = json.loads(self.connection.recv_bytes(_MAX_FIELDS_BYTES))
+            images = [self._receive_image(size) for size in fields.get("sizes", ())]
+        except (EOFError, OSError):
+            watchdog.stop()
+            if watchdog.has_killed:
+                raise _WorkerDied(f"decoding took more than {timeout_s:g} s") from None
+            raise _WorkerDied(f"the decoder ended with {_exit_reason(self.process)}") from None
+        finally:
+            watchdog.stop()
+        if (
+            watchdog.has_killed
+        ):  # just after the reply; the next request must not meet a dying process
+            raise _WorkerDied(f"decoding took more than {timeout_s:g} s")
+        return _Reply(fields, images)
+
+    def _receive_image(self, size: Sequence[int]) -> Image.Image:
+        width, height = size
+        pixels = self.connection.recv_bytes(3 * width * height)
+        return Image.frombytes("RGB", (width, height), pixels)
+
+    def kill(self) -> None:
+        """End the process at once."""
+        self.process.kill()
+        self.process.wait()
+        self.connection.close()
+
+
+class _Watchdog:
+    """Kills a process after a time, unless it is stopped before."""
+
+    def __init__(self, process: subprocess.Popen[bytes], timeout_s: float) -> None:
+        self.has_killed = False
+        self._process = process
+        self._is_stopped = False
+        self._lock = threading.Lock()
+        self._timer = threading.Timer(timeout_s, self._kill)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def stop(self) -> None:
+        """Do not kill any more. When this returns, the process was killed or never will be."""
+        with self._lock:
+            self._is_stopped = True
+        self._timer.cancel()
+
+    def _kill(self) -> None:
+        with self._lock:
+            if not self._is_stopped:
+                self.has_killed = True
+                self._process.kill()
+
+
+def _exit_reason(process: subprocess.Popen[bytes]) -> str:
+    code = process.wait()
+    if code == -signal.SIGXCPU:
+        return "too much CPU time"
+    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+
+def _result(path: Path, reply: _Reply) -> worker.TaskResult:
+    fields = reply.fields
+    if "error" in fields:
+        error = fields["error"]
+        kind = worker.ERROR_CLASSES.get(error["class"], InputError)
+        raise kind(expected=error["expected"], got=error["got"], fix=error["fix"])
+    if "failure" in fields:
+        raise InputError(
+            expected=_EXPECTED, got=f"{path}: {fields['failure']}", fix="give another file"
+        )
+    return worker.TaskResult(fields["values"], reply.images)
+
+
+def _kill_all(workers: set[_Worker]) -> None:
+    for one in list(workers):
+        one.process.kill()
+        one.process.wait()
+    workers.clear()

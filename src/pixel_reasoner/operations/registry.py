@@ -1,0 +1,162 @@
+"""Registered operations, and the set of operations that a run offers.
+
+An operation is added in one file, in this package or in another distribution:
+
+    @operation(media={MediaKind.IMAGE}, result_budget="crop")
+    def rotate(context: MediaContext, quarter_turns: int, target_image: PictureArgument = 1) -> list[Picture]: ...
+
+    [project.entry-points."pixel_reasoner.operations"]
+    rotate = "my_package.rotate:rotate"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from pixel_reasoner.errors import PluginError
+from pixel_reasoner.media.context import MediaContext
+from pixel_reasoner.operations.base import (
+    MediaKind,
+    OperationFunction,
+    OperationSpec,
+    call_as_written,
+    quote_name,
+)
+from pixel_reasoner.registry import Registry
+from pixel_reasoner.schema.question import MediaItem
+from pixel_reasoner.schema.settings import DEFAULT_OPERATIONS
+from pixel_reasoner.schema.trace import CallErrorKind, Observation, ToolCall
+
+OPERATIONS = Registry[OperationSpec](
+    "operation", package="pixel_reasoner.operations", group="pixel_reasoner.operations"
+)
+
+
+def operation(
+    *, media: Iterable[MediaKind], **fields: Any
+) -> Callable[[OperationFunction], OperationSpec]:
+    """Register a typed function as an operation; the decorated name is its `OperationSpec`.
+
+    Args:
+        media: kinds of media that it is offered for.
+        **fields: other fields of `OperationSpec`.
+
+    Raises:
+        PluginError: a signature or docstring that a schema cannot be made of, or a name that is taken.
+    """
+
+    def register(run: OperationFunction) -> OperationSpec:
+        spec = OperationSpec.from_function(run, media=frozenset(media), **fields)
+        return OPERATIONS.register(spec.name, spec)
+
+    return register
+
+
+@dataclass(frozen=True)
+class OperationSet:
+    """Operations that a run offers, in order.
+
+    >>> operations = OperationSet.of(["zoom_in", "select_frames"])
+    >>> operations.names
+    ('zoom_in', 'select_frames')
+    """
+
+    specs: tuple[OperationSpec, ...]
+
+    @classmethod
+    def of(cls, names: Iterable[str]) -> OperationSet:
+        """Return the set of registered operations with these names.
+
+        Raises:
+            UnknownNameError: a name that is not registered; the nearest are listed.
+            PluginError: a plug-in that cannot be used.
+        """
+        return cls(tuple(_spec(name) for name in dict.fromkeys(names)))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names, in order."""
+        return tuple(spec.name for spec in self.specs)
+
+    @property
+    def tool_schemas(self) -> list[dict[str, Any]]:
+        """OpenAI function schemas of all operations, in order."""
+        return [spec.tool_schema for spec in self.specs]
+
+    def get(self, name: str) -> OperationSpec | None:
+        """Return the operation of a name; None when the set does not contain it."""
+        return next((spec for spec in self.specs if spec.name == name), None)
+
+    def for_media(self, media: Iterable[MediaItem]) -> OperationSet:
+        """Return the operations that can be called for at least one of these media.
+
+        >>> clip = MediaItem(kind="frames", path="clip")
+        >>> default_operations().for_media([clip]).names
+        ('zoom_in', 'select_frames')
+        >>> default_operations().for_media([MediaItem(kind="image", path="a.png")]).names
+        ('zoom_in',)
+        """
+        kinds = {MediaKind.IMAGE if one.kind == "image" else MediaKind.VIDEO for one in media}
+        return OperationSet(tuple(spec for spec in self.specs if spec.media & kinds))
+
+    def run(self, call: ToolCall, context: MediaContext) -> Observation:
+        """Execute a call and return new pictures, or the reason why it was rejected. Nothing raises.
+
+        >>> from pixel_reasoner.media.context import UNSCALED
+        >>> from pixel_reasoner.schema.question import Question
+        >>> context = MediaContext(Question(id="1", text="What is it?", media=()), UNSCALED)
+        >>> default_operations().run(ToolCall(name="zoom", arguments={}), context).text
+        "there is no operation 'zoom'; use zoom_in or select_frames"
+        >>> default_operations().run(ToolCall(name="zoom_in", arguments={"bbox_2d": "left"}), context).text
+        'bbox_2d must be a list of numbers'
+        """
+        spec = self.get(call.name)
+        if spec is None:
+            return Observation(
+                text=f"there is no operation {quote_name(call.name)}; use {' or '.join(self.names)}",
+                error=CallErrorKind.UNKNOWN_OPERATION,
+            )
+        return spec.execute(call, context)
+
+    def __iter__(self) -> Iterator[OperationSpec]:
+        return iter(self.specs)
+
+    def __len__(self) -> int:
+        return len(self.specs)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.names
+
+
+@cache
+def default_operations() -> OperationSet:
+    """Return the operations that a run offers unless it names others."""
+    return OperationSet.of(DEFAULT_OPERATIONS)
+
+
+def describe_call(call: ToolCall) -> str:
+    """Return one phrase that says what a call does; the call as written for an operation that is not installed.
+
+    >>> describe_call(ToolCall(name="select_frames", arguments={"target_frames": [3]}))
+    'look at frame 3'
+    """
+    if call.name not in OPERATIONS:
+        return call_as_written(call)
+    try:
+        return _spec(call.name).describe(call)
+    except PluginError:
+        return call_as_written(call)
+
+
+def _spec(name: str) -> OperationSpec:
+    spec = OPERATIONS.get(name)
+    if not isinstance(spec, OperationSpec) or spec.name != name:
+        raise PluginError(
+            expected=f"an OperationSpec named {name!r} as the entry point {name!r}",
+            got=getattr(spec, "name", None) or type(spec).__name__,
+            fix="point the entry point to what @operation returns, under the name of the function",
+        )
+    return spec

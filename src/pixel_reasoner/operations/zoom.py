@@ -1,0 +1,128 @@
+"""`zoom_in`: a region of a picture, from the source at full resolution."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+
+from pixel_reasoner.media.context import MediaContext
+from pixel_reasoner.operations.base import (
+    BoxArgument,
+    CallRejected,
+    MediaKind,
+    PerturbRequest,
+    PictureArgument,
+)
+from pixel_reasoner.operations.registry import operation
+from pixel_reasoner.schema.geometry import Box, BoxError
+from pixel_reasoner.schema.trace import CallErrorKind, Picture, ToolCall
+
+MIN_SIDE_PX = 8
+"""A region with a shorter side contains no more detail than the overview."""
+_RESULT_BUDGET = "crop"
+_MIN_OFF_TARGET_SIDE = 0.02
+_MAX_TRIES = 200
+
+
+def _sentence(bbox_2d: list[float], target_image: int = 1) -> str:
+    try:
+        x1, y1, x2, y2 = Box.of(bbox_2d)
+    except BoxError:
+        return f"zoom in on picture {target_image}, box {bbox_2d}"
+    return f"zoom in on picture {target_image}, box {x1:.2f} {y1:.2f} – {x2:.2f} {y2:.2f}"
+
+
+def _perturb(call: ToolCall, request: PerturbRequest) -> ToolCall | None:
+    """Return the call with a box of the same size that shows nothing of the evidence."""
+    if not request.evidence.boxes:
+        return None
+    try:
+        box = Box.of(call.arguments["bbox_2d"])
+    except (BoxError, KeyError, TypeError):  # the call will be rejected anyway
+        return None
+    number = call.arguments.get("target_image", 1)
+    target = next((one for one in request.pictures if one.number == number), None)
+    rounding = request.rounding(target.seen_px) if target else 0.0
+    padding = request.padding
+    size = Box(
+        0,
+        0,
+        max(_MIN_OFF_TARGET_SIDE, box.x2 - box.x1 - 2 * padding),
+        max(_MIN_OFF_TARGET_SIDE, box.y2 - box.y1 - 2 * padding),
+    )
+    off_target = sample_off_target_box(
+        size, request.evidence.boxes, request.rng, padding + rounding
+    )
+    if off_target is None:
+        return None
+    arguments = {**call.arguments, "bbox_2d": [round(value, 2) for value in off_target]}
+    return ToolCall(name=call.name, arguments=arguments)
+
+
+@operation(
+    media={MediaKind.IMAGE, MediaKind.VIDEO},
+    result_budget=_RESULT_BUDGET,
+    sentence=_sentence,
+    perturb=_perturb,
+)
+def zoom_in(
+    context: MediaContext, bbox_2d: BoxArgument, target_image: PictureArgument = 1
+) -> list[Picture]:
+    """Zoom in on a region of a picture to see details that are too small to read in the overview.
+
+    Args:
+        context: The pictures so far.
+        bbox_2d: The region as [x1, y1, x2, y2], from 0 to 1, with (0, 0) at the top left corner of the picture.
+        target_image: The number of the picture to zoom into, from 1.
+    """
+    if not 1 <= target_image <= len(context):
+        raise CallRejected(
+            CallErrorKind.NO_SUCH_PICTURE,
+            f"there is no picture {target_image}; pictures are numbered 1 to {len(context)}",
+        )
+    try:
+        box = Box.of(bbox_2d)
+    except BoxError as error:
+        raise CallRejected(CallErrorKind.BAD_BOX, str(error)) from error
+    width, height = context.region_size(target_image, box)
+    if min(width, height) < MIN_SIDE_PX:
+        raise CallRejected(
+            CallErrorKind.BOX_TOO_SMALL,
+            f"the box covers only {width} x {height} pixels; "
+            f"give one of at least {MIN_SIDE_PX} x {MIN_SIDE_PX} pixels",
+        )
+    return [context.add_region(target_image, box, budget=_RESULT_BUDGET)]
+
+
+def sample_off_target_box(
+    like: Box,
+    evidence: Iterable[Box],
+    rng: random.Random,
+    padding: float = 0.0,
+    avoid: Iterable[Box] = (),
+) -> Box | None:
+    """Return a box of the size of another, on whole hundredths, that shares nothing with the evidence.
+
+    Args:
+        like: box whose size is used.
+        evidence: boxes that it must not show, even when it is grown by `padding` on every side.
+        rng: chooses the place.
+        padding: share of the picture.
+        avoid: boxes that it must not overlap either.
+
+    Returns:
+        None where there is no room.
+
+    >>> box = sample_off_target_box(Box(0, 0, 0.5, 0.5), [Box(0, 0, 0.4, 0.4)], random.Random(0))
+    >>> box.intersection(Box(0, 0, 0.4, 0.4))
+    0.0
+    """
+    evidence, avoid = list(evidence), list(avoid)
+    width, height = like.x2 - like.x1, like.y2 - like.y1
+    for _ in range(_MAX_TRIES):
+        x1, y1 = (round(rng.uniform(0, 1 - side), 2) for side in (width, height))
+        box = Box(x1, y1, min(1.0, x1 + width), min(1.0, y1 + height))
+        grown = Box(box.x1 - padding, box.y1 - padding, box.x2 + padding, box.y2 + padding)
+        if not any(map(grown.intersection, evidence)) and not any(map(box.intersection, avoid)):
+            return box
+    return None

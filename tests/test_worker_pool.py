@@ -1,0 +1,188 @@
+"""Decoding in workers: the same pixels as in process, and a worker that fails ends one request alone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import worker_tasks
+from pixel_reasoner.errors import InputError, PixelLimitError, UsageError
+from pixel_reasoner.media.context import UNSCALED, MediaContext
+from pixel_reasoner.media.decoder import IN_PROCESS
+from pixel_reasoner.media.worker_pool import WorkerLimits, WorkerPoolDecoder
+from pixel_reasoner.schema.question import MediaItem
+from pixel_reasoner.schema.settings import MediaLimits
+from test_decoder import FORMATS, scene, write_video
+from test_media_context import question_of
+
+LIMITS = MediaLimits()
+LIMITED = WorkerLimits(memory_bytes=2 * 2**30, cpu_s=20, timeout_s=20)
+
+
+@pytest.fixture(scope="module")
+def pool():
+    with WorkerPoolDecoder(num_workers=1, limits=LIMITED) as pool:
+        yield pool
+
+
+@pytest.fixture
+def picture(tmp_path):
+    scene().save(tmp_path / "a.png")
+    return tmp_path / "a.png"
+
+
+def same(first: Image.Image, second: Image.Image) -> bool:
+    return first.mode == second.mode and np.array_equal(np.asarray(first), np.asarray(second))
+
+
+# --- the same results ---
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_pictures_are_those_of_the_decoder_in_process(tmp_path, pool, suffix):
+    path = tmp_path / f"a.{suffix}"
+    scene().save(path, **FORMATS[suffix])
+    assert pool.size(path, LIMITS) == IN_PROCESS.size(path, LIMITS) == (40, 30)
+    assert same(pool.image(path, LIMITS), IN_PROCESS.image(path, LIMITS))
+
+
+@pytest.mark.parametrize("indices", [(), (3, 17)])
+@pytest.mark.parametrize("kind", ["video", "frames"])
+def test_frames_are_those_of_the_decoder_in_process(tmp_path, pool, kind, indices):
+    if kind == "video":
+        path = write_video(tmp_path / "a.mp4", 20)
+    else:
+        path = tmp_path
+        for number in range(20):
+            Image.new("RGB", (8, 6), (number, 0, 0)).save(path / f"{number}.png")
+    item = MediaItem(kind=kind, path=str(path), start_s=0.5, fps=10)
+    limits = MediaLimits(num_frames=4)
+    ours, theirs = (one.frames(item, limits, indices) for one in (pool, IN_PROCESS))
+    assert [one[1:] for one in ours] == [one[1:] for one in theirs]
+    assert all(same(a.image, b.image) for a, b in zip(ours, theirs, strict=True))
+    assert len(ours) == (len(indices) or 4)
+
+
+def test_errors_are_those_of_the_decoder_in_process(tmp_path, pool):
+    (tmp_path / "text.png").write_text("not a picture")
+    for path, limits in [
+        (tmp_path / "text.png", LIMITS),
+        (tmp_path / "missing.png", LIMITS),
+    ]:
+        texts = []
+        for decoder in (pool, IN_PROCESS):
+            with pytest.raises(InputError) as caught:
+                decoder.image(path, limits)
+            texts.append(str(caught.value))
+        assert texts[0] == texts[1]
+    scene().save(tmp_path / "large.png")
+    with pytest.raises(PixelLimitError, match="40 x 30"):
+        pool.size(tmp_path / "large.png", MediaLimits(max_px=100))
+
+
+def test_a_context_decodes_in_workers(tmp_path, pool, picture):
+    clip = write_video(tmp_path / "clip.mp4", 4)
+    question = question_of(("image", picture), ("video", clip))
+    ours = MediaContext(question, UNSCALED, decoder=pool)
+    theirs = MediaContext(question, UNSCALED)
+    assert ours.pictures == theirs.pictures
+    assert ours.sampling == theirs.sampling
+    assert all(same(ours.view(n), theirs.view(n)) for n in range(1, len(ours) + 1))
+
+
+# --- failures ---
+
+
+@pytest.mark.parametrize(
+    ("task", "arguments", "why"),
+    [
+        (worker_tasks.use_memory, (8 * 2**30,), "more memory needed than a worker may use"),
+        (worker_tasks.crash, (signal.SIGSEGV,), "the decoder ended with signal SIGSEGV"),
+        (worker_tasks.crash, (signal.SIGKILL,), "the decoder ended with signal SIGKILL"),
+        (worker_tasks.leave, (), "the decoder ended with exit code 3"),
+        (worker_tasks.fail, (), "RuntimeError: a mistake of the decoder"),
+    ],
+)
+def test_a_failing_worker_is_an_error_of_its_file_and_the_pool_goes_on(
+    pool, picture, task, arguments, why
+):
+    with pytest.raises(InputError, match=why) as caught:
+        pool.run(picture, task, *arguments)
+    assert str(picture) in caught.value.got
+    assert caught.value.fix
+    assert pool.image(picture, LIMITS).size == (40, 30)
+
+
+def test_a_request_over_its_time_is_ended(picture):
+    with WorkerPoolDecoder(num_workers=1, limits=WorkerLimits(timeout_s=0.5)) as pool:
+        (first,) = [pool.run(picture, worker_tasks.process_id).values]
+        started = time.monotonic()
+        with pytest.raises(InputError, match=r"decoding took more than 0\.5 s"):
+            pool.run(picture, worker_tasks.hang, str(picture))
+        assert time.monotonic() - started < 5
+        with pytest.raises(ProcessLookupError):
+            os.kill(first, 0)
+        assert pool.run(picture, worker_tasks.process_id).values != first
+
+
+def test_a_loop_is_ended_by_its_cpu_time(picture):
+    with WorkerPoolDecoder(num_workers=1, limits=WorkerLimits(cpu_s=0.5)) as pool:
+        with pytest.raises(InputError, match="too much CPU time"):
+            pool.run(picture, worker_tasks.loop)
+        assert pool.image(picture, LIMITS).size == (40, 30)
+
+
+def test_cpu_time_is_counted_per_request(picture):
+    with WorkerPoolDecoder(num_workers=1, limits=WorkerLimits(cpu_s=1)) as pool:
+        ids = {pool.run(picture, worker_tasks.use_cpu, 0.7).values for _ in range(3)}
+    assert len(ids) == 1, "no request exceeded its time, so no worker was replaced"
+
+
+def test_a_worker_that_was_killed_while_idle_is_replaced(pool, picture):
+    pool.image(picture, LIMITS)
+    (worker,) = pool.process_ids
+    os.kill(worker, signal.SIGKILL)
+    while pool.process_ids:
+        time.sleep(0.01)
+    assert pool.image(picture, LIMITS).size == (40, 30)
+
+
+def test_requests_of_several_threads_run_in_several_workers(picture):
+    with (
+        WorkerPoolDecoder(num_workers=2, limits=LIMITED) as pool,
+        ThreadPoolExecutor(4) as threads,
+    ):
+        failing = threads.submit(pool.run, picture, worker_tasks.crash, signal.SIGABRT)
+        ids = list(
+            threads.map(lambda _: pool.run(picture, worker_tasks.process_id, 0.2).values, range(8))
+        )
+        with pytest.raises(InputError, match="SIGABRT"):
+            failing.result()
+        assert len(set(ids)) == 2
+
+
+def test_workers_that_cannot_start_are_refused_with_the_fix(picture):
+    with (
+        WorkerPoolDecoder(1, WorkerLimits(memory_bytes=2**20)) as pool,
+        pytest.raises(UsageError, match=r"raise WorkerLimits\.memory_bytes"),
+    ):
+        pool.image(picture, LIMITS)
+    with pytest.raises(UsageError, match="at least 1"):
+        WorkerPoolDecoder(0)
+
+
+def test_a_closed_pool_leaves_no_process(picture):
+    pool = WorkerPoolDecoder(1)
+    pool.image(picture, LIMITS)
+    (worker,) = pool.process_ids
+    pool.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(worker, 0)
+    with pytest.raises(UsageError, match="an open decoder"):
+        pool.image(picture, LIMITS)

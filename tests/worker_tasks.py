@@ -1,0 +1,57 @@
+"""Tasks for workers of the decoder pool that crash, hang or use too much memory."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from PIL import Image
+
+from pixel_reasoner.media.worker import TaskResult
+
+
+def hang(path: str) -> TaskResult:
+    """Wait without using CPU time."""
+    time.sleep(600)
+    return TaskResult(path, [])
+
+
+def loop() -> TaskResult:
+    """Use CPU time for ever."""
+    while True:
+        pass
+
+
+def use_memory(num_bytes: int) -> TaskResult:
+    """Allocate memory."""
+    return TaskResult(len(bytearray(num_bytes)), [])
+
+
+def crash(number: int) -> TaskResult:
+    """End the process by a signal, as a decoder with a memory error does."""
+    os.kill(os.getpid(), number)
+    return TaskResult(None, [])
+
+
+def leave() -> TaskResult:
+    """End the process with an exit code."""
+    os._exit(3)
+
+
+def fail() -> TaskResult:
+    """Raise what no decoder is expected to raise."""
+    raise RuntimeError("a mistake of the decoder")
+
+
+def process_id(seconds: float = 0.0) -> TaskResult:
+    """Return the id of the worker."""
+    time.sleep(seconds)
+    return TaskResult(os.getpid(), [Image.new("RGB", (2, 1))])
+
+
+def use_cpu(seconds: float) -> TaskResult:
+    """Use CPU time, and return the id of the worker."""
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+    return TaskResult(os.getpid(), [])
