@@ -30,8 +30,9 @@ def perturb_turn(
         dialect: that the model speaks.
         pictures: all that it has seen.
     """
-    call, evidence = dialect.parse(text, pictures), question.evidence
-    if not isinstance(call, ToolCall) or evidence is None:
+    call = next(iter(dialect.parse(text, pictures).executable_calls), None)
+    evidence = question.evidence
+    if call is None or evidence is None:
         return text
     rng = random.Random(f"disturb/{question.id}")
     wrong: ToolCall | None = None
@@ -46,7 +47,7 @@ def perturb_turn(
         wrong = _other_frames(call, evidence.frames, num_frames, rng)
     if wrong is None:
         return text
-    return dialect.words_before_call(text) + dialect.write_call(wrong, pictures)
+    return dialect.strip_call(text) + dialect.write_call(wrong, pictures)
 
 
 def sample_off_target_box(

@@ -8,7 +8,7 @@ from functools import cache
 from importlib import metadata
 from typing import Any, Protocol
 
-from pixel_reasoner.dialects import Answer, Dialect, RejectedCall, get_dialect
+from pixel_reasoner.dialects import Dialect, get_dialect
 from pixel_reasoner.media.context import MediaContext
 from pixel_reasoner.models.api import (
     Completion,
@@ -69,7 +69,7 @@ class Rollout:
             self.pictures,
             self.turns,
             self.album.view,
-            operations=bool(self.rules.operations),
+            operations=self.rules.operations,
         )
 
     def take(self, completion: Completion | ContextFull, seconds: float) -> None:
@@ -102,19 +102,22 @@ class Rollout:
         if completion.truncated:
             self.stop = StopReason.MAX_NEW_TOKENS
             return None, None
-        said = self.dialect.parse(completion.text, self.album.pictures)
-        if isinstance(said, Answer):
-            self.stop, self.answer = StopReason.ANSWERED, said.text
+        parsed = self.dialect.parse_completion(
+            completion.text, completion.parts, self.album.pictures
+        )
+        if parsed.answer is not None:
+            self.stop, self.answer = StopReason.ANSWERED, parsed.answer
             return None, None
-        if said is None or not self.rules.operations:
+        if not parsed.has_attempted_call or not self.rules.operations:
             self.stop = StopReason.NO_ANSWER
             return None, None
-        if isinstance(said, RejectedCall):
-            return said.call, Observation(text=said.text, error=said.error)
-        observation = ops.run(said, self.album)
+        if parsed.error is not None:
+            return parsed.call, Observation(text=parsed.error.message, error=parsed.error.kind)
+        called = parsed.executable_calls[0]
+        observation = ops.run(called, self.album)
         if len(self.album) > self.rules.limits.max_pictures:
             self.stop = StopReason.MAX_PICTURES
-        return said, observation
+        return called, observation
 
     def trace(self, settings: RunSettings) -> Trace:
         """The record of a stopped rollout."""
