@@ -29,7 +29,7 @@ CLUE = Box(0.4, 0.4, 0.5, 0.5)
 LOOK = 'I look. \n<tool_call>\n{"name": "zoom_in", "arguments": {"bbox_2d": [0.35, 0.35, 0.55, 0.55], "target_image": 1}}\n</tool_call>'
 
 
-@pytest.mark.parametrize("dialect", map(DIALECTS.get, DIALECTS), ids=DIALECTS)
+@pytest.mark.parametrize("dialect", [*map(DIALECTS.get, DIALECTS)], ids=DIALECTS)
 def test_a_disturbed_look_is_as_large_and_shows_nothing_of_the_evidence(dialect):
     look = Box(0.35, 0.35, 0.55, 0.55)
     seen_px = (640, 480)

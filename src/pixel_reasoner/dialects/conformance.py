@@ -194,8 +194,8 @@ def _check_rejections(dialect: Dialect) -> None:
         for why, numbers in _NO_BOXES.items()
     }
     if dialect.names_pictures:
-        arguments = {"bbox_2d": [0.25, 0.25, 0.5, 0.5], "target_image": len(pictures) + 1}
-        wrong["no such picture"] = ToolCall(name="zoom_in", arguments=arguments)
+        missing = {"bbox_2d": [0.25, 0.25, 0.5, 0.5], "target_image": len(pictures) + 1}
+        wrong["no such picture"] = ToolCall(name="zoom_in", arguments=missing)
     for why, call in wrong.items():
         parsed = dialect.parse(dialect.write_call(call, pictures), pictures)
         assert parsed.call is not None, f"{dialect.name}: {why}: the call is lost"

@@ -16,8 +16,10 @@ class PictureNames(Protocol):
     taken to have one picture.
     """
 
-    description: str
-    """what the argument is, in a tool definition"""
+    @property
+    def description(self) -> str:
+        """What the argument is, in a tool definition."""
+        ...
 
     def number(self, name: Any, pictures: Sequence[Picture]) -> Any:
         """Return the number of the picture with this name; a value that is not a name is returned unchanged."""

@@ -88,7 +88,10 @@ class SourceNames:
     (3, 'original_image', 'observation_2')
     """
 
-    description = "'original_image' or 'observation_i'"
+    @property
+    def description(self) -> str:
+        """See `PictureNames`."""
+        return "'original_image' or 'observation_i'"
 
     def number(self, name: Any, pictures: Sequence[Picture]) -> Any:
         """See `PictureNames`; 0 for a value that is not a name."""
