@@ -1,6 +1,6 @@
-"""Dialects: what a model is told, word for word, and what becomes of everything it may write.
+"""Dialects: the messages of every family, word for word, and the result of parsing anything a model may write.
 
-`python tests/test_dialects.py` writes the golden conversations anew; look at the difference before you keep it.
+`python tests/test_dialects.py` writes the golden conversations again; review the difference before you keep it.
 """
 
 from __future__ import annotations
@@ -20,20 +20,19 @@ from hypothesis import strategies as st
 from conftest import draw_clip, draw_photo
 from pixel_reasoner.dialects import (
     DIALECTS,
-    Answer,
     Dialect,
-    RejectedCall,
+    ParsedTurn,
     boxed,
     detect_dialect,
     get_dialect,
 )
+from pixel_reasoner.dialects.answers import AnswerFormat
 from pixel_reasoner.dialects.boxes import FRACTIONS, PIXELS, THOUSANDTHS
 from pixel_reasoner.dialects.conformance import assert_valid_dialect, in_page
 from pixel_reasoner.dialects.detect import ModelMatch
-from pixel_reasoner.dialects.hermes import TOOL_CALL
-from pixel_reasoner.dialects.syntax import Answers
+from pixel_reasoner.dialects.syntax.hermes import HERMES
 from pixel_reasoner.dialects.template_check import assert_template_carries
-from pixel_reasoner.errors import ModelError, UsageError
+from pixel_reasoner.errors import ModelError, UnknownNameError, UsageError
 from pixel_reasoner.media.context import MediaContext
 from pixel_reasoner.models.api import Completion
 from pixel_reasoner.models.scripted import ScriptedModel
@@ -47,6 +46,8 @@ from pixel_reasoner.schema.trace import (
     Observation,
     Picture,
     StopReason,
+    Text,
+    Thought,
     ToolCall,
     Trace,
     Turn,
@@ -57,10 +58,11 @@ COMPACT, RELEASED = get_dialect("compact"), get_dialect("pixel_reasoner")
 
 QWEN3, QWEN2_5 = get_dialect("qwen3_vl"), get_dialect("qwen2_5_vl")
 DEEPEYES, MINI_O3 = get_dialect("deepeyes"), get_dialect("mini_o3")
-HERMES = {name: dialect for name, dialect in DIALECTS.items() if dialect.calls is TOOL_CALL}
+ALL = dict(DIALECTS.items())
+WITH_HERMES = {name: dialect for name, dialect in ALL.items() if dialect.syntax is HERMES}
 
-every = pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
-every_hermes = pytest.mark.parametrize("dialect", HERMES.values(), ids=HERMES)
+every = pytest.mark.parametrize("dialect", ALL.values(), ids=ALL)
+every_hermes = pytest.mark.parametrize("dialect", WITH_HERMES.values(), ids=WITH_HERMES)
 
 
 def pictures(*sizes: tuple[int, int], shown: int = 1) -> list[Picture]:
@@ -71,11 +73,25 @@ def pictures(*sizes: tuple[int, int], shown: int = 1) -> list[Picture]:
     ]
 
 
+def is_nothing(parsed: ParsedTurn) -> bool:
+    """Whether a turn contains neither a call nor an answer."""
+    return parsed.answer is None and not parsed.has_attempted_call
+
+
+def rejection(parsed: ParsedTurn):
+    """The error of a turn that is rejected as a whole."""
+    assert parsed.error is not None
+    assert parsed.error.call is None
+    assert parsed.executable_calls == []
+    assert parsed.answer is None
+    return parsed.error
+
+
 def call_text(*, name: object = "zoom_in", **arguments: object) -> str:
     return f"<tool_call>{json.dumps({'name': name, 'arguments': arguments})}</tool_call>"
 
 
-# --- what a model is told ---
+# --- messages ---
 
 
 def conversation(dialect: Dialect, *, operations: bool) -> list[dict]:
@@ -106,11 +122,11 @@ def conversation(dialect: Dialect, *, operations: bool) -> list[dict]:
         rollout = Rollout(question, ScriptedModel([""], dialect=dialect.name), rules)
         for call in turns if operations else ():
             if dialect.names_pictures or call.arguments.get("target_image", 1) == 1:
-                said = dialect.write_turn("I look closer.", call, rollout.album.pictures)
+                said = dialect.write_turn("I look closer.", call, rollout.context.pictures)
                 rollout.take(Completion(said), 0.0)
-        rollout.take(Completion(dialect.answers.write("B")), 0.0)
+        rollout.take(Completion(dialect.answer_format.write("B")), 0.0)
     assert rollout.answer == "B"
-    seen = {p.number: f"picture {p.number}, {p.seen_px}" for p in rollout.album.pictures}
+    seen = {p.number: f"picture {p.number}, {p.seen_px}" for p in rollout.context.pictures}
     return dialect.messages(
         question, rollout.pictures, rollout.turns, seen.__getitem__, operations=operations
     )
@@ -121,7 +137,7 @@ def golden_conversations() -> dict[str, list[dict]]:
         f"{name}-{'with' if operations else 'without'}-operations": conversation(
             dialect, operations=operations
         )
-        for name, dialect in DIALECTS.items()
+        for name, dialect in ALL.items()
         for operations in (True, False)
     }
 
@@ -141,9 +157,11 @@ def test_a_conversation_starts_as_it_went_on(dialect):
     assert longer[: len(shorter)] == shorter
 
 
-def test_an_unknown_dialect_is_a_usage_error_that_names_all():
-    with pytest.raises(UsageError, match=r"compact, pixel_reasoner, .*; got 'qwen'"):
-        get_dialect("qwen")
+def test_an_unknown_dialect_is_a_usage_error_that_names_all_and_the_nearest():
+    with pytest.raises(UsageError, match=r"compact, pixel_reasoner, .*; got 'qwen3vl'") as caught:
+        get_dialect("qwen3vl")
+    assert isinstance(caught.value, UnknownNameError)
+    assert "use 'qwen3_vl'" in caught.value.fix
 
 
 # --- what a model may write ---
@@ -182,38 +200,37 @@ MALFORMED = {
 @every_hermes
 @pytest.mark.parametrize(("text", "why"), MALFORMED.values(), ids=MALFORMED)
 def test_a_malformed_call_is_told_what_is_wrong_and_what_to_write(dialect, text, why):
-    said = dialect.parse("I look closer. " + text)
-    assert isinstance(said, RejectedCall)
-    assert said.error is CallErrorKind.MALFORMED_CALL
-    assert why in said.text
-    assert "write" in said.text
+    error = rejection(dialect.parse("I look closer. " + text))
+    assert error.kind is CallErrorKind.MALFORMED_CALL
+    assert why in error.message
+    assert "write" in error.message
 
 
 @every_hermes
 @pytest.mark.parametrize("between", ["", "\n", "and then "])
 def test_two_calls_in_one_turn_are_refused_together(dialect, between):
-    said = dialect.parse(CALL + between + CALL)
-    assert isinstance(said, RejectedCall)
-    assert said.error is CallErrorKind.SEVERAL_CALLS
-    assert "2 calls in one turn; call one operation at a time" in said.text
+    error = rejection(dialect.parse(CALL + between + CALL))
+    assert error.kind is CallErrorKind.SEVERAL_CALLS
+    assert "2 calls in one turn; call one operation at a time" in error.message
 
 
 @every_hermes
 def test_a_call_ends_the_turn_and_thoughts_before_it_are_free(dialect):
     thought = r"Perhaps \boxed{red}? I { look } closer. "
-    said = dialect.parse(thought + call_text(name="select_frames", target_frames=[1]) + " \n")
-    assert said == ToolCall(name="select_frames", arguments={"target_frames": [1]})
+    parsed = dialect.parse(thought + call_text(name="select_frames", target_frames=[1]) + " \n")
+    call = ToolCall(name="select_frames", arguments={"target_frames": [1]})
+    assert parsed == ParsedTurn(parts=(Text(text=thought), call))
 
 
 def test_arguments_may_be_left_out():
-    said = COMPACT.parse('<tool_call>{"name": "zoom_in"}</tool_call>')
-    assert said == ToolCall(name="zoom_in", arguments={})
+    parsed = COMPACT.parse('<tool_call>{"name": "zoom_in"}</tool_call>')
+    assert parsed.executable_calls == [ToolCall(name="zoom_in", arguments={})]
 
 
 @every
 def test_a_turn_without_a_call_and_without_an_answer_says_nothing(dialect):
     for text in ("", "I do not know.", r"\boxed{red", r"boxed{red}", "</tool_call>"):
-        assert dialect.parse(text) is None
+        assert is_nothing(dialect.parse(text))
 
 
 pieces = st.one_of(
@@ -235,25 +252,28 @@ arguments = st.dictionaries(
 @every
 @given(text=st.text() | st.lists(pieces | st.text(max_size=3), max_size=20).map("".join))
 def test_any_text_is_parsed_without_an_exception(dialect, text):
-    said = dialect.parse(text)
-    assert said is None or isinstance(said, ToolCall | RejectedCall | Answer)
+    parsed = dialect.parse(text)
+    assert parsed.answer is None or not parsed.has_attempted_call
+    assert len(parsed.executable_calls) <= 1
 
 
 @every_hermes
-@given(name=st.text() | st.sampled_from([*DEFAULT_OPERATIONS, "image_zoom_in_tool"]), arguments=arguments)
+@given(
+    name=st.text() | st.sampled_from([*DEFAULT_OPERATIONS, "image_zoom_in_tool"]),
+    arguments=arguments,
+)
 @example(name="zoom_in", arguments={"bbox_2d": [10**400, 0, 1, 1]})
 @example(name="zoom_in", arguments={"bbox_2d": [float("nan"), 0, 1, 1]})
 @example(name="zoom_in", arguments={"bbox_2d": {"x1": 0, "y1": 0, "x2": 1, "y2": 1}})
 def test_any_call_is_parsed_and_can_be_recorded(dialect, name, arguments):
     text = call_text(name=name, **arguments)
     for known in ((), pictures((640, 480), (96, 64))):
-        said = dialect.parse(text, known)
-        call = said if isinstance(said, ToolCall) else said.call
-        turn = Turn(text=text, parts=() if call is None else (call,))
+        turn = Turn(text=text, parts=dialect.parse(text, known).parts)
         trace = Trace(
             question=Question(id="1", text="?", media=()), turns=(turn,), stop=StopReason.NO_ANSWER
         )
-        assert Trace.from_line(trace.to_line()).turns[0].text == text
+        back = Trace.from_line(trace.to_line()).turns[0]
+        assert (back.text, len(back.calls)) == (text, len(turn.calls))
 
 
 # --- writing calls ---
@@ -266,7 +286,7 @@ ordered = st.tuples(fractions, fractions).filter(lambda pair: pair[0] < pair[1])
 def test_a_written_call_is_parsed_back_up_to_two_decimals(x, y, target):
     box = [x[0], y[0], x[1], y[1]]
     call = ToolCall(name="zoom_in", arguments={"bbox_2d": box, "target_image": target})
-    said = COMPACT.parse(COMPACT.write_call(call))
+    said = COMPACT.parse(COMPACT.write_call(call)).call
     assert said.name == "zoom_in"
     assert said.arguments["bbox_2d"] == pytest.approx(box, abs=0.0051)
     assert said.arguments["target_image"] == target
@@ -276,28 +296,29 @@ def test_a_written_call_is_parsed_back_up_to_two_decimals(x, y, target):
 @given(frames=st.lists(st.integers(1, 99)))
 def test_written_frames_are_parsed_back(dialect, frames):
     call = ToolCall(name="select_frames", arguments={"target_frames": frames})
-    assert dialect.parse("So: " + dialect.write_call(call)) == call
+    assert dialect.parse("So: " + dialect.write_call(call)).executable_calls == [call]
 
 
 @every_hermes
 def test_a_call_is_written_with_a_name_that_the_system_message_offers(dialect):
     for name in DEFAULT_OPERATIONS:
         written = json.loads(dialect.write_call(ToolCall(name=name, arguments={}))[11:-12])
-        offer = dialect.system_video or dialect.system_with
+        offer = dialect.system_with_video or dialect.system_with_operations
         assert re.search(rf"\b{written['name']}\b", offer)
-        assert dialect.parse(dialect.write_call(ToolCall(name=name, arguments={}))).name == name
+        back = dialect.parse(dialect.write_call(ToolCall(name=name, arguments={})))
+        assert back.call.name == name
 
 
 @pytest.mark.parametrize("name", ["crop_image_normalized", "crop_image", "zoom_in"])
 def test_the_released_checkpoints_may_use_any_of_their_names(name):
-    assert RELEASED.parse(call_text(name=name, target_image=1)).name == "zoom_in"
+    assert RELEASED.parse(call_text(name=name, target_image=1)).call.name == "zoom_in"
 
 
 # --- padding ---
 
 
 def padded(*box: object) -> object:
-    return RELEASED.parse(call_text(bbox_2d=box)).arguments["bbox_2d"]
+    return RELEASED.parse(call_text(bbox_2d=box)).call.arguments["bbox_2d"]
 
 
 def test_released_checkpoints_get_a_tenth_of_the_picture_more_on_every_side():
@@ -328,7 +349,7 @@ def test_padding_leaves_a_wrong_box_alone_to_be_refused(numbers):
 
 
 def test_this_projects_dialect_takes_a_box_as_it_is():
-    said = COMPACT.parse(call_text(bbox_2d=[0.4, 0.5, 0.6, 0.7]))
+    said = COMPACT.parse(call_text(bbox_2d=[0.4, 0.5, 0.6, 0.7])).call
     assert said.arguments["bbox_2d"] == [0.4, 0.5, 0.6, 0.7]
 
 
@@ -354,10 +375,10 @@ def test_a_call_names_the_same_region_of_the_same_picture(dialect, x, y, sizes):
     number = len(sizes) if dialect.names_pictures else 1
     box = [x[0], y[0], x[1], y[1]]
     call = ToolCall(name="zoom_in", arguments={"bbox_2d": box, "target_image": number})
-    said = dialect.parse(dialect.write_turn("So.", call, shown), shown)
-    if isinstance(said, RejectedCall):  # thinner than a unit
+    parsed = dialect.parse(dialect.write_turn("So.", call, shown), shown)
+    if parsed.errors:  # thinner than a unit
         assert min(x[1] - x[0], y[1] - y[0]) <= dialect.grid.step(shown[number - 1].seen_px)
-        said = said.call
+    said = parsed.call
     assert said.arguments.get("target_image", 1) == number
     half = 0.5 * dialect.grid.step(shown[number - 1].seen_px)
     for value, wanted in zip(said.arguments["bbox_2d"], box, strict=True):
@@ -388,12 +409,13 @@ def test_numbers_that_make_no_box_are_told_in_their_own_units(grid, numbers, sai
     assert said in why if said else why is None
 
 
-def look(dialect: Dialect, number: object, box: object, name: str) -> object:
-    index = next(theirs for theirs, ours in dialect.arguments["zoom_in"].items() if ours == name)
+def look(dialect: Dialect, number: object, box: object, name: str) -> ParsedTurn:
+    own = dialect.argument_names["zoom_in"]
+    index = next(theirs for theirs, ours in own.items() if ours == name)
     seen = pictures((640, 480), (560, 420), (280, 140), shown=1)
     named = {"name": "image_zoom_in_tool", "arguments": {"bbox_2d": box, index: number}}
-    value = named if dialect.calls.named else named["arguments"]
-    return dialect.parse(f"{dialect.calls.open}{json.dumps(value)}{dialect.calls.close}", seen)
+    value = named if dialect.syntax.has_names else named["arguments"]
+    return dialect.parse(f"{dialect.syntax.open}{json.dumps(value)}{dialect.syntax.close}", seen)
 
 
 @pytest.mark.parametrize(
@@ -408,7 +430,7 @@ def look(dialect: Dialect, number: object, box: object, name: str) -> object:
     ],
 )
 def test_pictures_and_numbers_are_those_of_the_family(dialect, number, box, region):
-    said = look(dialect, number, box, "target_image")
+    (said,) = look(dialect, number, box, "target_image").executable_calls
     assert said.name == "zoom_in"
     assert (said.arguments["target_image"], said.arguments["bbox_2d"]) == region
 
@@ -426,22 +448,25 @@ def test_pictures_and_numbers_are_those_of_the_family(dialect, number, box, regi
     ],
 )
 def test_a_picture_that_is_not_there_is_told_in_the_familys_names(dialect, number, told):
-    said = look(dialect, number, [0, 0, 1, 1], "target_image")
-    assert said.error is CallErrorKind.NO_SUCH_PICTURE
-    assert told in said.text
-    assert said.call.name == "zoom_in"
+    parsed = look(dialect, number, [0, 0, 1, 1], "target_image")
+    assert (parsed.error.kind, parsed.error.call) == (CallErrorKind.NO_SUCH_PICTURE, 0)
+    assert told in parsed.error.message
+    assert parsed.call.name == "zoom_in"
 
 
 def test_an_argument_of_another_family_is_refused_and_the_own_ones_are_named():
-    said = QWEN3.parse(call_text(name="image_zoom_in_tool", bbox_2d=[0, 0, 9, 9], target_image=1))
-    assert said.error is CallErrorKind.BAD_ARGUMENTS
-    assert said.text == "there is no argument 'target_image'; use label, bbox_2d, img_idx"
+    parsed = QWEN3.parse(call_text(name="image_zoom_in_tool", bbox_2d=[0, 0, 9, 9], target_image=1))
+    assert (parsed.error.kind, parsed.error.call) == (CallErrorKind.BAD_ARGUMENTS, 0)
+    assert (
+        parsed.error.message == "there is no argument 'target_image'; use label, bbox_2d, img_idx"
+    )
+    assert parsed.executable_calls == []
 
 
 def test_what_operations_say_is_put_into_the_familys_words(photo):
     question = Question(id="1", text="?", media=(MediaItem(kind="image", path=str(photo)),))
     album = MediaContext(question, QWEN3.budgets)
-    said = QWEN3.parse(call_text(name="crop", bbox_2d=[0, 0, 9, 9]), album.pictures)
+    said = QWEN3.parse(call_text(name="crop", bbox_2d=[0, 0, 9, 9]), album.pictures).call
     refused = Turn(text="", observations=(default_operations().run(said, album),))
     (part,) = QWEN3.messages(question, album.pictures, [refused], str)[-1]["content"]
     assert "there is no operation 'crop'; use image_zoom_in_tool or select_frames" in part["text"]
@@ -449,12 +474,13 @@ def test_what_operations_say_is_put_into_the_familys_words(photo):
 
 def test_deepeyes_zooms_into_the_first_picture_and_its_label_is_read_over():
     seen = pictures((640, 480), (280, 140))
-    said = DEEPEYES.parse(
+    parsed = DEEPEYES.parse(
         "<think>There.</think> "
         + call_text(name="image_zoom_in_tool", bbox_2d=[320, 0, 640, 480], label="a sign"),
         seen,
     )
-    assert said == ToolCall(name="zoom_in", arguments={"bbox_2d": [0.5, 0, 1, 1]})
+    call = ToolCall(name="zoom_in", arguments={"bbox_2d": [0.5, 0, 1, 1]})
+    assert parsed == ParsedTurn(parts=(Thought(thought="There."), call))
     with pytest.raises(AssertionError, match="names no picture"):
         DEEPEYES.write_call(ToolCall(name="zoom_in", arguments={"target_image": 2}), seen)
 
@@ -464,20 +490,21 @@ def test_a_call_that_is_only_thought_of_is_none(dialect):
     first = ToolCall(name="zoom_in", arguments={"bbox_2d": [0, 0, 0.5, 0.5]})
     seen = pictures((640, 480))
     call = dialect.write_call(first, seen)
-    assert dialect.parse(f"<think>{call}</think> " + dialect.answers.write("7"), seen) == Answer(
-        "7"
-    )
-    assert isinstance(dialect.parse(f"<think>So.</think> {call} {call}", seen), RejectedCall)
+    parsed = dialect.parse(f"<think>{call}</think> " + dialect.answer_format.write("7"), seen)
+    assert (parsed.answer, parsed.calls, parsed.parts[0]) == ("7", [], Thought(thought=call))
+    several = rejection(dialect.parse(f"<think>So.</think> {call} {call}", seen))
+    assert several.kind is CallErrorKind.SEVERAL_CALLS
 
 
 @every
 @given(text=st.text() | st.lists(pieces | st.text(max_size=3), max_size=20).map("".join))
 def test_anything_between_the_tags_is_parsed_without_an_exception(dialect, text):
-    said = dialect.parse(dialect.calls.open + text + dialect.calls.close, pictures((640, 480)))
-    assert isinstance(said, ToolCall | RejectedCall)
+    tags = dialect.syntax
+    parsed = dialect.parse(tags.open + text + tags.close, pictures((640, 480)))
+    assert parsed.has_attempted_call or (dialect.separates_thoughts and "</think>" in text)
 
 
-# --- which dialect a model speaks ---
+# --- which dialect a model uses ---
 
 
 @pytest.mark.parametrize(
@@ -602,17 +629,20 @@ def test_every_dialect_is_valid(dialect):
 BROKEN = {
     "a name that is taken": ({"name": "qwen3_vl"}, "the name is taken"),
     "a name with a blank": ({"name": "my own"}, "is no name"),
-    "for nobody": ({"models": ""}, "whom it is for"),
-    "a tool that nobody offers": ({"system_with": "Look.", "system_video": ""}, "is not offered"),
+    "for nobody": ({"models": ""}, "which models were trained on it"),
+    "a tool that nobody offers": (
+        {"system_with_operations": "Look.", "system_with_video": ""},
+        "is not offered",
+    ),
     "tools of other names": ({"tools": QWEN3.tools[:1]}, "calls name"),
-    "arguments that no tool has": ({"arguments": {"zoom_in": {"box": "bbox_2d"}}}, "takes"),
-    "a question that is not asked": ({"complaint": "No."}, "a refusal is not explained"),
+    "arguments that no tool has": ({"argument_names": {"zoom_in": {"box": "bbox_2d"}}}, "takes"),
+    "an error that is not returned": ({"error_template": "No."}, "an error is not explained"),
     "answers that are not found": (
-        {"answers": Answers(open="A: ", close="", find=boxed)},
-        "is read as None",
+        {"answer_format": AnswerFormat(open="A: ", close="", find=boxed)},
+        "is parsed as",
     ),
     "no arguments to tell operations apart": (
-        {"calls": MINI_O3.calls, "arguments": {}},
+        {"syntax": MINI_O3.syntax, "argument_names": {}},
         "nothing tells operations apart",
     ),
 }
@@ -620,13 +650,15 @@ BROKEN = {
 
 @pytest.mark.parametrize(("change", "why"), BROKEN.values(), ids=BROKEN)
 def test_a_broken_dialect_does_not_conform(change, why):
-    dialect = replace(QWEN3, **{"name": "mine", "suffix_with": "Look.", **change})
+    dialect = replace(QWEN3, **{"name": "mine", "suffix_with_operations": "Look.", **change})
     with pytest.raises(AssertionError, match=why):
         assert_valid_dialect(dialect, boxes=10)
 
 
 def test_a_dialect_that_nobody_registered_conforms_too():
-    mine = replace(QWEN3, name="mine", speakers=ModelMatch(), grid=PIXELS, suffix_with="Look.")
+    mine = replace(
+        QWEN3, name="mine", match=ModelMatch(), grid=PIXELS, suffix_with_operations="Look."
+    )
     assert assert_valid_dialect(mine, boxes=500) <= 0.5
 
 
@@ -657,7 +689,8 @@ def test_the_page_holds_the_table_of_all_dialects():
 )
 def test_the_last_balanced_box_is_the_answer(text, answer):
     assert boxed(text) == answer
-    assert COMPACT.parse(text) == RELEASED.parse(text) == QWEN3.parse(text) == Answer(answer)
+    for dialect in (COMPACT, RELEASED, QWEN3):
+        assert dialect.parse(text) == ParsedTurn(parts=(Text(text=text),), answer=answer)
 
 
 @given(st.text("ab{}\\ ", max_size=20).filter(lambda text: boxed(rf"\boxed{{{text}}}") is not None))
@@ -678,8 +711,9 @@ def test_an_answer_is_a_part_of_the_text(text):
     ],
 )
 def test_an_answer_between_tags_is_the_last_one(text, answer):
-    expected = None if answer is None else Answer(answer)
-    assert DEEPEYES.parse(text) == MINI_O3.parse(text) == expected
+    for dialect in (DEEPEYES, MINI_O3):
+        parsed = dialect.parse(text)
+        assert (parsed.answer, parsed.has_attempted_call) == (answer, False)
 
 
 if __name__ == "__main__":

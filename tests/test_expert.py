@@ -52,7 +52,7 @@ def write(question: Question, kind: Kind, seed: int = 0, manner: ExpertConfig = 
     ],
 )
 def test_every_kind_is_sound_in_every_dialect(questions, family, kind, dialect):
-    manner = ExpertConfig(DIALECTS[dialect], DIALECTS[dialect].budgets)
+    manner = ExpertConfig(DIALECTS.get(dialect), DIALECTS.get(dialect).budgets)
     for seed in range(3):
         trace = write(questions[family][0], kind, seed, manner)
         assert not list(problems_of(trace))
@@ -67,7 +67,7 @@ def crops(trace):
 @pytest.mark.parametrize(("kind", "times"), [(Kind.WRONG_ONCE, 1), (Kind.WRONG_TWICE, 2)])
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_a_wrong_region_shows_nothing_of_the_evidence(questions, kind, times, dialect):
-    manner = ExpertConfig(DIALECTS[dialect], DIALECTS[dialect].budgets)
+    manner = ExpertConfig(DIALECTS.get(dialect), DIALECTS.get(dialect).budgets)
     for seed in range(20):
         trace = write(questions["attribute"][0], kind, seed, manner)
         (clue,) = trace.question.evidence.boxes
@@ -92,7 +92,7 @@ def test_a_region_that_is_too_wide_holds_the_evidence_and_the_closer_look(questi
 
 
 def test_a_family_that_names_no_picture_looks_closer_at_the_first(questions):
-    manner = ExpertConfig(DIALECTS["deepeyes"], DIALECTS["deepeyes"].budgets)
+    manner = ExpertConfig(DIALECTS.get("deepeyes"), DIALECTS.get("deepeyes").budgets)
     asked = questions["attribute"][0]
     wide, close = crops(write(asked, Kind.TOO_WIDE, 0, manner))
     assert wide.intersection(close) == pytest.approx(close.area, rel=0.05)
@@ -107,7 +107,7 @@ def test_a_family_that_names_no_picture_looks_closer_at_the_first(questions):
 
 
 def test_calls_say_what_they_are_for_in_a_family_that_does(questions):
-    manner = ExpertConfig(DIALECTS["qwen3_vl"], DIALECTS["qwen3_vl"].budgets)
+    manner = ExpertConfig(DIALECTS.get("qwen3_vl"), DIALECTS.get("qwen3_vl").budgets)
     trace = write(questions["attribute"][0], Kind.SINGLE, 0, manner)
     (subject,) = trace.question.evidence.subjects
     assert f'"label": "{subject}"' in trace.turns[0].text

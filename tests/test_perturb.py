@@ -30,7 +30,7 @@ CLUE = Box(0.4, 0.4, 0.5, 0.5)
 LOOK = 'I look. \n<tool_call>\n{"name": "zoom_in", "arguments": {"bbox_2d": [0.35, 0.35, 0.55, 0.55], "target_image": 1}}\n</tool_call>'
 
 
-@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
+@pytest.mark.parametrize("dialect", [*map(DIALECTS.get, DIALECTS)], ids=DIALECTS)
 def test_a_disturbed_look_is_as_large_and_shows_nothing_of_the_evidence(dialect):
     look = Box(0.35, 0.35, 0.55, 0.55)
     seen_px = (640, 480)
@@ -41,10 +41,10 @@ def test_a_disturbed_look_is_as_large_and_shows_nothing_of_the_evidence(dialect)
     for n in range(30):
         asked = question(boxes=(CLUE,)).model_copy(update={"id": str(n)})
         text = perturb_turn(f"I look.\n{written}", asked, dialect, shown)
-        assert text.startswith(f"I look.\n{dialect.calls.open}")
-        seen = Box.of(dialect.parse(text, shown).arguments["bbox_2d"])
+        assert text.startswith(f"I look.\n{dialect.syntax.open}")
+        seen = Box.of(dialect.parse(text, shown).call.arguments["bbox_2d"])
         assert seen.intersection(CLUE) == 0
-        executed = dialect.parse(written, shown).arguments["bbox_2d"]
+        executed = dialect.parse(written, shown).call.arguments["bbox_2d"]
         clamped = seen.x1 == 0 or seen.y1 == 0 or seen.x2 == 1 or seen.y2 == 1
         assert clamped or seen.x2 - seen.x1 == pytest.approx(executed[2] - executed[0], abs=0.011)
         assert text == perturb_turn(f"I look.\n{written}", asked, dialect, shown)
@@ -57,7 +57,7 @@ def test_other_frames_are_selected_instead():
         Picture(number=n, medium=0, frame=n, source_px=size, seen_px=size) for n in range(1, 17)
     ]
     text = perturb_turn(call, question(frames=(3, 4)), COMPACT, shown)
-    frames = COMPACT.parse(text).arguments["target_frames"]
+    frames = COMPACT.parse(text).call.arguments["target_frames"]
     assert len(frames) == 2
     assert not {3, 4} & set(frames)
 
@@ -107,7 +107,7 @@ def test_only_the_first_look_is_disturbed_and_the_trace_replays(tmp_path, asked)
     clue = asked.evidence.boxes[0]
     assert first.intersection(clue) == 0
     assert second.intersection(clue) > 0.9 * clue.area
-    assert COMPACT.parse(trace.turns[0].text) == trace.turns[0].call
+    assert COMPACT.parse(trace.turns[0].text).call == trace.turns[0].call
 
 
 def test_a_run_tells_how_often_a_model_recovers(tmp_path, asked):

@@ -191,7 +191,7 @@ def test_without_operations_the_assistant_answers_at_once(school, processor):
         assert "<tool_call>" not in turn.text
         first = school.lessons.shown(number)[: len(trace.pictures)]
         told = processor.tokenizer.decode(school.example(alone, first).ids)
-        assert COMPACT.system_with not in told
+        assert COMPACT.system_with_operations not in told
 
 
 def test_attention_rests_on_what_is_named_as_it_was_last_seen(school):
@@ -474,7 +474,7 @@ def test_a_habit_of_words_answers_at_once_though_operations_are_offered(school, 
     for seed in range(40):
         drawn = random.Random(seed).random()
         told = processor.tokenizer.decode(habit.lesson(look, random.Random(seed)).ids)
-        assert (COMPACT.system_with in told) == (drawn >= WITHOUT)
+        assert (COMPACT.system_with_operations in told) == (drawn >= WITHOUT)
         assert ("<tool_call>" in told) == (drawn >= WITHOUT + 0.5)
         plain = school.lesson(look, random.Random(seed)).ids
         assert (processor.tokenizer.decode(plain) == told) == (not WITHOUT <= drawn < WITHOUT + 0.5)

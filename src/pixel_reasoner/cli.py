@@ -1261,7 +1261,7 @@ def _spoken_and_seen(model: str) -> tuple[str, PixelBudgets]:
     from pixel_reasoner.models.folder import BUNDLED_MODELS, folder_settings, model_folder
 
     if model in DIALECTS:
-        return model, DIALECTS[model].budgets
+        return model, get_dialect(model).budgets
     folder = model_folder(model)
     if not folder.is_dir():
         raise UsageError(

@@ -35,9 +35,8 @@ def conversation(trace: Trace) -> list[Message]:
     """The whole trace as chat messages, with the pixels the model saw."""
     dialect = _dialect(trace)
     album = MediaContext.of_trace(trace)
-    operations = bool(trace.settings.operations)
     return dialect.messages(
-        trace.question, trace.pictures, trace.turns, album.view, operations=operations
+        trace.question, trace.pictures, trace.turns, album.view, operations=trace.settings.operations
     )
 
 
@@ -77,7 +76,7 @@ def encode(trace: Trace, processor: Any, *, train_thoughts_before_mistakes: bool
         )
     for (first, end), turn in zip(spans, trace.turns, strict=True):
         if turn.mistake:
-            words = _dialect(trace).words_before_call(turn.text)
+            words = _dialect(trace).strip_call(turn.text)
             words = words if train_thoughts_before_mistakes else ""
             kept = _tokens_within(words, ids[first:end], processor.tokenizer)
             mask[first + kept : end] = [False] * (end - first - kept)

@@ -172,7 +172,7 @@ def _replayed(name: str, row: dict[str, Any], folder: Path) -> Trace:
         raise _Odd("the last message has no \\boxed{}")
     question = Question(
         id=name,
-        text=text.removesuffix(PIXEL_REASONER.suffix_with).strip(),
+        text=text.removesuffix(PIXEL_REASONER.suffix_with_operations).strip(),
         media=(_medium_of(medium, folder),),
         answer=(answer,),
     )

@@ -1,7 +1,8 @@
-"""Which numbers stand for a box. Inside the project a box is fractions of a picture; a family writes what it was taught.
+"""Box coordinate systems: fractions, thousandths, pixels.
 
-`write` rounds to the nearest unit of the family's grid, so no side moves by more than half a unit, and `read` is its exact
-inverse: numbers that were read are written as they came. A box thinner than a unit may come out empty, and is refused.
+Inside the project a box is in fractions of a picture. `write` rounds to the nearest unit of the family's grid, so no side
+moves by more than half a unit, and `read` is its exact inverse. A box thinner than a unit may come out empty, and is
+rejected.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pixel_reasoner.schema.geometry import Box, BoxError, Size
 
 @dataclass(frozen=True, kw_only=True)
 class BoxCoordinates:
-    """The numbers of a family.
+    """Coordinate system of a family's boxes.
 
     >>> THOUSANDTHS.write([0.25, 0.5, 0.7504, 1.0], (640, 480))
     [250, 500, 750, 1000]
@@ -24,55 +25,66 @@ class BoxCoordinates:
     """
 
     words: str
-    """what the numbers are"""
+    """description of the numbers"""
     per_side: int | None
-    """how many of them a side of any picture has; None: as many as it has pixels, in the copy that the model sees"""
+    """units of a side of any picture; None: as many as it has pixels, in the copy that the model receives"""
     decimals: int = 0
     clamps: bool = False
-    """whether a finite number beyond the border is taken for the border, as the family's own tool does; or refused"""
+    """whether a finite number beyond the border is moved to the border, as the family's own tool does, or rejected"""
     unit: str = ""
-    """the word before the numbers in what a model is told"""
+    """word before the numbers in error messages"""
 
     def sides(self, seen_px: Size | None) -> tuple[int, int] | None:
-        """Units in the width and the height of a picture; None where only the picture would tell."""
+        """Return the units of the width and of the height of a picture; None when only the picture would tell."""
         return (self.per_side, self.per_side) if self.per_side else seen_px
 
     def step(self, seen_px: Size) -> float:
-        """The larger of the two distances between neighbouring numbers, as a share of the picture."""
+        """Return the larger of the two distances between neighbouring numbers, as a fraction of the picture."""
         sides = self.sides(seen_px)
         assert sides is not None, "a picture has a size"
         return float(10**-self.decimals / min(sides))
 
     def slack(self, seen_px: Size) -> float:
-        """How far a box on whole hundredths may move when it is written."""
+        """Return how far a box on whole hundredths may move when it is written."""
         exact = self.per_side is not None and self.per_side * 10**self.decimals % 100 == 0
         return 0.0 if exact else self.step(seen_px) / 2
 
     def write(self, numbers: Any, seen_px: Size | None) -> Any:
-        """Fractions in the family's numbers; what is not four finite numbers, as it is."""
+        """Return fractions as the family's numbers; anything but four finite numbers is returned unchanged."""
         sides = self.sides(seen_px)
-        if sides is None or not _four(numbers):
+        if sides is None or not _is_four_numbers(numbers):
             return numbers
         scaled = [value * side for value, side in zip(numbers, sides * 2, strict=True)]
         return [round(value, self.decimals) if self.decimals else round(value) for value in scaled]
 
     def read(self, numbers: Any, seen_px: Size | None) -> Any:
-        """The family's numbers as fractions; what is not four finite numbers, as it is."""
+        """Return the family's numbers as fractions; anything but four finite numbers is returned unchanged."""
         sides = self.sides(seen_px)
-        if sides is None or not _four(numbers) or (sides == (1, 1) and not self.clamps):
+        if sides is None or not _is_four_numbers(numbers) or (sides == (1, 1) and not self.clamps):
             return numbers
         pairs = list(zip(numbers, sides * 2, strict=True))
         if self.clamps:
             pairs = [(min(max(value, 0), side), side) for value, side in pairs]
         return [value / side for value, side in pairs]
 
+    def is_clamped(self, numbers: Any, seen_px: Size | None) -> bool:
+        """Return whether `read` moves a number to the border.
+
+        >>> THOUSANDTHS.is_clamped([0, 0, 1200, 500], None), FRACTIONS.is_clamped([0, 0, 1.5, 1], None)
+        (True, False)
+        """
+        sides = self.sides(seen_px)
+        if not self.clamps or sides is None or not _is_four_numbers(numbers):
+            return False
+        return any(not 0 <= value <= side for value, side in zip(numbers, sides * 2, strict=True))
+
     def why_not(self, numbers: Any, seen_px: Size) -> str | None:
-        """In the family's own units, why numbers are no box; None when they are one, or not even a list of numbers."""
+        """Return why numbers are not a box, in the family's units; None when they are, or are not even numbers."""
         sides = self.sides(seen_px)
         assert sides is not None, "a picture has a size"
         if not isinstance(numbers, list) or not all(_is_number(value) for value in numbers):
             return None
-        if self.clamps and _four(numbers):
+        if self.clamps and _is_four_numbers(numbers):
             numbers = [
                 min(max(value, 0), side) for value, side in zip(numbers, sides * 2, strict=True)
             ]
@@ -99,14 +111,14 @@ def _is_number(value: Any) -> bool:
 
 
 def _bounded(value: float) -> float:
-    """An integer may be too long for a float."""
+    """Return a number that a float can hold: an integer may be too long for one."""
     if isinstance(value, float) or abs(value) < 2**53:
         return value
     return math.inf if value > 0 else -math.inf
 
 
-def _four(numbers: Any) -> bool:
-    """Four finite numbers that a float can hold."""
+def _is_four_numbers(numbers: Any) -> bool:
+    """Return whether these are four finite numbers that a float can hold."""
     return (
         isinstance(numbers, list | tuple)
         and len(numbers) == 4

@@ -1,7 +1,7 @@
-"""The test of a dialect, for everybody who adds one, and the table of all of them.
+"""Test of a dialect, for everyone who adds one, and the table of all dialects.
 
-`python -m pixel_reasoner.dialects.conformance docs/dialects.md` holds every dialect to it with 100,000 random boxes, and writes the
-table into a page, between its marks; without a page it prints it.
+`python -m pixel_reasoner.dialects.conformance docs/dialects.md` tests every dialect with 100,000 random boxes, and
+writes the table into a page, between its marks; without a page it prints the table.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from pixel_reasoner.dialects import DIALECTS, Answer, Dialect, RejectedCall
+from pixel_reasoner.dialects import DIALECTS, Dialect, Exchange, ParsedTurn, roles
+from pixel_reasoner.dialects.roles import ArgumentRole, ToolDefinition
 from pixel_reasoner.files import atomic_writer
 from pixel_reasoner.schema.geometry import Box
 from pixel_reasoner.schema.question import MediaItem, Question
 from pixel_reasoner.schema.settings import DEFAULT_OPERATIONS
 from pixel_reasoner.schema.trace import CallErrorKind, Observation, Picture, ToolCall, Turn
 
-BOXES = 100_000
+NUM_BOXES = 100_000
 MARKS = "<!-- dialects -->", "<!-- end of dialects -->"
 
 _ANSWERS = ("red", "B", "3.5 km", "", "a, b", "\\frac{1}{2}", 'she said "no"', "日本")
@@ -30,159 +31,233 @@ _NO_BOXES: dict[str, list[Any]] = {
     "empty": [0.5, 0.25, 0.5, 0.75],
     "beyond": [1.5, 1.5, 2.5, 2.5],
 }
+_EXAMPLES: dict[str, Any] = {
+    "number": 1.5,
+    "integer": 2,
+    "string": "a sign",
+    "boolean": True,
+    "array": [],
+    "object": {},
+}
 
 
 def assert_valid_dialect(dialect: Dialect, boxes: int = 1000, seed: int = 0) -> float:
-    """Hold a dialect to what the loop expects of it.
+    """Check everything that a rollout expects of a dialect, with all operations that are registered.
 
     Args:
-        dialect: in `DIALECTS` or not yet.
-        boxes: how many random boxes go through it and back.
-        seed: of the boxes.
+        dialect: registered or not.
+        boxes: number of random boxes that are written and parsed.
+        seed: random seed of the boxes.
 
     Returns:
-        The largest distance that a side of a box moved, in units of the dialect's grid; never more than a half.
+        The largest distance that a side of a box moved, in units of the dialect's grid; at most a half.
 
     >>> from pixel_reasoner.dialects import COMPACT
     >>> assert_valid_dialect(COMPACT, boxes=100) <= 0.5
     True
     """
-    assert re.fullmatch(r"[a-z][a-z0-9_]*", dialect.name), (
-        f"{dialect.name!r} is no name for --dialect"
-    )
-    assert DIALECTS.get(dialect.name, dialect) is dialect, f"{dialect.name}: the name is taken"
-    assert dialect.models, f"{dialect.name}: it does not say whom it is for"
-    alike = [one.name for one in DIALECTS.values() if one.fingerprint == dialect.fingerprint]
-    assert alike in ([], [dialect.name]), f"{dialect.name}: says the same as {alike}"
-    _offers(dialect)
-    _appends(dialect)
-    _answers(dialect)
-    _calls(dialect)
-    _refuses(dialect)
-    return _round_trips(dialect, boxes, random.Random(seed))
+    name = dialect.name
+    assert re.fullmatch(r"[a-z][a-z0-9_]*", name), f"{name!r} is no name for --dialect"
+    is_free = name not in DIALECTS or DIALECTS.get(name) is dialect
+    assert is_free, f"{name}: the name is taken"
+    assert dialect.models, f"{name}: `models` does not say which models were trained on it"
+    same = [key for key, one in DIALECTS.items() if one.fingerprint == dialect.fingerprint]
+    assert same in ([], [name]), f"{name}: its texts are those of {same}"
+    _check_offers(dialect)
+    _check_messages(dialect)
+    _check_answers(dialect)
+    _check_calls(dialect)
+    _check_rejections(dialect)
+    for operation in roles.operation_names():
+        if operation not in DEFAULT_OPERATIONS:
+            _check_further_operation(dialect, operation)
+    return _largest_error(dialect, boxes, random.Random(seed))
 
 
-def _offers(dialect: Dialect) -> None:
-    """Every operation is offered by the name that its calls have, in text and to servers."""
-    video = dialect.system_video or dialect.system_with
+def _check_offers(dialect: Dialect) -> None:
+    """Check that the default operations are offered by the names of their calls, in text and to servers."""
+    with_video = dialect.system_with_video or dialect.system_with_operations
     for operation in DEFAULT_OPERATIONS:
-        word = _word(dialect, operation)
-        assert re.search(rf"\b{word}\b", video), (
-            f"{dialect.name}: {word} is not offered for a video"
-        )
-    word = _word(dialect, "zoom_in")
-    assert re.search(rf"\b{word}\b", dialect.system_with), f"{dialect.name}: {word} is not offered"
+        word = dialect.family_name(operation)
+        is_offered = re.search(rf"\b{word}\b", with_video)
+        assert is_offered, f"{dialect.name}: {word} is not offered for a video"
+    word = dialect.family_name("zoom_in")
+    is_offered = re.search(rf"\b{word}\b", dialect.system_with_operations)
+    assert is_offered, f"{dialect.name}: {word} is not offered"
     if dialect.tools:
         listed = {tool["function"]["name"] for tool in dialect.tools}
-        wanted = {_word(dialect, operation) for operation in DEFAULT_OPERATIONS}
+        wanted = {dialect.family_name(operation) for operation in DEFAULT_OPERATIONS}
         assert listed == wanted, f"{dialect.name}: tools are {listed}, calls name {wanted}"
     for tool in dialect.tools:
-        schema = tool["function"]["parameters"]
-        ours = dialect.names.get(tool["function"]["name"], tool["function"]["name"])
-        own = dialect.arguments.get(ours)
-        known = set(schema["properties"])
-        assert set(schema["required"]) <= known, f"{dialect.name}: required is not a property"
-        assert own is None or set(own) == known, (
-            f"{dialect.name}: {ours} takes {known}, not {set(own)}"
-        )
-    assert dialect.calls.named or dialect.arguments, (
-        f"{dialect.name}: nothing tells operations apart"
-    )
+        _check_definition(dialect, tool)
+    has_names = dialect.syntax.has_names or dialect.argument_names
+    assert has_names, f"{dialect.name}: nothing tells operations apart"
+    only = dialect.texts(["zoom_in"], has_video=True).system
+    assert re.search(rf"\b{word}\b", only), f"{dialect.name}: {word} is not offered alone"
+    frames = dialect.family_name("select_frames")
+    assert frames not in only, f"{dialect.name}: {frames} is offered although it is left out"
 
 
-def _word(dialect: Dialect, operation: str) -> str:
-    """What stands for an operation in a call: its name, or without names what `names` says of it."""
-    return next((own for own, ours in dialect.names.items() if ours == operation), operation)
+def _check_definition(dialect: Dialect, tool: ToolDefinition) -> None:
+    name, schema = tool["function"]["name"], tool["function"]["parameters"]
+    operation = dialect.operation_names.get(name, name)
+    own = dialect.family_arguments(operation)
+    known = set(schema["properties"])
+    assert set(schema["required"]) <= known, f"{dialect.name}: required is not a property"
+    is_same = own is None or set(own) == known
+    assert is_same, f"{dialect.name}: {operation} takes {known}, not {set(own or ())}"
 
 
-def _appends(dialect: Dialect) -> None:
-    """What was said is never said differently later, and braces in what people and operations say are only braces."""
+def _check_messages(dialect: Dialect) -> None:
+    """Check that earlier messages never change, that nothing is left out, and that braces are only braces."""
     question = Question(
         id="1", text="Is {this} it?", media=(MediaItem(kind="image", path="a.png"),)
     )
     pictures = _pictures(dialect)
-    refused = Observation(text="{braces}", error=CallErrorKind.BAD_BOX)
-    shown = Observation(text="", pictures=(pictures[1],))
+    rejected = Observation(text="{braces}", error=CallErrorKind.BAD_BOX)
+    crop = Observation(text="", pictures=(pictures[1],))
     frames = Observation(text="", pictures=tuple(p for p in pictures if p.frame and p.parent))
-    turns = [Turn(text="{a}", observations=(seen,)) for seen in (refused, shown, frames)]
-    told = [
+    words = Observation(text="{result}")
+    results = ((rejected,), (crop,), (frames,), (words,), (rejected, crop))
+    turns = [Turn(text="{a}", observations=one) for one in results]
+    prompts = [
         dialect.messages(question, pictures[:1], turns[:count], str)
         for count in range(len(turns) + 1)
     ]
-    for shorter, longer in pairwise(told):
-        assert longer[: len(shorter)] == shorter, f"{dialect.name}: it changes what was said"
-    texts = [part.get("text", "") for message in told[-1] for part in message["content"]]
-    assert any("{this}" in text for text in texts), f"{dialect.name}: the question is not asked"
-    assert any("{braces}" in text for text in texts), f"{dialect.name}: a refusal is not explained"
-    images = [
-        part["image"] for message in told[-1] for part in message["content"] if "image" in part
-    ]
-    assert len(images) == 2 + len(frames.pictures), f"{dialect.name}: not every picture is shown"
+    ended = Exchange(question, pictures[:1], [*turns, Turn(text="{b}")])
+    following = dialect.messages(question, pictures[-1:], (), str, history=[ended])
+    for shorter, longer in pairwise([*prompts, following]):
+        assert longer[: len(shorter)] == shorter, f"{dialect.name}: it changes earlier messages"
+    texts = [part.get("text", "") for message in following for part in message["content"]]
+    for wanted, what in (
+        ("{this}", "the question is not asked"),
+        ("{braces}", "an error is not explained"),
+        ("{result}", "the text of a result is left out"),
+    ):
+        assert any(wanted in text for text in texts), f"{dialect.name}: {what}"
+    images = [part for message in following for part in message["content"] if "image" in part]
+    count = 1 + 1 + len(frames.pictures) + 1 + 1
+    assert len(images) == count, f"{dialect.name}: not every picture is shown"
+    roles_in_order = [message["role"] for message in following if message["role"] != "system"]
+    alternates = all(one != other for one, other in pairwise(roles_in_order))
+    assert alternates, f"{dialect.name}: two messages of the same role in a row"
 
 
-def _answers(dialect: Dialect) -> None:
+def _check_answers(dialect: Dialect) -> None:
     for answer in _ANSWERS:
-        said = dialect.parse(dialect.write_turn("I see.", answer=answer))
-        assert said == Answer(answer), f"{dialect.name}: {answer!r} is read as {said}"
+        parsed = dialect.parse(dialect.write_turn("I see.", answer=answer))
+        is_same = parsed.answer == answer and not parsed.has_attempted_call
+        assert is_same, f"{dialect.name}: {answer!r} is parsed as {parsed}"
     for text in ("", "I do not know.", "{", "}"):
-        assert dialect.parse(text) is None, f"{dialect.name}: {text!r} is neither call nor answer"
+        parsed = dialect.parse(text)
+        is_nothing = parsed.answer is None and not parsed.has_attempted_call
+        assert is_nothing, f"{dialect.name}: {text!r} is neither call nor answer"
 
 
-def _calls(dialect: Dialect) -> None:
-    """Calls of every operation come back, alone and behind words; what follows a call makes it none."""
+def _check_calls(dialect: Dialect) -> None:
+    """Check that calls of the default operations are parsed as they were written, alone and after words."""
     pictures = _pictures(dialect)
     frames = ToolCall(name="select_frames", arguments={"target_frames": [1, 3]})
     text = dialect.write_turn("I look closer.", frames, pictures)
     for known in (pictures, ()):
-        assert dialect.parse(text, known) == frames, f"{dialect.name}: frames are not read back"
+        parsed = dialect.parse(text, known)
+        is_same = parsed.executable_calls == [frames]
+        assert is_same, f"{dialect.name}: frames are not parsed back"
     for number in range(1, len(pictures) + 1 if dialect.names_pictures else 2):
-        look = ToolCall(name="zoom_in", arguments={"bbox_2d": [0, 0, 1, 1], "target_image": number})
-        said = dialect.parse(dialect.write_turn("I look.", look, pictures), pictures)
-        assert isinstance(said, ToolCall), (
-            f"{dialect.name}: the whole of picture {number} is {said}"
+        arguments = {"bbox_2d": [0, 0, 1, 1], "target_image": number}
+        call = ToolCall(name="zoom_in", arguments=arguments)
+        parsed = dialect.parse(dialect.write_turn("I look.", call, pictures), pictures)
+        assert parsed.executable_calls, f"{dialect.name}: the whole of picture {number} is {parsed}"
+        back = parsed.executable_calls[0]
+        is_same = (
+            back.name == "zoom_in"
+            and back.arguments.get("target_image", 1) == number
+            and list(back.arguments["bbox_2d"]) == [0, 0, 1, 1]
         )
-        named = said.arguments.get("target_image", 1)
-        assert (said.name, named) == ("zoom_in", number), f"{dialect.name}: {said} is not {look}"
-        assert list(said.arguments["bbox_2d"]) == [0, 0, 1, 1], (
-            f"{dialect.name}: {said} is not {look}"
-        )
-    for wrong in (f"{text} It shows a car.", text + text, text.replace(dialect.calls.close, "")):
-        said = dialect.parse(wrong, pictures)
-        assert isinstance(said, RejectedCall), f"{dialect.name}: {wrong!r} is taken for {said}"
-        _sentence(dialect, said.text)
+        assert is_same, f"{dialect.name}: {back} is not {call}"
+    too_many = "\n".join([text] * (dialect.max_calls_per_turn + 1))
+    wrong = [f"{text} It shows a car.", too_many]
+    wrong += [text.replace(dialect.syntax.close, "")] if dialect.syntax.close else []
+    for one in wrong:
+        parsed = dialect.parse(one, pictures)
+        error = parsed.error
+        assert error is not None, f"{dialect.name}: {one!r} is accepted as {parsed}"
+        assert not parsed.executable_calls, f"{dialect.name}: {one!r} is executed nevertheless"
+        _check_sentence(dialect, error.message)
 
 
-def _refuses(dialect: Dialect) -> None:
-    """Numbers that make no box, and pictures that are not there, are refused here or handed on to be refused."""
+def _check_rejections(dialect: Dialect) -> None:
+    """Check that numbers that are no box, and pictures that do not exist, are rejected here or by the operation."""
     pictures = _pictures(dialect)
     wrong = {
         why: ToolCall(name="zoom_in", arguments={"bbox_2d": numbers, "target_image": 1})
         for why, numbers in _NO_BOXES.items()
     }
     if dialect.names_pictures:
-        look = {"bbox_2d": [0.25, 0.25, 0.5, 0.5], "target_image": len(pictures) + 1}
-        wrong["no such picture"] = ToolCall(name="zoom_in", arguments=look)
+        missing = {"bbox_2d": [0.25, 0.25, 0.5, 0.5], "target_image": len(pictures) + 1}
+        wrong["no such picture"] = ToolCall(name="zoom_in", arguments=missing)
     for why, call in wrong.items():
-        said = dialect.parse(dialect.write_call(call, pictures), pictures)
-        if isinstance(said, RejectedCall):
-            _sentence(dialect, said.text)
-            assert said.call is not None, f"{dialect.name}: {why}: the call is lost"
+        parsed = dialect.parse(dialect.write_call(call, pictures), pictures)
+        assert parsed.call is not None, f"{dialect.name}: {why}: the call is lost"
+        if parsed.error is not None:
+            _check_sentence(dialect, parsed.error.message)
+            assert parsed.error.call == 0, f"{dialect.name}: {why}: the error has no call"
         else:
-            assert isinstance(said, ToolCall), f"{dialect.name}: {why}: {said}"
-            box, number = said.arguments["bbox_2d"], said.arguments.get("target_image", 1)
-            refused = number > len(pictures) or not _is_box(box)
-            assert refused, f"{dialect.name}: {why}: taken for {said}"
+            arguments = parsed.call.arguments
+            is_rejected = arguments.get("target_image", 1) > len(pictures)
+            is_rejected |= not _is_box(arguments["bbox_2d"])
+            assert is_rejected, f"{dialect.name}: {why}: accepted as {parsed.call}"
 
 
-def _sentence(dialect: Dialect, why: str) -> None:
-    """A reason says what was wrong and what to do."""
+def _check_sentence(dialect: Dialect, message: str) -> None:
+    """Check that an error message says what was wrong and what to do."""
     words = r"\b(give|use|write|call|numbered|source is|must)\b"
-    helps = len(why.split()) > 3 and re.search(words, why)
-    assert helps, f"{dialect.name}: {why!r} helps nobody"
+    helps = len(message.split()) > 3 and re.search(words, message)
+    assert helps, f"{dialect.name}: {message!r} helps nobody"
 
 
-def _round_trips(dialect: Dialect, boxes: int, rng: random.Random) -> float:
-    """Write random boxes of random pictures and read them back; the largest error in units of the grid."""
+def _check_further_operation(dialect: Dialect, operation: str) -> None:
+    """Check that an operation beyond the default ones is offered, and that its calls are parsed as written."""
+    name = dialect.name
+    pictures = _pictures(dialect)
+    for operations in ([operation], [*DEFAULT_OPERATIONS, operation]):
+        texts = dialect.texts(operations, has_video=True)
+        word = dialect.family_name(operation)
+        assert re.search(rf"\b{word}\b", texts.system), f"{name}: {word} is not offered"
+        definitions = dialect.tool_definitions(operations)
+        listed = [one["function"]["name"] for one in definitions]
+        assert word in listed, f"{name}: {word} is not listed for servers"
+    _check_definition(dialect, definitions[-1])
+    call = ToolCall(name=operation, arguments=_example_arguments(dialect, operation, pictures))
+    parsed = dialect.parse(dialect.write_turn("I look.", call, pictures), pictures)
+    assert not parsed.errors, f"{name}: {call} is rejected: {parsed.error}"
+    assert parsed.executable_calls == [call], f"{name}: {call} is parsed as {parsed.call}"
+
+
+def _example_arguments(
+    dialect: Dialect, operation: str, pictures: Sequence[Picture]
+) -> dict[str, Any]:
+    """Return arguments of every role, which any dialect can write exactly."""
+    schemas = roles.definition_of(operation)["function"]["parameters"]["properties"]
+    values: dict[ArgumentRole, Any] = {
+        ArgumentRole.BOX: [0, 0, 1, 1],
+        ArgumentRole.PICTURE: len(pictures),
+        ArgumentRole.FRAMES: [1, 3],
+    }
+    found = {}
+    for argument, schema in schemas.items():
+        role = roles.role_of(operation, argument)
+        if role is ArgumentRole.PICTURE and not dialect.names_pictures:
+            if argument in roles.required_parameters_of(operation):
+                found[argument] = 1
+            continue
+        example = schema.get("enum", [_EXAMPLES.get(schema.get("type", ""), "a sign")])[0]
+        found[argument] = values.get(role, example)
+    return found
+
+
+def _largest_error(dialect: Dialect, boxes: int, rng: random.Random) -> float:
+    """Write and parse random boxes of random pictures; return the largest error in units of the grid."""
     worst = 0.0
     pictures = _pictures(dialect)
     for turn in range(boxes):
@@ -193,36 +268,42 @@ def _round_trips(dialect: Dialect, boxes: int, rng: random.Random) -> float:
             *sorted((rng.random(), rng.random())),
             *sorted((rng.random(), rng.random())),
         )
-        call = ToolCall(
-            name="zoom_in", arguments={"bbox_2d": [x1, y1, x2, y2], "target_image": picture.number}
-        )
-        text = dialect.write_call(call, pictures)
-        said = dialect.parse(text, pictures)
-        sides = dialect.grid.sides(picture.seen_px)
-        assert sides is not None, "a picture has a size"
-        units = 10**dialect.grid.decimals
-        if isinstance(said, RejectedCall):  # rounded away: it was thinner than a unit
-            thin = min((x2 - x1) * sides[0], (y2 - y1) * sides[1]) * units <= 1
-            assert thin, f"{dialect.name}: {text} is refused: {said.text}"
-            said = said.call
-        assert isinstance(said, ToolCall), f"{dialect.name}: {text} is read as {said}"
-        # A box that was rounded away is not padded.
-        padding = dialect.padding if _is_box(_written(text)) else 0.0
-        low, high = _padded((x1, y1), -padding), _padded((x2, y2), padding)
-        read = said.arguments["bbox_2d"]
-        for value, expected, side in zip(read, low + high, sides * 2, strict=True):
-            error = abs(value - expected) * side * units
-            assert error <= 0.5 + 1e-6, f"{dialect.name}: {text}: {expected} came back as {value}"
-            worst = max(worst, error)
+        box = Box(x1, y1, x2, y2)
+        arguments = {"bbox_2d": list(box), "target_image": picture.number}
+        text = dialect.write_call(ToolCall(name="zoom_in", arguments=arguments), pictures)
+        parsed = dialect.parse(text, pictures)
+        worst = max(worst, _error_of(dialect, box, text, parsed, picture))
     return worst
 
 
-def _written(text: str) -> list[float]:
-    """The numbers of a call."""
+def _error_of(dialect: Dialect, box: Box, text: str, parsed: ParsedTurn, picture: Picture) -> float:
+    """Return how far a box moved between writing and parsing, in units of the grid."""
+    sides = dialect.grid.sides(picture.seen_px)
+    assert sides is not None, "a picture has a size"
+    units = 10**dialect.grid.decimals
+    if parsed.error is not None:  # rounded away: the box is thinner than a unit
+        thin = min((box.x2 - box.x1) * sides[0], (box.y2 - box.y1) * sides[1]) * units <= 1
+        assert thin, f"{dialect.name}: {text} is rejected: {parsed.error.message}"
+    assert parsed.call is not None, f"{dialect.name}: {text} is parsed as {parsed}"
+    # A box that was rounded away is not padded.
+    padding = dialect.padding if _is_box(_numbers(text)) else 0.0
+    low, high = _moved(box[:2], -padding), _moved(box[2:], padding)
+    worst = 0.0
+    for value, expected, side in zip(
+        parsed.call.arguments["bbox_2d"], low + high, sides * 2, strict=True
+    ):
+        error = abs(value - expected) * side * units
+        assert error <= 0.5 + 1e-6, f"{dialect.name}: {text}: {expected} came back as {value}"
+        worst = max(worst, error)
+    return worst
+
+
+def _numbers(text: str) -> list[float]:
+    """Return the numbers of the box of a call."""
     return [float(one) for one in text.partition("[")[2].partition("]")[0].split(",")]
 
 
-def _padded(corner: tuple[float, float], by: float) -> list[float]:
+def _moved(corner: Sequence[float], by: float) -> list[float]:
     return [min(1.0, max(0.0, value + by)) for value in corner]
 
 
@@ -235,7 +316,7 @@ def _is_box(numbers: Any) -> bool:
 
 
 def _pictures(dialect: Dialect, rng: random.Random | None = None) -> list[Picture]:
-    """A picture, two frames of a video, and what operations returned: a crop, and a frame."""
+    """Return a picture, two frames of a video, and two results of operations: a crop, and a frame."""
     unit = dialect.budgets.multiple
     made = []
     for number, (frame, parent) in enumerate(
@@ -251,14 +332,14 @@ def _pictures(dialect: Dialect, rng: random.Random | None = None) -> list[Pictur
     return made
 
 
-def as_markdown(boxes: int = BOXES) -> str:
-    """Every dialect that ships, held to the test, as a table."""
+def as_markdown(boxes: int = NUM_BOXES) -> str:
+    """Test all dialects and return their table."""
     header = (
         *("dialect", "for", "a box is", "pictures are named", "a call", "an answer"),
         "largest error of a box, in units of the grid",
     )
     rows: list[Sequence[str]] = [header, ["---"] * len(header)]
-    rows += [_row(dialect, assert_valid_dialect(dialect, boxes)) for dialect in DIALECTS.values()]
+    rows += [_row(dialect, assert_valid_dialect(dialect, boxes)) for _, dialect in DIALECTS.items()]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
@@ -269,7 +350,7 @@ def _row(dialect: Dialect, error: float) -> list[str]:
     grid = dialect.grid.words
     grid += ", clamped to the picture" if dialect.grid.clamps else ""
     grid += f", padded by {dialect.padding:.0%}" if dialect.padding else ""
-    names = [str(dialect.numbering.name(number, 1)) for number in (1, 2)]
+    names = [str(dialect.picture_names.name(number, ())) for number in (1, 2)]
     named = f"{names[0]}, {names[1]}, ..." if dialect.names_pictures else "not: it is the first"
     return [
         f"`{dialect.name}`",
@@ -277,13 +358,13 @@ def _row(dialect: Dialect, error: float) -> list[str]:
         grid,
         named,
         f"`{' '.join(call.split())}`",
-        f"`{dialect.answers.write('...')}`",
+        f"`{dialect.answer_format.write('...')}`",
         f"{error:.3f}",
     ]
 
 
-def in_page(page: str, boxes: int = BOXES) -> str:
-    """A page with the table between its marks."""
+def in_page(page: str, boxes: int = NUM_BOXES) -> str:
+    """Return a page with the table between its marks."""
     before, _, rest = page.partition(MARKS[0])
     _, _, after = rest.partition(MARKS[1])
     return f"{before}{MARKS[0]}\n{as_markdown(boxes)}\n{MARKS[1]}{after}"

@@ -1,27 +1,34 @@
-"""How a call names a picture. Inside the project pictures are numbered from 1; some families count from 0, some use words."""
+"""How a call names a picture. In this project pictures are numbered from 1; some families count from 0, some use words."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from pixel_reasoner.schema.trace import Picture
+
 
 class PictureNames(Protocol):
-    """Names of pictures."""
+    """Names of the pictures of a conversation.
 
-    def number(self, name: Any, shown: int) -> Any:
-        """The number of the picture with this name; what is no name, as it is.
+    `pictures` are all pictures in the context of the model, by number. Where they are not known, the conversation is
+    taken to have one picture.
+    """
 
-        Args:
-            name: what a call says.
-            shown: how many pictures the question came with; results of operations follow them.
-        """
+    @property
+    def description(self) -> str:
+        """What the argument is, in a tool definition."""
+        ...
 
-    def name(self, number: int, shown: int) -> Any:
-        """The name of the picture with this number."""
+    def number(self, name: Any, pictures: Sequence[Picture]) -> Any:
+        """Return the number of the picture with this name; a value that is not a name is returned unchanged."""
 
-    def told(self, count: int, shown: int) -> str:
-        """The names of all pictures, in what a model is told when it names none of them."""
+    def name(self, number: int, pictures: Sequence[Picture]) -> Any:
+        """Return the name of the picture with this number."""
+
+    def valid_names(self, pictures: Sequence[Picture]) -> str:
+        """Return a description of all names, for error messages to the model."""
         ...
 
 
@@ -29,24 +36,31 @@ class PictureNames(Protocol):
 class NumberedFrom:
     """Numbers.
 
-    >>> FROM_0.number(0, shown=1), FROM_0.name(3, shown=1), FROM_0.told(3, shown=1)
-    (1, 2, 'pictures are numbered 0 to 2')
+    >>> FROM_0.number(0, ()), FROM_0.name(3, ())
+    (1, 2)
     """
 
     first: int
 
-    def number(self, name: Any, shown: int) -> Any:
+    @property
+    def description(self) -> str:
+        """What the argument is, in a tool definition."""
+        return f"The number of the picture, starting from {self.first}"
+
+    def number(self, name: Any, pictures: Sequence[Picture]) -> Any:
         """See `PictureNames`."""
+        del pictures
         is_number = isinstance(name, int | float) and not isinstance(name, bool)
         return name - self.first + 1 if is_number and self.first != 1 else name
 
-    def name(self, number: int, shown: int) -> Any:
+    def name(self, number: int, pictures: Sequence[Picture]) -> Any:
         """See `PictureNames`."""
+        del pictures
         return number + self.first - 1
 
-    def told(self, count: int, shown: int) -> str:
+    def valid_names(self, pictures: Sequence[Picture]) -> str:
         """See `PictureNames`."""
-        return f"pictures are numbered {self.first} to {count + self.first - 1}"
+        return f"pictures are numbered {self.first} to {len(pictures) + self.first - 1}"
 
 
 FROM_1, FROM_0 = NumberedFrom(first=1), NumberedFrom(first=0)

@@ -1,7 +1,7 @@
-"""Does a model's chat template carry what operations need? Looked at once, before anything is asked.
+"""Check that a model's chat template carries what operations need, before the first question.
 
-Some templates leave out the system message, or pictures behind the first message: such a model would be asked for operations
-that it was never offered, or shown nothing by them.
+Some templates leave out the system message, or pictures after the first message: such a model would not know of the
+operations, or would not receive their results.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ _ROLES = {
 
 
 def assert_template_carries(render: Render, dialect: Dialect, name: str) -> None:
-    """Render a conversation with a look in it, and again with each of its parts changed.
+    """Render a conversation with a call, and again with each of its parts changed.
 
     Raises:
-        ModelError: the template refuses the conversation, or comes out the same with another part.
+        ModelError: the template refuses the conversation, or its output does not depend on a part.
 
     >>> from pixel_reasoner.dialects import COMPACT
     >>> assert_template_carries(str, COMPACT, "a model")
-    >>> deaf = lambda messages: str([m for m in messages if m["role"] != "system"])
-    >>> assert_template_carries(deaf, COMPACT, "a model")
+    >>> incomplete = lambda messages: str([m for m in messages if m["role"] != "system"])
+    >>> assert_template_carries(incomplete, COMPACT, "a model")
     Traceback (most recent call last):
         ...
     pixel_reasoner.errors.ModelError: expected a chat template that carries a conversation with operations; got a model, whose template leaves out the system message, which offers the operations. Fix: ask with --no-operations, or give the folder a template that does
@@ -45,8 +45,8 @@ def assert_template_carries(render: Render, dialect: Dialect, name: str) -> None
     why = None
     try:
         whole = render(messages)
-        for part, other in _with_another_part(messages):
-            if render(other) == whole:
+        for part, changed in _variants(messages):
+            if render(changed) == whole:
                 why = f"leaves out {part}"
                 break
     except Exception as error:  # noqa: BLE001 - a template raises whatever it likes
@@ -64,28 +64,29 @@ def _conversation(dialect: Dialect) -> list[Message]:
     size = dialect.budgets.multiple, dialect.budgets.multiple
     first = Picture(number=1, medium=0, source_px=size, seen_px=size)
     crop = first.model_copy(update={"number": 2, "parent": 1})
-    look = ToolCall(name="zoom_in", arguments={"bbox_2d": [0.0, 0.0, 0.5, 0.5]})
-    said = dialect.write_turn("I look closer.", look, [first])
-    seen = Observation(text="", pictures=(crop,))
+    call = ToolCall(name="zoom_in", arguments={"bbox_2d": [0.0, 0.0, 0.5, 0.5]})
+    text = dialect.write_turn("I look closer.", call, [first])
+    result = Observation(text="", pictures=(crop,))
     return dialect.messages(
         Question(id="", text="What is it?", media=()),
         [first],
-        [Turn(text=said, observations=(seen,))],
+        [Turn(text=text, observations=(result,))],
         lambda number: Image.new("RGB", size),
     )
 
 
-def _with_another_part(messages: list[Message]) -> Iterator[tuple[str, list[Message]]]:
-    """Every part of a conversation in words, and the conversation without that picture, or with other words."""
+def _variants(messages: list[Message]) -> Iterator[tuple[str, list[Message]]]:
+    """Yield the description of every part, and the conversation without that picture or with another text."""
     for index, message in enumerate(messages):
         parts = message["content"]
         for at, part in enumerate(parts):
             other = [] if part["type"] == "image" and len(parts) > 1 else [_OTHER]
             changed = {**message, "content": [*parts[:at], *other, *parts[at + 1 :]]}
-            yield _told(message, part, index), [*messages[:index], changed, *messages[index + 1 :]]
+            description = _description(message, part, index)
+            yield description, [*messages[:index], changed, *messages[index + 1 :]]
 
 
-def _told(message: Message, part: Message, index: int) -> str:
+def _description(message: Message, part: Message, index: int) -> str:
     if part["type"] == "image":
         return (
             f"a picture that {'an operation returns' if index > 2 else 'the question comes with'}"

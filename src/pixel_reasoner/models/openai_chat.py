@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pixel_reasoner.dialects.hermes import CLOSE, OPEN
+from pixel_reasoner.dialects.syntax.hermes import CLOSE, OPEN
 from pixel_reasoner.models.api import Completion, Messages
 from pixel_reasoner.schema.settings import SamplingParams
 

@@ -19,6 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pixel_reasoner.dialects import get_dialect
+from pixel_reasoner.dialects.syntax.base import WrittenCall
 from pixel_reasoner.errors import EndpointError, UsageError
 from pixel_reasoner.models.api import Completion, ContextFull, Finished, Messages, OnText
 from pixel_reasoner.models.http_pool import HttpPool, RequestFailed, RetryPolicy
@@ -188,23 +189,19 @@ class RemoteModel:
 
     def _write(self, name: str, arguments: dict[str, Any]) -> str:
         """A call that came as JSON, as the dialect writes it."""
-        return self._spoken.calls.write(name, arguments, self._spoken.grid.decimals)
+        return self._spoken.encode(WrittenCall(name, arguments))
 
     def _offered(self, conversation: Messages) -> tuple[Messages, list[dict[str, Any]]]:
         """A conversation as its messages with `tool_calls`, and the tools that its system message had listed."""
         spoken, system = self._spoken, text_of(conversation[0])
-        offers = {spoken.system_with, spoken.system_video} - {""}
+        offers = {spoken.system_with_operations, spoken.system_with_video} - {""}
         if conversation[0]["role"] != "system" or system not in offers:
             return as_native_messages(conversation), []
         tools = list(spoken.tools)
-        if (
-            spoken.system_video and system == spoken.system_with
-        ):  # frames are offered of videos alone
-            frames = {own for own, ours in spoken.names.items() if ours == "select_frames"}
-            frames.add("select_frames")
-            tools = [tool for tool in tools if tool["function"]["name"] not in frames]
-        opening = {"role": "system", "content": spoken.system_native}
-        return as_native_messages([opening] * bool(spoken.system_native) + conversation[1:]), tools
+        if system == spoken.system_with_operations:  # some families offer frames of videos alone
+            tools = spoken.tool_definitions(has_video=False)
+        opening = {"role": "system", "content": spoken.native_system}
+        return as_native_messages([opening] * bool(spoken.native_system) + conversation[1:]), tools
 
     def describe(self) -> ModelInfo:
         """The name under which it is served and how it is asked. Which machines serve it decides nothing."""

@@ -13,7 +13,7 @@ from pixel_reasoner.dialects import Dialect
 from pixel_reasoner.operations.base import PerturbRequest
 from pixel_reasoner.operations.registry import OperationSet, default_operations
 from pixel_reasoner.schema.question import Question
-from pixel_reasoner.schema.trace import Picture, ToolCall
+from pixel_reasoner.schema.trace import Picture
 
 
 def perturb_turn(
@@ -34,8 +34,8 @@ def perturb_turn(
         pictures: all pictures so far.
         operations: of the run; by default those that a run offers.
     """
-    call = dialect.parse(text, pictures)
-    if not isinstance(call, ToolCall) or question.evidence is None:
+    call = next(iter(dialect.parse(text, pictures).executable_calls), None)
+    if call is None or question.evidence is None:
         return text
     spec = (operations or default_operations()).get(call.name)
     if spec is None or spec.perturb is None:
@@ -50,4 +50,4 @@ def perturb_turn(
     perturbed = spec.perturb(call, request)
     if perturbed is None:
         return text
-    return dialect.words_before_call(text) + dialect.write_call(perturbed, pictures)
+    return dialect.strip_call(text) + dialect.write_call(perturbed, pictures)

@@ -21,10 +21,11 @@ from importlib import metadata
 from typing import Protocol
 
 from pixel_reasoner.dialects import Dialect, get_dialect
+from pixel_reasoner.dialects.parse import ParsedTurn
+from pixel_reasoner.dialects.render import Exchange
 from pixel_reasoner.media.context import MediaContext
 from pixel_reasoner.models.api import Completion, ContextFull, Messages, Model
 from pixel_reasoner.operations.registry import OperationSet
-from pixel_reasoner.rollout._compat import Exchange, ParsedTurn, parse
 from pixel_reasoner.rollout.hooks import TurnHook, hooks_of
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.settings import PixelBudgets, RolloutConfig, RunSettings
@@ -106,7 +107,8 @@ class Rollout:
             self.new_pictures,
             self.turns,
             self.context.view,
-            operations=bool(self.config.operations),
+            operations=self.config.operations,
+            history=self.history,
         )
 
     @property
@@ -134,7 +136,9 @@ class Rollout:
             return
         for hook in self.hooks:
             completion = hook.after_generation(self, completion)
-        parsed = parse(self.dialect, completion, self.context.pictures)
+        parsed = self.dialect.parse_completion(
+            completion.text, completion.parts, self.context.pictures
+        )
         self.pending = pending = _PendingTurn(completion, parsed, seconds)
         if completion.truncated:
             self.stop = StopReason.MAX_NEW_TOKENS

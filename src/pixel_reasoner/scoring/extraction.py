@@ -51,6 +51,8 @@ def extract(text: str, question: Question) -> str | None:
 
 
 BOXED = r"\boxed{"
+_BRACES = re.compile(r"\\boxed\{|[{}]")
+_ANSWER_TAGS = re.compile(r"<(/?)answer>", re.IGNORECASE)
 
 
 def boxed(text: str) -> str | None:
@@ -59,14 +61,18 @@ def boxed(text: str) -> str | None:
     >>> boxed(r"First \boxed{a}, no: \boxed{\frac{1}{2}}.")
     '\\frac{1}{2}'
     """
-    start = len(text)
-    while (start := text.rfind(BOXED, 0, start)) >= 0:
-        depth = 1
-        for end in range(start + len(BOXED), len(text)):
-            depth += {"{": 1, "}": -1}.get(text[end], 0)
-            if depth == 0:
-                return text[start + len(BOXED) : end].strip()
-    return None
+    # One pass over the braces, so that a long text of unbalanced ones costs no more than another.
+    found: tuple[int, int] | None = None
+    first = text.find(BOXED)
+    if first < 0:
+        return None
+    open_braces: list[int] = []  # end of each `\boxed{` that is open, 0 for any other brace
+    for match in _BRACES.finditer(text, first):
+        if match[0] != "}":
+            open_braces.append(match.end() if match[0] == BOXED else 0)
+        elif open_braces and (start := open_braces.pop()):
+            found = max(found or (0, 0), (start, match.start()))
+    return text[found[0] : found[1]].strip() if found else None
 
 
 def tagged(text: str) -> str | None:
@@ -75,8 +81,13 @@ def tagged(text: str) -> str | None:
     >>> tagged("<answer>red</answer> no, <answer> blue </answer>")
     ' blue '
     """
-    found = re.findall(r"<answer>(.*?)</answer>", text, re.DOTALL | re.IGNORECASE)
-    return found[-1] if found else None
+    found, start = None, None
+    for match in _ANSWER_TAGS.finditer(text):
+        if match[1] and start is not None:
+            found, start = text[start : match.start()], None
+        elif not match[1] and start is None:
+            start = match.end()
+    return found
 
 
 _ANNOUNCED = re.compile(

@@ -34,7 +34,7 @@ from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDe
 from pixel_reasoner.data import wording
 from pixel_reasoner.data.wording import say
 from pixel_reasoner.dialects import Dialect
-from pixel_reasoner.dialects.hermes import OPEN
+from pixel_reasoner.dialects.syntax.hermes import OPEN
 from pixel_reasoner.evals.run import TRACES
 from pixel_reasoner.media.context import MediaContext
 from pixel_reasoner.schema.geometry import Size
@@ -306,9 +306,8 @@ class School:
 
     def example(self, trace: Trace, shown: list[Shown]) -> Example:
         """Token ids, mask and gazes of a trace."""
-        operations = bool(trace.settings.operations)
         messages = self.dialect.messages(
-            trace.question, trace.pictures, trace.turns, lambda n: n, operations=operations
+            trace.question, trace.pictures, trace.turns, lambda n: n, operations=trace.settings.operations
         )
         text = self.processor.apply_chat_template(messages, tokenize=False)
         pad = self.processor.image_token

@@ -306,7 +306,7 @@ def _said(traces: Path, limit: int = 4000) -> list[str]:
     Raises:
         InputError: no such traces.
     """
-    texts = [COMPACT.system_with, COMPACT.system_without]
+    texts = [COMPACT.system_with_operations, COMPACT.system_without_operations]
     texts += ["Image 1:", "Frame 1:", "Image 17, frame 1:"]
     rng = random.Random("said")
     for trace in islice(load_traces(traces), limit):

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pixel_reasoner.dialects import Answer, Message, get_dialect
+from pixel_reasoner.dialects import Message, get_dialect
 from pixel_reasoner.media.cache import MediaCache
 from pixel_reasoner.models.api import Completion
 from pixel_reasoner.models.folder import FolderSettings
@@ -69,9 +69,7 @@ def opening_messages(
     """
     nothing = Question(id="", text="", media=media)
     dialect = get_dialect(speaker.dialect)
-    messages = dialect.messages(
-        nothing, (), (), lambda number: None, operations=bool(rules.operations)
-    )
+    messages = dialect.messages(nothing, (), (), lambda number: None, operations=rules.operations)
     return [*messages[:-1], {"role": "user", "content": []}]
 
 
@@ -90,8 +88,7 @@ def turn_reader(tokenizer: Any, dialect: str, end_tokens: Sequence[int]) -> Call
             skip_special_tokens=True,
             clean_up_tokenization_spaces=False,
         )
-        said = parse(text) if ended else None
-        if said is None or isinstance(said, Answer):
+        if not ended or not parse(text).has_attempted_call:
             return {"role": "assistant", "content": text}
         function = {"name": OPERATE, "arguments": {"turn": text}}
         call = {"type": "function", "function": function}

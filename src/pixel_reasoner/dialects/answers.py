@@ -1,0 +1,39 @@
+r"""Formats of an answer: `\boxed{...}` or `<answer>...</answer>`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pixel_reasoner.scoring.extraction import boxed, tagged
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerFormat:
+    r"""How an answer is written and found.
+
+    >>> BOXED.write("red"), TAGGED.find("<answer> red </answer>")
+    ('\\boxed{red}', 'red')
+    """
+
+    open: str
+    close: str
+    find: Callable[[str], str | None]
+    """text -> the last answer in it; None when it contains none"""
+
+    def write(self, answer: str) -> str:
+        """Return the text of an answer."""
+        return f"{self.open}{answer}{self.close}"
+
+
+def _find_tagged(text: str) -> str | None:
+    r"""Return the last answer between tags. Some models write `<answer>\boxed{B}</answer>`."""
+    found = tagged(text)
+    if found is None:
+        return None
+    inner = boxed(found)
+    return found.strip() if inner is None else inner
+
+
+BOXED = AnswerFormat(open="\\boxed{", close="}", find=boxed)
+TAGGED = AnswerFormat(open="<answer>", close="</answer>", find=_find_tagged)

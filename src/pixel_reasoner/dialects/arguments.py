@@ -1,0 +1,303 @@
+"""Conversion of calls between a family's names and coordinates and the project's. It happens here, once.
+
+Arguments are converted by their role (`dialects.roles`): boxes to fractions, names of pictures to numbers. So the calls
+of any operation are converted, known to the family or not.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import Field
+
+from pixel_reasoner.dialects import roles
+from pixel_reasoner.dialects.boxes import FRACTIONS, BoxCoordinates
+from pixel_reasoner.dialects.picture_names import FROM_1, PictureNames
+from pixel_reasoner.dialects.roles import ArgumentRole
+from pixel_reasoner.dialects.syntax.base import OPERATION_KEY, WrittenCall
+from pixel_reasoner.schema.geometry import Box, BoxError, Size
+from pixel_reasoner.schema.record import Record
+from pixel_reasoner.schema.settings import DEFAULT_OPERATIONS
+from pixel_reasoner.schema.trace import CallErrorKind, Picture, ToolCall
+
+
+class CallError(Record):
+    """Why a call, or a whole turn, is rejected."""
+
+    kind: Annotated[CallErrorKind | str, Field(union_mode="left_to_right")]
+    message: str
+    """written for the model, in the family's own names and units"""
+    call: int | None = None
+    """index among the calls of the turn, from 0; None when the turn is rejected as a whole"""
+
+
+class RepairKind(StrEnum):
+    """How a mistake of a model was repaired."""
+
+    CLAMPED_BOX = "clamped_box"
+    """a side beyond the border was moved to the border, as the family's own tool does"""
+
+
+class Repair(Record):
+    """A mistake of a model that was repaired, and so did not become an error."""
+
+    kind: Annotated[RepairKind | str, Field(union_mode="left_to_right")]
+    call: int
+    """index among the calls of the turn, from 0"""
+    argument: str = ""
+    """name of the argument in the project's words"""
+
+
+class Converted(NamedTuple):
+    """A call in the project's names and coordinates, and what is wrong with it."""
+
+    call: ToolCall
+    error: tuple[CallErrorKind, str] | None = None
+    repaired: tuple[str, ...] = ()
+    """arguments that were repaired"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArgumentConventions:
+    """Names and coordinates of a family."""
+
+    operation_names: Mapping[str, str] = field(default_factory=dict)
+    """the family's name of an operation -> the project's, where they differ; the first of several is written"""
+    argument_names: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """operation -> {the family's argument: the project's; empty for one that is written and not read}, where they differ"""
+    grid: BoxCoordinates = FRACTIONS
+    """coordinates of boxes"""
+    padding: float = 0.0
+    """fraction of the picture that is added on every side of a box"""
+    picture_names: PictureNames = FROM_1
+
+    @property
+    def names_pictures(self) -> bool:
+        """Whether a call can name another picture than the first."""
+        return all(
+            ArgumentRole.PICTURE in self._roles_of(operation, own.values())
+            for operation, own in self.argument_names.items()
+            if ArgumentRole.PICTURE in self._roles_of(operation, roles.parameters_of(operation))
+        )
+
+    @staticmethod
+    def _roles_of(operation: str, arguments: Any) -> set[ArgumentRole]:
+        return {roles.role_of(operation, argument) for argument in arguments if argument}
+
+    # --- names ---
+
+    def family_name(self, operation: str) -> str:
+        """Return the family's name of an operation."""
+        own = (theirs for theirs, ours in self.operation_names.items() if ours == operation)
+        return next(own, operation)
+
+    def family_arguments(self, operation: str) -> Mapping[str, str] | None:
+        """Return the family's arguments of an operation -> the project's; None where they are the same.
+
+        An operation that the family does not have takes the family's names for boxes and pictures.
+        """
+        own = self.argument_names.get(operation)
+        is_known = operation in DEFAULT_OPERATIONS or not roles.has_operation(operation)
+        if own is not None or is_known or not self.argument_names:
+            return own
+        parameters = roles.parameters_of(operation)
+        derived: dict[str, str] = {}
+        for parameter in parameters:
+            role = roles.role_of(operation, parameter)
+            if role is ArgumentRole.PICTURE and not self.names_pictures:
+                continue
+            same_role = [one for one in parameters if roles.role_of(operation, one) is role]
+            name = self._family_argument(role)
+            is_free = name is not None and (name == parameter or name not in parameters)
+            derived[name if name and is_free and len(same_role) == 1 else parameter] = parameter
+        return derived
+
+    def _family_argument(self, role: ArgumentRole) -> str | None:
+        """Return the name that the family gives to boxes, pictures or frames."""
+        if role is ArgumentRole.VALUE:
+            return None
+        named = (
+            theirs
+            for operation, own in self.argument_names.items()
+            for theirs, ours in own.items()
+            if ours and roles.role_of(operation, ours) is role
+        )
+        return next(named, None)
+
+    def translate(self, message: str, operation: str | None = None) -> str:
+        """Return a message with the family's names of operations and arguments.
+
+        Args:
+            message: in the project's names.
+            operation: that the message is about.
+        """
+        if not self.argument_names:
+            return message
+        own = {ours: theirs for theirs, ours in reversed(list(self.operation_names.items()))}
+        for named in self.argument_names.values():
+            own |= {ours: theirs for theirs, ours in named.items() if ours}
+        if operation is not None and operation not in self.argument_names:
+            derived = self.family_arguments(operation) or {}
+            own |= {ours: theirs for theirs, ours in derived.items()}
+        return re.sub(r"\w+", lambda word: own.get(word[0], word[0]), message)
+
+    # --- calls ---
+
+    def to_project(self, written: WrittenCall, pictures: Sequence[Picture]) -> Converted:
+        """Return a call in the project's names and coordinates.
+
+        Args:
+            written: in the family's own.
+            pictures: all pictures in the context of the model. Without them a box stays in numbers that only a
+                picture would explain.
+        """
+        operation, arguments = self._operation_of(written)
+        own = self.family_arguments(operation)
+        if own is not None:
+            unknown = next((name for name in arguments if name not in own), None)
+            if unknown is not None:
+                why = f"there is no argument {unknown[:40]!r}; use {', '.join(own)}"
+                call = ToolCall(name=operation, arguments=arguments)
+                return Converted(call, (CallErrorKind.BAD_ARGUMENTS, why))
+            arguments = {own[name]: value for name, value in arguments.items() if own[name]}
+            arguments = self._with_first_picture(operation, arguments)
+        return self._convert_by_role(operation, dict(arguments), pictures)
+
+    def _operation_of(self, written: WrittenCall) -> tuple[str, dict[str, Any]]:
+        """Return the operation of a call, and its arguments. Arguments without a name imply the operation."""
+        if written.name is not None:
+            return self.operation_names.get(written.name, written.name), written.arguments
+        named = written.arguments.get(OPERATION_KEY)
+        if (
+            isinstance(named, str)
+            and named not in self.argument_names
+            and roles.has_operation(named)
+        ):
+            rest = {key: one for key, one in written.arguments.items() if key != OPERATION_KEY}
+            return named, rest
+        operations = list(self.argument_names)
+        fitting = [
+            name
+            for name in operations
+            if any(key in written.arguments for key in self.argument_names[name])
+        ]
+        return (fitting or operations)[0], written.arguments
+
+    def _with_first_picture(self, operation: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Return arguments with the first picture, where an operation needs one and the family cannot name it."""
+        if (
+            operation in DEFAULT_OPERATIONS
+            or self.names_pictures
+            or not roles.has_operation(operation)
+        ):
+            return arguments
+        needed = (
+            name
+            for name in roles.required_parameters_of(operation)
+            if roles.role_of(operation, name) is ArgumentRole.PICTURE
+        )
+        return dict.fromkeys(needed, 1) | arguments
+
+    def _convert_by_role(
+        self, operation: str, arguments: dict[str, Any], pictures: Sequence[Picture]
+    ) -> Converted:
+        by_role = self._arguments_by_role(operation, arguments)
+        error: tuple[CallErrorKind, str] | None = None
+        for argument in by_role[ArgumentRole.PICTURE]:
+            name = arguments[argument]
+            arguments[argument] = self.picture_names.number(name, pictures)
+            error = error or self._no_such_picture(name, arguments[argument], pictures)
+        seen_px = _seen_px(self._picture_of(by_role, arguments), pictures)
+        repaired = []
+        for argument in by_role[ArgumentRole.BOX]:
+            numbers = arguments[argument]
+            if error is None and seen_px and self.grid != FRACTIONS:
+                why = self.grid.why_not(numbers, seen_px)
+                error = (CallErrorKind.BAD_BOX, why) if why else None
+            if self.grid.is_clamped(numbers, seen_px):
+                repaired.append(argument)
+            numbers = self.grid.read(numbers, seen_px)
+            arguments[argument] = _padded(numbers, self.padding) if self.padding else numbers
+        call = ToolCall(name=operation, arguments=arguments)
+        return Converted(call, error, () if error else tuple(repaired))
+
+    def to_family(
+        self, call: ToolCall, pictures: Sequence[Picture], about: str = ""
+    ) -> WrittenCall:
+        """Return a call in the family's names and coordinates. The inverse of `to_project`, padding aside.
+
+        Args:
+            call: in the project's own.
+            pictures: all pictures in the context of the model; needed where numbers are pixels, or names are words.
+            about: what the call is to show, for a family that says so.
+        """
+        by_role = self._arguments_by_role(call.name, call.arguments)
+        number = self._picture_of(by_role, call.arguments)
+        assert number == 1 or self.names_pictures, "a call names no picture in this dialect"
+        values = dict(call.arguments)
+        for argument in by_role[ArgumentRole.BOX]:
+            # A mistake that names no picture still has numbers: those it would have in the first one.
+            seen_px = _seen_px(number, pictures) or _seen_px(1, pictures)
+            assert seen_px or self.grid.per_side, f"{call.name}: pixels of an unknown picture"
+            values[argument] = self.grid.write(values[argument], seen_px)
+        own = self.family_arguments(call.name)
+        boxes = by_role[ArgumentRole.BOX]
+        if own is None:
+            return WrittenCall(self.family_name(call.name), values, tuple(boxes))
+        for argument in own.values():
+            if argument and roles.role_of(call.name, argument) is ArgumentRole.PICTURE:
+                values[argument] = self.picture_names.name(values.get(argument, 1), pictures)
+        named = {
+            theirs: values[ours] if ours else about or "the region"
+            for theirs, ours in own.items()
+            if not ours or ours in values
+        }
+        rounded = tuple(theirs for theirs, ours in own.items() if ours in boxes)
+        return WrittenCall(self.family_name(call.name), named, rounded)
+
+    @staticmethod
+    def _arguments_by_role(
+        operation: str, arguments: Mapping[str, Any]
+    ) -> dict[ArgumentRole, list[str]]:
+        found: dict[ArgumentRole, list[str]] = {role: [] for role in ArgumentRole}
+        for argument in arguments:
+            found[roles.role_of(operation, argument)].append(argument)
+        return found
+
+    @staticmethod
+    def _picture_of(
+        by_role: Mapping[ArgumentRole, Sequence[str]], arguments: Mapping[str, Any]
+    ) -> Any:
+        """Return the number of the picture that boxes belong to: the first that is named, by default 1."""
+        named = by_role[ArgumentRole.PICTURE]
+        return arguments[named[0]] if named else 1
+
+    def _no_such_picture(
+        self, name: Any, number: Any, pictures: Sequence[Picture]
+    ) -> tuple[CallErrorKind, str] | None:
+        """Return what an operation would say of a number that does not exist, in the family's own names."""
+        if not pictures or self.picture_names == FROM_1 or _seen_px(number, pictures):
+            return None
+        if isinstance(number, bool) or not isinstance(number, int | float) or number % 1:
+            return None  # not an integer: the operation says what it expects
+        valid = self.picture_names.valid_names(pictures)
+        return CallErrorKind.NO_SUCH_PICTURE, f"there is no picture {name!s:.40}; {valid}"
+
+
+def _seen_px(number: Any, pictures: Sequence[Picture]) -> Size | None:
+    """Return the size at which the model received a picture; None when there is no such picture."""
+    return next((one.seen_px for one in pictures if one.number == number), None)
+
+
+def _padded(numbers: Any, padding: float) -> Any:
+    """Return a valid box grown on every side and clamped to the picture; anything else unchanged, to be rejected later."""
+    try:
+        box = Box.of(numbers)
+    except (BoxError, TypeError, OverflowError):  # an integer may be too long for a float
+        return numbers
+    low = [max(0.0, value - padding) for value in box[:2]]
+    return low + [min(1.0, value + padding) for value in box[2:]]

@@ -1,0 +1,1 @@
+"""Dialects of model families: one file each, which registers its dialect. Adding one touches one file."""

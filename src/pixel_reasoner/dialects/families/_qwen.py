@@ -1,0 +1,101 @@
+r"""What the Qwen-VL families share: Qwen-Agent's zoom tool, a tool for frames, and the form of tool responses.
+
+Name, arguments and description of the zoom tool are those of Qwen-Agent (`image_zoom_in_qwen3vl.py`) and of Qwen3-VL's
+cookbook on thinking with images, whose conversations write `label`, `bbox_2d`, `img_idx` in this order. The tool for
+frames, and the request for an answer in `\boxed{}`, are ours: the families have none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from pixel_reasoner.dialects.base import OperationTexts
+from pixel_reasoner.dialects.roles import ToolDefinition
+from pixel_reasoner.dialects.syntax.hermes import list_tools
+from pixel_reasoner.schema.trace import Picture
+
+ZOOM: ToolDefinition = {
+    "type": "function",
+    "function": {
+        "name": "image_zoom_in_tool",
+        "description": "Zoom in on a specific region of an image by cropping it based on a bounding box (bbox) "
+        "and an optional object label",
+        "parameters": {
+            "type": "object",
+            "properties": {
+                "bbox_2d": {
+                    "type": "array",
+                    "items": {"type": "number"},
+                    "minItems": 4,
+                    "maxItems": 4,
+                    "description": "The bounding box of the region to zoom in, as [x1, y1, x2, y2], where "
+                    "(x1, y1) is the top-left corner and (x2, y2) is the bottom-right corner",
+                },
+                "label": {
+                    "type": "string",
+                    "description": "The name or label of the object in the specified bounding box",
+                },
+                "img_idx": {
+                    "type": "number",
+                    "description": "The index of the zoomed-in image (starting from 0)",
+                },
+            },
+            "required": ["bbox_2d", "label", "img_idx"],
+        },
+    },
+}
+
+SELECT: ToolDefinition = {
+    "type": "function",
+    "function": {
+        "name": "select_frames",
+        "description": "Look at up to 8 frames of the video in more detail",
+        "parameters": {
+            "type": "object",
+            "properties": {
+                "target_frames": {
+                    "type": "array",
+                    "items": {"type": "integer"},
+                    "description": "The numbers of the frames (starting from 1), each at most once",
+                },
+            },
+            "required": ["target_frames"],
+        },
+    },
+}
+
+ARGUMENT_NAMES = {"zoom_in": {"label": "", "bbox_2d": "bbox_2d", "img_idx": "target_image"}}
+
+REQUEST = (
+    "\n\nLook closer with the tools where details are too small to see, one call at a time. "
+    "Reason step by step, and put your final answer within \\boxed{}."
+)
+REQUEST_WITHOUT_OPERATIONS = "\n\nReason step by step, and put your final answer within \\boxed{}."
+
+RESPONSE = "<tool_response>\n", "\n</tool_response>"
+
+
+def frame_label(picture: Picture) -> str:
+    """Return the number of a frame, by which it can be selected; empty for a picture."""
+    return "" if picture.frame is None else f"Frame {picture.frame}:"
+
+
+def response_labels(pictures: Sequence[Picture], num_question_pictures: int) -> list[str]:
+    """Return what the chat template puts before the result of a tool."""
+    del num_question_pictures
+    first, *others = (frame_label(picture) for picture in pictures)
+    return [RESPONSE[0] + first, *others]
+
+
+def texts_for(system: str) -> Callable[[Mapping[str, ToolDefinition]], OperationTexts]:
+    """Return the function that writes the texts for a set of operations.
+
+    Args:
+        system: system message before the list of tools.
+    """
+
+    def texts(definitions: Mapping[str, ToolDefinition]) -> OperationTexts:
+        listed = list_tools(list(definitions.values()), system)
+        return OperationTexts(listed, REQUEST, RESPONSE[1], native_system=system)
+
+    return texts

@@ -1,0 +1,81 @@
+"""Registry of dialects: those of `dialects.families`, and those of other distributions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pixel_reasoner.dialects.base import Dialect
+from pixel_reasoner.dialects.detect import FALLBACK, MatchConfidence
+from pixel_reasoner.errors import PluginError, UsageError
+from pixel_reasoner.registry import Registry
+
+DIALECTS = Registry[Dialect](
+    "dialect", package="pixel_reasoner.dialects.families", group="pixel_reasoner.dialects"
+)
+
+
+def register(dialect: Dialect) -> Dialect:
+    """Add a dialect under its own name and return it.
+
+    Raises:
+        PluginError: another dialect has this name.
+    """
+    return DIALECTS.register(dialect.name, dialect)
+
+
+def get_dialect(name: str) -> Dialect:
+    """Return the dialect of a name.
+
+    Raises:
+        UnknownNameError: there is none; the nearest names are listed.
+        PluginError: the plug-in that provides it cannot be imported, or names its dialect differently.
+
+    >>> get_dialect("compact").padding
+    0.0
+    """
+    dialect = DIALECTS.get(name)
+    if dialect.name != name:
+        raise PluginError(
+            expected=f"a dialect whose name is that of its entry point, {name!r}",
+            got=repr(dialect.name),
+            fix="give both the same name: traces record it",
+        )
+    return dialect
+
+
+def detect_dialect(
+    name: str, config: Mapping[str, Any] | None = None, template: str | None = None
+) -> Dialect:
+    """Return the dialect that a model uses, by the most specific evidence; `plain` when there is none.
+
+    Args:
+        name: of the model: its folder or hub id.
+        config: its `config.json`, if it is available.
+        template: its chat template, if it is available.
+
+    Raises:
+        UsageError: two dialects match equally well.
+
+    >>> detect_dialect("models/Qwen3-VL-8B-Instruct", {"model_type": "qwen3_vl"}).name
+    'qwen3_vl'
+    >>> detect_dialect("TIGER-Lab/PixelReasoner-RL-v1", {"model_type": "qwen2_5_vl"}).name
+    'pixel_reasoner'
+    >>> detect_dialect("gpt-9").name
+    'plain'
+    """
+    model_type = str((config or {}).get("model_type") or "")
+    found = {
+        key: one.match.confidence(name, model_type, template or "") for key, one in DIALECTS.items()
+    }
+    best = max(found.values())
+    fitting = [key for key, confidence in found.items() if confidence is best]
+    if best is MatchConfidence.NONE:
+        return get_dialect(FALLBACK)
+    if len(fitting) > 1:
+        raise UsageError(
+            expected="a model that uses one dialect",
+            got=f"{name}, which matches {' and '.join(fitting)} equally well",
+            fix=f"name one: --dialect {fitting[0]}, or in the folder's pixel_reasoner.json",
+        )
+    return get_dialect(fitting[0])

@@ -1,0 +1,283 @@
+"""Prompts: the system message that offers operations, questions, and results of operations.
+
+A family has its own texts for the default operations. For any other set of operations `texts_for` lists their
+definitions in the family's style.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from pixel_reasoner.dialects import roles
+from pixel_reasoner.dialects.boxes import FRACTIONS
+from pixel_reasoner.dialects.parse import CallFormat
+from pixel_reasoner.dialects.picture_names import FROM_1
+from pixel_reasoner.dialects.roles import ArgumentRole, ToolDefinition
+from pixel_reasoner.schema.question import Question
+from pixel_reasoner.schema.settings import DEFAULT_OPERATIONS
+from pixel_reasoner.schema.trace import Observation, Picture, Turn
+
+Message = dict[str, Any]
+"""{"role": ..., "content": [{"type": "text", "text": ...} | {"type": "image", "image": ...}, ...]}"""
+
+View = Callable[[int], Any]
+"""picture number -> the content of a message, usually the pixels"""
+
+
+class OperationTexts(NamedTuple):
+    """Texts of a prompt that depend on the operations it offers."""
+
+    system: str
+    """system message; empty for none"""
+    suffix: str = ""
+    """text after the question"""
+    result_end: str = ""
+    """text after the last picture of a result"""
+    native_system: str = ""
+    """system message for a server that lists the operations itself; empty for none"""
+
+
+class Exchange(NamedTuple):
+    """A question of a conversation that was finished before the current one."""
+
+    question: Question
+    pictures: Sequence[Picture]
+    """pictures that came with this question"""
+    turns: Sequence[Turn]
+    num_pictures: int = 0
+    """pictures in the context after this exchange; a dialect does not need it"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptFormat(CallFormat):
+    """Texts of a family's prompts. Texts about operations are those of the default operations."""
+
+    system_with_operations: str
+    """system message when operations are offered"""
+    system_without_operations: str
+    """system message without operations; empty for none"""
+    system_with_video: str = ""
+    """system message when operations are offered for a video, for a family that offers frames only then"""
+    texts_for: Callable[[Mapping[str, ToolDefinition]], OperationTexts]
+    """operation -> definition in the family's own names: texts of a prompt that offers these"""
+    question_prefix: str = ""
+    """text between the pictures and the question"""
+    suffix_with_operations: str = ""
+    suffix_without_operations: str = ""
+    picture_label: Callable[[Picture], str] = lambda picture: ""
+    """text before a picture of the question"""
+    result_labels: Callable[[Sequence[Picture], int], list[str]]
+    """(new pictures, pictures of questions before them) -> text before each new picture"""
+    result_end: str = ""
+    """text after the last of them"""
+    text_result_template: str = "{text}"
+    """text around the result of an operation that returns no pictures"""
+    error_template: str = "{why}"
+    """text around the reason why a call was rejected"""
+    tools: Sequence[ToolDefinition] = ()
+    """definitions of the default operations for servers that list operations themselves"""
+    native_system: str = ""
+    """system message for such servers; empty for none"""
+
+    def messages(
+        self,
+        question: Question,
+        pictures: Sequence[Picture],
+        turns: Sequence[Turn],
+        view: View,
+        *,
+        operations: bool | Sequence[str] = True,
+        history: Sequence[Exchange] = (),
+    ) -> list[Message]:
+        """Return the conversation so far, ready for a chat template.
+
+        Args:
+            question: the current question.
+            pictures: pictures that came with it.
+            turns: turns since it was asked.
+            view: returns what a message contains for a picture number, usually the pixels.
+            operations: names of the operations that are offered; True for the default operations, False for none.
+            history: exchanges before the current question. The first decides the system message.
+
+        Raises:
+            UnknownNameError: no operation of that name.
+        """
+        exchanges = [*history, Exchange(question, pictures, turns)]
+        texts = self.texts(operations, has_video(exchanges[0].question))
+        messages = [_message("system", [_text(texts.system)])] if texts.system else []
+        num_question_pictures = 0
+        for exchange in exchanges:
+            opening = self._opening(exchange, texts, view)
+            if messages and messages[-1]["role"] == "user":
+                # The exchange before ended with a result. Many templates refuse two messages of the user in a row.
+                opening = [*messages.pop()["content"], _text("\n"), *opening]
+            messages.append(_message("user", opening))
+            num_question_pictures += len(exchange.pictures)
+            for turn in exchange.turns:
+                messages.append(_message("assistant", [_text(turn.text)]))
+                if turn.observations:
+                    results = self._results(turn, num_question_pictures, texts, view)
+                    messages.append(_message("user", results))
+        return messages
+
+    # --- operations ---
+
+    def offered_operations(
+        self, operations: bool | Sequence[str], has_video: bool
+    ) -> tuple[str, ...]:
+        """Return the names of the operations that a prompt lists: the default ones first.
+
+        Args:
+            operations: names; True for the default operations, False for none.
+            has_video: whether the question has a video. Some families offer frames only then.
+        """
+        wanted = DEFAULT_OPERATIONS if operations is True else operations or ()
+        if set(wanted) == set(DEFAULT_OPERATIONS):
+            return DEFAULT_OPERATIONS
+        names = [one for one in DEFAULT_OPERATIONS if one in wanted]
+        names += [one for one in wanted if one not in names]
+        for name in names:
+            roles.definition_of(name)
+        if self.system_with_video and not has_video:
+            names = [name for name in names if not roles.needs_video(name)]
+        return tuple(names)
+
+    def texts(self, operations: bool | Sequence[str], has_video: bool) -> OperationTexts:
+        """Return the texts of a prompt that offers operations.
+
+        Args:
+            operations: names; True for the default operations, False for none.
+            has_video: whether the question has a video.
+
+        Raises:
+            UnknownNameError: no operation of that name.
+        """
+        names = self.offered_operations(operations, has_video)
+        if not names:
+            return OperationTexts(
+                self.system_without_operations, self.suffix_without_operations, self.result_end
+            )
+        if names == DEFAULT_OPERATIONS:
+            system = self.system_with_video if has_video else ""
+            return OperationTexts(
+                system or self.system_with_operations,
+                self.suffix_with_operations,
+                self.result_end,
+                self.native_system,
+            )
+        return self.texts_for({name: self.tool_definition(name) for name in names})
+
+    def tool_definitions(
+        self, operations: bool | Sequence[str] = True, *, has_video: bool = True
+    ) -> list[ToolDefinition]:
+        """Return the definitions of operations for a server that lists them itself.
+
+        >>> from pixel_reasoner.dialects import get_dialect
+        >>> [one["function"]["name"] for one in get_dialect("qwen3_vl").tool_definitions(["zoom_in"])]
+        ['image_zoom_in_tool']
+        """
+        names = self.offered_operations(operations, has_video)
+        if self.system_with_video and not has_video:
+            names = tuple(name for name in names if not roles.needs_video(name))
+        return [self.tool_definition(name) for name in names]
+
+    def tool_definition(self, operation: str) -> ToolDefinition:
+        """Return the definition of an operation in the family's names and coordinates.
+
+        Raises:
+            UnknownNameError: no operation of that name.
+        """
+        name = self.family_name(operation)
+        own = next((tool for tool in self.tools if tool["function"]["name"] == name), None)
+        if own is not None:
+            return own
+        definition = deepcopy(roles.definition_of(operation))
+        function, schema = definition["function"], definition["function"]["parameters"]
+        names = self.family_arguments(operation)
+        if names is None:
+            names = {argument: argument for argument in schema["properties"]}
+        function["name"] = name
+        schema["properties"] = {
+            theirs: self._property(operation, ours, schema["properties"][ours])
+            for theirs, ours in names.items()
+            if ours
+        }
+        required = schema["required"]
+        schema["required"] = [theirs for theirs, ours in names.items() if ours in required]
+        return definition
+
+    def _property(self, operation: str, argument: str, schema: dict[str, Any]) -> dict[str, Any]:
+        """Return the schema of an argument, described in the family's coordinates."""
+        role = roles.role_of(operation, argument)
+        if role is ArgumentRole.BOX and self.grid != FRACTIONS:
+            return schema | {"description": f"The region as [x1, y1, x2, y2], {self.grid.words}"}
+        if role is ArgumentRole.PICTURE and self.picture_names != FROM_1:
+            name = self.picture_names.name(1, ())
+            kind = "integer" if isinstance(name, int) else "string"
+            described = {"type": kind, "description": self.picture_names.description}
+            return described | ({"default": name} if "default" in schema else {})
+        return schema
+
+    # --- messages of the user ---
+
+    def _opening(self, exchange: Exchange, texts: OperationTexts, view: View) -> list[Message]:
+        """Return the content of the message with a question."""
+        shown = [
+            part
+            for picture in exchange.pictures
+            for part in (_text(self.picture_label(picture)), _image(view, picture))
+        ]
+        return [*shown, _text(self.question_prefix + exchange.question.text + texts.suffix)]
+
+    def _results(
+        self, turn: Turn, num_question_pictures: int, texts: OperationTexts, view: View
+    ) -> list[Message]:
+        """Return the content of the message with the results of a turn, in the order of its calls."""
+        parts: list[Message] = []
+        for number, observation in enumerate(turn.observations):
+            calls = turn.calls
+            called = calls[observation.call].name if observation.call < len(calls) else None
+            parts += [_text("\n")] if number else []
+            parts += self._result(observation, called, num_question_pictures, texts, view)
+        return parts
+
+    def _result(
+        self,
+        observation: Observation,
+        called: str | None,
+        num_question_pictures: int,
+        texts: OperationTexts,
+        view: View,
+    ) -> list[Message]:
+        if observation.error is not None:
+            why = self.translate(observation.text, called)
+            return [_text(self.error_template.format(why=why))]
+        if not observation.pictures:
+            return [_text(self.text_result_template.format(text=observation.text))]
+        labels = self.result_labels(observation.pictures, num_question_pictures)
+        shown = [
+            part
+            for label, picture in zip(labels, observation.pictures, strict=True)
+            for part in (_text(label), _image(view, picture))
+        ]
+        return [*shown, _text(observation.text), _text(texts.result_end)]
+
+
+def has_video(question: Question) -> bool:
+    """Return whether a question has a medium other than pictures."""
+    return any(medium.kind != "image" for medium in question.media)
+
+
+def _message(role: str, parts: list[Message]) -> Message:
+    return {"role": role, "content": [part for part in parts if part.get("text") != ""]}
+
+
+def _text(text: str) -> Message:
+    return {"type": "text", "text": text}
+
+
+def _image(view: View, picture: Picture) -> Message:
+    return {"type": "image", "image": view(picture.number)}

@@ -1,0 +1,137 @@
+"""Streaming parser of calls between an opening and a closing tag, whatever the text between them is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+
+from pixel_reasoner.dialects.syntax.base import (
+    MAX_BRACKETS,
+    MAX_TURN_CHARS,
+    CallSyntaxError,
+    PartKind,
+    RawTurn,
+    TextDelta,
+    WrittenCall,
+    held_back,
+    several_calls_message,
+    too_long_message,
+)
+
+
+class TagGrammar(NamedTuple):
+    """Tags of a syntax, and the decoder of the text between them."""
+
+    open: str
+    close: str
+    """empty: a call ends with the turn"""
+    decode: Callable[[str], list[WrittenCall]]
+    """text between the tags -> its calls; raises CallSyntaxError"""
+    misplaced: str
+    """error message for a call that does not end the turn"""
+
+
+class TaggedParser:
+    """Parser of one turn in a syntax with tags.
+
+    Calls end a turn: text after them was made up by the model, and the turn is rejected. Each character is scanned
+    once, and again only as part of a possible tag that was split.
+    """
+
+    def __init__(self, grammar: TagGrammar, max_calls: int = 1) -> None:
+        self.grammar = grammar
+        self.max_calls = max_calls
+        self.num_scanned = 0
+        self._tags = [tag for tag in (grammar.open, grammar.close) if tag]
+        assert not any(a is not b and a.startswith(b) for a in self._tags for b in self._tags), (
+            "no tag may start with the other"
+        )
+        self._pattern = re.compile("|".join(map(re.escape, self._tags)))
+        self._held = ""
+        """end of the text so far that may be the start of a tag"""
+        self._num_chars = 0
+        self._text: list[str] = []
+        """pieces of text before the first call"""
+        self._bodies: list[list[str]] = []
+        """pieces of text of each call"""
+        self._num_brackets = 0
+        """brackets of the last call"""
+        self._num_opens = 0
+        self._is_open = False
+        self._is_misplaced = False
+        """whether something other than a call follows the start of a call"""
+
+    def feed(self, delta: str) -> list[TextDelta]:
+        """Read more text and return what is known to belong to a part."""
+        self._num_chars += len(delta)
+        if self._num_chars > MAX_TURN_CHARS:
+            return []
+        text, position = self._held + delta, 0
+        self.num_scanned += len(text)
+        deltas: list[TextDelta] = []
+        for match in self._pattern.finditer(text):
+            self._take(text[position : match.start()], deltas)
+            self._take_tag(match[0], deltas)
+            position = match.end()
+        rest = text[position:]
+        held = held_back(rest, self._tags)
+        self._held = rest[len(rest) - held :]
+        self._take(rest[: len(rest) - held], deltas)
+        return deltas
+
+    def finish(self) -> RawTurn:
+        """Return the text and the calls, or why the turn is rejected."""
+        self._take(self._held, [])
+        self._held = ""
+        if self._num_chars > MAX_TURN_CHARS:
+            return RawTurn(problem=too_long_message())
+        text = "".join(self._text)
+        if not self._num_opens:
+            return RawTurn(parts=(text,))
+        if self._num_opens > self.max_calls:
+            return self._several(self._num_opens)
+        if self._is_misplaced or (self._is_open and self.grammar.close):
+            return RawTurn(problem=self.grammar.misplaced, num_calls=self._num_opens)
+        try:
+            calls = [call for body in self._bodies for call in self.grammar.decode("".join(body))]
+        except CallSyntaxError as error:
+            return RawTurn(problem=str(error), num_calls=self._num_opens)
+        if len(calls) > self.max_calls:
+            return self._several(len(calls))
+        return RawTurn(parts=(text, *calls), num_calls=len(calls))
+
+    def _several(self, count: int) -> RawTurn:
+        return RawTurn(problem=several_calls_message(count, self.max_calls), num_calls=count)
+
+    def _take_tag(self, tag: str, deltas: list[TextDelta]) -> None:
+        if tag == self.grammar.open:
+            # A second call inside the first is misplaced, unless a call ends where the next one starts.
+            self._is_misplaced |= self._is_open and bool(self.grammar.close)
+            self._num_opens += 1
+            self._is_open, self._num_brackets = True, 0
+            if self._num_opens <= self.max_calls:
+                self._bodies.append([])
+        elif self._is_open:
+            self._is_open = False
+        else:
+            self._take(tag, deltas)
+
+    def _take(self, piece: str, deltas: list[TextDelta]) -> None:
+        if not piece:
+            return
+        if not self._num_opens:
+            self._text.append(piece)
+            deltas.append(TextDelta(PartKind.TEXT, piece))
+        elif not self._is_open:
+            self._is_misplaced |= not piece.isspace()
+        else:
+            self._take_body(piece)
+            deltas.append(TextDelta(PartKind.CALL, piece))
+
+    def _take_body(self, piece: str) -> None:
+        """Keep a piece of a call, up to the first that has one bracket too many: the decoder refuses it."""
+        if self._num_opens > self.max_calls or self._num_brackets > MAX_BRACKETS:
+            return
+        self._num_brackets += piece.count("[") + piece.count("{")
+        self._bodies[-1].append(piece)
