@@ -8,6 +8,7 @@ import threading
 import time
 
 import pytest
+from PIL import Image
 
 from pixel_reasoner.dialects import COMPACT
 from pixel_reasoner.errors import (
@@ -18,7 +19,7 @@ from pixel_reasoner.errors import (
     QueueFullError,
     UsageError,
 )
-from pixel_reasoner.media.context import UNSCALED
+from pixel_reasoner.media.context import UNSCALED, MediaContext
 from pixel_reasoner.models.api import Capabilities, Completion, Delta
 from pixel_reasoner.models.scripted import ScriptedModel
 from pixel_reasoner.rollout.ask import ask, ask_async, ask_many
@@ -38,7 +39,7 @@ from pixel_reasoner.schema.events import (
 )
 from pixel_reasoner.schema.question import MediaItem, Question
 from pixel_reasoner.schema.settings import RolloutConfig, SamplingParams
-from pixel_reasoner.schema.trace import StopReason, ToolCall
+from pixel_reasoner.schema.trace import Conversation, StopReason, ToolCall
 
 RED = r"It is red. \boxed{red}"
 
@@ -430,3 +431,88 @@ def test_the_most_frequent_answer_of_several_samples_counts(question):
     assert seeds == [7, 8, 9, 10, 11]
     assert STRATEGIES.names() == ["majority_vote", "single"]
     assert STRATEGIES.get("single")(question, scheduler_of(ScriptedModel([RED])), config).answer
+
+
+# --- conversations ---
+
+
+@pytest.fixture
+def other_photo(tmp_path):
+    path = tmp_path / "other.png"
+    Image.new("RGB", (320, 240), "blue").save(path)
+    return path
+
+
+def test_a_conversation_goes_on_about_the_same_and_further_pictures(question, other_photo):
+    def reply(conversation):
+        asked = conversation[-1]["content"]
+        is_first = sum(message["role"] == "assistant" for message in conversation) == 0
+        if is_first:
+            return CLOSER
+        if any(part.get("text", "").startswith("And") for part in asked):
+            return zoom(0, 0, 0.5, 0.5, image=3)  # the picture that came with the second question
+        return RED
+
+    model = ScriptedModel(reply, budgets=UNSCALED)
+    scheduler = scheduler_of(model)
+    first = scheduler.submit(RolloutRequest(question=question, id="first", keep=True)).result()
+    assert (first.exchange, sorted(first.all_pictures)) == (0, [1, 2])
+    added = MediaItem(kind="image", path=str(other_photo))
+    again = Question(id="2", text="And this one?", media=(added,))
+    second = scheduler.submit(RolloutRequest(question=again, keep=True), continues="first")
+    trace = second.result()
+    assert (trace.exchange, trace.answer) == (1, "red")
+    assert [medium.path for medium in trace.question.media] == [
+        question.media[0].path,
+        str(other_photo),
+    ]
+    assert [picture.number for picture in trace.pictures] == [1, 2, 3]
+    [crop] = trace.executed[0].pictures
+    assert (crop.number, crop.parent, crop.medium) == (4, 3, 1)
+    conversation = model.conversations[-1]
+    roles = [message["role"] for message in conversation if message["role"] != "system"]
+    assert roles == ["user", "assistant"] * 2 + ["user", "assistant", "user"]
+    texts = " ".join(
+        part.get("text", "") for message in conversation for part in message["content"]
+    )
+    assert texts.index("Which colour?") < texts.index("It is red.") < texts.index("And this one?")
+    talk = Conversation.of([first, trace])
+    assert Conversation.from_line(talk.to_line()) == talk
+
+
+def test_the_trace_of_a_later_exchange_can_be_replayed_alone(question, other_photo):
+    model = ScriptedModel([CLOSER, RED, zoom(0.5, 0.5, 1, 1, image=2), RED], budgets=UNSCALED)
+    scheduler = scheduler_of(model)
+    scheduler.submit(RolloutRequest(question=question, id="a", keep=True)).result()
+    again = question.model_copy(update={"id": "2", "media": ()})
+    trace = scheduler.submit(RolloutRequest(question=again), continues="a").result()
+    assert trace.executed[0].pictures[0].parent == 2
+    context = MediaContext.of_trace(trace, UNSCALED)
+    assert len(context) == 3
+    assert context.view(3).size == (80, 60)
+
+
+def test_a_conversation_that_was_not_kept_cannot_go_on(question):
+    scheduler = scheduler_of(ScriptedModel([RED]))
+    scheduler.submit(RolloutRequest(question=question, id="a")).result()
+    with pytest.raises(UsageError, match="keep=True"):
+        scheduler.submit(RolloutRequest(question=question), continues="a")
+    kept = scheduler.submit(RolloutRequest(question=question, id="b", keep=True))
+    kept.result()
+    scheduler.release("b")
+    scheduler.drive(lambda: False, 0.05)
+    with pytest.raises(UsageError, match="keep=True"):
+        scheduler.submit(RolloutRequest(question=question), continues="b")
+
+
+def test_the_session_of_a_kept_conversation_is_released_with_it(question):
+    model = TickingModel(RED)
+    scheduler = scheduler_of(model)
+    scheduler.submit(RolloutRequest(question=question, id="a", keep=True)).result()
+    scheduler.submit(RolloutRequest(question=question, id="b", keep=True), continues="a").result()
+    assert {request.session for request in model.backend.served} == {"a"}
+    assert model.backend.released == []
+    for id in ("a", "b"):
+        scheduler.release(id)
+    scheduler.drive(lambda: False, 0.05)
+    assert model.backend.released == ["a"]
