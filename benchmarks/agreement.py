@@ -17,7 +17,7 @@ from pixel_reasoner.models.folder import folder_settings, model_folder
 from pixel_reasoner.models.http_pool import RetryPolicy
 from pixel_reasoner.models.local import LocalModel
 from pixel_reasoner.models.openai_chat import ToolProtocol
-from pixel_reasoner.models.remote import RemoteModel, Service
+from pixel_reasoner.models.remote import RemoteConfig, RemoteModel
 from pixel_reasoner.rollout.ask import ask_many
 from pixel_reasoner.schema.question import with_media_root
 from pixel_reasoner.schema.settings import RolloutConfig, SamplingParams
@@ -44,13 +44,13 @@ def main() -> None:
         local = LocalModel("tiny")
         near = {t.question.id: t for t in ask_many(questions, local, rules)}
         settings = folder_settings(model_folder("tiny"))
-        service = Service(
+        service = RemoteConfig(
             str(model_folder("tiny")),
             (URL,),
             settings.dialect,
             settings.budgets,
             PROTOCOL,
-            manners=RetryPolicy(concurrency=CONCURRENCY),
+            policy=RetryPolicy(concurrency=CONCURRENCY),
         )
         remote = RemoteModel(service)
         started = time.perf_counter()

@@ -27,7 +27,7 @@ from pixel_reasoner.dialects import COMPACT
 from pixel_reasoner.models.api import Completion, Messages
 from pixel_reasoner.models.folder import folder_settings, model_folder
 from pixel_reasoner.models.http_pool import RetryPolicy
-from pixel_reasoner.models.remote import RemoteModel, Service
+from pixel_reasoner.models.remote import RemoteConfig, RemoteModel
 from pixel_reasoner.rollout.state import Rollout
 from pixel_reasoner.schema.question import with_media_root
 from pixel_reasoner.schema.settings import RolloutConfig, SamplingParams
@@ -97,8 +97,8 @@ def conversations(folder: Path) -> list[list[Messages]]:
 
 
 def ours(url: str, asked: list[list[Messages]], bodies: list[bytes] | None = None) -> float:
-    manners = RetryPolicy(concurrency=AT_ONCE)
-    model = RemoteModel(Service("m", (url,), "compact", manners=manners))
+    policy = RetryPolicy(concurrency=AT_ONCE)
+    model = RemoteModel(RemoteConfig("m", (url,), "compact", policy=policy))
     if bodies is not None:
         real, lock = model.pool.ask, threading.Lock()
 

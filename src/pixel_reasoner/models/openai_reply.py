@@ -1,0 +1,285 @@
+r"""Replies of OpenAI-compatible servers as completions: reasoning, content and calls.
+
+A reply has two forms. `Completion.text` is one text: reasoning between `<think>` tags, content, then calls in the syntax of
+the dialect. `Completion.parts` contains the same separately. A call or an answer that is only mentioned in the reasoning does
+not count: `text_to_parse` returns the text without the reasoning.
+"""
+
+from __future__ import annotations
+
+import json
+from array import array
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from pixel_reasoner.dialects.hermes import CLOSE, OPEN
+from pixel_reasoner.models.api import Completion
+from pixel_reasoner.schema.trace import Part, Text, Thought, ToolCall
+
+if TYPE_CHECKING:
+    from httpx2 import Response
+
+THINK_OPEN, THINK_CLOSE = "<think>\n", "\n</think>\n\n"
+_MAX_CALLS = 100
+"""of one reply; a stream that numbers them higher is not a valid reply"""
+_INVALID = (LookupError, TypeError, AttributeError, ValueError)
+
+WriteCall = Callable[[str, dict[str, Any]], str]
+"""name and arguments of a call -> its text in the syntax of a dialect"""
+
+
+class ServerError(Exception):
+    """A response that is not a valid reply; its message shows what came instead."""
+
+
+def write_hermes_call(name: str, arguments: dict[str, Any]) -> str:
+    """Return a call as JSON between `<tool_call>` tags."""
+    call = {"name": name, "arguments": arguments}
+    return f"{OPEN}\n{json.dumps(call, ensure_ascii=False)}\n{CLOSE}"
+
+
+def read_json(response: Response) -> Any:
+    """Return the JSON of a response.
+
+    Raises:
+        ServerError: it is not JSON.
+    """
+    response.read()
+    try:
+        return response.json()
+    except ValueError as error:
+        kind = response.headers.get("content-type", "no content type")
+        raise ServerError(f"no chat completion but {kind}: {response.text[:80]!r}") from error
+
+
+def completion(reply: Any, write: WriteCall = write_hermes_call) -> Completion:
+    r"""Return the turn of a reply.
+
+    Args:
+        reply: the JSON of a chat completion.
+        write: writes calls that came as `tool_calls` back into the text. Some servers parse the text whether or not the
+            request contained tools, and return `0.4` for `0.40`.
+
+    Raises:
+        ServerError: not a chat completion.
+
+    >>> completion({"choices": [{"message": {"content": "Yes."}, "finish_reason": "length"}]})[:2]
+    ('Yes.', True)
+    """
+    try:
+        choice = reply["choices"][0]
+        message = choice["message"]
+        usage = reply.get("usage") or {}
+        return Completion(
+            text=message_text(message, write),
+            truncated=choice.get("finish_reason") == "length",
+            logprobs=array("f", _logprobs(choice)),
+            num_prompt_tokens=usage.get("prompt_tokens") or 0,
+            parts=message_parts(message, write),
+        )
+    except _INVALID as error:
+        raise ServerError(shorten(reply)) from error
+
+
+def content_of(reply: Any) -> str:
+    """Return the content of a reply alone; empty where the model wrote none.
+
+    Raises:
+        ServerError: not a chat completion.
+    """
+    try:
+        content = reply["choices"][0]["message"].get("content")
+    except _INVALID as error:
+        raise ServerError(shorten(reply)) from error
+    return content if isinstance(content, str) else ""
+
+
+def message_text(message: dict[str, Any], write: WriteCall = write_hermes_call) -> str:
+    r"""Return a message as one text: reasoning between tags, content, and calls in the syntax of a dialect.
+
+    >>> message_text({"content": None, "tool_calls": [{"function": {"name": "f", "arguments": '{"a": 1}'}}]})
+    '<tool_call>\n{"name": "f", "arguments": {"a": 1}}\n</tool_call>'
+    """
+    text = message.get("content") or ""
+    reasoning = _reasoning(message)
+    if reasoning:
+        text = f"{THINK_OPEN}{reasoning}{THINK_CLOSE}{text}"
+    for call in message.get("tool_calls") or ():
+        text = f"{text}\n" if text and not text.endswith("\n") else text
+        text += _call_text(call["function"], write)
+    return str(text)
+
+
+def message_parts(
+    message: dict[str, Any], write: WriteCall = write_hermes_call
+) -> tuple[Part, ...] | None:
+    """Return thought, content and calls of a message; None if the server returned the content alone.
+
+    Calls have the names and coordinates of the model's family. A call whose arguments are not a JSON object is a `Text`,
+    which the dialect rejects.
+
+    >>> message_parts({"reasoning": "Hm.", "content": "Red."})
+    (Thought(thought='Hm.'), Text(text='Red.'))
+    """
+    reasoning, content = _reasoning(message), message.get("content")
+    calls = message.get("tool_calls") or ()
+    if not (reasoning or calls):
+        return None
+    parts: list[Part] = [Thought(thought=str(reasoning))] if reasoning else []
+    parts += [Text(text=str(content))] if content else []
+    for call in calls:
+        name, arguments = call["function"]["name"], _arguments(call["function"])
+        if isinstance(name, str) and arguments is not None:
+            parts.append(ToolCall(name=name, arguments=arguments))
+        else:
+            parts.append(Text(text=_call_text(call["function"], write)))
+    return tuple(parts)
+
+
+def text_to_parse(completion: Completion) -> str:
+    r"""Return the text in which a call or an answer counts: without reasoning that the server returned separately.
+
+    >>> text_to_parse(completion({"choices": [{"message": {"reasoning": "Hm.", "content": "Red."}}]}))
+    'Red.'
+    """
+    reasoning = reasoning_of(completion)
+    return completion.text.removeprefix(
+        f"{THINK_OPEN}{reasoning}{THINK_CLOSE}" if reasoning else ""
+    )
+
+
+def reasoning_of(completion: Completion) -> str:
+    """Return the reasoning that the server returned separately; empty where there is none."""
+    return "".join(part.thought for part in completion.parts or () if isinstance(part, Thought))
+
+
+def split_reasoning(text: str) -> tuple[str, str]:
+    r"""Return reasoning and remainder of a text of `message_text`; the reasoning is empty where there is none.
+
+    >>> split_reasoning("<think>\nHm.\n</think>\n\nRed.")
+    ('Hm.', 'Red.')
+    """
+    if text.startswith(THINK_OPEN) and THINK_CLOSE in text:
+        reasoning, _, rest = text.removeprefix(THINK_OPEN).partition(THINK_CLOSE)
+        return reasoning, rest
+    return "", text
+
+
+def _reasoning(message: dict[str, Any]) -> Any:
+    return message.get("reasoning_content") or message.get("reasoning")
+
+
+def _arguments(function: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the arguments of a call; None if they are not a JSON object."""
+    value = function.get("arguments") or {}
+    try:
+        value = json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _call_text(function: dict[str, Any], write: WriteCall) -> str:
+    """Return a call as text. Arguments that are not a JSON object stay as they are: the dialect rejects them."""
+    name, arguments = function["name"], _arguments(function)
+    if arguments is not None:
+        return write(name, arguments)
+    return (
+        f'{OPEN}\n{{"name": {json.dumps(name)}, "arguments": {function.get("arguments")}}}\n{CLOSE}'
+    )
+
+
+def _logprobs(choice: dict[str, Any]) -> list[float]:
+    tokens = (choice.get("logprobs") or {}).get("content") or []
+    return [float(token["logprob"]) for token in tokens]
+
+
+def shorten(value: Any, max_chars: int = 200) -> str:
+    """Return a value on one line, for an error message."""
+    return " ".join(str(value).split())[:max_chars]
+
+
+class StreamedReply:
+    """Chat completion that arrives in pieces."""
+
+    def __init__(self) -> None:
+        self.message: dict[str, Any] = {"content": "", "reasoning_content": "", "tool_calls": []}
+        self.logprobs: list[Any] = []
+        self.finish_reason: str | None = None
+        self.usage: dict[str, Any] = {}
+
+    def add(self, event: Any) -> None:
+        """Add an event of the stream.
+
+        Raises:
+            ServerError: not a piece of a chat completion.
+        """
+        try:
+            self._add(event)
+        except _INVALID as error:
+            raise ServerError(shorten(event)) from error
+
+    def _add(self, event: Any) -> None:
+        self.usage = event.get("usage") or self.usage
+        choices = event.get("choices") or []
+        if not choices:
+            return
+        choice = choices[0]
+        self.finish_reason = choice.get("finish_reason") or self.finish_reason
+        self.logprobs += (choice.get("logprobs") or {}).get("content") or []
+        delta = choice.get("delta") or {}
+        self.message["content"] += delta.get("content") or ""
+        self.message["reasoning_content"] += _reasoning(delta) or ""
+        for call in delta.get("tool_calls") or ():
+            self._add_call(call)
+
+    def _add_call(self, piece: dict[str, Any]) -> None:
+        calls, function = self.message["tool_calls"], piece.get("function") or {}
+        index = piece.get("index")
+        if index is None:  # some servers send whole calls without an index
+            index = len(calls) if function.get("name") else max(len(calls) - 1, 0)
+        if not 0 <= index < _MAX_CALLS:
+            raise ValueError(index)
+        while len(calls) <= index:
+            calls.append({"function": {"name": "", "arguments": ""}})
+        for name in ("name", "arguments"):
+            calls[index]["function"][name] += function.get(name) or ""
+
+    def reply(self) -> dict[str, Any]:
+        """Return the whole reply, as if it had not been streamed.
+
+        Raises:
+            ServerError: the stream ended before the reply did.
+        """
+        if self.finish_reason is None:
+            raise ServerError(f"a stream that ends after {len(self.message['content'])} characters")
+        choice = {
+            "message": self.message,
+            "finish_reason": self.finish_reason,
+            "logprobs": {"content": self.logprobs},
+        }
+        return {"choices": [choice], "usage": self.usage}
+
+
+def stream_events(lines: Iterable[str]) -> Iterator[Any]:
+    """Yield the events of a stream of server-sent lines.
+
+    Raises:
+        ServerError: a line that is not an event, or an error that the server sends in place of one.
+
+    >>> list(stream_events(['data: {"a": 1}', "", ": comment", "data: [DONE]"]))
+    [{'a': 1}]
+    """
+    for line in lines:
+        if not line.startswith("data:"):
+            continue
+        data = line.removeprefix("data:").strip()
+        if data == "[DONE]":
+            return
+        try:
+            event = json.loads(data)
+        except ValueError as error:
+            raise ServerError(shorten(data)) from error
+        if not isinstance(event, dict) or "error" in event:
+            raise ServerError(shorten(event))
+        yield event
