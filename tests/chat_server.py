@@ -27,6 +27,13 @@ from pixel_reasoner.schema.settings import SamplingParams
 PAGE = "<!DOCTYPE html><html><body>Welcome to nginx!</body></html>"
 TOO_LONG = "This model's maximum context length is 1024 tokens. However, you requested 2000."
 BLIND = "At most 0 image(s) may be provided in one prompt. image_url is not supported."
+NULL = {"message": {"role": "assistant", "content": None}, "finish_reason": "stop"}
+REPLIES = {
+    "null": (200, {"choices": [NULL]}),
+    "no choices": (200, {"object": "chat.completion"}),
+    "too long": (400, {"error": {"message": TOO_LONG}}),
+    "blind": (400, {"error": {"message": BLIND}}),
+}
 
 
 class Disconnected(Exception):
@@ -128,17 +135,9 @@ class Handler(BaseHTTPRequestHandler):
             )
         elif does == "html":
             self.reply(200, PAGE, kind="text/html")
-        elif does == "null":
-            message = {"role": "assistant", "content": None}
-            self.reply(
-                200, json.dumps({"choices": [{"message": message, "finish_reason": "stop"}]})
-            )
-        elif does == "no choices":
-            self.reply(200, json.dumps({"object": "chat.completion"}))
-        elif does == "too long":
-            self.reply(400, json.dumps({"error": {"message": TOO_LONG}}))
-        elif does == "blind":
-            self.reply(400, json.dumps({"error": {"message": BLIND}}))
+        elif does in REPLIES:
+            status, reply = REPLIES[does]
+            self.reply(status, json.dumps(reply))
         elif does == "never":
             self.wait(60.0)
         elif does == "hang":
