@@ -18,7 +18,8 @@ from PIL import Image
 from labeller_server import COLOURS, KEY
 from pixel_reasoner.data.check import check_traces
 from pixel_reasoner.data.endpoint import Endpoint, LabellerConfig
-from pixel_reasoner.data.labeller import Analysis, Labeller, Labelling, labelling_of
+from pixel_reasoner.data.labeller import Labeller, Labelling, labelling_of
+from pixel_reasoner.data.labels import Analysis
 from pixel_reasoner.data.synth import SynthSettings, scene_units, synthesize
 from pixel_reasoner.errors import EndpointError, OutputError, UsageError
 from pixel_reasoner.evals.run import load_run

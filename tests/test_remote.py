@@ -21,13 +21,8 @@ from pixel_reasoner.models.http_pool import RetryPolicy
 from pixel_reasoner.models.local import LocalModel
 from pixel_reasoner.models.native_tools import as_native_messages, native_request
 from pixel_reasoner.models.openai_chat import MessageWriter, ServerKind, ToolProtocol
-from pixel_reasoner.models.openai_reply import (
-    ServerError,
-    StreamedReply,
-    completion,
-    message_text,
-    stream_events,
-)
+from pixel_reasoner.models.openai_reply import ServerError, completion, message_text
+from pixel_reasoner.models.openai_stream import StreamedReply, stream_events
 from pixel_reasoner.models.remote import RemoteConfig, RemoteModel
 from pixel_reasoner.models.scripted import ScriptedModel
 from pixel_reasoner.rollout.ask import ask, ask_many

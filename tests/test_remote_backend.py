@@ -15,7 +15,8 @@ from chat_server import served
 from pixel_reasoner.dialects import Answer, get_dialect
 from pixel_reasoner.errors import EndpointError
 from pixel_reasoner.models.api import Completion, GenerationRequest, SupportsBackend
-from pixel_reasoner.models.http_pool import RequestFailed, RetryPolicy
+from pixel_reasoner.models.http_errors import RequestFailed
+from pixel_reasoner.models.http_pool import RetryPolicy
 from pixel_reasoner.models.native_tools import as_native_messages
 from pixel_reasoner.models.openai_chat import ToolProtocol
 from pixel_reasoner.models.openai_reply import completion, message_parts, text_to_parse

@@ -25,7 +25,8 @@ from weakref import WeakValueDictionary
 from pixel_reasoner.errors import EndpointError
 from pixel_reasoner.files import cannot_write
 from pixel_reasoner.models.endpoint_url import KEY_VARIABLE
-from pixel_reasoner.models.http_pool import HttpPool, MessageNames, RequestFailed, RetryPolicy
+from pixel_reasoner.models.http_errors import MessageNames, RequestFailed
+from pixel_reasoner.models.http_pool import HttpPool, RetryPolicy
 from pixel_reasoner.models.openai_chat import MessageWriter, data_url, request_body
 from pixel_reasoner.models.openai_reply import content_of, read_json
 from pixel_reasoner.sources.rows import RowError

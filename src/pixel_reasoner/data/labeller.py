@@ -16,24 +16,21 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import random
-import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from enum import StrEnum
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self, TypeVar
+from typing import Literal, NamedTuple, Self, TypeVar
 
 from pixel_reasoner.data.endpoint import Endpoint, LabelQuestion
 from pixel_reasoner.data.expert import ExpertConfig, look_box
+from pixel_reasoner.data.labels import Analysis, Task, findings_task, region_task
 from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.media.context import MediaContext
 from pixel_reasoner.schema.geometry import Box
 from pixel_reasoner.schema.question import (
-    AnswerType,
     Evidence,
     MediaItem,
     Question,
@@ -41,7 +38,7 @@ from pixel_reasoner.schema.question import (
 )
 from pixel_reasoner.schema.record import Record
 from pixel_reasoner.schema.settings import PixelBudget, PixelBudgets
-from pixel_reasoner.sources.rows import Row, RowError, SkippedRow, with_options
+from pixel_reasoner.sources.rows import Row, RowError, SkippedRow
 
 VERSION = 1
 """Incremented when the question or the pictures of the same row change, or when the same reply is parsed differently."""
@@ -54,43 +51,10 @@ LABELLER_BUDGETS = PixelBudgets(
 )
 """pixel budgets of the pictures that the labeller receives"""
 
-REGION_PROMPT = """\
-You see a whole scene, and then an enlarged part of it: from {left:.0%} to {right:.0%} of its width, from {top:.0%} to {bottom:.0%} of its height.
-Write one multiple-choice question about something that can be told from the enlarged part alone: a word, a number, a colour, a kind, a state, a material.
-- The question names the thing in such a way that it is found in the whole scene. It does not speak of parts, pictures or enlargements.
-- It cannot be answered by guessing or from the rest of the scene.
-- Of its four short options exactly one is right, beyond doubt.
-Reply with one JSON object and nothing else:
-{{"valid": true, "subject": "the sign above the door", "question": "What does the sign above the door say?", "options": {{"A": "Way in", "B": "Exit", "C": "Closed", "D": "Tickets"}}, "answer": "B", "finding": "the sign above the door is green and says Exit"}}
-subject: what the question is about, in a few words. finding: what the enlarged part shows that leads to the answer, in one sentence.
-If the part is blurred, or shows nothing that such a question could be about, reply {{"valid": false}}."""
-
-FINDINGS_PROMPT = """\
-You see {what}. They belong to this question:
-{question}
-The right answer is: {answer}
-Say what can be seen there that leads to the answer: {number}, each one or two short sentences that begin with the thing itself, such as "the sign above the door is green and says Exit". Do not speak of pictures, parts or the question.
-Reply with one JSON object and nothing else:
-{{"valid": true, "findings": {example}}}
-If what you see does not support the answer, reply {{"valid": false}}."""
-
 REGIONS_ONLY = "sa1b"
 """source whose rows have no question"""
-_LETTERS = "ABCD"
-_NOT_VALID = frozenset({"not valid", "not_valid", "invalid"})
-_SPECIAL_TEXT = re.compile(r"\\boxed|<[|/a-z]", re.IGNORECASE)
-"""text that a chat template or the rollout would interpret"""
-_MAX_CHARS = 600
 _MAX_HELD_ROWS = 1000
 _Unit = TypeVar("_Unit")
-
-
-class Analysis(StrEnum):
-    """Who writes what a crop shows."""
-
-    TEMPLATE = "template"
-    """a template, from the annotation"""
-    LABELLER = "labeller"
 
 
 class Labelling(Record):
@@ -239,7 +203,7 @@ class Labeller:
             return row
         assert row.evidence is not None, "labels describe evidence"
         views = list(_views(row, row.evidence, self.manner))
-        text, read = (_findings_task if row.text else self._region_task)(row, row.evidence)
+        text, read = self._task(row, row.evidence)
         question = with_media_root(row, self.folder)
         try:
             key = _key(self.endpoint.config.model, text, question.media, views)
@@ -262,14 +226,11 @@ class Labeller:
         shown = evidence.boxes or evidence.frames
         return self.analysis is Analysis.LABELLER and bool(row.answer and shown)
 
-    def _region_task(self, row: Question, evidence: Evidence) -> _Task:
-        left, top, right, bottom = look_box(evidence.boxes[0], self.manner)
-        text = REGION_PROMPT.format(left=left, top=top, right=right, bottom=bottom)
-        return text, partial(_read_question, row, evidence, self.analysis)
-
-
-_Task = tuple[str, Callable[[str], dict[str, Any] | None]]
-"""prompt, and function that parses the reply: fields of the question, or None if it is not valid"""
+    def _task(self, row: Question, evidence: Evidence) -> Task:
+        if row.text:
+            return findings_task(row, evidence)
+        region = look_box(evidence.boxes[0], self.manner)
+        return region_task(row, evidence, region, self.analysis)
 
 
 # --- pictures ---
@@ -325,120 +286,3 @@ def _jpegs(question: Question, views: list[View]) -> Iterator[bytes]:
         file = io.BytesIO()
         context.view(number).save(file, "JPEG", quality=95, subsampling=0)
         yield file.getvalue()
-
-
-# --- prompts and replies ---
-
-
-def _findings_task(row: Question, evidence: Evidence) -> _Task:
-    number = max(1, len(evidence.boxes))
-    parts = [f"{len(evidence.frames)} frames of a video"] if evidence.frames else []
-    parts += [f"{number} enlarged parts of a picture"] if evidence.boxes else []
-    text = FINDINGS_PROMPT.format(
-        what=" and ".join(parts),
-        question=row.text,
-        answer=row.answer[0],
-        number="one text" if number == 1 else f"{number} texts, one for each part in order",
-        example=json.dumps(["..."] * number),
-    )
-    return text, partial(_read_findings, evidence, number)
-
-
-def _read_findings(evidence: Evidence, number: int, reply: str) -> dict[str, Any] | None:
-    fields = _parse_reply(reply)
-    if fields is None:
-        return None
-    findings = fields.get("findings")
-    if not isinstance(findings, list) or len(findings) != number:
-        raise RowError("reply_missing_fields", f"expected {number} findings; got {_short(reply)}")
-    words = tuple(_phrase(finding, "findings", reply) for finding in findings)
-    return {"evidence": evidence.model_copy(update={"findings": words})}
-
-
-def _read_question(
-    row: Question, evidence: Evidence, analysis: Analysis, reply: str
-) -> dict[str, Any] | None:
-    fields = _parse_reply(reply)
-    if fields is None:
-        return None
-    text = _clean(fields.get("question"), "question", reply)
-    subject = _phrase(fields.get("subject"), "subject", reply)
-    finding = _phrase(fields.get("finding"), "finding", reply)
-    options = fields.get("options")
-    if not isinstance(options, dict) or {*options} != {*_LETTERS}:
-        raise RowError("reply_missing_fields", f"expected options A to D; got {_short(reply)}")
-    texts = [_clean(options[letter], "options", reply) for letter in _LETTERS]
-    if len({text.casefold() for text in texts}) < len(texts):
-        raise RowError("reply_same_options", f"expected four different options; got {texts}")
-    right = _right_option(fields.get("answer"), texts, reply)
-    random.Random(f"options/{row.id}").shuffle(texts)
-    letter = _LETTERS[texts.index(right)]
-    shuffled = dict(zip(_LETTERS, texts, strict=True))
-    if analysis is Analysis.TEMPLATE:
-        finding = f"this part shows {subject}, and the answer is {letter}, {right}"
-    words = {"subjects": (subject,), "findings": (finding,)}
-    return {
-        "text": with_options(text, shuffled),
-        "answer": (letter,),
-        "answer_type": AnswerType.CHOICE,
-        "options": shuffled,
-        "evidence": evidence.model_copy(update=words),
-    }
-
-
-def _right_option(answer: Any, texts: list[str], reply: str) -> str:
-    """Return the text of the option that an answer names, by letter or by text."""
-    named = str(answer or "").strip()
-    letter = named.rstrip(".):").upper()
-    if len(letter) == 1 and letter in _LETTERS:
-        return texts[_LETTERS.index(letter)]
-    for text in texts:
-        if text.casefold() == named.casefold():
-            return text
-    if not named:
-        raise RowError("reply_missing_fields", f"expected an answer; got {_short(reply)}")
-    raise RowError("answer_not_among_options", f"expected A to D; got {named!r} for {texts}")
-
-
-def _parse_reply(reply: str) -> dict[str, Any] | None:
-    """Return the JSON object in a reply; None for "not valid". Reasoning before it and a code fence around it are ignored."""
-    text = reply.rpartition("</think>")[2].strip()
-    if not text:
-        raise RowError("empty_reply", "the labeller returned no text")
-    if text.strip(" .!\"'`").lower() in _NOT_VALID:
-        return None
-    for brace in re.finditer(r"\{", text):
-        try:
-            fields, _ = json.JSONDecoder().raw_decode(text, brace.start())
-        except ValueError:
-            continue
-        if not isinstance(fields.get("valid"), bool):
-            raise RowError(
-                "reply_missing_fields", f"expected valid: true or false; got {_short(reply)}"
-            )
-        return fields if fields["valid"] else None
-    raise RowError("reply_not_json", f"expected a JSON object; got {_short(reply)}")
-
-
-def _phrase(value: Any, name: str, reply: str) -> str:
-    """Return a text of a reply, written as in the middle of a sentence."""
-    text = _clean(value, name, reply).rstrip(". ")
-    if not text:
-        raise RowError("reply_missing_fields", f"expected {name}; got {_short(reply)}")
-    return re.sub(r"^(The|A|An|This|These|It|There|Its|On|In)\b", lambda m: m[0].lower(), text)
-
-
-def _clean(value: Any, name: str, reply: str) -> str:
-    """Return a text of a reply on one line, without special tokens of a chat template."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        value = str(value)
-    if not isinstance(value, str) or not value.strip():
-        raise RowError("reply_missing_fields", f"expected {name}; got {_short(reply)}")
-    text = " ".join(value.split())
-    if _SPECIAL_TEXT.search(text) or len(text) > _MAX_CHARS:
-        raise RowError("reply_unusable_text", f"expected short plain words; got {_short(text)}")
-    return text
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 200 else f"{text[:200]}…")

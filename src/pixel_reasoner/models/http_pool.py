@@ -17,20 +17,28 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from enum import StrEnum
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from pixel_reasoner.errors import CancelledError, EndpointError, UsageError, packages_of
-from pixel_reasoner.models.endpoint_url import KEY_VARIABLE, chat_completions_url
+from pixel_reasoner.models.endpoint_url import chat_completions_url
 from pixel_reasoner.models.http_connection import CancelToken, Connection, is_html, retry_after_s
+from pixel_reasoner.models.http_errors import (
+    DEFAULT_NAMES,
+    FATAL_STATUSES,
+    RETRYABLE_STATUSES,
+    FailureKind,
+    MessageNames,
+    TryFailed,
+    fix_of_fatal,
+    fix_of_refusal,
+    request_failed,
+)
 from pixel_reasoner.models.openai_reply import ServerError, shorten
 
 if TYPE_CHECKING:
     from httpx2 import Response
 
-FATAL_STATUSES = frozenset({401, 402, 403, 404, 405})
-RETRYABLE_STATUSES = frozenset({408, 409, 425, 429})
 MAX_PAUSE_S = 120.0
 _FIRST_BACKOFF_S = 1.0
 _T = TypeVar("_T")
@@ -51,43 +59,6 @@ class RetryPolicy(NamedTuple):
     """whether a refused request is one of these failures"""
     concurrency: int = 16
     """requests in progress at once"""
-
-
-class FailureKind(StrEnum):
-    """Why a request got no reply, as a name to count."""
-
-    TIMEOUT = "endpoint_timeout"
-    UNREACHABLE = "endpoint_unreachable"
-    RATE_LIMITED = "rate_limited"
-    ERROR = "endpoint_error"
-    REFUSED = "request_refused"
-
-
-class RequestFailed(EndpointError):
-    """One request got no reply; others may succeed."""
-
-    kind: FailureKind = FailureKind.ERROR
-
-
-class MessageNames(NamedTuple):
-    """Names in error messages: the options that a user has to change, and what is asked."""
-
-    endpoint: str = "--endpoint"
-    model: str = "--model"
-    key: str = f"--key-file or in the environment variable {KEY_VARIABLE}"
-    server: str = "a server"
-    requests: str = "requests"
-
-
-DEFAULT_NAMES = MessageNames()
-
-
-class _TryFailed(Exception):
-    """One try got no reply; the next one may."""
-
-    def __init__(self, kind: FailureKind, text: str, retry_after_s: float = 0.0) -> None:
-        super().__init__(text)
-        self.kind, self.text, self.retry_after_s = kind, text, retry_after_s
 
 
 class _Endpoint:
@@ -247,13 +218,13 @@ class HttpPool:
                 endpoint = self._pick(cancel)
                 try:
                     return self._try(endpoint, body, read, begin, cancel)
-                except _TryFailed as failed:
+                except TryFailed as failed:
                     failure = failed
                 if number + 1 < self.policy.max_tries:
                     self._pause(endpoint, number, failure.retry_after_s, cancel)
         text = self._without_key(f"{endpoint.url}: {failure.text}")
         self._count_failure(text)
-        raise _request_failed(
+        raise request_failed(
             failure.kind, "a reply", f"none in {self.policy.max_tries} tries: {text}", _SEE_SERVER
         )
 
@@ -284,7 +255,7 @@ class HttpPool:
         """Send a request once.
 
         Raises:
-            _TryFailed: it may be sent again.
+            TryFailed: it may be sent again.
             RequestFailed: the server refuses it.
             CancelledError: it was cancelled.
         """
@@ -299,13 +270,13 @@ class HttpPool:
             if token.is_cancelled:  # the server is not to blame
                 raise _cancelled() from error
             if isinstance(error, ServerError):
-                raise _TryFailed(FailureKind.ERROR, str(error)) from error
+                raise TryFailed(FailureKind.ERROR, str(error)) from error
             self._back_off(endpoint)
             if isinstance(error, self.http.TimeoutException):
                 text = f"nothing within {self.policy.timeout_s:g} s"
-                raise _TryFailed(FailureKind.TIMEOUT, text) from error
+                raise TryFailed(FailureKind.TIMEOUT, text) from error
             text = f"{type(error).__name__}: {error}"
-            raise _TryFailed(FailureKind.UNREACHABLE, text) from error
+            raise TryFailed(FailureKind.UNREACHABLE, text) from error
         finally:
             with self._condition:
                 endpoint.num_active -= 1
@@ -404,24 +375,18 @@ class HttpPool:
         if status in FATAL_STATUSES:
             with self._condition:
                 endpoint.error = EndpointError(
-                    expected=f"{endpoint.url} to answer", got=text, fix=self._fix(status)
+                    expected=f"{endpoint.url} to answer",
+                    got=text,
+                    fix=fix_of_fatal(status, self.names),
                 )
-            return _TryFailed(FailureKind.REFUSED, text, retry_after_s(response))
+            return TryFailed(FailureKind.REFUSED, text, retry_after_s(response))
         if status in RETRYABLE_STATUSES or status >= 500:
             kind = FailureKind.RATE_LIMITED if status == 429 else FailureKind.ERROR
-            return _TryFailed(kind, text, retry_after_s(response))
+            return TryFailed(kind, text, retry_after_s(response))
         if self.policy.counts_refusals:
             self._count_failure(text)
-        expected, fix = f"{endpoint.url} to answer", _fix_of_request(text.lower())
-        return _request_failed(FailureKind.REFUSED, expected, text, fix)
-
-    def _fix(self, status: int) -> str:
-        if status in (401, 402, 403):
-            return f"give a key that may use this model, by {self.names.key}"
-        return (
-            f"check {self.names.endpoint} (it ends in /v1 with most servers) and {self.names.model}, the name by "
-            "which it serves the model"
-        )
+        expected, fix = f"{endpoint.url} to answer", fix_of_refusal(text.lower())
+        return request_failed(FailureKind.REFUSED, expected, text, fix)
 
     def _count_failure(self, text: str) -> None:
         """Count a request without a reply.
@@ -458,17 +423,3 @@ def _cancelled() -> CancelledError:
     return CancelledError(
         expected="a request that is wanted", got="a cancelled one", fix="submit it again"
     )
-
-
-def _request_failed(kind: FailureKind, expected: str, got: str, fix: str) -> RequestFailed:
-    error = RequestFailed(expected=expected, got=got, fix=fix)
-    error.kind = kind
-    return error
-
-
-def _fix_of_request(text: str) -> str:
-    if "image" in text or "multimodal" in text or "multi-modal" in text:
-        return "serve a model that sees pictures (with llama.cpp, give it --mmproj), and let a request hold as many"
-    if "tool" in text:
-        return "name --protocol text, which needs no tools of the server"
-    return "name the server's kind by --server, or leave out what it does not know"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pixel_reasoner.dialects.hermes import CLOSE, OPEN
@@ -20,9 +20,8 @@ if TYPE_CHECKING:
     from httpx2 import Response
 
 THINK_OPEN, THINK_CLOSE = "<think>\n", "\n</think>\n\n"
-_MAX_CALLS = 100
-"""of one reply; a stream that numbers them higher is not a valid reply"""
-_INVALID = (LookupError, TypeError, AttributeError, ValueError)
+INVALID_REPLY_ERRORS = (LookupError, TypeError, AttributeError, ValueError)
+"""raised while a reply is read that has another structure"""
 
 WriteCall = Callable[[str, dict[str, Any]], str]
 """name and arguments of a call -> its text in the syntax of a dialect"""
@@ -77,7 +76,7 @@ def completion(reply: Any, write: WriteCall = write_hermes_call) -> Completion:
             num_prompt_tokens=usage.get("prompt_tokens") or 0,
             parts=message_parts(message, write),
         )
-    except _INVALID as error:
+    except INVALID_REPLY_ERRORS as error:
         raise ServerError(shorten(reply)) from error
 
 
@@ -89,7 +88,7 @@ def content_of(reply: Any) -> str:
     """
     try:
         content = reply["choices"][0]["message"].get("content")
-    except _INVALID as error:
+    except INVALID_REPLY_ERRORS as error:
         raise ServerError(shorten(reply)) from error
     return content if isinstance(content, str) else ""
 
@@ -101,7 +100,7 @@ def message_text(message: dict[str, Any], write: WriteCall = write_hermes_call) 
     '<tool_call>\n{"name": "f", "arguments": {"a": 1}}\n</tool_call>'
     """
     text = message.get("content") or ""
-    reasoning = _reasoning(message)
+    reasoning = message_reasoning(message)
     if reasoning:
         text = f"{THINK_OPEN}{reasoning}{THINK_CLOSE}{text}"
     for call in message.get("tool_calls") or ():
@@ -121,7 +120,7 @@ def message_parts(
     >>> message_parts({"reasoning": "Hm.", "content": "Red."})
     (Thought(thought='Hm.'), Text(text='Red.'))
     """
-    reasoning, content = _reasoning(message), message.get("content")
+    reasoning, content = message_reasoning(message), message.get("content")
     calls = message.get("tool_calls") or ()
     if not (reasoning or calls):
         return None
@@ -165,7 +164,8 @@ def split_reasoning(text: str) -> tuple[str, str]:
     return "", text
 
 
-def _reasoning(message: dict[str, Any]) -> Any:
+def message_reasoning(message: dict[str, Any]) -> Any:
+    """Return the reasoning of a message or of a piece of one; servers use one of two names for it."""
     return message.get("reasoning_content") or message.get("reasoning")
 
 
@@ -197,89 +197,3 @@ def _logprobs(choice: dict[str, Any]) -> list[float]:
 def shorten(value: Any, max_chars: int = 200) -> str:
     """Return a value on one line, for an error message."""
     return " ".join(str(value).split())[:max_chars]
-
-
-class StreamedReply:
-    """Chat completion that arrives in pieces."""
-
-    def __init__(self) -> None:
-        self.message: dict[str, Any] = {"content": "", "reasoning_content": "", "tool_calls": []}
-        self.logprobs: list[Any] = []
-        self.finish_reason: str | None = None
-        self.usage: dict[str, Any] = {}
-
-    def add(self, event: Any) -> None:
-        """Add an event of the stream.
-
-        Raises:
-            ServerError: not a piece of a chat completion.
-        """
-        try:
-            self._add(event)
-        except _INVALID as error:
-            raise ServerError(shorten(event)) from error
-
-    def _add(self, event: Any) -> None:
-        self.usage = event.get("usage") or self.usage
-        choices = event.get("choices") or []
-        if not choices:
-            return
-        choice = choices[0]
-        self.finish_reason = choice.get("finish_reason") or self.finish_reason
-        self.logprobs += (choice.get("logprobs") or {}).get("content") or []
-        delta = choice.get("delta") or {}
-        self.message["content"] += delta.get("content") or ""
-        self.message["reasoning_content"] += _reasoning(delta) or ""
-        for call in delta.get("tool_calls") or ():
-            self._add_call(call)
-
-    def _add_call(self, piece: dict[str, Any]) -> None:
-        calls, function = self.message["tool_calls"], piece.get("function") or {}
-        index = piece.get("index")
-        if index is None:  # some servers send whole calls without an index
-            index = len(calls) if function.get("name") else max(len(calls) - 1, 0)
-        if not 0 <= index < _MAX_CALLS:
-            raise ValueError(index)
-        while len(calls) <= index:
-            calls.append({"function": {"name": "", "arguments": ""}})
-        for name in ("name", "arguments"):
-            calls[index]["function"][name] += function.get(name) or ""
-
-    def reply(self) -> dict[str, Any]:
-        """Return the whole reply, as if it had not been streamed.
-
-        Raises:
-            ServerError: the stream ended before the reply did.
-        """
-        if self.finish_reason is None:
-            raise ServerError(f"a stream that ends after {len(self.message['content'])} characters")
-        choice = {
-            "message": self.message,
-            "finish_reason": self.finish_reason,
-            "logprobs": {"content": self.logprobs},
-        }
-        return {"choices": [choice], "usage": self.usage}
-
-
-def stream_events(lines: Iterable[str]) -> Iterator[Any]:
-    """Yield the events of a stream of server-sent lines.
-
-    Raises:
-        ServerError: a line that is not an event, or an error that the server sends in place of one.
-
-    >>> list(stream_events(['data: {"a": 1}', "", ": comment", "data: [DONE]"]))
-    [{'a': 1}]
-    """
-    for line in lines:
-        if not line.startswith("data:"):
-            continue
-        data = line.removeprefix("data:").strip()
-        if data == "[DONE]":
-            return
-        try:
-            event = json.loads(data)
-        except ValueError as error:
-            raise ServerError(shorten(data)) from error
-        if not isinstance(event, dict) or "error" in event:
-            raise ServerError(shorten(event))
-        yield event

@@ -22,7 +22,8 @@ from pydantic import ValidationError
 from pixel_reasoner.errors import EndpointError, OutputError
 from pixel_reasoner.files import write_json
 from pixel_reasoner.models.api import Completion, Messages
-from pixel_reasoner.models.http_pool import HttpPool, RequestFailed
+from pixel_reasoner.models.http_errors import RequestFailed
+from pixel_reasoner.models.http_pool import HttpPool
 from pixel_reasoner.models.openai_chat import MessageWriter, Profile, request_body
 from pixel_reasoner.models.openai_reply import completion, read_json
 from pixel_reasoner.schema.record import Record

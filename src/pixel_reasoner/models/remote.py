@@ -30,7 +30,8 @@ from pixel_reasoner.models.api import (
     OnText,
 )
 from pixel_reasoner.models.http_connection import CancelToken
-from pixel_reasoner.models.http_pool import HttpPool, RequestFailed, RetryPolicy
+from pixel_reasoner.models.http_errors import RequestFailed
+from pixel_reasoner.models.http_pool import HttpPool, RetryPolicy
 from pixel_reasoner.models.native_tools import native_request
 from pixel_reasoner.models.openai_chat import (
     PROFILES,
@@ -41,17 +42,8 @@ from pixel_reasoner.models.openai_chat import (
     request_fields,
     server_kind,
 )
-from pixel_reasoner.models.openai_reply import (
-    THINK_CLOSE,
-    THINK_OPEN,
-    StreamedReply,
-    WriteCall,
-    completion,
-    read_json,
-    reasoning_of,
-    stream_events,
-    text_to_parse,
-)
+from pixel_reasoner.models.openai_reply import WriteCall, completion, read_json
+from pixel_reasoner.models.openai_stream import OnDelta, StreamReader, TextJoiner
 from pixel_reasoner.models.probe import Probe, assert_sees_pictures, probe_once_a_day
 from pixel_reasoner.models.remote_backend import RemoteBackend
 from pixel_reasoner.schema.settings import ModelInfo, PixelBudgets, SamplingParams
@@ -208,7 +200,7 @@ class RemoteModel:
         request, token = _request(conversation, sampling), CancelToken()
         if on_text is None:
             return self.generate_turn(request, self._writer, token)
-        text_writer = _TextWriter(on_text)
+        text_writer = TextJoiner(on_text)
         turn = self.generate_turn(request, self._writer, token, text_writer.add)
         text_writer.finish()
         return turn
@@ -222,7 +214,7 @@ class RemoteModel:
         request: GenerationRequest,
         writer: MessageWriter,
         token: CancelToken,
-        on_delta: Callable[[str, bool], None] | None = None,
+        on_delta: OnDelta | None = None,
     ) -> Completion | ContextFull:
         """Return one turn of a conversation.
 
@@ -250,7 +242,7 @@ class RemoteModel:
         if on_delta is None:
             read = partial(_read_reply, write=self._write_call)
         else:
-            read = _StreamReader(on_delta, self._write_call)
+            read = StreamReader(on_delta, self._write_call)
         try:
             return self.pool.ask(body, read, token=token)
         except RequestFailed as error:
@@ -348,75 +340,6 @@ def _read_reply(response: Response, write: WriteCall) -> Completion:
         ServerError: not a valid reply.
     """
     return completion(read_json(response), write)
-
-
-class _StreamReader:
-    """Reads a stream and passes its text on. A second try does not repeat the text of the first."""
-
-    def __init__(self, on_delta: Callable[[str, bool], None], write: WriteCall) -> None:
-        self.write = write
-        self._reasoning = _NewText(lambda text: on_delta(text, True))
-        self._content = _NewText(lambda text: on_delta(text, False))
-
-    def __call__(self, response: Response) -> Completion:
-        """Return the turn in a streamed response.
-
-        Raises:
-            ServerError: not a valid reply, or an incomplete one.
-        """
-        if "event-stream" not in response.headers.get("content-type", ""):
-            turn = _read_reply(response, self.write)
-        else:
-            streamed = StreamedReply()
-            for event in stream_events(response.iter_lines()):
-                streamed.add(event)
-                self._reasoning.extend_to(streamed.message["reasoning_content"])
-                self._content.extend_to(streamed.message["content"])
-            turn = completion(streamed.reply(), self.write)
-        self._reasoning.extend_to(reasoning_of(turn))
-        self._content.extend_to(text_to_parse(turn))  # includes calls that came as `tool_calls`
-        return turn
-
-
-class _NewText:
-    """Passes on what is new of a text that grows."""
-
-    def __init__(self, on_text: OnText) -> None:
-        self.on_text = on_text
-        self.passed = ""
-
-    def extend_to(self, text: str) -> None:
-        """Pass on the new end of a text. A text that begins differently, of another try, follows on a new line."""
-        if self.passed.startswith(text):
-            return
-        if not text.startswith(self.passed):
-            self.on_text("\n")
-            self.passed = ""
-        self.on_text(text[len(self.passed) :])
-        self.passed = text
-
-
-class _TextWriter:
-    """Joins reasoning and content to the text of the completion."""
-
-    def __init__(self, on_text: OnText) -> None:
-        self.on_text = on_text
-        self.is_thinking = False
-
-    def add(self, text: str, is_reasoning: bool) -> None:
-        """Pass on new text, with tags where reasoning begins and ends."""
-        if is_reasoning and not self.is_thinking:
-            self.on_text(THINK_OPEN)
-        if not is_reasoning:
-            self.finish()
-        self.is_thinking = is_reasoning
-        self.on_text(text)
-
-    def finish(self) -> None:
-        """Close the reasoning, if it is open."""
-        if self.is_thinking:
-            self.on_text(THINK_CLOSE)
-        self.is_thinking = False
 
 
 _CONTEXT_WORDS = (

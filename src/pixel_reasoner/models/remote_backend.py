@@ -14,7 +14,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from pixel_reasoner.errors import CancelledError, EndpointError, PixelReasonerError
 from pixel_reasoner.models.api import (
@@ -25,11 +25,9 @@ from pixel_reasoner.models.api import (
     GenerationRequest,
 )
 from pixel_reasoner.models.http_connection import CancelToken
-from pixel_reasoner.models.http_pool import RequestFailed
+from pixel_reasoner.models.http_errors import RequestFailed
 from pixel_reasoner.models.openai_chat import MessageWriter
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from pixel_reasoner.models.openai_stream import OnDelta
 
 MAX_IDLE_S = 10.0
 """after which a worker thread without a request ends"""
@@ -49,7 +47,7 @@ class TurnGenerator(Protocol):
         request: GenerationRequest,
         writer: MessageWriter,
         token: CancelToken,
-        on_delta: Callable[[str, bool], None] | None,
+        on_delta: OnDelta | None,
     ) -> Completion | ContextFull:
         """Return one turn; `on_delta` receives new text, and whether it is reasoning."""
         ...
@@ -84,6 +82,8 @@ class RemoteBackend:
         self._num_threads = 0
         self._is_closed = False
         self._writers: dict[str, MessageWriter] = {}
+        self._fatal: BaseException | None = None
+        """raised by the next `poll`"""
         self._deltas = SimpleQueue[tuple[_Job, Delta | BaseException]]()
 
     @property
@@ -111,7 +111,7 @@ class RemoteBackend:
         """
         deadline = time.monotonic() + timeout_s
         deltas: list[Delta] = []
-        while True:
+        while self._fatal is None:
             try:
                 remaining_s = 0.0 if deltas else max(0.0, deadline - time.monotonic())
                 job, delta = self._deltas.get(remaining_s > 0, remaining_s or None)
@@ -120,11 +120,16 @@ class RemoteBackend:
             if self._jobs.get(job.request.id) is not job:
                 continue  # cancelled
             if isinstance(delta, BaseException):
-                self.close()
-                raise delta
+                self._fatal = delta
+                break
             deltas.append(delta)
             if delta.is_last:
                 self._jobs.pop(job.request.id)
+        if deltas:
+            return deltas
+        error, self._fatal = self._fatal, None
+        self.close()
+        raise error
 
     def cancel(self, id: str) -> None:
         """Stop a request: abort it when it is in progress. Unknown and finished ones are ignored."""
@@ -149,6 +154,7 @@ class RemoteBackend:
     def close(self) -> None:
         """Cancel all requests, drop all messages, and end the worker threads."""
         with self._condition:
+            self._fatal = None
             self._waiting.clear()  # first: a cancelled request makes room for the next one
             ids = list(self._jobs)
         for id in ids:
