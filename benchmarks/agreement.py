@@ -1,9 +1,9 @@
-"""Whether a model behind a server says what the same model says in this process.
+"""Agreement of a model behind a server with the same model in this process.
 
     tests/servers/vllm.sh 8001                # in another terminal; or tests/servers/transformers.sh 8002
     .venv/bin/python benchmarks/agreement.py http://127.0.0.1:8001/v1 [QUESTIONS] [CONCURRENCY] [text|native]
 
-Greedy, PixelWorld's test split, all families: the same operations and the same answers, question by question; every difference is printed.
+Greedy decoding on PixelWorld's test split, all families. Compares operations and answers of each question, and prints every difference.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pixel_reasoner.models.folder import folder_settings, model_folder
 from pixel_reasoner.models.http_pool import RetryPolicy
 from pixel_reasoner.models.local import LocalModel
 from pixel_reasoner.models.openai_chat import ToolProtocol
-from pixel_reasoner.models.remote import RemoteModel, Service
+from pixel_reasoner.models.remote import RemoteConfig, RemoteModel
 from pixel_reasoner.rollout.ask import ask_many
 from pixel_reasoner.schema.question import with_media_root
 from pixel_reasoner.schema.settings import RolloutConfig, SamplingParams
@@ -30,41 +30,43 @@ CONCURRENCY = int(sys.argv[3]) if len(sys.argv) > 3 else 16
 PROTOCOL = ToolProtocol(sys.argv[4]) if len(sys.argv) > 4 else ToolProtocol.TEXT
 
 
-def told(trace: Trace) -> str:
+def summary_of(trace: Trace) -> str:
     calls = [f"{turn.call.name}({turn.call.arguments})" for turn in trace.turns if turn.call]
     return " ".join([*calls, f"-> {trace.answer} ({trace.stop})", trace.error or ""])
 
 
 def main() -> None:
-    rules = RolloutConfig(sampling=SamplingParams(max_new_tokens=128))
+    config = RolloutConfig(sampling=SamplingParams(max_new_tokens=128))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         wanted = [s for f in FAMILIES for s in scenes(f, "test", 0, COUNT // len(FAMILIES))]
         questions = [with_media_root(question, folder) for question in render(wanted, folder)]
         local = LocalModel("tiny")
-        near = {t.question.id: t for t in ask_many(questions, local, rules)}
+        local_traces = {t.question.id: t for t in ask_many(questions, local, config)}
         settings = folder_settings(model_folder("tiny"))
-        service = Service(
+        remote_config = RemoteConfig(
             str(model_folder("tiny")),
             (URL,),
             settings.dialect,
             settings.budgets,
             PROTOCOL,
-            manners=RetryPolicy(concurrency=CONCURRENCY),
+            policy=RetryPolicy(concurrency=CONCURRENCY),
         )
-        remote = RemoteModel(service)
+        remote = RemoteModel(remote_config)
         started = time.perf_counter()
-        far = {t.question.id: t for t in ask_many(questions, remote, rules, batch_size=CONCURRENCY)}
+        remote_traces = {
+            t.question.id: t for t in ask_many(questions, remote, config, batch_size=CONCURRENCY)
+        }
         seconds = time.perf_counter() - started
     same = {"answers": 0, "operations": 0, "texts": 0}
     for question in questions:
-        here, there = near[question.id], far[question.id]
+        here, there = local_traces[question.id], remote_traces[question.id]
         same["answers"] += here.answer == there.answer
         same["operations"] += [t.call for t in here.turns] == [t.call for t in there.turns]
         same["texts"] += [t.text for t in here.turns] == [t.text for t in there.turns]
-        if told(here) != told(there):
-            print(f"{question.id}\n  here:  {told(here)}\n  there: {told(there)}")
-    turns = sum(len(trace.turns) for trace in far.values())
+        if summary_of(here) != summary_of(there):
+            print(f"{question.id}\n  here:  {summary_of(here)}\n  there: {summary_of(there)}")
+    turns = sum(len(trace.turns) for trace in remote_traces.values())
     print(
         f"{remote.server} at {URL}, {PROTOCOL}: of {len(questions)} questions the same "
         + ", ".join(f"{name} {count}" for name, count in same.items())

@@ -1,10 +1,10 @@
-"""What our client costs a turn, next to a bare HTTP client that sends the same bytes.
+"""Time per turn of the remote backend, compared with a bare HTTP client that sends the same bytes.
 
-    .venv/bin/python benchmarks/client.py [QUESTIONS]
+    .venv/bin/python benchmarks/client.py [QUESTIONS] [ROUNDS]
 
-A server in a process of its own answers every request after a quarter of a second, with a look first and then an answer. Conversations
-about PixelWorld scenes, their pictures in memory, go through `RemoteModel.session`, 64 at once: pictures are encoded, messages written,
-requests shared out, replies read. Then 64 threads of a bare client send the recorded bodies, turn about.
+A server in a process of its own replies to every request after 0.25 s: first with a call, then with an answer. Conversations about
+PixelWorld scenes, with their pictures in memory, go through the backend of a `RemoteModel`, 64 at once: it encodes pictures, writes
+messages, selects servers and parses replies. Then 64 threads of a bare client send the recorded bodies. Both alternate.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from typing import Any
 import httpx2
 
 from pixel_reasoner.dialects import COMPACT
-from pixel_reasoner.models.api import Completion, Messages
+from pixel_reasoner.models.api import Completion, GenerationRequest, Messages
 from pixel_reasoner.models.folder import folder_settings, model_folder
 from pixel_reasoner.models.http_pool import RetryPolicy
-from pixel_reasoner.models.remote import RemoteModel, Service
+from pixel_reasoner.models.remote import RemoteConfig, RemoteModel
 from pixel_reasoner.rollout.state import Rollout
 from pixel_reasoner.schema.question import with_media_root
 from pixel_reasoner.schema.settings import RolloutConfig, SamplingParams
@@ -35,8 +35,9 @@ from pixel_reasoner.schema.trace import ToolCall
 from pixel_reasoner.world import render, scenes
 
 QUESTIONS = int(sys.argv[1]) if len(sys.argv) > 1 else 512
-AT_ONCE, DELAY_S, ROUNDS = 64, 0.25, 5
-LOOK = COMPACT.write_call(
+ROUNDS = int(sys.argv[2]) if len(sys.argv) > 2 else 5
+CONCURRENCY, DELAY_S = 64, 0.25
+CALL = COMPACT.write_call(
     ToolCall(name="zoom_in", arguments={"bbox_2d": [0.1, 0.1, 0.4, 0.4], "target_image": 1})
 )
 
@@ -47,32 +48,32 @@ def reply(text: str) -> bytes:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers after a while, without reading what it was asked."""
+    """Replies after a delay, without parsing the request."""
 
     protocol_version = "HTTP/1.1"
-    look, answer = reply(f"I look.\n{LOOK}"), reply(r"\boxed{7}")
+    call, answer = reply(f"I look.\n{CALL}"), reply(r"\boxed{7}")
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
     def do_GET(self) -> None:
-        """No list of models."""
+        """Return no list of models."""
         self.send_error(404)
 
     def do_POST(self) -> None:
-        """A look for a first turn, an answer for a second."""
-        asked = self.rfile.read(int(self.headers["Content-Length"]))
+        """Return a call for the first turn, an answer for the second."""
+        request = self.rfile.read(int(self.headers["Content-Length"]))
         time.sleep(DELAY_S)
-        said = self.answer if b'"assistant"' in asked else self.look
+        data = self.answer if b'"assistant"' in request else self.call
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(said)))
+        self.send_header("Content-Length", str(len(data)))
         self.end_headers()
-        self.wfile.write(said)
+        self.wfile.write(data)
 
 
 class Server(ThreadingHTTPServer):
-    """Takes all connections at once."""
+    """Accepts all connections at once."""
 
     request_queue_size = 256
     daemon_threads = True
@@ -85,48 +86,58 @@ def serve(port: Any) -> None:
 
 
 def conversations(folder: Path) -> list[list[Messages]]:
-    """Both turns of each question."""
-    speaker = folder_settings(model_folder("tiny"))
-    told = []
+    """Return both turns of each question."""
+    settings = folder_settings(model_folder("tiny"))
+    turns = []
     for question in render(scenes("attribute", "train", 0, QUESTIONS), folder):
-        rollout = Rollout(with_media_root(question, folder), speaker, RolloutConfig())
+        rollout = Rollout(with_media_root(question, folder), settings, RolloutConfig())
         first = rollout.messages()
-        rollout.take(Completion(f"I look.\n{LOOK}"), 0.0)
-        told.append([first, rollout.messages()])
-    return told
+        rollout.take(Completion(f"I look.\n{CALL}"), 0.0)
+        turns.append([first, rollout.messages()])
+    return turns
 
 
 def ours(url: str, asked: list[list[Messages]], bodies: list[bytes] | None = None) -> float:
-    manners = RetryPolicy(concurrency=AT_ONCE)
-    model = RemoteModel(Service("m", (url,), "compact", manners=manners))
+    """Return the seconds of the remote backend; append what it sends to `bodies`."""
+    policy = RetryPolicy(concurrency=CONCURRENCY)
+    model = RemoteModel(RemoteConfig("m", (url,), "compact", policy=policy))
     if bodies is not None:
         real, lock = model.pool.ask, threading.Lock()
 
-        def recorded(body: bytes, read: Any) -> Any:
+        def recorded(body: bytes, *args: Any, **more: Any) -> Any:
             with lock:
                 bodies.append(body)
-            return real(body, read)
+            return real(body, *args, **more)
 
         model.pool.ask = recorded  # type: ignore[method-assign]
+    backend, sampling = model.open_backend(), SamplingParams()
     started = time.perf_counter()
-    session = model.session(SamplingParams())
-    waiting, left = list(enumerate(asked)), 2 * len(asked)
-    for key, turns in waiting[:AT_ONCE]:
-        session.add(key, turns[0])
-    del waiting[:AT_ONCE]
-    second = set[int]()
-    while left:
-        for key, said, _ in session.done():
-            assert isinstance(said, Completion)
-            left -= 1
-            if key not in second:
-                second.add(key)
-                session.add(key, asked[key][1])
+    sessions = {str(number): turns for number, turns in enumerate(asked)}
+    waiting = list(sessions)
+
+    def submit(session: str, turn: int) -> None:
+        messages = sessions[session][turn]
+        backend.submit(
+            GenerationRequest(
+                id=f"{session}/{turn}", session=session, messages=messages, sampling=sampling
+            )
+        )
+
+    for session in waiting[:CONCURRENCY]:
+        submit(session, 0)
+    del waiting[:CONCURRENCY]
+    num_left = 2 * len(asked)
+    while num_left:
+        for delta in backend.poll(10.0):
+            assert isinstance(delta.completion, Completion), delta
+            num_left -= 1
+            session, _, turn = delta.id.partition("/")
+            if turn == "0":
+                submit(session, 1)
                 continue
-            session.end(key)
+            backend.release(session)
             if waiting:
-                key, turns = waiting.pop(0)
-                session.add(key, turns[0])
+                submit(waiting.pop(0), 0)
     seconds = time.perf_counter() - started
     model.close()
     return seconds
@@ -134,14 +145,17 @@ def ours(url: str, asked: list[list[Messages]], bodies: list[bytes] | None = Non
 
 def bare(url: str, bodies: list[bytes]) -> float:
     limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
-    with httpx2.Client(timeout=60, limits=limits) as client, ThreadPoolExecutor(AT_ONCE) as pool:
+    with (
+        httpx2.Client(timeout=60, limits=limits) as client,
+        ThreadPoolExecutor(CONCURRENCY) as pool,
+    ):
 
         def send(body: bytes) -> Any:
             headers = {"Content-Type": "application/json"}
             return client.post(f"{url}/chat/completions", content=body, headers=headers).json()
 
         started = time.perf_counter()
-        assert all(told["choices"] for told in pool.map(send, bodies))
+        assert all(one["choices"] for one in pool.map(send, bodies))
         return time.perf_counter() - started
 
 
@@ -154,17 +168,19 @@ def main() -> None:
     url = f"http://127.0.0.1:{port.value}/v1"
     with tempfile.TemporaryDirectory() as name:
         asked, bodies = conversations(Path(name)), list[bytes]()
-        ours(url, asked, bodies)  # a first time: imports, files in the page cache, and what is sent
-        seconds = {"ours": [], "bare": []}
+        ours(url, asked, bodies)  # warm-up: imports, files in the page cache; records what is sent
+        seconds: dict[str, list[float]] = {"ours": [], "bare": []}
         for _ in range(ROUNDS):
             seconds["ours"].append(ours(url, asked))
             seconds["bare"].append(bare(url, bodies))
     server.terminate()
-    medians = {who: statistics.median(all_of) for who, all_of in seconds.items()}
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
     size_kb = sum(map(len, bodies)) / len(bodies) / 1000
-    print(f"{len(bodies)} turns of {size_kb:.0f} kB, {AT_ONCE} at once, replies after {DELAY_S} s:")
-    for who, median in medians.items():
-        print(f"  {who}: {median:.2f} s, {median / len(bodies) * 1000:.2f} ms a turn")
+    print(
+        f"{len(bodies)} turns of {size_kb:.0f} kB, {CONCURRENCY} at once, replies after {DELAY_S} s:"
+    )
+    for name, median in medians.items():
+        print(f"  {name}: {median:.2f} s, {median / len(bodies) * 1000:.2f} ms a turn")
     print(f"  ours / bare: {medians['ours'] / medians['bare']:.2f} x")
 
 

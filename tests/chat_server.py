@@ -1,8 +1,9 @@
-"""A chat server for tests: HTTP in front of any model of ours, which misbehaves when told to.
+"""Chat server for tests: HTTP in front of any model of this project, with programmed failures.
 
 with served(model) as server:
-    server.url, server.requests        # bodies as they came, with their headers
-    server.program = ["500", "cut"]    # what the next requests meet, then it behaves
+    server.url, server.requests        # bodies of the requests, and their headers
+    server.program = ["500", "cut"]    # failures of the next requests, then none
+    server.num_running                 # requests in progress; ends when the client closes the connection
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import base64
 import io
 import json
+import select
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -24,10 +27,21 @@ from pixel_reasoner.schema.settings import SamplingParams
 PAGE = "<!DOCTYPE html><html><body>Welcome to nginx!</body></html>"
 TOO_LONG = "This model's maximum context length is 1024 tokens. However, you requested 2000."
 BLIND = "At most 0 image(s) may be provided in one prompt. image_url is not supported."
+NULL = {"message": {"role": "assistant", "content": None}, "finish_reason": "stop"}
+REPLIES = {
+    "null": (200, {"choices": [NULL]}),
+    "no choices": (200, {"object": "chat.completion"}),
+    "too long": (400, {"error": {"message": TOO_LONG}}),
+    "blind": (400, {"error": {"message": BLIND}}),
+}
+
+
+class Disconnected(Exception):
+    """The client closed the connection."""
 
 
 class Server(ThreadingHTTPServer):
-    """What the test sees."""
+    """Server and what it received."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -43,19 +57,25 @@ class Server(ThreadingHTTPServer):
         self.owned_by = "vllm"
         self.names = ["served"]
         self.delay_s = 0.0
+        self.event_delay_s = 0.0  # before each event of a stream
         self.reads_calls = False  # out of the text, as `transformers serve` does
-        self.now = self.most_at_once = 0
+        self.message = None  # request -> message of the reply, in place of the model's
+        self.num_running = self.max_running = self.num_aborted = 0
         self.lock = threading.Lock()
+        self.count_lock = threading.Lock()
+
+    def handle_error(self, request, client_address) -> None:
+        """Print no traceback: clients disconnect."""
 
 
 def conversation_of(messages: list[dict]) -> list[dict]:
-    """A request's messages as a conversation of ours."""
-    told = []
+    """Return the messages of a request as a conversation of this project."""
+    conversation = []
     for message in messages:
         content = message.get("content") or ""
         parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
-        told.append({"role": message["role"], "content": [_part(part) for part in parts]})
-    return told
+        conversation.append({"role": message["role"], "content": [_part(part) for part in parts]})
+    return conversation
 
 
 def _part(part: dict) -> dict:
@@ -70,7 +90,7 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *args) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
     def do_GET(self) -> None:
         models = [{"id": name, "owned_by": self.server.owned_by} for name in self.server.names]
@@ -83,14 +103,27 @@ class Handler(BaseHTTPRequestHandler):
             server.requests.append(asked)
             server.headers.append(dict(self.headers))
             does = server.program.pop(0) if server.program else server.always
-            server.now += 1
-            server.most_at_once = max(server.most_at_once, server.now)
-        time.sleep(server.delay_s)
+        with server.count_lock:
+            server.num_running += 1
+            server.max_running = max(server.max_running, server.num_running)
         try:
+            self.wait(server.delay_s)
             self.misbehave(does) if does else self.behave(asked)
+        except (Disconnected, ConnectionError):
+            self.close_connection = True
+            with server.count_lock:
+                server.num_aborted += 1
         finally:
-            with server.lock:
-                server.now -= 1
+            with server.count_lock:
+                server.num_running -= 1
+
+    def wait(self, seconds: float) -> None:
+        """Wait, as a model that generates does, until the client disconnects."""
+        deadline = time.monotonic() + seconds
+        while (remaining_s := deadline - time.monotonic()) > 0:
+            readable, _, _ = select.select([self.connection], [], [], remaining_s)
+            if readable and not self.connection.recv(1, socket.MSG_PEEK):
+                raise Disconnected
 
     def misbehave(self, does: str) -> None:
         if does.isdigit():
@@ -102,17 +135,11 @@ class Handler(BaseHTTPRequestHandler):
             )
         elif does == "html":
             self.reply(200, PAGE, kind="text/html")
-        elif does == "null":
-            message = {"role": "assistant", "content": None}
-            self.reply(
-                200, json.dumps({"choices": [{"message": message, "finish_reason": "stop"}]})
-            )
-        elif does == "no choices":
-            self.reply(200, json.dumps({"object": "chat.completion"}))
-        elif does == "too long":
-            self.reply(400, json.dumps({"error": {"message": TOO_LONG}}))
-        elif does == "blind":
-            self.reply(400, json.dumps({"error": {"message": BLIND}}))
+        elif does in REPLIES:
+            status, reply = REPLIES[does]
+            self.reply(status, json.dumps(reply))
+        elif does == "never":
+            self.wait(60.0)
         elif does == "hang":
             time.sleep(3)
             self.close_connection = True
@@ -136,6 +163,9 @@ class Handler(BaseHTTPRequestHandler):
             temperature=asked["temperature"],
             seed=asked.get("seed", 0),
         )
+        if self.server.message is not None:
+            self.send_message(self.server.message(asked), asked)
+            return
         with self.server.lock:  # one at a time, as `transformers serve` has it
             (said,) = self.server.model.generate([conversation_of(asked["messages"])], decoding)
         if isinstance(said, ContextFull):
@@ -162,6 +192,27 @@ class Handler(BaseHTTPRequestHandler):
             choice["logprobs"] = {"content": [{"logprob": one} for one in said.logprobs]}
         self.reply(200, json.dumps({"choices": [choice], "usage": usage}))
 
+    def send_message(self, message: dict, asked: dict) -> None:
+        finish = "tool_calls" if message.get("tool_calls") else "stop"
+        if not asked.get("stream"):
+            choice = {"message": {"role": "assistant", **message}, "finish_reason": finish}
+            self.reply(200, json.dumps({"choices": [choice]}))
+            return
+        self.start_stream()
+        for name in ("reasoning_content", "content"):
+            text = message.get(name) or ""
+            for start in range(0, len(text), 3):
+                self.event({"choices": [{"delta": {name: text[start : start + 3]}}]})
+        for index, call in enumerate(message.get("tool_calls") or ()):
+            name, arguments = call["function"]["name"], call["function"]["arguments"]
+            pieces = [{"name": name}, *({"arguments": letter} for letter in arguments)]
+            for piece in pieces:
+                calls = [{"index": index, "function": piece}]
+                self.event({"choices": [{"delta": {"tool_calls": calls}}]})
+        self.event({"choices": [{"delta": {}, "finish_reason": finish}]})
+        self.wfile.write(b"data: [DONE]\n\n")
+        self.close_connection = True
+
     def start_stream(self) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
@@ -169,6 +220,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def event(self, event: dict) -> None:
+        self.wait(self.server.event_delay_s)
         self.wfile.write(f"data: {json.dumps(event)}\n\n".encode())
 
     def reply(self, status: int, text: str, kind: str = "application/json", **headers) -> None:

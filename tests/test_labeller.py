@@ -17,8 +17,9 @@ from PIL import Image
 
 from labeller_server import COLOURS, KEY
 from pixel_reasoner.data.check import check_traces
-from pixel_reasoner.data.endpoint import Endpoint, Service
-from pixel_reasoner.data.labeller import Analysis, Labeller, Labelling, labelling_of
+from pixel_reasoner.data.endpoint import Endpoint, LabellerConfig
+from pixel_reasoner.data.labeller import Labeller, Labelling, labelling_of
+from pixel_reasoner.data.labels import Analysis
 from pixel_reasoner.data.synth import SynthSettings, scene_units, synthesize
 from pixel_reasoner.errors import EndpointError, OutputError, UsageError
 from pixel_reasoner.evals.run import load_run
@@ -28,7 +29,7 @@ from pixel_reasoner.sources.annotated import read_seeds
 from sa1b_fixture import draw_sa1b, write_picture
 
 BUDGETS = folder_settings(BUNDLED_MODELS["tiny"]).budgets
-QUICK = {"timeout_s": 20.0, "pause_s": 0.01, "concurrency": 2}
+QUICK = {"timeout_s": 20.0, "first_pause_s": 0.01, "concurrency": 2}
 IMPATIENT = {"timeout_s": 1.0}
 SERVER = Path(__file__).with_name("labeller_server.py")
 
@@ -71,8 +72,8 @@ def server(process) -> Server:
     return process
 
 
-def service(server: Server, out: Path, **changes) -> Service:
-    return Service(
+def service(server: Server, out: Path, **changes) -> LabellerConfig:
+    return LabellerConfig(
         **{
             "urls": (server.url,),
             "model": "m",
@@ -221,7 +222,7 @@ def test_what_gets_no_usable_reply_is_counted_and_the_rest_goes_on(
     server, tmp_path, trouble, reason, calls
 ):
     server.program(colour_1=["always", trouble])
-    used = {"tries": 2} | (IMPATIENT if trouble == "timeout" else {})
+    used = {"max_tries": 2} | (IMPATIENT if trouble == "timeout" else {})
     out = tmp_path / "out"
     summary = run(server, out, rows(regions(tmp_path, 2)), **used)
     assert (summary["count"], summary["dropped"]) == (3, {reason: 1})
@@ -252,7 +253,13 @@ def test_a_refusal_that_would_repeat_stops_the_run(server, tmp_path, status, fix
 def test_a_server_that_never_answers_stops_the_run(server, tmp_path):
     server.program(anything=["always", "500"])
     with pytest.raises(EndpointError, match=r"no reply to \d questions in a row.*500"):
-        run(server, tmp_path / "out", rows(regions(tmp_path)), tries=2, patience=3)
+        run(
+            server,
+            tmp_path / "out",
+            rows(regions(tmp_path)),
+            max_tries=2,
+            max_consecutive_failures=3,
+        )
     assert len(server.calls) <= 2 * 5
     # Nor is a row given up for it.
     server.program()
@@ -264,7 +271,7 @@ def test_nobody_at_the_address_stops_the_run(server, tmp_path):
     with pytest.raises(EndpointError, match="ConnectError"):
         run(
             server, tmp_path / "out", rows(regions(tmp_path)),
-            urls=("http://127.0.0.1:9/v1",), tries=2, patience=2,
+            urls=("http://127.0.0.1:9/v1",), max_tries=2, max_consecutive_failures=2,
         )  # fmt: skip
 
 

@@ -14,9 +14,11 @@ from pixel_reasoner.errors import EndpointError
 from pixel_reasoner.models.api import Completion
 from pixel_reasoner.models.http_pool import RetryPolicy
 from pixel_reasoner.models.probe import Probe
-from pixel_reasoner.models.remote import RemoteModel, Service
+from pixel_reasoner.models.remote import RemoteConfig, RemoteModel
 
-QUICK = RetryPolicy(timeout_s=2.0, tries=3, pause_s=0.02, patience=3, concurrency=4)
+QUICK = RetryPolicy(
+    timeout_s=2.0, max_tries=3, first_pause_s=0.02, max_consecutive_failures=3, concurrency=4
+)
 
 
 class Server:
@@ -53,7 +55,7 @@ def cache(tmp_path, monkeypatch):
 
 def remote(*servers, **more) -> RemoteModel:
     urls = tuple(one if isinstance(one, str) else one.url for one in servers)
-    return RemoteModel(Service("served", urls, dialect="compact", manners=QUICK, **more))
+    return RemoteModel(RemoteConfig("served", urls, dialect="compact", policy=QUICK, **more))
 
 
 @pytest.mark.parametrize("counts", [True, False], ids=["tokens are told", "tokens are not told"])

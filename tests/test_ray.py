@@ -115,7 +115,7 @@ def test_a_client_in_an_actor_says_what_this_process_says(folder, lines, here):
         model = ModelSpec("tiny", endpoints=(server.url,))
         dataset = ray.data.from_items([{"question": line} for line in lines])
         traces = traces_of(ask_dataset(dataset, model, folder=folder).take_all())
-        assert server.most_at_once > 1
+        assert server.max_running > 1
     assert told(traces) == told(here)
 
 

@@ -16,20 +16,14 @@ from PIL import Image
 from chat_server import served
 from pixel_reasoner.errors import EndpointError, InputError, UsageError
 from pixel_reasoner.models.api import Completion, ContextFull
-from pixel_reasoner.models.http_pool import RetryPolicy, read_key, route
+from pixel_reasoner.models.endpoint_url import chat_completions_url, read_key
+from pixel_reasoner.models.http_pool import RetryPolicy
 from pixel_reasoner.models.local import LocalModel
-from pixel_reasoner.models.openai_chat import (
-    MessageWriter,
-    ServerError,
-    ServerKind,
-    StreamedReply,
-    ToolProtocol,
-    as_native_messages,
-    completion,
-    events,
-    message_text,
-)
-from pixel_reasoner.models.remote import RemoteModel, Service
+from pixel_reasoner.models.native_tools import as_native_messages, native_request
+from pixel_reasoner.models.openai_chat import MessageWriter, ServerKind, ToolProtocol
+from pixel_reasoner.models.openai_reply import ServerError, completion, message_text
+from pixel_reasoner.models.openai_stream import StreamedReply, stream_events
+from pixel_reasoner.models.remote import RemoteConfig, RemoteModel
 from pixel_reasoner.models.scripted import ScriptedModel
 from pixel_reasoner.rollout.ask import ask, ask_many
 from pixel_reasoner.rollout.state import Rollout
@@ -39,7 +33,9 @@ from pixel_reasoner.schema.trace import StopReason
 from pixel_reasoner.world import render, scenes
 
 KEY = "sk-not-to-be-seen"
-QUICK = RetryPolicy(timeout_s=1.0, tries=3, pause_s=0.02, patience=3, concurrency=4)
+QUICK = RetryPolicy(
+    timeout_s=1.0, max_tries=3, first_pause_s=0.02, max_consecutive_failures=3, concurrency=4
+)
 PATIENT = QUICK._replace(timeout_s=60.0)
 SHORT = SamplingParams(max_new_tokens=64)
 RED = r"It is red. \boxed{red}"
@@ -71,8 +67,8 @@ def about(photo, name: str = "1") -> Question:
 
 
 def remote(*servers, **more) -> RemoteModel:
-    settings = {"dialect": "compact", "api_key": KEY, "manners": QUICK} | more
-    return RemoteModel(Service("served", tuple(one.url for one in servers), **settings))
+    settings = {"dialect": "compact", "api_key": KEY, "policy": QUICK} | more
+    return RemoteModel(RemoteConfig("served", tuple(one.url for one in servers), **settings))
 
 
 def said(text: str) -> list[dict]:
@@ -85,7 +81,7 @@ def said(text: str) -> list[dict]:
 def test_a_rollout_over_http_is_a_rollout_in_this_process(local, questions):
     rules = RolloutConfig(sampling=SHORT)
     with served(local) as server:
-        model = remote(server, budgets=local.budgets, manners=PATIENT)
+        model = remote(server, budgets=local.budgets, policy=PATIENT)
         far = {t.question.id: t for t in ask_many(questions, model, rules, batch_size=4)}
     near = {t.question.id: t for t in ask_many(questions, local, rules, batch_size=4)}
     assert any(trace.executed for trace in near.values())
@@ -105,7 +101,7 @@ def test_a_call_that_a_server_reads_out_of_the_text_is_put_back_as_it_was(local,
     rules = RolloutConfig(sampling=SHORT)
     with served(local) as server:
         server.reads_calls = True
-        model = remote(server, budgets=local.budgets, manners=PATIENT)
+        model = remote(server, budgets=local.budgets, policy=PATIENT)
         far = {t.question.id: t for t in ask_many(questions, model, rules, batch_size=4)}
     near = {t.question.id: t for t in ask_many(questions, local, rules, batch_size=4)}
     for name, trace in near.items():
@@ -115,7 +111,7 @@ def test_a_call_that_a_server_reads_out_of_the_text_is_put_back_as_it_was(local,
 def test_a_streamed_turn_is_heard_once_and_whole(local, questions):
     heard: list[str] = []
     with served(local) as server:
-        model = remote(server, budgets=local.budgets, manners=PATIENT)
+        model = remote(server, budgets=local.budgets, policy=PATIENT)
         trace = ask(questions[0], model, RolloutConfig(sampling=SHORT), on_text=heard.append)
     assert "".join(heard) == "".join(turn.text for turn in trace.turns)
     assert len(heard) > 3
@@ -123,13 +119,15 @@ def test_a_streamed_turn_is_heard_once_and_whole(local, questions):
 
 
 def test_a_picture_is_encoded_once_a_trace(local, questions, monkeypatch):
-    from pixel_reasoner.models import openai_chat as wire
+    from pixel_reasoner.models import openai_chat
 
     encoded: list[tuple[int, int]] = []
-    before = wire.data_url
-    monkeypatch.setattr(wire, "data_url", lambda image: encoded.append(image.size) or before(image))
+    before = openai_chat.image_url
+    monkeypatch.setattr(
+        openai_chat, "image_url", lambda image: encoded.append(image.size) or before(image)
+    )
     with served(local) as server:
-        model = remote(server, budgets=local.budgets, manners=PATIENT)
+        model = remote(server, budgets=local.budgets, policy=PATIENT)
         traces = list(ask_many(questions, model, RolloutConfig(sampling=SHORT)))
         alone = ask(questions[0], model, RolloutConfig(sampling=SHORT))
     shown = [len(trace.all_pictures) for trace in (*traces, alone)]
@@ -216,9 +214,9 @@ def test_what_does_not_pass_is_one_message_that_names_the_server_and_the_cure(
     trouble, told, server, photo
 ):
     server.always = trouble
-    manners = QUICK._replace(timeout_s=0.3)
+    policy = QUICK._replace(timeout_s=0.3)
     with pytest.raises(EndpointError) as error:
-        ask(about(photo), remote(server, manners=manners))
+        ask(about(photo), remote(server, policy=policy))
     assert told in str(error.value)
     assert server.url.removesuffix("/v1") in str(error.value)
     assert KEY not in str(error.value)
@@ -249,9 +247,9 @@ def test_a_name_that_is_not_served_is_answered_with_those_that_are(server):
 
 
 def test_a_server_that_is_not_there_is_named():
-    manners = QUICK._replace(tries=2)
+    policy = QUICK._replace(max_tries=2)
     model = RemoteModel(
-        Service("served", ("http://127.0.0.1:9/v1",), dialect="compact", manners=manners)
+        RemoteConfig("served", ("http://127.0.0.1:9/v1",), dialect="compact", policy=policy)
     )
     with pytest.raises(EndpointError, match=r"127\.0\.0\.1:9.*none in 2|none in 2.*127\.0\.0\.1:9"):
         model.generate([said("Hi")], SHORT)
@@ -262,7 +260,7 @@ def test_a_server_that_is_not_there_is_named():
 )
 def test_an_address_that_is_none_is_refused_before_anything_is_sent(address):
     with pytest.raises(UsageError) as error:
-        route(address)
+        chat_completions_url(address)
     assert "secret" not in str(error.value)
 
 
@@ -289,7 +287,7 @@ def test_a_key_is_sent_and_stands_nowhere(server, photo):
     trace = ask(about(photo), model)
     assert server.headers[0]["Authorization"] == f"Bearer {KEY}"
     assert KEY not in trace.to_line()
-    assert KEY not in json.dumps(model.describe())
+    assert KEY not in model.describe().model_dump_json()
     server.always = "500"  # repeats the key in its message
     with pytest.raises(EndpointError) as error:
         ask(about(photo), model)
@@ -319,7 +317,7 @@ def test_requests_are_shared_out_and_never_too_many(photo):
         traces = list(ask_many(asked, remote(one, other), batch_size=12))
         assert len(traces) == 24
         assert min(len(one.requests), len(other.requests)) >= 8
-        assert one.most_at_once + other.most_at_once <= QUICK.concurrency + 2
+        assert one.max_running + other.max_running <= QUICK.concurrency + 2
 
 
 def test_a_server_that_dies_is_replaced_by_the_others_and_tried_again(photo):
@@ -390,7 +388,7 @@ def test_a_conversation_over_tools_is_read_as_it_is_over_text(local, questions):
         rollout = Rollout(question, local, RolloutConfig(sampling=SHORT))
         while rollout.stop is None:
             said = rollout.messages()
-            offered, tools = offering._offered(said)
+            offered, tools = native_request(offering._dialect, said)
             for call in (call for message in offered for call in message.get("tool_calls", ())):
                 call["function"]["arguments"] = json.loads(call["function"]["arguments"])
             render = partial(
@@ -515,8 +513,8 @@ def test_a_stream_is_put_together_whatever_its_pieces():
     ]
     lines = [f"data: {json.dumps(piece)}" for piece in pieces]
     streamed = StreamedReply()
-    for event in events([*lines, "data: [DONE]"]):
-        streamed.take(event)
+    for event in stream_events([*lines, "data: [DONE]"]):
+        streamed.add(event)
     turn = completion(streamed.reply())
     assert isinstance(turn, Completion)
     assert turn.num_prompt_tokens == 7
@@ -527,7 +525,7 @@ def test_a_stream_is_put_together_whatever_its_pieces():
 
 def test_a_stream_that_ends_early_is_no_reply():
     streamed = StreamedReply()
-    streamed.take({"choices": [{"delta": {"content": "The"}}]})
+    streamed.add({"choices": [{"delta": {"content": "The"}}]})
     with pytest.raises(ServerError, match="3 characters"):
         streamed.reply()
 

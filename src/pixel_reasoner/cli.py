@@ -406,7 +406,7 @@ def probe(
     from pixel_reasoner.models.spec import ModelSpec
 
     servers = (tuple(endpoint), "text", server, key_file, timeout_s)
-    asked = ModelSpec(model, None, None, *servers).behind_servers()
+    asked = ModelSpec(model, None, None, *servers).connect()
     found = {url: one.model_dump(mode="json") for url, one in asked.probe(anew=True).items()}
     if as_json:
         print(json.dumps(found, indent=2))
@@ -1114,14 +1114,14 @@ def _show_masks(source: Path, model: str) -> None:
 
 
 def _labeller(settings: SynthSettings, out: Path, service: dict[str, Any]) -> Labeller:
-    from pixel_reasoner.data.endpoint import Endpoint, Service
+    from pixel_reasoner.data.endpoint import Endpoint, LabellerConfig
     from pixel_reasoner.data.labeller import Labeller
-    from pixel_reasoner.models.http_pool import read_key
+    from pixel_reasoner.models.endpoint_url import read_key
 
     labelling = settings.labelling
     assert labelling is not None, "a labeller is wanted"
     endpoint = Endpoint(
-        Service(
+        LabellerConfig(
             **service,
             model=labelling.model,
             calls=labelling.calls,

@@ -1,14 +1,14 @@
-"""A labeller: a vision model behind an endpoint writes what annotations leave open. A stage between reader and expert.
+"""Labeller: a vision model behind an endpoint that completes annotations. A stage between source and expert.
 
-    a region without a question (SA-1B)   question, four options, the answer, and what the region shows
-    a question with evidence, if wanted   what a look at the evidence shows (`Analysis.LABELLER`)
+    a region without a question (SA-1B)     question, four options, the answer, and what the region shows
+    a question with evidence, on request    what the crop of the evidence shows (`Analysis.LABELLER`)
 
-It sees the region as a look will show it. Where the region does not support an answer, it says "not valid", and the
-row is dropped. Rows are asked about several at a time and come out in order, each as a question or as a `SkippedRow`.
+The labeller receives the region as `zoom_in` would return it. If the region does not support an answer, it replies "not valid",
+and the row is dropped. Several rows are labelled at a time and returned in order, each as a question or as a `SkippedRow`.
 
-Departures from the paper (arXiv 2505.15966, appendix E.2)
-    1. The endpoint does not write trajectories: it names facts, and templates write the traces.
-    2. The four options are shuffled by us: models put the right one at B too often.
+Differences from the paper (arXiv 2505.15966, appendix E.2)
+    1. The labeller does not write trajectories: it returns facts, and templates write the traces.
+    2. The four options are shuffled: models put the right one at B too often.
 """
 
 from __future__ import annotations
@@ -16,24 +16,21 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import random
-import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from enum import StrEnum
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self, TypeVar
+from typing import Literal, NamedTuple, Self, TypeVar
 
-from pixel_reasoner.data.endpoint import Ask, Endpoint
+from pixel_reasoner.data.endpoint import Endpoint, LabelQuestion
 from pixel_reasoner.data.expert import ExpertConfig, look_box
+from pixel_reasoner.data.labels import Analysis, Task, findings_task, region_task
 from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.media.context import MediaContext
 from pixel_reasoner.schema.geometry import Box
 from pixel_reasoner.schema.question import (
-    AnswerType,
     Evidence,
     MediaItem,
     Question,
@@ -41,82 +38,49 @@ from pixel_reasoner.schema.question import (
 )
 from pixel_reasoner.schema.record import Record
 from pixel_reasoner.schema.settings import PixelBudget, PixelBudgets
-from pixel_reasoner.sources.rows import Row, RowError, SkippedRow, with_options
+from pixel_reasoner.sources.rows import Row, RowError, SkippedRow
 
 VERSION = 1
-"""Raised whenever the same row is asked about in other words or with other pictures, or a reply is read otherwise."""
-SEEN = PixelBudgets(
+"""Incremented when the question or the pictures of the same row change, or when the same reply is parsed differently."""
+LABELLER_BUDGETS = PixelBudgets(
     picture=PixelBudget(min_px=448**2, max_px=1024**2),
     crop=PixelBudget(min_px=448**2, max_px=768**2),
     frame=PixelBudget(min_px=224**2, max_px=448**2),
     selected_frame=PixelBudget(min_px=224**2, max_px=448**2),
     multiple=1,
 )
-"""what the endpoint sees"""
-
-ABOUT_A_REGION = """\
-You see a whole scene, and then an enlarged part of it: from {left:.0%} to {right:.0%} of its width, from {top:.0%} to {bottom:.0%} of its height.
-Write one multiple-choice question about something that can be told from the enlarged part alone: a word, a number, a colour, a kind, a state, a material.
-- The question names the thing in such a way that it is found in the whole scene. It does not speak of parts, pictures or enlargements.
-- It cannot be answered by guessing or from the rest of the scene.
-- Of its four short options exactly one is right, beyond doubt.
-Reply with one JSON object and nothing else:
-{{"valid": true, "subject": "the sign above the door", "question": "What does the sign above the door say?", "options": {{"A": "Way in", "B": "Exit", "C": "Closed", "D": "Tickets"}}, "answer": "B", "finding": "the sign above the door is green and says Exit"}}
-subject: what the question is about, in a few words. finding: what the enlarged part shows that leads to the answer, in one sentence.
-If the part is blurred, or shows nothing that such a question could be about, reply {{"valid": false}}."""
-
-ABOUT_AN_ANSWER = """\
-You see {what}. They belong to this question:
-{question}
-The right answer is: {answer}
-Say what can be seen there that leads to the answer: {number}, each one or two short sentences that begin with the thing itself, such as "the sign above the door is green and says Exit". Do not speak of pictures, parts or the question.
-Reply with one JSON object and nothing else:
-{{"valid": true, "findings": {example}}}
-If what you see does not support the answer, reply {{"valid": false}}."""
+"""pixel budgets of the pictures that the labeller receives"""
 
 REGIONS_ONLY = "sa1b"
-"""the source whose rows have no question"""
-_LETTERS = "ABCD"
-_REFUSALS = frozenset({"not valid", "not_valid", "invalid"})
-_SPECIAL = re.compile(r"\\boxed|<[|/a-z]", re.IGNORECASE)
-"""what a chat template or the loop would take for its own"""
-_MAX_CHARS = 600
-_MOST_HELD = 1000
+"""source whose rows have no question"""
+_MAX_HELD_ROWS = 1000
 _Unit = TypeVar("_Unit")
 
 
-class Analysis(StrEnum):
-    """Who says what a look shows."""
-
-    TEMPLATE = "template"
-    """a template, from the annotation"""
-    LABELLER = "labeller"
-
-
 class Labelling(Record):
-    """What of a labeller decides the traces of a run."""
+    """Settings of a labeller that influence the traces of a run."""
 
     model: str
     analysis: Analysis = Analysis.TEMPLATE
     calls: int | None = None
-    """at most; None is no limit"""
+    """maximum number of calls; None is no limit"""
     version: int = VERSION
 
 
 def labelling_of(
     source: str, urls: Sequence[str], model: str | None, analysis: str, calls: int | None
 ) -> Labelling | None:
-    """What a labeller is to do in a run; None where there is none.
+    """Return the settings of the labeller of a run; None for a run without one.
 
     Raises:
-        UsageError: it lacks something, or there is nothing for it to do.
+        UsageError: a missing option, or nothing for the labeller to write.
     """
     if analysis not in [*Analysis]:
         raise UsageError(
             expected=f"--analysis {' or '.join(Analysis)}", got=analysis, fix="name one of these"
         )
-    asks = source == REGIONS_ONLY or analysis == Analysis.LABELLER
-    if not urls and not asks:
+    needs_labeller = source == REGIONS_ONLY or analysis == Analysis.LABELLER
+    if not urls and not needs_labeller:
         return None
     if not urls or not model:
         why = (
@@ -129,7 +93,7 @@ def labelling_of(
             got="no model" if urls else "none",
             fix="such as --labeller http://localhost:8000/v1 --labeller-model Qwen/Qwen3-VL-8B-Instruct",
         )
-    if not asks:
+    if not needs_labeller:
         raise UsageError(
             expected="something for the labeller to write",
             got=f"{source}, which has questions and answers, and --analysis {analysis}",
@@ -139,7 +103,7 @@ def labelling_of(
 
 
 class View(NamedTuple):
-    """What of a question's media the endpoint sees."""
+    """One picture that the labeller receives."""
 
     kind: Literal["picture", "crop", "frame"]
     number: int
@@ -147,7 +111,7 @@ class View(NamedTuple):
 
 
 class Labeller:
-    """Labels rows through an endpoint. A context manager: no call begins after it, and those under way are awaited."""
+    """Labels rows through an endpoint. Context manager: at its end no call starts, and calls in progress are awaited."""
 
     def __init__(
         self,
@@ -157,59 +121,59 @@ class Labeller:
         folder: Path,
         wanted: int,
     ) -> None:
-        """Nothing is asked yet.
+        """Start the threads; nothing is sent.
 
         Args:
-            endpoint: whom to ask.
-            analysis: whether to ask about questions that have an answer.
-            manner: what a look shows around the evidence.
-            folder: where relative paths of media begin.
-            wanted: traces of the run: when the budget is spent, no more rows than this are counted as not asked.
+            endpoint: the labeller.
+            analysis: whether questions that have an answer are labelled.
+            manner: the margin of a crop around the evidence.
+            folder: root of relative media paths.
+            wanted: number of traces of the run. When the budget is spent, at most as many rows are counted as not asked.
         """
         self.endpoint = endpoint
         self.analysis = analysis
         self.manner = manner
         self.folder = folder
         self.wanted = wanted
-        self._pool = ThreadPoolExecutor(endpoint.service.concurrency, "labeller")
+        self._pool = ThreadPoolExecutor(endpoint.config.concurrency, "labeller")
 
     def __enter__(self) -> Self:
-        """Begin."""
+        """Return the labeller."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """The end, with the connections."""
+        """Finish, and close the connections."""
         self.finish()
         self.endpoint.pool.close()
 
     def note(self) -> str:
-        """How far it is, in a few words."""
+        """Return the number of calls, for a progress bar."""
         counts = self.endpoint.counts()
         return f"{counts['calls']} calls, {counts['cached']} answers from the cache"
 
     def finish(self) -> dict[str, int]:
-        """Let no call begin any more, and keep the answers to those under way: they are paid for. What the calls were."""
-        self.endpoint.end()
+        """Start no further call, cache the replies to those in progress, and return the counts of calls."""
+        self.endpoint.stop()
         self._pool.shutdown(cancel_futures=True)
         return self.endpoint.counts()
 
     def labelled(
         self, units: Iterable[_Unit], rows_of: Callable[[_Unit], Row | list[Row]]
     ) -> Iterator[Row | list[Row]]:
-        """One result a unit, in order. When the budget is spent, what the cache knows still comes.
+        """Yield one result for each unit, in order. When the budget is spent, rows with cached replies are still yielded.
 
         Args:
-            units: drawn as slowly as they are labelled.
-            rows_of: the row or rows that a unit is; called in a thread.
+            units: consumed as they are labelled.
+            rows_of: returns the row or rows of a unit; called in a thread.
 
         Raises:
             EndpointError: no reply can be expected any more.
         """
         units = iter(units)
         waiting: deque[Future[Row | list[Row]]] = deque()
-        size = self.endpoint.service.concurrency
+        size = self.endpoint.config.concurrency
         not_asked = 0
-        # A row without a reply is given up when the next one gets a reply; if none does, the run stops, and loses nothing.
+        # A row without a reply is skipped only once a later one gets a reply. If none does, the run stops and skips no row.
         held: list[Row | list[Row]] = []
         while not_asked < self.wanted:
             for unit in islice(units, 2 * size - len(waiting)):
@@ -220,7 +184,7 @@ class Labeller:
             rows = done if isinstance(done, list) else [done]
             not_asked += sum(isinstance(r, SkippedRow) and r.reason == "not_asked" for r in rows)
             held.append(done)
-            if self.endpoint.is_alive or len(held) == _MOST_HELD:
+            if self.endpoint.is_answering or len(held) == _MAX_HELD_ROWS:
                 yield from held
                 held = []
         yield from held
@@ -230,29 +194,30 @@ class Labeller:
         return [self.label(row) for row in rows] if isinstance(rows, list) else self.label(rows)
 
     def label(self, row: Row) -> Row:
-        """A row with what it lacks; as it is if it lacks nothing.
+        """Return a row with what it lacks, or the row itself if it lacks nothing.
 
         Raises:
             EndpointError: no reply can be expected any more.
         """
-        if isinstance(row, SkippedRow) or not self._lacks_words(row):
+        if isinstance(row, SkippedRow) or not self._needs_label(row):
             return row
-        assert row.evidence is not None, "words are about evidence"
+        assert row.evidence is not None, "labels describe evidence"
         views = list(_views(row, row.evidence, self.manner))
-        text, read = (_about_an_answer if row.text else self._about_a_region)(row, row.evidence)
-        asked = with_media_root(row, self.folder)
+        text, read = self._task(row, row.evidence)
+        question = with_media_root(row, self.folder)
         try:
-            key = _key(self.endpoint.service.model, text, asked.media, views)
-            found = self.endpoint.ask(Ask(key, text, partial(_jpegs, asked, views)), read)
+            key = _key(self.endpoint.config.model, text, question.media, views)
+            pictures = partial(_jpegs, question, views)
+            fields = self.endpoint.ask(LabelQuestion(key, text, pictures), read)
         except RowError as error:
             return SkippedRow(row.id, error.reason, str(error))
         except InputError as error:
             return SkippedRow(row.id, "unusable_medium", str(error))
-        if found is None:
-            return SkippedRow(row.id, "not_valid", "the labeller sees nothing there that would do")
-        return row.model_copy(update=found)
+        if fields is None:
+            return SkippedRow(row.id, "not_valid", "the labeller found nothing to ask about")
+        return row.model_copy(update=fields)
 
-    def _lacks_words(self, row: Question) -> bool:
+    def _needs_label(self, row: Question) -> bool:
         evidence = row.evidence
         if evidence is None or row.needs_look is False:
             return False
@@ -261,17 +226,14 @@ class Labeller:
         shown = evidence.boxes or evidence.frames
         return self.analysis is Analysis.LABELLER and bool(row.answer and shown)
 
-    def _about_a_region(self, row: Question, evidence: Evidence) -> _Task:
-        left, top, right, bottom = look_box(evidence.boxes[0], self.manner)
-        text = ABOUT_A_REGION.format(left=left, top=top, right=right, bottom=bottom)
-        return text, partial(_read_question, row, evidence, self.analysis)
+    def _task(self, row: Question, evidence: Evidence) -> Task:
+        if row.text:
+            return findings_task(row, evidence)
+        region = look_box(evidence.boxes[0], self.manner)
+        return region_task(row, evidence, region, self.analysis)
 
 
-_Task = tuple[str, Callable[[str], dict[str, Any] | None]]
-"""what is asked, and how the reply is read: as fields of the question, or None for one that is not valid"""
-
-
-# --- what is shown ---
+# --- pictures ---
 
 
 def _views(row: Question, evidence: Evidence, manner: ExpertConfig) -> Iterator[View]:
@@ -284,22 +246,22 @@ def _views(row: Question, evidence: Evidence, manner: ExpertConfig) -> Iterator[
 
 
 def _key(model: str, text: str, media: tuple[MediaItem, ...], views: list[View]) -> str:
-    """A hash of all that is asked: of the files themselves, so that an answer is found without decoding a picture."""
-    told = {
+    """Return the hash of a question. It covers the files, not their pixels: a cached reply is found without decoding."""
+    asked = {
         "version": VERSION,
         "model": model,
         "text": text,
         "media": [[_digest(Path(one.path)), one.kind, one.start_s, one.end_s] for one in media],
         "views": views,
-        "seen": SEEN.model_dump(mode="json"),
+        "seen": LABELLER_BUDGETS.model_dump(mode="json"),
     }
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
 def _digest(path: Path) -> str:
     if path.is_dir():
-        told = [[one.name, _digest(one)] for one in sorted(path.iterdir()) if one.is_file()]
-        return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+        files = [[one.name, _digest(one)] for one in sorted(path.iterdir()) if one.is_file()]
+        return hashlib.sha256(json.dumps(files).encode()).hexdigest()
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -308,134 +270,19 @@ def _digest(path: Path) -> str:
 
 
 def _jpegs(question: Question, views: list[View]) -> Iterator[bytes]:
-    album = MediaContext(question, SEEN)
-    originals = len(album)
+    context = MediaContext(question, LABELLER_BUDGETS)
+    originals = len(context)
     for view in views:
         if view.kind == "frame":
-            if view.number not in album.frames:
-                raise RowError("bad_frame", f"expected 1 to {album.num_frames}; got {view.number}")
-            number = album.add_frames([view.number])[0].number
+            if view.number not in context.frames:
+                raise RowError(
+                    "bad_frame", f"expected 1 to {context.num_frames}; got {view.number}"
+                )
+            number = context.add_frames([view.number])[0].number
         else:
             if not 1 <= view.number <= originals:
                 raise RowError("bad_image_number", f"expected 1 to {originals}; got {view.number}")
-            number = album.add_crop(view.number, view.box).number if view.box else view.number
+            number = context.add_crop(view.number, view.box).number if view.box else view.number
         file = io.BytesIO()
-        album.view(number).save(file, "JPEG", quality=95, subsampling=0)
+        context.view(number).save(file, "JPEG", quality=95, subsampling=0)
         yield file.getvalue()
-
-
-# --- what is asked and said ---
-
-
-def _about_an_answer(row: Question, evidence: Evidence) -> _Task:
-    number = max(1, len(evidence.boxes))
-    parts = [f"{len(evidence.frames)} frames of a video"] if evidence.frames else []
-    parts += [f"{number} enlarged parts of a picture"] if evidence.boxes else []
-    text = ABOUT_AN_ANSWER.format(
-        what=" and ".join(parts),
-        question=row.text,
-        answer=row.answer[0],
-        number="one text" if number == 1 else f"{number} texts, one for each part in order",
-        example=json.dumps(["..."] * number),
-    )
-    return text, partial(_read_findings, evidence, number)
-
-
-def _read_findings(evidence: Evidence, number: int, reply: str) -> dict[str, Any] | None:
-    said = _said(reply)
-    if said is None:
-        return None
-    findings = said.get("findings")
-    if not isinstance(findings, list) or len(findings) != number:
-        raise RowError("reply_missing_fields", f"expected {number} findings; got {_short(reply)}")
-    words = tuple(_words(finding, "findings", reply) for finding in findings)
-    return {"evidence": evidence.model_copy(update={"findings": words})}
-
-
-def _read_question(
-    row: Question, evidence: Evidence, analysis: Analysis, reply: str
-) -> dict[str, Any] | None:
-    said = _said(reply)
-    if said is None:
-        return None
-    asked = _clean(said.get("question"), "question", reply)
-    subject = _words(said.get("subject"), "subject", reply)
-    finding = _words(said.get("finding"), "finding", reply)
-    options = said.get("options")
-    if not isinstance(options, dict) or {*options} != {*_LETTERS}:
-        raise RowError("reply_missing_fields", f"expected options A to D; got {_short(reply)}")
-    texts = [_clean(options[letter], "options", reply) for letter in _LETTERS]
-    if len({text.casefold() for text in texts}) < len(texts):
-        raise RowError("reply_same_options", f"expected four different options; got {texts}")
-    right = _right_one(said.get("answer"), texts, reply)
-    random.Random(f"options/{row.id}").shuffle(texts)
-    letter = _LETTERS[texts.index(right)]
-    shuffled = dict(zip(_LETTERS, texts, strict=True))
-    if analysis is Analysis.TEMPLATE:
-        finding = f"this part shows {subject}, and the answer is {letter}, {right}"
-    words = {"subjects": (subject,), "findings": (finding,)}
-    return {
-        "text": with_options(asked, shuffled),
-        "answer": (letter,),
-        "answer_type": AnswerType.CHOICE,
-        "options": shuffled,
-        "evidence": evidence.model_copy(update=words),
-    }
-
-
-def _right_one(answer: Any, texts: list[str], reply: str) -> str:
-    """The text of the option that an answer names by letter, or in its own words."""
-    told = str(answer or "").strip()
-    letter = told.rstrip(".):").upper()
-    if len(letter) == 1 and letter in _LETTERS:
-        return texts[_LETTERS.index(letter)]
-    for text in texts:
-        if text.casefold() == told.casefold():
-            return text
-    if not told:
-        raise RowError("reply_missing_fields", f"expected an answer; got {_short(reply)}")
-    raise RowError("answer_not_among_options", f"expected A to D; got {told!r} for {texts}")
-
-
-def _said(reply: str) -> dict[str, Any] | None:
-    """The JSON object in a reply; None for "not valid". Thoughts before it and a fence around it do no harm."""
-    text = reply.rpartition("</think>")[2].strip()
-    if not text:
-        raise RowError("empty_reply", "the endpoint said nothing")
-    if text.strip(" .!\"'`").lower() in _REFUSALS:
-        return None
-    for brace in re.finditer(r"\{", text):
-        try:
-            said, _ = json.JSONDecoder().raw_decode(text, brace.start())
-        except ValueError:
-            continue
-        if not isinstance(said.get("valid"), bool):
-            raise RowError(
-                "reply_missing_fields", f"expected valid: true or false; got {_short(reply)}"
-            )
-        return said if said["valid"] else None
-    raise RowError("reply_not_json", f"expected a JSON object; got {_short(reply)}")
-
-
-def _words(value: Any, name: str, reply: str) -> str:
-    """Words that go into the middle of a sentence."""
-    text = _clean(value, name, reply).rstrip(". ")
-    if not text:
-        raise RowError("reply_missing_fields", f"expected {name}; got {_short(reply)}")
-    return re.sub(r"^(The|A|An|This|These|It|There|Its|On|In)\b", lambda m: m[0].lower(), text)
-
-
-def _clean(value: Any, name: str, reply: str) -> str:
-    """A text of a reply on one line; nothing in it means something to a chat template."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        value = str(value)
-    if not isinstance(value, str) or not value.strip():
-        raise RowError("reply_missing_fields", f"expected {name}; got {_short(reply)}")
-    text = " ".join(value.split())
-    if _SPECIAL.search(text) or len(text) > _MAX_CHARS:
-        raise RowError("reply_unusable_text", f"expected short plain words; got {_short(text)}")
-    return text
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 200 else f"{text[:200]}…")

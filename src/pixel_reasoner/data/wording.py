@@ -1,7 +1,7 @@
-"""What experts say, in many words: templates of the synthesized traces.
+"""Sentence templates of synthesized traces.
 
-`{subject}` is what the question is about (`the red circle`), `{finding}` what a look shows (`the red circle
-carries R`), `{where}` where on the picture that is (`upper left`), `{why}` why a call was refused.
+`{subject}` is the subject of the question (`the red circle`), `{finding}` what an operation shows (`the red circle carries R`),
+`{where}` its place in the picture (`upper left`), `{why}` the reason why a call was rejected.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ _COLUMNS = ("left", "centre", "right")
 
 
 def place_of(box: Box) -> str:
-    """Where a region is, in words.
+    """Return the place of a region in words.
 
     >>> place_of(Box(0.1, 0.7, 0.3, 0.9))
     'lower left'
@@ -77,7 +77,7 @@ def place_of(box: Box) -> str:
 
 
 def say(rng: random.Random, templates: tuple[str, ...], **parts: str) -> str:
-    """One of the templates, filled in, as a sentence.
+    """Return one of the templates, filled in, as a sentence.
 
     >>> say(random.Random(0), ("{subject} is small.",), subject="the red circle")
     'The red circle is small.'

@@ -93,6 +93,8 @@ class GenerationRequest:
     """the whole conversation so far"""
     sampling: SamplingParams
     """of this request alone; requests of one batch may differ"""
+    tools: tuple[dict[str, Any], ...] = ()
+    """definitions of the offered operations, for a backend that transfers them as a field of their own"""
     stream: bool = False
     """whether text is wanted while it is generated"""
     priority: int = 0

@@ -1,10 +1,10 @@
-"""What a server really does, found out by asking it: some drop pictures without a word, ignore seeds, or refuse logprobs.
+"""Tests what a server supports: some drop pictures without an error, ignore seeds, or refuse log-probabilities.
 
     pixel-reasoner probe --model NAME --endpoint http://localhost:8000/v1
 
-About nine short requests. What was found is kept for a day in the user's cache folder, by address and model, so that `ask` and `eval`
-ask once. A picture counts as seen if the same words with it are longer to the server (`usage.prompt_tokens`), or, where that is not
-told, if two pictures of different colours get different replies.
+A probe sends about nine short requests. Its result is cached for a day in the user's cache folder, by address and model, so that
+`ask` and `eval` probe once. A picture counts as seen if it makes the prompt longer (`usage.prompt_tokens`), or, where the server
+does not return that, if two pictures of different colours get different replies.
 """
 
 from __future__ import annotations
@@ -17,22 +17,26 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image
 from pydantic import ValidationError
 
 from pixel_reasoner.errors import EndpointError, OutputError
 from pixel_reasoner.files import write_json
 from pixel_reasoner.models.api import Completion, Messages
-from pixel_reasoner.models.http_pool import HttpPool, RequestFailed
-from pixel_reasoner.models.openai_chat import MessageWriter, Profile, body, completion, json_of
+from pixel_reasoner.models.http_errors import RequestFailed
+from pixel_reasoner.models.http_pool import HttpPool
+from pixel_reasoner.models.openai_chat import MessageWriter, Profile, request_body
+from pixel_reasoner.models.openai_reply import completion, read_json
 from pixel_reasoner.schema.record import Record
 
 if TYPE_CHECKING:
     from httpx2 import Response
+    from PIL import Image
 
-KEPT_S = 24 * 3600
-_WORDS = "Which colour is this? Answer with one word."
+CACHE_S = 24 * 3600
+_QUESTION = "Which colour is this? Answer with one word."
+_WORD_LIST = "Write ten words that have nothing to do with one another."
 _SIDE_PX = 224
+_RED, _BLUE = (220, 20, 20), (20, 20, 220)
 _CALL = {
     "id": "call_1",
     "type": "function",
@@ -41,147 +45,161 @@ _CALL = {
 
 
 class Probe(Record):
-    """What a server does with a model; None for what it does not let one tell."""
+    """What a server supports for a model; None where this cannot be determined."""
 
     pictures: bool | None = None
     """whether a picture in a user message is seen"""
     tool_pictures: bool | None = None
     """whether a picture in a tool message is seen"""
     seeds: bool | None = None
-    """whether a seed decides what is sampled"""
+    """whether the seed determines what is sampled"""
     logprobs: bool | None = None
-    """whether logprobs of the reply are told when asked for"""
+    """whether the reply contains log-probabilities on request"""
 
     def profile(self, known: Profile) -> Profile:
-        """A profile that sends what was found to work beside what is known to."""
+        """Return a profile with the fields that the server supports, in addition to those it is known to support."""
         return known._replace(
             seed=known.seed or bool(self.seeds), logprobs=known.logprobs or bool(self.logprobs)
         )
 
 
 def probe(pool: HttpPool, model: str, profile: Profile) -> Probe:
-    """Ask a server what it does.
+    """Test a server.
 
     Args:
-        pool: the server alone.
-        model: the name by which it serves the model.
-        profile: how it takes the limit on new tokens.
+        pool: this server alone.
+        model: name by which it serves the model.
+        profile: name of its limit on new tokens.
 
     Raises:
-        EndpointError: it does not answer even a plain question.
+        EndpointError: it does not answer a question without a picture.
     """
-    server = _Asked(pool, model, profile)
-    server.ask([_user(_WORDS)])  # whatever fails here is no matter of pictures
+    server = _Prober(pool, model, profile)
+    server.ask([_user(_QUESTION)])  # an error here has nothing to do with pictures
     return Probe(
-        pictures=server.sees(lambda picture: [_user(_WORDS, picture)]),
-        tool_pictures=server.sees(_as_result),
-        seeds=server.seeds(),
-        logprobs=server.logprobs(),
+        pictures=server.sees(lambda picture: [_user(_QUESTION, picture)]),
+        tool_pictures=server.sees(_with_result),
+        seeds=server.uses_seeds(),
+        logprobs=server.returns_logprobs(),
     )
 
 
-class _Asked:
-    """One server, asked short questions."""
+class _Prober:
+    """Sends short questions to one server."""
 
     def __init__(self, pool: HttpPool, model: str, profile: Profile) -> None:
         self.pool, self.model, self.profile = pool, model, profile
 
-    def ask(self, conversation: Messages, most: int = 8, **more: Any) -> Completion:
-        told = {"model": self.model, self.profile.limit: most, "temperature": 0.0, **more}
-        return self.pool.ask(body(told, MessageWriter().messages(conversation)), _read)
+    def ask(self, conversation: Messages, max_new_tokens: int = 8, **fields: Any) -> Completion:
+        limit = {self.profile.limit: max_new_tokens}
+        fields = {"model": self.model, **limit, "temperature": 0.0, **fields}
+        body = request_body(fields, MessageWriter().messages(conversation))
+        return self.pool.ask(body, _read)
 
-    def sees(self, asked: Callable[[Image.Image | None], Messages]) -> bool | None:
-        """Whether a picture makes a difference; `asked` makes a conversation of a picture, or of None."""
+    def sees(self, conversation: Callable[[Image.Image | None], Messages]) -> bool | None:
+        """Return whether a picture makes a difference.
+
+        Args:
+            conversation: returns messages with a picture, or without one for None.
+        """
         try:
-            without = self.ask(asked(None))
-            red = self.ask(asked(Image.new("RGB", (_SIDE_PX, _SIDE_PX), (220, 20, 20))))
+            without = self.ask(conversation(None))
+            red = self.ask(conversation(_picture(_RED)))
             if without.num_prompt_tokens and red.num_prompt_tokens:
                 return red.num_prompt_tokens > without.num_prompt_tokens
-            blue = self.ask(asked(Image.new("RGB", (_SIDE_PX, _SIDE_PX), (20, 20, 220))))
+            blue = self.ask(conversation(_picture(_BLUE)))
         except RequestFailed:
             return False
         return True if red.text != blue.text else None
 
-    def seeds(self) -> bool | None:
-        """Whether equal seeds give equal replies, where other seeds give others."""
-        ask = [_user("Write ten words that have nothing to do with one another.")]
+    def uses_seeds(self) -> bool | None:
+        """Return whether equal seeds give equal replies, and different seeds different ones."""
+        question = [_user(_WORD_LIST)]
         try:
-            said = [self.ask(ask, 24, temperature=1.0, seed=seed).text for seed in (1, 1, 2, 3)]
+            texts = [
+                self.ask(question, 24, temperature=1.0, seed=seed).text for seed in (1, 1, 2, 3)
+            ]
         except RequestFailed:
             return False
-        if said[0] != said[1]:
+        if texts[0] != texts[1]:
             return False
-        return True if len(set(said)) > 1 else None
+        return True if len(set(texts)) > 1 else None
 
-    def logprobs(self) -> bool:
-        """Whether they come when they are asked for."""
+    def returns_logprobs(self) -> bool:
+        """Return whether the reply contains log-probabilities on request."""
         try:
-            return bool(self.ask([_user(_WORDS)], logprobs=True).logprobs)
+            return bool(self.ask([_user(_QUESTION)], logprobs=True).logprobs)
         except RequestFailed:
             return False
 
 
-def _user(words: str, picture: Image.Image | None = None) -> dict[str, Any]:
-    shown = [] if picture is None else [{"type": "image", "image": picture}]
-    return {"role": "user", "content": [*shown, {"type": "text", "text": words}]}
+def _picture(colour: tuple[int, int, int]) -> Image.Image:
+    from PIL import Image
+
+    return Image.new("RGB", (_SIDE_PX, _SIDE_PX), colour)
 
 
-def _as_result(picture: Image.Image | None) -> Messages:
-    """A conversation whose picture comes back from an operation."""
-    asks = {"role": "assistant", "content": "", "tool_calls": [_CALL]}
+def _user(text: str, picture: Image.Image | None = None) -> dict[str, Any]:
+    images = [] if picture is None else [{"type": "image", "image": picture}]
+    return {"role": "user", "content": [*images, {"type": "text", "text": text}]}
+
+
+def _with_result(picture: Image.Image | None) -> Messages:
+    """Return a conversation whose picture is the result of an operation."""
+    call = {"role": "assistant", "content": "", "tool_calls": [_CALL]}
     result = {**_user("Image 2:", picture), "role": "tool", "tool_call_id": _CALL["id"]}
-    return [_user(_WORDS), asks, result]
+    return [_user(_QUESTION), call, result]
 
 
 def _read(response: Response) -> Completion:
-    return completion(json_of(response))
+    return completion(read_json(response))
 
 
-# --- once a day ---
-
-
-def probed(pool: HttpPool, model: str, profile: Profile, *, anew: bool = False) -> Probe:
-    """What a server was found to do within the last day, or is now. Nothing but answers to the four questions is kept.
+def probe_once_a_day(pool: HttpPool, model: str, profile: Profile, *, anew: bool = False) -> Probe:
+    """Return the cached result of the last day, or probe the server. The cache contains the four results only.
 
     Raises:
-        EndpointError: it does not answer.
+        EndpointError: the server does not answer.
     """
-    path = _kept(pool.endpoints[0].url, model)
-    found = None if anew else _known(path)
+    path = _cache_path(pool.endpoints[0].url, model)
+    found = None if anew else _cached(path)
     if found is not None:
         return found
     found = probe(pool, model, profile)
-    if found.pictures is not False:  # what has to be mended is asked again
-        with suppress(OutputError):  # so it is where there is no folder to keep it in
+    if found.pictures is not False:  # a server that has to be repaired is probed again
+        with suppress(OutputError):  # no folder for the cache
             write_json(found.model_dump(mode="json"), path)
     return found
 
 
-def _kept(url: str, model: str) -> Path:
+def _cache_path(url: str, model: str) -> Path:
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     name = hashlib.sha256(f"{url}\n{model}".encode()).hexdigest()[:24]
     return root / "pixel-reasoner" / "probes" / f"{name}.json"
 
 
-def _known(path: Path) -> Probe | None:
+def _cached(path: Path) -> Probe | None:
     try:
-        if time.time() - path.stat().st_mtime > KEPT_S:
+        if time.time() - path.stat().st_mtime > CACHE_S:
             return None
         return Probe.model_validate_json(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, ValidationError):
         return None
 
 
-def assert_pictures_are_seen(found: Mapping[str, Probe]) -> None:
+def assert_sees_pictures(probes: Mapping[str, Probe]) -> None:
     """Refuse servers that do not see pictures.
 
+    Args:
+        probes: result of each server, by address.
+
     Raises:
-        EndpointError: some are known not to.
+        EndpointError: at least one does not.
     """
-    urls = [url for url, one in found.items() if one.pictures is False]
+    urls = [url for url, one in probes.items() if one.pictures is False]
     if urls:
         raise EndpointError(
             expected="a server that sees pictures",
-            got=f"{', '.join(urls)}: a question with a picture is refused, or is the same to it without",
+            got=f"{', '.join(urls)}: a question with a picture is refused, or has as many tokens as without",
             fix="serve a model that sees pictures (with llama.cpp, give it --mmproj), or name another endpoint",
         )

@@ -1,4 +1,4 @@
-"""A model that says what it is told to: for tests, documentation and trying out operations by hand."""
+"""Model with scripted replies, for tests, documentation and trying out operations by hand."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ Script = Sequence[str] | Callable[[Messages], str]
 
 
 class ScriptedModel:
-    r"""Replies from a list, turn by turn, or from a function of the conversation.
+    r"""Model whose replies come from a list, turn by turn, or from a function of the conversation.
 
-    A list is indexed by the number of turns the assistant has taken, so that every question of a batch hears the
-    same script.
+    A list is indexed by the number of assistant turns, so that every question of a batch gets the same replies.
 
     >>> model = ScriptedModel([r"It is red. \boxed{red}"])
     >>> model.generate([[{"role": "user", "content": "What colour?"}]], SamplingParams())[0].text
@@ -29,7 +28,7 @@ class ScriptedModel:
         self.dialect = dialect
         self.budgets = budgets
         self.conversations: list[Messages] = []
-        """every conversation it was given, for tests to look at"""
+        """all conversations that it received, for tests"""
 
     def generate(
         self,
@@ -37,7 +36,7 @@ class ScriptedModel:
         decoding: SamplingParams,
         on_text: OnText | None = None,
     ) -> list[Completion | ContextFull]:
-        """The script's next line for each conversation."""
+        """Return the next reply of the script for each conversation."""
         self.conversations += conversations
         texts = [self._reply(conversation) for conversation in conversations]
         if on_text is not None:

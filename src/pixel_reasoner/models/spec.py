@@ -1,4 +1,4 @@
-"""A model by its name and a few plain values, as the command line and other processes are given it."""
+"""Model by name and plain values, as the command line and other processes specify it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class ModelSpec(NamedTuple):
-    """Which model, in this process or behind servers. Costs nothing until it is loaded, and can be sent elsewhere.
+    """Which model, in this process or behind servers. Creating it loads nothing; it can be pickled.
 
     >>> ModelSpec("served", endpoints=("http://localhost:8000/v1",)).timeout_s
     300.0
@@ -26,51 +26,51 @@ class ModelSpec(NamedTuple):
     device: str | None = None
     """cpu, cuda, cuda:1, ...; None: a GPU if there is one"""
     dialect: str | None = None
-    """overrides what the model's folder says, or what it looks like"""
+    """overrides the dialect of the model's folder, or the detected one"""
     endpoints: tuple[str, ...] = ()
     """addresses of servers; none: the model runs in the process that loads it"""
     protocol: str = "text"
-    """how operations travel: text or native"""
+    """how calls of operations are transferred: text or native"""
     server: str | None = None
-    """the servers' kind; None: what the first says of itself"""
+    """kind of the servers; None: by the model list of the first one"""
     key_file: Path | None = None
     """read where the model is loaded; None: the environment there"""
     timeout_s: float = 300.0
-    """to wait for a server"""
+    """time without a byte of a reply"""
     concurrency: int = 16
-    """requests under way at once"""
+    """requests in progress at once"""
     dtype: str | None = None
-    """of a model in this process: float32, bfloat16 or float16; None: as stored, where the processor multiplies that"""
+    """of a local model: float32, bfloat16 or float16; None: as stored, if the processor supports that"""
     compiled: bool = False
-    """whether norms and MLPs of a model in this process are compiled"""
+    """whether norms and MLPs of a local model are compiled"""
     overview_px: int | None = None
-    """of a picture at most; None: as its folder or dialect has it"""
+    """pixels of an overview at most; None: as the folder or the dialect sets it"""
     crop_px: int | None = None
-    """of what an operation returns, likewise"""
+    """pixels of a result of an operation at most; None: as above"""
 
     def load(self, *, operations: bool = True) -> LocalModel | RemoteModel:
-        """The model.
+        """Load the model.
 
         Args:
-            operations: whether it will be offered operations, which its chat template must be able to carry.
+            operations: whether operations will be offered, which its chat template must support.
 
         Raises:
-            UsageError: values that do not fit, or packages that are not installed.
+            UsageError: values that do not fit together, or packages that are not installed.
             InputError: a key file that cannot be read.
             ModelError: no usable model.
             EndpointError: servers that do not serve it, cannot be reached, or see no pictures.
         """
         loaded: LocalModel | RemoteModel
         if self.endpoints:
-            loaded = self.behind_servers()
+            loaded = self.connect()
             loaded.probe()
         else:
-            loaded = self._here(operations)
+            loaded = self._load_local(operations)
         budgets = loaded.budgets or get_dialect(loaded.dialect).budgets
         loaded.budgets = budgets.at_most(self.overview_px, self.crop_px)
         return loaded
 
-    def _here(self, operations: bool) -> LocalModel:
+    def _load_local(self, operations: bool) -> LocalModel:
         with packages_of("local", "run a model"):
             from pixel_reasoner.models.local import LocalModel
         return LocalModel(
@@ -82,17 +82,18 @@ class ModelSpec(NamedTuple):
             compiled=self.compiled,
         )
 
-    def behind_servers(self) -> RemoteModel:
-        """The model behind its servers, which have not been asked anything but what they serve.
+    def connect(self) -> RemoteModel:
+        """Return the model behind its servers, without a probe. The first server is asked for its list of models.
 
         Raises:
-            UsageError: values that do not fit, or packages that are not installed.
+            UsageError: values that do not fit together, or packages that are not installed.
             InputError: a key file that cannot be read.
             EndpointError: servers that do not serve it.
         """
-        from pixel_reasoner.models.http_pool import RetryPolicy, read_key
+        from pixel_reasoner.models.endpoint_url import read_key
+        from pixel_reasoner.models.http_pool import RetryPolicy
         from pixel_reasoner.models.openai_chat import ServerKind, ToolProtocol
-        from pixel_reasoner.models.remote import RemoteModel, Service
+        from pixel_reasoner.models.remote import RemoteConfig, RemoteModel
 
         try:
             protocol = ToolProtocol(self.protocol)
@@ -103,10 +104,10 @@ class ModelSpec(NamedTuple):
                 got=str(error),
                 fix="correct the option",
             ) from error
-        # A server may be given a folder, which then says how its model is asked.
+        # The name may be a folder that a server loaded; it then contains dialect and budgets.
         settings = folder_settings(model_folder(self.name), self.dialect)
         return RemoteModel(
-            Service(
+            RemoteConfig(
                 name=str(model_folder(self.name)) if self.name in BUNDLED_MODELS else self.name,
                 endpoints=self.endpoints,
                 dialect=settings.dialect,
@@ -114,6 +115,6 @@ class ModelSpec(NamedTuple):
                 protocol=protocol,
                 server=server,
                 api_key=read_key(self.key_file),
-                manners=RetryPolicy(timeout_s=self.timeout_s, concurrency=self.concurrency),
+                policy=RetryPolicy(timeout_s=self.timeout_s, concurrency=self.concurrency),
             )
         )

@@ -243,6 +243,7 @@ class RolloutLoop:
                 session=task.session,
                 messages=messages,
                 sampling=request.config.sampling,
+                tools=task.rollout.tools() if self.backend.capabilities.native_tools else (),
                 stream=request.stream,
                 priority=request.priority,
             )

@@ -18,7 +18,7 @@ from copy import copy
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import metadata
-from typing import Protocol
+from typing import Any, Protocol
 
 from pixel_reasoner.dialects import Dialect, get_dialect
 from pixel_reasoner.dialects.parse import ParsedTurn
@@ -110,6 +110,13 @@ class Rollout:
             operations=self.config.operations,
             history=self.history,
         )
+
+    def tools(self) -> tuple[dict[str, Any], ...]:
+        """Return the definitions of the offered operations, for servers that list them themselves."""
+        if not self.config.operations or not self.dialect.tools:
+            return ()
+        has_video = any(medium.kind != "image" for medium in self.question.media)
+        return tuple(self.dialect.tool_definitions(self.config.operations, has_video=has_video))
 
     @property
     def new_pictures(self) -> tuple[Picture, ...]:

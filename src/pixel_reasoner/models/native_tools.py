@@ -1,0 +1,177 @@
+"""Conversations with operations as `tools` and calls as `tool_calls`.
+
+Results of calls are a `tool` message of words and a user message with the pictures: many servers drop pictures from `tool`
+messages.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from pixel_reasoner.dialects.base import Dialect
+from pixel_reasoner.dialects.syntax.base import CallSyntax
+from pixel_reasoner.dialects.syntax.hermes import HERMES
+from pixel_reasoner.models.api import Messages
+from pixel_reasoner.models.openai_reply import split_reasoning
+
+_SEE_NEXT = "See the next message."
+_MAX_CALLS = 64
+"""calls of one turn that are sent as calls; a turn with more stays text"""
+
+
+class NativeCall(NamedTuple):
+    """Call of an operation by the name that the model uses."""
+
+    name: Any
+    arguments: Any
+
+
+def split_calls(text: str, syntax: CallSyntax = HERMES) -> tuple[str, list[NativeCall]]:
+    """Return the words before the calls of a turn, and its calls.
+
+    The only function here that depends on the call syntax of a dialect.
+
+    Returns:
+        The whole text and no calls, if one of the calls cannot be read.
+
+    >>> split_calls('I look. <tool_call>{"name": "f", "arguments": {"a": 1}}</tool_call>')
+    ('I look. ', [NativeCall(name='f', arguments={'a': 1})])
+    """
+    parser = syntax.parser(max_calls=_MAX_CALLS)
+    parser.feed(text)
+    raw = parser.finish()
+    calls = [
+        NativeCall(part.name, part.arguments) for part in raw.parts if not isinstance(part, str)
+    ]
+    if raw.problem or not calls:
+        return text, []
+    words = next((part for part in raw.parts if isinstance(part, str)), "")
+    return words, calls
+
+
+def native_request(
+    dialect: Dialect,
+    conversation: Messages,
+    reasoning_field: str = "",
+    tools: Sequence[dict[str, Any]] = (),
+) -> tuple[Messages, list[dict[str, Any]]]:
+    """Return messages with `tool_calls`, and the tool definitions that the system message of the dialect contains.
+
+    Args:
+        dialect: it wrote the conversation.
+        conversation: its system message lists operations, or not.
+        reasoning_field: field for the reasoning of earlier turns; empty: it stays in the content.
+        tools: definitions of the operations that are offered; by default those of the default operations, where the system
+            message lists them.
+    """
+    opening, definitions = conversation[:1], list(tools)
+    is_system = conversation[0]["role"] == "system"
+    if is_system and not definitions:
+        definitions = _listed_tools(dialect, text_of(conversation[0]))
+    if is_system and definitions:
+        system = dialect.native_system
+        opening = [{"role": "system", "content": system}] if system else []
+    messages = [*opening, *conversation[1:]]
+    return as_native_messages(messages, dialect.syntax, reasoning_field), definitions
+
+
+def _listed_tools(dialect: Dialect, system: str) -> list[dict[str, Any]]:
+    """Return the default operations that a system message lists."""
+    if not system or system not in (dialect.system_with_operations, dialect.system_with_video):
+        return []
+    if system == dialect.system_with_operations:  # some families offer frames for videos alone
+        return dialect.tool_definitions(has_video=False)
+    return list(dialect.tools)
+
+
+def as_native_messages(
+    conversation: Messages, syntax: CallSyntax = HERMES, reasoning_field: str = ""
+) -> Messages:
+    """Return a conversation of texts as messages with `tool_calls`, and their results as `tool` messages.
+
+    The user messages after a turn are the results of its calls, in order. If there are fewer messages than calls, the first
+    one is the result of several calls.
+
+    >>> text = 'I look. <tool_call>{"name": "zoom_in", "arguments": {"target_image": 1}}</tool_call>'
+    >>> turns = [{"role": "assistant", "content": [{"type": "text", "text": text}]}]
+    >>> turns.append({"role": "user", "content": [{"type": "text", "text": "Image 2:"}]})
+    >>> [(m["role"], m["content"]) for m in as_native_messages(turns)]
+    [('assistant', 'I look. '), ('tool', 'Image 2:')]
+    >>> as_native_messages(turns)[0]["tool_calls"][0]["function"]
+    {'name': 'zoom_in', 'arguments': '{"target_image": 1}'}
+    """
+    messages: Messages = []
+    number = 0
+    while number < len(conversation):
+        message = conversation[number]
+        number += 1
+        if message["role"] != "assistant":
+            messages.append(message)
+            continue
+        native = _assistant_message(message, number - 1, syntax, reasoning_field)
+        messages.append(native)
+        ids = [call["id"] for call in native.get("tool_calls", ())]
+        results = _user_messages(conversation[number:], len(ids))
+        messages += _result_messages(results, ids)
+        number += len(results)
+    return messages
+
+
+def text_of(message: dict[str, Any]) -> str:
+    """Return all text of a message."""
+    content = message["content"]
+    if isinstance(content, str):
+        return content
+    return "".join(part["text"] for part in content if part["type"] == "text")
+
+
+def _assistant_message(
+    message: dict[str, Any], number: int, syntax: CallSyntax, reasoning_field: str
+) -> dict[str, Any]:
+    """Return a turn with its calls, and its reasoning if there is a field for it, in fields of their own."""
+    text = text_of(message)
+    reasoning, rest = split_reasoning(text)
+    words, calls = split_calls(rest, syntax)
+    fields: dict[str, Any] = {}
+    if calls:
+        fields["tool_calls"] = [
+            _tool_call(call, f"call_{number}" if nth == 0 else f"call_{number}_{nth}")
+            for nth, call in enumerate(calls)
+        ]
+    if reasoning and reasoning_field:
+        return {"role": "assistant", "content": words, reasoning_field: reasoning, **fields}
+    if not calls:
+        return message
+    return {"role": "assistant", "content": text[: len(text) - len(rest)] + words, **fields}
+
+
+def _tool_call(call: NativeCall, id: str) -> dict[str, Any]:
+    function = {"name": call.name, "arguments": json.dumps(call.arguments)}
+    return {"id": id, "type": "function", "function": function}
+
+
+def _user_messages(following: Messages, max_messages: int) -> Messages:
+    """Return the user messages that come next, at most so many."""
+    found: Messages = []
+    for message in following[:max_messages]:
+        if message["role"] != "user":
+            break
+        found.append(message)
+    return found
+
+
+def _result_messages(results: Sequence[dict[str, Any]], ids: Sequence[str]) -> Messages:
+    """Return the results of the calls of one turn: words by the tools, then pictures by the user."""
+    tools: Messages = []
+    pictures: Messages = []
+    num_first = len(ids) - len(results) + 1
+    for nth, result in enumerate(results):
+        answered = ids[:num_first] if nth == 0 else [ids[num_first + nth - 1]]
+        words, parts = text_of(result).strip(), result["content"]
+        if not isinstance(parts, str) and any(part["type"] == "image" for part in parts):
+            words = words or _SEE_NEXT
+            pictures.append(result)
+        tools += [{"role": "tool", "tool_call_id": id, "content": words} for id in answered]
+    return [*tools, *pictures]
