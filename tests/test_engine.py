@@ -14,8 +14,9 @@ import torch
 import torch.nn.functional as F
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
-from pixel_reasoner.models.api import GenerationRequest, images_of
-from pixel_reasoner.models.engine import Engine, ImageInput, Sequence, is_supported
+from engine_fixture import engine_of, prompts, sequences_of
+from pixel_reasoner.models.api import GenerationRequest
+from pixel_reasoner.models.engine import Sequence, is_supported
 from pixel_reasoner.models.folder import FolderSettings
 from pixel_reasoner.models.local import LocalModel
 from pixel_reasoner.models.local_backend import LocalBackend
@@ -81,33 +82,9 @@ def other_family() -> torch.nn.Module:
     return Qwen2_5_VLForConditionalGeneration(config).eval()
 
 
-def greedy(logits, rows):
-    return logits.argmax(dim=-1), None
-
-
 def greedy_with_logprobs(logits, rows):
     ids = logits.argmax(dim=-1)
     return ids, torch.log_softmax(logits.float(), dim=-1).gather(1, ids[:, None])[:, 0]
-
-
-def prompts(model: LocalModel, questions: list[Question]) -> list[tuple[list[int], tuple]]:
-    conversations = [Rollout(one, model, RolloutConfig()).messages() for one in questions]
-    return [
-        (
-            model.prompt_inputs([messages])["input_ids"][0].tolist(),
-            tuple(map(ImageInput.of, images_of(messages))),
-        )
-        for messages in conversations
-    ]
-
-
-def sequences_of(prompts, most: int = 24) -> list[Sequence]:
-    return [Sequence(list(ids), images, most, id=n) for n, (ids, images) in enumerate(prompts)]
-
-
-def engine_of(model: LocalModel, weights=None, ends=(), sampler=greedy, **given) -> Engine:
-    image_processor = model.processor.image_processor
-    return Engine(weights or model.model, image_processor, ends, sampler=sampler, **given)
 
 
 @contextmanager

@@ -96,6 +96,8 @@ class KVCache:
         """Copy the first tokens of exported keys and values into the slots of running sequences."""
         slots = self._slots_of(targets)
         for layer, pair in enumerate(tensors):
+            if layer == len(self.keys):
+                self._add_layer(pair[1], size)
             for store, source in zip((self.keys[layer], self.values[layer]), pair, strict=True):
                 store[slots, :, :size] = source[:, :size]
 
@@ -139,10 +141,7 @@ class KVCache:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Write (sequences, heads, new, dim) keys and values; returns all that these sequences have."""
         if layer == len(self.keys):
-            # Under autocast keys have 32 bits, after the rotary embedding, and values 16, in which both are used.
-            for stores in (self.keys, self.values):
-                stores.append(values.new_zeros((0, keys.shape[1], 0, keys.shape[3])))
-            self.reserve(len(self.running), self.max_length)
+            self._add_layer(values[0], self.max_length)
         write = self._write_decode if self._is_decode else self._write_prefill
         write(self.keys[layer], keys)
         write(self.values[layer], values)
@@ -150,6 +149,16 @@ class KVCache:
             self.keys[layer][self._read_slots, :, : self.max_length],
             self.values[layer][self._read_slots, :, : self.max_length],
         )
+
+    def _add_layer(self, values: torch.Tensor, length: int) -> None:
+        """Create the stores of the next layer, in the dtype of its (heads, tokens, dim) values.
+
+        Under autocast keys have 32 bits, after the rotary embedding, and values 16, in which both are used.
+        """
+        heads, _, dim = values.shape
+        for stores in (self.keys, self.values):
+            stores.append(values.new_zeros((0, heads, 0, dim)))
+        self.reserve(len(self.running), length)
 
     def _write_prefill(self, store: torch.Tensor, new: torch.Tensor) -> None:
         store[self._slots[:, None], :, self._write_at] = new.transpose(1, 2).to(store.dtype)
