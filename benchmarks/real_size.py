@@ -36,7 +36,8 @@ from transformers import (
 
 from pixel_reasoner.dialects import COMPACT
 from pixel_reasoner.files import write_json
-from pixel_reasoner.models.engine import Engine, Row, Seen
+from pixel_reasoner.models.engine import Engine, ImageInput
+from pixel_reasoner.models.engine import Sequence as Row
 from pixel_reasoner.models.folder import FolderSettings, model_folder
 from pixel_reasoner.models.local import load_processor
 from pixel_reasoner.models.patches import compile_layers
@@ -149,16 +150,16 @@ class Scripted:
     def __call__(
         self, logits: torch.Tensor, rows: Sequence[Row]
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """As a `Choose` of the engine."""
+        """As a `Sampler` of the engine."""
         told = torch.log_softmax(logits.float(), dim=-1)
         chosen = torch.tensor([self._next(row) for row in rows], device=logits.device)[:, None]
         return chosen[:, 0], told.gather(1, chosen)[:, 0]
 
     def _next(self, row: Row) -> int:
         if id(row) not in self.said or self.said[id(row)][0] is not row:
-            self.said[id(row)] = (row, self._turn(len(row.pictures)))
+            self.said[id(row)] = (row, self._turn(len(row.images)))
         script = self.said[id(row)][1]
-        at = len(row.ids) - row.num_prompt
+        at = len(row.ids) - row.num_prompt_tokens
         return script[at] if at < len(script) else self.end
 
     def _turn(self, pictures: int) -> list[int]:
@@ -174,7 +175,7 @@ class Scripted:
 def train(given: argparse.Namespace, model: Path, out: Path) -> None:
     """The steps, and what they took."""
     tokenizer = load_processor(str(model)).tokenizer
-    turns.sampler = lambda config: Scripted(tokenizer)  # type: ignore[assignment]
+    turns.sampler_of = lambda config: Scripted(tokenizer)  # type: ignore[assignment]
     rollouts = given.questions * 8
     run = RlRun(
         out=str(out),
@@ -237,12 +238,14 @@ def prompts(processor: Any) -> Any:
     end = [tokenizer.eos_token_id]
 
     def asked(weights: Any, count: int) -> Engine:
-        engine, seen = Engine(weights, processor.image_processor, end), Seen.of(image)
+        sampler = never_ends(end)
+        engine = Engine(weights, processor.image_processor, end, sampler=sampler)
+        seen = ImageInput.of(image)
         for n in range(count):
             begin = tokenizer(f"<|im_start|>user\n{'word ' * (20 + n % 7)}<|vision_start|>")
             tail = tokenizer("<|vision_end|>What is it?")
             ids = [*begin["input_ids"], *[placeholder] * 1024, *tail["input_ids"]]
-            engine.add(Row(ids, (seen,), 40))
+            engine.add_request(Row(ids, (seen,), 40))
         return engine
 
     return asked
@@ -252,9 +255,9 @@ def timed(name: str, weights: Any, asked: Any) -> None:
     """Print how long prompts take, and then a token."""
     for count in (1, 64):
         engine, step_s = asked(weights, count), []
-        while engine.busy:
+        while engine.has_unfinished:
             started = time.perf_counter()
-            engine.step(never_ends(engine.end_tokens))
+            engine.step()
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
             step_s.append(time.perf_counter() - started)

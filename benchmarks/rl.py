@@ -21,7 +21,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from pixel_reasoner.models.engine import Row
+from pixel_reasoner.models.engine import Sequence
 from pixel_reasoner.models.folder import folder_settings, model_folder
 from pixel_reasoner.models.local import LocalModel, Session, load_processor
 from pixel_reasoner.rollout.ask import ask_many
@@ -164,28 +164,24 @@ def _resident_mb() -> float:
     return pages * resource.getpagesize() / 1e6
 
 
-class Recorded(Session):
-    """Turns of `ask_many` that keep what the model read and wrote, and which of it it wrote."""
-
-    def __init__(
-        self, model: LocalModel, decoding: SamplingParams, kept: dict[str, list[Row]]
-    ) -> None:
-        super().__init__(model, decoding)
-        self.kept = kept
-
-    def _told_of(self, row: Row) -> Any:
-        said = super()._told_of(row)
-        self.kept.setdefault(row.key, []).append(row)
-        return said
-
-
 class Recording(LocalModel):
-    """The model of `ask_many`; `rows` holds every turn, by the number of its question."""
+    """The model of `ask_many`; `rows` has the sequences of every turn, by the number of its question."""
 
     def session(self, decoding: SamplingParams) -> Session:
-        """One that is recorded."""
-        self.rows: dict[Any, list[Row]] = {}
-        return Recorded(self, decoding, self.rows)
+        """Return a session whose finished sequences are recorded."""
+        self.rows: dict[int, list[Sequence]] = {}
+        session = super().session(decoding)
+        engine = session.backend.engine
+        step = engine.step
+
+        def recorded() -> list[Sequence]:
+            finished = step()
+            for sequence in finished:
+                self.rows.setdefault(int(sequence.id), []).append(sequence)
+            return finished
+
+        engine.step = recorded
+        return session
 
 
 def parity(folder: Path, count: int = 200) -> None:
@@ -216,7 +212,7 @@ def parity(folder: Path, count: int = 200) -> None:
         turns = model.rows[number]
         mask = [False] * len(turns[-1].ids)
         for turn in turns:
-            mask[turn.num_prompt : len(turn.ids)] = [True] * len(turn.new_ids)
+            mask[turn.num_prompt_tokens : len(turn.ids)] = [True] * len(turn.new_ids)
         ids = [*theirs.prompt_ids.tolist(), *theirs.completion_ids.tolist()]
         trained = [False] * len(theirs.prompt_ids) + theirs.trained.tolist()
         same["token ids"] += ids == turns[-1].ids

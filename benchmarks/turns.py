@@ -28,8 +28,9 @@ from transformers import AutoModelForImageTextToText, LogitsProcessor, LogitsPro
 
 import rl
 from pixel_reasoner.dialects import COMPACT
-from pixel_reasoner.models.api import Model
-from pixel_reasoner.models.local import LocalModel, Session
+from pixel_reasoner.models.api import GenerationRequest, Model
+from pixel_reasoner.models.local import LocalModel
+from pixel_reasoner.models.local_backend import LocalBackend
 from pixel_reasoner.rollout.ask import ask, ask_many
 from pixel_reasoner.schema.question import MediaItem, Question
 from pixel_reasoner.schema.settings import PixelBudget, RolloutConfig, RolloutLimits, SamplingParams
@@ -79,41 +80,42 @@ class FromTheBeginning:
         turn = sum(message["role"] == "assistant" for message in conversations[0])
         steer = LogitsProcessorList([Forced(turn_ids(self.model, turn))])
         with torch.inference_mode():
-            inputs = self.model._inputs(conversations)
+            inputs = self.model.prompt_inputs(conversations)
             out = self.model.model.generate(
                 **inputs, do_sample=False, max_new_tokens=128, logits_processor=steer
             )
-        return [self.model._completion(out[0, inputs["input_ids"].shape[1] :].tolist(), [], 0)]
+        return [self.model.completion(out[0, inputs["input_ids"].shape[1] :].tolist(), [], 0)]
 
     def describe(self) -> dict[str, Any]:
         """Whose it is."""
         return self.model.describe()
 
 
-class Kept(FromTheBeginning):
-    """The embedded model with the engine."""
+class Cached(FromTheBeginning):
+    """The embedded model with the engine's cache."""
 
     def __init__(self, model: LocalModel) -> None:
         super().__init__(model)
-        self.session = Session(model)
+        self.backend = LocalBackend(model)
 
     def generate(self, conversations: Any, decoding: Any, on_text: Any = None) -> Any:
         """One turn, set beforehand."""
         turn = sum(message["role"] == "assistant" for message in conversations[0])
         forced = Forced(turn_ids(self.model, turn))
-
-        def choose(logits: torch.Tensor, rows: Any) -> Any:
-            return forced(None, logits).argmax(-1), None
-
-        before = [told for told in self.session._told.values() if turn]
-        row = self.session._row(0, conversations[0], before)
-        self.session.engine.run([row], choose)
-        return [self.session._told_of(row)]
+        self.backend.engine.sampler = lambda logits, _: (forced(None, logits).argmax(-1), None)
+        request = GenerationRequest(
+            id=str(turn), session="1", messages=conversations[0], sampling=decoding
+        )
+        self.backend.submit(request)
+        while True:
+            for delta in self.backend.poll(0.0):
+                if delta.is_last:
+                    return [delta.completion]
 
 
 def turn_ids(model: LocalModel, turn: int) -> list[int]:
     ids = model.tokenizer(script()[turn], add_special_tokens=False)["input_ids"]
-    return [*ids, *model._end_tokens()]
+    return [*ids, *model.end_tokens]
 
 
 def one_trace(folder: Path) -> None:
@@ -130,9 +132,9 @@ def one_trace(folder: Path) -> None:
         update={"picture": PixelBudget(min_px=1024 * 1024, max_px=1024 * 1024)}
     )
     rules = RolloutConfig(limits=RolloutLimits(max_turns=6))
-    seconds: dict[str, list[float]] = {"from the beginning": [], "kept": []}
+    seconds: dict[str, list[float]] = {"from the beginning": [], "cached": []}
     for _ in range(REPEATS + 1):
-        for name, kind in (("from the beginning", FromTheBeginning), ("kept", Kept)):
+        for name, kind in (("from the beginning", FromTheBeginning), ("cached", Cached)):
             asked: Model = kind(model)
             trace = ask(question, asked, rules)
             assert len(trace.executed) == len(LOOKS)
@@ -143,7 +145,7 @@ def one_trace(folder: Path) -> None:
     print(f"a trace of {len(LOOKS)} looks, overview of {tokens} visual tokens:")
     for name, median in medians.items():
         print(f"  {name}: {median:.2f} s")
-    print(f"  {medians['from the beginning'] / medians['kept']:.2f} x faster")
+    print(f"  {medians['from the beginning'] / medians['cached']:.2f} x faster")
 
 
 def many(folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import random
 import shutil
+import time
 from contextlib import contextmanager
 from threading import Event
 
@@ -13,10 +14,18 @@ import torch
 import torch.nn.functional as F
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
-from pixel_reasoner.models.api import images_of
-from pixel_reasoner.models.engine import Engine, Row, Seen, supported
+from engine_fixture import engine_of, prompts, sequences_of
+from pixel_reasoner.models.api import GenerationRequest
+from pixel_reasoner.models.engine import Sequence, is_supported
+from pixel_reasoner.models.folder import FolderSettings
 from pixel_reasoner.models.local import LocalModel
-from pixel_reasoner.models.patches import compile_layers, patches_as_product, pieces_together
+from pixel_reasoner.models.local_backend import LocalBackend
+from pixel_reasoner.models.local_generate import generate_with_transformers
+from pixel_reasoner.models.patches import (
+    batch_attention_segments,
+    compile_layers,
+    patches_as_product,
+)
 from pixel_reasoner.rollout import ask as rollout
 from pixel_reasoner.rollout.ask import ask, ask_many
 from pixel_reasoner.rollout.state import Rollout
@@ -73,29 +82,9 @@ def other_family() -> torch.nn.Module:
     return Qwen2_5_VLForConditionalGeneration(config).eval()
 
 
-def greedy(logits, rows):
-    return logits.argmax(dim=-1), None
-
-
-def told_by_the_model(logits, rows):
+def greedy_with_logprobs(logits, rows):
     ids = logits.argmax(dim=-1)
     return ids, torch.log_softmax(logits.float(), dim=-1).gather(1, ids[:, None])[:, 0]
-
-
-def prompts(model: LocalModel, questions: list[Question]) -> list[tuple[list[int], tuple]]:
-    conversations = [Rollout(one, model, RolloutConfig()).messages() for one in questions]
-    return [
-        (model._inputs([said])["input_ids"][0].tolist(), tuple(map(Seen.of, images_of(said))))
-        for said in conversations
-    ]
-
-
-def rows_of(prompts, most: int = 24) -> list[Row]:
-    return [Row(list(ids), pictures, most, key=n) for n, (ids, pictures) in enumerate(prompts)]
-
-
-def engine_of(model: LocalModel, weights=None, ends=()) -> Engine:
-    return Engine(weights or model.model, model.processor.image_processor, ends)
 
 
 @contextmanager
@@ -127,8 +116,8 @@ def test_rollouts_are_those_of_reading_everything_again(model, questions):
         trace = ask(question, model, rules)
         again = Rollout(question, model, rules)
         while again.stop is None:
-            (said,) = model._read_again([again.messages()], rules.sampling, None)
-            again.take(said, 0.0)
+            (turn,) = generate_with_transformers(model, [again.messages()], rules.sampling)
+            again.take(turn, 0.0)
         assert [t.token_ids for t in trace.turns] == [t.token_ids for t in again.turns]
         for ours, theirs in zip(trace.turns, again.turns, strict=True):
             assert ours.num_prompt_tokens == theirs.num_prompt_tokens
@@ -139,22 +128,22 @@ def test_rollouts_are_those_of_reading_everything_again(model, questions):
 
 def test_another_family_says_what_transformers_says(model, other_family, questions):
     """Positions, masks and pictures of Qwen2.5-VL; turns that go on from earlier ones, in one batch of several lengths."""
-    assert supported(other_family)
+    assert is_supported(other_family)
     engine = engine_of(model, other_family)
     told = prompts(model, questions[:4])
-    rows = rows_of(told)
-    engine.run(rows, greedy)
+    rows = sequences_of(told)
+    engine.run(rows)
     extra = told[0][1][:1]  # a picture that comes back from an operation
-    (picture,) = model._inputs([Rollout(questions[0], model, RolloutConfig()).messages()])[
+    (picture,) = model.prompt_inputs([Rollout(questions[0], model, RolloutConfig()).messages()])[
         "image_grid_thw"
     ]
     placeholder = [3, *[5] * int(picture.prod() // 4), 4]
-    later = rows_of([(r.ids + placeholder, r.pictures + extra) for r in rows])
-    engine.run(later, greedy)
+    later = sequences_of([(r.ids + placeholder, r.images + extra) for r in rows])
+    engine.run(later)
     for row in (*rows, *later):
-        ids = torch.tensor(row.ids[: row.num_prompt])[None]
+        ids = torch.tensor(row.ids[: row.num_prompt_tokens])[None]
         inputs = model.processor.image_processor(
-            images=[seen.image for seen in row.pictures], return_tensors="pt"
+            images=[seen.image for seen in row.images], return_tensors="pt"
         )
         out = other_family.generate(
             input_ids=ids,
@@ -165,28 +154,28 @@ def test_another_family_says_what_transformers_says(model, other_family, questio
             do_sample=False,
             eos_token_id=None,
         )
-        assert out[0, row.num_prompt :].tolist() == row.new_ids
+        assert out[0, row.num_prompt_tokens :].tolist() == row.new_ids
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_rows_say_the_same_whenever_they_join(model, questions, seed):
     """Rows of several lengths join a batch in any order and at any time, and leave it early or late."""
     rng = random.Random(seed)
-    ends = sorted(model._end_tokens())
+    ends = model.end_tokens
     told = prompts(model, questions)
-    alone = rows_of(told, 40)
+    alone = sequences_of(told, 40)
     for row in alone:
-        engine_of(model, ends=ends).run([row], greedy)
-    engine, rows = engine_of(model, ends=ends), rows_of(told, 40)
+        engine_of(model, ends=ends).run([row])
+    engine, rows = engine_of(model, ends=ends), sequences_of(told, 40)
     waiting = rng.sample(rows, len(rows))
-    while waiting or engine.busy:
+    while waiting or engine.has_unfinished:
         for _ in range(rng.choice((0, 0, 1, 3))):
             if waiting:
-                engine.add(waiting.pop())
-        if engine.busy:
-            for row in engine.step(greedy):
+                engine.add_request(waiting.pop())
+        if engine.has_unfinished:
+            for row in engine.step():
                 if rng.random() < 0.5:
-                    engine.forget(row)
+                    engine.release(row)
     assert [row.new_ids for row in rows] == [row.new_ids for row in alone]
 
 
@@ -204,9 +193,9 @@ def test_a_later_turn_reads_what_is_new_alone(model, questions):
 
 def test_rows_that_begin_alike_are_read_once(model, questions):
     told = prompts(model, questions[:2])
-    engine = engine_of(model, ends=sorted(model._end_tokens()))
+    engine = engine_of(model, ends=model.end_tokens)
     with tokens_read(model) as read:
-        engine.run(rows_of([told[0]] * 4 + [told[1]] * 4, most=1), greedy)
+        engine.run(sequences_of([told[0]] * 4 + [told[1]] * 4, most=1))
     longest = max(len(ids) for ids, _ in told)
     assert read == {"tokens": 2 * longest, "pictures": 2}
 
@@ -225,7 +214,7 @@ def test_a_picture_that_many_questions_are_about_is_read_once_if_that_saves_a_pa
     behind = max(n for n, token in enumerate(told[0][0]) if token == 5) + 1
     engine = engine_of(model)
     with tokens_read(model) as read:
-        engine.run(rows := rows_of(told, most=1), greedy)
+        engine.run(rows := sequences_of(told, most=1))
     if count == 2:
         assert read["tokens"] == 2 * max(lengths)
     else:
@@ -234,7 +223,7 @@ def test_a_picture_that_many_questions_are_about_is_read_once_if_that_saves_a_pa
     assert read["pictures"] == 1
     for row in rows:
         engine_of(model).run(
-            [alone := Row(list(row.ids[: row.num_prompt]), row.pictures, 1)], greedy
+            [alone := Sequence(list(row.ids[: row.num_prompt_tokens]), row.images, 1)]
         )
         assert alone.new_ids == row.new_ids
 
@@ -243,49 +232,52 @@ def test_the_next_question_about_a_picture_reads_what_is_new_alone(model, questi
     first, second = about_one_picture(model, questions, 2)
     behind = max(n for n, token in enumerate(first[0]) if token == 5) + 1
     engine = engine_of(model)
-    engine.run(rows_of([first]), greedy)
+    engine.run(sequences_of([first]))
     with tokens_read(model) as read:
-        engine.run(rows := rows_of([second]), greedy)
+        engine.run(rows := sequences_of([second]))
     assert read == {"tokens": len(second[0]) - behind + len(rows[0].new_ids) - 1, "pictures": 0}
-    engine_of(model).run(alone := rows_of([second]), greedy)
+    engine_of(model).run(alone := sequences_of([second]))
     assert rows[0].new_ids == alone[0].new_ids
 
 
 def test_of_another_picture_only_the_words_before_it_are_shared(model, questions):
     first, other = prompts(model, questions[:2])
     engine = engine_of(model)
-    engine.run(rows_of([first]), greedy)
+    engine.run(sequences_of([first]))
     with tokens_read(model) as read:
-        engine.run(rows_of([other], most=1), greedy)
+        engine.run(sequences_of([other], most=1))
     assert read == {"tokens": len(other[0]) - other[0].index(5), "pictures": 1}
 
 
 def test_the_same_words_about_other_pixels_are_read(model, questions):
     (one, pictures), (_, others) = prompts(model, questions[:2])
     engine = engine_of(model)
-    first, again, other = rows_of([(one, pictures), (one, pictures), (one, others)])
-    engine.run([first], greedy)
-    continued = Row([*first.ids, 7], first.pictures, 8)
-    elsewhere = Row([*first.ids, 7], others, 8)
+    first, again, other = sequences_of([(one, pictures), (one, pictures), (one, others)])
+    engine.run([first])
+    continued = Sequence([*first.ids, 7], first.images, 8)
+    elsewhere = Sequence([*first.ids, 7], others, 8)
     with tokens_read(model) as read:
-        engine.run([continued, elsewhere], greedy)
+        engine.run([continued, elsewhere])
     assert read["pictures"] == 1
-    assert engine.slots.origin(Row([*continued.ids, 7], pictures, 1)) is continued
-    engine.forget()
-    engine.run([again, other], greedy)
+    after = Sequence([*continued.ids, 7], pictures, 1)
+    assert engine.num_reusable_tokens(after) == len(continued.ids) - 1
+    engine.clear()
+    engine.run([again, other])
     fresh = engine_of(model)
-    fresh.run([anew := Row(list(elsewhere.ids[:-8]), others, 8)], greedy)
+    fresh.run([anew := Sequence(list(elsewhere.ids[:-8]), others, 8)])
     assert anew.new_ids == elsewhere.new_ids
 
 
 def test_weights_that_changed_are_not_answered_from_what_was_read(model, questions):
     engine = engine_of(model)
-    (row,) = rows_of(prompts(model, questions[:1]))
-    engine.run([row], greedy)
-    assert engine.slots.origin(Row([*row.ids, 7], row.pictures, 1)) is row
-    engine.forget()
-    assert engine.slots.origin(Row([*row.ids, 7], row.pictures, 1)) is None
-    assert engine.slots.keys == []
+    (row,) = sequences_of(prompts(model, questions[:1]))
+    engine.run([row])
+    later = Sequence([*row.ids, 7], row.images, 1)
+    assert engine.num_reusable_tokens(later) == len(row.ids) - 1
+    assert engine.num_cache_bytes > 0
+    engine.clear()
+    assert engine.num_reusable_tokens(later) == 0
+    assert engine.num_cache_bytes == 0
 
 
 def test_a_conversation_that_is_over_leaves_nothing_behind(model, questions):
@@ -300,14 +292,12 @@ def test_a_conversation_that_is_over_leaves_nothing_behind(model, questions):
     traces = list(ask_many(questions, watched, RolloutConfig(sampling=SHORT), batch_size=3))
     assert len(traces) == len(questions)
     (session,) = seen
-    assert session.engine.slots.rows == []
-    assert not session._told
-    assert not session._rows
+    engine = session.backend.engine
+    assert engine.running == engine.waiting == engine.retained == ()
+    assert session.backend.sessions == ()
 
 
 def model_settings(model: LocalModel):
-    from pixel_reasoner.models.folder import FolderSettings
-
     return FolderSettings(dialect=model.dialect, budgets=model.budgets)
 
 
@@ -330,19 +320,19 @@ def test_a_model_that_would_write_placeholders_of_pictures_does_not(model, quest
 
 def test_mixed_precision_says_what_a_whole_pass_says_in_it(model, other_family, questions):
     """Training on a GPU draws its turns under autocast: 32-bit weights, 16-bit products."""
-    rows = rows_of(prompts(model, questions[:2]))
+    rows = sequences_of(prompts(model, questions[:2]))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        engine = engine_of(model, other_family)
-        engine.run(rows, told_by_the_model)
+        engine = engine_of(model, other_family, sampler=greedy_with_logprobs)
+        engine.run(rows)
         with torch.inference_mode():
             for row in rows:
                 pixels = model.processor.image_processor(
-                    images=[seen.image for seen in row.pictures], return_tensors="pt"
+                    images=[seen.image for seen in row.images], return_tensors="pt"
                 )
                 ids = torch.tensor([row.ids])
                 kinds = (ids == other_family.config.image_token_id).int()
                 logits = other_family(input_ids=ids, mm_token_type_ids=kinds, **pixels).logits[0]
-                told = torch.log_softmax(logits[row.num_prompt - 1 : -1].float(), dim=-1)
+                told = torch.log_softmax(logits[row.num_prompt_tokens - 1 : -1].float(), dim=-1)
                 expected = told.gather(1, torch.tensor(row.new_ids)[:, None])[:, 0]
                 assert torch.allclose(torch.tensor(row.logprobs), expected, atol=0.05)
 
@@ -385,11 +375,20 @@ def test_a_picture_that_opens_slowly_holds_up_its_own_question_alone(model, ques
     assert sum(in_vain) < len(questions) / 2, "what is late is not waited for again"
 
 
-def test_seconds_of_turns_are_shares_of_the_time_that_passed(model, questions):
-    traces = list(ask_many(questions, model, RolloutConfig(sampling=SHORT), batch_size=8))
-    longest = max(trace.seconds for trace in traces)
-    total = sum(turn.generate_s for trace in traces for turn in trace.turns)
-    assert 0 < total < 3 * longest
+def test_seconds_of_turns_add_up_to_the_time_of_the_steps(model, questions):
+    """Each step is divided among the requests in progress, waiting ones included."""
+    backend = LocalBackend(model)
+    for n, question in enumerate(questions):
+        messages = Rollout(question, model, RolloutConfig()).messages()
+        request = GenerationRequest(id=str(n), session=str(n), messages=messages, sampling=SHORT)
+        backend.submit(request)
+    total = spent = 0.0
+    while backend.engine.has_unfinished:
+        started = time.perf_counter()
+        deltas = backend.poll(0.0)
+        spent += time.perf_counter() - started
+        total += sum(delta.seconds for delta in deltas)
+    assert 0.8 * spent < total <= spent
 
 
 def test_a_model_of_an_unknown_family_is_read_again_each_turn(model):
@@ -397,8 +396,8 @@ def test_a_model_of_an_unknown_family_is_read_again_each_turn(model):
         config = model.model.config.__class__(**model.model.config.to_dict())
 
     Strange.config.model_type = "some_other_vl"
-    assert supported(model.model)
-    assert not supported(Strange)
+    assert is_supported(model.model)
+    assert not is_supported(Strange)
 
 
 def test_a_patch_is_embedded_as_by_the_convolution(other_family):
@@ -424,7 +423,7 @@ def test_pictures_and_windows_of_one_size_attend_in_one_call(other_family, monke
         out = visual(patches, grid_thw=grid).pooler_output
         (grad,) = torch.autograd.grad(out.square().sum(), patches)
         told.append((out, grad, len(calls)))
-        pieces_together(visual)
+        batch_attention_segments(visual)
     (out, grad, num_calls), (out_together, grad_together, num_together) = told
     assert torch.allclose(out_together, out, atol=1e-5)
     assert torch.allclose(grad_together, grad, atol=1e-4)
@@ -435,15 +434,15 @@ def test_pictures_and_windows_of_one_size_attend_in_one_call(other_family, monke
 def test_a_chosen_attention_is_kept(other_family):
     visual = copy.deepcopy(other_family.model.visual)
     visual.config._attn_implementation = "eager"
-    pieces_together(visual)
+    batch_attention_segments(visual)
     assert visual.config._attn_implementation == "eager"
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 def test_compiled_norms_and_mlps_say_the_same(model, other_family, questions):
-    plain, compiled = (rows_of(prompts(model, questions[:2])) for _ in range(2))
-    engine_of(model, other_family).run(plain, greedy)
+    plain, compiled = (sequences_of(prompts(model, questions[:2])) for _ in range(2))
+    engine_of(model, other_family).run(plain)
     weights = copy.deepcopy(other_family)
     compile_layers(weights.model.language_model)
-    engine_of(model, weights).run(compiled, greedy)
+    engine_of(model, weights).run(compiled)
     assert [row.new_ids for row in compiled] == [row.new_ids for row in plain]

@@ -12,14 +12,14 @@ from safetensors.torch import load_file, save_file
 
 from pixel_reasoner.dialects import get_dialect
 from pixel_reasoner.errors import ModelError, UsageError
-from pixel_reasoner.models import local
+from pixel_reasoner.models import local_weights
 from pixel_reasoner.models.api import Completion, ContextFull
 from pixel_reasoner.models.folder import BUNDLED_MODELS, folder_settings
 from pixel_reasoner.models.local import LocalModel
 from pixel_reasoner.rollout.ask import ask, ask_many
 from pixel_reasoner.rollout.state import Rollout
 from pixel_reasoner.schema.question import Question, with_media_root
-from pixel_reasoner.schema.settings import RolloutConfig, SamplingParams
+from pixel_reasoner.schema.settings import PixelBudget, RolloutConfig, SamplingParams
 from pixel_reasoner.world import render, scenes
 
 
@@ -53,8 +53,8 @@ def test_pictures_are_of_sizes_that_the_image_processor_leaves_alone(tmp_path, q
     model = LocalModel(str(folder))
     trace = ask(questions[0], model, RolloutConfig(sampling=SamplingParams(max_new_tokens=64)))
     assert trace.pictures[0].seen_px == (160, 160)
-    assert trace.settings["budgets"]["picture"] == {"min_px": 160 * 160, "max_px": 160 * 160}
-    assert trace.settings["budgets"]["frame"] == {"min_px": 96 * 96, "max_px": 96 * 96}
+    assert trace.settings.budgets.picture == PixelBudget(min_px=160 * 160, max_px=160 * 160)
+    assert trace.settings.budgets.frame == PixelBudget(min_px=96 * 96, max_px=96 * 96)
     assert LocalModel("tiny").budgets == folder_settings(BUNDLED_MODELS["tiny"]).budgets
 
 
@@ -70,10 +70,10 @@ def test_weights_are_kept_as_they_are_stored_where_the_processor_multiplies_that
     config = json.dumps(told).replace('"float32"', '"bfloat16"')
     (folder / "config.json").write_text(config)
     for able, kept in ((True, "bfloat16"), (False, "float32")):
-        monkeypatch.setattr(local, "_multiplies_16_bits", lambda able=able: able)
-        assert LocalModel(str(folder), device="cpu").describe()["dtype"] == kept
-        assert LocalModel("tiny", device="cpu").describe()["dtype"] == "float32"
-    assert LocalModel(str(folder), device="cpu", dtype="float32").describe()["dtype"] == "float32"
+        monkeypatch.setattr(local_weights, "has_16_bit_products", lambda able=able: able)
+        assert LocalModel(str(folder), device="cpu").describe().dtype == kept
+        assert LocalModel("tiny", device="cpu").describe().dtype == "float32"
+    assert LocalModel(str(folder), device="cpu", dtype="float32").describe().dtype == "float32"
     with pytest.raises(UsageError, match="--dtype float32, bfloat16, float16"):
         LocalModel("tiny", dtype="int8")
 
@@ -106,7 +106,7 @@ def test_token_ids_decode_to_the_text_and_logprobs_are_of_them(model, questions)
 def test_logprobs_are_those_of_a_forward_pass(model, questions):
     messages = conversation(questions[0], model)
     (said,) = model.generate([messages], SamplingParams(max_new_tokens=64))
-    inputs = model._inputs([messages])
+    inputs = model.prompt_inputs([messages])
     ids = torch.cat([inputs["input_ids"], torch.tensor([list(said.token_ids)])], dim=1)
     more = torch.zeros(1, len(said.token_ids), dtype=torch.long)
     inputs = {
@@ -123,7 +123,7 @@ def test_logprobs_are_those_of_a_forward_pass(model, questions):
 
 def test_what_the_model_sees_has_the_size_that_the_trace_records(model, questions):
     rollout = Rollout(questions[0], model, RolloutConfig())
-    inputs = model._inputs([rollout.messages()])
+    inputs = model.prompt_inputs([rollout.messages()])
     width, height = rollout.pictures[0].seen_px
     assert inputs["image_grid_thw"][0].tolist() == [1, height // 16, width // 16]
 
@@ -164,9 +164,9 @@ def test_streamed_text_is_the_text(model, questions):
 
 def test_settings_tell_weights_and_template_apart(model):
     told = model.describe()
-    assert told["class"] == "Qwen3VLForConditionalGeneration"
-    assert len(told["weights"]) == len(told["template"]) == 16
-    assert Path(told["name"]).name == "tiny"
+    assert told.architecture == "Qwen3VLForConditionalGeneration"
+    assert len(told.weights) == len(told.template) == 16
+    assert Path(told.name).name == "tiny"
 
 
 # --- how a folder that says nothing of itself is asked ---

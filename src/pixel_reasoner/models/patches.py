@@ -1,4 +1,4 @@
-"""The same computation, faster: what a tower of Qwen's VL families does on a CPU, and what many small kernels cost on a GPU."""
+"""Faster forms of the same computation: the vision encoder of Qwen's VL families on a CPU, and many small kernels on a GPU."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import torch
 import torch.nn.functional as F
 from transformers import AttentionInterface
 
-_TOGETHER = "pieces_together_like_flash"
-"""to transformers "flash" in a name means: attends in one call, and is told where pieces begin"""
+_BATCHED_SEGMENTS = "batched_segments_like_flash"
+"""transformers passes all segments in one call, with their boundaries, to an attention whose name contains "flash" """
 
 
 def speed_up_tower(model: Any) -> None:
-    """Let the vision tower of a model of Qwen's VL families run as it is fastest where it lies."""
-    pieces_together(model.model.visual)
+    """Change the vision encoder of a model of Qwen's VL families to the fastest form on its device."""
+    batch_attention_segments(model.model.visual)
     if model.device.type == "cpu":
         patches_as_product(model.model.visual)
 
 
 def patches_as_product(visual: Any) -> None:
-    """Let a tower of Qwen's VL families embed its patches with a matrix product instead of a Conv3d; weights and results are the same.
+    """Embed patches with a matrix product instead of a Conv3d; weights and results are the same.
 
-    A patch is as large as the kernel, so the two are one operation, but on a CPU the convolution takes a third of the
-    tower's time, and its backward pass half of a training step.
+    A patch has the size of the kernel, so the two are one operation, but on a CPU the convolution takes a third of the
+    time of the encoder, and its backward pass half of a training step.
     """
     conv = visual.patch_embed.proj
 
@@ -35,18 +35,18 @@ def patches_as_product(visual: Any) -> None:
     visual.patch_embed.forward = forward
 
 
-def pieces_together(visual: Any) -> None:
-    """Let pictures and windows of one size attend in one call instead of one after the other; results are the same.
+def batch_attention_segments(visual: Any) -> None:
+    """Compute the attention of images and windows of one size in one call instead of one after the other; results are the same.
 
     Qwen2.5-VL attends within windows of 64 patches. In transformers, without flash-attention, each is a call of its own in each layer:
     80 for an overview of 1,024 visual tokens and a crop of 256. On a GPU such calls take longer to start than to run.
-    Whoever chose another attention than the default keeps it.
+    An attention implementation other than the default is kept.
     """
     if visual.config._attn_implementation == "sdpa":
-        visual.config._attn_implementation = _TOGETHER
+        visual.config._attn_implementation = _BATCHED_SEGMENTS
 
 
-def _attend_together(  # noqa: PLR0913, as transformers calls it
+def _batched_attention(  # noqa: PLR0913, as transformers calls it
     module: Any,
     query: torch.Tensor,
     key: torch.Tensor,
@@ -57,7 +57,7 @@ def _attend_together(  # noqa: PLR0913, as transformers calls it
     cu_seq_lens_q: torch.Tensor,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """(1, heads, patches, dim) each; pieces lie one behind the other, from `cu_seq_lens_q[i]` on."""
+    """Attend within segments; (1, heads, patches, dim) each, segment i starts at `cu_seq_lens_q[i]`."""
     inputs = [one[0].transpose(0, 1) for one in (query, key, value)]  # (patches, heads, dim)
     attended, start = [], 0
     for length, alike in groupby(cu_seq_lens_q.diff().tolist()):
@@ -70,14 +70,14 @@ def _attend_together(  # noqa: PLR0913, as transformers calls it
     return torch.cat(attended)[None], None
 
 
-AttentionInterface.register(_TOGETHER, _attend_together)
+AttentionInterface.register(_BATCHED_SEGMENTS, _batched_attention)
 
 
 def compile_layers(language_model: Any) -> None:
-    """Let norms and MLPs of a language model be compiled on first use, which takes seconds.
+    """Compile norms and MLPs of a language model on first use, which takes seconds.
 
-    On a GPU a token of a few billion parameters is mostly the start of small kernels. Attention stays as it is: it writes into the
-    cache of its layer by number, and would be compiled anew for each.
+    On a GPU, most of the time of a token of a few billion parameters is the start of small kernels. Attention is not compiled: it
+    writes into the cache of its layer by number, and would be compiled again for each.
     """
     for layer in language_model.layers:
         for part in (layer.mlp, layer.input_layernorm, layer.post_attention_layernorm):

@@ -22,7 +22,14 @@ from transformers import (
 
 from pixel_reasoner.dialects import Message
 from pixel_reasoner.models.api import images_of
-from pixel_reasoner.models.engine import Choose, Engine, Row, Seen, supported, unwrap_peft
+from pixel_reasoner.models.engine import (
+    Engine,
+    ImageInput,
+    Sampler,
+    is_supported,
+    unwrap_peft,
+)
+from pixel_reasoner.models.engine import Sequence as EngineSequence
 
 _KNOWN = frozenset({"max_new_tokens", "suppress_tokens"})
 """keys of `generation_kwargs` that `sampler_of` and `RolloutSource` heed"""
@@ -38,7 +45,7 @@ def can_use_engine(trainer: Any) -> bool:
         or trainer.is_fsdp_enabled
         or args.repetition_penalty != 1.0
         or set(args.generation_kwargs or ()) - _KNOWN
-    ) and supported(_weights(trainer))
+    ) and is_supported(_weights(trainer))
 
 
 class RolloutSource:
@@ -47,13 +54,15 @@ class RolloutSource:
     def __init__(self, trainer: Any) -> None:
         self.trainer = trainer
         self.engine = Engine(
-            _weights(trainer), trainer.processing_class.image_processor, trainer.eos_token_ids
+            _weights(trainer),
+            trainer.processing_class.image_processor,
+            trainer.eos_token_ids,
+            sampler=sampler_of(trainer.generation_config),
         )
-        self.choose = sampler_of(trainer.generation_config)
 
     def forget(self) -> None:
         """The weights have changed."""
-        self.engine.forget()
+        self.engine.clear()
 
     def prompts(self, prompts: Sequence[list[Message]]) -> tuple[list[list[int]], list[Any]]:
         """Ids and pictures of opening messages; those that stand several times in a row are read once."""
@@ -86,7 +95,7 @@ class RolloutSource:
         most = self.trainer.generation_config.max_new_tokens
         pictures = images or [None] * len(prompt_ids)
         rows = [
-            Row(list(ids), tuple(map(Seen.of, some or ())), most)
+            EngineSequence(list(ids), tuple(map(ImageInput.of, some or ())), most)
             for ids, some in zip(prompt_ids, pictures, strict=True)
         ]
         # In training, layers that are checkpointed would keep no keys and values.
@@ -94,7 +103,7 @@ class RolloutSource:
         training = model.training
         model.eval()
         with self.trainer.accelerator.autocast():
-            self.engine.run(rows, self.choose)
+            self.engine.run(rows)
         model.train(training)
         return [row.new_ids for row in rows], [row.logprobs for row in rows]
 
@@ -104,7 +113,7 @@ def _weights(trainer: Any) -> Any:
     return unwrap_peft(trainer.accelerator.unwrap_model(trainer.model))
 
 
-def sampler_of(config: GenerationConfig) -> Choose:
+def sampler_of(config: GenerationConfig) -> Sampler:
     """How a configuration draws tokens, in the order in which transformers applies its parts.
 
     Logprobs are those that a training step computes for the same tokens: at the temperature, with nothing cut off.
@@ -125,7 +134,9 @@ def sampler_of(config: GenerationConfig) -> Choose:
     if config.min_p is not None:
         parts.append(MinPLogitsWarper(config.min_p))
 
-    def choose(logits: torch.Tensor, rows: Sequence[Row]) -> tuple[torch.Tensor, torch.Tensor]:
+    def choose(
+        logits: torch.Tensor, rows: Sequence[EngineSequence]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         del rows
         scores = logits.float() / (config.temperature or 1.0)
         ids = torch.multinomial(torch.softmax(parts(None, scores), dim=-1), 1)

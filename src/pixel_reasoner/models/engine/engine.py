@@ -1,0 +1,271 @@
+"""Continuous-batching engine with prefix sharing and a persistent KV cache per conversation.
+
+    add_request(sequence)   waits until `step` prefills it; what an earlier sequence prefilled is reused
+    step()                  prefills waiting sequences or decodes one token for every running sequence
+    cancel(sequence)        at any time between two steps; its slot is free at once
+    clear()                 when the weights have changed
+
+A sequence is one turn of a conversation: the ids so far, and those that the model generates. Its keys and values are retained
+when it is finished. The next turn starts with its ids and prefills its new tokens only. The prompt of several samples of one question, an
+image that several questions are about, and the system message are prefilled once. A finished sequence leaves the batch at once.
+
+Models of other families run through `generate` of transformers, which prefills the whole conversation in every turn.
+"""
+
+from __future__ import annotations
+
+from collections import abc
+from typing import Any
+
+import torch
+
+from pixel_reasoner.models.engine.families import FAMILIES
+from pixel_reasoner.models.engine.layer_state import KVCache
+from pixel_reasoner.models.engine.prefix_cache import BlockIndex, PrefixBlock, PrefixCache
+from pixel_reasoner.models.engine.runner import ModelRunner
+from pixel_reasoner.models.engine.sampler import Sampler, sample
+from pixel_reasoner.models.engine.scheduler import Scheduler, length_batches, split_wave
+from pixel_reasoner.models.engine.sequence import Sequence, SequenceState
+
+
+def unwrap_peft(model: Any) -> Any:
+    """Return a model without its PEFT wrapper; its LoRA layers stay in it."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def is_supported(model: Any) -> bool:
+    """Whether the engine handles a model: its family is registered, and its layers are those that the family supports."""
+    model_type = model.config.model_type
+    return model_type in FAMILIES and FAMILIES.get(model_type).supports(model)
+
+
+class Engine:
+    """Generates the continuation of many sequences. One thread at a time may call it.
+
+    Args:
+        model: of a supported family.
+        image_processor: of this model.
+        end_tokens: ids that end a sequence.
+        sampler: chooses the next tokens; by default `sample`, with the parameters of each sequence.
+        max_cache_bytes: limit of the keys and values of retained (finished) sequences; by default a quarter of the memory that
+            is free when the first one is retained. The least recently used are evicted, running sequences never.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        image_processor: Any,
+        end_tokens: abc.Iterable[int],
+        *,
+        sampler: Sampler = sample,
+        max_cache_bytes: int | None = None,
+    ) -> None:
+        self.model = model
+        self.family = FAMILIES.get(model.config.model_type)
+        self.end_tokens = frozenset(end_tokens)
+        self.sampler = sampler
+        self.image_token = self.family.image_token(model.config)
+        self._banned = self.family.banned_tokens(model.config)
+        self._scheduler = Scheduler()
+        self._cache = KVCache(model.device)
+        self._prefixes = PrefixCache(model.device, max_cache_bytes)
+        self._runner = ModelRunner(model, image_processor, self.family, self._cache)
+
+    @property
+    def has_unfinished(self) -> bool:
+        """Whether sequences are waiting or running."""
+        return bool(self._scheduler.waiting or self._cache.running)
+
+    @property
+    def running(self) -> tuple[Sequence, ...]:
+        """The running sequences, by slot."""
+        return tuple(self._cache.running)
+
+    @property
+    def waiting(self) -> tuple[Sequence, ...]:
+        """The sequences to prefill."""
+        return tuple(self._scheduler.waiting)
+
+    @property
+    def retained(self) -> tuple[Sequence, ...]:
+        """Finished sequences whose keys and values are cached, the least recently used first."""
+        return tuple(self._prefixes.sequences)
+
+    @property
+    def num_cache_bytes(self) -> int:
+        """Memory of the keys and values of retained sequences."""
+        return self._prefixes.num_bytes
+
+    def is_retained(self, sequence: Sequence) -> bool:
+        """Whether the keys and values of a finished sequence are cached."""
+        return sequence in self._prefixes
+
+    def num_reusable_tokens(self, sequence: Sequence) -> int:
+        """Return how many of the ids of a new sequence would not be prefilled."""
+        longest = self._prefixes.longest_prefix(sequence)
+        shared = self._block_index().longest_block(sequence)
+        return max(longest.num_cached if longest else 0, shared[1].num_tokens if shared else 0)
+
+    def add_request(self, sequence: Sequence) -> None:
+        """Queue a sequence."""
+        sequence.state = SequenceState.WAITING
+        self._scheduler.add(sequence)
+
+    @torch.inference_mode()
+    def run(self, sequences: abc.Sequence[Sequence]) -> None:
+        """Finish these sequences. Retained sequences that none of them reuses are dropped first."""
+        index = self._block_index()
+        useful = {self._prefixes.longest_prefix(one) for one in sequences}
+        useful |= {found[0] for one in sequences if (found := index.longest_block(one))}
+        for one in self.retained:
+            if one not in useful:
+                self._prefixes.drop(one)
+        for one in sequences:
+            self.add_request(one)
+        while self.has_unfinished:
+            self.step()
+
+    @torch.inference_mode()
+    def step(self) -> list[Sequence]:
+        """Prefill waiting sequences or decode one token for every running sequence.
+
+        Returns the sequences that finished. If a prefill raises, for example for lack of memory, the sequences that it
+        was for are cancelled and the others go on.
+        """
+        assert self.has_unfinished, "a step needs sequences"
+        joining = self._scheduler.next_prefill(len(self._cache.running))
+        sequences = joining or list(self._cache.running)
+        if joining:
+            try:
+                logits = self._prefill(joining)
+            except BaseException:
+                self._drop_from_batch(joining)
+                raise
+        else:
+            logits = self._runner.decode(sequences)
+        logits[:, self._banned] = -torch.inf
+        self._append(sequences, *self.sampler(logits, sequences))
+        if joining:
+            self._cache.sync_lengths()
+        finished = [one for one in sequences if self._is_finished(one)]
+        for one in finished:
+            self._retain(one)
+        return finished
+
+    @torch.inference_mode()
+    def cancel(self, sequence: Any) -> bool:
+        """Stop a sequence, given itself or its `id`, whatever its state; frees its slot, and its cache if it is finished.
+
+        Returns whether the engine knew it.
+        """
+        known = (*self._scheduler.waiting, *self._cache.running, *self._prefixes.sequences)
+        found = [one for one in known if one is sequence or one.id == sequence]
+        for one in found:
+            if one.state is SequenceState.WAITING:
+                self._scheduler.remove(one)
+            elif one.state is SequenceState.RUNNING:
+                self._cache.leave(one)
+            self._prefixes.drop(one)
+            one.state = SequenceState.CANCELLED
+        self._free_unused()
+        return bool(found)
+
+    @torch.inference_mode()
+    def release(self, sequence: Sequence) -> None:
+        """Drop the keys and values of a finished sequence."""
+        self._prefixes.drop(sequence)
+
+    @torch.inference_mode()
+    def clear(self) -> None:
+        """Drop the keys and values of all retained sequences: those of changed weights are wrong."""
+        for one in self.retained:
+            self._prefixes.drop(one)
+        if not self._cache.running:
+            self._cache.free()
+
+    # --- one step ---
+
+    def _append(
+        self, sequences: abc.Sequence[Sequence], ids: torch.Tensor, logprobs: torch.Tensor | None
+    ) -> None:
+        for sequence, token in zip(sequences, ids.tolist(), strict=True):
+            sequence.ids.append(token)
+        if logprobs is not None:
+            for sequence, logprob in zip(sequences, logprobs.tolist(), strict=True):
+                sequence.logprobs.append(logprob)
+
+    def _is_finished(self, sequence: Sequence) -> bool:
+        num_new = len(sequence.ids) - sequence.num_prompt_tokens
+        return sequence.ids[-1] in self.end_tokens or num_new >= sequence.max_new_tokens
+
+    def _retain(self, sequence: Sequence) -> None:
+        sequence.state = SequenceState.FINISHED
+        tensors = self._cache.export(sequence)
+        self._cache.leave(sequence)
+        self._prefixes.retain(sequence, tensors)
+        self._free_unused()
+
+    def _free_unused(self) -> None:
+        """Free the slots of an idle engine where they take more memory than retained sequences may."""
+        if not self._cache.running and self._cache.num_bytes > self._prefixes.max_bytes:
+            self._cache.free()
+
+    def _drop_from_batch(self, sequences: abc.Sequence[Sequence]) -> None:
+        for one in sequences:
+            one.state = SequenceState.CANCELLED
+            if one.slot >= 0:
+                self._cache.leave(one)
+
+    # --- prefill ---
+
+    def _prefill(self, joining: list[Sequence]) -> torch.Tensor:
+        """Return logits after the prompts of new sequences, which then are the last of the batch."""
+        groups: dict[tuple[Any, ...], list[Sequence]] = {}
+        for one in joining:
+            groups.setdefault((*one.ids, *(i.digest for i in one.images)), []).append(one)
+        for one in joining:
+            self._cache.join(one)
+            one.state = SequenceState.RUNNING
+        self._cache.reserve(len(self._cache.running), max(len(one.ids) for one in joining))
+        for one in joining:
+            self._reuse_prefix(one)
+        logits: dict[Sequence, torch.Tensor] = {}
+        remaining = [group[0] for group in groups.values()]
+        while remaining:
+            self._share_blocks(remaining)
+            wave, remaining = split_wave(remaining, self.image_token)
+            for batch in length_batches(wave):
+                logits |= zip(batch, self._runner.prefill(batch), strict=True)
+        for first, *others in groups.values():
+            if others:
+                self._cache.copy(first, others, first.num_cached)
+            for one in others:
+                one.num_cached, one.grids = first.num_cached, list(first.grids)
+                one.position_offset, logits[one] = first.position_offset, logits[first]
+        return torch.stack([logits[one] for one in joining])
+
+    def _reuse_prefix(self, sequence: Sequence) -> None:
+        """Move the keys and values of the longest retained sequence with which this one starts into its slot."""
+        source = self._prefixes.longest_prefix(sequence)
+        if source is not None and (tensors := self._prefixes.drop(source)) is not None:
+            self._cache.load(tensors, [sequence], source.num_cached)
+            sequence.num_cached, sequence.grids = source.num_cached, list(source.grids)
+
+    def _share_blocks(self, sequences: abc.Sequence[Sequence]) -> None:
+        """Copy prefix blocks that others have in the cache into the slots of these sequences."""
+        index = self._block_index()
+        found: dict[tuple[Sequence, int], tuple[PrefixBlock, list[Sequence]]] = {}
+        for one in sequences:
+            if shared := index.longest_block(one):
+                source, block = shared
+                found.setdefault((source, block.num_tokens), (block, []))[1].append(one)
+        for (source, size), (block, targets) in found.items():
+            if source in self._prefixes:
+                self._cache.load(self._prefixes.tensors(source), targets, size)
+            else:
+                self._cache.copy(source, targets, size)
+            for one in targets:
+                one.num_cached, one.grids = size, source.grids[: block.num_images]
+
+    def _block_index(self) -> BlockIndex:
+        return BlockIndex((*self._cache.running, *self._prefixes.sequences), self.image_token)

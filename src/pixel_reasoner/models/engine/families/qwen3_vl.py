@@ -1,0 +1,24 @@
+"""Qwen3-VL, dense and mixture of experts: early decoder layers also receive features of the vision encoder (DeepStack)."""
+
+from __future__ import annotations
+
+from collections import abc
+
+from pixel_reasoner.models.engine.families import FAMILIES
+from pixel_reasoner.models.engine.families._qwen_vl import QwenVL, VisionOutput
+from pixel_reasoner.models.engine.families.base import EncodedImage
+
+
+class Qwen3VL(QwenVL):
+    """Adds DeepStack features to the encoded images."""
+
+    def vision_output(self, images: abc.Sequence[EncodedImage]) -> VisionOutput:
+        """Return encoded images and their DeepStack features."""
+        out = super().vision_output(images)
+        layers = zip(*(one.deepstack for one in images), strict=True)
+        out.deepstack_features = [tuple(layer) for layer in layers]
+        return out
+
+
+for _model_type in ("qwen3_vl", "qwen3_vl_moe"):
+    FAMILIES.register(_model_type, Qwen3VL())

@@ -1,0 +1,190 @@
+"""Keys and values of the running sequences, layer by layer.
+
+    a layer: (slots, key-value heads, tokens, head dimension); slot n belongs to the n-th running sequence
+
+Slots of running sequences are contiguous, so a decode step reads them as a view. A sequence that leaves is replaced by the last one.
+"""
+
+from __future__ import annotations
+
+from collections import abc
+from typing import Any
+
+import torch
+
+from pixel_reasoner.models.engine.sequence import Sequence
+
+CACHE_BLOCK_TOKENS = 128
+"""tokens by which a slot grows"""
+
+LayerTensors = list[tuple[torch.Tensor, torch.Tensor]]
+"""(key-value heads, tokens, head dimension) keys and values of one sequence, for each layer"""
+
+
+class KVCache:
+    """KV cache of the running sequences. transformers calls its method `update`.
+
+    Args:
+        device: of the model.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.running: list[Sequence] = []
+        self.keys: list[torch.Tensor] = []
+        self.values: list[torch.Tensor] = []
+        self.lengths = torch.zeros(0, dtype=torch.long)
+        """(running,) index of the last id of each running sequence: what the next decode step writes"""
+        self.position_offsets = torch.zeros(0, dtype=torch.long)
+        self.max_length = 0
+        """tokens that the next forward pass reads"""
+        self._token_index = torch.arange(0)
+        self._write_at = self._slots = torch.zeros(0, dtype=torch.long)
+        self._read_slots: Any = slice(0)
+        self._flat_index: dict[torch.Size, torch.Tensor] = {}
+        self._is_decode = False
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of all slots."""
+        return sum(one.numel() * one.element_size() for one in (*self.keys, *self.values))
+
+    # --- sequences that join and leave ---
+
+    def join(self, sequence: Sequence) -> None:
+        """Give a sequence the next slot."""
+        sequence.slot = len(self.running)
+        self.running.append(sequence)
+
+    def leave(self, sequence: Sequence) -> None:
+        """Free the slot of a sequence; the last running sequence moves there."""
+        here, last = sequence.slot, self.running.pop()
+        if last is not sequence:
+            for store in (*self.keys, *self.values):
+                store[here, :, : last.num_cached] = store[last.slot, :, : last.num_cached]
+            self.running[here] = last
+            if len(self.lengths) > last.slot:
+                self.lengths[here] = self.lengths[last.slot]
+                self.position_offsets[here] = self.position_offsets[last.slot]
+            last.slot = here
+        sequence.slot = -1
+        self.lengths = self.lengths[: len(self.running)]
+        self.position_offsets = self.position_offsets[: len(self.running)]
+
+    def sync_lengths(self) -> None:
+        """Update lengths and offsets after sequences joined."""
+        self.lengths = torch.tensor([len(one.ids) - 1 for one in self.running], device=self.device)
+        offsets = [one.position_offset for one in self.running]
+        self.position_offsets = torch.tensor(offsets, device=self.device)
+
+    def free(self) -> None:
+        """Free the memory of all slots; no sequence may be running."""
+        assert not self.running, "running sequences need their slots"
+        self.keys, self.values = [], []
+
+    # --- copies ---
+
+    def export(self, sequence: Sequence) -> LayerTensors:
+        """Return copies of the keys and values of a running sequence."""
+        slot, size = sequence.slot, sequence.num_cached
+        return [
+            (keys[slot, :, :size].clone(), values[slot, :, :size].clone())
+            for keys, values in zip(self.keys, self.values, strict=True)
+        ]
+
+    def load(self, tensors: LayerTensors, targets: abc.Sequence[Sequence], size: int) -> None:
+        """Copy the first tokens of exported keys and values into the slots of running sequences."""
+        slots = self._slots_of(targets)
+        for layer, pair in enumerate(tensors):
+            if layer == len(self.keys):
+                self._add_layer(pair[1], size)
+            for store, source in zip((self.keys[layer], self.values[layer]), pair, strict=True):
+                store[slots, :, :size] = source[:, :size]
+
+    def copy(self, source: Sequence, targets: abc.Sequence[Sequence], size: int) -> None:
+        """Copy the first tokens of a running sequence into the slots of others."""
+        slots = self._slots_of(targets)
+        for store in (*self.keys, *self.values):
+            store[slots, :, :size] = store[source.slot, :, :size]
+
+    def _slots_of(self, sequences: abc.Sequence[Sequence]) -> torch.Tensor:
+        return torch.tensor([one.slot for one in sequences], device=self.device)
+
+    # --- forward passes ---
+
+    def plan_prefill(self, write_at: torch.Tensor, sequences: abc.Sequence[Sequence]) -> None:
+        """Set where the next forward pass writes: (sequences, new tokens) indexes in the slots of these sequences."""
+        self._slots = self._read_slots = self._slots_of(sequences)
+        self._is_decode = False
+        self._plan(write_at, int(write_at.max()) + 1)
+
+    def plan_decode(self) -> torch.Tensor:
+        """Let the next forward pass write one token for each running sequence; returns its (running, tokens) mask."""
+        self._read_slots, self._is_decode = slice(0, len(self.running)), True
+        self._plan(self.lengths[:, None], max(len(one.ids) for one in self.running))
+        return self.token_index <= self.lengths[:, None]
+
+    def _plan(self, write_at: torch.Tensor, max_length: int) -> None:
+        self._write_at, self.max_length = write_at, max_length
+        self._flat_index.clear()
+        if len(self._token_index) < max_length:
+            self._token_index = torch.arange(_rounded(max_length), device=self.device)
+        self.reserve(len(self.running), max_length)
+
+    @property
+    def token_index(self) -> torch.Tensor:
+        """(1, max_length) index of each token that the next forward pass reads."""
+        return self._token_index[None, : self.max_length]
+
+    def update(
+        self, keys: torch.Tensor, values: torch.Tensor, layer: int, *_: Any, **__: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Write (sequences, heads, new, dim) keys and values; returns all that these sequences have."""
+        if layer == len(self.keys):
+            self._add_layer(values[0], self.max_length)
+        write = self._write_decode if self._is_decode else self._write_prefill
+        write(self.keys[layer], keys)
+        write(self.values[layer], values)
+        return (
+            self.keys[layer][self._read_slots, :, : self.max_length],
+            self.values[layer][self._read_slots, :, : self.max_length],
+        )
+
+    def _add_layer(self, values: torch.Tensor, length: int) -> None:
+        """Create the stores of the next layer, in the dtype of its (heads, tokens, dim) values.
+
+        Under autocast keys have 32 bits, after the rotary embedding, and values 16, in which both are used.
+        """
+        heads, _, dim = values.shape
+        for stores in (self.keys, self.values):
+            stores.append(values.new_zeros((0, heads, 0, dim)))
+        self.reserve(len(self.running), length)
+
+    def _write_prefill(self, store: torch.Tensor, new: torch.Tensor) -> None:
+        store[self._slots[:, None], :, self._write_at] = new.transpose(1, 2).to(store.dtype)
+
+    def _write_decode(self, store: torch.Tensor, new: torch.Tensor) -> None:
+        """Write one token for each running sequence; `index_copy_` takes a fraction of the time of indexed assignment."""
+        index = self._flat_index.get(store.shape)
+        if index is None:
+            _, heads, length, _ = store.shape
+            first = torch.arange(len(new) * heads, device=self.device).view(-1, heads) * length
+            index = self._flat_index[store.shape] = (first + self._write_at).view(-1)
+        dim = store.shape[3]
+        store.view(-1, dim).index_copy_(0, index, new.reshape(-1, dim).to(store.dtype))
+
+    def reserve(self, num_slots: int, length: int) -> None:
+        """Grow the slots. New memory is zero: masked values take part in the computation, and must be finite."""
+        for stores in (self.keys, self.values):
+            for layer, store in enumerate(stores):
+                slots, heads, reserved, dim = store.shape
+                if slots >= num_slots and reserved >= length:
+                    continue
+                size = slots if slots >= num_slots else max(num_slots, slots * 3 // 2)
+                grown = store.new_zeros((size, heads, max(reserved, _rounded(length)), dim))
+                grown[:slots, :, :reserved] = store
+                stores[layer] = grown
+
+
+def _rounded(length: int) -> int:
+    return -(-length // CACHE_BLOCK_TOKENS) * CACHE_BLOCK_TOKENS

@@ -1,0 +1,167 @@
+"""Keys and values of earlier sequences, and which of them a new sequence can reuse.
+
+A finished sequence is retained, so that the next turn of its conversation prefills its new tokens only. Sequences also share
+prefixes that end at the edge of an image: a system message, or an image that several questions are about.
+
+Candidates are found by digest; the ids themselves and the digests of the images are compared before anything is reused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import weakref
+from collections import OrderedDict, abc
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from pixel_reasoner.models.engine.layer_state import LayerTensors
+from pixel_reasoner.models.engine.sequence import Sequence
+
+MEMORY_FRACTION = 0.25
+"""default limit of retained sequences, as a fraction of the memory that is free when the first one is retained"""
+
+
+class PrefixBlock(NamedTuple):
+    """The ids of a sequence up to the edge of an image."""
+
+    digest: bytes
+    """of these ids and images"""
+    num_tokens: int
+    num_images: int
+
+
+_blocks: weakref.WeakKeyDictionary[Sequence, list[PrefixBlock]] = weakref.WeakKeyDictionary()
+
+
+def prefix_blocks(sequence: Sequence, image_token: int) -> list[PrefixBlock]:
+    """Return the prefix blocks of a prompt, the shortest first; empty where two images touch."""
+    if sequence not in _blocks:
+        _blocks[sequence] = _compute_blocks(sequence, image_token)
+    return _blocks[sequence]
+
+
+def _compute_blocks(sequence: Sequence, image_token: int) -> list[PrefixBlock]:
+    ids = np.array(sequence.ids[: sequence.num_prompt_tokens], dtype=np.int32)
+    edges = np.flatnonzero(np.diff(ids == image_token, prepend=False, append=False))
+    if len(edges) != 2 * len(sequence.images):
+        return []
+    blocks: list[PrefixBlock] = []
+    digest, start = b"", 0
+    for n, edge in enumerate(edges.tolist()):
+        content = sequence.images[n // 2].digest if n % 2 else ids[start:edge].tobytes()
+        hashed = hashlib.blake2b(digest, digest_size=16)
+        hashed.update(f"{edge}:".encode())
+        hashed.update(content)
+        digest, start = hashed.digest(), edge
+        if 0 < edge < len(ids):
+            blocks.append(PrefixBlock(digest, edge, (n + 1) // 2))
+    return blocks
+
+
+class PrefixCache:
+    """Retained sequences with their keys and values, the least recently used first.
+
+    Args:
+        device: of the keys and values.
+        max_bytes: limit of all keys and values together; None for `MEMORY_FRACTION` of the free memory. The least recently
+            used are evicted. Running sequences do not count.
+    """
+
+    def __init__(self, device: torch.device, max_bytes: int | None = None) -> None:
+        self.device = device
+        self._max_bytes = max_bytes
+        self.num_bytes = 0
+        self._retained: OrderedDict[Sequence, LayerTensors] = OrderedDict()
+
+    @property
+    def max_bytes(self) -> int:
+        """The limit in bytes."""
+        if self._max_bytes is None:
+            self._max_bytes = int(free_memory_bytes(self.device) * MEMORY_FRACTION)
+        return self._max_bytes
+
+    @property
+    def sequences(self) -> abc.Iterable[Sequence]:
+        """The retained sequences, the least recently used first."""
+        return self._retained.keys()
+
+    def __contains__(self, sequence: Sequence) -> bool:
+        return sequence in self._retained
+
+    def retain(self, sequence: Sequence, tensors: LayerTensors) -> None:
+        """Keep the keys and values of a finished sequence; evicts the least recently used ones above the limit."""
+        self._retained[sequence] = tensors
+        self.num_bytes += _num_bytes(tensors)
+        while self.num_bytes > self.max_bytes:
+            self.drop(next(iter(self._retained)))
+
+    def drop(self, sequence: Sequence) -> LayerTensors | None:
+        """Remove a sequence and return its keys and values; None if it is not retained."""
+        tensors = self._retained.pop(sequence, None)
+        if tensors is not None:
+            self.num_bytes -= _num_bytes(tensors)
+        return tensors
+
+    def tensors(self, sequence: Sequence) -> LayerTensors:
+        """Return the keys and values of a retained sequence, and mark it as used."""
+        self._retained.move_to_end(sequence)
+        return self._retained[sequence]
+
+    def longest_prefix(self, sequence: Sequence) -> Sequence | None:
+        """Return the longest retained sequence with which another one starts."""
+        found = [
+            one
+            for one in self._retained
+            if 0 < one.num_cached < len(sequence.ids)
+            and sequence.starts_with(one, one.num_cached, len(one.images))
+        ]
+        return max(found, key=lambda one: one.num_cached, default=None)
+
+
+class BlockIndex:
+    """Prefix blocks that are in the cache, of running and of retained sequences."""
+
+    def __init__(self, sequences: abc.Iterable[Sequence], image_token: int) -> None:
+        self.image_token = image_token
+        self._sources = {
+            block.digest: sequence
+            for sequence in sequences
+            for block in prefix_blocks(sequence, image_token)
+            if block.num_tokens <= sequence.num_cached
+        }
+
+    def longest_block(self, sequence: Sequence) -> tuple[Sequence, PrefixBlock] | None:
+        """Return the longest block that another sequence has in the cache and this one has not, and the other sequence."""
+        for block in reversed(prefix_blocks(sequence, self.image_token)):
+            if block.num_tokens <= sequence.num_cached:
+                return None
+            source = self._sources.get(block.digest)
+            if source is not None and sequence.starts_with(
+                source, block.num_tokens, block.num_images
+            ):
+                return source, block
+        return None
+
+
+def _num_bytes(tensors: LayerTensors) -> int:
+    return sum(one.numel() * one.element_size() for pair in tensors for one in pair)
+
+
+def free_memory_bytes(device: Any) -> int:
+    """Return the memory that is free on a device, memory reserved but unused by PyTorch included."""
+    device = torch.device(device)
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(free + unused)
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+        return next(
+            int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")
+        )
+    except (OSError, StopIteration):  # not Linux
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2

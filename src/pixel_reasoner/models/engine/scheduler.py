@@ -1,0 +1,85 @@
+"""Which sequences are prefilled or decoded next, and which of them share a forward pass."""
+
+from __future__ import annotations
+
+from collections import abc
+
+from pixel_reasoner.models.engine.prefix_cache import prefix_blocks
+from pixel_reasoner.models.engine.sequence import Sequence
+
+MAX_PREFILL_TOKENS = 16_384
+"""tokens of one forward pass, padding included; a single longer sequence has a pass of its own"""
+
+MIN_LENGTH_RATIO = 0.7
+"""shortest to longest sequence of one prefill pass: padding is computed too"""
+
+WAITING_FRACTION_TO_PREFILL = 0.25
+"""Prefill once this fraction of the batch is waiting. One prefill costs about as much as one decode step."""
+
+MAX_WAITING_STEPS = 64
+"""decode steps after which waiting sequences are prefilled, however few they are"""
+
+PREFIX_MIN_TOKENS = 1024
+"""saved prefill tokens for which a shared prefix is prefilled first, in a forward pass of its own"""
+
+
+class Scheduler:
+    """Queue of waiting sequences; decides between prefill and decode."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Sequence] = []
+        self._num_steps = 0
+
+    def add(self, sequence: Sequence) -> None:
+        """Append a sequence to the queue."""
+        self.waiting.append(sequence)
+
+    def remove(self, sequence: Sequence) -> None:
+        """Remove a waiting sequence."""
+        self.waiting.remove(sequence)
+
+    def next_prefill(self, num_running: int) -> list[Sequence]:
+        """Return the sequences to prefill now; an empty list means that the running ones are decoded."""
+        if not self.waiting:
+            return []
+        self._num_steps += 1
+        is_worth_a_pass = len(self.waiting) >= num_running * WAITING_FRACTION_TO_PREFILL
+        if not is_worth_a_pass and self._num_steps <= MAX_WAITING_STEPS:
+            return []
+        taken, self.waiting, self._num_steps = self.waiting, [], 0
+        return taken
+
+
+def split_wave(
+    sequences: abc.Sequence[Sequence], image_token: int
+) -> tuple[list[Sequence], list[Sequence]]:
+    """Split sequences into those to prefill now and those that then reuse a prefix of the first.
+
+    Everything is in the first list where waiting would save less than `PREFIX_MIN_TOKENS`.
+    """
+    first: list[Sequence] = []
+    later: list[Sequence] = []
+    num_saved, sizes = 0, dict[bytes, int]()
+    for sequence in sequences:
+        blocks = prefix_blocks(sequence, image_token)
+        shared = max((sizes.get(block.digest, 0) for block in blocks), default=0)
+        if shared > sequence.num_cached:
+            later.append(sequence)
+            num_saved += shared - sequence.num_cached
+        else:
+            first.append(sequence)
+            sizes |= {block.digest: block.num_tokens for block in blocks}
+    return (first, later) if num_saved >= PREFIX_MIN_TOKENS else (list(sequences), [])
+
+
+def length_batches(sequences: abc.Sequence[Sequence]) -> list[list[Sequence]]:
+    """Group sequences of similar prefill length into forward passes, the longest first."""
+    batches: list[list[Sequence]] = []
+    for sequence in sorted(sequences, key=lambda one: -one.num_uncached):
+        size = sequence.num_uncached
+        longest = batches[-1][0].num_uncached if batches else 0
+        free = MAX_PREFILL_TOKENS - longest * len(batches[-1] if batches else ())
+        if not batches or size < longest * MIN_LENGTH_RATIO or longest > free:
+            batches.append([])
+        batches[-1].append(sequence)
+    return batches

@@ -1,0 +1,269 @@
+"""Generation backend of a model in this process: requests of many conversations in one engine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence as SequenceOf
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+
+from pixel_reasoner.errors import InputError, ModelError, PixelReasonerError
+from pixel_reasoner.models.api import (
+    Capabilities,
+    Completion,
+    ContextFull,
+    Delta,
+    GenerationRequest,
+    Messages,
+    images_of,
+)
+from pixel_reasoner.models.engine import Engine, ImageInput, Sequence
+from pixel_reasoner.models.local_text import TextStream
+
+if TYPE_CHECKING:
+    from pixel_reasoner.models.local import LocalModel
+
+
+class TokenizedText(NamedTuple):
+    """A conversation up to the end of a turn: its text, its images, and the ids that the model processed and generated.
+
+    Generated ids often differ from the ids that a tokenizer makes of the same text, so the next turn starts with these.
+    """
+
+    text: str
+    images: tuple[bytes, ...]
+    """digests"""
+    ids: list[int]
+
+    def is_start_of(self, text: str, images: SequenceOf[ImageInput]) -> bool:
+        """Whether a longer conversation starts with this one."""
+        return text.startswith(self.text) and self.images == tuple(
+            one.digest for one in images[: len(self.images)]
+        )
+
+
+@dataclass
+class _Session:
+    """A conversation: its text so far, requests in progress and finished sequences."""
+
+    history: TokenizedText | None = None
+    requests: set[str] = field(default_factory=set)
+    finished: list[Sequence] = field(default_factory=list)
+
+
+@dataclass
+class _Running:
+    """A request in the engine."""
+
+    session: str
+    sequence: Sequence
+    prompt: TokenizedText
+    started_at: float
+    stream: TextStream | None
+    num_streamed: int = 0
+
+
+class LocalBackend:
+    """Generates with one engine, whose KV cache lives as long as the backend.
+
+    Args:
+        model: of a family that the engine supports.
+        max_cache_bytes: limit of what is cached of finished turns (`Engine`).
+    """
+
+    def __init__(self, model: LocalModel, max_cache_bytes: int | None = None) -> None:
+        self.model = model
+        # A GPU computes while media are decoded. On a CPU both finish sooner one after the other.
+        min_fill, prefetch = (1.0, 0.25) if model.model.device.type == "cpu" else (0.5, 0.0)
+        self.capabilities = Capabilities(
+            token_ids=True,
+            logprobs=True,
+            streaming=True,
+            min_fill=min_fill,
+            prefetch_threshold=prefetch,
+        )
+        self.engine = Engine(
+            model.model,
+            model.processor.image_processor,
+            model.end_tokens,
+            max_cache_bytes=max_cache_bytes,
+        )
+        self._sessions: dict[str, _Session] = {}
+        self._running: dict[str, _Running] = {}
+        self._ready: list[Delta] = []
+        self._share_s = 0.0
+        """generation time of a request that has been in progress since the start"""
+
+    def submit(self, request: GenerationRequest) -> None:
+        """Accept a request. A prompt that cannot be used is reported by `poll`, as an error of this request."""
+        assert request.id not in self._running, f"two requests have the id {request.id!r}"
+        try:
+            prompt, images = self._prompt(request)
+        except PixelReasonerError as error:
+            self._ready.append(Delta(request.id, error=error))
+            return
+        limit = self.model.context_limit(request.sampling)
+        if len(prompt.ids) + request.sampling.max_new_tokens > limit:
+            full = ContextFull(len(prompt.ids), limit)
+            self._ready.append(Delta(request.id, completion=full))
+            return
+        sequence = Sequence(
+            list(prompt.ids),
+            images,
+            request.sampling.max_new_tokens,
+            id=request.id,
+            sampling=request.sampling,
+        )
+        stream = TextStream(self.model.decode) if request.stream else None
+        self._running[request.id] = _Running(
+            request.session, sequence, prompt, self._share_s, stream
+        )
+        self._session(request.session).requests.add(request.id)
+        self.engine.add_request(sequence)
+
+    def poll(self, timeout_s: float) -> list[Delta]:
+        """Make one step of the engine if there is something to generate; returns what is new. It never waits."""
+        del timeout_s
+        deltas, self._ready = self._ready, []
+        if not self.engine.has_unfinished:
+            return deltas
+        started = time.perf_counter()
+        try:
+            finished = self.engine.step()
+        except torch.OutOfMemoryError as error:
+            return deltas + self._out_of_memory(error)
+        self._share_s += (time.perf_counter() - started) / len(self._running)
+        done = [self._finish(sequence) for sequence in finished]
+        return deltas + self._streamed() + done
+
+    def cancel(self, id: str) -> None:
+        """Stop a request, whatever its state; its slot is free at once."""
+        self._ready = [delta for delta in self._ready if delta.id != id]
+        running = self._running.pop(id, None)
+        if running is not None:
+            self.engine.cancel(running.sequence)
+            self._sessions[running.session].requests.discard(id)
+
+    def release(self, session: str) -> None:
+        """Cancel the requests of a conversation and free its cache."""
+        known = self._sessions.get(session)
+        if known is None:
+            return
+        for id in list(known.requests):
+            self.cancel(id)
+        for sequence in known.finished:
+            self.engine.release(sequence)
+        del self._sessions[session]
+
+    def clear(self) -> None:
+        """Drop everything that was computed with weights that have changed since."""
+        assert not self._running, "weights change between requests"
+        self.engine.clear()
+
+    def close(self) -> None:
+        """Cancel everything and free all memory."""
+        for session in list(self._sessions):
+            self.release(session)
+        self._ready.clear()
+        self.engine.clear()
+
+    @property
+    def sessions(self) -> tuple[str, ...]:
+        """Conversations that are in progress or cached."""
+        return tuple(self._sessions)
+
+    # --- prompts ---
+
+    def _session(self, name: str) -> _Session:
+        return self._sessions.setdefault(name, _Session())
+
+    def _prompt(self, request: GenerationRequest) -> tuple[TokenizedText, tuple[ImageInput, ...]]:
+        """Return the text and ids of a request; ids of earlier turns are taken over."""
+        text = self.model.render(request.messages)
+        images = tuple(map(ImageInput.of, images_of(request.messages)))
+        history = self._history(request.session, text, images)
+        ids = self.model.tokenize(text[len(history.text) :])
+        ids = self._with_image_tokens(ids, images[len(history.images) :], request.messages)
+        digests = tuple(one.digest for one in images)
+        return TokenizedText(text, digests, history.ids + ids), images
+
+    def _history(self, session: str, text: str, images: SequenceOf[ImageInput]) -> TokenizedText:
+        """Return the longest known conversation with which a prompt starts: of its session, or of one that it forked from."""
+        own = self._sessions.get(session)
+        candidates = [own] if own is not None and own.history else self._sessions.values()
+        found = [
+            one.history
+            for one in candidates
+            if one.history is not None and one.history.is_start_of(text, images)
+        ]
+        empty = TokenizedText("", (), [])
+        return max(found, key=lambda one: len(one.text), default=empty)
+
+    def _with_image_tokens(
+        self, ids: list[int], images: SequenceOf[ImageInput], messages: Messages
+    ) -> list[int]:
+        """Return ids in which the placeholder of each image is repeated for each of its visual tokens.
+
+        A processor repeats it in the text, where a tokenizer has to find a thousand of them for each image.
+        """
+        engine = self.engine
+        count = ids.count(engine.image_token)
+        if count != len(images):
+            raise InputError(
+                expected=f"{len(images)} image placeholders in {len(messages)} messages, one for each image",
+                got=f"{count}",
+                fix="remove the model's own image token from the text of the messages",
+            )
+        left, expanded = iter(images), list[int]()
+        image_processor = self.model.processor.image_processor
+        for token in ids:
+            times = 1
+            if token == engine.image_token:
+                times = engine.family.num_image_tokens(image_processor, next(left).image.size)
+            expanded += [token] * times
+        return expanded
+
+    # --- results ---
+
+    def _streamed(self) -> list[Delta]:
+        deltas = []
+        for id, running in self._running.items():
+            if running.stream is not None:
+                new = running.sequence.new_ids[running.num_streamed :]
+                running.num_streamed += len(new)
+                if text := running.stream.push(new):
+                    deltas.append(Delta(id, text))
+        return deltas
+
+    def _finish(self, sequence: Sequence) -> Delta:
+        running = self._running.pop(sequence.id)
+        completion: Completion = self.model.completion(
+            sequence.new_ids, sequence.logprobs, sequence.num_prompt_tokens
+        )
+        # The template writes the end token of a turn.
+        ids = sequence.ids if completion.truncated else sequence.ids[:-1]
+        prompt, session = running.prompt, self._sessions[running.session]
+        session.history = TokenizedText(prompt.text + completion.text, prompt.images, ids)
+        session.requests.discard(sequence.id)
+        finished = (*session.finished, sequence)
+        session.finished = [one for one in finished if self.engine.is_retained(one)]
+        text = "" if running.stream is None else running.stream.finish(completion.text)
+        seconds = self._share_s - running.started_at
+        return Delta(sequence.id, text, completion=completion, seconds=seconds)
+
+    def _out_of_memory(self, error: Exception) -> list[Delta]:
+        """Return errors of the requests whose prefill needed too much memory; the engine has cancelled them."""
+        in_engine = {*self.engine.running, *self.engine.waiting}
+        lost = [id for id, one in self._running.items() if one.sequence not in in_engine]
+        if not lost:
+            raise error
+        failure = ModelError(
+            expected="memory for the prompts of this batch",
+            got=str(error).splitlines()[0],
+            fix="lower the batch size or the pixel budgets",
+        )
+        for id in lost:
+            self._sessions[self._running.pop(id).session].requests.discard(id)
+        return [Delta(id, error=failure) for id in lost]
