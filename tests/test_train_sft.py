@@ -27,8 +27,8 @@ from pixel_reasoner.train.sft import (
     prepare,
     trace_dataset,
     train_sft,
-    trl_config,
 )
+from pixel_reasoner.train.trl_config import trl_config
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
 
