@@ -709,6 +709,12 @@ def test_greedy_rollouts_have_the_tokens_of_ask(tmp_path, questions, processor):
         assert not any(encoded.trained[len(mask) :])
 
 
+def needing_operations(questions: list[Question]) -> list[Question]:
+    """A question about a picture and one about a video."""
+    found = [question for question in questions if question.needs_look]
+    return [found[0], found[-1]]
+
+
 def test_greedy_rollouts_have_the_tokens_of_trls_own_loop(tmp_path, questions):
     """The tool loop of a stock trainer, with `generate` of transformers, and ours with the engine."""
     run = run_of(
@@ -722,7 +728,7 @@ def test_greedy_rollouts_have_the_tokens_of_trls_own_loop(tmp_path, questions):
     ours, stock = trainer_of(run, PixelReasonerTrainer), trainer_of(run, StockTrainer)
     ours.model.train()
     stock.model.train()
-    some = questions[:2] + questions[-2:]
+    some = needing_operations(questions)
     rows = [row for row in question_rows(some) for _ in range(2)]
     settings, config = SPEAKER, rollout_config(run)
     theirs = [row for row in stock_rows(some, settings, config) for _ in range(2)]
@@ -751,7 +757,7 @@ def test_batches_have_pixels_for_the_log_probabilities_of_any_source(
     )
     trainer = trainer_of(run, PixelReasonerTrainer)
     trainer.model.train()
-    rows = [row for row in question_rows(questions[:2]) for _ in range(2)]
+    rows = [row for row in question_rows(needing_operations(questions)) for _ in range(2)]
     samples = trainer.generate_samples(rows)
     assert any(sample.trace.executed for sample in samples)
     batch = trainer.batches.loss_batch(samples)

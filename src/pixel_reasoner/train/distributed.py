@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 import torch
 from accelerate.utils import gather
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+from torch.distributed.tensor import DTensor
 
 from pixel_reasoner.errors import ModelError
 
@@ -45,11 +47,14 @@ def is_main_process(trainer: Any) -> bool:
 
 
 def has_sharded_weights(trainer: Any) -> bool:
-    """Whether a process has a shard of the weights only (FSDP, ZeRO-3)."""
-    if trainer.is_fsdp_enabled:
+    """Whether this process has a shard of the weights only (FSDP, ZeRO-3)."""
+    if trainer.is_fsdp_enabled or _has_distributed_tensors(trainer.model):
         return True
-    plugin = getattr(trainer.accelerator.state, "deepspeed_plugin", None)
-    return trainer.is_deepspeed_enabled and (plugin is None or plugin.zero_stage == 3)
+    return any(hasattr(weight, "ds_id") for weight in trainer.model.parameters())  # ZeRO-3
+
+
+def _has_distributed_tensors(model: Any) -> bool:
+    return any(isinstance(weight, DTensor) for weight in model.parameters())
 
 
 def unwrap_model(trainer: Any) -> Any:
@@ -58,8 +63,13 @@ def unwrap_model(trainer: Any) -> Any:
 
 
 def full_state_dict(trainer: Any) -> dict[str, torch.Tensor]:
-    """Return all weights of the unwrapped model; with sharded weights the main process alone has them. Collective."""
-    state: dict[str, torch.Tensor] = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+    """Return all weights of the unwrapped model. With sharded weights the main process alone gets them. Collective."""
+    state: dict[str, torch.Tensor]
+    if _has_distributed_tensors(trainer.model):  # FSDP2
+        options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+        state = get_model_state_dict(unwrap_model(trainer), options=options)
+    else:
+        state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
     return state
 
 

@@ -75,28 +75,29 @@ def save_model(trainer: Any, processor: Any, settings: FolderSettings, folder: P
     Raises:
         OutputError: the folder cannot be written.
     """
-    model = distributed.unwrap_model(trainer)
-    if hasattr(model, "merge_and_unload"):
-        _save_merged(trainer, model, folder)
-    else:
-        trainer.save_model(str(folder))  # gathers
+    if distributed.has_sharded_weights(trainer):
+        state = distributed.full_state_dict(trainer)  # in every process, whatever is saved
+        if distributed.is_main_process(trainer):
+            _save_gathered(distributed.unwrap_model(trainer), state, folder)
+    elif distributed.is_main_process(trainer):
+        model = distributed.unwrap_model(trainer)
+        merged = model.merge_and_unload() if _is_lora(model) else model
+        merged.save_pretrained(folder)
     if distributed.is_main_process(trainer):
-        # It contains the paths of the training machine, and is a pickle.
-        (folder / "training_args.bin").unlink(missing_ok=True)
         processor.save_pretrained(folder)
         write_json(settings.model_dump(mode="json"), folder / "pixel_reasoner.json")
     trainer.accelerator.wait_for_everyone()
 
 
-def _save_merged(trainer: Any, model: Any, folder: Path) -> None:
-    """Write a model with its LoRA merged. Collective when weights are sharded."""
-    if not distributed.has_sharded_weights(trainer):
-        if distributed.is_main_process(trainer):
-            model.merge_and_unload().save_pretrained(folder)
-        return
-    state = distributed.full_state_dict(trainer)
-    if distributed.is_main_process(trainer):
+def _is_lora(model: Any) -> bool:
+    return hasattr(model, "merge_and_unload")
+
+
+def _save_gathered(model: Any, state: dict[str, torch.Tensor], folder: Path) -> None:
+    if _is_lora(model):
         _merged(model, state).save_pretrained(folder)
+    else:
+        model.save_pretrained(folder, state_dict=state)
 
 
 def _merged(model: Any, state: dict[str, torch.Tensor]) -> Any:
@@ -104,8 +105,9 @@ def _merged(model: Any, state: dict[str, torch.Tensor]) -> Any:
     from peft import get_peft_model
 
     base = model.get_base_model()
-    copy = AutoModelForImageTextToText.from_config(base.config, dtype=base.dtype)
+    config = type(base.config).from_dict(base.config.to_dict())  # without patched attention
+    copy = AutoModelForImageTextToText.from_config(config, dtype=base.dtype)
     copy.generation_config = base.generation_config
     adapted = get_peft_model(copy, model.peft_config["default"])
-    adapted.load_state_dict({name: value.cpu() for name, value in state.items()}, strict=False)
+    adapted.load_state_dict({name: value.cpu() for name, value in state.items()})
     return adapted.merge_and_unload()
