@@ -28,10 +28,12 @@ from pixel_reasoner.rollout.ask import ask_many
 from pixel_reasoner.schema.settings import SamplingParams
 from pixel_reasoner.sources.questions import WorldMix
 from pixel_reasoner.train.config import RlRun
-from pixel_reasoner.train.grpo import PixelReasonerTrainer, RolloutSample
-from pixel_reasoner.train.rl import load_questions, question_rows, rules_of, trl_config
+from pixel_reasoner.train.grpo import PixelReasonerTrainer
+from pixel_reasoner.train.rl import load_questions, question_rows, rollout_config
+from pixel_reasoner.train.samples import RolloutSample
+from pixel_reasoner.train.trl_config import trl_config
 from pixel_reasoner.train.weights import load_weights
-from stock import StockTrainer
+from stock import StockTrainer, stock_rows
 
 GIVEN = [word for word in sys.argv[1:] if word != "--speed"]
 STEPS = int(GIVEN[0]) if GIVEN else 6
@@ -91,14 +93,18 @@ def run_in(folder: Path, **more: Any) -> RlRun:
 
 
 def trainer_of(kind: Any, run: RlRun, *callbacks: Any, model: Any = None) -> Any:
-    speaker, rules = folder_settings(model_folder(run.model)), rules_of(run)
+    settings, config = folder_settings(model_folder(run.model)), rollout_config(run)
+    questions = load_questions(run)
+    is_stock = issubclass(kind, StockTrainer)
     return kind(
         run=run,
-        speaker=speaker,
-        rules=rules,
+        model_settings=settings,
+        config=config,
         model=model or load_weights(MODEL, run, bf16=False),
         args=trl_config(run),
-        train_dataset=question_rows(load_questions(run), speaker, rules),
+        train_dataset=stock_rows(questions, settings, config)
+        if is_stock
+        else question_rows(questions),
         processing_class=load_processor(MODEL),
         callbacks=list(callbacks),
     )
@@ -128,18 +134,20 @@ def memory(folder: Path) -> None:
     """What 4,096 rollouts in the buffer take."""
     trainer = trainer_of(PixelReasonerTrainer, run_in(folder))
     trainer.model.train()
-    rows = list(question_rows(load_questions(run_in(folder)), *_spoken(folder)))
+    rows = list(question_rows(load_questions(run_in(folder))))
     batch = [row for row in rows[:8] for _ in range(8)]
-    rolled = trainer._rolled_out(batch)
+    rolled = trainer.generate_samples(batch)
     size = sum(_bytes(row) for row in rolled) / len(rolled)
     print(
         f"buffer: {size / 1000:.1f} kB a rollout in tensors and trace, {4096 * size / 1e6:.0f} MB for 4,096"
     )
     gc.collect()
     before = _resident_mb()
-    kept = [trainer._rolled_out(batch) for _ in range(2)]  # what a first time allocates for good
+    kept = [
+        trainer.generate_samples(batch) for _ in range(2)
+    ]  # what a first time allocates for good
     middle = _resident_mb()
-    kept += [trainer._rolled_out(batch) for _ in range(8)]
+    kept += [trainer.generate_samples(batch) for _ in range(8)]
     grown = _resident_mb() - middle
     print(
         f"resident memory: {before:.0f} MB, then {grown:.1f} MB for {8 * 64} rollouts, "
@@ -147,16 +155,19 @@ def memory(folder: Path) -> None:
     )
 
 
-def _spoken(folder: Path) -> tuple[Any, Any]:
-    return folder_settings(model_folder(MODEL)), rules_of(run_in(folder))
+def prompting(folder: Path) -> tuple[Any, Any]:
+    """Settings of the model, and the configuration of its rollouts."""
+    return folder_settings(model_folder(MODEL)), rollout_config(run_in(folder))
 
 
-def _bytes(row: RolloutSample) -> float:
-    tensors = [row.prompt_ids, row.completion_ids, row.trained, *row.per_token.values()]
-    held = sum(one.numel() * one.element_size() for one in tensors)
-    return held + 3 * len(
-        row.trace.to_line()
-    )  # objects of a trace weigh about three times its JSON
+def _bytes(sample: RolloutSample) -> float:
+    tensors = [
+        tensor
+        for one in sample.sequences
+        for tensor in (one.prompt_ids, one.completion_ids, one.loss_mask, *one.per_token.values())
+    ]
+    size = sum(one.numel() * one.element_size() for one in tensors)
+    return size + 3 * len(sample.trace.to_line())  # objects take about three times their JSON
 
 
 def _resident_mb() -> float:
@@ -198,14 +209,14 @@ def parity(folder: Path, count: int = 200) -> None:
     questions = load_questions(run)[:: max(1, 40 * len(FAMILIES) // count)][:count]
     trainer = trainer_of(PixelReasonerTrainer, run)
     trainer.model.train()
-    rows = list(question_rows(questions, *_spoken(folder)))
+    rows = list(question_rows(questions))
     seen: dict[str, RolloutSample] = {}
     for start in range(0, len(rows), 4):
         pairs = [row for row in rows[start : start + 4] for _ in range(2)]
-        seen |= {one.trace.question.id: one for one in trainer._rolled_out(pairs)}
-    rules = rules_of(run).model_copy(update={"sampling": SamplingParams(max_new_tokens=96)})
+        seen |= {one.trace.question.id: one for one in trainer.generate_samples(pairs)}
+    config = rollout_config(run).model_copy(update={"sampling": SamplingParams(max_new_tokens=96)})
     model = Recording(MODEL)
-    traces = {trace.question.id: trace for trace in ask_many(questions, model, rules)}
+    traces = {trace.question.id: trace for trace in ask_many(questions, model, config)}
     same = dict.fromkeys(("token ids", "loss mask", "operations"), 0)
     for number, question in enumerate(questions):
         theirs, ours = seen[question.id], traces[question.id]
@@ -213,8 +224,9 @@ def parity(folder: Path, count: int = 200) -> None:
         mask = [False] * len(turns[-1].ids)
         for turn in turns:
             mask[turn.num_prompt_tokens : len(turn.ids)] = [True] * len(turn.new_ids)
-        ids = [*theirs.prompt_ids.tolist(), *theirs.completion_ids.tolist()]
-        trained = [False] * len(theirs.prompt_ids) + theirs.trained.tolist()
+        (sequence,) = theirs.sequences
+        ids = [*sequence.prompt_ids.tolist(), *sequence.completion_ids.tolist()]
+        trained = [False] * len(sequence.prompt_ids) + sequence.loss_mask.tolist()
         same["token ids"] += ids == turns[-1].ids
         same["loss mask"] += trained == mask
         same["operations"] += [t.call for t in theirs.trace.turns] == [t.call for t in ours.turns]

@@ -25,7 +25,8 @@ from pixel_reasoner.data.synth import SynthSettings, scene_units, synthesize
 from pixel_reasoner.models.folder import BUNDLED_MODELS, folder_settings
 from pixel_reasoner.models.local import load_processor
 from pixel_reasoner.train.config import SftRun
-from pixel_reasoner.train.sft import TraceCollator, prepare, trace_dataset, trl_config
+from pixel_reasoner.train.sft import TraceCollator, prepare, trace_dataset
+from pixel_reasoner.train.trl_config import trl_config
 from pixel_reasoner.train.weights import load_weights
 
 STEPS = int(sys.argv[1]) if len(sys.argv) > 1 else 10

@@ -36,8 +36,7 @@ from pixel_reasoner.schema.question import MediaItem, Question
 from pixel_reasoner.schema.settings import PixelBudget, RolloutConfig, RolloutLimits, SamplingParams
 from pixel_reasoner.schema.trace import ToolCall
 from pixel_reasoner.sources.questions import WorldMix, world_questions
-from pixel_reasoner.train.rl import question_rows
-from stock import StockTrainer
+from stock import StockTrainer, stock_rows
 
 REPEATS = int(sys.argv[1]) if len(sys.argv) > 1 else 5
 LOOKS = ([0.1, 0.1, 0.3, 0.3], [0.4, 0.1, 0.6, 0.3], [0.1, 0.5, 0.3, 0.7], [0.6, 0.6, 0.8, 0.8])
@@ -155,8 +154,8 @@ def many(folder: Path) -> None:
     stock = AutoModelForImageTextToText.from_pretrained(rl.MODEL, dtype=torch.float32)
     trainer = rl.trainer_of(StockTrainer, run, model=stock)
     trainer.model.train()
-    speaker, rules = rl._spoken(folder / "run")
-    rows = list(question_rows(questions, speaker, rules))
+    speaker, rules = rl.prompting(folder / "run")
+    rows = list(stock_rows(questions, speaker, rules))
     model = LocalModel("tiny")
     rules = rules.model_copy(update={"sampling": SamplingParams(max_new_tokens=96)})
     seconds: dict[str, list[float]] = {"TRL's loop": [], "ask_many": []}

@@ -1,9 +1,9 @@
-"""RL on rollouts that are written down: the same for any number of processes, and for any trainer.
+"""RL on scripted rollouts: the same for any number of processes, and for any trainer.
 
     python tests/rl_fixture.py OUT          one process
     torchrun --nproc_per_node 2 ...         two, and the second group straddles them
 
-writes OUT/process-N.json: rewards, advantages and losses as that process saw them.
+Writes OUT/process-N.json: rewards, advantages and losses of that process.
 """
 
 from __future__ import annotations
@@ -11,16 +11,20 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pixel_reasoner.models.folder import BUNDLED_MODELS, folder_settings
 from pixel_reasoner.models.local import load_processor
+from pixel_reasoner.schema.question import Question
 from pixel_reasoner.scoring.rewards import RewardConfig
 from pixel_reasoner.train.config import RlRun
 from pixel_reasoner.train.grpo import PixelReasonerTrainer
-from pixel_reasoner.train.rl import load_questions, question_rows, rules_of, trl_config
+from pixel_reasoner.train.rl import load_questions, question_rows, rollout_config
+from pixel_reasoner.train.trl_config import trl_config
 from pixel_reasoner.train.weights import load_weights, lora_config
+from stock import StockTrainer, stock_rows
 
 TINY = str(BUNDLED_MODELS["tiny"])
 LOOK = (
@@ -36,7 +40,7 @@ TURNS = (
     lambda right: [BROKEN, LOOK.format(0.4), f"At last. \\boxed{{{right}}}"],
     lambda right: ["I cannot tell."],
 )
-"""what rollout number n says, n modulo 6"""
+"""turns of rollout number n, n modulo 6"""
 
 
 def run_of(out: Path, **more: Any) -> RlRun:
@@ -63,7 +67,7 @@ def run_of(out: Path, **more: Any) -> RlRun:
         "max_new_tokens": 96,
         "replay": False,
         "sample_every": 0,
-        "reward": RewardConfig(H=0.9),  # half of a group looks: too few
+        "reward": RewardConfig(H=0.9),  # half of a group calls an operation: less than H
         **more,
     }
     from pixel_reasoner.sources.questions import WorldMix
@@ -72,66 +76,104 @@ def run_of(out: Path, **more: Any) -> RlRun:
     return RlRun(out=str(out), pixelworld=mix, trl=trl, **settings)
 
 
-class Written:
-    """For a trainer's class: rollouts are read from `TURNS`, and what comes of them is kept."""
+def scripted_turns(trainer: Any, answers: Sequence[str]) -> list[list[str]]:
+    """Return the turns of the rollouts of one process, by their number among those of all processes."""
+    first = trainer.accelerator.process_index * len(answers)
+    return [TURNS[(first + n) % len(TURNS)](answer) for n, answer in enumerate(answers)]
 
-    told: list[dict[str, Any]]
 
-    def _generate(self, prompts: list[Any]) -> Any:
-        rank, count = self.accelerator.process_index, len(prompts)
-        answers = [environment.rollout.question.answer[0] for environment in self.environments]
-        self._scripts = [TURNS[(rank * count + n) % len(TURNS)](answers[n]) for n in range(count)]
-        self._waiting = list(range(count))
-        self._turn = 0
-        return super()._generate(prompts)
+class ScriptedTurns:
+    """Source of turns that are written in `TURNS`."""
 
-    def _generate_single_turn(self, prompt_ids: list[Any], *rest: Any, **more: Any) -> Any:
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+        self.scripts: list[list[str]] = []
+
+    def begin(self, scripts: list[list[str]]) -> None:
+        """Set the turns of the next rollouts."""
+        self.scripts, self._turn = scripts, 0
+        self._waiting = list(range(len(scripts)))
+
+    def forget(self) -> None:
+        """Nothing is cached."""
+
+    def generate(
+        self, prompt_ids: Sequence[Any], images: Any = None
+    ) -> tuple[list[list[int]], None]:
+        """Return the next turn of each rollout that called an operation."""
         assert len(prompt_ids) == len(self._waiting)
-        texts = [self._scripts[n][self._turn] for n in self._waiting]
+        texts = [self.scripts[n][self._turn] for n in self._waiting]
         self._turn += 1
         self._waiting = [
             n for n, text in zip(self._waiting, texts, strict=True) if "<tool_call>" in text
         ]
-        tokenizer = self._tokenizer
-        return [
-            [*tokenizer.encode(text, add_special_tokens=False), tokenizer.eos_token_id]
-            for text in texts
-        ], None
+        encode, end = self.tokenizer.encode, self.tokenizer.eos_token_id
+        return [[*encode(text, add_special_tokens=False), end] for text in texts], None
+
+
+class Recorded:
+    """For a trainer's class: keeps rewards, losses and advantages."""
+
+    records: list[dict[str, Any]]
 
     def _calculate_rewards(self, *args: Any) -> Any:
         rewards = super()._calculate_rewards(*args)
-        self.told.append({"rewards": rewards.tolist()})
+        self.records.append({"rewards": rewards.tolist()})
         return rewards
 
     def compute_loss(self, model: Any, inputs: Any, *args: Any, **more: Any) -> Any:
         loss = super().compute_loss(model, inputs, *args, **more)
         shared = self.accelerator.gather(loss.detach().view(1)).mean().item()
-        told = self.accelerator.gather(inputs["advantages"]).flatten().tolist()
-        self.told.append({"loss": shared, "advantages": sorted(round(one, 6) for one in told)})
+        found = self.accelerator.gather(inputs["advantages"]).flatten().tolist()
+        advantages = sorted(round(one, 6) for one in found)
+        self.records.append({"loss": shared, "advantages": advantages})
         return loss
 
 
-class WrittenTrainer(Written, PixelReasonerTrainer):
-    """Our trainer on written rollouts."""
+class ScriptedTrainer(Recorded, PixelReasonerTrainer):
+    """Our trainer on scripted rollouts."""
+
+    def _turn_source(self) -> Any:
+        return ScriptedTurns(self._tokenizer)
+
+    def _generate_rollouts(self, prompts: list[Any], trainer: Any) -> Any:
+        answers = [Question.from_line(prompt[0]["content"]).answer[0] for prompt in prompts]
+        self.generator.source.begin(scripted_turns(self, answers))
+        return super()._generate_rollouts(prompts, trainer)
 
 
-def trainer_of(run: RlRun, kind: Any = WrittenTrainer, **more: Any) -> Any:
-    """A trainer of the embedded model on a run, ready to train."""
-    args, rules, speaker = trl_config(run), rules_of(run), folder_settings(Path(TINY))
+class ScriptedStockTrainer(Recorded, StockTrainer):
+    """TRL's own trainer and tool loop on the same rollouts."""
+
+    def _generate(self, prompts: list[Any]) -> Any:
+        self.turns = ScriptedTurns(self._tokenizer)
+        answers = [environment.rollout.question.answer[0] for environment in self.environments]
+        self.turns.begin(scripted_turns(self, answers))
+        return super()._generate(prompts)
+
+    def _generate_single_turn(self, prompt_ids: list[Any], *rest: Any, **more: Any) -> Any:
+        return self.turns.generate(prompt_ids)
+
+
+def trainer_of(run: RlRun, kind: Any = ScriptedTrainer, **more: Any) -> Any:
+    """Return a trainer of the bundled model on a run, ready to train."""
+    args, config, settings = trl_config(run), rollout_config(run), folder_settings(Path(TINY))
     with args.main_process_first():
         questions = load_questions(run)
+    is_stock = issubclass(kind, StockTrainer)
+    rows = stock_rows(questions, settings, config) if is_stock else question_rows(questions)
     trainer = kind(
         run=run,
-        speaker=speaker,
-        rules=rules,
+        model_settings=settings,
+        config=config,
         model=load_weights(TINY, run, bf16=False),
         args=args,
-        train_dataset=question_rows(questions, speaker, rules),
+        train_dataset=rows,
         processing_class=load_processor(TINY),
         peft_config=lora_config(run),
         **more,
     )
-    trainer.told = []
+    trainer.records = []
     return trainer
 
 
@@ -140,4 +182,4 @@ if __name__ == "__main__":
     trainer = trainer_of(run_of(out / "run"))
     trainer.train()
     path = out / f"process-{os.environ.get('RANK', '0')}.json"
-    path.write_text(json.dumps(trainer.told))
+    path.write_text(json.dumps(trainer.records))

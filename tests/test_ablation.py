@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from pixel_reasoner.models.folder import folder_settings, model_folder
 from pixel_reasoner.train.config import RlRun, arithmetic
-from pixel_reasoner.train.rl import trl_config
+from pixel_reasoner.train.trl_config import trl_config
 
 ROOT = Path(__file__).parents[1]
 SPEC = importlib.util.spec_from_file_location("ablation", ROOT / "runs" / "ablation.py")

@@ -7,8 +7,10 @@ import math
 import os
 import random
 import re
+import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,9 +19,12 @@ import pytest
 import torch
 
 from conftest import full_disk
+from pixel_reasoner.data.check import check_traces
 from pixel_reasoner.data.encode import encode
+from pixel_reasoner.data.formats import export_message_list, export_trl
 from pixel_reasoner.dialects import DIALECTS
 from pixel_reasoner.errors import InputError, OutputError, UsageError
+from pixel_reasoner.evals.run import load_run
 from pixel_reasoner.media.cache import MediaCache
 from pixel_reasoner.models.api import Completion
 from pixel_reasoner.models.folder import FolderSettings, folder_settings
@@ -27,40 +32,53 @@ from pixel_reasoner.models.local import LocalModel, load_processor
 from pixel_reasoner.rollout.ask import ask_many
 from pixel_reasoner.rollout.state import Rollout
 from pixel_reasoner.schema.question import Question, with_media_root
-from pixel_reasoner.schema.settings import RolloutConfig, SamplingParams
+from pixel_reasoner.schema.settings import (
+    RolloutConfig,
+    RolloutLimits,
+    RunSettings,
+    SamplingParams,
+)
 from pixel_reasoner.schema.trace import CallErrorKind, StopReason, Trace, load_traces
 from pixel_reasoner.sources.questions import WorldMix, world_questions
 from pixel_reasoner.train.callbacks import LOG, LogCallback
 from pixel_reasoner.train.config import RlRun, arithmetic
-from pixel_reasoner.train.grpo import (
-    PixelReasonerTrainer,
-    RolloutSample,
-    _left_out,
-    micro_batches,
-    reward_terms,
-    selective_replay,
-)
+from pixel_reasoner.train.grpo import PixelReasonerTrainer
 from pixel_reasoner.train.plan import plan
+from pixel_reasoner.train.replay_buffer import (
+    ReplayBuffer,
+    selective_replay,
+    split_micro_batches,
+)
+from pixel_reasoner.train.rewards_table import is_left_out, reward_terms
 from pixel_reasoner.train.rl import (
     load_questions,
     load_reward,
     question_rows,
-    rules_of,
+    rollout_config,
     train_rl,
-    trl_config,
 )
-from pixel_reasoner.train.trl_env import (
-    TrlToolEnv,
-    as_dialect_template,
-    finished_trace,
-    num_pictures_in_context,
-    opening_messages,
-    turn_reader,
-)
+from pixel_reasoner.train.rollouts import GeneratedRollout, RolloutGenerator, TokenLimits
+from pixel_reasoner.train.samples import PromptEncoder, RolloutSample, TokenSequence, TrlRow
+from pixel_reasoner.train.trl_config import trl_config
 from pixel_reasoner.train.weights import last_checkpoint, load_weights
 from pixel_reasoner.world import render, scenes
-from rl_fixture import BROKEN, LOOK, TINY, Written, run_of, trainer_of
-from stock import StockTrainer
+from rl_fixture import (
+    BROKEN,
+    LOOK,
+    TINY,
+    ScriptedStockTrainer,
+    ScriptedTurns,
+    run_of,
+    trainer_of,
+)
+from stock import (
+    StockTrainer,
+    TrlToolEnv,
+    dialect_template,
+    first_messages,
+    stock_rows,
+    turn_parser,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
 
@@ -198,26 +216,49 @@ def test_the_shape_of_a_folder_is_counted_without_its_weights(tmp_path):
     assert shape_of(str(tmp_path)).parameters == pytest.approx(stored, rel=0.01)
 
 
-# --- a rollout in TRL's loop ---
+# --- rollouts ---
 
 
-def played(question: Question, turns: list[str], *, ended: bool = True, **rules) -> Trace:
-    """What TRL's loop does with turns of a model, one rollout."""
-    chosen = RolloutConfig(**rules)
-    environment = TrlToolEnv(SPEAKER, chosen, MediaCache())
-    environment.reset(question.model_dump_json())
-    said: list[dict] = []
-    for text in turns[:-1]:
-        call = {"function": {"name": "operate", "arguments": {"turn": text}}}
-        said.append({"role": "assistant", "content": "", "tool_calls": [call]})
-        said.append({"role": "tool", "content": environment.operate(text)})
-    said.append({"role": "assistant", "content": turns[-1]})
-    trace = finished_trace(environment, said, ended=ended)
-    # What the last turn calls is executed, and nobody sees it.
-    seen = [turn.observation for turn in trace.turns[:-1] if turn.observation]
-    shown = len(trace.pictures) + sum(len(one.pictures) for one in seen)
-    assert num_pictures_in_context(trace, said) == shown
-    return trace
+class Turns(ScriptedTurns):
+    """Source of the turns of one rollout."""
+
+    def __init__(self, tokenizer, texts: list[str], *, ended: bool = True) -> None:
+        super().__init__(tokenizer)
+        self.texts, self.ended = texts, ended
+
+    def forget(self) -> None:
+        self.begin([self.texts])
+
+    def generate(self, prompt_ids, images=None):
+        self.prompt_ids, self.images = prompt_ids, images
+        self._waiting = [0]
+        is_last = self._turn + 1 == len(self.texts)
+        ((ids,), _) = super().generate(prompt_ids)
+        ids = ids if self.ended or not is_last else ids[:-1]
+        return [ids], [[-0.5] * len(ids)]
+
+
+def generated(
+    processor,
+    question: Question,
+    texts: list[str],
+    *,
+    ended: bool = True,
+    max_completion: int = 10_000,
+    **config,
+) -> GeneratedRollout:
+    """A rollout in training in which a model generates these turns."""
+    end = processor.tokenizer.eos_token_id
+    generator = RolloutGenerator(
+        Turns(processor.tokenizer, texts, ended=ended),
+        PromptEncoder(processor, [end], {}),
+        SPEAKER,
+        RolloutConfig(**config),
+        MediaCache(),
+        TokenLimits(max_completion, 32_768),
+    )
+    (one,) = generator.run([question], RunSettings(dialect="compact", budgets=SPEAKER.budgets))
+    return one
 
 
 def asked(question: Question, turns: list[str]) -> Trace:
@@ -225,62 +266,100 @@ def asked(question: Question, turns: list[str]) -> Trace:
     rollout = Rollout(question, SPEAKER, RolloutConfig())
     for text in turns:
         rollout.take(Completion(text=text), 0.0)
-    return rollout.trace({})
+    return rollout.trace(RunSettings(dialect="compact", budgets=SPEAKER.budgets))
 
 
-@pytest.mark.parametrize(
-    "turns",
-    [
-        [r"\boxed{R}"],
-        [LOOK.format(0.1), r"\boxed{R}"],
-        [BROKEN, LOOK.format(0.2), r"\boxed{R}"],
-        [LOOK.format(0.95), r"\boxed{R}"],
-        ["I cannot tell."],
-    ],
-)
-def test_a_rollout_in_training_is_a_rollout_of_ask(questions, turns):
-    one, other = played(questions[0], turns), asked(questions[0], turns)
-    told = {"seconds", "settings", "turns"}
-    assert one.model_dump(exclude=told) == other.model_dump(exclude=told)
+SCRIPTS = [
+    [r"\boxed{R}"],
+    [LOOK.format(0.1), r"\boxed{R}"],
+    [BROKEN, LOOK.format(0.2), r"\boxed{R}"],
+    [LOOK.format(0.95), r"\boxed{R}"],
+    ["I cannot tell."],
+]
+
+
+@pytest.mark.parametrize("turns", SCRIPTS)
+def test_a_rollout_in_training_is_a_rollout_of_ask(questions, processor, turns):
+    one, other = generated(processor, questions[0], turns).trace, asked(questions[0], turns)
+    skipped = {"seconds", "turns"}
+    assert one.model_dump(exclude=skipped) == other.model_dump(exclude=skipped)
     for mine, yours in zip(one.turns, other.turns, strict=True):
-        assert (mine.text, mine.call, mine.observation) == (
+        assert (mine.text, mine.calls, mine.observations) == (
             yours.text,
-            yours.call,
-            yours.observation,
+            yours.calls,
+            yours.observations,
         )
 
 
-def test_a_malformed_call_is_answered(questions):
-    trace = played(questions[0], [BROKEN, r"\boxed{R}"])
+@pytest.mark.parametrize("turns", SCRIPTS)
+def test_a_rollout_is_one_sequence_that_trains_each_turn_once(questions, processor, turns):
+    one = generated(processor, questions[0], turns)
+    (sequence,) = one.sequences
+    encoded = encode(one.trace, processor)
+    mask = [False] * len(sequence.prompt_ids) + sequence.loss_mask
+    assert sequence.ids == encoded.token_ids[: len(sequence.ids)]
+    assert mask == encoded.trained[: len(mask)]
+    assert not any(encoded.trained[len(mask) :])
+    assert sequence.num_pictures == len(encoded.pictures)
+
+
+@pytest.mark.parametrize("turns", SCRIPTS)
+def test_traces_contain_the_generated_ids_and_logprobs(questions, processor, turns):
+    one = generated(processor, questions[0], turns)
+    (sequence,) = one.sequences
+    ids = [token for turn in one.trace.turns for token in turn.token_ids]
+    pairs = zip(sequence.completion_ids, sequence.loss_mask, strict=True)
+    assert ids == [token for token, is_trained in pairs if is_trained]
+    assert all(set(turn.logprobs) == {-0.5} for turn in one.trace.turns)
+    assert [len(turn.logprobs) for turn in one.trace.turns] == [
+        len(turn.token_ids) for turn in one.trace.turns
+    ]
+    assert one.trace.turns[0].num_prompt_tokens == len(sequence.prompt_ids)
+
+
+def test_a_malformed_call_is_answered(questions, processor):
+    trace = generated(processor, questions[0], [BROKEN, r"\boxed{R}"]).trace
     assert trace.rejected[0].error is CallErrorKind.MALFORMED_CALL
 
 
-def test_a_turn_that_was_cut_off_ends_a_rollout(questions):
-    assert played(questions[0], ["I zoom in. <tool"], ended=False).stop is StopReason.MAX_NEW_TOKENS
+def test_a_turn_that_was_cut_off_ends_a_rollout(questions, processor):
+    one = generated(processor, questions[0], ["I zoom in. <tool"], ended=False)
+    assert one.trace.stop is StopReason.MAX_NEW_TOKENS
 
 
-def test_a_call_in_the_last_turn_is_executed_and_ends_the_rollout(questions):
-    from pixel_reasoner.schema.settings import RolloutLimits
+def test_a_call_in_the_last_turn_is_executed_and_its_result_is_in_no_sequence(questions, processor):
+    calls, limits = [LOOK.format(0.1), LOOK.format(0.2)], RolloutLimits(max_turns=2)
+    one = generated(processor, questions[0], calls, limits=limits)
+    assert one.trace.stop is StopReason.MAX_TURNS
+    assert len(one.trace.executed) == 2
+    assert [sequence.num_pictures for sequence in one.sequences] == [2]
 
-    trace = played(
-        questions[0], [LOOK.format(0.1), LOOK.format(0.2)], limits=RolloutLimits(max_turns=2)
+
+def test_a_result_that_does_not_fit_is_taken_back(questions, processor):
+    texts = [LOOK.format(0.1), r"\boxed{R}"]
+    whole = generated(processor, questions[0], texts)
+    num_turn = len(whole.trace.turns[0].token_ids)
+    num_result = whole.sequences[0].loss_mask.count(False)
+    cut = generated(processor, questions[0], texts, max_completion=num_turn + num_result - 1)
+    assert (cut.trace.stop, len(cut.trace.turns)) == (StopReason.MAX_CONTEXT, 1)
+    assert (len(cut.sequences[0].completion_ids), cut.sequences[0].num_pictures) == (num_turn, 1)
+    full = generated(processor, questions[0], texts, max_completion=num_turn + num_result)
+    assert (full.trace.stop, len(full.trace.turns)) == (StopReason.MAX_CONTEXT, 1)
+    assert full.sequences[0].num_pictures == 2, "the result is there, and no token after it"
+
+
+@pytest.mark.parametrize("family", ["attribute", "video"])
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_rollout_of_trl_begins_as_in_ask(tmp_path, dialect, family):
+    question = with_media_root(
+        next(iter(render(scenes(family, "train", 0, 1), tmp_path))), tmp_path
     )
-    assert trace.stop is StopReason.MAX_TURNS
-    assert len(trace.executed) == 2
-
-
-def test_a_result_that_left_no_room_ends_a_rollout(questions):
-    environment = TrlToolEnv(SPEAKER, RolloutConfig(), MediaCache())
-    environment.reset(questions[0].model_dump_json())
-    parts = environment.operate(LOOK.format(0.1))
-    said = [{"role": "assistant", "content": "", "tool_calls": []}]
-    trace = finished_trace(environment, said, ended=True)  # TRL took the result back
-    assert (trace.stop, num_pictures_in_context(trace, said)) == (StopReason.MAX_CONTEXT, 1)
-    environment.reset(questions[0].model_dump_json())
-    parts = environment.operate(LOOK.format(0.1))
-    said.append({"role": "tool", "content": parts})
-    trace = finished_trace(environment, said, ended=True)  # TRL left it, and no token after it
-    assert (trace.stop, num_pictures_in_context(trace, said)) == (StopReason.MAX_CONTEXT, 2)
+    settings = FolderSettings(dialect=dialect, budgets=SPEAKER.budgets)
+    begin = first_messages(settings, RolloutConfig(), question.media)
+    environment = TrlToolEnv(settings, RolloutConfig(), MediaCache())
+    parts = environment.reset(question=question.model_dump_json(), prompt=begin)
+    plain = Rollout(question, settings, RolloutConfig()).messages()
+    assert [*begin[:-1], {**begin[-1], "content": parts}] == plain
 
 
 @pytest.mark.parametrize(
@@ -293,34 +372,21 @@ def test_a_result_that_left_no_room_ends_a_rollout(questions):
         ("I cannot tell.", False),
     ],
 )
-def test_every_turn_that_tries_to_call_is_handed_on_as_it_was_written(processor, text, calls):
+def test_the_baseline_passes_on_every_turn_that_tries_to_call(processor, text, calls):
     tokenizer = processor.tokenizer
-    read = turn_reader(tokenizer, "compact", [tokenizer.eos_token_id])
+    parse = turn_parser(tokenizer, "compact", [tokenizer.eos_token_id])
     ids = tokenizer.encode(text, add_special_tokens=False)
-    message = read([*ids, tokenizer.eos_token_id], prefix=[1], tools=[])
+    message = parse([*ids, tokenizer.eos_token_id], prefix=[1], tools=[])
     assert ("tool_calls" in message) == calls
     if calls:
         assert message["tool_calls"][0]["function"]["arguments"] == {"turn": text}
     else:
         assert message["content"] == text
-    assert "tool_calls" not in read(ids)  # cut off
-    assert read([])["content"] == ""
+    assert "tool_calls" not in parse(ids)  # cut off
+    assert parse([])["content"] == ""
 
 
-def test_an_environment_has_one_tool_and_no_model_hears_of_it(questions):
-    import inspect
-
-    public = [
-        name
-        for name, _ in inspect.getmembers(TrlToolEnv, inspect.isfunction)
-        if not name.startswith("_")
-    ]
-    assert public == ["operate", "reset"]
-    for message in Rollout(questions[0], SPEAKER, RolloutConfig()).messages():
-        assert "operate" not in str(message["content"])
-
-
-def test_templates_say_the_same_with_and_without_tools(questions, processor):
+def test_the_template_of_the_baseline_renders_what_the_model_gets_in_ask(questions, processor):
     plain = Rollout(questions[0], SPEAKER, RolloutConfig())
     plain.take(Completion(text=LOOK.format(0.1)), 0.0)
     messages = plain.messages()
@@ -334,28 +400,14 @@ def test_templates_say_the_same_with_and_without_tools(questions, processor):
         {"role": "tool", "name": "operate", "content": messages[3]["content"]},
     ]
 
-    def spoken(conversation, template):
+    def rendered(conversation, template):
         return processor.apply_chat_template(
             conversation, chat_template=template, tokenize=False, add_generation_prompt=True
         )
 
-    expected = spoken(messages, processor.chat_template)
-    assert spoken(messages, as_dialect_template(processor.chat_template)) == expected
-    assert spoken(tools, as_dialect_template(processor.chat_template)) == expected
-
-
-@pytest.mark.parametrize("family", ["attribute", "video"])
-@pytest.mark.parametrize("dialect", DIALECTS)
-def test_a_rollout_opens_as_in_ask(tmp_path, dialect, family):
-    question = with_media_root(
-        next(iter(render(scenes(family, "train", 0, 1), tmp_path))), tmp_path
-    )
-    speaker = FolderSettings(dialect=dialect, budgets=SPEAKER.budgets)
-    begin = opening_messages(speaker, RolloutConfig(), question.media)
-    environment = TrlToolEnv(speaker, RolloutConfig(), MediaCache())
-    parts = environment.reset(question=question.model_dump_json(), prompt=begin)
-    plain = Rollout(question, speaker, RolloutConfig()).messages()
-    assert [*begin[:-1], {**begin[-1], "content": parts}] == plain
+    expected = rendered(messages, processor.chat_template)
+    assert rendered(messages, dialect_template(processor.chat_template)) == expected
+    assert rendered(tools, dialect_template(processor.chat_template)) == expected
 
 
 def test_the_rollouts_of_a_question_open_its_media_once(questions, monkeypatch):
@@ -366,10 +418,93 @@ def test_the_rollouts_of_a_question_open_its_media_once(questions, monkeypatch):
     monkeypatch.setattr(
         decoder, "open_image", lambda path, limits: (opened.append(path), real(path, limits))[1]
     )
-    albums = MediaCache(max_entries=1)
+    contexts = MediaCache(max_entries=1)
     for question in [questions[0]] * 4 + [questions[1], questions[0]]:
-        albums.of(question, SPEAKER.budgets).view(1)
+        contexts.of(question, SPEAKER.budgets).view(1)
     assert len(opened) == 3  # the third because only one was kept
+
+
+# --- several sequences ---
+
+THOUGHT = re.compile(r"<think>.*?</think>\n?", re.DOTALL)
+THINKS = [
+    f"<think>The picture is small.</think>\n{LOOK.format(0.1)}",
+    f"<think>Closer.</think>\n{LOOK.format(0.2)}",
+    "<think>It is an R.</think>\n\\boxed{R}",
+]
+
+
+@pytest.fixture
+def forgetful():
+    """A processor whose chat template deletes the thoughts of earlier turns."""
+    processor = load_processor(TINY)
+    rewrite = (
+        "{%- set ns = namespace(messages=[]) -%}{%- for message in messages -%}"
+        "{%- if message.role == 'assistant' and '</think>' in message.content[0].text -%}"
+        "{%- set text = message.content[0].text.split('</think>')[-1].lstrip('\n') -%}"
+        "{%- set ns.messages = ns.messages + "
+        "[{'role': 'assistant', 'content': [{'type': 'text', 'text': text}]}] -%}"
+        "{%- else -%}{%- set ns.messages = ns.messages + [message] -%}{%- endif -%}{%- endfor -%}"
+        "{%- set messages = ns.messages -%}"
+    )
+    processor.chat_template = rewrite + processor.chat_template
+    return processor
+
+
+def test_a_template_that_deletes_thoughts_gives_a_sequence_per_turn(questions, forgetful):
+    one = generated(forgetful, questions[0], THINKS)
+    assert len(one.sequences) == 3
+    decode = forgetful.tokenizer.decode
+    for number, sequence in enumerate(one.sequences):
+        assert sequence.loss_mask == [True] * len(sequence.completion_ids)
+        assert decode(sequence.completion_ids) == decode(one.trace.turns[number].token_ids)
+        assert "<think>" not in decode(sequence.prompt_ids)
+        assert sequence.num_pictures == 1 + number
+    trained = [ids for sequence in one.sequences for ids in sequence.completion_ids]
+    assert trained == [ids for turn in one.trace.turns for ids in turn.token_ids]
+
+
+def test_prompts_of_later_sequences_are_those_of_ask(questions, forgetful):
+    one = generated(forgetful, questions[0], THINKS)
+    rollout = Rollout(questions[0], SPEAKER, RolloutConfig())
+    encoder = PromptEncoder(forgetful, [forgetful.tokenizer.eos_token_id], {})
+    for text, sequence in zip(THINKS, one.sequences, strict=True):
+        messages = rollout.messages()
+        pictures = [p["image"] for m in messages for p in m["content"] if p["type"] == "image"]
+        assert sequence.prompt_ids == encoder.encode(encoder.render(messages), pictures)
+        rollout.take(Completion(text), 0.0)
+
+
+def test_a_sequence_in_which_nothing_was_generated_is_dropped(questions, forgetful):
+    num_turn = len(generated(forgetful, questions[0], THINKS).trace.turns[0].token_ids)
+    limit = num_turn + 120  # the second prompt fits, its turn is cut off or does not
+    one = generated(forgetful, questions[0], THINKS, max_completion=limit)
+    assert one.trace.stop in (StopReason.MAX_CONTEXT, StopReason.MAX_NEW_TOKENS)
+    assert all(sequence.completion_ids for sequence in one.sequences)
+    assert sum(map(len, (s.completion_ids for s in one.sequences))) == sum(
+        len(turn.token_ids) for turn in one.trace.turns
+    )
+
+
+def test_logprobs_of_several_sequences_are_those_of_each_alone(tmp_path, questions, forgetful):
+    """Rows that TRL pads contain all sequences; log-probabilities are computed for each, with its pixels."""
+    trainer = trainer_of(run_of(tmp_path, group_size=2, minibatch=6), PixelReasonerTrainer)
+    one = generated(forgetful, questions[0], THINKS)
+    trainer._generated = [one, generated(forgetful, questions[1], THINKS[2:])]
+    both = trainer._logprobs_of_rollouts(trainer.model, 2).detach()
+    assert both.shape == (2, len(TrlRow.of(one.sequences).completion_ids))
+    for sequence, span in zip(one.sequences, spans_of(one), strict=True):
+        alone = GeneratedRollout(one.trace, [sequence], has_logprobs=True)
+        trainer._generated = [alone]
+        (expected,) = trainer._logprobs_of_rollouts(trainer.model, 1).detach()
+        assert torch.allclose(both[0, span], expected, atol=1e-4)
+        assert (expected < 0).all()
+
+
+def spans_of(one: GeneratedRollout) -> list[slice]:
+    from pixel_reasoner.train.samples import completion_spans
+
+    return completion_spans(one.sequences)
 
 
 # --- groups ---
@@ -378,14 +513,15 @@ def test_the_rollouts_of_a_question_open_its_media_once(questions, monkeypatch):
 def table(*rows: tuple[float, int]) -> torch.Tensor:
     """Gathered rollouts: correct and operations, the rest as it comes."""
     return torch.tensor(
-        [[correct, count, count, 0, 1, 0, 1, 1] for correct, count in rows], dtype=torch.float64
+        [[correct, count, count, 0, 1, 0, 1, 1, 0] for correct, count in rows],
+        dtype=torch.float64,
     )
 
 
 def test_each_group_is_shaped_for_itself():
     run = RlRun(out="out", questions=("q",), group_size=4, rollouts_at_once=8)
     lazy, eager = [(1, 1), (0, 0), (0, 0), (0, 0)], [(1, 1), (0, 1), (0, 3), (0, 0)]
-    terms, weights = reward_terms(table(*lazy, *eager), run)
+    terms, weights, _ = reward_terms(table(*lazy, *eager), run)
     assert terms[:, 1].tolist() == pytest.approx([0.025, 0, 0, 0, 0, 0, 0, 0])
     assert terms[:, 2].tolist() == pytest.approx([0, 0, 0, 0, 0, 0, -0.1, 0])
     assert weights.tolist() == [1.0] * 8
@@ -400,14 +536,15 @@ def test_questions_that_all_or_none_answer_can_weigh_less():
         solved_weight=0.0,
         unsolved_weight=0.5,
     )
-    _, weights = reward_terms(table((1, 1), (1, 0), (0, 1), (0, 0), (1, 0), (0, 0)), run)
+    _, weights, _ = reward_terms(table((1, 1), (1, 0), (0, 1), (0, 0), (1, 0), (0, 0)), run)
     assert weights.tolist() == [0, 0, 0.5, 0.5, 1, 1]
 
 
-def rolled(advantage: float, *, uniform: bool = False) -> RolloutSample:
-    nothing = torch.zeros(1)
+def rolled(advantage: float, *, uniform: bool = False, length: int = 1) -> RolloutSample:
+    ids = torch.zeros(length)
+    sequence = TokenSequence(torch.zeros(1), ids, ids.bool(), {}, 0)
     trace = Trace(question=Question(id="1", text="?", media=()), stop=StopReason.NO_ANSWER)
-    return RolloutSample(nothing, nothing, nothing, {}, advantage, uniform, trace, 0)
+    return RolloutSample((sequence,), trace, {}, advantage, uniform, "1", 0)
 
 
 def test_replay_draws_by_advantage_and_leaves_the_others_where_they_are():
@@ -419,7 +556,7 @@ def test_replay_draws_by_advantage_and_leaves_the_others_where_they_are():
     ]
     after = selective_replay(rows, 1.0, random.Random(0))
     assert after[:3] == rows[:3]
-    assert not any(row.uniform for row in after)
+    assert not any(row.is_uniform for row in after)
     share = sum(row.advantage == 3.0 for row in after[3:]) / 4000
     assert share == pytest.approx(0.75, abs=0.03)
     even = selective_replay(rows, 0.0, random.Random(0))
@@ -427,15 +564,47 @@ def test_replay_draws_by_advantage_and_leaves_the_others_where_they_are():
 
 
 def test_rollouts_of_one_gradient_step_are_batched_by_length():
-    lengths = [5, 1, 4, 2, 9, 7, 8, 6]
-    rows = [rolled(1.0)._replace(completion_ids=torch.zeros(length)) for length in lengths]
-    batches = micro_batches(rows, count=4, accumulation=2)
-    assert [[len(row.completion_ids) for row in batch] for batch in batches] == [
+    samples = [rolled(1.0, length=length) for length in [5, 1, 4, 2, 9, 7, 8, 6]]
+    batches = split_micro_batches(samples, count=4, accumulation=2)
+    assert [[one.num_tokens - 1 for one in batch] for batch in batches] == [
         [1, 2],
         [4, 5],
         [6, 7],
         [8, 9],
     ]
+
+
+def test_the_next_batch_is_built_while_this_one_is_used():
+    built: list[tuple[int, str]] = []
+    started = threading.Event()
+
+    def build(samples):
+        built.append((samples[0].num_tokens, threading.current_thread().name))
+        if len(built) == 2:
+            started.set()
+        return {"length": samples[0].num_tokens}
+
+    samples = [[rolled(1.0, length=length)] for length in (1, 2, 3)]
+    buffer = ReplayBuffer(samples, build, num_iterations=2)
+    assert buffer.get(0) == {"length": 2}
+    assert started.wait(5), "the second batch is built before it is asked for"
+    assert [buffer.get(step)["length"] for step in range(1, 6)] == [3, 4, 2, 3, 4]
+    buffer.close()
+    assert [length for length, _ in built] == [2, 3, 4, 2, 3, 4], "each batch is built once"
+    assert threading.current_thread().name not in {name for _, name in built}
+
+
+def test_an_error_of_a_batch_reaches_the_step_that_needs_it():
+    def build(samples):
+        if samples[0].num_tokens == 3:
+            raise InputError(expected="a picture", got="none", fix="put it back")
+        return {}
+
+    buffer = ReplayBuffer([[rolled(1.0, length=length)] for length in (1, 2)], build)
+    assert buffer.get(0) == {}
+    with pytest.raises(InputError, match="put it back"):
+        buffer.get(1)
+    buffer.close()
 
 
 def test_replay_of_nothing_changes_nothing():
@@ -454,8 +623,8 @@ def written(tmp_path_factory):
     return trainer
 
 
-def test_written_rollouts_are_rewarded_as_worked_out_by_hand(written):
-    first = written.told[0]["rewards"]
+def test_scripted_rollouts_are_rewarded_as_worked_out_by_hand(written):
+    first = written.records[0]["rewards"]
     # Groups of four, and what rollouts say repeats after six: see `TURNS`. In each group two of four look.
     assert [row[0] for row in first] == [1, 1, 0, 0, 1, 0, 1, 1, 0, 0, 1, 0]
     looked = [0, 1, 0, 1, 1, 0, 0, 1, 0, 1, 1, 0]
@@ -473,7 +642,7 @@ def test_two_processes_make_of_the_same_rollouts_what_one_makes(tmp_path, writte
         "--nproc_per_node",
         "2",
     ]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
         [*launch, str(script), str(tmp_path)],
         check=False,
@@ -485,20 +654,16 @@ def test_two_processes_make_of_the_same_rollouts_what_one_makes(tmp_path, writte
     assert done.returncode == 0, done.stderr[-3000:]
     for rank in range(2):
         told = json.loads((tmp_path / f"process-{rank}.json").read_text())
-        for two, one in zip(told, written.told, strict=True):
+        for two, one in zip(told, written.records, strict=True):
             for name, value in one.items():
                 assert np.allclose(two[name], value, rtol=1e-4, atol=1e-5), name
 
 
-class StockOnWritten(Written, StockTrainer):
-    """TRL's own trainer on the same rollouts, with the same environment."""
-
-
 def test_identical_rollouts_have_the_loss_of_a_stock_trainer(tmp_path, written):
-    stock = trainer_of(run_of(tmp_path), StockOnWritten)
+    stock = trainer_of(run_of(tmp_path), ScriptedStockTrainer)
     stock.train()
-    ours = [told for told in written.told if "loss" in told]
-    theirs = [told for told in stock.told if "loss" in told]
+    ours = [told for told in written.records if "loss" in told]
+    theirs = [told for told in stock.records if "loss" in told]
     assert len(ours) == len(theirs) == 2
     for mine, other in zip(ours, theirs, strict=True):
         assert mine["advantages"] == pytest.approx(other["advantages"], abs=1e-5)
@@ -509,8 +674,8 @@ def test_identical_rollouts_have_the_loss_of_a_stock_trainer(tmp_path, written):
     assert (moved < 1e-5).double().mean() > 0.999
 
 
-def test_both_loops_say_the_same_tokens_and_train_the_same(tmp_path, questions, processor):
-    """Greedy rollouts in TRL's loop and in ours: ids, loss mask, operations."""
+def test_greedy_rollouts_have_the_tokens_of_ask(tmp_path, questions, processor):
+    """Rollouts in training and traces of `ask_many`: ids, loss mask, operations."""
     run = run_of(
         tmp_path,
         questions_per_sync=4,
@@ -522,33 +687,106 @@ def test_both_loops_say_the_same_tokens_and_train_the_same(tmp_path, questions, 
     )
     trainer = trainer_of(run, PixelReasonerTrainer)
     trainer.model.train()
-    rows = list(question_rows(questions, SPEAKER, rules_of(run)))
-    seen: list[RolloutSample] = []
+    rows = list(question_rows(questions))
+    found: list[RolloutSample] = []
     for start in range(0, len(rows), 4):
-        seen += trainer._rolled_out([row for row in rows[start : start + 4] for _ in range(2)])
-    rules = rules_of(run).model_copy(update={"sampling": SamplingParams(max_new_tokens=96)})
-    traces = {t.question.id: t for t in ask_many(questions, LocalModel("tiny"), rules)}
-    assert len(seen) == 2 * len(questions)
-    for row in seen:
-        ours = traces[row.trace.question.id]
-        assert [t.call for t in row.trace.turns] == [t.call for t in ours.turns]
-        assert (row.trace.answer, row.trace.stop) == (ours.answer, ours.stop)
-        encoded = encode(ours.model_copy(update={"settings": {"dialect": "compact"}}), processor)
-        ids = [*row.prompt_ids.tolist(), *row.completion_ids.tolist()]
-        mask = [False] * len(row.prompt_ids) + row.trained.tolist()
+        found += trainer.generate_samples(
+            [row for row in rows[start : start + 4] for _ in range(2)]
+        )
+    config = rollout_config(run).model_copy(update={"sampling": SamplingParams(max_new_tokens=96)})
+    traces = {t.question.id: t for t in ask_many(questions, LocalModel("tiny"), config)}
+    assert len(found) == 2 * len(questions)
+    for sample in found:
+        ours = traces[sample.trace.question.id]
+        assert [t.calls for t in sample.trace.turns] == [t.calls for t in ours.turns]
+        assert (sample.trace.answer, sample.trace.stop) == (ours.answer, ours.stop)
+        encoded = encode(ours, processor)
+        (one,) = sample.sequences
+        ids = [*one.prompt_ids.tolist(), *one.completion_ids.tolist()]
+        mask = [False] * len(one.prompt_ids) + one.loss_mask.tolist()
         assert ids == encoded.token_ids[: len(ids)]
         assert mask == encoded.trained[: len(mask)]
         assert not any(encoded.trained[len(mask) :])
 
 
-def test_no_rollout_holds_a_placeholder_of_pixels_that_are_not_there(
-    tmp_path, questions, processor
+def needing_operations(questions: list[Question]) -> list[Question]:
+    """A question about a picture and one about a video."""
+    found = [question for question in questions if question.needs_look]
+    return [found[0], found[-1]]
+
+
+def test_greedy_rollouts_have_the_tokens_of_trls_own_loop(tmp_path, questions):
+    """The tool loop of a stock trainer, with `generate` of transformers, and ours with the engine."""
+    run = run_of(
+        tmp_path,
+        questions_per_sync=2,
+        group_size=2,
+        minibatch=4,
+        rollouts_at_once=4,
+        trl={"top_k": 1, "max_completion_length": 1500},
+    )
+    ours, stock = trainer_of(run, PixelReasonerTrainer), trainer_of(run, StockTrainer)
+    ours.model.train()
+    stock.model.train()
+    some = needing_operations(questions)
+    rows = [row for row in question_rows(some) for _ in range(2)]
+    settings, config = SPEAKER, rollout_config(run)
+    theirs = [row for row in stock_rows(some, settings, config) for _ in range(2)]
+    output = stock._generate_and_score_completions(theirs)
+    for n, sample in enumerate(ours.generate_samples(rows)):
+        (one,) = sample.sequences
+        prompt = output["prompt_ids"][n][output["prompt_mask"][n].bool()]
+        keep = output["completion_mask"][n].bool()
+        assert one.prompt_ids.tolist() == prompt.tolist()
+        assert one.completion_ids.tolist() == output["completion_ids"][n][keep].tolist()
+        assert one.loss_mask.tolist() == output["tool_mask"][n][keep].bool().tolist()
+
+
+@pytest.mark.parametrize("uses_engine", [True, False], ids=["engine", "generate of transformers"])
+def test_batches_have_pixels_for_the_log_probabilities_of_any_source(
+    tmp_path, questions, monkeypatch, uses_engine
 ):
-    """A model that would write nothing else: the next turn would miss the picture or the video behind it."""
+    """Old and reference log-probabilities of greedy rollouts are those of a forward pass over the same batch."""
+    if not uses_engine:
+        monkeypatch.setattr("pixel_reasoner.train.grpo.can_use_engine", lambda trainer: False)
+    sizes = {"questions_per_sync": 2, "group_size": 2, "minibatch": 2, "rollouts_at_once": 4}
+    run = run_of(
+        tmp_path,
+        **sizes,
+        trl={"top_k": 1, "beta": 0.1, "max_completion_length": 1500, "num_train_epochs": 1},
+    )
+    trainer = trainer_of(run, PixelReasonerTrainer)
+    trainer.model.train()
+    rows = [row for row in question_rows(needing_operations(questions)) for _ in range(2)]
+    samples = trainer.generate_samples(rows)
+    assert any(sample.trace.executed for sample in samples)
+    batch = trainer.batches.loss_batch(samples)
+    with torch.no_grad():
+        logprobs = trainer._logprobs_of_batch(
+            trainer.model, {k: v for k, v in batch.items() if k in IMAGE_INPUTS}
+        )
+    mask = batch["tool_mask"].bool()
+    for name in ("old_per_token_logps", "ref_per_token_logps"):
+        assert torch.allclose(batch[name][mask], logprobs[mask], atol=2e-3), name
+
+
+IMAGE_INPUTS = (
+    "prompt_ids",
+    "prompt_mask",
+    "completion_ids",
+    "completion_mask",
+    "tool_mask",
+    "pixel_values",
+    "image_grid_thw",
+    "mm_token_type_ids",
+    "num_images",
+)
+
+
+def test_no_rollout_contains_a_generated_placeholder(tmp_path, questions, processor):
+    """A model that would generate nothing else: the next turn would need a picture or a video that does not exist."""
     placeholders = [processor.image_token_id, processor.video_token_id]
-    own = {
-        "generation_kwargs": {"suppress_tokens": [5]}
-    }  # a list of one's own is added to, not obeyed instead
+    own = {"generation_kwargs": {"suppress_tokens": [5]}}  # tokens of the user are added to ours
     run = run_of(tmp_path, group_size=2, minibatch=6, mask_truncated=False, trl=own)
     trainer = trainer_of(run, PixelReasonerTrainer)
 
@@ -557,9 +795,58 @@ def test_no_rollout_holds_a_placeholder_of_pixels_that_are_not_there(
 
     trainer.model.lm_head.register_forward_hook(push)
     trainer.model.train()
-    rows = list(question_rows(questions[:3], SPEAKER, rules_of(run)))
-    for row in trainer._rolled_out([row for row in rows for _ in range(2)]):
-        assert not set(placeholders) & set(row.completion_ids[row.trained].tolist())
+    rows = [row for row in question_rows(questions[:3]) for _ in range(2)]
+    for sample in trainer.generate_samples(rows):
+        (one,) = sample.sequences
+        assert not set(placeholders) & set(one.completion_ids[one.loss_mask].tolist())
+
+
+# --- traces of rollouts ---
+
+
+@pytest.fixture(scope="module", params=["compact", "pixel_reasoner"])
+def sampled(request, tmp_path_factory) -> Path:
+    """Traces of a step of a model of a dialect."""
+    folder = tmp_path_factory.mktemp(request.param)
+    model = folder / "model"
+    shutil.copytree(TINY, model)
+    settings = SPEAKER.model_copy(update={"dialect": request.param})
+    (model / "pixel_reasoner.json").write_text(settings.model_dump_json())
+    run = run_of(folder, model=str(model), sample_every=1, trl={"max_steps": 1})
+    train_rl(run)
+    return folder / "samples" / "rollouts-1.jsonl"
+
+
+def test_traces_of_rollouts_record_policy_model_dialect_and_limits(sampled):
+    for trace in load_traces(sampled):
+        settings = trace.settings
+        assert settings.dialect in str(sampled)
+        assert settings.dialect_hash
+        assert settings.model.architecture == "Qwen3VLForConditionalGeneration"
+        assert (settings.limits.max_turns, settings.sampling.temperature) == (3, 1.0)
+        assert settings.training.step == 0
+        for turn in trace.turns:
+            assert 0 < len(turn.token_ids) == len(turn.logprobs)
+            assert max(turn.logprobs) <= 0
+
+
+def test_traces_of_rollouts_pass_the_check_and_their_accuracy_is_a_metric(sampled):
+    verdict = check_traces(load_run(sampled))
+    assert (verdict.problems, verdict.checked) == ({}, 8)
+    assert 0 <= verdict.figures["accuracy"] <= 1
+    assert verdict.figures["kinds"] == {"sampled": 8}
+    first, *_ = load_run(sampled)
+    damaged = first.model_copy(update={"answer": "an answer that is not in its texts"})
+    assert check_traces([damaged]).problems == {"replay": 1}
+
+
+def test_traces_of_rollouts_are_exported_in_their_dialect(sampled, tmp_path):
+    assert export_trl(sampled, tmp_path / "trl") == 8
+    if "pixel_reasoner" in str(sampled.parent.parent.name):
+        assert export_message_list(sampled, tmp_path / "json") == 8
+        return
+    with pytest.raises(InputError, match="'compact'"):
+        export_message_list(sampled, tmp_path / "json")
 
 
 @pytest.mark.parametrize("stopped_at", [2, 6], ids=["in the first epoch", "in the second"])
@@ -634,7 +921,7 @@ def test_a_reward_of_ones_own_is_added(tmp_path):
 
     trainer = trainer_of(run_of(tmp_path, reward_functions=("x:short",)), own_rewards=[short])
     trainer.train()
-    assert [row[3] for row in trainer.told[0]["rewards"]][:4] == [0.25, 0, 0.25, 0]
+    assert [row[3] for row in trainer.records[0]["rewards"]][:4] == [0.25, 0, 0.25, 0]
 
 
 @pytest.mark.parametrize(
@@ -653,7 +940,7 @@ def test_what_is_trained_is_what_the_run_says(tmp_path, more, is_trained):
     assert moved
     assert all(map(is_trained, moved))
     assert ("visual" in " ".join(moved)) == bool(more.get("train_vision"))
-    assert all(math.isfinite(told["loss"]) for told in trainer.told if "loss" in told)
+    assert all(math.isfinite(told["loss"]) for told in trainer.records if "loss" in told)
 
 
 @pytest.mark.parametrize(
@@ -670,7 +957,7 @@ def test_what_is_trained_is_what_the_run_says(tmp_path, more, is_trained):
 )
 def test_rollouts_are_left_out_of_the_loss_by_how_they_ended(tmp_path, stop, settings, left_out):
     trace = Trace(question=Question(id="x", text="?", media=()), pictures=(), turns=(), stop=stop)
-    assert _left_out(trace, run_of(tmp_path, **settings)) is left_out
+    assert is_left_out(trace, run_of(tmp_path, **settings)) is left_out
 
 
 def test_weights_that_are_trained_keep_32_bits():

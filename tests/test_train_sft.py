@@ -27,8 +27,9 @@ from pixel_reasoner.train.sft import (
     prepare,
     trace_dataset,
     train_sft,
-    trl_config,
 )
+from pixel_reasoner.train.trl_config import trl_config
+from pixel_reasoner.train.weights import save_model
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
 
@@ -122,7 +123,8 @@ def test_a_missing_file_and_a_missing_key_are_named(tmp_path):
 
 def test_traces_for_two_models_do_not_mix(tmp_path, synth):
     other = next(iter(load_run(synth)))
-    other = other.model_copy(update={"settings": {**other.settings, "dialect": "pixel_reasoner"}})
+    settings = other.settings.model_copy(update={"dialect": "pixel_reasoner"})
+    other = other.model_copy(update={"settings": settings})
     save_traces([other], tmp_path / "traces.jsonl")
     with pytest.raises(InputError, match="2 kinds"):
         trace_dataset([str(synth), str(tmp_path)])
@@ -270,12 +272,33 @@ def test_two_processes_go_through_the_same_losses_as_one(trained, tmp_path, synt
     assert losses(tmp_path / "out") == pytest.approx(losses(trained), abs=1e-3)
 
 
-def test_a_low_rank_update_is_merged_into_an_ordinary_model(tmp_path, synth):
-    trl = TRL.replace("max_steps = 6", "max_steps = 1")
+def test_a_low_rank_update_is_merged_into_an_ordinary_model(
+    tmp_path, synth, processor, monkeypatch
+):
+    """The saved model has the outputs of the trained one, adapter included."""
+    from pixel_reasoner.train import sft
+
+    collator = TraceCollator(processor)
+    batch = collator([collator.ready(trace) for trace in list(load_run(synth))[:2]])
+    before: list[torch.Tensor] = []
+
+    def save(trainer, *rest):
+        before.append(outputs(trainer.model, batch))
+        save_model(trainer, *rest)
+
+    monkeypatch.setattr(sft, "save_model", save)
+    trl = TRL.replace("max_steps = 6", "max_steps = 2")
     train_sft(SftRun.read(write_run(tmp_path, synth, "lora_rank = 4", trl)))
-    model = LocalModel(str(tmp_path / "out" / "model")).model
-    before = LocalModel("tiny").model.state_dict()
-    assert set(model.state_dict()) == set(before)
+    model, start = LocalModel(str(tmp_path / "out" / "model")).model, LocalModel("tiny").model
+    assert set(model.state_dict()) == set(start.state_dict())
+    assert torch.allclose(outputs(model, batch), before[0], atol=1e-4)
+    assert not torch.allclose(outputs(start, batch), before[0], atol=1e-3), "training changed it"
+
+
+def outputs(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Logits of a batch."""
+    with torch.no_grad():
+        return model.eval()(**batch).logits
 
 
 def test_another_run_does_not_go_into_the_same_folder(trained, synth):

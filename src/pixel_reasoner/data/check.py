@@ -1,17 +1,22 @@
-"""Are synthesized traces fit to train on? Every trace is checked against its question and its pixels.
+"""Check of traces before training: each is compared with its question and its pixels.
 
 gold      the expected answer scores 1 and a wrong one 0; the trace's own answer scores 1
-evidence  it lies inside the executed crops, or its frames were selected
+evidence  an executed crop contains it, or its frames were selected
 replay    every turn, parsed and executed again, gives the same call and the same pixels
-mistakes  a turn marked as a mistake called an operation; a refused call is marked
+mistakes  a turn marked as a mistake called an operation; a rejected call is marked
 held out  no question of PixelWorld's validation or test split, none of a file of evaluation questions
 distinct  no question twice
+
+A sampled trace, such as a rollout of RL, may be wrong, reject calls and share its question with others of its group. Its
+file is sound if it replays: `gold` checks the expected answer alone, `evidence`, `mistakes` and `distinct` are left out,
+and accuracy and evidence hits are metrics.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from statistics import mean
 from typing import Any, NamedTuple
 
@@ -19,21 +24,28 @@ import numpy as np
 
 from pixel_reasoner.data.expert import Kind, kind_of
 from pixel_reasoner.dialects import get_dialect
-from pixel_reasoner.errors import InputError
+from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.media.cache import MediaCache
-from pixel_reasoner.models.api import Completion
-from pixel_reasoner.models.scripted import ScriptedModel
+from pixel_reasoner.media.context import MediaContext
+from pixel_reasoner.rollout.replay import replay_trace
 from pixel_reasoner.rollout.state import Rollout
 from pixel_reasoner.schema.question import Question
-from pixel_reasoner.schema.settings import RolloutConfig
-from pixel_reasoner.schema.trace import Trace
+from pixel_reasoner.schema.trace import StopReason, Trace
 from pixel_reasoner.scoring.evidence import evidence_hit
 from pixel_reasoner.scoring.grading import Outcome, grade, is_right
 from pixel_reasoner.world import FAMILIES, SPLITS
 
-NONSENSE = "none of the accepted answers"
+WRONG_ANSWER = "none of the accepted answers"
+"""an answer that no question accepts"""
 MAX_NAMED = 20
-"""problems that a verdict names; all are counted"""
+"""problems that a verdict lists; all are counted"""
+_ENDED_OUTSIDE = (
+    StopReason.MAX_CONTEXT,
+    StopReason.FAILED,
+    StopReason.CANCELLED,
+    StopReason.DEADLINE,
+)
+"""stop reasons that do not follow from the texts: a replay of them has no end"""
 
 
 class Problem(NamedTuple):
@@ -45,7 +57,7 @@ class Problem(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What a check found."""
+    """Result of a check."""
 
     checked: int
     """traces"""
@@ -54,11 +66,17 @@ class Verdict(NamedTuple):
     named: list[Problem]
     """the first of them"""
     figures: dict[str, Any]
+    """metrics of the traces"""
 
     @property
     def passed(self) -> bool:
-        """Whether there is anything to train on, and nothing wrong with it."""
+        """Whether there are traces, and no problems."""
         return self.checked > 0 and not self.problems
+
+
+def is_sampled(trace: Trace) -> bool:
+    """Whether a trace is a rollout of a policy in training, which may be wrong."""
+    return trace.settings.training is not None
 
 
 def check_traces(
@@ -67,90 +85,126 @@ def check_traces(
     held_out: frozenset[str] = frozenset(),
     count_tokens: Callable[[Trace], int] | None = None,
     on_trace: Callable[[], None] = lambda: None,
+    sampled: bool | None = None,
 ) -> Verdict:
-    """Check traces one by one, in constant memory but for the ids of their questions.
+    """Check traces one by one. Memory grows with the ids of their questions only.
 
     Args:
         traces: with media paths that can be opened.
-        held_out: ids of questions that no training may see.
-        count_tokens: the length of a trace for a model.
+        held_out: ids of questions that must not be trained on.
+        count_tokens: returns the length of a trace for a model.
         on_trace: called after each.
+        sampled: whether the traces were sampled from a model; None: those of RL were (`is_sampled`).
     """
-    problems: Counter[str] = Counter()
-    named: list[Problem] = []
-    kinds: Counter[str] = Counter()
-    turns: Counter[int] = Counter()
-    tokens: list[int] = []
-    pictures = 0
-    seen: set[str] = set()
-    desk = MediaCache(max_entries=1)  # traces about one file follow each other
-    count = 0
+    tally = _Tally()
+    contexts = MediaCache(max_entries=1)  # traces about one file usually follow each other
     for trace in traces:
-        count += 1
-        found = list(problems_of(trace, held_out, desk))
-        if trace.question.id in seen:
-            found.append(Problem(trace.question.id, "distinct", "a question was there before"))
-        seen.add(trace.question.id)
-        problems.update({problem.check for problem in found})
-        named += found[: max(0, MAX_NAMED - len(named))]
-        kinds[kind_of(trace) or "unknown"] += 1
-        turns[len(trace.turns)] += 1
-        pictures += len(trace.all_pictures)
+        of_model = is_sampled(trace) if sampled is None else sampled
+        tally.add(
+            trace, list(problems_of(trace, held_out, contexts, sampled=of_model)), sampled=of_model
+        )
         if count_tokens is not None:
-            tokens.append(count_tokens(trace))
+            tally.tokens.append(count_tokens(trace))
         on_trace()
-    figures = {
-        "kinds": dict(sorted(kinds.items())),
-        "turns": dict(sorted(turns.items())),
-        "pictures": pictures,
-    }
-    if tokens:
-        figures["tokens"] = {
-            "sum": sum(tokens),
-            "mean": round(mean(tokens), 1),
-            "longest": max(tokens),
+    problems = dict(sorted(tally.problems.items()))
+    return Verdict(tally.count, problems, tally.named, tally.metrics())
+
+
+@dataclass
+class _Tally:
+    """Counts of a check."""
+
+    count: int = 0
+    problems: Counter[str] = field(default_factory=Counter)
+    named: list[Problem] = field(default_factory=list)
+    kinds: Counter[str] = field(default_factory=Counter)
+    turns: Counter[int] = field(default_factory=Counter)
+    pictures: int = 0
+    tokens: list[int] = field(default_factory=list)
+    right: list[bool] = field(default_factory=list)
+    """of each sampled trace, whether its answer is right"""
+    hits: list[bool] = field(default_factory=list)
+    """of each sampled trace with evidence, whether it was shown"""
+    known_ids: set[str] = field(default_factory=set)
+
+    def add(self, trace: Trace, found: list[Problem], *, sampled: bool) -> None:
+        """Count a trace and its problems."""
+        self.count += 1
+        name = trace.question.id
+        if name in self.known_ids and not sampled:
+            found = [*found, Problem(name, "distinct", "a question was there before")]
+        self.known_ids.add(name)
+        self.problems.update({problem.check for problem in found})
+        self.named += found[: max(0, MAX_NAMED - len(self.named))]
+        self.kinds["sampled" if sampled else kind_of(trace) or "unknown"] += 1
+        self.turns[len(trace.turns)] += 1
+        self.pictures += len(trace.all_pictures)
+        if sampled:
+            self.right.append(bool(is_right(trace)))
+            hit = evidence_hit(trace)
+            self.hits += [] if hit is None else [hit]
+
+    def metrics(self) -> dict[str, Any]:
+        """Return what is printed of the traces."""
+        metrics: dict[str, Any] = {
+            "kinds": dict(sorted(self.kinds.items())),
+            "turns": dict(sorted(self.turns.items())),
+            "pictures": self.pictures,
         }
-    return Verdict(count, dict(sorted(problems.items())), named, figures)
+        if self.right:
+            metrics["accuracy"] = round(mean(self.right), 3)
+        if self.hits:
+            metrics["evidence"] = round(mean(self.hits), 3)
+        if self.tokens:
+            metrics["tokens"] = {
+                "sum": sum(self.tokens),
+                "mean": round(mean(self.tokens), 1),
+                "longest": max(self.tokens),
+            }
+        return metrics
 
 
 def problems_of(
-    trace: Trace, held_out: frozenset[str] = frozenset(), desk: MediaCache | None = None
+    trace: Trace,
+    held_out: frozenset[str] = frozenset(),
+    contexts: MediaCache | None = None,
+    *,
+    sampled: bool = False,
 ) -> Iterator[Problem]:
-    """Everything that is wrong with one trace."""
-    name = trace.question.id
-    desk = desk or MediaCache(max_entries=1)
-    checks: tuple[tuple[str, Callable[[], str | None]], ...] = (
-        ("gold", lambda: _gold(trace)),
-        ("evidence", lambda: _evidence(trace)),
-        ("replay", lambda: _replay(trace, desk)),
-        ("mistakes", lambda: _mistakes(trace)),
-        ("held_out", lambda: _held_out(trace.question, held_out)),
-    )
-    for check, run in checks:
-        why = run()
-        if why is not None:
-            yield Problem(name, check, why)
+    """Yield everything that is wrong with one trace."""
+    cache = contexts or MediaCache(max_entries=1)
+    checks: dict[str, Callable[[], str | None]] = {
+        "gold": lambda: _gold(trace, sampled=sampled),
+        "evidence": lambda: None if sampled else _evidence(trace),
+        "replay": lambda: _replay(trace, cache),
+        "mistakes": lambda: None if sampled else _mistakes(trace),
+        "held_out": lambda: _held_out(trace.question, held_out),
+    }
+    for check, run in checks.items():
+        problem = run()
+        if problem is not None:
+            yield Problem(trace.question.id, check, problem)
 
 
-def _gold(trace: Trace) -> str | None:
+def _gold(trace: Trace, *, sampled: bool) -> str | None:
     question = trace.question
     if not question.answer:
         return "no expected answer"
     right = grade(question.answer[0], question)
     if right is None or right.score < 1:
         return f"the expected answer {question.answer[0]!r} does not score 1"
-    wrong = grade(NONSENSE, question)
+    wrong = grade(WRONG_ANSWER, question)
     if wrong is None or wrong.outcome is Outcome.CORRECT:
-        return f"{NONSENSE!r} counts as right"
-    if not is_right(trace):
+        return f"{WRONG_ANSWER!r} counts as right"
+    if not sampled and not is_right(trace):
         return f"the trace answers {trace.answer!r}, expected {question.answer[0]!r}"
     return None
 
 
 def _evidence(trace: Trace) -> str | None:
     if kind_of(trace) == Kind.TEXT:
-        return "a look in a trace without one" if trace.executed else None
-    return "no executed look shows the evidence" if evidence_hit(trace) is False else None
+        return "an executed operation in a trace without one" if trace.executed else None
+    return "no executed operation shows the evidence" if evidence_hit(trace) is False else None
 
 
 def _mistakes(trace: Trace) -> str | None:
@@ -158,7 +212,7 @@ def _mistakes(trace: Trace) -> str | None:
         if turn.mistake and turn.observation is None:
             return f"turn {number} is marked as a mistake and calls nothing"
         if turn.observation and turn.observation.error and not turn.mistake:
-            return f"turn {number} was refused and would be trained"
+            return f"turn {number} was rejected and would be trained"
     return None
 
 
@@ -172,28 +226,37 @@ def _held_out(question: Question, held_out: frozenset[str]) -> str | None:
     return None
 
 
-def _replay(trace: Trace, desk: MediaCache) -> str | None:
-    """Run the loop again on the same texts, and compare calls, references and pixels."""
+def _replay(trace: Trace, contexts: MediaCache) -> str | None:
+    """Return how a replay of the trace differs: in calls, observations, the end, or pixels."""
     settings = trace.settings
     try:
         budgets = settings.budgets or get_dialect(settings.dialect).budgets
-        model = ScriptedModel([""], dialect=settings.dialect, budgets=budgets)
-        album = desk.of(trace.question, budgets, sampling=trace.sampling)
-        again = Rollout(trace.question, model, RolloutConfig(), album)
-        recorded = album.replay(trace)
-    except InputError as error:
+        context = contexts.of(trace.question, budgets, settings.media, sampling=trace.sampling)
+        again = replay_trace(trace, context)
+        recorded = context.replay(trace)
+        return _difference(trace, again) or _pixel_difference(trace, again.context, recorded)
+    except (InputError, UsageError) as error:
         return str(error)
-    for number, turn in enumerate(trace.turns, start=1):
-        if again.stop is not None:
-            return f"the loop stops before turn {number} ({again.stop})"
-        again.take(Completion(turn.text), 0.0)
-        now = again.turns[-1]
-        if (now.call, now.observation) != (turn.call, turn.observation):
+
+
+def _difference(trace: Trace, again: Rollout) -> str | None:
+    for number, (now, turn) in enumerate(zip(again.turns, trace.turns, strict=False), start=1):
+        # Traces of schema version 1 recorded a call only where it was executed or rejected.
+        calls = (now.calls, turn.calls) if turn.observations else ([], [])
+        if calls[0] != calls[1] or now.observations != turn.observations:
             return f"turn {number} gives another call or observation"
+    if len(again.turns) < len(trace.turns):
+        return f"the rollout stops before turn {len(again.turns) + 1} ({again.stop})"
+    if trace.stop in _ENDED_OUTSIDE and again.stop is None:
+        return None
     if (again.stop, again.answer) != (trace.stop, trace.answer):
-        return f"the loop stops with {again.stop} and {again.answer!r}"
+        return f"the rollout stops with {again.stop} and {again.answer!r}"
+    return None
+
+
+def _pixel_difference(trace: Trace, again: MediaContext, recorded: MediaContext) -> str | None:
     for number in trace.all_pictures:
-        now_px, then_px = (np.asarray(album.view(number)) for album in (again.context, recorded))
+        now_px, then_px = (np.asarray(context.view(number)) for context in (again, recorded))
         if not np.array_equal(now_px, then_px):
             return f"picture {number} has other pixels"
     return None

@@ -1,10 +1,10 @@
-"""A trace as training tokens: the ids a model would have seen, and which of them it is to learn.
+"""Traces as training tokens: input ids and the loss mask.
 
-The chat template renders the trace and marks what the assistant said (`{% generation %}`); of that, deliberate
-mistakes are left out. Nothing here imports torch: the processor is handed in.
+The chat template renders the trace and marks the assistant tokens (`{% generation %}`). The loss covers these, except
+deliberate mistakes. Nothing here imports torch: the processor is an argument.
 
-Departure from the paper's released code, which trains the last two assistant turns alone and their headers: every turn
-of the assistant is trained, mistakes aside, and nothing but what it says and its end token.
+Departure from the paper's released code, which trains the last two assistant turns and their headers: the loss covers
+every assistant turn except mistakes, and its end token, but no header.
 """
 
 from __future__ import annotations
@@ -20,28 +20,33 @@ from pixel_reasoner.schema.trace import Trace
 
 
 class Encoded(NamedTuple):
-    """One trace as a model's input."""
+    """Model input of one trace."""
 
     token_ids: list[int]
     trained: list[bool]
-    """which tokens count in the loss; as many as ids"""
+    """loss mask, one value per token"""
     inputs: dict[str, Any]
-    """everything the processor made of the trace: `input_ids`, `pixel_values`, ... for a batch of one"""
+    """outputs of the processor: `input_ids`, `pixel_values`, ... for a batch of one"""
     pictures: list[Any]
-    """the pictures the model saw, in order"""
+    """pictures of the prompt and of results, in order"""
 
 
 def conversation(trace: Trace) -> list[Message]:
-    """The whole trace as chat messages, with the pixels the model saw."""
+    """Return the whole trace as chat messages, with pixels.
+
+    Raises:
+        InputError: media that cannot be used, or a trace that does not record its dialect.
+    """
     dialect = _dialect(trace)
-    album = MediaContext.of_trace(trace)
+    context = MediaContext.of_trace(trace)
+    operations = trace.settings.operations
     return dialect.messages(
-        trace.question, trace.pictures, trace.turns, album.view, operations=trace.settings.operations
+        trace.question, trace.pictures, trace.turns, context.view, operations=operations
     )
 
 
 def encode(trace: Trace, processor: Any, *, train_thoughts_before_mistakes: bool = True) -> Encoded:
-    """Tokens and loss mask of a trace.
+    """Return tokens and loss mask of a trace.
 
     Args:
         trace: with media that can be opened.
@@ -50,7 +55,8 @@ def encode(trace: Trace, processor: Any, *, train_thoughts_before_mistakes: bool
             nothing of the turn.
 
     Raises:
-        InputError: the trace's media cannot be used, or are shown at a size that the model's image processor does not leave alone.
+        InputError: media that cannot be used, pictures that the model's image processor would resize again, or a trace
+            that does not record its dialect.
         ModelError: a chat template without markers.
     """
     messages = conversation(trace)
@@ -72,7 +78,7 @@ def encode(trace: Trace, processor: Any, *, train_thoughts_before_mistakes: bool
         raise ModelError(
             expected=f"a chat template that marks the {len(trace.turns)} turns of the assistant",
             got=f"{len(spans)} marked spans",
-            fix="put {% generation %} and {% endgeneration %} around what the assistant says, its end token included",
+            fix="put {% generation %} and {% endgeneration %} around the assistant's text and end token",
         )
     for (first, end), turn in zip(spans, trace.turns, strict=True):
         if turn.mistake:
@@ -84,7 +90,7 @@ def encode(trace: Trace, processor: Any, *, train_thoughts_before_mistakes: bool
 
 
 def _check_sizes(trace: Trace, pictures: list[Any], image_processor: Any) -> None:
-    """A picture that is scaled once more would have other coordinates than the trace tells of it."""
+    """Refuse pictures that the image processor would resize: boxes in their pixels would be wrong."""
     if not hasattr(image_processor, "get_number_of_image_patches"):
         return
     for picture in pictures:
@@ -92,14 +98,14 @@ def _check_sizes(trace: Trace, pictures: list[Any], image_processor: Any) -> Non
         patches = image_processor.get_number_of_image_patches(height, width)
         if patches * image_processor.patch_size**2 != width * height:
             raise InputError(
-                expected="pictures of sizes that the model's image processor leaves as they are",
+                expected="pictures of sizes that the model's image processor does not change",
                 got=f"{width} x {height} px in trace {trace.question.id}",
-                fix="write the traces with `synth --model` and this model's folder, which keeps to them",
+                fix="write the traces with `synth --model` and this model's folder",
             )
 
 
 def _spans(mask: list[bool]) -> Iterator[tuple[int, int]]:
-    """First and end of each run of True.
+    """Yield the start and end of each run of True.
 
     >>> list(_spans([False, True, True, False, True]))
     [(1, 3), (4, 5)]
@@ -109,11 +115,17 @@ def _spans(mask: list[bool]) -> Iterator[tuple[int, int]]:
 
 
 def _dialect(trace: Trace) -> Dialect:
-    return get_dialect(trace.settings.dialect or "pixel_reasoner")
+    if not trace.settings.dialect:
+        raise InputError(
+            expected="traces that record the dialect of their texts",
+            got=f"trace {trace.question.id} without settings.dialect",
+            fix="sample or synthesize it again with this version",
+        )
+    return get_dialect(trace.settings.dialect)
 
 
 def _tokens_within(words: str, ids: list[int], tokenizer: Any) -> int:
-    """How many of the first tokens say no more than these words."""
+    """Return how many of the first tokens are part of these words."""
     count = 0
     while count < len(ids) and len(tokenizer.decode(ids[: count + 1])) <= len(words):
         count += 1

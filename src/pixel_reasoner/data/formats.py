@@ -1,10 +1,10 @@
-"""Traces in the formats of others.
+"""Export and import of traces.
 
-trl           a `datasets` folder with `messages` and embedded `images`, on which a stock `SFTTrainer` trains
+trl           a `datasets` folder with `messages` and embedded `images`, for a stock `SFTTrainer`
 message_list  the JSON of PixelReasoner-SFT-Data: a list of rows `{"message_list": [...]}`, pictures as files
 
-What `message_list` does not carry is lost on the way out: evidence, and which turns were mistakes. On the way in every
-call is executed again; a row whose calls do not run as they are written is dropped and named.
+`message_list` has no fields for evidence and for marks of mistakes: an export drops them. An import executes every call
+again, and skips rows whose calls cannot be executed.
 """
 
 from __future__ import annotations
@@ -21,19 +21,18 @@ from pixel_reasoner.dialects import PIXEL_REASONER, boxed
 from pixel_reasoner.errors import InputError, PixelReasonerError, packages_of
 from pixel_reasoner.evals.run import load_run
 from pixel_reasoner.files import atomic_writer, cannot_write, write_bytes
-from pixel_reasoner.models.api import Completion
-from pixel_reasoner.models.scripted import ScriptedModel
+from pixel_reasoner.rollout.replay import replay
 from pixel_reasoner.rollout.state import Rollout
 from pixel_reasoner.schema.question import MediaItem, Question
-from pixel_reasoner.schema.settings import RolloutConfig, RunSettings
+from pixel_reasoner.schema.settings import RunSettings
 from pixel_reasoner.schema.trace import StopReason, Trace
 from pixel_reasoner.sources.rows import SkippedRow, json_objects
 
 
 def trl_row(trace: Trace) -> dict[str, Any]:
-    """A trace as a row: messages with placeholders where pictures are, and the pictures in order.
+    """Return a trace as a row: messages with placeholders of pictures, and the pictures in order.
 
-    A stock trainer has no way to leave out deliberate mistakes: it trains them.
+    A stock trainer cannot mask deliberate mistakes: it trains them.
     """
     messages, images = [], []
     for message in conversation(trace):
@@ -47,7 +46,7 @@ def trl_row(trace: Trace) -> dict[str, Any]:
 
 
 def export_trl(source: Path, out: Path) -> int:
-    """Write the traces of a folder or file as a folder for `datasets.load_from_disk`; returns the number of rows.
+    """Write the traces of a folder or file as a folder for `datasets.load_from_disk`, and return the number of rows.
 
     Raises:
         InputError: the traces or their media cannot be read.
@@ -75,7 +74,7 @@ def export_trl(source: Path, out: Path) -> int:
                 _rows, features=features, gen_kwargs={"source": str(source)}, cache_dir=cache
             )
             dataset.save_to_disk(str(out))
-    except DatasetGenerationError as error:  # around what reading the traces raised
+    except DatasetGenerationError as error:  # wraps errors of reading the traces
         if isinstance(error.__cause__, PixelReasonerError):
             raise error.__cause__ from None
         raise
@@ -89,10 +88,10 @@ def _rows(source: str) -> Iterator[dict[str, Any]]:
 
 
 def export_message_list(source: Path, out: Path) -> int:
-    """Write `out/data.json` and `out/images`, paths relative to `out`; returns the number of rows.
+    """Write `out/data.json` and `out/images`, paths relative to `out`, and return the number of rows.
 
     Raises:
-        InputError: traces that cannot be read, or of another dialect than that of the released checkpoints.
+        InputError: traces that cannot be read, or whose dialect is not that of the released checkpoints.
         OutputError: `out` cannot be written.
     """
     count = 0
@@ -138,7 +137,7 @@ def _message_list(trace: Trace, out: Path) -> list[dict[str, Any]]:
 
 
 def import_message_list(path: Path) -> Iterator[Trace | SkippedRow]:
-    """Traces of a file of PixelReasoner-SFT-Data, picture paths relative to the file.
+    """Yield the traces of a file of PixelReasoner-SFT-Data; picture paths are relative to the file.
 
     Raises:
         InputError: not such a file.
@@ -146,49 +145,53 @@ def import_message_list(path: Path) -> Iterator[Trace | SkippedRow]:
     for number, row in enumerate(json_objects(path), start=1):
         name = f"{path.stem}-{number}"
         try:
-            yield _replayed(name, row, path.parent)
+            yield _import_row(name, row, path.parent)
         except InputError as error:
             yield SkippedRow(name, "unusable_medium", str(error))
-        except (_Odd, LookupError, TypeError, AttributeError, ValueError) as error:
+        except (_Anomaly, LookupError, TypeError, AttributeError, ValueError) as error:
             yield SkippedRow(name, "bad_row", f"{type(error).__name__}: {error}")
 
 
-class _Odd(Exception):
-    """A row that is not a trace as the loop would record it."""
+class _Anomaly(Exception):
+    """A row that differs from what a rollout would record."""
 
 
-def _replayed(name: str, row: dict[str, Any], folder: Path) -> Trace:
+def _import_row(name: str, row: dict[str, Any], folder: Path) -> Trace:
     messages = [m for m in row["message_list"] if m["role"] != "system"]
     first = messages[0]["content"]
     medium = next(part for part in first if "image" in part or "video" in part)
     text = "".join(part["text"] for part in first if "text" in part)
-    said = [
+    turn_texts = [
         "".join(part.get("text", "") for part in m["content"])
         for m in messages
         if m["role"] == "assistant"
     ]
-    answer = boxed(said[-1])
+    answer = boxed(turn_texts[-1])
     if answer is None:
-        raise _Odd("the last message has no \\boxed{}")
+        raise _Anomaly("the last message has no \\boxed{}")
     question = Question(
         id=name,
         text=text.removesuffix(PIXEL_REASONER.suffix_with_operations).strip(),
         media=(_medium_of(medium, folder),),
         answer=(answer,),
     )
-    model = ScriptedModel([""], dialect=PIXEL_REASONER.name, budgets=PIXEL_REASONER.budgets)
-    rollout = Rollout(question, model, RolloutConfig())
-    for number, words in enumerate(said, start=1):
-        if rollout.stop is not None:
-            raise _Odd(f"the loop stops before message {number} ({rollout.stop})")
-        rollout.take(Completion(words), 0.0)
-        seen = rollout.turns[-1].observation
-        if number < len(said) and (seen is None or seen.error):
-            raise _Odd(f"message {number}: {seen.text if seen else 'no call'}")
-    if rollout.stop is not StopReason.ANSWERED:
-        raise _Odd(f"the loop ends with {rollout.stop}")
     settings = RunSettings(dialect=PIXEL_REASONER.name, budgets=PIXEL_REASONER.budgets)
+    rollout = replay(question, turn_texts, settings)
+    _check_turns(rollout, len(turn_texts))
     return rollout.trace(settings)
+
+
+def _check_turns(rollout: Rollout, num_messages: int) -> None:
+    for number, turn in enumerate(rollout.turns[: num_messages - 1], start=1):
+        observation = turn.observation
+        if observation is None or observation.error:
+            raise _Anomaly(f"message {number}: {observation.text if observation else 'no call'}")
+    if len(rollout.turns) < num_messages:
+        raise _Anomaly(
+            f"the rollout stops before message {len(rollout.turns) + 1} ({rollout.stop})"
+        )
+    if rollout.stop is not StopReason.ANSWERED:
+        raise _Anomaly(f"the rollout ends with {rollout.stop}")
 
 
 def _medium_of(part: dict[str, Any], folder: Path) -> MediaItem:
@@ -197,5 +200,5 @@ def _medium_of(part: dict[str, Any], folder: Path) -> MediaItem:
     frames = [folder / frame for frame in part["video"]]
     parent = frames[0].parent
     if set(parent.iterdir()) != set(frames):
-        raise _Odd(f"the frames of the video are not all the files of {parent}")
+        raise _Anomaly(f"the frames of the video are not all the files of {parent}")
     return MediaItem(kind="frames", path=str(parent))

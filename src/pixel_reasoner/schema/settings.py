@@ -196,6 +196,13 @@ class SynthesisInfo(Record):
     """template of the trace, for example `wrong_once`"""
 
 
+class TrainingInfo(Record):
+    """Policy in training that sampled a trace."""
+
+    step: int
+    """optimizer steps that the policy had made"""
+
+
 class RunSettings(RolloutConfig):
     """Everything that decides an outcome: the rollout configuration, the model, and how it was prompted."""
 
@@ -206,6 +213,8 @@ class RunSettings(RolloutConfig):
     budgets: PixelBudgets | None = None
     synthesis: SynthesisInfo | None = None
     """set when the trace was synthesized"""
+    training: TrainingInfo | None = None
+    """set when the trace was sampled from a policy in training"""
 
     def to_dict(self) -> dict[str, Any]:
         """Return all settings as JSON values; what the backend does not know of its model is left out."""

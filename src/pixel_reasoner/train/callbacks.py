@@ -1,8 +1,9 @@
-"""What a run tells while it trains: figures of every step, rollouts to look at, and questions that it is really asked."""
+"""Training monitor: metrics of every step, sampled rollouts, and periodic validation."""
 
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -20,71 +21,96 @@ from pixel_reasoner.schema.question import with_media_root
 from pixel_reasoner.schema.settings import RolloutConfig, SamplingParams
 from pixel_reasoner.schema.trace import Trace, save_traces
 from pixel_reasoner.scoring.grading import grade_trace
+from pixel_reasoner.train import distributed
 from pixel_reasoner.train.config import RlRun, SftRun
 from pixel_reasoner.world import render, scenes
 
-_TOLD = {"reward": "reward", "accuracy": "accuracy", "rapr": "RaPR", "loss": "loss"}
-"""figures of the log -> what they are called behind the progress bar"""
+logger = logging.getLogger(__name__)
+
+_PROGRESS_BAR_METRICS = {"reward": "reward", "accuracy": "accuracy", "rapr": "RaPR", "loss": "loss"}
+"""metric of the log -> its name in the progress bar"""
 
 
 class ValidationCallback(TrainerCallback):
-    """Asks the model PixelWorld validation questions while it trains: figures to the log, traces to look at."""
+    """Asks the model PixelWorld validation questions during training, and logs accuracy and RaPR.
+
+    The main process asks, with the generation backend of the unwrapped model; the others wait for it. With sharded
+    weights (FSDP, ZeRO-3) one process does not have the model, and a generation of all processes would need the same
+    number of forward passes in each: validation is skipped, and the reason is logged once. Evaluate checkpoints then.
+    """
 
     def __init__(
         self, run: SftRun | RlRun, processor: Any, settings: FolderSettings, trainer: Any
     ) -> None:
         self.run, self.processor, self.settings, self.trainer = run, processor, settings, trainer
+        self._is_skip_logged = False
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """A round every `ask_every` steps, and one at the end."""
+        """Validate every `ask_every` steps, and after the last one."""
         every = self.run.ask_every or state.max_steps
-        if state.global_step % every == 0 or state.global_step == state.max_steps:
-            wanted = control.should_log
-            self.ask(state)
-            control.should_log = wanted  # a log of ours does not stand for that of the step
-
-    def ask(self, state: Any) -> None:
-        """One round, by the main process alone."""
-        if not state.is_world_process_zero:
+        if state.global_step % every and state.global_step != state.max_steps:
             return
-        weights = self.trainer.accelerator.unwrap_model(self.trainer.model)
+        should_log = control.should_log
+        self.validate(state)
+        control.should_log = should_log  # logging metrics here must not replace the log of the step
+
+    def validate(self, state: Any) -> None:
+        """Ask all questions once. Every process has to call this."""
+        if distributed.has_sharded_weights(self.trainer):
+            self._log_skip()
+            return
+        if state.is_world_process_zero:
+            self._ask(state)
+        self.trainer.accelerator.wait_for_everyone()
+
+    def _ask(self, state: Any) -> None:
+        weights = distributed.unwrap_model(self.trainer)
         was_training = weights.training
         model = LocalModel.of(weights, self.processor, self.settings)
         out = Path(self.run.out) / "samples"
-        rules = RolloutConfig(sampling=SamplingParams(max_new_tokens=128))
-        figures: dict[str, float] = {}
+        config = RolloutConfig(sampling=SamplingParams(max_new_tokens=128))
+        metrics: dict[str, float] = {}
         traces: list[Trace] = []
         for family in self.run.ask_families:
-            wanted = scenes(family, "validation", 0, self.run.ask_count)  # type: ignore[arg-type]
-            questions = [with_media_root(question, out) for question in render(wanted, out)]
-            asked = list(ask_many(questions, model, rules))
-            groups = summarize(asked)["by_category"]
-            for group, numbers in groups.items():
-                figures[f"ask/{family}/{group}/accuracy"] = numbers["accuracy"]
-                figures[f"ask/{family}/{group}/rapr"] = numbers["rapr"]
+            drawn = scenes(family, "validation", 0, self.run.ask_count)  # type: ignore[arg-type]
+            questions = [with_media_root(question, out) for question in render(drawn, out)]
+            asked = list(ask_many(questions, model, config))
+            for group, values in summarize(asked)["by_category"].items():
+                metrics[f"ask/{family}/{group}/accuracy"] = values["accuracy"]
+                metrics[f"ask/{family}/{group}/rapr"] = values["rapr"]
             traces += asked
         save_traces(traces, out / f"step-{state.global_step}.jsonl")
         weights.train(was_training)
-        Trainer.log(self.trainer, figures)  # TRL's would take the metrics of the step with it
+        Trainer.log(self.trainer, metrics)  # TRL's log would flush the metrics of the step
+
+    def _log_skip(self) -> None:
+        if not self._is_skip_logged and distributed.is_main_process(self.trainer):
+            logger.warning(
+                "validation during training is skipped: weights are sharded over processes (FSDP or ZeRO-3). "
+                "Evaluate checkpoints with `pixel-reasoner eval`, or set ask_count = 0."
+            )
+        self._is_skip_logged = True
 
 
 class ProgressBarCallback(ProgressCallback):
-    """A progress bar that tells the figures of a step behind it, and not line by line."""
+    """Progress bar with the metrics of the last step, instead of a line per step."""
 
     def on_log(
         self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any
     ) -> None:
-        """Tell those of the last step."""
+        """Show the metrics of the last step."""
         if state.is_world_process_zero and self.training_bar is not None and logs:
-            told = {short: logs[name] for name, short in _TOLD.items() if name in logs}
-            if told:
-                self.training_bar.set_postfix(
-                    {name: f"{value:.2f}" for name, value in told.items()}
-                )
+            shown = {
+                short: f"{logs[name]:.2f}"
+                for name, short in _PROGRESS_BAR_METRICS.items()
+                if name in logs
+            }
+            if shown:
+                self.training_bar.set_postfix(shown)
 
 
 class LogCallback(TrainerCallback):
-    """All figures of every step as one row of `log.jsonl`; a run that goes on drops rows that it will write again."""
+    """Writes the metrics of every step as one row of `log.jsonl`. A resumed run drops rows that it will write again."""
 
     def __init__(self, out: Path) -> None:
         self.path = out / LOG
@@ -113,17 +139,17 @@ class LogCallback(TrainerCallback):
 
 
 class SampleRolloutsCallback(TrainerCallback):
-    """A page of rollouts to look at, every so many steps."""
+    """Writes two groups of rollouts as traces and as a page, every `sample_every` steps."""
 
     def __init__(self, run: RlRun, trainer: Any) -> None:
         self.run, self.trainer = run, trainer
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Two groups of the last rollouts, as traces and as a page."""
+        """Write the first two groups of the last policy sync."""
         if state.is_world_process_zero and state.global_step % self.run.sample_every == 0:
             path = Path(self.run.out) / "samples" / f"rollouts-{state.global_step}.jsonl"
-            shown = self.trainer.samples[: 2 * self.run.group_size]
-            save_traces(shown, path)
+            sampled = self.trainer.samples[: 2 * self.run.group_size]
+            save_traces(sampled, path)
             title = f"Rollouts, step {state.global_step}"
-            # Right is what was paid as such: boxed.
-            write_report(shown, path.with_suffix(".html"), title, graded=grade_trace)
+            # The reward counts an answer in \boxed{} alone, and so does this page.
+            write_report(sampled, path.with_suffix(".html"), title, graded=grade_trace)

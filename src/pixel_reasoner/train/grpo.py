@@ -1,436 +1,333 @@
-"""`GRPOTrainer`, taught to look again: rewards of whole groups, a buffer of references, selective replay.
+"""`GRPOTrainer` with our rollouts, rewards of whole groups, a replay buffer of references, and selective replay.
 
-TRL runs the tool loop over `env.LookAgain`, and computes advantages and losses. Ours are
+TRL computes advantages and losses, optimizes and scales. Its `rollout_func` hook calls `RolloutGenerator`. What we override
 
-    the turns       drawn by our engine where it can: what was read stays read (`turns`, `_generate_single_turn`)
-    the reward      shaped from whole groups, after they were gathered: a group may straddle processes (`_calculate_rewards`)
-    the buffer      rollouts of a policy sync as `RolloutSample` rows, in references and not in pixels: kilobytes a rollout; the pixels
-                    of a micro-batch are made anew when it is its turn (`_prepare_inputs`)
-    the replay      rollouts of groups without an advantage make room for others of the same sync (`selective_replay`)
+    _prepare_inputs       rollouts of a policy sync become a `ReplayBuffer` of references, not of pixels
+    _calculate_rewards    rewards are computed from whole groups, after the gather: a group may span processes
+    _get_per_token_...    log-probabilities of rollouts: TRL's hook has no images, so it would compute them without pixels
+    _get_train_sampler    the order of the questions depends on the seed and the epoch alone
+    _save_checkpoint      a full disk is one clear error
+    training_step         timing
 """
 
 from __future__ import annotations
 
-import math
 import random
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from accelerate.utils import gather
 from safetensors import SafetensorError
 from trl import GRPOTrainer
-from trl.trainer.utils import pad
 
 from pixel_reasoner.dialects import get_dialect
-from pixel_reasoner.errors import OutputError, UsageError
+from pixel_reasoner.errors import OutputError
 from pixel_reasoner.media.cache import MediaCache
 from pixel_reasoner.models.folder import FolderSettings
-from pixel_reasoner.schema.settings import PixelBudgets, RolloutConfig
-from pixel_reasoner.schema.trace import StopReason, Trace, save_traces
-from pixel_reasoner.scoring import rewards
-from pixel_reasoner.train.config import RlRun
-from pixel_reasoner.train.rollout_source import RolloutSource, can_use_engine
-from pixel_reasoner.train.trl_env import (
-    TrlToolEnv,
-    finished_trace,
-    num_pictures_in_context,
-    patch_processor,
+from pixel_reasoner.schema.question import Question
+from pixel_reasoner.schema.settings import (
+    ModelInfo,
+    PixelBudgets,
+    RolloutConfig,
+    RunSettings,
+    TrainingInfo,
 )
+from pixel_reasoner.schema.trace import Trace
+from pixel_reasoner.scoring.rewards import TraceReward
+from pixel_reasoner.train import distributed
+from pixel_reasoner.train.batches import BatchBuilder, to_device
+from pixel_reasoner.train.config import RlRun
+from pixel_reasoner.train.replay_buffer import ReplayBuffer, selective_replay, split_micro_batches
+from pixel_reasoner.train.rewards_table import (
+    GroupRewards,
+    RewardTable,
+    is_left_out,
+    reward_terms,
+    rollout_metrics,
+)
+from pixel_reasoner.train.rollout_source import RolloutSource, can_use_engine
+from pixel_reasoner.train.rollouts import (
+    GeneratedRollout,
+    RolloutGenerator,
+    TokenLimits,
+    TrlTurnSource,
+    TurnSource,
+    sampled_logprobs,
+)
+from pixel_reasoner.train.samples import (
+    PromptEncoder,
+    RolloutSample,
+    completion_spans,
+    token_sequences,
+)
+from pixel_reasoner.train.timing import StepTimer
 
-TERMS = ("correctness", "curiosity", "cost")
-_PER_TOKEN = (
+PER_TOKEN = (
     "old_per_token_logps",
     "ref_per_token_logps",
     "sampling_per_token_logps",
     "importance_sampling_ratio",
 )
-_COLUMNS = (
-    "correct",
-    "counted",
-    "executed",
-    "refused",
-    "turns",
-    "is_video",
-    "needs_look",
-    "answered",
-)
-"""of the table of rollouts that processes gather"""
-
-
-class RolloutSample(NamedTuple):
-    """One rollout in the buffer. Ids are 32-bit, padding is left off, pictures are references."""
-
-    prompt_ids: torch.Tensor  # (P,)
-    completion_ids: torch.Tensor  # (C,)
-    trained: torch.Tensor  # (C,) bool: what the model wrote
-    per_token: dict[str, torch.Tensor]  # (C,) or (1,) each
-    advantage: float
-    uniform: bool
-    """whether all rollouts of its group have the same reward"""
-    trace: Trace
-    num_pictures: int
-    """how many pictures of the trace stand in the ids"""
-
-
-class _Measured(NamedTuple):
-    """What one generation round tells of its local rollouts, in their order."""
-
-    traces: list[Trace]
-    lengths: list[int]
-    num_pictures: list[int]
-    uniform: list[bool]
-    weights: list[float]
-    """factors on the advantages"""
+"""per-token values of TRL's output that its loss reads"""
 
 
 class PixelReasonerTrainer(GRPOTrainer):
-    """`GRPOTrainer` with rewards of whole groups, a buffer of references, and selective replay."""
+    """`GRPOTrainer` on rollouts with visual operations.
 
-    _buffered_inputs: Any
-    """TRL's slot for what was rolled out: here lists of `RolloutSample`, one a micro-batch"""
+    Args:
+        run: the run.
+        model_settings: dialect and pixel budgets of the model.
+        config: limits and operations of a rollout.
+        own_rewards: reward functions of the user.
+        trl: arguments of `GRPOTrainer`; rows of the data set are those of `rl.question_rows`.
+    """
+
+    _buffered_inputs: ReplayBuffer | None
+    """TRL's attribute for the rollouts of a policy sync"""
 
     def __init__(
         self,
         *,
         run: RlRun,
-        speaker: FolderSettings,
-        rules: RolloutConfig,
-        own_rewards: Sequence[rewards.TraceReward] = (),
+        model_settings: FolderSettings,
+        config: RolloutConfig,
+        own_rewards: Sequence[TraceReward] = (),
         **trl: Any,
     ) -> None:
-        """Prepare the processor for TRL's tool loop: calls and replies are written as the dialect has them."""
-        end = trl["model"].generation_config.eos_token_id
-        ends = [end] if isinstance(end, int) else end or []
-        patch_processor(trl["processing_class"], speaker.dialect, ends)
-        budgets: PixelBudgets = speaker.budgets or get_dialect(speaker.dialect).budgets
         self.run = run
-        self.own_rewards = list(own_rewards)
-        self.albums = MediaCache()
-        self._media = budgets, rules.media
+        self.reward_table = RewardTable(run, own_rewards)
+        self.model_settings, self.rollout_config = model_settings, config
         self.samples: list[Trace] = []
-        """rollouts of the last generation round, for whoever wants to look at them"""
-        self._measured: _Measured | None = None
-        self._drawn: list[list[float]] | None = None
-        """logprobs of the rollouts that were drawn last, until TRL asks for them"""
-        self._rolling_s = 0.0
-        self._seconds: dict[str, float] = defaultdict(float)
-        if not trl["args"].use_vllm:
-            # TRL forbids a sampled image placeholder alone. One of a video would ask for a video that is not there.
-            config, given = trl["model"].config, trl["args"].generation_kwargs or {}
-            ids = [getattr(config, f"{kind}_token_id", None) for kind in ("image", "video")]
-            never = [*given.get("suppress_tokens", ()), *(one for one in ids if one is not None)]
-            trl["args"].generation_kwargs = {**given, "suppress_tokens": never}
-        names = [*TERMS, *(name.rpartition(":")[2] for name in run.reward_functions)]
+        """traces of the last policy sync"""
+        self.timer = StepTimer()
+        self._generated: list[GeneratedRollout] = []
+        """rollouts that TRL is scoring"""
+        self._group_rewards: GroupRewards | None = None
+        self._uses_sampled_logprobs = False
+        _suppress_placeholders(trl["args"], trl["model"].config)
+        _disable_response_parsing(trl["processing_class"].tokenizer)
         super().__init__(
-            reward_funcs=[_named(name) for name in names],
-            environment_factory=partial(TrlToolEnv, speaker, rules, self.albums),
+            reward_funcs=[_placeholder(name) for name in self.reward_table.term_names],
+            rollout_func=self._generate_rollouts,
             **trl,
         )
-        self._turns = RolloutSource(self) if can_use_engine(self) else None
+        budgets = model_settings.budgets or get_dialect(model_settings.dialect).budgets
+        self._settings = _run_settings(self, budgets)
+        self.batches = BatchBuilder(
+            self.processing_class, self._image_pad_token_id, budgets, config.media
+        )
+        self.generator = RolloutGenerator(
+            self._turn_source(),
+            PromptEncoder(self.processing_class, self.eos_token_ids, self.chat_template_kwargs),
+            model_settings,
+            config,
+            MediaCache(max_entries=32),
+            TokenLimits(self.max_completion_length, _max_context(self.model)),
+        )
+
+    def _turn_source(self) -> TurnSource:
+        return RolloutSource(self) if can_use_engine(self) else TrlTurnSource(self)
 
     def _get_train_sampler(self, dataset: Any = None) -> Any:
-        """The order of the questions. TRL's goes on from epoch to epoch, and a run that was killed would begin with that of the first."""
+        """Return the order of the questions. TRL's continues from epoch to epoch, and a resumed run would repeat the first."""
         return _EpochOrder(
             super()._get_train_sampler(dataset), lambda: int((self.state.epoch or 0) + 1e-6)
         )
 
-    # --- the buffer ---
+    # --- the replay buffer ---
 
     def _prepare_inputs(self, generation_batch: Any) -> dict[str, Any]:
-        """The next micro-batch; before the first one of a policy sync, its rollouts."""
-        if not self.model.training:
-            return super()._prepare_inputs(generation_batch)
+        """Return the next micro-batch; before the first one of a policy sync, generate its rollouts."""
+        assert self.model.training, "a run has no evaluation data for TRL"
         steps = self.args.steps_per_generation
-        if self._step % (steps * self.num_iterations) == 0 or self._buffered_inputs is None:
-            started = time.perf_counter()
-            rows = self._replayed(self._rolled_out(generation_batch))
-            shuffled = [rows[n] for n in torch.randperm(len(rows)).tolist()]
-            self._buffered_inputs = micro_batches(
-                shuffled, steps, self.args.gradient_accumulation_steps
-            )
-            trained = torch.tensor(sum(int(row.trained.sum()) for row in rows))
-            self._num_trained = gather(trained.to(self.accelerator.device)).sum()
-            self._rolling_s = time.perf_counter() - started
-        return self._batch(self._buffered_inputs[self._step % steps])
+        step = self._step % (steps * self.num_iterations)
+        if step == 0 or self._buffered_inputs is None:
+            with self.timer.phase("rollouts"):
+                self._fill_buffer(generation_batch, steps)
+        assert self._buffered_inputs is not None
+        batch = to_device(self._buffered_inputs.get(step), self.accelerator.device)
+        return batch | {"num_items_in_batch": self._num_trained}
 
-    def _rolled_out(self, questions: list[dict[str, Any]]) -> list[RolloutSample]:
-        """Rollouts of a process's share of the questions, `rollouts_at_once` at a time."""
+    def _fill_buffer(self, questions: list[dict[str, Any]], steps: int) -> None:
+        if self._buffered_inputs is not None:
+            self._buffered_inputs.close()
+        samples = self._replay(self.generate_samples(questions))
+        shuffled = [samples[n] for n in torch.randperm(len(samples)).tolist()]
+        self._buffered_inputs = ReplayBuffer(
+            split_micro_batches(shuffled, steps, self.args.gradient_accumulation_steps),
+            self.batches.loss_batch,
+            self.num_iterations,
+        )
+        self._num_trained = distributed.gather_sum(sum(one.num_trained for one in samples), self)
+
+    def generate_samples(self, rows: list[dict[str, Any]]) -> list[RolloutSample]:
+        """Return one sample for each row of this process, generated `rollouts_at_once` at a time."""
         size = self.run.rollouts_at_once
-        if len(questions) % self.run.group_size:
-            size = len(questions)  # a group straddles processes: they must meet at its gathering
+        if len(rows) % self.run.group_size:
+            size = len(rows)  # groups span processes: all of them have to gather equally often
         self.samples = []
-        rows: list[RolloutSample] = []
-        for start in range(0, len(questions), size):
-            output = self._generate_and_score_completions(questions[start : start + size])
-            measured, self._measured = self._measured, None
-            assert measured is not None, "rewards come with every generation round"
-            rows += self._rows(output, measured)
-            self.samples += measured.traces
-        return rows
+        samples: list[RolloutSample] = []
+        for start in range(0, len(rows), size):
+            output = self._generate_and_score_completions(rows[start : start + size])
+            samples += self._samples(output)
+            self.samples += [one.trace for one in self._generated]
+            self._generated = []
+        return samples
 
-    def _rows(self, output: dict[str, Any], measured: _Measured) -> Iterator[RolloutSample]:
-        for n, trace in enumerate(measured.traces):
-            end = measured.lengths[n]
-            trained = output["tool_mask"][n, :end].bool()
-            if _left_out(trace, self.run):
-                trained = torch.zeros_like(trained)
+    def _samples(self, output: dict[str, Any]) -> Iterator[RolloutSample]:
+        """Yield the generated rollouts with TRL's advantages and per-token values."""
+        group = self._group_rewards
+        assert group is not None, "TRL computes rewards of all rollouts"
+        rows = distributed.process_rows(self, len(self._generated))
+        terms, weights = group.terms[rows].tolist(), group.weights[rows].tolist()
+        uniform = group.is_uniform[rows].tolist()
+        values = {name: output[name].cpu() for name in PER_TOKEN if name in output}
+        for n, rollout in enumerate(self._generated):
+            left_out = is_left_out(rollout.trace, self.run)
+            per_token = {name: tensor[n] for name, tensor in values.items()}
             yield RolloutSample(
-                prompt_ids=output["prompt_ids"][n][output["prompt_mask"][n].bool()].int().cpu(),
-                completion_ids=output["completion_ids"][n, :end].int().cpu(),
-                trained=trained.cpu(),
-                per_token={
-                    name: output[name][n, :end].clone().cpu()
-                    for name in _PER_TOKEN
-                    if name in output
-                },
-                advantage=float(output["advantages"][n]) * measured.weights[n],
-                uniform=measured.uniform[n] or not measured.weights[n],
-                trace=trace,
-                num_pictures=measured.num_pictures[n],
+                sequences=token_sequences(rollout.sequences, per_token, left_out=left_out),
+                trace=rollout.trace,
+                rewards=dict(zip(self.reward_table.term_names, terms[n], strict=True)),
+                advantage=float(output["advantages"][n]) * weights[n],
+                is_uniform=uniform[n] or not weights[n],
+                group_id=rollout.trace.question.id,
+                policy_version=self.state.global_step,
             )
 
-    def _replayed(self, rows: list[RolloutSample]) -> list[RolloutSample]:
-        before = self._share_uniform(rows)
+    def _replay(self, samples: list[RolloutSample]) -> list[RolloutSample]:
+        before = self._uniform_fraction(samples)
         if self.run.replay:
             rank = self.accelerator.process_index
             rng = random.Random(f"replay/{self.args.seed}/{self.state.global_step}/{rank}")
-            rows = selective_replay(rows, self.run.replay_exponent, rng)
+            samples = selective_replay(samples, self.run.replay_exponent, rng)
         self._metrics["train"]["replay/uniform_before"].append(before)
-        self._metrics["train"]["replay/uniform_after"].append(self._share_uniform(rows))
-        return rows
+        self._metrics["train"]["replay/uniform_after"].append(self._uniform_fraction(samples))
+        return samples
 
-    def _share_uniform(self, rows: list[RolloutSample]) -> float:
-        """Of all processes' rollouts, those in groups of one reward."""
-        flags = torch.tensor([float(row.uniform) for row in rows], device=self.accelerator.device)
-        return float(gather(flags).mean())
+    def _uniform_fraction(self, samples: Sequence[RolloutSample]) -> float:
+        return distributed.gather_mean([float(one.is_uniform) for one in samples], self)
 
-    def _batch(self, rows: list[RolloutSample]) -> dict[str, Any]:
-        """Rollouts as the tensors that TRL's loss reads: prompts padded on the left, completions on the right."""
-        device = self.accelerator.device
-        fill = self._tokenizer.pad_token_id
-        prompts = [row.prompt_ids.long() for row in rows]
-        completions = [row.completion_ids.long() for row in rows]
-        batch: dict[str, Any] = {
-            "prompt_ids": pad(prompts, padding_value=fill, padding_side="left"),
-            "prompt_mask": pad(
-                [torch.ones_like(p) for p in prompts], padding_value=0, padding_side="left"
-            ),
-            "completion_ids": pad(completions, padding_value=fill, padding_side="right"),
-            "completion_mask": pad([torch.ones_like(c) for c in completions], padding_value=0),
-            "tool_mask": pad([row.trained.long() for row in rows], padding_value=0),
-            "advantages": torch.tensor([row.advantage for row in rows]),
-            **{name: pad([row.per_token[name] for row in rows]) for name in rows[0].per_token},
+    # --- rollouts ---
+
+    def _generate_rollouts(self, prompts: list[Any], trainer: Any) -> dict[str, Any]:
+        """TRL's `rollout_func`: rollouts of the questions that the prompts contain as JSON."""
+        del trainer
+        started = time.perf_counter()
+        questions = [Question.from_line(prompt[0]["content"]) for prompt in prompts]
+        training = TrainingInfo(step=self.state.global_step)
+        settings = self._settings.model_copy(update={"training": training})
+        self._generated = self.generator.run(questions, settings)
+        operated = sum(turn.operate_s for one in self._generated for turn in one.trace.turns)
+        self.timer.add("generation", time.perf_counter() - started - operated)
+        self.timer.add("operations", operated)
+        rows = [one.row for one in self._generated]
+        has_logprobs = all(one.has_logprobs for one in self._generated)
+        self._uses_sampled_logprobs = has_logprobs and not self.use_vllm and self._is_misaligned
+        return {
+            "prompt_ids": [row.prompt_ids for row in rows],
+            "completion_ids": [row.completion_ids for row in rows],
+            "env_mask": [row.loss_mask for row in rows],
+            # TRL corrects with these for the mismatch between vLLM and the trained model.
+            "logprobs": [row.logprobs for row in rows] if self.use_vllm and has_logprobs else None,
         }
-        pictures = [self._pictures(row) for row in rows]
-        flat = [picture for some in pictures for picture in some]
-        if flat:
-            ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
-            batch |= self.processing_class.image_processor(images=flat, return_tensors="pt")
-            # The name that TRL chooses: Qwen's models, and others, such as Gemma's.
-            kinds = "mm_token_type_ids" if "image_grid_thw" in batch else "token_type_ids"
-            batch[kinds] = (ids == self._image_pad_token_id).long()
-        batch = {name: tensor.to(device) for name, tensor in batch.items()}
-        if flat:
-            batch["num_images"] = [len(some) for some in pictures]
-        return batch | {"num_items_in_batch": self._num_trained}
-
-    def _pictures(self, row: RolloutSample) -> list[Any]:
-        album = self.albums.of(row.trace.question, *self._media).replay(row.trace)
-        return [album.view(number) for number in range(1, row.num_pictures + 1)]
-
-    # --- the reward ---
 
     def _calculate_rewards(
-        self,
-        inputs: Any,
-        prompts: list[Any],
-        completions: list[Any],
-        completion_ids_list: list[list[int]],
+        self, inputs: Any, prompts: list[Any], completions: list[Any], completion_ids_list: Any
     ) -> torch.Tensor:
-        """(all rollouts, terms): each term of each rollout, shaped from its whole group."""
-        del inputs
-        traces, pictures = [], []
-        for environment, said, ids in zip(
-            self.environments, completions, completion_ids_list, strict=True
-        ):
-            ended = bool(ids) and ids[-1] in self.eos_token_ids
-            trace = finished_trace(environment, said, ended=ended)
-            traces.append(trace)
-            pictures.append(num_pictures_in_context(trace, said))
-        # TRL gathers both for a log that nobody reads here, pixels included.
+        """Return the (all rollouts, terms) rewards, computed from whole groups."""
+        del inputs, completion_ids_list
+        # TRL gathers both for a log that is not used here.
         prompts[:] = [[]] * len(prompts)
         completions[:] = [[]] * len(completions)
-        local = torch.tensor([self._measure(trace) for trace in traces], dtype=torch.float64)
-        everyone = gather(local.to(self.accelerator.device)).cpu()
-        terms, weights = reward_terms(everyone, self.run)
-        self._log_rollouts(everyone)
-        totals = terms.sum(dim=1).view(-1, self.run.group_size)
-        uniform = (totals.amax(dim=1) - totals.amin(dim=1) < 1e-9).repeat_interleave(
-            totals.shape[1]
-        )
-        first = self.accelerator.process_index * len(traces)
-        mine = slice(first, first + len(traces))
-        self._measured = _Measured(
-            traces=traces,
-            lengths=[len(ids) for ids in completion_ids_list],
-            num_pictures=pictures,
-            uniform=uniform[mine].tolist(),
-            weights=weights[mine].tolist(),
-        )
-        return terms.float().to(self.accelerator.device)
-
-    def _measure(self, trace: Trace) -> list[float]:
-        """One row of the table that processes gather; its columns are `_COLUMNS` and the user's own rewards."""
-        config = self.run.reward
-        needs = trace.question.needs_look
-        return [
-            rewards.correctness(trace, config),
-            rewards.num_operations(trace, config),
-            len(trace.executed),
-            len(trace.rejected),
-            len(trace.turns),
-            any(medium.kind != "image" for medium in trace.question.media),
-            math.nan if needs is None else needs,
-            trace.stop is StopReason.ANSWERED,
-            *(self._own(function, trace) for function in self.own_rewards),
-        ]
-
-    def _own(self, function: rewards.TraceReward, trace: Trace) -> float:
-        name = getattr(function, "__name__", "a reward function")
-        try:
-            value = float(function(trace))
-            why = f"{value}"
-        except Exception as error:  # noqa: BLE001 - whatever it raises is named, with its trace
-            value, why = math.nan, f"{type(error).__name__}: {error}"
-        if math.isfinite(value):
-            return value
-        path = Path(self.run.out) / "failed-reward.jsonl"
-        save_traces([trace], path)
-        raise UsageError(
-            expected=f"a finite number from the reward function {name}",
-            got=why,
-            fix=f"see the trace in {path}, and run the same command again",
-        )
-
-    def _log_rollouts(self, table: torch.Tensor) -> None:
-        columns = dict(zip(_COLUMNS, table.T, strict=False))
-        looked = columns["executed"] > 0
-        calls = columns["executed"] + columns["refused"]
-        told = {
-            "accuracy": columns["correct"].clamp(min=0),
-            "rapr": looked,
-            "operations/executed": columns["executed"],
-            "operations/attempted": calls,
-            "turns": columns["turns"],
-            "answered": columns["answered"],
-        }
-        for kind, value in (("needs_look", 1), ("overview", 0)):
-            group = columns["needs_look"] == value
-            told[f"rapr/{kind}"] = looked[group]
-            told[f"accuracy/{kind}"] = columns["correct"].clamp(min=0)[group]
-        metrics = self._metrics["train"]
-        for name, values in told.items():
-            if len(values):
-                metrics[name].append(values.double().mean().item())
-        if calls.sum():
-            metrics["operations/error_rate"].append((columns["refused"].sum() / calls.sum()).item())
-
-    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
-        """Write a checkpoint; one that does not fit on the disk is never gone on from."""
-        try:
-            super()._save_checkpoint(*args, **kwargs)
-        except (
-            OSError,
-            RuntimeError,
-            SafetensorError,
-        ) as error:  # each library has its own way to say it
-            raise OutputError(
-                expected="a folder with room for a checkpoint",
-                got=f"{self.args.output_dir}: {error}",
-                fix="free some space and run the same command again: it goes on from the last whole checkpoint",
-            ) from error
-
-    # --- time ---
-
-    def _generate(self, prompts: list[Any]) -> Any:
-        """TRL's rollouts, timed: `seconds/operations` is what opening pictures and cutting them took."""
-        started = time.perf_counter()
-        if self._turns is not None:
-            self._turns.forget()
-        *generated, images, shown = super()._generate(prompts)
-        if self._turns is not None:
-            self._drawn, generated[4] = generated[4], None
-            if self.beta == 0.0:  # nothing reads the pixels of a whole round
-                images, shown = None, []
-        operated = sum(
-            turn.operate_s
-            for one in self.environments
-            for turn in (one.rollout.turns if one.rollout else ())
-        )
-        seconds = self._seconds
-        seconds["generation"] += time.perf_counter() - started - operated
-        seconds["operations"] += operated
-        return *generated, images, shown
+        local = self.reward_table.rows([one.trace for one in self._generated])
+        table = distributed.gather_rows(local, self)
+        self._group_rewards = reward_terms(table, self.run)
+        for name, value in rollout_metrics(table).items():
+            self._metrics["train"][name].append(value)
+        return self._group_rewards.terms.float().to(self.accelerator.device)
 
     def _get_per_token_logps_and_entropies(self, model: Any, *inputs: Any, **more: Any) -> Any:
-        """Logprobs of rollouts. Those of the policy that drew them were told when it drew them.
-
-        TRL asks for these first after a round, if minibatches are updated from it one after the other.
-        """
-        drawn, self._drawn = self._drawn, None
-        if drawn is None or not self._misaligned:
+        """Return log-probabilities: of a training batch as TRL does, of new rollouts with their pixels."""
+        if not self._generated:
             return super()._get_per_token_logps_and_entropies(model, *inputs, **more)
-        told = pad([torch.tensor(one) for one in drawn], padding_value=0.0, padding_side="right")
-        return told.to(self.accelerator.device), None, None
+        if self._uses_sampled_logprobs:  # TRL asks for those of the sampling policy first
+            self._uses_sampled_logprobs = False
+            logprobs = sampled_logprobs(self._generated)
+        else:
+            logprobs = self._logprobs_of_rollouts(model, more["batch_size"])
+        return logprobs.to(self.accelerator.device), None, None
+
+    def _logprobs_of_rollouts(self, model: Any, batch_size: int) -> torch.Tensor:
+        """Return (rollouts, completion of their rows) log-probabilities; 0 between sequences."""
+        rows = [torch.zeros(len(one.row.completion_ids)) for one in self._generated]
+        places = [
+            (row, span, token_sequences([draft], {})[0], one.trace)
+            for row, one in zip(rows, self._generated, strict=True)
+            for span, draft in zip(completion_spans(one.sequences), one.sequences, strict=True)
+        ]
+        for start in range(0, len(places), batch_size):
+            some = places[start : start + batch_size]
+            batch = self.batches.sequences_batch([p[2] for p in some], [p[3] for p in some])
+            found = self._logprobs_of_batch(model, to_device(batch, self.accelerator.device)).cpu()
+            for values, (row, span, sequence, _) in zip(found, some, strict=True):
+                row[span] = values[: len(sequence.completion_ids)]
+        return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+
+    def _logprobs_of_batch(self, model: Any, batch: dict[str, Any]) -> torch.Tensor:
+        prompt_ids, completion_ids = batch.pop("prompt_ids"), batch.pop("completion_ids")
+        masks = [batch.pop("prompt_mask"), batch.pop("completion_mask")]
+        del batch["tool_mask"]
+        logprobs, _, _ = super()._get_per_token_logps_and_entropies(
+            model,
+            torch.cat([prompt_ids, completion_ids], dim=1),
+            torch.cat(masks, dim=1),
+            completion_ids.size(1),
+            **batch,
+        )
+        found: torch.Tensor = logprobs
+        return found
 
     @property
-    def _misaligned(self) -> bool:
+    def _is_misaligned(self) -> bool:
         """Whether rollouts are older than some of the updates that are made from them, as TRL decides it."""
         every = self.args.steps_per_generation * self.num_iterations
         return bool(self.args.gradient_accumulation_steps % every)
 
-    def _tokenize_prompts(self, prompts: list[Any]) -> Any:
-        """Ids and pictures of the opening messages."""
-        if self._turns is None:
-            return super()._tokenize_prompts(prompts)
-        return *self._turns.prompts(prompts), {}
-
-    def _generate_single_turn(self, prompt_ids: Any, images: Any, *rest: Any, **more: Any) -> Any:
-        """One turn of each rollout, by our engine where it can."""
-        if self._turns is None:
-            return super()._generate_single_turn(prompt_ids, images, *rest, **more)
-        return self._turns.generate(prompt_ids, images)
+    # --- steps ---
 
     def training_step(self, *args: Any, **kwargs: Any) -> Any:
-        """One micro-batch; a gradient step's seconds are logged by phase."""
+        """Train one micro-batch; the seconds of a gradient step are logged by phase."""
         if self._step % self.current_gradient_accumulation_steps == 0:
-            self._seconds = defaultdict(float)
-        started = time.perf_counter()
-        loss = super().training_step(*args, **kwargs)
-        self._seconds["step"] += time.perf_counter() - started
+            self.timer.reset()
+        with self.timer.phase("step"):
+            loss = super().training_step(*args, **kwargs)
         if self._step % self.current_gradient_accumulation_steps == 0:
-            seconds = self._seconds
-            seconds["update"] = seconds["step"] - self._rolling_s
-            seconds["other"] = self._rolling_s - seconds["generation"] - seconds["operations"]
-            self._rolling_s = 0.0
-            for name, value in seconds.items():
+            for name, value in self.timer.metrics().items():
                 self._metrics["train"][f"seconds/{name}"].append(value)
         return loss
 
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        """Write a checkpoint; an incomplete one is never resumed from."""
+        try:
+            super()._save_checkpoint(*args, **kwargs)
+        except (OSError, RuntimeError, SafetensorError) as error:  # libraries raise different ones
+            raise OutputError(
+                expected="a folder with room for a checkpoint",
+                got=f"{self.args.output_dir}: {error}",
+                fix="free some space and run the same command again: it resumes from the last complete checkpoint",
+            ) from error
+
 
 class _EpochOrder:
-    """A sampler whose order depends on the seed and the number of the epoch alone."""
+    """Sampler whose order depends on the seed and the number of the epoch alone."""
 
     def __init__(self, sampler: Any, epoch: Callable[[], int]) -> None:
         self.sampler, self.epoch = sampler, epoch
 
     def __iter__(self) -> Iterator[int]:
-        """All indexes of an epoch."""
+        """Yield all indexes of an epoch."""
         if self.sampler.shuffle:
             self.sampler.generator.manual_seed(self.sampler.seed + self.epoch())
         return iter(self.sampler)
@@ -439,74 +336,53 @@ class _EpochOrder:
         return len(self.sampler)
 
 
-def reward_terms(table: torch.Tensor, run: RlRun) -> tuple[torch.Tensor, torch.Tensor]:
-    """The reward terms of gathered rollouts, group by group.
-
-    Args:
-        table: (rollouts, columns) of whole groups, in order.
-        run: group size and constants.
-
-    Returns:
-        terms (rollouts, terms): correctness, curiosity, cost, and the user's own; and weights (rollouts,) on advantages.
-    """
-    terms, weights = [], []
-    own = len(_COLUMNS)
-    for group in table.split(run.group_size):
-        correct, counted = group[:, 0].tolist(), [int(one) for one in group[:, 1].tolist()]
-        shaped = rewards.group_rewards(correct, counted, run.reward, is_video=bool(group[0, 5]))
-        terms += [
-            [*row, *group[n, own:].tolist()] for n, row in enumerate(zip(*shaped, strict=True))
-        ]
-        right = sum(one > 0 for one in correct)
-        weight = {0: run.unsolved_weight, len(correct): run.solved_weight}.get(right, 1.0)
-        weights += [weight] * len(correct)
-    return torch.tensor(terms, dtype=torch.float64), torch.tensor(weights)
-
-
-def selective_replay(
-    rows: list[RolloutSample], exponent: float, rng: random.Random
-) -> list[RolloutSample]:
-    """Selective sample replay (VL-Rethinker, arXiv 2504.08837).
-
-    Rollouts of groups without an advantage are replaced by others of the same sync and process, drawn with
-    P ~ |advantage|^exponent. If no group has one, nothing can be drawn and all stay.
-    """
-    effective = [row for row in rows if not row.uniform and row.advantage]
-    if not effective:
-        return rows
-    weights = [abs(row.advantage) ** exponent for row in effective]
-    return [rng.choices(effective, weights)[0] if row.uniform else row for row in rows]
-
-
-def micro_batches(
-    rows: list[RolloutSample], count: int, accumulation: int
-) -> list[list[RolloutSample]]:
-    """Rollouts as `count` micro-batches. Those of one gradient step are sorted by length: padding costs, their order does not matter."""
-    size = len(rows) // count
-    batches = []
-    for start in range(0, len(rows), size * accumulation):
-        step = sorted(rows[start : start + size * accumulation], key=_length)
-        batches += [step[first : first + size] for first in range(0, len(step), size)]
-    return batches
-
-
-def _length(row: RolloutSample) -> int:
-    return len(row.prompt_ids) + len(row.completion_ids)
-
-
-def _left_out(trace: Trace, run: RlRun) -> bool:
-    """Whether a rollout is left out of the loss for how it ended."""
-    cut_off = (StopReason.MAX_NEW_TOKENS, StopReason.MAX_CONTEXT)
-    return (run.mask_truncated and trace.stop in cut_off) or (
-        run.mask_over_turns and trace.stop is StopReason.MAX_TURNS
+def _run_settings(trainer: PixelReasonerTrainer, budgets: PixelBudgets) -> RunSettings:
+    """Return what the traces of a run record."""
+    model = distributed.unwrap_model(trainer)
+    dialect = get_dialect(trainer.model_settings.dialect)
+    info = ModelInfo(
+        name=trainer.run.model,
+        architecture=type(model).__name__,
+        parameters=sum(p.numel() for p in model.parameters()),
+        dtype=str(model.dtype).removeprefix("torch."),
+        device=str(trainer.accelerator.device),
+    )
+    return RunSettings(
+        **dict(trainer.rollout_config),
+        model=info,
+        dialect=dialect.name,
+        dialect_hash=dialect.fingerprint,
+        budgets=budgets,
     )
 
 
-def _named(name: str) -> Any:
-    """A stand-in by which TRL knows a term's name and weight; the terms are computed for whole groups at once."""
+def _max_context(model: Any) -> int:
+    limit: int = model.config.get_text_config().max_position_embeddings
+    return limit
+
+
+def _suppress_placeholders(args: Any, config: Any) -> None:
+    """Forbid generated placeholders of images and videos: the next turn would need pixels that do not exist."""
+    if args.use_vllm:
+        return
+    options = args.generation_kwargs or {}
+    ids = [getattr(config, f"{kind}_token_id", None) for kind in ("image", "video")]
+    suppressed = [*options.get("suppress_tokens", ()), *(one for one in ids if one is not None)]
+    args.generation_kwargs = {**options, "suppress_tokens": suppressed}
+
+
+def _disable_response_parsing(tokenizer: Any) -> None:
+    """Let TRL decode completions as plain text: a dialect parses them, and a parser of one turn fails on several."""
+    for name in ("response_template", "response_schema"):
+        if getattr(tokenizer, name, None) is not None:
+            setattr(tokenizer, name, None)
+
+
+def _placeholder(name: str) -> Any:
+    """Return a reward function of which TRL reads the name and the weight; `_calculate_rewards` computes the terms."""
 
     def term(**_: Any) -> list[float]:
-        raise AssertionError(f"{name} is shaped in _calculate_rewards")
+        raise AssertionError(f"{name} is computed in _calculate_rewards")
 
     term.__name__ = name
     return term

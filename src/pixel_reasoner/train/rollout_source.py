@@ -20,8 +20,6 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from pixel_reasoner.dialects import Message
-from pixel_reasoner.models.api import images_of
 from pixel_reasoner.models.engine import (
     Engine,
     ImageInput,
@@ -63,25 +61,6 @@ class RolloutSource:
     def forget(self) -> None:
         """The weights have changed."""
         self.engine.clear()
-
-    def prompts(self, prompts: Sequence[list[Message]]) -> tuple[list[list[int]], list[Any]]:
-        """Ids and pictures of opening messages; those that stand several times in a row are read once."""
-        processor, trainer = self.trainer.processing_class, self.trainer
-        told: list[tuple[list[int], list[Any]]] = []
-        for n, prompt in enumerate(prompts):
-            if n and prompt == prompts[n - 1]:
-                told.append(told[-1])
-                continue
-            inputs = processor.apply_chat_template(
-                [prompt],
-                chat_template=trainer.chat_template,
-                add_generation_prompt=True,
-                tokenize=True,
-                return_dict=True,
-                **trainer.chat_template_kwargs,
-            )
-            told.append((list(inputs["input_ids"][0]), images_of(prompt)))
-        return [ids for ids, _ in told], [pictures or None for _, pictures in told]
 
     def generate(
         self, prompt_ids: Sequence[Sequence[int]], images: Sequence[Any] | None

@@ -1,14 +1,14 @@
-"""Phase 1: warm-start instruction tuning on expert traces, by TRL's `SFTTrainer`.
+"""Phase 1: warm-start instruction tuning on expert traces, with TRL's `SFTTrainer`.
 
-Ours are two things alone: which tokens count (`data.sft.encode`), and what a round of questions says of the model while
-it trains. Everything else, from LoRA to many GPUs, comes from TRL and accelerate:
+This project decides which tokens are trained (`data.encode.encode`) and validates the model during training. Everything
+else, from LoRA to many GPUs, comes from TRL and accelerate:
 
     pixel-reasoner train sft run.toml
     accelerate launch -m pixel_reasoner.cli train sft run.toml      # all GPUs of a machine, or a cluster
     torchrun --nproc_per_node 2 -m pixel_reasoner.cli train sft run.toml      # also processes on CPUs
 
-Departures from the paper's released code: every turn of the assistant is trained, mistakes aside; batch, learning rate and
-warm-up default to the paper's (128, 1e-6, 10 %), not to the script's.
+Departures from the paper's released code: every turn of the assistant is trained, except mistakes; batch, learning rate
+and warm-up default to the paper's (128, 1e-6, 10 %), not to the script's.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from typing import Any
 
 import torch
 from datasets import Dataset, Features, Image, List, Value
-from trl import SFTConfig, SFTTrainer
+from trl import SFTTrainer
 from trl.chat_template_utils import get_training_chat_template, has_generation_markers
 
 from pixel_reasoner.data.encode import encode
-from pixel_reasoner.errors import InputError, UsageError
+from pixel_reasoner.errors import InputError
 from pixel_reasoner.evals.run import TRACES
 from pixel_reasoner.files import keep_settings
 from pixel_reasoner.models.folder import FolderSettings, model_source
@@ -34,23 +34,16 @@ from pixel_reasoner.models.local import load_processor
 from pixel_reasoner.schema.question import with_media_root
 from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.train.callbacks import ValidationCallback
-from pixel_reasoner.train.config import SftRun, refuse_unknown
+from pixel_reasoner.train.config import SftRun
+from pixel_reasoner.train.trl_config import trl_config
 from pixel_reasoner.train.weights import last_checkpoint, load_weights, lora_config, save_model
 
 IGNORE = -100
-"""the label of a token that does not count"""
-PAPER = {
-    "learning_rate": 1e-6,
-    "warmup_steps": 0.1,  # a share of all
-    "per_device_train_batch_size": 1,
-    "gradient_accumulation_steps": 128,
-    "num_train_epochs": 1.0,
-}
-"""the paper's settings (arXiv 2505.15966, appendix), for one device"""
+"""label of a token without loss"""
 
 
 def train_sft(run: SftRun) -> Path:
-    """Train, or go on with a run that was killed; returns the folder of the model.
+    """Train, or resume a run that was stopped, and return the folder of the model.
 
     Raises:
         UsageError: options that do not exist or do not fit, or a folder with another run.
@@ -63,8 +56,8 @@ def train_sft(run: SftRun) -> Path:
     out = Path(run.out)
     with args.main_process_first():
         keep_settings(out / "run.json", json.loads(json.dumps(asdict(run))))
-    where = model_source(run.model)
-    processor = load_processor(where)
+    source = model_source(run.model)
+    processor = load_processor(source)
     if not has_generation_markers(processor.chat_template):
         processor.chat_template = get_training_chat_template(processor)
     collator = TraceCollator(
@@ -79,7 +72,7 @@ def train_sft(run: SftRun) -> Path:
                 evaluation, collator, out / "prepared" / "eval.arrow"
             )
     trainer = SFTTrainer(
-        model=load_weights(where, run, bf16=args.bf16),
+        model=load_weights(source, run, bf16=args.bf16),
         args=args,
         train_dataset=train,
         eval_dataset=evaluation,
@@ -87,56 +80,28 @@ def train_sft(run: SftRun) -> Path:
         processing_class=processor,
         peft_config=lora_config(run),
     )
-    # TRL divides by the trained tokens of all micro-batches and processes where they are counted, which they are not for
-    # these models by default: a mean of means would weigh short traces more.
+    # TRL divides by the trained tokens of all micro-batches and processes only where they are counted, which is off for
+    # these models by default. A mean of means would give short traces more weight.
     trainer.model_accepts_loss_kwargs = True
     if run.ask_count:
         trainer.add_callback(ValidationCallback(run, processor, settings, trainer))
     trainer.train(resume_from_checkpoint=last_checkpoint(out))
-    folder = out / "model"
-    save_model(trainer, processor, settings, folder)
-    return folder
-
-
-def trl_config(run: SftRun) -> SFTConfig:
-    """TRL's configuration of a run.
-
-    Raises:
-        UsageError: an option that TRL does not have, or does not take.
-    """
-    refuse_unknown(run.trl, SFTConfig.__dataclass_fields__, "[trl]")
-    ours = {
-        "output_dir": run.out,
-        "remove_unused_columns": False,  # the collator reads them
-        "max_length": None,  # a cut would part picture tokens from their pixels
-        "use_cpu": not torch.cuda.is_available(),
-        "bf16": torch.cuda.is_available(),
-        "report_to": "tensorboard",
-        "logging_steps": 1,
-        "data_seed": 42,  # the same order with any number of processes
-        "ddp_find_unused_parameters": run.train_vision,  # a batch may hold no picture
-        "dataloader_pin_memory": torch.cuda.is_available(),
-    }
-    try:
-        return SFTConfig(**{**PAPER, **ours, **run.trl})
-    except (TypeError, ValueError) as error:
-        raise UsageError(
-            expected="options that trl.SFTConfig takes", got=str(error), fix="correct [trl]"
-        ) from error
+    save_model(trainer, processor, settings, out / "model")
+    return out / "model"
 
 
 def trace_dataset(sources: Sequence[str]) -> tuple[Dataset, FolderSettings]:
-    """All traces of some files, by where each line begins: a million of them cost megabytes.
+    """Return the traces of some files as byte offsets: a million traces take megabytes.
 
     Returns:
-        rows of `path`, `offset` and an empty `images` (by which TRL knows that it is a vision data set), and how the
-        traces are spoken and seen.
+        rows of `path`, `offset` and an empty `images` (which tells TRL that this is a vision data set), and the dialect
+        and budgets of the traces.
 
     Raises:
         InputError: no traces, or traces written for different models.
     """
     paths, offsets = [], []
-    spoken: dict[str, str] = {}
+    found: dict[str, str] = {}
     for source in sources:
         path = Path(source) / TRACES if Path(source).is_dir() else Path(source)
         try:
@@ -144,7 +109,9 @@ def trace_dataset(sources: Sequence[str]) -> tuple[Dataset, FolderSettings]:
                 start = 0
                 for line in file:
                     if not start:
-                        spoken[json.dumps(_seen(Trace.from_line(line.decode())))] = str(path)
+                        found[json.dumps(_model_settings(Trace.from_line(line.decode())))] = str(
+                            path
+                        )
                     paths.append(str(path))
                     offsets.append(start)
                     start += len(line)
@@ -152,27 +119,27 @@ def trace_dataset(sources: Sequence[str]) -> tuple[Dataset, FolderSettings]:
             raise InputError(
                 expected="traces as `pixel-reasoner synth` writes them",
                 got=f"{path}: {error.strerror}",
-                fix="name the folder or the traces.jsonl",
+                fix="give the folder or the traces.jsonl",
             ) from error
-    if len(spoken) != 1:
+    if len(found) != 1:
         raise InputError(
             expected="traces for one model",
-            got=f"{len(spoken)} kinds, in {', '.join(spoken.values()) or 'no file'}",
+            got=f"{len(found)} kinds, in {', '.join(found.values()) or 'no file'}",
             fix="write them all with the same --model",
         )
     rows = {"path": paths, "offset": offsets, "images": [[] for _ in paths]}
-    return Dataset.from_dict(rows), FolderSettings(**json.loads(next(iter(spoken))))
+    return Dataset.from_dict(rows), FolderSettings(**json.loads(next(iter(found))))
 
 
-def _seen(trace: Trace) -> dict[str, Any]:
-    """Dialect and budgets of a trace."""
+def _model_settings(trace: Trace) -> dict[str, Any]:
+    """Return dialect and budgets of a trace."""
     settings = trace.settings
     budgets = settings.budgets.model_dump(mode="json") if settings.budgets else None
     return {"dialect": settings.dialect, "budgets": budgets}
 
 
 def read_trace(path: str, offset: int) -> Trace:
-    """The trace that begins at a byte of a file, media paths relative to the file's folder."""
+    """Return the trace that starts at a byte of a file, media paths relative to the folder of the file."""
     with Path(path).open("rb") as file:
         file.seek(offset)
         trace = Trace.from_line(file.readline().decode())
@@ -180,9 +147,14 @@ def read_trace(path: str, offset: int) -> Trace:
 
 
 class TraceCollator:
-    """Traces of a batch as tensors: pictures, clips and text mixed as they come.
+    """Makes batches of traces; pictures, clips and text may be mixed.
 
-    Padding is on the right; labels are the ids where a token is trained, and `IGNORE` elsewhere.
+    Padding is on the right. Labels are the ids of trained tokens, and `IGNORE` elsewhere.
+
+    Args:
+        processor: of the model.
+        mask: False trains every token.
+        train_thoughts_before_mistakes: as in `encode`.
     """
 
     def __init__(
@@ -193,7 +165,7 @@ class TraceCollator:
         self.train_thoughts = train_thoughts_before_mistakes
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """(batch, tokens) ids, mask and labels; pixels of all pictures one after the other."""
+        """Return (batch, tokens) ids, mask and labels, and the pixels of all pictures in order."""
         ready = [
             row if "input_ids" in row else self.ready(read_trace(**_place(row))) for row in rows
         ]
@@ -212,10 +184,14 @@ class TraceCollator:
         return batch
 
     def ready(self, trace: Trace) -> dict[str, Any]:
-        """A trace cut, scaled and tokenized: `input_ids`, `trained`, whatever else has a number for each token, `images`."""
+        """Return a trace with its pictures resized and its text tokenized.
+
+        Returns:
+            `input_ids`, `trained`, other inputs with a number for each token, and `images`.
+        """
         encoded = encode(trace, self.processor, train_thoughts_before_mistakes=self.train_thoughts)
         shape = (1, len(encoded.token_ids))
-        more = {
+        per_token = {
             name: tensor[0].tolist()
             for name, tensor in encoded.inputs.items()
             if tensor.shape == shape and name not in ("input_ids", "attention_mask")
@@ -224,7 +200,7 @@ class TraceCollator:
             "input_ids": encoded.token_ids,
             "trained": encoded.trained,
             "images": encoded.pictures,
-            **more,
+            **per_token,
         }
 
     def _labels(self, row: dict[str, Any]) -> list[int]:
@@ -235,14 +211,14 @@ class TraceCollator:
 
 
 def prepare(rows: Dataset, collator: TraceCollator, path: Path) -> Dataset:
-    """All traces ready for the collator, in a file that is read as it is needed: made once, for all epochs.
+    """Return all traces ready for the collator, in a file that is made once for all epochs.
 
-    The file's name tells of which state of the traces it was made, so that none is read for others written since.
+    The file name contains a hash of the sizes and times of the trace files, so that changed traces are prepared again.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     states = {name: Path(name).stat() for name in sorted(set(rows["path"]))}
-    told = [(name, state.st_size, state.st_mtime_ns) for name, state in states.items()]
-    digest = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+    versions = [(name, state.st_size, state.st_mtime_ns) for name, state in states.items()]
+    digest = hashlib.sha256(json.dumps(versions).encode()).hexdigest()[:16]
     path = path.with_stem(f"{path.stem}-{digest}")
     numbers = collator.ready(read_trace(**_place(rows[0]))).keys() - {"trained", "images"}
     features = Features(

@@ -1,4 +1,4 @@
-"""The model of a training run: loaded with what is not trained frozen, and saved as an ordinary model folder."""
+"""The model of a training run: loaded with untrained modules frozen, and saved as an ordinary model folder."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from pixel_reasoner.files import write_json
 from pixel_reasoner.models.engine import FAMILIES
 from pixel_reasoner.models.folder import FolderSettings
 from pixel_reasoner.models.patches import speed_up_tower
+from pixel_reasoner.train import distributed
 from pixel_reasoner.train.config import RlRun, SftRun
 
 Run = SftRun | RlRun
 
 
 def load_weights(where: str, run: Run, *, bf16: bool) -> Any:
-    """The weights that a run tunes; what it does not train is frozen.
+    """Return the model that a run trains, with untrained modules frozen.
 
-    Weights that are trained are kept in 32 bits, and computed with in 16 (autocast): at a learning rate of 1e-6 nearly every update
-    is smaller than what 16 bits can tell apart, and would be lost.
+    Trained weights are stored in 32 bits and computed with in 16 (autocast): at a learning rate of 1e-6 nearly every
+    update is smaller than the resolution of 16 bits, and would be lost.
 
     Raises:
-        ModelError: they cannot be loaded.
+        ModelError: the weights cannot be loaded, or the family's vision tower is not known.
     """
     frozen = bf16 and run.lora_rank
     try:
@@ -36,17 +37,17 @@ def load_weights(where: str, run: Run, *, bf16: bool) -> Any:
         raise ModelError(
             expected="a model folder or hub id with config.json and weights",
             got=f"{where}: {str(error).strip().splitlines()[0][:300]}",
-            fix="name another under model",
+            fix="give another one as model",
         ) from error
     if model.config.model_type in FAMILIES:
         speed_up_tower(model)
     if not run.train_vision and not run.lora_rank:
-        model.model.visual.requires_grad_(requires_grad=False)
+        distributed.module_groups(model).freeze_vision()
     return model
 
 
 def lora_config(run: Run) -> Any:
-    """The LoRA of a run, or None."""
+    """Return the LoRA configuration of a run, or None."""
     if not run.lora_rank:
         return None
     from peft import LoraConfig
@@ -54,31 +55,59 @@ def lora_config(run: Run) -> Any:
     return LoraConfig(
         r=run.lora_rank,
         lora_alpha=run.lora_alpha or 2 * run.lora_rank,
-        target_modules=r".*language_model.*\.(q|k|v|o|gate|up|down)_proj",
+        target_modules=distributed.LANGUAGE_LINEAR_LAYERS,
         task_type="CAUSAL_LM",
     )
 
 
 def last_checkpoint(out: Path) -> str | None:
-    """The newest checkpoint of a run that was written to its end; the trainer's state is written last."""
+    """Return the newest complete checkpoint of a run; the trainer's state is written last."""
     folders = [path.parent for path in out.glob("checkpoint-*/trainer_state.json")]
     newest = max(folders, key=lambda folder: int(folder.name.rpartition("-")[2]), default=None)
     return None if newest is None else str(newest)
 
 
 def save_model(trainer: Any, processor: Any, settings: FolderSettings, folder: Path) -> None:
-    """An ordinary model folder, LoRA merged in, with the dialect and budgets of the traces beside it.
+    """Write an ordinary model folder, LoRA merged, with the dialect and budgets of the traces.
 
-    Weights that are spread over processes (FSDP, ZeRO-3) are gathered first: every process has to call this.
+    Sharded weights (FSDP, ZeRO-3) are gathered first. Every process has to call this.
+
+    Raises:
+        OutputError: the folder cannot be written.
     """
-    model = trainer.accelerator.unwrap_model(trainer.model)
-    if not hasattr(model, "merge_and_unload"):
-        trainer.save_model(str(folder))
-    elif trainer.is_world_process_zero():  # a LoRA
-        model.merge_and_unload().save_pretrained(folder)
-    if trainer.is_world_process_zero():
-        (folder / "training_args.bin").unlink(
-            missing_ok=True
-        )  # says where it was trained, and is a pickle
+    if distributed.has_sharded_weights(trainer):
+        state = distributed.full_state_dict(trainer)  # in every process, whatever is saved
+        if distributed.is_main_process(trainer):
+            _save_gathered(distributed.unwrap_model(trainer), state, folder)
+    elif distributed.is_main_process(trainer):
+        model = distributed.unwrap_model(trainer)
+        merged = model.merge_and_unload() if _is_lora(model) else model
+        merged.save_pretrained(folder)
+    if distributed.is_main_process(trainer):
         processor.save_pretrained(folder)
         write_json(settings.model_dump(mode="json"), folder / "pixel_reasoner.json")
+    trainer.accelerator.wait_for_everyone()
+
+
+def _is_lora(model: Any) -> bool:
+    return hasattr(model, "merge_and_unload")
+
+
+def _save_gathered(model: Any, state: dict[str, torch.Tensor], folder: Path) -> None:
+    if _is_lora(model):
+        _merged(model, state).save_pretrained(folder)
+    else:
+        model.save_pretrained(folder, state_dict=state)
+
+
+def _merged(model: Any, state: dict[str, torch.Tensor]) -> Any:
+    """Return a merged copy of a PEFT model on the CPU, with gathered weights."""
+    from peft import get_peft_model
+
+    base = model.get_base_model()
+    config = type(base.config).from_dict(base.config.to_dict())  # without patched attention
+    copy = AutoModelForImageTextToText.from_config(config, dtype=base.dtype)
+    copy.generation_config = base.generation_config
+    adapted = get_peft_model(copy, model.peft_config["default"])
+    adapted.load_state_dict({name: value.cpu() for name, value in state.items()})
+    return adapted.merge_and_unload()

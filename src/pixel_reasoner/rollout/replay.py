@@ -1,0 +1,70 @@
+"""Replay: a rollout whose turns are known, executed again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pixel_reasoner.media.context import MediaContext
+from pixel_reasoner.models.api import Completion
+from pixel_reasoner.rollout.state import PromptSettings, Rollout
+from pixel_reasoner.schema.question import Question
+from pixel_reasoner.schema.settings import RolloutConfig, RunSettings
+from pixel_reasoner.schema.trace import StopReason, Trace
+
+
+def replay(
+    question: Question,
+    turn_texts: Sequence[str],
+    prompting: PromptSettings,
+    config: RolloutConfig | None = None,
+    context: MediaContext | None = None,
+    *,
+    truncated: bool = False,
+) -> Rollout:
+    """Return the rollout in which a model generates these texts. It has fewer turns if it stops before the last text.
+
+    Args:
+        question: text and media.
+        turn_texts: generated text of each turn.
+        prompting: dialect of the texts, and pixel budgets.
+        config: limits and operations.
+        context: opened media in which no operation was executed; None opens them.
+        truncated: whether the last text was cut off before its end token.
+
+    Raises:
+        InputError: a medium cannot be used.
+    """
+    rollout = Rollout(question, prompting, config or RolloutConfig(), context)
+    for number, text in enumerate(turn_texts, start=1):
+        if rollout.stop is not None:
+            break
+        is_cut = truncated and number == len(turn_texts)
+        rollout.take(Completion(text=text, truncated=is_cut), 0.0)
+    return rollout
+
+
+def replay_trace(trace: Trace, context: MediaContext | None = None) -> Rollout:
+    """Return the rollout of a trace, executed again under its recorded settings.
+
+    Raises:
+        InputError: a medium cannot be used.
+    """
+    settings = trace.settings
+    return replay(
+        trace.question,
+        [turn.text for turn in trace.turns],
+        settings,
+        config_of(settings),
+        context,
+        truncated=trace.stop is StopReason.MAX_NEW_TOKENS,
+    )
+
+
+def config_of(settings: RunSettings) -> RolloutConfig:
+    """Return the rollout configuration of recorded settings. Recorded texts are perturbed already.
+
+    >>> config_of(RunSettings(perturb=True)).perturb
+    False
+    """
+    fields = {name: getattr(settings, name) for name in RolloutConfig.model_fields}
+    return RolloutConfig(**fields | {"perturb": False})

@@ -1,0 +1,99 @@
+"""Batches of token sequences as the tensors that TRL's loss reads, with pixels computed from the references of traces."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from trl.trainer.utils import pad
+
+from pixel_reasoner.media.cache import MediaCache
+from pixel_reasoner.schema.settings import MediaLimits, PixelBudgets
+from pixel_reasoner.schema.trace import Trace
+from pixel_reasoner.train.rollouts import token_types_key
+from pixel_reasoner.train.samples import RolloutSample, TokenSequence
+
+
+class BatchBuilder:
+    """Builds batches on the CPU. One thread at a time may use it.
+
+    Args:
+        processor: of the model.
+        image_token_id: placeholder of a visual token.
+        budgets: pixel budgets of the model.
+        limits: on media.
+        max_open_media: media that are kept open.
+    """
+
+    def __init__(
+        self,
+        processor: Any,
+        image_token_id: int,
+        budgets: PixelBudgets,
+        limits: MediaLimits,
+        max_open_media: int = 32,
+    ) -> None:
+        self.processor, self.image_token_id = processor, image_token_id
+        self.budgets, self.limits = budgets, limits
+        self.contexts = MediaCache(max_open_media)
+
+    def loss_batch(self, samples: Sequence[RolloutSample]) -> dict[str, Any]:
+        """Return the tensors of a micro-batch, one row per sequence: those of `sequences_batch`, and the advantages."""
+        rows = [(one, sample) for sample in samples for one in sample.sequences]
+        batch = self.sequences_batch([one for one, _ in rows], [sample.trace for _, sample in rows])
+        batch["advantages"] = torch.tensor([sample.advantage for _, sample in rows])
+        return batch
+
+    def sequences_batch(
+        self, sequences: Sequence[TokenSequence], traces: Sequence[Trace]
+    ) -> dict[str, Any]:
+        """Return the tensors of sequences, prompts padded on the left and completions on the right.
+
+        Returns:
+            (rows, tokens) ids, masks and per-token values; pixels of all pictures in order, and `num_images` of each row.
+        """
+        fill = self.processor.tokenizer.pad_token_id
+        prompts = [one.prompt_ids.long() for one in sequences]
+        completions = [one.completion_ids.long() for one in sequences]
+        batch: dict[str, Any] = {
+            "prompt_ids": pad(prompts, padding_value=fill, padding_side="left"),
+            "prompt_mask": pad(
+                [torch.ones_like(p) for p in prompts], padding_value=0, padding_side="left"
+            ),
+            "completion_ids": pad(completions, padding_value=fill, padding_side="right"),
+            "completion_mask": pad([torch.ones_like(c) for c in completions], padding_value=0),
+            "tool_mask": pad([one.loss_mask.long() for one in sequences], padding_value=0),
+            **{
+                name: pad([one.per_token[name] for one in sequences])
+                for name in sequences[0].per_token
+            },
+        }
+        return batch | self._image_inputs(batch, sequences, traces)
+
+    def _image_inputs(
+        self, batch: dict[str, Any], sequences: Sequence[TokenSequence], traces: Sequence[Trace]
+    ) -> dict[str, Any]:
+        pictures = [
+            self._pictures(one, trace) for one, trace in zip(sequences, traces, strict=True)
+        ]
+        flat = [picture for some in pictures for picture in some]
+        if not flat:
+            return {}
+        ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
+        inputs = dict(self.processor.image_processor(images=flat, return_tensors="pt"))
+        inputs[token_types_key(inputs)] = (ids == self.image_token_id).long()
+        inputs["num_images"] = [len(some) for some in pictures]
+        return inputs
+
+    def _pictures(self, sequence: TokenSequence, trace: Trace) -> list[Any]:
+        context = self.contexts.of(trace.question, self.budgets, self.limits).replay(trace)
+        return [context.view(number) for number in range(1, sequence.num_pictures + 1)]
+
+
+def to_device(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    """Return a batch with its tensors on a device."""
+    return {
+        name: value.to(device) if isinstance(value, torch.Tensor) else value
+        for name, value in batch.items()
+    }

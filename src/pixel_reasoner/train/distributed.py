@@ -1,0 +1,132 @@
+"""What depends on several processes and on how weights are stored: gathering, unwrapping, module groups.
+
+Collective calls (`gather_rows`, `full_state_dict`) have to be made by every process, in the same order. With DDP each
+process has all weights. With FSDP and ZeRO-3 each process has a shard of them: weights that are used outside a forward
+pass of the trainer have to be gathered first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from accelerate.utils import gather
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+from torch.distributed.tensor import DTensor
+
+from pixel_reasoner.errors import ModelError
+
+
+def gather_rows(rows: torch.Tensor, trainer: Any) -> torch.Tensor:
+    """Return the rows of all processes on the CPU, in the order of the processes. Collective."""
+    gathered: torch.Tensor = gather(rows.to(trainer.accelerator.device)).cpu()
+    return gathered
+
+
+def gather_sum(value: float, trainer: Any) -> torch.Tensor:
+    """Return the sum of a number of all processes, on the device of this one. Collective."""
+    total: torch.Tensor = gather(torch.tensor(value).to(trainer.accelerator.device)).sum()
+    return total
+
+
+def gather_mean(flags: list[float], trainer: Any) -> float:
+    """Return the mean of numbers of all processes; every process has the same count. Collective."""
+    return float(gather(torch.tensor(flags, device=trainer.accelerator.device)).mean())
+
+
+def process_rows(trainer: Any, count: int) -> slice:
+    """Return which of the gathered rows are those of this process, which has `count`."""
+    first = trainer.accelerator.process_index * count
+    return slice(first, first + count)
+
+
+def is_main_process(trainer: Any) -> bool:
+    """Whether this process writes files and logs."""
+    return bool(trainer.is_world_process_zero())
+
+
+def has_sharded_weights(trainer: Any) -> bool:
+    """Whether this process has a shard of the weights only (FSDP, ZeRO-3)."""
+    if trainer.is_fsdp_enabled or _has_distributed_tensors(trainer.model):
+        return True
+    return any(hasattr(weight, "ds_id") for weight in trainer.model.parameters())  # ZeRO-3
+
+
+def _has_distributed_tensors(model: Any) -> bool:
+    return any(isinstance(weight, DTensor) for weight in model.parameters())
+
+
+def unwrap_model(trainer: Any) -> Any:
+    """Return the model without the wrappers of several processes; PEFT's wrapper stays."""
+    return trainer.accelerator.unwrap_model(trainer.model)
+
+
+def full_state_dict(trainer: Any) -> dict[str, torch.Tensor]:
+    """Return all weights of the unwrapped model. With sharded weights the main process alone gets them. Collective."""
+    state: dict[str, torch.Tensor]
+    if _has_distributed_tensors(trainer.model):  # FSDP2
+        options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+        state = get_model_state_dict(unwrap_model(trainer), options=options)
+    else:
+        state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+    return state
+
+
+# --- module groups ---
+
+
+class ModuleGroups(NamedTuple):
+    """Modules of an image-text-to-text model by their task. A module of the projector may be part of the vision tower."""
+
+    vision: Any
+    """encodes pixels"""
+    projector: list[Any]
+    """map visual features to the size of text embeddings"""
+    language: Any
+    """decoder"""
+
+    def freeze_vision(self) -> None:
+        """Stop gradients of the vision tower and the projector."""
+        for module in (self.vision, *self.projector):
+            module.requires_grad_(requires_grad=False)
+
+
+_VISION = ("visual", "vision_tower", "vision_model")
+_PROJECTOR = ("multi_modal_projector", "connector", "embed_vision", "aligner", "projector")
+_PROJECTOR_IN_VISION = ("merger", "deepstack_merger_list")
+_LANGUAGE = ("language_model", "text_model")
+LANGUAGE_LINEAR_LAYERS = rf".*\b({'|'.join(_LANGUAGE)})\b.*\.(q|k|v|o|gate|up|down)_proj"
+"""regular expression of the linear layers that LoRA adapts"""
+
+
+def module_groups(model: Any) -> ModuleGroups:
+    """Return the module groups of an unwrapped model.
+
+    Families differ in the names of their attributes: `visual` with a `merger` inside (Qwen-VL), `vision_tower` and
+    `multi_modal_projector` (LLaVA, InternVL, Gemma 3), `vision_model` and `connector` (Idefics 3, SmolVLM).
+
+    Raises:
+        ModelError: a family with other names.
+    """
+    body = model.model if hasattr(model, "model") else model
+    vision, language = _first(body, _VISION), _first(body, _LANGUAGE)
+    if vision is None or language is None:
+        missing = "vision tower" if vision is None else "language model"
+        known = _VISION if vision is None else _LANGUAGE
+        raise ModelError(
+            expected=f"a model whose {missing} is {', '.join(known)}",
+            got=f"{type(model).__name__} with {', '.join(name for name, _ in body.named_children())}",
+            fix="set train_vision = true, which needs no module groups, or add the name in train/distributed.py",
+        )
+    return ModuleGroups(
+        vision, [*_all(vision, _PROJECTOR_IN_VISION), *_all(body, _PROJECTOR)], language
+    )
+
+
+def _all(module: Any, names: tuple[str, ...]) -> Iterator[Any]:
+    yield from (getattr(module, name) for name in names if getattr(module, name, None) is not None)
+
+
+def _first(module: Any, names: tuple[str, ...]) -> Any:
+    return next(_all(module, names), None)

@@ -1,0 +1,119 @@
+"""TRL's configuration of a run: defaults, options that a run decides, and those under `[trl]`."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, overload
+
+import torch
+from trl import GRPOConfig, SFTConfig
+
+from pixel_reasoner.errors import UsageError
+from pixel_reasoner.train.config import Arithmetic, RlRun, SftRun, arithmetic, refuse_unknown
+
+SFT_DEFAULTS = {
+    "learning_rate": 1e-6,
+    "warmup_steps": 0.1,  # a fraction of all
+    "per_device_train_batch_size": 1,
+    "gradient_accumulation_steps": 128,
+    "num_train_epochs": 1.0,
+}
+"""settings of the paper (arXiv 2505.15966, appendix), for one device"""
+SFT_OPTIONS = {
+    "max_length": None,  # a cut would separate picture tokens from their pixels
+    "data_seed": 42,  # the same order with any number of processes
+}
+RL_DEFAULTS = {
+    "learning_rate": 1e-6,
+    "lr_scheduler_type": "cosine",
+    "warmup_steps": 0.03,  # a fraction of all
+    "beta": 0.0,  # no KL term
+    "epsilon": 0.2,
+    "epsilon_high": 0.35,
+    "scale_rewards": "none",
+    "loss_type": "dapo",
+    "max_completion_length": 4096,
+    "num_train_epochs": 3.0,
+}
+"""settings of the paper (arXiv 2505.15966, appendix), and of its released code where the paper gives none"""
+_LOSSES = ("grpo", "bnpo", "dr_grpo", "dapo", "luspo", "cispo", "sapo", "vespo")
+"""loss types of GRPOTrainer, which would report an unknown one in the first gradient step"""
+
+
+@overload
+def trl_config(run: SftRun) -> SFTConfig: ...
+@overload
+def trl_config(run: RlRun) -> GRPOConfig: ...
+def trl_config(run: SftRun | RlRun) -> SFTConfig | GRPOConfig:
+    """Return TRL's configuration of a run.
+
+    Raises:
+        UsageError: an option that TRL does not have or refuses, or that does not fit the run.
+    """
+    if isinstance(run, SftRun):
+        return _checked(SFTConfig, _options(run, SFTConfig, SFT_DEFAULTS | SFT_OPTIONS))
+    numbers = arithmetic(run, int(os.environ.get("WORLD_SIZE", "1")))
+    ours = RL_DEFAULTS | _rl_options(run, numbers)
+    limits = {"generation_kwargs": _generation_options(run)}
+    args = _checked(GRPOConfig, _options(run, GRPOConfig, ours) | limits)
+    _check_rl(args, numbers)
+    return args
+
+
+def _options(run: SftRun | RlRun, kind: Any, ours: dict[str, Any]) -> dict[str, Any]:
+    refuse_unknown(run.trl, kind.__dataclass_fields__, "[trl]")
+    has_gpu = torch.cuda.is_available()
+    common = {
+        "output_dir": run.out,
+        "remove_unused_columns": False,  # collators and rollouts read them
+        "use_cpu": not has_gpu,
+        "bf16": has_gpu,
+        "report_to": "tensorboard",
+        "logging_steps": 1,
+        "dataloader_pin_memory": has_gpu,
+        "ddp_find_unused_parameters": run.train_vision,  # a batch may contain no picture
+    }
+    return {**common, **ours, **run.trl}
+
+
+def _checked(kind: Any, options: dict[str, Any]) -> Any:
+    try:
+        return kind(**options)
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            expected=f"options that trl.{kind.__name__} takes",
+            got=str(error),
+            fix="correct [trl]",
+        ) from error
+
+
+def _rl_options(run: RlRun, numbers: Arithmetic) -> dict[str, Any]:
+    return {
+        "num_generations": run.group_size,
+        "per_device_train_batch_size": numbers.micro_batch,
+        "gradient_accumulation_steps": numbers.accumulation,
+        "steps_per_generation": numbers.accumulation * numbers.minibatches_per_sync,
+        "save_steps": numbers.minibatches_per_sync * max(1, 50 // numbers.minibatches_per_sync),
+        "gradient_checkpointing": torch.cuda.is_available(),
+    }
+
+
+def _generation_options(run: RlRun) -> dict[str, Any]:
+    limit = "max_tokens" if run.trl.get("use_vllm") else "max_new_tokens"
+    return {limit: run.max_new_tokens, **run.trl.get("generation_kwargs", {})}
+
+
+def _check_rl(args: GRPOConfig, numbers: Arithmetic) -> None:
+    if args.loss_type not in _LOSSES:
+        raise UsageError(
+            expected=f"loss_type {', '.join(_LOSSES)}",
+            got=repr(args.loss_type),
+            fix="use one of these",
+        )
+    if args.save_strategy == "steps" and args.save_steps % numbers.minibatches_per_sync:
+        raise UsageError(
+            expected=f"save_steps as a multiple of the {numbers.minibatches_per_sync} steps of a sync, so that a "
+            "resumed run has no rollouts to lose",
+            got=str(args.save_steps),
+            fix="correct save_steps under [trl]",
+        )

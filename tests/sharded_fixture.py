@@ -1,0 +1,59 @@
+"""A model whose weights are sharded over processes (FSDP), saved as an ordinary folder.
+
+    torchrun --nproc_per_node 2 tests/sharded_fixture.py OUT [LORA_RANK]
+
+Writes OUT/model. The weights differ from those of the bundled model: each process changes all of them in the same way.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch.distributed.fsdp import fully_shard
+from transformers import Trainer, TrainingArguments
+
+from pixel_reasoner.models.engine import unwrap_peft
+from pixel_reasoner.models.folder import BUNDLED_MODELS, folder_settings
+from pixel_reasoner.models.local import load_processor
+from pixel_reasoner.train.distributed import has_sharded_weights
+from pixel_reasoner.train.weights import load_weights, lora_config, save_model
+
+TINY = BUNDLED_MODELS["tiny"]
+
+
+def changed_model(lora_rank: int) -> Any:
+    """Return the bundled model with other weights, and LoRA weights that are not zero."""
+    run = SimpleNamespace(train_vision=False, lora_rank=lora_rank, lora_alpha=0)
+    model = load_weights(str(TINY), run, bf16=False)
+    if lora_rank:
+        from peft import get_peft_model
+
+        torch.manual_seed(0)  # LoRA's first weights
+        model = get_peft_model(model, lora_config(run))
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter += 0.02 * torch.randn(parameter.shape, generator=generator)
+    return model
+
+
+def sharded_trainer(model: Any, out: Path) -> Any:
+    """Return a trainer whose model is sharded layer by layer. accelerate sets up FSDP on GPUs only; torch also on CPUs."""
+    args = TrainingArguments(output_dir=str(out / "trainer"), use_cpu=True, report_to="none")
+    args.device  # noqa: B018 - starts the process group
+    for layer in unwrap_peft(model).model.language_model.layers:
+        fully_shard(layer)
+    fully_shard(model)
+    return Trainer(model=model, args=args)
+
+
+if __name__ == "__main__":
+    out, rank = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0
+    trainer = sharded_trainer(changed_model(rank), out)
+    assert has_sharded_weights(trainer)
+    save_model(trainer, load_processor(str(TINY)), folder_settings(TINY), out / "model")
