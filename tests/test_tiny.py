@@ -92,7 +92,7 @@ def builder(traces, processor, tmp_path_factory) -> ExampleBuilder:
     path = tmp_path_factory.mktemp("tokens") / "tokens.pt"
     visual = build_model(processor.tokenizer, 3).model.visual
     cache = cache_tokens(visual, processor.image_processor, traces, path)
-    return ExampleBuilder(cache.index, processor, COMPACT)
+    return ExampleBuilder(cache.traces, processor, COMPACT)
 
 
 def numbers_of(builder: ExampleBuilder) -> range:
@@ -265,16 +265,16 @@ def test_cached_tokens_are_what_the_tower_makes_of_each_picture(traces, processo
     cache = cache_tokens(visual, processor.image_processor, traces, tmp_path / "tokens.pt")
     again = cache_tokens(visual, None, traces, tmp_path / "tokens.pt")
     for number in (0, 40, 119):
-        trace = again.index.trace(number)
+        trace = again.traces.trace(number)
         asked = with_media_root(trace.question, traces)
         album = MediaContext.of_trace(trace.model_copy(update={"question": asked}))
-        for picture, shown in zip(trace.all_pictures, again.index.images(number), strict=True):
+        for picture, shown in zip(trace.all_pictures, again.traces.images(number), strict=True):
             pixels = np.asarray(album.view(picture))
             with torch.no_grad():
                 alone = embed(visual, processor.image_processor, [pixels]).pooler_output
             kept = again.tokens[shown.size].final[shown.row].float()
             torch.testing.assert_close(kept, alone, rtol=0.05, atol=0.05)
-    assert again.index.rows == cache.index.rows
+    assert again.traces.rows == cache.traces.rows
     assert len(list(tmp_path.iterdir())) == 1
 
 

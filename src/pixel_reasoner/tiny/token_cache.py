@@ -95,7 +95,7 @@ class TraceIndex:
 class TokenCache(NamedTuple):
     """Output of the tower for all pictures of some traces, each picture once."""
 
-    index: TraceIndex
+    traces: TraceIndex
     tokens: dict[Size, VisualTokens]
 
 

@@ -72,7 +72,7 @@ def train(config: TinyConfig) -> Path:
     visual = model.model.visual
     path = config.out / "tokens.pt"
     cache = cache_tokens(visual, processor.image_processor, config.traces, path)
-    builder = ExampleBuilder(cache.index, processor, COMPACT, config.words)
+    builder = ExampleBuilder(cache.traces, processor, COMPACT, config.words)
     _train_language(model, builder, cache.tokens, config)
     if config.install:
         shutil.copytree(config.out / "model", BUNDLED_MODELS["tiny"], dirs_exist_ok=True)
