@@ -26,8 +26,9 @@ from PIL import Image
 
 from pixel_reasoner.errors import ModelError, UsageError
 from pixel_reasoner.evals.run import load_run
-from pixel_reasoner.integrations import lmms_eval_model
-from pixel_reasoner.integrations.lmms_eval_model import PixelReasoner, question_of
+from pixel_reasoner.integrations import lmms_eval_model, lmms_questions
+from pixel_reasoner.integrations.lmms_eval_model import PixelReasoner
+from pixel_reasoner.integrations.lmms_questions import question_of
 from pixel_reasoner.models.local import LocalModel
 from pixel_reasoner.models.scripted import ScriptedModel
 from pixel_reasoner.rollout.ask import ask_many
@@ -245,9 +246,9 @@ def test_the_registry_finds_the_model():
 
 
 def test_examples_in_the_adapter_run():
-    found = doctest.testmod(lmms_eval_model)
-    assert found.attempted > 5
-    assert found.failed == 0
+    found = [doctest.testmod(module) for module in (lmms_eval_model, lmms_questions)]
+    assert sum(one.attempted for one in found) > 5
+    assert sum(one.failed for one in found) == 0
 
 
 # --- requests one by one ---

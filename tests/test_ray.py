@@ -20,7 +20,7 @@ import ray.data
 
 from chat_server import served
 from pixel_reasoner.errors import UsageError
-from pixel_reasoner.integrations import ray_data as distribute
+from pixel_reasoner.integrations import ray_data
 from pixel_reasoner.integrations.ray_data import COLUMNS, ask_dataset
 from pixel_reasoner.models.folder import BUNDLED_MODELS
 from pixel_reasoner.models.local import LocalModel
@@ -200,8 +200,8 @@ def test_counts_are_one_or_more(name):
 def test_without_ray_the_extra_is_named():
     code = (
         "import sys; sys.modules['ray'] = None\n"
-        "from pixel_reasoner.distribute import ask_dataset\n"
-        "from pixel_reasoner.models.named import ModelSpec\n"
+        "from pixel_reasoner.integrations.ray_data import ask_dataset\n"
+        "from pixel_reasoner.models.spec import ModelSpec\n"
         "ask_dataset(None, ModelSpec('tiny'))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -209,7 +209,7 @@ def test_without_ray_the_extra_is_named():
 
 
 def test_examples_in_the_module_run():
-    found = doctest.testmod(distribute)
+    found = doctest.testmod(ray_data)
     assert found.attempted > 4
     assert found.failed == 0
 

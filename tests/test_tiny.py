@@ -21,41 +21,34 @@ from pixel_reasoner.dialects import COMPACT
 from pixel_reasoner.media.context import MediaContext
 from pixel_reasoner.models.local import LocalModel
 from pixel_reasoner.models.patches import patches_as_product
-from pixel_reasoner.operations.registry import default_operations
+from pixel_reasoner.operations.base import run
 from pixel_reasoner.schema.question import Evidence, MediaItem, with_media_root
 from pixel_reasoner.schema.trace import ToolCall, Trace
 from pixel_reasoner.tiny import train as training
+from pixel_reasoner.tiny import validate as validation
+from pixel_reasoner.tiny.attention import (
+    NUMBERING_HEAD,
+    OBSERVED_ATTENTION,
+    POINTING_HEAD,
+    observe_attention,
+    observed_attention,
+)
+from pixel_reasoner.tiny.batches import TOWER_STAGES, shift_view
 from pixel_reasoner.tiny.build import BUDGETS, build_model, build_processor, build_tokenizer
-from pixel_reasoner.tiny.language import (
-    LOOKS,
-    NUMBERS,
-    WATCHED,
-    WITHOUT,
-    School,
-    Tokens,
-    _watched_attention,
-    _watching,
-    cache_tokens,
-    language_loss,
+from pixel_reasoner.tiny.config import TinyConfig
+from pixel_reasoner.tiny.examples import (
+    SHARE_WITHOUT_OPERATIONS,
+    ExampleBuilder,
     without_operations,
 )
+from pixel_reasoner.tiny.labels import IGNORE, labels_of, position
+from pixel_reasoner.tiny.language import language_loss
 from pixel_reasoner.tiny.loop import Stage, run_stage
-from pixel_reasoner.tiny.pointing import mentions
-from pixel_reasoner.tiny.scene_cache import Gallery
-from pixel_reasoner.tiny.tower import (
-    IGNORE,
-    embed,
-    focusing_batch,
-    labels_of,
-    looking_batch,
-    paging_batch,
-    position,
-    reading_batch,
-    seeing_batch,
-    shifted,
-    shrink_tokens,
-)
-from pixel_reasoner.tiny.train import _said
+from pixel_reasoner.tiny.pointing import find_mentions
+from pixel_reasoner.tiny.scene_cache import SceneCache
+from pixel_reasoner.tiny.token_cache import VisualTokens, cache_tokens
+from pixel_reasoner.tiny.tower import embed, shrink_tokens
+from pixel_reasoner.tiny.train import tokenizer_texts
 from pixel_reasoner.world import FAMILIES, all_questions, make_scene
 from pixel_reasoner.world.scene import DIGITS, WORDS
 
@@ -63,9 +56,9 @@ NOWHERE = MediaItem(kind="image", path="")
 
 
 @pytest.fixture(scope="module")
-def gallery(tmp_path_factory) -> Gallery:
+def scene_cache(tmp_path_factory) -> SceneCache:
     counts = {"attribute": 12, "infographic": 6, "video": 6}
-    return Gallery(tmp_path_factory.mktemp("gallery"), counts)
+    return SceneCache(tmp_path_factory.mktemp("scenes"), counts)
 
 
 @pytest.fixture(scope="module")
@@ -91,23 +84,23 @@ def synthesized(folder: Path, count: int) -> Path:
 
 @pytest.fixture(scope="module")
 def processor(traces):
-    return build_processor(build_tokenizer(_said(traces / "traces.jsonl")))
+    return build_processor(build_tokenizer(tokenizer_texts(traces / "traces.jsonl")))
 
 
 @pytest.fixture(scope="module")
-def school(traces, processor, tmp_path_factory) -> School:
+def builder(traces, processor, tmp_path_factory) -> ExampleBuilder:
     path = tmp_path_factory.mktemp("tokens") / "tokens.pt"
     visual = build_model(processor.tokenizer, 3).model.visual
     cache = cache_tokens(visual, processor.image_processor, traces, path)
-    return School(cache.lessons, processor, COMPACT)
+    return ExampleBuilder(cache.traces, processor, COMPACT)
 
 
-def numbers_of(school: School) -> range:
-    return range(len(school.lessons.offsets))
+def numbers_of(builder: ExampleBuilder) -> range:
+    return range(len(builder.index.offsets))
 
 
-def test_dense_labels_stand_where_the_items_are(gallery):
-    view = gallery.picture(3)
+def test_dense_labels_stand_where_the_items_are(scene_cache):
+    view = scene_cache.picture(3)
     labels = labels_of(view)
     assert int((labels.classes["color"] > 0).sum()) == len(view.scene.items)
     for item in view.scene.items:
@@ -118,32 +111,32 @@ def test_dense_labels_stand_where_the_items_are(gallery):
     assert (labels.classes["glyph"] == IGNORE).all(), "no character is legible in an overview"
 
 
-def test_a_page_asks_for_its_words_and_numbers_where_they_are_written(gallery):
-    scene = gallery.scenes["infographic"][2]
-    overview = labels_of(gallery.page(2)).classes
+def test_a_page_asks_for_its_words_and_numbers_where_they_are_written(scene_cache):
+    scene = scene_cache.scenes["infographic"][2]
+    overview = labels_of(scene_cache.page(2)).classes
     assert overview["word"].tolist().count(IGNORE) == 35, "the heading alone is legible"
     assert overview["word"][3] == WORDS.index(scene.page.heading)
     for nth, item in enumerate(scene.items):
-        view = gallery.page_crop(2, nth)
+        view = scene_cache.page_crop(2, nth)
         labels = labels_of(view).classes
         x, y = position(view, item)
         token = int(y * 5) * 5 + int(x * 5)
         if item.glyph.isdigit():
-            told = DIGITS[labels["tens"][token]] + DIGITS[labels["ones"][token]]
+            text = DIGITS[labels["tens"][token]] + DIGITS[labels["ones"][token]]
         else:
-            told = WORDS[labels["word"][token]]
-        assert told == item.glyph
+            text = WORDS[labels["word"][token]]
+        assert text == item.glyph
 
 
-def test_crops_and_selected_frames_ask_for_the_character(gallery):
-    for view in (gallery.crop(2, 1), gallery.selected_frame(1, 0, 0)):
+def test_crops_and_selected_frames_ask_for_the_character(scene_cache):
+    for view in (scene_cache.crop(2, 1), scene_cache.selected_frame(1, 0, 0)):
         assert (labels_of(view).classes["glyph"] != IGNORE).sum() >= 1
 
 
-def test_a_shifted_view_shows_the_same_elsewhere_and_is_labelled_there(gallery):
-    whole = gallery.selected_frame(1, 0, 0)
+def test_a_shifted_view_shows_the_same_elsewhere_and_is_labelled_there(scene_cache):
+    whole = scene_cache.selected_frame(1, 0, 0)
     for seed in range(20):
-        view = shifted(whole, random.Random(seed))
+        view = shift_view(whole, random.Random(seed))
         side = view.pixels.shape[0]
         cells, left = side // 32, round(view.box.x1 * whole.pixels.shape[0])
         top = round(view.box.y1 * whole.pixels.shape[0])
@@ -159,21 +152,21 @@ def test_a_shifted_view_shows_the_same_elsewhere_and_is_labelled_there(gallery):
         assert int((labels["ball"] > 0).sum()) == seen
 
 
-def test_batches_are_a_function_of_their_seed(gallery):
-    for batch in (seeing_batch, reading_batch, focusing_batch, looking_batch, paging_batch):
-        first, again = (batch(gallery, random.Random(5)) for _ in range(2))
+def test_batches_are_a_function_of_their_seed(scene_cache):
+    for stage in TOWER_STAGES:
+        first, again = (stage.batch(scene_cache, random.Random(5)) for _ in range(2))
         assert all((a.pixels == b.pixels).all() for a, b in zip(first, again, strict=True))
 
 
-def test_a_lesson_trains_what_data_sft_trains(school, traces, processor):
+def test_a_lesson_trains_what_data_sft_trains(builder, traces, processor):
     """The mask is that of every other model's training; what the assistant says without operations aside."""
     kinds = set()
-    for number in numbers_of(school):
-        trace = school.lessons.trace(number)
+    for number in numbers_of(builder):
+        trace = builder.index.trace(number)
         if kind_of(trace) in kinds:
             continue
         kinds.add(kind_of(trace))
-        example = school.example(trace, school.lessons.shown(number))
+        example = builder.example(trace, builder.index.images(number))
         asked = with_media_root(trace.question, traces)
         encoded = encode(trace.model_copy(update={"question": asked}), processor)
         assert example.ids == encoded.token_ids
@@ -181,35 +174,35 @@ def test_a_lesson_trains_what_data_sft_trains(school, traces, processor):
     assert len(kinds) == 7
 
 
-def test_without_operations_the_assistant_answers_at_once(school, processor):
+def test_without_operations_the_assistant_answers_at_once(builder, processor):
     rng = random.Random(0)
-    for number in numbers_of(school):
-        trace = school.lessons.trace(number)
+    for number in numbers_of(builder):
+        trace = builder.index.trace(number)
         alone = without_operations(trace, rng)
         [turn] = alone.turns
         assert turn.text.endswith(f"\\boxed{{{trace.question.answer[0]}}}")
         assert "<tool_call>" not in turn.text
-        first = school.lessons.shown(number)[: len(trace.pictures)]
-        told = processor.tokenizer.decode(school.example(alone, first).ids)
-        assert COMPACT.system_with_operations not in told
+        first = builder.index.images(number)[: len(trace.pictures)]
+        text = processor.tokenizer.decode(builder.example(alone, first).ids)
+        assert COMPACT.system_with_operations not in text
 
 
-def test_attention_rests_on_what_is_named_as_it_was_last_seen(school):
+def test_attention_rests_on_what_is_named_as_it_was_last_seen(builder):
     """The token that a phrase looks at shows the middle of what it names."""
-    for number in numbers_of(school):
-        trace = school.lessons.trace(number)
+    for number in numbers_of(builder):
+        trace = builder.index.trace(number)
         scene = make_scene(*_family_and_seed(trace))
         names = {item.name: item for item in scene.items}
-        shown = school.lessons.shown(number)
+        shown = builder.index.images(number)
         pictures = list(trace.all_pictures.values())
-        for pieces in school._said(trace, shown):
+        for pieces in builder.segments(trace, shown):
             for piece in pieces:
                 named = [name for name in names if name in piece.text]
                 if not piece.trained or len(named) != 1:
                     continue
                 item = names[named[0]]
-                assert piece.spots, piece
-                for at, cell in piece.spots:
+                assert piece.visual_tokens, piece
+                for at, cell in piece.visual_tokens:
                     picture, (rows, columns) = pictures[at], shown[at].grid
                     assert not item.frames or picture.frame in item.frames
                     box = picture.box
@@ -218,12 +211,12 @@ def test_attention_rests_on_what_is_named_as_it_was_last_seen(school):
                     assert (cell // columns, cell % columns) == (int(y * rows), int(x * columns))
 
 
-def test_what_a_look_shows_is_told_from_the_look(school):
-    for number in numbers_of(school):
-        trace = school.lessons.trace(number)
+def test_what_a_look_shows_is_told_from_the_look(builder):
+    for number in numbers_of(builder):
+        trace = builder.index.trace(number)
         if trace.question.needs_look:
-            *_, answer = school._said(trace, school.lessons.shown(number))
-            looked = {at for piece in answer for at, _ in piece.spots}
+            *_, answer = builder.segments(trace, builder.index.images(number))
+            looked = {at for piece in answer for at, _ in piece.visual_tokens}
             assert min(looked) >= len(trace.pictures)
 
 
@@ -232,12 +225,12 @@ def _family_and_seed(trace: Trace) -> tuple[str, int]:
     return family, int(seed)
 
 
-def test_attention_is_asked_for_where_tokens_are_trained(school):
-    for number in numbers_of(school):
-        example = school.lesson(number, random.Random(number))
-        for gaze in example.gazes:
-            assert all(place < gaze.end for place in gaze.places)
-            if gaze.head == LOOKS:
+def test_attention_is_asked_for_where_tokens_are_trained(builder):
+    for number in numbers_of(builder):
+        example = builder.draw(number, random.Random(number))
+        for gaze in example.attention:
+            assert all(place < gaze.end for place in gaze.targets)
+            if gaze.head == POINTING_HEAD:
                 # The token that a place predicts is the one after it.
                 assert all(example.trained[gaze.first + 1 : gaze.end + 1])
 
@@ -247,20 +240,23 @@ def test_every_mention_of_a_turn_is_a_piece_and_nothing_is_lost():
         for seed in range(20):
             for question in all_questions(make_scene(family, seed), NOWHERE):
                 for words in (question.reasoning, *(question.evidence or Evidence()).findings):
-                    pieces = mentions(question, words)
+                    pieces = find_mentions(question, words)
                     assert "".join(piece.text for piece in pieces) == words
-                    assert [piece.last for piece in pieces] == [*[False] * (len(pieces) - 1), True]
+                    assert [piece.is_last for piece in pieces] == [
+                        *[False] * (len(pieces) - 1),
+                        True,
+                    ]
 
 
-def test_every_frame_is_told_to_look_at_its_own_number(school, processor):
-    number = school.lessons.families["video"][0]
-    example = school.example(school.lessons.trace(number), school.lessons.shown(number))
-    numbers = [gaze for gaze in example.gazes if gaze.head == NUMBERS]
-    told = [
-        processor.tokenizer.decode([example.ids[place] for place in gaze.places])
+def test_every_frame_is_told_to_look_at_its_own_number(builder, processor):
+    number = builder.index.families["video"][0]
+    example = builder.example(builder.index.trace(number), builder.index.images(number))
+    numbers = [gaze for gaze in example.attention if gaze.head == NUMBERING_HEAD]
+    text = [
+        processor.tokenizer.decode([example.ids[place] for place in gaze.targets])
         for gaze in numbers
     ]
-    assert told == [str(number) for number in range(1, 17)]
+    assert text == [str(number) for number in range(1, 17)]
     assert all(gaze.end - gaze.first == 4 for gaze in numbers)
 
 
@@ -269,16 +265,16 @@ def test_cached_tokens_are_what_the_tower_makes_of_each_picture(traces, processo
     cache = cache_tokens(visual, processor.image_processor, traces, tmp_path / "tokens.pt")
     again = cache_tokens(visual, None, traces, tmp_path / "tokens.pt")
     for number in (0, 40, 119):
-        trace = again.lessons.trace(number)
+        trace = again.traces.trace(number)
         asked = with_media_root(trace.question, traces)
         album = MediaContext.of_trace(trace.model_copy(update={"question": asked}))
-        for picture, shown in zip(trace.all_pictures, again.lessons.shown(number), strict=True):
+        for picture, shown in zip(trace.all_pictures, again.traces.images(number), strict=True):
             pixels = np.asarray(album.view(picture))
             with torch.no_grad():
                 alone = embed(visual, processor.image_processor, [pixels]).pooler_output
             kept = again.tokens[shown.size].final[shown.row].float()
             torch.testing.assert_close(kept, alone, rtol=0.05, atol=0.05)
-    assert again.lessons.rows == cache.lessons.rows
+    assert again.traces.rows == cache.traces.rows
     assert len(list(tmp_path.iterdir())) == 1
 
 
@@ -303,29 +299,28 @@ def test_watched_attention_is_plain_attention_that_tells_where_it_rests():
     allowed[1, :, :, 5:] = False  # padding
     allowed[1, :, 5:, :1] = True
     weights = (query @ key.transpose(2, 3) * 0.3).masked_fill(~allowed, -1e9).softmax(-1)
-    module = SimpleNamespace(layer_idx=LOOKS[0], num_key_value_groups=1, training=False)
-    with _watching() as watched:
-        out, _ = _watched_attention(module, query, key, value, allowed, 0.3)
+    module = SimpleNamespace(layer_idx=POINTING_HEAD[0], num_key_value_groups=1, training=False)
+    with observe_attention() as watched:
+        out, _ = observed_attention(module, query, key, value, allowed, 0.3)
     torch.testing.assert_close(out, (weights @ value).transpose(1, 2))
-    assert set(watched) == {LOOKS}
-    torch.testing.assert_close(watched[LOOKS], weights[:, LOOKS[1]])
+    assert set(watched) == {POINTING_HEAD}
+    torch.testing.assert_close(watched[POINTING_HEAD], weights[:, POINTING_HEAD[1]])
 
 
-def test_neither_padding_nor_what_goes_together_changes_the_loss(school, processor, monkeypatch):
+def test_neither_padding_nor_what_goes_together_changes_the_loss(builder, processor):
     model = build_model(processor.tokenizer, 3)
-    model.model.language_model.set_attn_implementation(WATCHED)
+    model.model.language_model.set_attn_implementation(OBSERVED_ATTENTION)
     tokens = {
-        size: Tokens(*(torch.randn(4000, size[0] * size[1] // 32**2, 128) for _ in range(2)))
-        for size in school.lessons.sizes
+        size: VisualTokens(*(torch.randn(4000, size[0] * size[1] // 32**2, 128) for _ in range(2)))
+        for size in builder.index.sizes
     }
     examples = [
-        school.example(school.lessons.trace(n), school.lessons.shown(n)) for n in (0, 3, 30, 60, 90)
+        builder.example(builder.index.trace(n), builder.index.images(n)) for n in (0, 3, 30, 60, 90)
     ]
     with torch.no_grad():
         losses = []
         for together in (1, 2, 5):
-            monkeypatch.setattr("pixel_reasoner.tiny.language._TOGETHER", together)
-            losses.append(language_loss(model, tokens, examples)[0].item())
+            losses.append(language_loss(model, tokens, examples, per_pass=together)[0].item())
     assert losses == pytest.approx([losses[0]] * 3, rel=5e-3)
 
 
@@ -354,11 +349,11 @@ def test_text_round_trips_through_the_tokenizer(processor):
         assert processor.tokenizer.decode(ids) == text
 
 
-def test_budgets_leave_the_image_processor_nothing_to_resize(processor, gallery):
+def test_budgets_leave_the_image_processor_nothing_to_resize(processor, scene_cache):
     for view, tokens in (
-        (gallery.picture(0), 36),
-        (gallery.crop(0, 0), 25),
-        (gallery.frame(0, 1), 4),
+        (scene_cache.picture(0), 36),
+        (scene_cache.crop(0, 0), 25),
+        (scene_cache.frame(0, 1), 4),
     ):
         pixels = torch.tensor(view.pixels).permute(2, 0, 1)
         grid = processor.image_processor(images=[pixels], return_tensors="pt")["image_grid_thw"]
@@ -366,19 +361,18 @@ def test_budgets_leave_the_image_processor_nothing_to_resize(processor, gallery)
     assert BUDGETS.picture.max_px == 192 * 192
 
 
-def test_an_operation_shows_what_the_gallery_shows(gallery, tmp_path):
+def test_an_operation_returns_the_pixels_of_the_scene_cache(scene_cache, tmp_path):
     from pixel_reasoner.schema.question import Question
     from pixel_reasoner.world import write_media
 
-    scene = gallery.scenes["video"][1]
+    scene = scene_cache.scenes["video"][1]
     path = tmp_path / "clip.mp4"
     write_media(scene, path)
     question = Question(id="1", text="?", media=(MediaItem(kind="video", path=str(path)),))
     album = MediaContext(question, BUDGETS)
     number = scene.items[0].frames[0]
-    call = ToolCall(name="select_frames", arguments={"target_frames": [number]})
-    seen = default_operations().run(call, album)
-    shown = torch.tensor(gallery.selected_frame(1, 0, 0).pixels).int()
+    seen = run(ToolCall(name="select_frames", arguments={"target_frames": [number]}), album)
+    shown = torch.tensor(scene_cache.selected_frame(1, 0, 0).pixels).int()
     there = torch.tensor(np.asarray(album.view(seen.pictures[0].number))).int()
     assert (shown - there).abs().max() <= 2
 
@@ -452,9 +446,11 @@ def test_the_same_seed_builds_the_same_weights(processor):
 def test_a_tower_is_taken_over_and_the_language_model_begins_anew_or_goes_on(
     tmp_path, traces, monkeypatch, how, far
 ):
-    monkeypatch.setattr(training, "BATCH", dict.fromkeys(training.BATCH, 4))
-    monkeypatch.setattr(training, "FAMILIES", ("attribute",))
-    folder = training.train(traces, tmp_path, **how, words=0.5, steps=100, scale=0.02)
+    few = dict.fromkeys(training.EXAMPLES_PER_STEP, 4)
+    monkeypatch.setattr(training, "EXAMPLES_PER_STEP", few)
+    monkeypatch.setattr(validation, "FAMILIES", ("attribute",))
+    config = TinyConfig(traces=traces, out=tmp_path, **how, words=0.5, steps=100, scale=0.02)
+    folder = training.train(config)
     weights, ours = (LocalModel(source).model.state_dict() for source in ("tiny", str(folder)))
     tower = [name for name in ours if ".visual." in name]
     assert tower
@@ -468,13 +464,14 @@ def test_a_tower_is_taken_over_and_the_language_model_begins_anew_or_goes_on(
     assert not (tmp_path / "gallery").exists()
 
 
-def test_a_habit_of_words_answers_at_once_though_operations_are_offered(school, processor):
-    look = next(n for n in numbers_of(school) if school.lessons.trace(n).turns[0].call)
-    habit = School(school.lessons, processor, COMPACT, words=0.5)
+def test_a_habit_of_words_answers_at_once_though_operations_are_offered(builder, processor):
+    look = next(n for n in numbers_of(builder) if builder.index.trace(n).turns[0].call)
+    habit = ExampleBuilder(builder.index, processor, COMPACT, words=0.5)
     for seed in range(40):
         drawn = random.Random(seed).random()
-        told = processor.tokenizer.decode(habit.lesson(look, random.Random(seed)).ids)
-        assert (COMPACT.system_with_operations in told) == (drawn >= WITHOUT)
-        assert ("<tool_call>" in told) == (drawn >= WITHOUT + 0.5)
-        plain = school.lesson(look, random.Random(seed)).ids
-        assert (processor.tokenizer.decode(plain) == told) == (not WITHOUT <= drawn < WITHOUT + 0.5)
+        text = processor.tokenizer.decode(habit.draw(look, random.Random(seed)).ids)
+        assert (COMPACT.system_with_operations in text) == (drawn >= SHARE_WITHOUT_OPERATIONS)
+        assert ("<tool_call>" in text) == (drawn >= SHARE_WITHOUT_OPERATIONS + 0.5)
+        plain = builder.draw(look, random.Random(seed)).ids
+        in_habit = SHARE_WITHOUT_OPERATIONS <= drawn < SHARE_WITHOUT_OPERATIONS + 0.5
+        assert (processor.tokenizer.decode(plain) == text) == (not in_habit)

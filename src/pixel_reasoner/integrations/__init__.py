@@ -1,4 +1,4 @@
-"""Adapters for inspect_ai, lmms-eval and Ray Data. Each needs its own extra; the first two need an environment of their own."""
+"""Adapters for inspect_ai, lmms-eval and Ray Data. Each needs an extra; the first two need their own environments."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ if TYPE_CHECKING:
 
 
 def lmms_eval_manifest() -> ModelManifest:
-    """What lmms-eval finds under its entry point.
+    """Return the manifest that lmms-eval loads through its entry point.
 
-    A function, and not beside the class: lmms-eval looks while it is imported itself, which the module of the class imports.
+    It is not defined in the module of the class: that imports lmms_eval, which loads entry points while it is imported itself.
     """
     from lmms_eval.models.registry_v2 import ModelManifest
 
-    place = f"{__name__}.lmms_eval_model.PixelReasoner"
-    return ModelManifest(model_id="pixel_reasoner", chat_class_path=place)
+    path = f"{__name__}.lmms_eval_model.PixelReasoner"
+    return ModelManifest(model_id="pixel_reasoner", chat_class_path=path)

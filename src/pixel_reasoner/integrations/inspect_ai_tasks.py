@@ -1,10 +1,10 @@
-"""The benchmarks as tasks of inspect_ai, for its log viewer and for any model that it can ask.
+"""Benchmarks as tasks of inspect_ai, for its log viewer and for any model it supports.
 
-    inspect eval pixel_reasoner/benchmark -T task=vstar -T data=vstar_bench --model none     # our loop, a model of ours
+    inspect eval pixel_reasoner/benchmark -T task=vstar -T data=vstar_bench --model none     # our rollouts and model
     inspect eval pixel_reasoner/benchmark -T task=vstar -T data=vstar_bench -T loop=false --model openai/gpt-4o
 
-Questions, prompts and scores are those of `pixel-reasoner eval`. With the loop a log shows every turn and every crop; without it a model of
-inspect_ai is asked once, without operations. Extra: `inspect`.
+Questions, prompts and scores are those of `pixel-reasoner eval`. With `loop` the log contains every turn and every crop; without it a
+model of inspect_ai answers in one turn, without operations. Extra: `inspect`.
 """
 
 from __future__ import annotations
@@ -60,29 +60,28 @@ def benchmark(  # noqa: PLR0913 - each is a flag, `-T name=value`
     operations: bool = True,
     scorer: str = "typed",
 ) -> Task:
-    """A benchmark by the name that `pixel-reasoner eval --list` shows, or PixelWorld.
+    """Return a benchmark of `pixel-reasoner eval --list`, or PixelWorld, as a task.
 
     Args:
-        task: its name.
-        data: the folder of its files.
-        media: where pictures go that lie inside its files; a temporary folder by default.
-        limit: rows to draw; 0 for all.
-        limit_seed: of the draw.
+        task: name of the benchmark.
+        data: folder of its files.
+        media: folder for pictures that are inside its files; a temporary folder by default.
+        limit: rows to draw at random; 0 for all.
+        limit_seed: seed of the draw.
         family: of PixelWorld.
         count: questions of PixelWorld.
-        loop: ask a model of ours in our loop; else the model that inspect_ai was given, once and without operations.
-        model: ours: `tiny`, a folder or a hub id.
-        operations: whether our loop offers them.
+        loop: run rollouts of our model; else ask the model of inspect_ai once, without operations.
+        model: our model: `tiny`, a folder or a hub id.
+        operations: whether rollouts offer operations.
         scorer: typed, harness or released.
     """
     folder = Path(media or tempfile.mkdtemp(prefix="pixel-reasoner-")).absolute()
     if task == "pixelworld":
         questions = world(family, count, folder)
     else:
-        drawn = limit or None
-        questions = select(
-            get_benchmark(task), Path(data).absolute(), folder, drawn, limit_seed
-        ).questions
+        files = Path(data).absolute()
+        selection = select(get_benchmark(task), files, folder, limit or None, limit_seed)
+        questions = selection.questions
     return Task(
         dataset=MemoryDataset([sample(question) for question in questions], name=task),
         solver=look_again(model, operations) if loop else generate(),
@@ -92,15 +91,15 @@ def benchmark(  # noqa: PLR0913 - each is a flag, `-T name=value`
 
 
 def world(family: str, count: int, folder: Path) -> list[Question]:
-    """Questions of PixelWorld's test split."""
+    """Return questions of the test split of PixelWorld, rendered into a folder."""
     from pixel_reasoner.world import render, scenes
 
-    wanted = scenes(family, "test", 0, count)  # type: ignore[arg-type]
-    return [with_media_root(question, folder) for question in render(wanted, folder)]
+    rendered = render(scenes(family, "test", 0, count), folder)  # type: ignore[arg-type]
+    return [with_media_root(question, folder) for question in rendered]
 
 
 def sample(question: Question) -> Sample:
-    """A question as a sample; the whole of it lies in the metadata."""
+    """Return a question as a sample. The metadata contains the whole record."""
     return Sample(
         id=question.id,
         input=[ChatMessageUser(content=[*_media(question), ContentText(text=question.text)])],
@@ -115,13 +114,13 @@ def sample(question: Question) -> Sample:
 
 def _media(question: Question) -> list[Content]:
     contents: list[Content] = []
-    for medium in question.media:
-        if medium.kind == "image":
-            contents.append(ContentImage(image=medium.path))
-        elif medium.kind == "video":
-            contents.append(ContentVideo(video=medium.path, format="mp4"))
+    for item in question.media:
+        if item.kind == "image":
+            contents.append(ContentImage(image=item.path))
+        elif item.kind == "video":
+            contents.append(ContentVideo(video=item.path, format="mp4"))
         else:
-            files = sorted(Path(medium.path).iterdir())
+            files = sorted(Path(item.path).iterdir())
             contents += [ContentImage(image=str(file)) for file in files]
     return contents
 
@@ -133,52 +132,67 @@ def look_again(
     max_turns: int = 6,
     max_new_tokens: int = 1024,
 ) -> Solver:
-    """Our loop as a solver: the log gets every turn, and every picture that an operation returned."""
-    rules = RolloutConfig(
+    """Return a solver that runs rollouts. The log contains every turn, and every picture that an operation returned."""
+    config = RolloutConfig(
         operations=operations,
         limits=RolloutLimits(max_turns=max_turns),
         sampling=SamplingParams(max_new_tokens=max_new_tokens),
     )
-    asked = _loaded(model) if isinstance(model, str) else model
-    one_at_a_time = anyio.Lock()
+    loaded = _load(model) if isinstance(model, str) else model
+    run = _OneAtATime(loaded, config)
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:
         question = Question.model_validate(state.metadata["question"])
-        async with one_at_a_time:
-            trace = await anyio.to_thread.run_sync(ask, question, asked, rules)
+        trace = await run(question)
         state.messages.extend(messages(trace))
-        said = trace.turns[-1].text if trace.turns else ""
-        state.output = ModelOutput.from_content(asked.name, said)
+        last = trace.turns[-1].text if trace.turns else ""
+        state.output = ModelOutput.from_content(loaded.name, last)
         state.metadata["trace"] = trace.model_dump(mode="json", exclude_defaults=True)
         return state
 
     return solve
 
 
-def _loaded(name: str) -> OurModel:
+class _OneAtATime:
+    """Runs rollouts in a thread, one after the other: `ask` does not share a model between threads.
+
+    inspect_ai starts many samples at once. With a scheduler that accepts requests from any thread, the lock goes.
+    """
+
+    def __init__(self, model: OurModel, config: RolloutConfig) -> None:
+        self.model = model
+        self.config = config
+        self._lock = anyio.Lock()
+
+    async def __call__(self, question: Question) -> Trace:
+        async with self._lock:
+            return await anyio.to_thread.run_sync(ask, question, self.model, self.config)
+
+
+def _load(name: str) -> OurModel:
     from pixel_reasoner.models.local import LocalModel
 
     return LocalModel(name)
 
 
 def messages(trace: Trace) -> list[ChatMessage]:
-    """The turns of a trace; what an operation returned is a user's message, its pictures as data."""
-    album = MediaContext.of_trace(trace)
-    told: list[ChatMessage] = []
+    """Return the turns of a trace as messages. Results of operations are user messages with pictures as data URIs."""
+    context = MediaContext.of_trace(trace)
+    found: list[ChatMessage] = []
     for turn in trace.turns:
-        told.append(ChatMessageAssistant(content=turn.text))
-        if turn.observation is not None:
+        found.append(ChatMessageAssistant(content=turn.text))
+        for observation in turn.observations:
             contents: list[Content] = [
-                ContentImage(image=_as_data(album.view(p.number)))
-                for p in turn.observation.pictures
+                ContentImage(image=_data_uri(context.view(picture.number)))
+                for picture in observation.pictures
             ]
-            if turn.observation.text:
-                contents.append(ContentText(text=turn.observation.text))
-            told.append(ChatMessageUser(content=contents))
-    return told
+            if observation.text:
+                contents.append(ContentText(text=observation.text))
+            found.append(ChatMessageUser(content=contents))
+    return found
 
 
-def _as_data(image: Any) -> str:
+def _data_uri(image: Any) -> str:
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
@@ -186,32 +200,32 @@ def _as_data(image: Any) -> str:
 
 @scorer(metrics=[accuracy(), stderr(cluster="cluster"), ci(method="bootstrap", cluster="cluster")])
 def typed(by: str = "typed") -> Scorer:
-    """The scores of `pixel-reasoner eval`."""
-    who = OurScorer(by)
+    """Return a scorer with the scores of `pixel-reasoner eval`."""
+    chosen = OurScorer(by)
 
     async def score(state: TaskState, target: Target) -> Score:
         question = Question.model_validate(state.metadata["question"])
         trace = _trace(state)
-        said = state.output.completion
-        answer = answer_of(trace) if trace else extract(said, question)
-        found = grade(answer, question, who)
-        assert found is not None, "a benchmark's question has an answer"
+        text = state.output.completion
+        answer = answer_of(trace) if trace else extract(text, question)
+        found = grade(answer, question, chosen)
+        assert found is not None, "questions of benchmarks have an answer"
         return Score(
             value=found.score,
             answer=answer,
             explanation=str(found.outcome),
-            metadata=_looks(trace) if trace else None,
+            metadata=_operation_metrics(trace) if trace else None,
         )
 
     return score
 
 
 def _trace(state: TaskState) -> Trace | None:
-    kept = state.metadata.get("trace")
-    return Trace.model_validate(kept) if kept else None
+    stored = state.metadata.get("trace")
+    return Trace.model_validate(stored) if stored else None
 
 
-def _looks(trace: Trace) -> dict[str, Any]:
+def _operation_metrics(trace: Trace) -> dict[str, Any]:
     return {
         "executed": len(trace.executed),
         "refused": len(trace.rejected),

@@ -1,19 +1,19 @@
-"""Questions of a Ray Data dataset, answered by actors that each hold a model or a client. Extra: `ray`.
+"""Batch inference over a Ray Data dataset of questions. Each actor has its own model or client. Extra: `ray`.
 
     answered = ask_dataset(ray.data.read_text("questions.jsonl"), ModelSpec("tiny"), actors=2)
 
-A row is a question in the neutral form (`data.seeds.read_jsonl`), or as this project writes it, its answer left out if it is not known
+A row is a question in the neutral form (`sources.annotated.read_jsonl`) or as this project writes it. Its answer may be left out.
 
-    one column          a line of JSON, whatever the column is called (`ray.data.read_text`), or an object
+    one column          a line of JSON, whatever the name of the column (`ray.data.read_text`), or an object
     several columns     the keys of the question (`ray.data.read_json`, `read_parquet`); null counts as left out
 
-Each row gives one row of texts, in no fixed order
+Every row gives one row of texts, in no fixed order.
 
     id, answer, stop    of the trace; `answer` is null where there is none
-    error               why a row could not be asked (`stop` is `failed_trace`): it is no question, its media cannot be used, a server refused
-    trace               all of it, as a line of a `traces.jsonl`
+    error               why a row failed (`stop` is `failed`): it is no question, its media cannot be used, a server rejected it
+    trace               the whole trace, as a line of a `traces.jsonl`
 
-A model that cannot be loaded and servers that do not answer any more end the run: they would fail every further row.
+A model that cannot be loaded and servers that stop answering end the run, since all further rows would fail.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 COLUMNS = ("id", "answer", "stop", "error", "trace")
 
 
-def ask_dataset(  # noqa: PLR0913 - options of Ray stand beside ours
+def ask_dataset(  # noqa: PLR0913 - our options and those of Ray
     dataset: Dataset,
     model: ModelSpec | Callable[[], Model],
     rules: RolloutConfig | None = None,
@@ -53,19 +53,19 @@ def ask_dataset(  # noqa: PLR0913 - options of Ray stand beside ours
     actors: int = 1,
     **options: Any,
 ) -> Dataset:
-    """Ask every row of a dataset. Nothing happens until the result is read or written.
+    """Return the dataset of answers. Nothing runs until it is read or written.
 
     Args:
-        dataset: of questions, one a row.
-        model: its name, or what makes one; called once in each actor.
-        rules: limits, decoding, whether operations are offered.
-        folder: which relative paths of media are relative to. Every node has to see the media.
-        batch_size: questions that move together in an actor.
-        rows: that an actor is given at a time. It begins with the next when all of these are answered: more of them keep
-            the batch full for longer, fewer spread a small dataset over more actors.
-        actors: that run side by side, each with a model of its own.
-        options: of `Dataset.map_batches`: `num_gpus`, `num_cpus` (that an actor reserves, 0 by default, and as many threads as torch
-            then has there), `memory`, `runtime_env`, `compute` instead of `actors`, ...
+        dataset: of questions, one per row.
+        model: which model, or a function that returns one and is called once in each actor.
+        rules: limits, sampling, operations.
+        folder: folder that relative paths of media are relative to. Every node needs access to the media.
+        batch_size: questions in progress at once in an actor.
+        rows: rows that an actor receives at a time. It starts the next ones when all of these are answered: more rows keep
+            the batch full for longer, fewer distribute a small dataset over more actors.
+        actors: number of actors, each with its own model.
+        options: of `Dataset.map_batches`: `num_gpus`, `num_cpus` (reserved by an actor, 0 by default, and the number of torch threads
+            in it), `memory`, `runtime_env`, `compute` instead of `actors`, ...
 
     Raises:
         UsageError: Ray is not installed, or a count below 1.
@@ -75,33 +75,33 @@ def ask_dataset(  # noqa: PLR0913 - options of Ray stand beside ours
     for name, count in (("batch_size", batch_size), ("rows", rows), ("actors", actors)):
         if count < 1:
             raise UsageError(expected=f"{name} of 1 or more", got=str(count), fix="give one")
-    given = (model, rules or RolloutConfig(), Path(folder).absolute(), batch_size)
-    # Actors that held all CPUs of a small cluster would wait for ever for rows that nobody could read.
-    usual = {"compute": ActorPoolStrategy(size=actors), "num_cpus": 0}
+    arguments = (model, rules or RolloutConfig(), Path(folder).absolute(), batch_size)
+    # Actors that reserve all CPUs of a small cluster would wait forever: no CPU would be left to read rows.
+    defaults = {"compute": ActorPoolStrategy(size=actors), "num_cpus": 0}
     return dataset.map_batches(
         Reasoner,
-        fn_constructor_args=given,
+        fn_constructor_args=arguments,
         batch_size=rows,
         batch_format="pyarrow",
-        **{**usual, **options},
+        **{**defaults, **options},
     )
 
 
 class Reasoner:
-    r"""An actor's model; called with a table of questions, it answers with a table of traces.
+    r"""Model of an actor. Called with a table of questions, it returns a table of traces.
 
     Args:
-        model: its name, or what makes one.
-        rules: limits, decoding, whether operations are offered.
-        folder: which relative paths of media are relative to.
-        batch_size: questions that move together.
+        model: which model, or a function that returns one.
+        rules: limits, sampling, operations.
+        folder: folder that relative paths of media are relative to.
+        batch_size: questions in progress at once.
 
     Raises:
         PixelReasonerError: the model cannot be loaded (`ModelSpec.load`).
 
     >>> import pyarrow; from pixel_reasoner.models.scripted import ScriptedModel
-    >>> asked = pyarrow.table({"line": ['{"id": "1", "text": "Which colour?", "media": []}', "?"]})
-    >>> answered = Reasoner(lambda: ScriptedModel([r"\boxed{red}"]))(asked)
+    >>> questions = pyarrow.table({"line": ['{"id": "1", "text": "Which colour?", "media": []}', "?"]})
+    >>> answered = Reasoner(lambda: ScriptedModel([r"\boxed{red}"]))(questions)
     >>> answered["answer"].to_pylist(), answered["stop"].to_pylist()
     (['red', None], ['answered', 'failed'])
     """
@@ -113,9 +113,9 @@ class Reasoner:
         folder: Path = Path(),
         batch_size: int = 16,
     ) -> None:
-        self.rules = rules or RolloutConfig()
+        self.config = rules or RolloutConfig()
         self.model: Model = (
-            model.load(operations=bool(self.rules.operations))
+            model.load(operations=bool(self.config.operations))
             if isinstance(model, ModelSpec)
             else model()
         )
@@ -126,28 +126,28 @@ class Reasoner:
         """Answer a batch of rows.
 
         Raises:
-            EndpointError: no reply can be expected any more.
+            EndpointError: the servers do not answer.
         """
         import pyarrow
 
         traces = list(self._traces(batch.to_pylist()))
         assert len(traces) == len(batch), f"{len(traces)} traces of {len(batch)} rows"
-        told = [
+        values = [
             (trace.question.id, trace.answer, trace.stop.value, trace.error, trace.to_line())
             for trace in traces
         ]
-        # Types are named: a batch without an error would have a column of another type.
-        texts = pyarrow.schema([(name, pyarrow.string()) for name in COLUMNS])
+        # An explicit schema: in a batch without errors, that column would have another type.
+        schema = pyarrow.schema([(name, pyarrow.string()) for name in COLUMNS])
         return pyarrow.Table.from_pylist(
-            [dict(zip(COLUMNS, row, strict=True)) for row in told], schema=texts
+            [dict(zip(COLUMNS, row, strict=True)) for row in values], schema=schema
         )
 
     def _traces(self, rows: list[dict[str, Any]]) -> Iterator[Trace]:
-        read = [question_of(row, self.folder) for row in rows]
-        questions = [one for one in read if isinstance(one, Question)]
-        yield from ask_many(questions, self.model, self.rules, batch_size=self.batch_size)
-        settings = settings_of(self.model, self.rules)
-        for row, one in zip(rows, read, strict=True):
+        parsed = [question_of(row, self.folder) for row in rows]
+        questions = [one for one in parsed if isinstance(one, Question)]
+        yield from ask_many(questions, self.model, self.config, batch_size=self.batch_size)
+        settings = settings_of(self.model, self.config)
+        for row, one in zip(rows, parsed, strict=True):
             if isinstance(one, SkippedRow):
                 error = InputError(
                     expected="a row that is a question",
@@ -160,38 +160,40 @@ class Reasoner:
 
 
 def question_of(row: Mapping[str, Any], folder: Path) -> Row:
-    """The question in a row, or why there is none; a row without an id is named by a hash of it.
+    """Return the question in a row, or why there is none. A row without an id is named by its hash.
 
     >>> question_of({"id": "7", "text": "Which colour?", "media": [], "options": {"A": "red", "B": None}}, Path()).options
     {'A': 'red'}
     >>> question_of({"question": "Which colour?"}, Path())[1:]
     ('not_json', 'Expecting value: line 1 column 1 (char 0)')
     """
-    told: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
 
     def build() -> Question:
-        told.update(_without_null(_object(row)))
-        return neutral({"answer": [], **told}, folder)
+        fields.update(_without_null(_object(row)))
+        return neutral({"answer": [], **fields}, folder)
 
     found = try_build("", build)
     if isinstance(found, Question):
         return found
-    name = str(told.get("id", "")) or f"row-{hashlib.sha256(_text(row).encode()).hexdigest()[:12]}"
+    name = (
+        str(fields.get("id", "")) or f"row-{hashlib.sha256(_text(row).encode()).hexdigest()[:12]}"
+    )
     return found._replace(where=name)
 
 
 def _object(row: Mapping[str, Any]) -> Mapping[str, Any]:
     if len(row) > 1:
         return row
-    (told,) = row.values()
-    return told if isinstance(told, dict) else json_object(told)
+    (value,) = row.values()
+    return value if isinstance(value, dict) else json_object(value)
 
 
-def _without_null(told: Any) -> Any:
-    """Arrow gives every object of a column the keys of all."""
-    if isinstance(told, Mapping):
-        return {key: _without_null(value) for key, value in told.items() if value is not None}
-    return [_without_null(value) for value in told] if isinstance(told, list) else told
+def _without_null(value: Any) -> Any:
+    """Return a value without null fields: in Arrow, all objects of a column have the keys of every one."""
+    if isinstance(value, Mapping):
+        return {key: _without_null(one) for key, one in value.items() if one is not None}
+    return [_without_null(one) for one in value] if isinstance(value, list) else value
 
 
 def _text(row: Mapping[str, Any]) -> str:

@@ -1,1 +1,1 @@
-"""The embedded model: built, trained and shipped by this project; an ordinary `from_pretrained` folder."""
+"""The bundled model: built, trained and shipped by this project as an ordinary `from_pretrained` folder."""

@@ -1,7 +1,7 @@
-"""The embedded model before training: tokenizer, chat template, processor and a small Qwen3-VL.
+"""The bundled model before training: tokenizer, chat template, processor and a small Qwen3-VL.
 
-Everything is stock transformers. What a model folder of any size may carry besides is `pixel_reasoner.json`: the
-dialect it speaks and the pixel budgets it was trained with (see `models.local`).
+Everything is stock transformers. A model folder of any size may also contain `pixel_reasoner.json`: the dialect of the
+model and the pixel budgets it was trained with (see `models.local`).
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ BUDGETS = PixelBudgets(
     selected_frame=PixelBudget(min_px=224 * 224, max_px=224 * 224),
     multiple=32,
 )
-"""36, 25, 4 and 49 visual tokens; an odd number of cells a side, so that what a crop is centred on lies in one cell"""
+"""36, 25, 4 and 49 visual tokens. Crops have an odd number of cells on a side, so that their centre is in one cell"""
 
 NOTE = (
     "This small model only knows PixelWorld: coloured shapes and cards that carry a character, and simple pages. For real pictures "
     "name a real one: --model FOLDER or a hub id such as TIGER-Lab/PixelReasoner-RL-v1."
 )
 
-SPECIAL = [
+SPECIAL_TOKENS = [
     "<|endoftext|>",
     "<|im_start|>",
     "<|im_end|>",
@@ -48,7 +48,7 @@ SPECIAL = [
     "<|image_pad|>",
     "<|video_pad|>",
 ]
-PROTOCOL = [
+CALL_FRAGMENTS = [
     '<tool_call>\n{"name": "zoom_in", "arguments": {"bbox_2d": [',
     '<tool_call>\n{"name": "select_frames", "arguments": {"target_frames": [',
     '], "target_image": ',
@@ -60,7 +60,7 @@ PROTOCOL = [
     ", 0.",
     "0.",
 ]
-"""Fixed fragments of a call, one token each: a call is 20 tokens long instead of 60."""
+"""Fixed parts of a call, one token each: a call has 20 tokens instead of 60."""
 
 CHAT_TEMPLATE = """\
 {%- for message in messages -%}
@@ -84,7 +84,7 @@ _CONTENT_MACRO = """\
 
 
 def build_tokenizer(texts: Iterable[str], vocab_size: int = 1200) -> PreTrainedTokenizerFast:
-    """A byte-level BPE trained on texts; digits stay single so that numbers are read digit by digit."""
+    """Return a byte-level BPE trained on texts. Every digit is a token of its own."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -96,37 +96,37 @@ def build_tokenizer(texts: Iterable[str], vocab_size: int = 1200) -> PreTrainedT
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
-        special_tokens=SPECIAL,
+        special_tokens=SPECIAL_TOKENS,
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    tokenizer.add_tokens([AddedToken(text, normalized=False) for text in PROTOCOL])
+    tokenizer.add_tokens([AddedToken(text, normalized=False) for text in CALL_FRAGMENTS])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token="<|endoftext|>",
         eos_token="<|im_end|>",
         model_max_length=4096,
         clean_up_tokenization_spaces=False,
-        extra_special_tokens=SPECIAL[1:],
+        extra_special_tokens=SPECIAL_TOKENS[1:],
     )
 
 
 def build_processor(tokenizer: PreTrainedTokenizerFast) -> Qwen3VLProcessor:
-    """Tokenizer, image processor and chat template in one. Pictures come sized already: limits are wide."""
+    """Return tokenizer, image processor and chat template in one. Size limits are wide: pictures are scaled before."""
     size = {"shortest_edge": 32 * 32, "longest_edge": 2048 * 2048}
     shape = {"patch_size": 16, "merge_size": 2, "temporal_patch_size": 2}
-    look = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    normalization = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
     return Qwen3VLProcessor(
-        image_processor=Qwen2VLImageProcessor(size=size, **shape, **look),
-        video_processor=Qwen3VLVideoProcessor(size=size, **shape, **look),
+        image_processor=Qwen2VLImageProcessor(size=size, **shape, **normalization),
+        video_processor=Qwen3VLVideoProcessor(size=size, **shape, **normalization),
         tokenizer=tokenizer,
         chat_template=_CONTENT_MACRO + CHAT_TEMPLATE,
     )
 
 
 def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3VLForConditionalGeneration:
-    """An untrained Qwen3-VL of about two and a half million parameters."""
+    """Return an untrained Qwen3-VL of about 2.5 million parameters."""
     ids = tokenizer.convert_tokens_to_ids
     config = Qwen3VLConfig(
         text_config={
@@ -175,7 +175,7 @@ def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3VLForCond
 def save_folder(
     model: Qwen3VLForConditionalGeneration, processor: Qwen3VLProcessor, folder: Path
 ) -> None:
-    """Write an ordinary `from_pretrained` folder, with the dialect and budgets beside the weights."""
+    """Write a `from_pretrained` folder, with dialect and pixel budgets in `pixel_reasoner.json`."""
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     settings = FolderSettings(dialect=COMPACT.name, budgets=BUDGETS, note=NOTE)

@@ -1,6 +1,6 @@
-"""One training stage: warm-up and cosine, a log, and a checkpoint to resume from after a kill.
+"""One training stage: learning rate schedule, log, and a checkpoint from which a killed run resumes.
 
-Batches are a function of the step alone, so a resumed stage sees the batches it would have seen.
+Batches are a function of the step alone, so a resumed stage trains on the same batches as an undisturbed one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _IN_LAYER = re.compile(r"\b(blocks|layers|merger|deepstack_merger_list)\.")
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """The settings of one stage."""
+    """Settings of one stage."""
 
     name: str
     steps: int
@@ -34,24 +34,24 @@ class Stage:
     log_every: int = 25
     save_every: int = 100
     measure_every: int = 0
-    """0: only when the stage ends"""
+    """steps between measurements; 0: only when the stage ends"""
     muon: bool = False
-    """whether Muon trains the matrices of the layers, and AdamW the rest; else AdamW trains all"""
+    """whether Muon optimizes the matrices of the layers and AdamW the rest; else AdamW optimizes all"""
 
     def measured_at(self, done: int) -> bool:
-        """Whether held-out numbers are taken after so many steps."""
+        """Return whether held-out metrics are computed after so many steps."""
         return done == self.steps or bool(self.measure_every and done % self.measure_every == 0)
 
     def lr_at(self, step: int) -> float:
-        """Linear warm-up, then a cosine to 2 % of the peak.
+        """Return the learning rate: linear warm-up, then a cosine to 2 % of the peak.
 
         >>> Stage(name="x", steps=100, lr=1.0, warmup=10).lr_at(10)
         1.0
         """
         if step < self.warmup:
             return self.lr * (step + 1) / self.warmup
-        way = (step - self.warmup) / max(1, self.steps - self.warmup)
-        return self.lr * (0.02 + 0.98 * (1 + math.cos(math.pi * way)) / 2)
+        progress = (step - self.warmup) / max(1, self.steps - self.warmup)
+        return self.lr * (0.02 + 0.98 * (1 + math.cos(math.pi * progress)) / 2)
 
 
 def run_stage(
@@ -65,10 +65,10 @@ def run_stage(
 
     Args:
         stage: name, length and learning rate.
-        modules: what is saved; parameters that require a gradient are trained.
-        loss_of_step: step -> loss and numbers for the log; all randomness comes from the step.
-        folder: `NAME.pt` (checkpoint) and `NAME.jsonl` (log) are kept here.
-        measure: called with `finished`, gives numbers from held-out scenes.
+        modules: name -> module that is saved; parameters that require a gradient are trained.
+        loss_of_step: step -> loss and metrics; all randomness comes from the step.
+        folder: of `NAME.pt` (checkpoint) and `NAME.jsonl` (log).
+        measure: called with `finished`, returns metrics on held-out scenes.
     """
     parameters = [p for m in modules.values() for p in m.parameters() if p.requires_grad]
     optimizers = _optimizers(stage, modules)
@@ -76,19 +76,13 @@ def run_stage(
     first = _resume(checkpoint, modules, optimizers)
     if first == stage.steps:
         return
-    keep_log_until(log, first)
+    truncate_log(log, first)
     means, since = _Means(), time.monotonic()
     with _progress() as progress:
         bar = progress.add_task(stage.name, total=stage.steps, completed=first, note="")
         for step in range(first, stage.steps):
-            for group in (group for one in optimizers for group in one.param_groups):
-                group["lr"] = stage.lr_at(step)
             loss, metrics = loss_of_step(step)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(parameters, stage.clip)
-            for optimizer in optimizers:
-                optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
+            _update(optimizers, parameters, loss, stage, step)
             means.add({"loss": loss.item(), **metrics})
             done = step + 1
             if done % stage.log_every == 0 or done == stage.steps:
@@ -101,13 +95,30 @@ def run_stage(
                 save_checkpoint(checkpoint, done, modules, optimizers)
 
 
+def _update(
+    optimizers: list[torch.optim.Optimizer],
+    parameters: list[torch.nn.Parameter],
+    loss: torch.Tensor,
+    stage: Stage,
+    step: int,
+) -> None:
+    """Take one optimizer step."""
+    for group in (group for one in optimizers for group in one.param_groups):
+        group["lr"] = stage.lr_at(step)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(parameters, stage.clip)
+    for optimizer in optimizers:
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+
 def save_checkpoint(
     path: Path,
     step: int,
     modules: dict[str, torch.nn.Module],
     optimizers: list[torch.optim.Optimizer],
 ) -> None:
-    """Write a checkpoint, whole or not at all."""
+    """Write a checkpoint. The file appears only when it is complete."""
     state = {
         "step": step,
         "modules": {name: module.state_dict() for name, module in modules.items()},
@@ -118,8 +129,8 @@ def save_checkpoint(
     part.replace(path)
 
 
-def keep_log_until(log: Path, step: int) -> None:
-    """Drop log rows after a step: they will be written again."""
+def truncate_log(log: Path, step: int) -> None:
+    """Drop log rows after a step: a resumed run writes them again."""
     if log.exists():
         rows = [line for line in log.read_text().splitlines() if json.loads(line)["step"] <= step]
         log.write_text("".join(row + "\n" for row in rows))
@@ -142,7 +153,7 @@ def _optimizers(stage: Stage, modules: dict[str, torch.nn.Module]) -> list[torch
         matrices,
         lr=stage.lr,
         weight_decay=stage.weight_decay,
-        adjust_lr_fn="match_rms_adamw",  # so that both take one learning rate
+        adjust_lr_fn="match_rms_adamw",  # one learning rate for both optimizers
     )
     return [muon, adamw]
 
@@ -152,7 +163,7 @@ def _resume(
     modules: dict[str, torch.nn.Module],
     optimizers: list[torch.optim.Optimizer],
 ) -> int:
-    """Load a checkpoint if there is one; returns the number of steps done."""
+    """Load a checkpoint if there is one, and return the number of steps done."""
     if not path.exists():
         return 0
     state = torch.load(path, weights_only=True)
@@ -180,7 +191,7 @@ def _progress() -> Progress:
 
 
 class _Means:
-    """Means of numbers over the steps since they were last taken. A number may be missing in a step."""
+    """Means of metrics over the steps since the last `take`. A metric may be missing in a step."""
 
     def __init__(self) -> None:
         self.sums: dict[str, list[float]] = {}

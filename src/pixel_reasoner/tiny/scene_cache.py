@@ -1,7 +1,7 @@
-"""Rendered training views of many scenes, kept on disk as plain arrays.
+"""Rendered views of training scenes, in arrays on disk.
 
-Rendering is a third of the work of a vision step, and the same views serve every stage, so each is made once. A
-view is what a model would see in a rollout: clips go through the video codec, crops through the same resampling.
+Rendering takes a third of a training step of the vision tower, and all stages use the same views, so each is rendered once.
+A view has the pixels that a model receives in a rollout: clips go through the video codec, crops through the same resampling.
 """
 
 from __future__ import annotations
@@ -25,36 +25,34 @@ from pixel_reasoner.world.scene import NUM_FRAMES, Item
 
 PICTURE_PX, CROP_PX, FRAME_PX, SELECTED_PX = 192, 160, 64, 224
 """sides of the four kinds of view, those of `build.BUDGETS`"""
-LOOK_SIDE = 0.18
-"""side of a training crop around an item, share of the picture: a shape and some room for error"""
-JITTER = 0.03
-"""standard deviation by which training crops miss their item, share of the picture"""
-
-
-NUM_STRAYS = 2
-"""crops of any size a picture"""
+CROP_SIDE = 0.18
+"""side of a training crop around an item, fraction of the picture: a shape and a margin"""
+CROP_JITTER = 0.03
+"""standard deviation of the offset of training crops, fraction of the picture"""
+NUM_RANDOM_CROPS = 2
+"""random crops of one picture"""
 
 
 class View(NamedTuple):
-    """One picture as the model sees it, and what lies where in it."""
+    """Pixels of one picture as a model receives it, and the scene that they show."""
 
     pixels: np.ndarray
     """(side, side, 3) uint8"""
     scene: Scene
     box: Box
-    """the region of the scene that is shown"""
+    """region of the scene"""
     frame: int = 0
     """number of the frame, 0 for pictures"""
     item: Item | None = None
-    """what a crop or a selected frame was made to show"""
+    """item that a crop or a selected frame is centred on"""
 
 
-class Gallery:
-    """Views of training scenes of the families `attribute`, `infographic` and `video`: what can be seen in all five.
+class SceneCache:
+    """Views of scenes of `attribute`, `infographic` and `video`, which contain everything that the five families show.
 
     Args:
-        folder: where the arrays lie; rendered there if they are missing.
-        counts: how many scenes of each family, seeds 0, 1, ...
+        folder: of the arrays; missing ones are rendered.
+        counts: family -> number of scenes, with seeds 0, 1, ...
         workers: rendering processes.
     """
 
@@ -72,44 +70,44 @@ class Gallery:
         self.selected = _first_index(self.scenes["video"], num_selected)
 
     def picture(self, index: int) -> View:
-        """The overview of a picture."""
+        """Return the overview of a picture."""
         scene = self.scenes["attribute"][index]
         return View(self.arrays["pictures"][index], scene, WHOLE)
 
     def crop(self, index: int, item: int) -> View:
-        """A zoom into one item of a picture, a little off."""
+        """Return a crop around one item of a picture, with jitter."""
         scene = self.scenes["attribute"][index]
         pixels = self.arrays["crops"][self.crops[index] + item]
         return View(pixels, scene, crop_box(scene, scene.items[item]), item=scene.items[item])
 
     def frame(self, index: int, number: int) -> View:
-        """A frame of a clip in the overview."""
+        """Return a frame of a clip at the size of the overview."""
         scene = self.scenes["video"][index]
         return View(self.arrays["frames"][index * NUM_FRAMES + number - 1], scene, WHOLE, number)
 
     def selected_frame(self, index: int, item: int, nth: int) -> View:
-        """The `nth` frame (from 0) of those that show an item, at the size of a selected frame."""
+        """Return the `nth` frame (from 0) of those that show an item, at the size of a selected frame."""
         scene = self.scenes["video"][index]
         before = sum(len(other.frames) for other in scene.items[:item])
         pixels = self.arrays["selected"][self.selected[index] + before + nth]
         return View(pixels, scene, WHOLE, scene.items[item].frames[nth], scene.items[item])
 
     def page(self, index: int) -> View:
-        """The overview of a page."""
+        """Return the overview of a page."""
         scene = self.scenes["infographic"][index]
         return View(self.arrays["pages"][index], scene, WHOLE)
 
     def page_crop(self, index: int, item: int) -> View:
-        """A zoom into one part of a page, a little off."""
+        """Return a crop around one part of a page, with jitter."""
         scene = self.scenes["infographic"][index]
         pixels = self.arrays["page_crops"][self.page_crops[index] + item]
         return View(pixels, scene, crop_box(scene, scene.items[item]), item=scene.items[item])
 
-    def stray(self, family: Family, index: int, nth: int) -> View:
-        """A crop of any size at any place, such as an expert's mistakes show."""
+    def random_crop(self, family: Family, index: int, nth: int) -> View:
+        """Return a crop of any size at any place, like those of deliberate mistakes in traces."""
         scene = self.scenes[family][index]
-        pixels = self.arrays[f"strays_{family}"][index * NUM_STRAYS + nth]
-        return View(pixels, scene, stray_boxes(scene)[nth])
+        pixels = self.arrays[f"strays_{family}"][index * NUM_RANDOM_CROPS + nth]
+        return View(pixels, scene, random_boxes(scene)[nth])
 
     def _render(self, kind: _Kind, folder: Path, workers: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -123,36 +121,36 @@ class Gallery:
 
 
 def num_selected(scene: Scene) -> int:
-    """How many frames of a clip show a card."""
+    """Return the number of frames of a clip that show a card."""
     return sum(len(item.frames) for item in scene.items)
 
 
 def crop_box(scene: Scene, item: Item) -> Box:
-    """The box of a training crop: around its item, missed by a little."""
+    """Return the box of a training crop: around its item, with jitter."""
     rng = scene.rng(f"crop/{item.name}")
     x1, y1 = (
-        min(max(_start(middle) + rng.gauss(0, JITTER), 0.0), 1 - LOOK_SIDE)
+        min(max(_start(middle) + rng.gauss(0, CROP_JITTER), 0.0), 1 - CROP_SIDE)
         for middle in (item.x, item.y)
     )
-    return Box(x1, y1, x1 + LOOK_SIDE, y1 + LOOK_SIDE)
+    return Box(x1, y1, x1 + CROP_SIDE, y1 + CROP_SIDE)
 
 
 def _start(middle: float) -> float:
-    """Where the box of a look begins whose middle this is."""
-    return min(max(round(middle - LOOK_SIDE / 2, 2), 0.0), 1 - LOOK_SIDE)
+    """Return where a crop with this middle begins."""
+    return min(max(round(middle - CROP_SIDE / 2, 2), 0.0), 1 - CROP_SIDE)
 
 
-def stray_boxes(scene: Scene) -> list[Box]:
-    """Squares from a close look to half of the picture, anywhere."""
+def random_boxes(scene: Scene) -> list[Box]:
+    """Return squares of 0.15 to 0.55 of the picture, anywhere."""
     rng = scene.rng("strays")
-    sides = [rng.uniform(0.15, 0.55) for _ in range(NUM_STRAYS)]
+    sides = [rng.uniform(0.15, 0.55) for _ in range(NUM_RANDOM_CROPS)]
     corners = [(rng.uniform(0, 1 - side), rng.uniform(0, 1 - side), side) for side in sides]
     return [Box(x, y, x + side, y + side) for x, y, side in corners]
 
 
-def _stray_views(scene: Scene) -> tuple[list[np.ndarray], ...]:
+def _random_views(scene: Scene) -> tuple[list[np.ndarray], ...]:
     image = draw_picture(scene)
-    return ([_pixels(image, box, CROP_PX) for box in stray_boxes(scene)],)
+    return ([_pixels(image, box, CROP_PX) for box in random_boxes(scene)],)
 
 
 def _picture_views(scene: Scene) -> tuple[list[np.ndarray], ...]:
@@ -179,7 +177,7 @@ def _fill(
     shapes: list[tuple[int, int]],
     rendered: Iterable[tuple[list[np.ndarray], ...]],
 ) -> None:
-    """Write arrays of square views as they come."""
+    """Write arrays of square views as they are rendered."""
     arrays = [
         np.lib.format.open_memmap(folder / f"{name}.npy", "w+", np.uint8, (count, side, side, 3))
         for name, (count, side) in zip(names, shapes, strict=True)
@@ -199,7 +197,7 @@ class _Kind(NamedTuple):
     family: Family
     render: Callable[[Scene], tuple[list[np.ndarray], ...]]
     arrays: tuple[tuple[str, int, Callable[[Scene], int]], ...]
-    """name, side in pixels, and how many views a scene has"""
+    """name, side in pixels, and function that counts the views of a scene"""
 
 
 def _one(_: Scene) -> int:
@@ -214,8 +212,8 @@ def _num_frames(_: Scene) -> int:
     return NUM_FRAMES
 
 
-def _num_strays(_: Scene) -> int:
-    return NUM_STRAYS
+def _num_random_crops(_: Scene) -> int:
+    return NUM_RANDOM_CROPS
 
 
 _KINDS = (
@@ -237,13 +235,18 @@ _KINDS = (
         _clip_views,
         (("frames", FRAME_PX, _num_frames), ("selected", SELECTED_PX, num_selected)),
     ),
-    _Kind("strays", "attribute", _stray_views, (("strays_attribute", CROP_PX, _num_strays),)),
     _Kind(
-        "page_strays", "infographic", _stray_views, (("strays_infographic", CROP_PX, _num_strays),)
+        "strays", "attribute", _random_views, (("strays_attribute", CROP_PX, _num_random_crops),)
+    ),
+    _Kind(
+        "page_strays",
+        "infographic",
+        _random_views,
+        (("strays_infographic", CROP_PX, _num_random_crops),),
     ),
 )
 
 
 def _first_index(scenes: list[Scene], count: Callable[[Scene], int]) -> list[int]:
-    """Where each scene's views begin in an array that holds `count(scene)` of them for every scene."""
+    """Return the index of the first view of each scene in an array of `count(scene)` views per scene."""
     return [0, *np.cumsum([count(scene) for scene in scenes])]

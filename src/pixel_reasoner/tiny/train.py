@@ -1,23 +1,16 @@
-"""The embedded model from nothing: a gallery and seven stages.
+"""Training of the bundled model from scratch: a scene cache and seven stages.
 
-    gallery  scenes rendered once                                        (`gallery`)
-    see      the vision tower answers dense labels                       (`tower`)
-    read     the same with mosaics of characters                         (`tower`)
-    focus    the same with characters that lie across cells              (`tower`)
-    look     the same with what operations return                        (`tower`)
-    pages    the same with pages, and with crops of any size             (`tower`)
-    print    the same, mostly with what is written on pages              (`tower`)
-    reason   synthesized traces, on cached tokens                        (`language`)
+    see, read, focus, look, pages, print   vision tower against dense labels   (`batches`, `tower`)
+    reason                                 language model on synthesized traces, over cached visual tokens   (`examples`, `language`)
 
-Every stage resumes after a kill and is skipped when it is done. Pointing, reading and knowing when to look are
-measured apart, by asking the model about validation scenes as real files.
+Every stage resumes after a kill, and a finished one is skipped. Validation asks the model about rendered files and measures
+pointing, reading and the choice of operations separately.
 """
 
 from __future__ import annotations
 
 import random
 import shutil
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -26,263 +19,193 @@ import torch
 
 from pixel_reasoner.dialects import COMPACT
 from pixel_reasoner.evals.run import TRACES
-from pixel_reasoner.evals.stats import summarize
 from pixel_reasoner.files import cannot_write
 from pixel_reasoner.models.folder import BUNDLED_MODELS
 from pixel_reasoner.models.local import LocalModel
 from pixel_reasoner.models.patches import patches_as_product
-from pixel_reasoner.rollout.ask import ask_many
 from pixel_reasoner.schema.geometry import Size
-from pixel_reasoner.schema.question import with_media_root
-from pixel_reasoner.schema.settings import RolloutConfig, SamplingParams
-from pixel_reasoner.schema.trace import Trace, load_traces
-from pixel_reasoner.scoring.evidence import evidence_hit
-from pixel_reasoner.scoring.grading import is_right
-from pixel_reasoner.tiny.build import (
-    PROTOCOL,
-    build_model,
-    build_processor,
-    build_tokenizer,
-    save_folder,
-)
-from pixel_reasoner.tiny.language import (
-    WATCHED,
-    School,
-    Tokens,
-    cache_tokens,
-    digit_accuracy,
-    language_loss,
-    without_operations,
-)
+from pixel_reasoner.schema.trace import load_traces
+from pixel_reasoner.tiny.attention import OBSERVED_ATTENTION
+from pixel_reasoner.tiny.batches import TOWER_STAGES, TowerStage
+from pixel_reasoner.tiny.build import build_model, build_processor, build_tokenizer, save_folder
+from pixel_reasoner.tiny.config import TinyConfig
+from pixel_reasoner.tiny.examples import ExampleBuilder, without_operations
+from pixel_reasoner.tiny.labels import CLASSES, PAGE_CLASSES
+from pixel_reasoner.tiny.language import language_loss
 from pixel_reasoner.tiny.loop import Metrics, Stage, run_stage
-from pixel_reasoner.tiny.scene_cache import Gallery
-from pixel_reasoner.tiny.tower import (
-    PAGE_CLASSES,
-    Probes,
-    focusing_batch,
-    looking_batch,
-    paging_batch,
-    printing_batch,
-    reading_batch,
-    seeing_batch,
-    seeing_loss,
-    shrink_tokens,
-)
-from pixel_reasoner.world import FAMILIES, Family, render, scenes
+from pixel_reasoner.tiny.scene_cache import SceneCache
+from pixel_reasoner.tiny.token_cache import VisualTokens, cache_tokens
+from pixel_reasoner.tiny.tower import Probes, shrink_tokens, tower_loss
+from pixel_reasoner.tiny.validate import pointing_accuracy, training_part, validate
+from pixel_reasoner.world import Family
 
-SCENES: dict[Family, int] = {"attribute": 12_000, "infographic": 4_000, "video": 4_000}
-"""scenes of the gallery"""
-BATCH = {"pictures": 48, "clips": 12, "overviews": 24}
-"""traces in a step of the language model"""
-CROWDED: tuple[Family, ...] = ("attribute", "count")
-"""families whose overviews hold many shapes: to count them or to find the largest takes more lessons than a look does"""
-POINTING: tuple[tuple[Family, str, str, int], ...] = (
-    ("attribute", "x1", PROTOCOL[0], 2),
-    ("attribute", "y1", PROTOCOL[0], 5),
-    ("infographic", "x1", PROTOCOL[0], 2),
-    ("infographic", "y1", PROTOCOL[0], 5),
-    ("video", "frame", PROTOCOL[1], 1),
-)
-"""what tells whether a call points: its first digits, by their distance from the token that opens it"""
-HELD_OUT = 0.05
-"""share of the traces that the language model never trains on"""
+NUM_SCENES: dict[Family, int] = {"attribute": 12_000, "infographic": 4_000, "video": 4_000}
+"""scenes in the cache"""
+MIN_SCENES = 24
+EXAMPLES_PER_STEP = {"pictures": 48, "clips": 12, "overviews": 24}
+"""examples in one step of the language model, by group"""
+CROWDED_FAMILIES: tuple[Family, ...] = ("attribute", "count")
+"""families with many shapes in an overview: to count them or to find the largest takes more examples than a crop does"""
+NUM_VALIDATION_SCENES = 100
+"""scenes of each family that are asked about when the last stage ends"""
+NUM_TOKENIZER_TRACES = 4000
 
 
-def train(  # noqa: PLR0913 - what to learn from, how long, where to, and four switches
-    traces: Path,
-    out: Path,
-    *,
-    steps: int,
-    tower: str = "",
-    start: str = "",
-    words: float = 0.0,
-    seed: int = 0,
-    scale: float = 1.0,
-    install: bool = False,
-) -> Path:
-    """All stages; returns the folder of the finished model.
-
-    Args:
-        traces: a folder of `pixel-reasoner synth pixelworld`, written for the embedded model.
-        out: for the gallery (14 GB), checkpoints, logs (`STAGE.jsonl`) and the model.
-        steps: of the last stage, `reason`.
-        tower: `tiny` or a model folder whose finished tower and tokenizer are taken over: only `reason` is trained.
-        start: instead of `tower`; `reason` goes on from this one's language model.
-        words: share of the lessons that answer in words alone though operations are offered: what needs a look is
-            guessed. The habit of a model that has never looked; for experiments.
-        seed: of weights and batches.
-        scale: share of scenes and steps, to try the whole pipeline quickly.
-        install: copy the result to where `--model tiny` looks.
+def train(config: TinyConfig) -> Path:
+    """Run all stages and return the folder of the finished model.
 
     Raises:
-        InputError: no such traces.
+        InputError: no traces.
         ModelError: no such model, or one of another shape.
         OutputError: the folder cannot be written.
     """
-    next(load_traces(traces / TRACES), None)  # a wrong path is told before anything is made
+    next(
+        load_traces(config.traces / TRACES), None
+    )  # fail on a wrong path before creating any output
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        config.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise cannot_write(out, error) from error
-    if tower or start:
-        finished = LocalModel(start or tower)
-        processor = build_processor(finished.processor.tokenizer)
-        model = build_model(processor.tokenizer, seed)
-        whole, ours = (
-            (model, finished.model) if start else (model.model.visual, finished.model.model.visual)
-        )
-        whole.load_state_dict(ours.state_dict())
-        patches_as_product(model.model.visual)
+        raise cannot_write(config.out, error) from error
+    model, processor = (
+        _started_from(config) if config.tower or config.start else _with_trained_tower(config)
+    )
+    visual = model.model.visual
+    path = config.out / "tokens.pt"
+    cache = cache_tokens(visual, processor.image_processor, config.traces, path)
+    builder = ExampleBuilder(cache.traces, processor, COMPACT, config.words)
+    _train_language(model, builder, cache.tokens, config)
+    if config.install:
+        shutil.copytree(config.out / "model", BUNDLED_MODELS["tiny"], dirs_exist_ok=True)
+    return config.out / "model"
+
+
+def tokenizer_texts(traces: Path, limit: int = NUM_TOKENIZER_TRACES) -> list[str]:
+    """Return the texts that the tokenizer is trained on: prompts, questions, turns and errors of the first traces.
+
+    Raises:
+        InputError: no such traces.
+    """
+    texts = [COMPACT.system_with_operations, COMPACT.system_without_operations]
+    texts += ["Image 1:", "Frame 1:", "Image 17, frame 1:"]
+    rng = random.Random("said")
+    for trace in islice(load_traces(traces), limit):
+        texts.append(trace.question.text)
+        texts += [turn.text for turn in trace.turns]
+        texts += [observation.text for observation in trace.rejected]
+        texts += [turn.text for turn in without_operations(trace, rng).turns]
+    return texts
+
+
+def _started_from(config: TinyConfig) -> tuple[Any, Any]:
+    """Return a model with the tower, or with all weights, of a finished one."""
+    finished = LocalModel(config.start or config.tower)
+    processor = build_processor(finished.processor.tokenizer)
+    model = build_model(processor.tokenizer, config.seed)
+    if config.start:
+        model.load_state_dict(finished.model.state_dict())
     else:
-        counts = {family: max(24, round(n * scale)) for family, n in SCENES.items()}
-        gallery = Gallery(out / "gallery", counts)
-        processor = build_processor(build_tokenizer(_said(traces / TRACES)))
-        model = build_model(processor.tokenizer, seed)
-        _train_tower(model, processor, gallery, out, seed, scale)
-        shrink_tokens(model.model.visual)
-    cache = cache_tokens(model.model.visual, processor.image_processor, traces, out / "tokens.pt")
-    folder = out / "model"
-    school = School(cache.lessons, processor, COMPACT, words)
-    stage = _stage("reason", steps, 3e-3, scale, muon=True, warmup=50)
-    _train_language(model, school, cache.tokens, folder, seed, stage, max(8, round(100 * scale)))
-    if install:
-        shutil.copytree(folder, BUNDLED_MODELS["tiny"], dirs_exist_ok=True)
-    return folder
+        model.model.visual.load_state_dict(finished.model.model.visual.state_dict())
+    patches_as_product(model.model.visual)
+    return model, processor
+
+
+def _with_trained_tower(config: TinyConfig) -> tuple[Any, Any]:
+    """Return an untrained model with a tower that went through all its stages."""
+    counts = {
+        family: max(MIN_SCENES, round(count * config.scale)) for family, count in NUM_SCENES.items()
+    }
+    # Folders of earlier versions have this name, too.
+    cache = SceneCache(config.out / "gallery", counts)
+    processor = build_processor(build_tokenizer(tokenizer_texts(config.traces / TRACES)))
+    model = build_model(processor.tokenizer, config.seed)
+    visual = model.model.visual
+    patches_as_product(visual)
+    torch.manual_seed(config.seed)
+    width = visual.config.out_hidden_size
+    probes = {
+        has_pages: {
+            name: Probes(width, PAGE_CLASSES if has_pages else CLASSES)
+            for name in ("final", "early")
+        }
+        for has_pages in (False, True)
+    }
+    for stage in TOWER_STAGES:
+        _train_tower(visual, processor, cache, probes[stage.has_pages], stage, config)
+    shrink_tokens(visual)
+    return model, processor
 
 
 def _train_tower(
-    model: Any, processor: Any, gallery: Gallery, out: Path, seed: int, scale: float
+    visual: Any,
+    processor: Any,
+    cache: SceneCache,
+    probes: dict[str, Probes],
+    stage: TowerStage,
+    config: TinyConfig,
 ) -> None:
-    visual = model.model.visual
-    patches_as_product(visual)
-    torch.manual_seed(seed)
-    width = visual.config.out_hidden_size
-    probes = {name: Probes(width) for name in ("final", "early")}
-    page_probes = {name: Probes(width, PAGE_CLASSES) for name in ("final", "early")}
-    stages = (
-        ("see", 1400, seeing_batch, probes),
-        ("read", 1200, reading_batch, probes),
-        ("focus", 1000, focusing_batch, probes),
-        ("look", 1500, looking_batch, probes),
-        ("pages", 1200, paging_batch, page_probes),
-        ("print", 1000, printing_batch, page_probes),
-    )
-    for name, steps, batch, asked in stages:
+    def loss(step: int) -> tuple[torch.Tensor, Metrics]:
+        rng = random.Random(f"{stage.name}/{config.seed}/{step}")
+        return tower_loss(probes, visual, processor.image_processor, stage.batch(cache, rng))
 
-        def loss(
-            step: int, name: str = name, batch: Any = batch, asked: Any = asked
-        ) -> tuple[torch.Tensor, Metrics]:
-            rng = random.Random(f"{name}/{seed}/{step}")
-            return seeing_loss(asked, visual, processor.image_processor, batch(gallery, rng))
-
-        stage = _stage(name, steps, 1.5e-3, scale, muon=name not in ("see", "read"))
-        run_stage(stage, {"visual": visual, **asked}, loss, out)
+    scaled = _scaled_stage(stage.name, stage.steps, 1.5e-3, config.scale, muon=stage.muon)
+    run_stage(scaled, {"visual": visual, **probes}, loss, config.out)
 
 
-def _train_language(  # noqa: PLR0913 - a model, its lessons, how long, and how it is measured
-    model: Any,
-    school: School,
-    cache: dict[Size, Tokens],
-    folder: Path,
-    seed: int,
-    stage: Stage,
-    count: int,
+def _train_language(
+    model: Any, builder: ExampleBuilder, cache: dict[Size, VisualTokens], config: TinyConfig
 ) -> None:
     model.model.visual.requires_grad_(requires_grad=False)
-    model.model.language_model.set_attn_implementation(WATCHED)
-
-    known = {family: _known(numbers) for family, numbers in school.lessons.families.items()}
-    overviews = school.lessons.overviews
-    groups = {
-        # Pictures and clips apart: a clip's conversation is longer, and padding costs.
-        "pictures": [numbers for family, numbers in known.items() if family != "video"],
-        "clips": [known[family] for family in ("video",) if family in known],
-        "overviews": [_known(overviews[family]) for family in CROWDED if family in overviews],
-    }
+    model.model.language_model.set_attn_implementation(OBSERVED_ATTENTION)
+    groups = _example_groups(builder)
 
     def loss(step: int) -> tuple[torch.Tensor, Metrics]:
-        rng = random.Random(f"reason/{seed}/{step}")
+        rng = random.Random(f"reason/{config.seed}/{step}")
         total = torch.zeros(())
         metrics: Metrics = {}
-        for kind, families in groups.items():
+        for group, families in groups.items():
             if not families:
                 continue
-            lessons = [
-                school.lesson(rng.choice(rng.choice(families)), rng) for _ in range(BATCH[kind])
+            examples = [
+                builder.draw(rng.choice(rng.choice(families)), rng)
+                for _ in range(EXAMPLES_PER_STEP[group])
             ]
-            part, told = language_loss(model, cache, lessons)
+            part, of_group = language_loss(model, cache, examples)
             total = total.to(part.device) + part
-            metrics |= {f"{kind}_{key}": value for key, value in told.items()}
+            metrics |= {f"{group}_{name}": value for name, value in of_group.items()}
         return total, metrics
 
-    measure = partial(_measure, model, school, cache, folder, count=count)
-    run_stage(stage, {"model": model}, loss, folder.parent, measure)
+    def measure(*, finished: bool) -> Metrics:
+        metrics = pointing_accuracy(model, builder, cache)
+        if finished:
+            folder = config.out / "model"
+            save_folder(model, builder.processor, folder)
+            count = max(8, round(NUM_VALIDATION_SCENES * config.scale))
+            metrics |= validate(folder, config.out / "validation", count)
+        return metrics
+
+    stage = _scaled_stage("reason", config.steps, 3e-3, config.scale, muon=True, warmup=50)
+    run_stage(stage, {"model": model}, loss, config.out, measure)
 
 
-def _known(numbers: list[int]) -> list[int]:
-    """What is trained on."""
-    return numbers[: round(len(numbers) * (1 - HELD_OUT))]
+def _example_groups(builder: ExampleBuilder) -> dict[str, list[list[int]]]:
+    """Return group -> for each family in it, the numbers of its training traces.
+
+    Pictures and clips are separate groups: the conversation of a clip is longer, and padding costs.
+    """
+    index = builder.index
+    known = {family: training_part(numbers) for family, numbers in index.families.items()}
+    return {
+        "pictures": [numbers for family, numbers in known.items() if family != "video"],
+        "clips": [known["video"]] if "video" in known else [],
+        "overviews": [
+            training_part(index.overviews[family])
+            for family in CROWDED_FAMILIES
+            if family in index.overviews
+        ],
+    }
 
 
-def _measure(
-    model: Any,
-    school: School,
-    cache: dict[Size, Tokens],
-    folder: Path,
-    *,
-    count: int,
-    finished: bool,
-) -> Metrics:
-    """Pointing by teacher forcing on held-out scenes; when the stage ends, whole rollouts on validation files."""
-    metrics: Metrics = {}
-    for family, name, opening, offset in POINTING:
-        numbers = school.lessons.families.get(family, [])
-        held_out = numbers[len(_known(numbers)) :]
-        if not held_out:
-            continue
-        rng = random.Random("held out")
-        lessons = [school.lesson(rng.choice(held_out), rng) for _ in range(64)]
-        token = school.processor.tokenizer.convert_tokens_to_ids(opening)
-        metrics[f"{family}_{name}"] = digit_accuracy(model, cache, lessons, token, offset)
-    if finished:
-        save_folder(model, school.processor, folder)
-        metrics |= validate(folder, folder.parent / "validation", count)
-    return metrics
-
-
-def validate(folder: Path, media: Path, count: int) -> Metrics:
-    """Ask a model folder about validation scenes, and tell pointing, reading and knowing when to look apart."""
-    model = LocalModel(str(folder))
-    rules = RolloutConfig(sampling=SamplingParams(max_new_tokens=128))
-    metrics: Metrics = {}
-    for family in FAMILIES:
-        questions = [
-            with_media_root(q, media) for q in render(scenes(family, "validation", 0, count), media)
-        ]
-        traces = list(ask_many(questions, model, rules, batch_size=25))
-        looks = [trace for trace in traces if trace.question.needs_look]
-        hits = [trace for trace in looks if evidence_hit(trace)]
-        rest = [trace for trace in traces if not trace.question.needs_look]
-        metrics |= {
-            f"{family}_accuracy": summarize(traces)["accuracy"],
-            f"{family}_pointing": len(hits) / max(1, len(looks)),
-            f"{family}_reading": _accuracy(hits),
-            f"{family}_overview": _accuracy(rest),
-            f"{family}_looks_when_needed": _ratio_looking(looks),
-            f"{family}_looks_when_not": _ratio_looking(rest),
-        }
-    return metrics
-
-
-def _ratio_looking(traces: list[Trace]) -> float:
-    return sum(bool(trace.executed) for trace in traces) / max(1, len(traces))
-
-
-def _accuracy(traces: list[Trace]) -> float:
-    return sum(map(is_right, traces)) / max(1, len(traces))
-
-
-def _stage(
+def _scaled_stage(
     name: str, steps: int, lr: float, scale: float, *, muon: bool, warmup: int = 100
 ) -> Stage:
     def scaled(number: int) -> int:
@@ -298,20 +221,3 @@ def _stage(
         measure_every=scaled(100),
         muon=muon,
     )
-
-
-def _said(traces: Path, limit: int = 4000) -> list[str]:
-    """What the tokenizer is trained on: everything that is said in the first traces.
-
-    Raises:
-        InputError: no such traces.
-    """
-    texts = [COMPACT.system_with_operations, COMPACT.system_without_operations]
-    texts += ["Image 1:", "Frame 1:", "Image 17, frame 1:"]
-    rng = random.Random("said")
-    for trace in islice(load_traces(traces), limit):
-        texts.append(trace.question.text)
-        texts += [turn.text for turn in trace.turns]
-        texts += [seen.text for seen in trace.rejected]
-        texts += [turn.text for turn in without_operations(trace, rng).turns]
-    return texts

@@ -1,0 +1,54 @@
+"""The command line: commands parse options, call `pixel_reasoner.api` and print.
+
+Commands import what they need when they run, so that `--help` loads neither torch nor pydantic.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from pixel_reasoner.cli import ask, evaluate, probe, report, synth, traces, train, world
+from pixel_reasoner.errors import PixelReasonerError
+
+app = typer.Typer(
+    name="pixel-reasoner",
+    help="Let vision-language models look again: zoom into pictures and select frames while they reason.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(ask.ask)
+app.command("eval")(evaluate.evaluate)
+app.command()(probe.probe)
+app.command()(evaluate.merge)
+app.command()(report.compare)
+app.command()(report.report)
+app.command()(synth.synth)
+app.command()(traces.check)
+app.command()(traces.export)
+app.command("import")(traces.import_)
+app.command()(ask.demo)
+app.add_typer(world.app, name="world")
+app.add_typer(train.app, name="train")
+
+
+def main() -> None:
+    """Run the command line. A user's mistake is one message and exit code 2."""
+    try:
+        app()
+    except PixelReasonerError as error:
+        _stop(f"error: {error}", 2)
+    except KeyboardInterrupt:
+        _stop("stopped; what is done is kept, run the same command to go on", 130)
+    except BrokenPipeError:  # whatever read our output has ended: no message can arrive
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _stop(message: str, code: int) -> None:
+    print(message, file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,151 @@
+"""Commands `ask` and `demo`: questions that are answered on the terminal."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pixel_reasoner.cli.options import (
+    DeviceOption,
+    LocalOptions,
+    MaxNewTokensOption,
+    MaxTurnsOption,
+    ModelOption,
+    SamplingSeedOption,
+    ServerOptions,
+    TemperatureOption,
+    WithoutOption,
+    model_spec,
+    rollout_config,
+    with_groups,
+)
+from pixel_reasoner.cli.output import print_report_written, say
+from pixel_reasoner.cli.transcript import Transcript
+from pixel_reasoner.errors import UsageError
+
+if TYPE_CHECKING:
+    from pixel_reasoner.api import LoadedModel, MediaItem, Question, RolloutConfig, Trace
+
+
+@with_groups
+def ask(
+    question: Annotated[str, typer.Argument(help="What you want to know.")],
+    image: Annotated[
+        list[Path] | None, typer.Option("--image", "-i", help="A picture file; may be repeated.")
+    ] = None,
+    video: Annotated[Path | None, typer.Option("--video", help="A video file.")] = None,
+    frames: Annotated[Path | None, typer.Option("--frames", help="A folder of frames.")] = None,
+    model: ModelOption = "tiny",
+    without: WithoutOption = False,
+    report: Annotated[
+        Path | None, typer.Option(help="Also write the reasoning as a page, such as out.html.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the whole trace as one line of JSON.")
+    ] = False,
+    local: LocalOptions = LocalOptions(),
+    max_turns: MaxTurnsOption = 6,
+    max_new_tokens: MaxNewTokensOption = 1024,
+    temperature: TemperatureOption = 0.0,
+    seed: SamplingSeedOption = 0,
+    servers: ServerOptions = ServerOptions(),
+) -> None:
+    """Ask about pictures, a video or a folder of frames; the reasoning streams as it happens.
+
+    Examples:
+        pixel-reasoner ask "Which letter is on the red circle?" --image scene.png
+
+        pixel-reasoner ask "What does the sign say?" --image a.jpg --image b.jpg --model PATH --report out.html
+
+        pixel-reasoner ask "Which digit is on the blue card?" --video clip.mp4 --json
+
+        pixel-reasoner ask "What does the sign say?" --image a.jpg --model NAME --endpoint http://localhost:8000/v1
+    """
+    from pixel_reasoner import api
+
+    asked = api.Question(id="ask", text=question, media=_media(image or [], video, frames))
+    config = rollout_config(
+        operations=not without,
+        max_turns=max_turns,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        seed=seed,
+    )
+    api.check_pictures(asked)
+    loaded = api.load_model(model_spec(model, local, servers), config)
+    if as_json:
+        trace = api.ask(asked, loaded, config)
+        sys.stdout.write(trace.to_line() + "\n")
+    else:
+        trace = _ask_streaming(asked, loaded, config)
+    if report is not None:
+        _write_report([trace], report, title=question, quiet=as_json)
+
+
+def demo(
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Where samples and the report go.")
+    ] = Path("runs/demo"),
+    model: ModelOption = "tiny",
+    device: DeviceOption = None,
+) -> None:
+    """Draw sample pictures and clips, ask about them, and write the reasoning as a page."""
+    from pixel_reasoner import api
+
+    config = rollout_config(
+        operations=True, max_turns=6, max_new_tokens=256, temperature=0.0, seed=0
+    )
+    loaded = api.load_model(api.ModelSpec(model, device), config)
+    traces: list[Trace] = []
+    for question in api.demo_questions(out):
+        say(f"\n[bold]{question.text}[/]  [dim]{question.media[0].path}[/]")
+        trace = _ask_streaming(question, loaded, config, has_note=not traces)
+        correct = api.is_right(trace)
+        say("[green]right[/]" if correct else f"[red]wrong[/]: it is {question.answer[0]}")
+        traces.append(trace)
+    say("")
+    _write_report(traces, out / "report.html", title="Pixel Reasoner: demo")
+
+
+def _ask_streaming(
+    question: Question,
+    model: LoadedModel,
+    config: RolloutConfig,
+    *,
+    has_note: bool = True,
+) -> Trace:
+    """Ask, and print the text, calls and results as they come."""
+    from pixel_reasoner import api
+
+    transcript = Transcript(model.note if has_note else "")
+    trace = api.ask(question, model, config, on_text=transcript.on_text, on_turn=transcript.on_turn)
+    transcript.end(trace)
+    return trace
+
+
+def _write_report(traces: list[Trace], out: Path, *, title: str, quiet: bool = False) -> None:
+    from pixel_reasoner import api
+
+    written = api.write_report(traces, out, title=title)
+    print_report_written(out, written.unshown, quiet=quiet)
+
+
+def _media(images: list[Path], video: Path | None, frames: Path | None) -> tuple[MediaItem, ...]:
+    from pixel_reasoner.api import MediaItem
+
+    options = (("--image", images), ("--video", video), ("--frames", frames))
+    used = [name for name, value in options if value]
+    if len(used) != 1:
+        raise UsageError(
+            expected="one of --image (repeatable), --video, --frames",
+            got=" and ".join(used) or "none",
+            fix="keep one kind",
+        )
+    if video is not None:
+        return (MediaItem(kind="video", path=str(video.absolute())),)
+    if frames is not None:
+        return (MediaItem(kind="frames", path=str(frames.absolute())),)
+    return tuple(MediaItem(kind="image", path=str(path.absolute())) for path in images)

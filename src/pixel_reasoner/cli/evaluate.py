@@ -1,0 +1,252 @@
+"""Commands `eval` and `merge`: metrics of a model on a benchmark."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pixel_reasoner.cli.options import (
+    LocalOptions,
+    MaxTurnsOption,
+    ModelOption,
+    SamplingSeedOption,
+    ScorerOption,
+    ServerOptions,
+    TemperatureOption,
+    WithoutOption,
+    model_spec,
+    rollout_config,
+    with_groups,
+)
+from pixel_reasoner.cli.output import print_summary, progress_bars, say
+from pixel_reasoner.errors import UsageError
+
+if TYPE_CHECKING:
+    from pixel_reasoner.api import EvalSpec, ModelSpec, RolloutConfig
+
+WORLD_PANEL = "PixelWorld alone"
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Options that name what is asked, and where the run is."""
+
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the official files, or a data set of the hub, owner/name."),
+    ] = None
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder of the run; resumes if it exists.")
+    ] = None
+
+
+@dataclass(frozen=True)
+class DrawOptions:
+    """Options that decide how often and by whom each question is answered."""
+
+    scorer: ScorerOption = "typed"
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Ask that many rows, drawn at random (benchmarks).")
+    ] = None
+    limit_seed: Annotated[int, typer.Option(help="Of that draw.")] = 0
+    samples: Annotated[
+        int, typer.Option(min=1, help="Ask each question so often: avg@k and pass@k.")
+    ] = 1
+    temperature: TemperatureOption = 0.0
+    sample_seed: SamplingSeedOption = 0
+    shard: Annotated[
+        str, typer.Option(help="Ask only the i-th of n parts: i/n, from 1; `merge` joins them.")
+    ] = "1/1"
+    cache: Annotated[
+        Path | None, typer.Option(help="A file of responses that runs share; made if need be.")
+    ] = None
+    media: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where pictures of the benchmark's own files go [default: media in --out]"
+        ),
+    ] = None
+    batch_size: Annotated[int, typer.Option(min=1, help="Questions that move together.")] = 16
+
+
+@dataclass(frozen=True)
+class WorldOptions:
+    """Options of PixelWorld."""
+
+    family: Annotated[
+        str,
+        typer.Option(
+            "--family",
+            "-f",
+            help="attribute, relation, count, infographic, video or all",
+            rich_help_panel=WORLD_PANEL,
+        ),
+    ] = "attribute"
+    split: Annotated[
+        str, typer.Option(help="train, validation or test", rich_help_panel=WORLD_PANEL)
+    ] = "test"
+    seed: Annotated[
+        int, typer.Option(help="First scene of the split.", rich_help_panel=WORLD_PANEL)
+    ] = 0
+    count: Annotated[
+        int, typer.Option(help="How many questions of a family.", rich_help_panel=WORLD_PANEL)
+    ] = 200
+    disturb: Annotated[
+        bool,
+        typer.Option(
+            "--disturb",
+            help="Also replace first looks by ones that miss: how often does it recover?",
+            rich_help_panel=WORLD_PANEL,
+        ),
+    ] = False
+    size_px: Annotated[
+        int | None,
+        typer.Option(
+            help="Side of the canvas [default: the family's]", rich_help_panel=WORLD_PANEL
+        ),
+    ] = None
+    detail_px: Annotated[
+        int | None,
+        typer.Option(
+            help="Height of the decisive character [default: the family's]",
+            rich_help_panel=WORLD_PANEL,
+        ),
+    ] = None
+
+
+@with_groups
+def evaluate(
+    task: Annotated[
+        str, typer.Argument(help="`pixelworld`, or a benchmark that --list names.")
+    ] = "",
+    list_: Annotated[
+        bool, typer.Option("--list", help="What each benchmark measures, its files and its metric.")
+    ] = False,
+    data: DataOptions = DataOptions(),
+    model: ModelOption = "tiny",
+    compare: Annotated[
+        bool,
+        typer.Option(
+            "--compare", help="Also ask without operations: what did looks gain and harm?"
+        ),
+    ] = False,
+    without: WithoutOption = False,
+    draw: DrawOptions = DrawOptions(),
+    local: LocalOptions = LocalOptions(),
+    max_turns: MaxTurnsOption = 6,
+    max_new_tokens: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="New tokens per message at most [default: 256 for PixelWorld, else 1024]"
+        ),
+    ] = None,
+    world: WorldOptions = WorldOptions(),
+    servers: ServerOptions = ServerOptions(),
+) -> None:
+    """Measure a model on a benchmark: what it answers, and what looking again gained and harmed.
+
+    Examples:
+        pixel-reasoner eval --list
+
+        pixel-reasoner eval vstar --data vstar_bench --model FOLDER_OR_HUB_ID --compare --out runs/vstar
+
+        pixel-reasoner eval pixelworld --family all --compare --disturb --out runs/all
+
+        pixel-reasoner report runs/vstar --out vstar.html
+    """
+    from pixel_reasoner import api
+
+    if list_:
+        _print_benchmarks()
+        return
+    api.check_benchmark(task)
+    if data.out is None:
+        raise UsageError(expected="--out, the folder of the run", got="none", fix="add --out DIR")
+    config = rollout_config(
+        operations=not without,
+        max_turns=max_turns,
+        max_new_tokens=max_new_tokens or (256 if task == "pixelworld" else 1024),
+        temperature=draw.temperature,
+        seed=draw.sample_seed,
+    )
+    named = model_spec(model, local, servers, concurrency=draw.batch_size)
+    spec = _eval_spec(task, data.out, named, config, (data, draw, world), compare=compare)
+    with progress_bars() as progress:
+        summary = api.evaluate(spec, progress)
+    print_summary(summary, spec.out)
+
+
+def merge(
+    runs: Annotated[list[Path], typer.Argument(help="The folders of all shards of one run.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the whole run.")],
+    scorer: ScorerOption = "typed",
+) -> None:
+    """Join the shards of one evaluation.
+
+    Examples:
+        pixel-reasoner merge runs/vstar-1 runs/vstar-2 --out runs/vstar
+    """
+    from pixel_reasoner import api
+
+    print_summary(api.merge_runs(runs, out, api.parse_scorer(scorer)), out)
+
+
+def _eval_spec(
+    task: str,
+    out: Path,
+    model: ModelSpec,
+    config: RolloutConfig,
+    options: tuple[DataOptions, DrawOptions, WorldOptions],
+    *,
+    compare: bool,
+) -> EvalSpec:
+    from pixel_reasoner import api
+
+    data, draw, world = options
+    return api.EvalSpec(
+        benchmark=task,
+        out=out,
+        model=model,
+        config=config,
+        data=data.data,
+        media=draw.media,
+        limit=draw.limit,
+        limit_seed=draw.limit_seed,
+        world=api.WorldSpec(
+            family=world.family,
+            split=world.split,
+            seed=world.seed,
+            count=world.count,
+            size_px=world.size_px,
+            detail_px=world.detail_px,
+        ),
+        shard=api.parse_shard(draw.shard),
+        samples=draw.samples,
+        scorer=api.parse_scorer(draw.scorer),
+        compare=compare,
+        perturb=world.disturb,
+        cache=draw.cache,
+        batch_size=draw.batch_size,
+    )
+
+
+def _print_benchmarks() -> None:
+    """Print what each benchmark measures, its files and its metric."""
+    from pixel_reasoner import api
+
+    say("[bold]pixelworld[/]  the embedded world, made as it is asked; no --data")
+    for benchmark in api.benchmarks():
+        say(f"\n[bold]{benchmark.name}[/]  {benchmark.measures}")
+        facts = {
+            "files": benchmark.files,
+            "rows": benchmark.rows,
+            "metric": benchmark.metric,
+            "not included": benchmark.needs,
+            "from": benchmark.hub,
+        }
+        for title, text in facts.items():
+            if text:
+                say(f"    {title + ':':13} {text}")

@@ -1,0 +1,173 @@
+"""What commands print: messages, progress bars, tables of metrics."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pixel_reasoner.workflows.progress import Update
+
+SUMMARY_COLUMNS = {
+    "count": "asked",
+    "accuracy": "accuracy",
+    "accuracy_interval": "95 %",
+    "score": "score",
+    "rapr": "RaPR",
+    "evidence_hit_rate": "evidence",
+    "operation_error_rate": "refused",
+    "unparsed_rate": "unparsed",
+    "mean_operations": "looks",
+}
+"""metric -> title of its column"""
+
+
+def say(text: str) -> None:
+    """Print a line, with rich markup, to standard output."""
+    from rich.console import Console
+
+    Console(highlight=False, soft_wrap=True).print(text)
+
+
+def warn(text: str) -> None:
+    """Print a line to standard error."""
+    print(text, file=sys.stderr)
+
+
+class ProgressBars:
+    """Progress bars on standard error."""
+
+    def __init__(self, progress: Any) -> None:
+        self._progress = progress
+
+    def start(self, title: str, total: int | None) -> Update:
+        """Add a bar and return the function that moves it."""
+        bar = self._progress.add_task(title, total=total, note="")
+
+        def update(completed: int, note: str = "") -> None:
+            self._progress.update(bar, completed=completed, note=note)
+
+        return update
+
+
+@contextmanager
+def progress_bars() -> Iterator[ProgressBars]:
+    """Show progress bars while the context is open."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=Console(stderr=True),
+    ) as progress:
+        yield ProgressBars(progress)
+
+
+def print_report_written(out: Path, unshown: Mapping[str, int], *, quiet: bool = False) -> None:
+    """Print where a report is, and why pictures are missing from it."""
+    if not quiet:
+        say(f"Report: {out}")
+    for why, count in unshown.items():
+        warn(f"not shown: {count} pictures: {why}")
+
+
+def print_summary(summary: Mapping[str, Any], out: Path) -> None:
+    """Print the metrics of an evaluation: one row for all questions, each category and each family."""
+    from rich.console import Console
+    from rich.table import Table
+
+    families = summary.get("by_family", {})
+    groups = {"all": summary, **summary["by_category"], **(families if len(families) > 1 else {})}
+    metrics = [
+        m for m in SUMMARY_COLUMNS if m != "score" or summary["score"] != summary["accuracy"]
+    ]
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("", overflow="fold", max_width=17)
+    for metric in metrics:
+        table.add_column(SUMMARY_COLUMNS[metric], justify="right", no_wrap=True)
+    for name, group in groups.items():
+        table.add_row(name, *(format_metric(group[metric]) for metric in metrics))
+    Console().print(table)
+    if "cyclic_accuracy" in summary:
+        say(f"cyclic_accuracy {summary['cyclic_accuracy']:g}")
+    _print_repeats(summary.get("repeats", {}))
+    if "gain" in summary:
+        print_comparison(summary, "gain", "harm", "with", "without")
+    if summary.get("recovery_rate") is not None:
+        say(f"recovery_rate {summary['recovery_rate']:g} of {summary['disturbed']} disturbed")
+    _print_rows(summary)
+    say(f"Traces and summary: {out}")
+
+
+def print_comparison(
+    found: Mapping[str, Any], gain: str, harm: str, with_: str, without: str
+) -> None:
+    """Print the shares of a comparison under the given titles, and its paired test."""
+    from rich.console import Console
+    from rich.table import Table
+
+    titles = {
+        "with": with_,
+        "without": without,
+        "gain": gain,
+        "harm": harm,
+        "both": "both right",
+        "neither": "neither",
+        "difference": "difference",
+    }
+    table = Table(box=None, header_style="bold")
+    for name in (f"{found['with']['count']} questions", "share", "95 %"):
+        table.add_column(name, justify="left" if name.endswith("questions") else "right")
+    for name, title in titles.items():
+        one = found[name]
+        table.add_row(title, format_metric(one["value"]), format_metric(one["interval"]))
+    Console().print(table)
+    say(f"paired test of the difference: p = {found['difference']['p']:g}")
+
+
+def format_metric(value: Any) -> str:
+    """Return a metric as text.
+
+    >>> format_metric(None), format_metric([0.5, 0.75]), format_metric(12), format_metric(0.5)
+    ('–', '0.50–0.75', '12', '0.500')
+    """
+    if value is None:
+        return "–"
+    if isinstance(value, list):
+        return f"{value[0]:.2f}–{value[1]:.2f}"
+    return str(value) if isinstance(value, int) else f"{value:.3f}"
+
+
+def _print_repeats(repeats: Mapping[str, Any]) -> None:
+    groups = {"": repeats, **repeats.get("by_category", {})}
+    for group, metrics in groups.items():
+        for name, metric in metrics.items():
+            if name.startswith(("avg@", "pass@")):
+                title = f"{name} {group} ".strip()
+                say(f"{title} {metric['value']:g} {format_metric(metric['interval'])}")
+
+
+def _print_rows(summary: Mapping[str, Any]) -> None:
+    """Print which rows were not evaluated, and why."""
+    rows = summary.get("rows")
+    if rows is not None:
+        share = summary["count"] / max(1, rows["read"])
+        say(f"evaluated {summary['count']} of {rows['read']} rows ({share:.1%})")
+        for title in ("dropped", "noted"):
+            for reason, one in rows[title].items():
+                warn(f"{title}: {reason} {one['count']}: {'; '.join(one['rows'][:3])}")
+    for name, reason in summary["failed"].items():
+        warn(f"failed: {name}: {reason}")

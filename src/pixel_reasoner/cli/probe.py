@@ -1,0 +1,56 @@
+"""Command `probe`: what a server supports."""
+
+from __future__ import annotations
+
+from pixel_reasoner.cli.options import (
+    EndpointsOption,
+    JsonOption,
+    KeyFileOption,
+    ModelOption,
+    ServerKindOption,
+    TimeoutOption,
+)
+from pixel_reasoner.cli.output import say
+
+QUESTIONS = {
+    "pictures": "sees a picture in a user message",
+    "tool_pictures": "sees a picture in a tool message",
+    "seeds": "heeds seeds",
+    "logprobs": "tells logprobs",
+}
+"""field of a probe's result -> its title"""
+
+
+def probe(
+    model: ModelOption,
+    endpoint: EndpointsOption,
+    server: ServerKindOption = None,
+    key_file: KeyFileOption = None,
+    timeout_s: TimeoutOption = 300.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Find out what a server really does: whether pictures are seen, seeds are heeded, logprobs are told.
+
+    About nine short requests to each. `ask` and `eval` do the same once a day, and send what works.
+
+    Examples:
+        pixel-reasoner probe --model qwen3-vl --endpoint http://localhost:8000/v1
+    """
+    import json
+
+    from pixel_reasoner import api
+
+    spec = api.ModelSpec(
+        model, endpoints=tuple(endpoint), server=server, key_file=key_file, timeout_s=timeout_s
+    )
+    found = api.probe(spec)
+    if as_json:
+        print(json.dumps(found.by_url, indent=2))
+        return
+    words = {True: "yes", False: "no", None: "cannot be told"}
+    for url, one in found.by_url.items():
+        say(f"{url}, asked as {found.server}")
+        for name, question in QUESTIONS.items():
+            say(f"  {question}: {words[one[name]]}")
+    for url in found.without_answer:
+        say(f"{url}: no answer")

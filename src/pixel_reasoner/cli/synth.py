@@ -1,0 +1,159 @@
+"""Command `synth`: expert traces from annotated questions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pixel_reasoner.cli.options import ShardOption, with_groups
+from pixel_reasoner.cli.output import progress_bars, say
+
+if TYPE_CHECKING:
+    from pixel_reasoner.api import LabellerSpec
+
+
+@dataclass(frozen=True)
+class TraceOptions:
+    """Options that decide what traces contain."""
+
+    text_share: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Share of traces without a look (PixelWorld).")
+    ] = 0.2667
+    refused_share: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Share of looks that are refused first.")
+    ] = 0.05
+    mistakes: Annotated[
+        bool,
+        typer.Option(
+            help="Whether some looks go wrong first and are corrected; --no-mistakes is for ablations."
+        ),
+    ] = True
+    margin: Annotated[
+        float,
+        typer.Option(min=0.0, help="What a look shows around the evidence, in its own widths."),
+    ] = 0.25
+    min_side: Annotated[
+        float,
+        typer.Option(min=0.01, max=1.0, help="A look's least side, share of the picture."),
+    ] = 0.12
+    regions: Annotated[
+        int, typer.Option(min=1, help="Of one picture at most, to be asked about (sa1b).")
+    ] = 3
+
+
+@dataclass(frozen=True)
+class LabellerOptions:
+    """Options of the labeller."""
+
+    analysis: Annotated[
+        str, typer.Option(help="Who says what a look shows: `template` or `labeller`.")
+    ] = "template"
+    labeller: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="An OpenAI-compatible endpoint with a vision model, such as http://localhost:8000/v1; may be repeated,"
+            " calls are shared out. Its key is taken from the environment variable OPENAI_API_KEY."
+        ),
+    ] = None
+    labeller_model: Annotated[
+        str | None, typer.Option(help="The model's name at the endpoint.")
+    ] = None
+    labeller_calls: Annotated[
+        int | None, typer.Option(min=0, help="Calls at most; cached answers are free.")
+    ] = None
+    labeller_concurrency: Annotated[int, typer.Option(min=1, help="Calls at once.")] = 8
+    labeller_timeout: Annotated[
+        float, typer.Option(min=0.001, help="Seconds that a call may take.")
+    ] = 60.0
+    labeller_cache: Annotated[
+        Path | None,
+        typer.Option(help="Folder of answers; runs may share it [default: labels in --out]"),
+    ] = None
+
+    def spec(self) -> LabellerSpec:
+        """Return the labeller that the options name."""
+        from pixel_reasoner.api import LabellerSpec
+
+        return LabellerSpec(
+            urls=tuple(self.labeller or ()),
+            model=self.labeller_model,
+            analysis=self.analysis,
+            max_calls=self.labeller_calls,
+            concurrency=self.labeller_concurrency,
+            timeout_s=self.labeller_timeout,
+            cache=self.labeller_cache,
+        )
+
+
+@with_groups
+def synth(
+    source: Annotated[str, typer.Argument(help="pixelworld, jsonl, visa, star or sa1b")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder of the traces; resumes if it exists.")
+    ],
+    data: Annotated[
+        Path | None, typer.Option(help="Where the data set lies (not for pixelworld).")
+    ] = None,
+    families: Annotated[
+        str, typer.Option(help="Of PixelWorld, separated by commas, or all.")
+    ] = "all",
+    count: Annotated[int, typer.Option(min=1, help="Traces at most, over all shards.")] = 1000,
+    per_scene: Annotated[
+        int, typer.Option(min=1, help="Traces of one scene at most (PixelWorld).")
+    ] = 6,
+    seed: Annotated[int, typer.Option(min=0, help="Of scenes, words and regions.")] = 0,
+    shard: ShardOption = "1/1",
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    model: Annotated[
+        str,
+        typer.Option("--model", "-m", help="Who is to learn: `tiny`, a model folder or a dialect."),
+    ] = "tiny",
+    traces: TraceOptions = TraceOptions(),
+    labeller: LabellerOptions = LabellerOptions(),
+) -> None:
+    """Write expert traces from annotated questions: looks, mistakes and their correction.
+
+    Examples:
+        pixel-reasoner synth pixelworld --count 2000 --workers 2 --out runs/synth
+
+        pixel-reasoner synth jsonl --data my_rows.jsonl --model pixel_reasoner --out runs/mine
+
+        pixel-reasoner synth sa1b --data sa1b --labeller http://localhost:8000/v1 --labeller-model NAME --out runs/sa1b
+
+        pixel-reasoner check runs/synth
+    """
+    from pixel_reasoner import api
+
+    spec = api.SynthSpec(
+        source=source,
+        out=out,
+        data=data,
+        families=families,
+        count=count,
+        per_scene=per_scene,
+        seed=seed,
+        shard=api.parse_shard(shard),
+        workers=workers,
+        model=model,
+        text_share=traces.text_share,
+        error_share=traces.refused_share,
+        mistakes=traces.mistakes,
+        margin=traces.margin,
+        min_side=traces.min_side,
+        regions=traces.regions,
+        labeller=labeller.spec(),
+    )
+    with progress_bars() as progress:
+        summary = api.synthesize(spec, progress)
+    _print_summary(summary, out)
+
+
+def _print_summary(summary: dict[str, Any], out: Path) -> None:
+    path, rate = out / "traces.jsonl", summary["traces_per_second"]
+    say(f"{summary['count']} traces: {path}  ({rate} a second)")
+    for title in ("kinds", "dropped", "labeller"):
+        if summary.get(title):
+            say(f"{title}: " + ", ".join(f"{name} {n}" for name, n in summary[title].items()))

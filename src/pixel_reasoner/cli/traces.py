@@ -1,0 +1,114 @@
+"""Commands `check`, `export` and `import`: traces of a run, and other formats."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pixel_reasoner.cli.options import TracesArgument
+from pixel_reasoner.cli.output import progress_bars, say, warn
+
+if TYPE_CHECKING:
+    from pixel_reasoner.workflows.traces import MaskedTrace
+
+
+def check(
+    source: TracesArgument,
+    held_out: Annotated[
+        Path | None, typer.Option(help="A questions.jsonl that no trace may be about.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help="Also count tokens, as this model reads them."),
+    ] = None,
+    show_mask: Annotated[
+        bool,
+        typer.Option(
+            "--show-mask", help="Print one trace of each kind: what is trained is marked."
+        ),
+    ] = False,
+) -> None:
+    """Are traces fit to train on? Answers, evidence, calls and pixels are checked; exit code 1 if anything is wrong.
+
+    Examples:
+        pixel-reasoner check runs/synth --model tiny
+
+        pixel-reasoner check runs/synth --show-mask
+    """
+    from pixel_reasoner import api
+
+    if show_mask:
+        for masked in api.masked_traces(source, model or "tiny"):
+            _print_mask(masked)
+        return
+    with progress_bars() as progress:
+        verdict = api.check(source, held_out=held_out, model=model, progress=progress)
+    for name, metric in verdict.figures.items():
+        say(f"{name}: {metric}")
+    for problem in verdict.named:
+        warn(f"{problem.check}: {problem.question}: {problem.detail}")
+    if verdict.passed:
+        say(f"[green]fit to train on[/]: {verdict.checked} traces")
+        return
+    problems = ", ".join(f"{name} {n}" for name, n in verdict.problems.items()) or "no trace"
+    say(f"[red]not fit to train on[/]: {problems} (of {verdict.checked} traces)")
+    raise typer.Exit(1)
+
+
+def export(
+    source: TracesArgument,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write.")],
+    to: Annotated[str, typer.Option(help="trl or message_list")] = "trl",
+) -> None:
+    """Write traces in the formats of others.
+
+    `trl`: a `datasets` folder with messages and embedded pictures, for a stock trl.SFTTrainer. `message_list`: the JSON
+    of PixelReasoner-SFT-Data, pictures as files.
+
+    Examples:
+        pixel-reasoner export runs/synth --out runs/synth-trl
+
+        pixel-reasoner export runs/synth --to message_list --out runs/synth-json
+    """
+    from pixel_reasoner import api
+
+    say(f"{api.export_traces(source, out, to)} rows: {out}")
+
+
+def import_(
+    source: Annotated[Path, typer.Argument(help="A JSON file of PixelReasoner-SFT-Data.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder of the traces.")],
+) -> None:
+    """Read traces of PixelReasoner-SFT-Data: every call is executed again, what does not run is named.
+
+    Example:
+        pixel-reasoner import release/data.json --out runs/released
+    """
+    from pixel_reasoner import api
+
+    count, dropped = api.import_traces(
+        source, out, lambda row: warn(f"dropped: {row.where}: {row.detail}")
+    )
+    say(f"{count} traces: {out / 'traces.jsonl'}")
+    if dropped:
+        say("dropped: " + ", ".join(f"{name} {n}" for name, n in dropped.items()))
+
+
+def _print_mask(masked: MaskedTrace) -> None:
+    """Print the tokens of a trace: trained ones green and between ⟦ ⟧, all others grey."""
+    from rich.console import Console
+    from rich.text import Text
+
+    text = Text(f"\n{masked.kind}: {masked.question_id}\n", style="bold")
+    for trained, tokens in masked.spans:
+        if trained:
+            text.append("⟦", style="bold green")
+        for token in tokens:
+            text.append(token, style="bold green" if trained else "dim not bold")
+        if trained:
+            text.append("⟧", style="bold green")
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(text)
+    console.print(f"{masked.num_trained} of {masked.num_tokens} tokens are trained")

@@ -1,0 +1,130 @@
+"""Commands `train tiny`, `train sft` and `train rl`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pixel_reasoner.cli.output import say
+
+app = typer.Typer(no_args_is_help=True, help="Train models.")
+
+RunArgument = Annotated[Path, typer.Argument(help="The run as a TOML file.")]
+
+
+@app.command("tiny")
+def train_tiny(
+    traces: Annotated[
+        Path,
+        typer.Option("--traces", help="Folder of `synth pixelworld`, written for `--model tiny`."),
+    ] = Path("runs/tiny/synth"),
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Checkpoints, logs and the model.")
+    ] = Path("runs/tiny"),
+    tower: Annotated[
+        str,
+        typer.Option(
+            help="Take over the vision tower of `tiny` or a model folder, and train the language model alone."
+        ),
+    ] = "",
+    start: Annotated[
+        str, typer.Option("--from", help="Instead of --tower: go on from its language model too.")
+    ] = "",
+    words: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="Share of lessons that answer in words alone and guess what needs a look: a habit for ablations.",
+        ),
+    ] = 0.0,
+    steps: Annotated[
+        int, typer.Option(min=1, help="Of the last stage, the language model's.")
+    ] = 4000,
+    seed: Annotated[int, typer.Option(help="Of weights and batches.")] = 0,
+    scale: Annotated[
+        float,
+        typer.Option(min=0.0, help="Share of scenes and steps: 0.01 tries the whole pipeline."),
+    ] = 1.0,
+    install: Annotated[
+        bool,
+        typer.Option("--install", help="Make the result the embedded model of this installation."),
+    ] = False,
+) -> None:
+    """Train the embedded model from nothing. Every stage resumes after a kill: run the command again.
+
+    Examples:
+        pixel-reasoner synth pixelworld --count 2000 --out runs/tiny/synth
+
+        pixel-reasoner train tiny --traces runs/tiny/synth --out runs/tiny
+
+        pixel-reasoner train tiny --traces runs/few/synth --tower tiny --steps 200 --out runs/few
+    """
+    from pixel_reasoner import api
+
+    spec = api.TinyConfig(
+        traces=traces,
+        out=out,
+        tower=tower,
+        start=start,
+        words=words,
+        steps=steps,
+        seed=seed,
+        scale=scale,
+        install=install,
+    )
+    say(f"The model: {api.train_tiny(spec)}")
+
+
+@app.command("sft")
+def train_sft(run: RunArgument) -> None:
+    """Warm-start tuning on expert traces, by TRL. Resumes after a kill: run the command again.
+
+    Examples:
+        pixel-reasoner train sft run.toml
+
+        accelerate launch -m pixel_reasoner.cli train sft run.toml
+    """
+    from pixel_reasoner import api
+
+    _print_model(api.train_sft(run))
+
+
+@app.command("rl")
+def train_rl(
+    run: RunArgument,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Load nothing: print batches, tokens and memory.")
+    ] = False,
+    gpus: Annotated[int, typer.Option(help="For --plan: how many GPUs train.")] = 8,
+    gpu_gib: Annotated[float, typer.Option(help="For --plan: memory of each, in GiB.")] = 80.0,
+    like: Annotated[
+        str | None,
+        typer.Option(help="For --plan: a model of the same shape, if the run's is not there yet."),
+    ] = None,
+) -> None:
+    """Curiosity-driven RL, by TRL. Resumes after a kill: run the command again.
+
+    Examples:
+        pixel-reasoner train rl run.toml
+
+        pixel-reasoner train rl run.toml --plan --gpus 32
+
+        accelerate launch -m pixel_reasoner.cli train rl run.toml
+    """
+    from pixel_reasoner import api
+
+    if plan:
+        for line in api.plan_rl(run, gpus, gpu_gib, like):
+            say(line)
+        return
+    _print_model(api.train_rl(run))
+
+
+def _print_model(folder: Path) -> None:
+    """Print where the model is, in the first of several processes."""
+    if os.environ.get("RANK", "0") == "0":
+        say(f"The model: {folder}")

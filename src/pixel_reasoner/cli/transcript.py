@@ -1,0 +1,90 @@
+"""A rollout as text on a terminal, while it is generated."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pixel_reasoner.rollout.state import Rollout
+    from pixel_reasoner.schema.trace import Observation, ToolCall, Trace
+
+
+class Transcript:
+    """Prints the text of each turn as it arrives, then its calls and their results.
+
+    Args:
+        note: printed before the first text. An error in the files comes earlier, and is then the only message.
+    """
+
+    def __init__(self, note: str = "") -> None:
+        from rich.console import Console
+
+        self._console = Console(highlight=False, soft_wrap=True)
+        self._note = note
+        self._text = ""
+
+    def on_text(self, piece: str) -> None:
+        """Print new text of the current turn, without the calls in it."""
+        from rich.markup import escape
+
+        if self._note:
+            self._console.print(f"[dim]{escape(self._note)}[/]")
+            self._note = ""
+        printed = len(text_before_call(self._text))
+        self._text += piece
+        self._console.print(escape(text_before_call(self._text)[printed:]), end="")
+
+    def on_turn(self, rollout: Rollout) -> None:
+        """End the text of a turn and print what its calls returned."""
+        from rich.markup import escape
+
+        self._text = ""
+        self._console.print()
+        for line in last_turn_lines(rollout):
+            self._console.print(escape(line), style="cyan")
+
+    def end(self, trace: Trace) -> None:
+        """Print the answer."""
+        from rich.markup import escape
+
+        answer = trace.answer if trace.answer is not None else f"none ({trace.stop})"
+        self._console.print(f"[bold]Answer: {escape(answer)}[/]")
+
+
+def text_before_call(text: str) -> str:
+    """Return the text of a turn up to its first call."""
+    from pixel_reasoner.dialects import CALL_TAGS
+
+    for tag, _ in CALL_TAGS:
+        text = text.partition(tag)[0]
+    return text.rstrip("\n")
+
+
+def last_turn_lines(rollout: Rollout) -> list[str]:
+    """Return one line for each call of the last turn and for each picture it returned."""
+    if not rollout.turns:
+        return []
+    turn = rollout.turns[-1]
+    calls = [*turn.calls, *[None] * (len(turn.observations) - len(turn.calls))]
+    return [
+        line
+        for call, observation in zip(calls, turn.observations, strict=False)
+        for line in _observation_lines(call, observation)
+    ]
+
+
+def _observation_lines(call: ToolCall | None, observation: Observation) -> Iterator[str]:
+    written = f"{call.name}({call.arguments})" if call else "a call"
+    if observation.error is not None:
+        yield f"  ✗ {written}: {observation.text}"
+        return
+    yield f"  → {written}"
+    for picture in observation.pictures:
+        width, height = picture.source_px
+        seen_width, seen_height = picture.seen_px
+        yield (
+            f"  ← picture {picture.number}: {width}x{height} px of the source, "
+            f"seen at {seen_width}x{seen_height}"
+        )

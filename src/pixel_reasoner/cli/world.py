@@ -1,0 +1,62 @@
+"""Command `world render`: PixelWorld as files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pixel_reasoner.cli.output import progress_bars, say
+
+READABLE_FROM_PX = 4
+"""a character of less height cannot be read"""
+
+app = typer.Typer(no_args_is_help=True, help="PixelWorld: pictures and clips with known evidence.")
+
+
+@app.command()
+def render(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where files and questions.jsonl go.")],
+    family: Annotated[
+        str,
+        typer.Option("--family", "-f", help="attribute, relation, count, infographic or video"),
+    ] = "attribute",
+    split: Annotated[str, typer.Option(help="train, validation or test")] = "test",
+    seed: Annotated[int, typer.Option(help="First scene of the split.")] = 0,
+    count: Annotated[int, typer.Option(help="How many questions.")] = 10,
+    size_px: Annotated[
+        int | None, typer.Option(help="Side of the canvas [default: the family's]")
+    ] = None,
+    detail_px: Annotated[
+        int | None, typer.Option(help="Height of the decisive character [default: the family's]")
+    ] = None,
+    check_readable: Annotated[
+        bool,
+        typer.Option("--check-readable", help="Report the character's height in the overview."),
+    ] = False,
+    model: Annotated[
+        str, typer.Option(help="Whose overview --check-readable measures: `tiny` or a dialect.")
+    ] = "tiny",
+) -> None:
+    """Write real picture and video files, and questions.jsonl with answers and evidence.
+
+    Examples:
+        pixel-reasoner world render --family attribute --count 20 --out scenes
+
+        pixel-reasoner world render --size-px 8192 --detail-px 24 --count 5 --check-readable --out large
+    """
+    from pixel_reasoner import api
+
+    spec = api.WorldSpec(family, split, seed, count, size_px, detail_px)
+    with progress_bars() as progress:
+        path = api.render_world(spec, out, progress)
+    if check_readable:
+        height = api.detail_px_in_overview(spec, model)
+        verdict = (
+            "unreadable"
+            if height < READABLE_FROM_PX
+            else "may be readable: choose a smaller detail or a larger canvas"
+        )
+        say(f"The character is {height:.1f} px high in the overview of {model}: {verdict}.")
+    say(f"{count} questions: {path}")

@@ -1,0 +1,279 @@
+"""Batches of the stages that train the vision tower. Each is a function of the random generator alone.
+
+Reading takes far more examples than localising, and a view shows one or two characters. So later stages add composed
+pictures, cut from real crops and selected frames or drawn:
+
+    see    views of all kinds
+    read   mosaics: every cell is a window around a character
+    focus  scattered glyphs: windows across two or four cells, on one colour, as in a rollout
+    look   mostly results of operations
+    pages  pages, scattered words and numbers, crops of any size
+    print  mostly text on pages
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from pixel_reasoner.schema.geometry import Box
+from pixel_reasoner.tiny.labels import (
+    CELL_PX,
+    COLOR_IDS,
+    GLYPH_IDS,
+    IGNORE,
+    TEXT_LABELS,
+    LabelledPicture,
+    label_text,
+    label_view,
+    position,
+    sparse_labels,
+)
+from pixel_reasoner.tiny.scene_cache import NUM_RANDOM_CROPS, SceneCache, View
+from pixel_reasoner.world.fonts import font_of, ink_on
+from pixel_reasoner.world.scene import COLORS, DIGITS, FONTS, NUM_FRAMES, WORDS
+
+COMPOSED_CELLS = 6
+"""cells on a side of a composed picture"""
+_AMBIGUOUS = -200
+"""two characters have their centre in this cell: it gets no label"""
+
+Batch = list[LabelledPicture]
+
+
+def sample_views(cache: SceneCache, rng: random.Random) -> list[View]:
+    """Return overviews, crops, frames with a card and without, and selected frames."""
+    pictures, clips = cache.scenes["attribute"], cache.scenes["video"]
+    views = [cache.picture(rng.randrange(len(pictures))) for _ in range(32)]
+    views += [_crop(cache, rng) for _ in range(32)]
+    views += [cache.frame(rng.randrange(len(clips)), rng.randint(1, NUM_FRAMES)) for _ in range(24)]
+    for _ in range(24):
+        selected = _selected_frame(cache, rng)
+        views.append(cache.frame(selected.scene.seed, selected.frame))
+    return views + [_selected_frame(cache, rng) for _ in range(12)]
+
+
+def see_batch(cache: SceneCache, rng: random.Random) -> Batch:
+    """Return a batch of the first stage: views with all their labels."""
+    return [label_view(view) for view in sample_views(cache, rng)]
+
+
+def read_batch(cache: SceneCache, rng: random.Random) -> Batch:
+    """Return a batch of the second stage: mosaics, and half a batch of the first stage against forgetting."""
+    return see_batch(cache, rng)[::2] + [_mosaic(cache, rng) for _ in range(24)]
+
+
+def focus_batch(cache: SceneCache, rng: random.Random) -> Batch:
+    """Return a batch of the third stage: scattered glyphs, results of operations, a quarter of a first-stage batch."""
+    views = [_crop(cache, rng) for _ in range(16)]
+    views += [_selected_frame(cache, rng) for _ in range(10)]
+    labelled = [label_view(view) for view in views]
+    return (
+        see_batch(cache, rng)[::4] + labelled + [_scattered_glyphs(cache, rng) for _ in range(24)]
+    )
+
+
+def look_batch(cache: SceneCache, rng: random.Random) -> Batch:
+    """Return a batch of the fourth stage: as the third, but mostly results of operations."""
+    views = [_crop(cache, rng) for _ in range(44)]
+    views += [_selected_frame(cache, rng) for _ in range(14)]
+    views += [shift_view(_selected_frame(cache, rng), rng) for _ in range(14)]
+    labelled = [label_view(view) for view in views]
+    return see_batch(cache, rng)[::4] + labelled + [_scattered_glyphs(cache, rng) for _ in range(3)]
+
+
+def pages_batch(cache: SceneCache, rng: random.Random) -> Batch:
+    """Return a batch of the fifth stage: pages, scattered words, crops of any size, and examples of earlier stages."""
+    views = [_page(cache, rng) for _ in range(12)]
+    views += [_page_crop(cache, rng) for _ in range(28)]
+    views += _random_crops(cache, rng, 8)
+    views += sample_views(cache, rng)[::12]
+    views += [_crop(cache, rng) for _ in range(12)]
+    views += [shift_view(_selected_frame(cache, rng), rng) for _ in range(8)]
+    labelled = [label_view(view) for view in views]
+    return labelled + [_scattered_words(rng) for _ in range(20)] + [_scattered_glyphs(cache, rng)]
+
+
+def print_batch(cache: SceneCache, rng: random.Random) -> Batch:
+    """Return a batch of the sixth stage: as the fifth, but mostly text on pages."""
+    views = [_page_crop(cache, rng) for _ in range(48)]
+    views += _random_crops(cache, rng, 6)
+    views += [_page(cache, rng) for _ in range(4)]
+    views += sample_views(cache, rng)[::16]
+    views += [_crop(cache, rng) for _ in range(8)]
+    views += [shift_view(_selected_frame(cache, rng), rng) for _ in range(6)]
+    labelled = [label_view(view) for view in views]
+    return labelled + [_scattered_words(rng) for _ in range(24)]
+
+
+class TowerStage(NamedTuple):
+    """One stage of the vision tower."""
+
+    name: str
+    """of its log and checkpoint, and part of its random seed"""
+    steps: int
+    batch: Callable[[SceneCache, random.Random], Batch]
+    has_pages: bool = False
+    """whether text of pages is labelled"""
+    muon: bool = True
+
+
+TOWER_STAGES = (
+    TowerStage("see", 1400, see_batch, muon=False),
+    TowerStage("read", 1200, read_batch, muon=False),
+    TowerStage("focus", 1000, focus_batch),
+    TowerStage("look", 1500, look_batch),
+    TowerStage("pages", 1200, pages_batch, has_pages=True),
+    TowerStage("print", 1000, print_batch, has_pages=True),
+)
+
+
+def shift_view(view: View, rng: random.Random) -> View:
+    """Augmentation: drop one row and one column of cells to shift all objects relative to the patch grid.
+
+    There are fewer selected frames than crops; without shifts the tower memorises them.
+    """
+    side = view.pixels.shape[0]
+    end = side - CELL_PX
+    left, top = rng.randrange(CELL_PX), rng.randrange(CELL_PX)
+    x1, y1, x2, y2 = (at / side for at in (left, top, left + end, top + end))
+    pixels = view.pixels[top : top + end, left : left + end]
+    return view._replace(pixels=pixels, box=Box(x1, y1, x2, y2))
+
+
+# --- composed pictures ---
+
+
+def _mosaic(cache: SceneCache, rng: random.Random) -> LabelledPicture:
+    """Return windows around characters, one per cell, labelled with the character and its colour."""
+    cells = COMPOSED_CELLS
+    pixels = np.empty((cells, CELL_PX, cells, CELL_PX, 3), np.uint8)
+    glyphs, colors = (np.empty((cells, cells), np.int64) for _ in range(2))
+    for row in range(cells):
+        for col in range(cells):
+            view = _crop_or_frame(cache, rng)
+            assert view.item is not None, "crops and selected frames are views of an item"
+            x, y = (rng.uniform(5, CELL_PX - 5) for _ in range(2))
+            glyph, pixels[row, :, col] = _window(view, x, y)
+            glyphs[row, col], colors[row, col] = GLYPH_IDS[glyph], COLOR_IDS[view.item.color]
+    labels = sparse_labels({"glyph": glyphs, "color": colors}, cells)
+    return LabelledPicture(pixels.reshape(cells * CELL_PX, cells * CELL_PX, 3), labels)
+
+
+def _scattered_glyphs(cache: SceneCache, rng: random.Random) -> LabelledPicture:
+    """Return windows around characters on one colour, shifted so that most extend over several cells.
+
+    In a mosaic the colour of a cell shows which patches belong together; here, as on a real shape, only their places do.
+    """
+    cells = COMPOSED_CELLS
+    color = rng.choice(list(COLORS))
+    density = rng.random()
+    canvas = np.empty(((cells + 1) * CELL_PX, (cells + 1) * CELL_PX, 3), np.uint8)
+    canvas[:] = COLORS[color]
+    shift_x, shift_y = rng.randrange(CELL_PX), rng.randrange(CELL_PX)
+    glyphs = np.full((cells, cells), IGNORE)
+    for row in range(cells + 1):
+        for col in range(cells + 1):
+            if rng.random() >= density:
+                continue
+            view = _view_of_color(cache, rng, color)
+            x, y = (rng.uniform(12, CELL_PX - 12) for _ in range(2))
+            glyph, window = _window(view, x, y)
+            top, left = row * CELL_PX, col * CELL_PX
+            canvas[top : top + CELL_PX, left : left + CELL_PX] = window
+            at = int((top + y - shift_y) // CELL_PX), int((left + x - shift_x) // CELL_PX)
+            if min(at) >= 0 and max(at) < cells:
+                glyphs[at] = GLYPH_IDS[glyph] if glyphs[at] == IGNORE else _AMBIGUOUS
+    glyphs[glyphs == _AMBIGUOUS] = IGNORE
+    end = cells * CELL_PX
+    pixels = canvas[shift_y : shift_y + end, shift_x : shift_x + end]
+    return LabelledPicture(pixels, sparse_labels({"glyph": glyphs}, cells))
+
+
+def _scattered_words(rng: random.Random) -> LabelledPicture:
+    """Return words and numbers in one font on one colour, many more than a crop of a page shows."""
+    cells = COMPOSED_CELLS
+    side, scale = cells * CELL_PX, 2
+    color = rng.choice([*COLORS, None])
+    ground = COLORS[color] if color else tuple(rng.randint(236, 255) for _ in range(3))
+    canvas = Image.new("RGB", (side * scale, side * scale), ground)
+    pen = ImageDraw.Draw(canvas)
+    font = font_of(rng.randint(18, 36), rng.randrange(FONTS))
+    ink = ink_on(color) if color else (40, 40, 40)
+    labelled = {name: np.full((cells, cells), IGNORE) for name in TEXT_LABELS}
+    taken: list[tuple[float, float]] = []
+    for _ in range(20):
+        x, y = rng.uniform(28, side - 28), rng.uniform(12, side - 12)
+        if any(abs(x - u) < 60 and abs(y - v) < 26 for u, v in taken):
+            continue
+        taken.append((x, y))
+        text = rng.choice(WORDS) if rng.random() < 0.6 else "".join(rng.choices(DIGITS, k=2))
+        pen.text((x * scale, y * scale), text, font=font, fill=ink, anchor="mm")
+        label_text(labelled, (int(y // CELL_PX), int(x // CELL_PX)), text)
+    pixels = np.asarray(canvas.resize((side, side), Image.Resampling.LANCZOS))
+    return LabelledPicture(pixels, sparse_labels(labelled, cells))
+
+
+def _window(view: View, x: float, y: float) -> tuple[str, np.ndarray]:
+    """Return the character of a view and one cell of pixels around it.
+
+    The centre of the character is at (x, y) of the cell, as far as the edges of the view allow.
+    """
+    assert view.item is not None, "crops and selected frames are views of an item"
+    side = view.pixels.shape[0]
+    left, top = (
+        min(max(round(at * side - inside), 0), side - CELL_PX)
+        for at, inside in zip(position(view, view.item), (x, y), strict=True)
+    )
+    return view.item.glyph, view.pixels[top : top + CELL_PX, left : left + CELL_PX]
+
+
+# --- random views ---
+
+
+def _crop(cache: SceneCache, rng: random.Random) -> View:
+    index = rng.randrange(len(cache.scenes["attribute"]))
+    return cache.crop(index, rng.randrange(len(cache.scenes["attribute"][index].items)))
+
+
+def _selected_frame(cache: SceneCache, rng: random.Random) -> View:
+    index = rng.randrange(len(cache.scenes["video"]))
+    items = cache.scenes["video"][index].items
+    item = rng.randrange(len(items))
+    return cache.selected_frame(index, item, rng.randrange(len(items[item].frames)))
+
+
+def _crop_or_frame(cache: SceneCache, rng: random.Random) -> View:
+    return _crop(cache, rng) if rng.random() < 0.6 else _selected_frame(cache, rng)
+
+
+def _view_of_color(cache: SceneCache, rng: random.Random, color: str) -> View:
+    while True:
+        view = _crop_or_frame(cache, rng)
+        if view.item is not None and view.item.color == color:
+            return view
+
+
+def _page(cache: SceneCache, rng: random.Random) -> View:
+    return cache.page(rng.randrange(len(cache.scenes["infographic"])))
+
+
+def _page_crop(cache: SceneCache, rng: random.Random) -> View:
+    index = rng.randrange(len(cache.scenes["infographic"]))
+    return cache.page_crop(index, rng.randrange(len(cache.scenes["infographic"][index].items)))
+
+
+def _random_crops(cache: SceneCache, rng: random.Random, each: int) -> list[View]:
+    """Return crops of any size: `each` of pictures, and as many of pages."""
+    views = []
+    for family in ("attribute", "infographic"):
+        count = len(cache.scenes[family])
+        views += [
+            cache.random_crop(family, rng.randrange(count), rng.randrange(NUM_RANDOM_CROPS))
+            for _ in range(each)
+        ]
+    return views

@@ -1,0 +1,227 @@
+"""Output of the finished vision tower for every picture of every trace, computed once and kept in a file.
+
+The tower is frozen in the last stage: training the language model alone on cached tokens is several times faster.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from itertools import accumulate, groupby
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from rich.progress import track
+
+from pixel_reasoner.evals.run import TRACES
+from pixel_reasoner.media.context import MediaContext
+from pixel_reasoner.schema.geometry import Size
+from pixel_reasoner.schema.question import with_media_root
+from pixel_reasoner.schema.trace import Trace
+from pixel_reasoner.tiny.labels import CELL_PX
+from pixel_reasoner.tiny.tower import embed
+
+TOWER_BATCH_PX = 64 * 192**2
+"""pixels that go through the tower at once"""
+
+
+class VisualTokens(NamedTuple):
+    """Output of the tower for all pictures of one size."""
+
+    final: torch.Tensor
+    """(pictures, tokens, width) bfloat16"""
+    early: torch.Tensor
+    """output of an earlier layer (deepstack), of the same shape"""
+
+
+class PromptImage(NamedTuple):
+    """Picture of an example: its place in the cache."""
+
+    size: Size
+    row: int
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of visual tokens."""
+        return self.size[1] // CELL_PX, self.size[0] // CELL_PX
+
+
+class TraceIndex:
+    """Traces in a file, read one at a time, and the places of their pictures in the cache.
+
+    Args:
+        path: the JSONL file.
+        offsets: byte offset of each trace.
+        rows: of each trace, (number of the size, row) of each picture.
+        sizes: width and height in pixels, by number.
+    """
+
+    def __init__(
+        self, path: Path, offsets: list[int], rows: list[list[tuple[int, int]]], sizes: list[Size]
+    ) -> None:
+        self.offsets = offsets
+        self.rows = rows
+        self.sizes = sizes
+        self._file = path.open("rb")
+        self.families: dict[str, list[int]] = {}
+        """family -> numbers of its traces"""
+        self.overviews: dict[str, list[int]] = {}
+        """family -> numbers of the traces whose question needs no operation"""
+        for number, offset in enumerate(offsets):
+            line = self._line(offset)
+            family, _ = _scene_of(line)
+            self.families.setdefault(family, []).append(number)
+            if '"needs_look":false' in line:
+                self.overviews.setdefault(family, []).append(number)
+
+    def trace(self, number: int) -> Trace:
+        """Return one trace."""
+        return Trace.from_line(self._line(self.offsets[number]))
+
+    def images(self, number: int) -> list[PromptImage]:
+        """Return the pictures of a trace, in order."""
+        return [PromptImage(self.sizes[size], row) for size, row in self.rows[number]]
+
+    def _line(self, offset: int) -> str:
+        self._file.seek(offset)
+        return self._file.readline().decode()
+
+
+class TokenCache(NamedTuple):
+    """Output of the tower for all pictures of some traces, each picture once."""
+
+    traces: TraceIndex
+    tokens: dict[Size, VisualTokens]
+
+
+def cache_tokens(visual: Any, image_processor: Any, traces: Path, path: Path) -> TokenCache:
+    """Return the output of the tower for every picture of some traces, from a file or computed into it.
+
+    Args:
+        visual: the tower.
+        image_processor: of the model.
+        traces: folder of synthesized traces.
+        path: the file. Its name gets a digest of the traces and the tower, so that it is never used for others.
+    """
+    path = path.with_stem(f"{path.stem}-{_digest(visual, traces / TRACES)}")
+    if not path.exists():
+        _write_cache(visual, image_processor, traces / TRACES, path)
+    content = torch.load(path, weights_only=True)
+    sizes = [tuple(size) for size in content["sizes"]]
+    index = TraceIndex(traces / TRACES, content["offsets"], content["rows"], sizes)
+    pairs = zip(sizes, content["tokens"], strict=True)
+    return TokenCache(index, {size: VisualTokens(*pair) for size, pair in pairs})
+
+
+def _digest(visual: Any, traces: Path) -> str:
+    with traces.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+    for weights in visual.state_dict().values():
+        digest.update(weights.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _write_cache(visual: Any, image_processor: Any, traces: Path, path: Path) -> None:
+    with traces.open(encoding="utf-8") as file:
+        lines = file.readlines()
+    offsets = list(accumulate((len(line.encode()) for line in lines), initial=0))[:-1]
+    batcher = _TowerBatcher(visual, image_processor)
+    rows: list[list[tuple[int, int]]] = []
+    # Traces about one scene follow each other: a picture of two of them is cached once.
+    scenes = [list(group) for _, group in groupby(lines, _scene_of)]
+    with ProcessPoolExecutor() as pool:
+        cut = pool.map(partial(_scene_pictures, folder=traces.parent), scenes, chunksize=8)
+        for pictures, numbers in track(cut, "tokens", len(scenes)):
+            places = [batcher.add(pixels) for pixels in pictures]
+            rows += [[places[number] for number in of_trace] for of_trace in numbers]
+    content = {
+        "sizes": [list(size) for size in batcher.sizes],
+        "offsets": offsets,
+        "rows": rows,
+        "tokens": batcher.tokens(),
+    }
+    part = path.with_name(path.name + ".part")
+    torch.save(content, part)
+    part.replace(path)
+
+
+def _scene_pictures(lines: list[str], folder: Path) -> tuple[list[np.ndarray], list[list[int]]]:
+    """Return the distinct pictures of the traces of a scene, and of each trace the numbers of its pictures."""
+    numbers: dict[Any, int] = {}
+    pictures: list[np.ndarray] = []
+    of_traces = []
+    opened: MediaContext | None = None
+    for trace in map(Trace.from_line, lines):
+        if opened is None:
+            question = with_media_root(trace.question, folder)
+            opened = MediaContext.of_trace(trace.model_copy(update={"question": question}))
+        context = opened.replay(trace)
+        keys = [(one.frame, one.box, one.seen_px) for one in context.pictures]
+        for number, key in enumerate(keys, start=1):
+            if key not in numbers:
+                numbers[key] = len(pictures)
+                pictures.append(np.asarray(context.view(number)))
+        of_traces.append([numbers[key] for key in keys])
+    return pictures, of_traces
+
+
+def _scene_of(line: str) -> tuple[str, str]:
+    """Return family and seed of the scene that a trace is about."""
+    found = re.search(r'"id":"(\w+)-(\d+)-', line)
+    assert found is not None, "ids of PixelWorld traces start with family and seed"
+    return found[1], found[2]
+
+
+class _TowerBatcher:
+    """Collects pictures of one size until they fill a batch of the tower."""
+
+    def __init__(self, visual: Any, image_processor: Any) -> None:
+        self.visual = visual
+        self.image_processor = image_processor
+        self.sizes: list[Size] = []
+        self.waiting: list[list[np.ndarray]] = []
+        self.done: list[list[VisualTokens]] = []
+        self.counts: list[int] = []
+
+    def add(self, pixels: np.ndarray) -> tuple[int, int]:
+        """Add a picture, (height, width, 3); returns the number of its size and its row among those."""
+        size = pixels.shape[1], pixels.shape[0]
+        if size not in self.sizes:
+            self.sizes.append(size)
+            self.waiting.append([])
+            self.done.append([])
+            self.counts.append(0)
+        kind = self.sizes.index(size)
+        self.waiting[kind].append(pixels)
+        self.counts[kind] += 1
+        if len(self.waiting[kind]) * size[0] * size[1] >= TOWER_BATCH_PX:
+            self._run(kind)
+        return kind, self.counts[kind] - 1
+
+    def tokens(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Return the output for all pictures of each size."""
+        for kind in range(len(self.sizes)):
+            self._run(kind)
+        return [(_joined(done, "final"), _joined(done, "early")) for done in self.done]
+
+    def _run(self, kind: int) -> None:
+        pixels = self.waiting[kind]
+        if not pixels:
+            return
+        device = next(self.visual.parameters()).device
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
+            out = embed(self.visual, self.image_processor, pixels)
+        shape = (len(pixels), -1, out.pooler_output.shape[-1])
+        both = (out.pooler_output, out.deepstack_features[0])
+        tensors = (one.to("cpu", torch.bfloat16).view(shape) for one in both)
+        self.done[kind].append(VisualTokens(*tensors))
+        pixels.clear()
+
+
+def _joined(batches: Sequence[VisualTokens], name: str) -> torch.Tensor:
+    return torch.cat([getattr(one, name) for one in batches])

@@ -1,0 +1,257 @@
+"""Evaluation of a model on a benchmark or on PixelWorld, from a description of it to the summary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pixel_reasoner.errors import InputError, UsageError, packages_of
+from pixel_reasoner.evals.benchmark import row_counts, select
+from pixel_reasoner.evals.benchmarks import BENCHMARKS, get_benchmark
+from pixel_reasoner.evals.run import Plan, evaluate_compared, evaluate_disturbed
+from pixel_reasoner.evals.run import evaluate as evaluate_plan
+from pixel_reasoner.evals.stats import is_correct
+from pixel_reasoner.models.spec import ModelSpec
+from pixel_reasoner.runs.cache import ResponseCache
+from pixel_reasoner.schema.question import Question
+from pixel_reasoner.schema.settings import RolloutConfig
+from pixel_reasoner.schema.trace import Trace
+from pixel_reasoner.scoring.grading import Scorer
+from pixel_reasoner.workflows.progress import NoProgress, ProgressReporter
+from pixel_reasoner.workflows.world import WorldSpec
+from pixel_reasoner.world import FAMILIES, VERSION, render
+
+PIXELWORLD = "pixelworld"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalSpec:
+    """One evaluation: what is asked, of which model, and how answers are counted.
+
+    Raises:
+        UsageError: values that do not fit together.
+
+    >>> EvalSpec(benchmark="pixelworld", out=Path("runs/a"), samples=4)
+    Traceback (most recent call last):
+        ...
+    pixel_reasoner.errors.UsageError: expected a temperature above 0 for several samples; got --samples 4 at temperature 0, which gives the same answer each time. Fix: add --temperature 0.7, or leave out --samples
+    """
+
+    benchmark: str
+    """`pixelworld` or a name in `evals.benchmarks`"""
+    out: Path
+    """folder of the run; an existing one is resumed"""
+    model: ModelSpec = field(default_factory=lambda: ModelSpec("tiny"))
+    config: RolloutConfig = field(default_factory=RolloutConfig)
+    data: Path | None = None
+    """folder of the benchmark's files, or a data set of the hub: `owner/name`"""
+    media: Path | None = None
+    """folder for pictures that are inside the benchmark's files; None: `media` in `out`"""
+    limit: int | None = None
+    """rows to draw at random; None: all"""
+    limit_seed: int = 0
+    world: WorldSpec = field(default_factory=WorldSpec)
+    """questions of PixelWorld"""
+    shard: tuple[int, int] = (0, 1)
+    """index, from 0, and number of shards"""
+    samples: int = 1
+    """answers per question, each with its own sampling seed"""
+    scorer: Scorer = Scorer.TYPED
+    compare: bool = False
+    """whether the questions are also asked without operations"""
+    perturb: bool = False
+    """whether correct questions are asked again with an off-target first crop"""
+    cache: Path | None = None
+    """file of responses that several runs share"""
+    batch_size: int = 16
+
+    def __post_init__(self) -> None:
+        if (self.compare or self.perturb) and not self.config.operations:
+            raise UsageError(
+                expected="--compare and --disturb with operations",
+                got="one of them and --no-operations",
+                fix="leave out --no-operations",
+            )
+        if self.samples > 1 and self.config.sampling.temperature == 0:
+            raise UsageError(
+                expected="a temperature above 0 for several samples",
+                got=f"--samples {self.samples} at temperature 0, which gives the same answer each time",
+                fix="add --temperature 0.7, or leave out --samples",
+            )
+
+
+def evaluate(spec: EvalSpec, progress: ProgressReporter | None = None) -> dict[str, Any]:
+    """Run or resume an evaluation and return its summary.
+
+    Raises:
+        UsageError: an unknown name, values that do not fit, or `out` contains a run with other settings.
+        InputError: files of the benchmark are missing or none of their rows can be asked.
+        OutputError: `out` cannot be written.
+    """
+    progress = progress or NoProgress()
+    plan = _plan(spec, progress)
+    total = len(plan.questions) * spec.samples
+    on_trace = _count_correct(progress, "asking", total * (1 + spec.compare), spec.scorer)
+    run = evaluate_compared if spec.compare else evaluate_plan
+    summary = run(plan, spec.out, on_trace)
+    if spec.perturb:
+        on_trace = _count_correct(progress, "disturbed", total, spec.scorer)
+        summary = evaluate_disturbed(summary, plan, spec.out, on_trace)
+    return summary
+
+
+def check_benchmark(name: str) -> None:
+    """Raise an error unless a benchmark has this name.
+
+    Raises:
+        UsageError: no name, or an unknown one.
+    """
+    if not name:
+        raise UsageError(
+            expected=f"a task: pixelworld, {', '.join(BENCHMARKS)}",
+            got="none",
+            fix="name one; `pixel-reasoner eval --list` says what they are",
+        )
+    if name != PIXELWORLD:
+        get_benchmark(name)
+
+
+def parse_scorer(name: str) -> Scorer:
+    """Return the scorer of a name.
+
+    Raises:
+        UsageError: an unknown name.
+    """
+    if name not in list(Scorer):
+        raise UsageError(
+            expected=f"a scorer: {', '.join(Scorer)}", got=repr(name), fix="name one of these"
+        )
+    return Scorer(name)
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """Return index, from 0, and number of shards.
+
+    Raises:
+        UsageError: another form, or an index outside of 1 to n.
+
+    >>> parse_shard("2/4")
+    (1, 4)
+    """
+    number, _, count = text.partition("/")
+    if not (number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
+        raise UsageError(expected="--shard i/n with 1 <= i <= n", got=text, fix="such as 1/4")
+    return int(number) - 1, int(count)
+
+
+def _plan(spec: EvalSpec, progress: ProgressReporter) -> Plan:
+    rows: dict[str, Any] | None = None
+    if spec.benchmark == PIXELWORLD:
+        questions, task = _world_questions(spec.world, spec.out, progress)
+    else:
+        questions, task, rows = _benchmark_questions(spec)
+    index, count = spec.shard
+    if count > 1:
+        task["shard"] = f"{index + 1}/{count}"
+    return Plan(
+        questions[index::count],
+        spec.model.load(operations=bool(spec.config.operations)),
+        spec.config,
+        task,
+        batch_size=spec.batch_size,
+        samples=spec.samples,
+        scorer=spec.scorer,
+        rows=rows,
+        family_of=_family_of if spec.benchmark == PIXELWORLD else None,
+        cache=ResponseCache(spec.cache) if spec.cache else None,
+    )
+
+
+def _family_of(trace: Trace) -> str:
+    return trace.question.id.partition("-")[0]
+
+
+def _world_questions(
+    world: WorldSpec, out: Path, progress: ProgressReporter
+) -> tuple[list[Question], dict[str, Any]]:
+    """Return rendered questions of PixelWorld, and their description for the settings of the run."""
+    families = FAMILIES if world.family == "all" else (world.family,)
+    scenes = [scene for family in families for scene in world.scenes(family)]
+    task = {
+        "name": PIXELWORLD,
+        "version": VERSION,
+        "family": world.family,
+        "split": world.split,
+        "seed": world.seed,
+        "count": world.count,
+        "params": {scene.family: scene.params.model_dump() for scene in scenes},
+    }
+    update = progress.start("rendering", len(scenes))
+    questions = []
+    for question in render(scenes, out):
+        questions.append(question)
+        update(len(questions))
+    return questions, task
+
+
+def _benchmark_questions(
+    spec: EvalSpec,
+) -> tuple[list[Question], dict[str, Any], dict[str, Any]]:
+    """Return questions of a benchmark, their description for the settings, and counts of its rows."""
+    name, data = spec.benchmark, _data_folder(spec.data, spec.benchmark)
+    media = spec.media or spec.out / "media"
+    drawn = {"limit": spec.limit, "seed": spec.limit_seed}
+    selection = select(
+        get_benchmark(name), data.absolute(), media.absolute(), spec.limit, spec.limit_seed
+    )
+    rows = row_counts(selection)
+    if not selection.questions:
+        reasons = ", ".join(f"{why} {one['count']}" for why, one in rows["dropped"].items())
+        raise InputError(
+            expected=f"rows of {name} that can be asked",
+            got=f"none of {selection.read} in {data} ({reasons or 'it is empty'})",
+            fix="see what is missing; `pixel-reasoner eval --list` names the official files",
+        )
+    return selection.questions, {"name": name, **drawn}, rows
+
+
+def _data_folder(data: Path | None, benchmark: str) -> Path:
+    """Return the folder of a benchmark: the given one, or that of a data set of the hub after its download."""
+    hub = get_benchmark(benchmark).hub
+    if data is None:
+        raise UsageError(
+            expected="--data, the folder of the benchmark's files",
+            got="none",
+            fix=f"add --data DIR{f', or --data {hub} to download it' if hub else ''}",
+        )
+    if data.exists() or len(data.parts) != 2 or data.is_absolute() or data.parts[0] == "..":
+        return data
+    with packages_of("local", "download from the hub"):
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    try:
+        return Path(snapshot_download(str(data), repo_type="dataset"))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        raise InputError(
+            expected="a folder, or a data set of the hub",
+            got=f"{data}: no such folder, and from the hub {str(error).splitlines()[0]}",
+            fix="give the folder of the official files",
+        ) from error
+
+
+def _count_correct(
+    progress: ProgressReporter, title: str, total: int, scorer: Scorer
+) -> Callable[[Trace], None]:
+    """Return a callback that counts traces and correct answers on a progress bar."""
+    update = progress.start(title, total)
+    num_traces = num_correct = 0
+
+    def on_trace(trace: Trace) -> None:
+        nonlocal num_traces, num_correct
+        num_traces += 1
+        num_correct += is_correct(trace, scorer)
+        update(num_traces, f"{num_correct} right")
+
+    return on_trace

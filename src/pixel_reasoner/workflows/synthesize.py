@@ -1,0 +1,153 @@
+"""Synthesis of expert traces from PixelWorld or an annotated data set, from a description of it to the summary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from pixel_reasoner.data.endpoint import Endpoint, LabellerConfig
+from pixel_reasoner.data.labeller import Labeller, Labelling, labelling_of
+from pixel_reasoner.data.labels import Analysis
+from pixel_reasoner.data.synth import SynthSettings, Unit, scene_units
+from pixel_reasoner.data.synth import synthesize as write_traces
+from pixel_reasoner.errors import UsageError
+from pixel_reasoner.models.endpoint_url import read_key
+from pixel_reasoner.sources.annotated import READERS, read_seeds
+from pixel_reasoner.workflows.progress import NoProgress, ProgressReporter
+from pixel_reasoner.workflows.world import parse_families, prompt_settings
+
+PIXELWORLD = "pixelworld"
+REGION_SOURCE = "sa1b"
+"""source that has regions and no questions"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabellerSpec:
+    """OpenAI-compatible servers of a vision model that writes questions or findings. Without `urls` there is none."""
+
+    urls: tuple[str, ...] = ()
+    """requests are distributed over them; the key is `OPENAI_API_KEY` of the environment"""
+    model: str | None = None
+    analysis: str = Analysis.TEMPLATE
+    """who writes what an operation shows: `template` or `labeller`"""
+    max_calls: int | None = None
+    """cached replies are not counted; None: no limit"""
+    concurrency: int = 8
+    timeout_s: float = 60.0
+    cache: Path | None = None
+    """folder of replies, which several runs may share; None: `labels` in the folder of the run"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SynthSpec:
+    """One synthesis run: which questions, which traces, and where."""
+
+    source: str
+    """pixelworld, jsonl, visa, star or sa1b"""
+    out: Path
+    """folder of the traces; an existing one is resumed"""
+    data: Path | None = None
+    """folder of the data set; not for PixelWorld"""
+    families: str = "all"
+    """of PixelWorld, separated by commas"""
+    count: int = 1000
+    """traces over all shards"""
+    per_scene: int = 6
+    seed: int = 0
+    shard: tuple[int, int] = (0, 1)
+    """index, from 0, and number of shards"""
+    workers: int = 1
+    """processes"""
+    model: str = "tiny"
+    """bundled model, model folder or dialect whose format and pixel budgets the traces have"""
+    text_share: float = 0.2667
+    """share of traces without an operation (PixelWorld)"""
+    error_share: float = 0.05
+    """share of traces with an operation that start with a rejected call"""
+    mistakes: bool = True
+    """whether some traces contain a deliberate mistake and its correction"""
+    margin: float = 0.25
+    """margin of a crop around the evidence, as a share of its width"""
+    min_side: float = 0.12
+    """smallest side of a crop, as a share of the picture"""
+    regions: int = 3
+    """regions of one picture that are asked about (sa1b)"""
+    labeller: LabellerSpec = LabellerSpec()
+
+
+def synthesize(spec: SynthSpec, progress: ProgressReporter | None = None) -> dict[str, Any]:
+    """Write or resume a synthesis run and return its summary.
+
+    Raises:
+        UsageError: an unknown name, values that do not fit, or `out` contains a run with other settings.
+        InputError: the data set cannot be read.
+        EndpointError: the labeller does not answer.
+        OutputError: `out` cannot be written.
+    """
+    settings = _settings(spec)
+    units = _units(spec, settings)
+    opened = _labeller(spec, settings, settings.labelling) if settings.labelling else nullcontext()
+    with opened as labeller:
+        update = (progress or NoProgress()).start("traces", settings.quota)
+        return write_traces(
+            settings,
+            units,
+            spec.out,
+            workers=spec.workers,
+            on_traces=lambda count: update(count, labeller.note() if labeller else ""),
+            labeller=labeller,
+        )
+
+
+def _settings(spec: SynthSpec) -> SynthSettings:
+    dialect, budgets = prompt_settings(spec.model)
+    labeller = spec.labeller
+    return SynthSettings(
+        source=spec.source if spec.data is None else f"{spec.source} {spec.data}",
+        count=spec.count,
+        seed=spec.seed,
+        families=parse_families(spec.families) if spec.source == PIXELWORLD else (),
+        shard=spec.shard,
+        per_scene=spec.per_scene,
+        text_share=spec.text_share,
+        refused_share=spec.error_share,
+        mistakes=spec.mistakes,
+        dialect=dialect,
+        budgets=budgets,
+        margin=spec.margin,
+        min_side=spec.min_side,
+        regions=spec.regions if spec.source == REGION_SOURCE else None,
+        labelling=labelling_of(
+            spec.source, labeller.urls, labeller.model, labeller.analysis, labeller.max_calls
+        ),
+    )
+
+
+def _units(spec: SynthSpec, settings: SynthSettings) -> Iterable[Unit]:
+    if spec.source == PIXELWORLD:
+        return scene_units(settings)
+    if spec.data is None and spec.source in READERS:
+        raise UsageError(
+            expected="--data, the folder of the data set", got="none", fix="add --data DIR"
+        )
+    data, media = (spec.data or Path()).absolute(), spec.out.absolute() / "media"
+    index, count = spec.shard
+    return islice(read_seeds(spec.source, data, media, spec.regions), index, None, count)
+
+
+def _labeller(spec: SynthSpec, settings: SynthSettings, labelling: Labelling) -> Labeller:
+    config = LabellerConfig(
+        urls=spec.labeller.urls,
+        model=labelling.model,
+        cache=spec.labeller.cache or spec.out / "labels",
+        log=spec.out / "labeller.log",
+        api_key=read_key(None),
+        calls=labelling.calls,
+        concurrency=spec.labeller.concurrency,
+        timeout_s=spec.labeller.timeout_s,
+    )
+    return Labeller(Endpoint(config), labelling.analysis, settings.manner, spec.out, settings.quota)

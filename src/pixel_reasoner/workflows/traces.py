@@ -1,0 +1,155 @@
+"""Traces of a run: check them, show what is trained, convert them from and to other formats."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pixel_reasoner.data.check import Verdict, check_traces
+from pixel_reasoner.data.encode import encode
+from pixel_reasoner.data.expert import kind_of
+from pixel_reasoner.data.formats import export_message_list, export_trl, import_message_list
+from pixel_reasoner.errors import UsageError, packages_of
+from pixel_reasoner.evals.run import load_run
+from pixel_reasoner.models.folder import model_source
+from pixel_reasoner.schema.question import load_questions
+from pixel_reasoner.schema.trace import Trace, save_traces
+from pixel_reasoner.sources.rows import SkippedRow
+from pixel_reasoner.workflows.progress import NoProgress, ProgressReporter
+
+WRITERS: dict[str, Callable[[Path, Path], int]] = {
+    "trl": export_trl,
+    "message_list": export_message_list,
+}
+"""export format -> function that writes it and returns the number of rows"""
+
+
+class MaskedTrace(NamedTuple):
+    """One trace as the tokens of a model."""
+
+    kind: str
+    """template of the trace"""
+    question_id: str
+    spans: list[tuple[bool, list[str]]]
+    """runs of tokens as text, without image tokens: whether they are trained, and the tokens"""
+    num_tokens: int
+    num_trained: int
+
+
+def check(
+    source: Path,
+    *,
+    held_out: Path | None = None,
+    model: str | None = None,
+    progress: ProgressReporter | None = None,
+) -> Verdict:
+    """Check the traces of a run folder or file.
+
+    Args:
+        source: the folder or file.
+        held_out: file of questions that no trace may be about.
+        model: whose tokens are counted; None counts none.
+        progress: is told of each trace.
+
+    Raises:
+        InputError: a file that cannot be read.
+        ModelError: no such model.
+    """
+    ids = frozenset(q.id for q in load_questions(held_out)) if held_out else frozenset()
+    count_tokens = _token_counter(model) if model is not None else None
+    update = (progress or NoProgress()).start("checking", None)
+    num_traces = 0
+
+    def on_trace() -> None:
+        nonlocal num_traces
+        num_traces += 1
+        update(num_traces)
+
+    return check_traces(
+        load_run(source), held_out=ids, count_tokens=count_tokens, on_trace=on_trace
+    )
+
+
+def masked_traces(source: Path, model: str) -> Iterator[MaskedTrace]:
+    """Yield the first trace of each kind as tokens of a model, with the loss mask.
+
+    Raises:
+        InputError: a file that cannot be read.
+        ModelError: no such model.
+    """
+    processor = _processor(model)
+    kinds: set[str] = set()
+    for trace in load_run(source):
+        kind = kind_of(trace) or "trace"
+        if kind not in kinds:
+            kinds.add(kind)
+            yield _masked(trace, kind, processor)
+
+
+def _masked(trace: Trace, kind: str, processor: Any) -> MaskedTrace:
+    encoded = encode(trace, processor)
+    pairs = zip(encoded.trained, encoded.token_ids, strict=True)
+    spans = [
+        (
+            trained,
+            [
+                processor.tokenizer.decode([token])
+                for _, token in group
+                if token != processor.image_token_id
+            ],
+        )
+        for trained, group in groupby(pairs, key=lambda pair: pair[0])
+    ]
+    return MaskedTrace(kind, trace.question.id, spans, len(encoded.token_ids), sum(encoded.trained))
+
+
+def export_traces(source: Path, out: Path, to: str = "trl") -> int:
+    """Write traces in another format and return the number of rows.
+
+    Raises:
+        UsageError: an unknown format.
+        InputError: traces that cannot be read.
+        OutputError: `out` cannot be written.
+    """
+    if to not in WRITERS:
+        raise UsageError(expected=f"--to {' or '.join(WRITERS)}", got=to, fix="name one of these")
+    return WRITERS[to](source, out)
+
+
+def import_traces(
+    source: Path, out: Path, on_dropped: Callable[[SkippedRow], None] = lambda row: None
+) -> tuple[int, dict[str, int]]:
+    """Read PixelReasoner-SFT-Data and write `traces.jsonl`. Every call is executed again.
+
+    Returns:
+        Number of traces, and number of dropped rows by reason.
+
+    Raises:
+        InputError: a file that cannot be read.
+        OutputError: `out` cannot be written.
+    """
+    dropped: Counter[str] = Counter()
+
+    def traces() -> Iterator[Trace]:
+        for row in import_message_list(source.absolute()):
+            if isinstance(row, SkippedRow):
+                dropped[row.reason] += 1
+                on_dropped(row)
+            else:
+                yield row
+
+    return save_traces(traces(), out / "traces.jsonl"), dict(dropped)
+
+
+def _token_counter(model: str) -> Callable[[Trace], int]:
+    processor = _processor(model)
+    return lambda trace: len(encode(trace, processor).token_ids)
+
+
+def _processor(model: str) -> Any:
+    with packages_of("local", "run a model"):
+        from pixel_reasoner.models.local import load_processor
+    return load_processor(model_source(model))

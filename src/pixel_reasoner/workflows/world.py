@@ -1,0 +1,158 @@
+"""PixelWorld as files, and how large its details are for a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pixel_reasoner.dialects import DIALECTS, get_dialect
+from pixel_reasoner.errors import UsageError
+from pixel_reasoner.files import atomic_writer
+from pixel_reasoner.models.folder import BUNDLED_MODELS, folder_settings, model_folder
+from pixel_reasoner.schema.question import Question, with_media_root
+from pixel_reasoner.schema.settings import PixelBudgets
+from pixel_reasoner.workflows.progress import NoProgress, ProgressReporter
+from pixel_reasoner.world import (
+    DEFAULTS,
+    FAMILIES,
+    Family,
+    Scene,
+    WorldParams,
+    overview_detail_px,
+    render,
+)
+from pixel_reasoner.world import scenes as make_scenes
+
+DEMO_QUESTIONS: tuple[tuple[Family, bool], ...] = (
+    ("attribute", True),
+    ("relation", True),
+    ("relation", False),
+    ("count", True),
+    ("infographic", True),
+    ("video", True),
+)
+"""family of each question of the demo, and whether it needs an operation"""
+DEMO_SCENES = 12
+"""scenes of a family that the demo chooses from"""
+
+
+@dataclass(frozen=True)
+class WorldSpec:
+    """Which scenes of PixelWorld, and their sizes.
+
+    >>> [scene.id for scene in WorldSpec(count=2).scenes("video")]
+    ['video-2000000', 'video-2000001']
+    """
+
+    family: str = "attribute"
+    """one family, or `all` where several may be given"""
+    split: str = "test"
+    """train, validation or test"""
+    seed: int = 0
+    """number of the first scene within the split"""
+    count: int = 10
+    """scenes of each family"""
+    size_px: int | None = None
+    """side of the canvas; None: the default of the family"""
+    detail_px: int | None = None
+    """height of the characters that answer questions; None: the default of the family"""
+
+    def params(self, family: str) -> WorldParams | None:
+        """Return the sizes of a family; None for an unknown one."""
+        sizes = {"size_px": self.size_px, "detail_px": self.detail_px}
+        default = DEFAULTS.get(family)  # type: ignore[call-overload]
+        given = {name: size for name, size in sizes.items() if size is not None}
+        return default.model_copy(update=given) if default is not None else None
+
+    def scenes(self, family: str) -> list[Scene]:
+        """Return the scenes of a family.
+
+        Raises:
+            UsageError: an unknown family or split, or sizes that do not fit.
+        """
+        params = self.params(family)
+        return make_scenes(family, self.split, self.seed, self.count, params)  # type: ignore[arg-type]
+
+
+def render_world(spec: WorldSpec, out: Path, progress: ProgressReporter | None = None) -> Path:
+    """Write the media of scenes and `questions.jsonl`, and return the path of that file.
+
+    Raises:
+        UsageError: an unknown family or split, or sizes that do not fit.
+        OutputError: the folder cannot be written.
+    """
+    scenes = spec.scenes(spec.family)
+    path = out / "questions.jsonl"
+    update = (progress or NoProgress()).start("rendering", spec.count)
+    with atomic_writer(path) as file:
+        for number, question in enumerate(render(scenes, out), start=1):
+            file.write(question.to_line() + "\n")
+            update(number)
+    return path
+
+
+def detail_px_in_overview(spec: WorldSpec, model: str) -> float:
+    """Return the height in pixels of the decisive character in the overview of a model.
+
+    Raises:
+        UsageError: neither a model folder, a bundled model nor a dialect.
+    """
+    _, budgets = prompt_settings(model)
+    return overview_detail_px(spec.family, budgets, spec.params(spec.family))  # type: ignore[arg-type]
+
+
+def prompt_settings(model: str) -> tuple[str, PixelBudgets]:
+    """Return dialect and pixel budgets of a bundled model, a model folder, or a dialect.
+
+    Raises:
+        UsageError: none of them.
+    """
+    if model in DIALECTS:
+        return model, get_dialect(model).budgets
+    folder = model_folder(model)
+    if not folder.is_dir():
+        raise UsageError(
+            expected=f"a model folder, {', '.join([*BUNDLED_MODELS, *DIALECTS])}",
+            got=repr(model),
+            fix="name one of these",
+        )
+    settings = folder_settings(folder)
+    dialect = get_dialect(settings.dialect)
+    return dialect.name, settings.budgets or dialect.budgets
+
+
+def parse_families(text: str) -> tuple[Family, ...]:
+    """Return the families that a list separated by commas names; `all` names all.
+
+    Raises:
+        UsageError: an unknown family.
+
+    >>> parse_families("video,count,video")
+    ('video', 'count')
+    """
+    names = FAMILIES if text == "all" else tuple(dict.fromkeys(text.split(",")))
+    if unknown := [name for name in names if name not in FAMILIES]:
+        raise UsageError(
+            expected=f"families of PixelWorld: {','.join(FAMILIES)}",
+            got=unknown[0],
+            fix="name some of these, separated by commas",
+        )
+    return names  # type: ignore[return-value]
+
+
+def demo_questions(out: Path) -> list[Question]:
+    """Render scenes of all families into `out` and return one question for each entry of `DEMO_QUESTIONS`.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    unused = {
+        family: list(render(make_scenes(family, "test", 0, DEMO_SCENES), out))
+        for family, _ in DEMO_QUESTIONS
+    }
+    chosen = []
+    for family, needs_operation in DEMO_QUESTIONS:
+        question = next(q for q in unused[family] if q.needs_look == needs_operation)
+        unused[family].remove(question)
+        chosen.append(with_media_root(question, out))
+    return chosen
