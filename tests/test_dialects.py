@@ -21,28 +21,16 @@ from conftest import draw_clip, draw_photo
 from pixel_reasoner.dialects import (
     DIALECTS,
     Dialect,
-    Exchange,
     ParsedTurn,
     boxed,
     detect_dialect,
     get_dialect,
 )
 from pixel_reasoner.dialects.answers import AnswerFormat
-from pixel_reasoner.dialects.arguments import RepairKind
 from pixel_reasoner.dialects.boxes import FRACTIONS, PIXELS, THOUSANDTHS
 from pixel_reasoner.dialects.conformance import assert_valid_dialect, in_page
 from pixel_reasoner.dialects.detect import ModelMatch
-from pixel_reasoner.dialects.syntax.base import (
-    MAX_BRACKETS,
-    MAX_TURN_CHARS,
-    CallSyntaxError,
-    PartKind,
-    StreamParser,
-    WrittenCall,
-    load_json,
-)
 from pixel_reasoner.dialects.syntax.hermes import HERMES
-from pixel_reasoner.dialects.syntax.tagged import TaggedParser, TagGrammar
 from pixel_reasoner.dialects.template_check import assert_template_carries
 from pixel_reasoner.errors import ModelError, UnknownNameError, UsageError
 from pixel_reasoner.media.context import MediaContext
@@ -56,14 +44,12 @@ from pixel_reasoner.schema.question import MediaItem, Question
 from pixel_reasoner.schema.settings import DEFAULT_OPERATIONS, MediaLimits, RolloutConfig
 from pixel_reasoner.schema.trace import (
     CallErrorKind,
-    Observation,
     Picture,
     StopReason,
     Text,
     Thought,
     ToolCall,
     Trace,
-    Transform,
     Turn,
 )
 
