@@ -7,9 +7,11 @@ of any operation are converted, known to the family or not.
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field
@@ -75,7 +77,7 @@ class ArgumentConventions:
     """fraction of the picture that is added on every side of a box"""
     picture_names: PictureNames = FROM_1
 
-    @property
+    @cached_property
     def names_pictures(self) -> bool:
         """Whether a call can name another picture than the first."""
         return all(
@@ -218,10 +220,10 @@ class ArgumentConventions:
             if error is None and seen_px and self.grid != FRACTIONS:
                 why = self.grid.why_not(numbers, seen_px)
                 error = (CallErrorKind.BAD_BOX, why) if why else None
-            if self.grid.is_clamped(numbers, seen_px):
+            fractions = self.grid.read(numbers, seen_px)
+            if fractions is not numbers and self.grid.is_clamped(numbers, seen_px):
                 repaired.append(argument)
-            numbers = self.grid.read(numbers, seen_px)
-            arguments[argument] = _padded(numbers, self.padding) if self.padding else numbers
+            arguments[argument] = _padded(fractions, self.padding) if self.padding else fractions
         call = ToolCall(name=operation, arguments=arguments)
         return Converted(call, error, () if error else tuple(repaired))
 
@@ -263,15 +265,13 @@ class ArgumentConventions:
     def _arguments_by_role(
         operation: str, arguments: Mapping[str, Any]
     ) -> dict[ArgumentRole, list[str]]:
-        found: dict[ArgumentRole, list[str]] = {role: [] for role in ArgumentRole}
+        found = defaultdict[ArgumentRole, list[str]](list)
         for argument in arguments:
             found[roles.role_of(operation, argument)].append(argument)
         return found
 
     @staticmethod
-    def _picture_of(
-        by_role: Mapping[ArgumentRole, Sequence[str]], arguments: Mapping[str, Any]
-    ) -> Any:
+    def _picture_of(by_role: dict[ArgumentRole, list[str]], arguments: Mapping[str, Any]) -> Any:
         """Return the number of the picture that boxes belong to: the first that is named, by default 1."""
         named = by_role[ArgumentRole.PICTURE]
         return arguments[named[0]] if named else 1

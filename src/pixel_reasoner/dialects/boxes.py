@@ -68,13 +68,13 @@ class BoxCoordinates:
         return [value / side for value, side in pairs]
 
     def is_clamped(self, numbers: Any, seen_px: Size | None) -> bool:
-        """Return whether `read` moves a number to the border.
+        """Return whether `read` moves one of four finite numbers to the border.
 
         >>> THOUSANDTHS.is_clamped([0, 0, 1200, 500], None), FRACTIONS.is_clamped([0, 0, 1.5, 1], None)
         (True, False)
         """
         sides = self.sides(seen_px)
-        if not self.clamps or sides is None or not _is_four_numbers(numbers):
+        if not self.clamps or sides is None:
             return False
         return any(not 0 <= value <= side for value, side in zip(numbers, sides * 2, strict=True))
 

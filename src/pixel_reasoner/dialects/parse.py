@@ -286,6 +286,7 @@ class TurnParser:
         """Read more text and return what is new of each part."""
         self._num_chars += len(delta)
         if self._num_chars > MAX_TURN_CHARS:
+            self._text.clear()
             return []
         self._text.append(delta)
         if self._has_thought_ended:
@@ -324,7 +325,7 @@ class TurnParser:
 
     @property
     def content(self) -> str:
-        """The text after the thought."""
+        """The text after the thought; empty when the turn is longer than the limit."""
         text = "".join(self._text)
         is_split = self._has_thought_ended and self._format.separates_thoughts
         return text[self._thought_chars + len(END_THINK) :] if is_split else text

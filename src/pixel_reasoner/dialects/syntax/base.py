@@ -122,6 +122,10 @@ class CallSyntax(Protocol):
         ...
 
 
+dump_json = json.JSONEncoder(ensure_ascii=False).encode
+"""JSON value -> its text. `json.dumps` makes a new encoder for every call with other than its default options."""
+
+
 def load_json(body: str) -> Any:
     """Return the JSON value of a call.
 
@@ -132,7 +136,7 @@ def load_json(body: str) -> Any:
         raise ValueError("too many brackets")
     value = json.loads(body)
     # Half a surrogate pair is legal in JSON, but no file can contain it.
-    json.dumps(value, ensure_ascii=False).encode()
+    dump_json(value).encode()
     return value
 
 
@@ -144,10 +148,10 @@ def dump_arguments(call: WrittenCall, decimals: int) -> str:
     """
     written = []
     for name, value in call.arguments.items():
-        text = json.dumps(value, ensure_ascii=False)
+        text = dump_json(value)
         if call.rounded is None or name in call.rounded:
             text = _rounded(text, decimals)
-        written.append(f"{json.dumps(name, ensure_ascii=False)}: {text}")
+        written.append(f"{dump_json(name)}: {text}")
     return "{" + ", ".join(written) + "}"
 
 
@@ -185,6 +189,8 @@ def held_back(text: str, tags: Sequence[str]) -> int:
     (5, 0)
     """
     longest = min(len(text), max((len(tag) for tag in tags), default=1) - 1)
+    if all(text.find(tag[0], len(text) - longest) < 0 for tag in tags):
+        return 0
     for length in range(longest, 0, -1):
         end = text[-length:]
         if any(len(tag) > length and tag.startswith(end) for tag in tags):

@@ -12,6 +12,7 @@ from pixel_reasoner.dialects.syntax.base import (
     StreamParser,
     WrittenCall,
     dump_arguments,
+    dump_json,
     load_json,
 )
 from pixel_reasoner.dialects.syntax.tagged import TaggedParser, TagGrammar
@@ -53,8 +54,7 @@ class HermesSyntax:
         return TaggedParser(grammar, max_calls)
 
     def _encode(self, call: WrittenCall, decimals: int) -> str:
-        name = json.dumps(call.name, ensure_ascii=False)
-        line = f'{{"name": {name}, "arguments": {dump_arguments(call, decimals)}}}'
+        line = f'{{"name": {dump_json(call.name)}, "arguments": {dump_arguments(call, decimals)}}}'
         return f"{self.open}\n{line}\n{self.close}"
 
     def _decode(self, body: str) -> list[WrittenCall]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import cache
 from typing import NamedTuple
 
 from pixel_reasoner.dialects.syntax.base import (
@@ -43,11 +44,8 @@ class TaggedParser:
         self.grammar = grammar
         self.max_calls = max_calls
         self.num_scanned = 0
-        self._tags = [tag for tag in (grammar.open, grammar.close) if tag]
-        assert not any(a is not b and a.startswith(b) for a in self._tags for b in self._tags), (
-            "no tag may start with the other"
-        )
-        self._pattern = re.compile("|".join(map(re.escape, self._tags)))
+        self._tags = (grammar.open, grammar.close) if grammar.close else (grammar.open,)
+        self._pattern = _pattern(self._tags)
         self._held = ""
         """end of the text so far that may be the start of a tag"""
         self._num_chars = 0
@@ -65,7 +63,7 @@ class TaggedParser:
     def feed(self, delta: str) -> list[TextDelta]:
         """Read more text and return what is known to belong to a part."""
         self._num_chars += len(delta)
-        if self._num_chars > MAX_TURN_CHARS:
+        if not delta or self._num_chars > MAX_TURN_CHARS:
             return []
         text, position = self._held + delta, 0
         self.num_scanned += len(text)
@@ -135,3 +133,11 @@ class TaggedParser:
             return
         self._num_brackets += piece.count("[") + piece.count("{")
         self._bodies[-1].append(piece)
+
+
+@cache
+def _pattern(tags: tuple[str, ...]) -> re.Pattern[str]:
+    """Return a pattern that finds all tags in one pass."""
+    is_ambiguous = any(one is not other and one.startswith(other) for one in tags for other in tags)
+    assert not is_ambiguous, f"one tag starts with the other: {tags}"
+    return re.compile("|".join(map(re.escape, tags)))

@@ -1,0 +1,347 @@
+"""Dialects with any set of operations, several exchanges, and dialects of other packages."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from itertools import pairwise
+
+import pytest
+
+from pixel_reasoner.dialects import DIALECTS, Exchange, get_dialect
+from pixel_reasoner.dialects.conformance import assert_valid_dialect
+from pixel_reasoner.errors import PluginError, UnknownNameError
+from pixel_reasoner.media.context import MediaContext
+from pixel_reasoner.operations.base import OPERATIONS
+from pixel_reasoner.schema.question import MediaItem, Question
+from pixel_reasoner.schema.settings import DEFAULT_OPERATIONS
+from pixel_reasoner.schema.trace import (
+    CallErrorKind,
+    Observation,
+    Picture,
+    ToolCall,
+    Transform,
+    Turn,
+)
+
+ALL = dict(DIALECTS.items())
+every = pytest.mark.parametrize("dialect", ALL.values(), ids=ALL)
+
+FINGERPRINTS = {
+    "compact": ("af625e2a7d25d617", "738dce721286da6c"),
+    "pixel_reasoner": ("b40fd45c26d49d36", "a8209643753772f6"),
+    "qwen3_vl": ("0dc44f8c794bc24f", "dbe748a9c1a4e326"),
+    "qwen2_5_vl": ("eec33849664fecd8", "9d9ee063fd649304"),
+    "deepeyes": ("f2000ea3f509b6d1", "25b390ed32abfb2a"),
+    "mini_o3": ("a7066f6fc3ef9596", "055539df4a0b804c"),
+    "plain": ("44c4f6bf7741d910", "14e84cb809e31089"),
+}
+
+
+def rotate(
+    album: MediaContext,
+    target_image: int,
+    degrees: float,
+    bbox_2d: list[float],
+    mirrored: bool = False,
+) -> list[Picture]:
+    """Rotate a region of a picture clockwise.
+
+    Args:
+        album: The pictures seen so far.
+        target_image: The number of the picture, from 1.
+        degrees: The angle.
+        bbox_2d: The region as [x1, y1, x2, y2], from 0 to 1.
+        mirrored: Whether to mirror the region first.
+    """
+    return []
+
+
+def describe(album: MediaContext) -> list[Picture]:
+    """Describe the whole question in words.
+
+    Args:
+        album: The pictures seen so far.
+    """
+    return []
+
+
+@pytest.fixture
+def further_operations(monkeypatch):
+    """Two operations beyond the default ones: one with arguments of all kinds, one without any."""
+    for operation in (rotate, describe):
+        monkeypatch.setitem(OPERATIONS, operation.__name__, operation)
+
+
+def pictures(*parents: int | None) -> list[Picture]:
+    return [
+        Picture(number=n, medium=0, source_px=(640, 480), seen_px=(640, 480), parent=parent)
+        for n, parent in enumerate(parents, start=1)
+    ]
+
+
+def asked(text: str = "Which?", kind: str = "image") -> Question:
+    return Question(id="1", text=text, media=(MediaItem(kind=kind, path="a"),))
+
+
+def texts_of(messages: list[dict]) -> list[str]:
+    return [
+        "".join(part.get("text", "<image>") for part in message["content"]) for message in messages
+    ]
+
+
+# --- sets of operations ---
+
+
+@every
+def test_fingerprints_are_those_of_earlier_runs(dialect):
+    assert (dialect.fingerprint, dialect.native_fingerprint) == FINGERPRINTS[dialect.name]
+    assert dialect.fingerprint_of(DEFAULT_OPERATIONS) == dialect.fingerprint
+    assert dialect.fingerprint_of(["zoom_in"]) != dialect.fingerprint
+
+
+@every
+@pytest.mark.parametrize("kind", ["image", "video"])
+def test_the_default_set_has_the_familys_own_texts_in_any_order(dialect, kind):
+    question = asked(kind=kind)
+    default = dialect.messages(question, (), (), str)
+    for operations in (True, DEFAULT_OPERATIONS, DEFAULT_OPERATIONS[::-1]):
+        assert dialect.messages(question, (), (), str, operations=operations) == default
+    without = dialect.messages(question, (), (), str, operations=False)
+    assert dialect.messages(question, (), (), str, operations=()) == without != default
+
+
+@every
+def test_an_operation_that_is_left_out_is_not_offered(dialect):
+    zoom, frames = map(dialect.family_name, DEFAULT_OPERATIONS)
+    only_zoom = dialect.messages(asked(kind="video"), (), (), str, operations=["zoom_in"])
+    only_frames = dialect.messages(asked(kind="video"), (), (), str, operations=["select_frames"])
+    assert zoom in texts_of(only_zoom)[0]
+    assert frames not in "".join(texts_of(only_zoom))
+    assert frames in texts_of(only_frames)[0]
+    assert zoom not in "".join(texts_of(only_frames))
+    listed = [one["function"]["name"] for one in dialect.tool_definitions(["zoom_in"])]
+    assert listed == [zoom]
+
+
+def test_frames_alone_are_not_offered_for_a_picture_by_families_that_need_a_video():
+    qwen = get_dialect("qwen3_vl")
+    prompt = qwen.messages(asked(), (), (), str, operations=["select_frames"])
+    assert prompt == qwen.messages(asked(), (), (), str, operations=False)
+    assert qwen.tool_definitions(["select_frames"], has_video=False) == []
+    assert len(qwen.tool_definitions(has_video=False)) == 1
+
+
+@every
+def test_an_unknown_operation_is_an_error_with_the_nearest_name(dialect):
+    with pytest.raises(UnknownNameError, match="use 'zoom_in'"):
+        dialect.messages(asked(), (), (), str, operations=["zoomin"])
+
+
+@every
+def test_a_new_operation_conforms_in_every_dialect(dialect, further_operations):
+    assert 0 <= assert_valid_dialect(dialect, boxes=100) <= 0.5
+
+
+@every
+def test_a_new_operation_is_appended_to_the_familys_own(dialect, further_operations):
+    operations = ["rotate", "zoom_in"]
+    system = dialect.texts(operations, has_video=False).system
+    assert system.index(dialect.family_name("zoom_in")) < system.index("rotate")
+    assert "degrees" in system
+    assert dialect.family_name("select_frames") not in system
+    names = [one["function"]["name"] for one in dialect.tool_definitions(operations)]
+    assert names == [dialect.family_name("zoom_in"), "rotate"]
+
+
+def call_of(dialect, name: str, **arguments: object) -> ToolCall:
+    call = ToolCall(name=name, arguments=arguments)
+    shown = pictures(None, 1)
+    parsed = dialect.parse(dialect.write_turn("So.", call, shown), shown)
+    assert parsed.errors == ()
+    return parsed.executable_calls[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("compact", '"target_image": 2, "degrees": 12.345, "bbox_2d": [0.25, 0.50, 0.75, 1.00]'),
+        ("qwen3_vl", '"img_idx": 1, "degrees": 12.345, "bbox_2d": [250, 500, 750, 1000]'),
+        ("qwen2_5_vl", '"img_idx": 1, "degrees": 12.345, "bbox_2d": [160, 240, 480, 480]'),
+        ("mini_o3", '"source": "observation_1", "degrees": 12.345, "bbox_2d": [0.250, 0.500, 0.750, 1.000]'),
+    ],
+)  # fmt: skip
+def test_arguments_of_a_new_operation_are_converted_by_role(name, written, further_operations):
+    dialect, shown = get_dialect(name), pictures(None, 1)
+    arguments = {"target_image": 2, "degrees": 12.345, "bbox_2d": [0.25, 0.5, 0.75, 1.0]}
+    call = ToolCall(name="rotate", arguments=arguments)
+    assert written in dialect.write_call(call, shown)
+    assert dialect.parse(dialect.write_call(call, shown), shown).executable_calls == [call]
+    bad = dialect.write_call(call, shown).replace("degrees", "angle")
+    if dialect.argument_names:
+        (error,) = dialect.parse(bad, shown).errors
+        assert (error.kind, error.call) == (CallErrorKind.BAD_ARGUMENTS, 0)
+        assert error.message.startswith("there is no argument 'angle'; use ")
+
+
+def test_a_family_that_names_no_picture_uses_the_first(further_operations):
+    deepeyes = get_dialect("deepeyes")
+    text = '<tool_call>{"name": "rotate", "arguments": {"degrees": 90}}</tool_call>'
+    (call,) = deepeyes.parse(text, pictures(None, 1)).executable_calls
+    assert call == ToolCall(name="rotate", arguments={"target_image": 1, "degrees": 90})
+
+
+def test_errors_of_a_new_operation_are_in_the_familys_words(further_operations):
+    qwen = get_dialect("qwen3_vl")
+    call = ToolCall(name="rotate", arguments={"target_image": 9})
+    why = Observation(text="target_image must be an integer; see zoom_in", error="bad_arguments")
+    turn = Turn(text="", parts=(call,), observations=(why,))
+    prompt = qwen.messages(asked(), (), [turn], str)
+    assert "img_idx must be an integer; see image_zoom_in_tool" in texts_of(prompt)[-1]
+
+
+# --- results ---
+
+
+@every
+def test_several_results_of_a_turn_are_returned_in_order(dialect):
+    shown = pictures(None, 1, 1)
+    crops = [Observation(text="", pictures=(one,), call=n) for n, one in enumerate(shown[1:])]
+    wrong = Observation(text="no {box}", error=CallErrorKind.BAD_BOX, call=2)
+    turn = Turn(text="I look.", observations=(*crops, wrong))
+    *_, results = dialect.messages(asked(), shown[:1], [turn], lambda number: number)
+    images = [part["image"] for part in results["content"] if part["type"] == "image"]
+    assert images == [2, 3]
+    text = texts_of([results])[0]
+    assert text.rindex("<image>") < text.index("no {box}")
+
+
+@every
+def test_a_result_without_pictures_is_returned_as_text(dialect):
+    turn = Turn(text="I measure.", observations=(Observation(text="{12} px"),))
+    *_, results = dialect.messages(asked(), pictures(None), [turn], str)
+    assert "{12} px" in texts_of([results])[0]
+
+
+def test_a_transformed_picture_is_not_called_a_crop():
+    crop = pictures(None, 1)[1]
+    turned = crop.model_copy(update={"transforms": (Transform(name="rotate"),)})
+    for name, word in (("pixel_reasoner", "cropped"), ("mini_o3", "zoom-in")):
+        dialect = get_dialect(name)
+        assert word in dialect.result_labels([crop], 1)[0]
+        assert word not in dialect.result_labels([turned], 1)[0]
+
+
+# --- conversations ---
+
+
+def conversation(dialect):
+    """Two finished exchanges and a third question: pictures 1 and 3 came with questions, 2 and 4 were returned."""
+    shown = pictures(None, 1, None, 3)
+    results = [Turn(text="I look.", observations=(Observation(text="", pictures=(shown[n],)),)) for n in (1, 3)]  # fmt: skip
+    answered = Turn(text="<think>\n So. </think> It is red.")
+    history = [
+        Exchange(asked("First?"), shown[:1], [results[0], answered]),
+        Exchange(asked("Second?"), shown[2:3], [results[1]]),
+    ]
+    return history, shown
+
+
+@every
+def test_a_conversation_continues_where_it_ended(dialect):
+    history, _ = conversation(dialect)
+    first, second = history
+    prompts = [
+        dialect.messages(first.question, first.pictures, first.turns, str),
+        dialect.messages(second.question, second.pictures, second.turns, str, history=[first]),
+    ]
+    last = dialect.messages(asked("Third?", kind="video"), (), (), str, history=history)
+    assert prompts[1][: len(prompts[0])] == prompts[0]
+    # The second exchange ended with a result: the question joins its message.
+    assert last[: len(prompts[1]) - 1] == prompts[1][:-1]
+    joined = prompts[1][-1]["content"]
+    assert last[-1]["content"][: len(joined)] == joined
+    texts = texts_of(last)
+    assert sum(text == "<think>\n So. </think> It is red." for text in texts) == 1
+    assert [sum(f"{nth}?" in text for text in texts) for nth in ("First", "Second", "Third")] == [
+        1
+    ] * 3
+    roles = [message["role"] for message in last]
+    assert all(one != other for one, other in pairwise(roles))
+    assert roles.count("system") == bool(dialect.system_with_operations)
+
+
+def test_results_and_pictures_of_later_questions_keep_their_names():
+    mini = get_dialect("mini_o3")
+    history, shown = conversation(mini)
+    texts = texts_of(mini.messages(asked("Third?"), (), (), str, history=history))
+    assert "Observation 1)" in texts[3]
+    assert "Observation 2)" in texts[-1]
+    names = ["original_image", "observation_1", "original_image_2", "observation_2"]
+    for number, name in enumerate(names, start=1):
+        assert mini.picture_names.name(number, shown) == name
+        assert mini.picture_names.number(name, shown) == number
+    assert mini.picture_names.number("observation_3", shown) > len(shown)
+    assert "'observation_1' to 'observation_2'" in mini.picture_names.valid_names(shown)
+
+
+# --- dialects of other packages ---
+
+PLUGIN = """
+from dataclasses import replace
+from pixel_reasoner.dialects import get_dialect
+from pixel_reasoner.dialects.detect import ModelMatch
+
+MINE = replace(
+    get_dialect("qwen3_vl"),
+    name="mine",
+    models="my models",
+    match=ModelMatch(checkpoints="my-model"),
+    suffix_with_operations=" Look.",
+)
+"""
+
+
+@pytest.fixture
+def distribution(tmp_path):
+    """A distribution with one dialect, one that cannot be imported, and one under a wrong name."""
+    (tmp_path / "my_dialect.py").write_text(PLUGIN)
+    (tmp_path / "broken_dialect.py").write_text("import no_such_package\n")
+    info = tmp_path / "my_dialect-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-dialect\nVersion: 1\n")
+    (info / "entry_points.txt").write_text(
+        "[pixel_reasoner.dialects]\n"
+        "mine = my_dialect:MINE\nbroken = broken_dialect:X\nother = my_dialect:MINE\n"
+    )
+    return tmp_path
+
+
+def test_a_dialect_of_another_package_is_one_file(distribution):
+    code = """
+    from pixel_reasoner.dialects import CALL_TAGS, DIALECTS, detect_dialect, get_dialect
+    from pixel_reasoner.errors import PluginError
+    assert get_dialect("mine").models == "my models"
+    assert detect_dialect("me/my-model-7b") is get_dialect("mine")
+    assert detect_dialect("gpt-9").name == "plain"
+    assert ("<tool_call>", "</tool_call>") in CALL_TAGS
+    assert {"mine", "compact"} <= set(DIALECTS)
+    for name, words in (("broken", "no_such_package"), ("other", "'mine'")):
+        try:
+            get_dialect(name)
+        except PluginError as error:
+            assert words in str(error), error
+        else:
+            raise AssertionError(name)
+    """
+    subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        check=True,
+        env={"PYTHONPATH": ":".join([str(distribution), *sys.path])},
+    )
+
+
+def test_two_dialects_of_one_name_are_an_error():
+    with pytest.raises(PluginError, match="rename"):
+        DIALECTS.register("compact", get_dialect("plain"))
