@@ -7,9 +7,10 @@ from typing import Any
 
 from trl import GRPOTrainer
 
+from pixel_reasoner.media.cache import MediaCache
 from pixel_reasoner.scoring import rewards
 from pixel_reasoner.train.config import RlRun
-from pixel_reasoner.train.trl_env import MediaCache, TrlToolEnv, finished_trace, patch_processor
+from pixel_reasoner.train.trl_env import TrlToolEnv, finished_trace, patch_processor
 
 
 class StockTrainer(GRPOTrainer):
@@ -37,7 +38,7 @@ class StockTrainer(GRPOTrainer):
         super().__init__(
             reward_funcs=[reward],
             environment_factory=partial(
-                TrlToolEnv, speaker, rules, MediaCache(speaker.budgets, rules)
+                TrlToolEnv, speaker, rules, MediaCache()
             ),
             **trl,
         )
