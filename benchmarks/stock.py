@@ -37,8 +37,6 @@ class StockTrainer(GRPOTrainer):
 
         super().__init__(
             reward_funcs=[reward],
-            environment_factory=partial(
-                TrlToolEnv, speaker, rules, MediaCache()
-            ),
+            environment_factory=partial(TrlToolEnv, speaker, rules, MediaCache()),
             **trl,
         )
