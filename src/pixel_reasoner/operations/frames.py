@@ -39,6 +39,11 @@ def _perturb(call: ToolCall, request: PerturbRequest) -> ToolCall | None:
     max_results=MAX_SELECTED_FRAMES,
     sentence=_sentence,
     perturb=_perturb,
+    synthesis=(
+        "I need a closer look at the frames that show {subject}.",
+        "Now I select the frames with {subject}.",
+        "{subject} is too small to make out here, so I select its frames.",
+    ),
 )
 def select_frames(context: MediaContext, target_frames: FramesArgument) -> list[Picture]:
     """Look at up to 8 frames of the video in more detail.

@@ -64,6 +64,12 @@ def _perturb(call: ToolCall, request: PerturbRequest) -> ToolCall | None:
     result_budget=_RESULT_BUDGET,
     sentence=_sentence,
     perturb=_perturb,
+    synthesis=(
+        "I need a closer look at {subject} in the {where}.",
+        "{subject} in the {where} is too small to make out, so I zoom in.",
+        "Now I zoom in to see {subject} in the {where} more clearly.",
+        "To be sure, I look closer at {subject} in the {where}.",
+    ),
 )
 def zoom_in(
     context: MediaContext, bbox_2d: BoxArgument, target_image: PictureArgument = 1
