@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pixel_reasoner.media.context import MediaContext
+from typing import TYPE_CHECKING
+
 from pixel_reasoner.operations.base import (
     CallRejected,
     FramesArgument,
@@ -11,6 +12,9 @@ from pixel_reasoner.operations.base import (
 )
 from pixel_reasoner.operations.registry import operation
 from pixel_reasoner.schema.trace import CallErrorKind, Picture, ToolCall
+
+if TYPE_CHECKING:
+    from pixel_reasoner.media.context import MediaContext
 
 MAX_SELECTED_FRAMES = 8
 _RESULT_BUDGET = "selected_frame"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from pixel_reasoner.media.context import MediaContext
 from pixel_reasoner.operations.base import (
     BoxArgument,
     CallRejected,
@@ -16,6 +16,9 @@ from pixel_reasoner.operations.base import (
 from pixel_reasoner.operations.registry import operation
 from pixel_reasoner.schema.geometry import Box, BoxError
 from pixel_reasoner.schema.trace import CallErrorKind, Picture, ToolCall
+
+if TYPE_CHECKING:
+    from pixel_reasoner.media.context import MediaContext
 
 MIN_SIDE_PX = 8
 """A region with a shorter side contains no more detail than the overview."""
