@@ -183,12 +183,32 @@ def test_of_several_pages_the_first_is_taken(tmp_path, suffix):
     assert open_image(tmp_path / f"a.{suffix}", LIMITS).getpixel((0, 0)) == (255, 0, 0)
 
 
-@pytest.mark.parametrize("suffix", ["png", "tif"])
-def test_pillows_own_limit_neither_applies_nor_changes(tmp_path, monkeypatch, suffix):
-    scene().save(tmp_path / f"a.{suffix}")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    assert open_image(tmp_path / f"a.{suffix}", LIMITS).size == (40, 30)
-    assert Image.MAX_IMAGE_PIXELS == 100
+@pytest.mark.parametrize(
+    ("suffix", "options"),
+    [(suffix, FORMATS[suffix]) for suffix in FORMATS]
+    + [("tif", {"compression": name}) for name in ("tiff_lzw", "jpeg", "tiff_deflate")],
+)
+def test_pillows_own_limit_neither_applies_nor_changes(tmp_path, monkeypatch, suffix, options):
+    path = tmp_path / f"a.{suffix}"
+    scene().save(path, **options)
+    expected = np.asarray(Image.open(path).convert("RGB"))
+    seen = []
+
+    class Watched(int):
+        """A limit that records who compares with it: nobody should."""
+
+        def __mul__(self, other):
+            seen.append(other)
+            return int(self) * other
+
+        __rmul__ = __mul__
+
+    limit = Watched(100)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+    assert np.array_equal(np.asarray(open_image(path, LIMITS)), expected)
+    assert image_size(path, LIMITS) == (40, 30)
+    assert Image.MAX_IMAGE_PIXELS is limit
+    assert not seen
 
 
 # --- pictures that cannot ---

@@ -404,6 +404,17 @@ def test_an_incomplete_specification_fails_its_conformance_test():
         assert_valid_operation(dataclasses.replace(whole, parameters=tuple(wrong)))
 
 
+def test_schemas_are_read_without_loading_decoders():
+    code = """
+import sys
+from pixel_reasoner.operations.registry import default_operations, describe_call
+assert len(default_operations().tool_schemas) == 2
+heavy = {"PIL", "av", "numpy", "torch"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": ":".join(sys.path)})
+
+
 # --- plug-ins ---
 
 PLUGIN = '''

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import random
 
+from pixel_reasoner.operations.frames import select_frames
+from pixel_reasoner.operations.zoom import zoom_in
 from pixel_reasoner.schema.geometry import Box
 
 WHOLE_PICTURE = (
@@ -20,17 +22,8 @@ WHOLE_VIDEO = (
     "First the clip as a whole.",
     "Let me go through the frames of the video.",
 )
-ZOOM = (
-    "I need a closer look at {subject} in the {where}.",
-    "{subject} in the {where} is too small to make out, so I zoom in.",
-    "Now I zoom in to see {subject} in the {where} more clearly.",
-    "To be sure, I look closer at {subject} in the {where}.",
-)
-SELECT = (
-    "I need a closer look at the frames that show {subject}.",
-    "Now I select the frames with {subject}.",
-    "{subject} is too small to make out here, so I select its frames.",
-)
+ZOOM = zoom_in.synthesis
+SELECT = select_frames.synthesis
 NOT_HERE = (
     "This part does not show {subject}. I look for it in the {where}.",
     "{subject} is not in this part but in the {where}. I looked at the wrong place.",

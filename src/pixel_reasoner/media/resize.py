@@ -1,8 +1,8 @@
-"""How large a picture may be when a model sees it.
+"""Sizes of the pictures that a model receives, and scaling to these sizes.
 
 A budget is a range of pixels: smaller copies are scaled up to `min_px`, larger ones down to `max_px`. Sides
-are whole multiples of what the model's vision tower consumes at once (`multiple`: patch size times merge size),
-so that the model's own image processor has nothing left to resize.
+are multiples of patch size times merge size of the vision tower (`multiple`), so that the image processor of the
+model does not resize again.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from pixel_reasoner.schema.settings import PixelBudget
 
 
 def fit_size(size: Size, budget: PixelBudget, multiple: int) -> Size:
-    """The size at which a picture is shown: its shape as nearly as `multiple` allows, within the budget.
+    """Return the (width, height) at which a picture is shown: its aspect ratio as far as `multiple` allows, within the budget.
 
-    The arithmetic is that of Qwen-VL's `smart_resize`, without its refusal of very long pictures, and with sides rounded to
-    the nearest multiple where that stays within the budget: a region of 185 x 186 pixels is shown as a square.
+    The arithmetic is that of Qwen-VL's `smart_resize`, except that very long pictures are accepted, and that sides are
+    rounded to the nearest multiple where that stays within the budget: 185 x 186 pixels are shown as a square.
 
     >>> fit_size((1024, 1024), PixelBudget(min_px=4096, max_px=36864), 32)
     (192, 192)
@@ -40,7 +40,7 @@ def fit_size(size: Size, budget: PixelBudget, multiple: int) -> Size:
     elif natural_px < budget.min_px:
         scale, to_whole = math.sqrt(budget.min_px / (width * height)), math.ceil
     fitted = [max(multiple, to_whole(side * scale / multiple) * multiple) for side in size]
-    # A side raised to one multiple, or a ceiling, may have left the budget: shorten the longer side.
+    # Raising a side to one multiple, or a ceiling, may exceed the budget: shorten the longer side.
     longer = 0 if fitted[0] >= fitted[1] else 1
     most = budget.max_px // fitted[1 - longer] // multiple * multiple
     fitted[longer] = max(multiple, min(fitted[longer], most))
@@ -48,19 +48,19 @@ def fit_size(size: Size, budget: PixelBudget, multiple: int) -> Size:
 
 
 def region_px(size: Size, box: Box) -> tuple[int, int, int, int]:
-    """A box in whole source pixels (left, top, right, bottom), rounded outwards.
+    """Return a box in whole source pixels (left, top, right, bottom), rounded outwards.
 
     >>> region_px((100, 50), Box(0.101, 0.5, 0.299, 1.0))
     (10, 25, 30, 50)
     """
     width, height = size
-    # A hair of tolerance: 0.3 * 10 is 3.0000000000000004, and must not become a fourth pixel.
+    # Tolerance for rounding errors: 0.3 * 10 is 3.0000000000000004 and must not add a fourth pixel.
     left, top = math.floor(box.x1 * width + 1e-6), math.floor(box.y1 * height + 1e-6)
     right, bottom = math.ceil(box.x2 * width - 1e-6), math.ceil(box.y2 * height - 1e-6)
     return left, top, max(right, left + 1), max(bottom, top + 1)
 
 
 def resize_region(image: Image.Image, box: Box, size: Size) -> Image.Image:
-    """The region of a full-resolution picture as a model sees it: cut out and scaled to `size` in one step."""
+    """Return a region of a full-resolution picture, cropped and scaled to `size` in one step."""
     region = region_px(image.size, box)
     return image.resize(size, Image.Resampling.LANCZOS, box=region, reducing_gap=3.0)

@@ -18,17 +18,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cache
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
 from pixel_reasoner.errors import PluginError
-from pixel_reasoner.media.context import Budget, MediaContext
 from pixel_reasoner.schema.geometry import Size
 from pixel_reasoner.schema.question import Evidence
 from pixel_reasoner.schema.record import Record
-from pixel_reasoner.schema.settings import PixelBudgets
+from pixel_reasoner.schema.settings import PixelBudget, PixelBudgets
 from pixel_reasoner.schema.trace import CallErrorKind, Observation, Picture, ToolCall
+
+if TYPE_CHECKING:  # dialects and reports read schemas without loading decoders
+    from pixel_reasoner.media.context import MediaContext
 
 logger = logging.getLogger(__name__)
 
@@ -127,7 +129,7 @@ class OperationSpec:
     """(context, **arguments) -> new pictures, which it added to the context; raises `CallRejected`"""
     media: frozenset[MediaKind]
     """kinds of media that it is offered for"""
-    result_budget: Budget
+    result_budget: str | PixelBudget
     """pixels of its results: name of a field of `PixelBudgets`, or a budget of its own"""
     max_results: int
     """pictures that one call returns at most"""
@@ -329,9 +331,10 @@ def _parameters(function: OperationFunction) -> tuple[Parameter, ...]:
         PluginError: a signature or docstring that a schema cannot be made of.
     """
     name = function.__name__
-    hints = get_type_hints(function, include_extras=True)
+    hints = _hints(function)
     signature = inspect.signature(function).parameters
-    if next(iter(hints.items()), None) != ("context", MediaContext):
+    first = next(iter(hints.items()), ("", None))
+    if first[0] != "context" or getattr(first[1], "__name__", "") != _CONTEXT_CLASS:
         raise _bad_function(name, "`context: MediaContext` as the first parameter", "another one")
     if hints.get("return") != list[Picture]:
         raise _bad_function(name, "`list[Picture]` as the return type", str(hints.get("return")))
@@ -360,6 +363,13 @@ def _parameters(function: OperationFunction) -> tuple[Parameter, ...]:
 
 
 _NO_DEFAULT = inspect.Parameter.empty
+_CONTEXT_CLASS = "MediaContext"
+_CONTEXT_NAMES = {_CONTEXT_CLASS: type(_CONTEXT_CLASS, (), {})}
+"""stands for the context in annotations: modules of operations may import it for type checkers alone"""
+
+
+def _hints(function: OperationFunction) -> dict[str, Any]:
+    return get_type_hints(function, localns=_CONTEXT_NAMES, include_extras=True)
 
 
 def _default(parameter: inspect.Parameter) -> Any:
@@ -373,7 +383,7 @@ def _role(hint: Any) -> ArgumentRole:
 
 @cache
 def _adapter(function: OperationFunction, name: str) -> TypeAdapter[Any]:
-    return TypeAdapter(get_type_hints(function)[name])
+    return TypeAdapter(_hints(function)[name])
 
 
 def _documentation(function: OperationFunction) -> tuple[str, dict[str, str]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pixel_reasoner.media.context import MediaContext
+from typing import TYPE_CHECKING
+
 from pixel_reasoner.operations.base import (
     CallRejected,
     FramesArgument,
@@ -11,6 +12,9 @@ from pixel_reasoner.operations.base import (
 )
 from pixel_reasoner.operations.registry import operation
 from pixel_reasoner.schema.trace import CallErrorKind, Picture, ToolCall
+
+if TYPE_CHECKING:
+    from pixel_reasoner.media.context import MediaContext
 
 MAX_SELECTED_FRAMES = 8
 _RESULT_BUDGET = "selected_frame"
@@ -39,6 +43,11 @@ def _perturb(call: ToolCall, request: PerturbRequest) -> ToolCall | None:
     max_results=MAX_SELECTED_FRAMES,
     sentence=_sentence,
     perturb=_perturb,
+    synthesis=(
+        "I need a closer look at the frames that show {subject}.",
+        "Now I select the frames with {subject}.",
+        "{subject} is too small to make out here, so I select its frames.",
+    ),
 )
 def select_frames(context: MediaContext, target_frames: FramesArgument) -> list[Picture]:
     """Look at up to 8 frames of the video in more detail.

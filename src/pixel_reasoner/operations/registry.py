@@ -14,10 +14,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pixel_reasoner.errors import PluginError
-from pixel_reasoner.media.context import MediaContext
 from pixel_reasoner.operations.base import (
     MediaKind,
     OperationFunction,
@@ -29,6 +28,9 @@ from pixel_reasoner.registry import Registry
 from pixel_reasoner.schema.question import MediaItem
 from pixel_reasoner.schema.settings import DEFAULT_OPERATIONS
 from pixel_reasoner.schema.trace import CallErrorKind, Observation, ToolCall
+
+if TYPE_CHECKING:
+    from pixel_reasoner.media.context import MediaContext
 
 OPERATIONS = Registry[OperationSpec](
     "operation", package="pixel_reasoner.operations", group="pixel_reasoner.operations"
@@ -105,7 +107,7 @@ class OperationSet:
     def run(self, call: ToolCall, context: MediaContext) -> Observation:
         """Execute a call and return new pictures, or the reason why it was rejected. Nothing raises.
 
-        >>> from pixel_reasoner.media.context import UNSCALED
+        >>> from pixel_reasoner.media.context import UNSCALED, MediaContext
         >>> from pixel_reasoner.schema.question import Question
         >>> context = MediaContext(Question(id="1", text="What is it?", media=()), UNSCALED)
         >>> default_operations().run(ToolCall(name="zoom", arguments={}), context).text

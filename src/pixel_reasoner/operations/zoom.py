@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from pixel_reasoner.media.context import MediaContext
 from pixel_reasoner.operations.base import (
     BoxArgument,
     CallRejected,
@@ -16,6 +16,9 @@ from pixel_reasoner.operations.base import (
 from pixel_reasoner.operations.registry import operation
 from pixel_reasoner.schema.geometry import Box, BoxError
 from pixel_reasoner.schema.trace import CallErrorKind, Picture, ToolCall
+
+if TYPE_CHECKING:
+    from pixel_reasoner.media.context import MediaContext
 
 MIN_SIDE_PX = 8
 """A region with a shorter side contains no more detail than the overview."""
@@ -64,6 +67,12 @@ def _perturb(call: ToolCall, request: PerturbRequest) -> ToolCall | None:
     result_budget=_RESULT_BUDGET,
     sentence=_sentence,
     perturb=_perturb,
+    synthesis=(
+        "I need a closer look at {subject} in the {where}.",
+        "{subject} in the {where} is too small to make out, so I zoom in.",
+        "Now I zoom in to see {subject} in the {where} more clearly.",
+        "To be sure, I look closer at {subject} in the {where}.",
+    ),
 )
 def zoom_in(
     context: MediaContext, bbox_2d: BoxArgument, target_image: PictureArgument = 1
