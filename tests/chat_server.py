@@ -167,29 +167,29 @@ class Handler(BaseHTTPRequestHandler):
             self.send_message(self.server.message(asked), asked)
             return
         with self.server.lock:  # one at a time, as `transformers serve` has it
-            (said,) = self.server.model.generate([conversation_of(asked["messages"])], decoding)
-        if isinstance(said, ContextFull):
+            (turn,) = self.server.model.generate([conversation_of(asked["messages"])], decoding)
+        if isinstance(turn, ContextFull):
             self.reply(400, json.dumps({"error": {"message": TOO_LONG}}))
             return
-        finish = "length" if said.truncated else "stop"
-        usage = {"prompt_tokens": said.num_prompt_tokens, "completion_tokens": len(said.token_ids)}
+        finish = "length" if turn.truncated else "stop"
+        usage = {"prompt_tokens": turn.num_prompt_tokens, "completion_tokens": len(turn.token_ids)}
         if asked.get("stream"):
             self.start_stream()
-            for start in range(0, len(said.text), 7):
-                self.event({"choices": [{"delta": {"content": said.text[start : start + 7]}}]})
+            for start in range(0, len(turn.text), 7):
+                self.event({"choices": [{"delta": {"content": turn.text[start : start + 7]}}]})
             self.event({"choices": [{"delta": {}, "finish_reason": finish}]})
             self.event({"choices": [], "usage": usage})
             self.close_connection = True  # and no [DONE], as `transformers serve` has it
             return
-        message = {"role": "assistant", "content": said.text}
-        if self.server.reads_calls and "<tool_call>" in said.text:
-            words, _, rest = said.text.partition("<tool_call>")
+        message = {"role": "assistant", "content": turn.text}
+        if self.server.reads_calls and "<tool_call>" in turn.text:
+            words, _, rest = turn.text.partition("<tool_call>")
             call = json.loads(rest.partition("</tool_call>")[0])
             function = {"name": call["name"], "arguments": json.dumps(call["arguments"])}
             message |= {"content": words.strip(), "tool_calls": [{"function": function}]}
         choice = {"message": message, "finish_reason": finish}
         if asked.get("logprobs"):
-            choice["logprobs"] = {"content": [{"logprob": one} for one in said.logprobs]}
+            choice["logprobs"] = {"content": [{"logprob": one} for one in turn.logprobs]}
         self.reply(200, json.dumps({"choices": [choice], "usage": usage}))
 
     def send_message(self, message: dict, asked: dict) -> None:

@@ -1,9 +1,9 @@
-"""A server that speaks the OpenAI protocol, looks at the colours it is shown, and misbehaves when told to.
+"""Server with the OpenAI protocol that answers by the colours of pictures, with programmed failures.
 
 python tests/labeller_server.py          prints its port
 
-POST /v1/chat/completions   answers from the middle pixel of the last picture
-POST /program               {"<colour>" or "*": ["500", "429", ...], "delay_s": 0.1}: what it does first, colour by colour
+POST /v1/chat/completions   replies by the middle pixel of the last picture
+POST /program               {"<colour>" or "*": ["500", "429", ...], "delay_s": 0.1}: failures of the next requests, by colour
 GET /log                    {"calls": [...], "most_at_once": n}
 """
 
@@ -29,12 +29,12 @@ COLOURS = {
 GREY = (128, 128, 128)
 KEY = "the right key"
 HANGS_S = 2.0
-"""longer than a test waits for a reply that does not come"""
+"""longer than the timeout of a test"""
 HEADERS = {"429": {"Retry-After": "0.3"}}
 
 
 class State:
-    """What all threads share."""
+    """State that all threads share."""
 
     lock = threading.Lock()
     program: ClassVar[dict] = {}
@@ -50,7 +50,7 @@ def colour_of(picture: Image.Image) -> str:
     )
 
 
-def said_about(colour: str, asked: str) -> dict:
+def reply_about(colour: str, asked: str) -> dict:
     if "right answer is" in asked:
         number = max(1, asked.count('"..."'))
         return {"valid": True, "findings": [f"The middle shows {colour}."] * number}
@@ -65,25 +65,25 @@ def said_about(colour: str, asked: str) -> dict:
     }
 
 
-def misbehaviours(said: dict) -> dict[str, str | None]:
-    """Replies with the status 200 that cannot be used, and some that can although they look odd."""
+def unusual_replies(reply: dict) -> dict[str, str | None]:
+    """Return replies with status 200 that cannot be used, and some unusual ones that can."""
     return {
         "empty": "",
         "null": None,
         "not json": "I think it is a card.",
-        "cut off": json.dumps(said)[:40],
-        "missing": json.dumps({k: v for k, v in said.items() if k not in ("options", "findings")}),
-        "no verdict": json.dumps({k: v for k, v in said.items() if k != "valid"}),
-        "three options": json.dumps(said | {"options": {"A": "x", "B": "y", "C": "z"}}),
-        "same options": json.dumps(said | {"options": dict.fromkeys("ABCD", "same")}),
-        "not among": json.dumps(said | {"answer": "E"}),
+        "cut off": json.dumps(reply)[:40],
+        "missing": json.dumps({k: v for k, v in reply.items() if k not in ("options", "findings")}),
+        "no verdict": json.dumps({k: v for k, v in reply.items() if k != "valid"}),
+        "three options": json.dumps(reply | {"options": {"A": "x", "B": "y", "C": "z"}}),
+        "same options": json.dumps(reply | {"options": dict.fromkeys("ABCD", "same")}),
+        "not among": json.dumps(reply | {"answer": "E"}),
         "special": json.dumps(
-            said | {"subject": "a <tool_call> of it", "findings": ["\\boxed{1}"]}
+            reply | {"subject": "a <tool_call> of it", "findings": ["\\boxed{1}"]}
         ),
         "not valid": json.dumps({"valid": False}),
         "Not valid.": "Not valid.",
-        "fenced": f"<think>{{what}} is it?</think>\n```json\n{json.dumps(said)}\n```",
-        "in words": json.dumps(said | {"answer": said.get("options", {}).get("B", "")}),
+        "fenced": f"<think>{{what}} is it?</think>\n```json\n{json.dumps(reply)}\n```",
+        "in words": json.dumps(reply | {"answer": reply.get("options", {}).get("B", "")}),
     }
 
 
@@ -129,9 +129,9 @@ class Handler(BaseHTTPRequestHandler):
             call |= {"sizes": [picture.size for picture in pictures]}
             State.calls.append(call)
         time.sleep(State.program.get("delay_s", 0))
-        self.act(do, said_about(colour, text["text"]))
+        self.act(do, reply_about(colour, text["text"]))
 
-    def act(self, do: str, said: dict) -> None:
+    def act(self, do: str, reply: dict) -> None:
         if do == "timeout":
             time.sleep(HANGS_S)
             self.close_connection = True
@@ -144,7 +144,7 @@ class Handler(BaseHTTPRequestHandler):
         elif do == "no completion":
             self.reply(200, "<html>hello</html>")
         else:
-            content = misbehaviours(said).get(do, json.dumps(said))
+            content = unusual_replies(reply).get(do, json.dumps(reply))
             choice = {"index": 0, "message": {"role": "assistant", "content": content}}
             self.reply(200, json.dumps({"object": "chat.completion", "choices": [choice]}))
 
@@ -164,7 +164,7 @@ class Handler(BaseHTTPRequestHandler):
 if __name__ == "__main__":
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    server.handle_error = lambda *_: None  # a client that has gone away
+    server.handle_error = lambda *_: None  # clients disconnect
     sys.stdout.write(f"{server.server_address[1]}\n")
     sys.stdout.flush()
     server.serve_forever()

@@ -1,4 +1,4 @@
-"""The labeller against a real server over HTTP: whatever the server does, nothing is lost, paid for or written twice."""
+"""Labeller over real HTTP: no failure of a server loses a reply, or pays for or writes one twice."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from sa1b_fixture import draw_sa1b, write_picture
 
 BUDGETS = folder_settings(BUNDLED_MODELS["tiny"]).budgets
 QUICK = {"timeout_s": 20.0, "first_pause_s": 0.01, "concurrency": 2}
-IMPATIENT = {"timeout_s": 1.0}
+SHORT_TIMEOUT = {"timeout_s": 1.0}
 SERVER = Path(__file__).with_name("labeller_server.py")
 
 
@@ -40,12 +40,12 @@ class Server:
         self.url = f"{self.root}/v1"
 
     def program(self, **what) -> None:
-        told = {
+        program = {
             name.replace("_", " ") if name != "delay_s" else name: do for name, do in what.items()
         }
-        if "anything" in told:
-            told["*"] = told.pop("anything")
-        urlopen(Request(f"{self.root}/program", json.dumps(told).encode(), method="POST"))
+        if "anything" in program:
+            program["*"] = program.pop("anything")
+        urlopen(Request(f"{self.root}/program", json.dumps(program).encode(), method="POST"))
 
     def log(self) -> dict:
         return json.load(urlopen(f"{self.root}/log"))
@@ -122,11 +122,11 @@ def traces(out: Path) -> list:
 
 
 def dropped(out: Path) -> dict[str, str]:
-    told = [json.loads(line) for line in (out / "dropped.jsonl").open()]
-    return {one["where"].rpartition("-")[2]: one["reason"] for one in told}
+    rows = [json.loads(line) for line in (out / "dropped.jsonl").open()]
+    return {one["where"].rpartition("-")[2]: one["reason"] for one in rows}
 
 
-# --- what is asked and written ---
+# --- questions and traces ---
 
 
 def test_regions_become_questions_with_four_options_and_traces_that_pass_the_check(
@@ -144,7 +144,7 @@ def test_regions_become_questions_with_four_options_and_traces_that_pass_the_che
         assert colour in trace.turns[-1].text
 
 
-def test_the_endpoint_sees_the_whole_and_the_region_as_a_user_message_alone(server, tmp_path):
+def test_the_labeller_gets_one_user_message_with_picture_and_region(server, tmp_path):
     run(server, tmp_path / "out", rows(regions(tmp_path, 1)))
     for call in server.calls:
         assert (call["role"], call["model"], call["keys"]) == ("user", "m", ["messages", "model"])
@@ -162,13 +162,13 @@ def test_right_options_are_spread_over_the_letters(server, tmp_path):
     assert len(letters) == 4
 
 
-def test_odd_but_clear_replies_are_understood(server, tmp_path):
+def test_unusual_but_clear_replies_are_parsed(server, tmp_path):
     server.program(colour_0=["fenced"], colour_1=["in words"])
     assert run(server, tmp_path / "out", rows(regions(tmp_path, 1)))["labeller"]["calls"] == 2
     assert len(traces(tmp_path / "out")) == 2
 
 
-# --- an endpoint that misbehaves ---
+# --- failures ---
 
 
 @pytest.mark.parametrize(
@@ -176,9 +176,9 @@ def test_odd_but_clear_replies_are_understood(server, tmp_path):
     [["timeout"], ["429"], ["500", "503"], ["hang up", "408"], ["no completion"]],
     ids=str,
 )
-def test_trouble_on_the_way_is_tried_again(server, tmp_path, trouble):
+def test_a_temporary_failure_is_retried(server, tmp_path, trouble):
     server.program(colour_1=trouble)
-    used = IMPATIENT if "timeout" in trouble else {}
+    used = SHORT_TIMEOUT if "timeout" in trouble else {}
     summary = run(server, tmp_path / "out", rows(regions(tmp_path, 2)), **used)
     assert (summary["count"], summary["dropped"]) == (4, {})
     calls = 4 + len(trouble)
@@ -187,7 +187,7 @@ def test_trouble_on_the_way_is_tried_again(server, tmp_path, trouble):
     assert server.done(1) == [*trouble, "answer"]
 
 
-def test_a_server_that_asks_for_time_gets_it(server, tmp_path):
+def test_no_retry_before_the_retry_after_time(server, tmp_path):
     server.program(colour_0=["429"])
     run(server, tmp_path / "out", rows(regions(tmp_path, 1)))
     first, second = (call["at_s"] for call in server.calls if call["colour"] == "colour 0")
@@ -218,11 +218,11 @@ def test_a_server_that_asks_for_time_gets_it(server, tmp_path):
         ("Not valid.", "not_valid", 1),
     ],
 )
-def test_what_gets_no_usable_reply_is_counted_and_the_rest_goes_on(
+def test_a_row_without_a_usable_reply_is_counted_and_the_others_continue(
     server, tmp_path, trouble, reason, calls
 ):
     server.program(colour_1=["always", trouble])
-    used = {"max_tries": 2} | (IMPATIENT if trouble == "timeout" else {})
+    used = {"max_tries": 2} | (SHORT_TIMEOUT if trouble == "timeout" else {})
     out = tmp_path / "out"
     summary = run(server, out, rows(regions(tmp_path, 2)), **used)
     assert (summary["count"], summary["dropped"]) == (3, {reason: 1})
@@ -232,25 +232,25 @@ def test_what_gets_no_usable_reply_is_counted_and_the_rest_goes_on(
 
 
 @pytest.mark.parametrize("bad", ["empty", "not json", "not among"])
-def test_a_reply_that_cannot_be_used_is_asked_for_again(server, tmp_path, bad):
+def test_an_unusable_reply_is_requested_again(server, tmp_path, bad):
     server.program(colour_1=[bad, bad])
     summary = run(server, tmp_path / "out", rows(regions(tmp_path, 1)))
     assert (summary["count"], server.done(1)) == (2, [bad, bad, "answer"])
 
 
 @pytest.mark.parametrize(("status", "fix"), [("401", "OPENAI_API_KEY"), ("404", "--labeller ")])
-def test_a_refusal_that_would_repeat_stops_the_run(server, tmp_path, status, fix):
+def test_a_fatal_status_stops_the_run_and_skips_no_row(server, tmp_path, status, fix):
     server.program(anything=["always", status])
     with pytest.raises(EndpointError, match=rf"got {status} told to.*{fix}"):
         run(server, tmp_path / "out", rows(regions(tmp_path)))
     assert len(server.calls) <= QUICK["concurrency"]
-    # Put right, the same command goes on, and no row has been given up.
+    # After the repair the same command resumes, and no row was skipped.
     server.program()
     summary = run(server, tmp_path / "out", rows(regions(tmp_path)))
     assert (summary["count"], summary["dropped"]) == (8, {})
 
 
-def test_a_server_that_never_answers_stops_the_run(server, tmp_path):
+def test_too_many_failures_in_a_row_stop_the_run_and_skip_no_row(server, tmp_path):
     server.program(anything=["always", "500"])
     with pytest.raises(EndpointError, match=r"no reply to \d questions in a row.*500"):
         run(
@@ -261,13 +261,13 @@ def test_a_server_that_never_answers_stops_the_run(server, tmp_path):
             max_consecutive_failures=3,
         )
     assert len(server.calls) <= 2 * 5
-    # Nor is a row given up for it.
+    # No row was skipped.
     server.program()
     summary = run(server, tmp_path / "out", rows(regions(tmp_path)))
     assert (summary["count"], summary["dropped"]) == (8, {})
 
 
-def test_nobody_at_the_address_stops_the_run(server, tmp_path):
+def test_an_unreachable_server_stops_the_run(server, tmp_path):
     with pytest.raises(EndpointError, match="ConnectError"):
         run(
             server, tmp_path / "out", rows(regions(tmp_path)),
@@ -275,18 +275,18 @@ def test_nobody_at_the_address_stops_the_run(server, tmp_path):
         )  # fmt: skip
 
 
-def test_several_servers_share_the_calls_and_one_that_is_away_is_left_out(server, tmp_path):
+def test_an_unreachable_server_is_skipped_if_another_one_answers(server, tmp_path):
     urls = ("http://127.0.0.1:9/v1", server.url)
     summary = run(server, tmp_path / "out", rows(regions(tmp_path)), urls=urls)
     assert (summary["count"], summary["dropped"]) == (8, {})
     assert len(server.calls) == 8
-    assert summary["labeller"]["calls"] > 8, "calls that nobody answered are counted too"
+    assert summary["labeller"]["calls"] > 8, "calls without a reply are counted too"
 
 
 # --- the cache and the budget ---
 
 
-def test_a_repeated_run_asks_nothing_and_writes_the_same(server, tmp_path):
+def test_a_repeated_run_makes_no_calls_and_writes_the_same(server, tmp_path):
     server.program(colour_1=["not valid"], colour_2=["always", "not json"])
     data = regions(tmp_path)
     shared = {"cache": tmp_path / "cache"}
@@ -302,7 +302,7 @@ def test_a_repeated_run_asks_nothing_and_writes_the_same(server, tmp_path):
 
 
 @pytest.mark.parametrize("what", ["another model", "another picture", "a damaged answer"])
-def test_an_answer_counts_for_the_same_content_alone(server, tmp_path, what):
+def test_a_cached_reply_is_used_for_the_same_content_only(server, tmp_path, what):
     data = regions(tmp_path, 1)
     shared = {"cache": tmp_path / "cache"}
     run(server, tmp_path / "first", rows(data), **shared)
@@ -322,7 +322,7 @@ def test_an_answer_counts_for_the_same_content_alone(server, tmp_path, what):
     assert len(server.calls) == 2
 
 
-def test_the_same_content_under_two_names_is_asked_about_once(server, tmp_path):
+def test_the_same_content_under_several_names_is_one_call(server, tmp_path):
     for stem in ("sa_1", "sa_2", "sa_3", "sa_4"):
         write_picture(tmp_path / "sa1b", stem, ["colour 3"])
     server.program(delay_s=0.1)
@@ -331,14 +331,14 @@ def test_the_same_content_under_two_names_is_asked_about_once(server, tmp_path):
     assert summary["labeller"] == {"calls": 1, "retried": 0, "cached": 3}
 
 
-def test_a_run_ends_with_what_its_budget_bought(server, tmp_path):
+def test_a_spent_budget_ends_the_run_with_the_rows_labelled_so_far(server, tmp_path):
     server.program(colour_0=["500"])
     out = tmp_path / "out"
     summary = run(server, out, rows(regions(tmp_path)), calls=5, concurrency=1)
     assert summary["labeller"] == {"calls": 5, "retried": 1, "cached": 0}
     assert len(server.calls) == 5
     assert (summary["count"], summary["dropped"]) == (4, {"not_asked": 4})
-    # What was bought is not bought again, and what the cache knows is free, budget or not.
+    # Cached replies are free, with or without a budget.
     shared = {"cache": out / "labels"}
     summary = run(server, tmp_path / "more", rows(regions(tmp_path)), calls=2, **shared)
     assert summary["labeller"] == {"calls": 2, "retried": 0, "cached": 4}
@@ -347,7 +347,7 @@ def test_a_run_ends_with_what_its_budget_bought(server, tmp_path):
     assert (summary["count"], summary["labeller"]["calls"]) == (6, 0)
 
 
-def test_a_spent_budget_ends_a_run_over_an_endless_world(server, tmp_path):
+def test_a_spent_budget_ends_a_run_over_an_endless_source(server, tmp_path):
     chosen = settings(
         source="pixelworld", families=("attribute",), count=20, text_share=0.0,
         analysis=Analysis.LABELLER,
@@ -357,10 +357,20 @@ def test_a_spent_budget_ends_a_run_over_an_endless_world(server, tmp_path):
     assert summary["dropped"]["not_asked"] >= 20
 
 
+def test_a_partial_cache_file_of_a_killed_run_is_removed(server, tmp_path):
+    data, out = regions(tmp_path, 1), tmp_path / "out"
+    run(server, out, rows(data))
+    for path in list((out / "labels").glob("*/*.json")):
+        path.rename(path.with_suffix(".12345-6.part"))  # killed before it was renamed
+    run(server, tmp_path / "second", rows(data), cache=out / "labels")
+    assert len(list((out / "labels").rglob("*.json"))) == 2
+    assert not list(out.rglob("*.part"))
+
+
 # --- order, kills, workers ---
 
 
-def test_calls_overlap_and_results_come_in_order(server, tmp_path):
+def test_calls_overlap_and_results_are_in_order(server, tmp_path):
     data = regions(tmp_path, 8)
     server.program(delay_s=0.15, colour_0=["500"])
     run(server, tmp_path / "out", rows(data), concurrency=8)
@@ -397,7 +407,7 @@ def test_rows_are_read_no_further_than_they_are_labelled(server, tmp_path):
     assert len(read) <= 2 + 2 * QUICK["concurrency"] + 1
 
 
-def test_a_run_cut_off_anywhere_goes_on_to_the_same_bytes_and_pays_once(server, tmp_path):
+def test_an_interrupted_run_resumes_to_the_same_bytes_without_repeated_calls(server, tmp_path):
     data = regions(tmp_path, 6)
     run(server, tmp_path / "whole", rows(data))
     whole = (tmp_path / "whole/traces.jsonl").read_bytes()
@@ -429,7 +439,7 @@ def command(server: Server, data: Path, out: Path, *more: str) -> list[str]:
     return [*run, "--out", str(out), *used, *more]
 
 
-def test_a_killed_command_goes_on_without_asking_or_writing_anything_twice(server, tmp_path):
+def test_a_killed_command_resumes_without_repeated_calls(server, tmp_path):
     data = regions(tmp_path, 9)
     server.program(delay_s=0.1)
     cut = subprocess.Popen(
@@ -439,7 +449,7 @@ def test_a_killed_command_goes_on_without_asking_or_writing_anything_twice(serve
     )
     deadline = time.monotonic() + 60
     while len(server.calls) < 9:
-        assert time.monotonic() < deadline, "the run did not get going"
+        assert time.monotonic() < deadline, "the run did not start"
         time.sleep(0.02)
     cut.send_signal(signal.SIGKILL)
     cut.wait()
@@ -447,18 +457,18 @@ def test_a_killed_command_goes_on_without_asking_or_writing_anything_twice(serve
     subprocess.run(command(server, data, tmp_path / "cut"), check=True, capture_output=True)
     asked = Counter(call["colour"] for call in server.calls)
     assert set(asked) == {f"colour {n}" for n in range(18)}
-    # An answer that was under way at the kill has not arrived; everything that had is kept.
+    # Replies in progress at the kill are lost; all others are cached.
     assert sum(asked.values()) <= 18 + 2
-    told = json.loads((tmp_path / "cut/summary.json").read_text())["labeller"]["calls"]
-    # Calls are counted before they are made: one that the kill stopped in between never arrived.
-    assert sum(asked.values()) <= told <= sum(asked.values()) + 2
+    counted = json.loads((tmp_path / "cut/summary.json").read_text())["labeller"]["calls"]
+    # Calls are counted before they are made: the kill may prevent a counted one.
+    assert sum(asked.values()) <= counted <= sum(asked.values()) + 2
     run(server, tmp_path / "whole", rows(data))
     whole, cut_off = ((tmp_path / name / "traces.jsonl").read_bytes() for name in ("whole", "cut"))
     assert cut_off == whole
     assert not list((tmp_path / "cut").rglob("*.part"))
 
 
-def test_a_budget_holds_over_a_kill(server, tmp_path):
+def test_a_budget_covers_all_resumptions(server, tmp_path):
     data, out = regions(tmp_path), tmp_path / "out"
 
     class Stop(Exception):
@@ -475,29 +485,29 @@ def test_a_budget_holds_over_a_kill(server, tmp_path):
     assert summary["count"] == 5
 
 
-def test_a_cache_that_cannot_be_written_stops_the_run_with_its_name(server, tmp_path):
+def test_an_unwritable_cache_stops_the_run_with_its_path(server, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match=r"file.*Not a directory"):
         run(server, tmp_path / "out", rows(regions(tmp_path)), cache=tmp_path / "file")
 
 
-# --- what a look shows, by the labeller ---
+# --- findings of the labeller ---
 
 
-def test_findings_of_other_sources_can_be_the_labellers(server, tmp_path):
+def test_the_labeller_writes_findings_for_other_sources(server, tmp_path):
     server.program(colour_2=["always", "not valid"])
     picture = Image.new("RGB", (400, 300), (128, 128, 128))
     places = [[50, 50, 70, 70], [150, 50, 170, 70], [250, 150, 270, 170]]
     for number, box in enumerate(places):
         picture.paste(COLOURS[f"colour {number}"], box)
     picture.save(tmp_path / "a.png")
-    told = {"media": [{"type": "image", "path": "a.png"}], "question": "Which?", "answer": "x"}
+    row = {"media": [{"type": "image", "path": "a.png"}], "question": "Which?", "answer": "x"}
     lines = [
-        told | {"id": "one", "boxes": [places[0]], "findings": ["it says x"]},
-        told | {"id": "two", "boxes": places[:2]},
-        told | {"id": "unsupported", "boxes": [places[2]]},
-        told | {"id": "overview", "needs_look": False},
-        told | {"id": "nowhere"},
+        row | {"id": "one", "boxes": [places[0]], "findings": ["it says x"]},
+        row | {"id": "two", "boxes": places[:2]},
+        row | {"id": "unsupported", "boxes": [places[2]]},
+        row | {"id": "overview", "needs_look": False},
+        row | {"id": "nowhere"},
     ]
     (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, lines)))
     chosen = settings(source="jsonl", analysis=Analysis.LABELLER)
@@ -513,7 +523,7 @@ def test_findings_of_other_sources_can_be_the_labellers(server, tmp_path):
     assert overview.question.id == "overview"
 
 
-def test_selected_frames_are_shown_too(server, tmp_path, clip):
+def test_selected_frames_are_sent(server, tmp_path, clip):
     row = {
         "id": "clip", "media": [{"type": "video", "path": clip.name}], "question": "How bright?",
         "answer": "very", "frames": [9, 10, 11],
@@ -532,21 +542,19 @@ def test_selected_frames_are_shown_too(server, tmp_path, clip):
 
 
 @pytest.mark.parametrize("family", ["attribute", "video"])
-def test_scenes_are_labelled_with_the_same_calls_of_operations_as_by_templates(
-    server, tmp_path, family
-):
+def test_labelled_scenes_have_the_same_calls_as_those_of_templates(server, tmp_path, family):
     world = {"source": "pixelworld", "families": (family,), "count": 8}
     plain = settings(**world, labelling=None)
     synthesize(plain, scene_units(plain), tmp_path / "plain")
-    told = settings(**world, analysis=Analysis.LABELLER)
-    summary = run(server, tmp_path / "told", scene_units(told), chosen=told)
+    labelled = settings(**world, analysis=Analysis.LABELLER)
+    summary = run(server, tmp_path / "labelled", scene_units(labelled), chosen=labelled)
     assert summary["count"] == 8
-    by_template, by_labeller = traces(tmp_path / "plain"), traces(tmp_path / "told")
+    by_template, by_labeller = traces(tmp_path / "plain"), traces(tmp_path / "labelled")
     for one, other in zip(by_template, by_labeller, strict=True):
         assert one.question.id == other.question.id
         assert [turn.call for turn in one.turns] == [turn.call for turn in other.turns]
         assert ("middle shows" in other.turns[-1].text.lower()) == one.question.needs_look
-    assert check_traces(load_run(tmp_path / "told")).passed
+    assert check_traces(load_run(tmp_path / "labelled")).passed
 
 
 # --- the command line ---
@@ -588,7 +596,7 @@ def test_from_a_folder_of_sa1b_to_checked_traces(server, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("source", "given", "told"),
+    ("source", "given", "expected"),
     [
         ("sa1b", {}, "SA-1B has regions and no questions"),
         ("sa1b", {"urls": ["http://host/v1"]}, "no model"),
@@ -597,26 +605,26 @@ def test_from_a_folder_of_sa1b_to_checked_traces(server, tmp_path):
         ("jsonl", {"analysis": "essay"}, "template or labeller"),
     ],
 )
-def test_options_that_do_not_fit_together_are_told_with_their_fix(source, given, told):
+def test_options_that_do_not_fit_together_are_an_error_with_a_fix(source, given, expected):
     wanted = {"urls": [], "model": None, "analysis": "template", "calls": None} | given
-    with pytest.raises(UsageError, match=told):
+    with pytest.raises(UsageError, match=expected):
         labelling_of(source, **wanted)
 
 
-def test_no_labeller_is_needed_where_none_is_named():
+def test_a_source_with_questions_needs_no_labeller():
     assert labelling_of("jsonl", [], None, "template", None) is None
 
 
 @pytest.mark.parametrize("url", ["localhost:8000", "file:///etc/passwd", "http://", ""])
-def test_an_address_that_is_none_is_refused_before_anything_is_asked(server, tmp_path, url):
+def test_an_invalid_address_is_refused_before_anything_is_sent(server, tmp_path, url):
     with pytest.raises(UsageError, match="--labeller http"):
         Endpoint(service(server, tmp_path, urls=(url,)))
 
 
-def test_a_key_that_cannot_be_sent_is_refused_without_being_told(server, tmp_path):
-    with pytest.raises(UsageError, match="OPENAI_API_KEY") as told:
+def test_an_invalid_key_is_refused_and_not_shown(server, tmp_path):
+    with pytest.raises(UsageError, match="OPENAI_API_KEY") as error:
         Endpoint(service(server, tmp_path, api_key="schlüssel…"))
-    assert "schl" not in str(told.value)
+    assert "schl" not in str(error.value)
 
 
 def test_starting_the_command_line_loads_no_http_client():

@@ -1,4 +1,4 @@
-"""What a server does is found out by asking it."""
+"""Probes determine what a server supports."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ QUICK = RetryPolicy(
 
 
 class Server:
-    """A model that sees, or not, in each place, and heeds a seed, or not."""
+    """Model that sees pictures in some roles only, and may ignore the seed."""
 
     name, dialect, budgets = "served", "compact", None
 
@@ -58,35 +58,35 @@ def remote(*servers, **more) -> RemoteModel:
     return RemoteModel(RemoteConfig("served", urls, dialect="compact", policy=QUICK, **more))
 
 
-@pytest.mark.parametrize("counts", [True, False], ids=["tokens are told", "tokens are not told"])
+@pytest.mark.parametrize("counts", [True, False], ids=["with token counts", "without token counts"])
 @pytest.mark.parametrize("seeds", [True, False])
 @pytest.mark.parametrize("logprobs", [True, False])
-def test_what_a_server_does_is_found_out(counts, seeds, logprobs):
+def test_a_probe_returns_what_a_server_supports(counts, seeds, logprobs):
     with served(Server(counts=counts, seeds=seeds, logprobs=logprobs)) as server:
         (found,) = remote(server).probe().values()
     assert found == Probe(pictures=True, tool_pictures=True, seeds=seeds, logprobs=logprobs)
 
 
-def test_a_server_that_drops_pictures_of_tool_messages_is_told_from_one_that_sees_them():
+def test_dropped_pictures_of_tool_messages_are_detected():
     with served(Server(sees=("user",))) as server:
         (found,) = remote(server).probe().values()
     assert (found.pictures, found.tool_pictures) == (True, False)
 
 
-def test_a_server_that_drops_pictures_without_a_word_is_refused():
+def test_a_server_that_drops_pictures_silently_is_refused():
     with served(Server(sees=())) as server, pytest.raises(EndpointError, match="sees pictures"):
         remote(server).probe()
 
 
 def test_a_server_that_refuses_pictures_is_refused():
     with served(Server()) as server:
-        # after the plain question, and that without a picture
+        # after the question alone, and the one without a picture
         server.program = [None, None, "blind"]
         with pytest.raises(EndpointError, match="sees pictures"):
             remote(server).probe()
 
 
-def test_where_nothing_can_be_told_nothing_is_claimed():
+def test_what_cannot_be_determined_is_none():
     class Silent(Server):
         def generate(self, *given):
             return [Completion("…", False)]
@@ -96,7 +96,7 @@ def test_where_nothing_can_be_told_nothing_is_claimed():
     assert found == Probe(pictures=None, tool_pictures=None, seeds=None, logprobs=False)
 
 
-def test_what_works_is_sent_from_then_on():
+def test_supported_fields_are_sent_after_a_probe():
     with served(Server()) as server:
         server.owned_by = "somebody"
         model = remote(server)
@@ -106,7 +106,7 @@ def test_what_works_is_sent_from_then_on():
         assert model.profile.logprobs
 
 
-def test_servers_are_sent_what_all_of_them_understand():
+def test_only_fields_that_all_servers_support_are_sent():
     with served(Server()) as one, served(Server(seeds=False)) as other:
         one.owned_by = other.owned_by = "somebody"
         model = remote(one, other)
@@ -115,7 +115,7 @@ def test_servers_are_sent_what_all_of_them_understand():
         assert model.profile.logprobs
 
 
-def test_a_server_is_asked_once_a_day(cache):
+def test_a_server_is_probed_once_a_day(cache):
     with served(Server()) as server:
         found = remote(server).probe()
         asked = len(server.requests)
@@ -123,13 +123,13 @@ def test_a_server_is_asked_once_a_day(cache):
         assert len(server.requests) == asked
         (kept,) = cache.rglob("*.json")
         kept.write_text("{")
-        assert remote(server).probe() == found, "what cannot be read is found out again"
+        assert remote(server).probe() == found, "a damaged cache file is ignored"
         assert len(server.requests) == 2 * asked
         remote(server).probe(anew=True)
         assert len(server.requests) == 3 * asked
 
 
-def test_a_blind_server_is_asked_again(cache):
+def test_a_server_that_sees_no_pictures_is_probed_again(cache):
     with served(Server(sees=())) as server:
         for _ in range(2):
             with pytest.raises(EndpointError):
@@ -138,7 +138,7 @@ def test_a_blind_server_is_asked_again(cache):
         remote(server).probe()
 
 
-def test_a_server_that_is_away_is_left_to_the_pool_if_another_is_there():
+def test_an_unreachable_server_is_skipped_if_another_one_answers():
     with served(Server()) as server:
         found = remote(server, "http://127.0.0.1:9/v1").probe()
     assert list(found) == [f"{server.url}/chat/completions"]
@@ -146,7 +146,7 @@ def test_a_server_that_is_away_is_left_to_the_pool_if_another_is_there():
         remote("http://127.0.0.1:9/v1").probe()
 
 
-def test_a_server_that_was_there_yesterday_has_to_be_there_today():
+def test_a_cached_probe_does_not_hide_an_unreachable_server():
     with served(Server()) as server:
         model = remote(server)
         model.probe()
@@ -154,12 +154,12 @@ def test_a_server_that_was_there_yesterday_has_to_be_there_today():
         model.probe()
 
 
-def test_the_command_says_it_in_words_and_a_key_stands_nowhere(cache, tmp_path, monkeypatch):
+def test_the_command_prints_results_and_never_the_key(cache, tmp_path, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     with served(Server(sees=("user",))) as server:
-        told = CliRunner().invoke(app, ["probe", "--model", "served", "--endpoint", server.url])
-    assert told.exit_code == 0, told.output
-    assert "sees a picture in a user message: yes" in told.output
-    assert "sees a picture in a tool message: no" in told.output
-    assert "sk-secret" not in told.output
+        result = CliRunner().invoke(app, ["probe", "--model", "served", "--endpoint", server.url])
+    assert result.exit_code == 0, result.output
+    assert "sees a picture in a user message: yes" in result.output
+    assert "sees a picture in a tool message: no" in result.output
+    assert "sk-secret" not in result.output
     assert all("sk-secret" not in path.read_text() for path in cache.rglob("*.json"))

@@ -1,4 +1,4 @@
-"""A model behind servers: the same rollouts as in this process, whatever happens on the way."""
+"""Remote models: the same rollouts as a local model, despite failures of servers and connections."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from chat_server import served
+from pixel_reasoner.dialects import get_dialect
 from pixel_reasoner.errors import EndpointError, InputError, UsageError
 from pixel_reasoner.models.api import Completion, ContextFull
 from pixel_reasoner.models.endpoint_url import chat_completions_url, read_key
@@ -71,50 +72,50 @@ def remote(*servers, **more) -> RemoteModel:
     return RemoteModel(RemoteConfig("served", tuple(one.url for one in servers), **settings))
 
 
-def said(text: str) -> list[dict]:
+def user_message(text: str) -> list[dict]:
     return [{"role": "user", "content": [{"type": "text", "text": text}]}]
 
 
-# --- the same as in this process ---
+# --- equal to a local model ---
 
 
-def test_a_rollout_over_http_is_a_rollout_in_this_process(local, questions):
-    rules = RolloutConfig(sampling=SHORT)
+def test_a_remote_rollout_equals_a_local_one(local, questions):
+    config = RolloutConfig(sampling=SHORT)
     with served(local) as server:
         model = remote(server, budgets=local.budgets, policy=PATIENT)
-        far = {t.question.id: t for t in ask_many(questions, model, rules, batch_size=4)}
-    near = {t.question.id: t for t in ask_many(questions, local, rules, batch_size=4)}
-    assert any(trace.executed for trace in near.values())
-    for name, trace in near.items():
-        assert [t.text for t in far[name].turns] == [t.text for t in trace.turns]
-        assert [t.call for t in far[name].turns] == [t.call for t in trace.turns]
-        assert [t.num_prompt_tokens for t in far[name].turns] == [
+        remote_traces = {t.question.id: t for t in ask_many(questions, model, config, batch_size=4)}
+    local_traces = {t.question.id: t for t in ask_many(questions, local, config, batch_size=4)}
+    assert any(trace.executed for trace in local_traces.values())
+    for name, trace in local_traces.items():
+        assert [t.text for t in remote_traces[name].turns] == [t.text for t in trace.turns]
+        assert [t.call for t in remote_traces[name].turns] == [t.call for t in trace.turns]
+        assert [t.num_prompt_tokens for t in remote_traces[name].turns] == [
             t.num_prompt_tokens for t in trace.turns
         ]
-        assert (far[name].answer, far[name].stop) == (trace.answer, trace.stop)
-        for ours, theirs in zip(far[name].turns, trace.turns, strict=True):
+        assert (remote_traces[name].answer, remote_traces[name].stop) == (trace.answer, trace.stop)
+        for ours, theirs in zip(remote_traces[name].turns, trace.turns, strict=True):
             assert list(ours.logprobs) == pytest.approx(list(theirs.logprobs), abs=1e-3)
 
 
-def test_a_call_that_a_server_reads_out_of_the_text_is_put_back_as_it_was(local, questions):
-    """`0.40` comes back as `0.4`; the next turn must go on from what the model wrote."""
-    rules = RolloutConfig(sampling=SHORT)
+def test_a_call_that_a_server_parses_is_written_back_unchanged(local, questions):
+    """The server returns `0.4` for `0.40`; the next turn must continue the text that the model generated."""
+    config = RolloutConfig(sampling=SHORT)
     with served(local) as server:
         server.reads_calls = True
         model = remote(server, budgets=local.budgets, policy=PATIENT)
-        far = {t.question.id: t for t in ask_many(questions, model, rules, batch_size=4)}
-    near = {t.question.id: t for t in ask_many(questions, local, rules, batch_size=4)}
-    for name, trace in near.items():
-        assert [t.text for t in far[name].turns] == [t.text for t in trace.turns]
+        remote_traces = {t.question.id: t for t in ask_many(questions, model, config, batch_size=4)}
+    local_traces = {t.question.id: t for t in ask_many(questions, local, config, batch_size=4)}
+    for name, trace in local_traces.items():
+        assert [t.text for t in remote_traces[name].turns] == [t.text for t in trace.turns]
 
 
-def test_a_streamed_turn_is_heard_once_and_whole(local, questions):
-    heard: list[str] = []
+def test_a_streamed_turn_is_passed_on_once_and_whole(local, questions):
+    texts: list[str] = []
     with served(local) as server:
         model = remote(server, budgets=local.budgets, policy=PATIENT)
-        trace = ask(questions[0], model, RolloutConfig(sampling=SHORT), on_text=heard.append)
-    assert "".join(heard) == "".join(turn.text for turn in trace.turns)
-    assert len(heard) > 3
+        trace = ask(questions[0], model, RolloutConfig(sampling=SHORT), on_text=texts.append)
+    assert "".join(texts) == "".join(turn.text for turn in trace.turns)
+    assert len(texts) > 3
     assert trace.answer == ask(questions[0], local, RolloutConfig(sampling=SHORT)).answer
 
 
@@ -135,7 +136,7 @@ def test_a_picture_is_encoded_once_a_trace(local, questions, monkeypatch):
     assert any(len(trace.turns) > 1 for trace in traces)
 
 
-def test_what_is_sent_is_sent_without_loss(photo, server):
+def test_pictures_are_sent_losslessly(photo, server):
     ask(about(photo), remote(server))
     (request,) = server.requests
     (user,) = [m for m in request["messages"] if m["role"] == "user"]
@@ -151,53 +152,53 @@ def test_a_server_gets_the_fields_of_its_profile_and_no_others(kind, server, pho
     """Recorded request bodies, without pictures; a new field shows as a diff."""
     model = remote(server, server=kind)
     decoding = SamplingParams(max_new_tokens=9, temperature=0.5, top_p=0.9, seed=3)
-    model.generate([said("Hi")], decoding)
-    model.generate([said("Hi")], decoding, lambda text: None)
+    model.generate([user_message("Hi")], decoding)
+    model.generate([user_message("Hi")], decoding, lambda text: None)
     golden = pytestconfig.rootpath / "tests" / "golden" / f"request-{kind}.json"
-    told = json.dumps(server.requests, indent=1, ensure_ascii=False) + "\n"
-    assert told == golden.read_text(encoding="utf-8")
+    sent = json.dumps(server.requests, indent=1, ensure_ascii=False) + "\n"
+    assert sent == golden.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("owner", ["vllm", "sglang", "llamacpp", "library"])
-def test_a_server_is_known_by_what_it_says_of_itself(owner, server):
+def test_the_kind_of_a_server_is_detected_by_its_model_list(owner, server):
     server.owned_by = owner
     expected = {"library": ServerKind.OLLAMA}.get(owner)
     assert remote(server).server == (expected or ServerKind(owner))
 
 
-def test_an_unknown_server_gets_what_all_of_them_accept(server):
+def test_an_unknown_server_gets_the_fields_that_all_accept(server):
     server.owned_by = "somebody"
     assert remote(server).server is ServerKind.ANY
 
 
-# --- what goes wrong ---
+# --- failures ---
 
 
 @pytest.mark.parametrize("trouble", ["500", "503", "429", "408", "cut", "no choices"])
-def test_what_passes_is_tried_again(trouble, server, photo):
+def test_a_temporary_failure_is_retried(trouble, server, photo):
     server.program = [trouble, trouble]
     assert ask(about(photo), remote(server)).answer == "red"
     assert len(server.requests) == 3
 
 
-def test_a_server_that_asks_for_patience_gets_it(server, photo):
+def test_no_retry_before_the_retry_after_time(server, photo):
     server.program = ["429"]
     started = time.monotonic()
     ask(about(photo), remote(server))
     assert time.monotonic() - started >= 0.2
 
 
-def test_a_stream_that_is_cut_is_begun_again_and_not_heard_twice(server, photo):
-    heard: list[str] = []
+def test_an_incomplete_stream_is_retried_and_its_text_not_repeated(server, photo):
+    texts: list[str] = []
     server.program = ["cut stream"]
     model = remote(server)
-    (turn,) = model.generate([said("Hi")], SHORT, heard.append)
+    (turn,) = model.generate([user_message("Hi")], SHORT, texts.append)
     assert turn.text == RED
-    assert "".join(heard) == f"The red\n{RED}"  # what was heard cannot be taken back
+    assert "".join(texts) == f"The red\n{RED}"  # what was texts cannot be taken back
 
 
 @pytest.mark.parametrize(
-    ("trouble", "told"),
+    ("trouble", "expected"),
     [
         ("401", "--key-file"),
         ("403", "--key-file"),
@@ -210,55 +211,55 @@ def test_a_stream_that_is_cut_is_begun_again_and_not_heard_twice(server, photo):
         ("400", "--server"),
     ],
 )
-def test_what_does_not_pass_is_one_message_that_names_the_server_and_the_cure(
-    trouble, told, server, photo
+def test_a_permanent_failure_is_one_error_with_the_server_and_a_fix(
+    trouble, expected, server, photo
 ):
     server.always = trouble
     policy = QUICK._replace(timeout_s=0.3)
     with pytest.raises(EndpointError) as error:
         ask(about(photo), remote(server, policy=policy))
-    assert told in str(error.value)
+    assert expected in str(error.value)
     assert server.url.removesuffix("/v1") in str(error.value)
     assert KEY not in str(error.value)
 
 
-def test_a_page_in_place_of_a_reply_ends_the_run_at_once(server, photo):
+def test_an_html_page_ends_the_run_at_once(server, photo):
     server.always = "html"
     with pytest.raises(EndpointError, match="check --endpoint"):
         ask(about(photo), remote(server))
     assert len(server.requests) == 1
 
 
-def test_null_content_is_a_turn_without_words(server, photo):
+def test_null_content_is_an_empty_turn(server, photo):
     server.always = "null"
     assert ask(about(photo), remote(server)).stop is StopReason.NO_ANSWER
 
 
-def test_a_conversation_that_is_too_long_is_told_apart(server):
+def test_a_conversation_that_is_too_long_is_context_full(server):
     server.always = "too long"
-    (turn,) = remote(server).generate([said("Hi")], SHORT)
+    (turn,) = remote(server).generate([user_message("Hi")], SHORT)
     assert isinstance(turn, ContextFull)
 
 
-def test_a_name_that_is_not_served_is_answered_with_those_that_are(server):
+def test_an_unknown_model_name_is_an_error_with_the_served_names(server):
     server.names = ["qwen3-vl", "pixel-reasoner"]
     with pytest.raises(EndpointError, match="qwen3-vl, pixel-reasoner"):
         remote(server)
 
 
-def test_a_server_that_is_not_there_is_named():
+def test_an_unreachable_server_is_named_in_the_error():
     policy = QUICK._replace(max_tries=2)
     model = RemoteModel(
         RemoteConfig("served", ("http://127.0.0.1:9/v1",), dialect="compact", policy=policy)
     )
     with pytest.raises(EndpointError, match=r"127\.0\.0\.1:9.*none in 2|none in 2.*127\.0\.0\.1:9"):
-        model.generate([said("Hi")], SHORT)
+        model.generate([user_message("Hi")], SHORT)
 
 
 @pytest.mark.parametrize(
     "address", ["localhost:8000", "ftp://host/v1", "http://", "http://me:secret@host/v1"]
 )
-def test_an_address_that_is_none_is_refused_before_anything_is_sent(address):
+def test_an_invalid_address_is_refused_before_anything_is_sent(address):
     with pytest.raises(UsageError) as error:
         chat_completions_url(address)
     assert "secret" not in str(error.value)
@@ -274,7 +275,7 @@ def test_one_refused_request_does_not_stop_the_others(server, photo):
     assert KEY not in failed.to_line()
 
 
-def test_a_run_stops_when_nobody_answers_any_more(server, photo):
+def test_a_run_stops_after_too_many_failures_in_a_row(server, photo):
     server.always = "500"
     asked = [about(photo, str(n)) for n in range(50)]
     with pytest.raises(EndpointError, match="in a row"):
@@ -282,7 +283,7 @@ def test_a_run_stops_when_nobody_answers_any_more(server, photo):
     assert len(server.requests) < 30
 
 
-def test_a_key_is_sent_and_stands_nowhere(server, photo):
+def test_a_key_is_sent_and_never_recorded(server, photo):
     model = remote(server)
     trace = ask(about(photo), model)
     assert server.headers[0]["Authorization"] == f"Bearer {KEY}"
@@ -310,7 +311,7 @@ def test_a_key_comes_from_a_file_or_the_environment(tmp_path, monkeypatch):
 # --- several servers ---
 
 
-def test_requests_are_shared_out_and_never_too_many(photo):
+def test_requests_are_balanced_and_never_too_many(photo):
     with served(ScriptedModel([RED])) as one, served(ScriptedModel([RED])) as other:
         one.delay_s = other.delay_s = 0.02
         asked = [about(photo, str(n)) for n in range(24)]
@@ -320,7 +321,7 @@ def test_requests_are_shared_out_and_never_too_many(photo):
         assert one.max_running + other.max_running <= QUICK.concurrency + 2
 
 
-def test_a_server_that_dies_is_replaced_by_the_others_and_tried_again(photo):
+def test_a_failing_server_is_replaced_by_the_others_and_tried_again_later(photo):
     with served(ScriptedModel([RED])) as one, served(ScriptedModel([RED])) as other:
         model = remote(one, other)
         other.always = "cut"
@@ -335,7 +336,7 @@ def test_a_server_that_dies_is_replaced_by_the_others_and_tried_again(photo):
         assert len(other.requests) > tried
 
 
-def test_a_server_that_refuses_everything_is_taken_out(photo):
+def test_a_server_with_a_fatal_status_gets_no_more_requests(photo):
     with served(ScriptedModel([RED])) as one, served(ScriptedModel([RED])) as other:
         other.always = "404"
         asked = [about(photo, str(n)) for n in range(12)]
@@ -343,8 +344,8 @@ def test_a_server_that_refuses_everything_is_taken_out(photo):
         assert len(other.requests) <= 4
 
 
-def test_a_slow_question_does_not_hold_up_the_others(photo):
-    """Turns come as they are finished, not in rounds."""
+def test_a_slow_question_does_not_delay_the_others(photo):
+    """Turns are returned as they finish, not in rounds."""
     release = threading.Event()
 
     def script(conversation):
@@ -377,31 +378,29 @@ class _NoLock:
 # --- operations as tools ---
 
 
-def test_a_conversation_over_tools_is_read_as_it_is_over_text(local, questions):
-    """With the template that `tests/servers/vllm.sh PORT native` serves: so the two protocols must agree on a real server."""
+def test_native_and_text_protocol_render_the_same_prompt(local, questions):
+    """Uses the template of `tests/servers/vllm.sh PORT native`, so both protocols agree on a real server too."""
     template = (Path(__file__).parent / "servers" / "native.jinja").read_text(encoding="utf-8")
-    with served(local) as server:
-        server.names = ["served"]
-        offering = remote(server, protocol=ToolProtocol.NATIVE)
+    dialect = get_dialect("compact")
     turns = 0
     for question in questions:
         rollout = Rollout(question, local, RolloutConfig(sampling=SHORT))
         while rollout.stop is None:
-            said = rollout.messages()
-            offered, tools = native_request(offering._dialect, said)
-            for call in (call for message in offered for call in message.get("tool_calls", ())):
+            conversation = rollout.messages()
+            messages, tools = native_request(dialect, conversation)
+            for call in (call for message in messages for call in message.get("tool_calls", ())):
                 call["function"]["arguments"] = json.loads(call["function"]["arguments"])
             render = partial(
                 local.processor.apply_chat_template, tokenize=False, add_generation_prompt=True
             )
-            assert render(offered, chat_template=template, tools=tools) == render(said)
-            (turn,) = local.generate([said], SHORT)
+            assert render(messages, chat_template=template, tools=tools) == render(conversation)
+            (turn,) = local.generate([conversation], SHORT)
             rollout.take(turn, 0.0)
             turns += 1
-    assert turns > len(questions), "some look"
+    assert turns > len(questions), "some questions use an operation"
 
 
-# --- how it is written down ---
+# --- messages and replies ---
 
 WORDS = st.text(st.characters(codec="utf-8", exclude_characters="<>"), max_size=40)
 ARGUMENTS = st.dictionaries(
@@ -411,7 +410,7 @@ ARGUMENTS = st.dictionaries(
 
 
 @given(words=WORDS, name=st.sampled_from(["zoom_in", "image_zoom_in_tool"]), arguments=ARGUMENTS)
-def test_a_call_that_travels_as_a_tool_call_comes_back_as_it_was(words, name, arguments):
+def test_a_call_survives_the_native_protocol_unchanged(words, name, arguments):
     call = json.dumps({"name": name, "arguments": arguments})
     text = f"{words}<tool_call>\n{call}\n</tool_call>"
     (message,) = as_native_messages(
@@ -425,39 +424,39 @@ def test_a_call_that_travels_as_a_tool_call_comes_back_as_it_was(words, name, ar
     )
 
 
-def test_results_of_tools_are_words_and_their_pictures_follow():
+def test_results_are_tool_messages_followed_by_their_pictures():
     picture = {"type": "image", "image": Image.new("RGB", (4, 4))}
     call = '<tool_call>\n{"name": "zoom_in", "arguments": {}}\n</tool_call>'
     turns = [
-        *said("What?"),
+        *user_message("What?"),
         {"role": "assistant", "content": [{"type": "text", "text": f"I look.\n{call}"}]},
         {"role": "user", "content": [{"type": "text", "text": "Image 2:"}, picture]},
         {"role": "assistant", "content": [{"type": "text", "text": call}]},
         {"role": "user", "content": [{"type": "text", "text": "Error: no such picture"}]},
     ]
-    told = as_native_messages(turns)
-    assert [m["role"] for m in told] == ["user", "assistant", "tool", "user", "assistant", "tool"]
-    ids = [m["tool_calls"][0]["id"] for m in told if m.get("tool_calls")]
-    assert [m["tool_call_id"] for m in told if m["role"] == "tool"] == ids
+    native = as_native_messages(turns)
+    assert [m["role"] for m in native] == ["user", "assistant", "tool", "user", "assistant", "tool"]
+    ids = [m["tool_calls"][0]["id"] for m in native if m.get("tool_calls")]
+    assert [m["tool_call_id"] for m in native if m["role"] == "tool"] == ids
     assert len(set(ids)) == 2
-    assert all(isinstance(m["content"], str) for m in told if m["role"] in ("tool", "assistant"))
-    assert told[3]["content"][1] is picture
+    assert all(isinstance(m["content"], str) for m in native if m["role"] in ("tool", "assistant"))
+    assert native[3]["content"][1] is picture
 
 
-def test_a_call_that_cannot_be_read_stays_what_it_is():
+def test_a_malformed_call_stays_text():
     text = "<tool_call>\nnot json\n</tool_call>"
     message = {"role": "assistant", "content": [{"type": "text", "text": text}]}
     assert as_native_messages([message]) == [message]
 
 
-def test_native_calls_reach_the_loop_as_calls(photo, server):
-    """Reasoning, words and a call from three fields are one turn."""
-    told = {
+def test_reasoning_content_and_call_fields_are_joined_to_one_text(photo, server):
+    """A turn may be spread over three fields."""
+    message = {
         "reasoning_content": "Small.",
         "content": "I look.",
         "tool_calls": [{"function": {"name": "zoom_in", "arguments": "{}"}}],
     }
-    reply = completion({"choices": [{"message": told, "finish_reason": "tool_calls"}]})
+    reply = completion({"choices": [{"message": message, "finish_reason": "tool_calls"}]})
     assert reply.text.startswith("<think>\nSmall.\n</think>\n\nI look.\n<tool_call>")
 
 
@@ -469,7 +468,7 @@ def test_native_calls_reach_the_loop_as_calls(photo, server):
         ("qwen3_vl", "video", ["image_zoom_in_tool", "select_frames"]),
     ],
 )
-def test_native_operations_are_offered_as_tools_and_not_in_words(
+def test_the_native_protocol_sends_operations_as_tools_and_not_in_the_system_message(
     dialect, media, tools, server, photo, clip
 ):
     model = remote(server, dialect=dialect, protocol=ToolProtocol.NATIVE)
@@ -489,17 +488,17 @@ def test_a_dialect_without_tools_has_no_native_protocol(server):
         remote(server, dialect="mini_o3", protocol=ToolProtocol.NATIVE)
 
 
-def test_what_was_written_is_not_written_again():
+def test_the_json_of_earlier_messages_is_reused():
     written = MessageWriter()
-    first = said("one")
+    first = user_message("one")
     before = written.messages(first)
     after = written.messages([*first, {"role": "assistant", "content": "two"}])
     assert after.startswith(before[:-1])
     assert json.loads(after)[1] == {"role": "assistant", "content": "two"}
-    assert json.loads(written.messages(said("other")))[0]["content"] == "other"
+    assert json.loads(written.messages(user_message("other")))[0]["content"] == "other"
 
 
-def test_a_stream_is_put_together_whatever_its_pieces():
+def test_a_stream_of_pieces_is_joined_to_one_reply():
     pieces = [
         {"choices": [{"delta": {"role": "assistant", "content": None}}]},
         {"choices": [{"delta": {"reasoning": "Hm."}}]},
@@ -523,12 +522,12 @@ def test_a_stream_is_put_together_whatever_its_pieces():
     )
 
 
-def test_a_stream_that_ends_early_is_no_reply():
+def test_a_stream_that_ends_early_is_an_error():
     streamed = StreamedReply()
     streamed.add({"choices": [{"delta": {"content": "The"}}]})
     with pytest.raises(ServerError, match="3 characters"):
         streamed.reply()
 
 
-def test_protocols_have_names():
+def test_names_of_protocols():
     assert [one.value for one in ToolProtocol] == ["text", "native"]

@@ -1,9 +1,9 @@
-"""The embedded model as GGUF files, by llama.cpp's own converter.
+"""Write the bundled model as GGUF files, with the converter of llama.cpp.
 
 LLAMA_CPP=~/llama.cpp .venv/bin/python tests/servers/gguf.py OUT_FOLDER
 
-The converter knows how a tokenizer splits text by a list of fingerprints, in which ours is not. Ours keeps words with
-underscores whole and digits single; of those that llama.cpp has, Bloom's splits all texts of PixelWorld alike: the same ids.
+The converter detects pre-tokenizers by a list of fingerprints, which lacks this one. It keeps words with underscores whole and
+splits digits. Of those in llama.cpp, Bloom's splits all texts of PixelWorld into the same ids.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def main() -> None:
     from conversion import base
 
     base.TextModel.get_vocab_base_pre = lambda self, tokenizer: "bloom"
-    base.TextModel._set_vocab_sentencepiece = _none  # it is tried first, and may not be installed
+    base.TextModel._set_vocab_sentencepiece = _none  # tried first; sentencepiece may not be installed
     out.mkdir(parents=True, exist_ok=True)
     for name, more in (("tiny.gguf", []), ("tiny-mmproj.gguf", ["--mmproj"])):
         sys.argv = ["", str(MODEL), "--outtype", "f32", "--outfile", str(out / name), *more]

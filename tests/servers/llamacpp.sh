@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# llama.cpp with the embedded model, from a checkout with llama-server built in build/:
+# llama.cpp with the bundled model, from a checkout with llama-server built in build/:
 #   git clone https://github.com/ggml-org/llama.cpp && cd llama.cpp
 #   cmake -B build -DLLAMA_BUILD_TESTS=OFF && cmake --build build --target llama-server -j
-#   LLAMA_CPP=$PWD tests/servers/llamacpp.sh [PORT]        ready after some seconds; Ctrl-C ends it
-# Keys and values in 32 bits, and small pictures as they are: its default for Qwen3-VL scales those of less than eight visual tokens up.
+#   LLAMA_CPP=$PWD tests/servers/llamacpp.sh [PORT]        ready after some seconds; stop it with Ctrl-C
+# KV cache in 32 bits, and no resizing of small pictures: by default, Qwen3-VL pictures of fewer than 8 visual tokens are enlarged.
 set -euo pipefail
 : "${LLAMA_CPP:?the folder of a llama.cpp checkout with build/bin/llama-server}"
 LLAMA_CPP=$(cd "$LLAMA_CPP" && pwd)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# `transformers serve` with the embedded model, in an environment of its own.
-#   tests/servers/transformers.sh [PORT]        ready after about ten seconds; Ctrl-C ends it
+# `transformers serve` with the bundled model, in a separate environment.
+#   tests/servers/transformers.sh [PORT]        ready after about ten seconds; stop it with Ctrl-C
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 venv=.venv-serve

