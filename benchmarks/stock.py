@@ -15,7 +15,7 @@ from typing import Any
 from datasets import Dataset
 from trl import GRPOTrainer
 
-from pixel_reasoner.dialects import Answer, Message, get_dialect
+from pixel_reasoner.dialects import Message, get_dialect
 from pixel_reasoner.media.cache import MediaCache
 from pixel_reasoner.models.api import Completion
 from pixel_reasoner.models.folder import FolderSettings
@@ -141,7 +141,7 @@ def turn_parser(tokenizer: Any, dialect: str, end_tokens: Sequence[int]) -> Call
             clean_up_tokenization_spaces=False,
         )
         parsed = parse(text) if ended else None
-        if parsed is None or isinstance(parsed, Answer):
+        if parsed is None or not parsed.has_attempted_call:
             return {"role": "assistant", "content": text}
         function = {"name": OPERATE, "arguments": {"turn": text}}
         call = {"type": "function", "function": function}

@@ -43,6 +43,7 @@ from pixel_reasoner.schema.question import MediaItem, Question
 from pixel_reasoner.schema.settings import DEFAULT_OPERATIONS, MediaLimits, RolloutConfig
 from pixel_reasoner.schema.trace import (
     CallErrorKind,
+    Observation,
     Picture,
     StopReason,
     Text,
