@@ -14,8 +14,9 @@ from pixel_reasoner.data.expert import Kind
 from pixel_reasoner.evals.benchmarks import in_page
 from pixel_reasoner.models.openai_chat import PROFILES
 from pixel_reasoner.scoring.rewards import RewardConfig
-from pixel_reasoner.sources.annotated import _ROW_KEYS, READERS
-from pixel_reasoner.sources.questions import WorldMix
+from pixel_reasoner.sources.base import SOURCES
+from pixel_reasoner.sources.jsonl import ROW_KEYS
+from pixel_reasoner.sources.pixelworld import WorldMix
 from pixel_reasoner.train.config import RlRun, SftRun
 
 ROOT = Path(__file__).parents[1]
@@ -47,9 +48,9 @@ def test_every_key_of_a_run_and_of_a_row_is_explained():
     assert [f.name for f in fields(SftRun) if f"`{f.name}`" not in train and f.name != "trl"] == []
     keys = [f.name for kind in (RlRun, RewardConfig, WorldMix) for f in fields(kind)]
     assert [key for key in keys if f"`{key}`" not in rl and key not in ("trl", "seed")] == []
-    assert [key for key in _ROW_KEYS if f"`{key}`" not in synthesize] == []
+    assert [key for key in ROW_KEYS if f"`{key}`" not in synthesize] == []
     assert [kind for kind in Kind if f"`{kind}`" not in synthesize] == []
-    assert [source for source in READERS if f"`{source}`" not in synthesize] == []
+    assert [source for source in SOURCES if f"`{source}`" not in synthesize] == []
 
 
 def test_the_table_of_benchmarks_is_that_of_the_code():

@@ -329,7 +329,12 @@ def eval_(
         return
     _eval_options(task, out, compare or disturb, without, samples, temperature)
     assert out is not None, "_eval_options makes sure of it"
-    from pixel_reasoner.evals.run import Plan, evaluate, evaluate_compared, evaluate_disturbed
+    from pixel_reasoner.evals.run import (
+        Evaluation,
+        evaluate,
+        evaluate_compared,
+        evaluate_disturbed,
+    )
     from pixel_reasoner.models.spec import ModelSpec
     from pixel_reasoner.runs.cache import ResponseCache
     from pixel_reasoner.schema.settings import RolloutConfig, RolloutLimits, SamplingParams
@@ -362,7 +367,7 @@ def eval_(
         seen = named._replace(
             dtype=dtype, compiled=compiled, overview_px=overview_px, crop_px=crop_px
         )
-        plan = Plan(
+        plan = Evaluation(
             questions[nth::of],
             seen.load(operations=not without),
             rules,
@@ -374,7 +379,7 @@ def eval_(
             family_of=(lambda trace: trace.question.id.partition("-")[0]) if world else None,
             cache=ResponseCache(cache) if cache else None,
         )
-        asked = len(plan.questions) * samples
+        asked = len(questions[nth::of]) * samples
         show = _watched(progress, "asking", asked * (2 if compare else 1), plan.scorer)
         summary = (evaluate_compared if compare else evaluate)(plan, out, show)
         if disturb:
@@ -441,7 +446,7 @@ def merge(
     Examples:
         pixel-reasoner merge runs/vstar-1 runs/vstar-2 --out runs/vstar
     """
-    from pixel_reasoner.evals.run import merge as merge_runs
+    from pixel_reasoner.evals.merge import merge as merge_runs
 
     _print_summary(merge_runs(runs, out, _scorer(scorer)), out)
 
@@ -685,7 +690,7 @@ def synth(
     from pixel_reasoner.data.labeller import labelling_of
     from pixel_reasoner.data.synth import SynthSettings, scene_units, synthesize
     from pixel_reasoner.errors import UsageError
-    from pixel_reasoner.sources.annotated import READERS, read_seeds
+    from pixel_reasoner.sources.base import SOURCES, open_source
 
     dialect, budgets = _spoken_and_seen(model)
     nth, of = _shard(shard)
@@ -708,13 +713,14 @@ def synth(
     )
     if source == "pixelworld":
         units = scene_units(settings)
-    elif data is None and source in READERS:
+    elif data is None and SOURCES.get(source):
         raise UsageError(
             expected="--data, the folder of the data set", got="none", fix="add --data DIR"
         )
     else:
-        rows = read_seeds(source, (data or Path()).absolute(), out.absolute() / "media", regions)
-        units = islice(rows, nth, None, of)
+        options = {"regions": regions} if source == "sa1b" else {}
+        rows = open_source(source, data=(data or Path()).absolute(), **options)
+        units = islice(rows.units(out.absolute()), nth, None, of)
     service = {
         "urls": tuple(labeller or ()),
         "cache": labeller_cache or out / "labels",
@@ -1129,7 +1135,7 @@ def _labeller(settings: SynthSettings, out: Path, service: dict[str, Any]) -> La
             api_key=read_key(None),
         )
     )
-    return Labeller(endpoint, labelling.analysis, settings.manner, out, settings.quota)
+    return Labeller(endpoint, labelling.analysis, settings.expert, out, settings.quota)
 
 
 def _shard(text: str) -> tuple[int, int]:
@@ -1362,7 +1368,7 @@ def _list_tasks() -> None:
     from pixel_reasoner.evals.benchmarks import BENCHMARKS
 
     _say("[bold]pixelworld[/]  the embedded world, made as it is asked; no --data")
-    for task in BENCHMARKS.values():
+    for _, task in BENCHMARKS.items():
         _say(f"\n[bold]{task.name}[/]  {task.measures}")
         told = {
             "files": task.files,

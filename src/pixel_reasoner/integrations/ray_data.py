@@ -32,7 +32,7 @@ from pixel_reasoner.rollout.state import failed_trace, settings_of
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.settings import RolloutConfig
 from pixel_reasoner.schema.trace import Trace
-from pixel_reasoner.sources.annotated import neutral
+from pixel_reasoner.sources.jsonl import question_of_row
 from pixel_reasoner.sources.rows import Row, SkippedRow, json_object, try_build
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ def question_of(row: Mapping[str, Any], folder: Path) -> Row:
 
     def build() -> Question:
         told.update(_without_null(_object(row)))
-        return neutral({"answer": [], **told}, folder)
+        return question_of_row({"answer": [], **told}, folder)
 
     found = try_build("", build)
     if isinstance(found, Question):

@@ -17,6 +17,7 @@ from pixel_reasoner.evals.benchmark import (
     files_below,
     lettered,
     question,
+    register_benchmarks,
     saved_cell,
 )
 from pixel_reasoner.schema.question import Question
@@ -26,7 +27,7 @@ PICTURES = ("image_1", "image_2", "image_3", "image_4")
 
 
 def read(data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
-    """Rows of the validation files of all 14 configurations."""
+    """Yield the rows of the validation files of all 14 configurations."""
     for path in files_below(data, "*/val*.parquet", "val*.parquet", "**/val*.parquet"):
         needed = ("idx", "question", "choices", "answer")
         rows = parquet_rows(path, needed, ("sub_task", "prompt", *PICTURES), at_once=8)
@@ -51,7 +52,7 @@ def _question(row: dict[str, Any], media: Path) -> Question:
     )
 
 
-TASKS = (
+register_benchmarks(
     Benchmark(
         name="blink",
         measures="14 tasks of perception, several pictures a question",

@@ -20,6 +20,7 @@ from pixel_reasoner.evals.benchmark import (
     image,
     json_rows,
     question,
+    register_benchmarks,
     saved_cell,
 )
 from pixel_reasoner.schema.question import Question
@@ -31,7 +32,7 @@ PLACES = ("images", "documents", "infographicsvqa_images", "infographicsVQA_imag
 def read(
     name: str, official: str, hub: str, data: Path, media: Path
 ) -> Iterator[RowDraft | SkippedRow]:
-    """Rows of the official JSON or of parquet files."""
+    """Yield the rows of the official JSON or of parquet files."""
     for path in files_below(data, official, f"{hub}/validation*.parquet", "validation*.parquet"):
         if path.suffix == ".parquet":
             columns = ("questionId", "question", "answers", "image")
@@ -67,7 +68,7 @@ def _question(name: str, row: dict[str, Any], picture: Any) -> Question:
     )
 
 
-TASKS = (
+register_benchmarks(
     Benchmark(
         name="infographicsvqa",
         measures="reading and reasoning over infographics",

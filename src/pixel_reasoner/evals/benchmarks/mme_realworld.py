@@ -16,6 +16,7 @@ from pixel_reasoner.evals.benchmark import (
     lettered,
     question,
     read_drafts,
+    register_benchmarks,
     saved_cell,
     tsv_rows,
 )
@@ -29,7 +30,7 @@ TSV = ("index", "image", "question", "answer", "category")
 def read(
     name: str, patterns: Sequence[str], data: Path, media: Path
 ) -> Iterator[RowDraft | SkippedRow]:
-    """Rows of the parquet files (`bytes` is base64) or of a TSV."""
+    """Yield the rows of the parquet files (`bytes` is base64) or of a TSV."""
     for path in files_below(data, *patterns):
         rows = (
             parquet_rows(path, PARQUET, ("l2-category",), at_once=4)
@@ -56,7 +57,7 @@ def _question(name: str, media: Path, row: dict[str, Any]) -> Question:
     )
 
 
-TASKS = (
+register_benchmarks(
     Benchmark(
         name="mme-realworld",
         measures="high-resolution pictures: monitoring, driving, text, diagrams, remote sensing",

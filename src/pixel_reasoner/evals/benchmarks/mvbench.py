@@ -19,6 +19,7 @@ from pixel_reasoner.evals.benchmark import (
     lettered,
     names_below,
     question,
+    register_benchmarks,
 )
 from pixel_reasoner.schema.question import MediaItem, Question
 from pixel_reasoner.sources.rows import RowError, SkippedRow, has_keys
@@ -59,7 +60,7 @@ FOLDERS = {
 
 
 def read(data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
-    """Rows of `json/<task>.json`."""
+    """Yield the rows of `json/<task>.json`."""
     del media
     for path in files_below(data, "json/*.json"):
         for number, row in enumerate(json_rows(path)):
@@ -104,7 +105,7 @@ def _where(task: str, name: str, data: Path) -> Path:
     return anywhere
 
 
-TASKS = (
+register_benchmarks(
     Benchmark(
         name="mvbench",
         measures="20 tasks about time in short clips",

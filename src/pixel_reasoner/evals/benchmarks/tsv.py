@@ -19,6 +19,7 @@ from pixel_reasoner.evals.benchmark import (
     found,
     image,
     question,
+    register_benchmarks,
     saved_base64,
     tsv_rows,
 )
@@ -30,7 +31,7 @@ INDEX_LENGTH = 64
 
 
 def read(data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
-    """Rows of all TSV files of a folder. A row may show another one's picture, so each is written as it is read."""
+    """Yield the rows of all TSV files of a folder. A row may show another one's picture, so each is written as it is read."""
     for path in files_below(data, "*.tsv"):
         seen: dict[str, tuple[MediaItem, ...]] = {}
         for number, row in enumerate(tsv_rows(path, ("index", "question")), start=1):
@@ -93,7 +94,7 @@ def _several(cell: str) -> list[str]:
         raise RowError("bad_value", f"expected a list; got {cell[:80]}") from error
 
 
-TASKS = (
+register_benchmarks(
     Benchmark(
         name="tsv",
         measures="whatever the file asks",

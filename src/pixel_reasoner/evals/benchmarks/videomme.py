@@ -14,6 +14,7 @@ from pixel_reasoner.evals.benchmark import (
     files_below,
     lettered,
     question,
+    register_benchmarks,
 )
 from pixel_reasoner.schema.question import MediaItem, Question
 from pixel_reasoner.sources.rows import RowError, SkippedRow, parquet_rows
@@ -22,7 +23,7 @@ SUFFIXES = (".mp4", ".MP4", ".mkv", ".webm")
 
 
 def read(data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
-    """Rows of the parquet file; videos as `data/<videoID>.mp4`."""
+    """Yield the rows of the parquet file; videos as `data/<videoID>.mp4`."""
     del media
     for path in files_below(data, "videomme/test*.parquet", "test*.parquet"):
         needed = ("videoID", "question", "options", "answer")
@@ -49,7 +50,7 @@ def _question(number: int, row: dict[str, Any], data: Path) -> Question:
     )
 
 
-TASKS = (
+register_benchmarks(
     Benchmark(
         name="videomme",
         measures="videos of all lengths, six domains, without subtitles",

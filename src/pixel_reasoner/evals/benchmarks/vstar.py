@@ -22,6 +22,7 @@ from pixel_reasoner.evals.benchmark import (
     image,
     lettered,
     question,
+    register_benchmarks,
 )
 from pixel_reasoner.files import numbered_lines
 from pixel_reasoner.media.decoder import image_size
@@ -33,7 +34,7 @@ FOLDERS = ("direct_attributes", "relative_position")
 
 
 def read(data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
-    """Rows of either layout."""
+    """Yield the rows of either layout."""
     del media
     files = files_below(data, "test_questions.jsonl", *(f"{name}/*.json" for name in FOLDERS))
     if files[0].suffix == ".jsonl":
@@ -94,7 +95,7 @@ def _evidence(row: dict[str, Any], path: Path) -> Evidence | None:
     )
 
 
-TASKS = (
+register_benchmarks(
     Benchmark(
         name="vstar",
         measures="small details in high-resolution photographs: attributes, and where two things stand",
