@@ -221,11 +221,13 @@ def question_rows(
 
 
 def load_reward(name: str) -> rewards.TraceReward:
-    """A reward function by its name: `package.module:function` or `file.py:function`.
+    """A reward function by its name: one of `REWARDS`, `package.module:function` or `file.py:function`.
 
     Raises:
         UsageError: there is none.
     """
+    if name in rewards.REWARDS:
+        return rewards.REWARDS.get(name)
     module, _, function = name.rpartition(":")
     try:
         if module.endswith(".py"):
@@ -239,7 +241,8 @@ def load_reward(name: str) -> rewards.TraceReward:
         found: rewards.TraceReward = getattr(loaded, function)
     except (ImportError, OSError, AttributeError, ValueError) as error:
         raise UsageError(
-            expected="reward functions as package.module:function or file.py:function",
+            expected="reward functions as package.module:function or file.py:function, or one of"
+            f" {', '.join(rewards.REWARDS)}",
             got=f"{name}: {error}",
             fix="correct reward_functions",
         ) from error
