@@ -14,21 +14,20 @@ continues after the last unit of its last checkpoint (`runs.store`).
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
 import random
-import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ProcessPoolExecutor
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pydantic import Field
+
 from pixel_reasoner.data.expert import VERSION, ExpertConfig, Kind, NoTrace, expert_trace, kind_of
 from pixel_reasoner.data.labeller import Labeller, Labelling
+from pixel_reasoner.data.parallel import map_in_order
 from pixel_reasoner.dialects import get_dialect
 from pixel_reasoner.errors import InputError, OutputError
 from pixel_reasoner.files import cannot_write, keep_settings, read_json_object, write_json
@@ -38,11 +37,9 @@ from pixel_reasoner.schema.question import Question, with_media_root
 from pixel_reasoner.schema.record import Record
 from pixel_reasoner.schema.settings import PixelBudgets
 from pixel_reasoner.schema.trace import Trace
-from pixel_reasoner.sources.pixelworld import PixelWorldSource, Selection
+from pixel_reasoner.sources.pixelworld import PixelWorldSource, Selection, world_version
 from pixel_reasoner.sources.pixelworld import Unit as SceneUnit
 from pixel_reasoner.sources.rows import Row, SkippedRow
-from pixel_reasoner.world import VERSION as WORLD_VERSION
-from pixel_reasoner.world import Family
 
 PICTURE_SHARES = {Kind.SINGLE: 0.3, Kind.WRONG_ONCE: 0.2, Kind.WRONG_TWICE: 0.2, Kind.TOO_WIDE: 0.3}
 VIDEO_SHARES = {Kind.SINGLE: 0.9, Kind.RESELECT: 0.1}
@@ -52,8 +49,6 @@ TEXT_SHARE = round(2000 / 7500, 4)
 
 Unit = SceneUnit | Row | list[Row]
 """a scene, a row of a data set, or the rows of a scene"""
-_UNITS_PER_TASK = 4
-"""units that a worker takes at once"""
 _CHECKPOINT_EVERY = 64
 """units between two checkpoints"""
 _GROWING = f"{TRACES}.part"
@@ -68,7 +63,7 @@ class SynthSettings(Record):
     count: int
     """traces over all shards"""
     seed: int = 0
-    families: tuple[Family, ...] = ()
+    families: tuple[str, ...] = ()
     shard: tuple[int, int] = (0, 1)
     """which part of how many"""
     per_scene: int = 6
@@ -83,7 +78,7 @@ class SynthSettings(Record):
     margin: float = 0.25
     min_side: float = 0.12
     version: int = VERSION
-    world_version: int = WORLD_VERSION
+    world_version: int = Field(default_factory=world_version)
     regions: int | None = None
     """per picture at most, for a data set with regions and no questions"""
     labelling: Labelling | None = None
@@ -138,8 +133,7 @@ def synthesize(
         UsageError: `out` contains a run with other settings.
         OutputError: `out` cannot be written, or another process writes to it.
     """
-    units = iter(units)
-    first = list(islice(units, 1))  # a data set that cannot be read leaves no folder behind
+    units = _readable(units)
     fields = settings.model_dump(mode="json")
     keep_settings(out / "settings.json", fields)
     if (out / TRACES).exists():
@@ -151,7 +145,7 @@ def synthesize(
     try:
         with RunStore(out, (_GROWING, _DROPPED), fields) as store:
             run = _Run(settings, store, workers, on_traces)
-            summary = run.write(chain(first, units), labeller)
+            summary = run.write(units, labeller)
             write_json(summary, out / "summary.json")
             store.finish(TRACES)
     except OutputError:
@@ -159,6 +153,12 @@ def synthesize(
     except OSError as error:
         raise cannot_write(out, error) from error
     return summary
+
+
+def _readable(units: Iterable[Unit]) -> Iterator[Unit]:
+    """Return the units after reading the first one: a data set that cannot be read leaves no folder behind."""
+    units = iter(units)
+    return chain(list(islice(units, 1)), units)
 
 
 class _Run:
@@ -186,7 +186,7 @@ class _Run:
             rest = islice(units, self.progress.units, None)
         if labeller is not None:
             rest = labeller.labelled(rest, partial(_rows, settings=settings, out=out))
-        results = _in_order(partial(write_unit, settings=settings, out=out), rest, self.workers)
+        results = map_in_order(partial(write_unit, settings=settings, out=out), rest, self.workers)
         _write_units(self.store, self.progress, results, quota, self.on_traces)
         summary = self._summary(time.perf_counter() - self.started)
         if labeller is not None:
@@ -365,42 +365,3 @@ def append_unit(store: RunStore, written: Written) -> None:
     rows = (json.dumps(one._asdict(), ensure_ascii=False) + "\n" for one in written.dropped)
     store.segments[_GROWING].append("".join(written.lines).encode())
     store.segments[_DROPPED].append("".join(rows).encode())
-
-
-def _in_order(
-    write: Callable[[Unit], Written], units: Iterable[Unit], workers: int
-) -> Iterator[Written]:
-    """Yield the result of each unit, in order; only a few tasks are submitted or done and not yet taken."""
-    if workers == 1:
-        yield from map(write, units)
-        return
-    waiting: deque[Future[list[Written]]] = deque()
-    # Spawned, not forked: the progress bar has its own thread.
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, spawn, _end_with, (os.getpid(),)) as pool:
-        try:
-            rest = iter(units)
-            while chunk := list(islice(rest, _UNITS_PER_TASK)):
-                waiting.append(pool.submit(_write_chunk, write, chunk))
-                if len(waiting) > 2 * workers:
-                    yield from waiting.popleft().result()
-            while waiting:
-                yield from waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
-
-
-def _end_with(parent: int) -> None:
-    """End this worker when its parent process is gone: after a kill nothing else ends it."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def _write_chunk(write: Callable[[Unit], Written], chunk: list[Unit]) -> list[Written]:
-    return [write(unit) for unit in chunk]

@@ -34,7 +34,7 @@ from PIL import Image, ImageFile
 from tqdm import tqdm
 
 from pixel_reasoner.errors import InputError, OutputError, PixelReasonerError, UsageError
-from pixel_reasoner.evals.benchmark import image, saved, saved_cell
+from pixel_reasoner.evals.readers import image, saved, saved_cell
 from pixel_reasoner.models.api import Model as OurModel
 from pixel_reasoner.rollout.ask import ask_many
 from pixel_reasoner.rollout.state import failed_trace, settings_of

@@ -1,4 +1,6 @@
-r"""Extraction of the answer from a message, without a judge model. In this order:
+r"""Extraction of the answer from a message, without a judge model.
+
+The first that is found, in this order:
 
 1. the last balanced `\boxed{}`
 2. the last `<answer>...</answer>`
@@ -18,7 +20,7 @@ from collections.abc import Callable
 
 from pixel_reasoner.schema.question import AnswerType, Question
 from pixel_reasoner.schema.trace import StopReason, Trace
-from pixel_reasoner.scoring.numbers import quantity, words_of
+from pixel_reasoner.scoring.numbers import parse_number, words_of
 
 
 def answer_of(trace: Trace) -> str | None:
@@ -141,7 +143,7 @@ def _within(words: str, others: str) -> bool:
 def _number_in(text: str, question: Question) -> str | None:
     """Return a sentence that contains exactly one number."""
     del question
-    return text.strip() if quantity(text) is not None else None
+    return text.strip() if parse_number(text) is not None else None
 
 
 _NARROWED: dict[AnswerType, Callable[[str, Question], str | None]] = {

@@ -122,12 +122,10 @@ class PixelWorldSource(Source):
 
     def describe(self) -> dict[str, Any]:
         """Return what decides the questions, as an evaluation writes it to its settings."""
-        from pixel_reasoner.world import VERSION
-
         params = {family: self.params(family) for family in self.families}
         return {
             "name": self.name,
-            "version": VERSION,
+            "version": world_version(),
             "family": "all" if self.families == ALL_FAMILIES else ",".join(self.families),
             "split": self.split,
             "seed": self.seed,
@@ -137,6 +135,13 @@ class PixelWorldSource(Source):
 
 
 SOURCES.register(PixelWorldSource.name, PixelWorldSource)
+
+
+def world_version() -> int:
+    """Return the version of PixelWorld's generator."""
+    from pixel_reasoner.world import VERSION
+
+    return VERSION
 
 
 def scene_questions(

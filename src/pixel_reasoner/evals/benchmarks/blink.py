@@ -10,16 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pixel_reasoner.evals.benchmark import (
-    Benchmark,
-    RowDraft,
-    choice,
-    files_below,
-    lettered,
-    question,
-    register_benchmarks,
-    saved_cell,
-)
+from pixel_reasoner.evals.benchmark import Benchmark, RowDraft, register_benchmarks
+from pixel_reasoner.evals.readers import choice, files_below, lettered, question, saved_cell
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.sources.rows import RowError, SkippedRow, parquet_rows
 

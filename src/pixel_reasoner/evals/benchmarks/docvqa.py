@@ -11,16 +11,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pixel_reasoner.evals.benchmark import (
+from pixel_reasoner.evals.benchmark import Benchmark, RowDraft, register_benchmarks
+from pixel_reasoner.evals.readers import (
     SHORT,
-    Benchmark,
-    RowDraft,
     files_below,
     found,
     image,
     json_rows,
     question,
-    register_benchmarks,
     saved_cell,
 )
 from pixel_reasoner.schema.question import Question

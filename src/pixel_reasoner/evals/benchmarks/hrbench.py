@@ -11,15 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pixel_reasoner.evals.benchmark import (
-    Benchmark,
-    RowDraft,
+from pixel_reasoner.evals.benchmark import Benchmark, RowDraft, read_drafts, register_benchmarks
+from pixel_reasoner.evals.readers import (
     choice,
     columns,
     files_below,
     question,
-    read_drafts,
-    register_benchmarks,
     saved_base64,
     tsv_rows,
 )

@@ -10,16 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pixel_reasoner.evals.benchmark import (
-    Benchmark,
-    RowDraft,
+from pixel_reasoner.evals.benchmark import Benchmark, RowDraft, register_benchmarks
+from pixel_reasoner.evals.readers import (
     choice,
     files_below,
     json_rows,
     lettered,
     names_below,
     question,
-    register_benchmarks,
 )
 from pixel_reasoner.schema.question import MediaItem, Question
 from pixel_reasoner.sources.rows import RowError, SkippedRow, has_keys

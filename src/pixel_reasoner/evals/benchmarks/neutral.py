@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from pixel_reasoner.evals.benchmark import Benchmark, RowDraft, files_below, register_benchmarks
+from pixel_reasoner.evals.benchmark import Benchmark, RowDraft, register_benchmarks
+from pixel_reasoner.evals.readers import files_below
 from pixel_reasoner.sources.base import read_questions
 from pixel_reasoner.sources.rows import Row, SkippedRow
 

@@ -10,16 +10,14 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-from pixel_reasoner.evals.benchmark import (
-    Benchmark,
-    RowDraft,
+from pixel_reasoner.evals.benchmark import Benchmark, RowDraft, register_benchmarks
+from pixel_reasoner.evals.readers import (
     choice,
     columns,
     files_below,
     found,
     image,
     question,
-    register_benchmarks,
     saved_base64,
     tsv_rows,
 )

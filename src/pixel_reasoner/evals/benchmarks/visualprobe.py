@@ -11,17 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pixel_reasoner.evals.benchmark import (
-    SHORT,
-    Benchmark,
-    RowDraft,
-    files_below,
-    found,
-    image,
-    json_rows,
-    question,
-    register_benchmarks,
-)
+from pixel_reasoner.evals.benchmark import Benchmark, RowDraft, register_benchmarks
+from pixel_reasoner.evals.readers import SHORT, files_below, found, image, json_rows, question
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.sources.rows import RowError, SkippedRow
 

@@ -13,17 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pixel_reasoner.evals.benchmark import (
-    Benchmark,
-    RowDraft,
-    choice,
-    files_below,
-    found,
-    image,
-    lettered,
-    question,
-    register_benchmarks,
-)
+from pixel_reasoner.evals.benchmark import Benchmark, RowDraft, register_benchmarks
+from pixel_reasoner.evals.readers import choice, files_below, found, image, lettered, question
 from pixel_reasoner.files import numbered_lines
 from pixel_reasoner.media.decoder import image_size
 from pixel_reasoner.schema.question import Evidence, Question
