@@ -19,7 +19,7 @@ from PIL import Image
 RUN = """
 import sys
 from pathlib import Path
-from pixel_reasoner.evals.run import Plan, evaluate_compared
+from pixel_reasoner.evals.run import Evaluation, evaluate_compared
 from pixel_reasoner.models.scripted import ScriptedModel
 from pixel_reasoner.schema.settings import RolloutConfig
 from pixel_reasoner.schema.question import MediaItem, Question
@@ -32,7 +32,7 @@ questions = [
 ]
 zoom = '<tool_call>\\n{"name": "zoom_in", "arguments": {"bbox_2d": [0, 0, 0.5, 0.5], "target_image": 1}}\\n</tool_call>'
 model = ScriptedModel([zoom, "\\\\boxed{red}"])
-evaluate_compared(Plan(questions, model, RolloutConfig(), {"name": "t"}, batch_size=8), Path(out))
+evaluate_compared(Evaluation(questions, model, RolloutConfig(), {"name": "t"}, batch_size=8), Path(out))
 """
 
 

@@ -43,7 +43,7 @@ from pixel_reasoner.models.local import load_processor
 from pixel_reasoner.models.patches import compile_layers
 from pixel_reasoner.schema.settings import PixelBudget, PixelBudgets
 from pixel_reasoner.schema.trace import ToolCall, Trace
-from pixel_reasoner.sources.questions import WorldMix
+from pixel_reasoner.sources.pixelworld import WorldMix
 from pixel_reasoner.train import rollout_source as turns
 from pixel_reasoner.train.config import RlRun
 from pixel_reasoner.train.rl import train_rl

@@ -26,7 +26,7 @@ from pixel_reasoner.models.folder import folder_settings, model_folder
 from pixel_reasoner.models.local import LocalModel, Session, load_processor
 from pixel_reasoner.rollout.ask import ask_many
 from pixel_reasoner.schema.settings import SamplingParams
-from pixel_reasoner.sources.questions import WorldMix
+from pixel_reasoner.sources.pixelworld import WorldMix
 from pixel_reasoner.train.config import RlRun
 from pixel_reasoner.train.grpo import PixelReasonerTrainer
 from pixel_reasoner.train.rl import load_questions, question_rows, rollout_config

@@ -60,7 +60,7 @@ def main() -> None:
     from inspect_ai import eval as inspect_eval
     from inspect_ai.dataset import MemoryDataset
 
-    from pixel_reasoner.evals.run import Plan, evaluate
+    from pixel_reasoner.evals.run import Evaluation, evaluate
     from pixel_reasoner.integrations.inspect_ai_tasks import look_again, sample, typed
     from pixel_reasoner.models.scripted import ScriptedModel
     from pixel_reasoner.schema.settings import RolloutConfig
@@ -72,7 +72,7 @@ def main() -> None:
             return ScriptedModel(lambda conversation: r"\boxed{red}")
 
         started = time.perf_counter()
-        ours = evaluate(Plan(asked, model(), RolloutConfig(), {}), Path(place) / "run")
+        ours = evaluate(Evaluation(asked, model(), RolloutConfig(), {}), Path(place) / "run")
         seconds = time.perf_counter() - started
         started = time.perf_counter()
         task = Task(

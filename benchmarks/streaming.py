@@ -31,7 +31,7 @@ def most_mb():  # of this process alone: `ru_maxrss` would count the one that st
 folder = Path(sys.argv[1])
 before = most_mb()
 started = time.perf_counter()
-found = select(BENCHMARKS["hrbench-8k"], folder, folder / "media")
+found = select(BENCHMARKS.get("hrbench-8k"), folder, folder / "media")
 seconds = time.perf_counter() - started
 peak = most_mb()
 MediaContext(found.questions[0], UNSCALED).view(1)

@@ -35,7 +35,7 @@ from pixel_reasoner.rollout.ask import ask, ask_many
 from pixel_reasoner.schema.question import MediaItem, Question
 from pixel_reasoner.schema.settings import PixelBudget, RolloutConfig, RolloutLimits, SamplingParams
 from pixel_reasoner.schema.trace import ToolCall
-from pixel_reasoner.sources.questions import WorldMix, world_questions
+from pixel_reasoner.sources.pixelworld import WorldMix, world_questions
 from stock import StockTrainer, stock_rows
 
 REPEATS = int(sys.argv[1]) if len(sys.argv) > 1 else 5

@@ -70,7 +70,7 @@ def run_of(out: Path, **more: Any) -> RlRun:
         "reward": RewardConfig(H=0.9),  # half of a group calls an operation: less than H
         **more,
     }
-    from pixel_reasoner.sources.questions import WorldMix
+    from pixel_reasoner.sources.pixelworld import WorldMix
 
     mix = WorldMix(families=("attribute",), count=6, overview_share=0.0)
     return RlRun(out=str(out), pixelworld=mix, trl=trl, **settings)

@@ -281,7 +281,7 @@ def test_a_run_is_not_mixed_with_other_settings(run, tmp_path):
 def test_every_benchmark_is_listed_with_its_files_and_metric(run):
     code, out, _ = run("eval", "--list")
     assert code == 0
-    for task in BENCHMARKS.values():
+    for _, task in BENCHMARKS.items():
         assert task.name in out
         assert task.metric in out
 

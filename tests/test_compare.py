@@ -11,7 +11,8 @@ import pytest
 from killed import killed, start, without_times
 from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.evals.compare import compare, compare_runs, differing
-from pixel_reasoner.evals.run import Plan, evaluate, evaluate_compared, load_run, merge
+from pixel_reasoner.evals.merge import merge
+from pixel_reasoner.evals.run import Evaluation, evaluate, evaluate_compared, load_run
 from pixel_reasoner.evals.stats import cyclic_accuracy, repeats, summarize
 from pixel_reasoner.models.scripted import ScriptedModel
 from pixel_reasoner.runs.cache import ResponseCache
@@ -197,8 +198,8 @@ def says(conversation) -> str:
     return r"\boxed{red}" if number == 1 and not offered else r"\boxed{blue}"
 
 
-def plan(asked, model=None, rules: RolloutConfig | None = None, **more) -> Plan:
-    return Plan(
+def plan(asked, model=None, rules: RolloutConfig | None = None, **more) -> Evaluation:
+    return Evaluation(
         asked, model or ScriptedModel(says), rules or RolloutConfig(), {"name": "t"}, **more
     )
 

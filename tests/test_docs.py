@@ -14,8 +14,9 @@ from pixel_reasoner.data.expert import Kind
 from pixel_reasoner.evals.benchmarks import in_page
 from pixel_reasoner.models.openai_chat import PROFILES
 from pixel_reasoner.scoring.rewards import RewardConfig
-from pixel_reasoner.sources.annotated import _ROW_KEYS, READERS
-from pixel_reasoner.sources.questions import WorldMix
+from pixel_reasoner.sources.base import SOURCES
+from pixel_reasoner.sources.jsonl import ROW_KEYS
+from pixel_reasoner.sources.pixelworld import WorldMix
 from pixel_reasoner.train.config import RlRun, SftRun
 
 ROOT = Path(__file__).parents[1]
@@ -72,7 +73,7 @@ def keys(*kinds: type) -> list[str]:
     [
         ("docs/train.md", keys(SftRun)),
         ("docs/rl.md", keys(RlRun, RewardConfig, WorldMix)),
-        ("docs/synthesize.md", [*_ROW_KEYS, *Kind, *READERS]),
+        ("docs/synthesize.md", [*ROW_KEYS, *Kind, *SOURCES]),
     ],
     ids=["sft", "rl", "rows"],
 )

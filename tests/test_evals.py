@@ -9,11 +9,12 @@ import pytest
 
 from conftest import draw_photo, full_disk
 from pixel_reasoner.errors import InputError, OutputError, UsageError
-from pixel_reasoner.evals.run import Plan, evaluate, load_run
+from pixel_reasoner.evals.run import Evaluation, evaluate, load_run
 from pixel_reasoner.evals.stats import summarize
 from pixel_reasoner.media.context import MediaContext
 from pixel_reasoner.models.scripted import ScriptedModel
-from pixel_reasoner.runs.store import TraceLog
+from pixel_reasoner.runs.segment import Segment
+from pixel_reasoner.runs.store import RunStore
 from pixel_reasoner.schema.geometry import WHOLE, Box
 from pixel_reasoner.schema.question import Evidence, MediaItem, Question
 from pixel_reasoner.schema.settings import RolloutConfig, RolloutLimits
@@ -237,7 +238,7 @@ def questions(count: int, path: str = "photo.png") -> list[Question]:
 
 def run(asked, model, out, rules: RolloutConfig | None = None, **more):
     on_trace = more.pop("on_trace", lambda trace: None)
-    return evaluate(Plan(asked, model, rules or RolloutConfig(), TASK, **more), out, on_trace)
+    return evaluate(Evaluation(asked, model, rules or RolloutConfig(), TASK, **more), out, on_trace)
 
 
 def lines(out) -> list[str]:
@@ -329,7 +330,7 @@ def test_a_run_with_other_settings_is_refused_by_name(out, scripted, rules, task
     run(questions(1), scripted(RED), out)
     before = lines(out)
     with pytest.raises(UsageError, match=named):
-        evaluate(Plan(questions(1), scripted(RED), rules, task), out)
+        evaluate(Evaluation(questions(1), scripted(RED), rules, task), out)
     assert lines(out) == before
 
 
@@ -367,14 +368,14 @@ def test_a_full_disk_is_an_output_error_and_the_run_can_go_on(out, scripted):
 def test_a_log_on_a_full_disk_keeps_whole_lines_alone(tmp_path):
     path = tmp_path / "traces.jsonl"
     line = trace("red").to_line() + "\n"
-    with TraceLog(path) as log:
-        log.append(trace("red"))
+    with Segment(path) as log:
+        log.append_record(trace("red"))
         with full_disk(len(line) + 100):
             for _ in range(2):
-                with pytest.raises(OutputError, match="room for one more trace"):
-                    log.append(trace("red"))
+                with pytest.raises(OutputError, match="room for one more record"):
+                    log.append_record(trace("red"))
         assert path.read_text() == line
-        log.append(trace("red"))
+        log.append_record(trace("red"))
     assert path.read_text() == line * 2
 
 
@@ -385,8 +386,8 @@ def test_forgetting_what_failed_on_a_full_disk_is_an_output_error_that_keeps_the
         out,
     )
     before = lines(out)
-    with full_disk(1000), pytest.raises(OutputError), TraceLog(out / "traces.jsonl") as log:
-        log.answered()
+    with full_disk(1000), pytest.raises(OutputError), RunStore(out) as store:
+        store.discard_failed()
     assert lines(out) == before
     assert not list(out.glob("*.part"))
 

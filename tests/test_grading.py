@@ -16,9 +16,9 @@ from pixel_reasoner.scoring.grading import (
     Scorer,
     anls,
     grade,
-    grade_released,
     grade_reply,
     grade_trace,
+    grade_upstream,
     relaxed,
 )
 
@@ -327,13 +327,13 @@ def test_the_released_scorer_fails_where_it_is_known_to_fail():
     ]
     for kind, gold, text, released, ours in known:
         asked = question(kind, gold)
-        assert (text, grade_released(text, asked).outcome) == (text, released)
+        assert (text, grade_upstream(text, asked).outcome) == (text, released)
         assert (text, _read(text, asked).outcome) == (text, ours)
 
 
 def test_the_released_scorer_agrees_with_people_on_little_more_than_half():
     agreed = sum(
-        (grade_released(text, case.question).outcome is Outcome.CORRECT)
+        (grade_upstream(text, case.question).outcome is Outcome.CORRECT)
         == (label is Outcome.CORRECT)
         for case, label, text in WRITTEN
     )

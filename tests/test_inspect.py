@@ -13,7 +13,7 @@ from inspect_ai.model import ModelOutput
 from inspect_ai.solver import solver
 
 from benchmarks_fixture import write
-from pixel_reasoner.evals.run import Plan, evaluate
+from pixel_reasoner.evals.run import Evaluation, evaluate
 from pixel_reasoner.integrations.inspect_ai_tasks import benchmark, look_again, sample, typed, world
 from pixel_reasoner.models.scripted import ScriptedModel
 from pixel_reasoner.schema.question import Question
@@ -45,7 +45,7 @@ def test_the_loop_gives_the_same_accuracy_as_our_runner(tmp_path):
         scorer=typed(),
     )
     log = logged(task, tmp_path)
-    ours = evaluate(Plan(questions, model(), RolloutConfig(), {}), tmp_path / "run")
+    ours = evaluate(Evaluation(questions, model(), RolloutConfig(), {}), tmp_path / "run")
     metrics = log.results.scores[0].metrics
     assert metrics["accuracy"].value == pytest.approx(ours["accuracy"], abs=1e-4)
     assert {"stderr", "lower", "upper"} <= set(metrics)

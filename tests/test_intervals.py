@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from array import array
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pixel_reasoner.evals import intervals
 from pixel_reasoner.evals.intervals import Interval, interval, sign_test
 
 VALUES = st.lists(st.sampled_from([0.0, 0.25, 1.0]), min_size=1, max_size=40)
@@ -62,12 +65,44 @@ def test_an_interval_holds_its_mean_and_stays_in_range(values, data):
 
 
 @given(VALUES)
-def test_the_order_of_rows_and_the_names_of_clusters_do_not_matter(values):
+def test_the_names_of_clusters_do_not_matter(values):
     names = [f"row {number}" for number in range(len(values))]
-    there, back = interval(values, names), interval(values[::-1], names)
-    assert there.value == pytest.approx(back.value)
-    assert (there.low, there.high) == pytest.approx((back.low, back.high), abs=0.15)
+    there = interval(values, names)
     assert interval(values, range(len(values))) == there
+    assert interval(values, array("q", (hash(name) for name in names))) == there
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=60))
+def test_numbered_clusters_keep_the_order_of_their_first_rows(clusters):
+    values = [number % 2 for number in range(len(clusters))]
+    assert interval(values, array("q", clusters)) == interval(values, clusters)
+    assert sign_test(values, array("q", clusters)) == sign_test(values, clusters)
+
+
+def test_the_order_of_many_rows_hardly_matters():
+    values = [float(number % 3 == 0) for number in range(200)]
+    there, back = interval(values, range(200)), interval(values[::-1], range(200))
+    assert there.value == pytest.approx(back.value)
+    assert (there.low, there.high) == pytest.approx((back.low, back.high), abs=0.02)
+
+
+@pytest.mark.parametrize("most", [1, 700, 10_000])
+def test_draws_in_parts_are_the_same_draws(most, monkeypatch):
+    values, clusters = [n % 3 / 2 for n in range(90)], [n // 2 for n in range(90)]
+    differences = [value - 0.4 for value in values]
+    whole = interval(values, clusters), sign_test(differences, clusters)
+    monkeypatch.setattr(intervals, "_MAX_DRAWN", most)
+    parts = interval(values, clusters), sign_test(differences, clusters)
+    assert parts[0] == pytest.approx(whole[0], abs=1e-12)
+    assert parts[1] == whole[1]
+
+
+def test_columns_share_draws_and_change_nothing():
+    columns = [[0.0, 1.0, 1.0, 0.5] * 5, [1.0] * 20, [-1.0, 0.5, 0.0, 1.0] * 5]
+    clusters = [n // 2 for n in range(20)]
+    together = intervals.intervals(columns, clusters, least=[0.0, 0.0, -1.0])
+    alone = [interval(c, clusters, least=low) for c, low in zip(columns, (0, 0, -1), strict=True)]
+    assert together == alone
 
 
 def test_one_cluster_is_sure_of_nothing():

@@ -25,7 +25,7 @@ from pixel_reasoner.errors import EndpointError, OutputError, UsageError
 from pixel_reasoner.evals.run import load_run
 from pixel_reasoner.models.folder import BUNDLED_MODELS, folder_settings
 from pixel_reasoner.schema.trace import load_traces
-from pixel_reasoner.sources.annotated import read_seeds
+from pixel_reasoner.sources.base import open_source
 from sa1b_fixture import draw_sa1b, write_picture
 
 BUDGETS = folder_settings(BUNDLED_MODELS["tiny"]).budgets
@@ -104,7 +104,7 @@ def run(
 ) -> dict:
     chosen = chosen or settings()
     endpoint = Endpoint(service(server, out, **used))
-    with Labeller(endpoint, chosen.labelling.analysis, chosen.manner, out, chosen.quota) as stage:
+    with Labeller(endpoint, chosen.labelling.analysis, chosen.expert, out, chosen.quota) as stage:
         return synthesize(chosen, units, out, workers=workers, on_traces=on_traces, labeller=stage)
 
 
@@ -114,7 +114,7 @@ def regions(folder: Path, pictures: int = 4) -> Path:
 
 
 def rows(folder: Path):
-    return read_seeds("sa1b", folder, folder / "media")
+    return open_source("sa1b", data=folder).units(folder)
 
 
 def traces(out: Path) -> list:
@@ -511,7 +511,7 @@ def test_the_labeller_writes_findings_for_other_sources(server, tmp_path):
     ]
     (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, lines)))
     chosen = settings(source="jsonl", analysis=Analysis.LABELLER)
-    units = read_seeds("jsonl", tmp_path / "rows.jsonl", tmp_path)
+    units = open_source("jsonl", data=tmp_path / "rows.jsonl").units(tmp_path)
     summary = run(server, tmp_path / "out", units, chosen=chosen)
     assert summary["labeller"]["calls"] == 3
     assert summary["dropped"] == {"no_evidence": 1, "not_valid": 1}
@@ -533,7 +533,7 @@ def test_selected_frames_are_sent(server, tmp_path, clip):
     run(
         server,
         tmp_path / "out",
-        read_seeds("jsonl", tmp_path / "rows.jsonl", tmp_path),
+        open_source("jsonl", data=tmp_path / "rows.jsonl").units(tmp_path),
         chosen=chosen,
     )
     assert [len(call["sizes"]) for call in server.calls] == [3]

@@ -8,14 +8,14 @@ import tracemalloc
 import pytest
 
 from pixel_reasoner.errors import InputError
-from pixel_reasoner.sources.annotated import read_seeds
+from pixel_reasoner.sources.base import open_source
 from pixel_reasoner.sources.rows import SkippedRow
-from pixel_reasoner.sources.sa1b import AREA, read_sa1b
+from pixel_reasoner.sources.sa1b import AREA, Sa1bSource
 from sa1b_fixture import SIZE, annotation, draw_sa1b, write_picture
 
 
 def read(folder, regions=3) -> list:
-    return list(read_seeds("sa1b", folder, folder / "media", regions))
+    return list(open_source("sa1b", data=folder, regions=regions).questions(folder))
 
 
 def test_regions_come_without_a_question_and_with_their_box(tmp_path):
@@ -143,7 +143,7 @@ def test_memory_does_not_grow_with_the_number_of_pictures(tmp_path):
     row["annotations"] *= 100
     for number in range(30):
         (tmp_path / f"sa_{number}.json").write_text(json.dumps(row))
-    rows = read_sa1b(tmp_path)
+    rows = Sa1bSource(data=tmp_path).questions(tmp_path)
     next(rows)
     tracemalloc.start()
     for _ in rows:

@@ -15,7 +15,7 @@ from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.media.context import MediaContext
 from pixel_reasoner.schema.geometry import Box
 from pixel_reasoner.schema.question import AnswerType, Question
-from pixel_reasoner.sources.annotated import read_seeds
+from pixel_reasoner.sources.base import open_source
 from pixel_reasoner.sources.rows import SkippedRow
 from pixel_reasoner.world import encode_clip
 
@@ -26,7 +26,7 @@ def write_rows(folder: Path, rows: list) -> None:
 
 
 def read(source: str, folder: Path) -> list:
-    return list(read_seeds(source, folder, folder / "media"))
+    return list(open_source(source, data=folder).questions(folder))
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,12 +15,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from conftest import full_disk
 from pixel_reasoner.data.check import check_traces
 from pixel_reasoner.data.expert import kind_of
 from pixel_reasoner.data.synth import PICTURE_SHARES, SynthSettings, scene_units, synthesize
 from pixel_reasoner.errors import OutputError, UsageError
 from pixel_reasoner.evals.run import load_run
 from pixel_reasoner.models.folder import BUNDLED_MODELS, folder_settings
+from pixel_reasoner.runs.store import read_manifest
 from pixel_reasoner.schema.question import Evidence, MediaItem, Question
 from pixel_reasoner.schema.trace import load_traces
 from pixel_reasoner.sources.rows import SkippedRow
@@ -63,7 +66,7 @@ def test_a_run_writes_as_many_traces_as_were_asked_for_and_counts_them(tmp_path)
     assert summary["count"] == sum(kinds.values()) == 40
     assert summary["kinds"] == dict(kinds)
     assert check_traces(load_run(tmp_path)).passed
-    assert not (tmp_path / "progress.json").exists()
+    assert read_manifest(tmp_path)["state"] == "complete"
 
 
 def test_kinds_come_with_their_shares(tmp_path):
@@ -113,7 +116,8 @@ def test_a_killed_command_goes_on_and_a_finished_one_says_so_again(tmp_path):
         start_new_session=True,
     )  # fmt: skip
     deadline = time.monotonic() + 120
-    while not (tmp_path / "cut" / "progress.json").exists():
+    growing = tmp_path / "cut" / "traces.jsonl.part"
+    while not (growing.exists() and growing.stat().st_size):
         assert time.monotonic() < deadline, "the run did not get going"
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
@@ -183,20 +187,10 @@ def test_what_gives_no_trace_is_counted_and_named(tmp_path):
     assert [row["where"] for row in rows] == ["broken", "braces", "nothing to see", "line 7"]
 
 
-def test_a_full_disk_ends_a_run_that_goes_on_later(tmp_path, monkeypatch):
-    from pixel_reasoner.data import synth
-
+def test_a_full_disk_ends_a_run_that_goes_on_later(tmp_path):
     whole = run(tmp_path / "whole", count=30)
-    real = synth._Log.add
-    calls = []
-
-    def full(self, *args) -> None:
-        calls.append(args)
-        if len(calls) == 4:
-            raise OSError(28, "No space left on device")
-        real(self, *args)
-
-    monkeypatch.setattr(synth._Log, "add", full)
-    with pytest.raises(OutputError, match="No space left"):
+    shutil.copytree(tmp_path / "whole" / "media", tmp_path / "full" / "media")
+    with full_disk(len(whole) // 2), pytest.raises(OutputError, match="room for one more record"):
         run(tmp_path / "full", count=30)
+    assert 0 < (tmp_path / "full" / "traces.jsonl.part").stat().st_size <= len(whole) // 2
     assert run(tmp_path / "full", count=30) == whole

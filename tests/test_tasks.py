@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from benchmarks_fixture import LAYOUTS, SIZE, base64_of, picture, tsv, write
 from pixel_reasoner.errors import InputError, UsageError
-from pixel_reasoner.evals.benchmark import (
-    Selection,
-    letter_of,
-    lettered,
-    row_counts,
-    saved_base64,
-    select,
-)
+from pixel_reasoner.evals.benchmark import Selection, row_counts, select
 from pixel_reasoner.evals.benchmarks import BENCHMARKS, get_benchmark
+from pixel_reasoner.evals.readers import letter_of, lettered, saved_base64
 from pixel_reasoner.media.context import UNSCALED, MediaContext
 from pixel_reasoner.schema.geometry import Box
 
 
 def selected(layout: str, folder: Path, **drawn: int) -> Selection:
     write(layout, folder / "data")
-    return select(BENCHMARKS[LAYOUTS[layout].task], folder / "data", folder / "media", **drawn)
+    benchmark = BENCHMARKS.get(LAYOUTS[layout].task)
+    return select(benchmark, folder / "data", folder / "media", **drawn)
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
@@ -120,7 +116,7 @@ def _broken(tmp_path: Path, task: str, file: str, rows: list[dict]) -> dict:
         tsv(folder / file, rows)
     else:
         (folder / file).write_text(json.dumps(rows))
-    found = select(BENCHMARKS[task], folder, tmp_path / "media")
+    found = select(BENCHMARKS.get(task), folder, tmp_path / "media")
     told = row_counts(found)
     assert told["read"] == len(rows)
     return {
@@ -165,7 +161,7 @@ def test_a_broken_row_of_a_tsv_is_dropped_and_the_rest_is_read(tmp_path):
     write("any_tsv", tmp_path)
     with (tmp_path / "mine.tsv").open("a") as file:
         file.write("9\tonly two\n")
-    found = select(BENCHMARKS["tsv"], tmp_path, tmp_path / "media")
+    found = select(BENCHMARKS.get("tsv"), tmp_path, tmp_path / "media")
     assert [row.reason for row in found.dropped] == ["broken_row"]
     assert len(found.questions) == 3
 
@@ -174,7 +170,7 @@ def test_a_category_that_nobody_knows_is_noted_and_asked(tmp_path):
     write("hrbench_tsv", tmp_path)
     path = tmp_path / "hr_bench_4k.tsv"
     path.write_text(path.read_text().replace("\tcross\t", "\tcrossed\t"))
-    found = select(BENCHMARKS["hrbench-4k"], tmp_path, tmp_path / "media")
+    found = select(BENCHMARKS.get("hrbench-4k"), tmp_path, tmp_path / "media")
     assert len(found.questions) == 8
     assert {(row.reason, row.detail) for row in found.noted} == {("unknown_category", "crossed")}
 
@@ -182,7 +178,7 @@ def test_a_category_that_nobody_knows_is_noted_and_asked(tmp_path):
 def test_a_missing_picture_is_named(tmp_path):
     write("tallyqa", tmp_path)
     (tmp_path / "VG_100K_2/1.jpg").unlink()
-    (row,) = select(BENCHMARKS["tallyqa-complex"], tmp_path, tmp_path).dropped
+    (row,) = select(BENCHMARKS.get("tallyqa-complex"), tmp_path, tmp_path).dropped
     assert row.reason == "missing_file"
     assert "VG_100K_2/1.jpg" in row.detail
 
@@ -191,7 +187,7 @@ def test_the_hidden_answers_of_a_test_split_are_told(tmp_path):
     write("docvqa_json", tmp_path)
     path = tmp_path / "val_v1.0_withQT.json"
     path.write_text(path.read_text().replace('["0.28"]', "[]"))
-    (row,) = select(BENCHMARKS["docvqa"], tmp_path, tmp_path).dropped
+    (row,) = select(BENCHMARKS.get("docvqa"), tmp_path, tmp_path).dropped
     assert (row.reason, row.detail) == ("no_answer", "the answers of this split are not public")
 
 
@@ -199,49 +195,48 @@ def test_unknown_keys_are_named_with_those_that_are_there(tmp_path):
     path = tmp_path / "VisualProbe_Hard/val.json"
     write("visualprobe", tmp_path)
     path.write_text(path.read_text().replace("solution", "gold"))
-    (row,) = select(BENCHMARKS["visualprobe"], tmp_path, tmp_path).dropped
+    (row,) = select(BENCHMARKS.get("visualprobe"), tmp_path, tmp_path).dropped
     assert (row.reason, row.detail) == (
         "missing_keys",
         "expected solution or answer; got problem images gold",
     )
     (tmp_path / "x.tsv").write_text("index\tquery\n0\tWhich?\n")
     with pytest.raises(InputError, match="no question among index, query"):
-        select(BENCHMARKS["tsv"], tmp_path, tmp_path)
+        select(BENCHMARKS.get("tsv"), tmp_path, tmp_path)
 
 
-def _said(task: str, folder: Path) -> str:
-    """What is said of a folder; empty where questions are found in it."""
-    try:
-        select(BENCHMARKS[task], folder, folder / "media")
-    except InputError as error:
-        return str(error)
-    return ""
+AT_ANY_DEPTH = {(name, "outer") for name in ("chartqa_parquet", "mme_parquet", "blink")}
+"""layouts whose files are found from a folder above too"""
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_a_folder_one_level_too_high_or_low_is_told_where_the_files_are(name, tmp_path):
-    folder = write(name, tmp_path / "outer" / "inner")
+@pytest.mark.parametrize("given", ["outer", "outer/inner/below"])
+def test_a_folder_one_level_too_high_or_low_is_told_where_the_files_are(name, given, tmp_path):
+    layout, folder = LAYOUTS[name], write(name, tmp_path / "outer" / "inner")
     (folder / "below").mkdir()
-    for given in (tmp_path / "outer", folder / "below"):
-        said = _said(LAYOUTS[name].task, given)
-        # Some layouts are looked for at any depth.
-        assert not said or f"{folder} has" in said
+    benchmark = BENCHMARKS.get(layout.task)
+    if (name, given) in AT_ANY_DEPTH:
+        found = select(benchmark, tmp_path / given, tmp_path / "media")
+        assert len(found.questions) == layout.count
+        return
+    with pytest.raises(InputError, match=re.escape(f"{folder} has")):
+        select(benchmark, tmp_path / given, tmp_path / "media")
 
 
 def test_a_folder_without_the_files_says_what_is_there(tmp_path):
     (tmp_path / "readme.txt").touch()
     (tmp_path / "images").mkdir()
     with pytest.raises(InputError, match=r"with images/, readme\.txt"):
-        select(BENCHMARKS["vstar"], tmp_path, tmp_path)
+        select(BENCHMARKS.get("vstar"), tmp_path, tmp_path)
     with pytest.raises(InputError, match="no such folder"):
-        select(BENCHMARKS["vstar"], tmp_path / "nowhere", tmp_path)
+        select(BENCHMARKS.get("vstar"), tmp_path / "nowhere", tmp_path)
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"rows": []}', "3"])
 def test_a_json_file_that_is_something_else_is_an_input_error(content, tmp_path):
     (tmp_path / "test.json").write_text(content)
     with pytest.raises(InputError):
-        select(BENCHMARKS["tallyqa-complex"], tmp_path, tmp_path)
+        select(BENCHMARKS.get("tallyqa-complex"), tmp_path, tmp_path)
 
 
 def test_an_unknown_task_is_told_those_that_are_known():

@@ -39,7 +39,7 @@ from pixel_reasoner.schema.settings import (
     SamplingParams,
 )
 from pixel_reasoner.schema.trace import CallErrorKind, StopReason, Trace, load_traces
-from pixel_reasoner.sources.questions import WorldMix, world_questions
+from pixel_reasoner.sources.pixelworld import WorldMix, world_questions
 from pixel_reasoner.train.callbacks import LOG, LogCallback
 from pixel_reasoner.train.config import RlRun, arithmetic
 from pixel_reasoner.train.grpo import PixelReasonerTrainer

@@ -21,7 +21,7 @@ from pixel_reasoner.errors import packages_of
 from pixel_reasoner.evals.benchmark import Benchmark
 from pixel_reasoner.evals.benchmarks import BENCHMARKS
 from pixel_reasoner.evals.compare import compare_runs
-from pixel_reasoner.evals.run import merge
+from pixel_reasoner.evals.merge import merge
 from pixel_reasoner.media.context import UNSCALED, MediaContext
 from pixel_reasoner.models.api import Model, OnText
 from pixel_reasoner.models.spec import ModelSpec
@@ -193,7 +193,7 @@ def probe(spec: ModelSpec) -> ProbeResult:
 
 def benchmarks() -> list[Benchmark]:
     """Return all benchmarks but PixelWorld, which is generated."""
-    return list(BENCHMARKS.values())
+    return [benchmark for _, benchmark in BENCHMARKS.items()]
 
 
 def merge_runs(runs: Sequence[Path], out: Path, scorer: Scorer = Scorer.TYPED) -> dict[str, Any]:

@@ -1,10 +1,10 @@
-"""Files that are written whole or not at all, and read with errors that name the place."""
+"""Files that are written completely or not at all, and read with errors that name the place."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,10 @@ from pixel_reasoner.errors import InputError, OutputError, UsageError
 
 
 def numbered_lines(path: Path, what: str) -> Iterator[tuple[int, str]]:
-    """The non-empty lines of a text file with their numbers, from 1. `what` names the file to give.
+    """Yield the non-empty lines of a text file with their numbers, from 1. `what` names the file to give.
 
     Raises:
-        InputError: it cannot be read.
+        InputError: the file cannot be read.
     """
     try:
         with path.open(encoding="utf-8") as file:
@@ -29,7 +29,7 @@ def numbered_lines(path: Path, what: str) -> Iterator[tuple[int, str]]:
 
 
 class atomic_writer:
-    """Open a text file for writing that appears under its name only when all was written.
+    """Text file that appears under its name only when all of it is written.
 
     >>> import tempfile; folder = Path(tempfile.mkdtemp())
     >>> with atomic_writer(folder / "a.json") as file:
@@ -69,7 +69,7 @@ class atomic_writer:
 
 
 def write_json(value: Any, path: Path) -> None:
-    """Write one value as indented JSON, whole or not at all.
+    """Write one value as indented JSON, completely or not at all.
 
     Raises:
         OutputError: the place cannot be written.
@@ -79,10 +79,10 @@ def write_json(value: Any, path: Path) -> None:
 
 
 def read_json_object(path: Path, expected: str, fix: str) -> dict[str, Any]:
-    """The object in a JSON file of ours.
+    """Return the object that a JSON file contains.
 
     Raises:
-        InputError: there is none, as `expected` and `fix` say.
+        InputError: there is none; `expected` and `fix` are those of the message.
     """
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
@@ -91,7 +91,7 @@ def read_json_object(path: Path, expected: str, fix: str) -> dict[str, Any]:
 
 
 def write_bytes(content: bytes, path: Path) -> None:
-    """Write a file, whole or not at all.
+    """Write a file, completely or not at all.
 
     Raises:
         OutputError: the place cannot be written.
@@ -107,11 +107,20 @@ def write_bytes(content: bytes, path: Path) -> None:
         raise cannot_write(path, error) from error
 
 
-def keep_settings(path: Path, settings: dict[str, Any]) -> None:
-    """Write the settings of a new run, or make sure that a run that goes on has the same.
+def keep_settings(
+    path: Path,
+    settings: dict[str, Any],
+    migrate: Callable[[dict[str, Any]], dict[str, Any]] = lambda fields: fields,
+) -> None:
+    """Write the settings of a new run, or check that a resumed run has the same.
+
+    Args:
+        path: the file of settings.
+        settings: of this run, as JSON values.
+        migrate: returns settings that an older version wrote as this version writes them.
 
     Raises:
-        UsageError: the folder holds a run with other settings.
+        UsageError: the folder contains a run with other settings.
         InputError: its settings cannot be read.
         OutputError: the place cannot be written.
     """
@@ -119,6 +128,12 @@ def keep_settings(path: Path, settings: dict[str, Any]) -> None:
         write_json(settings, path)
         return
     before = read_json_object(path, "the settings of an earlier run", "delete the folder")
+    try:
+        before = migrate(before)
+    except InputError as error:
+        raise InputError(
+            expected=error.expected, got=f"{path}: {error.got}", fix=error.fix
+        ) from error
     differing = [name for name in settings if before.get(name) != settings[name]]
     if differing:
         name = differing[0]
@@ -130,7 +145,7 @@ def keep_settings(path: Path, settings: dict[str, Any]) -> None:
 
 
 def cannot_write(path: Path, error: OSError) -> OutputError:
-    """The error for a place that cannot be written, with the operating system's reason."""
+    """Return the error for a place that cannot be written, with the reason of the operating system."""
     return OutputError(
         expected="a place that can be written",
         got=f"{path}: {reason(error)}",
@@ -139,5 +154,5 @@ def cannot_write(path: Path, error: OSError) -> OutputError:
 
 
 def reason(error: Exception) -> str:
-    """The operating system's own words for an error, without its number and path."""
+    """Return the message of an error; of the operating system's, without its number and path."""
     return getattr(error, "strerror", None) or str(error)

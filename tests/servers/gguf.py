@@ -22,7 +22,9 @@ def main() -> None:
     from conversion import base
 
     base.TextModel.get_vocab_base_pre = lambda self, tokenizer: "bloom"
-    base.TextModel._set_vocab_sentencepiece = _none  # tried first; sentencepiece may not be installed
+    base.TextModel._set_vocab_sentencepiece = (
+        _none  # tried first; sentencepiece may not be installed
+    )
     out.mkdir(parents=True, exist_ok=True)
     for name, more in (("tiny.gguf", []), ("tiny-mmproj.gguf", ["--mmproj"])):
         sys.argv = ["", str(MODEL), "--outtype", "f32", "--outfile", str(out / name), *more]

@@ -19,10 +19,10 @@ from typing import Any
 from pixel_reasoner.data.encode import conversation
 from pixel_reasoner.dialects import PIXEL_REASONER, boxed
 from pixel_reasoner.errors import InputError, PixelReasonerError, packages_of
-from pixel_reasoner.evals.run import load_run
 from pixel_reasoner.files import atomic_writer, cannot_write, write_bytes
 from pixel_reasoner.rollout.replay import replay
 from pixel_reasoner.rollout.state import Rollout
+from pixel_reasoner.runs.folder import load_run
 from pixel_reasoner.schema.question import MediaItem, Question
 from pixel_reasoner.schema.settings import RunSettings
 from pixel_reasoner.schema.trace import StopReason, Trace

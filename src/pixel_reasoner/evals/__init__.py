@@ -1,1 +1,1 @@
-"""How well a model answers, and what its looks were worth."""
+"""Evaluation: benchmarks, runs, metrics, and comparison of runs."""

@@ -1,21 +1,25 @@
 """Two runs over the same questions: what did one answer right that the other did not?
 
-`compare` sets a run with operations against the same without: what looking again gained and harmed. `compare_runs` sets any two
-runs against each other, and says first whether they differ in what decides the number.
+`compare` compares a run with operations with the same run without: what operations gained and harmed. `compare_runs` compares any
+two runs, and lists the settings in which they differ. Traces are read one at a time; of each, a few numbers are kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from array import array
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pixel_reasoner.errors import InputError, UsageError
-from pixel_reasoner.evals.intervals import interval, sign_test
-from pixel_reasoner.evals.stats import category_of, cluster_of, is_correct
-from pixel_reasoner.files import read_json_object
+from pixel_reasoner.evals.intervals import intervals, sign_test
+from pixel_reasoner.evals.stats import FamilyOf, category_of, cluster_of, number_of
+from pixel_reasoner.runs.fingerprint import fingerprint
+from pixel_reasoner.runs.folder import load_run, run_settings
 from pixel_reasoner.schema.trace import StopReason, Trace
-from pixel_reasoner.scoring.grading import Scorer, grade_reply
+from pixel_reasoner.scoring.grading import Outcome, Scorer, grade_reply
+
+__all__ = ["Pair", "compare", "compare_runs", "differing", "paired", "run_settings"]
 
 
 class Pair(NamedTuple):
@@ -29,9 +33,9 @@ def compare(
     with_: Iterable[Trace],
     without: Iterable[Trace],
     scorer: Scorer = Scorer.TYPED,
-    family_of: Callable[[Trace], str] | None = None,
+    family_of: FamilyOf | None = None,
 ) -> dict[str, Any]:
-    """Figures of the questions that both runs were asked, with operations and without.
+    """Return metrics of the questions that both runs were asked, with operations and without.
 
     with, without   mean score
     gain, harm      share that is right only with operations, only without
@@ -41,24 +45,35 @@ def compare(
     Each has `count`, `value` and a 95 % `interval`; `compared_by_category` has the same for each category, and
     `compared_by_family` for each family of questions.
     """
-    pairs = paired(with_, without)
-    found = {**_figures(pairs, scorer), "compared_by_category": _by(pairs, category_of, scorer)}
+    second = _Scores()
+    for trace in without:
+        second.add(trace, scorer)
+    everything = PairMetrics()
+    categories: dict[str, PairMetrics] = {}
+    families: dict[str, PairMetrics] = {}
+    for trace in with_:
+        other = second.find(trace)
+        if other is None or trace.stop is StopReason.FAILED:
+            continue
+        one, cluster = _score(trace, scorer), number_of(cluster_of(trace.question))
+        groups = [everything, categories.setdefault(category_of(trace), PairMetrics())]
+        if family_of is not None:
+            groups.append(families.setdefault(family_of(trace), PairMetrics()))
+        if trace.question.answer:
+            for group in groups:
+                group.add(one, other, cluster)
+    result = {**everything.result(), "compared_by_category": _named(categories)}
     if family_of is not None:
-        found["compared_by_family"] = _by(pairs, family_of, scorer)
-    return found
+        result["compared_by_family"] = _named(families)
+    return result
 
 
-def _by(
-    pairs: Sequence[Pair], name_of: Callable[[Trace], str], scorer: Scorer
-) -> dict[str, dict[str, Any]]:
-    groups: dict[str, list[Pair]] = {}
-    for pair in pairs:
-        groups.setdefault(name_of(pair.first), []).append(pair)
-    return {name: _figures(some, scorer) for name, some in groups.items() if name}
+def _named(groups: dict[str, PairMetrics]) -> dict[str, dict[str, Any]]:
+    return {name: group.result() for name, group in groups.items() if name}
 
 
 def paired(first: Iterable[Trace], second: Iterable[Trace]) -> list[Pair]:
-    """The traces of the same questions and samples, in the order of the first run; those that failed in either are left out."""
+    """Return the traces of the same questions and samples, in the order of the first run, without those that failed in either."""
     others = {(t.question.id, t.sample): t for t in second if t.stop is not StopReason.FAILED}
     return [
         Pair(trace, others[key])
@@ -68,38 +83,86 @@ def paired(first: Iterable[Trace], second: Iterable[Trace]) -> list[Pair]:
     ]
 
 
-def _figures(pairs: Sequence[Pair], scorer: Scorer) -> dict[str, Any]:
-    graded = [pair for pair in pairs if pair.first.question.answer]
-    clusters = [cluster_of(pair.first.question) for pair in graded]
-    right = [tuple(is_correct(trace, scorer) for trace in pair) for pair in graded]
-    scores = [tuple(_score(trace, scorer) for trace in pair) for pair in graded]
-    shares = {
-        "with": [one for one, _ in scores],
-        "without": [other for _, other in scores],
-        "gain": [float(one and not other) for one, other in right],
-        "harm": [float(other and not one) for one, other in right],
-        "both": [float(one and other) for one, other in right],
-        "neither": [float(not one and not other) for one, other in right],
-    }
-    told = {name: _told(values, clusters) for name, values in shares.items()}
-    differences = [one - other for one, other in scores]
-    told["difference"] = {
-        **_told(differences, clusters, least=-1.0),
-        "p": round(sign_test(differences, clusters), 4),
-    }
-    return told
+# --- numbers of pairs ---
 
 
-def _score(trace: Trace, scorer: Scorer) -> float:
-    found = grade_reply(trace, scorer)
-    return found.score if found else 0.0
+class Score(NamedTuple):
+    """Whether an answer is right, and its score in [0, 1]."""
+
+    is_right: bool
+    score: float
 
 
-def _told(values: Sequence[float], clusters: Sequence[Any], least: float = 0.0) -> dict[str, Any]:
-    sure = interval(values, clusters, least=least)
-    if sure is None:
-        return {"count": 0, "value": None, "interval": None}
-    return {"count": len(values), **sure.told}
+def _score(trace: Trace, scorer: Scorer) -> Score:
+    grade = grade_reply(trace, scorer)
+    if grade is None:
+        return Score(False, 0.0)
+    return Score(grade.outcome is Outcome.CORRECT, grade.score)
+
+
+class _Scores:
+    """Scores of a run by question and sample."""
+
+    def __init__(self) -> None:
+        self.places: dict[int, int] = {}
+        self.right, self.scores = array("b"), array("d")
+
+    @staticmethod
+    def _key(trace: Trace) -> int:
+        return number_of((trace.question.id, trace.sample))
+
+    def add(self, trace: Trace, scorer: Scorer) -> None:
+        """Add a trace; one that failed is left out."""
+        if trace.stop is not StopReason.FAILED:
+            score = _score(trace, scorer)
+            self.places[self._key(trace)] = len(self.right)
+            self.right.append(score.is_right)
+            self.scores.append(score.score)
+
+    def find(self, trace: Trace) -> Score | None:
+        """Return the score of the same question and sample."""
+        place = self.places.get(self._key(trace))
+        return None if place is None else Score(bool(self.right[place]), self.scores[place])
+
+
+class PairMetrics:
+    """Metrics of pairs, which are added one at a time."""
+
+    def __init__(self) -> None:
+        self.clusters = array("q")
+        self.shares = {
+            name: array("d")
+            for name in ("with", "without", "gain", "harm", "both", "neither", "difference")
+        }
+
+    def add(self, one: Score, other: Score, cluster: int) -> None:
+        """Add the scores of one question in both runs."""
+        self.clusters.append(cluster)
+        values = {
+            "with": one.score,
+            "without": other.score,
+            "gain": one.is_right and not other.is_right,
+            "harm": other.is_right and not one.is_right,
+            "both": one.is_right and other.is_right,
+            "neither": not one.is_right and not other.is_right,
+            "difference": one.score - other.score,
+        }
+        for name, value in values.items():
+            self.shares[name].append(value)
+
+    def result(self) -> dict[str, Any]:
+        """Return the metrics."""
+        least = [-1.0 if name == "difference" else 0.0 for name in self.shares]
+        found = intervals(list(self.shares.values()), self.clusters, least=least)
+        result: dict[str, Any] = {
+            name: {"count": 0, "value": None, "interval": None}
+            if one is None
+            else {"count": len(self.clusters), **one.as_dict()}
+            for name, one in zip(self.shares, found, strict=True)
+        }
+        p = sign_test(self.shares["difference"], self.clusters)
+        result["difference"]["p"] = round(p, 4)
+        return result
 
 
 # --- any two runs ---
@@ -108,27 +171,17 @@ def _told(values: Sequence[float], clusters: Sequence[Any], least: float = 0.0) 
 def compare_runs(
     first: Path, second: Path, scorer: Scorer = Scorer.TYPED, *, anyway: bool = False
 ) -> dict[str, Any]:
-    """Two runs against each other: figures as of `compare`, for `first` as `with` and `second` as `without`, and how they differ.
+    """Return how two runs differ: the metrics of `compare`, with `first` as `with` and `second` as `without`, and the settings.
 
     Raises:
         InputError: no run, or two without a question in common.
         UsageError: they were not asked the same questions, and `anyway` is not set.
     """
-    from pixel_reasoner.evals.run import fingerprint, load_run
-
-    ours, theirs = run_settings(first), run_settings(second)
-    runs = [list(load_run(path)) for path in (first, second)]
-    asked = [fingerprint(sorted((t.question for t in run), key=lambda q: q.id)) for run in runs]
-    if asked[0] != asked[1] and not anyway:
-        ids = [{trace.question.id for trace in run} for run in runs]
-        raise UsageError(
-            expected="two runs that were asked the same questions",
-            got=f"{len(ids[0] - ids[1])} that only {first} was asked, {len(ids[1] - ids[0])} that only {second} was,"
-            f" {len(ids[0] & ids[1])} in both",
-            fix="compare runs of the same task, split and limit; --anyway compares what both were asked",
-        )
-    figures = compare(runs[0], runs[1], scorer)
-    if not figures["with"]["count"]:
+    settings = run_settings(first), run_settings(second)
+    if not anyway and _asked(first) != _asked(second):
+        raise _other_questions(first, second)
+    metrics = compare(load_run(first), load_run(second), scorer)
+    if not metrics["with"]["count"]:
         raise InputError(
             expected="questions that both runs were asked",
             got=f"none in {first} and {second}",
@@ -138,23 +191,28 @@ def compare_runs(
         "first": str(first),
         "second": str(second),
         "scorer": str(scorer),
-        "differing": differing(ours, theirs),
-        **figures,
+        "differing": differing(*settings),
+        **metrics,
     }
 
 
-def run_settings(path: Path) -> dict[str, Any]:
-    """The settings of a run's folder.
+def _asked(run: Path) -> list[str]:
+    """Return the fingerprints of a run's questions, sorted: equal lists stand for equal questions."""
+    return sorted(fingerprint([trace.question]) for trace in load_run(run))
 
-    Raises:
-        InputError: there are none.
-    """
-    fix = "give a folder that `pixel-reasoner eval` wrote"
-    return read_json_object(path / "settings.json", "the folder of a run", fix)
+
+def _other_questions(first: Path, second: Path) -> UsageError:
+    ours, theirs = ({trace.question.id for trace in load_run(path)} for path in (first, second))
+    return UsageError(
+        expected="two runs that were asked the same questions",
+        got=f"{len(ours - theirs)} that only {first} was asked, {len(theirs - ours)} that only {second} was,"
+        f" {len(ours & theirs)} in both",
+        fix="compare runs of the same task, split and limit; --anyway compares what both were asked",
+    )
 
 
 def differing(one: Any, other: Any, name: str = "") -> dict[str, list[Any]]:
-    """The settings in which two runs differ, by their dotted names.
+    """Return the settings in which two runs differ, by their dotted names.
 
     >>> differing({"limits": {"max_turns": 6}, "dialect": "a"}, {"limits": {"max_turns": 4}, "dialect": "a"})
     {'limits.max_turns': [6, 4]}

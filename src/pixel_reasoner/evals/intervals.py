@@ -1,19 +1,27 @@
-"""How sure a figure is: bootstrap intervals of means, and a paired test of two runs; both by clusters.
+"""Confidence intervals of means and a paired test of two runs, both by clusters.
 
-Rows that share a picture, a video or a cycle are not independent: whole clusters are drawn, not rows. Everything is seeded: the same
-values give the same interval.
+Rows that share a picture, a video or a cycle are not independent: the bootstrap draws whole clusters, not rows. Everything is
+seeded: the same values give the same interval.
+
+Conventions
+    *_C     one value per cluster, in order of first appearance
+    *_B     one value per bootstrap draw
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from array import array
+from collections.abc import Hashable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 DRAWS = 2000
+SIGN_TEST_DRAWS = 10_000
 _Z = 1.959964
+_MAX_DRAWN = 4_000_000
+"""numbers drawn at once; draws of many clusters are made in parts, which gives the same numbers"""
 
 
 class Interval(NamedTuple):
@@ -23,9 +31,8 @@ class Interval(NamedTuple):
     low: float
     high: float
 
-    @property
-    def told(self) -> dict[str, object]:
-        """As it stands in a summary."""
+    def as_dict(self) -> dict[str, object]:
+        """Return the entry of a summary, rounded to four digits."""
         return {
             "value": round(self.value, 4),
             "interval": [round(self.low, 4), round(self.high, 4)],
@@ -35,46 +42,100 @@ class Interval(NamedTuple):
 def interval(
     values: Sequence[float], clusters: Sequence[Hashable], *, least: float = 0.0, seed: int = 0
 ) -> Interval | None:
-    """The mean of values with a 95 % cluster bootstrap interval; None of no values.
+    """Return the mean of values with a 95 % cluster bootstrap interval; None of no values.
 
-    Percentiles of the bootstrap are too narrow where clusters are few: they are widened by Student's t and by the bias of a variance. Where all
-    values are the same 0 or 1 a bootstrap sees no spread at all: then it is the exact interval of as many clusters (Clopper and Pearson).
+    Percentiles of the bootstrap are too narrow where clusters are few: they are widened by Student's t and by the bias of a
+    variance. Where all values are the same 0 or 1 a bootstrap has no spread at all: the result is then the exact interval of as
+    many clusters (Clopper and Pearson).
 
     Args:
-        values: one a row, in [least, 1].
+        values: one per row, in [least, 1].
         clusters: the cluster of each row.
         least: 0 for shares and scores, -1 for differences of them.
         seed: of the bootstrap.
 
-    >>> interval([1, 0, 1, 1] * 25, range(100)).told
+    >>> interval([1, 0, 1, 1] * 25, range(100)).as_dict()
     {'value': 0.75, 'interval': [0.6584, 0.8314]}
-    >>> interval([1] * 20, range(20)).told
+    >>> interval([1] * 20, range(20)).as_dict()
     {'value': 1.0, 'interval': [0.8316, 1.0]}
     """
-    if not len(values):
-        return None
-    sums_C, counts_C = _by_cluster(np.asarray(values, dtype=float), clusters)
-    num = len(sums_C)
-    mean = float(sums_C.sum() / counts_C.sum())
-    if min(values) == max(values):
-        return _of_equals(mean, num, least)
-    if num == 1:
-        return Interval(mean, least, 1.0)
-    drawn_BC = np.random.default_rng(seed).multinomial(num, np.full(num, 1 / num), size=DRAWS)
-    means_B = (drawn_BC @ sums_C) / (drawn_BC @ counts_C)
+    return intervals([values], clusters, least=[least], seed=seed)[0]
+
+
+def intervals(
+    columns: Sequence[Sequence[float]],
+    clusters: Sequence[Hashable],
+    *,
+    least: Sequence[float] | None = None,
+    seed: int = 0,
+) -> list[Interval | None]:
+    """Return `interval` of several columns of values over the same rows; the draws are made once for all of them.
+
+    >>> intervals([[1, 0], [1, 1]], ["a", "b"])[0] == interval([1, 0], ["a", "b"])
+    True
+    """
+    if not len(clusters):
+        return [None for _ in columns]
+    least = least or [0.0] * len(columns)
+    numbers = _cluster_numbers(clusters)
+    counts_C = np.bincount(numbers).astype(float)
+    sums = [np.bincount(numbers, np.asarray(values, dtype=float)) for values in columns]
+    drawn = _bootstrap(sums, counts_C, seed) if len(counts_C) > 1 and _vary(columns) else []
+    found: list[Interval | None] = []
+    for column, (values, sums_C) in enumerate(zip(columns, sums, strict=True)):
+        mean = float(sums_C.sum() / counts_C.sum())
+        if min(values) == max(values):
+            found.append(_of_equal_values(mean, len(counts_C), least[column]))
+        elif len(counts_C) == 1:
+            found.append(Interval(mean, least[column], 1.0))
+        else:
+            found.append(_widened(mean, drawn[column], len(counts_C), least[column]))
+    return found
+
+
+def _vary(columns: Sequence[Sequence[float]]) -> bool:
+    return any(min(values) != max(values) for values in columns)
+
+
+def _bootstrap(sums: Sequence[np.ndarray], counts_C: np.ndarray, seed: int) -> list[np.ndarray]:
+    """Return means_B of each column."""
+    rng, num = np.random.default_rng(seed), len(counts_C)
+    shares_C = np.full(num, 1 / num)
+    parts: list[list[np.ndarray]] = [[] for _ in sums]
+    for size in _parts(DRAWS, num):
+        drawn_BC = rng.multinomial(num, shares_C, size=size)
+        counts_B = drawn_BC @ counts_C
+        for part, sums_C in zip(parts, sums, strict=True):
+            part.append(drawn_BC @ sums_C / counts_B)
+    return [np.concatenate(part) for part in parts]
+
+
+def _parts(draws: int, num: int) -> Iterator[int]:
+    """Yield numbers of draws that add up to `draws`, each small enough for memory."""
+    at_once = max(1, _MAX_DRAWN // num)
+    for start in range(0, draws, at_once):
+        yield min(at_once, draws - start)
+
+
+def _widened(mean: float, means_B: np.ndarray, num: int, least: float) -> Interval:
     low, high = np.quantile(means_B, [0.025, 0.975])
-    wider = _student(num - 1) / _Z * math.sqrt(num / (num - 1))
+    factor = _student(num - 1) / _Z * math.sqrt(num / (num - 1))
     return Interval(
         mean,
-        max(least, mean - wider * (mean - float(low))),
-        min(1.0, mean + wider * (float(high) - mean)),
+        max(least, mean - factor * (mean - float(low))),
+        min(1.0, mean + factor * (float(high) - mean)),
     )
 
 
 def sign_test(
-    differences: Sequence[float], clusters: Sequence[Hashable], seed: int = 0, draws: int = 10_000
+    differences: Sequence[float],
+    clusters: Sequence[Hashable],
+    seed: int = 0,
+    draws: int = SIGN_TEST_DRAWS,
 ) -> float:
-    """P of a paired test, two-sided: how often differences of random sign, cluster by cluster, are as far from 0 in the mean.
+    """Return the two-sided p of a paired test by random signs of clusters.
+
+    It is the share of draws whose mean difference is at least as far from 0 as the observed one.
 
     >>> sign_test([0.0] * 10, range(10))
     1.0
@@ -83,30 +144,35 @@ def sign_test(
     """
     if not len(differences):
         return 1.0
-    sums_C, _ = _by_cluster(np.asarray(differences, dtype=float), clusters)
+    sums_C = np.bincount(_cluster_numbers(clusters), np.asarray(differences, dtype=float))
     sums_C = sums_C[sums_C != 0]
     if not len(sums_C):
         return 1.0
-    seen = abs(sums_C.sum())
-    signs_BC = np.random.default_rng(seed).choice([-1.0, 1.0], size=(draws, len(sums_C)))
-    as_far = np.abs(signs_BC @ sums_C) >= seen - 1e-9
-    return float((1 + as_far.sum()) / (1 + draws))
+    observed, rng, as_far = abs(sums_C.sum()), np.random.default_rng(seed), 0
+    for size in _parts(draws, len(sums_C)):
+        signs_BC = rng.choice([-1.0, 1.0], size=(size, len(sums_C)))
+        as_far += int((np.abs(signs_BC @ sums_C) >= observed - 1e-9).sum())
+    return float((1 + as_far) / (1 + draws))
 
 
-def _by_cluster(values: np.ndarray, clusters: Sequence[Hashable]) -> tuple[np.ndarray, np.ndarray]:
-    """Sum and number of values in each cluster."""
+def _cluster_numbers(clusters: Sequence[Hashable]) -> np.ndarray:
+    """Return the number of each row's cluster, in order of first appearance."""
+    if isinstance(clusters, array):  # without a dict: there may be very many
+        _, first, inverse = np.unique(np.asarray(clusters), return_index=True, return_inverse=True)
+        numbers = np.empty(len(first), dtype=np.int64)
+        numbers[np.argsort(first)] = np.arange(len(first))
+        return np.asarray(numbers[inverse])
     index = {cluster: number for number, cluster in enumerate(dict.fromkeys(clusters))}
-    numbers = np.array([index[cluster] for cluster in clusters])
-    return np.bincount(numbers, values), np.bincount(numbers).astype(float)
+    return np.array([index[cluster] for cluster in clusters])
 
 
-def _of_equals(mean: float, num: int, least: float) -> Interval:
+def _of_equal_values(mean: float, num: int, least: float) -> Interval:
     reach = 1 - 0.025 ** (1 / num)
     return Interval(mean, max(least, mean - reach), min(1.0, mean + reach))
 
 
 def _student(freedom: int) -> float:
-    """The 97.5 % quantile of Student's t (Abramowitz and Stegun 26.7.5)."""
+    """Return the 97.5 % quantile of Student's t (Abramowitz and Stegun 26.7.5)."""
     z, n = _Z, freedom
     return (
         z

@@ -1,4 +1,4 @@
-"""Published figures to set beside one's own: not measured here, with their source.
+"""Published results of benchmarks, with their source. They were not measured here.
 
 Papers differ in pixel budgets, prompts, turns, scorers and judges: these rows are not one leaderboard.
 """
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class Reference(NamedTuple):
-    """A published figure of a benchmark, in percent."""
+    """Published result of a benchmark, in percent."""
 
     model: str
     percent: float
@@ -55,4 +55,4 @@ REFERENCES: dict[str, tuple[Reference, ...]] = {
         Reference("o3", 54.9, "arXiv 2507.07999"),
     ),
 }
-"""by task"""
+"""by name of the benchmark"""

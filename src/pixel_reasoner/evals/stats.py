@@ -1,77 +1,61 @@
-"""Figures of a run: pure functions of its traces.
+"""Metrics of a run: pure functions of its traces, in constant memory per trace.
 
 accuracy              share of right answers; no answer counts as wrong; with a 95 % interval (`intervals`)
-score                 mean score, the figure of benchmarks that give half marks (ANLS); elsewhere it is the accuracy
+score                 mean score, the metric of benchmarks with partial scores (ANLS); elsewhere it equals the accuracy
 rapr                  share of traces with at least one executed operation (RaPR, arXiv 2505.15966)
-evidence_hit_rate     share of questions with evidence that was looked at (`evidence_hit`)
-mean_iou              of evidence boxes with what was looked at (`iou`); the second figure of TreeBench
-operation_error_rate  share of calls that were refused
+evidence_hit_rate     share of questions with evidence that an operation showed (`evidence_hit`)
+mean_iou              of evidence boxes with the regions that were zoomed into (`iou`); the second metric of TreeBench
+operation_error_rate  share of calls that were rejected
 unparsed_rate         share without an answer
 mean_operations       executed operations per trace
 new_tokens_per_question, seconds_per_question
+
+Traces are read one at a time: of each, a few numbers are kept for the bootstrap, never the trace.
 """
 
 from __future__ import annotations
 
+import hashlib
 import statistics
-from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
-from functools import partial
-from typing import Any
+from array import array
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from pixel_reasoner.evals.intervals import interval
+import numpy as np
+
+from pixel_reasoner.evals.intervals import intervals
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.trace import StopReason, Trace
-from pixel_reasoner.scoring.evidence import (
-    evidence_hit,
-    iou,
-)
-from pixel_reasoner.scoring.grading import Outcome, Scorer, grade_reply
+from pixel_reasoner.scoring.evidence import evidence_hit, iou
+from pixel_reasoner.scoring.grading import Grade, Outcome, Scorer, grade_reply
+
+FamilyOf = Callable[[Trace], str]
+FIRST_CATEGORIES = ("needs_look", "overview")
 
 
 def summarize(
     traces: Iterable[Trace],
-    family_of: Callable[[Trace], str] | None = None,
+    family_of: FamilyOf | None = None,
     scorer: Scorer = Scorer.TYPED,
 ) -> dict[str, Any]:
-    """All figures of a run, and the same by kind of question.
+    """Return all metrics of a run, and the same by category, family and label.
 
-    A question that could not be asked counts nowhere but under `failed`.
+    A question that could not be asked counts only in `failed`.
 
     Args:
-        traces: of the run.
-        family_of: for `by_family`, all figures for each family of questions.
-        scorer: who compares answers.
+        traces: of the run; they are iterated once.
+        family_of: for `by_family`, all metrics of each family of questions.
+        scorer: how answers are compared.
     """
-    everything = list(traces)
-    asked = [trace for trace in everything if trace.stop is not StopReason.FAILED]
-    summary = {
-        **figures(asked, scorer),
-        "stops": dict(Counter(str(trace.stop) for trace in asked)),
-        "failed": {t.question.id: t.error for t in everything if t.stop is StopReason.FAILED},
-        "by_category": _by(asked, category_of, scorer),
-    }
-    if family_of is not None:
-        families = _groups(asked, family_of)
-        summary["by_family"] = {
-            name: {**figures(group, scorer), "by_category": _by(group, category_of, scorer)}
-            for name, group in families.items()
-        }
-    labels = dict.fromkeys(name for trace in asked for name in trace.question.labels)
-    if labels:
-        summary["by_label"] = {name: _by(asked, partial(_label, name), scorer) for name in labels}
-    if cycles := summary.get("by_label", {}).get("cycle"):
-        accuracies = [cycle["accuracy"] for cycle in cycles.values()]
-        summary["cyclic_accuracy"] = round(cyclic_accuracy(accuracies), 4)
-    if any(trace.sample for trace in asked):
-        groups = _groups(asked, category_of)
-        told = {name: repeats(group, scorer) for name, group in groups.items() if name}
-        summary["repeats"] = {**repeats(asked, scorer), "by_category": told}
-    return summary
+    summary = _Summary(family_of, scorer)
+    for trace in traces:
+        summary.add(trace)
+    return summary.result()
 
 
 def cyclic_accuracy(accuracies: Sequence[float]) -> float:
-    """HR-Bench's own figure: the mean of the accuracies within each cycle of the options.
+    """Return HR-Bench's own metric: the mean of the accuracies within each cycle of the options.
 
     >>> cyclic_accuracy([0.5, 0.7, 0.6, 0.6])
     0.6
@@ -79,91 +63,221 @@ def cyclic_accuracy(accuracies: Sequence[float]) -> float:
     return statistics.fmean(accuracies)
 
 
-def repeats(traces: Sequence[Trace], scorer: Scorer = Scorer.TYPED) -> dict[str, Any]:
-    """Of questions that were asked k times: avg@k, the mean accuracy, and pass@k, the share with a right answer among k."""
-    samples = _groups(traces, lambda trace: trace.question.id)
-    right = {name: [is_correct(trace, scorer) for trace in one] for name, one in samples.items()}
-    clusters = [cluster_of(one[0].question) for one in samples.values()]
-    average = interval([statistics.fmean(answers) for answers in right.values()], clusters)
-    passed = interval([float(any(answers)) for answers in right.values()], clusters)
-    assert average is not None, "there is a trace"
-    assert passed is not None, "there is a trace"
-    k = max(len(answers) for answers in right.values())
-    return {"k": k, f"avg@{k}": average.told, f"pass@{k}": passed.told}
+def repeats(traces: Iterable[Trace], scorer: Scorer = Scorer.TYPED) -> dict[str, Any]:
+    """Return avg@k and pass@k of questions that were asked k times.
+
+    avg@k is the mean accuracy, pass@k the share of questions with a right answer among k.
+    """
+    metrics = Metrics()
+    for trace in traces:
+        metrics.add(TraceNumbers.of(trace, scorer))
+    return metrics.repeats()
 
 
 def is_correct(trace: Trace, scorer: Scorer = Scorer.TYPED) -> bool:
-    """Whether a trace's answer is right for a scorer."""
+    """Return whether the answer of a trace is right."""
     found = grade_reply(trace, scorer)
     return found is not None and found.outcome is Outcome.CORRECT
 
 
 def category_of(trace: Trace) -> str:
-    """Whether a question needs a look, where that is known; else its category."""
+    """Return whether a question needs an operation, where that is known; else its category."""
     question = trace.question
     if question.needs_look is not None:
         return "needs_look" if question.needs_look else "overview"
     return question.category
 
 
-def _label(name: str, trace: Trace) -> str:
-    return trace.question.labels.get(name, "")
-
-
 def cluster_of(question: Question) -> Hashable:
-    """What questions share that makes them depend on each other: their group, or else their media."""
+    """Return what dependent questions share: their group, or else their media."""
     return question.group or tuple((medium.path, medium.start_s) for medium in question.media)
 
 
-def _groups(traces: Iterable[Trace], name_of: Callable[[Trace], str]) -> dict[str, list[Trace]]:
-    groups: dict[str, list[Trace]] = defaultdict(list)
-    for trace in traces:
-        groups[name_of(trace)].append(trace)
-    return groups
+def number_of(value: Hashable) -> int:
+    """Return a 64-bit number that stands for a value in arrays."""
+    digest = hashlib.blake2b(repr(value).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, signed=True)
 
 
-def _by(
-    traces: Sequence[Trace], name_of: Callable[[Trace], str], scorer: Scorer
-) -> dict[str, dict[str, Any]]:
-    groups = _groups(traces, name_of)
-    first = [name for name in ("needs_look", "overview") if name in groups]
-    names = [*first, *(name for name in groups if name and name not in first)]
-    return {name: figures(groups[name], scorer) for name in names}
+# --- one group of traces ---
 
 
-# --- figures ---
+class TraceNumbers(NamedTuple):
+    """The numbers that the metrics need of one trace."""
+
+    question: int
+    cluster: int
+    grade: Grade | None
+    hit: bool | None
+    iou: float | None
+    num_rejected: int
+    num_executed: int
+    num_new_tokens: int
+    seconds: float
+
+    @classmethod
+    def of(cls, trace: Trace, scorer: Scorer) -> TraceNumbers:
+        """Return the numbers of a trace."""
+        return cls(
+            number_of(trace.question.id),
+            number_of(cluster_of(trace.question)),
+            grade_reply(trace, scorer),
+            evidence_hit(trace),
+            iou(trace),
+            len(trace.rejected),
+            len(trace.executed),
+            sum(len(turn.token_ids) for turn in trace.turns),
+            trace.seconds,
+        )
 
 
-def figures(traces: Sequence[Trace], scorer: Scorer = Scorer.TYPED) -> dict[str, Any]:
-    """The figures of some traces."""
-    graded = [(t, grade) for t in traces if (grade := grade_reply(t, scorer)) is not None]
-    clusters = [cluster_of(trace.question) for trace, _ in graded]
-    right = [float(grade.outcome is Outcome.CORRECT) for _, grade in graded]
-    scores = [grade.score for _, grade in graded]
-    sure, score = interval(right, clusters), interval(scores, clusters)
-    hits = [hit for hit in map(evidence_hit, traces) if hit is not None]
-    ious = [one for one in map(iou, traces) if one is not None]
-    refused = sum(len(trace.rejected) for trace in traces)
-    executed = sum(len(trace.executed) for trace in traces)
-    tokens = sum(len(turn.token_ids) for trace in traces for turn in trace.turns)
-    return {
-        "count": len(traces),
-        "accuracy": _ratio(sum(right), len(right)),
-        "accuracy_interval": sure and sure.told["interval"],
-        "score": _ratio(sum(scores), len(scores)),
-        "score_interval": score and score.told["interval"],
-        "rapr": _ratio(sum(bool(trace.executed) for trace in traces), len(traces)),
-        "evidence_hit_rate": _ratio(sum(hits), len(hits)),
-        "mean_iou": _ratio(sum(ious), len(ious)),
-        "operation_error_rate": _ratio(refused, refused + executed),
-        "unparsed_rate": _ratio(
-            sum(grade.outcome is Outcome.UNPARSED for _, grade in graded), len(graded)
-        ),
-        "mean_operations": _ratio(executed, len(traces)),
-        "new_tokens_per_question": _ratio(tokens, len(traces)),
-        "seconds_per_question": _ratio(sum(trace.seconds for trace in traces), len(traces)),
-    }
+class Metrics:
+    """Metrics of a group of traces, which are added one at a time."""
+
+    def __init__(self) -> None:
+        self.questions, self.clusters = array("q"), array("q")
+        self.correct = array("b")
+        """one value per trace; a question without a known answer has none that is right"""
+        self.graded_clusters, self.graded, self.scores = array("q"), array("b"), array("d")
+        """one value per trace with a known answer"""
+        self.ious, self.seconds = array("d"), array("d")
+        self.counts: Counter[str] = Counter()
+
+    def add(self, numbers: TraceNumbers) -> None:
+        """Add a trace."""
+        grade, counts = numbers.grade, self.counts
+        is_right = grade is not None and grade.outcome is Outcome.CORRECT
+        self.questions.append(numbers.question)
+        self.clusters.append(numbers.cluster)
+        self.correct.append(is_right)
+        self.seconds.append(numbers.seconds)
+        if grade is not None:
+            self.graded_clusters.append(numbers.cluster)
+            self.graded.append(is_right)
+            self.scores.append(grade.score)
+            counts["unparsed"] += grade.outcome is Outcome.UNPARSED
+        if numbers.hit is not None:
+            counts["evidence"] += 1
+            counts["hits"] += numbers.hit
+        if numbers.iou is not None:
+            self.ious.append(numbers.iou)
+        counts["rejected"] += numbers.num_rejected
+        counts["executed"] += numbers.num_executed
+        counts["with_operation"] += numbers.num_executed > 0
+        counts["new_tokens"] += numbers.num_new_tokens
+
+    def result(self) -> dict[str, Any]:
+        """Return the metrics."""
+        num, counts = len(self.questions), self.counts
+        accuracy, score = intervals([self.graded, self.scores], self.graded_clusters)
+        return {
+            "count": num,
+            "accuracy": _ratio(sum(self.graded), len(self.graded)),
+            "accuracy_interval": accuracy and accuracy.as_dict()["interval"],
+            "score": _ratio(sum(self.scores), len(self.scores)),
+            "score_interval": score and score.as_dict()["interval"],
+            "rapr": _ratio(counts["with_operation"], num),
+            "evidence_hit_rate": _ratio(counts["hits"], counts["evidence"]),
+            "mean_iou": _ratio(sum(self.ious), len(self.ious)),
+            "operation_error_rate": _ratio(
+                counts["rejected"], counts["rejected"] + counts["executed"]
+            ),
+            "unparsed_rate": _ratio(counts["unparsed"], len(self.graded)),
+            "mean_operations": _ratio(counts["executed"], num),
+            "new_tokens_per_question": _ratio(counts["new_tokens"], num),
+            "seconds_per_question": _ratio(sum(self.seconds), num),
+        }
+
+    def repeats(self) -> dict[str, Any]:
+        """Return avg@k and pass@k (`repeats`); there is at least one trace."""
+        _, first, inverse = np.unique(
+            np.asarray(self.questions), return_index=True, return_inverse=True
+        )
+        order = np.argsort(first)  # questions in order of first appearance
+        asked = np.bincount(inverse)[order]
+        right = np.bincount(inverse, np.asarray(self.correct))[order]
+        clusters = array("q", np.asarray(self.clusters)[first[order]].tolist())
+        means, passes = right / asked, (right > 0).astype(float)
+        average, passed = intervals([means, passes], clusters)  # type: ignore[list-item]
+        assert average is not None, "there is a trace"
+        assert passed is not None, "there is a trace"
+        k = int(asked.max())
+        return {"k": k, f"avg@{k}": average.as_dict(), f"pass@{k}": passed.as_dict()}
 
 
 def _ratio(part: float, whole: float) -> float | None:
     return round(part / whole, 4) if whole else None
+
+
+# --- a run ---
+
+
+class Groups(dict[str, Metrics]):
+    """Metrics by name, in order of first appearance."""
+
+    def add(self, name: str, numbers: TraceNumbers) -> None:
+        """Add a trace to a group."""
+        self.setdefault(name, Metrics()).add(numbers)
+
+    def result(self) -> dict[str, dict[str, Any]]:
+        """Return the metrics of each group with a name, those by need of an operation first."""
+        first = [name for name in FIRST_CATEGORIES if name in self]
+        names = [*first, *(name for name in self if name and name not in first)]
+        return {name: self[name].result() for name in names}
+
+
+class _Summary:
+    """Metrics of a run, which grow with each trace."""
+
+    def __init__(self, family_of: FamilyOf | None, scorer: Scorer) -> None:
+        self.family_of, self.scorer = family_of, scorer
+        self.all, self.categories, self.families = Metrics(), Groups(), Groups()
+        self.family_categories: dict[str, Groups] = {}
+        self.labels: dict[str, Groups] = {}
+        self.stops: Counter[str] = Counter()
+        self.failed: dict[str, str | None] = {}
+        self.has_repeats = False
+
+    def add(self, trace: Trace) -> None:
+        if trace.stop is StopReason.FAILED:
+            self.failed[trace.question.id] = trace.error
+            return
+        numbers, category = TraceNumbers.of(trace, self.scorer), category_of(trace)
+        self.stops[str(trace.stop)] += 1
+        self.has_repeats |= bool(trace.sample)
+        self.all.add(numbers)
+        self.categories.add(category, numbers)
+        if self.family_of is not None:
+            family = self.family_of(trace)
+            self.families.add(family, numbers)
+            self.family_categories.setdefault(family, Groups()).add(category, numbers)
+        for name, value in trace.question.labels.items():
+            self.labels.setdefault(name, Groups()).add(value, numbers)
+
+    def result(self) -> dict[str, Any]:
+        summary = {
+            **self.all.result(),
+            "stops": dict(self.stops),
+            "failed": self.failed,
+            "by_category": self.categories.result(),
+        }
+        if self.family_of is not None:
+            summary["by_family"] = {
+                name: {**group.result(), "by_category": self.family_categories[name].result()}
+                for name, group in self.families.items()
+            }
+        if self.labels:
+            summary["by_label"] = {name: groups.result() for name, groups in self.labels.items()}
+        if cycles := summary.get("by_label", {}).get("cycle"):
+            accuracies = [cycle["accuracy"] for cycle in cycles.values()]
+            summary["cyclic_accuracy"] = round(cyclic_accuracy(accuracies), 4)
+        if self.has_repeats:
+            summary["repeats"] = {
+                **self.all.repeats(),
+                "by_category": _repeats_by_name(self.categories),
+            }
+        return summary
+
+
+def _repeats_by_name(groups: Mapping[str, Metrics]) -> dict[str, dict[str, Any]]:
+    return {name: group.repeats() for name, group in groups.items() if name}

@@ -39,7 +39,7 @@ from pixel_reasoner.integrations.lmms_questions import (
 from pixel_reasoner.models.api import Model as OurModel
 from pixel_reasoner.rollout.ask import ask_many
 from pixel_reasoner.rollout.state import failed_trace, settings_of
-from pixel_reasoner.runs.store import TraceLog
+from pixel_reasoner.runs.segment import Segment
 from pixel_reasoner.schema.question import Question, with_media_root
 from pixel_reasoner.schema.settings import RolloutConfig, RolloutLimits, SamplingParams
 from pixel_reasoner.schema.trace import StopReason, Trace
@@ -219,8 +219,8 @@ class PixelReasoner(lmms):
         file = self.traces
         if self.rank:
             file = file.with_stem(f"{file.stem}-{self.rank}")
-        with TraceLog(file) as log:
-            yield file.parent, log.append
+        with Segment(file) as log:
+            yield file.parent, log.append_record
 
     def _ask(self, requests: Mapping[TaskRow, Any], home: Path) -> Iterator[tuple[TaskRow, Trace]]:
         """Yield the traces of rows as they finish. Paths of pictures below `home` are relative to it."""

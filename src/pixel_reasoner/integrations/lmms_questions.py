@@ -13,7 +13,7 @@ from lmms_eval.protocol import ChatMessages
 from PIL import Image, ImageFile
 
 from pixel_reasoner.errors import InputError
-from pixel_reasoner.evals.benchmark import image, saved, saved_cell
+from pixel_reasoner.evals.readers import image, saved, saved_cell
 from pixel_reasoner.schema.question import AnswerType, MediaItem, Question
 from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.scoring.extraction import answer_of

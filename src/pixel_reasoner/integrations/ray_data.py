@@ -2,7 +2,7 @@
 
     answered = ask_dataset(ray.data.read_text("questions.jsonl"), ModelSpec("tiny"), actors=2)
 
-A row is a question in the neutral form (`sources.annotated.read_jsonl`) or as this project writes it. Its answer may be left out.
+A row is a question in the neutral form (`sources.jsonl`) or as this project writes it. Its answer may be left out.
 
     one column          a line of JSON, whatever the name of the column (`ray.data.read_text`), or an object
     several columns     the keys of the question (`ray.data.read_json`, `read_parquet`); null counts as left out
@@ -32,7 +32,7 @@ from pixel_reasoner.rollout.state import failed_trace, settings_of
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.settings import RolloutConfig
 from pixel_reasoner.schema.trace import Trace
-from pixel_reasoner.sources.annotated import neutral
+from pixel_reasoner.sources.jsonl import question_of_row
 from pixel_reasoner.sources.rows import Row, SkippedRow, json_object, try_build
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ def question_of(row: Mapping[str, Any], folder: Path) -> Row:
 
     def build() -> Question:
         fields.update(_without_null(_object(row)))
-        return neutral({"answer": [], **fields}, folder)
+        return question_of_row({"answer": [], **fields}, folder)
 
     found = try_build("", build)
     if isinstance(found, Question):

@@ -1,1 +1,1 @@
-"""Run folders: trace logs and response caches."""
+"""Run folders: the store of a run, the layout of its folder, and the cache of responses."""

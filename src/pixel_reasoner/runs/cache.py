@@ -1,7 +1,8 @@
-"""Responses of earlier runs, kept under a key of everything that decides a response.
+"""Cache of responses of earlier runs, by a key of everything that decides a response.
 
-The key holds the question's text and the content of its media (a path may change, its pixels decide), and the settings: model with its weights, dialect,
-budgets, limits, decoding with its seed. What does not decide a response is not in it: the benchmark, the accepted answers, the scorer.
+The key contains the text of the question and a hash of its media (a path may change, the pixels decide), and the settings: model
+with its weights, dialect, budgets, limits, sampling parameters with their seed. The benchmark, the accepted answers and the scorer do
+not decide a response and are not in the key.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Sequence
 from pathlib import Path
 
 from pixel_reasoner.errors import InputError
@@ -18,14 +18,17 @@ from pixel_reasoner.schema.question import MediaItem, Question
 from pixel_reasoner.schema.settings import RunSettings
 from pixel_reasoner.schema.trace import StopReason, Trace
 
+_MAX_DIGESTS = 10_000
+"""hashes of media in memory; questions about one medium follow each other"""
+
 
 class ResponseCache:
-    """A file of responses that many runs may share, also at once.
+    """File of responses that several runs may share, also at the same time.
 
     >>> import tempfile
     >>> cache = ResponseCache(Path(tempfile.mkdtemp()) / "responses.db")
     >>> question = Question(id="q", text="How many?", media=())
-    >>> key = cache.keys([question], RunSettings(dialect="compact"))["q"]
+    >>> key = cache.key(question, RunSettings(dialect="compact"))
     >>> cache.get(key) is None
     True
     >>> cache.put(key, Trace(question=question, stop=StopReason.ANSWERED, answer="2"))
@@ -34,11 +37,11 @@ class ResponseCache:
     """
 
     def __init__(self, path: Path) -> None:
-        """Open or make the file.
+        """Open the file, or create it.
 
         Raises:
             OutputError: it cannot be written.
-            InputError: it is some other file.
+            InputError: it is another kind of file.
         """
         self.path = path
         try:
@@ -56,38 +59,44 @@ class ResponseCache:
         except OSError as error:
             raise cannot_write(path, error) from error
         self._digests: dict[str, str] = {}
+        self._last_settings: tuple[RunSettings | None, str] = (None, "")
 
-    def keys(self, questions: Sequence[Question], settings: RunSettings) -> dict[str, str]:
-        """The key of each question, by its id."""
-        nameless = settings.model.model_copy(update={"name": ""})
-        decides = settings.model_copy(update={"model": nameless}).model_dump_json()
-        return {question.id: self._key(question, decides) for question in questions}
-
-    def _key(self, question: Question, decides: str) -> str:
+    def key(self, question: Question, settings: RunSettings) -> str:
+        """Return the key of a question that is asked with some settings. Its media are read and hashed."""
         media = [(m.kind, self._content(m), m.start_s, m.end_s, m.fps) for m in question.media]
         asked = json.dumps([question.text, media])
-        return hashlib.sha256(f"{decides}\n{asked}".encode()).hexdigest()
+        return hashlib.sha256(f"{self._deciding(settings)}\n{asked}".encode()).hexdigest()
+
+    def _deciding(self, settings: RunSettings) -> str:
+        """Return the settings that decide a response, as text: all but the name of the model."""
+        if self._last_settings[0] is not settings:
+            nameless = settings.model.model_copy(update={"name": ""})
+            text = settings.model_copy(update={"model": nameless}).model_dump_json()
+            self._last_settings = settings, text
+        return self._last_settings[1]
 
     def _content(self, medium: MediaItem) -> str:
-        """A hash of the bytes of a medium; its path where it cannot be read, which asking will say."""
+        """Return a hash of the bytes of a medium; its path where it cannot be read, an error that asking reports."""
         if medium.path not in self._digests:
             path, digest = Path(medium.path), hashlib.sha256()
             try:
                 for file in sorted(path.iterdir()) if path.is_dir() else [path]:
                     with file.open("rb") as content:
                         digest.update(hashlib.file_digest(content, "sha256").digest())
-                self._digests[medium.path] = digest.hexdigest()
             except OSError:
                 return medium.path
+            if len(self._digests) >= _MAX_DIGESTS:
+                self._digests.clear()
+            self._digests[medium.path] = digest.hexdigest()
         return self._digests[medium.path]
 
     def get(self, key: str) -> Trace | None:
-        """The trace of a key, if there is one."""
+        """Return the trace of a key, None where there is none."""
         row = self.db.execute("SELECT trace FROM responses WHERE key = ?", (key,)).fetchone()
         return Trace.from_line(row[0]) if row else None
 
     def put(self, key: str, trace: Trace) -> None:
-        """Keep a trace; one that failed is tried again instead."""
+        """Store a trace, unless its question could not be asked: that is tried again."""
         if trace.stop is not StopReason.FAILED:
             line = trace.to_line()
             self.db.execute("INSERT OR REPLACE INTO responses VALUES (?, ?)", (key, line))

@@ -1,80 +1,257 @@
-"""Append-only log of traces that survives a kill."""
+"""Append-only store of one run: segments of JSONL, an index of the traces, a manifest, and one lock per folder.
+
+    DIR/traces.jsonl          one line per trace; in the order of the questions when the run is complete
+    DIR/.store/manifest.json  schema version, state, fingerprint of the settings, counts, and the last checkpoint
+    DIR/.store/index.db       where each trace is (`runs.index`); derived from the segment, rebuilt when it does not fit
+    DIR/.store/lock           held while a process writes to the folder (`runs.lock`)
+
+A run is resumed in one of two ways. *Record by record*: every whole line in the segment is done, `contains` says which
+(evaluations). *From a checkpoint*: several segments that belong together are cut back to the last call of `checkpoint`
+(synthesis).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from io import FileIO
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-from pixel_reasoner.errors import OutputError
-from pixel_reasoner.files import cannot_write, reason, write_bytes
+from pixel_reasoner.errors import InputError
+from pixel_reasoner.files import cannot_write, read_json_object, write_json
+from pixel_reasoner.runs.fingerprint import fingerprint
+from pixel_reasoner.runs.index import FILE_ORDER, NOT_FAILED, QUESTION_ORDER, TraceIndex
+from pixel_reasoner.runs.lock import FolderLock
+from pixel_reasoner.runs.segment import Segment
+from pixel_reasoner.schema.question import Question
+from pixel_reasoner.schema.record import SCHEMA_VERSION
 from pixel_reasoner.schema.trace import StopReason, Trace, load_traces
 
+TRACES = "traces.jsonl"
+STORE = ".store"
+"""folder of everything that is not for users"""
+RUNNING, COMPLETE = "running", "complete"
+"""states of a run in its manifest"""
 
-class TraceLog:
-    """A `traces.jsonl` that grows a whole line at a time, whatever interrupts it."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.file: FileIO
+class RunStore:
+    """Everything that one run writes, record by record.
+
+    Args:
+        folder: of the run; it is made where it does not exist.
+        segments: file names; the first one contains the traces.
+        settings: of the run, for its fingerprint in the manifest.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> trace = Trace(question=Question(id="q", text="?", media=()), stop=StopReason.NO_ANSWER)
+    >>> with RunStore(folder) as store:
+    ...     store.append(trace)
+    >>> with RunStore(folder) as store:
+    ...     store.contains("q"), store.get("q") == trace, store.manifest["counts"]
+    (True, True, {'traces': 1, 'failed': 0})
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        segments: Sequence[str] = (TRACES,),
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.folder = folder
+        self.segments = {name: Segment(folder / name) for name in segments}
+        self._traces = self.segments[segments[0]]
+        self._settings = _settings_fingerprint(settings)
+        self._index: TraceIndex | None = None
+        self._opened = ExitStack()
+        self.manifest: dict[str, Any] = {}
+
+    # --- opening and closing ---
 
     def __enter__(self) -> Self:
-        """Open the log and drop a line that a kill cut off."""
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.file = self._open()
-            self.file.seek(0)
-            content = self.file.read()
-            self.file.truncate(content.rfind(b"\n") + 1)
-        except OSError as error:
-            raise cannot_write(self.path, error) from error
+        """Lock the folder, open the segments and drop what was not completed.
+
+        Raises:
+            OutputError: the folder cannot be written, or another process writes to it.
+            InputError: the manifest cannot be read, or a newer version wrote it.
+            UsageError: a segment is shorter than at the last checkpoint.
+        """
+        with ExitStack() as opened:
+            opened.enter_context(FolderLock(self.folder / STORE / "lock"))
+            for segment in self.segments.values():
+                opened.enter_context(segment)
+            self.manifest = read_manifest(self.folder)
+            for name, size in self.manifest.get("checkpoint", {}).get("sizes", {}).items():
+                self.segments[name].truncate(size)
+            self._opened = opened.pop_all()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Close the log."""
-        self.file.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Write the manifest of an indexed run, and release everything."""
+        with self._opened:
+            if self._index is not None:
+                index, self._index = self._index, None
+                counts = _counts(index)
+                index.close()
+                # A full disk takes no manifest either, and its error is not to hide the first one.
+                if kind is None or not issubclass(kind, OSError):
+                    self._write_manifest(self.manifest.get("state", RUNNING), counts=counts)
 
-    def _open(self) -> FileIO:
-        # Without a buffer: it would hold on to what a full disk refused, and write it later.
-        return self.path.open("a+b", buffering=0)
+    def _write_manifest(self, state: str, **more: Any) -> None:
+        kept = {"schema_version": SCHEMA_VERSION, "state": state, "settings": self._settings}
+        self.manifest = {**kept, **more}
+        write_json(self.manifest, manifest_path(self.folder))
 
-    def answered(self) -> list[Trace]:
-        """The traces of questions that could be asked; failed ones leave the log, to be tried again."""
-        kept = [trace for trace in load_traces(self.path) if trace.stop is not StopReason.FAILED]
-        lines = "".join(trace.to_line() + "\n" for trace in kept).encode()
-        if len(lines) != self.path.stat().st_size:
-            write_bytes(lines, self.path)
-            self.file.close()
-            self.file = self._open()
-        return kept
+    # --- records ---
 
-    def put_in_order(self, ids: Sequence[str]) -> None:
-        """Sort the log by the order of the questions, and by samples: a finished run does not depend on what finished first."""
-        position = {name: number for number, name in enumerate(ids)}
-        traces = list(load_traces(self.path))
-        last = len(position)
-        ordered = sorted(
-            traces, key=lambda trace: (trace.sample, position.get(trace.question.id, last))
-        )
-        if ordered != traces:
-            write_bytes("".join(trace.to_line() + "\n" for trace in ordered).encode(), self.path)
+    @property
+    def index(self) -> TraceIndex:
+        """Index of the traces; it is opened when it is first used.
+
+        Raises:
+            InputError: a line is not a trace (with its number).
+        """
+        if self._index is None:
+            self._index = TraceIndex(self.folder / STORE / "index.db", self._traces)
+            self._write_manifest(RUNNING, counts=_counts(self._index))
+        return self._index
 
     def append(self, trace: Trace) -> None:
-        """Write one trace, whole or not at all.
+        """Append a trace. It replaces an earlier one of the same question and sample.
 
         Raises:
             OutputError: the disk is full or gone.
         """
-        end = self.file.seek(0, 2)
-        rest = trace.to_line().encode() + b"\n"
+        index = self.index
+        line = trace.to_line().encode() + b"\n"
+        index.add(trace, self._traces.append(line), len(line))
+
+    def contains(self, question_id: str, sample: int = 0) -> bool:
+        """Return whether there is a trace of a question and sample."""
+        return self.index.find(question_id, sample) is not None
+
+    def get(self, question_id: str, sample: int = 0) -> Trace | None:
+        """Return the trace of a question and sample, None where there is none."""
+        place = self.index.find(question_id, sample)
+        return place and Trace.from_line(self._traces.read(*place).decode())
+
+    def traces(self) -> Iterator[Trace]:
+        """Yield the traces in the order of the file, one in memory at a time.
+
+        Raises:
+            InputError: a line is not a trace (with its number).
+        """
+        return load_traces(self._traces.path)
+
+    def discard_failed(self) -> None:
+        """Drop the traces of questions that could not be asked, so that they are tried again."""
+        if self.index.count(StopReason.FAILED):
+            self.index.rewrite(FILE_ORDER, NOT_FAILED)
+
+    # --- questions and order ---
+
+    def set_questions(self, questions: Iterable[Question]) -> None:
+        """Set the questions of the run; their order is the order of its traces when it is complete.
+
+        Raises:
+            InputError: two questions have one id.
+        """
+        # A new run has nothing to compare fingerprints with.
+        has_traces = bool(self.index.count())
+        rows = ((q.id, fingerprint([q]) if has_traces else "") for q in questions)
+        repeated = self.index.set_questions(rows)
+        if repeated is not None:
+            times = sum(question.id == repeated for question in questions)
+            raise InputError(
+                expected="an id of its own for every question",
+                got=f"{times} questions with id {repeated!r}",
+                fix="rename or remove all but one",
+            )
+
+    def is_other_question(self, question: Question) -> bool:
+        """Return whether the run has a question with this id and another text, options, answer or media."""
+        known = self.index.fingerprint(question.id)
+        return known is not None and known != fingerprint([question])
+
+    def complete(self) -> None:
+        """Put the traces into the order of samples and questions, and mark the run as complete."""
+        self.index.rewrite(QUESTION_ORDER)
+        self.manifest["state"] = COMPLETE
+
+    # --- checkpoints ---
+
+    @property
+    def progress(self) -> dict[str, Any] | None:
+        """What the last checkpoint noted, None where there was none."""
+        noted = self.manifest.get("checkpoint", {}).get("progress")
+        return None if noted is None else dict(noted)
+
+    def sizes(self) -> dict[str, int]:
+        """Return the size of each segment in bytes."""
+        return {name: segment.size for name, segment in self.segments.items()}
+
+    def checkpoint(
+        self, progress: Mapping[str, Any], sizes: Mapping[str, int] | None = None
+    ) -> None:
+        """Note how far the run is: a start after a kill continues from here.
+
+        Args:
+            progress: JSON values, which `progress` returns at the next start.
+            sizes: of the segments at this point; other lines are dropped. Now, if they are not given.
+
+        Raises:
+            UsageError: a segment is shorter.
+            OutputError: the manifest cannot be written.
+        """
+        sizes = dict(sizes or self.sizes())
+        for name, size in sizes.items():
+            self.segments[name].truncate(size)
+        self._write_manifest(RUNNING, checkpoint={"sizes": sizes, "progress": dict(progress)})
+
+    def finish(self, name: str) -> None:
+        """Rename the first segment, which marks a run of checkpoints as complete.
+
+        Raises:
+            OutputError: the folder cannot be written.
+        """
         try:
-            while rest:
-                rest = rest[self.file.write(rest) :]
+            self._traces.path.replace(self.folder / name)
         except OSError as error:
-            self.file.truncate(end)
-            raise OutputError(
-                expected="room for one more trace",
-                got=f"{self.path}: {reason(error)}",
-                fix="free some space and run the same command again; what is done is kept",
-            ) from error
+            raise cannot_write(self.folder / name, error) from error
+        self._write_manifest(COMPLETE)
+
+
+def manifest_path(folder: Path) -> Path:
+    """Return where the manifest of a run is."""
+    return folder / STORE / "manifest.json"
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Return the manifest of a run; empty where there is none.
+
+    Raises:
+        InputError: it cannot be read, or a newer version wrote it.
+    """
+    path = manifest_path(folder)
+    if not path.exists():
+        return {}
+    manifest = read_json_object(path, "the manifest of a run", f"delete {path}")
+    version = manifest.get("schema_version")
+    if not isinstance(version, int) or version > SCHEMA_VERSION:
+        raise InputError(
+            expected=f"a run of schema version {SCHEMA_VERSION} or older",
+            got=f"schema version {version} in {path}",
+            fix="upgrade pixel-reasoner; a newer version wrote this",
+        )
+    return manifest
+
+
+def _counts(index: TraceIndex) -> dict[str, int]:
+    return {"traces": index.count(), "failed": index.count(StopReason.FAILED)}
+
+
+def _settings_fingerprint(settings: Mapping[str, Any] | None) -> str:
+    text = json.dumps(settings, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -14,15 +14,15 @@ HIT_SHARE = 0.5
 
 
 def evidence_hit(trace: Trace) -> bool | None:
-    """Whether the evidence was looked at; None when the question has none.
+    """Return whether executed operations showed the evidence; None when the question has none.
 
-    Boxes: each lies at least half inside one executed crop. Frames: each was selected, or zoomed into.
+    Boxes: at least half of each is inside one executed crop. Frames: each was selected, or zoomed into.
     """
     evidence = trace.question.evidence
     if evidence is None or not (evidence.boxes or evidence.frames):
         return None
     if evidence.frames:
-        frames = {p.frame for seen in trace.executed for p in seen.pictures}
+        frames = {p.frame for observation in trace.executed for p in observation.pictures}
         return set(evidence.frames) <= frames
     crops = _crops(trace, evidence)
     return all(
@@ -32,7 +32,7 @@ def evidence_hit(trace: Trace) -> bool | None:
 
 
 def evidence_share(trace: Trace) -> float | None:
-    """The share of evidence boxes' area that the best crop of each shows, in the mean; None without boxes."""
+    """Return the mean share of each evidence box that its best crop shows; None without boxes."""
     evidence = trace.question.evidence
     if evidence is None or not evidence.boxes:
         return None
@@ -44,9 +44,9 @@ def evidence_share(trace: Trace) -> float | None:
 
 
 def iou(trace: Trace) -> float | None:
-    """The best IoU of each evidence box with a region that was looked at, in the mean; None without boxes.
+    """Return the mean IoU of each evidence box with its best region that was zoomed into; None without boxes.
 
-    TreeBench's own figure takes the `<box>[x1,y1,x2,y2]</box>` (pixels) of the text: so does this where no region was zoomed into.
+    TreeBench's own metric uses the `<box>[x1,y1,x2,y2]</box>` (pixels) of the text. So does this where no region was zoomed into.
     """
     evidence = trace.question.evidence
     if evidence is None or not evidence.boxes:
@@ -68,8 +68,8 @@ def _crops(trace: Trace, evidence: Evidence) -> list[Box]:
         return []
     return [
         picture.box
-        for seen in trace.executed
-        for picture in seen.pictures
+        for observation in trace.executed
+        for picture in observation.pictures
         if (picture.medium, picture.frame) == (source.medium, source.frame)
     ]
 
@@ -85,5 +85,5 @@ def _boxes_in_text(trace: Trace, evidence: Evidence) -> list[Box]:
             pairs = zip(map(float, numbers.split(",")), source.source_px * 2, strict=True)
             boxes.append(Box.of(min(1.0, number / side) for number, side in pairs))
         except (BoxError, ValueError):
-            continue  # a box that is none was not looked at
+            continue  # not a box
     return boxes

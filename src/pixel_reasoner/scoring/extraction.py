@@ -1,14 +1,16 @@
-r"""Where a message says its answer: read as a person would, without a judge model.
+r"""Extraction of the answer from a message, without a judge model.
+
+The first that is found, in this order:
 
 1. the last balanced `\boxed{}`
 2. the last `<answer>...</answer>`
-3. what follows the last "the answer is" or "Answer:"
+3. the words after the last "the answer is" or "Answer:"
 4. a message of a single line
 5. the last sentence
 
-Of the last two, a choice takes the one letter of an option (`(C)`, `option C`, `C.`), or else the one option whose text is there; a
-number takes the one number there; any other answer takes a single line as it is, and no last sentence. What none of these
-finds is unparsed. Never taken: the first capital letter that comes along.
+From the last two, a choice uses the only letter of an option (`(C)`, `option C`, `C.`), or else the only option whose text occurs; a
+number uses the only number; any other answer uses a single line unchanged, and no last sentence. Otherwise the answer is unparsed.
+The first capital letter of a message is never used.
 """
 
 from __future__ import annotations
@@ -18,18 +20,18 @@ from collections.abc import Callable
 
 from pixel_reasoner.schema.question import AnswerType, Question
 from pixel_reasoner.schema.trace import StopReason, Trace
-from pixel_reasoner.scoring.numbers import quantity, words_of
+from pixel_reasoner.scoring.numbers import parse_number, words_of
 
 
 def answer_of(trace: Trace) -> str | None:
-    """The answer of a trace: what the loop took as such, or else what its last message says."""
+    """Return the answer of a trace: the recorded one, or else one extracted from its last message."""
     if trace.answer is not None or trace.stop is not StopReason.NO_ANSWER or not trace.turns:
         return trace.answer
     return extract(trace.turns[-1].text, trace.question)
 
 
 def extract(text: str, question: Question) -> str | None:
-    r"""The answer that a message names, in the order that this module states; None when it names none.
+    r"""Return the answer in a message, in the order of this module; None when there is none.
 
     >>> colour = {"A": "red", "B": "blue", "C": "green"}
     >>> q = Question(id="1", text="?", media=(), answer_type=AnswerType.CHOICE, options=colour)
@@ -56,7 +58,7 @@ _ANSWER_TAGS = re.compile(r"<(/?)answer>", re.IGNORECASE)
 
 
 def boxed(text: str) -> str | None:
-    r"""The content of the last `\boxed{...}` whose braces balance, or None.
+    r"""Return the content of the last `\boxed{...}` whose braces balance, or None.
 
     >>> boxed(r"First \boxed{a}, no: \boxed{\frac{1}{2}}.")
     '\\frac{1}{2}'
@@ -76,7 +78,7 @@ def boxed(text: str) -> str | None:
 
 
 def tagged(text: str) -> str | None:
-    """The content of the last `<answer>...</answer>`, or None.
+    """Return the content of the last `<answer>...</answer>`, or None.
 
     >>> tagged("<answer>red</answer> no, <answer> blue </answer>")
     ' blue '
@@ -96,12 +98,12 @@ _ANNOUNCED = re.compile(
 
 
 def _announced(text: str) -> str | None:
-    """What follows the last announcement, to the end of its sentence or line."""
+    """Return the words after the last announcement, to the end of its sentence or line."""
     found = list(_ANNOUNCED.finditer(text))
     if not found:
         return None
     line = text[found[-1].end() :].strip().lstrip("*_: ").partition("\n")[0]
-    # "3.5" and "a.m." go on; so does a full stop that no capital follows.
+    # "3.5" and "a.m." do not end a sentence, nor does a full stop without a following capital.
     sentence = re.split(r"(?<=[^\d\s.][.!?])\s|(?<=\d[.!?])\s+(?=[A-Z])", line, maxsplit=1)[0]
     return sentence.rstrip(" .*_")
 
@@ -116,7 +118,7 @@ def _last_sentence(text: str) -> str:
 
 
 def _letter_in(text: str, question: Question) -> str | None:
-    """The one option that a sentence names by its letter, or else by its text."""
+    """Return the only option that a sentence names by its letter, or else by its text."""
     letters = "".join(question.options) or "A-J"
     alone: re.Match[str] | None = re.fullmatch(rf"\W*([{letters}])\W*", text, re.IGNORECASE)
     if alone:
@@ -133,16 +135,16 @@ def _letter_in(text: str, question: Question) -> str | None:
         return named.pop() if len(named) == 1 else None
     options = {letter: words_of(option) for letter, option in question.options.items()}
     words = words_of(text)
-    there = {letter: option for letter, option in options.items() if _within(option, words)}
-    # "dark blue" holds "blue": the longer text is meant.
+    found = {letter: option for letter, option in options.items() if _within(option, words)}
+    # "dark blue" contains "blue": the longer text is the option.
     longest = {
         option
-        for option in there.values()
-        if not any(option != other and _within(option, other) for other in there.values())
+        for option in found.values()
+        if not any(option != other and _within(option, other) for other in found.values())
     }
     if len(longest) != 1:
         return None
-    return next(letter for letter, option in there.items() if option in longest)
+    return next(letter for letter, option in found.items() if option in longest)
 
 
 def _within(words: str, others: str) -> bool:
@@ -150,9 +152,9 @@ def _within(words: str, others: str) -> bool:
 
 
 def _number_in(text: str, question: Question) -> str | None:
-    """A sentence that holds one number."""
+    """Return a sentence that contains exactly one number."""
     del question
-    return text.strip() if quantity(text) is not None else None
+    return text.strip() if parse_number(text) is not None else None
 
 
 _NARROWED: dict[AnswerType, Callable[[str, Question], str | None]] = {

@@ -1,11 +1,10 @@
-r"""Is an answer right? Typed comparison, without a judge model.
+r"""Typed comparison of an answer with the accepted ones, without a judge model.
 
-Training pays for what stands in the last balanced `\boxed{}` (`grade_trace`). Evaluation reads a model's last message
-wherever its answer stands (`grade_reply`, `answers`). An answer that is missing is `unparsed`: it counts as wrong and is shown
-apart.
+Training rewards the content of the last balanced `\boxed{}` (`grade_trace`). Evaluation extracts the answer from the model's last
+message (`grade_reply`, `scoring.extraction`). A missing answer is `unparsed`: it counts as wrong and is shown separately.
 
-Departures from the released scorer, on purpose: no parsing of words as products of symbols ("no" is not "on"), no first
-capital letter that comes along, no negative marks. `released` says what that scorer would have said.
+Deliberate departures from the upstream scorer: words are not parsed as products of symbols ("no" is not "on"), the first
+capital letter of a text is not an answer, and there are no negative scores. `scoring.upstream` computes what that scorer returns.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from rapidfuzz.distance import Levenshtein
 from pixel_reasoner.schema.question import AnswerType, Question
 from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.scoring.extraction import answer_of
-from pixel_reasoner.scoring.numbers import plain, quantity, unwrapped
+from pixel_reasoner.scoring.numbers import parse_number, plain, unwrapped
 
 ANLS_THRESHOLD = 0.5
 RELAXED_ERROR = 0.05
@@ -27,34 +26,34 @@ RELAXED_ERROR = 0.05
 
 
 class Outcome(StrEnum):
-    """What became of an answer."""
+    """Result of a comparison."""
 
     CORRECT = "correct"
     WRONG = "wrong"
     UNPARSED = "unparsed"
-    """there is no answer"""
+    """no answer was found"""
 
 
 class Grade(NamedTuple):
-    """An outcome and a score in [0, 1]; they differ for ANLS alone."""
+    """An outcome and a score in [0, 1]; a score between 0 and 1 occurs for ANLS only."""
 
     outcome: Outcome
     score: float
 
 
 class Scorer(StrEnum):
-    """Who compares."""
+    """How answers are compared."""
 
     TYPED = "typed"
-    """this module: each benchmark's own definition"""
+    """this module: the definition of each benchmark"""
     HARNESS = "harness"
-    """the same, but ANLS and relaxed accuracy as lmms-eval and VLMEvalKit compute them, for comparison with their numbers"""
+    """the same, but ANLS and relaxed accuracy as lmms-eval and VLMEvalKit compute them, for comparison with their results"""
     RELEASED = "released"
-    """the scorer in Pixel Reasoner's released code, faults included (`released`)"""
+    """the scorer of Pixel Reasoner's released code, with its faults (`scoring.upstream`)"""
 
 
 def grade(answer: str | None, question: Question, scorer: Scorer = Scorer.TYPED) -> Grade | None:
-    """Compare an answer with those that are accepted; the best one counts. None if none is known.
+    """Return the grade of an answer against the best accepted one; None if no accepted answer is known.
 
     >>> q = Question(id="1", text="?", media=(), answer=("4",), answer_type=AnswerType.NUMBER)
     >>> grade("4.0", q).outcome, grade(None, q).outcome
@@ -65,7 +64,7 @@ def grade(answer: str | None, question: Question, scorer: Scorer = Scorer.TYPED)
     if answer is None or not answer.strip():
         return Grade(Outcome.UNPARSED, 0.0)
     if scorer is Scorer.RELEASED:
-        return grade_released(f"\\boxed{{{answer}}}", question)
+        return grade_upstream(f"\\boxed{{{answer}}}", question)
     harness = scorer is Scorer.HARNESS
     score = max(_score(answer, gold, question, harness) for gold in question.answer)
     right = score > 0 if question.answer_type is AnswerType.ANLS else score == 1
@@ -73,30 +72,30 @@ def grade(answer: str | None, question: Question, scorer: Scorer = Scorer.TYPED)
 
 
 def grade_trace(trace: Trace) -> Grade | None:
-    r"""The grade of what a trace put into `\boxed{}`: what training pays for."""
+    r"""Return the grade of the `\boxed{}` answer of a trace, which training rewards."""
     return grade(trace.answer, trace.question)
 
 
 def grade_reply(trace: Trace, scorer: Scorer = Scorer.TYPED) -> Grade | None:
-    """The grade of a trace's last message, wherever its answer stands: what evaluation counts."""
+    """Return the grade of the answer in a trace's last message, which evaluation counts."""
     if scorer is Scorer.RELEASED:
-        said = "\n".join(turn.text for turn in trace.turns)
-        return grade_released(said, trace.question) if trace.question.answer else None
+        response = "\n".join(turn.text for turn in trace.turns)
+        return grade_upstream(response, trace.question) if trace.question.answer else None
     return grade(answer_of(trace), trace.question, scorer)
 
 
-def grade_released(said: str, question: Question) -> Grade:
-    """The grade that the released scorer gives a whole response."""
-    from pixel_reasoner.scoring.upstream import rule_reward
+def grade_upstream(response: str, question: Question) -> Grade:
+    """Return the grade of a whole response by the upstream scorer."""
+    from pixel_reasoner.scoring.upstream import upstream_reward
 
-    reward = rule_reward(said, question.answer)
+    reward = upstream_reward(response, question.answer)
     if reward < 0:
         return Grade(Outcome.UNPARSED, 0.0)
     return Grade(Outcome.CORRECT if reward > 0.5 else Outcome.WRONG, float(reward > 0.5))
 
 
 def is_right(trace: Trace) -> bool:
-    """Whether a trace's boxed answer is known to be right."""
+    """Return whether the boxed answer of a trace is known to be right."""
     found = grade_trace(trace)
     return found is not None and found.outcome is Outcome.CORRECT
 
@@ -123,50 +122,50 @@ def _score(answer: str, gold: str, question: Question, harness: bool) -> float:
 
 
 def anls(answer: str, gold: str, *, harness: bool = False) -> float:
-    """Normalised Levenshtein similarity where more than half is alike, else 0 (ST-VQA, arXiv 1905.13648, equation 1).
+    """Return the normalised Levenshtein similarity if it is above one half, else 0 (ST-VQA, arXiv 1905.13648, equation 1).
 
     Args:
-        answer: a model's.
+        answer: of the model.
         gold: an accepted one.
-        harness: as lmms-eval and VLMEvalKit have it: edits of the normalised texts over the length of the raw ones, and exactly
+        harness: as in lmms-eval and VLMEvalKit: edits of the normalised texts over the length of the raw ones, and exactly
             one half counts.
 
     >>> anls("Paris", "paris"), anls("Rome", "Paris"), anls("47", "42"), anls("47", "42", harness=True)
     (1.0, 0.0, 0.0, 0.5)
     """
-    told, known = (" ".join(text.lower().split()) for text in (answer, gold))
+    given, known = (" ".join(text.lower().split()) for text in (answer, gold))
     if harness:
         length = max(len(answer.upper()), len(gold.upper()))
-        similarity = 1 - (Levenshtein.distance(told, known) / length if length else 0.0)
+        similarity = 1 - (Levenshtein.distance(given, known) / length if length else 0.0)
         return similarity if similarity >= ANLS_THRESHOLD else 0.0
-    similarity = Levenshtein.normalized_similarity(told, known)
+    similarity = Levenshtein.normalized_similarity(given, known)
     return similarity if similarity > ANLS_THRESHOLD else 0.0
 
 
 def relaxed(answer: str, gold: str, *, harness: bool = False) -> float:
-    """1 for a number within 5 % of the accepted one or, where one of the two is none, for the same text (ChartQA).
+    """Return 1 for a number within 5 % of the accepted one or, where one of the two is not a number, for the same text (ChartQA).
 
     Args:
-        answer: a model's.
+        answer: of the model.
         gold: the accepted one.
-        harness: as lmms-eval has it: no separators, units or words beside a number; only `%`, and an accepted 0 is a text.
+        harness: as in lmms-eval: a number without separators, units or words, only with `%`; an accepted 0 is a text.
 
     >>> relaxed("$1,040", "1000"), relaxed("1,040", "1000", harness=True), relaxed("52 %", "0.5")
     (1.0, 0.0, 1.0)
     """
     if harness:
-        told_number, known_number = _harness_number(answer), _harness_number(gold)
-        if told_number is not None and known_number:
-            change = abs(told_number - known_number) / abs(known_number)
+        given_number, known_number = _harness_number(answer), _harness_number(gold)
+        if given_number is not None and known_number:
+            change = abs(given_number - known_number) / abs(known_number)
             return float(change <= RELAXED_ERROR)
         return float(answer.lower() == gold.lower())
-    told, known = quantity(answer), quantity(gold)
-    if told is None or known is None:
+    given, known = parse_number(answer), parse_number(gold)
+    if given is None or known is None:
         return float(_same_text(answer, gold))
-    if told.unit == known.unit or "%" not in (told.unit, known.unit):
-        values = told.value, known.value
+    if given.unit == known.unit or "%" not in (given.unit, known.unit):
+        values = given.value, known.value
     else:
-        values = told.share, known.share
+        values = given.share, known.share
     return float(abs(values[0] - values[1]) <= RELAXED_ERROR * abs(values[1]))
 
 
@@ -181,18 +180,18 @@ def _harness_number(text: str) -> float | None:
 
 
 def _same_text(answer: str, gold: str) -> bool:
-    told, known = plain(answer), plain(gold)
-    if told == known:
+    given, known = plain(answer), plain(gold)
+    if given == known:
         return True
     if known in ("yes", "no"):  # "Yes, it is."
-        first, _, rest = told.partition(" ")
+        first, _, rest = given.partition(" ")
         return first.rstrip(",.;:") == known and not {"yes", "no"} & set(rest.split())
     without = re.compile(r"^(?:a|an|the) (?=\S)")
-    return without.sub("", told) == without.sub("", known)
+    return without.sub("", given) == without.sub("", known)
 
 
 def _items(text: str) -> list[str]:
-    """The items of a list, in order of the alphabet. A comma within a number divides nothing."""
+    """Return the items of a list in alphabetical order. A comma within a number does not separate items."""
     items = re.split(
         r",(?!(?<=\d,)\d{3}(?!\d))|;|\n|\band\b", text.strip(" []"), flags=re.IGNORECASE
     )
@@ -200,47 +199,47 @@ def _items(text: str) -> list[str]:
 
 
 def _choices(text: str, options: dict[str, str]) -> set[str]:
-    """The letters that an answer may mean: the letter itself, `(A) red`, `A: red`, `option A`, or the option's own text."""
-    told = plain(text)
+    """Return the letters that an answer may stand for: a letter, `(A) red`, `A: red`, `option A`, or the text of an option."""
+    given = plain(text)
     named = {plain(letter): plain(option) for letter, option in options.items()}
-    if told in named or not told:  # before the texts: an option may read "B"
-        return {told}
+    if given in named or not given:  # before the texts: the text of an option may be "B"
+        return {given}
     letters = "".join(options) or "A-Z"
     if len(set(re.findall(rf"\(([{letters}])\)", text, re.IGNORECASE))) > 1:
         return set()
-    same = {letter for letter, option in named.items() if told in (option, f"{letter} {option}")}
+    same = {letter for letter, option in named.items() if given in (option, f"{letter} {option}")}
     if same:
         return same
-    # No mere space after the letter: "a car" does not name A.
+    # A space alone after the letter is not enough: "a car" is not A.
     match = re.match(
         rf"\W*(?:(?:option|choice|letter)\s+)?\(?([{letters}])(?:[).:]|\s*$|\s+[-–—]\s|,\s+(?:since|because|as|so)\b)",
         unwrapped(text),
         re.IGNORECASE,
-    ) or re.fullmatch(rf"(?:option|choice|letter) \(?([{letters}])\)?", told, re.IGNORECASE)
+    ) or re.fullmatch(rf"(?:option|choice|letter) \(?([{letters}])\)?", given, re.IGNORECASE)
     if match:
         return {match[1].lower()}
-    return {letter for letter, option in named.items() if option and _same_text(told, option)}
+    return {letter for letter, option in named.items() if option and _same_text(given, option)}
 
 
 def option_meant(answer: str, options: dict[str, str]) -> str | None:
-    """The letter of the one option that an answer means; None where it means none or several.
+    """Return the letter of the only option that an answer stands for; None for none or several.
 
     >>> colours = {"A": "red", "B": "blue"}
     >>> option_meant("(B) blue", colours), option_meant("Red.", colours), option_meant("green", colours)
     ('B', 'A', None)
     """
-    meant = [letter for letter in options if letter.lower() in _choices(answer, options)]
-    return meant[0] if len(meant) == 1 else None
+    named = [letter for letter in options if letter.lower() in _choices(answer, options)]
+    return named[0] if len(named) == 1 else None
 
 
 def _same_number(answer: str, gold: str, question: Question) -> bool:
-    """Equal values; a unit that both name is the same, and a percent sign is not made up."""
-    known = quantity(gold)
+    """Return whether values are equal; units are compared where both have one, and an extra percent sign is wrong."""
+    known = parse_number(gold)
     if known is None:  # a number such as 1/2 or 12:30
         return _same_text(answer, gold)
-    told = quantity(answer)
-    if told is None or told.value != known.value:
+    given = parse_number(answer)
+    if given is None or given.value != known.value:
         return False
-    if told.unit == "%" and not known.unit:
+    if given.unit == "%" and not known.unit:
         return bool(re.search(r"%|percent|share|rate", question.text, re.IGNORECASE))
-    return not (told.unit and known.unit) or told.unit == known.unit
+    return not (given.unit and known.unit) or given.unit == known.unit

@@ -1,4 +1,4 @@
-"""Texts and numbers as answers hold them, in one spelling."""
+"""Normalised texts and numbers of answers."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ _SIGNS = str.maketrans(
 
 
 def unwrapped(text: str) -> str:
-    r"""A text without `\text{}`, with one kind of dash and of quotation mark."""
+    r"""Return a text without `\text{}`, with one kind of dash and of quotation mark."""
     return unicodedata.normalize("NFKC", _WRAPPED.sub(r"\1", text)).translate(_SIGNS)
 
 
 def plain(text: str) -> str:
-    """Lower case, single spaces, no punctuation around it."""
+    """Return a text in lower case, with single spaces, without punctuation around it."""
     text = unwrapped(text)
     return " ".join(text.lower().split()).strip(_AROUND)
 
 
 def words_of(text: str) -> str:
-    """The words of a text, for finding one text in another."""
+    """Return the words of a text, to find one text in another."""
     return " ".join(re.findall(r"[^\W_]+(?:[.,:'/-][^\W_]+)*", plain(text)))
 
 
-class Quantity(NamedTuple):
+class NumberWithUnit(NamedTuple):
     """A number and its unit, "" for none."""
 
     value: float
@@ -38,7 +38,7 @@ class Quantity(NamedTuple):
 
     @property
     def share(self) -> float:
-        """The value, a percentage as a share."""
+        """The value; a percentage as a share."""
         return self.value / 100 if self.unit == "%" else self.value
 
 
@@ -115,14 +115,16 @@ _UNITS = {
 }
 
 
-def quantity(text: str) -> Quantity | None:
-    r"""The one number in a text, with its unit; None when there is none or several.
+def parse_number(text: str) -> NumberWithUnit | None:
+    r"""Return the only number in a text, with its unit; None when there is none or several.
 
-    Separators of thousands, number words, `%`, common units and scales are read; of `2 + 3 = 5` the result. Other words beside the
-    number do not matter.
+    Separators of thousands, number words, `%`, common units and scales are parsed; of `2 + 3 = 5` the result. Other words are
+    ignored.
 
-    >>> quantity("about 3.5 million dollars"), quantity("twenty-one people"), quantity("3 or 4")
-    (Quantity(value=3500000.0, unit='$'), Quantity(value=21.0, unit=''), None)
+    >>> parse_number("about 3.5 million dollars").value, parse_number("3 or 4")
+    (3500000.0, None)
+    >>> parse_number("twenty-one people")
+    NumberWithUnit(value=21.0, unit='')
     """
     text = unwrapped(text).lower()
     text = text.replace("\\%", "%").replace("\\$", "$").replace("per cent", "percent")
@@ -138,7 +140,7 @@ def quantity(text: str) -> Quantity | None:
     unit = _UNITS.get(words[0], "") if words else ""
     if not unit and before[-1:] in ("$", "€", "£"):
         unit = before[-1]
-    return Quantity(value, unit)
+    return NumberWithUnit(value, unit)
 
 
 def _digits(text: str) -> Iterator[tuple[float, int, int]]:

@@ -1,18 +1,23 @@
-"""What a rollout is worth: correctness, curiosity and the cost of operations, as pure functions of one group.
+"""Rewards of rollouts: correctness, curiosity and the cost of operations, as pure functions of one group.
 
 A group is the G rollouts of one question (arXiv 2505.15966, section 4.2). With RaPR the share of them that executed an
 operation and n_vo(y) how many operations rollout y executed,
 
     r'(x, y) = r(x, y) + alpha * max(H - RaPR(x), 0) * 1[n_vo(y) >= 1] + beta * min(N - n_vo(y), 0)
 
-A group that looks too rarely is paid for looking, until the share H is reached; a rollout that looks more often than N
-times is charged.
+A group in which too few rollouts use operations gets a bonus for those that do, until the share H is reached; a rollout with
+more than N operations is charged.
 
 Departures from the paper: none. `Variant.RELEASED_CODE` is the formula of the released code, which differs from the paper
-in three ways: the bonus is divided by RaPR and scaled by 1/8 (pictures) or 1/6 (videos) instead of alpha, refused calls
-count as operations, and a right answer whose last call was refused counts as wrong. Its indexing bug is not reproduced:
-there the refusals of the first group of a batch were applied to every group. Nor are its negative marks for answers that
-cannot be parsed, unless `unparsed` is set to -1.
+in three ways: the bonus is divided by RaPR and scaled by 1/8 (pictures) or 1/6 (videos) instead of alpha, rejected calls
+count as operations, and a right answer whose last call was rejected counts as wrong. Its indexing bug is not reproduced:
+there the rejected calls of the first group of a batch were applied to every group. Nor are its negative rewards for answers
+that cannot be parsed, unless `unparsed` is set to -1.
+
+Rewards of one trace that runs add by name (`reward_functions`) are in `REWARDS`. Another package adds one with an entry point:
+
+    [project.entry-points."pixel_reasoner.rewards"]
+    short = "my_package:reward_short_answers"
 
 Conventions
     *_G     one value for each rollout of a group, in their order
@@ -27,15 +32,28 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from pixel_reasoner.errors import UsageError
+from pixel_reasoner.registry import Registry
 from pixel_reasoner.schema.trace import Trace
+from pixel_reasoner.scoring.evidence import evidence_hit
 from pixel_reasoner.scoring.grading import Outcome, grade_trace
 
 TraceReward = Callable[[Trace], float]
-"""what a user may add: a reward that depends on one trace alone"""
+"""reward that depends on one trace alone"""
+
+REWARDS = Registry[TraceReward]("reward")
+"""rewards of one trace, by name"""
+
+
+def reward_evidence_hit(trace: Trace) -> float:
+    """Return 1.0 if executed operations showed the evidence, 0.0 if not or if the question has none."""
+    return float(bool(evidence_hit(trace)))
+
+
+REWARDS.register("evidence_hit", reward_evidence_hit)
 
 
 class Variant(StrEnum):
-    """Which formula shapes a group."""
+    """Formula of the rewards of a group."""
 
     PAPER = "paper"
     RELEASED_CODE = "released_code"
@@ -50,20 +68,20 @@ class RewardConfig:
     beta: float = 0.05
     """cost of each operation beyond N; 0 switches it off"""
     H: float = 0.3
-    """the share of a group's rollouts that curiosity wants to see looking, in [0, 1]"""
+    """share of a group's rollouts that should use operations, in [0, 1]"""
     N: int = 1
-    """how many operations are free"""
+    """number of operations that are free"""
     variant: Variant = Variant.PAPER
     """`paper`, or the formula of the released code, which ignores alpha"""
     curiosity_for_right_answers_only: bool = False
-    """whether looking is paid only where the answer is right; the paper pays it always"""
+    """whether the bonus is given only where the answer is right; the paper always gives it"""
     ignored_refusal_is_wrong: bool = False
-    """whether a right answer counts as wrong when the last call before it was refused and not repaired"""
+    """whether a right answer counts as wrong when the last call before it was rejected and not repaired"""
     unparsed: float = 0.0
-    """correctness of a rollout without an answer; the released code gives -1"""
+    """correctness of a rollout without an answer; the released code uses -1"""
 
     def __post_init__(self) -> None:
-        """Refuse constants that mean nothing."""
+        """Reject constants outside their range."""
         object.__setattr__(self, "variant", _variant(self.variant))
         for name in ("alpha", "beta"):
             if not 0 <= getattr(self, name) < math.inf:
@@ -77,7 +95,7 @@ class RewardConfig:
 
 
 class Shaped(NamedTuple):
-    """The terms of a group's rewards, each with one value a rollout."""
+    """Terms of a group's rewards, each with one value per rollout."""
 
     correctness_G: list[float]
     curiosity_G: list[float]
@@ -96,13 +114,13 @@ def shape(
     *,
     is_video: bool = False,
 ) -> list[float]:
-    """The rewards of one group.
+    """Return the rewards of one group.
 
     Args:
         correct_G: correctness of each rollout, usually 0 or 1.
-        num_operations_G: how many operations each one executed.
+        num_operations_G: number of operations that each rollout executed.
         config: the constants.
-        is_video: whether the question is about a video; only the released code's formula asks.
+        is_video: whether the question is about a video; only the formula of the released code uses it.
 
     Returns:
         rewards_G, in the order of the rollouts.
@@ -122,7 +140,7 @@ def group_rewards(
     *,
     is_video: bool = False,
 ) -> Shaped:
-    """The terms of `shape`, apart, for logs.
+    """Return the terms of `shape` separately, for logs.
 
     >>> group_rewards([1, 0], [2, 0]).cost_G
     [-0.05, 0.0]
@@ -141,7 +159,7 @@ def group_rewards(
 def curiosity(
     num_operations_G: Sequence[int], config: RewardConfig, *, is_video: bool = False
 ) -> list[float]:
-    """The bonus alpha * max(H - RaPR, 0) for every rollout that looked, 0 for the others.
+    """Return the bonus alpha * max(H - RaPR, 0) for every rollout with an operation, 0 for the others.
 
     >>> curiosity([0, 0, 0, 1], RewardConfig(alpha=1.0, H=0.5))
     [0.0, 0.0, 0.0, 0.25]
@@ -158,7 +176,7 @@ def curiosity(
 
 
 def cost(num_operations_G: Sequence[int], config: RewardConfig) -> list[float]:
-    """The charge beta * min(N - n_vo, 0) for operations beyond N, never positive.
+    """Return the charge beta * min(N - n_vo, 0) for operations beyond N, never positive.
 
     >>> cost([0, 1, 3], RewardConfig())
     [0.0, 0.0, -0.1]
@@ -167,7 +185,7 @@ def cost(num_operations_G: Sequence[int], config: RewardConfig) -> list[float]:
 
 
 def rapr(num_operations_G: Sequence[int]) -> float:
-    """Rate of pixel-space reasoning: the share of rollouts that executed an operation.
+    """Return the rate of pixel-space reasoning: the share of rollouts that executed an operation.
 
     >>> rapr([0, 2, 1, 0])
     0.5
@@ -176,9 +194,9 @@ def rapr(num_operations_G: Sequence[int]) -> float:
 
 
 def correctness(trace: Trace, config: RewardConfig) -> float:
-    """1 for a right answer, 0 for a wrong one, `config.unparsed` for none.
+    """Return 1 for a right answer, 0 for a wrong one, `config.unparsed` for none.
 
-    A question whose answer is not known has no correctness: give it an answer, or leave it out.
+    The answer of the question must be known.
     """
     found = grade_trace(trace)
     assert found is not None, f"question {trace.question.id} has no answer to compare with"
@@ -191,15 +209,15 @@ def correctness(trace: Trace, config: RewardConfig) -> float:
 
 
 def num_operations(trace: Trace, config: RewardConfig) -> int:
-    """n_vo of a rollout: executed operations; the released code counts refused calls too."""
+    """Return n_vo of a rollout: executed operations; the released code also counts rejected calls."""
     counted = trace.observations if config.variant is Variant.RELEASED_CODE else trace.executed
     return len(counted)
 
 
 def ignored_refusal(trace: Trace) -> bool:
-    """Whether the last call of a rollout was refused: it went on without repairing it."""
-    seen = trace.observations
-    return bool(seen) and seen[-1].error is not None
+    """Return whether the last call of a rollout was rejected, and thus not repaired."""
+    observations = trace.observations
+    return bool(observations) and observations[-1].error is not None
 
 
 def _variant(name: str) -> Variant:

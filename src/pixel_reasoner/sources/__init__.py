@@ -1,1 +1,1 @@
-"""Question sources: public data sets, own rows and PixelWorld."""
+"""Sources of questions: public data sets, own rows and PixelWorld (`sources.base`)."""

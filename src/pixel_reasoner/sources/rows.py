@@ -1,13 +1,13 @@
-"""What readers of data sets share: a row that gives a seed, or the reason why not.
+"""Helpers of sources: rows that become questions, and the reasons of those that do not.
 
-A reader yields a `Question`, or a `SkippedRow` with a word to count by. Whatever goes wrong while one row is read
-stays with that row (`try_build`).
+A source yields a `Question`, or a `SkippedRow` with a reason to count by. An error in one row affects that row only
+(`try_build`).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,16 +15,18 @@ from pydantic import ValidationError
 
 from pixel_reasoner.errors import InputError, packages_of
 from pixel_reasoner.files import reason
-from pixel_reasoner.schema.geometry import Box, BoxError
-from pixel_reasoner.schema.question import Question
+from pixel_reasoner.schema.geometry import Box, BoxError, Size
+from pixel_reasoner.schema.question import MediaItem, Question
+from pixel_reasoner.schema.settings import DEFAULT_MEDIA_LIMITS
 
 
 class SkippedRow(NamedTuple):
-    """A row that gives no seed."""
+    """A row that gives no question."""
 
     where: str
+    """id of the row, or its place in a file"""
     reason: str
-    """a word to count by"""
+    """kind of the problem, for counts: `missing_file`"""
     detail: str = ""
 
 
@@ -32,7 +34,7 @@ Row = Question | SkippedRow
 
 
 class RowError(Exception):
-    """A row that cannot be used: a word to count by, and what was expected and came."""
+    """A row that cannot be used: the reason to count by, and what was expected and got."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)
@@ -40,7 +42,7 @@ class RowError(Exception):
 
 
 def try_build(where: str, build: Callable[[], Question]) -> Row:
-    """What a row gives: a question, or the reason why not."""
+    """Return the question of a row, or the reason why there is none."""
     try:
         return build()
     except RowError as error:
@@ -52,8 +54,63 @@ def try_build(where: str, build: Callable[[], Question]) -> Row:
         return SkippedRow(where, "bad_value", f"{type(error).__name__}: {error}")
 
 
+def check_rows(rows: Iterable[Row]) -> Iterator[Row]:
+    """Yield rows; questions with an id that came before, or that cannot be asked, become `SkippedRow`.
+
+    >>> one = Question(id="1", text="?", media=())
+    >>> [type(row).__name__ for row in check_rows([one, one])]
+    ['Question', 'SkippedRow']
+    """
+    seen: set[int] = set()
+    for row in rows:
+        if isinstance(row, SkippedRow):
+            yield row
+            continue
+        key = hash(row.id)
+        problem = ("duplicate_id", row.id) if key in seen else _problem(row)
+        seen.add(key)
+        yield row if problem is None else SkippedRow(row.id, *problem)
+
+
+def _problem(question: Question) -> tuple[str, str] | None:
+    """Return (reason, detail) where a well-formed question cannot be asked."""
+    for medium in question.media:
+        if not Path(medium.path).exists():
+            return "missing_file", medium.path
+    if question.options and not any(one in question.options for one in question.answer):
+        options = ", ".join(question.options)
+        return "answer_not_among_options", f"expected one of {options}; got {question.answer[0]!r}"
+    frames = question.evidence.frames if question.evidence else ()
+    if any(frame < 1 for frame in frames):
+        return "bad_frame", f"frames are numbered from 1; got {min(frames)}"
+    if frames and len(frames) > (most := _max_selected_frames()):
+        return "too_many_frames", f"expected at most {most}; got {len(frames)}"
+    return None
+
+
+def _max_selected_frames() -> int:
+    from pixel_reasoner.operations.frames import MAX_SELECTED_FRAMES  # loads media libraries
+
+    return MAX_SELECTED_FRAMES
+
+
+def with_answers(rows: Iterable[Row]) -> Iterator[Row]:
+    """Yield rows; questions without a known answer become `SkippedRow`: their rollouts cannot be rewarded."""
+    for row in rows:
+        if isinstance(row, Question) and not row.answer:
+            yield SkippedRow(row.id, "no_answer", "expected an answer, to reward a rollout by")
+        else:
+            yield row
+
+
+# --- parts of a question ---
+
+
 def box_of_px(numbers: Any, size: tuple[int, int]) -> Box:
-    """A box in pixels as shares of a picture.
+    """Return a box in pixels as a normalised box of a picture.
+
+    Raises:
+        RowError: it is not a box inside the picture.
 
     >>> box_of_px([10, 20, 30, 40], (100, 200))
     Box(x1=0.1, y1=0.1, x2=0.3, y2=0.2)
@@ -61,12 +118,45 @@ def box_of_px(numbers: Any, size: tuple[int, int]) -> Box:
     try:
         return Box.of(number / side for number, side in zip(numbers, (*size, *size), strict=True))
     except (BoxError, TypeError, ValueError) as error:
-        told = f"expected x1 y1 x2 y2 inside {size[0]} x {size[1]} px; got {numbers}"
-        raise RowError("bad_box", told) from error
+        detail = f"expected x1 y1 x2 y2 inside {size[0]} x {size[1]} px; got {numbers}"
+        raise RowError("bad_box", detail) from error
+
+
+def boxes_on_picture(boxes_px: Any, image: int, media: Sequence[MediaItem]) -> list[Box]:
+    """Return boxes in pixels of picture number `image`, from 1, as normalised boxes.
+
+    Raises:
+        RowError: no such picture, or not boxes inside it.
+    """
+    if not boxes_px:
+        return []
+    if not 1 <= image <= len(media) or media[image - 1].kind != "image":
+        raise RowError(
+            "bad_image_number", f"expected a picture from 1 to {len(media)}; got {image}"
+        )
+    path = Path(media[image - 1].path)
+    if not path.exists():
+        raise RowError("missing_file", str(path))
+    size = picture_size(path)
+    return [box_of_px(box, size) for box in boxes_px]
+
+
+def picture_size(path: Path) -> Size:
+    """Return (width, height) of a picture file.
+
+    Raises:
+        RowError: it cannot be opened.
+    """
+    from pixel_reasoner.media.images import image_size  # loads media libraries
+
+    try:
+        return image_size(path, DEFAULT_MEDIA_LIMITS)
+    except InputError as error:
+        raise RowError("unusable_medium", str(error)) from error
 
 
 def with_options(question: str, options: Mapping[str, str]) -> str:
-    r"""A question followed by its options, one a line.
+    r"""Return a question followed by its options, one per line.
 
     >>> with_options("Which colour?", {"A": "red", "B": "blue"})
     'Which colour?\nA. red\nB. blue'
@@ -78,7 +168,7 @@ def with_options(question: str, options: Mapping[str, str]) -> str:
 
 
 def data_files(data: Path, pattern: str) -> list[Path]:
-    """The files of a data set: those of a folder that match, or the one that was named.
+    """Return the files of a data set: those of a folder that match a pattern, or the given file.
 
     Raises:
         InputError: there are none.
@@ -94,23 +184,23 @@ def data_files(data: Path, pattern: str) -> list[Path]:
 
 
 def has_keys(row: Mapping[str, Any], wanted: tuple[str, ...]) -> None:
-    """Make sure of the keys of a row.
+    """Check that a row has some keys.
 
     Raises:
-        RowError: some are missing; tells those that were found.
+        RowError: some are missing; the message lists those that were found.
     """
     if missing := [name for name in wanted if name not in row]:
-        told = (
+        detail = (
             f"expected {' '.join(wanted)}; no {' '.join(missing)} among {' '.join(map(str, row))}"
         )
-        raise RowError("missing_keys", told)
+        raise RowError("missing_keys", detail)
 
 
 def json_object(text: str) -> dict[str, Any]:
-    """A text as a JSON object.
+    """Return the JSON object that a text contains.
 
     Raises:
-        RowError: it is something else.
+        RowError: the text is not a JSON object.
     """
     try:
         row = json.loads(text)
@@ -122,10 +212,10 @@ def json_object(text: str) -> dict[str, Any]:
 
 
 def json_objects(path: Path, chunk: int = 1 << 16) -> Iterator[dict[str, Any]]:
-    """The objects of a JSON file that is one long list, one at a time.
+    """Yield the objects of a JSON file that is one long list, one in memory at a time.
 
     Raises:
-        InputError: it is something else.
+        InputError: the file is not a list of objects.
     """
     decoder, text, end = json.JSONDecoder(), "", False
     try:
@@ -159,22 +249,22 @@ def json_objects(path: Path, chunk: int = 1 << 16) -> Iterator[dict[str, Any]]:
 def parquet_rows(
     path: Path, needed: tuple[str, ...], also: tuple[str, ...] = (), at_once: int = 256
 ) -> Iterator[dict[str, Any]]:
-    """The rows of a parquet file, some at a time in memory.
+    """Yield the rows of a parquet file; `at_once` rows are in memory.
 
     Args:
         path: the file.
-        needed: columns that it has to have.
-        also: columns that are read if it has them.
-        at_once: rows in memory.
+        needed: required columns.
+        also: optional columns.
+        at_once: rows per batch.
 
     Raises:
-        InputError: no parquet file, or one without a needed column (those it has are named).
+        InputError: not a parquet file, or a required column is missing (the message lists those it has).
         UsageError: pyarrow is not installed.
     """
     with packages_of("train", "read parquet files"):
         from pyarrow import parquet
     try:
-        # Through a small buffer: a row group of large pictures is then not in memory twice.
+        # A small buffer: otherwise a row group of large pictures is in memory twice.
         file = parquet.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False)
     except (OSError, ValueError) as error:
         raise InputError(

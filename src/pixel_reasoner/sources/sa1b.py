@@ -1,16 +1,16 @@
-"""SA-1B: pictures with masks and no questions, as regions that a labeller can ask about.
+"""SA-1B: pictures with masks and no questions, as regions that a labeller writes questions about.
 
 A folder, or folders in it, with `sa_*.json` and the picture that each names beside it:
 
     {"image": {"file_name", "width", "height", ...},
      "annotations": [{"id", "bbox": [x, y, width, height] in pixels, "predicted_iou", "stability_score", ...}]}
 
-Of each picture a few regions are taken: too small to be made out in the overview, of no extreme shape, with a
-good mask where its quality is given, and apart from each other. Which ones is drawn by the picture's name, so a file
-always gives the same. A region comes as a `Question` without text and answer, and with the box as evidence.
+A few regions of each picture are used: too small to be recognised in the overview, of no extreme shape, with a
+good mask where its quality is given, and not overlapping. They are drawn with the name of the picture as the random
+seed, so a file always gives the same. A region is a `Question` without text and answer, with the box as evidence.
 
 Not covered
-    masks: the box alone is used.
+    masks: only the box is used.
 """
 
 from __future__ import annotations
@@ -19,15 +19,17 @@ import os
 import random
 from collections.abc import Iterator
 from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+
+from pydantic import PositiveInt
 
 from pixel_reasoner.errors import InputError
 from pixel_reasoner.files import reason
-from pixel_reasoner.media.images import image_size
 from pixel_reasoner.schema.geometry import Box, Size
 from pixel_reasoner.schema.question import Evidence, MediaItem, Question
-from pixel_reasoner.schema.settings import DEFAULT_MEDIA_LIMITS
+from pixel_reasoner.sources.base import SOURCES, FileSource
 from pixel_reasoner.sources.rows import (
     Row,
     RowError,
@@ -35,51 +37,60 @@ from pixel_reasoner.sources.rows import (
     box_of_px,
     has_keys,
     json_object,
+    picture_size,
     try_build,
 )
 
 DEFAULT_REGIONS = 3
 """of one picture"""
 AREA = (0.0002, 0.02)
-"""share of the picture that a region has: smaller is a speck, larger needs no look"""
+"""share of the picture: a smaller region is too small to show anything, a larger one is visible in the overview"""
 MIN_SIDE_PX = 12
 MAX_ASPECT = 4.0
 MIN_QUALITY = {"predicted_iou": 0.88, "stability_score": 0.92}
-"""least values, where a mask has them"""
+"""minimum values, where a mask has them"""
 
 
-def read_sa1b(data: Path, regions: int = DEFAULT_REGIONS) -> Iterator[Row]:
-    """A few regions of each picture, in order of the files' names.
+class Sa1bSource(FileSource):
+    """Regions of SA-1B: a folder of pictures and JSON files, or one of its JSON files."""
 
-    Args:
-        data: the folder, or one of its JSON files.
-        regions: of one picture at most.
+    name: ClassVar[str] = "sa1b"
+    summary: ClassVar[str] = "SA-1B: regions of pictures, without questions"
 
-    Raises:
-        InputError: no JSON file in it.
-    """
-    paths = iter([data]) if data.is_file() else _json_files(data)
-    first = next(paths, None)
-    if first is None:
-        raise InputError(
-            expected="a folder with sa_*.json and pictures",
-            got=f"{data}: {'none in it' if data.is_dir() else 'no such folder'}",
-            fix="give the folder of the data set with --data",
-        )
-    yield from _regions(first, regions)
-    for path in paths:
-        yield from _regions(path, regions)
+    regions: PositiveInt = DEFAULT_REGIONS
+    """of one picture at most"""
+
+    def read(self, folder: Path) -> Iterator[Row]:
+        """Yield a few regions of each picture, in the order of file names.
+
+        Raises:
+            InputError: the folder contains no JSON file.
+        """
+        del folder
+        paths = iter([self.data]) if self.data.is_file() else _json_files(self.data)
+        first = next(paths, None)
+        if first is None:
+            raise InputError(
+                expected="a folder with sa_*.json and pictures",
+                got=f"{self.data}: {'none in it' if self.data.is_dir() else 'no such folder'}",
+                fix="give the folder of the data set with --data",
+            )
+        for path in chain([first], paths):
+            yield from _regions(path, self.regions)
+
+
+SOURCES.register(Sa1bSource.name, Sa1bSource)
 
 
 def _json_files(folder: Path) -> Iterator[Path]:
-    """All below a folder, sorted; holds the names of one folder at a time."""
+    """Yield all JSON files below a folder, sorted; the names of one folder are in memory."""
     for parent, folders, names in os.walk(folder):
         folders.sort()
         for name in sorted(name for name in names if name.endswith(".json")):
             yield Path(parent, name)
 
 
-def _regions(path: Path, most: int) -> Iterator[Row]:
+def _regions(path: Path, max_regions: int) -> Iterator[Row]:
     where = path.stem
     try:
         picture, size, annotations = _picture(path)
@@ -95,21 +106,21 @@ def _regions(path: Path, most: int) -> Iterator[Row]:
             continue
         assert row.evidence is not None, "a region is evidence"
         (box,) = row.evidence.boxes
-        if _needs_look(box, size, annotation):
+        if _needs_operation(box, size, annotation):
             fitting.append((box, row))
     if not fitting:
         low, high = AREA
-        told = f"expected a region of {low:.2%} to {high:.0%} of the picture; got {len(annotations)} others"
-        yield SkippedRow(where, "no_fitting_region", told)
+        detail = f"expected a region of {low:.2%} to {high:.0%} of the picture; got {len(annotations)} others"
+        yield SkippedRow(where, "no_fitting_region", detail)
     taken: list[Box] = []
     for box, row in random.Random(f"sa1b/{where}").sample(fitting, len(fitting)):
-        if len(taken) < most and not any(box.intersection(other) for other in taken):
+        if len(taken) < max_regions and not any(box.intersection(other) for other in taken):
             taken.append(box)
             yield row
 
 
 def _picture(path: Path) -> tuple[Path, Size, list[Any]]:
-    """The picture of a JSON file, its size, and its annotations."""
+    """Return the picture of a JSON file, its size, and its annotations."""
     try:
         row = json_object(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -122,14 +133,11 @@ def _picture(path: Path) -> tuple[Path, Size, list[Any]]:
     picture = path.parent / Path(str(image["file_name"])).name
     if not picture.exists():
         raise RowError("missing_file", str(picture))
-    try:
-        size = image_size(picture, DEFAULT_MEDIA_LIMITS)
-    except InputError as error:
-        raise RowError("unusable_medium", str(error)) from error
-    told = (image["width"], image["height"])
-    if told != size:
+    size = picture_size(picture)
+    noted = (image["width"], image["height"])
+    if noted != size:
         raise RowError(
-            "other_size", f"expected {told[0]} x {told[1]} px; got {size[0]} x {size[1]}"
+            "other_size", f"expected {noted[0]} x {noted[1]} px; got {size[0]} x {size[1]}"
         )
     return picture, size, annotations
 
@@ -154,7 +162,7 @@ def _region(name: str, annotation: Any, picture: Path, size: Size) -> Question:
     )
 
 
-def _needs_look(box: Box, size: Size, annotation: dict[str, Any]) -> bool:
+def _needs_operation(box: Box, size: Size, annotation: dict[str, Any]) -> bool:
     width, height = (box.x2 - box.x1) * size[0], (box.y2 - box.y1) * size[1]
     return (
         AREA[0] <= box.area <= AREA[1]

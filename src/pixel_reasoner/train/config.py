@@ -24,7 +24,7 @@ from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.files import reason
 from pixel_reasoner.models.folder import BUNDLED_MODELS
 from pixel_reasoner.scoring.rewards import RewardConfig
-from pixel_reasoner.sources.questions import WorldMix
+from pixel_reasoner.sources.pixelworld import WorldMix
 from pixel_reasoner.world import Family
 
 _OURS = {"output_dir": "out", "remove_unused_columns": "", "assistant_only_loss": "", "packing": ""}

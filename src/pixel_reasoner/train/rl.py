@@ -39,8 +39,9 @@ from pixel_reasoner.models.folder import (
 from pixel_reasoner.models.local import load_processor
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.settings import RolloutConfig, RolloutLimits, SamplingParams
-from pixel_reasoner.scoring.rewards import TraceReward
-from pixel_reasoner.sources.questions import read_questions, world_questions
+from pixel_reasoner.scoring.rewards import REWARDS, TraceReward
+from pixel_reasoner.sources.base import read_questions
+from pixel_reasoner.sources.pixelworld import world_questions
 from pixel_reasoner.sources.rows import SkippedRow
 from pixel_reasoner.train.callbacks import (
     LogCallback,
@@ -158,11 +159,13 @@ def question_rows(questions: Iterable[Question]) -> Dataset:
 
 
 def load_reward(name: str) -> TraceReward:
-    """Return a reward function by its name: `package.module:function` or `file.py:function`.
+    """Return a reward function by its name: one of `REWARDS`, `package.module:function` or `file.py:function`.
 
     Raises:
         UsageError: there is none.
     """
+    if name in REWARDS:
+        return REWARDS.get(name)
     module, _, function = name.rpartition(":")
     try:
         if module.endswith(".py"):
@@ -176,7 +179,8 @@ def load_reward(name: str) -> TraceReward:
         found: TraceReward = getattr(loaded, function)
     except (ImportError, OSError, AttributeError, ValueError) as error:
         raise UsageError(
-            expected="reward functions as package.module:function or file.py:function",
+            expected="reward functions as package.module:function or file.py:function, or one of"
+            f" {', '.join(REWARDS)}",
             got=f"{name}: {error}",
             fix="correct reward_functions",
         ) from error

@@ -10,7 +10,7 @@ from typing import Any
 from pixel_reasoner.errors import InputError, UsageError, packages_of
 from pixel_reasoner.evals.benchmark import row_counts, select
 from pixel_reasoner.evals.benchmarks import BENCHMARKS, get_benchmark
-from pixel_reasoner.evals.run import Plan, evaluate_compared, evaluate_disturbed
+from pixel_reasoner.evals.run import Evaluation, evaluate_compared, evaluate_disturbed
 from pixel_reasoner.evals.run import evaluate as evaluate_plan
 from pixel_reasoner.evals.stats import is_correct
 from pixel_reasoner.models.spec import ModelSpec
@@ -92,7 +92,7 @@ def evaluate(spec: EvalSpec, progress: ProgressReporter | None = None) -> dict[s
     """
     progress = progress or NoProgress()
     plan = _plan(spec, progress)
-    total = len(plan.questions) * spec.samples
+    total = sum(1 for _ in plan.questions) * spec.samples
     on_trace = _count_correct(progress, "asking", total * (1 + spec.compare), spec.scorer)
     run = evaluate_compared if spec.compare else evaluate_plan
     summary = run(plan, spec.out, on_trace)
@@ -146,7 +146,7 @@ def parse_shard(text: str) -> tuple[int, int]:
     return int(number) - 1, int(count)
 
 
-def _plan(spec: EvalSpec, progress: ProgressReporter) -> Plan:
+def _plan(spec: EvalSpec, progress: ProgressReporter) -> Evaluation:
     rows: dict[str, Any] | None = None
     if spec.benchmark == PIXELWORLD:
         questions, task = _world_questions(spec.world, spec.out, progress)
@@ -155,7 +155,7 @@ def _plan(spec: EvalSpec, progress: ProgressReporter) -> Plan:
     index, count = spec.shard
     if count > 1:
         task["shard"] = f"{index + 1}/{count}"
-    return Plan(
+    return Evaluation(
         questions[index::count],
         spec.model.load(operations=bool(spec.config.operations)),
         spec.config,

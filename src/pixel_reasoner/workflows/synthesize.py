@@ -16,7 +16,7 @@ from pixel_reasoner.data.synth import SynthSettings, Unit, scene_units
 from pixel_reasoner.data.synth import synthesize as write_traces
 from pixel_reasoner.errors import UsageError
 from pixel_reasoner.models.endpoint_url import read_key
-from pixel_reasoner.sources.annotated import READERS, read_seeds
+from pixel_reasoner.sources.base import SOURCES, open_source
 from pixel_reasoner.workflows.progress import NoProgress, ProgressReporter
 from pixel_reasoner.workflows.world import parse_families, prompt_settings
 
@@ -130,13 +130,14 @@ def _settings(spec: SynthSpec) -> SynthSettings:
 def _units(spec: SynthSpec, settings: SynthSettings) -> Iterable[Unit]:
     if spec.source == PIXELWORLD:
         return scene_units(settings)
-    if spec.data is None and spec.source in READERS:
+    if spec.data is None and SOURCES.get(spec.source):
         raise UsageError(
             expected="--data, the folder of the data set", got="none", fix="add --data DIR"
         )
-    data, media = (spec.data or Path()).absolute(), spec.out.absolute() / "media"
+    options = {"regions": spec.regions} if spec.source == REGION_SOURCE else {}
+    source = open_source(spec.source, data=(spec.data or Path()).absolute(), **options)
     index, count = spec.shard
-    return islice(read_seeds(spec.source, data, media, spec.regions), index, None, count)
+    return islice(source.units(spec.out.absolute()), index, None, count)
 
 
 def _labeller(spec: SynthSpec, settings: SynthSettings, labelling: Labelling) -> Labeller:
@@ -150,4 +151,4 @@ def _labeller(spec: SynthSpec, settings: SynthSettings, labelling: Labelling) ->
         concurrency=spec.labeller.concurrency,
         timeout_s=spec.labeller.timeout_s,
     )
-    return Labeller(Endpoint(config), labelling.analysis, settings.manner, spec.out, settings.quota)
+    return Labeller(Endpoint(config), labelling.analysis, settings.expert, spec.out, settings.quota)

@@ -1,61 +1,52 @@
-"""The benchmarks, one short file each: what a row of the official files says, as a `Question`."""
+"""The benchmarks, one short file each: rows of the official files as `Question`s.
 
-from pixel_reasoner.errors import UsageError
-from pixel_reasoner.evals.benchmark import Benchmark
-from pixel_reasoner.evals.benchmarks import (
-    blink,
-    chartqa,
-    docvqa,
-    hrbench,
-    mme_realworld,
-    mvbench,
-    neutral,
-    tallyqa,
-    treebench,
-    tsv,
-    videomme,
-    visualprobe,
-    vstar,
-)
+A further file of this package registers itself. The imports set the order of `eval --list`.
+"""
 
-_MODULES = (
+from pixel_reasoner.errors import UnknownNameError
+from pixel_reasoner.evals.benchmark import BENCHMARKS, Benchmark
+
+from pixel_reasoner.evals.benchmarks import vstar, hrbench, tallyqa, docvqa, chartqa  # isort: skip
+from pixel_reasoner.evals.benchmarks import mvbench, treebench, visualprobe  # isort: skip
+from pixel_reasoner.evals.benchmarks import mme_realworld, blink, videomme, neutral, tsv  # isort: skip
+
+__all__ = ["BENCHMARKS", "as_markdown", "get_benchmark", "in_page"]
+_FIRST = (
     *(vstar, hrbench, tallyqa, docvqa, chartqa, mvbench, treebench, visualprobe),
     *(mme_realworld, blink, videomme, neutral, tsv),
 )
-BENCHMARKS: dict[str, Benchmark] = {task.name: task for module in _MODULES for task in module.TASKS}
-"""by name, in the order of `eval --list`; PixelWorld, which is generated, is not among them"""
 
 
 def get_benchmark(name: str) -> Benchmark:
-    """The task of that name.
+    """Return the benchmark of a name. PixelWorld, which is generated, is a source and not among them.
 
     Raises:
-        UsageError: there is none.
+        UnknownNameError: there is none; the nearest names are listed.
     """
-    if name not in BENCHMARKS:
-        raise UsageError(
+    try:
+        return BENCHMARKS.get(name)
+    except UnknownNameError as error:
+        raise UnknownNameError(
             expected=f"a task: pixelworld, {', '.join(BENCHMARKS)}",
             got=repr(name),
-            fix="name one of these; `pixel-reasoner eval --list` says what they are",
-        )
-    return BENCHMARKS[name]
+            fix=f"{error.fix}; `pixel-reasoner eval --list` says what they are",
+        ) from error
 
 
 MARKS = "<!-- tasks -->", "<!-- end of tasks -->"
 
 
 def as_markdown() -> str:
-    """The benchmarks as a table."""
+    """Return the benchmarks as a table."""
     header = ["task", "measures", "files below `--data`", "rows", "metric", "not included"]
     rows = [header, ["---"] * len(header)]
-    for task in BENCHMARKS.values():
-        told = (task.measures, task.files, task.rows, task.metric, task.needs)
-        rows.append([f"`{task.name}`", *told])
+    for name, one in BENCHMARKS.items():
+        rows.append([f"`{name}`", one.measures, one.files, one.rows, one.metric, one.needs])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def in_page(page: str) -> str:
-    """A page with the table between its marks."""
+    """Return a page with the table between its marks."""
     before, _, rest = page.partition(MARKS[0])
     _, _, after = rest.partition(MARKS[1])
     return f"{before}{MARKS[0]}\n{as_markdown()}\n{MARKS[1]}{after}"

@@ -10,15 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pixel_reasoner.evals.benchmark import (
-    Benchmark,
-    RowDraft,
-    choice,
-    files_below,
-    lettered,
-    question,
-    saved_cell,
-)
+from pixel_reasoner.evals.benchmark import Benchmark, RowDraft, register_benchmarks
+from pixel_reasoner.evals.readers import choice, files_below, lettered, question, saved_cell
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.sources.rows import RowError, SkippedRow, parquet_rows
 
@@ -26,7 +19,7 @@ PICTURES = ("image_1", "image_2", "image_3", "image_4")
 
 
 def read(data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
-    """Rows of the validation files of all 14 configurations."""
+    """Yield the rows of the validation files of all 14 configurations."""
     for path in files_below(data, "*/val*.parquet", "val*.parquet", "**/val*.parquet"):
         needed = ("idx", "question", "choices", "answer")
         rows = parquet_rows(path, needed, ("sub_task", "prompt", *PICTURES), at_once=8)
@@ -51,7 +44,7 @@ def _question(row: dict[str, Any], media: Path) -> Question:
     )
 
 
-TASKS = (
+register_benchmarks(
     Benchmark(
         name="blink",
         measures="14 tasks of perception, several pictures a question",

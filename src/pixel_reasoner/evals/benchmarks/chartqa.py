@@ -10,10 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pixel_reasoner.evals.benchmark import (
+from pixel_reasoner.evals.benchmark import Benchmark, RowDraft, register_benchmarks
+from pixel_reasoner.evals.readers import (
     SHORT,
-    Benchmark,
-    RowDraft,
     files_below,
     found,
     image,
@@ -26,7 +25,7 @@ from pixel_reasoner.sources.rows import RowError, SkippedRow, has_keys, parquet_
 
 
 def read(data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
-    """Rows of the official JSON files or of parquet files."""
+    """Yield the rows of the official JSON files or of parquet files."""
     for path in files_below(data, "test_*.json", "test/test_*.json", "**/test*.parquet"):
         if path.suffix == ".parquet":
             rows = parquet_rows(path, ("type", "question", "answer", "image"), at_once=16)
@@ -65,7 +64,7 @@ def _question(kind: str, name: str, text: Any, answer: Any, picture: Any) -> Que
     )
 
 
-TASKS = (
+register_benchmarks(
     Benchmark(
         name="chartqa",
         measures="reading values off charts and reasoning with them",

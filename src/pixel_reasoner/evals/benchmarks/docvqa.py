@@ -11,10 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pixel_reasoner.evals.benchmark import (
+from pixel_reasoner.evals.benchmark import Benchmark, RowDraft, register_benchmarks
+from pixel_reasoner.evals.readers import (
     SHORT,
-    Benchmark,
-    RowDraft,
     files_below,
     found,
     image,
@@ -31,7 +30,7 @@ PLACES = ("images", "documents", "infographicsvqa_images", "infographicsVQA_imag
 def read(
     name: str, official: str, hub: str, data: Path, media: Path
 ) -> Iterator[RowDraft | SkippedRow]:
-    """Rows of the official JSON or of parquet files."""
+    """Yield the rows of the official JSON or of parquet files."""
     for path in files_below(data, official, f"{hub}/validation*.parquet", "validation*.parquet"):
         if path.suffix == ".parquet":
             columns = ("questionId", "question", "answers", "image")
@@ -67,7 +66,7 @@ def _question(name: str, row: dict[str, Any], picture: Any) -> Question:
     )
 
 
-TASKS = (
+register_benchmarks(
     Benchmark(
         name="infographicsvqa",
         measures="reading and reasoning over infographics",

@@ -11,14 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pixel_reasoner.evals.benchmark import (
-    Benchmark,
-    RowDraft,
+from pixel_reasoner.evals.benchmark import Benchmark, RowDraft, read_drafts, register_benchmarks
+from pixel_reasoner.evals.readers import (
     choice,
     columns,
     files_below,
     question,
-    read_drafts,
     saved_base64,
     tsv_rows,
 )
@@ -29,7 +27,7 @@ COLUMNS = ("index", "question", "answer", "category", "A", "B", "C", "D", "cycle
 
 
 def read(size: str, data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
-    """Rows of `hr_bench_4k.tsv`, or of the parquet file of that name."""
+    """Yield the rows of `hr_bench_4k.tsv`, or of the parquet file of that name."""
     for path in files_below(
         data, f"*hr_bench_{size}*.parquet", f"*hr_bench_{size}*.tsv", f"*{size}*.parquet"
     ):
@@ -52,16 +50,18 @@ def _question(size: str, media: Path, row: dict[str, Any]) -> Question:
     )
 
 
-TASKS = tuple(
-    Benchmark(
-        name=f"hrbench-{size}",
-        measures=f"details of {size.upper()} pictures: of one thing (single) and of several (cross)",
-        files=f"hr_bench_{size}.tsv or hr_bench_{size}.parquet",
-        rows="800 (200 questions in 4 cycles)",
-        metric="accuracy, mean of the cycles",
-        read=partial(read, size),
-        categories=("single", "cross"),
-        hub="DreamMr/HR-Bench",
+register_benchmarks(
+    *(
+        Benchmark(
+            name=f"hrbench-{size}",
+            measures=f"details of {size.upper()} pictures: of one thing (single) and of several (cross)",
+            files=f"hr_bench_{size}.tsv or hr_bench_{size}.parquet",
+            rows="800 (200 questions in 4 cycles)",
+            metric="accuracy, mean of the cycles",
+            read=partial(read, size),
+            categories=("single", "cross"),
+            hub="DreamMr/HR-Bench",
+        )
+        for size in ("4k", "8k")
     )
-    for size in ("4k", "8k")
 )

@@ -7,15 +7,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pixel_reasoner.evals.benchmark import (
-    Benchmark,
-    RowDraft,
+from pixel_reasoner.evals.benchmark import Benchmark, RowDraft, read_drafts, register_benchmarks
+from pixel_reasoner.evals.readers import (
     choice,
     columns,
     files_below,
     lettered,
     question,
-    read_drafts,
     saved_cell,
     tsv_rows,
 )
@@ -29,7 +27,7 @@ TSV = ("index", "image", "question", "answer", "category")
 def read(
     name: str, patterns: Sequence[str], data: Path, media: Path
 ) -> Iterator[RowDraft | SkippedRow]:
-    """Rows of the parquet files (`bytes` is base64) or of a TSV."""
+    """Yield the rows of the parquet files (`bytes` is base64) or of a TSV."""
     for path in files_below(data, *patterns):
         rows = (
             parquet_rows(path, PARQUET, ("l2-category",), at_once=4)
@@ -56,7 +54,7 @@ def _question(name: str, media: Path, row: dict[str, Any]) -> Question:
     )
 
 
-TASKS = (
+register_benchmarks(
     Benchmark(
         name="mme-realworld",
         measures="high-resolution pictures: monitoring, driving, text, diagrams, remote sensing",

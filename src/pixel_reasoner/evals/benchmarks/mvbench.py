@@ -10,9 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pixel_reasoner.evals.benchmark import (
-    Benchmark,
-    RowDraft,
+from pixel_reasoner.evals.benchmark import Benchmark, RowDraft, register_benchmarks
+from pixel_reasoner.evals.readers import (
     choice,
     files_below,
     json_rows,
@@ -59,7 +58,7 @@ FOLDERS = {
 
 
 def read(data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
-    """Rows of `json/<task>.json`."""
+    """Yield the rows of `json/<task>.json`."""
     del media
     for path in files_below(data, "json/*.json"):
         for number, row in enumerate(json_rows(path)):
@@ -104,7 +103,7 @@ def _where(task: str, name: str, data: Path) -> Path:
     return anywhere
 
 
-TASKS = (
+register_benchmarks(
     Benchmark(
         name="mvbench",
         measures="20 tasks about time in short clips",

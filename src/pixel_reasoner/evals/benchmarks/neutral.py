@@ -1,24 +1,25 @@
-"""Anyone's own questions: neutral JSONL rows, and the `*-EvalData-PixelReasoner` parquet sets of the released evaluation."""
+"""Own questions: rows of the neutral JSONL format, and the `*-EvalData-PixelReasoner` parquet sets of the released evaluation."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
 
-from pixel_reasoner.evals.benchmark import Benchmark, RowDraft, files_below
-from pixel_reasoner.sources.questions import read_questions
+from pixel_reasoner.evals.benchmark import Benchmark, RowDraft, register_benchmarks
+from pixel_reasoner.evals.readers import files_below
+from pixel_reasoner.sources.base import read_questions
 from pixel_reasoner.sources.rows import Row, SkippedRow
 
 
 def read_jsonl(data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
-    """Rows of all JSONL files of a folder (`data.seeds.read_jsonl`)."""
+    """Yield the rows of all JSONL files of a folder (`sources.jsonl`)."""
     del media
     for path in files_below(data, "*.jsonl"):
         yield from map(_draft, read_questions(path))
 
 
 def read_released(data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
-    """Rows of the parquet files of a folder, pictures beside them."""
+    """Yield the rows of the parquet files of a folder, with pictures in the same folder."""
     del media
     for path in files_below(data, "*.parquet"):
         yield from map(_draft, read_questions(path))
@@ -28,7 +29,7 @@ def _draft(row: Row) -> RowDraft | SkippedRow:
     return row if isinstance(row, SkippedRow) else RowDraft(row.id, lambda: row)
 
 
-TASKS = (
+register_benchmarks(
     Benchmark(
         name="jsonl",
         measures="whatever the file asks",

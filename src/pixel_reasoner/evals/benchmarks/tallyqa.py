@@ -7,21 +7,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pixel_reasoner.evals.benchmark import (
-    Benchmark,
-    RowDraft,
-    files_below,
-    found,
-    image,
-    json_rows,
-    question,
-)
+from pixel_reasoner.evals.benchmark import Benchmark, RowDraft, register_benchmarks
+from pixel_reasoner.evals.readers import files_below, found, image, json_rows, question
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.sources.rows import RowError, SkippedRow, has_keys
 
 
 def read(simple: bool, data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
-    """Rows of `test.json`; pictures of Visual Genome and COCO lie in the folders that rows name."""
+    """Yield the rows of `test.json`; pictures of Visual Genome and COCO lie in the folders that rows name."""
     del media
     for path in files_below(data, "test.json", "*test*.json"):
         for number, row in enumerate(json_rows(path), start=1):
@@ -45,16 +38,18 @@ def _question(row: dict[str, Any], folder: Path) -> Question:
     )
 
 
-TASKS = tuple(
-    Benchmark(
-        name=f"tallyqa-{kind}",
-        measures=f"counting, {kind} questions",
-        files="test.json, and the pictures below it as rows name them",
-        rows=rows,
-        metric="accuracy of the exact count",
-        read=partial(read, kind == "simple"),
-        needs="pictures of Visual Genome and COCO",
-        hub="https://github.com/manoja328/tallyqa",
+register_benchmarks(
+    *(
+        Benchmark(
+            name=f"tallyqa-{kind}",
+            measures=f"counting, {kind} questions",
+            files="test.json, and the pictures below it as rows name them",
+            rows=rows,
+            metric="accuracy of the exact count",
+            read=partial(read, kind == "simple"),
+            needs="pictures of Visual Genome and COCO",
+            hub="https://github.com/manoja328/tallyqa",
+        )
+        for kind, rows in (("complex", "15,598"), ("simple", "22,991"))
     )
-    for kind, rows in (("complex", "15,598"), ("simple", "22,991"))
 )

@@ -12,15 +12,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pixel_reasoner.evals.benchmark import (
-    Benchmark,
-    RowDraft,
+from pixel_reasoner.evals.benchmark import Benchmark, RowDraft, read_drafts, register_benchmarks
+from pixel_reasoner.evals.readers import (
     choice,
     columns,
     files_below,
     lettered,
     question,
-    read_drafts,
     saved_base64,
     tsv_rows,
 )
@@ -33,7 +31,7 @@ COLUMNS = ("index", "image", "question", "answer", "category", "target_instances
 
 
 def read(data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
-    """Rows of `TreeBench.tsv`."""
+    """Yield the rows of `TreeBench.tsv`."""
     for path in files_below(data, "TreeBench.tsv", "*[Tt]ree*.tsv"):
         yield from read_drafts(path, tsv_rows(path, COLUMNS), partial(_question, media))
 
@@ -68,7 +66,7 @@ def _parsed(text: str, name: str) -> list[Any]:
     return value
 
 
-TASKS = (
+register_benchmarks(
     Benchmark(
         name="treebench",
         measures="fine-grained perception and reasoning with traceable evidence",

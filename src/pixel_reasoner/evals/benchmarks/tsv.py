@@ -10,9 +10,8 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-from pixel_reasoner.evals.benchmark import (
-    Benchmark,
-    RowDraft,
+from pixel_reasoner.evals.benchmark import Benchmark, RowDraft, register_benchmarks
+from pixel_reasoner.evals.readers import (
     choice,
     columns,
     files_below,
@@ -30,7 +29,7 @@ INDEX_LENGTH = 64
 
 
 def read(data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
-    """Rows of all TSV files of a folder. A row may show another one's picture, so each is written as it is read."""
+    """Yield the rows of all TSV files of a folder. A row may show another one's picture, so each is written as it is read."""
     for path in files_below(data, "*.tsv"):
         seen: dict[str, tuple[MediaItem, ...]] = {}
         for number, row in enumerate(tsv_rows(path, ("index", "question")), start=1):
@@ -93,7 +92,7 @@ def _several(cell: str) -> list[str]:
         raise RowError("bad_value", f"expected a list; got {cell[:80]}") from error
 
 
-TASKS = (
+register_benchmarks(
     Benchmark(
         name="tsv",
         measures="whatever the file asks",

@@ -7,14 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pixel_reasoner.evals.benchmark import (
-    Benchmark,
-    RowDraft,
-    choice,
-    files_below,
-    lettered,
-    question,
-)
+from pixel_reasoner.evals.benchmark import Benchmark, RowDraft, register_benchmarks
+from pixel_reasoner.evals.readers import choice, files_below, lettered, question
 from pixel_reasoner.schema.question import MediaItem, Question
 from pixel_reasoner.sources.rows import RowError, SkippedRow, parquet_rows
 
@@ -22,7 +16,7 @@ SUFFIXES = (".mp4", ".MP4", ".mkv", ".webm")
 
 
 def read(data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
-    """Rows of the parquet file; videos as `data/<videoID>.mp4`."""
+    """Yield the rows of the parquet file; videos as `data/<videoID>.mp4`."""
     del media
     for path in files_below(data, "videomme/test*.parquet", "test*.parquet"):
         needed = ("videoID", "question", "options", "answer")
@@ -49,7 +43,7 @@ def _question(number: int, row: dict[str, Any], data: Path) -> Question:
     )
 
 
-TASKS = (
+register_benchmarks(
     Benchmark(
         name="videomme",
         measures="videos of all lengths, six domains, without subtitles",

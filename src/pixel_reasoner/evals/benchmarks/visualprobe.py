@@ -11,22 +11,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pixel_reasoner.evals.benchmark import (
-    SHORT,
-    Benchmark,
-    RowDraft,
-    files_below,
-    found,
-    image,
-    json_rows,
-    question,
-)
+from pixel_reasoner.evals.benchmark import Benchmark, RowDraft, register_benchmarks
+from pixel_reasoner.evals.readers import SHORT, files_below, found, image, json_rows, question
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.sources.rows import RowError, SkippedRow
 
 
 def read(data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
-    """Rows of `val.json`; one folder for each difficulty, or all below one."""
+    """Yield the rows of `val.json`; one folder for each difficulty, or all below one."""
     del media
     for path in files_below(data, "val.json", "*/val.json"):
         for number, row in enumerate(json_rows(path), start=1):
@@ -57,7 +49,7 @@ def _first(row: dict[str, Any], *names: str) -> Any:
     raise RowError("missing_keys", f"expected {' or '.join(names)}; got {' '.join(row)}")
 
 
-TASKS = (
+register_benchmarks(
     Benchmark(
         name="visualprobe",
         measures="visual search that takes several looks: easy, medium and hard",

@@ -13,16 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pixel_reasoner.evals.benchmark import (
-    Benchmark,
-    RowDraft,
-    choice,
-    files_below,
-    found,
-    image,
-    lettered,
-    question,
-)
+from pixel_reasoner.evals.benchmark import Benchmark, RowDraft, register_benchmarks
+from pixel_reasoner.evals.readers import choice, files_below, found, image, lettered, question
 from pixel_reasoner.files import numbered_lines
 from pixel_reasoner.media.images import image_size
 from pixel_reasoner.schema.question import Evidence, Question
@@ -33,7 +25,7 @@ FOLDERS = ("direct_attributes", "relative_position")
 
 
 def read(data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
-    """Rows of either layout."""
+    """Yield the rows of either layout."""
     del media
     files = files_below(data, "test_questions.jsonl", *(f"{name}/*.json" for name in FOLDERS))
     if files[0].suffix == ".jsonl":
@@ -94,7 +86,7 @@ def _evidence(row: dict[str, Any], path: Path) -> Evidence | None:
     )
 
 
-TASKS = (
+register_benchmarks(
     Benchmark(
         name="vstar",
         measures="small details in high-resolution photographs: attributes, and where two things stand",

@@ -1,0 +1,85 @@
+"""Shards of one evaluation, joined to one run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+from pixel_reasoner.errors import UsageError
+from pixel_reasoner.evals.compare import differing
+from pixel_reasoner.evals.run import provenance, with_digest
+from pixel_reasoner.evals.stats import summarize
+from pixel_reasoner.files import atomic_writer, write_json
+from pixel_reasoner.runs.fingerprint import QuestionDigest
+from pixel_reasoner.runs.folder import SETTINGS, SUMMARY, load_run, run_settings
+from pixel_reasoner.runs.store import TRACES
+from pixel_reasoner.schema.trace import Trace
+from pixel_reasoner.scoring.grading import Scorer
+
+
+def merge(runs: Sequence[Path], out: Path, scorer: Scorer = Scorer.TYPED) -> dict[str, Any]:
+    """Join the shards of one run in the order of its questions, and return the summary.
+
+    Raises:
+        UsageError: they are not the shards of one run, or some are missing.
+        OutputError: `out` cannot be written.
+    """
+    shards, settings = _checked_shards(runs)
+    samples = int(settings["task"].get("samples", 1))
+    digest = QuestionDigest()
+    with atomic_writer(out / TRACES) as file:
+        traces = _written(_interleaved(shards, samples), file)
+        metrics = summarize(with_digest(traces, digest), None, scorer)
+    write_json(settings, out / SETTINGS)
+    summary = {**metrics, **provenance(digest, settings, scorer)}
+    write_json(summary, out / SUMMARY)
+    return summary
+
+
+def _checked_shards(runs: Sequence[Path]) -> tuple[list[Path], dict[str, Any]]:
+    """Return the folders in the order of their shards, and the settings that they share."""
+    shards: dict[int, Path] = {}
+    common: dict[str, Any] = {}
+    for run in runs:
+        settings = run_settings(run)
+        task = settings["task"] = dict(settings.get("task", {}))
+        shard = task.pop("shard", "1/1")
+        settings["of"] = int(shard.partition("/")[2])
+        if common and (names := differing(common, settings)):
+            name, (one, other) = next(iter(names.items()))
+            raise UsageError(
+                expected=f"shards of one run: {name} = {json.dumps(one)}",
+                got=f"{json.dumps(other)} in {run}",
+                fix="name the folders of one run's shards",
+            )
+        common = settings
+        shards[int(shard.partition("/")[0])] = run
+    of = common.pop("of")
+    if missing := sorted(set(range(1, of + 1)) - set(shards)):
+        raise UsageError(
+            expected=f"all {of} shards",
+            got=f"no {', '.join(f'{number}/{of}' for number in missing)}",
+            fix="run those, or name their folders too",
+        )
+    return [shards[number] for number in sorted(shards)], common
+
+
+def _interleaved(shards: Sequence[Path], samples: int) -> Iterator[Trace]:
+    """Yield sample after sample, of each the shards in turn: question n is in shard n modulo their number."""
+    for sample in range(samples):
+        parts = [_of_sample(shard, sample) for shard in shards]
+        for row in zip_longest(*parts):
+            yield from (trace for trace in row if trace is not None)
+
+
+def _of_sample(shard: Path, sample: int) -> Iterator[Trace]:
+    return (trace for trace in load_run(shard) if trace.sample == sample)
+
+
+def _written(traces: Iterator[Trace], file: Any) -> Iterator[Trace]:
+    for trace in traces:
+        file.write(trace.to_line() + "\n")
+        yield trace

@@ -1,0 +1,79 @@
+"""What a run folder contains: traces, settings and summary, written by this version or an older one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from pixel_reasoner.errors import InputError
+from pixel_reasoner.files import keep_settings, read_json_object
+from pixel_reasoner.runs.store import TRACES
+from pixel_reasoner.schema.migrate import settings_v1
+from pixel_reasoner.schema.question import with_media_root
+from pixel_reasoner.schema.settings import RunSettings
+from pixel_reasoner.schema.trace import Trace, load_traces
+
+SUMMARY = "summary.json"
+SETTINGS = "settings.json"
+
+
+def load_run(path: Path) -> Iterator[Trace]:
+    """Yield the traces of a run folder or a `traces.jsonl`. Relative media paths are relative to its folder.
+
+    Raises:
+        InputError: no such file, or a line that is not a trace (with its number).
+    """
+    file = path / TRACES if path.is_dir() else path
+    for trace in load_traces(file):
+        yield in_folder(trace, file.parent)
+
+
+def in_folder(trace: Trace, folder: Path) -> Trace:
+    """Return a trace with relative media paths taken as relative to a folder."""
+    return trace.model_copy(update={"question": with_media_root(trace.question, folder)})
+
+
+def run_settings(folder: Path) -> dict[str, Any]:
+    """Return the settings of an evaluation in its folder; those of older versions are migrated.
+
+    Raises:
+        InputError: there are none.
+    """
+    fix = "give a folder that `pixel-reasoner eval` wrote"
+    return migrated_settings(read_json_object(folder / SETTINGS, "the folder of a run", fix))
+
+
+def keep_run_settings(folder: Path, settings: dict[str, Any]) -> None:
+    """Write the settings of a new evaluation, or check that a resumed one has the same.
+
+    Raises:
+        UsageError: the folder contains a run with other settings.
+        InputError: its settings cannot be read.
+        OutputError: the folder cannot be written.
+    """
+    keep_settings(folder / SETTINGS, settings, migrated_settings)
+
+
+def migrated_settings(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of an evaluation as this version writes them: `task`, and the fields of `RunSettings`.
+
+    >>> migrated_settings({"task": {"name": "t"}, "disturb": True, "operations": True})["perturb"]
+    True
+    """
+    task = {"task": fields["task"]} if "task" in fields else {}
+    rest = {name: value for name, value in fields.items() if name != "task"}
+    try:
+        settings = RunSettings.model_validate(settings_v1(rest))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(
+            expected="the settings of a run",
+            got=f"{'.'.join(map(str, first['loc']))}: {first['msg']}",
+            fix="upgrade pixel-reasoner if a newer version wrote them; else delete the folder",
+        ) from error
+    # As JSON reads it back: a tuple becomes a list.
+    return {**task, **json.loads(json.dumps(settings.to_dict()))}

@@ -1,0 +1,278 @@
+"""SQLite index of a file of traces: where each trace is, and in which order its question comes.
+
+The index is derived from the file. It is rebuilt when it is missing, damaged, or does not fit the file; lines that were
+appended after its last commit are added when it is opened.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from pixel_reasoner.errors import InputError, OutputError
+from pixel_reasoner.files import reason
+from pixel_reasoner.runs.segment import Segment
+from pixel_reasoner.schema.trace import StopReason, Trace
+
+_VERSION = 1
+"""`user_version` of the database; another one is rebuilt"""
+_COMMIT_EVERY = 500
+_TAIL_BYTES = 256
+_SCHEMA = """
+CREATE TABLE records (
+    id TEXT, sample INTEGER, offset INTEGER, length INTEGER, stop TEXT, PRIMARY KEY (id, sample)
+) WITHOUT ROWID;
+CREATE TABLE questions (id TEXT PRIMARY KEY, position INTEGER, fingerprint TEXT) WITHOUT ROWID;
+CREATE TABLE state (size INTEGER, mtime_ns INTEGER, tail BLOB);
+"""
+_ORDERED = """
+SELECT r.id, r.sample, r.offset, r.length, r.stop,
+       SUM(r.length) OVER (ORDER BY {order} ROWS UNBOUNDED PRECEDING) - r.length AS target
+FROM records r LEFT JOIN questions q ON q.id = r.id WHERE {where}
+"""
+QUESTION_ORDER = "r.sample, q.position IS NULL, q.position, r.offset"
+FILE_ORDER = "r.offset"
+NOT_FAILED = f"r.stop != '{StopReason.FAILED}'"
+
+
+class TraceIndex:
+    """Index of one segment of traces. All methods may be called from any thread."""
+
+    def __init__(self, path: Path, segment: Segment) -> None:
+        """Open the index of a segment that is open.
+
+        Raises:
+            InputError: a line of the segment is not a trace (with its number).
+        """
+        self._path, self._segment = path, segment
+        self._lock = threading.RLock()
+        self._uncommitted = 0
+        self._db = self._open()
+        try:
+            self._catch_up()
+        except OutputError:  # no room: the index is derived from the segment, so memory will do
+            self._db.close()
+            self._uncommitted = 0
+            self._db = self._connect(":memory:")
+            self._catch_up()
+
+    # --- opening ---
+
+    def _open(self) -> sqlite3.Connection:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            return self._connect(str(self._path))
+        except (sqlite3.Error, OSError):
+            pass  # damaged, or of another version
+        try:
+            self._path.unlink(missing_ok=True)
+            return self._connect(str(self._path))
+        except (sqlite3.Error, OSError):
+            return self._connect(":memory:")
+
+    def _connect(self, path: str) -> sqlite3.Connection:
+        db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        try:
+            # Durability is the segment's: an index that a power cut damages is rebuilt.
+            db.execute("PRAGMA synchronous = OFF")
+            db.execute("PRAGMA journal_mode = MEMORY")
+            version = db.execute("PRAGMA user_version").fetchone()[0]
+            if version == 0:
+                db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
+            elif version != _VERSION:
+                raise sqlite3.DatabaseError(f"version {version}")
+        except sqlite3.Error:
+            db.close()
+            raise
+        return db
+
+    def _catch_up(self) -> None:
+        """Index the lines that were appended since the last commit, or all where the index does not fit."""
+        state = self._db.execute("SELECT size, mtime_ns, tail FROM state").fetchone()
+        if state is None or not self._fits(*state):
+            with self._errors():
+                self._db.execute("DELETE FROM records")
+            state = (0, 0, b"")
+        for offset, line in self._lines(state[0]):
+            self._add(self._parsed(line, offset), offset, len(line))
+        self.commit()
+
+    def _fits(self, size: int, mtime_ns: int, tail: bytes) -> bool:
+        if size > self._segment.size or self._tail(size) != tail:
+            return False
+        return size < self._segment.size or mtime_ns == self._segment.path.stat().st_mtime_ns
+
+    def _tail(self, size: int) -> bytes:
+        length = min(size, _TAIL_BYTES)
+        return self._segment.read(size - length, length)
+
+    def _lines(self, start: int) -> Iterator[tuple[int, bytes]]:
+        """Yield (offset, line) of all lines from an offset on that are not empty."""
+        with self._segment.path.open("rb") as file:
+            file.seek(start)
+            for line in file:
+                if line.strip():
+                    yield start, line
+                start += len(line)
+
+    def _parsed(self, line: bytes, offset: int) -> Trace:
+        try:
+            return Trace.from_line(line.decode())
+        except (InputError, UnicodeDecodeError) as error:
+            number = 1 + self._segment.read(0, offset).count(b"\n")
+            expected, got, fix = (
+                (error.expected, error.got, error.fix)
+                if isinstance(error, InputError)
+                else ("a trace", reason(error), "delete the line")
+            )
+            place = f"{self._segment.path}, line {number}"
+            raise InputError(expected=expected, got=f"{place}: {got}", fix=fix) from error
+
+    # --- writing ---
+
+    def _add(self, trace: Trace, offset: int, length: int) -> None:
+        with self._lock, self._errors():
+            if not self._uncommitted:
+                self._db.execute("BEGIN")
+            row = (trace.question.id, trace.sample, offset, length, str(trace.stop))
+            self._db.execute("INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?)", row)
+            self._uncommitted += 1
+            if self._uncommitted == _COMMIT_EVERY:
+                self.commit()
+
+    def add(self, trace: Trace, offset: int, length: int) -> None:
+        """Add a trace that was appended to the segment; it replaces an earlier one of the same question and sample."""
+        self._add(trace, offset, length)
+
+    def commit(self) -> None:
+        """Write everything to the database file."""
+        with self._lock, self._errors():
+            if not self._uncommitted:
+                self._db.execute("BEGIN")
+            self._uncommitted = 0
+            self._db.execute("DELETE FROM state")
+            size = self._segment.size
+            mtime_ns = self._segment.path.stat().st_mtime_ns
+            row = (size, mtime_ns, self._tail(size))
+            self._db.execute("INSERT INTO state VALUES (?, ?, ?)", row)
+            self._db.execute("COMMIT")
+
+    def _errors(self) -> _SqliteErrors:
+        return _SqliteErrors(self._path)
+
+    def close(self) -> None:
+        """Commit and close the database."""
+        try:
+            self.commit()
+        except OutputError:
+            pass  # the next start indexes the rest again
+        finally:
+            self._db.close()
+
+    # --- questions ---
+
+    def set_questions(self, rows: Iterable[tuple[str, str]]) -> str | None:
+        """Replace the questions of the run, given in order as (id, fingerprint).
+
+        Returns the first id that comes twice, None where there is none.
+        """
+        current = ""
+
+        def numbered() -> Iterator[tuple[str, int, str]]:
+            nonlocal current
+            for position, (current, fingerprint) in enumerate(rows):
+                yield current, position, fingerprint
+
+        self.commit()
+        with self._lock, self._errors():
+            self._db.execute("BEGIN")
+            try:
+                self._db.execute("DELETE FROM questions")
+                self._db.executemany("INSERT INTO questions VALUES (?, ?, ?)", numbered())
+            except sqlite3.IntegrityError:
+                self._db.execute("ROLLBACK")
+                return current
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+        return None
+
+    def fingerprint(self, id_: str) -> str | None:
+        """Return the fingerprint of a question of the run, None for another question."""
+        row = self._one("SELECT fingerprint FROM questions WHERE id = ?", id_)
+        return row and str(row[0])
+
+    # --- reading ---
+
+    def find(self, id_: str, sample: int) -> tuple[int, int] | None:
+        """Return (offset, length) of a trace, None where there is none."""
+        query = "SELECT offset, length FROM records WHERE id = ? AND sample = ?"
+        return self._one(query, id_, sample)
+
+    def count(self, stop: StopReason | None = None) -> int:
+        """Return the number of traces, or of those with a stop reason."""
+        if stop is None:
+            row = self._one("SELECT COUNT(*) FROM records")
+        else:
+            row = self._one("SELECT COUNT(*) FROM records WHERE stop = ?", str(stop))
+        assert row is not None, "COUNT returns a row"
+        return int(row[0])
+
+    def _one(self, query: str, *arguments: object) -> tuple[int, int] | None:
+        with self._lock:
+            found: tuple[int, int] | None = self._db.execute(query, arguments).fetchone()
+        return found
+
+    # --- order ---
+
+    def rewrite(self, order: str, where: str = "TRUE") -> None:
+        """Rewrite the segment: the traces that fulfil a condition, in an order, and nothing else.
+
+        Nothing is written where the segment is so already. Memory does not depend on the number of traces.
+        """
+        self.commit()
+        with self._lock, self._errors():
+            self._db.execute("DROP TABLE IF EXISTS temp.moved")
+            query = _ORDERED.format(order=order, where=where)
+            self._db.execute(f"CREATE TEMP TABLE moved AS {query} ORDER BY target")
+            total, displaced = self._db.execute(
+                "SELECT COALESCE(SUM(length), 0), COALESCE(SUM(offset != target), 0) FROM moved"
+            ).fetchone()
+            if displaced or total != self._segment.size:
+                # Without a state the index counts as stale: a kill from here on rebuilds it.
+                self._db.execute("DELETE FROM state")
+                rows = self._db.execute("SELECT offset, length FROM moved ORDER BY target")
+                try:
+                    self._segment.rewrite((int(start), int(length)) for start, length in rows)
+                except OutputError:
+                    self.commit()
+                    raise
+                self._db.execute("BEGIN")
+                self._db.execute("DELETE FROM records")
+                self._db.execute(
+                    "INSERT INTO records SELECT id, sample, target, length, stop FROM moved"
+                )
+                self._uncommitted = 1
+                self.commit()
+            self._db.execute("DROP TABLE temp.moved")
+
+
+class _SqliteErrors:
+    """Context in which an error of SQLite becomes an `OutputError`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, _: object) -> None:
+        if isinstance(error, sqlite3.Error) and not isinstance(error, sqlite3.IntegrityError):
+            raise OutputError(
+                expected="room for the index of a run",
+                got=f"{self._path}: {error}",
+                fix="free some space and run the same command again; what is done is kept",
+            ) from error

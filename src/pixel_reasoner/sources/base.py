@@ -1,0 +1,166 @@
+"""What a source of questions is: own rows, public data sets and PixelWorld in one interface.
+
+A source is a record of its options, so it can be written to settings and sent to other processes:
+
+    source = open_source("sa1b", data=Path("sa1b"), regions=3)
+    for row in source.questions(Path("runs/mine")):
+        ...                        # a Question, or a SkippedRow that names the reason
+
+Adding a source touches one file: a class with `SOURCES.register` below it, in this package or named by an entry point of
+another one (group `pixel_reasoner.sources`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+from pydantic import ValidationError
+
+from pixel_reasoner.errors import UsageError
+from pixel_reasoner.registry import Registry
+from pixel_reasoner.schema.question import Question
+from pixel_reasoner.schema.record import Record
+from pixel_reasoner.sources.rows import Row, check_rows, with_answers
+
+MEDIA = "media"
+"""folder, below that of a run, of pictures that a source writes"""
+
+
+@runtime_checkable
+class QuestionSource(Protocol):
+    """Source of annotated questions.
+
+    A source is a sequence of *units*: small picklable values in a fixed order. `rows` turns a unit into questions, which may be
+    expensive (a scene is rendered). It depends on the unit alone, so units can be processed in any process.
+
+    A source writes files only below `folder/media`. Relative media paths of its questions are relative to `folder`.
+    """
+
+    name: ClassVar[str]
+    """name in `SOURCES`, and on the command line"""
+    summary: ClassVar[str]
+    """what it contains, in one line"""
+
+    def units(self, folder: Path) -> Iterator[Any]:
+        """Yield the units in order."""
+
+    def rows(self, unit: Any, folder: Path) -> Iterator[Row]:
+        """Yield the questions of a unit, or the reasons why there are none."""
+
+    def questions(self, folder: Path) -> Iterator[Row]:
+        """Yield the rows of all units."""
+
+    def describe(self) -> dict[str, Any]:
+        """Return name and options as JSON values, for settings."""
+
+
+class Source(Record):
+    """Base of sources: its fields are the options."""
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+
+    def units(self, folder: Path) -> Iterator[Any]:
+        """Yield the units in order."""
+        raise NotImplementedError
+
+    def rows(self, unit: Any, folder: Path) -> Iterator[Row]:
+        """Yield the rows of a unit."""
+        raise NotImplementedError
+
+    def questions(self, folder: Path) -> Iterator[Row]:
+        """Yield the rows of all units."""
+        for unit in self.units(folder):
+            yield from self.rows(unit, folder)
+
+    def describe(self) -> dict[str, Any]:
+        """Return name and options as JSON values."""
+        return {"name": self.name, **self.model_dump(mode="json")}
+
+
+class FileSource(Source):
+    """Base of sources that read files: each row is a unit."""
+
+    data: Path
+    """folder or file of the data set"""
+
+    def read(self, folder: Path) -> Iterator[Row]:
+        """Yield the rows of the data set; pictures that are inside its own files go below `folder/media`."""
+        raise NotImplementedError
+
+    def units(self, folder: Path) -> Iterator[Row]:
+        """Yield the rows; one that cannot be used becomes a `SkippedRow`."""
+        return check_rows(self.read(folder))
+
+    def rows(self, unit: Row, folder: Path) -> Iterator[Row]:
+        """Yield the unit: it is a row."""
+        del folder
+        yield unit
+
+
+SOURCES = Registry[type[QuestionSource]](
+    "source", package="pixel_reasoner.sources", group="pixel_reasoner.sources"
+)
+"""sources by name"""
+
+
+def open_source(name: str, **options: Any) -> QuestionSource:
+    """Return a source with options.
+
+    Raises:
+        UnknownNameError: there is no such source; the nearest names are listed.
+        UsageError: an option is missing, unknown or of another type.
+
+    >>> open_source("sa1b", data=Path("photos"), region=3)
+    Traceback (most recent call last):
+        ...
+    pixel_reasoner.errors.UsageError: expected options of the source sa1b: data, regions; got region: Extra inputs are not permitted. Fix: correct this option
+    """
+    kind = SOURCES.get(name)
+    try:
+        return kind(**options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UsageError(
+            expected=f"options of the source {name}: {', '.join(option_names(kind))}",
+            got=f"{'.'.join(map(str, first['loc']))}: {first['msg']}",
+            fix="correct this option",
+        ) from error
+
+
+def read_questions(path: Path) -> Iterator[Row]:
+    """Yield the rows of a file or folder that can be rewarded: parquet files of PixelReasoner-RL-Data, or JSONL.
+
+    Raises:
+        InputError: no such place, or no file of questions in it.
+    """
+    is_parquet = path.suffix == ".parquet" or (path.is_dir() and any(path.glob("*.parquet")))
+    source = open_source("pixel_reasoner_rl" if is_parquet else "jsonl", data=path)
+    return with_answers(source.questions(path))
+
+
+def option_names(kind: type[QuestionSource]) -> list[str]:
+    """Return the names of the options of a source.
+
+    >>> option_names(SOURCES.get("sa1b"))
+    ['data', 'regions']
+    """
+    return list(getattr(kind, "model_fields", ()))
+
+
+class QuestionStream(Iterable[Question]):
+    """Questions that are read anew each time they are iterated, so that they need not be in memory.
+
+    >>> stream = QuestionStream(lambda: (Question(id=str(n), text="?", media=()) for n in range(2)))
+    >>> len(list(stream)), len(list(stream))
+    (2, 2)
+    """
+
+    def __init__(self, read: Callable[[], Iterator[Question]]) -> None:
+        self._read = read
+
+    def __iter__(self) -> Iterator[Question]:
+        """Return an iterator from the first question on."""
+        return self._read()

@@ -1,0 +1,218 @@
+"""PixelWorld: questions about generated scenes, as a source like any other.
+
+Scenes are rendered into `folder/media`, unless their file exists. Three selections of a scene's questions are used:
+evaluations ask the one question that belongs to the scene's seed, RL asks one question with a given share of overview
+questions, synthesis asks several.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import count as count_from
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import NonNegativeInt, PositiveInt
+
+from pixel_reasoner.errors import UsageError
+from pixel_reasoner.schema.question import MediaItem, Question, with_media_root
+from pixel_reasoner.sources.base import SOURCES, Source
+
+if TYPE_CHECKING:
+    from pixel_reasoner.world import Scene, WorldParams
+
+Unit = tuple[str, int]
+"""family and seed of a scene"""
+ALL_FAMILIES = ("attribute", "relation", "count", "infographic", "video")
+
+
+class Selection(StrEnum):
+    """Which questions of a scene are asked."""
+
+    OWN = "own"
+    """the one that belongs to the scene's seed"""
+    ONE = "one"
+    """one, which needs no operation with probability `overview_share`"""
+    SEVERAL = "several"
+    """up to `per_scene`, of which about `overview_share` need no operation"""
+
+
+class PixelWorldSource(Source):
+    """Questions about scenes of PixelWorld.
+
+    >>> source = PixelWorldSource(families=("attribute",), count=2)
+    >>> list(source.units(Path("unused")))
+    [('attribute', 2000000), ('attribute', 2000001)]
+    """
+
+    name: ClassVar[str] = "pixelworld"
+    summary: ClassVar[str] = "generated scenes with exact answers and evidence; no files needed"
+
+    families: tuple[str, ...] = ALL_FAMILIES
+    split: str = "test"
+    seed: NonNegativeInt = 0
+    """number of the first scene within the split"""
+    count: PositiveInt | None = 10
+    """scenes of each family, one family after the other; None: without end, all families of a seed in turn"""
+    shard: tuple[int, int] = (0, 1)
+    """which part of how many; without a count only"""
+    selection: Selection = Selection.OWN
+    per_scene: PositiveInt = 1
+    overview_share: float = 0.5
+    size_px: int | None = None
+    """side of the canvas; None: the family's"""
+    detail_px: int | None = None
+    """height of the decisive character; None: the family's"""
+
+    def units(self, folder: Path) -> Iterator[Unit]:
+        """Yield the scenes.
+
+        Raises:
+            UsageError: unknown family or split, or a seed outside the split.
+        """
+        del folder
+        from pixel_reasoner.world import split_seed
+
+        if self.count is None:
+            for number in count_from(*self.shard):
+                seed = split_seed(self.split, self.seed, number)
+                yield from ((family, seed) for family in self.families)
+            return
+        for family in self.families:
+            split_seed(self.split, self.seed, self.count - 1)  # before the first scene is rendered
+            for number in range(self.count):
+                yield family, split_seed(self.split, self.seed, number)
+
+    def rows(self, unit: Unit, folder: Path) -> Iterator[Question]:
+        """Render a scene, unless its file exists, and yield its questions with relative paths."""
+        from pixel_reasoner.world import make_scene, write_media
+        from pixel_reasoner.world.render import medium_of
+
+        family, seed = unit
+        scene = make_scene(family, seed, self.params(family))  # type: ignore[arg-type]
+        medium = medium_of(scene)
+        if not (folder / medium.path).exists():
+            write_media(scene, folder / medium.path)
+        yield from self._selected(scene, medium)
+
+    def _selected(self, scene: Scene, medium: MediaItem) -> Iterator[Question]:
+        from pixel_reasoner.world import question_of
+
+        if self.selection is Selection.OWN:
+            yield question_of(scene, medium)
+        elif self.selection is Selection.ONE:
+            rng = random.Random(f"questions/{scene.id}/{self.overview_share}")
+            share = float(rng.random() < self.overview_share)
+            yield from scene_questions(scene, medium, 1, share, rng)
+        else:
+            rng = random.Random(f"seeds/{self.seed}/{scene.id}")
+            yield from scene_questions(scene, medium, self.per_scene, self.overview_share, rng)
+
+    def params(self, family: str) -> WorldParams | None:
+        """Return the parameters of a family's scenes; None for an unknown family."""
+        from pixel_reasoner.world import DEFAULTS
+
+        given = {"size_px": self.size_px, "detail_px": self.detail_px}
+        changed = {name: value for name, value in given.items() if value is not None}
+        default: WorldParams | None = DEFAULTS.get(family)  # type: ignore[call-overload]
+        return default and default.model_copy(update=changed)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what decides the questions, as an evaluation writes it to its settings."""
+        params = {family: self.params(family) for family in self.families}
+        return {
+            "name": self.name,
+            "version": world_version(),
+            "family": "all" if self.families == ALL_FAMILIES else ",".join(self.families),
+            "split": self.split,
+            "seed": self.seed,
+            "count": self.count,
+            "params": {name: one.model_dump() for name, one in params.items() if one},
+        }
+
+
+SOURCES.register(PixelWorldSource.name, PixelWorldSource)
+
+
+def world_version() -> int:
+    """Return the version of PixelWorld's generator."""
+    from pixel_reasoner.world import VERSION
+
+    return VERSION
+
+
+def scene_questions(
+    scene: Scene, medium: MediaItem, count: int, overview_share: float, rng: random.Random
+) -> Iterator[Question]:
+    """Yield at most `count` different questions about a scene; about `overview_share` of them need no operation.
+
+    >>> from pixel_reasoner.world import make_scene
+    >>> scene = make_scene("attribute", 7)
+    >>> found = scene_questions(scene, MediaItem(kind="image", path="x.png"), 3, 0.0, random.Random(0))
+    >>> [question.needs_look for question in found]
+    [True, True, True]
+    """
+    from pixel_reasoner.world import all_questions
+
+    questions = list(all_questions(scene, medium))
+    visual = [question for question in questions if question.needs_look]
+    overviews = [question for question in questions if not question.needs_look]
+    # A scene has few details: how many of them are asked about decides the share.
+    num_visual = min(len(visual), _rounded(count * (1 - overview_share), rng))
+    wanted = num_visual * overview_share / (1 - overview_share) if overview_share < 1 else count
+    num_overviews = min(len(overviews), _rounded(wanted, rng))
+    yield from rng.sample(visual, num_visual)
+    yield from rng.sample(overviews, num_overviews)
+
+
+def _rounded(number: float, rng: random.Random) -> int:
+    """Return a whole number whose expected value is `number`."""
+    return int(number + rng.random())
+
+
+# --- RL ---
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorldMix:
+    """Questions of PixelWorld's training split for RL; one per scene."""
+
+    families: tuple[str, ...] = ALL_FAMILIES
+    """which families of PixelWorld"""
+    count: int = 256
+    """questions of each family"""
+    seed: int = 0
+    """the first scene of each family"""
+    overview_share: float = 0.5
+    """share of the questions that need no operation"""
+
+    def __post_init__(self) -> None:
+        """Reject a share outside [0, 1]."""
+        if not 0 <= self.overview_share <= 1:
+            raise UsageError(
+                expected="overview_share from 0 to 1",
+                got=str(self.overview_share),
+                fix="correct it under [pixelworld]",
+            )
+
+
+def world_questions(mix: WorldMix, folder: Path) -> Iterator[Question]:
+    """Yield one question per scene of the training split; media are rendered into a folder, existing ones are kept.
+
+    Raises:
+        UsageError: an unknown family, or a count that the split does not have.
+    """
+    if mix.count < 1:
+        raise UsageError(expected="a count of 1 or more", got=str(mix.count), fix="ask for more")
+    source = PixelWorldSource(
+        families=mix.families,
+        split="train",
+        seed=mix.seed,
+        count=mix.count,
+        selection=Selection.ONE,
+        overview_share=mix.overview_share,
+    )
+    return (with_media_root(question, folder) for question in source.questions(folder))  # type: ignore[arg-type]
