@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import resource
+import subprocess
+import sys
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +21,16 @@ from pixel_reasoner.report import write_report
 from pixel_reasoner.schema.geometry import Box
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.settings import ModelInfo, RunSettings
-from pixel_reasoner.schema.trace import Picture, StopReason, Trace, Turn
+from pixel_reasoner.schema.trace import (
+    CallErrorKind,
+    Observation,
+    Picture,
+    StopReason,
+    Text,
+    Thought,
+    Trace,
+    Turn,
+)
 from pixel_reasoner.scoring.grading import grade_reply, grade_trace
 from report_fixture import (
     HOSTILE,
@@ -27,6 +38,7 @@ from report_fixture import (
     answer,
     draw_scene,
     picture_trace,
+    refusal,
     zoom,
 )
 
@@ -123,6 +135,53 @@ def test_a_call_is_told_in_words_and_kept_as_written(path: Path):
     assert "zoom in on picture 2, box 0.30 0.30 – 0.70 0.70" in text
     assert "look at frames 4, 7" in text
     assert escape('<tool_call>\n{"name": "zoom_in"') in text
+
+
+def test_every_call_of_a_turn_is_shown_with_its_result(tmp_path: Path):
+    first, second = zoom(2, Box(0, 0, 0.5, 0.5)), zoom(3, Box(0.5, 0.5, 1, 1))
+    rejected = refusal()
+    results = (first.observation, second.observation, rejected.observation)
+    turn = Turn(
+        text="I need three crops.",
+        parts=(
+            Thought(thought="The digits are small."),
+            Text(text="I need three crops."),
+            *(one.call for one in (first, second, rejected)),
+        ),
+        observations=tuple(
+            one.model_copy(update={"call": index}) for index, one in enumerate(results)
+        ),
+    )
+    trace = picture_trace(draw_scene(tmp_path / "scene.png"), turn, answer("6"), answer="6")
+    page = alone(trace, tmp_path)
+    thoughts, calls = page.all("p", "thought"), page.all("p", "call")
+    assert (len(thoughts), len(calls)) == (3, 3)  # one thought belongs to the last turn
+    text = "".join(page.text)
+    assert text.index("The digits are small.") < text.index("I need three crops.")
+    assert "zoom in on picture 1, box 0.00 0.00 – 0.50 0.50" in text
+    assert "zoom in on picture 1, box 0.50 0.50 – 1.00 1.00" in text
+    assert "Refused, bad box." in text
+    assert len(boxes(page, "turn-1")) == 2
+    assert len(page.all("li", "refused")) == 0, "two of three calls were executed"
+
+
+def test_calls_that_could_not_be_read_are_all_shown(tmp_path: Path):
+    errors = tuple(
+        Observation(text=text, error=CallErrorKind.MALFORMED_CALL)
+        for text in ("no name", "no JSON")
+    )
+    turn = Turn(text="<tool_call>{</tool_call><tool_call>[</tool_call>", observations=errors)
+    page = alone(picture_trace(draw_scene(tmp_path / "scene.png"), turn), tmp_path)
+    assert [len(page.all("p", kind)) for kind in ("call", "refusal", "thought")] == [2, 2, 0]
+    assert len(page.all("li", "refused")) == 1
+
+
+def test_a_report_of_traces_loads_neither_pillow_nor_pyav():
+    code = (
+        "import sys, pixel_reasoner.report.page; print({'PIL', 'av', 'torch'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
 
 
 def test_a_refusal_says_why_and_shows_the_call(path: Path):

@@ -26,7 +26,7 @@ from pixel_reasoner.media.context import UNSCALED, MediaContext
 from pixel_reasoner.models.api import Model, OnText
 from pixel_reasoner.models.spec import ModelSpec
 from pixel_reasoner.report import build
-from pixel_reasoner.report.page import Summary
+from pixel_reasoner.report.page import PageSummary
 from pixel_reasoner.report.page import write_report as write_traces_page
 from pixel_reasoner.rollout.ask import Progress as OnTurn
 from pixel_reasoner.rollout.ask import ask as run_rollout
@@ -246,7 +246,7 @@ def write_comparison(
     return build.write_comparison(found, first, second, out, limit)
 
 
-def write_report(traces: Iterable[Trace], out: Path, *, title: str) -> Summary:
+def write_report(traces: Iterable[Trace], out: Path, *, title: str) -> PageSummary:
     """Write traces as one HTML page (`report.page.write_report`)."""
     return write_traces_page(traces, out, title=title)
 

@@ -67,11 +67,11 @@ def last_turn_lines(rollout: Rollout) -> list[str]:
     if not rollout.turns:
         return []
     turn = rollout.turns[-1]
-    calls = [*turn.calls, *[None] * (len(turn.observations) - len(turn.calls))]
+    calls = dict(enumerate(turn.calls))
     return [
         line
-        for call, observation in zip(calls, turn.observations, strict=False)
-        for line in _observation_lines(call, observation)
+        for observation in turn.observations
+        for line in _observation_lines(calls.pop(observation.call, None), observation)
     ]
 
 

@@ -119,5 +119,5 @@ def _write_traces(
     head: str = "",
     by_question: Mapping[str, str] | None = None,
 ) -> WrittenReport:
-    page = write_report(traces[:limit], out, title=title, head=head, became=by_question)
+    page = write_report(traces[:limit], out, title=title, head=head, outcomes=by_question)
     return WrittenReport(out, unshown=page.unshown, is_shortened=len(traces) > limit)

@@ -1,4 +1,4 @@
-"""Figures of training runs over their steps, as one HTML page that opens anywhere: a panel a figure, a line a run."""
+"""Metrics of training runs over their steps, as one HTML page: one panel per metric, one line per run."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pixel_reasoner.errors import InputError, packages_of
 from pixel_reasoner.files import atomic_writer, numbered_lines
 
 LOG = "log.jsonl"
-"""where a run keeps one row of figures a step"""
+"""log of a run, one row of metrics per step"""
 
 
 class Panel(NamedTuple):
-    """One chart: a title that says what is drawn, and the names of the figures in a row of the log."""
+    """One chart: its title, and the names of its metrics in the log."""
 
     title: str
     names: tuple[str, ...]
@@ -65,22 +65,22 @@ svg { width: 100%; height: auto } li { display: inline-block; margin-right: 1.5r
 """
 COLORS = ("#0b6e99", "#c8553d", "#3d8b40", "#8e5ea2", "#b8860b", "#555555", "#d4569f", "#1b998b")
 _DASHES = ("solid", "dashed", "dotted")
-_SMOOTHED_OVER = 0.05
-"""share of the steps over which the thick line averages"""
+_SMOOTHING_WINDOW = 0.05
+"""share of the steps that the thick line averages over"""
 
 
 def write_curves(runs: Mapping[str, Path], out: Path, title: str = "Training") -> int:
-    """Draw the logs of runs on one page; returns how many panels have something to show.
+    """Write the curves of runs as one page and return the number of panels with data.
 
     Args:
         runs: name -> folder with a `log.jsonl`.
-        out: the page.
-        title: above it.
+        out: the HTML file.
+        title: of the page.
 
     Raises:
         InputError: no log, or one that cannot be read.
         UsageError: matplotlib is not installed.
-        OutputError: the place cannot be written.
+        OutputError: the file cannot be written.
     """
     with packages_of("train", "draw curves"):
         import matplotlib as mpl
@@ -102,10 +102,10 @@ def write_curves(runs: Mapping[str, Path], out: Path, title: str = "Training") -
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
-    """The rows of a run's log.
+    """Return the rows of the log of a run.
 
     Raises:
-        InputError: there is none, or it cannot be read.
+        InputError: no log, or one that cannot be read.
     """
     rows = []
     for number, line in numbered_lines(folder / LOG, f"the folder of an RL run, with its {LOG}"):
@@ -133,7 +133,7 @@ def _has(log: Sequence[Mapping[str, Any]], panel: Panel) -> bool:
 
 
 def _draw(panel: Panel, logs: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
-    """One panel as SVG."""
+    """Return one panel as SVG."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
@@ -153,12 +153,12 @@ def _draw(panel: Panel, logs: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     axes.set_xlabel("step")
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    drawn = as_svg(figure, panel.title)
-    return drawn[drawn.index("<svg") :]
+    svg = as_svg(figure, panel.title)
+    return svg[svg.index("<svg") :]
 
 
 def as_svg(figure: Any, salt: str) -> str:
-    """A figure of matplotlib as SVG: the same figure makes the same text."""
+    """Return a figure of matplotlib as SVG. Equal figures give equal texts."""
     from matplotlib import rc_context
 
     text = io.StringIO()
@@ -167,8 +167,8 @@ def as_svg(figure: Any, salt: str) -> str:
     return text.getvalue()
 
 
-def smoothed(values: Sequence[float], share: float = _SMOOTHED_OVER) -> list[float]:
-    """Means over a window around each value, which holds a share of all of them.
+def smoothed(values: Sequence[float], share: float = _SMOOTHING_WINDOW) -> list[float]:
+    """Return the means over a window around each value.
 
     >>> smoothed([1.0, 3.0])
     [1.0, 3.0]

@@ -1,6 +1,6 @@
-"""Pictures with boxes over them: pixels as data URIs, boxes as SVG, never drawn into the pixels.
+"""Pictures with boxes over them: pixels as data URIs, boxes as SVG on top, never drawn into the pixels.
 
-A picture that cannot be shown any more (moved, changed or broken since) leaves a tile that says why.
+A picture that cannot be opened (moved, changed or broken since the run) is replaced by a tile with the reason.
 """
 
 from __future__ import annotations
@@ -10,26 +10,28 @@ import io
 from collections import Counter
 from collections.abc import Callable, Iterable
 from html import escape
-from typing import NamedTuple
-
-from PIL import Image
+from typing import TYPE_CHECKING, NamedTuple
 
 from pixel_reasoner.errors import InputError
-from pixel_reasoner.media.context import MediaContext
 from pixel_reasoner.schema.geometry import Box
 from pixel_reasoner.schema.trace import Trace
 
-_MAX_SHOWN_PX = (900, 4000)
+if TYPE_CHECKING:  # Pillow and PyAV are loaded when a picture is shown
+    from PIL import Image
+
+    from pixel_reasoner.media.context import MediaContext
+
+_MAX_SIZE_PX = (900, 4000)
 """larger pictures are scaled down to this width and height"""
 _MAX_LOSSLESS_PX = 256 * 256
-"""small pictures are kept to the last pixel: what the model could see is the point of them"""
+"""smaller pictures are stored without loss: they show exactly what the model received"""
 _ENLARGED_BELOW_PX = 450
-"""narrower pictures are shown enlarged, with hard pixel edges"""
+"""narrower pictures are enlarged, with hard pixel edges"""
 _NUM_COLORS = 6
 
 
 class Mark(NamedTuple):
-    """A box to draw over a picture, in coordinates of what is shown."""
+    """Box to draw over a picture, in fractions of what is shown."""
 
     box: Box
     label: str = ""
@@ -37,38 +39,47 @@ class Mark(NamedTuple):
     link: str = ""
 
 
-class Shots:
-    """The pictures of one trace as `<img>`, or as tiles that say why not."""
+class TracePictures:
+    """Pictures of one trace as `<img>`, or as tiles with the reason why not.
+
+    Args:
+        trace: with media.
+        unshown: counts pictures that cannot be shown, by reason.
+    """
 
     def __init__(self, trace: Trace, unshown: Counter[str]) -> None:
+        from pixel_reasoner.media.context import MediaContext
+
         self._unshown = unshown
-        self._album: MediaContext | InputError
+        self._context: MediaContext | InputError
         try:
-            self._album = MediaContext.of_trace(trace)
+            self._context = MediaContext.of_trace(trace)
         except InputError as error:
-            self._album = error
+            self._context = error
 
     def view(self, number: int, alt: str) -> str:
-        """The copy of a picture that the model saw."""
-        return self._shot(lambda album: album.view(number), alt)
+        """Return a picture as the model received it."""
+        return self._picture(lambda context: context.view(number), alt)
 
     def source(self, number: int, alt: str) -> str:
-        """The full picture or frame that a picture comes from."""
-        return self._shot(lambda album: album.source(number), alt)
+        """Return the full picture or frame that a picture was cut from."""
+        return self._picture(lambda context: context.source(number), alt)
 
-    def _shot(self, pixels: Callable[[MediaContext], Image.Image], alt: str) -> str:
+    def _picture(self, pixels: Callable[[MediaContext], Image.Image], alt: str) -> str:
         try:
-            if isinstance(self._album, InputError):
-                raise self._album
-            return _img(pixels(self._album), alt)
+            if isinstance(self._context, InputError):
+                raise self._context
+            return _img(pixels(self._context), alt)
         except InputError as error:
             self._unshown[error.got] += 1
             return f'<p class="missing">{escape(alt)}: {escape(error.got)}</p>'
 
 
 def _img(pixels: Image.Image, alt: str) -> str:
-    """A picture as a data URI."""
-    scale = min(1, *(most / side for most, side in zip(_MAX_SHOWN_PX, pixels.size, strict=True)))
+    """Return a picture as a data URI."""
+    from PIL import Image
+
+    scale = min(1, *(most / side for most, side in zip(_MAX_SIZE_PX, pixels.size, strict=True)))
     width, height = (max(1, round(side * scale)) for side in pixels.size)
     if scale < 1:
         pixels = pixels.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3)
@@ -86,7 +97,7 @@ def _img(pixels: Image.Image, alt: str) -> str:
 def figure(
     img: str, caption: str, marks: Iterable[Mark] = (), kind: str = "", link: str = ""
 ) -> str:
-    """A picture with its boxes and its caption, which is HTML."""
+    """Return a picture with boxes and a caption, which is HTML."""
     linked = f' data-link="{link}"' if link else ""
     overlay = "".join(_draw(mark) for mark in marks)
     boxes = f'<svg class="boxes" aria-hidden="true">{overlay}</svg>' if overlay else ""
@@ -97,7 +108,7 @@ def figure(
 
 
 def color(turn: int) -> str:
-    """The class that colours a turn and its boxes; after the last colour the first comes again.
+    """Return the CSS class of a turn and its boxes. Colours repeat after the last.
 
     >>> color(1), color(_NUM_COLORS + 1)
     ('turn-1', 'turn-1')
@@ -106,7 +117,7 @@ def color(turn: int) -> str:
 
 
 def _draw(mark: Mark) -> str:
-    """One box as SVG, placed in percent so that it fits the picture at every size."""
+    """Return one box as SVG. Its place is in percent, so that it fits the picture at every size."""
     box = mark.box
     place = (
         f'x="{100 * box.x1:.2f}%" y="{100 * box.y1:.2f}%" '
@@ -115,7 +126,7 @@ def _draw(mark: Mark) -> str:
     rects = f'<rect class="halo" {place}/><rect class="line" {place}/>'
     if not mark.turn:
         return f'<g class="box evidence">{rects}</g>'
-    # The label stands on the box; into a box at the upper edge it hangs.
+    # The label is above the box; inside it where the box is at the upper edge.
     top = 0 if box.y1 < 0.08 else -18
     width = 10 + 8 * len(mark.label)
     label = (

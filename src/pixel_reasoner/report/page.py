@@ -1,8 +1,7 @@
-"""Traces as one HTML page: no server, no network, nothing that a model wrote is ever run.
+"""Traces as one HTML page that needs no server and no network, and never executes text of a model.
 
-The page is written piece by piece, one trace at a time, so that memory does not grow with the number of
-traces. What stands above the traces (counts, filters, settings) is known only after the last one: the cards
-wait in an unnamed file beside the page.
+The page is written one trace at a time, so that memory does not grow with the number of traces. The part above the traces
+(counts, filters, settings) is known only after the last one: until then, the cards are in an unnamed temporary file.
 """
 
 from __future__ import annotations
@@ -27,15 +26,15 @@ from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.scoring.grading import Grade, grade_reply
 
 _MAX_VALUES = 4
-"""of a setting that differs between traces"""
+"""values shown of a setting that differs between traces"""
 
 
-class Summary(Record):
-    """What a page shows and what it could not show."""
+class PageSummary(Record):
+    """Number of traces on a page, and of pictures that could not be shown."""
 
     traces: int
     unshown: dict[str, int]
-    """why pictures could not be shown -> how many"""
+    """reason -> number of pictures"""
 
 
 def write_report(
@@ -44,30 +43,30 @@ def write_report(
     title: str = "Pixel Reasoner traces",
     *,
     head: str = "",
-    became: Mapping[str, str] | None = None,
+    outcomes: Mapping[str, str] | None = None,
     graded: Callable[[Trace], Grade | None] = grade_reply,
-) -> Summary:
-    """Write traces as one HTML page that opens anywhere; it appears only when it is complete.
+) -> PageSummary:
+    """Write traces as one self-contained HTML page. The file appears only when it is complete.
 
     Args:
         traces: what to show.
         out: the page.
         title: its title.
-        head: HTML that stands above the traces (`report.run`).
-        became: id of a question -> what looking again did to its answer, for a filter.
-        graded: who says whether an answer is right.
+        head: HTML above the traces (`report.run`).
+        outcomes: id of a question -> effect of operations on its answer (`report.run.outcomes`), for a filter.
+        graded: function that grades a trace.
 
     >>> from pixel_reasoner.schema.question import Question
     >>> from pixel_reasoner.schema.trace import StopReason
     >>> question = Question(id="q1", text="How many?", media=())
     >>> page = Path(tempfile.mkdtemp()) / "page.html"
     >>> write_report([Trace(question=question, stop=StopReason.NO_ANSWER)], page)
-    Summary(traces=1, unshown={})
+    PageSummary(traces=1, unshown={})
     >>> page.read_text(encoding="utf-8").count("<article")
     1
 
     Raises:
-        OutputError: the place cannot be written.
+        OutputError: the file cannot be written.
     """
     out = Path(out)
     tally = _Tally()
@@ -77,8 +76,8 @@ def write_report(
     ):
         for trace in traces:
             facets = facets_of(trace, graded)
-            if became and trace.question.id in became:
-                facets["looking again"] = [became[trace.question.id]]
+            if outcomes and trace.question.id in outcomes:
+                facets["looking again"] = [outcomes[trace.question.id]]
             tally.count(trace, facets)
             cards.writelines(card(trace, tally.traces, facets, tally.unshown))
         before, after = _frame(title, tally, head)
@@ -86,21 +85,21 @@ def write_report(
         page.write(before)
         shutil.copyfileobj(cards, page)
         page.write(after)
-    return Summary(traces=tally.traces, unshown=dict(tally.unshown))
+    return PageSummary(traces=tally.traces, unshown=dict(tally.unshown))
 
 
 # ---- the page around the traces
 
 
 class _Tally:
-    """What is counted while the traces go by."""
+    """Counts over all traces of a page."""
 
     def __init__(self) -> None:
         self.traces = 0
         self.operations = 0
         self.unshown: Counter[str] = Counter()
         self.filters: dict[str, Counter[str]] = defaultdict(Counter)
-        """name of a filter -> how many traces have each of its values"""
+        """name of a filter -> number of traces with each of its values"""
         self.settings: dict[str, Counter[str]] = defaultdict(Counter)
 
     def count(self, trace: Trace, facets: Facets) -> None:
@@ -119,12 +118,12 @@ class _Tally:
 
 
 def _frame(title: str, tally: _Tally, head: str) -> tuple[str, str]:
-    """The page before and after its traces."""
+    """Return the page before and after its traces."""
     assets = resources.files(__package__)
     style, script, page = (
         (assets / name).read_text(encoding="utf-8") for name in ("page.css", "page.js", "page.html")
     )
-    # Only these two texts may style and run: whatever a model wrote cannot, even if escaping failed.
+    # The content security policy allows only these two texts: text of a model stays inert even if escaping failed.
     values = {
         "title": escape(title),
         "style": style,
@@ -144,7 +143,7 @@ def _hash(text: str) -> str:
 
 
 def _summary(tally: _Tally) -> str:
-    """Counts, stop reasons and settings."""
+    """Return counts, stop reasons and settings."""
     outcomes, operations = tally.filters["outcome"], tally.filters["operations"]
     facts = [("", "traces", str(tally.traces))]
     facts += [(name, name, str(outcomes[name])) for name in SIGNS if outcomes[name]]
@@ -172,7 +171,7 @@ def _summary(tally: _Tally) -> str:
 
 
 def _bar(outcomes: Counter[str], traces: int) -> str:
-    """The shares of the outcomes as one line."""
+    """Return the shares of the outcomes as one bar."""
     parts, start = [], 0.0
     for name in SIGNS:
         share = 100 * outcomes[name] / max(1, traces)
@@ -204,7 +203,7 @@ def _filter(name: str, values: Counter[str]) -> str:
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Nested settings with dotted names.
+    """Yield nested settings with dotted names.
 
     >>> list(_flat({"model": "tiny", "budgets": {"crop": 4096}}))
     [('model', 'tiny'), ('budgets.crop', '4096')]

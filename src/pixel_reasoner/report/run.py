@@ -1,6 +1,6 @@
-"""A run's figures for a reader: one table as HTML, Markdown and CSV, what looking again gained and harmed, and three charts.
+"""Metrics of a run: a table as HTML, Markdown and CSV, gain and harm of operations, and three charts.
 
-Everything comes from `summary.json` and the traces; the page around it, and the traces below it, are `report.page`'s.
+Input is `summary.json` and the traces. `report.page` writes the page around them and the traces below.
 """
 
 from __future__ import annotations
@@ -40,35 +40,35 @@ COLUMNS = {
     "new_tokens_per_question": "new tokens",
     "seconds_per_question": "seconds",
 }
-"""figure -> its column's title"""
+"""metric -> title of its column"""
 OUTCOMES = ("harm", "gain", "neither", "both")
-"""of a pair of answers, the most instructive first"""
+"""outcomes of a pair of answers, the most instructive first"""
 
 
 def run_summary(run: Path) -> dict[str, Any]:
-    """The summary of a run's folder.
+    """Return the summary of a run.
 
     Raises:
-        InputError: there is none: the run is not finished.
+        InputError: there is none; the run is not finished.
     """
     fix = "run the same `pixel-reasoner eval` again: it goes on where it stopped"
     return read_json_object(run / SUMMARY, "a finished run", fix)
 
 
 def table(summary: Mapping[str, Any]) -> list[list[str]]:
-    """The figures of a run as rows of text, a header first: all, each family, category and label."""
+    """Return the metrics of a run as rows of text: a header, all questions, each family, category and label."""
     groups: dict[str, Mapping[str, Any]] = {"all": summary}
     groups |= summary.get("by_family", {})
     groups |= summary.get("by_category", {})
     for label, some in summary.get("by_label", {}).items():
-        groups |= {f"{label} {name}": figures for name, figures in some.items()}
+        groups |= {f"{label} {name}": metrics for name, metrics in some.items()}
     compared = {
         "all": summary,
         **summary.get("compared_by_family", {}),
         **summary.get("compared_by_category", {}),
     }
     rows = {
-        name: {**figures, **_compared(compared.get(name, {}))} for name, figures in groups.items()
+        name: {**metrics, **_compared(compared.get(name, {}))} for name, metrics in groups.items()
     }
     half_marks = any(row.get("score") != row.get("accuracy") for row in rows.values())
     columns = [
@@ -81,9 +81,9 @@ def table(summary: Mapping[str, Any]) -> list[list[str]]:
     return [header, *([name, *(_cell(row.get(c)) for c in columns)] for name, row in rows.items())]
 
 
-def _compared(figures: Mapping[str, Any]) -> dict[str, Any]:
+def _compared(metrics: Mapping[str, Any]) -> dict[str, Any]:
     names = ("without", "gain", "harm")
-    return {name: figures[name]["value"] for name in names if isinstance(figures.get(name), dict)}
+    return {name: metrics[name]["value"] for name in names if isinstance(metrics.get(name), dict)}
 
 
 def _cell(value: Any) -> str:
@@ -95,11 +95,11 @@ def _cell(value: Any) -> str:
 
 
 def write_table(summary: Mapping[str, Any], out: Path) -> None:
-    """Write a run's table as Markdown or CSV, by the name's ending.
+    """Write the table of a run as Markdown or CSV, by the ending of the name.
 
     Raises:
         UsageError: another ending.
-        OutputError: the place cannot be written.
+        OutputError: the file cannot be written.
     """
     rows = table(summary)
     if out.suffix == ".md":
@@ -121,22 +121,23 @@ def write_table(summary: Mapping[str, Any], out: Path) -> None:
 
 
 def instructive(run: Path, scorer: Scorer = Scorer.TYPED) -> tuple[list[Trace], dict[str, str]]:
-    """The traces of a run, those first that teach most, and of each question what looking again did.
+    """Return the traces of a run, the most instructive first, and the outcome of each question.
 
-    Harm before gain before wrong either way before right either way; among them, refused calls and many operations first.
+    The order is harm, gain, wrong with and without operations, right with and without. Within each, traces with rejected calls
+    and many operations come first.
     """
     traces = list(load_run(run))
     other = run / WITHOUT
-    became: dict[str, str] = {}
+    by_question: dict[str, str] = {}
     if (other / SUMMARY).exists():
-        became = outcomes(traces, load_run(other), scorer)
-    return sorted(traces, key=lambda trace: _rank(trace, became, scorer)), became
+        by_question = outcomes(traces, load_run(other), scorer)
+    return sorted(traces, key=lambda trace: _rank(trace, by_question, scorer)), by_question
 
 
 def outcomes(
     first: Iterable[Trace], second: Iterable[Trace], scorer: Scorer = Scorer.TYPED
 ) -> dict[str, str]:
-    """What became of each question: `gain` (right in the first run alone), `harm`, `both`, `neither`."""
+    """Return question id -> `gain` (only the first answer is right), `harm` (only the second), `both` or `neither`."""
     names = {(True, False): "gain", (False, True): "harm", (True, True): "both"}
     return {
         pair.first.question.id: names.get(
@@ -146,11 +147,11 @@ def outcomes(
     }
 
 
-def _rank(trace: Trace, became: Mapping[str, str], scorer: Scorer) -> tuple[int, ...]:
-    outcome = became.get(trace.question.id)
-    place = OUTCOMES.index(outcome) if outcome else 2 + is_correct(trace, scorer)
+def _rank(trace: Trace, by_question: Mapping[str, str], scorer: Scorer) -> tuple[int, ...]:
+    outcome = by_question.get(trace.question.id)
+    rank = OUTCOMES.index(outcome) if outcome else 2 + is_correct(trace, scorer)
     failed = trace.stop is StopReason.FAILED
-    return (-failed, place, -len(trace.rejected), -len(trace.executed))
+    return (-failed, rank, -len(trace.rejected), -len(trace.executed))
 
 
 # --- HTML ---
@@ -159,8 +160,8 @@ def _rank(trace: Trace, became: Mapping[str, str], scorer: Scorer) -> tuple[int,
 def run_head(
     summary: Mapping[str, Any], traces: Sequence[Trace], *, references: bool = False
 ) -> str:
-    """What stands above the traces of a run's page."""
-    parts = [_rows_told(summary), _html_table(table(summary))]
+    """Return the HTML above the traces of a run report."""
+    parts = [_rows_html(summary), _html_table(table(summary))]
     if "gain" in summary:
         parts.append(compared_html(summary, "with operations", "without"))
     parts.append(_charts(summary, traces))
@@ -170,46 +171,46 @@ def run_head(
 
 
 def compared_html(found: Mapping[str, Any], first: str, second: str) -> str:
-    """The four shares of a comparison as a square, and the paired test in words."""
+    """Return the four shares of a comparison as a square, and the paired test as a sentence."""
     cells = {name: found[name] for name in ("both", "gain", "harm", "neither")}
-    told = {
+    shares = {
         name: f"<b>{one['value']:.3f}</b><small>{_cell(one['interval'])}</small>"
         for name, one in cells.items()
         if one["value"] is not None
     }
-    if not told:
+    if not shares:
         return ""
     difference = found["difference"]
     return f"""\
 <section class="compared">
 <h2>What looking again changed</h2>
 <table class="square"><thead><tr><td></td><th scope="col">{escape(second)}: right</th><th scope="col">{escape(second)}: wrong</th></tr></thead>
-<tbody><tr><th scope="row">{escape(first)}: right</th><td>{told["both"]} both</td><td class="correct">{told["gain"]} gain</td></tr>
-<tr><th scope="row">{escape(first)}: wrong</th><td class="wrong">{told["harm"]} harm</td><td>{told["neither"]} neither</td></tr></tbody></table>
+<tbody><tr><th scope="row">{escape(first)}: right</th><td>{shares["both"]} both</td><td class="correct">{shares["gain"]} gain</td></tr>
+<tr><th scope="row">{escape(first)}: wrong</th><td class="wrong">{shares["harm"]} harm</td><td>{shares["neither"]} neither</td></tr></tbody></table>
 <p class="lead">{found["with"]["value"]:.3f} against {found["without"]["value"]:.3f} of {found["with"]["count"]} questions: difference {difference["value"]:+.3f}
 ({_cell(difference["interval"])}), paired test p = {difference["p"]:g}. Intervals are of 95 %.</p>
 </section>"""
 
 
 def differing_html(differing: Mapping[str, Sequence[Any]], first: str, second: str) -> str:
-    """The settings in which two runs differ, as a table."""
+    """Return the settings in which two runs differ, as a table."""
     if not differing:
         return '<p class="lead">No setting differs.</p>'
     rows = [[name, str(one), str(other)] for name, (one, other) in differing.items()]
     return _html_table([["what differs", first, second], *rows])
 
 
-def _rows_told(summary: Mapping[str, Any]) -> str:
+def _rows_html(summary: Mapping[str, Any]) -> str:
     rows = summary.get("rows")
     if not rows:
         return ""
     share = summary["count"] / max(1, rows["read"])
-    why = [
+    reasons = [
         f"<li>{escape(title)}: {escape(reason)} {one['count']} ({escape('; '.join(one['rows'][:3]))})</li>"
         for title in ("dropped", "noted")
         for reason, one in rows[title].items()
     ]
-    listed = f"<ul>{''.join(why)}</ul>" if why else ""
+    listed = f"<ul>{''.join(reasons)}</ul>" if reasons else ""
     return f'<p class="lead">Evaluated {summary["count"]} of {rows["read"]} rows ({share:.1%}).</p>{listed}'
 
 
@@ -235,27 +236,28 @@ def _references(task: str) -> str:
 
 # --- charts, as SVG ---
 
-_W, _H, _PAD = 340, 220, 36
+_WIDTH, _HEIGHT, _PAD = 340, 220, 36
+"""pixels of a chart"""
 
 
 def _charts(summary: Mapping[str, Any], traces: Sequence[Trace]) -> str:
-    asked = [trace for trace in traces if trace.stop is not StopReason.FAILED]
+    answered = [trace for trace in traces if trace.stop is not StopReason.FAILED]
     kinds = {"all": summary, **summary.get("by_family", {}), **summary.get("by_category", {})}
     points: dict[tuple[float, float], list[str]] = {}
     for name, one in kinds.items():
         if one.get("rapr") is not None and one.get("accuracy") is not None:
             points.setdefault((round(one["rapr"], 2), round(one["accuracy"], 2)), []).append(name)
-    shares = [share for trace in asked if (share := evidence_share(trace)) is not None]
-    looked = [len(trace.executed) for trace in asked]
+    shares = [share for trace in answered if (share := evidence_share(trace)) is not None]
+    num_executed = [len(trace.executed) for trace in answered]
     charts = [_scatter("Accuracy against RaPR, by kind of question", points)] if points else []
     if shares:
         counts = [sum(low <= share < low + 0.1 for share in shares) for low in _TENTHS[:-1]]
         counts.append(sum(share >= _TENTHS[-1] for share in shares))
         labels = [f"{low:.0%}" for low in _TENTHS]
         charts.append(_histogram("How much of the evidence was zoomed into", counts, labels))
-    if looked:
-        most = min(max(looked), 8)
-        counts = [sum(min(number, most) == n for number in looked) for n in range(most + 1)]
+    if num_executed:
+        most = min(max(num_executed), 8)
+        counts = [sum(min(number, most) == n for number in num_executed) for n in range(most + 1)]
         labels = [str(n) for n in range(most + 1)]
         charts.append(_histogram("Executed operations a question", counts, labels))
     return f'<div class="charts">{"".join(charts)}</div>' if charts else ""
@@ -267,25 +269,25 @@ _TENTHS = [tenth / 10 for tenth in range(10)]
 def _svg(title: str, marks: str, legend: str = "") -> str:
     below = f"<p>{escape(legend)}</p>" if legend else ""
     return (
-        f'<figure><figcaption>{escape(title)}</figcaption><svg viewBox="0 0 {_W} {_H}" role="img" aria-label="{escape(title)}">'
+        f'<figure><figcaption>{escape(title)}</figcaption><svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title)}">'
         f"{marks}</svg>{below}</figure>"
     )
 
 
 def _scatter(title: str, points: Mapping[tuple[float, float], Sequence[str]]) -> str:
-    width, height = _W - 2 * _PAD, _H - 2 * _PAD
+    width, height = _WIDTH - 2 * _PAD, _HEIGHT - 2 * _PAD
     marks = [
         f'<rect class="plot" x="{_PAD}" y="{_PAD}" width="{width}" height="{height}"/>',
         *(
-            f'<text class="tick" x="{_PAD + share * width}" y="{_H - _PAD + 16}" text-anchor="middle">{share:g}</text>'
-            f'<text class="tick" x="{_PAD - 6}" y="{_H - _PAD - share * height + 4}" text-anchor="end">{share:g}</text>'
+            f'<text class="tick" x="{_PAD + share * width}" y="{_HEIGHT - _PAD + 16}" text-anchor="middle">{share:g}</text>'
+            f'<text class="tick" x="{_PAD - 6}" y="{_HEIGHT - _PAD - share * height + 4}" text-anchor="end">{share:g}</text>'
             for share in (0, 0.5, 1)
         ),
-        f'<text class="tick" x="{_W / 2}" y="{_H - 4}" text-anchor="middle">RaPR</text>',
+        f'<text class="tick" x="{_WIDTH / 2}" y="{_HEIGHT - 4}" text-anchor="middle">RaPR</text>',
     ]
     legend = []
     for number, ((rapr, accuracy), names) in enumerate(points.items(), start=1):
-        x, y = _PAD + rapr * width, _H - _PAD - accuracy * height
+        x, y = _PAD + rapr * width, _HEIGHT - _PAD - accuracy * height
         marks.append(
             f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="8"/>'
             f'<text class="inside" x="{x:.1f}" y="{y + 3.5:.1f}" text-anchor="middle">{number}</text>'
@@ -295,17 +297,17 @@ def _scatter(title: str, points: Mapping[tuple[float, float], Sequence[str]]) ->
 
 
 def _histogram(title: str, counts: Sequence[int], labels: Sequence[str]) -> str:
-    width, height = (_W - 2 * _PAD) / len(counts), _H - 2 * _PAD
+    width, height = (_WIDTH - 2 * _PAD) / len(counts), _HEIGHT - 2 * _PAD
     top = max(counts) or 1
     marks = []
     for number, (count, label) in enumerate(zip(counts, labels, strict=True)):
         x, tall = _PAD + number * width, count / top * height
         marks.append(
-            f'<rect class="column" x="{x + 1:.1f}" y="{_H - _PAD - tall:.1f}" width="{width - 2:.1f}" height="{tall:.1f}"/>'
-            f'<text class="tick" x="{x + width / 2:.1f}" y="{_H - _PAD + 16}" text-anchor="middle">{escape(label)}</text>'
+            f'<rect class="column" x="{x + 1:.1f}" y="{_HEIGHT - _PAD - tall:.1f}" width="{width - 2:.1f}" height="{tall:.1f}"/>'
+            f'<text class="tick" x="{x + width / 2:.1f}" y="{_HEIGHT - _PAD + 16}" text-anchor="middle">{escape(label)}</text>'
         )
         if count:
             marks.append(
-                f'<text class="tick" x="{x + width / 2:.1f}" y="{_H - _PAD - tall - 4:.1f}" text-anchor="middle">{count}</text>'
+                f'<text class="tick" x="{x + width / 2:.1f}" y="{_HEIGHT - _PAD - tall - 4:.1f}" text-anchor="middle">{count}</text>'
             )
     return _svg(title, "".join(marks))
