@@ -217,6 +217,34 @@ def test_the_pixel_limit_holds(folder):
         context_of(("image", folder / "large.png"), max_px=1000)
 
 
+# --- copies ---
+
+
+def test_a_fork_continues_independently_and_decodes_nothing_again(folder, monkeypatch):
+    context = context_of(("image", folder / "large.png"))
+    crop = context.add_crop(1, Box(0, 0, 0.5, 0.5))
+    shown = context.view(crop.number)
+    monkeypatch.setattr("pixel_reasoner.media.decoder.open_image", None)
+    fork = context.fork()
+    assert fork.view(crop.number) is shown
+    ours = context.add_crop(1, Box(0.5, 0, 1, 1))
+    theirs = fork.add_crop(2, Box(0, 0.5, 1, 1))
+    assert (ours.number, theirs.number) == (3, 3)
+    assert context.picture(3).box != fork.picture(3).box
+    assert not same(context.view(3), fork.view(3))
+
+
+def test_a_truncated_context_numbers_its_next_picture_anew(folder):
+    context = context_of(("image", folder / "large.png"))
+    context.view(context.add_crop(1, Box(0, 0, 0.5, 0.5)).number)
+    context.truncate(1)
+    assert len(context) == 1
+    again = context.add_crop(1, Box(0.5, 0.5, 1, 1))
+    fresh = context.fresh()
+    assert again.number == 2
+    assert same(context.view(2), fresh.view(fresh.add_crop(1, Box(0.5, 0.5, 1, 1)).number))
+
+
 # --- replay ---
 
 

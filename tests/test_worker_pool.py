@@ -177,6 +177,12 @@ def test_workers_that_cannot_start_are_refused_with_the_fix(picture):
         WorkerPoolDecoder(0)
 
 
+def test_workers_do_not_inherit_keys(picture, monkeypatch):
+    monkeypatch.setenv("MY_API_KEY", "secret")
+    with WorkerPoolDecoder(1) as pool:
+        assert "MY_API_KEY" not in pool.run(picture, worker_tasks.environment).values
+
+
 def test_a_closed_pool_leaves_no_process(picture):
     pool = WorkerPoolDecoder(1)
     pool.image(picture, LIMITS)

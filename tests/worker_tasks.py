@@ -43,6 +43,11 @@ def fail() -> TaskResult:
     raise RuntimeError("a mistake of the decoder")
 
 
+def environment() -> TaskResult:
+    """Return the names of all environment variables."""
+    return TaskResult(sorted(os.environ), [])
+
+
 def process_id(seconds: float = 0.0) -> TaskResult:
     """Return the id of the worker."""
     time.sleep(seconds)

@@ -26,7 +26,7 @@ class _Entry:
 class MediaCache:
     """Opened media that were used last, bounded by number and by decoded pixels.
 
-    Files that changed on disk are opened again. All methods may be called from several threads; media that two
+    Files that changed on disk are opened again; of a folder of frames only added and removed files are noticed. All methods may be called from several threads; media that two
     threads need at once are opened once.
 
     >>> from pixel_reasoner.media.context import UNSCALED
@@ -38,14 +38,14 @@ class MediaCache:
     def __init__(
         self,
         max_entries: int = 32,
-        max_px: int = 1_000_000_000,
+        max_px: int = 300_000_000,
         decoder: MediaDecoder = IN_PROCESS,
     ) -> None:
         """Create an empty cache.
 
         Args:
             max_entries: sets of media that stay open.
-            max_px: decoded pixels of all of them (three bytes each); the set used last always stays.
+            max_px: decoded pixels of all of them, four bytes each; the set used last always stays.
             decoder: in this process, or in workers.
         """
         self.max_entries = max_entries

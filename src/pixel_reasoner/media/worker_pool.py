@@ -37,6 +37,7 @@ _START_TIMEOUT_S = 60.0
 _MAX_FIELDS_BYTES = 2**26
 """size of the JSON fields of a reply"""
 _CHILD_CODE = "import sys; from pixel_reasoner.media.worker import main; main(*sys.argv[1:])"
+_KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "SYSTEMROOT")
 _EXPECTED = "a picture or video that can be decoded within the limits of a worker"
 
 
@@ -179,7 +180,6 @@ class _Worker:
             UsageError: it does not start.
         """
         self.connection, theirs = mp_connection.Pipe(duplex=True)
-        module_path = os.pathsep.join(path for path in sys.path if path)
         command = [
             *(sys.executable, "-P", "-c", _CHILD_CODE),
             *map(str, (theirs.fileno(), limits.memory_bytes, limits.cpu_s)),
@@ -188,13 +188,7 @@ class _Worker:
             command,
             pass_fds=(theirs.fileno(),),
             stdin=subprocess.DEVNULL,
-            # One thread per library: every thread takes address space, which is limited.
-            env={
-                **os.environ,
-                "PYTHONPATH": module_path,
-                "OMP_NUM_THREADS": "1",
-                "OPENBLAS_NUM_THREADS": "1",
-            },
+            env=_environment(),
         )
         theirs.close()
         watchdog = _Watchdog(self.process, _START_TIMEOUT_S)
@@ -279,6 +273,17 @@ class _Watchdog:
             if not self._is_stopped:
                 self.has_killed = True
                 self._process.kill()
+
+
+def _environment() -> dict[str, str]:
+    """Return the environment of a worker: no keys and tokens of the caller, which a file must not reach."""
+    kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
+    return kept | {
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        # One thread per library: every thread takes address space, which is limited.
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+    }
 
 
 def _exit_reason(process: subprocess.Popen[bytes]) -> str:

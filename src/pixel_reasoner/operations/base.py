@@ -236,6 +236,9 @@ class OperationSpec:
             return self.sentence(**self.check_arguments(call.arguments))
         except CallRejected:
             return call_as_written(call)
+        except Exception:
+            logger.exception("operation %s cannot describe its call", self.name)
+            return call_as_written(call)
 
     def _convert(self, parameter: Parameter, value: Any) -> Any:
         adapter = _adapter(self.run, parameter.name)
@@ -243,11 +246,6 @@ class OperationSpec:
             return adapter.validate_python(_as_json_numbers(value), strict=True)
         except ValidationError as error:
             raise _bad_arguments(f"{parameter.name} must be {parameter.type_in_words}") from error
-
-
-def tool_schema(spec: OperationSpec) -> dict[str, Any]:
-    """Return the OpenAI function schema of an operation."""
-    return spec.tool_schema
 
 
 def call_as_written(call: ToolCall) -> str:

@@ -91,7 +91,7 @@ class MediaLimits(Record):
     max_video_frames: PositiveInt = 20_000_000
     """frames of one video that are counted or decoded"""
     max_open_px: PositiveInt = 200_000_000
-    """pixels of decoded pictures of one question that stay in memory (0.6 GB), unless a single one has more"""
+    """pixels of decoded pictures of one question that stay in memory, four bytes each, unless a single one has more"""
 
     @model_serializer(mode="wrap")
     def _without_new_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
