@@ -230,9 +230,7 @@ class _Asking:
             yield self._kept(trace, self.in_flight.pop(trace.question.id))
 
     def _new(self) -> Iterator[Question]:
-        for question in self.evaluation.questions:
-            if not self.store.contains(question.id, self.sample):
-                yield question
+        return self.store.missing(self.evaluation.questions, self.sample)
 
     def _waiting(self) -> Iterator[Question]:
         for question in self._new():

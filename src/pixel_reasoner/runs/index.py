@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from pixel_reasoner.errors import InputError, OutputError
 from pixel_reasoner.files import reason
@@ -37,6 +38,12 @@ FILE_ORDER = "r.offset"
 NOT_FAILED = f"r.stop != '{StopReason.FAILED}'"
 
 
+class _Place(NamedTuple):
+    offset: int
+    length: int
+    stop: str
+
+
 class TraceIndex:
     """Index of one segment of traces. All methods may be called from any thread."""
 
@@ -48,13 +55,14 @@ class TraceIndex:
         """
         self._path, self._segment = path, segment
         self._lock = threading.RLock()
-        self._uncommitted = 0
+        self._pending: dict[tuple[str, int], _Place] = {}
+        """traces that the database does not contain yet"""
         self._db = self._open()
         try:
             self._catch_up()
         except OutputError:  # no room: the index is derived from the segment, so memory will do
             self._db.close()
-            self._uncommitted = 0
+            self._pending.clear()
             self._db = self._connect(":memory:")
             self._catch_up()
 
@@ -96,7 +104,7 @@ class TraceIndex:
                 self._db.execute("DELETE FROM records")
             state = (0, 0, b"")
         for offset, line in self._lines(state[0]):
-            self._add(self._parsed(line, offset), offset, len(line))
+            self.add(self._parsed(line, offset), offset, len(line))
         self.commit()
 
     def _fits(self, size: int, mtime_ns: int, tail: bytes) -> bool:
@@ -132,32 +140,35 @@ class TraceIndex:
 
     # --- writing ---
 
-    def _add(self, trace: Trace, offset: int, length: int) -> None:
-        with self._lock, self._errors():
-            if not self._uncommitted:
-                self._db.execute("BEGIN")
-            row = (trace.question.id, trace.sample, offset, length, str(trace.stop))
-            self._db.execute("INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?)", row)
-            self._uncommitted += 1
-            if self._uncommitted == _COMMIT_EVERY:
-                self.commit()
-
     def add(self, trace: Trace, offset: int, length: int) -> None:
         """Add a trace that was appended to the segment; it replaces an earlier one of the same question and sample."""
-        self._add(trace, offset, length)
+        # One statement per trace would release the GIL each time, and wait for it among busy threads.
+        with self._lock:
+            key = trace.question.id, trace.sample
+            self._pending[key] = _Place(offset, length, str(trace.stop))
+            if len(self._pending) >= _COMMIT_EVERY:
+                self.commit()
 
     def commit(self) -> None:
         """Write everything to the database file."""
         with self._lock, self._errors():
-            if not self._uncommitted:
-                self._db.execute("BEGIN")
-            self._uncommitted = 0
-            self._db.execute("DELETE FROM state")
-            size = self._segment.size
-            mtime_ns = self._segment.path.stat().st_mtime_ns
-            row = (size, mtime_ns, self._tail(size))
-            self._db.execute("INSERT INTO state VALUES (?, ?, ?)", row)
-            self._db.execute("COMMIT")
+            rows = [(*key, *place) for key, place in self._pending.items()]
+            self._db.execute("BEGIN")
+            try:
+                self._db.executemany("INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?)", rows)
+                self._write_state()
+                self._db.execute("COMMIT")
+            except sqlite3.Error:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+            self._pending.clear()
+
+    def _write_state(self) -> None:
+        self._db.execute("DELETE FROM state")
+        size = self._segment.size
+        mtime_ns = self._segment.path.stat().st_mtime_ns
+        self._db.execute("INSERT INTO state VALUES (?, ?, ?)", (size, mtime_ns, self._tail(size)))
 
     def _errors(self) -> _SqliteErrors:
         return _SqliteErrors(self._path)
@@ -209,11 +220,24 @@ class TraceIndex:
 
     def find(self, id_: str, sample: int) -> tuple[int, int] | None:
         """Return (offset, length) of a trace, None where there is none."""
+        with self._lock:
+            place = self._pending.get((id_, sample))
+        if place is not None:
+            return place.offset, place.length
         query = "SELECT offset, length FROM records WHERE id = ? AND sample = ?"
         return self._one(query, id_, sample)
 
+    def known(self, ids: Sequence[str], sample: int) -> set[str]:
+        """Return those ids of questions of which there is a trace; at most some hundred are asked about at once."""
+        places = ", ".join("?" * len(ids))
+        query = f"SELECT id FROM records WHERE sample = ? AND id IN ({places})"
+        with self._lock:
+            found = {str(row[0]) for row in self._db.execute(query, (sample, *ids))}
+            return found | {id_ for id_ in ids if (id_, sample) in self._pending}
+
     def count(self, stop: StopReason | None = None) -> int:
         """Return the number of traces, or of those with a stop reason."""
+        self.commit()
         if stop is None:
             row = self._one("SELECT COUNT(*) FROM records")
         else:
@@ -255,8 +279,8 @@ class TraceIndex:
                 self._db.execute(
                     "INSERT INTO records SELECT id, sample, target, length, stop FROM moved"
                 )
-                self._uncommitted = 1
-                self.commit()
+                self._write_state()
+                self._db.execute("COMMIT")
             self._db.execute("DROP TABLE temp.moved")
 
 

@@ -16,6 +16,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
@@ -32,6 +33,8 @@ from pixel_reasoner.schema.trace import StopReason, Trace, load_traces
 TRACES = "traces.jsonl"
 STORE = ".store"
 """folder of everything that is not for users"""
+_READ_AHEAD = 64
+"""questions that are looked up at once"""
 RUNNING, COMPLETE = "running", "complete"
 """states of a run in its manifest"""
 
@@ -131,6 +134,13 @@ class RunStore:
     def contains(self, question_id: str, sample: int = 0) -> bool:
         """Return whether there is a trace of a question and sample."""
         return self.index.find(question_id, sample) is not None
+
+    def missing(self, questions: Iterable[Question], sample: int = 0) -> Iterator[Question]:
+        """Yield the questions that have no trace of a sample; a few are read ahead."""
+        questions = iter(questions)
+        while chunk := list(islice(questions, _READ_AHEAD)):
+            known = self.index.known([question.id for question in chunk], sample)
+            yield from (question for question in chunk if question.id not in known)
 
     def get(self, question_id: str, sample: int = 0) -> Trace | None:
         """Return the trace of a question and sample, None where there is none."""
