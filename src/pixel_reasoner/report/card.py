@@ -9,6 +9,8 @@ from functools import cache
 from html import escape
 from itertools import groupby
 
+from pixel_reasoner.operations.base import call_as_written
+from pixel_reasoner.operations.registry import describe_call
 from pixel_reasoner.report.figure import Mark, TracePictures, color, figure
 from pixel_reasoner.schema.geometry import WHOLE, Box, Size
 from pixel_reasoner.schema.question import Question
