@@ -201,6 +201,23 @@ def test_errors_of_a_new_operation_are_in_the_familys_words(further_operations):
     assert "img_idx must be an integer; see image_zoom_in_tool" in texts_of(prompt)[-1]
 
 
+@pytest.mark.parametrize("name", sorted(name for name in ALL if ALL[name].tools))
+@pytest.mark.parametrize("operations", [True, ["zoom_in"], ["rotate"]])
+def test_a_server_that_lists_operations_itself_gets_a_system_message_without_them(
+    name, operations, further_operations
+):
+    dialect = get_dialect(name)
+    prompt = dialect.messages(asked(), (), (), str, operations=operations)
+    native = dialect.with_native_system(prompt, operations, has_video=False)
+    assert native[-1] == prompt[-1]
+    assert len(native) == 1 + bool(dialect.native_system)
+    text = "".join(texts_of(native[:-1]))
+    assert "<tools>" not in text
+    assert "rotate" not in text
+    without = dialect.messages(asked(), (), (), str, operations=False)
+    assert dialect.with_native_system(without, False, has_video=False) == without
+
+
 # --- results ---
 
 

@@ -123,6 +123,22 @@ class PromptFormat(CallFormat):
                     messages.append(_message("user", results))
         return messages
 
+    def with_native_system(
+        self, messages: Sequence[Message], operations: bool | Sequence[str], *, has_video: bool
+    ) -> list[Message]:
+        """Return messages for a server that lists the operations itself (`tool_definitions`).
+
+        Args:
+            messages: that `messages` returned for these operations.
+            operations: names; True for the default operations, False for none.
+            has_video: whether the first question has a video.
+        """
+        if not self.offered_operations(operations, has_video):
+            return list(messages)
+        texts = self.texts(operations, has_video)
+        opening = [_message("system", [_text(texts.native_system)])] if texts.native_system else []
+        return [*opening, *messages[bool(texts.system) :]]
+
     # --- operations ---
 
     def offered_operations(
