@@ -178,7 +178,7 @@ def _replay(trace: Trace, desk: MediaCache) -> str | None:
     try:
         budgets = settings.budgets or get_dialect(settings.dialect).budgets
         model = ScriptedModel([""], dialect=settings.dialect, budgets=budgets)
-        album = desk.of(trace.question, budgets, sampling=trace.sampling)
+        album = desk.open(trace.question, budgets, sampling=trace.sampling)
         again = Rollout(trace.question, model, RolloutConfig(), album)
         recorded = album.replay(trace)
     except InputError as error:

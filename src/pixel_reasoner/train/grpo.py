@@ -240,7 +240,7 @@ class PixelReasonerTrainer(GRPOTrainer):
         return batch | {"num_items_in_batch": self._num_trained}
 
     def _pictures(self, row: RolloutSample) -> list[Any]:
-        album = self.albums.of(row.trace.question, *self._media).replay(row.trace)
+        album = self.albums.open(row.trace.question, *self._media).replay(row.trace)
         return [album.view(number) for number in range(1, row.num_pictures + 1)]
 
     # --- the reward ---

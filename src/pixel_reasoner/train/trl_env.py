@@ -39,7 +39,7 @@ class TrlToolEnv:
         del row
         asked = Question.from_line(question)
         budgets = self.speaker.budgets or get_dialect(self.speaker.dialect).budgets
-        album = self.albums.of(asked, budgets, self.rules.media)
+        album = self.albums.open(asked, budgets, self.rules.media)
         self.rollout = Rollout(asked, self.speaker, self.rules, album)
         parts: list[Message] = self.rollout.messages()[-1]["content"]
         return parts
