@@ -79,7 +79,7 @@ class TrlToolEnv:
         del row
         asked = Question.from_line(question)
         budgets = self.model_settings.budgets or get_dialect(self.model_settings.dialect).budgets
-        context = self.contexts.of(asked, budgets, self.config.media)
+        context = self.contexts.open(asked, budgets, self.config.media)
         self.rollout = Rollout(asked, self.model_settings, self.config, context)
         parts: list[Message] = self.rollout.messages()[-1]["content"]
         return parts

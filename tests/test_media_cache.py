@@ -61,7 +61,7 @@ def test_questions_about_one_file_decode_it_once(pictures, tmp_path):
     for number in range(3):
         question = question_of(("image", pictures[0]), ("video", clip))
         named = question.model_copy(update={"id": str(number), "text": f"Question {number}?"})
-        context = cache.of(named, BUDGETS)
+        context = cache.open(named, BUDGETS)
         assert context.question == named
         context.view(context.add_crop(1, Box(0, 0, 0.5, 0.5)).number)
     assert sorted(decoder.decoded) == ["0.png", "clip.mp4"]
@@ -69,7 +69,7 @@ def test_questions_about_one_file_decode_it_once(pictures, tmp_path):
 
 def test_contexts_of_one_file_number_their_pictures_independently(pictures):
     cache, question = MediaCache(), question_of(("image", pictures[0]))
-    first, second = cache.of(question, BUDGETS), cache.of(question, BUDGETS)
+    first, second = cache.open(question, BUDGETS), cache.open(question, BUDGETS)
     first.add_crop(1, Box(0, 0, 0.5, 0.5))
     assert (len(first), len(second)) == (2, 1)
     assert first.view(1) is second.view(1)
@@ -79,34 +79,34 @@ def test_other_limits_and_other_sampling_are_other_media(tmp_path):
     question = question_of(("video", write_video(tmp_path / "clip.mp4", 12)))
     cache = MediaCache()
     recorded = (FrameSampling(medium=0, num_frames=2, indices=(1, 9)),)
-    assert cache.of(question, BUDGETS).num_frames == 12
-    assert cache.of(question, BUDGETS, MediaLimits(num_frames=3)).num_frames == 3
-    assert cache.of(question, BUDGETS, sampling=recorded).sampling == recorded
+    assert cache.open(question, BUDGETS).num_frames == 12
+    assert cache.open(question, BUDGETS, MediaLimits(num_frames=3)).num_frames == 3
+    assert cache.open(question, BUDGETS, sampling=recorded).sampling == recorded
     assert len(cache) == 3
 
 
 def test_a_file_that_changed_is_opened_again(pictures):
     cache, question = MediaCache(), question_of(("image", pictures[0]))
-    assert cache.of(question, BUDGETS).view(1) is cache.of(question, BUDGETS).view(1)
+    assert cache.open(question, BUDGETS).view(1) is cache.open(question, BUDGETS).view(1)
     Image.new("RGB", (64, 64), "red").save(pictures[0])
     os.utime(pictures[0], (1, 1))
-    assert cache.of(question, BUDGETS).picture(1).source_px == (64, 64)
+    assert cache.open(question, BUDGETS).picture(1).source_px == (64, 64)
 
 
 def test_the_set_used_longest_ago_is_closed_first(pictures):
     decoder = CountingDecoder()
     cache = MediaCache(max_entries=2, decoder=decoder)
     for number in (0, 1, 0, 2, 0, 1):
-        cache.of(question_of(("image", pictures[number])), BUDGETS).view(1)
+        cache.open(question_of(("image", pictures[number])), BUDGETS).view(1)
     assert decoder.decoded == ["0.png", "1.png", "2.png", "1.png"]
     assert len(cache) == 2
 
 
 def test_decoded_pixels_are_bounded(pictures):
     cache = MediaCache(max_px=1)
-    kept = cache.of(question_of(("image", pictures[0])), BUDGETS)
+    kept = cache.open(question_of(("image", pictures[0])), BUDGETS)
     kept.view(1)
-    cache.of(question_of(("image", pictures[1])), BUDGETS).view(1)
+    cache.open(question_of(("image", pictures[1])), BUDGETS).view(1)
     assert len(cache) == 1, "the set used last stays, whatever its size"
     assert kept.view(1).size == kept.picture(1).seen_px, "a context in use keeps its media"
 
@@ -115,10 +115,10 @@ def test_media_that_cannot_be_opened_are_not_kept(tmp_path):
     cache, question = MediaCache(), question_of(("image", tmp_path / "a.png"))
     for _ in range(2):
         with pytest.raises(InputError):
-            cache.of(question, BUDGETS)
+            cache.open(question, BUDGETS)
     assert len(cache) == 0
     scene().save(tmp_path / "a.png")
-    assert len(cache.of(question, BUDGETS)) == 1
+    assert len(cache.open(question, BUDGETS)) == 1
 
 
 def test_threads_that_need_the_same_media_decode_them_once(pictures, tmp_path):
@@ -130,14 +130,14 @@ def test_threads_that_need_the_same_media_decode_them_once(pictures, tmp_path):
 
     def view(number: int) -> np.ndarray:
         barrier.wait()
-        context = cache.of(question, BUDGETS)
+        context = cache.open(question, BUDGETS)
         crop = context.add_crop(1, Box(0, 0, (number + 1) / 8, 1))
         return np.asarray(context.view(crop.number))
 
     with ThreadPoolExecutor(8) as threads:
         ours = list(threads.map(view, range(8)))
     assert sorted(decoder.decoded) == ["0.png", "clip.mp4"]
-    alone = MediaCache().of(question, BUDGETS)
+    alone = MediaCache().open(question, BUDGETS)
     for number, pixels in enumerate(ours):
         crop = alone.add_crop(1, Box(0, 0, (number + 1) / 8, 1))
         assert np.array_equal(pixels, np.asarray(alone.view(crop.number)))

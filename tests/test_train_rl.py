@@ -420,7 +420,7 @@ def test_the_rollouts_of_a_question_open_its_media_once(questions, monkeypatch):
     )
     contexts = MediaCache(max_entries=1)
     for question in [questions[0]] * 4 + [questions[1], questions[0]]:
-        contexts.of(question, SPEAKER.budgets).view(1)
+        contexts.open(question, SPEAKER.budgets).view(1)
     assert len(opened) == 3  # the third because only one was kept
 
 

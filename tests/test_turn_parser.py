@@ -18,7 +18,6 @@ from pixel_reasoner.dialects.syntax.base import (
     MAX_BRACKETS,
     MAX_TURN_CHARS,
     CallSyntaxError,
-    PartKind,
     StreamParser,
     WrittenCall,
     dump_arguments,
@@ -26,6 +25,7 @@ from pixel_reasoner.dialects.syntax.base import (
 )
 from pixel_reasoner.dialects.syntax.hermes import HERMES
 from pixel_reasoner.dialects.syntax.tagged import TaggedParser, TagGrammar
+from pixel_reasoner.schema.events import PartKind
 from pixel_reasoner.schema.trace import CallErrorKind, Picture, Text, Thought, ToolCall
 
 COMPACT, QWEN3, DEEPEYES = (get_dialect(name) for name in ("compact", "qwen3_vl", "deepeyes"))

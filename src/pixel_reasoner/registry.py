@@ -19,6 +19,7 @@ import importlib
 import pkgutil
 from collections.abc import Iterator
 from importlib import metadata
+from threading import RLock
 from typing import Generic, TypeVar
 
 from pixel_reasoner.errors import PluginError, UnknownNameError
@@ -53,7 +54,8 @@ class Registry(Generic[T]):
         self.group = group or f"pixel_reasoner.{self.plural.replace(' ', '_')}"
         self._items: dict[str, T] = {}
         self._entry_points: dict[str, metadata.EntryPoint] = {}
-        self._is_loaded = False
+        self._is_loaded = self._is_loading = False
+        self._lock = RLock()  # a module that is being imported may look up a name
 
     def register(self, name: str, item: T) -> T:
         """Add an item and return it.
@@ -119,14 +121,18 @@ class Registry(Generic[T]):
     def _load(self) -> None:
         if self._is_loaded:
             return
-        self._is_loaded = True  # before the imports: a module of the package may look up a name
-        if self.package:
-            package = importlib.import_module(self.package)
-            for module in pkgutil.iter_modules(package.__path__):
-                if not module.name.startswith("_"):
-                    importlib.import_module(f"{self.package}.{module.name}")
-        for entry_point in metadata.entry_points(group=self.group):
-            self._entry_points.setdefault(entry_point.name, entry_point)
+        with self._lock:
+            if self._is_loaded or self._is_loading:
+                return
+            self._is_loading = True
+            if self.package:
+                package = importlib.import_module(self.package)
+                for module in pkgutil.iter_modules(package.__path__):
+                    if not module.name.startswith("_"):
+                        importlib.import_module(f"{self.package}.{module.name}")
+            for entry_point in metadata.entry_points(group=self.group):
+                self._entry_points.setdefault(entry_point.name, entry_point)
+            self._is_loaded = True
 
     def _import(self, entry_point: metadata.EntryPoint) -> T:
         try:

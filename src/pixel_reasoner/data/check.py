@@ -231,7 +231,7 @@ def _replay(trace: Trace, contexts: MediaCache) -> str | None:
     settings = trace.settings
     try:
         budgets = settings.budgets or get_dialect(settings.dialect).budgets
-        context = contexts.of(trace.question, budgets, settings.media, sampling=trace.sampling)
+        context = contexts.open(trace.question, budgets, settings.media, sampling=trace.sampling)
         again = replay_trace(trace, context)
         recorded = context.replay(trace)
         return _difference(trace, again) or _pixel_difference(trace, again.context, recorded)

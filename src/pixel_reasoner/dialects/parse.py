@@ -19,7 +19,6 @@ from pixel_reasoner.dialects.arguments import (
 from pixel_reasoner.dialects.syntax.base import (
     MAX_TURN_CHARS,
     CallSyntax,
-    PartKind,
     RawTurn,
     StreamParser,
     TextDelta,
@@ -29,6 +28,7 @@ from pixel_reasoner.dialects.syntax.base import (
     too_long_message,
 )
 from pixel_reasoner.dialects.syntax.hermes import HERMES
+from pixel_reasoner.schema.events import PartKind
 from pixel_reasoner.schema.record import Record
 from pixel_reasoner.schema.trace import CallErrorKind, Part, Picture, Text, Thought, ToolCall
 

@@ -26,12 +26,12 @@ class _Entry:
 class MediaCache:
     """Opened media that were used last, bounded by number and by decoded pixels.
 
-    Files that changed on disk are opened again; of a folder of frames only added and removed files are noticed. All methods may be called from several threads; media that two
-    threads need at once are opened once.
+    Files that changed on disk are opened again; in a folder of frames only added and removed files are noticed. All
+    methods may be called from several threads; media that two threads need at once are opened once.
 
     >>> from pixel_reasoner.media.context import UNSCALED
     >>> cache, question = MediaCache(), Question(id="1", text="What is it?", media=())
-    >>> cache.of(question, UNSCALED).media is cache.of(question, UNSCALED).media
+    >>> cache.open(question, UNSCALED).media is cache.open(question, UNSCALED).media
     True
     """
 
@@ -54,7 +54,7 @@ class MediaCache:
         self._lock = Lock()
         self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
 
-    def of(
+    def open(
         self,
         question: Question,
         budgets: PixelBudgets,
@@ -78,7 +78,7 @@ class MediaCache:
         with self._lock:
             entry = self._entries.setdefault(key, _Entry())
             self._entries.move_to_end(key)
-        media = self._open(key, entry, question, limits, recorded)
+        media = self._opened(key, entry, question, limits, recorded)
         self._evict()
         return MediaContext(question, budgets, media=media)
 
@@ -91,7 +91,7 @@ class MediaCache:
         with self._lock:
             return len(self._entries)
 
-    def _open(
+    def _opened(
         self,
         key: Hashable,
         entry: _Entry,

@@ -14,7 +14,7 @@ from pixel_reasoner.models.api import Model, OnText
 from pixel_reasoner.rollout.request import RolloutHandle, RolloutRequest
 from pixel_reasoner.rollout.scheduler import scheduler_of
 from pixel_reasoner.rollout.state import Rollout
-from pixel_reasoner.schema.events import PartDelta, TurnDone
+from pixel_reasoner.schema.events import GeneratedText, TurnDone
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.settings import RolloutConfig
 from pixel_reasoner.schema.trace import Trace
@@ -65,7 +65,7 @@ def ask(
     handle = scheduler_of(model).submit(request)
     try:
         for event in handle.events() if is_watched else ():
-            if on_text is not None and isinstance(event, PartDelta):
+            if on_text is not None and isinstance(event, GeneratedText):
                 on_text(event.text)
             if on_turn is not None and isinstance(event, TurnDone) and handle.rollout is not None:
                 on_turn(handle.rollout)

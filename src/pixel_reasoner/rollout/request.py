@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from pixel_reasoner.errors import DeadlineError
-from pixel_reasoner.schema.events import Event, Failed, Finished, PartDelta
+from pixel_reasoner.schema.events import Event, Failed, Finished, GeneratedText, PartDelta
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.settings import RolloutConfig
 from pixel_reasoner.schema.trace import Trace
@@ -186,8 +186,10 @@ class RolloutHandle:
 
 def _joined(last: Event, event: Event) -> Event | None:
     """Return two adjacent pieces of text as one; None where they are none."""
-    if not (isinstance(last, PartDelta) and isinstance(event, PartDelta)):
+    texts = (PartDelta, GeneratedText)
+    if type(last) is not type(event) or not isinstance(last, texts):
         return None
-    if (last.turn, last.kind) != (event.turn, event.kind):
+    assert isinstance(event, texts)
+    if (last.turn, getattr(last, "kind", None)) != (event.turn, getattr(event, "kind", None)):
         return None
     return event.model_copy(update={"text": last.text + event.text})

@@ -1,6 +1,6 @@
 """Events of a rollout, in the order in which they happen.
 
-    TurnStarted → PartDelta ... → CallParsed → Observed → TurnDone → TurnStarted ... → Finished | Failed
+    TurnStarted → GeneratedText, PartDelta ... → CallParsed → Observed → TurnDone → TurnStarted ... → Finished | Failed
 
 Every event carries the id of its request, its number in the stream of that request, and its time since the request
 was submitted. `event_to_dict` returns JSON for a server.
@@ -40,8 +40,15 @@ class TurnStarted(Event):
     """number of the turn, from 0"""
 
 
+class GeneratedText(Event):
+    """New text of the current turn, verbatim, tags of thoughts and calls included."""
+
+    turn: int
+    text: str
+
+
 class PartDelta(Event):
-    """New text of the current turn."""
+    """New text of one part of the current turn, without tags. Provisional until `TurnDone` carries the parts."""
 
     turn: int
     kind: PartKind
@@ -93,6 +100,7 @@ def event_to_dict(event: Event) -> dict[str, Any]:
 
 _TYPES = {
     TurnStarted: "turn_started",
+    GeneratedText: "generated_text",
     PartDelta: "part_delta",
     CallParsed: "call_parsed",
     Observed: "observed",

@@ -87,7 +87,7 @@ class BatchBuilder:
         return inputs
 
     def _pictures(self, sequence: TokenSequence, trace: Trace) -> list[Any]:
-        context = self.contexts.of(trace.question, self.budgets, self.limits).replay(trace)
+        context = self.contexts.open(trace.question, self.budgets, self.limits).replay(trace)
         return [context.view(number) for number in range(1, sequence.num_pictures + 1)]
 
 

@@ -126,7 +126,7 @@ class RolloutGenerator:
     def _begin(self, questions: Sequence[Question]) -> list[_ActiveRollout]:
         active: list[_ActiveRollout] = []
         for number, question in enumerate(questions):
-            context = self.contexts.of(question, self.budgets, self.config.media)
+            context = self.contexts.open(question, self.budgets, self.config.media)
             rollout = Rollout(question, self.prompting, self.config, context)
             one = _ActiveRollout(rollout, ConversationTokens(self.encoder))
             if number and question == questions[number - 1]:

@@ -12,8 +12,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
+
+from pixel_reasoner.schema.events import PartKind
 
 MAX_TURN_CHARS = 1_000_000
 """Longest turn that is parsed, about 250,000 tokens. A longer one is rejected as malformed."""

@@ -11,7 +11,6 @@ from pixel_reasoner.dialects.syntax.base import (
     MAX_BRACKETS,
     MAX_TURN_CHARS,
     CallSyntaxError,
-    PartKind,
     RawTurn,
     TextDelta,
     WrittenCall,
@@ -19,6 +18,7 @@ from pixel_reasoner.dialects.syntax.base import (
     several_calls_message,
     too_long_message,
 )
+from pixel_reasoner.schema.events import PartKind
 
 
 class TagGrammar(NamedTuple):
