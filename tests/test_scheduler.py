@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import threading
 import time
@@ -31,8 +32,10 @@ from pixel_reasoner.schema.events import (
     CallParsed,
     Failed,
     Finished,
+    GeneratedText,
     Observed,
     PartDelta,
+    PartKind,
     TurnDone,
     TurnStarted,
     event_to_dict,
@@ -126,7 +129,7 @@ def test_events_come_in_the_order_in_which_things_happen(question):
         RolloutRequest(question=question, stream=True)
     )
     events = list(handle.events())
-    kinds = [type(one) for one in events if not isinstance(one, PartDelta)]
+    kinds = [type(one) for one in events if not isinstance(one, GeneratedText | PartDelta)]
     assert kinds == [
         TurnStarted,
         CallParsed,
@@ -139,9 +142,15 @@ def test_events_come_in_the_order_in_which_things_happen(question):
     assert [one.seq for one in events] == list(range(len(events)))
     assert [one.at_s for one in events] == sorted(one.at_s for one in events)
     for turn, text in enumerate((CLOSER, RED)):
-        pieces = [one.text for one in events if isinstance(one, PartDelta) and one.turn == turn]
+        pieces = [one.text for one in events if isinstance(one, GeneratedText) and one.turn == turn]
         assert "".join(pieces) == text
         assert len(pieces) > 10
+    parts = [one for one in events if isinstance(one, PartDelta) and one.turn == 0]
+    words = "".join(one.text for one in parts if one.kind is PartKind.TEXT)
+    call = "".join(one.text for one in parts if one.kind is PartKind.CALL)
+    assert words.strip() == "Closer."
+    assert json.loads(call)["name"] == "zoom_in"
+    assert "<" not in words + call
     assert events[-1].trace == handle.result()
     assert event_to_dict(events[0])["type"] == "turn_started"
     assert event_to_dict(events[-1])["trace"]["answer"] == "red"
@@ -153,8 +162,8 @@ def test_a_slow_reader_gets_all_text_in_few_events(question):
     )
     handle.result()  # nobody reads meanwhile
     events = list(handle.events())
-    assert "".join(one.text for one in events if isinstance(one, PartDelta)).endswith(RED)
-    assert len(events) <= MAX_BUFFERED_EVENTS + 4
+    assert "".join(e.text for e in events if isinstance(e, GeneratedText)).endswith(RED)
+    assert len(events) <= 2 * MAX_BUFFERED_EVENTS
 
 
 def test_requests_of_many_threads_share_one_batch(question):
@@ -330,7 +339,7 @@ def test_events_can_be_read_in_an_event_loop(question):
 
     events = asyncio.run(main())
     assert isinstance(events[-1], Finished)
-    assert "".join(e.text for e in events if isinstance(e, PartDelta)) == CLOSER + RED
+    assert "".join(e.text for e in events if isinstance(e, GeneratedText)) == CLOSER + RED
     scheduler_of(model).close()
 
 

@@ -110,7 +110,8 @@ class Registry(Generic[T]):
         return found
 
     def __contains__(self, name: object) -> bool:
-        return name in self.names()
+        self._load()
+        return name in self._items or name in self._entry_points
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())

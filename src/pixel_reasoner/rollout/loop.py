@@ -32,6 +32,7 @@ from pixel_reasoner.rollout.tasks import Commands, Task, error_of
 from pixel_reasoner.rollout.workers import Workers
 from pixel_reasoner.schema.events import (
     CallParsed,
+    GeneratedText,
     Observed,
     PartDelta,
     PartKind,
@@ -235,7 +236,8 @@ class RolloutLoop:
         request, turn = task.handle.request, len(task.rollout.turns)
         task.turn_id = f"{request.id}/{turn}"
         self._generating[task.turn_id] = task
-        task.has_streamed = False
+        if request.stream:
+            task.parser = task.rollout.dialect.parser(task.rollout.context.pictures)
         task.handle.emit(TurnStarted, turn=turn)
         self.backend.submit(
             GenerationRequest(
@@ -253,14 +255,8 @@ class RolloutLoop:
         task = self._generating.get(delta.id)
         if task is None:
             return
-        text = delta.text
-        if isinstance(delta.completion, Completion) and not (text or task.has_streamed):
-            text = delta.completion.text  # a backend that does not stream
-        if text:
-            task.has_streamed = True
-            kind = PartKind.THOUGHT if delta.is_reasoning else PartKind.TEXT
-            turn = len(task.rollout.turns) if task.rollout else 0
-            task.handle.emit(PartDelta, turn=turn, kind=kind, text=text)
+        if task.handle.request.stream:
+            _emit_text(task, delta)
         if not delta.is_last:
             return
         del self._generating[delta.id]
@@ -332,3 +328,20 @@ class RolloutLoop:
         sessions |= {one.session for one in self.tasks.values()}
         if task is not None and task.session not in sessions:
             self.backend.release(task.session)
+
+
+def _emit_text(task: Task, delta: Delta) -> None:
+    """Emit new text, verbatim and by parts."""
+    text, handle = delta.text, task.handle
+    parser, rollout = task.parser, task.rollout
+    assert parser is not None, "a streamed turn has a parser"
+    assert rollout is not None, "a turn needs a rollout"
+    if isinstance(delta.completion, Completion) and not (text or parser.num_scanned):
+        text = delta.completion.text  # a backend that does not stream
+    turn = len(rollout.turns)
+    if text and delta.is_reasoning:
+        handle.emit(PartDelta, turn=turn, kind=PartKind.THOUGHT, text=text)
+    elif text:
+        handle.emit(GeneratedText, turn=turn, text=text)
+        for part in parser.feed(text):
+            handle.emit(PartDelta, turn=turn, kind=part.kind, text=part.text)

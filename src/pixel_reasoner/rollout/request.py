@@ -159,11 +159,7 @@ class RolloutHandle:
         event = event_type(request_id=self.id, seq=self._num_events, at_s=at_s, **fields)
         with self._lock:
             self._num_events += 1
-            if len(self._events) >= MAX_BUFFERED_EVENTS and (
-                joined := _joined(self._events[-1], event)
-            ):
-                self._events[-1] = joined
-            else:
+            if not (len(self._events) >= MAX_BUFFERED_EVENTS and _join(self._events, event)):
                 self._events.append(event)
             callbacks = list(self._callbacks)
         for notify in callbacks:
@@ -184,12 +180,18 @@ class RolloutHandle:
             notify()
 
 
-def _joined(last: Event, event: Event) -> Event | None:
-    """Return two adjacent pieces of text as one; None where they are none."""
+def _join(events: deque[Event], event: Event) -> bool:
+    """Append text to the last event of the same kind, if nothing but text follows it; returns whether it was possible."""
     texts = (PartDelta, GeneratedText)
-    if type(last) is not type(event) or not isinstance(last, texts):
-        return None
-    assert isinstance(event, texts)
-    if (last.turn, getattr(last, "kind", None)) != (event.turn, getattr(event, "kind", None)):
-        return None
-    return event.model_copy(update={"text": last.text + event.text})
+    if not isinstance(event, texts):
+        return False
+    for number in range(len(events) - 1, len(events) - 3, -1):
+        last = events[number]
+        if not isinstance(last, texts) or last.turn != event.turn:
+            return False
+        if type(last) is type(event) and getattr(last, "kind", None) == getattr(
+            event, "kind", None
+        ):
+            events[number] = event.model_copy(update={"text": last.text + event.text})
+            return True
+    return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from pixel_reasoner.dialects.parse import TurnParser
 from pixel_reasoner.errors import CancelledError, DeadlineError, PixelReasonerError
 from pixel_reasoner.rollout.request import RolloutHandle, RolloutRequest
 from pixel_reasoner.rollout.state import Rollout
@@ -21,8 +22,8 @@ class Task:
     rollout: Rollout | None = None
     turn_id: str = ""
     """id of the generation request in progress; empty when none is"""
-    has_streamed: bool = False
-    """whether text of the turn in progress has arrived"""
+    parser: TurnParser | None = None
+    """of the turn in progress, when it is streamed"""
     expires_at: float | None = None
     is_over: bool = False
 

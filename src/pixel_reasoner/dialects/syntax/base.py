@@ -26,14 +26,6 @@ OPERATION_KEY = "operation"
 """Key of the operation's name, in a syntax without names, for operations that the family does not have."""
 
 
-class PartKind(StrEnum):
-    """Kind of the part that a piece of text belongs to."""
-
-    THOUGHT = "thought"
-    TEXT = "text"
-    CALL = "call"
-
-
 class TextDelta(NamedTuple):
     """New text of one part, without tags."""
 
