@@ -97,19 +97,24 @@ def conversations(folder: Path) -> list[list[Messages]]:
     return turns
 
 
+def record(model: RemoteModel, bodies: list[bytes]) -> None:
+    """Append the body of each request to `bodies`."""
+    ask, lock = model.pool.ask, threading.Lock()
+
+    def recorded(body: bytes, *args: Any, **more: Any) -> Any:
+        with lock:
+            bodies.append(body)
+        return ask(body, *args, **more)
+
+    model.pool.ask = recorded  # type: ignore[method-assign]
+
+
 def ours(url: str, asked: list[list[Messages]], bodies: list[bytes] | None = None) -> float:
     """Return the seconds of the remote backend; append what it sends to `bodies`."""
     policy = RetryPolicy(concurrency=CONCURRENCY)
     model = RemoteModel(RemoteConfig("m", (url,), "compact", policy=policy))
     if bodies is not None:
-        real, lock = model.pool.ask, threading.Lock()
-
-        def recorded(body: bytes, *args: Any, **more: Any) -> Any:
-            with lock:
-                bodies.append(body)
-            return real(body, *args, **more)
-
-        model.pool.ask = recorded  # type: ignore[method-assign]
+        record(model, bodies)
     backend, sampling = model.open_backend(), SamplingParams()
     started = time.perf_counter()
     sessions = {str(number): turns for number, turns in enumerate(asked)}

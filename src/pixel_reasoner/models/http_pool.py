@@ -67,6 +67,7 @@ class _Endpoint:
     def __init__(self, url: str) -> None:
         self.url = url
         self.num_active = 0
+        self.last_used_s = 0.0
         self.idle: list[Connection] = []
         self.backoff_until = 0.0
         self.backoff_s = _FIRST_BACKOFF_S
@@ -315,7 +316,7 @@ class HttpPool:
     # --- selection of a server ---
 
     def _pick(self, token: CancelToken) -> _Endpoint:
-        """Return the available server with the fewest requests; wait while all of them are in backoff."""
+        """Return the available server with the fewest requests, of several the least recently used; wait for a backoff to end."""
         with self._condition:
             while True:
                 if token.is_cancelled:
@@ -327,8 +328,9 @@ class HttpPool:
                 now = time.monotonic()
                 available = [one for one in usable if one.backoff_until <= now]
                 if available:
-                    chosen = min(available, key=lambda one: one.num_active)
+                    chosen = min(available, key=lambda one: (one.num_active, one.last_used_s))
                     chosen.num_active += 1
+                    chosen.last_used_s = now
                     return chosen
                 self._condition.wait(min(one.backoff_until for one in usable) - now)
 

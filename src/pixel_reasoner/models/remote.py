@@ -230,15 +230,7 @@ class RemoteModel:
             EndpointError: no reply can be expected any more.
             CancelledError: the token was cancelled.
         """
-        stream = on_delta is not None
-        fields = request_fields(self.name, request.sampling, self.profile, stream=stream)
-        conversation = request.messages
-        if self.protocol is ToolProtocol.NATIVE:
-            conversation, tools = native_request(
-                self._dialect, conversation, self.profile.reasoning, request.tools
-            )
-            fields |= {"tools": tools} if tools else {}
-        body = request_body(fields, writer.messages(conversation))
+        body = self._body(request, writer, stream=on_delta is not None)
         read: Callable[[Response], Completion]
         if on_delta is None:
             read = partial(_read_reply, write=self._write_call)
@@ -251,6 +243,16 @@ class RemoteModel:
             if full is None:
                 raise
             return full
+
+    def _body(self, request: GenerationRequest, writer: MessageWriter, *, stream: bool) -> bytes:
+        fields = request_fields(self.name, request.sampling, self.profile, stream=stream)
+        messages = request.messages
+        if self.protocol is ToolProtocol.NATIVE:
+            messages, tools = native_request(
+                self._dialect, messages, self.profile.reasoning, request.tools
+            )
+            fields |= {"tools": tools} if tools else {}
+        return request_body(fields, writer.messages(messages))
 
     def _write_call(self, name: str, arguments: dict[str, Any]) -> str:
         """Return a call that came as JSON in the syntax of the dialect."""
