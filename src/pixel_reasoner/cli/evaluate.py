@@ -29,6 +29,14 @@ if TYPE_CHECKING:
 
 WORLD_PANEL = "PixelWorld alone"
 
+MaxNewTokensOrDefaultOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Maximum number of new tokens per message [default: 256 for PixelWorld, else 1024]",
+    ),
+]
+
 
 @dataclass(frozen=True)
 class DataOptions:
@@ -139,13 +147,7 @@ def evaluate(
     draw: DrawOptions = DrawOptions(),
     local: LocalOptions = LocalOptions(),
     max_turns: MaxTurnsOption = 6,
-    max_new_tokens: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Maximum number of new tokens per message [default: 256 for PixelWorld, else 1024]",
-        ),
-    ] = None,
+    max_new_tokens: MaxNewTokensOrDefaultOption = None,
     world: WorldOptions = WorldOptions(),
     servers: ServerOptions = ServerOptions(),
 ) -> None:

@@ -16,6 +16,25 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class RowOptions:
+    """Options that decide which questions are used."""
+
+    data: Annotated[
+        Path | None, typer.Option(help="Folder or file of the data set (not for pixelworld).")
+    ] = None
+    families: Annotated[
+        str, typer.Option(help="Families of PixelWorld, separated by commas, or all.")
+    ] = "all"
+    count: Annotated[
+        int, typer.Option(min=1, help="Maximum number of traces, over all shards.")
+    ] = 1000
+    per_scene: Annotated[
+        int, typer.Option(min=1, help="Maximum number of traces of one scene (PixelWorld).")
+    ] = 6
+    seed: Annotated[int, typer.Option(min=0, help="Seed of scenes, wording and regions.")] = 0
+
+
+@dataclass(frozen=True)
 class TraceOptions:
     """Options that decide what traces contain."""
 
@@ -108,19 +127,7 @@ def synth(
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder of the traces. An existing run is resumed.")
     ],
-    data: Annotated[
-        Path | None, typer.Option(help="Folder or file of the data set (not for pixelworld).")
-    ] = None,
-    families: Annotated[
-        str, typer.Option(help="Families of PixelWorld, separated by commas, or all.")
-    ] = "all",
-    count: Annotated[
-        int, typer.Option(min=1, help="Maximum number of traces, over all shards.")
-    ] = 1000,
-    per_scene: Annotated[
-        int, typer.Option(min=1, help="Maximum number of traces of one scene (PixelWorld).")
-    ] = 6,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of scenes, wording and regions.")] = 0,
+    rows: RowOptions = RowOptions(),
     shard: ShardOption = "1/1",
     workers: Annotated[int, typer.Option(min=1, help="Number of processes.")] = 1,
     model: Annotated[
@@ -148,11 +155,11 @@ def synth(
     spec = api.SynthSpec(
         source=source,
         out=out,
-        data=data,
-        families=families,
-        count=count,
-        per_scene=per_scene,
-        seed=seed,
+        data=rows.data,
+        families=rows.families,
+        count=rows.count,
+        per_scene=rows.per_scene,
+        seed=rows.seed,
         shard=api.parse_shard(shard),
         workers=workers,
         model=model,

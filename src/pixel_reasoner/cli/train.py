@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from pixel_reasoner.cli.options import with_groups
 from pixel_reasoner.cli.output import say
 
 app = typer.Typer(no_args_is_help=True, help="Train models.")
@@ -15,7 +17,34 @@ app = typer.Typer(no_args_is_help=True, help="Train models.")
 RunArgument = Annotated[Path, typer.Argument(help="TOML file of the run.")]
 
 
+@dataclass(frozen=True)
+class ReuseOptions:
+    """Options that decide what a training starts from, and its share of answers without operations."""
+
+    tower: Annotated[
+        str,
+        typer.Option(
+            help="Reuse the vision tower of `tiny` or a model folder, and train only the language model."
+        ),
+    ] = ""
+    start: Annotated[
+        str,
+        typer.Option(
+            "--from", help="Instead of --tower: also continue from the language model of this one."
+        ),
+    ] = ""
+    words: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="Share of examples that answer without an operation, by a guess where one is needed: for ablations.",
+        ),
+    ] = 0.0
+
+
 @app.command("tiny")
+@with_groups
 def train_tiny(
     traces: Annotated[
         Path,
@@ -24,26 +53,7 @@ def train_tiny(
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Checkpoints, logs and the model.")
     ] = Path("runs/tiny"),
-    tower: Annotated[
-        str,
-        typer.Option(
-            help="Reuse the vision tower of `tiny` or a model folder, and train only the language model."
-        ),
-    ] = "",
-    start: Annotated[
-        str,
-        typer.Option(
-            "--from", help="Instead of --tower: also continue from the language model of this one."
-        ),
-    ] = "",
-    words: Annotated[
-        float,
-        typer.Option(
-            min=0.0,
-            max=1.0,
-            help="Share of examples that answer without an operation, by a guess where one is needed: for ablations.",
-        ),
-    ] = 0.0,
+    reuse: ReuseOptions = ReuseOptions(),
     steps: Annotated[
         int, typer.Option(min=1, help="Steps of the last stage, the language model.")
     ] = 4000,
@@ -73,9 +83,9 @@ def train_tiny(
     spec = api.TinyConfig(
         traces=traces,
         out=out,
-        tower=tower,
-        start=start,
-        words=words,
+        tower=reuse.tower,
+        start=reuse.start,
+        words=reuse.words,
         steps=steps,
         seed=seed,
         scale=scale,
