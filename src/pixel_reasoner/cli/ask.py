@@ -34,14 +34,15 @@ if TYPE_CHECKING:
 def ask(
     question: Annotated[str, typer.Argument(help="What you want to know.")],
     image: Annotated[
-        list[Path] | None, typer.Option("--image", "-i", help="A picture file; may be repeated.")
+        list[Path] | None, typer.Option("--image", "-i", help="A picture file. May be repeated.")
     ] = None,
     video: Annotated[Path | None, typer.Option("--video", help="A video file.")] = None,
     frames: Annotated[Path | None, typer.Option("--frames", help="A folder of frames.")] = None,
     model: ModelOption = "tiny",
     without: WithoutOption = False,
     report: Annotated[
-        Path | None, typer.Option(help="Also write the reasoning as a page, such as out.html.")
+        Path | None,
+        typer.Option(help="Also write the reasoning as an HTML page, such as out.html."),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the whole trace as one line of JSON.")
@@ -53,7 +54,7 @@ def ask(
     seed: SamplingSeedOption = 0,
     servers: ServerOptions = ServerOptions(),
 ) -> None:
-    """Ask about pictures, a video or a folder of frames; the reasoning streams as it happens.
+    """Ask about pictures, a video or a folder of frames. The reasoning is printed while it is generated.
 
     Examples:
         pixel-reasoner ask "Which letter is on the red circle?" --image scene.png
@@ -87,12 +88,12 @@ def ask(
 
 def demo(
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="Where samples and the report go.")
+        Path, typer.Option("--out", "-o", help="Folder for samples and the report.")
     ] = Path("runs/demo"),
     model: ModelOption = "tiny",
     device: DeviceOption = None,
 ) -> None:
-    """Draw sample pictures and clips, ask about them, and write the reasoning as a page."""
+    """Render sample pictures and clips, ask about them, and write the reasoning as an HTML page."""
     from pixel_reasoner import api
 
     config = rollout_config(

@@ -29,6 +29,14 @@ if TYPE_CHECKING:
 
 WORLD_PANEL = "PixelWorld alone"
 
+MaxNewTokensOrDefaultOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Maximum number of new tokens per message [default: 256 for PixelWorld, else 1024]",
+    ),
+]
+
 
 @dataclass(frozen=True)
 class DataOptions:
@@ -39,7 +47,8 @@ class DataOptions:
         typer.Option(help="Folder of the official files, or a data set of the hub, owner/name."),
     ] = None
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Folder of the run; resumes if it exists.")
+        Path | None,
+        typer.Option("--out", "-o", help="Folder of the run. An existing run is resumed."),
     ] = None
 
 
@@ -49,27 +58,26 @@ class DrawOptions:
 
     scorer: ScorerOption = "typed"
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Ask that many rows, drawn at random (benchmarks).")
+        int | None, typer.Option(min=1, help="Number of rows, drawn at random (benchmarks).")
     ] = None
-    limit_seed: Annotated[int, typer.Option(help="Of that draw.")] = 0
-    samples: Annotated[
-        int, typer.Option(min=1, help="Ask each question so often: avg@k and pass@k.")
-    ] = 1
+    limit_seed: Annotated[int, typer.Option(help="Seed of that draw.")] = 0
+    samples: Annotated[int, typer.Option(min=1, help="Answers per question: avg@k and pass@k.")] = 1
     temperature: TemperatureOption = 0.0
     sample_seed: SamplingSeedOption = 0
     shard: Annotated[
-        str, typer.Option(help="Ask only the i-th of n parts: i/n, from 1; `merge` joins them.")
+        str, typer.Option(help="Ask only the i-th of n shards: i/n, from 1. `merge` joins them.")
     ] = "1/1"
     cache: Annotated[
-        Path | None, typer.Option(help="A file of responses that runs share; made if need be.")
+        Path | None,
+        typer.Option(help="File of responses that several runs share. Created if missing."),
     ] = None
     media: Annotated[
         Path | None,
         typer.Option(
-            help="Where pictures of the benchmark's own files go [default: media in --out]"
+            help="Folder for pictures that are inside the files of the benchmark [default: media in --out]"
         ),
     ] = None
-    batch_size: Annotated[int, typer.Option(min=1, help="Questions that move together.")] = 16
+    batch_size: Annotated[int, typer.Option(min=1, help="Questions in progress at once.")] = 16
 
 
 @dataclass(frozen=True)
@@ -89,29 +97,30 @@ class WorldOptions:
         str, typer.Option(help="train, validation or test", rich_help_panel=WORLD_PANEL)
     ] = "test"
     seed: Annotated[
-        int, typer.Option(help="First scene of the split.", rich_help_panel=WORLD_PANEL)
+        int,
+        typer.Option(help="Number of the first scene of the split.", rich_help_panel=WORLD_PANEL),
     ] = 0
     count: Annotated[
-        int, typer.Option(help="How many questions of a family.", rich_help_panel=WORLD_PANEL)
+        int, typer.Option(help="Questions of a family.", rich_help_panel=WORLD_PANEL)
     ] = 200
     disturb: Annotated[
         bool,
         typer.Option(
             "--disturb",
-            help="Also replace first looks by ones that miss: how often does it recover?",
+            help="Also replace the first crop by one off the target: how often does the model recover?",
             rich_help_panel=WORLD_PANEL,
         ),
     ] = False
     size_px: Annotated[
         int | None,
         typer.Option(
-            help="Side of the canvas [default: the family's]", rich_help_panel=WORLD_PANEL
+            help="Side of the canvas [default: that of the family]", rich_help_panel=WORLD_PANEL
         ),
     ] = None
     detail_px: Annotated[
         int | None,
         typer.Option(
-            help="Height of the decisive character [default: the family's]",
+            help="Height of the decisive character [default: that of the family]",
             rich_help_panel=WORLD_PANEL,
         ),
     ] = None
@@ -119,34 +128,30 @@ class WorldOptions:
 
 @with_groups
 def evaluate(
-    task: Annotated[
-        str, typer.Argument(help="`pixelworld`, or a benchmark that --list names.")
-    ] = "",
+    task: Annotated[str, typer.Argument(help="`pixelworld`, or a benchmark from --list.")] = "",
     list_: Annotated[
-        bool, typer.Option("--list", help="What each benchmark measures, its files and its metric.")
+        bool,
+        typer.Option(
+            "--list", help="List all benchmarks: what they measure, their files and metrics."
+        ),
     ] = False,
     data: DataOptions = DataOptions(),
     model: ModelOption = "tiny",
     compare: Annotated[
         bool,
         typer.Option(
-            "--compare", help="Also ask without operations: what did looks gain and harm?"
+            "--compare", help="Also ask without operations, to measure gain and harm of operations."
         ),
     ] = False,
     without: WithoutOption = False,
     draw: DrawOptions = DrawOptions(),
     local: LocalOptions = LocalOptions(),
     max_turns: MaxTurnsOption = 6,
-    max_new_tokens: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="New tokens per message at most [default: 256 for PixelWorld, else 1024]"
-        ),
-    ] = None,
+    max_new_tokens: MaxNewTokensOrDefaultOption = None,
     world: WorldOptions = WorldOptions(),
     servers: ServerOptions = ServerOptions(),
 ) -> None:
-    """Measure a model on a benchmark: what it answers, and what looking again gained and harmed.
+    """Measure a model on a benchmark: accuracy, and gain and harm of visual operations.
 
     Examples:
         pixel-reasoner eval --list
@@ -180,7 +185,7 @@ def evaluate(
 
 
 def merge(
-    runs: Annotated[list[Path], typer.Argument(help="The folders of all shards of one run.")],
+    runs: Annotated[list[Path], typer.Argument(help="Folders of all shards of one run.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the whole run.")],
     scorer: ScorerOption = "typed",
 ) -> None:

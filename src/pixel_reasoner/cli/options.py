@@ -25,84 +25,91 @@ SERVER_PANEL = "A model behind servers"
 
 ModelOption = Annotated[
     str,
-    typer.Option(
-        "--model", "-m", help="`tiny` (in the box), a model folder, or a hub id owner/name."
-    ),
+    typer.Option("--model", "-m", help="`tiny` (bundled), a model folder, or a hub id owner/name."),
 ]
 DeviceOption = Annotated[
     str | None, typer.Option(help="cpu, cuda, cuda:1, ... [default: a GPU if there is one]")
 ]
 WithoutOption = Annotated[
-    bool, typer.Option("--no-operations", help="Offer no operations: one look, then words.")
+    bool,
+    typer.Option(
+        "--no-operations", help="Offer no operations: the model answers from the overview."
+    ),
 ]
-MaxTurnsOption = Annotated[int, typer.Option(min=1, help="Messages of the model at most.")]
-MaxNewTokensOption = Annotated[int, typer.Option(min=1, help="New tokens per message at most.")]
+MaxTurnsOption = Annotated[
+    int, typer.Option(min=1, help="Maximum number of messages of the model.")
+]
+MaxNewTokensOption = Annotated[
+    int, typer.Option(min=1, help="Maximum number of new tokens per message.")
+]
 TemperatureOption = Annotated[float, typer.Option(min=0.0, help="0 is greedy.")]
 SamplingSeedOption = Annotated[int, typer.Option(help="Seed of sampling.")]
 ScorerOption = Annotated[
-    str, typer.Option(help="Who compares answers: typed, harness or released.")
+    str, typer.Option(help="How answers are compared: typed, harness or released.")
 ]
-ShardOption = Annotated[str, typer.Option(help="Write only the i-th of n parts: i/n, from 1.")]
+ShardOption = Annotated[str, typer.Option(help="Write only the i-th of n shards: i/n, from 1.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
 TracesArgument = Annotated[Path, typer.Argument(help="A folder with traces.jsonl, or the file.")]
 EndpointsOption = Annotated[
-    list[str], typer.Option("--endpoint", help="Address of a server; may be repeated.")
+    list[str], typer.Option("--endpoint", help="Address of a server. May be repeated.")
 ]
 ServerKindOption = Annotated[
     str | None,
     typer.Option(
-        help="Its kind, which decides the fields it is sent: any, vllm, sglang, llamacpp, ollama, transformers or "
-        "hosted [default: what it says of itself]",
+        help="Kind of server, which decides the fields of a request: any, vllm, sglang, llamacpp, ollama, transformers or "
+        "hosted [default: as the server reports]",
         rich_help_panel=SERVER_PANEL,
     ),
 ]
 KeyFileOption = Annotated[
     Path | None,
     typer.Option(
-        help="A file that holds the key [default: the environment variable OPENAI_API_KEY, if there is one]",
+        help="File that contains the key [default: the environment variable OPENAI_API_KEY, if it is set]",
         rich_help_panel=SERVER_PANEL,
     ),
 ]
 TimeoutOption = Annotated[
     float,
-    typer.Option(min=0.001, help="Seconds to wait for a server.", rich_help_panel=SERVER_PANEL),
+    typer.Option(min=0.001, help="Timeout of a request, in seconds.", rich_help_panel=SERVER_PANEL),
 ]
 
 
 @dataclass(frozen=True)
 class LocalOptions:
-    """Options of a model that runs in this process, and what it is shown."""
+    """Options of a model that runs in this process, of its prompt format and its pixel budgets."""
 
     device: DeviceOption = None
     dtype: Annotated[
         str | None,
         typer.Option(
-            help="float32, bfloat16 or float16 [default: as the weights are stored, where the processor multiplies that]"
+            help="float32, bfloat16 or float16 [default: as the weights are stored, where the processor supports that]"
         ),
     ] = None
     compiled: Annotated[
         bool,
         typer.Option(
             "--compile",
-            help="Compile a local model's norms and MLPs first: on a GPU a token then takes less than half as long.",
+            help="Compile norms and MLPs of a local model first: on a GPU, decoding takes less than half the time.",
         ),
     ] = False
     dialect: Annotated[
         str | None,
         typer.Option(
-            help="How the model is offered operations [default: what its folder says, or what it looks like]"
+            help="Prompt format [default: as the folder of the model says, or detected from it]"
         ),
     ] = None
     overview_px: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="Pixels of a picture's overview at most [default: those of the model's folder or dialect]",
+            help="Maximum pixels of the overview of a picture [default: as the folder of the model or the dialect says]",
         ),
     ] = None
     crop_px: Annotated[
         int | None,
-        typer.Option(min=1, help="Pixels at most of what an operation returns, likewise."),
+        typer.Option(
+            min=1, help="Maximum pixels of a picture that an operation returns [default: likewise]"
+        ),
     ] = None
 
 
@@ -114,15 +121,15 @@ class ServerOptions:
         list[str] | None,
         typer.Option(
             "--endpoint",
-            help="Address of an OpenAI-compatible server that serves --model, such as http://localhost:8000/v1; may be "
-            "repeated, requests are shared out.",
+            help="Address of an OpenAI-compatible server of --model, such as http://localhost:8000/v1. May be "
+            "repeated: requests are distributed.",
             rich_help_panel=SERVER_PANEL,
         ),
     ] = None
     protocol: Annotated[
         str,
         typer.Option(
-            help="How operations travel: `text` works with every server, `native` uses its tools.",
+            help="How calls are transferred: `text` works with every server, `native` uses its tool calls.",
             rich_help_panel=SERVER_PANEL,
         ),
     ] = "text"

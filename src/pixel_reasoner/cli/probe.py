@@ -29,9 +29,9 @@ def probe(
     timeout_s: TimeoutOption = 300.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Find out what a server really does: whether pictures are seen, seeds are heeded, logprobs are told.
+    """Test an endpoint: image input, seed, logprobs, pictures in tool messages.
 
-    About nine short requests to each. `ask` and `eval` do the same once a day, and send what works.
+    Sends about nine short requests to each server. `ask` and `eval` do the same once a day, and send what works.
 
     Examples:
         pixel-reasoner probe --model qwen3-vl --endpoint http://localhost:8000/v1

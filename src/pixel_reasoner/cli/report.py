@@ -12,21 +12,26 @@ from pixel_reasoner.cli.output import print_comparison, print_report_written, sa
 
 
 def compare(
-    first: Annotated[Path, typer.Argument(help="The folder of a run.")],
-    second: Annotated[Path, typer.Argument(help="The folder of the run it is set against.")],
+    first: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    second: Annotated[Path, typer.Argument(help="Folder of the run to compare with.")],
     scorer: ScorerOption = "typed",
     anyway: Annotated[
-        bool, typer.Option("--anyway", help="Compare what both were asked, though it differs.")
+        bool,
+        typer.Option(
+            "--anyway",
+            help="Compare the questions of both even if the runs contain different ones.",
+        ),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print all figures as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all metrics as JSON.")] = False,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Also write a page, such as compare.html.")
+        Path | None,
+        typer.Option("--out", "-o", help="Also write an HTML page, such as compare.html."),
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Traces on the page at most.")] = 200,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of traces on the page.")] = 200,
 ) -> None:
-    """Set two runs over the same questions against each other, with a paired test.
+    """Compare two runs over the same questions, with a paired test.
 
-    Settings that decide the number and differ are named. Runs that were asked other questions are refused.
+    Settings that affect the results and differ are listed. Runs over different questions are rejected.
 
     Examples:
         pixel-reasoner compare runs/after runs/before --out compare.html
@@ -50,23 +55,21 @@ def compare(
 def report(
     sources: Annotated[
         list[Path],
-        typer.Argument(help="A run's folder or a traces.jsonl; several RL runs to compare."),
+        typer.Argument(help="Folder of a run or a traces.jsonl, or folders of several RL runs."),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The page to write.")] = Path(
-        "report.html"
-    ),
-    limit: Annotated[int, typer.Option(min=1, help="Traces on the page at most.")] = 500,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The HTML page.")] = Path("report.html"),
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of traces on the page.")] = 500,
     table: Annotated[
         list[Path] | None,
-        typer.Option(help="Also write a run's table, as .md or .csv; may be repeated."),
+        typer.Option(help="Also write the table of a run, as .md or .csv. May be repeated."),
     ] = None,
     references: Annotated[
-        bool, typer.Option("--references", help="Show published figures of the benchmark beside.")
+        bool, typer.Option("--references", help="Also show published results of the benchmark.")
     ] = False,
 ) -> None:
-    """Write one self-contained page: a run's figures and traces with boxes, crops, thoughts and answers, or the curves of RL runs.
+    """Write one self-contained page: metrics and traces of a run with boxes, crops, thoughts and answers, or curves of RL runs.
 
-    The traces of a run that was asked with --compare come in an order: those that looking again harmed first, then those that it helped.
+    Traces of an evaluation with --compare are sorted: first those where operations did harm, then those with a gain.
 
     Examples:
         pixel-reasoner report runs/video --out video.html

@@ -16,31 +16,59 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class RowOptions:
+    """Options that decide which questions are used."""
+
+    data: Annotated[
+        Path | None, typer.Option(help="Folder or file of the data set (not for pixelworld).")
+    ] = None
+    families: Annotated[
+        str, typer.Option(help="Families of PixelWorld, separated by commas, or all.")
+    ] = "all"
+    count: Annotated[
+        int, typer.Option(min=1, help="Maximum number of traces, over all shards.")
+    ] = 1000
+    per_scene: Annotated[
+        int, typer.Option(min=1, help="Maximum number of traces of one scene (PixelWorld).")
+    ] = 6
+    seed: Annotated[int, typer.Option(min=0, help="Seed of scenes, wording and regions.")] = 0
+
+
+@dataclass(frozen=True)
 class TraceOptions:
     """Options that decide what traces contain."""
 
     text_share: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Share of traces without a look (PixelWorld).")
+        float,
+        typer.Option(min=0.0, max=1.0, help="Share of traces without an operation (PixelWorld)."),
     ] = 0.2667
     refused_share: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Share of looks that are refused first.")
+        float,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="Share of traces with an operation that start with a rejected call.",
+        ),
     ] = 0.05
     mistakes: Annotated[
         bool,
         typer.Option(
-            help="Whether some looks go wrong first and are corrected; --no-mistakes is for ablations."
+            help="Whether some traces contain a deliberate mistake and its correction. --no-mistakes is for ablations."
         ),
     ] = True
     margin: Annotated[
         float,
-        typer.Option(min=0.0, help="What a look shows around the evidence, in its own widths."),
+        typer.Option(min=0.0, help="Margin of a crop around the evidence, in widths of it."),
     ] = 0.25
     min_side: Annotated[
         float,
-        typer.Option(min=0.01, max=1.0, help="A look's least side, share of the picture."),
+        typer.Option(min=0.01, max=1.0, help="Smallest side of a crop, as a share of the picture."),
     ] = 0.12
     regions: Annotated[
-        int, typer.Option(min=1, help="Of one picture at most, to be asked about (sa1b).")
+        int,
+        typer.Option(
+            min=1, help="Maximum number of regions of one picture that are asked about (sa1b)."
+        ),
     ] = 3
 
 
@@ -49,28 +77,33 @@ class LabellerOptions:
     """Options of the labeller."""
 
     analysis: Annotated[
-        str, typer.Option(help="Who says what a look shows: `template` or `labeller`.")
+        str, typer.Option(help="What writes the findings of a crop: `template` or `labeller`.")
     ] = "template"
     labeller: Annotated[
         list[str] | None,
         typer.Option(
-            help="An OpenAI-compatible endpoint with a vision model, such as http://localhost:8000/v1; may be repeated,"
-            " calls are shared out. Its key is taken from the environment variable OPENAI_API_KEY."
+            help="An OpenAI-compatible endpoint with a vision model, such as http://localhost:8000/v1. May be repeated:"
+            " requests are distributed. Its key is the environment variable OPENAI_API_KEY."
         ),
     ] = None
     labeller_model: Annotated[
-        str | None, typer.Option(help="The model's name at the endpoint.")
+        str | None, typer.Option(help="Name of the model at the endpoint.")
     ] = None
     labeller_calls: Annotated[
-        int | None, typer.Option(min=0, help="Calls at most; cached answers are free.")
+        int | None,
+        typer.Option(min=0, help="Maximum number of requests; cached answers do not count."),
     ] = None
-    labeller_concurrency: Annotated[int, typer.Option(min=1, help="Calls at once.")] = 8
+    labeller_concurrency: Annotated[
+        int, typer.Option(min=1, help="Requests in progress at once.")
+    ] = 8
     labeller_timeout: Annotated[
-        float, typer.Option(min=0.001, help="Seconds that a call may take.")
+        float, typer.Option(min=0.001, help="Timeout of a request, in seconds.")
     ] = 60.0
     labeller_cache: Annotated[
         Path | None,
-        typer.Option(help="Folder of answers; runs may share it [default: labels in --out]"),
+        typer.Option(
+            help="Folder of answers, which several runs may share [default: labels in --out]"
+        ),
     ] = None
 
     def spec(self) -> LabellerSpec:
@@ -92,29 +125,21 @@ class LabellerOptions:
 def synth(
     source: Annotated[str, typer.Argument(help="pixelworld, jsonl, visa, star or sa1b")],
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder of the traces; resumes if it exists.")
+        Path, typer.Option("--out", "-o", help="Folder of the traces. An existing run is resumed.")
     ],
-    data: Annotated[
-        Path | None, typer.Option(help="Where the data set lies (not for pixelworld).")
-    ] = None,
-    families: Annotated[
-        str, typer.Option(help="Of PixelWorld, separated by commas, or all.")
-    ] = "all",
-    count: Annotated[int, typer.Option(min=1, help="Traces at most, over all shards.")] = 1000,
-    per_scene: Annotated[
-        int, typer.Option(min=1, help="Traces of one scene at most (PixelWorld).")
-    ] = 6,
-    seed: Annotated[int, typer.Option(min=0, help="Of scenes, words and regions.")] = 0,
+    rows: RowOptions = RowOptions(),
     shard: ShardOption = "1/1",
-    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Number of processes.")] = 1,
     model: Annotated[
         str,
-        typer.Option("--model", "-m", help="Who is to learn: `tiny`, a model folder or a dialect."),
+        typer.Option(
+            "--model", "-m", help="Model to be trained: `tiny`, a model folder or a dialect."
+        ),
     ] = "tiny",
     traces: TraceOptions = TraceOptions(),
     labeller: LabellerOptions = LabellerOptions(),
 ) -> None:
-    """Write expert traces from annotated questions: looks, mistakes and their correction.
+    """Write expert traces from annotated questions: operations, mistakes and their correction.
 
     Examples:
         pixel-reasoner synth pixelworld --count 2000 --workers 2 --out runs/synth
@@ -130,11 +155,11 @@ def synth(
     spec = api.SynthSpec(
         source=source,
         out=out,
-        data=data,
-        families=families,
-        count=count,
-        per_scene=per_scene,
-        seed=seed,
+        data=rows.data,
+        families=rows.families,
+        count=rows.count,
+        per_scene=rows.per_scene,
+        seed=rows.seed,
         shard=api.parse_shard(shard),
         workers=workers,
         model=model,

@@ -17,20 +17,21 @@ if TYPE_CHECKING:
 def check(
     source: TracesArgument,
     held_out: Annotated[
-        Path | None, typer.Option(help="A questions.jsonl that no trace may be about.")
+        Path | None,
+        typer.Option(help="A questions.jsonl whose questions must not occur in the traces."),
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option("--model", "-m", help="Also count tokens, as this model reads them."),
+        typer.Option("--model", "-m", help="Also count the tokens of this model."),
     ] = None,
     show_mask: Annotated[
         bool,
         typer.Option(
-            "--show-mask", help="Print one trace of each kind: what is trained is marked."
+            "--show-mask", help="Print one trace of each kind with trained tokens marked."
         ),
     ] = False,
 ) -> None:
-    """Are traces fit to train on? Answers, evidence, calls and pixels are checked; exit code 1 if anything is wrong.
+    """Check traces before training: answers, evidence, calls and pixels. Exit code 1 if anything is wrong.
 
     Examples:
         pixel-reasoner check runs/synth --model tiny
@@ -59,10 +60,10 @@ def check(
 
 def export(
     source: TracesArgument,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.")],
     to: Annotated[str, typer.Option(help="trl or message_list")] = "trl",
 ) -> None:
-    """Write traces in the formats of others.
+    """Write traces in other formats.
 
     `trl`: a `datasets` folder with messages and embedded pictures, for a stock trl.SFTTrainer. `message_list`: the JSON
     of PixelReasoner-SFT-Data, pictures as files.
@@ -79,9 +80,9 @@ def export(
 
 def import_(
     source: Annotated[Path, typer.Argument(help="A JSON file of PixelReasoner-SFT-Data.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The folder of the traces.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the traces.")],
 ) -> None:
-    """Read traces of PixelReasoner-SFT-Data: every call is executed again, what does not run is named.
+    """Read traces of PixelReasoner-SFT-Data. Every call is executed again; rows that cannot be used are listed.
 
     Example:
         pixel-reasoner import release/data.json --out runs/released

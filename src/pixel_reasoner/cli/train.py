@@ -3,19 +3,48 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from pixel_reasoner.cli.options import with_groups
 from pixel_reasoner.cli.output import say
 
 app = typer.Typer(no_args_is_help=True, help="Train models.")
 
-RunArgument = Annotated[Path, typer.Argument(help="The run as a TOML file.")]
+RunArgument = Annotated[Path, typer.Argument(help="TOML file of the run.")]
+
+
+@dataclass(frozen=True)
+class ReuseOptions:
+    """Options that decide what a training starts from, and its share of answers without operations."""
+
+    tower: Annotated[
+        str,
+        typer.Option(
+            help="Reuse the vision tower of `tiny` or a model folder, and train only the language model."
+        ),
+    ] = ""
+    start: Annotated[
+        str,
+        typer.Option(
+            "--from", help="Instead of --tower: also continue from the language model of this one."
+        ),
+    ] = ""
+    words: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="Share of examples that answer without an operation, by a guess where one is needed: for ablations.",
+        ),
+    ] = 0.0
 
 
 @app.command("tiny")
+@with_groups
 def train_tiny(
     traces: Annotated[
         Path,
@@ -24,37 +53,23 @@ def train_tiny(
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Checkpoints, logs and the model.")
     ] = Path("runs/tiny"),
-    tower: Annotated[
-        str,
-        typer.Option(
-            help="Take over the vision tower of `tiny` or a model folder, and train the language model alone."
-        ),
-    ] = "",
-    start: Annotated[
-        str, typer.Option("--from", help="Instead of --tower: go on from its language model too.")
-    ] = "",
-    words: Annotated[
-        float,
-        typer.Option(
-            min=0.0,
-            max=1.0,
-            help="Share of lessons that answer in words alone and guess what needs a look: a habit for ablations.",
-        ),
-    ] = 0.0,
+    reuse: ReuseOptions = ReuseOptions(),
     steps: Annotated[
-        int, typer.Option(min=1, help="Of the last stage, the language model's.")
+        int, typer.Option(min=1, help="Steps of the last stage, the language model.")
     ] = 4000,
-    seed: Annotated[int, typer.Option(help="Of weights and batches.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of weights and batches.")] = 0,
     scale: Annotated[
         float,
         typer.Option(min=0.0, help="Share of scenes and steps: 0.01 tries the whole pipeline."),
     ] = 1.0,
     install: Annotated[
         bool,
-        typer.Option("--install", help="Make the result the embedded model of this installation."),
+        typer.Option(
+            "--install", help="Replace the bundled model of this installation by the result."
+        ),
     ] = False,
 ) -> None:
-    """Train the embedded model from nothing. Every stage resumes after a kill: run the command again.
+    """Train the bundled model from scratch. Every stage resumes after a kill: run the command again.
 
     Examples:
         pixel-reasoner synth pixelworld --count 2000 --out runs/tiny/synth
@@ -68,9 +83,9 @@ def train_tiny(
     spec = api.TinyConfig(
         traces=traces,
         out=out,
-        tower=tower,
-        start=start,
-        words=words,
+        tower=reuse.tower,
+        start=reuse.start,
+        words=reuse.words,
         steps=steps,
         seed=seed,
         scale=scale,
@@ -81,7 +96,7 @@ def train_tiny(
 
 @app.command("sft")
 def train_sft(run: RunArgument) -> None:
-    """Warm-start tuning on expert traces, by TRL. Resumes after a kill: run the command again.
+    """Warm-start tuning on expert traces, with TRL. Resumes after a kill: run the command again.
 
     Examples:
         pixel-reasoner train sft run.toml
@@ -97,16 +112,19 @@ def train_sft(run: RunArgument) -> None:
 def train_rl(
     run: RunArgument,
     plan: Annotated[
-        bool, typer.Option("--plan", help="Load nothing: print batches, tokens and memory.")
+        bool,
+        typer.Option("--plan", help="Print batches, tokens and memory without loading anything."),
     ] = False,
-    gpus: Annotated[int, typer.Option(help="For --plan: how many GPUs train.")] = 8,
+    gpus: Annotated[int, typer.Option(help="For --plan: number of GPUs that train.")] = 8,
     gpu_gib: Annotated[float, typer.Option(help="For --plan: memory of each, in GiB.")] = 80.0,
     like: Annotated[
         str | None,
-        typer.Option(help="For --plan: a model of the same shape, if the run's is not there yet."),
+        typer.Option(
+            help="For --plan: a model of the same shape, if that of the run does not exist yet."
+        ),
     ] = None,
 ) -> None:
-    """Curiosity-driven RL, by TRL. Resumes after a kill: run the command again.
+    """Curiosity-driven RL, with TRL. Resumes after a kill: run the command again.
 
     Examples:
         pixel-reasoner train rl run.toml

@@ -17,29 +17,33 @@ app = typer.Typer(no_args_is_help=True, help="PixelWorld: pictures and clips wit
 
 @app.command()
 def render(
-    out: Annotated[Path, typer.Option("--out", "-o", help="Where files and questions.jsonl go.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for files and questions.jsonl.")],
     family: Annotated[
         str,
         typer.Option("--family", "-f", help="attribute, relation, count, infographic or video"),
     ] = "attribute",
     split: Annotated[str, typer.Option(help="train, validation or test")] = "test",
-    seed: Annotated[int, typer.Option(help="First scene of the split.")] = 0,
-    count: Annotated[int, typer.Option(help="How many questions.")] = 10,
+    seed: Annotated[int, typer.Option(help="Number of the first scene of the split.")] = 0,
+    count: Annotated[int, typer.Option(help="Number of questions.")] = 10,
     size_px: Annotated[
-        int | None, typer.Option(help="Side of the canvas [default: the family's]")
+        int | None, typer.Option(help="Side of the canvas [default: that of the family]")
     ] = None,
     detail_px: Annotated[
-        int | None, typer.Option(help="Height of the decisive character [default: the family's]")
+        int | None,
+        typer.Option(help="Height of the decisive character [default: that of the family]"),
     ] = None,
     check_readable: Annotated[
         bool,
-        typer.Option("--check-readable", help="Report the character's height in the overview."),
+        typer.Option("--check-readable", help="Print the height of the character in the overview."),
     ] = False,
     model: Annotated[
-        str, typer.Option(help="Whose overview --check-readable measures: `tiny` or a dialect.")
+        str,
+        typer.Option(
+            help="Model whose overview --check-readable measures: `tiny`, a model folder or a dialect."
+        ),
     ] = "tiny",
 ) -> None:
-    """Write real picture and video files, and questions.jsonl with answers and evidence.
+    """Write picture and video files, and questions.jsonl with answers and evidence.
 
     Examples:
         pixel-reasoner world render --family attribute --count 20 --out scenes

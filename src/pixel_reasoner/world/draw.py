@@ -1,7 +1,6 @@
 """Scenes as pixels: pictures by Pillow, clips by PyAV.
 
-Characters use the font that Pillow carries, pages also two that are installed as packages, so no system font
-decides what a scene looks like.
+Characters use the font of Pillow, pages also two fonts that are installed as packages: pixels do not depend on system fonts.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ _OUTLINE = (40, 40, 40)
 
 
 def draw_picture(scene: Scene) -> Image.Image:
-    """The picture of a scene that is no clip, RGB, at full resolution."""
+    """Return the picture of a scene that is not a clip: RGB, full resolution."""
     if scene.page is not None:
         return draw_page(scene)
     canvas = _background(scene)
@@ -37,7 +36,7 @@ def draw_picture(scene: Scene) -> Image.Image:
 
 
 def draw_frames(scene: Scene) -> list[Image.Image]:
-    """The frames of a `video` scene, RGB, at full resolution."""
+    """Return the frames of a `video` scene: RGB, full resolution."""
     assert scene.ball is not None, "only clips have frames"
     background = _background(scene)
     frames = []
@@ -55,10 +54,10 @@ def draw_frames(scene: Scene) -> list[Image.Image]:
 
 
 def encode_clip(frames: list[Image.Image]) -> bytes:
-    """An mp4 (H.264) of the frames, in memory."""
+    """Return frames as mp4 (H.264), in memory."""
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4") as container:
-        # One thread: what the encoder writes depends on their number, a scene's file must not.
+        # One thread: the output of the encoder depends on the number of threads.
         options = {"crf": "12", "preset": "veryfast", "threads": "1"}
         stream = container.add_stream("libx264", rate=FPS, options=options)
         stream.width, stream.height = frames[0].size
@@ -71,7 +70,7 @@ def encode_clip(frames: list[Image.Image]) -> bytes:
 
 
 def write_media(scene: Scene, path: Path) -> None:
-    """Write the scene's picture (png) or clip (mp4), whole or not at all."""
+    """Write the picture (png) or clip (mp4) of a scene. The file appears only when it is complete."""
     if scene.family == "video":
         write_bytes(encode_clip(draw_frames(scene)), path)
         return
@@ -81,7 +80,7 @@ def write_media(scene: Scene, path: Path) -> None:
 
 
 def _background(scene: Scene) -> Image.Image:
-    """Soft blotches of a light, greyish tint."""
+    """Return a background of blurred, light grey patches."""
     rng = scene.rng("background")
     base = [rng.uniform(205, 240) for _ in range(3)]
     cells = [[[c + rng.uniform(-14, 14) for c in base] for _ in range(6)] for _ in range(6)]
@@ -91,7 +90,7 @@ def _background(scene: Scene) -> Image.Image:
 
 
 def _draw_clutter(scene: Scene, pen: ImageDraw.ImageDraw) -> None:
-    """Small grey strokes: specks that are no objects, and that a look may have to pass over."""
+    """Draw small grey strokes as distractors."""
     rng, side = scene.rng("clutter"), scene.params.size_px
     for _ in range(rng.randint(15, 40)):
         x, y, angle = rng.random() * side, rng.random() * side, rng.random() * math.tau

@@ -13,20 +13,20 @@ from pixel_reasoner.world.scene import BAND_Y, COLORS, DIGITS, LETTERS, WORDS, I
 _INK = (40, 40, 40)
 _RULE = (200, 200, 200)
 _FAINT = (150, 150, 150)
-_BASE = 0.105
-"""where bars stand, below the middle of their band"""
+_BASELINE = 0.105
+"""distance of the baseline of bars from the middle of their band"""
 HEADING_Y = 0.058
-"""middle of the heading, share of the page"""
+"""centre of the heading, fraction of the page"""
 _HEADING_HEIGHT = 0.0625
 
 
 def draw_page(scene: Scene) -> Image.Image:
-    """The page of an `infographic` scene, RGB, at full resolution."""
+    """Return the page of an `infographic` scene: RGB, full resolution."""
     return _Painter(scene).paint()
 
 
 class _Painter:
-    """Draws in shares of the page."""
+    """Draws a page in coordinates that are fractions of it."""
 
     def __init__(self, scene: Scene) -> None:
         assert scene.page is not None, "only pages are painted"
@@ -64,10 +64,10 @@ class _Painter:
 
     def bars(self, y: float, parts: dict[str, list[Item]]) -> None:
         for item in parts["bar"]:
-            edges = Box(item.x - 0.05, item.y - 0.035, item.x + 0.05, y + _BASE)
+            edges = Box(item.x - 0.05, item.y - 0.035, item.x + 0.05, y + _BASELINE)
             self.box(edges, COLORS[item.color], _INK)
             self.write(item)
-        self.line([(0.06, y + _BASE), (0.94, y + _BASE)], _INK)
+        self.line([(0.06, y + _BASELINE), (0.94, y + _BASELINE)], _INK)
 
     def curve(self, y: float, parts: dict[str, list[Item]]) -> None:
         for dy in (-0.06, 0.0, 0.06):
@@ -101,14 +101,14 @@ class _Painter:
         return max(1, round(self.side / 500))
 
     def write(self, item: Item) -> None:
-        """What is written on a part of the page."""
+        """Draw the text of a part of the page."""
         self.text(item.x, item.y, item.glyph, ink_on(item.color), self.font)
 
     def text(self, x: float, y: float, text: str, ink: Any, font: ImageFont.FreeTypeFont) -> None:
         self.pen.text((x * self.side, y * self.side), text, font=font, fill=ink, anchor="mm")
 
     def faint(self, x: float, y: float, length: int) -> None:
-        """A line of print too small to matter."""
+        """Draw a line of text that is too small to be asked about."""
         words = "".join(self.rng.choice(LETTERS.lower() + " ") for _ in range(length))
         self.text(
             x, y, words, _FAINT, font_of(max(3, 0.5 * self.scene.params.detail_px), self.page.font)

@@ -1,9 +1,8 @@
 """Questions about a scene, with exact answers and evidence.
 
-Half of a family's questions need a look: the answer is read, compared, added or counted from characters that are
-unreadable in the overview. The
-others (*overview*) are answered from what the first look shows, so that knowing when not to look again is
-measured too.
+Half of the questions of a family need an operation: the answer is read, compared, added or counted from characters that are
+unreadable in the overview. The others (*overview*) can be answered from the overview, which measures whether a model avoids
+unnecessary operations.
 """
 
 from __future__ import annotations
@@ -19,13 +18,13 @@ from pixel_reasoner.world.scene import BANDS, COLORS, DIGITS, LETTERS, SHAPES, F
 _COLORS = list(COLORS)
 NEEDS_LOOK = "needs_look"
 OVERVIEW = "overview"
-_APART = 0.2
-"""two shapes are asked to be told apart by place if they lie this far apart, share of the picture"""
+_MIN_DISTANCE = 0.2
+"""least distance of two shapes whose places are compared, fraction of the picture"""
 _BAND_NAMES = {"cards": "row of cards", "bars": "bar chart", "line": "line chart", "table": "table"}
 
 
 def question_of(scene: Scene, medium: MediaItem) -> Question:
-    """The one question that stands for this seed: needs a look or not with even odds, then any of the kind."""
+    """Return the question of a scene: with or without operation at equal odds, then any of its kind."""
     rng = scene.rng("question")
     wanted = NEEDS_LOOK if rng.random() < 0.5 else OVERVIEW
     by_kind: dict[str, list[Question]] = {}
@@ -38,21 +37,21 @@ def question_of(scene: Scene, medium: MediaItem) -> Question:
 
 
 def all_questions(scene: Scene, medium: MediaItem) -> Iterator[Question]:
-    """Every question that can be asked about a scene, or some of very many; wording varies with the scene's seed."""
+    """Yield all questions about a scene, or a sample of very many. Wording depends on the seed of the scene."""
     rng = scene.rng("wording")
-    looks, overviews = _ASKED[scene.family]
-    yield from looks(scene, medium, rng)
-    for number, asked in enumerate(overviews(scene, rng), start=1):
-        counted = asked.kind.startswith("count")
+    with_operation, overviews = _ASKED[scene.family]
+    yield from with_operation(scene, medium, rng)
+    for number, one in enumerate(overviews(scene, rng), start=1):
+        is_count = one.kind.startswith("count")
         yield Question(
-            id=f"{scene.id}-{asked.kind}-{number}",
-            text=asked.text,
+            id=f"{scene.id}-{one.kind}-{number}",
+            text=one.text,
             media=(medium,),
-            answer=(asked.answer,),
-            answer_type=AnswerType.NUMBER if counted else _text_type(scene),
-            category=f"{OVERVIEW}/{asked.kind}",
+            answer=(one.answer,),
+            answer_type=AnswerType.NUMBER if is_count else _text_type(scene),
+            category=f"{OVERVIEW}/{one.kind}",
             needs_look=False,
-            reasoning=asked.reasoning,
+            reasoning=one.reasoning,
         )
 
 
@@ -60,10 +59,10 @@ def _text_type(scene: Scene) -> AnswerType:
     return AnswerType.TEXT if scene.page is None else AnswerType.ANLS
 
 
-# --- a look is needed ---
+# --- questions that need an operation ---
 
 
-def _reads(scene: Scene, medium: MediaItem, rng: random.Random) -> Iterator[Question]:
+def _read_questions(scene: Scene, medium: MediaItem, rng: random.Random) -> Iterator[Question]:
     for item in scene.items:
         kind = "letter" if item.glyph in LETTERS else "digit"
         text = rng.choice(
@@ -73,10 +72,10 @@ def _reads(scene: Scene, medium: MediaItem, rng: random.Random) -> Iterator[Ques
                 f"What {kind} does the {item.name} carry?",
             )
         )
-        yield _look(scene, medium, "read", text, item.glyph, [item])
+        yield _detail_question(scene, medium, "read", text, item.glyph, [item])
 
 
-def _reads_on_page(scene: Scene, medium: MediaItem, rng: random.Random) -> Iterator[Question]:
+def _page_read_questions(scene: Scene, medium: MediaItem, rng: random.Random) -> Iterator[Question]:
     for item in scene.items:
         kind = "number" if item.glyph.isdigit() else "city"
         where = (
@@ -87,11 +86,11 @@ def _reads_on_page(scene: Scene, medium: MediaItem, rng: random.Random) -> Itera
         texts: tuple[str, ...] = (f"Which {kind} is {where}?", f"Read the {kind} {where}.")
         if item.shape == "print":
             texts = ("Which city does the small print name?", "Read the city in the small print.")
-        yield _look(scene, medium, "read", rng.choice(texts), item.glyph, [item])
+        yield _detail_question(scene, medium, "read", rng.choice(texts), item.glyph, [item])
 
 
-def _comparisons(scene: Scene, medium: MediaItem, rng: random.Random) -> Iterator[Question]:
-    """Which of two carries the larger digit, and what two digits add up to."""
+def _pair_questions(scene: Scene, medium: MediaItem, rng: random.Random) -> Iterator[Question]:
+    """Yield questions about the larger of two digits, and about their sum."""
     for pair in rng.sample(list(itertools.permutations(scene.items, 2)), 3):
         first, second = pair
         if first.glyph != second.glyph:
@@ -102,8 +101,8 @@ def _comparisons(scene: Scene, medium: MediaItem, rng: random.Random) -> Iterato
                     f"The {first.name} or the {second.name}: whose digit is larger?",
                 )
             )
-            told = f", so the {larger.name} carries the larger digit"
-            yield _look(scene, medium, "larger", text, larger.name, pair, told)
+            conclusion = f", so the {larger.name} carries the larger digit"
+            yield _detail_question(scene, medium, "larger", text, larger.name, pair, conclusion)
         total = int(first.glyph) + int(second.glyph)
         text = rng.choice(
             (
@@ -111,14 +110,14 @@ def _comparisons(scene: Scene, medium: MediaItem, rng: random.Random) -> Iterato
                 f"Add the digits on the {first.name} and the {second.name}.",
             )
         )
-        told = f", and {first.glyph} + {second.glyph} = {total}"
-        yield _look(scene, medium, "sum", text, str(total), pair, told)
+        conclusion = f", and {first.glyph} + {second.glyph} = {total}"
+        yield _detail_question(scene, medium, "sum", text, str(total), pair, conclusion)
 
 
-def _counts(scene: Scene, medium: MediaItem, rng: random.Random) -> Iterator[Question]:
-    """How many of the shapes of one colour carry a digit, counted one after the other."""
+def _count_questions(scene: Scene, medium: MediaItem, rng: random.Random) -> Iterator[Question]:
+    """Yield questions about how many shapes of one colour carry a digit."""
     for color in _COLORS:
-        alike = [item for item in in_order_of_names(scene.items) if item.color == color]
+        alike = [item for item in sorted_by_name(scene.items) if item.color == color]
         if len(alike) < 2:
             continue
         text = rng.choice(
@@ -128,46 +127,48 @@ def _counts(scene: Scene, medium: MediaItem, rng: random.Random) -> Iterator[Que
             )
         )
         marked = [int(item.glyph in DIGITS) for item in alike]
-        told = [f": {number} so far" for number in itertools.accumulate(marked)]
-        yield _look(scene, medium, "count", text, str(sum(marked)), alike, *told)
+        conclusions = [f": {number} so far" for number in itertools.accumulate(marked)]
+        yield _detail_question(scene, medium, "count", text, str(sum(marked)), alike, *conclusions)
 
 
-def _look(
+def _detail_question(
     scene: Scene,
     medium: MediaItem,
     kind: str,
     text: str,
     answer: str,
     items: Sequence[Item],
-    *told: str,
+    *conclusions: str,
 ) -> Question:
-    """A question that needs a look at some items; `told` is what follows from them, from the last ones."""
-    seen = [f"the {item.name} carries {item.glyph}" for item in items]
-    more = [""] * (len(seen) - len(told)) + list(told)
+    """Return a question that needs an operation on some items. `conclusions` are appended to the findings of the last ones."""
+    readings = [f"the {item.name} carries {item.glyph}" for item in items]
+    more = [""] * (len(readings) - len(conclusions)) + list(conclusions)
     evidence = Evidence(
         frames=items[0].frames,
         boxes=() if items[0].frames else tuple(item.box for item in items),
         subjects=tuple(f"the {item.name}" for item in items),
-        findings=tuple(map("".join, zip(seen, more, strict=True))),
+        findings=tuple(map("".join, zip(readings, more, strict=True))),
     )
     names = "-".join(f"{item.color}-{item.shape}" for item in items)
-    number = kind in ("sum", "count")
+    is_number = kind in ("sum", "count")
     return Question(
         id=f"{scene.id}-{kind}-{names}",
         text=text,
         media=(medium,),
         answer=(answer,),
-        answer_type=AnswerType.NUMBER if number else _text_type(scene),
+        answer_type=AnswerType.NUMBER if is_number else _text_type(scene),
         category=f"{NEEDS_LOOK}/{kind}",
         needs_look=True,
         evidence=evidence,
     )
 
 
-# --- the overview tells ---
+# --- questions that the overview answers ---
 
 
 class _Overview(NamedTuple):
+    """Question that the overview answers."""
+
     kind: str
     text: str
     answer: str
@@ -175,26 +176,26 @@ class _Overview(NamedTuple):
 
 
 def _about_places(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
-    """Where a shape is, seen from another."""
+    """Yield questions about the places of two shapes relative to each other."""
     pairs = list(itertools.permutations(scene.items, 2))
     rng.shuffle(pairs)
     for first, second in pairs:
-        if abs(first.x - second.x) >= _APART:
-            told = (
+        if abs(first.x - second.x) >= _MIN_DISTANCE:
+            reasoning = (
                 f"the {first.name} is {first.x:.1f} from the left, the {second.name} {second.x:.1f}"
             )
             text = f"Is the {first.name} left or right of the {second.name}?"
-            yield _Overview("side", text, "left" if first.x < second.x else "right", told)
-        if abs(first.y - second.y) >= _APART:
-            told = (
+            yield _Overview("side", text, "left" if first.x < second.x else "right", reasoning)
+        if abs(first.y - second.y) >= _MIN_DISTANCE:
+            reasoning = (
                 f"the {first.name} is {first.y:.1f} from the top, the {second.name} {second.y:.1f}"
             )
             text = f"Is the {first.name} above or below the {second.name}?"
-            yield _Overview("height", text, "above" if first.y < second.y else "below", told)
+            yield _Overview("height", text, "above" if first.y < second.y else "below", reasoning)
 
 
 def _about_numbers(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
-    """How many shapes there are, of one colour or in all."""
+    """Yield questions about the number of shapes, of one colour and in total."""
     yield _count(scene.items, rng.choice(("How many shapes are there?", "Count the shapes.")))
     colors = [item.color for item in scene.items]
     several = next(color for color in colors if colors.count(color) > 1)
@@ -203,8 +204,8 @@ def _about_numbers(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
     for color in (several, one, absent):
         text = rng.choice((f"How many {color} shapes are there?", f"Count the {color} shapes."))
         alike = [item for item in scene.items if item.color == color]
-        told = _count(alike, text)._replace(kind="count_of_colour")
-        yield told if alike else told._replace(reasoning=f"there is no {color} shape")
+        counted = _count(alike, text)._replace(kind="count_of_colour")
+        yield counted if alike else counted._replace(reasoning=f"there is no {color} shape")
 
 
 def _about_page(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
@@ -223,13 +224,13 @@ def _about_page(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
         yield _count(parts["card"], rng.choice(("How many cards are there?", "Count the cards.")))
     if parts["bar"]:
         tallest = min(parts["bar"], key=lambda item: item.y)
-        told = f"the tallest bar is the {tallest.name}"
-        yield _Overview("tallest", "What colour is the tallest bar?", tallest.color, told)
+        reasoning = f"the tallest bar is the {tallest.name}"
+        yield _Overview("tallest", "What colour is the tallest bar?", tallest.color, reasoning)
     if parts["point"]:
         first, *_, last = parts["point"]
-        told = f"the line goes from the {first.name} to the {last.name}"
+        reasoning = f"the line goes from the {first.name} to the {last.name}"
         yield _Overview(
-            "trend", "Does the line rise or fall?", "rises" if page.rising else "falls", told
+            "trend", "Does the line rise or fall?", "rises" if page.rising else "falls", reasoning
         )
 
 
@@ -268,41 +269,41 @@ def _about_picture(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
 def _about_clip(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
     assert scene.ball is not None, "only clips have a ball"
     yield _count(scene.items, rng.choice(("How many cards appear?", "Count the cards.")))
-    shown = {item.color for item in scene.items}
-    present = rng.choice(sorted(shown))
-    absent = rng.choice(sorted(set(COLORS) - shown))
+    colors = {item.color for item in scene.items}
+    present = rng.choice(sorted(colors))
+    absent = rng.choice(sorted(set(COLORS) - colors))
     for color, answer in ((present, "yes"), (absent, "no")):
         text = rng.choice((f"Is there a {color} card?", f"Can you see a {color} card?"))
         yield _exists(text, f"{color} card", answer)
     color = scene.ball.color
     yield _Overview("ball", "What colour is the ball?", color, f"the ball is {color}")
     start, end = ("left", "right") if scene.ball.rightwards else ("right", "left")
-    told = f"the ball starts on the {start} and ends on the {end}"
-    yield _Overview("direction", "Does the ball move left or right?", end, told)
+    reasoning = f"the ball starts on the {start} and ends on the {end}"
+    yield _Overview("direction", "Does the ball move left or right?", end, reasoning)
 
 
 def _count(items: Iterable[Item], text: str) -> _Overview:
-    """Counting by naming everything once."""
-    named = [f"{number} {item.name}" for number, item in enumerate(in_order_of_names(items), 1)]
+    """Return a question about a number, whose reasoning names every item once."""
+    named = [f"{number} {item.name}" for number, item in enumerate(sorted_by_name(items), 1)]
     return _Overview("count", text, str(len(named)), ", ".join(named))
 
 
-def in_order_of_names(items: Iterable[Item]) -> list[Item]:
-    """Items in the order of colours and shapes: whoever names them finds each by the one before it."""
+def sorted_by_name(items: Iterable[Item]) -> list[Item]:
+    """Return items sorted by colour and shape: a fixed order, in which each is found from the one before."""
     return sorted(items, key=lambda item: (_COLORS.index(item.color), item.shape))
 
 
 def _exists(text: str, name: str, answer: str) -> _Overview:
-    told = f"there is {'a' if answer == 'yes' else 'no'} {name}"
-    return _Overview("exists", text, answer, told)
+    reasoning = f"there is {'a' if answer == 'yes' else 'no'} {name}"
+    return _Overview("exists", text, answer, reasoning)
 
 
-_Looks = Callable[[Scene, MediaItem, random.Random], Iterator[Question]]
+_Detail = Callable[[Scene, MediaItem, random.Random], Iterator[Question]]
 _Overviews = Callable[[Scene, random.Random], Iterator[_Overview]]
-_ASKED: dict[Family, tuple[_Looks, _Overviews]] = {
-    "attribute": (_reads, _about_picture),
-    "relation": (_comparisons, _about_places),
-    "count": (_counts, _about_numbers),
-    "infographic": (_reads_on_page, _about_page),
-    "video": (_reads, _about_clip),
+_ASKED: dict[Family, tuple[_Detail, _Overviews]] = {
+    "attribute": (_read_questions, _about_picture),
+    "relation": (_pair_questions, _about_places),
+    "count": (_count_questions, _about_numbers),
+    "infographic": (_page_read_questions, _about_page),
+    "video": (_read_questions, _about_clip),
 }

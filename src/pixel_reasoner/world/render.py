@@ -14,13 +14,13 @@ from pixel_reasoner.world.questions import question_of
 from pixel_reasoner.world.scene import DEFAULTS, Family, Scene, WorldParams, make_scene, split_seed
 
 MEDIA = "media"
-"""the folder of the files, beside `questions.jsonl`"""
+"""folder of the files, next to `questions.jsonl`"""
 
 
 def scenes(
     family: Family, split: str, seed: int, count: int, params: WorldParams | None = None
 ) -> list[Scene]:
-    """The scenes of a run: `count` of them, from `seed` on, within a split.
+    """Return `count` scenes of a split, from number `seed` on.
 
     Raises:
         UsageError: unknown family or split, or no such seeds in the split.
@@ -32,9 +32,9 @@ def scenes(
 
 
 def render(scenes: list[Scene], folder: Path) -> Iterator[Question]:
-    """Write each scene's file into `folder/media` and yield its question; files that exist are kept.
+    """Write the file of each scene into `folder/media` and yield its question. Existing files are kept.
 
-    Paths in the questions are relative to the folder.
+    Paths in questions are relative to the folder.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -47,7 +47,7 @@ def render(scenes: list[Scene], folder: Path) -> Iterator[Question]:
 
 
 def medium_of(scene: Scene) -> MediaItem:
-    """What a scene's file is, and where it lies in a folder."""
+    """Return kind and relative path of the file of a scene."""
     if scene.family == "video":
         return MediaItem(kind="video", path=f"{MEDIA}/{scene.id}.mp4")
     return MediaItem(kind="image", path=f"{MEDIA}/{scene.id}.png")
@@ -56,7 +56,7 @@ def medium_of(scene: Scene) -> MediaItem:
 def overview_detail_px(
     family: Family, budgets: PixelBudgets, params: WorldParams | None = None
 ) -> float:
-    """How high the decisive character is in the overview, in pixels. Under about 4 it cannot be read.
+    """Return the height of the decisive character in the overview, in pixels. Below about 4 it is illegible.
 
     >>> from pixel_reasoner.dialects import COMPACT
     >>> overview_detail_px("attribute", COMPACT.budgets)

@@ -1,14 +1,14 @@
-"""What is in a PixelWorld picture or clip: a pure function of (family, seed, parameters, version).
+"""Content of a PixelWorld picture or clip: a pure function of (family, seed, parameters, version).
 
-A scene is a plain description; `draw` turns it into pixels, `questions` into questions with exact evidence.
+A scene is a description. `draw` renders it, `questions` asks about it with exact evidence.
 
     attribute    shapes that carry a letter or a digit
     relation     shapes that carry digits, to be compared or added
     count        several shapes of one colour, some of which carry a digit
     infographic  a page with a heading, cards, bars, a line, a table and small print (`Page`)
-    video        cards that show for some frames, and a ball that crosses them
+    video        cards that are visible in some frames, and a moving ball
 
-Does not cover: photographs, running text, objects that hide one another.
+Not covered: photographs, running text, occluded objects.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pixel_reasoner.schema.geometry import Box
 from pixel_reasoner.schema.record import Record
 
 VERSION = 1
-"""Raised whenever the same seed would give another scene, so that figures of two versions are not compared."""
+"""Increased whenever the same seed gives another scene: results of two versions are not comparable."""
 
 Family = Literal["attribute", "relation", "count", "infographic", "video"]
 FAMILIES: tuple[Family, ...] = ("attribute", "relation", "count", "infographic", "video")
@@ -46,16 +46,16 @@ COLORS = {
 SHAPES = ("circle", "square", "triangle", "diamond")
 LETTERS = "ACEFHJKLMNPRTUXY"
 DIGITS = "23456789"
-"""Characters that are hard to tell from one another (O and 0, I and 1, S and 5, ...) are left out."""
+"""Characters that are easily confused (O and 0, I and 1, S and 5, ...) are left out."""
 WORDS = (
     *("Oslo", "Lima", "Bern", "Kyiv", "Doha", "Nuuk", "Suva", "Apia"),
     *("Cork", "Baku", "Lyon", "Pune", "Graz", "Metz", "Jena", "Vigo"),
 )
-"""Cities on pages. No two are alike by half, so that none is right for another by ANLS."""
+"""Cities on pages. Their similarity is below one half, so that ANLS never accepts one for another."""
 BANDS = ("cards", "bars", "line", "table")
-"""what a page may show from top to bottom; three of the four"""
+"""parts of a page; each has three of the four, from top to bottom"""
 FONTS = 3
-"""of pages; a page is set in one"""
+"""number of fonts; a page uses one"""
 
 NUM_FRAMES = 16
 MAX_SHAPES = 6
@@ -63,50 +63,50 @@ MAX_CARDS = 3
 
 
 class WorldParams(Record):
-    """The knobs of a scene. Sizes are in pixels of the full-resolution picture or frame."""
+    """Parameters of a scene. Sizes are in pixels of the full-resolution picture or frame."""
 
     size_px: int
     """side of the square canvas"""
     detail_px: int
-    """height of the characters that answer the questions that need a look"""
+    """height of the characters that answer questions which need an operation"""
 
 
 DEFAULTS: dict[Family, WorldParams] = {
     family: WorldParams(size_px=320 if family == "video" else 1024, detail_px=16)
     for family in FAMILIES
 }
-"""Sizes that fit the embedded model's pixel budgets: a detail is under 4 px high in its overview."""
+"""Sizes that fit the pixel budgets of the bundled model: a detail is less than 4 px high in its overview."""
 
 
 class Item(NamedTuple):
-    """A shape of a picture, a card of a clip or a part of a page, with what is written on it."""
+    """A shape of a picture, a card of a clip or a part of a page, with its text."""
 
     color: str
     shape: str
     x: float
-    """centre, share of the canvas"""
+    """centre, fraction of the canvas"""
     y: float
     size: float
-    """diameter or side, share of the canvas; on a page the side of a square around what is written"""
+    """diameter or side, fraction of the canvas; on a page the side of a square around the text"""
     glyph: str
     """a character; on a page a number or a word"""
     frames: tuple[int, ...] = ()
-    """numbers of the frames that show it, from 1; empty in a picture"""
+    """numbers of the frames that show it, from 1; empty for pictures"""
 
     @property
     def name(self) -> str:
-        """As questions call it: `red circle`, `blue card`."""
+        """Name in questions: `red circle`, `blue card`."""
         return f"{self.color} {self.shape}"
 
     @property
     def box(self) -> Box:
-        """The region that it covers."""
+        """Region that it covers."""
         half = self.size / 2
         return Box(self.x - half, self.y - half, self.x + half, self.y + half)
 
 
 class Ball(NamedTuple):
-    """The ball that crosses a clip from one side to the other."""
+    """Ball that crosses a clip from one side to the other."""
 
     color: str
     y: float
@@ -114,24 +114,24 @@ class Ball(NamedTuple):
     rightwards: bool
 
     def x(self, frame: int) -> float:
-        """Centre in a frame (from 1), share of the canvas."""
-        way = (frame - 0.5) / NUM_FRAMES
-        return 0.1 + 0.8 * (way if self.rightwards else 1 - way)
+        """Return the x coordinate of the centre in a frame (from 1), fraction of the canvas."""
+        progress = (frame - 0.5) / NUM_FRAMES
+        return 0.1 + 0.8 * (progress if self.rightwards else 1 - progress)
 
 
 class Page(NamedTuple):
-    """How a page is set."""
+    """Layout of a page."""
 
     font: int
     heading: str
     bands: tuple[str, ...]
     """from top to bottom"""
     rising: bool
-    """whether its line rises from left to right"""
+    """whether the line chart rises from left to right"""
 
 
 class Scene(NamedTuple):
-    """Everything that is in one picture or clip."""
+    """Content of one picture or clip."""
 
     family: Family
     seed: int
@@ -142,16 +142,16 @@ class Scene(NamedTuple):
 
     @property
     def id(self) -> str:
-        """A name for files and questions."""
+        """Name of its file, and prefix of the ids of its questions."""
         return f"{self.family}-{self.seed}"
 
     def rng(self, purpose: str) -> random.Random:
-        """Random numbers that depend on the scene's name and the purpose alone."""
+        """Return a random generator that depends on the id of the scene and the purpose alone."""
         return random.Random(f"pixelworld/{VERSION}/{self.id}/{purpose}")
 
 
 def make_scene(family: Family, seed: int, params: WorldParams | None = None) -> Scene:
-    """The scene of a seed.
+    """Return the scene of a seed.
 
     Raises:
         UsageError: unknown family, or a detail too large for its shape.
@@ -176,7 +176,7 @@ def make_scene(family: Family, seed: int, params: WorldParams | None = None) -> 
     else:
         scene = scene._replace(items=_SHAPES_OF[family](rng))
     smallest_px = min(item.size for item in scene.items) * params.size_px
-    # What is written on a part of a page is wider than high.
+    # The text of a part of a page is wider than high.
     largest_px = smallest_px / (2 if scene.page is None else 3.6)
     if not 4 <= params.detail_px <= largest_px:
         raise UsageError(
@@ -188,7 +188,7 @@ def make_scene(family: Family, seed: int, params: WorldParams | None = None) -> 
 
 
 def split_seed(split: str, seed: int, index: int) -> int:
-    """The scene seed of the `index`-th question of a run that starts at `seed` within a split.
+    """Return the seed of the `index`-th scene of a run that starts at number `seed` of a split.
 
     Raises:
         UsageError: unknown split, or outside the split.
@@ -220,8 +220,8 @@ def _related_shapes(rng: random.Random) -> tuple[Item, ...]:
     return _shapes(rng, names, DIGITS)
 
 
-def _alike_shapes(rng: random.Random) -> tuple[Item, ...]:
-    """Two or three shapes of one colour, any number of them with a digit, and others of other colours."""
+def _counted_shapes(rng: random.Random) -> tuple[Item, ...]:
+    """Return two or three shapes of one colour, any number of them with a digit, and shapes of other colours."""
     color, *others = rng.sample(sorted(COLORS), rng.randint(2, 4))
     alike = [(color, shape) for shape in rng.sample(SHAPES, rng.randint(2, 3))]
     names = alike + [(other, rng.choice(SHAPES)) for other in others]
@@ -239,7 +239,7 @@ def _shapes(rng: random.Random, names: list[tuple[str, str]], glyphs: str) -> tu
     for index, ((color, shape), (x, y)) in enumerate(
         zip(names, _places(rng, len(names)), strict=True)
     ):
-        # One shape is clearly the largest, so that asking for it has one answer.
+        # One shape is clearly the largest: a question about it has one answer.
         size = rng.uniform(0.150, 0.165) if index == 0 else rng.uniform(0.095, 0.115)
         items.append(Item(color, shape, x, y, size, rng.choice(glyphs)))
     rng.shuffle(items)
@@ -249,26 +249,26 @@ def _shapes(rng: random.Random, names: list[tuple[str, str]], glyphs: str) -> tu
 _SHAPES_OF: dict[str, Callable[[random.Random], tuple[Item, ...]]] = {
     "attribute": _any_shapes,
     "relation": _related_shapes,
-    "count": _alike_shapes,
+    "count": _counted_shapes,
 }
 
 
 def _places(rng: random.Random, count: int, apart: float = 0.2) -> list[tuple[float, float]]:
-    """Centres that lie at least `apart` from one another in x or in y, so that no shape hides another."""
+    """Return centres with a distance of at least `apart` in x or in y, so that no shape occludes another."""
     places: list[tuple[float, float]] = []
-    tries = 0
+    num_tries = 0
     while len(places) < count:
         x, y = round(rng.uniform(0.1, 0.9), 4), round(rng.uniform(0.1, 0.9), 4)
         if all(max(abs(x - u), abs(y - v)) >= apart for u, v in places):
             places.append((x, y))
-        tries += 1
-        if tries % 200 == 0:  # what is placed may leave no room: begin anew
+        num_tries += 1
+        if num_tries % 200 == 0:  # the shapes placed so far may leave no room
             places.clear()
     return places
 
 
 def _cards(rng: random.Random) -> tuple[Item, ...]:
-    """Cards that show one after the other, with at least one frame without any between them."""
+    """Return cards that are visible one after the other, with at least one frame between them."""
     colors = rng.sample(sorted(COLORS), rng.randint(1, MAX_CARDS))
     lengths = [rng.randint(1, 3) for _ in colors]
     spare = NUM_FRAMES - sum(lengths) - (len(lengths) - 1)
@@ -292,9 +292,9 @@ def _ball(rng: random.Random) -> Ball:
 
 
 BAND_Y = (0.24, 0.49, 0.74)
-"""middles of a page's bands"""
+"""centres of the bands of a page"""
 _STEP = 0.2
-"""from one part of a band to the next"""
+"""distance of two parts of a band"""
 _TEXT_SIDE = 0.065
 
 
@@ -308,7 +308,7 @@ def _page(rng: random.Random) -> Page:
 
 
 def _parts(rng: random.Random, page: Page) -> Iterator[Item]:
-    """What can be asked for on a page, each where it is written."""
+    """Yield the parts of a page that questions ask about, with the places of their text."""
     for band, y in zip(page.bands, BAND_Y, strict=True):
         colors = rng.sample(sorted(COLORS), rng.randint(3, 4))
         width = _STEP * (len(colors) - 1)
@@ -325,9 +325,9 @@ def _parts(rng: random.Random, page: Page) -> Iterator[Item]:
 
 
 def _heights(rng: random.Random, band: str, page: Page, count: int) -> list[float]:
-    """How far below the middle of its band each part is written."""
+    """Return the distance of the text of each part below the centre of its band."""
     if band == "bars":
-        # One bar is clearly the tallest, so that asking for it has one answer.
+        # One bar is clearly the tallest: a question about it has one answer.
         heights = [
             rng.uniform(-0.045, -0.03),
             *(rng.uniform(0.005, 0.06) for _ in range(count - 1)),
