@@ -1,4 +1,4 @@
-"""An evaluation that is killed at random moments against one that is not: the same files in the end, no row lost or twice.
+"""Compare an evaluation that is killed at random moments with an undisturbed one: equal files, no row lost or twice.
 
 .venv/bin/python benchmarks/killed.py [ROWS] [KILLS]
 """
@@ -37,12 +37,12 @@ evaluate_compared(Evaluation(questions, model, RolloutConfig(), {"name": "t"}, b
 
 
 def start(photo: Path, out: Path, rows: int) -> subprocess.Popen[bytes]:
-    """A run with operations and without, by a scripted model."""
+    """Start a run of a scripted model, with operations and without."""
     return subprocess.Popen([sys.executable, "-c", RUN, str(photo), str(out), str(rows)])
 
 
 def killed(photo: Path, out: Path, rows: int, kills: int, rng: random.Random) -> list[int]:
-    """Kill a run at random numbers of rows, and let it end; returns how many rows there were at each kill."""
+    """Kill a run at random numbers of rows, then let it end. Return the number of rows at each kill."""
     logs = [out / "traces.jsonl", out / "without/traces.jsonl"]
     seen = []
     for wanted in sorted(rng.randrange(1, 2 * rows) for _ in range(kills)):
@@ -57,12 +57,12 @@ def killed(photo: Path, out: Path, rows: int, kills: int, rng: random.Random) ->
 
 
 def written(logs: list[Path]) -> int:
-    """Whole rows in some logs."""
+    """Return the number of whole rows in some logs."""
     return sum(log.read_bytes().count(b"\n") for log in logs if log.exists())
 
 
 def without_times(out: Path) -> dict[str, object]:
-    """What a run wrote, but for what a clock said."""
+    """Return the content of a run's files without times."""
     found: dict[str, object] = {}
     for path in sorted(out.rglob("*.json*")):
         lines = path.read_text(encoding="utf-8").splitlines()

@@ -1,8 +1,8 @@
-"""Rows a second of our runner and of inspect_ai: the same rows, pictures, scripted model and scores, side by side.
+"""Rows per second of our runner and of inspect_ai, with the same rows, pictures, scripted model and scores.
 
 .venv/bin/python benchmarks/runner.py [ROWS]        # makes runs/inspect-ai/.venv once
 
-Both run our loop once a row (a picture is decoded and sized, a message is written, an answer is graded), so what differs is what is around it:
+Both run our loop once per row (a picture is decoded and resized, a message is written, an answer is graded). The difference is the rest:
 logs, limits, resuming.
 """
 
@@ -20,8 +20,8 @@ HOME = ROOT / "runs" / "inspect-ai"
 PICTURES = 500
 
 
-def there_with_inspect() -> None:
-    """Run this file again where inspect_ai is: it needs other versions than the lock has."""
+def run_in_environment() -> None:
+    """Run this file again in an environment with inspect_ai, which needs other versions than the lock file."""
     python = HOME / ".venv" / "bin" / "python"
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", str(HOME / ".venv")], check=True)
@@ -55,7 +55,7 @@ def questions(folder: Path, rows: int) -> list:
 def main() -> None:
     rows = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
     if importlib.util.find_spec("inspect_ai") is None:
-        there_with_inspect()
+        run_in_environment()
     from inspect_ai import Task
     from inspect_ai import eval as inspect_eval
     from inspect_ai.dataset import MemoryDataset

@@ -1,10 +1,9 @@
-"""Synthesis of expert traces: traces a second on one core and on two, and memory.
+"""Synthesis of expert traces: traces per second on one core and on two, and memory.
 
 .venv/bin/python benchmarks/synth.py [COUNT]
 
-Each run is a process of its own that is allowed one core or two; pictures and clips are rendered into an empty
-folder. The floors are those of the issue: 60 traces a second on one core, two cores at least 1.8 times as fast,
-600 MB of memory, the same for few traces and many.
+Each run is a separate process with one core or two; pictures and clips are rendered into an empty folder. Floors: 60 traces per
+second on one core, two cores at least 1.8 times as fast, 600 MB of memory, independent of the number of traces.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ COUNT = int(sys.argv[1]) if len(sys.argv) > 1 else 4000
 
 
 def run(cores: int, count: int, families: str = "all") -> tuple[float, float]:
-    """(traces a second, MB that the largest process needed)."""
+    """Return traces per second, and the memory of the largest process in MB."""
     tool = [sys.executable, "-m", "pixel_reasoner.cli"]
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"

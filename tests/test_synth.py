@@ -108,6 +108,36 @@ def test_a_run_that_is_cut_off_anywhere_goes_on_to_the_same_bytes(tmp_path):
         assert run(out, count=60) == whole
 
 
+def test_a_run_that_an_older_version_started_is_continued(tmp_path):
+    whole = run(tmp_path / "whole", count=60)
+    chosen, out = settings(count=60), tmp_path / "cut"
+
+    def stop(written: int) -> None:
+        if written >= 30:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        synthesize(chosen, scene_units(chosen), out, on_traces=stop)
+    checkpoint = read_manifest(out)["checkpoint"]
+    note = {**checkpoint["progress"], "sizes": list(checkpoint["sizes"].values())}
+    assert 30 <= note["count"] < 60
+    (out / "progress.json").write_text(json.dumps(note))
+    shutil.rmtree(out / ".store")
+    assert run(out, count=60) == whole
+    assert not (out / "progress.json").exists()
+
+
+def test_two_processes_do_not_write_into_one_folder(tmp_path):
+    chosen = settings(count=30)
+
+    def write_too(written: int) -> None:
+        with pytest.raises(OutputError, match=f"process {os.getpid()} writes to"):
+            synthesize(chosen, scene_units(chosen), tmp_path)
+
+    synthesize(chosen, scene_units(chosen), tmp_path, on_traces=write_too)
+    assert len((tmp_path / "traces.jsonl").read_bytes().splitlines()) == 30
+
+
 def test_a_killed_command_goes_on_and_a_finished_one_says_so_again(tmp_path):
     command = [sys.executable, "-m", "pixel_reasoner.cli", "synth", "pixelworld", "--families"]
     command += ["attribute", "--count", "600", "--workers", "2", "--out"]

@@ -94,13 +94,15 @@ class RunStore:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Write the manifest of an indexed run, and release everything."""
         with self._opened:
-            if self._index is not None:
-                index, self._index = self._index, None
-                counts = _counts(index)
-                index.close()
-                # A full disk takes no manifest either, and its error is not to hide the first one.
+            index, self._index = self._index, None
+            if index is None:
+                return
+            try:
+                # A full disk takes no manifest either, and its error must not hide the first one.
                 if kind is None or not issubclass(kind, OSError):
-                    self._write_manifest(self.manifest.get("state", RUNNING), counts=counts)
+                    self._write_manifest(self.manifest["state"], counts=_counts(index))
+            finally:
+                index.close()
 
     def _write_manifest(self, state: str, **more: Any) -> None:
         kept = {"schema_version": SCHEMA_VERSION, "state": state, "settings": self._settings}
