@@ -117,7 +117,7 @@ def write_run(folder: Path, text: str = "", trl: str = "", reward: str = "") -> 
         ("group_size = 1\nminibatch = 8", "", "", "difference within a group"),
         ("questions_per_sync = 4\ngroup_size = 4\nminibatch = 7", "", "", "take 4 or 8"),
         ("rollouts_at_once = 6", "", "", "TOML"),
-        ("max_turns = 1", "", "", "a look needs a turn after"),
+        ("max_turns = 1", "", "", "answers in the turn after"),
         ("replay_exponent = -1.0", "", "", "0 or more"),
         ("lora_alpha = 8", "", "", "set lora_rank"),
         ("ask_every = 5", "", "", "set ask_count"),

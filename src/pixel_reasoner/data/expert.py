@@ -1,22 +1,22 @@
-r"""One expert trace: an annotated question, answered by looking where the evidence is.
+r"""Expert traces: an annotated question, answered by calling operations where the evidence is.
 
-The expert goes through the same loop as a model (`rollout.Rollout`), so every operation is really executed and a
-trace is what a rollout of these words would have recorded. Kinds of traces and their default shares are
-those of the paper (arXiv 2505.15966, table 2), and one more:
+A trace is written through the same `Rollout` as that of a model, so every operation is executed, and the trace is what a
+rollout with these texts would have recorded. Kinds of traces and their default shares are those of the paper
+(arXiv 2505.15966, table 2), and one more:
 
-    single       look at the evidence, answer
+    single       one operation per evidence, then the answer
     wrong_once   a region without the evidence first, then the right one
     wrong_twice  two such regions first
-    too_wide     a region that holds the evidence and much besides, then a zoom into that crop
+    too_wide     a region that contains the evidence and much besides, then a zoom into that crop
     reselect     frames without the evidence first, then the right ones
-    refused      a call that is refused first (a bad box, frames out of range), then a valid one
-    text         an answer at once, for questions that need no look
+    refused      a rejected call first (a bad box, frames out of range), then a valid one
+    text         an answer at once, for questions that need no operation
 
 Departures from the paper
-    1. Words come from templates, not from a language model: they say what the annotation says, and nothing else.
-    2. A region that is too wide is no mistake: its call is trained. Wrong and refused calls are marked
+    1. Texts come from templates, not from a language model: they repeat the annotation and add nothing.
+    2. A region that is too wide is no mistake: its call is trained. Wrong and rejected calls are marked
        (`Turn.mistake`) and get no loss.
-    3. `refused` traces are ours: models make such calls, and the paper names "no reaction" to a refusal as a failure.
+    3. `refused` traces are ours: models make such calls, and the paper lists "no reaction" to an error as a failure.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ from pixel_reasoner.scoring.evidence import evidence_hit
 from pixel_reasoner.scoring.grading import is_right
 
 VERSION = 2
-"""Raised whenever the same question and seed would give another trace."""
+"""incremented when the same question and seed give another trace"""
 _STEP = 0.01
-"""boxes are written with two decimals"""
+"""resolution of written boxes: two decimals"""
 
 
 class Kind(StrEnum):
-    """What happens in a trace (see the module)."""
+    """Kinds of traces (see the module)."""
 
     SINGLE = "single"
     WRONG_ONCE = "wrong_once"
@@ -62,23 +62,23 @@ class Kind(StrEnum):
 
 
 class ExpertConfig(NamedTuple):
-    """How traces are written: for which model, and what a look is."""
+    """For which model traces are written, and the size of zoomed regions."""
 
     dialect: Dialect
     budgets: PixelBudgets
     margin: float = 0.25
-    """what a look shows around the evidence, on every side, in widths and heights of the evidence"""
+    """margin around the evidence on every side, in widths and heights of the evidence"""
     min_side: float = 0.12
-    """a look is at least this wide and high, share of the picture"""
+    """minimum width and height of a zoomed region, as a fraction of the picture"""
 
     @property
     def model(self) -> ScriptedModel:
-        """Whom the loop takes the expert for."""
+        """Stand-in for a model with this dialect and these budgets."""
         return ScriptedModel([""], dialect=self.dialect.name, budgets=self.budgets)
 
 
 class NoTrace(Exception):
-    """No trace of the wanted kind can be made of a question; `reason` is a word to count by."""
+    """A question allows no trace of a kind; `reason` is a short name that is counted."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
@@ -89,40 +89,40 @@ def expert_trace(
     question: Question,
     kind: Kind,
     rng: random.Random,
-    manner: ExpertConfig,
-    album: MediaContext | None = None,
+    config: ExpertConfig,
+    context: MediaContext | None = None,
 ) -> Trace:
-    """Write one trace and make sure that it teaches what it should.
+    """Return one trace of a kind, checked for its answer and its evidence.
 
     Args:
         question: with evidence, unless the kind is `text`.
         kind: what happens in the trace.
-        rng: chooses words and regions.
-        manner: dialect, budgets and size of a look.
-        album: of the question's media, if it is open already; it stays as it is.
+        rng: selects texts and regions.
+        config: dialect, budgets and size of zoomed regions.
+        context: opened media of the question; None opens them. It is not changed.
 
     Raises:
-        NoTrace: no such trace, such as no room for a wrong region.
+        NoTrace: the question allows no such trace, for example because no wrong region fits.
         InputError: a medium that cannot be used.
     """
-    expert = _Expert(question, rng, manner, album)
-    _WRITERS[kind](expert)
-    trace = expert.finish(kind)
+    writer = _TraceWriter(question, rng, config, context)
+    _WRITERS[kind](writer)
+    trace = writer.finish(kind)
     _verify(trace, kind)
     return trace
 
 
-def look_box(clue: Box, manner: ExpertConfig) -> Box:
-    """The region to zoom into: the evidence with a margin, moved into the picture, on whole hundredths.
+def look_box(evidence_box: Box, config: ExpertConfig) -> Box:
+    """Return the region to zoom into: the evidence with a margin, inside the picture, on whole hundredths.
 
     >>> from pixel_reasoner.dialects import COMPACT
     >>> look_box(Box(0.0, 0.5, 0.1, 0.6), ExpertConfig(COMPACT, COMPACT.budgets))
     Box(x1=0.0, y1=0.48, x2=0.15, y2=0.63)
     """
     sides = []
-    for low, high in ((clue.x1, clue.x2), (clue.y1, clue.y2)):
-        side = _up(max((high - low) * (1 + 2 * manner.margin), manner.min_side))
-        # The nearest hundredth, so that all looks at clues of one size are of one size; or outwards, if it cuts the clue.
+    for low, high in ((evidence_box.x1, evidence_box.x2), (evidence_box.y1, evidence_box.y2)):
+        side = _up(max((high - low) * (1 + 2 * config.margin), config.min_side))
+        # The nearest hundredth, so that regions of equal evidence have equal sizes; outwards where it would cut the evidence.
         start = round(min(max((low + high - side) / 2, 0.0), 1 - side), 2)
         end = round(start + side, 2)
         sides.append((min(start, _down(low)), max(end, _up(high))))
@@ -130,22 +130,22 @@ def look_box(clue: Box, manner: ExpertConfig) -> Box:
     return Box(x1, y1, x2, y2)
 
 
-class _Expert:
-    """Speaks turn by turn; remembers which turns were mistakes."""
+class _TraceWriter:
+    """Writes the turns of one trace, and records which of them are mistakes."""
 
     def __init__(
         self,
         question: Question,
         rng: random.Random,
-        manner: ExpertConfig,
-        album: MediaContext | None,
+        config: ExpertConfig,
+        context: MediaContext | None,
     ) -> None:
         self.question = question
         self.rng = rng
-        self.manner = manner
-        self.rollout = Rollout(question, manner.model, RolloutConfig(), album and album.fresh())
+        self.config = config
+        self.rollout = Rollout(question, config.model, RolloutConfig(), context and context.fresh())
         self.mistakes: set[int] = set()
-        self.opening: tuple[str, ...] = (
+        self.first_words: tuple[str, ...] = (
             wording.WHOLE_VIDEO if self.rollout.context.num_frames else wording.WHOLE_PICTURE
         )
 
@@ -169,12 +169,12 @@ class _Expert:
         about: str = "",
         answer: str | None = None,
     ) -> Observation | None:
-        """Say something, and call an operation or answer; returns what came back."""
-        if self.opening:
-            words = f"{say(self.rng, self.opening)} {words}"
-            self.opening = ()
+        """Write a turn that calls an operation or answers, and return the observation."""
+        if self.first_words:
+            words = f"{say(self.rng, self.first_words)} {words}"
+            self.first_words = ()
         pictures = self.rollout.context.pictures
-        text = self.manner.dialect.write_turn(words, call, pictures, about=about, answer=answer)
+        text = self.config.dialect.write_turn(words, call, pictures, about=about, answer=answer)
         if mistake:
             self.mistakes.add(len(self.rollout.turns))
         self.rollout.take(Completion(text), 0.0)
@@ -186,28 +186,28 @@ class _Expert:
     def zoom(
         self, words: str, box: Box, image: int, *, nth: int = 0, mistake: bool = False
     ) -> Observation:
-        """Zoom in, looking for the nth subject."""
-        if image != 1 and not self.manner.dialect.names_pictures:
+        """Zoom into a region that shows the nth subject."""
+        if image != 1 and not self.config.dialect.names_pictures:
             raise NoTrace("picture_without_a_name")
         arguments = {"bbox_2d": [round(x, 2) for x in box], "target_image": image}
         call = ToolCall(name="zoom_in", arguments=arguments)
-        seen = self.turn(words, call, mistake=mistake, about=self.subject(nth))
-        assert seen is not None, "a call is answered"
-        return seen
+        observation = self.turn(words, call, mistake=mistake, about=self.subject(nth))
+        assert observation is not None, "every call gives an observation"
+        return observation
 
     def select(self, words: str, frames: list[int], *, mistake: bool = False) -> None:
         call = ToolCall(name="select_frames", arguments={"target_frames": frames})
         self.turn(words, call, mistake=mistake)
 
-    def look_at_clues(self, words: str, nth: int = 0) -> None:
-        """The looks from the `nth` clue on, the first with these words, each followed by what it shows; the answer."""
+    def zoom_into_evidence(self, words: str, nth: int = 0) -> None:
+        """Zoom into each evidence from the `nth` on, report what it shows, and answer. The first turn has these words."""
         evidence = self.evidence
         if evidence.frames:
             self.select(words, list(evidence.frames))
-        for n, clue in enumerate(evidence.boxes[nth:], start=nth):
+        for n, evidence_box in enumerate(evidence.boxes[nth:], start=nth):
             if n > nth:
                 words = f"{self.finding(n - 1)} {self.zoom_words(n)}"
-            self.zoom(words, look_box(clue, self.manner), evidence.image, nth=n)
+            self.zoom(words, look_box(evidence_box, self.config), evidence.image, nth=n)
         self.answer(self.finding(-1))
 
     def zoom_words(self, nth: int) -> str:
@@ -224,12 +224,12 @@ class _Expert:
         return say(self.rng, wording.FOUND, finding=findings[nth])
 
     def finish(self, kind: Kind) -> Trace:
-        """The trace, without times: the same seed gives the same bytes."""
-        assert self.rollout.stop is not None, "an expert answers"
+        """Return the trace without times: the same seed gives the same bytes."""
+        assert self.rollout.stop is not None, "the last turn of a trace answers"
         settings = RunSettings(
             synthesis=SynthesisInfo(version=VERSION, kind=str(kind)),
-            dialect=self.manner.dialect.name,
-            budgets=self.manner.budgets,
+            dialect=self.config.dialect.name,
+            budgets=self.config.budgets,
         )
         trace = self.rollout.trace(settings)
         turns = tuple(
@@ -239,112 +239,114 @@ class _Expert:
         return trace.model_copy(update={"turns": turns, "seconds": 0.0})
 
 
-# --- the kinds ---
+# --- kinds of traces ---
 
 
-def _single(expert: _Expert) -> None:
-    expert.look_at_clues(expert.select_words() if expert.evidence.frames else expert.zoom_words(0))
+def _single(writer: _TraceWriter) -> None:
+    writer.zoom_into_evidence(
+        writer.select_words() if writer.evidence.frames else writer.zoom_words(0)
+    )
 
 
-def _wrong(expert: _Expert, times: int) -> None:
-    boxes, image = expert.evidence.boxes, expert.evidence.image
+def _wrong(writer: _TraceWriter, times: int) -> None:
+    boxes, image = writer.evidence.boxes, writer.evidence.image
     if not boxes:
         raise NoTrace("no_box")
-    subject = expert.subject(0)
-    words = expert.zoom_words(0)
+    subject = writer.subject(0)
+    words = writer.zoom_words(0)
     tried: list[Box] = []
     for _ in range(times):
-        box = _elsewhere(boxes, tried, expert)
+        box = _box_without_evidence(boxes, tried, writer)
         tried.append(box)
-        expert.zoom(words, box, image, mistake=True)
-        words = say(expert.rng, wording.NOT_HERE, subject=subject, where=expert.where(0))
-    expert.zoom(words, look_box(boxes[0], expert.manner), image)
-    _rest(expert)
+        writer.zoom(words, box, image, mistake=True)
+        words = say(writer.rng, wording.NOT_HERE, subject=subject, where=writer.where(0))
+    writer.zoom(words, look_box(boxes[0], writer.config), image)
+    _remaining_evidence(writer)
 
 
-def _too_wide(expert: _Expert) -> None:
-    boxes, image = expert.evidence.boxes, expert.evidence.image
+def _too_wide(writer: _TraceWriter) -> None:
+    boxes, image = writer.evidence.boxes, writer.evidence.image
     if not boxes:
         raise NoTrace("no_box")
-    subject = expert.subject(0)
-    close = look_box(boxes[0], expert.manner)
-    wide = _around(close, expert.rng)
-    seen = expert.zoom(expert.zoom_words(0), wide, image)
-    if not seen.pictures:
-        raise NoTrace("refused_look", seen.text)
-    crop = seen.pictures[0]
-    words = say(expert.rng, wording.TOO_WIDE, subject=subject)
-    if expert.manner.dialect.names_pictures:
-        expert.zoom(words, _seen_from(crop.box, close), crop.number)
+    subject = writer.subject(0)
+    close = look_box(boxes[0], writer.config)
+    wide = _wider_box(close, writer.rng)
+    observation = writer.zoom(writer.zoom_words(0), wide, image)
+    if not observation.pictures:
+        raise NoTrace("refused_look", observation.text)
+    crop = observation.pictures[0]
+    words = say(writer.rng, wording.TOO_WIDE, subject=subject)
+    if writer.config.dialect.names_pictures:
+        writer.zoom(words, _box_in_crop(crop.box, close), crop.number)
     else:
-        expert.zoom(words, close, image)
-    _rest(expert)
+        writer.zoom(words, close, image)
+    _remaining_evidence(writer)
 
 
-def _rest(expert: _Expert) -> None:
-    """The second clue and those after it, or the answer."""
-    if len(expert.evidence.boxes) == 1:
-        expert.answer(expert.finding(-1))
+def _remaining_evidence(writer: _TraceWriter) -> None:
+    """Zoom into the second evidence and later ones, or answer."""
+    if len(writer.evidence.boxes) == 1:
+        writer.answer(writer.finding(-1))
         return
-    expert.look_at_clues(f"{expert.finding(0)} {expert.zoom_words(1)}", nth=1)
+    writer.zoom_into_evidence(f"{writer.finding(0)} {writer.zoom_words(1)}", nth=1)
 
 
-def _reselect(expert: _Expert) -> None:
-    frames = expert.evidence.frames
-    others = sorted(set(expert.rollout.context.frames) - set(frames))
+def _reselect(writer: _TraceWriter) -> None:
+    frames = writer.evidence.frames
+    others = sorted(set(writer.rollout.context.frames) - set(frames))
     if not frames or not others:
         raise NoTrace("no_other_frames")
-    subject = expert.subject(0)
-    wrong = sorted(expert.rng.sample(others, min(len(others), expert.rng.randint(1, 3))))
-    expert.select(expert.select_words(), wrong, mistake=True)
-    expert.look_at_clues(say(expert.rng, wording.NOT_IN_THESE, subject=subject))
+    subject = writer.subject(0)
+    wrong = sorted(writer.rng.sample(others, min(len(others), writer.rng.randint(1, 3))))
+    writer.select(writer.select_words(), wrong, mistake=True)
+    writer.zoom_into_evidence(say(writer.rng, wording.NOT_IN_THESE, subject=subject))
 
 
-def _refused(expert: _Expert) -> None:
-    """A call that is refused, and its repair."""
-    evidence, rng = expert.evidence, expert.rng
+def _refused(writer: _TraceWriter) -> None:
+    """Write a rejected call, and its repair."""
+    evidence, rng = writer.evidence, writer.rng
     if evidence.frames:
-        words = expert.select_words()
+        words = writer.select_words()
         frames = [*evidence.frames][: MAX_SELECTED_FRAMES - 1]
-        frames.append(expert.rollout.context.num_frames + rng.randint(1, 8))
-        expert.select(words, frames, mistake=True)
+        frames.append(writer.rollout.context.num_frames + rng.randint(1, 8))
+        writer.select(words, frames, mistake=True)
     else:
-        words = expert.zoom_words(0)
-        x1, y1, x2, y2 = look_box(evidence.boxes[0], expert.manner)
+        words = writer.zoom_words(0)
+        x1, y1, x2, y2 = look_box(evidence.boxes[0], writer.config)
         image = evidence.image
-        bad = rng.choice(_mistakes(expert.manner.dialect))
+        bad = rng.choice(_bad_calls(writer.config.dialect))
         if bad == "inverted":
             x1, x2 = x2, x1
         elif bad == "outside":
             x2 = 1 + rng.randint(1, 20) * _STEP
         else:
-            image = len(expert.rollout.context) + rng.randint(1, 3)
-        expert.zoom(words, Box(x1, y1, x2, y2), image, mistake=True)
-    observation = expert.rollout.turns[-1].observation
-    assert observation is not None, "a call is answered"
-    assert observation.error is not None, "a bad call is refused"
+            image = len(writer.rollout.context) + rng.randint(1, 3)
+        writer.zoom(words, Box(x1, y1, x2, y2), image, mistake=True)
+    observation = writer.rollout.turns[-1].observation
+    assert observation is not None, "every call gives an observation"
+    assert observation.error is not None, "a bad call is rejected"
     why = observation.text.partition(";")[0]
-    expert.look_at_clues(say(rng, wording.REPAIR, why=why, subject=expert.subject(0)))
+    writer.zoom_into_evidence(say(rng, wording.REPAIR, why=why, subject=writer.subject(0)))
 
 
-def _mistakes(dialect: Dialect) -> list[str]:
-    """What is wrong with a call to zoom in that is refused: what the dialect lets a model say, and refuses."""
+def _bad_calls(dialect: Dialect) -> list[str]:
+    """Return the kinds of bad zoom calls that the dialect can express and rejects."""
     known = {"outside": not dialect.grid.clamps, "picture": dialect.names_pictures}
     return [one for one in ("inverted", "outside", "picture") if known.get(one, True)]
 
 
-def _text(expert: _Expert) -> None:
-    question = expert.question
+def _text(writer: _TraceWriter) -> None:
+    question = writer.question
     if question.needs_look:
         raise NoTrace("needs_look")
     finding = question.reasoning or f"the answer is {question.answer[0]}"
-    expert.answer(say(expert.rng, wording.AT_ONCE, finding=finding))
+    writer.answer(say(writer.rng, wording.AT_ONCE, finding=finding))
 
 
-_WRITERS: dict[Kind, Callable[[_Expert], None]] = {
+_WRITERS: dict[Kind, Callable[[_TraceWriter], None]] = {
     Kind.SINGLE: _single,
-    Kind.WRONG_ONCE: lambda expert: _wrong(expert, 1),
-    Kind.WRONG_TWICE: lambda expert: _wrong(expert, 2),
+    Kind.WRONG_ONCE: lambda writer: _wrong(writer, 1),
+    Kind.WRONG_TWICE: lambda writer: _wrong(writer, 2),
     Kind.TOO_WIDE: _too_wide,
     Kind.RESELECT: _reselect,
     Kind.REFUSED: _refused,
@@ -355,19 +357,21 @@ _WRITERS: dict[Kind, Callable[[_Expert], None]] = {
 # --- regions ---
 
 
-def _elsewhere(clues: tuple[Box, ...], tried: list[Box], expert: _Expert) -> Box:
-    """A region as large as a look that shows nothing of the evidence, even after the dialect's padding and rounding."""
-    like, dialect = look_box(clues[0], expert.manner), expert.manner.dialect
-    seen_px = expert.rollout.context.picture(expert.evidence.image).seen_px
+def _box_without_evidence(
+    evidence_boxes: tuple[Box, ...], tried: list[Box], writer: _TraceWriter
+) -> Box:
+    """Return a region of the usual size without any evidence, even after padding and rounding by the dialect."""
+    like, dialect = look_box(evidence_boxes[0], writer.config), writer.config.dialect
+    seen_px = writer.rollout.context.picture(writer.evidence.image).seen_px
     grown = dialect.padding + dialect.grid.slack(seen_px)
-    box = sample_off_target_box(like, clues, expert.rng, grown, tried)
+    box = sample_off_target_box(like, evidence_boxes, writer.rng, grown, tried)
     if box is None:
         raise NoTrace("no_room_for_a_wrong_region")
     return box
 
 
-def _around(close: Box, rng: random.Random) -> Box:
-    """A region two to three times as wide and high, that holds another and is not the whole picture."""
+def _wider_box(close: Box, rng: random.Random) -> Box:
+    """Return a region two to three times as wide and high that contains another and is not the whole picture."""
     sides = []
     for low, high in ((close.x1, close.x2), (close.y1, close.y2)):
         side = min((high - low) * rng.uniform(2, 3), 0.9)
@@ -379,8 +383,8 @@ def _around(close: Box, rng: random.Random) -> Box:
     return Box(x1, y1, x2, y2)
 
 
-def _seen_from(outer: Box, box: Box) -> Box:
-    """A box of the picture in coordinates of a crop that holds it, rounded outwards. The inverse of `Box.within`."""
+def _box_in_crop(outer: Box, box: Box) -> Box:
+    """Return a box of the picture in coordinates of a crop that contains it, rounded outwards: the inverse of `Box.within`."""
     x1, y1, x2, y2 = box.relative_to(outer)
     return Box(max(0.0, _down(x1)), max(0.0, _down(y1)), min(1.0, _up(x2)), min(1.0, _up(y2)))
 
@@ -408,6 +412,6 @@ def _verify(trace: Trace, kind: Kind) -> None:
 
 
 def kind_of(trace: Trace) -> str:
-    """The kind that a synthesized trace was written as; empty for any other trace."""
+    """Return the kind of a synthesized trace; empty for any other trace."""
     synthesis = trace.settings.synthesis
     return synthesis.kind if synthesis else ""

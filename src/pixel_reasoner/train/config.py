@@ -1,13 +1,13 @@
-"""One training run as one TOML file: our knobs at the top, TRL's own under `[trl]`.
+"""A training run as a TOML file: our settings at the top, options of TRL under `[trl]`.
 
     traces = ["../synth"]            # folders with traces.jsonl, or files; relative to the TOML file
-    model = "tiny"                   # an embedded model, a folder or a hub id
+    model = "tiny"                   # a bundled model, a folder or a hub id
     out = "../sft"
 
-    [trl]                            # whatever `trl.SFTConfig` takes
+    [trl]                            # options of `trl.SFTConfig`
     learning_rate = 1e-5
 
-A key that does not exist is an error that names the nearest one.
+An unknown key is an error that suggests the nearest one.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pixel_reasoner.sources.pixelworld import WorldMix
 from pixel_reasoner.world import Family
 
 _OURS = {"output_dir": "out", "remove_unused_columns": "", "assistant_only_loss": "", "packing": ""}
-"""options of TRL that a run decides itself, and our name for them"""
+"""options of TRL that a run sets itself -> our name for them"""
 _OURS_RL = {
     "output_dir": "out",
     "num_generations": "group_size",
@@ -44,7 +44,7 @@ _OURS_RL = {
 _PLAIN = {"str": str, "Variant": str, "bool": bool, "int": int, "float": float}
 _AT_LEAST = {
     "group_size": (2, ", since an advantage is a difference within a group"),
-    "max_turns": (2, ", since a look needs a turn after it"),
+    "max_turns": (2, ", since the model answers in the turn after a call"),
     **dict.fromkeys(
         ("questions_per_sync", "minibatch", "rollouts_at_once", "max_new_tokens"), (1, "")
     ),
@@ -55,38 +55,38 @@ _AT_LEAST = {
 
 @dataclass(frozen=True, kw_only=True)
 class SftRun:
-    """Warm-start tuning (phase 1). Paths are absolute once the file is read."""
+    """Warm-start tuning (phase 1). Paths are absolute."""
 
     traces: tuple[str, ...]
     """folders with a traces.jsonl, or such files"""
     out: str
     """checkpoints, curves, samples and the final model"""
     model: str = "tiny"
-    """an embedded model, a folder or a hub id"""
+    """a bundled model, a folder or a hub id"""
     eval_traces: tuple[str, ...] = ()
-    """traces whose loss is measured while training, by TRL's `eval_strategy`"""
+    """traces whose loss is measured during training, by TRL's `eval_strategy`"""
     train_vision: bool = False
-    """whether the vision tower is trained, its merger included; the paper's released code freezes it"""
+    """whether vision tower and projector are trained; the paper's released code freezes them"""
     mask: bool = True
-    """false: every token counts, also what operations returned; for comparisons"""
+    """false: the loss covers every token, tool results included; for comparisons"""
     train_thoughts_before_mistakes: bool = True
-    """whether the words before a deliberate mistake are trained, as in the paper; its call never is"""
+    """whether the text before a deliberate mistake is trained, as in the paper; its call never is"""
     prepare: bool = True
-    """cut, scale and tokenize all traces before the first step and keep them in `out/prepared`; false: in every epoch anew"""
+    """crop, resize and tokenize all traces before the first step, into `out/prepared`; false: again in every epoch"""
     lora_rank: int = 0
     """0 trains all weights"""
     lora_alpha: int = 0
     """0: twice the rank"""
     ask_every: int = 0
-    """steps between two rounds of questions that the model is really asked; 0: only at the end"""
+    """steps between two validations, in which the model answers questions; 0: only at the end"""
     ask_count: int = 0
-    """PixelWorld validation questions of each family that a round asks; 0: none"""
+    """PixelWorld validation questions of each family in a validation; 0: none"""
     ask_families: tuple[str, ...] = get_args(Family)
     trl: dict[str, Any] = field(default_factory=dict)
-    """passed on to `trl.SFTConfig`"""
+    """options of `trl.SFTConfig`"""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot work, before anything is loaded."""
+        """Refuse settings that cannot work, before anything is loaded."""
         for name in ("lora_rank", "lora_alpha", "ask_every", "ask_count"):
             if getattr(self, name) < 0:
                 raise _wrong(f"{name} of 0 or more", str(getattr(self, name)), "raise it")
@@ -100,21 +100,21 @@ class SftRun:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """A run from its file.
+        """Return the run of a file.
 
         Raises:
-            InputError: it cannot be read or is no TOML.
-            UsageError: a key that does not exist, a value of the wrong type, a combination that cannot work.
+            InputError: the file cannot be read or is not TOML.
+            UsageError: an unknown key, a value of the wrong type, a combination that cannot work.
         """
         return cls(**_read(cls, path, ("traces", "out"), ("traces", "eval_traces")))
 
 
 @dataclass(frozen=True, kw_only=True)
 class RlRun:
-    """Curiosity-driven RL (phase 2). Paths are absolute once the file is read.
+    """Curiosity-driven RL (phase 2). Paths are absolute.
 
-    The arithmetic, with the paper's values: `questions_per_sync` questions (512) get `group_size` rollouts each (8) from one
-    state of the policy; `minibatch` of these (256) make one gradient step, so 16 steps follow before new ones are rolled out.
+    Sizes, with the paper's values: one policy generates `group_size` rollouts (8) of each of `questions_per_sync` questions
+    (512); a gradient step uses `minibatch` of these (256), so 16 steps follow before new rollouts are generated.
     """
 
     out: str
@@ -122,55 +122,55 @@ class RlRun:
     questions: tuple[str, ...] = ()
     """folders or files with questions.jsonl or rows of the neutral JSONL, or folders with the released RL parquet"""
     pixelworld: WorldMix | None = None
-    """questions of the embedded world, under `[pixelworld]`"""
+    """questions of the bundled world, under `[pixelworld]`"""
     model: str = "tiny"
-    """where RL begins: an embedded model, a folder or a hub id"""
+    """where RL begins: a bundled model, a folder or a hub id"""
     questions_per_sync: int = 512
-    """questions that are rolled out from one state of the policy (an episode)"""
+    """questions whose rollouts one policy generates (an episode)"""
     group_size: int = 8
     """rollouts of each question, G"""
     minibatch: int = 256
     """rollouts of one gradient step, over all processes"""
     rollouts_at_once: int = 64
-    """rollouts that a process generates side by side; a multiple of the group size"""
+    """rollouts that a process generates in one batch; a multiple of the group size"""
     max_turns: int = 6
     """messages of the model in one rollout"""
     max_new_tokens: int = 256
-    """of one turn; a rollout's limit is TRL's `max_completion_length`"""
+    """tokens of one turn; the limit of a rollout is TRL's `max_completion_length`"""
     replay: bool = True
-    """selective sample replay: rollouts without an advantage make room for others of the same episode"""
+    """selective sample replay: rollouts without an advantage are replaced by others of the same episode"""
     replay_exponent: float = 1.0
-    """a in P(rollout) ~ |advantage|^a; 0 draws evenly"""
+    """a in P(rollout) ~ |advantage|^a; 0 draws uniformly"""
     mask_truncated: bool = True
-    """whether rollouts that were cut off are left out of the loss"""
+    """whether the loss leaves out rollouts that were cut off"""
     mask_over_turns: bool = False
-    """whether rollouts that still called operations in their last turn are left out of the loss"""
+    """whether the loss leaves out rollouts that called an operation in their last turn"""
     solved_weight: float = 1.0
-    """factor on the advantages of questions that every rollout answers right; 0 leaves them out"""
+    """factor on the advantages of questions that every rollout answers correctly; 0 leaves them out"""
     unsolved_weight: float = 1.0
-    """the same for questions that no rollout answers right"""
+    """factor on the advantages of questions that no rollout answers correctly"""
     reward: RewardConfig = field(default_factory=RewardConfig)
-    """the constants of the reward, under `[reward]`"""
+    """constants of the reward, under `[reward]`"""
     reward_functions: tuple[str, ...] = ()
-    """rewards of your own, added to the others: `package.module:function` or `file.py:function`, of a trace"""
+    """own rewards of a trace, added to the others: `package.module:function` or `file.py:function`"""
     train_vision: bool = False
-    """whether the vision tower is trained, its merger included"""
+    """whether vision tower and projector are trained"""
     lora_rank: int = 0
     """0 trains all weights"""
     lora_alpha: int = 0
     """0: twice the rank"""
     sample_every: int = 10
-    """steps between two pages of rollouts to look at; 0: none"""
+    """steps between two pages of sampled rollouts; 0: none"""
     ask_every: int = 0
-    """steps between two rounds of validation questions; 0: only at the end"""
+    """steps between two validations; 0: only at the end"""
     ask_count: int = 0
-    """PixelWorld validation questions of each family that a round asks; 0: none"""
+    """PixelWorld validation questions of each family in a validation; 0: none"""
     ask_families: tuple[str, ...] = get_args(Family)
     trl: dict[str, Any] = field(default_factory=dict)
-    """passed on to `trl.GRPOConfig`"""
+    """options of `trl.GRPOConfig`"""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot work, before anything is loaded."""
+        """Refuse settings that cannot work, before anything is loaded."""
         if not self.questions and self.pixelworld is None:
             raise _wrong(
                 "questions or [pixelworld]", "neither", 'add questions = ["..."], or a table'
@@ -202,11 +202,11 @@ class RlRun:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """A run from its file.
+        """Return the run of a file.
 
         Raises:
-            InputError: it cannot be read or is no TOML.
-            UsageError: a key that does not exist, a value of the wrong type, a combination that cannot work.
+            InputError: the file cannot be read or is not TOML.
+            UsageError: an unknown key, a value of the wrong type, a combination that cannot work.
         """
         values = _read(cls, path, ("out",), ("questions",))
         for name, kind in (("reward", RewardConfig), ("pixelworld", WorldMix)):
@@ -216,24 +216,24 @@ class RlRun:
 
 
 class Arithmetic(NamedTuple):
-    """How a run's numbers come together."""
+    """Batch sizes of a run."""
 
     processes: int
     rollouts_per_sync: int
     minibatches_per_sync: int
-    """gradient steps on the rollouts of one state of the policy"""
+    """gradient steps on the rollouts of one policy"""
     micro_batch: int
-    """rollouts that a process trains at once"""
+    """rollouts of one forward and backward pass of a process"""
     accumulation: int
     """micro-batches of one gradient step"""
     rollouts_per_process: int
 
 
 def arithmetic(run: RlRun, processes: int) -> Arithmetic:
-    """The batch arithmetic of a run on so many processes.
+    """Return the batch sizes of a run on a number of processes.
 
     Raises:
-        UsageError: it does not come out even.
+        UsageError: a size is not a multiple of another.
     """
     micro = run.trl.get("per_device_train_batch_size")
     share, rest = divmod(run.minibatch, processes)
@@ -265,7 +265,7 @@ def arithmetic(run: RlRun, processes: int) -> Arithmetic:
 def _read(
     kind: Any, path: Path, needed: tuple[str, ...], of_paths: tuple[str, ...]
 ) -> dict[str, Any]:
-    """The fields of a run from its file, with absolute paths."""
+    """Return the fields of a run from its file, with absolute paths."""
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -288,7 +288,7 @@ def _read(
 
 
 def _table(kind: Any, table: dict[str, Any], where: str) -> dict[str, Any]:
-    """A TOML table as the fields of a dataclass."""
+    """Return a TOML table as fields of a dataclass."""
     known = {one.name: one for one in fields(kind)}
     refuse_unknown(table, known, where)
     return {name: _typed(name, value, str(known[name].type)) for name, value in table.items()}
@@ -318,7 +318,7 @@ def _check_trl(options: dict[str, Any], ours: dict[str, str]) -> None:
 
 
 def _divisors_near(number: int, wanted: int) -> list[int]:
-    """The divisors of a number around a wanted one.
+    """Return the divisors of a number next to a wanted one.
 
     >>> _divisors_near(64, 20)
     [16, 32]
@@ -328,7 +328,7 @@ def _divisors_near(number: int, wanted: int) -> list[int]:
 
 
 def refuse_unknown(given: Iterable[str], known: Iterable[str], where: str) -> None:
-    """Refuse a key that does not exist, and name the nearest.
+    """Refuse unknown keys, and suggest the nearest.
 
     >>> refuse_unknown(["lerning_rate"], ["learning_rate", "lr_scheduler_type"], "[trl]")
     Traceback (most recent call last):
@@ -344,7 +344,7 @@ def refuse_unknown(given: Iterable[str], known: Iterable[str], where: str) -> No
 
 
 def _typed(name: str, value: Any, kind: str) -> Any:
-    """A TOML value as a field's type; a single text will do for a list of texts."""
+    """Return a TOML value with the type of a field; one string is a list of one."""
     if kind.startswith("tuple"):
         value = [value] if isinstance(value, str) else value
         if isinstance(value, list) and all(isinstance(one, str) for one in value):

@@ -1,7 +1,7 @@
-"""What a run will take, before anything is loaded: batch arithmetic, tokens, and an estimate of memory.
+"""Resources of a run before anything is loaded: batch sizes, tokens, and an estimate of memory.
 
-The estimate counts what is sure to be there: weights, gradients and optimizer states, checkpointed activations, the weights
-and the cache of a colocated generator. Buffers of libraries and fragmentation come on top: leave a tenth.
+The estimate adds weights, gradients, optimizer states, checkpointed activations, and the weights and cache of a colocated
+generator. Buffers of libraries and fragmentation are not included: keep 10 % free.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _TEXT_TOKENS = 600  # system message, question and labels
 
 
 class Shape(NamedTuple):
-    """What memory depends on, of a model."""
+    """Sizes of a model that determine its memory."""
 
     parameters: float
     layers: int
@@ -40,31 +40,31 @@ KNOWN = {
     "Qwen/Qwen3-VL-4B-Instruct": Shape(4.44e9, 36, 2560, 8, 128),
     "Qwen/Qwen3-VL-8B-Instruct": Shape(8.77e9, 36, 4096, 8, 128),
 }
-"""models that are often tuned and need not be on this machine to plan for"""
+"""models that are often tuned; a plan for them needs no file"""
 
 
 class Plan(NamedTuple):
-    """A run in numbers. Bytes are for one GPU."""
+    """Sizes of a run. Bytes are for one GPU."""
 
     arithmetic: Arithmetic
     prompt_tokens: int
-    """of a question with its pictures, at most"""
+    """maximum of a question with its pictures"""
     rollout_tokens: int
-    """of a rollout, at most"""
+    """maximum of a rollout"""
     states_bytes: float
     activations_bytes: float
     generator_bytes: float
     takes_turns: bool
-    """whether the generator leaves the GPU while the model trains (vLLM's sleep mode)"""
+    """whether the generator frees the GPU during training (vLLM's sleep mode)"""
 
     @property
     def bytes(self) -> float:
-        """The most that is there at once."""
+        """Return the maximum of all phases."""
         both = self.activations_bytes, self.generator_bytes
         return self.states_bytes + (max(both) if self.takes_turns else sum(both))
 
     def lines(self, run: RlRun, gpu_gib: float) -> list[str]:
-        """The plan in words."""
+        """Return the plan as text."""
         sums = self.arithmetic
         return [
             f"GPUs: {sums.processes}, {gpu_gib:g} GiB each",
@@ -81,17 +81,17 @@ class Plan(NamedTuple):
 
 
 def plan(run: RlRun, gpus: int, gpu_gib: float, like: str | None = None) -> Plan:
-    """What a run takes on so many GPUs with so much memory each, all of them sharing weights and states (FSDP2 or ZeRO-3).
+    """Return the sizes of a run on a number of GPUs that share weights and optimizer states (FSDP2 or ZeRO-3).
 
     Args:
         run: the run.
-        gpus: how many train.
+        gpus: number of GPUs that train.
         gpu_gib: memory of each, GiB.
-        like: a model of the same shape, if the run's own is not there yet.
+        like: a model of the same shape, when the run's own is not available.
 
     Raises:
-        UsageError: batches that do not come out even, or more memory than there is.
-        ModelError: a model whose shape is not known.
+        UsageError: batch sizes that do not divide evenly, or more memory than available.
+        ModelError: the shape of the model is unknown.
     """
     if gpus < 1 or gpu_gib <= 0:
         raise UsageError(
@@ -99,8 +99,8 @@ def plan(run: RlRun, gpus: int, gpu_gib: float, like: str | None = None) -> Plan
         )
     sums = arithmetic(run, gpus)
     shape = shape_of(like or run.model)
-    speaker = folder_settings(model_folder(like or run.model))
-    budgets: PixelBudgets = speaker.budgets or get_dialect(speaker.dialect).budgets
+    settings = folder_settings(model_folder(like or run.model))
+    budgets: PixelBudgets = settings.budgets or get_dialect(settings.dialect).budgets
     prompt = _TEXT_TOKENS + _picture_tokens(budgets)
     rollout = prompt + int(run.trl.get("max_completion_length", 4096))
     made = Plan(
@@ -123,7 +123,7 @@ def plan(run: RlRun, gpus: int, gpu_gib: float, like: str | None = None) -> Plan
 
 
 def shape_of(model: str) -> Shape:
-    """The shape of a model from its `config.json`, without its weights, or from a list of known names.
+    """Return the shape of a model, from its `config.json` without weights, or from the list of known names.
 
     Raises:
         ModelError: neither a folder with a config nor a known name.
@@ -150,7 +150,7 @@ def shape_of(model: str) -> Shape:
 
 
 def _count_parameters(config: Path) -> float:
-    """Weights of a model that is built without memory for them."""
+    """Return the number of weights of a model, built without memory for them."""
     import torch
     from transformers import AutoConfig, AutoModelForImageTextToText
 
@@ -160,7 +160,7 @@ def _count_parameters(config: Path) -> float:
 
 
 def _picture_tokens(budgets: PixelBudgets) -> int:
-    """Visual tokens of one picture, or of the 16 frames of a clip, at most."""
+    """Return the maximum of visual tokens of one picture, or of 16 frames of a clip."""
     unit = budgets.multiple**2
     return max(budgets.picture.max_px // unit, 16 * budgets.frame.max_px // unit)
 
@@ -174,13 +174,13 @@ def _states(run: RlRun, shape: Shape, gpus: int) -> float:
 
 
 def _activations(sums: Arithmetic, shape: Shape, tokens: int) -> float:
-    """Checkpoints between layers in 2 bytes, and one layer at work: about 34 times the hidden size (arXiv 2205.05198)."""
+    """Return bytes of checkpoints between layers (2 each), and of one layer: about 34 times the hidden size (arXiv 2205.05198)."""
     per_token = shape.hidden * (2 * shape.layers + 34)
     return float(sums.micro_batch * tokens * per_token)
 
 
 def _generator(run: RlRun, shape: Shape, tokens: int, gpus: int, gpu_bytes: float) -> float:
-    """What generation takes of a training GPU; vLLM takes its share whatever comes, and queues what does not fit."""
+    """Return the bytes of generation on a training GPU. vLLM reserves a fixed fraction, and queues requests that do not fit."""
     options: dict[str, Any] = run.trl
     cache = 2 * 2 * shape.layers * shape.kv_heads * shape.head_dim * tokens  # of one rollout
     if not options.get("use_vllm"):
