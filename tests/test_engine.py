@@ -17,6 +17,7 @@ from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 from engine_fixture import engine_of, prompts, sequences_of
 from pixel_reasoner.models.api import GenerationRequest
 from pixel_reasoner.models.engine import Sequence, is_supported
+from pixel_reasoner.models.engine.families import _cpu_decode
 from pixel_reasoner.models.folder import FolderSettings
 from pixel_reasoner.models.local import LocalModel
 from pixel_reasoner.models.local_backend import LocalBackend
@@ -92,16 +93,15 @@ def tokens_read(model: LocalModel):
     """How many tokens and how many pictures a model reads."""
     read = {"tokens": 0, "pictures": 0}
 
-    def language(module, args, inputs):
-        shape = inputs["inputs_embeds"].shape
-        read["tokens"] += shape[0] * shape[1]
+    def language(module, args):
+        read["tokens"] += args[0].numel()
 
     def vision(module, args, inputs):
         grid = inputs.get("grid_thw", args[1] if len(args) > 1 else None)
         read["pictures"] += len(grid)
 
     hooks = [
-        model.model.model.language_model.register_forward_pre_hook(language, with_kwargs=True),
+        model.model.model.language_model.embed_tokens.register_forward_pre_hook(language),
         model.model.model.visual.register_forward_pre_hook(vision, with_kwargs=True),
     ]
     yield read
@@ -436,6 +436,22 @@ def test_a_chosen_attention_is_kept(other_family):
     visual.config._attn_implementation = "eager"
     batch_attention_segments(visual)
     assert visual.config._attn_implementation == "eager"
+
+
+@pytest.mark.parametrize("family", ["qwen3_vl", "qwen2_5_vl"])
+def test_a_decode_step_on_a_cpu_is_that_of_transformers_bit_for_bit(
+    model, other_family, questions, monkeypatch, family
+):
+    weights = model.model if family == "qwen3_vl" else other_family
+    sequences = sequences_of(prompts(model, questions[:3]))
+    plain = sequences_of(prompts(model, questions[:3]))
+    engine_of(model, weights, sampler=greedy_with_logprobs).run(sequences)
+    assert _cpu_decode.can_decode(weights.model.language_model)
+    monkeypatch.setattr(_cpu_decode, "can_decode", lambda _: False)
+    engine_of(model, weights, sampler=greedy_with_logprobs).run(plain)
+    for one, other in zip(sequences, plain, strict=True):
+        assert one.new_ids == other.new_ids
+        assert one.logprobs == other.logprobs
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
+from pixel_reasoner.models.engine.families import _cpu_decode
 from pixel_reasoner.models.engine.families.base import EncodedImage
 
 
@@ -20,6 +21,9 @@ class VisionOutput(BaseModelOutputWithPooling):
 
 class QwenVL:
     """Full attention, positions in time, height and width, and one placeholder id for every visual token."""
+
+    is_dense = True
+    """whether every MLP is a plain one, not a mixture of experts"""
 
     def supports(self, model: Any) -> bool:
         """Whether all layers use full attention through `scaled_dot_product_attention`."""
@@ -95,6 +99,8 @@ class QwenVL:
     def decode(self, model: Any, ids: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
         """Return (sequences, hidden) states of one new token for each sequence."""
         text = model.model.language_model
+        if self.is_dense and _cpu_decode.can_decode(text):
+            return _cpu_decode.decode(text, ids, inputs)
         out = text(inputs_embeds=text.embed_tokens(ids[:, None]), **inputs, use_cache=True)
         return out.last_hidden_state[:, -1]
 

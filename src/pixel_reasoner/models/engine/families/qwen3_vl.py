@@ -20,5 +20,11 @@ class Qwen3VL(QwenVL):
         return out
 
 
-for _model_type in ("qwen3_vl", "qwen3_vl_moe"):
-    FAMILIES.register(_model_type, Qwen3VL())
+class Qwen3VLMoe(Qwen3VL):
+    """The same with a mixture of experts in the decoder layers."""
+
+    is_dense = False
+
+
+FAMILIES.register("qwen3_vl", Qwen3VL())
+FAMILIES.register("qwen3_vl_moe", Qwen3VLMoe())
