@@ -21,10 +21,12 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from pixel_reasoner.models.api import GenerationBackend
 from pixel_reasoner.models.engine import Sequence
 from pixel_reasoner.models.folder import folder_settings, model_folder
-from pixel_reasoner.models.local import LocalModel, Session, load_processor
-from pixel_reasoner.rollout.ask import ask_many
+from pixel_reasoner.models.local import LocalModel, load_processor
+from pixel_reasoner.rollout.request import RolloutRequest
+from pixel_reasoner.rollout.scheduler import scheduler_of
 from pixel_reasoner.schema.settings import SamplingParams
 from pixel_reasoner.sources.pixelworld import WorldMix
 from pixel_reasoner.train.config import RlRun
@@ -176,23 +178,24 @@ def _resident_mb() -> float:
 
 
 class Recording(LocalModel):
-    """The model of `ask_many`; `rows` has the sequences of every turn, by the number of its question."""
+    """The model of `ask_many`; `rows` has the sequences of every turn, by the id of its question."""
 
-    def session(self, decoding: SamplingParams) -> Session:
-        """Return a session whose finished sequences are recorded."""
-        self.rows: dict[int, list[Sequence]] = {}
-        session = super().session(decoding)
-        engine = session.backend.engine
-        step = engine.step
+    def open_backend(self) -> GenerationBackend:
+        """Return a backend whose finished sequences are recorded."""
+        backend = super().open_backend()
+        if not hasattr(self, "rows"):
+            self.rows: dict[str, list[Sequence]] = {}
+            step = backend.engine.step
 
-        def recorded() -> list[Sequence]:
-            finished = step()
-            for sequence in finished:
-                self.rows.setdefault(int(sequence.id), []).append(sequence)
-            return finished
+            def recorded() -> list[Sequence]:
+                finished = step()
+                for sequence in finished:
+                    question = str(sequence.id).rpartition("/")[0]
+                    self.rows.setdefault(question, []).append(sequence)
+                return finished
 
-        engine.step = recorded
-        return session
+            backend.engine.step = recorded
+        return backend
 
 
 def parity(folder: Path, count: int = 200) -> None:
@@ -216,11 +219,16 @@ def parity(folder: Path, count: int = 200) -> None:
         seen |= {one.trace.question.id: one for one in trainer.generate_samples(pairs)}
     config = rollout_config(run).model_copy(update={"sampling": SamplingParams(max_new_tokens=96)})
     model = Recording(MODEL)
-    traces = {trace.question.id: trace for trace in ask_many(questions, model, config)}
+    scheduler = scheduler_of(model)
+    handles = [
+        scheduler.submit(RolloutRequest(question=one, config=config, id=one.id))
+        for one in questions
+    ]
+    traces = {handle.id: handle.result() for handle in handles}
     same = dict.fromkeys(("token ids", "loss mask", "operations"), 0)
-    for number, question in enumerate(questions):
+    for question in questions:
         theirs, ours = seen[question.id], traces[question.id]
-        turns = model.rows[number]
+        turns = model.rows[question.id]
         mask = [False] * len(turns[-1].ids)
         for turn in turns:
             mask[turn.num_prompt_tokens : len(turn.ids)] = [True] * len(turn.new_ids)

@@ -281,20 +281,13 @@ def test_weights_that_changed_are_not_answered_from_what_was_read(model, questio
 
 
 def test_a_conversation_that_is_over_leaves_nothing_behind(model, questions):
-    seen = []
-
-    class Watched(LocalModel):
-        def session(self, decoding):
-            seen.append(super().session(decoding))
-            return seen[-1]
-
-    watched = Watched.of(model.model, model.processor, model_settings(model))
+    watched = LocalModel.of(model.model, model.processor, model_settings(model))
     traces = list(ask_many(questions, watched, RolloutConfig(sampling=SHORT), batch_size=3))
     assert len(traces) == len(questions)
-    (session,) = seen
-    engine = session.backend.engine
+    backend = watched.open_backend()
+    engine = backend.engine
     assert engine.running == engine.waiting == engine.retained == ()
-    assert session.backend.sessions == ()
+    assert backend.sessions == ()
 
 
 def model_settings(model: LocalModel):

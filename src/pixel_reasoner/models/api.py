@@ -1,11 +1,10 @@
-"""The seam between the loop and whatever generates text: one method.
+"""Interfaces between rollouts and what generates text.
 
-    Model.generate(conversations, decoding, on_text) -> completions
+    GenerationBackend    submit, poll, cancel, release: many conversations at once, each request with its own sampling
+    Model                name, dialect and budgets of a model; `open_backend` returns its backend
 
-`scripted` says what it is told to (tests, docs), `local` runs any transformers image-text-to-text model.
-
-A model may have a second one: `session(decoding)`, turns of many conversations side by side. A conversation whose turn is
-finished goes on at once, while the others are still writing. Without it they move in rounds.
+`local` runs transformers models on our engine, `remote` asks servers, `scripted` replies from a list (tests, docs). A model that has
+`generate` alone is wrapped by `RoundsBackend`.
 """
 
 from __future__ import annotations
@@ -126,7 +125,10 @@ class GenerationBackend(Protocol):
     `poll` does the work of a local engine, and waits for a remote server.
     """
 
-    capabilities: Capabilities
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the backend supports."""
+        ...
 
     def submit(self, request: GenerationRequest) -> None:
         """Accept a request. A prompt that cannot be used is reported by `poll`, as an error of this request."""
@@ -181,70 +183,6 @@ class Model(Protocol):
     def describe(self) -> ModelInfo:
         """What decides its outputs, for `Trace.settings`."""
         ...
-
-
-Finished = tuple[Any, Completion | ContextFull | PixelReasonerError, float]
-"""the key of a conversation, its turn or why there is none, and the seconds that are its share"""
-
-
-class Turns(Protocol):
-    """Turns of many conversations."""
-
-    fill: float
-    """share of a batch that is worth waiting for before `done` is called, while pictures are opened"""
-    room: float
-    """share of a batch that is to be free before pictures are opened: those that are opened while `done` is at work take its cores"""
-
-    def add(self, key: Any, conversation: Messages) -> None:
-        """Ask for the next turn of a conversation; `key` names it from turn to turn."""
-
-    def done(self) -> list[Finished]:
-        """The turns that are finished next, at least one of those that were asked for."""
-        ...
-
-    def end(self, key: Any) -> None:
-        """A conversation is over."""
-
-
-@runtime_checkable
-class SupportsSessions(Protocol):
-    """A model with turns of its own kind."""
-
-    def session(self, decoding: SamplingParams) -> Turns:
-        """Turns of many conversations, until this is dropped."""
-        ...
-
-
-class Rounds:
-    """Turns of any model: one call of it for all conversations that wait."""
-
-    fill, room = 1.0, 0.0
-
-    def __init__(self, model: Model, decoding: SamplingParams) -> None:
-        self.model, self.decoding = model, decoding
-        self.waiting: dict[Any, Messages] = {}
-
-    def add(self, key: Any, conversation: Messages) -> None:
-        """Ask for the next turn of a conversation."""
-        self.waiting[key] = conversation
-
-    def done(self) -> list[Finished]:
-        """The turns of all that wait, in the order of their keys: not in that in which pictures happened to be open."""
-        waiting, self.waiting = dict(sorted(self.waiting.items())), {}
-        started = time.perf_counter()
-        completions = self.model.generate(list(waiting.values()), self.decoding)
-        share = (time.perf_counter() - started) / max(1, len(waiting))
-        return [(key, said, share) for key, said in zip(waiting, completions, strict=True)]
-
-    def end(self, key: Any) -> None:
-        """Nothing is kept of a conversation."""
-
-
-def open_session(model: Model, decoding: SamplingParams) -> Turns:
-    """A model's turns of many conversations: its own kind, or rounds."""
-    if isinstance(model, SupportsSessions):
-        return model.session(decoding)
-    return Rounds(model, decoding)
 
 
 class RoundsBackend:
@@ -306,3 +244,43 @@ class RoundsBackend:
 def backend_of(model: Any) -> GenerationBackend:
     """Return the backend of a model: its own, or one around its `generate`."""
     return model.open_backend() if isinstance(model, SupportsBackend) else RoundsBackend(model)
+
+
+def generate_turns(
+    backend: GenerationBackend,
+    conversations: Sequence[Messages],
+    sampling: SamplingParams,
+    on_text: OnText | None = None,
+) -> list[Completion | ContextFull]:
+    """Return one turn for each conversation, in order. The backend must have no other client.
+
+    Args:
+        backend: is not closed.
+        conversations: chat messages.
+        sampling: of all of them.
+        on_text: called with each new piece of text, reasoning aside; needs a single conversation.
+
+    Raises:
+        PixelReasonerError: one of the requests failed.
+    """
+    assert on_text is None or len(conversations) == 1, "text of one conversation is streamed"
+    results: dict[str, Completion | ContextFull] = {}
+    for number, messages in enumerate(conversations):
+        backend.submit(
+            GenerationRequest(
+                id=str(number),
+                session=str(number),
+                messages=messages,
+                sampling=sampling,
+                stream=on_text is not None,
+            )
+        )
+    while len(results) < len(conversations):
+        for delta in backend.poll(1.0):
+            if delta.error is not None:
+                raise delta.error
+            if on_text is not None and delta.text and not delta.is_reasoning:
+                on_text(delta.text)
+            if delta.completion is not None:
+                results[delta.id] = delta.completion
+    return [results[str(number)] for number in range(len(conversations))]

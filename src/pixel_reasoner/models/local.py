@@ -11,8 +11,6 @@ Other models prefill the whole conversation in every turn.
 from __future__ import annotations
 
 import hashlib
-import itertools
-import threading
 from array import array
 from collections.abc import Sequence
 from functools import partial
@@ -27,14 +25,11 @@ from pixel_reasoner.errors import UsageError
 from pixel_reasoner.models.api import (
     Completion,
     ContextFull,
-    Finished,
     GenerationBackend,
-    GenerationRequest,
     Messages,
     OnText,
-    Rounds,
     RoundsBackend,
-    Turns,
+    generate_turns,
     images_of,
 )
 from pixel_reasoner.models.engine import FAMILIES, is_supported, unwrap_peft
@@ -128,7 +123,6 @@ class LocalModel:
         self.decode = TokenDecoder(self.tokenizer, self.kept_special_tokens)
         self.is_supported_by_engine = is_supported(self.model)
         self._backend: GenerationBackend | None = None
-        self._calls = _Calls(self) if self.is_supported_by_engine else None
         if self.is_supported_by_engine:
             speed_up_tower(self.model)
 
@@ -157,13 +151,10 @@ class LocalModel:
         on_text: OnText | None = None,
     ) -> list[Completion | ContextFull]:
         """Return one turn for each conversation, or `ContextFull` for one that is too long."""
-        if self._calls is None:
+        if not self.is_supported_by_engine:
             return generate_with_transformers(self, conversations, decoding, on_text)
-        return self._calls.generate(conversations, decoding, on_text)
-
-    def session(self, decoding: SamplingParams) -> Turns:
-        """Return turns of many conversations; in rounds for a family that the engine does not support."""
-        return Session(self, decoding) if self.is_supported_by_engine else Rounds(self, decoding)
+        # A backend of its own: polling the shared one would take results of its clients.
+        return generate_turns(LocalBackend(self), conversations, decoding, on_text)
 
     def describe(self) -> ModelInfo:
         """Return name, class, size, dtype, device and fingerprints of weights and chat template."""
@@ -228,85 +219,3 @@ class LocalModel:
         """Return the number of tokens that a conversation may have, its next turn included."""
         config = self.model.config.get_text_config()
         return int(min(sampling.max_context_tokens, config.max_position_embeddings))
-
-
-class _Calls:
-    """Calls of `LocalModel.generate`, on a backend of their own: polling a shared one would take results of its clients.
-
-    Conversations of the last call are kept, so that the next call continues them.
-    """
-
-    def __init__(self, model: LocalModel) -> None:
-        self.model = model
-        self._backend: LocalBackend | None = None
-        self._lock = threading.Lock()
-        self._numbers = itertools.count()
-        self._last: list[str] = []
-
-    def generate(
-        self, conversations: Sequence[Messages], sampling: SamplingParams, on_text: OnText | None
-    ) -> list[Completion | ContextFull]:
-        """Return one turn for each conversation."""
-        assert on_text is None or len(conversations) == 1, "text of one conversation is streamed"
-        with self._lock:
-            self._backend = backend = self._backend or LocalBackend(self.model)
-            names = [str(next(self._numbers)) for _ in conversations]
-            results: dict[str, Completion | ContextFull] = {}
-            try:
-                for name, messages in zip(names, conversations, strict=True):
-                    request = GenerationRequest(
-                        id=name,
-                        session=name,
-                        messages=messages,
-                        sampling=sampling,
-                        stream=on_text is not None,
-                    )
-                    backend.submit(request)
-                while len(results) < len(names):
-                    for delta in backend.poll(0.0):
-                        if delta.error is not None:
-                            raise delta.error
-                        if on_text is not None and delta.text:
-                            on_text(delta.text)
-                        if delta.completion is not None:
-                            results[delta.id] = delta.completion
-            finally:
-                for name in (*self._last, *(one for one in names if one not in results)):
-                    backend.cancel(name)
-                    backend.release(name)
-                self._last = [name for name in names if name in results]
-            return [results[name] for name in names]
-
-
-class Session:
-    """Turns of many conversations: while one waits for its operation, the others go on."""
-
-    def __init__(self, model: LocalModel, decoding: SamplingParams) -> None:
-        self.decoding = decoding
-        self.backend = LocalBackend(model)
-        capabilities = self.backend.capabilities
-        self.fill, self.room = capabilities.min_fill, capabilities.prefetch_threshold
-        self._keys: dict[str, Any] = {}
-
-    def add(self, key: Any, conversation: Messages) -> None:
-        """Request the next turn of a conversation; `key` identifies it from turn to turn."""
-        name = str(key)
-        self._keys[name] = key
-        self.backend.submit(
-            GenerationRequest(id=name, session=name, messages=conversation, sampling=self.decoding)
-        )
-
-    def done(self) -> list[Finished]:
-        """Return the turns that finish next, at least one, with the generation time of each."""
-        finished: list[Finished] = []
-        while not finished:
-            for delta in self.backend.poll(0.0):
-                result = delta.completion if delta.error is None else delta.error
-                if result is not None:
-                    finished.append((self._keys[delta.id], result, delta.seconds))
-        return finished
-
-    def end(self, key: Any) -> None:
-        """End a conversation and free its cache."""
-        self.backend.release(str(key))
-        self._keys.pop(str(key), None)

@@ -11,7 +11,6 @@ Traces lack what servers do not return: token ids and the fingerprint of the wei
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -19,16 +18,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pixel_reasoner.dialects import get_dialect
 from pixel_reasoner.dialects.syntax.base import WrittenCall
-from pixel_reasoner.errors import EndpointError, PixelReasonerError, UsageError
+from pixel_reasoner.errors import EndpointError, UsageError
 from pixel_reasoner.models.api import (
     Capabilities,
     Completion,
     ContextFull,
-    Delta,
-    Finished,
     GenerationRequest,
     Messages,
     OnText,
+    generate_turns,
 )
 from pixel_reasoner.models.http_connection import CancelToken
 from pixel_reasoner.models.http_errors import RequestFailed
@@ -44,7 +42,7 @@ from pixel_reasoner.models.openai_chat import (
     server_kind,
 )
 from pixel_reasoner.models.openai_reply import WriteCall, completion, read_json
-from pixel_reasoner.models.openai_stream import OnDelta, StreamReader, TextJoiner
+from pixel_reasoner.models.openai_stream import OnDelta, StreamReader
 from pixel_reasoner.models.probe import Probe, assert_sees_pictures, probe_once_a_day
 from pixel_reasoner.models.remote_backend import RemoteBackend
 from pixel_reasoner.schema.settings import ModelInfo, PixelBudgets, SamplingParams
@@ -105,8 +103,6 @@ class RemoteModel:
         self.server = config.server or server_kind(models)
         self.profile = PROFILES[self.server]
         self._check_name(models)
-        self._writer = MessageWriter()
-        """of the single conversation of `generate`"""
         self._backend = RemoteBackend(self)
 
     def _check_name(self, models: Sequence[Any]) -> None:
@@ -179,36 +175,11 @@ class RemoteModel:
         Raises:
             EndpointError: a request got no reply.
         """
-        if on_text is not None or len(conversations) == 1:
-            return [self._generate_one(one, decoding, on_text) for one in conversations]
-        session = Session(self, decoding)
+        backend = RemoteBackend(self)  # polling the shared one would take results of its clients
         try:
-            for number, conversation in enumerate(conversations):
-                session.add(number, conversation)
-            found: dict[int, Completion | ContextFull] = {}
-            while len(found) < len(conversations):
-                for number, turn, _ in session.done():
-                    if isinstance(turn, PixelReasonerError):
-                        raise turn
-                    found[number] = turn
+            return generate_turns(backend, conversations, decoding, on_text)
         finally:
-            session.close()
-        return [found[number] for number in range(len(conversations))]
-
-    def _generate_one(
-        self, conversation: Messages, sampling: SamplingParams, on_text: OnText | None
-    ) -> Completion | ContextFull:
-        request, token = _request(conversation, sampling), CancelToken()
-        if on_text is None:
-            return self.generate_turn(request, self._writer, token)
-        text_writer = TextJoiner(on_text)
-        turn = self.generate_turn(request, self._writer, token, text_writer.add)
-        text_writer.finish()
-        return turn
-
-    def session(self, decoding: SamplingParams) -> Session:
-        """Return turns of many conversations at once."""
-        return Session(self, decoding)
+            backend.close()
 
     def generate_turn(
         self,
@@ -274,66 +245,6 @@ class RemoteModel:
         """Abort all requests and close all connections."""
         self._backend.close()
         self.pool.close()
-
-
-class Session:
-    """Turns of many conversations at once, on a backend of its own."""
-
-    fill, room = (
-        1.0,
-        0.0,
-    )  # requests are in progress as soon as they are added: waiting loses nothing
-
-    def __init__(self, model: RemoteModel, decoding: SamplingParams) -> None:
-        self.decoding = decoding
-        self._backend = RemoteBackend(model)
-        self._keys: dict[str, Any] = {}
-        self._ids = itertools.count()
-
-    def __del__(self) -> None:
-        """Abort the requests that nobody waits for any more."""
-        self.close()
-
-    def close(self) -> None:
-        """Abort all requests."""
-        self._backend.close()
-
-    def add(self, key: Any, conversation: Messages) -> None:
-        """Request the next turn of a conversation."""
-        id = str(next(self._ids))
-        self._keys[id] = key
-        self._backend.submit(_request(conversation, self.decoding, id=id, session=repr(key)))
-
-    def done(self) -> list[Finished]:
-        """Return the turns that are finished next, at least one. A failed request is its error.
-
-        Raises:
-            EndpointError: no reply can be expected any more.
-        """
-        finished: list[Finished] = []
-        while self._keys and not finished:
-            for delta in self._poll():
-                turn = delta.error if delta.completion is None else delta.completion
-                assert turn is not None, "these requests are not streamed"
-                finished.append((self._keys.pop(delta.id), turn, delta.seconds))
-        return finished
-
-    def _poll(self) -> list[Delta]:
-        try:
-            return self._backend.poll(POLL_TIMEOUT_S)
-        except PixelReasonerError:
-            self._keys.clear()  # they are cancelled
-            raise
-
-    def end(self, key: Any) -> None:
-        """Drop the messages of a conversation."""
-        self._backend.release(repr(key))
-
-
-def _request(
-    conversation: Messages, sampling: SamplingParams, *, id: str = "", session: str = ""
-) -> GenerationRequest:
-    return GenerationRequest(id=id, session=session, messages=conversation, sampling=sampling)
 
 
 def _read_reply(response: Response, write: WriteCall) -> Completion:

@@ -27,6 +27,7 @@ from pixel_reasoner.models.api import (
     Model,
     backend_of,
 )
+from pixel_reasoner.models.openai_stream import TextJoiner
 from pixel_reasoner.rollout.state import Rollout, failed_trace, settings_of
 from pixel_reasoner.rollout.tasks import Commands, Task, error_of
 from pixel_reasoner.rollout.workers import Workers
@@ -238,6 +239,9 @@ class RolloutLoop:
         self._generating[task.turn_id] = task
         if request.stream:
             task.parser = task.rollout.dialect.parser(task.rollout.context.pictures)
+            task.joiner = TextJoiner(
+                lambda text: task.handle.emit(GeneratedText, turn=turn, text=text)
+            )
         task.handle.emit(TurnStarted, turn=turn)
         self.backend.submit(
             GenerationRequest(
@@ -333,15 +337,19 @@ class RolloutLoop:
 def _emit_text(task: Task, delta: Delta) -> None:
     """Emit new text, verbatim and by parts."""
     text, handle = delta.text, task.handle
-    parser, rollout = task.parser, task.rollout
+    parser, joiner, rollout = task.parser, task.joiner, task.rollout
     assert parser is not None, "a streamed turn has a parser"
+    assert joiner is not None, "a streamed turn has a joiner"
     assert rollout is not None, "a turn needs a rollout"
     if isinstance(delta.completion, Completion) and not (text or parser.num_scanned):
         text = delta.completion.text  # a backend that does not stream
     turn = len(rollout.turns)
+    if text:
+        joiner.add(text, delta.is_reasoning)
     if text and delta.is_reasoning:
         handle.emit(PartDelta, turn=turn, kind=PartKind.THOUGHT, text=text)
     elif text:
-        handle.emit(GeneratedText, turn=turn, text=text)
         for part in parser.feed(text):
             handle.emit(PartDelta, turn=turn, kind=part.kind, text=part.text)
+    if delta.is_last:
+        joiner.finish()

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from pixel_reasoner.dialects.parse import TurnParser
 from pixel_reasoner.errors import CancelledError, DeadlineError, PixelReasonerError
+from pixel_reasoner.models.openai_stream import TextJoiner
 from pixel_reasoner.rollout.request import RolloutHandle, RolloutRequest
 from pixel_reasoner.rollout.state import Rollout
 from pixel_reasoner.schema.trace import StopReason
@@ -24,6 +25,8 @@ class Task:
     """id of the generation request in progress; empty when none is"""
     parser: TurnParser | None = None
     """of the turn in progress, when it is streamed"""
+    joiner: TextJoiner | None = None
+    """joins its reasoning and content to one text"""
     expires_at: float | None = None
     is_over: bool = False
 
