@@ -15,7 +15,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import anyio
 from inspect_ai import Task, task
 from inspect_ai.dataset import MemoryDataset, Sample
 from inspect_ai.model import (
@@ -36,7 +35,7 @@ from pixel_reasoner.evals.benchmarks import get_benchmark
 from pixel_reasoner.evals.stats import cluster_of
 from pixel_reasoner.media.context import MediaContext
 from pixel_reasoner.models.api import Model as OurModel
-from pixel_reasoner.rollout.ask import ask
+from pixel_reasoner.rollout.ask import ask_async
 from pixel_reasoner.schema.question import Question, with_media_root
 from pixel_reasoner.schema.settings import RolloutConfig, RolloutLimits, SamplingParams
 from pixel_reasoner.schema.trace import Trace
@@ -139,11 +138,11 @@ def look_again(
         sampling=SamplingParams(max_new_tokens=max_new_tokens),
     )
     loaded = _load(model) if isinstance(model, str) else model
-    run = _OneAtATime(loaded, config)
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:
         question = Question.model_validate(state.metadata["question"])
-        trace = await run(question)
+        # All samples share the batch of one scheduler.
+        trace = await ask_async(question, loaded, config)
         state.messages.extend(messages(trace))
         last = trace.turns[-1].text if trace.turns else ""
         state.output = ModelOutput.from_content(loaded.name, last)
@@ -151,22 +150,6 @@ def look_again(
         return state
 
     return solve
-
-
-class _OneAtATime:
-    """Runs rollouts in a thread, one after the other: `ask` does not share a model between threads.
-
-    inspect_ai starts many samples at once. With a scheduler that accepts requests from any thread, the lock goes.
-    """
-
-    def __init__(self, model: OurModel, config: RolloutConfig) -> None:
-        self.model = model
-        self.config = config
-        self._lock = anyio.Lock()
-
-    async def __call__(self, question: Question) -> Trace:
-        async with self._lock:
-            return await anyio.to_thread.run_sync(ask, question, self.model, self.config)
 
 
 def _load(name: str) -> OurModel:
