@@ -525,3 +525,15 @@ def test_the_session_of_a_kept_conversation_is_released_with_it(question):
         scheduler.release(id)
     scheduler.drive(lambda: False, 0.05)
     assert model.backend.released == ["a"]
+
+
+def test_questions_about_one_picture_decode_it_once(question, monkeypatch):
+    from pixel_reasoner.media import decoder
+
+    opened, real = [], decoder.open_image
+    monkeypatch.setattr(
+        decoder, "open_image", lambda path, limits: (opened.append(path), real(path, limits))[1]
+    )
+    model = ScriptedModel([CLOSER, RED], budgets=UNSCALED)
+    assert [t.answer for t in ask_many(numbered(question, 6), model, batch_size=3)] == ["red"] * 6
+    assert len(opened) == 1

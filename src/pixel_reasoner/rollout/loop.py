@@ -18,6 +18,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 
+from pixel_reasoner.dialects import get_dialect
+from pixel_reasoner.media.cache import MediaCache
 from pixel_reasoner.models.api import (
     Completion,
     ContextFull,
@@ -48,6 +50,9 @@ OPENING_PATIENCE_S = 1.0
 
 OPERATING_FRACTION = 0.25
 """Fraction of the batch that waits for its operations before they are executed, where generation shares the cores."""
+
+MAX_OPEN_MEDIA, MAX_OPEN_PX = 16, 50_000_000
+"""Media that stay open for the next questions about them, and their pixels: about 200 MB."""
 
 MAX_KEPT_CONVERSATIONS = 64
 """Conversations that may be continued; the one that was used least recently is released first."""
@@ -91,6 +96,8 @@ class RolloutLoop:
         self._generating: dict[str, Task] = {}
         self._to_operate: list[tuple[Task, Completion | ContextFull, float]] = []
         self._settings: dict[RolloutConfig, RunSettings] = {}
+        self._budgets = model.budgets or get_dialect(model.dialect).budgets
+        self._media = MediaCache(max_entries=MAX_OPEN_MEDIA, max_px=MAX_OPEN_PX)
 
     def wake(self) -> None:
         """End a wait for something to do; from any thread."""
@@ -177,9 +184,9 @@ class RolloutLoop:
         elif task.continues is not None:
             rollout = task.continues.next_exchange(request.question, request.config)
         else:
-            rollout = Rollout(
-                request.question, self.model, request.config, request.context, request.hooks
-            )
+            question, config = request.question, request.config
+            context = request.context or self._media.open(question, self._budgets, config.media)
+            rollout = Rollout(question, self.model, config, context, request.hooks)
         task.rollout = task.handle.rollout = rollout
         return rollout.messages() if rollout.stop is None else None
 
