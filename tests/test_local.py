@@ -242,7 +242,7 @@ def test_a_chat_template_in_any_of_its_files_is_looked_at(tmp_path):
 def test_two_dialects_that_fit_are_told_before_weights_are_loaded(tmp_path):
     folder = retyped(foreign(tmp_path / "DeepEyes-Mini-o3"), "qwen2_5_vl")
     (folder / "model.safetensors").unlink()
-    with pytest.raises(UsageError, match="fits deepeyes and mini_o3 equally well"):
+    with pytest.raises(UsageError, match="matches deepeyes and mini_o3 equally well"):
         LocalModel(str(folder))
 
 

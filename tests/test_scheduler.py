@@ -28,6 +28,7 @@ from pixel_reasoner.rollout.request import MAX_BUFFERED_EVENTS, RolloutRequest
 from pixel_reasoner.rollout.scheduler import RolloutScheduler, scheduler_of
 from pixel_reasoner.rollout.state import Rollout
 from pixel_reasoner.rollout.strategies import STRATEGIES
+from pixel_reasoner.rollout.workers import Workers
 from pixel_reasoner.schema.events import (
     CallParsed,
     Failed,
@@ -537,3 +538,30 @@ def test_questions_about_one_picture_decode_it_once(question, monkeypatch):
     model = ScriptedModel([CLOSER, RED], budgets=UNSCALED)
     assert [t.answer for t in ask_many(numbered(question, 6), model, batch_size=3)] == ["red"] * 6
     assert len(opened) == 1
+
+
+# --- worker threads ---
+
+
+def test_a_job_that_was_waited_for_in_vain_is_not_waited_for_again():
+    release, looked = threading.Event(), []
+    workers = Workers(2, lambda: None)
+    workers.start("slow", lambda: release.wait(30) and None)
+
+    def is_interrupted():
+        looked.append(1)
+        return False
+
+    workers.wait(0.01, for_all=True, is_interrupted=is_interrupted)
+    assert workers.are_late
+    assert workers.take_done() == []
+    num_looks = len(looked)
+    workers.wait(30, for_all=True, is_interrupted=is_interrupted)
+    assert len(looked) == num_looks, "it returns at once"
+    workers.start("quick", lambda: None)
+    workers.wait(30, for_all=True, is_interrupted=is_interrupted)
+    assert [owner for owner, _ in workers.take_done()] == ["quick"]
+    release.set()
+    workers.wait_for_late(30)
+    assert [owner for owner, _ in workers.take_done()] == ["slow"]
+    workers.close()

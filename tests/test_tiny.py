@@ -21,7 +21,7 @@ from pixel_reasoner.dialects import COMPACT
 from pixel_reasoner.media.context import MediaContext
 from pixel_reasoner.models.local import LocalModel
 from pixel_reasoner.models.patches import patches_as_product
-from pixel_reasoner.operations.base import run
+from pixel_reasoner.operations.registry import default_operations
 from pixel_reasoner.schema.question import Evidence, MediaItem, with_media_root
 from pixel_reasoner.schema.trace import ToolCall, Trace
 from pixel_reasoner.tiny import train as training
@@ -371,7 +371,8 @@ def test_an_operation_returns_the_pixels_of_the_scene_cache(scene_cache, tmp_pat
     question = Question(id="1", text="?", media=(MediaItem(kind="video", path=str(path)),))
     album = MediaContext(question, BUDGETS)
     number = scene.items[0].frames[0]
-    seen = run(ToolCall(name="select_frames", arguments={"target_frames": [number]}), album)
+    call = ToolCall(name="select_frames", arguments={"target_frames": [number]})
+    seen = default_operations().run(call, album)
     shown = torch.tensor(scene_cache.selected_frame(1, 0, 0).pixels).int()
     there = torch.tensor(np.asarray(album.view(seen.pictures[0].number))).int()
     assert (shown - there).abs().max() <= 2

@@ -72,6 +72,10 @@ class Registry(Generic[T]):
         self._items[name] = item
         return item
 
+    def unregister(self, name: str) -> None:
+        """Remove an item, for example at the end of a test."""
+        self._items.pop(name, None)
+
     def get(self, name: str) -> T:
         """Return the item of a name.
 

@@ -6,7 +6,6 @@ names. This module is the only place in the package that reads the operations.
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 from pixel_reasoner.operations.base import ArgumentRole, MediaKind
@@ -28,14 +27,8 @@ def role_of(operation: str, argument: str) -> ArgumentRole:
     >>> role_of("zoom_in", "bbox_2d").value, role_of("zoom_in", "label").value
     ('box', 'value')
     """
-    found = _roles(operation).get(argument) if operation in OPERATIONS else None
+    found = OPERATIONS.get(operation).roles.get(argument) if operation in OPERATIONS else None
     return found or _USUAL_ROLES.get(argument, ArgumentRole.VALUE)
-
-
-@cache
-def _roles(operation: str) -> dict[str, ArgumentRole]:
-    """Return the roles of all arguments of an operation. Read for every call that is parsed."""
-    return {one.name: one.role for one in OPERATIONS.get(operation).parameters}
 
 
 def operation_names() -> list[str]:

@@ -17,7 +17,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from functools import cache
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
@@ -184,6 +184,11 @@ class OperationSpec:
                 "parameters": {"type": "object", "properties": properties, "required": required},
             },
         }
+
+    @cached_property
+    def roles(self) -> dict[str, ArgumentRole]:
+        """Role of each argument. Read for every call that is parsed."""
+        return {one.name: one.role for one in self.parameters}
 
     def arguments_with_role(self, role: ArgumentRole) -> list[str]:
         """Return the names of the arguments of a role."""
