@@ -24,9 +24,10 @@ def image_digest(image: Any) -> bytes:
     known = _digests.get(id(image))
     if known is not None and known[0]() is image:
         return known[1]
-    hashed = hashlib.blake2b(f"{image.mode}:{image.size}:".encode(), digest_size=16)
+    # Processors have instructions for SHA-256, which makes it twice as fast as BLAKE2.
+    hashed = hashlib.sha256(f"{image.mode}:{image.size}:".encode())
     hashed.update(image.tobytes())
-    digest, key = hashed.digest(), id(image)
+    digest, key = hashed.digest()[:16], id(image)
     _digests[key] = (weakref.ref(image, lambda _: _digests.pop(key, None)), digest)
     return digest
 
