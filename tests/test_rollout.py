@@ -13,7 +13,7 @@ from conftest import NUM_CLIP_FRAMES, PHOTO_PX, draw_photo
 from pixel_reasoner.dialects import get_dialect
 from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.media.context import UNSCALED, MediaContext
-from pixel_reasoner.models.api import Capabilities, Completion, ContextFull, RoundsBackend
+from pixel_reasoner.models.api import Completion, ContextFull
 from pixel_reasoner.models.scripted import ScriptedModel
 from pixel_reasoner.rollout.ask import ask, ask_many
 from pixel_reasoner.schema.geometry import Box
@@ -308,19 +308,6 @@ def test_a_short_question_makes_room_for_the_next(questions):
     # 0+1, 2+1, 3+1, 3+4, 5
     assert model.sizes == [2, 2, 2, 2, 1]
     assert [len(trace.turns) for trace in traces] == [1, 1, 3, 2, 1, 1]
-
-
-@pytest.mark.parametrize(("room", "sizes"), [(0.0, [4, 4, 1]), (0.5, [4, 4, 1]), (0.75, [4, 2, 3])])
-def test_questions_wait_for_as_much_room_as_a_backend_wants(questions, room, sizes):
-    class Patient(Counting):
-        def open_backend(self):
-            backend = RoundsBackend(self)
-            backend.capabilities = Capabilities(prefetch_threshold=room)
-            return backend
-
-    model = Patient(patient, budgets=UNSCALED)
-    assert len(list(ask_many(questions, model, batch_size=4))) == len(questions)
-    assert model.sizes == sizes
 
 
 def test_rounds_keep_the_order_of_the_questions_whichever_picture_opens_first(

@@ -7,6 +7,7 @@ import json
 import random
 import threading
 import time
+from functools import partial
 
 import pytest
 from PIL import Image
@@ -75,7 +76,7 @@ class TickingBackend:
         self.written[request.id] = 0
         self.served.append(request)
 
-    def poll(self, timeout_s):
+    def poll(self, timeout_s, num_busy_cores=0):
         self.sizes.append(len(self.requests))
         deltas = []
         for id, (_, text) in list(self.requests.items()):
@@ -280,7 +281,7 @@ def test_a_request_that_fails_ends_only_itself(question):
 
 def test_an_error_of_the_backend_ends_all_and_is_raised(question):
     class Dead(TickingBackend):
-        def poll(self, timeout_s):
+        def poll(self, timeout_s, num_busy_cores=0):
             raise EndpointError(expected="a server", got="none", fix="start it")
 
     model = TickingModel(RED)
@@ -552,16 +553,69 @@ def test_a_job_that_was_waited_for_in_vain_is_not_waited_for_again():
         looked.append(1)
         return False
 
-    workers.wait(0.01, for_all=True, is_interrupted=is_interrupted)
+    workers.wait(9, 0.01, is_interrupted=is_interrupted)
     assert workers.are_late
     assert workers.take_done() == []
     num_looks = len(looked)
-    workers.wait(30, for_all=True, is_interrupted=is_interrupted)
+    workers.wait(9, 30, is_interrupted=is_interrupted)
     assert len(looked) == num_looks, "it returns at once"
     workers.start("quick", lambda: None)
-    workers.wait(30, for_all=True, is_interrupted=is_interrupted)
+    workers.wait(9, 30, is_interrupted=is_interrupted)
     assert [owner for owner, _ in workers.take_done()] == ["quick"]
     release.set()
     workers.wait_for_late(30)
     assert [owner for owner, _ in workers.take_done()] == ["slow"]
     workers.close()
+
+
+def test_workers_keep_to_their_limit_and_to_the_order_that_was_asked_for():
+    running, most, order, lock = 0, 0, [], threading.Lock()
+
+    def job(name):
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+            order.append(name)
+        time.sleep(0.005)
+        with lock:
+            running -= 1
+
+    workers = Workers(4, lambda: None)
+    workers.limit(1)
+    for number in range(6):
+        workers.start(number, partial(job, number), first=number == 5)
+    workers.wait(6, 30, is_interrupted=lambda: False)
+    assert [owner for owner, _ in workers.take_done()] == list(range(6))
+    assert most == 1
+    assert order == [0, 5, 1, 2, 3, 4]
+    workers.limit(4)
+    for number in range(12):
+        workers.start(number, partial(job, number))
+    workers.wait(12, 30, is_interrupted=lambda: False)
+    assert 1 < most <= 4
+    workers.close()
+
+
+def test_generation_on_a_cpu_leaves_cores_to_workers(question):
+    class Shared(TickingBackend):
+        def poll(self, timeout_s, num_busy_cores=0):
+            busy.append(num_busy_cores)
+            return super().poll(timeout_s)
+
+    class Slow:
+        def after_generation(self, rollout, completion):
+            time.sleep(0.01)
+            return completion
+
+    busy: list[int] = []
+    model = TickingModel(CLOSER, RED)
+    model.backend = Shared([CLOSER, RED], Capabilities(shares_cores=True, min_fill=0.25))
+    scheduler = RolloutScheduler(model, num_workers=4)
+    handles = [
+        scheduler.submit(RolloutRequest(question=one, hooks=(Slow(),)))
+        for one in numbered(question, 12)
+    ]
+    assert [handle.result().answer for handle in handles] == ["red"] * 12
+    assert max(busy) >= 1
+    scheduler.close()

@@ -75,9 +75,9 @@ class Capabilities(Record):
     max_concurrency: int | None = None
     """requests that are in progress at once; more wait in the backend. None: no limit of its own"""
     min_fill: float = 1.0
-    """fraction of a batch worth waiting for before `poll` is called, while media are opened"""
-    prefetch_threshold: float = 0.0
-    """fraction of a batch that must be free before more media are opened; above 0 where decoding and generation share cores"""
+    """fraction of the requests in progress that is worth waiting for before `poll` is called, while media are opened"""
+    shares_cores: bool = False
+    """whether generation runs on the cores that also open media: it then uses those that are left"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,10 +133,11 @@ class GenerationBackend(Protocol):
     def submit(self, request: GenerationRequest) -> None:
         """Accept a request. A prompt that cannot be used is reported by `poll`, as an error of this request."""
 
-    def poll(self, timeout_s: float) -> list[Delta]:
+    def poll(self, timeout_s: float, num_busy_cores: int = 0) -> list[Delta]:
         """Make progress for at most about `timeout_s` seconds of waiting, and return what is new, possibly nothing.
 
-        A local engine makes one step. A failing request is a delta with its error.
+        A local engine makes one step; on a CPU it leaves `num_busy_cores` to other threads. A failing request is a delta
+        with its error.
 
         Raises:
             EndpointError: no request can succeed any more.
@@ -205,9 +206,9 @@ class RoundsBackend:
         """Accept a request."""
         self._waiting[request.id] = request
 
-    def poll(self, timeout_s: float) -> list[Delta]:
+    def poll(self, timeout_s: float, num_busy_cores: int = 0) -> list[Delta]:
         """Generate a turn for every request that waits, in the order of submission."""
-        del timeout_s
+        del timeout_s, num_busy_cores
         waiting, self._waiting = list(self._waiting.values()), {}
         groups: dict[SamplingParams, list[GenerationRequest]] = {}
         for request in waiting:

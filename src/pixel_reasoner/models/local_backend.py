@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from collections.abc import Sequence as SequenceOf
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -75,14 +77,13 @@ class LocalBackend:
 
     def __init__(self, model: LocalModel, max_cache_bytes: int | None = None) -> None:
         self.model = model
-        # A GPU computes while media are decoded. On a CPU both finish sooner one after the other.
-        min_fill, prefetch = (1.0, 0.25) if model.model.device.type == "cpu" else (0.5, 0.0)
+        is_on_cpu = model.model.device.type == "cpu"
         self.capabilities = Capabilities(
             token_ids=True,
             logprobs=True,
             streaming=True,
-            min_fill=min_fill,
-            prefetch_threshold=prefetch,
+            min_fill=0.25 if is_on_cpu else 0.5,
+            shares_cores=is_on_cpu,
         )
         self.engine = Engine(
             model.model,
@@ -123,7 +124,7 @@ class LocalBackend:
         self._session(request.session).requests.add(request.id)
         self.engine.add_request(sequence)
 
-    def poll(self, timeout_s: float) -> list[Delta]:
+    def poll(self, timeout_s: float, num_busy_cores: int = 0) -> list[Delta]:
         """Make one step of the engine if there is something to generate; returns what is new. It never waits."""
         del timeout_s
         deltas, self._ready = self._ready, []
@@ -131,7 +132,8 @@ class LocalBackend:
             return deltas
         started = time.perf_counter()
         try:
-            finished = self.engine.step()
+            with _cores_left(num_busy_cores if self.capabilities.shares_cores else 0):
+                finished = self.engine.step()
         except torch.OutOfMemoryError as error:
             return deltas + self._out_of_memory(error)
         self._share_s += (time.perf_counter() - started) / len(self._running)
@@ -267,3 +269,17 @@ class LocalBackend:
         for id in lost:
             self._sessions[self._running.pop(id).session].requests.discard(id)
         return [Delta(id, error=failure) for id in lost]
+
+
+@contextmanager
+def _cores_left(num_busy: int) -> Iterator[None]:
+    """Leave busy cores to the threads that use them: a thread of torch that waits for a core slows all others down."""
+    num_threads = torch.get_num_threads()
+    if not num_busy or num_threads == 1:
+        yield
+        return
+    torch.set_num_threads(max(1, num_threads - num_busy))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(num_threads)

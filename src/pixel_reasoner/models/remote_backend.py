@@ -103,12 +103,13 @@ class RemoteBackend:
             heapq.heappush(self._waiting, (-request.priority, next(self._order), job))
             self._start_workers()
 
-    def poll(self, timeout_s: float) -> list[Delta]:
+    def poll(self, timeout_s: float, num_busy_cores: int = 0) -> list[Delta]:
         """Return new deltas; wait for the first one at most `timeout_s` seconds.
 
         Raises:
             EndpointError: no reply can be expected any more. All requests are cancelled; later ones are tried again.
         """
+        del num_busy_cores  # servers generate
         deadline = time.monotonic() + timeout_s
         deltas: list[Delta] = []
         while self._fatal is None:

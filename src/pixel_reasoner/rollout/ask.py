@@ -89,16 +89,13 @@ def ask_many(
         EndpointError: no reply can be expected any more.
     """
     scheduler, config = scheduler_of(model), config or RolloutConfig()
-    # Media that are opened while a CPU generates take its cores: open many at a time.
-    min_room = max(1, int(scheduler.capabilities.prefetch_threshold * batch_size))
     waiting, active = iter(questions), dict[str, RolloutHandle]()
     try:
         while True:
             room = batch_size - len(active)
-            if room >= min_room or not active:
-                for question in islice(waiting, room):
-                    handle = scheduler.submit(RolloutRequest(question=question, config=config))
-                    active[handle.id] = handle
+            for question in islice(waiting, room):
+                handle = scheduler.submit(RolloutRequest(question=question, config=config))
+                active[handle.id] = handle
             if not active:
                 return
             scheduler.drive(lambda: any(one.is_done for one in active.values()))

@@ -3,14 +3,16 @@
     queued → media are opened → generating ⇄ operating → ended
              (workers)          (backend)     (workers)
 
-One thread at a time calls it. Where generation runs on the CPU, workers and torch share its cores, and each makes the
-other slower than one after the other would be (measured: dev/LOG.md, `ask_many`). There workers finish before the loop
-generates on.
+One thread at a time calls it. Where generation runs on the CPU, it leaves one core in four to workers while they have
+something to do, and uses fewer threads itself: threads of torch that wait for a core slow all others down
+(measured: dev/LOG.md).
 """
 
 from __future__ import annotations
 
 import heapq
+import math
+import sys
 import threading
 import time
 from collections import OrderedDict
@@ -48,8 +50,9 @@ from pixel_reasoner.schema.trace import StopReason, Trace
 OPENING_PATIENCE_S = 1.0
 """Longest wait for media and operations while there is something to generate."""
 
-OPERATING_FRACTION = 0.25
-"""Fraction of the batch that waits for its operations before they are executed, where generation shares the cores."""
+SWITCH_INTERVAL_S = 5e-5
+"""How soon generation on a CPU gets the interpreter back from a worker. A step of the engine has thousands of short
+operations, and each would wait for Python's default of 5 ms (measured: dev/LOG.md)."""
 
 MAX_OPEN_MEDIA, MAX_OPEN_PX = 16, 50_000_000
 """Media that stay open for the next questions about them, and their pixels: about 200 MB."""
@@ -89,7 +92,8 @@ class RolloutLoop:
         """ended requests whose conversation may be continued, by id"""
         self._on_end = on_end
         self._has_commands = has_commands
-        self._shares_cores = self.backend.capabilities.prefetch_threshold > 0
+        self._shares_cores = self.backend.capabilities.shares_cores
+        self._min_fill = self.backend.capabilities.min_fill
         self._changed = threading.Event()
         self._workers: Workers[Task] = Workers(num_workers, self.wake)
         self._queued: list[tuple[int, int, Task]] = []
@@ -105,6 +109,15 @@ class RolloutLoop:
 
     def step(self, timeout_s: float, commands: Commands) -> bool:
         """Make some progress; returns whether anything is in progress."""
+        interval_s = sys.getswitchinterval()
+        if self._shares_cores:
+            sys.setswitchinterval(SWITCH_INTERVAL_S)
+        try:
+            return self._step(timeout_s, commands)
+        finally:
+            sys.setswitchinterval(interval_s)
+
+    def _step(self, timeout_s: float, commands: Commands) -> bool:
         self.take(commands)
         self._stop_expired()
         self._open_queued()
@@ -116,9 +129,8 @@ class RolloutLoop:
             return True
         if self._generating:
             try:
-                deltas = self.backend.poll(
-                    timeout_s if self._workers or self._queued else 10 * timeout_s
-                )
+                wait_s = timeout_s if self._workers or self._queued else 10 * timeout_s
+                deltas = self.backend.poll(wait_s, self._workers.num_running)
             except Exception as error:  # noqa: BLE001 - of the backend as a whole: it ends every request
                 self._fail_all(error)
                 return True
@@ -165,16 +177,12 @@ class RolloutLoop:
                 num_active += 1
 
     def _operate(self) -> None:
-        """Execute the operations of turns that were generated."""
-        waiting = self._to_operate
-        # On shared cores they are executed together, on all cores: the engine prefills once many wait anyway.
-        enough = len(waiting) >= OPERATING_FRACTION * (len(self._generating) + len(waiting))
-        if not waiting or (self._shares_cores and not enough):
-            return
-        self._to_operate = []
-        for task, completion, seconds in waiting:
+        """Execute the operations of turns that were generated, before media of further questions are opened."""
+        waiting, self._to_operate = self._to_operate, []
+        for task, completion, seconds in reversed(waiting):
             if not task.is_over:
-                self._workers.start(task, partial(self._advance, task, completion, seconds))
+                advance = partial(self._advance, task, completion, seconds)
+                self._workers.start(task, advance, first=True)
 
     def _open(self, task: Task) -> Messages | None:
         """Open the media of a question; returns its prompt, None when the rollout stops before its first turn."""
@@ -208,21 +216,23 @@ class RolloutLoop:
         return rollout.messages() if rollout.stop is None else None
 
     def _collect(self, timeout_s: float) -> None:
-        """Take what workers finished. Where nothing else is to be done, wait for them."""
-        num_in_progress = len(self._workers) + len(self._generating)
-        is_filled = len(self._generating) >= self.backend.capabilities.min_fill * num_in_progress
-        # Where generation shares the cores with workers, it goes on when they are finished.
-        waits_for_all = self._shares_cores or not is_filled
-        if self._workers and not self._generating and self._workers.are_late:
-            self._workers.wait_for_late(timeout_s)
-        elif self._workers and (waits_for_all or not self._generating):
-            self._workers.wait(
-                OPENING_PATIENCE_S,
-                for_all=waits_for_all,
-                is_interrupted=self._has_commands,
-            )
-        for task, future in sorted(self._workers.take_done(), key=lambda pair: pair[0].seq):
+        """Take what workers finished. Wait for them while the batch is not full enough."""
+        num_generating, workers = len(self._generating), self._workers
+        self._share_cores()
+        num_in_progress = len(workers) + num_generating
+        num_missing = math.ceil(self._min_fill * num_in_progress) - num_generating
+        if workers and not num_generating and workers.are_late:
+            workers.wait_for_late(timeout_s)
+        elif workers and num_missing > 0:
+            workers.wait(num_missing, OPENING_PATIENCE_S, is_interrupted=self._has_commands)
+        for task, future in sorted(workers.take_done(), key=lambda pair: pair[0].seq):
             self._take_job(task, future)
+
+    def _share_cores(self) -> None:
+        """On a CPU, leave the cores to generation that it can use, and the others to workers."""
+        if self._shares_cores:
+            num_cores = self._workers.num_threads
+            self._workers.limit(max(1, num_cores // 4) if self._generating else num_cores)
 
     def _take_job(self, task: Task, future: Future[Messages | None]) -> None:
         if task.is_over:
