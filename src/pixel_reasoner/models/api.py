@@ -251,7 +251,7 @@ def generate_turns(
     backend: GenerationBackend,
     conversations: Sequence[Messages],
     sampling: SamplingParams,
-    on_text: OnText | None = None,
+    on_delta: Callable[[str, bool], None] | None = None,
 ) -> list[Completion | ContextFull]:
     """Return one turn for each conversation, in order. The backend must have no other client.
 
@@ -259,12 +259,12 @@ def generate_turns(
         backend: is not closed.
         conversations: chat messages.
         sampling: of all of them.
-        on_text: called with each new piece of text, reasoning aside; needs a single conversation.
+        on_delta: called with each new piece of text, and whether it is reasoning; needs a single conversation.
 
     Raises:
         PixelReasonerError: one of the requests failed.
     """
-    assert on_text is None or len(conversations) == 1, "text of one conversation is streamed"
+    assert on_delta is None or len(conversations) == 1, "text of one conversation is streamed"
     results: dict[str, Completion | ContextFull] = {}
     for number, messages in enumerate(conversations):
         backend.submit(
@@ -273,15 +273,15 @@ def generate_turns(
                 session=str(number),
                 messages=messages,
                 sampling=sampling,
-                stream=on_text is not None,
+                stream=on_delta is not None,
             )
         )
     while len(results) < len(conversations):
         for delta in backend.poll(1.0):
             if delta.error is not None:
                 raise delta.error
-            if on_text is not None and delta.text and not delta.is_reasoning:
-                on_text(delta.text)
+            if on_delta is not None and delta.text:
+                on_delta(delta.text, delta.is_reasoning)
             if delta.completion is not None:
                 results[delta.id] = delta.completion
     return [results[str(number)] for number in range(len(conversations))]

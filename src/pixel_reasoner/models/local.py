@@ -154,7 +154,8 @@ class LocalModel:
         if not self.is_supported_by_engine:
             return generate_with_transformers(self, conversations, decoding, on_text)
         # A backend of its own: polling the shared one would take results of its clients.
-        return generate_turns(LocalBackend(self), conversations, decoding, on_text)
+        on_delta = (lambda text, _: on_text(text)) if on_text else None
+        return generate_turns(LocalBackend(self), conversations, decoding, on_delta)
 
     def describe(self) -> ModelInfo:
         """Return name, class, size, dtype, device and fingerprints of weights and chat template."""

@@ -42,7 +42,7 @@ from pixel_reasoner.models.openai_chat import (
     server_kind,
 )
 from pixel_reasoner.models.openai_reply import WriteCall, completion, read_json
-from pixel_reasoner.models.openai_stream import OnDelta, StreamReader
+from pixel_reasoner.models.openai_stream import OnDelta, StreamReader, TextJoiner
 from pixel_reasoner.models.probe import Probe, assert_sees_pictures, probe_once_a_day
 from pixel_reasoner.models.remote_backend import RemoteBackend
 from pixel_reasoner.schema.settings import ModelInfo, PixelBudgets, SamplingParams
@@ -177,7 +177,12 @@ class RemoteModel:
         """
         backend = RemoteBackend(self)  # polling the shared one would take results of its clients
         try:
-            return generate_turns(backend, conversations, decoding, on_text)
+            if on_text is None:
+                return generate_turns(backend, conversations, decoding)
+            joiner = TextJoiner(on_text)
+            turns = generate_turns(backend, conversations, decoding, joiner.add)
+            joiner.finish()
+            return turns
         finally:
             backend.close()
 
