@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -101,3 +102,16 @@ def test_the_table_of_servers_is_that_of_the_code():
         owner = f"`{profile.owner}`" if profile.owner else ""
         cells = [f"`{server}`", f"`{profile.limit}`", *marks, owner]
         assert "| " + " | ".join(cells) + " |" in page.replace("| |", "|  |").replace("| |", "|  |")
+
+
+IMPORT = re.compile(r"^from (pixel_reasoner[\w.]*) import ([\w, ]+)$", re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_what_a_page_imports_exists(page):
+    for module, names in IMPORT.findall(page.read_text(encoding="utf-8")):
+        if module.endswith(("inspect_ai_tasks", "lmms_eval_model")):
+            continue  # extras with an environment of their own
+        loaded = importlib.import_module(module)
+        missing = [name for name in names.split(", ") if not hasattr(loaded, name.strip())]
+        assert missing == [], f"{module}: {missing}"
