@@ -6,9 +6,11 @@ import json
 import os
 import random
 import shutil
+import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -163,6 +165,29 @@ def test_an_index_may_be_asked_from_any_thread(tmp_path):
             one.join()
         assert all(200 <= number <= 400 for number in found)
         assert store.index.count() == 400
+
+
+def test_an_index_that_is_first_used_by_several_threads_is_opened_once(tmp_path, monkeypatch):
+    fill(tmp_path, [trace("q0")])
+    opened: list[str] = []
+    connect = sqlite3.connect
+
+    def slow_connect(path, **options):
+        opened.append(path)
+        time.sleep(0.05)
+        return connect(path, **options)
+
+    monkeypatch.setattr(sqlite3, "connect", slow_connect)
+    with RunStore(tmp_path) as store:
+        names = [f"q{n}" for n in range(1, 5)]
+        threads = [threading.Thread(target=store.append, args=(trace(name),)) for name in names]
+        for one in threads:
+            one.start()
+        for one in threads:
+            one.join()
+        assert len(opened) == 1
+        assert store.index.count() == 5
+        assert {line.question.id for line in store.traces()} == {"q0", *names}
 
 
 # --- one process ---

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import islice
@@ -40,7 +41,7 @@ RUNNING, COMPLETE = "running", "complete"
 
 
 class RunStore:
-    """Everything that one run writes, record by record.
+    """Everything that one run writes, record by record. Records may be read and appended from any thread.
 
     Args:
         folder: of the run; it is made where it does not exist.
@@ -68,6 +69,7 @@ class RunStore:
         self._traces = self.segments[segments[0]]
         self._settings = _settings_fingerprint(settings)
         self._index: TraceIndex | None = None
+        self._lock = threading.RLock()
         self._opened = ExitStack()
         self.manifest: dict[str, Any] = {}
 
@@ -118,10 +120,11 @@ class RunStore:
         Raises:
             InputError: a line is not a trace (with its number).
         """
-        if self._index is None:
-            self._index = TraceIndex(self.folder / STORE / "index.db", self._traces)
-            self._write_manifest(RUNNING, counts=_counts(self._index))
-        return self._index
+        with self._lock:
+            if self._index is None:
+                self._index = TraceIndex(self.folder / STORE / "index.db", self._traces)
+                self._write_manifest(RUNNING, counts=_counts(self._index))
+            return self._index
 
     def append(self, trace: Trace) -> None:
         """Append a trace. It replaces an earlier one of the same question and sample.
@@ -129,9 +132,9 @@ class RunStore:
         Raises:
             OutputError: the disk is full or gone.
         """
-        index = self.index
         line = trace.to_line().encode() + b"\n"
-        index.add(trace, self._traces.append(line), len(line))
+        with self._lock:
+            self.index.add(trace, self._traces.append(line), len(line))
 
     def contains(self, question_id: str, sample: int = 0) -> bool:
         """Return whether there is a trace of a question and sample."""
