@@ -232,20 +232,21 @@ RUNNER = """
     from pathlib import Path
     from PIL import Image
     from pixel_reasoner.models.scripted import ScriptedModel
-    from pixel_reasoner.evals.run import Plan, evaluate
     try:
+        from pixel_reasoner.evals.run import Evaluation, evaluate
         from pixel_reasoner.schema.question import MediaItem as Medium, Question
         from pixel_reasoner.schema.settings import RolloutConfig as Config
     except ImportError:
+        from pixel_reasoner.evals.run import Plan as Evaluation, evaluate
         from pixel_reasoner.trace import Medium, Question
         from pixel_reasoner.rollout import Rules as Config
     folder = Path(sys.argv[1]); folder.mkdir(exist_ok=True)
     Image.new("RGB", (64, 64), "red").save(folder / "red.png")
     media = (Medium(kind="image", path=str(folder / "red.png")),)
     questions = [Question(id=str(n), text="?", media=media, answer=("red",)) for n in range(2000)]
-    plan = Plan(questions, ScriptedModel([r"\\boxed{red}"]), Config(), {"name": "speed"})
+    evaluation = Evaluation(questions, ScriptedModel([r"\\boxed{red}"]), Config(), {"name": "speed"})
     started = time.perf_counter()
-    assert evaluate(plan, folder / "run")["accuracy"] == 1.0
+    assert evaluate(evaluation, folder / "run")["accuracy"] == 1.0
     print(time.perf_counter() - started)
 """
 

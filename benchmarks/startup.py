@@ -39,8 +39,8 @@ def main() -> None:
         question = next(iter(render(scenes("attribute", "test", 0, 1), folder)))
         picture = str(folder / question.media[0].path)
         rows = [
-            ("pixel-reasoner --help", [TOOL, "--help"], 5, 0.6),
-            ("import pixel_reasoner", [sys.executable, "-c", "import pixel_reasoner"], 5, 0.6),
+            ("pixel-reasoner --help", [TOOL, "--help"], 15, 0.25),
+            ("import pixel_reasoner", [sys.executable, "-c", "import pixel_reasoner"], 15, 0.25),
             ("pixel-reasoner ask", [TOOL, "ask", question.text, "--image", picture], 3, 15.0),
         ]
         for label, command, repeats, at_most in rows:

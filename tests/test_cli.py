@@ -92,6 +92,24 @@ def test_help_teaches_by_example(run, command):
     assert not command or "pixel-reasoner" in out
 
 
+def test_examples_in_help_can_be_copied_and_options_are_in_groups(run):
+    _, out, _ = run("eval", "--help")
+    example = "pixel-reasoner eval vstar --data vstar_bench --model FOLDER_OR_HUB_ID --compare --out runs/vstar"
+    assert example in [line.strip() for line in out.splitlines()]
+    groups = [line for line in out.splitlines() if line and not line.startswith(" ")]
+    assert groups[-1] == "A model behind servers:"
+    assert "PixelWorld:" in groups
+
+
+def test_help_needs_neither_rich_nor_pydantic():
+    code = (
+        "import sys; from pixel_reasoner.cli import app; app(['--help'], standalone_mode=False);"
+        "sys.exit(str(sorted({'rich', 'pydantic', 'numpy', 'torch'} & set(sys.modules))))"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "[]" in told.stderr, told.stderr
+
+
 def test_ask_looks_again_and_answers(run, scene):
     path, question = scene
     code, out, err = run("ask", question.text, "--image", path)

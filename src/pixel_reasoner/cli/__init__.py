@@ -11,6 +11,7 @@ import sys
 import typer
 
 from pixel_reasoner.cli import ask, evaluate, probe, report, synth, traces, train, world
+from pixel_reasoner.cli.help import MAX_WIDTH, HelpCommand
 from pixel_reasoner.errors import PixelReasonerError
 
 app = typer.Typer(
@@ -18,20 +19,20 @@ app = typer.Typer(
     help="Let vision-language models look again: zoom into pictures and select frames while they reason.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
-    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": MAX_WIDTH},
 )
-app.command()(ask.ask)
-app.command("eval")(evaluate.evaluate)
-app.command()(probe.probe)
-app.command()(evaluate.merge)
-app.command()(report.compare)
-app.command()(report.report)
-app.command()(synth.synth)
-app.command()(traces.check)
-app.command()(traces.export)
-app.command("import")(traces.import_)
-app.command()(ask.demo)
+app.command(cls=HelpCommand)(ask.ask)
+app.command("eval", cls=HelpCommand)(evaluate.evaluate)
+app.command(cls=HelpCommand)(probe.probe)
+app.command(cls=HelpCommand)(evaluate.merge)
+app.command(cls=HelpCommand)(report.compare)
+app.command(cls=HelpCommand)(report.report)
+app.command(cls=HelpCommand)(synth.synth)
+app.command(cls=HelpCommand)(traces.check)
+app.command(cls=HelpCommand)(traces.export)
+app.command("import", cls=HelpCommand)(traces.import_)
+app.command(cls=HelpCommand)(ask.demo)
 app.add_typer(world.app, name="world")
 app.add_typer(train.app, name="train")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
@@ -27,7 +27,6 @@ from pixel_reasoner.errors import UsageError
 if TYPE_CHECKING:
     from pixel_reasoner.api import EvalSpec, ModelSpec, RolloutConfig
 
-WORLD_PANEL = "PixelWorld alone"
 
 MaxNewTokensOrDefaultOption = Annotated[
     int | None,
@@ -42,6 +41,8 @@ MaxNewTokensOrDefaultOption = Annotated[
 class DataOptions:
     """Options that name what is asked, and where the run is."""
 
+    panel: ClassVar[str] = "Options"
+
     data: Annotated[
         Path | None,
         typer.Option(help="Folder of the official files, or a data set of the hub, owner/name."),
@@ -55,6 +56,8 @@ class DataOptions:
 @dataclass(frozen=True)
 class DrawOptions:
     """Options that decide how often and by whom each question is answered."""
+
+    panel: ClassVar[str] = "Sampling and scoring"
 
     scorer: ScorerOption = "typed"
     limit: Annotated[
@@ -84,45 +87,34 @@ class DrawOptions:
 class WorldOptions:
     """Options of PixelWorld."""
 
+    panel: ClassVar[str] = "PixelWorld"
+
     family: Annotated[
         str,
         typer.Option(
-            "--family",
-            "-f",
-            help="attribute, relation, count, infographic, video or all",
-            rich_help_panel=WORLD_PANEL,
+            "--family", "-f", help="attribute, relation, count, infographic, video or all"
         ),
     ] = "attribute"
-    split: Annotated[
-        str, typer.Option(help="train, validation or test", rich_help_panel=WORLD_PANEL)
-    ] = "test"
+    split: Annotated[str, typer.Option(help="train, validation or test")] = "test"
     seed: Annotated[
         int,
-        typer.Option(help="Number of the first scene of the split.", rich_help_panel=WORLD_PANEL),
+        typer.Option(help="Number of the first scene of the split."),
     ] = 0
-    count: Annotated[
-        int, typer.Option(help="Questions of a family.", rich_help_panel=WORLD_PANEL)
-    ] = 200
+    count: Annotated[int, typer.Option(help="Questions of a family.")] = 200
     disturb: Annotated[
         bool,
         typer.Option(
             "--disturb",
             help="Also replace the first crop by one off the target: how often does the model recover?",
-            rich_help_panel=WORLD_PANEL,
         ),
     ] = False
     size_px: Annotated[
         int | None,
-        typer.Option(
-            help="Side of the canvas [default: that of the family]", rich_help_panel=WORLD_PANEL
-        ),
+        typer.Option(help="Side of the canvas [default: that of the family]"),
     ] = None
     detail_px: Annotated[
         int | None,
-        typer.Option(
-            help="Height of the decisive character [default: that of the family]",
-            rich_help_panel=WORLD_PANEL,
-        ),
+        typer.Option(help="Height of the decisive character [default: that of the family]"),
     ] = None
 
 

@@ -1,6 +1,6 @@
 """Options that several commands share, alone and in groups.
 
-A group is a dataclass whose fields are options. `with_groups` expands a parameter of such a type into one option per field:
+A group is a dataclass whose fields are options; `--help` shows them under its `panel`. `with_groups` expands a parameter of such a type into one option per field:
 
     @with_groups
     def ask(question: ..., backend: LocalOptions, server: ServerOptions) -> None: ...
@@ -8,20 +8,19 @@ A group is a dataclass whose fields are options. `with_groups` expands a paramet
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, get_type_hints
 
 import typer
 
 if TYPE_CHECKING:
     from pixel_reasoner.models.spec import ModelSpec
     from pixel_reasoner.schema.settings import RolloutConfig
-
-SERVER_PANEL = "A model behind servers"
 
 ModelOption = Annotated[
     str,
@@ -58,25 +57,28 @@ ServerKindOption = Annotated[
     typer.Option(
         help="Kind of server, which decides the fields of a request: any, vllm, sglang, llamacpp, ollama, transformers or "
         "hosted [default: as the server reports]",
-        rich_help_panel=SERVER_PANEL,
     ),
 ]
 KeyFileOption = Annotated[
     Path | None,
     typer.Option(
         help="File that contains the key [default: the environment variable OPENAI_API_KEY, if it is set]",
-        rich_help_panel=SERVER_PANEL,
     ),
 ]
 TimeoutOption = Annotated[
     float,
-    typer.Option(min=0.001, help="Timeout of a request, in seconds.", rich_help_panel=SERVER_PANEL),
+    typer.Option(
+        min=0.001,
+        help="Timeout of a request, in seconds.",
+    ),
 ]
 
 
 @dataclass(frozen=True)
 class LocalOptions:
     """Options of a model that runs in this process, of its prompt format and its pixel budgets."""
+
+    panel: ClassVar[str] = "A local model, prompt format and pixels"
 
     device: DeviceOption = None
     dtype: Annotated[
@@ -117,20 +119,20 @@ class LocalOptions:
 class ServerOptions:
     """Options of a model behind servers."""
 
+    panel: ClassVar[str] = "A model behind servers"
+
     endpoint: Annotated[
         list[str] | None,
         typer.Option(
             "--endpoint",
             help="Address of an OpenAI-compatible server of --model, such as http://localhost:8000/v1. May be "
             "repeated: requests are distributed.",
-            rich_help_panel=SERVER_PANEL,
         ),
     ] = None
     protocol: Annotated[
         str,
         typer.Option(
             help="How calls are transferred: `text` works with every server, `native` uses its tool calls.",
-            rich_help_panel=SERVER_PANEL,
         ),
     ] = "text"
     server: ServerKindOption = None
@@ -209,7 +211,13 @@ def _options(group: Any) -> list[inspect.Parameter]:
             default=(
                 inspect.Parameter.empty if field.default is dataclasses.MISSING else field.default
             ),
-            annotation=types[field.name],
+            annotation=_in_panel(types[field.name], group.panel),
         )
         for field in dataclasses.fields(group)
     ]
+
+
+def _in_panel(annotation: Any, panel: str) -> Any:
+    option = copy.copy(annotation.__metadata__[0])  # another command may show it without the group
+    option.rich_help_panel = panel
+    return Annotated[annotation.__origin__, option]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class RowOptions:
     """Options that decide which questions are used."""
+
+    panel: ClassVar[str] = "Questions"
 
     data: Annotated[
         Path | None, typer.Option(help="Folder or file of the data set (not for pixelworld).")
@@ -37,6 +39,8 @@ class RowOptions:
 @dataclass(frozen=True)
 class TraceOptions:
     """Options that decide what traces contain."""
+
+    panel: ClassVar[str] = "Traces"
 
     text_share: Annotated[
         float,
@@ -75,6 +79,8 @@ class TraceOptions:
 @dataclass(frozen=True)
 class LabellerOptions:
     """Options of the labeller."""
+
+    panel: ClassVar[str] = "Labeller"
 
     analysis: Annotated[
         str, typer.Option(help="What writes the findings of a crop: `template` or `labeller`.")

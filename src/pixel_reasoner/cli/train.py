@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import typer
 
+from pixel_reasoner.cli.help import HelpCommand
 from pixel_reasoner.cli.options import with_groups
 from pixel_reasoner.cli.output import say
 
@@ -20,6 +21,8 @@ RunArgument = Annotated[Path, typer.Argument(help="TOML file of the run.")]
 @dataclass(frozen=True)
 class ReuseOptions:
     """Options that decide what a training starts from, and its share of answers without operations."""
+
+    panel: ClassVar[str] = "Start"
 
     tower: Annotated[
         str,
@@ -43,7 +46,7 @@ class ReuseOptions:
     ] = 0.0
 
 
-@app.command("tiny")
+@app.command("tiny", cls=HelpCommand)
 @with_groups
 def train_tiny(
     traces: Annotated[
@@ -94,7 +97,7 @@ def train_tiny(
     say(f"The model: {api.train_tiny(spec)}")
 
 
-@app.command("sft")
+@app.command("sft", cls=HelpCommand)
 def train_sft(run: RunArgument) -> None:
     """Warm-start tuning on expert traces, with TRL. Resumes after a kill: run the command again.
 
@@ -108,7 +111,7 @@ def train_sft(run: RunArgument) -> None:
     _print_model(api.train_sft(run))
 
 
-@app.command("rl")
+@app.command("rl", cls=HelpCommand)
 def train_rl(
     run: RunArgument,
     plan: Annotated[

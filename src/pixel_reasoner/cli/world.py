@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from pixel_reasoner.cli.help import HelpCommand
 from pixel_reasoner.cli.output import progress_bars, say
 
 READABLE_FROM_PX = 4
@@ -15,7 +16,7 @@ READABLE_FROM_PX = 4
 app = typer.Typer(no_args_is_help=True, help="PixelWorld: pictures and clips with known evidence.")
 
 
-@app.command()
+@app.command(cls=HelpCommand)
 def render(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for files and questions.jsonl.")],
     family: Annotated[
