@@ -24,7 +24,6 @@ from pixel_reasoner.models.patches import patches_as_product
 from pixel_reasoner.operations.registry import default_operations
 from pixel_reasoner.schema.question import Evidence, MediaItem, with_media_root
 from pixel_reasoner.schema.trace import ToolCall, Trace
-from pixel_reasoner.tiny import train as training
 from pixel_reasoner.tiny import validate as validation
 from pixel_reasoner.tiny.attention import (
     NUMBERING_HEAD,
@@ -41,14 +40,22 @@ from pixel_reasoner.tiny.examples import (
     ExampleBuilder,
     without_operations,
 )
-from pixel_reasoner.tiny.labels import IGNORE, labels_of, position
+from pixel_reasoner.tiny.labels import (
+    CELL_PX,
+    CLASSES,
+    IGNORE,
+    LabelledPicture,
+    labels_of,
+    position,
+    sparse_labels,
+)
 from pixel_reasoner.tiny.language import language_loss
 from pixel_reasoner.tiny.loop import Stage, run_stage
 from pixel_reasoner.tiny.pointing import find_mentions
 from pixel_reasoner.tiny.scene_cache import SceneCache
 from pixel_reasoner.tiny.token_cache import VisualTokens, cache_tokens
-from pixel_reasoner.tiny.tower import embed, shrink_tokens
-from pixel_reasoner.tiny.train import tokenizer_texts
+from pixel_reasoner.tiny.tower import Probes, embed, shrink_tokens, tower_loss
+from pixel_reasoner.tiny.train import tokenizer_texts, train
 from pixel_reasoner.world import FAMILIES, all_questions, make_scene
 from pixel_reasoner.world.scene import DIGITS, WORDS
 
@@ -307,6 +314,17 @@ def test_watched_attention_is_plain_attention_that_tells_where_it_rests():
     torch.testing.assert_close(watched[POINTING_HEAD], weights[:, POINTING_HEAD[1]])
 
 
+def test_a_label_that_no_cell_has_adds_nothing_to_the_loss(processor, scene_cache):
+    visual = build_model(processor.tokenizer, 3).model.visual
+    probes = {name: Probes(visual.config.out_hidden_size, CLASSES) for name in ("final", "early")}
+    ground = np.full((4 * CELL_PX, 4 * CELL_PX, 3), 255, np.uint8)
+    labels = sparse_labels({"glyph": np.zeros((4, 4), np.int64)}, 4)
+    empty = LabelledPicture(ground, labels)
+    loss, metrics = tower_loss(probes, visual, processor.image_processor, [empty])
+    assert loss.isfinite()
+    assert "offset" not in metrics
+
+
 def test_neither_padding_nor_what_goes_together_changes_the_loss(builder, processor):
     model = build_model(processor.tokenizer, 3)
     model.model.language_model.set_attn_implementation(OBSERVED_ATTENTION)
@@ -413,14 +431,14 @@ def _made(folder: Path) -> Path:
 
 
 def test_a_killed_training_goes_on_to_a_model_that_answers(tmp_path):
-    """The whole pipeline at a two-hundredth of its size, killed in the middle of its second stage."""
-    command = [sys.executable, "-m", "pixel_reasoner.cli", "train", "tiny", "--scale", "0.005"]
-    command += ["--steps", "400"]
+    """The whole pipeline at a thousandth of its size, killed in the middle of its fourth stage."""
+    command = [sys.executable, "-m", "pixel_reasoner.cli", "train", "tiny", "--scale", "0.001"]
+    command += ["--steps", "1400", "--batch-share", "0.1"]
     synthesized(tmp_path / "synth", 200)
     command += ["--traces", str(tmp_path / "synth"), "--out", str(tmp_path)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 600
-    while not (tmp_path / "read.pt").exists():
+    while not (tmp_path / "look.pt").exists():
         assert time.monotonic() < deadline, "the training did not get going"
         assert process.poll() is None, process.stderr.read().decode()
         time.sleep(0.05)
@@ -447,11 +465,9 @@ def test_the_same_seed_builds_the_same_weights(processor):
 def test_a_tower_is_taken_over_and_the_language_model_begins_anew_or_goes_on(
     tmp_path, traces, monkeypatch, how, far
 ):
-    few = dict.fromkeys(training.EXAMPLES_PER_STEP, 4)
-    monkeypatch.setattr(training, "EXAMPLES_PER_STEP", few)
     monkeypatch.setattr(validation, "FAMILIES", ("attribute",))
-    config = TinyConfig(traces=traces, out=tmp_path, **how, words=0.5, steps=100, scale=0.02)
-    folder = training.train(config)
+    size = {"steps": 100, "scale": 0.02, "batch_share": 0.15}
+    folder = train(TinyConfig(traces=traces, out=tmp_path, words=0.5, **how, **size))
     weights, ours = (LocalModel(source).model.state_dict() for source in ("tiny", str(folder)))
     tower = [name for name in ours if ".visual." in name]
     assert tower

@@ -65,6 +65,10 @@ def train_tiny(
         float,
         typer.Option(min=0.0, help="Share of scenes and steps: 0.01 tries the whole pipeline."),
     ] = 1.0,
+    batch_share: Annotated[
+        float,
+        typer.Option(min=0.0, max=1.0, help="Share of the examples of each step and measurement."),
+    ] = 1.0,
     install: Annotated[
         bool,
         typer.Option(
@@ -92,6 +96,7 @@ def train_tiny(
         steps=steps,
         seed=seed,
         scale=scale,
+        batch_share=batch_share,
         install=install,
     )
     say(f"The model: {api.train_tiny(spec)}")

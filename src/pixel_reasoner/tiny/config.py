@@ -33,6 +33,8 @@ class TinyConfig:
     """of weights and batches"""
     scale: float = 1.0
     """share of scenes and steps, to try the whole pipeline quickly"""
+    batch_share: float = 1.0
+    """share of the examples of each step and measurement, likewise"""
     install: bool = False
     """whether the result replaces the bundled model of this installation"""
 

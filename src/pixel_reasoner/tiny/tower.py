@@ -105,13 +105,15 @@ def _probe_loss(
             continue
         losses = F.cross_entropy(logits[name], labels, ignore_index=IGNORE, reduction="none")
         loss = loss + losses[counted].mean()
-        if name in MOSTLY_NONE:
+        if name in MOSTLY_NONE and (labels > 0).any():
             # Without a term of their own, the few cells with an item would hardly count.
             counted = labels > 0
             loss = loss + losses[counted].mean()
         correct = logits[name][counted].argmax(-1) == labels[counted]
         metrics[name] = correct.float().mean().item()
     placed = target.classes["shape"] > 0
+    if not placed.any():
+        return loss, metrics
     error = (place[placed] - target.place[placed]).abs()
     metrics["offset"] = error[:, :2].mean().item()
     return loss + PLACE_LOSS_WEIGHT * error.mean(), metrics

@@ -48,6 +48,8 @@ CROWDED_FAMILIES: tuple[Family, ...] = ("attribute", "count")
 """families with many shapes in an overview: to count them or to find the largest takes more examples than a crop does"""
 NUM_VALIDATION_SCENES = 100
 """scenes of each family that are asked about when the last stage ends"""
+NUM_HELD_OUT_EXAMPLES = 64
+"""examples of each family that pointing is measured on"""
 NUM_TOKENIZER_TRACES = 4000
 
 
@@ -145,7 +147,10 @@ def _train_tower(
 ) -> None:
     def loss(step: int) -> tuple[torch.Tensor, Metrics]:
         rng = random.Random(f"{stage.name}/{config.seed}/{step}")
-        return tower_loss(probes, visual, processor.image_processor, stage.batch(cache, rng))
+        batch = stage.batch(cache, rng)
+        if config.batch_share < 1:
+            batch = rng.sample(batch, _scaled(len(batch), config.batch_share))
+        return tower_loss(probes, visual, processor.image_processor, batch)
 
     scaled = _scaled_stage(stage.name, stage.steps, 1.5e-3, config.scale, muon=stage.muon)
     run_stage(scaled, {"visual": visual, **probes}, loss, config.out)
@@ -167,7 +172,7 @@ def _train_language(
                 continue
             examples = [
                 builder.draw(rng.choice(rng.choice(families)), rng)
-                for _ in range(EXAMPLES_PER_STEP[group])
+                for _ in range(_scaled(EXAMPLES_PER_STEP[group], config.batch_share))
             ]
             part, of_group = language_loss(model, cache, examples)
             total = total.to(part.device) + part
@@ -175,7 +180,8 @@ def _train_language(
         return total, metrics
 
     def measure(*, finished: bool) -> Metrics:
-        metrics = pointing_accuracy(model, builder, cache)
+        num_examples = _scaled(NUM_HELD_OUT_EXAMPLES, config.batch_share)
+        metrics = pointing_accuracy(model, builder, cache, num_examples)
         if finished:
             folder = config.out / "model"
             save_folder(model, builder.processor, folder)
@@ -208,16 +214,17 @@ def _example_groups(builder: ExampleBuilder) -> dict[str, list[list[int]]]:
 def _scaled_stage(
     name: str, steps: int, lr: float, scale: float, *, muon: bool, warmup: int = 100
 ) -> Stage:
-    def scaled(number: int) -> int:
-        return max(1, round(number * scale))
-
     return Stage(
         name=name,
-        steps=scaled(steps),
+        steps=_scaled(steps, scale),
         lr=lr,
-        warmup=scaled(warmup),
-        log_every=scaled(25),
-        save_every=scaled(100),
-        measure_every=scaled(100),
+        warmup=_scaled(warmup, scale),
+        log_every=_scaled(25, scale),
+        save_every=_scaled(100, scale),
+        measure_every=_scaled(100, scale),
         muon=muon,
     )
+
+
+def _scaled(number: int, share: float) -> int:
+    return max(1, round(number * share))

@@ -24,7 +24,6 @@ from pixel_reasoner.world import FAMILIES, Family, render, scenes
 
 HELD_OUT = 0.05
 """share of the traces that the language model is never trained on"""
-NUM_HELD_OUT_EXAMPLES = 64
 POINTING: tuple[tuple[Family, str, str, int], ...] = (
     ("attribute", "x1", CALL_FRAGMENTS[0], 2),
     ("attribute", "y1", CALL_FRAGMENTS[0], 5),
@@ -45,9 +44,9 @@ def training_part(numbers: list[int]) -> list[int]:
 
 
 def pointing_accuracy(
-    model: Any, builder: ExampleBuilder, cache: dict[Size, VisualTokens]
+    model: Any, builder: ExampleBuilder, cache: dict[Size, VisualTokens], count: int
 ) -> Metrics:
-    """Return the teacher-forced accuracy of the first digits of calls in held-out traces."""
+    """Return the teacher-forced accuracy of the first digits of calls in `count` held-out examples of a family."""
     metrics: Metrics = {}
     for family, name, opening, offset in POINTING:
         numbers = builder.index.families.get(family, [])
@@ -55,7 +54,7 @@ def pointing_accuracy(
         if not held_out:
             continue
         rng = random.Random("held out")
-        examples = [builder.draw(rng.choice(held_out), rng) for _ in range(NUM_HELD_OUT_EXAMPLES)]
+        examples = [builder.draw(rng.choice(held_out), rng) for _ in range(count)]
         token = builder.processor.tokenizer.convert_tokens_to_ids(opening)
         metrics[f"{family}_{name}"] = digit_accuracy(model, cache, examples, token, offset)
     return metrics
