@@ -18,8 +18,8 @@ demo: install
 	$(BIN)/pixel-reasoner demo --out runs/demo
 
 test: install
-	$(BIN)/ruff format --check src tests benchmarks
-	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks attacks
+	$(BIN)/ruff check src tests benchmarks attacks
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadfile
 
@@ -38,8 +38,8 @@ adapters:
 check: test
 
 format: install
-	$(BIN)/ruff format src tests benchmarks
-	$(BIN)/ruff check --fix src tests benchmarks
+	$(BIN)/ruff format src tests benchmarks attacks
+	$(BIN)/ruff check --fix src tests benchmarks attacks
 
 # Hours on two cores; see runs/tiny.sh.
 tiny: install

@@ -1,7 +1,7 @@
 """The core before and after its restructuring: the same results, and at least the same speed.
 
     git worktree add ../before 4ca5f78
-    .venv/bin/python benchmarks/before_after.py ../before [--parity] [--speed] [--repeats 5]
+    .venv/bin/python benchmarks/before_after.py ../before [--parity] [--speed] [--repeats 5] [--only RL]
 
 Both checkouts run in the same environment, in processes of their own, in turns (before, after, before, after, ...).
 
@@ -70,7 +70,9 @@ COMMANDS = {
 
 
 def environment(checkout: Path) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(checkout / "src"), "OMP_NUM_THREADS": "1"}
+    # Users' installations keep compiled modules, so that a short command is not measured by its imports.
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "PYTHONPATH": str(checkout / "src"), "OMP_NUM_THREADS": "1"}
 
 
 def run(checkout: Path, folder: Path, command: str) -> str:
@@ -240,7 +242,7 @@ RUNNER = """
         from pixel_reasoner.evals.run import Plan as Evaluation, evaluate
         from pixel_reasoner.trace import Medium, Question
         from pixel_reasoner.rollout import Rules as Config
-    folder = Path(sys.argv[1]); folder.mkdir(exist_ok=True)
+    folder = Path(sys.argv[1]); folder.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (64, 64), "red").save(folder / "red.png")
     media = (Medium(kind="image", path=str(folder / "red.png")),)
     questions = [Question(id=str(n), text="?", media=media, answer=("red",)) for n in range(2000)]
@@ -282,7 +284,7 @@ def seconds_of_sft(checkout: Path, folder: Path) -> float:
     return float(found[1])
 
 
-def speed(before: Path, folder: Path, repeats: int) -> None:
+def speed(before: Path, folder: Path, repeats: int, only: str) -> None:
     measures = {
         "ask_many, 200 questions of all families, 64 at once": lambda c, f: seconds_of(
             c, ASK_MANY, f, os.cpu_count() or 1
@@ -294,6 +296,8 @@ def speed(before: Path, folder: Path, repeats: int) -> None:
     }
     print("| measured | before, s | after, s | before / after |\n| --- | --- | --- | --- |")
     for name, measure in measures.items():
+        if only not in name:
+            continue
         times: dict[Path, list[float]] = {before: [], HERE: []}
         for number in range(repeats):
             for checkout, taken in times.items():
@@ -309,6 +313,7 @@ def main() -> None:
     parser.add_argument("--parity", action="store_true", help="compare results alone")
     parser.add_argument("--speed", action="store_true", help="compare seconds alone")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--only", default="", help="measures whose name contains this")
     options = parser.parse_args()
     both = options.parity == options.speed
     before = options.before.absolute()
@@ -316,7 +321,7 @@ def main() -> None:
         if both or options.parity:
             parity(before, Path(folder) / "parity")
         if both or options.speed:
-            speed(before, Path(folder) / "speed", options.repeats)
+            speed(before, Path(folder) / "speed", options.repeats, options.only)
 
 
 if __name__ == "__main__":
