@@ -180,8 +180,10 @@ class KVCache:
                 slots, heads, reserved, dim = store.shape
                 if slots >= num_slots and reserved >= length:
                     continue
-                size = slots if slots >= num_slots else max(num_slots, slots * 3 // 2)
-                grown = store.new_zeros((size, heads, max(reserved, _rounded(length)), dim))
+                # By factors: most of the time of growing is that of new memory.
+                size = slots if slots >= num_slots else max(num_slots, slots * 2)
+                tokens = reserved if reserved >= length else max(length, reserved * 3 // 2)
+                grown = store.new_zeros((size, heads, _rounded(tokens), dim))
                 grown[:slots, :, :reserved] = store
                 stores[layer] = grown
 
