@@ -1,4 +1,4 @@
-"""Operation specifications: what an operation does, what a model reads about it, and what reports say about it.
+"""Operation specifications: what an operation does, its tool schema, and its description in reports.
 
 An operation is a typed function of a `MediaContext`. Its signature and docstring are the schema that a model reads and
 the check of the arguments that a model writes. `registry.operation` makes a specification of it and registers it.
@@ -56,7 +56,7 @@ class MediaKind(StrEnum):
 
 
 class ArgumentRole(StrEnum):
-    """What an argument stands for: dialects convert boxes and picture names to their own form."""
+    """Meaning of an argument: dialects convert boxes and picture names to their own form."""
 
     BOX = "box"
     """normalised [x1, y1, x2, y2] of the picture that the call names, or of the first"""
@@ -119,7 +119,7 @@ Perturb = Callable[[ToolCall, PerturbRequest], ToolCall | None]
 class OperationSpec:
     """Everything about one operation.
 
-    `from_function` fills what the function itself says: name, description, parameters.
+    `from_function` takes from the function its name, description, parameters.
     """
 
     name: str
@@ -130,7 +130,7 @@ class OperationSpec:
     media: frozenset[MediaKind]
     """kinds of media that it is offered for"""
     result_budget: str | PixelBudget
-    """pixels of its results: name of a field of `PixelBudgets`, or a budget of its own"""
+    """pixels of its results: name of a field of `PixelBudgets`, or a budget"""
     max_results: int
     """pictures that one call returns at most"""
     sentence: Callable[..., str] | None = None
@@ -368,7 +368,7 @@ def _parameters(function: OperationFunction) -> tuple[Parameter, ...]:
 _NO_DEFAULT = inspect.Parameter.empty
 _CONTEXT_CLASS = "MediaContext"
 _CONTEXT_NAMES = {_CONTEXT_CLASS: type(_CONTEXT_CLASS, (), {})}
-"""stands for the context in annotations: modules of operations may import it for type checkers alone"""
+"""placeholder for the context in annotations: modules of operations may import it for type checkers alone"""
 
 
 def _hints(function: OperationFunction) -> dict[str, Any]:

@@ -114,7 +114,7 @@ class RolloutHandle:
                 return
 
     async def aevents(self) -> AsyncIterator[Event]:
-        """Yield events in an event loop. The scheduler runs in a thread of its own from now on."""
+        """Yield events in an event loop. The scheduler runs in a separate thread from now on."""
         async for _ in self._changes():
             with self._lock:
                 waiting, self._events = list(self._events), deque()
@@ -122,7 +122,7 @@ class RolloutHandle:
                 yield event
 
     async def aresult(self) -> Trace:
-        """Return the trace in an event loop. The scheduler runs in a thread of its own from now on."""
+        """Return the trace in an event loop. The scheduler runs in a separate thread from now on."""
         async for _ in self._changes():
             pass
         assert self.trace is not None, "a request that is done has a trace"

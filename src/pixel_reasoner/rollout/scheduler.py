@@ -1,7 +1,7 @@
 """The rollout scheduler: many rollouts share one generation backend.
 
 Requests come at any time from any thread; what happens to them is in `loop`. One thread at a time drives the loop:
-whoever waits for a result, or a thread of its own (`start`). A failing request ends only itself; only an error of the
+whoever waits for a result, or a separate thread (`start`). A failing request ends only itself; only an error of the
 backend as a whole ends all.
 """
 
@@ -131,7 +131,7 @@ class RolloutScheduler:
         return True
 
     def start(self) -> None:
-        """Run in a thread of its own from now on, until `close`."""
+        """Run in a separate thread from now on, until `close`."""
         with self._lock:
             if self._thread is not None or self._is_closed:
                 return

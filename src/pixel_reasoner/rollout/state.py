@@ -66,7 +66,7 @@ class Rollout:
         prompt: dialect and budgets.
         config: operations, limits, sampling.
         context: media of the question in which no operation was executed yet; opened here by default.
-        hooks: interventions after each generation, besides those of the configuration.
+        hooks: interventions after each generation, in addition to the hooks of the configuration.
 
     Raises:
         InputError: a medium cannot be used.

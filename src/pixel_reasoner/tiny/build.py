@@ -84,7 +84,7 @@ _CONTENT_MACRO = """\
 
 
 def build_tokenizer(texts: Iterable[str], vocab_size: int = 1200) -> PreTrainedTokenizerFast:
-    """Return a byte-level BPE trained on texts. Every digit is a token of its own."""
+    """Return a byte-level BPE trained on texts. Every digit is one token."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [

@@ -24,7 +24,7 @@ from pixel_reasoner.world import Family, Scene, draw_frames, draw_picture, encod
 from pixel_reasoner.world.scene import NUM_FRAMES, Item
 
 PICTURE_PX, CROP_PX, FRAME_PX, SELECTED_PX = 192, 160, 64, 224
-"""sides of the four kinds of view, those of `build.BUDGETS`"""
+"""sides of the four kinds of view, from `build.BUDGETS`"""
 CROP_SIDE = 0.18
 """side of a training crop around an item, fraction of the picture: a shape and a margin"""
 CROP_JITTER = 0.03
@@ -104,7 +104,7 @@ class SceneCache:
         return View(pixels, scene, crop_box(scene, scene.items[item]), item=scene.items[item])
 
     def random_crop(self, family: Family, index: int, nth: int) -> View:
-        """Return a crop of any size at any place, like those of deliberate mistakes in traces."""
+        """Return a crop of any size at any place, like a deliberate mistake in a trace."""
         scene = self.scenes[family][index]
         pixels = self.arrays[f"strays_{family}"][index * NUM_RANDOM_CROPS + nth]
         return View(pixels, scene, random_boxes(scene)[nth])

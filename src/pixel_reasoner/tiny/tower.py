@@ -70,7 +70,7 @@ def tower_loss(
 ) -> tuple[torch.Tensor, Metrics]:
     """Return the loss of the probes, and their accuracy by label.
 
-    Both outputs of the tower are trained: the final tokens and, with less weight, those of the earlier layer that the
+    Both outputs of the tower are trained: the final tokens and, with less weight, the tokens of the earlier layer that the
     language model also receives.
 
     Args:

@@ -1,6 +1,6 @@
 """Training with TRL: one TOML file a run.
 
-TRL reports each run to its makers over the network; a product that says it needs none does not.
+TRL sends telemetry of each run over the network; this package sends none.
 """
 
 import os

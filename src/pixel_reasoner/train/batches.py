@@ -39,7 +39,7 @@ class BatchBuilder:
         self.contexts = MediaCache(max_open_media)
 
     def loss_batch(self, samples: Sequence[RolloutSample]) -> dict[str, Any]:
-        """Return the tensors of a micro-batch, one row per sequence: those of `sequences_batch`, and the advantages."""
+        """Return the tensors of a micro-batch, one row per sequence: the keys of `sequences_batch`, and the advantages."""
         rows = [(one, sample) for sample in samples for one in sample.sequences]
         batch = self.sequences_batch([one for one, _ in rows], [sample.trace for _, sample in rows])
         batch["advantages"] = torch.tensor([sample.advantage for _, sample in rows])

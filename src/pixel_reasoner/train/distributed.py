@@ -36,7 +36,7 @@ def gather_mean(flags: list[float], trainer: Any) -> float:
 
 
 def process_rows(trainer: Any, count: int) -> slice:
-    """Return which of the gathered rows are those of this process, which has `count`."""
+    """Return the slice of the gathered rows that belongs to this process, which has `count` rows."""
     first = trainer.accelerator.process_index * count
     return slice(first, first + count)
 

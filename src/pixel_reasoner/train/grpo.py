@@ -80,7 +80,7 @@ class PixelReasonerTrainer(GRPOTrainer):
         model_settings: dialect and pixel budgets of the model.
         config: limits and operations of a rollout.
         own_rewards: reward functions of the user.
-        trl: arguments of `GRPOTrainer`; rows of the data set are those of `rl.question_rows`.
+        trl: arguments of `GRPOTrainer`; rows of the data set come from `rl.question_rows`.
     """
 
     _buffered_inputs: ReplayBuffer | None
@@ -252,7 +252,7 @@ class PixelReasonerTrainer(GRPOTrainer):
         """Return log-probabilities: of a training batch as TRL does, of new rollouts with their pixels."""
         if not self._generated:
             return super()._get_per_token_logps_and_entropies(model, *inputs, **more)
-        if self._uses_sampled_logprobs:  # TRL asks for those of the sampling policy first
+        if self._uses_sampled_logprobs:  # TRL asks for the logprobs of the sampling policy first
             self._uses_sampled_logprobs = False
             logprobs = sampled_logprobs(self._generated)
         else:

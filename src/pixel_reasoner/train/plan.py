@@ -187,7 +187,7 @@ def _generator(run: RlRun, shape: Shape, tokens: int, gpus: int, gpu_bytes: floa
         # Weights are gathered whole.
         return shape.parameters * (2 if run.lora_rank else 4) + cache * run.rollouts_at_once
     if options.get("vllm_mode", "server") == "server":
-        return 0.0  # on GPUs of its own
+        return 0.0  # on other GPUs
     parallel = min(int(options.get("vllm_tensor_parallel_size", 1)), gpus)
     share = float(options.get("vllm_gpu_memory_utilization", 0.3))
     least = (shape.parameters * 2 + cache) / parallel

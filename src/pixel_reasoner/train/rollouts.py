@@ -37,7 +37,7 @@ from pixel_reasoner.train.samples import (
 class TurnSource(Protocol):
     """Generates one turn for each of several prompts."""
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """Drop everything that was computed with older weights. A new set of rollouts begins."""
 
     def generate(
@@ -111,7 +111,7 @@ class RolloutGenerator:
         Raises:
             InputError: media that cannot be used.
         """
-        self.source.forget()
+        self.source.clear()
         active = self._begin(questions)
         has_logprobs = True
         while waiting := [one for one in active if one.prompt is not None]:
@@ -199,15 +199,15 @@ class TrlTurnSource:
         self.trainer = trainer
         self._is_first_turn = True
 
-    def forget(self) -> None:
-        """The next turns are the first ones of their rollouts."""
+    def clear(self) -> None:
+        """Treat the next turns as the first of their rollouts."""
         self._is_first_turn = True
 
     def generate(
         self, prompt_ids: Sequence[Sequence[int]], images: Sequence[Any] | None
     ) -> tuple[list[list[int]], list[list[float]] | None]:
         """Return the ids of one turn per prompt, the end token included, and vLLM's log-probabilities."""
-        # vLLM prefills the prompt of a group once when it is told that the same prompt follows that often.
+        # vLLM prefills the prompt of a group once if the request has the number of its repeats.
         num_generations = self.trainer.num_generations if self._is_first_turn else 1
         self._is_first_turn = False
         has_images = images is not None and any(images)

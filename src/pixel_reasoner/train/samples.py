@@ -23,7 +23,7 @@ from pixel_reasoner.schema.trace import Trace
 
 
 class TokenSequence(NamedTuple):
-    """One prompt and its completion, without padding. Token ids are 32-bit; pictures are those of the trace."""
+    """One prompt and its completion, without padding. Token ids are 32-bit; pictures are in the trace."""
 
     prompt_ids: torch.Tensor  # (P,)
     completion_ids: torch.Tensor  # (C,)
@@ -96,7 +96,7 @@ class TurnPrompt(NamedTuple):
     """Input of the next turn of a conversation."""
 
     ids: list[int]
-    """all tokens, those of earlier turns included"""
+    """all tokens, including earlier turns"""
     num_new: int
     """how many of the last ids extend the current sequence; all of them when the prompt begins a new sequence"""
     pictures: tuple[Any, ...]

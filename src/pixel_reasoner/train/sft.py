@@ -94,7 +94,7 @@ def trace_dataset(sources: Sequence[str]) -> tuple[Dataset, FolderSettings]:
     """Return the traces of some files as byte offsets: a million traces take megabytes.
 
     Returns:
-        rows of `path`, `offset` and an empty `images` (which tells TRL that this is a vision data set), and the dialect
+        rows of `path`, `offset` and an empty `images` (by which TRL recognises a vision data set), and the dialect
         and budgets of the traces.
 
     Raises:

@@ -218,7 +218,7 @@ def _benchmark_questions(
 
 
 def _data_folder(data: Path | None, benchmark: str) -> Path:
-    """Return the folder of a benchmark: the given one, or that of a data set of the hub after its download."""
+    """Return the folder of a benchmark: the given one, or the download of a data set of the hub."""
     hub = get_benchmark(benchmark).hub
     if data is None:
         raise UsageError(

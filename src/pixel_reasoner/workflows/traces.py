@@ -52,7 +52,7 @@ def check(
         source: the folder or file.
         held_out: file of questions that no trace may be about.
         model: whose tokens are counted; None counts none.
-        progress: is told of each trace.
+        progress: shows the number of traces.
 
     Raises:
         InputError: a file that cannot be read.

@@ -177,7 +177,7 @@ class Engine:
 
     @torch.inference_mode()
     def clear(self) -> None:
-        """Drop the keys and values of all retained sequences: those of changed weights are wrong."""
+        """Drop the keys and values of all retained sequences, which changed weights make wrong."""
         for one in self.retained:
             self._prefixes.drop(one)
         if not self._cache.running:

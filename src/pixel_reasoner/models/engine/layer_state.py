@@ -180,7 +180,7 @@ class KVCache:
                 slots, heads, reserved, dim = store.shape
                 if slots >= num_slots and reserved >= length:
                     continue
-                # By factors: most of the time of growing is that of new memory.
+                # By factors, because zeroing new memory takes most of the time.
                 size = slots if slots >= num_slots else max(num_slots, slots * 2)
                 tokens = reserved if reserved >= length else max(length, reserved * 3 // 2)
                 grown = store.new_zeros((size, heads, _rounded(tokens), dim))

@@ -12,7 +12,7 @@ from pixel_reasoner.models.engine.layer_state import KVCache
 from pixel_reasoner.models.engine.sequence import ImageInput, Sequence
 
 MAX_VISION_PIXELS = 8_000_000
-"""pixels of one pass of the vision encoder; a single larger image has a pass of its own"""
+"""pixels of one pass of the vision encoder; a single larger image has its own pass"""
 
 
 class ModelRunner:
@@ -102,7 +102,7 @@ class ModelRunner:
 
 
 def _split_by_pixels(images: list[ImageInput]) -> tuple[list[ImageInput], list[ImageInput]]:
-    """Split images into those of the next pass of the vision encoder and the others."""
+    """Split images into the next pass of the vision encoder and the rest."""
     total = 0
     for n, one in enumerate(images):
         total += one.image.width * one.image.height

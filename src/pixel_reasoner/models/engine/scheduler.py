@@ -8,7 +8,7 @@ from pixel_reasoner.models.engine.prefix_cache import prefix_blocks
 from pixel_reasoner.models.engine.sequence import Sequence
 
 MAX_PREFILL_TOKENS = 16_384
-"""tokens of one forward pass, padding included; a single longer sequence has a pass of its own"""
+"""tokens of one forward pass, padding included; a single longer sequence has its own pass"""
 
 MIN_LENGTH_RATIO = 0.7
 """shortest to longest sequence of one prefill pass: padding is computed too"""
@@ -20,7 +20,7 @@ MAX_WAITING_STEPS = 64
 """decode steps after which waiting sequences are prefilled, however few they are"""
 
 PREFIX_MIN_TOKENS = 1024
-"""saved prefill tokens for which a shared prefix is prefilled first, in a forward pass of its own"""
+"""saved prefill tokens for which a shared prefix is prefilled first, in a separate forward pass"""
 
 
 class Scheduler:

@@ -22,7 +22,7 @@ def majority_vote(
 ) -> Trace:
     """Return the first of the sampled traces that has the most frequent answer.
 
-    The samples differ by their seeds, from that of the configuration on; at temperature 0 they are all the same.
+    The samples differ by their seeds, which count up from the seed of the configuration; at temperature 0 they are all the same.
     """
     sampling = config.sampling
     handles = [

@@ -1,4 +1,4 @@
-"""What the engine needs to know about a model family."""
+"""Model-specific parts of the engine."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ModelFamily(Protocol):
         """Whether the layers and the attention of a model of this family are those that the engine handles."""
 
     def image_token(self, config: Any) -> int:
-        """Return the id that stands for a visual token in a prompt."""
+        """Return the id of a visual token in a prompt."""
 
     def banned_tokens(self, config: Any) -> list[int]:
         """Return the ids that a model must not generate: placeholders of media that do not exist."""
