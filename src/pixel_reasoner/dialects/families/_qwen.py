@@ -8,10 +8,13 @@ frames, and the request for an answer in `\boxed{}`, are ours: the families have
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-from pixel_reasoner.dialects.base import OperationTexts
+from pixel_reasoner.dialects.base import Dialect, OperationTexts
+from pixel_reasoner.dialects.picture_names import FROM_0
 from pixel_reasoner.dialects.roles import ToolDefinition
 from pixel_reasoner.dialects.syntax.hermes import list_tools
+from pixel_reasoner.schema.settings import PixelBudget, PixelBudgets
 from pixel_reasoner.schema.trace import Picture
 
 ZOOM: ToolDefinition = {
@@ -99,3 +102,54 @@ def texts_for(system: str) -> Callable[[Mapping[str, ToolDefinition]], Operation
         return OperationTexts(listed, REQUEST, RESPONSE[1], native_system=system)
 
     return texts
+
+
+def qwen_dialect(*, system: str = "", zoom: ToolDefinition = ZOOM, **fields: Any) -> Dialect:
+    """Return the dialect of a Qwen-VL family.
+
+    Args:
+        system: system message, before the list of tools.
+        zoom: definition of the zoom tool.
+        fields: other fields of `Dialect`.
+    """
+    return Dialect(
+        system_with_operations=list_tools([zoom], system),
+        system_with_video=list_tools([zoom, SELECT], system),
+        system_without_operations=system,
+        native_system=system,
+        suffix_with_operations=REQUEST,
+        suffix_without_operations=REQUEST_WITHOUT_OPERATIONS,
+        texts_for=texts_for(system),
+        picture_label=frame_label,
+        result_labels=response_labels,
+        result_end=RESPONSE[1],
+        text_result_template=f"{RESPONSE[0]}{{text}}{RESPONSE[1]}",
+        error_template=f"{RESPONSE[0]}Error: {{why}}{RESPONSE[1]}",
+        tools=[zoom, SELECT],
+        separates_thoughts=True,
+        picture_names=FROM_0,
+        operation_names={"image_zoom_in_tool": "zoom_in"},
+        argument_names=ARGUMENT_NAMES,
+        **fields,
+    )
+
+
+def qwen_budgets(side_px: int, *, max_picture: int, max_crop: int) -> PixelBudgets:
+    """Return the pixel budgets of a Qwen-VL family.
+
+    Args:
+        side_px: side of one visual token.
+        max_picture: visual tokens of the overview of a picture.
+        max_crop: visual tokens of a crop.
+    """
+
+    def budget(fewest: int, most: int) -> PixelBudget:
+        return PixelBudget(min_px=fewest * side_px**2, max_px=most * side_px**2)
+
+    return PixelBudgets(
+        picture=budget(256, max_picture),
+        crop=budget(256, max_crop),
+        frame=budget(4, 512),
+        selected_frame=budget(256, 1024),
+        multiple=side_px,
+    )
