@@ -1,15 +1,25 @@
-"""Prompts and engines for the tests of the engine."""
+"""Questions, prompts and engines for the tests of the engine."""
 
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 from pixel_reasoner.models.api import images_of
 from pixel_reasoner.models.engine import Engine, ImageInput, Sequence
 from pixel_reasoner.models.local import LocalModel
 from pixel_reasoner.rollout.state import Rollout
-from pixel_reasoner.schema.question import Question
+from pixel_reasoner.schema.question import Question, with_media_root
 from pixel_reasoner.schema.settings import RolloutConfig
+from pixel_reasoner.world import render, scenes
+
+
+def world_questions(folder: Path, seed: int, **counts: int) -> list[Question]:
+    """Questions about so many validation scenes of each family."""
+    wanted = [
+        one for family, count in counts.items() for one in scenes(family, "validation", seed, count)
+    ]
+    return [with_media_root(question, folder) for question in render(wanted, folder)]
 
 
 def greedy(logits, sequences):

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
-from engine_fixture import engine_of, prompts, sequences_of
+from engine_fixture import engine_of, prompts, sequences_of, world_questions
 from pixel_reasoner.media import decoder
 from pixel_reasoner.models.api import GenerationRequest
 from pixel_reasoner.models.engine import Sequence, is_supported
@@ -31,9 +31,8 @@ from pixel_reasoner.models.patches import (
 from pixel_reasoner.rollout import loop
 from pixel_reasoner.rollout.ask import ask, ask_many
 from pixel_reasoner.rollout.state import Rollout
-from pixel_reasoner.schema.question import Question, with_media_root
+from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.settings import RolloutConfig, RolloutLimits, SamplingParams
-from pixel_reasoner.world import render, scenes
 
 SHORT = SamplingParams(max_new_tokens=64)
 
@@ -45,10 +44,9 @@ def model() -> LocalModel:
 
 @pytest.fixture(scope="module")
 def questions(tmp_path_factory) -> list[Question]:
-    folder = tmp_path_factory.mktemp("scenes")
-    wanted = [*scenes("attribute", "validation", 70, 6), *scenes("relation", "validation", 70, 4)]
-    wanted += scenes("video", "validation", 70, 2)
-    return [with_media_root(question, folder) for question in render(wanted, folder)]
+    return world_questions(
+        tmp_path_factory.mktemp("scenes"), seed=70, attribute=6, relation=4, video=2
+    )
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from engine_fixture import engine_of, prompts, sequences_of, text_prompts
+from engine_fixture import engine_of, prompts, sequences_of, text_prompts, world_questions
 from pixel_reasoner.models.engine import (
     FAMILIES,
     ImageInput,
@@ -19,9 +19,8 @@ from pixel_reasoner.models.engine import (
     scheduler,
 )
 from pixel_reasoner.models.local import LocalModel
-from pixel_reasoner.schema.question import Question, with_media_root
+from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.settings import SamplingParams
-from pixel_reasoner.world import render, scenes
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +30,7 @@ def model() -> LocalModel:
 
 @pytest.fixture(scope="module")
 def questions(tmp_path_factory) -> list[Question]:
-    folder = tmp_path_factory.mktemp("scenes")
-    wanted = [*scenes("attribute", "validation", 70, 3), *scenes("video", "validation", 70, 1)]
-    return [with_media_root(question, folder) for question in render(wanted, folder)]
+    return world_questions(tmp_path_factory.mktemp("scenes"), seed=70, attribute=3, video=1)
 
 
 def finish(engine) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from engine_fixture import world_questions
 from pixel_reasoner.dialects import get_dialect
 from pixel_reasoner.errors import ModelError, UsageError
 from pixel_reasoner.models import local_weights
@@ -18,9 +19,8 @@ from pixel_reasoner.models.folder import BUNDLED_MODELS, folder_settings
 from pixel_reasoner.models.local import LocalModel
 from pixel_reasoner.rollout.ask import ask, ask_many
 from pixel_reasoner.rollout.state import Rollout
-from pixel_reasoner.schema.question import Question, with_media_root
+from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.settings import PixelBudget, RolloutConfig, SamplingParams
-from pixel_reasoner.world import render, scenes
 
 
 @pytest.fixture(scope="module")
@@ -30,9 +30,7 @@ def model() -> LocalModel:
 
 @pytest.fixture(scope="module")
 def questions(tmp_path_factory) -> list[Question]:
-    folder = tmp_path_factory.mktemp("scenes")
-    wanted = [*scenes("attribute", "validation", 50, 5), *scenes("video", "validation", 50, 3)]
-    return [with_media_root(question, folder) for question in render(wanted, folder)]
+    return world_questions(tmp_path_factory.mktemp("scenes"), seed=50, attribute=5, video=3)
 
 
 def conversation(question: Question, model: LocalModel) -> list[dict]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from engine_fixture import messages_of
+from engine_fixture import messages_of, world_questions
 from pixel_reasoner.dialects import get_dialect
 from pixel_reasoner.errors import InputError, ModelError
 from pixel_reasoner.models import local
@@ -21,9 +21,8 @@ from pixel_reasoner.models.folder import FolderSettings
 from pixel_reasoner.models.local import LocalModel
 from pixel_reasoner.models.local_backend import LocalBackend
 from pixel_reasoner.models.local_text import TextStream, TokenDecoder
-from pixel_reasoner.schema.question import Question, with_media_root
+from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.settings import SamplingParams
-from pixel_reasoner.world import render, scenes
 
 SHORT = SamplingParams(max_new_tokens=48)
 
@@ -35,9 +34,7 @@ def model() -> LocalModel:
 
 @pytest.fixture(scope="module")
 def questions(tmp_path_factory) -> list[Question]:
-    folder = tmp_path_factory.mktemp("scenes")
-    wanted = [*scenes("attribute", "validation", 50, 3), *scenes("video", "validation", 50, 1)]
-    return [with_media_root(question, folder) for question in render(wanted, folder)]
+    return world_questions(tmp_path_factory.mktemp("scenes"), seed=50, attribute=3, video=1)
 
 
 def request(id: str, messages, session: str = "", **given) -> GenerationRequest:
