@@ -1,8 +1,8 @@
-"""A model whose weights are sharded over processes (FSDP), saved as an ordinary folder.
+"""A model whose weights are sharded over processes (FSDP), saved as an ordinary folder and validated.
 
     torchrun --nproc_per_node 2 tests/sharded_fixture.py OUT [LORA_RANK]
 
-Writes OUT/model. The weights differ from those of the bundled model: each process changes all of them in the same way.
+Writes OUT/model and OUT/samples. The weights differ from those of the bundled model: each process changes all of them in the same way.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from transformers import Trainer, TrainingArguments
 from pixel_reasoner.models.engine import unwrap_peft
 from pixel_reasoner.models.folder import BUNDLED_MODELS, folder_settings
 from pixel_reasoner.models.local import load_processor
+from pixel_reasoner.train.callbacks import ValidationCallback
 from pixel_reasoner.train.distributed import has_sharded_weights
 from pixel_reasoner.train.weights import load_weights, lora_config, save_model
 
@@ -56,4 +57,7 @@ if __name__ == "__main__":
     out, rank = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0
     trainer = sharded_trainer(changed_model(rank), out)
     assert has_sharded_weights(trainer)
-    save_model(trainer, load_processor(str(TINY)), folder_settings(TINY), out / "model")
+    processor, settings = load_processor(str(TINY)), folder_settings(TINY)
+    save_model(trainer, processor, settings, out / "model")
+    run = SimpleNamespace(out=str(out), ask_families=("attribute",), ask_count=2)
+    ValidationCallback(run, processor, settings, trainer).validate(trainer.state)

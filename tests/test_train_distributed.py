@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import subprocess
 import sys
@@ -13,10 +12,13 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText, Trainer, TrainingArguments
 
+from engine_fixture import world_questions
 from pixel_reasoner.errors import ModelError
 from pixel_reasoner.models.folder import folder_settings
 from pixel_reasoner.models.local import LocalModel, load_processor
-from pixel_reasoner.train.callbacks import ValidationCallback
+from pixel_reasoner.rollout.ask import ask_many
+from pixel_reasoner.schema.settings import RolloutConfig, SamplingParams
+from pixel_reasoner.schema.trace import Trace, load_traces
 from pixel_reasoner.train.distributed import has_sharded_weights, module_groups
 from pixel_reasoner.train.weights import load_weights, save_model
 from sharded_fixture import TINY, changed_model
@@ -61,8 +63,13 @@ def test_a_merged_lora_has_the_outputs_of_the_adapted_model(tmp_path):
     assert set(merged.state_dict()) == set(LocalModel("tiny").model.state_dict())
 
 
+def answers_of(folder: Path, media: Path) -> list[Trace]:
+    config = RolloutConfig(sampling=SamplingParams(max_new_tokens=128))
+    return list(ask_many(world_questions(media, 0, attribute=2), LocalModel(str(folder)), config))
+
+
 @pytest.mark.parametrize("lora_rank", [0, 4], ids=["all weights", "lora"])
-def test_sharded_weights_are_saved_as_those_of_one_process(tmp_path, lora_rank):
+def test_sharded_weights_are_saved_and_validated_as_those_of_one_process(tmp_path, lora_rank):
     script = Path(__file__).parent / "sharded_fixture.py"
     launch = [
         sys.executable,
@@ -92,19 +99,14 @@ def test_sharded_weights_are_saved_as_those_of_one_process(tmp_path, lora_rank):
     files = [{path.name for path in folder.iterdir()} for folder in (one, tmp_path / "two/model")]
     assert files[0] == files[1]
     assert "training_args.bin" not in files[0]
-
-
-def test_validation_with_sharded_weights_is_skipped_and_the_reason_is_logged_once(caplog):
-    trainer = SimpleNamespace(is_fsdp_enabled=True, is_world_process_zero=lambda: True)
-    callback = ValidationCallback(SimpleNamespace(ask_every=2), None, None, trainer)
-    control = SimpleNamespace(should_log=True)
-    with caplog.at_level(logging.WARNING):
-        for step in (1, 2, 3, 4):
-            callback.on_step_end(None, SimpleNamespace(global_step=step, max_steps=4), control)
-    (record,) = caplog.records
-    assert "sharded" in record.message
-    assert "pixel-reasoner eval" in record.message
-    assert control.should_log
+    answers = [
+        [turn.text for trace in traces for turn in trace.turns]
+        for traces in (
+            answers_of(one, tmp_path),
+            load_traces(tmp_path / "two/samples/step-0.jsonl"),
+        )
+    ]
+    assert answers[0] == answers[1]
 
 
 # --- module groups ---

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +22,8 @@ from pixel_reasoner.schema.trace import Trace, save_traces
 from pixel_reasoner.scoring.grading import grade_trace
 from pixel_reasoner.train import distributed
 from pixel_reasoner.train.config import RlRun, SftRun
+from pixel_reasoner.train.weights import gathered_model
 from pixel_reasoner.world import render, scenes
-
-logger = logging.getLogger(__name__)
 
 _PROGRESS_BAR_METRICS = {"reward": "reward", "accuracy": "accuracy", "rapr": "RaPR", "loss": "loss"}
 """metric of the log -> its name in the progress bar"""
@@ -35,15 +33,14 @@ class ValidationCallback(TrainerCallback):
     """Asks the model PixelWorld validation questions during training, and logs accuracy and RaPR.
 
     The main process asks, with the generation backend of the unwrapped model; the others wait for it. With sharded
-    weights (FSDP, ZeRO-3) one process does not have the model, and a generation of all processes would need the same
-    number of forward passes in each: validation is skipped, and the reason is logged once. Evaluate checkpoints then.
+    weights (FSDP, ZeRO-3) it asks a gathered copy, because a generation of all processes would need the same number of
+    forward passes in each.
     """
 
     def __init__(
         self, run: SftRun | RlRun, processor: Any, settings: FolderSettings, trainer: Any
     ) -> None:
         self.run, self.processor, self.settings, self.trainer = run, processor, settings, trainer
-        self._is_skip_logged = False
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Validate every `ask_every` steps, and after the last one."""
@@ -57,14 +54,14 @@ class ValidationCallback(TrainerCallback):
     def validate(self, state: Any) -> None:
         """Ask all questions once. Every process has to call this."""
         if distributed.has_sharded_weights(self.trainer):
-            self._log_skip()
-            return
+            weights = gathered_model(self.trainer)
+        else:
+            weights = distributed.unwrap_model(self.trainer)
         if state.is_world_process_zero:
-            self._ask(state)
+            self._ask(weights, state)
         self.trainer.accelerator.wait_for_everyone()
 
-    def _ask(self, state: Any) -> None:
-        weights = distributed.unwrap_model(self.trainer)
+    def _ask(self, weights: Any, state: Any) -> None:
         was_training = weights.training
         model = LocalModel.of(weights, self.processor, self.settings)
         out = Path(self.run.out) / "samples"
@@ -82,14 +79,6 @@ class ValidationCallback(TrainerCallback):
         save_traces(traces, out / f"step-{state.global_step}.jsonl")
         weights.train(was_training)
         Trainer.log(self.trainer, metrics)  # TRL's log would flush the metrics of the step
-
-    def _log_skip(self) -> None:
-        if not self._is_skip_logged and distributed.is_main_process(self.trainer):
-            logger.warning(
-                "validation during training is skipped: weights are sharded over processes (FSDP or ZeRO-3). "
-                "Evaluate checkpoints with `pixel-reasoner eval`, or set ask_count = 0."
-            )
-        self._is_skip_logged = True
 
 
 class ProgressBarCallback(ProgressCallback):

@@ -10,7 +10,7 @@ from transformers import AutoModelForImageTextToText
 
 from pixel_reasoner.errors import ModelError
 from pixel_reasoner.files import write_json
-from pixel_reasoner.models.engine import FAMILIES
+from pixel_reasoner.models.engine import FAMILIES, unwrap_peft
 from pixel_reasoner.models.folder import FolderSettings
 from pixel_reasoner.models.patches import speed_up_tower
 from pixel_reasoner.train import distributed
@@ -89,25 +89,43 @@ def save_model(trainer: Any, processor: Any, settings: FolderSettings, folder: P
     trainer.accelerator.wait_for_everyone()
 
 
+def gathered_model(trainer: Any) -> Any:
+    """Return a copy of the model with the weights of all processes, LoRA merged; None in other than the main process.
+
+    The copy needs the memory of the whole model on the device of the main process. Collective.
+    """
+    state = distributed.full_state_dict(trainer)
+    if not distributed.is_main_process(trainer):
+        return None
+    copy = _copy_with(distributed.unwrap_model(trainer), state).to(trainer.accelerator.device)
+    if copy.config.model_type in FAMILIES:
+        speed_up_tower(copy)
+    return copy.eval()
+
+
 def _is_lora(model: Any) -> bool:
     return hasattr(model, "merge_and_unload")
 
 
 def _save_gathered(model: Any, state: dict[str, torch.Tensor], folder: Path) -> None:
     if _is_lora(model):
-        _merged(model, state).save_pretrained(folder)
+        _copy_with(model, state).save_pretrained(folder)
     else:
         model.save_pretrained(folder, state_dict=state)
 
 
-def _merged(model: Any, state: dict[str, torch.Tensor]) -> Any:
-    """Return a merged copy of a PEFT model on the CPU, with gathered weights."""
-    from peft import get_peft_model
-
-    base = model.get_base_model()
+def _copy_with(model: Any, state: dict[str, torch.Tensor]) -> Any:
+    """Return a copy of a model on the CPU with gathered weights, LoRA merged."""
+    base = unwrap_peft(model)
     config = type(base.config).from_dict(base.config.to_dict())  # without patched attention
     copy = AutoModelForImageTextToText.from_config(config, dtype=base.dtype)
     copy.generation_config = base.generation_config
+    state = {name: value.cpu() for name, value in state.items()}
+    if not _is_lora(model):
+        copy.load_state_dict(state)
+        return copy
+    from peft import get_peft_model
+
     adapted = get_peft_model(copy, model.peft_config["default"])
-    adapted.load_state_dict({name: value.cpu() for name, value in state.items()})
+    adapted.load_state_dict(state)
     return adapted.merge_and_unload()
