@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: install demo test adapters check format tiny benchmarks clean
+.PHONY: install demo test adapters attack check format tiny benchmarks clean
 
 install: $(STAMP)
 
@@ -34,6 +34,12 @@ adapters:
 	test -x .venv-ray/bin/python || $(PYTHON) -m venv .venv-ray
 	.venv-ray/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[ray,local,remote]' pytest hypothesis
 	.venv-ray/bin/python -m pytest -q tests/test_ray.py
+
+# Hours on two cores: every attack in full, one line of results each. The test suite has short forms of all.
+attack: install
+	@failed=0; for script in $$(ls attacks/*.py | grep -v __init__); do \
+		echo "== $$script"; $(BIN)/python $$script || failed=1; \
+	done; exit $$failed
 
 check: test
 
