@@ -346,7 +346,6 @@ NUMBERS = (
             "The total number is twelve.",
         ),
         wrong=(
-            "twelve (13)",
             "There are 5 on the left and 8 on the right, so there are 13.",
             "The answer is 5 because 7 of the 12 birds fly.",
             "**13**",
@@ -357,6 +356,7 @@ NUMBERS = (
         ),
         unparsed=(
             "11 or 12",
+            "twelve (13)",
             "The answer is 11 or 12.",
             "Between 11 and 13.",
             "11-12 birds",
@@ -423,7 +423,8 @@ NUMBERS = (
             "300 million",
             "300M",
         ),
-        wrong=("3 \\times 10^7", "3 \\times 10^{-8}", "3 × 108", "3", "10^8"),
+        wrong=("3 \\times 10^7", "3 \\times 10^{-8}", "3", "10^8"),
+        unparsed=("3 × 108",),
     ),
     Case(
         AnswerType.NUMBER,
