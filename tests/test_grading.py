@@ -7,6 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from answers import CASES
+from answers_held_out import HELD_OUT_CASES
+from answers_varied import VARIED_CASES
 from pixel_reasoner.schema.question import AnswerType, Question
 from pixel_reasoner.schema.trace import StopReason, Trace, Turn
 from pixel_reasoner.scoring.extraction import extract
@@ -284,7 +286,7 @@ def test_the_harness_gives_a_score_to_any_two_texts(answer, gold):
 
 WRITTEN = [
     (case, label, text)
-    for case in CASES
+    for case in CASES + VARIED_CASES + HELD_OUT_CASES
     for label in Outcome
     for text in {"correct": case.right, "wrong": case.wrong, "unparsed": case.unparsed}[label]
 ]
@@ -295,7 +297,7 @@ def _read(text: str, question: Question) -> Grade:
 
 
 def test_every_message_is_graded_as_a_person_grades_it():
-    assert len(WRITTEN) >= 300
+    assert len(WRITTEN) >= 900
     assert {case.kind for case in CASES} == set(AnswerType)
     differing = [
         (case.gold, text, found)

@@ -205,12 +205,12 @@ _CLAUSE_END = re.compile(r",\s|;|\s(?:because|since|as|porque|weil)\s|\s\((?!\s?
 
 
 def _implied_number(text: str, question: Question) -> str | None:
-    sentence = text if "\n" not in text else phrases.last_sentence(text)
+    text = text.rpartition("\n")[2]
     if phrases.uses_decimal_comma(text):
-        sentence = phrases.with_decimal_points(sentence)
-    if phrases.says_none(sentence, question.text):
+        text = phrases.with_decimal_points(text)
+    if phrases.says_none(text, question.text):
         return "0"
-    for part in (sentence, *phrases.conclusions(sentence)):
+    for part in (text, *phrases.conclusions(text, question.text)):
         if parse_number(part) is not None:
             return part.strip()
     return None

@@ -72,7 +72,19 @@ def spelled_numbers(text: str) -> Iterator[tuple[float, int, int]]:
         if value is not None:
             yield float(value), found.start(), found.end()
     for found in _CHINESE.finditer(text):
-        yield float(_chinese_value(found[0])), found.start(), found.end()
+        if _is_estimate(found[0]):
+            yield from (
+                (float(_CHINESE_DIGITS[sign]), place, place + 1)
+                for place, sign in enumerate(found[0], start=found.start())
+            )
+        else:
+            yield float(_chinese_value(found[0])), found.start(), found.end()
+
+
+def _is_estimate(numeral: str) -> bool:
+    """Return whether a numeral means "four or five" (四五)."""
+    digits = [_CHINESE_DIGITS.get(sign, 0) for sign in numeral]
+    return len(digits) == 2 and digits[0] > 0 and digits[1] == digits[0] + 1
 
 
 def _chinese_value(numeral: str) -> int:
@@ -83,5 +95,5 @@ def _chinese_value(numeral: str) -> int:
         elif scale := _CHINESE_SCALES.get(sign):
             section, digit = section + (digit or 1) * scale, 0
         else:
-            digit = _CHINESE_DIGITS[sign]
+            digit = 10 * digit + _CHINESE_DIGITS[sign]  # digit by digit: 二〇二五 is 2025
     return total + section + digit

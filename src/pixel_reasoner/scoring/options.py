@@ -13,7 +13,10 @@ _REASON = "(?:since|because|as|so|which|not|given|porque|ya que|weil|da|denn|no|
 _OR = r"(?:or|and|oder|und|o|u|y|或者?|和|/)"
 _VERDICT = r"(?:is|would be|ist|es|是)\s*(?:the |la |die |el )?(?:correct|right|best|answer|richtig|correct[ao]|正确)"
 # "isn't in the kitchen", "no es rojo": a negation, and a few words before what it denies.
-_NOT = r"(?:\b(?:not|cannot|nicht|keine?|no(?= es\b))\b|n't\b|而?不是|并非)"
+_NOT = (
+    r"(?:\b(?:not|cannot|nicht|keine?|no(?= es\b)|rather than|instead of|(?:an)?statt|en (?:lugar|vez) de)\b|n't\b|"
+    r"而?不是|并非|而非)"
+)
 _FILLERS = r"(?:[\s*\"'(]{1,3}(?:in|on|at|the|an?|es|el|la|en|im|an|der|die|das|option|it|is|be)\b){0,3}[\s*\"'(]{0,3}"
 _CJK = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff]")
 
@@ -35,13 +38,14 @@ def _patterns(letters: tuple[str, ...], texts: tuple[str, ...]) -> _Patterns:
     key = rf"({_any_of(letters)})(?![+#])"  # not the C of "C++"
     end = r"(?![^\W\u3040-\u30ff\u4e00-\u9fff])"  # Chinese is written without spaces
     lead = (
-        rf"\W*?(?:(?:la|el|die|der|the)\s+)?(?:{_NAME}\s*)?[(\[]?{key}(?:[).:\]、。]|\W*$|\s+[-–—]\s|"
+        rf"\W*?(?:(?:la|el|die|der|the)\s+)?(?:{_NAME}\s*)?[(\[]?{key}(?:[).:;\]、。；]|\W*$|\s+[-–—]\s|"
         rf"\s+{_REASON}\b|,\s+(?!(?:{_OR}\s+)?(?:{_any_of(letters)})(?!\w))|[,，]?\s*(?:因为|不是|而不是|选项))"
     )
     signs = (
         (rf"[(（]{key}[)）]", re.IGNORECASE),
         (rf"(?<!\w){_NAME}\s*[(（]?{key}{end}", re.IGNORECASE),
         (rf"^\W*?{key}(?:[.:)]\s|[、。])", 0),
+        (rf"^\W*?{key}(?:[;；]|,\s+{_REASON}\b|\s+(?:because|since|porque|weil)\b)", 0),
         (rf"^\W*?{key}\s+{_VERDICT}", 0),
         (rf"(?<![^\s*`>\"|\u4e00-\u9fff]){key}\W*$", 0),
         (rf"\*\*{key}\*\*", 0),

@@ -148,7 +148,7 @@ def said(sentence: str) -> str | None:
 
 _NO = re.compile(
     r"(?:(?:\bnot|n't|\bcannot)\b[^.\n]{0,40}?\bany|\b(?:no|zero|no hay|ning[uú]n[oa]?s?|keine[rnms]?|kein))\s+"
-    r"(?P<words>(?:[^\W\d_]+\s+){0,2}[^\W\d_]+)|没有(?P<chinese>[\u4e00-\u9fff])",
+    r"(?P<words>(?:[^\W\d_]+\s+){0,2}[^\W\d_]+)|没有(?!办法|方法|足够|提供)(?P<chinese>[\u4e00-\u9fff])",
     re.IGNORECASE,
 )
 _NOT_A_THING = frozenset(
@@ -162,18 +162,22 @@ def says_none(text: str, question: str) -> bool:
     >>> says_none("There are no dogs.", "How many dogs are there?"), says_none("I have no idea.", "How many dogs?")
     (True, False)
     """
-    asked = {_stem(word) for word in re.findall(r"[^\W\d_]+", question.lower())}
+    asked = _nouns(question)
     for found in _NO.finditer(text):
         if found["chinese"]:
-            if found["chinese"] in question:
+            if found["chinese"] in question or question.isascii():
                 return True
             continue
-        words = found["words"].lower().split()
-        if words[0] not in _NOT_A_THING and any(
-            _stem(word) in asked for word in words if word not in _NOT_A_THING
-        ):
+        first = found["words"].split()[0].lower()
+        if first not in _NOT_A_THING and _nouns(found["words"]) & asked:
             return True
     return False
+
+
+def _nouns(text: str) -> set[str]:
+    """Return the words of a text that may name a thing, without endings of the plural."""
+    words = re.findall(r"[^\W\d_]+", text.lower())
+    return {_stem(word) for word in words} - _NOT_A_THING
 
 
 def _stem(word: str) -> str:
@@ -188,21 +192,25 @@ _TOTAL = re.compile(
 _BOLD = re.compile(r"\*\*([^*\n]+)\*\*")
 
 
-def conclusions(sentence: str) -> list[str]:
-    """Return the parts of a sentence that may state its result: what is bold, what follows a word for total or therefore."""
+def conclusions(text: str, question: str) -> list[str]:
+    """Return the parts of a text that may state its result, the most certain first.
+
+    They are: what is bold, the last sentence, what follows or precedes a word for total or therefore, and what precedes the details
+    after a colon if it names what the question asks about.
+    """
+    sentence = last_sentence(text)
     bold = _BOLD.findall(sentence)
-    parts = bold[-1:] if len(bold) == 1 else []
+    parts = [*(bold if len(bold) == 1 else []), sentence]
     last = None
     for last in _TOTAL.finditer(sentence):
         pass
     if last is not None:
-        parts += [
-            re.split(r"[:;(]", sentence[last.end() :], maxsplit=1)[0]
-            if sentence[last.end() :].strip(" .:")
-            else "",
-            re.split(r"[:;,]", sentence[: last.start()])[-1],
-        ]
-    return [part for part in parts if part.strip(" .*")]
+        parts.append(re.split(r"[:;(]", sentence[last.end() :], maxsplit=1)[0])
+        parts.append(re.split(r"[:;,]", sentence[: last.start()])[-1])
+    head, colon, _ = sentence.partition(":")
+    if colon and _nouns(head) & _nouns(question):
+        parts.append(head)
+    return parts
 
 
 # --- languages ---
