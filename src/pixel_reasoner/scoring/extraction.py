@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from pixel_reasoner.schema.question import AnswerType, Question
 from pixel_reasoner.schema.trace import StopReason, Trace
 from pixel_reasoner.scoring import phrases
-from pixel_reasoner.scoring.numbers import parse_number
+from pixel_reasoner.scoring.numbers import MAX_ANSWER_CHARS, parse_number
 from pixel_reasoner.scoring.options import options_mentioned, options_stated
 
 
@@ -94,12 +94,16 @@ class _Reader:
 
 def _statements(text: str) -> list[_Statement]:
     found = []
-    has_comma = phrases.uses_decimal_comma(text)
+    has_comma = phrases.uses_decimal_comma(text[-MAX_ANSWER_CHARS:])
     for find, is_final in _FINDERS:
         words = find(text)
         if words is not None and words.strip():
-            inner = phrases.announced(words) if is_final else None
-            found.append(_Statement((inner or words).strip(), is_final, has_comma))
+            is_short = is_final and len(words) <= MAX_ANSWER_CHARS
+            inner = phrases.announced(words) if is_short else None
+            words = (inner or words).strip()
+            found.append(
+                _Statement(words if is_final else words[:MAX_ANSWER_CHARS], is_final, has_comma)
+            )
     return found
 
 
@@ -173,9 +177,13 @@ def _stated_option(statement: _Statement, question: Question) -> str | None:
 
 
 def _implied_option(text: str, question: Question) -> str | None:
-    sentence = text if "\n" not in text else phrases.last_sentence(text)
+    sentence = text if _is_short_line(text) else phrases.last_sentence(text[-MAX_ANSWER_CHARS:])
     named = options_mentioned(sentence, question.options)
     return named.pop() if len(named) == 1 else None
+
+
+def _is_short_line(text: str) -> bool:
+    return "\n" not in text and len(text) <= MAX_ANSWER_CHARS
 
 
 def _has_several_options(text: str, question: Question) -> bool:
@@ -189,6 +197,8 @@ _LETTERS = {letter.lower(): letter for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
 
 def _stated_number(statement: _Statement, question: Question) -> str | None:
     text = statement.text
+    if len(text) > MAX_ANSWER_CHARS:
+        return None
     if statement.has_decimal_comma:
         text = phrases.with_decimal_points(text)
     if statement.is_final:
@@ -205,7 +215,7 @@ _CLAUSE_END = re.compile(r",\s|;|\s(?:because|since|as|porque|weil)\s|\s\((?!\s?
 
 
 def _implied_number(text: str, question: Question) -> str | None:
-    text = text.rpartition("\n")[2]
+    text = text[-MAX_ANSWER_CHARS:].rpartition("\n")[2]
     if phrases.uses_decimal_comma(text):
         text = phrases.with_decimal_points(text)
     if phrases.says_none(text, question.text):
@@ -233,7 +243,7 @@ def _stated_text(statement: _Statement, question: Question) -> str | None:
 
 def _implied_text(text: str, question: Question) -> str | None:
     del question
-    found = phrases.said(phrases.last_sentence(text))
+    found = phrases.said(phrases.last_sentence(text[-MAX_ANSWER_CHARS:]))
     if found is not None:
         return found
     return None if "\n" in text else text or None

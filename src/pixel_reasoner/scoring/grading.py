@@ -230,5 +230,5 @@ def _same_number(answer: str, gold: str, question: Question) -> bool:
 
 
 def _is_equal(value: float, other: float) -> bool:
-    """Return whether two numbers are the same, rounding of fractions aside."""
-    return math.isclose(value, other, rel_tol=1e-12)
+    """Return whether two numbers are the same, but for the rounding of a product or quotient."""
+    return math.isclose(value, other, rel_tol=1e-15)

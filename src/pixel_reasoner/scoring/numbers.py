@@ -10,6 +10,9 @@ from typing import NamedTuple
 from pixel_reasoner.scoring.latex import latex_to_text
 from pixel_reasoner.scoring.number_words import NONE, spelled_numbers
 
+MAX_ANSWER_CHARS = 4000
+"""Longest text that is searched for a number or an option, so that the time for any message is bounded."""
+
 _AROUND = " .,;:!?'\"()[]$*`_\\¿¡。、「」『』《》"
 _SIGNS = str.maketrans(
     dict.fromkeys("‐‑‒–—−", "-") | dict.fromkeys("‘’", "'") | dict.fromkeys("“”„", '"')
@@ -53,7 +56,7 @@ _DECIMAL = r"(?:(?:\d{1,3}(?:[, ]\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)"
 _NUMBER = re.compile(
     # After a letter or a full stop there is no number, except after Chinese and Japanese letters.
     r"(?<![^\W\u3040-\u30ff\u4e00-\u9fff])(?<!\.)(?P<sign>[-+]?)(?:"
-    r"(?:(?P<whole>\d{1,9})\s)?(?P<above>\d{1,15})\s?/\s?(?P<below>\d{1,15})(?![\d/.,]*\d)"
+    r"(?:(?P<whole>\d{1,9})\s)?(?P<above>\d{1,15})\s?/\s?(?P<below>\d{1,15})(?![/.,]?\d)"
     rf"|(?:(?:(?P<mantissa>{_DECIMAL})\s?[×x*·⋅]\s?)?10\s?\^\s?|(?P<significand>{_DECIMAL})[eE])"
     r"(?P<exponent>[-+]?\d{1,4})(?!\w)"
     rf"|(?P<decimal>{_DECIMAL}))"
@@ -103,7 +106,7 @@ _MAX_UNIT_CHARS = 100
 
 
 def parse_number(text: str) -> NumberWithUnit | None:
-    r"""Return the only number in a text, with its unit; None when there is none or several.
+    r"""Return the only number in a text, with its unit; None when there is none or several, or the text is too long.
 
     Separators of thousands, fractions, powers of ten, number words, `%`, common units and scales are parsed; of `2 + 3 = 5` the
     result. A number that is repeated in parentheses, as in `twelve (12)`, is one. Other words are ignored. A word for none is 0.
@@ -113,6 +116,8 @@ def parse_number(text: str) -> NumberWithUnit | None:
     >>> parse_number("twenty-one people"), parse_number(r"\frac12").value, parse_number("1.2k").value
     (NumberWithUnit(value=21.0, unit=''), 0.5, 1200.0)
     """
+    if len(text) > MAX_ANSWER_CHARS:
+        return None
     text = unwrapped(text)
     text = re.sub(r"\bper cent\b", "percent", text, flags=re.IGNORECASE)
     text = text.rpartition("=")[2]

@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
-from pixel_reasoner.scoring.numbers import plain, unwrapped, words_of
+from pixel_reasoner.scoring.numbers import MAX_ANSWER_CHARS, plain, unwrapped, words_of
 
 _NAME = "(?:option|choice|letter|answer|opción|opcion|选项|选)"
 _REASON = "(?:since|because|as|so|which|not|given|porque|ya que|weil|da|denn|no|nicht)"
@@ -74,6 +74,7 @@ def _patterns_of(options: dict[str, str], default: str) -> _Patterns:
 
 def options_stated(answer: str, options: dict[str, str]) -> set[str]:
     """Return the letters, in lower case, that an answer may stand for: a letter, `(A) red`, `A: red`, the text of an option."""
+    answer = answer[:MAX_ANSWER_CHARS]
     given = plain(answer)
     named = {plain(letter): plain(option) for letter, option in options.items()}
     if given in named or not given:  # before the texts: the text of an option may be "B"
@@ -111,7 +112,7 @@ def options_mentioned(text: str, options: dict[str, str]) -> set[str]:
     """Return the options that a sentence names, by their letters or else by their texts, without those that it denies."""
     patterns = _patterns_of(options, "ABCDEFGHIJ")
     known = {letter.lower(): letter for letter in options}
-    text = patterns.denied.sub(" ", unwrapped(text))
+    text = patterns.denied.sub(" ", unwrapped(text[-MAX_ANSWER_CHARS:]))
     if patterns.alone.fullmatch(text):
         return {known.get(one.lower(), one.upper()) for one in patterns.key.findall(text)}
     named: set[str] = set()

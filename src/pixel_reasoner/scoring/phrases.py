@@ -55,7 +55,7 @@ _ANNOUNCED = re.compile(
     r"|^[^\w\n]*(?:the )?(?:final |correct |right )?answer[^\w\n]*$",
     re.IGNORECASE | re.MULTILINE,
 )
-_MARKUP = re.compile(r"(?:[\s*_:|>#`]|-{3,})*")
+_MARKUP = re.compile(r"(?:[\s*_:|>#`]|-{2,})*")
 # "3.5" and "a.m." do not end a sentence, nor does a full stop without a following capital.
 _SENTENCE_END = re.compile(r"(?<=[^\d\s.][.!?])\s|(?<=\d[.!?])\s+(?=[A-Z])|(?<=[。！？])")
 _JSON_ANSWER = re.compile(
