@@ -1,26 +1,34 @@
 r"""Extraction of the answer from a message, without a judge model.
 
-The first that is found, in this order:
+Thoughts are left out. What a message states comes first, in this order:
 
 1. the last balanced `\boxed{}`
 2. the last `<answer>...</answer>`
-3. the words after the last "the answer is" or "Answer:"
-4. a message of a single line
-5. the last sentence
+3. the last `"answer"` in JSON
+4. the words after the last "the answer is" or "Answer:"
 
-From the last two, a choice uses the only letter of an option (`(C)`, `option C`, `C.`), or else the only option whose text occurs; a
-number uses the only number; any other answer uses a single line unchanged, and no last sentence. Otherwise the answer is unparsed.
-The first capital letter of a message is never used.
+The first that fits the type of the question is used: one option for a choice, one number for a number. If none fits, the first is the
+answer, and wrong; an announcement of two options or numbers ("7 or 8") is no answer. A message that states nothing and calls no
+operation implies an answer by its only line or its last sentence:
+
+- a choice: the only option named by its letter (`(C)`, `option C`, `C.`), or else by its text, and not denied ("not red");
+- a number: the only number, or the one after a word for the result ("in total", "so"); "no dogs" is 0 where dogs are asked for;
+- any other answer: a single line, or what the last sentence quotes ('It says "STOP"').
+
+Where a message contains thoughts alone, what they state is used. The first capital letter of a message is never used.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from pixel_reasoner.schema.question import AnswerType, Question
 from pixel_reasoner.schema.trace import StopReason, Trace
-from pixel_reasoner.scoring.numbers import parse_number, words_of
+from pixel_reasoner.scoring import phrases
+from pixel_reasoner.scoring.numbers import MAX_ANSWER_CHARS, parse_number
+from pixel_reasoner.scoring.options import options_mentioned, options_stated
 
 
 def answer_of(trace: Trace) -> str | None:
@@ -33,23 +41,70 @@ def answer_of(trace: Trace) -> str | None:
 def extract(text: str, question: Question) -> str | None:
     r"""Return the answer in a message, in the order of this module; None when there is none.
 
+    Time is proportional to the length of the message.
+
     >>> colour = {"A": "red", "B": "blue", "C": "green"}
     >>> q = Question(id="1", text="?", media=(), answer_type=AnswerType.CHOICE, options=colour)
     >>> extract("Based on the zoomed crop, A is not it. The answer is (C).", q)
-    '(C)'
+    'C'
     >>> extract("A look at the crop tells.\nThe glove is blue.", q)
     'B'
     >>> extract("A glove has a colour.\nBoth are seen.", q) is None
     True
     """
-    text = text.rpartition("</think>")[2].strip()
-    for find in (boxed, tagged, _announced, _single_line):
-        found = find(text)
-        if found is not None and found.strip():
-            fitting = _NARROWED.get(question.answer_type) if find is _single_line else None
-            return fitting(found, question) if fitting else found.strip()
-    narrow = _NARROWED.get(question.answer_type)
-    return narrow(_last_sentence(text), question) if narrow else None
+    message = phrases.split_thoughts(_BOX_VARIANTS.sub(_as_box, text))
+    content = message.content or message.thought
+    read = _READERS.get(question.answer_type, _TEXT_READER)
+    statements = _statements(content)
+    for statement in statements:
+        fitting = read.stated(statement, question)
+        if fitting is not None:
+            return fitting
+    if statements:
+        first = statements[0]
+        return (
+            None if not first.is_final and read.is_ambiguous(first.text, question) else first.text
+        )
+    if phrases.has_call(content) or not message.content:
+        return None
+    return read.implied(content, question)
+
+
+@dataclass(frozen=True)
+class _Statement:
+    """Words that a message states as its answer."""
+
+    text: str
+    is_final: bool
+    """whether they are in a box, in tags or in JSON, and so nothing but the answer"""
+    has_decimal_comma: bool
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """How answers of one type are found."""
+
+    stated: Callable[[_Statement, Question], str | None]
+    """statement -> the answer in it; None where it is of another type"""
+    implied: Callable[[str, Question], str | None]
+    """message that states nothing -> its answer"""
+    is_ambiguous: Callable[[str, Question], bool] = lambda text, question: False
+    """whether a statement names several answers"""
+
+
+def _statements(text: str) -> list[_Statement]:
+    found = []
+    has_comma = phrases.uses_decimal_comma(text[-MAX_ANSWER_CHARS:])
+    for find, is_final in _FINDERS:
+        words = find(text)
+        if words is not None and words.strip():
+            is_short = is_final and len(words) <= MAX_ANSWER_CHARS
+            inner = phrases.announced(words) if is_short else None
+            words = (inner or words).strip()
+            found.append(
+                _Statement(words if is_final else words[:MAX_ANSWER_CHARS], is_final, has_comma)
+            )
+    return found
 
 
 BOXED = r"\boxed{"
@@ -92,73 +147,112 @@ def tagged(text: str) -> str | None:
     return found
 
 
-_ANNOUNCED = re.compile(
-    r"\banswer(?:\s+(?:is|would be|should be|must be)\b\s*:?|\W{0,4}:)", re.IGNORECASE
+_FINDERS: tuple[tuple[Callable[[str], str | None], bool], ...] = (
+    (boxed, True),
+    (tagged, True),
+    (phrases.json_answer, True),
+    (phrases.announced, False),
 )
+# `\b` is a backspace where a model's JSON was decoded once too often.
+_BOX_VARIANTS = re.compile(r"\\f?box(?:ed)?\s?\{|\x08oxed\s?\{|\\boxed\s([A-Za-z0-9])(?!\w)")
 
 
-def _announced(text: str) -> str | None:
-    """Return the words after the last announcement, to the end of its sentence or line."""
-    found = list(_ANNOUNCED.finditer(text))
-    if not found:
+def _as_box(match: re.Match[str]) -> str:
+    return f"{BOXED}{match[1]}}}" if match[1] else BOXED
+
+
+# --- choices ---
+
+
+def _stated_option(statement: _Statement, question: Question) -> str | None:
+    options = question.options
+    letters = {letter.lower(): letter for letter in options} or _LETTERS
+    stated = options_stated(statement.text, options)
+    named = [letters[letter] for letter in stated if letter in letters]
+    if not statement.is_final and len(named) != 1:
+        named = list(options_mentioned(statement.text, options))
+    if len(named) != 1:
         return None
-    line = text[found[-1].end() :].strip().lstrip("*_: ").partition("\n")[0]
-    # "3.5" and "a.m." do not end a sentence, nor does a full stop without a following capital.
-    sentence = re.split(r"(?<=[^\d\s.][.!?])\s|(?<=\d[.!?])\s+(?=[A-Z])", line, maxsplit=1)[0]
-    return sentence.rstrip(" .*_")
+    return statement.text if statement.is_final else named[0]
 
 
-def _single_line(text: str) -> str | None:
-    return None if "\n" in text else text
+def _implied_option(text: str, question: Question) -> str | None:
+    sentence = text if _is_short_line(text) else phrases.last_sentence(text[-MAX_ANSWER_CHARS:])
+    named = options_mentioned(sentence, question.options)
+    return named.pop() if len(named) == 1 else None
 
 
-def _last_sentence(text: str) -> str:
-    line = text.rstrip().rpartition("\n")[2]
-    return re.split(r"(?<=[\w)\"'*][.!?])\s+(?=[A-Z(*])", line.strip())[-1]
+def _is_short_line(text: str) -> bool:
+    return "\n" not in text and len(text) <= MAX_ANSWER_CHARS
 
 
-def _letter_in(text: str, question: Question) -> str | None:
-    """Return the only option that a sentence names by its letter, or else by its text."""
-    letters = "".join(question.options) or "A-J"
-    alone: re.Match[str] | None = re.fullmatch(rf"\W*([{letters}])\W*", text, re.IGNORECASE)
-    if alone:
-        return alone[1].upper()
-    # Not any capital: "A look", "I see".
-    signs = (
-        rf"\(([{letters}])\)",
-        rf"\b(?:option|choice|letter)\s+\(?([{letters}])\b",
-        rf"^\W*([{letters}])[.:)]\s",
-        rf"[\s*]([{letters}])\W*$",
-    )
-    named = {letter for sign in signs for letter in re.findall(sign, text)}
-    if named:
-        return named.pop() if len(named) == 1 else None
-    options = {letter: words_of(option) for letter, option in question.options.items()}
-    words = words_of(text)
-    found = {letter: option for letter, option in options.items() if _within(option, words)}
-    # "dark blue" contains "blue": the longer text is the option.
-    longest = {
-        option
-        for option in found.values()
-        if not any(option != other and _within(option, other) for other in found.values())
-    }
-    if len(longest) != 1:
+def _has_several_options(text: str, question: Question) -> bool:
+    return len(options_mentioned(text, question.options)) > 1
+
+
+_LETTERS = {letter.lower(): letter for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
+
+# --- numbers ---
+
+
+def _stated_number(statement: _Statement, question: Question) -> str | None:
+    text = statement.text
+    if len(text) > MAX_ANSWER_CHARS:
         return None
-    return next(letter for letter, option in found.items() if option in longest)
+    if statement.has_decimal_comma:
+        text = phrases.with_decimal_points(text)
+    if statement.is_final:
+        return text if parse_number(text) is not None else None
+    head = _CLAUSE_END.split(text, maxsplit=1)[0]
+    for part in (head, text):
+        if parse_number(part) is not None:
+            return part.strip()
+    return "0" if phrases.says_none(text, question.text) else None
 
 
-def _within(words: str, others: str) -> bool:
-    return bool(words) and f" {words} " in f" {others} "
+# The number comes before its reason, a comma or a parenthesis; not before "(12)" after "twelve".
+_CLAUSE_END = re.compile(r",\s|;|\s(?:because|since|as|porque|weil)\s|\s\((?!\s?\w+\s?\))|[，；因]")
 
 
-def _number_in(text: str, question: Question) -> str | None:
-    """Return a sentence that contains exactly one number."""
+def _implied_number(text: str, question: Question) -> str | None:
+    text = text[-MAX_ANSWER_CHARS:].rpartition("\n")[2]
+    if phrases.uses_decimal_comma(text):
+        text = phrases.with_decimal_points(text)
+    if phrases.says_none(text, question.text):
+        return "0"
+    for part in (text, *phrases.conclusions(text, question.text)):
+        if parse_number(part) is not None:
+            return part.strip()
+    return None
+
+
+def _has_several_numbers(text: str, question: Question) -> bool:
     del question
-    return text.strip() if parse_number(text) is not None else None
+    return parse_number(text) is None and any(map(parse_number, _BETWEEN_ALTERNATIVES.split(text)))
 
 
-_NARROWED: dict[AnswerType, Callable[[str, Question], str | None]] = {
-    AnswerType.CHOICE: _letter_in,
-    AnswerType.NUMBER: _number_in,
-    AnswerType.INTEGER: _number_in,
+_BETWEEN_ALTERNATIVES = re.compile(r"\b(?:or|to|and|oder|bis|o|u|y)\b|[-/或到~]", re.IGNORECASE)
+
+# --- texts ---
+
+
+def _stated_text(statement: _Statement, question: Question) -> str | None:
+    del question
+    return statement.text if statement.is_final else phrases.without_reason(statement.text)
+
+
+def _implied_text(text: str, question: Question) -> str | None:
+    del question
+    found = phrases.said(phrases.last_sentence(text[-MAX_ANSWER_CHARS:]))
+    if found is not None:
+        return found
+    return None if "\n" in text else text or None
+
+
+_TEXT_READER = _Reader(_stated_text, _implied_text)
+_NUMBER_READER = _Reader(_stated_number, _implied_number, _has_several_numbers)
+_READERS = {
+    AnswerType.CHOICE: _Reader(_stated_option, _implied_option, _has_several_options),
+    AnswerType.NUMBER: _NUMBER_READER,
+    AnswerType.INTEGER: _NUMBER_READER,
 }

@@ -9,6 +9,7 @@ capital letter of a text is not an answer, and there are no negative scores. `sc
 
 from __future__ import annotations
 
+import math
 import re
 from enum import StrEnum
 from typing import NamedTuple
@@ -18,7 +19,10 @@ from rapidfuzz.distance import Levenshtein
 from pixel_reasoner.schema.question import AnswerType, Question
 from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.scoring.extraction import answer_of
+from pixel_reasoner.scoring.latex import latex_to_text
 from pixel_reasoner.scoring.numbers import parse_number, plain, unwrapped
+from pixel_reasoner.scoring.options import options_stated, same_words
+from pixel_reasoner.scoring.phrases import says_none
 
 ANLS_THRESHOLD = 0.5
 RELAXED_ERROR = 0.05
@@ -107,7 +111,10 @@ def _score(answer: str, gold: str, question: Question, harness: bool) -> float:
     match question.answer_type:
         case AnswerType.CHOICE:
             return float(
-                bool(_choices(answer, question.options) & _choices(gold, question.options))
+                bool(
+                    options_stated(answer, question.options)
+                    & options_stated(gold, question.options)
+                )
             )
         case AnswerType.LIST:
             return float(_items(answer) == _items(gold))
@@ -118,7 +125,7 @@ def _score(answer: str, gold: str, question: Question, harness: bool) -> float:
         case AnswerType.NUMBER | AnswerType.INTEGER:
             return float(_same_number(answer, gold, question))
         case AnswerType.TEXT:
-            return float(_same_text(answer, gold))
+            return float(same_words(answer, gold))
 
 
 def anls(answer: str, gold: str, *, harness: bool = False) -> float:
@@ -133,6 +140,8 @@ def anls(answer: str, gold: str, *, harness: bool = False) -> float:
     >>> anls("Paris", "paris"), anls("Rome", "Paris"), anls("47", "42"), anls("47", "42", harness=True)
     (1.0, 0.0, 0.0, 0.5)
     """
+    if not harness:
+        answer, gold = (latex_to_text(text) if "\\" in text else text for text in (answer, gold))
     given, known = (" ".join(text.lower().split()) for text in (answer, gold))
     if harness:
         length = max(len(answer.upper()), len(gold.upper()))
@@ -161,7 +170,7 @@ def relaxed(answer: str, gold: str, *, harness: bool = False) -> float:
         return float(answer.lower() == gold.lower())
     given, known = parse_number(answer), parse_number(gold)
     if given is None or known is None:
-        return float(_same_text(answer, gold))
+        return float(same_words(answer, gold))
     if given.unit == known.unit or "%" not in (given.unit, known.unit):
         values = given.value, known.value
     else:
@@ -179,46 +188,14 @@ def _harness_number(text: str) -> float | None:
 # --- texts ---
 
 
-def _same_text(answer: str, gold: str) -> bool:
-    given, known = plain(answer), plain(gold)
-    if given == known:
-        return True
-    if known in ("yes", "no"):  # "Yes, it is."
-        first, _, rest = given.partition(" ")
-        return first.rstrip(",.;:") == known and not {"yes", "no"} & set(rest.split())
-    without = re.compile(r"^(?:a|an|the) (?=\S)")
-    return without.sub("", given) == without.sub("", known)
-
-
 def _items(text: str) -> list[str]:
     """Return the items of a list in alphabetical order. A comma within a number does not separate items."""
     items = re.split(
-        r",(?!(?<=\d,)\d{3}(?!\d))|;|\n|\band\b", text.strip(" []"), flags=re.IGNORECASE
+        r",(?!(?<=\d,)\d{3}(?!\d))|[;、\n]|\band\b",
+        unwrapped(text).strip(" []{}"),
+        flags=re.IGNORECASE,
     )
     return sorted(plain(item) for item in items if plain(item))
-
-
-def _choices(text: str, options: dict[str, str]) -> set[str]:
-    """Return the letters that an answer may stand for: a letter, `(A) red`, `A: red`, `option A`, or the text of an option."""
-    given = plain(text)
-    named = {plain(letter): plain(option) for letter, option in options.items()}
-    if given in named or not given:  # before the texts: the text of an option may be "B"
-        return {given}
-    letters = "".join(options) or "A-Z"
-    if len(set(re.findall(rf"\(([{letters}])\)", text, re.IGNORECASE))) > 1:
-        return set()
-    same = {letter for letter, option in named.items() if given in (option, f"{letter} {option}")}
-    if same:
-        return same
-    # A space alone after the letter is not enough: "a car" is not A.
-    match = re.match(
-        rf"\W*(?:(?:option|choice|letter)\s+)?\(?([{letters}])(?:[).:]|\s*$|\s+[-–—]\s|,\s+(?:since|because|as|so)\b)",
-        unwrapped(text),
-        re.IGNORECASE,
-    ) or re.fullmatch(rf"(?:option|choice|letter) \(?([{letters}])\)?", given, re.IGNORECASE)
-    if match:
-        return {match[1].lower()}
-    return {letter for letter, option in named.items() if option and _same_text(given, option)}
 
 
 def option_meant(answer: str, options: dict[str, str]) -> str | None:
@@ -228,18 +205,30 @@ def option_meant(answer: str, options: dict[str, str]) -> str | None:
     >>> option_meant("(B) blue", colours), option_meant("Red.", colours), option_meant("green", colours)
     ('B', 'A', None)
     """
-    named = [letter for letter in options if letter.lower() in _choices(answer, options)]
+    named = [letter for letter in options if letter.lower() in options_stated(answer, options)]
     return named[0] if len(named) == 1 else None
 
 
 def _same_number(answer: str, gold: str, question: Question) -> bool:
-    """Return whether values are equal; units are compared where both have one, and an extra percent sign is wrong."""
+    """Return whether values are equal; units are compared where both have one.
+
+    A percentage is equal to a number without unit where it is the same share, or where the question asks for a percentage.
+    """
     known = parse_number(gold)
-    if known is None:  # a number such as 1/2 or 12:30
-        return _same_text(answer, gold)
+    if known is None:  # a number such as 12:30
+        return same_words(answer, gold)
     given = parse_number(answer)
-    if given is None or given.value != known.value:
+    if given is None:
+        return known.value == 0 and says_none(answer, question.text)
+    if given.unit == "%" and not known.unit and _is_equal(given.share, known.value):
+        return True
+    if not _is_equal(given.value, known.value):
         return False
     if given.unit == "%" and not known.unit:
         return bool(re.search(r"%|percent|share|rate", question.text, re.IGNORECASE))
     return not (given.unit and known.unit) or given.unit == known.unit
+
+
+def _is_equal(value: float, other: float) -> bool:
+    """Return whether two numbers are the same, but for the rounding of a product or quotient."""
+    return math.isclose(value, other, rel_tol=1e-15)

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import math
 import re
-import unicodedata
 from collections.abc import Iterator
 from typing import NamedTuple
 
-_WRAPPED = re.compile(r"\\(?:text|textbf|mathrm|mathbf|textit)\{([^{}]*)\}")
-_AROUND = " .,;:!?'\"()[]$*`_\\"
+from pixel_reasoner.scoring.latex import latex_to_text
+from pixel_reasoner.scoring.number_words import NONE, spelled_numbers
+
+MAX_ANSWER_CHARS = 4000
+"""Longest text that is searched for a number or an option, so that the time for any message is bounded."""
+
+_AROUND = " .,;:!?'\"()[]$*`_\\¿¡。、「」『』《》"
 _SIGNS = str.maketrans(
-    dict.fromkeys("‐‑‒–—−", "-") | dict.fromkeys("‘’", "'") | dict.fromkeys("“”", '"')
+    dict.fromkeys("‐‑‒–—−", "-") | dict.fromkeys("‘’", "'") | dict.fromkeys("“”„", '"')
 )
 
 
 def unwrapped(text: str) -> str:
-    r"""Return a text without `\text{}`, with one kind of dash and of quotation mark."""
-    return unicodedata.normalize("NFKC", _WRAPPED.sub(r"\1", text)).translate(_SIGNS)
+    r"""Return a text without LaTeX, with one kind of dash and of quotation mark."""
+    return latex_to_text(text).translate(_SIGNS)
 
 
 def plain(text: str) -> str:
@@ -25,9 +30,14 @@ def plain(text: str) -> str:
     return " ".join(text.lower().split()).strip(_AROUND)
 
 
+# "C++", "C#" and "x^2=4" are words.
+_WORDS = re.compile(r"[^\W_]+(?:[.,:'/=^*+<>-][^\W_]+)*[+#]*")
+_OPERATOR = re.compile(r"(?<=[\w)]) ?([=^*<>]|\+(?!\+)) ?(?=[\w(])")
+
+
 def words_of(text: str) -> str:
     """Return the words of a text, to find one text in another."""
-    return " ".join(re.findall(r"[^\W_]+(?:[.,:'/-][^\W_]+)*", plain(text)))
+    return " ".join(_WORDS.findall(_OPERATOR.sub(r"\1", plain(text))))
 
 
 class NumberWithUnit(NamedTuple):
@@ -42,41 +52,15 @@ class NumberWithUnit(NamedTuple):
         return self.value / 100 if self.unit == "%" else self.value
 
 
-_DIGITS = re.compile(
-    r"(?<![\w.])[-+]?(?:\d{1,3}(?:[, ]\d{3})+(?![\d])|\d+)(?:\.\d+)?|(?<![\w.])[-+]?\.\d+"
+_DECIMAL = r"(?:(?:\d{1,3}(?:[, ]\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)"
+_NUMBER = re.compile(
+    # After a letter or a full stop there is no number, except after Chinese and Japanese letters.
+    r"(?<![^\W\u3040-\u30ff\u4e00-\u9fff])(?<!\.)(?P<sign>[-+]?)(?:"
+    r"(?:(?P<whole>\d{1,9})\s)?(?P<above>\d{1,15})\s?/\s?(?P<below>\d{1,15})(?![/.,]?\d)"
+    rf"|(?:(?:(?P<mantissa>{_DECIMAL})\s?[×x*·⋅]\s?)?10\s?\^\s?|(?P<significand>{_DECIMAL})[eE])"
+    r"(?P<exponent>[-+]?\d{1,4})(?!\w)"
+    rf"|(?P<decimal>{_DECIMAL}))"
 )
-_ONES = [
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-]
-_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
-_WORD_VALUES = {
-    **{word: value for value, word in enumerate(_ONES)},
-    **{word: 10 * value for value, word in enumerate(_TENS, start=2)},
-    **{
-        f"{ten}-{one}": 10 * value + number
-        for value, ten in enumerate(_TENS, start=2)
-        for number, one in enumerate(_ONES[1:10], start=1)
-    },
-}
 _SCALES = {
     "hundred": 1e2,
     "thousand": 1e3,
@@ -115,40 +99,83 @@ _UNITS = {
 }
 
 
-def parse_number(text: str) -> NumberWithUnit | None:
-    r"""Return the only number in a text, with its unit; None when there is none or several.
+_SCALE_LETTERS = {"k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9}
+_CURRENCIES = "$€£"
+_UNIT_WORDS = re.compile(r"[%$€£]|°[cf]|[a-z]+(?:/[a-z]+)?")
+_MAX_UNIT_CHARS = 100
 
-    Separators of thousands, number words, `%`, common units and scales are parsed; of `2 + 3 = 5` the result. Other words are
-    ignored.
+
+def parse_number(text: str) -> NumberWithUnit | None:
+    r"""Return the only number in a text, with its unit; None when there is none or several, or the text is too long.
+
+    Separators of thousands, fractions, powers of ten, number words, `%`, common units and scales are parsed; of `2 + 3 = 5` the
+    result. A number that is repeated in parentheses, as in `twelve (12)`, is one. Other words are ignored. A word for none is 0.
 
     >>> parse_number("about 3.5 million dollars").value, parse_number("3 or 4")
     (3500000.0, None)
-    >>> parse_number("twenty-one people")
-    NumberWithUnit(value=21.0, unit='')
+    >>> parse_number("twenty-one people"), parse_number(r"\frac12").value, parse_number("1.2k").value
+    (NumberWithUnit(value=21.0, unit=''), 0.5, 1200.0)
     """
-    text = unwrapped(text).lower()
-    text = text.replace("\\%", "%").replace("\\$", "$").replace("per cent", "percent")
+    if len(text) > MAX_ANSWER_CHARS:
+        return None
+    text = unwrapped(text)
+    text = re.sub(r"\bper cent\b", "percent", text, flags=re.IGNORECASE)
     text = text.rpartition("=")[2]
-    found = [*_digits(text), *_spelled(text)]
-    if len(found) != 1:
+    found = _without_repetition(
+        text, sorted([*_written_numbers(text), *spelled_numbers(text)], key=_start)
+    )
+    if not found and NONE.search(text):
+        return NumberWithUnit(0.0)
+    if len(found) != 1 or not math.isfinite(found[0][0]):
         return None
     ((value, start, end),) = found
-    before, after = text[:start].rstrip(), text[end:].lstrip()
-    words = re.findall(r"[%$€£]|°[cf]|[a-z]+(?:/[a-z]+)?", after)
+    return _with_unit(value, text[:start].rstrip(), text[end : end + _MAX_UNIT_CHARS])
+
+
+_Found = tuple[float, int, int]
+"""value, start, end"""
+
+
+def _start(found: _Found) -> int:
+    return found[1]
+
+
+def _with_unit(value: float, before: str, after: str) -> NumberWithUnit | None:
+    letter = re.match(r"[kKMB](?![^\W\d_])", after)
+    if letter:
+        value *= _SCALE_LETTERS[letter[0]]
+        after = after[1:]
+    elif before[-1:] in _CURRENCIES and before and re.match(r"m\b", after):
+        value *= 1e6
+        after = after[1:]
+    words = _UNIT_WORDS.findall(after.lower())
     while words and words[0] in _SCALES:
         value *= _SCALES[words.pop(0)]
     unit = _UNITS.get(words[0], "") if words else ""
-    if not unit and before[-1:] in ("$", "€", "£"):
+    if not unit and before and before[-1] in _CURRENCIES:
         unit = before[-1]
-    return NumberWithUnit(value, unit)
+    return NumberWithUnit(value, unit) if math.isfinite(value) else None
 
 
-def _digits(text: str) -> Iterator[tuple[float, int, int]]:
-    for found in _DIGITS.finditer(text):
-        yield float(re.sub(r"[, ]", "", found[0])), found.start(), found.end()
+def _without_repetition(text: str, found: list[_Found]) -> list[_Found]:
+    """Return numbers without those in parentheses that repeat the number before them."""
+    kept: list[_Found] = []
+    for one in found:
+        if kept and kept[-1][0] == one[0] and text[kept[-1][2] : one[1]].strip() == "(":
+            kept[-1] = (one[0], kept[-1][1], one[2] + text.startswith(")", one[2]))
+        else:
+            kept.append(one)
+    return kept
 
 
-def _spelled(text: str) -> Iterator[tuple[float, int, int]]:
-    for found in re.finditer(r"[a-z]+(?:-[a-z]+)?", text):
-        if found[0] in _WORD_VALUES:
-            yield float(_WORD_VALUES[found[0]]), found.start(), found.end()
+def _written_numbers(text: str) -> Iterator[_Found]:
+    for found in _NUMBER.finditer(text):
+        if found["above"]:
+            below = int(found["below"])
+            value = int(found["whole"] or 0) + int(found["above"]) / below if below else math.nan
+        else:
+            digits = re.sub(
+                r"[, ]", "", found["mantissa"] or found["significand"] or found["decimal"] or "1"
+            )
+            value = float(f"{digits}e{found['exponent'] or 0}")
+        yield -value if found["sign"] == "-" else value, found.start(), found.end()
