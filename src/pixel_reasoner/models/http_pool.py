@@ -281,6 +281,22 @@ class HttpPool:
             return TryFailed(FailureKind.ERROR, str(error))
         return TryFailed(FailureKind.UNREACHABLE, _text_of(error))
 
+    @contextmanager
+    def _connection(self, endpoint: Endpoint, token: CancelToken) -> Iterator[Connection]:
+        """Lend a connection that no other request uses."""
+        with self._lock:
+            connection = endpoint.idle.pop() if endpoint.idle else None
+        connection = connection or Connection(new_client(self._key, self.names))
+        try:
+            yield connection
+        finally:
+            with self._lock:
+                is_kept = not (token.is_cancelled or self.balancer.is_stopped)
+                if is_kept:
+                    endpoint.idle.append(connection)
+            if not is_kept:
+                connection.close()
+
     # --- failures ---
 
     def _failure(self, endpoint: Endpoint, response: Response, body: str) -> Exception:
