@@ -27,7 +27,7 @@ COLOURS = {
     for n, rgb in enumerate(c for c in product(LEVELS, repeat=3) if c != (128, 128, 128))
 }
 GREY = (128, 128, 128)
-KEY = "the right key"
+KEY = "the-right-key"
 HANGS_S = 2.0
 """longer than the timeout of a test"""
 HEADERS = {"429": {"Retry-After": "0.3"}}

@@ -22,7 +22,8 @@ from pixel_reasoner.models.http_pool import RetryPolicy
 from pixel_reasoner.models.local import LocalModel
 from pixel_reasoner.models.native_tools import as_native_messages, native_request
 from pixel_reasoner.models.openai_chat import MessageWriter, ServerKind, ToolProtocol
-from pixel_reasoner.models.openai_reply import ServerError, completion, message_text
+from pixel_reasoner.models.openai_reply import ReplyReader, completion, message_text
+from pixel_reasoner.models.openai_schema import Message, ServerError, StreamEvent
 from pixel_reasoner.models.openai_stream import StreamedReply, stream_events
 from pixel_reasoner.models.remote import RemoteConfig, RemoteModel
 from pixel_reasoner.models.scripted import ScriptedModel
@@ -206,7 +207,7 @@ def test_an_incomplete_stream_is_retried_and_its_text_not_repeated(server, photo
         ("html", "text/html"),
         ("no choices", "none in 3 tries"),
         ("500", "none in 3 tries"),
-        ("hang", "nothing within"),
+        ("hang", "no complete reply within"),
         ("blind", "sees pictures"),
         ("400", "--server"),
     ],
@@ -360,7 +361,7 @@ def test_a_slow_question_does_not_delay_the_others(photo):
         server.lock = _NoLock()
         slow = about(photo, "slow").model_copy(update={"text": "slow?"})
         asked = [slow, *(about(photo, str(n)) for n in range(5))]
-        traces = ask_many(asked, remote(server), batch_size=2)
+        traces = ask_many(asked, remote(server, policy=PATIENT), batch_size=2)
         first = [next(traces).question.id for _ in range(5)]
         assert "slow" not in first
         release.set()
@@ -417,7 +418,7 @@ def test_a_call_survives_the_native_protocol_unchanged(words, name, arguments):
         [{"role": "assistant", "content": [{"type": "text", "text": text}]}]
     )
     assert message["content"] == words
-    back = message_text(message)
+    back = message_text(Message.model_validate(message))
     assert back.startswith(words)
     assert json.loads(back.partition("<tool_call>")[2].partition("</tool_call>")[0]) == json.loads(
         call
@@ -512,9 +513,11 @@ def test_a_stream_of_pieces_is_joined_to_one_reply():
     ]
     lines = [f"data: {json.dumps(piece)}" for piece in pieces]
     streamed = StreamedReply()
-    for event in stream_events([*lines, "data: [DONE]"]):
+    *events, end = stream_events([*lines, "data: [DONE]"])
+    assert end is None
+    for event in events:
         streamed.add(event)
-    turn = completion(streamed.reply())
+    turn = ReplyReader().completion(streamed.reply())
     assert isinstance(turn, Completion)
     assert turn.num_prompt_tokens == 7
     assert turn.text.endswith(
@@ -524,7 +527,7 @@ def test_a_stream_of_pieces_is_joined_to_one_reply():
 
 def test_a_stream_that_ends_early_is_an_error():
     streamed = StreamedReply()
-    streamed.add({"choices": [{"delta": {"content": "The"}}]})
+    streamed.add(StreamEvent.model_validate({"choices": [{"delta": {"content": "The"}}]}))
     with pytest.raises(ServerError, match="3 characters"):
         streamed.reply()
 

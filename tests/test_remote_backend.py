@@ -20,6 +20,7 @@ from pixel_reasoner.models.http_pool import RetryPolicy
 from pixel_reasoner.models.native_tools import as_native_messages
 from pixel_reasoner.models.openai_chat import ToolProtocol
 from pixel_reasoner.models.openai_reply import completion, message_parts, text_to_parse
+from pixel_reasoner.models.openai_schema import Message
 from pixel_reasoner.models.remote import RemoteConfig, RemoteModel
 from pixel_reasoner.models.scripted import ScriptedModel
 from pixel_reasoner.models.spec import ModelSpec
@@ -349,7 +350,7 @@ def test_content_alone_is_left_to_the_dialect():
 @pytest.mark.parametrize("arguments", ["[1, 2]", "{bad", '"text"', "3"])
 def test_arguments_that_are_no_object_stay_a_text_that_is_rejected(arguments):
     fields = {"tool_calls": [{"function": {"name": "zoom_in", "arguments": arguments}}]}
-    (part,) = message_parts(fields)
+    (part,) = message_parts(Message.model_validate(fields))
     assert isinstance(part, Text)
     assert arguments in part.text
     turn = completion(message(content="", **fields))

@@ -184,7 +184,7 @@ def probe(spec: ModelSpec) -> ProbeResult:
     """
     model = spec.connect()
     by_url = {url: one.model_dump(mode="json") for url, one in model.probe(anew=True).items()}
-    urls = {endpoint.url for endpoint in model.pool.endpoints}
+    urls = {endpoint.shown for endpoint in model.pool.endpoints}
     return ProbeResult(model.server.value, by_url, sorted(urls - set(by_url)))
 
 

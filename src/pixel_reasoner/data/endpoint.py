@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 from enum import StrEnum
 from itertools import chain, repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 from weakref import WeakValueDictionary
 
 from pixel_reasoner.errors import EndpointError
@@ -28,17 +28,15 @@ from pixel_reasoner.models.endpoint_url import KEY_VARIABLE
 from pixel_reasoner.models.http_errors import MessageNames, RequestFailed
 from pixel_reasoner.models.http_pool import HttpPool, RetryPolicy
 from pixel_reasoner.models.openai_chat import MessageWriter, data_url, request_body
-from pixel_reasoner.models.openai_reply import content_of, read_json
+from pixel_reasoner.models.openai_reply import ReplyReader
 from pixel_reasoner.sources.rows import RowError
-
-if TYPE_CHECKING:
-    from httpx2 import Response
 
 _T = TypeVar("_T")
 _NAMES = MessageNames(
     endpoint="--labeller",
     model="--labeller-model",
     key=f"the environment variable {KEY_VARIABLE}",
+    timeout="--labeller-timeout",
     server="a labeller",
     requests="questions",
 )
@@ -102,6 +100,7 @@ class Endpoint:
         self.config = config
         policy = RetryPolicy(
             timeout_s=config.timeout_s,
+            request_timeout_s=config.timeout_s * config.max_tries,
             max_tries=config.max_tries,
             first_pause_s=config.first_pause_s,
             max_consecutive_failures=config.max_consecutive_failures,
@@ -109,6 +108,7 @@ class Endpoint:
             concurrency=config.concurrency,
         )
         self.pool = HttpPool(config.urls, config.api_key, policy, _NAMES)
+        self._read = ReplyReader(redact=self.pool.redact).content
         self.log = _EventLog(config.log, config.calls)
         self._asking: WeakValueDictionary[str, _Lock] = WeakValueDictionary()
         self._lock = threading.Lock()
@@ -165,7 +165,7 @@ class Endpoint:
         """Return the content of the reply to a request."""
         events = chain([event], repeat(Event.RETRY))
         try:
-            return self.pool.ask(body, _read_content, lambda: self._count_call(next(events)))
+            return self.pool.ask(body, self._read, lambda: self._count_call(next(events)))
         except RequestFailed as error:
             raise RowError(error.kind, error.got) from error
         except EndpointError as error:
@@ -175,7 +175,7 @@ class Endpoint:
     def _count_call(self, event: Event) -> None:
         """Count a call before it is made, if it may be made."""
         if not self.log.count(event):
-            self.pool.assert_open()
+            self.pool.balancer.assert_open()
             raise RowError("not_asked", f"the budget of {self.config.calls} calls is spent")
 
     # --- cache ---
@@ -186,8 +186,8 @@ class Endpoint:
     def _cached(self, key: str) -> str | None:
         try:
             entry = json.loads(self._path(key).read_text(encoding="utf-8"))
-            return str(entry["reply"])
-        except (OSError, ValueError, TypeError, KeyError):
+            return entry["reply"] if isinstance(entry["reply"], str) else None
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return None
 
     def _write_cache(self, question: LabelQuestion, reply: str) -> None:
@@ -264,7 +264,3 @@ def _body(model: str, question: LabelQuestion) -> bytes:
     pictures = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
     message = {"role": "user", "content": [{"type": "text", "text": question.text}, *pictures]}
     return request_body({"model": model}, MessageWriter().messages([message]))
-
-
-def _read_content(response: Response) -> str:
-    return content_of(read_json(response))

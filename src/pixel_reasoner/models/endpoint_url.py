@@ -3,38 +3,71 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.files import reason
 
 KEY_VARIABLE = "OPENAI_API_KEY"
+MAX_KEY_BYTES = 16_384
+_KEY = re.compile(r"[!#-&(-~]*")
+"""printable ASCII without spaces and quotes, as headers may contain it"""
+_PUBLIC_PARAMETERS = ("api-version",)
+"""of a query: they contain no secret"""
 
 
 def read_key(path: Path | None) -> str:
-    """Return the key in a file, or in the environment; empty where there is none.
+    """Return the key in a file, or in the environment; empty where there is none. White space around it is ignored.
 
     Raises:
-        InputError: the file cannot be read, or is empty.
+        InputError: the file cannot be read, is empty, or contains something else. No message contains a key.
     """
     if path is None:
-        return os.environ.get(KEY_VARIABLE, "").strip()
+        return _checked_key(os.environ.get(KEY_VARIABLE, ""), f"the variable {KEY_VARIABLE}")
     try:
-        key = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
+        with path.open("rb") as file:
+            key = file.read(MAX_KEY_BYTES + 1).decode("utf-8-sig")
+    except (OSError, ValueError) as error:
         raise InputError(
             expected="a file that contains a key",
-            got=f"{path}: {reason(error)}",
+            got=f"{path}: {'not UTF-8' if isinstance(error, UnicodeError) else reason(error)}",
             fix="check --key-file",
-        ) from error
-    if not key:
+        ) from None
+    if not key.strip():
         raise InputError(
             expected="a file that contains a key",
             got=f"{path}, which is empty",
             fix="write the key there",
         )
-    return key
+    return _checked_key(key, str(path))
+
+
+def _checked_key(text: str, place: str) -> str:
+    """Return the key in a text.
+
+    Raises:
+        InputError: a header cannot contain it, or it is two words or in quotes.
+    """
+    key = text.strip()
+    if len(key) > MAX_KEY_BYTES:
+        found = f"more than {MAX_KEY_BYTES:,} bytes"
+    elif _KEY.fullmatch(key):
+        return key
+    elif any(one in key for one in "\"'"):
+        found = "quotes"
+    elif any(one.isspace() for one in key):
+        found = "white space inside it"
+    elif key.isascii():
+        found = "control characters"
+    else:
+        found = "characters that are not ASCII"
+    raise InputError(
+        expected="a key of printable ASCII characters",
+        got=f"{found} in {place}",
+        fix="write the key alone there, without quotes, on one line",
+    )
 
 
 def chat_completions_url(url: str, option: str = "--endpoint") -> str:
@@ -46,18 +79,68 @@ def chat_completions_url(url: str, option: str = "--endpoint") -> str:
     >>> chat_completions_url("http://localhost:8000/v1/")
     'http://localhost:8000/v1/chat/completions'
     """
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        if not url.isprintable() or " " in url:
+            raise ValueError("spaces or control characters")
+        parts = urlsplit(url)
+        if parts.username is not None or parts.password is not None:
+            raise UsageError(
+                expected="an address without a user and a password",
+                got=f"one of {_shown(url)}",
+                fix=f"give the key in the environment variable {KEY_VARIABLE}",
+            )
+        _check_host(parts.scheme, parts.hostname, parts.port)
+    except ValueError as error:  # UsageError is one
+        if isinstance(error, UsageError):
+            raise
         raise UsageError(
             expected="the address of a server",
-            got=repr(parts.path if parts.password else url),
+            got=f"{_shown(url)!r}: {_reason(error)}",
             fix=f"such as {option} http://localhost:8000/v1",
-        )
-    if parts.username or parts.password:
-        raise UsageError(
-            expected="an address without a user and a password",
-            got=f"one of {parts.hostname}",
-            fix=f"give the key in the environment variable {KEY_VARIABLE}",
-        )
+        ) from None
     path = parts.path.rstrip("/").removesuffix("/chat/completions") + "/chat/completions"
     return urlunsplit(parts._replace(path=path, fragment=""))
+
+
+def _check_host(scheme: str, host: str | None, port: int | None) -> None:
+    """Raise a `ValueError` for what no connection can be made to."""
+    if scheme not in ("http", "https"):
+        raise ValueError("it does not begin with http:// or https://")
+    if not host:
+        raise ValueError("no name of a host")
+    if port == 0:
+        raise ValueError("port 0")
+    host.encode("idna")  # as the system does when it looks the name up
+
+
+def _reason(error: ValueError) -> str:
+    """Return what is wrong with an address. Messages of the standard library repeat parts of it."""
+    if isinstance(error, UnicodeError):
+        return "a name of a host that is not valid"
+    if "port" in str(error).lower():
+        return "a port that is not a number from 1 to 65535"
+    if "IPv6" in str(error) or "IPv4" in str(error) or "netloc" in str(error):
+        return "a name of a host that is not valid"
+    return str(error)
+
+
+def _shown(url: str) -> str:
+    """Return an address that is not valid for a message: without what may be a user, a password, or a key in its query.
+
+    >>> _shown("http://me:secret@host/v1?key=secret")
+    'http://host/v1'
+    """
+    scheme = re.match("[a-zA-Z]{0,9}://", url)
+    rest = url.rpartition("://")[2].rpartition("@")[2]
+    shown = (scheme[0] if scheme else "") + re.split("[?#]", rest, maxsplit=1)[0]
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in shown)[:200]
+
+
+def secrets_of_url(url: str) -> list[str]:
+    """Return the values of the query of an address, one of which may be a key.
+
+    >>> secrets_of_url("https://host/v1?api-version=2024-10-21&key=0123456789")
+    ['0123456789']
+    """
+    fields = parse_qsl(urlsplit(url).query, max_num_fields=1000)
+    return [value for name, value in fields if name not in _PUBLIC_PARAMETERS]

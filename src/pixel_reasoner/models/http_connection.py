@@ -6,18 +6,22 @@ the socket that a cancelled request uses is known, and no other request uses it.
 
 from __future__ import annotations
 
+import math
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pixel_reasoner.models.http_errors import timed_out
+from pixel_reasoner.models.openai_schema import ServerError
 
 if TYPE_CHECKING:
     from httpx2 import Client, Response
 
-_HEADERS = {"Content-Type": "application/json"}
+_HEADERS = {"Content-Type": "application/json", "Accept-Encoding": "gzip, deflate"}
 _NEW_STREAM_EVENTS = ("connect_tcp.complete", "start_tls.complete")
 
 
@@ -58,31 +62,64 @@ class CancelToken:
             self._wake = wake
 
 
+class HttpRequest(NamedTuple):
+    """One request, as it is sent at each try."""
+
+    url: str
+    body: bytes | None = None
+    """JSON to post; None to get"""
+
+
 class Connection:
     """Client with at most one connection to one server. One request at a time may use it."""
 
     def __init__(self, client: Client) -> None:
         self.client = client
         self._stream: Any = None
-        self._token = CancelToken()
+        self._tokens: tuple[CancelToken, ...] = ()
 
     @contextmanager
-    def post(self, url: str, body: bytes, token: CancelToken) -> Iterator[Response]:
+    def send(self, request: HttpRequest, token: CancelToken, limit_s: float) -> Iterator[Response]:
         """Send a request, and yield its response while the body has not been read.
+
+        Args:
+            request: what is sent.
+            token: cancels it from another thread.
+            limit_s: time until the response has been read. `httpx2` limits the time between two bytes alone.
 
         Raises:
             httpx2.RequestError: the connection failed, or the token was cancelled.
+            TryFailed: the time is over.
         """
-        self._token = token
-        token.attach(self._stream)
-        extensions = {"trace": self._trace}
+        import httpx2
+
+        limit = CancelToken()
+        timer = threading.Timer(limit_s, limit.cancel)
+        timer.daemon = True
+        self._tokens = (token, limit)
+        self._attach(self._stream)
+        timer.start()
         try:
-            with self.client.stream(
-                "POST", url, content=body, headers=_HEADERS, extensions=extensions
-            ) as response:
+            with self._open(request, limit_s) as response:
                 yield response
+        except (httpx2.RequestError, ServerError) as error:
+            is_late = limit.is_cancelled or isinstance(error, httpx2.TimeoutException)
+            if is_late and not token.is_cancelled:
+                raise timed_out(limit_s) from error
+            raise
         finally:
-            token.attach(None)  # the next request on this connection is not affected
+            timer.cancel()
+            self._attach(None)  # the next request on this connection is not affected
+
+    def _open(self, request: HttpRequest, limit_s: float) -> Any:
+        return self.client.stream(
+            "GET" if request.body is None else "POST",
+            request.url,
+            content=request.body,
+            headers=_HEADERS,
+            timeout=limit_s,
+            extensions={"trace": self._trace},
+        )
 
     def close(self) -> None:
         """Close the connection."""
@@ -92,7 +129,11 @@ class Connection:
         """Note the stream of a new connection. Called by `httpcore2` in the thread of the request."""
         if event.endswith(_NEW_STREAM_EVENTS):
             self._stream = info["return_value"]
-            self._token.attach(self._stream)
+            self._attach(self._stream)
+
+    def _attach(self, stream: Any) -> None:
+        for token in self._tokens:
+            token.attach(stream)
 
 
 def _shut_down(stream: Any) -> None:
@@ -109,12 +150,17 @@ def is_html(response: Response) -> bool:
     return "html" in response.headers.get("content-type", "")
 
 
-def retry_after_s(response: Response) -> float:
-    """Return the seconds of a Retry-After header, which contains seconds or a date; 0 without one."""
-    value = response.headers.get("retry-after", "").strip()
-    if value.replace(".", "", 1).isdigit():
-        return float(value)
+def retry_after_s(value: str) -> float:
+    """Return the seconds of a Retry-After header, which contains seconds or a date; 0 for anything else.
+
+    >>> [retry_after_s(value) for value in ("1.5", "²", "-1", "nan", "")]
+    [1.5, 0.0, 0.0, 0.0, 0.0]
+    """
     try:
-        return (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
-    except (ValueError, TypeError):
-        return 0.0
+        seconds = float(value)
+    except ValueError:
+        try:
+            seconds = (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
+        except (ValueError, TypeError, OverflowError):
+            return 0.0
+    return max(seconds, 0.0) if math.isfinite(seconds) else 0.0

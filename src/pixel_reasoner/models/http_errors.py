@@ -19,6 +19,7 @@ class FailureKind(StrEnum):
     UNREACHABLE = "endpoint_unreachable"
     RATE_LIMITED = "rate_limited"
     ERROR = "endpoint_error"
+    INVALID = "invalid_reply"
     REFUSED = "request_refused"
 
 
@@ -34,6 +35,7 @@ class MessageNames(NamedTuple):
     endpoint: str = "--endpoint"
     model: str = "--model"
     key: str = f"--key-file or in the environment variable {KEY_VARIABLE}"
+    timeout: str = "--timeout-s"
     server: str = "a server"
     requests: str = "requests"
 
@@ -49,11 +51,22 @@ class TryFailed(Exception):
         self.kind, self.text, self.retry_after_s = kind, text, retry_after_s
 
 
+def timed_out(limit_s: float) -> TryFailed:
+    """Return the error of a try that took too long."""
+    return TryFailed(FailureKind.TIMEOUT, f"no complete reply within {limit_s:.3g} s")
+
+
 def request_failed(kind: FailureKind, expected: str, got: str, fix: str) -> RequestFailed:
     """Return the error of a request."""
     error = RequestFailed(expected=expected, got=got, fix=fix)
     error.kind = kind
     return error
+
+
+def fix_of_failure(kind: FailureKind, names: MessageNames) -> str:
+    """Return what a user has to do after all tries of a request failed."""
+    more = f", or raise {names.timeout}" if kind is FailureKind.TIMEOUT else ""
+    return f"check the server{more}; a run goes on with the other questions"
 
 
 def fix_of_fatal(status: int, names: MessageNames) -> str:

@@ -17,6 +17,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from pixel_reasoner.models.api import Messages
+from pixel_reasoner.models.openai_schema import ModelCard
 from pixel_reasoner.schema.settings import SamplingParams
 
 
@@ -67,13 +68,13 @@ PROFILES = {
 }
 
 
-def server_kind(models: Sequence[Any]) -> ServerKind:
+def server_kind(models: Sequence[ModelCard]) -> ServerKind:
     """Return the kind of a server by its list of models.
 
-    >>> server_kind([{"id": "m", "owned_by": "vllm"}]).value
+    >>> server_kind([ModelCard(id="m", owned_by="vllm")]).value
     'vllm'
     """
-    owners = {str(one.get("owned_by", "")) for one in models if isinstance(one, dict)}
+    owners = {one.owned_by for one in models}
     kinds = {profile.owner: kind for kind, profile in PROFILES.items() if profile.owner}
     return next((kinds[owner] for owner in owners if owner in kinds), ServerKind.ANY)
 

@@ -12,23 +12,33 @@ from array import array
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from pydantic_core import from_json
+
 from pixel_reasoner.dialects.syntax.hermes import CLOSE, OPEN
 from pixel_reasoner.models.api import Completion
+from pixel_reasoner.models.http_body import read_body
+from pixel_reasoner.models.openai_schema import (
+    MAX_TEXT_CHARS,
+    ChatReply,
+    Choice,
+    Function,
+    InvalidReplyError,
+    Message,
+    ServerError,
+    validated,
+)
 from pixel_reasoner.schema.trace import Part, Text, Thought, ToolCall
 
 if TYPE_CHECKING:
     from httpx2 import Response
 
 THINK_OPEN, THINK_CLOSE = "<think>\n", "\n</think>\n\n"
-INVALID_REPLY_ERRORS = (LookupError, TypeError, AttributeError, ValueError)
-"""raised while a reply is read that has another structure"""
-
 WriteCall = Callable[[str, dict[str, Any]], str]
 """name and arguments of a call -> its text in the syntax of a dialect"""
 
 
-class ServerError(Exception):
-    """A response that is not a valid reply; its message shows what came instead."""
+Redact = Callable[[str], str]
+"""returns a text without secrets"""
 
 
 def write_hermes_call(name: str, arguments: dict[str, Any]) -> str:
@@ -37,25 +47,68 @@ def write_hermes_call(name: str, arguments: dict[str, Any]) -> str:
     return f"{OPEN}\n{json.dumps(call, ensure_ascii=False)}\n{CLOSE}"
 
 
-def read_json(response: Response) -> Any:
-    """Return the JSON of a response.
+class ReplyReader:
+    """Reads whole replies."""
+
+    def __init__(self, write: WriteCall = write_hermes_call, redact: Redact = str) -> None:
+        self.write, self.redact = write, redact
+
+    def __call__(self, response: Response) -> Completion:
+        """Return the turn in a response.
+
+        Raises:
+            ServerError: not a valid reply.
+        """
+        return self.completion(read_reply(response))
+
+    def content(self, response: Response) -> str:
+        """Return the content of the reply in a response alone; empty where the model wrote none.
+
+        Raises:
+            ServerError: not a valid reply.
+        """
+        return _checked(read_reply(response).choices[0].message, self.redact).text
+
+    def completion(self, reply: ChatReply) -> Completion:
+        """Return the turn of a reply.
+
+        Raises:
+            InvalidReplyError: its texts are longer than those of any model.
+        """
+        choice = reply.choices[0]
+        message = _checked(choice.message, self.redact)
+        usage = reply.usage
+        return Completion(
+            text=message_text(message, self.write),
+            truncated=choice.finish_reason == "length",
+            logprobs=array("f", _logprobs(choice)),
+            num_prompt_tokens=(usage and usage.prompt_tokens) or 0,
+            parts=message_parts(message, self.write),
+        )
+
+
+def read_reply(response: Response) -> ChatReply:
+    """Return the reply in a response.
 
     Raises:
-        ServerError: it is not JSON.
+        ServerError: not a valid reply.
     """
-    response.read()
+    data = read_body(response)
     try:
-        return response.json()
-    except ValueError as error:
+        return validated(ChatReply, data)
+    except InvalidReplyError as error:
+        if data.lstrip()[:1] in (b"{", b"["):
+            raise
         kind = response.headers.get("content-type", "no content type")
-        raise ServerError(f"no chat completion but {kind}: {response.text[:80]!r}") from error
+        start = data[:80].decode("utf-8", "replace")
+        raise ServerError(f"no chat completion but {kind}: {start!r}") from error
 
 
 def completion(reply: Any, write: WriteCall = write_hermes_call) -> Completion:
     r"""Return the turn of a reply.
 
     Args:
-        reply: the JSON of a chat completion.
+        reply: the JSON of a chat completion, as text or as an object.
         write: writes calls that came as `tool_calls` back into the text. Some servers parse the text whether or not the
             request contained tools, and return `0.4` for `0.40`.
 
@@ -65,73 +118,66 @@ def completion(reply: Any, write: WriteCall = write_hermes_call) -> Completion:
     >>> completion({"choices": [{"message": {"content": "Yes."}, "finish_reason": "length"}]})[:2]
     ('Yes.', True)
     """
-    try:
-        choice = reply["choices"][0]
-        message = choice["message"]
-        usage = reply.get("usage") or {}
-        return Completion(
-            text=message_text(message, write),
-            truncated=choice.get("finish_reason") == "length",
-            logprobs=array("f", _logprobs(choice)),
-            num_prompt_tokens=usage.get("prompt_tokens") or 0,
-            parts=message_parts(message, write),
-        )
-    except INVALID_REPLY_ERRORS as error:
-        raise ServerError(shorten(reply)) from error
+    return ReplyReader(write).completion(validated(ChatReply, reply))
 
 
-def content_of(reply: Any) -> str:
-    """Return the content of a reply alone; empty where the model wrote none.
+def _checked(message: Message, redact: Redact) -> Message:
+    """Return a message without secrets.
 
     Raises:
-        ServerError: not a chat completion.
+        InvalidReplyError: its texts are too long.
     """
-    try:
-        content = reply["choices"][0]["message"].get("content")
-    except INVALID_REPLY_ERRORS as error:
-        raise ServerError(shorten(reply)) from error
-    return content if isinstance(content, str) else ""
+    functions = [call.function for call in message.tool_calls or ()]
+    texts = [message.text, message.thought, *(f"{one.name}{one.arguments}" for one in functions)]
+    if sum(map(len, texts)) > MAX_TEXT_CHARS:
+        raise InvalidReplyError(f"a reply of more than {MAX_TEXT_CHARS:,} characters")
+    for function in functions:
+        function.name = redact(function.name)
+        function.arguments = redact(function.arguments or "")
+    return Message(
+        content=redact(message.text),
+        reasoning=redact(message.thought),
+        tool_calls=message.tool_calls,
+    )
 
 
-def message_text(message: dict[str, Any], write: WriteCall = write_hermes_call) -> str:
+def message_text(message: Message, write: WriteCall = write_hermes_call) -> str:
     r"""Return a message as one text: reasoning between tags, content, and calls in the syntax of a dialect.
 
-    >>> message_text({"content": None, "tool_calls": [{"function": {"name": "f", "arguments": '{"a": 1}'}}]})
+    >>> message_text(Message(tool_calls=[{"function": {"name": "f", "arguments": '{"a": 1}'}}]))
     '<tool_call>\n{"name": "f", "arguments": {"a": 1}}\n</tool_call>'
     """
-    text = message.get("content") or ""
-    reasoning = message_reasoning(message)
+    text, reasoning = message.text, message.thought
     if reasoning:
         text = f"{THINK_OPEN}{reasoning}{THINK_CLOSE}{text}"
-    for call in message.get("tool_calls") or ():
+    for call in message.tool_calls or ():
         text = f"{text}\n" if text and not text.endswith("\n") else text
-        text += _call_text(call["function"], write)
-    return str(text)
+        text += _call_text(call.function, write)
+    return text
 
 
 def message_parts(
-    message: dict[str, Any], write: WriteCall = write_hermes_call
+    message: Message, write: WriteCall = write_hermes_call
 ) -> tuple[Part, ...] | None:
     """Return thought, content and calls of a message; None if the server returned the content alone.
 
     Calls have the names and coordinates of the model's family. A call whose arguments are not a JSON object is a `Text`,
     which the dialect rejects.
 
-    >>> message_parts({"reasoning": "Hm.", "content": "Red."})
+    >>> message_parts(Message(reasoning="Hm.", content="Red."))
     (Thought(thought='Hm.'), Text(text='Red.'))
     """
-    reasoning, content = message_reasoning(message), message.get("content")
-    calls = message.get("tool_calls") or ()
+    text, reasoning, calls = message.text, message.thought, message.tool_calls or ()
     if not (reasoning or calls):
         return None
-    parts: list[Part] = [Thought(thought=str(reasoning))] if reasoning else []
-    parts += [Text(text=str(content))] if content else []
+    parts: list[Part] = [Thought(thought=reasoning)] if reasoning else []
+    parts += [Text(text=text)] if text else []
     for call in calls:
-        name, arguments = call["function"]["name"], _arguments(call["function"])
-        if isinstance(name, str) and arguments is not None:
-            parts.append(ToolCall(name=name, arguments=arguments))
+        arguments = arguments_of(call.function.arguments)
+        if arguments is not None:
+            parts.append(ToolCall(name=call.function.name, arguments=arguments))
         else:
-            parts.append(Text(text=_call_text(call["function"], write)))
+            parts.append(Text(text=_call_text(call.function, write)))
     return tuple(parts)
 
 
@@ -164,36 +210,29 @@ def split_reasoning(text: str) -> tuple[str, str]:
     return "", text
 
 
-def message_reasoning(message: dict[str, Any]) -> Any:
-    """Return the reasoning of a message or of a piece of one; servers use one of two names for it."""
-    return message.get("reasoning_content") or message.get("reasoning")
+def arguments_of(value: str | None) -> dict[str, Any] | None:
+    """Return the arguments of a call; None if they are not a JSON object, or nested more than 200 deep.
 
-
-def _arguments(function: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the arguments of a call; None if they are not a JSON object."""
-    value = function.get("arguments") or {}
+    >>> arguments_of('{"a": 1}'), arguments_of("{"), arguments_of("")
+    ({'a': 1}, None, {})
+    """
     try:
-        value = json.loads(value) if isinstance(value, str) else value
+        found = from_json(value or "{}")
     except ValueError:
         return None
-    return value if isinstance(value, dict) else None
+    return found if isinstance(found, dict) else None
 
 
-def _call_text(function: dict[str, Any], write: WriteCall) -> str:
+def _call_text(function: Function, write: WriteCall) -> str:
     """Return a call as text. Arguments that are not a JSON object stay as they are: the dialect rejects them."""
-    name, arguments = function["name"], _arguments(function)
+    arguments = arguments_of(function.arguments)
     if arguments is not None:
-        return write(name, arguments)
-    return (
-        f'{OPEN}\n{{"name": {json.dumps(name)}, "arguments": {function.get("arguments")}}}\n{CLOSE}'
-    )
+        return write(function.name, arguments)
+    return f'{OPEN}\n{{"name": {json.dumps(function.name)}, "arguments": {function.arguments}}}\n{CLOSE}'
 
 
-def _logprobs(choice: dict[str, Any]) -> list[float]:
-    tokens = (choice.get("logprobs") or {}).get("content") or []
-    return [float(token["logprob"]) for token in tokens]
-
-
-def shorten(value: Any, max_chars: int = 200) -> str:
-    """Return a value on one line, for an error message."""
-    return " ".join(str(value).split())[:max_chars]
+def _logprobs(choice: Choice) -> list[float]:
+    """Return the log-probabilities of a reply; none if that of a token is missing: the others would move to other tokens."""
+    tokens = (choice.logprobs and choice.logprobs.content) or []
+    found = [one for token in tokens if (one := token.get("logprob")) is not None]
+    return found if len(found) == len(tokens) else []

@@ -2,128 +2,181 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from pixel_reasoner.models.api import Completion, OnText
+from pixel_reasoner.models.http_body import body_chunks, text_lines
 from pixel_reasoner.models.openai_reply import (
-    INVALID_REPLY_ERRORS,
     THINK_CLOSE,
     THINK_OPEN,
-    ServerError,
+    ReplyReader,
     WriteCall,
-    completion,
-    message_reasoning,
-    read_json,
+    arguments_of,
     reasoning_of,
-    shorten,
     text_to_parse,
+    write_hermes_call,
 )
+from pixel_reasoner.models.openai_schema import (
+    MAX_CALLS,
+    MAX_TEXT_CHARS,
+    Call,
+    CallPiece,
+    ChatReply,
+    Choice,
+    Function,
+    FunctionPiece,
+    InvalidReplyError,
+    Logprobs,
+    Message,
+    ServerError,
+    StreamChoice,
+    StreamEvent,
+    TokenLogprob,
+    Usage,
+    validated,
+)
+from pixel_reasoner.models.redaction import Redactor, StreamRedactor
 
 if TYPE_CHECKING:
     from httpx2 import Response
 
-_MAX_CALLS = 100
-"""of one reply; a stream that numbers them higher is not a valid reply"""
-
 OnDelta = Callable[[str, bool], None]
 """called with new text, and whether it is reasoning"""
+
+
+@dataclass(slots=True)
+class _StreamedCall:
+    """Call that arrives in pieces."""
+
+    id: str
+    name: str = ""
+    arguments: list[str] = field(default_factory=list)
+
+    def is_continued_by(self, piece: CallPiece, function: FunctionPiece) -> bool:
+        """Return whether a piece with the same index, or also without one, belongs to this call."""
+        if piece.id and self.id:
+            return piece.id == self.id
+        if not function.name:
+            return True
+        if piece.index is None:
+            return False  # some servers send whole calls without index and id
+        return not self.arguments or arguments_of("".join(self.arguments)) is None
+
+    def add(self, piece: CallPiece, function: FunctionPiece) -> None:
+        self.id = self.id or piece.id or ""
+        if function.name and function.name != self.name:  # some servers repeat it in every piece
+            self.name += function.name
+        if function.arguments:
+            self.arguments.append(function.arguments)
 
 
 class StreamedReply:
     """Chat completion that arrives in pieces."""
 
     def __init__(self) -> None:
-        self.message: dict[str, Any] = {"content": "", "reasoning_content": "", "tool_calls": []}
-        self.logprobs: list[Any] = []
+        self.content: list[str] = []
+        self.reasoning: list[str] = []
+        self.calls: list[_StreamedCall] = []
+        self.logprobs: list[TokenLogprob] = []
         self.finish_reason: str | None = None
-        self.usage: dict[str, Any] = {}
+        self.usage: Usage | None = None
+        self.is_done = False
+        """whether the server sent [DONE]; some send no finish reason before it"""
+        self._num_chars = 0
+        self._latest: dict[int | None, _StreamedCall] = {}
+        """the call that began last, by its index"""
 
-    def add(self, event: Any) -> None:
+    def add(self, event: StreamEvent) -> None:
         """Add an event of the stream.
 
         Raises:
-            ServerError: not a piece of a chat completion.
+            InvalidReplyError: the reply is larger than that of any model.
         """
-        try:
-            self._add(event)
-        except INVALID_REPLY_ERRORS as error:
-            raise ServerError(shorten(event)) from error
+        self.usage = event.usage or self.usage
+        for choice in (event.choices or ())[:1]:
+            self._add(choice)
 
-    def _add(self, event: Any) -> None:
-        self.usage = event.get("usage") or self.usage
-        choices = event.get("choices") or []
-        if not choices:
+    def _add(self, choice: StreamChoice) -> None:
+        self.finish_reason = choice.finish_reason or self.finish_reason
+        self.logprobs += (choice.logprobs and choice.logprobs.content) or []
+        delta = choice.delta
+        if delta is None:
             return
-        choice = choices[0]
-        self.finish_reason = choice.get("finish_reason") or self.finish_reason
-        self.logprobs += (choice.get("logprobs") or {}).get("content") or []
-        delta = choice.get("delta") or {}
-        self.message["content"] += delta.get("content") or ""
-        self.message["reasoning_content"] += message_reasoning(delta) or ""
-        for call in delta.get("tool_calls") or ():
+        self.content.append(delta.text)
+        self.reasoning.append(delta.thought)
+        self._num_chars += len(delta.text) + len(delta.thought)
+        for call in delta.tool_calls or ():
             self._add_call(call)
+        if self._num_chars > MAX_TEXT_CHARS:
+            raise InvalidReplyError(f"a reply of more than {MAX_TEXT_CHARS:,} characters")
 
-    def _add_call(self, piece: dict[str, Any]) -> None:
-        calls, function = self.message["tool_calls"], piece.get("function") or {}
-        index = piece.get("index")
-        if index is None:  # some servers send whole calls without an index
-            index = len(calls) if function.get("name") else max(len(calls) - 1, 0)
-        if not 0 <= index < _MAX_CALLS:
-            raise ValueError(index)
-        while len(calls) <= index:
-            calls.append({"function": {"name": "", "arguments": ""}})
-        for name in ("name", "arguments"):
-            calls[index]["function"][name] += function.get(name) or ""
+    def _add_call(self, piece: CallPiece) -> None:
+        function = piece.function or FunctionPiece()
+        self._num_chars += len(function.name or "") + len(function.arguments or "")
+        call = self._latest.get(piece.index)
+        if call is None or not call.is_continued_by(piece, function):
+            call = _StreamedCall(piece.id or "")
+            self.calls.append(call)
+            self._latest[piece.index] = call
+        if len(self.calls) > MAX_CALLS:
+            raise InvalidReplyError(f"a reply with more than {MAX_CALLS} calls")
+        call.add(piece, function)
 
-    def reply(self) -> dict[str, Any]:
+    def reply(self) -> ChatReply:
         """Return the whole reply, as if it had not been streamed.
 
         Raises:
             ServerError: the stream ended before the reply did.
         """
-        if self.finish_reason is None:
-            raise ServerError(f"a stream that ends after {len(self.message['content'])} characters")
-        choice = {
-            "message": self.message,
-            "finish_reason": self.finish_reason,
-            "logprobs": {"content": self.logprobs},
-        }
-        return {"choices": [choice], "usage": self.usage}
+        if self.finish_reason is None and not self.is_done:
+            raise ServerError(f"a stream that ends after {sum(map(len, self.content))} characters")
+        functions = [
+            Function(name=one.name, arguments="".join(one.arguments)) for one in self.calls
+        ]
+        message = Message(
+            content="".join(self.content),
+            reasoning="".join(self.reasoning),
+            tool_calls=[Call(function=function) for function in functions],
+        )
+        logprobs = Logprobs.model_construct(content=self.logprobs)  # each is valid already
+        choice = Choice(message=message, finish_reason=self.finish_reason, logprobs=logprobs)
+        return ChatReply(choices=[choice], usage=self.usage)
 
 
-def stream_events(lines: Iterable[str]) -> Iterator[Any]:
-    """Yield the events of a stream of server-sent lines.
+def stream_events(lines: Iterable[str]) -> Iterator[StreamEvent | None]:
+    """Yield the events of a stream of server-sent lines; None for its end, if the server sends one.
 
     Raises:
         ServerError: a line that is not an event, or an error that the server sends in place of one.
 
-    >>> list(stream_events(['data: {"a": 1}', "", ": comment", "data: [DONE]"]))
-    [{'a': 1}]
+    >>> [event and event.usage for event in stream_events(['data: {"usage": null}', "", ": comment", "data: [DONE]"])]
+    [None, None]
     """
     for line in lines:
         if not line.startswith("data:"):
             continue
         data = line.removeprefix("data:").strip()
         if data == "[DONE]":
+            yield None
             return
-        try:
-            event = json.loads(data)
-        except ValueError as error:
-            raise ServerError(shorten(data)) from error
-        if not isinstance(event, dict) or "error" in event:
-            raise ServerError(shorten(event))
-        yield event
+        yield validated(StreamEvent, data)
 
 
 class StreamReader:
     """Reads a stream and passes its text on. A second try does not repeat the text of the first."""
 
-    def __init__(self, on_delta: OnDelta, write: WriteCall) -> None:
-        self.write = write
-        self._reasoning = _NewText(lambda text: on_delta(text, True))
-        self._content = _NewText(lambda text: on_delta(text, False))
+    def __init__(
+        self,
+        on_delta: OnDelta,
+        write: WriteCall = write_hermes_call,
+        redact: Redactor | None = None,
+    ) -> None:
+        redact = redact or Redactor()
+        self.whole = ReplyReader(write, redact)
+        self._reasoning = _NewText(lambda text: on_delta(text, True), redact)
+        self._content = _NewText(lambda text: on_delta(text, False), redact)
 
     def __call__(self, response: Response) -> Completion:
         """Return the turn in a streamed response.
@@ -131,36 +184,74 @@ class StreamReader:
         Raises:
             ServerError: not a valid reply, or an incomplete one.
         """
+        self._reasoning.restart()
+        self._content.restart()
         if "event-stream" not in response.headers.get("content-type", ""):
-            turn = completion(read_json(response), self.write)
+            turn = self.whole(response)
         else:
-            streamed = StreamedReply()
-            for event in stream_events(response.iter_lines()):
-                streamed.add(event)
-                self._reasoning.extend_to(streamed.message["reasoning_content"])
-                self._content.extend_to(streamed.message["content"])
-            turn = completion(streamed.reply(), self.write)
-        self._reasoning.extend_to(reasoning_of(turn))
-        self._content.extend_to(text_to_parse(turn))  # includes calls that came as `tool_calls`
+            turn = self.whole.completion(self._streamed(response))
+        self._reasoning.finish(reasoning_of(turn))
+        self._content.finish(text_to_parse(turn))  # includes calls that came as `tool_calls`
         return turn
+
+    def _streamed(self, response: Response) -> ChatReply:
+        streamed = StreamedReply()
+        for event in stream_events(text_lines(body_chunks(response))):
+            if event is None:
+                streamed.is_done = True
+                break
+            streamed.add(event)
+            for choice in (event.choices or ())[:1]:
+                if choice.delta is not None:
+                    self._reasoning.add(choice.delta.thought)
+                    self._content.add(choice.delta.text)
+        return streamed.reply()
 
 
 class _NewText:
-    """Passes on what is new of a text that grows."""
+    """Passes on a text that grows, without secrets and without what an earlier try passed on."""
 
-    def __init__(self, on_text: OnText) -> None:
-        self.on_text = on_text
-        self.passed = ""
+    def __init__(self, on_text: OnText, redact: Redactor) -> None:
+        self._on_text = on_text
+        self._redact = redact
+        self._stream = StreamRedactor(redact)
+        self._earlier = ""
+        """what earlier tries passed on, as far as this one agrees with it"""
+        self._pieces: list[str] = []
+        """what this try has returned"""
+        self._num_chars = 0
 
-    def extend_to(self, text: str) -> None:
-        """Pass on the new end of a text. A text that begins differently, of another try, follows on a new line."""
-        if self.passed.startswith(text):
+    def restart(self) -> None:
+        """Begin the text again, for another try."""
+        self._pass_on(self._stream.finish())
+        text = "".join(self._pieces)
+        self._earlier = text if len(text) > len(self._earlier) else self._earlier
+        self._stream = StreamRedactor(self._redact)
+        self._pieces, self._num_chars = [], 0
+
+    def add(self, text: str) -> None:
+        """Add the next piece of the text."""
+        self._pass_on(self._stream.add(text))
+
+    def finish(self, text: str) -> None:
+        """Add what is missing of the whole text."""
+        self._pass_on(self._stream.finish())
+        self._pass_on(text.removeprefix("".join(self._pieces)))
+
+    def _pass_on(self, text: str) -> None:
+        """Pass on what is new. A text that begins differently from that of an earlier try follows on a new line."""
+        if not text:
             return
-        if not text.startswith(self.passed):
-            self.on_text("\n")
-            self.passed = ""
-        self.on_text(text[len(self.passed) :])
-        self.passed = text
+        known = self._earlier[self._num_chars : self._num_chars + len(text)]
+        self._pieces.append(text)
+        self._num_chars += len(text)
+        if text.startswith(known):
+            new = text[len(known) :]
+        else:
+            new = "\n" + "".join(self._pieces)
+            self._earlier = ""
+        if new:
+            self._on_text(new)
 
 
 class TextJoiner:

@@ -22,20 +22,20 @@ from pydantic import ValidationError
 from pixel_reasoner.errors import EndpointError, OutputError
 from pixel_reasoner.files import write_json
 from pixel_reasoner.models.api import Completion, Messages
-from pixel_reasoner.models.http_errors import RequestFailed
+from pixel_reasoner.models.http_errors import FailureKind, RequestFailed
 from pixel_reasoner.models.http_pool import HttpPool
 from pixel_reasoner.models.openai_chat import MessageWriter, Profile, request_body
-from pixel_reasoner.models.openai_reply import completion, read_json
+from pixel_reasoner.models.openai_reply import ReplyReader
 from pixel_reasoner.schema.record import Record
 
 if TYPE_CHECKING:
-    from httpx2 import Response
     from PIL import Image
 
 CACHE_S = 24 * 3600
 _QUESTION = "Which colour is this? Answer with one word."
 _WORD_LIST = "Write ten words that have nothing to do with one another."
 _SIDE_PX = 224
+_NO_ANSWER = (FailureKind.TIMEOUT, FailureKind.UNREACHABLE, FailureKind.RATE_LIMITED)
 _RED, _BLUE = (220, 20, 20), (20, 20, 220)
 _CALL = {
     "id": "call_1",
@@ -89,12 +89,13 @@ class _Prober:
 
     def __init__(self, pool: HttpPool, model: str, profile: Profile) -> None:
         self.pool, self.model, self.profile = pool, model, profile
+        self._read = ReplyReader(redact=pool.redact)
 
     def ask(self, conversation: Messages, max_new_tokens: int = 8, **fields: Any) -> Completion:
         limit = {self.profile.limit: max_new_tokens}
         fields = {"model": self.model, **limit, "temperature": 0.0, **fields}
         body = request_body(fields, MessageWriter().messages(conversation))
-        return self.pool.ask(body, _read)
+        return self.pool.ask(body, self._read)
 
     def sees(self, conversation: Callable[[Image.Image | None], Messages]) -> bool | None:
         """Return whether a picture makes a difference.
@@ -108,8 +109,8 @@ class _Prober:
             if without.num_prompt_tokens and red.num_prompt_tokens:
                 return red.num_prompt_tokens > without.num_prompt_tokens
             blue = self.ask(conversation(_picture(_BLUE)))
-        except RequestFailed:
-            return False
+        except RequestFailed as error:
+            return _is_unsupported(error)
         return True if red.text != blue.text else None
 
     def uses_seeds(self) -> bool | None:
@@ -119,8 +120,8 @@ class _Prober:
             texts = [
                 self.ask(question, 24, temperature=1.0, seed=seed).text for seed in (1, 1, 2, 3)
             ]
-        except RequestFailed:
-            return False
+        except RequestFailed as error:
+            return _is_unsupported(error)
         if texts[0] != texts[1]:
             return False
         return True if len(set(texts)) > 1 else None
@@ -129,8 +130,19 @@ class _Prober:
         """Return whether the reply contains log-probabilities on request."""
         try:
             return bool(self.ask([_user(_QUESTION)], logprobs=True).logprobs)
-        except RequestFailed:
-            return False
+        except RequestFailed as error:
+            return _is_unsupported(error)
+
+
+def _is_unsupported(error: RequestFailed) -> bool:
+    """Return False for a request that the server refused, or for which it failed.
+
+    Raises:
+        RequestFailed: a server that does not answer shows nothing about what it supports.
+    """
+    if error.kind in _NO_ANSWER:
+        raise error
+    return False
 
 
 def _picture(colour: tuple[int, int, int]) -> Image.Image:
@@ -149,10 +161,6 @@ def _with_result(picture: Image.Image | None) -> Messages:
     call = {"role": "assistant", "content": "", "tool_calls": [_CALL]}
     result = {**_user("Image 2:", picture), "role": "tool", "tool_call_id": _CALL["id"]}
     return [_user(_QUESTION), call, result]
-
-
-def _read(response: Response) -> Completion:
-    return completion(read_json(response))
 
 
 def probe_once_a_day(pool: HttpPool, model: str, profile: Profile, *, anew: bool = False) -> Probe:

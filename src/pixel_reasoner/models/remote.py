@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pixel_reasoner.dialects import get_dialect
@@ -28,6 +27,7 @@ from pixel_reasoner.models.api import (
     OnText,
     generate_turns,
 )
+from pixel_reasoner.models.http_body import read_body
 from pixel_reasoner.models.http_connection import CancelToken
 from pixel_reasoner.models.http_errors import RequestFailed
 from pixel_reasoner.models.http_pool import HttpPool, RetryPolicy
@@ -41,7 +41,8 @@ from pixel_reasoner.models.openai_chat import (
     request_fields,
     server_kind,
 )
-from pixel_reasoner.models.openai_reply import WriteCall, completion, read_json
+from pixel_reasoner.models.openai_reply import ReplyReader
+from pixel_reasoner.models.openai_schema import ModelCard, ModelList, shorten, validated
 from pixel_reasoner.models.openai_stream import OnDelta, StreamReader, TextJoiner
 from pixel_reasoner.models.probe import Probe, assert_sees_pictures, probe_once_a_day
 from pixel_reasoner.models.remote_backend import RemoteBackend
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
     from httpx2 import Response
 
 POLL_TIMEOUT_S = 60.0
+MAX_MODEL_LIST_BYTES = 4 * 2**20
+"""a provider that lists 500 models with their prices sends 1 MB"""
 
 
 class RemoteConfig(NamedTuple):
@@ -97,22 +100,29 @@ class RemoteModel:
             )
         self._api_key = config.api_key
         self.pool = HttpPool(config.endpoints, config.api_key, config.policy)
-        reply = self.pool.get("/models")
-        models = reply.get("data") if isinstance(reply, dict) else None
-        models = models if isinstance(models, list) else []
+        models = self._served_models()
         self.server = config.server or server_kind(models)
         self.profile = PROFILES[self.server]
         self._check_name(models)
         self._backend = RemoteBackend(self)
 
-    def _check_name(self, models: Sequence[Any]) -> None:
+    def _served_models(self) -> list[ModelCard]:
+        """Return the models that the first server lists; none if it cannot be reached yet, or has no valid list."""
+        try:
+            found = self.pool.get("/models", _read_models)
+        except EndpointError:
+            return []  # another server may answer
+        return found.data if found else []
+
+    def _check_name(self, models: Sequence[ModelCard]) -> None:
         """Refuse a name that is missing in the list of a server. Some list what they could load, or nothing."""
-        names = [str(one.get("id")) for one in models if isinstance(one, dict)]
+        names = [one.id for one in models]
         if names and self.server is not ServerKind.TRANSFORMERS and self.profile.owner:
             untagged = {name.removesuffix(":latest") for name in names}
             if self.name.removesuffix(":latest") not in untagged:
+                listed = shorten(self.pool.redact(", ".join(names[:20])), 1000)
                 raise EndpointError(
-                    expected=f"a model that {self.pool.endpoints[0].url} serves: {', '.join(names[:20])}",
+                    expected=f"a model that {self.pool.endpoints[0].shown} serves: {listed}",
                     got=repr(self.name),
                     fix="name one of these by --model",
                 )
@@ -125,11 +135,11 @@ class RemoteModel:
         Raises:
             EndpointError: no server can be reached, or one does not see pictures.
         """
-        urls = [endpoint.url for endpoint in self.pool.endpoints]
-        with ThreadPoolExecutor(len(urls)) as executor:
-            probes = {url: executor.submit(self._probe, url, anew) for url in urls}
+        endpoints = self.pool.endpoints
+        with ThreadPoolExecutor(len(endpoints)) as executor:
+            probes = {one.shown: executor.submit(self._probe, one.url, anew) for one in endpoints}
         failures = [error for one in probes.values() if (error := one.exception()) is not None]
-        if len(failures) == len(urls):
+        if len(failures) == len(probes):
             raise failures[0]
         found = {url: one.result() for url, one in probes.items() if one.exception() is None}
         assert_sees_pictures(found)
@@ -143,7 +153,9 @@ class RemoteModel:
         policy = self.pool.policy._replace(max_tries=2, max_consecutive_failures=100)
         pool = HttpPool((url,), self._api_key, policy)
         try:
-            pool.assert_reachable()  # a cached result does not show that the server is running
+            pool.get(
+                "/models", lambda response: None
+            )  # a cached result does not show that the server is running
             return probe_once_a_day(pool, self.name, self.profile, anew=anew)
         finally:
             pool.close()
@@ -209,9 +221,9 @@ class RemoteModel:
         body = self._body(request, writer, stream=on_delta is not None)
         read: Callable[[Response], Completion]
         if on_delta is None:
-            read = partial(_read_reply, write=self._write_call)
+            read = ReplyReader(self._write_call, self.pool.redact)
         else:
-            read = StreamReader(on_delta, self._write_call)
+            read = StreamReader(on_delta, self._write_call, self.pool.redact)
         try:
             return self.pool.ask(body, read, token=token)
         except RequestFailed as error:
@@ -252,13 +264,13 @@ class RemoteModel:
         self.pool.close()
 
 
-def _read_reply(response: Response, write: WriteCall) -> Completion:
-    """Return the turn in a response.
+def _read_models(response: Response) -> ModelList:
+    """Return a list of models.
 
     Raises:
-        ServerError: not a valid reply.
+        ServerError: not a valid one.
     """
-    return completion(read_json(response), write)
+    return validated(ModelList, read_body(response, MAX_MODEL_LIST_BYTES))
 
 
 _CONTEXT_WORDS = (

@@ -1,0 +1,153 @@
+"""Choice of the server for each try of a request: load balancing, pauses, failover."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from pixel_reasoner.errors import CancelledError, EndpointError
+from pixel_reasoner.models.http_connection import CancelToken, Connection
+
+MAX_PAUSE_S = 120.0
+_FIRST_BACKOFF_S = 1.0
+
+
+class Endpoint:
+    """One server, its idle connections and its state."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.shown = url.partition("?")[0]
+        """for messages: a query may contain a key"""
+        self.num_active = 0
+        self.last_used_s = 0.0
+        self.idle: list[Connection] = []
+        self.backoff_until = 0.0
+        self.backoff_s = _FIRST_BACKOFF_S
+        self.error: EndpointError | None = None
+        """why it gets no request any more"""
+
+
+class RequestState(NamedTuple):
+    """A request in progress."""
+
+    token: CancelToken
+    deadline: float
+    """by `time.monotonic`, for all its tries"""
+
+
+class Balancer:
+    """Servers of one model and their state. Several threads may call it at the same time."""
+
+    def __init__(self, endpoints: Sequence[Endpoint], first_pause_s: float) -> None:
+        self.endpoints = endpoints
+        self._first_pause_s = first_pause_s
+        self._condition = threading.Condition()
+        self._is_stopped = False
+        self._stop_error: EndpointError | None = None
+
+    def stop(self, error: EndpointError | None = None) -> None:
+        """Start no further try, and end all pauses. Requests in progress continue.
+
+        Args:
+            error: raised by requests that are stopped.
+        """
+        with self._condition:
+            self._stop_error = self._stop_error or error
+            self._is_stopped = True
+            self._condition.notify_all()
+
+    def assert_open(self) -> None:
+        """Raise an error if no further try may start.
+
+        Raises:
+            EndpointError: `stop` was called.
+        """
+        if self._is_stopped:
+            raise self._stop_error or EndpointError(
+                expected="a run that goes on", got="one that ended", fix="run it again"
+            )
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether `stop` was called."""
+        return self._is_stopped
+
+    def wake(self) -> None:
+        """Let all that wait look again whether they are cancelled."""
+        with self._condition:
+            self._condition.notify_all()
+
+    def pick(self, request: RequestState) -> Endpoint | None:
+        """Return the available server with the fewest requests, of several the least recently used; wait for a backoff to end.
+
+        Returns:
+            None when the time of the request is over.
+        """
+        with self._condition:
+            while True:
+                if request.token.is_cancelled:
+                    raise cancelled()
+                self.assert_open()
+                usable = [one for one in self.endpoints if one.error is None]
+                if not usable:
+                    raise self.endpoints[0].error or AssertionError("no servers")
+                now = time.monotonic()
+                if now >= request.deadline:
+                    return None
+                available = [one for one in usable if one.backoff_until <= now]
+                if available:
+                    chosen = min(available, key=lambda one: (one.num_active, one.last_used_s))
+                    chosen.num_active += 1
+                    chosen.last_used_s = now
+                    return chosen
+                soonest = min(one.backoff_until for one in usable)
+                self._condition.wait(min(soonest, request.deadline) - now)
+
+    def pause(
+        self, endpoint: Endpoint, number: int, retry_after_s: float, request: RequestState
+    ) -> None:
+        """Wait before the next try, unless another server is available."""
+        now = time.monotonic()
+        pause_s = self._first_pause_s * 2**number * random.uniform(0.5, 1)
+        with self._condition:
+            if retry_after_s:
+                until = now + min(retry_after_s, MAX_PAUSE_S)
+                endpoint.backoff_until = max(endpoint.backoff_until, until)
+            others = [one for one in self.endpoints if one is not endpoint and one.error is None]
+            if any(one.backoff_until <= now for one in others):
+                return
+            self._condition.wait_for(
+                lambda: self._is_stopped or request.token.is_cancelled,
+                max(0.0, min(max(pause_s, retry_after_s), MAX_PAUSE_S, request.deadline - now)),
+            )
+
+    def count_success(self, endpoint: Endpoint) -> None:
+        """End the backoff of a server that answers."""
+        with self._condition:
+            endpoint.backoff_s, endpoint.backoff_until = _FIRST_BACKOFF_S, 0.0
+
+    def back_off(self, endpoint: Endpoint) -> None:
+        """Send nothing to a server that cannot be reached for a while, if there are others."""
+        with self._condition:
+            now = time.monotonic()
+            # Requests that were in progress together fail together: that is one failure.
+            if len(self.endpoints) > 1 and endpoint.backoff_until <= now:
+                endpoint.backoff_until = now + endpoint.backoff_s
+                endpoint.backoff_s = min(endpoint.backoff_s * 2, MAX_PAUSE_S)
+
+    def release(self, endpoint: Endpoint) -> None:
+        """End a try that `pick` began."""
+        with self._condition:
+            endpoint.num_active -= 1
+            self._condition.notify_all()
+
+
+def cancelled() -> CancelledError:
+    """Return the error of a cancelled request."""
+    return CancelledError(
+        expected="a request that is wanted", got="a cancelled one", fix="submit it again"
+    )

@@ -1,0 +1,75 @@
+"""HTTP clients: headers, certificates and proxies, whose errors are a user's mistakes."""
+
+from __future__ import annotations
+
+import ssl
+from functools import cache
+from typing import TYPE_CHECKING
+
+from pixel_reasoner.errors import UsageError
+from pixel_reasoner.models.http_errors import MessageNames
+
+if TYPE_CHECKING:
+    from httpx2 import Client
+
+_PROXY_VARIABLES = "HTTP_PROXY, HTTPS_PROXY and ALL_PROXY"
+
+
+def new_client(api_key: str, names: MessageNames) -> Client:
+    """Return a client that sends a key with each request.
+
+    Raises:
+        UsageError: a key that cannot be sent, or certificates or a proxy in the environment that cannot be used.
+    """
+    import httpx2
+
+    try:
+        headers = httpx2.Headers({"Authorization": f"Bearer {api_key}"} if api_key else {})
+    except UnicodeError:
+        raise UsageError(
+            expected="a key of ASCII characters",
+            got="other characters",
+            fix=f"give the key again, by {names.key}",
+        ) from None
+    context = _ssl_context()
+    try:
+        return httpx2.Client(headers=headers, verify=context)
+    except (ValueError, ImportError, httpx2.InvalidURL) as error:  # may contain a password
+        raise UsageError(
+            expected="a proxy that can be used",
+            got=f"another one in the environment ({type(error).__name__})",
+            fix=f"correct or unset {_PROXY_VARIABLES}",
+        ) from None
+
+
+def assert_valid_url(url: str, option: str) -> None:
+    """Refuse an address that the client cannot parse.
+
+    Raises:
+        UsageError: such as of a host whose name has characters that are not allowed.
+    """
+    import httpx2
+
+    try:
+        httpx2.URL(url)
+    except (httpx2.InvalidURL, ValueError):
+        raise UsageError(
+            expected="the address of a server",
+            got="one with a host or path that is not valid",
+            fix=f"such as {option} http://localhost:8000/v1",
+        ) from None
+
+
+@cache
+def _ssl_context() -> ssl.SSLContext:
+    """TLS settings of all connections: reading the certificates takes 50 ms."""
+    from httpx2 import create_ssl_context
+
+    try:
+        return create_ssl_context()
+    except OSError as error:  # ssl.SSLError is one
+        raise UsageError(
+            expected="certificates that can be read",
+            got=f"{type(error).__name__} in the environment",
+            fix="correct or unset SSL_CERT_FILE and SSL_CERT_DIR",
+        ) from error
