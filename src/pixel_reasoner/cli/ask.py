@@ -22,7 +22,7 @@ from pixel_reasoner.cli.options import (
     rollout_config,
     with_groups,
 )
-from pixel_reasoner.cli.output import print_report_written, say
+from pixel_reasoner.cli.output import print_report_written, say, warn
 from pixel_reasoner.cli.transcript import Transcript
 from pixel_reasoner.errors import UsageError
 
@@ -79,7 +79,7 @@ def ask(
         seed=seed,
     )
     for note in api.check_pictures(asked):
-        typer.echo(f"note: {note}", err=True)
+        warn(f"note: {note}")
     loaded = api.load_model(model_spec(model, local, servers), config)
     if as_json:
         trace = api.ask(asked, loaded, config)
