@@ -135,14 +135,18 @@ def load_model(spec: ModelSpec, config: RolloutConfig | None = None) -> LoadedMo
     return spec.load(operations=bool((config or RolloutConfig()).operations))
 
 
-def check_pictures(question: Question) -> None:
+def check_pictures(question: Question) -> tuple[str, ...]:
     """Read the headers of the pictures of a question, so that an error precedes loading a large model.
+
+    Returns:
+        What the pictures show differently from their files or leave out: stretched greyscale, other pages.
 
     Raises:
         InputError: a picture cannot be used.
     """
     if all(item.kind == "image" for item in question.media):
-        MediaContext(question, UNSCALED)
+        return MediaContext(question, UNSCALED).notes
+    return ()
 
 
 def ask(

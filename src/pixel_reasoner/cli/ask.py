@@ -22,7 +22,7 @@ from pixel_reasoner.cli.options import (
     rollout_config,
     with_groups,
 )
-from pixel_reasoner.cli.output import print_report_written, say
+from pixel_reasoner.cli.output import print_report_written, say, warn
 from pixel_reasoner.cli.transcript import Transcript
 from pixel_reasoner.errors import UsageError
 
@@ -38,6 +38,9 @@ def ask(
     ] = None,
     video: Annotated[Path | None, typer.Option("--video", help="A video file.")] = None,
     frames: Annotated[Path | None, typer.Option("--frames", help="A folder of frames.")] = None,
+    page: Annotated[
+        int | None, typer.Option(min=1, help="Page of a TIFF picture, from 1; by default the first.")
+    ] = None,
     model: ModelOption = "tiny",
     without: WithoutOption = False,
     report: Annotated[
@@ -67,7 +70,7 @@ def ask(
     """
     from pixel_reasoner import api
 
-    asked = api.Question(id="ask", text=question, media=_media(image or [], video, frames))
+    asked = api.Question(id="ask", text=question, media=_media(image or [], video, frames, page))
     config = rollout_config(
         operations=not without,
         max_turns=max_turns,
@@ -75,7 +78,8 @@ def ask(
         temperature=temperature,
         seed=seed,
     )
-    api.check_pictures(asked)
+    for note in api.check_pictures(asked):
+        warn(f"note: {note}")
     loaded = api.load_model(model_spec(model, local, servers), config)
     if as_json:
         trace = api.ask(asked, loaded, config)
@@ -134,7 +138,9 @@ def _write_report(traces: list[Trace], out: Path, *, title: str, quiet: bool = F
     print_report_written(out, written.unshown, quiet=quiet)
 
 
-def _media(images: list[Path], video: Path | None, frames: Path | None) -> tuple[MediaItem, ...]:
+def _media(
+    images: list[Path], video: Path | None, frames: Path | None, page: int | None
+) -> tuple[MediaItem, ...]:
     from pixel_reasoner.api import MediaItem
 
     options = (("--image", images), ("--video", video), ("--frames", frames))
@@ -145,8 +151,12 @@ def _media(images: list[Path], video: Path | None, frames: Path | None) -> tuple
             got=" and ".join(used) or "none",
             fix="keep one kind",
         )
+    if page is not None and not images:
+        raise UsageError(
+            expected="--page with --image", got=f"--page and {used[0]}", fix="leave out --page"
+        )
     if video is not None:
         return (MediaItem(kind="video", path=str(video.absolute())),)
     if frames is not None:
         return (MediaItem(kind="frames", path=str(frames.absolute())),)
-    return tuple(MediaItem(kind="image", path=str(path.absolute())) for path in images)
+    return tuple(MediaItem(kind="image", path=str(path.absolute()), page=page) for path in images)

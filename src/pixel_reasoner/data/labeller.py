@@ -251,7 +251,10 @@ def _key(model: str, text: str, media: tuple[MediaItem, ...], views: list[View])
         "version": VERSION,
         "model": model,
         "text": text,
-        "media": [[_digest(Path(one.path)), one.kind, one.start_s, one.end_s] for one in media],
+        "media": [
+            [_digest(Path(m.path)), m.kind, m.start_s, m.end_s, *([m.page] if m.page else [])]
+            for m in media
+        ],
         "views": views,
         "seen": LABELLER_BUDGETS.model_dump(mode="json"),
     }

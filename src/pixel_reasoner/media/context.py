@@ -186,6 +186,11 @@ class MediaContext:
         return self.media.sampling
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What pictures show differently from their files or leave out."""
+        return self.media.notes
+
+    @property
     def num_frames(self) -> int:
         """Number of sampled frames; 0 when there is no video."""
         return len(self.frames)

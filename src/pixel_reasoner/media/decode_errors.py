@@ -16,7 +16,15 @@ from pixel_reasoner.files import reason
 
 DECODER_EXCEPTIONS = (
     *(OSError, EOFError, MemoryError, SyntaxError, ValueError, TypeError, LookupError),
-    *(ArithmeticError, AttributeError, struct.error, zlib.error, Image.DecompressionBombError),
+    *(
+        RuntimeError,
+        AssertionError,
+        ArithmeticError,
+        AttributeError,
+        struct.error,
+        zlib.error,
+        Image.DecompressionBombError,
+    ),
     av.error.FFmpegError,
     Warning,  # raised where the caller's Python makes errors of warnings
 )

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pixel_reasoner.media.decode_errors import as_input_errors
-from pixel_reasoner.media.images import PICTURE_FORMATS, PICTURE_SUFFIXES, open_image
+from pixel_reasoner.media.images import PICTURE_FORMATS, PICTURE_SUFFIXES, image_size, open_image
+from pixel_reasoner.media.limits import check_memory, frames_memory_bytes
 from pixel_reasoner.media.sampling import Frame, FrameSelection, spread
 from pixel_reasoner.schema.settings import MediaLimits
 
@@ -39,10 +40,15 @@ def sample_folder(
         files = _picture_files(path)
         selection = FrameSelection(limits.num_frames, start_s, end_s, indices)
         wanted = _wanted(len(files), selection, fps)
-    return [
-        Frame(open_image(files[index], limits), index / fps if fps else None, index)
-        for index in wanted
-    ]
+    frames: list[Frame] = []
+    num_bytes = 0
+    for index in wanted:
+        size = image_size(files[index], limits)
+        num_bytes += frames_memory_bytes(size, num_kept=1)
+        check_memory(path, f"{len(wanted)} pictures", num_bytes, limits)
+        image = open_image(files[index], limits)
+        frames.append(Frame(image, index / fps if fps else None, index))
+    return frames
 
 
 def _picture_files(path: Path) -> list[Path]:

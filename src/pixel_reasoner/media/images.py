@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
 from PIL import (  # the plugins register themselves; otherwise Pillow loads all its forty
     BmpImagePlugin,
     GifImagePlugin,
@@ -28,8 +27,17 @@ from PIL import (  # the plugins register themselves; otherwise Pillow loads all
 )
 from PIL.ImageFile import ImageFile
 
+from pixel_reasoner.errors import InputError
 from pixel_reasoner.media.decode_errors import DECODER_EXCEPTIONS, as_input_errors
-from pixel_reasoner.media.limits import check_file, check_pixels
+from pixel_reasoner.media.guarded_file import GuardedReader
+from pixel_reasoner.media.limits import (
+    MAX_PAGES,
+    check_file,
+    check_memory,
+    check_pixels,
+    picture_memory_bytes,
+)
+from pixel_reasoner.media.rgb import grey_to_rgb, is_deep_grey, levels, to_rgb
 from pixel_reasoner.schema.geometry import Size
 from pixel_reasoner.schema.settings import MediaLimits
 
@@ -39,6 +47,11 @@ _EXPECTED = f"a whole picture file ({PICTURE_FORMATS})"
 _FIX = "save it again in one of these formats, or give another"
 _PREFIX_BYTES = 16
 """bytes by which the plugins recognise their format, as in `Image.open`"""
+
+_TILE_TAGS = (273, 279, 324, 325)
+"""tags of TIFF with an entry for each strip or tile"""
+_MAX_TILE_TAG_BYTES = 2**22
+"""Pillow keeps some 300 bytes for each entry of four bytes"""
 
 _TRANSPOSE_OF_ORIENTATION = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -52,19 +65,24 @@ _TRANSPOSE_OF_ORIENTATION = {
 """EXIF orientation -> transpose that puts the picture upright. From 5 on width and height are swapped."""
 
 
-def image_size(path: Path, limits: MediaLimits) -> Size:
+def image_size(path: Path, limits: MediaLimits, page: int | None = None) -> Size:
     """Return the (width, height) of an upright picture, from its header alone.
 
+    Args:
+        path: the file.
+        limits: on bytes, pixels, memory and time.
+        page: of a TIFF with several pages, from 1; None for the first.
+
     Raises:
-        InputError: not a picture, or one over the limits.
+        InputError: not a picture, no such page, or over the limits.
     """
-    with _open_picture(path, limits) as image:
+    with _open_picture(path, limits, page) as image:
         is_swapped = _orientation(image) >= 5
         return (image.height, image.width) if is_swapped else (image.width, image.height)
 
 
-def open_image(path: Path, limits: MediaLimits) -> Image.Image:
-    """Return a picture as upright RGB at full resolution: alpha over white, 16-bit grey scaled to 8 bits.
+def open_image(path: Path, limits: MediaLimits, page: int | None = None) -> Image.Image:
+    """Return a picture as upright RGB at full resolution: alpha over white, deep greyscale by `rgb.levels`.
 
     >>> import tempfile; path = Path(tempfile.mkdtemp()) / "clear.png"
     >>> Image.new("RGBA", (3, 2), (0, 0, 0, 0)).save(path)
@@ -72,31 +90,88 @@ def open_image(path: Path, limits: MediaLimits) -> Image.Image:
     (255, 255, 255)
 
     Raises:
-        InputError: not a whole picture, or one over the limits (known before anything is decoded).
+        InputError: not a whole picture, no such page, or over the limits (known before anything is decoded).
     """
-    with _open_picture(path, limits) as image:
+    with _open_picture(path, limits, page) as image:
         orientation = _orientation(image)
-        image.load()
-        rgb = _to_rgb(image)
+        _load(image)
+        rgb = grey_to_rgb(image) if is_deep_grey(image) else to_rgb(image)
         transpose = _TRANSPOSE_OF_ORIENTATION.get(orientation)
         return rgb if transpose is None else rgb.transpose(transpose)
 
 
-def composite_over_white(image: Image.Image) -> Image.Image:
-    """Return an image with transparency as RGB over white."""
-    rgba = image.convert("RGBA")
-    white = Image.new("RGB", rgba.size, "white")
-    white.paste(rgba, mask=rgba)
-    return white
+def picture_notes(path: Path, limits: MediaLimits, page: int | None = None) -> tuple[str, ...]:
+    """Return what `open_image` shows differently or leaves out, one sentence each: other pages, stretched greyscale.
+
+    Raises:
+        InputError: as `open_image` of a greyscale picture of more than 8 bits, otherwise as `image_size`.
+    """
+    with _open_picture(path, limits, page) as image:
+        notes = _page_notes(image, page)
+        if is_deep_grey(image):
+            _load(image)
+            if shown := levels(image):
+                low, high = (f"{value:,.6g}" for value in shown)
+                notes.append(f"greyscale values {low} to {high} are stretched to black to white")
+        return tuple(f"{path.name}: {note}" for note in notes)
+
+
+def _page_notes(image: ImageFile, page: int | None) -> list[str]:
+    if isinstance(image, _TiffFile):
+        num_pages = image.num_pages()
+        is_first = num_pages > 1 and page is None
+        return [f"page 1 of {num_pages} is used; choose one with --page"] if is_first else []
+    if getattr(image, "is_animated", False):  # an attribute of some formats only
+        return ["an animation, of which the first frame is used; a GIF may be given as a video"]
+    return []
 
 
 @contextmanager
-def _open_picture(path: Path, limits: MediaLimits) -> Iterator[ImageFile]:
+def _open_picture(path: Path, limits: MediaLimits, page: int | None = None) -> Iterator[ImageFile]:
     with as_input_errors(path, _EXPECTED, _FIX):
-        check_file(path, _EXPECTED, limits)
-        with path.open("rb") as file, _identify(file) as image:
+        max_bytes = min(limits.max_picture_bytes, limits.max_bytes)
+        name = "max_bytes" if limits.max_bytes < limits.max_picture_bytes else "max_picture_bytes"
+        check_file(path, _EXPECTED, max_bytes, name)
+        with GuardedReader(path, limits) as file, _identify(file) as image:
+            if page is not None:
+                _select_page(image, page)
             check_pixels(path, image.size, limits)
+            check_memory(path, _description(image), _memory_bytes(image), limits)
             yield image
+
+
+def _select_page(image: ImageFile, page: int) -> None:
+    """Make a page, from 1, the current one.
+
+    Raises:
+        ValueError: no such page.
+    """
+    num_pages = image.num_pages() if isinstance(image, _TiffFile) else 1
+    if not 1 <= page <= num_pages:
+        raise ValueError(f"page {page} of a picture that has {num_pages} (only TIFF has several)")
+    image.seek(page - 1)
+
+
+def _load(image: ImageFile) -> None:
+    assert isinstance(image.fp, GuardedReader)
+    image.fp.begin_pixels(is_jpeg=image.format == "JPEG")
+    image.load()
+
+
+def _description(image: ImageFile) -> str:
+    kind = "progressive " if "progressive" in image.info else ""
+    return f"{kind}{image.format} of {image.width} x {image.height} pixels"
+
+
+def _memory_bytes(image: ImageFile) -> int:
+    is_tiff = image.format == "TIFF"
+    return picture_memory_bytes(
+        image.size,
+        str(image.format),
+        image.mode,
+        num_scan_channels=len(image.getbands()) if "progressive" in image.info else 0,
+        is_turned=is_tiff or _orientation(image) > 1,
+    )
 
 
 def _identify(file: IO[bytes]) -> ImageFile:
@@ -124,6 +199,28 @@ class _TiffFile(TiffImagePlugin.TiffImageFile):
         if tile_size is not None and self._im is None:
             self.im = Image.core.new(self.mode, tile_size)  # type: ignore[attr-defined]  # the check runs only where there is none
         super().load_prepare()
+
+    def num_pages(self) -> int:
+        """Return the number of pages that can be read, counted up to `MAX_PAGES`."""
+        current, num_pages = self.tell(), 1
+        try:
+            while num_pages < MAX_PAGES:
+                self._seek(num_pages)
+                num_pages += 1
+        except InputError:
+            raise
+        except (
+            DECODER_EXCEPTIONS
+        ):  # the end, or a page that is damaged: the pages before it can be used
+            pass
+        self._seek(current)
+        return num_pages
+
+    def _setup(self) -> None:
+        for tag in _TILE_TAGS:
+            if len(self.tag_v2._tagdata.get(tag, b"")) > _MAX_TILE_TAG_BYTES:
+                raise ValueError(f"more than {_MAX_TILE_TAG_BYTES // 4:,} strips or tiles")
+        super()._setup()
 
 
 def _plugin(plugin: type[ImageFile]) -> tuple[Any, Any]:
@@ -154,23 +251,3 @@ def _orientation(image: ImageFile) -> int:
         return int(Image.Image.getexif(image).get(0x0112, 1))
     except DECODER_EXCEPTIONS:
         return 1
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB" and not image.has_transparency_data:
-        return image
-    if image.mode == "F" or image.mode.startswith("I"):
-        return Image.fromarray(_to_8bit(image)).convert("RGB")
-    return composite_over_white(image) if image.has_transparency_data else image.convert("RGB")
-
-
-def _to_8bit(image: Image.Image) -> np.ndarray:
-    """Return grey values of (height, width) as uint8."""
-    values: np.ndarray = np.asarray(image)
-    if image.mode.startswith("I;16"):
-        return (values >> 8).astype(np.uint8)
-    # 32-bit integers and floats have no agreed range: scale from the darkest to the brightest.
-    values = np.nan_to_num(values.astype(np.float64), posinf=0.0, neginf=0.0)
-    low, high = values.min(), values.max()
-    scaled: np.ndarray = (values - low) * (255 / max(high - low, 1e-6))
-    return scaled.astype(np.uint8)

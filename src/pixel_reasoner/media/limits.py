@@ -1,25 +1,53 @@
-"""Enforcement of `MediaLimits`: bytes, pixels, seconds and frames of untrusted media.
+"""Enforcement of `MediaLimits`: bytes, pixels, memory, seconds and frames of untrusted media.
 
-Every check of a limit is here. An exceeded limit is an `InputError` that names the file, the value, the limit and the
-field to raise for trusted files.
+Every limit, and what each format costs, is here. An exceeded limit is an `InputError` that names the file, the value,
+the limit and the field to raise for trusted files. What decoding needs is estimated from the header, before it starts:
+
+| format | memory in bytes per pixel, at its peak | other limits |
+| --- | --- | --- |
+| all pictures | 4 decoded, 4 for a conversion to RGB, 4 for a turn upright | `max_px`, `max_picture_bytes`, `max_header_bytes`, `max_decode_s` of CPU time |
+| JPEG | 4, and 2 per channel if progressive | `MAX_JPEG_SCANS` |
+| WebP | 20: canvas, canvas before, frame, copy | |
+| TIFF | 10: a strip may be the whole picture | `MAX_PAGES` |
+| videos | buffers of the decoder and 4 per sampled frame | `max_px`, `max_bytes`, `max_duration_s`, `max_video_frames`, `max_decode_s` |
+| folders | 4 per sampled picture | those of pictures |
 """
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from pixel_reasoner.errors import InputError, PixelLimitError
 from pixel_reasoner.schema.geometry import Size
 from pixel_reasoner.schema.settings import MediaLimits
 
+MAX_JPEG_SCANS = 100
+"""Encoders write some 10. Each scan of a progressive JPEG visits all pixels, in a few bytes of the file."""
+MAX_PAGES = 10_000
+"""pages of a TIFF that are counted"""
+PICTURE_BYTES_PER_S = 20_000_000
+VIDEO_BYTES_PER_S = 1_000_000
+"""bytes of a file that add a second to `max_decode_s`"""
+MAX_DECODER_FRAMES = 8
+"""frames that a video decoder keeps for reference"""
+_KEPT_BYTES_PER_PX = 4
+"""Pillow stores three channels in four bytes"""
+_BYTES_PER_PX_OF_MODE = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}
+"""others take four"""
+_SCRATCH_BYTES_PER_PX = {"WEBP": 16, "TIFF": 6, "GIF": 4, "BMP": 4}
+"""memory of a decoder in addition to its result"""
 
-def check_file(path: Path, expected: str, limits: MediaLimits) -> None:
+
+def check_file(path: Path, expected: str, max_bytes: int, limit: str) -> None:
     """Raise an error unless the path is a non-empty regular file within the limit of bytes.
 
     Args:
         path: the file.
         expected: what it should be, for the message.
-        limits: `max_bytes`.
+        max_bytes: largest size.
+        limit: name of the field of `MediaLimits` that contains it.
 
     Raises:
         InputError: no file, not a regular file, or too many bytes.
@@ -33,11 +61,9 @@ def check_file(path: Path, expected: str, limits: MediaLimits) -> None:
     num_bytes = path.stat().st_size
     if not num_bytes:
         raise ValueError("an empty file")
-    if num_bytes > limits.max_bytes:
-        raise InputError(
-            expected=f"a file of at most {limits.max_bytes:,} bytes",
-            got=f"{path}: {num_bytes:,} bytes",
-            fix="make it smaller, or raise the limit (max_bytes) for files that you trust",
+    if num_bytes > max_bytes:
+        raise _too_much(
+            f"a file of at most {max_bytes:,} bytes", f"{path}: {num_bytes:,} bytes", limit
         )
 
 
@@ -54,6 +80,67 @@ def check_pixels(path: Path, size: Size, limits: MediaLimits) -> None:
             got=f"{path}: {width} x {height} = {width * height:,} pixels",
             fix="make it smaller, or raise the limit (max_px) for files that you trust",
         )
+
+
+def check_memory(path: Path, what: str, num_bytes: float, limits: MediaLimits) -> None:
+    """Raise an error if decoding needs more than `max_decode_bytes` of memory.
+
+    Args:
+        path: the file.
+        what: the medium as its header describes it, for the message: `WEBP of 16383 x 12000 pixels`.
+        num_bytes: estimated memory.
+        limits: `max_decode_bytes`.
+
+    Raises:
+        PixelLimitError: too much memory.
+    """
+    if num_bytes > limits.max_decode_bytes:
+        raise PixelLimitError(
+            expected=f"at most {limits.max_decode_bytes:,} bytes of memory to decode it",
+            got=f"{path}: {what}, {int(num_bytes):,} bytes",
+            fix="make it smaller, or raise the limit (max_decode_bytes) for files that you trust",
+        )
+
+
+def picture_memory_bytes(
+    size: Size, format: str, mode: str, *, num_scan_channels: int = 0, is_turned: bool = False
+) -> int:
+    """Return the memory that decoding a picture to upright RGB needs at its peak.
+
+    Args:
+        size: (width, height).
+        format: name of the format in Pillow.
+        mode: pixel format in Pillow.
+        num_scan_channels: channels of a progressive JPEG, whose coefficients are all in memory; otherwise 0.
+        is_turned: whether it is put upright after decoding.
+
+    >>> picture_memory_bytes((1000, 1000), "PNG", "RGB"), picture_memory_bytes((1000, 1000), "WEBP", "RGB")
+    (4000000, 20000000)
+    """
+    decoded = _BYTES_PER_PX_OF_MODE.get(mode, 4)
+    scratch = _SCRATCH_BYTES_PER_PX.get(format, 0) + 2 * num_scan_channels
+    converted = decoded + (0 if mode == "RGB" else _KEPT_BYTES_PER_PX)
+    turned = _KEPT_BYTES_PER_PX if is_turned else 0
+    return size[0] * size[1] * max(decoded + scratch, converted + turned)
+
+
+def frames_memory_bytes(
+    size: Size, num_kept: int, num_buffers: int = 0, buffer_bytes_per_px: float = 0.0
+) -> int:
+    """Return the memory that sampled frames, and the buffers of their decoder, need.
+
+    Args:
+        size: (width, height) of each.
+        num_kept: number of sampled frames.
+        num_buffers: frames that the decoder holds.
+        buffer_bytes_per_px: size of their pixels.
+
+    >>> frames_memory_bytes((1000, 1000), num_kept=16, num_buffers=10, buffer_bytes_per_px=1.5)
+    79000000
+    """
+    return int(
+        size[0] * size[1] * (num_kept * _KEPT_BYTES_PER_PX + num_buffers * buffer_bytes_per_px)
+    )
 
 
 def check_duration(path: Path, seconds: float, limits: MediaLimits) -> None:
@@ -84,6 +171,77 @@ def check_num_frames(path: Path, num_frames: int, limits: MediaLimits) -> None:
         )
 
 
+def check_num_scans(path: Path, num_scans: int) -> None:
+    """Raise an error if a JPEG has more than `MAX_JPEG_SCANS` scans.
+
+    Raises:
+        InputError: too many scans.
+    """
+    if num_scans > MAX_JPEG_SCANS:
+        raise InputError(
+            expected=f"a JPEG of at most {MAX_JPEG_SCANS} scans",
+            got=f"{path}: more",
+            fix="save it again, as JPEG or PNG",
+        )
+
+
+def check_header(path: Path, num_bytes: int, limits: MediaLimits) -> None:
+    """Raise an error if more than `max_header_bytes` were read before the pixels of a picture.
+
+    Raises:
+        InputError: too many bytes.
+    """
+    if num_bytes > limits.max_header_bytes:
+        expected = f"at most {limits.max_header_bytes:,} bytes of tags, profiles and texts"
+        raise _too_much(expected, f"{path}: more", "max_header_bytes")
+
+
+class Deadline:
+    """Time in which one medium has to be decoded: `max_decode_s`, and more for a large file.
+
+    Work that a file causes grows with its size unless it is made to be slow. A hole of a sparse file has no size.
+
+    Args:
+        path: the file.
+        limits: `max_decode_s`.
+        bytes_per_s: bytes of the file that add a second.
+        clock: CPU time of this thread where it does all the work, so that a busy machine has no influence.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        limits: MediaLimits,
+        bytes_per_s: float,
+        clock: Callable[[], float] = time.thread_time,
+    ) -> None:
+        self.path = path
+        found = path.stat()
+        blocks = getattr(found, "st_blocks", 0)  # Windows has none
+        self._num_bytes = min(found.st_size, 512 * blocks or found.st_size)
+        self._clock = clock
+        self._allowed_s = limits.max_decode_s + self._num_bytes / bytes_per_s
+        self._started = clock()
+
+    @property
+    def left_s(self) -> float:
+        """Seconds until it expires; negative afterwards."""
+        return self._started + self._allowed_s - self._clock()
+
+    def check(self) -> None:
+        """Raise an error when it has expired.
+
+        Raises:
+            InputError: decoding takes too long.
+        """
+        if self.left_s < 0:
+            raise InputError(
+                expected=f"at most {self._allowed_s:.3g} s to decode a file of {self._num_bytes:,} bytes",
+                got=f"{self.path}: more",
+                fix="save it again, or raise the limit (max_decode_s) for files that you trust",
+            )
+
+
 def num_px_to_close(open_px: int, new_px: int, limits: MediaLimits) -> int:
     """Return how many of the open pixels have to be closed before `new_px` more are decoded.
 
@@ -91,3 +249,11 @@ def num_px_to_close(open_px: int, new_px: int, limits: MediaLimits) -> int:
     30
     """
     return max(0, open_px + new_px - limits.max_open_px)
+
+
+def _too_much(expected: str, got: str, limit: str) -> InputError:
+    return InputError(
+        expected=expected,
+        got=got,
+        fix=f"make it smaller, or raise the limit ({limit}) for files that you trust",
+    )

@@ -70,6 +70,8 @@ class OpenMedia:
         """all sources in the order of their numbers"""
         self.sampling: tuple[FrameSampling, ...] = ()
         """frames that were sampled from each video or folder"""
+        self.notes: tuple[str, ...] = ()
+        """what pictures show differently from their files or leave out: stretched greyscale, other pages"""
         self._sizes: dict[SourceKey, Size] = {}
         self._images: dict[SourceKey, Image.Image] = {}
         self._overviews: dict[tuple[SourceKey, Size], Image.Image] = {}
@@ -107,8 +109,8 @@ class OpenMedia:
         with self._lock:
             if key not in self._images:
                 self._close_pictures(math.prod(self._sizes[key]))
-                path = Path(self.media[key.medium].path)
-                self._images[key] = self.decoder.image(path, self.limits)
+                item = self.media[key.medium]
+                self._images[key] = self.decoder.image(Path(item.path), self.limits, item.page)
             return self._images[key]
 
     def overview(self, key: SourceKey, size: Size) -> Image.Image:
@@ -131,7 +133,8 @@ class OpenMedia:
 
     def _open(self, index: int, item: MediaItem, recorded: FrameSampling | None) -> None:
         if item.kind == "image":
-            size = self.decoder.size(Path(item.path), self.limits)
+            size = self.decoder.size(Path(item.path), self.limits, item.page)
+            self.notes += self.decoder.notes(Path(item.path), self.limits, item.page)
             self._add(Source(SourceKey(index), size, None))
         else:
             self._add_frames(index, item, recorded)

@@ -1,42 +1,47 @@
 """Sampling of untrusted video files as upright RGB frames.
 
 A video that cannot be decoded completely is an `InputError`: half a clip would lose evidence silently. Pixels are
-taken as square.
+taken as square. Times count from the start of the video stream, whatever its first timestamp is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import math
+from bisect import bisect_right
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import av
-from av.container import InputContainer
-from av.video.frame import VideoFrame
-from PIL import Image
+from av.packet import Packet
 
 from pixel_reasoner.media.decode_errors import as_input_errors
-from pixel_reasoner.media.images import composite_over_white
 from pixel_reasoner.media.limits import (
+    MAX_DECODER_FRAMES,
+    Deadline,
     check_duration,
     check_file,
+    check_memory,
     check_num_frames,
     check_pixels,
+    frames_memory_bytes,
 )
 from pixel_reasoner.media.sampling import Frame, FrameSelection
+from pixel_reasoner.media.video_file import VideoFile, open_video, upright_rgb, video_deadline
+from pixel_reasoner.schema.geometry import Size
 from pixel_reasoner.schema.settings import MediaLimits
 
 _EXPECTED = "a whole video file (mp4, webm, mkv, avi or gif)"
 _FIX = "give the whole file, or convert it with `ffmpeg -i OLD NEW.mp4`"
-_CONTAINERS = "mov,mp4,matroska,webm,avi,gif"
-"""Playlists are excluded: they make a decoder open other files and addresses."""
 SEEK_MIN_FRAMES = 2_000
 """frames from which on a video is not decoded as a whole: a minute or more"""
+SEEK_MIN_PX = 4_000_000_000
+"""pixels of all frames from which on it is not either: 2,000 frames of 1920 x 1080"""
 _GIF_TAIL_BYTES = 2**20
 """bytes at the end of a GIF in which its end mark is looked for"""
 _TIME_TOLERANCE_S = 1e-4
 """difference up to which two times are those of one frame"""
+_MAX_BYTES_PER_PX = 8.0
+"""of a decoded frame whose pixel format is not known"""
 
 
 def sample_video(
@@ -49,13 +54,13 @@ def sample_video(
     """Return frames spread evenly over a video: the middles of `limits.num_frames` equal parts, or all frames.
 
     The clip is read twice, to count its frames and to keep the wanted ones: headers are not trusted, and a long clip
-    is never held in memory. From `SEEK_MIN_FRAMES` frames on, only what leads up to each wanted frame is decoded.
-    Rotation by quarter turns, as phones record it, is applied.
+    is never held in memory. Of a long one, only what leads up to each wanted frame is decoded. Turns and mirroring
+    that the file records, as phones do, are applied.
 
     Args:
         path: the file.
-        limits: number of frames, and the limits of bytes, seconds and pixels.
-        start_s: start of the part to sample.
+        limits: number of frames, and the limits of bytes, seconds, memory and pixels.
+        start_s: start of the part to sample, from the start of the video.
         end_s: its end; None at the end of the video.
         indices: recorded positions to decode instead, from 0 in display order.
 
@@ -64,16 +69,20 @@ def sample_video(
     """
     selection = FrameSelection(limits.num_frames, start_s, end_s, indices)
     with as_input_errors(path, _EXPECTED, _FIX):
-        check_file(path, _EXPECTED, limits)
-        times = _packet_times(path, limits)
-        wanted = selection.of_times(times)
-        if len(times) >= SEEK_MIN_FRAMES and (found := _seek(path, wanted, times, limits)):
+        check_file(path, _EXPECTED, limits.max_bytes, "max_bytes")
+        deadline = video_deadline(path, limits)
+        index = _read_packets(path, limits, deadline)
+        wanted = selection.of_times(index.times, index.duration_s)
+        _check_memory(path, index, len(wanted), limits)
+        if index.is_long and (found := _seek(path, wanted, index, limits, deadline)):
             return found
-        decoded = _decode(path, wanted, limits)
-        if len(decoded.times) != len(times):  # some codecs hide packets that are never displayed
-            rewanted = selection.of_times(decoded.times)
+        decoded = _decode(path, wanted, index.start_s, limits, deadline)
+        if len(decoded.times) != len(
+            index.times
+        ):  # some codecs hide packets that are never displayed
+            rewanted = selection.of_times(decoded.times, index.duration_s)
             if rewanted != wanted:
-                decoded = _decode(path, rewanted, limits)
+                decoded = _decode(path, rewanted, index.start_s, limits, deadline)
         if not decoded.times:
             raise ValueError("a video without any frame")
         if not decoded.frames:
@@ -83,54 +92,122 @@ def sample_video(
         return decoded.frames
 
 
-@contextmanager
-def _open_video(path: Path, limits: MediaLimits) -> Iterator[InputContainer]:
-    name = str(path.resolve())  # an absolute path is never taken for an address
-    options = {"format_whitelist": _CONTAINERS}
-    with av.open(name, options=options, metadata_errors="replace") as container:
-        if not container.streams.video:
-            raise ValueError("no video in it")
-        stream = container.streams.video[0]
-        if stream.codec_context is None:
-            raise ValueError("a video codec that is not known")
-        stream.thread_type = "AUTO"
-        stream.codec_context.thread_count = _num_threads(stream.width * stream.height)
-        check_pixels(path, (stream.width, stream.height), limits)
-        yield container
+class _PacketIndex(NamedTuple):
+    """What the packets of a video tell, without decoding it."""
+
+    times: list[float | None]
+    """display times from the start of the video, ascending: nearly one packet per frame"""
+    key_times: list[float]
+    """those from which decoding can start"""
+    start_s: float
+    """timestamp of the start"""
+    duration_s: float
+    """end of the last frame, from the start"""
+    size: Size
+    num_buffers: int
+    """frames that the decoder may hold"""
+    bytes_per_px: float
+    """memory of a decoded frame"""
+    can_seek: bool
+
+    @property
+    def is_long(self) -> bool:
+        """Whether only the wanted frames should be decoded."""
+        num_px = len(self.times) * math.prod(self.size)
+        return self.can_seek and (len(self.times) >= SEEK_MIN_FRAMES or num_px >= SEEK_MIN_PX)
 
 
-def _packet_times(path: Path, limits: MediaLimits) -> list[float | None]:
-    """Return the display times of a video's packets, ascending: nearly one packet per frame.
+class _PacketReader:
+    """Times of the packets of all streams."""
+
+    def __init__(self, stream_index: int) -> None:
+        self.stream_index = stream_index
+        self.times: list[float | None] = []
+        self.key_times: list[float] = []
+        self.end_s = 0.0
+        """end of the last packet of any stream"""
+        self.video_end_s = 0.0
+        self.is_broken = False
+
+    def add(self, packet: Packet[Any]) -> None:
+        """Add the next packet."""
+        self.is_broken = self.is_broken or packet.is_corrupt
+        is_video = packet.stream_index == self.stream_index
+        time_s = None
+        if packet.pts is not None and packet.time_base is not None:
+            time_s = float(packet.pts * packet.time_base)
+            end_s = time_s + float((packet.duration or 0) * packet.time_base)
+            self.end_s = max(self.end_s, end_s)
+            if is_video:
+                self.video_end_s = max(self.video_end_s, end_s)
+                if packet.is_keyframe:
+                    self.key_times.append(time_s)
+        if is_video:
+            self.times.append(time_s)
+
+
+def _read_packets(path: Path, limits: MediaLimits, deadline: Deadline) -> _PacketIndex:
+    """Read all packets of a video.
 
     Raises:
         ValueError: a truncated or damaged video.
         InputError: over the limits.
     """
-    times: list[float | None] = []
-    end_s, is_broken = 0.0, False
-    with _open_video(path, limits) as container:
-        duration_s = (container.duration or 0) / av.time_base
+    with open_video(path, limits, deadline) as video:
+        duration_s = (video.container.duration or 0) / av.time_base
         check_duration(path, duration_s, limits)
-        video = container.streams.video[0]
-        for packet in container.demux():
-            if not packet.size:  # the end of the file
-                continue
-            is_broken = is_broken or packet.is_corrupt
-            time_s = None
-            if packet.pts is not None and packet.time_base is not None:
-                time_s = float(packet.pts * packet.time_base)
-                end_s = max(end_s, time_s + float((packet.duration or 0) * packet.time_base))
-            if packet.stream.index == video.index:
-                times.append(time_s)
-                check_num_frames(path, len(times), limits)
-        is_gif = container.format.name == "gif"
-    check_duration(path, end_s, limits)
+        packets = _PacketReader(video.stream.index)
+        for packet in video.container.demux():
+            deadline.check()
+            if packet.size:  # otherwise the end of the file
+                packets.add(packet)
+                check_num_frames(path, len(packets.times), limits)
+        is_gif = video.container.format.name == "gif"
+        start_s = _start_s(video, packets.times)
+        index = _packet_index(video, packets, start_s, can_seek=not is_gif)
+    check_duration(path, packets.end_s - start_s, limits)
     # A cut between two packets shows in the time alone. Half a sampled part is within the tolerance.
-    missing_s = duration_s - end_s
-    is_short = missing_s > duration_s / (2 * limits.num_frames)
-    if is_broken or is_short or (is_gif and not _has_gif_trailer(path)):
-        _raise_truncated(len(times) - is_broken)
-    return sorted(times, key=lambda time: time or 0.0)
+    missing_s = duration_s - packets.end_s
+    is_short = missing_s > (duration_s - min(start_s, packets.end_s)) / (2 * limits.num_frames)
+    if packets.is_broken or (is_short and missing_s > 0) or (is_gif and not _has_gif_trailer(path)):
+        _raise_truncated(len(packets.times) - packets.is_broken)
+    return index
+
+
+def _start_s(video: VideoFile, times: list[float | None]) -> float:
+    """Return the timestamp at which a video starts. Packets before it are decoded and not displayed."""
+    stream = video.stream
+    if stream.start_time is not None and stream.time_base is not None:
+        return float(stream.start_time * stream.time_base)
+    return min((time_s for time_s in times if time_s is not None), default=0.0)
+
+
+def _packet_index(
+    video: VideoFile, packets: _PacketReader, start_s: float, *, can_seek: bool
+) -> _PacketIndex:
+    times = sorted(packets.times, key=lambda time: time or 0.0)
+    pixel_format = video.stream.codec_context.format
+    bits = pixel_format.padded_bits_per_pixel if pixel_format else 0
+    return _PacketIndex(
+        times=[_since(start_s, time_s) for time_s in times],
+        key_times=sorted(time_s - start_s for time_s in packets.key_times),
+        start_s=start_s,
+        duration_s=packets.video_end_s - start_s,
+        size=(video.stream.width, video.stream.height),
+        num_buffers=min(len(times), MAX_DECODER_FRAMES) + video.num_threads,
+        bytes_per_px=bits / 8 if bits else _MAX_BYTES_PER_PX,
+        can_seek=can_seek,
+    )
+
+
+def _check_memory(path: Path, index: _PacketIndex, num_kept: int, limits: MediaLimits) -> None:
+    needed = frames_memory_bytes(index.size, num_kept, index.num_buffers, index.bytes_per_px)
+    width, height = index.size
+    check_memory(path, f"{num_kept} frames of {width} x {height} pixels", needed, limits)
+
+
+def _since(start_s: float, time_s: float | None) -> float | None:
+    return None if time_s is None else time_s - start_s
 
 
 def _has_gif_trailer(path: Path) -> bool:
@@ -147,73 +224,80 @@ class _Decoded(NamedTuple):
     """the wanted ones"""
 
 
-def _decode(path: Path, wanted: list[int], limits: MediaLimits) -> _Decoded:
+def _decode(
+    path: Path, wanted: list[int], start_s: float, limits: MediaLimits, deadline: Deadline
+) -> _Decoded:
     """Decode all frames and keep the wanted ones."""
     times: list[float | None] = []
-    frames, kept = [], frozenset(wanted)
-    with _open_video(path, limits) as container:
+    frames: list[Frame] = []
+    kept = frozenset(wanted)
+    with open_video(path, limits, deadline) as video:
         try:
-            for frame in container.decode(video=0):
-                check_pixels(path, (frame.width, frame.height), limits)
+            for frame in video.container.decode(video.stream):
+                deadline.check()
+                size = frame.width, frame.height
+                check_pixels(path, size, limits)
+                time_s = _since(start_s, frame.time)
                 if len(times) in kept:
-                    frames.append(Frame(_to_rgb(frame), frame.time, len(times)))
-                times.append(frame.time)
+                    frames.append(Frame(upright_rgb(frame), time_s, len(times)))
+                    check_memory(
+                        path,
+                        f"frames of {size[0]} x {size[1]} pixels",
+                        frames_memory_bytes(size, len(frames)),
+                        limits,
+                    )
+                times.append(time_s)
                 check_num_frames(path, len(times), limits)
+        except av.error.ExitError:
+            raise
         except av.error.FFmpegError:
             _raise_truncated(len(times))
     return _Decoded(times, frames)
 
 
 def _seek(
-    path: Path, wanted: list[int], times: list[float | None], limits: MediaLimits
+    path: Path, wanted: list[int], index: _PacketIndex, limits: MediaLimits, deadline: Deadline
 ) -> list[Frame]:
-    """Decode the wanted frames, each from the key frame before it; return none if one is not where it should be."""
-    frames = []
-    with _open_video(path, limits) as container:
-        video = container.streams.video[0]
-        for index in wanted:
-            time_s = times[index]
-            if time_s is None or video.time_base is None:
+    """Decode the wanted frames, each from the key frame before it; return none if one is not where it should be.
+
+    A frame whose key frame was passed already is reached by decoding on: no frame is decoded twice.
+    """
+    found: list[Frame] = []
+    with open_video(path, limits, deadline) as video:
+        time_base = video.stream.time_base
+        decoded = video.container.decode(video.stream)
+        position_s = -math.inf
+        for position in wanted:
+            time_s = index.times[position]
+            if time_s is None or time_base is None:
                 return []
             try:
-                container.seek(int(time_s / video.time_base), stream=video)
-                frame = next(
-                    one
-                    for one in container.decode(video)
-                    if one.time is not None and one.time >= time_s - _TIME_TOLERANCE_S
-                )
-            except (StopIteration, av.error.FFmpegError):
+                if _key_time_s(index.key_times, time_s) > position_s:
+                    offset = int((time_s + index.start_s) / time_base)
+                    video.container.seek(offset, stream=video.stream)
+                    decoded = video.container.decode(video.stream)
+                for frame in decoded:
+                    deadline.check()
+                    position_s = -math.inf if frame.time is None else frame.time - index.start_s
+                    if position_s >= time_s - _TIME_TOLERANCE_S:
+                        break
+                else:
+                    return []
+            except av.error.ExitError:
+                raise
+            except av.error.FFmpegError:
                 return []
-            if frame.time is None or frame.time > time_s + _TIME_TOLERANCE_S:
+            if position_s > time_s + _TIME_TOLERANCE_S:
                 return []
             check_pixels(path, (frame.width, frame.height), limits)
-            frames.append(Frame(_to_rgb(frame), frame.time, index))
-    return frames
+            found.append(Frame(upright_rgb(frame), position_s, position))
+    return found
 
 
-def _to_rgb(frame: VideoFrame) -> Image.Image:
-    threads = reformat_options(_num_threads(frame.width * frame.height))
-    if any(component.is_alpha for component in frame.format.components):
-        image = composite_over_white(Image.fromarray(frame.to_ndarray(format="rgba", **threads)))
-    else:
-        image = Image.fromarray(frame.to_ndarray(format="rgb24", **threads))
-    return image.rotate(frame.rotation, expand=True) if frame.rotation % 360 else image
-
-
-def reformat_options(threads: int) -> dict[str, Any]:
-    """Return the argument of PyAV for the number of threads that convert a frame.
-
-    PyAV before 17 has no such argument and uses one thread.
-    """
-    return {"threads": threads} if int(av.__version__.partition(".")[0]) >= 17 else {}
-
-
-def _num_threads(num_px: int) -> int:
-    """Return the number of threads for a frame; 0 stands for one per core.
-
-    Small frames are done sooner than threads are started.
-    """
-    return 1 if num_px < 500_000 else 0
+def _key_time_s(key_times: list[float], time_s: float) -> float:
+    """Return the time of the last key frame up to a time; infinity if there is none."""
+    position = bisect_right(key_times, time_s + _TIME_TOLERANCE_S)
+    return key_times[position - 1] if position else math.inf
 
 
 def _raise_truncated(num_readable: int) -> NoReturn:

@@ -78,15 +78,19 @@ class WorkerPoolDecoder:
         self._is_closed = threading.Event()
         self._finalizer = weakref.finalize(self, _kill_all, self._workers)
 
-    def size(self, path: Path, limits: MediaLimits) -> Size:
+    def size(self, path: Path, limits: MediaLimits, page: int | None = None) -> Size:
         """Return the (width, height) of a picture, from its header."""
-        width, height = self.run(path, worker.size_task, str(path), limits).values
+        width, height = self.run(path, worker.size_task, str(path), limits, page).values
         return width, height
 
-    def image(self, path: Path, limits: MediaLimits) -> Image.Image:
+    def image(self, path: Path, limits: MediaLimits, page: int | None = None) -> Image.Image:
         """Return a picture as upright RGB at full resolution."""
-        (image,) = self.run(path, worker.image_task, str(path), limits).images
+        (image,) = self.run(path, worker.image_task, str(path), limits, page).images
         return image
+
+    def notes(self, path: Path, limits: MediaLimits, page: int | None = None) -> tuple[str, ...]:
+        """Return what `image` shows differently or leaves out, one sentence each."""
+        return tuple(self.run(path, worker.notes_task, str(path), limits, page).values)
 
     def frames(
         self, item: MediaItem, limits: MediaLimits, indices: tuple[int, ...] = ()

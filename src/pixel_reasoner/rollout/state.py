@@ -238,6 +238,7 @@ class Rollout:
             exchange=len(self.history),
             pictures=self.pictures,
             sampling=self.context.sampling,
+            notes=self.context.notes,
             turns=tuple(self.turns),
             stop=self.stop,
             answer=self.answer,

@@ -63,7 +63,10 @@ class ResponseCache:
 
     def key(self, question: Question, settings: RunSettings) -> str:
         """Return the key of a question that is asked with some settings. Its media are read and hashed."""
-        media = [(m.kind, self._content(m), m.start_s, m.end_s, m.fps) for m in question.media]
+        media = [
+            (m.kind, self._content(m), m.start_s, m.end_s, m.fps, *([m.page] if m.page else []))
+            for m in question.media
+        ]
         asked = json.dumps([question.text, media])
         return hashlib.sha256(f"{self._deciding(settings)}\n{asked}".encode()).hexdigest()
 

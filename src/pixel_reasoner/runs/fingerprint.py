@@ -19,7 +19,10 @@ class QuestionDigest:
     def add(self, question: Question) -> None:
         """Add the next question."""
         # The name of a file and not its folder: a run may be moved.
-        media = [(m.kind, Path(m.path).name, m.start_s, m.end_s) for m in question.media]
+        media = [
+            (m.kind, Path(m.path).name, m.start_s, m.end_s, *([m.page] if m.page else []))
+            for m in question.media
+        ]
         asked = (question.id, question.text, question.answer, question.answer_type, media)
         self._digest.update(json.dumps([*asked, question.options]).encode())
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveInt
 
 from pixel_reasoner.errors import InputError
 from pixel_reasoner.files import numbered_lines
@@ -26,6 +26,8 @@ class MediaItem(Record):
     """where it ends; None at the end of the video"""
     fps: float | None = None
     """frames a second of a folder of frames, by which its part is found; None: all of it"""
+    page: PositiveInt | None = None
+    """page of a TIFF picture, from 1; None: the first"""
 
 
 class AnswerType(StrEnum):

@@ -92,6 +92,14 @@ class MediaLimits(Record):
     """frames of one video that are counted or decoded"""
     max_open_px: PositiveInt = 200_000_000
     """pixels of decoded pictures of one question that stay in memory, four bytes each, unless a single one has more"""
+    max_picture_bytes: PositiveInt = 2**31
+    """size of one picture file"""
+    max_header_bytes: PositiveInt = 2**28
+    """bytes read before the pixels of a picture: tags, profiles, texts, previews"""
+    max_decode_bytes: PositiveInt = 1_600_000_000
+    """memory to decode one picture, or one video with its sampled frames, as estimated from its header"""
+    max_decode_s: PositiveFloat = 10.0
+    """time to decode one medium, to which large files add (`media.limits.Deadline`)"""
 
     @model_serializer(mode="wrap")
     def _without_new_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -102,7 +110,10 @@ class MediaLimits(Record):
         return fields
 
 
-_NEW_MEDIA_LIMITS = ("max_bytes", "max_duration_s", "max_video_frames", "max_open_px")
+_NEW_MEDIA_LIMITS = (
+    *("max_bytes", "max_duration_s", "max_video_frames", "max_open_px"),
+    *("max_picture_bytes", "max_header_bytes", "max_decode_bytes", "max_decode_s"),
+)
 """limits that schema version 1 did not have"""
 
 

@@ -195,6 +195,8 @@ class Trace(VersionedRecord):
     """pictures of the question, before any operation"""
     sampling: tuple[FrameSampling, ...] = ()
     """frames that were sampled from videos and folders"""
+    notes: tuple[str, ...] = ()
+    """what the pictures show differently from their files or leave out: stretched greyscale, other pages"""
     turns: tuple[Turn, ...] = ()
     stop: StopReason
     answer: str | None = None

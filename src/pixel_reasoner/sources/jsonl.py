@@ -147,5 +147,6 @@ def _medium(one: Any, folder: Path) -> MediaItem:
             "path": str(folder / str(one["path"])),
             "start_s": one.get("start") or 0.0,
             "end_s": one.get("end"),
+            "page": one.get("page"),
         }
     )

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from pixel_reasoner.files import write_bytes
-from pixel_reasoner.media.videos import reformat_options
+from pixel_reasoner.media.video_file import reformat_options
 from pixel_reasoner.world.fonts import font_of, ink_on
 from pixel_reasoner.world.page import draw_page
 from pixel_reasoner.world.scene import COLORS, NUM_FRAMES, Item, Scene

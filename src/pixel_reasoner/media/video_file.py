@@ -1,0 +1,163 @@
+"""Video files as FFmpeg opens them: which stream is the video, its packets, and how its frames are turned upright."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+from PIL import Image
+
+from pixel_reasoner.media.limits import (
+    VIDEO_BYTES_PER_S,
+    Deadline,
+    check_pixels,
+)
+from pixel_reasoner.media.rgb import composite_over_white
+from pixel_reasoner.schema.settings import MediaLimits
+
+_CONTAINERS = "mov,mp4,matroska,webm,avi,gif"
+"""Playlists are excluded: they make a decoder open other files and addresses."""
+_MAX_STREAMS = 100
+_MIN_FFMPEG_PX = 2**26
+"""frames up to this size are known to us, and refused with their size"""
+_MAX_THREAD_PX = 40_000_000
+"""pixels of the frames that all threads of a decoder hold"""
+_TRANSPOSE_OF_SIGNS = {
+    (1, 0, 0, 1): None,
+    (-1, 0, 0, 1): Image.Transpose.FLIP_LEFT_RIGHT,
+    (1, 0, 0, -1): Image.Transpose.FLIP_TOP_BOTTOM,
+    (-1, 0, 0, -1): Image.Transpose.ROTATE_180,
+    (0, 1, -1, 0): Image.Transpose.ROTATE_270,
+    (0, -1, 1, 0): Image.Transpose.ROTATE_90,
+    (0, 1, 1, 0): Image.Transpose.TRANSPOSE,
+    (0, -1, -1, 0): Image.Transpose.TRANSVERSE,
+}
+"""signs of the display matrix (a, b, c, d), where (x, y) is displayed at (ax + cy, bx + dy)"""
+
+
+class VideoFile:
+    """An open video file: its container and the stream that is shown."""
+
+    def __init__(self, path: Path, container: InputContainer, limits: MediaLimits) -> None:
+        """Choose the stream.
+
+        Raises:
+            InputError: over a limit.
+            ValueError: no video in it.
+        """
+        self.path = path
+        self.container = container
+        self.stream = _video_stream(container)
+        context = self.stream.codec_context
+        if context is None:
+            raise ValueError("a video codec that is not known")
+        self.stream.thread_type = "AUTO"
+        self.num_threads = _num_threads(self.stream.width * self.stream.height)
+        context.thread_count = self.num_threads
+        context.options = {**context.options, "max_pixels": _max_pixels(limits)}
+        check_pixels(path, (self.stream.width, self.stream.height), limits)
+        if not self.stream.width or not self.stream.height:
+            raise ValueError(
+                f"frames of unknown size, or of more than {_max_pixels(limits)} pixels"
+            )
+
+
+@contextmanager
+def open_video(path: Path, limits: MediaLimits, deadline: Deadline) -> Iterator[VideoFile]:
+    """Open a video file of the supported containers.
+
+    Raises:
+        InputError: over a limit.
+        ValueError: no video in it.
+        FFmpegError: not such a file.
+    """
+    name = str(path.resolve())  # an absolute path is never taken for an address
+    options = {
+        "format_whitelist": _CONTAINERS,
+        "max_streams": str(_MAX_STREAMS),
+        "max_pixels": _max_pixels(limits),
+    }
+    left_s = max(0.1, deadline.left_s)
+    try:
+        with av.open(
+            name, options=options, metadata_errors="replace", timeout=(left_s, left_s)
+        ) as container:
+            yield VideoFile(path, container, limits)
+    except av.error.ExitError:  # FFmpeg was interrupted at the timeout
+        deadline.check()
+        raise
+
+
+def _max_pixels(limits: MediaLimits) -> str:
+    """Return the option by which FFmpeg allocates no larger frames. It reports them as frames of unknown size."""
+    return str(max(limits.max_px, _MIN_FFMPEG_PX))
+
+
+def video_deadline(path: Path, limits: MediaLimits) -> Deadline:
+    """Return the deadline of all work on one video. Wall-clock time: FFmpeg decodes in threads of its own."""
+    return Deadline(path, limits, VIDEO_BYTES_PER_S, clock=time.monotonic)
+
+
+def _video_stream(container: InputContainer) -> VideoStream:
+    """Return the first video stream that is not a cover picture.
+
+    Raises:
+        ValueError: there is none.
+    """
+    videos = container.streams.video
+    for stream in videos:
+        if not stream.disposition & Disposition.attached_pic:
+            return stream
+    raise ValueError("no video in it" + (", only a cover picture" if videos else ""))
+
+
+def upright_rgb(frame: VideoFrame) -> Image.Image:
+    """Return a frame as RGB, turned and mirrored as its display matrix says: phones record quarter turns."""
+    threads = reformat_options(_num_threads(frame.width * frame.height))
+    if any(component.is_alpha for component in frame.format.components):
+        image = composite_over_white(Image.fromarray(frame.to_ndarray(format="rgba", **threads)))
+    else:
+        image = Image.fromarray(frame.to_ndarray(format="rgb24", **threads))
+    return _turned_upright(image, frame)
+
+
+def _turned_upright(image: Image.Image, frame: VideoFrame) -> Image.Image:
+    matrix: Any = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return image
+    values = np.frombuffer(bytes(matrix), np.int32)[[0, 1, 3, 4]] / 2**16
+    signs = tuple(np.round(values / max(1e-9, np.abs(values).max()), 2))
+    if signs in _TRANSPOSE_OF_SIGNS:
+        transpose = _TRANSPOSE_OF_SIGNS[signs]
+        return image if transpose is None else image.transpose(transpose)
+    # Not along the axes.
+    return image.rotate(frame.rotation, expand=True) if frame.rotation % 360 else image
+
+
+def reformat_options(threads: int) -> dict[str, Any]:
+    """Return the argument of PyAV for the number of threads that convert a frame.
+
+    PyAV before 17 has no such argument and uses one thread.
+    """
+    return {"threads": threads} if int(av.__version__.partition(".")[0]) >= 17 else {}
+
+
+def _num_threads(num_px: int) -> int:
+    """Return the number of threads for a frame.
+
+    Small frames are done sooner than threads are started. Each thread holds a frame.
+    """
+    if num_px < 500_000:
+        return 1
+    return max(1, min(os.cpu_count() or 1, math.floor(_MAX_THREAD_PX / num_px)))
