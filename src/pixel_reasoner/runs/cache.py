@@ -104,6 +104,8 @@ class ResponseCache:
         if trace.stop is StopReason.FAILED:
             return
         try:
-            self.db.execute("INSERT OR REPLACE INTO responses VALUES (?, ?)", (key, trace.to_line()))
+            self.db.execute(
+                "INSERT OR REPLACE INTO responses VALUES (?, ?)", (key, trace.to_line())
+            )
         except sqlite3.Error as error:
             raise cannot_write(self.path, OSError(str(error))) from error

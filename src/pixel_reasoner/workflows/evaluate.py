@@ -11,7 +11,12 @@ from typing import Any
 from pixel_reasoner.errors import InputError, UsageError, packages_of
 from pixel_reasoner.evals.benchmark import row_counts, select
 from pixel_reasoner.evals.benchmarks import BENCHMARKS, get_benchmark
-from pixel_reasoner.evals.run import Evaluation, evaluate_compared, evaluate_disturbed, task_settings
+from pixel_reasoner.evals.run import (
+    Evaluation,
+    evaluate_compared,
+    evaluate_disturbed,
+    task_settings,
+)
 from pixel_reasoner.evals.run import evaluate as evaluate_plan
 from pixel_reasoner.evals.stats import is_correct
 from pixel_reasoner.models.spec import ModelSpec
