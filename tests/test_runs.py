@@ -216,9 +216,12 @@ with RunStore(Path({str(tmp_path)!r})):
 
 
 def test_a_folder_is_open_once_in_a_process_too(tmp_path):
-    with RunStore(tmp_path), ThreadPoolExecutor(1) as other:
-        with pytest.raises(OutputError, match=f"process {os.getpid()} on .* writes"):
-            other.submit(RunStore(tmp_path).__enter__).result()
+    with (
+        RunStore(tmp_path),
+        ThreadPoolExecutor(1) as other,
+        pytest.raises(OutputError, match=f"process {os.getpid()} on .* writes"),
+    ):
+        other.submit(RunStore(tmp_path).__enter__).result()
     with RunStore(tmp_path):
         pass
 
