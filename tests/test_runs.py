@@ -11,14 +11,17 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from pixel_reasoner.errors import InputError, OutputError, UsageError
 from pixel_reasoner.evals.run import Evaluation, evaluate
+from pixel_reasoner.files import TEMPORARY, temporary_path
 from pixel_reasoner.models.scripted import ScriptedModel
 from pixel_reasoner.runs.folder import load_run, migrated_settings, run_settings
+from pixel_reasoner.runs.lock import FolderLock
 from pixel_reasoner.runs.store import RunStore, manifest_path, read_manifest
 from pixel_reasoner.schema.migrate import settings_v1
 from pixel_reasoner.schema.question import Question
@@ -204,7 +207,7 @@ with RunStore(Path({str(tmp_path)!r})):
 """
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     assert process.stdout.readline() == b"open\n"
-    with pytest.raises(OutputError, match=f"which process {process.pid} writes to"):
+    with pytest.raises(OutputError, match=f"which process {process.pid} on .* writes to"):
         RunStore(tmp_path).__enter__()
     process.kill()
     process.wait()
@@ -213,10 +216,43 @@ with RunStore(Path({str(tmp_path)!r})):
 
 
 def test_a_folder_is_open_once_in_a_process_too(tmp_path):
-    with RunStore(tmp_path), pytest.raises(OutputError, match=f"process {os.getpid()} writes"):
-        RunStore(tmp_path).__enter__()
+    with (
+        RunStore(tmp_path),
+        ThreadPoolExecutor(1) as other,
+        pytest.raises(OutputError, match=f"process {os.getpid()} on .* writes"),
+    ):
+        other.submit(RunStore(tmp_path).__enter__).result()
     with RunStore(tmp_path):
         pass
+
+
+def test_a_lock_leaves_no_file_where_nothing_was_written(tmp_path):
+    with FolderLock(tmp_path / "new" / "folder"):
+        pass
+    with FolderLock(tmp_path / "new"):
+        (tmp_path / "new" / "result").write_text("kept")
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["result"]
+
+
+def test_a_refused_process_leaves_everything_as_it_is(tmp_path):
+    with FolderLock(tmp_path), ThreadPoolExecutor(1) as other:
+        before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+        with pytest.raises(OutputError):
+            other.submit(FolderLock(tmp_path).__enter__).result()
+        assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_whoever_locks_a_folder_removes_what_killed_writers_left(tmp_path):
+    fill(tmp_path, [trace("a")])
+    left = temporary_path(tmp_path / "media" / "a.png")
+    (left.parent / f"{TEMPORARY}folder").mkdir(parents=True)
+    for path in (left, left.parent / f"{TEMPORARY}folder" / "b", tmp_path / "mine.part"):
+        path.write_text("half")
+    with FolderLock(tmp_path):
+        pass
+    assert keys(tmp_path) == [("a", 0)]
+    assert list((tmp_path / "media").iterdir()) == []
+    assert (tmp_path / "mine.part").exists()
 
 
 # --- checkpoints ---

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from pixel_reasoner.data.expert import kind_of
 from pixel_reasoner.data.synth import PICTURE_SHARES, SynthSettings, scene_units, synthesize
 from pixel_reasoner.errors import OutputError, UsageError
 from pixel_reasoner.evals.run import load_run
+from pixel_reasoner.files import TEMPORARY
 from pixel_reasoner.models.folder import BUNDLED_MODELS, folder_settings
 from pixel_reasoner.runs.store import read_manifest
 from pixel_reasoner.schema.question import Evidence, MediaItem, Question
@@ -127,12 +129,21 @@ def test_a_run_that_an_older_version_started_is_continued(tmp_path):
     assert not (out / "progress.json").exists()
 
 
+def files_of(folder: Path) -> dict[str, bytes]:
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
 def test_two_processes_do_not_write_into_one_folder(tmp_path):
     chosen = settings(count=30)
 
     def write_too(written: int) -> None:
-        with pytest.raises(OutputError, match=f"process {os.getpid()} writes to"):
-            synthesize(chosen, scene_units(chosen), tmp_path)
+        before = files_of(tmp_path)
+        with ThreadPoolExecutor(1) as other:
+            again = other.submit(synthesize, chosen, scene_units(chosen), tmp_path)
+        with pytest.raises(OutputError, match=f"process {os.getpid()} on .* writes to"):
+            again.result()
+        assert files_of(tmp_path) == before
 
     synthesize(chosen, scene_units(chosen), tmp_path, on_traces=write_too)
     assert len((tmp_path / "traces.jsonl").read_bytes().splitlines()) == 30
@@ -219,8 +230,14 @@ def test_what_gives_no_trace_is_counted_and_named(tmp_path):
 
 def test_a_full_disk_ends_a_run_that_goes_on_later(tmp_path):
     whole = run(tmp_path / "whole", count=30)
-    shutil.copytree(tmp_path / "whole" / "media", tmp_path / "full" / "media")
-    with full_disk(len(whole) // 2), pytest.raises(OutputError, match="room for one more record"):
+    with full_disk(len(whole) // 2), pytest.raises(OutputError, match="free some space"):
         run(tmp_path / "full", count=30)
-    assert 0 < (tmp_path / "full" / "traces.jsonl.part").stat().st_size <= len(whole) // 2
+    assert not [name for name in files_of(tmp_path / "full") if TEMPORARY in name]
     assert run(tmp_path / "full", count=30) == whole
+
+
+def test_a_run_has_the_media_of_its_traces_alone_however_far_workers_are_ahead(tmp_path):
+    run(tmp_path, workers=2, count=5)
+    traces = load_traces(tmp_path / "traces.jsonl")
+    paths = {medium.path for trace in traces for medium in trace.question.media}
+    assert {name for name in files_of(tmp_path) if name.startswith("media")} == paths

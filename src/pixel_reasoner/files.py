@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Callable, Iterator
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
+from uuid import uuid4
 
-from pixel_reasoner.errors import InputError, OutputError, UsageError
+from pixel_reasoner.errors import InputError, OutputError, PixelReasonerError, UsageError
+
+TEMPORARY = ".pixel-reasoner-"
+"""prefix of the names of files and folders that are not completely written"""
 
 
 def numbered_lines(path: Path, what: str) -> Iterator[tuple[int, str]]:
@@ -28,8 +34,38 @@ def numbered_lines(path: Path, what: str) -> Iterator[tuple[int, str]]:
         ) from error
 
 
-class atomic_writer:
-    """Text file that appears under its name only when all of it is written.
+@contextmanager
+def atomic_path(path: Path, *errors: type[Exception]) -> Iterator[Path]:
+    """Yield the name of a temporary file that gets its own name when all of it is written; for writers of libraries.
+
+    Args:
+        path: of the complete file; an earlier one is replaced.
+        errors: that the library raises on a full disk, besides `OSError`.
+
+    Raises:
+        OutputError: the place cannot be written.
+    """
+    path = Path(path)
+    part = temporary_path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield part
+        part.replace(path)
+    except PixelReasonerError:
+        raise
+    except (OSError, *errors) as error:
+        raise cannot_write(path, error) from error
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_writer(path: Path) -> Iterator[TextIO]:
+    """Yield a text file that appears under its name only when all of it is written.
+
+    Raises:
+        OutputError: the place cannot be written.
 
     >>> import tempfile; folder = Path(tempfile.mkdtemp())
     >>> with atomic_writer(folder / "a.json") as file:
@@ -37,35 +73,8 @@ class atomic_writer:
     >>> [p.name for p in folder.iterdir()]
     ['a.json']
     """
-
-    def __init__(self, path: Path) -> None:
-        self.path = Path(path)
-        self.part = self.path.with_name(self.path.name + ".part")
-
-    def __enter__(self) -> Any:
-        """Open the temporary file."""
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.file = self.part.open("w", encoding="utf-8")
-        except OSError as error:
-            raise cannot_write(self.path, error) from error
-        return self.file
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: object
-    ) -> None:
-        """Rename on success, remove the temporary file otherwise."""
-        try:
-            self.file.close()
-            if kind is None:
-                self.part.replace(self.path)
-                return
-        except OSError as late:
-            self.part.unlink(missing_ok=True)
-            raise cannot_write(self.path, late) from late
-        self.part.unlink(missing_ok=True)
-        if isinstance(error, OSError) and not isinstance(error, OutputError):
-            raise cannot_write(self.path, error) from error
+    with atomic_path(path) as part, part.open("w", encoding="utf-8") as file:
+        yield file
 
 
 def write_json(value: Any, path: Path) -> None:
@@ -96,15 +105,56 @@ def write_bytes(content: bytes, path: Path) -> None:
     Raises:
         OutputError: the place cannot be written.
     """
-    part = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as part:
         part.write_bytes(content)
-        part.replace(path)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a folder that gets its name when all of it is written; it replaces an earlier one as a whole.
+
+    Raises:
+        OutputError: the place cannot be written.
+
+    >>> import tempfile; out = Path(tempfile.mkdtemp()) / "model"
+    >>> with atomic_folder(out) as folder:
+    ...     _ = (folder / "config.json").write_text("{}")
+    >>> [p.name for p in out.iterdir()], [p.name for p in out.parent.iterdir()]
+    (['config.json'], ['model'])
+    """
+    part, earlier = temporary_path(path), temporary_path(path)
+    try:
+        part.mkdir(parents=True)
+        yield part
+        if path.exists():
+            path.rename(earlier)
+        part.rename(path)
+    except PixelReasonerError:
+        raise
     except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
         raise cannot_write(path, error) from error
+    finally:
+        for left in (part, earlier):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def temporary_path(path: Path) -> Path:
+    """Return a new name in the folder of a file, for its content until that is complete. No two writers have the same."""
+    return path.with_name(TEMPORARY + uuid4().hex)
+
+
+def remove_temporary(folder: Path) -> None:
+    """Remove what writers that were killed left in a folder. No other process may be writing to it.
+
+    Raises:
+        OSError: something cannot be removed.
+    """
+    for parent, folders, names in os.walk(folder):
+        for name in (name for name in names if name.startswith(TEMPORARY)):
+            (Path(parent) / name).unlink(missing_ok=True)
+        for name in [name for name in folders if name.startswith(TEMPORARY)]:
+            shutil.rmtree(Path(parent) / name)
+            folders.remove(name)
 
 
 def keep_settings(
@@ -114,18 +164,34 @@ def keep_settings(
 ) -> None:
     """Write the settings of a new run, or check that a resumed run has the same.
 
+    Arguments and errors are those of `check_settings`.
+
+    Raises:
+        OutputError: the place cannot be written.
+    """
+    if path.exists():
+        check_settings(path, settings, migrate)
+    else:
+        write_json(settings, path)
+
+
+def check_settings(
+    path: Path,
+    settings: Mapping[str, Any],
+    migrate: Callable[[dict[str, Any]], dict[str, Any]] = lambda fields: fields,
+) -> None:
+    """Check that the run of a folder, if there is one, has these settings. Nothing is written.
+
     Args:
         path: the file of settings.
-        settings: of this run, as JSON values.
+        settings: of this run, as JSON values; some of them, or all.
         migrate: returns settings that an older version wrote as this version writes them.
 
     Raises:
         UsageError: the folder contains a run with other settings.
         InputError: its settings cannot be read.
-        OutputError: the place cannot be written.
     """
     if not path.exists():
-        write_json(settings, path)
         return
     before = read_json_object(path, "the settings of an earlier run", "delete the folder")
     try:

@@ -12,10 +12,12 @@ import typer
 
 from pixel_reasoner.cli import ask, evaluate, probe, report, synth, traces, train, world
 from pixel_reasoner.cli.help import MAX_WIDTH, HelpCommand
+from pixel_reasoner.cli.interrupt import InterruptibleGroup, Stopped, handle_sigterm
 from pixel_reasoner.errors import PixelReasonerError
 
 app = typer.Typer(
     name="pixel-reasoner",
+    cls=InterruptibleGroup,
     help="Let vision-language models look again: zoom into pictures and select frames while they reason.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -39,12 +41,13 @@ app.add_typer(train.app, name="train")
 
 def main() -> None:
     """Run the command line. A user's mistake is one message and exit code 2."""
+    handle_sigterm()
     try:
         app()
     except PixelReasonerError as error:
         _stop(f"error: {error}", 2)
-    except KeyboardInterrupt:
-        _stop("stopped; what is done is kept, run the same command to go on", 130)
+    except Stopped as stopped:
+        _stop(str(stopped), stopped.code)
     except BrokenPipeError:  # whatever read our output has ended: no message can arrive
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

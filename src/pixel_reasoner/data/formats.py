@@ -19,10 +19,11 @@ from typing import Any
 from pixel_reasoner.data.encode import conversation
 from pixel_reasoner.dialects import PIXEL_REASONER, boxed
 from pixel_reasoner.errors import InputError, PixelReasonerError, packages_of
-from pixel_reasoner.files import atomic_writer, cannot_write, write_bytes
+from pixel_reasoner.files import TEMPORARY, atomic_writer, cannot_write, write_bytes
 from pixel_reasoner.rollout.replay import replay
 from pixel_reasoner.rollout.state import Rollout
 from pixel_reasoner.runs.folder import load_run
+from pixel_reasoner.runs.lock import FolderLock
 from pixel_reasoner.schema.question import MediaItem, Question
 from pixel_reasoner.schema.settings import RunSettings
 from pixel_reasoner.schema.trace import StopReason, Trace
@@ -69,18 +70,33 @@ def export_trl(source: Path, out: Path) -> int:
     )
 
     try:
-        with TemporaryDirectory() as cache:
+        with FolderLock(out), TemporaryDirectory(prefix=TEMPORARY, dir=out) as folder:
             dataset = Dataset.from_generator(
-                _rows, features=features, gen_kwargs={"source": str(source)}, cache_dir=cache
+                _rows, features=features, gen_kwargs={"source": str(source)}, cache_dir=folder
             )
-            dataset.save_to_disk(str(out))
-    except DatasetGenerationError as error:  # wraps errors of reading the traces
+            whole = Path(folder) / "whole"
+            dataset.save_to_disk(str(whole))
+            _move_dataset(whole, out)
+            return len(dataset)
+    except (
+        DatasetGenerationError
+    ) as error:  # wraps errors of reading the traces, and of a full disk
         if isinstance(error.__cause__, PixelReasonerError):
             raise error.__cause__ from None
+        if isinstance(error.__cause__, OSError):
+            raise cannot_write(out, error.__cause__) from error
+        raise
+    except PixelReasonerError:
         raise
     except OSError as error:
         raise cannot_write(out, error) from error
-    return len(dataset)
+
+
+def _move_dataset(folder: Path, out: Path) -> None:
+    """Move the files of a data set. `state.json` names the others: it goes first and comes last."""
+    (out / "state.json").unlink(missing_ok=True)
+    for path in sorted(folder.iterdir(), key=lambda path: path.name == "state.json"):
+        path.replace(out / path.name)
 
 
 def _rows(source: str) -> Iterator[dict[str, Any]]:
@@ -95,7 +111,7 @@ def export_message_list(source: Path, out: Path) -> int:
         OutputError: `out` cannot be written.
     """
     count = 0
-    with atomic_writer(out / "data.json") as file:
+    with FolderLock(out), atomic_writer(out / "data.json") as file:
         for trace in load_run(source):
             row = {"message_list": _message_list(trace, out)}
             file.write(("[\n" if count == 0 else ",\n") + json.dumps(row, ensure_ascii=False))

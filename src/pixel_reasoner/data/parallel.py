@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
+import sys
 import threading
-import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from itertools import islice
 from typing import TypeVar
+
+from pixel_reasoner.errors import OutputError
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -19,7 +24,7 @@ _ITEMS_PER_TASK = 4
 
 def map_in_order(
     function: Callable[[_Item], _Result], items: Iterable[_Item], workers: int
-) -> Iterator[_Result]:
+) -> Generator[_Result, None, None]:
     """Yield the result of each item, in order; only a few tasks are submitted or done and not yet taken.
 
     Args:
@@ -36,26 +41,47 @@ def map_in_order(
     waiting: deque[Future[list[_Result]]] = deque()
     # Spawned, not forked: the progress bar has its own thread.
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, spawn, _end_with, (os.getpid(),)) as pool:
+    with ProcessPoolExecutor(workers, spawn, _end_with_parent) as pool:
         try:
             rest = iter(items)
             while chunk := list(islice(rest, _ITEMS_PER_TASK)):
-                waiting.append(pool.submit(_results, function, chunk))
+                with _no_interrupt():
+                    waiting.append(pool.submit(_results, function, chunk))
                 if len(waiting) > 2 * workers:
                     yield from waiting.popleft().result()
             while waiting:
                 yield from waiting.popleft().result()
+        except BrokenProcessPool as error:
+            raise OutputError(
+                expected=f"{workers} worker processes that run to the end",
+                got="one that was killed, perhaps for want of memory",
+                fix="run the same command again, with fewer --workers; what is done is kept",
+            ) from error
         finally:
             for future in waiting:
                 future.cancel()
 
 
-def _end_with(parent: int) -> None:
+@contextmanager
+def _no_interrupt() -> Iterator[None]:
+    """Start processes that do not receive Ctrl-C: it ends their parent, which ends them."""
+    if sys.platform == "win32":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _end_with_parent() -> None:
     """End this worker when its parent process is gone: after a kill nothing else ends it."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "this runs in a worker"
 
     def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
+        parent.join()
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

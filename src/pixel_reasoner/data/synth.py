@@ -3,7 +3,7 @@
     DIR/settings.json    everything that decides the traces
     DIR/traces.jsonl     appears when all is written; until then `traces.jsonl.part`
     DIR/dropped.jsonl    rows that gave no trace, and why
-    DIR/media/           rendered pictures and clips (PixelWorld)
+    DIR/media/           rendered pictures and clips (PixelWorld), those of written units only
     DIR/summary.json     counts by kind, dropped by reason, traces per second
 
 A run is a sequence of units of a source (a scene, or a row of a data set). The traces of a unit depend on it and the settings
@@ -15,9 +15,11 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -29,14 +31,22 @@ from pixel_reasoner.data.expert import VERSION, ExpertConfig, Kind, NoTrace, exp
 from pixel_reasoner.data.labeller import Labeller, Labelling
 from pixel_reasoner.data.parallel import map_in_order
 from pixel_reasoner.dialects import get_dialect
-from pixel_reasoner.errors import InputError, OutputError
-from pixel_reasoner.files import cannot_write, keep_settings, read_json_object, write_json
+from pixel_reasoner.errors import InputError, PixelReasonerError
+from pixel_reasoner.files import (
+    TEMPORARY,
+    cannot_write,
+    keep_settings,
+    read_json_object,
+    write_json,
+)
 from pixel_reasoner.media.context import MediaContext
+from pixel_reasoner.runs.lock import FolderLock
 from pixel_reasoner.runs.store import TRACES, RunStore
 from pixel_reasoner.schema.question import Question, with_media_root
 from pixel_reasoner.schema.record import Record
 from pixel_reasoner.schema.settings import PixelBudgets
 from pixel_reasoner.schema.trace import Trace
+from pixel_reasoner.sources.base import MEDIA
 from pixel_reasoner.sources.pixelworld import PixelWorldSource, Selection, world_version
 from pixel_reasoner.sources.pixelworld import Unit as SceneUnit
 from pixel_reasoner.sources.rows import Row, SkippedRow
@@ -52,6 +62,8 @@ Unit = SceneUnit | Row | list[Row]
 _CHECKPOINT_EVERY = 64
 """units between two checkpoints"""
 _GROWING = f"{TRACES}.part"
+_AHEAD = f"{MEDIA}/{TEMPORARY}ahead"
+"""folder of rendered media whose unit is not yet written: workers are ahead, and a kill leaves media that no trace needs"""
 _DROPPED = "dropped.jsonl"
 
 
@@ -103,10 +115,12 @@ class Written(NamedTuple):
     """traces as lines of JSON"""
     kinds: list[str]
     dropped: list[SkippedRow]
+    media: list[str]
+    """relative paths of media of the unit"""
 
     def at_most(self, count: int) -> Written:
         """Return the same with a number of traces at most."""
-        return Written(self.lines[:count], self.kinds[:count], self.dropped)
+        return self._replace(lines=self.lines[:count], kinds=self.kinds[:count])
 
 
 def synthesize(
@@ -133,6 +147,24 @@ def synthesize(
         UsageError: `out` contains a run with other settings.
         OutputError: `out` cannot be written, or another process writes to it.
     """
+    try:
+        with FolderLock(out):
+            return _synthesize(settings, units, out, workers, on_traces, labeller)
+    except PixelReasonerError:
+        raise
+    except OSError as error:
+        raise cannot_write(out, error) from error
+
+
+def _synthesize(
+    settings: SynthSettings,
+    units: Iterable[Unit],
+    out: Path,
+    workers: int,
+    on_traces: Callable[[int], None],
+    labeller: Labeller | None,
+) -> dict[str, Any]:
+    """Write or continue a run in a folder that is locked."""
     units = _readable(units)
     fields = settings.model_dump(mode="json")
     keep_settings(out / "settings.json", fields)
@@ -142,16 +174,11 @@ def synthesize(
         )
         on_traces(summary["count"])
         return summary
-    try:
-        with RunStore(out, (_GROWING, _DROPPED), fields) as store:
-            run = _Run(settings, store, workers, on_traces)
-            summary = run.write(units, labeller)
-            write_json(summary, out / "summary.json")
-            store.finish(TRACES)
-    except OutputError:
-        raise
-    except OSError as error:
-        raise cannot_write(out, error) from error
+    with RunStore(out, (_GROWING, _DROPPED), fields) as store:
+        run = _Run(settings, store, workers, on_traces)
+        summary = run.write(units, labeller)
+        write_json(summary, out / "summary.json")
+        store.finish(TRACES)
     return summary
 
 
@@ -179,19 +206,22 @@ class _Run:
 
     def write(self, units: Iterator[Unit], labeller: Labeller | None) -> dict[str, Any]:
         """Write the traces that are missing, and return the summary."""
-        settings, out, quota = self.settings, self.store.folder, self.settings.quota
+        settings, quota, folder = self.settings, self.settings.quota, media_ahead(self.store.folder)
         self.on_traces(self.progress.count)
         rest: Iterable[Unit] = ()
         if self.progress.count < quota:
             rest = islice(units, self.progress.units, None)
         if labeller is not None:
-            rest = labeller.labelled(rest, partial(_rows, settings=settings, out=out))
-        results = map_in_order(partial(write_unit, settings=settings, out=out), rest, self.workers)
-        _write_units(self.store, self.progress, results, quota, self.on_traces)
+            rest = labeller.labelled(rest, partial(_rows, settings=settings, folder=folder))
+        write = partial(write_unit, settings=settings, folder=folder)
+        try:
+            with closing(map_in_order(write, rest, self.workers)) as results:
+                _write_units(self.store, self.progress, results, quota, self.on_traces)
+        finally:
+            calls = labeller.finish() if labeller is not None else None  # its threads render, too
+            shutil.rmtree(folder, ignore_errors=True)
         summary = self._summary(time.perf_counter() - self.started)
-        if labeller is not None:
-            summary["labeller"] = labeller.finish()
-        return summary
+        return summary if calls is None else {**summary, "labeller": calls}
 
     def _summary(self, seconds: float) -> dict[str, Any]:
         progress = self.progress
@@ -228,30 +258,38 @@ def _scenes(settings: SynthSettings) -> PixelWorldSource:
     )
 
 
-def write_unit(unit: Unit, settings: SynthSettings, out: Path) -> Written:
-    """Return the traces of one unit. Scenes are rendered into `out`, unless their file exists."""
-    rows = _rows(unit, settings, out)
+def media_ahead(out: Path) -> Path:
+    """Return the root of relative media paths until a unit is written: `append_unit` moves its media into the run."""
+    return out / _AHEAD
+
+
+def write_unit(unit: Unit, settings: SynthSettings, folder: Path) -> Written:
+    """Return the traces of one unit. Scenes are rendered into a folder, unless their file exists there."""
+    rows = _rows(unit, settings, folder)
     rows = rows if isinstance(rows, list) else [rows]
-    written = _write_traces([row for row in rows if isinstance(row, Question)], settings, out)
+    questions = [row for row in rows if isinstance(row, Question)]
+    written = _write_traces(questions, settings, folder)
     written.dropped[:0] = (row for row in rows if isinstance(row, SkippedRow))
+    paths = dict.fromkeys(medium.path for question in questions for medium in question.media)
+    written.media.extend(path for path in paths if not Path(path).is_absolute())
     return written
 
 
-def _rows(unit: Unit, settings: SynthSettings, out: Path) -> Row | list[Row]:
+def _rows(unit: Unit, settings: SynthSettings, folder: Path) -> Row | list[Row]:
     """Return the rows of a unit; a row of a data set stays as it is."""
     if isinstance(unit, Question | SkippedRow | list):
         return unit
-    return list(_scenes(settings).rows(unit, out))
+    return list(_scenes(settings).rows(unit, folder))
 
 
-def _write_traces(questions: list[Question], settings: SynthSettings, out: Path) -> Written:
+def _write_traces(questions: list[Question], settings: SynthSettings, folder: Path) -> Written:
     """Return one trace per question; all questions are about the same media."""
-    written = Written([], [], [])
+    written = Written([], [], [], [])
     expert = settings.expert
     context: MediaContext | None = None
     for question in questions:
         rng = random.Random(f"synth/{VERSION}/{settings.seed}/{question.id}")
-        asked = with_media_root(question, out)
+        asked = with_media_root(question, folder)
         try:
             context = context or MediaContext(asked, expert.budgets)
             trace = _trace_of_random_kind(asked, settings, rng, context)
@@ -357,11 +395,23 @@ def _write_units(
 
 
 def append_unit(store: RunStore, written: Written) -> None:
-    """Append what became of a unit.
+    """Append what became of a unit, after its media are in place.
 
     Raises:
         OutputError: the disk is full or gone.
     """
+    for path in written.media:
+        _move(media_ahead(store.folder) / path, store.folder / path)
     rows = (json.dumps(one._asdict(), ensure_ascii=False) + "\n" for one in written.dropped)
     store.segments[_GROWING].append("".join(written.lines).encode())
     store.segments[_DROPPED].append("".join(rows).encode())
+
+
+def _move(path: Path, target: Path) -> None:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(target)
+    except FileNotFoundError:
+        return  # a medium that the source did not write
+    except OSError as error:
+        raise cannot_write(target, error) from error

@@ -1,10 +1,11 @@
 """Confidence intervals of means and a paired test of two runs, both by clusters.
 
 Rows that share a picture, a video or a cycle are not independent: the bootstrap draws whole clusters, not rows. Everything is
-seeded: the same values give the same interval.
+seeded, and clusters are sorted by their values before anything is drawn: a result depends on the multiset of (value, cluster)
+alone, neither on the order of the rows nor on the names of the clusters.
 
 Conventions
-    *_C     one value per cluster, in order of first appearance
+    *_C     one value per cluster, sorted
     *_B     one value per bootstrap draw
 """
 
@@ -55,7 +56,7 @@ def interval(
         seed: of the bootstrap.
 
     >>> interval([1, 0, 1, 1] * 25, range(100)).as_dict()
-    {'value': 0.75, 'interval': [0.6584, 0.8314]}
+    {'value': 0.75, 'interval': [0.6686, 0.8314]}
     >>> interval([1] * 20, range(20)).as_dict()
     {'value': 1.0, 'interval': [0.8316, 1.0]}
     """
@@ -78,35 +79,51 @@ def intervals(
         return [None for _ in columns]
     least = least or [0.0] * len(columns)
     numbers = _cluster_numbers(clusters)
-    counts_C = np.bincount(numbers).astype(float)
-    sums = [np.bincount(numbers, np.asarray(values, dtype=float)) for values in columns]
-    drawn = _bootstrap(sums, counts_C, seed) if len(counts_C) > 1 and _vary(columns) else []
+    totals = [_cluster_totals(values, numbers) for values in columns]
+    num = len(totals[0].sums_C) if totals else 0
+    drawn = _bootstrap(totals, num, seed) if num > 1 and _vary(columns) else []
     found: list[Interval | None] = []
-    for column, (values, sums_C) in enumerate(zip(columns, sums, strict=True)):
+    for column, (values, (sums_C, counts_C)) in enumerate(zip(columns, totals, strict=True)):
         mean = float(sums_C.sum() / counts_C.sum())
         if min(values) == max(values):
-            found.append(_of_equal_values(mean, len(counts_C), least[column]))
-        elif len(counts_C) == 1:
+            found.append(_of_equal_values(mean, num, least[column]))
+        elif num == 1:
             found.append(Interval(mean, least[column], 1.0))
         else:
-            found.append(_widened(mean, drawn[column], len(counts_C), least[column]))
+            found.append(_widened(mean, drawn[column], num, least[column]))
     return found
+
+
+class _Totals(NamedTuple):
+    """Sum of the values of each cluster and number of its rows; clusters are sorted by the two."""
+
+    sums_C: np.ndarray
+    counts_C: np.ndarray
+
+
+def _cluster_totals(values: Sequence[float], numbers: np.ndarray) -> _Totals:
+    """Return the totals of the clusters of one column. `numbers` are those of the rows' clusters."""
+    column = np.asarray(values, dtype=float)
+    order = np.lexsort((column, numbers))  # a sum of floats depends on the order of its terms
+    sums_C = np.bincount(numbers[order], column[order])
+    counts_C = np.bincount(numbers).astype(float)
+    order = np.lexsort((counts_C, sums_C))
+    return _Totals(sums_C[order], counts_C[order])
 
 
 def _vary(columns: Sequence[Sequence[float]]) -> bool:
     return any(min(values) != max(values) for values in columns)
 
 
-def _bootstrap(sums: Sequence[np.ndarray], counts_C: np.ndarray, seed: int) -> list[np.ndarray]:
-    """Return means_B of each column."""
-    rng, num = np.random.default_rng(seed), len(counts_C)
+def _bootstrap(totals: Sequence[_Totals], num: int, seed: int) -> list[np.ndarray]:
+    """Return means_B of each column, from the same draws of `num` clusters."""
+    rng = np.random.default_rng(seed)
     shares_C = np.full(num, 1 / num)
-    parts: list[list[np.ndarray]] = [[] for _ in sums]
+    parts: list[list[np.ndarray]] = [[] for _ in totals]
     for size in _parts(DRAWS, num):
         drawn_BC = rng.multinomial(num, shares_C, size=size)
-        counts_B = drawn_BC @ counts_C
-        for part, sums_C in zip(parts, sums, strict=True):
-            part.append(drawn_BC @ sums_C / counts_B)
+        for part, (sums_C, counts_C) in zip(parts, totals, strict=True):
+            part.append((drawn_BC @ sums_C) / (drawn_BC @ counts_C))
     return [np.concatenate(part) for part in parts]
 
 
@@ -144,24 +161,22 @@ def sign_test(
     """
     if not len(differences):
         return 1.0
-    sums_C = np.bincount(_cluster_numbers(clusters), np.asarray(differences, dtype=float))
-    sums_C = sums_C[sums_C != 0]
-    if not len(sums_C):
+    sums_C = _cluster_totals(differences, _cluster_numbers(clusters)).sums_C
+    # Signs are drawn, so those of the sums do not matter: the test is two-sided to the last digit.
+    sizes_C = np.sort(np.abs(sums_C[sums_C != 0]))
+    if not len(sizes_C):
         return 1.0
     observed, rng, as_far = abs(sums_C.sum()), np.random.default_rng(seed), 0
-    for size in _parts(draws, len(sums_C)):
-        signs_BC = rng.choice([-1.0, 1.0], size=(size, len(sums_C)))
-        as_far += int((np.abs(signs_BC @ sums_C) >= observed - 1e-9).sum())
+    for size in _parts(draws, len(sizes_C)):
+        signs_BC = rng.choice([-1.0, 1.0], size=(size, len(sizes_C)))
+        as_far += int((np.abs(signs_BC @ sizes_C) >= observed - 1e-9).sum())
     return float((1 + as_far) / (1 + draws))
 
 
 def _cluster_numbers(clusters: Sequence[Hashable]) -> np.ndarray:
-    """Return the number of each row's cluster, in order of first appearance."""
+    """Return the number of each row's cluster."""
     if isinstance(clusters, array):  # without a dict: there may be very many
-        _, first, inverse = np.unique(np.asarray(clusters), return_index=True, return_inverse=True)
-        numbers = np.empty(len(first), dtype=np.int64)
-        numbers[np.argsort(first)] = np.arange(len(first))
-        return np.asarray(numbers[inverse])
+        return np.unique(np.asarray(clusters), return_inverse=True)[1]
     index = {cluster: number for number, cluster in enumerate(dict.fromkeys(clusters))}
     return np.array([index[cluster] for cluster in clusters])
 

@@ -15,6 +15,7 @@ from pixel_reasoner.evals.stats import summarize
 from pixel_reasoner.files import atomic_writer, write_json
 from pixel_reasoner.runs.fingerprint import QuestionDigest
 from pixel_reasoner.runs.folder import SETTINGS, SUMMARY, load_run, run_settings
+from pixel_reasoner.runs.lock import FolderLock
 from pixel_reasoner.runs.store import TRACES
 from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.scoring.grading import Scorer
@@ -30,12 +31,13 @@ def merge(runs: Sequence[Path], out: Path, scorer: Scorer = Scorer.TYPED) -> dic
     shards, settings = _checked_shards(runs)
     samples = int(settings["task"].get("samples", 1))
     digest = QuestionDigest()
-    with atomic_writer(out / TRACES) as file:
-        traces = _written(_interleaved(shards, samples), file)
-        metrics = summarize(with_digest(traces, digest), None, scorer)
-    write_json(settings, out / SETTINGS)
-    summary = {**metrics, **provenance(digest, settings, scorer)}
-    write_json(summary, out / SUMMARY)
+    with FolderLock(out):
+        with atomic_writer(out / TRACES) as file:
+            traces = _written(_interleaved(shards, samples), file)
+            metrics = summarize(with_digest(traces, digest), None, scorer)
+        write_json(settings, out / SETTINGS)
+        summary = {**metrics, **provenance(digest, settings, scorer)}
+        write_json(summary, out / SUMMARY)
     return summary
 
 

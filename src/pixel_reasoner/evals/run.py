@@ -32,10 +32,12 @@ from pixel_reasoner.runs.fingerprint import QuestionDigest, fingerprint
 from pixel_reasoner.runs.folder import (
     SETTINGS,
     SUMMARY,
+    check_run_settings,
     in_folder,
     keep_run_settings,
     load_run,
 )
+from pixel_reasoner.runs.lock import FolderLock
 from pixel_reasoner.runs.store import TRACES, RunStore
 from pixel_reasoner.schema.question import Question, with_media_root
 from pixel_reasoner.schema.settings import RolloutConfig
@@ -102,8 +104,9 @@ def evaluate(
         UsageError: `out` contains a run with other settings.
         OutputError: `out` cannot be written, or another process writes to it.
     """
-    settings = run_questions(evaluation, out, on_trace)
-    return _write_summary(evaluation, settings, out)
+    with FolderLock(out):
+        settings = run_questions(evaluation, out, on_trace)
+        return _write_summary(evaluation, settings, out)
 
 
 def evaluate_compared(
@@ -114,14 +117,15 @@ def evaluate_compared(
     Arguments and errors are those of `evaluate`. The summary is that of the run with operations, with `with`, `without`, `gain`,
     `harm`, `both`, `neither` and `difference` (`compare`).
     """
-    settings = run_questions(evaluation, out, on_trace)
     config = evaluation.config.model_copy(update={"operations": (), "perturb": False})
     without = evaluation._replace(questions=_one_folder_up(evaluation.questions), config=config)
-    _write_summary(without, run_questions(without, out / WITHOUT, on_trace), out / WITHOUT)
-    compared = compare(
-        load_run(out), load_run(out / WITHOUT), evaluation.scorer, evaluation.family_of
-    )
-    return _write_summary(evaluation, settings, out, compared)
+    with FolderLock(out):
+        settings = run_questions(evaluation, out, on_trace)
+        evaluate(without, out / WITHOUT, on_trace)
+        compared = compare(
+            load_run(out), load_run(out / WITHOUT), evaluation.scorer, evaluation.family_of
+        )
+        return _write_summary(evaluation, settings, out, compared)
 
 
 def evaluate_disturbed(
@@ -135,28 +139,27 @@ def evaluate_disturbed(
     The traces go to `out/disturbed`; the run's summary gets `disturbed` (how many were asked) and `recovery_rate` (the
     share that is answered right all the same). Arguments are those of `evaluate`, whose summary comes first.
     """
-    right = {
-        trace.question.id
-        for trace in load_run(out)
-        if trace.question.needs_look and trace.executed and is_right(trace)
-    }
-    chosen = QuestionStream(partial(_with_ids, evaluation.questions, right))
-    disturbed = evaluate(
-        evaluation._replace(
-            questions=_one_folder_up(chosen),
-            config=evaluation.config.model_copy(update={"perturb": True}),
-            family_of=None,
-            rows=None,
-        ),
-        out / DISTURBED,
-        on_trace,
-    )
-    summary = {
-        **summary,
-        "disturbed": disturbed["count"],
-        "recovery_rate": disturbed["accuracy"],
-    }
-    write_json(summary, out / SUMMARY)
+    with FolderLock(out):
+        right = {
+            trace.question.id
+            for trace in load_run(out)
+            if trace.question.needs_look and trace.executed and is_right(trace)
+        }
+        chosen = QuestionStream(partial(_with_ids, evaluation.questions, right))
+        config = evaluation.config.model_copy(update={"perturb": True})
+        disturbed = evaluate(
+            evaluation._replace(
+                questions=_one_folder_up(chosen), config=config, family_of=None, rows=None
+            ),
+            out / DISTURBED,
+            on_trace,
+        )
+        summary = {
+            **summary,
+            "disturbed": disturbed["count"],
+            "recovery_rate": disturbed["accuracy"],
+        }
+        write_json(summary, out / SUMMARY)
     return summary
 
 
@@ -181,15 +184,30 @@ def run_questions(
     """
     _check_can_repeat(evaluation.questions)
     settings = {
-        "task": {**evaluation.task, "samples": evaluation.samples},
+        "task": task_settings(evaluation.task, evaluation.samples),
         **settings_of(evaluation.model, evaluation.config).to_dict(),
     }
     # As JSON reads it back: a tuple becomes a list.
     settings = dict(json.loads(json.dumps(settings)))
-    keep_run_settings(out, settings)
+    with FolderLock(out):
+        check_run_settings(out, settings)
+        _ask_missing(evaluation, settings, out, on_trace)
+    return settings
+
+
+def task_settings(task: dict[str, Any], samples: int) -> dict[str, Any]:
+    """Return what an evaluation asks, as its settings contain it."""
+    return {**task, "samples": samples}
+
+
+def _ask_missing(
+    evaluation: Evaluation, settings: dict[str, Any], out: Path, on_trace: OnTrace
+) -> None:
+    """Ask every question of a run that is not yet answered."""
     with RunStore(out, settings=settings) as store:
         store.discard_failed()
         store.set_questions(evaluation.questions)
+        keep_run_settings(out, settings)
         for trace in store.traces():
             if store.is_other_question(trace.question):
                 raise _other_question(trace.question.id, out)
@@ -198,7 +216,6 @@ def run_questions(
             for trace in _Asking(evaluation, store, sample).traces():
                 on_trace(trace)
         store.complete()
-    return settings
 
 
 class _Asking:

@@ -99,7 +99,16 @@ class ResponseCache:
         return Trace.from_line(row[0]) if row else None
 
     def put(self, key: str, trace: Trace) -> None:
-        """Store a trace, unless its question could not be asked: that is tried again."""
-        if trace.stop is not StopReason.FAILED:
-            line = trace.to_line()
-            self.db.execute("INSERT OR REPLACE INTO responses VALUES (?, ?)", (key, line))
+        """Store a trace, unless its question could not be asked: that is tried again.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        if trace.stop is StopReason.FAILED:
+            return
+        try:
+            self.db.execute(
+                "INSERT OR REPLACE INTO responses VALUES (?, ?)", (key, trace.to_line())
+            )
+        except sqlite3.Error as error:
+            raise cannot_write(self.path, OSError(str(error))) from error

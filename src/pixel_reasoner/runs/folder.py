@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from pixel_reasoner.errors import InputError
-from pixel_reasoner.files import keep_settings, read_json_object
+from pixel_reasoner.files import check_settings, keep_settings, read_json_object
 from pixel_reasoner.runs.store import TRACES
 from pixel_reasoner.schema.migrate import settings_v1
 from pixel_reasoner.schema.question import with_media_root
@@ -56,6 +56,16 @@ def keep_run_settings(folder: Path, settings: dict[str, Any]) -> None:
         OutputError: the folder cannot be written.
     """
     keep_settings(folder / SETTINGS, settings, migrated_settings)
+
+
+def check_run_settings(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Check that the evaluation of a folder, if there is one, has these settings: some of them, or all. Nothing is written.
+
+    Raises:
+        UsageError: the folder contains a run with other settings.
+        InputError: its settings cannot be read.
+    """
+    check_settings(folder / SETTINGS, settings, migrated_settings)
 
 
 def migrated_settings(fields: dict[str, Any]) -> dict[str, Any]:

@@ -1,71 +1,100 @@
-"""Lock of a run folder: one process writes to it at a time."""
+"""Lock of an output folder: one process writes to it at a time."""
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
+import platform
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-from pixel_reasoner.errors import OutputError
-from pixel_reasoner.files import cannot_write
+from filelock import FileLock, Timeout
 
+from pixel_reasoner.errors import OutputError
+from pixel_reasoner.files import cannot_write, remove_temporary
+
+STORE = ".store"
+"""folder of everything that is not for users"""
 _UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
-"""what a file system without locks answers; a run there is not protected"""
+"""error numbers of file systems without locks; a folder there is not protected"""
 
 
 class FolderLock:
-    """Exclusive lock on a file that contains the pid of its holder.
+    """Exclusive lock on an output folder, which is created if there is none. Every command that writes to a folder holds it.
 
-    The operating system releases it when the process ends, also after a kill. The file stays.
+    The operating system releases it when the process ends, also after a kill. The thread that holds it may take it again; another
+    thread is refused like another process. Whoever takes it removes the temporary files of writers that were killed. A release removes
+    the files of the lock, and the folder if it was created and is empty.
 
     >>> import tempfile
-    >>> path = Path(tempfile.mkdtemp()) / "lock"
-    >>> with FolderLock(path):
-    ...     path.read_text() == str(os.getpid())
+    >>> folder = Path(tempfile.mkdtemp()) / "run"
+    >>> with FolderLock(folder), FolderLock(folder):
+    ...     (folder / ".store" / "owner").read_text() == f"{os.getpid()} on {platform.node()}"
     True
+    >>> folder.exists()
+    False
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._fd = -1
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(folder)
+        self._store = self.folder / STORE
+        self._is_new = False
+        # One object per path: it counts how often its thread holds it.
+        self._lock = FileLock(self._store.absolute() / "lock", timeout=0, is_singleton=True)
 
     def __enter__(self) -> Self:
         """Take the lock.
 
         Raises:
-            OutputError: another process holds it (its pid is named), or the file cannot be written.
+            OutputError: another process holds it (it is named), or the folder cannot be written.
         """
+        self._is_new, was_used = not self.folder.exists(), self._store.exists()
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise cannot_write(self.path, error) from error
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            holder = os.read(self._fd, 32).decode(errors="replace").strip() or "unknown"
-            os.close(self._fd)
-            raise OutputError(
-                expected="a run folder that no other process writes to",
-                got=f"{self.path.parent.parent}, which process {holder} writes to",
-                fix=f"wait until it ends, stop it (kill {holder}), or name another --out",
-            ) from error
+            self._store.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire()
+        except Timeout as error:
+            raise self._held() from error
         except OSError as error:
             if error.errno not in _UNSUPPORTED:
-                os.close(self._fd)
-                raise cannot_write(self.path, error) from error
-        self._write_pid()
+                raise cannot_write(self.folder, error) from error
+        if self._lock.lock_counter == 1:
+            self._write_owner()
+            if was_used:
+                with suppress(OSError):
+                    remove_temporary(self.folder)
         return self
-
-    def _write_pid(self) -> None:
-        try:
-            os.ftruncate(self._fd, 0)
-            os.write(self._fd, str(os.getpid()).encode())
-        except OSError:
-            return  # a full disk: the lock holds without the pid
 
     def __exit__(self, *_: object) -> None:
         """Release the lock."""
-        os.close(self._fd)
+        if self._lock.lock_counter == 1:
+            self._remove_files()
+        self._lock.release()
+
+    def _write_owner(self) -> None:
+        owner = self._store / "owner"
+        with suppress(OSError):  # a full disk: the lock holds without a name
+            owner.unlink(missing_ok=True)
+            owner.write_text(f"{os.getpid()} on {platform.node()}", encoding="utf-8")
+
+    def _remove_files(self) -> None:
+        """Remove what the lock created, as far as it is empty. A process that waits for the removed file is refused."""
+        with suppress(OSError):
+            (self._store / "owner").unlink(missing_ok=True)
+            if any(path.name != "lock" for path in self._store.iterdir()):
+                return  # the folder of a run keeps its lock
+            (self._store / "lock").unlink(missing_ok=True)
+            self._store.rmdir()
+            if self._is_new:
+                self.folder.rmdir()
+
+    def _held(self) -> OutputError:
+        try:
+            owner = (self._store / "owner").read_text(encoding="utf-8")
+        except OSError:
+            owner = "unknown"
+        return OutputError(
+            expected="a folder that no other process writes to",
+            got=f"{self.folder}, which process {owner} writes to",
+            fix=f"wait until it ends, stop it (kill {owner.partition(' ')[0]}), or name another --out",
+        )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from pixel_reasoner.errors import OutputError, UsageError
-from pixel_reasoner.files import cannot_write, reason
+from pixel_reasoner.files import atomic_path, cannot_write, reason
 from pixel_reasoner.schema.record import VersionedRecord
 
 _CHUNK_BYTES = 1 << 20
@@ -121,21 +121,15 @@ class Segment:
     def rewrite(self, parts: Iterable[tuple[int, int]]) -> None:
         """Replace the content by some of its lines, each given as (offset, length).
 
-        The new content is streamed to a `.part` file and renamed, so a kill leaves one of the two.
+        The new content is streamed to a temporary file and renamed, so a kill leaves one of the two.
 
         Raises:
             OutputError: the file cannot be written; the old content stays.
         """
-        part = self.path.with_name(self.path.name + ".part")
         size = 0
-        try:
-            with part.open("wb", buffering=_CHUNK_BYTES) as file:
-                for offset, length in parts:
-                    size += file.write(self.read(offset, length))
-            part.replace(self.path)
-            self._file.close()
-            self._open()
-        except OSError as error:
-            part.unlink(missing_ok=True)
-            raise cannot_write(self.path, error) from error
+        with atomic_path(self.path) as part, part.open("wb", buffering=_CHUNK_BYTES) as file:
+            for offset, length in parts:
+                size += file.write(self.read(offset, length))
+        self._file.close()
+        self._open()
         self.size = size

@@ -25,15 +25,13 @@ from pixel_reasoner.errors import InputError
 from pixel_reasoner.files import cannot_write, read_json_object, write_json
 from pixel_reasoner.runs.fingerprint import fingerprint
 from pixel_reasoner.runs.index import FILE_ORDER, NOT_FAILED, QUESTION_ORDER, TraceIndex
-from pixel_reasoner.runs.lock import FolderLock
+from pixel_reasoner.runs.lock import STORE, FolderLock
 from pixel_reasoner.runs.segment import Segment
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.record import SCHEMA_VERSION
 from pixel_reasoner.schema.trace import StopReason, Trace, load_traces
 
 TRACES = "traces.jsonl"
-STORE = ".store"
-"""folder of everything that is not for users"""
 _READ_AHEAD = 64
 """questions that are looked up at once"""
 RUNNING, COMPLETE = "running", "complete"
@@ -84,7 +82,7 @@ class RunStore:
             UsageError: a segment is shorter than at the last checkpoint.
         """
         with ExitStack() as opened:
-            opened.enter_context(FolderLock(self.folder / STORE / "lock"))
+            opened.enter_context(FolderLock(self.folder))
             for segment in self.segments.values():
                 opened.enter_context(segment)
             self.manifest = read_manifest(self.folder)

@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from pixel_reasoner.dialects import COMPACT
-from pixel_reasoner.files import write_json
+from pixel_reasoner.files import atomic_folder, write_json
 from pixel_reasoner.models.folder import FolderSettings
 from pixel_reasoner.schema.settings import PixelBudget, PixelBudgets
 
@@ -175,8 +175,9 @@ def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3VLForCond
 def save_folder(
     model: Qwen3VLForConditionalGeneration, processor: Qwen3VLProcessor, folder: Path
 ) -> None:
-    """Write a `from_pretrained` folder, with dialect and pixel budgets in `pixel_reasoner.json`."""
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
+    """Write a `from_pretrained` folder as a whole, with dialect and pixel budgets in `pixel_reasoner.json`."""
     settings = FolderSettings(dialect=COMPACT.name, budgets=BUDGETS, note=NOTE)
-    write_json(settings.model_dump(mode="json"), folder / "pixel_reasoner.json")
+    with atomic_folder(folder) as part:
+        model.save_pretrained(part)
+        processor.save_pretrained(part)
+        write_json(settings.model_dump(mode="json"), part / "pixel_reasoner.json")

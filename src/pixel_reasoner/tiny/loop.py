@@ -17,6 +17,9 @@ from typing import Any
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from pixel_reasoner.files import atomic_path, atomic_writer
+from pixel_reasoner.runs.segment import Segment
+
 Metrics = dict[str, float]
 _IN_LAYER = re.compile(r"\b(blocks|layers|merger|deepstack_merger_list)\.")
 
@@ -124,16 +127,17 @@ def save_checkpoint(
         "modules": {name: module.state_dict() for name, module in modules.items()},
         "optimizers": [optimizer.state_dict() for optimizer in optimizers],
     }
-    part = path.with_name(path.name + ".part")
-    torch.save(state, part)
-    part.replace(path)
+    with atomic_path(path, RuntimeError) as part:
+        torch.save(state, part)
 
 
 def truncate_log(log: Path, step: int) -> None:
     """Drop log rows after a step: a resumed run writes them again."""
     if log.exists():
-        rows = [line for line in log.read_text().splitlines() if json.loads(line)["step"] <= step]
-        log.write_text("".join(row + "\n" for row in rows))
+        with Segment(log):  # drops a row that a kill cut off
+            rows = log.read_text(encoding="utf-8").splitlines()
+        with atomic_writer(log) as file:
+            file.writelines(row + "\n" for row in rows if json.loads(row)["step"] <= step)
 
 
 def _optimizers(stage: Stage, modules: dict[str, torch.nn.Module]) -> list[torch.optim.Optimizer]:
@@ -175,8 +179,8 @@ def _resume(
 
 
 def _append(log: Path, row: Metrics) -> None:
-    with log.open("a") as file:
-        file.write(json.dumps({k: round(v, 5) for k, v in row.items()}) + "\n")
+    with Segment(log) as file:
+        file.append(json.dumps({k: round(v, 5) for k, v in row.items()}).encode() + b"\n")
 
 
 def _progress() -> Progress:

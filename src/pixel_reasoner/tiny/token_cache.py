@@ -19,6 +19,7 @@ import torch
 from rich.progress import track
 
 from pixel_reasoner.evals.run import TRACES
+from pixel_reasoner.files import atomic_path
 from pixel_reasoner.media.context import MediaContext
 from pixel_reasoner.schema.geometry import Size
 from pixel_reasoner.schema.question import with_media_root
@@ -145,9 +146,8 @@ def _write_cache(visual: Any, image_processor: Any, traces: Path, path: Path) ->
         "rows": rows,
         "tokens": batcher.tokens(),
     }
-    part = path.with_name(path.name + ".part")
-    torch.save(content, part)
-    part.replace(path)
+    with atomic_path(path, RuntimeError) as part:
+        torch.save(content, part)
 
 
 def _scene_pictures(lines: list[str], folder: Path) -> tuple[list[np.ndarray], list[list[int]]]:

@@ -18,11 +18,13 @@ from typing import Any
 import torch
 
 from pixel_reasoner.dialects import COMPACT
+from pixel_reasoner.errors import PixelReasonerError
 from pixel_reasoner.evals.run import TRACES
 from pixel_reasoner.files import cannot_write
 from pixel_reasoner.models.folder import BUNDLED_MODELS
 from pixel_reasoner.models.local import LocalModel
 from pixel_reasoner.models.patches import patches_as_product
+from pixel_reasoner.runs.lock import FolderLock
 from pixel_reasoner.schema.geometry import Size
 from pixel_reasoner.schema.trace import load_traces
 from pixel_reasoner.tiny.attention import OBSERVED_ATTENTION
@@ -64,10 +66,16 @@ def train(config: TinyConfig) -> Path:
     next(
         load_traces(config.traces / TRACES), None
     )  # fail on a wrong path before creating any output
-    try:
-        config.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise cannot_write(config.out, error) from error
+    with FolderLock(config.out):
+        try:
+            return _train(config)
+        except PixelReasonerError:
+            raise
+        except OSError as error:
+            raise cannot_write(config.out, error) from error
+
+
+def _train(config: TinyConfig) -> Path:
     model, processor = (
         _started_from(config) if config.tower or config.start else _with_trained_tower(config)
     )

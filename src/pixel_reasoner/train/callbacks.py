@@ -10,12 +10,13 @@ from transformers import Trainer, TrainerCallback
 from transformers.trainer_callback import ProgressCallback
 
 from pixel_reasoner.evals.stats import summarize
-from pixel_reasoner.files import atomic_writer, cannot_write
+from pixel_reasoner.files import atomic_writer
 from pixel_reasoner.models.folder import FolderSettings
 from pixel_reasoner.models.local import LocalModel
 from pixel_reasoner.report import write_report
 from pixel_reasoner.report.curves import LOG
 from pixel_reasoner.rollout.ask import ask_many
+from pixel_reasoner.runs.segment import Segment
 from pixel_reasoner.schema.question import with_media_root
 from pixel_reasoner.schema.settings import RolloutConfig, SamplingParams
 from pixel_reasoner.schema.trace import Trace, save_traces
@@ -107,7 +108,8 @@ class LogCallback(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Keep the rows up to the checkpoint."""
         if state.is_world_process_zero and self.path.exists():
-            rows = self.path.read_text(encoding="utf-8").splitlines()
+            with Segment(self.path):  # drops a row that a kill cut off
+                rows = self.path.read_text(encoding="utf-8").splitlines()
             with atomic_writer(self.path) as file:
                 file.writelines(
                     row + "\n" for row in rows if json.loads(row)["step"] <= state.global_step
@@ -119,12 +121,8 @@ class LogCallback(TrainerCallback):
         """Append a row."""
         if state.is_world_process_zero and logs:
             row = json.dumps({"step": state.global_step, **logs}) + "\n"
-            try:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                with self.path.open("a", encoding="utf-8") as file:
-                    file.write(row)
-            except OSError as error:
-                raise cannot_write(self.path, error) from error
+            with Segment(self.path) as log:
+                log.append(row.encode())
 
 
 class SampleRolloutsCallback(TrainerCallback):

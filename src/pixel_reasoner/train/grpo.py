@@ -18,11 +18,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from trl import GRPOTrainer
 
 from pixel_reasoner.dialects import get_dialect
-from pixel_reasoner.errors import OutputError
 from pixel_reasoner.media.cache import MediaCache
 from pixel_reasoner.models.folder import FolderSettings
 from pixel_reasoner.schema.question import Question
@@ -38,6 +36,7 @@ from pixel_reasoner.scoring.rewards import TraceReward
 from pixel_reasoner.train import distributed
 from pixel_reasoner.train.batches import BatchBuilder, to_device
 from pixel_reasoner.train.config import RlRun
+from pixel_reasoner.train.folder import WholeCheckpoints
 from pixel_reasoner.train.replay_buffer import ReplayBuffer, selective_replay, split_micro_batches
 from pixel_reasoner.train.rewards_table import (
     GroupRewards,
@@ -72,7 +71,7 @@ PER_TOKEN = (
 """per-token values of TRL's output that its loss reads"""
 
 
-class PixelReasonerTrainer(GRPOTrainer):
+class PixelReasonerTrainer(WholeCheckpoints, GRPOTrainer):
     """`GRPOTrainer` on rollouts with visual operations.
 
     Args:
@@ -307,17 +306,6 @@ class PixelReasonerTrainer(GRPOTrainer):
             for name, value in self.timer.metrics().items():
                 self._metrics["train"][f"seconds/{name}"].append(value)
         return loss
-
-    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
-        """Write a checkpoint; an incomplete one is never resumed from."""
-        try:
-            super()._save_checkpoint(*args, **kwargs)
-        except (OSError, RuntimeError, SafetensorError) as error:  # libraries raise different ones
-            raise OutputError(
-                expected="a folder with room for a checkpoint",
-                got=f"{self.args.output_dir}: {error}",
-                fix="free some space and run the same command again: it resumes from the last complete checkpoint",
-            ) from error
 
 
 class _EpochOrder:

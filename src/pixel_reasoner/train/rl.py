@@ -18,9 +18,9 @@ import importlib.util
 import json
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from datasets import Dataset
 from transformers.trainer_callback import ProgressCallback
@@ -28,7 +28,7 @@ from transformers.trainer_callback import ProgressCallback
 from pixel_reasoner.dialects import get_dialect
 from pixel_reasoner.dialects.template_check import assert_template_carries
 from pixel_reasoner.errors import InputError, UsageError
-from pixel_reasoner.files import atomic_writer, keep_settings
+from pixel_reasoner.files import atomic_writer
 from pixel_reasoner.models.folder import (
     FolderSettings,
     budgets_for_processor,
@@ -50,6 +50,7 @@ from pixel_reasoner.train.callbacks import (
     ValidationCallback,
 )
 from pixel_reasoner.train.config import RlRun
+from pixel_reasoner.train.folder import keep_run, training_folder
 from pixel_reasoner.train.grpo import PixelReasonerTrainer
 from pixel_reasoner.train.trl_config import trl_config
 from pixel_reasoner.train.weights import last_checkpoint, load_weights, lora_config, save_model
@@ -71,9 +72,21 @@ def train_rl(run: RlRun) -> Path:
     own_rewards = [load_reward(name) for name in run.reward_functions]
     folder_config = folder_settings(model_folder(run.model))
     get_dialect(folder_config.dialect)  # fail on an unknown dialect before anything is loaded
-    config, out, source = rollout_config(run), Path(run.out), model_source(run.model)
+    with training_folder(run, args) as out:
+        trainer, processor, settings = _ready(run, args, own_rewards, folder_config)
+        if args.process_index == 0:
+            keep_run(run)
+        trainer.train(resume_from_checkpoint=last_checkpoint(out))
+        save_model(trainer, processor, settings, out / "model")
+    return out / "model"
+
+
+def _ready(
+    run: RlRun, args: Any, own_rewards: list[TraceReward], folder_config: FolderSettings
+) -> tuple[PixelReasonerTrainer, Any, FolderSettings]:
+    """Return the trainer of a run with its model, a processor, and the settings of the model folder."""
+    config, source = rollout_config(run), model_source(run.model)
     with args.main_process_first():
-        keep_settings(out / "run.json", json.loads(json.dumps(asdict(run))))
         questions = load_questions(run)
     processor = load_processor(source)
     budgets = budgets_for_processor(folder_config, processor.image_processor)
@@ -93,9 +106,7 @@ def train_rl(run: RlRun) -> Path:
         peft_config=lora_config(run),
     )
     _add_callbacks(trainer, run, processor, model_settings)
-    trainer.train(resume_from_checkpoint=last_checkpoint(out))
-    save_model(trainer, processor, model_settings, out / "model")
-    return out / "model"
+    return trainer, processor, model_settings
 
 
 def _add_callbacks(

@@ -16,8 +16,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -28,13 +28,14 @@ from trl.chat_template_utils import get_training_chat_template, has_generation_m
 from pixel_reasoner.data.encode import encode
 from pixel_reasoner.errors import InputError
 from pixel_reasoner.evals.run import TRACES
-from pixel_reasoner.files import keep_settings
+from pixel_reasoner.files import TEMPORARY, atomic_path
 from pixel_reasoner.models.folder import FolderSettings, model_source
 from pixel_reasoner.models.local import load_processor
 from pixel_reasoner.schema.question import with_media_root
 from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.train.callbacks import ValidationCallback
 from pixel_reasoner.train.config import SftRun
+from pixel_reasoner.train.folder import WholeCheckpoints, keep_run, training_folder
 from pixel_reasoner.train.trl_config import trl_config
 from pixel_reasoner.train.weights import last_checkpoint, load_weights, lora_config, save_model
 
@@ -51,11 +52,23 @@ def train_sft(run: SftRun) -> Path:
         ModelError: a model that cannot be loaded.
     """
     args = trl_config(run)
+    with training_folder(run, args) as out:
+        trainer, processor, settings = _ready(run, args)
+        if args.process_index == 0:
+            keep_run(run)
+        trainer.train(resume_from_checkpoint=last_checkpoint(out))
+        save_model(trainer, processor, settings, out / "model")
+    return out / "model"
+
+
+class TraceTrainer(WholeCheckpoints, SFTTrainer):
+    """TRL's trainer with one error for a checkpoint that cannot be written."""
+
+
+def _ready(run: SftRun, args: Any) -> tuple[TraceTrainer, Any, FolderSettings]:
+    """Return the trainer of a run with model and data, the processor, and the settings of the traces."""
     train, settings = trace_dataset(run.traces)
     evaluation = trace_dataset(run.eval_traces)[0] if run.eval_traces else None
-    out = Path(run.out)
-    with args.main_process_first():
-        keep_settings(out / "run.json", json.loads(json.dumps(asdict(run))))
     source = model_source(run.model)
     processor = load_processor(source)
     if not has_generation_markers(processor.chat_template):
@@ -66,12 +79,14 @@ def train_sft(run: SftRun) -> Path:
         train_thoughts_before_mistakes=run.train_thoughts_before_mistakes,
     )
     if run.prepare:
+        folder = Path(run.out) / "prepared"
+        decisive = [run.model, run.train_thoughts_before_mistakes]
         with args.main_process_first():
-            train = prepare(train, collator, out / "prepared" / "train.arrow")
+            train = prepare(train, collator, folder / "train.arrow", decisive)
             evaluation = evaluation and prepare(
-                evaluation, collator, out / "prepared" / "eval.arrow"
+                evaluation, collator, folder / "eval.arrow", decisive
             )
-    trainer = SFTTrainer(
+    trainer = TraceTrainer(
         model=load_weights(source, run, bf16=args.bf16),
         args=args,
         train_dataset=train,
@@ -85,9 +100,7 @@ def train_sft(run: SftRun) -> Path:
     trainer.model_accepts_loss_kwargs = True
     if run.ask_count:
         trainer.add_callback(ValidationCallback(run, processor, settings, trainer))
-    trainer.train(resume_from_checkpoint=last_checkpoint(out))
-    save_model(trainer, processor, settings, out / "model")
-    return out / "model"
+    return trainer, processor, settings
 
 
 def trace_dataset(sources: Sequence[str]) -> tuple[Dataset, FolderSettings]:
@@ -210,22 +223,40 @@ class TraceCollator:
         ]
 
 
-def prepare(rows: Dataset, collator: TraceCollator, path: Path) -> Dataset:
+def prepare(
+    rows: Dataset, collator: TraceCollator, path: Path, decisive: Sequence[Any] = ()
+) -> Dataset:
     """Return all traces ready for the collator, in a file that is made once for all epochs.
 
     The file name contains a hash of the sizes and times of the trace files, so that changed traces are prepared again.
+
+    Args:
+        rows: as `trace_dataset` returns them.
+        collator: prepares the traces.
+        path: the file, without the hash.
+        decisive: what else decides the content: model and options, as JSON values.
+
+    Raises:
+        OutputError: the file cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     states = {name: Path(name).stat() for name in sorted(set(rows["path"]))}
     versions = [(name, state.st_size, state.st_mtime_ns) for name, state in states.items()]
-    digest = hashlib.sha256(json.dumps(versions).encode()).hexdigest()[:16]
+    digest = hashlib.sha256(json.dumps([versions, *decisive]).encode()).hexdigest()[:16]
     path = path.with_stem(f"{path.stem}-{digest}")
+    if not path.exists():
+        # The library writes next to the file it is given, under names that a kill would leave behind.
+        with atomic_path(path) as part, TemporaryDirectory(prefix=TEMPORARY, dir=part.parent) as at:
+            _write_prepared(rows, collator, Path(at) / "traces.arrow").replace(part)
+    return Dataset.from_file(str(path))
+
+
+def _write_prepared(rows: Dataset, collator: TraceCollator, path: Path) -> Path:
     numbers = collator.ready(read_trace(**_place(rows[0]))).keys() - {"trained", "images"}
     features = Features(
         {name: List(Value("int32")) for name in sorted(numbers)}
         | {"trained": List(Value("bool")), "images": List(Image())}
     )
-    return rows.map(
+    rows.map(
         lambda row: collator.ready(read_trace(**_place(row))),
         features=features,
         remove_columns=[name for name in rows.column_names if name not in features],
@@ -233,6 +264,7 @@ def prepare(rows: Dataset, collator: TraceCollator, path: Path) -> Dataset:
         writer_batch_size=32,
         desc="preparing traces",
     )
+    return path
 
 
 def _place(row: dict[str, Any]) -> dict[str, Any]:

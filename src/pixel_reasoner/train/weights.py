@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,13 @@ import torch
 from transformers import AutoModelForImageTextToText
 
 from pixel_reasoner.errors import ModelError
-from pixel_reasoner.files import write_json
+from pixel_reasoner.files import atomic_folder, write_json
 from pixel_reasoner.models.engine import FAMILIES, unwrap_peft
 from pixel_reasoner.models.folder import FolderSettings
 from pixel_reasoner.models.patches import speed_up_tower
 from pixel_reasoner.train import distributed
 from pixel_reasoner.train.config import RlRun, SftRun
+from pixel_reasoner.train.folder import checkpoint_errors
 
 Run = SftRun | RlRun
 
@@ -61,31 +63,41 @@ def lora_config(run: Run) -> Any:
 
 
 def last_checkpoint(out: Path) -> str | None:
-    """Return the newest complete checkpoint of a run; the trainer's state is written last."""
-    folders = [path.parent for path in out.glob("checkpoint-*/trainer_state.json")]
+    """Return the newest complete checkpoint of a run: the trainer's state is written last, and a kill may cut it off."""
+    states = out.glob("checkpoint-*/trainer_state.json")
+    folders = [path.parent for path in states if _is_json(path)]
     newest = max(folders, key=lambda folder: int(folder.name.rpartition("-")[2]), default=None)
     return None if newest is None else str(newest)
 
 
+def _is_json(path: Path) -> bool:
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return True
+
+
 def save_model(trainer: Any, processor: Any, settings: FolderSettings, folder: Path) -> None:
-    """Write an ordinary model folder, LoRA merged, with the dialect and budgets of the traces.
+    """Write an ordinary model folder as a whole, LoRA merged, with the dialect and budgets of the traces.
 
     Sharded weights (FSDP, ZeRO-3) are gathered first. Every process has to call this.
 
     Raises:
         OutputError: the folder cannot be written.
     """
+    state = None
     if distributed.has_sharded_weights(trainer):
         state = distributed.full_state_dict(trainer)  # in every process, whatever is saved
-        if distributed.is_main_process(trainer):
-            _save_gathered(distributed.unwrap_model(trainer), state, folder)
-    elif distributed.is_main_process(trainer):
-        model = distributed.unwrap_model(trainer)
-        merged = model.merge_and_unload() if _is_lora(model) else model
-        merged.save_pretrained(folder)
     if distributed.is_main_process(trainer):
-        processor.save_pretrained(folder)
-        write_json(settings.model_dump(mode="json"), folder / "pixel_reasoner.json")
+        model = distributed.unwrap_model(trainer)
+        if _is_lora(model):
+            model = model.merge_and_unload() if state is None else _copy_with(model, state)
+            state = None
+        with checkpoint_errors(folder), atomic_folder(folder) as part:
+            model.save_pretrained(part, state_dict=state)
+            processor.save_pretrained(part)
+            write_json(settings.model_dump(mode="json"), part / "pixel_reasoner.json")
     trainer.accelerator.wait_for_everyone()
 
 
@@ -105,13 +117,6 @@ def gathered_model(trainer: Any) -> Any:
 
 def _is_lora(model: Any) -> bool:
     return hasattr(model, "merge_and_unload")
-
-
-def _save_gathered(model: Any, state: dict[str, torch.Tensor], folder: Path) -> None:
-    if _is_lora(model):
-        _copy_with(model, state).save_pretrained(folder)
-    else:
-        model.save_pretrained(folder, state_dict=state)
 
 
 def _copy_with(model: Any, state: dict[str, torch.Tensor]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,18 +11,25 @@ from typing import Any
 from pixel_reasoner.errors import InputError, UsageError, packages_of
 from pixel_reasoner.evals.benchmark import row_counts, select
 from pixel_reasoner.evals.benchmarks import BENCHMARKS, get_benchmark
-from pixel_reasoner.evals.run import Evaluation, evaluate_compared, evaluate_disturbed
+from pixel_reasoner.evals.run import (
+    Evaluation,
+    evaluate_compared,
+    evaluate_disturbed,
+    task_settings,
+)
 from pixel_reasoner.evals.run import evaluate as evaluate_plan
 from pixel_reasoner.evals.stats import is_correct
 from pixel_reasoner.models.spec import ModelSpec
 from pixel_reasoner.runs.cache import ResponseCache
+from pixel_reasoner.runs.folder import check_run_settings
+from pixel_reasoner.runs.lock import FolderLock
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.settings import RolloutConfig
 from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.scoring.grading import Scorer
 from pixel_reasoner.workflows.progress import NoProgress, ProgressReporter
 from pixel_reasoner.workflows.world import WorldSpec
-from pixel_reasoner.world import FAMILIES, VERSION, render
+from pixel_reasoner.world import FAMILIES, VERSION, Scene, render
 
 PIXELWORLD = "pixelworld"
 
@@ -90,7 +98,11 @@ def evaluate(spec: EvalSpec, progress: ProgressReporter | None = None) -> dict[s
         InputError: files of the benchmark are missing or none of their rows can be asked.
         OutputError: `out` cannot be written.
     """
-    progress = progress or NoProgress()
+    with FolderLock(spec.out):
+        return _evaluate(spec, progress or NoProgress())
+
+
+def _evaluate(spec: EvalSpec, progress: ProgressReporter) -> dict[str, Any]:
     plan = _plan(spec, progress)
     total = sum(1 for _ in plan.questions) * spec.samples
     on_trace = _count_correct(progress, "asking", total * (1 + spec.compare), spec.scorer)
@@ -147,14 +159,15 @@ def parse_shard(text: str) -> tuple[int, int]:
 
 
 def _plan(spec: EvalSpec, progress: ProgressReporter) -> Evaluation:
+    index, count = spec.shard
+    task = _task(spec)
+    # Before media are written and a model is loaded.
+    check_run_settings(spec.out, {"task": task_settings(task, spec.samples)})
     rows: dict[str, Any] | None = None
     if spec.benchmark == PIXELWORLD:
-        questions, task = _world_questions(spec.world, spec.out, progress)
+        questions = _world_questions(spec.world, spec.out, progress)
     else:
-        questions, task, rows = _benchmark_questions(spec)
-    index, count = spec.shard
-    if count > 1:
-        task["shard"] = f"{index + 1}/{count}"
+        questions, rows = _benchmark_questions(spec)
     return Evaluation(
         questions[index::count],
         spec.model.load(operations=bool(spec.config.operations)),
@@ -169,40 +182,54 @@ def _plan(spec: EvalSpec, progress: ProgressReporter) -> Evaluation:
     )
 
 
+def _task(spec: EvalSpec) -> dict[str, Any]:
+    """Return what is asked, as JSON values for the settings of the run."""
+    if spec.benchmark == PIXELWORLD:
+        task = _world_task(spec.world)
+    else:
+        task = {"name": spec.benchmark, "limit": spec.limit, "seed": spec.limit_seed}
+    index, count = spec.shard
+    if count > 1:
+        task["shard"] = f"{index + 1}/{count}"
+    return dict(json.loads(json.dumps(task)))
+
+
 def _family_of(trace: Trace) -> str:
     return trace.question.id.partition("-")[0]
 
 
-def _world_questions(
-    world: WorldSpec, out: Path, progress: ProgressReporter
-) -> tuple[list[Question], dict[str, Any]]:
-    """Return rendered questions of PixelWorld, and their description for the settings of the run."""
-    families = FAMILIES if world.family == "all" else (world.family,)
-    scenes = [scene for family in families for scene in world.scenes(family)]
-    task = {
+def _world_task(world: WorldSpec) -> dict[str, Any]:
+    return {
         "name": PIXELWORLD,
         "version": VERSION,
         "family": world.family,
         "split": world.split,
         "seed": world.seed,
         "count": world.count,
-        "params": {scene.family: scene.params.model_dump() for scene in scenes},
+        "params": {scene.family: scene.params.model_dump() for scene in _scenes(world)},
     }
+
+
+def _scenes(world: WorldSpec) -> list[Scene]:
+    families = FAMILIES if world.family == "all" else (world.family,)
+    return [scene for family in families for scene in world.scenes(family)]
+
+
+def _world_questions(world: WorldSpec, out: Path, progress: ProgressReporter) -> list[Question]:
+    """Return rendered questions of PixelWorld."""
+    scenes = _scenes(world)
     update = progress.start("rendering", len(scenes))
     questions = []
     for question in render(scenes, out):
         questions.append(question)
         update(len(questions))
-    return questions, task
+    return questions
 
 
-def _benchmark_questions(
-    spec: EvalSpec,
-) -> tuple[list[Question], dict[str, Any], dict[str, Any]]:
-    """Return questions of a benchmark, their description for the settings, and counts of its rows."""
+def _benchmark_questions(spec: EvalSpec) -> tuple[list[Question], dict[str, Any]]:
+    """Return questions of a benchmark, and counts of its rows."""
     name, data = spec.benchmark, _data_folder(spec.data, spec.benchmark)
     media = spec.media or spec.out / "media"
-    drawn = {"limit": spec.limit, "seed": spec.limit_seed}
     selection = select(
         get_benchmark(name), data.absolute(), media.absolute(), spec.limit, spec.limit_seed
     )
@@ -214,7 +241,7 @@ def _benchmark_questions(
             got=f"none of {selection.read} in {data} ({reasons or 'it is empty'})",
             fix="see what is missing; `pixel-reasoner eval --list` names the official files",
         )
-    return selection.questions, {"name": name, **drawn}, rows
+    return selection.questions, rows
 
 
 def _data_folder(data: Path | None, benchmark: str) -> Path:

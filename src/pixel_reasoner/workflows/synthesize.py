@@ -12,7 +12,7 @@ from typing import Any
 from pixel_reasoner.data.endpoint import Endpoint, LabellerConfig
 from pixel_reasoner.data.labeller import Labeller, Labelling, labelling_of
 from pixel_reasoner.data.labels import Analysis
-from pixel_reasoner.data.synth import SynthSettings, Unit, scene_units
+from pixel_reasoner.data.synth import SynthSettings, Unit, media_ahead, scene_units
 from pixel_reasoner.data.synth import synthesize as write_traces
 from pixel_reasoner.errors import UsageError
 from pixel_reasoner.models.endpoint_url import read_key
@@ -151,4 +151,10 @@ def _labeller(spec: SynthSpec, settings: SynthSettings, labelling: Labelling) ->
         concurrency=spec.labeller.concurrency,
         timeout_s=spec.labeller.timeout_s,
     )
-    return Labeller(Endpoint(config), labelling.analysis, settings.expert, spec.out, settings.quota)
+    return Labeller(
+        Endpoint(config),
+        labelling.analysis,
+        settings.expert,
+        media_ahead(spec.out),
+        settings.quota,
+    )

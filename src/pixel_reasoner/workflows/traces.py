@@ -15,6 +15,7 @@ from pixel_reasoner.data.formats import export_message_list, export_trl, import_
 from pixel_reasoner.errors import UsageError, packages_of
 from pixel_reasoner.evals.run import load_run
 from pixel_reasoner.models.folder import model_source
+from pixel_reasoner.runs.lock import FolderLock
 from pixel_reasoner.schema.question import load_questions
 from pixel_reasoner.schema.trace import Trace, save_traces
 from pixel_reasoner.sources.rows import SkippedRow
@@ -141,7 +142,8 @@ def import_traces(
             else:
                 yield row
 
-    return save_traces(traces(), out / "traces.jsonl"), dict(dropped)
+    with FolderLock(out):
+        return save_traces(traces(), out / "traces.jsonl"), dict(dropped)
 
 
 def _token_counter(model: str) -> Callable[[Trace], int]:

@@ -9,6 +9,7 @@ from pixel_reasoner.dialects import DIALECTS, get_dialect
 from pixel_reasoner.errors import UsageError
 from pixel_reasoner.files import atomic_writer
 from pixel_reasoner.models.folder import BUNDLED_MODELS, folder_settings, model_folder
+from pixel_reasoner.runs.lock import FolderLock
 from pixel_reasoner.schema.question import Question, with_media_root
 from pixel_reasoner.schema.settings import PixelBudgets
 from pixel_reasoner.workflows.progress import NoProgress, ProgressReporter
@@ -84,7 +85,7 @@ def render_world(spec: WorldSpec, out: Path, progress: ProgressReporter | None =
     scenes = spec.scenes(spec.family)
     path = out / "questions.jsonl"
     update = (progress or NoProgress()).start("rendering", spec.count)
-    with atomic_writer(path) as file:
+    with FolderLock(out), atomic_writer(path) as file:
         for number, question in enumerate(render(scenes, out), start=1):
             file.write(question.to_line() + "\n")
             update(number)

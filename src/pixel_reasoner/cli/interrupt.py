@@ -1,0 +1,45 @@
+"""Ctrl-C and SIGTERM: a command stops in an orderly way, and one line says how to continue."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType
+from typing import Any
+
+from typer.core import TyperGroup
+
+_MESSAGE = "stopped; what is done is kept, run the same command to continue"
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends a command as Ctrl-C does."""
+
+
+class Stopped(Exception):
+    """A command that was interrupted; its text is for the user."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(_MESSAGE)
+        self.code = code
+        """exit code: 128 and the number of the signal"""
+
+
+class InterruptibleGroup(TyperGroup):
+    """Commands whose interruption is a `Stopped`: the command line library would end the process without a word."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was named."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            number = signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT
+            raise Stopped(128 + number) from None
+
+
+def handle_sigterm() -> None:
+    """Let SIGTERM interrupt the main thread as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, _terminate)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated

@@ -1,0 +1,107 @@
+"""The folder of a training run: its lock, its settings, and errors of a full disk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+
+from pixel_reasoner.errors import OutputError, PixelReasonerError, UsageError
+from pixel_reasoner.files import cannot_write, check_settings, read_json_object, write_json
+from pixel_reasoner.runs.lock import FolderLock
+from pixel_reasoner.train.config import RlRun, SftRun
+
+RUN = "run.json"
+_LENGTHS = ("max_steps", "num_train_epochs")
+"""options of TRL that may be raised: a finished run is then continued"""
+
+
+@contextmanager
+def training_folder(run: SftRun | RlRun, args: Any) -> Iterator[Path]:
+    """Hold the lock of the folder of a run in its main process, and yield the folder. Other settings are refused at once.
+
+    Args:
+        run: the run.
+        args: TRL's configuration of it.
+
+    Raises:
+        UsageError: the folder contains a run with other settings.
+        OutputError: another process writes to the folder, or it cannot be written.
+    """
+    out = Path(run.out)
+    with FolderLock(out) if args.process_index == 0 else nullcontext():
+        check_settings(out / RUN, _settings(run), lambda before: _continued(before, run))
+        try:
+            yield out
+        except PixelReasonerError:
+            raise
+        except OSError as error:
+            raise cannot_write(out, error) from error
+
+
+def keep_run(run: SftRun | RlRun) -> None:
+    """Write the settings of a run that is ready to train; a run that could not begin leaves none.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    path, settings = Path(run.out) / RUN, _settings(run)
+    if not path.exists() or read_json_object(path, "settings", "delete the folder") != settings:
+        write_json(settings, path)
+
+
+def _settings(run: SftRun | RlRun) -> dict[str, Any]:
+    return dict(json.loads(json.dumps(asdict(run))))
+
+
+def _continued(before: dict[str, Any], run: SftRun | RlRun) -> dict[str, Any]:
+    """Return settings of an earlier start, with the length of this one if that is not shorter."""
+    trl = dict(before.get("trl", {}))
+    for name in _LENGTHS:
+        length = run.trl.get(name)
+        if length is None or name not in trl:
+            continue
+        if length < trl[name]:
+            raise UsageError(
+                expected=f"{name} of {trl[name]} or more, as the run in {run.out} has",
+                got=str(length),
+                fix="raise it, or name another out",
+            )
+        trl[name] = length
+    return {**before, "trl": trl}
+
+
+class WholeCheckpoints:
+    """For a trainer's class: a checkpoint that cannot be written is one error, whatever a library raises."""
+
+    args: Any
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        """Write a checkpoint; an incomplete one is never resumed from."""
+        with checkpoint_errors(self.args.output_dir):
+            super()._save_checkpoint(*args, **kwargs)  # type: ignore[misc]
+
+
+@contextmanager
+def checkpoint_errors(out: str | Path) -> Iterator[None]:
+    """Turn what libraries raise on a full disk into an `OutputError`.
+
+    Raises:
+        OutputError: the folder has no room.
+    """
+    try:
+        yield
+    except PixelReasonerError:
+        raise
+    except (OSError, RuntimeError, SafetensorError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise OutputError(
+            expected="a folder with room for a checkpoint",
+            got=f"{out}: {reason}",
+            fix="free some space and run the same command again: it resumes from the last complete checkpoint",
+        ) from error
