@@ -12,7 +12,7 @@ from pyarrow import parquet
 from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.media.context import UNSCALED, MediaContext
 from pixel_reasoner.schema.question import AnswerType, Question
-from pixel_reasoner.sources.base import read_questions
+from pixel_reasoner.sources.question_files import read_questions
 from pixel_reasoner.sources.pixelworld import WorldMix, world_questions
 from pixel_reasoner.sources.rows import SkippedRow
 
