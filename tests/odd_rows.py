@@ -415,13 +415,12 @@ MESSAGE_ROWS = [
     OddRow(
         "placeholders that do not fit",
         messages({"image": "a.png"}, {"text": "<image><image>What?"}),
-        "bad_row",
+        "bad_placeholder",
     ),
     OddRow("an empty answer", messages({"image": "a.png"}, TEXT, answer="\\boxed{}"), "bad_row"),
     OddRow("no messages", {"message_list": []}, "bad_row"),
     OddRow("messages null", {"message_list": None}, "bad_row"),
     OddRow("content as text", {"message_list": [{"role": "user", "content": "image"}]}, "bad_row"),
-    OddRow("another key", messages({"image": "a.png"}, TEXT, tools=["rotate"]), "bad_row"),
 ]
 """rows for `import`"""
 

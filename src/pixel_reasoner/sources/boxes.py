@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -164,7 +165,7 @@ def frames_at(
     shown_s = [frame.time_s or 0.0 for frame in sampled]
     wanted_s = list(times_s)
     # A frame is shown until the next: half the largest gap, or the gap itself after the last one.
-    gap_s = max((b - a for a, b in zip(shown_s, shown_s[1:], strict=False)), default=1.0)
+    gap_s = max((b - a for a, b in pairwise(shown_s)), default=1.0)
     for time_s in wanted_s if within else ():
         if not shown_s[0] - gap_s <= time_s <= shown_s[-1] + gap_s:
             detail = f"expected seconds from {shown_s[0]:g} to {shown_s[-1]:g}; got {time_s:g}"

@@ -140,10 +140,10 @@ def answers_of(value: Any, name: str = "answer") -> tuple[str, ...]:
 
 
 def list_in(cell: str) -> list[Any] | None:
-    """Return the list that a text contains as JSON or as Python, None for any other text.
+    r"""Return the list that a text contains as JSON or as Python, None for any other text.
 
-    >>> list_in("['Exit', 'EXIT door']"), list_in('["it\\'s", null]'), list_in("[unclear]")
-    (['Exit', 'EXIT door'], ["it's", None], None)
+    >>> list_in("['Exit', 'EXIT door']"), list_in('["it", null]'), list_in("[unclear]")
+    (['Exit', 'EXIT door'], ['it', None], None)
     """
     text = cell.strip()
     if not (text.startswith("[") and text.endswith("]")):
@@ -239,8 +239,8 @@ def letter_of(
     found = {letter} if is_letter else set()
     both = re.fullmatch(r"\(?([A-Z])[).:]\s*(.+)", text, re.DOTALL)
     for name, option in options.items():
-        texts = [text.lower()] + [both[2].strip().lower()] * bool(both and both[1] == name)
-        if option.strip().lower() in texts:
+        texts = {text.lower(), both[2].strip().lower() if both and both[1] == name else ""}
+        if option.strip().lower() in texts - {""}:
             found.add(name)
     if len(found) == 1:
         return found.pop()

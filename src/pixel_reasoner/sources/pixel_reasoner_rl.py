@@ -5,7 +5,6 @@ Pictures and frames are files beside the parquet file. A question without a know
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -86,7 +85,7 @@ def _media(row: dict[str, Any], folder: Path, pictures: Path) -> list[MediaItem]
     if not [cell for cell in cells if not is_missing(cell)]:
         raise RowError("missing_picture", "expected pictures; got none")
     media = [picture_of(cell, folder, pictures) for cell in cells]
-    if absent := [medium.path for medium in media if not os.path.isfile(medium.path)]:
+    if absent := [medium.path for medium in media if not Path(medium.path).is_file()]:
         raise RowError("missing_file", absent[0])
     return _frames([Path(medium.path) for medium in media]) if row.get("is_video") else media
 

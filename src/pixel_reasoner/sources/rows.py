@@ -76,7 +76,7 @@ def check_rows(rows: Iterable[Row]) -> Iterator[Row]:
 def _problem(question: Question) -> tuple[str, str] | None:
     """Return (reason, detail) where a well-formed question cannot be asked."""
     for medium in question.media:
-        if not os.path.exists(medium.path):  # Path.exists raises for a name that is too long
+        if not os.path.exists(medium.path):  # noqa: PTH110  Path.exists raises for a name that is too long
             return "missing_file", medium.path
     if question.options and question.answer and not set(question.answer) & set(question.options):
         options = ", ".join(question.options)
@@ -159,6 +159,10 @@ def json_object(text: str) -> dict[str, Any]:
     """
     try:
         row = json.loads(text, object_pairs_hook=_without_repeated_keys)
+        if "\\ud" in text.lower():
+            json.dumps(row, ensure_ascii=False).encode()  # half a surrogate cannot be written
+    except UnicodeEncodeError as error:
+        raise RowError("bad_value", f"half a surrogate: {error}") from error
     except (ValueError, RecursionError) as error:
         raise RowError("not_json", str(error)) from error
     if not isinstance(row, dict):

@@ -34,7 +34,8 @@ class TableSource(OwnRows):
             yield from self._rows(self.data, _saved_rows(self.data), folder)
             return
         for path in data_files(self.data, "*.parquet"):
-            yield from self._rows(path, parquet_rows(path, (), None, _ROWS_AT_ONCE), folder)
+            needed = () if "text" in parquet_columns(path) else ("question", "answer")
+            yield from self._rows(path, parquet_rows(path, needed, None, _ROWS_AT_ONCE), folder)
 
     def _rows(self, path: Path, rows: Iterator[dict[str, Any]], folder: Path) -> Iterator[Row]:
         for number, row in enumerate(rows, start=1):

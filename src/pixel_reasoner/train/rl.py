@@ -40,8 +40,8 @@ from pixel_reasoner.models.local import load_processor
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.settings import RolloutConfig, RolloutLimits, SamplingParams
 from pixel_reasoner.scoring.rewards import REWARDS, TraceReward
-from pixel_reasoner.sources.question_files import read_questions
 from pixel_reasoner.sources.pixelworld import world_questions
+from pixel_reasoner.sources.question_files import read_questions
 from pixel_reasoner.sources.rows import SkippedRow
 from pixel_reasoner.train.callbacks import (
     LogCallback,

@@ -21,7 +21,7 @@ from pixel_reasoner.evals.readers import (
     question,
 )
 from pixel_reasoner.schema.question import MediaItem, Question
-from pixel_reasoner.sources.cells import answers_of, has_values, is_missing, optional_text, text_of
+from pixel_reasoner.sources.cells import answers_of, has_values, is_missing, text_of
 from pixel_reasoner.sources.pictures import saved_cell
 from pixel_reasoner.sources.rows import RowError, SkippedRow, parquet_rows
 
