@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import pyarrow as pa
 import pytest
@@ -13,6 +14,7 @@ from pyarrow import parquet
 import odd_rows
 from benchmarks_fixture import tsv
 from odd_rows import OddRow, media_folder
+from pixel_reasoner import cli
 from pixel_reasoner.data.formats import import_message_list
 from pixel_reasoner.errors import InputError
 from pixel_reasoner.evals.benchmark import select
@@ -171,3 +173,88 @@ def test_the_error_of_a_row_without_a_key_shows_a_valid_row(folder):
     valid = row.detail.partition("a valid row: ")[2]
     (folder / "rows.jsonl").write_text(valid.replace("a.jpg", "a.png"))
     assert isinstance(next(open_source("jsonl", data=folder).questions(folder)), Question)
+
+
+# --- commands and docs ---
+
+
+def command(capsys, monkeypatch, *arguments: object) -> tuple[int, str]:
+    """Run a command, and return its exit code and everything it printed."""
+    monkeypatch.setattr("sys.argv", ["pixel-reasoner", *map(str, arguments)])
+    monkeypatch.setenv("COLUMNS", "1000")
+    try:
+        cli.main()
+        code = 0
+    except SystemExit as stopped:
+        code = stopped.code or 0
+    printed = capsys.readouterr()
+    return code, printed.out + printed.err
+
+
+def test_rows_that_give_no_trace_are_an_error_and_corrected_ones_start_again(
+    folder, tmp_path, capsys, monkeypatch
+):
+    rows, out = tmp_path / "rows.jsonl", tmp_path / "out"
+    evidence = {"image": str(folder / "a.png"), "boxes": [[20, 20, 40, 40]]}
+    arguments = ("synth", "jsonl", "--data", rows, "--out", out)
+    for wrong in ({"answer": None}, {"boxes": [[0.1, 0.1, 0.2, 0.2]]}):
+        rows.write_text(json.dumps(odd_rows.short(**evidence | wrong)) + "\n")
+        code, printed = command(capsys, monkeypatch, *arguments)
+        assert code == 2
+        assert "expected rows that give a trace; got none (dropped: 1 " in printed
+        assert "rows.jsonl, line 1" in printed
+        (dropped,) = (out / "dropped.jsonl").read_text().splitlines()
+        assert json.loads(dropped)["reason"] in printed
+        assert {path.name for path in out.iterdir()} <= {"dropped.jsonl", ".store"}
+    fractions = odd_rows.short(**evidence | {"boxes": [[0.1, 0.1, 0.2, 0.2]]})
+    rows.write_text(json.dumps(fractions) + "\n")
+    code, printed = command(capsys, monkeypatch, *arguments, "--box-unit", "fraction")
+    assert code == 0, printed
+    assert "1 traces" in printed
+
+
+@pytest.mark.parametrize("source", ["pixelworld", "star"])
+def test_units_of_rows_are_for_sources_of_rows(source, tmp_path, capsys, monkeypatch):
+    arguments = ("synth", source, "--box-unit", "pixel", "--out", tmp_path / "out")
+    code, printed = command(capsys, monkeypatch, *arguments, "--data", tmp_path)
+    assert code == 2
+    assert "box_unit" in printed
+
+
+def test_an_import_without_a_usable_row_is_an_error(tmp_path, capsys, monkeypatch):
+    (tmp_path / "data.json").write_text(json.dumps([odd_rows.messages(odd_rows.TEXT)]))
+    arguments = ("import", tmp_path / "data.json", "--out", tmp_path / "out")
+    code, printed = command(capsys, monkeypatch, *arguments)
+    assert code == 2
+    assert "1 bad_row" in printed
+    assert not (tmp_path / "out" / "traces.jsonl").exists()
+
+
+PAGE = (Path(__file__).parents[1] / "docs" / "synthesize.md").read_text(encoding="utf-8")
+
+
+def test_the_rows_of_the_docs_are_valid(tmp_path):
+    from PIL import Image
+
+    media_folder(tmp_path)
+    for name in ("a.jpg", "b.jpg"):
+        Image.new("RGB", (1200, 800)).save(tmp_path / name)
+    section = PAGE.partition("## Own rows")[2].partition("```json\n")[2].partition("```")[0]
+    (tmp_path / "rows.jsonl").write_text(section)
+    rows = list(open_source("jsonl", data=tmp_path).questions(tmp_path))
+    assert len(rows) == len(section.splitlines()) >= 8
+    assert [row for row in rows if isinstance(row, SkippedRow)] == []
+
+
+def test_the_conversions_of_the_docs_run_as_written(tmp_path, capsys, monkeypatch):
+    section = PAGE.partition("## The data of others")[2].partition("```\n")[2].partition("```")[0]
+    monkeypatch.chdir(tmp_path)
+    assert command(
+        capsys, monkeypatch, "synth", "pixelworld", "--count", 4, "--out", "runs/synth"
+    ) == (0, ANY)
+    lines = [line.partition("#")[0].split() for line in section.splitlines() if line]
+    assert [line[1] for line in lines] == ["export", "synth", "export", "import"]
+    for words in lines:
+        short = ["4" if word == "200" else word for word in words[1:]]
+        code, printed = command(capsys, monkeypatch, *short)
+        assert code == 0, printed
