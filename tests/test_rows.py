@@ -9,6 +9,7 @@ from unittest.mock import ANY
 
 import pyarrow as pa
 import pytest
+from attacks import rows as attack
 from pyarrow import parquet
 
 import odd_rows
@@ -258,3 +259,9 @@ def test_the_conversions_of_the_docs_run_as_written(tmp_path, capsys, monkeypatc
         short = ["4" if word == "200" else word for word in words[1:]]
         code, printed = command(capsys, monkeypatch, *short)
         assert code == 0, printed
+
+
+def test_a_short_attack_on_the_readers_finds_nothing():
+    treated, failed, _ = attack.run(count=240, seed=1)
+    assert failed == {}
+    assert sum(treated.values()) == 240

@@ -195,6 +195,7 @@ def _parts(message: dict[str, Any]) -> list[dict[str, Any]]:
         values = part["video"] if kinds == ["video"] else [part[kinds[0]]]
         if not values or not all(isinstance(value, str) for value in values):
             raise _Anomaly(f"expected texts and paths; got {str(part)[:80]}")
+        "".join(values).encode()  # ValueError: half a surrogate cannot be written
     return list(message["content"])
 
 

@@ -14,7 +14,7 @@ from pixel_reasoner.schema.question import MediaItem
 from pixel_reasoner.schema.record import Record
 from pixel_reasoner.schema.settings import DEFAULT_MEDIA_LIMITS
 from pixel_reasoner.sources.cells import whole_number_of
-from pixel_reasoner.sources.rows import RowError
+from pixel_reasoner.sources.rows import RowError, is_there
 
 
 class BoxUnit(StrEnum):
@@ -106,7 +106,7 @@ def boxes_on_picture(
             "bad_image_number", f"expected a picture from 1 to {len(media)}; got {image}"
         )
     path = Path(media[image - 1].path)
-    if not path.exists():
+    if not is_there(path):
         raise RowError("missing_file", str(path))
     size = picture_size(path)
     return [box_of(box, size, units) for box in boxes]

@@ -84,7 +84,12 @@ def text_of(value: Any, name: str) -> str:
         raise RowError("bad_value", f"{name}: expected a text; got {_shown(value)}")
     if isinstance(value, float) and math.isinf(value):
         raise RowError("bad_value", f"{name}: expected a text or a finite number; got {value}")
-    return str(value)
+    try:
+        text = str(value)  # ValueError: a whole number of more than 4,300 digits
+        text.encode()
+    except ValueError as error:
+        raise RowError("bad_value", f"{name}: {error}") from error
+    return text
 
 
 def optional_text(value: Any, name: str) -> str:

@@ -26,6 +26,7 @@ from pixel_reasoner.sources.rows import (
     RowError,
     SkippedRow,
     data_files,
+    is_there,
     parquet_rows,
     try_build,
 )
@@ -85,7 +86,7 @@ def _media(row: dict[str, Any], folder: Path, pictures: Path) -> list[MediaItem]
     if not [cell for cell in cells if not is_missing(cell)]:
         raise RowError("missing_picture", "expected pictures; got none")
     media = [picture_of(cell, folder, pictures) for cell in cells]
-    if absent := [medium.path for medium in media if not Path(medium.path).is_file()]:
+    if absent := [medium.path for medium in media if not is_there(medium.path)]:
         raise RowError("missing_file", absent[0])
     return _frames([Path(medium.path) for medium in media]) if row.get("is_video") else media
 

@@ -76,7 +76,7 @@ def check_rows(rows: Iterable[Row]) -> Iterator[Row]:
 def _problem(question: Question) -> tuple[str, str] | None:
     """Return (reason, detail) where a well-formed question cannot be asked."""
     for medium in question.media:
-        if not os.path.exists(medium.path):  # noqa: PTH110  Path.exists raises for a name that is too long
+        if not is_there(medium.path):
             return "missing_file", medium.path
     if question.options and question.answer and not set(question.answer) & set(question.options):
         options = ", ".join(question.options)
@@ -121,6 +121,11 @@ def with_answers(rows: Iterable[Row]) -> Iterator[Row]:
 
 
 # --- parts of a question ---
+
+
+def is_there(path: str | Path) -> bool:
+    """Return whether there is such a file or folder. `Path.exists` raises for names that no file can have."""
+    return os.path.exists(path)  # noqa: PTH110
 
 
 def with_options(question: str, options: Mapping[str, str]) -> str:

@@ -36,6 +36,7 @@ from pixel_reasoner.sources.rows import (
     Row,
     RowError,
     SkippedRow,
+    is_there,
     json_object,
     try_build,
 )
@@ -130,7 +131,7 @@ def _picture(path: Path) -> tuple[Path, Size, list[Any]]:
         raise RowError("bad_value", "expected image as an object and annotations as a list")
     has_values(image, ("file_name", "width", "height"))
     picture = path.parent / Path(text_of(image["file_name"], "file_name")).name
-    if not picture.exists():
+    if not is_there(picture):
         raise RowError("missing_file", str(picture))
     size = picture_size(picture)
     noted = (image["width"], image["height"])

@@ -20,7 +20,7 @@ from pixel_reasoner.evals.readers import (
 )
 from pixel_reasoner.schema.question import MediaItem, Question
 from pixel_reasoner.sources.cells import has_values, is_missing, lettered, number_of, text_of
-from pixel_reasoner.sources.rows import RowError, SkippedRow
+from pixel_reasoner.sources.rows import RowError, SkippedRow, is_there
 
 BOUNDED = (
     "action_sequence",
@@ -94,7 +94,7 @@ def _where(task: str, name: str, data: Path) -> Path:
     """A clip where the official archives put it, or else anywhere below the folder."""
     for place in ("video", "."):
         path = data / place / FOLDERS.get(task, "") / name
-        if path.exists():
+        if is_there(path):
             return path
     anywhere = names_below(data).get(Path(name).name)
     if anywhere is None:

@@ -88,7 +88,8 @@ def _pictures(
 ) -> tuple[MediaItem, ...]:
     cell = row.get("image", "")
     if not cell and row.get("image_path"):
-        return tuple(image(found(folder, name, "images")) for name in _several(row["image_path"]))
+        names = _several(row["image_path"])
+        return tuple(image(found(folder, name, "images")) for name in names)
     if cell and len(cell) < INDEX_LENGTH and cell in seen:
         return seen[cell]
     return tuple(saved_base64(one, media) for one in _several(cell))
@@ -101,6 +102,8 @@ def _several(cell: str) -> list[str]:
     listed = list_in(cell)
     if listed is None:
         raise RowError("bad_value", f"expected a list; got {cell[:80]}")
+    if not listed:
+        raise RowError("missing_picture", "expected pictures; got an empty list")
     return [text_of(one, "image") for one in listed]
 
 
