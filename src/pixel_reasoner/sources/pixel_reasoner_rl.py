@@ -19,6 +19,7 @@ from pixel_reasoner.sources.cells import (
     has_values,
     is_missing,
     list_in,
+    text_of,
     without_placeholders,
 )
 from pixel_reasoner.sources.rows import (
@@ -61,6 +62,7 @@ SOURCES.register(PixelReasonerRlSource.name, PixelReasonerRlSource)
 def _question(name: str, row: dict[str, Any], folder: Path, pictures: Path) -> Question:
     """Return the question of a row. Paths are relative to the folder of the file."""
     has_values(row, [key for key in ("qid", "question", "answer") if key in row])
+    text_of(row.get("qid", name), "qid")
     media = _media(row, folder, pictures)
     num_placeholders = len(re.findall("<image>", row["question"]))
     # A video has one placeholder, or one for each of its frames.

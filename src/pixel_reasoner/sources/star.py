@@ -53,7 +53,7 @@ def _situation(name: str, row: dict[str, Any], videos: Mapping[str, Path]) -> Qu
         row,
         ("question_id", "video_id", "start", "end", "question", "answer", "choices", "situations"),
     )
-    path = videos.get(str(row["video_id"]))
+    path = videos.get(text_of(row["video_id"], "video_id"))
     if path is None:
         raise RowError("missing_file", f"expected {row['video_id']}.mp4 below the folder")
     choices = [text_of(choice["choice"], "choices") for choice in row["choices"]]

@@ -20,7 +20,7 @@ from pixel_reasoner.evals.readers import (
     question,
 )
 from pixel_reasoner.schema.question import MediaItem, Question
-from pixel_reasoner.sources.cells import answers_of, has_values, text_of
+from pixel_reasoner.sources.cells import answers_of, has_values, is_missing, text_of
 from pixel_reasoner.sources.pictures import saved_cell
 from pixel_reasoner.sources.rows import SkippedRow, parquet_rows
 
@@ -31,7 +31,7 @@ def read(data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
         if path.suffix == ".parquet":
             rows = parquet_rows(path, ("type", "question", "answer", "image"), at_once=16)
             for number, row in enumerate(rows):
-                kind = str(row["type"]).removesuffix("_test")
+                kind = "" if is_missing(row["type"]) else str(row["type"]).removesuffix("_test")
                 about = (kind, f"{path.stem}-{number}", row["question"], row["answer"])
                 picture = partial(saved_cell, row["image"], media)
                 yield RowDraft(f"{path.name}, row {number}", partial(_question, *about, picture))
@@ -43,7 +43,7 @@ def read(data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
 
 def _of_json(kind: str, number: int, row: dict[str, Any], path: Path) -> Question:
     has_values(row, ("imgname", "query", "label"))
-    picture = partial(_file, path.parent, str(row["imgname"]))
+    picture = partial(_file, path.parent, text_of(row["imgname"], "imgname"))
     return _question(kind, f"{kind}-{number}", row["query"], row["label"], picture)
 
 
