@@ -12,8 +12,8 @@ from pyarrow import parquet
 from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.media.context import UNSCALED, MediaContext
 from pixel_reasoner.schema.question import AnswerType, Question
-from pixel_reasoner.sources.base import read_questions
 from pixel_reasoner.sources.pixelworld import WorldMix, world_questions
+from pixel_reasoner.sources.question_files import read_questions
 from pixel_reasoner.sources.rows import SkippedRow
 
 ROWS = [
@@ -79,7 +79,7 @@ def test_rows_that_cannot_be_asked_are_named(released):
 
 def test_another_table_is_told_by_its_columns(tmp_path):
     parquet.write_table(pa.table({"prompt": ["?"]}), tmp_path / "x.parquet")
-    with pytest.raises(InputError, match="no question, image, answer among prompt"):
+    with pytest.raises(InputError, match="no question, answer among prompt"):
         list(read_questions(tmp_path))
     (tmp_path / "x.parquet").write_bytes(b"no parquet")
     with pytest.raises(InputError, match="a parquet file"):

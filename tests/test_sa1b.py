@@ -81,7 +81,7 @@ def test_regions_of_one_picture_lie_apart_and_a_mask_without_quality_will_do(tmp
         ({"annotations": [annotation(5, [390, 10, 20, 20])]}, "bad_box", "400 x 300"),
         ({"annotations": [annotation(5, [-5, 10, 40, 40])]}, "bad_box", "-5"),
         ({"annotations": [annotation(5, [10, 10, 0, 40])]}, "bad_box", ""),
-        ({"annotations": [annotation(5, [10, 10, 40, "x"])]}, "bad_value", ""),
+        ({"annotations": [annotation(5, [10, 10, 40, "x"])]}, "bad_box", ""),
         ({"annotations": [{"id": 5, "box": [1, 2, 3, 4]}]}, "missing_keys", "among id box"),
         ({"annotations": ["left"]}, "bad_value", "object"),
         ({"annotations": []}, "no_fitting_region", "0 others"),

@@ -12,9 +12,10 @@ from benchmarks_fixture import LAYOUTS, SIZE, base64_of, picture, tsv, write
 from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.evals.benchmark import Selection, row_counts, select
 from pixel_reasoner.evals.benchmarks import BENCHMARKS, get_benchmark
-from pixel_reasoner.evals.readers import letter_of, lettered, saved_base64
 from pixel_reasoner.media.context import UNSCALED, MediaContext
 from pixel_reasoner.schema.geometry import Box
+from pixel_reasoner.sources.cells import letter_of, lettered
+from pixel_reasoner.sources.pictures import saved_base64
 
 
 def selected(layout: str, folder: Path, **drawn: int) -> Selection:

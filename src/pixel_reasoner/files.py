@@ -24,7 +24,7 @@ def numbered_lines(path: Path, what: str) -> Iterator[tuple[int, str]]:
         InputError: the file cannot be read.
     """
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8-sig") as file:
             for number, line in enumerate(file, start=1):
                 if line.strip():
                     yield number, line

@@ -34,6 +34,19 @@ class RowOptions:
         int, typer.Option(min=1, help="Maximum number of traces of one scene (PixelWorld).")
     ] = 6
     seed: Annotated[int, typer.Option(min=0, help="Seed of scenes, wording and regions.")] = 0
+    box_unit: Annotated[
+        str | None,
+        typer.Option(
+            help="Unit of boxes in own rows that do not state it: pixel, fraction or permille (0 to 1000) [default: pixel]"
+        ),
+    ] = None
+    box_format: Annotated[
+        str | None, typer.Option(help="Format of these boxes: xyxy or xywh [default: xyxy]")
+    ] = None
+    frame_base: Annotated[
+        int | None,
+        typer.Option(help="Number of the first frame in own rows: 0 or 1 [default: 1]"),
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -129,7 +142,7 @@ class LabellerOptions:
 
 @with_groups
 def synth(
-    source: Annotated[str, typer.Argument(help="pixelworld, jsonl, visa, star or sa1b")],
+    source: Annotated[str, typer.Argument(help="pixelworld, jsonl, parquet, visa, star or sa1b")],
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder of the traces. An existing run is resumed.")
     ],
@@ -166,6 +179,9 @@ def synth(
         count=rows.count,
         per_scene=rows.per_scene,
         seed=rows.seed,
+        box_unit=rows.box_unit,
+        box_format=rows.box_format,
+        frame_base=rows.frame_base,
         shard=api.parse_shard(shard),
         workers=workers,
         model=model,

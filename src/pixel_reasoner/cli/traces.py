@@ -66,12 +66,14 @@ def export(
     """Write traces in other formats.
 
     `trl`: a `datasets` folder with messages and embedded pictures, for a stock trl.SFTTrainer. `message_list`: the JSON
-    of PixelReasoner-SFT-Data, pictures as files.
+    of PixelReasoner-SFT-Data, pictures as files, for traces that `synth --model pixel_reasoner` wrote.
 
     Examples:
         pixel-reasoner export runs/synth --out runs/synth-trl
 
-        pixel-reasoner export runs/synth --to message_list --out runs/synth-json
+        pixel-reasoner synth pixelworld --model pixel_reasoner --out runs/synth-7b
+
+        pixel-reasoner export runs/synth-7b --to message_list --out runs/synth-json
     """
     from pixel_reasoner import api
 

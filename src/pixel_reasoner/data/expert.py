@@ -105,6 +105,8 @@ def expert_trace(
         NoTrace: the question allows no such trace, for example because no wrong region fits.
         InputError: a medium that cannot be used.
     """
+    if not question.answer:
+        raise NoTrace("no_answer", "expected an answer")
     writer = _TraceWriter(question, rng, config, context)
     _WRITERS[kind](writer)
     trace = writer.finish(kind)

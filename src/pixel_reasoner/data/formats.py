@@ -26,8 +26,9 @@ from pixel_reasoner.runs.folder import load_run
 from pixel_reasoner.runs.lock import FolderLock
 from pixel_reasoner.schema.question import MediaItem, Question
 from pixel_reasoner.schema.settings import RunSettings
-from pixel_reasoner.schema.trace import StopReason, Trace
-from pixel_reasoner.sources.rows import SkippedRow, json_objects
+from pixel_reasoner.schema.trace import StopReason, Trace, Turn
+from pixel_reasoner.sources.cells import without_placeholders
+from pixel_reasoner.sources.rows import RowError, SkippedRow, json_objects
 
 
 def trl_row(trace: Trace) -> dict[str, Any]:
@@ -164,6 +165,8 @@ def import_message_list(path: Path) -> Iterator[Trace | SkippedRow]:
             yield _import_row(name, row, path.parent)
         except InputError as error:
             yield SkippedRow(name, "unusable_medium", str(error))
+        except RowError as error:
+            yield SkippedRow(name, error.reason, str(error))
         except (_Anomaly, LookupError, TypeError, AttributeError, ValueError) as error:
             yield SkippedRow(name, "bad_row", f"{type(error).__name__}: {error}")
 
@@ -174,27 +177,54 @@ class _Anomaly(Exception):
 
 def _import_row(name: str, row: dict[str, Any], folder: Path) -> Trace:
     messages = [m for m in row["message_list"] if m["role"] != "system"]
-    first = messages[0]["content"]
-    medium = next(part for part in first if "image" in part or "video" in part)
-    text = "".join(part["text"] for part in first if "text" in part)
-    turn_texts = [
-        "".join(part.get("text", "") for part in m["content"])
-        for m in messages
-        if m["role"] == "assistant"
+    parts = [_parts(message) for message in messages]
+    if not messages or messages[0]["role"] != "user":
+        raise _Anomaly("the first message is not that of a user")
+    media = tuple(_medium_of(part, folder) for part in parts[0] if "text" not in part)
+    if not media:
+        raise _Anomaly("the first message has no picture and no video")
+    turns = [
+        _text_of(part) for m, part in zip(messages, parts, strict=True) if m["role"] == "assistant"
     ]
-    answer = boxed(turn_texts[-1])
-    if answer is None:
-        raise _Anomaly("the last message has no \\boxed{}")
+    answer = boxed(turns[-1]) if turns else None
+    if not answer or not answer.strip():
+        raise _Anomaly("the last message has no \\boxed{} with an answer")
+    text = _text_of(parts[0]).removesuffix(PIXEL_REASONER.suffix_with_operations).strip()
     question = Question(
-        id=name,
-        text=text.removesuffix(PIXEL_REASONER.suffix_with_operations).strip(),
-        media=(_medium_of(medium, folder),),
-        answer=(answer,),
+        id=name, text=without_placeholders(text, len(media)), media=media, answer=(answer,)
     )
     settings = RunSettings(dialect=PIXEL_REASONER.name, budgets=PIXEL_REASONER.budgets)
-    rollout = replay(question, turn_texts, settings)
-    _check_turns(rollout, len(turn_texts))
+    rollout = replay(question, turns, settings)
+    _check_turns(rollout, len(turns))
+    results = [part for m, part in zip(messages[1:], parts[1:], strict=True) if m["role"] == "user"]
+    for turn, part in zip(rollout.turns, results, strict=False):
+        _check_pictures(turn, part)
     return rollout.trace(settings)
+
+
+def _parts(message: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the parts of a message: texts, pictures and videos, and nothing else."""
+    for part in message["content"]:
+        kinds = [kind for kind in ("text", "image", "video") if kind in part]
+        if not isinstance(part, dict) or len(kinds) != 1:
+            raise _Anomaly(f"expected a part with text, image or video; got {str(part)[:80]}")
+        values = part["video"] if kinds == ["video"] else [part[kinds[0]]]
+        if not values or not all(isinstance(value, str) for value in values):
+            raise _Anomaly(f"expected texts and paths; got {str(part)[:80]}")
+        "".join(values).encode()  # ValueError: half a surrogate cannot be written
+    return list(message["content"])
+
+
+def _text_of(parts: list[dict[str, Any]]) -> str:
+    return "".join(part["text"] for part in parts if "text" in part)
+
+
+def _check_pictures(turn: Turn, parts: list[dict[str, Any]]) -> None:
+    """Check that a message shows as many pictures as the call before it returned."""
+    num_shown = sum(len(part["video"]) if "video" in part else "image" in part for part in parts)
+    num_returned = len(turn.observation.pictures) if turn.observation else 0
+    if num_shown != num_returned:
+        raise _Anomaly(f"a call returns {num_returned} pictures; its message has {num_shown}")
 
 
 def _check_turns(rollout: Rollout, num_messages: int) -> None:

@@ -36,12 +36,13 @@ from pixel_reasoner.files import (
     TEMPORARY,
     cannot_write,
     keep_settings,
+    numbered_lines,
     read_json_object,
     write_json,
 )
 from pixel_reasoner.media.context import MediaContext
 from pixel_reasoner.runs.lock import FolderLock
-from pixel_reasoner.runs.store import TRACES, RunStore
+from pixel_reasoner.runs.store import TRACES, RunStore, manifest_path
 from pixel_reasoner.schema.question import Question, with_media_root
 from pixel_reasoner.schema.record import Record
 from pixel_reasoner.schema.settings import PixelBudgets
@@ -93,6 +94,8 @@ class SynthSettings(Record):
     world_version: int = Field(default_factory=world_version)
     regions: int | None = None
     """per picture at most, for a data set with regions and no questions"""
+    units_of_rows: dict[str, Any] | None = None
+    """of boxes and frames of own rows that do not state them; None: those of the source"""
     labelling: Labelling | None = None
     """the labeller whose words the traces contain, with those of templates"""
 
@@ -145,6 +148,7 @@ def synthesize(
     Raises:
         EndpointError: the labeller gets no replies any more.
         UsageError: `out` contains a run with other settings.
+        InputError: no row gives a trace; `dropped.jsonl` names the reasons.
         OutputError: `out` cannot be written, or another process writes to it.
     """
     try:
@@ -177,9 +181,34 @@ def _synthesize(
     with RunStore(out, (_GROWING, _DROPPED), fields) as store:
         run = _Run(settings, store, workers, on_traces)
         summary = run.write(units, labeller)
-        write_json(summary, out / "summary.json")
-        store.finish(TRACES)
+        is_empty = _is_empty(summary, settings)
+        if not is_empty:
+            write_json(summary, out / "summary.json")
+            store.finish(TRACES)
+    if is_empty:
+        raise _no_traces(summary, out)
     return summary
+
+
+def _is_empty(summary: dict[str, Any], settings: SynthSettings) -> bool:
+    """Return whether rows gave no trace; a shard may be empty because there are fewer rows than shards."""
+    is_whole = settings.shard == (0, 1)
+    return not summary["count"] and (is_whole or bool(summary["dropped"]))
+
+
+def _no_traces(summary: dict[str, Any], out: Path) -> InputError:
+    """Return the error of a run without traces. Of the run only `dropped.jsonl` stays: corrected rows start a new one."""
+    for path in (out / "settings.json", out / _GROWING, manifest_path(out)):
+        path.unlink(missing_ok=True)
+    counts = ", ".join(f"{count} {reason}" for reason, count in summary["dropped"].items())
+    first = next((line for _, line in numbered_lines(out / _DROPPED, _DROPPED)), "")
+    row = SkippedRow(**json.loads(first)) if first else None
+    named = f"; first {row.where}: {row.reason}: {row.detail}" if row else ""
+    return InputError(
+        expected="rows that give a trace",
+        got=f"none (dropped: {counts or 'nothing, there are no rows'}{named})",
+        fix=f"correct the rows that {out / _DROPPED} names, and run the same command again",
+    )
 
 
 def _readable(units: Iterable[Unit]) -> Iterator[Unit]:

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from pixel_reasoner.registry import Registry
 from pixel_reasoner.schema.question import Question
-from pixel_reasoner.sources.rows import SkippedRow, try_build
+from pixel_reasoner.sources.rows import SkippedRow, is_there, try_build
 
 
 class RowDraft(NamedTuple):
@@ -124,7 +124,7 @@ def select(
             dropped.append(SkippedRow(row.id, "duplicate_id", "another row has this id"))
         elif not any(answer.strip() for answer in row.answer):
             dropped.append(SkippedRow(row.id, "no_answer", "expected an answer"))
-        elif missing := [m.path for m in row.media if not Path(m.path).exists()]:
+        elif missing := [m.path for m in row.media if not is_there(m.path)]:
             dropped.append(SkippedRow(row.id, "missing_file", missing[0]))
         else:
             questions[row.id] = row

@@ -2,78 +2,31 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import csv
-import hashlib
-import io
 import json
-import re
-import string
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
+from itertools import count, takewhile
 from pathlib import Path
-from typing import Any
-
-from PIL import Image, UnidentifiedImageError
+from typing import Any, Literal
 
 from pixel_reasoner.errors import InputError
-from pixel_reasoner.files import reason, write_bytes
+from pixel_reasoner.files import reason
 from pixel_reasoner.schema.question import MediaItem, Question
-from pixel_reasoner.sources.rows import RowError, SkippedRow, with_options
+from pixel_reasoner.sources.cells import (
+    LETTERS,
+    is_missing,
+    letter_of,
+    text_of,
+    without_placeholders,
+)
+from pixel_reasoner.sources.rows import RowError, SkippedRow, is_there, with_options
 
-LETTERS = string.ascii_uppercase
 SHORT = "\nAnswer the question using a single word or phrase."
 
 
 # --- media ---
-
-
-def saved(content: bytes, media: Path) -> MediaItem:
-    """Write a picture of a benchmark's own file, named by its content, and return it as a medium.
-
-    Raises:
-        RowError: not a picture.
-    """
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            suffix = (image.format or "").lower()
-    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
-        if not isinstance(error, Image.DecompressionBombError):
-            raise RowError("not_a_picture", f"{len(content)} bytes that are no picture") from error
-        suffix = "img"
-    path = media / f"{hashlib.sha256(content).hexdigest()[:20]}.{suffix}"
-    if not path.exists():
-        write_bytes(content, path)
-    return MediaItem(kind="image", path=str(path))
-
-
-def saved_base64(text: Any, media: Path) -> MediaItem:
-    """Write a picture that is given as base64, with or without `data:image/...;base64,`, and return it as a medium.
-
-    Raises:
-        RowError: not base64, or not a picture.
-    """
-    if not isinstance(text, str) or not text.strip():
-        raise RowError("missing_picture", "no picture in the row")
-    try:
-        content = base64.b64decode(text.rpartition("base64,")[2].strip(), validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise RowError("not_a_picture", f"no base64: {error}") from error
-    return saved(content, media)
-
-
-def saved_cell(cell: Any, media: Path) -> MediaItem:
-    """Write a picture of a cell of a hub data set (bytes with a path, bytes, or base64) and return it as a medium.
-
-    Raises:
-        RowError: not a picture.
-    """
-    content = cell.get("bytes") if isinstance(cell, Mapping) else cell
-    if isinstance(content, bytes):
-        return saved(content, media)
-    return saved_base64(content, media)
 
 
 def found(folder: Path, name: str, *below: str) -> Path:
@@ -84,7 +37,7 @@ def found(folder: Path, name: str, *below: str) -> Path:
     """
     for place in ("", *below):
         path = folder / place / name
-        if path.exists():
+        if is_there(path):
             return path
     places = ", ".join(str(Path(place) / name) for place in ("", *below))
     raise RowError("missing_file", f"none of {places} below {folder}")
@@ -143,8 +96,8 @@ def json_rows(path: Path, *keys: str) -> list[dict[str, Any]]:
         InputError: the file contains something else.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(
             expected="a JSON file", got=f"{path}: {reason(error)}", fix="download it again"
         ) from error
@@ -170,95 +123,109 @@ def tsv_rows(path: Path, needed: Sequence[str]) -> Iterator[dict[str, str] | Ski
     """Yield the rows of a TSV with a header, one in memory at a time, of any cell length; broken rows as `SkippedRow`.
 
     Raises:
-        InputError: no such file, or a required column is missing (the message lists those it has).
+        InputError: no such file, a column twice, or a required column is missing (the message lists those it has).
     """
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            reader = csv.reader(file, delimiter="\t")
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, delimiter="\t", strict=True)
             header = next(reader, [])
-            if missing := [name for name in needed if name not in header]:
-                raise InputError(
-                    expected=f"{path} with the columns {', '.join(needed)}",
-                    got=f"no {', '.join(missing)} among {', '.join(header) or 'nothing'}",
-                    fix="give the files of this benchmark",
-                )
-            for number, cells in enumerate(reader, start=1):
-                if not cells:
-                    continue
-                if len(cells) != len(header):
-                    detail = f"expected {len(header)} cells; got {len(cells)}"
+            _check_header(path, header, needed)
+            for number in count(1):
+                first_line = reader.line_num + 1
+                try:
+                    cells = next(reader)
+                except StopIteration:
+                    return
+                except csv.Error as error:
+                    detail = f"lines {first_line} to {reader.line_num}: {error}"
                     yield SkippedRow(f"{path.name}, row {number}", "broken_row", detail)
                     continue
-                yield dict(zip(header, cells, strict=True))
+                if cells and len(cells) != len(header):
+                    detail = f"expected {len(header)} cells; got {len(cells)}"
+                    yield SkippedRow(f"{path.name}, row {number}", "broken_row", detail)
+                elif cells:
+                    yield dict(zip(header, cells, strict=True))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(
             expected="a readable TSV", got=f"{path}: {reason(error)}", fix="download it again"
         ) from error
 
 
+def _check_header(path: Path, header: Sequence[str], needed: Sequence[str]) -> None:
+    missing = [name for name in needed if name not in header]
+    repeated = sorted({name for name in header if header.count(name) > 1})
+    if missing or len(set(header)) < len(header):
+        problem = f"no {', '.join(missing)}" if missing else f"{', '.join(repeated)} twice"
+        raise InputError(
+            expected=f"{path} with the columns {', '.join(needed)}, each once",
+            got=f"{problem} among {', '.join(header) or 'nothing'}",
+            fix="give the files of this benchmark",
+        )
+
+
 # --- questions ---
 
 
-def lettered(options: Iterable[Any]) -> dict[str, str]:
-    """Return options by letter; `(A) red` and `A. red` lose their letter.
+def columns(row: Mapping[str, Any]) -> dict[str, str]:
+    """Return options that have one column each, from A on, without empty ones.
 
-    >>> lettered(["(A) red", "(B) blue"]), lettered(["red", "A. blue"])
-    ({'A': 'red', 'B': 'blue'}, {'A': 'red', 'B': 'A. blue'})
-    """
-    texts = [str(option).strip() for option in options]
-    marked = [re.match(rf"\(?{LETTERS[n]}[).:]\s*", text) for n, text in enumerate(texts)]
-    if texts and all(marked):
-        texts = [text[mark.end() :] for text, mark in zip(texts, marked, strict=True) if mark]
-    return dict(zip(LETTERS, texts, strict=False))
-
-
-def columns(row: Mapping[str, Any], letters: str = LETTERS[:8]) -> dict[str, str]:
-    """Return options that have one column each, without empty ones.
+    Raises:
+        RowError: an option under a letter whose predecessor has no column.
 
     >>> columns({"A": "red", "B": "blue", "C": None, "question": "?"})
     {'A': 'red', 'B': 'blue'}
     """
+    letters = list(takewhile(row.__contains__, LETTERS))
+    later = [one for one in LETTERS[len(letters) :] if not _is_empty(row.get(one))]
+    if letters and later:
+        detail = f"expected columns A, B, ... without a gap; got {later[0]} after {letters[-1]}"
+        raise RowError("bad_options", detail)
     return {
-        letter: str(row[letter]).strip()
+        letter: text_of(row[letter], letter).strip()
         for letter in letters
-        if row.get(letter) not in (None, "", "nan") and row[letter] == row[letter]
+        if not _is_empty(row[letter])
     }
 
 
-def letter_of(answer: Any, options: Mapping[str, str]) -> str:
-    """Return the letter of an accepted answer that is a letter, `(B)` or the text of an option.
+def _is_empty(value: Any) -> bool:
+    """Return whether a cell is missing; pandas writes `nan` for it."""
+    return is_missing(value) or value == "nan"
+
+
+def choice(
+    text: Any, options: Mapping[str, str], answer: Any, given: Literal["letter", "text"] = "letter"
+) -> dict[str, Any]:
+    """Return the fields of a multiple-choice `Question`.
+
+    Args:
+        text: the question.
+        options: letter -> text.
+        answer: a letter, or the text of an option.
+        given: what an answer is that is a letter, and the text of another option.
 
     Raises:
-        RowError: the answer is not among the options.
+        RowError: fewer than two options, or the answer is not one of them.
     """
-    text = str(answer).strip()
-    letter = text.strip("().: ").upper()
-    if letter in options:
-        return letter
-    for name, option in options.items():
-        if option.strip().lower() == text.lower():
-            return name
-    raise RowError(
-        "answer_not_among_options", f"expected one of {', '.join(options)}; got {text!r}"
-    )
-
-
-def choice(text: str, options: Mapping[str, str], answer: Any) -> dict[str, Any]:
-    """Return the fields of a multiple-choice `Question`."""
     if len(options) < 2:
         raise RowError("no_options", f"expected two options or more; got {dict(options)}")
+    letter = letter_of(answer, options, given)
     return {
-        "text": with_options(text.strip(), options),
-        "answer": (letter_of(answer, options),),
+        "text": with_options(text_of(text, "question").strip(), options),
+        "answer": (letter,),
         "answer_type": "choice",
         "options": dict(options),
     }
 
 
 def question(**fields: Any) -> Question:
-    """Return the question with these fields; pydantic rejects wrong ones."""
-    return Question.model_validate(fields)
+    """Return the question with these fields; pydantic rejects wrong ones.
+
+    Raises:
+        RowError: placeholders of pictures in the text do not fit its media.
+    """
+    text = without_placeholders(fields["text"], len(fields["media"]))
+    return Question.model_validate(fields | {"text": text})
 
 
 @cache

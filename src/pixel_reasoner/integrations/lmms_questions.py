@@ -13,12 +13,13 @@ from lmms_eval.protocol import ChatMessages
 from PIL import Image, ImageFile
 
 from pixel_reasoner.errors import InputError
-from pixel_reasoner.evals.readers import image, saved, saved_cell
+from pixel_reasoner.evals.readers import image
 from pixel_reasoner.schema.question import AnswerType, MediaItem, Question
 from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.scoring.extraction import answer_of
 from pixel_reasoner.scoring.grading import option_meant
 from pixel_reasoner.scoring.numbers import unwrapped
+from pixel_reasoner.sources.pictures import saved, saved_cell
 
 MEDIA = "media"
 """folder of pictures, next to the traces"""

@@ -171,7 +171,7 @@ def question_of(row: Mapping[str, Any], folder: Path) -> Row:
 
     def build() -> Question:
         fields.update(_without_null(_object(row)))
-        return question_of_row({"answer": [], **fields}, folder)
+        return question_of_row(fields, folder, needs_answer=False)
 
     found = try_build("", build)
     if isinstance(found, Question):

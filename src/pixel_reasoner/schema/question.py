@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import AfterValidator, Field, PositiveInt
 
 from pixel_reasoner.errors import InputError
 from pixel_reasoner.files import numbered_lines
@@ -49,10 +49,14 @@ class AnswerType(StrEnum):
     """a number within 5 %, or the same text (ChartQA)"""
 
 
+CheckedBox = Annotated[Box, AfterValidator(Box.of)]
+"""a box whose numbers are fractions of the picture; pixels are an error"""
+
+
 class Evidence(Record):
     """Where the answer can be seen: boxes on one picture, or sampled frames of a video."""
 
-    boxes: tuple[Box, ...] = ()
+    boxes: tuple[CheckedBox, ...] = ()
     image: int = 1
     """the number of the picture the boxes lie on"""
     frames: tuple[int, ...] = ()

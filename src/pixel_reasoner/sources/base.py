@@ -22,7 +22,7 @@ from pixel_reasoner.errors import UsageError
 from pixel_reasoner.registry import Registry
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.record import Record
-from pixel_reasoner.sources.rows import Row, check_rows, with_answers
+from pixel_reasoner.sources.rows import Row, check_rows
 
 MEDIA = "media"
 """folder, below that of a run, of pictures that a source writes"""
@@ -128,17 +128,6 @@ def open_source(name: str, **options: Any) -> QuestionSource:
             got=f"{'.'.join(map(str, first['loc']))}: {first['msg']}",
             fix="correct this option",
         ) from error
-
-
-def read_questions(path: Path) -> Iterator[Row]:
-    """Yield the rows of a file or folder that can be rewarded: parquet files of PixelReasoner-RL-Data, or JSONL.
-
-    Raises:
-        InputError: no such place, or no file of questions in it.
-    """
-    is_parquet = path.suffix == ".parquet" or (path.is_dir() and any(path.glob("*.parquet")))
-    source = open_source("pixel_reasoner_rl" if is_parquet else "jsonl", data=path)
-    return with_answers(source.questions(path))
 
 
 def option_names(kind: type[QuestionSource]) -> list[str]:

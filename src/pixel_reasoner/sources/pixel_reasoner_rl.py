@@ -5,7 +5,6 @@ Pictures and frames are files beside the parquet file. A question without a know
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -14,12 +13,21 @@ from typing import Any, ClassVar
 
 from pixel_reasoner.schema.question import AnswerType, MediaItem, Question
 from pixel_reasoner.scoring.extraction import boxed
-from pixel_reasoner.sources.base import SOURCES, FileSource
+from pixel_reasoner.sources.base import MEDIA, SOURCES, FileSource
+from pixel_reasoner.sources.cells import (
+    answers_of,
+    has_values,
+    is_missing,
+    list_in,
+    text_of,
+    without_placeholders,
+)
 from pixel_reasoner.sources.rows import (
     Row,
     RowError,
     SkippedRow,
     data_files,
+    is_there,
     parquet_rows,
     try_build,
 )
@@ -35,56 +43,69 @@ class PixelReasonerRlSource(FileSource):
 
     def read(self, folder: Path) -> Iterator[Row]:
         """Yield the rows of all files."""
-        del folder
         seen: set[str] = set()
         for path in data_files(self.data, "*.parquet"):
             rows = parquet_rows(path, ("question", "image", "answer"), ("qid", "is_video"))
             for number, row in enumerate(rows):
-                name = str(row.get("qid") or f"{path.stem}-{number}")
+                where = f"{path.stem}-{number}"
+                name = where if is_missing(row.get("qid")) else str(row["qid"])
                 if name in seen:
                     yield SkippedRow(name, "duplicate_id", name)
                     continue
                 seen.add(name)
-                yield try_build(name, partial(_question, name, row, path.parent))
+                yield try_build(name, partial(_question, name, row, path.parent, folder / MEDIA))
 
 
 SOURCES.register(PixelReasonerRlSource.name, PixelReasonerRlSource)
 
 
-def _question(name: str, row: dict[str, Any], folder: Path) -> Question:
+def _question(name: str, row: dict[str, Any], folder: Path, pictures: Path) -> Question:
     """Return the question of a row. Paths are relative to the folder of the file."""
-    files = [folder / one for one in row["image"] or ()]
-    if missing := [str(path) for path in files if not path.is_file()]:
-        raise RowError("missing_file", missing[0])
+    has_values(row, [key for key in ("qid", "question", "answer") if key in row])
+    text_of(row.get("qid", name), "qid")
+    media = _media(row, folder, pictures)
+    num_placeholders = len(re.findall("<image>", row["question"]))
+    # A video has one placeholder, or one for each of its frames.
+    num_media = num_placeholders if row.get("is_video") and num_placeholders != 1 else len(media)
+    if row.get("is_video") and num_placeholders not in (0, 1, len(row["image"])):
+        raise RowError("bad_placeholder", f"expected one <image>; got {num_placeholders}")
     answers = tuple(_accepted(row["answer"]))
-    if not answers or not row["question"]:
-        raise RowError("no_answer", f"expected a question and an answer; got {row['answer']!r}")
-    text = row["question"].removeprefix("<image>\n")
+    text = without_placeholders(row["question"], num_media)
     return Question(
         id=name,
         text=text,
-        media=tuple(_frames(files) if row.get("is_video") else map(_picture, files)),
+        media=tuple(media),
         answer=answers,
         answer_type=_kind(text, answers),
         category=name.partition("-")[0],
     )
 
 
-def _accepted(answer: str | list[str] | None) -> Iterator[str]:
+def _media(row: dict[str, Any], folder: Path, pictures: Path) -> list[MediaItem]:
+    from pixel_reasoner.sources.pictures import picture_of  # loads media libraries
+
+    cells = row["image"] if isinstance(row["image"], list) else [row["image"]]
+    if not [cell for cell in cells if not is_missing(cell)]:
+        raise RowError("missing_picture", "expected pictures; got none")
+    media = [picture_of(cell, folder, pictures) for cell in cells]
+    if absent := [medium.path for medium in media if not is_there(medium.path)]:
+        raise RowError("missing_file", absent[0])
+    return _frames([Path(medium.path) for medium in media]) if row.get("is_video") else media
+
+
+def _accepted(answer: Any) -> Iterator[str]:
     r"""Yield the accepted answers of a row: `\boxed{}` is removed, and a list written as Python text is parsed.
+
+    Raises:
+        RowError: there is none, or one of them is missing.
 
     >>> list(_accepted(["\\boxed{['a cat', 'cat']}"])), list(_accepted("4"))
     (['a cat', 'cat'], ['4'])
     """
-    for one in [answer] if isinstance(answer, str) else answer or ():
-        text = boxed(one) if "\\boxed" in one else one.strip()
-        if not text:
-            continue
-        try:
-            read = ast.literal_eval(text) if text.startswith("[") else None
-        except (ValueError, SyntaxError):
-            read = None
-        yield from map(str, read) if isinstance(read, list) and read else [text]
+    for one in answers_of(answer):
+        text = (boxed(one) or "") if "\\boxed" in one else one.strip()
+        listed = list_in(text)
+        yield from answers_of(listed if listed is not None else text)
 
 
 def _kind(text: str, answers: Sequence[str]) -> AnswerType:
@@ -94,10 +115,6 @@ def _kind(text: str, answers: Sequence[str]) -> AnswerType:
     if all(re.fullmatch(r"-?\d+(?:[.,]\d+)*", one) for one in answers):
         return AnswerType.NUMBER
     return AnswerType.TEXT
-
-
-def _picture(path: Path) -> MediaItem:
-    return MediaItem(kind="image", path=str(path))
 
 
 def _frames(files: list[Path]) -> list[MediaItem]:

@@ -7,7 +7,9 @@ A source yields a `Question`, or a `SkippedRow` with a reason to count by. An er
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,8 +17,7 @@ from pydantic import ValidationError
 
 from pixel_reasoner.errors import InputError, packages_of
 from pixel_reasoner.files import reason
-from pixel_reasoner.schema.geometry import Box, BoxError, Size
-from pixel_reasoner.schema.question import MediaItem, Question
+from pixel_reasoner.schema.question import Evidence, Question
 from pixel_reasoner.schema.settings import DEFAULT_MEDIA_LIMITS
 
 
@@ -75,16 +76,32 @@ def check_rows(rows: Iterable[Row]) -> Iterator[Row]:
 def _problem(question: Question) -> tuple[str, str] | None:
     """Return (reason, detail) where a well-formed question cannot be asked."""
     for medium in question.media:
-        if not Path(medium.path).exists():
+        if not is_there(medium.path):
             return "missing_file", medium.path
-    if question.options and not any(one in question.options for one in question.answer):
+    if question.options and question.answer and not set(question.answer) & set(question.options):
         options = ", ".join(question.options)
         return "answer_not_among_options", f"expected one of {options}; got {question.answer[0]!r}"
-    frames = question.evidence.frames if question.evidence else ()
-    if any(frame < 1 for frame in frames):
-        return "bad_frame", f"frames are numbered from 1; got {min(frames)}"
+    return _evidence_problem(question, question.evidence) if question.evidence else None
+
+
+def _evidence_problem(question: Question, evidence: Evidence) -> tuple[str, str] | None:
+    """Return (reason, detail) where no operation can show the evidence."""
+    kinds = [medium.kind for medium in question.media]
+    frames, last = evidence.frames, DEFAULT_MEDIA_LIMITS.num_frames
+    if any(not 1 <= frame <= last for frame in frames):
+        return "bad_frame", f"expected numbers of sampled frames from 1 to {last}; got {frames}"
     if frames and len(frames) > (most := _max_selected_frames()):
         return "too_many_frames", f"expected at most {most}; got {len(frames)}"
+    if frames and not {"video", "frames"} & set(kinds):
+        return "bad_frame", f"expected frames of a video; got media of kind {' '.join(kinds)}"
+    if evidence.boxes and set(kinds) == {"image"} and not 1 <= evidence.image <= len(kinds):
+        return (
+            "bad_image_number",
+            f"expected a picture from 1 to {len(kinds)}; got {evidence.image}",
+        )
+    for name, texts in (("subjects", evidence.subjects), ("findings", evidence.findings)):
+        if evidence.boxes and len(texts) not in (0, len(evidence.boxes)):
+            return "bad_evidence", f"{name}: expected {len(evidence.boxes)}; got {len(texts)}"
     return None
 
 
@@ -106,53 +123,9 @@ def with_answers(rows: Iterable[Row]) -> Iterator[Row]:
 # --- parts of a question ---
 
 
-def box_of_px(numbers: Any, size: tuple[int, int]) -> Box:
-    """Return a box in pixels as a normalised box of a picture.
-
-    Raises:
-        RowError: it is not a box inside the picture.
-
-    >>> box_of_px([10, 20, 30, 40], (100, 200))
-    Box(x1=0.1, y1=0.1, x2=0.3, y2=0.2)
-    """
-    try:
-        return Box.of(number / side for number, side in zip(numbers, (*size, *size), strict=True))
-    except (BoxError, TypeError, ValueError) as error:
-        detail = f"expected x1 y1 x2 y2 inside {size[0]} x {size[1]} px; got {numbers}"
-        raise RowError("bad_box", detail) from error
-
-
-def boxes_on_picture(boxes_px: Any, image: int, media: Sequence[MediaItem]) -> list[Box]:
-    """Return boxes in pixels of picture number `image`, from 1, as normalised boxes.
-
-    Raises:
-        RowError: no such picture, or not boxes inside it.
-    """
-    if not boxes_px:
-        return []
-    if not 1 <= image <= len(media) or media[image - 1].kind != "image":
-        raise RowError(
-            "bad_image_number", f"expected a picture from 1 to {len(media)}; got {image}"
-        )
-    path = Path(media[image - 1].path)
-    if not path.exists():
-        raise RowError("missing_file", str(path))
-    size = picture_size(path)
-    return [box_of_px(box, size) for box in boxes_px]
-
-
-def picture_size(path: Path) -> Size:
-    """Return (width, height) of a picture file.
-
-    Raises:
-        RowError: it cannot be opened.
-    """
-    from pixel_reasoner.media.images import image_size  # loads media libraries
-
-    try:
-        return image_size(path, DEFAULT_MEDIA_LIMITS)
-    except InputError as error:
-        raise RowError("unusable_medium", str(error)) from error
+def is_there(path: str | Path) -> bool:
+    """Return whether there is such a file or folder. `Path.exists` raises for names that no file can have."""
+    return os.path.exists(path)  # noqa: PTH110
 
 
 def with_options(question: str, options: Mapping[str, str]) -> str:
@@ -183,19 +156,6 @@ def data_files(data: Path, pattern: str) -> list[Path]:
     return files
 
 
-def has_keys(row: Mapping[str, Any], wanted: tuple[str, ...]) -> None:
-    """Check that a row has some keys.
-
-    Raises:
-        RowError: some are missing; the message lists those that were found.
-    """
-    if missing := [name for name in wanted if name not in row]:
-        detail = (
-            f"expected {' '.join(wanted)}; no {' '.join(missing)} among {' '.join(map(str, row))}"
-        )
-        raise RowError("missing_keys", detail)
-
-
 def json_object(text: str) -> dict[str, Any]:
     """Return the JSON object that a text contains.
 
@@ -203,11 +163,23 @@ def json_object(text: str) -> dict[str, Any]:
         RowError: the text is not a JSON object.
     """
     try:
-        row = json.loads(text)
-    except ValueError as error:
+        row = json.loads(text, object_pairs_hook=_without_repeated_keys)
+        if "\\ud" in text.lower():
+            json.dumps(row, ensure_ascii=False).encode()  # half a surrogate cannot be written
+    except UnicodeEncodeError as error:
+        raise RowError("bad_value", f"half a surrogate: {error}") from error
+    except (ValueError, RecursionError) as error:
         raise RowError("not_json", str(error)) from error
     if not isinstance(row, dict):
         raise RowError("not_json", f"expected an object; got {type(row).__name__}")
+    return row
+
+
+def _without_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        repeated = Counter(key for key, _ in pairs).most_common(1)[0][0]
+        raise RowError("duplicate_keys", f"expected each key once; got {repeated!r} several times")
     return row
 
 
@@ -219,7 +191,7 @@ def json_objects(path: Path, chunk: int = 1 << 16) -> Iterator[dict[str, Any]]:
     """
     decoder, text, end = json.JSONDecoder(), "", False
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8-sig") as file:
             if file.read(1) != "[":
                 raise ValueError("it does not begin with [")
             while True:
@@ -247,20 +219,45 @@ def json_objects(path: Path, chunk: int = 1 << 16) -> Iterator[dict[str, Any]]:
 
 
 def parquet_rows(
-    path: Path, needed: tuple[str, ...], also: tuple[str, ...] = (), at_once: int = 256
+    path: Path, needed: tuple[str, ...], also: tuple[str, ...] | None = (), at_once: int = 256
 ) -> Iterator[dict[str, Any]]:
     """Yield the rows of a parquet file; `at_once` rows are in memory.
 
     Args:
         path: the file.
         needed: required columns.
-        also: optional columns.
+        also: optional columns; None: all others.
         at_once: rows per batch.
 
     Raises:
         InputError: not a parquet file, or a required column is missing (the message lists those it has).
         UsageError: pyarrow is not installed.
     """
+    file = _open_parquet(path)
+    found = file.schema_arrow.names
+    if missing := [name for name in needed if name not in found]:
+        raise InputError(
+            expected=f"{path} with {', '.join(needed)}",
+            got=f"no {', '.join(missing)} among {', '.join(found)}",
+            fix="give the files of this data set",
+        )
+    wanted = found if also is None else also
+    columns = [*needed, *(name for name in wanted if name in found and name not in needed)]
+    for batch in file.iter_batches(batch_size=at_once, columns=columns):
+        yield from batch.to_pylist()
+
+
+def parquet_columns(path: Path) -> list[str]:
+    """Return the names of the columns of a parquet file.
+
+    Raises:
+        InputError: not a parquet file.
+        UsageError: pyarrow is not installed.
+    """
+    return list(_open_parquet(path).schema_arrow.names)
+
+
+def _open_parquet(path: Path) -> Any:
     with packages_of("train", "read parquet files"):
         from pyarrow import parquet
     try:
@@ -270,13 +267,4 @@ def parquet_rows(
         raise InputError(
             expected="a parquet file", got=f"{path}: {reason(error)}", fix="download it again"
         ) from error
-    found = file.schema_arrow.names
-    if missing := [name for name in needed if name not in found]:
-        raise InputError(
-            expected=f"{path} with {', '.join(needed)}",
-            got=f"no {', '.join(missing)} among {', '.join(found)}",
-            fix="give the files of this data set",
-        )
-    columns = [*needed, *(name for name in also if name in found)]
-    for batch in file.iter_batches(batch_size=at_once, columns=columns):
-        yield from batch.to_pylist()
+    return file

@@ -30,14 +30,14 @@ from pixel_reasoner.files import reason
 from pixel_reasoner.schema.geometry import Box, Size
 from pixel_reasoner.schema.question import Evidence, MediaItem, Question
 from pixel_reasoner.sources.base import SOURCES, FileSource
+from pixel_reasoner.sources.boxes import BoxFormat, Units, box_of, picture_size
+from pixel_reasoner.sources.cells import has_values, text_of
 from pixel_reasoner.sources.rows import (
     Row,
     RowError,
     SkippedRow,
-    box_of_px,
-    has_keys,
+    is_there,
     json_object,
-    picture_size,
     try_build,
 )
 
@@ -122,16 +122,16 @@ def _regions(path: Path, max_regions: int) -> Iterator[Row]:
 def _picture(path: Path) -> tuple[Path, Size, list[Any]]:
     """Return the picture of a JSON file, its size, and its annotations."""
     try:
-        row = json_object(path.read_text(encoding="utf-8"))
+        row = json_object(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         raise RowError("unreadable_file", f"{path}: {reason(error)}") from error
-    has_keys(row, ("image", "annotations"))
+    has_values(row, ("image", "annotations"))
     image, annotations = row["image"], row["annotations"]
     if not isinstance(image, dict) or not isinstance(annotations, list):
         raise RowError("bad_value", "expected image as an object and annotations as a list")
-    has_keys(image, ("file_name", "width", "height"))
-    picture = path.parent / Path(str(image["file_name"])).name
-    if not picture.exists():
+    has_values(image, ("file_name", "width", "height"))
+    picture = path.parent / Path(text_of(image["file_name"], "file_name")).name
+    if not is_there(picture):
         raise RowError("missing_file", str(picture))
     size = picture_size(picture)
     noted = (image["width"], image["height"])
@@ -149,9 +149,8 @@ def _name(annotation: Any, number: int) -> str:
 def _region(name: str, annotation: Any, picture: Path, size: Size) -> Question:
     if not isinstance(annotation, dict):
         raise RowError("bad_value", f"expected an object; got {type(annotation).__name__}")
-    has_keys(annotation, ("bbox",))
-    x, y, width, height = annotation["bbox"]
-    box = box_of_px([x, y, x + width, y + height], size)
+    has_values(annotation, ("bbox",))
+    box = box_of(annotation["bbox"], size, Units(box_format=BoxFormat.XYWH))
     return Question(
         id=name,
         text="",

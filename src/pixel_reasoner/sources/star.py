@@ -5,26 +5,24 @@
 
 Departure from the paper's data (arXiv 2505.15966)
     STAR's key frames are frames of the whole video; the input is 16 frames of the part that is asked about. The evidence is the
-    sampled frame nearest in time to each key frame.
+    sampled frame nearest in time to each key frame, as many of the first as one call selects.
 """
 
 from __future__ import annotations
 
-import string
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pixel_reasoner.errors import InputError
 from pixel_reasoner.schema.question import AnswerType, Evidence, MediaItem, Question
-from pixel_reasoner.schema.settings import DEFAULT_MEDIA_LIMITS
 from pixel_reasoner.sources.base import SOURCES, FileSource
+from pixel_reasoner.sources.boxes import frames_at
+from pixel_reasoner.sources.cells import has_values, lettered, number_of, text_of
 from pixel_reasoner.sources.rows import (
     Row,
     RowError,
     data_files,
-    has_keys,
     json_objects,
     try_build,
     with_options,
@@ -43,7 +41,7 @@ class StarSource(FileSource):
         videos = {path.stem: path for path in sorted(self.data.rglob("*.mp4"))}
         for path in data_files(self.data, "STAR_*.json"):
             for row in json_objects(path):
-                name = f"star-{row.get('question_id', '?')}"
+                name = f"star-{row.get('question_id') or '?'}"
                 yield try_build(name, partial(_situation, name, row, videos))
 
 
@@ -51,26 +49,25 @@ SOURCES.register(StarSource.name, StarSource)
 
 
 def _situation(name: str, row: dict[str, Any], videos: Mapping[str, Path]) -> Question:
-    has_keys(
+    has_values(
         row,
         ("question_id", "video_id", "start", "end", "question", "answer", "choices", "situations"),
     )
-    path = videos.get(str(row["video_id"]))
+    path = videos.get(text_of(row["video_id"], "video_id"))
     if path is None:
         raise RowError("missing_file", f"expected {row['video_id']}.mp4 below the folder")
-    choices = [str(choice["choice"]) for choice in row["choices"]]
+    choices = [text_of(choice["choice"], "choices") for choice in row["choices"]]
     if row["answer"] not in choices:
         raise RowError(
             "answer_not_among_options", f"expected one of {choices}; got {row['answer']!r}"
         )
-    options = dict(zip(string.ascii_uppercase, choices, strict=False))
-    letter = string.ascii_uppercase[choices.index(row["answer"])]
-    medium = MediaItem(
-        kind="video", path=str(path), start_s=float(row["start"]), end_s=float(row["end"])
-    )
+    options = lettered(choices)
+    letter = list(options)[choices.index(row["answer"])]
+    start_s, end_s = (number_of(row[key], key) for key in ("start", "end"))
+    medium = MediaItem(kind="video", path=str(path), start_s=start_s, end_s=end_s)
     return Question(
         id=name,
-        text=with_options(row["question"], options),
+        text=with_options(text_of(row["question"], "question"), options),
         media=(medium,),
         answer=(letter,),
         answer_type=AnswerType.CHOICE,
@@ -89,21 +86,14 @@ def _nearest_frames(medium: MediaItem, keys: list[int]) -> tuple[int, ...]:
     """Return the sampled frames nearest in time to frames of the whole video."""
     import av
 
-    from pixel_reasoner.media.videos import sample_video
     from pixel_reasoner.operations.frames import MAX_SELECTED_FRAMES
 
     try:
-        sampled = sample_video(
-            Path(medium.path), DEFAULT_MEDIA_LIMITS, medium.start_s, medium.end_s
-        )
-    except InputError as error:
-        raise RowError("unusable_medium", str(error)) from error
-    with av.open(medium.path) as container:
-        rate = container.streams.video[0].average_rate
+        with av.open(medium.path) as container:
+            rate = container.streams.video[0].average_rate
+    except (OSError, IndexError) as error:
+        raise RowError("unusable_medium", f"{medium.path}: {error}") from error
     if not keys or not rate or min(keys) < 0:
         raise RowError("bad_frame", f"expected numbers of key frames; got {keys}")
-    times = [frame.time_s or 0.0 for frame in sampled]
-    nearest = {
-        min(range(len(times)), key=lambda n: abs(times[n] - key / float(rate))) for key in keys
-    }
-    return tuple(sorted(number + 1 for number in nearest))[:MAX_SELECTED_FRAMES]
+    times_s = [key / float(rate) for key in keys]
+    return frames_at(medium, times_s, within=False)[:MAX_SELECTED_FRAMES]

@@ -14,14 +14,9 @@ from typing import Any, ClassVar
 from pixel_reasoner.files import write_bytes
 from pixel_reasoner.schema.question import Evidence, MediaItem, Question
 from pixel_reasoner.sources.base import MEDIA, SOURCES, FileSource
-from pixel_reasoner.sources.rows import (
-    Row,
-    RowError,
-    boxes_on_picture,
-    data_files,
-    parquet_rows,
-    try_build,
-)
+from pixel_reasoner.sources.boxes import boxes_on_picture
+from pixel_reasoner.sources.cells import text_of, without_placeholders
+from pixel_reasoner.sources.rows import Row, RowError, data_files, parquet_rows, try_build
 
 COLUMNS = ("question", "short_answer", "bounding_box", "image")
 
@@ -49,8 +44,7 @@ def _page(name: str, row: dict[str, Any], media: Path) -> Question:
     content = (row["image"] or {}).get("bytes")
     if not content:
         raise RowError("missing_file", "no picture in the row")
-    if not row["question"] or not row["short_answer"]:
-        raise RowError("no_question", "expected a question and a short_answer")
+    question, answer = (text_of(row[key], key) for key in ("question", "short_answer"))
     path = media / f"{name}.png"
     if not path.exists():
         write_bytes(content, path)
@@ -58,14 +52,14 @@ def _page(name: str, row: dict[str, Any], media: Path) -> Question:
     boxes = boxes_on_picture([row["bounding_box"]], 1, [medium])
     return Question(
         id=name,
-        text=row["question"],
+        text=without_placeholders(question, 1),
         media=(medium,),
-        answer=(str(row["short_answer"]),),
+        answer=(answer,),
         category="visa",
         needs_look=True,
         evidence=Evidence(
             boxes=tuple(boxes),
             subjects=("the part of the page that answers this",),
-            findings=(f"this part of the page says {row['short_answer']}",),
+            findings=(f"this part of the page says {answer}",),
         ),
     )

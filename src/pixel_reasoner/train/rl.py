@@ -40,8 +40,8 @@ from pixel_reasoner.models.local import load_processor
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.settings import RolloutConfig, RolloutLimits, SamplingParams
 from pixel_reasoner.scoring.rewards import REWARDS, TraceReward
-from pixel_reasoner.sources.base import read_questions
 from pixel_reasoner.sources.pixelworld import world_questions
+from pixel_reasoner.sources.question_files import read_questions
 from pixel_reasoner.sources.rows import SkippedRow
 from pixel_reasoner.train.callbacks import (
     LogCallback,
@@ -144,11 +144,12 @@ def load_questions(run: RlRun) -> list[Question]:
     Raises:
         InputError: fewer questions than a policy sync takes.
     """
-    rows = [row for source in run.questions for row in read_questions(Path(source))]
+    folder = Path(run.out) / "questions"
+    rows = [row for source in run.questions for row in read_questions(Path(source), folder)]
     dropped = [row for row in rows if isinstance(row, SkippedRow)]
     questions = [row for row in rows if isinstance(row, Question)]
     if run.pixelworld is not None:
-        questions += world_questions(run.pixelworld, Path(run.out) / "questions")
+        questions += world_questions(run.pixelworld, folder)
     if dropped:
         with atomic_writer(Path(run.out) / "dropped.jsonl") as file:
             file.writelines(json.dumps(row._asdict()) + "\n" for row in dropped)

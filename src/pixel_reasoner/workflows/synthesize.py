@@ -47,7 +47,7 @@ class SynthSpec:
     """One synthesis run: which questions, which traces, and where."""
 
     source: str
-    """pixelworld, jsonl, visa, star or sa1b"""
+    """name of a source: pixelworld, jsonl, parquet, visa, star, sa1b, ..."""
     out: Path
     """folder of the traces; an existing one is resumed"""
     data: Path | None = None
@@ -76,6 +76,12 @@ class SynthSpec:
     """smallest side of a crop, as a share of the picture"""
     regions: int = 3
     """regions of one picture that are asked about (sa1b)"""
+    box_unit: str | None = None
+    """pixel, fraction or permille, of own rows that do not state it"""
+    box_format: str | None = None
+    """xyxy or xywh"""
+    frame_base: int | None = None
+    """number of the first frame, 0 or 1"""
     labeller: LabellerSpec = LabellerSpec()
 
 
@@ -121,6 +127,7 @@ def _settings(spec: SynthSpec) -> SynthSettings:
         margin=spec.margin,
         min_side=spec.min_side,
         regions=spec.regions if spec.source == REGION_SOURCE else None,
+        units_of_rows=_units_of_rows(spec) or None,
         labelling=labelling_of(
             spec.source, labeller.urls, labeller.model, labeller.analysis, labeller.max_calls
         ),
@@ -129,15 +136,29 @@ def _settings(spec: SynthSpec) -> SynthSettings:
 
 def _units(spec: SynthSpec, settings: SynthSettings) -> Iterable[Unit]:
     if spec.source == PIXELWORLD:
+        if stated := _units_of_rows(spec):
+            raise UsageError(
+                expected="units of rows with a source of rows",
+                got=f"{', '.join(stated)} with {PIXELWORLD}",
+                fix="leave the option out",
+            )
         return scene_units(settings)
     if spec.data is None and SOURCES.get(spec.source):
         raise UsageError(
             expected="--data, the folder of the data set", got="none", fix="add --data DIR"
         )
-    options = {"regions": spec.regions} if spec.source == REGION_SOURCE else {}
+    options: dict[str, Any] = _units_of_rows(spec)
+    if spec.source == REGION_SOURCE:
+        options["regions"] = spec.regions
     source = open_source(spec.source, data=(spec.data or Path()).absolute(), **options)
     index, count = spec.shard
     return islice(source.units(spec.out.absolute()), index, None, count)
+
+
+def _units_of_rows(spec: SynthSpec) -> dict[str, Any]:
+    """Return the units that the options state."""
+    stated = {name: getattr(spec, name) for name in ("box_unit", "box_format", "frame_base")}
+    return {name: value for name, value in stated.items() if value is not None}
 
 
 def _labeller(spec: SynthSpec, settings: SynthSettings, labelling: Labelling) -> Labeller:

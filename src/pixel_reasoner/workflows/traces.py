@@ -12,7 +12,7 @@ from pixel_reasoner.data.check import Verdict, check_traces
 from pixel_reasoner.data.encode import encode
 from pixel_reasoner.data.expert import kind_of
 from pixel_reasoner.data.formats import export_message_list, export_trl, import_message_list
-from pixel_reasoner.errors import UsageError, packages_of
+from pixel_reasoner.errors import InputError, UsageError, packages_of
 from pixel_reasoner.evals.run import load_run
 from pixel_reasoner.models.folder import model_source
 from pixel_reasoner.runs.lock import FolderLock
@@ -129,18 +129,27 @@ def import_traces(
         Number of traces, and number of dropped rows by reason.
 
     Raises:
-        InputError: a file that cannot be read.
+        InputError: a file that cannot be read, or no row of it can be used.
         OutputError: `out` cannot be written.
     """
     dropped: Counter[str] = Counter()
 
     def traces() -> Iterator[Trace]:
+        is_empty = True
         for row in import_message_list(source.absolute()):
             if isinstance(row, SkippedRow):
                 dropped[row.reason] += 1
                 on_dropped(row)
             else:
+                is_empty = False
                 yield row
+        if is_empty:
+            counts = ", ".join(f"{count} {reason}" for reason, count in dropped.items())
+            raise InputError(
+                expected="rows whose calls can be executed again",
+                got=f"none in {source} (dropped: {counts or 'nothing, there are no rows'})",
+                fix="give a file of PixelReasoner-SFT-Data with its pictures next to it",
+            )
 
     with FolderLock(out):
         return save_traces(traces(), out / "traces.jsonl"), dict(dropped)

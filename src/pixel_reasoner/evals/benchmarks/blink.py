@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from pixel_reasoner.evals.benchmark import Benchmark, RowDraft, register_benchmarks
-from pixel_reasoner.evals.readers import choice, files_below, lettered, question, saved_cell
+from pixel_reasoner.evals.readers import choice, files_below, question
 from pixel_reasoner.schema.question import Question
+from pixel_reasoner.sources.cells import has_values, is_missing, lettered, optional_text
+from pixel_reasoner.sources.pictures import saved_cell
 from pixel_reasoner.sources.rows import RowError, SkippedRow, parquet_rows
 
-PICTURES = ("image_1", "image_2", "image_3", "image_4")
+PICTURES = tuple(f"image_{number}" for number in range(1, 10))
 
 
 def read(data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
@@ -30,16 +32,17 @@ def read(data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
 
 
 def _question(row: dict[str, Any], media: Path) -> Question:
+    has_values(row, ("idx", "question", "answer"))
     pictures = [saved_cell(row[name], media) for name in PICTURES if row.get(name)]
     if not pictures:
-        raise RowError("missing_picture", "expected image_1 to image_4")
-    fields = choice(str(row["question"]), lettered(row["choices"] or ()), row["answer"])
-    if row.get("prompt"):
-        fields["text"] = str(row["prompt"]).replace("<image>", "").strip()
+        raise RowError("missing_picture", "expected image_1, image_2, ...")
+    fields = choice(row["question"], lettered(row["choices"] or ()), row["answer"])
+    if not is_missing(row.get("prompt")):
+        fields["text"] = row["prompt"].strip()
     return question(
         id=f"blink-{row['idx']}",
         media=tuple(pictures),
-        category=str(row.get("sub_task") or ""),
+        category=optional_text(row.get("sub_task"), "sub_task"),
         **fields,
     )
 

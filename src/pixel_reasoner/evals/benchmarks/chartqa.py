@@ -18,10 +18,11 @@ from pixel_reasoner.evals.readers import (
     image,
     json_rows,
     question,
-    saved_cell,
 )
 from pixel_reasoner.schema.question import MediaItem, Question
-from pixel_reasoner.sources.rows import RowError, SkippedRow, has_keys, parquet_rows
+from pixel_reasoner.sources.cells import answers_of, has_values, is_missing, text_of
+from pixel_reasoner.sources.pictures import saved_cell
+from pixel_reasoner.sources.rows import SkippedRow, parquet_rows
 
 
 def read(data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
@@ -30,7 +31,7 @@ def read(data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
         if path.suffix == ".parquet":
             rows = parquet_rows(path, ("type", "question", "answer", "image"), at_once=16)
             for number, row in enumerate(rows):
-                kind = str(row["type"]).removesuffix("_test")
+                kind = "" if is_missing(row["type"]) else str(row["type"]).removesuffix("_test")
                 about = (kind, f"{path.stem}-{number}", row["question"], row["answer"])
                 picture = partial(saved_cell, row["image"], media)
                 yield RowDraft(f"{path.name}, row {number}", partial(_question, *about, picture))
@@ -41,8 +42,8 @@ def read(data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
 
 
 def _of_json(kind: str, number: int, row: dict[str, Any], path: Path) -> Question:
-    has_keys(row, ("imgname", "query", "label"))
-    picture = partial(_file, path.parent, str(row["imgname"]))
+    has_values(row, ("imgname", "query", "label"))
+    picture = partial(_file, path.parent, text_of(row["imgname"], "imgname"))
     return _question(kind, f"{kind}-{number}", row["query"], row["label"], picture)
 
 
@@ -51,14 +52,11 @@ def _file(folder: Path, name: str) -> MediaItem:
 
 
 def _question(kind: str, name: str, text: Any, answer: Any, picture: Any) -> Question:
-    accepted = [str(one) for one in (answer if isinstance(answer, list) else [answer])]
-    if not any(one.strip() for one in accepted):
-        raise RowError("no_answer", f"expected an answer; got {answer!r}")
     return question(
         id=f"chartqa-{name}",
-        text=str(text) + SHORT,
+        text=text_of(text, "question") + SHORT,
         media=(picture(),),
-        answer=tuple(accepted),
+        answer=answers_of(answer),
         answer_type="relaxed",
         category=kind,
     )

@@ -19,10 +19,11 @@ from pixel_reasoner.evals.readers import (
     image,
     json_rows,
     question,
-    saved_cell,
 )
-from pixel_reasoner.schema.question import Question
-from pixel_reasoner.sources.rows import RowError, SkippedRow, has_keys, parquet_rows
+from pixel_reasoner.schema.question import MediaItem, Question
+from pixel_reasoner.sources.cells import answers_of, has_values, is_missing, text_of
+from pixel_reasoner.sources.pictures import saved_cell
+from pixel_reasoner.sources.rows import RowError, SkippedRow, parquet_rows
 
 PLACES = ("images", "documents", "infographicsvqa_images", "infographicsVQA_images")
 
@@ -39,30 +40,30 @@ def read(
                 yield RowDraft(f"row {row['questionId']}", partial(_question, name, row, picture))
             continue
         for row in json_rows(path, "data"):
-            file = str(row.get("image_local_name") or row.get("image") or "")
-            picture = partial(_file, path.parent, file)
+            picture = partial(_file, path.parent, row)
             yield RowDraft(f"row {row.get('questionId')}", partial(_question, name, row, picture))
 
 
-def _file(folder: Path, name: str) -> Any:
-    if not name:
-        raise RowError("missing_keys", "expected image_local_name or image")
-    return image(found(folder, name, *PLACES))
+def _file(folder: Path, row: dict[str, Any]) -> MediaItem:
+    for key in ("image_local_name", "image"):
+        if not is_missing(row.get(key)):
+            return image(found(folder, text_of(row[key], key), *PLACES))
+    raise RowError("missing_keys", "expected image_local_name or image")
 
 
 def _question(name: str, row: dict[str, Any], picture: Any) -> Question:
-    has_keys(row, ("questionId", "question"))
-    answers = tuple(str(answer) for answer in row.get("answers") or () if str(answer).strip())
-    if not answers:
+    has_values(row, ("questionId", "question"))
+    answers = row.get("answers")
+    if is_missing(answers) or answers == []:
         raise RowError("no_answer", "the answers of this split are not public")
     kinds = row.get("answer_type") or row.get("question_types") or ()
     return question(
         id=f"{name}-{row['questionId']}",
-        text=str(row["question"]) + SHORT,
+        text=text_of(row["question"], "question") + SHORT,
         media=(picture(),),
-        answer=answers,
+        answer=answers_of(answers, "answers"),
         answer_type="anls",
-        category=" ".join(sorted(map(str, [kinds] if isinstance(kinds, str) else kinds))),
+        category=" ".join(sorted(answers_of(kinds, "answer_type"))) if kinds else "",
     )
 
 

@@ -17,11 +17,12 @@ from pixel_reasoner.evals.readers import (
     columns,
     files_below,
     question,
-    saved_base64,
     tsv_rows,
 )
 from pixel_reasoner.schema.question import Question
-from pixel_reasoner.sources.rows import SkippedRow, has_keys, parquet_rows
+from pixel_reasoner.sources.cells import has_values, text_of
+from pixel_reasoner.sources.pictures import saved_base64
+from pixel_reasoner.sources.rows import SkippedRow, parquet_rows
 
 COLUMNS = ("index", "question", "answer", "category", "A", "B", "C", "D", "cycle_category", "image")
 
@@ -40,13 +41,13 @@ def read(size: str, data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
 
 
 def _question(size: str, media: Path, row: dict[str, Any]) -> Question:
-    has_keys(row, COLUMNS)
+    has_values(row, ("index", "question", "answer", "category", "cycle_category"))
     return question(
         id=f"hrbench-{size}-{row['index']}",
         media=(saved_base64(row["image"], media),),
-        category=str(row["category"]),
-        labels={"cycle": str(row["cycle_category"])},
-        **choice(str(row["question"]), columns(row, "ABCD"), row["answer"]),
+        category=text_of(row["category"], "category"),
+        labels={"cycle": text_of(row["cycle_category"], "cycle_category")},
+        **choice(row["question"], columns(row), row["answer"]),
     )
 
 

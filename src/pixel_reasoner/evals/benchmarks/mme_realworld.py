@@ -12,13 +12,13 @@ from pixel_reasoner.evals.readers import (
     choice,
     columns,
     files_below,
-    lettered,
     question,
-    saved_cell,
     tsv_rows,
 )
 from pixel_reasoner.schema.question import Question
-from pixel_reasoner.sources.rows import RowError, SkippedRow, parquet_rows
+from pixel_reasoner.sources.cells import has_values, lettered, optional_text
+from pixel_reasoner.sources.pictures import saved_cell
+from pixel_reasoner.sources.rows import SkippedRow, parquet_rows
 
 PARQUET = ("index", "bytes", "question", "multi-choice options", "answer", "category")
 TSV = ("index", "image", "question", "answer", "category")
@@ -38,19 +38,18 @@ def read(
 
 
 def _question(name: str, media: Path, row: dict[str, Any]) -> Question:
+    has_values(row, ("index", "question", "answer"))
     listed = row.get("multi-choice options")
     if isinstance(listed, str):
         listed = [line for line in listed.splitlines() if line.strip()]
-    options = lettered(listed) if listed else columns(row, "ABCDE")
-    if not str(row["answer"] or "").strip():
-        raise RowError("no_answer", "expected a letter")
-    domain = str(row.get("l2-category") or "")
+    options = lettered(listed) if listed else columns(row)
+    domain = optional_text(row.get("l2-category"), "l2-category")
     return question(
         id=f"{name}-{row['index']}",
         media=(saved_cell(row.get("bytes", row.get("image")), media),),
-        category=str(row["category"]),
+        category=optional_text(row["category"], "category"),
         labels={"domain": domain} if domain else {},
-        **choice(str(row["question"]), options, row["answer"]),
+        **choice(row["question"], options, row["answer"]),
     )
 
 

@@ -15,12 +15,12 @@ from pixel_reasoner.evals.readers import (
     choice,
     files_below,
     json_rows,
-    lettered,
     names_below,
     question,
 )
 from pixel_reasoner.schema.question import MediaItem, Question
-from pixel_reasoner.sources.rows import RowError, SkippedRow, has_keys
+from pixel_reasoner.sources.cells import has_values, is_missing, lettered, number_of, text_of
+from pixel_reasoner.sources.rows import RowError, SkippedRow, is_there
 
 BOUNDED = (
     "action_sequence",
@@ -68,22 +68,23 @@ def read(data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
 
 
 def _question(task: str, number: int, row: dict[str, Any], data: Path) -> Question:
-    has_keys(row, ("video", "question", "candidates", "answer"))
+    has_values(row, ("video", "question", "candidates", "answer"))
     return question(
         id=f"mvbench-{task}-{number}",
         media=(_clip(task, row, data),),
         category=task,
-        **choice(str(row["question"]), lettered(row["candidates"]), row["answer"]),
+        **choice(row["question"], lettered(row["candidates"]), row["answer"], given="text"),
     )
 
 
 def _clip(task: str, row: dict[str, Any], data: Path) -> MediaItem:
-    name = str(row["video"])
+    name = text_of(row["video"], "video")
     path = _where(task, name, data)
     kind = "frames" if path.is_dir() else "video"
     part: dict[str, Any] = {}
-    if task in BOUNDED and row.get("end") is not None:
-        part = {"start_s": float(row.get("start") or 0), "end_s": float(row["end"])}
+    if task in BOUNDED:
+        given = {key: row[key] for key in ("start", "end") if not is_missing(row.get(key))}
+        part = {f"{key}_s": number_of(value, key) for key, value in given.items()}
     if kind == "frames" and part:
         part["fps"] = FRAMES_FPS
     return MediaItem(kind=kind, path=str(path), **part)
@@ -93,7 +94,7 @@ def _where(task: str, name: str, data: Path) -> Path:
     """A clip where the official archives put it, or else anywhere below the folder."""
     for place in ("video", "."):
         path = data / place / FOLDERS.get(task, "") / name
-        if path.exists():
+        if is_there(path):
             return path
     anywhere = names_below(data).get(Path(name).name)
     if anywhere is None:

@@ -1,4 +1,4 @@
-"""Own questions: rows of the neutral JSONL format, and the `*-EvalData-PixelReasoner` parquet sets of the released evaluation."""
+"""Own questions: own rows (`sources.jsonl`, `sources.tables`), and the `*-EvalData-PixelReasoner` parquet sets of the released evaluation."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from pathlib import Path
 
 from pixel_reasoner.evals.benchmark import Benchmark, RowDraft, register_benchmarks
 from pixel_reasoner.evals.readers import files_below
-from pixel_reasoner.sources.base import read_questions
+from pixel_reasoner.sources.question_files import read_questions
 from pixel_reasoner.sources.rows import Row, SkippedRow
+from pixel_reasoner.sources.tables import is_saved_dataset
 
 
 def read_jsonl(data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
-    """Yield the rows of all JSONL files of a folder (`sources.jsonl`)."""
-    del media
-    for path in files_below(data, "*.jsonl"):
-        yield from map(_draft, read_questions(path))
+    """Yield the own rows of a folder: JSONL or Parquet files, or a data set that `datasets` saved."""
+    paths = [data] if is_saved_dataset(data) else files_below(data, "*.jsonl", "*.parquet")
+    for path in paths:
+        yield from map(_draft, read_questions(path, media.parent))
 
 
 def read_released(data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
     """Yield the rows of the parquet files of a folder, with pictures in the same folder."""
-    del media
     for path in files_below(data, "*.parquet"):
-        yield from map(_draft, read_questions(path))
+        yield from map(_draft, read_questions(path, media.parent))
 
 
 def _draft(row: Row) -> RowDraft | SkippedRow:
@@ -33,7 +33,7 @@ register_benchmarks(
     Benchmark(
         name="jsonl",
         measures="whatever the file asks",
-        files="*.jsonl: rows of the neutral format, or questions as this project writes them",
+        files="*.jsonl or *.parquet: own rows, or questions as this project writes them",
         rows="any",
         metric="by each row's answer_type",
         read=read_jsonl,

@@ -10,7 +10,8 @@ from typing import Any
 from pixel_reasoner.evals.benchmark import Benchmark, RowDraft, register_benchmarks
 from pixel_reasoner.evals.readers import files_below, found, image, json_rows, question
 from pixel_reasoner.schema.question import Question
-from pixel_reasoner.sources.rows import RowError, SkippedRow, has_keys
+from pixel_reasoner.sources.cells import answers_of, has_values, optional_text, text_of
+from pixel_reasoner.sources.rows import RowError, SkippedRow
 
 
 def read(simple: bool, data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
@@ -23,18 +24,18 @@ def read(simple: bool, data: Path, media: Path) -> Iterator[RowDraft | SkippedRo
 
 
 def _question(row: dict[str, Any], folder: Path) -> Question:
-    has_keys(row, ("image", "answer", "question", "question_id"))
+    has_values(row, ("image", "answer", "question", "question_id"))
     if "issimple" not in row and "is_simple" not in row:
         raise RowError("missing_keys", f"expected issimple; got {' '.join(row)}")
-    if row["answer"] is None or not str(row["answer"]).strip():
-        raise RowError("no_answer", "expected a count")
     return question(
         id=f"tallyqa-{row['question_id']}",
-        text=f"{row['question']}\nAnswer the question using a single number.",
-        media=(image(found(folder, str(row["image"]), "images", "VisualGenome", "coco")),),
-        answer=(str(row["answer"]),),
+        text=f"{text_of(row['question'], 'question')}\nAnswer the question using a single number.",
+        media=(
+            image(found(folder, text_of(row["image"], "image"), "images", "VisualGenome", "coco")),
+        ),
+        answer=answers_of(row["answer"]),
         answer_type="integer",
-        category=str(row.get("data_source", "")),
+        category=optional_text(row.get("data_source"), "data_source"),
     )
 
 

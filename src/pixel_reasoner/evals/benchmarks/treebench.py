@@ -6,7 +6,6 @@ Beside accuracy the official figure is the mean IoU of boxes: here of the region
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -17,15 +16,16 @@ from pixel_reasoner.evals.readers import (
     choice,
     columns,
     files_below,
-    lettered,
     question,
-    saved_base64,
     tsv_rows,
 )
 from pixel_reasoner.media.images import image_size
 from pixel_reasoner.schema.question import Evidence, Question
 from pixel_reasoner.schema.settings import DEFAULT_MEDIA_LIMITS
-from pixel_reasoner.sources.rows import RowError, SkippedRow, box_of_px
+from pixel_reasoner.sources.boxes import box_of
+from pixel_reasoner.sources.cells import has_values, lettered, list_in
+from pixel_reasoner.sources.pictures import saved_base64
+from pixel_reasoner.sources.rows import RowError, SkippedRow
 
 COLUMNS = ("index", "image", "question", "answer", "category", "target_instances")
 
@@ -37,6 +37,7 @@ def read(data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
 
 
 def _question(media: Path, row: dict[str, str]) -> Question:
+    has_values(row, ("index", "question", "answer"))
     picture = saved_base64(row["image"], media)
     options = columns(row) or _listed(row.get("multi-choice options", ""))
     size = image_size(Path(picture.path), DEFAULT_MEDIA_LIMITS)
@@ -45,23 +46,20 @@ def _question(media: Path, row: dict[str, str]) -> Question:
         id=f"treebench-{row['index']}",
         media=(picture,),
         category=row["category"],
-        evidence=Evidence(boxes=tuple(box_of_px(box, size) for box in boxes)) if boxes else None,
+        evidence=Evidence(boxes=tuple(box_of(box, size) for box in boxes)) if boxes else None,
         **choice(row["question"], options, row["answer"]),
     )
 
 
 def _listed(text: str) -> dict[str, str]:
     if text.lstrip().startswith("["):
-        return lettered(_parsed(text.replace("'", '"'), "multi-choice options"))
+        return lettered(_parsed(text, "multi-choice options"))
     return lettered(line for line in text.splitlines() if line.strip())
 
 
 def _parsed(text: str, name: str) -> list[Any]:
-    try:
-        value = json.loads(text) if text.strip() else []
-    except ValueError as error:
-        raise RowError("bad_value", f"{name}: {error}") from error
-    if not isinstance(value, list):
+    value = list_in(text) if text.strip() else []
+    if value is None:
         raise RowError("bad_value", f"{name}: expected a list; got {text[:80]}")
     return value
 

@@ -1,11 +1,10 @@
-"""Any TSV as VLMEvalKit reads it: index, image (base64, or the index of a row that has it) or image_path, question, options A to H, answer.
+"""Any TSV as VLMEvalKit reads it: index, image (base64, or the index of a row that has it) or image_path, question, options A, B, ... (to Z), answer.
 
 A row with options is a choice, one whose answer is a whole number a count, any other a text.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -18,10 +17,17 @@ from pixel_reasoner.evals.readers import (
     found,
     image,
     question,
-    saved_base64,
     tsv_rows,
 )
 from pixel_reasoner.schema.question import MediaItem, Question
+from pixel_reasoner.sources.cells import (
+    answers_of,
+    has_values,
+    list_in,
+    missing,
+    text_of,
+)
+from pixel_reasoner.sources.pictures import saved_base64
 from pixel_reasoner.sources.rows import RowError, SkippedRow
 
 INDEX_LENGTH = 64
@@ -47,20 +53,17 @@ def read(data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
 
 
 def _question(row: dict[str, str], name: str, pictures: tuple[MediaItem, ...]) -> Question:
+    has_values(row, ("index", "question"))
     options = columns(row)
     hint = f"{row['hint']}\n" if row.get("hint") not in (None, "", "nan") else ""
-    answer = row.get("answer", "").strip()
-    if not answer:
-        raise RowError("no_answer", "expected an answer")
-    fields = (
-        choice(hint + row["question"], options, answer)
-        if options
-        else {
-            "text": hint + row["question"],
-            "answer": (answer,),
-            "answer_type": "integer" if answer.isdigit() else "text",
-        }
-    )
+    answers = _answers(row)
+    if options:
+        (answer,) = answers if len(answers) == 1 else (row["answer"],)
+        fields = choice(hint + row["question"], options, answer)
+    else:
+        kind = "integer" if all(answer.isdigit() for answer in answers) else "text"
+        text = hint + row["question"]
+        fields = {"text": text, "answer": answers, "answer_type": kind}
     domain = row.get("l2-category", "")
     return question(
         id=f"{name}-{row['index']}",
@@ -71,25 +74,37 @@ def _question(row: dict[str, str], name: str, pictures: tuple[MediaItem, ...]) -
     )
 
 
+def _answers(row: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the accepted answers of a row: its cell, or those of a list in it."""
+    cell = row.get("answer", "").strip()
+    if not cell or cell == "nan":
+        raise missing("answer")
+    listed = list_in(cell)
+    return answers_of(cell if listed is None else listed)
+
+
 def _pictures(
     row: dict[str, str], folder: Path, media: Path, seen: Mapping[str, tuple[MediaItem, ...]]
 ) -> tuple[MediaItem, ...]:
     cell = row.get("image", "")
     if not cell and row.get("image_path"):
-        return tuple(image(found(folder, name, "images")) for name in _several(row["image_path"]))
+        names = _several(row["image_path"])
+        return tuple(image(found(folder, name, "images")) for name in names)
     if cell and len(cell) < INDEX_LENGTH and cell in seen:
         return seen[cell]
     return tuple(saved_base64(one, media) for one in _several(cell))
 
 
 def _several(cell: str) -> list[str]:
-    """The items of a cell that is a list, or the cell."""
+    """Return the items of a cell that is a list, or the cell."""
     if not cell.startswith("["):
         return [cell]
-    try:
-        return [str(one) for one in json.loads(cell.replace("'", '"'))]
-    except ValueError as error:
-        raise RowError("bad_value", f"expected a list; got {cell[:80]}") from error
+    listed = list_in(cell)
+    if listed is None:
+        raise RowError("bad_value", f"expected a list; got {cell[:80]}")
+    if not listed:
+        raise RowError("missing_picture", "expected pictures; got an empty list")
+    return [text_of(one, "image") for one in listed]
 
 
 register_benchmarks(

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from pixel_reasoner.evals.benchmark import Benchmark, RowDraft, register_benchmarks
-from pixel_reasoner.evals.readers import choice, files_below, lettered, question
+from pixel_reasoner.evals.readers import choice, files_below, question
 from pixel_reasoner.schema.question import MediaItem, Question
-from pixel_reasoner.sources.rows import RowError, SkippedRow, parquet_rows
+from pixel_reasoner.sources.cells import has_values, is_missing, lettered, optional_text, text_of
+from pixel_reasoner.sources.rows import RowError, SkippedRow, is_there, parquet_rows
 
 SUFFIXES = (".mp4", ".MP4", ".mkv", ".webm")
 
@@ -26,20 +27,25 @@ def read(data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
 
 
 def _question(number: int, row: dict[str, Any], data: Path) -> Question:
-    name = str(row["videoID"])
+    has_values(row, ("videoID", "question", "answer"))
+    name = text_of(row["videoID"], "videoID")
     places = [
         data / below / f"{name}{end}" for below in ("data", "videos", ".") for end in SUFFIXES
     ]
-    path = next((place for place in places if place.exists()), None)
+    path = next((place for place in places if is_there(place)), None)
     if path is None:
         raise RowError("missing_file", f"expected data/{name}.mp4 below {data}")
-    labels = {key: str(row[key]) for key in ("domain", "task_type") if row.get(key)}
+    labels = {
+        key: text_of(row[key], key)
+        for key in ("domain", "task_type")
+        if not is_missing(row.get(key))
+    }
     return question(
-        id=f"videomme-{row.get('question_id') or number}",
+        id=f"videomme-{optional_text(row.get('question_id'), 'question_id') or number}",
         media=(MediaItem(kind="video", path=str(path)),),
-        category=str(row.get("duration") or ""),
+        category=optional_text(row.get("duration"), "duration"),
         labels=labels,
-        **choice(str(row["question"]), lettered(row["options"] or ()), row["answer"]),
+        **choice(row["question"], lettered(row["options"] or ()), row["answer"]),
     )
 
 

@@ -14,6 +14,13 @@ from typing import Any
 from pixel_reasoner.evals.benchmark import Benchmark, RowDraft, register_benchmarks
 from pixel_reasoner.evals.readers import SHORT, files_below, found, image, json_rows, question
 from pixel_reasoner.schema.question import Question
+from pixel_reasoner.sources.cells import (
+    answers_of,
+    is_missing,
+    optional_text,
+    text_of,
+    without_placeholders,
+)
 from pixel_reasoner.sources.rows import RowError, SkippedRow
 
 
@@ -30,21 +37,22 @@ def _question(number: int, row: dict[str, Any], path: Path) -> Question:
     answer = _first(row, "solution", "answer")
     named = _first(row, "images", "image")
     pictures = [named] if isinstance(named, str) else list(named)
-    answers = answer if isinstance(answer, list) else [answer]
     level = re.search("easy|medium|hard", str(path.parent), re.IGNORECASE)
     kind = level[0].lower() if level else ""
     return question(
-        id=f"visualprobe-{kind or path.parent.name}-{row.get('doc_id', number)}",
-        text=str(text).replace("<image>", "").strip() + SHORT,
-        media=tuple(image(found(path.parent, str(one), "data", "images")) for one in pictures),
-        answer=tuple(str(one) for one in answers),
+        id=f"visualprobe-{kind or path.parent.name}-{optional_text(row.get('doc_id'), 'doc_id') or number}",
+        text=without_placeholders(text_of(text, "question"), len(pictures)).strip() + SHORT,
+        media=tuple(
+            image(found(path.parent, text_of(one, "images"), "data", "images")) for one in pictures
+        ),
+        answer=answers_of(answer),
         category=kind,
     )
 
 
 def _first(row: dict[str, Any], *names: str) -> Any:
     for name in names:
-        if row.get(name) not in (None, "", []):
+        if not is_missing(row.get(name)) and row[name] != []:
             return row[name]
     raise RowError("missing_keys", f"expected {' or '.join(names)}; got {' '.join(row)}")
 

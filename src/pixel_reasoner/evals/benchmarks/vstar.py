@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from pixel_reasoner.evals.benchmark import Benchmark, RowDraft, register_benchmarks
-from pixel_reasoner.evals.readers import choice, files_below, found, image, lettered, question
+from pixel_reasoner.evals.readers import choice, files_below, found, image, question
 from pixel_reasoner.files import numbered_lines
 from pixel_reasoner.media.images import image_size
 from pixel_reasoner.schema.question import Evidence, Question
 from pixel_reasoner.schema.settings import DEFAULT_MEDIA_LIMITS
-from pixel_reasoner.sources.rows import RowError, SkippedRow, box_of_px, has_keys, json_object
+from pixel_reasoner.sources.boxes import box_of
+from pixel_reasoner.sources.cells import has_values, lettered, text_of
+from pixel_reasoner.sources.rows import RowError, SkippedRow, json_object
 
 FOLDERS = ("direct_attributes", "relative_position")
 
@@ -39,10 +41,12 @@ def read(data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
 
 def _of_line(line: str, folder: Path) -> Question:
     row = json_object(line)
-    has_keys(row, ("question_id", "image", "text", "category", "label"))
-    path = found(folder, str(row["image"]))
+    has_values(row, ("question_id", "image", "text", "category", "label"))
+    path = found(folder, text_of(row["image"], "image"))
     text, *listed = re.split(r"\n?\s*\(([A-Z])\)\s*", row["text"])
     options = dict(zip(listed[::2], listed[1::2], strict=True))
+    if len(options) < len(listed) // 2:
+        raise RowError("bad_options", f"expected each letter once; got {' '.join(listed[::2])}")
     # The last option is followed by "Answer with the option's letter ... directly", which forbids reasoning.
     options = {letter: option.partition("\n")[0].strip() for letter, option in options.items()}
     notes = path.with_suffix(".json")
@@ -50,18 +54,20 @@ def _of_line(line: str, folder: Path) -> Question:
         id=f"vstar-{row['question_id']}",
         media=(image(path),),
         category=row["category"],
-        evidence=_evidence(json_object(notes.read_text("utf-8")), path) if notes.exists() else None,
+        evidence=_evidence(json_object(notes.read_text("utf-8-sig")), path)
+        if notes.exists()
+        else None,
         **choice(text, options, row["label"]),
     )
 
 
 def _of_picture(notes: Path) -> Question:
-    row = json_object(notes.read_text(encoding="utf-8"))
-    has_keys(row, ("question", "options"))
+    row = json_object(notes.read_text(encoding="utf-8-sig"))
+    has_values(row, ("question", "options"))
     path = next((p for p in sorted(notes.parent.glob(f"{notes.stem}.*")) if p != notes), None)
     if path is None:
         raise RowError("missing_file", f"a picture beside {notes.name}")
-    options = [str(option) for option in row["options"]]
+    options = [text_of(option, "options") for option in row["options"]]
     shuffled = random.Random(f"vstar/{notes.stem}").sample(options, len(options))
     right = lettered(shuffled)
     return question(
@@ -69,7 +75,7 @@ def _of_picture(notes: Path) -> Question:
         media=(image(path),),
         category=notes.parent.name,
         evidence=_evidence(row, path),
-        **choice(row["question"], right, options[0] if options else ""),
+        **choice(row["question"], right, options[0] if options else "", given="text"),
     )
 
 
@@ -79,9 +85,9 @@ def _evidence(row: dict[str, Any], path: Path) -> Evidence | None:
         return None
     size = image_size(path, DEFAULT_MEDIA_LIMITS)
     corners = [(x, y, min(size[0], x + w), min(size[1], y + h)) for x, y, w, h in boxes]
-    subjects = tuple(map(str, row.get("target_object") or ()))
+    subjects = tuple(text_of(one, "target_object") for one in row.get("target_object") or ())
     return Evidence(
-        boxes=tuple(box_of_px(box, size) for box in corners),
+        boxes=tuple(box_of(box, size) for box in corners),
         subjects=subjects if len(subjects) == len(boxes) else (),
     )
 

@@ -1,0 +1,285 @@
+"""Values of rows: missing values, texts, numbers, answers, options, placeholders of pictures.
+
+A value is read as a whole or raises a `RowError` that names its key. A missing value (null, NaN, a blank text) is never a text.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+import re
+import string
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+from pixel_reasoner.sources.rows import RowError
+
+LETTERS = string.ascii_uppercase
+_MISSING_REASONS = {
+    **dict.fromkeys(("question", "query", "problem", "text"), "no_question"),
+    **dict.fromkeys(("answer", "answers", "label", "solution", "short_answer"), "no_answer"),
+}
+"""key -> reason of a row without a value; `missing_value` for all others"""
+_PLACEHOLDER = r"<(?:image|video)>"
+_OUTER_PLACEHOLDERS = re.compile(
+    rf"\A\s*(?:{_PLACEHOLDER}\s*)+|(?:\s*{_PLACEHOLDER})+[ \t]*(?=\s*\Z|\nA\. )"
+)
+_NUMBERED_PLACEHOLDER = re.compile(r"<(?:image|video)[ _]?(\d{1,4})>")
+
+
+# --- missing values ---
+
+
+def is_missing(value: Any) -> bool:
+    """Return whether a value is null, NaN or a blank text.
+
+    >>> [is_missing(value) for value in (None, float("nan"), " ", 0, "None", [])]
+    [True, True, True, False, False, False]
+    """
+    if isinstance(value, str):
+        return not value.strip()
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def missing(name: str, detail: str = "") -> RowError:
+    """Return the error of a row without a value under a key."""
+    key = name.partition(" ")[0]
+    return RowError(
+        _MISSING_REASONS.get(name, "missing_value"), detail or f"{key}: expected a value; got none"
+    )
+
+
+def has_values(row: Mapping[str, Any], names: Iterable[str]) -> None:
+    """Check that a row has keys, with values.
+
+    Raises:
+        RowError: a key is missing, or its value is.
+    """
+    names = tuple(names)
+    if absent := [name for name in names if name not in row]:
+        found = " ".join(map(str, row))
+        detail = f"expected {' '.join(names)}; no {' '.join(absent)} among {found}"
+        raise RowError("missing_keys", detail)
+    for name in names:
+        if is_missing(row[name]):
+            raise missing(name)
+
+
+# --- texts and numbers ---
+
+
+def text_of(value: Any, name: str) -> str:
+    """Return a text or a number as text.
+
+    Raises:
+        RowError: it is missing, or something else: `str` of a list, an object or a truth value is no text of a row.
+
+    >>> text_of(3, "answer"), text_of("None", "answer")
+    ('3', 'None')
+    """
+    if is_missing(value):
+        raise missing(name)
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise RowError("bad_value", f"{name}: expected a text; got {_shown(value)}")
+    if isinstance(value, float) and math.isinf(value):
+        raise RowError("bad_value", f"{name}: expected a text or a finite number; got {value}")
+    try:
+        text = str(value)  # ValueError: a whole number of more than 4,300 digits
+        text.encode()
+    except ValueError as error:
+        raise RowError("bad_value", f"{name}: {error}") from error
+    return text
+
+
+def optional_text(value: Any, name: str) -> str:
+    """Return a text, empty where it is missing.
+
+    Raises:
+        RowError: it is something else than a text or number.
+    """
+    return "" if is_missing(value) else text_of(value, name)
+
+
+def number_of(value: Any, name: str) -> float:
+    """Return a finite number.
+
+    Raises:
+        RowError: it is something else.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise RowError("bad_value", f"{name}: expected a number; got {_shown(value)}")
+    return float(value)
+
+
+def whole_number_of(value: Any, name: str) -> int:
+    """Return a whole number.
+
+    Raises:
+        RowError: it is something else.
+    """
+    number = number_of(value, name)
+    if not number.is_integer():
+        raise RowError("bad_value", f"{name}: expected a whole number; got {_shown(value)}")
+    return int(number)
+
+
+def _shown(value: Any) -> str:
+    return f"{type(value).__name__} {str(value)[:80]}"
+
+
+# --- answers ---
+
+
+def answers_of(value: Any, name: str = "answer") -> tuple[str, ...]:
+    """Return the accepted answers of a cell: a value, or a list of them.
+
+    Raises:
+        RowError: there is none, one of a list is missing, or one is neither a text nor a number.
+    """
+    if not isinstance(value, list | tuple):
+        return (text_of(value, name),)
+    if not value:
+        raise missing(name)
+    return tuple(text_of(one, f"{name} {n} of {len(value)}") for n, one in enumerate(value, 1))
+
+
+def list_in(cell: str) -> list[Any] | None:
+    r"""Return the list that a text contains as JSON or as Python, None for any other text.
+
+    >>> list_in("['Exit', 'EXIT door']"), list_in('["it", null]'), list_in("[unclear]")
+    (['Exit', 'EXIT door'], ['it', None], None)
+    """
+    text = cell.strip()
+    if not (text.startswith("[") and text.endswith("]")):
+        return None
+    for read in (json.loads, ast.literal_eval):
+        try:
+            value = read(text)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+        return value if isinstance(value, list) else None
+    return None
+
+
+# --- options ---
+
+
+def lettered(options: Iterable[Any]) -> dict[str, str]:
+    """Return options by letter; `(A) red` and `A. red` lose their letter.
+
+    Raises:
+        RowError: an option is missing, or there are more than letters.
+
+    >>> lettered(["(A) red", "(B) blue"]), lettered(["red", "A. blue"])
+    ({'A': 'red', 'B': 'blue'}, {'A': 'red', 'B': 'A. blue'})
+    """
+    texts = [text_of(one, f"option {n}").strip() for n, one in enumerate(options, 1)]
+    if len(texts) > len(LETTERS):
+        raise RowError("bad_options", f"expected at most {len(LETTERS)} options; got {len(texts)}")
+    marked = [re.match(rf"\(?{LETTERS[n]}[).:]\s*", text) for n, text in enumerate(texts)]
+    if texts and all(marked):
+        texts = [text[mark.end() :] for text, mark in zip(texts, marked, strict=True) if mark]
+    return dict(zip(LETTERS, texts, strict=False))
+
+
+def options_of(value: Any) -> dict[str, str]:
+    r"""Return the options of an own row: letter -> text, a list of texts, or lines `A. red`.
+
+    Trailing letters without a text are no options: Arrow gives all rows the letters of every one.
+
+    Raises:
+        RowError: an option is missing, a key is not a letter, or a line has none.
+
+    >>> options_of("A. red\nB. blue") == options_of(["red", "blue"]) == options_of({"A": "red", "B": "blue"})
+    True
+    """
+    if is_missing(value):
+        return {}
+    if isinstance(value, str):
+        return _options_of_lines(value)
+    if isinstance(value, list):
+        return lettered(value)
+    if not isinstance(value, Mapping):
+        raise RowError("bad_options", f"expected letter -> text, or a list; got {_shown(value)}")
+    items = sorted((text_of(key, "option").strip().upper(), one) for key, one in value.items())
+    if wrong := [key for key, _ in items if key not in LETTERS or len(key) != 1]:
+        raise RowError("bad_options", f"expected the letters A, B, ... as keys; got {wrong[0]}")
+    while items and is_missing(items[-1][1]):
+        items.pop()
+    return {letter: text_of(one, f"option {letter}") for letter, one in items}
+
+
+def _options_of_lines(text: str) -> dict[str, str]:
+    options: dict[str, str] = {}
+    for line in filter(str.strip, text.splitlines()):
+        found = re.fullmatch(r"\s*\(?([A-Z])[).:]\s*(.+?)\s*", line)
+        if found is None or found[1] in options:
+            raise RowError("bad_options", f"expected lines `A. text`, a letter each; got {line!r}")
+        options[found[1]] = found[2]
+    return options
+
+
+def letter_of(
+    answer: Any, options: Mapping[str, str], given: Literal["letter", "text", "either"] = "either"
+) -> str:
+    """Return the letter of an accepted answer: a letter, `(B)`, the text of an option, or both.
+
+    Args:
+        answer: of a row.
+        options: of the row.
+        given: what an answer is that is a letter, and the text of another option. With `text` it is never a letter.
+
+    Raises:
+        RowError: the answer is not among the options, or it is two of them.
+
+    >>> letter_of("B", {"A": "B", "B": "C"}, "letter"), letter_of("B", {"A": "B", "B": "C"}, "text")
+    ('B', 'A')
+    """
+    text = text_of(answer, "answer").strip()
+    letter = text.strip("().: ").upper()
+    is_letter = letter in options and given != "text"
+    if is_letter and given == "letter":
+        return letter
+    found = {letter} if is_letter else set()
+    both = re.fullmatch(r"\(?([A-Z])[).:]\s*(.+)", text, re.DOTALL)
+    for name, option in options.items():
+        texts = {text.lower(), both[2].strip().lower() if both and both[1] == name else ""}
+        if option.strip().lower() in texts - {""}:
+            found.add(name)
+    if len(found) == 1:
+        return found.pop()
+    listed = ", ".join(f"{name}. {option}" for name, option in options.items())
+    if found:
+        raise RowError("ambiguous_answer", f"{text!r} is {' and '.join(sorted(found))} of {listed}")
+    raise RowError("answer_not_among_options", f"expected one of {listed}; got {text!r}")
+
+
+# --- placeholders ---
+
+
+def without_placeholders(text: str, num_media: int) -> str:
+    r"""Return a question without `<image>` and `<video>` before and after it: its media are shown before it.
+
+    Raises:
+        RowError: not one placeholder per medium, one within the text, or a number of no medium.
+
+    >>> without_placeholders("<image>\nWhich?", 1), without_placeholders("Is <image 1> red?", 1)
+    ('Which?', 'Is <image 1> red?')
+    """
+    numbers = [int(number) for number in _NUMBERED_PLACEHOLDER.findall(text)]
+    count = len(re.findall(_PLACEHOLDER, text))
+    if count not in (0, num_media) or any(not 1 <= number <= num_media for number in numbers):
+        got = f"{count} placeholders" if count not in (0, num_media) else f"numbers {numbers}"
+        raise RowError(
+            "bad_placeholder", f"expected one <image> for each of {num_media}; got {got}"
+        )
+    if not count:
+        return text
+    text = _OUTER_PLACEHOLDERS.sub("", text)
+    if re.search(_PLACEHOLDER, text):
+        detail = (
+            f"expected <image> before or after the question; got {text[:80]!r}. Write `image 1`"
+        )
+        raise RowError("bad_placeholder", detail)
+    return text

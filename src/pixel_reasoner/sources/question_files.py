@@ -1,0 +1,29 @@
+"""Files of questions for evaluation and RL, in any of the formats that this project reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pixel_reasoner.sources.base import open_source
+from pixel_reasoner.sources.rows import Row, with_answers
+from pixel_reasoner.sources.tables import is_released, is_saved_dataset
+
+
+def read_questions(path: Path, folder: Path | None = None) -> Iterator[Row]:
+    """Yield the rows of a file or folder that can be rewarded.
+
+    Args:
+        path: PixelReasoner-RL-Data (Parquet), or own rows: JSONL, Parquet, or a data set that `datasets` saved.
+        folder: pictures that are inside the files go to `media` in it; None: in the folder of the files.
+
+    Raises:
+        InputError: no such place, or no file of questions in it.
+    """
+    name = "jsonl"
+    if is_saved_dataset(path):
+        name = "parquet"
+    elif path.suffix == ".parquet" or (path.is_dir() and any(path.glob("*.parquet"))):
+        name = "pixel_reasoner_rl" if is_released(path) else "parquet"
+    source = open_source(name, data=path)
+    return with_answers(source.questions(folder or (path if path.is_dir() else path.parent)))
