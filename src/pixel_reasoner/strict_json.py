@@ -1,0 +1,110 @@
+"""Bounded reader of JSON from files, servers and models."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any, NoReturn
+
+MAX_DEPTH = 64
+"""Nesting of lists and objects. The deepest value of this project's own files has about ten levels."""
+
+# A closing quote is optional: an unterminated string is then one token, and the scan stays linear.
+_STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]+|\\.)*"?|[\[{\]}]', re.DOTALL)
+# Fewer digits and a smaller exponent cannot exceed the range of a float.
+_MAY_OVERFLOW = re.compile(r"\d{200}|[eE]\+?\d{3}")
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
+
+
+def parse_json(text: str | bytes, max_depth: int = MAX_DEPTH, *, is_finite: bool = True) -> Any:
+    r"""Return a JSON value that can be written again: bounded depth, finite numbers, valid Unicode.
+
+    Time and memory are proportional to the length of the text.
+
+    Args:
+        text: JSON, with or without a byte-order mark.
+        max_depth: levels of lists and objects.
+        is_finite: whether `NaN`, `Infinity` and numbers beyond the range of a float are errors. Otherwise such numbers
+            become nan or infinite, for a caller that rejects them itself.
+
+    Raises:
+        ValueError: anything else, with a short reason.
+
+    >>> parse_json('{"a": [1, 2.5]}')
+    {'a': [1, 2.5]}
+    >>> for text in ("[[1]]", "1e999", "NaN", r'"\ud800"'):
+    ...     try:
+    ...         parse_json(text, max_depth=1)
+    ...     except ValueError as error:
+    ...         print(error)
+    nested more than 1 levels deep
+    the number 1e999 is out of range
+    NaN is not JSON
+    half of a surrogate pair is not Unicode text
+    """
+    if isinstance(text, bytes):
+        try:
+            text = text.decode()
+        except UnicodeDecodeError as error:
+            raise ValueError(f"not UTF-8: {error.reason} at byte {error.start}") from error
+    text = text.removeprefix("\ufeff")
+    _check_depth(text, max_depth)
+    hooks: dict[str, Any] = {}
+    if is_finite:
+        hooks["parse_constant"] = _reject_constant
+    if _MAY_OVERFLOW.search(text):  # only then: a hook costs a Python call per number
+        hooks |= {
+            "parse_int": _finite_int if is_finite else _int_or_infinity,
+            "parse_float": _finite_float if is_finite else float,
+        }
+    value = json.loads(text, **hooks)
+    if _SURROGATE.search(text):
+        _check_unicode(value)
+    return value
+
+
+def _check_depth(text: str, max_depth: int) -> None:
+    if text.count("[") + text.count("{") <= max_depth:
+        return
+    depth = 0
+    for match in _STRING_OR_BRACKET.finditer(text):
+        if match[0] in "[{":
+            depth += 1
+            if depth > max_depth:
+                raise ValueError(f"nested more than {max_depth} levels deep")
+        elif match[0] in "]}":
+            depth -= 1
+
+
+def _check_unicode(value: Any) -> None:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("half of a surrogate pair is not Unicode text") from error
+
+
+def _reject_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite_float(digits: str) -> float:
+    value = float(digits)
+    if not math.isfinite(value):
+        raise ValueError(f"the number {_shortened(digits)} is out of range")
+    return value
+
+
+def _finite_int(digits: str) -> int:
+    if math.isinf(float(digits)):
+        raise ValueError(f"the number {_shortened(digits)} is out of range")
+    return int(digits)
+
+
+def _int_or_infinity(digits: str) -> int | float:
+    value = float(digits)
+    return value if math.isinf(value) else int(digits)
+
+
+def _shortened(digits: str) -> str:
+    return digits if len(digits) <= 20 else f"{digits[:17]}..."
