@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
+import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from pixel_reasoner.errors import InputError, OutputError, UsageError
+from pixel_reasoner.strict_json import parse_json
 
 
 def numbered_lines(path: Path, what: str) -> Iterator[tuple[int, str]]:
@@ -85,7 +88,7 @@ def read_json_object(path: Path, expected: str, fix: str) -> dict[str, Any]:
         InputError: there is none; `expected` and `fix` are those of the message.
     """
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        return dict(parse_json(path.read_bytes()))
     except (OSError, ValueError, TypeError) as error:
         raise InputError(expected=expected, got=f"{path}: {reason(error)}", fix=fix) from error
 
@@ -142,6 +145,47 @@ def keep_settings(
             got=json.dumps(settings[name]),
             fix="name another --out, or delete this one",
         )
+
+
+MAX_NAME_BYTES = 150
+"""length of a file name that is made of an external name; file systems allow 255 bytes"""
+_DEVICE_NAMES = frozenset(
+    {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
+)
+"""names that Windows reserves, with any suffix"""
+
+
+def file_name(name: str) -> str:
+    """Return the file name for an external name, such as the id of a question.
+
+    The only way to make a path of a name that is not the project's own. Equal names have equal file names, different names
+    have different ones. A harmless name stays; of another one the letters stay, with a hash after `~`, which no
+    harmless name contains.
+
+    >>> file_name("attribute-7.b"), file_name("../../etc/passwd")
+    ('attribute-7.b', 'etc-passwd~3754d6cb3a38e118')
+    """
+    if _is_harmless(name):
+        return name
+    words = "".join(c if _is_plain(c) else " " for c in name).split()
+    stem = "-".join(words).strip(".-")
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return f"{stem[: MAX_NAME_BYTES // 5]}~{digest}"
+
+
+def _is_harmless(name: str) -> bool:
+    return (
+        all(map(_is_plain, name))
+        and name != ""
+        and name.strip(".") == name
+        and len(name.encode()) <= MAX_NAME_BYTES
+        and unicodedata.is_normalized("NFC", name)  # some file systems normalise names
+        and name.partition(".")[0].casefold() not in _DEVICE_NAMES
+    )
+
+
+def _is_plain(character: str) -> bool:
+    return character.isalnum() or character in "._-"
 
 
 def cannot_write(path: Path, error: OSError) -> OutputError:

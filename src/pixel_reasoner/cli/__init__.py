@@ -13,6 +13,7 @@ import typer
 from pixel_reasoner.cli import ask, evaluate, probe, report, synth, traces, train, world
 from pixel_reasoner.cli.help import MAX_WIDTH, HelpCommand
 from pixel_reasoner.errors import PixelReasonerError
+from pixel_reasoner.text import visible
 
 app = typer.Typer(
     name="pixel-reasoner",
@@ -51,5 +52,5 @@ def main() -> None:
 
 
 def _stop(message: str, code: int) -> None:
-    print(message, file=sys.stderr)
+    print(visible(message), file=sys.stderr)
     sys.exit(code)

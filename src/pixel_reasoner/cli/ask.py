@@ -102,10 +102,13 @@ def demo(
     loaded = api.load_model(api.ModelSpec(model, device), config)
     traces: list[Trace] = []
     for question in api.demo_questions(out):
-        say(f"\n[bold]{question.text}[/]  [dim]{question.media[0].path}[/]")
+        say("\n", (question.text, "bold"), "  ", (question.media[0].path, "dim"))
         trace = _ask_streaming(question, loaded, config, has_note=not traces)
         correct = api.is_right(trace)
-        say("[green]right[/]" if correct else f"[red]wrong[/]: it is {question.answer[0]}")
+        if correct:
+            say(("right", "green"))
+        else:
+            say(("wrong", "red"), f": it is {question.answer[0]}")
         traces.append(trace)
     say("")
     _write_report(traces, out / "report.html", title="Pixel Reasoner: demo")

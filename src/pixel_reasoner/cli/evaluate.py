@@ -234,9 +234,9 @@ def _print_benchmarks() -> None:
     """Print what each benchmark measures, its files and its metric."""
     from pixel_reasoner import api
 
-    say("[bold]pixelworld[/]  the embedded world, made as it is asked; no --data")
+    say(("pixelworld", "bold"), "  the embedded world, made as it is asked; no --data")
     for benchmark in api.benchmarks():
-        say(f"\n[bold]{benchmark.name}[/]  {benchmark.measures}")
+        say("\n", (benchmark.name, "bold"), f"  {benchmark.measures}")
         facts = {
             "files": benchmark.files,
             "rows": benchmark.rows,

@@ -9,6 +9,7 @@ import typer
 
 from pixel_reasoner.cli.options import TracesArgument
 from pixel_reasoner.cli.output import progress_bars, say, warn
+from pixel_reasoner.text import visible
 
 if TYPE_CHECKING:
     from pixel_reasoner.workflows.traces import MaskedTrace
@@ -51,10 +52,10 @@ def check(
     for problem in verdict.named:
         warn(f"{problem.check}: {problem.question}: {problem.detail}")
     if verdict.passed:
-        say(f"[green]fit to train on[/]: {verdict.checked} traces")
+        say(("fit to train on", "green"), f": {verdict.checked} traces")
         return
     problems = ", ".join(f"{name} {n}" for name, n in verdict.problems.items()) or "no trace"
-    say(f"[red]not fit to train on[/]: {problems} (of {verdict.checked} traces)")
+    say(("not fit to train on", "red"), f": {problems} (of {verdict.checked} traces)")
     raise typer.Exit(1)
 
 
@@ -102,12 +103,12 @@ def _print_mask(masked: MaskedTrace) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    text = Text(f"\n{masked.kind}: {masked.question_id}\n", style="bold")
+    text = Text(visible(f"\n{masked.kind}: {masked.question_id}\n"), style="bold")
     for trained, tokens in masked.spans:
         if trained:
             text.append("⟦", style="bold green")
         for token in tokens:
-            text.append(token, style="bold green" if trained else "dim not bold")
+            text.append(visible(token), style="bold green" if trained else "dim not bold")
         if trained:
             text.append("⟧", style="bold green")
     console = Console(highlight=False, soft_wrap=True)

@@ -19,7 +19,7 @@ from typing import Any
 from pixel_reasoner.data.encode import conversation
 from pixel_reasoner.dialects import PIXEL_REASONER, boxed
 from pixel_reasoner.errors import InputError, PixelReasonerError, packages_of
-from pixel_reasoner.files import atomic_writer, cannot_write, write_bytes
+from pixel_reasoner.files import atomic_writer, cannot_write, file_name, write_bytes
 from pixel_reasoner.rollout.replay import replay
 from pixel_reasoner.rollout.state import Rollout
 from pixel_reasoner.runs.folder import load_run
@@ -121,7 +121,7 @@ def _message_list(trace: Trace, out: Path) -> list[dict[str, Any]]:
                 continue
             number += 1
             is_frame = number <= len(trace.pictures) and trace.pictures[0].frame is not None
-            folder = f"images/{trace.question.id}{'/frames' if is_frame else ''}"
+            folder = f"images/{file_name(trace.question.id)}{'/frames' if is_frame else ''}"
             name = f"{folder}/{number}.png"
             buffer = io.BytesIO()
             part["image"].save(buffer, "PNG")
