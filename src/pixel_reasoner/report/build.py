@@ -13,14 +13,13 @@ from pixel_reasoner.report.curves import LOG, write_curves
 from pixel_reasoner.report.page import write_report
 from pixel_reasoner.report.run import (
     OUTCOMES,
-    compared_html,
-    differing_html,
+    comparison_head,
     instructive,
     outcomes,
     run_head,
-    run_summary,
     write_table,
 )
+from pixel_reasoner.report.summary import read_summary
 from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.scoring.grading import Scorer
 
@@ -72,12 +71,12 @@ def write_run_report(
     source = sources[0]
     if not (source / SUMMARY).exists():
         if tables or references:
-            run_summary(source)  # raises: the run is not finished
+            read_summary(source)  # raises: the run is not finished
         return _write_traces(list(islice(load_run(source), limit + 1)), out, source.name, limit)
-    summary = run_summary(source)
+    summary = read_summary(source)
     for path in tables:
         write_table(summary, path)
-    traces, by_question = instructive(source, Scorer(summary.get("scorer", "typed")))
+    traces, by_question = instructive(source, summary.scorer)
     head = run_head(summary, traces, references=references)
     written = _write_traces(traces, out, source.name, limit, head, by_question)
     return written._replace(tables=tuple(tables))
@@ -106,7 +105,7 @@ def write_comparison(
     by_question = outcomes(traces, load_run(second), Scorer(found["scorer"]))
     traces = [trace for trace in traces if trace.question.id in by_question]
     traces.sort(key=lambda trace: OUTCOMES.index(by_question[trace.question.id]))
-    head = compared_html(found, *names) + differing_html(found["differing"], *names)
+    head = comparison_head(found, *names)
     title = f"{first.name} against {second.name}"
     return _write_traces(traces, out, title, limit, head, by_question)
 
