@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -26,6 +26,7 @@ from pixel_reasoner.runs.folder import load_run
 from pixel_reasoner.schema.question import MediaItem, Question
 from pixel_reasoner.schema.settings import RunSettings
 from pixel_reasoner.schema.trace import StopReason, Trace
+from pixel_reasoner.sources.media_folders import data_folders
 from pixel_reasoner.sources.rows import SkippedRow, json_objects
 
 
@@ -45,7 +46,7 @@ def trl_row(trace: Trace) -> dict[str, Any]:
     return {"messages": messages, "images": images}
 
 
-def export_trl(source: Path, out: Path) -> int:
+def export_trl(source: Path, out: Path, allow_media: Sequence[Path] = ()) -> int:
     """Write the traces of a folder or file as a folder for `datasets.load_from_disk`, and return the number of rows.
 
     Raises:
@@ -71,7 +72,10 @@ def export_trl(source: Path, out: Path) -> int:
     try:
         with TemporaryDirectory() as cache:
             dataset = Dataset.from_generator(
-                _rows, features=features, gen_kwargs={"source": str(source)}, cache_dir=cache
+                _rows,
+                features=features,
+                gen_kwargs={"source": str(source), "allow_media": [*map(str, allow_media)]},
+                cache_dir=cache,
             )
             dataset.save_to_disk(str(out))
     except DatasetGenerationError as error:  # wraps errors of reading the traces
@@ -83,11 +87,11 @@ def export_trl(source: Path, out: Path) -> int:
     return len(dataset)
 
 
-def _rows(source: str) -> Iterator[dict[str, Any]]:
-    yield from map(trl_row, load_run(Path(source)))
+def _rows(source: str, allow_media: list[str]) -> Iterator[dict[str, Any]]:
+    yield from map(trl_row, load_run(Path(source), [*map(Path, allow_media)]))
 
 
-def export_message_list(source: Path, out: Path) -> int:
+def export_message_list(source: Path, out: Path, allow_media: Sequence[Path] = ()) -> int:
     """Write `out/data.json` and `out/images`, paths relative to `out`, and return the number of rows.
 
     Raises:
@@ -96,7 +100,7 @@ def export_message_list(source: Path, out: Path) -> int:
     """
     count = 0
     with atomic_writer(out / "data.json") as file:
-        for trace in load_run(source):
+        for trace in load_run(source, allow_media):
             row = {"message_list": _message_list(trace, out)}
             file.write(("[\n" if count == 0 else ",\n") + json.dumps(row, ensure_ascii=False))
             count += 1
@@ -136,16 +140,23 @@ def _message_list(trace: Trace, out: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def import_message_list(path: Path) -> Iterator[Trace | SkippedRow]:
+def import_message_list(
+    path: Path, allow_media: Sequence[Path] = ()
+) -> Iterator[Trace | SkippedRow]:
     """Yield the traces of a file of PixelReasoner-SFT-Data; picture paths are relative to the file.
+
+    Args:
+        path: the file.
+        allow_media: folders, besides that of the file, from which it may name pictures.
 
     Raises:
         InputError: not such a file.
     """
+    allowed = (*data_folders(path), *allow_media)
     for number, row in enumerate(json_objects(path), start=1):
         name = f"{path.stem}-{number}"
         try:
-            yield _import_row(name, row, path.parent)
+            yield _import_row(name, row, path.parent, allowed)
         except InputError as error:
             yield SkippedRow(name, "unusable_medium", str(error))
         except (_Anomaly, LookupError, TypeError, AttributeError, ValueError) as error:
@@ -156,7 +167,7 @@ class _Anomaly(Exception):
     """A row that differs from what a rollout would record."""
 
 
-def _import_row(name: str, row: dict[str, Any], folder: Path) -> Trace:
+def _import_row(name: str, row: dict[str, Any], folder: Path, allowed: Sequence[Path]) -> Trace:
     messages = [m for m in row["message_list"] if m["role"] != "system"]
     first = messages[0]["content"]
     medium = next(part for part in first if "image" in part or "video" in part)
@@ -172,7 +183,7 @@ def _import_row(name: str, row: dict[str, Any], folder: Path) -> Trace:
     question = Question(
         id=name,
         text=text.removesuffix(PIXEL_REASONER.suffix_with_operations).strip(),
-        media=(_medium_of(medium, folder),),
+        media=(_medium_of(medium, folder).restricted(allowed),),
         answer=(answer,),
     )
     settings = RunSettings(dialect=PIXEL_REASONER.name, budgets=PIXEL_REASONER.budgets)

@@ -36,6 +36,7 @@ from pixel_reasoner.runs.folder import (
     keep_run_settings,
     load_run,
 )
+from pixel_reasoner.runs.media_folders import folders_of, note_media_folders
 from pixel_reasoner.runs.store import TRACES, RunStore
 from pixel_reasoner.schema.question import Question, with_media_root
 from pixel_reasoner.schema.settings import RolloutConfig
@@ -187,6 +188,8 @@ def run_questions(
     # As JSON reads it back: a tuple becomes a list.
     settings = dict(json.loads(json.dumps(settings)))
     keep_run_settings(out, settings)
+    media = (item for one in evaluation.questions for item in with_media_root(one, out).media)
+    note_media_folders(out, folders_of(media))
     with RunStore(out, settings=settings) as store:
         store.discard_failed()
         store.set_questions(evaluation.questions)

@@ -121,13 +121,15 @@ def _markdown(cell: str) -> str:
 # --- which traces, in which order ---
 
 
-def instructive(run: Path, scorer: Scorer = Scorer.TYPED) -> tuple[list[Trace], dict[str, str]]:
+def instructive(
+    run: Path, scorer: Scorer = Scorer.TYPED, allow_media: Sequence[Path] = ()
+) -> tuple[list[Trace], dict[str, str]]:
     """Return the traces of a run, the most instructive first, and the outcome of each question.
 
     The order is harm, gain, wrong with and without operations, right with and without. Within each, traces with rejected calls
     and many operations come first.
     """
-    traces = list(load_run(run))
+    traces = list(load_run(run, allow_media))
     other = run / WITHOUT
     by_question: dict[str, str] = {}
     if (other / SUMMARY).exists():

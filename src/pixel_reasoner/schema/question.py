@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from pixel_reasoner.errors import InputError
 from pixel_reasoner.files import numbered_lines
@@ -26,6 +26,25 @@ class MediaItem(Record):
     """where it ends; None at the end of the video"""
     fps: float | None = None
     """frames a second of a folder of frames, by which its part is found; None: all of it"""
+    _allowed_folders: tuple[str, ...] | None = PrivateAttr(default=None)
+
+    @property
+    def allowed_folders(self) -> tuple[str, ...] | None:
+        """Folders below which it may be read (`media.access`); None: anywhere. It is never written to a file."""
+        return self._allowed_folders
+
+    def restricted(self, folders: Iterable[Path]) -> MediaItem:
+        """Return this medium, to be read only below some folders."""
+        restricted = self.model_copy()
+        restricted._allowed_folders = tuple(map(str, folders))
+        return restricted
+
+    def __eq__(self, other: object) -> bool:
+        """Whether it is the same medium, wherever it may be read."""
+        return isinstance(other, MediaItem) and self.__dict__ == other.__dict__
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.__dict__.values()))
 
 
 class AnswerType(StrEnum):
@@ -109,4 +128,11 @@ def load_questions(path: Path) -> Iterator[Question]:
 def with_media_root(question: Question, folder: Path) -> Question:
     """The question with relative media paths taken as relative to a folder."""
     media = tuple(m.model_copy(update={"path": str(folder / m.path)}) for m in question.media)
+    return question.model_copy(update={"media": media})
+
+
+def restrict_media(question: Question, folders: Iterable[Path]) -> Question:
+    """Return a question whose media are read only below some folders."""
+    allowed = tuple(folders)
+    media = tuple(medium.restricted(allowed) for medium in question.media)
     return question.model_copy(update={"media": media})

@@ -49,6 +49,8 @@ class EvalSpec:
     """folder of the benchmark's files, or a data set of the hub: `owner/name`"""
     media: Path | None = None
     """folder for pictures that are inside the benchmark's files; None: `media` in `out`"""
+    allow_media: tuple[Path, ...] = ()
+    """folders, besides `data`, from which its rows may name media"""
     limit: int | None = None
     """rows to draw at random; None: all"""
     limit_seed: int = 0
@@ -204,7 +206,12 @@ def _benchmark_questions(
     media = spec.media or spec.out / "media"
     drawn = {"limit": spec.limit, "seed": spec.limit_seed}
     selection = select(
-        get_benchmark(name), data.absolute(), media.absolute(), spec.limit, spec.limit_seed
+        get_benchmark(name),
+        data.absolute(),
+        media.absolute(),
+        spec.limit,
+        spec.limit_seed,
+        allow_media=[folder.absolute() for folder in spec.allow_media],
     )
     rows = row_counts(selection)
     if not selection.questions:
