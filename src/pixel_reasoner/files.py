@@ -21,7 +21,7 @@ def numbered_lines(path: Path, what: str) -> Iterator[tuple[int, str]]:
         InputError: the file cannot be read.
     """
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8-sig") as file:  # with or without a byte-order mark
             for number, line in enumerate(file, start=1):
                 if line.strip():
                     yield number, line
@@ -88,8 +88,11 @@ def read_json_object(path: Path, expected: str, fix: str) -> dict[str, Any]:
         InputError: there is none; `expected` and `fix` are those of the message.
     """
     try:
-        return dict(parse_json(path.read_bytes()))
-    except (OSError, ValueError, TypeError) as error:
+        value = parse_json(path.read_bytes())
+        if not isinstance(value, dict):
+            raise ValueError(f"a JSON {type(value).__name__}, not an object")
+        return value
+    except (OSError, ValueError) as error:
         raise InputError(expected=expected, got=f"{path}: {reason(error)}", fix=fix) from error
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, PrivateAttr
+from pydantic import Field, FiniteFloat, PositiveInt, PrivateAttr
 
 from pixel_reasoner.errors import InputError
 from pixel_reasoner.files import numbered_lines
-from pixel_reasoner.schema.geometry import Box
+from pixel_reasoner.schema.geometry import RecordedBox
 from pixel_reasoner.schema.record import Record, VersionedRecord
 
 
@@ -20,11 +20,11 @@ class MediaItem(Record):
 
     kind: Literal["image", "video", "frames"]
     path: str
-    start_s: float = 0.0
+    start_s: FiniteFloat = 0.0
     """where the part of a video that is asked about begins"""
-    end_s: float | None = None
+    end_s: FiniteFloat | None = None
     """where it ends; None at the end of the video"""
-    fps: float | None = None
+    fps: Annotated[FiniteFloat, Field(gt=0)] | None = None
     """frames a second of a folder of frames, by which its part is found; None: all of it"""
     _allowed_folders: tuple[str, ...] | None = PrivateAttr(default=None)
 
@@ -69,8 +69,8 @@ class AnswerType(StrEnum):
 class Evidence(Record):
     """Where the answer can be seen: boxes on one picture, or sampled frames of a video."""
 
-    boxes: tuple[Box, ...] = ()
-    image: int = 1
+    boxes: tuple[RecordedBox, ...] = ()
+    image: PositiveInt = 1
     """the number of the picture the boxes lie on"""
     frames: tuple[int, ...] = ()
     """numbers of the sampled frames that show it"""
