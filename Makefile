@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: install demo test adapters attack check format tiny benchmarks clean
+.PHONY: install demo test browser adapters attack check format tiny benchmarks clean
 
 install: $(STAMP)
 
@@ -17,7 +17,15 @@ $(STAMP): pyproject.toml constraints.txt
 demo: install
 	$(BIN)/pixel-reasoner demo --out runs/demo
 
-test: install
+# Pages are tested in Chromium. Where it is missing and cannot be installed, those tests are skipped.
+HAS_BROWSER := $(BIN)/python -c 'from attacks.browser import chromium; raise SystemExit(chromium() is None)'
+
+browser: install
+	@$(HAS_BROWSER) || { test "$$(id -u)" = 0 && command -v apt-get > /dev/null \
+		&& apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium > /dev/null; } \
+		|| echo "No Chromium: tests of pages are skipped. Install it with: apt-get install chromium"
+
+test: install browser
 	$(BIN)/ruff format --check src tests benchmarks attacks
 	$(BIN)/ruff check src tests benchmarks attacks
 	$(BIN)/mypy

@@ -60,7 +60,9 @@ class Result(NamedTuple):
         """All of it on one line."""
         cost = f"{self.seconds:.1f} s, {self.num_bytes / 1e9:.2f} GB"
         failed = f" FAILED {self.failures}" if self.failures else ""
-        return f"{self.kind} as {self.opened_as}:{failed} {cost}: {self.outcome} {self.detail[:300]!r}"
+        return (
+            f"{self.kind} as {self.opened_as}:{failed} {cost}: {self.outcome} {self.detail[:300]!r}"
+        )
 
     @property
     def failures(self) -> list[str]:
@@ -134,9 +136,7 @@ def attempt(kind: str, path: Path, opened_as: str, in_workers: bool = False) -> 
     return Result(kind, opened_as, outcome, detail, seconds, usage.ru_maxrss * 1024)
 
 
-def attack(
-    kinds: list[str], count: int, seed: int, in_workers: bool = False
-) -> Iterator[Result]:
+def attack(kinds: list[str], count: int, seed: int, in_workers: bool = False) -> Iterator[Result]:
     """Create `count` media, the kinds in turns, and yield what opening each gave."""
     for number in range(count):
         kind = kinds[number % len(kinds)]

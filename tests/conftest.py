@@ -24,6 +24,7 @@ settings.load_profile("shared machine")
 def own_cache(tmp_path_factory) -> None:
     """What servers of tests were found to do is not kept for the user's."""
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+    os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
 
 
 PHOTO_PX = (640, 480)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from math import nan
 
 import pytest
 
@@ -26,7 +27,7 @@ def test_a_page_has_a_panel_for_each_figure_that_was_logged(runs, tmp_path):
     text = page.read_text()
     shown = [panel.title for panel in PANELS if f"<h2>{panel.title}</h2>" in text]
     assert shown == ["RaPR: share of rollouts that looked", "loss"]
-    assert text.count("<svg") == 2
+    assert text.count('<img src="data:image/svg+xml;base64,') == 2
     assert "with curiosity" in text
     assert "&lt;without&gt;" in text
     assert "<script" not in text
@@ -46,3 +47,44 @@ def test_a_missing_or_broken_log_is_named(tmp_path):
     (tmp_path / LOG).write_text('{"step": 1}\nbroken\n')
     with pytest.raises(InputError, match="line 2"):
         read_log(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        ('{"loss": 1}', "step is not a number"),
+        ('{"step": "<script>"}', "step is not a number"),
+        ('{"step": 1, "loss": [1]}', "loss is not a number"),
+        ('{"step": 1, "loss": {"value": 1}}', "loss is not a number"),
+        ('{"step": 1, "rapr": true}', "rapr is not a number"),
+        ('{"step": NaN}', "step is not a step"),
+        ("[1, 2]", "a JSON list"),
+        ("[" * 10_000, "nested more than 64 levels"),
+        ('{"step": 1, "note": "\\ud800"}', "surrogate"),
+    ],
+)
+def test_a_log_of_other_values_is_one_error_with_its_line(tmp_path, row, problem):
+    (tmp_path / LOG).write_text('{"step": 1}\n' + row + "\n")
+    with pytest.raises(InputError, match=f"line 2: .*{problem}"):
+        write_curves({"run": tmp_path}, tmp_path / "curves.html")
+    assert not (tmp_path / "curves.html").exists()
+
+
+def test_metrics_that_are_not_finite_leave_a_gap(tmp_path):
+    values = ("1", "NaN", "-Infinity", "1e999", "1" + "0" * 400, "1e308", "2")
+    lines = [f'{{"step": {n}, "loss": {value}}}\n' for n, value in enumerate(values)]
+    (tmp_path / LOG).write_text("".join(lines))
+    assert [row["loss"] for row in read_log(tmp_path)] == [
+        1,
+        *[pytest.approx(nan, nan_ok=True)] * 5,
+        2,
+    ]
+    assert write_curves({"run": tmp_path}, tmp_path / "curves.html") == 1
+
+
+def test_only_the_style_of_the_page_and_its_pictures_are_allowed(runs, tmp_path):
+    write_curves(runs, tmp_path / "curves.html")
+    text = (tmp_path / "curves.html").read_text()
+    assert "content=\"default-src 'none'; img-src data:; style-src 'sha256-" in text
+    assert "script-src" not in text
+    assert " style=" not in text

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from conftest import full_disk
 from pixel_reasoner.errors import InputError, OutputError
-from pixel_reasoner.files import atomic_writer, numbered_lines, write_bytes, write_json
+from pixel_reasoner.files import atomic_writer, file_name, numbered_lines, write_bytes, write_json
 
 
 def write_text(content, path):
@@ -105,3 +107,36 @@ def test_json_is_written_for_people(tmp_path):
     assert json.loads(text) == value
     assert "é" in text
     assert text.endswith("}\n")
+
+
+# --- names from outside ---
+
+NAMES = st.one_of(
+    st.text(st.characters(exclude_categories=()), max_size=300),
+    st.text("./\\~-aA é\x00", max_size=12),
+    st.sampled_from(["..", ".", "", "CON", "nul.txt", "/etc/passwd", "a" * 400, "C:\\x", "-rf"]),
+)
+
+
+@given(NAMES)
+def test_every_name_becomes_a_file_below_the_folder(tmp_path_factory, name):
+    folder = tmp_path_factory.mktemp("names")
+    made = file_name(name)
+    (folder / made).write_text("x")
+    assert [path.name for path in folder.iterdir()] == [made]
+    assert file_name(made) == made or "~" in made
+    assert not made.startswith(".")
+
+
+@given(NAMES, NAMES)
+def test_two_names_share_no_file(one, other):
+    assert (file_name(one) == file_name(other)) == (one == other)
+
+
+def test_a_harmless_name_stays():
+    for name in ("attribute-1000000-letter-1", "7", "sa_1.b", "Größe", "图一"):
+        assert file_name(name) == name
+
+
+def test_a_name_cannot_imitate_the_file_of_another():
+    assert file_name(file_name("../a")) != file_name("../a")

@@ -13,6 +13,7 @@ from pixel_reasoner.data.synth import SynthSettings, scene_units, synthesize
 from pixel_reasoner.dialects import PIXEL_REASONER
 from pixel_reasoner.errors import InputError
 from pixel_reasoner.evals.run import load_run
+from pixel_reasoner.schema.trace import save_traces
 from pixel_reasoner.sources.rows import SkippedRow
 
 
@@ -109,3 +110,20 @@ def test_traces_of_another_dialect_are_not_exported(tmp_path):
     with pytest.raises(InputError, match="--model pixel_reasoner"):
         export_message_list(make(tmp_path / "synth", COMPACT), tmp_path / "out")
     assert not (tmp_path / "out" / "data.json").exists()
+
+
+def test_no_id_leads_an_export_out_of_its_folder(exported, tmp_path):
+    synth, _ = exported
+    ids = ["../../../escaped", "/tmp/escaped", "a/b", "..", "nul\x00", "same", "same "]
+    traces = zip(ids, load_run(synth), strict=False)
+    renamed = [
+        one.model_copy(update={"question": one.question.model_copy(update={"id": name})})
+        for name, one in traces
+    ]
+    save_traces(renamed, synth.parent / "hostile.jsonl")
+    out = tmp_path / "deep" / "down" / "out"
+    assert export_message_list(synth.parent / "hostile.jsonl", out) == len(ids)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert all(path.is_relative_to(out) for path in files)
+    assert len(list((out / "images").iterdir())) == len(ids)
+    assert len(list(import_message_list(out / "data.json"))) == len(ids)

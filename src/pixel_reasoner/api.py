@@ -238,16 +238,24 @@ def report(
     limit: int = 500,
     tables: Sequence[Path] = (),
     references: bool = False,
+    allow_media: Sequence[Path] = (),
 ) -> build.WrittenReport:
     """Write the report of an evaluation, of traces, or of RL runs (`report.build.write_run_report`)."""
-    return build.write_run_report(sources, out, limit=limit, tables=tables, references=references)
+    return build.write_run_report(
+        sources, out, limit=limit, tables=tables, references=references, allow_media=allow_media
+    )
 
 
 def write_comparison(
-    found: dict[str, Any], first: Path, second: Path, out: Path, limit: int = 200
+    found: dict[str, Any],
+    first: Path,
+    second: Path,
+    out: Path,
+    limit: int = 200,
+    allow_media: Sequence[Path] = (),
 ) -> build.WrittenReport:
     """Write the report of what `compare` returned (`report.build.write_comparison`)."""
-    return build.write_comparison(found, first, second, out, limit)
+    return build.write_comparison(found, first, second, out, limit, allow_media)
 
 
 def write_report(traces: Iterable[Trace], out: Path, *, title: str) -> PageSummary:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any, TextIO
 from uuid import uuid4
 
 from pixel_reasoner.errors import InputError, OutputError, PixelReasonerError, UsageError
+from pixel_reasoner.strict_json import parse_json
 
 TEMPORARY = ".pixel-reasoner-"
 """prefix of the names of files and folders that are not completely written"""
@@ -24,7 +27,7 @@ def numbered_lines(path: Path, what: str) -> Iterator[tuple[int, str]]:
         InputError: the file cannot be read.
     """
     try:
-        with path.open(encoding="utf-8-sig") as file:
+        with path.open(encoding="utf-8-sig") as file:  # with or without a byte-order mark
             for number, line in enumerate(file, start=1):
                 if line.strip():
                     yield number, line
@@ -94,8 +97,11 @@ def read_json_object(path: Path, expected: str, fix: str) -> dict[str, Any]:
         InputError: there is none; `expected` and `fix` are those of the message.
     """
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+        value = parse_json(path.read_bytes())
+        if not isinstance(value, dict):
+            raise ValueError(f"a JSON {type(value).__name__}, not an object")
+        return value
+    except (OSError, ValueError) as error:
         raise InputError(expected=expected, got=f"{path}: {reason(error)}", fix=fix) from error
 
 
@@ -208,6 +214,47 @@ def check_settings(
             got=json.dumps(settings[name]),
             fix="name another --out, or delete this one",
         )
+
+
+MAX_NAME_BYTES = 150
+"""length of a file name that is made of an external name; file systems allow 255 bytes"""
+_DEVICE_NAMES = frozenset(
+    {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
+)
+"""names that Windows reserves, with any suffix"""
+
+
+def file_name(name: str) -> str:
+    """Return the file name for an external name, such as the id of a question.
+
+    The only way to make a path of a name that is not the project's own. Equal names have equal file names, different names
+    have different ones. A harmless name stays; of another one the letters stay, with a hash after `~`, which no
+    harmless name contains.
+
+    >>> file_name("attribute-7.b"), file_name("../../etc/passwd")
+    ('attribute-7.b', 'etc-passwd~3754d6cb3a38e118')
+    """
+    if _is_harmless(name):
+        return name
+    words = "".join(c if _is_plain(c) else " " for c in name).split()
+    stem = "-".join(words).strip(".-")
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return f"{stem[: MAX_NAME_BYTES // 5]}~{digest}"
+
+
+def _is_harmless(name: str) -> bool:
+    return (
+        all(map(_is_plain, name))
+        and name != ""
+        and name.strip(".") == name
+        and len(name.encode()) <= MAX_NAME_BYTES
+        and unicodedata.is_normalized("NFC", name)  # some file systems normalise names
+        and name.partition(".")[0].casefold() not in _DEVICE_NAMES
+    )
+
+
+def _is_plain(character: str) -> bool:
+    return character.isalnum() or character in "._-"
 
 
 def cannot_write(path: Path, error: OSError) -> OutputError:

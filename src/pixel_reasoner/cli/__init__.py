@@ -14,6 +14,7 @@ from pixel_reasoner.cli import ask, evaluate, probe, report, synth, traces, trai
 from pixel_reasoner.cli.help import MAX_WIDTH, HelpCommand
 from pixel_reasoner.cli.interrupt import InterruptibleGroup, Stopped, handle_sigterm
 from pixel_reasoner.errors import PixelReasonerError
+from pixel_reasoner.text import visible
 
 app = typer.Typer(
     name="pixel-reasoner",
@@ -54,5 +55,5 @@ def main() -> None:
 
 
 def _stop(message: str, code: int) -> None:
-    print(message, file=sys.stderr)
+    print(visible(message), file=sys.stderr)
     sys.exit(code)

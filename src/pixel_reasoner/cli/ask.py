@@ -39,7 +39,8 @@ def ask(
     video: Annotated[Path | None, typer.Option("--video", help="A video file.")] = None,
     frames: Annotated[Path | None, typer.Option("--frames", help="A folder of frames.")] = None,
     page: Annotated[
-        int | None, typer.Option(min=1, help="Page of a TIFF picture, from 1; by default the first.")
+        int | None,
+        typer.Option(min=1, help="Page of a TIFF picture, from 1; by default the first."),
     ] = None,
     model: ModelOption = "tiny",
     without: WithoutOption = False,
@@ -106,10 +107,13 @@ def demo(
     loaded = api.load_model(api.ModelSpec(model, device), config)
     traces: list[Trace] = []
     for question in api.demo_questions(out):
-        say(f"\n[bold]{question.text}[/]  [dim]{question.media[0].path}[/]")
+        say("\n", (question.text, "bold"), "  ", (question.media[0].path, "dim"))
         trace = _ask_streaming(question, loaded, config, has_note=not traces)
         correct = api.is_right(trace)
-        say("[green]right[/]" if correct else f"[red]wrong[/]: it is {question.answer[0]}")
+        if correct:
+            say(("right", "green"))
+        else:
+            say(("wrong", "red"), f": it is {question.answer[0]}")
         traces.append(trace)
     say("")
     _write_report(traces, out / "report.html", title="Pixel Reasoner: demo")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import typer
 
 from pixel_reasoner.cli.options import (
+    AllowMediaOption,
     LocalOptions,
     MaxTurnsOption,
     ModelOption,
@@ -51,6 +52,7 @@ class DataOptions:
         Path | None,
         typer.Option("--out", "-o", help="Folder of the run. An existing run is resumed."),
     ] = None
+    allow_media: AllowMediaOption = None
 
 
 @dataclass(frozen=True)
@@ -225,6 +227,7 @@ def _eval_spec(
         scorer=api.parse_scorer(draw.scorer),
         compare=compare,
         perturb=world.disturb,
+        allow_media=tuple(data.allow_media or ()),
         cache=draw.cache,
         batch_size=draw.batch_size,
     )
@@ -234,9 +237,9 @@ def _print_benchmarks() -> None:
     """Print what each benchmark measures, its files and its metric."""
     from pixel_reasoner import api
 
-    say("[bold]pixelworld[/]  the embedded world, made as it is asked; no --data")
+    say(("pixelworld", "bold"), "  the embedded world, made as it is asked; no --data")
     for benchmark in api.benchmarks():
-        say(f"\n[bold]{benchmark.name}[/]  {benchmark.measures}")
+        say("\n", (benchmark.name, "bold"), f"  {benchmark.measures}")
         facts = {
             "files": benchmark.files,
             "rows": benchmark.rows,

@@ -48,6 +48,14 @@ ScorerOption = Annotated[
 ]
 ShardOption = Annotated[str, typer.Option(help="Write only the i-th of n shards: i/n, from 1.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
+AllowMediaOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--allow-media",
+        metavar="DIR",
+        help="Also read pictures and videos below this folder, if the data name any there. May be repeated.",
+    ),
+]
 TracesArgument = Annotated[Path, typer.Argument(help="A folder with traces.jsonl, or the file.")]
 EndpointsOption = Annotated[
     list[str], typer.Option("--endpoint", help="Address of a server. May be repeated.")

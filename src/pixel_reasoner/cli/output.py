@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pixel_reasoner.text import visible
+
 if TYPE_CHECKING:
     from pixel_reasoner.workflows.progress import Update
 
@@ -25,16 +27,18 @@ SUMMARY_COLUMNS = {
 """metric -> title of its column"""
 
 
-def say(text: str) -> None:
-    """Print a line, with rich markup, to standard output."""
+def say(*parts: str | tuple[str, str]) -> None:
+    """Print a line to standard output. A part is a text, or a text with a style; markup in a text has no effect."""
     from rich.console import Console
+    from rich.text import Text
 
-    Console(highlight=False, soft_wrap=True).print(text)
+    shown = [visible(one) if isinstance(one, str) else (visible(one[0]), one[1]) for one in parts]
+    Console(highlight=False, soft_wrap=True).print(Text.assemble(*shown))
 
 
 def warn(text: str) -> None:
     """Print a line to standard error."""
-    print(text, file=sys.stderr)
+    print(visible(text), file=sys.stderr)
 
 
 class ProgressBars:
@@ -88,6 +92,7 @@ def print_summary(summary: Mapping[str, Any], out: Path) -> None:
     """Print the metrics of an evaluation: one row for all questions, each category and each family."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     families = summary.get("by_family", {})
     groups = {"all": summary, **summary["by_category"], **(families if len(families) > 1 else {})}
@@ -99,7 +104,7 @@ def print_summary(summary: Mapping[str, Any], out: Path) -> None:
     for metric in metrics:
         table.add_column(SUMMARY_COLUMNS[metric], justify="right", no_wrap=True)
     for name, group in groups.items():
-        table.add_row(name, *(format_metric(group[metric]) for metric in metrics))
+        table.add_row(Text(visible(name)), *(format_metric(group[metric]) for metric in metrics))
     Console().print(table)
     if "cyclic_accuracy" in summary:
         say(f"cyclic_accuracy {summary['cyclic_accuracy']:g}")
@@ -118,6 +123,7 @@ def print_comparison(
     """Print the shares of a comparison under the given titles, and its paired test."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     titles = {
         "with": with_,
@@ -133,7 +139,9 @@ def print_comparison(
         table.add_column(name, justify="left" if name.endswith("questions") else "right")
     for name, title in titles.items():
         one = found[name]
-        table.add_row(title, format_metric(one["value"]), format_metric(one["interval"]))
+        table.add_row(
+            Text(visible(title)), format_metric(one["value"]), format_metric(one["interval"])
+        )
     Console().print(table)
     say(f"paired test of the difference: p = {found['difference']['p']:g}")
 

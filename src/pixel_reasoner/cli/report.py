@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pixel_reasoner.cli.options import ScorerOption
+from pixel_reasoner.cli.options import AllowMediaOption, ScorerOption
 from pixel_reasoner.cli.output import print_comparison, print_report_written, say
 
 
@@ -28,6 +28,7 @@ def compare(
         typer.Option("--out", "-o", help="Also write an HTML page, such as compare.html."),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="Maximum number of traces on the page.")] = 200,
+    allow_media: AllowMediaOption = None,
 ) -> None:
     """Compare two runs over the same questions, with a paired test.
 
@@ -42,7 +43,7 @@ def compare(
 
     found = api.compare(first, second, api.parse_scorer(scorer), anyway=anyway)
     if out is not None:
-        written = api.write_comparison(found, first, second, out, limit)
+        written = api.write_comparison(found, first, second, out, limit, allow_media or ())
         print_report_written(out, written.unshown, quiet=True)
     if as_json:
         print(json.dumps(found, indent=2))
@@ -66,6 +67,7 @@ def report(
     references: Annotated[
         bool, typer.Option("--references", help="Also show published results of the benchmark.")
     ] = False,
+    allow_media: AllowMediaOption = None,
 ) -> None:
     """Write one self-contained page: metrics and traces of a run with boxes, crops, thoughts and answers, or curves of RL runs.
 
@@ -81,7 +83,12 @@ def report(
     from pixel_reasoner import api
 
     written = api.report(
-        sources, out, limit=limit, tables=tuple(table or ()), references=references
+        sources,
+        out,
+        limit=limit,
+        tables=tuple(table or ()),
+        references=references,
+        allow_media=allow_media or (),
     )
     if written.curves:
         say(f"{written.curves} curves: {out}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
-from pixel_reasoner.cli.options import ShardOption, with_groups
+from pixel_reasoner.cli.options import AllowMediaOption, ShardOption, with_groups
 from pixel_reasoner.cli.output import progress_bars, say
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ class RowOptions:
     data: Annotated[
         Path | None, typer.Option(help="Folder or file of the data set (not for pixelworld).")
     ] = None
+    allow_media: AllowMediaOption = None
     families: Annotated[
         str, typer.Option(help="Families of PixelWorld, separated by commas, or all.")
     ] = "all"
@@ -175,6 +176,7 @@ def synth(
         source=source,
         out=out,
         data=rows.data,
+        allow_media=tuple(rows.allow_media or ()),
         families=rows.families,
         count=rows.count,
         per_scene=rows.per_scene,

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pixel_reasoner.cli.options import TracesArgument
+from pixel_reasoner.cli.options import AllowMediaOption, TracesArgument
 from pixel_reasoner.cli.output import progress_bars, say, warn
+from pixel_reasoner.text import visible
 
 if TYPE_CHECKING:
     from pixel_reasoner.workflows.traces import MaskedTrace
@@ -30,6 +31,7 @@ def check(
             "--show-mask", help="Print one trace of each kind with trained tokens marked."
         ),
     ] = False,
+    allow_media: AllowMediaOption = None,
 ) -> None:
     """Check traces before training: answers, evidence, calls and pixels. Exit code 1 if anything is wrong.
 
@@ -41,20 +43,26 @@ def check(
     from pixel_reasoner import api
 
     if show_mask:
-        for masked in api.masked_traces(source, model or "tiny"):
+        for masked in api.masked_traces(source, model or "tiny", allow_media or ()):
             _print_mask(masked)
         return
     with progress_bars() as progress:
-        verdict = api.check(source, held_out=held_out, model=model, progress=progress)
+        verdict = api.check(
+            source,
+            held_out=held_out,
+            model=model,
+            progress=progress,
+            allow_media=allow_media or (),
+        )
     for name, metric in verdict.figures.items():
         say(f"{name}: {metric}")
     for problem in verdict.named:
         warn(f"{problem.check}: {problem.question}: {problem.detail}")
     if verdict.passed:
-        say(f"[green]fit to train on[/]: {verdict.checked} traces")
+        say(("fit to train on", "green"), f": {verdict.checked} traces")
         return
     problems = ", ".join(f"{name} {n}" for name, n in verdict.problems.items()) or "no trace"
-    say(f"[red]not fit to train on[/]: {problems} (of {verdict.checked} traces)")
+    say(("not fit to train on", "red"), f": {problems} (of {verdict.checked} traces)")
     raise typer.Exit(1)
 
 
@@ -62,6 +70,7 @@ def export(
     source: TracesArgument,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.")],
     to: Annotated[str, typer.Option(help="trl or message_list")] = "trl",
+    allow_media: AllowMediaOption = None,
 ) -> None:
     """Write traces in other formats.
 
@@ -77,12 +86,14 @@ def export(
     """
     from pixel_reasoner import api
 
-    say(f"{api.export_traces(source, out, to)} rows: {out}")
+    num_rows = api.export_traces(source, out, to, allow_media or ())
+    say(f"{num_rows} rows: {out}")
 
 
 def import_(
     source: Annotated[Path, typer.Argument(help="A JSON file of PixelReasoner-SFT-Data.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the traces.")],
+    allow_media: AllowMediaOption = None,
 ) -> None:
     """Read traces of PixelReasoner-SFT-Data. Every call is executed again; rows that cannot be used are listed.
 
@@ -92,7 +103,10 @@ def import_(
     from pixel_reasoner import api
 
     count, dropped = api.import_traces(
-        source, out, lambda row: warn(f"dropped: {row.where}: {row.detail}")
+        source,
+        out,
+        lambda row: warn(f"dropped: {row.where}: {row.detail}"),
+        allow_media or (),
     )
     say(f"{count} traces: {out / 'traces.jsonl'}")
     if dropped:
@@ -104,12 +118,12 @@ def _print_mask(masked: MaskedTrace) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    text = Text(f"\n{masked.kind}: {masked.question_id}\n", style="bold")
+    text = Text(visible(f"\n{masked.kind}: {masked.question_id}\n"), style="bold")
     for trained, tokens in masked.spans:
         if trained:
             text.append("⟦", style="bold green")
         for token in tokens:
-            text.append(token, style="bold green" if trained else "dim not bold")
+            text.append(visible(token), style="bold green" if trained else "dim not bold")
         if trained:
             text.append("⟧", style="bold green")
     console = Console(highlight=False, soft_wrap=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pixel_reasoner.text import visible
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -27,30 +29,30 @@ class Transcript:
 
     def on_text(self, piece: str) -> None:
         """Print new text of the current turn, without the calls in it."""
-        from rich.markup import escape
+        from rich.text import Text
 
         if self._note:
-            self._console.print(f"[dim]{escape(self._note)}[/]")
+            self._console.print(Text(visible(self._note), style="dim"))
             self._note = ""
         printed = len(text_before_call(self._text))
         self._text += piece
-        self._console.print(escape(text_before_call(self._text)[printed:]), end="")
+        self._console.print(Text(visible(text_before_call(self._text)[printed:])), end="")
 
     def on_turn(self, rollout: Rollout) -> None:
         """End the text of a turn and print what its calls returned."""
-        from rich.markup import escape
+        from rich.text import Text
 
         self._text = ""
         self._console.print()
         for line in last_turn_lines(rollout):
-            self._console.print(escape(line), style="cyan")
+            self._console.print(Text(visible(line), style="cyan"))
 
     def end(self, trace: Trace) -> None:
         """Print the answer."""
-        from rich.markup import escape
+        from rich.text import Text
 
         answer = trace.answer if trace.answer is not None else f"none ({trace.stop})"
-        self._console.print(f"[bold]Answer: {escape(answer)}[/]")
+        self._console.print(Text(visible(f"Answer: {answer}"), style="bold"))
 
 
 def text_before_call(text: str) -> str:

@@ -30,6 +30,7 @@ from pixel_reasoner.media.context import MediaContext
 from pixel_reasoner.rollout.replay import replay_trace
 from pixel_reasoner.rollout.state import Rollout
 from pixel_reasoner.schema.question import Question
+from pixel_reasoner.schema.settings import DEFAULT_MEDIA_LIMITS
 from pixel_reasoner.schema.trace import StopReason, Trace
 from pixel_reasoner.scoring.evidence import evidence_hit
 from pixel_reasoner.scoring.grading import Outcome, grade, is_right
@@ -231,7 +232,8 @@ def _replay(trace: Trace, contexts: MediaCache) -> str | None:
     settings = trace.settings
     try:
         budgets = settings.budgets or get_dialect(settings.dialect).budgets
-        context = contexts.open(trace.question, budgets, settings.media, sampling=trace.sampling)
+        limits = settings.media.within(DEFAULT_MEDIA_LIMITS)
+        context = contexts.open(trace.question, budgets, limits, sampling=trace.sampling)
         again = replay_trace(trace, context)
         recorded = context.replay(trace)
         return _difference(trace, again) or _pixel_difference(trace, again.context, recorded)

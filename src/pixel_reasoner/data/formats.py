@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 from pixel_reasoner.data.encode import conversation
 from pixel_reasoner.dialects import PIXEL_REASONER, boxed
 from pixel_reasoner.errors import InputError, PixelReasonerError, packages_of
-from pixel_reasoner.files import TEMPORARY, atomic_writer, cannot_write, write_bytes
+from pixel_reasoner.files import TEMPORARY, atomic_writer, cannot_write, file_name, write_bytes
 from pixel_reasoner.rollout.replay import replay
 from pixel_reasoner.rollout.state import Rollout
 from pixel_reasoner.runs.folder import load_run
@@ -28,6 +28,7 @@ from pixel_reasoner.schema.question import MediaItem, Question
 from pixel_reasoner.schema.settings import RunSettings
 from pixel_reasoner.schema.trace import StopReason, Trace, Turn
 from pixel_reasoner.sources.cells import without_placeholders
+from pixel_reasoner.sources.media_folders import data_folders
 from pixel_reasoner.sources.rows import RowError, SkippedRow, json_objects
 
 
@@ -47,7 +48,7 @@ def trl_row(trace: Trace) -> dict[str, Any]:
     return {"messages": messages, "images": images}
 
 
-def export_trl(source: Path, out: Path) -> int:
+def export_trl(source: Path, out: Path, allow_media: Sequence[Path] = ()) -> int:
     """Write the traces of a folder or file as a folder for `datasets.load_from_disk`, and return the number of rows.
 
     Raises:
@@ -73,7 +74,10 @@ def export_trl(source: Path, out: Path) -> int:
     try:
         with FolderLock(out), TemporaryDirectory(prefix=TEMPORARY, dir=out) as folder:
             dataset = Dataset.from_generator(
-                _rows, features=features, gen_kwargs={"source": str(source)}, cache_dir=folder
+                _rows,
+                features=features,
+                gen_kwargs={"source": str(source), "allow_media": [*map(str, allow_media)]},
+                cache_dir=folder,
             )
             whole = Path(folder) / "whole"
             dataset.save_to_disk(str(whole))
@@ -100,11 +104,11 @@ def _move_dataset(folder: Path, out: Path) -> None:
         path.replace(out / path.name)
 
 
-def _rows(source: str) -> Iterator[dict[str, Any]]:
-    yield from map(trl_row, load_run(Path(source)))
+def _rows(source: str, allow_media: list[str]) -> Iterator[dict[str, Any]]:
+    yield from map(trl_row, load_run(Path(source), [*map(Path, allow_media)]))
 
 
-def export_message_list(source: Path, out: Path) -> int:
+def export_message_list(source: Path, out: Path, allow_media: Sequence[Path] = ()) -> int:
     """Write `out/data.json` and `out/images`, paths relative to `out`, and return the number of rows.
 
     Raises:
@@ -113,7 +117,7 @@ def export_message_list(source: Path, out: Path) -> int:
     """
     count = 0
     with FolderLock(out), atomic_writer(out / "data.json") as file:
-        for trace in load_run(source):
+        for trace in load_run(source, allow_media):
             row = {"message_list": _message_list(trace, out)}
             file.write(("[\n" if count == 0 else ",\n") + json.dumps(row, ensure_ascii=False))
             count += 1
@@ -138,7 +142,7 @@ def _message_list(trace: Trace, out: Path) -> list[dict[str, Any]]:
                 continue
             number += 1
             is_frame = number <= len(trace.pictures) and trace.pictures[0].frame is not None
-            folder = f"images/{trace.question.id}{'/frames' if is_frame else ''}"
+            folder = f"images/{file_name(trace.question.id)}{'/frames' if is_frame else ''}"
             name = f"{folder}/{number}.png"
             buffer = io.BytesIO()
             part["image"].save(buffer, "PNG")
@@ -153,16 +157,23 @@ def _message_list(trace: Trace, out: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def import_message_list(path: Path) -> Iterator[Trace | SkippedRow]:
+def import_message_list(
+    path: Path, allow_media: Sequence[Path] = ()
+) -> Iterator[Trace | SkippedRow]:
     """Yield the traces of a file of PixelReasoner-SFT-Data; picture paths are relative to the file.
+
+    Args:
+        path: the file.
+        allow_media: folders, besides that of the file, from which it may name pictures.
 
     Raises:
         InputError: not such a file.
     """
+    allowed = (*data_folders(path), *allow_media)
     for number, row in enumerate(json_objects(path), start=1):
         name = f"{path.stem}-{number}"
         try:
-            yield _import_row(name, row, path.parent)
+            yield _import_row(name, row, path.parent, allowed)
         except InputError as error:
             yield SkippedRow(name, "unusable_medium", str(error))
         except RowError as error:
@@ -175,12 +186,14 @@ class _Anomaly(Exception):
     """A row that differs from what a rollout would record."""
 
 
-def _import_row(name: str, row: dict[str, Any], folder: Path) -> Trace:
+def _import_row(name: str, row: dict[str, Any], folder: Path, allowed: Sequence[Path]) -> Trace:
     messages = [m for m in row["message_list"] if m["role"] != "system"]
     parts = [_parts(message) for message in messages]
     if not messages or messages[0]["role"] != "user":
         raise _Anomaly("the first message is not that of a user")
-    media = tuple(_medium_of(part, folder) for part in parts[0] if "text" not in part)
+    media = tuple(
+        _medium_of(part, folder).restricted(allowed) for part in parts[0] if "text" not in part
+    )
     if not media:
         raise _Anomaly("the first message has no picture and no video")
     turns = [

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from pixel_reasoner.registry import Registry
 from pixel_reasoner.schema.question import Question
+from pixel_reasoner.sources.media_folders import data_folders, restricted_row
 from pixel_reasoner.sources.rows import SkippedRow, is_there, try_build
 
 
@@ -93,7 +94,13 @@ class Selection(NamedTuple):
 
 
 def select(
-    benchmark: Benchmark, data: Path, media: Path, limit: int | None = None, seed: int = 0
+    benchmark: Benchmark,
+    data: Path,
+    media: Path,
+    limit: int | None = None,
+    seed: int = 0,
+    *,
+    allow_media: Sequence[Path] = (),
 ) -> Selection:
     """Return the questions of a benchmark, in its own order.
 
@@ -104,10 +111,12 @@ def select(
         limit: maximum number of rows, drawn at random. They are drawn before they are converted: a row that cannot be used is not
             replaced by another.
         seed: of the draw.
+        allow_media: folders, besides `data` and `media`, from which rows may name media. Rows that name others are dropped.
 
     Raises:
         InputError: not the files of this benchmark.
     """
+    allowed = (*data_folders(data), media, *allow_media)
     chosen = None
     if limit is not None:
         total = sum(1 for _ in benchmark.read(data, media))
@@ -118,6 +127,7 @@ def select(
         if chosen is not None and number not in chosen:
             continue
         row = draft if isinstance(draft, SkippedRow) else try_build(draft.where, draft.build)
+        row = row if isinstance(row, SkippedRow) else restricted_row(row, allowed)
         if isinstance(row, SkippedRow):
             dropped.append(row)
         elif row.id in questions:

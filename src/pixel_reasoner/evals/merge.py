@@ -16,6 +16,7 @@ from pixel_reasoner.files import atomic_writer, write_json
 from pixel_reasoner.runs.fingerprint import QuestionDigest
 from pixel_reasoner.runs.folder import SETTINGS, SUMMARY, load_run, run_settings
 from pixel_reasoner.runs.lock import FolderLock
+from pixel_reasoner.runs.media_folders import note_media_folders, noted_media_folders
 from pixel_reasoner.runs.store import TRACES
 from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.scoring.grading import Scorer
@@ -30,6 +31,9 @@ def merge(runs: Sequence[Path], out: Path, scorer: Scorer = Scorer.TYPED) -> dic
     """
     shards, settings = _checked_shards(runs)
     samples = int(settings["task"].get("samples", 1))
+    note_media_folders(
+        out, {one for shard in shards for one in (shard, *noted_media_folders(shard))}
+    )
     digest = QuestionDigest()
     with FolderLock(out):
         with atomic_writer(out / TRACES) as file:

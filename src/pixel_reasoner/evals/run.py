@@ -38,6 +38,7 @@ from pixel_reasoner.runs.folder import (
     load_run,
 )
 from pixel_reasoner.runs.lock import FolderLock
+from pixel_reasoner.runs.media_folders import folders_of, note_media_folders
 from pixel_reasoner.runs.store import TRACES, RunStore
 from pixel_reasoner.schema.question import Question, with_media_root
 from pixel_reasoner.schema.settings import RolloutConfig
@@ -191,6 +192,8 @@ def run_questions(
     settings = dict(json.loads(json.dumps(settings)))
     with FolderLock(out):
         check_run_settings(out, settings)
+        media = (item for one in evaluation.questions for item in with_media_root(one, out).media)
+        note_media_folders(out, folders_of(media))
         _ask_missing(evaluation, settings, out, on_trace)
     return settings
 

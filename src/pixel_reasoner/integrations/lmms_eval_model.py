@@ -30,6 +30,7 @@ from loguru import logger
 from tqdm import tqdm
 
 from pixel_reasoner.errors import InputError, OutputError, PixelReasonerError, UsageError
+from pixel_reasoner.files import file_name
 from pixel_reasoner.integrations.lmms_questions import (
     MEDIA,
     final_answer,
@@ -214,7 +215,10 @@ class PixelReasoner(lmms):
             with tempfile.TemporaryDirectory(prefix="pixel-reasoner-") as folder:
                 home = Path(folder)
                 # After each trace: the pictures of some benchmarks would fill a disk.
-                yield home, lambda t: shutil.rmtree(home / t.question.id, ignore_errors=True)
+                yield (
+                    home,
+                    lambda t: shutil.rmtree(home / file_name(t.question.id), ignore_errors=True),
+                )
             return
         file = self.traces
         if self.rank:
@@ -263,7 +267,7 @@ class PixelReasoner(lmms):
     def _question(self, name: str, request: Any, home: Path) -> Question:
         _, messages_of, _, doc_id, task, split = request.args
         messages = messages_of(self.task_dict[task][split][doc_id])
-        return question_of(name, messages, home, MEDIA if self.traces else name)
+        return question_of(name, messages, home, MEDIA if self.traces else file_name(name))
 
 
 def _as_input_error(error: Exception) -> Exception:

@@ -74,7 +74,8 @@ class MediaCache:
         """
         recorded = tuple(sampling)
         files = tuple(_file_state(Path(item.path)) for item in question.media)
-        key = (question.media, files, limits, recorded)
+        allowed = tuple(item.allowed_folders for item in question.media)
+        key = (question.media, allowed, files, limits, recorded)
         with self._lock:
             entry = self._entries.setdefault(key, _Entry())
             self._entries.move_to_end(key)

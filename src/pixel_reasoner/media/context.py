@@ -18,6 +18,7 @@ from pixel_reasoner.media.replay import other_media_error, recorded_limits, reco
 from pixel_reasoner.media.resize import fit_size, region_px, resize_region
 from pixel_reasoner.media.transforms import (
     apply_transforms,
+    check_transforms,
     source_box,
     transformed_size,
     untransformed_size,
@@ -129,6 +130,8 @@ class MediaContext:
             InputError: not the media, or not the sampled frames, that the trace was made from.
         """
         pictures = recorded_pictures(trace)
+        for picture in pictures or ():
+            check_transforms(picture.transforms)
         if (
             pictures is None
             or not self._has_sampling(trace.sampling)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from pixel_reasoner.media.access import check_access
 from pixel_reasoner.media.decoder import IN_PROCESS, MediaDecoder
 from pixel_reasoner.media.limits import num_px_to_close
 from pixel_reasoner.media.resize import resize_region
@@ -132,6 +133,7 @@ class OpenMedia:
         return list(self._images)
 
     def _open(self, index: int, item: MediaItem, recorded: FrameSampling | None) -> None:
+        check_access(item)
         if item.kind == "image":
             size = self.decoder.size(Path(item.path), self.limits, item.page)
             self.notes += self.decoder.notes(Path(item.path), self.limits, item.page)

@@ -15,8 +15,9 @@ from typing import Any
 
 from PIL import Image
 
+from pixel_reasoner.errors import InputError
 from pixel_reasoner.registry import Registry
-from pixel_reasoner.schema.geometry import Box, Size
+from pixel_reasoner.schema.geometry import WHOLE, Box, Size
 from pixel_reasoner.schema.trace import Transform
 
 
@@ -34,6 +35,23 @@ class TransformSpec:
 
 
 TRANSFORMS = Registry[TransformSpec]("transform")
+
+
+def check_transforms(transforms: Sequence[Transform]) -> None:
+    """Raise an error unless transforms, which may come from a file, can be applied.
+
+    Raises:
+        InputError: an unknown transform, or arguments that it does not take.
+    """
+    for transform in transforms:
+        try:
+            TRANSFORMS.get(transform.name).source_box(WHOLE, **transform.arguments)
+        except (TypeError, ValueError, ArithmeticError) as error:
+            raise InputError(
+                expected=f"transforms of pictures: {', '.join(sorted(TRANSFORMS))}",
+                got=f"{transform.name}: {error}",
+                fix="run the question again, or install the package that adds this transform",
+            ) from error
 
 
 def apply_transforms(image: Image.Image, transforms: Sequence[Transform]) -> Image.Image:

@@ -12,8 +12,10 @@ from pydantic import ValidationError
 
 from pixel_reasoner.dialects import detect_dialect, get_dialect
 from pixel_reasoner.errors import ModelError
+from pixel_reasoner.files import reason
 from pixel_reasoner.schema.record import Record
 from pixel_reasoner.schema.settings import PixelBudgets
+from pixel_reasoner.strict_json import parse_json
 
 
 class FolderSettings(Record):
@@ -85,11 +87,30 @@ def budgets_for_processor(settings: FolderSettings, image_processor: Any) -> Pix
 
 def _image_processor(folder: Path) -> Any:
     """What a folder says of its image processor, with the older names of its limits under the newer ones."""
-    said = _json(folder / "preprocessor_config.json")
-    said = said or _json(folder / "processor_config.json").get("image_processor") or {}
+    path = folder / "preprocessor_config.json"
+    said = _json(path)
+    if not said:
+        path = folder / "processor_config.json"
+        said = _object(_json(path).get("image_processor"))
     ends = {"shortest_edge": said.get("min_pixels"), "longest_edge": said.get("max_pixels")}
-    size = dict(said.get("size") or {}) | {name: px for name, px in ends.items() if px}
+    size = _object(said.get("size")) | {name: px for name, px in ends.items() if px}
+    for name in ends:
+        if name in size and not _is_count(size[name]):
+            raise ModelError(
+                expected=f"{path} with {name} as a number of pixels",
+                got=json.dumps(size[name])[:100],
+                fix="copy the file of the original model again",
+            )
     return SimpleNamespace(**{**said, "size": size})
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return dict(value) if isinstance(value, dict) else {}
+
+
+def _is_count(value: Any) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return value is None or (is_number and 1 <= value < 2**63)
 
 
 def _said(path: Path) -> FolderSettings:
@@ -97,11 +118,13 @@ def _said(path: Path) -> FolderSettings:
     if not path.is_file():
         return FolderSettings()
     try:
-        return FolderSettings.model_validate_json(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, ValidationError) as error:
+        return FolderSettings.model_validate(parse_json(path.read_bytes()))
+    except (OSError, ValueError) as error:
+        first = error.errors()[0] if isinstance(error, ValidationError) else None
+        place = f"{'.'.join(map(str, first['loc']))}: {first['msg']}" if first else reason(error)
         raise ModelError(
             expected=f"{path} with dialect, budgets and note",
-            got=str(error).splitlines()[0],
+            got=place,
             fix="mend or delete this file",
         ) from error
 
@@ -109,10 +132,9 @@ def _said(path: Path) -> FolderSettings:
 def _json(path: Path) -> dict[str, Any]:
     """An object of a model's folder; empty where it is missing or broken, which whoever loads the model will tell."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        return _object(parse_json(path.read_bytes()))
     except (OSError, ValueError):
         return {}
-    return value if isinstance(value, dict) else {}
 
 
 def _template(folder: Path) -> str:

@@ -32,7 +32,7 @@ def load_processor(where: str) -> Any:
         ModelError: one of the three is missing.
     """
     try:
-        processor = AutoProcessor.from_pretrained(where)
+        processor = AutoProcessor.from_pretrained(where, trust_remote_code=False)
     except Exception as error:
         raise _unusable(where, "processor and tokenizer files", error) from error
     if getattr(processor, "image_processor", None) is None:
@@ -62,7 +62,10 @@ def load_weights(where: str, dtype: str | None, device: str) -> Any:
         )
     try:
         model, info = AutoModelForImageTextToText.from_pretrained(
-            where, dtype=dtype or _default_dtype(device), output_loading_info=True
+            where,
+            dtype=dtype or _default_dtype(device),
+            output_loading_info=True,
+            trust_remote_code=False,
         )
     except Exception as error:
         raise _unusable(where, "config.json and weights (model.safetensors)", error) from error

@@ -13,14 +13,13 @@ from pixel_reasoner.report.curves import LOG, write_curves
 from pixel_reasoner.report.page import write_report
 from pixel_reasoner.report.run import (
     OUTCOMES,
-    compared_html,
-    differing_html,
+    comparison_head,
     instructive,
     outcomes,
     run_head,
-    run_summary,
     write_table,
 )
+from pixel_reasoner.report.summary import read_summary
 from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.scoring.grading import Scorer
 
@@ -45,6 +44,7 @@ def write_run_report(
     limit: int = 500,
     tables: Sequence[Path] = (),
     references: bool = False,
+    allow_media: Sequence[Path] = (),
 ) -> WrittenReport:
     """Write the report of an evaluation, of a file of traces, or of one or more RL runs.
 
@@ -54,6 +54,7 @@ def write_run_report(
         limit: traces on the page at most.
         tables: files, .md or .csv, for the metrics of an evaluation.
         references: whether published results of the benchmark are shown.
+        allow_media: folders, besides that of the run, whose media it may show (`runs.folder.load_run`).
 
     Raises:
         UsageError: several sources that are not all RL runs, or a table with another ending.
@@ -72,19 +73,26 @@ def write_run_report(
     source = sources[0]
     if not (source / SUMMARY).exists():
         if tables or references:
-            run_summary(source)  # raises: the run is not finished
-        return _write_traces(list(islice(load_run(source), limit + 1)), out, source.name, limit)
-    summary = run_summary(source)
+            read_summary(source)  # raises: the run is not finished
+        return _write_traces(
+            list(islice(load_run(source, allow_media), limit + 1)), out, source.name, limit
+        )
+    summary = read_summary(source)
     for path in tables:
         write_table(summary, path)
-    traces, by_question = instructive(source, Scorer(summary.get("scorer", "typed")))
+    traces, by_question = instructive(source, summary.scorer, allow_media)
     head = run_head(summary, traces, references=references)
     written = _write_traces(traces, out, source.name, limit, head, by_question)
     return written._replace(tables=tuple(tables))
 
 
 def write_comparison(
-    found: Mapping[str, Any], first: Path, second: Path, out: Path, limit: int = 200
+    found: Mapping[str, Any],
+    first: Path,
+    second: Path,
+    out: Path,
+    limit: int = 200,
+    allow_media: Sequence[Path] = (),
 ) -> WrittenReport:
     """Write the report of two compared runs: metrics, settings that differ, and traces of the first run.
 
@@ -96,17 +104,18 @@ def write_comparison(
         second: folder of the second run.
         out: the HTML file.
         limit: traces on the page at most.
+        allow_media: folders, besides those of the runs, whose media may be shown.
 
     Raises:
         InputError: traces that cannot be read.
         OutputError: the file cannot be written.
     """
     names = str(first), str(second)
-    traces = list(load_run(first))
+    traces = list(load_run(first, allow_media))
     by_question = outcomes(traces, load_run(second), Scorer(found["scorer"]))
     traces = [trace for trace in traces if trace.question.id in by_question]
     traces.sort(key=lambda trace: OUTCOMES.index(by_question[trace.question.id]))
-    head = compared_html(found, *names) + differing_html(found["differing"], *names)
+    head = comparison_head(found, *names)
     title = f"{first.name} against {second.name}"
     return _write_traces(traces, out, title, limit, head, by_question)
 

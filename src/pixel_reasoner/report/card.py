@@ -1,35 +1,35 @@
-"""One trace as a card: the question, its pictures, and each turn with its calls and results."""
+"""One trace as a card (`card.html`): the question, its pictures, and each turn with its calls and results."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from functools import cache
-from html import escape
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache, partial
 from itertools import groupby
+from typing import Any, NamedTuple
 
 from pixel_reasoner.operations.base import call_as_written
 from pixel_reasoner.operations.registry import describe_call
-from pixel_reasoner.report.figure import Mark, TracePictures, color, figure
+from pixel_reasoner.report.figure import Figure, Mark, TracePictures, color
+from pixel_reasoner.report.templates import render_parts
 from pixel_reasoner.schema.geometry import WHOLE, Box, Size
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.trace import Observation, Picture, Thought, ToolCall, Trace, Turn
 from pixel_reasoner.scoring.extraction import answer_of
 from pixel_reasoner.scoring.grading import Grade, Outcome, grade_reply
+from pixel_reasoner.text import visible
 
 Facets = dict[str, list[str]]
-"""name of a filter -> values of a trace"""
+"""name of a filter -> values of a trace. The name is an HTML attribute name: lower-case words joined by `-`"""
 
-SIGNS = {"right": "✓", "wrong": "✗", "unparsed": "?", "ungraded": "–"}
+OUTCOMES = ("right", "wrong", "unparsed", "ungraded")
 _WORDS = {Outcome.CORRECT: "right", Outcome.WRONG: "wrong", Outcome.UNPARSED: "unparsed"}
-_KEY_LOOKED = '<span class="key">where it looked</span>'
-_KEY_EVIDENCE = '<span class="key dashed">where the answer is</span>'
 _NEEDS_LOOK = {True: "needs a look", False: "overview suffices", None: "unknown"}
 
 
 def card(trace: Trace, number: int, facets: Facets, unshown: Counter[str]) -> Iterator[str]:
-    """Yield the HTML of one trace, in pieces.
+    """Yield the HTML of one trace, in parts.
 
     Args:
         trace: what is shown.
@@ -37,21 +37,21 @@ def card(trace: Trace, number: int, facets: Facets, unshown: Counter[str]) -> It
         facets: its values by filter.
         unshown: counts pictures that cannot be shown, by reason.
     """
-    pictures = TracePictures(trace, unshown)
-    data = " ".join(f'data-{name}="{escape(chr(10).join(of))}"' for name, of in facets.items())
-    yield f'<article class="trace" id="t{number}" tabindex="-1" aria-labelledby="t{number}-q" {data}>\n'
-    yield _heading(trace, number, facets)
-    for _, of_medium in groupby(trace.pictures, key=lambda picture: picture.medium):
-        group = list(of_medium)
-        show = _pairs if group[0].frame is None else _strip
-        yield show(group, trace, pictures, number)
-    if trace.turns:
-        turns = enumerate(trace.turns, start=1)
-        yield '<ol class="turns">\n'
-        yield from (_turn(turn, index, trace, pictures, number) for index, turn in turns)
-        yield _end(trace, facets["outcome"][0])
-        yield "</ol>\n"
-    yield "</article>\n"
+    shown = _Shown(trace, TracePictures(trace, unshown), number)
+    return render_parts(
+        "card.html",
+        trace=trace,
+        question=trace.question,
+        number=number,
+        facets=facets,
+        outcome=facets["outcome"][0],
+        facts=_facts(trace),
+        answered=answer_of(trace),
+        expected=" or ".join(trace.question.answer),
+        stop=_words(trace.stop),
+        media=list(shown.media()),
+        turns=[_step(turn, index, shown) for index, turn in enumerate(trace.turns, start=1)],
+    )
 
 
 def facets_of(trace: Trace, graded: Callable[[Trace], Grade | None] = grade_reply) -> Facets:
@@ -67,9 +67,18 @@ def facets_of(trace: Trace, graded: Callable[[Trace], Grade | None] = grade_repl
         "outcome": [_outcome(graded(trace))],
         "stop": [_words(trace.stop)],
         "operations": _operations(trace),
-        "category": [trace.question.category or "none"],
+        "category": [facet_value(trace.question.category or "none")],
         "look": [_NEEDS_LOOK[trace.question.needs_look]],
     }
+
+
+def facet_value(text: str) -> str:
+    r"""Return a value for a filter: one line of visible text, since values are separated by newlines.
+
+    >>> facet_value("a\nb")
+    'a␊b'
+    """
+    return visible(text).replace("\n", "␊")
 
 
 def _outcome(grade: Grade | None) -> str:
@@ -86,8 +95,8 @@ def _words(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _heading(trace: Trace, number: int, facets: Facets) -> str:
-    """Return the question, its answers and metadata."""
+def _facts(trace: Trace) -> list[str]:
+    """Return the line above the question: id, category, stop reason, calls and time."""
     question = trace.question
     calls = f"{len(trace.executed)} operations" if len(trace.executed) != 1 else "1 operation"
     if trace.rejected:
@@ -95,56 +104,48 @@ def _heading(trace: Trace, number: int, facets: Facets) -> str:
     facts = [question.id, question.category, _words(trace.stop), calls, f"{trace.seconds:.1f} s"]
     if question.needs_look is not None:
         facts.insert(2, _NEEDS_LOOK[question.needs_look])
-    meta = "".join(f"<span>{escape(fact)}</span>" for fact in facts if fact)
-    options = "".join(
-        f"<li><b>{escape(letter)}</b> {escape(text)}</li>"
-        for letter, text in question.options.items()
-    )
-    error = f'<p class="error"><b>Failed.</b> {escape(trace.error)}</p>' if trace.error else ""
-    return "\n".join(
-        [
-            f'<p class="meta"><span class="number">{number}</span>{meta}</p>',
-            f'<h2 id="t{number}-q">{escape(question.text)}</h2>',
-            f'<ol class="options">{options}</ol>' if options else "",
-            _verdict(answer_of(trace), question, facets["outcome"][0]),
-            error,
-            "",
-        ]
-    )
+    return [fact for fact in facts if fact]
 
 
-def _verdict(answer: str | None, question: Question, outcome: str) -> str:
-    none = '<span class="none">{}</span>'
-    given = none.format("no answer") if answer is None else escape(answer)
-    expected = escape(" or ".join(question.answer)) or none.format("not known")
-    return (
-        f'<dl class="verdict"><div><dt class="mark {outcome}">{SIGNS[outcome]} {outcome}</dt></div>'
-        f"<div><dt>answered</dt><dd>{given}</dd></div><div><dt>expected</dt><dd>{expected}</dd></div></dl>"
-    )
+# --- turns ---
 
 
-def _turn(turn: Turn, index: int, trace: Trace, pictures: TracePictures, number: int) -> str:
-    """Return one message of the model, its calls and their results."""
-    link = f"t{number}-{index}"
-    words = [f'<p class="thought">{escape(text)}</p>' for text in _texts(turn)]
-    for call, observation in _calls_and_results(turn):
-        words += _call(call, observation, turn, trace)
-    if turn.text.strip() != "\n".join(_texts(turn)):
-        words.append(
-            f"<details><summary>as written</summary><pre>{escape(turn.text)}</pre></details>"
-        )
-    results = "".join(
-        _result(picture, trace, pictures, number, link)
-        for observation in turn.observations
-        for picture in observation.pictures
-    )
+class _Call(NamedTuple):
+    """A call of the model, and its result in words."""
+
+    words: str
+    is_mistake: bool
+    error: str = ""
+    """why it was refused"""
+    reply: str | None = None
+    """result, unless it is pictures"""
+
+
+class _Step(NamedTuple):
+    """One message of the model, its calls and their results."""
+
+    number: int
+    link: str
+    kind: str
+    """CSS class"""
+    texts: list[str]
+    calls: list[_Call]
+    raw: str
+    """text as generated, where the page shows it in other words"""
+    results: Callable[[], Iterator[Mapping[str, Any]]]
+
+
+def _step(turn: Turn, index: int, shown: _Shown) -> _Step:
+    texts = _texts(turn)
     is_refused = bool(turn.observations) and not turn.has_executed_call
-    kind = "refused" if is_refused else color(index)
-    return (
-        f'<li class="turn {kind}" id="{link}" data-link="{link}">'
-        f'<span class="dot" aria-hidden="true">{index}</span><div class="words">{"".join(words)}</div>'
-        + (f'<div class="results">{results}</div>' if results else "")
-        + "</li>\n"
+    return _Step(
+        number=index,
+        link=shown.link(index),
+        kind="refused" if is_refused else color(index),
+        texts=texts,
+        calls=[_call(call, result, turn) for call, result in _calls_and_results(turn)],
+        raw=turn.text if turn.text.strip() != "\n".join(texts) else "",
+        results=partial(shown.results, turn, index),
     )
 
 
@@ -182,28 +183,11 @@ def _calls_and_results(turn: Turn) -> Iterator[tuple[ToolCall | None, Observatio
         yield call, None
 
 
-def _call(
-    call: ToolCall | None, observation: Observation | None, turn: Turn, trace: Trace
-) -> Iterator[str]:
-    mistake = '<span class="mistake">a deliberate mistake</span>' if turn.mistake else ""
-    yield f'<p class="call">{escape(_call_in_words(call, observation))}{mistake}</p>'
-    if observation and observation.error:
-        reason = f"<b>Refused, {_words(observation.error)}.</b> {escape(observation.text)}"
-        yield f'<p class="refusal">{reason}</p>'
-    elif observation and not observation.pictures:
-        yield f'<p class="reply">{escape(observation.text)}</p>'
-
-
-def _end(trace: Trace, outcome: str) -> str:
-    """Return the end of the rollout, as the last step of the timeline."""
-    if trace.answer is None:
-        end = f'<span class="none">No answer: {_words(trace.stop)}</span>'
-    else:
-        end = f"Answer <b>{escape(trace.answer)}</b>"
-    return (
-        f'<li class="turn end {outcome}"><span class="dot" aria-hidden="true">{SIGNS[outcome]}</span>'
-        f'<p class="words">{end}</p></li>\n'
-    )
+def _call(call: ToolCall | None, observation: Observation | None, turn: Turn) -> _Call:
+    words = _call_in_words(call, observation)
+    if observation is None or (observation.pictures and not observation.error):
+        return _Call(words, turn.mistake)
+    return _Call(words, turn.mistake, _words(observation.error or ""), observation.text)
 
 
 def _call_in_words(call: ToolCall | None, observation: Observation | None) -> str:
@@ -211,69 +195,108 @@ def _call_in_words(call: ToolCall | None, observation: Observation | None) -> st
     if call is None:
         return "a call that could not be read"
     is_executed = observation is not None and observation.pictures
-    return describe_call(call) if is_executed else call_as_written(call)
+    try:
+        return describe_call(call) if is_executed else call_as_written(call)
+    except (LookupError, TypeError, ValueError):  # a file says that it was executed: it was not
+        return call_as_written(call)
 
 
-# ---- pictures of the question, and pictures that operations returned
+# --- pictures of the question, and pictures that operations returned ---
 
 
-def _pairs(group: list[Picture], trace: Trace, pictures: TracePictures, number: int) -> str:
-    """Return each picture as the model received it, next to its source with the boxes of later crops."""
-    return "".join(_pair(picture, trace, pictures, number) for picture in group)
+class _Shown:
+    """The pictures of a trace in its card. They are opened when the template comes to them."""
 
+    def __init__(self, trace: Trace, pictures: TracePictures, number: int) -> None:
+        self.trace, self.pictures, self.number = trace, pictures, number
 
-def _pair(picture: Picture, trace: Trace, pictures: TracePictures, number: int) -> str:
-    name = f"Picture {picture.number}"
-    seen = pictures.view(picture.number, f"{name} as the model saw it")
-    source = pictures.source(picture.number, f"{name} at full resolution")
-    crops = _marks(_crops_of(trace, picture), WHOLE, number)
-    evidence = _evidence_marks(trace.question, picture)
-    keys = [_KEY_LOOKED] * bool(crops) + [_KEY_EVIDENCE] * bool(evidence)
-    left = f"<b>{name}</b> as the model saw it, {_size(picture.seen_px)} px"
-    right = " · ".join([f"<b>Source</b>, {_size(picture.source_px)} px", *keys])
-    shape = _shape(picture.source_px)
-    return (
-        f'<div class="pair">{figure(seen, left, kind=shape)}'
-        f"{figure(source, right, [*crops, *evidence], shape)}</div>\n"
-    )
+    def link(self, turn: int) -> str:
+        """Return the id of a turn on the page."""
+        return f"t{self.number}-{turn}"
 
+    def media(self) -> Iterator[Mapping[str, Any]]:
+        """Yield each medium: its pictures next to their sources, or its frames in a row."""
+        for _, of_medium in groupby(self.trace.pictures, key=lambda picture: picture.medium):
+            group = list(of_medium)
+            if group[0].frame is None:
+                yield {"pairs": partial(map, self._pair, group)}
+            else:
+                yield self._strip(group)
 
-def _strip(group: list[Picture], trace: Trace, pictures: TracePictures, number: int) -> str:
-    """Return the sampled frames of a video in a row. Selected ones and those with evidence are marked."""
-    frames = "".join(_frame_item(picture, trace, pictures, number) for picture in group)
-    evidence = bool(trace.question.evidence and trace.question.evidence.frames)
-    selected = any(_crops_of(trace, picture) for picture in group)
-    keys = [
-        f"{len(group)} frames as the model saw them, {_size(group[0].seen_px)} px each",
-        *[_KEY_LOOKED] * selected,
-        *[_KEY_EVIDENCE] * evidence,
-    ]
-    return f'<ol class="strip">{frames}</ol><p class="legend">{" · ".join(keys)}</p>\n'
+    def _pair(self, picture: Picture) -> Mapping[str, Any]:
+        """Return a picture as the model received it, and its source with the boxes of later crops."""
+        name = f"Picture {picture.number}"
+        crops = self._marks(self._crops_of(picture), WHOLE)
+        evidence = _evidence_marks(self.trace.question, picture)
+        shape = _shape(picture.source_px)
+        view = self.pictures.view(picture.number, f"{name} as the model saw it")
+        source = self.pictures.source(picture.number, f"{name} at full resolution")
+        return {
+            "name": name,
+            "view": Figure(view, kind=shape),
+            "source": Figure(source, [*crops, *evidence], shape),
+            "seen_px": _size(picture.seen_px),
+            "source_px": _size(picture.source_px),
+            "has_crops": bool(crops),
+            "has_evidence": bool(evidence),
+        }
 
+    def _strip(self, group: list[Picture]) -> Mapping[str, Any]:
+        """Return the sampled frames of a video. Selected ones and those with evidence are marked."""
+        evidence = self.trace.question.evidence
+        return {
+            "frames": partial(map, self._frame, group),
+            "count": len(group),
+            "seen_px": _size(group[0].seen_px),
+            "has_crops": any(self._crops_of(picture) for picture in group),
+            "has_evidence": bool(evidence and evidence.frames),
+        }
 
-def _frame_item(picture: Picture, trace: Trace, pictures: TracePictures, number: int) -> str:
-    crops = _crops_of(trace, picture)
-    chosen = [turn for turn, crop in crops if crop.box == WHOLE]
-    boxes = _marks([(turn, crop) for turn, crop in crops if crop.box != WHOLE], WHOLE, number)
-    evidence = trace.question.evidence.frames if trace.question.evidence else ()
-    kinds = [f"selected {color(chosen[0])}"] if chosen else []
-    kinds += ["evidence"] if picture.frame in evidence else []
-    img = pictures.view(picture.number, f"Frame {picture.frame} as the model saw it")
-    caption = f"<b>{picture.frame}</b> {_time(picture)}"
-    link = f"t{number}-{chosen[0]}" if chosen else ""
-    return f"<li>{figure(img, caption, boxes, ' '.join(kinds), link)}</li>"
+    def _frame(self, picture: Picture) -> Mapping[str, Any]:
+        crops = self._crops_of(picture)
+        chosen = [turn for turn, crop in crops if crop.box == WHOLE]
+        boxes = self._marks([(turn, crop) for turn, crop in crops if crop.box != WHOLE], WHOLE)
+        evidence = self.trace.question.evidence.frames if self.trace.question.evidence else ()
+        kinds = [f"selected {color(chosen[0])}"] if chosen else []
+        kinds += ["evidence"] if picture.frame in evidence else []
+        view = self.pictures.view(picture.number, f"Frame {picture.frame} as the model saw it")
+        link = self.link(chosen[0]) if chosen else ""
+        return {
+            "view": Figure(view, boxes, " ".join(kinds), link),
+            "number": picture.frame,
+            "time": _time(picture),
+        }
 
+    def results(self, turn: Turn, index: int) -> Iterator[Mapping[str, Any]]:
+        """Yield the pictures that the operations of a turn returned, with the boxes of later crops of them."""
+        for picture in (one for result in turn.observations for one in result.pictures):
+            name = f"Picture {picture.number}"
+            later = _returned_pictures(self.trace)
+            crops = [(n, crop) for n, crop in later if crop.parent == picture.number]
+            view = self.pictures.view(picture.number, f"{name} as the model saw it")
+            marks, shape = self._marks(crops, picture.box), _shape(picture.seen_px)
+            yield {
+                "name": name,
+                "view": Figure(view, marks, shape, self.link(index)),
+                "frame": picture.frame,
+                "time": _time(picture),
+                "source_px": _size(picture.source_px),
+                "seen_px": _size(picture.seen_px),
+            }
 
-def _result(picture: Picture, trace: Trace, pictures: TracePictures, number: int, link: str) -> str:
-    """Return a picture that an operation returned, with the boxes of later crops of it."""
-    name = f"Picture {picture.number}"
-    crops = [
-        (turn, crop) for turn, crop in _returned_pictures(trace) if crop.parent == picture.number
-    ]
-    frame = f", frame {picture.frame} {_time(picture)}" if picture.frame is not None else ""
-    caption = f"<b>{name}</b>{frame}<br>{_size(picture.source_px)} → {_size(picture.seen_px)} px"
-    img = pictures.view(picture.number, f"{name} as the model saw it")
-    return figure(img, caption, _marks(crops, picture.box, number), _shape(picture.seen_px), link)
+    def _crops_of(self, at: Picture) -> list[tuple[int, Picture]]:
+        """Return all later pictures of the same source as a picture of the question, crops of crops included."""
+        return [
+            (turn, picture)
+            for turn, picture in _returned_pictures(self.trace)
+            if (picture.medium, picture.frame) == (at.medium, at.frame)
+        ]
+
+    def _marks(self, crops: Iterable[tuple[int, Picture]], shown: Box) -> list[Mark]:
+        return [
+            Mark(crop.box.relative_to(shown), str(crop.number), turn, self.link(turn))
+            for turn, crop in crops
+        ]
 
 
 def _returned_pictures(trace: Trace) -> list[tuple[int, Picture]]:
@@ -283,22 +306,6 @@ def _returned_pictures(trace: Trace) -> list[tuple[int, Picture]]:
         for index, turn in enumerate(trace.turns, start=1)
         for observation in turn.observations
         for picture in observation.pictures
-    ]
-
-
-def _crops_of(trace: Trace, at: Picture) -> list[tuple[int, Picture]]:
-    """Return all later pictures of the same source as a picture of the question, crops of crops included."""
-    return [
-        (turn, picture)
-        for turn, picture in _returned_pictures(trace)
-        if (picture.medium, picture.frame) == (at.medium, at.frame)
-    ]
-
-
-def _marks(crops: Iterable[tuple[int, Picture]], shown: Box, number: int) -> list[Mark]:
-    return [
-        Mark(crop.box.relative_to(shown), str(crop.number), turn, f"t{number}-{turn}")
-        for turn, crop in crops
     ]
 
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import io
-import json
-from collections.abc import Mapping, Sequence
-from html import escape
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pixel_reasoner.errors import InputError, packages_of
 from pixel_reasoner.files import atomic_writer, numbered_lines
+from pixel_reasoner.report.templates import asset, render_parts
+from pixel_reasoner.strict_json import parse_json
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 LOG = "log.jsonl"
 """log of a run, one row of metrics per step"""
@@ -56,14 +61,8 @@ PANELS = (
     ),
     Panel("loss", ("loss",)),
 )
-_STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 76rem; padding: 0 1rem; color: #1c1c1c; background: #fff }
-figure { margin: 0 } h1 { font-size: 1.4rem } h2 { font-size: .95rem; font-weight: 600; margin: 0 }
-.panels { display: grid; grid-template-columns: repeat(auto-fit, minmax(22rem, 1fr)); gap: 1.5rem }
-svg { width: 100%; height: auto } li { display: inline-block; margin-right: 1.5rem } ul { padding: 0 }
-.key { display: inline-block; width: 1.4rem; height: .3rem; vertical-align: middle; margin-right: .4rem }
-"""
 COLORS = ("#0b6e99", "#c8553d", "#3d8b40", "#8e5ea2", "#b8860b", "#555555", "#d4569f", "#1b998b")
+"""of the lines, as in `curves.css`"""
 _DASHES = ("solid", "dashed", "dotted")
 _SMOOTHING_WINDOW = 0.05
 """share of the steps that the thick line averages over"""
@@ -89,20 +88,20 @@ def write_curves(runs: Mapping[str, Path], out: Path, title: str = "Training") -
     logs = {name: read_log(folder) for name, folder in runs.items()}
     shown = [panel for panel in PANELS if any(_has(log, panel) for log in logs.values())]
     with atomic_writer(out) as page:
-        page.write(
-            f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
+        page.writelines(
+            render_parts(
+                "curves.html",
+                title=title,
+                style=asset("curves.css"),
+                runs=[(n % len(COLORS), name) for n, name in enumerate(logs)],
+                panels=_drawn(shown, logs),
+            )
         )
-        page.write(f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style>')
-        page.write(f"<h1>{escape(title)}</h1>{_legend(list(logs))}")
-        page.write('<div class="panels">')
-        for panel in shown:
-            page.write(f"<figure><h2>{escape(panel.title)}</h2>{_draw(panel, logs)}</figure>")
-        page.write("</div></html>")
     return len(shown)
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
-    """Return the rows of the log of a run.
+    """Return the rows of the log of a run. What the panels show is a number or None.
 
     Raises:
         InputError: no log, or one that cannot be read.
@@ -110,8 +109,8 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
     rows = []
     for number, line in numbered_lines(folder / LOG, f"the folder of an RL run, with its {LOG}"):
         try:
-            rows.append(dict(json.loads(line)))
-        except (ValueError, TypeError) as error:
+            rows.append(_row(parse_json(line, is_finite=False)))
+        except ValueError as error:
             raise InputError(
                 expected="one row of figures as JSON per line",
                 got=f"{folder / LOG}, line {number}: {error}",
@@ -120,16 +119,46 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _legend(names: Sequence[str]) -> str:
-    keys = [
-        f'<li><span class="key" style="background:{COLORS[n % len(COLORS)]}"></span>{escape(name)}</li>'
-        for n, name in enumerate(names)
-    ]
-    return f"<ul>{''.join(keys)}</ul><p>Thin: every step. Thick: the mean of the steps around it. Several figures of one panel are solid, dashed and dotted in the order of its title.</p>"
+_SHOWN = frozenset(name for panel in PANELS for name in panel.names)
+_MAX_SHOWN = 1e15
+"""matplotlib cannot place the ticks of axes near the largest float"""
+
+
+def _row(row: Any) -> dict[str, Any]:
+    """Return a checked row of a log; metrics that are not finite become nan.
+
+    Raises:
+        ValueError: no object, or something else than a number where a panel needs one.
+    """
+    if not isinstance(row, dict):
+        raise ValueError(f"a JSON {type(row).__name__}, not an object")
+    found = dict(row)
+    for name in _SHOWN & found.keys() | {"step"}:
+        value = found.get(name)
+        if value is None and name != "step":
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError(f"{name} is not a number")
+        is_shown = abs(value) <= _MAX_SHOWN  # false for nan
+        if name == "step" and not is_shown:
+            raise ValueError("step is not a step")
+        found[name] = value if is_shown else math.nan
+    return found
 
 
 def _has(log: Sequence[Mapping[str, Any]], panel: Panel) -> bool:
     return any(row.get(name) is not None for row in log for name in panel.names)
+
+
+def _drawn(
+    panels: Sequence[Panel], logs: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> Iterator[tuple[str, Markup]]:
+    """Yield the title and picture of each panel. An SVG in `<img>` can run and load nothing."""
+    from markupsafe import Markup
+
+    for panel in panels:
+        data = base64.b64encode(_draw(panel, logs).encode()).decode()
+        yield panel.title, Markup(f"data:image/svg+xml;base64,{data}")
 
 
 def _draw(panel: Panel, logs: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:

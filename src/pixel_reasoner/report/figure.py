@@ -1,6 +1,7 @@
-"""Pictures with boxes over them: pixels as data URIs, boxes as SVG on top, never drawn into the pixels.
+"""Pictures with boxes over them: pixels as data URIs, boxes as SVG on top, never drawn into the pixels (`figure.html`).
 
-A picture that cannot be opened (moved, changed or broken since the run) is replaced by a tile with the reason.
+A picture that cannot be opened (moved, changed, broken since the run, or in a folder that may not be read) is replaced by
+a tile with the reason.
 """
 
 from __future__ import annotations
@@ -8,8 +9,7 @@ from __future__ import annotations
 import base64
 import io
 from collections import Counter
-from collections.abc import Callable, Iterable
-from html import escape
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from pixel_reasoner.errors import InputError
@@ -17,7 +17,8 @@ from pixel_reasoner.schema.geometry import Box
 from pixel_reasoner.schema.trace import Trace
 
 if TYPE_CHECKING:  # Pillow and PyAV are loaded when a picture is shown
-    from PIL import Image
+    import PIL.Image
+    from markupsafe import Markup
 
     from pixel_reasoner.media.context import MediaContext
 
@@ -30,17 +31,88 @@ _ENLARGED_BELOW_PX = 450
 _NUM_COLORS = 6
 
 
+class Image(NamedTuple):
+    """A picture as `<img>`, or the reason why it cannot be shown."""
+
+    alt: str
+    src: Markup | str = ""
+    """data URI; empty where the picture cannot be shown"""
+    width: int = 0
+    height: int = 0
+    problem: str = ""
+
+    @property
+    def is_enlarged(self) -> bool:
+        """Whether it is shown larger than it is, with hard pixel edges."""
+        return self.width < _ENLARGED_BELOW_PX
+
+
 class Mark(NamedTuple):
-    """Box to draw over a picture, in fractions of what is shown."""
+    """Box to draw over a picture, in fractions of what is shown.
+
+    Its place is in percent, so that it fits the picture at every size.
+    """
 
     box: Box
     label: str = ""
     turn: int = 0
+    """turn whose operation cut out this box, from 1; 0 for evidence"""
     link: str = ""
+
+    @property
+    def x(self) -> str:
+        """Left edge in percent."""
+        return f"{100 * self.box.x1:.2f}"
+
+    @property
+    def y(self) -> str:
+        """Upper edge in percent."""
+        return f"{100 * self.box.y1:.2f}"
+
+    @property
+    def width(self) -> str:
+        """Width in percent."""
+        return f"{100 * (self.box.x2 - self.box.x1):.2f}"
+
+    @property
+    def height(self) -> str:
+        """Height in percent."""
+        return f"{100 * (self.box.y2 - self.box.y1):.2f}"
+
+    @property
+    def color(self) -> str:
+        """CSS class of the turn."""
+        return color(self.turn)
+
+    @property
+    def label_top(self) -> int:
+        """Pixels from the upper edge to the label: above the box, or inside where the box is at the upper edge."""
+        return 0 if self.box.y1 < 0.08 else -18
+
+    @property
+    def label_width(self) -> int:
+        """Pixels."""
+        return 10 + 8 * len(self.label)
+
+    @property
+    def label_middle(self) -> str:
+        """Pixels from the left edge of the label to its middle."""
+        return f"{self.label_width / 2:g}"
+
+
+class Figure(NamedTuple):
+    """A picture with boxes over it."""
+
+    image: Image
+    marks: Sequence[Mark] = ()
+    kind: str = ""
+    """CSS classes"""
+    link: str = ""
+    """id of the turn that it belongs to"""
 
 
 class TracePictures:
-    """Pictures of one trace as `<img>`, or as tiles with the reason why not.
+    """Pictures of one trace, or the reasons why they cannot be shown.
 
     Args:
         trace: with media.
@@ -57,54 +129,39 @@ class TracePictures:
         except InputError as error:
             self._context = error
 
-    def view(self, number: int, alt: str) -> str:
+    def view(self, number: int, alt: str) -> Image:
         """Return a picture as the model received it."""
         return self._picture(lambda context: context.view(number), alt)
 
-    def source(self, number: int, alt: str) -> str:
+    def source(self, number: int, alt: str) -> Image:
         """Return the full picture or frame that a picture was cut from."""
         return self._picture(lambda context: context.source(number), alt)
 
-    def _picture(self, pixels: Callable[[MediaContext], Image.Image], alt: str) -> str:
+    def _picture(self, pixels: Callable[[MediaContext], PIL.Image.Image], alt: str) -> Image:
         try:
             if isinstance(self._context, InputError):
                 raise self._context
-            return _img(pixels(self._context), alt)
+            return _data_uri(pixels(self._context), alt)
         except InputError as error:
             self._unshown[error.got] += 1
-            return f'<p class="missing">{escape(alt)}: {escape(error.got)}</p>'
+            return Image(alt, problem=error.got)
 
 
-def _img(pixels: Image.Image, alt: str) -> str:
-    """Return a picture as a data URI."""
-    from PIL import Image
+def _data_uri(pixels: PIL.Image.Image, alt: str) -> Image:
+    """Return a picture with its pixels as a data URI."""
+    from markupsafe import Markup
+    from PIL import Image as PillowImage
 
     scale = min(1, *(most / side for most, side in zip(_MAX_SIZE_PX, pixels.size, strict=True)))
     width, height = (max(1, round(side * scale)) for side in pixels.size)
     if scale < 1:
-        pixels = pixels.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3)
+        pixels = pixels.resize((width, height), PillowImage.Resampling.LANCZOS, reducing_gap=3)
     buffer = io.BytesIO()
     small = width * height <= _MAX_LOSSLESS_PX
     pixels.convert("RGB").save(buffer, "WEBP", quality=80, lossless=small, method=2)
     data = base64.b64encode(buffer.getvalue()).decode()
-    kind = ' class="enlarged"' if width < _ENLARGED_BELOW_PX else ""
-    return (
-        f'<img{kind} src="data:image/webp;base64,{data}" width="{width}" height="{height}" '
-        f'loading="lazy" alt="{escape(alt)}">'
-    )
-
-
-def figure(
-    img: str, caption: str, marks: Iterable[Mark] = (), kind: str = "", link: str = ""
-) -> str:
-    """Return a picture with boxes and a caption, which is HTML."""
-    linked = f' data-link="{link}"' if link else ""
-    overlay = "".join(_draw(mark) for mark in marks)
-    boxes = f'<svg class="boxes" aria-hidden="true">{overlay}</svg>' if overlay else ""
-    return (
-        f'<figure class="{kind}"{linked}><div class="canvas">{img}{boxes}</div>'
-        f"<figcaption>{caption}</figcaption></figure>\n"
-    )
+    src = Markup(f"data:image/webp;base64,{data}")
+    return Image(alt, src, width, height)
 
 
 def color(turn: int) -> str:
@@ -114,24 +171,3 @@ def color(turn: int) -> str:
     ('turn-1', 'turn-1')
     """
     return f"turn-{(turn - 1) % _NUM_COLORS + 1}"
-
-
-def _draw(mark: Mark) -> str:
-    """Return one box as SVG. Its place is in percent, so that it fits the picture at every size."""
-    box = mark.box
-    place = (
-        f'x="{100 * box.x1:.2f}%" y="{100 * box.y1:.2f}%" '
-        f'width="{100 * (box.x2 - box.x1):.2f}%" height="{100 * (box.y2 - box.y1):.2f}%"'
-    )
-    rects = f'<rect class="halo" {place}/><rect class="line" {place}/>'
-    if not mark.turn:
-        return f'<g class="box evidence">{rects}</g>'
-    # The label is above the box; inside it where the box is at the upper edge.
-    top = 0 if box.y1 < 0.08 else -18
-    width = 10 + 8 * len(mark.label)
-    label = (
-        f'<svg x="{100 * box.x1:.2f}%" y="{100 * box.y1:.2f}%" overflow="visible">'
-        f'<rect class="tag" y="{top}" width="{width}" height="18"/>'
-        f'<text x="{width / 2:g}" y="{top + 13}">{escape(mark.label)}</text></svg>'
-    )
-    return f'<g class="box {color(mark.turn)}" data-link="{mark.link}">{rects}{label}</g>'

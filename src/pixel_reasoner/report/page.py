@@ -6,27 +6,26 @@ The page is written one trace at a time, so that memory does not grow with the n
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
-import shutil
+import re
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from html import escape
-from importlib import resources
 from pathlib import Path
-from string import Template
-from typing import Any
+from typing import Any, NamedTuple, TextIO
 
 from pixel_reasoner.files import atomic_writer
-from pixel_reasoner.report.card import SIGNS, Facets, card, facets_of
+from pixel_reasoner.report.card import OUTCOMES, Facets, card, facets_of
+from pixel_reasoner.report.templates import asset, render_parts
 from pixel_reasoner.schema.record import Record
 from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.scoring.grading import Grade, grade_reply
 
 _MAX_VALUES = 4
 """values shown of a setting that differs between traces"""
+_CHUNK_CHARS = 1 << 16
+LOOKING_AGAIN = "looking-again"
+"""filter by the effect of operations on an answer"""
 
 
 class PageSummary(Record):
@@ -52,7 +51,7 @@ def write_report(
         traces: what to show.
         out: the page.
         title: its title.
-        head: HTML above the traces (`report.run`).
+        head: HTML above the traces (`report.run`); a text that is not `Markup` is escaped.
         outcomes: id of a question -> effect of operations on its answer (`report.run.outcomes`), for a filter.
         graded: function that grades a trace.
 
@@ -77,14 +76,11 @@ def write_report(
         for trace in traces:
             facets = facets_of(trace, graded)
             if outcomes and trace.question.id in outcomes:
-                facets["looking again"] = [outcomes[trace.question.id]]
+                facets[LOOKING_AGAIN] = [outcomes[trace.question.id]]
             tally.count(trace, facets)
             cards.writelines(card(trace, tally.traces, facets, tally.unshown))
-        before, after = _frame(title, tally, head)
         cards.seek(0)
-        page.write(before)
-        shutil.copyfileobj(cards, page)
-        page.write(after)
+        page.writelines(_page(title, tally, head, cards))
     return PageSummary(traces=tally.traces, unshown=dict(tally.unshown))
 
 
@@ -117,71 +113,79 @@ class _Tally:
             self.settings[name][value] += 1
 
 
-def _frame(title: str, tally: _Tally, head: str) -> tuple[str, str]:
-    """Return the page before and after its traces."""
-    assets = resources.files(__package__)
-    style, script, page = (
-        (assets / name).read_text(encoding="utf-8") for name in ("page.css", "page.js", "page.html")
+class _Filter(NamedTuple):
+    """A choice among the values of a facet."""
+
+    name: str
+    counts: list[tuple[str, int]]
+    """value -> number of traces"""
+
+    @property
+    def title(self) -> str:
+        """What a reader sees."""
+        return self.name.replace("-", " ")
+
+
+def _page(title: str, tally: _Tally, head: str, cards: TextIO) -> Iterator[str]:
+    """Yield the page in parts."""
+    outcomes = tally.filters["outcome"]
+    words = [f"{outcomes[name]} {name}" for name in OUTCOMES if outcomes[name]]
+    stops = tally.filters["stop"].most_common()
+    return render_parts(
+        "page.html",
+        title=title,
+        style=asset("page.css"),
+        script=asset("page.js"),
+        head=head,
+        bar=_bar(outcomes, tally.traces),
+        bar_label=", ".join(words) or "no traces",
+        figures=_figures(tally),
+        stops=", ".join(f"{stop} {count}" for stop, count in stops),
+        unshown=tally.unshown.most_common(),
+        settings=_settings(tally),
+        filters=_filters(tally),
+        cards=_chunks(cards),
     )
-    # The content security policy allows only these two texts: text of a model stays inert even if escaping failed.
-    values = {
-        "title": escape(title),
-        "style": style,
-        "style_hash": _hash(style),
-        "script": script,
-        "script_hash": _hash(script),
-        "summary": _summary(tally),
-        "head": f"{head}\n<h2>The traces on this page</h2>" if head else "",
-        "filters": "\n".join(_filter(name, values) for name, values in tally.filters.items()),
-    }
-    before, _, after = page.partition("$traces")
-    return Template(before).substitute(values), Template(after).substitute(values)
 
 
-def _hash(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+def _chunks(cards: TextIO) -> Iterator[str]:
+    """Yield the cards, which are HTML already."""
+    from markupsafe import Markup
+
+    while chunk := cards.read(_CHUNK_CHARS):
+        yield Markup(chunk)
 
 
-def _summary(tally: _Tally) -> str:
-    """Return counts, stop reasons and settings."""
+def _filters(tally: _Tally) -> list[_Filter]:
+    names = [name for name in tally.filters if tally.filters[name]]
+    assert all(re.fullmatch("[a-z]+(-[a-z]+)*", name) for name in names), "an attribute name"
+    return [_Filter(name, sorted(tally.filters[name].items())) for name in names]
+
+
+def _figures(tally: _Tally) -> list[tuple[str, str, str]]:
+    """Return CSS class, name and value of the counts at the top."""
     outcomes, operations = tally.filters["outcome"], tally.filters["operations"]
-    facts = [("", "traces", str(tally.traces))]
-    facts += [(name, name, str(outcomes[name])) for name in SIGNS if outcomes[name]]
+    figures = [("", "traces", str(tally.traces))]
+    figures += [(name, name, str(outcomes[name])) for name in OUTCOMES if outcomes[name]]
     if tally.traces:
-        facts += [
+        figures += [
             ("", "with operations", str(tally.traces - operations["0"])),
             ("", "mean operations", f"{tally.operations / tally.traces:.2f}"),
         ]
-    tiles = "".join(f'<div class="{k}"><dt>{name}</dt><dd>{n}</dd></div>' for k, name, n in facts)
-    stops = ", ".join(f"{stop} {count}" for stop, count in tally.filters["stop"].most_common())
-    unshown = "".join(
-        f"<li>{count} × {escape(why)}</li>" for why, count in tally.unshown.most_common()
-    )
-    return "\n".join(
-        [
-            _bar(outcomes, tally.traces),
-            f'<dl class="figures">{tiles}</dl>',
-            f'<p class="lead">Stopped: {escape(stops) or "nothing was asked"}.</p>',
-            _details(f"Pictures not shown: {tally.unshown.total()}", f"<ul>{unshown}</ul>")
-            if unshown
-            else "",
-            _details("Settings", _settings_table(tally)) if tally.settings else "",
-        ]
-    )
+    return figures
 
 
-def _bar(outcomes: Counter[str], traces: int) -> str:
-    """Return the shares of the outcomes as one bar."""
-    parts, start = [], 0.0
-    for name in SIGNS:
+def _bar(outcomes: Counter[str], traces: int) -> Iterator[dict[str, str]]:
+    """Yield the shares of the outcomes as parts of one bar, in percent."""
+    start = 0.0
+    for name in OUTCOMES:
         share = 100 * outcomes[name] / max(1, traces)
-        parts.append(f'<rect class="{name}" x="{start:.3f}%" width="{share:.3f}%" height="100%"/>')
+        yield {"outcome": name, "start": f"{start:.3f}", "share": f"{share:.3f}"}
         start += share
-    words = ", ".join(f"{outcomes[name]} {name}" for name in SIGNS if outcomes[name])
-    return f'<svg class="bar" role="img" aria-label="{words or "no traces"}">{"".join(parts)}</svg>'
 
 
-def _settings_table(tally: _Tally) -> str:
+def _settings(tally: _Tally) -> list[tuple[str, str]]:
+    """Return the values of each setting, with counts where they differ."""
     rows = []
     for name, values in sorted(tally.settings.items()):
         shown = [
@@ -189,17 +193,8 @@ def _settings_table(tally: _Tally) -> str:
             for value, count in values.most_common(_MAX_VALUES)
         ]
         shown += ["…"] if len(values) > _MAX_VALUES else []
-        cells = f"<td>{escape(', '.join(shown))}</td>"
-        rows.append(f'<tr><th scope="row">{escape(name)}</th>{cells}</tr>')
-    return f"<table>{''.join(rows)}</table>"
-
-
-def _filter(name: str, values: Counter[str]) -> str:
-    options = "".join(
-        f'<option value="{escape(value)}">{escape(value)} ({count})</option>'
-        for value, count in sorted(values.items())
-    )
-    return f'<label>{name} <select name="{name}"><option value="">any</option>{options}</select></label>'
+        rows.append((name, ", ".join(shown)))
+    return rows
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -213,7 +208,3 @@ def _flat(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str
             yield from _flat(value, f"{prefix}{name}.")
         else:
             yield prefix + name, value if isinstance(value, str) else json.dumps(value, default=str)
-
-
-def _details(label: str, content: str) -> str:
-    return f"<details><summary>{label}</summary>{content}</details>"

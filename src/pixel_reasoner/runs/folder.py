@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,10 @@ from pydantic import ValidationError
 
 from pixel_reasoner.errors import InputError
 from pixel_reasoner.files import check_settings, keep_settings, read_json_object
+from pixel_reasoner.runs.media_folders import noted_media_folders
 from pixel_reasoner.runs.store import TRACES
 from pixel_reasoner.schema.migrate import settings_v1
-from pixel_reasoner.schema.question import with_media_root
+from pixel_reasoner.schema.question import restrict_media, with_media_root
 from pixel_reasoner.schema.settings import RunSettings
 from pixel_reasoner.schema.trace import Trace, load_traces
 
@@ -21,15 +22,21 @@ SUMMARY = "summary.json"
 SETTINGS = "settings.json"
 
 
-def load_run(path: Path) -> Iterator[Trace]:
+def load_run(path: Path, allow_media: Sequence[Path] = ()) -> Iterator[Trace]:
     """Yield the traces of a run folder or a `traces.jsonl`. Relative media paths are relative to its folder.
+
+    Their media are read only below that folder, the folders that were noted when the run was written
+    (`runs.media_folders`), and `allow_media`.
 
     Raises:
         InputError: no such file, or a line that is not a trace (with its number).
     """
     file = path / TRACES if path.is_dir() else path
+    folder = file.parent
+    allowed = (folder, *sorted(noted_media_folders(folder)), *allow_media)
     for trace in load_traces(file):
-        yield in_folder(trace, file.parent)
+        question = with_media_root(trace.question, folder)
+        yield trace.model_copy(update={"question": restrict_media(question, allowed)})
 
 
 def in_folder(trace: Trace, folder: Path) -> Trace:

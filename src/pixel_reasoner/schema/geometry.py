@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import NamedTuple, Self
+from typing import Annotated, NamedTuple, Self
+
+from pydantic import AfterValidator, Field
 
 Size = tuple[int, int]
 """(width, height) in pixels."""
+MAX_SIDE_PX = 2**20
+_Side = Annotated[int, Field(ge=1, le=MAX_SIDE_PX)]
+RecordedSize = tuple[_Side, _Side]
+"""`Size` in a file"""
 
 
 class BoxError(ValueError):
@@ -129,3 +135,16 @@ class Box(NamedTuple):
 
 
 WHOLE = Box(0.0, 0.0, 1.0, 1.0)
+_ROUNDING = 1e-6
+"""by which a box of a box may exceed its picture"""
+
+
+def _checked_box(box: Box) -> Box:
+    low, high = -_ROUNDING, 1 + _ROUNDING
+    if not (low <= box.x1 < box.x2 <= high and low <= box.y1 < box.y2 <= high):  # nan is neither
+        raise ValueError("must be [x1, y1, x2, y2] in [0, 1] with x1 < x2 and y1 < y2")
+    return box
+
+
+RecordedBox = Annotated[Box, AfterValidator(_checked_box)]
+"""`Box` in a file"""

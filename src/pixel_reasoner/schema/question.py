@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, PositiveInt
+from pydantic import Field, FiniteFloat, PositiveInt, PrivateAttr
 
 from pixel_reasoner.errors import InputError
 from pixel_reasoner.files import numbered_lines
-from pixel_reasoner.schema.geometry import Box
+from pixel_reasoner.schema.geometry import RecordedBox
 from pixel_reasoner.schema.record import Record, VersionedRecord
 
 
@@ -20,14 +20,33 @@ class MediaItem(Record):
 
     kind: Literal["image", "video", "frames"]
     path: str
-    start_s: float = 0.0
+    start_s: FiniteFloat = 0.0
     """where the part of a video that is asked about begins"""
-    end_s: float | None = None
+    end_s: FiniteFloat | None = None
     """where it ends; None at the end of the video"""
-    fps: float | None = None
+    fps: Annotated[FiniteFloat, Field(gt=0)] | None = None
     """frames a second of a folder of frames, by which its part is found; None: all of it"""
     page: PositiveInt | None = None
     """page of a TIFF picture, from 1; None: the first"""
+    _allowed_folders: tuple[str, ...] | None = PrivateAttr(default=None)
+
+    @property
+    def allowed_folders(self) -> tuple[str, ...] | None:
+        """Folders below which it may be read (`media.access`); None: anywhere. It is never written to a file."""
+        return self._allowed_folders
+
+    def restricted(self, folders: Iterable[Path]) -> MediaItem:
+        """Return this medium, to be read only below some folders."""
+        restricted = self.model_copy()
+        restricted._allowed_folders = tuple(map(str, folders))
+        return restricted
+
+    def __eq__(self, other: object) -> bool:
+        """Whether it is the same medium, wherever it may be read."""
+        return isinstance(other, MediaItem) and self.__dict__ == other.__dict__
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.__dict__.values()))
 
 
 class AnswerType(StrEnum):
@@ -49,15 +68,11 @@ class AnswerType(StrEnum):
     """a number within 5 %, or the same text (ChartQA)"""
 
 
-CheckedBox = Annotated[Box, AfterValidator(Box.of)]
-"""a box whose numbers are fractions of the picture; pixels are an error"""
-
-
 class Evidence(Record):
     """Where the answer can be seen: boxes on one picture, or sampled frames of a video."""
 
-    boxes: tuple[CheckedBox, ...] = ()
-    image: int = 1
+    boxes: tuple[RecordedBox, ...] = ()
+    image: PositiveInt = 1
     """the number of the picture the boxes lie on"""
     frames: tuple[int, ...] = ()
     """numbers of the sampled frames that show it"""
@@ -115,4 +130,11 @@ def load_questions(path: Path) -> Iterator[Question]:
 def with_media_root(question: Question, folder: Path) -> Question:
     """The question with relative media paths taken as relative to a folder."""
     media = tuple(m.model_copy(update={"path": str(folder / m.path)}) for m in question.media)
+    return question.model_copy(update={"media": media})
+
+
+def restrict_media(question: Question, folders: Iterable[Path]) -> Question:
+    """Return a question whose media are read only below some folders."""
+    allowed = tuple(folders)
+    media = tuple(medium.restricted(allowed) for medium in question.media)
     return question.model_copy(update={"media": media})

@@ -6,14 +6,17 @@ Records are immutable, and unknown keys are errors. A file format is versioned: 
 
 from __future__ import annotations
 
-import json
+import math
 from array import array
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError
 
 from pixel_reasoner.errors import InputError
+from pixel_reasoner.strict_json import parse_json
 
+MAX_DEPTH = 128
+"""nesting of a record: that of the arguments of a call (`strict_json.MAX_DEPTH`), and of the trace around them"""
 SCHEMA_VERSION = 2
 """Version of all record formats. 1 is the format before versions were written."""
 
@@ -51,10 +54,11 @@ class VersionedRecord(Record):
             if line.startswith(_CURRENT_PREFIX) and line[len(_CURRENT_PREFIX)] in ",}":
                 rest = line[len(_CURRENT_PREFIX) :]
                 return cls.model_validate_json("{" + rest.removeprefix(","))
-            return cls.from_object(json.loads(line))
+            # A model may write NaN as a coordinate: it is an argument of a rejected call.
+            return cls.from_object(parse_json(line, MAX_DEPTH, is_finite=False))
         except ValidationError as error:
             raise _invalid(cls.record_name, _first_problem(error)) from error
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             if isinstance(error, InputError):
                 raise
             raise _invalid(cls.record_name, f"the line: {error}") from error
@@ -95,7 +99,7 @@ _CURRENT_PREFIX = f'{{"schema_version":{SCHEMA_VERSION}'
 
 def _first_problem(error: ValidationError) -> str:
     first = error.errors()[0]
-    place = ".".join(map(str, first["loc"])) or "the line"
+    place = ".".join(str(part)[:60] for part in first["loc"][:8]) or "the line"
     if first["type"] == "extra_forbidden":
         return f"{place}: unknown field; a newer version of pixel-reasoner may have written it"
     return f"{place}: {first['msg']}"
@@ -109,11 +113,23 @@ def _invalid(name: str, got: str) -> InputError:
     )
 
 
-def _packed(typecode: str) -> BeforeValidator:
+def _packed(typecode: str, minimum: float) -> BeforeValidator:
     """Return a validator that turns a list of numbers into a C array: 4 bytes per token instead of about 60."""
-    return BeforeValidator(
-        lambda values: values if isinstance(values, array) else array(typecode, values)
-    )
+
+    def pack(values: Any) -> array[Any]:
+        if isinstance(values, array):
+            return values
+        if not isinstance(values, list | tuple):
+            raise ValueError("must be a list of numbers")
+        try:
+            packed = array(typecode, values)
+        except (TypeError, OverflowError) as error:
+            raise ValueError(f"must be a list of numbers of 32 bits: {error}") from error
+        if packed and (min(packed) < minimum or max(packed) == math.inf):
+            raise ValueError(f"must be numbers from {minimum} on")
+        return packed
+
+    return BeforeValidator(pack)
 
 
 _AS_LIST = PlainSerializer(list, return_type=list)
@@ -122,5 +138,5 @@ if TYPE_CHECKING:  # before Python 3.12 an array cannot be subscripted when it r
     TokenIds = array[int]
     Logprobs = array[float]
 else:
-    TokenIds = Annotated[array, _packed("i"), _AS_LIST]
-    Logprobs = Annotated[array, _packed("f"), _AS_LIST]
+    TokenIds = Annotated[array, _packed("i", 0), _AS_LIST]
+    Logprobs = Annotated[array, _packed("f", -math.inf), _AS_LIST]

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import (
     BeforeValidator,
+    Field,
     PositiveFloat,
     PositiveInt,
     SerializerFunctionWrapHandler,
@@ -14,12 +15,15 @@ from pydantic import (
 
 from pixel_reasoner.schema.record import Record
 
+MAX_ENLARGED_PX = 100_000_000
+"""pixels to which a small picture is enlarged at most; the largest budgets of released models have an eighth of it"""
+
 
 class PixelBudget(Record):
     """A range of pixels for one kind of picture."""
 
-    min_px: int
-    max_px: int
+    min_px: Annotated[int, Field(ge=1, le=MAX_ENLARGED_PX)]
+    max_px: PositiveInt
 
     def at_most(self, max_px: int | None) -> PixelBudget:
         """Return this budget with another upper end; None leaves it.
@@ -52,7 +56,7 @@ class PixelBudgets(Record):
     """sampled frame of a video, in the overview"""
     selected_frame: PixelBudget
     """result of `select_frames`"""
-    multiple: int
+    multiple: Annotated[int, Field(ge=1, le=4096)]
     """sides are whole multiples of this many pixels"""
 
     def at_most(self, overview_px: int | None, result_px: int | None) -> PixelBudgets:
@@ -100,6 +104,13 @@ class MediaLimits(Record):
     """memory to decode one picture, or one video with its sampled frames, as estimated from its header"""
     max_decode_s: PositiveFloat = 10.0
     """time to decode one medium, to which large files add (`media.limits.Deadline`)"""
+
+    def within(self, other: MediaLimits) -> MediaLimits:
+        """Return these limits where they are stricter than others, for limits that come from a file."""
+        names = type(self).model_fields.keys() - {"num_frames"}  # decides what is shown
+        values = {name: (getattr(self, name), getattr(other, name)) for name in names}
+        stricter = {name: min(one, two) for name, (one, two) in values.items() if one is not None}
+        return self.model_copy(update=stricter)
 
     @model_serializer(mode="wrap")
     def _without_new_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:

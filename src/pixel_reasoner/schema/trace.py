@@ -18,12 +18,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, FiniteFloat, NonNegativeInt, PositiveInt
 
 from pixel_reasoner.errors import InputError
 from pixel_reasoner.files import atomic_writer, numbered_lines
 from pixel_reasoner.schema import migrate
-from pixel_reasoner.schema.geometry import WHOLE, Box, Size
+from pixel_reasoner.schema.geometry import WHOLE, RecordedBox, RecordedSize, Size
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.record import Logprobs, Record, TokenIds, VersionedRecord
 from pixel_reasoner.schema.settings import RunSettings
@@ -36,22 +36,32 @@ class Transform(Record):
     arguments: dict[str, Any] = Field(default_factory=dict)
 
 
+MAX_SEEN_PX = 100_000_000
+"""pixels of a copy that a model received; the largest budgets of released models have an eighth of it"""
+
+
+def _seen_size(size: Size) -> Size:
+    if size[0] * size[1] > MAX_SEEN_PX:
+        raise ValueError(f"must have at most {MAX_SEEN_PX:,} pixels")
+    return size
+
+
 class Picture(Record):
     """A reference to pixels: which medium, which frame, which region, and at what size it was shown."""
 
-    number: int
-    medium: int
+    number: PositiveInt
+    medium: NonNegativeInt
     """index into `Question.media`, from 0"""
-    frame: int | None = None
+    frame: PositiveInt | None = None
     """number among the sampled frames, from 1"""
-    time_s: float | None = None
-    box: Box = WHOLE
+    time_s: FiniteFloat | None = None
+    box: RecordedBox = WHOLE
     """region of the full-resolution source, before any transform"""
-    source_px: Size
+    source_px: RecordedSize
     """size of that region in source pixels"""
-    seen_px: Size
+    seen_px: Annotated[RecordedSize, AfterValidator(_seen_size)]
     """size of the copy that the model received"""
-    parent: int | None = None
+    parent: PositiveInt | None = None
     """number of the picture that an operation was called on"""
     transforms: tuple[Transform, ...] = ()
     """changes applied to the region, in order"""
@@ -60,11 +70,11 @@ class Picture(Record):
 class FrameSampling(Record):
     """Which frames of a video or of a folder were sampled."""
 
-    medium: int
+    medium: NonNegativeInt
     """index into `Question.media`, from 0"""
-    num_frames: int
+    num_frames: PositiveInt
     """frames that were asked for; a shorter medium returns all it has"""
-    indices: tuple[int, ...] = ()
+    indices: tuple[NonNegativeInt, ...] = ()
     """positions of the sampled frames in the medium, from 0; empty when not recorded"""
 
 
@@ -119,7 +129,7 @@ class Observation(Record):
     pictures: tuple[Picture, ...] = ()
     error: Annotated[CallErrorKind | str | None, Field(union_mode="left_to_right")] = None
     """None when the call was executed"""
-    call: int = 0
+    call: NonNegativeInt = 0
     """index of the call of the turn that this answers, from 0; 0 when no call could be read"""
 
 
@@ -136,9 +146,9 @@ class Turn(Record):
     """a deliberate mistake of a synthesized trace: the call gets no training loss"""
     token_ids: TokenIds = array("i")
     logprobs: Logprobs = array("f")
-    num_prompt_tokens: int = 0
-    generate_s: float = 0.0
-    operate_s: float = 0.0
+    num_prompt_tokens: NonNegativeInt = 0
+    generate_s: FiniteFloat = 0.0
+    operate_s: FiniteFloat = 0.0
 
     @property
     def calls(self) -> list[ToolCall]:
@@ -187,9 +197,9 @@ class Trace(VersionedRecord):
     record_name: ClassVar[str] = "trace"
 
     question: Question
-    sample: int = 0
+    sample: NonNegativeInt = 0
     """number of the sampled repeat, from 0"""
-    exchange: int = 0
+    exchange: NonNegativeInt = 0
     """number of this question in its conversation, from 0"""
     pictures: tuple[Picture, ...] = ()
     """pictures of the question, before any operation"""
@@ -205,7 +215,7 @@ class Trace(VersionedRecord):
     settings: RunSettings = RunSettings()
     """everything that decides the outcome: model, dialect, budgets, limits, sampling"""
     versions: dict[str, str] = Field(default_factory=dict)
-    seconds: float = 0.0
+    seconds: FiniteFloat = 0.0
 
     @property
     def executed(self) -> list[Observation]:

@@ -152,7 +152,25 @@ _NO = re.compile(
     re.IGNORECASE,
 )
 _NOT_A_THING = frozenset(
-    "more less fewer longer other one how many are there the is what which with in on".split()
+    [
+        "more",
+        "less",
+        "fewer",
+        "longer",
+        "other",
+        "one",
+        "how",
+        "many",
+        "are",
+        "there",
+        "the",
+        "is",
+        "what",
+        "which",
+        "with",
+        "in",
+        "on",
+    ]
 )
 
 
@@ -215,9 +233,32 @@ def conclusions(text: str, question: str) -> list[str]:
 
 # --- languages ---
 
-_ENGLISH = frozenset("the is are of and there answer in it".split())
+_ENGLISH = frozenset(["the", "is", "are", "of", "and", "there", "answer", "in", "it"])
 _DECIMAL_COMMA = frozenset(
-    "der die das ist sind und antwort lautet beträgt ein eine nicht el la los las es son hay respuesta y una".split()
+    [
+        "der",
+        "die",
+        "das",
+        "ist",
+        "sind",
+        "und",
+        "antwort",
+        "lautet",
+        "beträgt",
+        "ein",
+        "eine",
+        "nicht",
+        "el",
+        "la",
+        "los",
+        "las",
+        "es",
+        "son",
+        "hay",
+        "respuesta",
+        "y",
+        "una",
+    ]
 )
 
 

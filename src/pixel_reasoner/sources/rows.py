@@ -210,7 +210,7 @@ def json_objects(path: Path, chunk: int = 1 << 16) -> Iterator[dict[str, Any]]:
                     raise ValueError(f"an item is no object but {type(item).__name__}")
                 yield item
                 text = text[length:]
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(
             expected=f"{path} as a JSON list of objects",
             got=reason(error),

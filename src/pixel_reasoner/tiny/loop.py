@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from pixel_reasoner.errors import InputError
 from pixel_reasoner.files import atomic_path, atomic_writer
 from pixel_reasoner.runs.segment import Segment
 
@@ -170,12 +171,19 @@ def _resume(
     """Load a checkpoint if there is one, and return the number of steps done."""
     if not path.exists():
         return 0
-    state = torch.load(path, weights_only=True)
-    for name, module in modules.items():
-        module.load_state_dict(state["modules"][name])
-    for optimizer, one in zip(optimizers, state["optimizers"], strict=True):
-        optimizer.load_state_dict(one)
-    return int(state["step"])
+    try:
+        state = torch.load(path, weights_only=True)
+        for name, module in modules.items():
+            module.load_state_dict(state["modules"][name])
+        for optimizer, one in zip(optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(one)
+        return int(state["step"])
+    except Exception as error:  # torch raises any, for a file that is cut off or of something else
+        raise InputError(
+            expected="a whole checkpoint of this stage",
+            got=f"{path}: {(str(error).splitlines() or [type(error).__name__])[0][:200]}",
+            fix="delete it to train the stage again",
+        ) from error
 
 
 def _append(log: Path, row: Metrics) -> None:

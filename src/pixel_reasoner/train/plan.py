@@ -6,12 +6,12 @@ generator. Buffers of libraries and fragmentation are not included: keep 10 % fr
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pixel_reasoner.dialects import get_dialect
 from pixel_reasoner.errors import ModelError, UsageError
+from pixel_reasoner.files import read_json_object
 from pixel_reasoner.models.folder import folder_settings, model_folder
 from pixel_reasoner.schema.settings import PixelBudgets
 from pixel_reasoner.train.config import Arithmetic, RlRun, arithmetic
@@ -137,16 +137,23 @@ def shape_of(model: str) -> Shape:
             got=repr(model),
             fix="name a folder with its config.json, which needs no weights, or a model of the same shape with --like",
         )
-    config = json.loads(path.read_text(encoding="utf-8"))
-    text = config.get("text_config", config)
-    heads = text["num_attention_heads"]
-    return Shape(
-        parameters=_count_parameters(path),
-        layers=text["num_hidden_layers"],
-        hidden=text["hidden_size"],
-        kv_heads=text.get("num_key_value_heads", heads),
-        head_dim=text.get("head_dim") or text["hidden_size"] // heads,
-    )
+    config = read_json_object(path, "the config.json of a model", "copy the whole folder")
+    try:
+        text = config.get("text_config", config)
+        heads = text["num_attention_heads"]
+        return Shape(
+            parameters=_count_parameters(path),
+            layers=text["num_hidden_layers"],
+            hidden=text["hidden_size"],
+            kv_heads=text.get("num_key_value_heads", heads),
+            head_dim=text.get("head_dim") or text["hidden_size"] // heads,
+        )
+    except Exception as error:  # transformers raises any, for values that it does not expect
+        raise ModelError(
+            expected="the config.json of a language model with vision",
+            got=f"{path}: {type(error).__name__}: {str(error)[:200]}",
+            fix="copy the whole folder of the model",
+        ) from error
 
 
 def _count_parameters(config: Path) -> float:
@@ -155,7 +162,9 @@ def _count_parameters(config: Path) -> float:
     from transformers import AutoConfig, AutoModelForImageTextToText
 
     with torch.device("meta"):
-        model = AutoModelForImageTextToText.from_config(AutoConfig.from_pretrained(config.parent))
+        model = AutoModelForImageTextToText.from_config(
+            AutoConfig.from_pretrained(config.parent, trust_remote_code=False)
+        )
     return float(sum(weight.numel() for weight in model.parameters()))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,14 @@ from pixel_reasoner.files import atomic_folder, write_json
 from pixel_reasoner.models.engine import FAMILIES, unwrap_peft
 from pixel_reasoner.models.folder import FolderSettings
 from pixel_reasoner.models.patches import speed_up_tower
+from pixel_reasoner.text import visible
 from pixel_reasoner.train import distributed
+from pixel_reasoner.train.checkpoints import STATE, checkpoint_step, problem_of_checkpoint
 from pixel_reasoner.train.config import RlRun, SftRun
 from pixel_reasoner.train.folder import checkpoint_errors
 
 Run = SftRun | RlRun
+_LOG = logging.getLogger(__name__)
 
 
 def load_weights(where: str, run: Run, *, bf16: bool) -> Any:
@@ -33,12 +36,15 @@ def load_weights(where: str, run: Run, *, bf16: bool) -> Any:
     frozen = bf16 and run.lora_rank
     try:
         model = AutoModelForImageTextToText.from_pretrained(
-            where, dtype=torch.bfloat16 if frozen else torch.float32
+            where,
+            dtype=torch.bfloat16 if frozen else torch.float32,
+            trust_remote_code=False,
         )
-    except (OSError, ValueError) as error:
+    except Exception as error:  # transformers and safetensors raise any, for files that are broken
+        lines = str(error).strip().splitlines() or [type(error).__name__]
         raise ModelError(
             expected="a model folder or hub id with config.json and weights",
-            got=f"{where}: {str(error).strip().splitlines()[0][:300]}",
+            got=f"{where}: {lines[0][:300]}",
             fix="give another one as model",
         ) from error
     if model.config.model_type in FAMILIES:
@@ -63,19 +69,15 @@ def lora_config(run: Run) -> Any:
 
 
 def last_checkpoint(out: Path) -> str | None:
-    """Return the newest complete checkpoint of a run: the trainer's state is written last, and a kill may cut it off."""
-    states = out.glob("checkpoint-*/trainer_state.json")
-    folders = [path.parent for path in states if _is_json(path)]
-    newest = max(folders, key=lambda folder: int(folder.name.rpartition("-")[2]), default=None)
-    return None if newest is None else str(newest)
-
-
-def _is_json(path: Path) -> bool:
-    try:
-        json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return True
+    """Return the newest whole checkpoint of a run, or None. Those that are not whole are named in one line each."""
+    folders = [path.parent for path in out.glob(f"checkpoint-*/{STATE}")]
+    steps = {step: folder for folder in folders if (step := checkpoint_step(folder)) >= 0}
+    for step in sorted(steps, reverse=True):
+        problem = problem_of_checkpoint(steps[step])
+        if problem is None:
+            return str(steps[step])
+        _LOG.warning("skipped %s, which is not whole: %s", steps[step], visible(problem))
+    return None
 
 
 def save_model(trainer: Any, processor: Any, settings: FolderSettings, folder: Path) -> None:

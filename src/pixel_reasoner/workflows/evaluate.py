@@ -57,6 +57,8 @@ class EvalSpec:
     """folder of the benchmark's files, or a data set of the hub: `owner/name`"""
     media: Path | None = None
     """folder for pictures that are inside the benchmark's files; None: `media` in `out`"""
+    allow_media: tuple[Path, ...] = ()
+    """folders, besides `data`, from which its rows may name media"""
     limit: int | None = None
     """rows to draw at random; None: all"""
     limit_seed: int = 0
@@ -231,7 +233,12 @@ def _benchmark_questions(spec: EvalSpec) -> tuple[list[Question], dict[str, Any]
     name, data = spec.benchmark, _data_folder(spec.data, spec.benchmark)
     media = spec.media or spec.out / "media"
     selection = select(
-        get_benchmark(name), data.absolute(), media.absolute(), spec.limit, spec.limit_seed
+        get_benchmark(name),
+        data.absolute(),
+        media.absolute(),
+        spec.limit,
+        spec.limit_seed,
+        allow_media=[folder.absolute() for folder in spec.allow_media],
     )
     rows = row_counts(selection)
     if not selection.questions:

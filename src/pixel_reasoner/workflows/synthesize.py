@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
@@ -16,7 +16,10 @@ from pixel_reasoner.data.synth import SynthSettings, Unit, media_ahead, scene_un
 from pixel_reasoner.data.synth import synthesize as write_traces
 from pixel_reasoner.errors import UsageError
 from pixel_reasoner.models.endpoint_url import read_key
+from pixel_reasoner.runs.media_folders import note_media_folders
+from pixel_reasoner.schema.question import Question
 from pixel_reasoner.sources.base import SOURCES, open_source
+from pixel_reasoner.sources.media_folders import data_folders, restricted_row
 from pixel_reasoner.workflows.progress import NoProgress, ProgressReporter
 from pixel_reasoner.workflows.world import parse_families, prompt_settings
 
@@ -74,6 +77,8 @@ class SynthSpec:
     """margin of a crop around the evidence, as a share of its width"""
     min_side: float = 0.12
     """smallest side of a crop, as a share of the picture"""
+    allow_media: tuple[Path, ...] = ()
+    """folders, besides that of the data, from which rows may name media"""
     regions: int = 3
     """regions of one picture that are asked about (sa1b)"""
     box_unit: str | None = None
@@ -150,9 +155,17 @@ def _units(spec: SynthSpec, settings: SynthSettings) -> Iterable[Unit]:
     options: dict[str, Any] = _units_of_rows(spec)
     if spec.source == REGION_SOURCE:
         options["regions"] = spec.regions
-    source = open_source(spec.source, data=(spec.data or Path()).absolute(), **options)
+    data, out = (spec.data or Path()).absolute(), spec.out.absolute()
+    source = open_source(spec.source, data=data, **options)
+    allowed = (*data_folders(data), out, *(folder.absolute() for folder in spec.allow_media))
+    note_media_folders(out, allowed)
     index, count = spec.shard
-    return islice(source.units(spec.out.absolute()), index, None, count)
+    return islice((_restricted(unit, allowed) for unit in source.units(out)), index, None, count)
+
+
+def _restricted(unit: Unit, folders: Sequence[Path]) -> Unit:
+    """Return a unit that is a row with media that are read only below some folders."""
+    return restricted_row(unit, folders) if isinstance(unit, Question) else unit
 
 
 def _units_of_rows(spec: SynthSpec) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,12 +16,14 @@ from pixel_reasoner.errors import InputError, UsageError, packages_of
 from pixel_reasoner.evals.run import load_run
 from pixel_reasoner.models.folder import model_source
 from pixel_reasoner.runs.lock import FolderLock
+from pixel_reasoner.runs.media_folders import note_media_folders
 from pixel_reasoner.schema.question import load_questions
 from pixel_reasoner.schema.trace import Trace, save_traces
+from pixel_reasoner.sources.media_folders import data_folders
 from pixel_reasoner.sources.rows import SkippedRow
 from pixel_reasoner.workflows.progress import NoProgress, ProgressReporter
 
-WRITERS: dict[str, Callable[[Path, Path], int]] = {
+WRITERS: dict[str, Callable[[Path, Path, Sequence[Path]], int]] = {
     "trl": export_trl,
     "message_list": export_message_list,
 }
@@ -46,6 +48,7 @@ def check(
     held_out: Path | None = None,
     model: str | None = None,
     progress: ProgressReporter | None = None,
+    allow_media: Sequence[Path] = (),
 ) -> Verdict:
     """Check the traces of a run folder or file.
 
@@ -54,6 +57,7 @@ def check(
         held_out: file of questions that no trace may be about.
         model: whose tokens are counted; None counts none.
         progress: shows the number of traces.
+        allow_media: folders, besides that of the traces, from which they may name media (`runs.folder.load_run`).
 
     Raises:
         InputError: a file that cannot be read.
@@ -70,12 +74,14 @@ def check(
         update(num_traces)
 
     return check_traces(
-        load_run(source), held_out=ids, count_tokens=count_tokens, on_trace=on_trace
+        load_run(source, allow_media), held_out=ids, count_tokens=count_tokens, on_trace=on_trace
     )
 
 
-def masked_traces(source: Path, model: str) -> Iterator[MaskedTrace]:
-    """Yield the first trace of each kind as tokens of a model, with the loss mask.
+def masked_traces(
+    source: Path, model: str, allow_media: Sequence[Path] = ()
+) -> Iterator[MaskedTrace]:
+    """Yield the first trace of each kind as tokens of a model, with the loss mask. `allow_media` is that of `check`.
 
     Raises:
         InputError: a file that cannot be read.
@@ -83,7 +89,7 @@ def masked_traces(source: Path, model: str) -> Iterator[MaskedTrace]:
     """
     processor = _processor(model)
     kinds: set[str] = set()
-    for trace in load_run(source):
+    for trace in load_run(source, allow_media):
         kind = kind_of(trace) or "trace"
         if kind not in kinds:
             kinds.add(kind)
@@ -107,8 +113,10 @@ def _masked(trace: Trace, kind: str, processor: Any) -> MaskedTrace:
     return MaskedTrace(kind, trace.question.id, spans, len(encoded.token_ids), sum(encoded.trained))
 
 
-def export_traces(source: Path, out: Path, to: str = "trl") -> int:
-    """Write traces in another format and return the number of rows.
+def export_traces(
+    source: Path, out: Path, to: str = "trl", allow_media: Sequence[Path] = ()
+) -> int:
+    """Write traces in another format and return the number of rows. `allow_media` is that of `check`.
 
     Raises:
         UsageError: an unknown format.
@@ -117,13 +125,18 @@ def export_traces(source: Path, out: Path, to: str = "trl") -> int:
     """
     if to not in WRITERS:
         raise UsageError(expected=f"--to {' or '.join(WRITERS)}", got=to, fix="name one of these")
-    return WRITERS[to](source, out)
+    return WRITERS[to](source, out, allow_media)
 
 
 def import_traces(
-    source: Path, out: Path, on_dropped: Callable[[SkippedRow], None] = lambda row: None
+    source: Path,
+    out: Path,
+    on_dropped: Callable[[SkippedRow], None] = lambda row: None,
+    allow_media: Sequence[Path] = (),
 ) -> tuple[int, dict[str, int]]:
     """Read PixelReasoner-SFT-Data and write `traces.jsonl`. Every call is executed again.
+
+    Its pictures are read only below its own folder and `allow_media`.
 
     Returns:
         Number of traces, and number of dropped rows by reason.
@@ -136,7 +149,7 @@ def import_traces(
 
     def traces() -> Iterator[Trace]:
         is_empty = True
-        for row in import_message_list(source.absolute()):
+        for row in import_message_list(source.absolute(), allow_media):
             if isinstance(row, SkippedRow):
                 dropped[row.reason] += 1
                 on_dropped(row)
@@ -152,6 +165,7 @@ def import_traces(
             )
 
     with FolderLock(out):
+        note_media_folders(out, [*data_folders(source.absolute()), *allow_media])
         return save_traces(traces(), out / "traces.jsonl"), dict(dropped)
 
 

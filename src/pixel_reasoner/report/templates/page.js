@@ -15,7 +15,7 @@ function textOf(card) {
 function matches(card, control) {
   if (!control.value) return true;
   if (control.name === "text") return textOf(card).includes(control.value.toLowerCase());
-  return card.getAttribute(`data-${control.name}`).split("\n").includes(control.value);
+  return (card.getAttribute(`data-${control.name}`) ?? "").split("\n").includes(control.value);
 }
 
 function filter() {

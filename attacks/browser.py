@@ -1,0 +1,63 @@
+"""Headless Chromium that opens pages of this project and reports everything that they should not do."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+TIMEOUT_MS = 20_000
+
+
+def chromium() -> str | None:
+    """Return the path of an installed Chromium, or None."""
+    return next((path for name in NAMES if (path := shutil.which(name))), None)
+
+
+@contextmanager
+def open_browser() -> Iterator[Any]:
+    """Provide a browser without network."""
+    from playwright.sync_api import sync_playwright
+
+    # Chromium's sandbox does not work for root; the network is cut off by a proxy that does not exist.
+    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+    arguments += ["--proxy-server=127.0.0.1:9", "--disable-dev-shm-usage"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=arguments)
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def open_page(browser: Any, path: Path) -> Iterator[tuple[Any, list[str]]]:
+    """Provide an opened page and the growing list of its dialogs, errors, console messages and requests."""
+    found: list[str] = []
+    page = browser.new_page()
+    page.set_default_timeout(TIMEOUT_MS)
+    own = path.absolute().as_uri()
+
+    def on_request(request: Any) -> None:
+        if request.url.partition("#")[0] == own or request.url.startswith("data:image/"):
+            return
+        if request.failure != "csp":  # the policy of the page says so on the console too
+            found.append(f"request: {request.url[:100]}")
+
+    def on_dialog(dialog: Any) -> None:
+        found.append(f"dialog: {dialog.message[:100]}")
+        dialog.dismiss()
+
+    page.on("requestfinished", on_request)
+    page.on("requestfailed", on_request)
+    page.on("dialog", on_dialog)
+    page.on("console", lambda message: found.append(f"console: {message.text[:200]}"))
+    page.on("pageerror", lambda error: found.append(f"error: {str(error)[:200]}"))
+    page.on("popup", lambda other: found.append(f"popup: {other.url[:100]}"))
+    page.goto(own)
+    try:
+        yield page, found
+    finally:
+        page.close()

@@ -1,0 +1,464 @@
+"""Commands on folders from others: runs, traces, logs, exports, rows and models with hostile values, links and code.
+
+    python attacks/folders.py --count 300 --seed 0
+
+Each case damages a good folder in a few places and runs one command on it. A command fails the attack if it ends otherwise
+than with exit code 0, 1 (`check` found problems) or 2 (one message), changes anything besides its output, shows the secret
+picture or text that lies outside of the folder, or writes a page that runs, loads or reports anything in Chromium.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import contextlib
+import io
+import json
+import os
+import random
+import re
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from PIL import Image
+
+from attacks.browser import chromium, open_browser, open_page
+
+SECRET = "canary-0b1f2e"
+"""text that no output may contain"""
+SECRET_COLOR = (255, 0, 255)
+"""of the whole secret picture; no other picture has it"""
+TIMEOUT_S = 60
+QUICK = ("check", "report", "report", "report", "compare", "export", "import")
+SLOW = ("eval", "ask")
+"""commands that load a model"""
+
+PAYLOADS = (
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    '" onmouseover=alert(1) autofocus onfocus=alert(1) x="',
+    "'></select></option><svg/onload=alert(1)>",
+    "</style><style>@import url(http://127.0.0.1:9/a.css)</style>",
+    "{{ 7*7 }}{% for x in ().__class__.__base__.__subclasses__() %}{{ x }}{% endfor %}",
+    "javascript:alert(1)",
+    "a\x00b\x1b[2J\x1b]0;pwned\x07\u202egnp.exe\u2066",
+    "[bold]x[/bold] [/nothing] [link=http://127.0.0.1:9]x[/link]",
+    "\\boxed{" * 200,
+    "x" * 20_000,
+    "| a | b |\n| --- |",
+    "__import__('os').system('touch executed')",
+    "",
+)
+NUMBERS = (0, -1, 1, 10**400, 2**63, -(2**40), 1e308, 0.5, True)
+RAW = (
+    "1e999",
+    "NaN",
+    "-Infinity",
+    '"\\ud800"',
+    "[" * 10_000,
+    '{"a":' * 10_000,
+    "null",
+    "[[]]",
+    "{}",
+)
+PATHS = (
+    "../home/secret.png", "../home/secret.txt", "link.png", "linked/secret.png", "../../../../etc/passwd",
+    "/etc/passwd", "/dev/zero", "/proc/self/environ", "fifo.png", "", ".", "..", "a\x00b", "https://127.0.0.1:9/a.png",
+    "file:///etc/passwd", "x" * 5000, "media/scene.png/../../../home/secret.png",
+)  # fmt: skip
+
+
+class Case(NamedTuple):
+    """One command on one hostile folder."""
+
+    command: str
+    arguments: list[str]
+
+
+class Result(NamedTuple):
+    """What a command did."""
+
+    code: int
+    text: str
+    """what it printed"""
+    error: str
+    """traceback; empty without one"""
+    seconds: float
+
+
+class Place:
+    """A folder with good files to damage, secrets outside of them, and room for cases."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.good, self.home, self.cwd = root / "good", root / "home", root / "cwd"
+        for folder in (self.good, self.home, self.cwd):
+            folder.mkdir(parents=True)
+        (self.home / "secret.txt").write_text(SECRET)
+        Image.new("RGB", (320, 240), SECRET_COLOR).save(self.home / "secret.png")
+        os.environ["XDG_STATE_HOME"] = str(root / "state")
+        write_good_files(self.good)
+
+    def secret_paths(self) -> tuple[str, ...]:
+        """Absolute paths of the secrets."""
+        return str(self.home / "secret.png"), str(self.home / "secret.txt"), str(self.home)
+
+
+def write_good_files(folder: Path) -> None:
+    """Write a run with its comparison, another run, a log, an export and rows."""
+    from pixel_reasoner.data.formats import export_message_list
+    from pixel_reasoner.dialects import PIXEL_REASONER
+    from pixel_reasoner.evals.run import Evaluation, evaluate, evaluate_compared
+    from pixel_reasoner.models.scripted import ScriptedModel
+    from pixel_reasoner.schema.question import MediaItem, Question
+    from pixel_reasoner.schema.settings import RolloutConfig
+
+    call = '<tool_call>\n{"name": "crop_image_normalized", "arguments": {"bbox_2d": [0.1, 0.1, 0.6, 0.6], "target_image": 1}}\n</tool_call>'
+    model = ScriptedModel([f"I look.\n{call}", r"It is \boxed{red}."], dialect=PIXEL_REASONER.name)
+    questions = [
+        Question(id=f"q{n}", text=f"Which colour has {n}?", media=(MediaItem(kind="image", path="media/scene.png"),), answer=("red", "blue")[n % 2 :][:1], category="colour")
+        for n in range(3)
+    ]  # fmt: skip
+    for name, run in (("run", evaluate_compared), ("other", evaluate)):
+        (folder / name / "media").mkdir(parents=True)
+        picture = Image.linear_gradient("L").resize((320, 240)).convert("RGB")
+        picture.save(folder / name / "media" / "scene.png")
+        rows = {"read": 4, "dropped": {"bad": {"count": 1, "rows": ["r"]}}, "noted": {}}
+        run(
+            Evaluation(questions, model, RolloutConfig(), {"name": "vstar"}, rows=rows),
+            folder / name,
+        )
+    export_message_list(folder / "run", folder / "exported")
+    (folder / "log").mkdir()
+    log = [json.dumps({"step": n, "loss": 1 / (n + 1), "rapr": n / 9}) for n in range(9)]
+    (folder / "log" / "log.jsonl").write_text("\n".join(log) + "\n")
+    (folder / "rows").mkdir()
+    shutil.copy(folder / "run" / "media" / "scene.png", folder / "rows" / "scene.png")
+    row = {
+        "media": [{"type": "image", "path": "scene.png"}],
+        "question": "Which colour?",
+        "answer": "red",
+    }
+    lines = [json.dumps({"id": str(n), **row}) for n in range(3)]
+    (folder / "rows" / "rows.jsonl").write_text("\n".join(lines) + "\n")
+
+
+# --- damage ---
+
+
+def damage_folder(folder: Path, rng: random.Random, place: Place) -> None:
+    """Damage a copy of a good folder in one to three places."""
+    (folder / "link.png").symlink_to(place.home / "secret.png")
+    (folder / "linked").symlink_to(place.home)
+    os.mkfifo(folder / "fifo.png")
+    files = [
+        path for path in folder.rglob("*.json*") if path.is_file() and ".run" not in path.parts
+    ]
+    for _ in range(rng.randint(1, 3)):
+        rng.choice((damage_value, damage_value, damage_value, damage_text, damage_link))(
+            rng.choice(files), rng, place
+        )
+
+
+def damage_value(path: Path, rng: random.Random, place: Place) -> None:
+    """Replace, add or remove a value of a JSON or JSONL file."""
+    lines = (
+        path.read_text(encoding="utf-8", errors="replace").splitlines()
+        if path.suffix == ".jsonl"
+        else None
+    )
+    text = rng.choice(lines) if lines else path.read_text(encoding="utf-8", errors="replace")
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return damage_text(path, rng, place)
+    marker = "@@raw@@"
+    damaged = json.dumps(_damaged(value, rng, place, marker))
+    damaged = damaged.replace(f'"{marker}"', rng.choice(RAW))
+    new = (
+        "\n".join(damaged if line is text else line for line in lines) + "\n" if lines else damaged
+    )
+    path.write_text(new, encoding="utf-8")
+    return None
+
+
+def _damaged(value: Any, rng: random.Random, place: Place, marker: str) -> Any:
+    """Return a JSON value with one hostile value somewhere in it."""
+    is_inner = isinstance(value, dict | list) and value
+    if is_inner and rng.random() < 0.85:
+        keys = list(value) if isinstance(value, dict) else list(range(len(value)))
+        key = rng.choice(keys)
+        changed = value.copy()
+        if rng.random() < 0.05:
+            del changed[key]
+        elif isinstance(value, dict) and rng.random() < 0.05:
+            changed[rng.choice(PAYLOADS)] = value[key]
+        else:
+            changed[key] = _damaged(value[key], rng, place, marker)
+        return changed
+    kinds: tuple[Callable[[], Any], ...] = (
+        lambda: rng.choice(PAYLOADS),
+        lambda: rng.choice(PATHS + place.secret_paths()),
+        lambda: rng.choice(NUMBERS),
+        lambda: marker,
+        lambda: [value, value],
+        lambda: {"value": value},
+    )
+    if isinstance(value, str) and rng.random() < 0.6:
+        kinds = kinds[:2]
+    return rng.choice(kinds)()
+
+
+def damage_text(path: Path, rng: random.Random, place: Place) -> None:
+    """Cut a file off, or put other bytes into it."""
+    del place
+    content = path.read_bytes()
+    middle = rng.randrange(len(content) + 1)
+    inserted = rng.choice(
+        (b"", b"\x00", b"\xff\xfe", b"\xef\xbb\xbf", b"}", b"[" * 10_000, rng.randbytes(40))
+    )
+    path.write_bytes(content[:middle] + inserted + (content[middle:] if inserted else b""))
+
+
+def damage_link(path: Path, rng: random.Random, place: Place) -> None:
+    """Make media of the folder links to secrets, or folders of frames with links."""
+    folder = path.parent
+    pictures = [one for one in folder.rglob("*.png") if one.is_file() and not one.is_symlink()]
+    for picture in pictures[:2]:
+        picture.unlink()
+        picture.symlink_to(rng.choice((place.home / "secret.png", Path("/dev/zero"), picture)))
+
+
+def damage_model(folder: Path, rng: random.Random, place: Place) -> None:
+    """Damage a model folder: values of its files, code in it, or weights that are cut off."""
+    touch = f"open({str(place.cwd / 'executed')!r}, 'w').close()"
+    (folder / "evil.py").write_text(f"{touch}\nclass Evil: pass\n")
+    pickled = b"cos\nsystem\n(S'touch " + str(place.cwd / "executed").encode() + b"'\ntR."
+    kind = rng.randrange(5)
+    if kind == 0:
+        for name in ("config.json", "processor_config.json", "tokenizer_config.json"):
+            names = (
+                "AutoConfig",
+                "AutoModelForImageTextToText",
+                "AutoProcessor",
+                "AutoTokenizer",
+                "AutoImageProcessor",
+            )
+            fields = json.loads((folder / name).read_text()) | {
+                "auto_map": dict.fromkeys(names, "evil.Evil")
+            }
+            if rng.random() < 0.5:
+                fields |= {
+                    "model_type": "evil",
+                    "processor_class": "Evil",
+                    "tokenizer_class": "Evil",
+                }
+            (folder / name).write_text(json.dumps(fields))
+    elif kind == 1:
+        (folder / "model.safetensors").unlink()
+        (folder / "pytorch_model.bin").write_bytes(pickled)
+    elif kind == 2:
+        weights = folder / "model.safetensors"
+        weights.write_bytes(weights.read_bytes()[: rng.randrange(weights.stat().st_size)])
+    elif kind == 3:
+        template = (
+            "{{ cycler.__init__.__globals__.os.system('touch "
+            + str(place.cwd / "executed")
+            + "') }}"
+        )
+        (folder / "chat_template.jinja").write_text(
+            rng.choice((template, "{% for x in range(10**9) %}{% endfor %}", "{{", ""))
+        )
+    else:
+        damage_value(rng.choice(sorted(folder.glob("*.json"))), rng, place)
+
+
+# --- commands ---
+
+
+def make_case(place: Place, rng: random.Random, number: int, commands: Sequence[str]) -> Case:
+    """Write a hostile folder and return a command on it."""
+    command = rng.choice(commands)
+    folder, out = place.root / "cases" / str(number), place.root / "out" / str(number)
+    out.mkdir(parents=True)
+    if command == "ask":
+        from pixel_reasoner.models.folder import BUNDLED_MODELS
+
+        shutil.copytree(BUNDLED_MODELS["tiny"], folder)
+        damage_model(folder, rng, place)
+        picture = str(place.good / "run" / "media" / "scene.png")
+        arguments = ["What?", "--image", picture, "--model", str(folder), "--max-new-tokens", "8"]
+        return Case(command, [*arguments, "--report", str(out / "page.html")])
+    source = {"import": "exported", "eval": "rows"}.get(command, "run")
+    if command == "report" and rng.random() < 0.25:
+        source = "log"
+    shutil.copytree(place.good / source, folder)
+    damage_folder(folder, rng, place)
+    page = ["--out", str(out / "page.html")]
+    arguments = {
+        "check": [str(folder)],
+        "report": [str(folder), *page, *rng.choice(([], ["--references"], ["--table", str(out / "t.md")]))],
+        "compare": [str(folder), str(place.good / "other"), "--anyway", *page, *rng.choice(([], ["--json"]))],
+        "export": [str(folder), "--out", str(out / "x"), "--to", rng.choice(("message_list", "trl"))],
+        "import": [str(folder / "data.json"), "--out", str(out / "x")],
+        "eval": ["jsonl", "--data", str(folder), "--max-new-tokens", "8", "--max-turns", "2", "--out", str(out / "x")],
+    }  # fmt: skip
+    return Case(command, arguments[command])
+
+
+def run_command(case: Case) -> Result:
+    """Run a command in this process as the command line does."""
+    from pixel_reasoner import cli
+
+    def stop(*_: object) -> None:
+        raise TimeoutError(f"more than {TIMEOUT_S} s")
+
+    output, error, code, start = io.StringIO(), "", 0, time.perf_counter()
+    argv, sys.argv = sys.argv, ["pixel-reasoner", case.command, *case.arguments]
+    signal.signal(signal.SIGALRM, stop)
+    signal.alarm(TIMEOUT_S)
+    try:
+        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+            cli.main()
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else 1
+    except BaseException:
+        error = traceback.format_exc()
+    finally:
+        signal.alarm(0)
+        sys.argv = argv
+    return Result(code, output.getvalue(), error, time.perf_counter() - start)
+
+
+# --- what a command must not do ---
+
+
+def snapshot(*folders: Path) -> dict[str, tuple[int, int]]:
+    """Return size and time of everything in some folders, links not followed."""
+    found = {}
+    for folder in folders:
+        for path in folder.rglob("*"):
+            state = path.lstat()
+            found[str(path)] = (state.st_size, state.st_mtime_ns)
+    return found
+
+
+def problems_of(case: Case, result: Result, out: Path) -> Iterator[str]:
+    """Yield what a command did that it must not do; changes of files aside."""
+    if result.error:
+        yield f"traceback: {result.error.strip().splitlines()[-1][:150]}"
+    elif result.code not in ((0, 1, 2) if case.command == "check" else (0, 2)):
+        yield f"exit code {result.code}: {result.text[-150:]}"
+    if re.search(
+        r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", _without_colors(result.text)
+    ):
+        yield "terminal: a control character was printed"
+    if result.code == 2 and len(result.text.strip().splitlines()) > 30:
+        yield f"message: {len(result.text.splitlines())} lines"
+    if SECRET in result.text:
+        yield "secret: its text was printed"
+    for path in (one for one in out.rglob("*") if one.is_file()):
+        content = path.read_bytes()
+        if SECRET.encode() in content:
+            yield f"secret: its text is in {path.name}"
+        if any(map(_is_secret_picture, _pictures_in(path, content))):
+            yield f"secret: its picture is in {path.name}"
+        if path.name.endswith(".part"):
+            yield f"half-written: {path.name}"
+
+
+def _without_colors(text: str) -> str:
+    return re.sub(r"\x1b\[[\d;?]*[a-zA-Z]|\r", "", text)  # progress bars
+
+
+def _pictures_in(path: Path, content: bytes) -> Iterator[bytes]:
+    if path.suffix == ".html":
+        for data in re.findall(rb"data:image/webp;base64,([\w+/=]+)", content):
+            yield base64.b64decode(data)
+    elif path.suffix in (".png", ".webp", ".jpg"):
+        yield content
+    elif path.suffix == ".arrow":  # PNG files, uncompressed in the table
+        yield from (b"\x89PNG" + part for part in content.split(b"\x89PNG")[1:])
+
+
+def _is_secret_picture(content: bytes) -> bool:
+    with Image.open(io.BytesIO(content)) as image:
+        pixel = image.convert("RGB").resize((1, 1), Image.Resampling.NEAREST).getpixel((0, 0))
+    return all(abs(one - other) < 40 for one, other in zip(pixel, SECRET_COLOR, strict=True))
+
+
+def attack(
+    count: int, seed: int, commands: Sequence[str], *, browser: Any = None
+) -> tuple[Counter[str], Counter[str], float, list[str]]:
+    """Run cases and return commands and failures by kind, the slowest command in seconds, and each failure in a line."""
+    tried: Counter[str] = Counter()
+    failed: Counter[str] = Counter()
+    named: list[str] = []
+    slowest = 0.0
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        place = Place(Path(folder).resolve() / "place")
+        os.chdir(place.cwd)
+        for number in range(count):
+            case = make_case(place, random.Random(f"folders/{seed}/{number}"), number, commands)
+            out = place.root / "out" / str(number)
+            watched = (place.good, place.home, place.cwd, place.root / "cases")
+            before = snapshot(*watched)
+            result = run_command(case)
+            found = list(problems_of(case, result, out))
+            if snapshot(*watched) != before:
+                found.append("files: something besides the output was changed")
+            if browser is not None:
+                found += [
+                    one for page in out.rglob("*.html") for one in _page_problems(browser, page)
+                ]
+            tried[f"{case.command} {result.code}"] += 1
+            failed.update(one.partition(":")[0] for one in found)
+            named += [f"case {number}, {case.command}: {one}" for one in found]
+            slowest = max(slowest, result.seconds)
+            shutil.rmtree(place.root / "cases" / str(number))
+            shutil.rmtree(out)
+    return tried, failed, slowest, named
+
+
+def _page_problems(browser: Any, path: Path) -> list[str]:
+    with open_page(browser, path) as (page, problems):
+        page.mouse.move(200, 200)
+        page.keyboard.press("j")
+        return [f"page: {one}" for one in problems]
+
+
+def main() -> int:
+    """Run the attack and print one line of results."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=300)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--verbose", action="store_true", help="print each failure")
+    options = parser.parse_args()
+    has_browser = chromium() is not None
+    with open_browser() if has_browser else contextlib.nullcontext() as browser:
+        commands = QUICK * 2 + SLOW
+        tried, failed, slowest, named = attack(
+            options.count, options.seed, commands, browser=browser
+        )
+    if options.verbose:
+        print("\n".join(named))
+    memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    pages = "pages opened in Chromium" if has_browser else "no Chromium: pages not opened"
+    print(
+        f"folders: {tried.total()} commands ({', '.join(f'{name}: {n}' for name, n in sorted(tried.items()))}); "
+        f"failed {failed.total()} {dict(failed)}; {pages}; slowest {slowest:.1f} s; {memory_mb} MB"
+    )
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,122 @@
+"""What a report takes from `summary.json`: checked numbers and texts. Entries that it does not show are ignored."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt, ValidationError
+
+from pixel_reasoner.errors import InputError
+from pixel_reasoner.evals.run import SUMMARY
+from pixel_reasoner.files import read_json_object
+from pixel_reasoner.scoring.grading import Scorer
+
+Interval = tuple[FiniteFloat, FiniteFloat]
+
+
+class _Part(BaseModel):
+    """Base: a part of a summary, as `evals.stats` and `evals.compare` write it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Metrics(_Part):
+    """Metrics of a group of questions; None where there are no values."""
+
+    count: NonNegativeInt = 0
+    accuracy: FiniteFloat | None = None
+    accuracy_interval: Interval | None = None
+    score: FiniteFloat | None = None
+    score_interval: Interval | None = None
+    rapr: FiniteFloat | None = None
+    evidence_hit_rate: FiniteFloat | None = None
+    mean_iou: FiniteFloat | None = None
+    operation_error_rate: FiniteFloat | None = None
+    unparsed_rate: FiniteFloat | None = None
+    mean_operations: FiniteFloat | None = None
+    new_tokens_per_question: FiniteFloat | None = None
+    seconds_per_question: FiniteFloat | None = None
+
+
+class Share(_Part):
+    """A mean over pairs of answers, and its interval."""
+
+    count: NonNegativeInt = 0
+    value: FiniteFloat | None = None
+    interval: Interval | None = None
+    p: FiniteFloat = 1.0
+    """of a paired test; of the difference only"""
+
+
+class PairMetrics(_Part):
+    """Metrics of pairs of answers (`evals.compare.compare`)."""
+
+    with_: Annotated[Share, Field(alias="with")] = Share()
+    without: Share = Share()
+    gain: Share | None = None
+    """None in the summary of a run without comparison"""
+    harm: Share = Share()
+    both: Share = Share()
+    neither: Share = Share()
+    difference: Share = Share()
+
+
+class RowCount(_Part):
+    """Rows of a benchmark with one problem."""
+
+    count: NonNegativeInt
+    rows: list[str] = []
+    """names of some of them"""
+
+
+class Rows(_Part):
+    """Rows of a benchmark that were read."""
+
+    read: NonNegativeInt
+    dropped: dict[str, RowCount] = {}
+    noted: dict[str, RowCount] = {}
+
+
+class _Task(_Part):
+    name: str = ""
+
+
+class _Settings(_Part):
+    task: _Task = _Task()
+
+
+class RunSummary(Metrics, PairMetrics):
+    """The summary of an evaluation."""
+
+    by_family: dict[str, Metrics] = {}
+    by_category: dict[str, Metrics] = {}
+    by_label: dict[str, dict[str, Metrics]] = {}
+    compared_by_family: dict[str, PairMetrics] = {}
+    compared_by_category: dict[str, PairMetrics] = {}
+    rows: Rows | None = None
+    scorer: Scorer = Scorer.TYPED
+    settings: _Settings = _Settings()
+
+
+def read_summary(run: Path) -> RunSummary:
+    """Return the summary of a run.
+
+    Raises:
+        InputError: there is none, because the run is not finished, or it is not a summary.
+    """
+    fix = "run the same `pixel-reasoner eval` again: it goes on where it stopped"
+    path = run / SUMMARY
+    fields = read_json_object(path, "a finished run", fix)
+    try:
+        return RunSummary.model_validate(fields)
+    except ValidationError as error:
+        raise InputError(
+            expected="the summary of a run", got=f"{path}: {first_problem(error)}", fix=fix
+        ) from error
+
+
+def first_problem(error: ValidationError) -> str:
+    """Return the place and message of the first problem that pydantic found."""
+    first: Any = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"

@@ -1,0 +1,63 @@
+"""Folders whose media the traces of a run may show: what the user's own commands read when they wrote the run.
+
+A run whose questions came from elsewhere, such as `eval vstar --data /data/vstar`, names media outside of its folder, and
+so may a run that somebody else made. They are told apart by a note in the user's own state folder
+(`$XDG_STATE_HOME/pixel-reasoner`), one file per run, which no run can contain. Where there is no note, because the run was
+moved or another user wrote it, `--allow-media DIR` is needed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from pixel_reasoner.errors import InputError, OutputError
+from pixel_reasoner.files import read_json_object, write_json
+from pixel_reasoner.schema.question import MediaItem
+
+
+def note_media_folders(run: Path, folders: Iterable[Path]) -> None:
+    """Note folders outside of a run that its media come from, in addition to those noted before.
+
+    Without a place to note them nothing happens: `--allow-media` is then needed later.
+    """
+    before = noted_media_folders(run)
+    real_run = run.resolve()
+    real = {folder.resolve() for folder in folders}
+    new = {folder for folder in real if not folder.is_relative_to(real_run)} - before
+    if new:
+        names = sorted(map(str, before | new))
+        with suppress(OutputError):
+            write_json({"run": str(real_run), "media_folders": names}, _note_path(run))
+
+
+def noted_media_folders(run: Path) -> set[Path]:
+    """Return the folders that were noted for a run."""
+    path = _note_path(run)
+    if not path.exists():
+        return set()
+    with suppress(InputError):
+        folders = read_json_object(path, "a note", "delete it").get("media_folders")
+        if isinstance(folders, list):
+            return {Path(folder) for folder in folders if isinstance(folder, str)}
+    return set()
+
+
+def folders_of(media: Iterable[MediaItem]) -> set[Path]:
+    """Return the folders that contain media.
+
+    >>> sorted(folders_of([MediaItem(kind="image", path="/a/b.png"), MediaItem(kind="frames", path="/c")]))
+    [PosixPath('/a'), PosixPath('/c')]
+    """
+    paths = {(one.kind, one.path) for one in media}
+    return {Path(path) if kind == "frames" else Path(path).parent for kind, path in paths}
+
+
+def _note_path(run: Path) -> Path:
+    root = os.environ.get("XDG_STATE_HOME")
+    state = Path(root) if root else Path.home() / ".local" / "state"
+    name = hashlib.sha256(os.fsencode(run.resolve())).hexdigest()[:32]
+    return state / "pixel-reasoner" / "media-folders" / f"{name}.json"

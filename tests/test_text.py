@@ -1,0 +1,50 @@
+"""Text of others is displayed and never obeyed, on terminals and in pages."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import unicodedata
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pixel_reasoner.cli.output import say, warn
+from pixel_reasoner.text import visible
+
+ANY_TEXT = st.text(st.characters(exclude_categories=()))
+HOSTILE = (
+    "a\x00\x1b]0;title\x07\x1b[2J\u202egnp.exe\u2066 \x9b31m \ud800 [bold]b[/] [/nothing] :smile:"
+)
+
+
+@given(ANY_TEXT)
+def test_a_visible_text_has_no_control_characters_and_can_be_encoded(text):
+    shown = visible(text)
+    shown.encode()
+    kinds = {unicodedata.bidirectional(c) for c in shown if unicodedata.category(c) == "Cf"}
+    assert not kinds & {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+    assert {c for c in shown if unicodedata.category(c) == "Cc"} <= {"\n", "\t"}
+    assert visible(shown) == shown
+
+
+def test_ordinary_text_of_any_script_stays_as_it_is():
+    for text in ("plain\n\ttext", "Grüße ½ 中文 עברית العربية हिन्दी", "👩‍👧 🏳️‍🌈 e\u0301 a\u200cb"):
+        assert visible(text) == text
+
+
+def test_a_terminal_gets_the_text_and_neither_escapes_nor_markup(capsys):
+    say(HOSTILE, (HOSTILE, "bold"))
+    warn(HOSTILE)
+    printed = capsys.readouterr()
+    assert printed.out == visible(HOSTILE) * 2 + "\n"
+    assert printed.err == visible(HOSTILE) + "\n"
+
+
+def test_the_message_of_an_error_is_visible_too(tmp_path):
+    name = str(tmp_path / "gone\x1b[2J\u202e")
+    command = [sys.executable, "-m", "pixel_reasoner.cli", "check", name]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "gone␛[2J⟨U+202E⟩" in done.stderr
+    assert "\x1b" not in done.stderr
