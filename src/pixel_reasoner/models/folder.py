@@ -35,12 +35,6 @@ def model_folder(source: str) -> Path:
     return BUNDLED_MODELS.get(source, Path(source))
 
 
-def model_source(name: str) -> str:
-    """What transformers is to load for a name: the folder of an embedded model, a folder, or a hub id as it is."""
-    folder = model_folder(name)
-    return str(folder) if folder.is_dir() else name
-
-
 def folder_settings(
     folder: Path, dialect: str | None = None, *, config: Mapping[str, Any] | None = None
 ) -> FolderSettings:

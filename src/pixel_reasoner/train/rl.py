@@ -33,9 +33,8 @@ from pixel_reasoner.models.folder import (
     FolderSettings,
     budgets_for_processor,
     folder_settings,
-    model_folder,
-    model_source,
 )
+from pixel_reasoner.models.hub import local_model
 from pixel_reasoner.models.local import load_processor
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.settings import RolloutConfig, RolloutLimits, SamplingParams
@@ -69,12 +68,14 @@ def train_rl(run: RlRun) -> Path:
     """
     args = trl_config(run)
     own_rewards = [load_reward(name) for name in run.reward_functions]
-    folder_config = folder_settings(model_folder(run.model))
-    get_dialect(folder_config.dialect)  # fail on an unknown dialect before anything is loaded
-    config, out, source = rollout_config(run), Path(run.out), model_source(run.model)
+    config, out = rollout_config(run), Path(run.out)
     with args.main_process_first():
+        folder = local_model(run.model)
+        folder_config = folder_settings(folder)
+        get_dialect(folder_config.dialect)  # fail on an unknown dialect before anything is loaded
         keep_settings(out / "run.json", json.loads(json.dumps(asdict(run))))
         questions = load_questions(run)
+    source = str(folder)
     processor = load_processor(source)
     budgets = budgets_for_processor(folder_config, processor.image_processor)
     model_settings = folder_config.model_copy(update={"budgets": budgets})

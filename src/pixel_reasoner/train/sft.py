@@ -29,7 +29,8 @@ from pixel_reasoner.data.encode import encode
 from pixel_reasoner.errors import InputError
 from pixel_reasoner.evals.run import TRACES
 from pixel_reasoner.files import keep_settings
-from pixel_reasoner.models.folder import FolderSettings, model_source
+from pixel_reasoner.models.folder import FolderSettings
+from pixel_reasoner.models.hub import local_model
 from pixel_reasoner.models.local import load_processor
 from pixel_reasoner.schema.question import with_media_root
 from pixel_reasoner.schema.trace import Trace
@@ -55,8 +56,8 @@ def train_sft(run: SftRun) -> Path:
     evaluation = trace_dataset(run.eval_traces)[0] if run.eval_traces else None
     out = Path(run.out)
     with args.main_process_first():
+        source = str(local_model(run.model))
         keep_settings(out / "run.json", json.loads(json.dumps(asdict(run))))
-    source = model_source(run.model)
     processor = load_processor(source)
     if not has_generation_markers(processor.chat_template):
         processor.chat_template = get_training_chat_template(processor)
