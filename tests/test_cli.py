@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from benchmarks_fixture import write
-from pixel_reasoner import cli
+from cli_fixture import assert_refused
 from pixel_reasoner.evals.benchmarks import BENCHMARKS
 from pixel_reasoner.schema.question import Question, load_questions
 from pixel_reasoner.schema.settings import PixelBudget
@@ -25,42 +25,12 @@ TOOL = [sys.executable, "-m", "pixel_reasoner.cli"]
 
 
 @pytest.fixture
-def run(capsys, monkeypatch):
-    """Runs a command in this process: (exit code, standard output, standard error)."""
-
-    def command(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["pixel-reasoner", *map(str, arguments)])
-        capsys.readouterr()
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stopped:
-            code = int(stopped.code or 0)
-        return code, *capsys.readouterr()
-
-    return command
-
-
-@pytest.fixture
 def scene(tmp_path) -> tuple[Path, Question]:
     """A picture of PixelWorld and a question about it that needs a look."""
     for question in render(scenes("attribute", "test", 0, 8), tmp_path / "scene"):
         if question.needs_look:
             return tmp_path / "scene" / question.media[0].path, question
     raise AssertionError("no question needs a look")
-
-
-def assert_refused(result: tuple[int, str, str], *words: str) -> None:
-    """Exit code 2 and one message that says what was expected, what came, and the fix."""
-    code, out, err = result
-    assert code == 2, err
-    assert not out
-    assert "Traceback" not in err
-    assert "expected" in err
-    assert "got" in err
-    assert "Fix:" in err
-    for word in words:
-        assert word in err, err
 
 
 def test_overview_and_results_are_as_large_as_they_may_be(run, scene):

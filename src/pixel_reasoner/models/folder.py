@@ -26,6 +26,8 @@ class FolderSettings(Record):
     """one line for whoever asks this model"""
 
 
+DTYPES = ("float32", "bfloat16", "float16")
+"""in which the weights of a model can be loaded"""
 BUNDLED_MODELS = {"tiny": Path(__file__).parents[1] / "tiny" / "weights"}
 """names of models that are in the package"""
 

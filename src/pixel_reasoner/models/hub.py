@@ -51,7 +51,7 @@ def local_model(name: str, *, settings_only: bool = False) -> Path:
         UsageError: the package that downloads is not installed.
     """
     folder = model_folder(name)
-    if folder.is_dir():
+    if name and folder.is_dir():  # the folder of no name is the current one
         return folder
     if not is_hub_id(name):
         raise ModelError(
@@ -104,9 +104,9 @@ def _no_snapshot(name: str, kind: str, error: Exception) -> PixelReasonerError:
 
 
 def _reason(error: Exception) -> str:
-    """Return why a download failed, in one line.
+    r"""Return why a download failed, in one line.
 
-    >>> _reason(ValueError("Got: HTTPError: 404 Not Found for url 'http://a'\\nFor more information"))
+    >>> _reason(ValueError("Got: HTTPError: 404 Not Found for url 'http://a'\nFor more information"))
     "404 Not Found for url 'http://a'"
     """
     cause = error.__cause__ if isinstance(error.__cause__, Exception) else error

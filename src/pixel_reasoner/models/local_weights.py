@@ -10,8 +10,7 @@ import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from pixel_reasoner.errors import ModelError, UsageError
-
-DTYPES = ("float32", "bfloat16", "float16")
+from pixel_reasoner.models.folder import DTYPES
 
 
 def check_device(device: str) -> None:
@@ -40,7 +39,9 @@ def check_device(device: str) -> None:
             expected=f"a device of this machine: {', '.join(available)}",
             got=f"--device {device}",
             fix="give one of these"
-            + ("" if asked.type in types else "; a GPU needs its driver and a PyTorch built for it"),
+            + (
+                "" if asked.type in types else "; a GPU needs its driver and a PyTorch built for it"
+            ),
         )
 
 
