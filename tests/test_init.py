@@ -118,4 +118,4 @@ def test_extras_are_those_of_the_package_and_a_missing_one_names_its_commands(ru
     monkeypatch.setitem(doctor.EXTRAS, "ray", (("no_such_module",), "integrations.ray_data"))
     code, out, _ = run("doctor")
     assert code == 0
-    assert "missing extra ray: integrations.ray_data: no no_such_module; pip install" in out
+    assert "missing extra ray: integrations.ray_data: no no_such_module; in a clone" in out

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pixel_reasoner import __version__
-from pixel_reasoner.errors import PixelReasonerError
+from pixel_reasoner.errors import PixelReasonerError, install_command
 from pixel_reasoner.models.folder import BUNDLED_MODELS
 from pixel_reasoner.models.spec import ModelSpec
 
@@ -205,8 +205,7 @@ def _extras() -> Iterator[Finding]:
     for extra, (modules, commands) in EXTRAS.items():
         lacking = [name for name in modules if find_spec(name) is None]
         if lacking:
-            fix = f"pip install 'pixel-reasoner[{extra}]'"
-            detail = f"{commands}: no {', '.join(lacking)}; {fix}"
+            detail = f"{commands}: no {', '.join(lacking)}; {install_command(extra)}"
             yield Finding(f"extra {extra}", Status.MISSING, detail)
         else:
             yield Finding(f"extra {extra}", Status.OK, commands)
