@@ -26,7 +26,7 @@ from trl import SFTTrainer
 from trl.chat_template_utils import get_training_chat_template, has_generation_markers
 
 from pixel_reasoner.data.encode import encode
-from pixel_reasoner.errors import InputError
+from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.evals.run import TRACES
 from pixel_reasoner.files import keep_settings
 from pixel_reasoner.models.folder import FolderSettings
@@ -59,6 +59,7 @@ def train_sft(run: SftRun) -> Path:
         source = str(local_model(run.model))
         keep_settings(out / "run.json", json.loads(json.dumps(asdict(run))))
     processor = load_processor(source)
+    _check_pad_token(args.pad_token, processor)
     if not has_generation_markers(processor.chat_template):
         processor.chat_template = get_training_chat_template(processor)
     collator = TraceCollator(
@@ -89,6 +90,16 @@ def train_sft(run: SftRun) -> Path:
     trainer.train(resume_from_checkpoint=last_checkpoint(out))
     save_model(trainer, processor, settings, out / "model")
     return out / "model"
+
+
+def _check_pad_token(token: str | None, processor: Any) -> None:
+    """Raise `UsageError` if the tokenizer does not have the given token."""
+    if token is not None and token not in processor.tokenizer.get_vocab():
+        raise UsageError(
+            expected="pad_token under [trl] from the vocabulary of the model",
+            got=repr(token),
+            fix="drop it: without one, the end token pads",
+        )
 
 
 def trace_dataset(sources: Sequence[str]) -> tuple[Dataset, FolderSettings]:
