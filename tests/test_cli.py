@@ -295,8 +295,12 @@ def test_a_benchmark_is_evaluated_told_and_compared(run, tmp_path):
     assert code == 0, err
     assert "What looking again changed" in page.read_text()
     header = tables[1].read_text().splitlines()[0].split(",")
-    assert header[1:4] == ["questions", "accuracy", "95 %"]
-    assert tables[0].read_text().splitlines()[0] == f"| {' | '.join(header)} |"
+    assert header[:5] == ["group", "questions", "accuracy", "95 % low", "95 % high"]
+    for line in tables[1].read_text().splitlines()[1:]:
+        cells = line.split(",")
+        assert len(cells) == len(header)
+        assert all(not cell or float(cell) >= 0 for cell in cells[1:])
+    assert "| questions | accuracy | 95 % |" in tables[0].read_text()
     assert_refused(run("report", tmp_path / "run", "--table", tmp_path / "t.xls"), ".md or .csv")
 
     assert run(*command, "--no-operations", "--out", tmp_path / "bare")[0] == 0

@@ -31,6 +31,12 @@ if TYPE_CHECKING:
     from pixel_reasoner.api import EvalSpec, ModelSpec, RolloutConfig
 
 
+TaskArgument = Annotated[
+    str,
+    typer.Argument(
+        autocompletion=completing(tasks), help="`pixelworld`, or a benchmark from --list."
+    ),
+]
 MaxNewTokensOrDefaultOption = Annotated[
     int | None,
     typer.Option(
@@ -121,12 +127,7 @@ class WorldOptions:
 
 @with_groups
 def evaluate(
-    task: Annotated[
-        str,
-        typer.Argument(
-            autocompletion=completing(tasks), help="`pixelworld`, or a benchmark from --list."
-        ),
-    ] = "",
+    task: TaskArgument = "",
     list_: Annotated[
         bool,
         typer.Option(

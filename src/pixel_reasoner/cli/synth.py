@@ -15,6 +15,14 @@ from pixel_reasoner.cli.output import progress_bars, say
 if TYPE_CHECKING:
     from pixel_reasoner.api import LabellerSpec
 
+SourceArgument = Annotated[
+    str,
+    typer.Argument(
+        autocompletion=completing(sources),
+        help="pixelworld, jsonl, visa, star, sa1b, pixel_reasoner_rl, or of a plug-in",
+    ),
+]
+
 
 @dataclass(frozen=True)
 class RowOptions:
@@ -130,13 +138,7 @@ class LabellerOptions:
 
 @with_groups
 def synth(
-    source: Annotated[
-        str,
-        typer.Argument(
-            autocompletion=completing(sources),
-            help="pixelworld, jsonl, visa, star, sa1b, pixel_reasoner_rl, or of a plug-in",
-        ),
-    ],
+    source: SourceArgument,
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder of the traces. An existing run is resumed.")
     ],

@@ -74,6 +74,7 @@ def completion(reply: Any, write: WriteCall = write_hermes_call) -> Completion:
             truncated=choice.get("finish_reason") == "length",
             logprobs=array("f", _logprobs(choice)),
             num_prompt_tokens=usage.get("prompt_tokens") or 0,
+            num_new_tokens=usage.get("completion_tokens") or None,
             parts=message_parts(message, write),
         )
     except INVALID_REPLY_ERRORS as error:

@@ -57,6 +57,35 @@ def run_summary(run: Path) -> dict[str, Any]:
 
 def table(summary: Mapping[str, Any]) -> list[list[str]]:
     """Return the metrics of a run as rows of text: a header, all questions, each family, category and label."""
+    columns, rows = _metrics(summary)
+    header = ["", *(COLUMNS[column] for column in columns)]
+    return [header, *([name, *(_cell(row.get(c)) for c in columns)] for name, row in rows.items())]
+
+
+def number_table(summary: Mapping[str, Any]) -> list[list[Any]]:
+    """Return the same table with one number in each cell: an interval takes two columns, a missing metric is empty."""
+    columns, rows = _metrics(summary)
+    titles = [_number_titles(column) for column in columns]
+    lines: list[list[Any]] = [["group", *(title for some in titles for title in some)]]
+    for name, row in rows.items():
+        cells = [_number_cells(column, row.get(column)) for column in columns]
+        lines.append([name, *(cell for some in cells for cell in some)])
+    return lines
+
+
+def _number_titles(column: str) -> list[str]:
+    title = COLUMNS[column]
+    return [f"{title} low", f"{title} high"] if column.endswith("_interval") else [title]
+
+
+def _number_cells(column: str, value: Any) -> list[Any]:
+    if column.endswith("_interval"):
+        return list(value) if value is not None else ["", ""]
+    return [value if value is not None else ""]
+
+
+def _metrics(summary: Mapping[str, Any]) -> tuple[list[str], dict[str, dict[str, Any]]]:
+    """Return the columns that have values, and the metrics of each group."""
     groups: dict[str, Mapping[str, Any]] = {"all": summary}
     groups |= summary.get("by_family", {})
     groups |= summary.get("by_category", {})
@@ -77,8 +106,7 @@ def table(summary: Mapping[str, Any]) -> list[list[str]]:
         if any(row.get(column) is not None for row in rows.values())
         and (half_marks or not column.startswith("score"))
     ]
-    header = ["", *(COLUMNS[column] for column in columns)]
-    return [header, *([name, *(_cell(row.get(c)) for c in columns)] for name, row in rows.items())]
+    return columns, rows
 
 
 def _compared(metrics: Mapping[str, Any]) -> dict[str, Any]:
@@ -101,13 +129,13 @@ def write_table(summary: Mapping[str, Any], out: Path) -> None:
         UsageError: another ending.
         OutputError: the file cannot be written.
     """
-    rows = table(summary)
     if out.suffix == ".md":
+        rows = table(summary)
         lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
         text = "".join(f"| {' | '.join(line)} |\n" for line in lines)
     elif out.suffix == ".csv":
         buffer = io.StringIO()
-        csv.writer(buffer, lineterminator="\n").writerows(rows)
+        csv.writer(buffer, lineterminator="\n").writerows(number_table(summary))
         text = buffer.getvalue()
     else:
         raise UsageError(

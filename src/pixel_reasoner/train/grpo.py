@@ -38,6 +38,7 @@ from pixel_reasoner.scoring.rewards import TraceReward
 from pixel_reasoner.train import distributed
 from pixel_reasoner.train.batches import BatchBuilder, to_device
 from pixel_reasoner.train.config import RlRun
+from pixel_reasoner.train.model_card import WritesModelCard
 from pixel_reasoner.train.replay_buffer import ReplayBuffer, selective_replay, split_micro_batches
 from pixel_reasoner.train.rewards_table import (
     GroupRewards,
@@ -72,7 +73,7 @@ PER_TOKEN = (
 """per-token values of TRL's output that its loss reads"""
 
 
-class PixelReasonerTrainer(GRPOTrainer):
+class PixelReasonerTrainer(WritesModelCard, GRPOTrainer):
     """`GRPOTrainer` on rollouts with visual operations.
 
     Args:

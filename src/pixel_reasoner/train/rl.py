@@ -23,7 +23,6 @@ from functools import partial
 from pathlib import Path
 
 from datasets import Dataset
-from transformers.trainer_callback import ProgressCallback
 
 from pixel_reasoner.dialects import get_dialect
 from pixel_reasoner.dialects.template_check import assert_template_carries
@@ -44,12 +43,14 @@ from pixel_reasoner.sources.pixelworld import world_questions
 from pixel_reasoner.sources.rows import SkippedRow
 from pixel_reasoner.train.callbacks import (
     LogCallback,
-    ProgressBarCallback,
     SampleRolloutsCallback,
     ValidationCallback,
+    quiet_libraries,
+    show_one_progress_line,
 )
 from pixel_reasoner.train.config import RlRun
 from pixel_reasoner.train.grpo import PixelReasonerTrainer
+from pixel_reasoner.train.model_card import write_model_card
 from pixel_reasoner.train.trl_config import trl_config
 from pixel_reasoner.train.weights import last_checkpoint, load_weights, lora_config, save_model
 
@@ -66,6 +67,7 @@ def train_rl(run: RlRun) -> Path:
         ModelError: a model that cannot be loaded.
         OutputError: the folder cannot be written.
     """
+    quiet_libraries()
     args = trl_config(run)
     own_rewards = [load_reward(name) for name in run.reward_functions]
     config, out = rollout_config(run), Path(run.out)
@@ -96,15 +98,15 @@ def train_rl(run: RlRun) -> Path:
     _add_callbacks(trainer, run, processor, model_settings)
     trainer.train(resume_from_checkpoint=last_checkpoint(out))
     save_model(trainer, processor, model_settings, out / "model")
+    if trainer.is_world_process_zero():
+        write_model_card(run, out / "model")
     return out / "model"
 
 
 def _add_callbacks(
     trainer: PixelReasonerTrainer, run: RlRun, processor: object, model_settings: FolderSettings
 ) -> None:
-    if not trainer.args.disable_tqdm:
-        trainer.remove_callback(ProgressCallback)
-        trainer.add_callback(ProgressBarCallback())
+    show_one_progress_line(trainer)
     trainer.add_callback(LogCallback(Path(run.out)))
     if run.sample_every:
         trainer.add_callback(SampleRolloutsCallback(run, trainer))

@@ -34,13 +34,26 @@ from pixel_reasoner.models.hub import local_model
 from pixel_reasoner.models.local import load_processor
 from pixel_reasoner.schema.question import with_media_root
 from pixel_reasoner.schema.trace import Trace
-from pixel_reasoner.train.callbacks import ValidationCallback
+from pixel_reasoner.train.callbacks import (
+    ValidationCallback,
+    quiet_libraries,
+    show_one_progress_line,
+)
 from pixel_reasoner.train.config import SftRun
+from pixel_reasoner.train.model_card import WritesModelCard, write_model_card
 from pixel_reasoner.train.trl_config import trl_config
 from pixel_reasoner.train.weights import last_checkpoint, load_weights, lora_config, save_model
 
 IGNORE = -100
 """label of a token without loss"""
+
+
+class TraceTrainer(WritesModelCard, SFTTrainer):
+    """`SFTTrainer` that knows its run."""
+
+    def __init__(self, *, run: SftRun, **trl: Any) -> None:
+        self.run = run
+        super().__init__(**trl)
 
 
 def train_sft(run: SftRun) -> Path:
@@ -51,6 +64,7 @@ def train_sft(run: SftRun) -> Path:
         InputError: traces that cannot be read.
         ModelError: a model that cannot be loaded.
     """
+    quiet_libraries()
     args = trl_config(run)
     train, settings = trace_dataset(run.traces)
     evaluation = trace_dataset(run.eval_traces)[0] if run.eval_traces else None
@@ -73,7 +87,8 @@ def train_sft(run: SftRun) -> Path:
             evaluation = evaluation and prepare(
                 evaluation, collator, out / "prepared" / "eval.arrow"
             )
-    trainer = SFTTrainer(
+    trainer = TraceTrainer(
+        run=run,
         model=load_weights(source, run, bf16=args.bf16),
         args=args,
         train_dataset=train,
@@ -85,10 +100,13 @@ def train_sft(run: SftRun) -> Path:
     # TRL divides by the trained tokens of all micro-batches and processes only where they are counted, which is off for
     # these models by default. A mean of means would give short traces more weight.
     trainer.model_accepts_loss_kwargs = True
+    show_one_progress_line(trainer)
     if run.ask_count:
         trainer.add_callback(ValidationCallback(run, processor, settings, trainer))
     trainer.train(resume_from_checkpoint=last_checkpoint(out))
     save_model(trainer, processor, settings, out / "model")
+    if trainer.is_world_process_zero():
+        write_model_card(run, out / "model")
     return out / "model"
 
 

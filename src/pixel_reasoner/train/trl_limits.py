@@ -60,7 +60,7 @@ _GENERATION = {
     },
 }
 """keys of `generation_kwargs` that are settings elsewhere -> where"""
-_MINIMA: dict[str, tuple[type, float]] = {
+_MINIMA: dict[str, tuple[type[float], float]] = {
     **dict.fromkeys(
         ("per_device_train_batch_size", "gradient_accumulation_steps", "save_total_limit"), (int, 1)
     ),
@@ -122,9 +122,9 @@ def _check_dependent(options: dict[str, Any]) -> None:
 def _check_number(name: str, value: Any) -> None:
     if isinstance(value, float) and not math.isfinite(value):
         raise _wrong(f"a finite {name} under [trl]", str(value), "correct it")
-    kind, least = _MINIMA.get(name, (float, -math.inf))
     if name not in {*_MINIMA, *_POSITIVE, *_AT_MOST_1}:
         return
+    kind, least = _MINIMA.get(name, (float, -math.inf))
     if isinstance(value, bool) or not isinstance(value, (int, kind)):
         raise _wrong(f"{name} under [trl] as {kind.__name__}", repr(value), "correct its value")
     if value < least:
