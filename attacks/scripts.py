@@ -169,6 +169,7 @@ def main() -> None:
         build_tree(root, given.count)
         write_data(root / "data", given.count)
         variables = {"DATA": str(root / "data"), "LABELLER": address, "LABELLER_MODEL": "any"}
+        variables |= {"GPUS": "1", "WORKERS": "1"}
         tool = ".venv/bin/pixel-reasoner"
         steps = {
             "full": [["bash", "runs/full.sh"], ["bash", "runs/full.sh"]],

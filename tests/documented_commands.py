@@ -14,7 +14,7 @@ from pixel_reasoner.cli import app
 
 ROOT = Path(__file__).parents[1]
 TOOLS = {"pixel-reasoner", ".venv/bin/pixel-reasoner", "$tool", "$launch"}
-OTHERS = {"accelerate", "bash", "make", "pip", "python", "source", "torchrun", "trl"}
+OTHERS = {"accelerate", "hf", "bash", "make", "pip", "python", "source", "torchrun", "trl"}
 """programs whose lines are recognised as commands, next to anything in an environment"""
 
 
