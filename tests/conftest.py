@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 
+from pixel_reasoner import cli
 from pixel_reasoner.models.scripted import ScriptedModel
 from pixel_reasoner.world import encode_clip
 
@@ -71,3 +73,20 @@ def clip(tmp_path) -> Path:
 def scripted():
     """`scripted("first turn", "second turn")`"""
     return lambda *turns, **options: ScriptedModel(turns, **options)
+
+
+@pytest.fixture
+def run(capsys, monkeypatch):
+    """Runs a command line in this process: (exit code, standard output, standard error)."""
+
+    def command(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["pixel-reasoner", *map(str, arguments)])
+        capsys.readouterr()
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stopped:
+            code = int(stopped.code or 0)
+        return code, *capsys.readouterr()
+
+    return command

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from benchmarks_fixture import write
-from pixel_reasoner import cli
+from cli_fixture import assert_refused
 from pixel_reasoner.evals.benchmarks import BENCHMARKS
 from pixel_reasoner.schema.question import Question, load_questions
 from pixel_reasoner.schema.settings import PixelBudget
@@ -25,42 +25,12 @@ TOOL = [sys.executable, "-m", "pixel_reasoner.cli"]
 
 
 @pytest.fixture
-def run(capsys, monkeypatch):
-    """Runs a command in this process: (exit code, standard output, standard error)."""
-
-    def command(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["pixel-reasoner", *map(str, arguments)])
-        capsys.readouterr()
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stopped:
-            code = int(stopped.code or 0)
-        return code, *capsys.readouterr()
-
-    return command
-
-
-@pytest.fixture
 def scene(tmp_path) -> tuple[Path, Question]:
     """A picture of PixelWorld and a question about it that needs a look."""
     for question in render(scenes("attribute", "test", 0, 8), tmp_path / "scene"):
         if question.needs_look:
             return tmp_path / "scene" / question.media[0].path, question
     raise AssertionError("no question needs a look")
-
-
-def assert_refused(result: tuple[int, str, str], *words: str) -> None:
-    """Exit code 2 and one message that says what was expected, what came, and the fix."""
-    code, out, err = result
-    assert code == 2, err
-    assert not out
-    assert "Traceback" not in err
-    assert "expected" in err
-    assert "got" in err
-    assert "Fix:" in err
-    for word in words:
-        assert word in err, err
 
 
 def test_overview_and_results_are_as_large_as_they_may_be(run, scene):
@@ -325,8 +295,12 @@ def test_a_benchmark_is_evaluated_told_and_compared(run, tmp_path):
     assert code == 0, err
     assert "What looking again changed" in page.read_text()
     header = tables[1].read_text().splitlines()[0].split(",")
-    assert header[1:4] == ["questions", "accuracy", "95 %"]
-    assert tables[0].read_text().splitlines()[0] == f"| {' | '.join(header)} |"
+    assert header[:5] == ["group", "questions", "accuracy", "95 % low", "95 % high"]
+    for line in tables[1].read_text().splitlines()[1:]:
+        cells = line.split(",")
+        assert len(cells) == len(header)
+        assert all(not cell or float(cell) >= 0 for cell in cells[1:])
+    assert "| questions | accuracy | 95 % |" in tables[0].read_text()
     assert_refused(run("report", tmp_path / "run", "--table", tmp_path / "t.xls"), ".md or .csv")
 
     assert run(*command, "--no-operations", "--out", tmp_path / "bare")[0] == 0

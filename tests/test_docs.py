@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import importlib
 import re
+import tomllib
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
-import typer
 
-from pixel_reasoner.cli import app
+from documented_commands import ROOT, all_commands, documented_commands, parse
+from pixel_reasoner.cli.choices import sources, tasks
 from pixel_reasoner.data.expert import Kind
+from pixel_reasoner.errors import install_command
 from pixel_reasoner.evals.benchmarks import in_page
 from pixel_reasoner.models.openai_chat import PROFILES
 from pixel_reasoner.scoring.rewards import RewardConfig
@@ -20,7 +22,7 @@ from pixel_reasoner.sources.jsonl import ROW_KEYS
 from pixel_reasoner.sources.pixelworld import WorldMix
 from pixel_reasoner.train.config import RlRun, SftRun
 
-ROOT = Path(__file__).parents[1]
+COMMANDS = documented_commands()
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -28,16 +30,7 @@ def text(*names: str) -> str:
     return "\n".join((ROOT / name).read_text(encoding="utf-8") for name in names)
 
 
-def commands() -> list[str]:
-    found = []
-    group = typer.main.get_command(app)
-    for name, command in group.commands.items():
-        below = getattr(command, "commands", {})
-        found += [f"{name} {sub}" for sub in below] or [name]
-    return found
-
-
-@pytest.mark.parametrize("command", commands())
+@pytest.mark.parametrize("command", [name for name, _ in all_commands()])
 def test_every_command_is_shown_somewhere(command):
     shown = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
     shown += text("Makefile", "runs/tiny.sh", "CHANGELOG.md")
@@ -115,3 +108,76 @@ def test_what_a_page_imports_exists(page):
         loaded = importlib.import_module(module)
         missing = [name for name in names.split(", ") if not hasattr(loaded, name.strip())]
         assert missing == [], f"{module}: {missing}"
+
+
+# --- commands as a user copies them ---
+
+
+def test_commands_are_found_in_every_kind_of_file():
+    where = {one.where for one in COMMANDS}
+    assert {"README.md", "train.md", "full.sh", "tiny.sh", "rl-7b.toml", "ask --help"} <= where
+    assert len(COMMANDS) > 100
+
+
+@pytest.mark.parametrize(
+    ("where", "arguments"),
+    sorted({(one.where, tuple(one.arguments)) for one in COMMANDS if one.arguments}),
+    ids=lambda part: part if isinstance(part, str) else " ".join(part)[:60],
+)
+def test_every_command_line_is_accepted(where, arguments):
+    if arguments[0].startswith("--"):
+        assert arguments[0] in ("--help", "--version", "--install-completion")
+        return
+    name, values = parse(list(arguments))
+    if name == "eval":
+        assert values["list_"] or values["task"] in tasks()
+    if name == "synth":
+        assert values["source"] in sources()
+    if name == "synth" and values["labeller"]:
+        assert values["labeller_model"]
+    if name in ("train sft", "train rl"):
+        path = ROOT / values["run"]
+        assert values["run"] == Path("run.toml") or (RlRun if name == "train rl" else SftRun).read(
+            path
+        )
+
+
+def test_other_programs_get_what_is_there():
+    makefile, extras = text("Makefile"), tomllib.loads(text("pyproject.toml"))
+    known = set(extras["project"]["optional-dependencies"])
+    for where, words in COMMANDS:
+        if words[0] == "make":
+            assert re.search(rf"^{words[1]}:", makefile, re.M), words
+        if words[0] in ("bash", "python", ".venv/bin/python") and words[1] != "-m":
+            assert (ROOT / words[1]).exists(), words
+        if "pip" in words[0] and "install" in words:
+            for names in re.findall(r"\.\[([\w,]+)\]", " ".join(words)):
+                assert set(names.split(",")) <= known, (where, words)
+
+
+def test_nothing_installs_this_package_from_an_index_that_does_not_have_it():
+    pages = "\n".join(page.read_text(encoding="utf-8") for page in [*PAGES, ROOT / "CHANGELOG.md"])
+    assert not re.findall(r"pip install [^\n]*'?pixel-reasoner\[(?![^\n]*@ )", pages)
+    assert "pixel-reasoner[" not in install_command("local")
+
+
+@pytest.mark.parametrize("arguments", [("eval", "--list"), ("--version",)])
+def test_cheap_commands_run(run, arguments):
+    assert run(*arguments)[0] == 0
+
+
+PLANS = sorted(
+    {
+        tuple(one.arguments)
+        for one in COMMANDS
+        if one.arguments and "--like" in one.arguments and "run.toml" not in one.arguments
+    }
+)
+
+
+@pytest.mark.parametrize("arguments", PLANS, ids=" ".join)
+def test_every_documented_plan_fits(run, monkeypatch, arguments):
+    monkeypatch.chdir(ROOT)
+    code, out, err = run(*arguments)
+    assert code == 0, err
+    assert "memory of a GPU" in out

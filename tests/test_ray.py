@@ -205,7 +205,7 @@ def test_without_ray_the_extra_is_named():
         "ask_dataset(None, ModelSpec('tiny'))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert "Fix: pip install 'pixel-reasoner[ray]'" in done.stderr
+    assert "pip install -e '.[ray]'" in done.stderr
 
 
 def test_examples_in_the_module_run():

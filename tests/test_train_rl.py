@@ -849,14 +849,20 @@ def test_traces_of_rollouts_are_exported_in_their_dialect(sampled, tmp_path):
         export_message_list(sampled, tmp_path / "json")
 
 
-@pytest.mark.parametrize("stopped_at", [2, 6], ids=["in the first epoch", "in the second"])
-def test_a_run_that_was_stopped_goes_on_to_the_same_numbers(tmp_path, monkeypatch, stopped_at):
+@pytest.mark.parametrize(
+    ("stopped_at", "num_iterations"),
+    [(2, 1), (6, 1), (4, 2)],
+    ids=["in the first epoch", "in the second", "two iterations a sync"],
+)
+def test_a_run_that_was_stopped_goes_on_to_the_same_numbers(
+    tmp_path, monkeypatch, stopped_at, num_iterations
+):
     """Some steps in one go, and in two: the same rows of figures."""
     steps = list(range(1, stopped_at + 3))
 
     def figures(out: str) -> list[dict]:
-        trl = {"max_steps": steps[-1], "save_strategy": "steps", "save_steps": 2}
-        trl["learning_rate"] = 1e-4
+        trl = {"max_steps": steps[-1], "save_strategy": "steps", "learning_rate": 1e-4}
+        trl |= {"save_steps": 2 * num_iterations, "num_iterations": num_iterations}
         sizes = {"questions_per_sync": 2, "minibatch": 4, "rollouts_at_once": 8, "replay": True}
         train_rl(run_of(tmp_path / out, **sizes, trl=trl))
         rows = [json.loads(line) for line in (tmp_path / out / LOG).read_text().splitlines()]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from pixel_reasoner.data.check import Verdict
-from pixel_reasoner.errors import packages_of
+from pixel_reasoner.errors import InputError, packages_of
 from pixel_reasoner.evals.benchmark import Benchmark
 from pixel_reasoner.evals.benchmarks import BENCHMARKS
 from pixel_reasoner.evals.compare import compare_runs
@@ -36,6 +36,7 @@ from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.scoring.grading import Scorer, is_right
 from pixel_reasoner.tiny.config import TinyConfig
 from pixel_reasoner.train.config import RlRun, SftRun
+from pixel_reasoner.workflows.doctor import Finding, diagnose
 from pixel_reasoner.workflows.evaluate import (
     EvalSpec,
     check_benchmark,
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EvalSpec",
+    "Finding",
     "LabellerSpec",
     "MediaItem",
     "ModelSpec",
@@ -80,10 +82,11 @@ __all__ = [
     "benchmarks",
     "check",
     "check_benchmark",
-    "check_pictures",
+    "check_media",
     "compare",
     "demo_questions",
     "detail_px_in_overview",
+    "diagnose",
     "evaluate",
     "export_traces",
     "import_traces",
@@ -135,17 +138,27 @@ def load_model(spec: ModelSpec, config: RolloutConfig | None = None) -> LoadedMo
     return spec.load(operations=bool((config or RolloutConfig()).operations))
 
 
-def check_pictures(question: Question) -> tuple[str, ...]:
-    """Read the headers of the pictures of a question, so that an error precedes loading a large model.
+def check_media(question: Question) -> tuple[str, ...]:
+    """Read the headers of the pictures of a question, and look for its clip, so that an error precedes loading a large model.
 
     Returns:
         What the pictures show differently from their files or leave out: stretched greyscale, other pages.
 
     Raises:
-        InputError: a picture cannot be used.
+        InputError: a picture cannot be used, or a video or a folder of frames does not exist.
     """
     if all(item.kind == "image" for item in question.media):
         return MediaContext(question, UNSCALED).notes
+    for item in question.media:
+        path = Path(item.path)
+        if not (path.is_dir() if item.kind == "frames" else path.is_file()):
+            raise InputError(
+                expected="a folder of frames"
+                if item.kind == "frames"
+                else f"a file of one {item.kind}",
+                got=f"{path}, which {'is something else' if path.exists() else 'does not exist'}",
+                fix="check the path",
+            )
     return ()
 
 
@@ -174,7 +187,7 @@ def ask(
     'red'
     """
     if isinstance(model, ModelSpec):
-        check_pictures(question)
+        check_media(question)
         model = load_model(model, config)
     return run_rollout(question, model, config, on_text=on_text, on_turn=on_turn)
 

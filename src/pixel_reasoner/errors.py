@@ -96,6 +96,15 @@ class CancelledError(PixelReasonerError, RuntimeError):
     """A request that was cancelled."""
 
 
+def install_command(extra: str) -> str:
+    """Return how the packages of an extra are installed. This package is not on PyPI.
+
+    >>> install_command("local,train")
+    "in a clone of the repository, pip install -e '.[local,train]'"
+    """
+    return f"in a clone of the repository, pip install -e '.[{extra}]'"
+
+
 @contextmanager
 def packages_of(extra: str, what: str) -> Iterator[None]:
     """Around imports of optional packages: one that is missing is a mistake whose fix is known.
@@ -104,7 +113,7 @@ def packages_of(extra: str, what: str) -> Iterator[None]:
     ...     import no_such_package
     Traceback (most recent call last):
         ...
-    pixel_reasoner.errors.UsageError: expected the packages that train; got no_such_package is not installed. Fix: pip install 'pixel-reasoner[train]'
+    pixel_reasoner.errors.UsageError: expected the packages that train; got no_such_package is not installed. Fix: in a clone of the repository, pip install -e '.[train]'
     """
     try:
         yield
@@ -112,5 +121,5 @@ def packages_of(extra: str, what: str) -> Iterator[None]:
         raise UsageError(
             expected=f"the packages that {what}",
             got=f"{error.name} is not installed",
-            fix=f"pip install 'pixel-reasoner[{extra}]'",
+            fix=install_command(extra),
         ) from error

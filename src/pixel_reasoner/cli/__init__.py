@@ -7,10 +7,23 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Annotated
 
 import typer
 
-from pixel_reasoner.cli import ask, evaluate, probe, report, synth, traces, train, world
+from pixel_reasoner import __version__
+from pixel_reasoner.cli import (
+    ask,
+    doctor,
+    evaluate,
+    init,
+    probe,
+    report,
+    synth,
+    traces,
+    train,
+    world,
+)
 from pixel_reasoner.cli.help import MAX_WIDTH, HelpCommand
 from pixel_reasoner.cli.interrupt import InterruptibleGroup, Stopped, handle_sigterm
 from pixel_reasoner.errors import PixelReasonerError
@@ -36,8 +49,28 @@ app.command(cls=HelpCommand)(traces.check)
 app.command(cls=HelpCommand)(traces.export)
 app.command("import", cls=HelpCommand)(traces.import_)
 app.command(cls=HelpCommand)(ask.demo)
+app.command(cls=HelpCommand)(init.init)
+app.command(cls=HelpCommand)(doctor.doctor)
 app.add_typer(world.app, name="world")
 app.add_typer(train.app, name="train")
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"pixel-reasoner {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_print_version, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Let vision-language models look again: zoom into pictures and select frames while they reason."""
 
 
 def main() -> None:

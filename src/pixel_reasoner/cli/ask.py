@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,12 +23,14 @@ from pixel_reasoner.cli.options import (
     rollout_config,
     with_groups,
 )
-from pixel_reasoner.cli.output import print_report_written, say, warn
+from pixel_reasoner.cli.output import check_output_file, print_report_written, say, warn
 from pixel_reasoner.cli.transcript import Transcript
 from pixel_reasoner.errors import UsageError
 
 if TYPE_CHECKING:
     from pixel_reasoner.api import LoadedModel, MediaItem, Question, RolloutConfig, Trace
+
+_ADDRESS = re.compile(r"(?:https?|ftp|s3|gs|data|file):", re.IGNORECASE)
 
 
 @with_groups
@@ -69,9 +72,14 @@ def ask(
 
         pixel-reasoner ask "What does the sign say?" --image a.jpg --model NAME --endpoint http://localhost:8000/v1
     """
+    _check_question(question)
+    media = _media(image or [], video, frames, page)
+    if report is not None:
+        check_output_file(report, "--report")
+
     from pixel_reasoner import api
 
-    asked = api.Question(id="ask", text=question, media=_media(image or [], video, frames, page))
+    asked = api.Question(id="ask", text=question, media=media)
     config = rollout_config(
         operations=not without,
         max_turns=max_turns,
@@ -79,9 +87,10 @@ def ask(
         temperature=temperature,
         seed=seed,
     )
-    for note in api.check_pictures(asked):
+    spec = model_spec(model, local, servers)
+    for note in api.check_media(asked):
         warn(f"note: {note}")
-    loaded = api.load_model(model_spec(model, local, servers), config)
+    loaded = api.load_model(spec, config)
     if as_json:
         trace = api.ask(asked, loaded, config)
         sys.stdout.write(trace.to_line() + "\n")
@@ -95,7 +104,12 @@ def demo(
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder for samples and the report.")
     ] = Path("runs/demo"),
-    model: ModelOption = "tiny",
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model", "-m", help="`tiny` (bundled), a model folder, or a hub id owner/name."
+        ),
+    ] = "tiny",
     device: DeviceOption = None,
 ) -> None:
     """Render sample pictures and clips, ask about them, and write the reasoning as an HTML page."""
@@ -142,6 +156,13 @@ def _write_report(traces: list[Trace], out: Path, *, title: str, quiet: bool = F
     print_report_written(out, written.unshown, quiet=quiet)
 
 
+def _check_question(text: str) -> None:
+    if not text.strip():
+        raise UsageError(
+            expected="a question", got=repr(text), fix='such as "What does the sign say?"'
+        )
+
+
 def _media(
     images: list[Path], video: Path | None, frames: Path | None, page: int | None
 ) -> tuple[MediaItem, ...]:
@@ -159,6 +180,13 @@ def _media(
         raise UsageError(
             expected="--page with --image", got=f"--page and {used[0]}", fix="leave out --page"
         )
+    for name, path in [*(("--image", one) for one in images), ("--video", video)]:
+        if path is not None and _ADDRESS.match(str(path)):
+            raise UsageError(
+                expected=f"{name} with a file of this machine",
+                got=f"the address {str(path).replace(':/', '://')}",
+                fix="download it first, for example with `curl -O ADDRESS`",
+            )
     if video is not None:
         return (MediaItem(kind="video", path=str(video.absolute())),)
     if frames is not None:

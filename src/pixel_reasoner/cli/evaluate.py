@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
+from pixel_reasoner.cli.choices import FAMILIES, SPLITS, choice_option, completing, tasks
 from pixel_reasoner.cli.options import (
     AllowMediaOption,
     LocalOptions,
@@ -18,7 +19,9 @@ from pixel_reasoner.cli.options import (
     ServerOptions,
     TemperatureOption,
     WithoutOption,
+    given_options,
     model_spec,
+    refuse_options,
     rollout_config,
     with_groups,
 )
@@ -29,6 +32,12 @@ if TYPE_CHECKING:
     from pixel_reasoner.api import EvalSpec, ModelSpec, RolloutConfig
 
 
+TaskArgument = Annotated[
+    str,
+    typer.Argument(
+        autocompletion=completing(tasks), help="`pixelworld`, or a benchmark from --list."
+    ),
+]
 MaxNewTokensOrDefaultOption = Annotated[
     int | None,
     typer.Option(
@@ -93,11 +102,9 @@ class WorldOptions:
 
     family: Annotated[
         str,
-        typer.Option(
-            "--family", "-f", help="attribute, relation, count, infographic, video or all"
-        ),
+        choice_option((*FAMILIES, "all"), "--family", "-f", help="Which scenes."),
     ] = "attribute"
-    split: Annotated[str, typer.Option(help="train, validation or test")] = "test"
+    split: Annotated[str, choice_option(SPLITS, "--split", help="Which seeds of scenes.")] = "test"
     seed: Annotated[
         int,
         typer.Option(help="Number of the first scene of the split."),
@@ -122,7 +129,7 @@ class WorldOptions:
 
 @with_groups
 def evaluate(
-    task: Annotated[str, typer.Argument(help="`pixelworld`, or a benchmark from --list.")] = "",
+    task: TaskArgument = "",
     list_: Annotated[
         bool,
         typer.Option(
@@ -162,6 +169,7 @@ def evaluate(
         _print_benchmarks()
         return
     api.check_benchmark(task)
+    _check_effect(task, data, draw, world)
     if data.out is None:
         raise UsageError(expected="--out, the folder of the run", got="none", fix="add --out DIR")
     config = rollout_config(
@@ -176,6 +184,15 @@ def evaluate(
     with progress_bars() as progress:
         summary = api.evaluate(spec, progress)
     print_summary(summary, spec.out)
+
+
+def _check_effect(task: str, data: DataOptions, draw: DrawOptions, world: WorldOptions) -> None:
+    """Refuse options of PixelWorld for a benchmark, and options of a benchmark for PixelWorld."""
+    if task != "pixelworld":
+        refuse_options(given_options(world), f"on {task}: it is an option of pixelworld")
+        return
+    options = [*given_options(data, ["data"]), *given_options(draw, ["limit", "media"])]
+    refuse_options(options, "on pixelworld", "leave it out; --count is the number of questions")
 
 
 def merge(

@@ -11,20 +11,37 @@ from __future__ import annotations
 import copy
 import dataclasses
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, get_type_hints
 
 import typer
 
+from pixel_reasoner.cli.choices import (
+    DTYPES,
+    PROTOCOLS,
+    SCORERS,
+    SERVERS,
+    choice_option,
+    completing,
+    dialects,
+)
+from pixel_reasoner.errors import UsageError
+
 if TYPE_CHECKING:
     from pixel_reasoner.models.spec import ModelSpec
     from pixel_reasoner.schema.settings import RolloutConfig
 
+ENDPOINT_VARIABLE = "PIXEL_REASONER_ENDPOINT"
 ModelOption = Annotated[
     str,
-    typer.Option("--model", "-m", help="`tiny` (bundled), a model folder, or a hub id owner/name."),
+    typer.Option(
+        "--model",
+        "-m",
+        envvar="PIXEL_REASONER_MODEL",
+        help="`tiny` (bundled), a model folder, or a hub id owner/name.",
+    ),
 ]
 DeviceOption = Annotated[
     str | None, typer.Option(help="cpu, cuda, cuda:1, ... [default: a GPU if there is one]")
@@ -43,9 +60,7 @@ MaxNewTokensOption = Annotated[
 ]
 TemperatureOption = Annotated[float, typer.Option(min=0.0, help="0 is greedy.")]
 SamplingSeedOption = Annotated[int, typer.Option(help="Seed of sampling.")]
-ScorerOption = Annotated[
-    str, typer.Option(help="How answers are compared: typed, harness or released.")
-]
+ScorerOption = Annotated[str, choice_option(SCORERS, "--scorer", help="How answers are compared.")]
 ShardOption = Annotated[str, typer.Option(help="Write only the i-th of n shards: i/n, from 1.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
 AllowMediaOption = Annotated[
@@ -58,13 +73,17 @@ AllowMediaOption = Annotated[
 ]
 TracesArgument = Annotated[Path, typer.Argument(help="A folder with traces.jsonl, or the file.")]
 EndpointsOption = Annotated[
-    list[str], typer.Option("--endpoint", help="Address of a server. May be repeated.")
+    list[str],
+    typer.Option(
+        "--endpoint", envvar=ENDPOINT_VARIABLE, help="Address of a server. May be repeated."
+    ),
 ]
 ServerKindOption = Annotated[
     str | None,
-    typer.Option(
-        help="Kind of server, which decides the fields of a request: any, vllm, sglang, llamacpp, ollama, transformers or "
-        "hosted [default: as the server reports]",
+    choice_option(
+        SERVERS,
+        "--server",
+        help="Kind of server, which decides the fields of a request [default: as the server reports]",
     ),
 ]
 KeyFileOption = Annotated[
@@ -91,8 +110,10 @@ class LocalOptions:
     device: DeviceOption = None
     dtype: Annotated[
         str | None,
-        typer.Option(
-            help="float32, bfloat16 or float16 [default: as the weights are stored, where the processor supports that]"
+        choice_option(
+            DTYPES,
+            "--dtype",
+            help="[default: as the weights are stored, where the processor supports that]",
         ),
     ] = None
     compiled: Annotated[
@@ -105,7 +126,10 @@ class LocalOptions:
     dialect: Annotated[
         str | None,
         typer.Option(
-            help="Prompt format [default: as the folder of the model says, or detected from it]"
+            metavar="DIALECT",
+            autocompletion=completing(dialects),
+            help="Prompt format: compact, deepeyes, mini_o3, pixel_reasoner, plain, qwen2_5_vl, qwen3_vl, or of a plug-in"
+            " [default: as the folder of the model says, or detected from it]",
         ),
     ] = None
     overview_px: Annotated[
@@ -133,13 +157,16 @@ class ServerOptions:
         list[str] | None,
         typer.Option(
             "--endpoint",
+            envvar=ENDPOINT_VARIABLE,
             help="Address of an OpenAI-compatible server of --model, such as http://localhost:8000/v1. May be "
             "repeated: requests are distributed.",
         ),
     ] = None
     protocol: Annotated[
         str,
-        typer.Option(
+        choice_option(
+            PROTOCOLS,
+            "--protocol",
             help="How calls are transferred: `text` works with every server, `native` uses its tool calls.",
         ),
     ] = "text"
@@ -148,9 +175,22 @@ class ServerOptions:
     timeout_s: TimeoutOption = 300.0
 
 
+LOCAL_ONLY = ("device", "dtype", "compiled")
+"""fields of `LocalOptions` that have no effect on a model behind servers"""
+
+
 def model_spec(name: str, local: LocalOptions, servers: ServerOptions, **more: Any) -> ModelSpec:
-    """Return the model that options name."""
+    """Return the model that options name.
+
+    Raises:
+        UsageError: options of a local model with servers, or the other way round.
+    """
     from pixel_reasoner.api import ModelSpec
+
+    if servers.endpoint:
+        refuse_options(given_options(local, LOCAL_ONLY), "with --endpoint")
+    else:
+        refuse_options(given_options(servers), "without --endpoint")
 
     return ModelSpec(
         name,
@@ -162,6 +202,43 @@ def model_spec(name: str, local: LocalOptions, servers: ServerOptions, **more: A
         timeout_s=servers.timeout_s,
         **more,
     )
+
+
+def given_options(group: Any, names: Sequence[str] = ()) -> list[str]:
+    """Return the options of a group whose values are not the defaults; `names` limits them to some fields.
+
+    >>> given_options(ServerOptions(timeout_s=5.0)), given_options(LocalOptions(device="cpu"), ["dtype"])
+    (['--timeout-s'], [])
+    """
+    types = get_type_hints(type(group), include_extras=True)
+    return [
+        _option_name(field.name, types[field.name])
+        for field in dataclasses.fields(group)
+        if getattr(group, field.name) != field.default and (not names or field.name in names)
+    ]
+
+
+def _option_name(field: str, annotation: Any) -> str:
+    option = annotation.__metadata__[0]
+    declared = (option.default, *(option.param_decls or ()))  # typer has the first one as a default
+    long = (name for name in declared if isinstance(name, str) and name.startswith("--"))
+    return next(long, f"--{field.replace('_', '-')}")
+
+
+def refuse_options(names: Sequence[str], where: str, fix: str = "leave it out") -> None:
+    """Raise `UsageError` if there are options that have no effect.
+
+    >>> refuse_options(["--dtype"], "with --endpoint")
+    Traceback (most recent call last):
+        ...
+    pixel_reasoner.errors.UsageError: expected only options that have an effect; got --dtype, which has none with --endpoint. Fix: leave it out
+    """
+    if names:
+        raise UsageError(
+            expected="only options that have an effect",
+            got=f"{names[0]}, which has none {where}",
+            fix=fix,
+        )
 
 
 def rollout_config(

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pixel_reasoner.errors import UsageError
 from pixel_reasoner.text import visible
 
 if TYPE_CHECKING:
@@ -39,6 +40,27 @@ def say(*parts: str | tuple[str, str]) -> None:
 def warn(text: str) -> None:
     """Print a line to standard error."""
     print(visible(text), file=sys.stderr)
+
+
+def check_output_file(path: Path, option: str) -> None:
+    """Raise an error if a file cannot be written because of what is there already, before anything is computed.
+
+    Raises:
+        UsageError: the path is a folder, or a file is where a folder of the path should be.
+    """
+    if path.is_dir():
+        raise UsageError(
+            expected=f"{option} with the name of a file",
+            got=f"{path}, which is a folder",
+            fix=f"such as {option} {path / 'out.html'}",
+        )
+    for parent in path.parents:
+        if parent.exists() and not parent.is_dir():
+            raise UsageError(
+                expected=f"{option} in a folder",
+                got=f"{path}, below the file {parent}",
+                fix="name another place",
+            )
 
 
 class ProgressBars:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pixel_reasoner.cli.options import AllowMediaOption, ScorerOption
-from pixel_reasoner.cli.output import print_comparison, print_report_written, say
+from pixel_reasoner.cli.output import check_output_file, print_comparison, print_report_written, say
 
 
 def compare(
@@ -37,6 +37,8 @@ def compare(
     Examples:
         pixel-reasoner compare runs/after runs/before --out compare.html
     """
+    if out is not None:
+        check_output_file(out, "--out")
     import json
 
     from pixel_reasoner import api
@@ -80,6 +82,9 @@ def report(
 
         pixel-reasoner report runs/with-curiosity runs/without --out curves.html
     """
+    for option, path in (("--out", out), *(("--table", one) for one in table or ())):
+        check_output_file(path, option)
+
     from pixel_reasoner import api
 
     written = api.report(

@@ -8,11 +8,26 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
-from pixel_reasoner.cli.options import AllowMediaOption, ShardOption, with_groups
+from pixel_reasoner.cli.choices import ANALYSES, choice_option, completing, sources
+from pixel_reasoner.cli.options import (
+    AllowMediaOption,
+    ShardOption,
+    given_options,
+    refuse_options,
+    with_groups,
+)
 from pixel_reasoner.cli.output import progress_bars, say
 
 if TYPE_CHECKING:
     from pixel_reasoner.api import LabellerSpec
+
+SourceArgument = Annotated[
+    str,
+    typer.Argument(
+        autocompletion=completing(sources),
+        help="pixelworld, jsonl, visa, star, sa1b, pixel_reasoner_rl, or of a plug-in",
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -97,7 +112,7 @@ class LabellerOptions:
     panel: ClassVar[str] = "Labeller"
 
     analysis: Annotated[
-        str, typer.Option(help="What writes the findings of a crop: `template` or `labeller`.")
+        str, choice_option(ANALYSES, "--analysis", help="What writes the findings of a crop.")
     ] = "template"
     labeller: Annotated[
         list[str] | None,
@@ -143,7 +158,7 @@ class LabellerOptions:
 
 @with_groups
 def synth(
-    source: Annotated[str, typer.Argument(help="pixelworld, jsonl, parquet, visa, star or sa1b")],
+    source: SourceArgument,
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder of the traces. An existing run is resumed.")
     ],
@@ -153,7 +168,9 @@ def synth(
     model: Annotated[
         str,
         typer.Option(
-            "--model", "-m", help="Model to be trained: `tiny`, a model folder or a dialect."
+            "--model",
+            "-m",
+            help="Model to be trained: `tiny`, a model folder, a hub id owner/name, or a dialect.",
         ),
     ] = "tiny",
     traces: TraceOptions = TraceOptions(),
@@ -170,6 +187,7 @@ def synth(
 
         pixel-reasoner check runs/synth
     """
+    _check_effect(source, rows, traces)
     from pixel_reasoner import api
 
     spec = api.SynthSpec(
@@ -198,6 +216,17 @@ def synth(
     with progress_bars() as progress:
         summary = api.synthesize(spec, progress)
     _print_summary(summary, out)
+
+
+def _check_effect(source: str, rows: RowOptions, traces: TraceOptions) -> None:
+    """Refuse options that belong to another source."""
+    if source != "sa1b":
+        refuse_options(given_options(traces, ["regions"]), f"on {source}: it is an option of sa1b")
+    if source == "pixelworld":
+        refuse_options(given_options(rows, ["data"]), "on pixelworld, which is generated")
+        return
+    options = given_options(rows, ["families", "per_scene"]) + given_options(traces, ["text_share"])
+    refuse_options(options, f"on {source}: it is an option of pixelworld")
 
 
 def _print_summary(summary: dict[str, Any], out: Path) -> None:

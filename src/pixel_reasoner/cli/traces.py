@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pixel_reasoner.cli.options import AllowMediaOption, TracesArgument
+from pixel_reasoner.cli.choices import EXPORT_FORMATS, choice_option
+from pixel_reasoner.cli.options import AllowMediaOption, TracesArgument, refuse_options
 from pixel_reasoner.cli.output import progress_bars, say, warn
 from pixel_reasoner.text import visible
 
@@ -43,6 +44,7 @@ def check(
     from pixel_reasoner import api
 
     if show_mask:
+        refuse_options(["--held-out"] if held_out else [], "with --show-mask, which checks nothing")
         for masked in api.masked_traces(source, model or "tiny", allow_media or ()):
             _print_mask(masked)
         return
@@ -69,7 +71,7 @@ def check(
 def export(
     source: TracesArgument,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.")],
-    to: Annotated[str, typer.Option(help="trl or message_list")] = "trl",
+    to: Annotated[str, choice_option(EXPORT_FORMATS, "--to", help="The format.")] = "trl",
     allow_media: AllowMediaOption = None,
 ) -> None:
     """Write traces in other formats.

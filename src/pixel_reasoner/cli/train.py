@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar
 import typer
 
 from pixel_reasoner.cli.help import HelpCommand
-from pixel_reasoner.cli.options import with_groups
+from pixel_reasoner.cli.options import refuse_options, with_groups
 from pixel_reasoner.cli.output import say
 
 app = typer.Typer(no_args_is_help=True, help="Train models.")
@@ -143,6 +143,9 @@ def train_rl(
     """
     from pixel_reasoner import api
 
+    if not plan:
+        given = {"--gpus": gpus != 8, "--gpu-gib": gpu_gib != 80.0, "--like": like is not None}
+        refuse_options([name for name, is_given in given.items() if is_given], "without --plan")
     if plan:
         for line in api.plan_rl(run, gpus, gpu_gib, like):
             say(line)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from pixel_reasoner.cli.choices import FAMILIES, SPLITS, choice_option
 from pixel_reasoner.cli.help import HelpCommand
 from pixel_reasoner.cli.output import progress_bars, say
 
@@ -21,9 +22,9 @@ def render(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for files and questions.jsonl.")],
     family: Annotated[
         str,
-        typer.Option("--family", "-f", help="attribute, relation, count, infographic or video"),
+        choice_option(FAMILIES, "--family", "-f", help="Which scenes."),
     ] = "attribute",
-    split: Annotated[str, typer.Option(help="train, validation or test")] = "test",
+    split: Annotated[str, choice_option(SPLITS, "--split", help="Which seeds of scenes.")] = "test",
     seed: Annotated[int, typer.Option(help="Number of the first scene of the split.")] = 0,
     count: Annotated[int, typer.Option(help="Number of questions.")] = 10,
     size_px: Annotated[

@@ -112,7 +112,8 @@ class TraceNumbers(NamedTuple):
     iou: float | None
     num_rejected: int
     num_executed: int
-    num_new_tokens: int
+    num_new_tokens: int | None
+    """None where a server did not count them"""
     seconds: float
 
     @classmethod
@@ -126,7 +127,7 @@ class TraceNumbers(NamedTuple):
             iou(trace),
             len(trace.rejected),
             len(trace.executed),
-            sum(len(turn.token_ids) for turn in trace.turns),
+            _num_new_tokens(trace),
             trace.seconds,
         )
 
@@ -164,7 +165,9 @@ class Metrics:
         counts["rejected"] += numbers.num_rejected
         counts["executed"] += numbers.num_executed
         counts["with_operation"] += numbers.num_executed > 0
-        counts["new_tokens"] += numbers.num_new_tokens
+        if numbers.num_new_tokens is not None:
+            counts["counted"] += 1
+            counts["new_tokens"] += numbers.num_new_tokens
 
     def result(self) -> dict[str, Any]:
         """Return the metrics."""
@@ -184,7 +187,9 @@ class Metrics:
             ),
             "unparsed_rate": _ratio(counts["unparsed"], len(self.graded)),
             "mean_operations": _ratio(counts["executed"], num),
-            "new_tokens_per_question": _ratio(counts["new_tokens"], num),
+            "new_tokens_per_question": _ratio(
+                counts["new_tokens"], counts["counted"] if counts["new_tokens"] else 0
+            ),
             "seconds_per_question": _ratio(sum(self.seconds), num),
         }
 
@@ -203,6 +208,11 @@ class Metrics:
         assert passed is not None, "there is a trace"
         k = int(asked.max())
         return {"k": k, f"avg@{k}": average.as_dict(), f"pass@{k}": passed.as_dict()}
+
+
+def _num_new_tokens(trace: Trace) -> int | None:
+    numbers = [turn.num_new_tokens for turn in trace.turns]
+    return None if None in numbers else sum(number or 0 for number in numbers)
 
 
 def _ratio(part: float, whole: float) -> float | None:

@@ -53,6 +53,8 @@ class Completion(NamedTuple):
 
     parts: tuple[Part, ...] | None = None
     """thoughts, words and calls, where the backend returns them separately; None: the dialect parses `text`"""
+    num_new_tokens: int | None = None
+    """as a server counted them, which returns no ids"""
 
 
 class ContextFull(NamedTuple):

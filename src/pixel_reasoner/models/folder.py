@@ -28,6 +28,8 @@ class FolderSettings(Record):
     """one line for whoever asks this model"""
 
 
+DTYPES = ("float32", "bfloat16", "float16")
+"""in which the weights of a model can be loaded"""
 BUNDLED_MODELS = {"tiny": Path(__file__).parents[1] / "tiny" / "weights"}
 """names of models that are in the package"""
 
@@ -35,12 +37,6 @@ BUNDLED_MODELS = {"tiny": Path(__file__).parents[1] / "tiny" / "weights"}
 def model_folder(source: str) -> Path:
     """Where a model lies that is named by the name of an embedded one or by its folder."""
     return BUNDLED_MODELS.get(source, Path(source))
-
-
-def model_source(name: str) -> str:
-    """What transformers is to load for a name: the folder of an embedded model, a folder, or a hub id as it is."""
-    folder = model_folder(name)
-    return str(folder) if folder.is_dir() else name
 
 
 def folder_settings(

@@ -37,14 +37,14 @@ from pixel_reasoner.models.folder import (
     FolderSettings,
     budgets_for_processor,
     folder_settings,
-    model_folder,
-    model_source,
 )
+from pixel_reasoner.models.hub import local_model
 from pixel_reasoner.models.local_backend import LocalBackend
 from pixel_reasoner.models.local_generate import generate_with_transformers
 from pixel_reasoner.models.local_text import TokenDecoder
 from pixel_reasoner.models.local_weights import (
-    check_hub_id,
+    check_device,
+    check_dtype,
     load_processor,
     load_weights,
     weights_fingerprint,
@@ -59,7 +59,7 @@ class LocalModel:
     """A model that runs in this process.
 
     Args:
-        source: the name of an embedded model, a folder, or a hub id (which is the only thing ever downloaded).
+        source: the name of an embedded model, a folder, or a hub id (which is downloaded once).
         device: `cpu`, `cuda`, `cuda:1`, ...; by default a GPU if there is one.
         dtype: float32, bfloat16 or float16; by default that of the stored weights, on a CPU without 16-bit products float32.
         dialect: overrides the one of the folder.
@@ -68,7 +68,8 @@ class LocalModel:
 
     Raises:
         ModelError: the folder or hub id contains no usable model.
-        UsageError: no dialect of that name, or two that fit; a model that cannot be compiled.
+        UsageError: a device that is not available, an unknown dtype; no dialect of that name, or two that fit; a model that
+            cannot be compiled.
     """
 
     def __init__(
@@ -87,16 +88,13 @@ class LocalModel:
         transformers_logging.set_verbosity_error()
         self.name = source
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        self.folder: Path | None = model_folder(source)
-        where = model_source(source)
-        if not self.folder.is_dir():
-            check_hub_id(source)
-        settings = folder_settings(self.folder, dialect)
-        processor = load_processor(where)
-        weights = load_weights(where, dtype, self.device)
-        if not self.folder.is_dir():
-            settings = folder_settings(self.folder, dialect, config=weights.config.to_dict())
-        self._set_up(weights, processor, settings)
+        check_dtype(dtype)
+        check_device(self.device)
+        folder = local_model(source)
+        settings = folder_settings(folder, dialect)
+        processor = load_processor(str(folder))
+        self.folder: Path | None = folder
+        self._set_up(load_weights(str(folder), dtype, self.device), processor, settings)
         if compiled:
             self._compile()
         if operations:

@@ -10,18 +10,56 @@ import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from pixel_reasoner.errors import ModelError, UsageError
-from pixel_reasoner.models.folder import BUNDLED_MODELS
-
-DTYPES = ("float32", "bfloat16", "float16")
+from pixel_reasoner.models.folder import DTYPES
 
 
-def check_hub_id(source: str) -> None:
-    """Raise `ModelError` for a name that is not shaped like `owner/name`; only such a name is looked up on the hub."""
-    if source.count("/") != 1 or source.startswith((".", "/", "~")):
-        raise ModelError(
-            expected=f"an embedded model ({', '.join(BUNDLED_MODELS)}), a model folder, or a hub id owner/name",
-            got=f"{source!r}, which is no folder",
-            fix="check the path",
+def check_device(device: str) -> None:
+    """Raise an error unless this machine has a device.
+
+    Raises:
+        UsageError: not the name of a device, or a device that PyTorch cannot use here.
+
+    >>> check_device("foo")
+    Traceback (most recent call last):
+        ...
+    pixel_reasoner.errors.UsageError: expected --device cpu, cuda, cuda:1, mps, ...; got 'foo'. Fix: give one of these, or leave it out
+    """
+    try:
+        asked = torch.device(device)
+    except RuntimeError as error:
+        raise UsageError(
+            expected="--device cpu, cuda, cuda:1, mps, ...",
+            got=repr(device),
+            fix="give one of these, or leave it out",
+        ) from error
+    available = _available_devices()
+    types = {name.partition(":")[0] for name in available}
+    if str(asked) not in available and (asked.index or asked.type not in types):
+        raise UsageError(
+            expected=f"a device of this machine: {', '.join(available)}",
+            got=f"--device {device}",
+            fix="give one of these"
+            + (
+                "" if asked.type in types else "; a GPU needs its driver and a PyTorch built for it"
+            ),
+        )
+
+
+def _available_devices() -> list[str]:
+    """Return the devices that PyTorch can use here."""
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    if accelerator is None:
+        return ["cpu"]
+    return ["cpu", *(f"{accelerator.type}:{n}" for n in range(torch.accelerator.device_count()))]
+
+
+def check_dtype(dtype: str | None) -> None:
+    """Raise `UsageError` unless a dtype is one of `DTYPES` or None."""
+    if dtype is not None and dtype not in DTYPES:
+        raise UsageError(
+            expected=f"--dtype {', '.join(DTYPES)}",
+            got=dtype,
+            fix="name one of these, or leave it out",
         )
 
 
@@ -29,7 +67,7 @@ def load_processor(where: str) -> Any:
     """Return the processor of a folder or hub id: tokenizer, image processor and chat template.
 
     Raises:
-        ModelError: one of the three is missing.
+        ModelError: one of the three is missing, or the tokenizer has no end token.
     """
     try:
         processor = AutoProcessor.from_pretrained(where, trust_remote_code=False)
@@ -39,6 +77,10 @@ def load_processor(where: str) -> Any:
         raise _unusable(where, "an image processor", "text files only")
     if not (processor.chat_template or processor.tokenizer.chat_template):
         raise _unusable(where, "a chat template (chat_template.jinja)", "none")
+    if processor.tokenizer.pad_token is None:  # padding is masked: any token will do
+        processor.tokenizer.pad_token = processor.tokenizer.eos_token
+    if processor.tokenizer.pad_token is None:
+        raise _unusable(where, "a tokenizer with an end token (eos_token)", "none")
     return processor
 
 
@@ -54,12 +96,7 @@ def load_weights(where: str, dtype: str | None, device: str) -> Any:
         ModelError: there are no complete weights.
         UsageError: an unknown dtype.
     """
-    if dtype is not None and dtype not in DTYPES:
-        raise UsageError(
-            expected=f"--dtype {', '.join(DTYPES)}",
-            got=dtype,
-            fix="name one of these, or leave it out",
-        )
+    check_dtype(dtype)
     try:
         model, info = AutoModelForImageTextToText.from_pretrained(
             where,

@@ -83,6 +83,7 @@ class ReplyReader:
             truncated=choice.finish_reason == "length",
             logprobs=array("f", _logprobs(choice)),
             num_prompt_tokens=(usage and usage.prompt_tokens) or 0,
+            num_new_tokens=(usage and usage.completion_tokens) or None,
             parts=message_parts(message, self.write),
         )
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pixel_reasoner.dialects import get_dialect
 from pixel_reasoner.errors import UsageError, packages_of
 from pixel_reasoner.models.folder import BUNDLED_MODELS, folder_settings, model_folder
+from pixel_reasoner.models.hub import local_model
 
 if TYPE_CHECKING:
     from pixel_reasoner.models.local import LocalModel
@@ -71,6 +72,7 @@ class ModelSpec(NamedTuple):
         return loaded
 
     def _load_local(self, operations: bool) -> LocalModel:
+        local_model(self.name)  # before torch is imported: a hub that does not answer costs seconds
         with packages_of("local", "run a model"):
             from pixel_reasoner.models.local import LocalModel
         return LocalModel(

@@ -53,6 +53,35 @@ OUTCOMES = ("harm", "gain", "neither", "both")
 
 def table(summary: RunSummary) -> list[list[str]]:
     """Return the metrics of a run as rows of text: a header, all questions, each family, category and label."""
+    columns, rows = _metrics(summary)
+    header = ["", *(COLUMNS[column] for column in columns)]
+    return [header, *([name, *(_cell(row.get(c)) for c in columns)] for name, row in rows.items())]
+
+
+def number_table(summary: RunSummary) -> list[list[Any]]:
+    """Return the same table with one number in each cell: an interval takes two columns, a missing metric is empty."""
+    columns, rows = _metrics(summary)
+    titles = [_number_titles(column) for column in columns]
+    lines: list[list[Any]] = [["group", *(title for some in titles for title in some)]]
+    for name, row in rows.items():
+        cells = [_number_cells(column, row.get(column)) for column in columns]
+        lines.append([visible(name), *(cell for some in cells for cell in some)])
+    return lines
+
+
+def _number_titles(column: str) -> list[str]:
+    title = COLUMNS[column]
+    return [f"{title} low", f"{title} high"] if column.endswith("_interval") else [title]
+
+
+def _number_cells(column: str, value: Any) -> list[Any]:
+    if column.endswith("_interval"):
+        return list(value) if value is not None else ["", ""]
+    return [value if value is not None else ""]
+
+
+def _metrics(summary: RunSummary) -> tuple[list[str], dict[str, dict[str, Any]]]:
+    """Return the columns that have values, and the metrics of each group."""
     groups: dict[str, Metrics] = {"all": summary, **summary.by_family, **summary.by_category}
     for label, some in summary.by_label.items():
         groups |= {f"{label} {name}": metrics for name, metrics in some.items()}
@@ -71,8 +100,7 @@ def table(summary: RunSummary) -> list[list[str]]:
         if any(row.get(column) is not None for row in rows.values())
         and (half_marks or not column.startswith("score"))
     ]
-    header = ["", *(COLUMNS[column] for column in columns)]
-    return [header, *([name, *(_cell(row.get(c)) for c in columns)] for name, row in rows.items())]
+    return columns, rows
 
 
 def _shares(metrics: PairMetrics | None) -> dict[str, float | None]:
@@ -97,13 +125,13 @@ def write_table(summary: RunSummary, out: Path) -> None:
         UsageError: another ending.
         OutputError: the file cannot be written.
     """
-    rows = [[visible(cell) for cell in row] for row in table(summary)]
     if out.suffix == ".md":
+        rows = [[visible(cell) for cell in row] for row in table(summary)]
         lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
         text = "".join(f"| {' | '.join(map(_markdown, line))} |\n" for line in lines)
     elif out.suffix == ".csv":
         buffer = io.StringIO()
-        csv.writer(buffer, lineterminator="\n").writerows(rows)
+        csv.writer(buffer, lineterminator="\n").writerows(number_table(summary))
         text = buffer.getvalue()
     else:
         raise UsageError(

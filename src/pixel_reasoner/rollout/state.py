@@ -188,6 +188,7 @@ class Rollout:
             token_ids=completion.token_ids,
             logprobs=completion.logprobs,
             num_prompt_tokens=completion.num_prompt_tokens,
+            num_completion_tokens=completion.num_new_tokens,
             generate_s=pending.generate_s,
             operate_s=operate_s,
         )

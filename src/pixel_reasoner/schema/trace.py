@@ -147,8 +147,15 @@ class Turn(Record):
     token_ids: TokenIds = array("i")
     logprobs: Logprobs = array("f")
     num_prompt_tokens: NonNegativeInt = 0
+    num_completion_tokens: NonNegativeInt | None = None
+    """generated tokens as a server counted them, which returns no ids"""
     generate_s: FiniteFloat = 0.0
     operate_s: FiniteFloat = 0.0
+
+    @property
+    def num_new_tokens(self) -> int | None:
+        """Number of generated tokens; None where the backend returned neither ids nor a number."""
+        return len(self.token_ids) or self.num_completion_tokens
 
     @property
     def calls(self) -> list[ToolCall]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_callback import ProgressCallback
+from transformers.utils import logging as transformers_logging
 
 from pixel_reasoner.evals.stats import summarize
 from pixel_reasoner.files import atomic_writer
@@ -26,7 +27,14 @@ from pixel_reasoner.train.config import RlRun, SftRun
 from pixel_reasoner.train.weights import gathered_model
 from pixel_reasoner.world import render, scenes
 
-_PROGRESS_BAR_METRICS = {"reward": "reward", "accuracy": "accuracy", "rapr": "RaPR", "loss": "loss"}
+_PROGRESS_BAR_METRICS = {
+    "reward": "reward",
+    "accuracy": "accuracy",
+    "rapr": "RaPR",
+    "loss": "loss",
+    "mean_token_accuracy": "token accuracy",
+    "eval_loss": "eval loss",
+}
 """metric of the log -> its name in the progress bar"""
 
 
@@ -97,6 +105,19 @@ class ProgressBarCallback(ProgressCallback):
             }
             if shown:
                 self.training_bar.set_postfix(shown)
+
+
+def show_one_progress_line(trainer: Any) -> None:
+    """Replace the printed metrics of transformers by one progress bar, unless `disable_tqdm` is set."""
+    if not trainer.args.disable_tqdm:
+        trainer.remove_callback(ProgressCallback)
+        trainer.add_callback(ProgressBarCallback())
+
+
+def quiet_libraries() -> None:
+    """Keep bars of loading and writing weights, and warnings of transformers, out of the progress line."""
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
 
 
 class LogCallback(TrainerCallback):

@@ -25,6 +25,7 @@ from pixel_reasoner.files import reason
 from pixel_reasoner.models.folder import BUNDLED_MODELS
 from pixel_reasoner.scoring.rewards import RewardConfig
 from pixel_reasoner.sources.pixelworld import WorldMix
+from pixel_reasoner.train.trl_limits import check_options
 from pixel_reasoner.world import Family
 
 _OURS = {"output_dir": "out", "remove_unused_columns": "", "assistant_only_loss": "", "packing": ""}
@@ -97,6 +98,7 @@ class SftRun:
                 "eval_traces with eval_strategy", "none", "name some, or drop eval_strategy"
             )
         _check_trl(self.trl, _OURS)
+        check_options(self.trl, is_rl=False)
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -183,6 +185,7 @@ class RlRun:
         _check_lora(self)
         _check_asking(self)
         _check_trl(self.trl, _OURS_RL)
+        check_options(self.trl, is_rl=True)
 
     def _check_arithmetic(self) -> None:
         rollouts = self.questions_per_sync * self.group_size

@@ -37,6 +37,7 @@ from pixel_reasoner.train import distributed
 from pixel_reasoner.train.batches import BatchBuilder, to_device
 from pixel_reasoner.train.config import RlRun
 from pixel_reasoner.train.folder import WholeCheckpoints
+from pixel_reasoner.train.model_card import WritesModelCard
 from pixel_reasoner.train.replay_buffer import ReplayBuffer, selective_replay, split_micro_batches
 from pixel_reasoner.train.rewards_table import (
     GroupRewards,
@@ -71,7 +72,7 @@ PER_TOKEN = (
 """per-token values of TRL's output that its loss reads"""
 
 
-class PixelReasonerTrainer(WholeCheckpoints, GRPOTrainer):
+class PixelReasonerTrainer(WholeCheckpoints, WritesModelCard, GRPOTrainer):
     """`GRPOTrainer` on rollouts with visual operations.
 
     Args:

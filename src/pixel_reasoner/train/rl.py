@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
-from transformers.trainer_callback import ProgressCallback
 
 from pixel_reasoner.dialects import get_dialect
 from pixel_reasoner.dialects.template_check import assert_template_carries
@@ -33,9 +32,8 @@ from pixel_reasoner.models.folder import (
     FolderSettings,
     budgets_for_processor,
     folder_settings,
-    model_folder,
-    model_source,
 )
+from pixel_reasoner.models.hub import local_model
 from pixel_reasoner.models.local import load_processor
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.settings import RolloutConfig, RolloutLimits, SamplingParams
@@ -45,13 +43,15 @@ from pixel_reasoner.sources.question_files import read_questions
 from pixel_reasoner.sources.rows import SkippedRow
 from pixel_reasoner.train.callbacks import (
     LogCallback,
-    ProgressBarCallback,
     SampleRolloutsCallback,
     ValidationCallback,
+    quiet_libraries,
+    show_one_progress_line,
 )
 from pixel_reasoner.train.config import RlRun
 from pixel_reasoner.train.folder import keep_run, training_folder
 from pixel_reasoner.train.grpo import PixelReasonerTrainer
+from pixel_reasoner.train.model_card import write_model_card
 from pixel_reasoner.train.trl_config import trl_config
 from pixel_reasoner.train.weights import last_checkpoint, load_weights, lora_config, save_model
 
@@ -68,24 +68,33 @@ def train_rl(run: RlRun) -> Path:
         ModelError: a model that cannot be loaded.
         OutputError: the folder cannot be written.
     """
+    quiet_libraries()
     args = trl_config(run)
     own_rewards = [load_reward(name) for name in run.reward_functions]
-    folder_config = folder_settings(model_folder(run.model))
+    with args.main_process_first():
+        model = local_model(run.model)
+    folder_config = folder_settings(model)
     get_dialect(folder_config.dialect)  # fail on an unknown dialect before anything is loaded
     with training_folder(run, args) as out:
-        trainer, processor, settings = _ready(run, args, own_rewards, folder_config)
+        trainer, processor, settings = _ready(run, args, own_rewards, str(model), folder_config)
         if args.process_index == 0:
             keep_run(run)
         trainer.train(resume_from_checkpoint=last_checkpoint(out))
         save_model(trainer, processor, settings, out / "model")
+        if args.process_index == 0:
+            write_model_card(run, out / "model")
     return out / "model"
 
 
 def _ready(
-    run: RlRun, args: Any, own_rewards: list[TraceReward], folder_config: FolderSettings
+    run: RlRun,
+    args: Any,
+    own_rewards: list[TraceReward],
+    source: str,
+    folder_config: FolderSettings,
 ) -> tuple[PixelReasonerTrainer, Any, FolderSettings]:
     """Return the trainer of a run with its model, a processor, and the settings of the model folder."""
-    config, source = rollout_config(run), model_source(run.model)
+    config = rollout_config(run)
     with args.main_process_first():
         questions = load_questions(run)
     processor = load_processor(source)
@@ -112,9 +121,7 @@ def _ready(
 def _add_callbacks(
     trainer: PixelReasonerTrainer, run: RlRun, processor: object, model_settings: FolderSettings
 ) -> None:
-    if not trainer.args.disable_tqdm:
-        trainer.remove_callback(ProgressCallback)
-        trainer.add_callback(ProgressBarCallback())
+    show_one_progress_line(trainer)
     trainer.add_callback(LogCallback(Path(run.out)))
     if run.sample_every:
         trainer.add_callback(SampleRolloutsCallback(run, trainer))

@@ -42,6 +42,7 @@ def can_use_engine(trainer: Any) -> bool:
         or trainer.is_deepspeed_enabled
         or trainer.is_fsdp_enabled
         or args.repetition_penalty != 1.0
+        or args.cache_implementation
         or set(args.generation_kwargs or ()) - _KNOWN
     ) and is_supported(_weights(trainer))
 

@@ -26,21 +26,35 @@ from trl import SFTTrainer
 from trl.chat_template_utils import get_training_chat_template, has_generation_markers
 
 from pixel_reasoner.data.encode import encode
-from pixel_reasoner.errors import InputError
+from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.evals.run import TRACES
 from pixel_reasoner.files import TEMPORARY, atomic_path
-from pixel_reasoner.models.folder import FolderSettings, model_source
+from pixel_reasoner.models.folder import FolderSettings
+from pixel_reasoner.models.hub import local_model
 from pixel_reasoner.models.local import load_processor
 from pixel_reasoner.schema.question import with_media_root
 from pixel_reasoner.schema.trace import Trace
-from pixel_reasoner.train.callbacks import ValidationCallback
+from pixel_reasoner.train.callbacks import (
+    ValidationCallback,
+    quiet_libraries,
+    show_one_progress_line,
+)
 from pixel_reasoner.train.config import SftRun
 from pixel_reasoner.train.folder import WholeCheckpoints, keep_run, training_folder
+from pixel_reasoner.train.model_card import WritesModelCard, write_model_card
 from pixel_reasoner.train.trl_config import trl_config
 from pixel_reasoner.train.weights import last_checkpoint, load_weights, lora_config, save_model
 
 IGNORE = -100
 """label of a token without loss"""
+
+
+class TraceTrainer(WholeCheckpoints, WritesModelCard, SFTTrainer):
+    """`SFTTrainer` that knows its run, with one error for a checkpoint that cannot be written."""
+
+    def __init__(self, *, run: SftRun, **trl: Any) -> None:
+        self.run = run
+        super().__init__(**trl)
 
 
 def train_sft(run: SftRun) -> Path:
@@ -51,6 +65,7 @@ def train_sft(run: SftRun) -> Path:
         InputError: traces that cannot be read.
         ModelError: a model that cannot be loaded.
     """
+    quiet_libraries()
     args = trl_config(run)
     with training_folder(run, args) as out:
         trainer, processor, settings = _ready(run, args)
@@ -58,19 +73,19 @@ def train_sft(run: SftRun) -> Path:
             keep_run(run)
         trainer.train(resume_from_checkpoint=last_checkpoint(out))
         save_model(trainer, processor, settings, out / "model")
+        if args.process_index == 0:
+            write_model_card(run, out / "model")
     return out / "model"
-
-
-class TraceTrainer(WholeCheckpoints, SFTTrainer):
-    """TRL's trainer with one error for a checkpoint that cannot be written."""
 
 
 def _ready(run: SftRun, args: Any) -> tuple[TraceTrainer, Any, FolderSettings]:
     """Return the trainer of a run with model and data, the processor, and the settings of the traces."""
     train, settings = trace_dataset(run.traces)
     evaluation = trace_dataset(run.eval_traces)[0] if run.eval_traces else None
-    source = model_source(run.model)
+    with args.main_process_first():
+        source = str(local_model(run.model))
     processor = load_processor(source)
+    _check_pad_token(args.pad_token, processor)
     if not has_generation_markers(processor.chat_template):
         processor.chat_template = get_training_chat_template(processor)
     collator = TraceCollator(
@@ -87,6 +102,7 @@ def _ready(run: SftRun, args: Any) -> tuple[TraceTrainer, Any, FolderSettings]:
                 evaluation, collator, folder / "eval.arrow", decisive
             )
     trainer = TraceTrainer(
+        run=run,
         model=load_weights(source, run, bf16=args.bf16),
         args=args,
         train_dataset=train,
@@ -98,9 +114,20 @@ def _ready(run: SftRun, args: Any) -> tuple[TraceTrainer, Any, FolderSettings]:
     # TRL divides by the trained tokens of all micro-batches and processes only where they are counted, which is off for
     # these models by default. A mean of means would give short traces more weight.
     trainer.model_accepts_loss_kwargs = True
+    show_one_progress_line(trainer)
     if run.ask_count:
         trainer.add_callback(ValidationCallback(run, processor, settings, trainer))
     return trainer, processor, settings
+
+
+def _check_pad_token(token: str | None, processor: Any) -> None:
+    """Raise `UsageError` if the tokenizer does not have the given token."""
+    if token is not None and token not in processor.tokenizer.get_vocab():
+        raise UsageError(
+            expected="pad_token under [trl] from the vocabulary of the model",
+            got=repr(token),
+            fix="drop it: without one, the end token pads",
+        )
 
 
 def trace_dataset(sources: Sequence[str]) -> tuple[Dataset, FolderSettings]:

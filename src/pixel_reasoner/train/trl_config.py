@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import Any, overload
+from typing import Any, get_type_hints, overload
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 from trl import GRPOConfig, SFTConfig
 
 from pixel_reasoner.errors import UsageError
@@ -56,12 +57,13 @@ def trl_config(run: SftRun | RlRun) -> SFTConfig | GRPOConfig:
     ours = RL_DEFAULTS | _rl_options(run, numbers)
     limits = {"generation_kwargs": _generation_options(run)}
     args = _checked(GRPOConfig, _options(run, GRPOConfig, ours) | limits)
-    _check_rl(args, numbers)
+    _check_rl(args, _steps_per_sync(run, numbers))
     return args
 
 
 def _options(run: SftRun | RlRun, kind: Any, ours: dict[str, Any]) -> dict[str, Any]:
     refuse_unknown(run.trl, kind.__dataclass_fields__, "[trl]")
+    _check_types(run.trl, kind)
     has_gpu = torch.cuda.is_available()
     common = {
         "output_dir": run.out,
@@ -76,10 +78,25 @@ def _options(run: SftRun | RlRun, kind: Any, ours: dict[str, Any]) -> dict[str, 
     return {**common, **ours, **run.trl}
 
 
+def _check_types(options: dict[str, Any], kind: Any) -> None:
+    """Raise `UsageError` for a value of another type than TRL's: its dataclass takes any, and fails later."""
+    types = get_type_hints(kind)
+    for name, value in options.items():
+        try:
+            TypeAdapter(types[name]).validate_python(value, strict=True)
+        except ValidationError as error:
+            reasons = dict.fromkeys(one["msg"] for one in error.errors())
+            raise UsageError(
+                expected=f"a value of trl.{kind.__name__}.{name}: {'; '.join(reasons)}",
+                got=f"{name} = {value!r}",
+                fix="correct [trl]",
+            ) from error
+
+
 def _checked(kind: Any, options: dict[str, Any]) -> Any:
     try:
         return kind(**options)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, ArithmeticError) as error:
         raise UsageError(
             expected=f"options that trl.{kind.__name__} takes",
             got=str(error),
@@ -87,13 +104,19 @@ def _checked(kind: Any, options: dict[str, Any]) -> Any:
         ) from error
 
 
+def _steps_per_sync(run: RlRun, numbers: Arithmetic) -> int:
+    """Return the number of gradient steps on the rollouts of one policy."""
+    return numbers.minibatches_per_sync * int(run.trl.get("num_iterations", 1))
+
+
 def _rl_options(run: RlRun, numbers: Arithmetic) -> dict[str, Any]:
+    steps = _steps_per_sync(run, numbers)
     return {
         "num_generations": run.group_size,
         "per_device_train_batch_size": numbers.micro_batch,
         "gradient_accumulation_steps": numbers.accumulation,
         "steps_per_generation": numbers.accumulation * numbers.minibatches_per_sync,
-        "save_steps": numbers.minibatches_per_sync * max(1, 50 // numbers.minibatches_per_sync),
+        "save_steps": steps * max(1, 50 // steps),
         "gradient_checkpointing": torch.cuda.is_available(),
     }
 
@@ -103,16 +126,16 @@ def _generation_options(run: RlRun) -> dict[str, Any]:
     return {limit: run.max_new_tokens, **run.trl.get("generation_kwargs", {})}
 
 
-def _check_rl(args: GRPOConfig, numbers: Arithmetic) -> None:
+def _check_rl(args: GRPOConfig, steps_per_sync: int) -> None:
     if args.loss_type not in _LOSSES:
         raise UsageError(
             expected=f"loss_type {', '.join(_LOSSES)}",
             got=repr(args.loss_type),
             fix="use one of these",
         )
-    if args.save_strategy == "steps" and args.save_steps % numbers.minibatches_per_sync:
+    if args.save_strategy == "steps" and args.save_steps % steps_per_sync:
         raise UsageError(
-            expected=f"save_steps as a multiple of the {numbers.minibatches_per_sync} steps of a sync, so that a "
+            expected=f"save_steps as a multiple of the {steps_per_sync} steps of a sync, so that a "
             "resumed run has no rollouts to lose",
             got=str(args.save_steps),
             fix="correct save_steps under [trl]",

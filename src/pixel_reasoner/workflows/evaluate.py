@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pixel_reasoner.errors import InputError, UsageError, packages_of
+from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.evals.benchmark import row_counts, select
 from pixel_reasoner.evals.benchmarks import BENCHMARKS, get_benchmark
 from pixel_reasoner.evals.run import (
@@ -19,6 +19,7 @@ from pixel_reasoner.evals.run import (
 )
 from pixel_reasoner.evals.run import evaluate as evaluate_plan
 from pixel_reasoner.evals.stats import is_correct
+from pixel_reasoner.models.hub import is_hub_id, local_dataset
 from pixel_reasoner.models.spec import ModelSpec
 from pixel_reasoner.runs.cache import ResponseCache
 from pixel_reasoner.runs.folder import check_run_settings
@@ -260,19 +261,7 @@ def _data_folder(data: Path | None, benchmark: str) -> Path:
             got="none",
             fix=f"add --data DIR{f', or --data {hub} to download it' if hub else ''}",
         )
-    if data.exists() or len(data.parts) != 2 or data.is_absolute() or data.parts[0] == "..":
-        return data
-    with packages_of("local", "download from the hub"):
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-    try:
-        return Path(snapshot_download(str(data), repo_type="dataset"))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
-        raise InputError(
-            expected="a folder, or a data set of the hub",
-            got=f"{data}: no such folder, and from the hub {str(error).splitlines()[0]}",
-            fix="give the folder of the official files",
-        ) from error
+    return data if data.exists() or not is_hub_id(str(data)) else local_dataset(str(data))
 
 
 def _count_correct(

@@ -14,7 +14,7 @@ from pixel_reasoner.data.expert import kind_of
 from pixel_reasoner.data.formats import export_message_list, export_trl, import_message_list
 from pixel_reasoner.errors import InputError, UsageError, packages_of
 from pixel_reasoner.evals.run import load_run
-from pixel_reasoner.models.folder import model_source
+from pixel_reasoner.models.hub import local_model
 from pixel_reasoner.runs.lock import FolderLock
 from pixel_reasoner.runs.media_folders import note_media_folders
 from pixel_reasoner.schema.question import load_questions
@@ -177,4 +177,4 @@ def _token_counter(model: str) -> Callable[[Trace], int]:
 def _processor(model: str) -> Any:
     with packages_of("local", "run a model"):
         from pixel_reasoner.models.local import load_processor
-    return load_processor(model_source(model))
+    return load_processor(str(local_model(model)))

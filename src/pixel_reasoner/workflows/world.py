@@ -9,6 +9,7 @@ from pixel_reasoner.dialects import DIALECTS, get_dialect
 from pixel_reasoner.errors import UsageError
 from pixel_reasoner.files import atomic_writer
 from pixel_reasoner.models.folder import BUNDLED_MODELS, folder_settings, model_folder
+from pixel_reasoner.models.hub import is_hub_id, local_model
 from pixel_reasoner.runs.lock import FolderLock
 from pixel_reasoner.schema.question import Question, with_media_root
 from pixel_reasoner.schema.settings import PixelBudgets
@@ -96,28 +97,31 @@ def detail_px_in_overview(spec: WorldSpec, model: str) -> float:
     """Return the height in pixels of the decisive character in the overview of a model.
 
     Raises:
-        UsageError: neither a model folder, a bundled model nor a dialect.
+        UsageError: neither a model nor a dialect.
+        ModelError: a model of the hub whose settings cannot be downloaded.
     """
     _, budgets = prompt_settings(model)
     return overview_detail_px(spec.family, budgets, spec.params(spec.family))  # type: ignore[arg-type]
 
 
 def prompt_settings(model: str) -> tuple[str, PixelBudgets]:
-    """Return dialect and pixel budgets of a bundled model, a model folder, or a dialect.
+    """Return dialect and pixel budgets of a bundled model, a model folder, a model of the hub, or a dialect.
+
+    Of a model of the hub only the files of its settings are downloaded.
 
     Raises:
         UsageError: none of them.
+        ModelError: a model of the hub whose settings cannot be downloaded.
     """
     if model in DIALECTS:
         return model, get_dialect(model).budgets
-    folder = model_folder(model)
-    if not folder.is_dir():
+    if not model_folder(model).is_dir() and not is_hub_id(model):
         raise UsageError(
-            expected=f"a model folder, {', '.join([*BUNDLED_MODELS, *DIALECTS])}",
+            expected=f"a model folder, a hub id owner/name, {', '.join([*BUNDLED_MODELS, *DIALECTS])}",
             got=repr(model),
             fix="name one of these",
         )
-    settings = folder_settings(folder)
+    settings = folder_settings(local_model(model, settings_only=True))
     dialect = get_dialect(settings.dialect)
     return dialect.name, settings.budgets or dialect.budgets
 

@@ -1,0 +1,84 @@
+"""Options and arguments whose values are names: listed in `--help`, completed by the shell, checked before anything runs.
+
+The names are written down here, because `--help` must not import the enumerations (`tests/test_cli.py` compares them).
+Names that other packages may add are looked up only to complete them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import typer
+
+from pixel_reasoner.errors import UsageError
+
+DTYPES = ("float32", "bfloat16", "float16")
+PROTOCOLS = ("text", "native")
+SERVERS = ("any", "vllm", "sglang", "llamacpp", "ollama", "transformers", "hosted")
+SCORERS = ("typed", "harness", "released")
+SPLITS = ("train", "validation", "test")
+FAMILIES = ("attribute", "relation", "count", "infographic", "video")
+ANALYSES = ("template", "labeller")
+EXPORT_FORMATS = ("trl", "message_list")
+TEMPLATES = ("sft", "rl", "rows")
+
+
+def choice_option(names: Sequence[str], *declarations: str, **more: Any) -> Any:
+    """Return an option whose value is one of `names`."""
+    option: Any = typer.Option  # its overloads do not take unpacked arguments
+    return option(*declarations, **_choice(names, declarations[0]), **more)
+
+
+def choice_argument(names: Sequence[str], title: str, **more: Any) -> Any:
+    """Return an argument whose value is one of `names`."""
+    return typer.Argument(**_choice(names, title), **more)
+
+
+def _choice(names: Sequence[str], title: str) -> dict[str, Any]:
+    def check(value: Any) -> Any:
+        if value is not None and value not in names:
+            raise UsageError(
+                expected=f"{title} {', '.join(names)}", got=repr(value), fix="name one of these"
+            )
+        return value
+
+    return {
+        "metavar": "|".join(names),
+        "autocompletion": completing(lambda: names),
+        "callback": check,
+    }
+
+
+def completing(names: Callable[[], Sequence[str]]) -> Callable[[str], list[str]]:
+    """Return a function that completes the beginning of a name.
+
+    >>> completing(lambda: ["train", "test"])("te")
+    ['test']
+    """
+
+    def complete(incomplete: str) -> list[str]:
+        return [name for name in names() if name.startswith(incomplete)]
+
+    return complete
+
+
+def dialects() -> list[str]:
+    """Return all dialects, also those of other packages."""
+    from pixel_reasoner.dialects import DIALECTS
+
+    return list(DIALECTS)
+
+
+def sources() -> list[str]:
+    """Return all sources of questions, also those of other packages."""
+    from pixel_reasoner.sources.base import SOURCES
+
+    return list(SOURCES)
+
+
+def tasks() -> list[str]:
+    """Return what can be evaluated: PixelWorld and all benchmarks, also those of other packages."""
+    from pixel_reasoner.api import benchmarks
+
+    return ["pixelworld", *(one.name for one in benchmarks())]

@@ -1,0 +1,47 @@
+"""Command `doctor`: what works on this machine."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pixel_reasoner.cli.options import ENDPOINT_VARIABLE, KeyFileOption, ModelOption
+from pixel_reasoner.cli.output import say
+
+_SIGNS = {"ok": "[green]ok     [/]", "missing": "[yellow]missing[/]", "broken": "[red]broken [/]"}
+
+
+def doctor(
+    model: ModelOption = "tiny",
+    endpoint: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--endpoint",
+            envvar=ENDPOINT_VARIABLE,
+            help="Also test that this server serves --model. May be repeated.",
+        ),
+    ] = None,
+    key_file: KeyFileOption = None,
+) -> None:
+    """Check this installation: versions, devices, memory, codecs, fonts, write access, extras of each command.
+
+    `missing` is optional. Exit code 1 if anything is broken.
+
+    Examples:
+        pixel-reasoner doctor
+
+        pixel-reasoner doctor --model NAME --endpoint http://localhost:8000/v1
+    """
+    from rich.markup import escape
+
+    from pixel_reasoner import api
+
+    spec = api.ModelSpec(model, endpoints=tuple(endpoint or ()), key_file=key_file)
+    broken = 0
+    for finding in api.diagnose(spec):
+        broken += finding.status == "broken"
+        say(f"{_SIGNS[finding.status]} {escape(f'{finding.subject}: {finding.detail}')}")
+    if broken:
+        say(f"[red]{broken} broken[/]")
+        raise typer.Exit(1)

@@ -1,0 +1,130 @@
+"""Command `init`: files to start from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pixel_reasoner.cli.choices import TEMPLATES, choice_argument
+from pixel_reasoner.cli.output import say
+from pixel_reasoner.errors import OutputError
+
+if TYPE_CHECKING:
+    from pixel_reasoner.api import Question
+
+_NEXT = {
+    "sft": "pixel-reasoner train sft {path}",
+    "rl": "pixel-reasoner train rl {path} --plan --gpus 1",
+    "rows": "pixel-reasoner synth jsonl --data {path} --out runs/mine",
+}
+"""template -> command that uses the file"""
+_ROW_COMMENT = """\
+# Rows of questions about pictures and clips, one JSON object a line, for
+#   pixel-reasoner synth jsonl --data {name} --out runs/mine
+#
+# id            text; no two rows have the same
+# media         list of {{"type": "image", "video" or "frames", "path": ..., "start": seconds, "end": seconds}}; paths are
+#               relative to the file
+# question      text
+# answer        text, number, or a list of accepted ones; with options the letter
+# options       {{"A": text, "B": text, ...}}
+# answer_type   mcq, int, anls or free [default: mcq with options, else free]
+# image         number of the picture that contains the evidence, from 1 [default: 1]
+# boxes         evidence: list of [x1, y1, x2, y2] in pixels of that picture
+# frames        evidence in a clip: list of numbers of the 16 frames that are shown, from 1
+# subjects      what each box or frame shows; findings: what is found there
+# needs_look    false where the overview is enough; reasoning: how the answer follows then
+# category      group of rows in tables
+"""
+
+
+def init(
+    template: Annotated[str, choice_argument(TEMPLATES, "a template", help="Which file to write.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="The file [default: sft.toml, rl.toml or rows.jsonl in this folder]"
+        ),
+    ] = None,
+) -> None:
+    """Write a commented file to start from: a run of `train sft` or `train rl`, or rows of your own for `synth jsonl`.
+
+    An existing file is never replaced.
+
+    Examples:
+        pixel-reasoner init sft
+
+        pixel-reasoner init rl --out runs/rl.toml
+
+        pixel-reasoner init rows --out data/rows.jsonl
+    """
+    path = out or Path("rows.jsonl" if template == "rows" else f"{template}.toml")
+    written = _write_rows(path) if template == "rows" else _write_run(path, template)
+    for one in written:
+        say(f"Written: {one}")
+    say(f"Next: {_NEXT[template].format(path=path)}")
+
+
+def _write_run(path: Path, template: str) -> list[Path]:
+    text = (Path(__file__).parent / "templates" / f"{template}.toml").read_text(encoding="utf-8")
+    return _write_new({path: text})
+
+
+def _write_rows(path: Path) -> list[Path]:
+    """Write two rows about pictures of PixelWorld, and a comment next to them: JSONL has none."""
+    from pixel_reasoner.sources.rows import picture_size
+    from pixel_reasoner.world import render, scenes
+
+    comment = path.with_suffix(".txt")
+    _refuse_existing([path, comment])
+    overview, detail = render(scenes("attribute", "train", 0, 2), path.parent)
+    assert detail.evidence is not None
+    width, height = picture_size(path.parent / detail.media[0].path)
+    rows = [
+        {
+            **_row(detail),
+            "needs_look": True,
+            "image": 1,
+            "boxes": [
+                [round(x0 * width), round(y0 * height), round(x1 * width), round(y1 * height)]
+                for x0, y0, x1, y1 in detail.evidence.boxes
+            ],
+            "subjects": detail.evidence.subjects,
+            "findings": detail.evidence.findings,
+        },
+        {**_row(overview), "needs_look": False, "reasoning": overview.reasoning},
+    ]
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    return _write_new({path: lines, comment: _ROW_COMMENT.format(name=path)})
+
+
+def _row(question: Question) -> dict[str, Any]:
+    return {
+        "id": question.id,
+        "media": [{"type": "image", "path": question.media[0].path}],
+        "question": question.text,
+        "answer": list(question.answer),
+    }
+
+
+def _write_new(files: dict[Path, str]) -> list[Path]:
+    from pixel_reasoner.files import atomic_writer
+
+    _refuse_existing(list(files))
+    for path, text in files.items():
+        with atomic_writer(path) as file:
+            file.write(text)
+    return list(files)
+
+
+def _refuse_existing(paths: list[Path]) -> None:
+    for path in paths:
+        if path.exists():
+            raise OutputError(
+                expected="a name that is free",
+                got=f"{path}, which exists",
+                fix="name another one with --out",
+            )

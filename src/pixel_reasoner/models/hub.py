@@ -1,0 +1,114 @@
+"""Models and data sets of the Hugging Face hub as local folders. A hub that does not answer costs seconds and one line.
+
+transformers would look up every file on its own, each with retries; here one request decides, and everything is loaded
+from the folder of the snapshot.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+
+from pixel_reasoner.errors import InputError, ModelError, PixelReasonerError, packages_of
+from pixel_reasoner.models.folder import BUNDLED_MODELS, model_folder
+
+CONNECT_TIMEOUT_S = 5.0
+SETTINGS_FILES = ("*.json", "*.jinja")
+"""files of a model that decide dialect, pixel budgets and chat template"""
+MODEL_FILES = (*SETTINGS_FILES, "*.txt", "*.model", "*.tiktoken", "*.safetensors")
+"""files of a model that are loaded; no code"""
+SIZES_GB = {
+    "Qwen/Qwen2.5-VL-3B-Instruct": 7.5,
+    "Qwen/Qwen2.5-VL-7B-Instruct": 16.6,
+    "TIGER-Lab/PixelReasoner-RL-v1": 16.6,
+    "TIGER-Lab/PixelReasoner-WarmStart": 16.6,
+    "Qwen/Qwen3-VL-4B-Instruct": 8.9,
+    "Qwen/Qwen3-VL-8B-Instruct": 17.5,
+}
+"""downloads of models that are often used, in GB, for a message when the hub does not answer"""
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+
+
+def is_hub_id(name: str) -> bool:
+    """Return whether a name has the form `owner/name`; only such a name is looked up on the hub.
+
+    >>> [is_hub_id(name) for name in ("Qwen/Qwen2.5-VL-7B-Instruct", "./folder", "tiny", "a/b/c")]
+    [True, False, False, False]
+    """
+    return bool(_HUB_ID.fullmatch(name))
+
+
+def local_model(name: str, *, settings_only: bool = False) -> Path:
+    """Return the folder of a model. A model of the hub is downloaded, or found in the cache of an earlier download.
+
+    Args:
+        name: a bundled model, a folder, or a hub id.
+        settings_only: of a model of the hub, only the files that decide dialect and pixel budgets are needed.
+
+    Raises:
+        ModelError: no such folder, or a model of the hub that cannot be downloaded.
+        UsageError: the package that downloads is not installed.
+    """
+    folder = model_folder(name)
+    if name and folder.is_dir():  # the folder of no name is the current one
+        return folder
+    if not is_hub_id(name):
+        raise ModelError(
+            expected=f"a bundled model ({', '.join(BUNDLED_MODELS)}), a model folder, or a hub id owner/name",
+            got=f"{name!r}, which is no folder",
+            fix="check the path",
+        )
+    return _snapshot(name, "model", SETTINGS_FILES if settings_only else MODEL_FILES)
+
+
+def local_dataset(name: str) -> Path:
+    """Return the folder of a data set of the hub, downloaded or from the cache.
+
+    Raises:
+        InputError: it cannot be downloaded.
+        UsageError: the package that downloads is not installed.
+    """
+    return _snapshot(name, "dataset", None)
+
+
+@cache
+def _snapshot(name: str, kind: str, patterns: tuple[str, ...] | None) -> Path:
+    with packages_of("local", "download from the hub"):
+        from huggingface_hub import snapshot_download
+    try:
+        folder = snapshot_download(
+            name,
+            repo_type=kind,
+            allow_patterns=list(patterns) if patterns else None,
+            etag_timeout=CONNECT_TIMEOUT_S,
+        )
+    except Exception as error:  # of its HTTP library, of the hub, of the disk
+        raise _no_snapshot(name, kind, error) from error
+    return Path(folder)
+
+
+def _no_snapshot(name: str, kind: str, error: Exception) -> PixelReasonerError:
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    size = f" (about {SIZES_GB[name]:g} GB)" if name in SIZES_GB else ""
+    option = "--model" if kind == "model" else "--data"
+    type_ = "" if kind == "model" else "--repo-type dataset "
+    made = ModelError if kind == "model" else InputError
+    return made(
+        expected=f"a folder, or a {kind} of the hub that is in {HF_HUB_CACHE} or can be downloaded",
+        got=f"{name}: no such folder, not in the cache, and from the hub: {_reason(error)}",
+        fix=f"where there is a network, run `hf download {type_}{name} --local-dir DIR`{size}, copy DIR here "
+        f"and give {option} DIR",
+    )
+
+
+def _reason(error: Exception) -> str:
+    r"""Return why a download failed, in one line.
+
+    >>> _reason(ValueError("Got: HTTPError: 404 Not Found for url 'http://a'\nFor more information"))
+    "404 Not Found for url 'http://a'"
+    """
+    cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
+    text = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
+    return re.sub(r"^Got: \w+: ", "", text)[:200]
