@@ -250,7 +250,9 @@ def tiff_packed_large(rng: Random) -> bytes:
 
 
 def tiff_odd_types(rng: Random) -> bytes:
-    entries = [(tag, rng.randrange(20), rng.randrange(5), rng.randrange(200)) for tag in range(254, 300)]
+    entries = [
+        (tag, rng.randrange(20), rng.randrange(5), rng.randrange(200)) for tag in range(254, 300)
+    ]
     return tiff(entries, 0, rng.randbytes(300))
 
 
@@ -284,7 +286,13 @@ FILES = {
 """kind -> content of one file"""
 SLOW = {
     *("png_large", "png_large_turned", "png_interlaced_large", "png_packed_profile"),
-    *("png_packed_text", "png_many_texts", "png_many_empty_chunks", "jpeg_many_scans", "jpeg_large"),
+    *(
+        "png_packed_text",
+        "png_many_texts",
+        "png_many_empty_chunks",
+        "jpeg_many_scans",
+        "jpeg_large",
+    ),
     *("gif_many_frames", "gif_few_large_frames", "gif_comment", "bmp_runs", "tiff_packed_large"),
     *("tiff_many_strips", "tiff_many_pages", "tiff_same_bytes_in_many_tags", "webp_header_alone"),
     *("jpeg_many_segments", "webp_many_frames"),

@@ -30,7 +30,9 @@ def clip(name: str, codec: str = "", size=(64, 48), frames=12, streams=1) -> byt
         tracks = [container.add_stream(codec, rate=10) for _ in range(streams)]
         for track in tracks:
             track.width, track.height = size
-            track.pix_fmt = {"gif": "rgb8", "png": "rgb24", "mjpeg": "yuvj420p"}.get(codec, "yuv420p")
+            track.pix_fmt = {"gif": "rgb8", "png": "rgb24", "mjpeg": "yuvj420p"}.get(
+                codec, "yuv420p"
+            )
         for number in range(frames):
             pixels = np.full((size[1], size[0], 3), number * 9 % 256, np.uint8)
             for track in tracks:
@@ -75,7 +77,9 @@ def video_zero_rate(folder: Path, rng: Random) -> Path:
 
 def video_avi_zero_rate(folder: Path, rng: Random) -> Path:
     content = patched(clip("avi"), b"avih", 4, b"\0\0\0\0")
-    return written(folder, "a.avi", patched(content, b"vids", 16, rng.choice([bytes(8), b"\xff" * 8])))
+    return written(
+        folder, "a.avi", patched(content, b"vids", 16, rng.choice([bytes(8), b"\xff" * 8]))
+    )
 
 
 def video_many_streams(folder: Path, rng: Random) -> Path:
@@ -130,7 +134,9 @@ def video_cut(folder: Path, rng: Random) -> Path:
 def video_endless(folder: Path, rng: Random) -> Path:
     """A container whose element has no end, followed by much of nothing."""
     head = clip("mkv")[: rng.choice([60, 400])]
-    filler = rng.choice([bytes(4), b"\x1f\x43\xb6\x75\x01\xff\xff\xff\xff\xff\xff\xff", b"\xec\x80"])
+    filler = rng.choice(
+        [bytes(4), b"\x1f\x43\xb6\x75\x01\xff\xff\xff\xff\xff\xff\xff", b"\xec\x80"]
+    )
     return written(folder, "a.mkv", head + filler * 500_000)
 
 
@@ -168,7 +174,7 @@ def video_sound(folder: Path, rng: Random) -> Path:
             file.writeframes(bytes(16_000))
         return folder / "a.wav"
     with av.open(str(folder / "a.mkv"), "w") as container:
-        sound = container.add_stream("flac", rate=8000, layout="mono")
+        sound = container.add_stream("pcm_s16le", rate=8000, layout="mono")
         samples = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.int16), "s16", "mono")
         samples.rate = 8000
         container.mux([*sound.encode(samples), *sound.encode()])
@@ -216,7 +222,14 @@ def path_link_loop(folder: Path, rng: Random) -> Path:
 
 
 def path_odd_name(folder: Path, rng: Random) -> Path:
-    names = [b"\xff\xfe.png", b"a\nb.png", b"-rf.png", b"http:a.png", b"img%03d.png", b"\x1b[2J.png"]
+    names = [
+        b"\xff\xfe.png",
+        b"a\nb.png",
+        b"-rf.png",
+        b"http:a.png",
+        b"img%03d.png",
+        b"\x1b[2J.png",
+    ]
     names += ["‮gnp.exe.png".encode(), b"a" * 251 + b".png", b"concat:a|b.mp4", b"pipe:0.mp4", b" "]
     path = folder / os.fsdecode(rng.choice(names))
     is_video = path.suffix == ".mp4"
@@ -283,7 +296,9 @@ def damaged(folder: Path, rng: Random) -> Path:
     content = bytearray(path.read_bytes())
     for _ in range(rng.choice([1, 10, 100])):
         content[rng.randrange(len(content))] = rng.randrange(256)
-    return written(folder, path.name, bytes(content[: rng.choice([len(content), len(content) // 2])]))
+    return written(
+        folder, path.name, bytes(content[: rng.choice([len(content), len(content) // 2])])
+    )
 
 
 KINDS = {name: _file_kind(make) for name, make in FILES.items()} | {

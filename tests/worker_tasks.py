@@ -60,3 +60,18 @@ def use_cpu(seconds: float) -> TaskResult:
     while time.process_time() < end:
         pass
     return TaskResult(os.getpid(), [])
+
+
+class _Claimed:
+    """Stands for an image that would be too large for any worker."""
+
+    size = (2**20, 2**20)
+
+    def tobytes(self) -> bytes:
+        time.sleep(60)
+        return b""
+
+
+def claim_pixels() -> TaskResult:
+    """Return the size of an image that cannot exist."""
+    return TaskResult(None, [_Claimed()])

@@ -39,7 +39,8 @@ def ask(
     video: Annotated[Path | None, typer.Option("--video", help="A video file.")] = None,
     frames: Annotated[Path | None, typer.Option("--frames", help="A folder of frames.")] = None,
     page: Annotated[
-        int | None, typer.Option(min=1, help="Page of a TIFF picture, from 1; by default the first.")
+        int | None,
+        typer.Option(min=1, help="Page of a TIFF picture, from 1; by default the first."),
     ] = None,
     model: ModelOption = "tiny",
     without: WithoutOption = False,

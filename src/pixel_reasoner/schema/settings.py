@@ -98,8 +98,8 @@ class MediaLimits(Record):
     """bytes read before the pixels of a picture: tags, profiles, texts, previews"""
     max_decode_bytes: PositiveInt = 1_600_000_000
     """memory to decode one picture, or one video with its sampled frames, as estimated from its header"""
-    max_decode_s: PositiveFloat = 10.0
-    """time to decode one medium, to which large files add (`media.limits.Deadline`)"""
+    max_decode_s: PositiveFloat = 8.0
+    """CPU time to read or decode one medium, to which large files add (`media.limits.Deadline`)"""
 
     @model_serializer(mode="wrap")
     def _without_new_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
