@@ -155,4 +155,4 @@ def test_hostile_media_are_refused_in_one_line_within_limits():
     kinds = [kind for kind in KINDS if kind not in QUICK_EXCEPTIONS]
     results = list(attack.attack(kinds, len(kinds), seed=1))
     assert [one.line for one in results if one.failures] == []
-    assert len({one.kind for one in results}) >= 40
+    assert len({one.kind for one in results}) >= 35

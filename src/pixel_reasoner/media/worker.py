@@ -22,6 +22,7 @@ from PIL import Image
 from pixel_reasoner.errors import InputError, PixelLimitError
 from pixel_reasoner.media.decoder import sample_frames
 from pixel_reasoner.media.images import open_image, picture_header
+from pixel_reasoner.media.rgb import bands
 from pixel_reasoner.schema.question import MediaItem
 from pixel_reasoner.schema.settings import MediaLimits
 
@@ -93,7 +94,8 @@ def _execute(connection: Connection, task: Task, arguments: tuple[Any, ...]) -> 
         reply, images = {"failure": f"{type(error).__name__}: {error}"}, []
     connection.send_bytes(json.dumps(reply).encode())
     for image in images:
-        connection.send_bytes(image.tobytes())
+        for band in bands(image):  # `tobytes` of all of it needs twice its memory
+            connection.send_bytes(band.tobytes())
 
 
 def _error_fields(error: InputError) -> dict[str, str]:

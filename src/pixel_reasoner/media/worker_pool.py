@@ -27,6 +27,7 @@ from pydantic import PositiveFloat, PositiveInt
 from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.media import worker
 from pixel_reasoner.media.images import PictureHeader
+from pixel_reasoner.media.rgb import band_rows, join_bands
 from pixel_reasoner.media.sampling import Frame
 from pixel_reasoner.schema.geometry import Size
 from pixel_reasoner.schema.question import MediaItem
@@ -254,6 +255,13 @@ class _Worker:
 
     def _receive_image(self, size: Sequence[int]) -> Image.Image:
         width, height = size
+        rows = band_rows((width, height))
+        return join_bands(
+            (width, height),
+            (self._receive_band(width, min(rows, height - top)) for top in range(0, height, rows)),
+        )
+
+    def _receive_band(self, width: int, height: int) -> Image.Image:
         pixels = self.connection.recv_bytes(3 * width * height)
         return Image.frombytes("RGB", (width, height), pixels)
 
