@@ -24,7 +24,9 @@ def zeros(count: int) -> bytes:
     return b"".join([*parts, packer.compress(bytes(count % 2**20)), packer.flush()])
 
 
-def png(size, depth=8, color=2, interlace=0, before=b"", pixels=None, after=b"") -> bytes:
+def png(  # noqa: PLR0913  as many as the format has
+    size, depth=8, color=2, interlace=0, before=b"", pixels=None, after=b""
+) -> bytes:
     """A PNG of zeros; `before` and `after` are chunks around the pixels."""
     channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[color]
     row = 1 + (size[0] * depth * channels + 7) // 8

@@ -174,7 +174,7 @@ def video_sound(folder: Path, rng: Random) -> Path:
             file.writeframes(bytes(16_000))
         return folder / "a.wav"
     with av.open(str(folder / "a.mkv"), "w") as container:
-        sound = container.add_stream("flac", rate=8000, layout="mono")
+        sound = container.add_stream("pcm_s16le", rate=8000, layout="mono")
         samples = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.int16), "s16", "mono")
         samples.rate = 8000
         container.mux([*sound.encode(samples), *sound.encode()])
@@ -258,7 +258,7 @@ def folder_of_large(folder: Path, rng: Random) -> Path:
 
 def folder_of_many(folder: Path, rng: Random) -> Path:
     for number in range(rng.choice([10, 20_000])):
-        os.symlink("0.png", folder / f"{rng.choice(['', '٣', '²'])}{number}.png")
+        (folder / f"{rng.choice(['', '٣', '²'])}{number}.png").symlink_to("0.png")
     return folder
 
 

@@ -30,12 +30,12 @@ class CountingDecoder:
         self.delay_s = delay_s
         self.lock = threading.Lock()
 
-    def size(self, path: Path, limits: MediaLimits):
-        return IN_PROCESS.size(path, limits)
+    def header(self, path: Path, limits: MediaLimits, page=None):
+        return IN_PROCESS.header(path, limits, page)
 
-    def image(self, path: Path, limits: MediaLimits):
+    def image(self, path: Path, limits: MediaLimits, page=None):
         self._count(path.name)
-        return IN_PROCESS.image(path, limits)
+        return IN_PROCESS.image(path, limits, page)
 
     def frames(self, item, limits, indices=()):
         self._count(Path(item.path).name)

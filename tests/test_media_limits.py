@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import json
+import os
+import struct
+from random import Random
 
 import pytest
+from attacks import media as attack
+from attacks.media_bytes import SLOW, jpeg_many_scans, png
+from attacks.media_paths import KINDS
 from PIL import Image
 
 from pixel_reasoner.errors import InputError, PixelLimitError
+from pixel_reasoner.media import guarded_file, video_file
+from pixel_reasoner.media import limits as media_limits
 from pixel_reasoner.media.context import UNSCALED, MediaContext
+from pixel_reasoner.media.folders import sample_folder
+from pixel_reasoner.media.images import open_image
 from pixel_reasoner.schema.settings import MediaLimits, RolloutConfig, RunSettings
 from test_decoder import scene, write_video
 from test_media_context import question_of
+
+QUICK_EXCEPTIONS = SLOW | {
+    *("folder_of_large", "folder_of_many", "video_large_pngs", "video_avif", "video_sparse"),
+    *("video_endless", "video_many_streams"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -45,12 +60,24 @@ def open_with(media, kind: str, **limits) -> MediaContext:
         ("frames", {"max_bytes": 20}, InputError),
         ("video", {"max_duration_s": 1.0}, InputError),
         ("video", {"max_video_frames": 11}, InputError),
+        ("image", {"max_picture_bytes": 60}, InputError),
+        ("image", {"max_header_bytes": 40}, InputError),
+        ("image", {"max_decode_bytes": 4 * 1200 - 1}, PixelLimitError),
+        ("video", {"max_decode_bytes": 4 * 12 * 64 * 48}, PixelLimitError),
+        ("frames", {"max_decode_bytes": 3 * 48 * 4 - 1}, PixelLimitError),
+        ("image", {"max_decode_s": 1e-9}, InputError),
+        ("video", {"max_decode_s": 1e-9}, InputError),
     ],
 )
-def test_a_limit_is_named_with_the_file_and_the_way_to_raise_it(media, kind, limits, error):
+def test_a_limit_is_named_with_the_file_and_the_way_to_raise_it(
+    media, kind, limits, error, monkeypatch
+):
     ((name, _),) = limits.items()
+    monkeypatch.setattr(media_limits, "PICTURE_BYTES_PER_S", 1e12)
+    monkeypatch.setattr(guarded_file, "PICTURE_BYTES_PER_S", 1e12)
+    monkeypatch.setattr(video_file, "VIDEO_BYTES_PER_S", 1e12)
     with pytest.raises(error) as caught:
-        open_with(media, kind, **limits)
+        open_with(media, kind, **limits).view(1)
     assert str(media[kind]) in caught.value.got
     assert f"({name})" in caught.value.fix
 
@@ -90,3 +117,42 @@ def test_new_limits_are_written_only_where_they_differ():
     }
     assert MediaLimits.model_validate(written) == changed
     assert MediaLimits.model_validate({"max_px": 5}) == MediaLimits(max_px=5)
+
+
+def test_memory_is_known_before_anything_is_decoded(tmp_path):
+    bits = (16_383 - 1) | (12_000 - 1) << 14
+    content = b"VP8L" + struct.pack("<I", 13) + b"\x2f" + struct.pack("<I", bits) + bytes(9)
+    head = b"RIFF" + struct.pack("<I", len(content) + 4) + b"WEBP"
+    (tmp_path / "a.webp").write_bytes((head + content)[:34])
+    with pytest.raises(PixelLimitError, match="WEBP of 16383 x 12000 pixels, 3,931,920,000 bytes"):
+        open_image(tmp_path / "a.webp", MediaLimits())
+
+
+def test_scans_of_a_jpeg_are_counted_while_it_is_read(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(jpeg_many_scans(Random(0)))
+    with pytest.raises(InputError, match="at most 100 scans"):
+        open_image(tmp_path / "a.jpg", MediaLimits())
+
+
+def test_frames_of_a_folder_share_one_limit_of_memory(tmp_path):
+    for number in range(3):
+        (tmp_path / f"{number}.png").write_bytes(png((100, 100), color=6))
+    limits = MediaLimits(max_decode_bytes=3 * 40_000 + 40_000)
+    assert len(sample_folder(tmp_path, limits)) == 3
+    with pytest.raises(PixelLimitError, match="3 pictures, 120,000 bytes"):
+        sample_folder(tmp_path, MediaLimits(max_decode_bytes=119_999))
+
+
+def test_a_hole_in_a_file_gives_it_no_time(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(bytes(4096))
+    os.truncate(path, 2**40)
+    assert media_limits.Deadline(path, MediaLimits(), 1e6).left_s < 9
+
+
+def test_hostile_media_are_refused_in_one_line_within_limits():
+    """Short form of `attacks/media.py`: every kind that is opened quickly."""
+    kinds = [kind for kind in KINDS if kind not in QUICK_EXCEPTIONS]
+    results = list(attack.attack(kinds, len(kinds), seed=1))
+    assert [one.line for one in results if one.failures] == []
+    assert len({one.kind for one in results}) >= 35

@@ -6,9 +6,12 @@ import os
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from random import Random
 
 import numpy as np
 import pytest
+from attacks.media_paths import KINDS
 from PIL import Image
 
 import worker_tasks
@@ -16,8 +19,11 @@ from pixel_reasoner.errors import InputError, PixelLimitError, UsageError
 from pixel_reasoner.media.context import UNSCALED, MediaContext
 from pixel_reasoner.media.decoder import IN_PROCESS
 from pixel_reasoner.media.worker_pool import WorkerLimits, WorkerPoolDecoder
-from pixel_reasoner.schema.question import MediaItem
+from pixel_reasoner.models.scripted import ScriptedModel
+from pixel_reasoner.rollout.ask import ask_many, decode_with
+from pixel_reasoner.schema.question import MediaItem, Question
 from pixel_reasoner.schema.settings import MediaLimits
+from pixel_reasoner.schema.trace import StopReason
 from test_decoder import FORMATS, scene, write_video
 from test_media_context import question_of
 
@@ -48,7 +54,7 @@ def same(first: Image.Image, second: Image.Image) -> bool:
 def test_pictures_are_those_of_the_decoder_in_process(tmp_path, pool, suffix):
     path = tmp_path / f"a.{suffix}"
     scene().save(path, **FORMATS[suffix])
-    assert pool.size(path, LIMITS) == IN_PROCESS.size(path, LIMITS) == (40, 30)
+    assert pool.header(path, LIMITS) == IN_PROCESS.header(path, LIMITS) == ((40, 30), ())
     assert same(pool.image(path, LIMITS), IN_PROCESS.image(path, LIMITS))
 
 
@@ -83,7 +89,7 @@ def test_errors_are_those_of_the_decoder_in_process(tmp_path, pool):
         assert texts[0] == texts[1]
     scene().save(tmp_path / "large.png")
     with pytest.raises(PixelLimitError, match="40 x 30"):
-        pool.size(tmp_path / "large.png", MediaLimits(max_px=100))
+        pool.header(tmp_path / "large.png", MediaLimits(max_px=100))
 
 
 def test_a_context_decodes_in_workers(tmp_path, pool, picture):
@@ -192,3 +198,39 @@ def test_a_closed_pool_leaves_no_process(picture):
         os.kill(worker, 0)
     with pytest.raises(UsageError, match="an open decoder"):
         pool.image(picture, LIMITS)
+
+
+def test_questions_to_a_model_are_decoded_in_workers_once_that_is_chosen(tmp_path, pool, picture):
+    model = ScriptedModel([r"\boxed{red}"])
+    decode_with(model, pool)
+    (tmp_path / "text.png").write_text("not a picture")
+    asked = [question_of(("image", path)) for path in (picture, tmp_path / "text.png")]
+    asked[1] = asked[1].model_copy(update={"id": "2"})
+    monitored = {trace.question.id: trace for trace in ask_many(asked, model)}
+    assert monitored["1"].answer == "red"
+    assert monitored["2"].stop is StopReason.FAILED
+    assert pool.process_ids
+
+
+@pytest.mark.parametrize(
+    "kind", ["jpeg_many_scans", "webp_header_alone", "tiff_many_strips", "video_odd_times"]
+)
+def test_hostile_media_are_refused_or_opened_in_workers_too(tmp_path, pool, kind):
+    path = KINDS[kind](tmp_path, Random(3))
+    item = MediaItem(kind="video" if kind.startswith("video") else "image", path=str(path))
+    with suppress(InputError):
+        context = MediaContext(Question(id="1", text="?", media=(item,)), UNSCALED, decoder=pool)
+        context.view(1)
+    assert pool.process_ids, "the limits of media ended the request, not those of the process"
+
+
+def test_a_reply_of_more_pixels_than_a_worker_holds_is_refused(pool, picture):
+    with pytest.raises(InputError, match="more pixels than a worker can hold"):
+        pool.run(picture, worker_tasks.claim_pixels)
+    assert pool.image(picture, LIMITS).size == (40, 30)
+
+
+def test_a_picture_of_several_bands_comes_back_whole(tmp_path, pool):
+    scene(3000, 1500).save(tmp_path / "a.png", compress_level=1)
+    path = tmp_path / "a.png"
+    assert same(pool.image(path, LIMITS), IN_PROCESS.image(path, LIMITS))

@@ -60,3 +60,18 @@ def use_cpu(seconds: float) -> TaskResult:
     while time.process_time() < end:
         pass
     return TaskResult(os.getpid(), [])
+
+
+class _Claimed:
+    """Stands for an image that would be too large for any worker."""
+
+    size = (2**20, 2**20)
+    width = height = 2**20
+
+    def resize(self, *given: object, **options: object) -> None:
+        time.sleep(60)
+
+
+def claim_pixels() -> TaskResult:
+    """Return the size of an image that cannot exist."""
+    return TaskResult(None, [_Claimed()])

@@ -12,10 +12,9 @@ from typing import NamedTuple, Protocol
 from PIL import Image
 
 from pixel_reasoner.media.folders import sample_folder
-from pixel_reasoner.media.images import image_size, open_image, picture_notes
+from pixel_reasoner.media.images import PictureHeader, open_image, picture_header
 from pixel_reasoner.media.sampling import Frame
 from pixel_reasoner.media.videos import sample_video
-from pixel_reasoner.schema.geometry import Size
 from pixel_reasoner.schema.question import MediaItem
 from pixel_reasoner.schema.settings import MediaLimits
 
@@ -26,16 +25,12 @@ class MediaDecoder(Protocol):
     Every method raises `InputError` for a medium that cannot be used, or not within its limits.
     """
 
-    def size(self, path: Path, limits: MediaLimits, page: int | None = None) -> Size:
-        """Return the (width, height) of a picture, from its header."""
+    def header(self, path: Path, limits: MediaLimits, page: int | None = None) -> PictureHeader:
+        """Return the size of a picture, and what `image` shows differently or leaves out."""
         ...
 
     def image(self, path: Path, limits: MediaLimits, page: int | None = None) -> Image.Image:
         """Return a picture as upright RGB at full resolution."""
-        ...
-
-    def notes(self, path: Path, limits: MediaLimits, page: int | None = None) -> tuple[str, ...]:
-        """Return what `image` shows differently or leaves out, one sentence each."""
         ...
 
     def frames(
@@ -48,17 +43,13 @@ class MediaDecoder(Protocol):
 class InProcessDecoder(NamedTuple):
     """Decoder that runs in the calling thread."""
 
-    def size(self, path: Path, limits: MediaLimits, page: int | None = None) -> Size:
-        """Return the (width, height) of a picture, from its header."""
-        return image_size(path, limits, page)
+    def header(self, path: Path, limits: MediaLimits, page: int | None = None) -> PictureHeader:
+        """Return the size of a picture, and what `image` shows differently or leaves out."""
+        return picture_header(path, limits, page)
 
     def image(self, path: Path, limits: MediaLimits, page: int | None = None) -> Image.Image:
         """Return a picture as upright RGB at full resolution."""
         return open_image(path, limits, page)
-
-    def notes(self, path: Path, limits: MediaLimits, page: int | None = None) -> tuple[str, ...]:
-        """Return what `image` shows differently or leaves out, one sentence each."""
-        return picture_notes(path, limits, page)
 
     def frames(
         self, item: MediaItem, limits: MediaLimits, indices: tuple[int, ...] = ()

@@ -8,7 +8,12 @@ from pathlib import Path
 
 from pixel_reasoner.media.decode_errors import as_input_errors
 from pixel_reasoner.media.images import PICTURE_FORMATS, PICTURE_SUFFIXES, image_size, open_image
-from pixel_reasoner.media.limits import check_memory, frames_memory_bytes
+from pixel_reasoner.media.limits import (
+    PICTURE_BYTES_PER_S,
+    Deadline,
+    check_memory,
+    frames_memory_bytes,
+)
 from pixel_reasoner.media.sampling import Frame, FrameSelection, spread
 from pixel_reasoner.schema.settings import MediaLimits
 
@@ -40,13 +45,19 @@ def sample_folder(
         files = _picture_files(path)
         selection = FrameSelection(limits.num_frames, start_s, end_s, indices)
         wanted = _wanted(len(files), selection, fps)
+    deadline = Deadline(path, limits, PICTURE_BYTES_PER_S, num_pictures=len(wanted))
+    num_bytes = 0
+    for index in wanted:
+        deadline.check()
+        num_bytes += frames_memory_bytes(image_size(files[index], limits), num_kept=1)
+    check_memory(path, f"{len(wanted)} pictures", num_bytes, limits)
     frames: list[Frame] = []
     num_bytes = 0
     for index in wanted:
-        size = image_size(files[index], limits)
-        num_bytes += frames_memory_bytes(size, num_kept=1)
-        check_memory(path, f"{len(wanted)} pictures", num_bytes, limits)
-        image = open_image(files[index], limits)
+        deadline.check()
+        left = {"max_decode_bytes": limits.max_decode_bytes - num_bytes}
+        image = open_image(files[index], limits.model_copy(update=left))
+        num_bytes += frames_memory_bytes(image.size, num_kept=1)
         frames.append(Frame(image, index / fps if fps else None, index))
     return frames
 

@@ -13,7 +13,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from PIL import (  # the plugins register themselves; otherwise Pillow loads all its forty
     BmpImagePlugin,
@@ -65,6 +65,15 @@ _TRANSPOSE_OF_ORIENTATION = {
 """EXIF orientation -> transpose that puts the picture upright. From 5 on width and height are swapped."""
 
 
+class PictureHeader(NamedTuple):
+    """What is known of a picture before it is shown."""
+
+    size: Size
+    """(width, height), upright"""
+    notes: tuple[str, ...]
+    """what `open_image` shows differently or leaves out, one sentence each: stretched greyscale, other pages"""
+
+
 def image_size(path: Path, limits: MediaLimits, page: int | None = None) -> Size:
     """Return the (width, height) of an upright picture, from its header alone.
 
@@ -77,8 +86,7 @@ def image_size(path: Path, limits: MediaLimits, page: int | None = None) -> Size
         InputError: not a picture, no such page, or over the limits.
     """
     with _open_picture(path, limits, page) as image:
-        is_swapped = _orientation(image) >= 5
-        return (image.height, image.width) if is_swapped else (image.width, image.height)
+        return _upright_size(image)
 
 
 def open_image(path: Path, limits: MediaLimits, page: int | None = None) -> Image.Image:
@@ -100,27 +108,30 @@ def open_image(path: Path, limits: MediaLimits, page: int | None = None) -> Imag
         return rgb if transpose is None else rgb.transpose(transpose)
 
 
-def picture_notes(path: Path, limits: MediaLimits, page: int | None = None) -> tuple[str, ...]:
-    """Return what `open_image` shows differently or leaves out, one sentence each: other pages, stretched greyscale.
+def picture_header(path: Path, limits: MediaLimits, page: int | None = None) -> PictureHeader:
+    """Return what is known of a picture before it is shown. Greyscale of more than 8 bits is decoded for it.
 
     Raises:
-        InputError: as `open_image` of a greyscale picture of more than 8 bits, otherwise as `image_size`.
+        InputError: not a picture, no such page, or over the limits.
     """
     with _open_picture(path, limits, page) as image:
+        size = _upright_size(image)
         notes = _page_notes(image, page)
         if is_deep_grey(image):
             _load(image)
             if shown := levels(image):
                 low, high = (f"{value:,.6g}" for value in shown)
                 notes.append(f"greyscale values {low} to {high} are stretched to black to white")
-        return tuple(f"{path.name}: {note}" for note in notes)
+        return PictureHeader(size, tuple(f"{path.name}: {note}" for note in notes))
 
 
 def _page_notes(image: ImageFile, page: int | None) -> list[str]:
     if isinstance(image, _TiffFile):
         num_pages = image.num_pages()
-        is_first = num_pages > 1 and page is None
-        return [f"page 1 of {num_pages} is used; choose one with --page"] if is_first else []
+        if num_pages == 1 or page is not None:
+            return []
+        more = " or more" if num_pages == MAX_PAGES else ""
+        return [f"page 1 of {num_pages}{more} is used; choose one with --page"]
     if getattr(image, "is_animated", False):  # an attribute of some formats only
         return ["an animation, of which the first frame is used; a GIF may be given as a video"]
     return []
@@ -146,10 +157,14 @@ def _select_page(image: ImageFile, page: int) -> None:
     Raises:
         ValueError: no such page.
     """
-    num_pages = image.num_pages() if isinstance(image, _TiffFile) else 1
-    if not 1 <= page <= num_pages:
-        raise ValueError(f"page {page} of a picture that has {num_pages} (only TIFF has several)")
-    image.seek(page - 1)
+    if page == 1:
+        return
+    if not isinstance(image, _TiffFile):
+        raise ValueError(f"no page {page}; only TIFF has several")
+    try:
+        image.seek(page - 1)
+    except EOFError as error:
+        raise ValueError(f"no page {page}; it has {image.num_pages()}") from error
 
 
 def _load(image: ImageFile) -> None:
@@ -172,6 +187,11 @@ def _memory_bytes(image: ImageFile) -> int:
         num_scan_channels=len(image.getbands()) if "progressive" in image.info else 0,
         is_turned=is_tiff or _orientation(image) > 1,
     )
+
+
+def _upright_size(image: ImageFile) -> Size:
+    is_swapped = _orientation(image) >= 5
+    return (image.height, image.width) if is_swapped else (image.width, image.height)
 
 
 def _identify(file: IO[bytes]) -> ImageFile:

@@ -8,7 +8,7 @@ the limit and the field to raise for trusted files. What decoding needs is estim
 | all pictures | 4 decoded, 4 for a conversion to RGB, 4 for a turn upright | `max_px`, `max_picture_bytes`, `max_header_bytes`, `max_decode_s` of CPU time |
 | JPEG | 4, and 2 per channel if progressive | `MAX_JPEG_SCANS` |
 | WebP | 20: canvas, canvas before, frame, copy | |
-| TIFF | 10: a strip may be the whole picture | `MAX_PAGES` |
+| TIFF | 10: a strip may be the whole picture | |
 | videos | buffers of the decoder and 4 per sampled frame | `max_px`, `max_bytes`, `max_duration_s`, `max_video_frames`, `max_decode_s` |
 | folders | 4 per sampled picture | those of pictures |
 """
@@ -16,7 +16,6 @@ the limit and the field to raise for trusted files. What decoding needs is estim
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from pixel_reasoner.errors import InputError, PixelLimitError
@@ -25,11 +24,12 @@ from pixel_reasoner.schema.settings import MediaLimits
 
 MAX_JPEG_SCANS = 100
 """Encoders write some 10. Each scan of a progressive JPEG visits all pixels, in a few bytes of the file."""
-MAX_PAGES = 10_000
+MAX_PAGES = 1_000
 """pages of a TIFF that are counted"""
 PICTURE_BYTES_PER_S = 20_000_000
 VIDEO_BYTES_PER_S = 1_000_000
 """bytes of a file that add a second to `max_decode_s`"""
+WALL_CLOCK_FACTOR = 1.5
 MAX_DECODER_FRAMES = 8
 """frames that a video decoder keeps for reference"""
 _KEPT_BYTES_PER_PX = 4
@@ -200,12 +200,15 @@ class Deadline:
     """Time in which one medium has to be decoded: `max_decode_s`, and more for a large file.
 
     Work that a file causes grows with its size unless it is made to be slow. A hole of a sparse file has no size.
+    Measured is the CPU time of this thread, which a busy machine does not change. Where FFmpeg decodes in threads of its
+    own, it is wall-clock time, and `WALL_CLOCK_FACTOR` times as much.
 
     Args:
         path: the file.
         limits: `max_decode_s`.
         bytes_per_s: bytes of the file that add a second.
-        clock: CPU time of this thread where it does all the work, so that a busy machine has no influence.
+        num_threads: threads that decode.
+        num_pictures: pictures in a folder; each adds 1 s.
     """
 
     def __init__(
@@ -213,15 +216,19 @@ class Deadline:
         path: Path,
         limits: MediaLimits,
         bytes_per_s: float,
-        clock: Callable[[], float] = time.thread_time,
+        *,
+        num_threads: int = 1,
+        num_pictures: int = 1,
     ) -> None:
         self.path = path
         found = path.stat()
         blocks = getattr(found, "st_blocks", 0)  # Windows has none
         self._num_bytes = min(found.st_size, 512 * blocks or found.st_size)
-        self._clock = clock
-        self._allowed_s = limits.max_decode_s + self._num_bytes / bytes_per_s
-        self._started = clock()
+        self._clock = time.thread_time if num_threads == 1 else time.monotonic
+        factor = 1.0 if num_threads == 1 else WALL_CLOCK_FACTOR
+        allowed_s = limits.max_decode_s + self._num_bytes / bytes_per_s + num_pictures - 1
+        self._allowed_s = factor * allowed_s
+        self._started = self._clock()
 
     @property
     def left_s(self) -> float:
@@ -236,7 +243,7 @@ class Deadline:
         """
         if self.left_s < 0:
             raise InputError(
-                expected=f"at most {self._allowed_s:.3g} s to decode a file of {self._num_bytes:,} bytes",
+                expected=f"at most {self._allowed_s:.3g} s to decode {self._num_bytes:,} bytes",
                 got=f"{self.path}: more",
                 fix="save it again, or raise the limit (max_decode_s) for files that you trust",
             )

@@ -135,9 +135,9 @@ class OpenMedia:
     def _open(self, index: int, item: MediaItem, recorded: FrameSampling | None) -> None:
         check_access(item)
         if item.kind == "image":
-            size = self.decoder.size(Path(item.path), self.limits, item.page)
-            self.notes += self.decoder.notes(Path(item.path), self.limits, item.page)
-            self._add(Source(SourceKey(index), size, None))
+            header = self.decoder.header(Path(item.path), self.limits, item.page)
+            self.notes += header.notes
+            self._add(Source(SourceKey(index), header.size, None))
         else:
             self._add_frames(index, item, recorded)
 

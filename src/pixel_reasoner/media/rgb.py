@@ -11,6 +11,8 @@ from functools import partial
 import numpy as np
 from PIL import Image
 
+from pixel_reasoner.schema.geometry import Size
+
 _MAX_BAND_PX = 2**22
 """pixels that are converted at once"""
 _LEVELS = 2**16
@@ -36,10 +38,10 @@ def levels(image: Image.Image) -> Levels | None:
     from the percentile 0.1 to 99.9. Integers of 32 bits and floats have no agreed range: from the darkest to the brightest.
     """
     if not image.mode.startswith("I;16"):
-        bands = [_finite(band) for band in _bands(image)]
-        return float(min(map(np.min, bands))), float(max(map(np.max, bands)))
+        extremes = [(values.min(), values.max()) for values in map(_finite, bands(image))]
+        return float(min(low for low, _ in extremes)), float(max(high for _, high in extremes))
     histogram = sum(
-        np.bincount(np.asarray(band).ravel(), minlength=_LEVELS) for band in _bands(image)
+        np.bincount(np.asarray(band).ravel(), minlength=_LEVELS) for band in bands(image)
     )
     cumulative = np.cumsum(histogram)
     total = image.width * image.height
@@ -89,9 +91,27 @@ def _finite(band: Image.Image) -> np.ndarray:
     return np.nan_to_num(np.asarray(band).astype(np.float64), posinf=0.0, neginf=0.0)
 
 
-def _bands(image: Image.Image) -> Iterator[Image.Image]:
+def band_rows(size: Size) -> int:
+    """Return the number of rows of a band of a picture of a (width, height)."""
+    return min(size[1], max(1, _MAX_BAND_PX // size[0]))
+
+
+def join_bands(size: Size, parts: Iterator[Image.Image]) -> Image.Image:
+    """Return the RGB picture of a (width, height) whose bands are `parts`."""
+    first = next(parts)
+    if first.height == size[1]:
+        return first
+    joined, top = Image.new("RGB", size), 0
+    joined.paste(first)
+    for band in parts:
+        top += first.height
+        joined.paste(band, (0, top))
+    return joined
+
+
+def bands(image: Image.Image) -> Iterator[Image.Image]:
     """Yield a picture in bands of rows, from the top; a small one as it is."""
-    rows = max(1, _MAX_BAND_PX // image.width)
+    rows = band_rows(image.size)
     if rows >= image.height:
         yield image
         return
@@ -104,13 +124,4 @@ def _bands(image: Image.Image) -> Iterator[Image.Image]:
 
 def _convert(image: Image.Image, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
     """Return a picture whose bands were converted to RGB."""
-    bands = _bands(image)
-    first = convert(next(bands))
-    if first.height == image.height:
-        return first
-    converted, top = Image.new("RGB", image.size), 0
-    converted.paste(first)
-    for band in bands:
-        top += first.height
-        converted.paste(convert(band), (0, top))
-    return converted
+    return join_bands(image.size, map(convert, bands(image)))

@@ -70,10 +70,10 @@ def sample_video(
     selection = FrameSelection(limits.num_frames, start_s, end_s, indices)
     with as_input_errors(path, _EXPECTED, _FIX):
         check_file(path, _EXPECTED, limits.max_bytes, "max_bytes")
-        deadline = video_deadline(path, limits)
-        index = _read_packets(path, limits, deadline)
+        index = _read_packets(path, limits, video_deadline(path, limits))
         wanted = selection.of_times(index.times, index.duration_s)
         _check_memory(path, index, len(wanted), limits)
+        deadline = video_deadline(path, limits, index.num_threads)
         if index.is_long and (found := _seek(path, wanted, index, limits, deadline)):
             return found
         decoded = _decode(path, wanted, index.start_s, limits, deadline)
@@ -104,8 +104,8 @@ class _PacketIndex(NamedTuple):
     duration_s: float
     """end of the last frame, from the start"""
     size: Size
-    num_buffers: int
-    """frames that the decoder may hold"""
+    num_threads: int
+    """threads that decode; each holds a frame"""
     bytes_per_px: float
     """memory of a decoded frame"""
     can_seek: bool
@@ -194,14 +194,15 @@ def _packet_index(
         start_s=start_s,
         duration_s=packets.video_end_s - start_s,
         size=(video.stream.width, video.stream.height),
-        num_buffers=min(len(times), MAX_DECODER_FRAMES) + video.num_threads,
+        num_threads=video.num_threads,
         bytes_per_px=bits / 8 if bits else _MAX_BYTES_PER_PX,
         can_seek=can_seek,
     )
 
 
 def _check_memory(path: Path, index: _PacketIndex, num_kept: int, limits: MediaLimits) -> None:
-    needed = frames_memory_bytes(index.size, num_kept, index.num_buffers, index.bytes_per_px)
+    num_buffers = min(len(index.times), MAX_DECODER_FRAMES) + index.num_threads
+    needed = frames_memory_bytes(index.size, num_kept, num_buffers, index.bytes_per_px)
     width, height = index.size
     check_memory(path, f"{num_kept} frames of {width} x {height} pixels", needed, limits)
 

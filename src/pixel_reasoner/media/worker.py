@@ -21,7 +21,8 @@ from PIL import Image
 
 from pixel_reasoner.errors import InputError, PixelLimitError
 from pixel_reasoner.media.decoder import sample_frames
-from pixel_reasoner.media.images import image_size, open_image, picture_notes
+from pixel_reasoner.media.images import open_image, picture_header
+from pixel_reasoner.media.rgb import bands
 from pixel_reasoner.schema.question import MediaItem
 from pixel_reasoner.schema.settings import MediaLimits
 
@@ -41,19 +42,14 @@ class TaskResult(NamedTuple):
 Task = Callable[..., TaskResult]
 
 
-def size_task(path: str, limits: MediaLimits, page: int | None) -> TaskResult:
-    """Return the size of a picture."""
-    return TaskResult(image_size(Path(path), limits, page), [])
+def header_task(path: str, limits: MediaLimits, page: int | None) -> TaskResult:
+    """Return the size of a picture, and what it shows differently or leaves out."""
+    return TaskResult(picture_header(Path(path), limits, page), [])
 
 
 def image_task(path: str, limits: MediaLimits, page: int | None) -> TaskResult:
     """Return a decoded picture."""
     return TaskResult(None, [open_image(Path(path), limits, page)])
-
-
-def notes_task(path: str, limits: MediaLimits, page: int | None) -> TaskResult:
-    """Return what a decoded picture shows differently or leaves out."""
-    return TaskResult(picture_notes(Path(path), limits, page), [])
 
 
 def frames_task(item: MediaItem, limits: MediaLimits, indices: tuple[int, ...]) -> TaskResult:
@@ -98,7 +94,8 @@ def _execute(connection: Connection, task: Task, arguments: tuple[Any, ...]) -> 
         reply, images = {"failure": f"{type(error).__name__}: {error}"}, []
     connection.send_bytes(json.dumps(reply).encode())
     for image in images:
-        connection.send_bytes(image.tobytes())
+        for band in bands(image):  # `tobytes` of all of it needs twice its memory
+            connection.send_bytes(band.tobytes())
 
 
 def _error_fields(error: InputError) -> dict[str, str]:

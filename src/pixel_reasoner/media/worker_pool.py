@@ -26,6 +26,8 @@ from pydantic import PositiveFloat, PositiveInt
 
 from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.media import worker
+from pixel_reasoner.media.images import PictureHeader
+from pixel_reasoner.media.rgb import band_rows, join_bands
 from pixel_reasoner.media.sampling import Frame
 from pixel_reasoner.schema.geometry import Size
 from pixel_reasoner.schema.question import MediaItem
@@ -78,19 +80,15 @@ class WorkerPoolDecoder:
         self._is_closed = threading.Event()
         self._finalizer = weakref.finalize(self, _kill_all, self._workers)
 
-    def size(self, path: Path, limits: MediaLimits, page: int | None = None) -> Size:
-        """Return the (width, height) of a picture, from its header."""
-        width, height = self.run(path, worker.size_task, str(path), limits, page).values
-        return width, height
+    def header(self, path: Path, limits: MediaLimits, page: int | None = None) -> PictureHeader:
+        """Return the size of a picture, and what `image` shows differently or leaves out."""
+        size, notes = self.run(path, worker.header_task, str(path), limits, page).values
+        return PictureHeader((size[0], size[1]), tuple(notes))
 
     def image(self, path: Path, limits: MediaLimits, page: int | None = None) -> Image.Image:
         """Return a picture as upright RGB at full resolution."""
         (image,) = self.run(path, worker.image_task, str(path), limits, page).images
         return image
-
-    def notes(self, path: Path, limits: MediaLimits, page: int | None = None) -> tuple[str, ...]:
-        """Return what `image` shows differently or leaves out, one sentence each."""
-        return tuple(self.run(path, worker.notes_task, str(path), limits, page).values)
 
     def frames(
         self, item: MediaItem, limits: MediaLimits, indices: tuple[int, ...] = ()
@@ -183,6 +181,7 @@ class _Worker:
         Raises:
             UsageError: it does not start.
         """
+        self._memory_bytes = limits.memory_bytes
         self.connection, theirs = mp_connection.Pipe(duplex=True)
         command = [
             *(sys.executable, "-P", "-c", _CHILD_CODE),
@@ -228,12 +227,14 @@ class _Worker:
         try:
             self.connection.send_bytes(message)
             fields = json.loads(self.connection.recv_bytes(_MAX_FIELDS_BYTES))
-            images = [self._receive_image(size) for size in fields.get("sizes", ())]
+            images = [self._receive_image(size) for size in self._checked(fields.get("sizes", ()))]
         except (EOFError, OSError):
             watchdog.stop()
             if watchdog.has_killed:
                 raise _WorkerDied(f"decoding took more than {timeout_s:g} s") from None
             raise _WorkerDied(f"the decoder ended with {_exit_reason(self.process)}") from None
+        except (ValueError, TypeError, AttributeError) as error:
+            raise _WorkerDied(f"the decoder returned what it cannot have: {error}") from None
         finally:
             watchdog.stop()
         if (
@@ -242,8 +243,25 @@ class _Worker:
             raise _WorkerDied(f"decoding took more than {timeout_s:g} s")
         return _Reply(fields, images)
 
+    def _checked(self, sizes: Sequence[Size]) -> Sequence[Size]:
+        """Return the sizes of images, which a worker that was taken over may have made up.
+
+        Raises:
+            ValueError: more pixels than a worker can hold.
+        """
+        if 3 * sum(abs(width * height) for width, height in sizes) > self._memory_bytes:
+            raise ValueError("more pixels than a worker can hold")
+        return sizes
+
     def _receive_image(self, size: Sequence[int]) -> Image.Image:
         width, height = size
+        rows = band_rows((width, height))
+        return join_bands(
+            (width, height),
+            (self._receive_band(width, min(rows, height - top)) for top in range(0, height, rows)),
+        )
+
+    def _receive_band(self, width: int, height: int) -> Image.Image:
         pixels = self.connection.recv_bytes(3 * width * height)
         return Image.frombytes("RGB", (width, height), pixels)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
 from pixel_reasoner.errors import PixelReasonerError
+from pixel_reasoner.media.decoder import MediaDecoder
 from pixel_reasoner.models.api import Model, OnText
 from pixel_reasoner.rollout.request import RolloutHandle, RolloutRequest
 from pixel_reasoner.rollout.scheduler import scheduler_of
@@ -129,6 +130,23 @@ async def ask_async(
         return _answered(handle)
     finally:
         handle.cancel()
+
+
+def decode_with(model: Model, decoder: MediaDecoder) -> None:
+    r"""Decode the media of all further questions to a model with a decoder: `ask`, `ask_many` and evaluations.
+
+    By default media are decoded in this process, within `MediaLimits`. Worker processes have limits that hold even if a
+    decoder crashes or never returns.
+
+    >>> from pixel_reasoner.media.worker_pool import WorkerPoolDecoder
+    >>> from pixel_reasoner.models.scripted import ScriptedModel
+    >>> model = ScriptedModel([r"\boxed{red}"])
+    >>> with WorkerPoolDecoder(num_workers=2) as decoder:
+    ...     decode_with(model, decoder)
+    ...     ask(Question(id="1", text="Which colour?", media=()), model).answer
+    'red'
+    """
+    scheduler_of(model).decode_with(decoder)
 
 
 def _answered(handle: RolloutHandle) -> Trace:

@@ -101,7 +101,7 @@ class RolloutLoop:
         self._to_operate: list[tuple[Task, Completion | ContextFull, float]] = []
         self._settings: dict[RolloutConfig, RunSettings] = {}
         self._budgets = model.budgets or get_dialect(model.dialect).budgets
-        self._media = MediaCache(max_entries=MAX_OPEN_MEDIA, max_px=MAX_OPEN_PX)
+        self.media = MediaCache(max_entries=MAX_OPEN_MEDIA, max_px=MAX_OPEN_PX)
 
     def wake(self) -> None:
         """End a wait for something to do; from any thread."""
@@ -193,7 +193,7 @@ class RolloutLoop:
             rollout = task.continues.next_exchange(request.question, request.config)
         else:
             question, config = request.question, request.config
-            context = request.context or self._media.open(question, self._budgets, config.media)
+            context = request.context or self.media.open(question, self._budgets, config.media)
             rollout = Rollout(question, self.model, config, context, request.hooks)
         task.rollout = task.handle.rollout = rollout
         return rollout.messages() if rollout.stop is None else None

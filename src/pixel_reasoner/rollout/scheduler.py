@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 
 from pixel_reasoner.errors import QueueFullError, UsageError
+from pixel_reasoner.media.decoder import MediaDecoder
 from pixel_reasoner.models.api import Capabilities, Model
 from pixel_reasoner.rollout.loop import RolloutLoop
 from pixel_reasoner.rollout.request import RolloutHandle, RolloutRequest
@@ -70,6 +71,10 @@ class RolloutScheduler:
     def is_closed(self) -> bool:
         """Whether it accepts no requests any more."""
         return self._is_closed
+
+    def decode_with(self, decoder: MediaDecoder) -> None:
+        """Decode the media of all further requests with a decoder, for example in worker processes."""
+        self._loop.media.decoder = decoder
 
     # --- for clients, from any thread ---
 

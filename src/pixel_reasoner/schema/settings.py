@@ -102,8 +102,8 @@ class MediaLimits(Record):
     """bytes read before the pixels of a picture: tags, profiles, texts, previews"""
     max_decode_bytes: PositiveInt = 1_600_000_000
     """memory to decode one picture, or one video with its sampled frames, as estimated from its header"""
-    max_decode_s: PositiveFloat = 10.0
-    """time to decode one medium, to which large files add (`media.limits.Deadline`)"""
+    max_decode_s: PositiveFloat = 8.0
+    """CPU time to read or decode one medium, to which large files add (`media.limits.Deadline`)"""
 
     def within(self, other: MediaLimits) -> MediaLimits:
         """Return these limits where they are stricter than others, for limits that come from a file."""
