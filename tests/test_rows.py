@@ -17,14 +17,15 @@ from benchmarks_fixture import tsv
 from odd_rows import OddRow, media_folder
 from pixel_reasoner import cli
 from pixel_reasoner.data.formats import import_message_list
-from pixel_reasoner.errors import InputError
+from pixel_reasoner.data.labels import Analysis, region_task
+from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.evals.benchmark import select
 from pixel_reasoner.evals.benchmarks import BENCHMARKS
-from pixel_reasoner.schema.question import Question
+from pixel_reasoner.schema.question import Evidence, Question
 from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.sources.base import open_source
 from pixel_reasoner.sources.question_files import read_questions
-from pixel_reasoner.sources.rows import SkippedRow
+from pixel_reasoner.sources.rows import RowError, SkippedRow
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +133,31 @@ def test_a_tsv_of_any_editor_is_read_or_is_one_error(odd, tmp_path):
         return [*found.questions, *found.dropped]
 
     assert outcome(read) == odd.expected
+
+
+@each(odd_rows.CONFIGS)
+def test_an_option_of_a_source_has_effect_or_is_an_error(odd, tmp_path):
+    if odd.expected == "UsageError":
+        with pytest.raises(UsageError):
+            open_source("jsonl", **{"data": tmp_path} | odd.row)
+        return
+    source = open_source("jsonl", **{"data": tmp_path} | odd.row)
+    assert {name: getattr(source, name) for name in odd.expected} == odd.expected
+
+
+@each(odd_rows.REPLIES)
+def test_a_reply_of_a_labeller_is_taken_whole_or_has_a_reason(odd):
+    evidence = Evidence(boxes=(odd_rows.HERE,))
+    region = Question(id="r", text="", media=(), evidence=evidence)
+    _, read = region_task(region, evidence, odd_rows.HERE, Analysis.TEMPLATE)
+    text = odd.row if isinstance(odd.row, str) else json.dumps(odd.row)
+    if isinstance(odd.expected, str):
+        with pytest.raises(RowError) as caught:
+            read(text)
+        assert caught.value.reason == odd.expected
+        return
+    fields = read(text)
+    assert fields["options"][fields["answer"][0]] == odd.expected["answer_text"]
 
 
 # --- sets of rows ---
