@@ -379,6 +379,12 @@ RELEASED_ROWS = [
     OddRow("question null", released(question=None), "no_question"),
     OddRow("no picture", released(image=[], question="Which?"), "missing_picture"),
     OddRow("id null", released(qid=None), "missing_value"),
+    OddRow(
+        "two frames of a folder of more",
+        released(image=["a.png", "b.png"], is_video=True),
+        "bad_frames",
+    ),
+    OddRow("frames as bytes", released(image=[IMAGE, IMAGE], is_video=True), "bad_frames"),
 ]
 """rows of the released Parquet format"""
 
