@@ -126,9 +126,9 @@ def _frames(files: list[Path]) -> list[MediaItem]:
     if len(folders) != 1:
         raise RowError("bad_frames", f"expected frames of one folder; got {len(folders)} folders")
     (parent,) = folders
-    if num_others := len({path.name for path in parent.iterdir()} - {path.name for path in files}):
-        detail = (
-            f"expected all frames of {parent.name}; {num_others} of its files are not in the row"
-        )
+    named, kinds = {path.name for path in files}, {path.suffix for path in files}
+    others = [one.name for one in parent.iterdir() if one.suffix in kinds and one.name not in named]
+    if others:
+        detail = f"expected all frames of {parent.name}; not in the row: {len(others)}"
         raise RowError("bad_frames", detail)
     return [MediaItem(kind="frames", path=str(parent))]
