@@ -380,8 +380,8 @@ RELEASED_ROWS = [
     OddRow("no picture", released(image=[], question="Which?"), "missing_picture"),
     OddRow("id null", released(qid=None), "missing_value"),
     OddRow(
-        "two frames of a folder of more",
-        released(image=["a.png", "b.png"], is_video=True),
+        "a frame of a folder of two",
+        released(image=["a.png"], is_video=True),
         "bad_frames",
     ),
     OddRow("frames as bytes", released(image=[IMAGE, IMAGE], is_video=True), "bad_frames"),

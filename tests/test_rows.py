@@ -291,3 +291,13 @@ def test_a_short_attack_on_the_readers_finds_nothing():
     treated, failed, _ = attack.run(count=240, seed=1)
     assert failed == {}
     assert sum(treated.values()) == 240
+
+
+def test_own_rows_in_parquet_are_a_benchmark_and_their_pictures_go_to_its_media(folder, tmp_path):
+    data, media = tmp_path / "data", tmp_path / "shared"
+    data.mkdir()
+    write_table(odd_rows.short(image=odd_rows.IMAGE), data / "own.parquet")
+    found = select(BENCHMARKS.get("jsonl"), data, media)
+    (question,) = found.questions
+    assert media in Path(question.media[0].path).parents
+    assert Path(question.media[0].path).read_bytes() == odd_rows.IMAGE["bytes"]
