@@ -277,12 +277,12 @@ def test_the_conversions_of_the_docs_run_as_written(tmp_path, capsys, monkeypatc
     section = PAGE.partition("## The data of others")[2].partition("```\n")[2].partition("```")[0]
     monkeypatch.chdir(tmp_path)
     assert command(
-        capsys, monkeypatch, "synth", "pixelworld", "--count", 4, "--out", "runs/synth"
+        capsys, monkeypatch, "synth", "pixelworld", "--count", 2, "--out", "runs/synth"
     ) == (0, ANY)
     lines = [line.partition("#")[0].split() for line in section.splitlines() if line]
     assert [line[1] for line in lines] == ["export", "synth", "export", "import"]
     for words in lines:
-        short = ["4" if word == "200" else word for word in words[1:]]
+        short = ["2" if word == "200" else word for word in words[1:]]
         code, printed = command(capsys, monkeypatch, *short)
         assert code == 0, printed
 
@@ -301,3 +301,14 @@ def test_own_rows_in_parquet_are_a_benchmark_and_their_pictures_go_to_its_media(
     (question,) = found.questions
     assert media in Path(question.media[0].path).parents
     assert Path(question.media[0].path).read_bytes() == odd_rows.IMAGE["bytes"]
+
+
+def test_files_that_users_write_may_have_a_byte_order_mark(tmp_path):
+    from pixel_reasoner.models.folder import folder_settings
+    from pixel_reasoner.train.config import SftRun
+
+    mark = "\ufeff"
+    (tmp_path / "run.toml").write_text(mark + 'traces = ["runs/synth"]\nout = "sft"\n')
+    assert SftRun.read(tmp_path / "run.toml").out == str(tmp_path / "sft")
+    (tmp_path / "pixel_reasoner.json").write_text(mark + '{"note": "mine"}')
+    assert folder_settings(tmp_path).note == "mine"

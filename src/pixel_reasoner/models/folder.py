@@ -97,7 +97,7 @@ def _said(path: Path) -> FolderSettings:
     if not path.is_file():
         return FolderSettings()
     try:
-        return FolderSettings.model_validate_json(path.read_text(encoding="utf-8"))
+        return FolderSettings.model_validate_json(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, ValidationError) as error:
         raise ModelError(
             expected=f"{path} with dialect, budgets and note",
