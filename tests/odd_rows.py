@@ -379,6 +379,12 @@ RELEASED_ROWS = [
     OddRow("question null", released(question=None), "no_question"),
     OddRow("no picture", released(image=[], question="Which?"), "missing_picture"),
     OddRow("id null", released(qid=None), "missing_value"),
+    OddRow(
+        "a frame of a folder of two",
+        released(image=["a.png"], is_video=True),
+        "bad_frames",
+    ),
+    OddRow("frames as bytes", released(image=[IMAGE, IMAGE], is_video=True), "bad_frames"),
 ]
 """rows of the released Parquet format"""
 
@@ -450,4 +456,54 @@ TSV_FILES = [
     ),
 ]
 """TSV files: ids and reasons in order, or an error"""
-ALL = [*OWN_ROWS, *TSV_ROWS, *PARQUET_ROWS, *RELEASED_ROWS, *MESSAGE_ROWS, *FILES, *TSV_FILES]
+
+CONFIGS = [
+    OddRow("unit of boxes", {"box_unit": "fraction"}, {"box_unit": "fraction"}),
+    OddRow("unit nobody knows", {"box_unit": "percent"}, "UsageError"),
+    OddRow("unit null", {"box_unit": None}, "UsageError"),
+    OddRow("format nobody knows", {"box_format": "cxcywh"}, "UsageError"),
+    OddRow("frames from 2", {"frame_base": 2}, "UsageError"),
+    OddRow("another name", {"unit": "pixel"}, "UsageError"),
+    OddRow("data null", {"data": None}, "UsageError"),
+]
+"""options of a source of own rows"""
+
+
+def reply(**changes: Any) -> dict[str, Any]:
+    """A reply of a labeller that writes a question about a region."""
+    options = dict(zip("ABCD", ("red", "blue", "green", "white"), strict=True))
+    words = {"question": "What colour?", "subject": "the sign", "finding": "it is red"}
+    return _of({"valid": True, **words, "options": options, "answer": "A"}, changes)
+
+
+_OPTIONS = reply()["options"]
+REPLIES = [
+    OddRow("as asked for", reply(), {"answer_text": "red"}),
+    OddRow("answer a text", reply(answer="blue"), {"answer_text": "blue"}),
+    OddRow("answer null", reply(answer=None), "reply_missing_fields"),
+    OddRow("answer a list", reply(answer=["A"]), "answer_not_among_options"),
+    OddRow("option null", reply(options={**_OPTIONS, "C": None}), "reply_missing_fields"),
+    OddRow("option NaN", reply(options={**_OPTIONS, "C": NAN}), "reply_missing_fields"),
+    OddRow(
+        "option infinite", reply(options={**_OPTIONS, "C": -float("inf")}), "reply_missing_fields"
+    ),
+    OddRow("option true", reply(options={**_OPTIONS, "C": True}), "reply_missing_fields"),
+    OddRow("five options", reply(options={**_OPTIONS, "E": "x"}), "reply_missing_fields"),
+    OddRow("question null", reply(question=None), "reply_missing_fields"),
+    OddRow("question a list", reply(question=["What?"]), "reply_missing_fields"),
+    OddRow("valid as a text", reply(valid="true"), "reply_missing_fields"),
+    OddRow("nested 10,000 deep", "{" + '"a":{' * 10_000, "reply_not_json"),
+    OddRow("empty", "", "empty_reply"),
+]
+"""replies of a labeller"""
+ALL = [
+    *CONFIGS,
+    *REPLIES,
+    *OWN_ROWS,
+    *TSV_ROWS,
+    *PARQUET_ROWS,
+    *RELEASED_ROWS,
+    *MESSAGE_ROWS,
+    *FILES,
+    *TSV_FILES,
+]

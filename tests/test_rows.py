@@ -17,14 +17,15 @@ from benchmarks_fixture import tsv
 from odd_rows import OddRow, media_folder
 from pixel_reasoner import cli
 from pixel_reasoner.data.formats import import_message_list
-from pixel_reasoner.errors import InputError
+from pixel_reasoner.data.labels import Analysis, region_task
+from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.evals.benchmark import select
 from pixel_reasoner.evals.benchmarks import BENCHMARKS
-from pixel_reasoner.schema.question import Question
+from pixel_reasoner.schema.question import Evidence, Question
 from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.sources.base import open_source
 from pixel_reasoner.sources.question_files import read_questions
-from pixel_reasoner.sources.rows import SkippedRow
+from pixel_reasoner.sources.rows import RowError, SkippedRow
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +133,31 @@ def test_a_tsv_of_any_editor_is_read_or_is_one_error(odd, tmp_path):
         return [*found.questions, *found.dropped]
 
     assert outcome(read) == odd.expected
+
+
+@each(odd_rows.CONFIGS)
+def test_an_option_of_a_source_has_effect_or_is_an_error(odd, tmp_path):
+    if odd.expected == "UsageError":
+        with pytest.raises(UsageError):
+            open_source("jsonl", **{"data": tmp_path} | odd.row)
+        return
+    source = open_source("jsonl", **{"data": tmp_path} | odd.row)
+    assert {name: getattr(source, name) for name in odd.expected} == odd.expected
+
+
+@each(odd_rows.REPLIES)
+def test_a_reply_of_a_labeller_is_taken_whole_or_has_a_reason(odd):
+    evidence = Evidence(boxes=(odd_rows.HERE,))
+    region = Question(id="r", text="", media=(), evidence=evidence)
+    _, read = region_task(region, evidence, odd_rows.HERE, Analysis.TEMPLATE)
+    text = odd.row if isinstance(odd.row, str) else json.dumps(odd.row)
+    if isinstance(odd.expected, str):
+        with pytest.raises(RowError) as caught:
+            read(text)
+        assert caught.value.reason == odd.expected
+        return
+    fields = read(text)
+    assert fields["options"][fields["answer"][0]] == odd.expected["answer_text"]
 
 
 # --- sets of rows ---
@@ -251,12 +277,12 @@ def test_the_conversions_of_the_docs_run_as_written(tmp_path, capsys, monkeypatc
     section = PAGE.partition("## The data of others")[2].partition("```\n")[2].partition("```")[0]
     monkeypatch.chdir(tmp_path)
     assert command(
-        capsys, monkeypatch, "synth", "pixelworld", "--count", 4, "--out", "runs/synth"
+        capsys, monkeypatch, "synth", "pixelworld", "--count", 2, "--out", "runs/synth"
     ) == (0, ANY)
     lines = [line.partition("#")[0].split() for line in section.splitlines() if line]
     assert [line[1] for line in lines] == ["export", "synth", "export", "import"]
     for words in lines:
-        short = ["4" if word == "200" else word for word in words[1:]]
+        short = ["2" if word == "200" else word for word in words[1:]]
         code, printed = command(capsys, monkeypatch, *short)
         assert code == 0, printed
 
@@ -265,3 +291,24 @@ def test_a_short_attack_on_the_readers_finds_nothing():
     treated, failed, _ = attack.run(count=240, seed=1)
     assert failed == {}
     assert sum(treated.values()) == 240
+
+
+def test_own_rows_in_parquet_are_a_benchmark_and_their_pictures_go_to_its_media(folder, tmp_path):
+    data, media = tmp_path / "data", tmp_path / "shared"
+    data.mkdir()
+    write_table(odd_rows.short(image=odd_rows.IMAGE), data / "own.parquet")
+    found = select(BENCHMARKS.get("jsonl"), data, media)
+    (question,) = found.questions
+    assert media in Path(question.media[0].path).parents
+    assert Path(question.media[0].path).read_bytes() == odd_rows.IMAGE["bytes"]
+
+
+def test_files_that_users_write_may_have_a_byte_order_mark(tmp_path):
+    from pixel_reasoner.models.folder import folder_settings
+    from pixel_reasoner.train.config import SftRun
+
+    mark = "\ufeff"
+    (tmp_path / "run.toml").write_text(mark + 'traces = ["runs/synth"]\nout = "sft"\n')
+    assert SftRun.read(tmp_path / "run.toml").out == str(tmp_path / "sft")
+    (tmp_path / "pixel_reasoner.json").write_text(mark + '{"note": "mine"}')
+    assert folder_settings(tmp_path).note == "mine"

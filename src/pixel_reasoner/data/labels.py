@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import re
 from collections.abc import Callable
@@ -149,6 +150,8 @@ def _parse_reply(reply: str) -> dict[str, Any] | None:
             fields, _ = json.JSONDecoder().raw_decode(text, brace.start())
         except ValueError:
             continue
+        except RecursionError:  # nested so deep: no answer to a question
+            break
         if not isinstance(fields.get("valid"), bool):
             raise RowError(
                 "reply_missing_fields", f"expected valid: true or false; got {_short(reply)}"
@@ -167,7 +170,7 @@ def _phrase(value: Any, name: str, reply: str) -> str:
 
 def _clean(value: Any, name: str, reply: str) -> str:
     """Return a text of a reply on one line, without special tokens of a chat template."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         value = str(value)
     if not isinstance(value, str) or not value.strip():
         raise RowError("reply_missing_fields", f"expected {name}; got {_short(reply)}")

@@ -62,6 +62,8 @@ Unit = SceneUnit | Row | list[Row]
 """a scene, a row of a data set, or the rows of a scene"""
 _CHECKPOINT_EVERY = 64
 """units between two checkpoints"""
+_MAX_EXAMPLES = 3
+"""reasons with an example in the error of a run without traces"""
 _GROWING = f"{TRACES}.part"
 _AHEAD = f"{MEDIA}/{TEMPORARY}ahead"
 """folder of rendered media whose unit is not yet written: workers are ahead, and a kill leaves media that no trace needs"""
@@ -200,13 +202,19 @@ def _no_traces(summary: dict[str, Any], out: Path) -> InputError:
     """Return the error of a run without traces. Of the run only `dropped.jsonl` stays: corrected rows start a new one."""
     for path in (out / "settings.json", out / _GROWING, manifest_path(out)):
         path.unlink(missing_ok=True)
-    counts = ", ".join(f"{count} {reason}" for reason, count in summary["dropped"].items())
-    first = next((line for _, line in numbered_lines(out / _DROPPED, _DROPPED)), "")
-    row = SkippedRow(**json.loads(first)) if first else None
-    named = f"; first {row.where}: {row.reason}: {row.detail}" if row else ""
+    examples: dict[str, SkippedRow] = {}
+    for _, line in numbered_lines(out / _DROPPED, _DROPPED):
+        row = SkippedRow(**json.loads(line))
+        examples.setdefault(row.reason, row)
+    counts = Counter(summary["dropped"]).most_common()
+    named = [
+        f"{count} {reason}, such as {examples[reason].where}: {examples[reason].detail}"
+        for reason, count in counts[:_MAX_EXAMPLES]
+    ]
+    named += [f"{count} {reason}" for reason, count in counts[_MAX_EXAMPLES:]]
     return InputError(
         expected="rows that give a trace",
-        got=f"none (dropped: {counts or 'nothing, there are no rows'}{named})",
+        got=f"none (dropped: {'; '.join(named) or 'nothing, there are no rows'})",
         fix=f"correct the rows that {out / _DROPPED} names, and run the same command again",
     )
 

@@ -85,7 +85,7 @@ def _at_side(end: float, side: float) -> float:
 def _ask_for_unit(numbers: Any, size: Size) -> str:
     return (
         f"expected pixels of a picture of {size[0]} x {size[1]}; got {numbers}, all at most 1."
-        ' Add "box_unit": "fraction" (0 to 1) or "permille" (0 to 1000) to the row, or --box-unit'
+        ' Add "box_unit": "fraction" (0 to 1) or "permille" (0 to 1000) to the row, or `synth --box-unit`'
     )
 
 

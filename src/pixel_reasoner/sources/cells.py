@@ -42,12 +42,10 @@ def is_missing(value: Any) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
-def missing(name: str, detail: str = "") -> RowError:
+def missing(name: str) -> RowError:
     """Return the error of a row without a value under a key."""
-    key = name.partition(" ")[0]
-    return RowError(
-        _MISSING_REASONS.get(name, "missing_value"), detail or f"{key}: expected a value; got none"
-    )
+    reason = _MISSING_REASONS.get(name, "missing_value")
+    return RowError(reason, f"{name}: expected a value; got none")
 
 
 def has_values(row: Mapping[str, Any], names: Iterable[str]) -> None:

@@ -90,7 +90,11 @@ def _media(row: dict[str, Any], folder: Path, pictures: Path) -> list[MediaItem]
     media = [picture_of(cell, folder, pictures) for cell in cells]
     if absent := [medium.path for medium in media if not is_there(medium.path)]:
         raise RowError("missing_file", absent[0])
-    return _frames([Path(medium.path) for medium in media]) if row.get("is_video") else media
+    if not row.get("is_video"):
+        return media
+    if not all(isinstance(cell, str) for cell in cells):
+        raise RowError("bad_frames", "expected frames as paths; got bytes")
+    return _frames([Path(medium.path) for medium in media])
 
 
 def _accepted(answer: Any) -> Iterator[str]:
@@ -121,4 +125,10 @@ def _frames(files: list[Path]) -> list[MediaItem]:
     folders = {path.parent for path in files}
     if len(folders) != 1:
         raise RowError("bad_frames", f"expected frames of one folder; got {len(folders)} folders")
-    return [MediaItem(kind="frames", path=str(folders.pop()))]
+    (parent,) = folders
+    named, kinds = {path.name for path in files}, {path.suffix for path in files}
+    others = [one.name for one in parent.iterdir() if one.suffix in kinds and one.name not in named]
+    if others:
+        detail = f"expected all frames of {parent.name}; not in the row: {len(others)}"
+        raise RowError("bad_frames", detail)
+    return [MediaItem(kind="frames", path=str(parent))]

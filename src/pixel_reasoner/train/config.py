@@ -270,7 +270,7 @@ def _read(
 ) -> dict[str, Any]:
     """Return the fields of a run from its file, with absolute paths."""
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(
             expected="a run as a TOML file",

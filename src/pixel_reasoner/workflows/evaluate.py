@@ -243,7 +243,9 @@ def _benchmark_questions(spec: EvalSpec) -> tuple[list[Question], dict[str, Any]
     )
     rows = row_counts(selection)
     if not selection.questions:
-        reasons = ", ".join(f"{why} {one['count']}" for why, one in rows["dropped"].items())
+        reasons = ", ".join(
+            f"{why} {one['count']}, first {one['rows'][0]}" for why, one in rows["dropped"].items()
+        )
         raise InputError(
             expected=f"rows of {name} that can be asked",
             got=f"none of {selection.read} in {data} ({reasons or 'it is empty'})",

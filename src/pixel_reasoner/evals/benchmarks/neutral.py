@@ -16,13 +16,13 @@ def read_jsonl(data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
     """Yield the own rows of a folder: JSONL or Parquet files, or a data set that `datasets` saved."""
     paths = [data] if is_saved_dataset(data) else files_below(data, "*.jsonl", "*.parquet")
     for path in paths:
-        yield from map(_draft, read_questions(path, media.parent))
+        yield from map(_draft, read_questions(path, media))
 
 
 def read_released(data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
     """Yield the rows of the parquet files of a folder, with pictures in the same folder."""
     for path in files_below(data, "*.parquet"):
-        yield from map(_draft, read_questions(path, media.parent))
+        yield from map(_draft, read_questions(path, media))
 
 
 def _draft(row: Row) -> RowDraft | SkippedRow:

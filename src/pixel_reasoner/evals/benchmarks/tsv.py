@@ -58,7 +58,7 @@ def _question(row: dict[str, str], name: str, pictures: tuple[MediaItem, ...]) -
     hint = f"{row['hint']}\n" if row.get("hint") not in (None, "", "nan") else ""
     answers = _answers(row)
     if options:
-        (answer,) = answers if len(answers) == 1 else (row["answer"],)
+        answer = answers[0] if len(answers) == 1 else row["answer"]
         fields = choice(hint + row["question"], options, answer)
     else:
         kind = "integer" if all(answer.isdigit() for answer in answers) else "text"
