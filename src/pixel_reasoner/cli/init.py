@@ -75,7 +75,7 @@ def _write_run(path: Path, template: str) -> list[Path]:
 
 def _write_rows(path: Path) -> list[Path]:
     """Write two rows about pictures of PixelWorld, and a comment next to them: JSONL has none."""
-    from pixel_reasoner.sources.rows import picture_size
+    from pixel_reasoner.sources.boxes import picture_size
     from pixel_reasoner.world import render, scenes
 
     comment = path.with_suffix(".txt")

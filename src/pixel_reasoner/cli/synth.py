@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
-from pixel_reasoner.cli.choices import ANALYSES, choice_option, completing, sources
+from pixel_reasoner.cli.choices import ANALYSES, FAMILIES, choice_option, completing, sources
 from pixel_reasoner.cli.options import (
     AllowMediaOption,
     ShardOption,
@@ -41,7 +41,11 @@ class RowOptions:
     ] = None
     allow_media: AllowMediaOption = None
     families: Annotated[
-        str, typer.Option(help="Families of PixelWorld, separated by commas, or all.")
+        str,
+        typer.Option(
+            metavar="NAME,NAME|all",
+            help=f"Families of PixelWorld, separated by commas: {', '.join(FAMILIES)}.",
+        ),
     ] = "all"
     count: Annotated[
         int, typer.Option(min=1, help="Maximum number of traces, over all shards.")
