@@ -170,7 +170,9 @@ class _Anomaly(Exception):
 def _import_row(name: str, row: dict[str, Any], folder: Path, allowed: Sequence[Path]) -> Trace:
     messages = [m for m in row["message_list"] if m["role"] != "system"]
     first = messages[0]["content"]
-    medium = next(part for part in first if "image" in part or "video" in part)
+    medium = next((part for part in first if "image" in part or "video" in part), None)
+    if medium is None:
+        raise _Anomaly("the first message has no picture and no video")
     text = "".join(part["text"] for part in first if "text" in part)
     turn_texts = [
         "".join(part.get("text", "") for part in m["content"])

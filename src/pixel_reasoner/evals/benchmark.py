@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pixel_reasoner.files import path_exists
 from pixel_reasoner.registry import Registry
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.sources.media_folders import data_folders, restricted_row
@@ -134,7 +135,7 @@ def select(
             dropped.append(SkippedRow(row.id, "duplicate_id", "another row has this id"))
         elif not any(answer.strip() for answer in row.answer):
             dropped.append(SkippedRow(row.id, "no_answer", "expected an answer"))
-        elif missing := [m.path for m in row.media if not Path(m.path).exists()]:
+        elif missing := [m.path for m in row.media if not path_exists(Path(m.path))]:
             dropped.append(SkippedRow(row.id, "missing_file", missing[0]))
         else:
             questions[row.id] = row

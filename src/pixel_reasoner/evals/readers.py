@@ -19,7 +19,7 @@ from typing import Any
 from PIL import Image, UnidentifiedImageError
 
 from pixel_reasoner.errors import InputError
-from pixel_reasoner.files import reason, write_bytes
+from pixel_reasoner.files import path_exists, reason, write_bytes
 from pixel_reasoner.schema.question import MediaItem, Question
 from pixel_reasoner.sources.rows import RowError, SkippedRow, with_options
 
@@ -84,7 +84,7 @@ def found(folder: Path, name: str, *below: str) -> Path:
     """
     for place in ("", *below):
         path = folder / place / name
-        if path.exists():
+        if path_exists(path):
             return path
     places = ", ".join(str(Path(place) / name) for place in ("", *below))
     raise RowError("missing_file", f"none of {places} below {folder}")

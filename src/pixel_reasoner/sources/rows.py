@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from pixel_reasoner.errors import InputError, packages_of
-from pixel_reasoner.files import reason
+from pixel_reasoner.errors import InputError, OutputError, packages_of
+from pixel_reasoner.files import path_exists, reason
 from pixel_reasoner.schema.geometry import Box, BoxError, Size
 from pixel_reasoner.schema.question import MediaItem, Question
 from pixel_reasoner.schema.settings import DEFAULT_MEDIA_LIMITS
@@ -45,8 +45,12 @@ def try_build(where: str, build: Callable[[], Question]) -> Row:
     """Return the question of a row, or the reason why there is none."""
     try:
         return build()
+    except OutputError:
+        raise
     except RowError as error:
         return SkippedRow(where, error.reason, str(error))
+    except OSError as error:  # a name that no file can have
+        return SkippedRow(where, "unusable_medium", reason(error))
     except ValidationError as error:
         first = error.errors()[0]
         return SkippedRow(where, "bad_value", f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
@@ -75,7 +79,7 @@ def check_rows(rows: Iterable[Row]) -> Iterator[Row]:
 def _problem(question: Question) -> tuple[str, str] | None:
     """Return (reason, detail) where a well-formed question cannot be asked."""
     for medium in question.media:
-        if not Path(medium.path).exists():
+        if not path_exists(Path(medium.path)):
             return "missing_file", medium.path
     if question.options and not any(one in question.options for one in question.answer):
         options = ", ".join(question.options)
@@ -135,7 +139,7 @@ def boxes_on_picture(boxes_px: Any, image: int, media: Sequence[MediaItem]) -> l
             "bad_image_number", f"expected a picture from 1 to {len(media)}; got {image}"
         )
     path = Path(media[image - 1].path)
-    if not path.exists():
+    if not path_exists(path):
         raise RowError("missing_file", str(path))
     size = picture_size(path)
     return [box_of_px(box, size) for box in boxes_px]
