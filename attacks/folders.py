@@ -32,49 +32,18 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from attacks.browser import chromium, open_browser, open_page
+from attacks.damage import Targets, damage_folder, damage_model
 
 SECRET = "canary-0b1f2e"
 """text that no output may contain"""
 SECRET_COLOR = (255, 0, 255)
 """of the whole secret picture; no other picture has it"""
-TIMEOUT_S = 60
+CPU_TIMEOUT_S = 60
+WALL_TIMEOUT_S = 600
+"""a command that waits for something that never comes"""
 QUICK = ("check", "report", "report", "report", "compare", "export", "import")
 SLOW = ("eval", "ask")
 """commands that load a model"""
-
-PAYLOADS = (
-    "<script>alert(1)</script>",
-    "<img src=x onerror=alert(1)>",
-    '" onmouseover=alert(1) autofocus onfocus=alert(1) x="',
-    "'></select></option><svg/onload=alert(1)>",
-    "</style><style>@import url(http://127.0.0.1:9/a.css)</style>",
-    "{{ 7*7 }}{% for x in ().__class__.__base__.__subclasses__() %}{{ x }}{% endfor %}",
-    "javascript:alert(1)",
-    "a\x00b\x1b[2J\x1b]0;pwned\x07\u202egnp.exe\u2066",
-    "[bold]x[/bold] [/nothing] [link=http://127.0.0.1:9]x[/link]",
-    "\\boxed{" * 200,
-    "x" * 20_000,
-    "| a | b |\n| --- |",
-    "__import__('os').system('touch executed')",
-    "",
-)
-NUMBERS = (0, -1, 1, 10**400, 2**63, -(2**40), 1e308, 0.5, True)
-RAW = (
-    "1e999",
-    "NaN",
-    "-Infinity",
-    '"\\ud800"',
-    "[" * 10_000,
-    '{"a":' * 10_000,
-    "null",
-    "[[]]",
-    "{}",
-)
-PATHS = (
-    "../home/secret.png", "../home/secret.txt", "link.png", "linked/secret.png", "../../../../etc/passwd",
-    "/etc/passwd", "/dev/zero", "/proc/self/environ", "fifo.png", "", ".", "..", "a\x00b", "https://127.0.0.1:9/a.png",
-    "file:///etc/passwd", "x" * 5000, "media/scene.png/../../../home/secret.png",
-)  # fmt: skip
 
 
 class Case(NamedTuple):
@@ -93,6 +62,7 @@ class Result(NamedTuple):
     error: str
     """traceback; empty without one"""
     seconds: float
+    """CPU time"""
 
 
 class Place:
@@ -106,11 +76,8 @@ class Place:
         (self.home / "secret.txt").write_text(SECRET)
         Image.new("RGB", (320, 240), SECRET_COLOR).save(self.home / "secret.png")
         os.environ["XDG_STATE_HOME"] = str(root / "state")
+        self.targets = Targets(self.home, self.cwd / "executed")
         write_good_files(self.good)
-
-    def secret_paths(self) -> tuple[str, ...]:
-        """Absolute paths of the secrets."""
-        return str(self.home / "secret.png"), str(self.home / "secret.txt"), str(self.home)
 
 
 def write_good_files(folder: Path) -> None:
@@ -152,136 +119,6 @@ def write_good_files(folder: Path) -> None:
     (folder / "rows" / "rows.jsonl").write_text("\n".join(lines) + "\n")
 
 
-# --- damage ---
-
-
-def damage_folder(folder: Path, rng: random.Random, place: Place) -> None:
-    """Damage a copy of a good folder in one to three places."""
-    (folder / "link.png").symlink_to(place.home / "secret.png")
-    (folder / "linked").symlink_to(place.home)
-    os.mkfifo(folder / "fifo.png")
-    files = [
-        path for path in folder.rglob("*.json*") if path.is_file() and ".run" not in path.parts
-    ]
-    for _ in range(rng.randint(1, 3)):
-        rng.choice((damage_value, damage_value, damage_value, damage_text, damage_link))(
-            rng.choice(files), rng, place
-        )
-
-
-def damage_value(path: Path, rng: random.Random, place: Place) -> None:
-    """Replace, add or remove a value of a JSON or JSONL file."""
-    lines = (
-        path.read_text(encoding="utf-8", errors="replace").splitlines()
-        if path.suffix == ".jsonl"
-        else None
-    )
-    text = rng.choice(lines) if lines else path.read_text(encoding="utf-8", errors="replace")
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return damage_text(path, rng, place)
-    marker = "@@raw@@"
-    damaged = json.dumps(_damaged(value, rng, place, marker))
-    damaged = damaged.replace(f'"{marker}"', rng.choice(RAW))
-    new = (
-        "\n".join(damaged if line is text else line for line in lines) + "\n" if lines else damaged
-    )
-    path.write_text(new, encoding="utf-8")
-    return None
-
-
-def _damaged(value: Any, rng: random.Random, place: Place, marker: str) -> Any:
-    """Return a JSON value with one hostile value somewhere in it."""
-    is_inner = isinstance(value, dict | list) and value
-    if is_inner and rng.random() < 0.85:
-        keys = list(value) if isinstance(value, dict) else list(range(len(value)))
-        key = rng.choice(keys)
-        changed = value.copy()
-        if rng.random() < 0.05:
-            del changed[key]
-        elif isinstance(value, dict) and rng.random() < 0.05:
-            changed[rng.choice(PAYLOADS)] = value[key]
-        else:
-            changed[key] = _damaged(value[key], rng, place, marker)
-        return changed
-    kinds: tuple[Callable[[], Any], ...] = (
-        lambda: rng.choice(PAYLOADS),
-        lambda: rng.choice(PATHS + place.secret_paths()),
-        lambda: rng.choice(NUMBERS),
-        lambda: marker,
-        lambda: [value, value],
-        lambda: {"value": value},
-    )
-    if isinstance(value, str) and rng.random() < 0.6:
-        kinds = kinds[:2]
-    return rng.choice(kinds)()
-
-
-def damage_text(path: Path, rng: random.Random, place: Place) -> None:
-    """Cut a file off, or put other bytes into it."""
-    del place
-    content = path.read_bytes()
-    middle = rng.randrange(len(content) + 1)
-    inserted = rng.choice(
-        (b"", b"\x00", b"\xff\xfe", b"\xef\xbb\xbf", b"}", b"[" * 10_000, rng.randbytes(40))
-    )
-    path.write_bytes(content[:middle] + inserted + (content[middle:] if inserted else b""))
-
-
-def damage_link(path: Path, rng: random.Random, place: Place) -> None:
-    """Make media of the folder links to secrets, or folders of frames with links."""
-    folder = path.parent
-    pictures = [one for one in folder.rglob("*.png") if one.is_file() and not one.is_symlink()]
-    for picture in pictures[:2]:
-        picture.unlink()
-        picture.symlink_to(rng.choice((place.home / "secret.png", Path("/dev/zero"), picture)))
-
-
-def damage_model(folder: Path, rng: random.Random, place: Place) -> None:
-    """Damage a model folder: values of its files, code in it, or weights that are cut off."""
-    touch = f"open({str(place.cwd / 'executed')!r}, 'w').close()"
-    (folder / "evil.py").write_text(f"{touch}\nclass Evil: pass\n")
-    pickled = b"cos\nsystem\n(S'touch " + str(place.cwd / "executed").encode() + b"'\ntR."
-    kind = rng.randrange(5)
-    if kind == 0:
-        for name in ("config.json", "processor_config.json", "tokenizer_config.json"):
-            names = (
-                "AutoConfig",
-                "AutoModelForImageTextToText",
-                "AutoProcessor",
-                "AutoTokenizer",
-                "AutoImageProcessor",
-            )
-            fields = json.loads((folder / name).read_text()) | {
-                "auto_map": dict.fromkeys(names, "evil.Evil")
-            }
-            if rng.random() < 0.5:
-                fields |= {
-                    "model_type": "evil",
-                    "processor_class": "Evil",
-                    "tokenizer_class": "Evil",
-                }
-            (folder / name).write_text(json.dumps(fields))
-    elif kind == 1:
-        (folder / "model.safetensors").unlink()
-        (folder / "pytorch_model.bin").write_bytes(pickled)
-    elif kind == 2:
-        weights = folder / "model.safetensors"
-        weights.write_bytes(weights.read_bytes()[: rng.randrange(weights.stat().st_size)])
-    elif kind == 3:
-        template = (
-            "{{ cycler.__init__.__globals__.os.system('touch "
-            + str(place.cwd / "executed")
-            + "') }}"
-        )
-        (folder / "chat_template.jinja").write_text(
-            rng.choice((template, "{% for x in range(10**9) %}{% endfor %}", "{{", ""))
-        )
-    else:
-        damage_value(rng.choice(sorted(folder.glob("*.json"))), rng, place)
-
-
 # --- commands ---
 
 
@@ -294,7 +131,7 @@ def make_case(place: Place, rng: random.Random, number: int, commands: Sequence[
         from pixel_reasoner.models.folder import BUNDLED_MODELS
 
         shutil.copytree(BUNDLED_MODELS["tiny"], folder)
-        damage_model(folder, rng, place)
+        damage_model(folder, rng, place.targets)
         picture = str(place.good / "run" / "media" / "scene.png")
         arguments = ["What?", "--image", picture, "--model", str(folder), "--max-new-tokens", "8"]
         return Case(command, [*arguments, "--report", str(out / "page.html")])
@@ -302,7 +139,7 @@ def make_case(place: Place, rng: random.Random, number: int, commands: Sequence[
     if command == "report" and rng.random() < 0.25:
         source = "log"
     shutil.copytree(place.good / source, folder)
-    damage_folder(folder, rng, place)
+    damage_folder(folder, rng, place.targets)
     page = ["--out", str(out / "page.html")]
     arguments = {
         "check": [str(folder)],
@@ -320,12 +157,15 @@ def run_command(case: Case) -> Result:
     from pixel_reasoner import cli
 
     def stop(*_: object) -> None:
-        raise TimeoutError(f"more than {TIMEOUT_S} s")
+        raise TimeoutError(f"more than {CPU_TIMEOUT_S} s of CPU time, or {WALL_TIMEOUT_S} s")
 
-    output, error, code, start = io.StringIO(), "", 0, time.perf_counter()
+    output, error, code, start = io.StringIO(), "", 0, time.process_time()
     argv, sys.argv = sys.argv, ["pixel-reasoner", case.command, *case.arguments]
-    signal.signal(signal.SIGALRM, stop)
-    signal.alarm(TIMEOUT_S)
+    timers = {signal.ITIMER_PROF: CPU_TIMEOUT_S, signal.ITIMER_REAL: WALL_TIMEOUT_S}
+    for number in (signal.SIGPROF, signal.SIGALRM):
+        signal.signal(number, stop)
+    for timer, seconds in timers.items():
+        signal.setitimer(timer, seconds)
     try:
         with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
             cli.main()
@@ -334,9 +174,10 @@ def run_command(case: Case) -> Result:
     except BaseException:
         error = traceback.format_exc()
     finally:
-        signal.alarm(0)
+        for timer in timers:
+            signal.setitimer(timer, 0)
         sys.argv = argv
-    return Result(code, output.getvalue(), error, time.perf_counter() - start)
+    return Result(code, output.getvalue(), error, time.process_time() - start)
 
 
 # --- what a command must not do ---
@@ -397,7 +238,12 @@ def _is_secret_picture(content: bytes) -> bool:
 
 
 def attack(
-    count: int, seed: int, commands: Sequence[str], *, browser: Any = None
+    count: int,
+    seed: int,
+    commands: Sequence[str],
+    *,
+    browser: Any = None,
+    on_progress: Callable[[int, list[str]], None] = lambda number, named: None,
 ) -> tuple[Counter[str], Counter[str], float, list[str]]:
     """Run cases and return commands and failures by kind, the slowest command in seconds, and each failure in a line."""
     tried: Counter[str] = Counter()
@@ -423,6 +269,8 @@ def attack(
             tried[f"{case.command} {result.code}"] += 1
             failed.update(one.partition(":")[0] for one in found)
             named += [f"case {number}, {case.command}: {one}" for one in found]
+            if number % 20 == 19:
+                on_progress(number + 1, named)
             slowest = max(slowest, result.seconds)
             shutil.rmtree(place.root / "cases" / str(number))
             shutil.rmtree(out)
@@ -436,26 +284,35 @@ def _page_problems(browser: Any, path: Path) -> list[str]:
         return [f"page: {one}" for one in problems]
 
 
+def _print_progress(number: int, named: list[str]) -> None:
+    print(
+        f"{number} commands, {len(named)} failures",
+        *named[-20:],
+        sep="\n  ",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
 def main() -> int:
     """Run the attack and print one line of results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--verbose", action="store_true", help="print each failure")
     options = parser.parse_args()
     has_browser = chromium() is not None
     with open_browser() if has_browser else contextlib.nullcontext() as browser:
         commands = QUICK * 2 + SLOW
         tried, failed, slowest, named = attack(
-            options.count, options.seed, commands, browser=browser
+            options.count, options.seed, commands, browser=browser, on_progress=_print_progress
         )
-    if options.verbose:
-        print("\n".join(named))
+    if named:
+        print("\n".join(named), file=sys.stderr)
     memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     pages = "pages opened in Chromium" if has_browser else "no Chromium: pages not opened"
     print(
         f"folders: {tried.total()} commands ({', '.join(f'{name}: {n}' for name, n in sorted(tried.items()))}); "
-        f"failed {failed.total()} {dict(failed)}; {pages}; slowest {slowest:.1f} s; {memory_mb} MB"
+        f"failed {failed.total()} {dict(failed)}; {pages}; slowest {slowest:.1f} s of CPU time; {memory_mb} MB"
     )
     return 1 if failed else 0
 

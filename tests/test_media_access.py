@@ -164,6 +164,31 @@ def test_an_evaluation_drops_and_counts_rows_with_media_elsewhere(places, tmp_pa
     assert len(allowed.questions) == 8
 
 
+def test_a_name_that_no_file_can_have_is_a_missing_file(places, tmp_path):
+    path = places["folder"] / "rows.jsonl"
+    media = [[{"path": "x" * 5000}], [{"path": "a\0b"}], [{"path": "inside.png"}]]
+    rows = [
+        {"id": str(n), "media": one, "question": "?", "answer": "red"}
+        for n, one in enumerate(media)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = select(get_benchmark("jsonl"), path.parent, tmp_path / "media")
+    assert [question.id for question in found.questions] == ["2"]
+    assert {row.reason for row in found.dropped} == {"missing_file"}
+
+
+def test_an_imported_row_without_a_picture_is_dropped(tmp_path):
+    row = {
+        "message_list": [
+            {"role": "user", "content": [{"text": "?"}]},
+            {"role": "assistant", "content": []},
+        ]
+    }
+    (tmp_path / "data.json").write_text(json.dumps([row]))
+    (dropped,) = import_message_list(tmp_path / "data.json")
+    assert "no picture" in dropped.detail
+
+
 def test_synth_drops_and_counts_rows_with_media_elsewhere(places, tmp_path):
     spec = SynthSpec(source="jsonl", data=rows_file(places), out=tmp_path / "run", count=20)
     summary = synthesize(spec)

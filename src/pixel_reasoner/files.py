@@ -266,6 +266,18 @@ def cannot_write(path: Path, error: OSError) -> OutputError:
     )
 
 
+def path_exists(path: Path) -> bool:
+    """Return whether a path that a file names exists. `Path.exists` raises an error for a name that is too long.
+
+    >>> path_exists(Path("x" * 5000)), path_exists(Path("/"))
+    (False, True)
+    """
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
 def reason(error: Exception) -> str:
     """Return the message of an error; of the operating system's, without its number and path."""
     return getattr(error, "strerror", None) or str(error)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pixel_reasoner.errors import InputError
-from pixel_reasoner.files import reason
+from pixel_reasoner.files import path_exists, reason
 from pixel_reasoner.schema.question import MediaItem, Question
 from pixel_reasoner.sources.cells import (
     LETTERS,
@@ -21,7 +21,7 @@ from pixel_reasoner.sources.cells import (
     text_of,
     without_placeholders,
 )
-from pixel_reasoner.sources.rows import RowError, SkippedRow, is_there, with_options
+from pixel_reasoner.sources.rows import RowError, SkippedRow, with_options
 
 SHORT = "\nAnswer the question using a single word or phrase."
 
@@ -37,7 +37,7 @@ def found(folder: Path, name: str, *below: str) -> Path:
     """
     for place in ("", *below):
         path = folder / place / name
-        if is_there(path):
+        if path_exists(path):
             return path
     places = ", ".join(str(Path(place) / name) for place in ("", *below))
     raise RowError("missing_file", f"none of {places} below {folder}")

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pixel_reasoner.errors import InputError
+from pixel_reasoner.files import path_exists
 from pixel_reasoner.schema.geometry import Box, BoxError, Size
 from pixel_reasoner.schema.question import MediaItem
 from pixel_reasoner.schema.record import Record
 from pixel_reasoner.schema.settings import DEFAULT_MEDIA_LIMITS
 from pixel_reasoner.sources.cells import whole_number_of
-from pixel_reasoner.sources.rows import RowError, is_there
+from pixel_reasoner.sources.rows import RowError
 
 
 class BoxUnit(StrEnum):
@@ -106,7 +107,7 @@ def boxes_on_picture(
             "bad_image_number", f"expected a picture from 1 to {len(media)}; got {image}"
         )
     path = Path(media[image - 1].path)
-    if not is_there(path):
+    if not path_exists(path):
         raise RowError("missing_file", str(path))
     size = picture_size(path)
     return [box_of(box, size, units) for box in boxes]

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+from pixel_reasoner.files import path_exists
 from pixel_reasoner.schema.question import AnswerType, MediaItem, Question
 from pixel_reasoner.scoring.extraction import boxed
 from pixel_reasoner.sources.base import MEDIA, SOURCES, FileSource
@@ -27,7 +28,6 @@ from pixel_reasoner.sources.rows import (
     RowError,
     SkippedRow,
     data_files,
-    is_there,
     parquet_rows,
     try_build,
 )
@@ -88,7 +88,7 @@ def _media(row: dict[str, Any], folder: Path, pictures: Path) -> list[MediaItem]
     if not [cell for cell in cells if not is_missing(cell)]:
         raise RowError("missing_picture", "expected pictures; got none")
     media = [picture_of(cell, folder, pictures) for cell in cells]
-    if absent := [medium.path for medium in media if not is_there(medium.path)]:
+    if absent := [medium.path for medium in media if not path_exists(Path(medium.path))]:
         raise RowError("missing_file", absent[0])
     if not row.get("is_video"):
         return media

@@ -7,7 +7,6 @@ A source yields a `Question`, or a `SkippedRow` with a reason to count by. An er
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from pixel_reasoner.errors import InputError, packages_of
-from pixel_reasoner.files import reason
+from pixel_reasoner.files import path_exists, reason
 from pixel_reasoner.schema.question import Evidence, Question
 from pixel_reasoner.schema.settings import DEFAULT_MEDIA_LIMITS
 
@@ -46,8 +45,12 @@ def try_build(where: str, build: Callable[[], Question]) -> Row:
     """Return the question of a row, or the reason why there is none."""
     try:
         return build()
+    except OutputError:
+        raise
     except RowError as error:
         return SkippedRow(where, error.reason, str(error))
+    except OSError as error:  # a name that no file can have
+        return SkippedRow(where, "unusable_medium", reason(error))
     except ValidationError as error:
         first = error.errors()[0]
         return SkippedRow(where, "bad_value", f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
@@ -76,7 +79,7 @@ def check_rows(rows: Iterable[Row]) -> Iterator[Row]:
 def _problem(question: Question) -> tuple[str, str] | None:
     """Return (reason, detail) where a well-formed question cannot be asked."""
     for medium in question.media:
-        if not is_there(medium.path):
+        if not path_exists(Path(medium.path)):
             return "missing_file", medium.path
     if question.options and question.answer and not set(question.answer) & set(question.options):
         options = ", ".join(question.options)
@@ -123,9 +126,6 @@ def with_answers(rows: Iterable[Row]) -> Iterator[Row]:
 # --- parts of a question ---
 
 
-def is_there(path: str | Path) -> bool:
-    """Return whether there is such a file or folder. `Path.exists` raises for names that no file can have."""
-    return os.path.exists(path)  # noqa: PTH110
 
 
 def with_options(question: str, options: Mapping[str, str]) -> str:

@@ -26,7 +26,7 @@ from typing import Any, ClassVar
 from pydantic import PositiveInt
 
 from pixel_reasoner.errors import InputError
-from pixel_reasoner.files import reason
+from pixel_reasoner.files import path_exists, reason
 from pixel_reasoner.schema.geometry import Box, Size
 from pixel_reasoner.schema.question import Evidence, MediaItem, Question
 from pixel_reasoner.sources.base import SOURCES, FileSource
@@ -36,7 +36,6 @@ from pixel_reasoner.sources.rows import (
     Row,
     RowError,
     SkippedRow,
-    is_there,
     json_object,
     try_build,
 )
@@ -131,7 +130,7 @@ def _picture(path: Path) -> tuple[Path, Size, list[Any]]:
         raise RowError("bad_value", "expected image as an object and annotations as a list")
     has_values(image, ("file_name", "width", "height"))
     picture = path.parent / Path(text_of(image["file_name"], "file_name")).name
-    if not is_there(picture):
+    if not path_exists(picture):
         raise RowError("missing_file", str(picture))
     size = picture_size(picture)
     noted = (image["width"], image["height"])

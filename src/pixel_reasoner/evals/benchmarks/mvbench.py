@@ -18,9 +18,10 @@ from pixel_reasoner.evals.readers import (
     names_below,
     question,
 )
+from pixel_reasoner.files import path_exists
 from pixel_reasoner.schema.question import MediaItem, Question
 from pixel_reasoner.sources.cells import has_values, is_missing, lettered, number_of, text_of
-from pixel_reasoner.sources.rows import RowError, SkippedRow, is_there
+from pixel_reasoner.sources.rows import RowError, SkippedRow
 
 BOUNDED = (
     "action_sequence",
@@ -94,7 +95,7 @@ def _where(task: str, name: str, data: Path) -> Path:
     """A clip where the official archives put it, or else anywhere below the folder."""
     for place in ("video", "."):
         path = data / place / FOLDERS.get(task, "") / name
-        if is_there(path):
+        if path_exists(path):
             return path
     anywhere = names_below(data).get(Path(name).name)
     if anywhere is None:

@@ -9,9 +9,10 @@ from typing import Any
 
 from pixel_reasoner.evals.benchmark import Benchmark, RowDraft, register_benchmarks
 from pixel_reasoner.evals.readers import choice, files_below, question
+from pixel_reasoner.files import path_exists
 from pixel_reasoner.schema.question import MediaItem, Question
 from pixel_reasoner.sources.cells import has_values, is_missing, lettered, optional_text, text_of
-from pixel_reasoner.sources.rows import RowError, SkippedRow, is_there, parquet_rows
+from pixel_reasoner.sources.rows import RowError, SkippedRow, parquet_rows
 
 SUFFIXES = (".mp4", ".MP4", ".mkv", ".webm")
 
@@ -32,7 +33,7 @@ def _question(number: int, row: dict[str, Any], data: Path) -> Question:
     places = [
         data / below / f"{name}{end}" for below in ("data", "videos", ".") for end in SUFFIXES
     ]
-    path = next((place for place in places if is_there(place)), None)
+    path = next((place for place in places if path_exists(place)), None)
     if path is None:
         raise RowError("missing_file", f"expected data/{name}.mp4 below {data}")
     labels = {

@@ -1,0 +1,11 @@
+"""The short form of `attacks/folders.py`: no command does what a hostile folder wants."""
+
+from __future__ import annotations
+
+from attacks.folders import QUICK, attack
+
+
+def test_commands_on_hostile_folders_end_with_a_result_or_one_message():
+    tried, failed, _, named = attack(14, seed=7, commands=QUICK)
+    assert tried.total() == 14
+    assert not failed, named
