@@ -133,9 +133,9 @@ def silent(asked: Asked) -> Iterator[bytes]:
 
 @cache
 def zeros(num_times: int) -> bytes:
-    """Return 256 MiB of zeros, compressed so many times."""
+    """Return 48 MiB of zeros, compressed so many times."""
     packer = zlib.compressobj(9, wbits=31)
-    data = b"".join(packer.compress(bytes(2**20)) for _ in range(256)) + packer.flush()
+    data = b"".join(packer.compress(bytes(2**20)) for _ in range(48)) + packer.flush()
     for _ in range(num_times - 1):
         data = gzip.compress(data)
     return data
