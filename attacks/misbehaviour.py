@@ -201,6 +201,12 @@ FIELDS: dict[str, Mode] = {
     "arguments are a number": function(arguments=7),
     "arguments are nested": function(arguments="[" * 10_000),
     "arguments are nested objects": function(arguments='{"a":' * 10_000),
+    "arguments with half a surrogate": function(
+        arguments='{"label": "\\ud83d", "target_image": 1}'
+    ),
+    "a call in the text with half a surrogate": message(
+        content='<tool_call>\n{"name": "zoom_in", "arguments": {"label": "\\ud83d"}}\n</tool_call>'
+    ),
     "index is text": call(index="one"),
     "index is negative": call(index=-1),
     "index is null": call(index=None),

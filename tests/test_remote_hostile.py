@@ -44,6 +44,8 @@ VALID = {
     "content has thinking",
     "arguments are an object",
     "arguments are nested",
+    "arguments with half a surrogate",
+    "a call in the text with half a surrogate",
     "arguments are nested objects",
     "name is empty",
     "index is null",
@@ -374,6 +376,14 @@ def test_a_key_in_the_query_of_an_address_is_in_no_error(hostile):
     *_, last = outcome(RemoteModel(config), stream=False)
     assert "400" in str(last.error)
     assert not servers.has_key(str(last.error), KEY)
+
+
+def test_a_key_is_in_no_log(hostile, caplog):
+    caplog.set_level("DEBUG")
+    url = f"http://127.0.0.1:{hostile.server_address[1]}/0-9/none/v1?key={quote(KEY)}"
+    config = RemoteConfig("served", (url,), "compact", api_key=KEY)
+    assert outcome(RemoteModel(config), stream=False)[-1].completion
+    assert not servers.has_key(caplog.text, KEY)
 
 
 @pytest.mark.parametrize(
