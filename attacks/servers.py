@@ -254,7 +254,7 @@ def failures(result: Result, timeout_s: float) -> list[str]:
         "memory": result.peak_mb > MAX_MB,
         "time": result.seconds > timeout_s + MAX_MORE_S,
         "key": bool(result.leaks),
-        "lines": len(re.findall("^error:", result.output, re.MULTILINE)) > 1,
+        "lines": len(re.findall("^error:", result.output, re.MULTILINE)) != (result.code == 2),
     }
     return [name for name, is_so in found.items() if is_so]
 
@@ -300,6 +300,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     largest = max(results, key=lambda one: one.peak_mb)
     print(
         f"servers: {len(results)} runs, {len({one.task.mode for one in results})} modes of {len(CHAT) + len(MODELS)}, "
+        f"{sum(one.code == 0 for one in results)} ended well, {sum(one.code == 2 for one in results)} with an error, "
         f"failures: {dict(counts) or 'none'}; slowest {slowest.seconds:.1f} s ({slowest.task.mode}, timeout "
         f"{given.timeout_s:g} s); largest {largest.peak_mb:.0f} MB ({largest.task.mode})"
     )
