@@ -318,6 +318,13 @@ BODIES: dict[str, Mode] = {
     "events without end": endless(
         b"", b"{},", event=b'data: {"choices": [{"delta": {"content": "red "}}]}\n\n' * 500
     ),
+    "log-probabilities without end": endless(
+        b'{"choices": [{"message": {"content": "a"}, "logprobs": {"content": [',
+        b'{"logprob": -1},' * 5_000,
+        event=b'data: {"choices": [{"logprobs": {"content": ['
+        + b'{"logprob":-1},' * 5_000
+        + b"{}]}}]}\n\n",
+    ),
     "one event without end": endless(b"data: ", b"a" * 65_536, event=b"a" * 65_536),
     "empty lines without end": endless(b"", b"\n" * 65_536, event=b"\n" * 65_536),
 }

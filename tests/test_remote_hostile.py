@@ -40,6 +40,7 @@ from pixel_reasoner.schema.settings import SamplingParams
 from pixel_reasoner.schema.trace import Text, Thought, ToolCall
 
 KEY = "sk-7gQ2+x/9vTn5LwZc4RkYb8Jd"
+CALL_A = {"index": 0, "id": "a", "function": {"name": "zoom_in", "arguments": '{"target'}}
 VALID = {
     "content has thinking",
     "arguments are an object",
@@ -205,6 +206,12 @@ def test_another_id_is_another_call_whatever_the_index(index):
     assert turn.parts == tuple(
         ToolCall(name="zoom_in", arguments={"target_image": n}) for n in (1, 2)
     )
+
+
+def test_a_piece_without_index_and_id_continues_the_call_before_it():
+    pieces = [CALL_A, {"function": {"arguments": "_image"}}, {"function": {"arguments": '": 1}'}}]
+    turn = turn_of(*(delta(tool_calls=[piece]) for piece in pieces))
+    assert turn.parts == (ToolCall(name="zoom_in", arguments={"target_image": 1}),)
 
 
 def test_whole_calls_without_an_id_are_separate_calls():
