@@ -259,6 +259,11 @@ def failures(result: Result, timeout_s: float) -> list[str]:
     return [name for name, is_so in found.items() if is_so]
 
 
+def warm_up(port: int) -> None:
+    """Import everything: it takes seconds, which are not those of a run."""
+    run(Task(-1, "none", "ask", 99, "sk-0123456789", "environment"), port, 60.0)
+
+
 def attack(
     count: int, seed: int, timeout_s: float = 2.0, jobs: int = 1
 ) -> tuple[list[Result], Counter[str]]:
@@ -266,10 +271,9 @@ def attack(
     context = multiprocessing.get_context("spawn")
     counts: Counter[str] = Counter()
     results = []
-    with served() as server, ProcessPoolExecutor(jobs, context) as executor:
+    with served() as server:
         port = server.server_address[1]
-        warm = Task(-1, "none", "ask", 99, "sk-0123456789", "environment")
-        executor.submit(run, warm, port, 60.0).result()  # imports take seconds
+        executor = ProcessPoolExecutor(jobs, context, warm_up, (port,))
         started = [
             executor.submit(run_as_process if task.number % 20 == 7 else run, task, port, timeout_s)
             for task in tasks(count, seed)
