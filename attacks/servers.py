@@ -271,9 +271,11 @@ def attack(
     context = multiprocessing.get_context("spawn")
     counts: Counter[str] = Counter()
     results = []
-    with served() as server:
+    with (
+        served() as server,
+        ProcessPoolExecutor(jobs, context, warm_up, (server.server_address[1],)) as executor,
+    ):
         port = server.server_address[1]
-        executor = ProcessPoolExecutor(jobs, context, warm_up, (port,))
         started = [
             executor.submit(run_as_process if task.number % 20 == 7 else run, task, port, timeout_s)
             for task in tasks(count, seed)
