@@ -133,9 +133,9 @@ def silent(asked: Asked) -> Iterator[bytes]:
 
 @cache
 def zeros(num_times: int) -> bytes:
-    """Return 256 MiB of zeros, compressed so many times."""
+    """Return 48 MiB of zeros, compressed so many times."""
     packer = zlib.compressobj(9, wbits=31)
-    data = b"".join(packer.compress(bytes(2**20)) for _ in range(256)) + packer.flush()
+    data = b"".join(packer.compress(bytes(2**20)) for _ in range(48)) + packer.flush()
     for _ in range(num_times - 1):
         data = gzip.compress(data)
     return data
@@ -201,6 +201,12 @@ FIELDS: dict[str, Mode] = {
     "arguments are a number": function(arguments=7),
     "arguments are nested": function(arguments="[" * 10_000),
     "arguments are nested objects": function(arguments='{"a":' * 10_000),
+    "arguments with half a surrogate": function(
+        arguments='{"label": "\\ud83d", "target_image": 1}'
+    ),
+    "a call in the text with half a surrogate": message(
+        content='<tool_call>\n{"name": "zoom_in", "arguments": {"label": "\\ud83d"}}\n</tool_call>'
+    ),
     "index is text": call(index="one"),
     "index is negative": call(index=-1),
     "index is null": call(index=None),
@@ -311,6 +317,13 @@ BODIES: dict[str, Mode] = {
     "lists without end": endless(b'{"choices": [', b"[[1]]," * 10_000),
     "events without end": endless(
         b"", b"{},", event=b'data: {"choices": [{"delta": {"content": "red "}}]}\n\n' * 500
+    ),
+    "log-probabilities without end": endless(
+        b'{"choices": [{"message": {"content": "a"}, "logprobs": {"content": [',
+        b'{"logprob": -1},' * 5_000,
+        event=b'data: {"choices": [{"logprobs": {"content": ['
+        + b'{"logprob":-1},' * 5_000
+        + b"{}]}}]}\n\n",
     ),
     "one event without end": endless(b"data: ", b"a" * 65_536, event=b"a" * 65_536),
     "empty lines without end": endless(b"", b"\n" * 65_536, event=b"\n" * 65_536),

@@ -35,7 +35,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from attacks.misbehaviour import CHAT, MODELS, Asked, good, send
 
 MAX_MB = 500
-MAX_MORE_S = 5.0
+SLACK_S = 5.0
 MAX_BODY_BYTES = 50 * 2**20
 NUM_PROBE_REQUESTS = 10
 _MODEL_LIST = send({"data": [{"id": "served", "owned_by": "vllm"}]})
@@ -246,37 +246,43 @@ def has_key(text: str, key: str) -> bool:
     )
 
 
-def failures(result: Result, timeout_s: float) -> list[str]:
+def failures(result: Result, max_s: float) -> list[str]:
     """Return what a run did that it must not do."""
     found = {
         "traceback": "Traceback" in result.output or "Error in sys" in result.output,
         "exit code": result.code not in (0, 2),
         "memory": result.peak_mb > MAX_MB,
-        "time": result.seconds > timeout_s + MAX_MORE_S,
+        "time": result.seconds > max_s,
         "key": bool(result.leaks),
-        "lines": len(re.findall("^error:", result.output, re.MULTILINE)) > 1,
+        "lines": result.output.count("error: expected") != (result.code == 2),
     }
     return [name for name, is_so in found.items() if is_so]
 
 
+def warm_up(port: int) -> None:
+    """Import everything: it takes seconds, which are not those of a run."""
+    run(Task(-1, "none", "ask", 99, "sk-0123456789", "environment"), port, 60.0)
+
+
 def attack(
-    count: int, seed: int, timeout_s: float = 2.0, jobs: int = 1
+    count: int, seed: int, timeout_s: float = 2.0, slack_s: float = SLACK_S, jobs: int = 1
 ) -> tuple[list[Result], Counter[str]]:
     """Return all results, and the number of failures by kind."""
     context = multiprocessing.get_context("spawn")
     counts: Counter[str] = Counter()
     results = []
-    with served() as server, ProcessPoolExecutor(jobs, context) as executor:
+    with (
+        served() as server,
+        ProcessPoolExecutor(jobs, context, warm_up, (server.server_address[1],)) as executor,
+    ):
         port = server.server_address[1]
-        warm = Task(-1, "none", "ask", 99, "sk-0123456789", "environment")
-        executor.submit(run, warm, port, 60.0).result()  # imports take seconds
         started = [
             executor.submit(run_as_process if task.number % 20 == 7 else run, task, port, timeout_s)
             for task in tasks(count, seed)
         ]
         for future in started:
             result = future.result(timeout=600)
-            found = failures(result, timeout_s)
+            found = failures(result, timeout_s + slack_s)
             counts.update(found)
             results.append(result)
             if found:
@@ -293,15 +299,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=400)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--timeout-s", type=float, default=2.0)
+    parser.add_argument("--slack-s", type=float, default=SLACK_S, help="more on a busy machine")
     parser.add_argument("--jobs", type=int, default=1)
     given = parser.parse_args(argv)
-    results, counts = attack(given.count, given.seed, given.timeout_s, given.jobs)
+    results, counts = attack(given.count, given.seed, given.timeout_s, given.slack_s, given.jobs)
     slowest = max(results, key=lambda one: one.seconds)
     largest = max(results, key=lambda one: one.peak_mb)
     print(
         f"servers: {len(results)} runs, {len({one.task.mode for one in results})} modes of {len(CHAT) + len(MODELS)}, "
+        f"{sum(one.code == 0 for one in results)} ended well, {sum(one.code == 2 for one in results)} with an error, "
         f"failures: {dict(counts) or 'none'}; slowest {slowest.seconds:.1f} s ({slowest.task.mode}, timeout "
-        f"{given.timeout_s:g} s); largest {largest.peak_mb:.0f} MB ({largest.task.mode})"
+        f"{given.timeout_s:g} s); largest {largest.peak_mb:.0f} MB ({largest.task.mode}); "
+        f"load {os.getloadavg()[1]:.0f} on {os.cpu_count()} cores"
     )
     return 1 if counts else 0
 

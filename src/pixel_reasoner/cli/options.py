@@ -96,7 +96,7 @@ TimeoutOption = Annotated[
     float,
     typer.Option(
         min=0.001,
-        help="Timeout of a request, in seconds.",
+        help="Time of a request with its retries, in seconds, for each server.",
     ),
 ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from urllib.parse import parse_qsl, urlsplit, urlunsplit
+from urllib.parse import unquote, unquote_plus, urlsplit, urlunsplit
 
 from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.files import reason
@@ -137,10 +137,12 @@ def _shown(url: str) -> str:
 
 
 def secrets_of_url(url: str) -> list[str]:
-    """Return the values of the query of an address, one of which may be a key.
+    """Return the values of the query of an address, as written and decoded: one of them may be a key.
 
     >>> secrets_of_url("https://host/v1?api-version=2024-10-21&key=0123456789")
     ['0123456789']
     """
-    fields = parse_qsl(urlsplit(url).query, max_num_fields=1000)
-    return [value for name, value in fields if name not in _PUBLIC_PARAMETERS]
+    fields = [field.partition("=") for field in urlsplit(url).query.split("&")]
+    values = [value for name, _, value in fields if name not in _PUBLIC_PARAMETERS]
+    decoded = [read(value) for value in values for read in (unquote, unquote_plus)]
+    return sorted({*values, *decoded} - {""})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
 from functools import cache
 from typing import TYPE_CHECKING
@@ -23,6 +24,8 @@ def new_client(api_key: str, names: MessageNames) -> Client:
     """
     import httpx2
 
+    for name in ("httpx2", "httpcore2"):  # they log whole addresses, and headers of responses
+        logging.getLogger(name).setLevel(logging.WARNING)
     try:
         headers = httpx2.Headers({"Authorization": f"Bearer {api_key}"} if api_key else {})
     except UnicodeError:

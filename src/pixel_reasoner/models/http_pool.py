@@ -340,4 +340,4 @@ class HttpPool:
 
 def _text_of(error: Exception) -> str:
     """Return what happened to a connection."""
-    return shorten(f"{type(error).__name__}: {error}")
+    return shorten(f"{type(error).__name__}: {error}").rstrip(". ")

@@ -20,6 +20,7 @@ from pixel_reasoner.models.openai_reply import (
 )
 from pixel_reasoner.models.openai_schema import (
     MAX_CALLS,
+    MAX_JSON_VALUES,
     MAX_TEXT_CHARS,
     Call,
     CallPiece,
@@ -86,7 +87,7 @@ class StreamedReply:
         """whether the server sent [DONE]; some send no finish reason before it"""
         self._num_chars = 0
         self._latest: dict[int | None, _StreamedCall] = {}
-        """the call that began last, by its index"""
+        """by index: the call that began last"""
 
     def add(self, event: StreamEvent) -> None:
         """Add an event of the stream.
@@ -101,6 +102,8 @@ class StreamedReply:
     def _add(self, choice: StreamChoice) -> None:
         self.finish_reason = choice.finish_reason or self.finish_reason
         self.logprobs += (choice.logprobs and choice.logprobs.content) or []
+        if len(self.logprobs) > MAX_JSON_VALUES:
+            raise InvalidReplyError(f"a reply of more than {MAX_JSON_VALUES:,} log-probabilities")
         delta = choice.delta
         if delta is None:
             return
@@ -116,6 +119,8 @@ class StreamedReply:
         function = piece.function or FunctionPiece()
         self._num_chars += len(function.name or "") + len(function.arguments or "")
         call = self._latest.get(piece.index)
+        if piece.index is None and self.calls:
+            call = self.calls[-1]
         if call is None or not call.is_continued_by(piece, function):
             call = _StreamedCall(piece.id or "")
             self.calls.append(call)

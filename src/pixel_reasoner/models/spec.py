@@ -37,7 +37,7 @@ class ModelSpec(NamedTuple):
     key_file: Path | None = None
     """read where the model is loaded; None: the environment there"""
     timeout_s: float = 300.0
-    """time without a byte of a reply"""
+    """time of a request with its retries, for each server"""
     concurrency: int = 16
     """requests in progress at once"""
     dtype: str | None = None
