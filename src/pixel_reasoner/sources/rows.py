@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from pixel_reasoner.errors import InputError, packages_of
+from pixel_reasoner.errors import InputError, OutputError, packages_of
 from pixel_reasoner.files import path_exists, reason
 from pixel_reasoner.schema.question import Evidence, Question
 from pixel_reasoner.schema.settings import DEFAULT_MEDIA_LIMITS
