@@ -1,6 +1,6 @@
 """Own rows: JSONL files with one question per line.
 
-A row has `id`, `media` (`[{"type": "image|video|frames", "path", "start", "end"}]`), `question`, `answer` (a text or a
+A row has `id`, `media` (`[{"type": "image|video|frames", "path", "start", "end", "page"}]`), `question`, `answer` (a text or a
 list of accepted ones) and may have `options` (letter -> text), `answer_type` (mcq, int, anls, free), `boxes`
 (x1, y1, x2, y2 in pixels) on picture number `image`, `frames` (numbers of the 16 sampled ones), `subjects`,
 `findings`, `needs_look`, `reasoning`, `category`, `group` (rows that depend on each other), `prompt_suffix`. Rows of
