@@ -26,6 +26,7 @@ def clip(name: str, codec: str = "", size=(64, 48), frames=12, streams=1) -> byt
     """Return a small valid clip of a container."""
     path = Path(os.environ.get("TMPDIR", "/tmp")) / f"attack-{os.getpid()}.{name}"
     codec = codec or SUFFIXES[name]
+    os.environ.setdefault("SVT_LOG", "1")  # errors alone
     with av.open(str(path), "w") as container:
         tracks = [container.add_stream(codec, rate=10) for _ in range(streams)]
         for track in tracks:

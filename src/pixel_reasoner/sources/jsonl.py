@@ -1,7 +1,7 @@
 """Own rows: JSONL files with one question per line.
 
 A row has `question`, `answer` (a text, or a list of accepted ones) and its media: `image`, `images`, `video` or `videos` (paths
-relative to the file), or `media` (`[{"type": "image|video|frames", "path", "start", "end", "fps"}]`). docs/synthesize.md explains
+relative to the file), or `media` (`[{"type": "image|video|frames", "path", "start", "end", "fps", "page"}]`). docs/synthesize.md explains
 all keys. Rows of InSight-o3's benchmarks are read too. A row with `text` is a question as this project writes it.
 
 A row is taken whole or dropped with a reason: null is a missing value, and unknown keys are errors.
