@@ -78,6 +78,12 @@ VALUES = [
 ]
 NAMES = ["zoom_in", "select_frames", "image_zoom_in_tool", "crop_image_normalized", "", "rm", "\\ud800"]
 ARGUMENTS = ["bbox_2d", "target_image", "target_frames", "img_idx", "label", "source", "operation", "x", "__class__"]
+GOOD_CALLS = [
+    '<tool_call>{"name": "zoom_in", "arguments": {"bbox_2d": [0, 0, 1, 1], "target_image": 1}}</tool_call>',
+    '<tool_call>{"name": "image_zoom_in_tool", "arguments": {"bbox_2d": [0, 0, 99, 99], "label": "", "img_idx": 0}}</tool_call>',
+    '<grounding>{"bbox_2d": [0, 0, 0.5, 1.0], "source": "original_image"}</grounding>',
+    '<tool_call>{"name": "select_frames", "arguments": {"target_frames": [1, 2]}}</tool_call>',
+]
 FORMS = [
     '<tool_call>\n{{"name": "{name}", "arguments": {{{arguments}}}}}\n</tool_call>',
     '<tool_call>{{"name": "{name}", "arguments": "{{}}"}}</tool_call>',
@@ -85,6 +91,7 @@ FORMS = [
     '<tool_call>{{"arguments": {{{arguments}}}, "name": ["{name}"]}}</tool_call>',
     "<tool_call>{arguments}</tool_call>",
 ]
+ANSWERS = ["\\boxed{{{}}}", "<answer>{}</answer>", "The answer is {}.", "**Answer:** {}\n", "答案是{}。", '{{"answer": "{}"}}', "{}."]
 HOSTILE = [
     "\\boxed{", "<AnSwEr>", "<answer>", "</answer>", "<answer></answer>", "<think>", "</think>", "<think></think>", "<tool_call>", "</tool_call>",
     "<tool_call>{", "<grounding>", "<grounding>[", "{", "[", "(", "[]", "{}", '{"a":', "}", "9", "9 ", "1,111", "111,", "1/", "1/1 ", "1.", ".1",
@@ -115,8 +122,10 @@ def fuzzed_reply(rng: random.Random) -> str:
     pieces = []
     for _ in range(rng.randint(0, 12)):
         kind = rng.random()
-        if kind < 0.2:
+        if kind < 0.15:
             pieces.append(_call(rng))
+        elif kind < 0.3:
+            pieces.append(rng.choice(ANSWERS).format(rng.choice(rng.choice((NUMBERS, WORDS)))))
         elif kind < 0.9:
             pieces.append(rng.choice(rng.choice((TAGS, NUMBERS, WORDS, VALUES))))
         else:
@@ -129,6 +138,8 @@ def fuzzed_reply(rng: random.Random) -> str:
 
 
 def _call(rng: random.Random) -> str:
+    if rng.random() < 0.3:
+        return rng.choice(GOOD_CALLS)
     arguments = ", ".join(
         f'"{rng.choice(ARGUMENTS)}": {rng.choice(VALUES)}' for _ in range(rng.randint(0, 3))
     )
