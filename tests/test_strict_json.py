@@ -89,6 +89,8 @@ def test_a_caller_may_ask_for_infinite_numbers():
     assert read[:2] == [math.inf, -math.inf]
     assert math.isnan(read[2])
     assert read[3] == 7
+    with pytest.raises(ValueError, match="out of range"):
+        parse_json("9" * 5000, is_finite=False)
 
 
 @pytest.mark.parametrize("unit", ['"', '\\"', '["', '[{"a', "9", "{", "1e", "\\ud800", '"\\', " "])

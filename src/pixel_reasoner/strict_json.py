@@ -7,6 +7,8 @@ import math
 import re
 from typing import Any, NoReturn
 
+MAX_DIGITS = 1000
+"""Digits of an integer, where infinite numbers are allowed."""
 MAX_DEPTH = 64
 """Nesting of lists and objects. The deepest value of this project's own files has about ten levels."""
 
@@ -26,7 +28,7 @@ def parse_json(text: str | bytes, max_depth: int = MAX_DEPTH, *, is_finite: bool
         text: JSON, with or without a byte-order mark.
         max_depth: levels of lists and objects.
         is_finite: whether `NaN`, `Infinity` and numbers beyond the range of a float are errors. Otherwise such numbers
-            become nan or infinite, for a caller that rejects them itself.
+            become nan or infinite, for a caller that rejects them itself; an integer of more than 1,000 digits is an error.
 
     Raises:
         ValueError: anything else, with a short reason.
@@ -102,6 +104,8 @@ def _finite_int(digits: str) -> int:
 
 
 def _int_or_infinity(digits: str) -> int | float:
+    if len(digits) > MAX_DIGITS:
+        raise ValueError(f"the number {_shortened(digits)} is out of range")
     value = float(digits)
     return value if math.isinf(value) else int(digits)
 
