@@ -122,7 +122,7 @@ def parse_number(text: str) -> NumberWithUnit | None:
     """
     if len(text) > MAX_ANSWER_CHARS:
         return None
-    text = unwrapped(text)
+    text = unwrapped(text)[: MAX_ANSWER_CHARS + 1]  # NFKC may have made it longer
     text = re.sub(r"\bper cent\b", "percent", text, flags=re.IGNORECASE)
     text = text.rpartition("=")[2]
     found = _without_repetition(
