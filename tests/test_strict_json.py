@@ -84,11 +84,13 @@ def test_whole_pairs_of_surrogates_and_large_numbers_that_fit_are_read():
     assert parse_json("1e300") == 1e300
 
 
-def test_a_caller_may_ask_for_infinite_numbers():
+def test_a_caller_may_ask_for_numbers_that_no_float_can_hold():
     read = parse_json(f"[{'9' * 400}, -1e999, NaN, 7]", is_finite=False)
-    assert read[:2] == [math.inf, -math.inf]
+    assert read[:2] == [int("9" * 400), -math.inf]
     assert math.isnan(read[2])
     assert read[3] == 7
+    with pytest.raises(ValueError, match="out of range"):
+        parse_json("9" * 5000, is_finite=False)
 
 
 @pytest.mark.parametrize("unit", ['"', '\\"', '["', '[{"a', "9", "{", "1e", "\\ud800", '"\\', " "])

@@ -7,6 +7,8 @@ import math
 import re
 from typing import Any, NoReturn
 
+MAX_DIGITS = 1000
+"""Digits of an integer, where numbers beyond the range of a float are allowed."""
 MAX_DEPTH = 64
 """Nesting of lists and objects. The deepest value of this project's own files has about ten levels."""
 
@@ -25,8 +27,8 @@ def parse_json(text: str | bytes, max_depth: int = MAX_DEPTH, *, is_finite: bool
     Args:
         text: JSON, with or without a byte-order mark.
         max_depth: levels of lists and objects.
-        is_finite: whether `NaN`, `Infinity` and numbers beyond the range of a float are errors. Otherwise such numbers
-            become nan or infinite, for a caller that rejects them itself.
+        is_finite: whether `NaN`, `Infinity` and numbers beyond the range of a float are errors. A caller that rejects them
+            itself gets nan, infinity, and integers of at most 1,000 digits.
 
     Raises:
         ValueError: anything else, with a short reason.
@@ -55,7 +57,7 @@ def parse_json(text: str | bytes, max_depth: int = MAX_DEPTH, *, is_finite: bool
         hooks["parse_constant"] = _reject_constant
     if _MAY_OVERFLOW.search(text):  # only then: a hook costs a Python call per number
         hooks |= {
-            "parse_int": _finite_int if is_finite else _int_or_infinity,
+            "parse_int": _finite_int if is_finite else _bounded_int,
             "parse_float": _finite_float if is_finite else float,
         }
     value = json.loads(text, **hooks)
@@ -101,9 +103,10 @@ def _finite_int(digits: str) -> int:
     return int(digits)
 
 
-def _int_or_infinity(digits: str) -> int | float:
-    value = float(digits)
-    return value if math.isinf(value) else int(digits)
+def _bounded_int(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise ValueError(f"the number {_shortened(digits)} is out of range")
+    return int(digits)
 
 
 def _shortened(digits: str) -> str:

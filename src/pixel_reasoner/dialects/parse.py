@@ -6,6 +6,7 @@ inside a thought does not count.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -33,6 +34,7 @@ from pixel_reasoner.schema.record import Record
 from pixel_reasoner.schema.trace import CallErrorKind, Part, Picture, Text, Thought, ToolCall
 
 THINK, END_THINK = "<think>", "</think>"
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class ParsedTurn(Record):
@@ -283,7 +285,9 @@ class TurnParser:
         return self._scanned + self._content_parser.num_scanned
 
     def feed(self, delta: str) -> list[TextDelta]:
-        """Read more text and return what is new of each part."""
+        """Read more text and return what is new of each part. Half of a surrogate pair, which no file can hold, is replaced."""
+        if not delta.isascii():
+            delta = _SURROGATE.sub("\ufffd", delta)
         self._num_chars += len(delta)
         if self._num_chars > MAX_TURN_CHARS:
             self._text.clear()

@@ -20,7 +20,7 @@ from pixel_reasoner.schema.question import AnswerType, Question
 from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.scoring.extraction import answer_of
 from pixel_reasoner.scoring.latex import latex_to_text
-from pixel_reasoner.scoring.numbers import parse_number, plain, unwrapped
+from pixel_reasoner.scoring.numbers import parse_number, stripped, unwrapped
 from pixel_reasoner.scoring.options import options_stated, same_words
 from pixel_reasoner.scoring.phrases import says_none
 
@@ -195,7 +195,7 @@ def _items(text: str) -> list[str]:
         unwrapped(text).strip(" []{}"),
         flags=re.IGNORECASE,
     )
-    return sorted(plain(item) for item in items if plain(item))
+    return sorted(filter(None, map(stripped, items)))
 
 
 def option_meant(answer: str, options: dict[str, str]) -> str | None:

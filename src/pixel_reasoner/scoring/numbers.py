@@ -10,7 +10,7 @@ from typing import NamedTuple
 from pixel_reasoner.scoring.latex import latex_to_text
 from pixel_reasoner.scoring.number_words import NONE, spelled_numbers
 
-MAX_ANSWER_CHARS = 4000
+MAX_ANSWER_CHARS = 2000
 """Longest text that is searched for a number or an option, so that the time for any message is bounded."""
 
 _AROUND = " .,;:!?'\"()[]$*`_\\¿¡。、「」『』《》"
@@ -25,8 +25,12 @@ def unwrapped(text: str) -> str:
 
 
 def plain(text: str) -> str:
-    """Return a text in lower case, with single spaces, without punctuation around it."""
-    text = unwrapped(text)
+    """Return a text in lower case, with single spaces, without LaTeX and punctuation around it."""
+    return stripped(unwrapped(text))
+
+
+def stripped(text: str) -> str:
+    """Return a text that has no LaTeX in lower case, with single spaces, without punctuation around it."""
     return " ".join(text.lower().split()).strip(_AROUND)
 
 
@@ -118,7 +122,7 @@ def parse_number(text: str) -> NumberWithUnit | None:
     """
     if len(text) > MAX_ANSWER_CHARS:
         return None
-    text = unwrapped(text)
+    text = unwrapped(text)[: MAX_ANSWER_CHARS + 1]  # NFKC may have made it longer
     text = re.sub(r"\bper cent\b", "percent", text, flags=re.IGNORECASE)
     text = text.rpartition("=")[2]
     found = _without_repetition(

@@ -97,7 +97,7 @@ def options_stated(answer: str, options: dict[str, str]) -> set[str]:
     if same:
         return same
     # A space alone after the letter is not enough: "a car" is not A.
-    lead = patterns.lead.match(unwrapped(answer))
+    lead = patterns.lead.match(unwrapped(answer)[:MAX_ANSWER_CHARS])
     if lead:
         return {lead[1].lower()}
     return {letter for letter, option in named.items() if option and same_words(given, option)}
@@ -112,7 +112,7 @@ def options_mentioned(text: str, options: dict[str, str]) -> set[str]:
     """Return the options that a sentence names, by their letters or else by their texts, without those that it denies."""
     patterns = _patterns_of(options, "ABCDEFGHIJ")
     known = {letter.lower(): letter for letter in options}
-    text = patterns.denied.sub(" ", unwrapped(text[-MAX_ANSWER_CHARS:]))
+    text = patterns.denied.sub(" ", unwrapped(text[-MAX_ANSWER_CHARS:])[-MAX_ANSWER_CHARS:])
     if patterns.alone.fullmatch(text):
         return {known.get(one.lower(), one.upper()) for one in patterns.key.findall(text)}
     named: set[str] = set()

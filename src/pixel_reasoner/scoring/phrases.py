@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections import deque
 from typing import NamedTuple
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
 
 _THINK_TAG = re.compile(r"<(/?)think(?:ing)?>", re.IGNORECASE)
 _CALL_TAG = re.compile(r"<(?:tool_call|grounding|function_call)>")
@@ -63,21 +69,23 @@ _JSON_ANSWER = re.compile(
 )
 
 
-def announced(text: str) -> str | None:
-    """Return the words after the last announcement, to the end of its sentence, line or table cell; None for no announcement.
+def _last_match(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
+    return next(iter(deque(pattern.finditer(text), maxlen=1)), None)
 
-    >>> announced("A look at it. The answer is (C). It is green."), announced("| Sum | Answer |\\n|--|--|\\n| 2 + 2 | 4 |")
+
+def announced(text: str) -> str | None:
+    r"""Return the words after the last announcement, to the end of its sentence, line or table cell; None for no announcement.
+
+    >>> announced("A look at it. The answer is (C). It is green."), announced("| Sum | Answer |\n|--|--|\n| 2 + 2 | 4 |")
     ('(C)', '4')
     """
-    last = None
-    for last in _ANNOUNCED.finditer(text):
-        pass
+    last = _last_match(_ANNOUNCED, text)
     if last is None:
         return None
     start = _MARKUP.match(text, last.end())
     assert start is not None, "the pattern matches no character"
     line = text[start.end() :].partition("\n")[0]
-    if "|" in line:
+    if line.rstrip().endswith("|"):
         cells = [cell for cell in line.split("|") if cell.strip()]
         line = cells[-1] if cells else ""
     return _SENTENCE_END.split(line.strip(), maxsplit=1)[0].strip().rstrip(" .*_。") or None
@@ -89,9 +97,7 @@ def json_answer(text: str) -> str | None:
     >>> json_answer('{"answer": "C"}')
     'C'
     """
-    last = None
-    for last in _JSON_ANSWER.finditer(text):
-        pass
+    last = _last_match(_JSON_ANSWER, text)
     if last is None:
         return None
     try:
@@ -141,7 +147,7 @@ def said(sentence: str) -> str | None:
     found = _SAID.search(sentence)
     if found is None or re.search(r"\b(?:not|never)\b|n't\b", sentence[: found.start()]):
         return None
-    return next(filter(None, found.groups())).strip()
+    return str(next(filter(None, found.groups()))).strip()
 
 
 # --- numbers ---
@@ -151,26 +157,8 @@ _NO = re.compile(
     r"(?P<words>(?:[^\W\d_]+\s+){0,2}[^\W\d_]+)|没有(?!办法|方法|足够|提供)(?P<chinese>[\u4e00-\u9fff])",
     re.IGNORECASE,
 )
-_NOT_A_THING = frozenset(
-    [
-        "more",
-        "less",
-        "fewer",
-        "longer",
-        "other",
-        "one",
-        "how",
-        "many",
-        "are",
-        "there",
-        "the",
-        "is",
-        "what",
-        "which",
-        "with",
-        "in",
-        "on",
-    ]
+_NOT_A_THING = _words(
+    "more less fewer longer other one how many are there the is what which with in on"
 )
 
 
@@ -219,9 +207,7 @@ def conclusions(text: str, question: str) -> list[str]:
     sentence = last_sentence(text)
     bold = _BOLD.findall(sentence)
     parts = [*(bold if len(bold) == 1 else []), sentence]
-    last = None
-    for last in _TOTAL.finditer(sentence):
-        pass
+    last = _last_match(_TOTAL, sentence)
     if last is not None:
         parts.append(re.split(r"[:;(]", sentence[last.end() :], maxsplit=1)[0])
         parts.append(re.split(r"[:;,]", sentence[: last.start()])[-1])
@@ -233,32 +219,9 @@ def conclusions(text: str, question: str) -> list[str]:
 
 # --- languages ---
 
-_ENGLISH = frozenset(["the", "is", "are", "of", "and", "there", "answer", "in", "it"])
-_DECIMAL_COMMA = frozenset(
-    [
-        "der",
-        "die",
-        "das",
-        "ist",
-        "sind",
-        "und",
-        "antwort",
-        "lautet",
-        "beträgt",
-        "ein",
-        "eine",
-        "nicht",
-        "el",
-        "la",
-        "los",
-        "las",
-        "es",
-        "son",
-        "hay",
-        "respuesta",
-        "y",
-        "una",
-    ]
+_ENGLISH = _words("the is are of and there answer in it")
+_DECIMAL_COMMA = _words(
+    "der die das ist sind und antwort lautet beträgt ein eine nicht el la los las es son hay respuesta y una"
 )
 
 

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 from pixel_reasoner.schema.events import PartKind
+from pixel_reasoner.strict_json import parse_json
 
 MAX_TURN_CHARS = 1_000_000
 """Longest turn that is parsed, about 250,000 tokens. A longer one is rejected as malformed."""
@@ -120,17 +121,14 @@ dump_json = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def load_json(body: str) -> Any:
-    """Return the JSON value of a call.
+    """Return the JSON value of a call. Its numbers may be nan or infinite: a box or operation that has them is rejected.
 
     Raises:
         ValueError: not JSON, or JSON that no record can hold.
     """
     if body.count("[") + body.count("{") > MAX_BRACKETS:
         raise ValueError("too many brackets")
-    value = json.loads(body)
-    # Half a surrogate pair is legal in JSON, but no file can contain it.
-    dump_json(value).encode()
-    return value
+    return parse_json(body, MAX_BRACKETS, is_finite=False)
 
 
 def dump_arguments(call: WrittenCall, decimals: int) -> str:

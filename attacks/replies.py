@@ -1,0 +1,313 @@
+"""Fuzzed replies of models, through every parser of a dialect, extraction, grading, and the arguments of operations.
+
+    python attacks/replies.py --count 1000000 --seed 0
+
+A reply is parsed whole and in random pieces, and the results must be equal; what was parsed must be valid JSON. Any exception is
+a failure, and so is a hostile reply of 32 KB that takes longer than 50 ms in any one function. Prints one line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import random
+import resource
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from typing import NamedTuple
+
+from pixel_reasoner.dialects import DIALECTS, Dialect
+from pixel_reasoner.operations.base import CallRejected
+from pixel_reasoner.operations.registry import default_operations, describe_call
+from pixel_reasoner.schema.question import AnswerType, Question
+from pixel_reasoner.schema.trace import Picture
+from pixel_reasoner.scoring.extraction import extract
+from pixel_reasoner.scoring.grading import Scorer, grade
+
+LONG_CHARS = 32 * 1024
+MAX_SECONDS = 0.05
+PICTURES = tuple(
+    Picture(
+        number=n, medium=0, source_px=(640, 480), seen_px=(640, 480), parent=None if n == 1 else 1
+    )
+    for n in (1, 2)
+)
+OPTIONS = (
+    {"A": "red", "B": "blue", "C": "dark blue"},
+    {"a-": "a^b", "]": "(((", "\\": "***", "[^": "C++"},
+    {"A": "红色", "B": "No", "C": "\\frac{1}{2}", "D": ""},
+)
+QUESTIONS = tuple(
+    Question(id="1", text="How many dogs? 多少人？", media=(), answer=("7",), answer_type=kind)
+    for kind in AnswerType
+    if kind is not AnswerType.CHOICE
+) + tuple(
+    Question(
+        id="1",
+        text="Which colour?",
+        media=(),
+        answer=(next(iter(options)),),
+        answer_type=AnswerType.CHOICE,
+        options=options,
+    )
+    for options in OPTIONS
+)
+
+# fmt: off
+TAGS = [
+    "<think>", "</think>", "<answer>", "</answer>", "<AnSwEr>", "<tool_call>", "</tool_call>", "<grounding>",
+    "</grounding>", "[TOOL_CALLS]", "\\boxed{", "\\boxed {", "\\fbox{", "\x08oxed{", "}", "<think", "</", "<tool_cal",
+]
+NUMBERS = [
+    "0", "7", "-3", "1,250", "1 250", "3,5", "1/4", "1/0", "1½", "10⁸", "\\frac12", "\\frac{1}{", "3 \\times 10^8", "1e999",
+    "9" * 400, "1.2k", "$5M", "NaN", "-Infinity", "seven", "twenty-one", "七", "四五", "二万", "sieben", "null", "0.5", "1e9999",
+]
+WORDS = [
+    "The answer is ", "Answer: ", "**Answer:** ", "答案是", "La respuesta es ", "Die Antwort ist ", "answer", "A", "(B)", "C.", "option ",
+    "red", "dark blue", "not ", "no dogs", "没有人", " or ", ", ", ". ", "。", "\n", "| ", "**", "$", "\\", "\\text{", "^{", '"', "'", "`",
+    " because ", " so ", "in total ", "says ", ":", "=", "a-", "[^", "]", "(((", "C++", "\u0301", "ﷺ", "\ud800", "\x00", "\u202e", " ",
+]
+VALUES = [
+    "[0, 0, 1, 1]", "[0.1, 0.2, 0.5]", "[0, 0, 1e999, 1]", f"[0, 0, 1, {'9' * 400}]", "[NaN, 0, 1, 1]", "[[0, 0], [1, 1]]", "[true, 0, 1, 1]",
+    '"original_image"', '"observation_9"', "1", "2", "-1", "1.5", "1e400", "null", "true", "{}", "[]", '"\\ud800"', "[" * 60 + "]" * 60,
+    '["1"]', "[1, 2]", "[1, 1]", "[0, 0, 1200, 1]", "[640, 480, 0, 0]",
+]
+NAMES = ["zoom_in", "select_frames", "image_zoom_in_tool", "crop_image_normalized", "", "rm", "\\ud800"]
+ARGUMENTS = ["bbox_2d", "target_image", "target_frames", "img_idx", "label", "source", "operation", "x", "__class__"]
+GOOD_CALLS = [
+    '<tool_call>{"name": "zoom_in", "arguments": {"bbox_2d": [0, 0, 1, 1], "target_image": 1}}</tool_call>',
+    '<tool_call>{"name": "image_zoom_in_tool", "arguments": {"bbox_2d": [0, 0, 99, 99], "label": "", "img_idx": 0}}</tool_call>',
+    '<grounding>{"bbox_2d": [0, 0, 0.5, 1.0], "source": "original_image"}</grounding>',
+    '<tool_call>{"name": "select_frames", "arguments": {"target_frames": [1, 2]}}</tool_call>',
+]
+FORMS = [
+    '<tool_call>\n{{"name": "{name}", "arguments": {{{arguments}}}}}\n</tool_call>',
+    '<tool_call>{{"name": "{name}", "arguments": "{{}}"}}</tool_call>',
+    "<grounding>{{{arguments}}}</grounding>",
+    '<tool_call>{{"arguments": {{{arguments}}}, "name": ["{name}"]}}</tool_call>',
+    "<tool_call>{arguments}</tool_call>",
+]
+ANSWERS = ["\\boxed{{{}}}", "<answer>{}</answer>", "The answer is {}.", "**Answer:** {}\n", "答案是{}。", '{{"answer": "{}"}}', "{}."]
+HOSTILE = [
+    "\\boxed{", "<AnSwEr>", "<answer>", "</answer>", "<answer></answer>", "<think>", "</think>", "<think></think>", "<tool_call>", "</tool_call>",
+    "<tool_call>{", "<grounding>", "<grounding>[", "{", "[", "(", "[]", "{}", '{"a":', "}", "9", "9 ", "1,111", "111,", "1/", "1/1 ", "1.", ".1",
+    " ", "\n", "\t", "\u3000", "a. ", "A ", "(A)", "A, ", "A or ", "*", "**A", "|", "| A ", "-", "--", "$", "$1$", "\\frac", "\\frac{", "\\frac11",
+    "\\text{", "\\text{a}", "^{", "^{1}", "{,}", "answer", "answer is ", "Answer:\n", "answer to ", '"answer":"', '"answer":"\\', "=", "x=", "no ",
+    "no a ", "not ", "not any", "n't ", " so ", " total ", "one ", "twenty-", "四", "四个", "没有", "答案是", "选", "选A", "。", 'is "', "says **a",
+    '"', "\\", '\\"', "because ", ", because", "，因为", "3×10^", "3e9", "½", "²", "1²", "ﷺ", "\u0301", "None ", "ningun", "a-", "İ", "red ", "red or ",
+    "x ^ ", "x + ", "C++ ", "el la ", "respuesta a ", "option ", "A选项", "\\boxed a", "\x08oxed{", "<", "<t", "<a", "\ud800", "NaN,", "1e", "0x",
+]
+AROUND = [
+    ("", ""), ("The answer is ", ""), ("\\boxed{", "}"), ("<answer>", "</answer>"), ("x\n", ""), ("There are ", "."), ('{"answer": "', '"}'),
+    ('<tool_call>{"name": "zoom_in", "arguments": {"bbox_2d": ', "}}</tool_call>"), ('<grounding>{"bbox_2d": "', '"}</grounding>'),
+    ("<think>", "</think>7"), ('It says "', '"'), ("A", "A"), ("1", "1"),
+]
+# fmt: on
+
+
+class Failure(NamedTuple):
+    """One failed check."""
+
+    kind: str
+    """name of the exception, `pieces` or `slow`"""
+    what: str
+
+
+def fuzzed_reply(rng: random.Random) -> str:
+    """Return a random reply of fragments, calls and characters."""
+    pieces = []
+    for _ in range(rng.randint(0, 12)):
+        kind = rng.random()
+        if kind < 0.15:
+            pieces.append(_call(rng))
+        elif kind < 0.3:
+            pieces.append(rng.choice(ANSWERS).format(rng.choice(rng.choice((NUMBERS, WORDS)))))
+        elif kind < 0.9:
+            pieces.append(rng.choice(rng.choice((TAGS, NUMBERS, WORDS, VALUES))))
+        else:
+            pieces.append("".join(chr(rng.randrange(1, 0x2FF)) for _ in range(rng.randint(1, 5))))
+    text = "".join(pieces)
+    if text and rng.random() < 0.3:  # a character is lost, or the end
+        place = rng.randrange(len(text))
+        text = text[:place] + (text[place + 1 :] if rng.random() < 0.5 else "")
+    return text
+
+
+def _call(rng: random.Random) -> str:
+    if rng.random() < 0.3:
+        return rng.choice(GOOD_CALLS)
+    arguments = ", ".join(
+        f'"{rng.choice(ARGUMENTS)}": {rng.choice(VALUES)}' for _ in range(rng.randint(0, 3))
+    )
+    return rng.choice(FORMS).format(name=rng.choice(NAMES), arguments=arguments)
+
+
+def hostile_replies(rng: random.Random, share: float = 1.0) -> Iterator[str]:
+    """Yield replies of 32 KB that repeat one fragment, whole or within what surrounds an answer or a call."""
+    for unit in HOSTILE:
+        for before, after in AROUND:
+            if rng.random() < share:
+                room = LONG_CHARS - len(before) - len(after)
+                yield before + (unit * (room // len(unit) + 1))[:room] + after
+
+
+Step = tuple[str, Callable[[], object]]
+"""name of a function that reads a reply, and its call"""
+
+
+def all_steps(text: str, rng: random.Random) -> list[Step]:
+    """Return every function that reads a reply: parsers of all dialects, extraction and grading of all types."""
+    parsers = [step for dialect in _dialects() for step in _parse_steps(text, rng, dialect)]
+    return parsers + [step for question in QUESTIONS for step in _grade_steps(text, question)]
+
+
+def sampled_steps(text: str, rng: random.Random) -> list[Step]:
+    """Return the functions for one dialect and one question, drawn at random."""
+    parsers = _parse_steps(text, rng, rng.choice(_dialects()))
+    return parsers + _grade_steps(text, rng.choice(QUESTIONS))
+
+
+@cache
+def _dialects() -> list[Dialect]:
+    return [dialect for _, dialect in DIALECTS.items()]
+
+
+def _parse_steps(text: str, rng: random.Random, dialect: Dialect) -> list[Step]:
+    return [
+        (f"parse {dialect.name}", lambda: _parse(dialect, text)),
+        (f"stream {dialect.name}", lambda: _stream(dialect, text, rng)),
+    ]
+
+
+def _grade_steps(text: str, question: Question) -> list[Step]:
+    kind = question.answer_type
+    scorers = Scorer.TYPED, Scorer.HARNESS
+    return [
+        (f"extract {kind}", lambda: extract(text, question)),
+        *((f"grade {kind} {scorer}", partial(grade, text, question, scorer)) for scorer in scorers),
+    ]
+
+
+class DifferentInPieces(AssertionError):
+    """A streamed reply is parsed in another way than the whole."""
+
+
+def _parse(dialect: Dialect, text: str) -> None:
+    """Parse a reply, check and describe its calls, and write what was parsed."""
+    turn = dialect.parse(text, PICTURES)
+    turn.model_dump_json().encode()
+    for call in turn.calls:
+        describe_call(call)
+        spec = default_operations().get(call.name)
+        if spec is not None:
+            with contextlib.suppress(CallRejected):
+                spec.check_arguments(call.arguments)
+
+
+def _stream(dialect: Dialect, text: str, rng: random.Random) -> None:
+    """Parse a reply in random pieces, and compare."""
+    parser = dialect.parser(PICTURES)
+    position, longest = 0, max(8, len(text) // 20)
+    while position < len(text):
+        size = rng.randint(1, longest)
+        parser.feed(text[position : position + size])
+        position += size
+    # As text: nan is not equal to itself.
+    if parser.finish().model_dump_json() != dialect.parse(text, PICTURES).model_dump_json():
+        raise DifferentInPieces(dialect.name)
+
+
+class Slowest(NamedTuple):
+    """CPU seconds of the slowest function, and its name."""
+
+    seconds: float = 0.0
+    name: str = ""
+
+
+def check(
+    steps: list[Step], text: str, limit_s: float | None = None
+) -> tuple[list[Failure], Slowest]:
+    """Return what failed on a reply, and the slowest function."""
+    failures, slowest = [], Slowest()
+    for name, run in steps:
+        try:
+            seconds = _cpu_seconds(run)
+            if (
+                limit_s is not None and seconds > limit_s
+            ):  # again: other work on the machine slows it
+                seconds = min(seconds, _cpu_seconds(run), _cpu_seconds(run))
+                if seconds > limit_s:
+                    what = f"{name}: {1000 * seconds:.0f} ms: {text[:80]!r}"
+                    failures.append(Failure("slow", what))
+        except Exception as error:
+            what = f"{name}: {error!s:.60}: {text[:80]!r}"
+            failures.append(Failure(type(error).__name__, what))
+            continue
+        slowest = max(slowest, Slowest(seconds, name))
+    return failures, slowest
+
+
+def _cpu_seconds(run: Callable[[], object]) -> float:
+    start = time.process_time()
+    run()
+    return time.process_time() - start
+
+
+def attack(
+    count: int, seed: int, hostile_share: float = 1.0, *, sampled: bool = False
+) -> tuple[str, list[Failure]]:
+    """Return one line of results, and what failed.
+
+    Args:
+        count: fuzzed replies.
+        seed: of the replies and their pieces.
+        hostile_share: of the hostile replies of 32 KB.
+        sampled: whether a fuzzed reply goes through one dialect and one question instead of all.
+    """
+    logging.disable(logging.ERROR)
+    rng = random.Random(seed)
+    failures: list[Failure] = []
+    steps_of = sampled_steps if sampled else all_steps
+    for _ in range(count):
+        text = fuzzed_reply(rng)
+        failures += check(steps_of(text, rng), text)[0]
+    slowest, where, num_hostile = Slowest(), "", 0
+    for text in hostile_replies(rng, hostile_share):
+        found, one = check(all_steps(text, rng), text, MAX_SECONDS)
+        failures += found
+        num_hostile += 1
+        if one > slowest:
+            slowest, where = one, text[:30]
+    logging.disable(logging.NOTSET)
+    kinds = dict(Counter(one.kind for one in failures))
+    memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    return (
+        f"replies: {count} fuzzed, {num_hostile} hostile of 32 KB, {len(DIALECTS)} dialects; {len(failures)} failed "
+        f"{kinds}; slowest of 32 KB {1000 * slowest.seconds:.0f} ms ({slowest.name}: {where!r}); {memory_mb} MB"
+    ), failures
+
+
+def main() -> int:
+    """Run the attack."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--count", type=int, default=1_000_000, help="fuzzed replies")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--hostile-share", type=float, default=1.0, help="of the hostile replies")
+    parser.add_argument(
+        "--sampled", action="store_true", help="one dialect and one question for each reply"
+    )
+    parser.add_argument("--show", type=int, default=0, help="failures to print first")
+    given = parser.parse_args()
+    line, failures = attack(given.count, given.seed, given.hostile_share, sampled=given.sampled)
+    for failure in failures[: given.show]:
+        print(f"{failure.kind}: {failure.what}")
+    print(line)
+    return int(bool(failures))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
