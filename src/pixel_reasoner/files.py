@@ -47,13 +47,14 @@ def atomic_path(path: Path, *errors: type[Exception]) -> Iterator[Path]:
     """
     path = Path(path)
     part = temporary_path(path)
+    caught: tuple[type[Exception], ...] = (OSError, *errors)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield part
         part.replace(path)
     except PixelReasonerError:
         raise
-    except (OSError, *errors) as error:
+    except caught as error:
         raise cannot_write(path, error) from error
     finally:
         with suppress(OSError):
