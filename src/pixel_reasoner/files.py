@@ -211,7 +211,7 @@ def check_settings(
         )
 
 
-def cannot_write(path: Path, error: OSError) -> OutputError:
+def cannot_write(path: Path, error: Exception) -> OutputError:
     """Return the error for a place that cannot be written, with the reason of the operating system."""
     return OutputError(
         expected="a place that can be written",
