@@ -29,7 +29,7 @@ from pixel_reasoner.train.sft import (
     train_sft,
 )
 from pixel_reasoner.train.trl_config import trl_config
-from pixel_reasoner.train.weights import save_model
+from pixel_reasoner.train.weights import last_checkpoint, save_model
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
 
@@ -201,6 +201,38 @@ def test_text_alone_needs_no_picture(synth, processor):
         batch = collator([collator.ready(trace) for trace in traces])
         loss = model(**batch).loss
         assert torch.isfinite(loss)
+
+
+def test_preparation_leaves_one_file_or_none(tmp_path, synth, processor, monkeypatch):
+    rows, collator = trace_dataset([str(synth)])[0], TraceCollator(processor)
+    path = tmp_path / "prepared" / "train.arrow"
+    ready, left = collator.ready, iter(range(6))
+
+    def stop(trace):
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return ready(trace)
+
+    monkeypatch.setattr(collator, "ready", stop)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(rows, collator, path)
+    assert list(path.parent.iterdir()) == []
+    monkeypatch.undo()
+    first = prepare(rows, collator, path)
+    (file,) = path.parent.iterdir()
+    again = prepare(rows, collator, path)
+    assert (len(again), again.features) == (len(first), first.features)
+    prepare(rows, collator, path, ["another model"])
+    assert len(list(path.parent.iterdir())) == 2
+    assert file.name.startswith("train-")
+
+
+def test_a_checkpoint_that_a_kill_cut_off_is_passed_over(tmp_path):
+    for step, state in ((2, '{"global_step": 2}'), (4, '{"global_st')):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(state)
+    (tmp_path / "checkpoint-6").mkdir()
+    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-2")
 
 
 # --- training ---

@@ -50,13 +50,14 @@ def atomic_path(path: Path, *errors: type[Exception]) -> Iterator[Path]:
     """
     path = Path(path)
     part = temporary_path(path)
+    caught: tuple[type[Exception], ...] = (OSError, *errors)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield part
         part.replace(path)
     except PixelReasonerError:
         raise
-    except (OSError, *errors) as error:
+    except caught as error:
         raise cannot_write(path, error) from error
     finally:
         with suppress(OSError):
@@ -257,7 +258,7 @@ def _is_plain(character: str) -> bool:
     return character.isalnum() or character in "._-"
 
 
-def cannot_write(path: Path, error: OSError) -> OutputError:
+def cannot_write(path: Path, error: Exception) -> OutputError:
     """Return the error for a place that cannot be written, with the reason of the operating system."""
     return OutputError(
         expected="a place that can be written",

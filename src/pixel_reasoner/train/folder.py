@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
@@ -80,11 +81,17 @@ class WholeCheckpoints:
     """For a trainer's class: a checkpoint that cannot be written is one error, whatever a library raises."""
 
     args: Any
+    state: Any
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
-        """Write a checkpoint; an incomplete one is never resumed from."""
-        with checkpoint_errors(self.args.output_dir):
-            super()._save_checkpoint(*args, **kwargs)  # type: ignore[misc]
+        """Write a checkpoint; one that there is no room for is removed."""
+        try:
+            with checkpoint_errors(self.args.output_dir):
+                super()._save_checkpoint(*args, **kwargs)  # type: ignore[misc]
+        except OutputError:
+            folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
 
 
 @contextmanager

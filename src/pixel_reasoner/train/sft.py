@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset, Features, Image, List, Value
+from transformers import TrainerCallback
 from trl import SFTTrainer
 from trl.chat_template_utils import get_training_chat_template, has_generation_markers
 
@@ -78,6 +79,18 @@ def train_sft(run: SftRun) -> Path:
     return out / "model"
 
 
+class TokenCountCallback(TrainerCallback):
+    """Restores the count of trained tokens in a resumed run: TRL logs it and does not save it."""
+
+    def __init__(self, trainer: TraceTrainer) -> None:
+        self.trainer = trainer
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Continue from the last logged count."""
+        counts = [int(row["num_tokens"]) for row in state.log_history if "num_tokens" in row]
+        self.trainer._total_train_tokens = counts[-1] if counts else 0
+
+
 def _ready(run: SftRun, args: Any) -> tuple[TraceTrainer, Any, FolderSettings]:
     """Return the trainer of a run with model and data, the processor, and the settings of the traces."""
     train, settings = trace_dataset(run.traces)
@@ -115,6 +128,7 @@ def _ready(run: SftRun, args: Any) -> tuple[TraceTrainer, Any, FolderSettings]:
     # these models by default. A mean of means would give short traces more weight.
     trainer.model_accepts_loss_kwargs = True
     show_one_progress_line(trainer)
+    trainer.add_callback(TokenCountCallback(trainer))
     if run.ask_count:
         trainer.add_callback(ValidationCallback(run, processor, settings, trainer))
     return trainer, processor, settings

@@ -1,0 +1,210 @@
+"""Fill the disk at a random write of a command, free it, and continue: one line, no partial file, the same result.
+
+    sudo python -m attacks.full_disk --count 40 --seed 0            # mounts a small tmpfs
+
+Commands: synth, export in both formats, train sft, eval and report. The size of the file system is drawn between nothing and what
+the command needs, so that each write of it is hit. One line is printed at the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from attacks.kills import CLI, SFT, files_without_times, trained
+from pixel_reasoner.files import TEMPORARY
+
+PLENTY = "2g"
+PAGE_BYTES = 4096
+TIMEOUT_S = 600
+
+
+def _synth(inputs: Path, out: Path) -> list[str]:
+    command = ["synth", "pixelworld", "--families", "attribute", "--count", "20"]
+    return [*command, "--out", str(out)]
+
+
+def _export(inputs: Path, out: Path) -> list[str]:
+    return ["export", str(inputs / "synth"), "--out", str(out)]
+
+
+def _export_json(inputs: Path, out: Path) -> list[str]:
+    return ["export", str(inputs / "released"), "--to", "message_list", "--out", str(out)]
+
+
+def _eval(inputs: Path, out: Path) -> list[str]:
+    command = ["eval", "pixelworld", "--count", "3", "--compare", "--max-new-tokens", "32"]
+    return [*command, "--cache", str(out / "cache.db"), "--out", str(out)]
+
+
+def _report(inputs: Path, out: Path) -> list[str]:
+    return ["report", str(inputs / "synth"), "--out", str(out / "page.html")]
+
+
+def _sft(inputs: Path, out: Path) -> list[str]:
+    path = inputs / "sft.toml"
+    text = SFT.format(traces=inputs / "synth", out=out)
+    path.write_text(text.replace("max_steps = 6", "max_steps = 2"))
+    return ["train", "sft", str(path)]
+
+
+COMMANDS = {
+    "synth": _synth,
+    "export": _export,
+    "export-json": _export_json,
+    "eval": _eval,
+    "report": _report,
+    "sft": _sft,
+}
+
+
+@contextmanager
+def tmpfs(folder: Path, size: str) -> Iterator[None]:
+    """Mount an empty file system of some bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    subprocess.run(mount, check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*CLI, *command], capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+    )
+
+
+def content(name: str, out: Path) -> dict[str, Any]:
+    """Return what has to be the same."""
+    if name == "sft":
+        return trained(out)
+    return files_without_times(out)
+
+
+def complaints(told: subprocess.CompletedProcess[str], out: Path) -> list[str]:
+    """Return what is wrong with a command that found no room."""
+    lines = [line for line in told.stderr.splitlines() if line.startswith("error: ")]
+    found = []
+    if told.returncode != 2 or "Traceback" in told.stderr or len(lines) != 1:
+        found.append(f"exit code {told.returncode}: {told.stderr[-400:]}")
+    return found + partial_files(out)
+
+
+def partial_files(out: Path) -> list[str]:
+    """Return the files that are not whole."""
+    return [
+        str(path)
+        for path in sorted(out.rglob("*"))
+        if path.is_file() and ".store" not in path.parts and not is_whole(path)
+    ]
+
+
+def is_whole(path: Path) -> bool:
+    """Return whether a file is complete, by its kind.
+
+    >>> import tempfile; path = Path(tempfile.mkdtemp()) / "a.json"
+    >>> path.write_text("[1,") and is_whole(path)
+    False
+    """
+    if TEMPORARY in str(path):
+        return False
+    try:
+        if path.suffix == ".png":
+            Image.open(path).load()
+        elif path.suffix == ".json":
+            json.loads(path.read_bytes())
+        elif path.name.endswith((".jsonl", ".jsonl.part")):
+            lines = path.read_bytes()
+            [json.loads(line) for line in lines.splitlines()]
+            return not lines or lines.endswith(b"\n")
+        elif path.suffix == ".html":
+            return path.read_text().rstrip().endswith("</html>")
+        elif path.suffix == ".arrow" and path.parent.name != "prepared":
+            return (path.parent / "state.json").exists()
+        elif "checkpoint-" in path.parent.name:
+            return (path.parent / "trainer_state.json").exists()
+    except (ValueError, OSError):
+        return False
+    return True
+
+
+def prepare(inputs: Path) -> None:
+    """Write the traces that export, report and training read."""
+    command = ["synth", "pixelworld", "--families", "attribute", "--count", "8"]
+    for name, model in (("synth", "tiny"), ("released", "pixel_reasoner")):
+        out = ["--model", model, "--out", str(inputs / name)]
+        assert run([*command, *out]).returncode == 0, name
+
+
+def attack(name: str, folder: Path, count: int, rng: random.Random) -> Counter[str]:
+    """Run a command on small file systems, so often, and continue it on a large one."""
+    disk, command = folder / "disk", COMMANDS[name](folder / "inputs", folder / "disk" / "out")
+    with tmpfs(disk, PLENTY):
+        before = shutil.disk_usage(disk).used
+        done = run(command)
+        assert done.returncode == 0, done.stderr
+        needed = shutil.disk_usage(disk).used - before
+        expected = content(name, disk / "out")
+    counts: Counter[str] = Counter()
+    for _ in range(count):
+        pages = rng.randrange(2, max(3, needed // PAGE_BYTES))
+        with tmpfs(disk, str(pages * PAGE_BYTES)):
+            told, found = run(command), []
+            if told.returncode:
+                found = complaints(told, disk / "out")
+            subprocess.run(["mount", "-o", f"remount,size={PLENTY}", str(disk)], check=True)
+            done = run(command)
+            if done.returncode:
+                found.append(f"does not continue: {done.stderr[-400:]}")
+            elif content(name, disk / "out") != expected:
+                found.append("continues to something else")
+        counts.update(runs=1, full=int(told.returncode != 0), failed=int(bool(found)))
+        for one in found:
+            print(f"{name}, {pages} of {needed // PAGE_BYTES} pages: {one}", flush=True)
+    return counts
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--count", type=int, default=40, help="full disks of each command")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--commands", nargs="+", choices=COMMANDS, default=list(COMMANDS))
+    options = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = "1"
+    folder = Path(tempfile.mkdtemp(prefix="full-disk-"))
+    prepare(folder / "inputs")
+    results, slowest = {}, 0.0
+    for name in options.commands:
+        started = time.monotonic()
+        results[name] = attack(name, folder, options.count, random.Random(f"{options.seed}/{name}"))
+        slowest = max(slowest, (time.monotonic() - started) / options.count)
+    failed = sum(counts["failed"] for counts in results.values())
+    told = ", ".join(
+        f"{name} {c['runs']} runs {c['full']} full {c['failed']} failed"
+        for name, c in results.items()
+    )
+    memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024
+    print(f"full disk: {told}; slowest {slowest:.0f} s a run; largest memory {memory} MB")
+    shutil.rmtree(folder)
+    return int(failed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

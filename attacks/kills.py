@@ -1,0 +1,273 @@
+"""Kill long commands at random moments, resume them until they are done, and compare with an undisturbed run.
+
+    python attacks/kills.py --count 100 --seed 0                    # all commands
+    python attacks/kills.py --count 5 --commands synth-1 eval
+
+Commands: synth with 1 and 2 workers, eval, train sft and train rl, each at the smallest size that has several checkpoints. Traces,
+media and summaries must be the same without times; of training, the weights and the logged losses. Log-probabilities may differ by
+1e-4: which questions share a batch depends on the speed of the machine, and with it the rounding. One line is printed at the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+CLI = [sys.executable, "-m", "pixel_reasoner.cli"]
+CLOCKS = frozenset(
+    {"seconds", "generate_s", "operate_s", "seconds_per_question", "traces_per_second", "step_time"}
+    | {"train_runtime", "train_samples_per_second", "train_steps_per_second"}
+)
+"""fields that measure time"""
+MAX_KILLS = 3
+"""kills of one run before it may end"""
+TIMEOUT_S = 600
+SFT = """
+traces = ["{traces}"]
+out = "{out}"
+[trl]
+learning_rate = 1e-3
+per_device_train_batch_size = 1
+gradient_accumulation_steps = 1
+max_steps = 6
+save_steps = 1
+save_total_limit = 2
+report_to = "none"
+"""
+RL = """
+out = "{out}"
+questions_per_sync = 2
+group_size = 2
+minibatch = 4
+rollouts_at_once = 4
+max_turns = 2
+max_new_tokens = 16
+sample_every = 1
+[pixelworld]
+families = ["attribute"]
+count = 4
+[trl]
+per_device_train_batch_size = 4
+learning_rate = 1e-4
+max_steps = 3
+save_steps = 1
+save_total_limit = 2
+max_completion_length = 256
+report_to = "none"
+"""
+
+
+class Attack(NamedTuple):
+    """One command that is killed."""
+
+    arguments: Callable[[Path, Path], list[str]]
+    """(folder of inputs, folder of the run) -> arguments of the command line"""
+    content: Callable[[Path], dict[str, Any]]
+    """returns what has to be the same"""
+
+
+def _synth(workers: int) -> Attack:
+    def arguments(inputs: Path, out: Path) -> list[str]:
+        command = ["synth", "pixelworld", "--families", "attribute,video", "--count", "60"]
+        return [*command, "--workers", str(workers), "--out", str(out)]
+
+    return Attack(arguments, files_without_times)
+
+
+def _eval(inputs: Path, out: Path) -> list[str]:
+    command = ["eval", "pixelworld", "--count", "6", "--compare", "--max-new-tokens", "48"]
+    return [*command, "--batch-size", "2", "--cache", str(out / "cache.db"), "--out", str(out)]
+
+
+def _train(kind: str, text: str) -> Callable[[Path, Path], list[str]]:
+    def arguments(inputs: Path, out: Path) -> list[str]:
+        path = out.with_suffix(".toml")
+        path.write_text(text.format(traces=inputs / "synth", out=out))
+        return ["train", kind, str(path)]
+
+    return arguments
+
+
+# --- what has to be the same ---
+
+
+class Near(float):
+    """Number that equals others that are within 1e-4.
+
+    >>> Near(0.5) == Near(0.50001), Near(0.5) == Near(0.501)
+    (True, False)
+    """
+
+    __hash__ = None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, float) and abs(float(self) - float(other)) < 1e-4
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+
+def files_without_times(out: Path) -> dict[str, Any]:
+    """Return the content of all files but those that are not for users; JSON without times."""
+    found: dict[str, Any] = {}
+    for path in sorted(path for path in out.rglob("*") if path.is_file()):
+        name = str(path.relative_to(out))
+        if ".store/" in name or path.suffix == ".db":
+            continue
+        found[name] = path.read_bytes()
+        if path.suffix in (".json", ".jsonl"):
+            text = path.read_text(encoding="utf-8")
+            values = [text] if path.suffix == ".json" else text.splitlines()
+            found[name] = [timeless(json.loads(value)) for value in values]
+    return found
+
+
+def timeless(value: Any) -> Any:
+    """Return a JSON value without the fields that measure time, and with log-probabilities that can be compared."""
+    if isinstance(value, dict):
+        kept = {name: one for name, one in value.items() if not _is_clock(name)}
+        logprobs = [Near(one) for one in kept.pop("logprobs", None) or ()]
+        return {**{name: timeless(one) for name, one in kept.items()}, "logprobs": logprobs}
+    return [timeless(one) for one in value] if isinstance(value, list) else value
+
+
+def _is_clock(name: str) -> bool:
+    return name in CLOCKS or name.startswith(("seconds/", "perf/"))
+
+
+def trained(out: Path) -> dict[str, Any]:
+    """Return the weights of a training, its losses, and the names of its other files."""
+    (state,) = sorted(out.glob("checkpoint-*/trainer_state.json"))[-1:]
+    history = json.loads(state.read_text(encoding="utf-8"))["log_history"]
+    found = {name: one for name, one in files_without_times(out).items() if _is_result(name)}
+    names = {str(path.relative_to(out)) for path in out.rglob("*") if ".store" not in path.parts}
+    return {"losses": timeless(history), "names": names, **found}
+
+
+def _is_result(name: str) -> bool:
+    return name.startswith(("model/", "questions/", "samples/")) and not name.endswith(".html")
+
+
+ATTACKS = {
+    "synth-1": _synth(1),
+    "synth-2": _synth(2),
+    "eval": Attack(_eval, files_without_times),
+    "sft": Attack(_train("sft", SFT), trained),
+    "rl": Attack(_train("rl", RL), trained),
+}
+
+
+# --- runs ---
+
+
+def run(command: list[str], kill_after_s: float | None = None) -> bool:
+    """Run a command and return whether it ended by itself; a kill reaches its main process alone.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    with tempfile.TemporaryFile("w+") as told:
+        process = subprocess.Popen(
+            [*CLI, *command], stdout=subprocess.DEVNULL, stderr=told, start_new_session=True
+        )
+        try:
+            code = process.wait(TIMEOUT_S if kill_after_s is None else kill_after_s)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            if kill_after_s is not None:
+                return False
+            raise
+        if code:
+            told.seek(0)
+            raise RuntimeError(f"exit code {code}: {told.read()[-600:]}")
+    return True
+
+
+def differing(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    """Return the names whose content differs.
+
+    >>> differing({"a": 1, "b": 2}, {"a": 1, "c": 3})
+    ['b', 'c']
+    """
+    names = sorted({*one, *other})
+    return [name for name in names if one.get(name, ...) != other.get(name, ...)]
+
+
+def prepare(inputs: Path) -> None:
+    """Write the traces that a training reads."""
+    command = ["synth", "pixelworld", "--families", "attribute", "--count", "8"]
+    run([*command, "--out", str(inputs / "synth")])
+
+
+def attack(name: str, folder: Path, count: int, rng: random.Random) -> Counter[str]:
+    """Kill a command, resume it until it is done and compare; so often."""
+    kind, whole, cut = ATTACKS[name], folder / name / "whole", folder / name / "run"
+    whole.parent.mkdir(parents=True)
+    # Of the same name, since some files contain it: the undisturbed run is moved out of the way.
+    started = time.monotonic()
+    run(kind.arguments(folder / "inputs", cut))
+    duration_s = time.monotonic() - started
+    cut.rename(whole)
+    expected = kind.content(whole)
+    counts: Counter[str] = Counter()
+    for _ in range(count):
+        command = kind.arguments(folder / "inputs", cut)
+        is_done, kills = False, 0
+        for _ in range(rng.randint(1, MAX_KILLS)):
+            is_done = run(command, rng.uniform(0.1, 1.1) * duration_s)
+            if is_done:
+                break
+            kills += 1
+        if not is_done:
+            run(command)
+        found = differing(expected, kind.content(cut))
+        counts.update(runs=1, kills=kills, failed=int(bool(found)))
+        if found:
+            print(f"{name}: {len(found)} differ after {kills} kills: {found[:6]}", flush=True)
+            cut.rename(folder / name / f"failed-{counts['failed']}")
+        shutil.rmtree(cut, ignore_errors=True)
+    return counts
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--count", type=int, default=100, help="killed runs of each command")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--commands", nargs="+", choices=ATTACKS, default=list(ATTACKS))
+    options = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = "1"
+    folder = Path(tempfile.mkdtemp(prefix="kills-"))
+    prepare(folder / "inputs")
+    results, slowest = {}, 0.0
+    for name in options.commands:
+        started = time.monotonic()
+        results[name] = attack(name, folder, options.count, random.Random(f"{options.seed}/{name}"))
+        slowest = max(slowest, (time.monotonic() - started) / options.count)
+    failed = sum(counts["failed"] for counts in results.values())
+    told = ", ".join(
+        f"{name} {c['runs']} runs {c['kills']} kills {c['failed']} differ"
+        for name, c in results.items()
+    )
+    memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024
+    print(f"kills: {told}; slowest {slowest:.0f} s a run; largest memory {memory} MB")
+    if not failed:
+        shutil.rmtree(folder)
+    return int(failed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
