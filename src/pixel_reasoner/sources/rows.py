@@ -126,8 +126,6 @@ def with_answers(rows: Iterable[Row]) -> Iterator[Row]:
 # --- parts of a question ---
 
 
-
-
 def with_options(question: str, options: Mapping[str, str]) -> str:
     r"""Return a question followed by its options, one per line.
 
