@@ -9,8 +9,8 @@ import pytest
 
 from cli_fixture import assert_refused
 from pixel_reasoner.errors import EndpointError
-from pixel_reasoner.sources.base import read_questions
 from pixel_reasoner.sources.jsonl import ROW_KEYS
+from pixel_reasoner.sources.question_files import read_questions
 from pixel_reasoner.train.config import RlRun, SftRun
 from pixel_reasoner.workflows import doctor
 

@@ -105,7 +105,7 @@ def test_two_actors_say_what_this_process_says(folder, here):
     traces = traces_of(found.take_all())
     assert told(traces) == told(here)
     assert any(trace.executed for trace in traces.values())
-    settings = {json.dumps(one.settings) for one in [*traces.values(), *here.values()]}
+    settings = {one.settings.model_dump_json() for one in [*traces.values(), *here.values()]}
     assert len(settings) == 1
 
 
@@ -172,7 +172,7 @@ def test_rules_hold_in_actors(lines, folder):
     bare = RolloutConfig(operations=False)
     found = traces_of(ask_dataset(dataset, ModelSpec("tiny"), bare, folder=folder).take_all())
     assert not any(trace.observations for trace in found.values())
-    assert {trace.settings["operations"] for trace in found.values()} == {False}
+    assert {trace.settings.operations for trace in found.values()} == {False}
 
 
 def test_servers_that_do_not_answer_end_the_run_with_the_cure(lines, folder):

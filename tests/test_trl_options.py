@@ -54,7 +54,6 @@ def rl(**trl: object) -> RlRun:
         (rl, {"generation_kwargs": {"temperature": 0.5}}, "temperature under"),
         (rl, {"generation_kwargs": {"max_new_tokens": 5}}, "max_new_tokens at the top"),
     ],
-    ids=str,
 )
 def test_an_option_without_effect_or_that_breaks_later_is_refused_when_the_run_is_read(
     make, trl, told
@@ -77,7 +76,6 @@ def test_an_option_without_effect_or_that_breaks_later_is_refused_when_the_run_i
         (rl, {"save_steps": 3}, "multiple of the 2 steps"),
         (rl, {"num_iterations": 2, "save_steps": 2}, "multiple of the 4 steps"),
     ],
-    ids=str,
 )
 def test_values_of_another_type_are_refused_before_anything_is_loaded(make, trl, told):
     with pytest.raises(UsageError, match=told):
