@@ -94,7 +94,7 @@ class ScriptedTurns:
         self.scripts, self._turn = scripts, 0
         self._waiting = list(range(len(scripts)))
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """Nothing is cached."""
 
     def generate(

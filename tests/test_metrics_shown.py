@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from pixel_reasoner.evals.stats import summarize
 from pixel_reasoner.models.openai_reply import completion
 from pixel_reasoner.report.run import number_table, table, write_table
+from pixel_reasoner.report.summary import RunSummary
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.trace import StopReason, Trace, Turn
 from pixel_reasoner.sources.pixelworld import WorldMix
@@ -52,7 +53,7 @@ def test_new_tokens_of_a_server_are_its_count_and_unknown_is_not_zero():
 
 
 def test_a_cell_of_a_csv_table_is_empty_or_one_number(tmp_path):
-    summary = summarize([trace(number) for number in range(8)])
+    summary = RunSummary.model_validate(summarize([trace(number) for number in range(8)]))
     write_table(summary, tmp_path / "t.csv")
     with (tmp_path / "t.csv").open(newline="") as file:
         header, *rows = list(csv.reader(file))

@@ -534,7 +534,7 @@ def test_questions_about_one_picture_decode_it_once(question, monkeypatch):
 
     opened, real = [], decoder.open_image
     monkeypatch.setattr(
-        decoder, "open_image", lambda path, limits: (opened.append(path), real(path, limits))[1]
+        decoder, "open_image", lambda *given: (opened.append(given[0]), real(*given))[1]
     )
     model = ScriptedModel([CLOSER, RED], budgets=UNSCALED)
     assert [t.answer for t in ask_many(numbered(question, 6), model, batch_size=3)] == ["red"] * 6

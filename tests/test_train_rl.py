@@ -226,7 +226,7 @@ class Turns(ScriptedTurns):
         super().__init__(tokenizer)
         self.texts, self.ended = texts, ended
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         self.begin([self.texts])
 
     def generate(self, prompt_ids, images=None):

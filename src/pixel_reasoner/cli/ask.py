@@ -91,13 +91,19 @@ def ask(
     for note in api.check_media(asked):
         warn(f"note: {note}")
     loaded = api.load_model(spec, config)
-    if as_json:
-        trace = api.ask(asked, loaded, config)
-        sys.stdout.write(trace.to_line() + "\n")
-    else:
-        trace = _ask_streaming(asked, loaded, config)
+    trace = (
+        _ask_as_json(asked, loaded, config) if as_json else _ask_streaming(asked, loaded, config)
+    )
     if report is not None:
         _write_report([trace], report, title=question, quiet=as_json)
+
+
+def _ask_as_json(question: Question, loaded: LoadedModel, config: RolloutConfig) -> Trace:
+    from pixel_reasoner import api
+
+    trace = api.ask(question, loaded, config)
+    sys.stdout.write(trace.to_line() + "\n")
+    return trace
 
 
 def demo(

@@ -9,7 +9,7 @@ import typer
 from pixel_reasoner.cli.options import ENDPOINT_VARIABLE, KeyFileOption, ModelOption
 from pixel_reasoner.cli.output import say
 
-_SIGNS = {"ok": "[green]ok     [/]", "missing": "[yellow]missing[/]", "broken": "[red]broken [/]"}
+_STYLES = {"ok": "green", "missing": "yellow", "broken": "red"}
 
 
 def doctor(
@@ -33,15 +33,14 @@ def doctor(
 
         pixel-reasoner doctor --model NAME --endpoint http://localhost:8000/v1
     """
-    from rich.markup import escape
-
     from pixel_reasoner import api
 
     spec = api.ModelSpec(model, endpoints=tuple(endpoint or ()), key_file=key_file)
     broken = 0
     for finding in api.diagnose(spec):
         broken += finding.status == "broken"
-        say(f"{_SIGNS[finding.status]} {escape(f'{finding.subject}: {finding.detail}')}")
+        status = (f"{finding.status:8}", _STYLES[finding.status])
+        say(status, f"{finding.subject}: {finding.detail}")
     if broken:
-        say(f"[red]{broken} broken[/]")
+        say((f"{broken} broken", "red"))
         raise typer.Exit(1)

@@ -27,14 +27,17 @@ _ROW_COMMENT = """\
 #
 # id            text; no two rows have the same
 # media         list of {{"type": "image", "video" or "frames", "path": ..., "start": seconds, "end": seconds}}; paths are
-#               relative to the file
+#               relative to the file and in its folder; or one of image, images, video, videos with paths alone
 # question      text
 # answer        text, number, or a list of accepted ones; with options the letter
 # options       {{"A": text, "B": text, ...}}
 # answer_type   mcq, int, anls or free [default: mcq with options, else free]
 # image         number of the picture that contains the evidence, from 1 [default: 1]
 # boxes         evidence: list of [x1, y1, x2, y2] in pixels of that picture
-# frames        evidence in a clip: list of numbers of the 16 frames that are shown, from 1
+# box_unit      of boxes: pixel, fraction or permille [default: pixel]; box_format: xyxy or xywh [default: xyxy]
+# frames        evidence in a clip: list of numbers of the 16 frames that are shown
+# frame_base    number of the first frame, 0 or 1 [default: 1]
+# times         evidence in a clip, instead of frames: seconds from its start
 # subjects      what each box or frame shows; findings: what is found there
 # needs_look    false where the overview is enough; reasoning: how the answer follows then
 # category      group of rows in tables

@@ -36,7 +36,7 @@ from pixel_reasoner.scoring.evidence import evidence_hit
 from pixel_reasoner.scoring.grading import Outcome, grade, is_right
 from pixel_reasoner.world import FAMILIES, SPLITS
 
-WRONG_ANSWER = "none of the accepted answers"
+WRONG_ANSWER = "wrong"
 """an answer that no question accepts"""
 MAX_NAMED = 20
 """problems that a verdict lists; all are counted"""
