@@ -72,10 +72,8 @@ def ask(
 
         pixel-reasoner ask "What does the sign say?" --image a.jpg --model NAME --endpoint http://localhost:8000/v1
     """
-    _check_question(question)
+    _check_arguments(question, report)
     media = _media(image or [], video, frames, page)
-    if report is not None:
-        check_output_file(report, "--report")
 
     from pixel_reasoner import api
 
@@ -87,10 +85,9 @@ def ask(
         temperature=temperature,
         seed=seed,
     )
-    spec = model_spec(model, local, servers)
     for note in api.check_media(asked):
         warn(f"note: {note}")
-    loaded = api.load_model(spec, config)
+    loaded = api.load_model(model_spec(model, local, servers), config)
     trace = (
         _ask_as_json(asked, loaded, config) if as_json else _ask_streaming(asked, loaded, config)
     )
@@ -162,11 +159,13 @@ def _write_report(traces: list[Trace], out: Path, *, title: str, quiet: bool = F
     print_report_written(out, written.unshown, quiet=quiet)
 
 
-def _check_question(text: str) -> None:
-    if not text.strip():
+def _check_arguments(question: str, report: Path | None) -> None:
+    if not question.strip():
         raise UsageError(
-            expected="a question", got=repr(text), fix='such as "What does the sign say?"'
+            expected="a question", got=repr(question), fix='such as "What does the sign say?"'
         )
+    if report is not None:
+        check_output_file(report, "--report")
 
 
 def _media(
