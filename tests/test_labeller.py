@@ -135,7 +135,7 @@ def test_regions_become_questions_with_four_options_and_traces_that_pass_the_che
     summary = run(server, tmp_path / "out", rows(regions(tmp_path)))
     assert (summary["count"], summary["dropped"]) == (8, {})
     assert summary["labeller"] == {"calls": 8, "retried": 0, "cached": 0}
-    assert check_traces(load_run(tmp_path / "out")).passed
+    assert check_traces(load_run(tmp_path / "out", [tmp_path / "sa1b"])).passed
     for trace in traces(tmp_path / "out"):
         colour = f"colour {trace.question.id.rpartition('-')[2]}"
         assert trace.question.options[trace.answer] == colour

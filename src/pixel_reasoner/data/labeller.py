@@ -158,13 +158,17 @@ class Labeller:
         return self.endpoint.counts()
 
     def labelled(
-        self, units: Iterable[_Unit], rows_of: Callable[[_Unit], Row | list[Row]]
+        self,
+        units: Iterable[_Unit],
+        rows_of: Callable[[_Unit], Row | list[Row]],
+        folder: Path | None = None,
     ) -> Iterator[Row | list[Row]]:
         """Yield one result for each unit, in order. When the budget is spent, rows with cached replies are still yielded.
 
         Args:
             units: consumed as they are labelled.
             rows_of: returns the row or rows of a unit; called in a thread.
+            folder: root of relative media paths, if it is not the labeller's.
 
         Raises:
             EndpointError: no reply can be expected any more.
@@ -177,7 +181,7 @@ class Labeller:
         held: list[Row | list[Row]] = []
         while not_asked < self.wanted:
             for unit in islice(units, 2 * size - len(waiting)):
-                waiting.append(self._pool.submit(self._unit, unit, rows_of))
+                waiting.append(self._pool.submit(self._unit, unit, rows_of, folder or self.folder))
             if not waiting:
                 break
             done = waiting.popleft().result()
@@ -189,11 +193,15 @@ class Labeller:
                 held = []
         yield from held
 
-    def _unit(self, unit: _Unit, rows_of: Callable[[_Unit], Row | list[Row]]) -> Row | list[Row]:
+    def _unit(
+        self, unit: _Unit, rows_of: Callable[[_Unit], Row | list[Row]], folder: Path
+    ) -> Row | list[Row]:
         rows = rows_of(unit)
-        return [self.label(row) for row in rows] if isinstance(rows, list) else self.label(rows)
+        if isinstance(rows, list):
+            return [self.label(row, folder) for row in rows]
+        return self.label(rows, folder)
 
-    def label(self, row: Row) -> Row:
+    def label(self, row: Row, folder: Path | None = None) -> Row:
         """Return a row with what it lacks, or the row itself if it lacks nothing.
 
         Raises:
@@ -204,7 +212,7 @@ class Labeller:
         assert row.evidence is not None, "labels describe evidence"
         views = list(_views(row, row.evidence, self.manner))
         text, read = self._task(row, row.evidence)
-        question = with_media_root(row, self.folder)
+        question = with_media_root(row, folder or self.folder)
         try:
             key = _key(self.endpoint.config.model, text, question.media, views)
             pictures = partial(_jpegs, question, views)

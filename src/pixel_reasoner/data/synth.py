@@ -249,7 +249,7 @@ class _Run:
         if self.progress.count < quota:
             rest = islice(units, self.progress.units, None)
         if labeller is not None:
-            rest = labeller.labelled(rest, partial(_rows, settings=settings, folder=folder))
+            rest = labeller.labelled(rest, partial(_rows, settings=settings, folder=folder), folder)
         write = partial(write_unit, settings=settings, folder=folder)
         try:
             with closing(map_in_order(write, rest, self.workers)) as results:
