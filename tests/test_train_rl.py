@@ -416,7 +416,7 @@ def test_the_rollouts_of_a_question_open_its_media_once(questions, monkeypatch):
 
     real = decoder.open_image
     monkeypatch.setattr(
-        decoder, "open_image", lambda path, limits: (opened.append(path), real(path, limits))[1]
+        decoder, "open_image", lambda *given: (opened.append(given[0]), real(*given))[1]
     )
     contexts = MediaCache(max_entries=1)
     for question in [questions[0]] * 4 + [questions[1], questions[0]]:
