@@ -147,7 +147,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 def temporary_path(path: Path) -> Path:
     """Return a new name in the folder of a file, for its content until that is complete. No two writers have the same."""
-    return path.with_name(TEMPORARY + uuid4().hex)
+    # torch.save refuses a name without a suffix that starts with a dot.
+    return path.with_name(f"{TEMPORARY}{uuid4().hex}{path.suffix}")
 
 
 def remove_temporary(folder: Path) -> None:
