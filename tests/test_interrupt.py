@@ -19,9 +19,17 @@ SYNTH += ["attribute", "--count", "2000", "--out"]
 
 def started(command: list[str], growing: Path) -> subprocess.Popen[str]:
     """Start a command in a process group of its own and wait until a file grows."""
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # A shell in the background ignores Ctrl-C, and so would everything that it starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 60
-    while not (growing.exists() and growing.stat().st_size):
+    # Several units: an interrupted one is dropped.
+    while not (growing.exists() and growing.stat().st_size > 50_000):
         assert time.monotonic() < deadline, "the command did not get going"
         time.sleep(0.02)
     return process
