@@ -47,7 +47,7 @@ adapters:
 ATTACKS := replies rows media servers folders full_disk kills scripts
 attack: install browser
 	@failed=0; for one in $(ATTACKS); do \
-		echo "== attacks/$$one.py"; $(BIN)/python attacks/$$one.py || failed=1; \
+		echo "== attacks.$$one"; $(BIN)/python -m attacks.$$one || failed=1; \
 	done; exit $$failed
 
 check: test

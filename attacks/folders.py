@@ -1,6 +1,6 @@
 """Commands on folders from others: runs, traces, logs, exports, rows and models with hostile values, links and code.
 
-    python attacks/folders.py --count 300 --seed 0
+    python -m attacks.folders --count 300 --seed 0
 
 Each case damages a good folder in a few places and runs one command on it. A command fails the attack if it ends otherwise
 than with exit code 0, 1 (`check` found problems) or 2 (one message), changes anything besides its output, shows the secret

@@ -8,16 +8,11 @@ the command needs, so that each write of it is hit. One line is printed at the e
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import random
-import resource
 import shutil
 import subprocess
 import sys
-import tempfile
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,7 +21,7 @@ from typing import Any
 
 from PIL import Image
 
-from attacks.kills import CLI, SFT, files_without_times, trained
+from attacks.kills import CLI, SFT, attack_commands, files_without_times, trained
 from pixel_reasoner.files import TEMPORARY
 
 PLENTY = "2g"
@@ -98,12 +93,12 @@ def content(name: str, out: Path) -> dict[str, Any]:
     return files_without_times(out)
 
 
-def complaints(told: subprocess.CompletedProcess[str], out: Path) -> list[str]:
+def complaints(done: subprocess.CompletedProcess[str], out: Path) -> list[str]:
     """Return what is wrong with a command that found no room."""
-    lines = [line for line in told.stderr.splitlines() if line.startswith("error: ")]
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     found = []
-    if told.returncode != 2 or "Traceback" in told.stderr or len(lines) != 1:
-        found.append(f"exit code {told.returncode}: {told.stderr[-400:]}")
+    if done.returncode != 2 or "Traceback" in done.stderr or len(lines) != 1:
+        found.append(f"exit code {done.returncode}: {done.stderr[-400:]}")
     return found + partial_files(out)
 
 
@@ -166,44 +161,23 @@ def attack(name: str, folder: Path, count: int, rng: random.Random) -> Counter[s
     for _ in range(count):
         pages = rng.randrange(2, max(3, needed // PAGE_BYTES))
         with tmpfs(disk, str(pages * PAGE_BYTES)):
-            told, found = run(command), []
-            if told.returncode:
-                found = complaints(told, disk / "out")
+            done, found = run(command), []
+            if done.returncode:
+                found = complaints(done, disk / "out")
             subprocess.run(["mount", "-o", f"remount,size={PLENTY}", str(disk)], check=True)
             done = run(command)
             if done.returncode:
                 found.append(f"does not continue: {done.stderr[-400:]}")
             elif content(name, disk / "out") != expected:
                 found.append("continues to something else")
-        counts.update(runs=1, full=int(told.returncode != 0), failed=int(bool(found)))
+        counts.update(runs=1, full=int(done.returncode != 0), failed=int(bool(found)))
         for one in found:
             print(f"{name}, {pages} of {needed // PAGE_BYTES} pages: {one}", flush=True)
     return counts
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--count", type=int, default=40, help="full disks of each command")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--commands", nargs="+", choices=COMMANDS, default=list(COMMANDS))
-    options = parser.parse_args()
-    os.environ["OMP_NUM_THREADS"] = "1"
-    folder = Path(tempfile.mkdtemp(prefix="full-disk-"))
-    prepare(folder / "inputs")
-    results, slowest = {}, 0.0
-    for name in options.commands:
-        started = time.monotonic()
-        results[name] = attack(name, folder, options.count, random.Random(f"{options.seed}/{name}"))
-        slowest = max(slowest, (time.monotonic() - started) / options.count)
-    failed = sum(counts["failed"] for counts in results.values())
-    told = ", ".join(
-        f"{name} {c['runs']} runs {c['full']} full {c['failed']} failed"
-        for name, c in results.items()
-    )
-    memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024
-    print(f"full disk: {told}; slowest {slowest:.0f} s a run; largest memory {memory} MB")
-    shutil.rmtree(folder)
-    return int(failed > 0)
+    return attack_commands("full disk", __doc__, COMMANDS, 40, prepare, attack)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Kill long commands at random moments, resume them until they are done, and compare with an undisturbed run.
 
-    python attacks/kills.py --count 100 --seed 0                    # all commands
-    python attacks/kills.py --count 5 --commands synth-1 eval
+    python -m attacks.kills --count 100 --seed 0                    # all commands
+    python -m attacks.kills --count 5 --commands synth-1 eval
 
 Commands: synth with 1 and 2 workers, eval, train sft and train rl, each at the smallest size that has several checkpoints. Traces,
 media and summaries must be the same without times; of training, the weights and the logged losses. Log-probabilities may differ by
@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -179,9 +179,9 @@ def run(command: list[str], kill_after_s: float | None = None) -> bool:
     Raises:
         RuntimeError: it failed.
     """
-    with tempfile.TemporaryFile("w+") as told:
+    with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(
-            [*CLI, *command], stdout=subprocess.DEVNULL, stderr=told, start_new_session=True
+            [*CLI, *command], stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True
         )
         try:
             code = process.wait(TIMEOUT_S if kill_after_s is None else kill_after_s)
@@ -192,8 +192,8 @@ def run(command: list[str], kill_after_s: float | None = None) -> bool:
                 return False
             raise
         if code:
-            told.seek(0)
-            raise RuntimeError(f"exit code {code}: {told.read()[-600:]}")
+            errors.seek(0)
+            raise RuntimeError(f"exit code {code}: {errors.read()[-600:]}")
     return True
 
 
@@ -243,30 +243,43 @@ def attack(name: str, folder: Path, count: int, rng: random.Random) -> Counter[s
     return counts
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--count", type=int, default=100, help="killed runs of each command")
+def attack_commands(
+    title: str,
+    description: str,
+    commands: Collection[str],
+    default_count: int,
+    prepare_inputs: Callable[[Path], None],
+    attack_one: Callable[[str, Path, int, random.Random], Counter[str]],
+) -> int:
+    """Attack the commands that the arguments of the process name, print one line, and return the exit code."""
+    parser = argparse.ArgumentParser(description=description.partition("\n")[0])
+    parser.add_argument("--count", type=int, default=default_count, help="runs of each command")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--commands", nargs="+", choices=ATTACKS, default=list(ATTACKS))
+    parser.add_argument("--commands", nargs="+", choices=commands, default=list(commands))
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
-    folder = Path(tempfile.mkdtemp(prefix="kills-"))
-    prepare(folder / "inputs")
+    folder = Path(tempfile.mkdtemp(prefix="attack-"))
+    prepare_inputs(folder / "inputs")
     results, slowest = {}, 0.0
     for name in options.commands:
         started = time.monotonic()
-        results[name] = attack(name, folder, options.count, random.Random(f"{options.seed}/{name}"))
+        rng = random.Random(f"{options.seed}/{name}")
+        results[name] = attack_one(name, folder, options.count, rng)
         slowest = max(slowest, (time.monotonic() - started) / options.count)
     failed = sum(counts["failed"] for counts in results.values())
-    told = ", ".join(
-        f"{name} {c['runs']} runs {c['kills']} kills {c['failed']} differ"
-        for name, c in results.items()
+    line = ", ".join(
+        f"{name} {' '.join(f'{count} {what}' for what, count in counts.items())}"
+        for name, counts in results.items()
     )
     memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024
-    print(f"kills: {told}; slowest {slowest:.0f} s a run; largest memory {memory} MB")
+    print(f"{title}: {line}; slowest {slowest:.0f} s a run; largest memory {memory} MB")
     if not failed:
         shutil.rmtree(folder)
     return int(failed > 0)
+
+
+def main() -> int:
+    return attack_commands("kills", __doc__, ATTACKS, 100, prepare, attack)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Attack: open hostile media as the product does, each in a process of its own, and measure time and memory.
 
-    python attacks/media.py --count 1000 --seed 0
+    python -m attacks.media --count 1000 --seed 0
 
 Every medium is opened as a picture, or as a video or folder of frames, or both: overview, a zoom, a selected frame. Allowed
 are a result and an `InputError` in one line. Failures are crashes, hangs, other exceptions, more than 2 GB or 20 s, and

@@ -1,6 +1,6 @@
 """Fuzzed replies of models, through every parser of a dialect, extraction, grading, and the arguments of operations.
 
-    python attacks/replies.py --count 1000000 --seed 0
+    python -m attacks.replies --count 1000000 --seed 0
 
 A reply is parsed whole and in random pieces, and the results must be equal; what was parsed must be valid JSON. Any exception is
 a failure, and so is a hostile reply of 32 KB that takes longer than 50 ms in any one function. Prints one line.

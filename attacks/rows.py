@@ -1,6 +1,6 @@
 """Attack on the readers of rows: own rows, TSV rows and messages with values of any type under any key.
 
-    python attacks/rows.py --count 20000 --seed 0
+    python -m attacks.rows --count 20000 --seed 0
 
 Laws: a reader raises nothing; a dropped row has a reason and a detail; a question that was accepted has as many media, options and
 answers as its row, no text that is made of a missing value or of a list, and can be written and read again.

@@ -1,6 +1,6 @@
 """The scripts in `runs/` and the commands of README, run as they are written, on small data and a small random model.
 
-    python attacks/scripts.py --count 2 --seed 0
+    python -m attacks.scripts --count 2 --seed 0
 
 `runs/` is copied to a folder whose `.venv/bin` has stand-ins: `accelerate launch` runs one process, and `pixel-reasoner` lowers
 counts (`--count`, `--scale`). The texts of the scripts are not changed. The model is a Qwen2.5-VL with random weights at the

@@ -1,6 +1,6 @@
 """Runs of `ask`, `probe` and `eval` against a server that misbehaves in every way of `misbehaviour`.
 
-    python attacks/servers.py --count 400 --seed 0
+    python -m attacks.servers --count 400 --seed 0
 
 Each run is a command line in a worker process; every 20th one is a process of its own. Checked: no traceback, exit code 0 or 2,
 at most 500 MB, at most the timeout and 5 s, no piece of the key in the output or in any file of the run.

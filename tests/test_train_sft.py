@@ -308,7 +308,7 @@ def test_a_low_rank_update_is_merged_into_an_ordinary_model(
     tmp_path, synth, processor, monkeypatch
 ):
     """The saved model has the outputs of the trained one, adapter included."""
-    from pixel_reasoner.train import sft
+    from pixel_reasoner.train import weights
 
     collator = TraceCollator(processor)
     batch = collator([collator.ready(trace) for trace in list(load_run(synth))[:2]])
@@ -318,7 +318,7 @@ def test_a_low_rank_update_is_merged_into_an_ordinary_model(
         before.append(outputs(trainer.model, batch))
         save_model(trainer, *rest)
 
-    monkeypatch.setattr(sft, "save_model", save)
+    monkeypatch.setattr(weights, "save_model", save)
     trl = TRL.replace("max_steps = 6", "max_steps = 2")
     train_sft(SftRun.read(write_run(tmp_path, synth, "lora_rank = 4", trl)))
     model, start = LocalModel(str(tmp_path / "out" / "model")).model, LocalModel("tiny").model

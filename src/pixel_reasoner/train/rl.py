@@ -49,11 +49,10 @@ from pixel_reasoner.train.callbacks import (
     show_one_progress_line,
 )
 from pixel_reasoner.train.config import RlRun
-from pixel_reasoner.train.folder import keep_run, training_folder
+from pixel_reasoner.train.folder import training_folder
 from pixel_reasoner.train.grpo import PixelReasonerTrainer
-from pixel_reasoner.train.model_card import write_model_card
 from pixel_reasoner.train.trl_config import trl_config
-from pixel_reasoner.train.weights import last_checkpoint, load_weights, lora_config, save_model
+from pixel_reasoner.train.weights import load_weights, lora_config, train_and_save
 
 NO_LIMIT = 10**6
 """pictures of a rollout: the token limits of a run end it earlier"""
@@ -77,13 +76,7 @@ def train_rl(run: RlRun) -> Path:
     get_dialect(folder_config.dialect)  # fail on an unknown dialect before anything is loaded
     with training_folder(run, args) as out:
         trainer, processor, settings = _ready(run, args, own_rewards, str(model), folder_config)
-        if args.process_index == 0:
-            keep_run(run)
-        trainer.train(resume_from_checkpoint=last_checkpoint(out))
-        save_model(trainer, processor, settings, out / "model")
-        if args.process_index == 0:
-            write_model_card(run, out / "model")
-    return out / "model"
+        return train_and_save(trainer, run, processor, settings, out)
 
 
 def _ready(

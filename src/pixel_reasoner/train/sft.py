@@ -41,10 +41,10 @@ from pixel_reasoner.train.callbacks import (
     show_one_progress_line,
 )
 from pixel_reasoner.train.config import SftRun
-from pixel_reasoner.train.folder import WholeCheckpoints, keep_run, training_folder
-from pixel_reasoner.train.model_card import WritesModelCard, write_model_card
+from pixel_reasoner.train.folder import WholeCheckpoints, training_folder
+from pixel_reasoner.train.model_card import WritesModelCard
 from pixel_reasoner.train.trl_config import trl_config
-from pixel_reasoner.train.weights import last_checkpoint, load_weights, lora_config, save_model
+from pixel_reasoner.train.weights import load_weights, lora_config, train_and_save
 
 IGNORE = -100
 """label of a token without loss"""
@@ -70,13 +70,7 @@ def train_sft(run: SftRun) -> Path:
     args = trl_config(run)
     with training_folder(run, args) as out:
         trainer, processor, settings = _ready(run, args)
-        if args.process_index == 0:
-            keep_run(run)
-        trainer.train(resume_from_checkpoint=last_checkpoint(out))
-        save_model(trainer, processor, settings, out / "model")
-        if args.process_index == 0:
-            write_model_card(run, out / "model")
-    return out / "model"
+        return train_and_save(trainer, run, processor, settings, out)
 
 
 class TokenCountCallback(TrainerCallback):

@@ -18,7 +18,8 @@ from pixel_reasoner.text import visible
 from pixel_reasoner.train import distributed
 from pixel_reasoner.train.checkpoints import STATE, checkpoint_step, problem_of_checkpoint
 from pixel_reasoner.train.config import RlRun, SftRun
-from pixel_reasoner.train.folder import checkpoint_errors
+from pixel_reasoner.train.folder import checkpoint_errors, keep_run
+from pixel_reasoner.train.model_card import write_model_card
 
 Run = SftRun | RlRun
 _LOG = logging.getLogger(__name__)
@@ -78,6 +79,23 @@ def last_checkpoint(out: Path) -> str | None:
             return str(steps[step])
         _LOG.warning("skipped %s, which is not whole: %s", steps[step], visible(problem))
     return None
+
+
+def train_and_save(
+    trainer: Any, run: Run, processor: Any, settings: FolderSettings, out: Path
+) -> Path:
+    """Train from the last checkpoint on, and return the folder of the finished model. Every process has to call this.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    if distributed.is_main_process(trainer):
+        keep_run(run)
+    trainer.train(resume_from_checkpoint=last_checkpoint(out))
+    save_model(trainer, processor, settings, out / "model")
+    if distributed.is_main_process(trainer):
+        write_model_card(run, out / "model")
+    return out / "model"
 
 
 def save_model(trainer: Any, processor: Any, settings: FolderSettings, folder: Path) -> None:
