@@ -7,7 +7,7 @@ Both checkouts run in the same environment, in processes of their own, in turns 
 
 parity   synthesized traces, traces and summary of an evaluation, token ids and loss masks of SFT, losses and rewards of 20 RL
          steps: the files of both are read with the code of today, and compared
-speed    seconds of `ask_many`, synthesis, an evaluation of scripted questions, SFT and RL: medians, and the median of the ratios
+speed    seconds of `ask_many` (on this machine, and with a server), synthesis, an evaluation of scripted questions, SFT and RL: medians, and the median of the ratios
          of pairs
 """
 
@@ -230,6 +230,51 @@ ASK_MANY = """
     assert len(list(ask_many(questions, model, config, batch_size=64))) == len(questions)
     print(time.perf_counter() - started)
 """
+ASK_SERVER = """
+    import multiprocessing, sys, time, warnings, zlib; warnings.simplefilter("ignore")
+    from pathlib import Path
+    folder, sys.argv = Path(sys.argv[1]), sys.argv[:1]
+    sys.path.insert(0, CHECKOUT + "/benchmarks")
+    import client
+    client.DELAY_S = 0  # the handler below waits instead
+
+    class Handler(client.Handler):
+        def send_response(self, *args):
+            replies.append(0)
+            time.sleep(0.05 + 0.4 * (len(replies) * 7919 % 101) / 100)
+            super().send_response(*args)
+
+    def serve(port):
+        server = client.Server(("127.0.0.1", 0), Handler)
+        port.value = server.server_address[1]
+        server.serve_forever()
+
+    replies, port = [], multiprocessing.Value("i", 0)
+    multiprocessing.Process(target=serve, args=(port,), daemon=True).start()
+    while not port.value:
+        time.sleep(0.01)
+    url = f"http://127.0.0.1:{port.value}/v1"
+    try:
+        from pixel_reasoner.models.http_pool import RetryPolicy
+        from pixel_reasoner.models.remote import RemoteConfig, RemoteModel
+        from pixel_reasoner.rollout.ask import ask_many
+        from pixel_reasoner.schema.question import with_media_root as rooted
+        model = RemoteModel(RemoteConfig("m", (url,), "compact", policy=RetryPolicy(concurrency=64)))
+    except ImportError:
+        from pixel_reasoner.models.pool import Manners
+        from pixel_reasoner.models.remote import RemoteModel, Service
+        from pixel_reasoner.rollout import ask_many
+        from pixel_reasoner.trace import anchored as rooted
+        model = RemoteModel(Service("m", (url,), "compact", manners=Manners(concurrency=64)))
+    from pixel_reasoner.world import render, scenes
+    questions = [rooted(one, folder) for one in render(scenes("attribute", "test", 0, 400), folder)]
+    list(ask_many(questions[:8], model, batch_size=8))
+    started = time.perf_counter()
+    traces = list(ask_many(questions, model, batch_size=64))
+    seconds = time.perf_counter() - started
+    assert [trace.answer for trace in traces] == ["7"] * len(questions)
+    print(seconds)
+"""
 RUNNER = """
     import sys, time
     from pathlib import Path
@@ -289,6 +334,9 @@ def speed(before: Path, folder: Path, repeats: int, only: str) -> None:
     measures = {
         "ask_many, 200 questions of all families, 64 at once": lambda c, f: seconds_of(
             c, ASK_MANY, f, os.cpu_count() or 1
+        ),
+        "ask_many, 400 questions to a server that replies after 0.05 to 0.45 s, 64 at once": (
+            lambda c, f: seconds_of(c, ASK_SERVER.replace("CHECKOUT", repr(str(c))), f, 1)
         ),
         "synthesis of 600 traces, one worker": seconds_of_synth,
         "evaluation of 2,000 scripted questions": lambda c, f: seconds_of(c, RUNNER, f, 1),

@@ -16,6 +16,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pixel_reasoner.models.http_errors import timed_out
+from pixel_reasoner.models.http_timer import TIMER
 from pixel_reasoner.models.openai_schema import ServerError
 
 if TYPE_CHECKING:
@@ -94,13 +95,13 @@ class Connection:
         import httpx2
 
         limit = CancelToken()
-        timer = threading.Timer(limit_s, limit.cancel)
-        timer.daemon = True
         self._tokens = (token, limit)
         self._attach(self._stream)
-        timer.start()
         try:
-            with self._open(request, limit_s) as response:
+            with (
+                TIMER.limit(limit_s, limit.cancel),
+                self._open(request, limit_s) as response,
+            ):
                 yield response
         except (httpx2.RequestError, ServerError) as error:
             is_late = limit.is_cancelled or isinstance(error, httpx2.TimeoutException)
@@ -108,7 +109,6 @@ class Connection:
                 raise timed_out(limit_s) from error
             raise
         finally:
-            timer.cancel()
             self._attach(None)  # the next request on this connection is not affected
 
     def _open(self, request: HttpRequest, limit_s: float) -> Any:
