@@ -1,20 +1,20 @@
-"""Everything that the command line does, as functions with typed arguments.
+"""The functions of the package: what `import pixel_reasoner` exports, and what the command line calls.
 
-    from pixel_reasoner import api
+    import pixel_reasoner as pr
 
-    model = api.load_model(api.ModelSpec("tiny"))
-    picture = api.MediaItem(kind="image", path="scene.png")
-    question = api.Question(id="1", text="Which letter is on the red circle?", media=(picture,))
-    print(api.ask(question, model).answer)
+    model = pr.load()
+    print(model.ask("Which letter is on the red circle?", "scene.png").answer)
 
 Specs are plain values: they cost nothing until a function uses them. Errors are those of `pixel_reasoner.errors`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from typing_extensions import Unpack
 
 from pixel_reasoner.data.check import Verdict
 from pixel_reasoner.errors import InputError, packages_of
@@ -23,13 +23,17 @@ from pixel_reasoner.evals.benchmarks import BENCHMARKS
 from pixel_reasoner.evals.compare import compare_runs
 from pixel_reasoner.evals.merge import merge
 from pixel_reasoner.media.context import UNSCALED, MediaContext
-from pixel_reasoner.models.api import Model, OnText
-from pixel_reasoner.models.spec import ModelSpec
+from pixel_reasoner.model import Model
+from pixel_reasoner.models.api import GenerationModel, OnText
+from pixel_reasoner.models.spec import ModelOptions, ModelSpec, only_served_model
 from pixel_reasoner.report import build
 from pixel_reasoner.report.page import PageSummary
 from pixel_reasoner.report.page import write_report as write_traces_page
 from pixel_reasoner.rollout.ask import Progress as OnTurn
 from pixel_reasoner.rollout.ask import ask as run_rollout
+from pixel_reasoner.rollout.ask import ask_many as run_rollouts
+from pixel_reasoner.rollout.options import AskOptions, with_options
+from pixel_reasoner.schema.options import valid_options
 from pixel_reasoner.schema.question import MediaItem, Question
 from pixel_reasoner.schema.settings import RolloutConfig, RolloutLimits, SamplingParams
 from pixel_reasoner.schema.trace import Trace
@@ -59,11 +63,15 @@ if TYPE_CHECKING:
 
     LoadedModel: TypeAlias = LocalModel | RemoteModel
 
+AnyModel: TypeAlias = "Model | GenerationModel | ModelSpec | str"
+"""a loaded model, or which one to load"""
+
 __all__ = [
     "EvalSpec",
     "Finding",
     "LabellerSpec",
     "MediaItem",
+    "Model",
     "ModelSpec",
     "ProbeResult",
     "Question",
@@ -79,6 +87,7 @@ __all__ = [
     "Verdict",
     "WorldSpec",
     "ask",
+    "ask_many",
     "benchmarks",
     "check",
     "check_benchmark",
@@ -91,6 +100,7 @@ __all__ = [
     "export_traces",
     "import_traces",
     "is_right",
+    "load",
     "load_model",
     "masked_traces",
     "merge_runs",
@@ -121,6 +131,41 @@ class ProbeResult(NamedTuple):
 
 
 # --- questions ---
+
+
+def load(
+    name: str | None = None,
+    *,
+    endpoint: str | Sequence[str] = (),
+    config: RolloutConfig | None = None,
+    **options: Unpack[ModelOptions],
+) -> Model:
+    """Load a model, or connect to its servers.
+
+    Args:
+        name: `tiny` (bundled, the default), a folder, a hub id such as `Qwen/Qwen2.5-VL-7B-Instruct`, or the name by which
+            servers serve it. With an endpoint that serves one model it may be left out.
+        endpoint: address of an OpenAI-compatible server, such as `http://localhost:8000/v1`, or several. The key is read from
+            `OPENAI_API_KEY` or from `key_file`.
+        config: limits, sampling and operations of its questions, where a call does not state them.
+        **options: `device`, `dtype`, `dialect` and other fields of `ModelSpec`.
+
+    Raises:
+        UsageError: values that do not fit, or packages that are not installed.
+        ModelError: no usable model.
+        EndpointError: servers that do not serve it, do not answer, or do not accept pictures.
+
+    >>> model = load()  # doctest: +SKIP
+    >>> model.ask("Which letter is on the red circle?", "scene.png").answer  # doctest: +SKIP
+    'K'
+    """
+    endpoints = (endpoint,) if isinstance(endpoint, str) else tuple(endpoint)
+    valid = valid_options(ModelOptions, options, "an option of a model")
+    if endpoints and name is None:
+        name = only_served_model(endpoints[0], valid.get("key_file"))
+    config = config or RolloutConfig()
+    spec = ModelSpec(name or "tiny", endpoints=endpoints, **valid)
+    return Model(load_model(spec, config), config)
 
 
 def load_model(spec: ModelSpec, config: RolloutConfig | None = None) -> LoadedModel:
@@ -164,7 +209,7 @@ def check_media(question: Question) -> tuple[str, ...]:
 
 def ask(
     question: Question,
-    model: ModelSpec | Model,
+    model: AnyModel,
     config: RolloutConfig | None = None,
     *,
     on_text: OnText | None = None,
@@ -174,7 +219,7 @@ def ask(
 
     Args:
         question: text and media.
-        model: a loaded model, or which one to load.
+        model: a loaded model, or which one to load: its name or a spec.
         config: limits, sampling, operations.
         on_text: is called with new text while it is generated.
         on_turn: is called with the rollout after each turn.
@@ -186,10 +231,53 @@ def ask(
     >>> ask(Question(id="1", text="Which colour?", media=()), ScriptedModel([r"\boxed{red}"])).answer
     'red'
     """
-    if isinstance(model, ModelSpec):
+    if isinstance(model, str | ModelSpec):
         check_media(question)
-        model = load_model(model, config)
-    return run_rollout(question, model, config, on_text=on_text, on_turn=on_turn)
+    return run_rollout(
+        question, _generation_model(model, config), config, on_text=on_text, on_turn=on_turn
+    )
+
+
+def ask_many(
+    questions: Iterable[Question],
+    model: AnyModel,
+    config: RolloutConfig | None = None,
+    *,
+    batch_size: int = 16,
+    **options: Unpack[AskOptions],
+) -> Iterator[Trace]:
+    r"""Yield the traces of many questions as they finish, in no fixed order.
+
+    Args:
+        questions: may be a generator; they are read as they are needed.
+        model: a loaded model, or which one to load.
+        config: limits, sampling, operations.
+        batch_size: questions in progress at once.
+        **options: single values of the configuration (`rollout.options.AskOptions`).
+
+    Raises:
+        UsageError: an invalid option.
+        EndpointError: servers that do not answer any more.
+
+    A question whose media cannot be used gives a trace with `StopReason.FAILED`.
+
+    >>> from pixel_reasoner.models.scripted import ScriptedModel
+    >>> questions = [Question(id=str(n), text="Which colour?", media=()) for n in range(3)]
+    >>> sorted(trace.question.id for trace in ask_many(questions, ScriptedModel([r"\boxed{red}"])))
+    ['0', '1', '2']
+    """
+    changed = with_options(config or RolloutConfig(), options)
+    return run_rollouts(
+        questions, _generation_model(model, changed), changed, batch_size=batch_size
+    )
+
+
+def _generation_model(model: AnyModel, config: RolloutConfig | None) -> GenerationModel:
+    if isinstance(model, Model):
+        return model.generation_model
+    if isinstance(model, str):
+        model = ModelSpec(model)
+    return load_model(model, config) if isinstance(model, ModelSpec) else model
 
 
 def probe(spec: ModelSpec) -> ProbeResult:
