@@ -36,7 +36,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("runs",),
     ("sources",),
     ("data", "evals"),
-    ("train", "workflows", "report", "tiny"),
+    ("train", "workflows", "reports", "tiny"),
     ("model", "display", "replies"),
     ("api", "integrations"),
     ("server", "cli"),

@@ -26,9 +26,9 @@ from pixel_reasoner.media.context import UNSCALED, MediaContext
 from pixel_reasoner.model import Model
 from pixel_reasoner.models.api import GenerationModel, OnText
 from pixel_reasoner.models.spec import ModelOptions, ModelSpec, only_served_model
-from pixel_reasoner.report import build
-from pixel_reasoner.report.page import PageSummary
-from pixel_reasoner.report.page import write_report as write_traces_page
+from pixel_reasoner.reports import build
+from pixel_reasoner.reports.page import PageSummary
+from pixel_reasoner.reports.page import write_report as write_traces_page
 from pixel_reasoner.rollout.ask import Progress as OnTurn
 from pixel_reasoner.rollout.ask import ask as run_rollout
 from pixel_reasoner.rollout.ask import ask_many as run_rollouts
@@ -283,9 +283,17 @@ def _generation_model(model: AnyModel, config: RolloutConfig | None) -> Generati
 def probe(spec: ModelSpec) -> ProbeResult:
     """Test what the servers of a model support: image input, seeds, logprobs, images in tool messages.
 
+    Args:
+        spec: name and addresses.
+
     Raises:
         UsageError: values that do not fit.
         EndpointError: servers that do not serve the model.
+
+    >>> probe(ModelSpec("served", endpoints=("http://localhost:1/v1",)))
+    Traceback (most recent call last):
+        ...
+    pixel_reasoner.errors.EndpointError: expected a server at http://localhost:1/v1/chat/completions; got ConnectError: [Errno 111] Connection refused. Fix: start it, or check --endpoint
     """
     model = spec.connect()
     by_url = {url: one.model_dump(mode="json") for url, one in model.probe(anew=True).items()}
@@ -325,6 +333,13 @@ def compare(
     Raises:
         InputError: no run, or no question in common.
         UsageError: different questions, and `anyway` is not set.
+
+    >>> import tempfile
+    >>> run = Path(tempfile.mkdtemp()) / "run"
+    >>> _ = evaluate(EvalSpec(benchmark="pixelworld", out=run, world=WorldSpec(count=1)))
+    >>> found = compare(run, run)
+    >>> found["gain"]["value"], found["harm"]["value"]
+    (0.0, 0.0)
     """
     return compare_runs(first, second, scorer, anyway=anyway)
 
@@ -341,7 +356,26 @@ def report(
     references: bool = False,
     allow_media: Sequence[Path] = (),
 ) -> build.WrittenReport:
-    """Write the report of an evaluation, of traces, or of RL runs (`report.build.write_run_report`)."""
+    """Write the report of an evaluation, of traces, or of RL runs as one HTML page.
+
+    Args:
+        sources: folder of an evaluation, files of traces, or folders of RL runs.
+        out: the page.
+        limit: traces on it at most.
+        tables: runs whose metrics are listed next to it.
+        references: whether published numbers are listed.
+        allow_media: further folders from which pictures may be shown.
+
+    Raises:
+        InputError: nothing that can be shown.
+        OutputError: `out` cannot be written.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> _ = synthesize(SynthSpec(source="pixelworld", out=folder / "a", families="attribute", count=2))
+    >>> report([folder / "a" / "traces.jsonl"], folder / "a.html").out.name
+    'a.html'
+    """
     return build.write_run_report(
         sources, out, limit=limit, tables=tables, references=references, allow_media=allow_media
     )
@@ -355,12 +389,12 @@ def write_comparison(
     limit: int = 200,
     allow_media: Sequence[Path] = (),
 ) -> build.WrittenReport:
-    """Write the report of what `compare` returned (`report.build.write_comparison`)."""
+    """Write the report of what `compare` returned (`reports.build.write_comparison`)."""
     return build.write_comparison(found, first, second, out, limit, allow_media)
 
 
 def write_report(traces: Iterable[Trace], out: Path, *, title: str) -> PageSummary:
-    """Write traces as one HTML page (`report.page.write_report`)."""
+    """Write traces as one HTML page (`reports.page.write_report`)."""
     return write_traces_page(traces, out, title=title)
 
 
@@ -382,11 +416,19 @@ def train_tiny(config: TinyConfig) -> Path:
 
 
 def train_sft(run: SftRun | Path) -> Path:
-    """Tune a model on traces, or resume, and return its folder. A path is that of a TOML file.
+    """Tune a model on traces, or resume, and return its folder.
+
+    Args:
+        run: settings, or the path of a TOML file; `pixel-reasoner init sft` writes one.
 
     Raises:
         UsageError: packages that are not installed, or settings that do not fit.
         InputError: a file that cannot be read.
+
+    >>> train_sft(Path("no.toml"))
+    Traceback (most recent call last):
+        ...
+    pixel_reasoner.errors.InputError: expected ...
     """
     run = SftRun.read(run) if isinstance(run, Path) else run
     with packages_of("local,train", "train"):
@@ -395,11 +437,19 @@ def train_sft(run: SftRun | Path) -> Path:
 
 
 def train_rl(run: RlRun | Path) -> Path:
-    """Train a model by RL, or resume, and return its folder. A path is that of a TOML file.
+    """Train a model by RL, or resume, and return its folder.
+
+    Args:
+        run: settings, or the path of a TOML file; `pixel-reasoner init rl` writes one.
 
     Raises:
         UsageError: packages that are not installed, or settings that do not fit.
         InputError: a file that cannot be read.
+
+    >>> train_rl(Path("no.toml"))
+    Traceback (most recent call last):
+        ...
+    pixel_reasoner.errors.InputError: expected ...
     """
     run = RlRun.read(run) if isinstance(run, Path) else run
     with packages_of("local,train", "train"):

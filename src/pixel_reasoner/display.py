@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pixel_reasoner.media.context import MediaContext
-from pixel_reasoner.report.page import write_report
+from pixel_reasoner.reports.page import write_report
 from pixel_reasoner.schema.trace import Trace
 
 if TYPE_CHECKING:

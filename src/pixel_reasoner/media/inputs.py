@@ -122,7 +122,14 @@ def _png(image: Image.Image) -> bytes:
             fix='scale them to 0 to 255 and convert the image to "L"',
         )
     buffer = BytesIO()
-    shown = image if image.mode in _PNG_MODES else image.convert("RGB")
+    try:
+        shown = image if image.mode in _PNG_MODES else image.convert("RGB")
+    except ValueError as error:
+        raise InputError(
+            expected="an image that can be converted to RGB",
+            got=f"mode {image.mode}",
+            fix="convert it with `image.convert`",
+        ) from error
     shown.save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
 

@@ -345,8 +345,19 @@ class Conversation(VersionedRecord):
 def save_traces(traces: Iterable[Trace], path: Path) -> int:
     """Write traces as JSONL and return their number. The file appears only when it is complete.
 
+    Args:
+        traces: may be a generator.
+        path: of the file.
+
     Raises:
         OutputError: the path cannot be written.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "traces.jsonl"
+    >>> save_traces([Trace(question=Question(id="1", text="?", media=()), stop="no_answer")], path)
+    1
+    >>> [trace.question.id for trace in load_traces(path)]
+    ['1']
     """
     count = 0
     with atomic_writer(path) as file:
@@ -359,8 +370,16 @@ def save_traces(traces: Iterable[Trace], path: Path) -> int:
 def load_traces(path: Path) -> Iterator[Trace]:
     """Yield the traces of a JSONL file, of this version or an older one.
 
+    Args:
+        path: of the file.
+
     Raises:
         InputError: no such file, or a line that is not a trace (with its number).
+
+    >>> list(load_traces(Path("no.jsonl")))
+    Traceback (most recent call last):
+        ...
+    pixel_reasoner.errors.InputError: expected a readable JSONL file; got no.jsonl: No such file or directory. Fix: give a traces.jsonl written by this project
     """
     for number, line in numbered_lines(path, "a traces.jsonl written by this project"):
         try:
