@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+import warnings
+from typing import Annotated, Any
 
 import typer
 
@@ -26,6 +27,8 @@ from pixel_reasoner.cli import (
 )
 from pixel_reasoner.cli.help import MAX_WIDTH, HelpCommand
 from pixel_reasoner.cli.interrupt import InterruptibleGroup, Stopped, handle_sigterm
+from pixel_reasoner.cli.output import warn
+from pixel_reasoner.deprecated import RenamedWarning
 from pixel_reasoner.errors import PixelReasonerError
 from pixel_reasoner.text import visible
 
@@ -77,7 +80,10 @@ def main() -> None:
     """Run the command line. A user's mistake is one message and exit code 2."""
     handle_sigterm()
     try:
-        app()
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", RenamedWarning)
+            warnings.showwarning = _show_warning
+            app()
     except PixelReasonerError as error:
         _stop(f"error: {error}", 2)
     except Stopped as stopped:
@@ -85,6 +91,16 @@ def main() -> None:
     except BrokenPipeError:  # whatever read our output has ended: no message can arrive
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+
+
+_show_python_warning = warnings.showwarning
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *where: Any) -> None:
+    if issubclass(category, RenamedWarning):
+        warn(f"warning: {message}")
+    else:
+        _show_python_warning(message, category, *where)
 
 
 def _stop(message: str, code: int) -> None:
