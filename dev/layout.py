@@ -26,7 +26,7 @@ MIN_SHORT_FUNCTIONS = 0.97
 MIN_SHORT_FILES = 0.95
 
 ORDER: tuple[tuple[str, ...], ...] = (
-    ("errors", "files", "registry", "strict_json", "text"),
+    ("errors", "files", "plugin_checks", "registry", "strict_json", "text"),
     ("schema",),
     ("scoring", "media", "world"),
     ("operations",),

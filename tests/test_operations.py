@@ -364,10 +364,10 @@ def test_a_function_that_cannot_be_an_operation_is_refused_with_the_reason():
         return np.zeros(1)
 
     for function, why in [
-        (undocumented, "whose `Args:` describes"),
-        (untyped, "without a type"),
-        (without_context, "as the first parameter"),
-        (pixels, "as the return type"),
+        (undocumented, "no description of degrees"),
+        (untyped, "no annotation of degrees"),
+        (without_context, "as the first argument"),
+        (pixels, "the return type"),
     ]:
         with pytest.raises(PluginError, match=why):
             spec_of(function)

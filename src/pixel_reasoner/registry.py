@@ -8,8 +8,8 @@ An item registers itself where it is defined, so adding one touches one file:
     [project.entry-points."pixel_reasoner.operations"] # in another distribution
     rotate = "my_package.rotate:ROTATE"
 
-Nothing is imported before a name is looked up. A plug-in that fails on import raises an error when its own name is
-looked up, and never affects another.
+Nothing is imported before a name is looked up. A plug-in that fails on import or that is no valid item (`plugin_checks`)
+raises an error when its own name is looked up, and never affects another.
 """
 
 from __future__ import annotations
@@ -17,14 +17,16 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from threading import RLock
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pixel_reasoner.errors import PluginError, UnknownNameError
 
 T = TypeVar("T")
+Check = Callable[[str, Any], None]
+"""(name, item) -> None; raises `PluginError` where the item cannot be used"""
 
 
 class Registry(Generic[T]):
@@ -35,6 +37,7 @@ class Registry(Generic[T]):
         package: package whose modules register items when they are imported; empty for none.
         group: entry point group of other distributions; by default `pixel_reasoner.<kind>s`.
         plural: of `kind`, where adding an s is wrong.
+        check: is called for every item that is added (`plugin_checks`).
 
     >>> colours = Registry[int]("colour")
     >>> colours.register("red", 0xFF0000)
@@ -47,13 +50,23 @@ class Registry(Generic[T]):
     pixel_reasoner.errors.UnknownNameError: expected a colour: red; got 'rad'. Fix: use 'red', the nearest name
     """
 
-    def __init__(self, kind: str, package: str = "", group: str = "", plural: str = "") -> None:
+    def __init__(
+        self,
+        kind: str,
+        package: str = "",
+        group: str = "",
+        plural: str = "",
+        check: Check = lambda name, item: None,
+    ) -> None:
         self.kind = kind
         self.plural = plural or f"{kind}s"
         self.package = package
         self.group = group or f"pixel_reasoner.{self.plural.replace(' ', '_')}"
+        self._check = check
         self._items: dict[str, T] = {}
-        self._entry_points: dict[str, metadata.EntryPoint] = {}
+        self._entry_points: dict[str, list[metadata.EntryPoint]] = {}
+        self._loaded: set[str] = set()
+        """names of plug-ins that were imported"""
         self._is_loaded = self._is_loading = False
         self._lock = RLock()  # a module that is being imported may look up a name
 
@@ -61,16 +74,31 @@ class Registry(Generic[T]):
         """Add an item and return it.
 
         Raises:
-            PluginError: another item has this name.
+            PluginError: another item has this name, or the item cannot be used.
         """
+        self._check(name, item)
         if self._items.get(name, item) is not item:
-            raise PluginError(
-                expected=f"one {self.kind} named {name!r}",
-                got="two",
-                fix=f"rename the {self.kind} of your package",
-            )
+            raise self._clash(name, "this one", "one that is already registered")
         self._items[name] = item
         return item
+
+    def decorator(self, item: Any = None, *, name: str = "") -> Any:
+        """Register a function or class; usable with and without parentheses.
+
+        Args:
+            item: what is decorated.
+            name: by default that of the function or class.
+
+        >>> rewards = Registry[Callable[[], float]]("reward", group="none")
+        >>> @rewards.decorator(name="one")
+        ... def give_one() -> float:
+        ...     return 1.0
+        >>> rewards.names()
+        ['one']
+        """
+        if item is None:
+            return lambda one: self.decorator(one, name=name)
+        return self.register(name or item.__name__, item)
 
     def unregister(self, name: str) -> None:
         """Remove an item, for example at the end of a test."""
@@ -81,11 +109,12 @@ class Registry(Generic[T]):
 
         Raises:
             UnknownNameError: there is none; the nearest names are listed.
-            PluginError: the plug-in that provides it cannot be imported.
+            PluginError: the plug-in that provides it cannot be used, or two items have this name.
         """
         self._load()
-        if name not in self._items and name in self._entry_points:
-            self._items[name] = self._import(self._entry_points[name])
+        if name in self._entry_points and name not in self._loaded:
+            with self._lock:
+                self._load_plugin(name)
         if name not in self._items:
             raise self._unknown(name)
         return self._items[name]
@@ -96,15 +125,23 @@ class Registry(Generic[T]):
         return list(dict.fromkeys([*self._items, *self._entry_points]))
 
     def items(self) -> Iterator[tuple[str, T]]:
-        """Yield names and items. Plug-ins that cannot be imported are left out (`broken`)."""
+        """Yield names and items. Plug-ins that cannot be used are left out (`broken`)."""
         for name in self.names():
             try:
-                yield name, self.get(name)
+                item = self.get(name)
             except PluginError:
-                continue
+                if name not in self._items:
+                    continue
+                item = self._items[name]  # a plug-in does not replace an item of this package
+            yield name, item
+
+    def plugins(self) -> dict[str, str]:
+        """Return the names that other distributions provide, and where: `rotate:ROTATE of my-package 1.0`."""
+        self._load()
+        return {name: _place(one[0]) for name, one in self._entry_points.items()}
 
     def broken(self) -> dict[str, PluginError]:
-        """Return the error of each plug-in that cannot be imported, by name."""
+        """Return the error of each plug-in that cannot be used, by name."""
         found = {}
         for name in self.names():
             try:
@@ -136,19 +173,52 @@ class Registry(Generic[T]):
                     if not module.name.startswith("_"):
                         importlib.import_module(f"{self.package}.{module.name}")
             for entry_point in metadata.entry_points(group=self.group):
-                self._entry_points.setdefault(entry_point.name, entry_point)
+                self._entry_points.setdefault(entry_point.name, []).append(entry_point)
             self._is_loaded = True
 
+    def _load_plugin(self, name: str) -> None:
+        """Add the item of a plug-in. Nothing is added where it cannot be used.
+
+        Raises:
+            PluginError: it cannot be imported or used, or another item has this name.
+        """
+        first, *others = self._entry_points[name]
+        if others:
+            raise self._clash(name, _place(first), _place(others[0]))
+        before = dict(self._items)
+        try:
+            item = self._import(first)
+            if self._items.get(name, item) is not item:
+                raise self._clash(name, _place(first), "one of this package")
+        except PluginError:
+            self._items = before
+            raise
+        self._items[name] = item
+        self._loaded.add(name)
+
     def _import(self, entry_point: metadata.EntryPoint) -> T:
+        place = _place(entry_point)
         try:
             item: T = entry_point.load()
-        except Exception as error:
+            self._check(entry_point.name, item)
+        except PluginError as error:
             raise PluginError(
-                expected=f"the {self.kind} {entry_point.name!r} of {entry_point.value}",
+                expected=error.expected, got=f"{error.got}, in {place}", fix=error.fix
+            ) from error
+        except (Exception, SystemExit) as error:
+            raise PluginError(
+                expected=f"the {self.kind} {entry_point.name!r} of {place}",
                 got=f"{type(error).__name__}: {error}",
                 fix="repair or uninstall the package that provides it",
             ) from error
         return item
+
+    def _clash(self, name: str, one: str, other: str) -> PluginError:
+        return PluginError(
+            expected=f"one {self.kind} named {name!r}",
+            got=f"two: {one} and {other}",
+            fix=f"rename the {self.kind} of your package",
+        )
 
     def _unknown(self, name: str) -> UnknownNameError:
         names = self.names()
@@ -163,3 +233,9 @@ class Registry(Generic[T]):
         return UnknownNameError(
             expected=f"{article} {self.kind}: {listed}", got=repr(name), fix=fix
         )
+
+
+def _place(entry_point: metadata.EntryPoint) -> str:
+    """Return where a plug-in is: module, attribute and distribution."""
+    dist = entry_point.dist
+    return entry_point.value + (f" of {dist.name} {dist.version}" if dist is not None else "")

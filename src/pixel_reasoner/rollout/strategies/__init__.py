@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from pixel_reasoner.plugin_checks import is_function
 from pixel_reasoner.registry import Registry
 from pixel_reasoner.rollout.scheduler import RolloutScheduler
 from pixel_reasoner.schema.question import Question
@@ -27,5 +28,10 @@ class Strategy(Protocol):
 
 
 STRATEGIES = Registry[Strategy](
-    "strategy", package="pixel_reasoner.rollout.strategies", plural="strategies"
+    "strategy",
+    package="pixel_reasoner.rollout.strategies",
+    plural="strategies",
+    check=is_function("strategy", "question", "scheduler", "config"),
 )
+strategy = STRATEGIES.decorator
+"""decorator that registers a function as a strategy, under its name or `name=`"""
