@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 from pixel_reasoner.data.check import Verdict
 from pixel_reasoner.errors import InputError, packages_of
@@ -24,12 +24,14 @@ from pixel_reasoner.evals.compare import compare_runs
 from pixel_reasoner.evals.merge import merge
 from pixel_reasoner.media.context import UNSCALED, MediaContext
 from pixel_reasoner.models.api import Model, OnText
+from pixel_reasoner.models.registry import LoadedModel
 from pixel_reasoner.models.spec import ModelSpec
 from pixel_reasoner.report import build
 from pixel_reasoner.report.page import PageSummary
 from pixel_reasoner.report.page import write_report as write_traces_page
 from pixel_reasoner.rollout.ask import Progress as OnTurn
 from pixel_reasoner.rollout.ask import ask as run_rollout
+from pixel_reasoner.rollout.strategies import STRATEGIES, ask_by_strategy
 from pixel_reasoner.schema.question import MediaItem, Question
 from pixel_reasoner.schema.settings import RolloutConfig, RolloutLimits, SamplingParams
 from pixel_reasoner.schema.trace import Trace
@@ -52,12 +54,6 @@ from pixel_reasoner.workflows.world import (
     detail_px_in_overview,
     render_world,
 )
-
-if TYPE_CHECKING:
-    from pixel_reasoner.models.local import LocalModel
-    from pixel_reasoner.models.remote import RemoteModel
-
-    LoadedModel: TypeAlias = LocalModel | RemoteModel
 
 __all__ = [
     "EvalSpec",
@@ -83,6 +79,7 @@ __all__ = [
     "check",
     "check_benchmark",
     "check_media",
+    "check_strategy",
     "compare",
     "demo_questions",
     "detail_px_in_overview",
@@ -169,6 +166,7 @@ def ask(
     *,
     on_text: OnText | None = None,
     on_turn: OnTurn | None = None,
+    strategy: str = "single",
 ) -> Trace:
     r"""Ask one question.
 
@@ -178,6 +176,7 @@ def ask(
         config: limits, sampling, operations.
         on_text: is called with new text while it is generated.
         on_turn: is called with the rollout after each turn.
+        strategy: how rollouts are combined (`rollout.strategies`); both functions above are called for `single` alone.
 
     Raises:
         InputError: a picture or video cannot be used.
@@ -189,7 +188,19 @@ def ask(
     if isinstance(model, ModelSpec):
         check_media(question)
         model = load_model(model, config)
+    if strategy != "single":
+        return ask_by_strategy(strategy, question, model, config)
     return run_rollout(question, model, config, on_text=on_text, on_turn=on_turn)
+
+
+def check_strategy(name: str) -> None:
+    """Raise an error unless a strategy has this name.
+
+    Raises:
+        UnknownNameError: there is none; the nearest names are listed.
+        PluginError: a strategy of a plug-in that cannot be used.
+    """
+    STRATEGIES.get(name)
 
 
 def probe(spec: ModelSpec) -> ProbeResult:
@@ -244,18 +255,25 @@ def compare(
 # --- reports ---
 
 
-def report(
+def report(  # noqa: PLR0913 - options of one command
     sources: Sequence[Path],
     out: Path,
     *,
     limit: int = 500,
     tables: Sequence[Path] = (),
     references: bool = False,
+    sections: Sequence[str] = (),
     allow_media: Sequence[Path] = (),
 ) -> build.WrittenReport:
     """Write the report of an evaluation, of traces, or of RL runs (`report.build.write_run_report`)."""
     return build.write_run_report(
-        sources, out, limit=limit, tables=tables, references=references, allow_media=allow_media
+        sources,
+        out,
+        limit=limit,
+        tables=tables,
+        references=references,
+        sections=sections,
+        allow_media=allow_media,
     )
 
 

@@ -1,6 +1,6 @@
 """Checks of what other packages register: each error says what is missing, and in which item.
 
-    REWARDS = Registry[TraceReward]("reward", check=is_function("reward", "trace"))
+REWARDS = Registry[TraceReward]("reward", check=is_function("reward", "trace"))
 """
 
 from __future__ import annotations

@@ -17,14 +17,17 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
+import sys
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from importlib import metadata
 from threading import RLock
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, overload
 
 from pixel_reasoner.errors import PluginError, UnknownNameError
 
 T = TypeVar("T")
+F = TypeVar("F")
 Check = Callable[[str, Any], None]
 """(name, item) -> None; raises `PluginError` where the item cannot be used"""
 
@@ -82,6 +85,10 @@ class Registry(Generic[T]):
         self._items[name] = item
         return item
 
+    @overload
+    def decorator(self, item: F) -> F: ...
+    @overload
+    def decorator(self, *, name: str = "") -> Callable[[F], F]: ...
     def decorator(self, item: Any = None, *, name: str = "") -> Any:
         """Register a function or class; usable with and without parentheses.
 
@@ -97,8 +104,8 @@ class Registry(Generic[T]):
         ['one']
         """
         if item is None:
-            return lambda one: self.decorator(one, name=name)
-        return self.register(name or item.__name__, item)
+            return lambda one: self.register(name or one.__name__, one)
+        return self.register(item.__name__, item)
 
     def unregister(self, name: str) -> None:
         """Remove an item, for example at the end of a test."""
@@ -172,7 +179,7 @@ class Registry(Generic[T]):
                 for module in pkgutil.iter_modules(package.__path__):
                     if not module.name.startswith("_"):
                         importlib.import_module(f"{self.package}.{module.name}")
-            for entry_point in metadata.entry_points(group=self.group):
+            for entry_point in _entry_points(tuple(sys.path)).select(group=self.group):
                 self._entry_points.setdefault(entry_point.name, []).append(entry_point)
             self._is_loaded = True
 
@@ -233,6 +240,13 @@ class Registry(Generic[T]):
         return UnknownNameError(
             expected=f"{article} {self.kind}: {listed}", got=repr(name), fix=fix
         )
+
+
+@lru_cache(maxsize=1)  # it reads a file of every installed distribution
+def _entry_points(path: tuple[str, ...]) -> Any:
+    """Return the entry points of all distributions below `sys.path`."""
+    del path
+    return metadata.entry_points()
 
 
 def _place(entry_point: metadata.EntryPoint) -> str:

@@ -70,6 +70,28 @@ def dialects() -> list[str]:
     return list(DIALECTS)
 
 
+def operations() -> list[str]:
+    """Return the operations that a run offers only if it names them: those of other packages."""
+    from pixel_reasoner.operations.registry import OPERATIONS
+    from pixel_reasoner.schema.settings import DEFAULT_OPERATIONS
+
+    return [name for name in OPERATIONS if name not in DEFAULT_OPERATIONS]
+
+
+def strategies() -> list[str]:
+    """Return all strategies, also those of other packages."""
+    from pixel_reasoner.rollout.strategies import STRATEGIES
+
+    return list(STRATEGIES)
+
+
+def report_sections() -> list[str]:
+    """Return all report sections of other packages."""
+    from pixel_reasoner.report.sections import SECTIONS
+
+    return list(SECTIONS)
+
+
 def sources() -> list[str]:
     """Return all sources of questions, also those of other packages."""
     from pixel_reasoner.sources.base import SOURCES

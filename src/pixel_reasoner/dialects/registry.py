@@ -62,8 +62,7 @@ def detect_dialect(
     """
     model_type = str((config or {}).get("model_type") or "")
     found = {
-        key: one.match.confidence(name, model_type, template or "")
-        for key, one in DIALECTS.items()
+        key: one.match.confidence(name, model_type, template or "") for key, one in DIALECTS.items()
     }
     best = max(found.values())
     fitting = [key for key, confidence in found.items() if confidence is best]

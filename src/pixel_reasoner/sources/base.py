@@ -125,7 +125,6 @@ def source(kind: _Kind) -> _Kind:
     return kind
 
 
-
 def open_source(name: str, **options: Any) -> QuestionSource:
     """Return a source with options.
 
