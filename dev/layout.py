@@ -37,7 +37,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("sources",),
     ("data", "evals"),
     ("train", "workflows", "report", "tiny"),
-    ("api", "integrations"),
+    ("api", "extend", "integrations"),
     ("server", "cli"),
 )
 """packages and modules from low to high; one may import what stands in its own line or above it in this list"""

@@ -43,8 +43,8 @@ class OfferOptions:
 
     panel: ClassVar[str] = "Options"
 
-    without: WithoutOption = (False,)
-    operation: OperationOption = (None,)
+    without: WithoutOption = False
+    operation: OperationOption = None
     strategy: Annotated[
         str,
         typer.Option(
@@ -53,7 +53,7 @@ class OfferOptions:
             help="How rollouts become one answer: single, majority_vote, or of a plug-in. Only single prints text while it is "
             "generated.",
         ),
-    ] = ("single",)
+    ] = "single"
 
 
 @with_groups
