@@ -43,6 +43,7 @@ from pixel_reasoner.schema.settings import ModelInfo, RolloutConfig, SamplingPar
 from pixel_reasoner.schema.trace import CallErrorKind, Picture, ToolCall, Trace, Transform
 from pixel_reasoner.scoring.rewards import reward
 from pixel_reasoner.sources.base import FileSource, Source, source
+from pixel_reasoner.sources.rows import SkippedRow
 
 __all__ = [
     "AnswerType",
@@ -72,6 +73,7 @@ __all__ = [
     "RowDraft",
     "SamplingParams",
     "ScriptedModel",
+    "SkippedRow",
     "Source",
     "ToolCall",
     "Trace",

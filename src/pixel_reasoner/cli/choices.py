@@ -22,6 +22,8 @@ FAMILIES = ("attribute", "relation", "count", "infographic", "video")
 ANALYSES = ("template", "labeller")
 EXPORT_FORMATS = ("trl", "message_list")
 TEMPLATES = ("sft", "rl", "rows")
+EXTENSIONS = ("operation", "dialect", "benchmark", "reward")
+"""kinds of packages that `new` writes"""
 
 
 def choice_option(names: Sequence[str], *declarations: str, **more: Any) -> Any:
