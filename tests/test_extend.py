@@ -3,51 +3,17 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from extension_fixture import install, use_each
 
 PAGE = Path(__file__).parents[1] / "docs" / "extend.md"
 KINDS = {
     *("operations", "dialects", "benchmarks", "rewards"),
     *("sources", "models", "strategies", "report_sections"),
 }
-
-RUN = r"""
-# Every package is used in a process of its own. They are forked: starting Python takes longer than most tests.
-import importlib, os, sys, tempfile, traceback
-from pathlib import Path
-import pixel_reasoner.extend, pixel_reasoner.api
-
-def run(package):
-    sys.path.insert(0, package)
-    os.chdir(package)
-    for path in sorted(Path(package).glob("test_*.py")):
-        module = importlib.import_module(path.stem)
-        tests = [value for name, value in vars(module).items() if name.startswith("test_")]
-        assert tests, path
-        for test in tests:
-            test(Path(tempfile.mkdtemp(dir=package)))
-
-failed = []
-for package in sys.argv[1:]:
-    child = os.fork()
-    if not child:
-        code = 1
-        try:
-            run(package)
-            code = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            sys.stderr.flush()
-            os._exit(code)
-    if os.waitpid(child, 0)[1]:
-        failed.append(Path(package).name)
-sys.exit(f"failed: {', '.join(failed)}" if failed else 0)
-"""
 
 EVERY_DIALECT = """
 from pixel_reasoner.dialects import DIALECTS, get_dialect
@@ -90,16 +56,6 @@ def examples() -> dict[str, dict[str, str]]:
     return found
 
 
-def install(files: dict[str, str], folder: Path, name: str) -> Path:
-    """Write files and the metadata that pip would write, and return the folder."""
-    info = folder / f"{name}-1.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
-    for file, text in files.items():
-        ((info if file == "entry_points.txt" else folder) / file).write_text(text, encoding="utf-8")
-    return folder
-
-
 @pytest.fixture
 def packages(tmp_path) -> list[Path]:
     return [install(files, tmp_path / kind, f"my_{kind}") for kind, files in examples().items()]
@@ -110,13 +66,7 @@ def test_every_example_of_the_page_passes_its_test(packages):
     rotate = next(path for path in packages if path.name == "operations")
     with (rotate / "test_my_rotate.py").open("a", encoding="utf-8") as file:
         file.write(EVERY_DIALECT)
-    done = subprocess.run(
-        [sys.executable, "-c", RUN, *map(str, packages)],
-        env={"PYTHONPATH": ":".join(sys.path), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
+    use_each([(package, []) for package in packages])
 
 
 def test_each_kind_of_extension_is_one_file():

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 _MAX_NAME_LENGTH = 40
 _TEMPLATES = Path(__file__).parent / "templates"
-_NUM_SAMPLES = 3
+_NUM_ROWS = 3
 SAMPLE = "sample"
 """folder of a package with pictures to try it on"""
 
@@ -173,7 +173,7 @@ def _write_sample(folder: Path, *, has_rows: bool) -> dict[str, str]:
     """Write pictures of PixelWorld, and rows about them, and return a question and its picture."""
     from pixel_reasoner.world import render, scenes
 
-    questions = list(render(scenes("attribute", "train", 0, _NUM_SAMPLES), folder))
+    questions = list(render(scenes("attribute", "train", 0, _NUM_ROWS if has_rows else 1), folder))
     if has_rows:
         rows = ["id\tpicture\tquestion\tanswer", *map(_row, questions)]
         (folder / "questions.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")

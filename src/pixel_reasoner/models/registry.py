@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pixel_reasoner.dialects import get_dialect
-from pixel_reasoner.errors import PluginError
+from pixel_reasoner.errors import PixelReasonerError, PluginError
 from pixel_reasoner.models.api import Model, SupportsBackend
 from pixel_reasoner.models.folder import BUNDLED_MODELS
 from pixel_reasoner.plugin_checks import described, has_attributes, is_function
@@ -62,7 +62,17 @@ def load_registered(spec: ModelSpec) -> LoadedModel:
         UnknownNameError: its dialect is unknown.
     """
     name = spec.name.partition(":")[0]
-    model: Any = MODELS.get(name)(spec)
+    loader = MODELS.get(name)
+    try:
+        model: Any = loader(spec)
+    except PixelReasonerError:
+        raise
+    except Exception as error:
+        raise PluginError(
+            expected=f"the model {spec.name!r}",
+            got=f"{type(error).__name__}: {error}, from {described(loader)}",
+            fix="see the documentation of its package",
+        ) from error
     has_attributes("model", name, model, ("name", "dialect", "budgets", "describe"))
     if not isinstance(model, SupportsBackend) and not hasattr(model, "generate"):
         raise PluginError(
