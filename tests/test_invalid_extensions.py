@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from extension_fixture import install, run_python
 from pixel_reasoner.errors import PluginError
@@ -37,7 +38,6 @@ CASES = [
     ("operations", "lacking", "x = 1", "missing", ["no attribute 'missing'"]),
     ("operations", "plain", "def plain(context): ...", "plain", ["OperationSpec", "@operation"]),
     ("operations", "other", function(), "bad", ["'other'", "'bad'", "same name"]),
-    ("operations", "zoom_in", function("zoom_in"), "zoom_in", ["one operation", "two", "rename"]),
     ("operations", "bad", function(docstring=""), "bad", ["a docstring", "none", ":4", "add one"]),
     (
         *("operations", "bad", function(arguments="context: MediaContext, side"), "bad"),
@@ -66,7 +66,7 @@ CASES = [
     (
         *("operations", "bad"),
         function(arguments="context: MediaContext, side: object()", docstring=ARGS),
-        *("bad", ["annotations"]),
+        *("bad", ["side that JSON can express", "<object object"]),
     ),
     (
         *("operations", "bad"),
@@ -112,7 +112,6 @@ CASES = [
         "from pixel_reasoner.extend import *\nclass x(FileSource):\n name = 'unread'",
         *("x", ["without summary, read()"]),
     ),
-    ("models", "tiny", "def x(spec): ...", "x", ["the bundled one", "rename"]),
     ("models", "value", "x = 1", "x", ["a function of (spec)"]),
     ("models", "undescribed", "class x:\n def __init__(self, spec): ...", "x", ["without name"]),
     (
@@ -192,8 +191,6 @@ def test_every_invalid_extension_gives_one_line_that_says_what_is_missing(tmp_pa
 COMMANDS = """
 import contextlib, io, json, sys
 from pixel_reasoner import cli
-from pixel_reasoner.dialects import detect_dialect
-from pixel_reasoner.operations.registry import OPERATIONS
 
 found = []
 for line in json.load(sys.stdin):
@@ -206,31 +203,28 @@ for line in json.load(sys.stdin):
         except SystemExit as stopped:
             code = stopped.code
     found.append((line, code, err.getvalue()))
-assert detect_dialect("Qwen/Qwen3-VL-8B-Instruct").name == "qwen3_vl", "not replaced"
-assert dict(OPERATIONS.items())["zoom_in"].version == 1
 print(json.dumps(found))
 """
 
 
 def test_commands_refuse_invalid_extensions_with_one_line(tmp_path):
     groups = {
-        "operations": "gone = no_such_module:x\nzoom_in = my_own:zoom_in",
-        "dialects": "qwen3_vl = my_own:NUMBER",
+        "operations": "gone = no_such_module:x",
         "models": "fails = my_own:fails",
         "strategies": "short = my_own:fails",
         "report_sections": "short = no_such_module:x",
         "rewards": "number = my_own:NUMBER",
     }
     files = {
-        "my_own.py": function("zoom_in") + "\nNUMBER = 1\ndef fails(spec): return 1 / 0\n",
+        "my_own.py": "NUMBER = 1\ndef fails(spec): return 1 / 0\n",
         "entry_points.txt": "".join(
             f"[pixel_reasoner.{g}]\n{text}\n" for g, text in groups.items()
         ),
-        "rl.toml": 'reward_functions = ["number"]\nout = "x"\n',
-        "a.ppm": "P3 1 1 255 0 0 0",
+        "rl.toml": 'reward_functions = ["number"]\nout = "x"\n[pixelworld]\n',
     }
     folder = install(files, tmp_path, "my_plugins")
-    ask = f"ask What? --image {folder}/a.ppm"
+    Image.new("RGB", (64, 64)).save(folder / "a.png")
+    ask = f"ask What? --image {folder}/a.png"
     lines = {
         f"{ask} --operation gone": "no_such_module",
         f"{ask} --operation zoomin": "'zoom_in', the nearest",
@@ -240,6 +234,7 @@ def test_commands_refuse_invalid_extensions_with_one_line(tmp_path):
         f"eval pixelworld --out {folder}/run --count 1 --operation gone": "no_such_module",
         f"report {folder} --out {folder}/a.html --section short": "no_such_module",
         f"report {folder} --out {folder}/a.html --section longest": "a report section: short",
+        f"{ask} --model fails": "ZeroDivisionError",
         f"train rl {folder}/rl.toml --plan --gpus 1": "a function of (trace)",
     }
     found = json.loads(run_python(COMMANDS, json.dumps(list(lines)), folder))
@@ -250,6 +245,38 @@ def test_commands_refuse_invalid_extensions_with_one_line(tmp_path):
         assert err.count("\n") == 1, (line, err)
     assert not (folder / "a.html").exists()
     assert not (folder / "run").exists()
+
+
+CLASHES = """
+import logging
+from pixel_reasoner.dialects import detect_dialect, get_dialect
+from pixel_reasoner.models.registry import is_registered
+from pixel_reasoner.operations.registry import OPERATIONS, OperationSet
+from pixel_reasoner.workflows.plugins import installed_plugins
+
+assert detect_dialect("Qwen/Qwen3-VL-8B-Instruct").name == "qwen3_vl"
+assert OperationSet.of(["zoom_in"]).specs[0].run.__module__ == "pixel_reasoner.operations.zoom"
+assert not is_registered("tiny")
+broken = {one.name: str(one.error) for one in installed_plugins()}
+assert set(broken) == {"zoom_in", "qwen3_vl", "tiny"}
+for name, message in broken.items():
+    assert "two: " in message and "rename" in message, message
+    assert name == "tiny" or f"my_own:{name} of my_plugins 1" in message, message
+"""
+
+
+def test_a_plug_in_does_not_replace_an_item_of_this_package_and_a_warning_names_it(tmp_path):
+    names = {"operations": "zoom_in", "dialects": "qwen3_vl", "models": "tiny"}
+    entries = (f"[pixel_reasoner.{g}]\n{name} = my_own:{name}\n" for g, name in names.items())
+    files = {
+        "my_own.py": "zoom_in = qwen3_vl = 1\ndef tiny(spec): ...",
+        "entry_points.txt": "".join(entries),
+    }
+    run_python(CLASHES, "", install(files, tmp_path, "my_plugins"))
+    code = "from pixel_reasoner.operations.registry import OPERATIONS; OPERATIONS.get('zoom_in')"
+    printed = run_python(f"import sys; sys.stderr = sys.stdout; {code}; {code}", "", tmp_path)
+    assert printed.count("\n") == 1, printed
+    assert "ignored: expected one operation named 'zoom_in'" in printed
 
 
 def test_two_packages_with_one_name_are_named_both(tmp_path):

@@ -9,13 +9,15 @@ An item registers itself where it is defined, so adding one touches one file:
     rotate = "my_package.rotate:ROTATE"
 
 Nothing is imported before a name is looked up. A plug-in that fails on import or that is no valid item (`plugin_checks`)
-raises an error when its own name is looked up, and never affects another.
+raises an error when its own name is looked up, and never affects another. A plug-in with the name of an item of this
+package is ignored, with a warning.
 """
 
 from __future__ import annotations
 
 import difflib
 import importlib
+import logging
 import pkgutil
 import sys
 from collections.abc import Callable, Iterator
@@ -25,6 +27,8 @@ from threading import RLock
 from typing import Any, Generic, TypeVar, overload
 
 from pixel_reasoner.errors import PluginError, UnknownNameError
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 F = TypeVar("F")
@@ -67,9 +71,9 @@ class Registry(Generic[T]):
         self.group = group or f"pixel_reasoner.{self.plural.replace(' ', '_')}"
         self._check = check
         self._items: dict[str, T] = {}
-        self._entry_points: dict[str, list[metadata.EntryPoint]] = {}
-        self._loaded: set[str] = set()
-        """names of plug-ins that were imported"""
+        self._used: set[str] = set()
+        """names of plug-ins that were imported, or ignored"""
+        self._ignored: dict[str, PluginError] = {}
         self._is_loaded = self._is_loading = False
         self._lock = RLock()  # a module that is being imported may look up a name
 
@@ -81,7 +85,7 @@ class Registry(Generic[T]):
         """
         self._check(name, item)
         if self._items.get(name, item) is not item:
-            raise self._clash(name, "this one", "one that is already registered")
+            raise self._clash(name, "this one and one that is registered already")
         self._items[name] = item
         return item
 
@@ -116,10 +120,10 @@ class Registry(Generic[T]):
 
         Raises:
             UnknownNameError: there is none; the nearest names are listed.
-            PluginError: the plug-in that provides it cannot be used, or two items have this name.
+            PluginError: the plug-in that provides it cannot be used, or two have this name.
         """
         self._load()
-        if name in self._entry_points and name not in self._loaded:
+        if name not in self._used and name in self._plugins():
             with self._lock:
                 self._load_plugin(name)
         if name not in self._items:
@@ -129,37 +133,34 @@ class Registry(Generic[T]):
     def names(self) -> list[str]:
         """Return all names: those of this package in order of registration, then those of plug-ins."""
         self._load()
-        return list(dict.fromkeys([*self._items, *self._entry_points]))
+        return list(dict.fromkeys([*self._items, *self._plugins()]))
 
     def items(self) -> Iterator[tuple[str, T]]:
         """Yield names and items. Plug-ins that cannot be used are left out (`broken`)."""
         for name in self.names():
             try:
-                item = self.get(name)
+                yield name, self.get(name)
             except PluginError:
-                if name not in self._items:
-                    continue
-                item = self._items[name]  # a plug-in does not replace an item of this package
-            yield name, item
+                continue
 
     def plugins(self) -> dict[str, str]:
         """Return the names that other distributions provide, and where: `rotate:ROTATE of my-package 1.0`."""
         self._load()
-        return {name: _place(one[0]) for name, one in self._entry_points.items()}
+        return {name: _place(one[0]) for name, one in self._plugins().items()}
 
     def broken(self) -> dict[str, PluginError]:
-        """Return the error of each plug-in that cannot be used, by name."""
+        """Return the error of each plug-in that cannot be used, or is ignored, by name."""
         found = {}
         for name in self.names():
             try:
                 self.get(name)
             except PluginError as error:
                 found[name] = error
-        return found
+        return self._ignored | found
 
     def __contains__(self, name: object) -> bool:
         self._load()
-        return name in self._items or name in self._entry_points
+        return name in self._items or name in self._plugins()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
@@ -179,29 +180,32 @@ class Registry(Generic[T]):
                 for module in pkgutil.iter_modules(package.__path__):
                     if not module.name.startswith("_"):
                         importlib.import_module(f"{self.package}.{module.name}")
-            for entry_point in _entry_points(tuple(sys.path)).select(group=self.group):
-                self._entry_points.setdefault(entry_point.name, []).append(entry_point)
             self._is_loaded = True
+
+    def _plugins(self) -> dict[str, list[metadata.EntryPoint]]:
+        return _entry_points(self.group, tuple(sys.path))
 
     def _load_plugin(self, name: str) -> None:
         """Add the item of a plug-in. Nothing is added where it cannot be used.
 
         Raises:
-            PluginError: it cannot be imported or used, or another item has this name.
+            PluginError: it cannot be imported or used, or two plug-ins have this name.
         """
-        first, *others = self._entry_points[name]
+        first, *others = self._plugins()[name]
+        if name in self._items and first.module not in sys.modules:  # so it is another item
+            self._ignored[name] = self._clash(name, f"that of pixel-reasoner and {_place(first)}")
+            logger.warning("ignored: %s", self._ignored[name])
+            self._used.add(name)
+            return
         if others:
-            raise self._clash(name, _place(first), _place(others[0]))
+            raise self._clash(name, f"{_place(first)} and {_place(others[0])}")
         before = dict(self._items)
         try:
-            item = self._import(first)
-            if self._items.get(name, item) is not item:
-                raise self._clash(name, _place(first), "one of this package")
+            self._items[name] = self._import(first)
         except PluginError:
             self._items = before
             raise
-        self._items[name] = item
-        self._loaded.add(name)
+        self._used.add(name)
 
     def _import(self, entry_point: metadata.EntryPoint) -> T:
         place = _place(entry_point)
@@ -220,10 +224,10 @@ class Registry(Generic[T]):
             ) from error
         return item
 
-    def _clash(self, name: str, one: str, other: str) -> PluginError:
+    def _clash(self, name: str, places: str) -> PluginError:
         return PluginError(
             expected=f"one {self.kind} named {name!r}",
-            got=f"two: {one} and {other}",
+            got=f"two: {places}",
             fix=f"rename the {self.kind} of your package",
         )
 
@@ -242,8 +246,17 @@ class Registry(Generic[T]):
         )
 
 
-@lru_cache(maxsize=1)  # it reads a file of every installed distribution
-def _entry_points(path: tuple[str, ...]) -> Any:
+@lru_cache  # it reads a file of every installed distribution; `sys.path` may change
+def _entry_points(group: str, path: tuple[str, ...]) -> dict[str, list[metadata.EntryPoint]]:
+    """Return the entry points of a group by name."""
+    found: dict[str, list[metadata.EntryPoint]] = {}
+    for one in _all_entry_points(path).select(group=group):
+        found.setdefault(one.name, []).append(one)
+    return found
+
+
+@lru_cache(maxsize=1)
+def _all_entry_points(path: tuple[str, ...]) -> Any:
     """Return the entry points of all distributions below `sys.path`."""
     del path
     return metadata.entry_points()

@@ -113,20 +113,19 @@ def ask(
     for note in api.check_media(asked):
         warn(f"note: {note}")
     loaded = api.load_model(model_spec(model, local, servers), config)
-    if as_json or rollout.strategy != "single":
-        trace = _ask_silently(asked, loaded, config, rollout.strategy, as_json=as_json)
-    else:
-        trace = _ask_streaming(asked, loaded, config)
+    trace = _answer(asked, loaded, config, rollout.strategy, as_json=as_json)
     if report is not None:
         _write_report([trace], report, title=question, quiet=as_json)
 
 
-def _ask_silently(
+def _answer(
     question: Question, loaded: LoadedModel, config: RolloutConfig, strategy: str, *, as_json: bool
 ) -> Trace:
-    """Ask, and print the whole trace, or the answer alone."""
+    """Ask, and print the text as it comes, the answer of several rollouts, or the trace as JSON."""
     from pixel_reasoner import api
 
+    if strategy == "single" and not as_json:
+        return _ask_streaming(question, loaded, config)
     trace = api.ask(question, loaded, config, strategy=strategy)
     if as_json:
         sys.stdout.write(trace.to_line() + "\n")

@@ -136,8 +136,8 @@ def _write_package(folder: Path, kind: str, name: str, project: str) -> str:
         for path, text in _files(kind, texts).items():
             (part / path).write_text(text, encoding="utf-8")
         folder.mkdir(exist_ok=True)
-        for path in part.iterdir():  # an empty folder, which may be the current one, stays
-            path.rename(folder / path.name)
+        for written in part.iterdir():  # an empty folder, which may be the current one, stays
+            written.rename(folder / written.name)
     except OSError as error:
         raise cannot_write(folder, error) from error
     finally:

@@ -51,7 +51,7 @@ model_backend = MODELS.decorator
 
 def is_registered(name: str) -> bool:
     """Return whether a package provides a model; a checkpoint may follow its name after a colon."""
-    return name.partition(":")[0] in MODELS
+    return name not in BUNDLED_MODELS and name.partition(":")[0] in MODELS
 
 
 def load_registered(spec: ModelSpec) -> LoadedModel:

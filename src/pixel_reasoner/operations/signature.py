@@ -176,11 +176,11 @@ def adapter_of(function: OperationFunction, name: str) -> TypeAdapter[Any]:
 def _json_schema(function: OperationFunction, name: str) -> dict[str, Any]:
     try:
         return adapter_of(function, name).json_schema()
-    except PydanticUserError as error:  # pydantic's messages have several lines
+    except PydanticUserError as error:
         raise bad_function(
             function,
             f"a type of {name} that JSON can express",
-            str(error).splitlines()[0],
+            repr(_hints(function)[name]),
             "use numbers, strings, booleans, lists or Literal",
         ) from error
 

@@ -35,12 +35,8 @@ class Plugin(NamedTuple):
 
 
 def installed_plugins() -> Iterator[Plugin]:
-    """Import and check all items of other packages, one by one."""
+    """Import and check all items of other packages."""
     for registry in REGISTRIES:
+        broken = registry.broken()
         for name, place in registry.plugins().items():
-            error = None
-            try:
-                registry.get(name)
-            except PluginError as found:
-                error = found
-            yield Plugin(registry.kind, name, place, error)
+            yield Plugin(registry.kind, name, place, broken.get(name))
