@@ -135,7 +135,7 @@ import pixel_reasoner.cli
 from pixel_reasoner.errors import PixelReasonerError
 from pixel_reasoner.models.scripted import ScriptedModel
 from pixel_reasoner.models.spec import ModelSpec
-from pixel_reasoner.report.sections import render_sections
+from pixel_reasoner.reports.sections import render_sections
 from pixel_reasoner.rollout.strategies import ask_by_strategy
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.workflows.plugins import REGISTRIES

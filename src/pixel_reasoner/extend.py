@@ -33,7 +33,7 @@ from pixel_reasoner.operations.base import (
     assert_valid_operation,
 )
 from pixel_reasoner.operations.registry import operation
-from pixel_reasoner.report.sections import report_section
+from pixel_reasoner.reports.sections import report_section
 from pixel_reasoner.rollout.request import RolloutRequest
 from pixel_reasoner.rollout.scheduler import RolloutScheduler
 from pixel_reasoner.rollout.strategies import strategy

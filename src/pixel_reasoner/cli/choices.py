@@ -89,7 +89,7 @@ def strategies() -> list[str]:
 
 def report_sections() -> list[str]:
     """Return all report sections of other packages."""
-    from pixel_reasoner.report.sections import SECTIONS
+    from pixel_reasoner.reports.sections import SECTIONS
 
     return list(SECTIONS)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pixel_reasoner.dialects import get_dialect
 from pixel_reasoner.errors import PixelReasonerError, PluginError
-from pixel_reasoner.models.api import Model, SupportsBackend
+from pixel_reasoner.models.api import GenerationModel, SupportsBackend
 from pixel_reasoner.models.folder import BUNDLED_MODELS
 from pixel_reasoner.plugin_checks import described, has_attributes, is_function
 from pixel_reasoner.registry import Registry
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from pixel_reasoner.models.spec import ModelSpec
 
 
-class LoadedModel(Model, Protocol):
+class LoadedModel(GenerationModel, Protocol):
     """Model that commands can use."""
 
     note: str
     """one line for the user; may be empty"""
 
 
-ModelLoader = Callable[["ModelSpec"], Model]
+ModelLoader = Callable[["ModelSpec"], GenerationModel]
 """function or class that returns a model; `spec` contains name, device, dtype and dialect of the command line"""
 
 
@@ -52,6 +52,15 @@ model_backend = MODELS.decorator
 def is_registered(name: str) -> bool:
     """Return whether a package provides a model; a checkpoint may follow its name after a colon."""
     return name not in BUNDLED_MODELS and name.partition(":")[0] in MODELS
+
+
+def check_registered(name: str) -> None:
+    """Import the function that loads a model, and check it.
+
+    Raises:
+        PluginError: it cannot be used.
+    """
+    MODELS.get(name.partition(":")[0])
 
 
 def load_registered(spec: ModelSpec) -> LoadedModel:

@@ -59,10 +59,19 @@ def operation(
     Args:
         run: what is decorated.
         media: kinds of media that it is offered for; by default videos for an operation on frames, else both kinds.
-        **fields: other fields of `OperationSpec`.
+        fields: other fields of `OperationSpec`.
 
     Raises:
         PluginError: a signature or docstring that a schema cannot be made of, a wrong field, or a name that is taken.
+
+    The parameters of the function become the schema of the calls, its docstring their description (docs/extend.md):
+
+    >>> @operation(media={MediaKind.IMAGE})
+    ... def rotate(context: MediaContext, quarter_turns):
+    ...     "Rotate a picture."
+    Traceback (most recent call last):
+        ...
+    pixel_reasoner.errors.PluginError: expected the operation rotate with the return type `list[Picture]`; got 'no annotation' at <doctest pixel_reasoner.operations.registry.operation[0]>:1. Fix: annotate it so
     """
     if run is None:
         return lambda function: _register(function, frozenset(media), fields)

@@ -118,8 +118,18 @@ _Kind = TypeVar("_Kind", bound=type)
 def source(kind: _Kind) -> _Kind:
     """Register a class as a source, under its `name`; a decorator.
 
+    Args:
+        kind: class of `Source` with `units` and `rows`, or of `FileSource` with `read`.
+
     Raises:
         PluginError: the name is taken, or a method or attribute is missing.
+
+    >>> @source
+    ... class Sums(Source):
+    ...     name = "sums"
+    Traceback (most recent call last):
+        ...
+    pixel_reasoner.errors.PluginError: expected the source 'sums' as a class with name, summary, units(), rows(); got the class Sums of pixel_reasoner.sources.base without summary, units(), rows(). Fix: add summary
     """
     SOURCES.register(getattr(kind, "name", kind.__name__), kind)
     return kind

@@ -11,7 +11,7 @@ from pixel_reasoner.evals.benchmark import BENCHMARKS
 from pixel_reasoner.models.registry import MODELS
 from pixel_reasoner.operations.registry import OPERATIONS
 from pixel_reasoner.registry import Registry
-from pixel_reasoner.report.sections import SECTIONS
+from pixel_reasoner.reports.sections import SECTIONS
 from pixel_reasoner.rollout.strategies import STRATEGIES
 from pixel_reasoner.scoring.rewards import REWARDS
 from pixel_reasoner.sources.base import SOURCES

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from pixel_reasoner.errors import PluginError
-from pixel_reasoner.models.api import Model
+from pixel_reasoner.models.api import GenerationModel
 from pixel_reasoner.plugin_checks import described, is_function
 from pixel_reasoner.registry import Registry
 from pixel_reasoner.rollout.scheduler import RolloutScheduler, scheduler_of
@@ -40,7 +40,7 @@ strategy = STRATEGIES.decorator
 
 
 def ask_by_strategy(
-    name: str, question: Question, model: Model, config: RolloutConfig | None = None
+    name: str, question: Question, model: GenerationModel, config: RolloutConfig | None = None
 ) -> Trace:
     r"""Answer one question by the strategy of a name.
 

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 from pixel_reasoner.errors import UsageError
 from pixel_reasoner.evals.run import SUMMARY, load_run
-from pixel_reasoner.report.curves import LOG, write_curves
-from pixel_reasoner.report.page import write_report
-from pixel_reasoner.report.run import (
+from pixel_reasoner.reports.curves import LOG, write_curves
+from pixel_reasoner.reports.page import write_report
+from pixel_reasoner.reports.run import (
     OUTCOMES,
     comparison_head,
     instructive,
@@ -19,8 +19,8 @@ from pixel_reasoner.report.run import (
     run_head,
     write_table,
 )
-from pixel_reasoner.report.sections import SECTIONS, render_sections
-from pixel_reasoner.report.summary import read_summary
+from pixel_reasoner.reports.sections import SECTIONS, render_sections
+from pixel_reasoner.reports.summary import read_summary
 from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.scoring.grading import Scorer
 
@@ -56,7 +56,7 @@ def write_run_report(  # noqa: PLR0913 - options of one command
         limit: traces on the page at most.
         tables: files, .md or .csv, for the metrics of an evaluation.
         references: whether published results of the benchmark are shown.
-        sections: names of further sections above the traces (`report.sections`); not for RL runs.
+        sections: names of further sections above the traces (`reports.sections`); not for RL runs.
         allow_media: folders, besides that of the run, whose media it may show (`runs.folder.load_run`).
 
     Raises:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from pixel_reasoner.errors import PluginError
 from pixel_reasoner.plugin_checks import described, is_function
 from pixel_reasoner.registry import Registry
-from pixel_reasoner.report.templates import render
+from pixel_reasoner.reports.templates import render
 from pixel_reasoner.schema.trace import Trace
 
 if TYPE_CHECKING:
