@@ -26,7 +26,7 @@ from importlib import metadata
 from threading import RLock
 from typing import Any, Generic, TypeVar, overload
 
-from pixel_reasoner.errors import PluginError, UnknownNameError
+from pixel_reasoner.errors import PluginError, UnknownNameError, one_line
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class Registry(Generic[T]):
         self._check = check
         self._items: dict[str, T] = {}
         self._used: set[str] = set()
-        """names of plug-ins that were imported, or ignored"""
+        """names whose plug-in was looked for"""
         self._ignored: dict[str, PluginError] = {}
         self._is_loaded = self._is_loading = False
         self._lock = RLock()  # a module that is being imported may look up a name
@@ -114,6 +114,7 @@ class Registry(Generic[T]):
     def unregister(self, name: str) -> None:
         """Remove an item, for example at the end of a test."""
         self._items.pop(name, None)
+        self._used.discard(name)
 
     def get(self, name: str) -> T:
         """Return the item of a name.
@@ -123,11 +124,13 @@ class Registry(Generic[T]):
             PluginError: the plug-in that provides it cannot be used, or two have this name.
         """
         self._load()
-        if name not in self._used and name in self._plugins():
-            with self._lock:
-                self._load_plugin(name)
-        if name not in self._items:
-            raise self._unknown(name)
+        if name not in self._used:
+            if name in self._plugins():
+                with self._lock:
+                    self._load_plugin(name)
+            elif name not in self._items:
+                raise self._unknown(name)
+            self._used.add(name)
         return self._items[name]
 
     def names(self) -> list[str]:
@@ -195,7 +198,6 @@ class Registry(Generic[T]):
         if name in self._items and first.module not in sys.modules:  # so it is another item
             self._ignored[name] = self._clash(name, f"that of pixel-reasoner and {_place(first)}")
             logger.warning("ignored: %s", self._ignored[name])
-            self._used.add(name)
             return
         if others:
             raise self._clash(name, f"{_place(first)} and {_place(others[0])}")
@@ -205,7 +207,6 @@ class Registry(Generic[T]):
         except PluginError:
             self._items = before
             raise
-        self._used.add(name)
 
     def _import(self, entry_point: metadata.EntryPoint) -> T:
         place = _place(entry_point)
@@ -219,7 +220,7 @@ class Registry(Generic[T]):
         except (Exception, SystemExit) as error:
             raise PluginError(
                 expected=f"the {self.kind} {entry_point.name!r} of {place}",
-                got=f"{type(error).__name__}: {error}",
+                got=f"{type(error).__name__}: {one_line(error)}",
                 fix="repair or uninstall the package that provides it",
             ) from error
         return item

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pixel_reasoner.dialects import get_dialect
-from pixel_reasoner.errors import PixelReasonerError, PluginError
+from pixel_reasoner.errors import PixelReasonerError, PluginError, one_line
 from pixel_reasoner.models.api import GenerationModel, SupportsBackend
 from pixel_reasoner.models.folder import BUNDLED_MODELS
 from pixel_reasoner.plugin_checks import described, has_attributes, is_function
@@ -79,7 +79,7 @@ def load_registered(spec: ModelSpec) -> LoadedModel:
     except Exception as error:
         raise PluginError(
             expected=f"the model {spec.name!r}",
-            got=f"{type(error).__name__}: {error}, from {described(loader)}",
+            got=f"{type(error).__name__}: {one_line(error)}, from {described(loader)}",
             fix="see the documentation of its package",
         ) from error
     has_attributes("model", name, model, ("name", "dialect", "budgets", "describe"))

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, overload
 
-from pixel_reasoner.errors import PluginError
+from pixel_reasoner.errors import PluginError, one_line
 from pixel_reasoner.operations.base import (
     ArgumentRole,
     MediaKind,
@@ -89,7 +89,7 @@ def _register(
     except (AssertionError, TypeError, ValueError, LookupError) as error:
         if isinstance(error, PluginError):
             raise
-        raise bad_function(run, "valid fields", str(error), "correct it") from error
+        raise bad_function(run, "valid fields", one_line(error), "correct it") from error
     return OPERATIONS.register(spec.name, spec)
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 from pydantic import TypeAdapter
 from pydantic.errors import PydanticUserError
 
-from pixel_reasoner.errors import PluginError
+from pixel_reasoner.errors import PluginError, one_line
 from pixel_reasoner.plugin_checks import place
 from pixel_reasoner.schema.record import Record
 from pixel_reasoner.schema.trace import Picture
@@ -127,7 +127,7 @@ def _checked_hints(
         hints = _hints(function)
     except Exception as error:
         raise bad_function(
-            function, "annotations that name types", str(error), "import or correct the type"
+            function, "annotations that name types", one_line(error), "import or correct the type"
         ) from error
     first = next(iter(signature), "")
     if first != "context" or getattr(hints.get(first), "__name__", "") != _CONTEXT_CLASS:

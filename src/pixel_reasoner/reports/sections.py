@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from pixel_reasoner.errors import PluginError
+from pixel_reasoner.errors import PluginError, one_line
 from pixel_reasoner.plugin_checks import described, is_function
 from pixel_reasoner.registry import Registry
 from pixel_reasoner.reports.templates import render
@@ -56,7 +56,7 @@ def _content(name: str, section: ReportSection, traces: Sequence[Trace]) -> Cont
     except Exception as error:
         raise PluginError(
             expected=f"the content of the report section {name!r}",
-            got=f"{type(error).__name__}: {error}, in {described(section)}",
+            got=f"{type(error).__name__}: {one_line(error)}, in {described(section)}",
             fix="repair the function, or leave --section out",
         ) from error
     if not isinstance(content, str) and not _is_table(content):

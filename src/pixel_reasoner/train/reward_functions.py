@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from pixel_reasoner.errors import PluginError, UnknownNameError, UsageError
+from pixel_reasoner.errors import PluginError, UnknownNameError, UsageError, one_line
 from pixel_reasoner.plugin_checks import is_function
 from pixel_reasoner.scoring.rewards import REWARDS, TraceReward
 
@@ -30,7 +30,7 @@ def load_reward(name: str) -> TraceReward:
         raise UsageError(
             expected="reward functions as package.module:function or file.py:function, or one of"
             f" {', '.join(REWARDS)}",
-            got=name if unknown else f"{name}: {type(error).__name__}: {error}",
+            got=name if unknown else f"{name}: {type(error).__name__}: {one_line(error)}",
             fix=unknown.fix if unknown else "correct reward_functions",
         ) from error
     is_function("reward", "trace")(name, found)
