@@ -66,7 +66,9 @@ def pytest_ignore_collect(collection_path, config):
 
 def pytest_collection_modifyitems(config, items):
     if config.getoption("fast"):
-        left_out = [i for i in items if i.get_closest_marker("slow") or i.get_closest_marker("extras")]
+        left_out = [
+            i for i in items if i.get_closest_marker("slow") or i.get_closest_marker("extras")
+        ]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
 
