@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from typing import Annotated, Any
+from typing import Annotated, TextIO
 
 import typer
 
@@ -98,11 +98,18 @@ def main() -> None:
 _show_python_warning = warnings.showwarning
 
 
-def _show_warning(message: Warning | str, category: type[Warning], *where: Any) -> None:
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
     if issubclass(category, RenamedWarning):
         warn(f"warning: {message}")
     else:
-        _show_python_warning(message, category, *where)
+        _show_python_warning(message, category, filename, lineno, file, line)
 
 
 def _stop(message: str, code: int) -> None:
