@@ -85,7 +85,7 @@ adapters:
 	.venv-ray/bin/python -m pytest -q tests/test_ray.py
 
 # Hours on two cores: every attack in full, one line of results each. The test suite has short forms.
-ATTACKS := replies rows media servers folders full_disk kills scripts
+ATTACKS := replies rows media servers folders full_disk kills scripts extensions
 attack: install browser
 	@failed=0; for one in $(ATTACKS); do \
 		echo "== attacks.$$one"; $(BIN)/python -m attacks.$$one || failed=1; \
