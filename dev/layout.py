@@ -36,7 +36,8 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("runs",),
     ("sources",),
     ("data", "evals"),
-    ("train", "workflows", "report", "tiny"),
+    ("train", "workflows", "reports", "tiny"),
+    ("model", "display", "replies"),
     ("api", "integrations"),
     ("server", "cli"),
 )
@@ -49,6 +50,8 @@ CLIENTS: Mapping[str, frozenset[str]] = {
     "integrations": frozenset(),
 }
 """leaves, and the only packages that may import them"""
+METHODS: frozenset[tuple[str, str]] = frozenset({("schema.trace", "display")})
+"""(importer, imported) of methods that users call on a record; they import what is above it when they are called"""
 
 
 class Length(NamedTuple):
@@ -213,8 +216,9 @@ def _imports(tree: ast.Module, importer: str, modules: Set[str]) -> Iterator[Imp
             continue
         for name in names:
             imported = _nearest(name, modules)
-            if imported is not None and imported != importer:
-                yield Import(importer, imported, node.lineno)
+            if imported is None or imported == importer or (importer, imported) in METHODS:
+                continue
+            yield Import(importer, imported, node.lineno)
 
 
 def _run_nodes(node: ast.AST) -> Iterator[ast.AST]:

@@ -36,7 +36,7 @@ from safetensors.torch import load_file, save_file
 
 from pixel_reasoner.files import atomic_writer, write_json
 from pixel_reasoner.models.folder import model_folder
-from pixel_reasoner.report.curves import COLORS, as_svg, read_log, smoothed
+from pixel_reasoner.reports.curves import COLORS, as_svg, read_log, smoothed
 from pixel_reasoner.sources.pixelworld import WorldMix, world_questions
 
 ROOT = Path(__file__).resolve().parents[1]

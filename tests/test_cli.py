@@ -50,7 +50,7 @@ def test_overview_and_results_are_as_large_as_they_may_be(run, scene):
 def test_help_and_import_load_no_torch():
     code = (
         "import sys, pixel_reasoner, pixel_reasoner.cli, pixel_reasoner.rollout.ask, pixel_reasoner.world, "
-        "pixel_reasoner.evals.run, pixel_reasoner.report, pixel_reasoner.integrations.ray_data; assert 'torch' not in sys.modules"
+        "pixel_reasoner.evals.run, pixel_reasoner.reports, pixel_reasoner.integrations.ray_data; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -1,20 +1,20 @@
-"""Everything that the command line does, as functions with typed arguments.
+"""The functions of the package: what `import pixel_reasoner` exports, and what the command line calls.
 
-    from pixel_reasoner import api
+    import pixel_reasoner as pr
 
-    model = api.load_model(api.ModelSpec("tiny"))
-    picture = api.MediaItem(kind="image", path="scene.png")
-    question = api.Question(id="1", text="Which letter is on the red circle?", media=(picture,))
-    print(api.ask(question, model).answer)
+    model = pr.load()
+    print(model.ask("Which letter is on the red circle?", "scene.png").answer)
 
 Specs are plain values: they cost nothing until a function uses them. Errors are those of `pixel_reasoner.errors`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from typing_extensions import Unpack
 
 from pixel_reasoner.data.check import Verdict
 from pixel_reasoner.errors import InputError, packages_of
@@ -23,13 +23,17 @@ from pixel_reasoner.evals.benchmarks import BENCHMARKS
 from pixel_reasoner.evals.compare import compare_runs
 from pixel_reasoner.evals.merge import merge
 from pixel_reasoner.media.context import UNSCALED, MediaContext
-from pixel_reasoner.models.api import Model, OnText
-from pixel_reasoner.models.spec import ModelSpec
-from pixel_reasoner.report import build
-from pixel_reasoner.report.page import PageSummary
-from pixel_reasoner.report.page import write_report as write_traces_page
+from pixel_reasoner.model import Model
+from pixel_reasoner.models.api import GenerationModel, OnText
+from pixel_reasoner.models.spec import ModelOptions, ModelSpec, only_served_model
+from pixel_reasoner.reports import build
+from pixel_reasoner.reports.page import PageSummary
+from pixel_reasoner.reports.page import write_report as write_traces_page
 from pixel_reasoner.rollout.ask import Progress as OnTurn
 from pixel_reasoner.rollout.ask import ask as run_rollout
+from pixel_reasoner.rollout.ask import ask_many as run_rollouts
+from pixel_reasoner.rollout.options import AskOptions, with_options
+from pixel_reasoner.schema.options import valid_options
 from pixel_reasoner.schema.question import MediaItem, Question
 from pixel_reasoner.schema.settings import RolloutConfig, RolloutLimits, SamplingParams
 from pixel_reasoner.schema.trace import Trace
@@ -59,11 +63,15 @@ if TYPE_CHECKING:
 
     LoadedModel: TypeAlias = LocalModel | RemoteModel
 
+AnyModel: TypeAlias = "Model | GenerationModel | ModelSpec | str"
+"""a loaded model, or which one to load"""
+
 __all__ = [
     "EvalSpec",
     "Finding",
     "LabellerSpec",
     "MediaItem",
+    "Model",
     "ModelSpec",
     "ProbeResult",
     "Question",
@@ -79,6 +87,7 @@ __all__ = [
     "Verdict",
     "WorldSpec",
     "ask",
+    "ask_many",
     "benchmarks",
     "check",
     "check_benchmark",
@@ -91,6 +100,7 @@ __all__ = [
     "export_traces",
     "import_traces",
     "is_right",
+    "load",
     "load_model",
     "masked_traces",
     "merge_runs",
@@ -121,6 +131,41 @@ class ProbeResult(NamedTuple):
 
 
 # --- questions ---
+
+
+def load(
+    name: str | None = None,
+    *,
+    endpoint: str | Sequence[str] = (),
+    config: RolloutConfig | None = None,
+    **options: Unpack[ModelOptions],
+) -> Model:
+    """Load a model, or connect to its servers.
+
+    Args:
+        name: `tiny` (bundled, the default), a folder, a hub id such as `Qwen/Qwen2.5-VL-7B-Instruct`, or the name by which
+            servers serve it. With an endpoint that serves one model it may be left out.
+        endpoint: address of an OpenAI-compatible server, such as `http://localhost:8000/v1`, or several. The key is read from
+            `OPENAI_API_KEY` or from `key_file`.
+        config: limits, sampling and operations of its questions, where a call does not state them.
+        **options: `device`, `dtype`, `dialect` and other fields of `ModelSpec`.
+
+    Raises:
+        UsageError: values that do not fit, or packages that are not installed.
+        ModelError: no usable model.
+        EndpointError: servers that do not serve it, do not answer, or do not accept pictures.
+
+    >>> model = load()  # doctest: +SKIP
+    >>> model.ask("Which letter is on the red circle?", "scene.png").answer  # doctest: +SKIP
+    'K'
+    """
+    endpoints = (endpoint,) if isinstance(endpoint, str) else tuple(endpoint)
+    valid = valid_options(ModelOptions, options, "an option of a model")
+    if endpoints and name is None:
+        name = only_served_model(endpoints[0], valid.get("key_file"))
+    config = config or RolloutConfig()
+    spec = ModelSpec(name or "tiny", endpoints=endpoints, **valid)
+    return Model(load_model(spec, config), config)
 
 
 def load_model(spec: ModelSpec, config: RolloutConfig | None = None) -> LoadedModel:
@@ -164,7 +209,7 @@ def check_media(question: Question) -> tuple[str, ...]:
 
 def ask(
     question: Question,
-    model: ModelSpec | Model,
+    model: AnyModel,
     config: RolloutConfig | None = None,
     *,
     on_text: OnText | None = None,
@@ -174,7 +219,7 @@ def ask(
 
     Args:
         question: text and media.
-        model: a loaded model, or which one to load.
+        model: a loaded model, or which one to load: its name or a spec.
         config: limits, sampling, operations.
         on_text: is called with new text while it is generated.
         on_turn: is called with the rollout after each turn.
@@ -186,18 +231,69 @@ def ask(
     >>> ask(Question(id="1", text="Which colour?", media=()), ScriptedModel([r"\boxed{red}"])).answer
     'red'
     """
-    if isinstance(model, ModelSpec):
+    if isinstance(model, str | ModelSpec):
         check_media(question)
-        model = load_model(model, config)
-    return run_rollout(question, model, config, on_text=on_text, on_turn=on_turn)
+    return run_rollout(
+        question, _generation_model(model, config), config, on_text=on_text, on_turn=on_turn
+    )
+
+
+def ask_many(
+    questions: Iterable[Question],
+    model: AnyModel,
+    config: RolloutConfig | None = None,
+    *,
+    batch_size: int = 16,
+    **options: Unpack[AskOptions],
+) -> Iterator[Trace]:
+    r"""Yield the traces of many questions as they finish, in no fixed order.
+
+    Args:
+        questions: may be a generator; they are read as they are needed.
+        model: a loaded model, or which one to load.
+        config: limits, sampling, operations.
+        batch_size: questions in progress at once.
+        **options: single values of the configuration (`rollout.options.AskOptions`).
+
+    Raises:
+        UsageError: an invalid option.
+        EndpointError: servers that do not answer any more.
+
+    A question whose media cannot be used gives a trace with `StopReason.FAILED`.
+
+    >>> from pixel_reasoner.models.scripted import ScriptedModel
+    >>> questions = [Question(id=str(n), text="Which colour?", media=()) for n in range(3)]
+    >>> sorted(trace.question.id for trace in ask_many(questions, ScriptedModel([r"\boxed{red}"])))
+    ['0', '1', '2']
+    """
+    changed = with_options(config or RolloutConfig(), options)
+    return run_rollouts(
+        questions, _generation_model(model, changed), changed, batch_size=batch_size
+    )
+
+
+def _generation_model(model: AnyModel, config: RolloutConfig | None) -> GenerationModel:
+    if isinstance(model, Model):
+        return model.generation_model
+    if isinstance(model, str):
+        model = ModelSpec(model)
+    return load_model(model, config) if isinstance(model, ModelSpec) else model
 
 
 def probe(spec: ModelSpec) -> ProbeResult:
     """Test what the servers of a model support: image input, seeds, logprobs, images in tool messages.
 
+    Args:
+        spec: name and addresses.
+
     Raises:
         UsageError: values that do not fit.
         EndpointError: servers that do not serve the model.
+
+    >>> probe(ModelSpec("served", endpoints=("http://localhost:1/v1",)))
+    Traceback (most recent call last):
+        ...
+    pixel_reasoner.errors.EndpointError: expected a server at http://localhost:1/v1/chat/completions; got ConnectError: [Errno 111] Connection refused. Fix: start it, or check --endpoint
     """
     model = spec.connect()
     by_url = {url: one.model_dump(mode="json") for url, one in model.probe(anew=True).items()}
@@ -237,6 +333,13 @@ def compare(
     Raises:
         InputError: no run, or no question in common.
         UsageError: different questions, and `anyway` is not set.
+
+    >>> import tempfile
+    >>> run = Path(tempfile.mkdtemp()) / "run"
+    >>> _ = evaluate(EvalSpec(benchmark="pixelworld", out=run, world=WorldSpec(count=1)))
+    >>> found = compare(run, run)
+    >>> found["gain"]["value"], found["harm"]["value"]
+    (0.0, 0.0)
     """
     return compare_runs(first, second, scorer, anyway=anyway)
 
@@ -253,7 +356,26 @@ def report(
     references: bool = False,
     allow_media: Sequence[Path] = (),
 ) -> build.WrittenReport:
-    """Write the report of an evaluation, of traces, or of RL runs (`report.build.write_run_report`)."""
+    """Write the report of an evaluation, of traces, or of RL runs as one HTML page.
+
+    Args:
+        sources: folder of an evaluation, files of traces, or folders of RL runs.
+        out: the page.
+        limit: traces on it at most.
+        tables: runs whose metrics are listed next to it.
+        references: whether published numbers are listed.
+        allow_media: further folders from which pictures may be shown.
+
+    Raises:
+        InputError: nothing that can be shown.
+        OutputError: `out` cannot be written.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> _ = synthesize(SynthSpec(source="pixelworld", out=folder / "a", families="attribute", count=2))
+    >>> report([folder / "a" / "traces.jsonl"], folder / "a.html").out.name
+    'a.html'
+    """
     return build.write_run_report(
         sources, out, limit=limit, tables=tables, references=references, allow_media=allow_media
     )
@@ -267,12 +389,12 @@ def write_comparison(
     limit: int = 200,
     allow_media: Sequence[Path] = (),
 ) -> build.WrittenReport:
-    """Write the report of what `compare` returned (`report.build.write_comparison`)."""
+    """Write the report of what `compare` returned (`reports.build.write_comparison`)."""
     return build.write_comparison(found, first, second, out, limit, allow_media)
 
 
 def write_report(traces: Iterable[Trace], out: Path, *, title: str) -> PageSummary:
-    """Write traces as one HTML page (`report.page.write_report`)."""
+    """Write traces as one HTML page (`reports.page.write_report`)."""
     return write_traces_page(traces, out, title=title)
 
 
@@ -294,11 +416,19 @@ def train_tiny(config: TinyConfig) -> Path:
 
 
 def train_sft(run: SftRun | Path) -> Path:
-    """Tune a model on traces, or resume, and return its folder. A path is that of a TOML file.
+    """Tune a model on traces, or resume, and return its folder.
+
+    Args:
+        run: settings, or the path of a TOML file; `pixel-reasoner init sft` writes one.
 
     Raises:
         UsageError: packages that are not installed, or settings that do not fit.
         InputError: a file that cannot be read.
+
+    >>> train_sft(Path("no.toml"))
+    Traceback (most recent call last):
+        ...
+    pixel_reasoner.errors.InputError: expected ...
     """
     run = SftRun.read(run) if isinstance(run, Path) else run
     with packages_of("local,train", "train"):
@@ -307,11 +437,19 @@ def train_sft(run: SftRun | Path) -> Path:
 
 
 def train_rl(run: RlRun | Path) -> Path:
-    """Train a model by RL, or resume, and return its folder. A path is that of a TOML file.
+    """Train a model by RL, or resume, and return its folder.
+
+    Args:
+        run: settings, or the path of a TOML file; `pixel-reasoner init rl` writes one.
 
     Raises:
         UsageError: packages that are not installed, or settings that do not fit.
         InputError: a file that cannot be read.
+
+    >>> train_rl(Path("no.toml"))
+    Traceback (most recent call last):
+        ...
+    pixel_reasoner.errors.InputError: expected ...
     """
     run = RlRun.read(run) if isinstance(run, Path) else run
     with packages_of("local,train", "train"):

@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from pydantic import PositiveFloat, PositiveInt, with_config
+from typing_extensions import TypedDict
+
 from pixel_reasoner.dialects import get_dialect
 from pixel_reasoner.errors import UsageError, packages_of
 from pixel_reasoner.models.folder import BUNDLED_MODELS, folder_settings, model_folder
@@ -13,6 +16,23 @@ from pixel_reasoner.models.hub import local_model
 if TYPE_CHECKING:
     from pixel_reasoner.models.local import LocalModel
     from pixel_reasoner.models.remote import RemoteModel
+
+
+@with_config(extra="forbid")
+class ModelOptions(TypedDict, total=False):
+    """Options of `load`: fields of `ModelSpec`."""
+
+    device: str | None
+    dtype: str | None
+    dialect: str | None
+    compiled: bool
+    overview_px: PositiveInt | None
+    crop_px: PositiveInt | None
+    protocol: str
+    server: str | None
+    key_file: Path | None
+    timeout_s: PositiveFloat
+    concurrency: PositiveInt
 
 
 class ModelSpec(NamedTuple):
@@ -120,3 +140,24 @@ class ModelSpec(NamedTuple):
                 policy=RetryPolicy(timeout_s=self.timeout_s, concurrency=self.concurrency),
             )
         )
+
+
+def only_served_model(endpoint: str, key_file: Path | None = None) -> str:
+    """Return the name of the model of a server that serves one.
+
+    Raises:
+        UsageError: an invalid address, several models, or a server without a list of them.
+        EndpointError: the server cannot be reached.
+    """
+    from pixel_reasoner.models.endpoint_url import read_key
+    from pixel_reasoner.models.http_pool import RetryPolicy
+    from pixel_reasoner.models.remote import served_models
+
+    names = served_models(endpoint, read_key(key_file), RetryPolicy())
+    if len(names) != 1:
+        raise UsageError(
+            expected="the name of the model",
+            got=f"none, and the server lists {', '.join(names[:20]) or 'no models'}",
+            fix="name one of these" if names else "name the model",
+        )
+    return names[0]

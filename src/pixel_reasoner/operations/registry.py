@@ -44,10 +44,19 @@ def operation(
 
     Args:
         media: kinds of media that it is offered for.
-        **fields: other fields of `OperationSpec`.
+        fields: other fields of `OperationSpec`.
 
     Raises:
         PluginError: a signature or docstring that a schema cannot be made of, or a name that is taken.
+
+    The parameters of the function become the schema of the calls, its docstring their description (docs/extend.md):
+
+    >>> @operation(media={MediaKind.IMAGE})
+    ... def rotate(context: MediaContext, quarter_turns):
+    ...     "Rotate a picture."
+    Traceback (most recent call last):
+        ...
+    pixel_reasoner.errors.PluginError: expected an operation rotate with `list[Picture]` as the return type; got None. Fix: correct the function
     """
 
     def register(run: OperationFunction) -> OperationSpec:

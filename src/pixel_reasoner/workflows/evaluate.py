@@ -96,10 +96,19 @@ class EvalSpec:
 def evaluate(spec: EvalSpec, progress: ProgressReporter | None = None) -> dict[str, Any]:
     """Run or resume an evaluation and return its summary.
 
+    Args:
+        spec: benchmark, model, configuration and folder.
+        progress: receives the number of questions that are answered.
+
     Raises:
         UsageError: an unknown name, values that do not fit, or `out` contains a run with other settings.
         InputError: files of the benchmark are missing or none of their rows can be asked.
         OutputError: `out` cannot be written.
+
+    >>> import tempfile
+    >>> out = Path(tempfile.mkdtemp()) / "run"
+    >>> evaluate(EvalSpec(benchmark="pixelworld", out=out, world=WorldSpec(count=1)))["count"]
+    1
     """
     with FolderLock(spec.out):
         return _evaluate(spec, progress or NoProgress())

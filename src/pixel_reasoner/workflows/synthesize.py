@@ -93,11 +93,20 @@ class SynthSpec:
 def synthesize(spec: SynthSpec, progress: ProgressReporter | None = None) -> dict[str, Any]:
     """Write or resume a synthesis run and return its summary.
 
+    Args:
+        spec: source, number and format of the traces, and their folder.
+        progress: receives the number of traces that are written.
+
     Raises:
         UsageError: an unknown name, values that do not fit, or `out` contains a run with other settings.
         InputError: the data set cannot be read.
         EndpointError: the labeller does not answer.
         OutputError: `out` cannot be written.
+
+    >>> import tempfile
+    >>> out = Path(tempfile.mkdtemp()) / "traces"
+    >>> synthesize(SynthSpec(source="pixelworld", out=out, families="attribute", count=2))["count"]
+    2
     """
     settings = _settings(spec)
     units = _units(spec, settings)

@@ -1,6 +1,6 @@
 """Metrics of a run (`run.html`): a table as HTML, Markdown and CSV, gain and harm of operations, and three charts.
 
-Input is `summary.json` and the traces. `report.page` writes the page around them and the traces below.
+Input is `summary.json` and the traces. `reports.page` writes the page around them and the traces below.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from pixel_reasoner.evals.references import REFERENCES
 from pixel_reasoner.evals.run import SUMMARY, WITHOUT, load_run
 from pixel_reasoner.evals.stats import is_correct
 from pixel_reasoner.files import atomic_writer
-from pixel_reasoner.report.charts import Chart, histogram, scatter
-from pixel_reasoner.report.summary import Interval, Metrics, PairMetrics, Rows, RunSummary, Share
-from pixel_reasoner.report.templates import render
+from pixel_reasoner.reports.charts import Chart, histogram, scatter
+from pixel_reasoner.reports.summary import Interval, Metrics, PairMetrics, Rows, RunSummary, Share
+from pixel_reasoner.reports.templates import render
 from pixel_reasoner.schema.trace import StopReason, Trace
 from pixel_reasoner.scoring.evidence import evidence_share
 from pixel_reasoner.scoring.grading import Scorer

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 from pixel_reasoner.errors import UsageError
 from pixel_reasoner.evals.run import SUMMARY, load_run
-from pixel_reasoner.report.curves import LOG, write_curves
-from pixel_reasoner.report.page import write_report
-from pixel_reasoner.report.run import (
+from pixel_reasoner.reports.curves import LOG, write_curves
+from pixel_reasoner.reports.page import write_report
+from pixel_reasoner.reports.run import (
     OUTCOMES,
     comparison_head,
     instructive,
@@ -19,7 +19,7 @@ from pixel_reasoner.report.run import (
     run_head,
     write_table,
 )
-from pixel_reasoner.report.summary import read_summary
+from pixel_reasoner.reports.summary import read_summary
 from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.scoring.grading import Scorer
 

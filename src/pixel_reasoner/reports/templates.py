@@ -54,7 +54,7 @@ def _environment() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
-        loader=PackageLoader("pixel_reasoner.report"),
+        loader=PackageLoader("pixel_reasoner.reports"),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=_as_visible,

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from pixel_reasoner.operations.base import call_as_written
 from pixel_reasoner.operations.registry import describe_call
-from pixel_reasoner.report.figure import Figure, Mark, TracePictures, color
-from pixel_reasoner.report.templates import render_parts
+from pixel_reasoner.reports.figure import Figure, Mark, TracePictures, color
+from pixel_reasoner.reports.templates import render_parts
 from pixel_reasoner.schema.geometry import WHOLE, Box, Size
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.trace import Observation, Picture, Thought, ToolCall, Trace, Turn

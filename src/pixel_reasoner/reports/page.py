@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 from pixel_reasoner.files import atomic_writer
-from pixel_reasoner.report.card import OUTCOMES, Facets, card, facets_of
-from pixel_reasoner.report.templates import asset, render_parts
+from pixel_reasoner.reports.card import OUTCOMES, Facets, card, facets_of
+from pixel_reasoner.reports.templates import asset, render_parts
 from pixel_reasoner.schema.record import Record
 from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.scoring.grading import Grade, grade_reply
@@ -51,8 +51,8 @@ def write_report(
         traces: what to show.
         out: the page.
         title: its title.
-        head: HTML above the traces (`report.run`); a text that is not `Markup` is escaped.
-        outcomes: id of a question -> effect of operations on its answer (`report.run.outcomes`), for a filter.
+        head: HTML above the traces (`reports.run`); a text that is not `Markup` is escaped.
+        outcomes: id of a question -> effect of operations on its answer (`reports.run.outcomes`), for a filter.
         graded: function that grades a trace.
 
     >>> from pixel_reasoner.schema.question import Question

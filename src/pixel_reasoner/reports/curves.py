@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pixel_reasoner.errors import InputError, packages_of
 from pixel_reasoner.files import atomic_writer, numbered_lines
-from pixel_reasoner.report.templates import asset, render_parts
+from pixel_reasoner.reports.templates import asset, render_parts
 from pixel_reasoner.strict_json import parse_json
 
 if TYPE_CHECKING:
