@@ -15,6 +15,7 @@ from PIL import Image
 
 from benchmarks_fixture import write
 from cli_fixture import assert_refused
+from pixel_reasoner.cli.transcript import Transcript
 from pixel_reasoner.evals.benchmarks import BENCHMARKS
 from pixel_reasoner.schema.question import Question, load_questions
 from pixel_reasoner.schema.settings import PixelBudget
@@ -338,3 +339,18 @@ def test_a_run_that_is_not_finished_has_no_table(run, tmp_path):
     (tmp_path / "run/traces.jsonl").touch()
     told = run("report", tmp_path / "run", "--table", tmp_path / "t.md")
     assert_refused(told, "goes on where it stopped")
+
+
+def test_an_unusable_device_is_refused_before_scenes_are_rendered(run, tmp_path):
+    code, _, error = run("eval", "pixelworld", "--device", "foo", "--out", tmp_path / "run")
+    assert code == 2
+    assert "'foo'" in error
+    assert not (tmp_path / "run" / "media").exists()
+
+
+def test_an_error_in_the_middle_of_a_text_starts_a_line_of_its_own(capsys):
+    transcript = Transcript()
+    transcript.on_text("I look at")
+    transcript.stop()
+    transcript.stop()
+    assert capsys.readouterr().out == "I look at\n"

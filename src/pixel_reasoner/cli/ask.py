@@ -147,7 +147,12 @@ def _ask_streaming(
     from pixel_reasoner import api
 
     transcript = Transcript(model.note if has_note else "")
-    trace = api.ask(question, model, config, on_text=transcript.on_text, on_turn=transcript.on_turn)
+    try:
+        trace = api.ask(
+            question, model, config, on_text=transcript.on_text, on_turn=transcript.on_turn
+        )
+    finally:
+        transcript.stop()
     transcript.end(trace)
     return trace
 

@@ -91,6 +91,22 @@ class ModelSpec(NamedTuple):
         loaded.budgets = budgets.at_most(self.overview_px, self.crop_px)
         return loaded
 
+    def check(self) -> None:
+        """Raise the errors of `load` that need neither the weights nor a server.
+
+        Raises:
+            UsageError: a device or dtype that cannot be used, or packages that are not installed.
+            ModelError: no such model.
+        """
+        if self.endpoints:
+            return
+        local_model(self.name)
+        with packages_of("local", "run a model"):
+            from pixel_reasoner.models.local_weights import check_device, check_dtype
+        check_dtype(self.dtype)
+        if self.device:
+            check_device(self.device)
+
     def _load_local(self, operations: bool) -> LocalModel:
         local_model(self.name)  # before torch is imported: a hub that does not answer costs seconds
         with packages_of("local", "run a model"):

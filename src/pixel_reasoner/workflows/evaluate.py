@@ -174,6 +174,7 @@ def _plan(spec: EvalSpec, progress: ProgressReporter) -> Evaluation:
     index, count = spec.shard
     task = _task(spec)
     # Before media are written and a model is loaded.
+    spec.model.check()
     check_run_settings(spec.out, {"task": task_settings(task, spec.samples)})
     rows: dict[str, Any] | None = None
     if spec.benchmark == PIXELWORLD:
