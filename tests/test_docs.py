@@ -23,7 +23,7 @@ from pixel_reasoner.sources.pixelworld import WorldMix
 from pixel_reasoner.train.config import RlRun, SftRun
 
 COMMANDS = documented_commands()
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def text(*names: str) -> str:
