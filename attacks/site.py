@@ -1,8 +1,8 @@
 """Open every page of the built docs site in Chromium without a network, and report requests, errors and overflow.
 
-    make docs
-    python -m attacks.site                          # one line per page with a problem
-    python -m attacks.site --shots /tmp/shots       # also screenshots: light and dark, wide and narrow
+make docs
+python -m attacks.site                          # one line per page with a problem
+python -m attacks.site --shots /tmp/shots       # also screenshots: light and dark, wide and narrow
 """
 
 from __future__ import annotations
@@ -16,7 +16,14 @@ from typing import Any
 from attacks.browser import TIMEOUT_MS, open_browser
 
 SITE = Path(__file__).parents[1] / "site"
-SHOWN = ("index", "tutorials/first-answer", "reference/python", "train", "evaluate", "reference/command-line")
+SHOWN = (
+    "index",
+    "tutorials/first-answer",
+    "reference/python",
+    "train",
+    "evaluate",
+    "reference/command-line",
+)
 WIDTHS_PX = (1400, 400)
 HEIGHT_PX = 1000
 

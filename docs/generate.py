@@ -10,11 +10,8 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
-import os
 from collections.abc import Iterator
 from pathlib import Path
-
-os.environ["COLUMNS"] = "100"  # the width of help text; read when the command line is imported
 
 import typer
 

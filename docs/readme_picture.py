@@ -45,7 +45,10 @@ def draw(trace: Trace) -> Image.Image:
     page = Image.new("RGB", (3 * PANEL_PX + 4 * GAP_PX, PANEL_PX + TEXT_PX + GAP_PX), PAPER)
     pen = ImageDraw.Draw(page)
     panels = [
-        (_with_box(_as_seen(source, overview), crop.box), f"1  The model's input: {_size(overview)}"),
+        (
+            _with_box(_as_seen(source, overview), crop.box),
+            f"1  The model's input: {_size(overview)}",
+        ),
         (_as_seen(source, crop), f"2  zoom_in returns {_size(crop)} of the original"),
     ]
     for number, (panel, title) in enumerate(panels):

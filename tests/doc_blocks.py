@@ -1,9 +1,9 @@
 """Code blocks of pages, and how they are run: in order, in one folder, in one process per page.
 
-    ```python               runs in the namespace of the page; lines with >>> as doctests
-    ```bash                 each line runs as a command, in tutorials
-    # name.ext              as the first line of a block: the block is written to this file instead
-    <!-- not run: why -->   on the line before a block
+```python               runs in the namespace of the page; lines with >>> as doctests
+```bash                 each line runs as a command, in tutorials
+# name.ext              as the first line of a block: the block is written to this file instead
+<!-- not run: why -->   on the line before a block
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def blocks(page: Path) -> list[Block]:
 def run_page(
     page: Path,
     command: Callable[..., tuple[int, str, str]],
-    toy: Mapping[str, str] = {},  # noqa: B006 - is only read
+    toy: Mapping[str, str] = {},
 ) -> None:
     """Run the blocks of a page in the working directory.
 
@@ -79,7 +79,9 @@ def run_python(text: str, names: dict[str, Any], where: str) -> None:
         return
     test = doctest.DocTestParser().get_doctest(text, names, where, where, 0)
     failed: list[str] = []
-    doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test, out=failed.append, clear_globs=False)
+    doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(
+        test, out=failed.append, clear_globs=False
+    )
     assert not failed, "".join(failed)
     names.update(test.globs)
 

@@ -98,7 +98,9 @@ def parse_lines(text: str) -> list[object]:
 
 def test_blocks_are_found_with_their_reasons(tmp_path):
     page = tmp_path / "page.md"
-    page.write_text("<!-- not run: a GPU -->\n```python\n1/0\n```\n\n```toml\n# a.toml\nx = 1\n```\n")
+    page.write_text(
+        "<!-- not run: a GPU -->\n```python\n1/0\n```\n\n```toml\n# a.toml\nx = 1\n```\n"
+    )
     first, second = blocks(page)
     assert first == Block("python", "1/0\n", "a GPU")
     assert (second.file, second.not_run) == ("a.toml", "")

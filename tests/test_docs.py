@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import runpy
 import tomllib
 from dataclasses import fields
 from pathlib import Path
@@ -95,6 +96,32 @@ def test_the_table_of_servers_is_that_of_the_code():
         owner = f"`{profile.owner}`" if profile.owner else ""
         cells = [f"`{server}`", f"`{profile.limit}`", *marks, owner]
         assert "| " + " | ".join(cells) + " |" in page.replace("| |", "|  |").replace("| |", "|  |")
+
+
+def test_reference_pages_are_those_of_the_code():
+    for name, page in runpy.run_path(str(ROOT / "docs" / "generate.py"))["PAGES"].items():
+        assert text(f"docs/reference/{name}") == page(), "python docs/generate.py writes it"
+
+
+def test_every_export_is_in_the_reference():
+    stub = text("src/pixel_reasoner/__init__.pyi")
+    exports = re.findall(r"(\w+) as \1", stub)
+    pages = text("docs/reference/python.md", "docs/reference/formats.md")
+    shown = set(re.findall(r"^::: [\w.]+\.(\w+)$", pages, re.M))
+    for members in re.findall(r"members: \[([^\]]+)\]", pages):
+        shown.update(members.split(", "))
+    assert [name for name in exports if name not in shown] == []
+
+
+def test_every_page_is_in_the_navigation_once():
+    pages = sorted(
+        str(path.relative_to(ROOT / "docs")) for path in PAGES if path.name != "README.md"
+    )
+    assert sorted(re.findall(r": ([\w/-]+\.md)$", text("mkdocs.yml"), re.M)) == pages
+
+
+def test_the_readme_is_short():
+    assert len(text("README.md").splitlines()) < 120
 
 
 IMPORT = re.compile(r"^from (pixel_reasoner[\w.]*) import ([\w, ]+)$", re.MULTILINE)
