@@ -37,7 +37,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("sources",),
     ("data", "evals"),
     ("train", "workflows", "reports", "tiny"),
-    ("model", "display", "replies"),
+    ("model", "display", "replies", "training"),
     ("api", "integrations"),
     ("server", "cli"),
 )
@@ -46,7 +46,7 @@ CLIENTS: Mapping[str, frozenset[str]] = {
     "world": frozenset(
         {"sources", "data", "train", "workflows", "tiny", "api", "integrations", "cli"}
     ),
-    "tiny": frozenset({"api"}),
+    "tiny": frozenset({"api", "training"}),
     "integrations": frozenset(),
 }
 """leaves, and the only packages that may import them"""

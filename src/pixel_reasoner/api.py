@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from typing_extensions import Unpack
 
 from pixel_reasoner.data.check import Verdict
-from pixel_reasoner.errors import InputError, packages_of
+from pixel_reasoner.errors import InputError
 from pixel_reasoner.evals.benchmark import Benchmark
 from pixel_reasoner.evals.benchmarks import BENCHMARKS
 from pixel_reasoner.evals.compare import compare_runs
@@ -27,11 +27,12 @@ from pixel_reasoner.model import Model
 from pixel_reasoner.models.api import GenerationModel, OnText
 from pixel_reasoner.models.spec import ModelOptions, ModelSpec, only_served_model
 from pixel_reasoner.reports import build
-from pixel_reasoner.reports.page import PageSummary
-from pixel_reasoner.reports.page import write_report as write_traces_page
-from pixel_reasoner.rollout.ask import Progress as OnTurn
-from pixel_reasoner.rollout.ask import ask as run_rollout
-from pixel_reasoner.rollout.ask import ask_many as run_rollouts
+from pixel_reasoner.reports.page import PageSummary, write_report as write_traces_page
+from pixel_reasoner.rollout.ask import (
+    Progress as OnTurn,
+    ask as run_rollout,
+    ask_many as run_rollouts,
+)
 from pixel_reasoner.rollout.options import AskOptions, with_options
 from pixel_reasoner.schema.options import valid_options
 from pixel_reasoner.schema.question import MediaItem, Question
@@ -40,14 +41,16 @@ from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.scoring.grading import Scorer, is_right
 from pixel_reasoner.tiny.config import TinyConfig
 from pixel_reasoner.train.config import RlRun, SftRun
+from pixel_reasoner.training import plan_rl, train_rl, train_sft, train_tiny
 from pixel_reasoner.workflows.doctor import Finding, diagnose
 from pixel_reasoner.workflows.evaluate import (
     EvalSpec,
     check_benchmark,
-    evaluate,
+    evaluate as run_evaluation,
     parse_scorer,
     parse_shard,
 )
+from pixel_reasoner.workflows.progress import ProgressReporter
 from pixel_reasoner.workflows.synthesize import LabellerSpec, SynthSpec, synthesize
 from pixel_reasoner.workflows.traces import check, export_traces, import_traces, masked_traces
 from pixel_reasoner.workflows.world import (
@@ -304,6 +307,32 @@ def probe(spec: ModelSpec) -> ProbeResult:
 # --- evaluation ---
 
 
+def evaluate(
+    spec: EvalSpec, progress: ProgressReporter | None = None, *, model: AnyModel | None = None
+) -> dict[str, Any]:
+    r"""Run or resume an evaluation, and return its summary: accuracy with its interval, use of operations, and others.
+
+    Args:
+        spec: benchmark, model, configuration and folder.
+        progress: receives the number of questions that are answered.
+        model: a loaded model, instead of the one of the spec.
+
+    Raises:
+        UsageError: an unknown name, values that do not fit, or `out` contains a run with other settings.
+        InputError: files of the benchmark are missing or none of their rows can be asked.
+        OutputError: `out` cannot be written.
+
+    >>> import tempfile
+    >>> from pixel_reasoner.models.scripted import ScriptedModel
+    >>> out = Path(tempfile.mkdtemp()) / "run"
+    >>> spec = EvalSpec(benchmark="pixelworld", out=out, world=WorldSpec(count=2))
+    >>> evaluate(spec, model=ScriptedModel([r"\boxed{no idea}"]))["accuracy"]
+    0.0
+    """
+    loaded = None if model is None else _generation_model(model, spec.config)
+    return run_evaluation(spec, progress, loaded)
+
+
 def benchmarks() -> list[Benchmark]:
     """Return all benchmarks but PixelWorld, which is generated."""
     return [benchmark for _, benchmark in BENCHMARKS.items()]
@@ -335,8 +364,10 @@ def compare(
         UsageError: different questions, and `anyway` is not set.
 
     >>> import tempfile
+    >>> from pixel_reasoner.models.scripted import ScriptedModel
     >>> run = Path(tempfile.mkdtemp()) / "run"
-    >>> _ = evaluate(EvalSpec(benchmark="pixelworld", out=run, world=WorldSpec(count=1)))
+    >>> spec = EvalSpec(benchmark="pixelworld", out=run, world=WorldSpec(count=1))
+    >>> _ = evaluate(spec, model=ScriptedModel(["Nothing."]))
     >>> found = compare(run, run)
     >>> found["gain"]["value"], found["harm"]["value"]
     (0.0, 0.0)
@@ -396,79 +427,3 @@ def write_comparison(
 def write_report(traces: Iterable[Trace], out: Path, *, title: str) -> PageSummary:
     """Write traces as one HTML page (`reports.page.write_report`)."""
     return write_traces_page(traces, out, title=title)
-
-
-# --- training ---
-
-
-def train_tiny(config: TinyConfig) -> Path:
-    """Train or resume the bundled model and return its folder.
-
-    Raises:
-        UsageError: packages that are not installed.
-        InputError: no traces.
-        ModelError: no such model to start from.
-        OutputError: the folder cannot be written.
-    """
-    with packages_of("local,train", "train"):
-        from pixel_reasoner.tiny.train import train
-    return train(config)
-
-
-def train_sft(run: SftRun | Path) -> Path:
-    """Tune a model on traces, or resume, and return its folder.
-
-    Args:
-        run: settings, or the path of a TOML file; `pixel-reasoner init sft` writes one.
-
-    Raises:
-        UsageError: packages that are not installed, or settings that do not fit.
-        InputError: a file that cannot be read.
-
-    >>> train_sft(Path("no.toml"))
-    Traceback (most recent call last):
-        ...
-    pixel_reasoner.errors.InputError: expected ...
-    """
-    run = SftRun.read(run) if isinstance(run, Path) else run
-    with packages_of("local,train", "train"):
-        from pixel_reasoner.train.sft import train_sft as train
-    return train(run)
-
-
-def train_rl(run: RlRun | Path) -> Path:
-    """Train a model by RL, or resume, and return its folder.
-
-    Args:
-        run: settings, or the path of a TOML file; `pixel-reasoner init rl` writes one.
-
-    Raises:
-        UsageError: packages that are not installed, or settings that do not fit.
-        InputError: a file that cannot be read.
-
-    >>> train_rl(Path("no.toml"))
-    Traceback (most recent call last):
-        ...
-    pixel_reasoner.errors.InputError: expected ...
-    """
-    run = RlRun.read(run) if isinstance(run, Path) else run
-    with packages_of("local,train", "train"):
-        from pixel_reasoner.train.rl import train_rl as train
-    return train(run)
-
-
-def plan_rl(
-    run: RlRun | Path, gpus: int = 8, gpu_gib: float = 80.0, like: str | None = None
-) -> list[str]:
-    """Return batches, tokens and memory of an RL run as lines of text. Loads no weights.
-
-    Args:
-        run: the run, or the path of its TOML file.
-        gpus: number of GPUs that train.
-        gpu_gib: memory of each, in GiB.
-        like: a model of the same shape, where the model of the run does not exist yet.
-    """
-    from pixel_reasoner.train.plan import plan
-
-    run = RlRun.read(run) if isinstance(run, Path) else run
-    return plan(run, gpus, gpu_gib, like).lines(run, gpu_gib)
