@@ -1,9 +1,19 @@
 # Two commands do all set-up: `make demo` and `make test`. `make install` does the set-up alone.
+#
+#     make check          under a minute: format, lint, types, fast tests
+#     make test           minutes: format, lint, types, all tests
+#     make coverage       all tests with the coverage of lines and branches, and its floor
+#     make dist           wheel and sdist in dist/
+#     make test-dist      the wheel in a new environment: ask, eval, report, train sft
+#     make test-lowest    fast tests with the lowest versions of the dependencies
+#     make test-python    fast tests with another Python: make test-python PYTHON=python3.13
+#     make adapters       tests of the adapters for other harnesses, an environment each
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: install demo docs docs-serve test browser adapters attack check format tiny benchmarks clean
+.PHONY: install demo docs docs-serve lint check test browser coverage dist test-dist test-lowest test-python adapters attack format \
+	tiny benchmarks clean
 
 install: $(STAMP)
 
@@ -38,11 +48,42 @@ browser: install
 		&& apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium > /dev/null; } \
 		|| echo "No Chromium: tests of pages are skipped. Install it with: apt-get install chromium"
 
-test: install browser
-	$(BIN)/ruff format --check src tests benchmarks attacks
-	$(BIN)/ruff check src tests benchmarks attacks
+SOURCES := src tests benchmarks attacks
+# Files are the unit of distribution: a module's fixtures are made once.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadfile
+
+lint: install
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadfile
+
+check: lint
+	$(PYTEST) --fast
+
+test: lint browser
+	$(PYTEST)
+
+coverage: install browser
+	$(PYTEST) --cov --cov-report=term:skip-covered
+
+dist: install
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+
+test-dist: dist
+	PYTHON=$(PYTHON) bash dev/test_dist.sh dist/*.whl
+
+test-lowest:
+	test -x .venv-lowest/bin/python || $(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet --constraint constraints-lowest.txt --editable '.[labeller,remote,released]'
+	.venv-lowest/bin/python -m pip install --quiet --constraint constraints.txt pytest pytest-xdist hypothesis pyarrow
+	OMP_NUM_THREADS=1 .venv-lowest/bin/python -m pytest -q -n 2 --dist loadfile -p no:anyio --fast
+
+test-python:
+	test -x .venv-$(notdir $(PYTHON))/bin/python || $(PYTHON) -m venv .venv-$(notdir $(PYTHON))
+	.venv-$(notdir $(PYTHON))/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[labeller,remote,released]' \
+		pytest pytest-xdist hypothesis pyarrow
+	OMP_NUM_THREADS=1 .venv-$(notdir $(PYTHON))/bin/python -m pytest -q -n 2 --dist loadfile --fast
 
 # The harnesses of others need other versions of packages, and Ray is large: an environment each.
 adapters:
@@ -63,11 +104,9 @@ attack: install browser
 		echo "== attacks.$$one"; $(BIN)/python -m attacks.$$one || failed=1; \
 	done; exit $$failed
 
-check: test
-
 format: install
-	$(BIN)/ruff format src tests benchmarks attacks
-	$(BIN)/ruff check --fix src tests benchmarks attacks
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/ruff check --fix $(SOURCES)
 
 # Hours on two cores; see runs/tiny.sh.
 tiny: install
@@ -84,4 +123,4 @@ benchmarks: install
 	$(BIN)/python benchmarks/large.py
 
 clean:
-	rm -rf .venv runs/demo site .cache
+	rm -rf .venv dist runs/demo site .cache

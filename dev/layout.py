@@ -26,7 +26,7 @@ MIN_SHORT_FUNCTIONS = 0.97
 MIN_SHORT_FILES = 0.95
 
 ORDER: tuple[tuple[str, ...], ...] = (
-    ("errors", "files", "registry", "strict_json", "text"),
+    ("deprecated", "errors", "files", "plugin_checks", "registry", "strict_json", "text"),
     ("schema",),
     ("scoring", "media", "world"),
     ("operations",),
@@ -38,7 +38,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("data", "evals"),
     ("train", "workflows", "reports", "tiny"),
     ("model", "display", "replies", "training"),
-    ("api", "integrations"),
+    ("api", "extend", "integrations"),
     ("server", "cli"),
 )
 """packages and modules from low to high; one may import what stands in its own line or above it in this list"""

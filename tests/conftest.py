@@ -22,6 +22,57 @@ settings.register_profile("shared machine", deadline=None)
 settings.load_profile("shared machine")
 
 
+NEED_EXTRAS = (
+    "test_ablation.py",
+    "test_curves.py",
+    "test_engine.py",
+    "test_engine_requests.py",
+    "test_hub.py",
+    "test_local.py",
+    "test_local_backend.py",
+    "test_remote.py",
+    "test_sft_mask.py",
+    "test_tiny.py",
+    "test_train_distributed.py",
+    "test_train_rl.py",
+    "test_train_sft.py",
+    "test_trl_options.py",
+    "test_writers.py",
+)
+"""files whose tests need the extras `local` and `train`: torch, transformers, TRL"""
+TESTS = Path(__file__).parent
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--fast",
+        action="store_true",
+        help="leave out slow tests and those that need the extras `local` and `train`",
+    )
+
+
+def pytest_configure(config):
+    if config.getoption("fast"):
+        config.option.doctest_ignore_import_errors = True
+        for name in ("torch", "transformers", "trl"):
+            sys.modules[name] = None  # importing it is an error, whether it is installed or not
+
+
+def pytest_ignore_collect(collection_path, config):
+    if config.getoption("fast") and collection_path.parent == TESTS:
+        return collection_path.name in NEED_EXTRAS or None
+    return None
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("fast"):
+        left_out = [
+            i for i in items if i.get_closest_marker("slow") or i.get_closest_marker("extras")
+        ]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory) -> None:
     """What servers of tests were found to do is not kept for the user's."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "examples").glob("*.ipynb"))
+pytestmark = pytest.mark.extras  # models run
 TOY = {
     "tuned-model": {
         "= 400, 100, 60": "= 4, 2, 1",

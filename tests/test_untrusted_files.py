@@ -9,8 +9,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from pixel_reasoner.errors import InputError, ModelError
 from pixel_reasoner.models.folder import BUNDLED_MODELS, folder_settings

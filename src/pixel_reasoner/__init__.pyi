@@ -28,6 +28,7 @@ from .errors import (
     ModelError as ModelError,
     OutputError as OutputError,
     PixelReasonerError as PixelReasonerError,
+    PluginError as PluginError,
     UsageError as UsageError,
 )
 from .media.context import (
@@ -35,6 +36,9 @@ from .media.context import (
 )
 from .model import (
     Model as Model,
+)
+from .models.registry import (
+    model_backend as model_backend,
 )
 from .models.scripted import (
     ScriptedModel as ScriptedModel,
@@ -52,8 +56,14 @@ from .replies import (
     grade as grade,
     parse_reply as parse_reply,
 )
+from .reports.sections import (
+    report_section as report_section,
+)
 from .rollout.request import (
     RolloutHandle as RolloutHandle,
+)
+from .rollout.strategies import (
+    strategy as strategy,
 )
 from .schema.events import (
     CallParsed as CallParsed,
@@ -98,6 +108,12 @@ from .scoring.grading import (
     Grade as Grade,
     Outcome as Outcome,
     Scorer as Scorer,
+)
+from .scoring.rewards import (
+    reward as reward,
+)
+from .sources.base import (
+    source as source,
 )
 from .training import (
     train_rl as train_rl,

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from typing_extensions import Unpack
 
@@ -25,6 +25,7 @@ from pixel_reasoner.evals.merge import merge
 from pixel_reasoner.media.context import UNSCALED, MediaContext
 from pixel_reasoner.model import Model
 from pixel_reasoner.models.api import GenerationModel, OnText
+from pixel_reasoner.models.registry import LoadedModel
 from pixel_reasoner.models.spec import ModelOptions, ModelSpec, only_served_model
 from pixel_reasoner.reports import build
 from pixel_reasoner.reports.page import PageSummary, write_report as write_traces_page
@@ -34,6 +35,7 @@ from pixel_reasoner.rollout.ask import (
     ask_many as run_rollouts,
 )
 from pixel_reasoner.rollout.options import AskOptions, with_options
+from pixel_reasoner.rollout.strategies import STRATEGIES, ask_by_strategy
 from pixel_reasoner.schema.options import valid_options
 from pixel_reasoner.schema.question import MediaItem, Question
 from pixel_reasoner.schema.settings import RolloutConfig, RolloutLimits, SamplingParams
@@ -59,12 +61,6 @@ from pixel_reasoner.workflows.world import (
     detail_px_in_overview,
     render_world,
 )
-
-if TYPE_CHECKING:
-    from pixel_reasoner.models.local import LocalModel
-    from pixel_reasoner.models.remote import RemoteModel
-
-    LoadedModel: TypeAlias = LocalModel | RemoteModel
 
 AnyModel: TypeAlias = "Model | GenerationModel | ModelSpec | str"
 """a loaded model, or which one to load"""
@@ -95,6 +91,7 @@ __all__ = [
     "check",
     "check_benchmark",
     "check_media",
+    "check_strategy",
     "compare",
     "demo_questions",
     "detail_px_in_overview",
@@ -217,6 +214,7 @@ def ask(
     *,
     on_text: OnText | None = None,
     on_turn: OnTurn | None = None,
+    strategy: str = "single",
 ) -> Trace:
     r"""Ask one question.
 
@@ -226,6 +224,7 @@ def ask(
         config: limits, sampling, operations.
         on_text: is called with new text while it is generated.
         on_turn: is called with the rollout after each turn.
+        strategy: how rollouts are combined (`rollout.strategies`); both functions above are called for `single` alone.
 
     Raises:
         InputError: a picture or video cannot be used.
@@ -236,9 +235,10 @@ def ask(
     """
     if isinstance(model, str | ModelSpec):
         check_media(question)
-    return run_rollout(
-        question, _generation_model(model, config), config, on_text=on_text, on_turn=on_turn
-    )
+    loaded = _generation_model(model, config)
+    if strategy != "single":
+        return ask_by_strategy(strategy, question, loaded, config)
+    return run_rollout(question, loaded, config, on_text=on_text, on_turn=on_turn)
 
 
 def ask_many(
@@ -281,6 +281,16 @@ def _generation_model(model: AnyModel, config: RolloutConfig | None) -> Generati
     if isinstance(model, str):
         model = ModelSpec(model)
     return load_model(model, config) if isinstance(model, ModelSpec) else model
+
+
+def check_strategy(name: str) -> None:
+    """Raise an error unless a strategy has this name.
+
+    Raises:
+        UnknownNameError: there is none; the nearest names are listed.
+        PluginError: a strategy of a plug-in that cannot be used.
+    """
+    STRATEGIES.get(name)
 
 
 def probe(spec: ModelSpec) -> ProbeResult:
@@ -378,13 +388,14 @@ def compare(
 # --- reports ---
 
 
-def report(
+def report(  # noqa: PLR0913 - options of one command
     sources: Sequence[Path],
     out: Path,
     *,
     limit: int = 500,
     tables: Sequence[Path] = (),
     references: bool = False,
+    sections: Sequence[str] = (),
     allow_media: Sequence[Path] = (),
 ) -> build.WrittenReport:
     """Write the report of an evaluation, of traces, or of RL runs as one HTML page.
@@ -395,6 +406,7 @@ def report(
         limit: traces on it at most.
         tables: runs whose metrics are listed next to it.
         references: whether published numbers are listed.
+        sections: names of sections of other packages above the traces.
         allow_media: further folders from which pictures may be shown.
 
     Raises:
@@ -408,7 +420,13 @@ def report(
     'a.html'
     """
     return build.write_run_report(
-        sources, out, limit=limit, tables=tables, references=references, allow_media=allow_media
+        sources,
+        out,
+        limit=limit,
+        tables=tables,
+        references=references,
+        sections=sections,
+        allow_media=allow_media,
     )
 
 

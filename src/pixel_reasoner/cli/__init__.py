@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+import warnings
+from typing import Annotated, TextIO
 
 import typer
 
@@ -17,6 +18,7 @@ from pixel_reasoner.cli import (
     doctor,
     evaluate,
     init,
+    new,
     probe,
     report,
     synth,
@@ -26,6 +28,8 @@ from pixel_reasoner.cli import (
 )
 from pixel_reasoner.cli.help import MAX_WIDTH, HelpCommand
 from pixel_reasoner.cli.interrupt import InterruptibleGroup, Stopped, handle_sigterm
+from pixel_reasoner.cli.output import warn
+from pixel_reasoner.deprecated import RenamedWarning
 from pixel_reasoner.errors import PixelReasonerError
 from pixel_reasoner.text import visible
 
@@ -50,6 +54,7 @@ app.command(cls=HelpCommand)(traces.export)
 app.command("import", cls=HelpCommand)(traces.import_)
 app.command(cls=HelpCommand)(ask.demo)
 app.command(cls=HelpCommand)(init.init)
+app.command(cls=HelpCommand)(new.new)
 app.command(cls=HelpCommand)(doctor.doctor)
 app.add_typer(world.app, name="world")
 app.add_typer(train.app, name="train")
@@ -77,7 +82,10 @@ def main() -> None:
     """Run the command line. A user's mistake is one message and exit code 2."""
     handle_sigterm()
     try:
-        app()
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", RenamedWarning)
+            warnings.showwarning = _show_warning
+            app()
     except PixelReasonerError as error:
         _stop(f"error: {error}", 2)
     except Stopped as stopped:
@@ -85,6 +93,23 @@ def main() -> None:
     except BrokenPipeError:  # whatever read our output has ended: no message can arrive
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+
+
+_show_python_warning = warnings.showwarning
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    if issubclass(category, RenamedWarning):
+        warn(f"warning: {message}")
+    else:
+        _show_python_warning(message, category, filename, lineno, file, line)
 
 
 def _stop(message: str, code: int) -> None:

@@ -1,4 +1,4 @@
-"""How `--help` looks: plain text, examples as they can be copied, options in groups.
+"""Classes of commands: how `--help` looks (plain text, examples as they can be copied, options in groups), and renamed names.
 
 Plain text takes half the time of typer's panels (rich and a Markdown parser), and it can be piped.
 """
@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import inspect
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
+
+from pixel_reasoner.deprecated import new_arguments, new_name
 
 if TYPE_CHECKING:
     from typer._click import Context, HelpFormatter
@@ -20,6 +22,10 @@ _OPTIONS = "Options"
 
 class HelpCommand(TyperCommand):
     """A command whose help keeps indented lines as they are, and groups options by `rich_help_panel`."""
+
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+        """Parse arguments. Renamed options work, with a warning."""
+        return super().parse_args(ctx, new_arguments(_path(ctx), args))
 
     def format_help_text(self, ctx: Context, formatter: HelpFormatter) -> None:
         """Write the docstring. Indented lines are examples: they are not wrapped."""
@@ -45,6 +51,19 @@ class HelpCommand(TyperCommand):
             if records:
                 with formatter.section(name):
                     formatter.write_dl(records)
+
+
+class CommandGroup(TyperGroup):
+    """A group of commands. Renamed commands work, with a warning."""
+
+    def resolve_command(self, ctx: Context, args: list[str]) -> Any:
+        """Return the command that the first argument names."""
+        return super().resolve_command(ctx, [new_name("command", _path(ctx), args[0]), *args[1:]])
+
+
+def _path(ctx: Context) -> str:
+    """Return the name of a command below `pixel-reasoner`, such as `train sft`; empty for the program itself."""
+    return ctx.command_path.partition(" ")[2]
 
 
 def _blocks(text: str) -> list[tuple[bool, list[str]]]:

@@ -6,7 +6,7 @@ import signal
 from types import FrameType
 from typing import Any
 
-from typer.core import TyperGroup
+from pixel_reasoner.cli.help import CommandGroup
 
 _MESSAGE = "stopped; what is done is kept, run the same command to continue"
 
@@ -24,7 +24,7 @@ class Stopped(Exception):
         """exit code: 128 and the number of the signal"""
 
 
-class InterruptibleGroup(TyperGroup):
+class InterruptibleGroup(CommandGroup):
     """Commands whose interruption is a `Stopped`: the command line library would end the process without a word."""
 
     def invoke(self, ctx: Any) -> Any:

@@ -9,11 +9,11 @@ from typing import Annotated, ClassVar
 
 import typer
 
-from pixel_reasoner.cli.help import HelpCommand
+from pixel_reasoner.cli.help import CommandGroup, HelpCommand
 from pixel_reasoner.cli.options import refuse_options, with_groups
 from pixel_reasoner.cli.output import say
 
-app = typer.Typer(no_args_is_help=True, help="Train models.")
+app = typer.Typer(cls=CommandGroup, no_args_is_help=True, help="Train models.")
 
 RunArgument = Annotated[Path, typer.Argument(help="TOML file of the run.")]
 

@@ -8,13 +8,17 @@ from typing import Annotated
 import typer
 
 from pixel_reasoner.cli.choices import FAMILIES, SPLITS, choice_option
-from pixel_reasoner.cli.help import HelpCommand
+from pixel_reasoner.cli.help import CommandGroup, HelpCommand
 from pixel_reasoner.cli.output import progress_bars, say
 
 READABLE_FROM_PX = 4
 """a character of less height cannot be read"""
 
-app = typer.Typer(no_args_is_help=True, help="PixelWorld: pictures and clips with known evidence.")
+app = typer.Typer(
+    cls=CommandGroup,
+    no_args_is_help=True,
+    help="PixelWorld: pictures and clips with known evidence.",
+)
 
 
 @app.command(cls=HelpCommand)

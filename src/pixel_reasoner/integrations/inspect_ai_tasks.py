@@ -41,8 +41,7 @@ from pixel_reasoner.schema.settings import RolloutConfig, RolloutLimits, Samplin
 from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.scoring.evidence import evidence_hit
 from pixel_reasoner.scoring.extraction import answer_of, extract
-from pixel_reasoner.scoring.grading import Scorer as OurScorer
-from pixel_reasoner.scoring.grading import grade
+from pixel_reasoner.scoring.grading import Scorer as OurScorer, grade
 
 
 @task

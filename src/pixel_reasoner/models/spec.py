@@ -12,6 +12,12 @@ from pixel_reasoner.dialects import get_dialect
 from pixel_reasoner.errors import UsageError, packages_of
 from pixel_reasoner.models.folder import BUNDLED_MODELS, folder_settings, model_folder
 from pixel_reasoner.models.hub import local_model
+from pixel_reasoner.models.registry import (
+    LoadedModel,
+    check_registered,
+    is_registered,
+    load_registered,
+)
 
 if TYPE_CHECKING:
     from pixel_reasoner.models.local import LocalModel
@@ -43,7 +49,7 @@ class ModelSpec(NamedTuple):
     """
 
     name: str
-    """`tiny`, a folder, a hub id, or the name by which servers serve it"""
+    """`tiny`, a folder, a hub id, a model of a plug-in, or the name by which servers serve it"""
     device: str | None = None
     """cpu, cuda, cuda:1, ...; None: a GPU if there is one"""
     dialect: str | None = None
@@ -69,7 +75,7 @@ class ModelSpec(NamedTuple):
     crop_px: int | None = None
     """pixels of a result of an operation at most; None: as above"""
 
-    def load(self, *, operations: bool = True) -> LocalModel | RemoteModel:
+    def load(self, *, operations: bool = True) -> LoadedModel:
         """Load the model.
 
         Args:
@@ -80,11 +86,14 @@ class ModelSpec(NamedTuple):
             InputError: a key file that cannot be read.
             ModelError: no usable model.
             EndpointError: servers that do not serve it, cannot be reached, or see no pictures.
+            PluginError: a model of a plug-in that cannot be used.
         """
-        loaded: LocalModel | RemoteModel
+        loaded: LoadedModel
         if self.endpoints:
-            loaded = self.connect()
-            loaded.probe()
+            loaded = remote = self.connect()
+            remote.probe()
+        elif is_registered(self.name):
+            loaded = load_registered(self)
         else:
             loaded = self._load_local(operations)
         budgets = loaded.budgets or get_dialect(loaded.dialect).budgets
@@ -97,8 +106,12 @@ class ModelSpec(NamedTuple):
         Raises:
             UsageError: a device or dtype that cannot be used, or packages that are not installed.
             ModelError: no such model.
+            PluginError: a model of a plug-in that cannot be imported.
         """
         if self.endpoints:
+            return
+        if is_registered(self.name):
+            check_registered(self.name)
             return
         local_model(self.name)
         with packages_of("local", "run a model"):

@@ -19,6 +19,7 @@ from pixel_reasoner.reports.run import (
     run_head,
     write_table,
 )
+from pixel_reasoner.reports.sections import SECTIONS, render_sections
 from pixel_reasoner.reports.summary import read_summary
 from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.scoring.grading import Scorer
@@ -37,13 +38,14 @@ class WrittenReport(NamedTuple):
     """whether there are more traces than the limit"""
 
 
-def write_run_report(
+def write_run_report(  # noqa: PLR0913 - options of one command
     sources: Sequence[Path],
     out: Path,
     *,
     limit: int = 500,
     tables: Sequence[Path] = (),
     references: bool = False,
+    sections: Sequence[str] = (),
     allow_media: Sequence[Path] = (),
 ) -> WrittenReport:
     """Write the report of an evaluation, of a file of traces, or of one or more RL runs.
@@ -54,14 +56,24 @@ def write_run_report(
         limit: traces on the page at most.
         tables: files, .md or .csv, for the metrics of an evaluation.
         references: whether published results of the benchmark are shown.
+        sections: names of further sections above the traces (`reports.sections`); not for RL runs.
         allow_media: folders, besides that of the run, whose media it may show (`runs.folder.load_run`).
 
     Raises:
-        UsageError: several sources that are not all RL runs, or a table with another ending.
+        UsageError: several sources that are not all RL runs, a table with another ending, or an unknown section.
+        PluginError: a section of another package that cannot be used.
         InputError: no traces, or a table of a run that is not finished.
         OutputError: a file cannot be written.
     """
+    for name in sections:
+        SECTIONS.get(name)  # before anything is read
     if all((source / LOG).exists() for source in sources):
+        if sections:
+            raise UsageError(
+                expected="sections of a report of traces",
+                got=f"{sections[0]} for curves of RL runs",
+                fix="leave --section out",
+            )
         panels = write_curves({str(source): source for source in sources}, out)
         return WrittenReport(out, curves=panels)
     if len(sources) > 1:
@@ -74,14 +86,15 @@ def write_run_report(
     if not (source / SUMMARY).exists():
         if tables or references:
             read_summary(source)  # raises: the run is not finished
-        return _write_traces(
-            list(islice(load_run(source, allow_media), limit + 1)), out, source.name, limit
-        )
+        # A section needs all traces; without any, those beyond the limit are not read.
+        found = list(islice(load_run(source, allow_media), None if sections else limit + 1))
+        head = render_sections(sections, found)
+        return _write_traces(found, out, source.name, limit, head)
     summary = read_summary(source)
+    traces, by_question = instructive(source, summary.scorer, allow_media)
+    head = run_head(summary, traces, references=references) + render_sections(sections, traces)
     for path in tables:
         write_table(summary, path)
-    traces, by_question = instructive(source, summary.scorer, allow_media)
-    head = run_head(summary, traces, references=references)
     written = _write_traces(traces, out, source.name, limit, head, by_question)
     return written._replace(tables=tuple(tables))
 

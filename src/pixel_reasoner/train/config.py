@@ -20,6 +20,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple, Self, get_args
 
+from pixel_reasoner.deprecated import new_keys
 from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.files import reason
 from pixel_reasoner.models.folder import BUNDLED_MODELS
@@ -293,6 +294,7 @@ def _read(
 def _table(kind: Any, table: dict[str, Any], where: str) -> dict[str, Any]:
     """Return a TOML table as fields of a dataclass."""
     known = {one.name: one for one in fields(kind)}
+    table = new_keys(kind.__name__, table)
     refuse_unknown(table, known, where)
     return {name: _typed(name, value, str(known[name].type)) for name, value in table.items()}
 

@@ -12,8 +12,13 @@ from typing import Any
 from pixel_reasoner.data.endpoint import Endpoint, LabellerConfig
 from pixel_reasoner.data.labeller import Labeller, Labelling, labelling_of
 from pixel_reasoner.data.labels import Analysis
-from pixel_reasoner.data.synth import SynthSettings, Unit, media_ahead, scene_units
-from pixel_reasoner.data.synth import synthesize as write_traces
+from pixel_reasoner.data.synth import (
+    SynthSettings,
+    Unit,
+    media_ahead,
+    scene_units,
+    synthesize as write_traces,
+)
 from pixel_reasoner.errors import UsageError
 from pixel_reasoner.models.endpoint_url import read_key
 from pixel_reasoner.runs.media_folders import note_media_folders
