@@ -334,6 +334,7 @@ def test_shards_join_to_the_run_they_are_parts_of(asked, tmp_path):
 # --- killed at any moment ---
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_again_and_again_ends_as_an_undisturbed_one(tmp_path, photo):
     assert start(photo, tmp_path / "calm", 40).wait() == 0
     killed(photo, tmp_path / "torn", 40, 3, random.Random(1))

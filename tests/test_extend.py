@@ -89,6 +89,7 @@ def package(tmp_path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_every_example_of_the_page_runs_as_a_package_of_another_author(package):
     subprocess.run(
         [sys.executable, "-W", "ignore", "-c", USE, str(package)],

@@ -87,6 +87,7 @@ def test_a_model_card_names_what_it_was_made_from(tmp_path):
 # --- training ---
 
 
+@pytest.mark.extras
 def test_a_training_has_one_progress_line(capsys):
     from transformers.trainer_callback import ProgressCallback
 
