@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 from types import SimpleNamespace
 
+import pytest
+
 from pixel_reasoner.evals.stats import summarize
 from pixel_reasoner.models.openai_reply import completion
 from pixel_reasoner.report.run import number_table, table, write_table
