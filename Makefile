@@ -50,7 +50,8 @@ browser: install
 
 SOURCES := src tests benchmarks attacks
 # Files are the unit of distribution: a module's fixtures are made once.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadfile
+PARALLEL := -q -n 2 --dist loadfile --no-loadscope-reorder
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest $(PARALLEL)
 
 lint: install
 	$(BIN)/ruff format --check $(SOURCES)
@@ -77,13 +78,13 @@ test-lowest:
 	test -x .venv-lowest/bin/python || $(PYTHON) -m venv .venv-lowest
 	.venv-lowest/bin/python -m pip install --quiet --constraint constraints-lowest.txt --editable '.[labeller,remote,released]'
 	.venv-lowest/bin/python -m pip install --quiet --constraint constraints.txt pytest pytest-xdist hypothesis pyarrow
-	OMP_NUM_THREADS=1 .venv-lowest/bin/python -m pytest -q -n 2 --dist loadfile -p no:anyio --fast
+	OMP_NUM_THREADS=1 .venv-lowest/bin/python -m pytest $(PARALLEL) -p no:anyio --fast
 
 test-python:
 	test -x .venv-$(notdir $(PYTHON))/bin/python || $(PYTHON) -m venv .venv-$(notdir $(PYTHON))
 	.venv-$(notdir $(PYTHON))/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[labeller,remote,released]' \
 		pytest pytest-xdist hypothesis pyarrow
-	OMP_NUM_THREADS=1 .venv-$(notdir $(PYTHON))/bin/python -m pytest -q -n 2 --dist loadfile --fast
+	OMP_NUM_THREADS=1 .venv-$(notdir $(PYTHON))/bin/python -m pytest $(PARALLEL) --fast
 
 # The harnesses of others need other versions of packages, and Ray is large: an environment each.
 adapters:

@@ -19,6 +19,7 @@ from pixel_reasoner.models.scripted import ScriptedModel
 from pixel_reasoner.world import encode_clip
 
 settings.register_profile("shared machine", deadline=None)
+settings.register_profile("fast", deadline=None, max_examples=20)
 settings.load_profile("shared machine")
 
 
@@ -30,6 +31,7 @@ NEED_EXTRAS = (
     "test_hub.py",
     "test_local.py",
     "test_local_backend.py",
+    "test_pages.py",
     "test_remote.py",
     "test_sft_mask.py",
     "test_tiny.py",
@@ -39,7 +41,7 @@ NEED_EXTRAS = (
     "test_trl_options.py",
     "test_writers.py",
 )
-"""files whose tests need the extras `local` and `train`: torch, transformers, TRL"""
+"""files whose tests need the extras `local` and `train` (torch, transformers, TRL) or a browser"""
 TESTS = Path(__file__).parent
 
 
@@ -53,6 +55,7 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     if config.getoption("fast"):
+        settings.load_profile("fast")
         config.option.doctest_ignore_import_errors = True
         for name in ("torch", "transformers", "trl"):
             sys.modules[name] = None  # importing it is an error, whether it is installed or not
@@ -65,12 +68,16 @@ def pytest_ignore_collect(collection_path, config):
 
 
 def pytest_collection_modifyitems(config, items):
+    # The longest files first: the processes end at about the same time.
+    items.sort(key=lambda item: item.path.name not in NEED_EXTRAS)
     if config.getoption("fast"):
-        left_out = [
-            i for i in items if i.get_closest_marker("slow") or i.get_closest_marker("extras")
-        ]
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=[item for item in items if not _is_fast(item)])
+        items[:] = filter(_is_fast, items)
+
+
+def _is_fast(item) -> bool:
+    is_training = "train" in item.path.parts  # examples in docstrings
+    return not (is_training or any(map(item.get_closest_marker, ("slow", "extras"))))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,8 +1,8 @@
 """A model whose weights are sharded over processes (FSDP), saved as an ordinary folder and validated.
 
-    torchrun --nproc_per_node 2 tests/sharded_fixture.py OUT [LORA_RANK]
+    torchrun --nproc_per_node 2 tests/sharded_fixture.py OUT LORA_RANK...
 
-Writes OUT/model and OUT/samples. The weights differ from those of the bundled model: each process changes all of them in the same way.
+Writes OUT/LORA_RANK/model and OUT/LORA_RANK/samples for each rank. The weights differ from those of the bundled model: each process changes all of them in the same way.
 """
 
 from __future__ import annotations
@@ -53,11 +53,15 @@ def sharded_trainer(model: Any, out: Path) -> Any:
     return Trainer(model=model, args=args)
 
 
-if __name__ == "__main__":
-    out, rank = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0
+def save_and_validate(out: Path, rank: int) -> None:
     trainer = sharded_trainer(changed_model(rank), out)
     assert has_sharded_weights(trainer)
     processor, settings = load_processor(str(TINY)), folder_settings(TINY)
     save_model(trainer, processor, settings, out / "model")
     run = SimpleNamespace(out=str(out), ask_families=("attribute",), ask_count=2)
     ValidationCallback(run, processor, settings, trainer).validate(trainer.state)
+
+
+if __name__ == "__main__":
+    for name in sys.argv[2:]:
+        save_and_validate(Path(sys.argv[1]) / name, int(name))

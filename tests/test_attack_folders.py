@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from attacks.folders import QUICK, attack
 
 
+@pytest.mark.slow
 def test_commands_on_hostile_folders_end_with_a_result_or_one_message():
     tried, failed, _, named = attack(14, seed=7, commands=QUICK)
     assert tried.total() == 14

@@ -34,6 +34,7 @@ def scene(tmp_path) -> tuple[Path, Question]:
     raise AssertionError("no question needs a look")
 
 
+@pytest.mark.extras
 def test_overview_and_results_are_as_large_as_they_may_be(run, scene):
     path, question = scene
     asked = ("ask", question.text, "--image", path, "--json", "--overview-px", 128 * 128)
@@ -81,6 +82,7 @@ def test_help_needs_neither_rich_nor_pydantic():
     assert "[]" in told.stderr, told.stderr
 
 
+@pytest.mark.extras
 def test_ask_looks_again_and_answers(run, scene):
     path, question = scene
     code, out, err = run("ask", question.text, "--image", path)
@@ -91,6 +93,7 @@ def test_ask_looks_again_and_answers(run, scene):
     assert f"Answer: {question.answer[0]}" in out
 
 
+@pytest.mark.extras
 def test_ask_prints_one_trace_as_json_and_writes_a_report(run, scene, tmp_path):
     path, question = scene
     page = tmp_path / "out.html"
@@ -102,12 +105,14 @@ def test_ask_prints_one_trace_as_json_and_writes_a_report(run, scene, tmp_path):
     assert question.text in page.read_text()
 
 
+@pytest.mark.extras
 def test_without_operations_nothing_is_zoomed(run, scene):
     path, question = scene
     _, out, _ = run("ask", question.text, "--image", path, "--json", "--no-operations")
     assert not Trace.from_line(out).observations
 
 
+@pytest.mark.extras
 def test_ask_about_a_clip_selects_its_frames(run, tmp_path):
     questions = render(scenes("video", "test", 0, 8), tmp_path)
     question = next(question for question in questions if question.needs_look)
@@ -135,6 +140,7 @@ def broken_pictures(folder: Path) -> dict[str, Path]:
     return files
 
 
+@pytest.mark.extras
 @pytest.mark.parametrize("why", ["no such file", "empty", "not a picture", "truncated", "a folder"])
 def test_a_picture_that_cannot_be_used_is_named(run, tmp_path, why):
     path = broken_pictures(tmp_path)[why]
@@ -172,6 +178,7 @@ def test_an_out_folder_that_is_a_file_is_refused(run, tmp_path):
     assert file.read_text() == "kept"
 
 
+@pytest.mark.extras
 @pytest.mark.parametrize(
     "missing", ["model.safetensors", "processor_config.json", "chat_template.jinja"]
 )
@@ -208,6 +215,7 @@ def test_render_writes_questions_that_load(run, tmp_path):
     assert all(Path(question.media[0].path).is_file() for question in questions)
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_told_and_leaves_nothing_half_written(tmp_path):
     out = tmp_path / "scenes"
     done = subprocess.run(
@@ -230,6 +238,7 @@ def test_a_report_of_something_else_is_refused(run, tmp_path):
     assert_refused(run("report", tmp_path / "bad.jsonl"), "line 1")
 
 
+@pytest.mark.extras
 def test_a_killed_evaluation_resumes_without_loss_or_duplicates(run, tmp_path):
     out = tmp_path / "run"
     command = ["eval", "pixelworld", "--count", "24", "--batch-size", "4", "--out", str(out)]
@@ -258,6 +267,7 @@ def test_a_killed_evaluation_resumes_without_loss_or_duplicates(run, tmp_path):
     assert "accuracy" in out_text
 
 
+@pytest.mark.extras
 def test_a_run_is_not_mixed_with_other_settings(run, tmp_path):
     command = ["eval", "pixelworld", "--count", 2, "--out", tmp_path / "run"]
     assert run(*command)[0] == 0
@@ -275,6 +285,7 @@ def test_every_benchmark_is_listed_with_its_files_and_metric(run):
         assert task.metric in out
 
 
+@pytest.mark.extras
 def test_a_benchmark_is_evaluated_told_and_compared(run, tmp_path):
     data = write("any_tsv", tmp_path / "data")
     with (data / "mine.tsv").open("a") as file:

@@ -353,6 +353,7 @@ def test_a_joined_run_shows_its_pictures_wherever_it_is_read(asked, tmp_path, mo
 # --- killed at any moment ---
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_again_and_again_ends_as_an_undisturbed_one(tmp_path, photo):
     assert start(photo, tmp_path / "calm", 40).wait() == 0
     killed(photo, tmp_path / "torn", 40, 3, random.Random(1))

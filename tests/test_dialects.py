@@ -661,6 +661,7 @@ def test_a_dialect_that_nobody_registered_conforms_too():
     assert assert_valid_dialect(mine, boxes=500) <= 0.5
 
 
+@pytest.mark.slow
 def test_the_page_holds_the_table_of_all_dialects():
     page = (Path(__file__).parents[1] / "docs" / "dialects.md").read_text(encoding="utf-8")
     told = "python -m pixel_reasoner.dialects.conformance docs/dialects.md writes it"

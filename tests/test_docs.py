@@ -128,6 +128,7 @@ def test_the_readme_is_short():
 IMPORT = re.compile(r"^from (pixel_reasoner[\w.]*) import ([\w, ]+)$", re.MULTILINE)
 
 
+@pytest.mark.extras
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 def test_what_a_page_imports_exists(page):
     for module, names in IMPORT.findall(page.read_text(encoding="utf-8")):

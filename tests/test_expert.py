@@ -41,6 +41,7 @@ def write(question: Question, kind: Kind, seed: int = 0, manner: ExpertConfig = 
     return expert_trace(question, kind, random.Random(seed), manner)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dialect", DIALECTS)
 @pytest.mark.parametrize(
     ("family", "kind"),
@@ -138,6 +139,7 @@ def test_a_refused_call_is_answered_and_repaired(questions):
     }
 
 
+@pytest.mark.slow
 def test_questions_that_need_no_look_are_answered_at_once(questions):
     for family, asked in questions.items():
         for question in asked:

@@ -95,6 +95,7 @@ def test_a_row_that_does_not_run_is_named_and_the_rest_goes_on(exported, tmp_pat
     assert first.stop == last.stop
 
 
+@pytest.mark.extras
 @pytest.mark.parametrize("write", [export_trl, export_message_list])
 def test_an_export_of_what_cannot_be_read_is_one_clear_error(tmp_path, write):
     with pytest.raises(InputError, match="No such file"):
@@ -112,6 +113,7 @@ def test_traces_of_another_dialect_are_not_exported(tmp_path):
     assert not (tmp_path / "out" / "data.json").exists()
 
 
+@pytest.mark.slow
 def test_no_id_leads_an_export_out_of_its_folder(exported, tmp_path):
     synth, _ = exported
     ids = ["../../../escaped", "/tmp/escaped", "a/b", "..", "nul\x00", "same", "same "]

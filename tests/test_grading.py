@@ -337,6 +337,7 @@ def test_the_released_scorer_fails_where_it_is_known_to_fail():
         assert (text, _read(text, asked).outcome) == (text, ours)
 
 
+@pytest.mark.slow
 def test_the_released_scorer_agrees_with_people_on_little_more_than_half():
     messages = _messages(CASES)
     agreed = sum(

@@ -17,6 +17,7 @@ from pixel_reasoner.workflows import doctor
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.mark.extras
 @pytest.mark.parametrize(("template", "kind"), [("sft", SftRun), ("rl", RlRun)])
 def test_a_template_of_a_run_is_accepted_as_it_is_and_with_every_comment_removed(
     run, tmp_path, template, kind
@@ -68,6 +69,7 @@ def test_an_existing_file_is_never_replaced(run, tmp_path):
 # --- doctor ---
 
 
+@pytest.mark.extras
 def test_a_working_installation_has_nothing_broken(run):
     code, out, _ = run("doctor")
     assert code == 0, out

@@ -34,7 +34,14 @@ DESIGNS = [
 ]
 
 
-def test_intervals_of_clustered_accuracies_cover_the_truth_as_often_as_they_say():
+@pytest.fixture
+def few_draws(monkeypatch):
+    """A quarter of the draws, for tests that make hundreds of intervals."""
+    monkeypatch.setattr(intervals, "DRAWS", 500)
+
+
+@pytest.mark.slow
+def test_intervals_of_clustered_accuracies_cover_the_truth_as_often_as_they_say(few_draws):
     rng = np.random.default_rng(7)
     hits = []
     for clusters, size, share, alike in DESIGNS:
@@ -44,7 +51,8 @@ def test_intervals_of_clustered_accuracies_cover_the_truth_as_often_as_they_say(
     assert 0.93 <= np.mean(hits) <= 0.97
 
 
-def test_rows_for_clusters_would_be_far_too_sure():
+@pytest.mark.slow
+def test_rows_for_clusters_would_be_far_too_sure(few_draws):
     rng = np.random.default_rng(7)
     hits = []
     for _ in range(200):

@@ -379,6 +379,7 @@ def test_calls_overlap_and_results_are_in_order(server, tmp_path):
     assert ids == [row.id for row in rows(data)]
 
 
+@pytest.mark.slow
 def test_bytes_do_not_depend_on_concurrency_or_workers(server, tmp_path):
     data = regions(tmp_path)
     run(server, tmp_path / "a", rows(data), concurrency=1)
@@ -407,6 +408,7 @@ def test_rows_are_read_no_further_than_they_are_labelled(server, tmp_path):
     assert len(read) <= 2 + 2 * QUICK["concurrency"] + 1
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_resumes_to_the_same_bytes_without_repeated_calls(server, tmp_path):
     data = regions(tmp_path, 6)
     run(server, tmp_path / "whole", rows(data))
@@ -439,6 +441,7 @@ def command(server: Server, data: Path, out: Path, *more: str) -> list[str]:
     return [*run, "--out", str(out), *used, *more]
 
 
+@pytest.mark.slow
 def test_a_killed_command_resumes_without_repeated_calls(server, tmp_path):
     data = regions(tmp_path, 9)
     server.program(delay_s=0.1)
@@ -541,6 +544,7 @@ def test_selected_frames_are_sent(server, tmp_path, clip):
     assert trace.question.evidence.findings[0].startswith("the middle shows")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["attribute", "video"])
 def test_labelled_scenes_have_the_same_calls_as_those_of_templates(server, tmp_path, family):
     world = {"source": "pixelworld", "families": (family,), "count": 8}
@@ -571,6 +575,7 @@ def call_cli(*arguments: str, key: str | None = None) -> subprocess.CompletedPro
     )
 
 
+@pytest.mark.slow
 def test_from_a_folder_of_sa1b_to_checked_traces(server, tmp_path):
     server.program(anything=["always", "key"], colour_1=["not valid"])
     data, out = regions(tmp_path), tmp_path / "out"

@@ -149,6 +149,7 @@ def test_a_hole_in_a_file_gives_it_no_time(tmp_path):
     assert media_limits.Deadline(path, MediaLimits(), 1e6).left_s < 9
 
 
+@pytest.mark.slow
 def test_hostile_media_are_refused_in_one_line_within_limits():
     """Short form of `attacks/media.py`: every kind that is opened quickly."""
     kinds = [kind for kind in KINDS if kind not in QUICK_EXCEPTIONS]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 from types import SimpleNamespace
 
+import pytest
+
 from pixel_reasoner.evals.stats import summarize
 from pixel_reasoner.models.openai_reply import completion
 from pixel_reasoner.reports.run import number_table, table, write_table
@@ -87,6 +89,7 @@ def test_a_model_card_names_what_it_was_made_from(tmp_path):
 # --- training ---
 
 
+@pytest.mark.extras
 def test_a_training_has_one_progress_line(capsys):
     from transformers.trainer_callback import ProgressCallback
 

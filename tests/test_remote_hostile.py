@@ -484,6 +484,7 @@ def test_any_address_is_accepted_or_an_error_of_one_line(text):
 # --- the whole attack, in short ---
 
 
+@pytest.mark.slow
 def test_commands_against_misbehaving_servers_end_well():
     assert threading.active_count() < 500
     with servers.served() as server:

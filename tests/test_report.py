@@ -329,6 +329,7 @@ def test_an_error_in_the_traces_leaves_nothing_half_written(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_memory_stays_far_below_the_size_of_the_page(traces: dict[str, Trace], tmp_path: Path):
     tracemalloc.start()
     write_report((traces["zoom"] for _ in range(60)), tmp_path / "page.html")

@@ -163,6 +163,7 @@ def test_a_reply_of_a_labeller_is_taken_whole_or_has_a_reason(odd):
 # --- sets of rows ---
 
 
+@pytest.mark.extras
 def test_a_data_set_that_datasets_saved_is_read_with_the_bytes_of_its_pictures(folder, tmp_path):
     from datasets import Dataset, DatasetDict, Features, Image, Value
 
@@ -274,6 +275,7 @@ def test_the_rows_of_the_docs_are_valid(tmp_path):
     assert [row for row in rows if isinstance(row, SkippedRow)] == []
 
 
+@pytest.mark.extras
 def test_the_conversions_of_the_docs_run_as_written(tmp_path, capsys, monkeypatch):
     section = PAGE.partition("## The data of others")[2].partition("```\n")[2].partition("```")[0]
     monkeypatch.chdir(tmp_path)

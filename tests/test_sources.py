@@ -46,6 +46,7 @@ def test_pixelworld_as_a_source_asks_what_an_evaluation_asks(tmp_path):
     assert list(source.questions(tmp_path)) == list(render(wanted, tmp_path))
 
 
+@pytest.mark.slow
 def test_units_of_pixelworld_are_independent_of_each_other(tmp_path):
     source = PixelWorldSource(count=2, selection=Selection.SEVERAL, per_scene=3)
     units = list(source.units(tmp_path))

@@ -46,8 +46,9 @@ def run(out: Path, workers: int = 1, **changes) -> bytes:
     return (out / "traces.jsonl").read_bytes()
 
 
+@pytest.mark.slow
 def test_the_bytes_do_not_depend_on_the_number_of_workers(tmp_path):
-    both = {"families": ("attribute", "video"), "count": 30}
+    both = {"families": ("attribute", "video"), "count": 12}
     assert run(tmp_path / "one", 1, **both) == run(tmp_path / "three", 3, **both)
 
 
@@ -62,6 +63,7 @@ def test_shards_are_parts_of_one_whole(tmp_path):
     assert len({line for part in parts for line in part}) == 31
 
 
+@pytest.mark.slow
 def test_a_run_writes_as_many_traces_as_were_asked_for_and_counts_them(tmp_path):
     run(tmp_path, count=40)
     summary = json.loads((tmp_path / "summary.json").read_text())
@@ -72,6 +74,7 @@ def test_a_run_writes_as_many_traces_as_were_asked_for_and_counts_them(tmp_path)
     assert read_manifest(tmp_path)["state"] == "complete"
 
 
+@pytest.mark.slow
 def test_kinds_come_with_their_shares(tmp_path):
     run(tmp_path, count=400, refused_share=0.1)
     kinds = Counter(kind_of(trace) for trace in load_traces(tmp_path / "traces.jsonl"))
@@ -88,6 +91,7 @@ def test_without_mistakes_every_look_is_right_at_once(tmp_path):
     assert kinds == {"single", "text"}
 
 
+@pytest.mark.slow
 def test_a_run_that_is_cut_off_anywhere_goes_on_to_the_same_bytes(tmp_path):
     whole = run(tmp_path / "whole", count=60)
     chosen = settings(count=60)
@@ -111,6 +115,7 @@ def test_a_run_that_is_cut_off_anywhere_goes_on_to_the_same_bytes(tmp_path):
         assert run(out, count=60) == whole
 
 
+@pytest.mark.slow
 def test_a_run_that_an_older_version_started_is_continued(tmp_path):
     whole = run(tmp_path / "whole", count=60)
     chosen, out = settings(count=60), tmp_path / "cut"
@@ -150,12 +155,15 @@ def test_two_processes_do_not_write_into_one_folder(tmp_path):
     assert len((tmp_path / "traces.jsonl").read_bytes().splitlines()) == 30
 
 
-def test_a_killed_command_goes_on_to_the_same_files_and_a_finished_one_says_so_again(tmp_path):
+@pytest.mark.slow
+def test_a_killed_command_goes_on_to_the_same_files_and_a_finished_one_says_so_again(
+    tmp_path, request
+):
     """The short form of `attacks/kills.py`."""
-    command = [sys.executable, "-m", "pixel_reasoner.cli", "synth", "pixelworld", "--families"]
-    command += ["attribute", "--count", "80", "--workers", "2", "--out"]
+    arguments = ["synth", "pixelworld", "--families", "attribute", "--count", "80"]
+    arguments += ["--workers", "2", "--out", str(tmp_path / "cut")]
     process = subprocess.Popen(
-        [*command, tmp_path / "cut"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        [sys.executable, "-m", "pixel_reasoner.cli", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         start_new_session=True,
     )  # fmt: skip
     deadline = time.monotonic() + 120
@@ -168,8 +176,9 @@ def test_a_killed_command_goes_on_to_the_same_files_and_a_finished_one_says_so_a
     _wait_until_nobody_is_left(process.pid, deadline)
     assert not (tmp_path / "cut" / "traces.jsonl").exists()
     for _ in range(2):
-        done = subprocess.run([*command, tmp_path / "cut"], check=True, capture_output=True)
-        assert b"80 traces" in done.stdout
+        code, out, err = request.getfixturevalue("run")(*arguments)
+        assert code == 0, err
+        assert "80 traces" in out
     run(tmp_path / "whole", count=80)
     whole, cut = (files_without_times(tmp_path / name) for name in ("whole", "cut"))
     del whole["summary.json"][0]["workers"], cut["summary.json"][0]["workers"]
@@ -232,6 +241,7 @@ def test_what_gives_no_trace_is_counted_and_named(tmp_path):
     assert [row["where"] for row in rows] == ["broken", "braces", "nothing to see", "line 7"]
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_a_run_that_goes_on_later(tmp_path):
     whole = run(tmp_path / "whole", count=30)
     with full_disk(len(whole) // 2), pytest.raises(OutputError, match="free some space"):
@@ -240,6 +250,7 @@ def test_a_full_disk_ends_a_run_that_goes_on_later(tmp_path):
     assert run(tmp_path / "full", count=30) == whole
 
 
+@pytest.mark.slow
 def test_a_run_has_the_media_of_its_traces_alone_however_far_workers_are_ahead(tmp_path):
     run(tmp_path, workers=2, count=5)
     traces = load_traces(tmp_path / "traces.jsonl")

@@ -68,8 +68,10 @@ def answers_of(folder: Path, media: Path) -> list[Trace]:
     return list(ask_many(world_questions(media, 0, attribute=2), LocalModel(str(folder)), config))
 
 
-@pytest.mark.parametrize("lora_rank", [0, 4], ids=["all weights", "lora"])
-def test_sharded_weights_are_saved_and_validated_as_those_of_one_process(tmp_path, lora_rank):
+@pytest.fixture(scope="module")
+def sharded(tmp_path_factory) -> Path:
+    """What two processes write: a folder for each rank of LoRA."""
+    folder = tmp_path_factory.mktemp("sharded")
     script = Path(__file__).parent / "sharded_fixture.py"
     launch = [
         sys.executable,
@@ -80,7 +82,7 @@ def test_sharded_weights_are_saved_and_validated_as_those_of_one_process(tmp_pat
         "2",
     ]
     done = subprocess.run(
-        [*launch, str(script), str(tmp_path / "two"), str(lora_rank)],
+        [*launch, str(script), str(folder), "0", "4"],
         check=False,
         capture_output=True,
         text=True,
@@ -88,22 +90,30 @@ def test_sharded_weights_are_saved_and_validated_as_those_of_one_process(tmp_pat
         env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     assert done.returncode == 0, done.stderr[-3000:]
+    return folder
+
+
+@pytest.mark.parametrize("lora_rank", [0, 4], ids=["all weights", "lora"])
+def test_sharded_weights_are_saved_and_validated_as_those_of_one_process(
+    tmp_path, sharded, lora_rank
+):
+    two = sharded / str(lora_rank)
     one = saved(changed_model(lora_rank), tmp_path / "one")
     states = [
         AutoModelForImageTextToText.from_pretrained(folder).state_dict()
-        for folder in (one, tmp_path / "two" / "model")
+        for folder in (one, two / "model")
     ]
     assert set(states[0]) == set(states[1])
     for name, weight in states[0].items():
         assert torch.allclose(weight, states[1][name], atol=1e-6), name
-    files = [{path.name for path in folder.iterdir()} for folder in (one, tmp_path / "two/model")]
+    files = [{path.name for path in folder.iterdir()} for folder in (one, two / "model")]
     assert files[0] == files[1]
     assert "training_args.bin" not in files[0]
     answers = [
         [turn.text for trace in traces for turn in trace.turns]
         for traces in (
             answers_of(one, tmp_path),
-            load_traces(tmp_path / "two/samples/step-0.jsonl"),
+            load_traces(two / "samples" / "step-0.jsonl"),
         )
     ]
     assert answers[0] == answers[1]

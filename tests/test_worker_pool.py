@@ -137,6 +137,7 @@ def test_a_request_over_its_time_is_ended(picture):
         assert pool.run(picture, worker_tasks.process_id).values != first
 
 
+@pytest.mark.slow
 def test_a_loop_is_ended_by_its_cpu_time(picture):
     with WorkerPoolDecoder(num_workers=1, limits=WorkerLimits(cpu_s=0.5)) as pool:
         with pytest.raises(InputError, match="too much CPU time"):
@@ -144,6 +145,7 @@ def test_a_loop_is_ended_by_its_cpu_time(picture):
         assert pool.image(picture, LIMITS).size == (40, 30)
 
 
+@pytest.mark.slow
 def test_cpu_time_is_counted_per_request(picture):
     with WorkerPoolDecoder(num_workers=1, limits=WorkerLimits(cpu_s=1)) as pool:
         ids = {pool.run(picture, worker_tasks.use_cpu, 0.7).values for _ in range(3)}

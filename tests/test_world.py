@@ -287,6 +287,7 @@ def test_no_word_of_a_page_is_right_for_another():
         assert anls(word, other) == 0
 
 
+@pytest.mark.slow
 def test_words_and_numbers_of_a_page_lie_in_their_evidence_in_every_font():
     """What is written changes no pixel outside of its box."""
     fonts = {scene.page.font: scene for scene in many("infographic")}
