@@ -1,4 +1,4 @@
-"""Translation of decoder exceptions to `InputError`."""
+"""Conversion of decoder exceptions to `InputError`."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ DECODER_EXCEPTIONS = (
         Image.DecompressionBombError,
     ),
     av.error.FFmpegError,
-    Warning,  # raised where the caller's Python makes errors of warnings
+    Warning,  # raised if the caller turns warnings into errors
 )
-"""What Pillow and PyAV raise for a file that is not what it claims to be."""
+"""Exceptions of Pillow and PyAV for invalid files."""
 
 
 @contextmanager
 def as_input_errors(path: Path, expected: str, fix: str) -> Iterator[None]:
-    """Raise every exception of the decoders as an `InputError` that names the file."""
+    """Convert decoder exceptions to an `InputError` that names the file."""
     try:
         yield
     except InputError:
