@@ -1,7 +1,7 @@
-"""Test of a dialect, for everyone who adds one, and the table of all dialects.
+"""Conformance test of dialects, and the table of all dialects.
 
-`python -m pixel_reasoner.dialects.conformance docs/dialects.md` tests every dialect with 100,000 random boxes, and
-writes the table into a page, between its marks; without a page it prints the table.
+`python -m pixel_reasoner.dialects.conformance docs/dialects.md` tests every dialect with 100,000 random boxes and writes
+the table into a page, between its marks. Without a page it prints the table.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ _EXAMPLES: dict[str, Any] = {
 
 
 def assert_valid_dialect(dialect: Dialect, boxes: int = 1000, seed: int = 0) -> float:
-    """Check everything that a rollout expects of a dialect, with all operations that are registered.
+    """Check all requirements of a rollout on a dialect, with all registered operations.
 
     Args:
         dialect: registered or not.
-        boxes: number of random boxes that are written and parsed.
+        boxes: number of random boxes to write and parse.
         seed: random seed of the boxes.
 
     Returns:
-        The largest distance that a side of a box moved, in units of the dialect's grid; at most a half.
+        The maximum rounding error of a side of a box, in units of the grid; at most 0.5.
 
     >>> from pixel_reasoner.dialects import COMPACT
     >>> assert_valid_dialect(COMPACT, boxes=100) <= 0.5
@@ -75,7 +75,7 @@ def assert_valid_dialect(dialect: Dialect, boxes: int = 1000, seed: int = 0) -> 
 
 
 def _check_offers(dialect: Dialect) -> None:
-    """Check that the default operations are offered by the names of their calls, in text and to servers."""
+    """Check that prompts and native tool definitions list the default operations under their names in calls."""
     with_video = dialect.system_with_video or dialect.system_with_operations
     for operation in DEFAULT_OPERATIONS:
         word = dialect.family_name(operation)
@@ -109,7 +109,7 @@ def _check_definition(dialect: Dialect, tool: ToolDefinition) -> None:
 
 
 def _check_messages(dialect: Dialect) -> None:
-    """Check that earlier messages never change, that nothing is left out, and that braces are only braces."""
+    """Check that earlier messages never change, that nothing is omitted, and that braces are kept verbatim."""
     question = Question(
         id="1", text="Is {this} it?", media=(MediaItem(kind="image", path="a.png"),)
     )
@@ -155,7 +155,7 @@ def _check_answers(dialect: Dialect) -> None:
 
 
 def _check_calls(dialect: Dialect) -> None:
-    """Check that calls of the default operations are parsed as they were written, alone and after words."""
+    """Check that written calls of the default operations are parsed back, alone and after text."""
     pictures = _pictures(dialect)
     frames = ToolCall(name="select_frames", arguments={"target_frames": [1, 3]})
     text = dialect.write_turn("I look closer.", frames, pictures)
@@ -187,7 +187,7 @@ def _check_calls(dialect: Dialect) -> None:
 
 
 def _check_rejections(dialect: Dialect) -> None:
-    """Check that numbers that are no box, and pictures that do not exist, are rejected here or by the operation."""
+    """Check that invalid boxes and missing pictures are rejected by the dialect or by the operation."""
     pictures = _pictures(dialect)
     wrong = {
         why: ToolCall(name="zoom_in", arguments={"bbox_2d": numbers, "target_image": 1})
@@ -210,14 +210,14 @@ def _check_rejections(dialect: Dialect) -> None:
 
 
 def _check_sentence(dialect: Dialect, message: str) -> None:
-    """Check that an error message says what was wrong and what to do."""
+    """Check that an error message contains the mistake and the fix."""
     words = r"\b(give|use|write|call|numbered|source is|must)\b"
     helps = len(message.split()) > 3 and re.search(words, message)
     assert helps, f"{dialect.name}: {message!r} helps nobody"
 
 
 def _check_further_operation(dialect: Dialect, operation: str) -> None:
-    """Check that an operation beyond the default ones is offered, and that its calls are parsed as written."""
+    """Check that prompts list another operation, and that its written calls are parsed back."""
     name = dialect.name
     pictures = _pictures(dialect)
     for operations in ([operation], [*DEFAULT_OPERATIONS, operation]):
@@ -237,7 +237,7 @@ def _check_further_operation(dialect: Dialect, operation: str) -> None:
 def _example_arguments(
     dialect: Dialect, operation: str, pictures: Sequence[Picture]
 ) -> dict[str, Any]:
-    """Return arguments of every role, which any dialect can write exactly."""
+    """Return arguments for every role that any dialect can write exactly."""
     schemas = roles.definition_of(operation)["function"]["parameters"]["properties"]
     values: dict[ArgumentRole, Any] = {
         ArgumentRole.BOX: [0, 0, 1, 1],
@@ -257,7 +257,7 @@ def _example_arguments(
 
 
 def _largest_error(dialect: Dialect, boxes: int, rng: random.Random) -> float:
-    """Write and parse random boxes of random pictures; return the largest error in units of the grid."""
+    """Write and parse random boxes of random pictures. Return the maximum error in units of the grid."""
     worst = 0.0
     pictures = _pictures(dialect)
     for turn in range(boxes):
@@ -277,7 +277,7 @@ def _largest_error(dialect: Dialect, boxes: int, rng: random.Random) -> float:
 
 
 def _error_of(dialect: Dialect, box: Box, text: str, parsed: ParsedTurn, picture: Picture) -> float:
-    """Return how far a box moved between writing and parsing, in units of the grid."""
+    """Return the rounding error of a box after writing and parsing, in units of the grid."""
     sides = dialect.grid.sides(picture.seen_px)
     assert sides is not None, "a picture has a size"
     units = 10**dialect.grid.decimals
@@ -299,7 +299,7 @@ def _error_of(dialect: Dialect, box: Box, text: str, parsed: ParsedTurn, picture
 
 
 def _numbers(text: str) -> list[float]:
-    """Return the numbers of the box of a call."""
+    """Return the numbers of the box in the text of a call."""
     return [float(one) for one in text.partition("[")[2].partition("]")[0].split(",")]
 
 
@@ -316,7 +316,7 @@ def _is_box(numbers: Any) -> bool:
 
 
 def _pictures(dialect: Dialect, rng: random.Random | None = None) -> list[Picture]:
-    """Return a picture, two frames of a video, and two results of operations: a crop, and a frame."""
+    """Return a picture, two frames of a video, and two results of operations: a crop and a frame."""
     unit = dialect.budgets.multiple
     made = []
     for number, (frame, parent) in enumerate(

@@ -1,7 +1,7 @@
-"""Check that a model's chat template carries what operations need, before the first question.
+"""Check that a chat template supports conversations with operations, before the first question.
 
-Some templates leave out the system message, or pictures after the first message: such a model would not know of the
-operations, or would not receive their results.
+Some templates omit the system message, or pictures after the first message. The prompt would then lack the tool
+definitions or the results of operations.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _ROLES = {
 
 
 def assert_template_carries(render: Render, dialect: Dialect, name: str) -> None:
-    """Render a conversation with a call, and again with each of its parts changed.
+    """Check that the rendered prompt depends on every part of a conversation with a call.
 
     Raises:
-        ModelError: the template refuses the conversation, or its output does not depend on a part.
+        ModelError: the template rejects the conversation, or its output does not depend on a part.
 
     >>> from pixel_reasoner.dialects import COMPACT
     >>> assert_template_carries(str, COMPACT, "a model")
@@ -49,7 +49,7 @@ def assert_template_carries(render: Render, dialect: Dialect, name: str) -> None
             if render(changed) == whole:
                 why = f"leaves out {part}"
                 break
-    except Exception as error:  # noqa: BLE001 - a template raises whatever it likes
+    except Exception as error:  # noqa: BLE001 - a template may raise any exception
         lines = str(error).strip().splitlines() or [type(error).__name__]
         why = f"refuses one: {lines[0][:200]}"
     if why is not None:
@@ -76,7 +76,7 @@ def _conversation(dialect: Dialect) -> list[Message]:
 
 
 def _variants(messages: list[Message]) -> Iterator[tuple[str, list[Message]]]:
-    """Yield the description of every part, and the conversation without that picture or with another text."""
+    """Yield the description of each part, and the conversation without that picture or with another text."""
     for index, message in enumerate(messages):
         parts = message["content"]
         for at, part in enumerate(parts):

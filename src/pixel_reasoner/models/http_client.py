@@ -1,4 +1,4 @@
-"""HTTP clients: headers, certificates and proxies, whose errors are a user's mistakes."""
+"""HTTP clients: headers, certificates and proxies. Configuration mistakes raise `UsageError`."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def new_client(api_key: str, names: MessageNames) -> Client:
     """Return a client that sends a key with each request.
 
     Raises:
-        UsageError: a key that cannot be sent, or certificates or a proxy in the environment that cannot be used.
+        UsageError: an invalid key, or unusable certificates or proxy settings in the environment.
     """
     import httpx2
 
-    for name in ("httpx2", "httpcore2"):  # they log whole addresses, and headers of responses
+    for name in ("httpx2", "httpcore2"):  # they log complete URLs and response headers
         logging.getLogger(name).setLevel(logging.WARNING)
     try:
         headers = httpx2.Headers({"Authorization": f"Bearer {api_key}"} if api_key else {})
@@ -46,10 +46,10 @@ def new_client(api_key: str, names: MessageNames) -> Client:
 
 
 def assert_valid_url(url: str, option: str) -> None:
-    """Refuse an address that the client cannot parse.
+    """Raise an error for a URL that the client cannot parse.
 
     Raises:
-        UsageError: such as of a host whose name has characters that are not allowed.
+        UsageError: invalid URL, for example with invalid characters in the host name.
     """
     import httpx2
 
@@ -65,7 +65,7 @@ def assert_valid_url(url: str, option: str) -> None:
 
 @cache
 def _ssl_context() -> ssl.SSLContext:
-    """TLS settings of all connections: reading the certificates takes 50 ms."""
+    """Return the TLS context of all connections. Cached, because loading certificates takes 50 ms."""
     from httpx2 import create_ssl_context
 
     try:

@@ -310,7 +310,7 @@ class RolloutLoop:
             self._fail(task, error, is_fatal=True)
 
     def _stop(self, task: Task, reason: StopReason) -> None:
-        """End a request that is in progress, with the turns that it has."""
+        """End a request in progress. The trace contains its complete turns."""
         if task.turn_id:
             self._generating.pop(task.turn_id, None)
             self.backend.cancel(task.turn_id)
@@ -320,7 +320,7 @@ class RolloutLoop:
         question = rollout.question if rollout else request.question
         trace = failed_trace(question, error, settings, reason)
         if rollout is not None:
-            # Its worker may be adding a turn right now: what was complete is kept.
+            # A worker may be adding a turn concurrently; only complete turns are kept.
             kept = {"pictures": rollout.pictures, "turns": tuple(rollout.turns)}
             trace = trace.model_copy(update=kept)
         self._end(task, trace, error)

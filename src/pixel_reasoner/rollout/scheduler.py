@@ -215,11 +215,11 @@ _schedulers_lock = threading.Lock()
 
 
 def scheduler_of(model: GenerationModel) -> RolloutScheduler:
-    """Return the scheduler of a model; always the same one, shared by all clients in this process."""
+    """Return the scheduler of a model, shared by all clients in this process."""
     with _schedulers_lock:
         found: RolloutScheduler | None = getattr(model, "_rollout_scheduler", None)
         if found is None or found.is_closed:
             found = RolloutScheduler(model)
-            # An attribute, not a table: the scheduler lives as long as its model.
+            # Stored on the model so that both have the same lifetime.
             model._rollout_scheduler = found  # type: ignore[attr-defined]
         return found

@@ -26,7 +26,7 @@ from pixel_reasoner.schema.settings import PixelBudget, PixelBudgets
 from pixel_reasoner.schema.trace import Picture
 
 _UNIT = 28 * 28
-"""pixels of one visual token of Qwen2.5-VL, from which DeepEyes was trained"""
+"""pixels of one visual token of Qwen2.5-VL, the base model of DeepEyes"""
 
 _ASSISTANT = "You are a helpful assistant."
 
@@ -81,7 +81,7 @@ def _texts_for(definitions: Mapping[str, ToolDefinition]) -> OperationTexts:
         for operation, definition in definitions.items()
     ]
     names = [definition["function"]["name"] for definition in definitions.values()]
-    # Frames are not named here, as in the texts for a video.
+    # This text does not mention frames, like the texts for a video.
     named = [one for one in names if one != "select_frames"] or names
     asked = _format(*named)
     return OperationTexts(
@@ -93,7 +93,7 @@ def _texts_for(definitions: Mapping[str, ToolDefinition]) -> OperationTexts:
 
 
 def _native(tool: str) -> ToolDefinition:
-    """Return a definition for servers, which validate schemas: `required` lists an argument that exists."""
+    """Return a valid definition for native tool calls: servers reject a `required` entry that is not an argument."""
     schema: ToolDefinition = json.loads(
         tool.replace('"required":["bbox"]', '"required":["bbox_2d"]')
     )

@@ -60,7 +60,7 @@ def _continue(what: str) -> str:
 
 
 def _texts_for(definitions: Mapping[str, ToolDefinition]) -> OperationTexts:
-    """Return the texts for a set of operations. Those that the family does not have are called by name."""
+    """Return the texts for a set of operations. Operations that are new to the family are called by name."""
     own = {"zoom_in": _ZOOM, "select_frames": _SELECT}
     listed = [own.get(name) or _offer(name, one) for name, one in definitions.items()]
     what = _CONTINUE_ZOOMING if "zoom_in" in definitions else "use these operations"
@@ -68,7 +68,7 @@ def _texts_for(definitions: Mapping[str, ToolDefinition]) -> OperationTexts:
 
 
 def _offer(operation: str, definition: ToolDefinition) -> str:
-    """Return the sentence that offers an operation which the family does not have."""
+    """Return the sentence that describes an operation that is new to the family."""
     function = definition["function"]
     properties = function["parameters"]["properties"]
     examples = {
@@ -82,7 +82,7 @@ def _offer(operation: str, definition: ToolDefinition) -> str:
 
 
 class SourceNames:
-    """Pictures of questions are `original_image`, those that operations returned are `observation_i`.
+    """Picture names of Mini-o3: `original_image` for pictures of questions, `observation_i` for results of operations.
 
     >>> SourceNames().number("observation_2", ()), SourceNames().name(1, ()), SourceNames().name(3, ())
     (3, 'original_image', 'observation_2')
@@ -94,7 +94,7 @@ class SourceNames:
         return "'original_image' or 'observation_i'"
 
     def number(self, name: Any, pictures: Sequence[Picture]) -> Any:
-        """See `PictureNames`; 0 for a value that is not a name."""
+        """See `PictureNames`; 0 for an invalid name."""
         found = re.fullmatch(r"(original_image|observation)(?:_(\d{1,9}))?", str(name))
         if found is None or (found[1] == "observation") > (found[2] is not None):
             return 0
@@ -129,7 +129,7 @@ class SourceNames:
 
 
 def _originals_and_results(pictures: Sequence[Picture]) -> tuple[list[int], list[int]]:
-    """Return the numbers of the pictures of questions, at least one, and of the pictures that operations returned."""
+    """Return the numbers of the pictures of questions (at least one), and of the results of operations."""
     originals = [one.number for one in pictures if one.parent is None]
     return originals or [1], [one.number for one in pictures if one.parent is not None]
 

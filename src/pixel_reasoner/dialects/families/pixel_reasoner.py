@@ -25,7 +25,7 @@ from pixel_reasoner.schema.settings import DEFAULT_OPERATIONS, PixelBudget, Pixe
 from pixel_reasoner.schema.trace import Picture
 
 _UNIT = 28 * 28
-"""pixels of one visual token of Qwen2.5-VL; the released budgets are given in these"""
+"""pixels of one visual token of Qwen2.5-VL, the unit of the upstream budgets"""
 
 _TOOLS = (
     '{"type": "function", "function": {"name": "crop_image_normalized", "description": "Zoom in on the image '
