@@ -75,7 +75,7 @@ def budgets_for_processor(settings: FolderSettings, image_processor: Any) -> Pix
     budgets = settings.budgets or get_dialect(settings.dialect).budgets
     size = getattr(image_processor, "size", None) or {}
     least, most = size.get("shortest_edge"), size.get("longest_edge")
-    counts_pixels = hasattr(image_processor, "merge_size")  # Qwen-VL's do
+    counts_pixels = hasattr(image_processor, "merge_size")  # Qwen-VL processors
     if not counts_pixels or least is None or most is None:
         return settings.budgets
     fitting = budgets.within(least, most)

@@ -131,7 +131,7 @@ class Balancer:
             endpoint.backoff_s, endpoint.backoff_until = _FIRST_BACKOFF_S, 0.0
 
     def back_off(self, endpoint: Endpoint) -> None:
-        """Send nothing to a server that cannot be reached for a while, if there are others."""
+        """Exclude an unreachable server for a while, if there are others."""
         with self._condition:
             now = time.monotonic()
             # Concurrent requests fail together and count as one failure.

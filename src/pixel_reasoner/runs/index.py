@@ -60,7 +60,9 @@ class TraceIndex:
         self._db = self._open()
         try:
             self._catch_up()
-        except OutputError:  # disk full: the index is derived data, so an index in memory is sufficient
+        except (
+            OutputError
+        ):  # disk full: the index is derived data, so an index in memory is sufficient
             self._db.close()
             self._pending.clear()
             self._db = self._connect(":memory:")

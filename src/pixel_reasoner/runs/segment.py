@@ -44,7 +44,9 @@ class Segment:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._open()
             self.size = self._end_of_last_line()
-            if self.size != self._file.seek(0, os.SEEK_END):  # keep the modification time of a complete file
+            if self.size != self._file.seek(
+                0, os.SEEK_END
+            ):  # keep the modification time of a complete file
                 self._file.truncate(self.size)
         except OSError as error:
             raise cannot_write(self.path, error) from error

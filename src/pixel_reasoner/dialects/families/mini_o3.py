@@ -1,13 +1,14 @@
-"""Dialect of the released Mini-o3 checkpoints (arXiv 2509.07969), word for word.
+"""Dialect of the Mini-o3 checkpoints (arXiv 2509.07969), identical to upstream.
 
-The system message and the texts of results are those of its code (`verl/trainer/constants.py`), misspellings included,
-and so are the budgets: 40,000 to 2,000,000 pixels for every picture. A call is one object without a name between
-`<grounding>` tags, boxes are fractions, and a picture is called `original_image` or `observation_i`.
+The system message, the texts of results and the budgets (40,000 to 2,000,000 pixels for every picture) are copied from
+the upstream code (`verl/trainer/constants.py`), including misspellings. A call is a JSON object without a name between
+`<grounding>` tags, boxes are fractions, and pictures are named `original_image` or `observation_i`.
 
-Departures from the released code, on purpose:
-1. `observation_i` is the i-th picture that an operation returned. There, the number is too high after a call that failed.
-2. Of several pictures of a question the second is `original_image_2`, and so on. There, a question has one.
-3. For a video, and only then, `target_frames` is offered in the same tags. There, it does not exist.
+Intentional differences from the upstream code:
+
+1. `observation_i` is the i-th picture returned by an operation. Upstream numbers are too high after a failed call.
+2. The second picture of a question is `original_image_2`, and so on. Upstream supports one picture per question.
+3. For videos `target_frames` is available in the same tags. Upstream does not have it.
 """
 
 from __future__ import annotations
