@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from typing_extensions import Unpack
 
 from pixel_reasoner.data.check import Verdict
-from pixel_reasoner.errors import InputError, packages_of
+from pixel_reasoner.errors import InputError, require_extra
 from pixel_reasoner.evals.benchmark import Benchmark
 from pixel_reasoner.evals.benchmarks import BENCHMARKS
 from pixel_reasoner.evals.compare import compare_runs
@@ -296,7 +296,7 @@ def probe(spec: ModelSpec) -> ProbeResult:
     pixel_reasoner.errors.EndpointError: expected a server at http://localhost:1/v1/chat/completions; got ConnectError: [Errno 111] Connection refused. Fix: start it, or check --endpoint
     """
     model = spec.connect()
-    by_url = {url: one.model_dump(mode="json") for url, one in model.probe(anew=True).items()}
+    by_url = {url: one.model_dump(mode="json") for url, one in model.probe(refresh=True).items()}
     urls = {endpoint.shown for endpoint in model.pool.endpoints}
     return ProbeResult(model.server.value, by_url, sorted(urls - set(by_url)))
 
@@ -410,7 +410,7 @@ def train_tiny(config: TinyConfig) -> Path:
         ModelError: no such model to start from.
         OutputError: the folder cannot be written.
     """
-    with packages_of("local,train", "train"):
+    with require_extra("local,train", "train"):
         from pixel_reasoner.tiny.train import train
     return train(config)
 
@@ -431,7 +431,7 @@ def train_sft(run: SftRun | Path) -> Path:
     pixel_reasoner.errors.InputError: expected ...
     """
     run = SftRun.read(run) if isinstance(run, Path) else run
-    with packages_of("local,train", "train"):
+    with require_extra("local,train", "train"):
         from pixel_reasoner.train.sft import train_sft as train
     return train(run)
 
@@ -452,7 +452,7 @@ def train_rl(run: RlRun | Path) -> Path:
     pixel_reasoner.errors.InputError: expected ...
     """
     run = RlRun.read(run) if isinstance(run, Path) else run
-    with packages_of("local,train", "train"):
+    with require_extra("local,train", "train"):
         from pixel_reasoner.train.rl import train_rl as train
     return train(run)
 

@@ -106,14 +106,14 @@ def install_command(extra: str) -> str:
 
 
 @contextmanager
-def packages_of(extra: str, what: str) -> Iterator[None]:
+def require_extra(extra: str, what: str) -> Iterator[None]:
     """Context manager for imports of optional packages. A missing package raises a `UsageError` with the install command.
 
     Args:
         extra: extra of this package that installs them.
         what: purpose of the packages, for the message.
 
-    >>> with packages_of("train", "train"):
+    >>> with require_extra("train", "train"):
     ...     import no_such_package
     Traceback (most recent call last):
         ...

@@ -16,7 +16,7 @@ from uuid import uuid4
 from pixel_reasoner.errors import InputError, OutputError, PixelReasonerError, UsageError
 from pixel_reasoner.strict_json import parse_json
 
-TEMPORARY = ".pixel-reasoner-"
+TEMPORARY_PREFIX = ".pixel-reasoner-"
 """name prefix of incomplete files and folders"""
 
 
@@ -148,7 +148,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 def temporary_path(path: Path) -> Path:
     """Return a unique temporary path in the folder of `path`."""
     # torch.save rejects a name that starts with a dot and has no suffix.
-    return path.with_name(f"{TEMPORARY}{uuid4().hex}{path.suffix}")
+    return path.with_name(f"{TEMPORARY_PREFIX}{uuid4().hex}{path.suffix}")
 
 
 def remove_temporary(folder: Path) -> None:
@@ -158,14 +158,14 @@ def remove_temporary(folder: Path) -> None:
         OSError: a file cannot be removed.
     """
     for parent, folders, names in os.walk(folder):
-        for name in (name for name in names if name.startswith(TEMPORARY)):
+        for name in (name for name in names if name.startswith(TEMPORARY_PREFIX)):
             (Path(parent) / name).unlink(missing_ok=True)
-        for name in [name for name in folders if name.startswith(TEMPORARY)]:
+        for name in [name for name in folders if name.startswith(TEMPORARY_PREFIX)]:
             shutil.rmtree(Path(parent) / name)
             folders.remove(name)
 
 
-def keep_settings(
+def write_or_check_settings(
     path: Path,
     settings: dict[str, Any],
     migrate: Callable[[dict[str, Any]], dict[str, Any]] = lambda fields: fields,
@@ -214,7 +214,7 @@ def check_settings(
         raise UsageError(
             expected=f"the settings of the run in {path.parent}: {name} = {json.dumps(before.get(name))}",
             got=json.dumps(settings[name]),
-            fix="name another --out, or delete this one",
+            fix="use another --out, or delete this folder",
         )
 
 
@@ -261,9 +261,9 @@ def _is_plain(character: str) -> bool:
 def cannot_write(path: Path, error: Exception) -> OutputError:
     """Return the error for a path that cannot be written, with the reason given by the operating system."""
     return OutputError(
-        expected="a place that can be written",
+        expected="a writable path",
         got=f"{path}: {reason(error)}",
-        fix="name another place or free some space; nothing half-written was left behind",
+        fix="use another path or free some space; no partial output remains",
     )
 
 

@@ -78,7 +78,7 @@ class ArgumentConventions:
     picture_names: PictureNames = FROM_1
 
     @cached_property
-    def names_pictures(self) -> bool:
+    def can_name_pictures(self) -> bool:
         """Whether a call can name pictures other than the first."""
         return all(
             ArgumentRole.PICTURE in self._roles_of(operation, own.values())
@@ -110,7 +110,7 @@ class ArgumentConventions:
         derived: dict[str, str] = {}
         for parameter in parameters:
             role = roles.role_of(operation, parameter)
-            if role is ArgumentRole.PICTURE and not self.names_pictures:
+            if role is ArgumentRole.PICTURE and not self.can_name_pictures:
                 continue
             same_role = [one for one in parameters if roles.role_of(operation, one) is role]
             name = self._family_argument(role)
@@ -192,7 +192,7 @@ class ArgumentConventions:
         """Add the first picture to arguments if the operation requires a picture and the family cannot name one."""
         if (
             operation in DEFAULT_OPERATIONS
-            or self.names_pictures
+            or self.can_name_pictures
             or not roles.has_operation(operation)
         ):
             return arguments
@@ -211,13 +211,13 @@ class ArgumentConventions:
         for argument in by_role[ArgumentRole.PICTURE]:
             name = arguments[argument]
             arguments[argument] = self.picture_names.number(name, pictures)
-            error = error or self._no_such_picture(name, arguments[argument], pictures)
+            error = error or self._missing_picture_error(name, arguments[argument], pictures)
         seen_px = _seen_px(self._picture_of(by_role, arguments), pictures)
         repaired = []
         for argument in by_role[ArgumentRole.BOX]:
             numbers = arguments[argument]
             if error is None and seen_px and self.grid != FRACTIONS:
-                why = self.grid.why_not(numbers, seen_px)
+                why = self.grid.invalid_reason(numbers, seen_px)
                 error = (CallErrorKind.BAD_BOX, why) if why else None
             fractions = self.grid.read(numbers, seen_px)
             if fractions is not numbers and self.grid.is_clamped(numbers, seen_px):
@@ -238,7 +238,7 @@ class ArgumentConventions:
         """
         by_role = self._arguments_by_role(call.name, call.arguments)
         number = self._picture_of(by_role, call.arguments)
-        assert number == 1 or self.names_pictures, "a call names no picture in this dialect"
+        assert number == 1 or self.can_name_pictures, "a call names no picture in this dialect"
         values = dict(call.arguments)
         for argument in by_role[ArgumentRole.BOX]:
             # For a call with an invalid picture, use the coordinates of the first picture.
@@ -275,7 +275,7 @@ class ArgumentConventions:
         named = by_role[ArgumentRole.PICTURE]
         return arguments[named[0]] if named else 1
 
-    def _no_such_picture(
+    def _missing_picture_error(
         self, name: Any, number: Any, pictures: Sequence[Picture]
     ) -> tuple[CallErrorKind, str] | None:
         """Return the error for a picture that does not exist, with names of the family; None if the picture is valid."""

@@ -84,7 +84,7 @@ class Dialect(PromptFormat):
         Raises:
             UnknownNameError: unknown operation.
         """
-        names = self.offered_operations(operations, has_video=True)
+        names = self.listed_operations(operations, has_video=True)
         if not names or names == DEFAULT_OPERATIONS:
             return self.fingerprint
         texts = [text for video in (False, True) for text in self.texts(operations, video)]

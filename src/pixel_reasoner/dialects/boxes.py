@@ -78,7 +78,7 @@ class BoxCoordinates:
             return False
         return any(not 0 <= value <= side for value, side in zip(numbers, sides * 2, strict=True))
 
-    def why_not(self, numbers: Any, seen_px: Size) -> str | None:
+    def invalid_reason(self, numbers: Any, seen_px: Size) -> str | None:
         """Return the error message for an invalid box, in units of the family; None for a valid box or non-numbers."""
         sides = self.sides(seen_px)
         assert sides is not None, "a picture has a size"

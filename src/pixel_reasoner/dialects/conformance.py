@@ -60,10 +60,10 @@ def assert_valid_dialect(dialect: Dialect, boxes: int = 1000, seed: int = 0) -> 
     assert re.fullmatch(r"[a-z][a-z0-9_]*", name), f"{name!r} is no name for --dialect"
     is_free = name not in DIALECTS or DIALECTS.get(name) is dialect
     assert is_free, f"{name}: the name is taken"
-    assert dialect.models, f"{name}: `models` does not say which models were trained on it"
+    assert dialect.models, f"{name}: `models` is empty"
     same = [key for key, one in DIALECTS.items() if one.fingerprint == dialect.fingerprint]
     assert same in ([], [name]), f"{name}: its texts are those of {same}"
-    _check_offers(dialect)
+    _check_listed(dialect)
     _check_messages(dialect)
     _check_answers(dialect)
     _check_calls(dialect)
@@ -74,16 +74,16 @@ def assert_valid_dialect(dialect: Dialect, boxes: int = 1000, seed: int = 0) -> 
     return _largest_error(dialect, boxes, random.Random(seed))
 
 
-def _check_offers(dialect: Dialect) -> None:
+def _check_listed(dialect: Dialect) -> None:
     """Check that prompts and native tool definitions list the default operations under their names in calls."""
     with_video = dialect.system_with_video or dialect.system_with_operations
     for operation in DEFAULT_OPERATIONS:
         word = dialect.family_name(operation)
         is_offered = re.search(rf"\b{word}\b", with_video)
-        assert is_offered, f"{dialect.name}: {word} is not offered for a video"
+        assert is_offered, f"{dialect.name}: {word} is not listed for a video"
     word = dialect.family_name("zoom_in")
     is_offered = re.search(rf"\b{word}\b", dialect.system_with_operations)
-    assert is_offered, f"{dialect.name}: {word} is not offered"
+    assert is_offered, f"{dialect.name}: {word} is not listed"
     if dialect.tools:
         listed = {tool["function"]["name"] for tool in dialect.tools}
         wanted = {dialect.family_name(operation) for operation in DEFAULT_OPERATIONS}
@@ -91,11 +91,11 @@ def _check_offers(dialect: Dialect) -> None:
     for tool in dialect.tools:
         _check_definition(dialect, tool)
     has_names = dialect.syntax.has_names or dialect.argument_names
-    assert has_names, f"{dialect.name}: nothing tells operations apart"
+    assert has_names, f"{dialect.name}: calls do not distinguish operations"
     only = dialect.texts(["zoom_in"], has_video=True).system
-    assert re.search(rf"\b{word}\b", only), f"{dialect.name}: {word} is not offered alone"
+    assert re.search(rf"\b{word}\b", only), f"{dialect.name}: {word} is not listed alone"
     frames = dialect.family_name("select_frames")
-    assert frames not in only, f"{dialect.name}: {frames} is offered although it is left out"
+    assert frames not in only, f"{dialect.name}: {frames} is listed although it is disabled"
 
 
 def _check_definition(dialect: Dialect, tool: ToolDefinition) -> None:
@@ -163,7 +163,7 @@ def _check_calls(dialect: Dialect) -> None:
         parsed = dialect.parse(text, known)
         is_same = parsed.executable_calls == [frames]
         assert is_same, f"{dialect.name}: frames are not parsed back"
-    for number in range(1, len(pictures) + 1 if dialect.names_pictures else 2):
+    for number in range(1, len(pictures) + 1 if dialect.can_name_pictures else 2):
         arguments = {"bbox_2d": [0, 0, 1, 1], "target_image": number}
         call = ToolCall(name="zoom_in", arguments=arguments)
         parsed = dialect.parse(dialect.write_turn("I look.", call, pictures), pictures)
@@ -193,7 +193,7 @@ def _check_rejections(dialect: Dialect) -> None:
         why: ToolCall(name="zoom_in", arguments={"bbox_2d": numbers, "target_image": 1})
         for why, numbers in _NO_BOXES.items()
     }
-    if dialect.names_pictures:
+    if dialect.can_name_pictures:
         missing = {"bbox_2d": [0.25, 0.25, 0.5, 0.5], "target_image": len(pictures) + 1}
         wrong["no such picture"] = ToolCall(name="zoom_in", arguments=missing)
     for why, call in wrong.items():
@@ -213,7 +213,7 @@ def _check_sentence(dialect: Dialect, message: str) -> None:
     """Check that an error message contains the mistake and the fix."""
     words = r"\b(give|use|write|call|numbered|source is|must)\b"
     helps = len(message.split()) > 3 and re.search(words, message)
-    assert helps, f"{dialect.name}: {message!r} helps nobody"
+    assert helps, f"{dialect.name}: {message!r} contains no fix"
 
 
 def _check_further_operation(dialect: Dialect, operation: str) -> None:
@@ -223,7 +223,7 @@ def _check_further_operation(dialect: Dialect, operation: str) -> None:
     for operations in ([operation], [*DEFAULT_OPERATIONS, operation]):
         texts = dialect.texts(operations, has_video=True)
         word = dialect.family_name(operation)
-        assert re.search(rf"\b{word}\b", texts.system), f"{name}: {word} is not offered"
+        assert re.search(rf"\b{word}\b", texts.system), f"{name}: {word} is not listed"
         definitions = dialect.tool_definitions(operations)
         listed = [one["function"]["name"] for one in definitions]
         assert word in listed, f"{name}: {word} is not listed for servers"
@@ -247,7 +247,7 @@ def _example_arguments(
     found = {}
     for argument, schema in schemas.items():
         role = roles.role_of(operation, argument)
-        if role is ArgumentRole.PICTURE and not dialect.names_pictures:
+        if role is ArgumentRole.PICTURE and not dialect.can_name_pictures:
             if argument in roles.required_parameters_of(operation):
                 found[argument] = 1
             continue
@@ -263,7 +263,7 @@ def _largest_error(dialect: Dialect, boxes: int, rng: random.Random) -> float:
     for turn in range(boxes):
         if turn % 1000 == 0:
             pictures = _pictures(dialect, rng)
-        picture = rng.choice(pictures if dialect.names_pictures else pictures[:1])
+        picture = rng.choice(pictures if dialect.can_name_pictures else pictures[:1])
         x1, x2, y1, y2 = (
             *sorted((rng.random(), rng.random())),
             *sorted((rng.random(), rng.random())),
@@ -351,7 +351,7 @@ def _row(dialect: Dialect, error: float) -> list[str]:
     grid += ", clamped to the picture" if dialect.grid.clamps else ""
     grid += f", padded by {dialect.padding:.0%}" if dialect.padding else ""
     names = [str(dialect.picture_names.name(number, ())) for number in (1, 2)]
-    named = f"{names[0]}, {names[1]}, ..." if dialect.names_pictures else "not: it is the first"
+    named = f"{names[0]}, {names[1]}, ..." if dialect.can_name_pictures else "not: it is the first"
     return [
         f"`{dialect.name}`",
         dialect.models,
@@ -363,7 +363,7 @@ def _row(dialect: Dialect, error: float) -> list[str]:
     ]
 
 
-def in_page(page: str, boxes: int = NUM_BOXES) -> str:
+def insert_table(page: str, boxes: int = NUM_BOXES) -> str:
     """Return a page with the table between its marks."""
     before, _, rest = page.partition(MARKS[0])
     _, _, after = rest.partition(MARKS[1])
@@ -375,6 +375,6 @@ if __name__ == "__main__":
         sys.stdout.write(as_markdown() + "\n")
     else:
         path = Path(sys.argv[1])
-        text = in_page(path.read_text(encoding="utf-8"))
+        text = insert_table(path.read_text(encoding="utf-8"))
         with atomic_writer(path) as file:
             file.write(text)

@@ -24,7 +24,7 @@ from pixel_reasoner.dialects.syntax.base import (
     StreamParser,
     TextDelta,
     WrittenCall,
-    held_back,
+    num_partial_tag_chars,
     several_calls_message,
     too_long_message,
 )
@@ -139,15 +139,15 @@ class CallFormat(ArgumentConventions):
         given = [one for one in parts if isinstance(one, ToolCall)]
         thoughts = [one for one in parts if isinstance(one, Thought)]
         count = raw.num_calls + len(given)
-        problem = raw.problem or _misplaced(parts)
+        problem = raw.problem or _text_after_call_error(parts)
         if count > self.max_calls_per_turn:
             problem = several_calls_message(count, self.max_calls_per_turn)
         if problem:
             return self._rejected([*thoughts, *inner], problem, count, content.content)
         if raw.num_calls or inner:
-            ordered = [*thoughts, *inner, *raw.parts, *map(_as_written, given)]
+            ordered = [*thoughts, *inner, *raw.parts, *map(_to_written, given)]
         else:
-            ordered = [_as_written(one) for one in parts]
+            ordered = [_to_written(one) for one in parts]
         turn = self._converted(ordered, content.content, pictures)
         if turn.has_attempted_call or content.content.strip():
             return turn
@@ -341,7 +341,7 @@ class TurnParser:
         start = text.lstrip()
         if not self._has_started and len(start) < len(THINK) and THINK.startswith(start):
             return len(start)
-        return held_back(text, (END_THINK,))
+        return num_partial_tag_chars(text, (END_THINK,))
 
     def _provisional(self, piece: str) -> list[TextDelta]:
         """Return deltas of text that may belong to a thought."""
@@ -362,14 +362,14 @@ def _text_parts(text: str) -> list[Part]:
     return [Text(text=text)] if text.strip() else []
 
 
-def _as_written(part: Part) -> Part | str | WrittenCall:
+def _to_written(part: Part) -> Part | str | WrittenCall:
     """Convert a part from a backend to the form that parsers return."""
     if isinstance(part, ToolCall):
         return WrittenCall(part.name, part.arguments)
     return part.text if isinstance(part, Text) else part
 
 
-def _misplaced(parts: Sequence[Part]) -> str:
+def _text_after_call_error(parts: Sequence[Part]) -> str:
     """Return an error message if text follows a call; otherwise an empty string."""
     first = next((n for n, one in enumerate(parts) if isinstance(one, ToolCall)), len(parts))
     after = parts[first:]

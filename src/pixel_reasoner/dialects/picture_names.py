@@ -17,7 +17,7 @@ class PictureNames(Protocol):
 
     @property
     def description(self) -> str:
-        """What the argument is, in a tool definition."""
+        """Description of the argument in a tool definition."""
         ...
 
     def number(self, name: Any, pictures: Sequence[Picture]) -> Any:
@@ -43,7 +43,7 @@ class NumberedFrom:
 
     @property
     def description(self) -> str:
-        """What the argument is, in a tool definition."""
+        """Description of the argument in a tool definition."""
         return f"The number of the picture, starting from {self.first}"
 
     def number(self, name: Any, pictures: Sequence[Picture]) -> Any:

@@ -133,7 +133,7 @@ class PromptFormat(CallFormat):
             operations: names; True for the default operations, False for none.
             has_video: whether the first question has a video.
         """
-        if not self.offered_operations(operations, has_video):
+        if not self.listed_operations(operations, has_video):
             return list(messages)
         texts = self.texts(operations, has_video)
         opening = [_message("system", [_text(texts.native_system)])] if texts.native_system else []
@@ -141,7 +141,7 @@ class PromptFormat(CallFormat):
 
     # --- operations ---
 
-    def offered_operations(
+    def listed_operations(
         self, operations: bool | Sequence[str], has_video: bool
     ) -> tuple[str, ...]:
         """Return the names of the operations that a prompt lists, default operations first.
@@ -171,7 +171,7 @@ class PromptFormat(CallFormat):
         Raises:
             UnknownNameError: unknown operation.
         """
-        names = self.offered_operations(operations, has_video)
+        names = self.listed_operations(operations, has_video)
         if not names:
             return OperationTexts(
                 self.system_without_operations, self.suffix_without_operations, self.result_end
@@ -195,7 +195,7 @@ class PromptFormat(CallFormat):
         >>> [one["function"]["name"] for one in get_dialect("qwen3_vl").tool_definitions(["zoom_in"])]
         ['image_zoom_in_tool']
         """
-        names = self.offered_operations(operations, has_video)
+        names = self.listed_operations(operations, has_video)
         if self.system_with_video and not has_video:
             names = tuple(name for name in names if not roles.needs_video(name))
         return [self.tool_definition(name) for name in names]

@@ -33,8 +33,8 @@ def check_access(item: MediaItem) -> None:
         if allowed.isdisjoint((real, *real.parents)):
             raise InputError(
                 expected=f"media in {_shown(item.allowed_folders)}",
-                got=f"{path}, which is elsewhere" + (f" ({real})" if real != path else ""),
-                fix=f"add --allow-media {real.parent} if you trust what names this file",
+                got=f"{path}, outside of these folders" + (f" ({real})" if real != path else ""),
+                fix=f"add --allow-media {real.parent} if you trust the file that names it",
             )
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from pixel_reasoner.media.decoder import IN_PROCESS, MediaDecoder
 from pixel_reasoner.media.pixels import OpenMedia, Source, SourceKey
-from pixel_reasoner.media.replay import other_media_error, recorded_limits, recorded_pictures
+from pixel_reasoner.media.replay import media_mismatch_error, recorded_limits, recorded_pictures
 from pixel_reasoner.media.resize import fit_size, region_px, resize_region
 from pixel_reasoner.media.transforms import (
     apply_transforms,
@@ -137,7 +137,7 @@ class MediaContext:
             or not self._has_sampling(trace.sampling)
             or not all(map(self._can_show, pictures))
         ):
-            raise other_media_error(trace)
+            raise media_mismatch_error(trace)
         context = self.fresh()
         context.pictures = pictures
         return context
@@ -248,7 +248,7 @@ class MediaContext:
         Args:
             parent: number of the picture.
             box: region in coordinates of the picture after its transforms.
-            transforms: applied to the region after those of the parent.
+            transforms: applied to the region after the transforms of the parent.
             budget: pixels of the new picture.
         """
         shown = self.picture(parent)
@@ -318,7 +318,7 @@ class MediaContext:
         return picture.source_px == self._region_size(key, picture.box)
 
     def _has_sampling(self, recorded: Iterable[FrameSampling]) -> bool:
-        """Return whether the sampled frames match those of a trace. Missing indices are not compared."""
+        """Return whether the sampled frames match a trace. Missing indices are not compared."""
         here = {one.medium: one.indices for one in self.sampling}
         return all(not one.indices or here.get(one.medium) == one.indices for one in recorded)
 

@@ -46,7 +46,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "not a picture of these formats"
     if isinstance(error, MemoryError):
-        return "more memory needed than there is"
+        return "not enough memory"
     if isinstance(error, av.error.FFmpegError):
-        return f"not a video of these formats, or not a whole one ({reason(error)})"
+        return f"not a video of these formats, or an incomplete file ({reason(error)})"
     return reason(error) or type(error).__name__

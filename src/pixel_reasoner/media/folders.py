@@ -44,7 +44,7 @@ def sample_folder(
     with as_input_errors(path, _EXPECTED, "give a folder that holds the frames as pictures"):
         files = _picture_files(path)
         selection = FrameSelection(limits.num_frames, start_s, end_s, indices)
-        wanted = _wanted(len(files), selection, fps)
+        wanted = _sample_indices(len(files), selection, fps)
     deadline = Deadline(path, limits, PICTURE_BYTES_PER_S, num_pictures=len(wanted))
     num_bytes = 0
     for index in wanted:
@@ -70,7 +70,7 @@ def _picture_files(path: Path) -> list[Path]:
     return found
 
 
-def _wanted(num_files: int, selection: FrameSelection, fps: float | None) -> Sequence[int]:
+def _sample_indices(num_files: int, selection: FrameSelection, fps: float | None) -> Sequence[int]:
     """Return the indices of the sampled files.
 
     Raises:

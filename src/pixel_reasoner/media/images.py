@@ -198,7 +198,7 @@ def _identify(file: IO[bytes]) -> ImageFile:
     """Return the picture of an open file with a parsed header, like `Image.open` without its size check."""
     prefix = file.read(_PREFIX_BYTES)
     for factory, accept in _PLUGINS:
-        is_accepted = accept(prefix)  # a string says why a plugin is not available
+        is_accepted = accept(prefix)  # a string is the reason for which a plugin is unavailable
         if is_accepted and not isinstance(is_accepted, str):
             file.seek(0)
             try:
@@ -267,7 +267,7 @@ def _orientation(image: ImageFile) -> int:
     if image.format == "TIFF":  # Pillow already transposes it to upright
         return 1
     try:
-        # Not `image.getexif()`: for a PNG it decodes the picture to read what follows the pixels.
+        # Not `image.getexif()`: for a PNG it decodes the picture to parse the data after the pixels.
         return int(Image.Image.getexif(image).get(0x0112, 1))
     except DECODER_EXCEPTIONS:
         return 1

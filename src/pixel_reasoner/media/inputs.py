@@ -79,7 +79,7 @@ def _item(medium: Any, store: MediaStore | None) -> MediaItem:
 def _file(name: str | Path) -> MediaItem:
     if _ADDRESS.match(str(name)):
         raise InputError(
-            expected="a file of this machine",
+            expected="a local file",
             got=f"the address {name}",
             fix="download it, and pass its path or its bytes",
         )
@@ -109,7 +109,7 @@ def _stored(content: bytes, store: MediaStore | None) -> MediaItem:
         raise InputError(
             expected="the content of a picture or video file",
             got=f"{len(content)} bytes: {error}",
-            fix="check where the bytes come from",
+            fix="check the source of the bytes",
         ) from error
     return MediaItem(kind=kind, path=str(store.path(store.put(content, suffix))))
 

@@ -30,11 +30,11 @@ def recorded_pictures(trace: Trace) -> list[Picture] | None:
     return [pictures[number] for number in numbers]
 
 
-def other_media_error(trace: Trace) -> InputError:
+def media_mismatch_error(trace: Trace) -> InputError:
     """Return the error for media that do not match a trace."""
     media = ", ".join(item.path for item in trace.question.media) or "no media"
     return InputError(
-        expected="the media that the trace was made from",
+        expected="the original media of the trace",
         got=f"other pictures in {media}",
-        fix="put the original files back, or run the question again",
+        fix="restore the original files, or run the question again",
     )

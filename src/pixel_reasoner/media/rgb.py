@@ -17,9 +17,9 @@ _MAX_BAND_PX = 2**22
 """pixels per conversion"""
 _LEVELS = 2**16
 """number of 16-bit values"""
-_DARK_LEVEL = _LEVELS // 4
+_MAX_14_BIT_LEVEL = _LEVELS // 4
 """upper bound of 14-bit data"""
-_TAIL = 0.001
+_CLIP_FRACTION = 0.001
 """fraction of the darkest and of the brightest pixels to clip, for example hot pixels of a camera"""
 
 Levels = tuple[float, float]
@@ -46,9 +46,9 @@ def levels(image: Image.Image) -> Levels | None:
     )
     cumulative = np.cumsum(histogram)
     total = image.width * image.height
-    low = int(np.searchsorted(cumulative, _TAIL * total, side="right"))
-    high = int(np.searchsorted(cumulative, (1 - _TAIL) * total))
-    return (float(low), float(high)) if low < high < _DARK_LEVEL else None
+    low = int(np.searchsorted(cumulative, _CLIP_FRACTION * total, side="right"))
+    high = int(np.searchsorted(cumulative, (1 - _CLIP_FRACTION) * total))
+    return (float(low), float(high)) if low < high < _MAX_14_BIT_LEVEL else None
 
 
 def grey_to_rgb(image: Image.Image) -> Image.Image:

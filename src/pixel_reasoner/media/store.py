@@ -109,7 +109,7 @@ class MediaStore:
             raise InputError(
                 expected=f"stored media {ref.sha256[:12]}",
                 got=f"{path}: {reason(error)}",
-                fix="store the file again; the store removes what was not used for long",
+                fix="store the file again; the store evicts files that were not used for a long time",
             ) from error
         return path
 
@@ -218,7 +218,7 @@ def _chunks(content: bytes | Path) -> Iterator[bytes]:
                 yield chunk
     except (OSError, ValueError) as error:
         raise InputError(
-            expected="a file that can be read",
+            expected="a readable file",
             got=f"{content}: {reason(error)}",
             fix="check the path",
         ) from error

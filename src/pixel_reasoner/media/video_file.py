@@ -60,7 +60,7 @@ class VideoFile:
         self.stream = _video_stream(container)
         context = self.stream.codec_context
         if context is None:
-            raise ValueError("a video codec that is not known")
+            raise ValueError("an unknown video codec")
         self.stream.thread_type = "AUTO"
         self.num_threads = _num_threads(self.stream.width * self.stream.height)
         context.thread_count = self.num_threads
@@ -94,7 +94,7 @@ def open_video(path: Path, limits: MediaLimits, deadline: Deadline) -> Iterator[
         ) as container:
             yield VideoFile(path, container, limits)
     except av.error.ExitError as error:  # the timeout of FFmpeg is wall-clock time
-        raise ValueError(f"no end of it after {left_s:.0f} s of reading") from error
+        raise ValueError(f"no end of file after {left_s:.0f} s") from error
 
 
 def _max_pixels(limits: MediaLimits) -> str:

@@ -302,4 +302,4 @@ def _key_time_s(key_times: list[float], time_s: float) -> float:
 
 
 def _raise_truncated(num_readable: int) -> NoReturn:
-    raise ValueError(f"a video that breaks off or is damaged: {num_readable} frames can be read")
+    raise ValueError(f"a truncated or damaged video: {num_readable} frames can be read")

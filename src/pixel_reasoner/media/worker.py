@@ -88,7 +88,7 @@ def _execute(connection: Connection, task: Task, arguments: tuple[Any, ...]) -> 
     except InputError as error:
         reply, images = {"error": _error_fields(error)}, []
     except MemoryError:
-        reply, images = {"failure": "more memory needed than a worker may use"}, []
+        reply, images = {"failure": "it exceeds the memory limit of a worker"}, []
     except Exception as error:  # noqa: BLE001  a decoder bug must fail only this request
         traceback.print_exc()
         reply, images = {"failure": f"{type(error).__name__}: {error}"}, []

@@ -202,7 +202,7 @@ class _Worker:
             watchdog.stop()
             self.kill()
             raise UsageError(
-                expected="a decoding worker that starts",
+                expected="a decoding worker",
                 got=f"one that ended with {_exit_reason(self.process)}",
                 fix="raise WorkerLimits.memory_bytes, or decode in this process (InProcessDecoder)",
             ) from None
@@ -234,7 +234,7 @@ class _Worker:
                 raise _WorkerDied(f"decoding took more than {timeout_s:g} s") from None
             raise _WorkerDied(f"the decoder ended with {_exit_reason(self.process)}") from None
         except (ValueError, TypeError, AttributeError) as error:
-            raise _WorkerDied(f"the decoder returned what it cannot have: {error}") from None
+            raise _WorkerDied(f"the decoder returned an invalid reply: {error}") from None
         finally:
             watchdog.stop()
         if (

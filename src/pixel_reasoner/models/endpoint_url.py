@@ -85,7 +85,7 @@ def chat_completions_url(url: str, option: str = "--endpoint") -> str:
         parts = urlsplit(url)
         if parts.username is not None or parts.password is not None:
             raise UsageError(
-                expected="an address without a user and a password",
+                expected="a URL without a user and a password",
                 got=f"one of {_shown(url)}",
                 fix=f"give the key in the environment variable {KEY_VARIABLE}",
             )
@@ -107,7 +107,7 @@ def _check_host(scheme: str, host: str | None, port: int | None) -> None:
     if scheme not in ("http", "https"):
         raise ValueError("it does not begin with http:// or https://")
     if not host:
-        raise ValueError("no name of a host")
+        raise ValueError("no host name")
     if port == 0:
         raise ValueError("port 0")
     host.encode("idna")  # same encoding as in the name lookup of the system
@@ -116,11 +116,11 @@ def _check_host(scheme: str, host: str | None, port: int | None) -> None:
 def _reason(error: ValueError) -> str:
     """Return the problem with a URL, without parts of it, which messages of the standard library repeat."""
     if isinstance(error, UnicodeError):
-        return "a name of a host that is not valid"
+        return "an invalid host name"
     if "port" in str(error).lower():
-        return "a port that is not a number from 1 to 65535"
+        return "a port outside of 1 to 65535"
     if "IPv6" in str(error) or "IPv4" in str(error) or "netloc" in str(error):
-        return "a name of a host that is not valid"
+        return "an invalid host name"
     return str(error)
 
 

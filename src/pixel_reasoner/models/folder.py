@@ -56,7 +56,7 @@ def folder_settings(
         ModelError: its `pixel_reasoner.json` cannot be read.
         UsageError: unknown dialect, or no dialect is set and two dialects match.
     """
-    settings = _said(folder / "pixel_reasoner.json")
+    settings = _read_settings(folder / "pixel_reasoner.json")
     if dialect is None and "dialect" not in settings.model_fields_set:
         config = config or _json(folder / "config.json")
         dialect = detect_dialect(str(folder), config, _template(folder)).name
@@ -85,12 +85,12 @@ def budgets_for_processor(settings: FolderSettings, image_processor: Any) -> Pix
 def _image_processor(folder: Path) -> Any:
     """Return the image processor config of a folder, with old names of its limits converted to new names."""
     path = folder / "preprocessor_config.json"
-    said = _json(path)
-    if not said:
+    fields = _json(path)
+    if not fields:
         path = folder / "processor_config.json"
-        said = _object(_json(path).get("image_processor"))
-    ends = {"shortest_edge": said.get("min_pixels"), "longest_edge": said.get("max_pixels")}
-    size = _object(said.get("size")) | {name: px for name, px in ends.items() if px}
+        fields = _object(_json(path).get("image_processor"))
+    ends = {"shortest_edge": fields.get("min_pixels"), "longest_edge": fields.get("max_pixels")}
+    size = _object(fields.get("size")) | {name: px for name, px in ends.items() if px}
     for name in ends:
         if name in size and not _is_count(size[name]):
             raise ModelError(
@@ -98,7 +98,7 @@ def _image_processor(folder: Path) -> Any:
                 got=json.dumps(size[name])[:100],
                 fix="copy the file of the original model again",
             )
-    return SimpleNamespace(**{**said, "size": size})
+    return SimpleNamespace(**{**fields, "size": size})
 
 
 def _object(value: Any) -> dict[str, Any]:
@@ -110,7 +110,7 @@ def _is_count(value: Any) -> bool:
     return value is None or (is_number and 1 <= value < 2**63)
 
 
-def _said(path: Path) -> FolderSettings:
+def _read_settings(path: Path) -> FolderSettings:
     """Return the settings in `pixel_reasoner.json`; the defaults without a file."""
     if not path.is_file():
         return FolderSettings()
@@ -122,7 +122,7 @@ def _said(path: Path) -> FolderSettings:
         raise ModelError(
             expected=f"{path} with dialect, budgets and note",
             got=place,
-            fix="mend or delete this file",
+            fix="correct or delete this file",
         ) from error
 
 

@@ -68,7 +68,7 @@ class Balancer:
         """
         if self._is_stopped:
             raise self._stop_error or EndpointError(
-                expected="a run that goes on", got="one that ended", fix="run it again"
+                expected="a running evaluation", got="one that ended", fix="run it again"
             )
 
     @property
@@ -90,7 +90,7 @@ class Balancer:
         with self._condition:
             while True:
                 if request.token.is_cancelled:
-                    raise cancelled()
+                    raise cancelled_error()
                 self.assert_open()
                 usable = [one for one in self.endpoints if one.error is None]
                 if not usable:
@@ -146,8 +146,6 @@ class Balancer:
             self._condition.notify_all()
 
 
-def cancelled() -> CancelledError:
+def cancelled_error() -> CancelledError:
     """Return the error of a cancelled request."""
-    return CancelledError(
-        expected="a request that is wanted", got="a cancelled one", fix="submit it again"
-    )
+    return CancelledError(expected="a reply", got="a cancelled request", fix="submit it again")

@@ -39,7 +39,7 @@ def new_client(api_key: str, names: MessageNames) -> Client:
         return httpx2.Client(headers=headers, verify=context)
     except (ValueError, ImportError, httpx2.InvalidURL) as error:  # may contain a password
         raise UsageError(
-            expected="a proxy that can be used",
+            expected="a usable proxy",
             got=f"another one in the environment ({type(error).__name__})",
             fix=f"correct or unset {_PROXY_VARIABLES}",
         ) from None
@@ -58,7 +58,7 @@ def assert_valid_url(url: str, option: str) -> None:
     except (httpx2.InvalidURL, ValueError):
         raise UsageError(
             expected="the address of a server",
-            got="one with a host or path that is not valid",
+            got="a URL with an invalid host or path",
             fix=f"such as {option} http://localhost:8000/v1",
         ) from None
 
@@ -72,7 +72,7 @@ def _ssl_context() -> ssl.SSLContext:
         return create_ssl_context()
     except OSError as error:  # ssl.SSLError is one
         raise UsageError(
-            expected="certificates that can be read",
+            expected="readable certificates",
             got=f"{type(error).__name__} in the environment",
             fix="correct or unset SSL_CERT_FILE and SSL_CERT_DIR",
         ) from error

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pixel_reasoner.models.http_errors import timed_out
+from pixel_reasoner.models.http_errors import timeout_error
 from pixel_reasoner.models.http_timer import TIMER
 from pixel_reasoner.models.openai_schema import ServerError
 
@@ -106,7 +106,7 @@ class Connection:
         except (httpx2.RequestError, ServerError) as error:
             is_late = limit.is_cancelled or isinstance(error, httpx2.TimeoutException)
             if is_late and not token.is_cancelled:
-                raise timed_out(limit_s) from error
+                raise timeout_error(limit_s) from error
             raise
         finally:
             self._attach(None)  # do not affect the next request on this connection

@@ -1,4 +1,5 @@
 """HTTP client pool for the servers of one model: load balancing, retries, failover, cancellation.
+
 retried     lost connections, timeouts, incomplete replies, 408, 409, 425, 429 (not before its Retry-After), 5xx: after random
             pauses that double
 backoff     an unreachable server gets no requests for a while, longer each time, then it is tried again
@@ -6,7 +7,7 @@ rejected    400, 413, 422 and similar end one request; the next one may succeed
 time        an attempt ends after `RetryPolicy.timeout_s`, a request after that time for each server
 fatal       401, 402, 403, 404, 405, or an HTML page instead of a reply: every later request to this server would fail too.
             `EndpointError` when no server is left, or after too many consecutive requests without a reply
-cancelled   the connection is closed, so the server stops generating. Not counted as a failure of the server
+cancelled   the connection is closed, so the server stops generating. Not counted as a failure of the server.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from pixel_reasoner.errors import EndpointError, packages_of
+from pixel_reasoner.errors import EndpointError, require_extra
 from pixel_reasoner.models.endpoint_url import chat_completions_url, secrets_of_url
-from pixel_reasoner.models.http_balancer import Balancer, Endpoint, RequestState, cancelled
+from pixel_reasoner.models.http_balancer import Balancer, Endpoint, RequestState, cancelled_error
 from pixel_reasoner.models.http_body import read_beginning
 from pixel_reasoner.models.http_client import assert_valid_url, new_client
 from pixel_reasoner.models.http_connection import (
@@ -36,11 +37,11 @@ from pixel_reasoner.models.http_errors import (
     FailureKind,
     MessageNames,
     TryFailed,
-    fix_of_failure,
-    fix_of_fatal,
-    fix_of_refusal,
+    fix_for_failure,
+    fix_for_fatal_status,
+    fix_for_rejection,
     request_failed,
-    timed_out,
+    timeout_error,
 )
 from pixel_reasoner.models.openai_schema import InvalidReplyError, ServerError, shorten
 from pixel_reasoner.models.redaction import Redactor
@@ -66,7 +67,7 @@ class RetryPolicy(NamedTuple):
     """pause before the second attempt; doubles each time"""
     max_consecutive_failures: int = 10
     """number of consecutive requests without a reply that ends the run"""
-    counts_refusals: bool = False
+    counts_rejected: bool = False
     """whether a rejected request counts as such a failure"""
     concurrency: int = 16
     """maximum number of concurrent requests"""
@@ -87,7 +88,7 @@ class HttpPool:
         Raises:
             UsageError: an invalid address or key, or the HTTP client is not installed.
         """
-        with packages_of("remote", "ask a server"):
+        with require_extra("remote", "ask a server"):
             import httpx2
         self.http = httpx2
         self.policy = policy
@@ -140,8 +141,8 @@ class HttpPool:
 
     # --- requests ---
 
-    def get(self, path: str, read: Callable[[Response], _T]) -> _T | None:
-        """Send a GET request for another route of the first server and return the result of `read`.
+    def get(self, path: str, parse: Callable[[Response], _T]) -> _T | None:
+        """Send a GET request for another route of the first server and return the result of `parse`.
 
         Returns:
             None if the route does not exist or the response is invalid.
@@ -159,7 +160,7 @@ class HttpPool:
                 self._connection(endpoint, token) as connection,
                 connection.send(HttpRequest(url), token, limit_s) as response,
             ):
-                return read(response) if response.is_success else None
+                return parse(response) if response.is_success else None
         except (ServerError, self.http.DecodingError):
             return None
         except (self.http.RequestError, TryFailed) as error:
@@ -173,15 +174,15 @@ class HttpPool:
     def ask(
         self,
         body: bytes,
-        read: Callable[[Response], _T],
+        parse: Callable[[Response], _T],
         begin: Callable[[], None] | None = None,
         token: CancelToken | None = None,
     ) -> _T:
-        """Send a request, with retries, and return the result of `read`.
+        """Send a request, with retries, and return the result of `parse`.
 
         Args:
             body: JSON.
-            read: parses an open, successful response; raises `ServerError` for an invalid reply.
+            parse: parses an open, successful response; raises `ServerError` for an invalid reply.
             begin: called before each attempt; an exception ends the request.
             token: cancels the request from another thread.
 
@@ -191,7 +192,7 @@ class HttpPool:
             CancelledError: the request was cancelled.
         """
         limit_s = self.policy.request_timeout_s or self.policy.timeout_s * len(self.endpoints)
-        failure = timed_out(limit_s)
+        failure = timeout_error(limit_s)
         num_tries = 0
         endpoint = self.endpoints[0]
         with self._registered(token or CancelToken(), limit_s) as request:
@@ -204,7 +205,7 @@ class HttpPool:
                 endpoint = picked
                 num_tries += 1
                 try:
-                    return self._try(endpoint, body, read, begin, request)
+                    return self._try(endpoint, body, parse, begin, request)
                 except TryFailed as failed:
                     failure = failed
         text = self.redact(f"{endpoint.shown}: {failure.text}")
@@ -213,7 +214,7 @@ class HttpPool:
             failure.kind,
             "a reply",
             f"none in {num_tries} {'try' if num_tries == 1 else 'tries'}: {text}",
-            fix_of_failure(failure.kind, self.names),
+            fix_for_failure(failure.kind, self.names),
         )
 
     @contextmanager
@@ -232,7 +233,7 @@ class HttpPool:
         self,
         endpoint: Endpoint,
         body: bytes,
-        read: Callable[[Response], _T],
+        parse: Callable[[Response], _T],
         begin: Callable[[], None] | None,
         request: RequestState,
     ) -> _T:
@@ -246,13 +247,13 @@ class HttpPool:
         try:
             if begin is not None:
                 begin()
-            found = self._exchange(endpoint, body, read, request)
+            found = self._exchange(endpoint, body, parse, request)
             self._num_consecutive_failures = 0
             self.balancer.count_success(endpoint)
             return found
         except (self.http.RequestError, ServerError, TryFailed) as error:
             if request.token.is_cancelled:  # not a failure of the server
-                raise cancelled() from error
+                raise cancelled_error() from error
             failed = error if isinstance(error, TryFailed) else self._failed(error)
             if failed.kind in (FailureKind.TIMEOUT, FailureKind.UNREACHABLE):
                 self.balancer.back_off(endpoint)
@@ -261,7 +262,11 @@ class HttpPool:
             self.balancer.release(endpoint)
 
     def _exchange(
-        self, endpoint: Endpoint, body: bytes, read: Callable[[Response], _T], request: RequestState
+        self,
+        endpoint: Endpoint,
+        body: bytes,
+        parse: Callable[[Response], _T],
+        request: RequestState,
     ) -> _T:
         limit_s = max(0.001, min(self.policy.timeout_s, request.deadline - time.monotonic()))
         with (
@@ -269,7 +274,7 @@ class HttpPool:
             connection.send(HttpRequest(endpoint.url, body), request.token, limit_s) as response,
         ):
             if response.is_success and not is_html(response):
-                return read(response)
+                return parse(response)
             raise self._failure(endpoint, response, read_beginning(response))
 
     def _failed(self, error: Exception) -> TryFailed:
@@ -309,16 +314,16 @@ class HttpPool:
             endpoint.error = EndpointError(
                 expected=f"{endpoint.shown} to answer",
                 got=text,
-                fix=fix_of_fatal(status, self.names),
+                fix=fix_for_fatal_status(status, self.names),
             )
-            return TryFailed(FailureKind.REFUSED, text, pause_s)
+            return TryFailed(FailureKind.REJECTED, text, pause_s)
         if status in RETRYABLE_STATUSES or status >= 500:
             kind = FailureKind.RATE_LIMITED if status == 429 else FailureKind.ERROR
             return TryFailed(kind, text, pause_s)
-        if self.policy.counts_refusals:
+        if self.policy.counts_rejected:
             self._count_failure(text)
-        expected, fix = f"{endpoint.shown} to answer", fix_of_refusal(text.lower())
-        return request_failed(FailureKind.REFUSED, expected, text, fix)
+        expected, fix = f"{endpoint.shown} to answer", fix_for_rejection(text.lower())
+        return request_failed(FailureKind.REJECTED, expected, text, fix)
 
     def _count_failure(self, text: str) -> None:
         """Count a request without a reply.

@@ -10,7 +10,7 @@ import re
 from functools import cache
 from pathlib import Path
 
-from pixel_reasoner.errors import InputError, ModelError, PixelReasonerError, packages_of
+from pixel_reasoner.errors import InputError, ModelError, PixelReasonerError, require_extra
 from pixel_reasoner.models.folder import BUNDLED_MODELS, model_folder
 
 CONNECT_TIMEOUT_S = 5.0
@@ -74,7 +74,7 @@ def local_dataset(name: str) -> Path:
 
 @cache
 def _snapshot(name: str, kind: str, patterns: tuple[str, ...] | None) -> Path:
-    with packages_of("local", "download from the hub"):
+    with require_extra("local", "download from the hub"):
         from huggingface_hub import snapshot_download
     try:
         folder = snapshot_download(
@@ -84,11 +84,11 @@ def _snapshot(name: str, kind: str, patterns: tuple[str, ...] | None) -> Path:
             etag_timeout=CONNECT_TIMEOUT_S,
         )
     except Exception as error:  # errors of the HTTP library, the hub, or the disk
-        raise _no_snapshot(name, kind, error) from error
+        raise _snapshot_error(name, kind, error) from error
     return Path(folder)
 
 
-def _no_snapshot(name: str, kind: str, error: Exception) -> PixelReasonerError:
+def _snapshot_error(name: str, kind: str, error: Exception) -> PixelReasonerError:
     from huggingface_hub.constants import HF_HUB_CACHE
 
     size = f" (about {SIZES_GB[name]:g} GB)" if name in SIZES_GB else ""

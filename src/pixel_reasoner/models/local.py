@@ -20,7 +20,7 @@ from typing import Any, Self
 from transformers.utils import logging as transformers_logging
 
 from pixel_reasoner.dialects import get_dialect
-from pixel_reasoner.dialects.template_check import assert_template_carries
+from pixel_reasoner.dialects.template_check import assert_template_supports
 from pixel_reasoner.errors import UsageError
 from pixel_reasoner.models.api import (
     Completion,
@@ -49,7 +49,7 @@ from pixel_reasoner.models.local_weights import (
     load_weights,
     weights_fingerprint,
 )
-from pixel_reasoner.models.patches import compile_layers, speed_up_tower
+from pixel_reasoner.models.patches import compile_layers, optimize_vision_encoder
 from pixel_reasoner.schema.settings import ModelInfo, SamplingParams
 
 __all__ = ["LocalModel", "load_processor"]
@@ -100,7 +100,7 @@ class LocalModel:
             self._compile()
         if operations:
             render = partial(processor.apply_chat_template, tokenize=False)
-            assert_template_carries(render, get_dialect(self.dialect), source)
+            assert_template_supports(render, get_dialect(self.dialect), source)
 
     @classmethod
     def of(cls, weights: Any, processor: Any, settings: FolderSettings) -> Self:
@@ -123,7 +123,7 @@ class LocalModel:
         self.is_supported_by_engine = is_supported(self.model)
         self._backend: GenerationBackend | None = None
         if self.is_supported_by_engine:
-            speed_up_tower(self.model)
+            optimize_vision_encoder(self.model)
 
     def _compile(self) -> None:
         if not self.is_supported_by_engine:

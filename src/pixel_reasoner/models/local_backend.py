@@ -132,10 +132,10 @@ class LocalBackend:
             return deltas
         started = time.perf_counter()
         try:
-            with _cores_left(num_busy_cores if self.capabilities.shares_cores else 0):
+            with _leave_cores(num_busy_cores if self.capabilities.shares_cores else 0):
                 finished = self.engine.step()
         except torch.OutOfMemoryError as error:
-            return deltas + self._out_of_memory(error)
+            return deltas + self._out_of_memory_errors(error)
         self._share_s += (time.perf_counter() - started) / len(self._running)
         done = [self._finish(sequence) for sequence in finished]
         return deltas + self._streamed() + done
@@ -187,7 +187,7 @@ class LocalBackend:
         images = tuple(map(ImageInput.of, images_of(request.messages)))
         history = self._history(request.session, text, images)
         ids = self.model.tokenize(text[len(history.text) :])
-        ids = self._with_image_tokens(ids, images[len(history.images) :], request.messages)
+        ids = self._expand_image_tokens(ids, images[len(history.images) :], request.messages)
         digests = tuple(one.digest for one in images)
         return TokenizedText(text, digests, history.ids + ids), images
 
@@ -203,7 +203,7 @@ class LocalBackend:
         empty = TokenizedText("", (), [])
         return max(found, key=lambda one: len(one.text), default=empty)
 
-    def _with_image_tokens(
+    def _expand_image_tokens(
         self, ids: list[int], images: SequenceOf[ImageInput], messages: Messages
     ) -> list[int]:
         """Repeat the placeholder id of each image for each of its visual tokens.
@@ -255,7 +255,7 @@ class LocalBackend:
         seconds = self._share_s - running.started_at
         return Delta(sequence.id, text, completion=completion, seconds=seconds)
 
-    def _out_of_memory(self, error: Exception) -> list[Delta]:
+    def _out_of_memory_errors(self, error: Exception) -> list[Delta]:
         """Return error deltas for the requests whose prefill ran out of memory. The engine has cancelled them."""
         in_engine = {*self.engine.running, *self.engine.waiting}
         lost = [id for id, one in self._running.items() if one.sequence not in in_engine]
@@ -272,7 +272,7 @@ class LocalBackend:
 
 
 @contextmanager
-def _cores_left(num_busy: int) -> Iterator[None]:
+def _leave_cores(num_busy: int) -> Iterator[None]:
     """Reduce the torch threads by the number of busy cores. A torch thread that waits for a core slows down all others."""
     num_threads = torch.get_num_threads()
     if not num_busy or num_threads == 1:

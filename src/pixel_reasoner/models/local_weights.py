@@ -22,7 +22,7 @@ def check_device(device: str) -> None:
     >>> check_device("foo")
     Traceback (most recent call last):
         ...
-    pixel_reasoner.errors.UsageError: expected --device cpu, cuda, cuda:1, mps, ...; got 'foo'. Fix: give one of these, or leave it out
+    pixel_reasoner.errors.UsageError: expected --device cpu, cuda, cuda:1, mps, ...; got 'foo'. Fix: use one of these, or omit it
     """
     try:
         asked = torch.device(device)
@@ -30,7 +30,7 @@ def check_device(device: str) -> None:
         raise UsageError(
             expected="--device cpu, cuda, cuda:1, mps, ...",
             got=repr(device),
-            fix="give one of these, or leave it out",
+            fix="use one of these, or omit it",
         ) from error
     available = _available_devices()
     types = {name.partition(":")[0] for name in available}
@@ -59,7 +59,7 @@ def check_dtype(dtype: str | None) -> None:
         raise UsageError(
             expected=f"--dtype {', '.join(DTYPES)}",
             got=dtype,
-            fix="name one of these, or leave it out",
+            fix="use one of these, or omit it",
         )
 
 

@@ -22,7 +22,7 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from typing_extensions import TypedDict  # pydantic refuses that of `typing` before Python 3.12
+from typing_extensions import TypedDict  # pydantic rejects `typing.TypedDict` before Python 3.12
 
 MAX_JSON_VALUES = 500_000
 """maximum number of JSON values in one reply; a value takes up to 300 bytes of memory"""
@@ -249,13 +249,13 @@ def validated(schema: type[_M], value: Any) -> _M:
         if sum(data.count(sign) for sign in (b",", b"[", b"{")) > MAX_JSON_VALUES:
             raise InvalidReplyError(f"a reply of more than {MAX_JSON_VALUES:,} values")
         if b'"error"' in data:
-            _refuse_error(_Failure.model_validate_json(data))
+            _raise_error_reply(_Failure.model_validate_json(data))
         return schema.model_validate_json(data)
     except ValidationError as error:
         raise InvalidReplyError(_problem(error)) from None
 
 
-def _refuse_error(found: _Failure) -> None:
+def _raise_error_reply(found: _Failure) -> None:
     """Raise an error reply with status 200 or in a stream. Some servers include `"error": null` in every event."""
     if found.error is not None:
         raise ServerError(f"error: {shorten(found.error)}")

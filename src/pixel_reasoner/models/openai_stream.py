@@ -103,7 +103,7 @@ class StreamedReply:
         self.finish_reason = choice.finish_reason or self.finish_reason
         self.logprobs += (choice.logprobs and choice.logprobs.content) or []
         if len(self.logprobs) > MAX_JSON_VALUES:
-            raise InvalidReplyError(f"a reply of more than {MAX_JSON_VALUES:,} log-probabilities")
+            raise InvalidReplyError(f"a reply with more than {MAX_JSON_VALUES:,} log-probabilities")
         delta = choice.delta
         if delta is None:
             return

@@ -13,14 +13,14 @@ _BATCHED_SEGMENTS = "batched_segments_like_flash"
 """name contains "flash", so that transformers passes all segments with their boundaries in one call"""
 
 
-def speed_up_tower(model: Any) -> None:
+def optimize_vision_encoder(model: Any) -> None:
     """Patch the vision encoder of a Qwen-VL model with the fastest implementation on its device."""
     batch_attention_segments(model.model.visual)
     if model.device.type == "cpu":
-        patches_as_product(model.model.visual)
+        embed_patches_by_matmul(model.model.visual)
 
 
-def patches_as_product(visual: Any) -> None:
+def embed_patches_by_matmul(visual: Any) -> None:
     """Embed patches with a matrix product instead of a Conv3d, with equal weights and results.
 
     A patch has the size of the kernel, so both are the same operation. On a CPU the convolution takes a third of the time
@@ -36,11 +36,11 @@ def patches_as_product(visual: Any) -> None:
 
 
 def batch_attention_segments(visual: Any) -> None:
-    """Compute the attention of images and windows of one size in one call instead of one after the other; results are the same.
+    """Batch the attention of images and windows of equal size in one call, with equal results.
 
-    Qwen2.5-VL attends within windows of 64 patches. In transformers, without flash-attention, each is a call of its own in each layer:
-    80 for an overview of 1,024 visual tokens and a crop of 256. On a GPU such calls take longer to start than to run.
-    An attention implementation other than the default is kept.
+    Qwen2.5-VL attends within windows of 64 patches. Without flash-attention transformers calls attention once per window
+    and layer: 80 calls for an overview of 1,024 visual tokens and a crop of 256. On a GPU the launch of such calls takes
+    longer than the computation. A non-default attention implementation is kept.
     """
     if visual.config._attn_implementation == "sdpa":
         visual.config._attn_implementation = _BATCHED_SEGMENTS

@@ -77,8 +77,8 @@ def probe(pool: HttpPool, model: str, profile: Profile) -> Probe:
     server = _Prober(pool, model, profile)
     server.ask([_user(_QUESTION)])  # without a picture: an error here is not about image input
     return Probe(
-        pictures=server.sees(lambda picture: [_user(_QUESTION, picture)]),
-        tool_pictures=server.sees(_with_result),
+        pictures=server.detects_picture(lambda picture: [_user(_QUESTION, picture)]),
+        tool_pictures=server.detects_picture(_with_result),
         seeds=server.uses_seeds(),
         logprobs=server.returns_logprobs(),
     )
@@ -97,7 +97,9 @@ class _Prober:
         body = request_body(fields, MessageWriter().messages(conversation))
         return self.pool.ask(body, self._read)
 
-    def sees(self, conversation: Callable[[Image.Image | None], Messages]) -> bool | None:
+    def detects_picture(
+        self, conversation: Callable[[Image.Image | None], Messages]
+    ) -> bool | None:
         """Return whether a picture changes the prompt or the reply; None if unknown.
 
         Args:
@@ -163,14 +165,14 @@ def _with_result(picture: Image.Image | None) -> Messages:
     return [_user(_QUESTION), call, result]
 
 
-def probe_once_a_day(pool: HttpPool, model: str, profile: Profile, *, anew: bool = False) -> Probe:
+def cached_probe(pool: HttpPool, model: str, profile: Profile, *, refresh: bool = False) -> Probe:
     """Return the cached result of the last day, or probe the server. The cache contains only the four results.
 
     Raises:
         EndpointError: the server does not answer.
     """
     path = _cache_path(pool.endpoints[0].url, model)
-    found = None if anew else _cached(path)
+    found = None if refresh else _cached(path)
     if found is not None:
         return found
     found = probe(pool, model, profile)
@@ -195,7 +197,7 @@ def _cached(path: Path) -> Probe | None:
         return None
 
 
-def assert_sees_pictures(probes: Mapping[str, Probe]) -> None:
+def assert_supports_images(probes: Mapping[str, Probe]) -> None:
     """Raise an error for servers without image input.
 
     Args:
@@ -207,7 +209,7 @@ def assert_sees_pictures(probes: Mapping[str, Probe]) -> None:
     urls = [url for url, one in probes.items() if one.pictures is False]
     if urls:
         raise EndpointError(
-            expected="a server that sees pictures",
-            got=f"{', '.join(urls)}: a question with a picture is refused, or has as many tokens as without",
-            fix="serve a model that sees pictures (with llama.cpp, give it --mmproj), or name another endpoint",
+            expected="a server with image input",
+            got=f"{', '.join(urls)}: a question with a picture is rejected or has the same number of tokens without it",
+            fix="serve a model with image input (llama.cpp: --mmproj), or use another endpoint",
         )

@@ -54,7 +54,7 @@ class Redactor:
         if end > 0:
             yield start, end
 
-    def may_continue(self, text: str) -> int:
+    def num_pending_chars(self, text: str) -> int:
         """Return the length of the longest suffix that is a piece of a secret, which further text may complete."""
         length = 0
         while length < len(text) and any(text[-length - 1 :] in form for form in self.forms):
@@ -79,7 +79,7 @@ class StreamRedactor:
         if not self.redact.forms:
             return text
         text = self._held + text
-        cut = len(text) - self.redact.may_continue(text)
+        cut = len(text) - self.redact.num_pending_chars(text)
         for start, end in self.redact.spans(text):
             if start < cut < end:  # the suffix of one secret may be the prefix of another
                 cut = start

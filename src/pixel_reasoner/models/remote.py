@@ -44,7 +44,7 @@ from pixel_reasoner.models.openai_chat import (
 from pixel_reasoner.models.openai_reply import ReplyReader
 from pixel_reasoner.models.openai_schema import ModelCard, ModelList, shorten, validated
 from pixel_reasoner.models.openai_stream import OnDelta, StreamReader, TextJoiner
-from pixel_reasoner.models.probe import Probe, assert_sees_pictures, probe_once_a_day
+from pixel_reasoner.models.probe import Probe, assert_supports_images, cached_probe
 from pixel_reasoner.models.remote_backend import RemoteBackend
 from pixel_reasoner.schema.settings import ModelInfo, PixelBudgets, SamplingParams
 
@@ -124,39 +124,41 @@ class RemoteModel:
                 raise EndpointError(
                     expected=f"a model that {self.pool.endpoints[0].shown} serves: {listed}",
                     got=repr(self.name),
-                    fix="name one of these by --model",
+                    fix="use one of these for --model",
                 )
 
-    def probe(self, *, anew: bool = False) -> dict[str, Probe]:
+    def probe(self, *, refresh: bool = False) -> dict[str, Probe]:
         """Probe each reachable server, and restrict further requests to fields that all servers support.
 
-        Results are cached for a day (see `models.probe`), unless `anew`.
+        Results are cached for a day (see `models.probe`), unless `refresh`.
 
         Raises:
             EndpointError: no reachable server, or a server without image input.
         """
         endpoints = self.pool.endpoints
         with ThreadPoolExecutor(len(endpoints)) as executor:
-            probes = {one.shown: executor.submit(self._probe, one.url, anew) for one in endpoints}
+            probes = {
+                one.shown: executor.submit(self._probe, one.url, refresh) for one in endpoints
+            }
         failures = [error for one in probes.values() if (error := one.exception()) is not None]
         if len(failures) == len(probes):
             raise failures[0]
         found = {url: one.result() for url, one in probes.items() if one.exception() is None}
-        assert_sees_pictures(found)
+        assert_supports_images(found)
         profiles = [one.profile(self.profile) for one in found.values()]
         self.profile = self.profile._replace(
             seed=all(one.seed for one in profiles), logprobs=all(one.logprobs for one in profiles)
         )
         return found
 
-    def _probe(self, url: str, anew: bool) -> Probe:
+    def _probe(self, url: str, refresh: bool) -> Probe:
         policy = self.pool.policy._replace(max_tries=2, max_consecutive_failures=100)
         pool = HttpPool((url,), self._api_key, policy)
         try:
             pool.get(
                 "/models", lambda response: None
             )  # a cached result does not prove that the server is running
-            return probe_once_a_day(pool, self.name, self.profile, anew=anew)
+            return cached_probe(pool, self.name, self.profile, refresh=refresh)
         finally:
             pool.close()
 
@@ -221,13 +223,13 @@ class RemoteModel:
             CancelledError: the token was cancelled.
         """
         body = self._body(request, writer, stream=on_delta is not None)
-        read: Callable[[Response], Completion]
+        parse: Callable[[Response], Completion]
         if on_delta is None:
-            read = ReplyReader(self._write_call, self.pool.redact)
+            parse = ReplyReader(self._write_call, self.pool.redact)
         else:
-            read = StreamReader(on_delta, self._write_call, self.pool.redact)
+            parse = StreamReader(on_delta, self._write_call, self.pool.redact)
         try:
-            return self.pool.ask(body, read, token=token)
+            return self.pool.ask(body, parse, token=token)
         except RequestFailed as error:
             full = _context_full(error.got)
             if full is None:

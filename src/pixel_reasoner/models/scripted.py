@@ -11,7 +11,7 @@ Script = Sequence[str] | Callable[[Messages], str]
 
 
 class ScriptedModel:
-    r"""Model whose replies come from a list, turn by turn, or from a function of the conversation.
+    r"""Model with replies from a list, turn by turn, or from a function of the conversation.
 
     A list is indexed by the number of assistant turns, so every question of a batch gets the same replies.
 

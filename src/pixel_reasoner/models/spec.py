@@ -9,7 +9,7 @@ from pydantic import PositiveFloat, PositiveInt, with_config
 from typing_extensions import TypedDict
 
 from pixel_reasoner.dialects import get_dialect
-from pixel_reasoner.errors import UsageError, packages_of
+from pixel_reasoner.errors import UsageError, require_extra
 from pixel_reasoner.models.folder import BUNDLED_MODELS, folder_settings, model_folder
 from pixel_reasoner.models.hub import local_model
 
@@ -101,7 +101,7 @@ class ModelSpec(NamedTuple):
         if self.endpoints:
             return
         local_model(self.name)
-        with packages_of("local", "run a model"):
+        with require_extra("local", "run a model"):
             from pixel_reasoner.models.local_weights import check_device, check_dtype
         check_dtype(self.dtype)
         if self.device:
@@ -111,7 +111,7 @@ class ModelSpec(NamedTuple):
         local_model(
             self.name
         )  # before the import of torch, so that an unreachable hub fails within seconds
-        with packages_of("local", "run a model"):
+        with require_extra("local", "run a model"):
             from pixel_reasoner.models.local import LocalModel
         return LocalModel(
             self.name,

@@ -29,7 +29,7 @@ from pixel_reasoner.schema.record import Record
 from pixel_reasoner.schema.settings import PixelBudget, PixelBudgets
 from pixel_reasoner.schema.trace import CallErrorKind, Observation, Picture, ToolCall
 
-if TYPE_CHECKING:  # dialects and reports read schemas without loading decoders
+if TYPE_CHECKING:  # dialects and reports use schemas without loading decoders
     from pixel_reasoner.media.context import MediaContext
 
 logger = logging.getLogger(__name__)

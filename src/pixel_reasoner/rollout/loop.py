@@ -32,7 +32,7 @@ from pixel_reasoner.models.api import (
 )
 from pixel_reasoner.models.openai_stream import TextJoiner
 from pixel_reasoner.rollout.state import Rollout, failed_trace, settings_of
-from pixel_reasoner.rollout.tasks import Commands, Task, error_of
+from pixel_reasoner.rollout.tasks import Commands, Task, stop_error
 from pixel_reasoner.rollout.workers import Workers
 from pixel_reasoner.schema.events import (
     CallParsed,
@@ -46,7 +46,7 @@ from pixel_reasoner.schema.events import (
 from pixel_reasoner.schema.settings import RolloutConfig, RunSettings
 from pixel_reasoner.schema.trace import StopReason, Trace
 
-OPENING_PATIENCE_S = 1.0
+MAX_OPENING_WAIT_S = 1.0
 """Maximum wait for media and operations while generation requests are pending."""
 
 SWITCH_INTERVAL_S = 5e-5
@@ -220,10 +220,10 @@ class RolloutLoop:
         self._share_cores()
         num_in_progress = len(workers) + num_generating
         num_missing = math.ceil(self._min_fill * num_in_progress) - num_generating
-        if workers and not num_generating and workers.are_late:
+        if workers and not num_generating and workers.has_only_late_jobs:
             workers.wait_for_late(timeout_s)
         elif workers and num_missing > 0:
-            workers.wait(num_missing, OPENING_PATIENCE_S, is_interrupted=self._has_commands)
+            workers.wait(num_missing, MAX_OPENING_WAIT_S, is_interrupted=self._has_commands)
         for task, future in sorted(workers.take_done(), key=lambda pair: pair[0].seq):
             self._take_job(task, future)
 
@@ -316,7 +316,7 @@ class RolloutLoop:
             self.backend.cancel(task.turn_id)
         rollout, request = task.rollout, task.handle.request
         settings = self._settings_of(request.config)
-        error = error_of(reason, request)
+        error = stop_error(reason, request)
         question = rollout.question if rollout else request.question
         trace = failed_trace(question, error, settings, reason)
         if rollout is not None:

@@ -97,7 +97,7 @@ class RolloutHandle:
         if not self.scheduler.drive(lambda: self.is_done, timeout_s):
             raise DeadlineError(
                 expected=f"a result within {timeout_s:g} s",
-                got="none yet",
+                got="no result",
                 fix="wait longer, or cancel the request",
             )
         assert self.trace is not None, "a request that is done has a trace"

@@ -164,11 +164,11 @@ class RolloutScheduler:
     def _assert_accepts(self, request: RolloutRequest) -> None:
         if self._is_closed:
             raise UsageError(
-                expected="a scheduler that runs", got="a closed one", fix="create another"
+                expected="a running scheduler", got="a closed one", fix="create another"
             )
         if len(self._unfinished) >= self._loop.max_active + self.max_queued:
             raise QueueFullError(
-                expected=f"at most {self.max_queued} requests that wait",
+                expected=f"at most {self.max_queued} waiting requests",
                 got="one more",
                 fix="submit it again later, or raise max_queued",
             )
@@ -183,7 +183,7 @@ class RolloutScheduler:
             raise UsageError(
                 expected="the id of a finished request that was submitted with keep=True",
                 got=repr(id),
-                fix="submit it with keep=True; a conversation that was not used for long is released",
+                fix="submit it with keep=True; least recently used conversations are released",
             )
         return task
 

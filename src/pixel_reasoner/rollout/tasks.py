@@ -43,7 +43,7 @@ class Commands:
         return bool(self.submitted or self.cancelled or self.released)
 
 
-def error_of(reason: StopReason, request: RolloutRequest) -> PixelReasonerError:
+def stop_error(reason: StopReason, request: RolloutRequest) -> PixelReasonerError:
     """Return the error of a stopped request."""
     if reason is StopReason.DEADLINE:
         return DeadlineError(

@@ -18,7 +18,7 @@ OwnerT = TypeVar("OwnerT")
 Job = Callable[[], Messages | None]
 """returns the next prompt of a rollout, or None if it stopped"""
 
-_INTERRUPT_S = 0.05
+_INTERRUPT_CHECK_INTERVAL_S = 0.05
 """interval between checks for interruptions during a wait"""
 
 
@@ -86,14 +86,16 @@ class Workers(Generic[OwnerT]):
                 for future in pending:
                     self._jobs[future].is_late = True
                 return
-            pending = wait(pending, min(left_s, _INTERRUPT_S), FIRST_COMPLETED).not_done
+            pending = wait(
+                pending, min(left_s, _INTERRUPT_CHECK_INTERVAL_S), FIRST_COMPLETED
+            ).not_done
 
     def wait_for_late(self, timeout_s: float) -> None:
         """Wait for any job, including late ones."""
         wait(self._jobs, timeout_s, FIRST_COMPLETED)
 
     @property
-    def are_late(self) -> bool:
+    def has_only_late_jobs(self) -> bool:
         """Whether all jobs exceeded the timeout of a wait."""
         return all(started.is_late for started in self._jobs.values())
 

@@ -54,7 +54,7 @@ class ResponseCache:
             raise cannot_write(path, OSError(str(error))) from error
         except sqlite3.DatabaseError as error:
             raise InputError(
-                expected="a file of responses", got=f"{path}: {error}", fix="name another --cache"
+                expected="a file of responses", got=f"{path}: {error}", fix="use another --cache"
             ) from error
         except OSError as error:
             raise cannot_write(path, error) from error

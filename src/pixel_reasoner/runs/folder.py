@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from pixel_reasoner.errors import InputError
-from pixel_reasoner.files import check_settings, keep_settings, read_json_object
+from pixel_reasoner.files import check_settings, read_json_object, write_or_check_settings
 from pixel_reasoner.runs.media_folders import noted_media_folders
 from pixel_reasoner.runs.store import TRACES
 from pixel_reasoner.schema.migrate import settings_v1
@@ -39,7 +39,7 @@ def load_run(path: Path, allow_media: Sequence[Path] = ()) -> Iterator[Trace]:
         yield trace.model_copy(update={"question": restrict_media(question, allowed)})
 
 
-def in_folder(trace: Trace, folder: Path) -> Trace:
+def resolve_media_paths(trace: Trace, folder: Path) -> Trace:
     """Return a trace with relative media paths resolved against a folder."""
     return trace.model_copy(update={"question": with_media_root(trace.question, folder)})
 
@@ -54,7 +54,7 @@ def run_settings(folder: Path) -> dict[str, Any]:
     return migrated_settings(read_json_object(folder / SETTINGS, "the folder of a run", fix))
 
 
-def keep_run_settings(folder: Path, settings: dict[str, Any]) -> None:
+def write_or_check_run_settings(folder: Path, settings: dict[str, Any]) -> None:
     """Write the settings of a new evaluation, or check that a resumed evaluation has the same settings.
 
     Raises:
@@ -62,7 +62,7 @@ def keep_run_settings(folder: Path, settings: dict[str, Any]) -> None:
         InputError: its settings cannot be read.
         OutputError: the folder cannot be written.
     """
-    keep_settings(folder / SETTINGS, settings, migrated_settings)
+    write_or_check_settings(folder / SETTINGS, settings, migrated_settings)
 
 
 def check_run_settings(folder: Path, settings: Mapping[str, Any]) -> None:

@@ -19,7 +19,7 @@ from pixel_reasoner.schema.trace import StopReason, Trace
 
 _VERSION = 1
 """`user_version` of the database; an index with another version is rebuilt"""
-_COMMIT_EVERY = 500
+_COMMIT_INTERVAL_TRACES = 500
 _TAIL_BYTES = 256
 _SCHEMA = """
 CREATE TABLE records (
@@ -148,7 +148,7 @@ class TraceIndex:
         with self._lock:
             key = trace.question.id, trace.sample
             self._pending[key] = _Place(offset, length, str(trace.stop))
-            if len(self._pending) >= _COMMIT_EVERY:
+            if len(self._pending) >= _COMMIT_INTERVAL_TRACES:
                 self.commit()
 
     def commit(self) -> None:
@@ -229,7 +229,7 @@ class TraceIndex:
         query = "SELECT offset, length FROM records WHERE id = ? AND sample = ?"
         return self._one(query, id_, sample)
 
-    def known(self, ids: Sequence[str], sample: int) -> set[str]:
+    def ids_with_trace(self, ids: Sequence[str], sample: int) -> set[str]:
         """Return the subset of question ids that have a trace. Pass at most a few hundred ids."""
         places = ", ".join("?" * len(ids))
         query = f"SELECT id FROM records WHERE sample = ? AND id IN ({places})"
@@ -300,5 +300,5 @@ class _SqliteErrors:
             raise OutputError(
                 expected="room for the index of a run",
                 got=f"{self._path}: {error}",
-                fix="free some space and run the same command again; what is done is kept",
+                fix="free some space and run the same command again; completed work is kept",
             ) from error

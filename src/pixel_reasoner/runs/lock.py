@@ -96,5 +96,5 @@ class FolderLock:
         return OutputError(
             expected="a folder that no other process writes to",
             got=f"{self.folder}, which process {owner} writes to",
-            fix=f"wait until it ends, stop it (kill {owner.partition(' ')[0]}), or name another --out",
+            fix=f"wait until it ends, stop it (kill {owner.partition(' ')[0]}), or use another --out",
         )

@@ -86,7 +86,7 @@ class Segment:
             raise OutputError(
                 expected="room for one more record",
                 got=f"{self.path}: {reason(error)}",
-                fix="free some space and run the same command again; what is done is kept",
+                fix="free some space and run the same command again; completed work is kept",
             ) from error
         self.size += len(lines)
         return offset
@@ -104,7 +104,7 @@ class Segment:
         """
         if self.size < size:
             raise UsageError(
-                expected=f"at least {size} bytes in {self.path}, as its manifest says",
+                expected=f"at least {size} bytes in {self.path}, as recorded in its manifest",
                 got=str(self.size),
                 fix="delete the folder and start again",
             )

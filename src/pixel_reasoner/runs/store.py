@@ -32,7 +32,7 @@ from pixel_reasoner.schema.record import SCHEMA_VERSION
 from pixel_reasoner.schema.trace import StopReason, Trace, load_traces
 
 TRACES = "traces.jsonl"
-_READ_AHEAD = 64
+_PREFETCH_QUESTIONS = 64
 """questions per lookup in the index"""
 RUNNING, COMPLETE = "running", "complete"
 """states of a run in its manifest"""
@@ -141,8 +141,8 @@ class RunStore:
     def missing(self, questions: Iterable[Question], sample: int = 0) -> Iterator[Question]:
         """Yield the questions without a trace of a sample. Prefetches a few questions."""
         questions = iter(questions)
-        while chunk := list(islice(questions, _READ_AHEAD)):
-            known = self.index.known([question.id for question in chunk], sample)
+        while chunk := list(islice(questions, _PREFETCH_QUESTIONS)):
+            known = self.index.ids_with_trace([question.id for question in chunk], sample)
             yield from (question for question in chunk if question.id not in known)
 
     def get(self, question_id: str, sample: int = 0) -> Trace | None:
@@ -178,12 +178,12 @@ class RunStore:
         if repeated is not None:
             times = sum(question.id == repeated for question in questions)
             raise InputError(
-                expected="an id of its own for every question",
+                expected="unique question ids",
                 got=f"{times} questions with id {repeated!r}",
                 fix="rename or remove all but one",
             )
 
-    def is_other_question(self, question: Question) -> bool:
+    def has_changed_question(self, question: Question) -> bool:
         """Return whether the run has a question with the same id but another text, options, answer or media."""
         known = self.index.fingerprint(question.id)
         return known is not None and known != fingerprint([question])

@@ -299,7 +299,7 @@ class Trace(VersionedRecord):
 
     @classmethod
     def migrate(cls, fields: dict[str, Any], version: int) -> dict[str, Any]:
-        """Return the fields of an older version as those of the current one."""
+        """Convert the fields of an older version to the current version."""
         return migrate.trace_v1(fields) if version == 1 else fields
 
 
@@ -314,7 +314,7 @@ def _steps(number: int, turn: Turn) -> Iterator[Step]:
             yield Step(turn=number, thought=part.thought.strip())
         else:
             yield Step(turn=number, text=part.text.strip())
-    for observation in results.values():  # of a call that could not be read
+    for observation in results.values():  # the result of an unparsable call
         yield Step(turn=number, observation=observation)
 
 
@@ -335,7 +335,7 @@ class Conversation(VersionedRecord):
 
     @classmethod
     def migrate(cls, fields: dict[str, Any], version: int) -> dict[str, Any]:
-        """Return the fields of an older version as those of the current one."""
+        """Convert the fields of an older version to the current version."""
         if version == 1 and isinstance(fields.get("exchanges"), list):
             return {**fields, "exchanges": [migrate.trace_v1(one) for one in fields["exchanges"]]}
         return fields

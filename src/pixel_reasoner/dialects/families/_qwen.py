@@ -84,7 +84,7 @@ def frame_label(picture: Picture) -> str:
 
 
 def response_labels(pictures: Sequence[Picture], num_question_pictures: int) -> list[str]:
-    """Return what the chat template puts before the result of a tool."""
+    """Return the text of the chat template before a tool result."""
     del num_question_pictures
     first, *others = (frame_label(picture) for picture in pictures)
     return [RESPONSE[0] + first, *others]

@@ -173,10 +173,10 @@ def too_long_message() -> str:
     )
 
 
-def held_back(text: str, tags: Sequence[str]) -> int:
+def num_partial_tag_chars(text: str, tags: Sequence[str]) -> int:
     """Return the length of the longest suffix of a text that is a prefix of a tag.
 
-    >>> held_back("I look. <tool", ["<tool_call>"]), held_back("a < b", ["<tool_call>"])
+    >>> num_partial_tag_chars("I look. <tool", ["<tool_call>"]), num_partial_tag_chars("a < b", ["<tool_call>"])
     (5, 0)
     """
     longest = min(len(text), max((len(tag) for tag in tags), default=1) - 1)

@@ -14,7 +14,7 @@ from pixel_reasoner.dialects.syntax.base import (
     RawTurn,
     TextDelta,
     WrittenCall,
-    held_back,
+    num_partial_tag_chars,
     several_calls_message,
     too_long_message,
 )
@@ -73,7 +73,7 @@ class TaggedParser:
             self._take_tag(match[0], deltas)
             position = match.end()
         rest = text[position:]
-        held = held_back(rest, self._tags)
+        held = num_partial_tag_chars(rest, self._tags)
         self._held = rest[len(rest) - held :]
         self._take(rest[: len(rest) - held], deltas)
         return deltas

@@ -35,17 +35,17 @@ def sample(
         groups.setdefault((params.temperature, params.top_p), []).append(n)
     if len(groups) == 1:
         ((temperature, top_p),) = groups
-        return _sample_alike(logits, sequences, temperature, top_p)
+        return _sample_group(logits, sequences, temperature, top_p)
     ids = torch.empty(len(sequences), dtype=torch.long, device=logits.device)
     logprobs = torch.empty(len(sequences), dtype=torch.float32, device=logits.device)
     for (temperature, top_p), members in groups.items():
         index = torch.tensor(members, device=logits.device)
         some = [sequences[n] for n in members]
-        ids[index], logprobs[index] = _sample_alike(logits[index], some, temperature, top_p)
+        ids[index], logprobs[index] = _sample_group(logits[index], some, temperature, top_p)
     return ids, logprobs
 
 
-def _sample_alike(
+def _sample_group(
     logits: torch.Tensor, sequences: abc.Sequence[Sequence], temperature: float, top_p: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
     scores = logits.float() / (temperature or 1.0)

@@ -28,7 +28,7 @@ def can_decode(text: Any) -> bool:
 def decode(text: Any, ids: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
     """Return (sequences, hidden) states of one new token for each sequence; arguments as in `ModelFamily.decode`."""
     hidden = text.embed_tokens(ids[:, None])
-    cos, sin = (_same_for_all(one) for one in text.rotary_emb(hidden, inputs["position_ids"]))
+    cos, sin = (_text_rotation(one) for one in text.rotary_emb(hidden, inputs["position_ids"]))
     keep = inputs["attention_mask"]
     mask = torch.zeros(keep.shape).masked_fill_(~keep, -torch.inf)
     for number, layer in enumerate(text.layers):
@@ -45,7 +45,7 @@ def decode(text: Any, ids: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor
     return _norm(text.norm, hidden)[:, -1]
 
 
-def _same_for_all(rotation: torch.Tensor) -> torch.Tensor:
+def _text_rotation(rotation: torch.Tensor) -> torch.Tensor:
     """Return (sequences, 1, 1, dim) cosines or sines. A text token has the same position in time, height and width."""
     one = (
         rotation[0] if rotation.dim() == 4 else rotation
