@@ -165,7 +165,7 @@ class ArgumentConventions:
                 call = ToolCall(name=operation, arguments=arguments)
                 return Converted(call, (CallErrorKind.BAD_ARGUMENTS, why))
             arguments = {own[name]: value for name, value in arguments.items() if own[name]}
-            arguments = self._with_first_picture(operation, arguments)
+            arguments = self._add_first_picture(operation, arguments)
         return self._convert_by_role(operation, dict(arguments), pictures)
 
     def _operation_of(self, written: WrittenCall) -> tuple[str, dict[str, Any]]:
@@ -188,7 +188,7 @@ class ArgumentConventions:
         ]
         return (fitting or operations)[0], written.arguments
 
-    def _with_first_picture(self, operation: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    def _add_first_picture(self, operation: str, arguments: dict[str, Any]) -> dict[str, Any]:
         """Add the first picture to arguments if the operation requires a picture and the family cannot name one."""
         if (
             operation in DEFAULT_OPERATIONS
@@ -212,7 +212,7 @@ class ArgumentConventions:
             name = arguments[argument]
             arguments[argument] = self.picture_names.number(name, pictures)
             error = error or self._missing_picture_error(name, arguments[argument], pictures)
-        seen_px = _seen_px(self._picture_of(by_role, arguments), pictures)
+        seen_px = _prompt_size(self._picture_of(by_role, arguments), pictures)
         repaired = []
         for argument in by_role[ArgumentRole.BOX]:
             numbers = arguments[argument]
@@ -242,7 +242,7 @@ class ArgumentConventions:
         values = dict(call.arguments)
         for argument in by_role[ArgumentRole.BOX]:
             # For a call with an invalid picture, use the coordinates of the first picture.
-            seen_px = _seen_px(number, pictures) or _seen_px(1, pictures)
+            seen_px = _prompt_size(number, pictures) or _prompt_size(1, pictures)
             assert seen_px or self.grid.per_side, f"{call.name}: pixels of an unknown picture"
             values[argument] = self.grid.write(values[argument], seen_px)
         own = self.family_arguments(call.name)
@@ -279,7 +279,7 @@ class ArgumentConventions:
         self, name: Any, number: Any, pictures: Sequence[Picture]
     ) -> tuple[CallErrorKind, str] | None:
         """Return the error for a picture that does not exist, with names of the family; None if the picture is valid."""
-        if not pictures or self.picture_names == FROM_1 or _seen_px(number, pictures):
+        if not pictures or self.picture_names == FROM_1 or _prompt_size(number, pictures):
             return None
         if isinstance(number, bool) or not isinstance(number, int | float) or number % 1:
             return None  # not an integer: the operation rejects it
@@ -287,7 +287,7 @@ class ArgumentConventions:
         return CallErrorKind.NO_SUCH_PICTURE, f"there is no picture {name!s:.40}; {valid}"
 
 
-def _seen_px(number: Any, pictures: Sequence[Picture]) -> Size | None:
+def _prompt_size(number: Any, pictures: Sequence[Picture]) -> Size | None:
     """Return the size of a picture in the prompt; None if there is no such picture."""
     return next((one.seen_px for one in pictures if one.number == number), None)
 

@@ -287,7 +287,7 @@ def _error_of(dialect: Dialect, box: Box, text: str, parsed: ParsedTurn, picture
     assert parsed.call is not None, f"{dialect.name}: {text} is parsed as {parsed}"
     # A box that was rounded away is not padded.
     padding = dialect.padding if _is_box(_numbers(text)) else 0.0
-    low, high = _moved(box[:2], -padding), _moved(box[2:], padding)
+    low, high = _shift(box[:2], -padding), _shift(box[2:], padding)
     worst = 0.0
     for value, expected, side in zip(
         parsed.call.arguments["bbox_2d"], low + high, sides * 2, strict=True
@@ -303,7 +303,7 @@ def _numbers(text: str) -> list[float]:
     return [float(one) for one in text.partition("[")[2].partition("]")[0].split(",")]
 
 
-def _moved(corner: Sequence[float], by: float) -> list[float]:
+def _shift(corner: Sequence[float], by: float) -> list[float]:
     return [min(1.0, max(0.0, value + by)) for value in corner]
 
 

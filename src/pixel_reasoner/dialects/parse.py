@@ -298,7 +298,7 @@ class TurnParser:
         self._scanned += len(text)
         thought, tag, rest = text.partition(END_THINK)
         if not tag:
-            held = self._num_held(text)
+            held = self._num_partial_tag_chars(text)
             self._held = text[len(text) - held :]
             return self._provisional(text[: len(text) - held])
         self._held, self._has_thought_ended = "", True
@@ -336,7 +336,7 @@ class TurnParser:
     def _new_content_parser(self) -> StreamParser:
         return self._format.syntax.parser(self._format.max_calls_per_turn)
 
-    def _num_held(self, text: str) -> int:
+    def _num_partial_tag_chars(self, text: str) -> int:
         """Return the number of characters at the end that may start a tag."""
         start = text.lstrip()
         if not self._has_started and len(start) < len(THINK) and THINK.startswith(start):

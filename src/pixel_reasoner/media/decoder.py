@@ -26,7 +26,7 @@ class MediaDecoder(Protocol):
     """
 
     def header(self, path: Path, limits: MediaLimits, page: int | None = None) -> PictureHeader:
-        """Return the size of a picture, and what `image` shows differently or leaves out."""
+        """Return the size and notes of a picture."""
         ...
 
     def image(self, path: Path, limits: MediaLimits, page: int | None = None) -> Image.Image:
@@ -44,7 +44,7 @@ class InProcessDecoder(NamedTuple):
     """Decoder that runs in the calling thread."""
 
     def header(self, path: Path, limits: MediaLimits, page: int | None = None) -> PictureHeader:
-        """Return the size of a picture, and what `image` shows differently or leaves out."""
+        """Return the size and notes of a picture."""
         return picture_header(path, limits, page)
 
     def image(self, path: Path, limits: MediaLimits, page: int | None = None) -> Image.Image:

@@ -217,7 +217,7 @@ class _TiffFile(TiffImagePlugin.TiffImageFile):
             self, "_tile_size", None
         )  # Pillow before 11.1 has neither this nor the check
         if tile_size is not None and self._im is None:
-            self.im = Image.core.new(self.mode, tile_size)  # type: ignore[attr-defined]  # the check runs only where there is none
+            self.im = Image.core.new(self.mode, tile_size)  # type: ignore[attr-defined]  # the check runs only if it is missing
         super().load_prepare()
 
     def num_pages(self) -> int:

@@ -127,10 +127,10 @@ def upright_rgb(frame: VideoFrame) -> Image.Image:
         image = composite_over_white(Image.fromarray(frame.to_ndarray(format="rgba", **threads)))
     else:
         image = Image.fromarray(frame.to_ndarray(format="rgb24", **threads))
-    return _turned_upright(image, frame)
+    return _rotate_upright(image, frame)
 
 
-def _turned_upright(image: Image.Image, frame: VideoFrame) -> Image.Image:
+def _rotate_upright(image: Image.Image, frame: VideoFrame) -> Image.Image:
     matrix: Any = frame.side_data.get("DISPLAYMATRIX")
     if matrix is None:
         return image

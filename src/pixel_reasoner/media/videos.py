@@ -189,7 +189,7 @@ def _packet_index(
     pixel_format = video.stream.codec_context.format
     bits = pixel_format.padded_bits_per_pixel if pixel_format else 0
     return _PacketIndex(
-        times=[_since(start_s, time_s) for time_s in times],
+        times=[_relative_time_s(start_s, time_s) for time_s in times],
         key_times=sorted(time_s - start_s for time_s in packets.key_times),
         start_s=start_s,
         duration_s=packets.video_end_s - start_s,
@@ -207,7 +207,7 @@ def _check_memory(path: Path, index: _PacketIndex, num_kept: int, limits: MediaL
     check_memory(path, f"{num_kept} frames of {width} x {height} pixels", needed, limits)
 
 
-def _since(start_s: float, time_s: float | None) -> float | None:
+def _relative_time_s(start_s: float, time_s: float | None) -> float | None:
     return None if time_s is None else time_s - start_s
 
 
@@ -238,7 +238,7 @@ def _decode(
                 deadline.check()
                 size = frame.width, frame.height
                 check_pixels(path, size, limits)
-                time_s = _since(start_s, frame.time)
+                time_s = _relative_time_s(start_s, frame.time)
                 if len(times) in kept:
                     frames.append(Frame(upright_rgb(frame), time_s, len(times)))
                     check_memory(

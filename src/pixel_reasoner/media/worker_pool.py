@@ -81,7 +81,7 @@ class WorkerPoolDecoder:
         self._finalizer = weakref.finalize(self, _kill_all, self._workers)
 
     def header(self, path: Path, limits: MediaLimits, page: int | None = None) -> PictureHeader:
-        """Return the size of a picture, and what `image` shows differently or leaves out."""
+        """Return the size and notes of a picture."""
         size, notes = self.run(path, worker.header_task, str(path), limits, page).values
         return PictureHeader((size[0], size[1]), tuple(notes))
 

@@ -66,7 +66,7 @@ def _checked_key(text: str, place: str) -> str:
     raise InputError(
         expected="a key of printable ASCII characters",
         got=f"{found} in {place}",
-        fix="write the key alone there, without quotes, on one line",
+        fix="write only the key there, without quotes, on one line",
     )
 
 

@@ -338,7 +338,7 @@ class HttpPool:
             raise EndpointError(
                 expected=f"{self.names.server} that answers",
                 got=f"no reply to {number} {self.names.requests} in a row; the last time: {text}",
-                fix="check the server, then run the same command to go on",
+                fix="check the server, then run the same command to continue",
             )
 
 

@@ -113,12 +113,12 @@ class _Streamer(BaseStreamer):
             return
         ids = [id for id in value.flatten().tolist() if id not in self.end_tokens]
         self.ids += ids
-        self._pass_on(self.stream.push(ids))
+        self._emit(self.stream.push(ids))
 
     def end(self) -> None:
         """Return the remaining text."""
-        self._pass_on(self.stream.finish(self.decode(self.ids or [])))
+        self._emit(self.stream.finish(self.decode(self.ids or [])))
 
-    def _pass_on(self, text: str) -> None:
+    def _emit(self, text: str) -> None:
         if text:
             self.on_text(text)

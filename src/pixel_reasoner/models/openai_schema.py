@@ -220,7 +220,7 @@ class ModelList(_Schema):
     data: FastList[ModelCard]
 
 
-class _Failure(_Schema):
+class _ErrorReply(_Schema):
     """Reply that may contain an error."""
 
     error: Any = None
@@ -249,13 +249,13 @@ def validated(schema: type[_M], value: Any) -> _M:
         if sum(data.count(sign) for sign in (b",", b"[", b"{")) > MAX_JSON_VALUES:
             raise InvalidReplyError(f"a reply of more than {MAX_JSON_VALUES:,} values")
         if b'"error"' in data:
-            _raise_error_reply(_Failure.model_validate_json(data))
+            _raise_error_reply(_ErrorReply.model_validate_json(data))
         return schema.model_validate_json(data)
     except ValidationError as error:
         raise InvalidReplyError(_problem(error)) from None
 
 
-def _raise_error_reply(found: _Failure) -> None:
+def _raise_error_reply(found: _ErrorReply) -> None:
     """Raise an error reply with status 200 or in a stream. Some servers include `"error": null` in every event."""
     if found.error is not None:
         raise ServerError(f"error: {shorten(found.error)}")

@@ -180,8 +180,8 @@ class StreamReader:
     ) -> None:
         redact = redact or Redactor()
         self.whole = ReplyReader(write, redact)
-        self._reasoning = _NewText(lambda text: on_delta(text, True), redact)
-        self._content = _NewText(lambda text: on_delta(text, False), redact)
+        self._reasoning = _TextEmitter(lambda text: on_delta(text, True), redact)
+        self._content = _TextEmitter(lambda text: on_delta(text, False), redact)
 
     def __call__(self, response: Response) -> Completion:
         """Return the turn in a streamed response.
@@ -213,7 +213,7 @@ class StreamReader:
         return streamed.reply()
 
 
-class _NewText:
+class _TextEmitter:
     """Emitter of new text, with secrets removed and without text that an earlier attempt emitted."""
 
     def __init__(self, on_text: OnText, redact: Redactor) -> None:
@@ -228,7 +228,7 @@ class _NewText:
 
     def restart(self) -> None:
         """Restart the text for another attempt."""
-        self._pass_on(self._stream.finish())
+        self._emit(self._stream.finish())
         text = "".join(self._pieces)
         self._earlier = text if len(text) > len(self._earlier) else self._earlier
         self._stream = StreamRedactor(self._redact)
@@ -236,14 +236,14 @@ class _NewText:
 
     def add(self, text: str) -> None:
         """Add the next piece of the text."""
-        self._pass_on(self._stream.add(text))
+        self._emit(self._stream.add(text))
 
     def finish(self, text: str) -> None:
         """Add the rest of the complete text."""
-        self._pass_on(self._stream.finish())
-        self._pass_on(text.removeprefix("".join(self._pieces)))
+        self._emit(self._stream.finish())
+        self._emit(text.removeprefix("".join(self._pieces)))
 
-    def _pass_on(self, text: str) -> None:
+    def _emit(self, text: str) -> None:
         """Emit new text. If it differs from the text of an earlier attempt, it starts on a new line."""
         if not text:
             return

@@ -280,7 +280,7 @@ def assert_valid_operation(spec: OperationSpec) -> None:
     name = spec.name
     assert re.fullmatch(r"[a-z][a-z0-9_]{0,63}", name), f"{name!r}: not a lower-case name"
     assert spec.description, f"{name}: the docstring does not say what it does"
-    assert spec.media, f"{name}: no kind of media that it is offered for"
+    assert spec.media, f"{name}: no kind of media that it supports"
     assert spec.version >= 1, f"{name}: version {spec.version} is below 1"
     assert spec.max_results >= 1, f"{name}: max_results {spec.max_results} is below 1"
     budget = spec.result_budget

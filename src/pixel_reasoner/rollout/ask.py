@@ -44,7 +44,7 @@ def ask(
         deadline_s: time limit in seconds.
 
     Raises:
-        InputError: a picture or video cannot be used.
+        InputError: an unusable picture or video.
         DeadlineError: there is no answer within `deadline_s`.
 
     >>> import tempfile; from PIL import Image; from pathlib import Path
@@ -118,7 +118,7 @@ async def ask_async(
     """Answer one question in an event loop; several calls share a batch. Cancelling the task cancels the request.
 
     Raises:
-        InputError: a picture or video cannot be used.
+        InputError: an unusable picture or video.
         DeadlineError: there is no answer within `deadline_s`.
     """
     request = RolloutRequest(

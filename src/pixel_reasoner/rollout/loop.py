@@ -120,7 +120,7 @@ class RolloutLoop:
         self.take(commands)
         self._stop_expired()
         self._open_queued()
-        self._operate()
+        self._start_operations()
         num_before = len(self.tasks)
         self._collect(timeout_s)
         if len(self.tasks) < num_before:
@@ -175,7 +175,7 @@ class RolloutLoop:
                 self._workers.start(task, partial(self._open, task))
                 num_active += 1
 
-    def _operate(self) -> None:
+    def _start_operations(self) -> None:
         """Execute the operations of generated turns. They have priority over opening media of new questions."""
         waiting, self._to_operate = self._to_operate, []
         for task, completion, seconds in reversed(waiting):

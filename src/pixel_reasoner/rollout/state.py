@@ -216,7 +216,7 @@ class Rollout:
         assert self.stop is not None, "the exchange before has to stop first"
         following = copy(self)
         following.config = config or self.config
-        following.hooks = (*hooks_of(following.config), *_own_hooks(self))
+        following.hooks = (*hooks_of(following.config), *_configured_hooks(self))
         following.operations = OperationSet.of(following.config.operations)
         following.started = time.perf_counter()
         exchange = Exchange(self.question, self.new_pictures, tuple(self.turns), len(self.context))
@@ -249,7 +249,7 @@ class Rollout:
         )
 
 
-def _own_hooks(rollout: Rollout) -> tuple[TurnHook, ...]:
+def _configured_hooks(rollout: Rollout) -> tuple[TurnHook, ...]:
     return rollout.hooks[len(hooks_of(rollout.config)) :]
 
 

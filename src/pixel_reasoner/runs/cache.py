@@ -64,13 +64,20 @@ class ResponseCache:
     def key(self, question: Question, settings: RunSettings) -> str:
         """Return the key of a question and settings. Reads and hashes the media."""
         media = [
-            (m.kind, self._content(m), m.start_s, m.end_s, m.fps, *([m.page] if m.page else []))
+            (
+                m.kind,
+                self._media_digest(m),
+                m.start_s,
+                m.end_s,
+                m.fps,
+                *([m.page] if m.page else []),
+            )
             for m in question.media
         ]
         asked = json.dumps([question.text, media])
-        return hashlib.sha256(f"{self._deciding(settings)}\n{asked}".encode()).hexdigest()
+        return hashlib.sha256(f"{self._response_settings(settings)}\n{asked}".encode()).hexdigest()
 
-    def _deciding(self, settings: RunSettings) -> str:
+    def _response_settings(self, settings: RunSettings) -> str:
         """Return the settings that determine a response, as text: all except the name of the model."""
         if self._last_settings[0] is not settings:
             nameless = settings.model.model_copy(update={"name": ""})
@@ -78,7 +85,7 @@ class ResponseCache:
             self._last_settings = settings, text
         return self._last_settings[1]
 
-    def _content(self, medium: MediaItem) -> str:
+    def _media_digest(self, medium: MediaItem) -> str:
         """Return a hash of the bytes of a media item; its path if it is unreadable, which the rollout reports later."""
         if medium.path not in self._digests:
             path, digest = Path(medium.path), hashlib.sha256()

@@ -59,14 +59,14 @@ class TraceIndex:
         """traces that are not in the database yet"""
         self._db = self._open()
         try:
-            self._catch_up()
+            self._index_new_lines()
         except (
             OutputError
         ):  # disk full: the index is derived data, so an index in memory is sufficient
             self._db.close()
             self._pending.clear()
             self._db = self._connect(":memory:")
-            self._catch_up()
+            self._index_new_lines()
 
     # --- opening ---
 
@@ -98,10 +98,10 @@ class TraceIndex:
             raise
         return db
 
-    def _catch_up(self) -> None:
+    def _index_new_lines(self) -> None:
         """Index the lines appended since the last commit, or all lines if the index does not match."""
         state = self._db.execute("SELECT size, mtime_ns, tail FROM state").fetchone()
-        if state is None or not self._fits(*state):
+        if state is None or not self._is_current(*state):
             with self._errors():
                 self._db.execute("DELETE FROM records")
             state = (0, 0, b"")
@@ -109,7 +109,7 @@ class TraceIndex:
             self.add(self._parsed(line, offset), offset, len(line))
         self.commit()
 
-    def _fits(self, size: int, mtime_ns: int, tail: bytes) -> bool:
+    def _is_current(self, size: int, mtime_ns: int, tail: bytes) -> bool:
         if size > self._segment.size or self._tail(size) != tail:
             return False
         return size < self._segment.size or mtime_ns == self._segment.path.stat().st_mtime_ns

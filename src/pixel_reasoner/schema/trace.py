@@ -38,13 +38,13 @@ class Transform(Record):
     arguments: dict[str, Any] = Field(default_factory=dict)
 
 
-MAX_SEEN_PX = 100_000_000
+MAX_PROMPT_PICTURE_PX = 100_000_000
 """pixels of a resized picture in the prompt; the largest budgets of published models are an eighth of it"""
 
 
-def _seen_size(size: Size) -> Size:
-    if size[0] * size[1] > MAX_SEEN_PX:
-        raise ValueError(f"must have at most {MAX_SEEN_PX:,} pixels")
+def _check_prompt_px(size: Size) -> Size:
+    if size[0] * size[1] > MAX_PROMPT_PICTURE_PX:
+        raise ValueError(f"must have at most {MAX_PROMPT_PICTURE_PX:,} pixels")
     return size
 
 
@@ -61,7 +61,7 @@ class Picture(Record):
     """region of the full-resolution source, before any transform"""
     source_px: RecordedSize
     """size of that region in source pixels"""
-    seen_px: Annotated[RecordedSize, AfterValidator(_seen_size)]
+    seen_px: Annotated[RecordedSize, AfterValidator(_check_prompt_px)]
     """size of the resized picture in the prompt"""
     parent: PositiveInt | None = None
     """number of the picture that the operation was applied to"""

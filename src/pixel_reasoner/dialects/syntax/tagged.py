@@ -88,7 +88,7 @@ class TaggedParser:
         if not self._num_opens:
             return RawTurn(parts=(text,))
         if self._num_opens > self.max_calls:
-            return self._several(self._num_opens)
+            return self._reject_several_calls(self._num_opens)
         if self._is_misplaced or (self._is_open and self.grammar.close):
             return RawTurn(problem=self.grammar.misplaced, num_calls=self._num_opens)
         try:
@@ -96,10 +96,10 @@ class TaggedParser:
         except CallSyntaxError as error:
             return RawTurn(problem=str(error), num_calls=self._num_opens)
         if len(calls) > self.max_calls:
-            return self._several(len(calls))
+            return self._reject_several_calls(len(calls))
         return RawTurn(parts=(text, *calls), num_calls=len(calls))
 
-    def _several(self, count: int) -> RawTurn:
+    def _reject_several_calls(self, count: int) -> RawTurn:
         return RawTurn(problem=several_calls_message(count, self.max_calls), num_calls=count)
 
     def _take_tag(self, tag: str, deltas: list[TextDelta]) -> None:

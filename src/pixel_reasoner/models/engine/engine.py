@@ -24,7 +24,7 @@ from pixel_reasoner.models.engine.layer_state import KVCache
 from pixel_reasoner.models.engine.prefix_cache import BlockIndex, PrefixBlock, PrefixCache
 from pixel_reasoner.models.engine.runner import ModelRunner
 from pixel_reasoner.models.engine.sampler import Sampler, sample
-from pixel_reasoner.models.engine.scheduler import Scheduler, length_batches, split_wave
+from pixel_reasoner.models.engine.scheduler import Scheduler, length_batches, split_by_shared_prefix
 from pixel_reasoner.models.engine.sequence import Sequence, SequenceState
 
 
@@ -233,7 +233,7 @@ class Engine:
         remaining = [group[0] for group in groups.values()]
         while remaining:
             self._share_blocks(remaining)
-            wave, remaining = split_wave(remaining, self.image_token)
+            wave, remaining = split_by_shared_prefix(remaining, self.image_token)
             for batch in length_batches(wave):
                 logits |= zip(batch, self._runner.prefill(batch), strict=True)
         for first, *others in groups.values():

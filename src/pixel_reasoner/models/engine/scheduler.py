@@ -50,7 +50,7 @@ class Scheduler:
         return taken
 
 
-def split_wave(
+def split_by_shared_prefix(
     sequences: abc.Sequence[Sequence], image_token: int
 ) -> tuple[list[Sequence], list[Sequence]]:
     """Split sequences into two groups: the first to prefill now, the second to prefill later with a prefix of the first.
