@@ -39,7 +39,7 @@ def assert_template_supports(render: Render, dialect: Dialect, name: str) -> Non
     >>> assert_template_supports(incomplete, COMPACT, "a model")
     Traceback (most recent call last):
         ...
-    pixel_reasoner.errors.ModelError: expected a chat template that supports a conversation with operations; got a model, whose template leaves out the system message with the operations. Fix: ask with --no-operations, or add a template that does to the folder
+    pixel_reasoner.errors.ModelError: expected a chat template that supports a conversation with operations; got a model, whose template leaves out the system message with the operations. Fix: ask with --no-operations, or correct the template in the folder
     """
     messages = _conversation(dialect)
     why = None
@@ -56,7 +56,7 @@ def assert_template_supports(render: Render, dialect: Dialect, name: str) -> Non
         raise ModelError(
             expected="a chat template that supports a conversation with operations",
             got=f"{name}, whose template {why}",
-            fix="ask with --no-operations, or add a template that does to the folder",
+            fix="ask with --no-operations, or correct the template in the folder",
         )
 
 
