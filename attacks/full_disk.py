@@ -22,7 +22,7 @@ from typing import Any
 from PIL import Image
 
 from attacks.kills import CLI, SFT, attack_commands, files_without_times, trained
-from pixel_reasoner.files import TEMPORARY
+from pixel_reasoner.files import TEMPORARY_PREFIX
 
 PLENTY = "2g"
 PAGE_BYTES = 4096
@@ -118,7 +118,7 @@ def is_whole(path: Path) -> bool:
     >>> path.write_text("[1,") and is_whole(path)
     False
     """
-    if TEMPORARY in str(path):
+    if TEMPORARY_PREFIX in str(path):
         return False
     try:
         if path.suffix == ".png":

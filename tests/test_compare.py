@@ -313,7 +313,7 @@ def test_whatever_decides_a_response_makes_another_key(asked, tmp_path):
 
 def test_a_cache_that_is_some_other_file_is_an_input_error(tmp_path):
     (tmp_path / "x.db").write_text("not a database, but long enough to be taken for one" * 20)
-    with pytest.raises(InputError, match="name another --cache"):
+    with pytest.raises(InputError, match="use another --cache"):
         ResponseCache(tmp_path / "x.db")
 
 

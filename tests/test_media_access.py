@@ -85,7 +85,7 @@ def test_no_command_shows_or_reads_media_outside_of_the_folder(places):
         assert sum(written.unshown.values()) == 2, name
         assert "<img" not in (folder.parent / "page.html").read_text()
         (trace,) = load_run(folder)
-        assert "elsewhere" in check_traces([trace]).named[0].detail, name
+        assert "outside of these folders" in check_traces([trace]).named[0].detail, name
         with pytest.raises(InputError, match="--allow-media"):
             conversation(trace)
         with pytest.raises(InputError, match="--allow-media"):
@@ -221,7 +221,7 @@ def test_nothing_in_a_folder_widens_what_it_may_read(places):
     ).to_line()
     (folder / "traces.jsonl").write_text(line + "\n")
     (trace,) = load_run(folder)
-    with pytest.raises(InputError, match="elsewhere"):
+    with pytest.raises(InputError, match="outside of these folders"):
         check_access(trace.question.media[0])
     (folder / "traces.jsonl").write_text(
         line.replace('"kind"', '"_allowed_folders":null,"kind"') + "\n"

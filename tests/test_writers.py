@@ -17,7 +17,7 @@ from pixel_reasoner.data.formats import export_message_list, export_trl
 from pixel_reasoner.data.synth import SynthSettings, scene_units, synthesize
 from pixel_reasoner.errors import OutputError, UsageError
 from pixel_reasoner.evals.merge import merge
-from pixel_reasoner.files import TEMPORARY, atomic_folder
+from pixel_reasoner.files import TEMPORARY_PREFIX, atomic_folder
 from pixel_reasoner.models.folder import BUNDLED_MODELS, folder_settings
 from pixel_reasoner.runs.lock import FolderLock
 from pixel_reasoner.runs.segment import Segment
@@ -112,7 +112,13 @@ def test_an_export_without_room_leaves_nothing_and_is_repeated(limit_bytes, tmp_
 
 
 def test_the_check_of_the_attack_finds_partial_files(tmp_path):
-    files = {"a.json": "{", "b.jsonl": "{}\n{", f"{TEMPORARY}c": "", "d.png": "no", "e.html": "<p>"}
+    files = {
+        "a.json": "{",
+        "b.jsonl": "{}\n{",
+        f"{TEMPORARY_PREFIX}c": "",
+        "d.png": "no",
+        "e.html": "<p>",
+    }
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     (tmp_path / "f.json").write_text("{}")

@@ -224,7 +224,7 @@ def _media(
     for name, path in [*(("--image", one) for one in images), ("--video", video)]:
         if path is not None and _ADDRESS.match(str(path)):
             raise UsageError(
-                expected=f"{name} with a file of this machine",
+                expected=f"{name} with a local file",
                 got=f"the address {str(path).replace(':/', '://')}",
                 fix="download it first, for example with `curl -O ADDRESS`",
             )

@@ -8,7 +8,7 @@ from typing import Any
 
 from pixel_reasoner.cli.help import CommandGroup
 
-_MESSAGE = "stopped; what is done is kept, run the same command to continue"
+_MESSAGE = "stopped; completed work is kept, run the same command to continue"
 
 
 class Terminated(KeyboardInterrupt):

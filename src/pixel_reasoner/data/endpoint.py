@@ -104,7 +104,7 @@ class Endpoint:
             max_tries=config.max_tries,
             first_pause_s=config.first_pause_s,
             max_consecutive_failures=config.max_consecutive_failures,
-            counts_refusals=True,
+            counts_rejected=True,
             concurrency=config.concurrency,
         )
         self.pool = HttpPool(config.urls, config.api_key, policy, _NAMES)

@@ -189,7 +189,7 @@ class _TraceWriter:
         self, words: str, box: Box, image: int, *, nth: int = 0, mistake: bool = False
     ) -> Observation:
         """Zoom into a region that shows the nth subject."""
-        if image != 1 and not self.config.dialect.names_pictures:
+        if image != 1 and not self.config.dialect.can_name_pictures:
             raise NoTrace("picture_without_a_name")
         arguments = {"bbox_2d": [round(x, 2) for x in box], "target_image": image}
         call = ToolCall(name="zoom_in", arguments=arguments)
@@ -278,7 +278,7 @@ def _too_wide(writer: _TraceWriter) -> None:
         raise NoTrace("refused_look", observation.text)
     crop = observation.pictures[0]
     words = say(writer.rng, wording.TOO_WIDE, subject=subject)
-    if writer.config.dialect.names_pictures:
+    if writer.config.dialect.can_name_pictures:
         writer.zoom(words, _box_in_crop(crop.box, close), crop.number)
     else:
         writer.zoom(words, close, image)
@@ -333,7 +333,7 @@ def _refused(writer: _TraceWriter) -> None:
 
 def _bad_calls(dialect: Dialect) -> list[str]:
     """Return the kinds of bad zoom calls that the dialect can express and rejects."""
-    known = {"outside": not dialect.grid.clamps, "picture": dialect.names_pictures}
+    known = {"outside": not dialect.grid.clamps, "picture": dialect.can_name_pictures}
     return [one for one in ("inverted", "outside", "picture") if known.get(one, True)]
 
 

@@ -18,8 +18,14 @@ from typing import Any
 
 from pixel_reasoner.data.encode import conversation
 from pixel_reasoner.dialects import PIXEL_REASONER, boxed
-from pixel_reasoner.errors import InputError, PixelReasonerError, packages_of
-from pixel_reasoner.files import TEMPORARY, atomic_writer, cannot_write, file_name, write_bytes
+from pixel_reasoner.errors import InputError, PixelReasonerError, require_extra
+from pixel_reasoner.files import (
+    TEMPORARY_PREFIX,
+    atomic_writer,
+    cannot_write,
+    file_name,
+    write_bytes,
+)
 from pixel_reasoner.rollout.replay import replay
 from pixel_reasoner.rollout.state import Rollout
 from pixel_reasoner.runs.folder import load_run
@@ -55,7 +61,7 @@ def export_trl(source: Path, out: Path, allow_media: Sequence[Path] = ()) -> int
         InputError: the traces or their media cannot be read.
         OutputError: `out` cannot be written.
     """
-    with packages_of("train", "write data sets"):
+    with require_extra("train", "write data sets"):
         from datasets import Dataset, Features, Image, List, Value
         from datasets.exceptions import DatasetGenerationError
 
@@ -72,7 +78,7 @@ def export_trl(source: Path, out: Path, allow_media: Sequence[Path] = ()) -> int
     )
 
     try:
-        with FolderLock(out), TemporaryDirectory(prefix=TEMPORARY, dir=out) as folder:
+        with FolderLock(out), TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=out) as folder:
             dataset = Dataset.from_generator(
                 _rows,
                 features=features,

@@ -55,7 +55,7 @@ def map_in_order(
             raise OutputError(
                 expected=f"{workers} worker processes that run to the end",
                 got="one that was killed, perhaps for want of memory",
-                fix="run the same command again, with fewer --workers; what is done is kept",
+                fix="run the same command again, with fewer --workers; completed work is kept",
             ) from error
         finally:
             for future in waiting:

@@ -33,12 +33,12 @@ from pixel_reasoner.data.parallel import map_in_order
 from pixel_reasoner.dialects import get_dialect
 from pixel_reasoner.errors import InputError, PixelReasonerError
 from pixel_reasoner.files import (
-    TEMPORARY,
+    TEMPORARY_PREFIX,
     cannot_write,
-    keep_settings,
     numbered_lines,
     read_json_object,
     write_json,
+    write_or_check_settings,
 )
 from pixel_reasoner.media.context import MediaContext
 from pixel_reasoner.runs.lock import FolderLock
@@ -69,7 +69,7 @@ _CHECKPOINT_EVERY = 64
 _MAX_EXAMPLES = 3
 """reasons with an example in the error of a run without traces"""
 _GROWING = f"{TRACES}.part"
-_AHEAD = f"{MEDIA}/{TEMPORARY}ahead"
+_AHEAD = f"{MEDIA}/{TEMPORARY_PREFIX}ahead"
 """folder of rendered media whose unit is not yet written: workers are ahead, and a kill leaves media that no trace needs"""
 _DROPPED = "dropped.jsonl"
 
@@ -177,7 +177,7 @@ def _synthesize(
     """Write or continue a run in a folder that is locked."""
     units = _readable(units)
     fields = settings.model_dump(mode="json")
-    keep_settings(out / "settings.json", fields)
+    write_or_check_settings(out / "settings.json", fields)
     if (out / TRACES).exists():
         summary = read_json_object(
             out / "summary.json", "the summary of the run", "delete the folder"

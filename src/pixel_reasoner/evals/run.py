@@ -33,9 +33,9 @@ from pixel_reasoner.runs.folder import (
     SETTINGS,
     SUMMARY,
     check_run_settings,
-    in_folder,
-    keep_run_settings,
     load_run,
+    resolve_media_paths,
+    write_or_check_run_settings,
 )
 from pixel_reasoner.runs.lock import FolderLock
 from pixel_reasoner.runs.media_folders import folders_of, note_media_folders
@@ -210,11 +210,11 @@ def _ask_missing(
     with RunStore(out, settings=settings) as store:
         store.discard_failed()
         store.set_questions(evaluation.questions)
-        keep_run_settings(out, settings)
+        write_or_check_run_settings(out, settings)
         for trace in store.traces():
-            if store.is_other_question(trace.question):
+            if store.has_changed_question(trace.question):
                 raise _other_question(trace.question.id, out)
-            on_trace(in_folder(trace, out))
+            on_trace(resolve_media_paths(trace, out))
         for sample in range(evaluation.samples):
             for trace in _Asking(evaluation, store, sample).traces():
                 on_trace(trace)
@@ -285,7 +285,7 @@ def _other_question(id_: str, out: Path) -> UsageError:
     return UsageError(
         expected=f"the questions of the run in {out}",
         got=f"another question with id {id_!r}: its text, options, answer or media changed",
-        fix="name another --out, or delete this one",
+        fix="use another --out, or delete this folder",
     )
 
 

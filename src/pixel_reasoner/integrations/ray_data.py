@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pixel_reasoner.errors import InputError, UsageError, packages_of
+from pixel_reasoner.errors import InputError, UsageError, require_extra
 from pixel_reasoner.models.api import GenerationModel
 from pixel_reasoner.models.spec import ModelSpec
 from pixel_reasoner.rollout.ask import ask_many
@@ -70,7 +70,7 @@ def ask_dataset(  # noqa: PLR0913 - our options and those of Ray
     Raises:
         UsageError: Ray is not installed, or a count below 1.
     """
-    with packages_of("ray", "run Ray Data"):
+    with require_extra("ray", "run Ray Data"):
         from ray.data import ActorPoolStrategy
     for name, count in (("batch_size", batch_size), ("rows", rows), ("actors", actors)):
         if count < 1:

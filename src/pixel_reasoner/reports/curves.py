@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pixel_reasoner.errors import InputError, packages_of
+from pixel_reasoner.errors import InputError, require_extra
 from pixel_reasoner.files import atomic_writer, numbered_lines
 from pixel_reasoner.reports.templates import asset, render_parts
 from pixel_reasoner.strict_json import parse_json
@@ -81,7 +81,7 @@ def write_curves(runs: Mapping[str, Path], out: Path, title: str = "Training") -
         UsageError: matplotlib is not installed.
         OutputError: the file cannot be written.
     """
-    with packages_of("train", "draw curves"):
+    with require_extra("train", "draw curves"):
         import matplotlib as mpl
 
         mpl.use("svg")

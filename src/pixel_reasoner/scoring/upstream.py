@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from pixel_reasoner.errors import packages_of
+from pixel_reasoner.errors import require_extra
 
 UNPARSED = -1.0
 MAX_PARSED_CHARS = 4000
@@ -110,7 +110,7 @@ def _parse(text: str) -> list[Any]:
 
 @cache
 def _math_verify() -> Any:
-    with packages_of("released", "compare as the released scorer does"):
+    with require_extra("released", "compare as the released scorer does"):
         import math_verify
     # Its time limits need signals, which only the main thread can use; without limits it warns at every call.
     logging.getLogger("math_verify").setLevel(logging.ERROR)

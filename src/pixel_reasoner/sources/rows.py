@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from pixel_reasoner.errors import InputError, OutputError, packages_of
+from pixel_reasoner.errors import InputError, OutputError, require_extra
 from pixel_reasoner.files import path_exists, reason
 from pixel_reasoner.schema.question import Evidence, Question
 from pixel_reasoner.schema.settings import DEFAULT_MEDIA_LIMITS
@@ -256,7 +256,7 @@ def parquet_columns(path: Path) -> list[str]:
 
 
 def _open_parquet(path: Path) -> Any:
-    with packages_of("train", "read parquet files"):
+    with require_extra("train", "read parquet files"):
         from pyarrow import parquet
     try:
         # A small buffer: otherwise a row group of large pictures is in memory twice.

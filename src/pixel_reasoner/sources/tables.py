@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pixel_reasoner.errors import InputError, packages_of
+from pixel_reasoner.errors import InputError, require_extra
 from pixel_reasoner.files import reason
 from pixel_reasoner.sources.base import MEDIA, SOURCES
 from pixel_reasoner.sources.jsonl import OwnRows, question_of_row
@@ -70,7 +70,7 @@ def _saved_rows(folder: Path) -> Iterator[dict[str, Any]]:
     Raises:
         InputError: it cannot be read, or it has several splits.
     """
-    with packages_of("train", "read saved data sets"):
+    with require_extra("train", "read saved data sets"):
         from datasets import DatasetDict, load_from_disk
     try:
         dataset = load_from_disk(str(folder))

@@ -23,7 +23,7 @@ from pixel_reasoner.evals.run import TRACES
 from pixel_reasoner.files import cannot_write
 from pixel_reasoner.models.folder import BUNDLED_MODELS
 from pixel_reasoner.models.local import LocalModel
-from pixel_reasoner.models.patches import patches_as_product
+from pixel_reasoner.models.patches import embed_patches_by_matmul
 from pixel_reasoner.runs.lock import FolderLock
 from pixel_reasoner.schema.geometry import Size
 from pixel_reasoner.schema.trace import load_traces
@@ -115,7 +115,7 @@ def _started_from(config: TinyConfig) -> tuple[Any, Any]:
         model.load_state_dict(finished.model.state_dict())
     else:
         model.model.visual.load_state_dict(finished.model.model.visual.state_dict())
-    patches_as_product(model.model.visual)
+    embed_patches_by_matmul(model.model.visual)
     return model, processor
 
 
@@ -129,7 +129,7 @@ def _with_trained_tower(config: TinyConfig) -> tuple[Any, Any]:
     processor = build_processor(build_tokenizer(tokenizer_texts(config.traces / TRACES)))
     model = build_model(processor.tokenizer, config.seed)
     visual = model.model.visual
-    patches_as_product(visual)
+    embed_patches_by_matmul(visual)
     torch.manual_seed(config.seed)
     width = visual.config.out_hidden_size
     probes = {

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pixel_reasoner.dialects import get_dialect
-from pixel_reasoner.errors import ModelError, UsageError, packages_of
+from pixel_reasoner.errors import ModelError, UsageError, require_extra
 from pixel_reasoner.files import read_json_object
 from pixel_reasoner.models.folder import folder_settings, model_folder
 from pixel_reasoner.schema.settings import PixelBudgets
@@ -161,7 +161,7 @@ def shape_of(model: str) -> Shape:
 
 def _count_parameters(config: Path) -> float:
     """Return the number of weights of a model, built without memory for them."""
-    with packages_of("local", "build the model of a folder"):
+    with require_extra("local", "build the model of a folder"):
         import torch
         from transformers import AutoConfig, AutoModelForImageTextToText
 

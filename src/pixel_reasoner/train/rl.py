@@ -23,7 +23,7 @@ from typing import Any
 from datasets import Dataset
 
 from pixel_reasoner.dialects import get_dialect
-from pixel_reasoner.dialects.template_check import assert_template_carries
+from pixel_reasoner.dialects.template_check import assert_template_supports
 from pixel_reasoner.errors import InputError
 from pixel_reasoner.files import atomic_writer
 from pixel_reasoner.models.folder import (
@@ -94,7 +94,7 @@ def _ready(
     model_settings = folder_config.model_copy(update={"budgets": budgets})
     if config.operations:
         render = partial(processor.apply_chat_template, tokenize=False)
-        assert_template_carries(render, get_dialect(model_settings.dialect), run.model)
+        assert_template_supports(render, get_dialect(model_settings.dialect), run.model)
     trainer = PixelReasonerTrainer(
         run=run,
         model_settings=model_settings,

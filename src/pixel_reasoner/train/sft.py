@@ -29,7 +29,7 @@ from trl.chat_template_utils import get_training_chat_template, has_generation_m
 from pixel_reasoner.data.encode import encode
 from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.evals.run import TRACES
-from pixel_reasoner.files import TEMPORARY, atomic_path
+from pixel_reasoner.files import TEMPORARY_PREFIX, atomic_path
 from pixel_reasoner.models.folder import FolderSettings
 from pixel_reasoner.models.hub import local_model
 from pixel_reasoner.models.local import load_processor
@@ -280,7 +280,10 @@ def prepare(
     path = path.with_stem(f"{path.stem}-{digest}")
     if not path.exists():
         # The library writes next to the file it is given, under names that a kill would leave behind.
-        with atomic_path(path) as part, TemporaryDirectory(prefix=TEMPORARY, dir=part.parent) as at:
+        with (
+            atomic_path(path) as part,
+            TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=part.parent) as at,
+        ):
             _write_prepared(rows, collator, Path(at) / "traces.arrow").replace(part)
     return Dataset.from_file(str(path))
 

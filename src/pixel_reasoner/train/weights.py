@@ -13,7 +13,7 @@ from pixel_reasoner.errors import ModelError
 from pixel_reasoner.files import atomic_folder, write_json
 from pixel_reasoner.models.engine import FAMILIES, unwrap_peft
 from pixel_reasoner.models.folder import FolderSettings
-from pixel_reasoner.models.patches import speed_up_tower
+from pixel_reasoner.models.patches import optimize_vision_encoder
 from pixel_reasoner.text import visible
 from pixel_reasoner.train import distributed
 from pixel_reasoner.train.checkpoints import STATE, checkpoint_step, problem_of_checkpoint
@@ -49,7 +49,7 @@ def load_weights(where: str, run: Run, *, bf16: bool) -> Any:
             fix="give another one as model",
         ) from error
     if model.config.model_type in FAMILIES:
-        speed_up_tower(model)
+        optimize_vision_encoder(model)
     if not run.train_vision and not run.lora_rank:
         distributed.module_groups(model).freeze_vision()
     return model
@@ -131,7 +131,7 @@ def gathered_model(trainer: Any) -> Any:
         return None
     copy = _copy_with(distributed.unwrap_model(trainer), state).to(trainer.accelerator.device)
     if copy.config.model_type in FAMILIES:
-        speed_up_tower(copy)
+        optimize_vision_encoder(copy)
     return copy.eval()
 
 

@@ -12,7 +12,7 @@ from pixel_reasoner.data.check import Verdict, check_traces
 from pixel_reasoner.data.encode import encode
 from pixel_reasoner.data.expert import kind_of
 from pixel_reasoner.data.formats import export_message_list, export_trl, import_message_list
-from pixel_reasoner.errors import InputError, UsageError, packages_of
+from pixel_reasoner.errors import InputError, UsageError, require_extra
 from pixel_reasoner.evals.run import load_run
 from pixel_reasoner.models.hub import local_model
 from pixel_reasoner.runs.lock import FolderLock
@@ -175,6 +175,6 @@ def _token_counter(model: str) -> Callable[[Trace], int]:
 
 
 def _processor(model: str) -> Any:
-    with packages_of("local", "run a model"):
+    with require_extra("local", "run a model"):
         from pixel_reasoner.models.local import load_processor
     return load_processor(str(local_model(model)))
