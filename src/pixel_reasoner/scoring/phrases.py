@@ -1,4 +1,5 @@
-"""Phrases around an answer: thoughts, announcements, reasons, words for none, in English, Spanish, German and Chinese."""
+"""Phrases around an answer: thoughts, announcements, reasons, words for zero, in English, Spanish, German and
+Chinese."""
 
 from __future__ import annotations
 
@@ -17,15 +18,15 @@ _CALL_TAG = re.compile(r"<(?:tool_call|grounding|function_call)>")
 
 
 class Message(NamedTuple):
-    """A message in two parts."""
+    """Message, split into content and thoughts."""
 
     content: str
-    """what is outside of thoughts"""
+    """text outside of thoughts"""
     thought: str
 
 
 def split_thoughts(text: str) -> Message:
-    """Return what is outside and inside of thoughts. Text before a `</think>` without `<think>` is a thought.
+    """Return the text outside and inside of thoughts. Text before a `</think>` without `<think>` is a thought.
 
     >>> split_thoughts("<think>red?</think>It is blue."), split_thoughts("red?</think>blue")
     (Message(content='It is blue.', thought='red?'), Message(content='blue', thought='red?'))
@@ -106,7 +107,7 @@ def json_answer(text: str) -> str | None:
         return None
 
 
-# Between sentences. Chinese has no blank there.
+# Sentence boundaries. Chinese has no blank there.
 _BETWEEN_SENTENCES = re.compile(r"(?<=[\w)\"'*][.!?])\s+(?=[A-Z(*¿¡])|(?<=[。！？])(?=.)")
 
 
@@ -139,7 +140,8 @@ _SAID = re.compile(
 
 
 def said(sentence: str) -> str | None:
-    """Return what a sentence quotes or highlights at its end, or names after a colon; None where it denies or does neither.
+    """Return the text that a sentence quotes or highlights at its end, or names after a colon; None if it negates or
+    has neither.
 
     >>> said('The sign says "STOP".'), said('It does not say "STOP".')
     ('STOP', None)
@@ -163,7 +165,7 @@ _NOT_A_THING = _words(
 
 
 def says_none(text: str, question: str) -> bool:
-    """Return whether a text denies that there is what a question asks about: `There are no dogs`, to `How many dogs?`.
+    """Return whether a text denies the existence of the thing in a question: `There are no dogs`, to `How many dogs?`.
 
     >>> says_none("There are no dogs.", "How many dogs are there?"), says_none("I have no idea.", "How many dogs?")
     (True, False)
@@ -181,7 +183,7 @@ def says_none(text: str, question: str) -> bool:
 
 
 def _nouns(text: str) -> set[str]:
-    """Return the words of a text that may name a thing, without endings of the plural."""
+    """Return the words of a text that can name a thing, without plural endings."""
     words = re.findall(r"[^\W\d_]+", text.lower())
     return {_stem(word) for word in words} - _NOT_A_THING
 
@@ -199,10 +201,11 @@ _BOLD = re.compile(r"\*\*([^*\n]+)\*\*")
 
 
 def conclusions(text: str, question: str) -> list[str]:
-    """Return the parts of a text that may state its result, the most certain first.
+    """Return the parts of a text that may state its result, most certain first.
 
-    They are: what is bold, the last sentence, what follows or precedes a word for total or therefore, and what precedes the details
-    after a colon if it names what the question asks about.
+    The parts are: bold text, the last sentence, the text after or before a word for total or therefore, and the text
+    before the
+    details after a colon if it names the thing that the question asks about.
     """
     sentence = last_sentence(text)
     bold = _BOLD.findall(sentence)
@@ -226,13 +229,13 @@ _DECIMAL_COMMA = _words(
 
 
 def uses_decimal_comma(text: str) -> bool:
-    """Return whether a message is in a language that writes 3,5 for 3.5."""
+    """Return whether a message is in a language that writes 3.5 as 3,5."""
     words = re.findall(r"[^\W\d_]+", text.lower())
     return sum(word in _DECIMAL_COMMA for word in words) > sum(word in _ENGLISH for word in words)
 
 
 def with_decimal_points(text: str) -> str:
-    """Return a text with 3.5 for 3,5 and 1250 for 1.250.
+    """Return a text with 3.5 in place of 3,5 and 1250 in place of 1.250.
 
     >>> with_decimal_points("3,5 km, 1.250,75")
     '3.5 km, 1250.75'

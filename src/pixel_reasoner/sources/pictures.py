@@ -1,4 +1,4 @@
-"""Pictures inside the files of a data set: bytes or base64 of a cell, written to a folder and named by their content."""
+"""Pictures embedded in data set files (bytes or base64), written to a folder and named by content hash."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from pixel_reasoner.sources.rows import RowError
 
 
 def saved(content: bytes, media: Path) -> MediaItem:
-    """Write a picture to a folder, named by its content, and return it as a medium.
+    """Write a picture to a folder, named by its content hash, and return its media item.
 
     Raises:
         RowError: not a picture.
     """
-    from PIL import Image, UnidentifiedImageError  # sources are listed without media libraries
+    from PIL import Image, UnidentifiedImageError  # lazy: sources are listed without media libraries
 
     try:
         with Image.open(io.BytesIO(content)) as image:
             suffix = (image.format or "").lower()
     except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
         if not isinstance(error, Image.DecompressionBombError):
-            raise RowError("not_a_picture", f"{len(content)} bytes that are no picture") from error
+            raise RowError("not_a_picture", f"expected a picture; got {len(content)} other bytes") from error
         suffix = "img"
     path = media / f"{hashlib.sha256(content).hexdigest()[:20]}.{suffix}"
     if not path.exists():
@@ -37,7 +37,7 @@ def saved(content: bytes, media: Path) -> MediaItem:
 
 
 def saved_base64(text: Any, media: Path) -> MediaItem:
-    """Write a picture that is given as base64, with or without `data:image/...;base64,`, and return it as a medium.
+    """Write a base64 picture, with or without `data:image/...;base64,`, and return its media item.
 
     Raises:
         RowError: not base64, or not a picture.
@@ -52,7 +52,7 @@ def saved_base64(text: Any, media: Path) -> MediaItem:
 
 
 def saved_cell(cell: Any, media: Path) -> MediaItem:
-    """Write a picture of a cell of a hub data set (bytes with a path, bytes, or base64) and return it as a medium.
+    """Write the picture of a hub data set cell (bytes with a path, bytes, or base64) and return its media item.
 
     Raises:
         RowError: not a picture.
@@ -64,11 +64,11 @@ def saved_cell(cell: Any, media: Path) -> MediaItem:
 
 
 def picture_of(cell: Any, folder: Path, media: Path | None) -> MediaItem:
-    """Return the picture of a cell: a path relative to `folder`, bytes, or `{bytes, path}` as `datasets` has it.
+    """Return the picture of a cell: a path relative to `folder`, bytes, or `{bytes, path}` as in `datasets`.
 
     Args:
-        cell: of a row.
-        folder: of the file.
+        cell: value of the row.
+        folder: folder of the file.
         media: folder for bytes; None: only paths are accepted.
 
     Raises:

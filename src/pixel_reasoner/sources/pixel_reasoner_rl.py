@@ -1,6 +1,7 @@
 """PixelReasoner-RL-Data: parquet files with question, image (files), answer, is_video and qid.
 
-Pictures and frames are files beside the parquet file. A question without a known answer cannot be rewarded: it is skipped.
+Pictures and frames are files next to the parquet file. A question without a known answer is skipped, because it cannot
+be rewarded.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ _LISTED_OPTION = re.compile(r"(?m)^\s*\(?[A-H][).:]\s")
 
 
 class PixelReasonerRlSource(FileSource):
-    """Questions of the released RL data: a parquet file, or all of a folder."""
+    """Questions of the published RL data: a parquet file, or all of a folder."""
 
     name: ClassVar[str] = "pixel_reasoner_rl"
     summary: ClassVar[str] = "PixelReasoner-RL-Data: questions with answers, pictures and frames"
@@ -101,7 +102,7 @@ def _accepted(answer: Any) -> Iterator[str]:
     r"""Yield the accepted answers of a row: `\boxed{}` is removed, and a list written as Python text is parsed.
 
     Raises:
-        RowError: there is none, or one of them is missing.
+        RowError: no answer, or a missing item.
 
     >>> list(_accepted(["\\boxed{['a cat', 'cat']}"])), list(_accepted("4"))
     (['a cat', 'cat'], ['4'])
@@ -113,7 +114,8 @@ def _accepted(answer: Any) -> Iterator[str]:
 
 
 def _kind(text: str, answers: Sequence[str]) -> AnswerType:
-    """Return how an answer is compared. The data set does not say: it is inferred from the answers and from listed options."""
+    """Return the answer type. The data set has no such column: the type is inferred from the answers and from listed
+    options."""
     if all(re.fullmatch(r"\(?[A-H]\)?", one) for one in answers) and _LISTED_OPTION.search(text):
         return AnswerType.CHOICE
     if all(re.fullmatch(r"-?\d+(?:[.,]\d+)*", one) for one in answers):

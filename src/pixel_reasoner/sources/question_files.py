@@ -1,4 +1,4 @@
-"""Files of questions for evaluation and RL, in any of the formats that this project reads."""
+"""Question files for evaluation and RL, in every supported format."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pixel_reasoner.sources.tables import is_released, is_saved_dataset
 
 
 def read_questions(path: Path, folder: Path | None = None) -> Iterator[Row]:
-    """Yield the rows of a file or folder that can be rewarded.
+    """Yield the rows of a file or folder. Rows without an answer are skipped, because they cannot be rewarded.
 
     Args:
-        path: PixelReasoner-RL-Data (Parquet), or own rows: JSONL, Parquet, or a data set that `datasets` saved.
-        folder: pictures that are inside the files go to `media` in it; None: in the folder of the files.
+        path: PixelReasoner-RL-Data (Parquet), or own rows: JSONL, Parquet, or a saved `datasets` data set.
+        folder: pictures embedded in the files are written to `media` in it; None: in the folder of the files.
 
     Raises:
-        InputError: no such place, or no file of questions in it.
+        InputError: the path does not exist, or contains no file of questions.
     """
     name = "jsonl"
     if is_saved_dataset(path):

@@ -4,8 +4,9 @@
 (seconds), question, answer, choices, and situations by key frame (number of a frame of the video).
 
 Departure from the paper's data (arXiv 2505.15966)
-    STAR's key frames are frames of the whole video; the input is 16 frames of the part that is asked about. The evidence is the
-    sampled frame nearest in time to each key frame, as many of the first as one call selects.
+    STAR's key frames are frames of the whole video. The input is 16 frames of the relevant part. The evidence is the
+    sampled
+     frame nearest in time to each key frame, limited to the number of frames that one call can select.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """FineWeb-VISA: web pages with a question, a short answer and the box that supports it.
 
-Parquet files of the public set, with the columns question, short_answer, bounding_box (x1, y1, x2, y2 in pixels) and image
-(bytes, path). Pictures are written to the folder of media.
+Parquet files of the public set, with the columns question, short_answer, bounding_box (x1, y1, x2, y2 in pixels) and
+image
+(bytes, path). Pictures are written to the media folder.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Questions about a scene, with exact answers and evidence.
 
-Half of the questions of a family need an operation: the answer is read, compared, added or counted from characters that are
-unreadable in the overview. The others (*overview*) can be answered from the overview, which measures whether a model avoids
-unnecessary operations.
+Half of the questions of a family need an operation: the answer is a character, a comparison, a sum or a count of
+characters that
+are illegible in the overview. The others (*overview*) can be answered from the overview. They measure whether a model
+avoids unnecessary operations.
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ _COLORS = list(COLORS)
 NEEDS_LOOK = "needs_look"
 OVERVIEW = "overview"
 _MIN_DISTANCE = 0.2
-"""least distance of two shapes whose places are compared, fraction of the picture"""
+"""minimum distance of two shapes whose positions are compared, fraction of the picture"""
 _BAND_NAMES = {"cards": "row of cards", "bars": "bar chart", "line": "line chart", "table": "table"}
 
 
 def question_of(scene: Scene, medium: MediaItem) -> Question:
-    """Return the question of a scene: with or without operation at equal odds, then any of its kind."""
+    """Return the question of a scene: with or without operation at equal probability, then a random question of that
+    kind."""
     rng = scene.rng("question")
     wanted = NEEDS_LOOK if rng.random() < 0.5 else OVERVIEW
     by_kind: dict[str, list[Question]] = {}
@@ -37,7 +39,8 @@ def question_of(scene: Scene, medium: MediaItem) -> Question:
 
 
 def all_questions(scene: Scene, medium: MediaItem) -> Iterator[Question]:
-    """Yield all questions about a scene, or a sample of very many. Wording depends on the seed of the scene."""
+    """Yield all questions about a scene, or a sample if there are very many. Wording depends on the seed of the
+    scene."""
     rng = scene.rng("wording")
     with_operation, overviews = _ASKED[scene.family]
     yield from with_operation(scene, medium, rng)
@@ -115,7 +118,7 @@ def _pair_questions(scene: Scene, medium: MediaItem, rng: random.Random) -> Iter
 
 
 def _count_questions(scene: Scene, medium: MediaItem, rng: random.Random) -> Iterator[Question]:
-    """Yield questions about how many shapes of one colour carry a digit."""
+    """Yield questions about the number of shapes of one colour with a digit."""
     for color in _COLORS:
         alike = [item for item in sorted_by_name(scene.items) if item.color == color]
         if len(alike) < 2:
@@ -140,7 +143,7 @@ def _detail_question(
     items: Sequence[Item],
     *conclusions: str,
 ) -> Question:
-    """Return a question that needs an operation on some items. `conclusions` are appended to the findings of the last ones."""
+    """Return a question that needs an operation on some items. `conclusions` are appended to the last findings."""
     readings = [f"the {item.name} carries {item.glyph}" for item in items]
     more = [""] * (len(readings) - len(conclusions)) + list(conclusions)
     evidence = Evidence(
@@ -163,11 +166,11 @@ def _detail_question(
     )
 
 
-# --- questions that the overview answers ---
+# --- overview questions ---
 
 
 class _Overview(NamedTuple):
-    """Question that the overview answers."""
+    """Overview question."""
 
     kind: str
     text: str
@@ -176,7 +179,7 @@ class _Overview(NamedTuple):
 
 
 def _about_places(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
-    """Yield questions about the places of two shapes relative to each other."""
+    """Yield questions about the relative position of two shapes."""
     pairs = list(itertools.permutations(scene.items, 2))
     rng.shuffle(pairs)
     for first, second in pairs:
@@ -283,13 +286,13 @@ def _about_clip(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
 
 
 def _count(items: Iterable[Item], text: str) -> _Overview:
-    """Return a question about a number, whose reasoning names every item once."""
+    """Return a counting question whose reasoning names every item once."""
     named = [f"{number} {item.name}" for number, item in enumerate(sorted_by_name(items), 1)]
     return _Overview("count", text, str(len(named)), ", ".join(named))
 
 
 def sorted_by_name(items: Iterable[Item]) -> list[Item]:
-    """Return items sorted by colour and shape: a fixed order, in which each is found from the one before."""
+    """Return items sorted by colour and shape: a fixed order, independent of the positions."""
     return sorted(items, key=lambda item: (_COLORS.index(item.color), item.shape))
 
 
