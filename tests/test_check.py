@@ -24,8 +24,8 @@ def trace(tmp_path) -> Trace:
     scene = make_scene("attribute", 5)
     write_media(scene, tmp_path / medium_of(scene).path)
     question = with_media_root(next(all_questions(scene, medium_of(scene))), tmp_path)
-    manner = ExpertConfig(COMPACT, folder_settings(BUNDLED_MODELS["tiny"]).budgets)
-    return expert_trace(question, Kind.WRONG_ONCE, random.Random(0), manner)
+    config = ExpertConfig(COMPACT, folder_settings(BUNDLED_MODELS["tiny"]).budgets)
+    return expert_trace(question, Kind.WRONG_ONCE, random.Random(0), config)
 
 
 def failed(trace: Trace) -> set[str]:

@@ -21,7 +21,7 @@ from pixel_reasoner.world import FAMILIES, all_questions, make_scene, write_medi
 from pixel_reasoner.world.render import medium_of
 
 BUDGETS = folder_settings(BUNDLED_MODELS["tiny"]).budgets
-MANNER = ExpertConfig(COMPACT, BUDGETS)
+CONFIG = ExpertConfig(COMPACT, BUDGETS)
 PICTURE_KINDS = [Kind.SINGLE, Kind.WRONG_ONCE, Kind.WRONG_TWICE, Kind.TOO_WIDE, Kind.REFUSED]
 VIDEO_KINDS = [Kind.SINGLE, Kind.RESELECT, Kind.REFUSED]
 
@@ -38,8 +38,8 @@ def questions(tmp_path_factory) -> dict[str, list[Question]]:
     return found
 
 
-def write(question: Question, kind: Kind, seed: int = 0, manner: ExpertConfig = MANNER):
-    return expert_trace(question, kind, random.Random(seed), manner)
+def write(question: Question, kind: Kind, seed: int = 0, config: ExpertConfig = CONFIG):
+    return expert_trace(question, kind, random.Random(seed), config)
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
@@ -52,9 +52,9 @@ def write(question: Question, kind: Kind, seed: int = 0, manner: ExpertConfig = 
     ],
 )
 def test_every_kind_is_sound_in_every_dialect(questions, family, kind, dialect):
-    manner = ExpertConfig(DIALECTS.get(dialect), DIALECTS.get(dialect).budgets)
+    config = ExpertConfig(DIALECTS.get(dialect), DIALECTS.get(dialect).budgets)
     for seed in range(3):
-        trace = write(questions[family][0], kind, seed, manner)
+        trace = write(questions[family][0], kind, seed, config)
         assert not list(problems_of(trace))
         assert kind_of(trace) == kind
         assert trace.turns[0].mistake == (kind not in (Kind.SINGLE, Kind.TOO_WIDE))
@@ -67,9 +67,9 @@ def crops(trace):
 @pytest.mark.parametrize(("kind", "times"), [(Kind.WRONG_ONCE, 1), (Kind.WRONG_TWICE, 2)])
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_a_wrong_region_shows_nothing_of_the_evidence(questions, kind, times, dialect):
-    manner = ExpertConfig(DIALECTS.get(dialect), DIALECTS.get(dialect).budgets)
+    config = ExpertConfig(DIALECTS.get(dialect), DIALECTS.get(dialect).budgets)
     for seed in range(20):
-        trace = write(questions["attribute"][0], kind, seed, manner)
+        trace = write(questions["attribute"][0], kind, seed, config)
         (clue,) = trace.question.evidence.boxes
         *wrong, right = crops(trace)
         assert len(wrong) == times
@@ -92,9 +92,9 @@ def test_a_region_that_is_too_wide_holds_the_evidence_and_the_closer_look(questi
 
 
 def test_a_family_that_names_no_picture_looks_closer_at_the_first(questions):
-    manner = ExpertConfig(DIALECTS.get("deepeyes"), DIALECTS.get("deepeyes").budgets)
+    config = ExpertConfig(DIALECTS.get("deepeyes"), DIALECTS.get("deepeyes").budgets)
     asked = questions["attribute"][0]
-    wide, close = crops(write(asked, Kind.TOO_WIDE, 0, manner))
+    wide, close = crops(write(asked, Kind.TOO_WIDE, 0, config))
     assert wide.intersection(close) == pytest.approx(close.area, rel=0.05)
     second = asked.model_copy(
         update={
@@ -103,12 +103,12 @@ def test_a_family_that_names_no_picture_looks_closer_at_the_first(questions):
         }
     )
     with pytest.raises(NoTrace, match="picture_without_a_name"):
-        write(second, Kind.SINGLE, 0, manner)
+        write(second, Kind.SINGLE, 0, config)
 
 
 def test_calls_say_what_they_are_for_in_a_family_that_does(questions):
-    manner = ExpertConfig(DIALECTS.get("qwen3_vl"), DIALECTS.get("qwen3_vl").budgets)
-    trace = write(questions["attribute"][0], Kind.SINGLE, 0, manner)
+    config = ExpertConfig(DIALECTS.get("qwen3_vl"), DIALECTS.get("qwen3_vl").budgets)
+    trace = write(questions["attribute"][0], Kind.SINGLE, 0, config)
     (subject,) = trace.question.evidence.subjects
     assert f'"label": "{subject}"' in trace.turns[0].text
 
@@ -192,7 +192,7 @@ def test_the_same_seed_gives_the_same_bytes_whoever_opened_the_album(questions):
     album = MediaContext(question, BUDGETS)
     alone = write(question, Kind.WRONG_TWICE, 3).to_line()
     shared = [
-        expert_trace(question, Kind.WRONG_TWICE, random.Random(3), MANNER, album).to_line()
+        expert_trace(question, Kind.WRONG_TWICE, random.Random(3), CONFIG, album).to_line()
         for _ in range(2)
     ]
     assert shared == [alone, alone]

@@ -47,7 +47,7 @@ def processor():
 def write(tmp_path_factory):
     """(family, kind) -> a trace."""
     folder = tmp_path_factory.mktemp("scenes")
-    manner = ExpertConfig(COMPACT, folder_settings(BUNDLED_MODELS["tiny"]).budgets)
+    config = ExpertConfig(COMPACT, folder_settings(BUNDLED_MODELS["tiny"]).budgets)
 
     def make(family: str, kind: Kind) -> Trace:
         scene = make_scene(family, 2)
@@ -56,7 +56,7 @@ def write(tmp_path_factory):
             write_media(scene, path)
         questions = [with_media_root(q, folder) for q in all_questions(scene, medium_of(scene))]
         wanted = [q for q in questions if q.needs_look is (kind is not Kind.TEXT)]
-        return expert_trace(wanted[0], kind, random.Random(1), manner)
+        return expert_trace(wanted[0], kind, random.Random(1), config)
 
     return make
 

@@ -1,4 +1,4 @@
-"""Commands `ask` and `demo`: questions that are answered on the terminal."""
+"""Commands `ask` and `demo`: answer questions on the terminal."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _ADDRESS = re.compile(r"(?:https?|ftp|s3|gs|data|file):", re.IGNORECASE)
 
 @with_groups
 def ask(
-    question: Annotated[str, typer.Argument(help="What you want to know.")],
+    question: Annotated[str, typer.Argument(help="The question.")],
     image: Annotated[
         list[Path] | None, typer.Option("--image", "-i", help="A picture file. May be repeated.")
     ] = None,
@@ -49,7 +49,7 @@ def ask(
     without: WithoutOption = False,
     report: Annotated[
         Path | None,
-        typer.Option(help="Also write the reasoning as an HTML page, such as out.html."),
+        typer.Option(help="Also write the reasoning as an HTML page, for example out.html."),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the whole trace as one line of JSON.")
@@ -143,7 +143,7 @@ def _ask_streaming(
     *,
     has_note: bool = True,
 ) -> Trace:
-    """Ask, and print the text, calls and results as they come."""
+    """Ask, and print text, calls and results during generation."""
     from pixel_reasoner import api
 
     transcript = Transcript(model.note if has_note else "")
@@ -167,7 +167,7 @@ def _write_report(traces: list[Trace], out: Path, *, title: str, quiet: bool = F
 def _check_arguments(question: str, report: Path | None) -> None:
     if not question.strip():
         raise UsageError(
-            expected="a question", got=repr(question), fix='such as "What does the sign say?"'
+            expected="a question", got=repr(question), fix='for example "What does the sign say?"'
         )
     if report is not None:
         check_output_file(report, "--report")
@@ -193,7 +193,7 @@ def _media(
     for name, path in [*(("--image", one) for one in images), ("--video", video)]:
         if path is not None and _ADDRESS.match(str(path)):
             raise UsageError(
-                expected=f"{name} with a file of this machine",
+                expected=f"{name} with a local file",
                 got=f"the address {str(path).replace(':/', '://')}",
                 fix="download it first, for example with `curl -O ADDRESS`",
             )

@@ -1,4 +1,4 @@
-"""Command `doctor`: what works on this machine."""
+"""Command `doctor`: check of the installation."""
 
 from __future__ import annotations
 

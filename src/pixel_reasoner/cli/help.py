@@ -1,4 +1,4 @@
-"""How `--help` looks: plain text, examples as they can be copied, options in groups.
+"""Format of `--help`: plain text, examples that can be copied, options in groups.
 
 Plain text takes half the time of typer's panels (rich and a Markdown parser), and it can be piped.
 """
@@ -19,7 +19,7 @@ _OPTIONS = "Options"
 
 
 class HelpCommand(TyperCommand):
-    """A command whose help keeps indented lines as they are, and groups options by `rich_help_panel`."""
+    """Command whose help keeps indented lines unchanged and groups options by `rich_help_panel`."""
 
     def format_help_text(self, ctx: Context, formatter: HelpFormatter) -> None:
         """Write the docstring. Indented lines are examples: they are not wrapped."""
@@ -48,7 +48,7 @@ class HelpCommand(TyperCommand):
 
 
 def _blocks(text: str) -> list[tuple[bool, list[str]]]:
-    r"""Return the lines of a text in blocks, each with whether it is indented.
+    r"""Return the lines of a text in blocks, each with a flag for indentation.
 
     >>> _blocks("Do it.\n\nExamples:\n    a\n\n    b")
     [(False, ['Do it.', '', 'Examples:']), (True, ['    a', '', '    b'])]

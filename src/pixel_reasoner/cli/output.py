@@ -1,4 +1,4 @@
-"""What commands print: messages, progress bars, tables of metrics."""
+"""Output of commands: messages, progress bars, tables of metrics."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SUMMARY_COLUMNS = {
     "unparsed_rate": "unparsed",
     "mean_operations": "looks",
 }
-"""metric -> title of its column"""
+"""metric -> column title"""
 
 
 def say(*parts: str | tuple[str, str]) -> None:
@@ -43,23 +43,23 @@ def warn(text: str) -> None:
 
 
 def check_output_file(path: Path, option: str) -> None:
-    """Raise an error if a file cannot be written because of what is there already, before anything is computed.
+    """Raise an error if a file cannot be written because of existing files, before anything is computed.
 
     Raises:
-        UsageError: the path is a folder, or a file is where a folder of the path should be.
+        UsageError: the path is a folder, or a parent of the path is a file.
     """
     if path.is_dir():
         raise UsageError(
             expected=f"{option} with the name of a file",
             got=f"{path}, which is a folder",
-            fix=f"such as {option} {path / 'out.html'}",
+            fix=f"for example {option} {path / 'out.html'}",
         )
     for parent in path.parents:
         if parent.exists() and not parent.is_dir():
             raise UsageError(
                 expected=f"{option} in a folder",
                 got=f"{path}, below the file {parent}",
-                fix="name another place",
+                fix="choose another path",
             )
 
 
@@ -70,7 +70,7 @@ class ProgressBars:
         self._progress = progress
 
     def start(self, title: str, total: int | None) -> Update:
-        """Add a bar and return the function that moves it."""
+        """Add a bar and return its setter."""
         bar = self._progress.add_task(title, total=total, note="")
 
         def update(completed: int, note: str = "") -> None:
@@ -81,7 +81,7 @@ class ProgressBars:
 
 @contextmanager
 def progress_bars() -> Iterator[ProgressBars]:
-    """Show progress bars while the context is open."""
+    """Show progress bars inside the context."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -103,7 +103,7 @@ def progress_bars() -> Iterator[ProgressBars]:
 
 
 def print_report_written(out: Path, unshown: Mapping[str, int], *, quiet: bool = False) -> None:
-    """Print where a report is, and why pictures are missing from it."""
+    """Print the path of a report, and the reasons for missing pictures."""
     if not quiet:
         say(f"Report: {out}")
     for why, count in unshown.items():
@@ -191,7 +191,7 @@ def _print_repeats(repeats: Mapping[str, Any]) -> None:
 
 
 def _print_rows(summary: Mapping[str, Any]) -> None:
-    """Print which rows were not evaluated, and why."""
+    """Print the number of skipped rows, and the reasons."""
     rows = summary.get("rows")
     if rows is not None:
         share = summary["count"] / max(1, rows["read"])

@@ -13,8 +13,8 @@ from pixel_reasoner.cli.options import (
 from pixel_reasoner.cli.output import say
 
 QUESTIONS = {
-    "pictures": "sees a picture in a user message",
-    "tool_pictures": "sees a picture in a tool message",
+    "pictures": "accepts a picture in a user message",
+    "tool_pictures": "accepts a picture in a tool message",
     "seeds": "heeds seeds",
     "logprobs": "tells logprobs",
 }
@@ -31,7 +31,8 @@ def probe(
 ) -> None:
     """Test an endpoint: image input, seed, logprobs, pictures in tool messages.
 
-    Sends about nine short requests to each server. `ask` and `eval` do the same once a day, and send what works.
+    Sends about nine short requests to each server. `ask` and `eval` do the same once a day, and use only supported
+    fields.
 
     Examples:
         pixel-reasoner probe --model qwen3-vl --endpoint http://localhost:8000/v1
@@ -47,7 +48,7 @@ def probe(
     if as_json:
         print(json.dumps(found.by_url, indent=2))
         return
-    words = {True: "yes", False: "no", None: "cannot be told"}
+    words = {True: "yes", False: "no", None: "unknown"}
     for url, one in found.by_url.items():
         say(f"{url}, asked as {found.server}")
         for name, question in QUESTIONS.items():

@@ -1,4 +1,4 @@
-"""Commands `compare` and `report`: what runs show."""
+"""Commands `compare` and `report`: reports of runs."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ def compare(
         bool,
         typer.Option(
             "--anyway",
-            help="Compare the questions of both even if the runs contain different ones.",
+            help="Compare the common questions even if the runs contain different ones.",
         ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print all metrics as JSON.")] = False,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Also write an HTML page, such as compare.html."),
+        typer.Option(help="Also write an HTML page, for example compare.html."),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="Maximum number of traces on the page.")] = 200,
     allow_media: AllowMediaOption = None,
 ) -> None:
     """Compare two runs over the same questions, with a paired test.
 
-    Settings that affect the results and differ are listed. Runs over different questions are rejected.
+    Differing settings that affect the results are listed. Runs over different questions are rejected.
 
     Examples:
         pixel-reasoner compare runs/after runs/before --out compare.html
@@ -73,7 +73,7 @@ def report(
 ) -> None:
     """Write one self-contained page: metrics and traces of a run with boxes, crops, thoughts and answers, or curves of RL runs.
 
-    Traces of an evaluation with --compare are sorted: first those where operations did harm, then those with a gain.
+    Traces of an evaluation with --compare are sorted: harm of operations first, then gain.
 
     Examples:
         pixel-reasoner report runs/video --out video.html
@@ -101,5 +101,5 @@ def report(
     for path in written.tables:
         say(f"Table: {path}")
     if written.is_shortened:
-        say(f"Only the first {limit} traces are shown; --limit shows more.")
+        say(f"Only the first {limit} traces are shown; increase --limit to show more.")
     print_report_written(out, written.unshown)

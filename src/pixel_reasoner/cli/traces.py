@@ -1,4 +1,4 @@
-"""Commands `check`, `export` and `import`: traces of a run, and other formats."""
+"""Commands `check`, `export` and `import`: traces of a run in this and other formats."""
 
 from __future__ import annotations
 
@@ -61,10 +61,10 @@ def check(
     for problem in verdict.named:
         warn(f"{problem.check}: {problem.question}: {problem.detail}")
     if verdict.passed:
-        say(("fit to train on", "green"), f": {verdict.checked} traces")
+        say(("ready for training", "green"), f": {verdict.checked} traces")
         return
     problems = ", ".join(f"{name} {n}" for name, n in verdict.problems.items()) or "no trace"
-    say(("not fit to train on", "red"), f": {problems} (of {verdict.checked} traces)")
+    say(("not ready for training", "red"), f": {problems} (of {verdict.checked} traces)")
     raise typer.Exit(1)
 
 
@@ -76,8 +76,9 @@ def export(
 ) -> None:
     """Write traces in other formats.
 
-    `trl`: a `datasets` folder with messages and embedded pictures, for a stock trl.SFTTrainer. `message_list`: the JSON
-    of PixelReasoner-SFT-Data, pictures as files, for traces that `synth --model pixel_reasoner` wrote.
+    `trl`: a `datasets` folder with messages and inline pictures, for a stock trl.SFTTrainer. `message_list`: the JSON
+    format of
+    PixelReasoner-SFT-Data, with pictures as files, for traces from `synth --model pixel_reasoner`.
 
     Examples:
         pixel-reasoner export runs/synth --out runs/synth-trl
@@ -97,7 +98,7 @@ def import_(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the traces.")],
     allow_media: AllowMediaOption = None,
 ) -> None:
-    """Read traces of PixelReasoner-SFT-Data. Every call is executed again; rows that cannot be used are listed.
+    """Import traces of PixelReasoner-SFT-Data. Every call is executed again; unusable rows are listed.
 
     Example:
         pixel-reasoner import release/data.json --out runs/released
@@ -116,7 +117,7 @@ def import_(
 
 
 def _print_mask(masked: MaskedTrace) -> None:
-    """Print the tokens of a trace: trained ones green and between ⟦ ⟧, all others grey."""
+    """Print the tokens of a trace: trained tokens green and between ⟦ ⟧, all others grey."""
     from rich.console import Console
     from rich.text import Text
 

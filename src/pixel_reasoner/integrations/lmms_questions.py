@@ -1,4 +1,4 @@
-"""Rows of lmms-eval as questions, and traces as the answers that it scores."""
+"""Conversion of lmms-eval rows to questions, and of traces to answers for its scorers."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def question_of(
 
     Args:
         name: id of the question.
-        messages: as the task builds them.
-        home: folder that paths are relative to.
-        media: folder in it for pictures that have no file.
+        messages: messages built by the task.
+        home: root of relative paths.
+        media: folder in it for pictures without a file.
 
     Raises:
-        InputError: messages that cannot be asked.
+        InputError: unsupported messages.
         OutputError: pictures cannot be written.
 
     >>> messages = [{"role": "user", "content": [{"type": "text", "text": "Which?\n(A) red\n(B) blue"}]}]
@@ -50,7 +50,7 @@ def question_of(
     for message in ChatMessages(messages=messages).messages:
         if message.role == "assistant":
             raise InputError(
-                expected="a question", got="turns of an assistant", fix="use --num_fewshot 0"
+                expected="a question", got="assistant turns", fix="use --num_fewshot 0"
             )
         for part in message.content:
             if part.type == "text":
@@ -69,7 +69,7 @@ def question_of(
 
 
 def _media_item(part: Any, home: Path, media: str) -> MediaItem:
-    """Return a picture or video of a message: its own file, or else one written below `home`."""
+    """Return a picture or video of a message: its own file, or a file written below `home`."""
     if part.type == "image":
         return _picture(part.url, home, media)
     if part.type != "video":
@@ -104,7 +104,7 @@ def _path(url: Any) -> Path:
 
 @contextmanager
 def reject_truncated_pictures() -> Iterator[None]:
-    """Make Pillow raise on truncated pictures again: lmms-eval has it fill them with grey, for the whole process."""
+    """Make Pillow raise on truncated pictures: lmms-eval configures it to fill them with grey, for the whole process."""
     before, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
     try:
         yield
@@ -116,7 +116,7 @@ _PNG_MODES = frozenset({"1", "L", "LA", "P", "I", "I;16", "RGB", "RGBA"})
 
 
 def _png(picture: Image.Image) -> bytes:
-    """Return a picture as PNG: lossless, and fast to write rather than small."""
+    """Return a picture as PNG: lossless, optimised for speed over size."""
     if picture.mode not in _PNG_MODES:
         picture = picture.convert("RGB")
     content = io.BytesIO()
@@ -128,7 +128,7 @@ _OPTION = re.compile(r"(?:^[ \t]*\(?([A-J])[).:]|\(([A-J])\))[ \t]+", re.MULTILI
 
 
 def options_in(text: str) -> dict[str, str]:
-    r"""Return the options that a question lists, by letter: one per line (`A. red`, `(A) red`), or in brackets in one line.
+    r"""Return the options in a question by letter: one per line (`A. red`, `(A) red`), or in brackets in one line.
 
     >>> options_in("Which colour?\nA. red\nB. light blue\nAnswer with the letter.")
     {'A': 'red', 'B': 'light blue'}
@@ -149,7 +149,7 @@ def options_in(text: str) -> dict[str, str]:
 
 
 def final_answer(trace: Trace) -> str:
-    r"""Return the answer of a trace for lmms-eval: the letter of a choice; an empty text where there is none.
+    r"""Return the answer of a trace for lmms-eval: the letter of a choice; an empty text for no answer.
 
     >>> from pixel_reasoner.schema.trace import StopReason
     >>> question = Question(id="1", text="?", media=(), answer_type="choice", options={"A": "red", "B": "blue"})

@@ -1,4 +1,4 @@
-"""Reports of whole runs: one run, two runs compared, curves of training runs."""
+"""Reports of runs: one run, a comparison of two runs, or training curves."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from pixel_reasoner.scoring.grading import Scorer
 
 
 class WrittenReport(NamedTuple):
-    """What was written."""
+    """Result of writing a report."""
 
     out: Path
     curves: int = 0
-    """panels of training curves; 0 for a report of traces"""
+    """number of panels with training curves; 0 for a report of traces"""
     unshown: Mapping[str, int] = {}
     """reason -> number of pictures that could not be shown"""
     tables: Sequence[Path] = ()
@@ -51,14 +51,14 @@ def write_run_report(
     Args:
         sources: folders of RL runs, or one folder or file of traces.
         out: the HTML file.
-        limit: traces on the page at most.
-        tables: files, .md or .csv, for the metrics of an evaluation.
+        limit: maximum number of traces on the page.
+        tables: .md or .csv files for the metrics of an evaluation.
         references: whether published results of the benchmark are shown.
-        allow_media: folders, besides that of the run, whose media it may show (`runs.folder.load_run`).
+        allow_media: folders, in addition to the run's, whose media may be shown (`runs.folder.load_run`).
 
     Raises:
-        UsageError: several sources that are not all RL runs, or a table with another ending.
-        InputError: no traces, or a table of a run that is not finished.
+        UsageError: several sources that are not all RL runs, or a table with another suffix.
+        InputError: no traces, or a table of an unfinished run.
         OutputError: a file cannot be written.
     """
     if all((source / LOG).exists() for source in sources):
@@ -73,7 +73,7 @@ def write_run_report(
     source = sources[0]
     if not (source / SUMMARY).exists():
         if tables or references:
-            read_summary(source)  # raises: the run is not finished
+            read_summary(source)  # raises an error for an unfinished run
         return _write_traces(
             list(islice(load_run(source, allow_media), limit + 1)), out, source.name, limit
         )
@@ -94,17 +94,17 @@ def write_comparison(
     limit: int = 200,
     allow_media: Sequence[Path] = (),
 ) -> WrittenReport:
-    """Write the report of two compared runs: metrics, settings that differ, and traces of the first run.
+    """Write the report of two compared runs: metrics, differing settings, and traces of the first run.
 
-    Traces whose outcome differs come first.
+    Traces with different outcomes are first.
 
     Args:
-        found: what `evals.compare.compare_runs` returned.
+        found: result of `evals.compare.compare_runs`.
         first: folder of the first run.
         second: folder of the second run.
         out: the HTML file.
-        limit: traces on the page at most.
-        allow_media: folders, besides those of the runs, whose media may be shown.
+        limit: maximum number of traces on the page.
+        allow_media: folders, in addition to those of the runs, whose media may be shown.
 
     Raises:
         InputError: traces that cannot be read.

@@ -158,8 +158,7 @@ def anls(answer: str, gold: str, *, harness: bool = False) -> float:
 
 
 def relaxed(answer: str, gold: str, *, harness: bool = False) -> float:
-    """Return 1 for a number within 5 % of the accepted number, or for equal texts if one of the two is not a number
-    (ChartQA).
+    """Return 1 for a number within 5 % of the accepted number, or for equal texts if one of the two is not a number (ChartQA).
 
     Args:
         answer: answer of the model.

@@ -73,8 +73,7 @@ def _patterns_of(options: dict[str, str], default: str) -> _Patterns:
 
 
 def options_stated(answer: str, options: dict[str, str]) -> set[str]:
-    """Return the letters, in lower case, that an answer may name by a letter, `(A) red`, `A: red`, or the text of an
-    option."""
+    """Return the letters, in lower case, that an answer may name by a letter, `(A) red`, `A: red`, or the text of an option."""
     answer = answer[:MAX_ANSWER_CHARS]
     given = plain(answer)
     named = {plain(letter): plain(option) for letter, option in options.items()}

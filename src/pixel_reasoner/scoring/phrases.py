@@ -1,5 +1,4 @@
-"""Phrases around an answer: thoughts, announcements, reasons, words for zero, in English, Spanish, German and
-Chinese."""
+"""Phrases around an answer: thoughts, announcements, reasons, words for zero, in English, Spanish, German and Chinese."""
 
 from __future__ import annotations
 
@@ -140,8 +139,7 @@ _SAID = re.compile(
 
 
 def said(sentence: str) -> str | None:
-    """Return the text that a sentence quotes or highlights at its end, or names after a colon; None if it negates or
-    has neither.
+    """Return the text that a sentence quotes or highlights at its end, or names after a colon; None if it negates or has neither.
 
     >>> said('The sign says "STOP".'), said('It does not say "STOP".')
     ('STOP', None)

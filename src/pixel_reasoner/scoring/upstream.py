@@ -1,5 +1,4 @@
-r"""Upstream-compatible scorer, for comparison with published results only: it reproduces the faults of Pixel Reasoner's
-code.
+r"""Upstream-compatible scorer, for comparison with published results only: it reproduces the faults of Pixel Reasoner's code.
 
 Rules in upstream order (`rule_reward` and the functions it calls in `experience_maker.py`, commit a3a6c3a), with the
 faults:

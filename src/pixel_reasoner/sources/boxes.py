@@ -139,7 +139,7 @@ def frames_of(value: Any, units: Units = PIXELS) -> tuple[int, ...]:
 
 
 def frames_at(
-    medium: MediaItem, times_s: Iterable[float], *, within: bool = True
+    media_item: MediaItem, times_s: Iterable[float], *, within: bool = True
 ) -> tuple[int, ...]:
     """Return the numbers (from 1) of the sampled frames of a video that are nearest to the given times.
 
@@ -153,13 +153,13 @@ def frames_at(
     """
     from pixel_reasoner.media.videos import sample_video  # loads media libraries
 
-    if medium.kind != "video":
+    if media_item.kind != "video":
         raise RowError(
             "bad_frame", f"expected times in a video; got media of type {media_item.kind}"
         )
     try:
         sampled = sample_video(
-            Path(medium.path), DEFAULT_MEDIA_LIMITS, medium.start_s, medium.end_s
+            Path(media_item.path), DEFAULT_MEDIA_LIMITS, media_item.start_s, media_item.end_s
         )
     except InputError as error:
         raise RowError("unusable_medium", str(error)) from error

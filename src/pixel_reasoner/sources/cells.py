@@ -259,8 +259,7 @@ def letter_of(
 
 
 def without_placeholders(text: str, num_media: int) -> str:
-    r"""Return a question without `<image>` and `<video>` before and after it, because the prompt shows media before the
-    question.
+    r"""Return a question without `<image>` and `<video>` before and after it, because the prompt shows media before the question.
 
     Raises:
         RowError: the number of placeholders is not the number of media, one is inside the text, or its number is too

@@ -21,14 +21,19 @@ def saved(content: bytes, media: Path) -> MediaItem:
     Raises:
         RowError: not a picture.
     """
-    from PIL import Image, UnidentifiedImageError  # lazy: sources are listed without media libraries
+    from PIL import (
+        Image,
+        UnidentifiedImageError,
+    )  # lazy: sources are listed without media libraries
 
     try:
         with Image.open(io.BytesIO(content)) as image:
             suffix = (image.format or "").lower()
     except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
         if not isinstance(error, Image.DecompressionBombError):
-            raise RowError("not_a_picture", f"expected a picture; got {len(content)} other bytes") from error
+            raise RowError(
+                "not_a_picture", f"expected a picture; got {len(content)} other bytes"
+            ) from error
         suffix = "img"
     path = media / f"{hashlib.sha256(content).hexdigest()[:20]}.{suffix}"
     if not path.exists():

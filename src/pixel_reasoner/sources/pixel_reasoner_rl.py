@@ -89,13 +89,15 @@ def _media(row: dict[str, Any], folder: Path, pictures: Path) -> list[MediaItem]
     if not [cell for cell in cells if not is_missing(cell)]:
         raise RowError("missing_picture", "expected pictures; got none")
     media = [picture_of(cell, folder, pictures) for cell in cells]
-    if absent := [medium.path for medium in media if not path_exists(Path(medium.path))]:
+    if absent := [
+        media_item.path for media_item in media if not path_exists(Path(media_item.path))
+    ]:
         raise RowError("missing_file", absent[0])
     if not row.get("is_video"):
         return media
     if not all(isinstance(cell, str) for cell in cells):
         raise RowError("bad_frames", "expected frames as paths; got bytes")
-    return _frames([Path(medium.path) for medium in media])
+    return _frames([Path(media_item.path) for media_item in media])
 
 
 def _accepted(answer: Any) -> Iterator[str]:
@@ -114,8 +116,10 @@ def _accepted(answer: Any) -> Iterator[str]:
 
 
 def _kind(text: str, answers: Sequence[str]) -> AnswerType:
-    """Return the answer type. The data set has no such column: the type is inferred from the answers and from listed
-    options."""
+    """Return the answer type.
+
+    The data set has no such column: the type is inferred from the answers and from listed options.
+    """
     if all(re.fullmatch(r"\(?[A-H]\)?", one) for one in answers) and _LISTED_OPTION.search(text):
         return AnswerType.CHOICE
     if all(re.fullmatch(r"-?\d+(?:[.,]\d+)*", one) for one in answers):

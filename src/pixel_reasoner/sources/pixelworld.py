@@ -82,7 +82,9 @@ class PixelWorldSource(Source):
                 yield from ((family, seed) for family in self.families)
             return
         for family in self.families:
-            split_seed(self.split, self.seed, self.count - 1)  # fail before the first scene is rendered
+            split_seed(
+                self.split, self.seed, self.count - 1
+            )  # fail before the first scene is rendered
             for number in range(self.count):
                 yield family, split_seed(self.split, self.seed, number)
 
@@ -93,23 +95,23 @@ class PixelWorldSource(Source):
 
         family, seed = unit
         scene = make_scene(family, seed, self.params(family))  # type: ignore[arg-type]
-        medium = medium_of(scene)
-        if not (folder / medium.path).exists():
-            write_media(scene, folder / medium.path)
-        yield from self._selected(scene, medium)
+        media_item = medium_of(scene)
+        if not (folder / media_item.path).exists():
+            write_media(scene, folder / media_item.path)
+        yield from self._selected(scene, media_item)
 
-    def _selected(self, scene: Scene, medium: MediaItem) -> Iterator[Question]:
+    def _selected(self, scene: Scene, media_item: MediaItem) -> Iterator[Question]:
         from pixel_reasoner.world import question_of
 
         if self.selection is Selection.OWN:
-            yield question_of(scene, medium)
+            yield question_of(scene, media_item)
         elif self.selection is Selection.ONE:
             rng = random.Random(f"questions/{scene.id}/{self.overview_share}")
             share = float(rng.random() < self.overview_share)
-            yield from scene_questions(scene, medium, 1, share, rng)
+            yield from scene_questions(scene, media_item, 1, share, rng)
         else:
             rng = random.Random(f"seeds/{self.seed}/{scene.id}")
-            yield from scene_questions(scene, medium, self.per_scene, self.overview_share, rng)
+            yield from scene_questions(scene, media_item, self.per_scene, self.overview_share, rng)
 
     def params(self, family: str) -> WorldParams | None:
         """Return the parameters of a family's scenes; None for an unknown family."""
@@ -145,9 +147,9 @@ def world_version() -> int:
 
 
 def scene_questions(
-    """Yield at most `count` different questions about a scene; about `overview_share` of them are overview questions.
+    scene: Scene, media_item: MediaItem, count: int, overview_share: float, rng: random.Random
 ) -> Iterator[Question]:
-    """Yield at most `count` different questions about a scene; about `overview_share` of them need no operation.
+    """Yield at most `count` different questions about a scene; about `overview_share` of them are overview questions.
 
     >>> from pixel_reasoner.world import make_scene
     >>> scene = make_scene("attribute", 7)
@@ -157,7 +159,7 @@ def scene_questions(
     """
     from pixel_reasoner.world import all_questions
 
-    questions = list(all_questions(scene, medium))
+    questions = list(all_questions(scene, media_item))
     visual = [question for question in questions if question.needs_look]
     overviews = [question for question in questions if not question.needs_look]
     # A scene has few details, so their number determines the share.

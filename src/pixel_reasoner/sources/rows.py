@@ -78,9 +78,9 @@ def check_rows(rows: Iterable[Row]) -> Iterator[Row]:
 
 def _problem(question: Question) -> tuple[str, str] | None:
     """Return (reason, detail) if a well-formed question cannot be asked."""
-    for medium in question.media:
-        if not path_exists(Path(medium.path)):
-            return "missing_file", medium.path
+    for media_item in question.media:
+        if not path_exists(Path(media_item.path)):
+            return "missing_file", media_item.path
     if question.options and question.answer and not set(question.answer) & set(question.options):
         options = ", ".join(question.options)
         return "answer_not_among_options", f"expected one of {options}; got {question.answer[0]!r}"
@@ -89,7 +89,7 @@ def _problem(question: Question) -> tuple[str, str] | None:
 
 def _evidence_problem(question: Question, evidence: Evidence) -> tuple[str, str] | None:
     """Return (reason, detail) if no operation can show the evidence."""
-    kinds = [medium.kind for medium in question.media]
+    kinds = [media_item.kind for media_item in question.media]
     frames, last = evidence.frames, DEFAULT_MEDIA_LIMITS.num_frames
     if any(not 1 <= frame <= last for frame in frames):
         return "bad_frame", f"expected numbers of sampled frames from 1 to {last}; got {frames}"

@@ -65,36 +65,36 @@ def _situation(name: str, row: dict[str, Any], videos: Mapping[str, Path]) -> Qu
     options = lettered(choices)
     letter = list(options)[choices.index(row["answer"])]
     start_s, end_s = (number_of(row[key], key) for key in ("start", "end"))
-    medium = MediaItem(kind="video", path=str(path), start_s=start_s, end_s=end_s)
+    media_item = MediaItem(kind="video", path=str(path), start_s=start_s, end_s=end_s)
     return Question(
         id=name,
         text=with_options(text_of(row["question"], "question"), options),
-        media=(medium,),
+        media=(media_item,),
         answer=(letter,),
         answer_type=AnswerType.CHOICE,
         options=options,
         category="star",
         needs_look=True,
         evidence=Evidence(
-            frames=_nearest_frames(medium, [int(key) for key in row["situations"]]),
+            frames=_nearest_frames(media_item, [int(key) for key in row["situations"]]),
             subjects=("what the question is about",),
             findings=(f"these frames show that the answer is {letter}, {row['answer']}",),
         ),
     )
 
 
-def _nearest_frames(medium: MediaItem, keys: list[int]) -> tuple[int, ...]:
+def _nearest_frames(media_item: MediaItem, keys: list[int]) -> tuple[int, ...]:
     """Return the sampled frames nearest in time to frames of the whole video."""
     import av
 
     from pixel_reasoner.operations.frames import MAX_SELECTED_FRAMES
 
     try:
-        with av.open(medium.path) as container:
+        with av.open(media_item.path) as container:
             rate = container.streams.video[0].average_rate
     except (OSError, IndexError) as error:
-        raise RowError("unusable_medium", f"{medium.path}: {error}") from error
+        raise RowError("unusable_medium", f"{media_item.path}: {error}") from error
     if not keys or not rate or min(keys) < 0:
         raise RowError("bad_frame", f"expected numbers of key frames; got {keys}")
     times_s = [key / float(rate) for key in keys]
-    return frames_at(medium, times_s, within=False)[:MAX_SELECTED_FRAMES]
+    return frames_at(media_item, times_s, within=False)[:MAX_SELECTED_FRAMES]

@@ -49,12 +49,12 @@ def _page(name: str, row: dict[str, Any], media: Path) -> Question:
     path = media / f"{name}.png"
     if not path.exists():
         write_bytes(content, path)
-    medium = MediaItem(kind="image", path=str(path))
-    boxes = boxes_on_picture([row["bounding_box"]], 1, [medium])
+    media_item = MediaItem(kind="image", path=str(path))
+    boxes = boxes_on_picture([row["bounding_box"]], 1, [media_item])
     return Question(
         id=name,
         text=without_placeholders(question, 1),
-        media=(medium,),
+        media=(media_item,),
         answer=(answer,),
         category="visa",
         needs_look=True,

@@ -24,13 +24,12 @@ _MIN_DISTANCE = 0.2
 _BAND_NAMES = {"cards": "row of cards", "bars": "bar chart", "line": "line chart", "table": "table"}
 
 
-def question_of(scene: Scene, medium: MediaItem) -> Question:
-    """Return the question of a scene: with or without operation at equal probability, then a random question of that
-    kind."""
+def question_of(scene: Scene, media_item: MediaItem) -> Question:
+    """Return the question of a scene: with or without operation at equal probability, then a random question of that kind."""
     rng = scene.rng("question")
     wanted = NEEDS_LOOK if rng.random() < 0.5 else OVERVIEW
     by_kind: dict[str, list[Question]] = {}
-    for question in all_questions(scene, medium):
+    for question in all_questions(scene, media_item):
         group, kind = question.category.split("/")
         if group == wanted:
             by_kind.setdefault(kind, []).append(question)
@@ -38,18 +37,17 @@ def question_of(scene: Scene, medium: MediaItem) -> Question:
     return rng.choice(by_kind[kind])
 
 
-def all_questions(scene: Scene, medium: MediaItem) -> Iterator[Question]:
-    """Yield all questions about a scene, or a sample if there are very many. Wording depends on the seed of the
-    scene."""
+def all_questions(scene: Scene, media_item: MediaItem) -> Iterator[Question]:
+    """Yield all questions about a scene, or a sample if there are very many. Wording depends on the seed of the scene."""
     rng = scene.rng("wording")
     with_operation, overviews = _ASKED[scene.family]
-    yield from with_operation(scene, medium, rng)
+    yield from with_operation(scene, media_item, rng)
     for number, one in enumerate(overviews(scene, rng), start=1):
         is_count = one.kind.startswith("count")
         yield Question(
             id=f"{scene.id}-{one.kind}-{number}",
             text=one.text,
-            media=(medium,),
+            media=(media_item,),
             answer=(one.answer,),
             answer_type=AnswerType.NUMBER if is_count else _text_type(scene),
             category=f"{OVERVIEW}/{one.kind}",
@@ -65,7 +63,7 @@ def _text_type(scene: Scene) -> AnswerType:
 # --- questions that need an operation ---
 
 
-def _read_questions(scene: Scene, medium: MediaItem, rng: random.Random) -> Iterator[Question]:
+def _read_questions(scene: Scene, media_item: MediaItem, rng: random.Random) -> Iterator[Question]:
     for item in scene.items:
         kind = "letter" if item.glyph in LETTERS else "digit"
         text = rng.choice(
@@ -75,10 +73,12 @@ def _read_questions(scene: Scene, medium: MediaItem, rng: random.Random) -> Iter
                 f"What {kind} does the {item.name} carry?",
             )
         )
-        yield _detail_question(scene, medium, "read", text, item.glyph, [item])
+        yield _detail_question(scene, media_item, "read", text, item.glyph, [item])
 
 
-def _page_read_questions(scene: Scene, medium: MediaItem, rng: random.Random) -> Iterator[Question]:
+def _page_read_questions(
+    scene: Scene, media_item: MediaItem, rng: random.Random
+) -> Iterator[Question]:
     for item in scene.items:
         kind = "number" if item.glyph.isdigit() else "city"
         where = (
@@ -89,10 +89,10 @@ def _page_read_questions(scene: Scene, medium: MediaItem, rng: random.Random) ->
         texts: tuple[str, ...] = (f"Which {kind} is {where}?", f"Read the {kind} {where}.")
         if item.shape == "print":
             texts = ("Which city does the small print name?", "Read the city in the small print.")
-        yield _detail_question(scene, medium, "read", rng.choice(texts), item.glyph, [item])
+        yield _detail_question(scene, media_item, "read", rng.choice(texts), item.glyph, [item])
 
 
-def _pair_questions(scene: Scene, medium: MediaItem, rng: random.Random) -> Iterator[Question]:
+def _pair_questions(scene: Scene, media_item: MediaItem, rng: random.Random) -> Iterator[Question]:
     """Yield questions about the larger of two digits, and about their sum."""
     for pair in rng.sample(list(itertools.permutations(scene.items, 2)), 3):
         first, second = pair
@@ -105,7 +105,7 @@ def _pair_questions(scene: Scene, medium: MediaItem, rng: random.Random) -> Iter
                 )
             )
             conclusion = f", so the {larger.name} carries the larger digit"
-            yield _detail_question(scene, medium, "larger", text, larger.name, pair, conclusion)
+            yield _detail_question(scene, media_item, "larger", text, larger.name, pair, conclusion)
         total = int(first.glyph) + int(second.glyph)
         text = rng.choice(
             (
@@ -114,10 +114,10 @@ def _pair_questions(scene: Scene, medium: MediaItem, rng: random.Random) -> Iter
             )
         )
         conclusion = f", and {first.glyph} + {second.glyph} = {total}"
-        yield _detail_question(scene, medium, "sum", text, str(total), pair, conclusion)
+        yield _detail_question(scene, media_item, "sum", text, str(total), pair, conclusion)
 
 
-def _count_questions(scene: Scene, medium: MediaItem, rng: random.Random) -> Iterator[Question]:
+def _count_questions(scene: Scene, media_item: MediaItem, rng: random.Random) -> Iterator[Question]:
     """Yield questions about the number of shapes of one colour with a digit."""
     for color in _COLORS:
         alike = [item for item in sorted_by_name(scene.items) if item.color == color]
@@ -131,12 +131,14 @@ def _count_questions(scene: Scene, medium: MediaItem, rng: random.Random) -> Ite
         )
         marked = [int(item.glyph in DIGITS) for item in alike]
         conclusions = [f": {number} so far" for number in itertools.accumulate(marked)]
-        yield _detail_question(scene, medium, "count", text, str(sum(marked)), alike, *conclusions)
+        yield _detail_question(
+            scene, media_item, "count", text, str(sum(marked)), alike, *conclusions
+        )
 
 
 def _detail_question(
     scene: Scene,
-    medium: MediaItem,
+    media_item: MediaItem,
     kind: str,
     text: str,
     answer: str,
@@ -157,7 +159,7 @@ def _detail_question(
     return Question(
         id=f"{scene.id}-{kind}-{names}",
         text=text,
-        media=(medium,),
+        media=(media_item,),
         answer=(answer,),
         answer_type=AnswerType.NUMBER if is_number else _text_type(scene),
         category=f"{NEEDS_LOOK}/{kind}",

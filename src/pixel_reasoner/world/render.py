@@ -40,10 +40,10 @@ def render(scenes: list[Scene], folder: Path) -> Iterator[Question]:
         OutputError: the folder cannot be written.
     """
     for scene in scenes:
-        medium = medium_of(scene)
-        if not (folder / medium.path).exists():
-            write_media(scene, folder / medium.path)
-        yield question_of(scene, medium)
+        media_item = medium_of(scene)
+        if not (folder / media_item.path).exists():
+            write_media(scene, folder / media_item.path)
+        yield question_of(scene, media_item)
 
 
 def medium_of(scene: Scene) -> MediaItem:

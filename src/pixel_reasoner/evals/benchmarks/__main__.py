@@ -1,4 +1,4 @@
-"""Write the table of benchmarks into a page, between its marks: `python -m pixel_reasoner.evals.benchmarks docs/evaluate.md`."""
+"""Insert the table of benchmarks into a page: `python -m pixel_reasoner.evals.benchmarks docs/evaluate.md`."""
 
 import sys
 from pathlib import Path

@@ -1,6 +1,7 @@
-"""BLINK (arXiv 2404.12390): perception that people do within a blink; up to four pictures a question.
+"""BLINK (arXiv 2404.12390): perception tasks that people solve within a blink; up to four pictures per question.
 
-`prompt` of a row numbers the options and speaks of the pictures; where it is missing, it is put together from `question` and `choices`.
+`prompt` of a row numbers the options and refers to the pictures. If it is missing, it is built from `question` and
+`choices`.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def _question(row: dict[str, Any], media: Path) -> Question:
 register_benchmarks(
     Benchmark(
         name="blink",
-        measures="14 tasks of perception, several pictures a question",
+        measures="14 tasks of perception, several pictures per question",
         files="<task>/val*.parquet for each of 14 tasks",
         rows="1,901 (validation)",
         metric="accuracy",

@@ -1,6 +1,7 @@
-"""ChartQA (arXiv 2203.10244): questions about charts, by people and by machine; relaxed accuracy.
+"""ChartQA (arXiv 2203.10244): human-written and machine-generated questions about charts; relaxed accuracy.
 
-Two layouts are read: the official `test_human.json` and `test_augmented.json` with the pictures in `png`, and the parquet files of lmms-lab/ChartQA.
+Two layouts: the official `test_human.json` and `test_augmented.json` with the pictures in `png`, and the parquet files
+of lmms-lab/ChartQA.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def _question(kind: str, name: str, text: Any, answer: Any, picture: Any) -> Que
 register_benchmarks(
     Benchmark(
         name="chartqa",
-        measures="reading values off charts and reasoning with them",
+        measures="values of charts, and reasoning with them",
         files="test/test_human.json, test/test_augmented.json and test/png, or data/test*.parquet",
         rows="2,500",
         metric="relaxed accuracy (5 %)",

@@ -1,7 +1,8 @@
-"""DocVQA (arXiv 2007.00398) and InfographicsVQA (arXiv 2104.12756): what a page says; ANLS.
+"""DocVQA (arXiv 2007.00398) and InfographicsVQA (arXiv 2104.12756): contents of pages; ANLS.
 
-Two layouts are read: the official JSON (`data`: a list) with the pictures beside it, and the parquet files of lmms-lab/DocVQA. The answers of the test splits are kept
-by the organisers: their rows are dropped as `no_answer`.
+Two layouts: the official JSON (`data`: a list) with the pictures next to it, and the parquet files of lmms-lab/DocVQA.
+The answers
+of the test splits are not public: their rows are dropped as `no_answer`.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ register_benchmarks(
     Benchmark(
         name="infographicsvqa",
         measures="reading and reasoning over infographics",
-        files="infographicsVQA_val*.json with the pictures beside it, or InfographicVQA/validation*.parquet",
+        files="infographicsVQA_val*.json with the pictures next to it, or InfographicVQA/validation*.parquet",
         rows="2,801 (validation)",
         metric="ANLS",
         read=partial(read, "infographicsvqa", "infographicsVQA_val*.json", "InfographicVQA"),
@@ -81,7 +82,7 @@ register_benchmarks(
     Benchmark(
         name="docvqa",
         measures="reading scanned documents",
-        files="val_v1.0*.json with the pictures beside it, or DocVQA/validation*.parquet",
+        files="val_v1.0*.json with the pictures next to it, or DocVQA/validation*.parquet",
         rows="5,349 (validation)",
         metric="ANLS",
         read=partial(read, "docvqa", "val_v1.0*.json", "DocVQA"),

@@ -1,7 +1,8 @@
-"""HR-Bench (arXiv 2408.15556): pictures of 4K and 8K, each question asked four times with its options in turn.
+"""HR-Bench (arXiv 2408.15556): 4K and 8K pictures, each question asked four times with rotated options.
 
-The official figure is the mean over the four cycles of the accuracy within each; `labels["cycle"]` tells them apart, and rows of one picture are one
-cluster. Base64 pictures of 8K are decoded one row at a time.
+The official metric is the mean of the accuracies within each of the four cycles. `labels["cycle"]` contains the cycle,
+and rows
+of one picture are one cluster. Base64 pictures of 8K are decoded one row at a time.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ register_benchmarks(
     *(
         Benchmark(
             name=f"hrbench-{size}",
-            measures=f"details of {size.upper()} pictures: of one thing (single) and of several (cross)",
+            measures=f"details of {size.upper()} pictures: of one object (single) and of several (cross)",
             files=f"hr_bench_{size}.tsv or hr_bench_{size}.parquet",
             rows="800 (200 questions in 4 cycles)",
             metric="accuracy, mean of the cycles",

@@ -1,4 +1,4 @@
-"""TallyQA (arXiv 1810.12440): counting in photographs. Complex questions need more than detecting a kind of thing."""
+"""TallyQA (arXiv 1810.12440): counting in photographs. Complex questions need more than object detection."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pixel_reasoner.sources.rows import RowError, SkippedRow
 
 
 def read(simple: bool, data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
-    """Yield the rows of `test.json`; pictures of Visual Genome and COCO lie in the folders that rows name."""
+    """Yield the rows of `test.json`. Pictures of Visual Genome and COCO are in the folders that rows name."""
     del media
     for path in files_below(data, "test.json", "*test*.json"):
         for number, row in enumerate(json_rows(path), start=1):
@@ -44,7 +44,7 @@ register_benchmarks(
         Benchmark(
             name=f"tallyqa-{kind}",
             measures=f"counting, {kind} questions",
-            files="test.json, and the pictures below it as rows name them",
+            files="test.json, and the pictures below it at the paths in the rows",
             rows=rows,
             metric="accuracy of the exact count",
             read=partial(read, kind == "simple"),

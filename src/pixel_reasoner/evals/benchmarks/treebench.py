@@ -1,7 +1,8 @@
-"""TreeBench (arXiv 2507.07999): traceable evidence; every question has the boxes of what it is about.
+"""TreeBench (arXiv 2507.07999): traceable evidence; every question has the boxes of its target objects.
 
-Beside accuracy the official figure is the mean IoU of boxes: here of the regions that were zoomed into, or of `<box>[x1,y1,x2,y2]</box>` in the text where none was
-(`stats.mean_iou`).
+The official metrics are accuracy and the mean IoU of boxes: here boxes of zoomed regions, or else of
+`<box>[x1,y1,x2,y2]</box>` in
+the text (`stats.mean_iou`).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Any TSV as VLMEvalKit reads it: index, image (base64, or the index of a row that has it) or image_path, question, options A, B, ... (to Z), answer.
+"""Any TSV in VLMEvalKit's format: index, image (base64, or the index of a row that has it) or image_path, question, options A, B, ... (to Z), answer.
 
-A row with options is a choice, one whose answer is a whole number a count, any other a text.
+A row with options is a choice, a row with a whole number as answer is a count, any other row is a text.
 """
 
 from __future__ import annotations
@@ -31,11 +31,14 @@ from pixel_reasoner.sources.pictures import saved_base64
 from pixel_reasoner.sources.rows import RowError, SkippedRow
 
 INDEX_LENGTH = 64
-"""an `image` cell that is shorter is the index of another row"""
+"""minimum length of an image; a shorter `image` cell is the index of another row"""
 
 
 def read(data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
-    """Yield the rows of all TSV files of a folder. A row may show another one's picture, so each is written as it is read."""
+    """Yield the rows of all TSV files of a folder.
+
+    A row may refer to another row's picture, so pictures are written immediately.
+    """
     for path in files_below(data, "*.tsv"):
         seen: dict[str, tuple[MediaItem, ...]] = {}
         for number, row in enumerate(tsv_rows(path, ("index", "question")), start=1):
@@ -48,7 +51,7 @@ def read(data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
             except RowError as error:
                 yield SkippedRow(where, error.reason, str(error))
                 continue
-            row.pop("image", None)  # a draft holds no pixels
+            row.pop("image", None)  # a draft contains no pixels
             yield RowDraft(where, partial(_question, row, path.stem, pictures))
 
 
@@ -75,7 +78,7 @@ def _question(row: dict[str, str], name: str, pictures: tuple[MediaItem, ...]) -
 
 
 def _answers(row: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the accepted answers of a row: its cell, or those of a list in it."""
+    """Return the accepted answers of a row: its cell, or the items of a list in the cell."""
     cell = row.get("answer", "").strip()
     if not cell or cell == "nan":
         raise missing("answer")
@@ -96,7 +99,7 @@ def _pictures(
 
 
 def _several(cell: str) -> list[str]:
-    """Return the items of a cell that is a list, or the cell."""
+    """Return the items of a cell that is a list, or the cell itself."""
     if not cell.startswith("["):
         return [cell]
     listed = list_in(cell)
@@ -110,8 +113,8 @@ def _several(cell: str) -> list[str]:
 register_benchmarks(
     Benchmark(
         name="tsv",
-        measures="whatever the file asks",
-        files="*.tsv, as VLMEvalKit has them",
+        measures="your own questions",
+        files="*.tsv in VLMEvalKit's format",
         rows="any",
         metric="accuracy",
         read=read,

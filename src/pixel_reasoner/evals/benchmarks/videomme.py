@@ -18,7 +18,7 @@ SUFFIXES = (".mp4", ".MP4", ".mkv", ".webm")
 
 
 def read(data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
-    """Yield the rows of the parquet file; videos as `data/<videoID>.mp4`."""
+    """Yield the rows of the parquet file; videos are `data/<videoID>.mp4`."""
     del media
     for path in files_below(data, "videomme/test*.parquet", "test*.parquet"):
         needed = ("videoID", "question", "options", "answer")

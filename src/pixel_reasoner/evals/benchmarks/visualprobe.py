@@ -1,6 +1,6 @@
-"""VisualProbe (Mini-o3, arXiv 2509.07969): visual search where one look does not do. Free answers, compared as texts.
+"""VisualProbe (Mini-o3, arXiv 2509.07969): visual search that needs several operations. Free-form answers, compared as texts.
 
-Published figures come from a judge model; an exact comparison is stricter, so the two are not comparable.
+Published results use a judge model. An exact comparison is stricter, so the two are not comparable.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pixel_reasoner.sources.rows import RowError, SkippedRow
 
 
 def read(data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
-    """Yield the rows of `val.json`; one folder for each difficulty, or all below one."""
+    """Yield the rows of `val.json`, from one folder per difficulty or all below one."""
     del media
     for path in files_below(data, "val.json", "*/val.json"):
         for number, row in enumerate(json_rows(path), start=1):
@@ -60,7 +60,7 @@ def _first(row: dict[str, Any], *names: str) -> Any:
 register_benchmarks(
     Benchmark(
         name="visualprobe",
-        measures="visual search that takes several looks: easy, medium and hard",
+        measures="visual search that needs several operations: easy, medium and hard",
         files="val.json and data/*.jpg, or one folder with both for each difficulty",
         rows="141 easy, 268 medium, 106 hard",
         metric="exact match (published: a judge model)",

@@ -1,7 +1,9 @@
-"""V* Bench (arXiv 2312.14135): details of high-resolution photographs, and how two small things stand to each other.
+"""V* Bench (arXiv 2312.14135): attributes and relative positions of small objects in high-resolution photographs.
 
-Two layouts are read: `test_questions.jsonl` beside the folders of pictures, or the folders alone, where each picture has a JSON file
-with `question`, `options` (the first is right) and boxes. There the options are shuffled, with a seed of the picture's own name.
+Two layouts: `test_questions.jsonl` next to the folders of pictures, or the folders alone with a JSON file per picture:
+`question`,
+`options` (the first is right) and boxes. In the second layout the options are shuffled, with the picture's name as
+seed.
 """
 
 from __future__ import annotations
@@ -66,7 +68,7 @@ def _of_picture(notes: Path) -> Question:
     has_values(row, ("question", "options"))
     path = next((p for p in sorted(notes.parent.glob(f"{notes.stem}.*")) if p != notes), None)
     if path is None:
-        raise RowError("missing_file", f"a picture beside {notes.name}")
+        raise RowError("missing_file", f"expected a picture next to {notes.name}; got none")
     options = [text_of(option, "options") for option in row["options"]]
     shuffled = random.Random(f"vstar/{notes.stem}").sample(options, len(options))
     right = lettered(shuffled)
@@ -95,8 +97,8 @@ def _evidence(row: dict[str, Any], path: Path) -> Evidence | None:
 register_benchmarks(
     Benchmark(
         name="vstar",
-        measures="small details in high-resolution photographs: attributes, and where two things stand",
-        files="test_questions.jsonl, or only direct_attributes/*.json and relative_position/*.json, beside the pictures",
+        measures="small details in high-resolution photographs: attributes and relative positions",
+        files="test_questions.jsonl, or only direct_attributes/*.json and relative_position/*.json, next to the pictures",
         rows="191",
         metric="accuracy",
         read=read,
