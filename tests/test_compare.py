@@ -236,12 +236,12 @@ def test_a_summary_carries_all_that_decides_its_numbers(asked, tmp_path):
 def test_runs_that_were_asked_other_questions_are_refused(asked, tmp_path):
     evaluate(plan(asked), tmp_path / "a")
     evaluate(plan(asked[:4]), tmp_path / "b")
-    with pytest.raises(UsageError, match=r"2 that only .*/a was asked, 0 that only .*4 in both"):
+    with pytest.raises(UsageError, match=r"2 only in .*/a, 0 only in .*4 in both"):
         compare_runs(tmp_path / "a", tmp_path / "b")
     assert compare_runs(tmp_path / "a", tmp_path / "b", anyway=True)["with"]["count"] == 4
     other = [q.model_copy(update={"id": f"x{q.id}"}) for q in asked]
     evaluate(plan(other), tmp_path / "c")
-    with pytest.raises(InputError, match="questions that both runs were asked"):
+    with pytest.raises(InputError, match="questions that both runs contain"):
         compare_runs(tmp_path / "a", tmp_path / "c", anyway=True)
     with pytest.raises(InputError, match="folder of a run"):
         compare_runs(tmp_path / "a", tmp_path / "nowhere")

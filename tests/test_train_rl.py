@@ -196,8 +196,8 @@ def test_a_plan_loads_nothing_and_refuses_what_does_not_fit():
     )
     made = plan(run, gpus=32, gpu_gib=80)
     assert made.states_bytes == pytest.approx(8.29e9 * 16 / 32)
-    assert any("gradient steps on them: 16" in line for line in made.lines(run, 80))
-    with pytest.raises(UsageError, match="holds the weights and one rollout"):
+    assert any("gradient steps per sync: 16" in line for line in made.lines(run, 80))
+    with pytest.raises(UsageError, match="for the weights and one rollout"):
         plan(run, gpus=32, gpu_gib=24)
     with pytest.raises(UsageError, match="fits into 80 GiB"):
         plan(run, gpus=1, gpu_gib=80)
@@ -891,7 +891,7 @@ def test_a_disk_that_fills_is_an_error_and_the_last_whole_checkpoint_is_gone_on_
     run = run_of(tmp_path, trl=trl)
     with (
         full_disk(after_bytes=2_000_000),
-        pytest.raises(OutputError, match="room for a checkpoint"),
+        pytest.raises(OutputError, match="space for a checkpoint"),
     ):
         train_rl(run)
     assert last_checkpoint(tmp_path) is None

@@ -92,7 +92,7 @@ def test_a_folder_does_not_hide_an_embedded_model(tmp_path):
         ("eval_traces = 5", "", "list of texts"),
         ("", 'eval_strategy = "steps"', "eval_traces"),
         ("", 'output_dir = "x"', "set out at the top"),
-        ("", "packing = true", "drop it"),
+        ("", "packing = true", "remove it"),
         ("broken", "", "TOML"),
     ],
 )

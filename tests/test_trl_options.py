@@ -28,7 +28,7 @@ def rl(**trl: object) -> RlRun:
 @pytest.mark.parametrize(
     ("make", "trl", "told"),
     [
-        (sft, {"max_length": 4096}, "never cut"),
+        (sft, {"max_length": 4096}, "never truncated"),
         (sft, {"resume_from_checkpoint": "x"}, "by itself"),
         (sft, {"save_only_model": True}, "the same numbers"),
         (sft, {"padding_free": True}, "this project"),

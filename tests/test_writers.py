@@ -157,7 +157,7 @@ def test_a_training_may_become_longer_and_not_shorter(name, tmp_path):
 
 def test_an_error_of_a_full_disk_is_one_line_whatever_a_library_raises(tmp_path):
     told = "[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0\nframe #0: ..."
-    with pytest.raises(OutputError, match="room for a checkpoint") as found, checkpoint_errors("x"):
+    with pytest.raises(OutputError, match="space for a checkpoint") as found, checkpoint_errors("x"):
         raise RuntimeError(told)
     assert "\n" not in str(found.value)
 

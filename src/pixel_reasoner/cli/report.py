@@ -25,7 +25,7 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="Print all metrics as JSON.")] = False,
     out: Annotated[
         Path | None,
-        typer.Option(help="Also write an HTML page, for example compare.html."),
+        typer.Option("--out", "-o", help="Also write an HTML page, for example compare.html."),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="Maximum number of traces on the page.")] = 200,
     allow_media: AllowMediaOption = None,
