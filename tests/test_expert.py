@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pixel_reasoner.data.check import problems_of
-from pixel_reasoner.data.expert import ExpertConfig, Kind, NoTrace, expert_trace, kind_of, look_box
+from pixel_reasoner.data.expert import ExpertConfig, Kind, NoTrace, expert_trace, kind_of, zoom_box
 from pixel_reasoner.data.wording import place_of
 from pixel_reasoner.dialects import COMPACT, DIALECTS
 from pixel_reasoner.media.context import MediaContext
@@ -18,7 +18,7 @@ from pixel_reasoner.schema.geometry import Box
 from pixel_reasoner.schema.question import Evidence, Question, with_media_root
 from pixel_reasoner.schema.trace import CallErrorKind
 from pixel_reasoner.world import FAMILIES, all_questions, make_scene, write_media
-from pixel_reasoner.world.render import medium_of
+from pixel_reasoner.world.render import media_item_of
 
 BUDGETS = folder_settings(BUNDLED_MODELS["tiny"]).budgets
 CONFIG = ExpertConfig(COMPACT, BUDGETS)
@@ -33,8 +33,10 @@ def questions(tmp_path_factory) -> dict[str, list[Question]]:
     found = {}
     for family in FAMILIES:
         scene = make_scene(family, 4)
-        write_media(scene, folder / medium_of(scene).path)
-        found[family] = [with_media_root(q, folder) for q in all_questions(scene, medium_of(scene))]
+        write_media(scene, folder / media_item_of(scene).path)
+        found[family] = [
+            with_media_root(q, folder) for q in all_questions(scene, media_item_of(scene))
+        ]
     return found
 
 
@@ -183,7 +185,7 @@ def test_before_a_zoom_the_expert_says_where_the_clue_is(questions, family):
 
 @given(st.floats(0.0, 0.9), st.floats(0.0, 0.9))
 def test_looks_at_clues_of_one_size_are_of_one_size(x, y):
-    look = look_box(Box(x, y, x + 0.1, y + 0.1), ExpertConfig(COMPACT, BUDGETS, 0.0, 0.18))
+    look = zoom_box(Box(x, y, x + 0.1, y + 0.1), ExpertConfig(COMPACT, BUDGETS, 0.0, 0.18))
     assert (look.x2 - look.x1, look.y2 - look.y1) == pytest.approx((0.18, 0.18))
 
 
@@ -220,7 +222,7 @@ def test_evidence_that_fills_the_picture_leaves_no_room_for_mistakes(questions):
 def test_a_look_holds_its_clue_and_lies_in_the_picture(corners, margin, min_side):
     (x1, x2), (y1, y2) = sorted(corners[:2]), sorted(corners[2:])
     clue = Box.of([x1 / 1000, y1 / 1000, (x2 + 1) / 1000, (y2 + 1) / 1000])
-    box = Box.of(look_box(clue, ExpertConfig(COMPACT, BUDGETS, margin, min_side)))
+    box = Box.of(zoom_box(clue, ExpertConfig(COMPACT, BUDGETS, margin, min_side)))
     assert box.intersection(clue) == pytest.approx(clue.area)
     assert all(round(value, 2) == value for value in box)
     assert min(box.x2 - box.x1, box.y2 - box.y1) >= min_side - 1e-9

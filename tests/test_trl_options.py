@@ -29,7 +29,7 @@ def rl(**trl: object) -> RlRun:
     ("make", "trl", "told"),
     [
         (sft, {"max_length": 4096}, "never truncated"),
-        (sft, {"resume_from_checkpoint": "x"}, "by itself"),
+        (sft, {"resume_from_checkpoint": "x"}, "reproduces the same numbers"),
         (sft, {"save_only_model": True}, "the same numbers"),
         (sft, {"padding_free": True}, "this project"),
         (sft, {"eos_token": "x"}, "folder of the model"),

@@ -23,7 +23,7 @@ from pixel_reasoner.cli.options import (
     rollout_config,
     with_groups,
 )
-from pixel_reasoner.cli.output import check_output_file, print_report_written, say, warn
+from pixel_reasoner.cli.output import check_output_file, print_line, print_report_written, warn
 from pixel_reasoner.cli.transcript import Transcript
 from pixel_reasoner.errors import UsageError
 
@@ -124,15 +124,15 @@ def demo(
     loaded = api.load_model(api.ModelSpec(model, device), config)
     traces: list[Trace] = []
     for question in api.demo_questions(out):
-        say("\n", (question.text, "bold"), "  ", (question.media[0].path, "dim"))
+        print_line("\n", (question.text, "bold"), "  ", (question.media[0].path, "dim"))
         trace = _ask_streaming(question, loaded, config, has_note=not traces)
         correct = api.is_right(trace)
         if correct:
-            say(("right", "green"))
+            print_line(("right", "green"))
         else:
-            say(("wrong", "red"), f": it is {question.answer[0]}")
+            print_line(("wrong", "red"), f": it is {question.answer[0]}")
         traces.append(trace)
-    say("")
+    print_line("")
     _write_report(traces, out / "report.html", title="Pixel Reasoner: demo")
 
 

@@ -21,11 +21,11 @@ from pixel_reasoner.cli.options import (
     WithoutOption,
     given_options,
     model_spec,
-    refuse_options,
+    reject_options,
     rollout_config,
     with_groups,
 )
-from pixel_reasoner.cli.output import print_summary, progress_bars, say
+from pixel_reasoner.cli.output import print_line, print_summary, progress_bars
 from pixel_reasoner.errors import UsageError
 
 if TYPE_CHECKING:
@@ -189,10 +189,10 @@ def evaluate(
 def _check_effect(task: str, data: DataOptions, draw: DrawOptions, world: WorldOptions) -> None:
     """Reject options of PixelWorld for a benchmark, and options of a benchmark for PixelWorld."""
     if task != "pixelworld":
-        refuse_options(given_options(world), f"on {task}: it is an option of pixelworld")
+        reject_options(given_options(world), f"on {task}: it is an option of pixelworld")
         return
     options = [*given_options(data, ["data"]), *given_options(draw, ["limit", "media"])]
-    refuse_options(options, "on pixelworld", "leave it out; --count is the number of questions")
+    reject_options(options, "on pixelworld", "leave it out; --count is the number of questions")
 
 
 def merge(
@@ -254,9 +254,11 @@ def _print_benchmarks() -> None:
     """Print the purpose, files and metric of each benchmark."""
     from pixel_reasoner import api
 
-    say(("pixelworld", "bold"), "  generated pictures and clips with exact evidence; no --data")
+    print_line(
+        ("pixelworld", "bold"), "  generated pictures and clips with exact evidence; no --data"
+    )
     for benchmark in api.benchmarks():
-        say("\n", (benchmark.name, "bold"), f"  {benchmark.measures}")
+        print_line("\n", (benchmark.name, "bold"), f"  {benchmark.measures}")
         facts = {
             "files": benchmark.files,
             "rows": benchmark.rows,
@@ -266,4 +268,4 @@ def _print_benchmarks() -> None:
         }
         for title, text in facts.items():
             if text:
-                say(f"    {title + ':':13} {text}")
+                print_line(f"    {title + ':':13} {text}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pixel_reasoner.cli.choices import TEMPLATES, choice_argument
-from pixel_reasoner.cli.output import say
+from pixel_reasoner.cli.output import print_line
 from pixel_reasoner.errors import OutputError
 
 if TYPE_CHECKING:
@@ -67,8 +67,8 @@ def init(
     path = out or Path("rows.jsonl" if template == "rows" else f"{template}.toml")
     written = _write_rows(path) if template == "rows" else _write_run(path, template)
     for one in written:
-        say(f"Written: {one}")
-    say(f"Next: {_NEXT[template].format(path=path)}")
+        print_line(f"Written: {one}")
+    print_line(f"Next: {_NEXT[template].format(path=path)}")
 
 
 def _write_run(path: Path, template: str) -> list[Path]:
@@ -82,7 +82,7 @@ def _write_rows(path: Path) -> list[Path]:
     from pixel_reasoner.world import render, scenes
 
     comment = path.with_suffix(".txt")
-    _refuse_existing([path, comment])
+    _reject_existing([path, comment])
     overview, detail = render(scenes("attribute", "train", 0, 2), path.parent)
     assert detail.evidence is not None
     width, height = picture_size(path.parent / detail.media[0].path)
@@ -116,14 +116,14 @@ def _row(question: Question) -> dict[str, Any]:
 def _write_new(files: dict[Path, str]) -> list[Path]:
     from pixel_reasoner.files import atomic_writer
 
-    _refuse_existing(list(files))
+    _reject_existing(list(files))
     for path, text in files.items():
         with atomic_writer(path) as file:
             file.write(text)
     return list(files)
 
 
-def _refuse_existing(paths: list[Path]) -> None:
+def _reject_existing(paths: list[Path]) -> None:
     for path in paths:
         if path.exists():
             raise OutputError(

@@ -190,9 +190,9 @@ def model_spec(name: str, local: LocalOptions, servers: ServerOptions, **more: A
     from pixel_reasoner.api import ModelSpec
 
     if servers.endpoint:
-        refuse_options(given_options(local, LOCAL_ONLY), "with --endpoint")
+        reject_options(given_options(local, LOCAL_ONLY), "with --endpoint")
     else:
-        refuse_options(given_options(servers), "without --endpoint")
+        reject_options(given_options(servers), "without --endpoint")
 
     return ModelSpec(
         name,
@@ -230,10 +230,10 @@ def _option_name(field: str, annotation: Any) -> str:
     return next(long, f"--{field.replace('_', '-')}")
 
 
-def refuse_options(names: Sequence[str], where: str, fix: str = "leave it out") -> None:
+def reject_options(names: Sequence[str], where: str, fix: str = "leave it out") -> None:
     """Raise `UsageError` if any option has no effect.
 
-    >>> refuse_options(["--dtype"], "with --endpoint")
+    >>> reject_options(["--dtype"], "with --endpoint")
     Traceback (most recent call last):
         ...
     pixel_reasoner.errors.UsageError: expected only options that have an effect; got --dtype, which has none with --endpoint. Fix: leave it out

@@ -28,7 +28,7 @@ SUMMARY_COLUMNS = {
 """metric -> column title"""
 
 
-def say(*parts: str | tuple[str, str]) -> None:
+def print_line(*parts: str | tuple[str, str]) -> None:
     """Print a line to standard output. A part is a text, or a text with a style; markup in a text has no effect."""
     from rich.console import Console
     from rich.text import Text
@@ -105,7 +105,7 @@ def progress_bars() -> Iterator[ProgressBars]:
 def print_report_written(out: Path, unshown: Mapping[str, int], *, quiet: bool = False) -> None:
     """Print the path of a report, and the reasons for missing pictures."""
     if not quiet:
-        say(f"Report: {out}")
+        print_line(f"Report: {out}")
     for why, count in unshown.items():
         warn(f"not shown: {count} pictures: {why}")
 
@@ -129,14 +129,16 @@ def print_summary(summary: Mapping[str, Any], out: Path) -> None:
         table.add_row(Text(visible(name)), *(format_metric(group[metric]) for metric in metrics))
     Console().print(table)
     if "cyclic_accuracy" in summary:
-        say(f"cyclic_accuracy {summary['cyclic_accuracy']:g}")
+        print_line(f"cyclic_accuracy {summary['cyclic_accuracy']:g}")
     _print_repeats(summary.get("repeats", {}))
     if "gain" in summary:
         print_comparison(summary, "gain", "harm", "with", "without")
     if summary.get("recovery_rate") is not None:
-        say(f"recovery_rate {summary['recovery_rate']:g} of {summary['disturbed']} disturbed")
+        print_line(
+            f"recovery_rate {summary['recovery_rate']:g} of {summary['disturbed']} disturbed"
+        )
     _print_rows(summary)
-    say(f"Traces and summary: {out}")
+    print_line(f"Traces and summary: {out}")
 
 
 def print_comparison(
@@ -165,7 +167,7 @@ def print_comparison(
             Text(visible(title)), format_metric(one["value"]), format_metric(one["interval"])
         )
     Console().print(table)
-    say(f"paired test of the difference: p = {found['difference']['p']:g}")
+    print_line(f"paired test of the difference: p = {found['difference']['p']:g}")
 
 
 def format_metric(value: Any) -> str:
@@ -187,7 +189,7 @@ def _print_repeats(repeats: Mapping[str, Any]) -> None:
         for name, metric in metrics.items():
             if name.startswith(("avg@", "pass@")):
                 title = f"{name} {group} ".strip()
-                say(f"{title} {metric['value']:g} {format_metric(metric['interval'])}")
+                print_line(f"{title} {metric['value']:g} {format_metric(metric['interval'])}")
 
 
 def _print_rows(summary: Mapping[str, Any]) -> None:
@@ -195,7 +197,7 @@ def _print_rows(summary: Mapping[str, Any]) -> None:
     rows = summary.get("rows")
     if rows is not None:
         share = summary["count"] / max(1, rows["read"])
-        say(f"evaluated {summary['count']} of {rows['read']} rows ({share:.1%})")
+        print_line(f"evaluated {summary['count']} of {rows['read']} rows ({share:.1%})")
         for title in ("dropped", "noted"):
             for reason, one in rows[title].items():
                 warn(f"{title}: {reason} {one['count']}: {'; '.join(one['rows'][:3])}")

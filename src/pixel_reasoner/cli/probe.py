@@ -10,7 +10,7 @@ from pixel_reasoner.cli.options import (
     ServerKindOption,
     TimeoutOption,
 )
-from pixel_reasoner.cli.output import say
+from pixel_reasoner.cli.output import print_line
 
 QUESTIONS = {
     "pictures": "accepts a picture in a user message",
@@ -50,8 +50,8 @@ def probe(
         return
     words = {True: "yes", False: "no", None: "unknown"}
     for url, one in found.by_url.items():
-        say(f"{url}, asked as {found.server}")
+        print_line(f"{url}, asked as {found.server}")
         for name, question in QUESTIONS.items():
-            say(f"  {question}: {words[one[name]]}")
+            print_line(f"  {question}: {words[one[name]]}")
     for url in found.without_answer:
-        say(f"{url}: no answer")
+        print_line(f"{url}: no answer")

@@ -8,7 +8,12 @@ from typing import Annotated
 import typer
 
 from pixel_reasoner.cli.options import AllowMediaOption, ScorerOption
-from pixel_reasoner.cli.output import check_output_file, print_comparison, print_report_written, say
+from pixel_reasoner.cli.output import (
+    check_output_file,
+    print_comparison,
+    print_line,
+    print_report_written,
+)
 
 
 def compare(
@@ -51,7 +56,7 @@ def compare(
         print(json.dumps(found, indent=2))
         return
     for name, (one, other) in found["differing"].items():
-        say(f"differing: {name}: {one} against {other}")
+        print_line(f"differing: {name}: {one} against {other}")
     print_comparison(found, f"{first} alone", f"{second} alone", str(first), str(second))
 
 
@@ -96,10 +101,10 @@ def report(
         allow_media=allow_media or (),
     )
     if written.curves:
-        say(f"{written.curves} curves: {out}")
+        print_line(f"{written.curves} curves: {out}")
         return
     for path in written.tables:
-        say(f"Table: {path}")
+        print_line(f"Table: {path}")
     if written.is_shortened:
-        say(f"Only the first {limit} traces are shown; increase --limit to show more.")
+        print_line(f"Only the first {limit} traces are shown; increase --limit to show more.")
     print_report_written(out, written.unshown)

@@ -13,10 +13,10 @@ from pixel_reasoner.cli.options import (
     AllowMediaOption,
     ShardOption,
     given_options,
-    refuse_options,
+    reject_options,
     with_groups,
 )
-from pixel_reasoner.cli.output import progress_bars, say
+from pixel_reasoner.cli.output import print_line, progress_bars
 
 if TYPE_CHECKING:
     from pixel_reasoner.api import LabellerSpec
@@ -227,17 +227,19 @@ def synth(
 def _check_effect(source: str, rows: RowOptions, traces: TraceOptions) -> None:
     """Reject options that belong to another source."""
     if source != "sa1b":
-        refuse_options(given_options(traces, ["regions"]), f"on {source}: it is an option of sa1b")
+        reject_options(given_options(traces, ["regions"]), f"on {source}: it is an option of sa1b")
     if source == "pixelworld":
-        refuse_options(given_options(rows, ["data"]), "on pixelworld, which is generated")
+        reject_options(given_options(rows, ["data"]), "on pixelworld, which is generated")
         return
     options = given_options(rows, ["families", "per_scene"]) + given_options(traces, ["text_share"])
-    refuse_options(options, f"on {source}: it is an option of pixelworld")
+    reject_options(options, f"on {source}: it is an option of pixelworld")
 
 
 def _print_summary(summary: dict[str, Any], out: Path) -> None:
     path, rate = out / "traces.jsonl", summary["traces_per_second"]
-    say(f"{summary['count']} traces: {path}  ({rate} a second)")
+    print_line(f"{summary['count']} traces: {path}  ({rate} a second)")
     for title in ("kinds", "dropped", "labeller"):
         if summary.get(title):
-            say(f"{title}: " + ", ".join(f"{name} {n}" for name, n in summary[title].items()))
+            print_line(
+                f"{title}: " + ", ".join(f"{name} {n}" for name, n in summary[title].items())
+            )

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pixel_reasoner.cli.choices import EXPORT_FORMATS, choice_option
-from pixel_reasoner.cli.options import AllowMediaOption, TracesArgument, refuse_options
-from pixel_reasoner.cli.output import progress_bars, say, warn
+from pixel_reasoner.cli.options import AllowMediaOption, TracesArgument, reject_options
+from pixel_reasoner.cli.output import print_line, progress_bars, warn
 from pixel_reasoner.text import visible
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def check(
     from pixel_reasoner import api
 
     if show_mask:
-        refuse_options(["--held-out"] if held_out else [], "with --show-mask, which checks nothing")
+        reject_options(["--held-out"] if held_out else [], "with --show-mask, which checks nothing")
         for masked in api.masked_traces(source, model or "tiny", allow_media or ()):
             _print_mask(masked)
         return
@@ -56,15 +56,15 @@ def check(
             progress=progress,
             allow_media=allow_media or (),
         )
-    for name, metric in verdict.figures.items():
-        say(f"{name}: {metric}")
+    for name, metric in verdict.metrics.items():
+        print_line(f"{name}: {metric}")
     for problem in verdict.named:
         warn(f"{problem.check}: {problem.question}: {problem.detail}")
     if verdict.passed:
-        say(("ready for training", "green"), f": {verdict.checked} traces")
+        print_line(("ready for training", "green"), f": {verdict.checked} traces")
         return
     problems = ", ".join(f"{name} {n}" for name, n in verdict.problems.items()) or "no trace"
-    say(("not ready for training", "red"), f": {problems} (of {verdict.checked} traces)")
+    print_line(("not ready for training", "red"), f": {problems} (of {verdict.checked} traces)")
     raise typer.Exit(1)
 
 
@@ -90,7 +90,7 @@ def export(
     from pixel_reasoner import api
 
     num_rows = api.export_traces(source, out, to, allow_media or ())
-    say(f"{num_rows} rows: {out}")
+    print_line(f"{num_rows} rows: {out}")
 
 
 def import_(
@@ -111,9 +111,9 @@ def import_(
         lambda row: warn(f"dropped: {row.where}: {row.detail}"),
         allow_media or (),
     )
-    say(f"{count} traces: {out / 'traces.jsonl'}")
+    print_line(f"{count} traces: {out / 'traces.jsonl'}")
     if dropped:
-        say("dropped: " + ", ".join(f"{name} {n}" for name, n in dropped.items()))
+        print_line("dropped: " + ", ".join(f"{name} {n}" for name, n in dropped.items()))
 
 
 def _print_mask(masked: MaskedTrace) -> None:

@@ -10,8 +10,8 @@ from typing import Annotated, ClassVar
 import typer
 
 from pixel_reasoner.cli.help import HelpCommand
-from pixel_reasoner.cli.options import refuse_options, with_groups
-from pixel_reasoner.cli.output import say
+from pixel_reasoner.cli.options import reject_options, with_groups
+from pixel_reasoner.cli.output import print_line
 
 app = typer.Typer(no_args_is_help=True, help="Train models.")
 
@@ -98,7 +98,7 @@ def train_tiny(
         batch_share=batch_share,
         install=install,
     )
-    say(f"The model: {api.train_tiny(spec)}")
+    print_line(f"The model: {api.train_tiny(spec)}")
 
 
 @app.command("sft", cls=HelpCommand)
@@ -144,10 +144,10 @@ def train_rl(
 
     if not plan:
         given = {"--gpus": gpus != 8, "--gpu-gib": gpu_gib != 80.0, "--like": like is not None}
-        refuse_options([name for name, is_given in given.items() if is_given], "without --plan")
+        reject_options([name for name, is_given in given.items() if is_given], "without --plan")
     if plan:
         for line in api.plan_rl(run, gpus, gpu_gib, like):
-            say(line)
+            print_line(line)
         return
     _print_model(api.train_rl(run))
 
@@ -155,4 +155,4 @@ def train_rl(
 def _print_model(folder: Path) -> None:
     """Print the path of the model, in the first of several processes."""
     if os.environ.get("RANK", "0") == "0":
-        say(f"The model: {folder}")
+        print_line(f"The model: {folder}")

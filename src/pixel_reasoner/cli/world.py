@@ -9,7 +9,7 @@ import typer
 
 from pixel_reasoner.cli.choices import FAMILIES, SPLITS, choice_option
 from pixel_reasoner.cli.help import HelpCommand
-from pixel_reasoner.cli.output import progress_bars, say
+from pixel_reasoner.cli.output import print_line, progress_bars
 
 READABLE_FROM_PX = 4
 """minimum height of a legible character, in pixels"""
@@ -64,5 +64,5 @@ def render(
             if height < READABLE_FROM_PX
             else "may be legible: choose a smaller detail or a larger canvas"
         )
-        say(f"The character is {height:.1f} px high in the overview of {model}: {verdict}.")
-    say(f"{count} questions: {path}")
+        print_line(f"The character is {height:.1f} px high in the overview of {model}: {verdict}.")
+    print_line(f"{count} questions: {path}")

@@ -68,7 +68,7 @@ class Verdict(NamedTuple):
     """check -> number of traces that fail it"""
     named: list[Problem]
     """first problems"""
-    figures: dict[str, Any]
+    metrics: dict[str, Any]
     """metrics of the traces"""
 
     @property

@@ -31,7 +31,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from pixel_reasoner.data import wording
-from pixel_reasoner.data.wording import say
+from pixel_reasoner.data.wording import fill_template
 from pixel_reasoner.dialects import Dialect
 from pixel_reasoner.media.context import MediaContext
 from pixel_reasoner.models.api import Completion
@@ -117,11 +117,11 @@ def expert_trace(
     return trace
 
 
-def look_box(evidence_box: Box, config: ExpertConfig) -> Box:
+def zoom_box(evidence_box: Box, config: ExpertConfig) -> Box:
     """Return the region to zoom into: the evidence with a margin, inside the picture, rounded to hundredths.
 
     >>> from pixel_reasoner.dialects import COMPACT
-    >>> look_box(Box(0.0, 0.5, 0.1, 0.6), ExpertConfig(COMPACT, COMPACT.budgets))
+    >>> zoom_box(Box(0.0, 0.5, 0.1, 0.6), ExpertConfig(COMPACT, COMPACT.budgets))
     Box(x1=0.0, y1=0.48, x2=0.15, y2=0.63)
     """
     sides = []
@@ -177,7 +177,7 @@ class _TraceWriter:
     ) -> Observation | None:
         """Append a turn with a call or an answer, and return the observation."""
         if self.first_words:
-            words = f"{say(self.rng, self.first_words)} {words}"
+            words = f"{fill_template(self.rng, self.first_words)} {words}"
             self.first_words = ()
         pictures = self.rollout.context.pictures
         text = self.config.dialect.write_turn(words, call, pictures, about=about, answer=answer)
@@ -213,21 +213,23 @@ class _TraceWriter:
         for n, evidence_box in enumerate(evidence.boxes[nth:], start=nth):
             if n > nth:
                 words = f"{self.finding(n - 1)} {self.zoom_words(n)}"
-            self.zoom(words, look_box(evidence_box, self.config), evidence.image, nth=n)
+            self.zoom(words, zoom_box(evidence_box, self.config), evidence.image, nth=n)
         self.answer(self.finding(-1))
 
     def zoom_words(self, nth: int) -> str:
-        return say(self.rng, wording.ZOOM, subject=self.subject(nth), where=self.where(nth))
+        return fill_template(
+            self.rng, wording.ZOOM, subject=self.subject(nth), where=self.where(nth)
+        )
 
     def where(self, nth: int) -> str:
         return wording.place_of(self.evidence.boxes[nth])
 
     def select_words(self) -> str:
-        return say(self.rng, wording.SELECT, subject=self.subject(0))
+        return fill_template(self.rng, wording.SELECT, subject=self.subject(0))
 
     def finding(self, nth: int) -> str:
         findings = self.evidence.findings or (f"it shows {self.question.answer[0]}",)
-        return say(self.rng, wording.FOUND, finding=findings[nth])
+        return fill_template(self.rng, wording.FOUND, finding=findings[nth])
 
     def finish(self, kind: Kind) -> Trace:
         """Return the trace without times, so that the same seed gives the same bytes."""
@@ -265,8 +267,8 @@ def _wrong(writer: _TraceWriter, times: int) -> None:
         box = _box_without_evidence(boxes, tried, writer)
         tried.append(box)
         writer.zoom(words, box, image, mistake=True)
-        words = say(writer.rng, wording.NOT_HERE, subject=subject, where=writer.where(0))
-    writer.zoom(words, look_box(boxes[0], writer.config), image)
+        words = fill_template(writer.rng, wording.NOT_HERE, subject=subject, where=writer.where(0))
+    writer.zoom(words, zoom_box(boxes[0], writer.config), image)
     _remaining_evidence(writer)
 
 
@@ -275,13 +277,13 @@ def _too_wide(writer: _TraceWriter) -> None:
     if not boxes:
         raise NoTrace("no_box")
     subject = writer.subject(0)
-    close = look_box(boxes[0], writer.config)
+    close = zoom_box(boxes[0], writer.config)
     wide = _wider_box(close, writer.rng)
     observation = writer.zoom(writer.zoom_words(0), wide, image)
     if not observation.pictures:
         raise NoTrace("refused_look", observation.text)
     crop = observation.pictures[0]
-    words = say(writer.rng, wording.TOO_WIDE, subject=subject)
+    words = fill_template(writer.rng, wording.TOO_WIDE, subject=subject)
     if writer.config.dialect.names_pictures:
         writer.zoom(words, _box_in_crop(crop.box, close), crop.number)
     else:
@@ -305,7 +307,7 @@ def _reselect(writer: _TraceWriter) -> None:
     subject = writer.subject(0)
     wrong = sorted(writer.rng.sample(others, min(len(others), writer.rng.randint(1, 3))))
     writer.select(writer.select_words(), wrong, mistake=True)
-    writer.zoom_into_evidence(say(writer.rng, wording.NOT_IN_THESE, subject=subject))
+    writer.zoom_into_evidence(fill_template(writer.rng, wording.NOT_IN_THESE, subject=subject))
 
 
 def _refused(writer: _TraceWriter) -> None:
@@ -318,7 +320,7 @@ def _refused(writer: _TraceWriter) -> None:
         writer.select(words, frames, mistake=True)
     else:
         words = writer.zoom_words(0)
-        x1, y1, x2, y2 = look_box(evidence.boxes[0], writer.config)
+        x1, y1, x2, y2 = zoom_box(evidence.boxes[0], writer.config)
         image = evidence.image
         bad = rng.choice(_bad_calls(writer.config.dialect))
         if bad == "inverted":
@@ -332,7 +334,9 @@ def _refused(writer: _TraceWriter) -> None:
     assert observation is not None, "every call gives an observation"
     assert observation.error is not None, "a bad call is rejected"
     why = observation.text.partition(";")[0]
-    writer.zoom_into_evidence(say(rng, wording.REPAIR, why=why, subject=writer.subject(0)))
+    writer.zoom_into_evidence(
+        fill_template(rng, wording.REPAIR, why=why, subject=writer.subject(0))
+    )
 
 
 def _bad_calls(dialect: Dialect) -> list[str]:
@@ -346,7 +350,7 @@ def _text(writer: _TraceWriter) -> None:
     if question.needs_look:
         raise NoTrace("needs_look")
     finding = question.reasoning or f"the answer is {question.answer[0]}"
-    writer.answer(say(writer.rng, wording.AT_ONCE, finding=finding))
+    writer.answer(fill_template(writer.rng, wording.AT_ONCE, finding=finding))
 
 
 _WRITERS: dict[Kind, Callable[[_TraceWriter], None]] = {
@@ -367,7 +371,7 @@ def _box_without_evidence(
     evidence_boxes: tuple[Box, ...], tried: list[Box], writer: _TraceWriter
 ) -> Box:
     """Return a region of the usual size without any evidence, also after padding and rounding by the dialect."""
-    like, dialect = look_box(evidence_boxes[0], writer.config), writer.config.dialect
+    like, dialect = zoom_box(evidence_boxes[0], writer.config), writer.config.dialect
     seen_px = writer.rollout.context.picture(writer.evidence.image).seen_px
     grown = dialect.padding + dialect.grid.slack(seen_px)
     box = sample_off_target_box(like, evidence_boxes, writer.rng, grown, tried)

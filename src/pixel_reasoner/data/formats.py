@@ -28,7 +28,7 @@ from pixel_reasoner.runs.lock import FolderLock
 from pixel_reasoner.schema.question import MediaItem, Question
 from pixel_reasoner.schema.settings import RunSettings
 from pixel_reasoner.schema.trace import StopReason, Trace, Turn
-from pixel_reasoner.sources.cells import without_placeholders
+from pixel_reasoner.sources.cells import strip_placeholders
 from pixel_reasoner.sources.media_folders import data_folders
 from pixel_reasoner.sources.rows import RowError, SkippedRow, json_objects
 
@@ -203,7 +203,7 @@ def _import_row(name: str, row: dict[str, Any], folder: Path, allowed: Sequence[
         raise _Anomaly("the last message has no answer in \\boxed{}")
     text = _text_of(parts[0]).removesuffix(PIXEL_REASONER.suffix_with_operations).strip()
     question = Question(
-        id=name, text=without_placeholders(text, len(media)), media=media, answer=(answer,)
+        id=name, text=strip_placeholders(text, len(media)), media=media, answer=(answer,)
     )
     settings = RunSettings(dialect=PIXEL_REASONER.name, budgets=PIXEL_REASONER.budgets)
     rollout = replay(question, turns, settings)

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, Self, TypeVar
 
 from pixel_reasoner.data.endpoint import Endpoint, LabelQuestion
-from pixel_reasoner.data.expert import ExpertConfig, look_box
+from pixel_reasoner.data.expert import ExpertConfig, zoom_box
 from pixel_reasoner.data.labels import Analysis, Task, findings_task, region_task
 from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.media.context import MediaContext
@@ -58,7 +58,7 @@ _MAX_HELD_ROWS = 1000
 _Unit = TypeVar("_Unit")
 
 
-class Labelling(Record):
+class LabellerSettings(Record):
     """Labeller settings that influence the traces of a run."""
 
     model: str
@@ -68,9 +68,9 @@ class Labelling(Record):
     version: int = VERSION
 
 
-def labelling_of(
+def labeller_settings(
     source: str, urls: Sequence[str], model: str | None, analysis: str, calls: int | None
-) -> Labelling | None:
+) -> LabellerSettings | None:
     """Return the labeller settings of a run; None without a labeller.
 
     Raises:
@@ -100,7 +100,7 @@ def labelling_of(
             got=f"{source}, which has questions and answers, and --analysis {analysis}",
             fix="add --analysis labeller, or leave --labeller out",
         )
-    return Labelling(model=model, analysis=Analysis(analysis), calls=calls)
+    return LabellerSettings(model=model, analysis=Analysis(analysis), calls=calls)
 
 
 class View(NamedTuple):
@@ -162,7 +162,7 @@ class Labeller:
         self._pool.shutdown(cancel_futures=True)
         return self.endpoint.counts()
 
-    def labelled(
+    def label_units(
         self,
         units: Iterable[_Unit],
         rows_of: Callable[[_Unit], Row | list[Row]],
@@ -243,7 +243,7 @@ class Labeller:
     def _task(self, row: Question, evidence: Evidence) -> Task:
         if row.text:
             return findings_task(row, evidence)
-        region = look_box(evidence.boxes[0], self.config)
+        region = zoom_box(evidence.boxes[0], self.config)
         return region_task(row, evidence, region, self.analysis)
 
 
@@ -256,7 +256,7 @@ def _views(row: Question, evidence: Evidence, config: ExpertConfig) -> Iterator[
     for frame in evidence.frames:
         yield View("frame", frame)
     for clue in evidence.boxes:
-        yield View("crop", evidence.image, look_box(clue, config))
+        yield View("crop", evidence.image, zoom_box(clue, config))
 
 
 def _key(model: str, text: str, media: tuple[MediaItem, ...], views: list[View]) -> str:

@@ -80,11 +80,11 @@ def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None, "this runs in a worker"
 
-    def watch() -> None:
+    def wait_for_parent() -> None:
         parent.join()
         os._exit(1)
 
-    threading.Thread(target=watch, daemon=True).start()
+    threading.Thread(target=wait_for_parent, daemon=True).start()
 
 
 def _results(function: Callable[[_Item], _Result], chunk: list[_Item]) -> list[_Result]:

@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 from pydantic import Field
 
 from pixel_reasoner.data.expert import VERSION, ExpertConfig, Kind, NoTrace, expert_trace, kind_of
-from pixel_reasoner.data.labeller import Labeller, Labelling
+from pixel_reasoner.data.labeller import Labeller, LabellerSettings
 from pixel_reasoner.data.parallel import map_in_order
 from pixel_reasoner.dialects import get_dialect
 from pixel_reasoner.errors import InputError, PixelReasonerError
@@ -66,8 +66,8 @@ _CHECKPOINT_EVERY = 64
 """units between two checkpoints"""
 _MAX_EXAMPLES = 3
 """number of reasons with an example in the error of a run without traces"""
-_GROWING = f"{TRACES}.part"
-_AHEAD = f"{MEDIA}/{TEMPORARY}ahead"
+_PARTIAL_TRACES = f"{TRACES}.part"
+_PENDING_MEDIA = f"{MEDIA}/{TEMPORARY}ahead"
 """folder of media of units that are not yet written: workers run ahead, and a kill must leave no unused media in the
 run"""
 _DROPPED = "dropped.jsonl"
@@ -101,7 +101,7 @@ class SynthSettings(Record):
     """maximum number per picture, for a data set with regions and no questions"""
     units_of_rows: dict[str, Any] | None = None
     """units of boxes and frames of own rows without units; None: those of the source"""
-    labelling: Labelling | None = None
+    labelling: LabellerSettings | None = None
     """labeller that writes findings or questions; None: templates only"""
 
     @property
@@ -116,7 +116,7 @@ class SynthSettings(Record):
         return ExpertConfig(get_dialect(self.dialect), self.budgets, self.margin, self.min_side)
 
 
-class Written(NamedTuple):
+class UnitResult(NamedTuple):
     """Result of a unit."""
 
     lines: list[str]
@@ -126,7 +126,7 @@ class Written(NamedTuple):
     media: list[str]
     """relative media paths of the unit"""
 
-    def at_most(self, count: int) -> Written:
+    def at_most(self, count: int) -> UnitResult:
         """Return the result with at most `count` traces."""
         return self._replace(lines=self.lines[:count], kinds=self.kinds[:count])
 
@@ -174,7 +174,7 @@ def _synthesize(
     labeller: Labeller | None,
 ) -> dict[str, Any]:
     """Write or resume a run in a locked folder."""
-    units = _readable(units)
+    units = _check_first_unit(units)
     fields = settings.model_dump(mode="json")
     keep_settings(out / "settings.json", fields)
     if (out / TRACES).exists():
@@ -183,7 +183,7 @@ def _synthesize(
         )
         on_traces(summary["count"])
         return summary
-    with RunStore(out, (_GROWING, _DROPPED), fields) as store:
+    with RunStore(out, (_PARTIAL_TRACES, _DROPPED), fields) as store:
         run = _Run(settings, store, workers, on_traces)
         summary = run.write(units, labeller)
         is_empty = _is_empty(summary, settings)
@@ -203,7 +203,7 @@ def _is_empty(summary: dict[str, Any], settings: SynthSettings) -> bool:
 
 def _no_traces(summary: dict[str, Any], out: Path) -> InputError:
     """Return the error of a run without traces. Only `dropped.jsonl` is kept, so that corrected rows start a new run."""
-    for path in (out / "settings.json", out / _GROWING, manifest_path(out)):
+    for path in (out / "settings.json", out / _PARTIAL_TRACES, manifest_path(out)):
         path.unlink(missing_ok=True)
     examples: dict[str, SkippedRow] = {}
     for _, line in numbered_lines(out / _DROPPED, _DROPPED):
@@ -222,7 +222,7 @@ def _no_traces(summary: dict[str, Any], out: Path) -> InputError:
     )
 
 
-def _readable(units: Iterable[Unit]) -> Iterator[Unit]:
+def _check_first_unit(units: Iterable[Unit]) -> Iterator[Unit]:
     """Return the units after parsing the first one, so that an unreadable data set leaves no folder."""
     units = iter(units)
     return chain(list(islice(units, 1)), units)
@@ -246,13 +246,19 @@ class _Run:
 
     def write(self, units: Iterator[Unit], labeller: Labeller | None) -> dict[str, Any]:
         """Write the missing traces and return the summary."""
-        settings, quota, folder = self.settings, self.settings.quota, media_ahead(self.store.folder)
+        settings, quota, folder = (
+            self.settings,
+            self.settings.quota,
+            pending_media_dir(self.store.folder),
+        )
         self.on_traces(self.progress.count)
         rest: Iterable[Unit] = ()
         if self.progress.count < quota:
             rest = islice(units, self.progress.units, None)
         if labeller is not None:
-            rest = labeller.labelled(rest, partial(_rows, settings=settings, folder=folder), folder)
+            rest = labeller.label_units(
+                rest, partial(_rows, settings=settings, folder=folder), folder
+            )
         write = partial(write_unit, settings=settings, folder=folder)
         try:
             with closing(map_in_order(write, rest, self.workers)) as results:
@@ -298,12 +304,12 @@ def _scenes(settings: SynthSettings) -> PixelWorldSource:
     )
 
 
-def media_ahead(out: Path) -> Path:
+def pending_media_dir(out: Path) -> Path:
     """Return the media root of a unit until it is written. `append_unit` then moves its media into the run."""
-    return out / _AHEAD
+    return out / _PENDING_MEDIA
 
 
-def write_unit(unit: Unit, settings: SynthSettings, folder: Path) -> Written:
+def write_unit(unit: Unit, settings: SynthSettings, folder: Path) -> UnitResult:
     """Return the traces of one unit. Scenes are rendered into a folder, unless their file exists there."""
     rows = _rows(unit, settings, folder)
     rows = rows if isinstance(rows, list) else [rows]
@@ -324,9 +330,9 @@ def _rows(unit: Unit, settings: SynthSettings, folder: Path) -> Row | list[Row]:
     return list(_scenes(settings).rows(unit, folder))
 
 
-def _write_traces(questions: list[Question], settings: SynthSettings, folder: Path) -> Written:
+def _write_traces(questions: list[Question], settings: SynthSettings, folder: Path) -> UnitResult:
     """Return one trace per question. All questions have the same media."""
-    written = Written([], [], [], [])
+    written = UnitResult([], [], [], [])
     expert = settings.expert
     context: MediaContext | None = None
     for question in questions:
@@ -391,7 +397,7 @@ class Progress:
             "reasons": dict(self.reasons),
         }
 
-    def add(self, written: Written) -> None:
+    def add(self, written: UnitResult) -> None:
         """Add the result of a unit."""
         self.units += 1
         self.count += len(written.lines)
@@ -413,7 +419,7 @@ def _started(store: RunStore) -> Progress:
 def _write_units(
     store: RunStore,
     progress: Progress,
-    results: Iterable[Written],
+    results: Iterable[UnitResult],
     quota: int,
     on_traces: Callable[[int], None],
 ) -> None:
@@ -436,16 +442,16 @@ def _write_units(
         raise
 
 
-def append_unit(store: RunStore, written: Written) -> None:
+def append_unit(store: RunStore, written: UnitResult) -> None:
     """Move the media of a unit into the run, then append its traces and dropped rows.
 
     Raises:
         OutputError: the disk is full or gone.
     """
     for path in written.media:
-        _move(media_ahead(store.folder) / path, store.folder / path)
+        _move(pending_media_dir(store.folder) / path, store.folder / path)
     rows = (json.dumps(one._asdict(), ensure_ascii=False) + "\n" for one in written.dropped)
-    store.segments[_GROWING].append("".join(written.lines).encode())
+    store.segments[_PARTIAL_TRACES].append("".join(written.lines).encode())
     store.segments[_DROPPED].append("".join(rows).encode())
 
 

@@ -70,10 +70,10 @@ def place_of(box: Box) -> str:
     return f"{row} {column}"
 
 
-def say(rng: random.Random, templates: tuple[str, ...], **parts: str) -> str:
+def fill_template(rng: random.Random, templates: tuple[str, ...], **parts: str) -> str:
     """Return a random template, filled in, as a sentence.
 
-    >>> say(random.Random(0), ("{subject} is small.",), subject="the red circle")
+    >>> fill_template(random.Random(0), ("{subject} is small.",), subject="the red circle")
     'The red circle is small.'
     """
     text = rng.choice(templates).format(**parts)

@@ -98,7 +98,7 @@ class Selection(NamedTuple):
     """number of rows"""
 
 
-def select(
+def select_questions(
     benchmark: Benchmark,
     data: Path,
     media: Path,

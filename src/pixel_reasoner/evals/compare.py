@@ -20,7 +20,7 @@ from pixel_reasoner.runs.folder import load_run, run_settings
 from pixel_reasoner.schema.trace import StopReason, Trace
 from pixel_reasoner.scoring.grading import Outcome, Scorer, grade_reply
 
-__all__ = ["Pair", "compare", "compare_runs", "differing", "paired", "run_settings"]
+__all__ = ["Pair", "compare", "compare_runs", "diff_settings", "pair_traces", "run_settings"]
 
 
 class Pair(NamedTuple):
@@ -73,7 +73,7 @@ def _named(groups: dict[str, PairMetrics]) -> dict[str, dict[str, Any]]:
     return {name: group.result() for name, group in groups.items() if name}
 
 
-def paired(first: Iterable[Trace], second: Iterable[Trace]) -> list[Pair]:
+def pair_traces(first: Iterable[Trace], second: Iterable[Trace]) -> list[Pair]:
     """Return pairs of traces of the same question and sample, in the order of the first run, without failed traces."""
     others = {(t.question.id, t.sample): t for t in second if t.stop is not StopReason.FAILED}
     return [
@@ -192,7 +192,7 @@ def compare_runs(
         "first": str(first),
         "second": str(second),
         "scorer": str(scorer),
-        "differing": differing(*settings),
+        "differing": diff_settings(*settings),
         **metrics,
     }
 
@@ -212,16 +212,16 @@ def _other_questions(first: Path, second: Path) -> UsageError:
     )
 
 
-def differing(one: Any, other: Any, name: str = "") -> dict[str, list[Any]]:
+def diff_settings(one: Any, other: Any, name: str = "") -> dict[str, list[Any]]:
     """Return the settings in which two runs differ, by dotted name.
 
-    >>> differing({"limits": {"max_turns": 6}, "dialect": "a"}, {"limits": {"max_turns": 4}, "dialect": "a"})
+    >>> diff_settings({"limits": {"max_turns": 6}, "dialect": "a"}, {"limits": {"max_turns": 4}, "dialect": "a"})
     {'limits.max_turns': [6, 4]}
     """
     if isinstance(one, dict) and isinstance(other, dict):
         found: dict[str, list[Any]] = {}
         for key in {**one, **other}:
             below = f"{name}.{key}" if name else str(key)
-            found |= differing(one.get(key), other.get(key), below)
+            found |= diff_settings(one.get(key), other.get(key), below)
         return found
     return {} if one == other else {name: [one, other]}

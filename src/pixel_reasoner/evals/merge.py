@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pixel_reasoner.errors import UsageError
-from pixel_reasoner.evals.compare import differing
+from pixel_reasoner.evals.compare import diff_settings
 from pixel_reasoner.evals.run import provenance, with_digest
 from pixel_reasoner.evals.stats import summarize
 from pixel_reasoner.files import atomic_writer, write_json
@@ -56,7 +56,7 @@ def _checked_shards(runs: Sequence[Path]) -> tuple[list[Path], dict[str, Any]]:
         task = settings["task"] = dict(settings.get("task", {}))
         shard = task.pop("shard", "1/1")
         settings["of"] = int(shard.partition("/")[2])
-        if common and (names := differing(common, settings)):
+        if common and (names := diff_settings(common, settings)):
             name, (one, other) = next(iter(names.items()))
             raise UsageError(
                 expected=f"shards of one run: {name} = {json.dumps(one)}",

@@ -18,8 +18,8 @@ from pixel_reasoner.sources.cells import (
     LETTERS,
     is_missing,
     letter_of,
+    strip_placeholders,
     text_of,
-    without_placeholders,
 )
 from pixel_reasoner.sources.rows import RowError, SkippedRow, with_options
 
@@ -29,7 +29,7 @@ SHORT = "\nAnswer the question using a single word or phrase."
 # --- media ---
 
 
-def found(folder: Path, name: str, *below: str) -> Path:
+def find_media_file(folder: Path, name: str, *below: str) -> Path:
     """Return the path of a file that a row names, in the folder or in one of some folders below it.
 
     Raises:
@@ -226,11 +226,11 @@ def question(**fields: Any) -> Question:
     Raises:
         RowError: placeholders of pictures in the text do not match the media.
     """
-    text = without_placeholders(fields["text"], len(fields["media"]))
+    text = strip_placeholders(fields["text"], len(fields["media"]))
     return Question.model_validate(fields | {"text": text})
 
 
 @cache
-def names_below(folder: Path) -> dict[str, Path]:
+def index_files(folder: Path) -> dict[str, Path]:
     """Return every file below a folder by name; the first one of equal names."""
     return {path.name: path for path in sorted(folder.rglob("*"), reverse=True) if path.is_file()}

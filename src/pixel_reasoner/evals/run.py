@@ -55,14 +55,14 @@ __all__ = [
     "Evaluation",
     "evaluate",
     "evaluate_compared",
-    "evaluate_disturbed",
+    "evaluate_perturbed",
     "fingerprint",
     "load_run",
     "run_questions",
 ]
 
 WITHOUT = "without"
-DISTURBED = "disturbed"
+PERTURBED = "disturbed"
 
 OnTrace = Callable[[Trace], None]
 
@@ -131,7 +131,7 @@ def evaluate_compared(
         return _write_summary(evaluation, settings, out, compared)
 
 
-def evaluate_disturbed(
+def evaluate_perturbed(
     summary: dict[str, Any],
     evaluation: Evaluation,
     out: Path,
@@ -155,7 +155,7 @@ def evaluate_disturbed(
             evaluation._replace(
                 questions=_one_folder_up(chosen), config=config, family_of=None, rows=None
             ),
-            out / DISTURBED,
+            out / PERTURBED,
             on_trace,
         )
         summary = {

@@ -31,7 +31,7 @@ from inspect_ai.model import (
 from inspect_ai.scorer import Score, Scorer, Target, accuracy, ci, scorer, stderr
 from inspect_ai.solver import Generate, Solver, TaskState, generate, solver
 
-from pixel_reasoner.evals.benchmark import select
+from pixel_reasoner.evals.benchmark import select_questions
 from pixel_reasoner.evals.benchmarks import get_benchmark
 from pixel_reasoner.evals.stats import cluster_of
 from pixel_reasoner.media.context import MediaContext
@@ -80,7 +80,7 @@ def benchmark(  # noqa: PLR0913 - each is a flag, `-T name=value`
         questions = world(family, count, folder)
     else:
         files = Path(data).absolute()
-        selection = select(get_benchmark(task), files, folder, limit or None, limit_seed)
+        selection = select_questions(get_benchmark(task), files, folder, limit or None, limit_seed)
         questions = selection.questions
     return Task(
         dataset=MemoryDataset([sample(question) for question in questions], name=task),

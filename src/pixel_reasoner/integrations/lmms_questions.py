@@ -17,9 +17,9 @@ from pixel_reasoner.evals.readers import image
 from pixel_reasoner.schema.question import AnswerType, MediaItem, Question
 from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.scoring.extraction import answer_of
-from pixel_reasoner.scoring.grading import option_meant
-from pixel_reasoner.scoring.numbers import unwrapped
-from pixel_reasoner.sources.pictures import saved, saved_cell
+from pixel_reasoner.scoring.grading import matching_option
+from pixel_reasoner.scoring.numbers import strip_latex
+from pixel_reasoner.sources.pictures import save_cell_picture, save_picture
 
 MEDIA = "media"
 """folder of pictures, next to the traces"""
@@ -90,7 +90,11 @@ def _picture(url: Any, home: Path, media: str) -> MediaItem:
     if isinstance(url, str) and not url.startswith("data:"):
         return image(_path(url))
     folder = home / media
-    written = saved(_png(url), folder) if isinstance(url, Image.Image) else saved_cell(url, folder)
+    written = (
+        save_picture(_png(url), folder)
+        if isinstance(url, Image.Image)
+        else save_cell_picture(url, folder)
+    )
     return image(Path(written.path).relative_to(home))
 
 
@@ -161,4 +165,4 @@ def final_answer(trace: Trace) -> str:
     answer = answer_of(trace)
     if answer is None:
         return ""
-    return option_meant(answer, trace.question.options) or unwrapped(answer)
+    return matching_option(answer, trace.question.options) or strip_latex(answer)

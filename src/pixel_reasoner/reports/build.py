@@ -14,7 +14,7 @@ from pixel_reasoner.reports.page import write_report
 from pixel_reasoner.reports.run import (
     OUTCOMES,
     comparison_head,
-    instructive,
+    order_by_outcome,
     outcomes,
     run_head,
     write_table,
@@ -80,7 +80,7 @@ def write_run_report(
     summary = read_summary(source)
     for path in tables:
         write_table(summary, path)
-    traces, by_question = instructive(source, summary.scorer, allow_media)
+    traces, by_question = order_by_outcome(source, summary.scorer, allow_media)
     head = run_head(summary, traces, references=references)
     written = _write_traces(traces, out, source.name, limit, head, by_question)
     return written._replace(tables=tuple(tables))

@@ -25,7 +25,7 @@ Facets = dict[str, list[str]]
 
 OUTCOMES = ("right", "wrong", "unparsed", "ungraded")
 _WORDS = {Outcome.CORRECT: "right", Outcome.WRONG: "wrong", Outcome.UNPARSED: "unparsed"}
-_NEEDS_LOOK = {True: "needs a look", False: "overview suffices", None: "unknown"}
+_NEED_LABELS = {True: "needs a look", False: "overview suffices", None: "unknown"}
 
 
 def card(trace: Trace, number: int, facets: Facets, unshown: Counter[str]) -> Iterator[str]:
@@ -37,7 +37,7 @@ def card(trace: Trace, number: int, facets: Facets, unshown: Counter[str]) -> It
         facets: filter values of the trace.
         unshown: counts pictures that cannot be shown, by reason.
     """
-    shown = _Shown(trace, TracePictures(trace, unshown), number)
+    shown = _CardPictures(trace, TracePictures(trace, unshown), number)
     return render_parts(
         "card.html",
         trace=trace,
@@ -68,7 +68,7 @@ def facets_of(trace: Trace, graded: Callable[[Trace], Grade | None] = grade_repl
         "stop": [_words(trace.stop)],
         "operations": _operations(trace),
         "category": [facet_value(trace.question.category or "none")],
-        "look": [_NEEDS_LOOK[trace.question.needs_look]],
+        "look": [_NEED_LABELS[trace.question.needs_look]],
     }
 
 
@@ -103,7 +103,7 @@ def _facts(trace: Trace) -> list[str]:
         calls += f", {len(trace.rejected)} refused"
     facts = [question.id, question.category, _words(trace.stop), calls, f"{trace.seconds:.1f} s"]
     if question.needs_look is not None:
-        facts.insert(2, _NEEDS_LOOK[question.needs_look])
+        facts.insert(2, _NEED_LABELS[question.needs_look])
     return [fact for fact in facts if fact]
 
 
@@ -135,7 +135,7 @@ class _Step(NamedTuple):
     results: Callable[[], Iterator[Mapping[str, Any]]]
 
 
-def _step(turn: Turn, index: int, shown: _Shown) -> _Step:
+def _step(turn: Turn, index: int, shown: _CardPictures) -> _Step:
     texts = _texts(turn)
     is_refused = bool(turn.observations) and not turn.has_executed_call
     return _Step(
@@ -208,7 +208,7 @@ def _call_in_words(call: ToolCall | None, observation: Observation | None) -> st
 # --- pictures of the question, and pictures that operations returned ---
 
 
-class _Shown:
+class _CardPictures:
     """Pictures of a trace in its card. The template opens them lazily."""
 
     def __init__(self, trace: Trace, pictures: TracePictures, number: int) -> None:

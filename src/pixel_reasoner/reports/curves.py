@@ -86,7 +86,7 @@ def write_curves(runs: Mapping[str, Path], out: Path, title: str = "Training") -
 
         mpl.use("svg")
     logs = {name: read_log(folder) for name, folder in runs.items()}
-    shown = [panel for panel in PANELS if any(_has(log, panel) for log in logs.values())]
+    shown = [panel for panel in PANELS if any(_has_values(log, panel) for log in logs.values())]
     with atomic_writer(out) as page:
         page.writelines(
             render_parts(
@@ -94,7 +94,7 @@ def write_curves(runs: Mapping[str, Path], out: Path, title: str = "Training") -
                 title=title,
                 style=asset("curves.css"),
                 runs=[(n % len(COLORS), name) for n, name in enumerate(logs)],
-                panels=_drawn(shown, logs),
+                panels=_render_panels(shown, logs),
             )
         )
     return len(shown)
@@ -146,11 +146,11 @@ def _row(row: Any) -> dict[str, Any]:
     return found
 
 
-def _has(log: Sequence[Mapping[str, Any]], panel: Panel) -> bool:
+def _has_values(log: Sequence[Mapping[str, Any]], panel: Panel) -> bool:
     return any(row.get(name) is not None for row in log for name in panel.names)
 
 
-def _drawn(
+def _render_panels(
     panels: Sequence[Panel], logs: Mapping[str, Sequence[Mapping[str, Any]]]
 ) -> Iterator[tuple[str, Markup]]:
     """Yield the title and picture of each panel. An SVG in `<img>` cannot run scripts or load files."""

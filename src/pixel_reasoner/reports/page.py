@@ -24,7 +24,7 @@ from pixel_reasoner.scoring.grading import Grade, grade_reply
 _MAX_VALUES = 4
 """maximum number of shown values of a setting that differs between traces"""
 _CHUNK_CHARS = 1 << 16
-LOOKING_AGAIN = "looking-again"
+EFFECT_FILTER = "looking-again"
 """filter by the effect of operations on an answer"""
 
 
@@ -76,7 +76,7 @@ def write_report(
         for trace in traces:
             facets = facets_of(trace, graded)
             if outcomes and trace.question.id in outcomes:
-                facets[LOOKING_AGAIN] = [outcomes[trace.question.id]]
+                facets[EFFECT_FILTER] = [outcomes[trace.question.id]]
             tally.count(trace, facets)
             cards.writelines(card(trace, tally.traces, facets, tally.unshown))
         cards.seek(0)
@@ -139,7 +139,7 @@ def _page(title: str, tally: _Tally, head: str, cards: TextIO) -> Iterator[str]:
         head=head,
         bar=_bar(outcomes, tally.traces),
         bar_label=", ".join(words) or "no traces",
-        figures=_figures(tally),
+        counts=_headline_counts(tally),
         stops=", ".join(f"{stop} {count}" for stop, count in stops),
         unshown=tally.unshown.most_common(),
         settings=_settings(tally),
@@ -162,17 +162,17 @@ def _filters(tally: _Tally) -> list[_Filter]:
     return [_Filter(name, sorted(tally.filters[name].items())) for name in names]
 
 
-def _figures(tally: _Tally) -> list[tuple[str, str, str]]:
+def _headline_counts(tally: _Tally) -> list[tuple[str, str, str]]:
     """Return CSS class, name and value of the counts at the top."""
     outcomes, operations = tally.filters["outcome"], tally.filters["operations"]
-    figures = [("", "traces", str(tally.traces))]
-    figures += [(name, name, str(outcomes[name])) for name in OUTCOMES if outcomes[name]]
+    counts = [("", "traces", str(tally.traces))]
+    counts += [(name, name, str(outcomes[name])) for name in OUTCOMES if outcomes[name]]
     if tally.traces:
-        figures += [
+        counts += [
             ("", "with operations", str(tally.traces - operations["0"])),
             ("", "mean operations", f"{tally.operations / tally.traces:.2f}"),
         ]
-    return figures
+    return counts
 
 
 def _bar(outcomes: Counter[str], traces: int) -> Iterator[dict[str, str]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pixel_reasoner.errors import UsageError
-from pixel_reasoner.evals.compare import paired
+from pixel_reasoner.evals.compare import pair_traces
 from pixel_reasoner.evals.references import REFERENCES
 from pixel_reasoner.evals.run import SUMMARY, WITHOUT, load_run
 from pixel_reasoner.evals.stats import is_correct
@@ -149,7 +149,7 @@ def _markdown(cell: str) -> str:
 # --- order of traces ---
 
 
-def instructive(
+def order_by_outcome(
     run: Path, scorer: Scorer = Scorer.TYPED, allow_media: Sequence[Path] = ()
 ) -> tuple[list[Trace], dict[str, str]]:
     """Return the traces of a run, most instructive first, and the outcome of each question.
@@ -175,7 +175,7 @@ def outcomes(
         pair.first.question.id: names.get(
             (is_correct(pair.first, scorer), is_correct(pair.second, scorer)), "neither"
         )
-        for pair in paired(first, second)
+        for pair in pair_traces(first, second)
     }
 
 

@@ -15,13 +15,13 @@ from pixel_reasoner.scoring.grading import Scorer
 Interval = tuple[FiniteFloat, FiniteFloat]
 
 
-class _Part(BaseModel):
+class _SummaryPart(BaseModel):
     """Base class: part of a summary, as written by `evals.stats` and `evals.compare`."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class Metrics(_Part):
+class Metrics(_SummaryPart):
     """Metrics of a group of questions; None for missing values."""
 
     count: NonNegativeInt = 0
@@ -39,7 +39,7 @@ class Metrics(_Part):
     seconds_per_question: FiniteFloat | None = None
 
 
-class Share(_Part):
+class Share(_SummaryPart):
     """Mean over pairs of answers, and its interval."""
 
     count: NonNegativeInt = 0
@@ -49,7 +49,7 @@ class Share(_Part):
     """p of a paired test; for the difference only"""
 
 
-class PairMetrics(_Part):
+class PairMetrics(_SummaryPart):
     """Metrics of pairs of answers (`evals.compare.compare`)."""
 
     with_: Annotated[Share, Field(alias="with")] = Share()
@@ -62,7 +62,7 @@ class PairMetrics(_Part):
     difference: Share = Share()
 
 
-class RowCount(_Part):
+class RowCount(_SummaryPart):
     """Rows of a benchmark with the same problem."""
 
     count: NonNegativeInt
@@ -70,7 +70,7 @@ class RowCount(_Part):
     """names of some rows"""
 
 
-class Rows(_Part):
+class Rows(_SummaryPart):
     """Row counts of a benchmark."""
 
     read: NonNegativeInt
@@ -78,11 +78,11 @@ class Rows(_Part):
     noted: dict[str, RowCount] = {}
 
 
-class _Task(_Part):
+class _Task(_SummaryPart):
     name: str = ""
 
 
-class _Settings(_Part):
+class _Settings(_SummaryPart):
     task: _Task = _Task()
 
 

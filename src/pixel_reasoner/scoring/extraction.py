@@ -103,7 +103,7 @@ def _statements(text: str) -> list[_Statement]:
         words = find(text)
         if words is not None and words.strip():
             is_short = is_final and len(words) <= MAX_ANSWER_CHARS
-            inner = phrases.announced(words) if is_short else None
+            inner = phrases.announced_answer(words) if is_short else None
             words = (inner or words).strip()
             found.append(
                 _Statement(words if is_final else words[:MAX_ANSWER_CHARS], is_final, has_comma)
@@ -155,7 +155,7 @@ _FINDERS: tuple[tuple[Callable[[str], str | None], bool], ...] = (
     (boxed, True),
     (tagged, True),
     (phrases.json_answer, True),
-    (phrases.announced, False),
+    (phrases.announced_answer, False),
 )
 # `\b` becomes a backspace when a model's JSON is decoded twice.
 _BOX_VARIANTS = re.compile(r"\\f?box(?:ed)?\s?\{|\x08oxed\s?\{|\\boxed\s([A-Za-z0-9])(?!\w)")
@@ -211,7 +211,7 @@ def _stated_number(statement: _Statement, question: Question) -> str | None:
     for part in (head, text):
         if parse_number(part) is not None:
             return part.strip()
-    return "0" if phrases.says_none(text, question.text) else None
+    return "0" if phrases.denies_existence(text, question.text) else None
 
 
 # The number comes before its reason, a comma or a parenthesis; not before "(12)" after "twelve".
@@ -222,7 +222,7 @@ def _implied_number(text: str, question: Question) -> str | None:
     text = text[-MAX_ANSWER_CHARS:].rpartition("\n")[2]
     if phrases.uses_decimal_comma(text):
         text = phrases.with_decimal_points(text)
-    if phrases.says_none(text, question.text):
+    if phrases.denies_existence(text, question.text):
         return "0"
     for part in (text, *phrases.conclusions(text, question.text)):
         if parse_number(part) is not None:
@@ -247,7 +247,7 @@ def _stated_text(statement: _Statement, question: Question) -> str | None:
 
 def _implied_text(text: str, question: Question) -> str | None:
     del question
-    found = phrases.said(phrases.last_sentence(text[-MAX_ANSWER_CHARS:]))
+    found = phrases.quoted_text(phrases.last_sentence(text[-MAX_ANSWER_CHARS:]))
     if found is not None:
         return found
     return None if "\n" in text else text or None

@@ -24,9 +24,9 @@ from pixel_reasoner.schema.question import AnswerType, Question
 from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.scoring.extraction import answer_of
 from pixel_reasoner.scoring.latex import latex_to_text
-from pixel_reasoner.scoring.numbers import parse_number, stripped, unwrapped
+from pixel_reasoner.scoring.numbers import parse_number, strip_latex, stripped
 from pixel_reasoner.scoring.options import options_stated, same_words
-from pixel_reasoner.scoring.phrases import says_none
+from pixel_reasoner.scoring.phrases import denies_existence
 
 ANLS_THRESHOLD = 0.5
 RELAXED_ERROR = 0.05
@@ -199,17 +199,17 @@ def _items(text: str) -> list[str]:
     """Return the items of a list in alphabetical order. A comma within a number does not separate items."""
     items = re.split(
         r",(?!(?<=\d,)\d{3}(?!\d))|[;、\n]|\band\b",
-        unwrapped(text).strip(" []{}"),
+        strip_latex(text).strip(" []{}"),
         flags=re.IGNORECASE,
     )
     return sorted(filter(None, map(stripped, items)))
 
 
-def option_meant(answer: str, options: dict[str, str]) -> str | None:
+def matching_option(answer: str, options: dict[str, str]) -> str | None:
     """Return the letter of the only option that an answer names; None for none or several.
 
     >>> colours = {"A": "red", "B": "blue"}
-    >>> option_meant("(B) blue", colours), option_meant("Red.", colours), option_meant("green", colours)
+    >>> matching_option("(B) blue", colours), matching_option("Red.", colours), matching_option("green", colours)
     ('B', 'A', None)
     """
     named = [letter for letter in options if letter.lower() in options_stated(answer, options)]
@@ -226,7 +226,7 @@ def _same_number(answer: str, gold: str, question: Question) -> bool:
         return same_words(answer, gold)
     given = parse_number(answer)
     if given is None:
-        return known.value == 0 and says_none(answer, question.text)
+        return known.value == 0 and denies_existence(answer, question.text)
     if given.unit == "%" and not known.unit and _is_equal(given.share, known.value):
         return True
     if not _is_equal(given.value, known.value):

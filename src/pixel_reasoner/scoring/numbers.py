@@ -19,14 +19,14 @@ _SIGNS = str.maketrans(
 )
 
 
-def unwrapped(text: str) -> str:
+def strip_latex(text: str) -> str:
     r"""Return a text without LaTeX, with uniform dashes and quotation marks."""
     return latex_to_text(text).translate(_SIGNS)
 
 
-def plain(text: str) -> str:
+def normalise_text(text: str) -> str:
     """Return a text in lower case, with single spaces, without LaTeX and surrounding punctuation."""
-    return stripped(unwrapped(text))
+    return stripped(strip_latex(text))
 
 
 def stripped(text: str) -> str:
@@ -41,7 +41,7 @@ _OPERATOR = re.compile(r"(?<=[\w)]) ?([=^*<>]|\+(?!\+)) ?(?=[\w(])")
 
 def words_of(text: str) -> str:
     """Return the words of a text, separated by single spaces, for a search of one text in another."""
-    return " ".join(_WORDS.findall(_OPERATOR.sub(r"\1", plain(text))))
+    return " ".join(_WORDS.findall(_OPERATOR.sub(r"\1", normalise_text(text))))
 
 
 class NumberWithUnit(NamedTuple):
@@ -124,7 +124,7 @@ def parse_number(text: str) -> NumberWithUnit | None:
     """
     if len(text) > MAX_ANSWER_CHARS:
         return None
-    text = unwrapped(text)[: MAX_ANSWER_CHARS + 1]  # NFKC can make it longer
+    text = strip_latex(text)[: MAX_ANSWER_CHARS + 1]  # NFKC can make it longer
     text = re.sub(r"\bper cent\b", "percent", text, flags=re.IGNORECASE)
     text = text.rpartition("=")[2]
     found = _without_repetition(

@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
-from pixel_reasoner.scoring.numbers import MAX_ANSWER_CHARS, plain, unwrapped, words_of
+from pixel_reasoner.scoring.numbers import MAX_ANSWER_CHARS, normalise_text, strip_latex, words_of
 
 _NAME = "(?:option|choice|letter|answer|opción|opcion|选项|选)"
 _REASON = "(?:since|because|as|so|which|not|given|porque|ya que|weil|da|denn|no|nicht)"
@@ -75,15 +75,15 @@ def _patterns_of(options: dict[str, str], default: str) -> _Patterns:
 def options_stated(answer: str, options: dict[str, str]) -> set[str]:
     """Return the letters, in lower case, that an answer may name by a letter, `(A) red`, `A: red`, or the text of an option."""
     answer = answer[:MAX_ANSWER_CHARS]
-    given = plain(answer)
-    named = {plain(letter): plain(option) for letter, option in options.items()}
+    given = normalise_text(answer)
+    named = {normalise_text(letter): normalise_text(option) for letter, option in options.items()}
     if given in named or not given:  # before the texts: the text of an option may be "B"
         return {given}
     bare = answer.strip().lower()
     exact = [
         letter.lower() for letter in options if bare in (letter.lower(), f"({letter.lower()})")
     ]
-    if exact:  # a letter that `plain` changes, such as "a-"
+    if exact:  # a letter that `normalise_text` changes, such as "a-"
         return set(exact)
     patterns = _patterns_of(options, "ABCDEFGHIJKLMNOPQRSTUVWXYZ")
     if len({one.lower() for one in patterns.signs[0].findall(answer)}) > 1:
@@ -97,7 +97,7 @@ def options_stated(answer: str, options: dict[str, str]) -> set[str]:
     if same:
         return same
     # A space alone after the letter is not enough: "a car" is not A.
-    lead = patterns.lead.match(unwrapped(answer)[:MAX_ANSWER_CHARS])
+    lead = patterns.lead.match(strip_latex(answer)[:MAX_ANSWER_CHARS])
     if lead:
         return {lead[1].lower()}
     return {letter for letter, option in named.items() if option and same_words(given, option)}
@@ -112,7 +112,7 @@ def options_mentioned(text: str, options: dict[str, str]) -> set[str]:
     """Return the options that a sentence names by letter, or else by text, without negated options."""
     patterns = _patterns_of(options, "ABCDEFGHIJ")
     known = {letter.lower(): letter for letter in options}
-    text = patterns.denied.sub(" ", unwrapped(text[-MAX_ANSWER_CHARS:])[-MAX_ANSWER_CHARS:])
+    text = patterns.denied.sub(" ", strip_latex(text[-MAX_ANSWER_CHARS:])[-MAX_ANSWER_CHARS:])
     if patterns.alone.fullmatch(text):
         return {known.get(one.lower(), one.upper()) for one in patterns.key.findall(text)}
     named: set[str] = set()
@@ -143,7 +143,7 @@ def _is_within(words: str, others: str) -> bool:
 
 def same_words(answer: str, accepted: str) -> bool:
     """Return whether two texts are equal up to case, articles and surrounding punctuation."""
-    given, known = plain(answer), plain(accepted)
+    given, known = normalise_text(answer), normalise_text(accepted)
     if given == known:
         return True
     if known in ("yes", "no"):  # "Yes, it is."

@@ -73,10 +73,10 @@ def _last_match(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
     return next(iter(deque(pattern.finditer(text), maxlen=1)), None)
 
 
-def announced(text: str) -> str | None:
+def announced_answer(text: str) -> str | None:
     r"""Return the words after the last announcement, to the end of its sentence, line or table cell; None for no announcement.
 
-    >>> announced("A look at it. The answer is (C). It is green."), announced("| Sum | Answer |\n|--|--|\n| 2 + 2 | 4 |")
+    >>> announced_answer("A look at it. The answer is (C). It is green."), announced_answer("| Sum | Answer |\n|--|--|\n| 2 + 2 | 4 |")
     ('(C)', '4')
     """
     last = _last_match(_ANNOUNCED, text)
@@ -131,20 +131,20 @@ def without_reason(text: str) -> str:
     return _REASON.split(text, maxsplit=1)[0].rstrip(" ,.*_。，")
 
 
-_SAID = re.compile(
+_QUOTED = re.compile(
     r"\b(?:is|are|was|were|says?|reads?|states?|shows?|displays?|named|called)\b\W{0,4}"
     r'(?::\s*(?P<rest>\S[^\n]*)|(?:"(?P<quoted>[^"\n]+)"|\*\*(?P<bold>[^*\n]+)\*\*)\W{0,3}$)',
     re.IGNORECASE,
 )
 
 
-def said(sentence: str) -> str | None:
+def quoted_text(sentence: str) -> str | None:
     """Return the text that a sentence quotes or highlights at its end, or names after a colon; None if it negates or has neither.
 
-    >>> said('The sign says "STOP".'), said('It does not say "STOP".')
+    >>> quoted_text('The sign says "STOP".'), quoted_text('It does not say "STOP".')
     ('STOP', None)
     """
-    found = _SAID.search(sentence)
+    found = _QUOTED.search(sentence)
     if found is None or re.search(r"\b(?:not|never)\b|n't\b", sentence[: found.start()]):
         return None
     return str(next(filter(None, found.groups()))).strip()
@@ -162,10 +162,10 @@ _NOT_A_THING = _words(
 )
 
 
-def says_none(text: str, question: str) -> bool:
+def denies_existence(text: str, question: str) -> bool:
     """Return whether a text denies the existence of the thing in a question: `There are no dogs`, to `How many dogs?`.
 
-    >>> says_none("There are no dogs.", "How many dogs are there?"), says_none("I have no idea.", "How many dogs?")
+    >>> denies_existence("There are no dogs.", "How many dogs are there?"), denies_existence("I have no idea.", "How many dogs?")
     (True, False)
     """
     asked = _nouns(question)

@@ -99,7 +99,7 @@ class RewardConfig:
             raise _wrong("unparsed from -1 to 0", self.unparsed)
 
 
-class Shaped(NamedTuple):
+class RewardTerms(NamedTuple):
     """Reward terms of a group, each with one value per rollout."""
 
     correctness_G: list[float]
@@ -112,7 +112,7 @@ class Shaped(NamedTuple):
         return [sum(terms) for terms in zip(*self, strict=True)]
 
 
-def shape(
+def shape_rewards(
     correct_G: Sequence[float],
     num_operations_G: Sequence[int],
     config: RewardConfig | None = None,
@@ -130,9 +130,9 @@ def shape(
     Returns:
         rewards_G, in the order of the rollouts.
 
-    >>> [round(reward, 4) for reward in shape([0, 1, 1, 0, 0, 0, 0, 0], [1, 0, 0, 0, 0, 0, 0, 0])]
+    >>> [round(reward, 4) for reward in shape_rewards([0, 1, 1, 0, 0, 0, 0, 0], [1, 0, 0, 0, 0, 0, 0, 0])]
     [0.0875, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0]
-    >>> [round(reward, 4) for reward in shape([1, 1], [1, 3])]
+    >>> [round(reward, 4) for reward in shape_rewards([1, 1], [1, 3])]
     [1.0, 0.9]
     """
     return group_rewards(correct_G, num_operations_G, config, is_video=is_video).rewards_G
@@ -144,7 +144,7 @@ def group_rewards(
     config: RewardConfig | None = None,
     *,
     is_video: bool = False,
-) -> Shaped:
+) -> RewardTerms:
     """Return the terms of `shape_rewards` separately, for logs.
 
     >>> group_rewards([1, 0], [2, 0]).cost_G
@@ -158,7 +158,9 @@ def group_rewards(
             bonus if correct > 0 else 0.0
             for bonus, correct in zip(curiosity_G, correct_G, strict=True)
         ]
-    return Shaped([float(one) for one in correct_G], curiosity_G, cost(num_operations_G, config))
+    return RewardTerms(
+        [float(one) for one in correct_G], curiosity_G, cost(num_operations_G, config)
+    )
 
 
 def curiosity(
@@ -208,7 +210,7 @@ def correctness(trace: Trace, config: RewardConfig) -> float:
     if found.outcome is Outcome.UNPARSED:
         return config.unparsed
     strict = config.ignored_refusal_is_wrong or config.variant is Variant.RELEASED_CODE
-    if strict and ignored_refusal(trace):
+    if strict and has_unrepaired_rejection(trace):
         return 0.0
     return float(found.outcome is Outcome.CORRECT)
 
@@ -219,7 +221,7 @@ def num_operations(trace: Trace, config: RewardConfig) -> int:
     return len(counted)
 
 
-def ignored_refusal(trace: Trace) -> bool:
+def has_unrepaired_rejection(trace: Trace) -> bool:
     """Return whether the last call of a rollout was rejected and not repaired."""
     observations = trace.observations
     return bool(observations) and observations[-1].error is not None

@@ -43,13 +43,13 @@ def is_missing(value: Any) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
-def missing(name: str) -> RowError:
+def missing_value_error(name: str) -> RowError:
     """Return the error for a row without a value under a key."""
     reason = _MISSING_REASONS.get(name, "missing_value")
     return RowError(reason, f"{name}: expected a value; got none")
 
 
-def has_values(row: Mapping[str, Any], names: Iterable[str]) -> None:
+def check_values(row: Mapping[str, Any], names: Iterable[str]) -> None:
     """Check that a row has values under all keys.
 
     Raises:
@@ -62,7 +62,7 @@ def has_values(row: Mapping[str, Any], names: Iterable[str]) -> None:
         raise RowError("missing_keys", detail)
     for name in names:
         if is_missing(row[name]):
-            raise missing(name)
+            raise missing_value_error(name)
 
 
 # --- texts and numbers ---
@@ -78,7 +78,7 @@ def text_of(value: Any, name: str) -> str:
     ('3', 'None')
     """
     if is_missing(value):
-        raise missing(name)
+        raise missing_value_error(name)
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise RowError("bad_value", f"{name}: expected a text; got {_shown(value)}")
     if isinstance(value, float) and math.isinf(value):
@@ -139,14 +139,14 @@ def answers_of(value: Any, name: str = "answer") -> tuple[str, ...]:
     if not isinstance(value, list | tuple):
         return (text_of(value, name),)
     if not value:
-        raise missing(name)
+        raise missing_value_error(name)
     return tuple(text_of(one, f"{name} {n} of {len(value)}") for n, one in enumerate(value, 1))
 
 
-def list_in(cell: str) -> list[Any] | None:
+def parse_list(cell: str) -> list[Any] | None:
     r"""Return the list that a text encodes as JSON or as a Python literal; None for any other text.
 
-    >>> list_in("['Exit', 'EXIT door']"), list_in('["it", null]'), list_in("[unclear]")
+    >>> parse_list("['Exit', 'EXIT door']"), parse_list('["it", null]'), parse_list("[unclear]")
     (['Exit', 'EXIT door'], ['it', None], None)
     """
     text = cell.strip()
@@ -164,13 +164,13 @@ def list_in(cell: str) -> list[Any] | None:
 # --- options ---
 
 
-def lettered(options: Iterable[Any]) -> dict[str, str]:
+def letter_options(options: Iterable[Any]) -> dict[str, str]:
     """Return options by letter; the letter of `(A) red` and `A. red` is removed.
 
     Raises:
         RowError: an option is missing, or there are more options than letters.
 
-    >>> lettered(["(A) red", "(B) blue"]), lettered(["red", "A. blue"])
+    >>> letter_options(["(A) red", "(B) blue"]), letter_options(["red", "A. blue"])
     ({'A': 'red', 'B': 'blue'}, {'A': 'red', 'B': 'A. blue'})
     """
     texts = [text_of(one, f"option {n}").strip() for n, one in enumerate(options, 1)]
@@ -198,7 +198,7 @@ def options_of(value: Any) -> dict[str, str]:
     if isinstance(value, str):
         return _options_of_lines(value)
     if isinstance(value, list):
-        return lettered(value)
+        return letter_options(value)
     if not isinstance(value, Mapping):
         raise RowError("bad_options", f"expected letter -> text, or a list; got {_shown(value)}")
     items = sorted((text_of(key, "option").strip().upper(), one) for key, one in value.items())
@@ -258,14 +258,14 @@ def letter_of(
 # --- placeholders ---
 
 
-def without_placeholders(text: str, num_media: int) -> str:
+def strip_placeholders(text: str, num_media: int) -> str:
     r"""Return a question without `<image>` and `<video>` before and after it, because the prompt shows media before the question.
 
     Raises:
         RowError: the number of placeholders is not the number of media, one is inside the text, or its number is too
         large.
 
-    >>> without_placeholders("<image>\nWhich?", 1), without_placeholders("Is <image 1> red?", 1)
+    >>> strip_placeholders("<image>\nWhich?", 1), strip_placeholders("Is <image 1> red?", 1)
     ('Which?', 'Is <image 1> red?')
     """
     numbers = [int(number) for number in _NUMBERED_PLACEHOLDER.findall(text)]

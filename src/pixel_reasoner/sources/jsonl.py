@@ -31,13 +31,13 @@ from pixel_reasoner.sources.cells import (
     answers_of,
     is_missing,
     letter_of,
-    missing,
+    missing_value_error,
     number_of,
     optional_text,
     options_of,
+    strip_placeholders,
     text_of,
     whole_number_of,
-    without_placeholders,
 )
 from pixel_reasoner.sources.rows import (
     Row,
@@ -146,7 +146,7 @@ def question_of_row(
 def _question_as_written(row: Mapping[str, Any], folder: Path) -> Question:
     """Return a question in this project's format. Arrow writes null for keys that only other rows have."""
     if is_missing(row["text"]):
-        raise missing("text")
+        raise missing_value_error("text")
     try:
         question = Question.from_object({k: v for k, v in row.items() if v is not None})
     except InputError as error:
@@ -174,9 +174,9 @@ def _check_keys(row: Mapping[str, Any], *, needs_id: bool, needs_answer: bool) -
         raise RowError("missing_keys", detail)
     for key in ("id", "question", *(["answer"] * needs_answer)):
         if key in row and is_missing(row[key]):
-            raise missing(key)
+            raise missing_value_error(key)
     if all(is_missing(row[key]) for key in media_keys):
-        raise missing(media_keys[0])
+        raise missing_value_error(media_keys[0])
     unknown = sorted(key for key in row if key not in ROW_KEYS and not is_missing(row[key]))
     if unknown:
         raise RowError("unknown_keys", f"expected {' '.join(ROW_KEYS)}; got {' '.join(unknown)}")
@@ -194,7 +194,7 @@ def _units(row: Mapping[str, Any], units: Units) -> Units:
 def _fields(row: Mapping[str, Any], media: list[MediaItem], units: Units) -> dict[str, Any]:
     """Return the fields of the `Question` of a row without missing values."""
     options = options_of(row.get("options"))
-    text = without_placeholders(text_of(row["question"], "question"), len(media))
+    text = strip_placeholders(text_of(row["question"], "question"), len(media))
     texts = {
         key: text_of(row[key], key) for key in ("category", "group", "reasoning") if key in row
     }
@@ -221,7 +221,7 @@ def _answers(row: Mapping[str, Any], options: Mapping[str, str]) -> tuple[str, .
     answers = row["answer"] if isinstance(row["answer"], list) else [row["answer"]]
     letters = tuple(letter_of(answer, options) for answer in answers)
     if not letters:
-        raise missing("answer")
+        raise missing_value_error("answer")
     if len(options) < 2:
         raise RowError("no_options", f"expected two options or more; got {dict(options)}")
     return letters
@@ -281,9 +281,9 @@ def _media(row: Mapping[str, Any], folder: Path, pictures: Path | None) -> list[
         return [_medium(one, folder) for one in items]
     if key.startswith("video"):
         return [_video(one, folder) for one in items]
-    from pixel_reasoner.sources.pictures import picture_of  # loads media libraries
+    from pixel_reasoner.sources.pictures import load_picture  # loads media libraries
 
-    return [picture_of(one, folder, pictures) for one in items]
+    return [load_picture(one, folder, pictures) for one in items]
 
 
 def _is_media(value: Any) -> bool:

@@ -15,7 +15,7 @@ from pixel_reasoner.schema.question import MediaItem
 from pixel_reasoner.sources.rows import RowError
 
 
-def saved(content: bytes, media: Path) -> MediaItem:
+def save_picture(content: bytes, media: Path) -> MediaItem:
     """Write a picture to a folder, named by its content hash, and return its media item.
 
     Raises:
@@ -41,7 +41,7 @@ def saved(content: bytes, media: Path) -> MediaItem:
     return MediaItem(kind="image", path=str(path))
 
 
-def saved_base64(text: Any, media: Path) -> MediaItem:
+def save_base64_picture(text: Any, media: Path) -> MediaItem:
     """Write a base64 picture, with or without `data:image/...;base64,`, and return its media item.
 
     Raises:
@@ -53,10 +53,10 @@ def saved_base64(text: Any, media: Path) -> MediaItem:
         content = base64.b64decode(text.rpartition("base64,")[2].strip(), validate=True)
     except (binascii.Error, ValueError) as error:
         raise RowError("not_a_picture", f"no base64: {error}") from error
-    return saved(content, media)
+    return save_picture(content, media)
 
 
-def saved_cell(cell: Any, media: Path) -> MediaItem:
+def save_cell_picture(cell: Any, media: Path) -> MediaItem:
     """Write the picture of a hub data set cell (bytes with a path, bytes, or base64) and return its media item.
 
     Raises:
@@ -64,11 +64,11 @@ def saved_cell(cell: Any, media: Path) -> MediaItem:
     """
     content = cell.get("bytes") if isinstance(cell, Mapping) else cell
     if isinstance(content, bytes):
-        return saved(content, media)
-    return saved_base64(content, media)
+        return save_picture(content, media)
+    return save_base64_picture(content, media)
 
 
-def picture_of(cell: Any, folder: Path, media: Path | None) -> MediaItem:
+def load_picture(cell: Any, folder: Path, media: Path | None) -> MediaItem:
     """Return the picture of a cell: a path relative to `folder`, bytes, or `{bytes, path}` as in `datasets`.
 
     Args:
@@ -83,7 +83,7 @@ def picture_of(cell: Any, folder: Path, media: Path | None) -> MediaItem:
     if isinstance(cell, Mapping):
         content, path = cell.get("bytes"), cell.get("path")
     if isinstance(content, bytes) and media is not None:
-        return saved(content, media)
+        return save_picture(content, media)
     if isinstance(path, str) and path.strip():
         return MediaItem(kind="image", path=str(folder / path))
     shown = sorted(map(str, cell)) if isinstance(cell, Mapping) else f"{type(cell).__name__}"

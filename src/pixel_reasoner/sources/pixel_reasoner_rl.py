@@ -18,11 +18,11 @@ from pixel_reasoner.scoring.extraction import boxed
 from pixel_reasoner.sources.base import MEDIA, SOURCES, FileSource
 from pixel_reasoner.sources.cells import (
     answers_of,
-    has_values,
+    check_values,
     is_missing,
-    list_in,
+    parse_list,
+    strip_placeholders,
     text_of,
-    without_placeholders,
 )
 from pixel_reasoner.sources.rows import (
     Row,
@@ -62,7 +62,7 @@ SOURCES.register(PixelReasonerRlSource.name, PixelReasonerRlSource)
 
 def _question(name: str, row: dict[str, Any], folder: Path, pictures: Path) -> Question:
     """Return the question of a row. Paths are relative to the folder of the file."""
-    has_values(row, [key for key in ("qid", "question", "answer") if key in row])
+    check_values(row, [key for key in ("qid", "question", "answer") if key in row])
     text_of(row.get("qid", name), "qid")
     media = _media(row, folder, pictures)
     num_placeholders = len(re.findall("<image>", row["question"]))
@@ -71,7 +71,7 @@ def _question(name: str, row: dict[str, Any], folder: Path, pictures: Path) -> Q
     if row.get("is_video") and num_placeholders not in (0, 1, len(row["image"])):
         raise RowError("bad_placeholder", f"expected one <image>; got {num_placeholders}")
     answers = tuple(_accepted(row["answer"]))
-    text = without_placeholders(row["question"], num_media)
+    text = strip_placeholders(row["question"], num_media)
     return Question(
         id=name,
         text=text,
@@ -83,12 +83,12 @@ def _question(name: str, row: dict[str, Any], folder: Path, pictures: Path) -> Q
 
 
 def _media(row: dict[str, Any], folder: Path, pictures: Path) -> list[MediaItem]:
-    from pixel_reasoner.sources.pictures import picture_of  # loads media libraries
+    from pixel_reasoner.sources.pictures import load_picture  # loads media libraries
 
     cells = row["image"] if isinstance(row["image"], list) else [row["image"]]
     if not [cell for cell in cells if not is_missing(cell)]:
         raise RowError("missing_picture", "expected pictures; got none")
-    media = [picture_of(cell, folder, pictures) for cell in cells]
+    media = [load_picture(cell, folder, pictures) for cell in cells]
     if absent := [
         media_item.path for media_item in media if not path_exists(Path(media_item.path))
     ]:
@@ -111,7 +111,7 @@ def _accepted(answer: Any) -> Iterator[str]:
     """
     for one in answers_of(answer):
         text = (boxed(one) or "") if "\\boxed" in one else one.strip()
-        listed = list_in(text)
+        listed = parse_list(text)
         yield from answers_of(listed if listed is not None else text)
 
 

@@ -91,11 +91,11 @@ class PixelWorldSource(Source):
     def rows(self, unit: Unit, folder: Path) -> Iterator[Question]:
         """Render a scene, unless its file exists, and yield its questions with relative paths."""
         from pixel_reasoner.world import make_scene, write_media
-        from pixel_reasoner.world.render import medium_of
+        from pixel_reasoner.world.render import media_item_of
 
         family, seed = unit
         scene = make_scene(family, seed, self.params(family))  # type: ignore[arg-type]
-        media_item = medium_of(scene)
+        media_item = media_item_of(scene)
         if not (folder / media_item.path).exists():
             write_media(scene, folder / media_item.path)
         yield from self._selected(scene, media_item)

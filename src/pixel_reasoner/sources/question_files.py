@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pixel_reasoner.sources.base import open_source
-from pixel_reasoner.sources.rows import Row, with_answers
+from pixel_reasoner.sources.rows import Row, skip_unanswered
 from pixel_reasoner.sources.tables import is_released, is_saved_dataset
 
 
@@ -26,4 +26,4 @@ def read_questions(path: Path, folder: Path | None = None) -> Iterator[Row]:
     elif path.suffix == ".parquet" or (path.is_dir() and any(path.glob("*.parquet"))):
         name = "pixel_reasoner_rl" if is_released(path) else "parquet"
     source = open_source(name, data=path)
-    return with_answers(source.questions(folder or (path if path.is_dir() else path.parent)))
+    return skip_unanswered(source.questions(folder or (path if path.is_dir() else path.parent)))

@@ -114,7 +114,7 @@ def _max_selected_frames() -> int:
     return MAX_SELECTED_FRAMES
 
 
-def with_answers(rows: Iterable[Row]) -> Iterator[Row]:
+def skip_unanswered(rows: Iterable[Row]) -> Iterator[Row]:
     """Yield rows. A question without a known answer becomes a `SkippedRow`, because its rollouts cannot be rewarded."""
     for row in rows:
         if isinstance(row, Question) and not row.answer:

@@ -32,7 +32,7 @@ from pixel_reasoner.schema.geometry import Box, Size
 from pixel_reasoner.schema.question import Evidence, MediaItem, Question
 from pixel_reasoner.sources.base import SOURCES, FileSource
 from pixel_reasoner.sources.boxes import BoxFormat, Units, box_of, picture_size
-from pixel_reasoner.sources.cells import has_values, text_of
+from pixel_reasoner.sources.cells import check_values, text_of
 from pixel_reasoner.sources.rows import (
     Row,
     RowError,
@@ -125,11 +125,11 @@ def _picture(path: Path) -> tuple[Path, Size, list[Any]]:
         row = json_object(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         raise RowError("unreadable_file", f"{path}: {reason(error)}") from error
-    has_values(row, ("image", "annotations"))
+    check_values(row, ("image", "annotations"))
     image, annotations = row["image"], row["annotations"]
     if not isinstance(image, dict) or not isinstance(annotations, list):
         raise RowError("bad_value", "expected image as an object and annotations as a list")
-    has_values(image, ("file_name", "width", "height"))
+    check_values(image, ("file_name", "width", "height"))
     picture = path.parent / Path(text_of(image["file_name"], "file_name")).name
     if not path_exists(picture):
         raise RowError("missing_file", str(picture))
@@ -149,7 +149,7 @@ def _name(annotation: Any, number: int) -> str:
 def _region(name: str, annotation: Any, picture: Path, size: Size) -> Question:
     if not isinstance(annotation, dict):
         raise RowError("bad_value", f"expected an object; got {type(annotation).__name__}")
-    has_values(annotation, ("bbox",))
+    check_values(annotation, ("bbox",))
     box = box_of(annotation["bbox"], size, Units(box_format=BoxFormat.XYWH))
     return Question(
         id=name,

@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 from pixel_reasoner.schema.question import AnswerType, Evidence, MediaItem, Question
 from pixel_reasoner.sources.base import SOURCES, FileSource
 from pixel_reasoner.sources.boxes import frames_at
-from pixel_reasoner.sources.cells import has_values, lettered, number_of, text_of
+from pixel_reasoner.sources.cells import check_values, letter_options, number_of, text_of
 from pixel_reasoner.sources.rows import (
     Row,
     RowError,
@@ -50,7 +50,7 @@ SOURCES.register(StarSource.name, StarSource)
 
 
 def _situation(name: str, row: dict[str, Any], videos: Mapping[str, Path]) -> Question:
-    has_values(
+    check_values(
         row,
         ("question_id", "video_id", "start", "end", "question", "answer", "choices", "situations"),
     )
@@ -62,7 +62,7 @@ def _situation(name: str, row: dict[str, Any], videos: Mapping[str, Path]) -> Qu
         raise RowError(
             "answer_not_among_options", f"expected one of {choices}; got {row['answer']!r}"
         )
-    options = lettered(choices)
+    options = letter_options(choices)
     letter = list(options)[choices.index(row["answer"])]
     start_s, end_s = (number_of(row[key], key) for key in ("start", "end"))
     media_item = MediaItem(kind="video", path=str(path), start_s=start_s, end_s=end_s)

@@ -16,7 +16,7 @@ from pixel_reasoner.files import write_bytes
 from pixel_reasoner.schema.question import Evidence, MediaItem, Question
 from pixel_reasoner.sources.base import MEDIA, SOURCES, FileSource
 from pixel_reasoner.sources.boxes import boxes_on_picture
-from pixel_reasoner.sources.cells import text_of, without_placeholders
+from pixel_reasoner.sources.cells import strip_placeholders, text_of
 from pixel_reasoner.sources.rows import Row, RowError, data_files, parquet_rows, try_build
 
 COLUMNS = ("question", "short_answer", "bounding_box", "image")
@@ -53,7 +53,7 @@ def _page(name: str, row: dict[str, Any], media: Path) -> Question:
     boxes = boxes_on_picture([row["bounding_box"]], 1, [media_item])
     return Question(
         id=name,
-        text=without_placeholders(question, 1),
+        text=strip_placeholders(question, 1),
         media=(media_item,),
         answer=(answer,),
         category="visa",

@@ -35,7 +35,7 @@ from pixel_reasoner.tiny.labels import (
     sparse_labels,
 )
 from pixel_reasoner.tiny.scene_cache import NUM_RANDOM_CROPS, SceneCache, View
-from pixel_reasoner.world.fonts import font_of, ink_on
+from pixel_reasoner.world.fonts import ink_on, scaled_font
 from pixel_reasoner.world.scene import COLORS, DIGITS, FONTS, NUM_FRAMES, WORDS
 
 COMPOSED_CELLS = 6
@@ -204,7 +204,7 @@ def _scattered_words(rng: random.Random) -> LabelledPicture:
     ground = COLORS[color] if color else tuple(rng.randint(236, 255) for _ in range(3))
     canvas = Image.new("RGB", (side * scale, side * scale), ground)
     pen = ImageDraw.Draw(canvas)
-    font = font_of(rng.randint(18, 36), rng.randrange(FONTS))
+    font = scaled_font(rng.randint(18, 36), rng.randrange(FONTS))
     ink = ink_on(color) if color else (40, 40, 40)
     labelled = {name: np.full((cells, cells), IGNORE) for name in TEXT_LABELS}
     taken: list[tuple[float, float]] = []

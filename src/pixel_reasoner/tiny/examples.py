@@ -9,7 +9,7 @@ from itertools import accumulate
 from typing import Any, NamedTuple
 
 from pixel_reasoner.data import wording
-from pixel_reasoner.data.wording import say
+from pixel_reasoner.data.wording import fill_template
 from pixel_reasoner.dialects import Dialect
 from pixel_reasoner.dialects.syntax.hermes import OPEN
 from pixel_reasoner.schema.settings import DEFAULT_OPERATIONS
@@ -189,7 +189,7 @@ def without_operations(trace: Trace, rng: random.Random, *, offered: bool = Fals
     evidence = trace.question.evidence
     turns: Sequence[Turn] = trace.turns
     if evidence is not None:
-        guess = say(rng, wording.GUESS, subject=evidence.subjects[0])
+        guess = fill_template(rng, wording.GUESS, subject=evidence.subjects[0])
         turns = [Turn(text=f"{guess} \\boxed{{{trace.question.answer[0]}}}")]
     operations = DEFAULT_OPERATIONS if offered else ()
     settings = trace.settings.model_copy(update={"operations": operations})

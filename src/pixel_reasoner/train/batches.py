@@ -11,7 +11,7 @@ from trl.trainer.utils import pad
 from pixel_reasoner.media.cache import MediaCache
 from pixel_reasoner.schema.settings import MediaLimits, PixelBudgets
 from pixel_reasoner.schema.trace import Trace
-from pixel_reasoner.train.rollouts import token_types_key
+from pixel_reasoner.train.rollouts import token_type_ids_name
 from pixel_reasoner.train.samples import RolloutSample, TokenSequence
 
 
@@ -82,7 +82,7 @@ class BatchBuilder:
             return {}
         ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
         inputs = dict(self.processor.image_processor(images=flat, return_tensors="pt"))
-        inputs[token_types_key(inputs)] = (ids == self.image_token_id).long()
+        inputs[token_type_ids_name(inputs)] = (ids == self.image_token_id).long()
         inputs["num_images"] = [len(some) for some in pictures]
         return inputs
 

@@ -22,7 +22,7 @@ def checkpoint_step(folder: Path) -> int:
     return int(number) if number.isascii() and number.isdigit() else -1
 
 
-def problem_of_checkpoint(folder: Path) -> str | None:
+def find_checkpoint_problem(folder: Path) -> str | None:
     """Return the problem of a checkpoint, or None. Checks headers and ends of files, never the weights."""
     try:
         state = json.loads((folder / STATE).read_text(encoding="utf-8"))

@@ -28,9 +28,14 @@ from pixel_reasoner.sources.pixelworld import WorldMix
 from pixel_reasoner.train.trl_limits import check_options
 from pixel_reasoner.world import Family
 
-_OURS = {"output_dir": "out", "remove_unused_columns": "", "assistant_only_loss": "", "packing": ""}
+_SFT_MANAGED = {
+    "output_dir": "out",
+    "remove_unused_columns": "",
+    "assistant_only_loss": "",
+    "packing": "",
+}
 """TRL options that a run sets itself -> our setting"""
-_OURS_RL = {
+_RL_MANAGED = {
     "output_dir": "out",
     "num_generations": "group_size",
     "steps_per_generation": "questions_per_sync and minibatch",
@@ -97,7 +102,7 @@ class SftRun:
             raise _wrong(
                 "eval_traces with eval_strategy", "none", "name some, or drop eval_strategy"
             )
-        _check_trl(self.trl, _OURS)
+        _check_trl(self.trl, _SFT_MANAGED)
         check_options(self.trl, is_rl=False)
 
     @classmethod
@@ -182,13 +187,13 @@ class RlRun:
             value = getattr(self, name)
             if not least <= value < math.inf:
                 raise _wrong(f"{name} of {least} or more{why}", str(value), "correct it")
-        self._check_arithmetic()
+        self._check_batch_sizes()
         _check_lora(self)
         _check_asking(self)
-        _check_trl(self.trl, _OURS_RL)
+        _check_trl(self.trl, _RL_MANAGED)
         check_options(self.trl, is_rl=True)
 
-    def _check_arithmetic(self) -> None:
+    def _check_batch_sizes(self) -> None:
         rollouts = self.questions_per_sync * self.group_size
         if rollouts % self.minibatch:
             raise _wrong(
@@ -219,7 +224,7 @@ class RlRun:
         return cls(**values)
 
 
-class Arithmetic(NamedTuple):
+class BatchSizes(NamedTuple):
     """Batch sizes of a run."""
 
     processes: int
@@ -233,7 +238,7 @@ class Arithmetic(NamedTuple):
     rollouts_per_process: int
 
 
-def arithmetic(run: RlRun, processes: int) -> Arithmetic:
+def batch_sizes(run: RlRun, processes: int) -> BatchSizes:
     """Return the batch sizes of a run for a number of processes.
 
     Raises:
@@ -256,7 +261,7 @@ def arithmetic(run: RlRun, processes: int) -> Arithmetic:
             fix="lower it to a divisor",
         )
     rollouts = run.questions_per_sync * run.group_size
-    return Arithmetic(
+    return BatchSizes(
         processes=processes,
         rollouts_per_sync=rollouts,
         minibatches_per_sync=rollouts // run.minibatch,
@@ -294,7 +299,7 @@ def _read(
 def _table(kind: Any, table: dict[str, Any], where: str) -> dict[str, Any]:
     """Return a TOML table as fields of a dataclass."""
     known = {one.name: one for one in fields(kind)}
-    refuse_unknown(table, known, where)
+    reject_unknown_keys(table, known, where)
     return {name: _typed(name, value, str(known[name].type)) for name, value in table.items()}
 
 
@@ -333,10 +338,10 @@ def _divisors_near(number: int, wanted: int) -> list[int]:
     return [*[n for n in divisors if n < wanted][-1:], *[n for n in divisors if n > wanted][:1]]
 
 
-def refuse_unknown(given: Iterable[str], known: Iterable[str], where: str) -> None:
+def reject_unknown_keys(given: Iterable[str], known: Iterable[str], where: str) -> None:
     """Reject unknown keys and suggest the nearest known key.
 
-    >>> refuse_unknown(["lerning_rate"], ["learning_rate", "lr_scheduler_type"], "[trl]")
+    >>> reject_unknown_keys(["lerning_rate"], ["learning_rate", "lr_scheduler_type"], "[trl]")
     Traceback (most recent call last):
         ...
     pixel_reasoner.errors.UsageError: expected keys of [trl]; got lerning_rate. Fix: did you mean learning_rate?

@@ -45,7 +45,7 @@ def training_folder(run: SftRun | RlRun, args: Any) -> Iterator[Path]:
             raise cannot_write(out, error) from error
 
 
-def keep_run(run: SftRun | RlRun) -> None:
+def save_run_settings(run: SftRun | RlRun) -> None:
     """Write the settings of a run when it is ready to train, so that a failed start leaves no settings.
 
     Raises:
@@ -77,7 +77,7 @@ def _continued(before: dict[str, Any], run: SftRun | RlRun) -> dict[str, Any]:
     return {**before, "trl": trl}
 
 
-class WholeCheckpoints:
+class CheckpointErrorsMixin:
     """Mixin for trainers: any library error while writing a checkpoint becomes one `OutputError`."""
 
     args: Any

@@ -36,8 +36,8 @@ from pixel_reasoner.scoring.rewards import TraceReward
 from pixel_reasoner.train import distributed
 from pixel_reasoner.train.batches import BatchBuilder, to_device
 from pixel_reasoner.train.config import RlRun
-from pixel_reasoner.train.folder import WholeCheckpoints
-from pixel_reasoner.train.model_card import WritesModelCard
+from pixel_reasoner.train.folder import CheckpointErrorsMixin
+from pixel_reasoner.train.model_card import ModelCardMixin
 from pixel_reasoner.train.replay_buffer import ReplayBuffer, selective_replay, split_micro_batches
 from pixel_reasoner.train.rewards_table import (
     GroupRewards,
@@ -72,7 +72,7 @@ PER_TOKEN = (
 """per-token values in TRL's output that its loss uses"""
 
 
-class PixelReasonerTrainer(WholeCheckpoints, WritesModelCard, GRPOTrainer):
+class PixelReasonerTrainer(CheckpointErrorsMixin, ModelCardMixin, GRPOTrainer):
     """`GRPOTrainer` on rollouts with visual operations.
 
     Args:
@@ -92,11 +92,11 @@ class PixelReasonerTrainer(WholeCheckpoints, WritesModelCard, GRPOTrainer):
         run: RlRun,
         model_settings: FolderSettings,
         config: RolloutConfig,
-        own_rewards: Sequence[TraceReward] = (),
+        user_rewards: Sequence[TraceReward] = (),
         **trl: Any,
     ) -> None:
         self.run = run
-        self.reward_table = RewardTable(run, own_rewards)
+        self.reward_table = RewardTable(run, user_rewards)
         self.model_settings, self.rollout_config = model_settings, config
         self.samples: list[Trace] = []
         """traces of the last policy sync"""

@@ -54,7 +54,7 @@ def model_card(run: SftRun | RlRun) -> str:
     return "\n".join(lines) + "\n"
 
 
-class WritesModelCard:
+class ModelCardMixin:
     """Mixin for trainers with a `run`: TRL's card names the base model by its folder, or as `None`."""
 
     run: Any

@@ -15,7 +15,7 @@ from pixel_reasoner.errors import ModelError, UsageError, packages_of
 from pixel_reasoner.files import read_json_object
 from pixel_reasoner.models.folder import folder_settings, model_folder
 from pixel_reasoner.schema.settings import PixelBudgets
-from pixel_reasoner.train.config import Arithmetic, RlRun, arithmetic
+from pixel_reasoner.train.config import BatchSizes, RlRun, batch_sizes
 
 GIB = 2**30
 _STATES_BYTES = 16  # per trained weight: itself, its gradient and two AdamW moments, 4 bytes each
@@ -33,7 +33,7 @@ class Shape(NamedTuple):
     head_dim: int
 
 
-KNOWN = {
+KNOWN_SHAPES = {
     "Qwen/Qwen2.5-VL-3B-Instruct": Shape(3.75e9, 36, 2048, 2, 128),
     "Qwen/Qwen2.5-VL-7B-Instruct": Shape(8.29e9, 28, 3584, 4, 128),
     "TIGER-Lab/PixelReasoner-RL-v1": Shape(8.29e9, 28, 3584, 4, 128),
@@ -47,7 +47,7 @@ KNOWN = {
 class Plan(NamedTuple):
     """Sizes of a run. Bytes are per GPU."""
 
-    arithmetic: Arithmetic
+    batch_sizes: BatchSizes
     prompt_tokens: int
     """maximum tokens of a question with its pictures"""
     rollout_tokens: int
@@ -55,18 +55,18 @@ class Plan(NamedTuple):
     states_bytes: float
     activations_bytes: float
     generator_bytes: float
-    takes_turns: bool
+    is_time_shared: bool
     """whether the generator frees the GPU during training (vLLM's sleep mode)"""
 
     @property
     def bytes(self) -> float:
         """Return the maximum over all phases."""
         both = self.activations_bytes, self.generator_bytes
-        return self.states_bytes + (max(both) if self.takes_turns else sum(both))
+        return self.states_bytes + (max(both) if self.is_time_shared else sum(both))
 
     def lines(self, run: RlRun, gpu_gib: float) -> list[str]:
         """Return the plan as text."""
-        sums = self.arithmetic
+        sums = self.batch_sizes
         return [
             f"GPUs: {sums.processes}, {gpu_gib:g} GiB each",
             f"policy sync: {run.questions_per_sync} questions x {run.group_size} rollouts = "
@@ -77,7 +77,7 @@ class Plan(NamedTuple):
             f"{self.rollout_tokens * sums.rollouts_per_sync:,} per sync",
             f"estimated memory per GPU: {self.states_bytes / GIB:.1f} GiB weights, gradients and optimizer, "
             f"{self.activations_bytes / GIB:.1f} GiB activations, {self.generator_bytes / GIB:.1f} GiB generator"
-            f"{' (one or the other)' if self.takes_turns else ''}; at most {self.bytes / GIB:.1f} of {gpu_gib:g} GiB",
+            f"{' (one or the other)' if self.is_time_shared else ''}; at most {self.bytes / GIB:.1f} of {gpu_gib:g} GiB",
         ]
 
 
@@ -98,20 +98,20 @@ def plan(run: RlRun, gpus: int, gpu_gib: float, like: str | None = None) -> Plan
         raise UsageError(
             expected="1 GPU or more, with memory", got=f"{gpus}, {gpu_gib} GiB", fix="correct it"
         )
-    sums = arithmetic(run, gpus)
+    sums = batch_sizes(run, gpus)
     shape = shape_of(like or run.model)
     settings = folder_settings(model_folder(like or run.model))
     budgets: PixelBudgets = settings.budgets or get_dialect(settings.dialect).budgets
     prompt = _TEXT_TOKENS + _picture_tokens(budgets)
     rollout = prompt + int(run.trl.get("max_completion_length", 4096))
     made = Plan(
-        arithmetic=sums,
+        batch_sizes=sums,
         prompt_tokens=prompt,
         rollout_tokens=rollout,
         states_bytes=_states(run, shape, gpus),
         activations_bytes=_activations(sums, shape, rollout),
         generator_bytes=_generator(run, shape, rollout, gpus, gpu_gib * GIB),
-        takes_turns=bool(run.trl.get("vllm_enable_sleep_mode")),
+        is_time_shared=bool(run.trl.get("vllm_enable_sleep_mode")),
     )
     if made.bytes > gpu_gib * GIB:
         raise UsageError(
@@ -124,17 +124,17 @@ def plan(run: RlRun, gpus: int, gpu_gib: float, like: str | None = None) -> Plan
 
 
 def shape_of(model: str) -> Shape:
-    """Return the shape of a model, from its `config.json` without weights, or from `KNOWN`.
+    """Return the shape of a model, from its `config.json` without weights, or from `KNOWN_SHAPES`.
 
     Raises:
         ModelError: neither a folder with a config nor a known name.
     """
     path = model_folder(model) / "config.json"
     if not path.is_file():
-        if model in KNOWN:
-            return KNOWN[model]
+        if model in KNOWN_SHAPES:
+            return KNOWN_SHAPES[model]
         raise ModelError(
-            expected=f"a model folder, or one of {', '.join(KNOWN)}",
+            expected=f"a model folder, or one of {', '.join(KNOWN_SHAPES)}",
             got=repr(model),
             fix="name a folder with its config.json, which needs no weights, or a model of the same shape with --like",
         )
@@ -184,7 +184,7 @@ def _states(run: RlRun, shape: Shape, gpus: int) -> float:
     return shape.parameters * _STATES_BYTES / gpus
 
 
-def _activations(sums: Arithmetic, shape: Shape, tokens: int) -> float:
+def _activations(sums: BatchSizes, shape: Shape, tokens: int) -> float:
     """Return bytes of checkpoints between layers (2 each), plus one layer: about 34 times the hidden size (arXiv 2205.05198)."""
     per_token = shape.hidden * (2 * shape.layers + 34)
     return float(sums.micro_batch * tokens * per_token)

@@ -71,20 +71,22 @@ def train_rl(run: RlRun) -> Path:
     """
     quiet_libraries()
     args = trl_config(run)
-    own_rewards = [load_reward(name) for name in run.reward_functions]
+    user_rewards = [load_reward(name) for name in run.reward_functions]
     with args.main_process_first():
         model = local_model(run.model)
     folder_config = folder_settings(model)
     get_dialect(folder_config.dialect)  # fail on an unknown dialect before anything is loaded
     with training_folder(run, args) as out:
-        trainer, processor, settings = _ready(run, args, own_rewards, str(model), folder_config)
+        trainer, processor, settings = _build_trainer(
+            run, args, user_rewards, str(model), folder_config
+        )
         return train_and_save(trainer, run, processor, settings, out)
 
 
-def _ready(
+def _build_trainer(
     run: RlRun,
     args: Any,
-    own_rewards: list[TraceReward],
+    user_rewards: list[TraceReward],
     source: str,
     folder_config: FolderSettings,
 ) -> tuple[PixelReasonerTrainer, Any, FolderSettings]:
@@ -102,7 +104,7 @@ def _ready(
         run=run,
         model_settings=model_settings,
         config=config,
-        own_rewards=own_rewards,
+        user_rewards=user_rewards,
         model=load_weights(source, run, bf16=args.bf16),
         args=args,
         train_dataset=question_rows(questions),

@@ -230,13 +230,13 @@ class TrlTurnSource:
         flat = [image for some in images for image in some or ()]
         inputs = trainer.processing_class.image_processor(images=flat, return_tensors="pt")
         kinds = [[int(token == trainer._image_pad_token_id) for token in ids] for ids in prompt_ids]
-        return {**inputs, token_types_key(inputs): kinds}
+        return {**inputs, token_type_ids_name(inputs): kinds}
 
 
-def token_types_key(image_inputs: Any) -> str:
+def token_type_ids_name(image_inputs: Any) -> str:
     """Return the model's name for the tensor that marks visual tokens: Qwen models use another name.
 
-    >>> token_types_key({"image_grid_thw": None}), token_types_key({})
+    >>> token_type_ids_name({"image_grid_thw": None}), token_type_ids_name({})
     ('mm_token_type_ids', 'token_type_ids')
     """
     return "mm_token_type_ids" if "image_grid_thw" in image_inputs else "token_type_ids"

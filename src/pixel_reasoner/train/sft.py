@@ -43,8 +43,8 @@ from pixel_reasoner.train.callbacks import (
     show_one_progress_line,
 )
 from pixel_reasoner.train.config import SftRun
-from pixel_reasoner.train.folder import WholeCheckpoints, training_folder
-from pixel_reasoner.train.model_card import WritesModelCard
+from pixel_reasoner.train.folder import CheckpointErrorsMixin, training_folder
+from pixel_reasoner.train.model_card import ModelCardMixin
 from pixel_reasoner.train.trl_config import trl_config
 from pixel_reasoner.train.weights import load_weights, lora_config, train_and_save
 
@@ -52,7 +52,7 @@ IGNORE = -100
 """label of a token without loss"""
 
 
-class TraceTrainer(WholeCheckpoints, WritesModelCard, SFTTrainer):
+class TraceTrainer(CheckpointErrorsMixin, ModelCardMixin, SFTTrainer):
     """`SFTTrainer` with a reference to its run, and one error for a failed checkpoint."""
 
     def __init__(self, *, run: SftRun, **trl: Any) -> None:
@@ -71,7 +71,7 @@ def train_sft(run: SftRun) -> Path:
     quiet_libraries()
     args = trl_config(run)
     with training_folder(run, args) as out:
-        trainer, processor, settings = _ready(run, args)
+        trainer, processor, settings = _build_trainer(run, args)
         return train_and_save(trainer, run, processor, settings, out)
 
 
@@ -87,7 +87,7 @@ class TokenCountCallback(TrainerCallback):
         self.trainer._total_train_tokens = counts[-1] if counts else 0
 
 
-def _ready(run: SftRun, args: Any) -> tuple[TraceTrainer, Any, FolderSettings]:
+def _build_trainer(run: SftRun, args: Any) -> tuple[TraceTrainer, Any, FolderSettings]:
     """Return the trainer of a run with model and data, the processor, and the model settings of the traces."""
     train, settings = trace_dataset(run.traces)
     evaluation = trace_dataset(run.eval_traces)[0] if run.eval_traces else None
@@ -218,24 +218,29 @@ class TraceCollator:
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """Return (batch, tokens) ids, mask and labels, and the pixels of all pictures in order."""
-        ready = [
-            row if "input_ids" in row else self.ready(read_trace(**_place(row))) for row in rows
+        prepared = [
+            row if "input_ids" in row else self.prepare_trace(read_trace(**_place(row)))
+            for row in rows
         ]
-        length = max(len(row["input_ids"]) for row in ready)
+        length = max(len(row["input_ids"]) for row in prepared)
         pad = self.processor.tokenizer.pad_token_id
         batch = {
-            "input_ids": _padded([row["input_ids"] for row in ready], length, pad),
-            "attention_mask": _padded([[1] * len(row["input_ids"]) for row in ready], length, 0),
-            "labels": _padded([self._labels(row) for row in ready], length, IGNORE),
+            "input_ids": _padded([row["input_ids"] for row in prepared], length, pad),
+            "attention_mask": _padded([[1] * len(row["input_ids"]) for row in prepared], length, 0),
+            "labels": _padded([self._labels(row) for row in prepared], length, IGNORE),
         }
-        for name in ready[0].keys() - {"input_ids", "trained", "images"}:  # per-token inputs
-            batch[name] = _padded([row[name] for row in ready], length, 0)
-        pictures = [picture for row in ready for picture in row["images"]]
+        for name in prepared[0].keys() - {
+            "input_ids",
+            "trained",
+            "images",
+        }:  # per-token inputs
+            batch[name] = _padded([row[name] for row in prepared], length, 0)
+        pictures = [picture for row in prepared for picture in row["images"]]
         if pictures:
             batch |= self.processor.image_processor(images=pictures, return_tensors="pt")
         return batch
 
-    def ready(self, trace: Trace) -> dict[str, Any]:
+    def prepare_trace(self, trace: Trace) -> dict[str, Any]:
         """Return a trace with resized pictures and tokenized text.
 
         Returns:
@@ -290,13 +295,13 @@ def prepare(
 
 
 def _write_prepared(rows: Dataset, collator: TraceCollator, path: Path) -> Path:
-    numbers = collator.ready(read_trace(**_place(rows[0]))).keys() - {"trained", "images"}
+    numbers = collator.prepare_trace(read_trace(**_place(rows[0]))).keys() - {"trained", "images"}
     features = Features(
         {name: List(Value("int32")) for name in sorted(numbers)}
         | {"trained": List(Value("bool")), "images": List(Image())}
     )
     rows.map(
-        lambda row: collator.ready(read_trace(**_place(row))),
+        lambda row: collator.prepare_trace(read_trace(**_place(row))),
         features=features,
         remove_columns=[name for name in rows.column_names if name not in features],
         cache_file_name=str(path),

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from trl import GRPOConfig, SFTConfig
 
 from pixel_reasoner.errors import UsageError
-from pixel_reasoner.train.config import Arithmetic, RlRun, SftRun, arithmetic, refuse_unknown
+from pixel_reasoner.train.config import BatchSizes, RlRun, SftRun, batch_sizes, reject_unknown_keys
 
 SFT_DEFAULTS = {
     "learning_rate": 1e-6,
@@ -53,7 +53,7 @@ def trl_config(run: SftRun | RlRun) -> SFTConfig | GRPOConfig:
     """
     if isinstance(run, SftRun):
         return _checked(SFTConfig, _options(run, SFTConfig, SFT_DEFAULTS | SFT_OPTIONS))
-    numbers = arithmetic(run, int(os.environ.get("WORLD_SIZE", "1")))
+    numbers = batch_sizes(run, int(os.environ.get("WORLD_SIZE", "1")))
     ours = RL_DEFAULTS | _rl_options(run, numbers)
     limits = {"generation_kwargs": _generation_options(run)}
     args = _checked(GRPOConfig, _options(run, GRPOConfig, ours) | limits)
@@ -62,7 +62,7 @@ def trl_config(run: SftRun | RlRun) -> SFTConfig | GRPOConfig:
 
 
 def _options(run: SftRun | RlRun, kind: Any, ours: dict[str, Any]) -> dict[str, Any]:
-    refuse_unknown(run.trl, kind.__dataclass_fields__, "[trl]")
+    reject_unknown_keys(run.trl, kind.__dataclass_fields__, "[trl]")
     _check_types(run.trl, kind)
     has_gpu = torch.cuda.is_available()
     common = {
@@ -104,12 +104,12 @@ def _checked(kind: Any, options: dict[str, Any]) -> Any:
         ) from error
 
 
-def _steps_per_sync(run: RlRun, numbers: Arithmetic) -> int:
+def _steps_per_sync(run: RlRun, numbers: BatchSizes) -> int:
     """Return the number of gradient steps per policy sync."""
     return numbers.minibatches_per_sync * int(run.trl.get("num_iterations", 1))
 
 
-def _rl_options(run: RlRun, numbers: Arithmetic) -> dict[str, Any]:
+def _rl_options(run: RlRun, numbers: BatchSizes) -> dict[str, Any]:
     steps = _steps_per_sync(run, numbers)
     return {
         "num_generations": run.group_size,

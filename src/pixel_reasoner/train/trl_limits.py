@@ -44,7 +44,7 @@ _RL = {
     "the order of questions depends on seed and epoch": ("data_seed", "train_sampling_strategy"),
     _COLLATED: ("pad_to_multiple_of",),
 }
-_NEEDS = {
+_REQUIRED_OPTIONS = {
     ("ref_model_mixup_alpha", "ref_model_sync_steps"): ("sync_ref_model", True),
     ("entropy_coef_min", "entropy_coef_max", "entropy_coef_delta", "entropy_target"): (
         "use_adaptive_entropy",
@@ -116,7 +116,7 @@ def _check_dependent(options: dict[str, Any]) -> None:
     for name in options:
         if name.startswith("vllm_") and not options.get("use_vllm"):
             raise _without_effect(name, "it needs use_vllm = true")
-    for names, (other, value) in _NEEDS.items():
+    for names, (other, value) in _REQUIRED_OPTIONS.items():
         if options.get(other) != value:
             for name in set(names) & set(options):
                 shown = str(value).lower() if value is True else f'"{value}"'

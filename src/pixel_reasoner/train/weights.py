@@ -16,9 +16,9 @@ from pixel_reasoner.models.folder import FolderSettings
 from pixel_reasoner.models.patches import speed_up_tower
 from pixel_reasoner.text import visible
 from pixel_reasoner.train import distributed
-from pixel_reasoner.train.checkpoints import STATE, checkpoint_step, problem_of_checkpoint
+from pixel_reasoner.train.checkpoints import STATE, checkpoint_step, find_checkpoint_problem
 from pixel_reasoner.train.config import RlRun, SftRun
-from pixel_reasoner.train.folder import checkpoint_errors, keep_run
+from pixel_reasoner.train.folder import checkpoint_errors, save_run_settings
 from pixel_reasoner.train.model_card import write_model_card
 
 Run = SftRun | RlRun
@@ -75,7 +75,7 @@ def last_checkpoint(out: Path) -> str | None:
     folders = [path.parent for path in out.glob(f"checkpoint-*/{STATE}")]
     steps = {step: folder for folder in folders if (step := checkpoint_step(folder)) >= 0}
     for step in sorted(steps, reverse=True):
-        problem = problem_of_checkpoint(steps[step])
+        problem = find_checkpoint_problem(steps[step])
         if problem is None:
             return str(steps[step])
         _LOG.warning("skipped %s, which is incomplete: %s", steps[step], visible(problem))
@@ -91,7 +91,7 @@ def train_and_save(
         OutputError: the folder cannot be written.
     """
     if distributed.is_main_process(trainer):
-        keep_run(run)
+        save_run_settings(run)
     trainer.train(resume_from_checkpoint=last_checkpoint(out))
     save_model(trainer, processor, settings, out / "model")
     if distributed.is_main_process(trainer):

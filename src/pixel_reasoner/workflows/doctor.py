@@ -178,11 +178,11 @@ def _videos() -> Iterator[Finding]:
 
 
 def _fonts() -> Iterator[Finding]:
-    from pixel_reasoner.world.fonts import font_of
+    from pixel_reasoner.world.fonts import scaled_font
     from pixel_reasoner.world.scene import FONTS
 
     for number in range(FONTS):
-        font_of(12, number)
+        scaled_font(12, number)
     yield Finding("fonts", Status.OK, f"{FONTS}, for pages of PixelWorld")
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from pixel_reasoner.errors import InputError, UsageError
-from pixel_reasoner.evals.benchmark import row_counts, select
+from pixel_reasoner.evals.benchmark import row_counts, select_questions
 from pixel_reasoner.evals.benchmarks import BENCHMARKS, get_benchmark
 from pixel_reasoner.evals.run import (
     Evaluation,
     evaluate_compared,
-    evaluate_disturbed,
+    evaluate_perturbed,
     task_settings,
 )
 from pixel_reasoner.evals.run import evaluate as evaluate_plan
@@ -122,7 +122,7 @@ def _evaluate(spec: EvalSpec, progress: ProgressReporter) -> dict[str, Any]:
     summary = run(plan, spec.out, on_trace)
     if spec.perturb:
         on_trace = _count_correct(progress, "disturbed", total, spec.scorer)
-        summary = evaluate_disturbed(summary, plan, spec.out, on_trace)
+        summary = evaluate_perturbed(summary, plan, spec.out, on_trace)
     return summary
 
 
@@ -243,7 +243,7 @@ def _benchmark_questions(spec: EvalSpec) -> tuple[list[Question], dict[str, Any]
     """Return the questions of a benchmark, and its row counts."""
     name, data = spec.benchmark, _data_folder(spec.data, spec.benchmark)
     media = spec.media or spec.out / "media"
-    selection = select(
+    selection = select_questions(
         get_benchmark(name),
         data.absolute(),
         media.absolute(),

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from pixel_reasoner.data.endpoint import Endpoint, LabellerConfig
-from pixel_reasoner.data.labeller import Labeller, Labelling, labelling_of
+from pixel_reasoner.data.labeller import Labeller, LabellerSettings, labeller_settings
 from pixel_reasoner.data.labels import Analysis
-from pixel_reasoner.data.synth import SynthSettings, Unit, media_ahead, scene_units
+from pixel_reasoner.data.synth import SynthSettings, Unit, pending_media_dir, scene_units
 from pixel_reasoner.data.synth import synthesize as write_traces
 from pixel_reasoner.errors import UsageError
 from pixel_reasoner.models.endpoint_url import read_key
@@ -142,7 +142,7 @@ def _settings(spec: SynthSpec) -> SynthSettings:
         min_side=spec.min_side,
         regions=spec.regions if spec.source == REGION_SOURCE else None,
         units_of_rows=_units_of_rows(spec) or None,
-        labelling=labelling_of(
+        labelling=labeller_settings(
             spec.source, labeller.urls, labeller.model, labeller.analysis, labeller.max_calls
         ),
     )
@@ -183,7 +183,7 @@ def _units_of_rows(spec: SynthSpec) -> dict[str, Any]:
     return {name: value for name, value in stated.items() if value is not None}
 
 
-def _labeller(spec: SynthSpec, settings: SynthSettings, labelling: Labelling) -> Labeller:
+def _labeller(spec: SynthSpec, settings: SynthSettings, labelling: LabellerSettings) -> Labeller:
     config = LabellerConfig(
         urls=spec.labeller.urls,
         model=labelling.model,
@@ -198,6 +198,6 @@ def _labeller(spec: SynthSpec, settings: SynthSettings, labelling: Labelling) ->
         Endpoint(config),
         labelling.analysis,
         settings.expert,
-        media_ahead(spec.out),
+        pending_media_dir(spec.out),
         settings.quota,
     )

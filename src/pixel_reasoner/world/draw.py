@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 
 from pixel_reasoner.files import write_bytes
 from pixel_reasoner.media.video_file import reformat_options
-from pixel_reasoner.world.fonts import font_of, ink_on
+from pixel_reasoner.world.fonts import ink_on, scaled_font
 from pixel_reasoner.world.page import draw_page
 from pixel_reasoner.world.scene import COLORS, NUM_FRAMES, Item, Scene
 
@@ -114,5 +114,5 @@ def _draw_item(pen: ImageDraw.ImageDraw, item: Item, scene: Scene) -> None:
     else:
         pen.polygon([(x, y1), (x2, y2), (x1, y2)], fill=color, outline=_OUTLINE, width=width)
     if item.glyph:
-        font = font_of(scene.params.detail_px)
+        font = scaled_font(scene.params.detail_px)
         pen.text((x, y), item.glyph, font=font, fill=ink_on(item.color), anchor="mm")

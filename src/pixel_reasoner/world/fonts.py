@@ -18,7 +18,7 @@ assert len(_FILES) == FONTS
 
 
 @lru_cache(maxsize=64)
-def font_of(height_px: float, number: int = 0) -> ImageFont.FreeTypeFont:
+def scaled_font(height_px: float, number: int = 0) -> ImageFont.FreeTypeFont:
     """Return a font at the size where capitals are `height_px` high."""
     top, bottom = _font_at(number, 100).getbbox("H")[1::2]
     return _font_at(number, height_px * 100 / (bottom - top))

@@ -7,7 +7,7 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 
 from pixel_reasoner.schema.geometry import Box
-from pixel_reasoner.world.fonts import font_of, ink_on
+from pixel_reasoner.world.fonts import ink_on, scaled_font
 from pixel_reasoner.world.scene import BAND_Y, COLORS, DIGITS, LETTERS, WORDS, Item, Scene
 
 _INK = (40, 40, 40)
@@ -36,10 +36,10 @@ class _Painter:
         paper = tuple(self.rng.randint(236, 255) for _ in range(3))
         self.canvas = Image.new("RGB", (self.side, self.side), paper)
         self.pen = ImageDraw.Draw(self.canvas)
-        self.font = font_of(scene.params.detail_px, self.page.font)
+        self.font = scaled_font(scene.params.detail_px, self.page.font)
 
     def paint(self) -> Image.Image:
-        heading = font_of(_HEADING_HEIGHT * self.side, self.page.font)
+        heading = scaled_font(_HEADING_HEIGHT * self.side, self.page.font)
         self.text(0.5, HEADING_Y, self.page.heading, _INK, heading)
         self.faint(0.5, 0.112, 40)
         parts: dict[str, list[Item]] = {}
@@ -111,7 +111,11 @@ class _Painter:
         """Draw a line of illegible text that no question asks about."""
         words = "".join(self.rng.choice(LETTERS.lower() + " ") for _ in range(length))
         self.text(
-            x, y, words, _FAINT, font_of(max(3, 0.5 * self.scene.params.detail_px), self.page.font)
+            x,
+            y,
+            words,
+            _FAINT,
+            scaled_font(max(3, 0.5 * self.scene.params.detail_px), self.page.font),
         )
 
     def box(self, edges: Box, fill: Any = None, outline: Any = None) -> None:

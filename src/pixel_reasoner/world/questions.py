@@ -17,7 +17,7 @@ from pixel_reasoner.schema.question import AnswerType, Evidence, MediaItem, Ques
 from pixel_reasoner.world.scene import BANDS, COLORS, DIGITS, LETTERS, SHAPES, Family, Item, Scene
 
 _COLORS = list(COLORS)
-NEEDS_LOOK = "needs_look"
+NEEDS_OPERATION = "needs_look"
 OVERVIEW = "overview"
 _MIN_DISTANCE = 0.2
 """minimum distance of two shapes whose positions are compared, fraction of the picture"""
@@ -27,7 +27,7 @@ _BAND_NAMES = {"cards": "row of cards", "bars": "bar chart", "line": "line chart
 def question_of(scene: Scene, media_item: MediaItem) -> Question:
     """Return the question of a scene: with or without operation at equal probability, then a random question of that kind."""
     rng = scene.rng("question")
-    wanted = NEEDS_LOOK if rng.random() < 0.5 else OVERVIEW
+    wanted = NEEDS_OPERATION if rng.random() < 0.5 else OVERVIEW
     by_kind: dict[str, list[Question]] = {}
     for question in all_questions(scene, media_item):
         group, kind = question.category.split("/")
@@ -40,7 +40,7 @@ def question_of(scene: Scene, media_item: MediaItem) -> Question:
 def all_questions(scene: Scene, media_item: MediaItem) -> Iterator[Question]:
     """Yield all questions about a scene, or a sample if there are very many. Wording depends on the seed of the scene."""
     rng = scene.rng("wording")
-    with_operation, overviews = _ASKED[scene.family]
+    with_operation, overviews = _GENERATORS[scene.family]
     yield from with_operation(scene, media_item, rng)
     for number, one in enumerate(overviews(scene, rng), start=1):
         is_count = one.kind.startswith("count")
@@ -162,7 +162,7 @@ def _detail_question(
         media=(media_item,),
         answer=(answer,),
         answer_type=AnswerType.NUMBER if is_number else _text_type(scene),
-        category=f"{NEEDS_LOOK}/{kind}",
+        category=f"{NEEDS_OPERATION}/{kind}",
         needs_look=True,
         evidence=evidence,
     )
@@ -180,7 +180,7 @@ class _Overview(NamedTuple):
     reasoning: str
 
 
-def _about_places(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
+def _place_questions(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
     """Yield questions about the relative position of two shapes."""
     pairs = list(itertools.permutations(scene.items, 2))
     rng.shuffle(pairs)
@@ -199,7 +199,7 @@ def _about_places(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
             yield _Overview("height", text, "above" if first.y < second.y else "below", reasoning)
 
 
-def _about_numbers(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
+def _number_questions(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
     """Yield questions about the number of shapes, of one colour and in total."""
     yield _count(scene.items, rng.choice(("How many shapes are there?", "Count the shapes.")))
     colors = [item.color for item in scene.items]
@@ -213,7 +213,7 @@ def _about_numbers(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
         yield counted if alike else counted._replace(reasoning=f"there is no {color} shape")
 
 
-def _about_page(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
+def _page_overviews(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
     page = scene.page
     assert page is not None, "only pages have bands"
     yield _Overview(
@@ -239,7 +239,7 @@ def _about_page(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
         )
 
 
-def _about_picture(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
+def _picture_overviews(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
     yield _count(scene.items, rng.choice(("How many shapes are there?", "Count the shapes.")))
     present = rng.choice(scene.items)
     absent = rng.choice(
@@ -271,7 +271,7 @@ def _about_picture(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
             )
 
 
-def _about_clip(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
+def _clip_overviews(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
     assert scene.ball is not None, "only clips have a ball"
     yield _count(scene.items, rng.choice(("How many cards appear?", "Count the cards.")))
     colors = {item.color for item in scene.items}
@@ -305,10 +305,10 @@ def _exists(text: str, name: str, answer: str) -> _Overview:
 
 _Detail = Callable[[Scene, MediaItem, random.Random], Iterator[Question]]
 _Overviews = Callable[[Scene, random.Random], Iterator[_Overview]]
-_ASKED: dict[Family, tuple[_Detail, _Overviews]] = {
-    "attribute": (_read_questions, _about_picture),
-    "relation": (_pair_questions, _about_places),
-    "count": (_count_questions, _about_numbers),
-    "infographic": (_page_read_questions, _about_page),
-    "video": (_read_questions, _about_clip),
+_GENERATORS: dict[Family, tuple[_Detail, _Overviews]] = {
+    "attribute": (_read_questions, _picture_overviews),
+    "relation": (_pair_questions, _place_questions),
+    "count": (_count_questions, _number_questions),
+    "infographic": (_page_read_questions, _page_overviews),
+    "video": (_read_questions, _clip_overviews),
 }

@@ -40,13 +40,13 @@ def render(scenes: list[Scene], folder: Path) -> Iterator[Question]:
         OutputError: the folder cannot be written.
     """
     for scene in scenes:
-        media_item = medium_of(scene)
+        media_item = media_item_of(scene)
         if not (folder / media_item.path).exists():
             write_media(scene, folder / media_item.path)
         yield question_of(scene, media_item)
 
 
-def medium_of(scene: Scene) -> MediaItem:
+def media_item_of(scene: Scene) -> MediaItem:
     """Return the media item of a scene, with a relative path."""
     if scene.family == "video":
         return MediaItem(kind="video", path=f"{MEDIA}/{scene.id}.mp4")

@@ -45,7 +45,7 @@ def as_markdown() -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def in_page(page: str) -> str:
+def insert_table(page: str) -> str:
     """Return a page with the table inserted between its markers."""
     before, _, rest = page.partition(MARKS[0])
     _, _, after = rest.partition(MARKS[1])

@@ -15,14 +15,14 @@ from pixel_reasoner.evals.benchmark import Benchmark, RowDraft, register_benchma
 from pixel_reasoner.evals.readers import (
     SHORT,
     files_below,
-    found,
+    find_media_file,
     image,
     json_rows,
     question,
 )
 from pixel_reasoner.schema.question import MediaItem, Question
-from pixel_reasoner.sources.cells import answers_of, has_values, is_missing, text_of
-from pixel_reasoner.sources.pictures import saved_cell
+from pixel_reasoner.sources.cells import answers_of, check_values, is_missing, text_of
+from pixel_reasoner.sources.pictures import save_cell_picture
 from pixel_reasoner.sources.rows import SkippedRow, parquet_rows
 
 
@@ -34,7 +34,7 @@ def read(data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
             for number, row in enumerate(rows):
                 kind = "" if is_missing(row["type"]) else str(row["type"]).removesuffix("_test")
                 about = (kind, f"{path.stem}-{number}", row["question"], row["answer"])
-                picture = partial(saved_cell, row["image"], media)
+                picture = partial(save_cell_picture, row["image"], media)
                 yield RowDraft(f"{path.name}, row {number}", partial(_question, *about, picture))
             continue
         kind = path.stem.removeprefix("test_")
@@ -43,13 +43,13 @@ def read(data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
 
 
 def _of_json(kind: str, number: int, row: dict[str, Any], path: Path) -> Question:
-    has_values(row, ("imgname", "query", "label"))
+    check_values(row, ("imgname", "query", "label"))
     picture = partial(_file, path.parent, text_of(row["imgname"], "imgname"))
     return _question(kind, f"{kind}-{number}", row["query"], row["label"], picture)
 
 
 def _file(folder: Path, name: str) -> MediaItem:
-    return image(found(folder, name, "png"))
+    return image(find_media_file(folder, name, "png"))
 
 
 def _question(kind: str, name: str, text: Any, answer: Any, picture: Any) -> Question:

@@ -21,8 +21,8 @@ from pixel_reasoner.evals.readers import (
     tsv_rows,
 )
 from pixel_reasoner.schema.question import Question
-from pixel_reasoner.sources.cells import has_values, text_of
-from pixel_reasoner.sources.pictures import saved_base64
+from pixel_reasoner.sources.cells import check_values, text_of
+from pixel_reasoner.sources.pictures import save_base64_picture
 from pixel_reasoner.sources.rows import SkippedRow, parquet_rows
 
 COLUMNS = ("index", "question", "answer", "category", "A", "B", "C", "D", "cycle_category", "image")
@@ -42,10 +42,10 @@ def read(size: str, data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
 
 
 def _question(size: str, media: Path, row: dict[str, Any]) -> Question:
-    has_values(row, ("index", "question", "answer", "category", "cycle_category"))
+    check_values(row, ("index", "question", "answer", "category", "cycle_category"))
     return question(
         id=f"hrbench-{size}-{row['index']}",
-        media=(saved_base64(row["image"], media),),
+        media=(save_base64_picture(row["image"], media),),
         category=text_of(row["category"], "category"),
         labels={"cycle": text_of(row["cycle_category"], "cycle_category")},
         **choice(row["question"], columns(row), row["answer"]),

@@ -15,13 +15,19 @@ from pixel_reasoner.evals.benchmark import Benchmark, RowDraft, register_benchma
 from pixel_reasoner.evals.readers import (
     choice,
     files_below,
+    index_files,
     json_rows,
-    names_below,
     question,
 )
 from pixel_reasoner.files import path_exists
 from pixel_reasoner.schema.question import MediaItem, Question
-from pixel_reasoner.sources.cells import has_values, is_missing, lettered, number_of, text_of
+from pixel_reasoner.sources.cells import (
+    check_values,
+    is_missing,
+    letter_options,
+    number_of,
+    text_of,
+)
 from pixel_reasoner.sources.rows import RowError, SkippedRow
 
 BOUNDED = (
@@ -70,12 +76,12 @@ def read(data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
 
 
 def _question(task: str, number: int, row: dict[str, Any], data: Path) -> Question:
-    has_values(row, ("video", "question", "candidates", "answer"))
+    check_values(row, ("video", "question", "candidates", "answer"))
     return question(
         id=f"mvbench-{task}-{number}",
         media=(_clip(task, row, data),),
         category=task,
-        **choice(row["question"], lettered(row["candidates"]), row["answer"], given="text"),
+        **choice(row["question"], letter_options(row["candidates"]), row["answer"], given="text"),
     )
 
 
@@ -98,7 +104,7 @@ def _where(task: str, name: str, data: Path) -> Path:
         path = data / place / FOLDERS.get(task, "") / name
         if path_exists(path):
             return path
-    anywhere = names_below(data).get(Path(name).name)
+    anywhere = index_files(data).get(Path(name).name)
     if anywhere is None:
         raise RowError(
             "missing_file", f"expected video/{FOLDERS.get(task, task)}/{name} below {data}"

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from pixel_reasoner.evals.benchmark import Benchmark, RowDraft, register_benchmarks
-from pixel_reasoner.evals.readers import files_below, found, image, json_rows, question
+from pixel_reasoner.evals.readers import files_below, find_media_file, image, json_rows, question
 from pixel_reasoner.schema.question import Question
-from pixel_reasoner.sources.cells import answers_of, has_values, optional_text, text_of
+from pixel_reasoner.sources.cells import answers_of, check_values, optional_text, text_of
 from pixel_reasoner.sources.rows import RowError, SkippedRow
 
 
@@ -24,14 +24,18 @@ def read(simple: bool, data: Path, media: Path) -> Iterator[RowDraft | SkippedRo
 
 
 def _question(row: dict[str, Any], folder: Path) -> Question:
-    has_values(row, ("image", "answer", "question", "question_id"))
+    check_values(row, ("image", "answer", "question", "question_id"))
     if "issimple" not in row and "is_simple" not in row:
         raise RowError("missing_keys", f"expected issimple; got {' '.join(row)}")
     return question(
         id=f"tallyqa-{row['question_id']}",
         text=f"{text_of(row['question'], 'question')}\nAnswer the question using a single number.",
         media=(
-            image(found(folder, text_of(row["image"], "image"), "images", "VisualGenome", "coco")),
+            image(
+                find_media_file(
+                    folder, text_of(row["image"], "image"), "images", "VisualGenome", "coco"
+                )
+            ),
         ),
         answer=answers_of(row["answer"]),
         answer_type="integer",

@@ -14,7 +14,7 @@ from pixel_reasoner.evals.readers import (
     choice,
     columns,
     files_below,
-    found,
+    find_media_file,
     image,
     question,
     tsv_rows,
@@ -22,12 +22,12 @@ from pixel_reasoner.evals.readers import (
 from pixel_reasoner.schema.question import MediaItem, Question
 from pixel_reasoner.sources.cells import (
     answers_of,
-    has_values,
-    list_in,
-    missing,
+    check_values,
+    missing_value_error,
+    parse_list,
     text_of,
 )
-from pixel_reasoner.sources.pictures import saved_base64
+from pixel_reasoner.sources.pictures import save_base64_picture
 from pixel_reasoner.sources.rows import RowError, SkippedRow
 
 INDEX_LENGTH = 64
@@ -56,7 +56,7 @@ def read(data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
 
 
 def _question(row: dict[str, str], name: str, pictures: tuple[MediaItem, ...]) -> Question:
-    has_values(row, ("index", "question"))
+    check_values(row, ("index", "question"))
     options = columns(row)
     hint = f"{row['hint']}\n" if row.get("hint") not in (None, "", "nan") else ""
     answers = _answers(row)
@@ -81,8 +81,8 @@ def _answers(row: Mapping[str, str]) -> tuple[str, ...]:
     """Return the accepted answers of a row: its cell, or the items of a list in the cell."""
     cell = row.get("answer", "").strip()
     if not cell or cell == "nan":
-        raise missing("answer")
-    listed = list_in(cell)
+        raise missing_value_error("answer")
+    listed = parse_list(cell)
     return answers_of(cell if listed is None else listed)
 
 
@@ -92,17 +92,17 @@ def _pictures(
     cell = row.get("image", "")
     if not cell and row.get("image_path"):
         names = _several(row["image_path"])
-        return tuple(image(found(folder, name, "images")) for name in names)
+        return tuple(image(find_media_file(folder, name, "images")) for name in names)
     if cell and len(cell) < INDEX_LENGTH and cell in seen:
         return seen[cell]
-    return tuple(saved_base64(one, media) for one in _several(cell))
+    return tuple(save_base64_picture(one, media) for one in _several(cell))
 
 
 def _several(cell: str) -> list[str]:
     """Return the items of a cell that is a list, or the cell itself."""
     if not cell.startswith("["):
         return [cell]
-    listed = list_in(cell)
+    listed = parse_list(cell)
     if listed is None:
         raise RowError("bad_value", f"expected a list; got {cell[:80]}")
     if not listed:

@@ -12,14 +12,21 @@ from pathlib import Path
 from typing import Any
 
 from pixel_reasoner.evals.benchmark import Benchmark, RowDraft, register_benchmarks
-from pixel_reasoner.evals.readers import SHORT, files_below, found, image, json_rows, question
+from pixel_reasoner.evals.readers import (
+    SHORT,
+    files_below,
+    find_media_file,
+    image,
+    json_rows,
+    question,
+)
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.sources.cells import (
     answers_of,
     is_missing,
     optional_text,
+    strip_placeholders,
     text_of,
-    without_placeholders,
 )
 from pixel_reasoner.sources.rows import RowError, SkippedRow
 
@@ -41,9 +48,10 @@ def _question(number: int, row: dict[str, Any], path: Path) -> Question:
     kind = level[0].lower() if level else ""
     return question(
         id=f"visualprobe-{kind or path.parent.name}-{optional_text(row.get('doc_id'), 'doc_id') or number}",
-        text=without_placeholders(text_of(text, "question"), len(pictures)).strip() + SHORT,
+        text=strip_placeholders(text_of(text, "question"), len(pictures)).strip() + SHORT,
         media=tuple(
-            image(found(path.parent, text_of(one, "images"), "data", "images")) for one in pictures
+            image(find_media_file(path.parent, text_of(one, "images"), "data", "images"))
+            for one in pictures
         ),
         answer=answers_of(answer),
         category=kind,

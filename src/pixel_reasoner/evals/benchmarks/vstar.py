@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from pixel_reasoner.evals.benchmark import Benchmark, RowDraft, register_benchmarks
-from pixel_reasoner.evals.readers import choice, files_below, found, image, question
+from pixel_reasoner.evals.readers import choice, files_below, find_media_file, image, question
 from pixel_reasoner.files import numbered_lines
 from pixel_reasoner.media.images import image_size
 from pixel_reasoner.schema.question import Evidence, Question
 from pixel_reasoner.schema.settings import DEFAULT_MEDIA_LIMITS
 from pixel_reasoner.sources.boxes import box_of
-from pixel_reasoner.sources.cells import has_values, lettered, text_of
+from pixel_reasoner.sources.cells import check_values, letter_options, text_of
 from pixel_reasoner.sources.rows import RowError, SkippedRow, json_object
 
 FOLDERS = ("direct_attributes", "relative_position")
@@ -43,8 +43,8 @@ def read(data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
 
 def _of_line(line: str, folder: Path) -> Question:
     row = json_object(line)
-    has_values(row, ("question_id", "image", "text", "category", "label"))
-    path = found(folder, text_of(row["image"], "image"))
+    check_values(row, ("question_id", "image", "text", "category", "label"))
+    path = find_media_file(folder, text_of(row["image"], "image"))
     text, *listed = re.split(r"\n?\s*\(([A-Z])\)\s*", row["text"])
     options = dict(zip(listed[::2], listed[1::2], strict=True))
     if len(options) < len(listed) // 2:
@@ -65,13 +65,13 @@ def _of_line(line: str, folder: Path) -> Question:
 
 def _of_picture(notes: Path) -> Question:
     row = json_object(notes.read_text(encoding="utf-8-sig"))
-    has_values(row, ("question", "options"))
+    check_values(row, ("question", "options"))
     path = next((p for p in sorted(notes.parent.glob(f"{notes.stem}.*")) if p != notes), None)
     if path is None:
         raise RowError("missing_file", f"expected a picture next to {notes.name}; got none")
     options = [text_of(option, "options") for option in row["options"]]
     shuffled = random.Random(f"vstar/{notes.stem}").sample(options, len(options))
-    right = lettered(shuffled)
+    right = letter_options(shuffled)
     return question(
         id=f"vstar-{notes.parent.name}-{notes.stem}",
         media=(image(path),),
