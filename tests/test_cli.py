@@ -1,4 +1,4 @@
-"""The command line as a user meets it: real files, the embedded model, exit codes and messages."""
+"""The command line as a user meets it: real files, the bundled model, exit codes and messages."""
 
 from __future__ import annotations
 

@@ -21,9 +21,9 @@ SUMMARY_COLUMNS = {
     "score": "score",
     "rapr": "RaPR",
     "evidence_hit_rate": "evidence",
-    "operation_error_rate": "refused",
+    "operation_error_rate": "rejected",
     "unparsed_rate": "unparsed",
-    "mean_operations": "looks",
+    "mean_operations": "operations",
 }
 """metric -> column title"""
 

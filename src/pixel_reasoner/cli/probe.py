@@ -15,8 +15,8 @@ from pixel_reasoner.cli.output import print_line
 QUESTIONS = {
     "pictures": "accepts a picture in a user message",
     "tool_pictures": "accepts a picture in a tool message",
-    "seeds": "heeds seeds",
-    "logprobs": "tells logprobs",
+    "seeds": "uses the seed",
+    "logprobs": "returns logprobs",
 }
 """field of a probe's result -> its title"""
 

@@ -100,7 +100,7 @@ def _facts(trace: Trace) -> list[str]:
     question = trace.question
     calls = f"{len(trace.executed)} operations" if len(trace.executed) != 1 else "1 operation"
     if trace.rejected:
-        calls += f", {len(trace.rejected)} refused"
+        calls += f", {len(trace.rejected)} rejected"
     facts = [question.id, question.category, _words(trace.stop), calls, f"{trace.seconds:.1f} s"]
     if question.needs_look is not None:
         facts.insert(2, _NEED_LABELS[question.needs_look])
@@ -233,7 +233,7 @@ class _CardPictures:
         crops = self._marks(self._crops_of(picture), WHOLE)
         evidence = _evidence_marks(self.trace.question, picture)
         shape = _shape(picture.source_px)
-        view = self.pictures.view(picture.number, f"{name} as the model saw it")
+        view = self.pictures.view(picture.number, f"{name} as the model received it")
         source = self.pictures.source(picture.number, f"{name} at full resolution")
         return {
             "name": name,
@@ -263,7 +263,7 @@ class _CardPictures:
         evidence = self.trace.question.evidence.frames if self.trace.question.evidence else ()
         kinds = [f"selected {color(chosen[0])}"] if chosen else []
         kinds += ["evidence"] if picture.frame in evidence else []
-        view = self.pictures.view(picture.number, f"Frame {picture.frame} as the model saw it")
+        view = self.pictures.view(picture.number, f"Frame {picture.frame} as the model received it")
         link = self.link(chosen[0]) if chosen else ""
         return {
             "view": Figure(view, boxes, " ".join(kinds), link),
@@ -277,7 +277,7 @@ class _CardPictures:
             name = f"Picture {picture.number}"
             later = _returned_pictures(self.trace)
             crops = [(n, crop) for n, crop in later if crop.parent == picture.number]
-            view = self.pictures.view(picture.number, f"{name} as the model saw it")
+            view = self.pictures.view(picture.number, f"{name} as the model received it")
             marks, shape = self._marks(crops, picture.box), _shape(picture.seen_px)
             yield {
                 "name": name,

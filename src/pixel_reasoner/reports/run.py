@@ -40,7 +40,7 @@ COLUMNS = {
     "rapr": "RaPR",
     "evidence_hit_rate": "evidence seen",
     "mean_iou": "mean IoU",
-    "operation_error_rate": "calls refused",
+    "operation_error_rate": "calls rejected",
     "unparsed_rate": "unparsed",
     "mean_operations": "operations",
     "new_tokens_per_question": "new tokens",
