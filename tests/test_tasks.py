@@ -220,7 +220,7 @@ def test_a_folder_one_level_too_high_or_low_is_told_where_the_files_are(name, gi
         found = select_questions(benchmark, tmp_path / given, tmp_path / "media")
         assert len(found.questions) == layout.count
         return
-    with pytest.raises(InputError, match=re.escape(f"{folder} has")):
+    with pytest.raises(InputError, match=re.escape(f"they are in {folder}")):
         select_questions(benchmark, tmp_path / given, tmp_path / "media")
 
 
