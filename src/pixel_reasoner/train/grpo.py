@@ -79,7 +79,7 @@ class PixelReasonerTrainer(CheckpointErrorsMixin, ModelCardMixin, GRPOTrainer):
         run: configuration of the run.
         model_settings: dialect and pixel budgets of the model.
         config: limits and operations of a rollout.
-        own_rewards: reward functions of the user.
+        user_rewards: reward functions of the user.
         trl: arguments of `GRPOTrainer`; rows of the data set are created with `rl.question_rows`.
     """
 

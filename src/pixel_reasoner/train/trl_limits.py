@@ -95,8 +95,7 @@ def check_options(options: dict[str, Any], *, is_rl: bool) -> None:
     >>> check_options({"max_length": 4096}, is_rl=False)
     Traceback (most recent call last):
         ...
-    pixel_reasoner.errors.UsageError: expected options under [trl] that have an effect; got max_length, which has none:
-    traces are never truncated: pictures would lose their tokens. Fix: remove it
+    pixel_reasoner.errors.UsageError: expected options under [trl] that have an effect; got max_length, which has none: traces are never truncated: pictures would lose their tokens. Fix: remove it
     """
     for reason, names in (*_SHARED.items(), *(_RL if is_rl else _SFT).items()):
         for name in names:
