@@ -11,7 +11,7 @@ import pytest
 
 from killed import killed, start, without_times
 from pixel_reasoner.errors import InputError, UsageError
-from pixel_reasoner.evals.compare import compare, compare_runs, differing
+from pixel_reasoner.evals.compare import compare, compare_runs, diff_settings
 from pixel_reasoner.evals.merge import merge
 from pixel_reasoner.evals.run import Evaluation, evaluate, evaluate_compared, load_run
 from pixel_reasoner.evals.stats import cyclic_accuracy, repeats, summarize
@@ -252,7 +252,7 @@ def test_settings_that_differ_are_named(asked, tmp_path):
     evaluate(plan(asked, rules=RolloutConfig(limits=RolloutLimits(max_turns=2))), tmp_path / "b")
     found = compare_runs(tmp_path / "a", tmp_path / "b")
     assert found["differing"] == {"limits.max_turns": [6, 2]}
-    assert differing({"a": {"b": 1}}, {"a": {}, "c": 2}) == {"a.b": [1, None], "c": [None, 2]}
+    assert diff_settings({"a": {"b": 1}}, {"a": {}, "c": 2}) == {"a.b": [1, None], "c": [None, 2]}
 
 
 def test_an_id_that_stands_for_another_question_now_is_refused(asked, tmp_path):

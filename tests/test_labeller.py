@@ -600,7 +600,7 @@ def test_from_a_folder_of_sa1b_to_checked_traces(server, tmp_path):
     [
         ("sa1b", {}, "SA-1B has regions and no questions"),
         ("sa1b", {"urls": ["http://host/v1"]}, "no model"),
-        ("jsonl", {"analysis": "labeller"}, "--analysis labeller asks it"),
+        ("jsonl", {"analysis": "labeller"}, "--analysis labeller needs a labeller"),
         ("jsonl", {"urls": ["http://host/v1"], "model": "m"}, "add --analysis labeller"),
         ("jsonl", {"analysis": "essay"}, "template or labeller"),
     ],
