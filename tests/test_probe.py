@@ -159,7 +159,7 @@ def test_the_command_prints_results_and_never_the_key(cache, tmp_path, monkeypat
     with served(Server(sees=("user",))) as server:
         result = CliRunner().invoke(app, ["probe", "--model", "served", "--endpoint", server.url])
     assert result.exit_code == 0, result.output
-    assert "sees a picture in a user message: yes" in result.output
-    assert "sees a picture in a tool message: no" in result.output
+    assert "accepts a picture in a user message: yes" in result.output
+    assert "accepts a picture in a tool message: no" in result.output
     assert "sk-secret" not in result.output
     assert all("sk-secret" not in path.read_text() for path in cache.rglob("*.json"))

@@ -1,4 +1,4 @@
-"""The training of the embedded model: what it is taught is true, and a killed run goes on to the same end."""
+"""The training of the bundled model: what it is taught is true, and a killed run goes on to the same end."""
 
 from __future__ import annotations
 

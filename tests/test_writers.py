@@ -25,7 +25,7 @@ from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.settings import RunSettings
 from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.train.config import SftRun
-from pixel_reasoner.train.folder import checkpoint_errors, keep_run, training_folder
+from pixel_reasoner.train.folder import checkpoint_errors, save_run_settings, training_folder
 from pixel_reasoner.workflows.evaluate import EvalSpec, evaluate
 from pixel_reasoner.workflows.traces import import_traces
 from pixel_reasoner.workflows.world import WorldSpec, render_world
@@ -138,7 +138,7 @@ def test_settings_of_a_training_that_could_not_begin_are_not_kept(tmp_path):
     assert not (tmp_path / "out").exists()
     other = replace(sft_run(tmp_path), lora_rank=4)
     with training_folder(other, MAIN_PROCESS):
-        keep_run(other)
+        save_run_settings(other)
     with (
         pytest.raises(UsageError, match="lora_rank"),
         training_folder(sft_run(tmp_path), MAIN_PROCESS),
@@ -151,7 +151,7 @@ def test_a_training_may_become_longer_and_not_shorter(name, tmp_path):
     for length in (6, 8, 8):
         run = sft_run(tmp_path, **{name: length})
         with training_folder(run, MAIN_PROCESS) as out:
-            keep_run(run)
+            save_run_settings(run)
         assert json.loads((out / "run.json").read_text())["trl"] == {name: length}
     with (
         pytest.raises(UsageError, match=f"{name} of 8 or more"),
@@ -162,7 +162,10 @@ def test_a_training_may_become_longer_and_not_shorter(name, tmp_path):
 
 def test_an_error_of_a_full_disk_is_one_line_whatever_a_library_raises(tmp_path):
     told = "[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0\nframe #0: ..."
-    with pytest.raises(OutputError, match="room for a checkpoint") as found, checkpoint_errors("x"):
+    with (
+        pytest.raises(OutputError, match="space for a checkpoint") as found,
+        checkpoint_errors("x"),
+    ):
         raise RuntimeError(told)
     assert "\n" not in str(found.value)
 
