@@ -213,4 +213,4 @@ def test_every_documented_plan_fits(run, monkeypatch, arguments):
     monkeypatch.chdir(ROOT)
     code, out, err = run(*arguments)
     assert code == 0, err
-    assert "memory of a GPU" in out
+    assert "memory per GPU" in out

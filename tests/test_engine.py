@@ -345,9 +345,9 @@ def test_a_low_rank_update_in_training_is_asked_like_any_model(model, questions)
 def test_a_picture_that_opens_slowly_holds_up_its_own_question_alone(model, questions, monkeypatch):
     answered, slow = Event(), questions[1].media[0].path
 
-    def opened(path, limits):
+    def opened(path, limits, page=None):
         assert str(path) != slow or answered.wait(60), "the others waited for it"
-        return open_image(path, limits)
+        return open_image(path, limits, page)
 
     open_image = decoder.open_image
     monkeypatch.setattr(decoder, "open_image", opened)

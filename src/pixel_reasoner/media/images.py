@@ -3,7 +3,7 @@
 The format is detected from the content, not the suffix. An incomplete file raises an `InputError`, because a partial
 picture would lose evidence silently. Colour profiles are ignored. RAW, HEIC and SVG are not supported.
 
-The pixel limit of Pillow is a global variable and lower than ours. It is neither applied nor changed: the plugins open
+The pixel limit of Pillow is a global variable and about half of ours. It is neither applied nor changed: the plugins open
 the files directly, and `limits.check_pixels` runs before decoding.
 """
 
