@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -82,7 +83,7 @@ def main() -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always", RenamedWarning)
-            warnings.showwarning = _show_warning
+            warnings.showwarning = partial(_show_warning, warnings.showwarning)
             app()
     except PixelReasonerError as error:
         _stop(f"error: {error}", 2)
@@ -93,14 +94,14 @@ def main() -> None:
         sys.exit(1)
 
 
-_show_python_warning = warnings.showwarning
-
-
-def _show_warning(message: Warning | str, category: type[Warning], *where: Any) -> None:
+def _show_warning(
+    show: Any, message: Warning | str, category: type[Warning], *where: Any, **options: Any
+) -> None:
+    """Print a rename as one line, and any other warning by `show`, as Python does."""
     if issubclass(category, RenamedWarning):
         warn(f"warning: {message}")
     else:
-        _show_python_warning(message, category, *where)
+        show(message, category, *where, **options)
 
 
 def _stop(message: str, code: int) -> None:
