@@ -12,7 +12,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: install demo lint check test browser coverage dist test-dist test-lowest test-python adapters attack format \
+.PHONY: install demo docs docs-serve lint check test browser coverage dist test-dist test-lowest test-python adapters attack format \
 	tiny benchmarks clean
 
 install: $(STAMP)
@@ -26,6 +26,19 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: install
 	$(BIN)/pixel-reasoner demo --out runs/demo
+
+# The docs site in site/. It works from the folder, and loads nothing from a network.
+DOCS := .venv/.docs-installed
+$(DOCS): $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	touch $@
+
+docs: $(DOCS)
+	$(BIN)/python docs/generate.py
+	$(BIN)/zensical build --strict
+
+docs-serve: $(DOCS)
+	$(BIN)/zensical serve
 
 # Pages are tested in Chromium. Where it is missing and cannot be installed, those tests are skipped.
 HAS_BROWSER := $(BIN)/python -c 'from attacks.browser import chromium; raise SystemExit(chromium() is None)'
@@ -86,7 +99,7 @@ adapters:
 	.venv-ray/bin/python -m pytest -q tests/test_ray.py
 
 # Hours on two cores: every attack in full, one line of results each. The test suite has short forms.
-ATTACKS := replies rows media servers folders full_disk kills scripts
+ATTACKS := replies rows media servers folders full_disk kills scripts extensions
 attack: install browser
 	@failed=0; for one in $(ATTACKS); do \
 		echo "== attacks.$$one"; $(BIN)/python -m attacks.$$one || failed=1; \
@@ -111,4 +124,4 @@ benchmarks: install
 	$(BIN)/python benchmarks/large.py
 
 clean:
-	rm -rf .venv dist runs/demo
+	rm -rf .venv dist runs/demo site .cache

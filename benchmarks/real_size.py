@@ -36,8 +36,7 @@ from transformers import (
 
 from pixel_reasoner.dialects import COMPACT
 from pixel_reasoner.files import write_json
-from pixel_reasoner.models.engine import Engine, ImageInput
-from pixel_reasoner.models.engine import Sequence as Row
+from pixel_reasoner.models.engine import Engine, ImageInput, Sequence as Row
 from pixel_reasoner.models.folder import FolderSettings, model_folder
 from pixel_reasoner.models.local import load_processor
 from pixel_reasoner.models.patches import compile_layers

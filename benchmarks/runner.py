@@ -56,8 +56,7 @@ def main() -> None:
     rows = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
     if importlib.util.find_spec("inspect_ai") is None:
         run_in_environment()
-    from inspect_ai import Task
-    from inspect_ai import eval as inspect_eval
+    from inspect_ai import Task, eval as inspect_eval
     from inspect_ai.dataset import MemoryDataset
 
     from pixel_reasoner.evals.run import Evaluation, evaluate

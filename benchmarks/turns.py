@@ -28,7 +28,7 @@ from transformers import AutoModelForImageTextToText, LogitsProcessor, LogitsPro
 
 import rl
 from pixel_reasoner.dialects import COMPACT
-from pixel_reasoner.models.api import GenerationRequest, Model
+from pixel_reasoner.models.api import GenerationModel, GenerationRequest
 from pixel_reasoner.models.local import LocalModel
 from pixel_reasoner.models.local_backend import LocalBackend
 from pixel_reasoner.rollout.ask import ask, ask_many
@@ -134,7 +134,7 @@ def one_trace(folder: Path) -> None:
     seconds: dict[str, list[float]] = {"from the beginning": [], "cached": []}
     for _ in range(REPEATS + 1):
         for name, kind in (("from the beginning", FromTheBeginning), ("cached", Cached)):
-            asked: Model = kind(model)
+            asked: GenerationModel = kind(model)
             trace = ask(question, asked, rules)
             assert len(trace.executed) == len(LOOKS)
             assert trace.answer == "7"

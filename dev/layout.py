@@ -26,7 +26,7 @@ MIN_SHORT_FUNCTIONS = 0.97
 MIN_SHORT_FILES = 0.95
 
 ORDER: tuple[tuple[str, ...], ...] = (
-    ("deprecated", "errors", "files", "registry", "strict_json", "text"),
+    ("deprecated", "errors", "files", "plugin_checks", "registry", "strict_json", "text"),
     ("schema",),
     ("scoring", "media", "world"),
     ("operations",),
@@ -36,8 +36,9 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("runs",),
     ("sources",),
     ("data", "evals"),
-    ("train", "workflows", "report", "tiny"),
-    ("api", "integrations"),
+    ("train", "workflows", "reports", "tiny"),
+    ("model", "display", "replies", "training"),
+    ("api", "extend", "integrations"),
     ("server", "cli"),
 )
 """packages and modules from low to high; one may import what stands in its own line or above it in this list"""
@@ -45,10 +46,12 @@ CLIENTS: Mapping[str, frozenset[str]] = {
     "world": frozenset(
         {"sources", "data", "train", "workflows", "tiny", "api", "integrations", "cli"}
     ),
-    "tiny": frozenset({"api"}),
+    "tiny": frozenset({"api", "training"}),
     "integrations": frozenset(),
 }
 """leaves, and the only packages that may import them"""
+METHODS: frozenset[tuple[str, str]] = frozenset({("schema.trace", "display")})
+"""(importer, imported) of methods that users call on a record; they import what is above it when they are called"""
 
 
 class Length(NamedTuple):
@@ -213,8 +216,9 @@ def _imports(tree: ast.Module, importer: str, modules: Set[str]) -> Iterator[Imp
             continue
         for name in names:
             imported = _nearest(name, modules)
-            if imported is not None and imported != importer:
-                yield Import(importer, imported, node.lineno)
+            if imported is None or imported == importer or (importer, imported) in METHODS:
+                continue
+            yield Import(importer, imported, node.lineno)
 
 
 def _run_nodes(node: ast.AST) -> Iterator[ast.AST]:

@@ -111,7 +111,7 @@ def modules() -> Drawing:
     w, h = 200, 64
     page.box("cli/", 60, 50, w, h, "one file per command group", "parses, calls, prints")
     page.box("api.py", 380, 50, w, h, "what the commands do,", "as functions")
-    page.box("report/", 660, 50, w, h, "pages of traces and runs")
+    page.box("reports/", 660, 50, w, h, "pages of traces and runs")
     page.box("train/", 24, 160, w, h, "SFT and RL on TRL")
     page.box("data/", 330, 160, w, h, "synthesis, check, encoding,", "export")
     page.box("evals/", 600, 160, w, h, "benchmarks, runs, statistics,", "comparisons")
@@ -142,7 +142,7 @@ def modules() -> Drawing:
     page.arrow("rollout/", "data/", "Trace", "tb", -24, at=0.78)
     page.arrow("data/", "train/", "ids, loss mask", "lr", 0)
     page.arrow("scoring/", "evals/", "grade", "tr", at=0.62)
-    page.arrow("evals/", "report/", "summary, traces", "tb", 60, at=0.5)
+    page.arrow("evals/", "reports/", "summary, traces", "tb", 60, at=0.5)
     page.arrow("cli/", "api.py", "options", "rl")
     page.arrow("api.py", "evals/", "EvalSpec, ModelSpec", "bt", -20, at=0.5)
     return page

@@ -38,7 +38,7 @@ from safetensors.torch import load_file, save_file
 
 from pixel_reasoner.files import atomic_writer, write_bytes, write_json
 from pixel_reasoner.models.folder import model_folder
-from pixel_reasoner.report.curves import COLORS, read_log, smoothed
+from pixel_reasoner.reports.curves import COLORS, read_log, smoothed
 from pixel_reasoner.sources.pixelworld import WorldMix, world_questions
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -430,7 +430,7 @@ def render() -> None:
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    yield "| arm | seeds | needs a look: with | without | RaPR | overview: with | RaPR | calls refused |"
+    yield "| arm | seeds | needs an operation: with | without | RaPR | overview: with | RaPR | calls rejected |"
     yield "| --- |" + " --- |" * 7
     for arm in dict.fromkeys(row["arm"] for row in rows):
         mine = [row for row in rows if row["arm"] == arm]
@@ -450,7 +450,7 @@ def _cell(rows: Sequence[Mapping[str, Any]], figure: str) -> str:
 
 def _families(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     families = list(dict.fromkeys(row["family"] for row in rows))
-    yield f"| arm, questions that need a look | {' | '.join(families)} |"
+    yield f"| arm, questions that need an operation | {' | '.join(families)} |"
     yield "| --- |" + " --- |" * len(families)
     for arm in dict.fromkeys(row["arm"] for row in rows):
         cells = []
@@ -469,7 +469,7 @@ def _differences(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """The method minus each other arm, where a look is needed. Intervals are wide: that all were asked the same questions is not used."""
     look = [row for row in rows if row["kind"] == "needs_look"]
     figures = ("accuracy_with", "rapr")
-    yield "| full minus | accuracy with operations, needs a look | RaPR, needs a look |"
+    yield "| full minus | accuracy with operations, needs an operation | RaPR, needs an operation |"
     yield "| --- | --- | --- |"
     ours = {name: _estimate(look, "full", name) for name in figures}
     for arm in dict.fromkeys(row["arm"] for row in look if row["arm"] != "full"):

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 FIGURES = {
-    "needs a look: accuracy": ("needs_look", "accuracy"),
-    "needs a look: evidence hit rate": ("needs_look", "evidence_hit_rate"),
-    "needs a look: RaPR": ("needs_look", "rapr"),
+    "needs an operation: accuracy": ("needs_look", "accuracy"),
+    "needs an operation: evidence hit rate": ("needs_look", "evidence_hit_rate"),
+    "needs an operation: RaPR": ("needs_look", "rapr"),
     "overview: accuracy": ("overview", "accuracy"),
     "overview: RaPR": ("overview", "rapr"),
 }

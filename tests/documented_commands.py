@@ -36,7 +36,7 @@ class Documented(NamedTuple):
 def documented_commands() -> list[Documented]:
     """All commands of all files."""
     found: list[Documented] = []
-    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
         blocks = re.findall(r"^```(?:bash|sh)?\n(.*?)^```", path.read_text("utf-8"), re.M | re.S)
         found += _commands(path.name, "\n".join(blocks))
     for path in sorted((ROOT / "runs").glob("*.toml")):

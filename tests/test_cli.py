@@ -15,6 +15,7 @@ from PIL import Image
 
 from benchmarks_fixture import write
 from cli_fixture import assert_refused
+from pixel_reasoner.cli.transcript import Transcript
 from pixel_reasoner.evals.benchmarks import BENCHMARKS
 from pixel_reasoner.schema.question import Question, load_questions
 from pixel_reasoner.schema.settings import PixelBudget
@@ -51,7 +52,7 @@ def test_overview_and_results_are_as_large_as_they_may_be(run, scene):
 def test_help_and_import_load_no_torch():
     code = (
         "import sys, pixel_reasoner, pixel_reasoner.cli, pixel_reasoner.rollout.ask, pixel_reasoner.world, "
-        "pixel_reasoner.evals.run, pixel_reasoner.report, pixel_reasoner.integrations.ray_data; assert 'torch' not in sys.modules"
+        "pixel_reasoner.evals.run, pixel_reasoner.reports, pixel_reasoner.integrations.ray_data; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
@@ -349,3 +350,18 @@ def test_a_run_that_is_not_finished_has_no_table(run, tmp_path):
     (tmp_path / "run/traces.jsonl").touch()
     told = run("report", tmp_path / "run", "--table", tmp_path / "t.md")
     assert_refused(told, "goes on where it stopped")
+
+
+def test_an_unusable_device_is_refused_before_scenes_are_rendered(run, tmp_path):
+    code, _, error = run("eval", "pixelworld", "--device", "foo", "--out", tmp_path / "run")
+    assert code == 2
+    assert "'foo'" in error
+    assert not (tmp_path / "run" / "media").exists()
+
+
+def test_an_error_in_the_middle_of_a_text_starts_a_line_of_its_own(capsys):
+    transcript = Transcript()
+    transcript.on_text("I look at")
+    transcript.stop()
+    transcript.stop()
+    assert capsys.readouterr().out == "I look at\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from pixel_reasoner.evals.compare import compare, compare_runs, differing
 from pixel_reasoner.evals.merge import merge
 from pixel_reasoner.evals.run import Evaluation, evaluate, evaluate_compared, load_run
 from pixel_reasoner.evals.stats import cyclic_accuracy, repeats, summarize
+from pixel_reasoner.media.context import MediaContext
 from pixel_reasoner.models.scripted import ScriptedModel
 from pixel_reasoner.runs.cache import ResponseCache
 from pixel_reasoner.schema.geometry import Box
@@ -329,6 +331,23 @@ def test_shards_join_to_the_run_they_are_parts_of(asked, tmp_path):
     evaluate(other._replace(task={"name": "t", "shard": "2/3"}), tmp_path / "other")
     with pytest.raises(UsageError, match=r"limits\.max_turns"):
         merge([tmp_path / "0", tmp_path / "other", tmp_path / "2"], tmp_path / "x")
+
+
+def test_a_joined_run_shows_its_pictures_wherever_it_is_read(asked, tmp_path, monkeypatch):
+    for nth, folder in enumerate(("a", "b")):
+        (tmp_path / folder / "media").mkdir(parents=True)
+        path = Path(shutil.copy(asked[nth].media[0].path, tmp_path / folder / "media"))
+        item = asked[nth].media[0].model_copy(update={"path": f"media/{path.name}"})
+        question = asked[nth].model_copy(update={"media": (item,)})
+        part = plan([question])._replace(task={"name": "t", "shard": f"{nth + 1}/2"})
+        evaluate(part, tmp_path / folder)
+    monkeypatch.chdir(tmp_path)
+    merge([Path("a"), Path("b")], Path("joined"))
+    monkeypatch.chdir("/")
+    for trace in load_run(tmp_path / "joined"):
+        assert MediaContext.of_trace(trace).view(1).size == trace.pictures[0].seen_px
+    written = (tmp_path / "joined" / "traces.jsonl").read_text()
+    assert str(tmp_path) not in written, "the folders can be moved"
 
 
 # --- killed at any moment ---

@@ -8,7 +8,7 @@ from math import nan
 import pytest
 
 from pixel_reasoner.errors import InputError
-from pixel_reasoner.report.curves import LOG, PANELS, read_log, write_curves
+from pixel_reasoner.reports.curves import LOG, PANELS, read_log, write_curves
 
 
 @pytest.fixture

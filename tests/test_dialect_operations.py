@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -371,4 +372,4 @@ def test_a_dialect_of_another_package_is_one_file(distribution):
 
 def test_two_dialects_of_one_name_are_an_error():
     with pytest.raises(PluginError, match="rename"):
-        DIALECTS.register("compact", get_dialect("plain"))
+        DIALECTS.register("compact", replace(get_dialect("plain"), name="compact"))

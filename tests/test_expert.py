@@ -5,8 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from pixel_reasoner.data.check import problems_of
 from pixel_reasoner.data.expert import ExpertConfig, Kind, NoTrace, expert_trace, kind_of, look_box

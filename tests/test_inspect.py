@@ -6,8 +6,7 @@ import pytest
 
 pytest.importorskip("inspect_ai", reason="the extra `inspect` has an environment of its own")
 
-from inspect_ai import Task
-from inspect_ai import eval as run
+from inspect_ai import Task, eval as run
 from inspect_ai.dataset import MemoryDataset
 from inspect_ai.model import ModelOutput
 from inspect_ai.solver import solver

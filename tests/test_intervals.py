@@ -6,8 +6,7 @@ from array import array
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from pixel_reasoner.evals import intervals
 from pixel_reasoner.evals.intervals import Interval, interval, sign_test

@@ -14,8 +14,7 @@ import pytest
 pytest.importorskip("lmms_eval", reason="the extra `lmms` has an environment of its own")
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when it is imported
 
-from datasets import Dataset, Features, Value
-from datasets import Image as Pictures
+from datasets import Dataset, Features, Image as Pictures, Value
 from lmms_eval.api.instance import Instance
 from lmms_eval.evaluator import simple_evaluate
 from lmms_eval.models import get_model

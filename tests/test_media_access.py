@@ -19,7 +19,7 @@ from pixel_reasoner.evals.benchmarks import get_benchmark
 from pixel_reasoner.evals.run import Evaluation, evaluate, load_run
 from pixel_reasoner.media.access import check_access
 from pixel_reasoner.models.scripted import ScriptedModel
-from pixel_reasoner.report.build import write_run_report
+from pixel_reasoner.reports.build import write_run_report
 from pixel_reasoner.rollout.ask import ask
 from pixel_reasoner.runs.media_folders import noted_media_folders
 from pixel_reasoner.schema.question import MediaItem, Question

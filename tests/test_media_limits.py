@@ -14,8 +14,7 @@ from attacks.media_paths import KINDS
 from PIL import Image
 
 from pixel_reasoner.errors import InputError, PixelLimitError
-from pixel_reasoner.media import guarded_file, video_file
-from pixel_reasoner.media import limits as media_limits
+from pixel_reasoner.media import guarded_file, limits as media_limits, video_file
 from pixel_reasoner.media.context import UNSCALED, MediaContext
 from pixel_reasoner.media.folders import sample_folder
 from pixel_reasoner.media.images import open_image

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from html import escape
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from pixel_reasoner.media import rgb
 from pixel_reasoner.media.context import UNSCALED, MediaContext
 from pixel_reasoner.media.images import image_size, open_image, picture_header
 from pixel_reasoner.models.scripted import ScriptedModel
+from pixel_reasoner.reports.page import write_report
 from pixel_reasoner.rollout.ask import ask
 from pixel_reasoner.runs.fingerprint import fingerprint
 from pixel_reasoner.schema.question import MediaItem, Question
@@ -128,6 +130,9 @@ def test_what_is_left_out_is_in_the_trace(tmp_path, name, page, said):
     assert all(note.startswith(said) for note in trace.notes)
     assert Trace.from_line(trace.to_line()) == trace
     assert ('"notes"' in trace.to_line()) == (said is not None)
+    page = tmp_path / "trace.html"
+    write_report([trace], page)
+    assert all(escape(note) in page.read_text() for note in trace.notes)
 
 
 def test_the_page_is_part_of_what_is_asked(tmp_path):

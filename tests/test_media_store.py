@@ -7,8 +7,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from pixel_reasoner.errors import InputError, OutputError
 from pixel_reasoner.media.store import MediaRef, MediaStore

@@ -9,8 +9,8 @@ import pytest
 
 from pixel_reasoner.evals.stats import summarize
 from pixel_reasoner.models.openai_reply import completion
-from pixel_reasoner.report.run import number_table, table, write_table
-from pixel_reasoner.report.summary import RunSummary
+from pixel_reasoner.reports.run import number_table, table, write_table
+from pixel_reasoner.reports.summary import RunSummary
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.trace import StopReason, Trace, Turn
 from pixel_reasoner.sources.pixelworld import WorldMix

@@ -10,8 +10,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from PIL import Image
 
 from pixel_reasoner.errors import PluginError, UnknownNameError
@@ -364,10 +363,10 @@ def test_a_function_that_cannot_be_an_operation_is_refused_with_the_reason():
         return np.zeros(1)
 
     for function, why in [
-        (undocumented, "whose `Args:` describes"),
-        (untyped, "without a type"),
-        (without_context, "as the first parameter"),
-        (pixels, "as the return type"),
+        (undocumented, "no description of degrees"),
+        (untyped, "no annotation of degrees"),
+        (without_context, "as the first argument"),
+        (pixels, "the return type"),
     ]:
         with pytest.raises(PluginError, match=why):
             spec_of(function)

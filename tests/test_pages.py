@@ -12,10 +12,10 @@ from attacks.browser import chromium, open_browser, open_page
 from pixel_reasoner.evals.compare import compare_runs
 from pixel_reasoner.evals.run import Evaluation, evaluate_compared, load_run
 from pixel_reasoner.models.scripted import ScriptedModel
-from pixel_reasoner.report import write_report
-from pixel_reasoner.report.build import write_comparison, write_run_report
-from pixel_reasoner.report.curves import LOG, write_curves
-from pixel_reasoner.report.run import outcomes
+from pixel_reasoner.reports import write_report
+from pixel_reasoner.reports.build import write_comparison, write_run_report
+from pixel_reasoner.reports.curves import LOG, write_curves
+from pixel_reasoner.reports.run import outcomes
 from pixel_reasoner.schema.question import MediaItem, Question
 from pixel_reasoner.schema.settings import RolloutConfig
 from report_fixture import HOSTILE, all_traces, draw_scene

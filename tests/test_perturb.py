@@ -6,8 +6,7 @@ import json
 import random
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from pixel_reasoner.dialects import COMPACT, DIALECTS
 from pixel_reasoner.evals.run import Evaluation, evaluate, evaluate_disturbed, load_run

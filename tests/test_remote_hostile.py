@@ -12,8 +12,7 @@ from urllib.parse import quote
 import pytest
 from attacks import servers
 from attacks.misbehaviour import BODIES, CHAT, FIELDS, MODELS, good
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from pixel_reasoner.errors import EndpointError, InputError, UsageError
 from pixel_reasoner.models.api import GenerationRequest

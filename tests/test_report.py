@@ -17,7 +17,7 @@ from markupsafe import escape
 from PIL import Image
 
 from pixel_reasoner.errors import OutputError
-from pixel_reasoner.report import write_report
+from pixel_reasoner.reports import write_report
 from pixel_reasoner.schema.geometry import Box
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.settings import ModelInfo, RunSettings
@@ -178,7 +178,7 @@ def test_calls_that_could_not_be_read_are_all_shown(tmp_path: Path):
 
 def test_a_report_of_traces_loads_neither_pillow_nor_pyav():
     code = (
-        "import sys, pixel_reasoner.report.page; print({'PIL', 'av', 'torch'} & set(sys.modules))"
+        "import sys, pixel_reasoner.reports.page; print({'PIL', 'av', 'torch'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

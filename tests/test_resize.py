@@ -6,8 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
-from hypothesis import strategies as st
+from hypothesis import assume, given, strategies as st
 from PIL import Image
 
 from pixel_reasoner.media.resize import fit_size, region_px, resize_region

@@ -7,8 +7,7 @@ import math
 import time
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from pixel_reasoner.strict_json import MAX_DEPTH, parse_json
 

@@ -6,8 +6,7 @@ import subprocess
 import sys
 import unicodedata
 
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from pixel_reasoner.cli.output import say, warn
 from pixel_reasoner.text import visible

@@ -7,8 +7,7 @@ import math
 import tracemalloc
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from pixel_reasoner.errors import InputError, OutputError
 from pixel_reasoner.schema.geometry import WHOLE, Box, BoxError

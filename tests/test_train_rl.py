@@ -49,10 +49,10 @@ from pixel_reasoner.train.replay_buffer import (
     selective_replay,
     split_micro_batches,
 )
+from pixel_reasoner.train.reward_functions import load_reward
 from pixel_reasoner.train.rewards_table import is_left_out, reward_terms
 from pixel_reasoner.train.rl import (
     load_questions,
-    load_reward,
     question_rows,
     rollout_config,
     train_rl,

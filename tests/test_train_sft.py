@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -293,6 +294,21 @@ def test_a_killed_run_goes_on_to_the_same_losses(trained, tmp_path, synth):
     assert not (tmp_path / "out" / "checkpoint-6").exists()
     train_sft(SftRun.read(path))
     assert losses(tmp_path / "out") == pytest.approx(losses(trained), abs=1e-4)
+
+
+def test_a_run_that_was_killed_after_its_last_checkpoint_takes_no_further_step(
+    trained, tmp_path, synth
+):
+    path = write_run(tmp_path, synth, "ask_count = 2\nask_every = 3", TRL)
+    shutil.copytree(trained, tmp_path / "out", ignore=shutil.ignore_patterns("model", "run.json"))
+    train_sft(SftRun.read(path))
+    assert {one.name for one in (tmp_path / "out").glob("checkpoint-*")} == {
+        one.name for one in trained.glob("checkpoint-*")
+    }
+    for name in ("model.safetensors", "config.json"):
+        assert (tmp_path / "out/model" / name).read_bytes() == (
+            trained / "model" / name
+        ).read_bytes()
 
 
 def test_two_processes_go_through_the_same_losses_as_one(trained, tmp_path, synth):

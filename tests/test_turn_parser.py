@@ -9,8 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from pixel_reasoner.dialects import DIALECTS, Dialect, ParsedTurn, get_dialect
 from pixel_reasoner.dialects.arguments import RepairKind

@@ -9,13 +9,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from pixel_reasoner.errors import InputError, ModelError
 from pixel_reasoner.models.folder import BUNDLED_MODELS, folder_settings
-from pixel_reasoner.report.build import write_run_report
-from pixel_reasoner.report.summary import RunSummary, read_summary
+from pixel_reasoner.reports.build import write_run_report
+from pixel_reasoner.reports.summary import RunSummary, read_summary
 from pixel_reasoner.runs.folder import run_settings
 from pixel_reasoner.schema.question import MediaItem, Question
 from pixel_reasoner.schema.trace import Picture, StopReason, Trace, Turn, load_traces, save_traces

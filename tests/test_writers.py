@@ -10,8 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from attacks import full_disk as disk
-from attacks import kills
+from attacks import full_disk as disk, kills
 
 from conftest import full_disk
 from pixel_reasoner.data.formats import export_message_list, export_trl

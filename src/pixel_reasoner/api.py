@@ -1,49 +1,58 @@
-"""Everything that the command line does, as functions with typed arguments.
+"""The functions of the package: what `import pixel_reasoner` exports, and what the command line calls.
 
-    from pixel_reasoner import api
+    import pixel_reasoner as pr
 
-    model = api.load_model(api.ModelSpec("tiny"))
-    picture = api.MediaItem(kind="image", path="scene.png")
-    question = api.Question(id="1", text="Which letter is on the red circle?", media=(picture,))
-    print(api.ask(question, model).answer)
+    model = pr.load()
+    print(model.ask("Which letter is on the red circle?", "scene.png").answer)
 
 Specs are plain values: they cost nothing until a function uses them. Errors are those of `pixel_reasoner.errors`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
+
+from typing_extensions import Unpack
 
 from pixel_reasoner.data.check import Verdict
-from pixel_reasoner.errors import InputError, packages_of
+from pixel_reasoner.errors import InputError
 from pixel_reasoner.evals.benchmark import Benchmark
 from pixel_reasoner.evals.benchmarks import BENCHMARKS
 from pixel_reasoner.evals.compare import compare_runs
 from pixel_reasoner.evals.merge import merge
 from pixel_reasoner.media.context import UNSCALED, MediaContext
-from pixel_reasoner.models.api import Model, OnText
-from pixel_reasoner.models.spec import ModelSpec
-from pixel_reasoner.report import build
-from pixel_reasoner.report.page import PageSummary
-from pixel_reasoner.report.page import write_report as write_traces_page
-from pixel_reasoner.rollout.ask import Progress as OnTurn
-from pixel_reasoner.rollout.ask import ask as run_rollout
+from pixel_reasoner.model import Model
+from pixel_reasoner.models.api import GenerationModel, OnText
+from pixel_reasoner.models.registry import LoadedModel
+from pixel_reasoner.models.spec import ModelOptions, ModelSpec, only_served_model
+from pixel_reasoner.reports import build
+from pixel_reasoner.reports.page import PageSummary, write_report as write_traces_page
+from pixel_reasoner.rollout.ask import (
+    Progress as OnTurn,
+    ask as run_rollout,
+    ask_many as run_rollouts,
+)
+from pixel_reasoner.rollout.options import AskOptions, with_options
+from pixel_reasoner.rollout.strategies import STRATEGIES, ask_by_strategy
+from pixel_reasoner.schema.options import valid_options
 from pixel_reasoner.schema.question import MediaItem, Question
 from pixel_reasoner.schema.settings import RolloutConfig, RolloutLimits, SamplingParams
 from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.scoring.grading import Scorer, is_right
 from pixel_reasoner.tiny.config import TinyConfig
 from pixel_reasoner.train.config import RlRun, SftRun
+from pixel_reasoner.training import plan_rl, train_rl, train_sft, train_tiny
 from pixel_reasoner.workflows.doctor import Finding, diagnose
 from pixel_reasoner.workflows.evaluate import (
     EvalSpec,
     check_benchmark,
-    evaluate,
+    evaluate as run_evaluation,
     parse_scorer,
     parse_shard,
 )
+from pixel_reasoner.workflows.progress import ProgressReporter
 from pixel_reasoner.workflows.synthesize import LabellerSpec, SynthSpec, synthesize
 from pixel_reasoner.workflows.traces import check, export_traces, import_traces, masked_traces
 from pixel_reasoner.workflows.world import (
@@ -53,17 +62,15 @@ from pixel_reasoner.workflows.world import (
     render_world,
 )
 
-if TYPE_CHECKING:
-    from pixel_reasoner.models.local import LocalModel
-    from pixel_reasoner.models.remote import RemoteModel
-
-    LoadedModel: TypeAlias = LocalModel | RemoteModel
+AnyModel: TypeAlias = "Model | GenerationModel | ModelSpec | str"
+"""a loaded model, or which one to load"""
 
 __all__ = [
     "EvalSpec",
     "Finding",
     "LabellerSpec",
     "MediaItem",
+    "Model",
     "ModelSpec",
     "ProbeResult",
     "Question",
@@ -79,10 +86,12 @@ __all__ = [
     "Verdict",
     "WorldSpec",
     "ask",
+    "ask_many",
     "benchmarks",
     "check",
     "check_benchmark",
     "check_media",
+    "check_strategy",
     "compare",
     "demo_questions",
     "detail_px_in_overview",
@@ -91,6 +100,7 @@ __all__ = [
     "export_traces",
     "import_traces",
     "is_right",
+    "load",
     "load_model",
     "masked_traces",
     "merge_runs",
@@ -121,6 +131,41 @@ class ProbeResult(NamedTuple):
 
 
 # --- questions ---
+
+
+def load(
+    name: str | None = None,
+    *,
+    endpoint: str | Sequence[str] = (),
+    config: RolloutConfig | None = None,
+    **options: Unpack[ModelOptions],
+) -> Model:
+    """Load a model, or connect to its servers.
+
+    Args:
+        name: `tiny` (bundled, the default), a folder, a hub id such as `Qwen/Qwen2.5-VL-7B-Instruct`, or the name by which
+            servers serve it. With an endpoint that serves one model it may be left out.
+        endpoint: address of an OpenAI-compatible server, such as `http://localhost:8000/v1`, or several. The key is read from
+            `OPENAI_API_KEY` or from `key_file`.
+        config: limits, sampling and operations of its questions, where a call does not state them.
+        **options: `device`, `dtype`, `dialect` and other fields of `ModelSpec`.
+
+    Raises:
+        UsageError: values that do not fit, or packages that are not installed.
+        ModelError: no usable model.
+        EndpointError: servers that do not serve it, do not answer, or do not accept pictures.
+
+    >>> model = load()  # doctest: +SKIP
+    >>> model.ask("Which letter is on the red circle?", "scene.png").answer  # doctest: +SKIP
+    'K'
+    """
+    endpoints = (endpoint,) if isinstance(endpoint, str) else tuple(endpoint)
+    valid = valid_options(ModelOptions, options, "an option of a model")
+    if endpoints and name is None:
+        name = only_served_model(endpoints[0], valid.get("key_file"))
+    config = config or RolloutConfig()
+    spec = ModelSpec(name or "tiny", endpoints=endpoints, **valid)
+    return Model(load_model(spec, config), config)
 
 
 def load_model(spec: ModelSpec, config: RolloutConfig | None = None) -> LoadedModel:
@@ -164,20 +209,22 @@ def check_media(question: Question) -> tuple[str, ...]:
 
 def ask(
     question: Question,
-    model: ModelSpec | Model,
+    model: AnyModel,
     config: RolloutConfig | None = None,
     *,
     on_text: OnText | None = None,
     on_turn: OnTurn | None = None,
+    strategy: str = "single",
 ) -> Trace:
     r"""Ask one question.
 
     Args:
         question: text and media.
-        model: a loaded model, or which one to load.
+        model: a loaded model, or which one to load: its name or a spec.
         config: limits, sampling, operations.
         on_text: is called with new text while it is generated.
         on_turn: is called with the rollout after each turn.
+        strategy: how rollouts are combined (`rollout.strategies`); both functions above are called for `single` alone.
 
     Raises:
         InputError: a picture or video cannot be used.
@@ -186,18 +233,80 @@ def ask(
     >>> ask(Question(id="1", text="Which colour?", media=()), ScriptedModel([r"\boxed{red}"])).answer
     'red'
     """
-    if isinstance(model, ModelSpec):
+    if isinstance(model, str | ModelSpec):
         check_media(question)
-        model = load_model(model, config)
-    return run_rollout(question, model, config, on_text=on_text, on_turn=on_turn)
+    loaded = _generation_model(model, config)
+    if strategy != "single":
+        return ask_by_strategy(strategy, question, loaded, config)
+    return run_rollout(question, loaded, config, on_text=on_text, on_turn=on_turn)
+
+
+def ask_many(
+    questions: Iterable[Question],
+    model: AnyModel,
+    config: RolloutConfig | None = None,
+    *,
+    batch_size: int = 16,
+    **options: Unpack[AskOptions],
+) -> Iterator[Trace]:
+    r"""Yield the traces of many questions as they finish, in no fixed order.
+
+    Args:
+        questions: may be a generator; they are read as they are needed.
+        model: a loaded model, or which one to load.
+        config: limits, sampling, operations.
+        batch_size: questions in progress at once.
+        **options: single values of the configuration (`rollout.options.AskOptions`).
+
+    Raises:
+        UsageError: an invalid option.
+        EndpointError: servers that do not answer any more.
+
+    A question whose media cannot be used gives a trace with `StopReason.FAILED`.
+
+    >>> from pixel_reasoner.models.scripted import ScriptedModel
+    >>> questions = [Question(id=str(n), text="Which colour?", media=()) for n in range(3)]
+    >>> sorted(trace.question.id for trace in ask_many(questions, ScriptedModel([r"\boxed{red}"])))
+    ['0', '1', '2']
+    """
+    changed = with_options(config or RolloutConfig(), options)
+    return run_rollouts(
+        questions, _generation_model(model, changed), changed, batch_size=batch_size
+    )
+
+
+def _generation_model(model: AnyModel, config: RolloutConfig | None) -> GenerationModel:
+    if isinstance(model, Model):
+        return model.generation_model
+    if isinstance(model, str):
+        model = ModelSpec(model)
+    return load_model(model, config) if isinstance(model, ModelSpec) else model
+
+
+def check_strategy(name: str) -> None:
+    """Raise an error unless a strategy has this name.
+
+    Raises:
+        UnknownNameError: there is none; the nearest names are listed.
+        PluginError: a strategy of a plug-in that cannot be used.
+    """
+    STRATEGIES.get(name)
 
 
 def probe(spec: ModelSpec) -> ProbeResult:
     """Test what the servers of a model support: image input, seeds, logprobs, images in tool messages.
 
+    Args:
+        spec: name and addresses.
+
     Raises:
         UsageError: values that do not fit.
         EndpointError: servers that do not serve the model.
+
+    >>> probe(ModelSpec("served", endpoints=("http://localhost:1/v1",)))
+    Traceback (most recent call last):
+        ...
+    pixel_reasoner.errors.EndpointError: expected a server at http://localhost:1/v1/chat/completions; got ConnectError: [Errno 111] Connection refused. Fix: start it, or check --endpoint
     """
     model = spec.connect()
     by_url = {url: one.model_dump(mode="json") for url, one in model.probe(anew=True).items()}
@@ -206,6 +315,32 @@ def probe(spec: ModelSpec) -> ProbeResult:
 
 
 # --- evaluation ---
+
+
+def evaluate(
+    spec: EvalSpec, progress: ProgressReporter | None = None, *, model: AnyModel | None = None
+) -> dict[str, Any]:
+    r"""Run or resume an evaluation, and return its summary: accuracy with its interval, use of operations, and others.
+
+    Args:
+        spec: benchmark, model, configuration and folder.
+        progress: receives the number of questions that are answered.
+        model: a loaded model, instead of the one of the spec.
+
+    Raises:
+        UsageError: an unknown name, values that do not fit, or `out` contains a run with other settings.
+        InputError: files of the benchmark are missing or none of their rows can be asked.
+        OutputError: `out` cannot be written.
+
+    >>> import tempfile
+    >>> from pixel_reasoner.models.scripted import ScriptedModel
+    >>> out = Path(tempfile.mkdtemp()) / "run"
+    >>> spec = EvalSpec(benchmark="pixelworld", out=out, world=WorldSpec(count=2))
+    >>> evaluate(spec, model=ScriptedModel([r"\boxed{no idea}"]))["accuracy"]
+    0.0
+    """
+    loaded = None if model is None else _generation_model(model, spec.config)
+    return run_evaluation(spec, progress, loaded)
 
 
 def benchmarks() -> list[Benchmark]:
@@ -237,6 +372,15 @@ def compare(
     Raises:
         InputError: no run, or no question in common.
         UsageError: different questions, and `anyway` is not set.
+
+    >>> import tempfile
+    >>> from pixel_reasoner.models.scripted import ScriptedModel
+    >>> run = Path(tempfile.mkdtemp()) / "run"
+    >>> spec = EvalSpec(benchmark="pixelworld", out=run, world=WorldSpec(count=1))
+    >>> _ = evaluate(spec, model=ScriptedModel(["Nothing."]))
+    >>> found = compare(run, run)
+    >>> found["gain"]["value"], found["harm"]["value"]
+    (0.0, 0.0)
     """
     return compare_runs(first, second, scorer, anyway=anyway)
 
@@ -244,18 +388,45 @@ def compare(
 # --- reports ---
 
 
-def report(
+def report(  # noqa: PLR0913 - options of one command
     sources: Sequence[Path],
     out: Path,
     *,
     limit: int = 500,
     tables: Sequence[Path] = (),
     references: bool = False,
+    sections: Sequence[str] = (),
     allow_media: Sequence[Path] = (),
 ) -> build.WrittenReport:
-    """Write the report of an evaluation, of traces, or of RL runs (`report.build.write_run_report`)."""
+    """Write the report of an evaluation, of traces, or of RL runs as one HTML page.
+
+    Args:
+        sources: folder of an evaluation, files of traces, or folders of RL runs.
+        out: the page.
+        limit: traces on it at most.
+        tables: runs whose metrics are listed next to it.
+        references: whether published numbers are listed.
+        sections: names of sections of other packages above the traces.
+        allow_media: further folders from which pictures may be shown.
+
+    Raises:
+        InputError: nothing that can be shown.
+        OutputError: `out` cannot be written.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> _ = synthesize(SynthSpec(source="pixelworld", out=folder / "a", families="attribute", count=2))
+    >>> report([folder / "a" / "traces.jsonl"], folder / "a.html").out.name
+    'a.html'
+    """
     return build.write_run_report(
-        sources, out, limit=limit, tables=tables, references=references, allow_media=allow_media
+        sources,
+        out,
+        limit=limit,
+        tables=tables,
+        references=references,
+        sections=sections,
+        allow_media=allow_media,
     )
 
 
@@ -267,70 +438,10 @@ def write_comparison(
     limit: int = 200,
     allow_media: Sequence[Path] = (),
 ) -> build.WrittenReport:
-    """Write the report of what `compare` returned (`report.build.write_comparison`)."""
+    """Write the report of what `compare` returned (`reports.build.write_comparison`)."""
     return build.write_comparison(found, first, second, out, limit, allow_media)
 
 
 def write_report(traces: Iterable[Trace], out: Path, *, title: str) -> PageSummary:
-    """Write traces as one HTML page (`report.page.write_report`)."""
+    """Write traces as one HTML page (`reports.page.write_report`)."""
     return write_traces_page(traces, out, title=title)
-
-
-# --- training ---
-
-
-def train_tiny(config: TinyConfig) -> Path:
-    """Train or resume the bundled model and return its folder.
-
-    Raises:
-        UsageError: packages that are not installed.
-        InputError: no traces.
-        ModelError: no such model to start from.
-        OutputError: the folder cannot be written.
-    """
-    with packages_of("local,train", "train"):
-        from pixel_reasoner.tiny.train import train
-    return train(config)
-
-
-def train_sft(run: SftRun | Path) -> Path:
-    """Tune a model on traces, or resume, and return its folder. A path is that of a TOML file.
-
-    Raises:
-        UsageError: packages that are not installed, or settings that do not fit.
-        InputError: a file that cannot be read.
-    """
-    run = SftRun.read(run) if isinstance(run, Path) else run
-    with packages_of("local,train", "train"):
-        from pixel_reasoner.train.sft import train_sft as train
-    return train(run)
-
-
-def train_rl(run: RlRun | Path) -> Path:
-    """Train a model by RL, or resume, and return its folder. A path is that of a TOML file.
-
-    Raises:
-        UsageError: packages that are not installed, or settings that do not fit.
-        InputError: a file that cannot be read.
-    """
-    run = RlRun.read(run) if isinstance(run, Path) else run
-    with packages_of("local,train", "train"):
-        from pixel_reasoner.train.rl import train_rl as train
-    return train(run)
-
-
-def plan_rl(
-    run: RlRun | Path, gpus: int = 8, gpu_gib: float = 80.0, like: str | None = None
-) -> list[str]:
-    """Return batches, tokens and memory of an RL run as lines of text. Loads no weights.
-
-    Args:
-        run: the run, or the path of its TOML file.
-        gpus: number of GPUs that train.
-        gpu_gib: memory of each, in GiB.
-        like: a model of the same shape, where the model of the run does not exist yet.
-    """
-    from pixel_reasoner.train.plan import plan
-
-    run = RlRun.read(run) if isinstance(run, Path) else run
-    return plan(run, gpus, gpu_gib, like).lines(run, gpu_gib)

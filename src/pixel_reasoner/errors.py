@@ -96,6 +96,16 @@ class CancelledError(PixelReasonerError, RuntimeError):
     """A request that was cancelled."""
 
 
+def one_line(error: BaseException, max_chars: int = 300) -> str:
+    r"""Return the message of a foreign exception for one of ours.
+
+    >>> one_line(ValueError("1 error\n  field\n    missing"))
+    '1 error field missing'
+    """
+    text = " ".join(str(error).split())
+    return text if len(text) <= max_chars else text[:max_chars] + "…"
+
+
 def install_command(extra: str) -> str:
     """Return how the packages of an extra are installed. This package is not on PyPI.
 

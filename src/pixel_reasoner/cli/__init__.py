@@ -8,8 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, TextIO
 
 import typer
 
@@ -19,6 +18,7 @@ from pixel_reasoner.cli import (
     doctor,
     evaluate,
     init,
+    new,
     probe,
     report,
     synth,
@@ -54,6 +54,7 @@ app.command(cls=HelpCommand)(traces.export)
 app.command("import", cls=HelpCommand)(traces.import_)
 app.command(cls=HelpCommand)(ask.demo)
 app.command(cls=HelpCommand)(init.init)
+app.command(cls=HelpCommand)(new.new)
 app.command(cls=HelpCommand)(doctor.doctor)
 app.add_typer(world.app, name="world")
 app.add_typer(train.app, name="train")
@@ -83,7 +84,7 @@ def main() -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always", RenamedWarning)
-            warnings.showwarning = partial(_show_warning, warnings.showwarning)
+            warnings.showwarning = _show_warning
             app()
     except PixelReasonerError as error:
         _stop(f"error: {error}", 2)
@@ -94,14 +95,21 @@ def main() -> None:
         sys.exit(1)
 
 
+_show_python_warning = warnings.showwarning
+
+
 def _show_warning(
-    show: Any, message: Warning | str, category: type[Warning], *where: Any, **options: Any
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
 ) -> None:
-    """Print a rename as one line, and any other warning by `show`, as Python does."""
     if issubclass(category, RenamedWarning):
         warn(f"warning: {message}")
     else:
-        show(message, category, *where, **options)
+        _show_python_warning(message, category, filename, lineno, file, line)
 
 
 def _stop(message: str, code: int) -> None:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
+from pixel_reasoner.cli.choices import completing, strategies
 from pixel_reasoner.cli.options import (
     DeviceOption,
     LocalOptions,
     MaxNewTokensOption,
     MaxTurnsOption,
     ModelOption,
+    OperationOption,
     SamplingSeedOption,
     ServerOptions,
     TemperatureOption,
@@ -28,9 +31,29 @@ from pixel_reasoner.cli.transcript import Transcript
 from pixel_reasoner.errors import UsageError
 
 if TYPE_CHECKING:
-    from pixel_reasoner.api import LoadedModel, MediaItem, Question, RolloutConfig, Trace
+    from pixel_reasoner.api import MediaItem, Question, RolloutConfig, Trace
+    from pixel_reasoner.models.registry import LoadedModel
 
 _ADDRESS = re.compile(r"(?:https?|ftp|s3|gs|data|file):", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class OfferOptions:
+    """Options that decide which operations are offered, and how rollouts become one answer."""
+
+    panel: ClassVar[str] = "Options"
+
+    without: WithoutOption = False
+    operation: OperationOption = None
+    strategy: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            autocompletion=completing(strategies),
+            help="How rollouts become one answer: single, majority_vote, or of a plug-in. Only single prints text while it is "
+            "generated.",
+        ),
+    ] = "single"
 
 
 @with_groups
@@ -46,7 +69,7 @@ def ask(
         typer.Option(min=1, help="Page of a TIFF picture, from 1; by default the first."),
     ] = None,
     model: ModelOption = "tiny",
-    without: WithoutOption = False,
+    rollout: OfferOptions = OfferOptions(),
     report: Annotated[
         Path | None,
         typer.Option(help="Also write the reasoning as an HTML page, such as out.html."),
@@ -79,27 +102,35 @@ def ask(
 
     asked = api.Question(id="ask", text=question, media=media)
     config = rollout_config(
-        operations=not without,
+        operations=not rollout.without,
+        added=rollout.operation or (),
         max_turns=max_turns,
         max_new_tokens=max_new_tokens,
         temperature=temperature,
         seed=seed,
     )
+    api.check_strategy(rollout.strategy)
     for note in api.check_media(asked):
         warn(f"note: {note}")
     loaded = api.load_model(model_spec(model, local, servers), config)
-    trace = (
-        _ask_as_json(asked, loaded, config) if as_json else _ask_streaming(asked, loaded, config)
-    )
+    trace = _answer(asked, loaded, config, rollout.strategy, as_json=as_json)
     if report is not None:
         _write_report([trace], report, title=question, quiet=as_json)
 
 
-def _ask_as_json(question: Question, loaded: LoadedModel, config: RolloutConfig) -> Trace:
+def _answer(
+    question: Question, loaded: LoadedModel, config: RolloutConfig, strategy: str, *, as_json: bool
+) -> Trace:
+    """Ask, and print the text as it comes, the answer of several rollouts, or the trace as JSON."""
     from pixel_reasoner import api
 
-    trace = api.ask(question, loaded, config)
-    sys.stdout.write(trace.to_line() + "\n")
+    if strategy == "single" and not as_json:
+        return _ask_streaming(question, loaded, config)
+    trace = api.ask(question, loaded, config, strategy=strategy)
+    if as_json:
+        sys.stdout.write(trace.to_line() + "\n")
+    else:
+        Transcript(loaded.note).end(trace)
     return trace
 
 
@@ -147,7 +178,12 @@ def _ask_streaming(
     from pixel_reasoner import api
 
     transcript = Transcript(model.note if has_note else "")
-    trace = api.ask(question, model, config, on_text=transcript.on_text, on_turn=transcript.on_turn)
+    try:
+        trace = api.ask(
+            question, model, config, on_text=transcript.on_text, on_turn=transcript.on_turn
+        )
+    finally:
+        transcript.stop()
     transcript.end(trace)
     return trace
 

@@ -22,6 +22,8 @@ FAMILIES = ("attribute", "relation", "count", "infographic", "video")
 ANALYSES = ("template", "labeller")
 EXPORT_FORMATS = ("trl", "message_list")
 TEMPLATES = ("sft", "rl", "rows")
+EXTENSIONS = ("operation", "dialect", "benchmark", "reward")
+"""kinds of packages that `new` writes"""
 
 
 def choice_option(names: Sequence[str], *declarations: str, **more: Any) -> Any:
@@ -68,6 +70,28 @@ def dialects() -> list[str]:
     from pixel_reasoner.dialects import DIALECTS
 
     return list(DIALECTS)
+
+
+def operations() -> list[str]:
+    """Return the operations that a run offers only if it names them: those of other packages."""
+    from pixel_reasoner.operations.registry import OPERATIONS
+    from pixel_reasoner.schema.settings import DEFAULT_OPERATIONS
+
+    return [name for name in OPERATIONS if name not in DEFAULT_OPERATIONS]
+
+
+def strategies() -> list[str]:
+    """Return all strategies, also those of other packages."""
+    from pixel_reasoner.rollout.strategies import STRATEGIES
+
+    return list(STRATEGIES)
+
+
+def report_sections() -> list[str]:
+    """Return all report sections of other packages."""
+    from pixel_reasoner.reports.sections import SECTIONS
+
+    return list(SECTIONS)
 
 
 def sources() -> list[str]:

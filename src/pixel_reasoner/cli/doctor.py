@@ -24,7 +24,7 @@ def doctor(
     ] = None,
     key_file: KeyFileOption = None,
 ) -> None:
-    """Check this installation: versions, devices, memory, codecs, fonts, write access, extras of each command.
+    """Check this installation: versions, devices, memory, codecs, fonts, write access, extras of each command, plug-ins.
 
     `missing` is optional. Exit code 1 if anything is broken.
 

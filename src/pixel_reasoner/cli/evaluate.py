@@ -14,6 +14,7 @@ from pixel_reasoner.cli.options import (
     LocalOptions,
     MaxTurnsOption,
     ModelOption,
+    OperationOption,
     SamplingSeedOption,
     ScorerOption,
     ServerOptions,
@@ -145,6 +146,7 @@ def evaluate(
         ),
     ] = False,
     without: WithoutOption = False,
+    operation: OperationOption = None,
     draw: DrawOptions = DrawOptions(),
     local: LocalOptions = LocalOptions(),
     max_turns: MaxTurnsOption = 6,
@@ -174,6 +176,7 @@ def evaluate(
         raise UsageError(expected="--out, the folder of the run", got="none", fix="add --out DIR")
     config = rollout_config(
         operations=not without,
+        added=operation or (),
         max_turns=max_turns,
         max_new_tokens=max_new_tokens or (256 if task == "pixelworld" else 1024),
         temperature=draw.temperature,

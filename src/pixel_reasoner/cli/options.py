@@ -26,6 +26,7 @@ from pixel_reasoner.cli.choices import (
     choice_option,
     completing,
     dialects,
+    operations,
 )
 from pixel_reasoner.errors import UsageError
 
@@ -50,6 +51,15 @@ WithoutOption = Annotated[
     bool,
     typer.Option(
         "--no-operations", help="Offer no operations: the model answers from the overview."
+    ),
+]
+OperationOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--operation",
+        metavar="NAME",
+        autocompletion=completing(operations),
+        help="Also offer this operation of a plug-in. May be repeated.",
     ),
 ]
 MaxTurnsOption = Annotated[
@@ -242,13 +252,35 @@ def refuse_options(names: Sequence[str], where: str, fix: str = "leave it out") 
 
 
 def rollout_config(
-    *, operations: bool, max_turns: int, max_new_tokens: int, temperature: float, seed: int
+    *,
+    operations: bool,
+    added: Sequence[str] = (),
+    max_turns: int,
+    max_new_tokens: int,
+    temperature: float,
+    seed: int,
 ) -> RolloutConfig:
-    """Return the rollout configuration that options name."""
-    from pixel_reasoner.api import RolloutConfig, RolloutLimits, SamplingParams
+    """Return the rollout configuration that options name.
 
+    Args:
+        operations: whether operations are offered.
+        added: names of operations besides the default ones.
+        max_turns: messages of the model.
+        max_new_tokens: per message.
+        temperature: of sampling.
+        seed: of sampling.
+
+    Raises:
+        UsageError: an unknown operation, or one although none are offered.
+        PluginError: an operation of a plug-in that cannot be used.
+    """
+    from pixel_reasoner.api import RolloutConfig, RolloutLimits, SamplingParams
+    from pixel_reasoner.operations.registry import OperationSet, default_operations
+
+    refuse_options(["--operation"] if added and not operations else [], "with --no-operations")
+    names = (*default_operations().names, *OperationSet.of(added).names) if added else operations
     return RolloutConfig(
-        operations=operations,
+        operations=names,
         limits=RolloutLimits(max_turns=max_turns),
         sampling=SamplingParams(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed),
     )

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from pixel_reasoner.cli.choices import completing, report_sections
 from pixel_reasoner.cli.options import AllowMediaOption, ScorerOption
 from pixel_reasoner.cli.output import check_output_file, print_comparison, print_report_written, say
 
@@ -69,6 +70,14 @@ def report(
     references: Annotated[
         bool, typer.Option("--references", help="Also show published results of the benchmark.")
     ] = False,
+    section: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            autocompletion=completing(report_sections),
+            help="Also show this section of a plug-in above the traces. May be repeated.",
+        ),
+    ] = None,
     allow_media: AllowMediaOption = None,
 ) -> None:
     """Write one self-contained page: metrics and traces of a run with boxes, crops, thoughts and answers, or curves of RL runs.
@@ -93,6 +102,7 @@ def report(
         limit=limit,
         tables=tuple(table or ()),
         references=references,
+        sections=tuple(section or ()),
         allow_media=allow_media or (),
     )
     if written.curves:

@@ -47,6 +47,12 @@ class Transcript:
         for line in last_turn_lines(rollout):
             self._console.print(Text(visible(line), style="cyan"))
 
+    def stop(self) -> None:
+        """End the line of a turn that is cut off, so that an error starts a line of its own."""
+        if self._text:
+            self._text = ""
+            self._console.print()
+
     def end(self, trace: Trace) -> None:
         """Print the answer."""
         from rich.text import Text

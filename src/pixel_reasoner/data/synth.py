@@ -48,8 +48,12 @@ from pixel_reasoner.schema.record import Record
 from pixel_reasoner.schema.settings import PixelBudgets
 from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.sources.base import MEDIA
-from pixel_reasoner.sources.pixelworld import PixelWorldSource, Selection, world_version
-from pixel_reasoner.sources.pixelworld import Unit as SceneUnit
+from pixel_reasoner.sources.pixelworld import (
+    PixelWorldSource,
+    Selection,
+    Unit as SceneUnit,
+    world_version,
+)
 from pixel_reasoner.sources.rows import Row, SkippedRow
 
 PICTURE_SHARES = {Kind.SINGLE: 0.3, Kind.WRONG_ONCE: 0.2, Kind.WRONG_TWICE: 0.2, Kind.TOO_WIDE: 0.3}

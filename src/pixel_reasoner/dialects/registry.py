@@ -7,11 +7,14 @@ from typing import Any
 
 from pixel_reasoner.dialects.base import Dialect
 from pixel_reasoner.dialects.detect import FALLBACK, MatchConfidence
-from pixel_reasoner.errors import PluginError, UsageError
+from pixel_reasoner.errors import UsageError
+from pixel_reasoner.plugin_checks import is_instance
 from pixel_reasoner.registry import Registry
 
 DIALECTS = Registry[Dialect](
-    "dialect", package="pixel_reasoner.dialects.families", group="pixel_reasoner.dialects"
+    "dialect",
+    package="pixel_reasoner.dialects.families",
+    check=is_instance("dialect", Dialect, "`dataclasses.replace` or `Dialect(...)`"),
 )
 
 
@@ -34,14 +37,7 @@ def get_dialect(name: str) -> Dialect:
     >>> get_dialect("compact").padding
     0.0
     """
-    dialect = DIALECTS.get(name)
-    if dialect.name != name:
-        raise PluginError(
-            expected=f"a dialect whose name is that of its entry point, {name!r}",
-            got=repr(dialect.name),
-            fix="give both the same name: traces record it",
-        )
-    return dialect
+    return DIALECTS.get(name)
 
 
 def detect_dialect(
@@ -66,9 +62,7 @@ def detect_dialect(
     """
     model_type = str((config or {}).get("model_type") or "")
     found = {
-        key: one.match.confidence(name, model_type, template or "")
-        for key, one in DIALECTS.items()
-        if one.name == key  # another name is an error when the dialect is used (`get_dialect`)
+        key: one.match.confidence(name, model_type, template or "") for key, one in DIALECTS.items()
     }
     best = max(found.values())
     fitting = [key for key, confidence in found.items() if confidence is best]

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pixel_reasoner.files import path_exists
+from pixel_reasoner.plugin_checks import is_instance
 from pixel_reasoner.registry import Registry
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.sources.media_folders import data_folders, restricted_row
@@ -57,7 +58,11 @@ class Benchmark:
     """where it is published: a data set of the Hugging Face hub, or an address"""
 
 
-BENCHMARKS = Registry[Benchmark]("benchmark", package="pixel_reasoner.evals.benchmarks")
+BENCHMARKS = Registry[Benchmark](
+    "benchmark",
+    package="pixel_reasoner.evals.benchmarks",
+    check=is_instance("benchmark", Benchmark, "`Benchmark(...)`"),
+)
 """benchmarks by name"""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
@@ -18,6 +19,7 @@ from pixel_reasoner.runs.folder import SETTINGS, SUMMARY, load_run, run_settings
 from pixel_reasoner.runs.lock import FolderLock
 from pixel_reasoner.runs.media_folders import note_media_folders, noted_media_folders
 from pixel_reasoner.runs.store import TRACES
+from pixel_reasoner.schema.question import MediaItem
 from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.scoring.grading import Scorer
 
@@ -37,7 +39,7 @@ def merge(runs: Sequence[Path], out: Path, scorer: Scorer = Scorer.TYPED) -> dic
     digest = QuestionDigest()
     with FolderLock(out):
         with atomic_writer(out / TRACES) as file:
-            traces = _written(_interleaved(shards, samples), file)
+            traces = _written(_interleaved(shards, samples, out), file)
             metrics = summarize(with_digest(traces, digest), None, scorer)
         write_json(settings, out / SETTINGS)
         summary = {**metrics, **provenance(digest, settings, scorer)}
@@ -73,16 +75,29 @@ def _checked_shards(runs: Sequence[Path]) -> tuple[list[Path], dict[str, Any]]:
     return [shards[number] for number in sorted(shards)], common
 
 
-def _interleaved(shards: Sequence[Path], samples: int) -> Iterator[Trace]:
-    """Yield sample after sample, of each the shards in turn: question n is in shard n modulo their number."""
+def _interleaved(shards: Sequence[Path], samples: int, out: Path) -> Iterator[Trace]:
+    """Yield sample after sample, of each the shards in turn: question n is in shard n modulo their number.
+
+    Media in the folder of a shard are named relative to `out`, so that all folders can be moved together.
+    """
     for sample in range(samples):
-        parts = [_of_sample(shard, sample) for shard in shards]
+        parts = [_of_sample(shard.absolute(), sample, out.absolute()) for shard in shards]
         for row in zip_longest(*parts):
             yield from (trace for trace in row if trace is not None)
 
 
-def _of_sample(shard: Path, sample: int) -> Iterator[Trace]:
-    return (trace for trace in load_run(shard) if trace.sample == sample)
+def _of_sample(shard: Path, sample: int, out: Path) -> Iterator[Trace]:
+    for trace in load_run(shard):
+        if trace.sample == sample:
+            media = tuple(_relative(medium, shard, out) for medium in trace.question.media)
+            question = trace.question.model_copy(update={"media": media})
+            yield trace.model_copy(update={"question": question})
+
+
+def _relative(medium: MediaItem, shard: Path, out: Path) -> MediaItem:
+    if not Path(medium.path).is_relative_to(shard):
+        return medium
+    return medium.model_copy(update={"path": os.path.relpath(medium.path, out)})
 
 
 def _written(traces: Iterator[Trace], file: Any) -> Iterator[Trace]:

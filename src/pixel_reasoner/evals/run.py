@@ -24,7 +24,7 @@ from pixel_reasoner.errors import UsageError
 from pixel_reasoner.evals.compare import compare
 from pixel_reasoner.evals.stats import FamilyOf, summarize
 from pixel_reasoner.files import write_json
-from pixel_reasoner.models.api import Model
+from pixel_reasoner.models.api import GenerationModel
 from pixel_reasoner.rollout.ask import ask_many
 from pixel_reasoner.rollout.state import settings_of, versions
 from pixel_reasoner.runs.cache import ResponseCache
@@ -71,7 +71,7 @@ class Evaluation(NamedTuple):
 
     questions: Iterable[Question]
     """iterated several times: a list, or a `QuestionStream` that reads them again each time"""
-    model: Model
+    model: GenerationModel
     config: RolloutConfig
     task: dict[str, Any]
     """what is asked, for the settings: name, split, seed, ..."""

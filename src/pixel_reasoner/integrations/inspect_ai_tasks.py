@@ -34,15 +34,14 @@ from pixel_reasoner.evals.benchmark import select
 from pixel_reasoner.evals.benchmarks import get_benchmark
 from pixel_reasoner.evals.stats import cluster_of
 from pixel_reasoner.media.context import MediaContext
-from pixel_reasoner.models.api import Model as OurModel
+from pixel_reasoner.models.api import GenerationModel
 from pixel_reasoner.rollout.ask import ask_async
 from pixel_reasoner.schema.question import Question, with_media_root
 from pixel_reasoner.schema.settings import RolloutConfig, RolloutLimits, SamplingParams
 from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.scoring.evidence import evidence_hit
 from pixel_reasoner.scoring.extraction import answer_of, extract
-from pixel_reasoner.scoring.grading import Scorer as OurScorer
-from pixel_reasoner.scoring.grading import grade
+from pixel_reasoner.scoring.grading import Scorer as OurScorer, grade
 
 
 @task
@@ -126,7 +125,7 @@ def _media(question: Question) -> list[Content]:
 
 @solver
 def look_again(
-    model: str | OurModel = "tiny",
+    model: str | GenerationModel = "tiny",
     operations: bool = True,
     max_turns: int = 6,
     max_new_tokens: int = 1024,
@@ -152,7 +151,7 @@ def look_again(
     return solve
 
 
-def _load(name: str) -> OurModel:
+def _load(name: str) -> GenerationModel:
     from pixel_reasoner.models.local import LocalModel
 
     return LocalModel(name)

@@ -37,7 +37,7 @@ from pixel_reasoner.integrations.lmms_questions import (
     question_of,
     reject_truncated_pictures,
 )
-from pixel_reasoner.models.api import Model as OurModel
+from pixel_reasoner.models.api import GenerationModel
 from pixel_reasoner.rollout.ask import ask_many
 from pixel_reasoner.rollout.state import failed_trace, settings_of
 from pixel_reasoner.runs.segment import Segment
@@ -92,7 +92,7 @@ class PixelReasoner(lmms):
 
     def __init__(  # noqa: PLR0913 - each is a name of `--model_args`
         self,
-        model: str | OurModel = "tiny",
+        model: str | GenerationModel = "tiny",
         operations: bool = True,
         batch_size: int = 16,
         max_turns: int = 6,
@@ -357,7 +357,7 @@ def _process_device() -> str | None:
     return str(state.device) if state.num_processes > 1 else None
 
 
-def _load(name: str, device: str | None, dialect: str | None) -> OurModel:
+def _load(name: str, device: str | None, dialect: str | None) -> GenerationModel:
     from pixel_reasoner.models.local import LocalModel
 
     return LocalModel(name, device=device, dialect=dialect)

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pixel_reasoner.errors import InputError, UsageError, packages_of
-from pixel_reasoner.models.api import Model
+from pixel_reasoner.models.api import GenerationModel
 from pixel_reasoner.models.spec import ModelSpec
 from pixel_reasoner.rollout.ask import ask_many
 from pixel_reasoner.rollout.state import failed_trace, settings_of
@@ -44,7 +44,7 @@ COLUMNS = ("id", "answer", "stop", "error", "trace")
 
 def ask_dataset(  # noqa: PLR0913 - our options and those of Ray
     dataset: Dataset,
-    model: ModelSpec | Callable[[], Model],
+    model: ModelSpec | Callable[[], GenerationModel],
     rules: RolloutConfig | None = None,
     *,
     folder: Path | str = ".",
@@ -108,13 +108,13 @@ class Reasoner:
 
     def __init__(
         self,
-        model: ModelSpec | Callable[[], Model],
+        model: ModelSpec | Callable[[], GenerationModel],
         rules: RolloutConfig | None = None,
         folder: Path = Path(),
         batch_size: int = 16,
     ) -> None:
         self.config = rules or RolloutConfig()
-        self.model: Model = (
+        self.model: GenerationModel = (
             model.load(operations=bool(self.config.operations))
             if isinstance(model, ModelSpec)
             else model()

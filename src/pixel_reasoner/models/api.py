@@ -165,7 +165,7 @@ class SupportsBackend(Protocol):
         ...
 
 
-class Model(Protocol):
+class GenerationModel(Protocol):
     """Anything that continues conversations."""
 
     name: str

@@ -264,6 +264,21 @@ class RemoteModel:
         self.pool.close()
 
 
+def served_models(endpoint: str, api_key: str, policy: RetryPolicy) -> list[str]:
+    """Return the names of the models that a server lists; none where it has no list.
+
+    Raises:
+        UsageError: an invalid address.
+        EndpointError: the server cannot be reached.
+    """
+    pool = HttpPool((endpoint,), api_key, policy)
+    try:
+        found = pool.get("/models", _read_models)
+    finally:
+        pool.close()
+    return [one.id for one in found.data] if found else []
+
+
 def _read_models(response: Response) -> ModelList:
     """Return a list of models.
 

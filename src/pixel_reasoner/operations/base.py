@@ -17,20 +17,45 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from functools import cache, cached_property
-from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
-from pixel_reasoner.errors import PluginError
+from pixel_reasoner.operations.signature import (
+    ArgumentRole,
+    BoxArgument,
+    FramesArgument,
+    OperationFunction,
+    Parameter,
+    PictureArgument,
+    adapter_of,
+    description_of,
+    parameters_of,
+)
 from pixel_reasoner.schema.geometry import Size
 from pixel_reasoner.schema.question import Evidence
-from pixel_reasoner.schema.record import Record
 from pixel_reasoner.schema.settings import PixelBudget, PixelBudgets
 from pixel_reasoner.schema.trace import CallErrorKind, Observation, Picture, ToolCall
 
 if TYPE_CHECKING:  # dialects and reports read schemas without loading decoders
     from pixel_reasoner.media.context import MediaContext
+
+__all__ = [
+    "ArgumentRole",
+    "BoxArgument",
+    "CallRejected",
+    "FramesArgument",
+    "MediaKind",
+    "OperationFunction",
+    "OperationSpec",
+    "Parameter",
+    "PerturbRequest",
+    "PictureArgument",
+    "assert_valid_operation",
+    "call_as_written",
+    "quote_name",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -55,46 +80,6 @@ class MediaKind(StrEnum):
     """a video or a folder of frames"""
 
 
-class ArgumentRole(StrEnum):
-    """Meaning of an argument: dialects convert boxes and picture names to their own form."""
-
-    BOX = "box"
-    """normalised [x1, y1, x2, y2] of the picture that the call names, or of the first"""
-    PICTURE = "picture"
-    """number of a picture, from 1"""
-    FRAMES = "frames"
-    """numbers of sampled frames, from 1"""
-    VALUE = "value"
-
-
-BoxArgument = Annotated[list[float], ArgumentRole.BOX]
-PictureArgument = Annotated[int, ArgumentRole.PICTURE]
-FramesArgument = Annotated[list[int], ArgumentRole.FRAMES]
-
-
-class Parameter(Record):
-    """One argument of an operation, as a model reads it."""
-
-    name: str
-    json_schema: dict[str, Any]
-    description: str
-    required: bool
-    default: Any = None
-    role: ArgumentRole = ArgumentRole.VALUE
-
-    @property
-    def type_in_words(self) -> str:
-        """Type for error messages.
-
-        >>> Parameter(name="n", json_schema={"type": "integer"}, description="", required=True).type_in_words
-        'an integer'
-        """
-        if "items" in self.json_schema:
-            return f"a list of {self.json_schema['items'].get('type', 'value')}s"
-        kind = self.json_schema.get("type", "value")
-        return f"{'an' if kind[0] in 'aeio' else 'a'} {kind}"
-
-
 @dataclass(frozen=True, kw_only=True)
 class PerturbRequest:
     """What a perturbation may use, besides the call."""
@@ -110,7 +95,6 @@ class PerturbRequest:
     """picture size -> largest error of a box coordinate as the dialect writes it, as a share of the picture"""
 
 
-OperationFunction = Callable[..., list[Picture]]
 Perturb = Callable[[ToolCall, PerturbRequest], ToolCall | None]
 """returns an off-target variant of a call, or None where there is none"""
 
@@ -156,11 +140,10 @@ class OperationSpec:
         Raises:
             PluginError: a signature or docstring that a schema cannot be made of.
         """
-        description, _ = _documentation(run)
         return cls(
             name=run.__name__,
-            description=description,
-            parameters=_parameters(run),
+            description=description_of(run),
+            parameters=parameters_of(run),
             run=run,
             media=media,
             **{"result_budget": "crop", "max_results": 1, **fields},
@@ -246,7 +229,7 @@ class OperationSpec:
             return call_as_written(call)
 
     def _convert(self, parameter: Parameter, value: Any) -> Any:
-        adapter = _adapter(self.run, parameter.name)
+        adapter = adapter_of(self.run, parameter.name)
         try:
             return adapter.validate_python(_as_json_numbers(value), strict=True)
         except ValidationError as error:
@@ -322,83 +305,3 @@ def _as_json_numbers(value: Any) -> Any:
 
 def _bad_arguments(text: str) -> CallRejected:
     return CallRejected(CallErrorKind.BAD_ARGUMENTS, text)
-
-
-# --- the schema of a function ---
-
-
-def _parameters(function: OperationFunction) -> tuple[Parameter, ...]:
-    """Return the parameters of a function after its context.
-
-    Raises:
-        PluginError: a signature or docstring that a schema cannot be made of.
-    """
-    name = function.__name__
-    hints = _hints(function)
-    signature = inspect.signature(function).parameters
-    first = next(iter(hints.items()), ("", None))
-    if first[0] != "context" or getattr(first[1], "__name__", "") != _CONTEXT_CLASS:
-        raise _bad_function(name, "`context: MediaContext` as the first parameter", "another one")
-    if hints.get("return") != list[Picture]:
-        raise _bad_function(name, "`list[Picture]` as the return type", str(hints.get("return")))
-    names = [one for one in signature if one != "context"]
-    if untyped := [one for one in names if one not in hints]:
-        raise _bad_function(
-            name, "a type for every parameter", f"parameters without a type: {untyped}"
-        )
-    _, texts = _documentation(function)
-    documented = sorted({*texts} - {"context"})
-    if documented != sorted(names):
-        raise _bad_function(
-            name, f"a docstring whose `Args:` describes {sorted(names)}", str(documented)
-        )
-    return tuple(
-        Parameter(
-            name=one,
-            json_schema=_adapter(function, one).json_schema(),
-            description=texts[one],
-            required=signature[one].default is _NO_DEFAULT,
-            default=_default(signature[one]),
-            role=_role(hints[one]),
-        )
-        for one in names
-    )
-
-
-_NO_DEFAULT = inspect.Parameter.empty
-_CONTEXT_CLASS = "MediaContext"
-_CONTEXT_NAMES = {_CONTEXT_CLASS: type(_CONTEXT_CLASS, (), {})}
-"""placeholder for the context in annotations: modules of operations may import it for type checkers alone"""
-
-
-def _hints(function: OperationFunction) -> dict[str, Any]:
-    return get_type_hints(function, localns=_CONTEXT_NAMES, include_extras=True)
-
-
-def _default(parameter: inspect.Parameter) -> Any:
-    return None if parameter.default is _NO_DEFAULT else parameter.default
-
-
-def _role(hint: Any) -> ArgumentRole:
-    found = [one for one in get_args(hint) if isinstance(one, ArgumentRole)]
-    return found[0] if found else ArgumentRole.VALUE
-
-
-@cache
-def _adapter(function: OperationFunction, name: str) -> TypeAdapter[Any]:
-    return TypeAdapter(_hints(function)[name])
-
-
-def _documentation(function: OperationFunction) -> tuple[str, dict[str, str]]:
-    """Return the description of a function and of each argument, from its docstring."""
-    about, _, rest = inspect.cleandoc(function.__doc__ or "").partition("\nArgs:\n")
-    section = rest.split("\n\n")[0]
-    # An argument starts at the section's own indent, the rest of its text is indented further.
-    entries = re.findall(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", section, re.MULTILINE)
-    return " ".join(about.split()), {name: " ".join(text.split()) for name, text in entries}
-
-
-def _bad_function(name: str, expected: str, got: str) -> PluginError:
-    return PluginError(
-        expected=f"an operation {name} with {expected}", got=got, fix="correct the function"
-    )

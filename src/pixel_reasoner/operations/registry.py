@@ -2,7 +2,7 @@
 
 An operation is added in one file, in this package or in another distribution:
 
-    @operation(media={MediaKind.IMAGE}, result_budget="crop")
+    @operation
     def rotate(context: MediaContext, quarter_turns: int, target_image: PictureArgument = 1) -> list[Picture]: ...
 
     [project.entry-points."pixel_reasoner.operations"]
@@ -12,18 +12,22 @@ An operation is added in one file, in this package or in another distribution:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
-from pixel_reasoner.errors import PluginError
+from pixel_reasoner.errors import PluginError, one_line
 from pixel_reasoner.operations.base import (
+    ArgumentRole,
     MediaKind,
     OperationFunction,
     OperationSpec,
+    assert_valid_operation,
     call_as_written,
     quote_name,
 )
+from pixel_reasoner.operations.signature import bad_function
+from pixel_reasoner.plugin_checks import is_instance
 from pixel_reasoner.registry import Registry
 from pixel_reasoner.schema.question import MediaItem
 from pixel_reasoner.schema.settings import DEFAULT_OPERATIONS
@@ -33,28 +37,60 @@ if TYPE_CHECKING:
     from pixel_reasoner.media.context import MediaContext
 
 OPERATIONS = Registry[OperationSpec](
-    "operation", package="pixel_reasoner.operations", group="pixel_reasoner.operations"
+    "operation",
+    package="pixel_reasoner.operations",
+    check=is_instance("operation", OperationSpec, "@operation"),
 )
 
 
+@overload
+def operation(run: OperationFunction) -> OperationSpec: ...
+@overload
 def operation(
-    *, media: Iterable[MediaKind], **fields: Any
-) -> Callable[[OperationFunction], OperationSpec]:
+    *, media: Iterable[MediaKind] = (), **fields: Any
+) -> Callable[[OperationFunction], OperationSpec]: ...
+def operation(
+    run: OperationFunction | None = None, *, media: Iterable[MediaKind] = (), **fields: Any
+) -> OperationSpec | Callable[[OperationFunction], OperationSpec]:
     """Register a typed function as an operation; the decorated name is its `OperationSpec`.
 
+    It can be used without parentheses where the defaults are right.
+
     Args:
-        media: kinds of media that it is offered for.
-        **fields: other fields of `OperationSpec`.
+        run: what is decorated.
+        media: kinds of media that it is offered for; by default videos for an operation on frames, else both kinds.
+        fields: other fields of `OperationSpec`.
 
     Raises:
-        PluginError: a signature or docstring that a schema cannot be made of, or a name that is taken.
+        PluginError: a signature or docstring that a schema cannot be made of, a wrong field, or a name that is taken.
+
+    The parameters of the function become the schema of the calls, its docstring their description (docs/extend.md):
+
+    >>> @operation(media={MediaKind.IMAGE})
+    ... def rotate(context: MediaContext, quarter_turns):
+    ...     "Rotate a picture."
+    Traceback (most recent call last):
+        ...
+    pixel_reasoner.errors.PluginError: expected the operation rotate with the return type `list[Picture]`; got 'no annotation' at <doctest pixel_reasoner.operations.registry.operation[0]>:1. Fix: annotate it so
     """
+    if run is None:
+        return lambda function: _register(function, frozenset(media), fields)
+    return _register(run, frozenset(media), fields)
 
-    def register(run: OperationFunction) -> OperationSpec:
-        spec = OperationSpec.from_function(run, media=frozenset(media), **fields)
-        return OPERATIONS.register(spec.name, spec)
 
-    return register
+def _register(
+    run: OperationFunction, media: frozenset[MediaKind], fields: dict[str, Any]
+) -> OperationSpec:
+    try:
+        spec = OperationSpec.from_function(run, media=media or frozenset(MediaKind), **fields)
+        if not media and spec.arguments_with_role(ArgumentRole.FRAMES):
+            spec = replace(spec, media=frozenset({MediaKind.VIDEO}))
+        assert_valid_operation(spec)
+    except (AssertionError, TypeError, ValueError, LookupError) as error:
+        if isinstance(error, PluginError):
+            raise
+        raise bad_function(run, "valid fields", one_line(error), "correct it") from error
+    return OPERATIONS.register(spec.name, spec)
 
 
 @dataclass(frozen=True)
@@ -76,7 +112,7 @@ class OperationSet:
             UnknownNameError: a name that is not registered; the nearest are listed.
             PluginError: a plug-in that cannot be used.
         """
-        return cls(tuple(_spec(name) for name in dict.fromkeys(names)))
+        return cls(tuple(OPERATIONS.get(name) for name in dict.fromkeys(names)))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -148,17 +184,6 @@ def describe_call(call: ToolCall) -> str:
     if call.name not in OPERATIONS:
         return call_as_written(call)
     try:
-        return _spec(call.name).describe(call)
+        return OPERATIONS.get(call.name).describe(call)
     except PluginError:
         return call_as_written(call)
-
-
-def _spec(name: str) -> OperationSpec:
-    spec = OPERATIONS.get(name)
-    if not isinstance(spec, OperationSpec) or spec.name != name:
-        raise PluginError(
-            expected=f"an OperationSpec named {name!r} as the entry point {name!r}",
-            got=getattr(spec, "name", None) or type(spec).__name__,
-            fix="point the entry point to what @operation returns, under the name of the function",
-        )
-    return spec

@@ -11,7 +11,7 @@ from itertools import islice
 
 from pixel_reasoner.errors import PixelReasonerError
 from pixel_reasoner.media.decoder import MediaDecoder
-from pixel_reasoner.models.api import Model, OnText
+from pixel_reasoner.models.api import GenerationModel, OnText
 from pixel_reasoner.rollout.request import RolloutHandle, RolloutRequest
 from pixel_reasoner.rollout.scheduler import scheduler_of
 from pixel_reasoner.rollout.state import Rollout
@@ -26,7 +26,7 @@ Progress = Callable[[Rollout], None]
 
 def ask(
     question: Question,
-    model: Model,
+    model: GenerationModel,
     config: RolloutConfig | None = None,
     *,
     on_text: OnText | None = None,
@@ -77,7 +77,7 @@ def ask(
 
 def ask_many(
     questions: Iterable[Question],
-    model: Model,
+    model: GenerationModel,
     config: RolloutConfig | None = None,
     *,
     batch_size: int = 16,
@@ -110,7 +110,7 @@ def ask_many(
 
 async def ask_async(
     question: Question,
-    model: Model,
+    model: GenerationModel,
     config: RolloutConfig | None = None,
     *,
     deadline_s: float | None = None,
@@ -132,7 +132,7 @@ async def ask_async(
         handle.cancel()
 
 
-def decode_with(model: Model, decoder: MediaDecoder) -> None:
+def decode_with(model: GenerationModel, decoder: MediaDecoder) -> None:
     r"""Decode the media of all further questions to a model with a decoder: `ask`, `ask_many` and evaluations.
 
     By default media are decoded in this process, within `MediaLimits`. Worker processes have limits that hold even if a

@@ -26,9 +26,9 @@ from pixel_reasoner.models.api import (
     Completion,
     ContextFull,
     Delta,
+    GenerationModel,
     GenerationRequest,
     Messages,
-    Model,
     backend_of,
 )
 from pixel_reasoner.models.openai_stream import TextJoiner
@@ -77,7 +77,7 @@ class RolloutLoop:
 
     def __init__(
         self,
-        model: Model,
+        model: GenerationModel,
         max_active: int,
         num_workers: int | None,
         on_end: Callable[[str], None],

@@ -6,7 +6,7 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -113,7 +113,7 @@ class RolloutHandle:
             if self.is_done and not self._events:
                 return
 
-    async def aevents(self) -> AsyncIterator[Event]:
+    async def aevents(self) -> AsyncGenerator[Event, None]:
         """Yield events in an event loop. The scheduler runs in a separate thread from now on."""
         async for _ in self._changes():
             with self._lock:
@@ -128,7 +128,7 @@ class RolloutHandle:
         assert self.trace is not None, "a request that is done has a trace"
         return self.trace
 
-    async def _changes(self) -> AsyncIterator[None]:
+    async def _changes(self) -> AsyncGenerator[None, None]:
         """Yield after every change, at last when the request ended."""
         self.scheduler.start()
         loop, changed = asyncio.get_running_loop(), asyncio.Event()

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from pixel_reasoner.errors import QueueFullError, UsageError
 from pixel_reasoner.media.decoder import MediaDecoder
-from pixel_reasoner.models.api import Capabilities, Model
+from pixel_reasoner.models.api import Capabilities, GenerationModel
 from pixel_reasoner.rollout.loop import RolloutLoop
 from pixel_reasoner.rollout.request import RolloutHandle, RolloutRequest
 from pixel_reasoner.rollout.tasks import Commands, Task
@@ -42,7 +42,7 @@ class RolloutScheduler:
 
     def __init__(
         self,
-        model: Model,
+        model: GenerationModel,
         *,
         max_active: int = 256,
         max_queued: int = 100_000,
@@ -214,7 +214,7 @@ class RolloutScheduler:
 _schedulers_lock = threading.Lock()
 
 
-def scheduler_of(model: Model) -> RolloutScheduler:
+def scheduler_of(model: GenerationModel) -> RolloutScheduler:
     """Return the scheduler of a model; always the same one, shared by all clients in this process."""
     with _schedulers_lock:
         found: RolloutScheduler | None = getattr(model, "_rollout_scheduler", None)

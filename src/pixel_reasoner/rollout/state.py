@@ -24,7 +24,7 @@ from pixel_reasoner.dialects import Dialect, get_dialect
 from pixel_reasoner.dialects.parse import ParsedTurn
 from pixel_reasoner.dialects.render import Exchange
 from pixel_reasoner.media.context import MediaContext
-from pixel_reasoner.models.api import Completion, ContextFull, Messages, Model
+from pixel_reasoner.models.api import Completion, ContextFull, GenerationModel, Messages
 from pixel_reasoner.operations.registry import OperationSet
 from pixel_reasoner.rollout.hooks import TurnHook, hooks_of
 from pixel_reasoner.schema.question import Question
@@ -265,7 +265,7 @@ def failed_trace(
     )
 
 
-def settings_of(model: Model, config: RolloutConfig) -> RunSettings:
+def settings_of(model: GenerationModel, config: RolloutConfig) -> RunSettings:
     """Return everything that decides an outcome: model, dialect, budgets, operations, limits, sampling."""
     dialect = get_dialect(model.dialect)
     return RunSettings(

@@ -16,7 +16,7 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field, FiniteFloat, NonNegativeInt, PositiveInt
 
@@ -27,6 +27,9 @@ from pixel_reasoner.schema.geometry import WHOLE, RecordedBox, RecordedSize, Siz
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.record import Logprobs, Record, TokenIds, VersionedRecord
 from pixel_reasoner.schema.settings import RunSettings
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 
 class Transform(Record):
@@ -178,6 +181,18 @@ class Turn(Record):
         return any(one.error is None for one in self.observations)
 
 
+class Step(Record):
+    """One part of a turn in the order in which it was generated, with the result of a call."""
+
+    turn: int
+    """number of the turn, from 0"""
+    thought: str = ""
+    text: str = ""
+    call: ToolCall | None = None
+    observation: Observation | None = None
+    """result of the call, or why it was rejected"""
+
+
 class StopReason(StrEnum):
     """Why a rollout ended."""
 
@@ -225,6 +240,44 @@ class Trace(VersionedRecord):
     seconds: FiniteFloat = 0.0
 
     @property
+    def steps(self) -> list[Step]:
+        r"""Thoughts, texts and calls with their results, in order.
+
+        >>> from pixel_reasoner.models.scripted import ScriptedModel
+        >>> from pixel_reasoner.rollout.ask import ask
+        >>> script = ['I look. <tool_call>{"name": "zoom_in"}</tool_call>', r"\boxed{red}"]
+        >>> trace = ask(Question(id="1", text="Which colour?", media=()), ScriptedModel(script))
+        >>> [step.text or step.observation.error.value for step in trace.steps]
+        ['I look.', 'bad_arguments', '\\boxed{red}']
+        """
+        return [step for number, turn in enumerate(self.turns) for step in _steps(number, turn)]
+
+    def crops(self, *, full_resolution: bool = False) -> list[Image.Image]:
+        """Return the images that operations added, as the model received them.
+
+        Args:
+            full_resolution: return the pixels of the source instead.
+
+        Raises:
+            InputError: a medium that cannot be opened again.
+        """
+        from pixel_reasoner import display
+
+        return display.crops(self, full_resolution=full_resolution)
+
+    def show(self) -> Path | None:
+        """Show the trace in a notebook, or else as a page in the browser, whose path is returned."""
+        from pixel_reasoner import display
+
+        return display.show(self)
+
+    def _repr_html_(self) -> str:
+        """Return HTML for a notebook."""
+        from pixel_reasoner import display
+
+        return display.notebook_html(self)
+
+    @property
     def executed(self) -> list[Observation]:
         """Observations of executed operations, in order."""
         return [one for one in self.observations if one.error is None]
@@ -249,6 +302,21 @@ class Trace(VersionedRecord):
     def migrate(cls, fields: dict[str, Any], version: int) -> dict[str, Any]:
         """Return the fields of an older version as those of the current one."""
         return migrate.trace_v1(fields) if version == 1 else fields
+
+
+def _steps(number: int, turn: Turn) -> Iterator[Step]:
+    results = {one.call: one for one in turn.observations}
+    num_calls = 0
+    for part in turn.parts or (Text(text=turn.text),):
+        if isinstance(part, ToolCall):
+            yield Step(turn=number, call=part, observation=results.pop(num_calls, None))
+            num_calls += 1
+        elif isinstance(part, Thought):
+            yield Step(turn=number, thought=part.thought.strip())
+        else:
+            yield Step(turn=number, text=part.text.strip())
+    for observation in results.values():  # of a call that could not be read
+        yield Step(turn=number, observation=observation)
 
 
 class Conversation(VersionedRecord):
@@ -277,8 +345,19 @@ class Conversation(VersionedRecord):
 def save_traces(traces: Iterable[Trace], path: Path) -> int:
     """Write traces as JSONL and return their number. The file appears only when it is complete.
 
+    Args:
+        traces: may be a generator.
+        path: of the file.
+
     Raises:
         OutputError: the path cannot be written.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "traces.jsonl"
+    >>> save_traces([Trace(question=Question(id="1", text="?", media=()), stop="no_answer")], path)
+    1
+    >>> [trace.question.id for trace in load_traces(path)]
+    ['1']
     """
     count = 0
     with atomic_writer(path) as file:
@@ -291,8 +370,16 @@ def save_traces(traces: Iterable[Trace], path: Path) -> int:
 def load_traces(path: Path) -> Iterator[Trace]:
     """Yield the traces of a JSONL file, of this version or an older one.
 
+    Args:
+        path: of the file.
+
     Raises:
         InputError: no such file, or a line that is not a trace (with its number).
+
+    >>> list(load_traces(Path("no.jsonl")))
+    Traceback (most recent call last):
+        ...
+    pixel_reasoner.errors.InputError: expected a readable JSONL file; got no.jsonl: No such file or directory. Fix: give a traces.jsonl written by this project
     """
     for number, line in numbered_lines(path, "a traces.jsonl written by this project"):
         try:

@@ -32,6 +32,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from pixel_reasoner.errors import UsageError
+from pixel_reasoner.plugin_checks import is_function
 from pixel_reasoner.registry import Registry
 from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.scoring.evidence import evidence_hit
@@ -40,16 +41,16 @@ from pixel_reasoner.scoring.grading import Outcome, grade_trace
 TraceReward = Callable[[Trace], float]
 """reward that depends on one trace alone"""
 
-REWARDS = Registry[TraceReward]("reward")
+REWARDS = Registry[TraceReward]("reward", check=is_function("reward", "trace"))
 """rewards of one trace, by name"""
+reward = REWARDS.decorator
+"""decorator that registers a function of a trace, under its name or `name=`"""
 
 
+@reward(name="evidence_hit")
 def reward_evidence_hit(trace: Trace) -> float:
     """Return 1.0 if executed operations showed the evidence, 0.0 if not or if the question has none."""
     return float(bool(evidence_hit(trace)))
-
-
-REWARDS.register("evidence_hit", reward_evidence_hit)
 
 
 class Variant(StrEnum):

@@ -6,7 +6,7 @@ A source is a record of its options, so it can be written to settings and sent t
     for row in source.questions(Path("runs/mine")):
         ...                        # a Question, or a SkippedRow that names the reason
 
-Adding a source touches one file: a class with `SOURCES.register` below it, in this package or named by an entry point of
+Adding a source touches one file: a class with the decorator `source`, in this package or named by an entry point of
 another one (group `pixel_reasoner.sources`).
 """
 
@@ -14,11 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from pydantic import ValidationError
 
 from pixel_reasoner.errors import UsageError
+from pixel_reasoner.plugin_checks import is_class, is_named
 from pixel_reasoner.registry import Registry
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.record import Record
@@ -100,10 +101,38 @@ class FileSource(Source):
         yield unit
 
 
+def _check_source(name: str, item: Any) -> None:
+    is_of_files = isinstance(item, type) and issubclass(item, FileSource)
+    base, methods = (FileSource, ("read",)) if is_of_files else (Source, ("units", "rows"))
+    is_class("source", base, ("name", "summary"), methods)(name, item)
+    is_named("source", name, item.name)
+
+
 SOURCES = Registry[type[QuestionSource]](
-    "source", package="pixel_reasoner.sources", group="pixel_reasoner.sources"
+    "source", package="pixel_reasoner.sources", check=_check_source
 )
 """sources by name"""
+_Kind = TypeVar("_Kind", bound=type)
+
+
+def source(kind: _Kind) -> _Kind:
+    """Register a class as a source, under its `name`; a decorator.
+
+    Args:
+        kind: class of `Source` with `units` and `rows`, or of `FileSource` with `read`.
+
+    Raises:
+        PluginError: the name is taken, or a method or attribute is missing.
+
+    >>> @source
+    ... class Sums(Source):
+    ...     name = "sums"
+    Traceback (most recent call last):
+        ...
+    pixel_reasoner.errors.PluginError: expected the source 'sums' as a class with name, summary, units(), rows(); got the class Sums of pixel_reasoner.sources.base without summary, units(), rows(). Fix: add summary
+    """
+    SOURCES.register(getattr(kind, "name", kind.__name__), kind)
+    return kind
 
 
 def open_source(name: str, **options: Any) -> QuestionSource:

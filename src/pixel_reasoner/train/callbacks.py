@@ -14,8 +14,8 @@ from pixel_reasoner.evals.stats import summarize
 from pixel_reasoner.files import atomic_writer
 from pixel_reasoner.models.folder import FolderSettings
 from pixel_reasoner.models.local import LocalModel
-from pixel_reasoner.report import write_report
-from pixel_reasoner.report.curves import LOG
+from pixel_reasoner.reports import write_report
+from pixel_reasoner.reports.curves import LOG
 from pixel_reasoner.rollout.ask import ask_many
 from pixel_reasoner.runs.media_folders import folders_of, note_media_folders
 from pixel_reasoner.runs.segment import Segment

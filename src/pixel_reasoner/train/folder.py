@@ -78,10 +78,18 @@ def _continued(before: dict[str, Any], run: SftRun | RlRun) -> dict[str, Any]:
 
 
 class WholeCheckpoints:
-    """For a trainer's class: a checkpoint that cannot be written is one error, whatever a library raises."""
+    """For a trainer's class: a checkpoint that cannot be written is one error, and none is written after the last step."""
 
     args: Any
     state: Any
+    control: Any
+
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        """Train for one epoch, unless the checkpoint of the last step was loaded: the base class would take one step more."""
+        if self.state.global_step >= self.state.max_steps:
+            self.control.should_training_stop = True
+            return
+        super()._run_epoch(*args, **kwargs)  # type: ignore[misc]
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         """Write a checkpoint; one that there is no room for is removed."""

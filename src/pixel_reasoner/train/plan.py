@@ -15,6 +15,7 @@ from pixel_reasoner.files import read_json_object
 from pixel_reasoner.models.folder import folder_settings, model_folder
 from pixel_reasoner.schema.settings import PixelBudgets
 from pixel_reasoner.train.config import Arithmetic, RlRun, arithmetic
+from pixel_reasoner.train.reward_functions import load_reward
 
 GIB = 2**30
 _STATES_BYTES = 16  # a trained weight: itself, its gradient and two moments of AdamW, 4 bytes each
@@ -90,13 +91,15 @@ def plan(run: RlRun, gpus: int, gpu_gib: float, like: str | None = None) -> Plan
         like: a model of the same shape, when the run's own is not available.
 
     Raises:
-        UsageError: batch sizes that do not divide evenly, or more memory than available.
+        UsageError: batch sizes that do not divide evenly, more memory than available, or an unknown reward function.
         ModelError: the shape of the model is unknown.
     """
     if gpus < 1 or gpu_gib <= 0:
         raise UsageError(
             expected="1 GPU or more, with memory", got=f"{gpus}, {gpu_gib} GiB", fix="correct it"
         )
+    for name in run.reward_functions:
+        load_reward(name)
     sums = arithmetic(run, gpus)
     shape = shape_of(like or run.model)
     settings = folder_settings(model_folder(like or run.model))

@@ -13,8 +13,6 @@ buffer; ours follows the paper.
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import json
 from collections import Counter
 from collections.abc import Iterable
@@ -26,7 +24,7 @@ from datasets import Dataset
 
 from pixel_reasoner.dialects import get_dialect
 from pixel_reasoner.dialects.template_check import assert_template_carries
-from pixel_reasoner.errors import InputError, UsageError
+from pixel_reasoner.errors import InputError
 from pixel_reasoner.files import atomic_writer
 from pixel_reasoner.models.folder import (
     FolderSettings,
@@ -37,7 +35,7 @@ from pixel_reasoner.models.hub import local_model
 from pixel_reasoner.models.local import load_processor
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.settings import RolloutConfig, RolloutLimits, SamplingParams
-from pixel_reasoner.scoring.rewards import REWARDS, TraceReward
+from pixel_reasoner.scoring.rewards import TraceReward
 from pixel_reasoner.sources.pixelworld import world_questions
 from pixel_reasoner.sources.question_files import read_questions
 from pixel_reasoner.sources.rows import SkippedRow
@@ -51,6 +49,7 @@ from pixel_reasoner.train.callbacks import (
 from pixel_reasoner.train.config import RlRun
 from pixel_reasoner.train.folder import training_folder
 from pixel_reasoner.train.grpo import PixelReasonerTrainer
+from pixel_reasoner.train.reward_functions import load_reward
 from pixel_reasoner.train.trl_config import trl_config
 from pixel_reasoner.train.weights import load_weights, lora_config, train_and_save
 
@@ -168,32 +167,3 @@ def question_rows(questions: Iterable[Question]) -> Dataset:
     """Return questions as rows of a data set: TRL passes `prompt` to our rollouts, which need the question alone."""
     lines = [question.to_line() for question in questions]
     return Dataset.from_dict({"prompt": [[{"role": "user", "content": line}] for line in lines]})
-
-
-def load_reward(name: str) -> TraceReward:
-    """Return a reward function by its name: one of `REWARDS`, `package.module:function` or `file.py:function`.
-
-    Raises:
-        UsageError: there is none.
-    """
-    if name in REWARDS:
-        return REWARDS.get(name)
-    module, _, function = name.rpartition(":")
-    try:
-        if module.endswith(".py"):
-            spec = importlib.util.spec_from_file_location(Path(module).stem, module)
-            assert spec is not None
-            assert spec.loader is not None
-            loaded = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(loaded)
-        else:
-            loaded = importlib.import_module(module)
-        found: TraceReward = getattr(loaded, function)
-    except (ImportError, OSError, AttributeError, ValueError) as error:
-        raise UsageError(
-            expected="reward functions as package.module:function or file.py:function, or one of"
-            f" {', '.join(REWARDS)}",
-            got=f"{name}: {error}",
-            fix="correct reward_functions",
-        ) from error
-    return found

@@ -24,10 +24,10 @@ from pixel_reasoner.models.engine import (
     Engine,
     ImageInput,
     Sampler,
+    Sequence as EngineSequence,
     is_supported,
     unwrap_peft,
 )
-from pixel_reasoner.models.engine import Sequence as EngineSequence
 
 _KNOWN = frozenset({"max_new_tokens", "suppress_tokens"})
 """keys of `generation_kwargs` that the engine supports"""

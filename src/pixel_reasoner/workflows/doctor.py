@@ -18,6 +18,7 @@ from pixel_reasoner import __version__
 from pixel_reasoner.errors import PixelReasonerError, install_command
 from pixel_reasoner.models.folder import BUNDLED_MODELS
 from pixel_reasoner.models.spec import ModelSpec
+from pixel_reasoner.workflows.plugins import installed_plugins
 
 GIB = 2**30
 MIN_MEMORY_GIB = 1.0
@@ -78,6 +79,7 @@ def diagnose(model: ModelSpec) -> Iterator[Finding]:
         "fonts": _fonts,
         "write access": _write_access,
         "commands": _extras,
+        "plug-ins": _plugins,
     }
     if model.endpoints:
         checks["endpoint"] = lambda: _endpoint(model)
@@ -209,6 +211,12 @@ def _extras() -> Iterator[Finding]:
             yield Finding(f"extra {extra}", Status.MISSING, detail)
         else:
             yield Finding(f"extra {extra}", Status.OK, commands)
+
+
+def _plugins() -> Iterator[Finding]:
+    for kind, name, place, error in installed_plugins():
+        status = Status.OK if error is None else Status.BROKEN
+        yield Finding(f"{kind} {name}", status, place if error is None else str(error))
 
 
 def _endpoint(model: ModelSpec) -> Iterator[Finding]:

@@ -13,12 +13,13 @@ from pixel_reasoner.evals.benchmark import row_counts, select
 from pixel_reasoner.evals.benchmarks import BENCHMARKS, get_benchmark
 from pixel_reasoner.evals.run import (
     Evaluation,
+    evaluate as evaluate_plan,
     evaluate_compared,
     evaluate_disturbed,
     task_settings,
 )
-from pixel_reasoner.evals.run import evaluate as evaluate_plan
 from pixel_reasoner.evals.stats import is_correct
+from pixel_reasoner.models.api import GenerationModel
 from pixel_reasoner.models.hub import is_hub_id, local_dataset
 from pixel_reasoner.models.spec import ModelSpec
 from pixel_reasoner.runs.cache import ResponseCache
@@ -93,8 +94,17 @@ class EvalSpec:
             )
 
 
-def evaluate(spec: EvalSpec, progress: ProgressReporter | None = None) -> dict[str, Any]:
+def evaluate(
+    spec: EvalSpec,
+    progress: ProgressReporter | None = None,
+    model: GenerationModel | None = None,
+) -> dict[str, Any]:
     """Run or resume an evaluation and return its summary.
+
+    Args:
+        spec: benchmark, model, configuration and folder.
+        progress: receives the number of questions that are answered.
+        model: a loaded model, instead of the one of the spec.
 
     Raises:
         UsageError: an unknown name, values that do not fit, or `out` contains a run with other settings.
@@ -102,11 +112,13 @@ def evaluate(spec: EvalSpec, progress: ProgressReporter | None = None) -> dict[s
         OutputError: `out` cannot be written.
     """
     with FolderLock(spec.out):
-        return _evaluate(spec, progress or NoProgress())
+        return _evaluate(spec, progress or NoProgress(), model)
 
 
-def _evaluate(spec: EvalSpec, progress: ProgressReporter) -> dict[str, Any]:
-    plan = _plan(spec, progress)
+def _evaluate(
+    spec: EvalSpec, progress: ProgressReporter, model: GenerationModel | None
+) -> dict[str, Any]:
+    plan = _plan(spec, progress, model)
     total = sum(1 for _ in plan.questions) * spec.samples
     on_trace = _count_correct(progress, "asking", total * (1 + spec.compare), spec.scorer)
     run = evaluate_compared if spec.compare else evaluate_plan
@@ -161,10 +173,12 @@ def parse_shard(text: str) -> tuple[int, int]:
     return int(number) - 1, int(count)
 
 
-def _plan(spec: EvalSpec, progress: ProgressReporter) -> Evaluation:
+def _plan(spec: EvalSpec, progress: ProgressReporter, model: GenerationModel | None) -> Evaluation:
     index, count = spec.shard
     task = _task(spec)
     # Before media are written and a model is loaded.
+    if model is None:
+        spec.model.check()
     check_run_settings(spec.out, {"task": task_settings(task, spec.samples)})
     rows: dict[str, Any] | None = None
     if spec.benchmark == PIXELWORLD:
@@ -173,7 +187,7 @@ def _plan(spec: EvalSpec, progress: ProgressReporter) -> Evaluation:
         questions, rows = _benchmark_questions(spec)
     return Evaluation(
         questions[index::count],
-        spec.model.load(operations=bool(spec.config.operations)),
+        model or spec.model.load(operations=bool(spec.config.operations)),
         spec.config,
         task,
         batch_size=spec.batch_size,

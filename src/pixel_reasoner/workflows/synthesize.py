@@ -12,8 +12,13 @@ from typing import Any
 from pixel_reasoner.data.endpoint import Endpoint, LabellerConfig
 from pixel_reasoner.data.labeller import Labeller, Labelling, labelling_of
 from pixel_reasoner.data.labels import Analysis
-from pixel_reasoner.data.synth import SynthSettings, Unit, media_ahead, scene_units
-from pixel_reasoner.data.synth import synthesize as write_traces
+from pixel_reasoner.data.synth import (
+    SynthSettings,
+    Unit,
+    media_ahead,
+    scene_units,
+    synthesize as write_traces,
+)
 from pixel_reasoner.errors import UsageError
 from pixel_reasoner.models.endpoint_url import read_key
 from pixel_reasoner.runs.media_folders import note_media_folders
@@ -93,11 +98,20 @@ class SynthSpec:
 def synthesize(spec: SynthSpec, progress: ProgressReporter | None = None) -> dict[str, Any]:
     """Write or resume a synthesis run and return its summary.
 
+    Args:
+        spec: source, number and format of the traces, and their folder.
+        progress: receives the number of traces that are written.
+
     Raises:
         UsageError: an unknown name, values that do not fit, or `out` contains a run with other settings.
         InputError: the data set cannot be read.
         EndpointError: the labeller does not answer.
         OutputError: `out` cannot be written.
+
+    >>> import tempfile
+    >>> out = Path(tempfile.mkdtemp()) / "traces"
+    >>> synthesize(SynthSpec(source="pixelworld", out=out, families="attribute", count=2))["count"]
+    2
     """
     settings = _settings(spec)
     units = _units(spec, settings)

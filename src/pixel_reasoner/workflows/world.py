@@ -22,8 +22,8 @@ from pixel_reasoner.world import (
     WorldParams,
     overview_detail_px,
     render,
+    scenes as make_scenes,
 )
-from pixel_reasoner.world import scenes as make_scenes
 
 DEMO_QUESTIONS: tuple[tuple[Family, bool], ...] = (
     ("attribute", True),

@@ -3,6 +3,8 @@
 A further file of this package registers itself. The imports set the order of `eval --list`.
 """
 
+import re
+
 from pixel_reasoner.errors import UnknownNameError
 from pixel_reasoner.evals.benchmark import BENCHMARKS, Benchmark
 
@@ -33,6 +35,8 @@ def get_benchmark(name: str) -> Benchmark:
         ) from error
 
 
+_SIGNS = re.compile(r"([*<>])")
+"""signs of file patterns that Markdown would read as emphasis or HTML"""
 MARKS = "<!-- tasks -->", "<!-- end of tasks -->"
 
 
@@ -41,7 +45,8 @@ def as_markdown() -> str:
     header = ["task", "measures", "files below `--data`", "rows", "metric", "not included"]
     rows = [header, ["---"] * len(header)]
     for name, one in BENCHMARKS.items():
-        rows.append([f"`{name}`", one.measures, one.files, one.rows, one.metric, one.needs])
+        texts = (one.measures, one.files, one.rows, one.metric, one.needs)
+        rows.append([f"`{name}`", *(_SIGNS.sub(r"\\\1", text) for text in texts)])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 

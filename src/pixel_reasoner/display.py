@@ -1,0 +1,73 @@
+"""Traces for people: images of their crops, and a page in a notebook or browser. `Trace` has these as methods."""
+
+from __future__ import annotations
+
+import tempfile
+import webbrowser
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pixel_reasoner.media.context import MediaContext
+from pixel_reasoner.reports.page import write_report
+from pixel_reasoner.schema.trace import Trace
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+FRAME_HEIGHT_PX = 640
+"""height of a trace in a notebook; longer ones scroll"""
+
+
+def crops(trace: Trace, *, full_resolution: bool = False) -> list[Image.Image]:
+    """Return the images that operations added, in order.
+
+    Args:
+        trace: its media are opened again.
+        full_resolution: return the pixels of the source instead of the copies that the model received.
+
+    Raises:
+        InputError: a medium that cannot be used, or that is not what the trace was made from.
+    """
+    context = MediaContext.of_trace(trace)
+    image = context.pixels if full_resolution else context.view
+    return [image(one.number) for one in context.pictures if one.parent is not None]
+
+
+def page(trace: Trace) -> str:
+    """Return a trace as one HTML page without references to other files."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "trace.html"
+        write_report([trace], path, title=trace.question.text)
+        return path.read_text(encoding="utf-8")
+
+
+def notebook_html(trace: Trace) -> str:
+    """Return a trace as HTML for a notebook: a frame, so that neither styles the other."""
+    style = f"width:100%;height:{FRAME_HEIGHT_PX}px;border:1px solid #8884;border-radius:6px"
+    return f'<iframe title="trace" srcdoc="{escape(page(trace))}" style="{style}"></iframe>'
+
+
+def show(trace: Trace) -> Path | None:
+    """Show a trace: in the output of a notebook, or else as a page in the browser.
+
+    Returns:
+        The page; None in a notebook.
+    """
+    if _is_in_notebook():
+        from IPython.display import HTML, display
+
+        display(HTML(notebook_html(trace)))
+        return None
+    path = Path(tempfile.mkdtemp(prefix="pixel-reasoner-")) / "trace.html"
+    write_report([trace], path, title=trace.question.text)
+    webbrowser.open(path.as_uri())
+    return path
+
+
+def _is_in_notebook() -> bool:
+    import sys
+
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return shell is not None and hasattr(shell, "kernel")

@@ -1,0 +1,93 @@
+"""Everything that a package with extensions needs, in one import. `docs/extend.md` has an example of each kind.
+
+    from pixel_reasoner.extend import reward
+
+    @reward
+    def brief(trace: Trace) -> float: ...
+
+A decorator registers in the process that imports the module. An entry point makes the extension known to every process:
+
+    [project.entry-points."pixel_reasoner.rewards"]
+    brief = "my_package:brief"
+"""
+
+from __future__ import annotations
+
+from pixel_reasoner.dialects import Dialect, get_dialect
+from pixel_reasoner.dialects.conformance import assert_valid_dialect
+from pixel_reasoner.dialects.detect import ModelMatch
+from pixel_reasoner.dialects.registry import register as register_dialect
+from pixel_reasoner.evals.benchmark import Benchmark, RowDraft, read_drafts, register_benchmarks
+from pixel_reasoner.media.context import MediaContext
+from pixel_reasoner.models.api import Completion
+from pixel_reasoner.models.registry import model_backend
+from pixel_reasoner.models.scripted import ScriptedModel
+from pixel_reasoner.models.spec import ModelSpec
+from pixel_reasoner.operations.base import (
+    BoxArgument,
+    CallRejected,
+    FramesArgument,
+    MediaKind,
+    OperationSpec,
+    PictureArgument,
+    assert_valid_operation,
+)
+from pixel_reasoner.operations.registry import operation
+from pixel_reasoner.reports.sections import report_section
+from pixel_reasoner.rollout.request import RolloutRequest
+from pixel_reasoner.rollout.scheduler import RolloutScheduler
+from pixel_reasoner.rollout.strategies import strategy
+from pixel_reasoner.schema.geometry import Box
+from pixel_reasoner.schema.question import AnswerType, Evidence, MediaItem, Question
+from pixel_reasoner.schema.settings import ModelInfo, RolloutConfig, SamplingParams
+from pixel_reasoner.schema.trace import CallErrorKind, Picture, ToolCall, Trace, Transform
+from pixel_reasoner.scoring.rewards import reward
+from pixel_reasoner.sources.base import FileSource, Source, source
+from pixel_reasoner.sources.rows import SkippedRow
+
+__all__ = [
+    "AnswerType",
+    "Benchmark",
+    "Box",
+    "BoxArgument",
+    "CallErrorKind",
+    "CallRejected",
+    "Completion",
+    "Dialect",
+    "Evidence",
+    "FileSource",
+    "FramesArgument",
+    "MediaContext",
+    "MediaItem",
+    "MediaKind",
+    "ModelInfo",
+    "ModelMatch",
+    "ModelSpec",
+    "OperationSpec",
+    "Picture",
+    "PictureArgument",
+    "Question",
+    "RolloutConfig",
+    "RolloutRequest",
+    "RolloutScheduler",
+    "RowDraft",
+    "SamplingParams",
+    "ScriptedModel",
+    "SkippedRow",
+    "Source",
+    "ToolCall",
+    "Trace",
+    "Transform",
+    "assert_valid_dialect",
+    "assert_valid_operation",
+    "get_dialect",
+    "model_backend",
+    "operation",
+    "read_drafts",
+    "register_benchmarks",
+    "register_dialect",
+    "report_section",
+    "reward",
+    "source",
+    "strategy",
+]

@@ -1,0 +1,159 @@
+"""Media as users have them: paths, images in memory, arrays, bytes. Each becomes a `MediaItem`, which refers to a file.
+
+Images in memory are written as PNG, which loses nothing, into a content-addressed store, so that a trace can be shown
+and graded later like any other.
+"""
+
+from __future__ import annotations
+
+import mimetypes
+import re
+import tempfile
+from collections.abc import Sequence
+from functools import cache
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from PIL import Image, UnidentifiedImageError
+
+from pixel_reasoner.errors import InputError
+from pixel_reasoner.media.store import MediaStore
+from pixel_reasoner.schema.question import MediaItem
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    MediaInput: TypeAlias = str | Path | MediaItem | Image.Image | np.ndarray | bytes
+    """path of a picture, of a video or of a folder of frames; PIL image; uint8 array; content of a file"""
+
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+_PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
+_ARRAY_CHANNELS = (3, 4)
+
+
+def media_items(
+    media: MediaInput | Sequence[MediaInput] | None, store: MediaStore | None = None
+) -> tuple[MediaItem, ...]:
+    """Return media as references to files.
+
+    Args:
+        media: one medium, several, or none.
+        store: where images in memory are written; by default a folder that is removed when the process ends.
+
+    Raises:
+        InputError: something that is no medium, or does not exist.
+
+    >>> (item,) = media_items(Image.new("RGB", (8, 8)))
+    >>> item.kind, Path(item.path).suffix
+    ('image', '.png')
+    >>> media_items(3)
+    Traceback (most recent call last):
+        ...
+    pixel_reasoner.errors.InputError: expected a path, PIL image, uint8 array, bytes, or a list of them; got int. Fix: pass the path of the file
+    """
+    if media is None:
+        return ()
+    several = media if isinstance(media, list | tuple) else [media]
+    return tuple(_item(one, store) for one in several)
+
+
+def _item(medium: Any, store: MediaStore | None) -> MediaItem:
+    if isinstance(medium, MediaItem):
+        return medium
+    if isinstance(medium, str | Path):
+        return _file(medium)
+    if isinstance(medium, bytes | bytearray | memoryview):
+        return _stored(bytes(medium), store)
+    if isinstance(medium, Image.Image):
+        return _stored(_png(medium), store)
+    if hasattr(medium, "__array__"):
+        return _stored(_png(_image_of_array(medium)), store)
+    raise InputError(
+        expected="a path, PIL image, uint8 array, bytes, or a list of them",
+        got=type(medium).__name__,
+        fix="pass the path of the file",
+    )
+
+
+def _file(name: str | Path) -> MediaItem:
+    if _ADDRESS.match(str(name)):
+        raise InputError(
+            expected="a file of this machine",
+            got=f"the address {name}",
+            fix="download it, and pass its path or its bytes",
+        )
+    path = Path(name).expanduser().absolute()
+    if not path.exists():
+        raise InputError(
+            expected="a picture, a video or a folder of frames",
+            got=f"{path}, which does not exist",
+            fix="check the path",
+        )
+    if path.is_dir():
+        return MediaItem(kind="frames", path=str(path))
+    is_video = (mimetypes.guess_type(path.name)[0] or "").startswith("video/")
+    return MediaItem(kind="video" if is_video else "image", path=str(path))
+
+
+def _stored(content: bytes, store: MediaStore | None) -> MediaItem:
+    """Return the content of a picture or video file as a file of the store."""
+    store = store or _temporary_store()
+    try:
+        with Image.open(BytesIO(content)) as image:
+            suffix = f".{(image.format or 'png').lower()}"
+        kind: Any = "image"
+    except UnidentifiedImageError:
+        kind, suffix = "video", ".mp4"
+    except Exception as error:
+        raise InputError(
+            expected="the content of a picture or video file",
+            got=f"{len(content)} bytes: {error}",
+            fix="check where the bytes come from",
+        ) from error
+    return MediaItem(kind=kind, path=str(store.path(store.put(content, suffix))))
+
+
+def _png(image: Image.Image) -> bytes:
+    if image.mode == "F":
+        raise InputError(
+            expected="an image of 8 or 16 bits",
+            got="floating-point pixels (mode F)",
+            fix='scale them to 0 to 255 and convert the image to "L"',
+        )
+    buffer = BytesIO()
+    try:
+        shown = image if image.mode in _PNG_MODES else image.convert("RGB")
+    except ValueError as error:
+        raise InputError(
+            expected="an image that can be converted to RGB",
+            got=f"mode {image.mode}",
+            fix="convert it with `image.convert`",
+        ) from error
+    shown.save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def _image_of_array(array: Any) -> Image.Image:
+    import numpy as np
+
+    pixels = np.asarray(array)
+    is_colour = pixels.ndim == 3 and pixels.shape[2] in _ARRAY_CHANNELS
+    if pixels.dtype != np.uint8 or not (pixels.ndim == 2 or is_colour) or not pixels.size:
+        raise InputError(
+            expected="a uint8 array of shape (height, width), (height, width, 3) or (height, width, 4)",
+            got=f"{pixels.dtype} of shape {pixels.shape}",
+            fix="scale values to 0 to 255, put channels last, and pass several pictures as a list",
+        )
+    return Image.fromarray(np.ascontiguousarray(pixels))
+
+
+@cache
+def _temporary_store() -> MediaStore:
+    folder = tempfile.TemporaryDirectory(prefix="pixel-reasoner-")
+    _FOLDERS.append(folder)
+    return MediaStore(Path(folder.name))
+
+
+_FOLDERS: list[tempfile.TemporaryDirectory[str]] = []
+"""kept until the process ends, when they are removed"""

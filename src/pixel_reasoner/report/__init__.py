@@ -1,5 +1,0 @@
-"""Reports: traces, metrics and training curves as self-contained HTML pages."""
-
-from pixel_reasoner.report.page import PageSummary, write_report
-
-__all__ = ["PageSummary", "write_report"]

@@ -1,0 +1,145 @@
+"""Reports of whole runs: one run, two runs compared, curves of training runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pixel_reasoner.errors import UsageError
+from pixel_reasoner.evals.run import SUMMARY, load_run
+from pixel_reasoner.reports.curves import LOG, write_curves
+from pixel_reasoner.reports.page import write_report
+from pixel_reasoner.reports.run import (
+    OUTCOMES,
+    comparison_head,
+    instructive,
+    outcomes,
+    run_head,
+    write_table,
+)
+from pixel_reasoner.reports.sections import SECTIONS, render_sections
+from pixel_reasoner.reports.summary import read_summary
+from pixel_reasoner.schema.trace import Trace
+from pixel_reasoner.scoring.grading import Scorer
+
+
+class WrittenReport(NamedTuple):
+    """What was written."""
+
+    out: Path
+    curves: int = 0
+    """panels of training curves; 0 for a report of traces"""
+    unshown: Mapping[str, int] = {}
+    """reason -> number of pictures that could not be shown"""
+    tables: Sequence[Path] = ()
+    is_shortened: bool = False
+    """whether there are more traces than the limit"""
+
+
+def write_run_report(  # noqa: PLR0913 - options of one command
+    sources: Sequence[Path],
+    out: Path,
+    *,
+    limit: int = 500,
+    tables: Sequence[Path] = (),
+    references: bool = False,
+    sections: Sequence[str] = (),
+    allow_media: Sequence[Path] = (),
+) -> WrittenReport:
+    """Write the report of an evaluation, of a file of traces, or of one or more RL runs.
+
+    Args:
+        sources: folders of RL runs, or one folder or file of traces.
+        out: the HTML file.
+        limit: traces on the page at most.
+        tables: files, .md or .csv, for the metrics of an evaluation.
+        references: whether published results of the benchmark are shown.
+        sections: names of further sections above the traces (`reports.sections`); not for RL runs.
+        allow_media: folders, besides that of the run, whose media it may show (`runs.folder.load_run`).
+
+    Raises:
+        UsageError: several sources that are not all RL runs, a table with another ending, or an unknown section.
+        PluginError: a section of another package that cannot be used.
+        InputError: no traces, or a table of a run that is not finished.
+        OutputError: a file cannot be written.
+    """
+    for name in sections:
+        SECTIONS.get(name)  # before anything is read
+    if all((source / LOG).exists() for source in sources):
+        if sections:
+            raise UsageError(
+                expected="sections of a report of traces",
+                got=f"{sections[0]} for curves of RL runs",
+                fix="leave --section out",
+            )
+        panels = write_curves({str(source): source for source in sources}, out)
+        return WrittenReport(out, curves=panels)
+    if len(sources) > 1:
+        raise UsageError(
+            expected=f"one folder of traces, or several RL runs with {LOG}",
+            got=", ".join(map(str, sources)),
+            fix="name one",
+        )
+    source = sources[0]
+    if not (source / SUMMARY).exists():
+        if tables or references:
+            read_summary(source)  # raises: the run is not finished
+        # A section needs all traces; without any, those beyond the limit are not read.
+        found = list(islice(load_run(source, allow_media), None if sections else limit + 1))
+        head = render_sections(sections, found)
+        return _write_traces(found, out, source.name, limit, head)
+    summary = read_summary(source)
+    traces, by_question = instructive(source, summary.scorer, allow_media)
+    head = run_head(summary, traces, references=references) + render_sections(sections, traces)
+    for path in tables:
+        write_table(summary, path)
+    written = _write_traces(traces, out, source.name, limit, head, by_question)
+    return written._replace(tables=tuple(tables))
+
+
+def write_comparison(
+    found: Mapping[str, Any],
+    first: Path,
+    second: Path,
+    out: Path,
+    limit: int = 200,
+    allow_media: Sequence[Path] = (),
+) -> WrittenReport:
+    """Write the report of two compared runs: metrics, settings that differ, and traces of the first run.
+
+    Traces whose outcome differs come first.
+
+    Args:
+        found: what `evals.compare.compare_runs` returned.
+        first: folder of the first run.
+        second: folder of the second run.
+        out: the HTML file.
+        limit: traces on the page at most.
+        allow_media: folders, besides those of the runs, whose media may be shown.
+
+    Raises:
+        InputError: traces that cannot be read.
+        OutputError: the file cannot be written.
+    """
+    names = str(first), str(second)
+    traces = list(load_run(first, allow_media))
+    by_question = outcomes(traces, load_run(second), Scorer(found["scorer"]))
+    traces = [trace for trace in traces if trace.question.id in by_question]
+    traces.sort(key=lambda trace: OUTCOMES.index(by_question[trace.question.id]))
+    head = comparison_head(found, *names)
+    title = f"{first.name} against {second.name}"
+    return _write_traces(traces, out, title, limit, head, by_question)
+
+
+def _write_traces(
+    traces: Sequence[Trace],
+    out: Path,
+    title: str,
+    limit: int,
+    head: str = "",
+    by_question: Mapping[str, str] | None = None,
+) -> WrittenReport:
+    page = write_report(traces[:limit], out, title=title, head=head, outcomes=by_question)
+    return WrittenReport(out, unshown=page.unshown, is_shortened=len(traces) > limit)

@@ -1,0 +1,337 @@
+"""One trace as a card (`card.html`): the question, its pictures, and each turn with its calls and results."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache, partial
+from itertools import groupby
+from typing import Any, NamedTuple
+
+from pixel_reasoner.operations.base import call_as_written
+from pixel_reasoner.operations.registry import describe_call
+from pixel_reasoner.reports.figure import Figure, Mark, TracePictures, color
+from pixel_reasoner.reports.templates import render_parts
+from pixel_reasoner.schema.geometry import WHOLE, Box, Size
+from pixel_reasoner.schema.question import Question
+from pixel_reasoner.schema.trace import Observation, Picture, Thought, ToolCall, Trace, Turn
+from pixel_reasoner.scoring.extraction import answer_of
+from pixel_reasoner.scoring.grading import Grade, Outcome, grade_reply
+from pixel_reasoner.text import visible
+
+Facets = dict[str, list[str]]
+"""name of a filter -> values of a trace. The name is an HTML attribute name: lower-case words joined by `-`"""
+
+OUTCOMES = ("right", "wrong", "unparsed", "ungraded")
+_WORDS = {Outcome.CORRECT: "right", Outcome.WRONG: "wrong", Outcome.UNPARSED: "unparsed"}
+_NEEDS_LOOK = {True: "needs a look", False: "overview suffices", None: "unknown"}
+
+
+def card(trace: Trace, number: int, facets: Facets, unshown: Counter[str]) -> Iterator[str]:
+    """Yield the HTML of one trace, in parts.
+
+    Args:
+        trace: what is shown.
+        number: its number on the page, from 1.
+        facets: its values by filter.
+        unshown: counts pictures that cannot be shown, by reason.
+    """
+    shown = _Shown(trace, TracePictures(trace, unshown), number)
+    return render_parts(
+        "card.html",
+        trace=trace,
+        question=trace.question,
+        number=number,
+        facets=facets,
+        outcome=facets["outcome"][0],
+        facts=_facts(trace),
+        answered=answer_of(trace),
+        expected=" or ".join(trace.question.answer),
+        stop=_words(trace.stop),
+        media=list(shown.media()),
+        turns=[_step(turn, index, shown) for index, turn in enumerate(trace.turns, start=1)],
+    )
+
+
+def facets_of(trace: Trace, graded: Callable[[Trace], Grade | None] = grade_reply) -> Facets:
+    """Return the values of a trace for the filters of the page.
+
+    >>> from pixel_reasoner.schema.trace import StopReason
+    >>> question = Question(id="q1", text="How many?", media=(), category="count")
+    >>> found = facets_of(Trace(question=question, stop=StopReason.NO_ANSWER))
+    >>> found["stop"], found["operations"], found["category"]
+    (['no answer'], ['0'], ['count'])
+    """
+    return {
+        "outcome": [_outcome(graded(trace))],
+        "stop": [_words(trace.stop)],
+        "operations": _operations(trace),
+        "category": [facet_value(trace.question.category or "none")],
+        "look": [_NEEDS_LOOK[trace.question.needs_look]],
+    }
+
+
+def facet_value(text: str) -> str:
+    r"""Return a value for a filter: one line of visible text, since values are separated by newlines.
+
+    >>> facet_value("a\nb")
+    'a␊b'
+    """
+    return visible(text).replace("\n", "␊")
+
+
+def _outcome(grade: Grade | None) -> str:
+    return _WORDS[grade.outcome] if grade else "ungraded"
+
+
+def _operations(trace: Trace) -> list[str]:
+    executed = len(trace.executed)
+    return ["2+" if executed >= 2 else str(executed), *(["refused"] if trace.rejected else [])]
+
+
+def _words(name: str) -> str:
+    """Return the name of an enum member as words."""
+    return name.replace("_", " ")
+
+
+def _facts(trace: Trace) -> list[str]:
+    """Return the line above the question: id, category, stop reason, calls and time."""
+    question = trace.question
+    calls = f"{len(trace.executed)} operations" if len(trace.executed) != 1 else "1 operation"
+    if trace.rejected:
+        calls += f", {len(trace.rejected)} refused"
+    facts = [question.id, question.category, _words(trace.stop), calls, f"{trace.seconds:.1f} s"]
+    if question.needs_look is not None:
+        facts.insert(2, _NEEDS_LOOK[question.needs_look])
+    return [fact for fact in facts if fact]
+
+
+# --- turns ---
+
+
+class _Call(NamedTuple):
+    """A call of the model, and its result in words."""
+
+    words: str
+    is_mistake: bool
+    error: str = ""
+    """why it was refused"""
+    reply: str | None = None
+    """result, unless it is pictures"""
+
+
+class _Step(NamedTuple):
+    """One message of the model, its calls and their results."""
+
+    number: int
+    link: str
+    kind: str
+    """CSS class"""
+    texts: list[str]
+    calls: list[_Call]
+    raw: str
+    """text as generated, where the page shows it in other words"""
+    results: Callable[[], Iterator[Mapping[str, Any]]]
+
+
+def _step(turn: Turn, index: int, shown: _Shown) -> _Step:
+    texts = _texts(turn)
+    is_refused = bool(turn.observations) and not turn.has_executed_call
+    return _Step(
+        number=index,
+        link=shown.link(index),
+        kind="refused" if is_refused else color(index),
+        texts=texts,
+        calls=[_call(call, result, turn) for call, result in _calls_and_results(turn)],
+        raw=turn.text if turn.text.strip() != "\n".join(texts) else "",
+        results=partial(shown.results, turn, index),
+    )
+
+
+def _texts(turn: Turn) -> list[str]:
+    """Return the thoughts and words of a turn, without calls and tags.
+
+    >>> from pixel_reasoner.schema.trace import Text, Thought
+    >>> parts = Thought(thought="It is small."), Text(text="I zoom in.")
+    >>> _texts(Turn(text="<think>It is small.</think>I zoom in.", parts=parts))
+    ['It is small.', 'I zoom in.']
+    """
+    texts = [
+        part.thought if isinstance(part, Thought) else part.text
+        for part in turn.parts
+        if not isinstance(part, ToolCall)
+    ] or [turn.text]
+    return [text for one in texts if (text := _tags().sub("", one).strip())]
+
+
+@cache
+def _tags() -> re.Pattern[str]:
+    """Return a pattern of calls and tags in the text of a turn."""
+    from pixel_reasoner.dialects import CALL_TAGS  # loads Pillow and PyAV
+
+    calls = "|".join(rf"{re.escape(tag)}.*?(?:{re.escape(end)}|\Z)" for tag, end in CALL_TAGS)
+    return re.compile(rf"{calls}|</?(?:think|answer)>", re.DOTALL)
+
+
+def _calls_and_results(turn: Turn) -> Iterator[tuple[ToolCall | None, Observation | None]]:
+    """Yield each result with its call, None where the call could not be read; then calls without a result."""
+    calls = dict(enumerate(turn.calls))
+    for observation in turn.observations:
+        yield calls.pop(observation.call, None), observation
+    for call in calls.values():
+        yield call, None
+
+
+def _call(call: ToolCall | None, observation: Observation | None, turn: Turn) -> _Call:
+    words = _call_in_words(call, observation)
+    if observation is None or (observation.pictures and not observation.error):
+        return _Call(words, turn.mistake)
+    return _Call(words, turn.mistake, _words(observation.error or ""), observation.text)
+
+
+def _call_in_words(call: ToolCall | None, observation: Observation | None) -> str:
+    """Return an executed call in words, and a rejected one as the model wrote it."""
+    if call is None:
+        return "a call that could not be read"
+    is_executed = observation is not None and observation.pictures
+    try:
+        return describe_call(call) if is_executed else call_as_written(call)
+    except (LookupError, TypeError, ValueError):  # a file says that it was executed: it was not
+        return call_as_written(call)
+
+
+# --- pictures of the question, and pictures that operations returned ---
+
+
+class _Shown:
+    """The pictures of a trace in its card. They are opened when the template comes to them."""
+
+    def __init__(self, trace: Trace, pictures: TracePictures, number: int) -> None:
+        self.trace, self.pictures, self.number = trace, pictures, number
+
+    def link(self, turn: int) -> str:
+        """Return the id of a turn on the page."""
+        return f"t{self.number}-{turn}"
+
+    def media(self) -> Iterator[Mapping[str, Any]]:
+        """Yield each medium: its pictures next to their sources, or its frames in a row."""
+        for _, of_medium in groupby(self.trace.pictures, key=lambda picture: picture.medium):
+            group = list(of_medium)
+            if group[0].frame is None:
+                yield {"pairs": partial(map, self._pair, group)}
+            else:
+                yield self._strip(group)
+
+    def _pair(self, picture: Picture) -> Mapping[str, Any]:
+        """Return a picture as the model received it, and its source with the boxes of later crops."""
+        name = f"Picture {picture.number}"
+        crops = self._marks(self._crops_of(picture), WHOLE)
+        evidence = _evidence_marks(self.trace.question, picture)
+        shape = _shape(picture.source_px)
+        view = self.pictures.view(picture.number, f"{name} as the model saw it")
+        source = self.pictures.source(picture.number, f"{name} at full resolution")
+        return {
+            "name": name,
+            "view": Figure(view, kind=shape),
+            "source": Figure(source, [*crops, *evidence], shape),
+            "seen_px": _size(picture.seen_px),
+            "source_px": _size(picture.source_px),
+            "has_crops": bool(crops),
+            "has_evidence": bool(evidence),
+        }
+
+    def _strip(self, group: list[Picture]) -> Mapping[str, Any]:
+        """Return the sampled frames of a video. Selected ones and those with evidence are marked."""
+        evidence = self.trace.question.evidence
+        return {
+            "frames": partial(map, self._frame, group),
+            "count": len(group),
+            "seen_px": _size(group[0].seen_px),
+            "has_crops": any(self._crops_of(picture) for picture in group),
+            "has_evidence": bool(evidence and evidence.frames),
+        }
+
+    def _frame(self, picture: Picture) -> Mapping[str, Any]:
+        crops = self._crops_of(picture)
+        chosen = [turn for turn, crop in crops if crop.box == WHOLE]
+        boxes = self._marks([(turn, crop) for turn, crop in crops if crop.box != WHOLE], WHOLE)
+        evidence = self.trace.question.evidence.frames if self.trace.question.evidence else ()
+        kinds = [f"selected {color(chosen[0])}"] if chosen else []
+        kinds += ["evidence"] if picture.frame in evidence else []
+        view = self.pictures.view(picture.number, f"Frame {picture.frame} as the model saw it")
+        link = self.link(chosen[0]) if chosen else ""
+        return {
+            "view": Figure(view, boxes, " ".join(kinds), link),
+            "number": picture.frame,
+            "time": _time(picture),
+        }
+
+    def results(self, turn: Turn, index: int) -> Iterator[Mapping[str, Any]]:
+        """Yield the pictures that the operations of a turn returned, with the boxes of later crops of them."""
+        for picture in (one for result in turn.observations for one in result.pictures):
+            name = f"Picture {picture.number}"
+            later = _returned_pictures(self.trace)
+            crops = [(n, crop) for n, crop in later if crop.parent == picture.number]
+            view = self.pictures.view(picture.number, f"{name} as the model saw it")
+            marks, shape = self._marks(crops, picture.box), _shape(picture.seen_px)
+            yield {
+                "name": name,
+                "view": Figure(view, marks, shape, self.link(index)),
+                "frame": picture.frame,
+                "time": _time(picture),
+                "source_px": _size(picture.source_px),
+                "seen_px": _size(picture.seen_px),
+            }
+
+    def _crops_of(self, at: Picture) -> list[tuple[int, Picture]]:
+        """Return all later pictures of the same source as a picture of the question, crops of crops included."""
+        return [
+            (turn, picture)
+            for turn, picture in _returned_pictures(self.trace)
+            if (picture.medium, picture.frame) == (at.medium, at.frame)
+        ]
+
+    def _marks(self, crops: Iterable[tuple[int, Picture]], shown: Box) -> list[Mark]:
+        return [
+            Mark(crop.box.relative_to(shown), str(crop.number), turn, self.link(turn))
+            for turn, crop in crops
+        ]
+
+
+def _returned_pictures(trace: Trace) -> list[tuple[int, Picture]]:
+    """Return every picture that an operation returned, with the number of its turn."""
+    return [
+        (index, picture)
+        for index, turn in enumerate(trace.turns, start=1)
+        for observation in turn.observations
+        for picture in observation.pictures
+    ]
+
+
+def _evidence_marks(question: Question, picture: Picture) -> list[Mark]:
+    evidence = question.evidence
+    if evidence is None or evidence.image != picture.number:
+        return []
+    return [Mark(box) for box in evidence.boxes]
+
+
+def _shape(size: Size) -> str:
+    """Return the CSS class of pictures that would be too large or too small at the default width."""
+    width, height = size
+    return "tall" if height > 1.6 * width else "wide" if width > 2 * height else ""
+
+
+def _size(size: Size) -> str:
+    return f"{size[0]} × {size[1]}"
+
+
+def _time(picture: Picture) -> str:
+    """Return the time of a frame in minutes and seconds.
+
+    >>> _time(Picture(number=1, medium=0, time_s=63.25, source_px=(1, 1), seen_px=(1, 1)))
+    '1:03.2'
+    """
+    if picture.time_s is None:
+        return ""
+    return f"{int(picture.time_s // 60)}:{picture.time_s % 60:04.1f}"

@@ -1,0 +1,71 @@
+"""Pages from templates: every value is escaped, and nothing but the style and script of a page may run or load.
+
+A value becomes visible text (`text.visible`) unless it is `Markup`, which only templates make. Should escaping fail, the
+Content-Security-Policy of a page still allows its own style and script by their hashes, pictures inside the page, and
+nothing else.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+from pixel_reasoner.text import visible
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from markupsafe import Markup
+
+
+def render(template: str, **values: Any) -> Markup:
+    """Return a filled template as HTML that another template does not escape again."""
+    from markupsafe import Markup
+
+    return Markup("".join(render_parts(template, **values)))
+
+
+def render_parts(template: str, **values: Any) -> Iterator[str]:
+    """Yield a filled template in parts, so that a page need not be in memory."""
+    return _environment().get_template(template).generate(**values)
+
+
+def asset(name: str) -> Markup:
+    """Return a style or script of this package."""
+    from markupsafe import Markup
+
+    return Markup(_folder().joinpath(name).read_text(encoding="utf-8"))
+
+
+def csp_hash(text: str) -> str:
+    """Return the hash by which a Content-Security-Policy allows a style or script."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _folder() -> Any:
+    return resources.files(__package__) / "templates"
+
+
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("pixel_reasoner.reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_as_visible,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["csp_hash"] = csp_hash
+    return environment
+
+
+def _as_visible(value: Any) -> Any:
+    from markupsafe import Markup
+
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
