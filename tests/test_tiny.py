@@ -25,8 +25,7 @@ from pixel_reasoner.models.patches import patches_as_product
 from pixel_reasoner.operations.registry import default_operations
 from pixel_reasoner.schema.question import Evidence, MediaItem, with_media_root
 from pixel_reasoner.schema.trace import ToolCall, Trace
-from pixel_reasoner.tiny import train as training
-from pixel_reasoner.tiny import validate as validation
+from pixel_reasoner.tiny import train as training, validate as validation
 from pixel_reasoner.tiny.attention import (
     NUMBERING_HEAD,
     OBSERVED_ATTENTION,
