@@ -119,7 +119,8 @@ MATRICES = {
 
 
 @pytest.mark.skipif(
-    not hasattr(av.VideoCodecContext, "set_display_matrix"), reason="PyAV 18 can write a rotation"
+    not hasattr(av.video.stream.VideoStream, "set_display_matrix"),
+    reason="PyAV 18 can write a rotation",
 )
 @pytest.mark.parametrize("name", MATRICES)
 def test_a_display_matrix_turns_and_mirrors(tmp_path, name):
