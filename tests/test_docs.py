@@ -171,7 +171,7 @@ def test_every_command_line_is_accepted(where, arguments):
         assert values["labeller_model"]
     if name in ("train sft", "train rl"):
         path = ROOT / values["run"]
-        assert values["run"] == Path("run.toml") or (RlRun if name == "train rl" else SftRun).read(
+        assert Path(values["run"]) == Path("run.toml") or (RlRun if name == "train rl" else SftRun).read(
             path
         )
 
