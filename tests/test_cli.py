@@ -325,6 +325,7 @@ def test_a_benchmark_is_evaluated_told_and_compared(run, tmp_path):
     assert "what differs" in (tmp_path / "c.html").read_text()
 
 
+@pytest.mark.extras
 def test_what_a_benchmark_lacks_is_said_before_a_model_is_loaded(run, tmp_path):
     out = tmp_path / "o"
     assert_refused(run("eval"), "eval --list")
@@ -352,6 +353,7 @@ def test_a_run_that_is_not_finished_has_no_table(run, tmp_path):
     assert_refused(told, "it resumes")
 
 
+@pytest.mark.extras
 def test_an_unusable_device_is_refused_before_scenes_are_rendered(run, tmp_path):
     code, _, error = run("eval", "pixelworld", "--device", "foo", "--out", tmp_path / "run")
     assert code == 2

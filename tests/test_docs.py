@@ -99,6 +99,7 @@ def test_the_table_of_servers_is_that_of_the_code():
         assert "| " + " | ".join(cells) + " |" in page.replace("| |", "|  |").replace("| |", "|  |")
 
 
+@pytest.mark.extras
 def test_reference_pages_are_those_of_the_code():
     for name, page in runpy.run_path(str(ROOT / "docs" / "generate.py"))["PAGES"].items():
         assert text(f"docs/reference/{name}") == page(), "python docs/generate.py writes it"
@@ -170,7 +171,7 @@ def test_every_command_line_is_accepted(where, arguments):
         assert values["labeller_model"]
     if name in ("train sft", "train rl"):
         path = ROOT / values["run"]
-        assert values["run"] == Path("run.toml") or (RlRun if name == "train rl" else SftRun).read(
+        assert Path(values["run"]) == Path("run.toml") or (RlRun if name == "train rl" else SftRun).read(
             path
         )
 

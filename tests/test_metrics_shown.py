@@ -72,6 +72,7 @@ def test_a_cell_of_a_csv_table_is_empty_or_one_number(tmp_path):
 # --- model card ---
 
 
+@pytest.mark.extras
 def test_a_model_card_names_what_it_was_made_from(tmp_path):
     hub = model_card(SftRun(traces=("a",), out="runs/sft", model="Qwen/Qwen2.5-VL-7B-Instruct"))
     assert "base_model: Qwen/Qwen2.5-VL-7B-Instruct" in hub
