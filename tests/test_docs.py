@@ -171,9 +171,9 @@ def test_every_command_line_is_accepted(where, arguments):
         assert values["labeller_model"]
     if name in ("train sft", "train rl"):
         path = ROOT / values["run"]
-        assert Path(values["run"]) == Path("run.toml") or (RlRun if name == "train rl" else SftRun).read(
-            path
-        )
+        assert Path(values["run"]) == Path("run.toml") or (
+            RlRun if name == "train rl" else SftRun
+        ).read(path)
 
 
 def test_other_programs_get_what_is_there():

@@ -124,6 +124,7 @@ def test_other_frames_come_first_when_frames_are_reselected(questions):
         assert {picture.frame for picture in right.pictures} == wanted
 
 
+@pytest.mark.slow
 def test_a_refused_call_is_answered_and_repaired(questions):
     refusals = set()
     for family in ("attribute", "video"):

@@ -168,6 +168,7 @@ for folder, group, name in json.load(sys.stdin):
 """
 
 
+@pytest.mark.slow
 def test_every_invalid_extension_gives_one_line_that_says_what_is_missing(tmp_path):
     used = []
     for number, (group, name, source, item, _) in enumerate(CASES):
@@ -207,6 +208,7 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.slow
 def test_commands_refuse_invalid_extensions_with_one_line(tmp_path):
     groups = {
         "operations": "gone = no_such_module:x",

@@ -462,6 +462,7 @@ assert list(OPERATIONS.broken()) == ["broken"]
 """
 
 
+@pytest.mark.slow
 def test_an_operation_of_another_package_runs_in_a_rollout(tmp_path):
     """It is one file there, registered by an entry point; nothing here names it."""
     (tmp_path / "rotate_plugin.py").write_text(PLUGIN)

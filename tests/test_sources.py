@@ -121,6 +121,7 @@ assert "torch" not in __import__("sys").modules
 """
 
 
+@pytest.mark.slow
 def test_a_source_a_benchmark_and_a_reward_of_another_package_are_found(tmp_path):
     (tmp_path / "riddles.py").write_text(PLUGIN)
     info = tmp_path / "riddles-1.dist-info"

@@ -85,6 +85,7 @@ def test_kinds_come_with_their_shares(tmp_path):
         assert kinds[kind] / (looks - kinds["refused"]) == pytest.approx(share, abs=0.09)
 
 
+@pytest.mark.slow
 def test_without_mistakes_every_look_is_right_at_once(tmp_path):
     run(tmp_path, count=60, families=("attribute", "video"), mistakes=False)
     kinds = {kind_of(trace) for trace in load_traces(tmp_path / "traces.jsonl")}

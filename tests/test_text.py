@@ -40,6 +40,7 @@ def test_a_terminal_gets_the_text_and_neither_escapes_nor_markup(capsys):
     assert printed.err == visible(HOSTILE) + "\n"
 
 
+@pytest.mark.slow
 def test_the_message_of_an_error_is_visible_too(tmp_path):
     name = str(tmp_path / "gone\x1b[2J\u202e")
     command = [sys.executable, "-m", "pixel_reasoner.cli", "check", name]

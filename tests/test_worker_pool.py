@@ -125,6 +125,7 @@ def test_a_failing_worker_is_an_error_of_its_file_and_the_pool_goes_on(
     assert pool.image(picture, LIMITS).size == (40, 30)
 
 
+@pytest.mark.slow
 def test_a_request_over_its_time_is_ended(picture):
     with WorkerPoolDecoder(num_workers=1, limits=WorkerLimits(timeout_s=0.5)) as pool:
         (first,) = [pool.run(picture, worker_tasks.process_id).values]
@@ -161,6 +162,7 @@ def test_a_worker_that_was_killed_while_idle_is_replaced(pool, picture):
     assert pool.image(picture, LIMITS).size == (40, 30)
 
 
+@pytest.mark.slow
 def test_requests_of_several_threads_run_in_several_workers(picture):
     with (
         WorkerPoolDecoder(num_workers=2, limits=LIMITED) as pool,

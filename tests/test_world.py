@@ -350,6 +350,7 @@ def test_no_answer_can_be_guessed(family):
 # --- evidence ---
 
 
+@pytest.mark.slow
 def test_the_evidence_box_holds_the_character_and_its_shape():
     for scene in many("attribute")[:4]:
         drawn, empty = pixels(scene), pixels(scene._replace(items=()))
