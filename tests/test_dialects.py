@@ -628,7 +628,7 @@ def test_every_dialect_is_valid(dialect):
 BROKEN = {
     "a name that is taken": ({"name": "qwen3_vl"}, "the name is taken"),
     "a name with a blank": ({"name": "my own"}, "is no name"),
-    "for nobody": ({"models": ""}, "which models were trained on it"),
+    "for nobody": ({"models": ""}, "`models` is empty"),
     "a tool that nobody offers": (
         {"system_with_operations": "Look.", "system_with_video": ""},
         "is not listed",

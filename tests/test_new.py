@@ -139,7 +139,7 @@ def test_a_name_that_the_module_uses_itself_works(name):
         ("plugin mine", ["operation, dialect, benchmark, reward"]),
         ("operation mine --out full", ["has files in it", "--out"]),
         ("operation mine --out full/file", ["is a file"]),
-        ("operation mine --out full/file/below", ["can be written"]),
+        ("operation mine --out full/file/below", ["a writable path"]),
     ],
 )
 def test_what_cannot_be_written_is_refused_and_nothing_is_left(

@@ -277,7 +277,9 @@ def test_the_rows_of_the_docs_are_valid(tmp_path):
 
 @pytest.mark.extras
 def test_the_conversions_of_the_docs_run_as_written(tmp_path, capsys, monkeypatch):
-    section = PAGE.partition("## The data of others")[2].partition("```\n")[2].partition("```")[0]
+    section = (
+        PAGE.partition("## Export and import")[2].partition("```bash\n")[2].partition("```")[0]
+    )
     monkeypatch.chdir(tmp_path)
     assert command(
         capsys, monkeypatch, "synth", "pixelworld", "--count", 2, "--out", "runs/synth"
