@@ -6,6 +6,7 @@ import subprocess
 import sys
 import unicodedata
 
+import pytest
 from hypothesis import given, strategies as st
 
 from pixel_reasoner.cli.output import say, warn
