@@ -22,7 +22,7 @@ from typing import Any
 from PIL import Image
 
 from attacks.kills import CLI, SFT, attack_commands, files_without_times, trained
-from pixel_reasoner.files import TEMPORARY
+from pixel_reasoner.files import TEMPORARY_PREFIX
 
 PLENTY = "2g"
 PAGE_BYTES = 4096
@@ -118,7 +118,7 @@ def is_whole(path: Path) -> bool:
     >>> path.write_text("[1,") and is_whole(path)
     False
     """
-    if TEMPORARY in str(path):
+    if TEMPORARY_PREFIX in str(path):
         return False
     try:
         if path.suffix == ".png":
@@ -162,7 +162,8 @@ def attack(name: str, folder: Path, count: int, rng: random.Random) -> Counter[s
         pages = rng.randrange(2, max(3, needed // PAGE_BYTES))
         with tmpfs(disk, str(pages * PAGE_BYTES)):
             done, found = run(command), []
-            if done.returncode:
+            is_full = done.returncode != 0
+            if is_full:
                 found = complaints(done, disk / "out")
             subprocess.run(["mount", "-o", f"remount,size={PLENTY}", str(disk)], check=True)
             done = run(command)
@@ -170,7 +171,7 @@ def attack(name: str, folder: Path, count: int, rng: random.Random) -> Counter[s
                 found.append(f"does not continue: {done.stderr[-400:]}")
             elif content(name, disk / "out") != expected:
                 found.append("continues to something else")
-        counts.update(runs=1, full=int(done.returncode != 0), failed=int(bool(found)))
+        counts.update(runs=1, full=int(is_full), failed=int(bool(found)))
         for one in found:
             print(f"{name}, {pages} of {needed // PAGE_BYTES} pages: {one}", flush=True)
     return counts

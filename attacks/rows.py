@@ -22,7 +22,7 @@ from typing import Any
 from PIL import Image
 
 from pixel_reasoner.data.formats import import_message_list
-from pixel_reasoner.evals.benchmark import select
+from pixel_reasoner.evals.benchmark import select_questions
 from pixel_reasoner.evals.benchmarks import BENCHMARKS
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.trace import Trace
@@ -197,7 +197,7 @@ def _treated(kind: str, given: dict[str, Any], folder: Path) -> Question | Trace
         return row
     lines = ["\t".join(cells) for cells in (given, given.values())]
     (folder / "mine.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    found = select(BENCHMARKS.get("tsv"), folder / "mine.tsv", folder / "media")
+    found = select_questions(BENCHMARKS.get("tsv"), folder / "mine.tsv", folder / "media")
     (row,) = [*found.questions, *found.dropped]
     return row
 

@@ -131,7 +131,7 @@ def situation(number: int) -> dict[str, object]:
 
 def pixels(box: tuple[float, ...], file: Path) -> list[float]:
     """Return a normalised box in pixels of a picture."""
-    from pixel_reasoner.sources.rows import picture_size
+    from pixel_reasoner.sources.boxes import picture_size
 
     width, height = picture_size(file)
     return [box[0] * width, box[1] * height, box[2] * width, box[3] * height]

@@ -3,7 +3,7 @@
     .venv/bin/python benchmarks/cancel.py [CANCELLATIONS]
 
 Counted: slots that are free after the cancellation, and sequences whose ids equal those of an undisturbed run. Each round runs 64
-sequences of the embedded model (prompts of several lengths, four of them about pictures, four with a random seed) and
+sequences of the bundled model (prompts of several lengths, four of them about pictures, four with a random seed) and
 cancels a few, which are replaced as they leave.
 """
 

@@ -5,7 +5,7 @@
 
 A model with random weights would never look. So what a rollout writes is set beforehand: a first turn that zooms, and a second that
 answers; between the two, and in the update, everything is computed as for a trained model, at the real number of layers, heads
-and visual tokens. The tokenizer is the embedded model's, the vocabulary has its real size. The reward is one of its own, a coin,
+and visual tokens. The tokenizer is the bundled model's, the vocabulary has its real size. The reward is one of its own, a coin,
 so that every group has advantages. Printed: seconds by phase (median of the steps after the first two), tokens, peak memory.
 """
 

@@ -1,4 +1,4 @@
-"""`train rl` next to a stock `GRPOTrainer`: the same model, questions, environment, rewards and settings, turn about.
+"""`train rl` next to a stock `GRPOTrainer`: the same model, questions, environment, rewards and settings, alternating.
 
 .venv/bin/python benchmarks/rl.py [STEPS] [MODEL] [--speed]
 

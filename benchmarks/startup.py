@@ -1,4 +1,4 @@
-"""How long a user waits: `--help`, `import pixel_reasoner`, and one `ask` of the embedded model.
+"""How long a user waits: `--help`, `import pixel_reasoner`, and one `ask` of the bundled model.
 
     .venv/bin/python benchmarks/startup.py
 

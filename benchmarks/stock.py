@@ -55,7 +55,7 @@ class StockTrainer(GRPOTrainer):
                 group = traces[start : start + run.group_size]
                 correct = [rewards.correctness(one, run.reward) for one in group]
                 counted = [rewards.num_operations(one, run.reward) for one in group]
-                shaped += rewards.shape(correct, counted, run.reward)
+                shaped += rewards.shape_rewards(correct, counted, run.reward)
             return shaped
 
         super().__init__(

@@ -7,7 +7,7 @@
 2. `ask_many` on 192 questions of all families, 64 at once, next to TRL's own tool loop on the same questions, 64 at once, with the same
    limits, greedy, and with the model as transformers loads it.
 
-Both with the embedded model, turn about in one process; medians.
+Both with the bundled model, alternating in one process; medians.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Forced(LogitsProcessor):
 
 
 class FromTheBeginning:
-    """The embedded model, which reads everything again in every turn."""
+    """The bundled model, which reads everything again in every turn."""
 
     def __init__(self, model: LocalModel) -> None:
         self.model = model
@@ -91,7 +91,7 @@ class FromTheBeginning:
 
 
 class Cached(FromTheBeginning):
-    """The embedded model with the engine's cache."""
+    """The bundled model with the engine's cache."""
 
     def __init__(self, model: LocalModel) -> None:
         super().__init__(model)

@@ -63,9 +63,9 @@ is wrong: paid as a guess it is cheaper than a look, and the share of refused ca
 """
 MIX = WorldMix(count=128, seed=800_000, overview_share=0.3)
 DRAWN = {
-    "rapr/needs_look": "RaPR, needs a look",
+    "rapr/needs_look": "RaPR, needs an operation",
     "rapr/overview": "RaPR, overview",
-    "accuracy/needs_look": "accuracy, needs a look",
+    "accuracy/needs_look": "accuracy, needs an operation",
     "accuracy/overview": "accuracy, overview",
 }
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The embedded model from nothing, and the figures in its card: seeds, traces, check, training, evaluation, report.
+# The bundled model from nothing, and the figures in its card: seeds, traces, check, training, evaluation, report.
 # About four hours on two cores. Killed? Run it again: every step goes on where it stopped.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from pixel_reasoner.models.folder import folder_settings, model_folder
-from pixel_reasoner.train.config import RlRun, arithmetic
+from pixel_reasoner.train.config import RlRun, batch_sizes
 from pixel_reasoner.train.trl_config import trl_config
 
 ROOT = Path(__file__).parents[1]
@@ -64,7 +64,7 @@ def test_every_job_has_a_folder_of_its_own_and_a_run_that_trains(place, tmp_path
         ablation.write_run(job, "tiny", path)
         run = RlRun.read(path)
         assert Path(run.out).resolve() == job.folder.resolve()
-        assert arithmetic(run, 1).rollouts_per_sync == 128
+        assert batch_sizes(run, 1).rollouts_per_sync == 128
         assert trl_config(run).seed == job.seed
         assert run.pixelworld == ablation.MIX
 

@@ -15,17 +15,17 @@ from pixel_reasoner.schema.geometry import Box
 from pixel_reasoner.schema.question import with_media_root
 from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.world import all_questions, make_scene, write_media
-from pixel_reasoner.world.render import medium_of
+from pixel_reasoner.world.render import media_item_of
 
 
 @pytest.fixture
 def trace(tmp_path) -> Trace:
     """A sound trace with one wrong region, and its file."""
     scene = make_scene("attribute", 5)
-    write_media(scene, tmp_path / medium_of(scene).path)
-    question = with_media_root(next(all_questions(scene, medium_of(scene))), tmp_path)
-    manner = ExpertConfig(COMPACT, folder_settings(BUNDLED_MODELS["tiny"]).budgets)
-    return expert_trace(question, Kind.WRONG_ONCE, random.Random(0), manner)
+    write_media(scene, tmp_path / media_item_of(scene).path)
+    question = with_media_root(next(all_questions(scene, media_item_of(scene))), tmp_path)
+    config = ExpertConfig(COMPACT, folder_settings(BUNDLED_MODELS["tiny"]).budgets)
+    return expert_trace(question, Kind.WRONG_ONCE, random.Random(0), config)
 
 
 def failed(trace: Trace) -> set[str]:

@@ -1,4 +1,4 @@
-"""The command line as a user meets it: real files, the embedded model, exit codes and messages."""
+"""The command line as a user meets it: real files, the bundled model, exit codes and messages."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_ask_looks_again_and_answers(run, scene):
     path, question = scene
     code, out, err = run("ask", question.text, "--image", path)
     assert code == 0, err
-    assert "only knows PixelWorld" in out
+    assert "only supports PixelWorld" in out
     assert "zoom_in" in out
     assert "picture 2" in out
     assert f"Answer: {question.answer[0]}" in out
@@ -350,7 +350,7 @@ def test_a_run_that_is_not_finished_has_no_table(run, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run/traces.jsonl").touch()
     told = run("report", tmp_path / "run", "--table", tmp_path / "t.md")
-    assert_refused(told, "goes on where it stopped")
+    assert_refused(told, "it resumes")
 
 
 @pytest.mark.extras

@@ -11,7 +11,7 @@ import pytest
 
 from killed import killed, start, without_times
 from pixel_reasoner.errors import InputError, UsageError
-from pixel_reasoner.evals.compare import compare, compare_runs, differing
+from pixel_reasoner.evals.compare import compare, compare_runs, diff_settings
 from pixel_reasoner.evals.merge import merge
 from pixel_reasoner.evals.run import Evaluation, evaluate, evaluate_compared, load_run
 from pixel_reasoner.evals.stats import cyclic_accuracy, repeats, summarize
@@ -236,12 +236,12 @@ def test_a_summary_carries_all_that_decides_its_numbers(asked, tmp_path):
 def test_runs_that_were_asked_other_questions_are_refused(asked, tmp_path):
     evaluate(plan(asked), tmp_path / "a")
     evaluate(plan(asked[:4]), tmp_path / "b")
-    with pytest.raises(UsageError, match=r"2 that only .*/a was asked, 0 that only .*4 in both"):
+    with pytest.raises(UsageError, match=r"2 only in .*/a, 0 only in .*4 in both"):
         compare_runs(tmp_path / "a", tmp_path / "b")
     assert compare_runs(tmp_path / "a", tmp_path / "b", anyway=True)["with"]["count"] == 4
     other = [q.model_copy(update={"id": f"x{q.id}"}) for q in asked]
     evaluate(plan(other), tmp_path / "c")
-    with pytest.raises(InputError, match="questions that both runs were asked"):
+    with pytest.raises(InputError, match="questions that both runs contain"):
         compare_runs(tmp_path / "a", tmp_path / "c", anyway=True)
     with pytest.raises(InputError, match="folder of a run"):
         compare_runs(tmp_path / "a", tmp_path / "nowhere")
@@ -252,7 +252,7 @@ def test_settings_that_differ_are_named(asked, tmp_path):
     evaluate(plan(asked, rules=RolloutConfig(limits=RolloutLimits(max_turns=2))), tmp_path / "b")
     found = compare_runs(tmp_path / "a", tmp_path / "b")
     assert found["differing"] == {"limits.max_turns": [6, 2]}
-    assert differing({"a": {"b": 1}}, {"a": {}, "c": 2}) == {"a.b": [1, None], "c": [None, 2]}
+    assert diff_settings({"a": {"b": 1}}, {"a": {}, "c": 2}) == {"a.b": [1, None], "c": [None, 2]}
 
 
 def test_an_id_that_stands_for_another_question_now_is_refused(asked, tmp_path):
@@ -313,7 +313,7 @@ def test_whatever_decides_a_response_makes_another_key(asked, tmp_path):
 
 def test_a_cache_that_is_some_other_file_is_an_input_error(tmp_path):
     (tmp_path / "x.db").write_text("not a database, but long enough to be taken for one" * 20)
-    with pytest.raises(InputError, match="name another --cache"):
+    with pytest.raises(InputError, match="use another --cache"):
         ResponseCache(tmp_path / "x.db")
 
 

@@ -26,7 +26,7 @@ def test_a_page_has_a_panel_for_each_figure_that_was_logged(runs, tmp_path):
     assert write_curves(runs, page) == 2
     text = page.read_text()
     shown = [panel.title for panel in PANELS if f"<h2>{panel.title}</h2>" in text]
-    assert shown == ["RaPR: share of rollouts that looked", "loss"]
+    assert shown == ["RaPR: share of rollouts with an operation", "loss"]
     assert text.count('<img src="data:image/svg+xml;base64,') == 2
     assert "with curiosity" in text
     assert "&lt;without&gt;" in text
@@ -57,7 +57,7 @@ def test_a_missing_or_broken_log_is_named(tmp_path):
         ('{"step": 1, "loss": [1]}', "loss is not a number"),
         ('{"step": 1, "loss": {"value": 1}}', "loss is not a number"),
         ('{"step": 1, "rapr": true}', "rapr is not a number"),
-        ('{"step": NaN}', "step is not a step"),
+        ('{"step": NaN}', "step is not a whole number"),
         ("[1, 2]", "a JSON list"),
         ("[" * 10_000, "nested more than 64 levels"),
         ('{"step": 1, "note": "\\ud800"}', "surrogate"),

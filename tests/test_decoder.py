@@ -399,7 +399,7 @@ def test_a_cut_off_video_is_refused(tmp_path, name, codec, options, share):
 def test_a_cut_off_video_says_how_much_can_be_read(tmp_path):
     path = write_video(tmp_path / "a.mkv", 40, "libx264")
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(InputError, match=r"breaks off or is damaged: \d+ frames can be read"):
+    with pytest.raises(InputError, match=r"truncated or damaged video: \d+ frames can be read"):
         sample_video(path, LIMITS)
 
 

@@ -27,10 +27,10 @@ from pixel_reasoner.dialects import (
 )
 from pixel_reasoner.dialects.answers import AnswerFormat
 from pixel_reasoner.dialects.boxes import FRACTIONS, PIXELS, THOUSANDTHS
-from pixel_reasoner.dialects.conformance import assert_valid_dialect, in_page
+from pixel_reasoner.dialects.conformance import assert_valid_dialect, insert_table
 from pixel_reasoner.dialects.detect import ModelMatch
 from pixel_reasoner.dialects.syntax.hermes import HERMES
-from pixel_reasoner.dialects.template_check import assert_template_carries
+from pixel_reasoner.dialects.template_check import assert_template_supports
 from pixel_reasoner.errors import ModelError, UnknownNameError, UsageError
 from pixel_reasoner.media.context import MediaContext
 from pixel_reasoner.models.api import Completion
@@ -120,7 +120,7 @@ def conversation(dialect: Dialect, *, operations: bool) -> list[dict]:
         rules = RolloutConfig(operations=operations, media=MediaLimits(num_frames=3))
         rollout = Rollout(question, ScriptedModel([""], dialect=dialect.name), rules)
         for call in turns if operations else ():
-            if dialect.names_pictures or call.arguments.get("target_image", 1) == 1:
+            if dialect.can_name_pictures or call.arguments.get("target_image", 1) == 1:
                 said = dialect.write_turn("I look closer.", call, rollout.context.pictures)
                 rollout.take(Completion(said), 0.0)
         rollout.take(Completion(dialect.answer_format.write("B")), 0.0)
@@ -371,7 +371,7 @@ def test_a_box_moves_by_half_a_unit_at_most_and_then_no_more(dialect, x, y, size
 @given(x=ordered, y=ordered, sizes=st.lists(st.tuples(*[st.integers(300, 3000)] * 2), min_size=3))
 def test_a_call_names_the_same_region_of_the_same_picture(dialect, x, y, sizes):
     shown = pictures(*sizes)
-    number = len(sizes) if dialect.names_pictures else 1
+    number = len(sizes) if dialect.can_name_pictures else 1
     box = [x[0], y[0], x[1], y[1]]
     call = ToolCall(name="zoom_in", arguments={"bbox_2d": box, "target_image": number})
     parsed = dialect.parse(dialect.write_turn("So.", call, shown), shown)
@@ -404,7 +404,7 @@ def test_a_call_names_the_same_region_of_the_same_picture(dialect, x, y, sizes):
     ],
 )
 def test_numbers_that_make_no_box_are_told_in_their_own_units(grid, numbers, said):
-    why = grid.why_not(numbers, (640, 480))
+    why = grid.invalid_reason(numbers, (640, 480))
     assert said in why if said else why is None
 
 
@@ -591,30 +591,30 @@ def rendered(messages: list[dict], *, without: str = "", images: int = 9) -> str
 
 @every
 def test_a_template_that_carries_everything_is_taken(dialect):
-    assert_template_carries(rendered, dialect, "a model")
+    assert_template_supports(rendered, dialect, "a model")
 
 
 @every
 @pytest.mark.parametrize(
     ("deaf", "why"),
     [
-        ({"without": "system"}, "leaves out the system message, which offers the operations"),
-        ({"without": "assistant"}, "leaves out what the model has said"),
-        ({"images": 1}, "leaves out a picture that an operation returns"),
-        ({"images": 0}, "leaves out a picture that the question comes with"),
+        ({"without": "system"}, "leaves out the system message with the operations"),
+        ({"without": "assistant"}, "leaves out assistant messages"),
+        ({"images": 1}, "leaves out pictures of operation results"),
+        ({"images": 0}, "leaves out pictures of the question"),
     ],
 )
 def test_a_template_that_ignores_what_operations_need_is_told(dialect, deaf, why):
     with pytest.raises(ModelError, match=why):
-        assert_template_carries(lambda messages: rendered(messages, **deaf), dialect, "a model")
+        assert_template_supports(lambda messages: rendered(messages, **deaf), dialect, "a model")
 
 
 def test_what_a_template_raises_is_passed_on():
     def render(messages):
         raise ValueError("System role not supported")
 
-    with pytest.raises(ModelError, match="whose template refuses one: System role not supported"):
-        assert_template_carries(render, QWEN3, "a model")
+    with pytest.raises(ModelError, match="whose template rejects it: System role not supported"):
+        assert_template_supports(render, QWEN3, "a model")
 
 
 # --- all that ship, and the test for those to come ---
@@ -628,10 +628,10 @@ def test_every_dialect_is_valid(dialect):
 BROKEN = {
     "a name that is taken": ({"name": "qwen3_vl"}, "the name is taken"),
     "a name with a blank": ({"name": "my own"}, "is no name"),
-    "for nobody": ({"models": ""}, "which models were trained on it"),
+    "for nobody": ({"models": ""}, "`models` is empty"),
     "a tool that nobody offers": (
         {"system_with_operations": "Look.", "system_with_video": ""},
-        "is not offered",
+        "is not listed",
     ),
     "tools of other names": ({"tools": QWEN3.tools[:1]}, "calls name"),
     "arguments that no tool has": ({"argument_names": {"zoom_in": {"box": "bbox_2d"}}}, "takes"),
@@ -642,7 +642,7 @@ BROKEN = {
     ),
     "no arguments to tell operations apart": (
         {"syntax": MINI_O3.syntax, "argument_names": {}},
-        "nothing tells operations apart",
+        "calls do not distinguish operations",
     ),
 }
 
@@ -665,7 +665,7 @@ def test_a_dialect_that_nobody_registered_conforms_too():
 def test_the_page_holds_the_table_of_all_dialects():
     page = (Path(__file__).parents[1] / "docs" / "dialects.md").read_text(encoding="utf-8")
     told = "python -m pixel_reasoner.dialects.conformance docs/dialects.md writes it"
-    assert in_page(page, boxes=2000) == page, told  # with 100,000 boxes it takes half a minute
+    assert insert_table(page, boxes=2000) == page, told  # with 100,000 boxes it takes half a minute
 
 
 # --- answers ---

@@ -16,7 +16,7 @@ from documented_commands import ROOT, all_commands, documented_commands, parse
 from pixel_reasoner.cli.choices import sources, tasks
 from pixel_reasoner.data.expert import Kind
 from pixel_reasoner.errors import install_command
-from pixel_reasoner.evals.benchmarks import in_page
+from pixel_reasoner.evals.benchmarks import insert_table
 from pixel_reasoner.models.openai_chat import PROFILES
 from pixel_reasoner.scoring.rewards import RewardConfig
 from pixel_reasoner.sources.base import SOURCES
@@ -79,7 +79,7 @@ def test_every_key_of_a_run_and_of_a_row_is_explained(page, names):
 
 def test_the_table_of_benchmarks_is_that_of_the_code():
     page = text("docs/evaluate.md")
-    assert in_page(page) == page, (
+    assert insert_table(page) == page, (
         "python -m pixel_reasoner.evals.benchmarks docs/evaluate.md writes it"
     )
 
@@ -214,4 +214,4 @@ def test_every_documented_plan_fits(run, monkeypatch, arguments):
     monkeypatch.chdir(ROOT)
     code, out, err = run(*arguments)
     assert code == 0, err
-    assert "memory of a GPU" in out
+    assert "memory per GPU" in out

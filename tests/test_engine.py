@@ -26,7 +26,7 @@ from pixel_reasoner.models.local_generate import generate_with_transformers
 from pixel_reasoner.models.patches import (
     batch_attention_segments,
     compile_layers,
-    patches_as_product,
+    embed_patches_by_matmul,
 )
 from pixel_reasoner.rollout import loop
 from pixel_reasoner.rollout.ask import ask, ask_many
@@ -345,13 +345,13 @@ def test_a_low_rank_update_in_training_is_asked_like_any_model(model, questions)
 def test_a_picture_that_opens_slowly_holds_up_its_own_question_alone(model, questions, monkeypatch):
     answered, slow = Event(), questions[1].media[0].path
 
-    def opened(path, limits):
+    def opened(path, limits, page=None):
         assert str(path) != slow or answered.wait(60), "the others waited for it"
-        return open_image(path, limits)
+        return open_image(path, limits, page)
 
     open_image = decoder.open_image
     monkeypatch.setattr(decoder, "open_image", opened)
-    monkeypatch.setattr(loop, "OPENING_PATIENCE_S", 0.3)
+    monkeypatch.setattr(loop, "MAX_OPENING_WAIT_S", 0.3)
     found = []
     for trace in ask_many(questions, model, RolloutConfig(sampling=SHORT), batch_size=4):
         found.append(trace.question)
@@ -389,7 +389,7 @@ def test_a_patch_is_embedded_as_by_the_convolution(other_family):
     visual = other_family.model.visual
     patches = torch.randn(8, visual.patch_embed.proj.weight[0].numel())
     before = visual.patch_embed(patches)
-    patches_as_product(visual)
+    embed_patches_by_matmul(visual)
     assert torch.allclose(visual.patch_embed(patches), before, atol=1e-5)
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from pixel_reasoner.data.check import problems_of
-from pixel_reasoner.data.expert import ExpertConfig, Kind, NoTrace, expert_trace, kind_of, look_box
+from pixel_reasoner.data.expert import ExpertConfig, Kind, NoTrace, expert_trace, kind_of, zoom_box
 from pixel_reasoner.data.wording import place_of
 from pixel_reasoner.dialects import COMPACT, DIALECTS
 from pixel_reasoner.media.context import MediaContext
@@ -17,10 +17,10 @@ from pixel_reasoner.schema.geometry import Box
 from pixel_reasoner.schema.question import Evidence, Question, with_media_root
 from pixel_reasoner.schema.trace import CallErrorKind
 from pixel_reasoner.world import FAMILIES, all_questions, make_scene, write_media
-from pixel_reasoner.world.render import medium_of
+from pixel_reasoner.world.render import media_item_of
 
 BUDGETS = folder_settings(BUNDLED_MODELS["tiny"]).budgets
-MANNER = ExpertConfig(COMPACT, BUDGETS)
+CONFIG = ExpertConfig(COMPACT, BUDGETS)
 PICTURE_KINDS = [Kind.SINGLE, Kind.WRONG_ONCE, Kind.WRONG_TWICE, Kind.TOO_WIDE, Kind.REFUSED]
 VIDEO_KINDS = [Kind.SINGLE, Kind.RESELECT, Kind.REFUSED]
 
@@ -32,13 +32,15 @@ def questions(tmp_path_factory) -> dict[str, list[Question]]:
     found = {}
     for family in FAMILIES:
         scene = make_scene(family, 4)
-        write_media(scene, folder / medium_of(scene).path)
-        found[family] = [with_media_root(q, folder) for q in all_questions(scene, medium_of(scene))]
+        write_media(scene, folder / media_item_of(scene).path)
+        found[family] = [
+            with_media_root(q, folder) for q in all_questions(scene, media_item_of(scene))
+        ]
     return found
 
 
-def write(question: Question, kind: Kind, seed: int = 0, manner: ExpertConfig = MANNER):
-    return expert_trace(question, kind, random.Random(seed), manner)
+def write(question: Question, kind: Kind, seed: int = 0, config: ExpertConfig = CONFIG):
+    return expert_trace(question, kind, random.Random(seed), config)
 
 
 @pytest.mark.slow
@@ -52,9 +54,9 @@ def write(question: Question, kind: Kind, seed: int = 0, manner: ExpertConfig = 
     ],
 )
 def test_every_kind_is_sound_in_every_dialect(questions, family, kind, dialect):
-    manner = ExpertConfig(DIALECTS.get(dialect), DIALECTS.get(dialect).budgets)
+    config = ExpertConfig(DIALECTS.get(dialect), DIALECTS.get(dialect).budgets)
     for seed in range(3):
-        trace = write(questions[family][0], kind, seed, manner)
+        trace = write(questions[family][0], kind, seed, config)
         assert not list(problems_of(trace))
         assert kind_of(trace) == kind
         assert trace.turns[0].mistake == (kind not in (Kind.SINGLE, Kind.TOO_WIDE))
@@ -67,9 +69,9 @@ def crops(trace):
 @pytest.mark.parametrize(("kind", "times"), [(Kind.WRONG_ONCE, 1), (Kind.WRONG_TWICE, 2)])
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_a_wrong_region_shows_nothing_of_the_evidence(questions, kind, times, dialect):
-    manner = ExpertConfig(DIALECTS.get(dialect), DIALECTS.get(dialect).budgets)
+    config = ExpertConfig(DIALECTS.get(dialect), DIALECTS.get(dialect).budgets)
     for seed in range(20):
-        trace = write(questions["attribute"][0], kind, seed, manner)
+        trace = write(questions["attribute"][0], kind, seed, config)
         (clue,) = trace.question.evidence.boxes
         *wrong, right = crops(trace)
         assert len(wrong) == times
@@ -92,9 +94,9 @@ def test_a_region_that_is_too_wide_holds_the_evidence_and_the_closer_look(questi
 
 
 def test_a_family_that_names_no_picture_looks_closer_at_the_first(questions):
-    manner = ExpertConfig(DIALECTS.get("deepeyes"), DIALECTS.get("deepeyes").budgets)
+    config = ExpertConfig(DIALECTS.get("deepeyes"), DIALECTS.get("deepeyes").budgets)
     asked = questions["attribute"][0]
-    wide, close = crops(write(asked, Kind.TOO_WIDE, 0, manner))
+    wide, close = crops(write(asked, Kind.TOO_WIDE, 0, config))
     assert wide.intersection(close) == pytest.approx(close.area, rel=0.05)
     second = asked.model_copy(
         update={
@@ -103,12 +105,12 @@ def test_a_family_that_names_no_picture_looks_closer_at_the_first(questions):
         }
     )
     with pytest.raises(NoTrace, match="picture_without_a_name"):
-        write(second, Kind.SINGLE, 0, manner)
+        write(second, Kind.SINGLE, 0, config)
 
 
 def test_calls_say_what_they_are_for_in_a_family_that_does(questions):
-    manner = ExpertConfig(DIALECTS.get("qwen3_vl"), DIALECTS.get("qwen3_vl").budgets)
-    trace = write(questions["attribute"][0], Kind.SINGLE, 0, manner)
+    config = ExpertConfig(DIALECTS.get("qwen3_vl"), DIALECTS.get("qwen3_vl").budgets)
+    trace = write(questions["attribute"][0], Kind.SINGLE, 0, config)
     (subject,) = trace.question.evidence.subjects
     assert f'"label": "{subject}"' in trace.turns[0].text
 
@@ -185,7 +187,7 @@ def test_before_a_zoom_the_expert_says_where_the_clue_is(questions, family):
 
 @given(st.floats(0.0, 0.9), st.floats(0.0, 0.9))
 def test_looks_at_clues_of_one_size_are_of_one_size(x, y):
-    look = look_box(Box(x, y, x + 0.1, y + 0.1), ExpertConfig(COMPACT, BUDGETS, 0.0, 0.18))
+    look = zoom_box(Box(x, y, x + 0.1, y + 0.1), ExpertConfig(COMPACT, BUDGETS, 0.0, 0.18))
     assert (look.x2 - look.x1, look.y2 - look.y1) == pytest.approx((0.18, 0.18))
 
 
@@ -194,7 +196,7 @@ def test_the_same_seed_gives_the_same_bytes_whoever_opened_the_album(questions):
     album = MediaContext(question, BUDGETS)
     alone = write(question, Kind.WRONG_TWICE, 3).to_line()
     shared = [
-        expert_trace(question, Kind.WRONG_TWICE, random.Random(3), MANNER, album).to_line()
+        expert_trace(question, Kind.WRONG_TWICE, random.Random(3), CONFIG, album).to_line()
         for _ in range(2)
     ]
     assert shared == [alone, alone]
@@ -222,7 +224,7 @@ def test_evidence_that_fills_the_picture_leaves_no_room_for_mistakes(questions):
 def test_a_look_holds_its_clue_and_lies_in_the_picture(corners, margin, min_side):
     (x1, x2), (y1, y2) = sorted(corners[:2]), sorted(corners[2:])
     clue = Box.of([x1 / 1000, y1 / 1000, (x2 + 1) / 1000, (y2 + 1) / 1000])
-    box = Box.of(look_box(clue, ExpertConfig(COMPACT, BUDGETS, margin, min_side)))
+    box = Box.of(zoom_box(clue, ExpertConfig(COMPACT, BUDGETS, margin, min_side)))
     assert box.intersection(clue) == pytest.approx(clue.area)
     assert all(round(value, 2) == value for value in box)
     assert min(box.x2 - box.x1, box.y2 - box.y1) >= min_side - 1e-9

@@ -90,7 +90,7 @@ def test_what_is_broken_is_named_and_the_exit_code_is_1(run, monkeypatch):
     def fail(*_: object) -> None:
         raise OSError("no such font")
 
-    monkeypatch.setattr("pixel_reasoner.world.fonts.font_of", fail)
+    monkeypatch.setattr("pixel_reasoner.world.fonts.scaled_font", fail)
     monkeypatch.setattr(doctor, "MIN_MEMORY_GIB", 1e9)
     code, out, _ = run("doctor")
     assert code == 1

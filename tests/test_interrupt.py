@@ -51,7 +51,7 @@ def test_a_signal_ends_a_command_and_its_workers_with_one_line(number, tmp_path)
     os.killpg(process.pid, number)  # as a terminal does
     _, told = process.communicate(timeout=60)
     lines = [line for line in told.splitlines() if line and not line.startswith("traces ")]
-    assert lines == ["stopped; what is done is kept, run the same command to continue"]
+    assert lines == ["stopped; finished work is kept, run the same command to continue"]
     assert process.returncode == 128 + number
     deadline = time.monotonic() + 30
     while is_alive(process.pid):

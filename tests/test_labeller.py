@@ -18,7 +18,7 @@ from PIL import Image
 from labeller_server import COLOURS, KEY
 from pixel_reasoner.data.check import check_traces
 from pixel_reasoner.data.endpoint import Endpoint, LabellerConfig
-from pixel_reasoner.data.labeller import Labeller, Labelling, labelling_of
+from pixel_reasoner.data.labeller import Labeller, LabellerSettings, labeller_settings
 from pixel_reasoner.data.labels import Analysis
 from pixel_reasoner.data.synth import SynthSettings, scene_units, synthesize
 from pixel_reasoner.errors import EndpointError, OutputError, UsageError
@@ -86,7 +86,7 @@ def service(server: Server, out: Path, **changes) -> LabellerConfig:
 
 
 def settings(**changes) -> SynthSettings:
-    labelling = Labelling(model="m", analysis=changes.pop("analysis", Analysis.TEMPLATE))
+    labelling = LabellerSettings(model="m", analysis=changes.pop("analysis", Analysis.TEMPLATE))
     return SynthSettings(
         **{"source": "sa1b", "count": 500, "budgets": BUDGETS, "labelling": labelling} | changes
     )
@@ -550,8 +550,8 @@ def test_labelled_scenes_have_the_same_calls_as_those_of_templates(server, tmp_p
     world = {"source": "pixelworld", "families": (family,), "count": 8}
     plain = settings(**world, labelling=None)
     synthesize(plain, scene_units(plain), tmp_path / "plain")
-    labelled = settings(**world, analysis=Analysis.LABELLER)
-    summary = run(server, tmp_path / "labelled", scene_units(labelled), chosen=labelled)
+    label_units = settings(**world, analysis=Analysis.LABELLER)
+    summary = run(server, tmp_path / "labelled", scene_units(label_units), chosen=label_units)
     assert summary["count"] == 8
     by_template, by_labeller = traces(tmp_path / "plain"), traces(tmp_path / "labelled")
     for one, other in zip(by_template, by_labeller, strict=True):
@@ -605,7 +605,7 @@ def test_from_a_folder_of_sa1b_to_checked_traces(server, tmp_path):
     [
         ("sa1b", {}, "SA-1B has regions and no questions"),
         ("sa1b", {"urls": ["http://host/v1"]}, "no model"),
-        ("jsonl", {"analysis": "labeller"}, "--analysis labeller asks it"),
+        ("jsonl", {"analysis": "labeller"}, "--analysis labeller needs a labeller"),
         ("jsonl", {"urls": ["http://host/v1"], "model": "m"}, "add --analysis labeller"),
         ("jsonl", {"analysis": "essay"}, "template or labeller"),
     ],
@@ -613,11 +613,11 @@ def test_from_a_folder_of_sa1b_to_checked_traces(server, tmp_path):
 def test_options_that_do_not_fit_together_are_an_error_with_a_fix(source, given, expected):
     wanted = {"urls": [], "model": None, "analysis": "template", "calls": None} | given
     with pytest.raises(UsageError, match=expected):
-        labelling_of(source, **wanted)
+        labeller_settings(source, **wanted)
 
 
 def test_a_source_with_questions_needs_no_labeller():
-    assert labelling_of("jsonl", [], None, "template", None) is None
+    assert labeller_settings("jsonl", [], None, "template", None) is None
 
 
 @pytest.mark.parametrize("url", ["localhost:8000", "file:///etc/passwd", "http://", ""])

@@ -189,7 +189,7 @@ def test_a_broken_picture_does_not_stop_the_run(questions, tmp_path, warnings):
     found = run(folder, "pixelworld", batch_size=4, traces=file)
     assert [number for number, answer in enumerate(found["answers"]) if not answer] == [2]
     assert found["right"][2] == 0
-    (told,) = (heard for heard in warnings if "could not be asked" in heard)
+    (told,) = (heard for heard in warnings if "failed and have empty answers" in heard)
     assert told.startswith("1 of 6 rows")
     assert "pixelworld/test/2: " in told
     (failed,) = (trace for trace in load_traces(file) if trace.stop is StopReason.FAILED)
@@ -306,7 +306,7 @@ def test_rows_that_cannot_be_asked_are_named_and_the_others_go_on(photo, tmp_pat
     (told,) = warnings
     assert told.startswith("5 of 6 rows")
     assert "task/test/0: expected pictures, videos and text; got audio" in told
-    assert "task/test/1: expected a question; got turns of an assistant" in told
+    assert "task/test/1: expected a question; got assistant turns" in told
     assert "none.png" in told
     assert "IndexError" in told
 
@@ -376,7 +376,7 @@ def test_pictures_that_have_no_file_leave_none(photo, monkeypatch, tmp_path):
 def test_other_kinds_of_tasks_are_refused_with_a_fix(kind):
     told = {"task": "mmlu", "doc_id": 0, "repeats": 1}
     asked = Instance(request_type=kind, arguments=(), idx=0, metadata=told)
-    with pytest.raises(UsageError, match=rf"got {kind} \(mmlu\)\. Fix: ask for a variant"):
+    with pytest.raises(UsageError, match=rf"got {kind} \(mmlu\)\. Fix: use a variant"):
         getattr(model_of("", docs=[]), kind)([asked])
 
 

@@ -1,4 +1,4 @@
-"""A transformers model folder behind the seam: the embedded model, as any other would be."""
+"""A transformers model folder behind the seam: the bundled model, as any other would be."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ def test_settings_tell_weights_and_template_apart(model):
 
 
 def foreign(folder: Path, **said: str) -> Path:
-    """The embedded model's files without its settings, as a folder of another family may be."""
+    """The bundled model's files without its settings, as a folder of another family may be."""
     shutil.copytree(BUNDLED_MODELS["tiny"], folder)
     (folder / "pixel_reasoner.json").unlink()
     for name, text in said.items():

@@ -14,7 +14,7 @@ from pixel_reasoner.data.encode import conversation
 from pixel_reasoner.data.formats import export_message_list, import_message_list
 from pixel_reasoner.dialects import PIXEL_REASONER
 from pixel_reasoner.errors import InputError
-from pixel_reasoner.evals.benchmark import select
+from pixel_reasoner.evals.benchmark import select_questions
 from pixel_reasoner.evals.benchmarks import get_benchmark
 from pixel_reasoner.evals.run import Evaluation, evaluate, load_run
 from pixel_reasoner.media.access import check_access
@@ -85,7 +85,7 @@ def test_no_command_shows_or_reads_media_outside_of_the_folder(places):
         assert sum(written.unshown.values()) == 2, name
         assert "<img" not in (folder.parent / "page.html").read_text()
         (trace,) = load_run(folder)
-        assert "elsewhere" in check_traces([trace]).named[0].detail, name
+        assert "outside of these folders" in check_traces([trace]).named[0].detail, name
         with pytest.raises(InputError, match="--allow-media"):
             conversation(trace)
         with pytest.raises(InputError, match="--allow-media"):
@@ -155,10 +155,10 @@ def rows_file(places: dict[str, Path]) -> Path:
 
 def test_an_evaluation_drops_and_counts_rows_with_media_elsewhere(places, tmp_path):
     data = rows_file(places).parent
-    found = select(get_benchmark("jsonl"), data, tmp_path / "media")
+    found = select_questions(get_benchmark("jsonl"), data, tmp_path / "media")
     assert [question.id for question in found.questions] == ["fine"]
     assert {row.reason for row in found.dropped} == {"outside_media"}
-    allowed = select(
+    allowed = select_questions(
         get_benchmark("jsonl"), data, tmp_path / "media", allow_media=[places["outside"]]
     )
     assert len(allowed.questions) == 8
@@ -172,7 +172,7 @@ def test_a_name_that_no_file_can_have_is_a_missing_file(places, tmp_path):
         for n, one in enumerate(media)
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    found = select(get_benchmark("jsonl"), path.parent, tmp_path / "media")
+    found = select_questions(get_benchmark("jsonl"), path.parent, tmp_path / "media")
     assert [question.id for question in found.questions] == ["2"]
     assert {row.reason for row in found.dropped} == {"missing_file"}
 
@@ -221,7 +221,7 @@ def test_nothing_in_a_folder_widens_what_it_may_read(places):
     ).to_line()
     (folder / "traces.jsonl").write_text(line + "\n")
     (trace,) = load_run(folder)
-    with pytest.raises(InputError, match="elsewhere"):
+    with pytest.raises(InputError, match="outside of these folders"):
         check_access(trace.question.media[0])
     (folder / "traces.jsonl").write_text(
         line.replace('"kind"', '"_allowed_folders":null,"kind"') + "\n"

@@ -296,7 +296,7 @@ def test_a_replay_from_other_media_is_refused(tmp_path):
     scene().save(tmp_path / "a.png")
     trace = rollout(context_of(("image", tmp_path / "a.png")))
     scene(41, 30).save(tmp_path / "a.png")
-    with pytest.raises(InputError, match="the media that the trace was made from"):
+    with pytest.raises(InputError, match="the original media of the trace"):
         MediaContext.of_trace(trace)
 
 

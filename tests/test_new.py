@@ -74,7 +74,7 @@ def test_the_tests_of_each_package_pass_and_its_command_works(packages, tmp_path
     assert printed.count("Answer: yes") == 2, printed
     assert "→ my_operation(" in printed, printed
     assert "evaluated 3 of 3 rows" in printed
-    assert "memory of a GPU" in printed
+    assert "memory per GPU" in printed
 
 
 def test_a_readme_has_three_commands_to_install_test_and_use(packages):
@@ -139,7 +139,7 @@ def test_a_name_that_the_module_uses_itself_works(name):
         ("plugin mine", ["operation, dialect, benchmark, reward"]),
         ("operation mine --out full", ["has files in it", "--out"]),
         ("operation mine --out full/file", ["is a file"]),
-        ("operation mine --out full/file/below", ["can be written"]),
+        ("operation mine --out full/file/below", ["a writable path"]),
     ],
 )
 def test_what_cannot_be_written_is_refused_and_nothing_is_left(

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from pixel_reasoner.dialects import COMPACT, DIALECTS
-from pixel_reasoner.evals.run import Evaluation, evaluate, evaluate_disturbed, load_run
+from pixel_reasoner.evals.run import Evaluation, evaluate, evaluate_perturbed, load_run
 from pixel_reasoner.models.scripted import ScriptedModel
 from pixel_reasoner.operations.zoom import sample_off_target_box
 from pixel_reasoner.rollout.ask import ask
@@ -115,7 +115,7 @@ def test_a_run_tells_how_often_a_model_recovers(tmp_path, asked):
     questions = [asked, overview, other]
     model = ScriptedModel(scripted(asked, 1))
     plan = Evaluation(questions, model, RolloutConfig(), {})
-    summary = evaluate_disturbed(evaluate(plan, tmp_path), plan, tmp_path)
+    summary = evaluate_perturbed(evaluate(plan, tmp_path), plan, tmp_path)
     assert summary["disturbed"] == 1
     assert summary["recovery_rate"] == 1.0, "this model answers whatever it sees"
     assert json.loads((tmp_path / "summary.json").read_text())["recovery_rate"] == 1.0

@@ -74,7 +74,7 @@ def test_dropped_pictures_of_tool_messages_are_detected():
 
 
 def test_a_server_that_drops_pictures_silently_is_refused():
-    with served(Server(sees=())) as server, pytest.raises(EndpointError, match="sees pictures"):
+    with served(Server(sees=())) as server, pytest.raises(EndpointError, match="image input"):
         remote(server).probe()
 
 
@@ -82,7 +82,7 @@ def test_a_server_that_refuses_pictures_is_refused():
     with served(Server()) as server:
         # after the question alone, and the one without a picture
         server.program = [None, None, "blind"]
-        with pytest.raises(EndpointError, match="sees pictures"):
+        with pytest.raises(EndpointError, match="image input"):
             remote(server).probe()
 
 
@@ -126,7 +126,7 @@ def test_a_server_is_probed_once_a_day(cache):
         kept.write_text("{")
         assert remote(server).probe() == found, "a damaged cache file is ignored"
         assert len(server.requests) == 2 * asked
-        remote(server).probe(anew=True)
+        remote(server).probe(refresh=True)
         assert len(server.requests) == 3 * asked
 
 
@@ -161,7 +161,7 @@ def test_the_command_prints_results_and_never_the_key(cache, tmp_path, monkeypat
     with served(Server(sees=("user",))) as server:
         result = CliRunner().invoke(app, ["probe", "--model", "served", "--endpoint", server.url])
     assert result.exit_code == 0, result.output
-    assert "sees a picture in a user message: yes" in result.output
-    assert "sees a picture in a tool message: no" in result.output
+    assert "accepts a picture in a user message: yes" in result.output
+    assert "accepts a picture in a tool message: no" in result.output
     assert "sk-secret" not in result.output
     assert all("sk-secret" not in path.read_text() for path in cache.rglob("*.json"))

@@ -207,7 +207,7 @@ def test_an_incomplete_stream_is_retried_and_its_text_not_repeated(server, photo
         ("no choices", "none in 3 tries"),
         ("500", "none in 3 tries"),
         ("hang", "no complete reply within"),
-        ("blind", "sees pictures"),
+        ("blind", "image input"),
         ("400", "--server"),
     ],
 )

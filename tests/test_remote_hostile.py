@@ -292,7 +292,7 @@ def test_a_list_of_models_is_waited_for_no_longer_than_for_a_reply(hostile):
     started = time.monotonic()
     remote(hostile, "models: slow body", timeout_s=0.4)
     with pytest.raises(EndpointError, match="no complete reply within"):
-        remote(hostile, "models: silent", timeout_s=0.4).probe(anew=True)
+        remote(hostile, "models: silent", timeout_s=0.4).probe(refresh=True)
     assert time.monotonic() - started < 3
 
 

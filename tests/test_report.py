@@ -160,7 +160,7 @@ def test_every_call_of_a_turn_is_shown_with_its_result(tmp_path: Path):
     assert text.index("The digits are small.") < text.index("I need three crops.")
     assert "zoom in on picture 1, box 0.00 0.00 – 0.50 0.50" in text
     assert "zoom in on picture 1, box 0.50 0.50 – 1.00 1.00" in text
-    assert "Refused, bad box." in text
+    assert "Rejected, bad box." in text
     assert len(boxes(page, "turn-1")) == 2
     assert len(page.all("li", "refused")) == 0, "two of three calls were executed"
 
@@ -187,7 +187,7 @@ def test_a_report_of_traces_loads_neither_pillow_nor_pyav():
 def test_a_refusal_says_why_and_shows_the_call(path: Path):
     text = path.read_text(encoding="utf-8")
     assert 'class="turn refused"' in text
-    assert "Refused, bad box." in text
+    assert "Rejected, bad box." in text
     assert "box is inverted: give [x1, y1, x2, y2]" in text
     assert "zoom_in(bbox_2d = [0.5, 0, 0.1, 1])" in text
 
@@ -235,7 +235,7 @@ def test_selected_and_telling_frames_are_marked(traces: dict[str, Trace], tmp_pa
     assert len(page.all("figure", "selected")) == 2
     assert len(page.all("figure", "evidence")) == 2
     assert [a["alt"] for a in page.all("img")[:2]] == [
-        f"Frame {n} as the model saw it" for n in (1, 2)
+        f"Frame {n} as the model received it" for n in (1, 2)
     ]
 
 

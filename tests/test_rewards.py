@@ -65,13 +65,15 @@ GROUPS = {
 @pytest.mark.parametrize("name", GROUPS)
 def test_a_group_is_shaped_as_worked_out_by_hand(name):
     config, correct_G, num_operations_G, expected = GROUPS[name]
-    assert rewards.shape(correct_G, num_operations_G, config) == pytest.approx(expected)
+    assert rewards.shape_rewards(correct_G, num_operations_G, config) == pytest.approx(expected)
 
 
 def test_the_released_code_pays_more_for_videos():
     shaped = rewards.group_rewards([0] * 8, [1, *[0] * 7], RELEASED, is_video=True)
     assert shaped.curiosity_G[0] == pytest.approx(0.175 / 1.5 / 0.125 * 0.25)  # 0.2333
-    assert rewards.shape([0] * 8, [1, *[0] * 7], PAPER, is_video=True)[0] == pytest.approx(0.0875)
+    assert rewards.shape_rewards([0] * 8, [1, *[0] * 7], PAPER, is_video=True)[0] == pytest.approx(
+        0.0875
+    )
 
 
 groups = st.lists(st.tuples(st.sampled_from([0.0, 1.0]), st.integers(0, 9)), min_size=1)
@@ -116,8 +118,8 @@ def test_cost_is_never_positive_and_grows_with_operations(group, config):
 def test_shaping_follows_the_order_of_a_group(group, config, random):
     order = list(range(len(group)))
     random.shuffle(order)
-    plain = rewards.shape(*zip(*group, strict=True), config)
-    mixed = rewards.shape(*zip(*[group[i] for i in order], strict=True), config)
+    plain = rewards.shape_rewards(*zip(*group, strict=True), config)
+    mixed = rewards.shape_rewards(*zip(*[group[i] for i in order], strict=True), config)
     assert mixed == [plain[i] for i in order]
 
 
@@ -125,7 +127,7 @@ def test_shaping_follows_the_order_of_a_group(group, config, random):
 def test_rewards_are_the_sum_of_their_terms(group, config):
     shaped = rewards.group_rewards(*zip(*group, strict=True), config)
     assert shaped.rewards_G == pytest.approx([sum(terms) for terms in zip(*shaped, strict=True)])
-    assert rewards.shape(*zip(*group, strict=True), config) == shaped.rewards_G
+    assert rewards.shape_rewards(*zip(*group, strict=True), config) == shaped.rewards_G
 
 
 @pytest.mark.parametrize(

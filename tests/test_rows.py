@@ -19,7 +19,7 @@ from pixel_reasoner import cli
 from pixel_reasoner.data.formats import import_message_list
 from pixel_reasoner.data.labels import Analysis, region_task
 from pixel_reasoner.errors import InputError, UsageError
-from pixel_reasoner.evals.benchmark import select
+from pixel_reasoner.evals.benchmark import select_questions
 from pixel_reasoner.evals.benchmarks import BENCHMARKS
 from pixel_reasoner.schema.question import Evidence, Question
 from pixel_reasoner.schema.trace import Trace
@@ -80,7 +80,7 @@ def test_an_own_row_is_taken_whole_or_dropped_with_its_reason(odd, folder):
 @each(odd_rows.TSV_ROWS)
 def test_a_row_of_a_tsv_is_taken_whole_or_dropped_with_its_reason(odd, folder, tmp_path):
     tsv(tmp_path / "mine.tsv", [odd.row])
-    found = select(BENCHMARKS.get("tsv"), tmp_path / "mine.tsv", tmp_path / "media")
+    found = select_questions(BENCHMARKS.get("tsv"), tmp_path / "mine.tsv", tmp_path / "media")
     (row,) = [*found.questions, *found.dropped]
     assert treatment(row, odd.expected) == odd.expected, row
 
@@ -129,7 +129,7 @@ def test_a_tsv_of_any_editor_is_read_or_is_one_error(odd, tmp_path):
     (tmp_path / "mine.tsv").write_bytes(odd.row)
 
     def read() -> list[Question | SkippedRow]:
-        found = select(BENCHMARKS.get("tsv"), tmp_path, tmp_path / "media")
+        found = select_questions(BENCHMARKS.get("tsv"), tmp_path, tmp_path / "media")
         return [*found.questions, *found.dropped]
 
     assert outcome(read) == odd.expected
@@ -277,7 +277,9 @@ def test_the_rows_of_the_docs_are_valid(tmp_path):
 
 @pytest.mark.extras
 def test_the_conversions_of_the_docs_run_as_written(tmp_path, capsys, monkeypatch):
-    section = PAGE.partition("## The data of others")[2].partition("```\n")[2].partition("```")[0]
+    section = (
+        PAGE.partition("## Export and import")[2].partition("```bash\n")[2].partition("```")[0]
+    )
     monkeypatch.chdir(tmp_path)
     assert command(
         capsys, monkeypatch, "synth", "pixelworld", "--count", 2, "--out", "runs/synth"
@@ -300,7 +302,7 @@ def test_own_rows_in_parquet_are_a_benchmark_and_their_pictures_go_to_its_media(
     data, media = tmp_path / "data", tmp_path / "shared"
     data.mkdir()
     write_table(odd_rows.short(image=odd_rows.IMAGE), data / "own.parquet")
-    found = select(BENCHMARKS.get("jsonl"), data, media)
+    found = select_questions(BENCHMARKS.get("jsonl"), data, media)
     (question,) = found.questions
     assert media in Path(question.media[0].path).parents
     assert Path(question.media[0].path).read_bytes() == odd_rows.IMAGE["bytes"]

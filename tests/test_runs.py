@@ -18,7 +18,7 @@ import pytest
 
 from pixel_reasoner.errors import InputError, OutputError, UsageError
 from pixel_reasoner.evals.run import Evaluation, evaluate
-from pixel_reasoner.files import TEMPORARY, temporary_path
+from pixel_reasoner.files import TEMPORARY_PREFIX, temporary_path
 from pixel_reasoner.models.scripted import ScriptedModel
 from pixel_reasoner.runs.folder import load_run, migrated_settings, run_settings
 from pixel_reasoner.runs.lock import FolderLock
@@ -245,8 +245,8 @@ def test_a_refused_process_leaves_everything_as_it_is(tmp_path):
 def test_whoever_locks_a_folder_removes_what_killed_writers_left(tmp_path):
     fill(tmp_path, [trace("a")])
     left = temporary_path(tmp_path / "media" / "a.png")
-    (left.parent / f"{TEMPORARY}folder").mkdir(parents=True)
-    for path in (left, left.parent / f"{TEMPORARY}folder" / "b", tmp_path / "mine.part"):
+    (left.parent / f"{TEMPORARY_PREFIX}folder").mkdir(parents=True)
+    for path in (left, left.parent / f"{TEMPORARY_PREFIX}folder" / "b", tmp_path / "mine.part"):
         path.write_text("half")
     with FolderLock(tmp_path):
         pass

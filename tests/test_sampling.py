@@ -101,7 +101,7 @@ def test_frames_of_another_sampling_are_refused(item):
     question = Question(id="1", text="?", media=(item,))
     trace = trace_of(MediaContext(question, UNSCALED, MediaLimits(num_frames=5)))
     other = MediaContext(question, UNSCALED, MediaLimits(num_frames=8))
-    with pytest.raises(InputError, match="the media that the trace was made from"):
+    with pytest.raises(InputError, match="the original media of the trace"):
         other.replay(trace)
 
 
@@ -110,7 +110,7 @@ def test_a_shorter_medium_than_recorded_is_refused(tmp_path):
     question = Question(id="1", text="?", media=(MediaItem(kind="video", path=str(path)),))
     trace = trace_of(MediaContext(question, UNSCALED, MediaLimits(num_frames=5)))
     write_video(path, 30)
-    with pytest.raises(InputError, match="the media that the trace was made from"):
+    with pytest.raises(InputError, match="the original media of the trace"):
         MediaContext.of_trace(trace)
 
 

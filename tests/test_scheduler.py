@@ -554,7 +554,7 @@ def test_a_job_that_was_waited_for_in_vain_is_not_waited_for_again():
         return False
 
     workers.wait(9, 0.01, is_interrupted=is_interrupted)
-    assert workers.are_late
+    assert workers.has_only_late_jobs
     assert workers.take_done() == []
     num_looks = len(looked)
     workers.wait(9, 30, is_interrupted=is_interrupted)

@@ -105,7 +105,7 @@ def reward_brief(trace):
 """
 USER = """
 from pathlib import Path
-from pixel_reasoner.evals.benchmark import select
+from pixel_reasoner.evals.benchmark import select_questions
 from pixel_reasoner.evals.benchmarks import BENCHMARKS, get_benchmark
 from pixel_reasoner.scoring.rewards import REWARDS
 from pixel_reasoner.sources.base import SOURCES, open_source
@@ -113,7 +113,7 @@ from pixel_reasoner.sources.base import SOURCES, open_source
 assert [q.answer for q in open_source("riddles", count=3).questions(Path())] == [("1",), ("2",), ("3",)]
 assert open_source("riddles").describe() == {"name": "riddles", "count": 2}
 assert "riddles" in SOURCES and "jsonl" in SOURCES
-found = select(get_benchmark("riddles"), Path(), Path())
+found = select_questions(get_benchmark("riddles"), Path(), Path())
 assert [q.id for q in found.questions] == ["0", "1", "2"], found
 assert list(BENCHMARKS)[-1] == "riddles"
 assert REWARDS.get("brief").__name__ == "reward_brief"

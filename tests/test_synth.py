@@ -23,7 +23,7 @@ from pixel_reasoner.data.expert import kind_of
 from pixel_reasoner.data.synth import PICTURE_SHARES, SynthSettings, scene_units, synthesize
 from pixel_reasoner.errors import OutputError, UsageError
 from pixel_reasoner.evals.run import load_run
-from pixel_reasoner.files import TEMPORARY
+from pixel_reasoner.files import TEMPORARY_PREFIX
 from pixel_reasoner.models.folder import BUNDLED_MODELS, folder_settings
 from pixel_reasoner.runs.store import read_manifest
 from pixel_reasoner.schema.question import Evidence, MediaItem, Question
@@ -247,7 +247,7 @@ def test_a_full_disk_ends_a_run_that_goes_on_later(tmp_path):
     whole = run(tmp_path / "whole", count=30)
     with full_disk(len(whole) // 2), pytest.raises(OutputError, match="free some space"):
         run(tmp_path / "full", count=30)
-    assert not [name for name in files_of(tmp_path / "full") if TEMPORARY in name]
+    assert not [name for name in files_of(tmp_path / "full") if TEMPORARY_PREFIX in name]
     assert run(tmp_path / "full", count=30) == whole
 
 

@@ -10,18 +10,18 @@ import pytest
 
 from benchmarks_fixture import LAYOUTS, SIZE, base64_of, picture, tsv, write
 from pixel_reasoner.errors import InputError, UsageError
-from pixel_reasoner.evals.benchmark import Selection, row_counts, select
+from pixel_reasoner.evals.benchmark import Selection, row_counts, select_questions
 from pixel_reasoner.evals.benchmarks import BENCHMARKS, get_benchmark
 from pixel_reasoner.media.context import UNSCALED, MediaContext
 from pixel_reasoner.schema.geometry import Box
-from pixel_reasoner.sources.cells import letter_of, lettered
-from pixel_reasoner.sources.pictures import saved_base64
+from pixel_reasoner.sources.cells import letter_of, letter_options
+from pixel_reasoner.sources.pictures import save_base64_picture
 
 
 def selected(layout: str, folder: Path, **drawn: int) -> Selection:
     write(layout, folder / "data")
     benchmark = BENCHMARKS.get(LAYOUTS[layout].task)
-    return select(benchmark, folder / "data", folder / "media", **drawn)
+    return select_questions(benchmark, folder / "data", folder / "media", **drawn)
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
@@ -117,7 +117,7 @@ def _broken(tmp_path: Path, task: str, file: str, rows: list[dict]) -> dict:
         tsv(folder / file, rows)
     else:
         (folder / file).write_text(json.dumps(rows))
-    found = select(BENCHMARKS.get(task), folder, tmp_path / "media")
+    found = select_questions(BENCHMARKS.get(task), folder, tmp_path / "media")
     told = row_counts(found)
     assert told["read"] == len(rows)
     return {
@@ -162,7 +162,7 @@ def test_a_broken_row_of_a_tsv_is_dropped_and_the_rest_is_read(tmp_path):
     write("any_tsv", tmp_path)
     with (tmp_path / "mine.tsv").open("a") as file:
         file.write("9\tonly two\n")
-    found = select(BENCHMARKS.get("tsv"), tmp_path, tmp_path / "media")
+    found = select_questions(BENCHMARKS.get("tsv"), tmp_path, tmp_path / "media")
     assert [row.reason for row in found.dropped] == ["broken_row"]
     assert len(found.questions) == 3
 
@@ -171,7 +171,7 @@ def test_a_category_that_nobody_knows_is_noted_and_asked(tmp_path):
     write("hrbench_tsv", tmp_path)
     path = tmp_path / "hr_bench_4k.tsv"
     path.write_text(path.read_text().replace("\tcross\t", "\tcrossed\t"))
-    found = select(BENCHMARKS.get("hrbench-4k"), tmp_path, tmp_path / "media")
+    found = select_questions(BENCHMARKS.get("hrbench-4k"), tmp_path, tmp_path / "media")
     assert len(found.questions) == 8
     assert {(row.reason, row.detail) for row in found.noted} == {("unknown_category", "crossed")}
 
@@ -179,7 +179,7 @@ def test_a_category_that_nobody_knows_is_noted_and_asked(tmp_path):
 def test_a_missing_picture_is_named(tmp_path):
     write("tallyqa", tmp_path)
     (tmp_path / "VG_100K_2/1.jpg").unlink()
-    (row,) = select(BENCHMARKS.get("tallyqa-complex"), tmp_path, tmp_path).dropped
+    (row,) = select_questions(BENCHMARKS.get("tallyqa-complex"), tmp_path, tmp_path).dropped
     assert row.reason == "missing_file"
     assert "VG_100K_2/1.jpg" in row.detail
 
@@ -188,7 +188,7 @@ def test_the_hidden_answers_of_a_test_split_are_told(tmp_path):
     write("docvqa_json", tmp_path)
     path = tmp_path / "val_v1.0_withQT.json"
     path.write_text(path.read_text().replace('["0.28"]', "[]"))
-    (row,) = select(BENCHMARKS.get("docvqa"), tmp_path, tmp_path).dropped
+    (row,) = select_questions(BENCHMARKS.get("docvqa"), tmp_path, tmp_path).dropped
     assert (row.reason, row.detail) == ("no_answer", "the answers of this split are not public")
 
 
@@ -196,14 +196,14 @@ def test_unknown_keys_are_named_with_those_that_are_there(tmp_path):
     path = tmp_path / "VisualProbe_Hard/val.json"
     write("visualprobe", tmp_path)
     path.write_text(path.read_text().replace("solution", "gold"))
-    (row,) = select(BENCHMARKS.get("visualprobe"), tmp_path, tmp_path).dropped
+    (row,) = select_questions(BENCHMARKS.get("visualprobe"), tmp_path, tmp_path).dropped
     assert (row.reason, row.detail) == (
         "missing_keys",
         "expected solution or answer; got problem images gold",
     )
     (tmp_path / "x.tsv").write_text("index\tquery\n0\tWhich?\n")
     with pytest.raises(InputError, match="no question among index, query"):
-        select(BENCHMARKS.get("tsv"), tmp_path, tmp_path)
+        select_questions(BENCHMARKS.get("tsv"), tmp_path, tmp_path)
 
 
 AT_ANY_DEPTH = {(name, "outer") for name in ("chartqa_parquet", "mme_parquet", "blink")}
@@ -217,27 +217,27 @@ def test_a_folder_one_level_too_high_or_low_is_told_where_the_files_are(name, gi
     (folder / "below").mkdir()
     benchmark = BENCHMARKS.get(layout.task)
     if (name, given) in AT_ANY_DEPTH:
-        found = select(benchmark, tmp_path / given, tmp_path / "media")
+        found = select_questions(benchmark, tmp_path / given, tmp_path / "media")
         assert len(found.questions) == layout.count
         return
-    with pytest.raises(InputError, match=re.escape(f"{folder} has")):
-        select(benchmark, tmp_path / given, tmp_path / "media")
+    with pytest.raises(InputError, match=re.escape(f"they are in {folder}")):
+        select_questions(benchmark, tmp_path / given, tmp_path / "media")
 
 
 def test_a_folder_without_the_files_says_what_is_there(tmp_path):
     (tmp_path / "readme.txt").touch()
     (tmp_path / "images").mkdir()
     with pytest.raises(InputError, match=r"with images/, readme\.txt"):
-        select(BENCHMARKS.get("vstar"), tmp_path, tmp_path)
+        select_questions(BENCHMARKS.get("vstar"), tmp_path, tmp_path)
     with pytest.raises(InputError, match="no such folder"):
-        select(BENCHMARKS.get("vstar"), tmp_path / "nowhere", tmp_path)
+        select_questions(BENCHMARKS.get("vstar"), tmp_path / "nowhere", tmp_path)
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"rows": []}', "3"])
 def test_a_json_file_that_is_something_else_is_an_input_error(content, tmp_path):
     (tmp_path / "test.json").write_text(content)
     with pytest.raises(InputError):
-        select(BENCHMARKS.get("tallyqa-complex"), tmp_path, tmp_path)
+        select_questions(BENCHMARKS.get("tallyqa-complex"), tmp_path, tmp_path)
 
 
 def test_an_unknown_task_is_told_those_that_are_known():
@@ -249,9 +249,9 @@ def test_an_unknown_task_is_told_those_that_are_known():
 
 
 def test_options_lose_letters_only_where_all_have_them():
-    assert lettered(["A. red", "B. blue"]) == {"A": "red", "B": "blue"}
-    assert lettered(["A. red", "blue"]) == {"A": "A. red", "B": "blue"}
-    assert lettered(["B. red", "A. blue"]) == {"A": "B. red", "B": "A. blue"}
+    assert letter_options(["A. red", "B. blue"]) == {"A": "red", "B": "blue"}
+    assert letter_options(["A. red", "blue"]) == {"A": "A. red", "B": "blue"}
+    assert letter_options(["B. red", "A. blue"]) == {"A": "B. red", "B": "A. blue"}
 
 
 @pytest.mark.parametrize("answer", ["B", "b", "(B)", "B.", "blue", "Blue"])
@@ -260,5 +260,5 @@ def test_an_accepted_answer_may_be_a_letter_or_a_text(answer):
 
 
 def test_base64_may_have_a_data_prefix(tmp_path):
-    plain = saved_base64(base64_of(), tmp_path)
-    assert saved_base64(f"data:image/jpeg;base64,{base64_of()}", tmp_path) == plain
+    plain = save_base64_picture(base64_of(), tmp_path)
+    assert save_base64_picture(f"data:image/jpeg;base64,{base64_of()}", tmp_path) == plain

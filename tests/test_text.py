@@ -9,7 +9,7 @@ import unicodedata
 import pytest
 from hypothesis import given, strategies as st
 
-from pixel_reasoner.cli.output import say, warn
+from pixel_reasoner.cli.output import print_line, warn
 from pixel_reasoner.text import visible
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()))
@@ -34,7 +34,7 @@ def test_ordinary_text_of_any_script_stays_as_it_is():
 
 
 def test_a_terminal_gets_the_text_and_neither_escapes_nor_markup(capsys):
-    say(HOSTILE, (HOSTILE, "bold"))
+    print_line(HOSTILE, (HOSTILE, "bold"))
     warn(HOSTILE)
     printed = capsys.readouterr()
     assert printed.out == visible(HOSTILE) * 2 + "\n"

@@ -1,4 +1,4 @@
-"""The training of the embedded model: what it is taught is true, and a killed run goes on to the same end."""
+"""The training of the bundled model: what it is taught is true, and a killed run goes on to the same end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pixel_reasoner.data.synth import SynthSettings, scene_units, synthesize
 from pixel_reasoner.dialects import COMPACT
 from pixel_reasoner.media.context import MediaContext
 from pixel_reasoner.models.local import LocalModel
-from pixel_reasoner.models.patches import patches_as_product
+from pixel_reasoner.models.patches import embed_patches_by_matmul
 from pixel_reasoner.operations.registry import default_operations
 from pixel_reasoner.schema.question import Evidence, MediaItem, with_media_root
 from pixel_reasoner.schema.trace import ToolCall, Trace
@@ -373,7 +373,7 @@ def test_a_product_embeds_patches_as_the_convolution_does(processor):
     visual = build_model(processor.tokenizer, 3).model.visual
     patches = torch.randn(8, 3 * 2 * 16 * 16)
     convolved = visual.patch_embed(patches)
-    patches_as_product(visual)
+    embed_patches_by_matmul(visual)
     torch.testing.assert_close(visual.patch_embed(patches), convolved, rtol=1e-4, atol=1e-5)
 
 

@@ -41,7 +41,7 @@ from pixel_reasoner.schema.settings import (
 from pixel_reasoner.schema.trace import CallErrorKind, StopReason, Trace, load_traces
 from pixel_reasoner.sources.pixelworld import WorldMix, world_questions
 from pixel_reasoner.train.callbacks import LOG, LogCallback
-from pixel_reasoner.train.config import RlRun, arithmetic
+from pixel_reasoner.train.config import RlRun, batch_sizes
 from pixel_reasoner.train.grpo import PixelReasonerTrainer
 from pixel_reasoner.train.plan import plan
 from pixel_reasoner.train.replay_buffer import (
@@ -181,7 +181,7 @@ def test_a_reward_function_that_is_not_there_is_named(name):
 
 def test_the_papers_cluster_comes_out_as_in_the_paper():
     run = RlRun(out="out", questions=("q",), trl={"per_device_train_batch_size": 2})
-    sums = arithmetic(run, processes=32)
+    sums = batch_sizes(run, processes=32)
     assert (sums.rollouts_per_sync, sums.minibatches_per_sync) == (4096, 16)
     assert (sums.micro_batch, sums.accumulation, sums.rollouts_per_process) == (2, 4, 128)
 
@@ -196,8 +196,8 @@ def test_a_plan_loads_nothing_and_refuses_what_does_not_fit():
     )
     made = plan(run, gpus=32, gpu_gib=80)
     assert made.states_bytes == pytest.approx(8.29e9 * 16 / 32)
-    assert any("gradient steps on them: 16" in line for line in made.lines(run, 80))
-    with pytest.raises(UsageError, match="holds the weights and one rollout"):
+    assert any("gradient steps per sync: 16" in line for line in made.lines(run, 80))
+    with pytest.raises(UsageError, match="for the weights and one rollout"):
         plan(run, gpus=32, gpu_gib=24)
     with pytest.raises(UsageError, match="fits into 80 GiB"):
         plan(run, gpus=1, gpu_gib=80)
@@ -833,8 +833,8 @@ def test_traces_of_rollouts_record_policy_model_dialect_and_limits(sampled):
 def test_traces_of_rollouts_pass_the_check_and_their_accuracy_is_a_metric(sampled):
     verdict = check_traces(load_run(sampled))
     assert (verdict.problems, verdict.checked) == ({}, 8)
-    assert 0 <= verdict.figures["accuracy"] <= 1
-    assert verdict.figures["kinds"] == {"sampled": 8}
+    assert 0 <= verdict.metrics["accuracy"] <= 1
+    assert verdict.metrics["kinds"] == {"sampled": 8}
     first, *_ = load_run(sampled)
     damaged = first.model_copy(update={"answer": "an answer that is not in its texts"})
     assert check_traces([damaged]).problems == {"replay": 1}
@@ -891,7 +891,7 @@ def test_a_disk_that_fills_is_an_error_and_the_last_whole_checkpoint_is_gone_on_
     run = run_of(tmp_path, trl=trl)
     with (
         full_disk(after_bytes=2_000_000),
-        pytest.raises(OutputError, match="room for a checkpoint"),
+        pytest.raises(OutputError, match="space for a checkpoint"),
     ):
         train_rl(run)
     assert last_checkpoint(tmp_path) is None
@@ -913,7 +913,7 @@ def nan_reward(trace: Trace) -> float:
 def test_a_reward_function_that_fails_is_named_and_its_trace_kept(tmp_path, function):
     trainer = trainer_of(
         run_of(tmp_path, reward_functions=(f"test_train_rl:{function.__name__}",)),
-        own_rewards=[function],
+        user_rewards=[function],
     )
     with pytest.raises(UsageError, match=function.__name__):
         trainer.train()
@@ -925,7 +925,7 @@ def test_a_reward_of_ones_own_is_added(tmp_path):
     def short(trace: Trace) -> float:
         return 0.25 * (len(trace.turns) == 1)
 
-    trainer = trainer_of(run_of(tmp_path, reward_functions=("x:short",)), own_rewards=[short])
+    trainer = trainer_of(run_of(tmp_path, reward_functions=("x:short",)), user_rewards=[short])
     trainer.train()
     assert [row[3] for row in trainer.records[0]["rewards"]][:4] == [0.25, 0, 0.25, 0]
 

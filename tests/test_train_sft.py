@@ -93,7 +93,7 @@ def test_a_folder_does_not_hide_an_embedded_model(tmp_path):
         ("eval_traces = 5", "", "list of texts"),
         ("", 'eval_strategy = "steps"', "eval_traces"),
         ("", 'output_dir = "x"', "set out at the top"),
-        ("", "packing = true", "drop it"),
+        ("", "packing = true", "remove it"),
         ("broken", "", "TOML"),
     ],
 )
@@ -137,7 +137,7 @@ def test_traces_for_two_models_do_not_mix(tmp_path, synth):
 def test_a_batch_trains_what_each_trace_trains(synth, processor):
     traces = list(load_run(synth))[:6]
     collator = TraceCollator(processor)
-    batch = collator([collator.ready(trace) for trace in traces])
+    batch = collator([collator.prepare_trace(trace) for trace in traces])
     for row, trace in enumerate(traces):
         encoded = encode(trace, processor)
         length = len(encoded.token_ids)
@@ -161,8 +161,8 @@ def test_without_masks_a_batch_is_what_a_stock_trainer_makes_of_the_export(
     collator = TraceCollator(processor, mask=False)
     plain = trace_dataset([str(synth)])[0]
     ours = collator([plain[n] for n in range(6)])
-    ready = prepare(plain, collator, tmp_path / "prepared" / "train.arrow")
-    again = collator([ready[n] for n in range(6)])
+    prepared = prepare(plain, collator, tmp_path / "prepared" / "train.arrow")
+    again = collator([prepared[n] for n in range(6)])
     assert set(ours) == set(stock) == set(again)
     for name, tensor in stock.items():
         assert torch.equal(ours[name], tensor), name
@@ -183,7 +183,7 @@ def test_what_was_prepared_is_read_again_unless_the_traces_were_written_anew(
     assert first() == before
     assert len(list(path.parent.iterdir())) == 1
     save_traces(traces[::-1], tmp_path / "traces.jsonl")
-    assert first() == collator.ready(traces[2])["input_ids"] != before
+    assert first() == collator.prepare_trace(traces[2])["input_ids"] != before
 
 
 def test_text_alone_needs_no_picture(synth, processor):
@@ -197,9 +197,9 @@ def test_text_alone_needs_no_picture(synth, processor):
     )
     collator = TraceCollator(processor)
     model = LocalModel("tiny").model
-    assert "pixel_values" not in collator([collator.ready(alone)] * 2)
+    assert "pixel_values" not in collator([collator.prepare_trace(alone)] * 2)
     for traces in ([alone, alone], [alone, *list(load_run(synth))[:3]]):
-        batch = collator([collator.ready(trace) for trace in traces])
+        batch = collator([collator.prepare_trace(trace) for trace in traces])
         loss = model(**batch).loss
         assert torch.isfinite(loss)
 
@@ -207,14 +207,14 @@ def test_text_alone_needs_no_picture(synth, processor):
 def test_preparation_leaves_one_file_or_none(tmp_path, synth, processor, monkeypatch):
     rows, collator = trace_dataset([str(synth)])[0], TraceCollator(processor)
     path = tmp_path / "prepared" / "train.arrow"
-    ready, left = collator.ready, iter(range(6))
+    prepare_trace, left = collator.prepare_trace, iter(range(6))
 
     def stop(trace):
         if next(left, None) is None:
             raise KeyboardInterrupt
-        return ready(trace)
+        return prepare_trace(trace)
 
-    monkeypatch.setattr(collator, "ready", stop)
+    monkeypatch.setattr(collator, "prepare_trace", stop)
     with pytest.raises(KeyboardInterrupt):
         prepare(rows, collator, path)
     assert list(path.parent.iterdir()) == []
@@ -327,7 +327,7 @@ def test_a_low_rank_update_is_merged_into_an_ordinary_model(
     from pixel_reasoner.train import weights
 
     collator = TraceCollator(processor)
-    batch = collator([collator.ready(trace) for trace in list(load_run(synth))[:2]])
+    batch = collator([collator.prepare_trace(trace) for trace in list(load_run(synth))[:2]])
     before: list[torch.Tensor] = []
 
     def save(trainer, *rest):

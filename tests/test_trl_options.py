@@ -28,8 +28,8 @@ def rl(**trl: object) -> RlRun:
 @pytest.mark.parametrize(
     ("make", "trl", "told"),
     [
-        (sft, {"max_length": 4096}, "never cut"),
-        (sft, {"resume_from_checkpoint": "x"}, "by itself"),
+        (sft, {"max_length": 4096}, "never truncated"),
+        (sft, {"resume_from_checkpoint": "x"}, "reproduces the same numbers"),
         (sft, {"save_only_model": True}, "the same numbers"),
         (sft, {"padding_free": True}, "this project"),
         (sft, {"eos_token": "x"}, "folder of the model"),
@@ -114,7 +114,7 @@ def test_every_name_in_the_lists_is_an_option_of_trl():
             assert set(names) <= fields[kind]
     either = fields[SFTConfig] | fields[GRPOConfig]
     assert {*trl_limits._MINIMA, *trl_limits._POSITIVE, *trl_limits._AT_MOST_1} <= either
-    assert all(set(names) <= either for names in trl_limits._NEEDS)
+    assert all(set(names) <= either for names in trl_limits._REQUIRED_OPTIONS)
 
 
 def test_a_wrong_value_in_a_file_is_one_message_and_nothing_is_written(run, tmp_path):

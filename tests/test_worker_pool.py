@@ -108,7 +108,7 @@ def test_a_context_decodes_in_workers(tmp_path, pool, picture):
 @pytest.mark.parametrize(
     ("task", "arguments", "why"),
     [
-        (worker_tasks.use_memory, (8 * 2**30,), "more memory needed than a worker may use"),
+        (worker_tasks.use_memory, (8 * 2**30,), "it exceeds the memory limit of a worker"),
         (worker_tasks.crash, (signal.SIGSEGV,), "the decoder ended with signal SIGSEGV"),
         (worker_tasks.crash, (signal.SIGKILL,), "the decoder ended with signal SIGKILL"),
         (worker_tasks.leave, (), "the decoder ended with exit code 3"),

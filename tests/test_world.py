@@ -43,7 +43,7 @@ GOLDEN = Path(__file__).parent / "golden" / "scenes.json"
 MEDIUM = MediaItem(kind="image", path="it")
 NUM_SEEDS = 400
 
-# What the embedded model sees.
+# Input sizes of the bundled model.
 _SMALL = PixelBudget(min_px=32 * 32, max_px=128 * 128)
 BUDGETS = PixelBudgets(
     picture=PixelBudget(min_px=32 * 32, max_px=192 * 192),

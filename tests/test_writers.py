@@ -17,7 +17,7 @@ from pixel_reasoner.data.formats import export_message_list, export_trl
 from pixel_reasoner.data.synth import SynthSettings, scene_units, synthesize
 from pixel_reasoner.errors import OutputError, UsageError
 from pixel_reasoner.evals.merge import merge
-from pixel_reasoner.files import TEMPORARY, atomic_folder
+from pixel_reasoner.files import TEMPORARY_PREFIX, atomic_folder
 from pixel_reasoner.models.folder import BUNDLED_MODELS, folder_settings
 from pixel_reasoner.runs.lock import FolderLock
 from pixel_reasoner.runs.segment import Segment
@@ -25,7 +25,7 @@ from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.settings import RunSettings
 from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.train.config import SftRun
-from pixel_reasoner.train.folder import checkpoint_errors, keep_run, training_folder
+from pixel_reasoner.train.folder import checkpoint_errors, save_run_settings, training_folder
 from pixel_reasoner.workflows.evaluate import EvalSpec, evaluate
 from pixel_reasoner.workflows.traces import import_traces
 from pixel_reasoner.workflows.world import WorldSpec, render_world
@@ -112,7 +112,13 @@ def test_an_export_without_room_leaves_nothing_and_is_repeated(limit_bytes, tmp_
 
 
 def test_the_check_of_the_attack_finds_partial_files(tmp_path):
-    files = {"a.json": "{", "b.jsonl": "{}\n{", f"{TEMPORARY}c": "", "d.png": "no", "e.html": "<p>"}
+    files = {
+        "a.json": "{",
+        "b.jsonl": "{}\n{",
+        f"{TEMPORARY_PREFIX}c": "",
+        "d.png": "no",
+        "e.html": "<p>",
+    }
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     (tmp_path / "f.json").write_text("{}")
@@ -132,7 +138,7 @@ def test_settings_of_a_training_that_could_not_begin_are_not_kept(tmp_path):
     assert not (tmp_path / "out").exists()
     other = replace(sft_run(tmp_path), lora_rank=4)
     with training_folder(other, MAIN_PROCESS):
-        keep_run(other)
+        save_run_settings(other)
     with (
         pytest.raises(UsageError, match="lora_rank"),
         training_folder(sft_run(tmp_path), MAIN_PROCESS),
@@ -145,7 +151,7 @@ def test_a_training_may_become_longer_and_not_shorter(name, tmp_path):
     for length in (6, 8, 8):
         run = sft_run(tmp_path, **{name: length})
         with training_folder(run, MAIN_PROCESS) as out:
-            keep_run(run)
+            save_run_settings(run)
         assert json.loads((out / "run.json").read_text())["trl"] == {name: length}
     with (
         pytest.raises(UsageError, match=f"{name} of 8 or more"),
@@ -156,7 +162,10 @@ def test_a_training_may_become_longer_and_not_shorter(name, tmp_path):
 
 def test_an_error_of_a_full_disk_is_one_line_whatever_a_library_raises(tmp_path):
     told = "[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0\nframe #0: ..."
-    with pytest.raises(OutputError, match="room for a checkpoint") as found, checkpoint_errors("x"):
+    with (
+        pytest.raises(OutputError, match="space for a checkpoint") as found,
+        checkpoint_errors("x"),
+    ):
         raise RuntimeError(told)
     assert "\n" not in str(found.value)
 

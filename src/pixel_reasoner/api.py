@@ -309,7 +309,7 @@ def probe(spec: ModelSpec) -> ProbeResult:
     pixel_reasoner.errors.EndpointError: expected a server at http://localhost:1/v1/chat/completions; got ConnectError: [Errno 111] Connection refused. Fix: start it, or check --endpoint
     """
     model = spec.connect()
-    by_url = {url: one.model_dump(mode="json") for url, one in model.probe(anew=True).items()}
+    by_url = {url: one.model_dump(mode="json") for url, one in model.probe(refresh=True).items()}
     urls = {endpoint.shown for endpoint in model.pool.endpoints}
     return ProbeResult(model.server.value, by_url, sorted(urls - set(by_url)))
 

@@ -1,21 +1,21 @@
-"""Every error a user can meet, in one tree.
+"""Exception hierarchy of the package.
 
     PixelReasonerError            exit code 2 on the command line, one message, no traceback
-    ├── UsageError      (ValueError)   options that do not fit together
-    │   ├── UnknownNameError           a name that no registry contains; the nearest are listed
-    │   └── PluginError                a plug-in of another package that cannot be used
-    ├── InputError      (ValueError)   a picture, video or file that cannot be used
-    │   └── PixelLimitError            it would need more memory than allowed
-    ├── ModelError      (ValueError)   a model folder that cannot be loaded
-    ├── EndpointError   (RuntimeError) a server that refuses, or does not answer
-    ├── OutputError     (OSError)      a place that cannot be written: a file for a folder, a full disk
+    ├── UsageError      (ValueError)   invalid or conflicting options
+    │   ├── UnknownNameError           unregistered name; the message lists the nearest names
+    │   └── PluginError                unusable plug-in of another package
+    ├── InputError      (ValueError)   unusable picture, video or file
+    │   └── PixelLimitError            picture with more pixels than allowed
+    ├── ModelError      (ValueError)   model folder or hub id that cannot be loaded
+    ├── EndpointError   (RuntimeError) server that rejects every request or does not answer
+    ├── OutputError     (OSError)      path that cannot be written: a file instead of a folder, a full disk
     ├── QueueFullError  (RuntimeError) more requests than the scheduler accepts
-    ├── DeadlineError   (TimeoutError) a request that did not finish in its time
-    └── CancelledError  (RuntimeError) a request that was cancelled
+    ├── DeadlineError   (TimeoutError) request that exceeded its deadline
+    └── CancelledError  (RuntimeError) cancelled request
 
-Three kinds of mistakes are kept apart. A *model's* mistake (a bad box, broken JSON) is data: an
-`Observation` that tells the model what was wrong. A *user's* mistake is one of these errors. Ours is an
-`assert`. A message says what was expected, what came, and the fix.
+There are three kinds of mistakes. A mistake of the *model* (a bad box, broken JSON) is data: an `Observation` whose
+message explains the error to the model. A mistake of the *user* raises one of these exceptions. A bug in this package
+is an `AssertionError`. Every message contains the expected value, the actual value, and the fix.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from typing import Any
 
 
 class PixelReasonerError(Exception):
-    """Base of all errors a user can meet.
+    """Base class of all errors of the package.
 
-    `expected`, `got` and `fix` are kept apart so that every message has all three.
+    `expected`, `got` and `fix` are separate arguments so that every message has all three.
 
     >>> print(UsageError(expected="one of attribute, video", got="atribute", fix="use attribute"))
     expected one of attribute, video; got atribute. Fix: use attribute
 
-    It can be sent from one process to another.
+    Errors can be pickled.
 
     >>> import pickle
     >>> pickle.loads(pickle.dumps(InputError(expected="a picture", got="none", fix="give one"))).fix
@@ -48,40 +48,40 @@ class PixelReasonerError(Exception):
         self.fix = fix
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """How it is made again; as it stands, Python would give `__init__` the message alone."""
+        """Support pickling. By default Python would pass only the message to `__init__`."""
         return partial(type(self), expected=self.expected, got=self.got, fix=self.fix), ()
 
 
 class UsageError(PixelReasonerError, ValueError):
-    """Options that do not fit together, or an unknown name."""
+    """Invalid or conflicting options, or an unknown name."""
 
 
 class UnknownNameError(UsageError):
-    """A name that no registry contains."""
+    """Unregistered name."""
 
 
 class PluginError(UsageError):
-    """A plug-in of another package that cannot be used."""
+    """Unusable plug-in of another package."""
 
 
 class InputError(PixelReasonerError, ValueError):
-    """A picture, video, folder or file that cannot be used."""
+    """Unusable picture, video, folder or file."""
 
 
 class PixelLimitError(InputError):
-    """A picture that has more pixels than the limit allows."""
+    """Picture with more pixels than the limit allows."""
 
 
 class ModelError(PixelReasonerError, ValueError):
-    """A model folder or hub id that cannot be loaded."""
+    """Model folder or hub id that cannot be loaded."""
 
 
 class EndpointError(PixelReasonerError, RuntimeError):
-    """A server that refuses every request, or that does not answer."""
+    """Server that rejects every request or does not answer."""
 
 
 class OutputError(PixelReasonerError, OSError):
-    """A place that cannot be written to."""
+    """Path that cannot be written."""
 
 
 class QueueFullError(PixelReasonerError, RuntimeError):
@@ -89,11 +89,11 @@ class QueueFullError(PixelReasonerError, RuntimeError):
 
 
 class DeadlineError(PixelReasonerError, TimeoutError):
-    """A request that did not finish in its time."""
+    """Request that exceeded its deadline."""
 
 
 class CancelledError(PixelReasonerError, RuntimeError):
-    """A request that was cancelled."""
+    """Cancelled request."""
 
 
 def one_line(error: BaseException, max_chars: int = 300) -> str:
@@ -107,7 +107,7 @@ def one_line(error: BaseException, max_chars: int = 300) -> str:
 
 
 def install_command(extra: str) -> str:
-    """Return how the packages of an extra are installed. This package is not on PyPI.
+    """Return the command that installs an extra. This package is not on PyPI.
 
     >>> install_command("local,train")
     "in a clone of the repository, pip install -e '.[local,train]'"
@@ -116,10 +116,14 @@ def install_command(extra: str) -> str:
 
 
 @contextmanager
-def packages_of(extra: str, what: str) -> Iterator[None]:
-    """Around imports of optional packages: one that is missing is a mistake whose fix is known.
+def require_extra(extra: str, what: str) -> Iterator[None]:
+    """Context manager for imports of optional packages. A missing package raises a `UsageError` with the install command.
 
-    >>> with packages_of("train", "train"):
+    Args:
+        extra: extra of this package that installs them.
+        what: purpose of the packages, for the message.
+
+    >>> with require_extra("train", "train"):
     ...     import no_such_package
     Traceback (most recent call last):
         ...

@@ -1,4 +1,4 @@
-"""Files that are written completely or not at all, and read with errors that name the place."""
+"""Atomic writes, and reads whose errors name the file."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from uuid import uuid4
 from pixel_reasoner.errors import InputError, OutputError, PixelReasonerError, UsageError
 from pixel_reasoner.strict_json import parse_json
 
-TEMPORARY = ".pixel-reasoner-"
-"""prefix of the names of files and folders that are not completely written"""
+TEMPORARY_PREFIX = ".pixel-reasoner-"
+"""name prefix of incomplete files and folders"""
 
 
 def numbered_lines(path: Path, what: str) -> Iterator[tuple[int, str]]:
-    """Yield the non-empty lines of a text file with their numbers, from 1. `what` names the file to give.
+    """Yield the non-empty lines of a text file with their numbers, from 1. `what` describes the required file, for the message.
 
     Raises:
         InputError: the file cannot be read.
@@ -39,14 +39,14 @@ def numbered_lines(path: Path, what: str) -> Iterator[tuple[int, str]]:
 
 @contextmanager
 def atomic_path(path: Path, *errors: type[Exception]) -> Iterator[Path]:
-    """Yield the name of a temporary file that gets its own name when all of it is written; for writers of libraries.
+    """Yield a temporary path for the writer of a library. The file is renamed to `path` when it is complete.
 
     Args:
-        path: of the complete file; an earlier one is replaced.
-        errors: that the library raises on a full disk, besides `OSError`.
+        path: of the complete file; an existing file is replaced.
+        errors: exceptions that the library raises on a full disk, in addition to `OSError`.
 
     Raises:
-        OutputError: the place cannot be written.
+        OutputError: the path cannot be written.
     """
     path = Path(path)
     part = temporary_path(path)
@@ -66,10 +66,10 @@ def atomic_path(path: Path, *errors: type[Exception]) -> Iterator[Path]:
 
 @contextmanager
 def atomic_writer(path: Path) -> Iterator[TextIO]:
-    """Yield a text file that appears under its name only when all of it is written.
+    """Yield a text file that appears at `path` only when it is complete.
 
     Raises:
-        OutputError: the place cannot be written.
+        OutputError: the path cannot be written.
 
     >>> import tempfile; folder = Path(tempfile.mkdtemp())
     >>> with atomic_writer(folder / "a.json") as file:
@@ -82,20 +82,20 @@ def atomic_writer(path: Path) -> Iterator[TextIO]:
 
 
 def write_json(value: Any, path: Path) -> None:
-    """Write one value as indented JSON, completely or not at all.
+    """Write one value as indented JSON, atomically.
 
     Raises:
-        OutputError: the place cannot be written.
+        OutputError: the path cannot be written.
     """
     with atomic_writer(path) as file:
         file.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def read_json_object(path: Path, expected: str, fix: str) -> dict[str, Any]:
-    """Return the object that a JSON file contains.
+    """Return the object in a JSON file.
 
     Raises:
-        InputError: there is none; `expected` and `fix` are those of the message.
+        InputError: no readable JSON object; the message contains `expected` and `fix`.
     """
     try:
         value = parse_json(path.read_bytes())
@@ -107,10 +107,10 @@ def read_json_object(path: Path, expected: str, fix: str) -> dict[str, Any]:
 
 
 def write_bytes(content: bytes, path: Path) -> None:
-    """Write a file, completely or not at all.
+    """Write a file atomically.
 
     Raises:
-        OutputError: the place cannot be written.
+        OutputError: the path cannot be written.
     """
     with atomic_path(path) as part:
         part.write_bytes(content)
@@ -118,10 +118,10 @@ def write_bytes(content: bytes, path: Path) -> None:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield a folder that gets its name when all of it is written; it replaces an earlier one as a whole.
+    """Yield a temporary folder that is renamed to `path` when it is complete. It replaces an existing folder as a whole.
 
     Raises:
-        OutputError: the place cannot be written.
+        OutputError: the path cannot be written.
 
     >>> import tempfile; out = Path(tempfile.mkdtemp()) / "model"
     >>> with atomic_folder(out) as folder:
@@ -146,36 +146,36 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def temporary_path(path: Path) -> Path:
-    """Return a new name in the folder of a file, for its content until that is complete. No two writers have the same."""
-    # torch.save refuses a name without a suffix that starts with a dot.
-    return path.with_name(f"{TEMPORARY}{uuid4().hex}{path.suffix}")
+    """Return a unique temporary path in the folder of `path`."""
+    # torch.save rejects a name that starts with a dot and has no suffix.
+    return path.with_name(f"{TEMPORARY_PREFIX}{uuid4().hex}{path.suffix}")
 
 
 def remove_temporary(folder: Path) -> None:
-    """Remove what writers that were killed left in a folder. No other process may be writing to it.
+    """Remove temporary files of killed writers from a folder. No other process may be writing to it.
 
     Raises:
-        OSError: something cannot be removed.
+        OSError: a file cannot be removed.
     """
     for parent, folders, names in os.walk(folder):
-        for name in (name for name in names if name.startswith(TEMPORARY)):
+        for name in (name for name in names if name.startswith(TEMPORARY_PREFIX)):
             (Path(parent) / name).unlink(missing_ok=True)
-        for name in [name for name in folders if name.startswith(TEMPORARY)]:
+        for name in [name for name in folders if name.startswith(TEMPORARY_PREFIX)]:
             shutil.rmtree(Path(parent) / name)
             folders.remove(name)
 
 
-def keep_settings(
+def write_or_check_settings(
     path: Path,
     settings: dict[str, Any],
     migrate: Callable[[dict[str, Any]], dict[str, Any]] = lambda fields: fields,
 ) -> None:
-    """Write the settings of a new run, or check that a resumed run has the same.
+    """Write the settings of a new run, or check that a resumed run has the same settings.
 
-    Arguments and errors are those of `check_settings`.
+    For arguments and further errors see `check_settings`.
 
     Raises:
-        OutputError: the place cannot be written.
+        OutputError: the path cannot be written.
     """
     if path.exists():
         check_settings(path, settings, migrate)
@@ -188,12 +188,12 @@ def check_settings(
     settings: Mapping[str, Any],
     migrate: Callable[[dict[str, Any]], dict[str, Any]] = lambda fields: fields,
 ) -> None:
-    """Check that the run of a folder, if there is one, has these settings. Nothing is written.
+    """Check that the run in a folder, if any, has these settings. Writes nothing.
 
     Args:
-        path: the file of settings.
-        settings: of this run, as JSON values; some of them, or all.
-        migrate: returns settings that an older version wrote as this version writes them.
+        path: settings file.
+        settings: all or some settings of this run, as JSON values.
+        migrate: converts settings of an older version to the current version.
 
     Raises:
         UsageError: the folder contains a run with other settings.
@@ -214,24 +214,23 @@ def check_settings(
         raise UsageError(
             expected=f"the settings of the run in {path.parent}: {name} = {json.dumps(before.get(name))}",
             got=json.dumps(settings[name]),
-            fix="name another --out, or delete this one",
+            fix="use another --out, or delete this folder",
         )
 
 
 MAX_NAME_BYTES = 150
-"""length of a file name that is made of an external name; file systems allow 255 bytes"""
+"""length of a file name derived from an external name; file systems allow 255 bytes"""
 _DEVICE_NAMES = frozenset(
     {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
 )
-"""names that Windows reserves, with any suffix"""
+"""names reserved by Windows, with any suffix"""
 
 
 def file_name(name: str) -> str:
     """Return the file name for an external name, such as the id of a question.
 
-    The only way to make a path of a name that is not the project's own. Equal names have equal file names, different names
-    have different ones. A harmless name stays; of another one the letters stay, with a hash after `~`, which no
-    harmless name contains.
+    All external names that become paths pass through this function. The mapping is injective. A safe name is returned
+    unchanged. Any other name becomes its safe characters, `~`, and a hash; no safe name contains `~`.
 
     >>> file_name("attribute-7.b"), file_name("../../etc/passwd")
     ('attribute-7.b', 'etc-passwd~3754d6cb3a38e118')
@@ -260,16 +259,16 @@ def _is_plain(character: str) -> bool:
 
 
 def cannot_write(path: Path, error: Exception) -> OutputError:
-    """Return the error for a place that cannot be written, with the reason of the operating system."""
+    """Return the error for a path that cannot be written, with the reason given by the operating system."""
     return OutputError(
-        expected="a place that can be written",
+        expected="a writable path",
         got=f"{path}: {reason(error)}",
-        fix="name another place or free some space; nothing half-written was left behind",
+        fix="use another path or free some space; no partial output remains",
     )
 
 
 def path_exists(path: Path) -> bool:
-    """Return whether a path that a file names exists. `Path.exists` raises an error for a name that is too long.
+    """Return whether a path from a file exists. `Path.exists` raises an error if a name is too long.
 
     >>> path_exists(Path("x" * 5000)), path_exists(Path("/"))
     (False, True)
@@ -281,5 +280,5 @@ def path_exists(path: Path) -> bool:
 
 
 def reason(error: Exception) -> str:
-    """Return the message of an error; of the operating system's, without its number and path."""
+    """Return the message of an error. For an `OSError`, without its number and path."""
     return getattr(error, "strerror", None) or str(error)

@@ -1,8 +1,8 @@
-"""One registry type for everything that other packages may add: operations, dialects, benchmarks, sources, rewards, ...
+"""Registry of extension points: operations, dialects, benchmarks, sources, rewards, ...
 
     OPERATIONS = Registry[OperationSpec]("operation", package="pixel_reasoner.operations")
 
-An item registers itself where it is defined, so adding one touches one file:
+An item is registered in the module that defines it, so adding an item changes one file:
 
     OPERATIONS.register("rotate", RotateSpec)          # in a module of the package
     [project.entry-points."pixel_reasoner.operations"] # in another distribution
@@ -40,7 +40,7 @@ class Registry(Generic[T]):
     """Named items of one kind, from this package and from entry points of others.
 
     Args:
-        kind: what an item is called in messages: `operation`.
+        kind: name of an item in messages, for example `operation`.
         package: package whose modules register items when they are imported; empty for none.
         group: entry point group of other distributions; by default `pixel_reasoner.<kind>s`.
         plural: of `kind`, where adding an s is wrong.
@@ -117,7 +117,7 @@ class Registry(Generic[T]):
         self._used.discard(name)
 
     def get(self, name: str) -> T:
-        """Return the item of a name.
+        """Return the item with a name.
 
         Raises:
             UnknownNameError: there is none; the nearest names are listed.
@@ -134,7 +134,7 @@ class Registry(Generic[T]):
         return self._items[name]
 
     def names(self) -> list[str]:
-        """Return all names: those of this package in order of registration, then those of plug-ins."""
+        """Return all names: built-in names in order of registration, then names of plug-ins."""
         self._load()
         return list(dict.fromkeys([*self._items, *self._plugins()]))
 

@@ -1,4 +1,4 @@
-"""Bounded reader of JSON from files, servers and models."""
+"""Bounded JSON parser for input from files, servers and models."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import re
 from typing import Any, NoReturn
 
 MAX_DIGITS = 1000
-"""Digits of an integer, where numbers beyond the range of a float are allowed."""
+"""Digits of an integer if numbers beyond the range of a float are allowed."""
 MAX_DEPTH = 64
-"""Nesting of lists and objects. The deepest value of this project's own files has about ten levels."""
+"""Nesting depth of lists and objects. The deepest value in this project's own files has about ten levels."""
 
-# A closing quote is optional: an unterminated string is then one token, and the scan stays linear.
+# The closing quote is optional so that an unterminated string is one token and the scan stays linear.
 _STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]+|\\.)*"?|[\[{\]}]', re.DOTALL)
 # Fewer digits and a smaller exponent cannot exceed the range of a float.
 _MAY_OVERFLOW = re.compile(r"\d{200}|[eE]\+?\d{3}")
@@ -20,18 +20,18 @@ _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
 
 
 def parse_json(text: str | bytes, max_depth: int = MAX_DEPTH, *, is_finite: bool = True) -> Any:
-    r"""Return a JSON value that can be written again: bounded depth, finite numbers, valid Unicode.
+    r"""Return a JSON value that can be serialized again: bounded depth, finite numbers, valid Unicode.
 
     Time and memory are proportional to the length of the text.
 
     Args:
         text: JSON, with or without a byte-order mark.
-        max_depth: levels of lists and objects.
-        is_finite: whether `NaN`, `Infinity` and numbers beyond the range of a float are errors. A caller that rejects them
-            itself gets nan, infinity, and integers of at most 1,000 digits.
+        max_depth: nesting depth of lists and objects.
+        is_finite: whether `NaN`, `Infinity` and numbers beyond the range of a float are errors. Otherwise they become nan,
+            infinity, and integers of at most 1,000 digits.
 
     Raises:
-        ValueError: anything else, with a short reason.
+        ValueError: invalid input; the message is a short reason.
 
     >>> parse_json('{"a": [1, 2.5]}')
     {'a': [1, 2.5]}

@@ -1,4 +1,4 @@
-"""Text from files, models and servers, as it is displayed."""
+"""Escaping of untrusted text for display."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ _INVISIBLE = re.compile(
 def visible(text: str) -> str:
     r"""Return a text with invisible characters replaced by visible ones.
 
-    A page or a terminal then shows NUL, terminal escapes and bidirectional marks and does not obey them, and the result is
-    always valid Unicode.
+    NUL, terminal escapes and bidirectional marks are displayed and have no effect. The result is always valid Unicode.
 
     >>> visible("a\x00\x1b[2J\u202eb \ud800")
     'a␀␛[2J⟨U+202E⟩b ⟨U+D800⟩'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pixel_reasoner.errors import packages_of
+from pixel_reasoner.errors import require_extra
 from pixel_reasoner.tiny.config import TinyConfig
 from pixel_reasoner.train.config import RlRun, SftRun
 
@@ -18,7 +18,7 @@ def train_tiny(config: TinyConfig) -> Path:
         ModelError: no such model to start from.
         OutputError: the folder cannot be written.
     """
-    with packages_of("local,train", "train"):
+    with require_extra("local,train", "train"):
         from pixel_reasoner.tiny.train import train
     return train(config)
 
@@ -39,7 +39,7 @@ def train_sft(run: SftRun | Path) -> Path:
     pixel_reasoner.errors.InputError: expected ...
     """
     run = SftRun.read(run) if isinstance(run, Path) else run
-    with packages_of("local,train", "train"):
+    with require_extra("local,train", "train"):
         from pixel_reasoner.train.sft import train_sft as train
     return train(run)
 
@@ -60,7 +60,7 @@ def train_rl(run: RlRun | Path) -> Path:
     pixel_reasoner.errors.InputError: expected ...
     """
     run = RlRun.read(run) if isinstance(run, Path) else run
-    with packages_of("local,train", "train"):
+    with require_extra("local,train", "train"):
         from pixel_reasoner.train.rl import train_rl as train
     return train(run)
 

@@ -1,6 +1,6 @@
-"""The command line: commands parse options, call `pixel_reasoner.api` and print.
+"""Command line: commands parse options, call `pixel_reasoner.api` and print.
 
-Commands import what they need when they run, so that `--help` loads neither torch nor pydantic.
+Commands import their dependencies when they run, so `--help` loads neither torch nor pydantic.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def root(
 
 
 def main() -> None:
-    """Run the command line. A user's mistake is one message and exit code 2."""
+    """Run the command line. A user's mistake gives one message and exit code 2."""
     handle_sigterm()
     try:
         with warnings.catch_warnings():
@@ -90,7 +90,7 @@ def main() -> None:
         _stop(f"error: {error}", 2)
     except Stopped as stopped:
         _stop(str(stopped), stopped.code)
-    except BrokenPipeError:  # whatever read our output has ended: no message can arrive
+    except BrokenPipeError:  # the reader of the output has ended, so no message can reach it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
 

@@ -1,4 +1,4 @@
-"""Commands `ask` and `demo`: questions that are answered on the terminal."""
+"""Commands `ask` and `demo`: answer questions on the terminal."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from pixel_reasoner.cli.options import (
     rollout_config,
     with_groups,
 )
-from pixel_reasoner.cli.output import check_output_file, print_report_written, say, warn
+from pixel_reasoner.cli.output import check_output_file, print_line, print_report_written, warn
 from pixel_reasoner.cli.transcript import Transcript
 from pixel_reasoner.errors import UsageError
 
@@ -58,7 +58,7 @@ class OfferOptions:
 
 @with_groups
 def ask(
-    question: Annotated[str, typer.Argument(help="What you want to know.")],
+    question: Annotated[str, typer.Argument(help="The question.")],
     image: Annotated[
         list[Path] | None, typer.Option("--image", "-i", help="A picture file. May be repeated.")
     ] = None,
@@ -72,7 +72,7 @@ def ask(
     rollout: OfferOptions = OfferOptions(),
     report: Annotated[
         Path | None,
-        typer.Option(help="Also write the reasoning as an HTML page, such as out.html."),
+        typer.Option(help="Also write the reasoning as an HTML page, for example out.html."),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the whole trace as one line of JSON.")
@@ -155,15 +155,15 @@ def demo(
     loaded = api.load_model(api.ModelSpec(model, device), config)
     traces: list[Trace] = []
     for question in api.demo_questions(out):
-        say("\n", (question.text, "bold"), "  ", (question.media[0].path, "dim"))
+        print_line("\n", (question.text, "bold"), "  ", (question.media[0].path, "dim"))
         trace = _ask_streaming(question, loaded, config, has_note=not traces)
         correct = api.is_right(trace)
         if correct:
-            say(("right", "green"))
+            print_line(("right", "green"))
         else:
-            say(("wrong", "red"), f": it is {question.answer[0]}")
+            print_line(("wrong", "red"), f": it is {question.answer[0]}")
         traces.append(trace)
-    say("")
+    print_line("")
     _write_report(traces, out / "report.html", title="Pixel Reasoner: demo")
 
 
@@ -174,7 +174,7 @@ def _ask_streaming(
     *,
     has_note: bool = True,
 ) -> Trace:
-    """Ask, and print the text, calls and results as they come."""
+    """Ask, and print text, calls and results during generation."""
     from pixel_reasoner import api
 
     transcript = Transcript(model.note if has_note else "")
@@ -198,7 +198,7 @@ def _write_report(traces: list[Trace], out: Path, *, title: str, quiet: bool = F
 def _check_arguments(question: str, report: Path | None) -> None:
     if not question.strip():
         raise UsageError(
-            expected="a question", got=repr(question), fix='such as "What does the sign say?"'
+            expected="a question", got=repr(question), fix='for example "What does the sign say?"'
         )
     if report is not None:
         check_output_file(report, "--report")
@@ -224,7 +224,7 @@ def _media(
     for name, path in [*(("--image", one) for one in images), ("--video", video)]:
         if path is not None and _ADDRESS.match(str(path)):
             raise UsageError(
-                expected=f"{name} with a file of this machine",
+                expected=f"{name} with a local file",
                 got=f"the address {str(path).replace(':/', '://')}",
                 fix="download it first, for example with `curl -O ADDRESS`",
             )

@@ -1,7 +1,8 @@
-"""Options and arguments whose values are names: listed in `--help`, completed by the shell, checked before anything runs.
+"""Options and arguments with a fixed set of values: listed in `--help`, completed by the shell, checked before anything runs.
 
-The names are written down here, because `--help` must not import the enumerations (`tests/test_cli.py` compares them).
-Names that other packages may add are looked up only to complete them.
+The names are literals, because `--help` must not import the enumerations (`tests/test_cli.py` compares them). Names
+that other
+packages may add are looked up only for completion.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ EXTENSIONS = ("operation", "dialect", "benchmark", "reward")
 
 def choice_option(names: Sequence[str], *declarations: str, **more: Any) -> Any:
     """Return an option whose value is one of `names`."""
-    option: Any = typer.Option  # its overloads do not take unpacked arguments
+    option: Any = typer.Option  # its overloads do not accept unpacked arguments
     return option(*declarations, **_choice(names, declarations[0]), **more)
 
 
@@ -53,7 +54,7 @@ def _choice(names: Sequence[str], title: str) -> dict[str, Any]:
 
 
 def completing(names: Callable[[], Sequence[str]]) -> Callable[[str], list[str]]:
-    """Return a function that completes the beginning of a name.
+    """Return a completion function for names.
 
     >>> completing(lambda: ["train", "test"])("te")
     ['test']
@@ -66,7 +67,7 @@ def completing(names: Callable[[], Sequence[str]]) -> Callable[[str], list[str]]
 
 
 def dialects() -> list[str]:
-    """Return all dialects, also those of other packages."""
+    """Return all dialects, including those of other packages."""
     from pixel_reasoner.dialects import DIALECTS
 
     return list(DIALECTS)
@@ -95,14 +96,14 @@ def report_sections() -> list[str]:
 
 
 def sources() -> list[str]:
-    """Return all sources of questions, also those of other packages."""
+    """Return all question sources, including those of other packages."""
     from pixel_reasoner.sources.base import SOURCES
 
     return list(SOURCES)
 
 
 def tasks() -> list[str]:
-    """Return what can be evaluated: PixelWorld and all benchmarks, also those of other packages."""
+    """Return all evaluation tasks: PixelWorld and all benchmarks, including those of other packages."""
     from pixel_reasoner.api import benchmarks
 
     return ["pixelworld", *(one.name for one in benchmarks())]

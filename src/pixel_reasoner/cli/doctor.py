@@ -1,4 +1,4 @@
-"""Command `doctor`: what works on this machine."""
+"""Command `doctor`: check of the installation."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from pixel_reasoner.cli.options import ENDPOINT_VARIABLE, KeyFileOption, ModelOption
-from pixel_reasoner.cli.output import say
+from pixel_reasoner.cli.output import print_line
 
 _STYLES = {"ok": "green", "missing": "yellow", "broken": "red"}
 
@@ -40,7 +40,7 @@ def doctor(
     for finding in api.diagnose(spec):
         broken += finding.status == "broken"
         status = (f"{finding.status:8}", _STYLES[finding.status])
-        say(status, f"{finding.subject}: {finding.detail}")
+        print_line(status, f"{finding.subject}: {finding.detail}")
     if broken:
-        say((f"{broken} broken", "red"))
+        print_line((f"{broken} broken", "red"))
         raise typer.Exit(1)

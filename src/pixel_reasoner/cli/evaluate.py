@@ -22,11 +22,11 @@ from pixel_reasoner.cli.options import (
     WithoutOption,
     given_options,
     model_spec,
-    refuse_options,
+    reject_options,
     rollout_config,
     with_groups,
 )
-from pixel_reasoner.cli.output import print_summary, progress_bars, say
+from pixel_reasoner.cli.output import print_line, print_summary, progress_bars
 from pixel_reasoner.errors import UsageError
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ MaxNewTokensOrDefaultOption = Annotated[
 
 @dataclass(frozen=True)
 class DataOptions:
-    """Options that name what is asked, and where the run is."""
+    """Options for the benchmark data and the run folder."""
 
     panel: ClassVar[str] = "Options"
 
@@ -67,7 +67,7 @@ class DataOptions:
 
 @dataclass(frozen=True)
 class DrawOptions:
-    """Options that decide how often and by whom each question is answered."""
+    """Options for sampling and scoring."""
 
     panel: ClassVar[str] = "Sampling and scoring"
 
@@ -75,7 +75,7 @@ class DrawOptions:
     limit: Annotated[
         int | None, typer.Option(min=1, help="Number of rows, drawn at random (benchmarks).")
     ] = None
-    limit_seed: Annotated[int, typer.Option(help="Seed of that draw.")] = 0
+    limit_seed: Annotated[int, typer.Option(help="Random seed of that draw.")] = 0
     samples: Annotated[int, typer.Option(min=1, help="Answers per question: avg@k and pass@k.")] = 1
     temperature: TemperatureOption = 0.0
     sample_seed: SamplingSeedOption = 0
@@ -84,15 +84,15 @@ class DrawOptions:
     ] = "1/1"
     cache: Annotated[
         Path | None,
-        typer.Option(help="File of responses that several runs share. Created if missing."),
+        typer.Option(help="Response cache file that several runs share. Created if missing."),
     ] = None
     media: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for pictures that are inside the files of the benchmark [default: media in --out]"
+            help="Folder for pictures embedded in the files of the benchmark [default: media in --out]"
         ),
     ] = None
-    batch_size: Annotated[int, typer.Option(min=1, help="Questions in progress at once.")] = 16
+    batch_size: Annotated[int, typer.Option(min=1, help="Number of concurrent questions.")] = 16
 
 
 @dataclass(frozen=True)
@@ -105,17 +105,17 @@ class WorldOptions:
         str,
         choice_option((*FAMILIES, "all"), "--family", "-f", help="Which scenes."),
     ] = "attribute"
-    split: Annotated[str, choice_option(SPLITS, "--split", help="Which seeds of scenes.")] = "test"
+    split: Annotated[str, choice_option(SPLITS, "--split", help="Split of scene seeds.")] = "test"
     seed: Annotated[
         int,
-        typer.Option(help="Number of the first scene of the split."),
+        typer.Option(help="Number of the first scene within the split."),
     ] = 0
-    count: Annotated[int, typer.Option(help="Questions of a family.")] = 200
+    count: Annotated[int, typer.Option(help="Questions per family.")] = 200
     disturb: Annotated[
         bool,
         typer.Option(
             "--disturb",
-            help="Also replace the first crop by one off the target: how often does the model recover?",
+            help="Also repeat correct questions with an off-target first crop, to measure the recovery rate.",
         ),
     ] = False
     size_px: Annotated[
@@ -190,12 +190,12 @@ def evaluate(
 
 
 def _check_effect(task: str, data: DataOptions, draw: DrawOptions, world: WorldOptions) -> None:
-    """Refuse options of PixelWorld for a benchmark, and options of a benchmark for PixelWorld."""
+    """Reject options of PixelWorld for a benchmark, and options of a benchmark for PixelWorld."""
     if task != "pixelworld":
-        refuse_options(given_options(world), f"on {task}: it is an option of pixelworld")
+        reject_options(given_options(world), f"on {task}: it is an option of pixelworld")
         return
     options = [*given_options(data, ["data"]), *given_options(draw, ["limit", "media"])]
-    refuse_options(options, "on pixelworld", "leave it out; --count is the number of questions")
+    reject_options(options, "on pixelworld", "leave it out; --count is the number of questions")
 
 
 def merge(
@@ -203,7 +203,7 @@ def merge(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the whole run.")],
     scorer: ScorerOption = "typed",
 ) -> None:
-    """Join the shards of one evaluation.
+    """Merge the shards of one evaluation.
 
     Examples:
         pixel-reasoner merge runs/vstar-1 runs/vstar-2 --out runs/vstar
@@ -254,12 +254,14 @@ def _eval_spec(
 
 
 def _print_benchmarks() -> None:
-    """Print what each benchmark measures, its files and its metric."""
+    """Print the purpose, files and metric of each benchmark."""
     from pixel_reasoner import api
 
-    say(("pixelworld", "bold"), "  the embedded world, made as it is asked; no --data")
+    print_line(
+        ("pixelworld", "bold"), "  generated pictures and clips with exact evidence; no --data"
+    )
     for benchmark in api.benchmarks():
-        say("\n", (benchmark.name, "bold"), f"  {benchmark.measures}")
+        print_line("\n", (benchmark.name, "bold"), f"  {benchmark.measures}")
         facts = {
             "files": benchmark.files,
             "rows": benchmark.rows,
@@ -269,4 +271,4 @@ def _print_benchmarks() -> None:
         }
         for title, text in facts.items():
             if text:
-                say(f"    {title + ':':13} {text}")
+                print_line(f"    {title + ':':13} {text}")

@@ -21,7 +21,7 @@ _OPTIONS = "Options"
 
 
 class HelpCommand(TyperCommand):
-    """A command whose help keeps indented lines as they are, and groups options by `rich_help_panel`."""
+    """Command whose help keeps indented lines unchanged and groups options by `rich_help_panel`."""
 
     def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
         """Parse arguments. Renamed options work, with a warning."""
@@ -67,7 +67,7 @@ def _path(ctx: Context) -> str:
 
 
 def _blocks(text: str) -> list[tuple[bool, list[str]]]:
-    r"""Return the lines of a text in blocks, each with whether it is indented.
+    r"""Return the lines of a text in blocks, each with a flag for indentation.
 
     >>> _blocks("Do it.\n\nExamples:\n    a\n\n    b")
     [(False, ['Do it.', '', 'Examples:']), (True, ['    a', '', '    b'])]

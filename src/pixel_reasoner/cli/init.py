@@ -1,4 +1,4 @@
-"""Command `init`: files to start from."""
+"""Command `init`: template files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pixel_reasoner.cli.choices import TEMPLATES, choice_argument
-from pixel_reasoner.cli.output import say
+from pixel_reasoner.cli.output import print_line
 from pixel_reasoner.errors import OutputError
 
 if TYPE_CHECKING:
@@ -22,24 +22,24 @@ _NEXT = {
 }
 """template -> command that uses the file"""
 _ROW_COMMENT = """\
-# Rows of questions about pictures and clips, one JSON object a line, for
+# Rows of questions about pictures and clips, one JSON object per line, for
 #   pixel-reasoner synth jsonl --data {name} --out runs/mine
 #
-# id            text; no two rows have the same
+# id            text; unique
 # media         list of {{"type": "image", "video" or "frames", "path": ..., "start": seconds, "end": seconds}}; paths are
-#               relative to the file and in its folder; or one of image, images, video, videos with paths alone
+#               relative to the file and inside its folder; or one of image, images, video, videos with paths only
 # question      text
 # answer        text, number, or a list of accepted ones; with options the letter
 # options       {{"A": text, "B": text, ...}}
 # answer_type   mcq, int, anls or free [default: mcq with options, else free]
 # image         number of the picture that contains the evidence, from 1 [default: 1]
 # boxes         evidence: list of [x1, y1, x2, y2] in pixels of that picture
-# box_unit      of boxes: pixel, fraction or permille [default: pixel]; box_format: xyxy or xywh [default: xyxy]
-# frames        evidence in a clip: list of numbers of the 16 frames that are shown
+# box_unit      unit of boxes: pixel, fraction or permille [default: pixel]; box_format: xyxy or xywh [default: xyxy]
+# frames        evidence in a clip: list of frame numbers, out of the 16 sampled frames
 # frame_base    number of the first frame, 0 or 1 [default: 1]
 # times         evidence in a clip, instead of frames: seconds from its start
-# subjects      what each box or frame shows; findings: what is found there
-# needs_look    false where the overview is enough; reasoning: how the answer follows then
+# subjects      name of the object in each box or frame; findings: what each box or frame shows
+# needs_look    false if the overview is sufficient; reasoning: how the answer follows then
 # category      group of rows in tables
 """
 
@@ -53,7 +53,7 @@ def init(
         ),
     ] = None,
 ) -> None:
-    """Write a commented file to start from: a run of `train sft` or `train rl`, or rows of your own for `synth jsonl`.
+    """Write a commented template: a run of `train sft` or `train rl`, or your own rows for `synth jsonl`.
 
     An existing file is never replaced.
 
@@ -67,8 +67,8 @@ def init(
     path = out or Path("rows.jsonl" if template == "rows" else f"{template}.toml")
     written = _write_rows(path) if template == "rows" else _write_run(path, template)
     for one in written:
-        say(f"Written: {one}")
-    say(f"Next: {_NEXT[template].format(path=path)}")
+        print_line(f"Written: {one}")
+    print_line(f"Next: {_NEXT[template].format(path=path)}")
 
 
 def _write_run(path: Path, template: str) -> list[Path]:
@@ -77,12 +77,12 @@ def _write_run(path: Path, template: str) -> list[Path]:
 
 
 def _write_rows(path: Path) -> list[Path]:
-    """Write two rows about pictures of PixelWorld, and a comment next to them: JSONL has none."""
+    """Write two rows about pictures of PixelWorld, and a comment file next to them, because JSONL has no comments."""
     from pixel_reasoner.sources.boxes import picture_size
     from pixel_reasoner.world import render, scenes
 
     comment = path.with_suffix(".txt")
-    _refuse_existing([path, comment])
+    _reject_existing([path, comment])
     overview, detail = render(scenes("attribute", "train", 0, 2), path.parent)
     assert detail.evidence is not None
     width, height = picture_size(path.parent / detail.media[0].path)
@@ -116,18 +116,18 @@ def _row(question: Question) -> dict[str, Any]:
 def _write_new(files: dict[Path, str]) -> list[Path]:
     from pixel_reasoner.files import atomic_writer
 
-    _refuse_existing(list(files))
+    _reject_existing(list(files))
     for path, text in files.items():
         with atomic_writer(path) as file:
             file.write(text)
     return list(files)
 
 
-def _refuse_existing(paths: list[Path]) -> None:
+def _reject_existing(paths: list[Path]) -> None:
     for path in paths:
         if path.exists():
             raise OutputError(
-                expected="a name that is free",
-                got=f"{path}, which exists",
-                fix="name another one with --out",
+                expected="the name of a new file",
+                got=f"{path}, which already exists",
+                fix="choose another one with --out",
             )

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: a command stops in an orderly way, and one line says how to continue."""
+"""Ctrl-C and SIGTERM: a command stops cleanly, and one line explains how to continue."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from typing import Any
 
 from pixel_reasoner.cli.help import CommandGroup
 
-_MESSAGE = "stopped; what is done is kept, run the same command to continue"
+_MESSAGE = "stopped; finished work is kept, run the same command to continue"
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, which ends a command as Ctrl-C does."""
+    """SIGTERM, handled like Ctrl-C."""
 
 
 class Stopped(Exception):
-    """A command that was interrupted; its text is for the user."""
+    """Interrupted command; its text is shown to the user."""
 
     def __init__(self, code: int) -> None:
         super().__init__(_MESSAGE)
         self.code = code
-        """exit code: 128 and the number of the signal"""
+        """exit code: 128 plus the number of the signal"""
 
 
 class InterruptibleGroup(CommandGroup):
     """Commands whose interruption is a `Stopped`: the command line library would end the process without a word."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command that was named."""
+        """Run the selected command."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
@@ -37,7 +37,7 @@ class InterruptibleGroup(CommandGroup):
 
 
 def handle_sigterm() -> None:
-    """Let SIGTERM interrupt the main thread as Ctrl-C does."""
+    """Let SIGTERM interrupt the main thread like Ctrl-C."""
     signal.signal(signal.SIGTERM, _terminate)
 
 

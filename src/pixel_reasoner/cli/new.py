@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from pixel_reasoner.cli.choices import EXTENSIONS, choice_argument
-from pixel_reasoner.cli.output import say
+from pixel_reasoner.cli.output import print_line
 from pixel_reasoner.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -72,9 +72,9 @@ def new(
     folder = (out or Path(project)).absolute()
     _check_folder(folder)
     use = _write_package(folder, kind, name, project)
-    say(f"Written: {out or Path(project)}")
-    say(f"Next: cd {out or Path(project)} && pip install -e '.[test]' && python -m pytest")
-    say(f"Then: {use}")
+    print_line(f"Written: {out or Path(project)}")
+    print_line(f"Next: cd {out or Path(project)} && pip install -e '.[test]' && python -m pytest")
+    print_line(f"Then: {use}")
 
 
 def _check_name(kind: str, name: str) -> None:

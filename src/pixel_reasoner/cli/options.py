@@ -1,6 +1,7 @@
 """Options that several commands share, alone and in groups.
 
-A group is a dataclass whose fields are options; `--help` shows them under its `panel`. `with_groups` expands a parameter of such a type into one option per field:
+A group is a dataclass whose fields are options; `--help` shows them under its `panel`. `with_groups` expands a
+parameter of such a type into one option per field:
 
     @with_groups
     def ask(question: ..., backend: LocalOptions, server: ServerOptions) -> None: ...
@@ -78,7 +79,7 @@ AllowMediaOption = Annotated[
     typer.Option(
         "--allow-media",
         metavar="DIR",
-        help="Also read pictures and videos below this folder, if the data name any there. May be repeated.",
+        help="Also allow pictures and videos below this folder, if the data name any there. May be repeated.",
     ),
 ]
 TracesArgument = Annotated[Path, typer.Argument(help="A folder with traces.jsonl, or the file.")]
@@ -93,27 +94,27 @@ ServerKindOption = Annotated[
     choice_option(
         SERVERS,
         "--server",
-        help="Kind of server, which decides the fields of a request [default: as the server reports]",
+        help="Kind of server, which determines the request fields [default: reported by the server]",
     ),
 ]
 KeyFileOption = Annotated[
     Path | None,
     typer.Option(
-        help="File that contains the key [default: the environment variable OPENAI_API_KEY, if it is set]",
+        help="File with the key [default: the environment variable OPENAI_API_KEY, if it is set]",
     ),
 ]
 TimeoutOption = Annotated[
     float,
     typer.Option(
         min=0.001,
-        help="Time of a request with its retries, in seconds, for each server.",
+        help="Timeout of a request including retries, in seconds, per server.",
     ),
 ]
 
 
 @dataclass(frozen=True)
 class LocalOptions:
-    """Options of a model that runs in this process, of its prompt format and its pixel budgets."""
+    """Options of a local model, its prompt format and pixel budgets."""
 
     panel: ClassVar[str] = "A local model, prompt format and pixels"
 
@@ -123,14 +124,14 @@ class LocalOptions:
         choice_option(
             DTYPES,
             "--dtype",
-            help="[default: as the weights are stored, where the processor supports that]",
+            help="[default: the dtype of the stored weights, if the processor supports it]",
         ),
     ] = None
     compiled: Annotated[
         bool,
         typer.Option(
             "--compile",
-            help="Compile norms and MLPs of a local model first: on a GPU, decoding takes less than half the time.",
+            help="Compile norms and MLPs of a local model: on a GPU, decoding takes less than half the time.",
         ),
     ] = False
     dialect: Annotated[
@@ -139,20 +140,21 @@ class LocalOptions:
             metavar="DIALECT",
             autocompletion=completing(dialects),
             help="Prompt format: compact, deepeyes, mini_o3, pixel_reasoner, plain, qwen2_5_vl, qwen3_vl, or of a plug-in"
-            " [default: as the folder of the model says, or detected from it]",
+            " [default: from the folder of the model, or detected from it]",
         ),
     ] = None
     overview_px: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="Maximum pixels of the overview of a picture [default: as the folder of the model or the dialect says]",
+            help="Maximum pixels of the overview of a picture [default: from the folder of the model, or the dialect]",
         ),
     ] = None
     crop_px: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Maximum pixels of a picture that an operation returns [default: likewise]"
+            min=1,
+            help="Maximum pixels of a picture that an operation returns [default: same as --max-pixels]",
         ),
     ] = None
 
@@ -168,7 +170,7 @@ class ServerOptions:
         typer.Option(
             "--endpoint",
             envvar=ENDPOINT_VARIABLE,
-            help="Address of an OpenAI-compatible server of --model, such as http://localhost:8000/v1. May be "
+            help="Address of an OpenAI-compatible server of --model, for example http://localhost:8000/v1. May be "
             "repeated: requests are distributed.",
         ),
     ] = None
@@ -177,7 +179,7 @@ class ServerOptions:
         choice_option(
             PROTOCOLS,
             "--protocol",
-            help="How calls are transferred: `text` works with every server, `native` uses its tool calls.",
+            help="Tool call protocol: `text` works with every server, `native` uses its tool calls.",
         ),
     ] = "text"
     server: ServerKindOption = None
@@ -186,21 +188,21 @@ class ServerOptions:
 
 
 LOCAL_ONLY = ("device", "dtype", "compiled")
-"""fields of `LocalOptions` that have no effect on a model behind servers"""
+"""fields of `LocalOptions` without effect on a model behind servers"""
 
 
 def model_spec(name: str, local: LocalOptions, servers: ServerOptions, **more: Any) -> ModelSpec:
-    """Return the model that options name.
+    """Return the model that the options specify.
 
     Raises:
-        UsageError: options of a local model with servers, or the other way round.
+        UsageError: options of a local model together with servers, or the reverse.
     """
     from pixel_reasoner.api import ModelSpec
 
     if servers.endpoint:
-        refuse_options(given_options(local, LOCAL_ONLY), "with --endpoint")
+        reject_options(given_options(local, LOCAL_ONLY), "with --endpoint")
     else:
-        refuse_options(given_options(servers), "without --endpoint")
+        reject_options(given_options(servers), "without --endpoint")
 
     return ModelSpec(
         name,
@@ -215,7 +217,7 @@ def model_spec(name: str, local: LocalOptions, servers: ServerOptions, **more: A
 
 
 def given_options(group: Any, names: Sequence[str] = ()) -> list[str]:
-    """Return the options of a group whose values are not the defaults; `names` limits them to some fields.
+    """Return the options of a group whose values differ from the defaults; `names` limits them to some fields.
 
     >>> given_options(ServerOptions(timeout_s=5.0)), given_options(LocalOptions(device="cpu"), ["dtype"])
     (['--timeout-s'], [])
@@ -230,15 +232,18 @@ def given_options(group: Any, names: Sequence[str] = ()) -> list[str]:
 
 def _option_name(field: str, annotation: Any) -> str:
     option = annotation.__metadata__[0]
-    declared = (option.default, *(option.param_decls or ()))  # typer has the first one as a default
+    declared = (
+        option.default,
+        *(option.param_decls or ()),
+    )  # typer stores the first one as a default
     long = (name for name in declared if isinstance(name, str) and name.startswith("--"))
     return next(long, f"--{field.replace('_', '-')}")
 
 
-def refuse_options(names: Sequence[str], where: str, fix: str = "leave it out") -> None:
-    """Raise `UsageError` if there are options that have no effect.
+def reject_options(names: Sequence[str], where: str, fix: str = "leave it out") -> None:
+    """Raise `UsageError` if any option has no effect.
 
-    >>> refuse_options(["--dtype"], "with --endpoint")
+    >>> reject_options(["--dtype"], "with --endpoint")
     Traceback (most recent call last):
         ...
     pixel_reasoner.errors.UsageError: expected only options that have an effect; got --dtype, which has none with --endpoint. Fix: leave it out
@@ -277,7 +282,7 @@ def rollout_config(
     from pixel_reasoner.api import RolloutConfig, RolloutLimits, SamplingParams
     from pixel_reasoner.operations.registry import OperationSet, default_operations
 
-    refuse_options(["--operation"] if added and not operations else [], "with --no-operations")
+    reject_options(["--operation"] if added and not operations else [], "with --no-operations")
     names = (*default_operations().names, *OperationSet.of(added).names) if added else operations
     return RolloutConfig(
         operations=names,
@@ -287,7 +292,7 @@ def rollout_config(
 
 
 def with_groups(command: Callable[..., None]) -> Callable[..., None]:
-    """Expand each parameter that is a group of options into one parameter per option.
+    """Expand each option group parameter into one parameter per option.
 
     >>> @with_groups
     ... def command(name: str, servers: ServerOptions) -> None:
@@ -335,6 +340,6 @@ def _options(group: Any) -> list[inspect.Parameter]:
 
 
 def _in_panel(annotation: Any, panel: str) -> Any:
-    option = copy.copy(annotation.__metadata__[0])  # another command may show it without the group
+    option = copy.copy(annotation.__metadata__[0])  # another command may use it without the group
     option.rich_help_panel = panel
     return Annotated[annotation.__origin__, option]

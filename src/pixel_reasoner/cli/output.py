@@ -1,4 +1,4 @@
-"""What commands print: messages, progress bars, tables of metrics."""
+"""Output of commands: messages, progress bars, tables of metrics."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ SUMMARY_COLUMNS = {
     "score": "score",
     "rapr": "RaPR",
     "evidence_hit_rate": "evidence",
-    "operation_error_rate": "refused",
+    "operation_error_rate": "rejected",
     "unparsed_rate": "unparsed",
-    "mean_operations": "looks",
+    "mean_operations": "operations",
 }
-"""metric -> title of its column"""
+"""metric -> column title"""
 
 
-def say(*parts: str | tuple[str, str]) -> None:
+def print_line(*parts: str | tuple[str, str]) -> None:
     """Print a line to standard output. A part is a text, or a text with a style; markup in a text has no effect."""
     from rich.console import Console
     from rich.text import Text
@@ -43,23 +43,23 @@ def warn(text: str) -> None:
 
 
 def check_output_file(path: Path, option: str) -> None:
-    """Raise an error if a file cannot be written because of what is there already, before anything is computed.
+    """Raise an error if a file cannot be written because of existing files, before anything is computed.
 
     Raises:
-        UsageError: the path is a folder, or a file is where a folder of the path should be.
+        UsageError: the path is a folder, or a parent of the path is a file.
     """
     if path.is_dir():
         raise UsageError(
             expected=f"{option} with the name of a file",
             got=f"{path}, which is a folder",
-            fix=f"such as {option} {path / 'out.html'}",
+            fix=f"for example {option} {path / 'out.html'}",
         )
     for parent in path.parents:
         if parent.exists() and not parent.is_dir():
             raise UsageError(
                 expected=f"{option} in a folder",
                 got=f"{path}, below the file {parent}",
-                fix="name another place",
+                fix="choose another path",
             )
 
 
@@ -70,7 +70,7 @@ class ProgressBars:
         self._progress = progress
 
     def start(self, title: str, total: int | None) -> Update:
-        """Add a bar and return the function that moves it."""
+        """Add a bar and return its setter."""
         bar = self._progress.add_task(title, total=total, note="")
 
         def update(completed: int, note: str = "") -> None:
@@ -81,7 +81,7 @@ class ProgressBars:
 
 @contextmanager
 def progress_bars() -> Iterator[ProgressBars]:
-    """Show progress bars while the context is open."""
+    """Show progress bars inside the context."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -103,9 +103,9 @@ def progress_bars() -> Iterator[ProgressBars]:
 
 
 def print_report_written(out: Path, unshown: Mapping[str, int], *, quiet: bool = False) -> None:
-    """Print where a report is, and why pictures are missing from it."""
+    """Print the path of a report, and the reasons for missing pictures."""
     if not quiet:
-        say(f"Report: {out}")
+        print_line(f"Report: {out}")
     for why, count in unshown.items():
         warn(f"not shown: {count} pictures: {why}")
 
@@ -129,14 +129,16 @@ def print_summary(summary: Mapping[str, Any], out: Path) -> None:
         table.add_row(Text(visible(name)), *(format_metric(group[metric]) for metric in metrics))
     Console().print(table)
     if "cyclic_accuracy" in summary:
-        say(f"cyclic_accuracy {summary['cyclic_accuracy']:g}")
+        print_line(f"cyclic_accuracy {summary['cyclic_accuracy']:g}")
     _print_repeats(summary.get("repeats", {}))
     if "gain" in summary:
         print_comparison(summary, "gain", "harm", "with", "without")
     if summary.get("recovery_rate") is not None:
-        say(f"recovery_rate {summary['recovery_rate']:g} of {summary['disturbed']} disturbed")
+        print_line(
+            f"recovery_rate {summary['recovery_rate']:g} of {summary['disturbed']} disturbed"
+        )
     _print_rows(summary)
-    say(f"Traces and summary: {out}")
+    print_line(f"Traces and summary: {out}")
 
 
 def print_comparison(
@@ -165,7 +167,7 @@ def print_comparison(
             Text(visible(title)), format_metric(one["value"]), format_metric(one["interval"])
         )
     Console().print(table)
-    say(f"paired test of the difference: p = {found['difference']['p']:g}")
+    print_line(f"paired test of the difference: p = {found['difference']['p']:g}")
 
 
 def format_metric(value: Any) -> str:
@@ -187,15 +189,15 @@ def _print_repeats(repeats: Mapping[str, Any]) -> None:
         for name, metric in metrics.items():
             if name.startswith(("avg@", "pass@")):
                 title = f"{name} {group} ".strip()
-                say(f"{title} {metric['value']:g} {format_metric(metric['interval'])}")
+                print_line(f"{title} {metric['value']:g} {format_metric(metric['interval'])}")
 
 
 def _print_rows(summary: Mapping[str, Any]) -> None:
-    """Print which rows were not evaluated, and why."""
+    """Print the number of skipped rows, and the reasons."""
     rows = summary.get("rows")
     if rows is not None:
         share = summary["count"] / max(1, rows["read"])
-        say(f"evaluated {summary['count']} of {rows['read']} rows ({share:.1%})")
+        print_line(f"evaluated {summary['count']} of {rows['read']} rows ({share:.1%})")
         for title in ("dropped", "noted"):
             for reason, one in rows[title].items():
                 warn(f"{title}: {reason} {one['count']}: {'; '.join(one['rows'][:3])}")

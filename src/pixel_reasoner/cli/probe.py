@@ -10,13 +10,13 @@ from pixel_reasoner.cli.options import (
     ServerKindOption,
     TimeoutOption,
 )
-from pixel_reasoner.cli.output import say
+from pixel_reasoner.cli.output import print_line
 
 QUESTIONS = {
-    "pictures": "sees a picture in a user message",
-    "tool_pictures": "sees a picture in a tool message",
-    "seeds": "heeds seeds",
-    "logprobs": "tells logprobs",
+    "pictures": "accepts a picture in a user message",
+    "tool_pictures": "accepts a picture in a tool message",
+    "seeds": "uses the seed",
+    "logprobs": "returns logprobs",
 }
 """field of a probe's result -> its title"""
 
@@ -31,7 +31,8 @@ def probe(
 ) -> None:
     """Test an endpoint: image input, seed, logprobs, pictures in tool messages.
 
-    Sends about nine short requests to each server. `ask` and `eval` do the same once a day, and send what works.
+    Sends about nine short requests to each server. `ask` and `eval` do the same once a day, and use only supported
+    fields.
 
     Examples:
         pixel-reasoner probe --model qwen3-vl --endpoint http://localhost:8000/v1
@@ -47,10 +48,10 @@ def probe(
     if as_json:
         print(json.dumps(found.by_url, indent=2))
         return
-    words = {True: "yes", False: "no", None: "cannot be told"}
+    words = {True: "yes", False: "no", None: "unknown"}
     for url, one in found.by_url.items():
-        say(f"{url}, asked as {found.server}")
+        print_line(f"{url}, asked as {found.server}")
         for name, question in QUESTIONS.items():
-            say(f"  {question}: {words[one[name]]}")
+            print_line(f"  {question}: {words[one[name]]}")
     for url in found.without_answer:
-        say(f"{url}: no answer")
+        print_line(f"{url}: no answer")

@@ -1,4 +1,4 @@
-"""Commands `compare` and `report`: what runs show."""
+"""Commands `compare` and `report`: reports of runs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ import typer
 
 from pixel_reasoner.cli.choices import completing, report_sections
 from pixel_reasoner.cli.options import AllowMediaOption, ScorerOption
-from pixel_reasoner.cli.output import check_output_file, print_comparison, print_report_written, say
+from pixel_reasoner.cli.output import (
+    check_output_file,
+    print_comparison,
+    print_line,
+    print_report_written,
+)
 
 
 def compare(
@@ -20,20 +25,20 @@ def compare(
         bool,
         typer.Option(
             "--anyway",
-            help="Compare the questions of both even if the runs contain different ones.",
+            help="Compare the common questions even if the runs contain different ones.",
         ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print all metrics as JSON.")] = False,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Also write an HTML page, such as compare.html."),
+        typer.Option("--out", "-o", help="Also write an HTML page, for example compare.html."),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="Maximum number of traces on the page.")] = 200,
     allow_media: AllowMediaOption = None,
 ) -> None:
     """Compare two runs over the same questions, with a paired test.
 
-    Settings that affect the results and differ are listed. Runs over different questions are rejected.
+    Differing settings that affect the results are listed. Runs over different questions are rejected.
 
     Examples:
         pixel-reasoner compare runs/after runs/before --out compare.html
@@ -52,7 +57,7 @@ def compare(
         print(json.dumps(found, indent=2))
         return
     for name, (one, other) in found["differing"].items():
-        say(f"differing: {name}: {one} against {other}")
+        print_line(f"differing: {name}: {one} against {other}")
     print_comparison(found, f"{first} alone", f"{second} alone", str(first), str(second))
 
 
@@ -82,7 +87,7 @@ def report(
 ) -> None:
     """Write one self-contained page: metrics and traces of a run with boxes, crops, thoughts and answers, or curves of RL runs.
 
-    Traces of an evaluation with --compare are sorted: first those where operations did harm, then those with a gain.
+    Traces of an evaluation with --compare are sorted: harm of operations first, then gain.
 
     Examples:
         pixel-reasoner report runs/video --out video.html
@@ -106,10 +111,10 @@ def report(
         allow_media=allow_media or (),
     )
     if written.curves:
-        say(f"{written.curves} curves: {out}")
+        print_line(f"{written.curves} curves: {out}")
         return
     for path in written.tables:
-        say(f"Table: {path}")
+        print_line(f"Table: {path}")
     if written.is_shortened:
-        say(f"Only the first {limit} traces are shown; --limit shows more.")
+        print_line(f"Only the first {limit} traces are shown; increase --limit to show more.")
     print_report_written(out, written.unshown)

@@ -13,10 +13,10 @@ from pixel_reasoner.cli.options import (
     AllowMediaOption,
     ShardOption,
     given_options,
-    refuse_options,
+    reject_options,
     with_groups,
 )
-from pixel_reasoner.cli.output import progress_bars, say
+from pixel_reasoner.cli.output import print_line, progress_bars
 
 if TYPE_CHECKING:
     from pixel_reasoner.api import LabellerSpec
@@ -32,7 +32,7 @@ SourceArgument = Annotated[
 
 @dataclass(frozen=True)
 class RowOptions:
-    """Options that decide which questions are used."""
+    """Options for the source questions."""
 
     panel: ClassVar[str] = "Questions"
 
@@ -51,13 +51,15 @@ class RowOptions:
         int, typer.Option(min=1, help="Maximum number of traces, over all shards.")
     ] = 1000
     per_scene: Annotated[
-        int, typer.Option(min=1, help="Maximum number of traces of one scene (PixelWorld).")
+        int, typer.Option(min=1, help="Maximum number of traces per scene (PixelWorld).")
     ] = 6
-    seed: Annotated[int, typer.Option(min=0, help="Seed of scenes, wording and regions.")] = 0
+    seed: Annotated[
+        int, typer.Option(min=0, help="Random seed of scenes, wording and regions.")
+    ] = 0
     box_unit: Annotated[
         str | None,
         typer.Option(
-            help="Unit of boxes in own rows that do not state it: pixel, fraction or permille (0 to 1000) [default: pixel]"
+            help="Unit of boxes in own rows without a unit: pixel, fraction or permille (0 to 1000) [default: pixel]"
         ),
     ] = None
     box_format: Annotated[
@@ -71,7 +73,7 @@ class RowOptions:
 
 @dataclass(frozen=True)
 class TraceOptions:
-    """Options that decide what traces contain."""
+    """Options for the content of traces."""
 
     panel: ClassVar[str] = "Traces"
 
@@ -95,7 +97,9 @@ class TraceOptions:
     ] = True
     margin: Annotated[
         float,
-        typer.Option(min=0.0, help="Margin of a crop around the evidence, in widths of it."),
+        typer.Option(
+            min=0.0, help="Margin of a crop around the evidence, as a multiple of its size."
+        ),
     ] = 0.25
     min_side: Annotated[
         float,
@@ -103,9 +107,7 @@ class TraceOptions:
     ] = 0.12
     regions: Annotated[
         int,
-        typer.Option(
-            min=1, help="Maximum number of regions of one picture that are asked about (sa1b)."
-        ),
+        typer.Option(min=1, help="Maximum number of regions per picture (sa1b)."),
     ] = 3
 
 
@@ -116,12 +118,12 @@ class LabellerOptions:
     panel: ClassVar[str] = "Labeller"
 
     analysis: Annotated[
-        str, choice_option(ANALYSES, "--analysis", help="What writes the findings of a crop.")
+        str, choice_option(ANALYSES, "--analysis", help="Writer of the findings of a crop.")
     ] = "template"
     labeller: Annotated[
         list[str] | None,
         typer.Option(
-            help="An OpenAI-compatible endpoint with a vision model, such as http://localhost:8000/v1. May be repeated:"
+            help="An OpenAI-compatible endpoint with a vision model, for example http://localhost:8000/v1. May be repeated:"
             " requests are distributed. Its key is the environment variable OPENAI_API_KEY."
         ),
     ] = None
@@ -133,7 +135,7 @@ class LabellerOptions:
         typer.Option(min=0, help="Maximum number of requests; cached answers do not count."),
     ] = None
     labeller_concurrency: Annotated[
-        int, typer.Option(min=1, help="Requests in progress at once.")
+        int, typer.Option(min=1, help="Maximum number of concurrent requests.")
     ] = 8
     labeller_timeout: Annotated[
         float, typer.Option(min=0.001, help="Timeout of a request, in seconds.")
@@ -141,12 +143,12 @@ class LabellerOptions:
     labeller_cache: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of answers, which several runs may share [default: labels in --out]"
+            help="Folder of cached answers, which several runs may share [default: labels in --out]"
         ),
     ] = None
 
     def spec(self) -> LabellerSpec:
-        """Return the labeller that the options name."""
+        """Return the labeller that the options specify."""
         from pixel_reasoner.api import LabellerSpec
 
         return LabellerSpec(
@@ -223,19 +225,21 @@ def synth(
 
 
 def _check_effect(source: str, rows: RowOptions, traces: TraceOptions) -> None:
-    """Refuse options that belong to another source."""
+    """Reject options that belong to another source."""
     if source != "sa1b":
-        refuse_options(given_options(traces, ["regions"]), f"on {source}: it is an option of sa1b")
+        reject_options(given_options(traces, ["regions"]), f"on {source}: it is an option of sa1b")
     if source == "pixelworld":
-        refuse_options(given_options(rows, ["data"]), "on pixelworld, which is generated")
+        reject_options(given_options(rows, ["data"]), "on pixelworld, which is generated")
         return
     options = given_options(rows, ["families", "per_scene"]) + given_options(traces, ["text_share"])
-    refuse_options(options, f"on {source}: it is an option of pixelworld")
+    reject_options(options, f"on {source}: it is an option of pixelworld")
 
 
 def _print_summary(summary: dict[str, Any], out: Path) -> None:
     path, rate = out / "traces.jsonl", summary["traces_per_second"]
-    say(f"{summary['count']} traces: {path}  ({rate} a second)")
+    print_line(f"{summary['count']} traces: {path}  ({rate} a second)")
     for title in ("kinds", "dropped", "labeller"):
         if summary.get(title):
-            say(f"{title}: " + ", ".join(f"{name} {n}" for name, n in summary[title].items()))
+            print_line(
+                f"{title}: " + ", ".join(f"{name} {n}" for name, n in summary[title].items())
+            )

@@ -1,4 +1,4 @@
-"""Commands `check`, `export` and `import`: traces of a run, and other formats."""
+"""Commands `check`, `export` and `import`: traces of a run in this and other formats."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pixel_reasoner.cli.choices import EXPORT_FORMATS, choice_option
-from pixel_reasoner.cli.options import AllowMediaOption, TracesArgument, refuse_options
-from pixel_reasoner.cli.output import progress_bars, say, warn
+from pixel_reasoner.cli.options import AllowMediaOption, TracesArgument, reject_options
+from pixel_reasoner.cli.output import print_line, progress_bars, warn
 from pixel_reasoner.text import visible
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def check(
     from pixel_reasoner import api
 
     if show_mask:
-        refuse_options(["--held-out"] if held_out else [], "with --show-mask, which checks nothing")
+        reject_options(["--held-out"] if held_out else [], "with --show-mask, which checks nothing")
         for masked in api.masked_traces(source, model or "tiny", allow_media or ()):
             _print_mask(masked)
         return
@@ -56,15 +56,15 @@ def check(
             progress=progress,
             allow_media=allow_media or (),
         )
-    for name, metric in verdict.figures.items():
-        say(f"{name}: {metric}")
+    for name, metric in verdict.metrics.items():
+        print_line(f"{name}: {metric}")
     for problem in verdict.named:
         warn(f"{problem.check}: {problem.question}: {problem.detail}")
     if verdict.passed:
-        say(("fit to train on", "green"), f": {verdict.checked} traces")
+        print_line(("ready for training", "green"), f": {verdict.checked} traces")
         return
     problems = ", ".join(f"{name} {n}" for name, n in verdict.problems.items()) or "no trace"
-    say(("not fit to train on", "red"), f": {problems} (of {verdict.checked} traces)")
+    print_line(("not ready for training", "red"), f": {problems} (of {verdict.checked} traces)")
     raise typer.Exit(1)
 
 
@@ -76,8 +76,9 @@ def export(
 ) -> None:
     """Write traces in other formats.
 
-    `trl`: a `datasets` folder with messages and embedded pictures, for a stock trl.SFTTrainer. `message_list`: the JSON
-    of PixelReasoner-SFT-Data, pictures as files, for traces that `synth --model pixel_reasoner` wrote.
+    `trl`: a `datasets` folder with messages and inline pictures, for a stock trl.SFTTrainer. `message_list`: the JSON
+    format of
+    PixelReasoner-SFT-Data, with pictures as files, for traces from `synth --model pixel_reasoner`.
 
     Examples:
         pixel-reasoner export runs/synth --out runs/synth-trl
@@ -89,7 +90,7 @@ def export(
     from pixel_reasoner import api
 
     num_rows = api.export_traces(source, out, to, allow_media or ())
-    say(f"{num_rows} rows: {out}")
+    print_line(f"{num_rows} rows: {out}")
 
 
 def import_(
@@ -97,7 +98,7 @@ def import_(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the traces.")],
     allow_media: AllowMediaOption = None,
 ) -> None:
-    """Read traces of PixelReasoner-SFT-Data. Every call is executed again; rows that cannot be used are listed.
+    """Import traces of PixelReasoner-SFT-Data. Every call is executed again; unusable rows are listed.
 
     Example:
         pixel-reasoner import release/data.json --out runs/released
@@ -110,13 +111,13 @@ def import_(
         lambda row: warn(f"dropped: {row.where}: {row.detail}"),
         allow_media or (),
     )
-    say(f"{count} traces: {out / 'traces.jsonl'}")
+    print_line(f"{count} traces: {out / 'traces.jsonl'}")
     if dropped:
-        say("dropped: " + ", ".join(f"{name} {n}" for name, n in dropped.items()))
+        print_line("dropped: " + ", ".join(f"{name} {n}" for name, n in dropped.items()))
 
 
 def _print_mask(masked: MaskedTrace) -> None:
-    """Print the tokens of a trace: trained ones green and between ⟦ ⟧, all others grey."""
+    """Print the tokens of a trace: trained tokens green and between ⟦ ⟧, all others grey."""
     from rich.console import Console
     from rich.text import Text
 

@@ -10,8 +10,8 @@ from typing import Annotated, ClassVar
 import typer
 
 from pixel_reasoner.cli.help import CommandGroup, HelpCommand
-from pixel_reasoner.cli.options import refuse_options, with_groups
-from pixel_reasoner.cli.output import say
+from pixel_reasoner.cli.options import reject_options, with_groups
+from pixel_reasoner.cli.output import print_line
 
 app = typer.Typer(cls=CommandGroup, no_args_is_help=True, help="Train models.")
 
@@ -20,7 +20,7 @@ RunArgument = Annotated[Path, typer.Argument(help="TOML file of the run.")]
 
 @dataclass(frozen=True)
 class ReuseOptions:
-    """Options that decide what a training starts from, and its share of answers without operations."""
+    """Options for the initial model, and the share of answers without operations."""
 
     panel: ClassVar[str] = "Start"
 
@@ -33,7 +33,8 @@ class ReuseOptions:
     start: Annotated[
         str,
         typer.Option(
-            "--from", help="Instead of --tower: also continue from the language model of this one."
+            "--from",
+            help="Instead of --tower: also continue from the language model of this model.",
         ),
     ] = ""
     words: Annotated[
@@ -41,7 +42,7 @@ class ReuseOptions:
         typer.Option(
             min=0.0,
             max=1.0,
-            help="Share of examples that answer without an operation, by a guess where one is needed: for ablations.",
+            help="Share of examples that answer without an operation, by a guess if one is needed: for ablations.",
         ),
     ] = 0.0
 
@@ -58,22 +59,20 @@ def train_tiny(
     ] = Path("runs/tiny"),
     reuse: ReuseOptions = ReuseOptions(),
     steps: Annotated[
-        int, typer.Option(min=1, help="Steps of the last stage, the language model.")
+        int, typer.Option(min=1, help="Number of steps of the last stage (language model).")
     ] = 4000,
     seed: Annotated[int, typer.Option(help="Seed of weights and batches.")] = 0,
     scale: Annotated[
         float,
-        typer.Option(min=0.0, help="Share of scenes and steps: 0.01 tries the whole pipeline."),
+        typer.Option(min=0.0, help="Share of scenes and steps: 0.01 tests the whole pipeline."),
     ] = 1.0,
     batch_share: Annotated[
         float,
-        typer.Option(min=0.0, max=1.0, help="Share of the examples of each step and measurement."),
+        typer.Option(min=0.0, max=1.0, help="Share of the examples per step and measurement."),
     ] = 1.0,
     install: Annotated[
         bool,
-        typer.Option(
-            "--install", help="Replace the bundled model of this installation by the result."
-        ),
+        typer.Option("--install", help="Replace the installed bundled model by the result."),
     ] = False,
 ) -> None:
     """Train the bundled model from scratch. Every stage resumes after a kill: run the command again.
@@ -99,7 +98,7 @@ def train_tiny(
         batch_share=batch_share,
         install=install,
     )
-    say(f"The model: {api.train_tiny(spec)}")
+    print_line(f"The model: {api.train_tiny(spec)}")
 
 
 @app.command("sft", cls=HelpCommand)
@@ -123,12 +122,12 @@ def train_rl(
         bool,
         typer.Option("--plan", help="Print batches, tokens and memory without loading anything."),
     ] = False,
-    gpus: Annotated[int, typer.Option(help="For --plan: number of GPUs that train.")] = 8,
-    gpu_gib: Annotated[float, typer.Option(help="For --plan: memory of each, in GiB.")] = 80.0,
+    gpus: Annotated[int, typer.Option(help="For --plan: number of training GPUs.")] = 8,
+    gpu_gib: Annotated[float, typer.Option(help="For --plan: memory per GPU, in GiB.")] = 80.0,
     like: Annotated[
         str | None,
         typer.Option(
-            help="For --plan: a model of the same shape, if that of the run does not exist yet."
+            help="For --plan: a model of the same shape, if the model of the run does not exist yet."
         ),
     ] = None,
 ) -> None:
@@ -145,15 +144,15 @@ def train_rl(
 
     if not plan:
         given = {"--gpus": gpus != 8, "--gpu-gib": gpu_gib != 80.0, "--like": like is not None}
-        refuse_options([name for name, is_given in given.items() if is_given], "without --plan")
+        reject_options([name for name, is_given in given.items() if is_given], "without --plan")
     if plan:
         for line in api.plan_rl(run, gpus, gpu_gib, like):
-            say(line)
+            print_line(line)
         return
     _print_model(api.train_rl(run))
 
 
 def _print_model(folder: Path) -> None:
-    """Print where the model is, in the first of several processes."""
+    """Print the path of the model, in the first of several processes."""
     if os.environ.get("RANK", "0") == "0":
-        say(f"The model: {folder}")
+        print_line(f"The model: {folder}")

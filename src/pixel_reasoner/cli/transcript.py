@@ -1,4 +1,4 @@
-"""A rollout as text on a terminal, while it is generated."""
+"""Streaming transcript of a rollout on a terminal."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 class Transcript:
-    """Prints the text of each turn as it arrives, then its calls and their results.
+    """Printer of a rollout: the text of each turn during generation, then its calls and their results.
 
     Args:
-        note: printed before the first text. An error in the files comes earlier, and is then the only message.
+        note: printed before the first text. If opening a file fails earlier, only the error is printed.
     """
 
     def __init__(self, note: str = "") -> None:
@@ -28,7 +28,7 @@ class Transcript:
         self._text = ""
 
     def on_text(self, piece: str) -> None:
-        """Print new text of the current turn, without the calls in it."""
+        """Print new text of the current turn, without its calls."""
         from rich.text import Text
 
         if self._note:
@@ -39,7 +39,7 @@ class Transcript:
         self._console.print(Text(visible(text_before_call(self._text)[printed:])), end="")
 
     def on_turn(self, rollout: Rollout) -> None:
-        """End the text of a turn and print what its calls returned."""
+        """End the text of a turn and print the results of its calls."""
         from rich.text import Text
 
         self._text = ""
@@ -48,7 +48,7 @@ class Transcript:
             self._console.print(Text(visible(line), style="cyan"))
 
     def stop(self) -> None:
-        """End the line of a turn that is cut off, so that an error starts a line of its own."""
+        """End the line of an incomplete turn, so that an error starts on its own line."""
         if self._text:
             self._text = ""
             self._console.print()
@@ -71,7 +71,7 @@ def text_before_call(text: str) -> str:
 
 
 def last_turn_lines(rollout: Rollout) -> list[str]:
-    """Return one line for each call of the last turn and for each picture it returned."""
+    """Return one line per call of the last turn and per returned picture."""
     if not rollout.turns:
         return []
     turn = rollout.turns[-1]

@@ -1,4 +1,4 @@
-"""Command `world render`: PixelWorld as files."""
+"""Command `world render`: PixelWorld files."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import typer
 
 from pixel_reasoner.cli.choices import FAMILIES, SPLITS, choice_option
 from pixel_reasoner.cli.help import CommandGroup, HelpCommand
-from pixel_reasoner.cli.output import progress_bars, say
+from pixel_reasoner.cli.output import print_line, progress_bars
 
 READABLE_FROM_PX = 4
-"""a character of less height cannot be read"""
+"""minimum height of a legible character, in pixels"""
 
 app = typer.Typer(
     cls=CommandGroup,
@@ -28,8 +28,8 @@ def render(
         str,
         choice_option(FAMILIES, "--family", "-f", help="Which scenes."),
     ] = "attribute",
-    split: Annotated[str, choice_option(SPLITS, "--split", help="Which seeds of scenes.")] = "test",
-    seed: Annotated[int, typer.Option(help="Number of the first scene of the split.")] = 0,
+    split: Annotated[str, choice_option(SPLITS, "--split", help="Split of scene seeds.")] = "test",
+    seed: Annotated[int, typer.Option(help="Number of the first scene within the split.")] = 0,
     count: Annotated[int, typer.Option(help="Number of questions.")] = 10,
     size_px: Annotated[
         int | None, typer.Option(help="Side of the canvas [default: that of the family]")
@@ -66,7 +66,7 @@ def render(
         verdict = (
             "unreadable"
             if height < READABLE_FROM_PX
-            else "may be readable: choose a smaller detail or a larger canvas"
+            else "may be legible: choose a smaller detail or a larger canvas"
         )
-        say(f"The character is {height:.1f} px high in the overview of {model}: {verdict}.")
-    say(f"{count} questions: {path}")
+        print_line(f"The character is {height:.1f} px high in the overview of {model}: {verdict}.")
+    print_line(f"{count} questions: {path}")

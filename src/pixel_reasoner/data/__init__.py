@@ -1,1 +1,1 @@
-"""Training data: seeds (annotated questions) -> expert traces -> checked traces."""
+"""Training data: annotated questions (source rows) -> expert traces -> checked traces."""

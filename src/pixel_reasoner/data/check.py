@@ -1,15 +1,17 @@
-"""Check of traces before training: each is compared with its question and its pixels.
+"""Checks of traces before training, against their questions and pixels.
 
-gold      the expected answer scores 1 and a wrong one 0; the trace's own answer scores 1
-evidence  an executed crop contains it, or its frames were selected
+gold      the expected answer scores 1 and a wrong answer 0; the trace's own answer scores 1
+evidence  an executed crop contains the evidence, or its frames were selected
 replay    every turn, parsed and executed again, gives the same call and the same pixels
-mistakes  a turn marked as a mistake called an operation; a rejected call is marked
-held out  no question of PixelWorld's validation or test split, none of a file of evaluation questions
-distinct  no question twice
+mistakes  a turn marked as a mistake calls an operation; a rejected call is marked
+held out  no question from PixelWorld's validation or test split, none from a file of evaluation questions
+distinct  each question occurs once
 
-A sampled trace, such as a rollout of RL, may be wrong, reject calls and share its question with others of its group. Its
-file is sound if it replays: `gold` checks the expected answer alone, `evidence`, `mistakes` and `distinct` are left out,
-and accuracy and evidence hits are metrics.
+A sampled trace, for example an RL rollout, may be wrong, contain rejected calls and share its question with its group.
+Such a
+file passes if it replays: `gold` checks the expected answer only, `evidence`, `mistakes` and `distinct` are skipped,
+and
+accuracy and evidence hits are reported as metrics.
 """
 
 from __future__ import annotations
@@ -37,20 +39,20 @@ from pixel_reasoner.scoring.grading import Outcome, grade, is_right
 from pixel_reasoner.world import FAMILIES, SPLITS
 
 WRONG_ANSWER = "wrong"
-"""an answer that no question accepts"""
+"""answer that no question accepts"""
 MAX_NAMED = 20
-"""problems that a verdict lists; all are counted"""
+"""maximum number of listed problems; all are counted"""
 _ENDED_OUTSIDE = (
     StopReason.MAX_CONTEXT,
     StopReason.FAILED,
     StopReason.CANCELLED,
     StopReason.DEADLINE,
 )
-"""stop reasons that do not follow from the texts: a replay of them has no end"""
+"""stop reasons that do not follow from the texts, so a replay cannot reproduce them"""
 
 
 class Problem(NamedTuple):
-    """What is wrong with a trace."""
+    """Problem of one trace."""
 
     question: str
     check: str
@@ -58,25 +60,25 @@ class Problem(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """Result of a check."""
+    """Result of the checks."""
 
     checked: int
     """traces"""
     problems: dict[str, int]
-    """check -> traces that fail it"""
+    """check -> number of traces that fail it"""
     named: list[Problem]
-    """the first of them"""
-    figures: dict[str, Any]
+    """first problems"""
+    metrics: dict[str, Any]
     """metrics of the traces"""
 
     @property
     def passed(self) -> bool:
-        """Whether there are traces, and no problems."""
+        """Whether there is at least one trace and no problem."""
         return self.checked > 0 and not self.problems
 
 
 def is_sampled(trace: Trace) -> bool:
-    """Whether a trace is a rollout of a policy in training, which may be wrong."""
+    """Return whether a trace is a rollout of a policy in training, which may be wrong."""
     return trace.settings.training is not None
 
 
@@ -88,17 +90,17 @@ def check_traces(
     on_trace: Callable[[], None] = lambda: None,
     sampled: bool | None = None,
 ) -> Verdict:
-    """Check traces one by one. Memory grows with the ids of their questions only.
+    """Check traces one by one. Memory grows only with the question ids.
 
     Args:
         traces: with media paths that can be opened.
         held_out: ids of questions that must not be trained on.
-        count_tokens: returns the length of a trace for a model.
-        on_trace: called after each.
-        sampled: whether the traces were sampled from a model; None: those of RL were (`is_sampled`).
+        count_tokens: returns the length of a trace in tokens of a model.
+        on_trace: called after each trace.
+        sampled: whether the traces were sampled from a model; None: inferred per trace with `is_sampled`.
     """
     tally = _Tally()
-    contexts = MediaCache(max_entries=1)  # traces about one file usually follow each other
+    contexts = MediaCache(max_entries=1)  # traces about one file are usually adjacent
     for trace in traces:
         of_model = is_sampled(trace) if sampled is None else sampled
         tally.add(
@@ -123,9 +125,9 @@ class _Tally:
     pictures: int = 0
     tokens: list[int] = field(default_factory=list)
     right: list[bool] = field(default_factory=list)
-    """of each sampled trace, whether its answer is right"""
+    """for each sampled trace, whether its answer is right"""
     hits: list[bool] = field(default_factory=list)
-    """of each sampled trace with evidence, whether it was shown"""
+    """for each sampled trace with evidence, whether the evidence was shown"""
     known_ids: set[str] = field(default_factory=set)
 
     def add(self, trace: Trace, found: list[Problem], *, sampled: bool) -> None:
@@ -133,7 +135,7 @@ class _Tally:
         self.count += 1
         name = trace.question.id
         if name in self.known_ids and not sampled:
-            found = [*found, Problem(name, "distinct", "a question was there before")]
+            found = [*found, Problem(name, "distinct", "the question occurs twice")]
         self.known_ids.add(name)
         self.problems.update({problem.check for problem in found})
         self.named += found[: max(0, MAX_NAMED - len(self.named))]
@@ -146,7 +148,7 @@ class _Tally:
             self.hits += [] if hit is None else [hit]
 
     def metrics(self) -> dict[str, Any]:
-        """Return what is printed of the traces."""
+        """Return the metrics of the traces."""
         metrics: dict[str, Any] = {
             "kinds": dict(sorted(self.kinds.items())),
             "turns": dict(sorted(self.turns.items())),
@@ -172,7 +174,7 @@ def problems_of(
     *,
     sampled: bool = False,
 ) -> Iterator[Problem]:
-    """Yield everything that is wrong with one trace."""
+    """Yield every problem of one trace."""
     cache = contexts or MediaCache(max_entries=1)
     checks: dict[str, Callable[[], str | None]] = {
         "gold": lambda: _gold(trace, sampled=sampled),
@@ -211,9 +213,9 @@ def _evidence(trace: Trace) -> str | None:
 def _mistakes(trace: Trace) -> str | None:
     for number, turn in enumerate(trace.turns, start=1):
         if turn.mistake and turn.observation is None:
-            return f"turn {number} is marked as a mistake and calls nothing"
+            return f"turn {number} is marked as a mistake but has no call"
         if turn.observation and turn.observation.error and not turn.mistake:
-            return f"turn {number} was rejected and would be trained"
+            return f"turn {number} was rejected but is not marked as a mistake"
     return None
 
 
@@ -228,7 +230,7 @@ def _held_out(question: Question, held_out: frozenset[str]) -> str | None:
 
 
 def _replay(trace: Trace, contexts: MediaCache) -> str | None:
-    """Return how a replay of the trace differs: in calls, observations, the end, or pixels."""
+    """Return how a replay of the trace differs in calls, observations, stop reason or pixels; None if it does not."""
     settings = trace.settings
     try:
         budgets = settings.budgets or get_dialect(settings.dialect).budgets
@@ -243,7 +245,7 @@ def _replay(trace: Trace, contexts: MediaCache) -> str | None:
 
 def _difference(trace: Trace, again: Rollout) -> str | None:
     for number, (now, turn) in enumerate(zip(again.turns, trace.turns, strict=False), start=1):
-        # Traces of schema version 1 recorded a call only where it was executed or rejected.
+        # Traces of schema version 1 recorded only executed and rejected calls.
         calls = (now.calls, turn.calls) if turn.observations else ([], [])
         if calls[0] != calls[1] or now.observations != turn.observations:
             return f"turn {number} gives another call or observation"

@@ -1,10 +1,11 @@
-"""Traces as training tokens: input ids and the loss mask.
+"""Tokenization of traces for training: input ids and loss mask.
 
-The chat template renders the trace and marks the assistant tokens (`{% generation %}`). The loss covers these, except
-deliberate mistakes. Nothing here imports torch: the processor is an argument.
+The chat template renders the trace and marks the assistant tokens (`{% generation %}`). The loss covers these tokens,
+except
+deliberate mistakes. This module does not import torch: the processor is an argument.
 
-Departure from the paper's released code, which trains the last two assistant turns and their headers: the loss covers
-every assistant turn except mistakes, and its end token, but no header.
+Departure from the upstream code, which trains the last two assistant turns with their headers: the loss covers every
+assistant turn except mistakes, with its end token and without its header.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ class Encoded(NamedTuple):
     inputs: dict[str, Any]
     """outputs of the processor: `input_ids`, `pixel_values`, ... for a batch of one"""
     pictures: list[Any]
-    """pictures of the prompt and of results, in order"""
+    """pictures of the prompt and of tool results, in order"""
 
 
 def conversation(trace: Trace) -> list[Message]:
-    """Return the whole trace as chat messages, with pixels.
+    """Return the whole trace as chat messages with pixels.
 
     Raises:
-        InputError: media that cannot be used, or a trace that does not record its dialect.
+        InputError: unusable media, or a trace that does not record its dialect.
     """
     dialect = _dialect(trace)
     context = MediaContext.of_trace(trace)
@@ -46,17 +47,19 @@ def conversation(trace: Trace) -> list[Message]:
 
 
 def encode(trace: Trace, processor: Any, *, train_thoughts_before_mistakes: bool = True) -> Encoded:
-    """Return tokens and loss mask of a trace.
+    """Return the tokens and loss mask of a trace.
 
     Args:
-        trace: with media that can be opened.
+        trace: trace whose media can be opened.
         processor: a transformers processor whose chat template has `{% generation %}` markers.
-        train_thoughts_before_mistakes: whether the words before a deliberate mistake are trained (as in the paper), or
-            nothing of the turn.
+        train_thoughts_before_mistakes: whether the loss covers the text before a deliberate mistake (as in the paper),
+        or
+          nothing of that turn.
 
     Raises:
-        InputError: media that cannot be used, pictures that the model's image processor would resize again, or a trace
-            that does not record its dialect.
+        InputError: unusable media, pictures that the model's image processor would resize again, or a trace that does
+        not
+          record its dialect.
         ModelError: a chat template without markers.
     """
     messages = conversation(trace)
@@ -90,7 +93,7 @@ def encode(trace: Trace, processor: Any, *, train_thoughts_before_mistakes: bool
 
 
 def _check_sizes(trace: Trace, pictures: list[Any], image_processor: Any) -> None:
-    """Refuse pictures that the image processor would resize: boxes in their pixels would be wrong."""
+    """Reject pictures that the image processor would resize, because pixel boxes would be wrong."""
     if not hasattr(image_processor, "get_number_of_image_patches"):
         return
     for picture in pictures:
@@ -105,7 +108,7 @@ def _check_sizes(trace: Trace, pictures: list[Any], image_processor: Any) -> Non
 
 
 def _spans(mask: list[bool]) -> Iterator[tuple[int, int]]:
-    """Yield the start and end of each run of True.
+    """Yield the start and end of each run of True values.
 
     >>> list(_spans([False, True, True, False, True]))
     [(1, 3), (4, 5)]
@@ -125,7 +128,7 @@ def _dialect(trace: Trace) -> Dialect:
 
 
 def _tokens_within(words: str, ids: list[int], tokenizer: Any) -> int:
-    """Return how many of the first tokens are part of these words."""
+    """Return the number of leading tokens that encode these words."""
     count = 0
     while count < len(ids) and len(tokenizer.decode(ids[: count + 1])) <= len(words):
         count += 1

@@ -1,11 +1,11 @@
-"""Questions to a vision model behind OpenAI-compatible servers, each paid for once.
+"""Labeller client for OpenAI-compatible servers, with a reply cache and a call budget.
 
     POST URL/chat/completions   {"model", "messages": [one user message: text, then JPEG pictures as data URLs]}
 
-All such servers support this part of the protocol: no system message, no sampling parameters, no response format.
+The request uses only widely supported fields: no system message, no sampling parameters, no response format.
 
-    cache      replies by content, in files: a run that was killed or is repeated asks nothing twice
-    budget     maximum number of calls, over all resumptions of a run; replies from the cache are free
+    cache      replies by content hash, in files: a resumed or repeated run sends no request twice
+    budget     maximum number of calls over all resumptions of a run; cached replies are free
     servers    load balancing, retries, failover: `models.http_pool`
 """
 
@@ -43,56 +43,56 @@ _NAMES = MessageNames(
 
 
 class LabelQuestion(NamedTuple):
-    """One question to a labeller."""
+    """One question to the labeller."""
 
     key: str
-    """hash of everything that is asked"""
+    """hash of the whole request"""
     text: str
     jpegs: Callable[[], Iterable[bytes]]
-    """returns the pictures; called when the reply is not in the cache"""
+    """returns the pictures; called on a cache miss"""
 
 
 class LabellerConfig(NamedTuple):
-    """Servers of a labeller and limits. Only the model and `calls` influence results."""
+    """Servers and limits of a labeller. Only the model and `calls` influence results."""
 
     urls: tuple[str, ...]
-    """addresses of servers of one model, such as https://host/v1"""
+    """addresses of servers with the same model, for example https://host/v1"""
     model: str
     cache: Path
-    """folder of replies"""
+    """folder of cached replies"""
     log: Path
-    """file that counts events: one letter each, see `Event`"""
+    """event log, one letter per event (`Event`)"""
     api_key: str = ""
     calls: int | None = None
-    """maximum number of calls; None is no limit"""
+    """maximum number of calls; None: no limit"""
     concurrency: int = 8
-    """calls in progress at once"""
+    """maximum number of concurrent calls"""
     timeout_s: float = 60.0
     max_tries: int = 5
-    """tries of one request, if the server does not answer"""
+    """maximum number of tries of one request if the server does not answer"""
     max_replies: int = 3
-    """replies to one question, if they cannot be used"""
+    """maximum number of replies to one question if they are unusable"""
     first_pause_s: float = 0.5
-    """pause before the second try; doubles"""
+    """seconds before the second try; doubles with each try"""
     max_consecutive_failures: int = 10
-    """questions in a row without a reply before the run stops"""
+    """the run stops after this number of consecutive questions without a reply"""
 
 
 class Event(StrEnum):
-    """Event, as a letter of the log."""
+    """Event type, as a letter of the log."""
 
     CALL = "c"
     RETRY = "r"
-    """a call that repeats one"""
+    """repeated call"""
     CACHED = "h"
-    """a reply that needed no call"""
+    """cached reply, without a call"""
 
 
 class Endpoint:
-    """Labeller with a cache of replies and a budget of calls. Several threads may call it at the same time."""
+    """Labeller with a reply cache and a call budget. Thread-safe."""
 
     def __init__(self, config: LabellerConfig) -> None:
-        """Open the log; nothing is sent.
+        """Open the log. Sends no request.
 
         Raises:
             UsageError: an invalid address, or the HTTP client is not installed.
@@ -104,7 +104,7 @@ class Endpoint:
             max_tries=config.max_tries,
             first_pause_s=config.first_pause_s,
             max_consecutive_failures=config.max_consecutive_failures,
-            counts_refusals=True,
+            counts_rejected=True,
             concurrency=config.concurrency,
         )
         self.pool = HttpPool(config.urls, config.api_key, policy, _NAMES)
@@ -114,16 +114,18 @@ class Endpoint:
         self._lock = threading.Lock()
 
     def ask(self, question: LabelQuestion, read: Callable[[str], _T]) -> _T:
-        """Return what `read` makes of the reply. A reply that it rejects is requested again, a few times.
+        """Return `read(reply)`. If `read` rejects a reply, it is requested again, up to `max_replies` times.
 
         Raises:
             RowError: no reply, no usable reply, or the budget is spent.
-            EndpointError: no reply can be expected any more.
+            EndpointError: the servers do not answer any more.
             OutputError: the cache cannot be written.
         """
         with self._lock:
             asking = self._asking.setdefault(question.key, _Lock())
-        with asking.lock:  # of two rows with the same content one asks, the other uses the cache
+        with (
+            asking.lock
+        ):  # of two rows with equal content one sends the request, the other uses the cache
             cached = self._cached(question.key)
             if cached is not None:
                 self.log.count(Event.CACHED)
@@ -136,11 +138,11 @@ class Endpoint:
         return not self.pool.is_failing
 
     def counts(self) -> dict[str, int]:
-        """Return the number of calls, of repeated ones among them, and of cached replies, over all resumptions of the run."""
+        """Return the number of calls, of repeated calls among them, and of cached replies, over all resumptions of the run."""
         return self.log.counts()
 
     def stop(self, error: EndpointError | None = None) -> None:
-        """Start no further call, and end all pauses. Calls in progress continue."""
+        """Start no further call and end all pauses. Calls in progress continue."""
         self.pool.stop(error)
         self.log.close()
 
@@ -173,7 +175,7 @@ class Endpoint:
             raise
 
     def _count_call(self, event: Event) -> None:
-        """Count a call before it is made, if it may be made."""
+        """Count a call before it is sent, or raise if the budget is spent."""
         if not self.log.count(event):
             self.pool.balancer.assert_open()
             raise RowError("not_asked", f"the budget of {self.config.calls} calls is spent")
@@ -193,13 +195,13 @@ class Endpoint:
     def _write_cache(self, question: LabelQuestion, reply: str) -> None:
         path = self._path(question.key)
         entry = {"model": self.config.model, "asked": question.text, "reply": reply}
-        # Several runs may share a cache: each writes a file of its own and renames it.
+        # Several runs may share a cache: each writes its own file and renames it.
         part = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.part")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             part.write_text(json.dumps(entry, ensure_ascii=False, indent=1), encoding="utf-8")
             part.replace(path)
-            for stale in path.parent.glob(f"{question.key}.*.part"):  # of a run that was killed
+            for stale in path.parent.glob(f"{question.key}.*.part"):  # left by a killed run
                 stale.unlink(missing_ok=True)
         except OSError as error:
             if not path.exists():  # another run may have written the same reply
@@ -207,14 +209,14 @@ class Endpoint:
 
 
 class _Lock:
-    """Lock that a weak reference can point to."""
+    """Lock that supports weak references."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
 
 
 class _EventLog:
-    """Counts of events, in a file that grows by a letter for each: it survives a kill."""
+    """Event counts in an append-only file, one letter per event, so that they survive a kill."""
 
     def __init__(self, path: Path, max_calls: int | None) -> None:
         self.path = path
@@ -227,7 +229,7 @@ class _EventLog:
             self._counts = Counter()
 
     def count(self, event: Event) -> bool:
-        """Count an event; return False if no further call is allowed."""
+        """Count an event. Return False if the budget allows no further call."""
         with self._lock:
             is_call = event is not Event.CACHED
             if self._is_closed or (is_call and self._num_calls() == self.max_calls):
@@ -251,7 +253,7 @@ class _EventLog:
             }
 
     def close(self) -> None:
-        """Count no further event."""
+        """Count no further events."""
         with self._lock:
             self._is_closed = True
 

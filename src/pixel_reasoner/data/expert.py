@@ -1,22 +1,25 @@
-r"""Expert traces: an annotated question, answered by calling operations where the evidence is.
+r"""Expert traces: annotated questions, answered with operations on the evidence.
 
-A trace is written through the same `Rollout` as that of a model, so every operation is executed, and the trace is what a
-rollout with these texts would have recorded. Kinds of traces and their default shares are those of the paper
-(arXiv 2505.15966, table 2), and one more:
+A trace is generated with the same `Rollout` class as a model's trace, so every operation is executed, and the trace
+equals
+the record of a rollout with these texts. Kinds of traces and their default shares are those of the paper
+(arXiv 2505.15966, table 2), plus one more:
 
-    single       one operation per evidence, then the answer
+    single       one operation per evidence item, then the answer
     wrong_once   a region without the evidence first, then the right one
-    wrong_twice  two such regions first
-    too_wide     a region that contains the evidence and much besides, then a zoom into that crop
+    wrong_twice  two regions without the evidence first
+    too_wide     a region much larger than the evidence, then a zoom into that crop
     reselect     frames without the evidence first, then the right ones
     refused      a rejected call first (a bad box, frames out of range), then a valid one
-    text         an answer at once, for questions that need no operation
+    text         an immediate answer, for questions that need no operation
 
 Departures from the paper
-    1. Texts come from templates, not from a language model: they repeat the annotation and add nothing.
-    2. A region that is too wide is no mistake: its call is trained. Wrong and rejected calls are marked
-       (`Turn.mistake`) and get no loss.
-    3. `refused` traces are ours: models make such calls, and the paper lists "no reaction" to an error as a failure.
+    1. Texts are templates instead of language model output: they repeat the annotation and add nothing.
+    2. A region that is too wide is not a mistake: its call is trained. Wrong and rejected calls are marked
+    (`Turn.mistake`)
+     and get no loss.
+    3. `refused` traces are an addition: models make such calls, and the paper lists "no reaction" to an error as a
+    failure.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from pixel_reasoner.data import wording
-from pixel_reasoner.data.wording import say
+from pixel_reasoner.data.wording import fill_template
 from pixel_reasoner.dialects import Dialect
 from pixel_reasoner.media.context import MediaContext
 from pixel_reasoner.models.api import Completion
@@ -44,13 +47,13 @@ from pixel_reasoner.scoring.evidence import evidence_hit
 from pixel_reasoner.scoring.grading import is_right
 
 VERSION = 2
-"""incremented when the same question and seed give another trace"""
+"""incremented when a question and seed give another trace"""
 _STEP = 0.01
-"""resolution of written boxes: two decimals"""
+"""resolution of box coordinates in calls: two decimals"""
 
 
 class Kind(StrEnum):
-    """Kinds of traces (see the module)."""
+    """Kinds of traces (see the module docstring)."""
 
     SINGLE = "single"
     WRONG_ONCE = "wrong_once"
@@ -62,23 +65,23 @@ class Kind(StrEnum):
 
 
 class ExpertConfig(NamedTuple):
-    """For which model traces are written, and the size of zoomed regions."""
+    """Dialect and pixel budgets of the traces, and size of zoomed regions."""
 
     dialect: Dialect
     budgets: PixelBudgets
     margin: float = 0.25
-    """margin around the evidence on every side, in widths and heights of the evidence"""
+    """margin around the evidence on every side, as a fraction of the evidence's width and height"""
     min_side: float = 0.12
     """minimum width and height of a zoomed region, as a fraction of the picture"""
 
     @property
     def model(self) -> ScriptedModel:
-        """Stand-in for a model with this dialect and these budgets."""
+        """Scripted model with this dialect and these budgets."""
         return ScriptedModel([""], dialect=self.dialect.name, budgets=self.budgets)
 
 
 class NoTrace(Exception):
-    """A question allows no trace of a kind; `reason` is a short name that is counted."""
+    """A question has no trace of a kind. `reason` is a short name for counts."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
@@ -92,18 +95,18 @@ def expert_trace(
     config: ExpertConfig,
     context: MediaContext | None = None,
 ) -> Trace:
-    """Return one trace of a kind, checked for its answer and its evidence.
+    """Return one trace of a kind. Its answer and evidence are verified.
 
     Args:
         question: with evidence, unless the kind is `text`.
-        kind: what happens in the trace.
+        kind: kind of trace.
         rng: selects texts and regions.
-        config: dialect, budgets and size of zoomed regions.
-        context: opened media of the question; None opens them. It is not changed.
+        config: dialect, pixel budgets and size of zoomed regions.
+        context: opened media of the question, unchanged; None: they are opened.
 
     Raises:
-        NoTrace: the question allows no such trace, for example because no wrong region fits.
-        InputError: a medium that cannot be used.
+        NoTrace: this kind of trace is not possible, for example because no off-target region fits.
+        InputError: unusable media.
     """
     if not question.answer:
         raise NoTrace("no_answer", "expected an answer")
@@ -114,17 +117,18 @@ def expert_trace(
     return trace
 
 
-def look_box(evidence_box: Box, config: ExpertConfig) -> Box:
-    """Return the region to zoom into: the evidence with a margin, inside the picture, on whole hundredths.
+def zoom_box(evidence_box: Box, config: ExpertConfig) -> Box:
+    """Return the region to zoom into: the evidence with a margin, inside the picture, rounded to hundredths.
 
     >>> from pixel_reasoner.dialects import COMPACT
-    >>> look_box(Box(0.0, 0.5, 0.1, 0.6), ExpertConfig(COMPACT, COMPACT.budgets))
+    >>> zoom_box(Box(0.0, 0.5, 0.1, 0.6), ExpertConfig(COMPACT, COMPACT.budgets))
     Box(x1=0.0, y1=0.48, x2=0.15, y2=0.63)
     """
     sides = []
     for low, high in ((evidence_box.x1, evidence_box.x2), (evidence_box.y1, evidence_box.y2)):
         side = _up(max((high - low) * (1 + 2 * config.margin), config.min_side))
-        # The nearest hundredth, so that regions of equal evidence have equal sizes; outwards where it would cut the evidence.
+        # Round to the nearest hundredth so that equal evidence gives equal sizes; round outwards if that would cut the
+        # evidence.
         start = round(min(max((low + high - side) / 2, 0.0), 1 - side), 2)
         end = round(start + side, 2)
         sides.append((min(start, _down(low)), max(end, _up(high))))
@@ -133,7 +137,7 @@ def look_box(evidence_box: Box, config: ExpertConfig) -> Box:
 
 
 class _TraceWriter:
-    """Writes the turns of one trace, and records which of them are mistakes."""
+    """Writer of one trace. Records which turns are mistakes."""
 
     def __init__(
         self,
@@ -171,9 +175,9 @@ class _TraceWriter:
         about: str = "",
         answer: str | None = None,
     ) -> Observation | None:
-        """Write a turn that calls an operation or answers, and return the observation."""
+        """Append a turn with a call or an answer, and return the observation."""
         if self.first_words:
-            words = f"{say(self.rng, self.first_words)} {words}"
+            words = f"{fill_template(self.rng, self.first_words)} {words}"
             self.first_words = ()
         pictures = self.rollout.context.pictures
         text = self.config.dialect.write_turn(words, call, pictures, about=about, answer=answer)
@@ -188,8 +192,8 @@ class _TraceWriter:
     def zoom(
         self, words: str, box: Box, image: int, *, nth: int = 0, mistake: bool = False
     ) -> Observation:
-        """Zoom into a region that shows the nth subject."""
-        if image != 1 and not self.config.dialect.names_pictures:
+        """Append a zoom into a region that shows the nth subject."""
+        if image != 1 and not self.config.dialect.can_name_pictures:
             raise NoTrace("picture_without_a_name")
         arguments = {"bbox_2d": [round(x, 2) for x in box], "target_image": image}
         call = ToolCall(name="zoom_in", arguments=arguments)
@@ -202,31 +206,33 @@ class _TraceWriter:
         self.turn(words, call, mistake=mistake)
 
     def zoom_into_evidence(self, words: str, nth: int = 0) -> None:
-        """Zoom into each evidence from the `nth` on, report what it shows, and answer. The first turn has these words."""
+        """Zoom into each evidence item from the `nth` on, report the finding, and answer. `words` start the first turn."""
         evidence = self.evidence
         if evidence.frames:
             self.select(words, list(evidence.frames))
         for n, evidence_box in enumerate(evidence.boxes[nth:], start=nth):
             if n > nth:
                 words = f"{self.finding(n - 1)} {self.zoom_words(n)}"
-            self.zoom(words, look_box(evidence_box, self.config), evidence.image, nth=n)
+            self.zoom(words, zoom_box(evidence_box, self.config), evidence.image, nth=n)
         self.answer(self.finding(-1))
 
     def zoom_words(self, nth: int) -> str:
-        return say(self.rng, wording.ZOOM, subject=self.subject(nth), where=self.where(nth))
+        return fill_template(
+            self.rng, wording.ZOOM, subject=self.subject(nth), where=self.where(nth)
+        )
 
     def where(self, nth: int) -> str:
         return wording.place_of(self.evidence.boxes[nth])
 
     def select_words(self) -> str:
-        return say(self.rng, wording.SELECT, subject=self.subject(0))
+        return fill_template(self.rng, wording.SELECT, subject=self.subject(0))
 
     def finding(self, nth: int) -> str:
         findings = self.evidence.findings or (f"it shows {self.question.answer[0]}",)
-        return say(self.rng, wording.FOUND, finding=findings[nth])
+        return fill_template(self.rng, wording.FOUND, finding=findings[nth])
 
     def finish(self, kind: Kind) -> Trace:
-        """Return the trace without times: the same seed gives the same bytes."""
+        """Return the trace without times, so that the same seed gives the same bytes."""
         assert self.rollout.stop is not None, "the last turn of a trace answers"
         settings = RunSettings(
             synthesis=SynthesisInfo(version=VERSION, kind=str(kind)),
@@ -261,8 +267,8 @@ def _wrong(writer: _TraceWriter, times: int) -> None:
         box = _box_without_evidence(boxes, tried, writer)
         tried.append(box)
         writer.zoom(words, box, image, mistake=True)
-        words = say(writer.rng, wording.NOT_HERE, subject=subject, where=writer.where(0))
-    writer.zoom(words, look_box(boxes[0], writer.config), image)
+        words = fill_template(writer.rng, wording.NOT_HERE, subject=subject, where=writer.where(0))
+    writer.zoom(words, zoom_box(boxes[0], writer.config), image)
     _remaining_evidence(writer)
 
 
@@ -271,14 +277,14 @@ def _too_wide(writer: _TraceWriter) -> None:
     if not boxes:
         raise NoTrace("no_box")
     subject = writer.subject(0)
-    close = look_box(boxes[0], writer.config)
+    close = zoom_box(boxes[0], writer.config)
     wide = _wider_box(close, writer.rng)
     observation = writer.zoom(writer.zoom_words(0), wide, image)
     if not observation.pictures:
         raise NoTrace("refused_look", observation.text)
     crop = observation.pictures[0]
-    words = say(writer.rng, wording.TOO_WIDE, subject=subject)
-    if writer.config.dialect.names_pictures:
+    words = fill_template(writer.rng, wording.TOO_WIDE, subject=subject)
+    if writer.config.dialect.can_name_pictures:
         writer.zoom(words, _box_in_crop(crop.box, close), crop.number)
     else:
         writer.zoom(words, close, image)
@@ -286,7 +292,7 @@ def _too_wide(writer: _TraceWriter) -> None:
 
 
 def _remaining_evidence(writer: _TraceWriter) -> None:
-    """Zoom into the second evidence and later ones, or answer."""
+    """Zoom into the second and later evidence items, or answer."""
     if len(writer.evidence.boxes) == 1:
         writer.answer(writer.finding(-1))
         return
@@ -301,11 +307,11 @@ def _reselect(writer: _TraceWriter) -> None:
     subject = writer.subject(0)
     wrong = sorted(writer.rng.sample(others, min(len(others), writer.rng.randint(1, 3))))
     writer.select(writer.select_words(), wrong, mistake=True)
-    writer.zoom_into_evidence(say(writer.rng, wording.NOT_IN_THESE, subject=subject))
+    writer.zoom_into_evidence(fill_template(writer.rng, wording.NOT_IN_THESE, subject=subject))
 
 
 def _refused(writer: _TraceWriter) -> None:
-    """Write a rejected call, and its repair."""
+    """Append a rejected call and its correction."""
     evidence, rng = writer.evidence, writer.rng
     if evidence.frames:
         words = writer.select_words()
@@ -314,7 +320,7 @@ def _refused(writer: _TraceWriter) -> None:
         writer.select(words, frames, mistake=True)
     else:
         words = writer.zoom_words(0)
-        x1, y1, x2, y2 = look_box(evidence.boxes[0], writer.config)
+        x1, y1, x2, y2 = zoom_box(evidence.boxes[0], writer.config)
         image = evidence.image
         bad = rng.choice(_bad_calls(writer.config.dialect))
         if bad == "inverted":
@@ -328,12 +334,14 @@ def _refused(writer: _TraceWriter) -> None:
     assert observation is not None, "every call gives an observation"
     assert observation.error is not None, "a bad call is rejected"
     why = observation.text.partition(";")[0]
-    writer.zoom_into_evidence(say(rng, wording.REPAIR, why=why, subject=writer.subject(0)))
+    writer.zoom_into_evidence(
+        fill_template(rng, wording.REPAIR, why=why, subject=writer.subject(0))
+    )
 
 
 def _bad_calls(dialect: Dialect) -> list[str]:
-    """Return the kinds of bad zoom calls that the dialect can express and rejects."""
-    known = {"outside": not dialect.grid.clamps, "picture": dialect.names_pictures}
+    """Return the kinds of bad zoom calls that the dialect can express and the operation rejects."""
+    known = {"outside": not dialect.grid.clamps, "picture": dialect.can_name_pictures}
     return [one for one in ("inverted", "outside", "picture") if known.get(one, True)]
 
 
@@ -342,7 +350,7 @@ def _text(writer: _TraceWriter) -> None:
     if question.needs_look:
         raise NoTrace("needs_look")
     finding = question.reasoning or f"the answer is {question.answer[0]}"
-    writer.answer(say(writer.rng, wording.AT_ONCE, finding=finding))
+    writer.answer(fill_template(writer.rng, wording.AT_ONCE, finding=finding))
 
 
 _WRITERS: dict[Kind, Callable[[_TraceWriter], None]] = {
@@ -362,8 +370,8 @@ _WRITERS: dict[Kind, Callable[[_TraceWriter], None]] = {
 def _box_without_evidence(
     evidence_boxes: tuple[Box, ...], tried: list[Box], writer: _TraceWriter
 ) -> Box:
-    """Return a region of the usual size without any evidence, even after padding and rounding by the dialect."""
-    like, dialect = look_box(evidence_boxes[0], writer.config), writer.config.dialect
+    """Return a region of the usual size without any evidence, also after padding and rounding by the dialect."""
+    like, dialect = zoom_box(evidence_boxes[0], writer.config), writer.config.dialect
     seen_px = writer.rollout.context.picture(writer.evidence.image).seen_px
     grown = dialect.padding + dialect.grid.slack(seen_px)
     box = sample_off_target_box(like, evidence_boxes, writer.rng, grown, tried)
@@ -373,7 +381,7 @@ def _box_without_evidence(
 
 
 def _wider_box(close: Box, rng: random.Random) -> Box:
-    """Return a region two to three times as wide and high that contains another and is not the whole picture."""
+    """Return a region, two to three times as wide and high, that contains another and is not the whole picture."""
     sides = []
     for low, high in ((close.x1, close.x2), (close.y1, close.y2)):
         side = min((high - low) * rng.uniform(2, 3), 0.9)
@@ -386,7 +394,7 @@ def _wider_box(close: Box, rng: random.Random) -> Box:
 
 
 def _box_in_crop(outer: Box, box: Box) -> Box:
-    """Return a box of the picture in coordinates of a crop that contains it, rounded outwards: the inverse of `Box.within`."""
+    """Return a box of the picture in coordinates of an enclosing crop, rounded outwards: the inverse of `Box.within`."""
     x1, y1, x2, y2 = box.relative_to(outer)
     return Box(max(0.0, _down(x1)), max(0.0, _down(y1)), min(1.0, _up(x2)), min(1.0, _up(y2)))
 

@@ -1,10 +1,11 @@
-"""Export and import of traces.
+"""Export and import formats of traces.
 
-trl           a `datasets` folder with `messages` and embedded `images`, for a stock `SFTTrainer`
-message_list  the JSON of PixelReasoner-SFT-Data: a list of rows `{"message_list": [...]}`, pictures as files
+trl           a `datasets` folder with `messages` and inline `images`, for a stock `SFTTrainer`
+message_list  the JSON format of PixelReasoner-SFT-Data: a list of rows `{"message_list": [...]}`, pictures as files
 
-`message_list` has no fields for evidence and for marks of mistakes: an export drops them. An import executes every call
-again, and skips rows whose calls cannot be executed.
+`message_list` has no fields for evidence and mistakes, so an export drops them. An import executes every call again and
+skips
+rows whose calls cannot be executed.
 """
 
 from __future__ import annotations
@@ -18,8 +19,14 @@ from typing import Any
 
 from pixel_reasoner.data.encode import conversation
 from pixel_reasoner.dialects import PIXEL_REASONER, boxed
-from pixel_reasoner.errors import InputError, PixelReasonerError, packages_of
-from pixel_reasoner.files import TEMPORARY, atomic_writer, cannot_write, file_name, write_bytes
+from pixel_reasoner.errors import InputError, PixelReasonerError, require_extra
+from pixel_reasoner.files import (
+    TEMPORARY_PREFIX,
+    atomic_writer,
+    cannot_write,
+    file_name,
+    write_bytes,
+)
 from pixel_reasoner.rollout.replay import replay
 from pixel_reasoner.rollout.state import Rollout
 from pixel_reasoner.runs.folder import load_run
@@ -27,15 +34,15 @@ from pixel_reasoner.runs.lock import FolderLock
 from pixel_reasoner.schema.question import MediaItem, Question
 from pixel_reasoner.schema.settings import RunSettings
 from pixel_reasoner.schema.trace import StopReason, Trace, Turn
-from pixel_reasoner.sources.cells import without_placeholders
+from pixel_reasoner.sources.cells import strip_placeholders
 from pixel_reasoner.sources.media_folders import data_folders
 from pixel_reasoner.sources.rows import RowError, SkippedRow, json_objects
 
 
 def trl_row(trace: Trace) -> dict[str, Any]:
-    """Return a trace as a row: messages with placeholders of pictures, and the pictures in order.
+    """Return a trace as a row: messages with image placeholders, and the pictures in order.
 
-    A stock trainer cannot mask deliberate mistakes: it trains them.
+    A stock trainer cannot mask deliberate mistakes, so it trains them.
     """
     messages, images = [], []
     for message in conversation(trace):
@@ -49,13 +56,13 @@ def trl_row(trace: Trace) -> dict[str, Any]:
 
 
 def export_trl(source: Path, out: Path, allow_media: Sequence[Path] = ()) -> int:
-    """Write the traces of a folder or file as a folder for `datasets.load_from_disk`, and return the number of rows.
+    """Export the traces of a folder or file for `datasets.load_from_disk`, and return the number of rows.
 
     Raises:
-        InputError: the traces or their media cannot be read.
+        InputError: traces or media that cannot be read.
         OutputError: `out` cannot be written.
     """
-    with packages_of("train", "write data sets"):
+    with require_extra("train", "write data sets"):
         from datasets import Dataset, Features, Image, List, Value
         from datasets.exceptions import DatasetGenerationError
 
@@ -72,7 +79,7 @@ def export_trl(source: Path, out: Path, allow_media: Sequence[Path] = ()) -> int
     )
 
     try:
-        with FolderLock(out), TemporaryDirectory(prefix=TEMPORARY, dir=out) as folder:
+        with FolderLock(out), TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=out) as folder:
             dataset = Dataset.from_generator(
                 _rows,
                 features=features,
@@ -83,9 +90,7 @@ def export_trl(source: Path, out: Path, allow_media: Sequence[Path] = ()) -> int
             dataset.save_to_disk(str(whole))
             _move_dataset(whole, out)
             return len(dataset)
-    except (
-        DatasetGenerationError
-    ) as error:  # wraps errors of reading the traces, and of a full disk
+    except DatasetGenerationError as error:  # wraps errors of trace parsing and of a full disk
         if isinstance(error.__cause__, PixelReasonerError):
             raise error.__cause__ from None
         if isinstance(error.__cause__, OSError):
@@ -98,7 +103,7 @@ def export_trl(source: Path, out: Path, allow_media: Sequence[Path] = ()) -> int
 
 
 def _move_dataset(folder: Path, out: Path) -> None:
-    """Move the files of a data set. `state.json` names the others: it goes first and comes last."""
+    """Move the files of a data set. `state.json` lists the others, so it is removed first and moved last."""
     (out / "state.json").unlink(missing_ok=True)
     for path in sorted(folder.iterdir(), key=lambda path: path.name == "state.json"):
         path.replace(out / path.name)
@@ -112,7 +117,7 @@ def export_message_list(source: Path, out: Path, allow_media: Sequence[Path] = (
     """Write `out/data.json` and `out/images`, paths relative to `out`, and return the number of rows.
 
     Raises:
-        InputError: traces that cannot be read, or whose dialect is not that of the released checkpoints.
+        InputError: traces that cannot be read, or whose dialect differs from the one of the published checkpoints.
         OutputError: `out` cannot be written.
     """
     count = 0
@@ -164,10 +169,10 @@ def import_message_list(
 
     Args:
         path: the file.
-        allow_media: folders, besides that of the file, from which it may name pictures.
+        allow_media: further folders from which the file may name pictures, in addition to its own folder.
 
     Raises:
-        InputError: not such a file.
+        InputError: another file format.
     """
     allowed = (*data_folders(path), *allow_media)
     for number, row in enumerate(json_objects(path), start=1):
@@ -183,14 +188,14 @@ def import_message_list(
 
 
 class _Anomaly(Exception):
-    """A row that differs from what a rollout would record."""
+    """Row that no rollout would record."""
 
 
 def _import_row(name: str, row: dict[str, Any], folder: Path, allowed: Sequence[Path]) -> Trace:
     messages = [m for m in row["message_list"] if m["role"] != "system"]
     parts = [_parts(message) for message in messages]
     if not messages or messages[0]["role"] != "user":
-        raise _Anomaly("the first message is not that of a user")
+        raise _Anomaly("the first message is not a user message")
     media = tuple(
         _medium_of(part, folder).restricted(allowed) for part in parts[0] if "text" not in part
     )
@@ -201,10 +206,10 @@ def _import_row(name: str, row: dict[str, Any], folder: Path, allowed: Sequence[
     ]
     answer = boxed(turns[-1]) if turns else None
     if not answer or not answer.strip():
-        raise _Anomaly("the last message has no \\boxed{} with an answer")
+        raise _Anomaly("the last message has no answer in \\boxed{}")
     text = _text_of(parts[0]).removesuffix(PIXEL_REASONER.suffix_with_operations).strip()
     question = Question(
-        id=name, text=without_placeholders(text, len(media)), media=media, answer=(answer,)
+        id=name, text=strip_placeholders(text, len(media)), media=media, answer=(answer,)
     )
     settings = RunSettings(dialect=PIXEL_REASONER.name, budgets=PIXEL_REASONER.budgets)
     rollout = replay(question, turns, settings)
@@ -216,7 +221,7 @@ def _import_row(name: str, row: dict[str, Any], folder: Path, allowed: Sequence[
 
 
 def _parts(message: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the parts of a message: texts, pictures and videos, and nothing else."""
+    """Return the parts of a message, only texts, pictures and videos."""
     for part in message["content"]:
         kinds = [kind for kind in ("text", "image", "video") if kind in part]
         if not isinstance(part, dict) or len(kinds) != 1:
@@ -224,7 +229,7 @@ def _parts(message: dict[str, Any]) -> list[dict[str, Any]]:
         values = part["video"] if kinds == ["video"] else [part[kinds[0]]]
         if not values or not all(isinstance(value, str) for value in values):
             raise _Anomaly(f"expected texts and paths; got {str(part)[:80]}")
-        "".join(values).encode()  # ValueError: half a surrogate cannot be written
+        "".join(values).encode()  # ValueError: lone surrogate
     return list(message["content"])
 
 
@@ -233,7 +238,7 @@ def _text_of(parts: list[dict[str, Any]]) -> str:
 
 
 def _check_pictures(turn: Turn, parts: list[dict[str, Any]]) -> None:
-    """Check that a message shows as many pictures as the call before it returned."""
+    """Check that a message has as many pictures as the call before it returned."""
     num_shown = sum(len(part["video"]) if "video" in part else "image" in part for part in parts)
     num_returned = len(turn.observation.pictures) if turn.observation else 0
     if num_shown != num_returned:

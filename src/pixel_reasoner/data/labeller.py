@@ -1,14 +1,15 @@
-"""Labeller: a vision model behind an endpoint that completes annotations. A stage between source and expert.
+"""Labeller: a vision model behind an endpoint that completes annotations, between the source and the trace writer.
 
-    a region without a question (SA-1B)     question, four options, the answer, and what the region shows
-    a question with evidence, on request    what the crop of the evidence shows (`Analysis.LABELLER`)
+    a region without a question (SA-1B)     question, four options, the answer, and a finding
+    a question with evidence, on request    a finding per crop of the evidence (`Analysis.LABELLER`)
 
-The labeller receives the region as `zoom_in` would return it. If the region does not support an answer, it replies "not valid",
-and the row is dropped. Several rows are labelled at a time and returned in order, each as a question or as a `SkippedRow`.
+The labeller receives the region as `zoom_in` returns it. If the region does not support an answer, it replies "not
+valid",
+and the row is dropped. Rows are labelled concurrently and returned in order, each as a question or a `SkippedRow`.
 
 Differences from the paper (arXiv 2505.15966, appendix E.2)
-    1. The labeller does not write trajectories: it returns facts, and templates write the traces.
-    2. The four options are shuffled: models put the right one at B too often.
+    1. The labeller does not write trajectories: it returns findings, and templates write the traces.
+    2. The four options are shuffled, because models place the right option at B too often.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, Self, TypeVar
 
 from pixel_reasoner.data.endpoint import Endpoint, LabelQuestion
-from pixel_reasoner.data.expert import ExpertConfig, look_box
+from pixel_reasoner.data.expert import ExpertConfig, zoom_box
 from pixel_reasoner.data.labels import Analysis, Task, findings_task, region_task
 from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.media.context import MediaContext
@@ -41,7 +42,7 @@ from pixel_reasoner.schema.settings import PixelBudget, PixelBudgets
 from pixel_reasoner.sources.rows import Row, RowError, SkippedRow
 
 VERSION = 1
-"""Incremented when the question or the pictures of the same row change, or when the same reply is parsed differently."""
+"""incremented when the prompt or pictures of a row change, or when a reply is parsed differently"""
 LABELLER_BUDGETS = PixelBudgets(
     picture=PixelBudget(min_px=448**2, max_px=1024**2),
     crop=PixelBudget(min_px=448**2, max_px=768**2),
@@ -49,7 +50,7 @@ LABELLER_BUDGETS = PixelBudgets(
     selected_frame=PixelBudget(min_px=224**2, max_px=448**2),
     multiple=1,
 )
-"""pixel budgets of the pictures that the labeller receives"""
+"""pixel budgets of the pictures in labeller requests"""
 
 REGIONS_ONLY = "sa1b"
 """source whose rows have no question"""
@@ -57,23 +58,23 @@ _MAX_HELD_ROWS = 1000
 _Unit = TypeVar("_Unit")
 
 
-class Labelling(Record):
-    """Settings of a labeller that influence the traces of a run."""
+class LabellerSettings(Record):
+    """Labeller settings that influence the traces of a run."""
 
     model: str
     analysis: Analysis = Analysis.TEMPLATE
     calls: int | None = None
-    """maximum number of calls; None is no limit"""
+    """maximum number of calls; None: no limit"""
     version: int = VERSION
 
 
-def labelling_of(
+def labeller_settings(
     source: str, urls: Sequence[str], model: str | None, analysis: str, calls: int | None
-) -> Labelling | None:
-    """Return the settings of the labeller of a run; None for a run without one.
+) -> LabellerSettings | None:
+    """Return the labeller settings of a run; None without a labeller.
 
     Raises:
-        UsageError: a missing option, or nothing for the labeller to write.
+        UsageError: a missing option, or a labeller without a task.
     """
     if analysis not in [*Analysis]:
         raise UsageError(
@@ -86,24 +87,24 @@ def labelling_of(
         why = (
             "SA-1B has regions and no questions"
             if source == REGIONS_ONLY
-            else f"--analysis {analysis} asks it"
+            else f"--analysis {analysis} needs a labeller"
         )
         raise UsageError(
             expected=f"--labeller URL and --labeller-model NAME: {why}",
             got="no model" if urls else "none",
-            fix="such as --labeller http://localhost:8000/v1 --labeller-model Qwen/Qwen3-VL-8B-Instruct",
+            fix="for example --labeller http://localhost:8000/v1 --labeller-model Qwen/Qwen3-VL-8B-Instruct",
         )
     if not needs_labeller:
         raise UsageError(
-            expected="something for the labeller to write",
+            expected="a task for the labeller",
             got=f"{source}, which has questions and answers, and --analysis {analysis}",
             fix="add --analysis labeller, or leave --labeller out",
         )
-    return Labelling(model=model, analysis=Analysis(analysis), calls=calls)
+    return LabellerSettings(model=model, analysis=Analysis(analysis), calls=calls)
 
 
 class View(NamedTuple):
-    """One picture that the labeller receives."""
+    """One picture in a labeller request."""
 
     kind: Literal["picture", "crop", "frame"]
     number: int
@@ -111,73 +112,78 @@ class View(NamedTuple):
 
 
 class Labeller:
-    """Labels rows through an endpoint. Context manager: at its end no call starts, and calls in progress are awaited."""
+    """Concurrent labelling of rows through an endpoint.
+
+    Context manager: on exit, no call starts, and running calls finish.
+    """
 
     def __init__(
         self,
         endpoint: Endpoint,
         analysis: Analysis,
-        manner: ExpertConfig,
+        config: ExpertConfig,
         folder: Path,
         wanted: int,
     ) -> None:
-        """Start the threads; nothing is sent.
+        """Start the threads. Sends no request.
 
         Args:
-            endpoint: the labeller.
-            analysis: whether questions that have an answer are labelled.
-            manner: the margin of a crop around the evidence.
+            endpoint: client of the labeller.
+            analysis: whether questions with an answer are labelled too.
+            config: margin of a crop around the evidence.
             folder: root of relative media paths.
-            wanted: number of traces of the run. When the budget is spent, at most as many rows are counted as not asked.
+            wanted: number of traces of the run. After the budget is spent, at most this number of rows counts as not
+            asked.
         """
         self.endpoint = endpoint
         self.analysis = analysis
-        self.manner = manner
+        self.config = config
         self.folder = folder
         self.wanted = wanted
         self._pool = ThreadPoolExecutor(endpoint.config.concurrency, "labeller")
 
     def __enter__(self) -> Self:
-        """Return the labeller."""
+        """Return the labeller itself."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Finish, and close the connections."""
+        """Finish and close the connections."""
         self.finish()
         self.endpoint.pool.close()
 
     def note(self) -> str:
-        """Return the number of calls, for a progress bar."""
+        """Return call counts for a progress bar."""
         counts = self.endpoint.counts()
         return f"{counts['calls']} calls, {counts['cached']} answers from the cache"
 
     def finish(self) -> dict[str, int]:
-        """Start no further call, cache the replies to those in progress, and return the counts of calls."""
+        """Start no further call, cache the replies of running calls, and return the call counts."""
         self.endpoint.stop()
         self._pool.shutdown(cancel_futures=True)
         return self.endpoint.counts()
 
-    def labelled(
+    def label_units(
         self,
         units: Iterable[_Unit],
         rows_of: Callable[[_Unit], Row | list[Row]],
         folder: Path | None = None,
     ) -> Iterator[Row | list[Row]]:
-        """Yield one result for each unit, in order. When the budget is spent, rows with cached replies are still yielded.
+        """Yield one result per unit, in order. After the budget is spent, rows with cached replies are still yielded.
 
         Args:
-            units: consumed as they are labelled.
+            units: consumed lazily.
             rows_of: returns the row or rows of a unit; called in a thread.
-            folder: root of relative media paths, if it is not the labeller's.
+            folder: root of relative media paths; default: the labeller's.
 
         Raises:
-            EndpointError: no reply can be expected any more.
+            EndpointError: the servers do not answer any more.
         """
         units = iter(units)
         waiting: deque[Future[Row | list[Row]]] = deque()
         size = self.endpoint.config.concurrency
         not_asked = 0
-        # A row without a reply is skipped only once a later one gets a reply. If none does, the run stops and skips no row.
+        # A row without a reply is skipped only after a later row gets one. If none does, the run stops and skips no
+        # row.
         held: list[Row | list[Row]] = []
         while not_asked < self.wanted:
             for unit in islice(units, 2 * size - len(waiting)):
@@ -202,15 +208,15 @@ class Labeller:
         return self.label(rows, folder)
 
     def label(self, row: Row, folder: Path | None = None) -> Row:
-        """Return a row with what it lacks, or the row itself if it lacks nothing.
+        """Return a row with its missing fields filled in, or the row itself if none is missing.
 
         Raises:
-            EndpointError: no reply can be expected any more.
+            EndpointError: the servers do not answer any more.
         """
         if isinstance(row, SkippedRow) or not self._needs_label(row):
             return row
         assert row.evidence is not None, "labels describe evidence"
-        views = list(_views(row, row.evidence, self.manner))
+        views = list(_views(row, row.evidence, self.config))
         text, read = self._task(row, row.evidence)
         question = with_media_root(row, folder or self.folder)
         try:
@@ -237,24 +243,24 @@ class Labeller:
     def _task(self, row: Question, evidence: Evidence) -> Task:
         if row.text:
             return findings_task(row, evidence)
-        region = look_box(evidence.boxes[0], self.manner)
+        region = zoom_box(evidence.boxes[0], self.config)
         return region_task(row, evidence, region, self.analysis)
 
 
 # --- pictures ---
 
 
-def _views(row: Question, evidence: Evidence, manner: ExpertConfig) -> Iterator[View]:
+def _views(row: Question, evidence: Evidence, config: ExpertConfig) -> Iterator[View]:
     if not row.text:
         yield View("picture", evidence.image)
     for frame in evidence.frames:
         yield View("frame", frame)
     for clue in evidence.boxes:
-        yield View("crop", evidence.image, look_box(clue, manner))
+        yield View("crop", evidence.image, zoom_box(clue, config))
 
 
 def _key(model: str, text: str, media: tuple[MediaItem, ...], views: list[View]) -> str:
-    """Return the hash of a question. It covers the files, not their pixels: a cached reply is found without decoding."""
+    """Return the cache key of a request. It hashes files instead of pixels, so a cache hit needs no decoding."""
     asked = {
         "version": VERSION,
         "model": model,

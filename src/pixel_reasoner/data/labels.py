@@ -1,4 +1,4 @@
-"""Prompts for a labeller, and its replies as fields of a question."""
+"""Prompts for a labeller, and conversion of its replies to question fields."""
 
 from __future__ import annotations
 
@@ -42,25 +42,25 @@ _SPECIAL_TEXT = re.compile(r"\\boxed|<[|/a-z]", re.IGNORECASE)
 _MAX_CHARS = 600
 
 Task = tuple[str, Callable[[str], dict[str, Any] | None]]
-"""prompt, and function that parses the reply: fields of the question, or None if it is not valid"""
+"""prompt, and parser of the reply: question fields, or None for "not valid\""""
 
 
 class Analysis(StrEnum):
-    """Who writes what a crop shows."""
+    """Writer of findings (descriptions of crops)."""
 
     TEMPLATE = "template"
-    """a template, from the annotation"""
+    """template, from the annotation"""
     LABELLER = "labeller"
 
 
 def region_task(row: Question, evidence: Evidence, region: Box, analysis: Analysis) -> Task:
-    """Return the task of a region without a question.
+    """Return the task for a region without a question.
 
     Args:
-        row: without text.
-        evidence: of the row.
-        region: what the labeller receives enlarged.
-        analysis: who writes what the region shows.
+        row: row without text.
+        evidence: evidence of the row.
+        region: region that the labeller receives enlarged.
+        analysis: writer of the finding.
     """
     left, top, right, bottom = region
     text = REGION_PROMPT.format(left=left, top=top, right=right, bottom=bottom)
@@ -68,7 +68,7 @@ def region_task(row: Question, evidence: Evidence, region: Box, analysis: Analys
 
 
 def findings_task(row: Question, evidence: Evidence) -> Task:
-    """Return the task of a question with an answer: what its evidence shows."""
+    """Return the task for a question with an answer: describe its evidence."""
     number = max(1, len(evidence.boxes))
     parts = [f"{len(evidence.frames)} frames of a video"] if evidence.frames else []
     parts += [f"{number} enlarged parts of a picture"] if evidence.boxes else []
@@ -125,7 +125,7 @@ def _read_question(
 
 
 def _right_option(answer: Any, texts: list[str], reply: str) -> str:
-    """Return the text of the option that an answer names, by letter or by text."""
+    """Return the text of the option that an answer names by letter or by text."""
     named = str(answer or "").strip()
     letter = named.rstrip(".):").upper()
     if len(letter) == 1 and letter in _LETTERS:
@@ -139,7 +139,7 @@ def _right_option(answer: Any, texts: list[str], reply: str) -> str:
 
 
 def _parse_reply(reply: str) -> dict[str, Any] | None:
-    """Return the JSON object in a reply; None for "not valid". Reasoning before it and a code fence around it are ignored."""
+    """Return the JSON object of a reply; None for "not valid". Reasoning before it and code fences are ignored."""
     text = reply.rpartition("</think>")[2].strip()
     if not text:
         raise RowError("empty_reply", "the labeller returned no text")
@@ -150,7 +150,7 @@ def _parse_reply(reply: str) -> dict[str, Any] | None:
             fields, _ = json.JSONDecoder().raw_decode(text, brace.start())
         except ValueError:
             continue
-        except RecursionError:  # nested so deep: no answer to a question
+        except RecursionError:  # too deeply nested to be a valid reply
             break
         if not isinstance(fields.get("valid"), bool):
             raise RowError(
@@ -169,7 +169,7 @@ def _phrase(value: Any, name: str, reply: str) -> str:
 
 
 def _clean(value: Any, name: str, reply: str) -> str:
-    """Return a text of a reply on one line, without special tokens of a chat template."""
+    """Return a text of a reply on one line. Special tokens of a chat template are rejected."""
     if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         value = str(value)
     if not isinstance(value, str) or not value.strip():

@@ -1,4 +1,4 @@
-"""A function over many items in several processes, with results in the order of the items."""
+"""Parallel map over items in worker processes, with results in input order."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _ITEMS_PER_TASK = 4
 def map_in_order(
     function: Callable[[_Item], _Result], items: Iterable[_Item], workers: int
 ) -> Generator[_Result, None, None]:
-    """Yield the result of each item, in order; only a few tasks are submitted or done and not yet taken.
+    """Yield the result of each item in order. Only a few tasks are submitted or finished ahead of the consumer.
 
     Args:
-        function: can be pickled.
-        items: drawn as results are taken.
-        workers: processes; 1 works in this process.
+        function: picklable function.
+        items: consumed lazily.
+        workers: number of processes; 1 runs in this process.
 
     >>> list(map_in_order(abs, [-1, 2], 1))
     [1, 2]
@@ -39,7 +39,7 @@ def map_in_order(
         yield from map(function, items)
         return
     waiting: deque[Future[list[_Result]]] = deque()
-    # Spawned, not forked: the progress bar has its own thread.
+    # Spawn instead of fork: the progress bar has its own thread.
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, spawn, _end_with_parent) as pool:
         try:
@@ -54,8 +54,8 @@ def map_in_order(
         except BrokenProcessPool as error:
             raise OutputError(
                 expected=f"{workers} worker processes that run to the end",
-                got="one that was killed, perhaps for want of memory",
-                fix="run the same command again, with fewer --workers; what is done is kept",
+                got="one that was killed, possibly because of too little memory",
+                fix="run the same command again with fewer --workers; finished work is kept",
             ) from error
         finally:
             for future in waiting:
@@ -64,7 +64,7 @@ def map_in_order(
 
 @contextmanager
 def _no_interrupt() -> Iterator[None]:
-    """Start processes that do not receive Ctrl-C: it ends their parent, which ends them."""
+    """Start processes that ignore Ctrl-C: their parent handles it and ends them."""
     if sys.platform == "win32":
         yield
         return
@@ -76,15 +76,15 @@ def _no_interrupt() -> Iterator[None]:
 
 
 def _end_with_parent() -> None:
-    """End this worker when its parent process is gone: after a kill nothing else ends it."""
+    """End this worker when its parent process is gone; nothing else ends it after a kill."""
     parent = multiprocessing.parent_process()
     assert parent is not None, "this runs in a worker"
 
-    def watch() -> None:
+    def wait_for_parent() -> None:
         parent.join()
         os._exit(1)
 
-    threading.Thread(target=watch, daemon=True).start()
+    threading.Thread(target=wait_for_parent, daemon=True).start()
 
 
 def _results(function: Callable[[_Item], _Result], chunk: list[_Item]) -> list[_Result]:

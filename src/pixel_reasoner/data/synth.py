@@ -1,14 +1,16 @@
-"""Many expert traces in a folder: deterministic, in parallel, and resumable.
+"""Synthesis of expert traces into a folder: deterministic, parallel and resumable.
 
-    DIR/settings.json    everything that decides the traces
-    DIR/traces.jsonl     appears when all is written; until then `traces.jsonl.part`
-    DIR/dropped.jsonl    rows that gave no trace, and why
-    DIR/media/           rendered pictures and clips (PixelWorld), those of written units only
-    DIR/summary.json     counts by kind, dropped by reason, traces per second
+    DIR/settings.json    all settings that determine the traces
+    DIR/traces.jsonl     created when the run is complete; until then `traces.jsonl.part`
+    DIR/dropped.jsonl    rows without a trace, with the reason
+    DIR/media/           rendered pictures and clips of written units (PixelWorld only)
+    DIR/summary.json     counts by kind, dropped rows by reason, traces per second
 
-A run is a sequence of units of a source (a scene, or a row of a data set). The traces of a unit depend on it and the settings
-alone, and units are written in order: the bytes are the same with any number of workers, and a run that was killed
-continues after the last unit of its last checkpoint (`runs.store`).
+A run is a sequence of units of a source (a scene, or a row of a data set). The traces of a unit depend only on the unit
+and the
+settings, and units are written in order. So the bytes do not depend on the number of workers, and a killed run
+continues
+after the last unit of its last checkpoint (`runs.store`).
 """
 
 from __future__ import annotations
@@ -28,17 +30,17 @@ from typing import Any, NamedTuple
 from pydantic import Field
 
 from pixel_reasoner.data.expert import VERSION, ExpertConfig, Kind, NoTrace, expert_trace, kind_of
-from pixel_reasoner.data.labeller import Labeller, Labelling
+from pixel_reasoner.data.labeller import Labeller, LabellerSettings
 from pixel_reasoner.data.parallel import map_in_order
 from pixel_reasoner.dialects import get_dialect
 from pixel_reasoner.errors import InputError, PixelReasonerError
 from pixel_reasoner.files import (
-    TEMPORARY,
+    TEMPORARY_PREFIX,
     cannot_write,
-    keep_settings,
     numbered_lines,
     read_json_object,
     write_json,
+    write_or_check_settings,
 )
 from pixel_reasoner.media.context import MediaContext
 from pixel_reasoner.runs.lock import FolderLock
@@ -58,40 +60,41 @@ from pixel_reasoner.sources.rows import Row, SkippedRow
 
 PICTURE_SHARES = {Kind.SINGLE: 0.3, Kind.WRONG_ONCE: 0.2, Kind.WRONG_TWICE: 0.2, Kind.TOO_WIDE: 0.3}
 VIDEO_SHARES = {Kind.SINGLE: 0.9, Kind.RESELECT: 0.1}
-"""the paper's shares (arXiv 2505.15966, table 2)"""
+"""shares of the paper (arXiv 2505.15966, table 2)"""
 TEXT_SHARE = round(2000 / 7500, 4)
-"""the paper's share of traces without an operation"""
+"""share of traces without an operation in the paper"""
 
 Unit = SceneUnit | Row | list[Row]
 """a scene, a row of a data set, or the rows of a scene"""
 _CHECKPOINT_EVERY = 64
 """units between two checkpoints"""
 _MAX_EXAMPLES = 3
-"""reasons with an example in the error of a run without traces"""
-_GROWING = f"{TRACES}.part"
-_AHEAD = f"{MEDIA}/{TEMPORARY}ahead"
-"""folder of rendered media whose unit is not yet written: workers are ahead, and a kill leaves media that no trace needs"""
+"""number of reasons with an example in the error of a run without traces"""
+_PARTIAL_TRACES = f"{TRACES}.part"
+_PENDING_MEDIA = f"{MEDIA}/{TEMPORARY_PREFIX}ahead"
+"""folder of media of units that are not yet written: workers run ahead, and a kill must leave no unused media in the
+run"""
 _DROPPED = "dropped.jsonl"
 
 
 class SynthSettings(Record):
-    """Everything that decides the traces of a run."""
+    """All settings that determine the traces of a run."""
 
     source: str
     """`pixelworld`, or name and path of another source"""
     count: int
-    """traces over all shards"""
+    """number of traces over all shards"""
     seed: int = 0
     families: tuple[str, ...] = ()
     shard: tuple[int, int] = (0, 1)
-    """which part of how many"""
+    """(index, number of shards)"""
     per_scene: int = 6
-    """traces per scene at most"""
+    """maximum number of traces per scene"""
     text_share: float = TEXT_SHARE
     refused_share: float = 0.05
-    """share of the traces with an operation whose first call is rejected"""
+    """share of traces with an operation whose first call is rejected"""
     mistakes: bool = True
-    """whether some first calls miss the evidence; otherwise every trace has one call, which shows it"""
+    """whether some first calls miss the evidence; otherwise every trace has only calls that show it"""
     dialect: str = "compact"
     budgets: PixelBudgets
     margin: float = 0.25
@@ -99,11 +102,11 @@ class SynthSettings(Record):
     version: int = VERSION
     world_version: int = Field(default_factory=world_version)
     regions: int | None = None
-    """per picture at most, for a data set with regions and no questions"""
+    """maximum number per picture, for a data set with regions and no questions"""
     units_of_rows: dict[str, Any] | None = None
-    """of boxes and frames of own rows that do not state them; None: those of the source"""
-    labelling: Labelling | None = None
-    """the labeller whose words the traces contain, with those of templates"""
+    """units of boxes and frames of own rows without units; None: those of the source"""
+    labelling: LabellerSettings | None = None
+    """labeller that writes findings or questions; None: templates only"""
 
     @property
     def quota(self) -> int:
@@ -113,22 +116,22 @@ class SynthSettings(Record):
 
     @property
     def expert(self) -> ExpertConfig:
-        """How traces are written."""
+        """Configuration of the trace writer."""
         return ExpertConfig(get_dialect(self.dialect), self.budgets, self.margin, self.min_side)
 
 
-class Written(NamedTuple):
+class UnitResult(NamedTuple):
     """Result of a unit."""
 
     lines: list[str]
-    """traces as lines of JSON"""
+    """traces as JSON lines"""
     kinds: list[str]
     dropped: list[SkippedRow]
     media: list[str]
-    """relative paths of media of the unit"""
+    """relative media paths of the unit"""
 
-    def at_most(self, count: int) -> Written:
-        """Return the same with a number of traces at most."""
+    def at_most(self, count: int) -> UnitResult:
+        """Return the result with at most `count` traces."""
         return self._replace(lines=self.lines[:count], kinds=self.kinds[:count])
 
 
@@ -141,20 +144,20 @@ def synthesize(
     on_traces: Callable[[int], None] = lambda count: None,
     labeller: Labeller | None = None,
 ) -> dict[str, Any]:
-    """Write the traces of a run, or continue it, and return the summary.
+    """Write or resume a run and return its summary.
 
     Args:
-        settings: what decides the traces.
-        units: all units of this shard, in order; drawn as long as traces are wanted.
+        settings: settings that determine the traces.
+        units: all units of this shard, in order; consumed until there are enough traces.
         out: the folder of the run.
-        workers: processes; 1 works in this process.
-        on_traces: called with the number of traces written so far.
-        labeller: writes what units lack; its calls are counted in the summary.
+        workers: number of processes; 1 runs in this process.
+        on_traces: called with the number of written traces.
+        labeller: fills in missing fields of units; its calls are counted in the summary.
 
     Raises:
-        EndpointError: the labeller gets no replies any more.
+        EndpointError: the labeller does not answer any more.
         UsageError: `out` contains a run with other settings.
-        InputError: no row gives a trace; `dropped.jsonl` names the reasons.
+        InputError: no row gives a trace; `dropped.jsonl` contains the reasons.
         OutputError: `out` cannot be written, or another process writes to it.
     """
     try:
@@ -174,17 +177,17 @@ def _synthesize(
     on_traces: Callable[[int], None],
     labeller: Labeller | None,
 ) -> dict[str, Any]:
-    """Write or continue a run in a folder that is locked."""
-    units = _readable(units)
+    """Write or resume a run in a locked folder."""
+    units = _check_first_unit(units)
     fields = settings.model_dump(mode="json")
-    keep_settings(out / "settings.json", fields)
+    write_or_check_settings(out / "settings.json", fields)
     if (out / TRACES).exists():
         summary = read_json_object(
             out / "summary.json", "the summary of the run", "delete the folder"
         )
         on_traces(summary["count"])
         return summary
-    with RunStore(out, (_GROWING, _DROPPED), fields) as store:
+    with RunStore(out, (_PARTIAL_TRACES, _DROPPED), fields) as store:
         run = _Run(settings, store, workers, on_traces)
         summary = run.write(units, labeller)
         is_empty = _is_empty(summary, settings)
@@ -197,14 +200,14 @@ def _synthesize(
 
 
 def _is_empty(summary: dict[str, Any], settings: SynthSettings) -> bool:
-    """Return whether rows gave no trace; a shard may be empty because there are fewer rows than shards."""
+    """Return whether all rows were dropped. A shard may also be empty because there are fewer rows than shards."""
     is_whole = settings.shard == (0, 1)
     return not summary["count"] and (is_whole or bool(summary["dropped"]))
 
 
 def _no_traces(summary: dict[str, Any], out: Path) -> InputError:
-    """Return the error of a run without traces. Of the run only `dropped.jsonl` stays: corrected rows start a new one."""
-    for path in (out / "settings.json", out / _GROWING, manifest_path(out)):
+    """Return the error of a run without traces. Only `dropped.jsonl` is kept, so that corrected rows start a new run."""
+    for path in (out / "settings.json", out / _PARTIAL_TRACES, manifest_path(out)):
         path.unlink(missing_ok=True)
     examples: dict[str, SkippedRow] = {}
     for _, line in numbered_lines(out / _DROPPED, _DROPPED):
@@ -212,25 +215,25 @@ def _no_traces(summary: dict[str, Any], out: Path) -> InputError:
         examples.setdefault(row.reason, row)
     counts = Counter(summary["dropped"]).most_common()
     named = [
-        f"{count} {reason}, such as {examples[reason].where}: {examples[reason].detail}"
+        f"{count} {reason}, for example {examples[reason].where}: {examples[reason].detail}"
         for reason, count in counts[:_MAX_EXAMPLES]
     ]
     named += [f"{count} {reason}" for reason, count in counts[_MAX_EXAMPLES:]]
     return InputError(
         expected="rows that give a trace",
         got=f"none (dropped: {'; '.join(named) or 'nothing, there are no rows'})",
-        fix=f"correct the rows that {out / _DROPPED} names, and run the same command again",
+        fix=f"correct the rows listed in {out / _DROPPED}, and run the same command again",
     )
 
 
-def _readable(units: Iterable[Unit]) -> Iterator[Unit]:
-    """Return the units after reading the first one: a data set that cannot be read leaves no folder behind."""
+def _check_first_unit(units: Iterable[Unit]) -> Iterator[Unit]:
+    """Return the units after parsing the first one, so that an unreadable data set leaves no folder."""
     units = iter(units)
     return chain(list(islice(units, 1)), units)
 
 
 class _Run:
-    """One start of a run in its open store."""
+    """One process's work on a run, with an open store."""
 
     def __init__(
         self,
@@ -246,20 +249,26 @@ class _Run:
         self.count_before = self.progress.count
 
     def write(self, units: Iterator[Unit], labeller: Labeller | None) -> dict[str, Any]:
-        """Write the traces that are missing, and return the summary."""
-        settings, quota, folder = self.settings, self.settings.quota, media_ahead(self.store.folder)
+        """Write the missing traces and return the summary."""
+        settings, quota, folder = (
+            self.settings,
+            self.settings.quota,
+            pending_media_dir(self.store.folder),
+        )
         self.on_traces(self.progress.count)
         rest: Iterable[Unit] = ()
         if self.progress.count < quota:
             rest = islice(units, self.progress.units, None)
         if labeller is not None:
-            rest = labeller.labelled(rest, partial(_rows, settings=settings, folder=folder), folder)
+            rest = labeller.label_units(
+                rest, partial(_rows, settings=settings, folder=folder), folder
+            )
         write = partial(write_unit, settings=settings, folder=folder)
         try:
             with closing(map_in_order(write, rest, self.workers)) as results:
                 _write_units(self.store, self.progress, results, quota, self.on_traces)
         finally:
-            calls = labeller.finish() if labeller is not None else None  # its threads render, too
+            calls = labeller.finish() if labeller is not None else None  # its threads also render
             shutil.rmtree(folder, ignore_errors=True)
         summary = self._summary(time.perf_counter() - self.started)
         return summary if calls is None else {**summary, "labeller": calls}
@@ -282,7 +291,7 @@ class _Run:
 
 
 def scene_units(settings: SynthSettings) -> Iterator[Unit]:
-    """Yield the scenes of a shard of PixelWorld's training split: all families of a seed in turn, without end."""
+    """Yield the scenes of a shard of PixelWorld's training split: all families of a seed in turn, endless."""
     return _scenes(settings).units(Path())
 
 
@@ -299,33 +308,35 @@ def _scenes(settings: SynthSettings) -> PixelWorldSource:
     )
 
 
-def media_ahead(out: Path) -> Path:
-    """Return the root of relative media paths until a unit is written: `append_unit` moves its media into the run."""
-    return out / _AHEAD
+def pending_media_dir(out: Path) -> Path:
+    """Return the media root of a unit until it is written. `append_unit` then moves its media into the run."""
+    return out / _PENDING_MEDIA
 
 
-def write_unit(unit: Unit, settings: SynthSettings, folder: Path) -> Written:
+def write_unit(unit: Unit, settings: SynthSettings, folder: Path) -> UnitResult:
     """Return the traces of one unit. Scenes are rendered into a folder, unless their file exists there."""
     rows = _rows(unit, settings, folder)
     rows = rows if isinstance(rows, list) else [rows]
     questions = [row for row in rows if isinstance(row, Question)]
     written = _write_traces(questions, settings, folder)
     written.dropped[:0] = (row for row in rows if isinstance(row, SkippedRow))
-    paths = dict.fromkeys(medium.path for question in questions for medium in question.media)
+    paths = dict.fromkeys(
+        media_item.path for question in questions for media_item in question.media
+    )
     written.media.extend(path for path in paths if not Path(path).is_absolute())
     return written
 
 
 def _rows(unit: Unit, settings: SynthSettings, folder: Path) -> Row | list[Row]:
-    """Return the rows of a unit; a row of a data set stays as it is."""
+    """Return the rows of a unit. A row of a data set is returned unchanged."""
     if isinstance(unit, Question | SkippedRow | list):
         return unit
     return list(_scenes(settings).rows(unit, folder))
 
 
-def _write_traces(questions: list[Question], settings: SynthSettings, folder: Path) -> Written:
-    """Return one trace per question; all questions are about the same media."""
-    written = Written([], [], [], [])
+def _write_traces(questions: list[Question], settings: SynthSettings, folder: Path) -> UnitResult:
+    """Return one trace per question. All questions have the same media."""
+    written = UnitResult([], [], [], [])
     expert = settings.expert
     context: MediaContext | None = None
     for question in questions:
@@ -349,7 +360,7 @@ def _write_traces(questions: list[Question], settings: SynthSettings, folder: Pa
 def _trace_of_random_kind(
     question: Question, settings: SynthSettings, rng: random.Random, context: MediaContext
 ) -> Trace:
-    """Return a trace of a kind drawn by the shares; one with a single operation where that kind cannot be written."""
+    """Return a trace of a randomly drawn kind, or of kind `single` if the drawn kind is not possible."""
     expert = settings.expert
     if question.needs_look is False:
         return expert_trace(question, Kind.TEXT, rng, expert, context)
@@ -369,10 +380,10 @@ def _trace_of_random_kind(
 
 
 class Progress:
-    """How far a run is, in whole units."""
+    """Progress of a run, in whole units."""
 
     def __init__(self, noted: Mapping[str, Any] | None = None) -> None:
-        """Start a run, or continue from what a checkpoint noted."""
+        """Start a run, or continue from a checkpoint."""
         noted = noted or {}
         self.units: int = noted.get("units", 0)
         self.count: int = noted.get("count", 0)
@@ -382,7 +393,7 @@ class Progress:
         """dropped rows by reason"""
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint notes."""
+        """Return the progress as JSON values for a checkpoint."""
         return {
             "units": self.units,
             "count": self.count,
@@ -390,7 +401,7 @@ class Progress:
             "reasons": dict(self.reasons),
         }
 
-    def add(self, written: Written) -> None:
+    def add(self, written: UnitResult) -> None:
         """Add the result of a unit."""
         self.units += 1
         self.count += len(written.lines)
@@ -399,9 +410,9 @@ class Progress:
 
 
 def _started(store: RunStore) -> Progress:
-    """Return the progress of the last checkpoint; a run without one starts with empty files."""
+    """Return the progress of the last checkpoint. Without one, the run starts with empty files."""
     if store.progress is None:
-        note = store.folder / "progress.json"  # of a run that an older version started
+        note = store.folder / "progress.json"  # of a run started by an older version
         old = read_json_object(note, "progress", "delete the folder") if note.exists() else {}
         sizes = dict(zip(store.segments, old.get("sizes", (0, 0)), strict=True))
         store.checkpoint(Progress(old).as_dict(), sizes)
@@ -412,11 +423,11 @@ def _started(store: RunStore) -> Progress:
 def _write_units(
     store: RunStore,
     progress: Progress,
-    results: Iterable[Written],
+    results: Iterable[UnitResult],
     quota: int,
     on_traces: Callable[[int], None],
 ) -> None:
-    """Append the results of units until there are as many traces as are wanted."""
+    """Append the results of units until the run has enough traces."""
     sizes = store.sizes()
     try:
         for written in results:
@@ -428,23 +439,23 @@ def _write_units(
             on_traces(progress.count)
             if progress.count == quota:
                 break
-    except OSError:  # a full disk takes no checkpoint either
+    except OSError:  # a full disk cannot store a checkpoint either
         raise
     except BaseException:
         store.checkpoint(progress.as_dict(), sizes)
         raise
 
 
-def append_unit(store: RunStore, written: Written) -> None:
-    """Append what became of a unit, after its media are in place.
+def append_unit(store: RunStore, written: UnitResult) -> None:
+    """Move the media of a unit into the run, then append its traces and dropped rows.
 
     Raises:
         OutputError: the disk is full or gone.
     """
     for path in written.media:
-        _move(media_ahead(store.folder) / path, store.folder / path)
+        _move(pending_media_dir(store.folder) / path, store.folder / path)
     rows = (json.dumps(one._asdict(), ensure_ascii=False) + "\n" for one in written.dropped)
-    store.segments[_GROWING].append("".join(written.lines).encode())
+    store.segments[_PARTIAL_TRACES].append("".join(written.lines).encode())
     store.segments[_DROPPED].append("".join(rows).encode())
 
 
@@ -453,6 +464,6 @@ def _move(path: Path, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         path.replace(target)
     except FileNotFoundError:
-        return  # a medium that the source did not write
+        return  # media that the source did not write
     except OSError as error:
         raise cannot_write(target, error) from error

@@ -1,7 +1,8 @@
 """Sentence templates of synthesized traces.
 
-`{subject}` is the subject of the question (`the red circle`), `{finding}` what an operation shows (`the red circle carries R`),
-`{where}` its place in the picture (`upper left`), `{why}` the reason why a call was rejected.
+`{subject}` is the subject of the question (`the red circle`), `{finding}` the content of a crop (`the red circle
+carries R`),
+`{where}` its place in the picture (`upper left`), `{why}` the reason for a rejected call.
 """
 
 from __future__ import annotations
@@ -69,10 +70,10 @@ def place_of(box: Box) -> str:
     return f"{row} {column}"
 
 
-def say(rng: random.Random, templates: tuple[str, ...], **parts: str) -> str:
-    """Return one of the templates, filled in, as a sentence.
+def fill_template(rng: random.Random, templates: tuple[str, ...], **parts: str) -> str:
+    """Return a random template, filled in, as a sentence.
 
-    >>> say(random.Random(0), ("{subject} is small.",), subject="the red circle")
+    >>> fill_template(random.Random(0), ("{subject} is small.",), subject="the red circle")
     'The red circle is small.'
     """
     text = rng.choice(templates).format(**parts)

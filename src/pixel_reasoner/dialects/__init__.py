@@ -1,4 +1,4 @@
-"""Dialects: how each model family is offered operations, calls them, and receives their results. One file per family."""
+"""Dialects: prompt and call formats of model families, one file per family."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Return `CALL_TAGS`, which needs all dialects, when it is used."""
+    """Compute `CALL_TAGS` on first use, because it requires all dialects."""
     if name == "CALL_TAGS":
         return sorted({(one.syntax.open, one.syntax.close) for _, one in DIALECTS.items()})
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,7 +10,7 @@ from pixel_reasoner.scoring.extraction import boxed, tagged
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerFormat:
-    r"""How an answer is written and found.
+    r"""Writer and extractor of answers.
 
     >>> BOXED.write("red"), TAGGED.find("<answer> red </answer>")
     ('\\boxed{red}', 'red')
@@ -19,7 +19,7 @@ class AnswerFormat:
     open: str
     close: str
     find: Callable[[str], str | None]
-    """text -> the last answer in it; None when it contains none"""
+    """text -> last answer in it, or None"""
 
     def write(self, answer: str) -> str:
         """Return the text of an answer."""

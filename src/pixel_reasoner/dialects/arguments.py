@@ -1,7 +1,7 @@
-"""Conversion of calls between a family's names and coordinates and the project's. It happens here, once.
+"""Conversion of calls between names and coordinates of a model family and those of this project.
 
-Arguments are converted by their role (`dialects.roles`): boxes to fractions, names of pictures to numbers. So the calls
-of any operation are converted, known to the family or not.
+Arguments are converted by their role (`dialects.roles`): boxes to fractions, names of pictures to numbers. So calls of
+any operation are converted, including operations that are new to the family.
 """
 
 from __future__ import annotations
@@ -28,58 +28,58 @@ from pixel_reasoner.schema.trace import CallErrorKind, Picture, ToolCall
 
 
 class CallError(Record):
-    """Why a call, or a whole turn, is rejected."""
+    """Reason for which a call or a whole turn is rejected."""
 
     kind: Annotated[CallErrorKind | str, Field(union_mode="left_to_right")]
     message: str
-    """written for the model, in the family's own names and units"""
+    """message to the model, with names and units of the family"""
     call: int | None = None
-    """index among the calls of the turn, from 0; None when the turn is rejected as a whole"""
+    """index among the calls of the turn, from 0; None if the whole turn is rejected"""
 
 
 class RepairKind(StrEnum):
-    """How a mistake of a model was repaired."""
+    """Kind of repair of a model mistake."""
 
     CLAMPED_BOX = "clamped_box"
-    """a side beyond the border was moved to the border, as the family's own tool does"""
+    """a box was clamped to the picture, as in the tool of the family"""
 
 
 class Repair(Record):
-    """A mistake of a model that was repaired, and so did not become an error."""
+    """Repaired mistake of a model, which is not an error."""
 
     kind: Annotated[RepairKind | str, Field(union_mode="left_to_right")]
     call: int
     """index among the calls of the turn, from 0"""
     argument: str = ""
-    """name of the argument in the project's words"""
+    """argument name of this project"""
 
 
 class Converted(NamedTuple):
-    """A call in the project's names and coordinates, and what is wrong with it."""
+    """Call with names and coordinates of this project, and its error, if any."""
 
     call: ToolCall
     error: tuple[CallErrorKind, str] | None = None
     repaired: tuple[str, ...] = ()
-    """arguments that were repaired"""
+    """repaired arguments"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ArgumentConventions:
-    """Names and coordinates of a family."""
+    """Names and coordinates of a model family."""
 
     operation_names: Mapping[str, str] = field(default_factory=dict)
-    """the family's name of an operation -> the project's, where they differ; the first of several is written"""
+    """operation name of the family -> name of this project, if they differ; the first of several aliases is written"""
     argument_names: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """operation -> {the family's argument: the project's; empty for one that is written and not read}, where they differ"""
+    """operation -> {argument of the family: argument of this project, or empty if it is written but not parsed}"""
     grid: BoxCoordinates = FRACTIONS
     """coordinates of boxes"""
     padding: float = 0.0
-    """fraction of the picture that is added on every side of a box"""
+    """fraction of the picture added on every side of a box"""
     picture_names: PictureNames = FROM_1
 
     @cached_property
-    def names_pictures(self) -> bool:
-        """Whether a call can name another picture than the first."""
+    def can_name_pictures(self) -> bool:
+        """Whether a call can name pictures other than the first."""
         return all(
             ArgumentRole.PICTURE in self._roles_of(operation, own.values())
             for operation, own in self.argument_names.items()
@@ -93,14 +93,14 @@ class ArgumentConventions:
     # --- names ---
 
     def family_name(self, operation: str) -> str:
-        """Return the family's name of an operation."""
+        """Return the operation name of the family."""
         own = (theirs for theirs, ours in self.operation_names.items() if ours == operation)
         return next(own, operation)
 
     def family_arguments(self, operation: str) -> Mapping[str, str] | None:
-        """Return the family's arguments of an operation -> the project's; None where they are the same.
+        """Return a mapping from arguments of the family to arguments of this project; None if they are equal.
 
-        An operation that the family does not have takes the family's names for boxes and pictures.
+        For operations that are new to the family, boxes and pictures have the argument names of the family.
         """
         own = self.argument_names.get(operation)
         is_known = operation in DEFAULT_OPERATIONS or not roles.has_operation(operation)
@@ -110,7 +110,7 @@ class ArgumentConventions:
         derived: dict[str, str] = {}
         for parameter in parameters:
             role = roles.role_of(operation, parameter)
-            if role is ArgumentRole.PICTURE and not self.names_pictures:
+            if role is ArgumentRole.PICTURE and not self.can_name_pictures:
                 continue
             same_role = [one for one in parameters if roles.role_of(operation, one) is role]
             name = self._family_argument(role)
@@ -119,7 +119,7 @@ class ArgumentConventions:
         return derived
 
     def _family_argument(self, role: ArgumentRole) -> str | None:
-        """Return the name that the family gives to boxes, pictures or frames."""
+        """Return the argument name of the family for boxes, pictures or frames."""
         if role is ArgumentRole.VALUE:
             return None
         named = (
@@ -131,11 +131,11 @@ class ArgumentConventions:
         return next(named, None)
 
     def translate(self, message: str, operation: str | None = None) -> str:
-        """Return a message with the family's names of operations and arguments.
+        """Replace names of operations and arguments in a message by names of the family.
 
         Args:
-            message: in the project's names.
-            operation: that the message is about.
+            message: with names of this project.
+            operation: subject of the message.
         """
         if not self.argument_names:
             return message
@@ -150,12 +150,11 @@ class ArgumentConventions:
     # --- calls ---
 
     def to_project(self, written: WrittenCall, pictures: Sequence[Picture]) -> Converted:
-        """Return a call in the project's names and coordinates.
+        """Convert a call to names and coordinates of this project.
 
         Args:
-            written: in the family's own.
-            pictures: all pictures in the context of the model. Without them a box stays in numbers that only a
-                picture would explain.
+            written: with names and coordinates of the family.
+            pictures: all pictures in the context of the model. Without them boxes in pixels are not converted.
         """
         operation, arguments = self._operation_of(written)
         own = self.family_arguments(operation)
@@ -166,11 +165,11 @@ class ArgumentConventions:
                 call = ToolCall(name=operation, arguments=arguments)
                 return Converted(call, (CallErrorKind.BAD_ARGUMENTS, why))
             arguments = {own[name]: value for name, value in arguments.items() if own[name]}
-            arguments = self._with_first_picture(operation, arguments)
+            arguments = self._add_first_picture(operation, arguments)
         return self._convert_by_role(operation, dict(arguments), pictures)
 
     def _operation_of(self, written: WrittenCall) -> tuple[str, dict[str, Any]]:
-        """Return the operation of a call, and its arguments. Arguments without a name imply the operation."""
+        """Return the operation of a call and its arguments. Without a name, the arguments imply the operation."""
         if written.name is not None:
             return self.operation_names.get(written.name, written.name), written.arguments
         named = written.arguments.get(OPERATION_KEY)
@@ -189,11 +188,11 @@ class ArgumentConventions:
         ]
         return (fitting or operations)[0], written.arguments
 
-    def _with_first_picture(self, operation: str, arguments: dict[str, Any]) -> dict[str, Any]:
-        """Return arguments with the first picture, where an operation needs one and the family cannot name it."""
+    def _add_first_picture(self, operation: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Add the first picture to arguments if the operation requires a picture and the family cannot name one."""
         if (
             operation in DEFAULT_OPERATIONS
-            or self.names_pictures
+            or self.can_name_pictures
             or not roles.has_operation(operation)
         ):
             return arguments
@@ -212,13 +211,13 @@ class ArgumentConventions:
         for argument in by_role[ArgumentRole.PICTURE]:
             name = arguments[argument]
             arguments[argument] = self.picture_names.number(name, pictures)
-            error = error or self._no_such_picture(name, arguments[argument], pictures)
-        seen_px = _seen_px(self._picture_of(by_role, arguments), pictures)
+            error = error or self._missing_picture_error(name, arguments[argument], pictures)
+        seen_px = _prompt_size(self._picture_of(by_role, arguments), pictures)
         repaired = []
         for argument in by_role[ArgumentRole.BOX]:
             numbers = arguments[argument]
             if error is None and seen_px and self.grid != FRACTIONS:
-                why = self.grid.why_not(numbers, seen_px)
+                why = self.grid.invalid_reason(numbers, seen_px)
                 error = (CallErrorKind.BAD_BOX, why) if why else None
             fractions = self.grid.read(numbers, seen_px)
             if fractions is not numbers and self.grid.is_clamped(numbers, seen_px):
@@ -230,20 +229,20 @@ class ArgumentConventions:
     def to_family(
         self, call: ToolCall, pictures: Sequence[Picture], about: str = ""
     ) -> WrittenCall:
-        """Return a call in the family's names and coordinates. The inverse of `to_project`, padding aside.
+        """Convert a call to names and coordinates of the family. The inverse of `to_project`, except for padding.
 
         Args:
-            call: in the project's own.
-            pictures: all pictures in the context of the model; needed where numbers are pixels, or names are words.
-            about: what the call is to show, for a family that says so.
+            call: with names and coordinates of this project.
+            pictures: all pictures in the context of the model; required if boxes are in pixels or pictures have names.
+            about: target of the call, for families with a label argument.
         """
         by_role = self._arguments_by_role(call.name, call.arguments)
         number = self._picture_of(by_role, call.arguments)
-        assert number == 1 or self.names_pictures, "a call names no picture in this dialect"
+        assert number == 1 or self.can_name_pictures, "a call names no picture in this dialect"
         values = dict(call.arguments)
         for argument in by_role[ArgumentRole.BOX]:
-            # A mistake that names no picture still has numbers: those it would have in the first one.
-            seen_px = _seen_px(number, pictures) or _seen_px(1, pictures)
+            # For a call with an invalid picture, use the coordinates of the first picture.
+            seen_px = _prompt_size(number, pictures) or _prompt_size(1, pictures)
             assert seen_px or self.grid.per_side, f"{call.name}: pixels of an unknown picture"
             values[argument] = self.grid.write(values[argument], seen_px)
         own = self.family_arguments(call.name)
@@ -272,32 +271,32 @@ class ArgumentConventions:
 
     @staticmethod
     def _picture_of(by_role: dict[ArgumentRole, list[str]], arguments: Mapping[str, Any]) -> Any:
-        """Return the number of the picture that boxes belong to: the first that is named, by default 1."""
+        """Return the number of the picture for boxes: the first picture argument, by default 1."""
         named = by_role[ArgumentRole.PICTURE]
         return arguments[named[0]] if named else 1
 
-    def _no_such_picture(
+    def _missing_picture_error(
         self, name: Any, number: Any, pictures: Sequence[Picture]
     ) -> tuple[CallErrorKind, str] | None:
-        """Return what an operation would say of a number that does not exist, in the family's own names."""
-        if not pictures or self.picture_names == FROM_1 or _seen_px(number, pictures):
+        """Return the error for a picture that does not exist, with names of the family; None if the picture is valid."""
+        if not pictures or self.picture_names == FROM_1 or _prompt_size(number, pictures):
             return None
         if isinstance(number, bool) or not isinstance(number, int | float) or number % 1:
-            return None  # not an integer: the operation says what it expects
+            return None  # not an integer: the operation rejects it
         valid = self.picture_names.valid_names(pictures)
         return CallErrorKind.NO_SUCH_PICTURE, f"there is no picture {name!s:.40}; {valid}"
 
 
-def _seen_px(number: Any, pictures: Sequence[Picture]) -> Size | None:
-    """Return the size at which the model received a picture; None when there is no such picture."""
+def _prompt_size(number: Any, pictures: Sequence[Picture]) -> Size | None:
+    """Return the size of a picture in the prompt; None if there is no such picture."""
     return next((one.seen_px for one in pictures if one.number == number), None)
 
 
 def _padded(numbers: Any, padding: float) -> Any:
-    """Return a valid box grown on every side and clamped to the picture; anything else unchanged, to be rejected later."""
+    """Pad a valid box on every side and clamp it to the picture. Invalid boxes are returned unchanged and rejected later."""
     try:
         box = Box.of(numbers)
-    except (BoxError, TypeError, OverflowError):  # an integer may be too long for a float
+    except (BoxError, TypeError, OverflowError):  # an integer may exceed the range of a float
         return numbers
     low = [max(0.0, value - padding) for value in box[:2]]
     return low + [min(1.0, value + padding) for value in box[2:]]

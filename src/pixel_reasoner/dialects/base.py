@@ -1,8 +1,8 @@
-"""A dialect: how a model family is offered operations, how it calls them, and how their results are returned to it.
+"""Dialect: prompt and call format of a model family.
 
-It renders a rollout as chat messages (`render`) and parses a generated turn (`parse`). Conversion from the family's
-names and coordinates happens once (`arguments`). A new dialect is a declaration in a file of its own;
-`conformance.assert_valid_dialect` is its test.
+A dialect renders a rollout as chat messages (`render`), parses generated turns (`parse`), and converts names and
+coordinates of calls (`arguments`). A new dialect is a declaration in its own file. `conformance.assert_valid_dialect` is
+its conformance test.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ class Dialect(PromptFormat):
     models: str = ""
     """Models trained on this format."""
     match: ModelMatch = NO_MATCH
-    """how these models are recognised"""
+    """detection of these models"""
     budgets: PixelBudgets
-    """default pixel budgets; those of a model folder override them"""
+    """default pixel budgets; budgets of a model folder override them"""
 
     @property
     def fingerprint(self) -> str:
-        """Hash of everything that the dialect adds to a prompt: two runs had the same texts only if this is the same.
+        """Hash of everything that the dialect adds to a prompt. Runs with equal prompt texts have equal fingerprints.
 
         >>> from pixel_reasoner.dialects import COMPACT, PIXEL_REASONER
         >>> COMPACT.fingerprint == COMPACT.fingerprint != PIXEL_REASONER.fingerprint
@@ -47,7 +47,7 @@ class Dialect(PromptFormat):
         hashed += [str(self.padding), self.error_template, *self.operation_names]
         hashed += [self.picture_label(image), self.picture_label(frame)]
         hashed += [*self.result_labels([image], 1), *self.result_labels([frame, frame], 1)]
-        # Only what differs from the defaults is hashed: a new field leaves the hashes of other dialects unchanged.
+        # Only non-default values are hashed, so a new field does not change the hashes of other dialects.
         default = Dialect(
             name="",
             budgets=self.budgets,
@@ -77,14 +77,14 @@ class Dialect(PromptFormat):
         ]
 
     def fingerprint_of(self, operations: bool | Sequence[str]) -> str:
-        """Return the hash of everything that the dialect adds to a prompt that offers these operations.
+        """Return the hash of everything that the dialect adds to a prompt with these operations.
 
-        It is `fingerprint` for the default operations and for none.
+        Equal to `fingerprint` for the default operations and for no operations.
 
         Raises:
-            UnknownNameError: no operation of that name.
+            UnknownNameError: unknown operation.
         """
-        names = self.offered_operations(operations, has_video=True)
+        names = self.listed_operations(operations, has_video=True)
         if not names or names == DEFAULT_OPERATIONS:
             return self.fingerprint
         texts = [text for video in (False, True) for text in self.texts(operations, video)]
@@ -92,7 +92,7 @@ class Dialect(PromptFormat):
 
     @property
     def native_fingerprint(self) -> str:
-        """Hash of the texts for servers that list operations themselves."""
+        """Hash of the texts for native tool calls."""
         return _hash([self.native_system, *(json.dumps(tool) for tool in self.tools)])
 
 

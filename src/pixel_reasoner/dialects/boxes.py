@@ -1,7 +1,7 @@
 """Box coordinate systems: fractions, thousandths, pixels.
 
-Inside the project a box is in fractions of a picture. `write` rounds to the nearest unit of the family's grid, so no side
-moves by more than half a unit, and `read` is its exact inverse. A box thinner than a unit may come out empty, and is
+In this project a box is in fractions of a picture. `write` rounds to the nearest unit of the grid of the family, so no
+side moves by more than half a unit. `read` is the exact inverse. A box thinner than a unit may become empty and is then
 rejected.
 """
 
@@ -16,7 +16,7 @@ from pixel_reasoner.schema.geometry import Box, BoxError, Size
 
 @dataclass(frozen=True, kw_only=True)
 class BoxCoordinates:
-    """Coordinate system of a family's boxes.
+    """Coordinate system of boxes of a family.
 
     >>> THOUSANDTHS.write([0.25, 0.5, 0.7504, 1.0], (640, 480))
     [250, 500, 750, 1000]
@@ -27,30 +27,30 @@ class BoxCoordinates:
     words: str
     """description of the numbers"""
     per_side: int | None
-    """units of a side of any picture; None: as many as it has pixels, in the copy that the model receives"""
+    """units per side; None for one unit per pixel of the resized picture in the prompt"""
     decimals: int = 0
     clamps: bool = False
-    """whether a finite number beyond the border is moved to the border, as the family's own tool does, or rejected"""
+    """whether finite numbers beyond the border are clamped, as in the tool of the family, or rejected"""
     unit: str = ""
-    """word before the numbers in error messages"""
+    """name of the unit in error messages"""
 
     def sides(self, seen_px: Size | None) -> tuple[int, int] | None:
-        """Return the units of the width and of the height of a picture; None when only the picture would tell."""
+        """Return the units of the width and the height of a picture; None if they depend on an unknown size."""
         return (self.per_side, self.per_side) if self.per_side else seen_px
 
     def step(self, seen_px: Size) -> float:
-        """Return the larger of the two distances between neighbouring numbers, as a fraction of the picture."""
+        """Return the grid spacing on the shorter side, as a fraction of the picture."""
         sides = self.sides(seen_px)
         assert sides is not None, "a picture has a size"
         return float(10**-self.decimals / min(sides))
 
     def slack(self, seen_px: Size) -> float:
-        """Return how far a box on whole hundredths may move when it is written."""
+        """Return the maximum rounding error of a box on whole hundredths, as a fraction of the picture."""
         exact = self.per_side is not None and self.per_side * 10**self.decimals % 100 == 0
         return 0.0 if exact else self.step(seen_px) / 2
 
     def write(self, numbers: Any, seen_px: Size | None) -> Any:
-        """Return fractions as the family's numbers; anything but four finite numbers is returned unchanged."""
+        """Convert fractions to numbers of the family. Anything but four finite numbers is returned unchanged."""
         sides = self.sides(seen_px)
         if sides is None or not _is_four_numbers(numbers):
             return numbers
@@ -58,7 +58,7 @@ class BoxCoordinates:
         return [round(value, self.decimals) if self.decimals else round(value) for value in scaled]
 
     def read(self, numbers: Any, seen_px: Size | None) -> Any:
-        """Return the family's numbers as fractions; anything but four finite numbers is returned unchanged."""
+        """Convert numbers of the family to fractions. Anything but four finite numbers is returned unchanged."""
         sides = self.sides(seen_px)
         if sides is None or not _is_four_numbers(numbers) or (sides == (1, 1) and not self.clamps):
             return numbers
@@ -68,7 +68,7 @@ class BoxCoordinates:
         return [value / side for value, side in pairs]
 
     def is_clamped(self, numbers: Any, seen_px: Size | None) -> bool:
-        """Return whether `read` moves one of four finite numbers to the border.
+        """Return whether `read` clamps any of four finite numbers.
 
         >>> THOUSANDTHS.is_clamped([0, 0, 1200, 500], None), FRACTIONS.is_clamped([0, 0, 1.5, 1], None)
         (True, False)
@@ -78,8 +78,8 @@ class BoxCoordinates:
             return False
         return any(not 0 <= value <= side for value, side in zip(numbers, sides * 2, strict=True))
 
-    def why_not(self, numbers: Any, seen_px: Size) -> str | None:
-        """Return why numbers are not a box, in the family's units; None when they are, or are not even numbers."""
+    def invalid_reason(self, numbers: Any, seen_px: Size) -> str | None:
+        """Return the error message for an invalid box, in units of the family; None for a valid box or non-numbers."""
         sides = self.sides(seen_px)
         assert sides is not None, "a picture has a size"
         if not isinstance(numbers, list) or not all(_is_number(value) for value in numbers):
@@ -111,14 +111,14 @@ def _is_number(value: Any) -> bool:
 
 
 def _bounded(value: float) -> float:
-    """Return a number that a float can hold: an integer may be too long for one."""
+    """Clip an integer to the range of a float."""
     if isinstance(value, float) or abs(value) < 2**53:
         return value
     return math.inf if value > 0 else -math.inf
 
 
 def _is_four_numbers(numbers: Any) -> bool:
-    """Return whether these are four finite numbers that a float can hold."""
+    """Return whether these are four finite numbers in the range of a float."""
     return (
         isinstance(numbers, list | tuple)
         and len(numbers) == 4

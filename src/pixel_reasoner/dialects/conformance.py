@@ -1,7 +1,7 @@
-"""Test of a dialect, for everyone who adds one, and the table of all dialects.
+"""Conformance test of dialects, and the table of all dialects.
 
-`python -m pixel_reasoner.dialects.conformance docs/dialects.md` tests every dialect with 100,000 random boxes, and
-writes the table into a page, between its marks; without a page it prints the table.
+`python -m pixel_reasoner.dialects.conformance docs/dialects.md` tests every dialect with 100,000 random boxes and writes
+the table into a page, between its marks. Without a page it prints the table.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ _EXAMPLES: dict[str, Any] = {
 
 
 def assert_valid_dialect(dialect: Dialect, boxes: int = 1000, seed: int = 0) -> float:
-    """Check everything that a rollout expects of a dialect, with all operations that are registered.
+    """Check all requirements of a rollout on a dialect, with all registered operations.
 
     Args:
         dialect: registered or not.
-        boxes: number of random boxes that are written and parsed.
+        boxes: number of random boxes to write and parse.
         seed: random seed of the boxes.
 
     Returns:
-        The largest distance that a side of a box moved, in units of the dialect's grid; at most a half.
+        The maximum rounding error of a side of a box, in units of the grid; at most 0.5.
 
     >>> from pixel_reasoner.dialects import COMPACT
     >>> assert_valid_dialect(COMPACT, boxes=100) <= 0.5
@@ -60,10 +60,10 @@ def assert_valid_dialect(dialect: Dialect, boxes: int = 1000, seed: int = 0) -> 
     assert re.fullmatch(r"[a-z][a-z0-9_]*", name), f"{name!r} is no name for --dialect"
     is_free = name not in DIALECTS or DIALECTS.get(name) is dialect
     assert is_free, f"{name}: the name is taken"
-    assert dialect.models, f"{name}: `models` does not say which models were trained on it"
+    assert dialect.models, f"{name}: `models` is empty"
     same = [key for key, one in DIALECTS.items() if one.fingerprint == dialect.fingerprint]
     assert same in ([], [name]), f"{name}: its texts are those of {same}"
-    _check_offers(dialect)
+    _check_listed(dialect)
     _check_messages(dialect)
     _check_answers(dialect)
     _check_calls(dialect)
@@ -74,16 +74,16 @@ def assert_valid_dialect(dialect: Dialect, boxes: int = 1000, seed: int = 0) -> 
     return _largest_error(dialect, boxes, random.Random(seed))
 
 
-def _check_offers(dialect: Dialect) -> None:
-    """Check that the default operations are offered by the names of their calls, in text and to servers."""
+def _check_listed(dialect: Dialect) -> None:
+    """Check that prompts and native tool definitions list the default operations under their names in calls."""
     with_video = dialect.system_with_video or dialect.system_with_operations
     for operation in DEFAULT_OPERATIONS:
         word = dialect.family_name(operation)
         is_offered = re.search(rf"\b{word}\b", with_video)
-        assert is_offered, f"{dialect.name}: {word} is not offered for a video"
+        assert is_offered, f"{dialect.name}: {word} is not listed for a video"
     word = dialect.family_name("zoom_in")
     is_offered = re.search(rf"\b{word}\b", dialect.system_with_operations)
-    assert is_offered, f"{dialect.name}: {word} is not offered"
+    assert is_offered, f"{dialect.name}: {word} is not listed"
     if dialect.tools:
         listed = {tool["function"]["name"] for tool in dialect.tools}
         wanted = {dialect.family_name(operation) for operation in DEFAULT_OPERATIONS}
@@ -91,11 +91,11 @@ def _check_offers(dialect: Dialect) -> None:
     for tool in dialect.tools:
         _check_definition(dialect, tool)
     has_names = dialect.syntax.has_names or dialect.argument_names
-    assert has_names, f"{dialect.name}: nothing tells operations apart"
+    assert has_names, f"{dialect.name}: calls do not distinguish operations"
     only = dialect.texts(["zoom_in"], has_video=True).system
-    assert re.search(rf"\b{word}\b", only), f"{dialect.name}: {word} is not offered alone"
+    assert re.search(rf"\b{word}\b", only), f"{dialect.name}: {word} is not listed alone"
     frames = dialect.family_name("select_frames")
-    assert frames not in only, f"{dialect.name}: {frames} is offered although it is left out"
+    assert frames not in only, f"{dialect.name}: {frames} is listed although it is disabled"
 
 
 def _check_definition(dialect: Dialect, tool: ToolDefinition) -> None:
@@ -109,7 +109,7 @@ def _check_definition(dialect: Dialect, tool: ToolDefinition) -> None:
 
 
 def _check_messages(dialect: Dialect) -> None:
-    """Check that earlier messages never change, that nothing is left out, and that braces are only braces."""
+    """Check that earlier messages never change, that nothing is omitted, and that braces are kept verbatim."""
     question = Question(
         id="1", text="Is {this} it?", media=(MediaItem(kind="image", path="a.png"),)
     )
@@ -155,7 +155,7 @@ def _check_answers(dialect: Dialect) -> None:
 
 
 def _check_calls(dialect: Dialect) -> None:
-    """Check that calls of the default operations are parsed as they were written, alone and after words."""
+    """Check that written calls of the default operations are parsed back, alone and after text."""
     pictures = _pictures(dialect)
     frames = ToolCall(name="select_frames", arguments={"target_frames": [1, 3]})
     text = dialect.write_turn("I look closer.", frames, pictures)
@@ -163,7 +163,7 @@ def _check_calls(dialect: Dialect) -> None:
         parsed = dialect.parse(text, known)
         is_same = parsed.executable_calls == [frames]
         assert is_same, f"{dialect.name}: frames are not parsed back"
-    for number in range(1, len(pictures) + 1 if dialect.names_pictures else 2):
+    for number in range(1, len(pictures) + 1 if dialect.can_name_pictures else 2):
         arguments = {"bbox_2d": [0, 0, 1, 1], "target_image": number}
         call = ToolCall(name="zoom_in", arguments=arguments)
         parsed = dialect.parse(dialect.write_turn("I look.", call, pictures), pictures)
@@ -187,13 +187,13 @@ def _check_calls(dialect: Dialect) -> None:
 
 
 def _check_rejections(dialect: Dialect) -> None:
-    """Check that numbers that are no box, and pictures that do not exist, are rejected here or by the operation."""
+    """Check that invalid boxes and missing pictures are rejected by the dialect or by the operation."""
     pictures = _pictures(dialect)
     wrong = {
         why: ToolCall(name="zoom_in", arguments={"bbox_2d": numbers, "target_image": 1})
         for why, numbers in _NO_BOXES.items()
     }
-    if dialect.names_pictures:
+    if dialect.can_name_pictures:
         missing = {"bbox_2d": [0.25, 0.25, 0.5, 0.5], "target_image": len(pictures) + 1}
         wrong["no such picture"] = ToolCall(name="zoom_in", arguments=missing)
     for why, call in wrong.items():
@@ -210,20 +210,20 @@ def _check_rejections(dialect: Dialect) -> None:
 
 
 def _check_sentence(dialect: Dialect, message: str) -> None:
-    """Check that an error message says what was wrong and what to do."""
+    """Check that an error message contains the mistake and the fix."""
     words = r"\b(give|use|write|call|numbered|source is|must)\b"
     helps = len(message.split()) > 3 and re.search(words, message)
-    assert helps, f"{dialect.name}: {message!r} helps nobody"
+    assert helps, f"{dialect.name}: {message!r} contains no fix"
 
 
 def _check_further_operation(dialect: Dialect, operation: str) -> None:
-    """Check that an operation beyond the default ones is offered, and that its calls are parsed as written."""
+    """Check that prompts list another operation, and that its written calls are parsed back."""
     name = dialect.name
     pictures = _pictures(dialect)
     for operations in ([operation], [*DEFAULT_OPERATIONS, operation]):
         texts = dialect.texts(operations, has_video=True)
         word = dialect.family_name(operation)
-        assert re.search(rf"\b{word}\b", texts.system), f"{name}: {word} is not offered"
+        assert re.search(rf"\b{word}\b", texts.system), f"{name}: {word} is not listed"
         definitions = dialect.tool_definitions(operations)
         listed = [one["function"]["name"] for one in definitions]
         assert word in listed, f"{name}: {word} is not listed for servers"
@@ -237,7 +237,7 @@ def _check_further_operation(dialect: Dialect, operation: str) -> None:
 def _example_arguments(
     dialect: Dialect, operation: str, pictures: Sequence[Picture]
 ) -> dict[str, Any]:
-    """Return arguments of every role, which any dialect can write exactly."""
+    """Return arguments for every role that any dialect can write exactly."""
     schemas = roles.definition_of(operation)["function"]["parameters"]["properties"]
     values: dict[ArgumentRole, Any] = {
         ArgumentRole.BOX: [0, 0, 1, 1],
@@ -247,7 +247,7 @@ def _example_arguments(
     found = {}
     for argument, schema in schemas.items():
         role = roles.role_of(operation, argument)
-        if role is ArgumentRole.PICTURE and not dialect.names_pictures:
+        if role is ArgumentRole.PICTURE and not dialect.can_name_pictures:
             if argument in roles.required_parameters_of(operation):
                 found[argument] = 1
             continue
@@ -257,13 +257,13 @@ def _example_arguments(
 
 
 def _largest_error(dialect: Dialect, boxes: int, rng: random.Random) -> float:
-    """Write and parse random boxes of random pictures; return the largest error in units of the grid."""
+    """Write and parse random boxes of random pictures. Return the maximum error in units of the grid."""
     worst = 0.0
     pictures = _pictures(dialect)
     for turn in range(boxes):
         if turn % 1000 == 0:
             pictures = _pictures(dialect, rng)
-        picture = rng.choice(pictures if dialect.names_pictures else pictures[:1])
+        picture = rng.choice(pictures if dialect.can_name_pictures else pictures[:1])
         x1, x2, y1, y2 = (
             *sorted((rng.random(), rng.random())),
             *sorted((rng.random(), rng.random())),
@@ -277,7 +277,7 @@ def _largest_error(dialect: Dialect, boxes: int, rng: random.Random) -> float:
 
 
 def _error_of(dialect: Dialect, box: Box, text: str, parsed: ParsedTurn, picture: Picture) -> float:
-    """Return how far a box moved between writing and parsing, in units of the grid."""
+    """Return the rounding error of a box after writing and parsing, in units of the grid."""
     sides = dialect.grid.sides(picture.seen_px)
     assert sides is not None, "a picture has a size"
     units = 10**dialect.grid.decimals
@@ -287,7 +287,7 @@ def _error_of(dialect: Dialect, box: Box, text: str, parsed: ParsedTurn, picture
     assert parsed.call is not None, f"{dialect.name}: {text} is parsed as {parsed}"
     # A box that was rounded away is not padded.
     padding = dialect.padding if _is_box(_numbers(text)) else 0.0
-    low, high = _moved(box[:2], -padding), _moved(box[2:], padding)
+    low, high = _shift(box[:2], -padding), _shift(box[2:], padding)
     worst = 0.0
     for value, expected, side in zip(
         parsed.call.arguments["bbox_2d"], low + high, sides * 2, strict=True
@@ -299,11 +299,11 @@ def _error_of(dialect: Dialect, box: Box, text: str, parsed: ParsedTurn, picture
 
 
 def _numbers(text: str) -> list[float]:
-    """Return the numbers of the box of a call."""
+    """Return the numbers of the box in the text of a call."""
     return [float(one) for one in text.partition("[")[2].partition("]")[0].split(",")]
 
 
-def _moved(corner: Sequence[float], by: float) -> list[float]:
+def _shift(corner: Sequence[float], by: float) -> list[float]:
     return [min(1.0, max(0.0, value + by)) for value in corner]
 
 
@@ -316,7 +316,7 @@ def _is_box(numbers: Any) -> bool:
 
 
 def _pictures(dialect: Dialect, rng: random.Random | None = None) -> list[Picture]:
-    """Return a picture, two frames of a video, and two results of operations: a crop, and a frame."""
+    """Return a picture, two frames of a video, and two results of operations: a crop and a frame."""
     unit = dialect.budgets.multiple
     made = []
     for number, (frame, parent) in enumerate(
@@ -351,7 +351,7 @@ def _row(dialect: Dialect, error: float) -> list[str]:
     grid += ", clamped to the picture" if dialect.grid.clamps else ""
     grid += f", padded by {dialect.padding:.0%}" if dialect.padding else ""
     names = [str(dialect.picture_names.name(number, ())) for number in (1, 2)]
-    named = f"{names[0]}, {names[1]}, ..." if dialect.names_pictures else "not: it is the first"
+    named = f"{names[0]}, {names[1]}, ..." if dialect.can_name_pictures else "not: it is the first"
     return [
         f"`{dialect.name}`",
         dialect.models,
@@ -363,7 +363,7 @@ def _row(dialect: Dialect, error: float) -> list[str]:
     ]
 
 
-def in_page(page: str, boxes: int = NUM_BOXES) -> str:
+def insert_table(page: str, boxes: int = NUM_BOXES) -> str:
     """Return a page with the table between its marks."""
     before, _, rest = page.partition(MARKS[0])
     _, _, after = rest.partition(MARKS[1])
@@ -375,6 +375,6 @@ if __name__ == "__main__":
         sys.stdout.write(as_markdown() + "\n")
     else:
         path = Path(sys.argv[1])
-        text = in_page(path.read_text(encoding="utf-8"))
+        text = insert_table(path.read_text(encoding="utf-8"))
         with atomic_writer(path) as file:
             file.write(text)

@@ -1,4 +1,4 @@
-"""Which dialect a model uses, from its name, its config and its chat template."""
+"""Dialect detection from the name, the config and the chat template of a model."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ class MatchConfidence(IntEnum):
 
     NONE = 0
     FAMILY = 1
-    """the config, or without one the name, is that of a family"""
+    """the config, or without one the name, matches a model family"""
     TEMPLATE = 2
-    """the chat template contains the dialect's own words"""
+    """the chat template contains text of the dialect"""
     CHECKPOINT = 3
-    """the name is that of a checkpoint that was trained in the dialect"""
+    """the name matches a checkpoint trained on the dialect"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,21 +29,21 @@ class ModelMatch:
     """
 
     model_types: tuple[str, ...] = ()
-    """`model_type` of their configs; a model with a config of another type does not match"""
+    """`model_type` in their configs; a model with another type does not match"""
     family: str = ""
-    """pattern of the names of a family, for models without a config"""
+    """pattern of family names, for models without a config"""
     template: str = ""
-    """words of their chat templates"""
+    """text in their chat templates"""
     checkpoints: str = ""
-    """pattern of the names of checkpoints: their configs are those of the models they were trained from"""
+    """pattern of checkpoint names; needed because a fine-tuned checkpoint has the config of its base model"""
 
     def confidence(self, name: str, model_type: str, template: str) -> MatchConfidence:
-        """Return how confidently a model matches.
+        """Return the match confidence of a model.
 
         Args:
-            name: of the model; its folder or hub id.
-            model_type: of its config; empty when there is none.
-            template: its chat template; empty when there is none.
+            name: folder or hub id of the model.
+            model_type: `model_type` of its config; empty without a config.
+            template: its chat template; empty without one.
         """
         if self.model_types and model_type and model_type not in self.model_types:
             return MatchConfidence.NONE
@@ -56,15 +56,15 @@ class ModelMatch:
 
 
 NO_MATCH = ModelMatch()
-"""for a dialect that is named explicitly, or is the fallback, and never recognised"""
+"""for a dialect that is never detected: it is selected by name or is the fallback"""
 
 FALLBACK = "plain"
-"""dialect of models that match no other"""
+"""dialect of models without a match"""
 
 _NO_NAMES = re.compile(r"checkpoint-?\d*|model|weights|final|snapshots|[0-9a-f]{40}")
 
 
 def _is_named(pattern: str, name: str) -> bool:
-    """Return whether the last part of a path or hub id that is a name matches."""
+    """Return whether the last meaningful part of a path or hub id matches."""
     parts = [part for part in name.replace("\\", "/").split("/") if not _NO_NAMES.fullmatch(part)]
     return bool(parts) and re.search(pattern, parts[-1], re.IGNORECASE) is not None

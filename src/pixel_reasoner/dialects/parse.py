@@ -1,7 +1,7 @@
-"""Parsing and writing of turns: thoughts, text, calls and the answer.
+"""Parser and writer of turns: thoughts, text, calls and the answer.
 
-A call counts when it is the last thing in the turn: what a model writes after it, it made up. A call or an answer
-inside a thought does not count.
+A call must end the turn, because text after it would be a hallucinated result. Calls and answers inside a thought are
+ignored.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pixel_reasoner.dialects.syntax.base import (
     StreamParser,
     TextDelta,
     WrittenCall,
-    held_back,
+    num_partial_tag_chars,
     several_calls_message,
     too_long_message,
 )
@@ -38,26 +38,26 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class ParsedTurn(Record):
-    """Parts of a turn, its answer, and what is wrong with its calls.
+    """Parts of a turn, its answer, and the errors of its calls.
 
-    A turn is rejected as a whole (several calls, not JSON), or some of its calls are, or nothing is wrong.
+    Either the whole turn is rejected (several calls, invalid JSON), or some of its calls, or none.
     """
 
     parts: tuple[Part, ...] = ()
-    """thoughts, text and calls in their order; calls in the project's names and coordinates"""
+    """thoughts, text and calls in order; calls with names and coordinates of the project"""
     answer: str | None = None
-    """None when the turn contains no answer, or calls an operation"""
+    """None if the turn contains no answer or calls an operation"""
     errors: tuple[CallError, ...] = ()
     repairs: tuple[Repair, ...] = ()
 
     @property
     def calls(self) -> list[ToolCall]:
-        """All calls that could be read, in order, rejected ones included."""
+        """All parsed calls, in order, including rejected ones."""
         return [part for part in self.parts if isinstance(part, ToolCall)]
 
     @property
     def executable_calls(self) -> list[ToolCall]:
-        """Calls without an error, in order; none when the turn is rejected as a whole."""
+        """Calls without an error, in order; empty if the whole turn is rejected."""
         rejected = {error.call for error in self.errors}
         if None in rejected:
             return []
@@ -65,47 +65,47 @@ class ParsedTurn(Record):
 
     @property
     def has_attempted_call(self) -> bool:
-        """Whether the turn calls an operation, or tries to."""
+        """Whether the turn contains a call, valid or not."""
         return bool(self.errors) or any(isinstance(part, ToolCall) for part in self.parts)
 
     @property
     def error(self) -> CallError | None:
-        """The first error; None when nothing is wrong."""
+        """The first error; None without errors."""
         return next(iter(self.errors), None)
 
     @property
     def call(self) -> ToolCall | None:
-        """The first call that could be read; None when there is none."""
+        """The first parsed call; None if there is none."""
         return next(iter(self.calls), None)
 
 
 @dataclass(frozen=True, kw_only=True)
 class CallFormat(ArgumentConventions):
-    """How a family writes thoughts, calls and answers."""
+    """Format of thoughts, calls and answers of a model family."""
 
     syntax: CallSyntax = HERMES
     answer_format: AnswerFormat = BOXED
     thought_template: str = "{words}"
-    """how the words before a call or an answer are written"""
+    """template of the text before a call or an answer"""
     separates_thoughts: bool = False
     """whether text before the first `</think>` is a thought"""
     max_calls_per_turn: int = 1
 
     @property
     def special_tokens(self) -> frozenset[str]:
-        """Tags that decoding must keep where the tokenizer treats them as special tokens."""
+        """Tags that decoding must keep even if they are special tokens of the tokenizer."""
         thought_tags = {THINK, END_THINK} if self.separates_thoughts else set()
         return self.syntax.special_tokens | thought_tags
 
     # --- generated text ---
 
     def parse(self, text: str, pictures: Sequence[Picture] = ()) -> ParsedTurn:
-        r"""Return the parts of a generated turn.
+        r"""Parse a generated turn.
 
         Args:
             text: the whole turn.
-            pictures: all pictures in the context of the model. Without them, calls and errors of syntax are found, but a
-                box stays in numbers that only a picture would explain.
+            pictures: all pictures in the context of the model. Without them calls and syntax errors are found, but boxes
+                in pixels are not converted.
 
         >>> from pixel_reasoner.dialects import COMPACT
         >>> COMPACT.parse(r"It is \boxed{red}.").answer
@@ -118,17 +118,17 @@ class CallFormat(ArgumentConventions):
         return parser.finish()
 
     def parser(self, pictures: Sequence[Picture] = ()) -> TurnParser:
-        """Return a parser for a turn that arrives in pieces."""
+        """Return a streaming parser of a turn."""
         return TurnParser(self, pictures)
 
     def parse_parts(self, parts: Sequence[Part], pictures: Sequence[Picture] = ()) -> ParsedTurn:
-        """Return the parts of a turn that a backend separated, calls converted.
+        """Parse a turn whose parts were separated by the backend, and convert its calls.
 
-        Text is parsed as generated text is. A call in a thought never counts; an answer in a thought counts only
-        when the turn contains nothing else.
+        Text is parsed like generated text. A call in a thought is ignored. An answer in a thought is used only if the turn
+        contains nothing else.
 
         Args:
-            parts: thoughts, text and calls in the family's own names and coordinates.
+            parts: thoughts, text and calls, with names and coordinates of the family.
             pictures: all pictures in the context of the model.
         """
         content = self.parser(pictures)
@@ -139,15 +139,15 @@ class CallFormat(ArgumentConventions):
         given = [one for one in parts if isinstance(one, ToolCall)]
         thoughts = [one for one in parts if isinstance(one, Thought)]
         count = raw.num_calls + len(given)
-        problem = raw.problem or _misplaced(parts)
+        problem = raw.problem or _text_after_call_error(parts)
         if count > self.max_calls_per_turn:
             problem = several_calls_message(count, self.max_calls_per_turn)
         if problem:
             return self._rejected([*thoughts, *inner], problem, count, content.content)
         if raw.num_calls or inner:
-            ordered = [*thoughts, *inner, *raw.parts, *map(_as_written, given)]
+            ordered = [*thoughts, *inner, *raw.parts, *map(_to_written, given)]
         else:
-            ordered = [_as_written(one) for one in parts]
+            ordered = [_to_written(one) for one in parts]
         turn = self._converted(ordered, content.content, pictures)
         if turn.has_attempted_call or content.content.strip():
             return turn
@@ -157,13 +157,13 @@ class CallFormat(ArgumentConventions):
     def parse_completion(
         self, text: str, parts: Sequence[Part] | None, pictures: Sequence[Picture] = ()
     ) -> ParsedTurn:
-        """Return the parts of a completion: of its parts where the backend separated them, otherwise of its text."""
+        """Parse a completion: its parts if the backend separated them, otherwise its text."""
         return self.parse(text, pictures) if parts is None else self.parse_parts(parts, pictures)
 
     def parsed_turn(
         self, thoughts: Sequence[Part], raw: RawTurn, content: str, pictures: Sequence[Picture]
     ) -> ParsedTurn:
-        """Return a turn from its thoughts and its parsed content."""
+        """Return the parsed turn for thoughts and parsed content."""
         if raw.problem:
             return self._rejected(thoughts, raw.problem, raw.num_calls, content)
         return self._converted([*thoughts, *raw.parts], content, pictures)
@@ -180,7 +180,7 @@ class CallFormat(ArgumentConventions):
     def _converted(
         self, ordered: Sequence[Part | str | WrittenCall], content: str, pictures: Sequence[Picture]
     ) -> ParsedTurn:
-        """Return a turn whose calls are converted."""
+        """Return a turn with converted calls."""
         parts: list[Part] = []
         errors: list[CallError] = []
         repairs: list[Repair] = []
@@ -209,20 +209,20 @@ class CallFormat(ArgumentConventions):
             repairs=tuple(repairs),
         )
 
-    # --- written text ---
+    # --- writing ---
 
     def write_call(self, call: ToolCall, pictures: Sequence[Picture] = (), about: str = "") -> str:
-        """Return a call as this family writes it. The inverse of `parse`, padding aside.
+        """Return the text of a call in the format of the family. The inverse of `parse`, except for padding.
 
         Args:
-            call: in the project's names and coordinates.
-            pictures: all pictures in the context of the model; needed where numbers are pixels, or names are words.
-            about: what the call is to show, for a family that says so.
+            call: with names and coordinates of the project.
+            pictures: all pictures in the context of the model; required if boxes are in pixels or pictures have names.
+            about: target of the call, for families with a label argument.
         """
         return self.encode(self.to_family(call, pictures, about))
 
     def encode(self, *calls: WrittenCall) -> str:
-        """Return the text of calls that are in the family's names and coordinates already."""
+        """Return the text of calls with names and coordinates of the family."""
         return self.syntax.encode(calls, self.grid.decimals)
 
     def write_turn(
@@ -234,7 +234,7 @@ class CallFormat(ArgumentConventions):
         about: str = "",
         answer: str | None = None,
     ) -> str:
-        r"""Return a whole turn: words, and a call or an answer.
+        r"""Return the text of a turn: words, and a call or an answer.
 
         >>> from pixel_reasoner.dialects import COMPACT
         >>> COMPACT.write_turn("It is red.", answer="red")
@@ -259,9 +259,8 @@ class CallFormat(ArgumentConventions):
 class TurnParser:
     """Streaming parser of one turn: the thought, then content in the call syntax.
 
-    `feed` returns deltas for display. They are provisional: a turn that does not start with `<think>` may still turn
-    out to start with a thought, when `</think>` arrives. `finish` returns the result, which does not depend on where
-    the text was split.
+    `feed` returns deltas for display. They are provisional: without `<think>` at the start, a later `</think>` can still
+    turn the text before it into a thought. `finish` returns the result, which does not depend on how the text was split.
     """
 
     def __init__(self, call_format: CallFormat, pictures: Sequence[Picture] = ()) -> None:
@@ -281,11 +280,11 @@ class TurnParser:
 
     @property
     def num_scanned(self) -> int:
-        """Characters that were looked at so far; a measure of work."""
+        """Number of scanned characters, as a measure of work."""
         return self._scanned + self._content_parser.num_scanned
 
     def feed(self, delta: str) -> list[TextDelta]:
-        """Read more text and return what is new of each part. Half of a surrogate pair, which no file can hold, is replaced."""
+        """Parse more text and return new text of each part. Lone surrogates, which no file can contain, are replaced."""
         if not delta.isascii():
             delta = _SURROGATE.sub("\ufffd", delta)
         self._num_chars += len(delta)
@@ -299,7 +298,7 @@ class TurnParser:
         self._scanned += len(text)
         thought, tag, rest = text.partition(END_THINK)
         if not tag:
-            held = self._num_held(text)
+            held = self._num_partial_tag_chars(text)
             self._held = text[len(text) - held :]
             return self._provisional(text[: len(text) - held])
         self._held, self._has_thought_ended = "", True
@@ -315,7 +314,7 @@ class TurnParser:
         return self._format.parsed_turn(thoughts, raw, self.content, self._pictures)
 
     def split(self) -> tuple[RawTurn, list[Part]]:
-        """Return the parsed content and the thought before it. Nothing may be fed afterwards."""
+        """Return the parsed content and the thought before it. Do not call `feed` afterwards."""
         if self._num_chars > MAX_TURN_CHARS:
             return RawTurn(problem=too_long_message()), []
         self._content_parser.feed(self._held)
@@ -329,7 +328,7 @@ class TurnParser:
 
     @property
     def content(self) -> str:
-        """The text after the thought; empty when the turn is longer than the limit."""
+        """Text after the thought; empty if the turn is longer than the limit."""
         text = "".join(self._text)
         is_split = self._has_thought_ended and self._format.separates_thoughts
         return text[self._thought_chars + len(END_THINK) :] if is_split else text
@@ -337,12 +336,12 @@ class TurnParser:
     def _new_content_parser(self) -> StreamParser:
         return self._format.syntax.parser(self._format.max_calls_per_turn)
 
-    def _num_held(self, text: str) -> int:
-        """Return how much of the end may be the start of a tag."""
+    def _num_partial_tag_chars(self, text: str) -> int:
+        """Return the number of characters at the end that may start a tag."""
         start = text.lstrip()
         if not self._has_started and len(start) < len(THINK) and THINK.startswith(start):
             return len(start)
-        return held_back(text, (END_THINK,))
+        return num_partial_tag_chars(text, (END_THINK,))
 
     def _provisional(self, piece: str) -> list[TextDelta]:
         """Return deltas of text that may belong to a thought."""
@@ -363,15 +362,15 @@ def _text_parts(text: str) -> list[Part]:
     return [Text(text=text)] if text.strip() else []
 
 
-def _as_written(part: Part) -> Part | str | WrittenCall:
-    """Return a part of a backend in the form in which a parser returns it."""
+def _to_written(part: Part) -> Part | str | WrittenCall:
+    """Convert a part from a backend to the form that parsers return."""
     if isinstance(part, ToolCall):
         return WrittenCall(part.name, part.arguments)
     return part.text if isinstance(part, Text) else part
 
 
-def _misplaced(parts: Sequence[Part]) -> str:
-    """Return an error message when text follows a call."""
+def _text_after_call_error(parts: Sequence[Part]) -> str:
+    """Return an error message if text follows a call; otherwise an empty string."""
     first = next((n for n, one in enumerate(parts) if isinstance(one, ToolCall)), len(parts))
     after = parts[first:]
     if any(isinstance(one, Text) and one.text.strip() for one in after):

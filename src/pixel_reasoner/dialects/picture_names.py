@@ -1,4 +1,4 @@
-"""How a call names a picture. In this project pictures are numbered from 1; some families count from 0, some use words."""
+"""Picture names in calls. This project numbers pictures from 1; some families count from 0, others use words."""
 
 from __future__ import annotations
 
@@ -10,19 +10,18 @@ from pixel_reasoner.schema.trace import Picture
 
 
 class PictureNames(Protocol):
-    """Names of the pictures of a conversation.
+    """Naming scheme for the pictures of a conversation.
 
-    `pictures` are all pictures in the context of the model, by number. Where they are not known, the conversation is
-    taken to have one picture.
+    `pictures` are all pictures in the context of the model, by number. If they are unknown, one picture is assumed.
     """
 
     @property
     def description(self) -> str:
-        """What the argument is, in a tool definition."""
+        """Description of the argument in a tool definition."""
         ...
 
     def number(self, name: Any, pictures: Sequence[Picture]) -> Any:
-        """Return the number of the picture with this name; a value that is not a name is returned unchanged."""
+        """Return the number of the picture with this name. An invalid name is returned unchanged."""
 
     def name(self, number: int, pictures: Sequence[Picture]) -> Any:
         """Return the name of the picture with this number."""
@@ -44,7 +43,7 @@ class NumberedFrom:
 
     @property
     def description(self) -> str:
-        """What the argument is, in a tool definition."""
+        """Description of the argument in a tool definition."""
         return f"The number of the picture, starting from {self.first}"
 
     def number(self, name: Any, pictures: Sequence[Picture]) -> Any:

@@ -1,4 +1,4 @@
-"""Registry of dialects: those of `dialects.families`, and those of other distributions."""
+"""Registry of dialects from `dialects.families` and from other distributions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DIALECTS = Registry[Dialect](
 
 
 def register(dialect: Dialect) -> Dialect:
-    """Add a dialect under its own name and return it.
+    """Register a dialect under its name and return it.
 
     Raises:
         PluginError: another dialect has this name.
@@ -28,10 +28,10 @@ def register(dialect: Dialect) -> Dialect:
 
 
 def get_dialect(name: str) -> Dialect:
-    """Return the dialect of a name.
+    """Return the dialect with a name.
 
     Raises:
-        UnknownNameError: there is none; the nearest names are listed.
+        UnknownNameError: no such dialect; the message lists the nearest names.
         PluginError: the plug-in that provides it cannot be imported, or names its dialect differently.
 
     >>> get_dialect("compact").padding
@@ -43,12 +43,12 @@ def get_dialect(name: str) -> Dialect:
 def detect_dialect(
     name: str, config: Mapping[str, Any] | None = None, template: str | None = None
 ) -> Dialect:
-    """Return the dialect that a model uses, by the most specific evidence; `plain` when there is none.
+    """Detect the dialect of a model. The most specific match wins; without a match the result is `plain`.
 
     Args:
-        name: of the model: its folder or hub id.
-        config: its `config.json`, if it is available.
-        template: its chat template, if it is available.
+        name: folder or hub id of the model.
+        config: its `config.json`, if available.
+        template: its chat template, if available.
 
     Raises:
         UsageError: two dialects match equally well.

@@ -1,7 +1,7 @@
-"""Prompts: the system message that offers operations, questions, and results of operations.
+"""Prompt rendering: system message with tool definitions, questions, and results of operations.
 
-A family has its own texts for the default operations. For any other set of operations `texts_for` lists their
-definitions in the family's style.
+A family has its own texts for the default operations. For any other set of operations `texts_for` formats their
+definitions in the style of the family.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ View = Callable[[int], Any]
 
 
 class OperationTexts(NamedTuple):
-    """Texts of a prompt that depend on the operations it offers."""
+    """Prompt texts that depend on the enabled operations."""
 
     system: str
     """system message; empty for none"""
@@ -37,32 +37,32 @@ class OperationTexts(NamedTuple):
     result_end: str = ""
     """text after the last picture of a result"""
     native_system: str = ""
-    """system message for a server that lists the operations itself; empty for none"""
+    """system message for native tool calls, where the server lists the operations; empty for none"""
 
 
 class Exchange(NamedTuple):
-    """A question of a conversation that was finished before the current one."""
+    """Earlier question of a conversation."""
 
     question: Question
     pictures: Sequence[Picture]
-    """pictures that came with this question"""
+    """pictures that this question added"""
     turns: Sequence[Turn]
     num_pictures: int = 0
-    """pictures in the context after this exchange; a dialect does not need it"""
+    """pictures in the context after this exchange; not used by dialects"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PromptFormat(CallFormat):
-    """Texts of a family's prompts. Texts about operations are those of the default operations."""
+    """Prompt texts of a model family. Fixed texts about operations refer to the default operations."""
 
     system_with_operations: str
-    """system message when operations are offered"""
+    """system message with operations"""
     system_without_operations: str
     """system message without operations; empty for none"""
     system_with_video: str = ""
-    """system message when operations are offered for a video, for a family that offers frames only then"""
+    """system message with operations for a video, for families that list the frame tool only then"""
     texts_for: Callable[[Mapping[str, ToolDefinition]], OperationTexts]
-    """operation -> definition in the family's own names: texts of a prompt that offers these"""
+    """operation -> definition with names of the family; returns the prompt texts for these operations"""
     question_prefix: str = ""
     """text between the pictures and the question"""
     suffix_with_operations: str = ""
@@ -70,17 +70,17 @@ class PromptFormat(CallFormat):
     picture_label: Callable[[Picture], str] = lambda picture: ""
     """text before a picture of the question"""
     result_labels: Callable[[Sequence[Picture], int], list[str]]
-    """(new pictures, pictures of questions before them) -> text before each new picture"""
+    """(new pictures, number of pictures of questions before them) -> text before each new picture"""
     result_end: str = ""
-    """text after the last of them"""
+    """text after the last new picture"""
     text_result_template: str = "{text}"
     """text around the result of an operation that returns no pictures"""
     error_template: str = "{why}"
-    """text around the reason why a call was rejected"""
+    """template of the message for a rejected call"""
     tools: Sequence[ToolDefinition] = ()
-    """definitions of the default operations for servers that list operations themselves"""
+    """definitions of the default operations for native tool calls"""
     native_system: str = ""
-    """system message for such servers; empty for none"""
+    """system message for native tool calls; empty for none"""
 
     def messages(
         self,
@@ -92,18 +92,18 @@ class PromptFormat(CallFormat):
         operations: bool | Sequence[str] = True,
         history: Sequence[Exchange] = (),
     ) -> list[Message]:
-        """Return the conversation so far, ready for a chat template.
+        """Return the conversation so far as messages for a chat template.
 
         Args:
             question: the current question.
-            pictures: pictures that came with it.
-            turns: turns since it was asked.
-            view: returns what a message contains for a picture number, usually the pixels.
-            operations: names of the operations that are offered; True for the default operations, False for none.
-            history: exchanges before the current question. The first decides the system message.
+            pictures: pictures that it added.
+            turns: turns since the current question.
+            view: returns the message content for a picture number, usually the pixels.
+            operations: names of the enabled operations; True for the default operations, False for none.
+            history: exchanges before the current question. The first one determines the system message.
 
         Raises:
-            UnknownNameError: no operation of that name.
+            UnknownNameError: unknown operation.
         """
         exchanges = [*history, Exchange(question, pictures, turns)]
         texts = self.texts(operations, has_video(exchanges[0].question))
@@ -112,7 +112,7 @@ class PromptFormat(CallFormat):
         for exchange in exchanges:
             opening = self._opening(exchange, texts, view)
             if messages and messages[-1]["role"] == "user":
-                # The exchange before ended with a result. Many templates refuse two messages of the user in a row.
+                # The previous exchange ended with a result. Many templates reject two consecutive user messages.
                 opening = [*messages.pop()["content"], _text("\n"), *opening]
             messages.append(_message("user", opening))
             num_question_pictures += len(exchange.pictures)
@@ -126,14 +126,14 @@ class PromptFormat(CallFormat):
     def with_native_system(
         self, messages: Sequence[Message], operations: bool | Sequence[str], *, has_video: bool
     ) -> list[Message]:
-        """Return messages for a server that lists the operations itself (`tool_definitions`).
+        """Replace the system message for native tool calls (`tool_definitions`).
 
         Args:
-            messages: that `messages` returned for these operations.
+            messages: result of `messages` for these operations.
             operations: names; True for the default operations, False for none.
             has_video: whether the first question has a video.
         """
-        if not self.offered_operations(operations, has_video):
+        if not self.listed_operations(operations, has_video):
             return list(messages)
         texts = self.texts(operations, has_video)
         opening = [_message("system", [_text(texts.native_system)])] if texts.native_system else []
@@ -141,14 +141,14 @@ class PromptFormat(CallFormat):
 
     # --- operations ---
 
-    def offered_operations(
+    def listed_operations(
         self, operations: bool | Sequence[str], has_video: bool
     ) -> tuple[str, ...]:
-        """Return the names of the operations that a prompt lists: the default ones first.
+        """Return the names of the operations that a prompt lists, default operations first.
 
         Args:
             operations: names; True for the default operations, False for none.
-            has_video: whether the question has a video. Some families offer frames only then.
+            has_video: whether the question has a video. Some families list the frame tool only then.
         """
         wanted = DEFAULT_OPERATIONS if operations is True else operations or ()
         if set(wanted) == set(DEFAULT_OPERATIONS):
@@ -162,16 +162,16 @@ class PromptFormat(CallFormat):
         return tuple(names)
 
     def texts(self, operations: bool | Sequence[str], has_video: bool) -> OperationTexts:
-        """Return the texts of a prompt that offers operations.
+        """Return the prompt texts for a set of operations.
 
         Args:
             operations: names; True for the default operations, False for none.
             has_video: whether the question has a video.
 
         Raises:
-            UnknownNameError: no operation of that name.
+            UnknownNameError: unknown operation.
         """
-        names = self.offered_operations(operations, has_video)
+        names = self.listed_operations(operations, has_video)
         if not names:
             return OperationTexts(
                 self.system_without_operations, self.suffix_without_operations, self.result_end
@@ -189,22 +189,22 @@ class PromptFormat(CallFormat):
     def tool_definitions(
         self, operations: bool | Sequence[str] = True, *, has_video: bool = True
     ) -> list[ToolDefinition]:
-        """Return the definitions of operations for a server that lists them itself.
+        """Return the tool definitions of operations for native tool calls.
 
         >>> from pixel_reasoner.dialects import get_dialect
         >>> [one["function"]["name"] for one in get_dialect("qwen3_vl").tool_definitions(["zoom_in"])]
         ['image_zoom_in_tool']
         """
-        names = self.offered_operations(operations, has_video)
+        names = self.listed_operations(operations, has_video)
         if self.system_with_video and not has_video:
             names = tuple(name for name in names if not roles.needs_video(name))
         return [self.tool_definition(name) for name in names]
 
     def tool_definition(self, operation: str) -> ToolDefinition:
-        """Return the definition of an operation in the family's names and coordinates.
+        """Return the definition of an operation with names and coordinates of the family.
 
         Raises:
-            UnknownNameError: no operation of that name.
+            UnknownNameError: unknown operation.
         """
         name = self.family_name(operation)
         own = next((tool for tool in self.tools if tool["function"]["name"] == name), None)
@@ -226,7 +226,7 @@ class PromptFormat(CallFormat):
         return definition
 
     def _property(self, operation: str, argument: str, schema: dict[str, Any]) -> dict[str, Any]:
-        """Return the schema of an argument, described in the family's coordinates."""
+        """Return the schema of an argument, with a description of the coordinates of the family."""
         role = roles.role_of(operation, argument)
         if role is ArgumentRole.BOX and self.grid != FRACTIONS:
             return schema | {"description": f"The region as [x1, y1, x2, y2], {self.grid.words}"}
@@ -237,7 +237,7 @@ class PromptFormat(CallFormat):
             return described | ({"default": name} if "default" in schema else {})
         return schema
 
-    # --- messages of the user ---
+    # --- user messages ---
 
     def _opening(self, exchange: Exchange, texts: OperationTexts, view: View) -> list[Message]:
         """Return the content of the message with a question."""
@@ -283,7 +283,7 @@ class PromptFormat(CallFormat):
 
 
 def has_video(question: Question) -> bool:
-    """Return whether a question has a medium other than pictures."""
+    """Return whether a question has media other than pictures."""
     return any(medium.kind != "image" for medium in question.media)
 
 

@@ -1,7 +1,7 @@
-"""Roles of the arguments of an operation, and its definition as a JSON schema.
+"""Roles of the arguments of operations, and tool definitions as JSON schemas.
 
-A dialect converts arguments by role, never by the name of the operation: boxes into its coordinates, pictures into its
-names. This module is the only place in the package that reads the operations.
+A dialect converts arguments by role, never by the name of the operation: boxes to its coordinates, pictures to its
+names. Only this module of the package accesses the registry of operations.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _USUAL_ROLES = {
 
 
 def role_of(operation: str, argument: str) -> ArgumentRole:
-    """Return the role of an argument. Where the operation does not define it, its name decides.
+    """Return the role of an argument. If the operation does not define it, the role is derived from the argument name.
 
     >>> role_of("zoom_in", "bbox_2d").value, role_of("zoom_in", "label").value
     ('box', 'value')
@@ -32,20 +32,20 @@ def role_of(operation: str, argument: str) -> ArgumentRole:
 
 
 def operation_names() -> list[str]:
-    """Return the names of all operations that are registered."""
+    """Return the names of all registered operations."""
     return OPERATIONS.names()
 
 
 def has_operation(name: str) -> bool:
-    """Return whether an operation of this name is registered."""
+    """Return whether an operation with this name is registered."""
     return name in OPERATIONS
 
 
 def definition_of(operation: str) -> ToolDefinition:
-    """Return the definition of an operation, in the project's own names and coordinates.
+    """Return the tool definition of an operation, with names and coordinates of this project.
 
     Raises:
-        UnknownNameError: there is no such operation; the nearest names are listed.
+        UnknownNameError: unknown operation; the message lists the nearest names.
     """
     return OPERATIONS.get(operation).tool_schema
 
@@ -56,12 +56,12 @@ def parameters_of(operation: str) -> tuple[str, ...]:
 
 
 def required_parameters_of(operation: str) -> tuple[str, ...]:
-    """Return the names of the arguments that a call must give."""
+    """Return the names of the required arguments."""
     return tuple(one.name for one in OPERATIONS.get(operation).parameters if one.required)
 
 
 def needs_video(operation: str) -> bool:
-    """Return whether an operation is for videos alone."""
+    """Return whether an operation supports only videos."""
     return OPERATIONS.get(operation).media == {MediaKind.VIDEO}
 
 

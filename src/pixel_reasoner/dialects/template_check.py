@@ -1,7 +1,7 @@
-"""Check that a model's chat template carries what operations need, before the first question.
+"""Check that a chat template supports conversations with operations, before the first question.
 
-Some templates leave out the system message, or pictures after the first message: such a model would not know of the
-operations, or would not receive their results.
+Some templates omit the system message, or pictures after the first message. The prompt would then lack the tool
+definitions or the results of operations.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ Render = Callable[[list[Message]], Any]
 
 _OTHER = {"type": "text", "text": "other words"}
 _ROLES = {
-    "system": "the system message, which offers the operations",
-    "assistant": "what the model has said",
-    "user": "what the user says",
+    "system": "the system message with the operations",
+    "assistant": "assistant messages",
+    "user": "user messages",
 }
 
 
-def assert_template_carries(render: Render, dialect: Dialect, name: str) -> None:
-    """Render a conversation with a call, and again with each of its parts changed.
+def assert_template_supports(render: Render, dialect: Dialect, name: str) -> None:
+    """Check that the rendered prompt depends on every part of a conversation with a call.
 
     Raises:
-        ModelError: the template refuses the conversation, or its output does not depend on a part.
+        ModelError: the template rejects the conversation, or its output does not depend on a part.
 
     >>> from pixel_reasoner.dialects import COMPACT
-    >>> assert_template_carries(str, COMPACT, "a model")
+    >>> assert_template_supports(str, COMPACT, "a model")
     >>> incomplete = lambda messages: str([m for m in messages if m["role"] != "system"])
-    >>> assert_template_carries(incomplete, COMPACT, "a model")
+    >>> assert_template_supports(incomplete, COMPACT, "a model")
     Traceback (most recent call last):
         ...
-    pixel_reasoner.errors.ModelError: expected a chat template that carries a conversation with operations; got a model, whose template leaves out the system message, which offers the operations. Fix: ask with --no-operations, or give the folder a template that does
+    pixel_reasoner.errors.ModelError: expected a chat template that supports a conversation with operations; got a model, whose template leaves out the system message with the operations. Fix: ask with --no-operations, or correct the template in the folder
     """
     messages = _conversation(dialect)
     why = None
@@ -49,14 +49,14 @@ def assert_template_carries(render: Render, dialect: Dialect, name: str) -> None
             if render(changed) == whole:
                 why = f"leaves out {part}"
                 break
-    except Exception as error:  # noqa: BLE001 - a template raises whatever it likes
+    except Exception as error:  # noqa: BLE001 - a template may raise any exception
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        why = f"refuses one: {lines[0][:200]}"
+        why = f"rejects it: {lines[0][:200]}"
     if why is not None:
         raise ModelError(
-            expected="a chat template that carries a conversation with operations",
+            expected="a chat template that supports a conversation with operations",
             got=f"{name}, whose template {why}",
-            fix="ask with --no-operations, or give the folder a template that does",
+            fix="ask with --no-operations, or correct the template in the folder",
         )
 
 
@@ -76,7 +76,7 @@ def _conversation(dialect: Dialect) -> list[Message]:
 
 
 def _variants(messages: list[Message]) -> Iterator[tuple[str, list[Message]]]:
-    """Yield the description of every part, and the conversation without that picture or with another text."""
+    """Yield the description of each part, and the conversation without that picture or with another text."""
     for index, message in enumerate(messages):
         parts = message["content"]
         for at, part in enumerate(parts):
@@ -88,7 +88,5 @@ def _variants(messages: list[Message]) -> Iterator[tuple[str, list[Message]]]:
 
 def _description(message: Message, part: Message, index: int) -> str:
     if part["type"] == "image":
-        return (
-            f"a picture that {'an operation returns' if index > 2 else 'the question comes with'}"
-        )
+        return f"pictures of {'operation results' if index > 2 else 'the question'}"
     return _ROLES[message["role"]]

@@ -1,11 +1,14 @@
-"""Benchmarks: the registry, and what their readers share.
+"""Benchmarks: registry, base types and row selection.
 
-A reader yields a `RowDraft` per row, which becomes a `Question` if the row is asked, or a `SkippedRow` with the reason why a row
-cannot be used. One row is in memory at a time: pictures inside a benchmark's own files are written to a folder of media, named by
-their content. A question contains references and never pixels, and a picture that four rows share is written once.
+A reader yields a `RowDraft` per row. A selected draft is converted to a `Question`, or to a `SkippedRow` with the
+reason.
+One row is in memory at a time: pictures embedded in a benchmark's files are written to a media folder, named by content
+hash. A
+question contains references and never pixels, and a picture that four rows share is written once.
 
-Adding a benchmark touches one file: `register_benchmarks(Benchmark(...))` in a module of `evals.benchmarks`, or an entry point of
-the group `pixel_reasoner.benchmarks` in another package.
+A new benchmark is one call of `register_benchmarks(Benchmark(...))` in a module of `evals.benchmarks`, or an entry
+point of the
+group `pixel_reasoner.benchmarks` in another package.
 """
 
 from __future__ import annotations
@@ -27,11 +30,12 @@ from pixel_reasoner.sources.rows import SkippedRow, try_build
 
 
 class RowDraft(NamedTuple):
-    """A row that was read but not yet converted."""
+    """Parsed row that is not yet converted to a question."""
 
     where: str
     build: Callable[[], Question]
-    """raises `RowError`, or an error that `sources.rows.try_build` catches, where the row cannot be used"""
+    """returns the question; raises `RowError`, or an error that `sources.rows.try_build` catches, for an unusable
+    row"""
 
 
 Reader = Callable[[Path, Path], Iterator[RowDraft | SkippedRow]]
@@ -40,22 +44,22 @@ Reader = Callable[[Path, Path], Iterator[RowDraft | SkippedRow]]
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark:
-    """A benchmark that is read from a folder."""
+    """Benchmark in a local folder."""
 
     name: str
     measures: str
     files: str
-    """the official files, below the folder of `--data`"""
+    """official files, relative to the folder of `--data`"""
     rows: str
     """number of rows, as published"""
     metric: str
     read: Reader
     categories: tuple[str, ...] = ()
-    """known categories; rows of others are noted"""
+    """known categories; rows of other categories are noted"""
     needs: str = ""
-    """what the files do not contain"""
+    """parts that the files do not contain"""
     hub: str = ""
-    """where it is published: a data set of the Hugging Face hub, or an address"""
+    """where it is published: a data set of the Hugging Face hub, or a URL"""
 
 
 BENCHMARKS = Registry[Benchmark](
@@ -70,7 +74,7 @@ def register_benchmarks(*benchmarks: Benchmark) -> None:
     """Add benchmarks to the registry.
 
     Raises:
-        PluginError: another benchmark has this name.
+        PluginError: the name is already registered.
     """
     for one in benchmarks:
         BENCHMARKS.register(one.name, one)
@@ -79,7 +83,7 @@ def register_benchmarks(*benchmarks: Benchmark) -> None:
 def read_drafts(
     path: Path, rows: Iterable[dict[str, Any] | SkippedRow], build: Callable[[Any], Question]
 ) -> Iterator[RowDraft | SkippedRow]:
-    """Yield the rows of a file as drafts, named by the file and their number; skipped rows stay as they are."""
+    """Yield the rows of a file as drafts, named by file and row number. Skipped rows pass unchanged."""
     for number, row in enumerate(rows, start=1):
         if isinstance(row, SkippedRow):
             yield row
@@ -88,18 +92,18 @@ def read_drafts(
 
 
 class Selection(NamedTuple):
-    """Questions of a benchmark, and the rows that are not among them."""
+    """Questions of a benchmark, and counts of the other rows."""
 
     questions: list[Question]
     dropped: list[SkippedRow]
-    """rows that cannot be used"""
+    """unusable rows"""
     noted: list[SkippedRow]
-    """rows that are asked and have an anomaly"""
+    """selected rows with an anomaly"""
     read: int
     """number of rows"""
 
 
-def select(
+def select_questions(
     benchmark: Benchmark,
     data: Path,
     media: Path,
@@ -111,16 +115,15 @@ def select(
     """Return the questions of a benchmark, in its own order.
 
     Args:
-        benchmark: what to read.
-        data: its folder.
-        media: folder for pictures that are inside its files.
-        limit: maximum number of rows, drawn at random. They are drawn before they are converted: a row that cannot be used is not
-            replaced by another.
-        seed: of the draw.
-        allow_media: folders, besides `data` and `media`, from which rows may name media. Rows that name others are dropped.
+        benchmark: benchmark to load.
+        data: folder of its files.
+        media: folder for pictures that are embedded in its files.
+        limit: maximum number of rows, drawn at random before conversion: an unusable row is not replaced by another.
+        seed: random seed of the draw.
+        allow_media: folders, in addition to `data` and `media`, from which rows may name media. Other rows are dropped.
 
     Raises:
-        InputError: not the files of this benchmark.
+        InputError: the files are not those of this benchmark.
     """
     allowed = (*data_folders(data), media, *allow_media)
     chosen = None
@@ -156,11 +159,11 @@ def _anomalies(row: Question, benchmark: Benchmark) -> Iterator[SkippedRow]:
 
 
 MAX_NAMED_ROWS = 20
-"""rows per reason that a summary lists"""
+"""maximum number of listed rows per reason in a summary"""
 
 
 def row_counts(selection: Selection) -> dict[str, Any]:
-    """Return the counts of a benchmark's rows for a summary: those read, and the dropped and noted ones by reason."""
+    """Return row counts for a summary: total rows, and dropped and noted rows by reason."""
     counts: dict[str, Any] = {"read": selection.read, "selected": len(selection.questions)}
     for title, rows in (("dropped", selection.dropped), ("noted", selection.noted)):
         reasons: dict[str, list[str]] = defaultdict(list)

@@ -1,7 +1,8 @@
-"""Two runs over the same questions: what did one answer right that the other did not?
+"""Paired comparison of two runs over the same questions.
 
-`compare` compares a run with operations with the same run without: what operations gained and harmed. `compare_runs` compares any
-two runs, and lists the settings in which they differ. Traces are read one at a time; of each, a few numbers are kept.
+`compare` compares a run with operations to the same run without: gain and harm of operations. `compare_runs` compares
+any two
+runs, and lists the settings that differ. Traces are parsed one at a time; only a few numbers of each are kept.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ from pixel_reasoner.runs.folder import load_run, run_settings
 from pixel_reasoner.schema.trace import StopReason, Trace
 from pixel_reasoner.scoring.grading import Outcome, Scorer, grade_reply
 
-__all__ = ["Pair", "compare", "compare_runs", "differing", "paired", "run_settings"]
+__all__ = ["Pair", "compare", "compare_runs", "diff_settings", "pair_traces", "run_settings"]
 
 
 class Pair(NamedTuple):
-    """One question (and sample) in both runs."""
+    """Both traces of one question (and sample)."""
 
     first: Trace
     second: Trace
@@ -35,15 +36,15 @@ def compare(
     scorer: Scorer = Scorer.TYPED,
     family_of: FamilyOf | None = None,
 ) -> dict[str, Any]:
-    """Return metrics of the questions that both runs were asked, with operations and without.
+    """Return metrics of the questions of both runs, with operations and without.
 
     with, without   mean score
-    gain, harm      share that is right only with operations, only without
-    both, neither   share that is right, wrong, either way
-    difference      with minus without, with the p of a paired test; it is gain minus harm where scores are 0 or 1
+    gain, harm      share of questions that are right only with operations, only without
+    both, neither   share of questions that are right, wrong, in both runs
+    difference      with minus without, with the p of a paired test; equals gain minus harm if scores are 0 or 1
 
-    Each has `count`, `value` and a 95 % `interval`; `compared_by_category` has the same for each category, and
-    `compared_by_family` for each family of questions.
+    Each has `count`, `value` and a 95 % `interval`. `compared_by_category` contains the same per category, and
+    `compared_by_family` per family of questions.
     """
     second = _Scores()
     for trace in without:
@@ -72,8 +73,8 @@ def _named(groups: dict[str, PairMetrics]) -> dict[str, dict[str, Any]]:
     return {name: group.result() for name, group in groups.items() if name}
 
 
-def paired(first: Iterable[Trace], second: Iterable[Trace]) -> list[Pair]:
-    """Return the traces of the same questions and samples, in the order of the first run, without those that failed in either."""
+def pair_traces(first: Iterable[Trace], second: Iterable[Trace]) -> list[Pair]:
+    """Return pairs of traces of the same question and sample, in the order of the first run, without failed traces."""
     others = {(t.question.id, t.sample): t for t in second if t.stop is not StopReason.FAILED}
     return [
         Pair(trace, others[key])
@@ -87,7 +88,7 @@ def paired(first: Iterable[Trace], second: Iterable[Trace]) -> list[Pair]:
 
 
 class Score(NamedTuple):
-    """Whether an answer is right, and its score in [0, 1]."""
+    """Correctness of an answer, and its score in [0, 1]."""
 
     is_right: bool
     score: float
@@ -101,7 +102,7 @@ def _score(trace: Trace, scorer: Scorer) -> Score:
 
 
 class _Scores:
-    """Scores of a run by question and sample."""
+    """Scores of a run, by question and sample."""
 
     def __init__(self) -> None:
         self.places: dict[int, int] = {}
@@ -112,7 +113,7 @@ class _Scores:
         return number_of((trace.question.id, trace.sample))
 
     def add(self, trace: Trace, scorer: Scorer) -> None:
-        """Add a trace; one that failed is left out."""
+        """Add a trace. A failed trace is skipped."""
         if trace.stop is not StopReason.FAILED:
             score = _score(trace, scorer)
             self.places[self._key(trace)] = len(self.right)
@@ -120,13 +121,13 @@ class _Scores:
             self.scores.append(score.score)
 
     def find(self, trace: Trace) -> Score | None:
-        """Return the score of the same question and sample."""
+        """Return the score of the same question and sample, or None."""
         place = self.places.get(self._key(trace))
         return None if place is None else Score(bool(self.right[place]), self.scores[place])
 
 
 class PairMetrics:
-    """Metrics of pairs, which are added one at a time."""
+    """Incremental metrics of pairs."""
 
     def __init__(self) -> None:
         self.clusters = array("q")
@@ -171,11 +172,11 @@ class PairMetrics:
 def compare_runs(
     first: Path, second: Path, scorer: Scorer = Scorer.TYPED, *, anyway: bool = False
 ) -> dict[str, Any]:
-    """Return how two runs differ: the metrics of `compare`, with `first` as `with` and `second` as `without`, and the settings.
+    """Return the differences of two runs: the metrics of `compare`, with `first` as `with` and `second` as `without`, and the settings.
 
     Raises:
-        InputError: no run, or two without a question in common.
-        UsageError: they were not asked the same questions, and `anyway` is not set.
+        InputError: not a run, or no common question.
+        UsageError: the runs have different questions, and `anyway` is not set.
     """
     settings = run_settings(first), run_settings(second)
     if not anyway and _asked(first) != _asked(second):
@@ -183,7 +184,7 @@ def compare_runs(
     metrics = compare(load_run(first), load_run(second), scorer)
     if not metrics["with"]["count"]:
         raise InputError(
-            expected="questions that both runs were asked",
+            expected="questions that both runs contain",
             got=f"none in {first} and {second}",
             fix="compare two runs of one task",
         )
@@ -191,36 +192,36 @@ def compare_runs(
         "first": str(first),
         "second": str(second),
         "scorer": str(scorer),
-        "differing": differing(*settings),
+        "differing": diff_settings(*settings),
         **metrics,
     }
 
 
 def _asked(run: Path) -> list[str]:
-    """Return the fingerprints of a run's questions, sorted: equal lists stand for equal questions."""
+    """Return the fingerprints of a run's questions, sorted, so that equal lists mean equal questions."""
     return sorted(fingerprint([trace.question]) for trace in load_run(run))
 
 
 def _other_questions(first: Path, second: Path) -> UsageError:
     ours, theirs = ({trace.question.id for trace in load_run(path)} for path in (first, second))
     return UsageError(
-        expected="two runs that were asked the same questions",
-        got=f"{len(ours - theirs)} that only {first} was asked, {len(theirs - ours)} that only {second} was,"
+        expected="two runs with the same questions",
+        got=f"{len(ours - theirs)} only in {first}, {len(theirs - ours)} only in {second},"
         f" {len(ours & theirs)} in both",
-        fix="compare runs of the same task, split and limit; --anyway compares what both were asked",
+        fix="compare runs of the same task, split and limit; --anyway compares the common questions",
     )
 
 
-def differing(one: Any, other: Any, name: str = "") -> dict[str, list[Any]]:
-    """Return the settings in which two runs differ, by their dotted names.
+def diff_settings(one: Any, other: Any, name: str = "") -> dict[str, list[Any]]:
+    """Return the settings in which two runs differ, by dotted name.
 
-    >>> differing({"limits": {"max_turns": 6}, "dialect": "a"}, {"limits": {"max_turns": 4}, "dialect": "a"})
+    >>> diff_settings({"limits": {"max_turns": 6}, "dialect": "a"}, {"limits": {"max_turns": 4}, "dialect": "a"})
     {'limits.max_turns': [6, 4]}
     """
     if isinstance(one, dict) and isinstance(other, dict):
         found: dict[str, list[Any]] = {}
         for key in {**one, **other}:
             below = f"{name}.{key}" if name else str(key)
-            found |= differing(one.get(key), other.get(key), below)
+            found |= diff_settings(one.get(key), other.get(key), below)
         return found
     return {} if one == other else {name: [one, other]}

@@ -1,8 +1,10 @@
-"""Confidence intervals of means and a paired test of two runs, both by clusters.
+"""Cluster-based confidence intervals of means, and a paired test of two runs.
 
-Rows that share a picture, a video or a cycle are not independent: the bootstrap draws whole clusters, not rows. Everything is
-seeded, and clusters are sorted by their values before anything is drawn: a result depends on the multiset of (value, cluster)
-alone, neither on the order of the rows nor on the names of the clusters.
+Rows that share a picture, a video or a cycle are not independent, so the bootstrap draws whole clusters. Everything is
+seeded, and
+clusters are sorted by their values before drawing: a result depends only on the multiset of (value, cluster), not on
+the order
+of the rows or the names of the clusters.
 
 Conventions
     *_C     one value per cluster, sorted
@@ -22,18 +24,18 @@ DRAWS = 2000
 SIGN_TEST_DRAWS = 10_000
 _Z = 1.959964
 _MAX_DRAWN = 4_000_000
-"""numbers drawn at once; draws of many clusters are made in parts, which gives the same numbers"""
+"""maximum numbers per batch of draws, to bound memory; the batch size does not change the numbers"""
 
 
 class Interval(NamedTuple):
-    """A mean and its 95 % interval."""
+    """Mean and its 95 % interval."""
 
     value: float
     low: float
     high: float
 
     def as_dict(self) -> dict[str, object]:
-        """Return the entry of a summary, rounded to four digits."""
+        """Return the interval as a summary entry, rounded to four digits."""
         return {
             "value": round(self.value, 4),
             "interval": [round(self.low, 4), round(self.high, 4)],
@@ -43,17 +45,19 @@ class Interval(NamedTuple):
 def interval(
     values: Sequence[float], clusters: Sequence[Hashable], *, least: float = 0.0, seed: int = 0
 ) -> Interval | None:
-    """Return the mean of values with a 95 % cluster bootstrap interval; None of no values.
+    """Return the mean of values with a 95 % cluster bootstrap interval; None without values.
 
-    Percentiles of the bootstrap are too narrow where clusters are few: they are widened by Student's t and by the bias of a
-    variance. Where all values are the same 0 or 1 a bootstrap has no spread at all: the result is then the exact interval of as
-    many clusters (Clopper and Pearson).
+    Bootstrap percentiles are too narrow for few clusters: they are widened by Student's t and by the bias of a
+    variance. If all
+    values are the same 0 or 1, a bootstrap has no spread: the result is then the exact (Clopper-Pearson) interval for
+    the
+    number of clusters.
 
     Args:
         values: one per row, in [least, 1].
-        clusters: the cluster of each row.
-        least: 0 for shares and scores, -1 for differences of them.
-        seed: of the bootstrap.
+        clusters: cluster of each row.
+        least: 0 for shares and scores, -1 for their differences.
+        seed: seed of the bootstrap.
 
     >>> interval([1, 0, 1, 1] * 25, range(100)).as_dict()
     {'value': 0.75, 'interval': [0.6686, 0.8314]}
@@ -70,7 +74,7 @@ def intervals(
     least: Sequence[float] | None = None,
     seed: int = 0,
 ) -> list[Interval | None]:
-    """Return `interval` of several columns of values over the same rows; the draws are made once for all of them.
+    """Return `interval` of several columns of values over the same rows. All columns share the draws.
 
     >>> intervals([[1, 0], [1, 1]], ["a", "b"])[0] == interval([1, 0], ["a", "b"])
     True
@@ -95,14 +99,14 @@ def intervals(
 
 
 class _Totals(NamedTuple):
-    """Sum of the values of each cluster and number of its rows; clusters are sorted by the two."""
+    """Sum of the values and number of rows of each cluster, sorted by both."""
 
     sums_C: np.ndarray
     counts_C: np.ndarray
 
 
 def _cluster_totals(values: Sequence[float], numbers: np.ndarray) -> _Totals:
-    """Return the totals of the clusters of one column. `numbers` are those of the rows' clusters."""
+    """Return the cluster totals of one column. `numbers` are the cluster numbers of the rows."""
     column = np.asarray(values, dtype=float)
     order = np.lexsort((column, numbers))  # a sum of floats depends on the order of its terms
     sums_C = np.bincount(numbers[order], column[order])
@@ -128,7 +132,7 @@ def _bootstrap(totals: Sequence[_Totals], num: int, seed: int) -> list[np.ndarra
 
 
 def _parts(draws: int, num: int) -> Iterator[int]:
-    """Yield numbers of draws that add up to `draws`, each small enough for memory."""
+    """Yield batch sizes that add up to `draws`, each small enough for memory."""
     at_once = max(1, _MAX_DRAWN // num)
     for start in range(0, draws, at_once):
         yield min(at_once, draws - start)
@@ -150,9 +154,9 @@ def sign_test(
     seed: int = 0,
     draws: int = SIGN_TEST_DRAWS,
 ) -> float:
-    """Return the two-sided p of a paired test by random signs of clusters.
+    """Return the two-sided p of a paired test with random signs per cluster.
 
-    It is the share of draws whose mean difference is at least as far from 0 as the observed one.
+    It is the share of draws whose mean difference is at least as far from 0 as the observed difference.
 
     >>> sign_test([0.0] * 10, range(10))
     1.0
@@ -162,7 +166,7 @@ def sign_test(
     if not len(differences):
         return 1.0
     sums_C = _cluster_totals(differences, _cluster_numbers(clusters)).sums_C
-    # Signs are drawn, so those of the sums do not matter: the test is two-sided to the last digit.
+    # Signs are random, so the signs of the sums do not matter: the test is exactly two-sided.
     sizes_C = np.sort(np.abs(sums_C[sums_C != 0]))
     if not len(sizes_C):
         return 1.0
@@ -175,7 +179,7 @@ def sign_test(
 
 def _cluster_numbers(clusters: Sequence[Hashable]) -> np.ndarray:
     """Return the number of each row's cluster."""
-    if isinstance(clusters, array):  # without a dict: there may be very many
+    if isinstance(clusters, array):  # avoids a dict for very many rows
         return np.unique(np.asarray(clusters), return_inverse=True)[1]
     index = {cluster: number for number, cluster in enumerate(dict.fromkeys(clusters))}
     return np.array([index[cluster] for cluster in clusters])

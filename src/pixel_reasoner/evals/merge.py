@@ -1,4 +1,4 @@
-"""Shards of one evaluation, joined to one run."""
+"""Merge of the shards of one evaluation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pixel_reasoner.errors import UsageError
-from pixel_reasoner.evals.compare import differing
+from pixel_reasoner.evals.compare import diff_settings
 from pixel_reasoner.evals.run import provenance, with_digest
 from pixel_reasoner.evals.stats import summarize
 from pixel_reasoner.files import atomic_writer, write_json
@@ -25,10 +25,10 @@ from pixel_reasoner.scoring.grading import Scorer
 
 
 def merge(runs: Sequence[Path], out: Path, scorer: Scorer = Scorer.TYPED) -> dict[str, Any]:
-    """Join the shards of one run in the order of its questions, and return the summary.
+    """Merge the shards of one run in the order of its questions, and return the summary.
 
     Raises:
-        UsageError: they are not the shards of one run, or some are missing.
+        UsageError: the folders are not shards of one run, or shards are missing.
         OutputError: `out` cannot be written.
     """
     shards, settings = _checked_shards(runs)
@@ -48,7 +48,7 @@ def merge(runs: Sequence[Path], out: Path, scorer: Scorer = Scorer.TYPED) -> dic
 
 
 def _checked_shards(runs: Sequence[Path]) -> tuple[list[Path], dict[str, Any]]:
-    """Return the folders in the order of their shards, and the settings that they share."""
+    """Return the folders in shard order, and their common settings."""
     shards: dict[int, Path] = {}
     common: dict[str, Any] = {}
     for run in runs:
@@ -56,7 +56,7 @@ def _checked_shards(runs: Sequence[Path]) -> tuple[list[Path], dict[str, Any]]:
         task = settings["task"] = dict(settings.get("task", {}))
         shard = task.pop("shard", "1/1")
         settings["of"] = int(shard.partition("/")[2])
-        if common and (names := differing(common, settings)):
+        if common and (names := diff_settings(common, settings)):
             name, (one, other) = next(iter(names.items()))
             raise UsageError(
                 expected=f"shards of one run: {name} = {json.dumps(one)}",
@@ -70,15 +70,15 @@ def _checked_shards(runs: Sequence[Path]) -> tuple[list[Path], dict[str, Any]]:
         raise UsageError(
             expected=f"all {of} shards",
             got=f"no {', '.join(f'{number}/{of}' for number in missing)}",
-            fix="run those, or name their folders too",
+            fix="run them, or name their folders too",
         )
     return [shards[number] for number in sorted(shards)], common
 
 
 def _interleaved(shards: Sequence[Path], samples: int, out: Path) -> Iterator[Trace]:
-    """Yield sample after sample, of each the shards in turn: question n is in shard n modulo their number.
+    """Yield the traces sample by sample, cycling through the shards: question n is in shard n modulo their number.
 
-    Media in the folder of a shard are named relative to `out`, so that all folders can be moved together.
+    Media inside a shard are named relative to `out`, so that all folders can be moved together.
     """
     for sample in range(samples):
         parts = [_of_sample(shard.absolute(), sample, out.absolute()) for shard in shards]
@@ -89,15 +89,15 @@ def _interleaved(shards: Sequence[Path], samples: int, out: Path) -> Iterator[Tr
 def _of_sample(shard: Path, sample: int, out: Path) -> Iterator[Trace]:
     for trace in load_run(shard):
         if trace.sample == sample:
-            media = tuple(_relative(medium, shard, out) for medium in trace.question.media)
+            media = tuple(_relative(media_item, shard, out) for media_item in trace.question.media)
             question = trace.question.model_copy(update={"media": media})
             yield trace.model_copy(update={"question": question})
 
 
-def _relative(medium: MediaItem, shard: Path, out: Path) -> MediaItem:
-    if not Path(medium.path).is_relative_to(shard):
-        return medium
-    return medium.model_copy(update={"path": os.path.relpath(medium.path, out)})
+def _relative(media_item: MediaItem, shard: Path, out: Path) -> MediaItem:
+    if not Path(media_item.path).is_relative_to(shard):
+        return media_item
+    return media_item.model_copy(update={"path": os.path.relpath(media_item.path, out)})
 
 
 def _written(traces: Iterator[Trace], file: Any) -> Iterator[Trace]:

@@ -1,4 +1,4 @@
-"""Helpers of benchmark readers: files in the layouts that benchmarks use, pictures inside them, and options of choices."""
+"""Helpers of benchmark readers: file layouts, media and options."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from pixel_reasoner.sources.cells import (
     LETTERS,
     is_missing,
     letter_of,
+    strip_placeholders,
     text_of,
-    without_placeholders,
 )
 from pixel_reasoner.sources.rows import RowError, SkippedRow, with_options
 
@@ -29,11 +29,11 @@ SHORT = "\nAnswer the question using a single word or phrase."
 # --- media ---
 
 
-def found(folder: Path, name: str, *below: str) -> Path:
-    """Return a file that a row names, in the folder or in one of some folders below it.
+def find_media_file(folder: Path, name: str, *below: str) -> Path:
+    """Return the path of a file that a row names, in the folder or in one of some folders below it.
 
     Raises:
-        RowError: it is in none of them.
+        RowError: no such file.
     """
     for place in ("", *below):
         path = folder / place / name
@@ -44,7 +44,7 @@ def found(folder: Path, name: str, *below: str) -> Path:
 
 
 def image(path: Path) -> MediaItem:
-    """Return a picture file as a medium."""
+    """Return the media item of a picture file."""
     return MediaItem(kind="image", path=str(path))
 
 
@@ -52,10 +52,11 @@ def image(path: Path) -> MediaItem:
 
 
 def files_below(folder: Path, *patterns: str) -> list[Path]:
-    """Return the files of a benchmark: those that match the first pattern that any file matches.
+    """Return the files of a benchmark that match the first pattern with any match.
 
     Raises:
-        InputError: there are none; the message lists what is there instead, and names the folder one level deeper or higher that has them.
+        InputError: no match; the message lists the folder's files, and names the parent or child folder that contains
+        them.
     """
     if folder.is_file():
         return [folder]
@@ -73,7 +74,7 @@ def files_below(folder: Path, *patterns: str) -> list[Path]:
         if any(any(place.glob(pattern)) for pattern in patterns):
             raise InputError(
                 expected=f"a folder with {wanted}",
-                got=f"{folder}, which has none; {place} has",
+                got=f"{folder} without any; they are in {place}",
                 fix=f"give --data {place}",
             )
     there = sorted(path.name + "/" * path.is_dir() for path in folder.iterdir())
@@ -81,7 +82,7 @@ def files_below(folder: Path, *patterns: str) -> list[Path]:
     raise InputError(
         expected=f"a folder with {wanted}",
         got=f"{folder} with {shown or 'nothing in it'}",
-        fix="give the folder that holds the official files; `pixel-reasoner eval --list` names them",
+        fix="give the folder of the official files; `pixel-reasoner eval --list` names them",
     )
 
 
@@ -90,10 +91,10 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def json_rows(path: Path, *keys: str) -> list[dict[str, Any]]:
-    """Return the rows of a JSON file: a list of objects, or an object that contains the list under one of some keys.
+    """Return the rows of a JSON file: a list of objects, or an object with the list under one of the keys.
 
     Raises:
-        InputError: the file contains something else.
+        InputError: the file has other content.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
@@ -120,10 +121,11 @@ def json_rows(path: Path, *keys: str) -> list[dict[str, Any]]:
 
 
 def tsv_rows(path: Path, needed: Sequence[str]) -> Iterator[dict[str, str] | SkippedRow]:
-    """Yield the rows of a TSV with a header, one in memory at a time, of any cell length; broken rows as `SkippedRow`.
+    """Yield the rows of a TSV with a header, one in memory at a time, with any cell length. Broken rows become `SkippedRow`.
 
     Raises:
-        InputError: no such file, a column twice, or a required column is missing (the message lists those it has).
+        InputError: no such file, a repeated column, or a missing required column (the message lists the existing
+        columns).
     """
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
     try:
@@ -168,10 +170,10 @@ def _check_header(path: Path, header: Sequence[str], needed: Sequence[str]) -> N
 
 
 def columns(row: Mapping[str, Any]) -> dict[str, str]:
-    """Return options that have one column each, from A on, without empty ones.
+    """Return the options of a row with one column each, from A on, without empty ones.
 
     Raises:
-        RowError: an option under a letter whose predecessor has no column.
+        RowError: an option after a missing column.
 
     >>> columns({"A": "red", "B": "blue", "C": None, "question": "?"})
     {'A': 'red', 'B': 'blue'}
@@ -189,7 +191,7 @@ def columns(row: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _is_empty(value: Any) -> bool:
-    """Return whether a cell is missing; pandas writes `nan` for it."""
+    """Return whether a cell is missing; pandas writes `nan`."""
     return is_missing(value) or value == "nan"
 
 
@@ -201,11 +203,11 @@ def choice(
     Args:
         text: the question.
         options: letter -> text.
-        answer: a letter, or the text of an option.
-        given: what an answer is that is a letter, and the text of another option.
+        answer: letter or text of an option.
+        given: how to interpret an answer that is both a letter and the text of another option.
 
     Raises:
-        RowError: fewer than two options, or the answer is not one of them.
+        RowError: fewer than two options, or the answer is not among them.
     """
     if len(options) < 2:
         raise RowError("no_options", f"expected two options or more; got {dict(options)}")
@@ -219,16 +221,16 @@ def choice(
 
 
 def question(**fields: Any) -> Question:
-    """Return the question with these fields; pydantic rejects wrong ones.
+    """Return the question with these fields; pydantic validates them.
 
     Raises:
-        RowError: placeholders of pictures in the text do not fit its media.
+        RowError: placeholders of pictures in the text do not match the media.
     """
-    text = without_placeholders(fields["text"], len(fields["media"]))
+    text = strip_placeholders(fields["text"], len(fields["media"]))
     return Question.model_validate(fields | {"text": text})
 
 
 @cache
-def names_below(folder: Path) -> dict[str, Path]:
-    """Return every file below a folder by its name, the first of several."""
+def index_files(folder: Path) -> dict[str, Path]:
+    """Return every file below a folder by name; the first one of equal names."""
     return {path.name: path for path in sorted(folder.rglob("*"), reverse=True) if path.is_file()}

@@ -1,6 +1,6 @@
-"""Published results of benchmarks, with their source. They were not measured here.
+"""Published results of benchmarks, with their source. This project did not measure them.
 
-Papers differ in pixel budgets, prompts, turns, scorers and judges: these rows are not one leaderboard.
+Papers differ in pixel budgets, prompts, turns, scorers and judges, so these rows are not a leaderboard.
 """
 
 from __future__ import annotations
@@ -55,4 +55,4 @@ REFERENCES: dict[str, tuple[Reference, ...]] = {
         Reference("o3", 54.9, "arXiv 2507.07999"),
     ),
 }
-"""by name of the benchmark"""
+"""published results by benchmark name"""

@@ -1,12 +1,13 @@
-"""One evaluation in a folder: traces as they finish, a summary at the end, and resuming after a kill.
+"""Evaluation run in a folder: traces are appended as they finish, a summary follows, and a killed run resumes.
 
-settings.json   everything that decides the answers: model, dialect, budgets, limits, sampling, and which questions
+settings.json   all settings that determine the answers: model, dialect, budgets, limits, sampling, questions
 traces.jsonl    one line per question and sample; in the order of the questions when the run is complete (`runs.store`)
-summary.json    metrics, rows that were dropped, and the settings, scorer, versions and hardware of the run
+summary.json    metrics, dropped rows, and the settings, scorer, versions and hardware of the run
 without/        the same without operations (`evaluate_compared`)
-disturbed/      the same with an off-target first crop (`evaluate_disturbed`)
+disturbed/      the same with an off-target first crop (`evaluate_perturbed`)
 
-Questions and traces are streamed: memory does not depend on the number of questions, apart from a few numbers of each.
+Questions and traces are streamed: memory does not depend on the number of questions, except for a few numbers per
+question.
 """
 
 from __future__ import annotations
@@ -33,9 +34,9 @@ from pixel_reasoner.runs.folder import (
     SETTINGS,
     SUMMARY,
     check_run_settings,
-    in_folder,
-    keep_run_settings,
     load_run,
+    resolve_media_paths,
+    write_or_check_run_settings,
 )
 from pixel_reasoner.runs.lock import FolderLock
 from pixel_reasoner.runs.media_folders import folders_of, note_media_folders
@@ -54,54 +55,54 @@ __all__ = [
     "Evaluation",
     "evaluate",
     "evaluate_compared",
-    "evaluate_disturbed",
+    "evaluate_perturbed",
     "fingerprint",
     "load_run",
     "run_questions",
 ]
 
 WITHOUT = "without"
-DISTURBED = "disturbed"
+PERTURBED = "disturbed"
 
 OnTrace = Callable[[Trace], None]
 
 
 class Evaluation(NamedTuple):
-    """Which questions are asked, of which model, and how the answers are scored."""
+    """Questions, model and scorer of an evaluation."""
 
     questions: Iterable[Question]
-    """iterated several times: a list, or a `QuestionStream` that reads them again each time"""
+    """re-iterable: a list, or a `QuestionStream` that parses the file again on each iteration"""
     model: GenerationModel
     config: RolloutConfig
     task: dict[str, Any]
-    """what is asked, for the settings: name, split, seed, ..."""
+    """description of the questions for the settings: name, split, seed, ..."""
     batch_size: int = 16
-    """questions that are asked at the same time"""
+    """maximum number of concurrent questions"""
     samples: int = 1
-    """how often each question is asked, each time with another random seed"""
+    """answers per question, each with another random seed"""
     scorer: Scorer = Scorer.TYPED
     rows: dict[str, Any] | None = None
-    """counts of the rows of a benchmark, for the summary"""
+    """row counts of a benchmark, for the summary"""
     family_of: FamilyOf | None = None
-    """for metrics by family"""
+    """returns the family of a trace, for metrics by family"""
     cache: ResponseCache | None = None
-    """answers of earlier runs"""
+    """cached answers of earlier runs"""
 
 
 def evaluate(
     evaluation: Evaluation, out: Path, on_trace: OnTrace = lambda trace: None
 ) -> dict[str, Any]:
-    """Ask every question that is not yet answered in `out`, and return the summary of all.
+    """Ask every question without an answer in `out`, and return the summary of the run.
 
-    Relative media paths are relative to `out`. Questions that failed before are tried again.
+    Relative media paths are relative to `out`. Failed questions are retried.
 
     Args:
-        evaluation: what to ask.
+        evaluation: questions, model and scorer.
         out: the folder of the run.
-        on_trace: called with every trace, those of an earlier start first.
+        on_trace: called with every trace, starting with the existing ones.
 
     Raises:
-        InputError: two questions have one id.
+        InputError: two questions have the same id.
         UsageError: `out` contains a run with other settings.
         OutputError: `out` cannot be written, or another process writes to it.
     """
@@ -113,10 +114,11 @@ def evaluate(
 def evaluate_compared(
     evaluation: Evaluation, out: Path, on_trace: OnTrace = lambda trace: None
 ) -> dict[str, Any]:
-    """Ask everything twice, with operations and (in `out/without`) without: what did operations gain and harm?
+    """Ask everything with operations and (in `out/without`) without, and measure gain and harm of operations.
 
-    Arguments and errors are those of `evaluate`. The summary is that of the run with operations, with `with`, `without`, `gain`,
-    `harm`, `both`, `neither` and `difference` (`compare`).
+    Arguments and errors are the same as for `evaluate`. The summary belongs to the run with operations, plus `with`,
+    `without`,
+    `gain`, `harm`, `both`, `neither` and `difference` (`compare`).
     """
     config = evaluation.config.model_copy(update={"operations": (), "perturb": False})
     without = evaluation._replace(questions=_one_folder_up(evaluation.questions), config=config)
@@ -129,16 +131,17 @@ def evaluate_compared(
         return _write_summary(evaluation, settings, out, compared)
 
 
-def evaluate_disturbed(
+def evaluate_perturbed(
     summary: dict[str, Any],
     evaluation: Evaluation,
     out: Path,
     on_trace: OnTrace = lambda trace: None,
 ) -> dict[str, Any]:
-    """Ask again what a run answered right with an operation, with a first crop that misses the evidence.
+    """Ask again the questions that a run answered right with an operation, with an off-target first crop.
 
-    The traces go to `out/disturbed`; the run's summary gets `disturbed` (how many were asked) and `recovery_rate` (the
-    share that is answered right all the same). Arguments are those of `evaluate`, whose summary comes first.
+    The traces are written to `out/disturbed`. The run's summary gets `disturbed` (number of questions) and
+    `recovery_rate` (share
+    of answers that are still right). Arguments are the same as for `evaluate`, which must have finished in `out`.
     """
     with FolderLock(out):
         right = {
@@ -152,7 +155,7 @@ def evaluate_disturbed(
             evaluation._replace(
                 questions=_one_folder_up(chosen), config=config, family_of=None, rows=None
             ),
-            out / DISTURBED,
+            out / PERTURBED,
             on_trace,
         )
         summary = {
@@ -165,7 +168,7 @@ def evaluate_disturbed(
 
 
 def _one_folder_up(questions: Iterable[Question]) -> QuestionStream:
-    """Return the questions for a run in a folder of this run's folder."""
+    """Return the questions with media paths for a run in a subfolder."""
     return QuestionStream(lambda: (with_media_root(one, Path("..")) for one in questions))
 
 
@@ -179,16 +182,16 @@ def _with_ids(questions: Iterable[Question], ids: set[str]) -> Iterator[Question
 def run_questions(
     evaluation: Evaluation, out: Path, on_trace: OnTrace = lambda trace: None
 ) -> dict[str, Any]:
-    """Ask every question that is not yet answered in `out`, and return the settings of the run.
+    """Ask every question without an answer in `out`, and return the settings of the run.
 
-    Arguments and errors are those of `evaluate`.
+    Arguments and errors are the same as for `evaluate`.
     """
     _check_can_repeat(evaluation.questions)
     settings = {
         "task": task_settings(evaluation.task, evaluation.samples),
         **settings_of(evaluation.model, evaluation.config).to_dict(),
     }
-    # As JSON reads it back: a tuple becomes a list.
+    # Round trip through JSON: a tuple becomes a list.
     settings = dict(json.loads(json.dumps(settings)))
     with FolderLock(out):
         check_run_settings(out, settings)
@@ -199,22 +202,22 @@ def run_questions(
 
 
 def task_settings(task: dict[str, Any], samples: int) -> dict[str, Any]:
-    """Return what an evaluation asks, as its settings contain it."""
+    """Return the description of the questions for the settings."""
     return {**task, "samples": samples}
 
 
 def _ask_missing(
     evaluation: Evaluation, settings: dict[str, Any], out: Path, on_trace: OnTrace
 ) -> None:
-    """Ask every question of a run that is not yet answered."""
+    """Ask every unanswered question of a run."""
     with RunStore(out, settings=settings) as store:
         store.discard_failed()
         store.set_questions(evaluation.questions)
-        keep_run_settings(out, settings)
+        write_or_check_run_settings(out, settings)
         for trace in store.traces():
-            if store.is_other_question(trace.question):
+            if store.has_changed_question(trace.question):
                 raise _other_question(trace.question.id, out)
-            on_trace(in_folder(trace, out))
+            on_trace(resolve_media_paths(trace, out))
         for sample in range(evaluation.samples):
             for trace in _Asking(evaluation, store, sample).traces():
                 on_trace(trace)
@@ -222,7 +225,7 @@ def _ask_missing(
 
 
 class _Asking:
-    """Asks the questions of one sample that the store does not contain yet."""
+    """Rollouts of the unanswered questions of one sample."""
 
     def __init__(self, evaluation: Evaluation, store: RunStore, sample: int) -> None:
         sampling = evaluation.config.sampling
@@ -231,10 +234,10 @@ class _Asking:
         self.config = evaluation.config.model_copy(update={"sampling": seeded})
         self.settings = settings_of(evaluation.model, self.config)
         self.in_flight: dict[str, Question] = {}
-        """questions that are being asked, with paths as they were given"""
+        """questions in progress, with their original paths"""
 
     def traces(self) -> Iterator[Trace]:
-        """Yield the traces that are new, those that the cache contains first."""
+        """Yield the new traces, cached ones first."""
         if self.evaluation.cache is not None:
             yield from self._cached(self.evaluation.cache)
         asked = ask_many(
@@ -267,7 +270,7 @@ class _Asking:
     def _kept(self, trace: Trace, question: Question) -> Trace:
         """Append a trace to the store and return it with its sample."""
         trace = trace.model_copy(update={"sample": self.sample})
-        # The store keeps paths as they were given, so that the folder can be moved.
+        # The store keeps the original paths, so that the folder can be moved.
         self.store.append(trace.model_copy(update={"question": question}))
         return trace
 
@@ -276,8 +279,8 @@ def _check_can_repeat(questions: Iterable[Question]) -> None:
     if iter(questions) is questions:
         raise UsageError(
             expected="questions that can be iterated several times",
-            got=f"a {type(questions).__name__}, which ends after the first time",
-            fix="give a list, or QuestionStream(lambda: ...) that reads them again",
+            got=f"a {type(questions).__name__}, which can be iterated once",
+            fix="give a list, or QuestionStream(lambda: ...), which opens the file again",
         )
 
 
@@ -285,7 +288,7 @@ def _other_question(id_: str, out: Path) -> UsageError:
     return UsageError(
         expected=f"the questions of the run in {out}",
         got=f"another question with id {id_!r}: its text, options, answer or media changed",
-        fix="name another --out, or delete this one",
+        fix="use another --out, or delete this folder",
     )
 
 
@@ -319,7 +322,7 @@ def with_digest(traces: Iterable[Trace], digest: QuestionDigest) -> Iterator[Tra
 
 
 def provenance(digest: QuestionDigest, settings: dict[str, Any], scorer: Scorer) -> dict[str, Any]:
-    """Return the entries of a summary that say what its metrics stand for."""
+    """Return the summary entries that document the origin of its metrics."""
     return {
         "data": digest.hexdigest(),
         "scorer": str(scorer),
@@ -331,7 +334,7 @@ def provenance(digest: QuestionDigest, settings: dict[str, Any], scorer: Scorer)
 
 @cache
 def hardware() -> dict[str, Any]:
-    """Return the hardware of this machine, as far as it is known."""
+    """Return the hardware of this machine, as far as it can be detected."""
     found: dict[str, Any] = {"machine": platform.machine(), "cores": os.cpu_count()}
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():

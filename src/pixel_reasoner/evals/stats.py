@@ -1,16 +1,16 @@
 """Metrics of a run: pure functions of its traces, in constant memory per trace.
 
-accuracy              share of right answers; no answer counts as wrong; with a 95 % interval (`intervals`)
-score                 mean score, the metric of benchmarks with partial scores (ANLS); elsewhere it equals the accuracy
+accuracy              share of right answers; a missing answer counts as wrong; with a 95 % interval (`intervals`)
+score                 mean score, the metric of benchmarks with partial scores (ANLS); otherwise equal to the accuracy
 rapr                  share of traces with at least one executed operation (RaPR, arXiv 2505.15966)
-evidence_hit_rate     share of questions with evidence that an operation showed (`evidence_hit`)
-mean_iou              of evidence boxes with the regions that were zoomed into (`iou`); the second metric of TreeBench
-operation_error_rate  share of calls that were rejected
-unparsed_rate         share without an answer
+evidence_hit_rate     share of questions with evidence whose evidence an operation showed (`evidence_hit`)
+mean_iou              mean IoU of evidence boxes and zoomed regions (`iou`); second metric of TreeBench
+operation_error_rate  share of rejected calls
+unparsed_rate         share of traces without an answer
 mean_operations       executed operations per trace
 new_tokens_per_question, seconds_per_question
 
-Traces are read one at a time: of each, a few numbers are kept for the bootstrap, never the trace.
+Traces are parsed one at a time: only a few numbers of each are kept for the bootstrap.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ def summarize(
     family_of: FamilyOf | None = None,
     scorer: Scorer = Scorer.TYPED,
 ) -> dict[str, Any]:
-    """Return all metrics of a run, and the same by category, family and label.
+    """Return all metrics of a run, in total and by category, family and label.
 
-    A question that could not be asked counts only in `failed`.
+    A failed question counts only in `failed`.
 
     Args:
-        traces: of the run; they are iterated once.
-        family_of: for `by_family`, all metrics of each family of questions.
-        scorer: how answers are compared.
+        traces: traces of the run; iterated once.
+        family_of: returns the family of a trace, for `by_family`.
+        scorer: comparison of answers.
     """
     summary = _Summary(family_of, scorer)
     for trace in traces:
@@ -55,7 +55,7 @@ def summarize(
 
 
 def cyclic_accuracy(accuracies: Sequence[float]) -> float:
-    """Return HR-Bench's own metric: the mean of the accuracies within each cycle of the options.
+    """Return the official metric of HR-Bench: the mean of the accuracies within each cycle of the options.
 
     >>> cyclic_accuracy([0.5, 0.7, 0.6, 0.6])
     0.6
@@ -64,9 +64,9 @@ def cyclic_accuracy(accuracies: Sequence[float]) -> float:
 
 
 def repeats(traces: Iterable[Trace], scorer: Scorer = Scorer.TYPED) -> dict[str, Any]:
-    """Return avg@k and pass@k of questions that were asked k times.
+    """Return avg@k and pass@k of questions with k samples.
 
-    avg@k is the mean accuracy, pass@k the share of questions with a right answer among k.
+    avg@k is the mean accuracy; pass@k is the share of questions with at least one right answer among k.
     """
     metrics = Metrics()
     for trace in traces:
@@ -81,7 +81,7 @@ def is_correct(trace: Trace, scorer: Scorer = Scorer.TYPED) -> bool:
 
 
 def category_of(trace: Trace) -> str:
-    """Return whether a question needs an operation, where that is known; else its category."""
+    """Return whether a question needs an operation, if known, or else its category."""
     question = trace.question
     if question.needs_look is not None:
         return "needs_look" if question.needs_look else "overview"
@@ -89,12 +89,12 @@ def category_of(trace: Trace) -> str:
 
 
 def cluster_of(question: Question) -> Hashable:
-    """Return what dependent questions share: their group, or else their media."""
-    return question.group or tuple((medium.path, medium.start_s) for medium in question.media)
+    """Return the cluster of dependent questions: their group, or else their media."""
+    return question.group or tuple((item.path, item.start_s) for item in question.media)
 
 
 def number_of(value: Hashable) -> int:
-    """Return a 64-bit number that stands for a value in arrays."""
+    """Return a 64-bit hash of a value, for arrays."""
     digest = hashlib.blake2b(repr(value).encode(), digest_size=8).digest()
     return int.from_bytes(digest, signed=True)
 
@@ -103,7 +103,7 @@ def number_of(value: Hashable) -> int:
 
 
 class TraceNumbers(NamedTuple):
-    """The numbers that the metrics need of one trace."""
+    """Numbers of one trace for the metrics."""
 
     question: int
     cluster: int
@@ -113,7 +113,7 @@ class TraceNumbers(NamedTuple):
     num_rejected: int
     num_executed: int
     num_new_tokens: int | None
-    """None where a server did not count them"""
+    """None if a server did not report them"""
     seconds: float
 
     @classmethod
@@ -133,12 +133,12 @@ class TraceNumbers(NamedTuple):
 
 
 class Metrics:
-    """Metrics of a group of traces, which are added one at a time."""
+    """Incremental metrics of a group of traces."""
 
     def __init__(self) -> None:
         self.questions, self.clusters = array("q"), array("q")
         self.correct = array("b")
-        """one value per trace; a question without a known answer has none that is right"""
+        """one value per trace; False for a question without a known answer"""
         self.graded_clusters, self.graded, self.scores = array("q"), array("b"), array("d")
         """one value per trace with a known answer"""
         self.ious, self.seconds = array("d"), array("d")
@@ -194,7 +194,7 @@ class Metrics:
         }
 
     def repeats(self) -> dict[str, Any]:
-        """Return avg@k and pass@k (`repeats`); there is at least one trace."""
+        """Return avg@k and pass@k (`repeats`); requires at least one trace."""
         _, first, inverse = np.unique(
             np.asarray(self.questions), return_index=True, return_inverse=True
         )
@@ -230,14 +230,14 @@ class Groups(dict[str, Metrics]):
         self.setdefault(name, Metrics()).add(numbers)
 
     def result(self) -> dict[str, dict[str, Any]]:
-        """Return the metrics of each group with a name, those by need of an operation first."""
+        """Return the metrics of each named group, starting with the groups by need of an operation."""
         first = [name for name in FIRST_CATEGORIES if name in self]
         names = [*first, *(name for name in self if name and name not in first)]
         return {name: self[name].result() for name in names}
 
 
 class _Summary:
-    """Metrics of a run, which grow with each trace."""
+    """Incremental metrics of a run."""
 
     def __init__(self, family_of: FamilyOf | None, scorer: Scorer) -> None:
         self.family_of, self.scorer = family_of, scorer

@@ -1,4 +1,4 @@
-"""Adapters for inspect_ai, lmms-eval and Ray Data. Each needs an extra; the first two need their own environments."""
+"""Adapters for inspect_ai, lmms-eval and Ray Data. Each needs an extra; the first two need separate environments."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 def lmms_eval_manifest() -> ModelManifest:
     """Return the manifest that lmms-eval loads through its entry point.
 
-    It is not defined in the module of the class: that imports lmms_eval, which loads entry points while it is imported itself.
+    It is not defined in the class's module, because that module imports lmms_eval, which loads entry points during its
+    own import.
     """
     from lmms_eval.models.registry_v2 import ModelManifest
 

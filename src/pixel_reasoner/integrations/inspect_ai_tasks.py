@@ -1,10 +1,11 @@
-"""Benchmarks as tasks of inspect_ai, for its log viewer and for any model it supports.
+"""inspect_ai tasks for all benchmarks: with inspect_ai's log viewer and any of its models.
 
     inspect eval pixel_reasoner/benchmark -T task=vstar -T data=vstar_bench --model none     # our rollouts and model
     inspect eval pixel_reasoner/benchmark -T task=vstar -T data=vstar_bench -T loop=false --model openai/gpt-4o
 
-Questions, prompts and scores are those of `pixel-reasoner eval`. With `loop` the log contains every turn and every crop; without it a
-model of inspect_ai answers in one turn, without operations. Extra: `inspect`.
+Questions, prompts and scores are the same as in `pixel-reasoner eval`. With `loop` the log contains every turn and
+every crop.
+Without it a model of inspect_ai answers in one turn, without operations. Extra: `inspect`.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from inspect_ai.model import (
 from inspect_ai.scorer import Score, Scorer, Target, accuracy, ci, scorer, stderr
 from inspect_ai.solver import Generate, Solver, TaskState, generate, solver
 
-from pixel_reasoner.evals.benchmark import select
+from pixel_reasoner.evals.benchmark import select_questions
 from pixel_reasoner.evals.benchmarks import get_benchmark
 from pixel_reasoner.evals.stats import cluster_of
 from pixel_reasoner.media.context import MediaContext
@@ -62,15 +63,15 @@ def benchmark(  # noqa: PLR0913 - each is a flag, `-T name=value`
 
     Args:
         task: name of the benchmark.
-        data: folder of its files.
-        media: folder for pictures that are inside its files; a temporary folder by default.
-        limit: rows to draw at random; 0 for all.
-        limit_seed: seed of the draw.
-        family: of PixelWorld.
-        count: questions of PixelWorld.
-        loop: run rollouts of our model; else ask the model of inspect_ai once, without operations.
+        data: folder of the benchmark's files.
+        media: folder for pictures embedded in its files; default: a temporary folder.
+        limit: number of rows to draw at random; 0: all.
+        limit_seed: random seed of the draw.
+        family: PixelWorld family.
+        count: number of PixelWorld questions.
+        loop: run rollouts of our model; False: ask the model of inspect_ai once, without operations.
         model: our model: `tiny`, a folder or a hub id.
-        operations: whether rollouts offer operations.
+        operations: whether operations are available in rollouts.
         scorer: typed, harness or released.
     """
     folder = Path(media or tempfile.mkdtemp(prefix="pixel-reasoner-")).absolute()
@@ -78,7 +79,7 @@ def benchmark(  # noqa: PLR0913 - each is a flag, `-T name=value`
         questions = world(family, count, folder)
     else:
         files = Path(data).absolute()
-        selection = select(get_benchmark(task), files, folder, limit or None, limit_seed)
+        selection = select_questions(get_benchmark(task), files, folder, limit or None, limit_seed)
         questions = selection.questions
     return Task(
         dataset=MemoryDataset([sample(question) for question in questions], name=task),
@@ -140,7 +141,7 @@ def look_again(
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:
         question = Question.model_validate(state.metadata["question"])
-        # All samples share the batch of one scheduler.
+        # All samples share one scheduler and its batch.
         trace = await ask_async(question, loaded, config)
         state.messages.extend(messages(trace))
         last = trace.turns[-1].text if trace.turns else ""
@@ -158,7 +159,7 @@ def _load(name: str) -> GenerationModel:
 
 
 def messages(trace: Trace) -> list[ChatMessage]:
-    """Return the turns of a trace as messages. Results of operations are user messages with pictures as data URIs."""
+    """Return the turns of a trace as messages. Tool results are user messages with pictures as data URIs."""
     context = MediaContext.of_trace(trace)
     found: list[ChatMessage] = []
     for turn in trace.turns:

@@ -1,16 +1,17 @@
-"""A model of lmms-eval that runs our rollouts, for the benchmarks, prompts and scores of lmms-eval.
+"""lmms-eval model that runs rollouts, with the benchmarks, prompts and scores of lmms-eval.
 
     python -m lmms_eval --model pixel_reasoner --model_args model=FOLDER_OR_HUB_ID,traces=runs/vstar/traces.jsonl --tasks vstar_bench
 
-lmms-eval reads the rows, writes the prompts and scores the answers. It receives the final answer alone, a choice as its letter:
-its regular expressions for letters expect short replies (V* takes "Based on the zoomed crop, the answer is (C)" for B).
+lmms-eval loads the rows, builds the prompts and scores the answers. It receives only the final answer, a choice as its
+letter:
+its regular expressions for letters expect short replies (V* parses "Based on the zoomed crop, the answer is (C)" as B).
 Thoughts, calls and crops are in the traces. Extra: `lmms`.
 
 Ignored or not supported
-    max_new_tokens, until   they are for models that answer in one turn; the `max_new_tokens` of the model_args limit a turn
-    places of pictures      all precede the text, in their order
-    turns of an assistant   a row that contains some (few-shot examples), or audio, is not asked
-    other kinds of tasks    likelihoods, several rounds
+    max_new_tokens, until   meant for single-turn models; `max_new_tokens` in the model_args limits one turn
+    positions of pictures   all pictures precede the text, in order
+    assistant turns         a row with assistant turns (few-shot examples), or audio, is skipped
+    other task types        likelihoods, several rounds
 """
 
 from __future__ import annotations
@@ -47,11 +48,11 @@ from pixel_reasoner.schema.trace import StopReason, Trace
 from pixel_reasoner.sources.rows import RowError
 
 MAX_NAMED_ROWS = 20
-"""failed rows that a warning names"""
+"""maximum number of failed rows in a warning"""
 
 
 class TaskRow(NamedTuple):
-    """A row of a task and its sampling parameters. Equal rows are asked once: greedy repeats are all the same."""
+    """Row of a task and its sampling parameters. Equal rows are asked once: greedy repeats are identical."""
 
     task: str
     split: str
@@ -60,7 +61,7 @@ class TaskRow(NamedTuple):
 
     @property
     def id(self) -> str:
-        """Return the id of its question.
+        """Return the id of the row's question.
 
         >>> TaskRow("vstar_bench", "test", 7, SamplingParams()).id
         'vstar_bench/test/7'
@@ -69,23 +70,23 @@ class TaskRow(NamedTuple):
 
 
 class PixelReasoner(lmms):
-    """Model of lmms-eval that runs rollouts with visual operations.
+    """lmms-eval model that runs rollouts with visual operations.
 
     Args:
         model: `tiny`, a folder or a hub id.
-        operations: whether operations are offered.
-        batch_size: questions in progress at once; lmms-eval passes 1 by default (`--batch_size`).
-        max_turns: messages of the model per question.
-        max_new_tokens: of one turn.
-        device: by default a GPU if there is one; each of several processes uses its own.
-        dialect: overrides the one that the folder of the model names.
+        operations: whether operations are available.
+        batch_size: number of concurrent questions; lmms-eval passes 1 by default (`--batch_size`).
+        max_turns: maximum number of model messages per question.
+        max_new_tokens: maximum number of tokens per turn.
+        device: default: a GPU if there is one; each of several processes uses its own.
+        dialect: overrides the dialect of the model folder.
         traces: JSONL file to which every trace is appended, with pictures in the folder `media` next to it. Each of several
             processes has its own file (`traces.jsonl`, `traces-1.jsonl`, ...).
-        unknown: other arguments, which are errors.
+        unknown: other arguments; they are errors.
 
     Raises:
-        UsageError: an unknown argument, or a value that does not fit.
-        ModelError: no model that can be used.
+        UsageError: an unknown argument, or an invalid value.
+        ModelError: the model cannot be loaded.
     """
 
     is_simple = False
@@ -126,19 +127,19 @@ class PixelReasoner(lmms):
         options = {name: v for name, v in (additional_config or {}).items() if v is not None}
         options.pop(
             "max_batch_size", None
-        )  # only of a search for a batch size, which is not supported
+        )  # used only to search for a batch size, which is not supported
         given = {**options, **simple_parse_args_string(arg_string)}
-        # lmms-eval parses a folder named 2026 as a number.
+        # lmms-eval parses a folder name such as 2026 as a number.
         names = {name: str(given[name]) for name in _TEXT_ARGS & given.keys()}
         return cls(**{**given, **names})
 
     def generate_until(self, requests: Sequence[Any]) -> list[str]:
-        """Return the final answer to each request, in their order; an empty text where there is none.
+        """Return the final answer to each request, in order; an empty text for no answer.
 
-        A row that cannot be asked does not stop the others; a warning names it.
+        A failed row does not stop the others; a warning names it.
 
         Raises:
-            UsageError: tasks that provide no messages.
+            UsageError: tasks without messages.
             OutputError: pictures or traces cannot be written.
         """
         rows = self._rows(requests)
@@ -157,27 +158,27 @@ class PixelReasoner(lmms):
         return [answers[row] for row in rows]
 
     def loglikelihood(self, requests: Sequence[Any]) -> NoReturn:
-        """Raise an error: a chain of thought has no likelihood to compare.
+        """Raise an error: a chain of thought has no comparable likelihood.
 
         Raises:
             UsageError: always.
         """
-        _refuse("loglikelihood", requests, "ask for a variant of the task that generates an answer")
+        _reject("loglikelihood", requests, "use a variant of the task that generates an answer")
 
     def generate_until_multi_round(self, requests: Sequence[Any]) -> NoReturn:
-        """Raise an error: the turns of a question are decided by the rollout.
+        """Raise an error: the rollout determines the turns of a question.
 
         Raises:
             UsageError: always.
         """
-        fix = "ask for a variant of the task with one question a row"
-        _refuse("generate_until_multi_round", requests, fix)
+        fix = "use a variant of the task with one question per row"
+        _reject("generate_until_multi_round", requests, fix)
 
     def _rows(self, requests: Sequence[Any]) -> list[TaskRow | None]:
-        """Return the row of each request; None for padding that gives every process as many requests.
+        """Return the row of each request; None for padding (it gives every process the same number of requests).
 
         Raises:
-            UsageError: requests of another shape.
+            UsageError: requests of another format.
         """
         rows: list[TaskRow | None] = []
         repeats: Counter[tuple[str, str, int]] = Counter()
@@ -189,7 +190,7 @@ class PixelReasoner(lmms):
             if not callable(messages_of):
                 raise UsageError(
                     expected="tasks with messages",
-                    got=f"{task} without: lmms-eval builds none for a task that is given as a file or folder",
+                    got=f"{task} without: lmms-eval builds none for a task given as a file or folder",
                     fix="give its name to --tasks and its folder to --include_path",
                 )
             place = (task, split, doc_id)
@@ -198,7 +199,7 @@ class PixelReasoner(lmms):
         return rows
 
     def _sampling(self, wanted: Mapping[str, Any], repeat: int) -> SamplingParams:
-        """Return sampling parameters: those of the task where it samples, with another seed for every repeat of a row."""
+        """Return the task's sampling parameters. If the task samples, each repeat of a row gets another seed."""
         greedy = self.config.sampling
         temperature = float(wanted.get("temperature") or 0)
         if temperature <= 0 or wanted.get("do_sample") is False:
@@ -210,11 +211,11 @@ class PixelReasoner(lmms):
 
     @contextmanager
     def _places(self) -> Iterator[tuple[Path, Callable[[Trace], None]]]:
-        """Provide the folder for pictures without a file, and a function that stores or discards a trace."""
+        """Yield the folder for pictures without a file, and a function that stores or discards a trace."""
         if self.traces is None:
             with tempfile.TemporaryDirectory(prefix="pixel-reasoner-") as folder:
                 home = Path(folder)
-                # After each trace: the pictures of some benchmarks would fill a disk.
+                # Delete pictures after each trace: those of some benchmarks would fill a disk.
                 yield (
                     home,
                     lambda t: shutil.rmtree(home / file_name(t.question.id), ignore_errors=True),
@@ -227,7 +228,7 @@ class PixelReasoner(lmms):
             yield file.parent, log.append_record
 
     def _ask(self, requests: Mapping[TaskRow, Any], home: Path) -> Iterator[tuple[TaskRow, Trace]]:
-        """Yield the traces of rows as they finish. Paths of pictures below `home` are relative to it."""
+        """Yield traces of rows as they finish. Picture paths below `home` are relative to it."""
         by_sampling: dict[SamplingParams, dict[str, TaskRow]] = defaultdict(dict)
         for row in requests:
             by_sampling[row.sampling][row.id] = row
@@ -271,31 +272,30 @@ class PixelReasoner(lmms):
 
 
 def _as_input_error(error: Exception) -> Exception:
-    """Return an error that describes what is wrong with a row."""
+    """Return an `InputError` that describes the problem of a row."""
     if isinstance(error, PixelReasonerError | RowError):
         return error
     lines = str(error).strip().splitlines() or [""]
     return InputError(
-        expected="a row that its task can read",
+        expected="a row that its task can load",
         got=f"{type(error).__name__}: {lines[0][:300]}",
-        fix="look at this row's files",
+        fix="check the files of this row",
     )
 
 
 def _warn(problems: Mapping[str, str], num_rows: int) -> None:
-    """Log the rows that could not be asked."""
+    """Log the failed rows."""
     if not problems:
         return
     named = [f"{name}: {why}" for name, why in list(problems.items())[:MAX_NAMED_ROWS]]
     if len(problems) > MAX_NAMED_ROWS:
         named.append(f"and {len(problems) - MAX_NAMED_ROWS} more")
     logger.warning(
-        f"{len(problems)} of {num_rows} rows could not be asked and have empty answers:\n"
-        + "\n".join(named)
+        f"{len(problems)} of {num_rows} rows failed and have empty answers:\n" + "\n".join(named)
     )
 
 
-def _refuse(kind: str, requests: Sequence[Any], fix: str) -> NoReturn:
+def _reject(kind: str, requests: Sequence[Any], fix: str) -> NoReturn:
     tasks = sorted({str(request.task_name) for request in requests})
     raise UsageError(
         expected="tasks of the output_type generate_until",
@@ -318,7 +318,7 @@ _MODEL_ARGS = (
 _TEXT_ARGS = frozenset({"model", "device", "dialect", "traces"})
 
 _ALIASES = {"pretrained": "model", "model_version": "model"}
-"""argument of other models of lmms-eval -> ours"""
+"""argument name of other lmms-eval models -> our name"""
 
 
 def _reject_unknown(unknown: Mapping[str, Any]) -> None:

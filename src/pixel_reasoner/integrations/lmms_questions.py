@@ -1,4 +1,4 @@
-"""Rows of lmms-eval as questions, and traces as the answers that it scores."""
+"""Conversion of lmms-eval rows to questions, and of traces to answers for its scorers."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from pixel_reasoner.evals.readers import image
 from pixel_reasoner.schema.question import AnswerType, MediaItem, Question
 from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.scoring.extraction import answer_of
-from pixel_reasoner.scoring.grading import option_meant
-from pixel_reasoner.scoring.numbers import unwrapped
-from pixel_reasoner.sources.pictures import saved, saved_cell
+from pixel_reasoner.scoring.grading import matching_option
+from pixel_reasoner.scoring.numbers import strip_latex
+from pixel_reasoner.sources.pictures import save_cell_picture, save_picture
 
 MEDIA = "media"
 """folder of pictures, next to the traces"""
@@ -32,12 +32,12 @@ def question_of(
 
     Args:
         name: id of the question.
-        messages: as the task builds them.
-        home: folder that paths are relative to.
-        media: folder in it for pictures that have no file.
+        messages: messages built by the task.
+        home: root of relative paths.
+        media: folder in it for pictures without a file.
 
     Raises:
-        InputError: messages that cannot be asked.
+        InputError: unsupported messages.
         OutputError: pictures cannot be written.
 
     >>> messages = [{"role": "user", "content": [{"type": "text", "text": "Which?\n(A) red\n(B) blue"}]}]
@@ -50,7 +50,7 @@ def question_of(
     for message in ChatMessages(messages=messages).messages:
         if message.role == "assistant":
             raise InputError(
-                expected="a question", got="turns of an assistant", fix="use --num_fewshot 0"
+                expected="a question", got="assistant turns", fix="use --num_fewshot 0"
             )
         for part in message.content:
             if part.type == "text":
@@ -69,7 +69,7 @@ def question_of(
 
 
 def _media_item(part: Any, home: Path, media: str) -> MediaItem:
-    """Return a picture or video of a message: its own file, or else one written below `home`."""
+    """Return a picture or video of a message: its own file, or a file written below `home`."""
     if part.type == "image":
         return _picture(part.url, home, media)
     if part.type != "video":
@@ -90,7 +90,11 @@ def _picture(url: Any, home: Path, media: str) -> MediaItem:
     if isinstance(url, str) and not url.startswith("data:"):
         return image(_path(url))
     folder = home / media
-    written = saved(_png(url), folder) if isinstance(url, Image.Image) else saved_cell(url, folder)
+    written = (
+        save_picture(_png(url), folder)
+        if isinstance(url, Image.Image)
+        else save_cell_picture(url, folder)
+    )
     return image(Path(written.path).relative_to(home))
 
 
@@ -104,7 +108,7 @@ def _path(url: Any) -> Path:
 
 @contextmanager
 def reject_truncated_pictures() -> Iterator[None]:
-    """Make Pillow raise on truncated pictures again: lmms-eval has it fill them with grey, for the whole process."""
+    """Make Pillow raise on truncated pictures: lmms-eval configures it to fill them with grey, for the whole process."""
     before, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
     try:
         yield
@@ -116,7 +120,7 @@ _PNG_MODES = frozenset({"1", "L", "LA", "P", "I", "I;16", "RGB", "RGBA"})
 
 
 def _png(picture: Image.Image) -> bytes:
-    """Return a picture as PNG: lossless, and fast to write rather than small."""
+    """Return a picture as PNG: lossless, optimised for speed over size."""
     if picture.mode not in _PNG_MODES:
         picture = picture.convert("RGB")
     content = io.BytesIO()
@@ -128,7 +132,7 @@ _OPTION = re.compile(r"(?:^[ \t]*\(?([A-J])[).:]|\(([A-J])\))[ \t]+", re.MULTILI
 
 
 def options_in(text: str) -> dict[str, str]:
-    r"""Return the options that a question lists, by letter: one per line (`A. red`, `(A) red`), or in brackets in one line.
+    r"""Return the options in a question by letter: one per line (`A. red`, `(A) red`), or in brackets in one line.
 
     >>> options_in("Which colour?\nA. red\nB. light blue\nAnswer with the letter.")
     {'A': 'red', 'B': 'light blue'}
@@ -149,7 +153,7 @@ def options_in(text: str) -> dict[str, str]:
 
 
 def final_answer(trace: Trace) -> str:
-    r"""Return the answer of a trace for lmms-eval: the letter of a choice; an empty text where there is none.
+    r"""Return the answer of a trace for lmms-eval: the letter of a choice; an empty text for no answer.
 
     >>> from pixel_reasoner.schema.trace import StopReason
     >>> question = Question(id="1", text="?", media=(), answer_type="choice", options={"A": "red", "B": "blue"})
@@ -161,4 +165,4 @@ def final_answer(trace: Trace) -> str:
     answer = answer_of(trace)
     if answer is None:
         return ""
-    return option_meant(answer, trace.question.options) or unwrapped(answer)
+    return matching_option(answer, trace.question.options) or strip_latex(answer)

@@ -2,18 +2,18 @@
 
     answered = ask_dataset(ray.data.read_text("questions.jsonl"), ModelSpec("tiny"), actors=2)
 
-A row is a question in the neutral form (`sources.jsonl`) or as this project writes it. Its answer may be left out.
+A row is an own row (`sources.jsonl`) or a question in this project's format. The answer is optional.
 
-    one column          a line of JSON, whatever the name of the column (`ray.data.read_text`), or an object
-    several columns     the keys of the question (`ray.data.read_json`, `read_parquet`); null counts as left out
+    one column          a line of JSON (any column name, `ray.data.read_text`), or an object
+    several columns     the keys of the question (`ray.data.read_json`, `read_parquet`); null means missing
 
-Every row gives one row of texts, in no fixed order.
+Every row gives one output row of texts, in no fixed order.
 
-    id, answer, stop    of the trace; `answer` is null where there is none
-    error               why a row failed (`stop` is `failed`): it is no question, its media cannot be used, a server rejected it
-    trace               the whole trace, as a line of a `traces.jsonl`
+    id, answer, stop    fields of the trace; `answer` is null if there is none
+    error               reason of a failed row (`stop` is `failed`): invalid question, unusable media, rejected request
+    trace               the whole trace, as a line of `traces.jsonl`
 
-A model that cannot be loaded and servers that stop answering end the run, since all further rows would fail.
+If a model cannot be loaded or servers stop answering, the run ends, because all further rows would fail.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pixel_reasoner.errors import InputError, UsageError, packages_of
+from pixel_reasoner.errors import InputError, UsageError, require_extra
 from pixel_reasoner.models.api import GenerationModel
 from pixel_reasoner.models.spec import ModelSpec
 from pixel_reasoner.rollout.ask import ask_many
@@ -53,30 +53,32 @@ def ask_dataset(  # noqa: PLR0913 - our options and those of Ray
     actors: int = 1,
     **options: Any,
 ) -> Dataset:
-    """Return the dataset of answers. Nothing runs until it is read or written.
+    """Return the dataset of answers. It is evaluated lazily.
 
     Args:
-        dataset: of questions, one per row.
-        model: which model, or a function that returns one and is called once in each actor.
+        dataset: dataset of questions, one per row.
+        model: model specification, or a function that returns a model; called once per actor.
         rules: limits, sampling, operations.
-        folder: folder that relative paths of media are relative to. Every node needs access to the media.
-        batch_size: questions in progress at once in an actor.
-        rows: rows that an actor receives at a time. It starts the next ones when all of these are answered: more rows keep
-            the batch full for longer, fewer distribute a small dataset over more actors.
+        folder: root of relative media paths. Every node needs access to the media.
+        batch_size: number of concurrent questions per actor.
+        rows: rows per call of an actor. The next call starts after all of them are answered: more rows keep the batch
+        full for
+          longer, fewer rows distribute a small dataset over more actors.
         actors: number of actors, each with its own model.
-        options: of `Dataset.map_batches`: `num_gpus`, `num_cpus` (reserved by an actor, 0 by default, and the number of torch threads
-            in it), `memory`, `runtime_env`, `compute` instead of `actors`, ...
+        options: options of `Dataset.map_batches`: `num_gpus`, `num_cpus` (reserved per actor, 0 by default, and its
+        number of torch
+          threads), `memory`, `runtime_env`, `compute` instead of `actors`, ...
 
     Raises:
         UsageError: Ray is not installed, or a count below 1.
     """
-    with packages_of("ray", "run Ray Data"):
+    with require_extra("ray", "run Ray Data"):
         from ray.data import ActorPoolStrategy
     for name, count in (("batch_size", batch_size), ("rows", rows), ("actors", actors)):
         if count < 1:
             raise UsageError(expected=f"{name} of 1 or more", got=str(count), fix="give one")
     arguments = (model, rules or RolloutConfig(), Path(folder).absolute(), batch_size)
-    # Actors that reserve all CPUs of a small cluster would wait forever: no CPU would be left to read rows.
+    # Actors that reserve all CPUs of a small cluster would block forever: no CPU would be left to load rows.
     defaults = {"compute": ActorPoolStrategy(size=actors), "num_cpus": 0}
     return dataset.map_batches(
         Reasoner,
@@ -91,10 +93,10 @@ class Reasoner:
     r"""Model of an actor. Called with a table of questions, it returns a table of traces.
 
     Args:
-        model: which model, or a function that returns one.
+        model: model specification, or a function that returns a model.
         rules: limits, sampling, operations.
-        folder: folder that relative paths of media are relative to.
-        batch_size: questions in progress at once.
+        folder: root of relative media paths.
+        batch_size: number of concurrent questions.
 
     Raises:
         PixelReasonerError: the model cannot be loaded (`ModelSpec.load`).
@@ -136,7 +138,7 @@ class Reasoner:
             (trace.question.id, trace.answer, trace.stop.value, trace.error, trace.to_line())
             for trace in traces
         ]
-        # An explicit schema: in a batch without errors, that column would have another type.
+        # An explicit schema: in a batch without errors, the error column would have another type.
         schema = pyarrow.schema([(name, pyarrow.string()) for name in COLUMNS])
         return pyarrow.Table.from_pylist(
             [dict(zip(COLUMNS, row, strict=True)) for row in values], schema=schema
@@ -150,9 +152,9 @@ class Reasoner:
         for row, one in zip(rows, parsed, strict=True):
             if isinstance(one, SkippedRow):
                 error = InputError(
-                    expected="a row that is a question",
+                    expected="a row with a question",
                     got=f"{one.where}: {one.reason}: {one.detail}",
-                    fix="mend it; other rows do not suffer from it",
+                    fix="correct it; other rows are not affected",
                 )
                 yield failed_trace(
                     Question(id=one.where, text=_text(row), media=()), error, settings
@@ -160,7 +162,7 @@ class Reasoner:
 
 
 def question_of(row: Mapping[str, Any], folder: Path) -> Row:
-    """Return the question in a row, or why there is none. A row without an id is named by its hash.
+    """Return the question in a row, or the reason for skipping it. The default id of a row is its hash.
 
     >>> question_of({"id": "7", "text": "Which colour?", "media": [], "options": {"A": "red", "B": None}}, Path()).options
     {'A': 'red'}
@@ -190,7 +192,7 @@ def _object(row: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _without_null(value: Any) -> Any:
-    """Return a value without null fields: in Arrow, all objects of a column have the keys of every one."""
+    """Return a value without null fields: in Arrow, all objects of a column have the keys of all others."""
     if isinstance(value, Mapping):
         return {key: _without_null(one) for key, one in value.items() if one is not None}
     return [_without_null(one) for one in value] if isinstance(value, list) else value

@@ -1,6 +1,6 @@
-"""Which files may be read as media: those below the folders that a medium is restricted to.
+"""Access control for media files named by untrusted files.
 
-A file that names media, such as `traces.jsonl`, may come from others. Its media are restricted to its own folder and to
+A file that names media, such as `traces.jsonl`, may be untrusted. Its media must be below its own folder or below
 folders that the user allowed (`schema.question.restrict_media`). Media that a user names directly are not restricted.
 """
 
@@ -15,12 +15,12 @@ from pixel_reasoner.schema.question import MediaItem
 
 
 def check_access(item: MediaItem) -> None:
-    """Raise an error unless a medium, and every file of a folder of frames, is below an allowed folder.
+    """Raise an error unless a media item, and every file of a folder of frames, is below an allowed folder.
 
-    Links are followed first, so that neither `..` nor a link leads out of the folders.
+    Links are resolved first, so neither `..` nor a link can leave the allowed folders.
 
     Raises:
-        InputError: it is elsewhere.
+        InputError: the file is outside of the allowed folders.
     """
     if item.allowed_folders is None:
         return
@@ -29,12 +29,12 @@ def check_access(item: MediaItem) -> None:
         try:
             real = path.resolve()
         except (OSError, ValueError, RuntimeError):  # a NUL, a loop of links
-            continue  # opening it is an error as well
+            continue  # opening the file raises the error
         if allowed.isdisjoint((real, *real.parents)):
             raise InputError(
                 expected=f"media in {_shown(item.allowed_folders)}",
-                got=f"{path}, which is elsewhere" + (f" ({real})" if real != path else ""),
-                fix=f"add --allow-media {real.parent} if you trust what names this file",
+                got=f"{path}, outside of these folders" + (f" ({real})" if real != path else ""),
+                fix=f"add --allow-media {real.parent} if you trust the file that names it",
             )
 
 
@@ -44,7 +44,7 @@ def _files(item: MediaItem) -> Iterator[Path]:
     if item.kind == "frames":
         try:
             yield from (file for file in path.iterdir() if file.is_symlink())
-        except (OSError, ValueError):  # no folder: opening it is an error as well
+        except (OSError, ValueError):  # no folder: opening it raises the error
             return
 
 

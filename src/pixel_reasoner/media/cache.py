@@ -1,4 +1,4 @@
-"""Cache of opened media: the rollouts and questions about one file decode it once."""
+"""LRU cache of decoded media, shared by rollouts and questions about the same files."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class _Entry:
 
 
 class MediaCache:
-    """Opened media that were used last, bounded by number and by decoded pixels.
+    """LRU cache of opened media, bounded by number of entries and by decoded pixels.
 
-    Files that changed on disk are opened again; in a folder of frames only added and removed files are noticed. All
-    methods may be called from several threads; media that two threads need at once are opened once.
+    Files that changed on disk are opened again. In a folder of frames only added and removed files are detected. All
+    methods are thread-safe. Concurrent requests for the same media open them once.
 
     >>> from pixel_reasoner.media.context import UNSCALED
     >>> cache, question = MediaCache(), Question(id="1", text="What is it?", media=())
@@ -44,9 +44,9 @@ class MediaCache:
         """Create an empty cache.
 
         Args:
-            max_entries: sets of media that stay open.
-            max_px: decoded pixels of all of them, four bytes each; the set used last always stays.
-            decoder: in this process, or in workers.
+            max_entries: number of sets of media.
+            max_px: decoded pixels of all entries, four bytes each; the most recent entry is always kept.
+            decoder: decodes in this process or in workers.
         """
         self.max_entries = max_entries
         self.max_px = max_px
@@ -61,16 +61,16 @@ class MediaCache:
         limits: MediaLimits = DEFAULT_MEDIA_LIMITS,
         sampling: Iterable[FrameSampling] = (),
     ) -> MediaContext:
-        """Return a context of the media of a question in which no operation has happened.
+        """Return a context of the media of a question, without results of operations.
 
         Args:
             question: with media.
-            budgets: sizes at which pictures are shown.
+            budgets: pixel budgets of pictures in the prompt.
             limits: on untrusted media.
             sampling: recorded sampling of videos and folders, for a replay.
 
         Raises:
-            InputError: a medium that cannot be used.
+            InputError: an unusable media item.
         """
         recorded = tuple(sampling)
         files = tuple(_file_state(Path(item.path)) for item in question.media)
@@ -84,7 +84,7 @@ class MediaCache:
         return MediaContext(question, budgets, media=media)
 
     def clear(self) -> None:
-        """Remove all media from the cache. Contexts in use keep theirs."""
+        """Remove all entries. Contexts in use keep their media."""
         with self._lock:
             self._entries.clear()
 
@@ -125,7 +125,7 @@ class MediaCache:
 
 
 def _file_state(path: Path) -> tuple[int, int] | None:
-    """Return the time of the last change and the size of a file; None where there is none."""
+    """Return the modification time and the size of a file; None if it does not exist."""
     try:
         found = path.stat()
     except (OSError, ValueError):

@@ -1,7 +1,7 @@
-"""The numbered pictures of one rollout, and the copies of them that a model receives.
+"""Numbered pictures of one rollout, at source resolution and resized for the prompt.
 
 A picture is a reference (`Picture`). Its pixels are computed on first use, always from the original at full
-resolution: a crop of a crop loses nothing.
+resolution, so a crop of a crop has full resolution.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from PIL import Image
 
 from pixel_reasoner.media.decoder import IN_PROCESS, MediaDecoder
 from pixel_reasoner.media.pixels import OpenMedia, Source, SourceKey
-from pixel_reasoner.media.replay import other_media_error, recorded_limits, recorded_pictures
+from pixel_reasoner.media.replay import media_mismatch_error, recorded_limits, recorded_pictures
 from pixel_reasoner.media.resize import fit_size, region_px, resize_region
 from pixel_reasoner.media.transforms import (
     apply_transforms,
@@ -35,10 +35,10 @@ from pixel_reasoner.schema.trace import FrameSampling, Picture, Trace, Transform
 
 _ANY = PixelBudget(min_px=1, max_px=2**62)
 UNSCALED = PixelBudgets(picture=_ANY, crop=_ANY, frame=_ANY, selected_frame=_ANY, multiple=1)
-"""budgets under which nothing is resized"""
+"""budgets that disable resizing"""
 
 Budget = str | PixelBudget
-"""name of a field of `PixelBudgets`, or a budget of an operation's own"""
+"""name of a field of `PixelBudgets`, or a custom budget of an operation"""
 
 
 class MediaContext:
@@ -74,18 +74,18 @@ class MediaContext:
         sampling: Iterable[FrameSampling] = (),
         media: OpenMedia | None = None,
     ) -> None:
-        """Open every medium and number its pictures.
+        """Open all media items and number their pictures.
 
         Args:
             question: with media.
-            budgets: sizes at which pictures are shown.
+            budgets: pixel budgets of pictures in the prompt.
             limits: on untrusted media.
-            decoder: in this process, or in workers.
+            decoder: decodes in this process or in workers.
             sampling: recorded sampling of videos and folders, for a replay.
-            media: the media of the question, already opened; the three arguments before are then unused.
+            media: the media of the question if they are open already; `limits`, `decoder` and `sampling` are then unused.
 
         Raises:
-            InputError: a medium that cannot be used.
+            InputError: an unusable media item.
         """
         self.question = question
         self.budgets = budgets
@@ -106,12 +106,12 @@ class MediaContext:
         *,
         decoder: MediaDecoder = IN_PROCESS,
     ) -> Self:
-        """Open the media of a trace and return all its pictures. Without budgets new pictures are not resized.
+        """Open the media of a trace and return a context with all its pictures. Without budgets new pictures are not resized.
 
-        Frames whose sampling was recorded are decoded at the recorded indices.
+        Recorded frames are decoded at their recorded indices.
 
         Raises:
-            InputError: a medium that cannot be used, or that is not what the trace was made from.
+            InputError: a media item is unusable or does not match the trace.
         """
         limits = recorded_limits(trace, limits)
         context = cls(
@@ -124,10 +124,10 @@ class MediaContext:
         return context.replay(trace)
 
     def replay(self, trace: Trace) -> Self:
-        """Return a context of the same media in which the operations of a trace have happened. Nothing is decoded again.
+        """Return a context of the same media with the results of the operations of a trace. Nothing is decoded again.
 
         Raises:
-            InputError: not the media, or not the sampled frames, that the trace was made from.
+            InputError: the media or the sampled frames do not match the trace.
         """
         pictures = recorded_pictures(trace)
         for picture in pictures or ():
@@ -137,20 +137,20 @@ class MediaContext:
             or not self._has_sampling(trace.sampling)
             or not all(map(self._can_show, pictures))
         ):
-            raise other_media_error(trace)
+            raise media_mismatch_error(trace)
         context = self.fresh()
         context.pictures = pictures
         return context
 
     def fresh(self) -> Self:
-        """Return a context of the same media in which no operation has happened. Nothing is decoded again."""
+        """Return a context of the same media without results of operations. Nothing is decoded again."""
         context = copy(self)
         context.pictures = [picture for picture in self.pictures if picture.parent is None]
         context._views = {}
         return context
 
     def fork(self) -> Self:
-        """Return a copy that continues independently: its pictures so far are the same."""
+        """Return an independent copy with the same pictures."""
         context = copy(self)
         context.pictures, context._views = list(self.pictures), dict(self._views)
         return context
@@ -162,10 +162,10 @@ class MediaContext:
         del self.pictures[num_pictures:]
 
     def extend(self, media: Sequence[MediaItem]) -> Self:
-        """Return a fork with further media, whose pictures follow the present ones.
+        """Return a fork with additional media. Their pictures are numbered after the existing ones.
 
         Raises:
-            InputError: a medium that cannot be used.
+            InputError: an unusable media item.
         """
         extended = self.fork()
         extended.media = self.media.extended(media)
@@ -190,7 +190,7 @@ class MediaContext:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What pictures show differently from their files or leave out."""
+        """Differences between decoded pictures and their files."""
         return self.media.notes
 
     @property
@@ -199,12 +199,12 @@ class MediaContext:
         return len(self.frames)
 
     def picture(self, number: int) -> Picture:
-        """Return the picture of a number from 1 to `len(context)`."""
+        """Return a picture by its number, from 1 to `len(context)`."""
         assert 1 <= number <= len(self), f"no picture {number}"
         return self.pictures[number - 1]
 
     def view(self, number: int) -> Image.Image:
-        """Return the copy that a model receives, of size `Picture.seen_px`. It must not be changed.
+        """Return the resized picture for the prompt, of size `Picture.seen_px`. The caller must not modify it.
 
         Raises:
             InputError: its pixels cannot be decoded.
@@ -231,7 +231,7 @@ class MediaContext:
         return apply_transforms(exact, picture.transforms)
 
     def region_size(self, parent: int, box: Box) -> Size:
-        """Return the (width, height) in source pixels of the region `box` of a picture, as that picture shows it."""
+        """Return the (width, height) in source pixels of the region `box`, given in coordinates of a picture."""
         picture = self.picture(parent)
         region = source_box(box, picture.transforms).within(picture.box)
         return transformed_size(self._region_size(_key(picture), region), picture.transforms)
@@ -247,8 +247,8 @@ class MediaContext:
 
         Args:
             parent: number of the picture.
-            box: region in coordinates of the picture as it is shown, its transforms included.
-            transforms: applied to the region after those of the parent.
+            box: region in coordinates of the picture after its transforms.
+            transforms: applied to the region after the transforms of the parent.
             budget: pixels of the new picture.
         """
         shown = self.picture(parent)
@@ -267,7 +267,7 @@ class MediaContext:
         return self.add_region(parent, box)
 
     def add_frames(self, frames: Sequence[int], budget: Budget = "selected_frame") -> list[Picture]:
-        """Add sampled frames again, usually larger. Frames are numbered from 1 among the sampled ones."""
+        """Add sampled frames again, usually at a larger size. `frames` are numbers among the sampled frames, from 1."""
         return [self.add_region(self.frames[frame], budget=budget) for frame in frames]
 
     def _add_source(self, source: Source) -> None:
@@ -305,7 +305,7 @@ class MediaContext:
 
     def _render(self, picture: Picture) -> Image.Image:
         key = _key(picture)
-        if picture.parent is None:  # the same for all rollouts about these media
+        if picture.parent is None:  # shared by all rollouts with these media
             return self.media.overview(key, picture.seen_px)
         size = untransformed_size(picture.seen_px, picture.transforms)
         region = resize_region(self.media.image(key), picture.box, size)
@@ -318,7 +318,7 @@ class MediaContext:
         return picture.source_px == self._region_size(key, picture.box)
 
     def _has_sampling(self, recorded: Iterable[FrameSampling]) -> bool:
-        """Whether the frames that a trace recorded were sampled here. Indices that were not recorded are not compared."""
+        """Return whether the sampled frames match a trace. Missing indices are not compared."""
         here = {one.medium: one.indices for one in self.sampling}
         return all(not one.indices or here.get(one.medium) == one.indices for one in recorded)
 

@@ -1,4 +1,4 @@
-"""Translation of decoder exceptions to `InputError`."""
+"""Conversion of decoder exceptions to `InputError`."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ DECODER_EXCEPTIONS = (
         Image.DecompressionBombError,
     ),
     av.error.FFmpegError,
-    Warning,  # raised where the caller's Python makes errors of warnings
+    Warning,  # raised if the caller turns warnings into errors
 )
-"""What Pillow and PyAV raise for a file that is not what it claims to be."""
+"""Exceptions of Pillow and PyAV for invalid files."""
 
 
 @contextmanager
 def as_input_errors(path: Path, expected: str, fix: str) -> Iterator[None]:
-    """Raise every exception of the decoders as an `InputError` that names the file."""
+    """Convert decoder exceptions to an `InputError` that names the file."""
     try:
         yield
     except InputError:
@@ -46,7 +46,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "not a picture of these formats"
     if isinstance(error, MemoryError):
-        return "more memory needed than there is"
+        return "not enough memory"
     if isinstance(error, av.error.FFmpegError):
-        return f"not a video of these formats, or not a whole one ({reason(error)})"
+        return f"not a video of these formats, or an incomplete file ({reason(error)})"
     return reason(error) or type(error).__name__

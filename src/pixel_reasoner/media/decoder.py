@@ -1,7 +1,7 @@
-"""Decoding of the media of a question, in this process or in isolated workers.
+"""Media decoder interface.
 
-`InProcessDecoder` decodes in the calling thread. `worker_pool.WorkerPoolDecoder` decodes in processes that have limits
-on memory and time, for media from strangers. Both return the same pixels and raise the same errors.
+`InProcessDecoder` decodes in the calling thread. `worker_pool.WorkerPoolDecoder` decodes untrusted media in processes
+with limits on memory and time. Both return the same pixels and raise the same errors.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from pixel_reasoner.schema.settings import MediaLimits
 
 
 class MediaDecoder(Protocol):
-    """Decodes pictures, videos and folders of frames. Several threads may call it at once.
+    """Decoder of pictures, videos and folders of frames. All methods are thread-safe.
 
-    Every method raises `InputError` for a medium that cannot be used, or not within its limits.
+    Every method raises `InputError` for a media item that is unusable or exceeds its limits.
     """
 
     def header(self, path: Path, limits: MediaLimits, page: int | None = None) -> PictureHeader:
-        """Return the size of a picture, and what `image` shows differently or leaves out."""
+        """Return the size and notes of a picture."""
         ...
 
     def image(self, path: Path, limits: MediaLimits, page: int | None = None) -> Image.Image:
@@ -44,7 +44,7 @@ class InProcessDecoder(NamedTuple):
     """Decoder that runs in the calling thread."""
 
     def header(self, path: Path, limits: MediaLimits, page: int | None = None) -> PictureHeader:
-        """Return the size of a picture, and what `image` shows differently or leaves out."""
+        """Return the size and notes of a picture."""
         return picture_header(path, limits, page)
 
     def image(self, path: Path, limits: MediaLimits, page: int | None = None) -> Image.Image:
@@ -67,7 +67,7 @@ def sample_frames(
     """Return sampled frames of a video or of a folder of frames, in display order.
 
     Raises:
-        InputError: a medium that cannot be used, or not within its limits.
+        InputError: the media item is unusable or exceeds its limits.
     """
     path = Path(item.path)
     if item.kind == "video":

@@ -1,4 +1,4 @@
-"""Sampling of folders of frames that are picture files."""
+"""Frame sampling from folders of picture files."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ def sample_folder(
     fps: float | None = None,
     indices: tuple[int, ...] = (),
 ) -> list[Frame]:
-    """Return pictures spread evenly over a folder, in natural order: `frame9` before `frame10`.
+    """Return pictures spaced evenly over a folder, in natural order: `frame9` before `frame10`.
 
     Args:
         path: the folder.
         limits: number of frames, and the limits of each.
         start_s: start of the part to sample.
         end_s: its end; None at the end of the folder.
-        fps: frames per second; None: the frames have no times, and the whole folder is sampled.
+        fps: frames per second. With None the frames have no times and the whole folder is sampled.
         indices: recorded positions to decode instead, from 0.
 
     Raises:
-        InputError: no such folder, no picture in it, or a sampled one that cannot be used.
+        InputError: no such folder, no picture in it, or an unusable sampled picture.
     """
     with as_input_errors(path, _EXPECTED, "give a folder that holds the frames as pictures"):
         files = _picture_files(path)
         selection = FrameSelection(limits.num_frames, start_s, end_s, indices)
-        wanted = _wanted(len(files), selection, fps)
+        wanted = _sample_indices(len(files), selection, fps)
     deadline = Deadline(path, limits, PICTURE_BYTES_PER_S, num_pictures=len(wanted))
     num_bytes = 0
     for index in wanted:
@@ -70,7 +70,7 @@ def _picture_files(path: Path) -> list[Path]:
     return found
 
 
-def _wanted(num_files: int, selection: FrameSelection, fps: float | None) -> Sequence[int]:
+def _sample_indices(num_files: int, selection: FrameSelection, fps: float | None) -> Sequence[int]:
     """Return the indices of the sampled files.
 
     Raises:

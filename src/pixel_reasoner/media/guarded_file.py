@@ -1,4 +1,4 @@
-"""Reader of an untrusted picture file that enforces the limits which show while a decoder reads."""
+"""File reader that enforces limits on untrusted picture files during decoding."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pixel_reasoner.schema.settings import MediaLimits
 _SCAN_MARKER = b"\xff\xda"
 """start of a scan of a JPEG; it does not occur in coded pixels"""
 _MAX_READ_BYTES = 2**24
-"""bytes returned by one read of pixels; decoders ask again for the rest"""
+"""bytes returned by one read of pixels; decoders repeat the read for the rest"""
 
 
 class GuardedReader(io.BufferedReader):
@@ -41,15 +41,15 @@ class GuardedReader(io.BufferedReader):
         self._last = b""
 
     def begin_pixels(self, *, is_jpeg: bool) -> None:
-        """Limit what is read from now on as pixels."""
+        """Apply the limits for pixel data to all further reads."""
         self._num_header_bytes = -1
         self._num_scans = 0 if is_jpeg else None
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Return the next bytes, at most `size`; all of them if it is negative.
+        """Return the next bytes, at most `size`; all remaining bytes if `size` is negative.
 
         Raises:
-            InputError: over a limit.
+            InputError: a limit was exceeded.
         """
         self._deadline.check()
         wanted = self._num_bytes if size is None or size < 0 else size

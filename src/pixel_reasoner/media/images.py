@@ -1,10 +1,10 @@
 """Decoding of untrusted picture files to upright RGB.
 
-The content decides the format, not the suffix. A file that cannot be decoded completely is an `InputError`: half a
-picture would lose evidence silently. Colour profiles are ignored; RAW, HEIC and SVG are not supported.
+The format is detected from the content, not the suffix. An incomplete file raises an `InputError`, because a partial
+picture would lose evidence silently. Colour profiles are ignored. RAW, HEIC and SVG are not supported.
 
-Pillow's own pixel limit is a global variable and half of ours. It is neither applied nor changed: files are opened by
-the plugins directly, and `limits.check_pixels` runs before anything is decoded.
+The pixel limit of Pillow is a global variable and about half of ours. It is neither applied nor changed: the plugins open
+the files directly, and `limits.check_pixels` runs before decoding.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ PICTURE_FORMATS = "PNG, JPEG, WebP, BMP, TIFF or GIF"
 _EXPECTED = f"a whole picture file ({PICTURE_FORMATS})"
 _FIX = "save it again in one of these formats, or give another"
 _PREFIX_BYTES = 16
-"""bytes by which the plugins recognise their format, as in `Image.open`"""
+"""bytes that the plugins need to detect their format, as in `Image.open`"""
 
 _TILE_TAGS = (273, 279, 324, 325)
-"""tags of TIFF with an entry for each strip or tile"""
+"""TIFF tags with an entry for each strip or tile"""
 _MAX_TILE_TAG_BYTES = 2**22
-"""Pillow keeps some 300 bytes for each entry of four bytes"""
+"""Pillow allocates about 300 bytes for each four-byte entry."""
 
 _TRANSPOSE_OF_ORIENTATION = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -62,25 +62,25 @@ _TRANSPOSE_OF_ORIENTATION = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""EXIF orientation -> transpose that puts the picture upright. From 5 on width and height are swapped."""
+"""EXIF orientation -> transpose to upright. Orientations 5 to 8 swap width and height."""
 
 
 class PictureHeader(NamedTuple):
-    """What is known of a picture before it is shown."""
+    """Size and notes of a picture, from its header."""
 
     size: Size
     """(width, height), upright"""
     notes: tuple[str, ...]
-    """what `open_image` shows differently or leaves out, one sentence each: stretched greyscale, other pages"""
+    """differences between the result of `open_image` and the file, one sentence each: stretched greyscale, omitted pages"""
 
 
 def image_size(path: Path, limits: MediaLimits, page: int | None = None) -> Size:
-    """Return the (width, height) of an upright picture, from its header alone.
+    """Return the (width, height) of an upright picture from its header.
 
     Args:
         path: the file.
         limits: on bytes, pixels, memory and time.
-        page: of a TIFF with several pages, from 1; None for the first.
+        page: page of a TIFF, from 1; None for the first.
 
     Raises:
         InputError: not a picture, no such page, or over the limits.
@@ -98,7 +98,7 @@ def open_image(path: Path, limits: MediaLimits, page: int | None = None) -> Imag
     (255, 255, 255)
 
     Raises:
-        InputError: not a whole picture, no such page, or over the limits (known before anything is decoded).
+        InputError: an incomplete picture, no such page, or over the limits (checked before decoding).
     """
     with _open_picture(path, limits, page) as image:
         orientation = _orientation(image)
@@ -109,7 +109,7 @@ def open_image(path: Path, limits: MediaLimits, page: int | None = None) -> Imag
 
 
 def picture_header(path: Path, limits: MediaLimits, page: int | None = None) -> PictureHeader:
-    """Return what is known of a picture before it is shown. Greyscale of more than 8 bits is decoded for it.
+    """Return size and notes of a picture. Greyscale of more than 8 bits must be decoded for its notes.
 
     Raises:
         InputError: not a picture, no such page, or over the limits.
@@ -132,7 +132,7 @@ def _page_notes(image: ImageFile, page: int | None) -> list[str]:
             return []
         more = " or more" if num_pages == MAX_PAGES else ""
         return [f"page 1 of {num_pages}{more} is used; choose one with --page"]
-    if getattr(image, "is_animated", False):  # an attribute of some formats only
+    if getattr(image, "is_animated", False):  # only some formats have this attribute
         return ["an animation, of which the first frame is used; a GIF may be given as a video"]
     return []
 
@@ -195,10 +195,10 @@ def _upright_size(image: ImageFile) -> Size:
 
 
 def _identify(file: IO[bytes]) -> ImageFile:
-    """Return the picture of an open file with its header read, as `Image.open` without its check of the size."""
+    """Return the picture of an open file with a parsed header, like `Image.open` without its size check."""
     prefix = file.read(_PREFIX_BYTES)
     for factory, accept in _PLUGINS:
-        is_accepted = accept(prefix)  # a string says why a plugin is not available
+        is_accepted = accept(prefix)  # a string is the reason for which a plugin is unavailable
         if is_accepted and not isinstance(is_accepted, str):
             file.seek(0)
             try:
@@ -210,18 +210,18 @@ def _identify(file: IO[bytes]) -> ImageFile:
 
 
 class _TiffFile(TiffImagePlugin.TiffImageFile):
-    """TIFF file that is decoded without Pillow's second check of the size."""
+    """TIFF file without Pillow's second size check."""
 
     def load_prepare(self) -> None:
         tile_size = getattr(
             self, "_tile_size", None
         )  # Pillow before 11.1 has neither this nor the check
         if tile_size is not None and self._im is None:
-            self.im = Image.core.new(self.mode, tile_size)  # type: ignore[attr-defined]  # the check runs only where there is none
+            self.im = Image.core.new(self.mode, tile_size)  # type: ignore[attr-defined]  # the check runs only if it is missing
         super().load_prepare()
 
     def num_pages(self) -> int:
-        """Return the number of pages that can be read, counted up to `MAX_PAGES`."""
+        """Return the number of readable pages, up to `MAX_PAGES`."""
         current, num_pages = self.tell(), 1
         try:
             while num_pages < MAX_PAGES:
@@ -263,11 +263,11 @@ _PLUGINS = tuple(
 
 
 def _orientation(image: ImageFile) -> int:
-    """Return the EXIF orientation; 1 (upright) when there is none or it cannot be read."""
-    if image.format == "TIFF":  # Pillow puts it upright itself
+    """Return the EXIF orientation; 1 (upright) if it is missing or unreadable."""
+    if image.format == "TIFF":  # Pillow already transposes it to upright
         return 1
     try:
-        # Not `image.getexif()`: for a PNG it decodes the picture to read what follows the pixels.
+        # Not `image.getexif()`: for a PNG it decodes the picture to parse the data after the pixels.
         return int(Image.Image.getexif(image).get(0x0112, 1))
     except DECODER_EXCEPTIONS:
         return 1

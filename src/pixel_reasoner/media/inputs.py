@@ -1,7 +1,7 @@
-"""Media as users have them: paths, images in memory, arrays, bytes. Each becomes a `MediaItem`, which refers to a file.
+"""Conversion of user inputs (paths, PIL images, arrays, bytes) to `MediaItem`, which refers to a file.
 
-Images in memory are written as PNG, which loses nothing, into a content-addressed store, so that a trace can be shown
-and graded later like any other.
+Images in memory are written as lossless PNG to a content-addressed store, so that their traces can be displayed and
+graded later.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     MediaInput: TypeAlias = str | Path | MediaItem | Image.Image | np.ndarray | bytes
-    """path of a picture, of a video or of a folder of frames; PIL image; uint8 array; content of a file"""
+    """path of a picture, video or folder of frames; PIL image; uint8 array; file content as bytes"""
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
@@ -35,14 +35,14 @@ _ARRAY_CHANNELS = (3, 4)
 def media_items(
     media: MediaInput | Sequence[MediaInput] | None, store: MediaStore | None = None
 ) -> tuple[MediaItem, ...]:
-    """Return media as references to files.
+    """Convert media to references to files.
 
     Args:
-        media: one medium, several, or none.
-        store: where images in memory are written; by default a folder that is removed when the process ends.
+        media: one media input, a list of them, or None.
+        store: store for images in memory; by default a temporary folder that is removed when the process ends.
 
     Raises:
-        InputError: something that is no medium, or does not exist.
+        InputError: an unsupported type, or a path that does not exist.
 
     >>> (item,) = media_items(Image.new("RGB", (8, 8)))
     >>> item.kind, Path(item.path).suffix
@@ -79,7 +79,7 @@ def _item(medium: Any, store: MediaStore | None) -> MediaItem:
 def _file(name: str | Path) -> MediaItem:
     if _ADDRESS.match(str(name)):
         raise InputError(
-            expected="a file of this machine",
+            expected="a local file",
             got=f"the address {name}",
             fix="download it, and pass its path or its bytes",
         )
@@ -97,7 +97,7 @@ def _file(name: str | Path) -> MediaItem:
 
 
 def _stored(content: bytes, store: MediaStore | None) -> MediaItem:
-    """Return the content of a picture or video file as a file of the store."""
+    """Write the content of a picture or video file to the store."""
     store = store or _temporary_store()
     try:
         with Image.open(BytesIO(content)) as image:
@@ -109,7 +109,7 @@ def _stored(content: bytes, store: MediaStore | None) -> MediaItem:
         raise InputError(
             expected="the content of a picture or video file",
             got=f"{len(content)} bytes: {error}",
-            fix="check where the bytes come from",
+            fix="check the source of the bytes",
         ) from error
     return MediaItem(kind=kind, path=str(store.path(store.put(content, suffix))))
 
@@ -156,4 +156,4 @@ def _temporary_store() -> MediaStore:
 
 
 _FOLDERS: list[tempfile.TemporaryDirectory[str]] = []
-"""kept until the process ends, when they are removed"""
+"""temporary folders, removed when the process ends"""

@@ -1,16 +1,16 @@
 """Enforcement of `MediaLimits`: bytes, pixels, memory, seconds and frames of untrusted media.
 
-Every limit, and what each format costs, is here. An exceeded limit is an `InputError` that names the file, the value,
-the limit and the field to raise for trusted files. What decoding needs is estimated from the header, before it starts:
+This module defines all limits and the cost of each format. An exceeded limit raises an `InputError` that names the file,
+the value, the limit and the field to raise for trusted files. The memory is estimated from the header before decoding:
 
-| format | memory in bytes per pixel, at its peak | other limits |
+| format | peak memory in bytes per pixel | other limits |
 | --- | --- | --- |
 | all pictures | 4 decoded, 4 for a conversion to RGB, 4 for a turn upright | `max_px`, `max_picture_bytes`, `max_header_bytes`, `max_decode_s` of CPU time |
 | JPEG | 4, and 2 per channel if progressive | `MAX_JPEG_SCANS` |
 | WebP | 20: canvas, canvas before, frame, copy | |
 | TIFF | 10: a strip may be the whole picture | |
 | videos | buffers of the decoder and 4 per sampled frame | `max_px`, `max_bytes`, `max_duration_s`, `max_video_frames`, `max_decode_s` |
-| folders | 4 per sampled picture | those of pictures |
+| folders | 4 per sampled picture | limits of pictures |
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from pixel_reasoner.schema.geometry import Size
 from pixel_reasoner.schema.settings import MediaLimits
 
 MAX_JPEG_SCANS = 100
-"""Encoders write some 10. Each scan of a progressive JPEG visits all pixels, in a few bytes of the file."""
+"""Encoders write about 10 scans. A scan of a few bytes can process all pixels of a progressive JPEG."""
 MAX_PAGES = 1_000
-"""pages of a TIFF that are counted"""
+"""maximum number of TIFF pages to count"""
 PICTURE_BYTES_PER_S = 20_000_000
 VIDEO_BYTES_PER_S = 1_000_000
-"""bytes of a file that add a second to `max_decode_s`"""
+"""file bytes per additional second of `max_decode_s`"""
 WALL_CLOCK_FACTOR = 1.5
 MAX_DECODER_FRAMES = 8
-"""frames that a video decoder keeps for reference"""
+"""reference frames of a video decoder"""
 _KEPT_BYTES_PER_PX = 4
 """Pillow stores three channels in four bytes"""
 _BYTES_PER_PX_OF_MODE = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}
-"""others take four"""
+"""Other modes take four bytes."""
 _SCRATCH_BYTES_PER_PX = {"WEBP": 16, "TIFF": 6, "GIF": 4, "BMP": 4}
 """memory of a decoder in addition to its result"""
 
@@ -45,9 +45,9 @@ def check_file(path: Path, expected: str, max_bytes: int, limit: str) -> None:
 
     Args:
         path: the file.
-        expected: what it should be, for the message.
+        expected: expected kind of file, for the message.
         max_bytes: largest size.
-        limit: name of the field of `MediaLimits` that contains it.
+        limit: field of `MediaLimits` with this limit, for the message.
 
     Raises:
         InputError: no file, not a regular file, or too many bytes.
@@ -87,7 +87,7 @@ def check_memory(path: Path, what: str, num_bytes: float, limits: MediaLimits) -
 
     Args:
         path: the file.
-        what: the medium as its header describes it, for the message: `WEBP of 16383 x 12000 pixels`.
+        what: description of the content, for the message: `WEBP of 16383 x 12000 pixels`.
         num_bytes: estimated memory.
         limits: `max_decode_bytes`.
 
@@ -105,14 +105,14 @@ def check_memory(path: Path, what: str, num_bytes: float, limits: MediaLimits) -
 def picture_memory_bytes(
     size: Size, format: str, mode: str, *, num_scan_channels: int = 0, is_turned: bool = False
 ) -> int:
-    """Return the memory that decoding a picture to upright RGB needs at its peak.
+    """Return the peak memory for decoding a picture to upright RGB, in bytes.
 
     Args:
         size: (width, height).
         format: name of the format in Pillow.
         mode: pixel format in Pillow.
-        num_scan_channels: channels of a progressive JPEG, whose coefficients are all in memory; otherwise 0.
-        is_turned: whether it is put upright after decoding.
+        num_scan_channels: channels of a progressive JPEG, whose coefficients are kept in memory; otherwise 0.
+        is_turned: whether it is rotated or mirrored after decoding.
 
     >>> picture_memory_bytes((1000, 1000), "PNG", "RGB"), picture_memory_bytes((1000, 1000), "WEBP", "RGB")
     (4000000, 20000000)
@@ -127,13 +127,13 @@ def picture_memory_bytes(
 def frames_memory_bytes(
     size: Size, num_kept: int, num_buffers: int = 0, buffer_bytes_per_px: float = 0.0
 ) -> int:
-    """Return the memory that sampled frames, and the buffers of their decoder, need.
+    """Return the memory for sampled frames and decoder buffers, in bytes.
 
     Args:
-        size: (width, height) of each.
+        size: (width, height) of each frame.
         num_kept: number of sampled frames.
-        num_buffers: frames that the decoder holds.
-        buffer_bytes_per_px: size of their pixels.
+        num_buffers: number of frames in decoder buffers.
+        buffer_bytes_per_px: bytes per pixel of these buffers.
 
     >>> frames_memory_bytes((1000, 1000), num_kept=16, num_buffers=10, buffer_bytes_per_px=1.5)
     79000000
@@ -197,17 +197,17 @@ def check_header(path: Path, num_bytes: int, limits: MediaLimits) -> None:
 
 
 class Deadline:
-    """Time in which one medium has to be decoded: `max_decode_s`, and more for a large file.
+    """Time limit for decoding one media item: `max_decode_s`, plus time in proportion to the file size.
 
-    Work that a file causes grows with its size unless it is made to be slow. A hole of a sparse file has no size.
-    Measured is the CPU time of this thread, which a busy machine does not change. Where FFmpeg decodes in threads of its
-    own, it is wall-clock time, and `WALL_CLOCK_FACTOR` times as much.
+    The cost of decoding grows with the size of a file, unless the file is crafted to be slow. Holes of sparse files do
+    not count. The limit is on the CPU time of this thread, which does not depend on the load of the machine. If FFmpeg
+    decodes in its own threads, the limit is on wall-clock time and `WALL_CLOCK_FACTOR` times as large.
 
     Args:
         path: the file.
         limits: `max_decode_s`.
-        bytes_per_s: bytes of the file that add a second.
-        num_threads: threads that decode.
+        bytes_per_s: file bytes per additional second.
+        num_threads: number of decoding threads.
         num_pictures: pictures in a folder; each adds 1 s.
     """
 
@@ -232,11 +232,11 @@ class Deadline:
 
     @property
     def left_s(self) -> float:
-        """Seconds until it expires; negative afterwards."""
+        """Seconds until the deadline; negative after it."""
         return self._started + self._allowed_s - self._clock()
 
     def check(self) -> None:
-        """Raise an error when it has expired.
+        """Raise an error after the deadline.
 
         Raises:
             InputError: decoding takes too long.
@@ -250,7 +250,7 @@ class Deadline:
 
 
 def num_px_to_close(open_px: int, new_px: int, limits: MediaLimits) -> int:
-    """Return how many of the open pixels have to be closed before `new_px` more are decoded.
+    """Return how many open pixels must be closed before `new_px` more are decoded.
 
     >>> num_px_to_close(open_px=80, new_px=50, limits=MediaLimits(max_open_px=100))
     30

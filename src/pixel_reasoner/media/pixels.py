@@ -22,7 +22,7 @@ from pixel_reasoner.schema.trace import FrameSampling
 
 
 class SourceKey(NamedTuple):
-    """A full-resolution source: a picture, or one sampled frame."""
+    """Key of a full-resolution source: a picture or one sampled frame."""
 
     medium: int
     """index into `Question.media`, from 0"""
@@ -31,7 +31,7 @@ class SourceKey(NamedTuple):
 
 
 class Source(NamedTuple):
-    """What is known of a source before its pixels are needed."""
+    """Metadata of a full-resolution source."""
 
     key: SourceKey
     size: Size
@@ -39,11 +39,11 @@ class Source(NamedTuple):
 
 
 class OpenMedia:
-    """Media of one question, opened once and shared by all contexts about them.
+    """Open media of one question, shared by all contexts.
 
-    Headers of pictures are read and frames are decoded when this is created, so a file that cannot be used is known
-    before a model is asked. A picture is decoded on first use. Decoded pictures are closed, oldest first, when they
-    exceed `MediaLimits.max_open_px`; frames stay. All methods may be called from several threads.
+    The constructor parses the headers of pictures and decodes frames, so that an unusable file raises before generation.
+    A picture is decoded on first use. When decoded pictures exceed `MediaLimits.max_open_px`, the oldest are closed.
+    Frames stay in memory. All methods are thread-safe.
     """
 
     def __init__(
@@ -53,16 +53,16 @@ class OpenMedia:
         decoder: MediaDecoder = IN_PROCESS,
         sampling: Iterable[FrameSampling] = (),
     ) -> None:
-        """Open every medium.
+        """Open all media items.
 
         Args:
             media: the media of a question.
             limits: on bytes, pixels, seconds and frames.
-            decoder: in this process, or in workers.
-            sampling: recorded sampling of videos and folders; others are sampled by `limits.num_frames`.
+            decoder: decodes in this process or in workers.
+            sampling: recorded sampling of videos and folders; otherwise `limits.num_frames` frames are sampled.
 
         Raises:
-            InputError: a medium that cannot be used.
+            InputError: an unusable media item.
         """
         self.media = tuple(media)
         self.limits = limits
@@ -72,7 +72,7 @@ class OpenMedia:
         self.sampling: tuple[FrameSampling, ...] = ()
         """frames that were sampled from each video or folder"""
         self.notes: tuple[str, ...] = ()
-        """what pictures show differently from their files or leave out: stretched greyscale, other pages"""
+        """differences between decoded pictures and their files: stretched greyscale, omitted pages"""
         self._sizes: dict[SourceKey, Size] = {}
         self._images: dict[SourceKey, Image.Image] = {}
         self._overviews: dict[tuple[SourceKey, Size], Image.Image] = {}
@@ -82,10 +82,10 @@ class OpenMedia:
             self._open(index, item, recorded.get(index))
 
     def extended(self, media: Sequence[MediaItem]) -> OpenMedia:
-        """Return these media and further ones. What is decoded already is shared.
+        """Return these media plus additional media. Decoded pixels are shared.
 
         Raises:
-            InputError: a medium that cannot be used.
+            InputError: an unusable media item.
         """
         longer = copy(self)
         longer.media = (*self.media, *media)
@@ -98,11 +98,11 @@ class OpenMedia:
         return longer
 
     def size(self, key: SourceKey) -> Size | None:
-        """Return the (width, height) of a source; None where there is no such source."""
+        """Return the (width, height) of a source; None if it does not exist."""
         return self._sizes.get(key)
 
     def image(self, key: SourceKey) -> Image.Image:
-        """Return a source at full resolution. It must not be changed.
+        """Return a source at full resolution. The caller must not modify it.
 
         Raises:
             InputError: its pixels cannot be decoded.
@@ -123,13 +123,13 @@ class OpenMedia:
 
     @property
     def num_open_px(self) -> int:
-        """Decoded pixels in memory, overviews included. Does not wait for a picture that is being decoded."""
+        """Number of decoded pixels in memory, including overviews. Does not wait for pictures in progress."""
         images = [*self._images.values(), *self._overviews.values()]
         return sum(math.prod(image.size) for image in images)
 
     @property
     def open_keys(self) -> list[SourceKey]:
-        """Decoded sources, the one decoded first at the beginning."""
+        """Return the decoded sources, oldest first."""
         return list(self._images)
 
     def _open(self, index: int, item: MediaItem, recorded: FrameSampling | None) -> None:
@@ -161,7 +161,7 @@ class OpenMedia:
         self.sampling += (FrameSampling(medium=index, num_frames=limits.num_frames, indices=found),)
 
     def _close_pictures(self, new_px: int) -> None:
-        """Close the pictures that were decoded first until another fits. They can be decoded again, frames cannot."""
+        """Close the oldest pictures until `new_px` fit. Pictures can be decoded again; frames cannot."""
         pictures = [key for key in self._images if key.frame is None]
         open_px = sum(math.prod(self._sizes[key]) for key in pictures)
         excess_px = num_px_to_close(open_px, new_px, self.limits)

@@ -1,4 +1,4 @@
-"""What a trace records about its media: which frames were sampled, and which pictures were shown."""
+"""Recorded frame sampling and pictures of a trace, for replays."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pixel_reasoner.schema.trace import Picture, Trace
 def recorded_limits(trace: Trace, limits: MediaLimits) -> MediaLimits:
     """Return limits with the number of frames that a trace of schema version 1 sampled.
 
-    Later traces record their sampling, and `limits` is returned as it is. Version 1 recorded neither the number that
-    was asked for nor the indices, so the largest number of frames of one medium is taken.
+    For newer traces, which record their sampling, `limits` is returned unchanged. Version 1 recorded neither the
+    requested number nor the indices, so the largest number of frames of one media item is used.
     """
     num_frames = Counter(one.medium for one in trace.pictures if one.frame is not None)
     if trace.sampling or not num_frames:
@@ -22,7 +22,7 @@ def recorded_limits(trace: Trace, limits: MediaLimits) -> MediaLimits:
 
 
 def recorded_pictures(trace: Trace) -> list[Picture] | None:
-    """Return all pictures of a trace by their numbers from 1; None where a number is missing."""
+    """Return all pictures of a trace in order of their numbers from 1; None if a number is missing."""
     pictures = trace.all_pictures
     numbers = sorted(pictures)
     if numbers != list(range(1, len(numbers) + 1)):
@@ -30,11 +30,11 @@ def recorded_pictures(trace: Trace) -> list[Picture] | None:
     return [pictures[number] for number in numbers]
 
 
-def other_media_error(trace: Trace) -> InputError:
-    """Return the error for media that are not those of a trace."""
+def media_mismatch_error(trace: Trace) -> InputError:
+    """Return the error for media that do not match a trace."""
     media = ", ".join(item.path for item in trace.question.media) or "no media"
     return InputError(
-        expected="the media that the trace was made from",
+        expected="the original media of the trace",
         got=f"other pictures in {media}",
-        fix="put the original files back, or run the question again",
+        fix="restore the original files, or run the question again",
     )

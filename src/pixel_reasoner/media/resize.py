@@ -1,8 +1,8 @@
-"""Sizes of the pictures that a model receives, and scaling to these sizes.
+"""Resizing of pictures for the prompt.
 
-A budget is a range of pixels: smaller copies are scaled up to `min_px`, larger ones down to `max_px`. Sides
-are multiples of patch size times merge size of the vision tower (`multiple`), so that the image processor of the
-model does not resize again.
+A budget is a range of pixels: smaller pictures are scaled up to `min_px`, larger pictures down to `max_px`. Sides are
+multiples of patch size times merge size of the vision tower (`multiple`), so that the image processor of the model does
+not resize again.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from pixel_reasoner.schema.settings import PixelBudget
 
 
 def fit_size(size: Size, budget: PixelBudget, multiple: int) -> Size:
-    """Return the (width, height) at which a picture is shown: its aspect ratio as far as `multiple` allows, within the budget.
+    """Return the (width, height) of the resized picture: within the budget, aspect ratio preserved up to `multiple`.
 
-    The arithmetic is that of Qwen-VL's `smart_resize`, except that very long pictures are accepted, and that sides are
-    rounded to the nearest multiple where that stays within the budget: 185 x 186 pixels are shown as a square.
+    Same as `smart_resize` of Qwen-VL, with two differences. Very long pictures are accepted. Sides are rounded to the
+    nearest multiple if the result is within the budget: 185 x 186 pixels become a square.
 
     >>> fit_size((1024, 1024), PixelBudget(min_px=4096, max_px=36864), 32)
     (192, 192)
@@ -61,6 +61,6 @@ def region_px(size: Size, box: Box) -> tuple[int, int, int, int]:
 
 
 def resize_region(image: Image.Image, box: Box, size: Size) -> Image.Image:
-    """Return a region of a full-resolution picture, cropped and scaled to `size` in one step."""
+    """Crop a region of a full-resolution picture and resize it to `size` in one step."""
     region = region_px(image.size, box)
     return image.resize(size, Image.Resampling.LANCZOS, box=region, reducing_gap=3.0)

@@ -1,4 +1,4 @@
-"""Conversion of decoded pictures to RGB of 8 bits: transparency over white, deep greyscale scaled.
+"""Conversion of decoded pictures to 8-bit RGB: transparency over white, scaled deep greyscale.
 
 Large pictures are converted in bands of rows, so that no temporary copy is as large as the picture.
 """
@@ -14,16 +14,16 @@ from PIL import Image
 from pixel_reasoner.schema.geometry import Size
 
 _MAX_BAND_PX = 2**22
-"""pixels that are converted at once"""
+"""pixels per conversion"""
 _LEVELS = 2**16
-"""values of 16 bits"""
-_DARK_LEVEL = _LEVELS // 4
-"""data of 14 bits or fewer stay below"""
-_TAIL = 0.001
-"""share of the darkest and of the brightest pixels that is cut off, as hot pixels of a camera are"""
+"""number of 16-bit values"""
+_MAX_14_BIT_LEVEL = _LEVELS // 4
+"""upper bound of 14-bit data"""
+_CLIP_FRACTION = 0.001
+"""fraction of the darkest and of the brightest pixels to clip, for example hot pixels of a camera"""
 
 Levels = tuple[float, float]
-"""values that are shown as black and as white"""
+"""values mapped to black and white"""
 
 
 def is_deep_grey(image: Image.Image) -> bool:
@@ -32,10 +32,11 @@ def is_deep_grey(image: Image.Image) -> bool:
 
 
 def levels(image: Image.Image) -> Levels | None:
-    """Return the values of a deep greyscale picture that are shown as black and white; None for the whole range of 16 bits.
+    """Return the values of a deep greyscale picture to map to black and white; None for the full 16-bit range.
 
-    16 bits are stretched where 99.9 % of the values are in the lowest quarter of the range, as in data of 12 or 14 bits:
-    from the percentile 0.1 to 99.9. Integers of 32 bits and floats have no agreed range: from the darkest to the brightest.
+    16-bit data are stretched from percentile 0.1 to 99.9 if 99.9 % of the values are in the lowest quarter of the range,
+    as in 12-bit or 14-bit data. 32-bit integers and floats have no standard range: they are stretched from minimum to
+    maximum.
     """
     if not image.mode.startswith("I;16"):
         extremes = [(values.min(), values.max()) for values in map(_finite, bands(image))]
@@ -45,18 +46,18 @@ def levels(image: Image.Image) -> Levels | None:
     )
     cumulative = np.cumsum(histogram)
     total = image.width * image.height
-    low = int(np.searchsorted(cumulative, _TAIL * total, side="right"))
-    high = int(np.searchsorted(cumulative, (1 - _TAIL) * total))
-    return (float(low), float(high)) if low < high < _DARK_LEVEL else None
+    low = int(np.searchsorted(cumulative, _CLIP_FRACTION * total, side="right"))
+    high = int(np.searchsorted(cumulative, (1 - _CLIP_FRACTION) * total))
+    return (float(low), float(high)) if low < high < _MAX_14_BIT_LEVEL else None
 
 
 def grey_to_rgb(image: Image.Image) -> Image.Image:
-    """Return a deep greyscale picture as RGB, its values scaled by `levels`."""
+    """Convert a deep greyscale picture to RGB. Values are scaled by `levels`."""
     return _convert(image, partial(_scaled, shown=levels(image)))
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Return a picture of 8 bits as RGB, transparency over white."""
+    """Convert an 8-bit picture to RGB, with transparency over white."""
     if image.mode == "RGB" and not image.has_transparency_data:
         return image
     if image.has_transparency_data:
@@ -65,7 +66,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def composite_over_white(image: Image.Image) -> Image.Image:
-    """Return an image with transparency as RGB over white."""
+    """Convert an image with transparency to RGB over white."""
     return _convert(image, _over_white)
 
 
@@ -87,17 +88,17 @@ def _scaled(band: Image.Image, shown: Levels | None) -> Image.Image:
 
 
 def _finite(band: Image.Image) -> np.ndarray:
-    """Return the values of a band as float64; those that are not finite as 0."""
+    """Return the values of a band as float64. Non-finite values become 0."""
     return np.nan_to_num(np.asarray(band).astype(np.float64), posinf=0.0, neginf=0.0)
 
 
 def band_rows(size: Size) -> int:
-    """Return the number of rows of a band of a picture of a (width, height)."""
+    """Return the number of rows per band for a picture of size (width, height)."""
     return min(size[1], max(1, _MAX_BAND_PX // size[0]))
 
 
 def join_bands(size: Size, parts: Iterator[Image.Image]) -> Image.Image:
-    """Return the RGB picture of a (width, height) whose bands are `parts`."""
+    """Join bands to an RGB picture of size (width, height)."""
     first = next(parts)
     if first.height == size[1]:
         return first
@@ -110,7 +111,7 @@ def join_bands(size: Size, parts: Iterator[Image.Image]) -> Image.Image:
 
 
 def bands(image: Image.Image) -> Iterator[Image.Image]:
-    """Yield a picture in bands of rows, from the top; a small one as it is."""
+    """Yield bands of rows from the top. A small picture is one band."""
     rows = band_rows(image.size)
     if rows >= image.height:
         yield image
@@ -123,5 +124,5 @@ def bands(image: Image.Image) -> Iterator[Image.Image]:
 
 
 def _convert(image: Image.Image, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
-    """Return a picture whose bands were converted to RGB."""
+    """Convert the bands of a picture to RGB."""
     return join_bands(image.size, map(convert, bands(image)))

@@ -1,7 +1,7 @@
-"""Frame sampling: which frames of a video or folder are shown, and where they were found.
+"""Frame sampling for videos and folders of frames.
 
-A sampled frame has an index, its position in the medium from 0. Traces record the indices, so a replay decodes
-exactly these frames, whatever rule chose them.
+A sampled frame has an index, its position in the clip from 0. Traces record the indices, so a replay decodes the same
+frames even if the sampling rule changes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import NamedTuple
 from PIL import Image
 
 _TIME_TOLERANCE_S = 1e-6
-"""rounding of times; far below the duration of a frame"""
+"""tolerance for rounded times; far below the duration of a frame"""
 
 
 class Frame(NamedTuple):
@@ -22,37 +22,37 @@ class Frame(NamedTuple):
 
     image: Image.Image
     time_s: float | None
-    """seconds from the start of the medium; None for the pictures of a folder without a frame rate"""
+    """seconds from the start of the clip; None for a folder without a frame rate"""
     source_index: int
-    """position in the medium, from 0, in display order"""
+    """position in the clip, from 0, in display order"""
 
 
 class FrameSelection(NamedTuple):
-    """Which frames are wanted: evenly spread over a part, or recorded indices."""
+    """Frames to sample: evenly spaced over a part of the clip, or recorded indices."""
 
     num_frames: int
-    """frames to spread over the part; a shorter part gives all it has"""
+    """number of frames; from a shorter part all frames are sampled"""
     start_s: float = 0.0
     end_s: float | None = None
-    """None at the end of the medium"""
+    """end of the part; None for the end of the clip"""
     indices: tuple[int, ...] = ()
-    """recorded indices; the other fields are ignored where there are any"""
+    """recorded indices; if set, the other fields are ignored"""
 
     @property
     def is_whole(self) -> bool:
-        """Whether the part is the whole medium."""
+        """Whether the part is the whole clip."""
         return self.start_s == 0.0 and self.end_s is None
 
     def of_times(
         self, times_s: Sequence[float | None], duration_s: float | None = None
     ) -> list[int]:
-        """Return the indices of the wanted frames, ascending.
+        """Return the indices of the frames to sample, ascending.
 
-        At a constant frame rate they are spread by count, otherwise by time (`spread_times`).
+        At a constant frame rate they are evenly spaced by count, otherwise by time (`spread_times`).
 
         Args:
-            times_s: display time of every frame from the start of the medium, ascending; None where a frame has none.
-            duration_s: end of the last frame; None: it is as long as a frame on average.
+            times_s: display time of every frame from the start of the clip, ascending; None if a frame has no time.
+            duration_s: end of the last frame; with None the last frame has the average duration.
 
         >>> FrameSelection(2, start_s=1.0).of_times([0.0, 0.5, 1.0, 1.5, 2.0])
         [2, 4]
@@ -79,7 +79,7 @@ class FrameSelection(NamedTuple):
         start_s = times_s[0] if self.is_whole else self.start_s
         if start_s >= end_s:
             return []
-        # The frame that is displayed when the part starts belongs to it.
+        # Include the frame on display when the part starts.
         first = max(0, bisect_right(times_s, start_s + _TIME_TOLERANCE_S) - 1)
         last = bisect_left(times_s, end_s)
         found = spread_times(times_s[first:last], start_s, end_s, self.num_frames)
@@ -102,7 +102,7 @@ def has_constant_rate(times_s: Sequence[float]) -> bool:
 
 
 def spread(num_frames: int, num_wanted: int) -> list[int]:
-    """Return the positions of the middles of `num_wanted` equal parts, or all of fewer frames.
+    """Return the positions of the centers of `num_wanted` equal parts; all positions if there are fewer frames.
 
     >>> spread(100, 4), spread(3, 4)
     ([12, 37, 62, 87], [0, 1, 2])
@@ -114,14 +114,14 @@ def spread(num_frames: int, num_wanted: int) -> list[int]:
 def spread_times(
     times_s: Sequence[float], start_s: float, end_s: float, num_wanted: int
 ) -> list[int]:
-    """Return the positions of the frames displayed in the middles of equal periods, or all of fewer frames.
+    """Return the positions of the frames on display at the centers of equal periods; all positions if there are fewer frames.
 
-    Where one frame covers several middles, the frames next to it are taken: the positions differ.
+    If one frame covers several centers, adjacent frames are used instead, so all positions are distinct.
 
     Args:
         times_s: display time of each frame, ascending.
-        start_s: start of the time to divide.
-        end_s: its end.
+        start_s: start of the interval.
+        end_s: end of the interval.
         num_wanted: number of periods.
 
     >>> spread_times([0.0, 1.0, 8.0, 9.0], 0.0, 10.0, 2)

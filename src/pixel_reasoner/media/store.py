@@ -1,8 +1,7 @@
 """Content-addressed store of media files.
 
 A file is stored once, under the SHA-256 of its content: `<root>/ab/abcdef….png`. Writes are atomic, so several
-processes may share a folder. The store is bounded by bytes: files that were not used for the longest time are removed
-first, unless they are pinned.
+processes may share a folder. The total size is bounded: least recently used files are removed first, except pinned files.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from pixel_reasoner.schema.record import Record
 _CHUNK_BYTES = 2**20
 _PARTIAL_SUFFIX = ".part"
 _ABANDONED_AFTER_S = 24 * 3600
-"""age from which a partial file belongs to no running process"""
+"""age after which a partial file is considered abandoned"""
 
 
 class MediaRef(Record):
@@ -34,7 +33,7 @@ class MediaRef(Record):
     sha256: str
     num_bytes: int
     suffix: str = ""
-    """file name extension with its dot, for programs that need one"""
+    """file name extension with its dot, for programs that require one"""
 
 
 class _Stored(NamedTuple):
@@ -44,7 +43,7 @@ class _Stored(NamedTuple):
 
 
 class MediaStore:
-    """Folder of media files by content. All methods may be called from several threads.
+    """Content-addressed folder of media files. All methods are thread-safe.
 
     >>> store = MediaStore(Path(tempfile.mkdtemp()))
     >>> ref = store.put(b"pixels", suffix=".png")
@@ -53,11 +52,11 @@ class MediaStore:
     """
 
     def __init__(self, root: Path, max_bytes: int = 2**36) -> None:
-        """Create the folder if there is none.
+        """Create the folder if it does not exist.
 
         Args:
-            root: the folder; nothing else should be in it.
-            max_bytes: size of all files together.
+            root: the folder; it should contain nothing else.
+            max_bytes: maximum total size of all files.
 
         Raises:
             OutputError: the folder cannot be created.
@@ -72,11 +71,11 @@ class MediaStore:
         self._num_bytes = sum(one.num_bytes for one in self._files())
 
     def put(self, content: bytes | Path, suffix: str | None = None) -> MediaRef:
-        """Store content and return its reference. Content that is stored already is not written again.
+        """Store content and return its reference. Existing content is not written again.
 
         Args:
-            content: bytes, or a file that is copied.
-            suffix: file name extension with its dot; by default that of the file.
+            content: bytes, or the path of a file to copy.
+            suffix: file name extension with its dot; by default the extension of the file.
 
         Raises:
             InputError: the file cannot be read, or is larger than the store.
@@ -98,10 +97,10 @@ class MediaStore:
         return ref
 
     def path(self, ref: MediaRef) -> Path:
-        """Return the path of stored content and mark it as used now.
+        """Return the path of stored content and update its time of last use.
 
         Raises:
-            InputError: it is not stored, or not any more.
+            InputError: it is not stored or was evicted.
         """
         path = self._path(ref)
         try:
@@ -110,7 +109,7 @@ class MediaStore:
             raise InputError(
                 expected=f"stored media {ref.sha256[:12]}",
                 got=f"{path}: {reason(error)}",
-                fix="store the file again; the store removes what was not used for long",
+                fix="store the file again; the store evicts files that were not used for a long time",
             ) from error
         return path
 
@@ -118,13 +117,13 @@ class MediaStore:
         """Return stored content.
 
         Raises:
-            InputError: it is not stored, or not any more.
+            InputError: it is not stored or was evicted.
         """
         return self.path(ref).read_bytes()
 
     @contextmanager
     def pin(self, ref: MediaRef) -> Iterator[Path]:
-        """Return the path of stored content that is not removed before the end of the `with` block.
+        """Yield the path of stored content and protect it from eviction until the end of the `with` block.
 
         Raises:
             InputError: it is not stored.
@@ -147,7 +146,7 @@ class MediaStore:
 
     @property
     def num_bytes(self) -> int:
-        """Size of all files together, as far as this process knows."""
+        """Total size of all files in bytes, without recent changes by other processes."""
         return self._num_bytes
 
     def _path(self, ref: MediaRef) -> Path:
@@ -168,7 +167,7 @@ class MediaStore:
                 path.unlink(missing_ok=True)
 
     def _evict(self, keep: Path | None = None) -> None:
-        """Remove the files that were not used for the longest time until the store is within its size."""
+        """Remove least recently used files until the store is within its maximum size."""
         if self._num_bytes <= self.max_bytes:
             return
         files = sorted(self._files(), key=lambda one: one.used_ns)
@@ -219,7 +218,7 @@ def _chunks(content: bytes | Path) -> Iterator[bytes]:
                 yield chunk
     except (OSError, ValueError) as error:
         raise InputError(
-            expected="a file that can be read",
+            expected="a readable file",
             got=f"{content}: {reason(error)}",
             fix="check the path",
         ) from error

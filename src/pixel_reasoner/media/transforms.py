@@ -1,7 +1,7 @@
-"""Transforms of a region after it was cropped: quarter turns and flips.
+"""Transforms of a region after cropping: rotations by quarter turns, and flips.
 
-A `Picture` keeps its region as a box of the untransformed source. A box on the transformed picture is mapped back to
-that source, so a crop of a rotated picture still comes from the original pixels.
+A `Picture` stores its region as a box of the untransformed source. A box on the transformed picture is mapped back to
+that source, so a crop of a rotated picture uses the original pixels.
 
     t = Transform(name="rotate", arguments={"quarter_turns": 1})
     source_box(box_on_the_rotated_picture, [t])
@@ -23,13 +23,13 @@ from pixel_reasoner.schema.trace import Transform
 
 @dataclass(frozen=True)
 class TransformSpec:
-    """One kind of transform that maps boxes to boxes."""
+    """Transform that maps boxes to boxes."""
 
     name: str
     apply: Callable[..., Image.Image]
     """(image, **arguments) -> transformed image"""
     source_box: Callable[..., Box]
-    """(box on the transformed picture, **arguments) -> box on the picture before"""
+    """(box on the transformed picture, **arguments) -> box on the untransformed picture"""
     swaps_sides: Callable[..., bool]
     """(**arguments) -> whether width and height are exchanged"""
 
@@ -38,10 +38,10 @@ TRANSFORMS = Registry[TransformSpec]("transform")
 
 
 def check_transforms(transforms: Sequence[Transform]) -> None:
-    """Raise an error unless transforms, which may come from a file, can be applied.
+    """Raise an error unless transforms, for example from a file, can be applied.
 
     Raises:
-        InputError: an unknown transform, or arguments that it does not take.
+        InputError: an unknown transform or invalid arguments.
     """
     for transform in transforms:
         try:
@@ -55,7 +55,7 @@ def check_transforms(transforms: Sequence[Transform]) -> None:
 
 
 def apply_transforms(image: Image.Image, transforms: Sequence[Transform]) -> Image.Image:
-    """Return an image with transforms applied in order.
+    """Apply transforms to an image in order.
 
     >>> turn = Transform(name="rotate", arguments={"quarter_turns": 1})
     >>> apply_transforms(Image.new("RGB", (4, 3)), [turn]).size
@@ -67,7 +67,7 @@ def apply_transforms(image: Image.Image, transforms: Sequence[Transform]) -> Ima
 
 
 def source_box(box: Box, transforms: Sequence[Transform]) -> Box:
-    """Return the region of the untransformed picture that a box on the transformed one covers.
+    """Map a box on the transformed picture to the untransformed picture.
 
     >>> source_box(Box(0, 0, 0.5, 1), [Transform(name="flip", arguments={"axis": "horizontal"})])
     Box(x1=0.5, y1=0, x2=1, y2=1)
@@ -86,12 +86,12 @@ def transformed_size(size: Size, transforms: Sequence[Transform]) -> Size:
 
 
 def untransformed_size(size: Size, transforms: Sequence[Transform]) -> Size:
-    """Return the (width, height) that a picture had before transforms.
+    """Return the (width, height) of a picture before transforms.
 
     >>> untransformed_size((3, 4), [Transform(name="rotate", arguments={"quarter_turns": 1})])
     (4, 3)
     """
-    return transformed_size(size, transforms)  # sides are exchanged or not: its own inverse
+    return transformed_size(size, transforms)  # swapping sides is its own inverse
 
 
 _CLOCKWISE = {

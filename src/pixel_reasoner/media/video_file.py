@@ -1,4 +1,4 @@
-"""Video files as FFmpeg opens them: which stream is the video, its packets, and how its frames are turned upright."""
+"""Video files opened with FFmpeg: stream selection, packets, and rotation of frames to upright."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from pixel_reasoner.media.rgb import composite_over_white
 from pixel_reasoner.schema.settings import MediaLimits
 
 _CONTAINERS = "mov,mp4,matroska,webm,avi,gif"
-"""Playlists are excluded: they make a decoder open other files and addresses."""
+"""Playlists are excluded because they make a decoder open other files and addresses."""
 _MAX_STREAMS = 100
 _MIN_FFMPEG_PX = 2**26
-"""frames up to this size are known to us, and refused with their size"""
+"""minimum pixel limit passed to FFmpeg; our own check rejects smaller frames and reports their size"""
 _MAX_THREAD_PX = 40_000_000
-"""pixels of the frames that all threads of a decoder hold"""
+"""pixels of the frames in all threads of a decoder"""
 _TRANSPOSE_OF_SIGNS = {
     (1, 0, 0, 1): None,
     (-1, 0, 0, 1): Image.Transpose.FLIP_LEFT_RIGHT,
@@ -42,14 +42,14 @@ _TRANSPOSE_OF_SIGNS = {
     (0, 1, 1, 0): Image.Transpose.TRANSPOSE,
     (0, -1, -1, 0): Image.Transpose.TRANSVERSE,
 }
-"""signs of the display matrix (a, b, c, d), where (x, y) is displayed at (ax + cy, bx + dy)"""
+"""signs of the display matrix (a, b, c, d), which maps (x, y) to (ax + cy, bx + dy)"""
 
 
 class VideoFile:
-    """An open video file: its container and the stream that is shown."""
+    """Open video file: its container and its video stream."""
 
     def __init__(self, path: Path, container: InputContainer, limits: MediaLimits) -> None:
-        """Choose the stream.
+        """Select the video stream.
 
         Raises:
             InputError: over a limit.
@@ -60,7 +60,7 @@ class VideoFile:
         self.stream = _video_stream(container)
         context = self.stream.codec_context
         if context is None:
-            raise ValueError("a video codec that is not known")
+            raise ValueError("an unknown video codec")
         self.stream.thread_type = "AUTO"
         self.num_threads = _num_threads(self.stream.width * self.stream.height)
         context.thread_count = self.num_threads
@@ -79,9 +79,9 @@ def open_video(path: Path, limits: MediaLimits, deadline: Deadline) -> Iterator[
     Raises:
         InputError: over a limit.
         ValueError: no video in it.
-        FFmpegError: not such a file.
+        FFmpegError: not a file of these containers.
     """
-    name = str(path.resolve())  # an absolute path is never taken for an address
+    name = str(path.resolve())  # FFmpeg never parses an absolute path as an address
     options = {
         "format_whitelist": _CONTAINERS,
         "max_streams": str(_MAX_STREAMS),
@@ -93,17 +93,17 @@ def open_video(path: Path, limits: MediaLimits, deadline: Deadline) -> Iterator[
             name, options=options, metadata_errors="replace", timeout=(left_s, left_s)
         ) as container:
             yield VideoFile(path, container, limits)
-    except av.error.ExitError as error:  # FFmpeg waits for the wall clock
-        raise ValueError(f"no end of it after {left_s:.0f} s of reading") from error
+    except av.error.ExitError as error:  # the timeout of FFmpeg is wall-clock time
+        raise ValueError(f"no end of file after {left_s:.0f} s") from error
 
 
 def _max_pixels(limits: MediaLimits) -> str:
-    """Return the option by which FFmpeg allocates no larger frames. It reports them as frames of unknown size."""
+    """Return the FFmpeg option for the maximum frame size. FFmpeg reports larger frames as frames of unknown size."""
     return str(max(limits.max_px, _MIN_FFMPEG_PX))
 
 
 def video_deadline(path: Path, limits: MediaLimits, num_threads: int = 1) -> Deadline:
-    """Return the deadline for reading a video, or for decoding it in threads."""
+    """Return the deadline for reading a video, or for decoding it in several threads."""
     return Deadline(path, limits, VIDEO_BYTES_PER_S, num_threads=num_threads)
 
 
@@ -121,16 +121,16 @@ def _video_stream(container: InputContainer) -> VideoStream:
 
 
 def upright_rgb(frame: VideoFrame) -> Image.Image:
-    """Return a frame as RGB, turned and mirrored as its display matrix says: phones record quarter turns."""
+    """Convert a frame to upright RGB according to its display matrix. Phones record quarter turns."""
     threads = reformat_options(_num_threads(frame.width * frame.height))
     if any(component.is_alpha for component in frame.format.components):
         image = composite_over_white(Image.fromarray(frame.to_ndarray(format="rgba", **threads)))
     else:
         image = Image.fromarray(frame.to_ndarray(format="rgb24", **threads))
-    return _turned_upright(image, frame)
+    return _rotate_upright(image, frame)
 
 
-def _turned_upright(image: Image.Image, frame: VideoFrame) -> Image.Image:
+def _rotate_upright(image: Image.Image, frame: VideoFrame) -> Image.Image:
     matrix: Any = frame.side_data.get("DISPLAYMATRIX")
     if matrix is None:
         return image
@@ -139,7 +139,7 @@ def _turned_upright(image: Image.Image, frame: VideoFrame) -> Image.Image:
     if signs in _TRANSPOSE_OF_SIGNS:
         transpose = _TRANSPOSE_OF_SIGNS[signs]
         return image if transpose is None else image.transpose(transpose)
-    # Not along the axes.
+    # The rotation is not a multiple of 90 degrees.
     return image.rotate(frame.rotation, expand=True) if frame.rotation % 360 else image
 
 
@@ -154,7 +154,7 @@ def reformat_options(threads: int) -> dict[str, Any]:
 def _num_threads(num_px: int) -> int:
     """Return the number of threads for a frame.
 
-    Small frames are done sooner than threads are started. Each thread holds a frame.
+    Starting threads takes longer than converting a small frame. Each thread holds a frame.
     """
     if num_px < 500_000:
         return 1

@@ -1,7 +1,7 @@
 """Sampling of untrusted video files as upright RGB frames.
 
-A video that cannot be decoded completely is an `InputError`: half a clip would lose evidence silently. Pixels are
-taken as square. Times count from the start of the video stream, whatever its first timestamp is.
+An incomplete video raises an `InputError`, because a partial clip would lose evidence silently. Pixels are assumed
+square. Times are relative to the start of the video stream, not to its first timestamp.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from pixel_reasoner.schema.settings import MediaLimits
 _EXPECTED = "a whole video file (mp4, webm, mkv, avi or gif)"
 _FIX = "give the whole file, or convert it with `ffmpeg -i OLD NEW.mp4`"
 SEEK_MIN_FRAMES = 2_000
-"""frames from which on a video is not decoded as a whole: a minute or more"""
+"""number of frames from which sampling seeks instead of decoding the whole video: a minute or more"""
 SEEK_MIN_PX = 4_000_000_000
-"""pixels of all frames from which on it is not either: 2,000 frames of 1920 x 1080"""
+"""total pixels of all frames from which sampling seeks: 2,000 frames of 1920 x 1080"""
 _GIF_TAIL_BYTES = 2**20
-"""bytes at the end of a GIF in which its end mark is looked for"""
+"""bytes at the end of a GIF to search for its trailer"""
 _TIME_TOLERANCE_S = 1e-4
-"""difference up to which two times are those of one frame"""
+"""maximum difference between two times of the same frame"""
 _MAX_BYTES_PER_PX = 8.0
-"""of a decoded frame whose pixel format is not known"""
+"""bytes per pixel of a decoded frame with an unknown pixel format"""
 
 
 def sample_video(
@@ -51,21 +51,21 @@ def sample_video(
     end_s: float | None = None,
     indices: tuple[int, ...] = (),
 ) -> list[Frame]:
-    """Return frames spread evenly over a video: the middles of `limits.num_frames` equal parts, or all frames.
+    """Return frames spaced evenly over a video: the centers of `limits.num_frames` equal parts, or all frames.
 
-    The clip is read twice, to count its frames and to keep the wanted ones: headers are not trusted, and a long clip
-    is never held in memory. Of a long one, only what leads up to each wanted frame is decoded. Turns and mirroring
-    that the file records, as phones do, are applied.
+    The file is read twice: once to count frames, because headers are not trusted, and once to decode the sampled frames.
+    So a long clip is never kept in memory. For a long clip, decoding starts at the key frame before each sampled frame.
+    Recorded rotation and mirroring are applied.
 
     Args:
         path: the file.
         limits: number of frames, and the limits of bytes, seconds, memory and pixels.
         start_s: start of the part to sample, from the start of the video.
-        end_s: its end; None at the end of the video.
+        end_s: end of the part; None for the end of the video.
         indices: recorded positions to decode instead, from 0 in display order.
 
     Raises:
-        InputError: not a video, a truncated one, one without frames in this part, or one over the limits.
+        InputError: not a video, truncated, no frames in this part, or over the limits.
     """
     selection = FrameSelection(limits.num_frames, start_s, end_s, indices)
     with as_input_errors(path, _EXPECTED, _FIX):
@@ -79,7 +79,7 @@ def sample_video(
         decoded = _decode(path, wanted, index.start_s, limits, deadline)
         if len(decoded.times) != len(
             index.times
-        ):  # some codecs hide packets that are never displayed
+        ):  # some codecs have packets that are never displayed
             rewanted = selection.of_times(decoded.times, index.duration_s)
             if rewanted != wanted:
                 decoded = _decode(path, rewanted, index.start_s, limits, deadline)
@@ -93,32 +93,32 @@ def sample_video(
 
 
 class _PacketIndex(NamedTuple):
-    """What the packets of a video tell, without decoding it."""
+    """Metadata of a video from its packets, without decoding."""
 
     times: list[float | None]
     """display times from the start of the video, ascending: nearly one packet per frame"""
     key_times: list[float]
-    """those from which decoding can start"""
+    """display times of key frames, where decoding can start"""
     start_s: float
-    """timestamp of the start"""
+    """timestamp of the start of the video"""
     duration_s: float
-    """end of the last frame, from the start"""
+    """end of the last frame, relative to the start"""
     size: Size
     num_threads: int
-    """threads that decode; each holds a frame"""
+    """decoding threads; each holds a frame"""
     bytes_per_px: float
     """memory of a decoded frame"""
     can_seek: bool
 
     @property
     def is_long(self) -> bool:
-        """Whether only the wanted frames should be decoded."""
+        """Whether sampling should seek instead of decoding all frames."""
         num_px = len(self.times) * math.prod(self.size)
         return self.can_seek and (len(self.times) >= SEEK_MIN_FRAMES or num_px >= SEEK_MIN_PX)
 
 
 class _PacketReader:
-    """Times of the packets of all streams."""
+    """Collector of packet times of all streams."""
 
     def __init__(self, stream_index: int) -> None:
         self.stream_index = stream_index
@@ -166,7 +166,7 @@ def _read_packets(path: Path, limits: MediaLimits, deadline: Deadline) -> _Packe
         start_s = _start_s(video, packets.times)
         index = _packet_index(video, packets, start_s, can_seek=not is_gif)
     check_duration(path, packets.end_s - start_s, limits)
-    # A cut between two packets shows in the time alone. Half a sampled part is within the tolerance.
+    # Only the duration reveals a cut between two packets. The tolerance is half of a sampled part.
     missing_s = duration_s - packets.end_s
     is_short = missing_s > (duration_s - min(start_s, packets.end_s)) / (2 * limits.num_frames)
     if packets.is_broken or (is_short and missing_s > 0) or (is_gif and not _has_gif_trailer(path)):
@@ -175,7 +175,7 @@ def _read_packets(path: Path, limits: MediaLimits, deadline: Deadline) -> _Packe
 
 
 def _start_s(video: VideoFile, times: list[float | None]) -> float:
-    """Return the timestamp at which a video starts. Packets before it are decoded and not displayed."""
+    """Return the start timestamp of a video. Earlier packets are decoded but not displayed."""
     stream = video.stream
     if stream.start_time is not None and stream.time_base is not None:
         return float(stream.start_time * stream.time_base)
@@ -189,7 +189,7 @@ def _packet_index(
     pixel_format = video.stream.codec_context.format
     bits = pixel_format.padded_bits_per_pixel if pixel_format else 0
     return _PacketIndex(
-        times=[_since(start_s, time_s) for time_s in times],
+        times=[_relative_time_s(start_s, time_s) for time_s in times],
         key_times=sorted(time_s - start_s for time_s in packets.key_times),
         start_s=start_s,
         duration_s=packets.video_end_s - start_s,
@@ -207,12 +207,12 @@ def _check_memory(path: Path, index: _PacketIndex, num_kept: int, limits: MediaL
     check_memory(path, f"{num_kept} frames of {width} x {height} pixels", needed, limits)
 
 
-def _since(start_s: float, time_s: float | None) -> float | None:
+def _relative_time_s(start_s: float, time_s: float | None) -> float | None:
     return None if time_s is None else time_s - start_s
 
 
 def _has_gif_trailer(path: Path) -> bool:
-    """Return whether a GIF has its end mark, which FFmpeg does not require."""
+    """Return whether a GIF has a trailer. FFmpeg does not require it."""
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - _GIF_TAIL_BYTES))
         return file.read().rstrip(b"\0\r\n").endswith(b";")
@@ -222,13 +222,13 @@ class _Decoded(NamedTuple):
     times: list[float | None]
     """display time of every frame"""
     frames: list[Frame]
-    """the wanted ones"""
+    """the sampled frames"""
 
 
 def _decode(
     path: Path, wanted: list[int], start_s: float, limits: MediaLimits, deadline: Deadline
 ) -> _Decoded:
-    """Decode all frames and keep the wanted ones."""
+    """Decode all frames and keep the sampled ones."""
     times: list[float | None] = []
     frames: list[Frame] = []
     kept = frozenset(wanted)
@@ -238,7 +238,7 @@ def _decode(
                 deadline.check()
                 size = frame.width, frame.height
                 check_pixels(path, size, limits)
-                time_s = _since(start_s, frame.time)
+                time_s = _relative_time_s(start_s, frame.time)
                 if len(times) in kept:
                     frames.append(Frame(upright_rgb(frame), time_s, len(times)))
                     check_memory(
@@ -259,9 +259,9 @@ def _decode(
 def _seek(
     path: Path, wanted: list[int], index: _PacketIndex, limits: MediaLimits, deadline: Deadline
 ) -> list[Frame]:
-    """Decode the wanted frames, each from the key frame before it; return none if one is not where it should be.
+    """Decode the sampled frames, each from the preceding key frame. Return no frames if a frame has an unexpected time.
 
-    A frame whose key frame was passed already is reached by decoding on: no frame is decoded twice.
+    If the key frame was decoded already, decoding continues from the current position. No frame is decoded twice.
     """
     found: list[Frame] = []
     with open_video(path, limits, deadline) as video:
@@ -296,10 +296,10 @@ def _seek(
 
 
 def _key_time_s(key_times: list[float], time_s: float) -> float:
-    """Return the time of the last key frame up to a time; infinity if there is none."""
+    """Return the time of the last key frame at or before a time; infinity if there is none."""
     position = bisect_right(key_times, time_s + _TIME_TOLERANCE_S)
     return key_times[position - 1] if position else math.inf
 
 
 def _raise_truncated(num_readable: int) -> NoReturn:
-    raise ValueError(f"a video that breaks off or is damaged: {num_readable} frames can be read")
+    raise ValueError(f"a truncated or damaged video: {num_readable} frames can be read")

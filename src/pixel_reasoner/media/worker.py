@@ -1,8 +1,8 @@
-"""Process that decodes media for `worker_pool`, within limits on memory and CPU time.
+"""Worker process of `worker_pool`: decodes media within limits on memory and CPU time.
 
-It imports nothing but the decoders and runs one task after another. A task is a module-level function that returns
-`TaskResult`; requests come as pickles from the parent, results go back as JSON and raw pixels, so that a decoder that
-was taken over by a file cannot make the parent execute anything.
+It imports only the decoders and runs one task at a time. A task is a module-level function that returns `TaskResult`.
+The parent sends requests as pickles. The worker returns JSON and raw pixels, so that a compromised decoder cannot make
+the parent execute code.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from pixel_reasoner.schema.settings import MediaLimits
 ERROR_CLASSES = {cls.__name__: cls for cls in (InputError, PixelLimitError)}
 READY = b"ready"
 _MIN_FREE_BYTES = 64 * 2**20
-"""address space that a worker needs besides the interpreter and its libraries"""
+"""address space that a worker needs in addition to the interpreter and its libraries"""
 
 
 class TaskResult(NamedTuple):
-    """What a task returns: JSON values and RGB images."""
+    """Result of a task: JSON values and RGB images."""
 
     values: Any
     images: list[Image.Image]
@@ -43,7 +43,7 @@ Task = Callable[..., TaskResult]
 
 
 def header_task(path: str, limits: MediaLimits, page: int | None) -> TaskResult:
-    """Return the size of a picture, and what it shows differently or leaves out."""
+    """Return the size and notes of a picture."""
     return TaskResult(picture_header(Path(path), limits, page), [])
 
 
@@ -60,12 +60,12 @@ def frames_task(item: MediaItem, limits: MediaLimits, indices: tuple[int, ...]) 
 
 
 def main(file_descriptor: str, memory_bytes: str, cpu_s: str) -> None:
-    """Execute tasks until the connection is closed. Arguments are those of a command line.
+    """Execute tasks until the connection is closed. All arguments are strings from the command line.
 
     Args:
         file_descriptor: of the connection to the parent.
         memory_bytes: limit of the address space of this process.
-        cpu_s: CPU time of one task, after which the kernel ends this process.
+        cpu_s: limit of the CPU time of one task. Beyond it the kernel kills this process.
     """
     connection = Connection(int(file_descriptor))
     _limit_memory(int(memory_bytes))
@@ -88,13 +88,13 @@ def _execute(connection: Connection, task: Task, arguments: tuple[Any, ...]) -> 
     except InputError as error:
         reply, images = {"error": _error_fields(error)}, []
     except MemoryError:
-        reply, images = {"failure": "more memory needed than a worker may use"}, []
-    except Exception as error:  # noqa: BLE001  a mistake of a decoder ends one request alone
+        reply, images = {"failure": "it exceeds the memory limit of a worker"}, []
+    except Exception as error:  # noqa: BLE001  a decoder bug must fail only this request
         traceback.print_exc()
         reply, images = {"failure": f"{type(error).__name__}: {error}"}, []
     connection.send_bytes(json.dumps(reply).encode())
     for image in images:
-        for band in bands(image):  # `tobytes` of all of it needs twice its memory
+        for band in bands(image):  # `tobytes` of the whole image would double its memory
             connection.send_bytes(band.tobytes())
 
 
@@ -119,7 +119,7 @@ def _limit_memory(memory_bytes: int) -> None:
 
 
 def _address_space_bytes() -> int:
-    """Return the address space of this process; 0 where the system does not tell."""
+    """Return the address space of this process in bytes; 0 if the system does not report it."""
     try:
         num_pages = int(Path("/proc/self/statm").read_text().split()[0])
     except OSError:

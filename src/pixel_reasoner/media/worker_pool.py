@@ -1,8 +1,8 @@
 """Decoder in worker processes with limits on memory, CPU time and wall-clock time.
 
-A crash, a lack of memory or a timeout in a worker is an `InputError` of the file that was decoded. The worker is
-replaced, other requests go on. Workers are fresh interpreters, as with multiprocessing's spawn method, but the main
-module of the caller is not imported again, so scripts need no `if __name__ == "__main__"`.
+A crash, a lack of memory or a timeout in a worker raises an `InputError` for the decoded file. The worker is replaced
+and other requests continue. Workers are new interpreters, as with the spawn method of multiprocessing, but they do not
+import the main module of the caller. So scripts need no `if __name__ == "__main__"`.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class WorkerLimits(Record):
     """Limits of one worker process."""
 
     memory_bytes: PositiveInt = 4 * 2**30
-    """address space, the interpreter and its libraries included (about 1 GiB)"""
+    """address space, including the interpreter and its libraries (about 1 GiB)"""
     cpu_s: PositiveFloat = 120.0
     """CPU time of one request"""
     timeout_s: PositiveFloat = 60.0
@@ -55,9 +55,9 @@ class WorkerLimits(Record):
 
 
 class WorkerPoolDecoder:
-    """Decoder that runs in `num_workers` processes; it is used as a context manager, or closed.
+    """Decoder that runs in `num_workers` processes. Use it as a context manager, or call `close`.
 
-    A request waits while all workers are busy. All methods may be called from several threads.
+    A request waits while all workers are busy. All methods are thread-safe.
 
     >>> import tempfile; path = Path(tempfile.mkdtemp()) / "red.png"
     >>> Image.new("RGB", (4, 3), "red").save(path)
@@ -67,7 +67,7 @@ class WorkerPoolDecoder:
     """
 
     def __init__(self, num_workers: int = 2, limits: WorkerLimits | None = None) -> None:
-        """Create a pool. A worker is started when a request needs it."""
+        """Create a pool. Workers are started on demand."""
         if num_workers < 1:
             raise UsageError(
                 expected="at least 1 decoding worker", got=str(num_workers), fix="give 1 or more"
@@ -81,7 +81,7 @@ class WorkerPoolDecoder:
         self._finalizer = weakref.finalize(self, _kill_all, self._workers)
 
     def header(self, path: Path, limits: MediaLimits, page: int | None = None) -> PictureHeader:
-        """Return the size of a picture, and what `image` shows differently or leaves out."""
+        """Return the size and notes of a picture."""
         size, notes = self.run(path, worker.header_task, str(path), limits, page).values
         return PictureHeader((size[0], size[1]), tuple(notes))
 
@@ -104,12 +104,12 @@ class WorkerPoolDecoder:
         """Execute a task in a worker.
 
         Args:
-            path: the file that it decodes, for errors.
+            path: the file to decode, for errors.
             task: module-level function of an importable module.
-            *arguments: that can be pickled.
+            *arguments: picklable arguments of the task.
 
         Raises:
-            InputError: of the task, or the worker crashed, lacked memory or timed out.
+            InputError: raised by the task, or the worker crashed, ran out of memory or timed out.
             UsageError: the pool is closed, or no worker can be started.
         """
         process = self._idle.get()
@@ -133,7 +133,7 @@ class WorkerPoolDecoder:
             self._idle.put(process)
 
     def close(self) -> None:
-        """End all workers. Requests in progress raise an `InputError`."""
+        """Terminate all workers. Requests in progress raise an `InputError`."""
         self._is_closed.set()
         self._finalizer()
 
@@ -145,7 +145,7 @@ class WorkerPoolDecoder:
 
     @property
     def process_ids(self) -> list[int]:
-        """Ids of the workers that run now."""
+        """Process ids of the running workers."""
         return [one.process_id for one in list(self._workers) if one.is_alive]
 
     def _start(self, dead: _Worker | None) -> _Worker:
@@ -161,11 +161,11 @@ class WorkerPoolDecoder:
 
 
 class _WorkerDied(Exception):
-    """A worker ended before it returned a result. The text says why."""
+    """Exit of a worker before it returned a result. The message is the reason."""
 
 
 class _Reply:
-    """JSON fields and raw images that a worker returned."""
+    """Reply of a worker: JSON fields and raw images."""
 
     def __init__(self, fields: dict[str, Any], images: list[Image.Image]) -> None:
         self.fields = fields
@@ -173,7 +173,7 @@ class _Reply:
 
 
 class _Worker:
-    """One worker process and the connection to it. One thread at a time may use it."""
+    """Worker process and its connection. Not thread-safe."""
 
     def __init__(self, limits: WorkerLimits) -> None:
         """Start the process and wait until it is ready.
@@ -202,14 +202,14 @@ class _Worker:
             watchdog.stop()
             self.kill()
             raise UsageError(
-                expected="a decoding worker that starts",
+                expected="a decoding worker",
                 got=f"one that ended with {_exit_reason(self.process)}",
                 fix="raise WorkerLimits.memory_bytes, or decode in this process (InProcessDecoder)",
             ) from None
 
     @property
     def process_id(self) -> int:
-        """Id of the process."""
+        """Process id."""
         return self.process.pid
 
     @property
@@ -218,7 +218,7 @@ class _Worker:
         return self.process.poll() is None
 
     def request(self, message: bytes, timeout_s: float) -> _Reply:
-        """Send a request and return the reply; the process is killed when it takes longer than `timeout_s`.
+        """Send a request and return the reply. The process is killed after `timeout_s`.
 
         Raises:
             _WorkerDied: the process ended before the reply was complete.
@@ -234,17 +234,17 @@ class _Worker:
                 raise _WorkerDied(f"decoding took more than {timeout_s:g} s") from None
             raise _WorkerDied(f"the decoder ended with {_exit_reason(self.process)}") from None
         except (ValueError, TypeError, AttributeError) as error:
-            raise _WorkerDied(f"the decoder returned what it cannot have: {error}") from None
+            raise _WorkerDied(f"the decoder returned an invalid reply: {error}") from None
         finally:
             watchdog.stop()
         if (
             watchdog.has_killed
-        ):  # just after the reply; the next request must not meet a dying process
+        ):  # killed just after the reply; the next request must not use this process
             raise _WorkerDied(f"decoding took more than {timeout_s:g} s")
         return _Reply(fields, images)
 
     def _checked(self, sizes: Sequence[Size]) -> Sequence[Size]:
-        """Return the sizes of images, which a worker that was taken over may have made up.
+        """Validate the image sizes in a reply, which is untrusted.
 
         Raises:
             ValueError: more pixels than a worker can hold.
@@ -266,14 +266,14 @@ class _Worker:
         return Image.frombytes("RGB", (width, height), pixels)
 
     def kill(self) -> None:
-        """End the process at once."""
+        """Kill the process."""
         self.process.kill()
         self.process.wait()
         self.connection.close()
 
 
 class _Watchdog:
-    """Kills a process after a time, unless it is stopped before."""
+    """Timer that kills a process unless it is stopped in time."""
 
     def __init__(self, process: subprocess.Popen[bytes], timeout_s: float) -> None:
         self.has_killed = False
@@ -285,7 +285,7 @@ class _Watchdog:
         self._timer.start()
 
     def stop(self) -> None:
-        """Do not kill any more. When this returns, the process was killed or never will be."""
+        """Cancel the timer. After this returns, the process is either killed already or will not be killed."""
         with self._lock:
             self._is_stopped = True
         self._timer.cancel()
@@ -298,11 +298,11 @@ class _Watchdog:
 
 
 def _environment() -> dict[str, str]:
-    """Return the environment of a worker: no keys and tokens of the caller, which a file must not reach."""
+    """Return the environment of a worker, without keys and tokens of the caller."""
     kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
     return kept | {
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-        # One thread per library: every thread takes address space, which is limited.
+        # One thread per library, because every thread takes limited address space.
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
     }

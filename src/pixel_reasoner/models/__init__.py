@@ -1,1 +1,1 @@
-"""Models: local engine, remote servers and scripted replies behind one interface."""
+"""Models: local engine, remote servers and scripted replies with a common interface."""

@@ -1,10 +1,10 @@
-"""Interfaces between rollouts and what generates text.
+"""Interfaces between rollouts and models.
 
     GenerationBackend    submit, poll, cancel, release: many conversations at once, each request with its own sampling
-    Model                name, dialect and budgets of a model; `open_backend` returns its backend
+    GenerationModel      name, dialect and budgets of a model; `open_backend` returns its backend
 
-`local` runs transformers models on our engine, `remote` asks servers, `scripted` replies from a list (tests, docs). A model that has
-`generate` alone is wrapped by `RoundsBackend`.
+`local` runs transformers models on our engine, `remote` sends requests to servers, `scripted` replies from a list (tests,
+docs). `RoundsBackend` wraps a model that has only `generate`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ OnText = Callable[[str], None]
 
 
 def images_of(conversation: Messages) -> list[Any]:
-    """All pictures of a conversation, in the order in which they are shown."""
+    """Return all pictures of a conversation, in order."""
     return [
         part["image"]
         for message in conversation
@@ -39,71 +39,71 @@ def images_of(conversation: Messages) -> list[Any]:
 
 
 class Completion(NamedTuple):
-    """What a model wrote in one turn."""
+    """Generated text of one turn."""
 
     text: str
-    """without the end token"""
+    """generated text, without the end token"""
     truncated: bool = False
-    """cut off by a limit before the end token came"""
+    """whether a limit ended generation before the end token"""
     token_ids: array[int] = array("i")
-    """what was generated, the end token included"""
+    """generated ids, including the end token"""
     logprobs: array[float] = array("f")
-    """of each generated token under the distribution it was drawn from"""
+    """log-probability of each generated token under its sampling distribution"""
     num_prompt_tokens: int = 0
 
     parts: tuple[Part, ...] | None = None
-    """thoughts, words and calls, where the backend returns them separately; None: the dialect parses `text`"""
+    """thoughts, text and calls, if the backend separates them; with None the dialect parses `text`"""
     num_new_tokens: int | None = None
-    """as a server counted them, which returns no ids"""
+    """number of generated tokens reported by a server that returns no ids"""
 
 
 class ContextFull(NamedTuple):
-    """Instead of a completion: the conversation leaves no room for another turn."""
+    """Result instead of a completion if the context has no room for another turn."""
 
     num_prompt_tokens: int
     limit: int
 
 
 class Capabilities(Record):
-    """What a generation backend supports, and how it is kept busy."""
+    """Capabilities and scheduling parameters of a generation backend."""
 
     token_ids: bool = False
     """whether completions contain token ids"""
     logprobs: bool = False
     streaming: bool = False
-    """whether text arrives before a completion is finished"""
+    """whether text is returned before a completion is finished"""
     native_tools: bool = False
-    """whether tool definitions and calls are transferred as fields of their own"""
+    """whether requests and replies have separate fields for tool definitions and calls"""
     max_concurrency: int | None = None
-    """requests that are in progress at once; more wait in the backend. None: no limit of its own"""
+    """maximum number of concurrent requests, beyond which requests wait in the backend; None for no limit"""
     min_fill: float = 1.0
-    """fraction of the requests in progress that is worth waiting for before `poll` is called, while media are opened"""
+    """fraction of the active requests that must be submitted before `poll`, while media of the others are being opened"""
     shares_cores: bool = False
-    """whether generation runs on the cores that also open media: it then uses those that are left"""
+    """whether generation shares the CPU cores with media workers; it then uses the free cores"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationRequest:
-    """One turn that a backend is asked to generate."""
+    """Request to generate one turn."""
 
     id: str
     """unique among the requests in progress"""
     session: str
-    """conversation that this turn belongs to; what its earlier turns prefilled is reused until it is released"""
+    """conversation of this turn; its KV cache is reused until `release`"""
     messages: Messages
     """the whole conversation so far"""
     sampling: SamplingParams
-    """of this request alone; requests of one batch may differ"""
+    """sampling parameters of this request; requests of one batch may differ"""
     tools: tuple[dict[str, Any], ...] = ()
-    """definitions of the offered operations, for a backend that transfers them as a field of their own"""
+    """tool definitions of the enabled operations, for a backend with native tool calls"""
     stream: bool = False
-    """whether text is wanted while it is generated"""
+    """whether to return text during generation"""
     priority: int = 0
-    """higher is served first, where requests wait"""
+    """waiting requests with higher priority are served first"""
 
 
 class Delta(NamedTuple):
-    """Progress of one request. The last one of a request carries a completion or an error."""
+    """Progress of one request. The last delta of a request contains a completion or an error."""
 
     id: str
     text: str = ""
@@ -113,66 +113,66 @@ class Delta(NamedTuple):
     completion: Completion | ContextFull | None = None
     error: PixelReasonerError | None = None
     seconds: float = 0.0
-    """generation time of the request: its share of the steps it took part in"""
+    """generation time of the request: its share of the time of its steps"""
 
     @property
     def is_last(self) -> bool:
-        """Whether nothing more will come for this request."""
+        """Whether this is the last delta of the request."""
         return self.completion is not None or self.error is not None
 
 
 class GenerationBackend(Protocol):
-    """Generates turns of many conversations at once. One thread at a time may call it.
+    """Generator of turns for many concurrent conversations. Not thread-safe.
 
-    `poll` does the work of a local engine, and waits for a remote server.
+    For a local engine `poll` runs the computation; for a remote server it waits.
     """
 
     @property
     def capabilities(self) -> Capabilities:
-        """What the backend supports."""
+        """Capabilities of the backend."""
         ...
 
     def submit(self, request: GenerationRequest) -> None:
-        """Accept a request. A prompt that cannot be used is reported by `poll`, as an error of this request."""
+        """Accept a request. For an invalid prompt `poll` returns an error of this request."""
 
     def poll(self, timeout_s: float, num_busy_cores: int = 0) -> list[Delta]:
-        """Make progress for at most about `timeout_s` seconds of waiting, and return what is new, possibly nothing.
+        """Make progress, wait for at most about `timeout_s` seconds, and return new deltas, possibly none.
 
-        A local engine makes one step; on a CPU it leaves `num_busy_cores` to other threads. A failing request is a delta
-        with its error.
+        A local engine runs one step; on a CPU it leaves `num_busy_cores` to other threads. A failed request returns a
+        delta with its error.
 
         Raises:
-            EndpointError: no request can succeed any more.
+            EndpointError: all further requests will fail.
         """
         ...
 
     def cancel(self, id: str) -> None:
-        """Stop a request, whatever its state. It returns nothing more; its slot is free before the next step."""
+        """Stop a request in any state. It returns no further deltas, and its slot is free before the next step."""
 
     def release(self, session: str) -> None:
-        """Forget a conversation: its requests are cancelled and its cache is freed."""
+        """Release a conversation: cancel its requests and free its cache."""
 
     def close(self) -> None:
-        """Cancel everything and free all resources."""
+        """Cancel all requests and free all resources."""
 
 
 @runtime_checkable
 class SupportsBackend(Protocol):
-    """A model with a backend of its own kind."""
+    """Model with its own backend."""
 
     def open_backend(self) -> GenerationBackend:
-        """Return the backend of this model; always the same one, shared by all its clients."""
+        """Return the backend of this model, shared by all its clients."""
         ...
 
 
 class GenerationModel(Protocol):
-    """Anything that continues conversations."""
+    """Model that continues conversations."""
 
     name: str
     dialect: str
-    """name of the dialect that it speaks"""
+    """name of the dialect of the model"""
     budgets: PixelBudgets | None
-    """what it was trained to see; None for the dialect's defaults"""
+    """pixel budgets of its training; None for the defaults of the dialect"""
 
     def generate(
         self,
@@ -180,16 +180,16 @@ class GenerationModel(Protocol):
         decoding: SamplingParams,
         on_text: OnText | None = None,
     ) -> list[Completion | ContextFull]:
-        """One turn for each conversation, in order. `on_text` needs a single conversation."""
+        """Return one turn for each conversation, in order. `on_text` requires a single conversation."""
         ...
 
     def describe(self) -> ModelInfo:
-        """What decides its outputs, for `Trace.settings`."""
+        """Return the identity of the model, for `Trace.settings`."""
         ...
 
 
 class RoundsBackend:
-    """Backend of a model that has `generate` alone: one call for all requests that wait with the same sampling parameters.
+    """Backend for a model that has only `generate`: one call for all waiting requests with equal sampling parameters.
 
     >>> from pixel_reasoner.models.scripted import ScriptedModel
     >>> backend = RoundsBackend(ScriptedModel(["Red."]))
@@ -209,7 +209,7 @@ class RoundsBackend:
         self._waiting[request.id] = request
 
     def poll(self, timeout_s: float, num_busy_cores: int = 0) -> list[Delta]:
-        """Generate a turn for every request that waits, in the order of submission."""
+        """Generate a turn for every waiting request, in order of submission."""
         del timeout_s, num_busy_cores
         waiting, self._waiting = list(self._waiting.values()), {}
         groups: dict[SamplingParams, list[GenerationRequest]] = {}
@@ -230,7 +230,7 @@ class RoundsBackend:
         ]
 
     def cancel(self, id: str) -> None:
-        """Drop a request that waits."""
+        """Drop a waiting request."""
         self._waiting.pop(id, None)
 
     def release(self, session: str) -> None:
@@ -240,12 +240,12 @@ class RoundsBackend:
         }
 
     def close(self) -> None:
-        """Drop everything."""
+        """Drop all requests."""
         self._waiting.clear()
 
 
 def backend_of(model: Any) -> GenerationBackend:
-    """Return the backend of a model: its own, or one around its `generate`."""
+    """Return the backend of a model: its own, or a `RoundsBackend`."""
     return model.open_backend() if isinstance(model, SupportsBackend) else RoundsBackend(model)
 
 
@@ -258,10 +258,10 @@ def generate_turns(
     """Return one turn for each conversation, in order. The backend must have no other client.
 
     Args:
-        backend: is not closed.
+        backend: an open backend. It stays open.
         conversations: chat messages.
-        sampling: of all of them.
-        on_delta: called with each new piece of text, and whether it is reasoning; needs a single conversation.
+        sampling: sampling parameters of all conversations.
+        on_delta: called with new text, and whether it is reasoning; requires a single conversation.
 
     Raises:
         PixelReasonerError: one of the requests failed.

@@ -1,4 +1,4 @@
-"""Address and key of an endpoint, as a user gives them."""
+"""Validation of the address and the API key of an endpoint."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from pixel_reasoner.files import reason
 KEY_VARIABLE = "OPENAI_API_KEY"
 MAX_KEY_BYTES = 16_384
 _KEY = re.compile(r"[!#-&(-~]*")
-"""printable ASCII without spaces and quotes, as headers may contain it"""
+"""printable ASCII without spaces and quotes, as allowed in headers"""
 _PUBLIC_PARAMETERS = ("api-version",)
-"""of a query: they contain no secret"""
+"""query parameters without secrets"""
 
 
 def read_key(path: Path | None) -> str:
-    """Return the key in a file, or in the environment; empty where there is none. White space around it is ignored.
+    """Return the key in a file or in the environment; empty if there is none. Surrounding white space is ignored.
 
     Raises:
-        InputError: the file cannot be read, is empty, or contains something else. No message contains a key.
+        InputError: the file is unreadable, empty, or does not contain a key. No message contains a key.
     """
     if path is None:
         return _checked_key(os.environ.get(KEY_VARIABLE, ""), f"the variable {KEY_VARIABLE}")
@@ -45,10 +45,10 @@ def read_key(path: Path | None) -> str:
 
 
 def _checked_key(text: str, place: str) -> str:
-    """Return the key in a text.
+    """Validate a key.
 
     Raises:
-        InputError: a header cannot contain it, or it is two words or in quotes.
+        InputError: it is not allowed in a header, contains white space, or has quotes.
     """
     key = text.strip()
     if len(key) > MAX_KEY_BYTES:
@@ -66,15 +66,15 @@ def _checked_key(text: str, place: str) -> str:
     raise InputError(
         expected="a key of printable ASCII characters",
         got=f"{found} in {place}",
-        fix="write the key alone there, without quotes, on one line",
+        fix="write only the key there, without quotes, on one line",
     )
 
 
 def chat_completions_url(url: str, option: str = "--endpoint") -> str:
-    """Return the address of the chat completions of an endpoint.
+    """Return the URL of the chat completions of an endpoint.
 
     Raises:
-        UsageError: not an HTTP address, or one with a user or a password, which would appear in messages.
+        UsageError: not an HTTP URL, or a URL with a user or a password, which would appear in messages.
 
     >>> chat_completions_url("http://localhost:8000/v1/")
     'http://localhost:8000/v1/chat/completions'
@@ -85,7 +85,7 @@ def chat_completions_url(url: str, option: str = "--endpoint") -> str:
         parts = urlsplit(url)
         if parts.username is not None or parts.password is not None:
             raise UsageError(
-                expected="an address without a user and a password",
+                expected="a URL without a user and a password",
                 got=f"one of {_shown(url)}",
                 fix=f"give the key in the environment variable {KEY_VARIABLE}",
             )
@@ -103,29 +103,29 @@ def chat_completions_url(url: str, option: str = "--endpoint") -> str:
 
 
 def _check_host(scheme: str, host: str | None, port: int | None) -> None:
-    """Raise a `ValueError` for what no connection can be made to."""
+    """Raise a `ValueError` if a connection is impossible."""
     if scheme not in ("http", "https"):
         raise ValueError("it does not begin with http:// or https://")
     if not host:
-        raise ValueError("no name of a host")
+        raise ValueError("no host name")
     if port == 0:
         raise ValueError("port 0")
-    host.encode("idna")  # as the system does when it looks the name up
+    host.encode("idna")  # same encoding as in the name lookup of the system
 
 
 def _reason(error: ValueError) -> str:
-    """Return what is wrong with an address. Messages of the standard library repeat parts of it."""
+    """Return the problem with a URL, without parts of it, which messages of the standard library repeat."""
     if isinstance(error, UnicodeError):
-        return "a name of a host that is not valid"
+        return "an invalid host name"
     if "port" in str(error).lower():
-        return "a port that is not a number from 1 to 65535"
+        return "a port outside of 1 to 65535"
     if "IPv6" in str(error) or "IPv4" in str(error) or "netloc" in str(error):
-        return "a name of a host that is not valid"
+        return "an invalid host name"
     return str(error)
 
 
 def _shown(url: str) -> str:
-    """Return an address that is not valid for a message: without what may be a user, a password, or a key in its query.
+    """Return an invalid URL for a message, without possible user, password, or key in its query.
 
     >>> _shown("http://me:secret@host/v1?key=secret")
     'http://host/v1'
@@ -137,7 +137,7 @@ def _shown(url: str) -> str:
 
 
 def secrets_of_url(url: str) -> list[str]:
-    """Return the values of the query of an address, as written and decoded: one of them may be a key.
+    """Return the query values of a URL, raw and decoded, because one of them may be a key.
 
     >>> secrets_of_url("https://host/v1?api-version=2024-10-21&key=0123456789")
     ['0123456789']

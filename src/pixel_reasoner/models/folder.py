@@ -19,43 +19,44 @@ from pixel_reasoner.strict_json import parse_json
 
 
 class FolderSettings(Record):
-    """What `pixel_reasoner.json` in a model folder may say."""
+    """Content of `pixel_reasoner.json` in a model folder."""
 
     dialect: str = "pixel_reasoner"
-    """where the file does not say, what `detect_dialect` makes of the model's name, config and chat template"""
+    """name of the dialect; if the file does not set it, the result of `detect_dialect`"""
     budgets: PixelBudgets | None = None
     note: str = ""
-    """one line for whoever asks this model"""
+    """one line for users of this model"""
 
 
 DTYPES = ("float32", "bfloat16", "float16")
-"""in which the weights of a model can be loaded"""
+"""dtypes for loading the weights of a model"""
 BUNDLED_MODELS = {"tiny": Path(__file__).parents[1] / "tiny" / "weights"}
-"""names of models that are in the package"""
+"""names and folders of bundled models"""
 
 
 def model_folder(source: str) -> Path:
-    """Where a model lies that is named by the name of an embedded one or by its folder."""
+    """Return the folder of a bundled model by name, or the given folder."""
     return BUNDLED_MODELS.get(source, Path(source))
 
 
 def folder_settings(
     folder: Path, dialect: str | None = None, *, config: Mapping[str, Any] | None = None
 ) -> FolderSettings:
-    """How a model is to be asked: as its folder says, and where it says nothing, by what the model looks like.
+    """Return the settings of a model folder. A missing dialect is detected from name, config and chat template.
 
-    PixelBudgets are those that the folder's image processor leaves as they are (`budgets_for_processor`).
+    The image processor of the folder must not resize pictures again, so the budgets are clipped to its limits
+    (`budgets_for_processor`).
 
     Args:
-        folder: of the model, or its hub id.
-        dialect: overrides whatever the folder says.
-        config: of a model whose folder is not at hand.
+        folder: folder or hub id of the model.
+        dialect: overrides the dialect of the folder.
+        config: config of a model without a local folder.
 
     Raises:
         ModelError: its `pixel_reasoner.json` cannot be read.
-        UsageError: no dialect of that name; nothing is said, and two dialects fit.
+        UsageError: unknown dialect, or no dialect is set and two dialects match.
     """
-    settings = _said(folder / "pixel_reasoner.json")
+    settings = _read_settings(folder / "pixel_reasoner.json")
     if dialect is None and "dialect" not in settings.model_fields_set:
         config = config or _json(folder / "config.json")
         dialect = detect_dialect(str(folder), config, _template(folder)).name
@@ -67,14 +68,14 @@ def folder_settings(
 
 
 def budgets_for_processor(settings: FolderSettings, image_processor: Any) -> PixelBudgets | None:
-    """PixelBudgets that a model's own image processor leaves as they are: pictures that it scaled once more would have other coordinates.
+    """Return budgets within the limits of an image processor, because a second resize would change box coordinates.
 
-    None, for the dialect's, where those fit or it does not count in pixels.
+    Returns None, for the defaults of the dialect, if these are within the limits or the limits are not in pixels.
     """
     budgets = settings.budgets or get_dialect(settings.dialect).budgets
     size = getattr(image_processor, "size", None) or {}
     least, most = size.get("shortest_edge"), size.get("longest_edge")
-    counts_pixels = hasattr(image_processor, "merge_size")  # Qwen-VL's do
+    counts_pixels = hasattr(image_processor, "merge_size")  # Qwen-VL processors
     if not counts_pixels or least is None or most is None:
         return settings.budgets
     fitting = budgets.within(least, most)
@@ -82,14 +83,14 @@ def budgets_for_processor(settings: FolderSettings, image_processor: Any) -> Pix
 
 
 def _image_processor(folder: Path) -> Any:
-    """What a folder says of its image processor, with the older names of its limits under the newer ones."""
+    """Return the image processor config of a folder, with old names of its limits converted to new names."""
     path = folder / "preprocessor_config.json"
-    said = _json(path)
-    if not said:
+    fields = _json(path)
+    if not fields:
         path = folder / "processor_config.json"
-        said = _object(_json(path).get("image_processor"))
-    ends = {"shortest_edge": said.get("min_pixels"), "longest_edge": said.get("max_pixels")}
-    size = _object(said.get("size")) | {name: px for name, px in ends.items() if px}
+        fields = _object(_json(path).get("image_processor"))
+    ends = {"shortest_edge": fields.get("min_pixels"), "longest_edge": fields.get("max_pixels")}
+    size = _object(fields.get("size")) | {name: px for name, px in ends.items() if px}
     for name in ends:
         if name in size and not _is_count(size[name]):
             raise ModelError(
@@ -97,7 +98,7 @@ def _image_processor(folder: Path) -> Any:
                 got=json.dumps(size[name])[:100],
                 fix="copy the file of the original model again",
             )
-    return SimpleNamespace(**{**said, "size": size})
+    return SimpleNamespace(**{**fields, "size": size})
 
 
 def _object(value: Any) -> dict[str, Any]:
@@ -109,8 +110,8 @@ def _is_count(value: Any) -> bool:
     return value is None or (is_number and 1 <= value < 2**63)
 
 
-def _said(path: Path) -> FolderSettings:
-    """What a folder says of its own accord."""
+def _read_settings(path: Path) -> FolderSettings:
+    """Return the settings in `pixel_reasoner.json`; the defaults without a file."""
     if not path.is_file():
         return FolderSettings()
     try:
@@ -121,12 +122,12 @@ def _said(path: Path) -> FolderSettings:
         raise ModelError(
             expected=f"{path} with dialect, budgets and note",
             got=place,
-            fix="mend or delete this file",
+            fix="correct or delete this file",
         ) from error
 
 
 def _json(path: Path) -> dict[str, Any]:
-    """An object of a model's folder; empty where it is missing or broken, which whoever loads the model will tell."""
+    """Return a JSON object of a model folder; empty if missing or invalid, because loading the model reports the error."""
     try:
         return _object(parse_json(path.read_bytes()))
     except (OSError, ValueError):
@@ -134,7 +135,7 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _template(folder: Path) -> str:
-    """The chat template of a model's folder."""
+    """Return the chat template of a model folder."""
     try:
         return (folder / "chat_template.jinja").read_text(encoding="utf-8")
     except (OSError, ValueError):

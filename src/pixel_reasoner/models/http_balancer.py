@@ -1,4 +1,4 @@
-"""Choice of the server for each try of a request: load balancing, pauses, failover."""
+"""Server selection for each attempt of a request: load balancing, backoff, failover."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ class Endpoint:
     def __init__(self, url: str) -> None:
         self.url = url
         self.shown = url.partition("?")[0]
-        """for messages: a query may contain a key"""
+        """URL for messages, without its query, which may contain a key"""
         self.num_active = 0
         self.last_used_s = 0.0
         self.idle: list[Connection] = []
         self.backoff_until = 0.0
         self.backoff_s = _FIRST_BACKOFF_S
         self.error: EndpointError | None = None
-        """why it gets no request any more"""
+        """reason for which the server is excluded; None if it is available"""
 
 
 class RequestState(NamedTuple):
-    """A request in progress."""
+    """State of a request in progress."""
 
     token: CancelToken
     deadline: float
-    """by `time.monotonic`, for all its tries"""
+    """`time.monotonic` limit for all attempts"""
 
 
 class Balancer:
-    """Servers of one model and their state. Several threads may call it at the same time."""
+    """Load balancer of the servers of one model. Thread-safe."""
 
     def __init__(self, endpoints: Sequence[Endpoint], first_pause_s: float) -> None:
         self.endpoints = endpoints
@@ -50,10 +50,10 @@ class Balancer:
         self._stop_error: EndpointError | None = None
 
     def stop(self, error: EndpointError | None = None) -> None:
-        """Start no further try, and end all pauses. Requests in progress continue.
+        """Cancel pending retries and wake all waiters. Requests in progress continue.
 
         Args:
-            error: raised by requests that are stopped.
+            error: exception for stopped requests.
         """
         with self._condition:
             self._stop_error = self._stop_error or error
@@ -61,14 +61,14 @@ class Balancer:
             self._condition.notify_all()
 
     def assert_open(self) -> None:
-        """Raise an error if no further try may start.
+        """Raise an error if no further attempt may start.
 
         Raises:
             EndpointError: `stop` was called.
         """
         if self._is_stopped:
             raise self._stop_error or EndpointError(
-                expected="a run that goes on", got="one that ended", fix="run it again"
+                expected="a running evaluation", got="one that ended", fix="run it again"
             )
 
     @property
@@ -77,20 +77,20 @@ class Balancer:
         return self._is_stopped
 
     def wake(self) -> None:
-        """Let all that wait look again whether they are cancelled."""
+        """Wake all waiters, so that they check for cancellation."""
         with self._condition:
             self._condition.notify_all()
 
     def pick(self, request: RequestState) -> Endpoint | None:
-        """Return the available server with the fewest requests, of several the least recently used; wait for a backoff to end.
+        """Return the available server with the fewest requests (ties: least recently used). Waits for the end of a backoff.
 
         Returns:
-            None when the time of the request is over.
+            None after the deadline of the request.
         """
         with self._condition:
             while True:
                 if request.token.is_cancelled:
-                    raise cancelled()
+                    raise cancelled_error()
                 self.assert_open()
                 usable = [one for one in self.endpoints if one.error is None]
                 if not usable:
@@ -110,7 +110,7 @@ class Balancer:
     def pause(
         self, endpoint: Endpoint, number: int, retry_after_s: float, request: RequestState
     ) -> None:
-        """Wait before the next try, unless another server is available."""
+        """Wait before the next attempt, unless another server is available."""
         now = time.monotonic()
         pause_s = self._first_pause_s * 2**number * random.uniform(0.5, 1)
         with self._condition:
@@ -126,28 +126,26 @@ class Balancer:
             )
 
     def count_success(self, endpoint: Endpoint) -> None:
-        """End the backoff of a server that answers."""
+        """End the backoff of a server after a reply."""
         with self._condition:
             endpoint.backoff_s, endpoint.backoff_until = _FIRST_BACKOFF_S, 0.0
 
     def back_off(self, endpoint: Endpoint) -> None:
-        """Send nothing to a server that cannot be reached for a while, if there are others."""
+        """Exclude an unreachable server for a while, if there are others."""
         with self._condition:
             now = time.monotonic()
-            # Requests that were in progress together fail together: that is one failure.
+            # Concurrent requests fail together and count as one failure.
             if len(self.endpoints) > 1 and endpoint.backoff_until <= now:
                 endpoint.backoff_until = now + endpoint.backoff_s
                 endpoint.backoff_s = min(endpoint.backoff_s * 2, MAX_PAUSE_S)
 
     def release(self, endpoint: Endpoint) -> None:
-        """End a try that `pick` began."""
+        """End an attempt that `pick` started."""
         with self._condition:
             endpoint.num_active -= 1
             self._condition.notify_all()
 
 
-def cancelled() -> CancelledError:
+def cancelled_error() -> CancelledError:
     """Return the error of a cancelled request."""
-    return CancelledError(
-        expected="a request that is wanted", got="a cancelled one", fix="submit it again"
-    )
+    return CancelledError(expected="a reply", got="a cancelled request", fix="submit it again")

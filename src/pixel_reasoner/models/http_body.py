@@ -1,6 +1,6 @@
-"""Bodies of responses, never more of them than a limit, also after decompression.
+"""Size-limited reading of response bodies, including after decompression.
 
-Text is read as UTF-8 whatever charset a server names: JSON has no other (RFC 8259).
+Text is decoded as UTF-8, ignoring the charset of the header, because JSON is always UTF-8 (RFC 8259).
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from httpx2 import Response
 
 MAX_REPLY_BYTES = 32 * 2**20
-"""of a reply: 80,000 streamed tokens take as much"""
+"""maximum size of a reply, about 80,000 streamed tokens"""
 MAX_ERROR_BYTES = 64 * 2**10
-"""of an error, of which the beginning is shown"""
+"""maximum size of an error response; messages contain only its start"""
 
 
 def body_chunks(response: Response, max_bytes: int = MAX_REPLY_BYTES) -> Iterator[bytes]:
-    """Yield a body in pieces of at most 1 MiB.
+    """Yield a body in chunks of at most 1 MiB.
 
     Raises:
-        ServerError: it is larger than `max_bytes`, or compressed more than once, which multiplies its size at each step.
+        ServerError: larger than `max_bytes`, or compressed more than once, which could multiply its size.
     """
     if "," in response.headers.get("content-encoding", ""):
         raise ServerError("a reply that is compressed more than once")
@@ -39,13 +39,13 @@ def read_body(response: Response, max_bytes: int = MAX_REPLY_BYTES) -> bytes:
     """Return a body.
 
     Raises:
-        ServerError: as `body_chunks`.
+        ServerError: see `body_chunks`.
     """
     return b"".join(body_chunks(response, max_bytes))
 
 
 def read_beginning(response: Response) -> str:
-    """Return the beginning of a body, for an error message."""
+    """Return the start of a body, for an error message."""
     found = bytearray()
     try:
         for chunk in body_chunks(response, 2 * MAX_ERROR_BYTES):
@@ -53,12 +53,12 @@ def read_beginning(response: Response) -> str:
             if len(found) >= MAX_ERROR_BYTES:
                 break
     except ServerError:
-        pass  # what came before it is enough
+        pass  # the data before the error is sufficient
     return found[:MAX_ERROR_BYTES].decode("utf-8", "replace")
 
 
 def text_lines(chunks: Iterable[bytes]) -> Iterator[str]:
-    r"""Yield lines of text. Lines end with \n or \r\n, as those of a stream of events do.
+    r"""Yield lines of text. Lines end with \n or \r\n, as in server-sent events.
 
     >>> list(text_lines([b"a\r", b"\nb", b"c\n", b"d"]))
     ['a', 'bc', 'd']
@@ -66,7 +66,7 @@ def text_lines(chunks: Iterable[bytes]) -> Iterator[str]:
     buffer = bytearray()
     for chunk in chunks:
         buffer += chunk
-        if b"\n" in chunk:  # looked for in what is new alone: a long line takes linear time
+        if b"\n" in chunk:  # search only the new chunk, so that a long line takes linear time
             *lines, buffer = buffer.split(b"\n")
             for line in lines:
                 yield line.removesuffix(b"\r").decode("utf-8", "replace")

@@ -1,4 +1,4 @@
-"""HTTP clients: headers, certificates and proxies, whose errors are a user's mistakes."""
+"""HTTP clients: headers, certificates and proxies. Configuration mistakes raise `UsageError`."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def new_client(api_key: str, names: MessageNames) -> Client:
     """Return a client that sends a key with each request.
 
     Raises:
-        UsageError: a key that cannot be sent, or certificates or a proxy in the environment that cannot be used.
+        UsageError: an invalid key, or unusable certificates or proxy settings in the environment.
     """
     import httpx2
 
-    for name in ("httpx2", "httpcore2"):  # they log whole addresses, and headers of responses
+    for name in ("httpx2", "httpcore2"):  # they log complete URLs and response headers
         logging.getLogger(name).setLevel(logging.WARNING)
     try:
         headers = httpx2.Headers({"Authorization": f"Bearer {api_key}"} if api_key else {})
@@ -39,17 +39,17 @@ def new_client(api_key: str, names: MessageNames) -> Client:
         return httpx2.Client(headers=headers, verify=context)
     except (ValueError, ImportError, httpx2.InvalidURL) as error:  # may contain a password
         raise UsageError(
-            expected="a proxy that can be used",
+            expected="a usable proxy",
             got=f"another one in the environment ({type(error).__name__})",
             fix=f"correct or unset {_PROXY_VARIABLES}",
         ) from None
 
 
 def assert_valid_url(url: str, option: str) -> None:
-    """Refuse an address that the client cannot parse.
+    """Raise an error for a URL that the client cannot parse.
 
     Raises:
-        UsageError: such as of a host whose name has characters that are not allowed.
+        UsageError: invalid URL, for example with invalid characters in the host name.
     """
     import httpx2
 
@@ -58,21 +58,21 @@ def assert_valid_url(url: str, option: str) -> None:
     except (httpx2.InvalidURL, ValueError):
         raise UsageError(
             expected="the address of a server",
-            got="one with a host or path that is not valid",
+            got="a URL with an invalid host or path",
             fix=f"such as {option} http://localhost:8000/v1",
         ) from None
 
 
 @cache
 def _ssl_context() -> ssl.SSLContext:
-    """TLS settings of all connections: reading the certificates takes 50 ms."""
+    """Return the TLS context of all connections. Cached, because loading certificates takes 50 ms."""
     from httpx2 import create_ssl_context
 
     try:
         return create_ssl_context()
     except OSError as error:  # ssl.SSLError is one
         raise UsageError(
-            expected="certificates that can be read",
+            expected="readable certificates",
             got=f"{type(error).__name__} in the environment",
             fix="correct or unset SSL_CERT_FILE and SSL_CERT_DIR",
         ) from error

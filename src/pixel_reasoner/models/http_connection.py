@@ -1,7 +1,7 @@
-"""HTTP connection to one server that another thread can abort.
+"""HTTP connection that another thread can abort.
 
-`httpx2` cannot cancel a synchronous request. The pool therefore gives each request a client of its own with one connection:
-the socket that a cancelled request uses is known, and no other request uses it.
+`httpx2` cannot cancel a synchronous request. Therefore each request has a separate client with one connection, so that its
+socket is known and not shared with other requests.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pixel_reasoner.models.http_errors import timed_out
+from pixel_reasoner.models.http_errors import timeout_error
 from pixel_reasoner.models.http_timer import TIMER
 from pixel_reasoner.models.openai_schema import ServerError
 
@@ -27,7 +27,7 @@ _NEW_STREAM_EVENTS = ("connect_tcp.complete", "start_tls.complete")
 
 
 class CancelToken:
-    """Cancels one request, from any thread and at any moment.
+    """Token that cancels one request, from any thread at any time.
 
     >>> token = CancelToken()
     >>> token.cancel()
@@ -42,7 +42,7 @@ class CancelToken:
         self._wake: Callable[[], None] | None = None
 
     def cancel(self) -> None:
-        """Abort the request: shut its socket down, and end its pauses between tries."""
+        """Abort the request: shut down its socket and end its pauses between attempts."""
         with self._lock:
             self.is_cancelled = True
             wake = self._wake
@@ -51,7 +51,7 @@ class CancelToken:
             wake()
 
     def attach(self, stream: Any) -> None:
-        """Set the network stream that the request uses; None when it uses none."""
+        """Set the network stream of the request, or None."""
         with self._lock:
             self._stream = stream
             if self.is_cancelled:
@@ -64,15 +64,15 @@ class CancelToken:
 
 
 class HttpRequest(NamedTuple):
-    """One request, as it is sent at each try."""
+    """HTTP request, sent again at each attempt."""
 
     url: str
     body: bytes | None = None
-    """JSON to post; None to get"""
+    """JSON body of a POST; None for a GET"""
 
 
 class Connection:
-    """Client with at most one connection to one server. One request at a time may use it."""
+    """Client with at most one connection to one server. It supports one request at a time."""
 
     def __init__(self, client: Client) -> None:
         self.client = client
@@ -81,16 +81,16 @@ class Connection:
 
     @contextmanager
     def send(self, request: HttpRequest, token: CancelToken, limit_s: float) -> Iterator[Response]:
-        """Send a request, and yield its response while the body has not been read.
+        """Send a request and yield its response before the body is read.
 
         Args:
-            request: what is sent.
-            token: cancels it from another thread.
-            limit_s: time until the response has been read. `httpx2` limits the time between two bytes alone.
+            request: the request.
+            token: cancels the request from another thread.
+            limit_s: total time limit, because `httpx2` only limits the time between two bytes.
 
         Raises:
             httpx2.RequestError: the connection failed, or the token was cancelled.
-            TryFailed: the time is over.
+            TryFailed: timeout.
         """
         import httpx2
 
@@ -106,10 +106,10 @@ class Connection:
         except (httpx2.RequestError, ServerError) as error:
             is_late = limit.is_cancelled or isinstance(error, httpx2.TimeoutException)
             if is_late and not token.is_cancelled:
-                raise timed_out(limit_s) from error
+                raise timeout_error(limit_s) from error
             raise
         finally:
-            self._attach(None)  # the next request on this connection is not affected
+            self._attach(None)  # do not affect the next request on this connection
 
     def _open(self, request: HttpRequest, limit_s: float) -> Any:
         return self.client.stream(
@@ -126,7 +126,7 @@ class Connection:
         self.client.close()
 
     def _trace(self, event: str, info: dict[str, Any]) -> None:
-        """Note the stream of a new connection. Called by `httpcore2` in the thread of the request."""
+        """Store the stream of a new connection. Called by `httpcore2` in the thread of the request."""
         if event.endswith(_NEW_STREAM_EVENTS):
             self._stream = info["return_value"]
             self._attach(self._stream)
@@ -137,11 +137,11 @@ class Connection:
 
 
 def _shut_down(stream: Any) -> None:
-    """Wake the thread that reads from a stream or writes to it; closing the socket would not."""
+    """Shut down the socket of a stream. Unlike closing it, this wakes the thread that uses it."""
     sock = None if stream is None else stream.get_extra_info("socket")
     if isinstance(sock, socket.socket):
         with suppress(OSError):
-            # SSLSocket.shutdown removes its TLS object, which the other thread uses.
+            # SSLSocket.shutdown would remove the TLS object, which the other thread uses.
             socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 

@@ -1,4 +1,4 @@
-"""Why a request to a server failed: kinds, errors and how to fix them."""
+"""Failures of requests to servers: kinds, exceptions and fixes."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ RETRYABLE_STATUSES = frozenset({408, 409, 425, 429})
 
 
 class FailureKind(StrEnum):
-    """Why a request got no reply, as a name to count."""
+    """Kind of failure of a request, for statistics."""
 
     TIMEOUT = "endpoint_timeout"
     UNREACHABLE = "endpoint_unreachable"
     RATE_LIMITED = "rate_limited"
     ERROR = "endpoint_error"
     INVALID = "invalid_reply"
-    REFUSED = "request_refused"
+    REJECTED = "request_refused"
 
 
 class RequestFailed(EndpointError):
-    """One request got no reply; others may succeed."""
+    """Failure of one request. Other requests may succeed."""
 
     kind: FailureKind = FailureKind.ERROR
 
 
 class MessageNames(NamedTuple):
-    """Names in error messages: the options that a user has to change, and what is asked."""
+    """Names of options and of the server in error messages."""
 
     endpoint: str = "--endpoint"
     model: str = "--model"
@@ -44,42 +44,44 @@ DEFAULT_NAMES = MessageNames()
 
 
 class TryFailed(Exception):
-    """One try got no reply; the next one may."""
+    """Failure of one attempt. The next attempt may succeed."""
 
     def __init__(self, kind: FailureKind, text: str, retry_after_s: float = 0.0) -> None:
         super().__init__(text)
         self.kind, self.text, self.retry_after_s = kind, text, retry_after_s
 
 
-def timed_out(limit_s: float) -> TryFailed:
-    """Return the error of a try that took too long."""
+def timeout_error(limit_s: float) -> TryFailed:
+    """Return the error for a timeout of one attempt."""
     return TryFailed(FailureKind.TIMEOUT, f"no complete reply within {limit_s:.3g} s")
 
 
 def request_failed(kind: FailureKind, expected: str, got: str, fix: str) -> RequestFailed:
-    """Return the error of a request."""
+    """Return the error for a failed request."""
     error = RequestFailed(expected=expected, got=got, fix=fix)
     error.kind = kind
     return error
 
 
-def fix_of_failure(kind: FailureKind, names: MessageNames) -> str:
-    """Return what a user has to do after all tries of a request failed."""
+def fix_for_failure(kind: FailureKind, names: MessageNames) -> str:
+    """Return the fix after all attempts of a request failed."""
     more = f", or raise {names.timeout}" if kind is FailureKind.TIMEOUT else ""
-    return f"check the server{more}; a run goes on with the other questions"
+    return f"check the server{more}; the run continues with the other questions"
 
 
-def fix_of_fatal(status: int, names: MessageNames) -> str:
-    """Return what a user has to change after a status of `FATAL_STATUSES`."""
+def fix_for_fatal_status(status: int, names: MessageNames) -> str:
+    """Return the fix for a status of `FATAL_STATUSES`."""
     if status in (401, 402, 403):
         return f"give a key that may use this model, by {names.key}"
-    return f"check {names.endpoint} (it ends in /v1 with most servers) and {names.model}, the name by which it serves the model"
+    return f"check {names.endpoint} (it ends in /v1 with most servers) and {names.model}, the name of the model on the server"
 
 
-def fix_of_refusal(text: str) -> str:
-    """Return what a user has to change after a refused request with this text, in lower case."""
+def fix_for_rejection(text: str) -> str:
+    """Return the fix for a rejected request, from the lower-case text of its response."""
     if "image" in text or "multimodal" in text or "multi-modal" in text:
-        return "serve a model that sees pictures (with llama.cpp, give it --mmproj), and let a request hold as many"
+        return (
+            "serve a model with image input (llama.cpp: --mmproj), and let a request hold as many"
+        )
     if "tool" in text:
-        return "name --protocol text, which needs no tools of the server"
-    return "name the server's kind by --server, or leave out what it does not know"
+        return "use --protocol text, which requires no tool support"
+    return "set --server to the kind of the server, or omit unsupported options"

@@ -1,13 +1,13 @@
-"""Requests to servers of the same model: load balancing, retries, failover, cancellation.
+"""HTTP client pool for the servers of one model: load balancing, retries, failover, cancellation.
 
 retried     lost connections, timeouts, incomplete replies, 408, 409, 425, 429 (not before its Retry-After), 5xx: after random
             pauses that double
-backoff     a server that cannot be reached gets no request for a while, longer each time, then it is tried again
-refused     400, 413, 422 and similar end one request; the next one may succeed
-time        a try ends after `RetryPolicy.timeout_s`, a request after that time for each server, whatever a server sends
+backoff     an unreachable server gets no requests for a while, longer each time, then it is tried again
+rejected    400, 413, 422 and similar end one request; the next one may succeed
+time        an attempt ends after `RetryPolicy.timeout_s`, a request after that time for each server
 fatal       401, 402, 403, 404, 405, or an HTML page instead of a reply: every later request to this server would fail too.
-            `EndpointError` when no server is left, or when too many requests in a row got no reply
-cancelled   the connection is closed, so the server stops generating. Not counted as a failure of the server
+            `EndpointError` when no server is left, or after too many consecutive requests without a reply
+cancelled   the connection is closed, so the server stops generating. Not counted as a failure of the server.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from pixel_reasoner.errors import EndpointError, packages_of
+from pixel_reasoner.errors import EndpointError, require_extra
 from pixel_reasoner.models.endpoint_url import chat_completions_url, secrets_of_url
-from pixel_reasoner.models.http_balancer import Balancer, Endpoint, RequestState, cancelled
+from pixel_reasoner.models.http_balancer import Balancer, Endpoint, RequestState, cancelled_error
 from pixel_reasoner.models.http_body import read_beginning
 from pixel_reasoner.models.http_client import assert_valid_url, new_client
 from pixel_reasoner.models.http_connection import (
@@ -37,11 +37,11 @@ from pixel_reasoner.models.http_errors import (
     FailureKind,
     MessageNames,
     TryFailed,
-    fix_of_failure,
-    fix_of_fatal,
-    fix_of_refusal,
+    fix_for_failure,
+    fix_for_fatal_status,
+    fix_for_rejection,
     request_failed,
-    timed_out,
+    timeout_error,
 )
 from pixel_reasoner.models.openai_schema import InvalidReplyError, ServerError, shorten
 from pixel_reasoner.models.redaction import Redactor
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from httpx2 import Response
 
 MAX_CHECK_S = 30.0
-"""time of a request for the list of models, which no model has to be loaded for"""
+"""timeout of a request for the list of models, which does not wait for loading a model"""
 _T = TypeVar("_T")
 
 
@@ -58,23 +58,23 @@ class RetryPolicy(NamedTuple):
     """Timeouts, retries and concurrency of requests."""
 
     timeout_s: float = 300.0
-    """time of one try, until the last byte of its reply"""
+    """timeout of one attempt, until the last byte of its reply"""
     request_timeout_s: float | None = None
-    """time of a request with its retries; None: `timeout_s` for each server"""
+    """timeout of a request including retries; None for `timeout_s` times the number of servers"""
     max_tries: int = 5
-    """tries of one request"""
+    """maximum attempts of one request"""
     first_pause_s: float = 0.5
-    """pause before the second try; doubles"""
+    """pause before the second attempt; doubles each time"""
     max_consecutive_failures: int = 10
-    """requests in a row without a reply, after which no reply is expected any more"""
-    counts_refusals: bool = False
-    """whether a refused request is one of these failures"""
+    """number of consecutive requests without a reply that ends the run"""
+    counts_rejected: bool = False
+    """whether a rejected request counts as such a failure"""
     concurrency: int = 16
-    """requests in progress at once"""
+    """maximum number of concurrent requests"""
 
 
 class HttpPool:
-    """Servers of one model. Several threads may call it at the same time."""
+    """HTTP client pool for the servers of one model. Thread-safe."""
 
     def __init__(
         self,
@@ -83,12 +83,12 @@ class HttpPool:
         policy: RetryPolicy,
         names: MessageNames = DEFAULT_NAMES,
     ) -> None:
-        """Prepare the pool; nothing is sent.
+        """Create the pool. Sends nothing.
 
         Raises:
-            UsageError: an invalid address, a key that cannot be sent, or the HTTP client is not installed.
+            UsageError: an invalid address or key, or the HTTP client is not installed.
         """
-        with packages_of("remote", "ask a server"):
+        with require_extra("remote", "ask a server"):
             import httpx2
         self.http = httpx2
         self.policy = policy
@@ -100,7 +100,7 @@ class HttpPool:
         self.redact = Redactor([api_key, *(one for url in urls for one in secrets_of_url(url))])
         for endpoint in self.endpoints:
             endpoint.shown = self.redact(endpoint.shown)
-        new_client(api_key, names).close()  # what is wrong with it is an error before any request
+        new_client(api_key, names).close()  # raise configuration errors before any request
         self.balancer = Balancer(self.endpoints, policy.first_pause_s)
         self._lock = threading.Lock()
         self._tokens: set[CancelToken] = set()
@@ -108,16 +108,16 @@ class HttpPool:
 
     @property
     def is_failing(self) -> bool:
-        """Whether the last request got no reply."""
+        """Whether the last request failed."""
         return self._num_consecutive_failures > 0
 
-    # --- the end ---
+    # --- shutdown ---
 
     def stop(self, error: EndpointError | None = None) -> None:
-        """Start no further try, and end all pauses. Requests in progress continue.
+        """Cancel pending retries and wake all waiters. Requests in progress continue.
 
         Args:
-            error: raised by requests that are stopped.
+            error: exception for stopped requests.
         """
         self.balancer.stop(error)
 
@@ -141,11 +141,11 @@ class HttpPool:
 
     # --- requests ---
 
-    def get(self, path: str, read: Callable[[Response], _T]) -> _T | None:
-        """Return what `read` makes of another route of the first server.
+    def get(self, path: str, parse: Callable[[Response], _T]) -> _T | None:
+        """Send a GET request for another route of the first server and return the result of `parse`.
 
         Returns:
-            None if there is no such route, or nothing that can be read.
+            None if the route does not exist or the response is invalid.
 
         Raises:
             EndpointError: the server cannot be reached.
@@ -153,14 +153,14 @@ class HttpPool:
         endpoint, token = self.endpoints[0], CancelToken()
         base, _, query = endpoint.url.partition("?")
         url = base.removesuffix("/chat/completions") + path + (query and f"?{query}")
-        # Two of these precede a request: together they take no longer than one.
+        # Two such requests precede the first one: together they take at most its timeout.
         limit_s = min(self.policy.timeout_s / 2, MAX_CHECK_S)
         try:
             with (
                 self._connection(endpoint, token) as connection,
                 connection.send(HttpRequest(url), token, limit_s) as response,
             ):
-                return read(response) if response.is_success else None
+                return parse(response) if response.is_success else None
         except (ServerError, self.http.DecodingError):
             return None
         except (self.http.RequestError, TryFailed) as error:
@@ -174,25 +174,25 @@ class HttpPool:
     def ask(
         self,
         body: bytes,
-        read: Callable[[Response], _T],
+        parse: Callable[[Response], _T],
         begin: Callable[[], None] | None = None,
         token: CancelToken | None = None,
     ) -> _T:
-        """Send a request, with retries, and return what `read` makes of the reply.
+        """Send a request, with retries, and return the result of `parse`.
 
         Args:
             body: JSON.
-            read: called with an open, successful response; raises `ServerError` if it is not a valid reply.
-            begin: called before each try; an exception of it ends the request.
+            parse: parses an open, successful response; raises `ServerError` for an invalid reply.
+            begin: called before each attempt; an exception ends the request.
             token: cancels the request from another thread.
 
         Raises:
             RequestFailed: no reply to this request.
-            EndpointError: no reply can be expected any more.
+            EndpointError: all servers fail.
             CancelledError: the request was cancelled.
         """
         limit_s = self.policy.request_timeout_s or self.policy.timeout_s * len(self.endpoints)
-        failure = timed_out(limit_s)
+        failure = timeout_error(limit_s)
         num_tries = 0
         endpoint = self.endpoints[0]
         with self._registered(token or CancelToken(), limit_s) as request:
@@ -205,7 +205,7 @@ class HttpPool:
                 endpoint = picked
                 num_tries += 1
                 try:
-                    return self._try(endpoint, body, read, begin, request)
+                    return self._try(endpoint, body, parse, begin, request)
                 except TryFailed as failed:
                     failure = failed
         text = self.redact(f"{endpoint.shown}: {failure.text}")
@@ -214,7 +214,7 @@ class HttpPool:
             failure.kind,
             "a reply",
             f"none in {num_tries} {'try' if num_tries == 1 else 'tries'}: {text}",
-            fix_of_failure(failure.kind, self.names),
+            fix_for_failure(failure.kind, self.names),
         )
 
     @contextmanager
@@ -233,27 +233,27 @@ class HttpPool:
         self,
         endpoint: Endpoint,
         body: bytes,
-        read: Callable[[Response], _T],
+        parse: Callable[[Response], _T],
         begin: Callable[[], None] | None,
         request: RequestState,
     ) -> _T:
         """Send a request once.
 
         Raises:
-            TryFailed: it may be sent again.
-            RequestFailed: the server refuses it.
-            CancelledError: it was cancelled.
+            TryFailed: the attempt failed; it may be repeated.
+            RequestFailed: the server rejects the request.
+            CancelledError: the request was cancelled.
         """
         try:
             if begin is not None:
                 begin()
-            found = self._exchange(endpoint, body, read, request)
+            found = self._exchange(endpoint, body, parse, request)
             self._num_consecutive_failures = 0
             self.balancer.count_success(endpoint)
             return found
         except (self.http.RequestError, ServerError, TryFailed) as error:
-            if request.token.is_cancelled:  # the server is not to blame
-                raise cancelled() from error
+            if request.token.is_cancelled:  # not a failure of the server
+                raise cancelled_error() from error
             failed = error if isinstance(error, TryFailed) else self._failed(error)
             if failed.kind in (FailureKind.TIMEOUT, FailureKind.UNREACHABLE):
                 self.balancer.back_off(endpoint)
@@ -262,7 +262,11 @@ class HttpPool:
             self.balancer.release(endpoint)
 
     def _exchange(
-        self, endpoint: Endpoint, body: bytes, read: Callable[[Response], _T], request: RequestState
+        self,
+        endpoint: Endpoint,
+        body: bytes,
+        parse: Callable[[Response], _T],
+        request: RequestState,
     ) -> _T:
         limit_s = max(0.001, min(self.policy.timeout_s, request.deadline - time.monotonic()))
         with (
@@ -270,11 +274,11 @@ class HttpPool:
             connection.send(HttpRequest(endpoint.url, body), request.token, limit_s) as response,
         ):
             if response.is_success and not is_html(response):
-                return read(response)
+                return parse(response)
             raise self._failure(endpoint, response, read_beginning(response))
 
     def _failed(self, error: Exception) -> TryFailed:
-        """Return why a try failed that got no valid reply."""
+        """Convert the exception of a failed attempt to `TryFailed`."""
         if isinstance(error, InvalidReplyError):
             return TryFailed(FailureKind.INVALID, f"invalid reply: {error}")
         if isinstance(error, ServerError):
@@ -283,7 +287,7 @@ class HttpPool:
 
     @contextmanager
     def _connection(self, endpoint: Endpoint, token: CancelToken) -> Iterator[Connection]:
-        """Lend a connection that no other request uses."""
+        """Yield a connection for exclusive use."""
         with self._lock:
             connection = endpoint.idle.pop() if endpoint.idle else None
         connection = connection or Connection(new_client(self._key, self.names))
@@ -300,7 +304,7 @@ class HttpPool:
     # --- failures ---
 
     def _failure(self, endpoint: Endpoint, response: Response, body: str) -> Exception:
-        """Return the error of a response that is not a reply. A fatal one takes the server out."""
+        """Return the exception for an error response. A fatal error excludes the server."""
         status = response.status_code
         text = f"{status} {shorten(self.redact(body), 300)}".strip()
         pause_s = retry_after_s(response.headers.get("retry-after", ""))
@@ -310,22 +314,22 @@ class HttpPool:
             endpoint.error = EndpointError(
                 expected=f"{endpoint.shown} to answer",
                 got=text,
-                fix=fix_of_fatal(status, self.names),
+                fix=fix_for_fatal_status(status, self.names),
             )
-            return TryFailed(FailureKind.REFUSED, text, pause_s)
+            return TryFailed(FailureKind.REJECTED, text, pause_s)
         if status in RETRYABLE_STATUSES or status >= 500:
             kind = FailureKind.RATE_LIMITED if status == 429 else FailureKind.ERROR
             return TryFailed(kind, text, pause_s)
-        if self.policy.counts_refusals:
+        if self.policy.counts_rejected:
             self._count_failure(text)
-        expected, fix = f"{endpoint.shown} to answer", fix_of_refusal(text.lower())
-        return request_failed(FailureKind.REFUSED, expected, text, fix)
+        expected, fix = f"{endpoint.shown} to answer", fix_for_rejection(text.lower())
+        return request_failed(FailureKind.REJECTED, expected, text, fix)
 
     def _count_failure(self, text: str) -> None:
         """Count a request without a reply.
 
         Raises:
-            EndpointError: there were too many in a row.
+            EndpointError: too many consecutive failures.
         """
         with self._lock:
             self._num_consecutive_failures += 1
@@ -334,10 +338,10 @@ class HttpPool:
             raise EndpointError(
                 expected=f"{self.names.server} that answers",
                 got=f"no reply to {number} {self.names.requests} in a row; the last time: {text}",
-                fix="check the server, then run the same command to go on",
+                fix="check the server, then run the same command to continue",
             )
 
 
 def _text_of(error: Exception) -> str:
-    """Return what happened to a connection."""
+    """Return a short description of a connection error."""
     return shorten(f"{type(error).__name__}: {error}").rstrip(". ")

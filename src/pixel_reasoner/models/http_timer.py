@@ -1,4 +1,4 @@
-"""Time limits of requests, watched by one thread for all: a thread for each takes longer than a request needs otherwise."""
+"""Timeouts of requests, with one timer thread for all. Starting a thread for each would cost more than a short request."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from contextlib import contextmanager
 
 
 class _Limit:
-    """Function to call at a time; None once it is not needed any more."""
+    """Callback at a deadline; None after the block has ended."""
 
     def __init__(self, call: Callable[[], None]) -> None:
         self.call: Callable[[], None] | None = call
 
 
 class Timer:
-    """Calls functions after some time, in a thread that runs while there are any."""
+    """Timer whose thread runs only while there are pending limits."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._limits: list[tuple[float, int, _Limit]] = []
-        """heap by time"""
+        """heap of pending limits, by time"""
         self._order = itertools.count()
         self._thread: threading.Thread | None = None
 
     @contextmanager
     def limit(self, seconds: float, call: Callable[[], None]) -> Iterator[None]:
-        """Call a function if the block takes longer than this; it must return soon.
+        """Call a function if the block exceeds a time limit. The function must return quickly.
 
         >>> from time import sleep
         >>> late, timer = [], Timer()
@@ -45,7 +45,7 @@ class Timer:
         with self._changed:
             entry = (at_s, next(self._order), limit)
             heapq.heappush(self._limits, entry)
-            # A process that was forked has no other thread.
+            # After a fork the timer thread does not exist in the new process.
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name="time limits", daemon=True)
                 self._thread.start()

@@ -1,6 +1,6 @@
-"""Models and data sets of the Hugging Face hub as local folders. A hub that does not answer costs seconds and one line.
+"""Models and data sets of the Hugging Face hub as local folders. Without a network this fails within seconds.
 
-transformers would look up every file on its own, each with retries; here one request decides, and everything is loaded
+transformers would look up every file separately, each with retries. Here one request is enough, and everything is loaded
 from the folder of the snapshot.
 """
 
@@ -10,14 +10,14 @@ import re
 from functools import cache
 from pathlib import Path
 
-from pixel_reasoner.errors import InputError, ModelError, PixelReasonerError, packages_of
+from pixel_reasoner.errors import InputError, ModelError, PixelReasonerError, require_extra
 from pixel_reasoner.models.folder import BUNDLED_MODELS, model_folder
 
 CONNECT_TIMEOUT_S = 5.0
 SETTINGS_FILES = ("*.json", "*.jinja")
-"""files of a model that decide dialect, pixel budgets and chat template"""
+"""files of a model that determine dialect, pixel budgets and chat template"""
 MODEL_FILES = (*SETTINGS_FILES, "*.txt", "*.model", "*.tiktoken", "*.safetensors")
-"""files of a model that are loaded; no code"""
+"""files of a model to load; no code"""
 SIZES_GB = {
     "Qwen/Qwen2.5-VL-3B-Instruct": 7.5,
     "Qwen/Qwen2.5-VL-7B-Instruct": 16.6,
@@ -26,12 +26,12 @@ SIZES_GB = {
     "Qwen/Qwen3-VL-4B-Instruct": 8.9,
     "Qwen/Qwen3-VL-8B-Instruct": 17.5,
 }
-"""downloads of models that are often used, in GB, for a message when the hub does not answer"""
+"""download sizes of common models in GB, for error messages"""
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
 def is_hub_id(name: str) -> bool:
-    """Return whether a name has the form `owner/name`; only such a name is looked up on the hub.
+    """Return whether a name has the form `owner/name`. Only such names are looked up on the hub.
 
     >>> [is_hub_id(name) for name in ("Qwen/Qwen2.5-VL-7B-Instruct", "./folder", "tiny", "a/b/c")]
     [True, False, False, False]
@@ -40,18 +40,18 @@ def is_hub_id(name: str) -> bool:
 
 
 def local_model(name: str, *, settings_only: bool = False) -> Path:
-    """Return the folder of a model. A model of the hub is downloaded, or found in the cache of an earlier download.
+    """Return the folder of a model. A model of the hub is downloaded or found in the cache.
 
     Args:
         name: a bundled model, a folder, or a hub id.
-        settings_only: of a model of the hub, only the files that decide dialect and pixel budgets are needed.
+        settings_only: download only the files that determine dialect and pixel budgets.
 
     Raises:
-        ModelError: no such folder, or a model of the hub that cannot be downloaded.
-        UsageError: the package that downloads is not installed.
+        ModelError: no such folder, or the download failed.
+        UsageError: the package for downloads is not installed.
     """
     folder = model_folder(name)
-    if name and folder.is_dir():  # the folder of no name is the current one
+    if name and folder.is_dir():  # an empty name would be the current folder
         return folder
     if not is_hub_id(name):
         raise ModelError(
@@ -66,15 +66,15 @@ def local_dataset(name: str) -> Path:
     """Return the folder of a data set of the hub, downloaded or from the cache.
 
     Raises:
-        InputError: it cannot be downloaded.
-        UsageError: the package that downloads is not installed.
+        InputError: the download failed.
+        UsageError: the package for downloads is not installed.
     """
     return _snapshot(name, "dataset", None)
 
 
 @cache
 def _snapshot(name: str, kind: str, patterns: tuple[str, ...] | None) -> Path:
-    with packages_of("local", "download from the hub"):
+    with require_extra("local", "download from the hub"):
         from huggingface_hub import snapshot_download
     try:
         folder = snapshot_download(
@@ -83,12 +83,12 @@ def _snapshot(name: str, kind: str, patterns: tuple[str, ...] | None) -> Path:
             allow_patterns=list(patterns) if patterns else None,
             etag_timeout=CONNECT_TIMEOUT_S,
         )
-    except Exception as error:  # of its HTTP library, of the hub, of the disk
-        raise _no_snapshot(name, kind, error) from error
+    except Exception as error:  # errors of the HTTP library, the hub, or the disk
+        raise _snapshot_error(name, kind, error) from error
     return Path(folder)
 
 
-def _no_snapshot(name: str, kind: str, error: Exception) -> PixelReasonerError:
+def _snapshot_error(name: str, kind: str, error: Exception) -> PixelReasonerError:
     from huggingface_hub.constants import HF_HUB_CACHE
 
     size = f" (about {SIZES_GB[name]:g} GB)" if name in SIZES_GB else ""
@@ -104,7 +104,7 @@ def _no_snapshot(name: str, kind: str, error: Exception) -> PixelReasonerError:
 
 
 def _reason(error: Exception) -> str:
-    r"""Return why a download failed, in one line.
+    r"""Return the reason of a failed download in one line.
 
     >>> _reason(ValueError("Got: HTTPError: 404 Not Found for url 'http://a'\nFor more information"))
     "404 Not Found for url 'http://a'"

@@ -1,11 +1,11 @@
-"""Any transformers image-text-to-text model, from a folder or a hub id, on a CPU or a GPU.
+"""Local model: any transformers image-text-to-text model, from a folder or a hub id, on a CPU or a GPU.
 
-The chat template in the model's folder renders every message; nothing here depends on a model family. A folder may
-contain `pixel_reasoner.json` beside the weights: the dialect that the model uses, the pixel budgets it was trained with,
-and a note for its users. Without that file the dialect is detected from the model's name, config and chat template.
+The chat template in the model folder renders every message; nothing here depends on a model family. Next to the weights
+a folder may contain `pixel_reasoner.json` with the dialect of the model, its pixel budgets, and a note for users. Without
+that file the dialect is detected from the name, config and chat template of the model.
 
-Models of the families in `engine.families` cache what they have processed: a turn after an operation prefills its new tokens only.
-Other models prefill the whole conversation in every turn.
+Models of the families in `engine.families` have a persistent KV cache: a turn after an operation prefills only its new
+tokens. Other models prefill the whole conversation in every turn.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any, Self
 from transformers.utils import logging as transformers_logging
 
 from pixel_reasoner.dialects import get_dialect
-from pixel_reasoner.dialects.template_check import assert_template_carries
+from pixel_reasoner.dialects.template_check import assert_template_supports
 from pixel_reasoner.errors import UsageError
 from pixel_reasoner.models.api import (
     Completion,
@@ -49,27 +49,28 @@ from pixel_reasoner.models.local_weights import (
     load_weights,
     weights_fingerprint,
 )
-from pixel_reasoner.models.patches import compile_layers, speed_up_tower
+from pixel_reasoner.models.patches import compile_layers, optimize_vision_encoder
 from pixel_reasoner.schema.settings import ModelInfo, SamplingParams
 
 __all__ = ["LocalModel", "load_processor"]
 
 
 class LocalModel:
-    """A model that runs in this process.
+    """Model that runs in this process.
 
     Args:
-        source: the name of an embedded model, a folder, or a hub id (which is downloaded once).
+        source: name of a bundled model, a folder, or a hub id (downloaded once).
         device: `cpu`, `cuda`, `cuda:1`, ...; by default a GPU if there is one.
-        dtype: float32, bfloat16 or float16; by default that of the stored weights, on a CPU without 16-bit products float32.
-        dialect: overrides the one of the folder.
-        operations: whether it will be offered operations, which its chat template must be able to carry.
+        dtype: float32, bfloat16 or float16; by default the dtype of the stored weights, or float32 on a CPU without 16-bit
+            matrix products.
+        dialect: overrides the dialect of the folder.
+        operations: whether rollouts use operations, which the chat template must support.
         compiled: whether norms and MLPs are compiled on first use (`patches.compile_layers`).
 
     Raises:
         ModelError: the folder or hub id contains no usable model.
-        UsageError: a device that is not available, an unknown dtype; no dialect of that name, or two that fit; a model that
-            cannot be compiled.
+        UsageError: an unavailable device, an unknown dtype, an unknown or ambiguous dialect, or a model that cannot be
+            compiled.
     """
 
     def __init__(
@@ -99,11 +100,11 @@ class LocalModel:
             self._compile()
         if operations:
             render = partial(processor.apply_chat_template, tokenize=False)
-            assert_template_carries(render, get_dialect(self.dialect), source)
+            assert_template_supports(render, get_dialect(self.dialect), source)
 
     @classmethod
     def of(cls, weights: Any, processor: Any, settings: FolderSettings) -> Self:
-        """Return a model of weights in memory, such as those in training. They are put into `eval` mode."""
+        """Return a model for weights in memory, for example during training. Sets them to `eval` mode."""
         model = cls.__new__(cls)
         model.name, model.folder, model.device = "in training", None, str(weights.device)
         model._set_up(weights, processor, settings)
@@ -122,7 +123,7 @@ class LocalModel:
         self.is_supported_by_engine = is_supported(self.model)
         self._backend: GenerationBackend | None = None
         if self.is_supported_by_engine:
-            speed_up_tower(self.model)
+            optimize_vision_encoder(self.model)
 
     def _compile(self) -> None:
         if not self.is_supported_by_engine:
@@ -136,7 +137,7 @@ class LocalModel:
     # --- generation ---
 
     def open_backend(self) -> GenerationBackend:
-        """Return the backend of this model; always the same one, shared by all its clients."""
+        """Return the backend of this model, shared by all its clients."""
         if self._backend is None:
             supported = self.is_supported_by_engine
             self._backend = LocalBackend(self) if supported else RoundsBackend(self)
@@ -148,10 +149,10 @@ class LocalModel:
         decoding: SamplingParams,
         on_text: OnText | None = None,
     ) -> list[Completion | ContextFull]:
-        """Return one turn for each conversation, or `ContextFull` for one that is too long."""
+        """Return one turn for each conversation, or `ContextFull` if it is too long."""
         if not self.is_supported_by_engine:
             return generate_with_transformers(self, conversations, decoding, on_text)
-        # A backend of its own: polling the shared one would take results of its clients.
+        # A separate backend, because polling the shared one would take results of its clients.
         on_delta = (lambda text, _: on_text(text)) if on_text else None
         return generate_turns(LocalBackend(self), conversations, decoding, on_delta)
 
@@ -178,12 +179,12 @@ class LocalModel:
         return texts[0]
 
     def tokenize(self, text: str) -> list[int]:
-        """Return the ids of a prompt text."""
+        """Return the token ids of a prompt text."""
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
 
     def prompt_inputs(self, conversations: Sequence[Messages]) -> Any:
-        """Return the inputs of the model's `forward`: ids, masks and pixels of conversations, padded on the left."""
+        """Return the inputs of `forward` of the model: ids, masks and pixels of conversations, padded on the left."""
         texts = [self.render(conversation) for conversation in conversations]
         images = [images_of(conversation) for conversation in conversations]
         return self.processor(
@@ -197,7 +198,7 @@ class LocalModel:
     def completion(
         self, ids: Sequence[int], logprobs: Sequence[float], num_prompt_tokens: int
     ) -> Completion:
-        """Return the turn of generated ids, up to the first end token; ids after it are padding."""
+        """Return the turn for generated ids, up to the first end token. Further ids are padding."""
         end = next((i for i, token in enumerate(ids) if token in self.end_tokens), None)
         kept = len(ids) if end is None else end + 1
         return Completion(
@@ -210,11 +211,11 @@ class LocalModel:
 
     @property
     def end_tokens(self) -> frozenset[int]:
-        """Ids that end a turn."""
+        """Token ids that end a turn."""
         end = self.model.generation_config.eos_token_id
         return frozenset([end] if isinstance(end, int) else end or [self.tokenizer.eos_token_id])
 
     def context_limit(self, sampling: SamplingParams) -> int:
-        """Return the number of tokens that a conversation may have, its next turn included."""
+        """Return the maximum number of tokens of a conversation, including its next turn."""
         config = self.model.config.get_text_config()
         return int(min(sampling.max_context_tokens, config.max_position_embeddings))

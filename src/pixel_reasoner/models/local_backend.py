@@ -1,4 +1,4 @@
-"""Generation backend of a model in this process: requests of many conversations in one engine."""
+"""Generation backend of a local model: one engine for the requests of many conversations."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 
 class TokenizedText(NamedTuple):
-    """A conversation up to the end of a turn: its text, its images, and the ids that the model processed and generated.
+    """Text, images and token ids of a conversation up to the end of a turn.
 
-    Generated ids often differ from the ids that a tokenizer makes of the same text, so the next turn starts with these.
+    Generated ids often differ from the tokenization of the same text, so the next turn starts with the generated ids.
     """
 
     text: str
@@ -47,7 +47,7 @@ class TokenizedText(NamedTuple):
 
 @dataclass
 class _Session:
-    """A conversation: its text so far, requests in progress and finished sequences."""
+    """Conversation: its text so far, requests in progress and finished sequences."""
 
     history: TokenizedText | None = None
     requests: set[str] = field(default_factory=set)
@@ -56,7 +56,7 @@ class _Session:
 
 @dataclass
 class _Running:
-    """A request in the engine."""
+    """Request in the engine."""
 
     session: str
     sequence: Sequence
@@ -67,11 +67,11 @@ class _Running:
 
 
 class LocalBackend:
-    """Generates with one engine, whose KV cache lives as long as the backend.
+    """Backend with one engine, whose KV cache has the lifetime of the backend.
 
     Args:
         model: of a family that the engine supports.
-        max_cache_bytes: limit of what is cached of finished turns (`Engine`).
+        max_cache_bytes: limit of the KV cache of finished turns (`Engine`).
     """
 
     def __init__(self, model: LocalModel, max_cache_bytes: int | None = None) -> None:
@@ -94,10 +94,10 @@ class LocalBackend:
         self._running: dict[str, _Running] = {}
         self._ready: list[Delta] = []
         self._share_s = 0.0
-        """generation time of a request that has been in progress since the start"""
+        """accumulated generation time per request in progress, since the start of the backend"""
 
     def submit(self, request: GenerationRequest) -> None:
-        """Accept a request. A prompt that cannot be used is reported by `poll`, as an error of this request."""
+        """Accept a request. For an invalid prompt `poll` returns an error of this request."""
         assert request.id not in self._running, f"two requests have the id {request.id!r}"
         try:
             prompt, images = self._prompt(request)
@@ -124,23 +124,23 @@ class LocalBackend:
         self.engine.add_request(sequence)
 
     def poll(self, timeout_s: float, num_busy_cores: int = 0) -> list[Delta]:
-        """Make one step of the engine if there is something to generate; returns what is new. It never waits."""
+        """Run one step of the engine if any request is unfinished. Returns new deltas. Never waits."""
         del timeout_s
         deltas, self._ready = self._ready, []
         if not self.engine.has_unfinished:
             return deltas
         started = time.perf_counter()
         try:
-            with _cores_left(num_busy_cores if self.capabilities.shares_cores else 0):
+            with _leave_cores(num_busy_cores if self.capabilities.shares_cores else 0):
                 finished = self.engine.step()
         except torch.OutOfMemoryError as error:
-            return deltas + self._out_of_memory(error)
+            return deltas + self._out_of_memory_errors(error)
         self._share_s += (time.perf_counter() - started) / len(self._running)
         done = [self._finish(sequence) for sequence in finished]
         return deltas + self._streamed() + done
 
     def cancel(self, id: str) -> None:
-        """Stop a request, whatever its state; its slot is free at once."""
+        """Stop a request in any state. Its slot is free immediately."""
         self._ready = [delta for delta in self._ready if delta.id != id]
         running = self._running.pop(id, None)
         if running is not None:
@@ -159,12 +159,12 @@ class LocalBackend:
         del self._sessions[session]
 
     def clear(self) -> None:
-        """Drop everything that was computed with weights that have changed since."""
+        """Drop all cached state after a change of the weights."""
         assert not self._running, "weights change between requests"
         self.engine.clear()
 
     def close(self) -> None:
-        """Cancel everything and free all memory."""
+        """Cancel all requests and free all memory."""
         for session in list(self._sessions):
             self.release(session)
         self._ready.clear()
@@ -172,7 +172,7 @@ class LocalBackend:
 
     @property
     def sessions(self) -> tuple[str, ...]:
-        """Conversations that are in progress or cached."""
+        """Names of conversations that are in progress or cached."""
         return tuple(self._sessions)
 
     # --- prompts ---
@@ -181,17 +181,17 @@ class LocalBackend:
         return self._sessions.setdefault(name, _Session())
 
     def _prompt(self, request: GenerationRequest) -> tuple[TokenizedText, tuple[ImageInput, ...]]:
-        """Return the text and ids of a request; ids of earlier turns are taken over."""
+        """Return the text and ids of a request. Ids of earlier turns are reused."""
         text = self.model.render(request.messages)
         images = tuple(map(ImageInput.of, images_of(request.messages)))
         history = self._history(request.session, text, images)
         ids = self.model.tokenize(text[len(history.text) :])
-        ids = self._with_image_tokens(ids, images[len(history.images) :], request.messages)
+        ids = self._expand_image_tokens(ids, images[len(history.images) :], request.messages)
         digests = tuple(one.digest for one in images)
         return TokenizedText(text, digests, history.ids + ids), images
 
     def _history(self, session: str, text: str, images: SequenceOf[ImageInput]) -> TokenizedText:
-        """Return the longest known conversation with which a prompt starts: of its session, or of one that it forked from."""
+        """Return the longest cached conversation that is a prefix of a prompt, from its session or the session it forked from."""
         own = self._sessions.get(session)
         candidates = [own] if own is not None and own.history else self._sessions.values()
         found = [
@@ -202,12 +202,12 @@ class LocalBackend:
         empty = TokenizedText("", (), [])
         return max(found, key=lambda one: len(one.text), default=empty)
 
-    def _with_image_tokens(
+    def _expand_image_tokens(
         self, ids: list[int], images: SequenceOf[ImageInput], messages: Messages
     ) -> list[int]:
-        """Return ids in which the placeholder of each image is repeated for each of its visual tokens.
+        """Repeat the placeholder id of each image for each of its visual tokens.
 
-        A processor repeats it in the text, where a tokenizer has to find a thousand of them for each image.
+        This is faster than the processor, which repeats the placeholder in the text before tokenization.
         """
         engine = self.engine
         count = ids.count(engine.image_token)
@@ -243,7 +243,7 @@ class LocalBackend:
         completion: Completion = self.model.completion(
             sequence.new_ids, sequence.logprobs, sequence.num_prompt_tokens
         )
-        # The template writes the end token of a turn.
+        # The chat template adds the end token of a turn.
         ids = sequence.ids if completion.truncated else sequence.ids[:-1]
         prompt, session = running.prompt, self._sessions[running.session]
         session.history = TokenizedText(prompt.text + completion.text, prompt.images, ids)
@@ -254,8 +254,8 @@ class LocalBackend:
         seconds = self._share_s - running.started_at
         return Delta(sequence.id, text, completion=completion, seconds=seconds)
 
-    def _out_of_memory(self, error: Exception) -> list[Delta]:
-        """Return errors of the requests whose prefill needed too much memory; the engine has cancelled them."""
+    def _out_of_memory_errors(self, error: Exception) -> list[Delta]:
+        """Return error deltas for the requests whose prefill ran out of memory. The engine has cancelled them."""
         in_engine = {*self.engine.running, *self.engine.waiting}
         lost = [id for id, one in self._running.items() if one.sequence not in in_engine]
         if not lost:
@@ -271,8 +271,8 @@ class LocalBackend:
 
 
 @contextmanager
-def _cores_left(num_busy: int) -> Iterator[None]:
-    """Leave busy cores to the threads that use them: a thread of torch that waits for a core slows all others down."""
+def _leave_cores(num_busy: int) -> Iterator[None]:
+    """Reduce the torch threads by the number of busy cores. A torch thread that waits for a core slows down all others."""
     num_threads = torch.get_num_threads()
     if not num_busy or num_threads == 1:
         yield

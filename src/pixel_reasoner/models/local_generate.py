@@ -1,4 +1,4 @@
-"""Turns by `generate` of transformers, for families that the engine does not support. Every turn prefills the whole conversation."""
+"""Generation with transformers `generate`, for families without engine support. Every turn prefills the whole conversation."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def generate_with_transformers(
 ) -> list[Completion | ContextFull]:
     """Return one turn for each conversation, in order.
 
-    The ids are those of the engine for the same seed, up to rounding: tests use this as its reference.
+    For the same seed the ids equal those of the engine, up to rounding. Tests use this function as the reference.
     """
     inputs = model.prompt_inputs(conversations)
     lengths = inputs["attention_mask"].sum(dim=1).tolist()
@@ -57,7 +57,7 @@ def _generate(
         streamer=_Streamer(model, on_text) if on_text else None,
         return_dict_in_generate=True,
         output_logits=True,
-        # A folder may set other defaults; a rollout depends on its settings alone.
+        # A rollout depends only on its settings, not on generation defaults in the model folder.
         temperature=None,
         top_p=None,
         top_k=None,
@@ -99,7 +99,7 @@ class _SeededSampling(LogitsProcessor):
 
 
 class _Streamer(BaseStreamer):
-    """Passes text on while `generate` runs."""
+    """Streamer that returns text while `generate` runs."""
 
     def __init__(self, model: LocalModel, on_text: OnText) -> None:
         self.on_text, self.end_tokens = on_text, model.end_tokens
@@ -107,18 +107,18 @@ class _Streamer(BaseStreamer):
         self.ids: list[int] | None = None  # the first call of `put` passes the prompt
 
     def put(self, value: torch.Tensor) -> None:
-        """Take the prompt or the next id."""
+        """Receive the prompt or the next id."""
         if self.ids is None:
             self.ids = []
             return
         ids = [id for id in value.flatten().tolist() if id not in self.end_tokens]
         self.ids += ids
-        self._pass_on(self.stream.push(ids))
+        self._emit(self.stream.push(ids))
 
     def end(self) -> None:
-        """Pass on what is left."""
-        self._pass_on(self.stream.finish(self.decode(self.ids or [])))
+        """Return the remaining text."""
+        self._emit(self.stream.finish(self.decode(self.ids or [])))
 
-    def _pass_on(self, text: str) -> None:
+    def _emit(self, text: str) -> None:
         if text:
             self.on_text(text)

@@ -1,4 +1,4 @@
-"""Token ids to text: which special tokens survive, and text while it is generated."""
+"""Detokenization: special tokens to keep, and incremental decoding."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 _INCOMPLETE = "\ufffd"
-"""what a decoder writes for the first bytes of a character whose last bytes are missing"""
+"""replacement character for an incomplete multi-byte character"""
 
 
 class TokenDecoder:
-    """Decodes generated ids; special tokens are left out, except those that are kept.
+    """Decoder of generated ids. Special tokens are omitted, except `kept_special_tokens`.
 
     Args:
         tokenizer: of transformers.
-        kept_special_tokens: special tokens that are part of the text, such as those that mark a tool call.
+        kept_special_tokens: special tokens that are part of the text, such as the tags of tool calls.
     """
 
     def __init__(self, tokenizer: Any, kept_special_tokens: Iterable[str] = ()) -> None:
@@ -28,7 +28,7 @@ class TokenDecoder:
             )
 
     def __call__(self, ids: list[int]) -> str:
-        """Return the text of ids."""
+        """Return the text of token ids."""
         if self._skipped is not None:
             ids = [id for id in ids if id not in self._skipped]
         text: str = self.tokenizer.decode(
@@ -38,12 +38,12 @@ class TokenDecoder:
 
 
 class TextStream:
-    """Text of ids that arrive one by one. A character of several bytes is returned whole.
+    """Incremental decoder of token ids. Multi-byte characters are never split.
 
-    A few earlier ids are decoded again with each new one: what a token adds to a text may depend on the token before it.
+    A few earlier ids are decoded again with each new id, because the text of a token may depend on previous tokens.
 
     Args:
-        decode: ids to text, such as a `TokenDecoder`.
+        decode: converts ids to text, for example a `TokenDecoder`.
     """
 
     def __init__(self, decode: Callable[[list[int]], str]) -> None:
@@ -53,7 +53,7 @@ class TextStream:
         self._context = self._returned = 0
 
     def push(self, ids: Iterable[int]) -> str:
-        """Append ids; returns the text that is new and complete, possibly none."""
+        """Append ids and return new complete text, possibly empty."""
         self._ids += ids
         text = self.decode(self._ids[self._context :])
         known = self.decode(self._ids[self._context : self._returned])
@@ -64,7 +64,7 @@ class TextStream:
         return text[len(known) :]
 
     def finish(self, text: str) -> str:
-        """Return the rest of the whole text."""
+        """Return the rest of the complete text."""
         rest = text[len(self.text) :] if text.startswith(self.text) else ""
         self.text += rest
         return rest

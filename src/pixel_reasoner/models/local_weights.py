@@ -1,4 +1,4 @@
-"""Loading of processors and weights: which dtype, and what is missing in a folder that cannot be used."""
+"""Loading of processors and weights, with errors for incomplete model folders."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from pixel_reasoner.models.folder import DTYPES
 
 
 def check_device(device: str) -> None:
-    """Raise an error unless this machine has a device.
+    """Raise an error unless a device is available on this machine.
 
     Raises:
-        UsageError: not the name of a device, or a device that PyTorch cannot use here.
+        UsageError: an invalid device name, or a device that PyTorch cannot use here.
 
     >>> check_device("foo")
     Traceback (most recent call last):
         ...
-    pixel_reasoner.errors.UsageError: expected --device cpu, cuda, cuda:1, mps, ...; got 'foo'. Fix: give one of these, or leave it out
+    pixel_reasoner.errors.UsageError: expected --device cpu, cuda, cuda:1, mps, ...; got 'foo'. Fix: use one of these, or omit it
     """
     try:
         asked = torch.device(device)
@@ -30,7 +30,7 @@ def check_device(device: str) -> None:
         raise UsageError(
             expected="--device cpu, cuda, cuda:1, mps, ...",
             got=repr(device),
-            fix="give one of these, or leave it out",
+            fix="use one of these, or omit it",
         ) from error
     available = _available_devices()
     types = {name.partition(":")[0] for name in available}
@@ -59,7 +59,7 @@ def check_dtype(dtype: str | None) -> None:
         raise UsageError(
             expected=f"--dtype {', '.join(DTYPES)}",
             got=dtype,
-            fix="name one of these, or leave it out",
+            fix="use one of these, or omit it",
         )
 
 
@@ -77,7 +77,7 @@ def load_processor(where: str) -> Any:
         raise _unusable(where, "an image processor", "text files only")
     if not (processor.chat_template or processor.tokenizer.chat_template):
         raise _unusable(where, "a chat template (chat_template.jinja)", "none")
-    if processor.tokenizer.pad_token is None:  # padding is masked: any token will do
+    if processor.tokenizer.pad_token is None:  # padding is masked, so any token works
         processor.tokenizer.pad_token = processor.tokenizer.eos_token
     if processor.tokenizer.pad_token is None:
         raise _unusable(where, "a tokenizer with an end token (eos_token)", "none")
@@ -90,10 +90,10 @@ def load_weights(where: str, dtype: str | None, device: str) -> Any:
     Args:
         where: folder or hub id.
         dtype: one of `DTYPES`; None for the dtype of the stored weights, or float32 on a CPU without 16-bit products.
-        device: to move it to.
+        device: device of the model.
 
     Raises:
-        ModelError: there are no complete weights.
+        ModelError: missing or incomplete weights.
         UsageError: an unknown dtype.
     """
     check_dtype(dtype)
@@ -110,7 +110,7 @@ def load_weights(where: str, dtype: str | None, device: str) -> Any:
     if missing:
         raise _unusable(where, "complete weights", f"{len(missing)} missing, such as {missing[0]}")
     if dtype is None and device == "cpu" and model.dtype == torch.float16:
-        model = model.float()  # no CPU multiplies float16
+        model = model.float()  # CPUs have no float16 matrix products
     return model.to(device)
 
 
@@ -121,7 +121,7 @@ def _default_dtype(device: str) -> str:
 
 
 def has_16_bit_products() -> bool:
-    """Whether this CPU has instructions for bfloat16 (AVX512-BF16, AMX), which at least double the speed of a prefill."""
+    """Return whether this CPU has bfloat16 instructions (AVX512-BF16, AMX), which at least double the speed of a prefill."""
     has = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, name, bool)() for name in has)
 
@@ -136,7 +136,7 @@ def _unusable(where: str, what: str, why: object) -> ModelError:
 
 
 def weights_fingerprint(folder: Path) -> str:
-    """Return a hash of names, sizes and both ends of the weight files: cheap for any size, and different in practice."""
+    """Return a hash of the names, sizes, first and last bytes of the weight files. Fast, and distinct in practice."""
     digest = hashlib.sha256()
     for path in sorted(folder.glob("*.safetensors")):
         size = path.stat().st_size

@@ -1,7 +1,7 @@
-"""Conversations with operations as `tools` and calls as `tool_calls`.
+"""Native tool calls: conversations with operations as `tools` and calls as `tool_calls`.
 
-Results of calls are a `tool` message of words and a user message with the pictures: many servers drop pictures from `tool`
-messages.
+The result of a call is a `tool` message with the text and a user message with the pictures, because many servers drop
+pictures from `tool` messages.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from pixel_reasoner.models.openai_reply import split_reasoning
 
 _SEE_NEXT = "See the next message."
 _MAX_CALLS = 64
-"""calls of one turn that are sent as calls; a turn with more stays text"""
+"""maximum number of native calls in one turn; a turn with more calls is sent as text"""
 
 
 class NativeCall(NamedTuple):
-    """Call of an operation by the name that the model uses."""
+    """Tool call with names of the model family."""
 
     name: Any
     arguments: Any
 
 
 def split_calls(text: str, syntax: CallSyntax = HERMES) -> tuple[str, list[NativeCall]]:
-    """Return the words before the calls of a turn, and its calls.
+    """Split a turn into the text before its calls and the calls.
 
-    The only function here that depends on the call syntax of a dialect.
+    Only this function of the module depends on the call syntax of a dialect.
 
     Returns:
-        The whole text and no calls, if one of the calls cannot be read.
+        The whole text and no calls if a call cannot be parsed.
 
     >>> split_calls('I look. <tool_call>{"name": "f", "arguments": {"a": 1}}</tool_call>')
     ('I look. ', [NativeCall(name='f', arguments={'a': 1})])
@@ -57,14 +57,13 @@ def native_request(
     reasoning_field: str = "",
     tools: Sequence[dict[str, Any]] = (),
 ) -> tuple[Messages, list[dict[str, Any]]]:
-    """Return messages with `tool_calls`, and the tool definitions that the system message of the dialect contains.
+    """Return messages with `tool_calls`, and the tool definitions of the conversation.
 
     Args:
-        dialect: it wrote the conversation.
-        conversation: its system message lists operations, or not.
-        reasoning_field: field for the reasoning of earlier turns; empty: it stays in the content.
-        tools: definitions of the operations that are offered; by default those of the default operations, where the system
-            message lists them.
+        dialect: dialect of the conversation.
+        conversation: chat messages, with or without operations in the system message.
+        reasoning_field: field for the reasoning of earlier turns; if empty, reasoning is part of the content.
+        tools: definitions of the enabled operations; by default the default operations in the system message.
     """
     opening, definitions = conversation[:1], list(tools)
     is_system = conversation[0]["role"] == "system"
@@ -78,10 +77,12 @@ def native_request(
 
 
 def _listed_tools(dialect: Dialect, system: str) -> list[dict[str, Any]]:
-    """Return the default operations that a system message lists."""
+    """Return the default operations in a system message."""
     if not system or system not in (dialect.system_with_operations, dialect.system_with_video):
         return []
-    if system == dialect.system_with_operations:  # some families offer frames for videos alone
+    if (
+        system == dialect.system_with_operations
+    ):  # some families list the frame tool only for videos
         return dialect.tool_definitions(has_video=False)
     return list(dialect.tools)
 
@@ -89,10 +90,10 @@ def _listed_tools(dialect: Dialect, system: str) -> list[dict[str, Any]]:
 def as_native_messages(
     conversation: Messages, syntax: CallSyntax = HERMES, reasoning_field: str = ""
 ) -> Messages:
-    """Return a conversation of texts as messages with `tool_calls`, and their results as `tool` messages.
+    """Convert calls in text to `tool_calls`, and their results to `tool` messages.
 
     The user messages after a turn are the results of its calls, in order. If there are fewer messages than calls, the first
-    one is the result of several calls.
+    message is the result of several calls.
 
     >>> text = 'I look. <tool_call>{"name": "zoom_in", "arguments": {"target_image": 1}}</tool_call>'
     >>> turns = [{"role": "assistant", "content": [{"type": "text", "text": text}]}]
@@ -130,7 +131,7 @@ def text_of(message: dict[str, Any]) -> str:
 def _assistant_message(
     message: dict[str, Any], number: int, syntax: CallSyntax, reasoning_field: str
 ) -> dict[str, Any]:
-    """Return a turn with its calls, and its reasoning if there is a field for it, in fields of their own."""
+    """Return a turn with separate fields for its calls and, if supported, its reasoning."""
     text = text_of(message)
     reasoning, rest = split_reasoning(text)
     words, calls = split_calls(rest, syntax)
@@ -153,7 +154,7 @@ def _tool_call(call: NativeCall, id: str) -> dict[str, Any]:
 
 
 def _user_messages(following: Messages, max_messages: int) -> Messages:
-    """Return the user messages that come next, at most so many."""
+    """Return the user messages at the start, at most `max_messages`."""
     found: Messages = []
     for message in following[:max_messages]:
         if message["role"] != "user":
@@ -163,7 +164,7 @@ def _user_messages(following: Messages, max_messages: int) -> Messages:
 
 
 def _result_messages(results: Sequence[dict[str, Any]], ids: Sequence[str]) -> Messages:
-    """Return the results of the calls of one turn: words by the tools, then pictures by the user."""
+    """Return the results of the calls of one turn: `tool` messages with text, then a user message with pictures."""
     tools: Messages = []
     pictures: Messages = []
     num_first = len(ids) - len(results) + 1

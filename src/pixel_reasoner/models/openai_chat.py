@@ -1,10 +1,10 @@
-"""Requests to OpenAI-compatible servers: which fields a server accepts, and messages as JSON.
+"""Requests to OpenAI-compatible servers: supported fields, and messages as JSON.
 
-    text     default: messages contain what the dialect writes; results of operations are user messages. Works with every
-             server, and the released checkpoints were trained on it.
+    text     default: messages contain the text of the dialect; results of operations are user messages. Works with every
+             server, and published checkpoints were trained on it.
     native   operations are sent as `tools`, calls as `tool_calls` (`models.native_tools`).
 
-A server gets the fields that its profile names, and no others: some refuse a request with one unknown field.
+A request contains only fields in the profile of the server, because some servers reject unknown fields.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pixel_reasoner.schema.settings import SamplingParams
 
 
 class ToolProtocol(StrEnum):
-    """How calls of operations are transferred."""
+    """Format of tool calls in requests and replies."""
 
     TEXT = "text"
     NATIVE = "native"
@@ -32,29 +32,29 @@ class ServerKind(StrEnum):
     """Software of a server; selects its profile."""
 
     ANY = "any"
-    """unknown: the fields that all of them accept"""
+    """unknown server: only fields that all servers accept"""
     VLLM = "vllm"
     SGLANG = "sglang"
     LLAMACPP = "llamacpp"
     OLLAMA = "ollama"
     TRANSFORMERS = "transformers"
     HOSTED = "hosted"
-    """the API of a provider"""
+    """API of a provider"""
 
 
 class Profile(NamedTuple):
-    """Fields that a server accepts besides `model`, `messages`, `temperature`, `top_p` and `stream`."""
+    """Fields that a server accepts in addition to `model`, `messages`, `temperature`, `top_p` and `stream`."""
 
     limit: str = "max_tokens"
-    """name of the limit on new tokens"""
+    """name of the field for the limit on new tokens"""
     seed: bool = True
     logprobs: bool = False
     usage: bool = False
-    """whether a stream contains token counts on request (`stream_options`)"""
+    """whether the server supports token counts in a stream (`stream_options`)"""
     owner: str = ""
     """value of `owned_by` in its list of models"""
     reasoning: str = ""
-    """field of assistant messages that takes earlier reasoning, such as `reasoning_content`; empty: it is part of the content"""
+    """field of assistant messages for earlier reasoning, such as `reasoning_content`; if empty, it is part of the content"""
 
 
 PROFILES = {
@@ -69,7 +69,7 @@ PROFILES = {
 
 
 def server_kind(models: Sequence[ModelCard]) -> ServerKind:
-    """Return the kind of a server by its list of models.
+    """Detect the kind of a server from its list of models.
 
     >>> server_kind([ModelCard(id="m", owned_by="vllm")]).value
     'vllm'
@@ -80,7 +80,7 @@ def server_kind(models: Sequence[ModelCard]) -> ServerKind:
 
 
 class MessageWriter:
-    """Messages of one conversation as JSON. Keeps the JSON of earlier turns, above all their encoded pictures."""
+    """JSON serializer for the messages of one conversation. Caches earlier turns, in particular encoded pictures."""
 
     def __init__(self) -> None:
         self._written: list[tuple[dict[str, Any], bytes]] = []
@@ -94,7 +94,7 @@ class MessageWriter:
         kept = self._written
         written: list[tuple[dict[str, Any], bytes]] = []
         for number, message in enumerate(conversation):
-            # A picture is the same object from turn to turn; == compares identity first.
+            # Pictures are the same objects in every turn, and == compares identity first.
             if number < len(kept) and kept[number][0] == message:
                 written.append(kept[number])
             else:
@@ -120,7 +120,7 @@ def _part(part: dict[str, Any]) -> dict[str, Any]:
 
 
 def image_url(image: Any) -> str:
-    """Return a PIL image as a data URL. PNG is lossless: a remote model receives the pixels that a local one would.
+    """Return a PIL image as a data URL. PNG is lossless, so remote and local models receive equal pixels.
 
     >>> from PIL import Image
     >>> image_url(Image.new("RGB", (2, 2)))[:22]
@@ -143,7 +143,7 @@ def data_url(data: bytes, subtype: str) -> str:
 def request_fields(
     model: str, sampling: SamplingParams, profile: Profile, *, stream: bool = False
 ) -> dict[str, Any]:
-    """Return all fields of a request but the messages.
+    """Return all fields of a request except the messages.
 
     >>> request_fields("m", SamplingParams(max_new_tokens=9), PROFILES[ServerKind.ANY])
     {'model': 'm', 'max_tokens': 9, 'temperature': 0.0}

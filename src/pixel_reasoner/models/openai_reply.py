@@ -1,8 +1,8 @@
-r"""Replies of OpenAI-compatible servers as completions: reasoning, content and calls.
+r"""Conversion of replies of OpenAI-compatible servers to completions: reasoning, content and calls.
 
-A reply has two forms. `Completion.text` is one text: reasoning between `<think>` tags, content, then calls in the syntax of
-the dialect. `Completion.parts` contains the same separately. A call or an answer that is only mentioned in the reasoning does
-not count: `text_to_parse` returns the text without the reasoning.
+A completion has two forms. `Completion.text` is one text: reasoning between `<think>` tags, content, then calls in the
+syntax of the dialect. `Completion.parts` contains the same parts separately. Calls and answers in the reasoning are
+ignored: `text_to_parse` returns the text without the reasoning.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def write_hermes_call(name: str, arguments: dict[str, Any]) -> str:
 
 
 class ReplyReader:
-    """Reads whole replies."""
+    """Parser of complete replies."""
 
     def __init__(self, write: WriteCall = write_hermes_call, redact: Redact = str) -> None:
         self.write, self.redact = write, redact
@@ -62,7 +62,7 @@ class ReplyReader:
         return self.completion(read_reply(response))
 
     def content(self, response: Response) -> str:
-        """Return the content of the reply in a response alone; empty where the model wrote none.
+        """Return only the content of a reply; empty if there is none.
 
         Raises:
             ServerError: not a valid reply.
@@ -73,7 +73,7 @@ class ReplyReader:
         """Return the turn of a reply.
 
         Raises:
-            InvalidReplyError: its texts are longer than those of any model.
+            InvalidReplyError: its texts exceed `MAX_TEXT_CHARS`.
         """
         choice = reply.choices[0]
         message = _checked(choice.message, self.redact)
@@ -110,8 +110,8 @@ def completion(reply: Any, write: WriteCall = write_hermes_call) -> Completion:
 
     Args:
         reply: the JSON of a chat completion, as text or as an object.
-        write: writes calls that came as `tool_calls` back into the text. Some servers parse the text whether or not the
-            request contained tools, and return `0.4` for `0.40`.
+        write: converts `tool_calls` back to text. Some servers parse calls even if the request contained no tools, and
+            return `0.4` for `0.40`.
 
     Raises:
         ServerError: not a chat completion.
@@ -160,9 +160,9 @@ def message_text(message: Message, write: WriteCall = write_hermes_call) -> str:
 def message_parts(
     message: Message, write: WriteCall = write_hermes_call
 ) -> tuple[Part, ...] | None:
-    """Return thought, content and calls of a message; None if the server returned the content alone.
+    """Return thought, content and calls of a message; None if the server returned only content.
 
-    Calls have the names and coordinates of the model's family. A call whose arguments are not a JSON object is a `Text`,
+    Calls have names and coordinates of the model family. A call with arguments that are not a JSON object is a `Text`,
     which the dialect rejects.
 
     >>> message_parts(Message(reasoning="Hm.", content="Red."))
@@ -183,7 +183,7 @@ def message_parts(
 
 
 def text_to_parse(completion: Completion) -> str:
-    r"""Return the text in which a call or an answer counts: without reasoning that the server returned separately.
+    r"""Return the text to search for calls and answers, without reasoning that the server returned separately.
 
     >>> text_to_parse(completion({"choices": [{"message": {"reasoning": "Hm.", "content": "Red."}}]}))
     'Red.'
@@ -195,12 +195,12 @@ def text_to_parse(completion: Completion) -> str:
 
 
 def reasoning_of(completion: Completion) -> str:
-    """Return the reasoning that the server returned separately; empty where there is none."""
+    """Return the reasoning that the server returned separately; empty if there is none."""
     return "".join(part.thought for part in completion.parts or () if isinstance(part, Thought))
 
 
 def split_reasoning(text: str) -> tuple[str, str]:
-    r"""Return reasoning and remainder of a text of `message_text`; the reasoning is empty where there is none.
+    r"""Split the result of `message_text` into reasoning, possibly empty, and the rest.
 
     >>> split_reasoning("<think>\nHm.\n</think>\n\nRed.")
     ('Hm.', 'Red.')
@@ -212,7 +212,7 @@ def split_reasoning(text: str) -> tuple[str, str]:
 
 
 def arguments_of(value: str | None) -> dict[str, Any] | None:
-    """Return the arguments of a call; None if they are not a JSON object, or nested more than 200 deep.
+    """Return the arguments of a call; None if they are not a JSON object or too deeply nested.
 
     >>> arguments_of('{"a": 1}'), arguments_of("{"), arguments_of("")
     ({'a': 1}, None, {})
@@ -225,7 +225,7 @@ def arguments_of(value: str | None) -> dict[str, Any] | None:
 
 
 def _call_text(function: Function, write: WriteCall) -> str:
-    """Return a call as text. Arguments that are not a JSON object stay as they are: the dialect rejects them."""
+    """Return a call as text. Arguments that are not a JSON object are kept verbatim, so that the dialect rejects them."""
     arguments = arguments_of(function.arguments)
     if arguments is not None:
         return write(function.name, arguments)
@@ -233,7 +233,7 @@ def _call_text(function: Function, write: WriteCall) -> str:
 
 
 def _logprobs(choice: Choice) -> list[float]:
-    """Return the log-probabilities of a reply; none if that of a token is missing: the others would move to other tokens."""
+    """Return the log-probabilities of a reply; none if any is missing, because the others would be misaligned."""
     tokens = (choice.logprobs and choice.logprobs.content) or []
     found = [one for token in tokens if (one := token.get("logprob")) is not None]
     return found if len(found) == len(tokens) else []

@@ -1,8 +1,8 @@
-"""Schema of what an OpenAI-compatible server returns: whole replies, events of a stream, lists of models.
+"""Schema of responses of OpenAI-compatible servers: complete replies, stream events, lists of models.
 
-`validated` is the only place that reads the JSON of a server. Fields that this project does not use are ignored; those that it
-uses have the type of the protocol, or the reply is an `InvalidReplyError` that names the field. Accepted beyond the protocol:
-content as a list of parts with text and thinking, arguments as an object, `null` for whatever is missing.
+`validated` parses all JSON of servers. Unused fields are ignored. A used field with a wrong type raises an
+`InvalidReplyError` that names the field. Accepted beyond the protocol: content as a list of parts with text and thinking,
+arguments as an object, `null` for missing values.
 
 Source: https://platform.openai.com/docs/api-reference/chat/object
 """
@@ -22,34 +22,34 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from typing_extensions import TypedDict  # pydantic refuses that of `typing` before Python 3.12
+from typing_extensions import TypedDict  # pydantic rejects `typing.TypedDict` before Python 3.12
 
 MAX_JSON_VALUES = 500_000
-"""values of one reply: a value takes up to 300 bytes of memory"""
+"""maximum number of JSON values in one reply; a value takes up to 300 bytes of memory"""
 MAX_TEXT_CHARS = 2**20
-"""of all texts of one reply: no model writes more in one turn"""
+"""maximum total length of the texts of one reply"""
 MAX_CALLS = 100
-"""of one reply"""
+"""maximum number of calls in one reply"""
 _FLOAT32_MAX = 3.4e38
 _JSON_TYPES = {"dict": "an object", "list": "a list", "str": "a text", "NoneType": "null"}
 
 
 class _FailFast(FailFast):
-    __hash__ = object.__hash__  # a union of types hashes them
+    __hash__ = object.__hash__  # required in unions of types
 
 
 _T = TypeVar("_T")
 _M = TypeVar("_M", bound=BaseModel)
 FastList = Annotated[list[_T], _FailFast()]
-"""a list whose first invalid item is reported alone: a million errors take gigabytes"""
+"""list whose validation stops at the first invalid item, because a million errors take gigabytes"""
 
 
 class ServerError(Exception):
-    """A response that is not a valid reply; its message shows what came instead."""
+    """Invalid response. The message contains its start."""
 
 
 class InvalidReplyError(ServerError):
-    """A reply with a field that the protocol does not allow."""
+    """Reply with an invalid field."""
 
 
 class _Schema(BaseModel):
@@ -63,14 +63,14 @@ class _TextPart(_Schema):
 
 
 def _joined(value: Any) -> Any:
-    """Return parts of a thought as one text; anything else unchanged."""
+    """Join the parts of a thought. Other values are returned unchanged."""
     if isinstance(value, list):
         return "".join(_TextPart.model_validate(part).text for part in value)
     return value
 
 
 class ContentPart(_Schema):
-    """Part of a content: text, or thinking as a text or as parts of text."""
+    """Part of the content: text, or thinking as a text or as parts of text."""
 
     type: str = "text"
     text: str | None = None
@@ -78,7 +78,7 @@ class ContentPart(_Schema):
 
     @model_validator(mode="after")
     def _is_known(self) -> Self:
-        """Refuse a part that would be lost, such as an image."""
+        """Reject unsupported parts, such as an image."""
         if self.text is None and self.thinking is None:
             raise ValueError(f"a part of type {shorten(self.type, 40)!r} without text")
         return self
@@ -90,7 +90,7 @@ class ContentPart(_Schema):
 
 
 class FunctionPiece(_Schema):
-    """Name and arguments of a call, or a piece of them."""
+    """Name and arguments of a call, possibly incomplete."""
 
     name: str | None = None
     arguments: Annotated[
@@ -107,7 +107,7 @@ class Function(FunctionPiece):
 
 
 class CallPiece(_Schema):
-    """A call in a stream: whole, or a piece that continues one."""
+    """Call in a stream, complete or a piece of one."""
 
     id: str | None = None
     index: int | None = Field(default=None, ge=0, lt=MAX_CALLS)
@@ -115,18 +115,18 @@ class CallPiece(_Schema):
 
 
 class Call(CallPiece):
-    """A call of a whole reply."""
+    """Call in a complete reply."""
 
     function: Function
 
 
 class _Texts(_Schema):
-    """Content and reasoning of a message, or of a piece of one."""
+    """Content and reasoning of a message, possibly incomplete."""
 
     content: str | FastList[ContentPart] | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
-    """the other name that servers use"""
+    """alternative name of `reasoning_content`"""
 
     @property
     def text(self) -> str:
@@ -137,14 +137,14 @@ class _Texts(_Schema):
 
     @property
     def thought(self) -> str:
-        """Reasoning, in whichever field it came."""
+        """Reasoning, from either field."""
         parts = self.content if isinstance(self.content, list) else ()
         thoughts = [part.thinking or part.text or "" for part in parts if part.is_thought]
         return self.reasoning_content or self.reasoning or "".join(thoughts)
 
 
 class Message(_Texts):
-    """Message of a whole reply."""
+    """Message of a complete reply."""
 
     tool_calls: FastList[Call] | None = Field(default=None, max_length=MAX_CALLS)
 
@@ -178,7 +178,7 @@ class Usage(_Schema):
 
 
 class Choice(_Schema):
-    """One reply of several that a request may ask for; we ask for one."""
+    """One choice of a reply. Requests ask for one."""
 
     message: Message
     finish_reason: str | None = None
@@ -186,7 +186,7 @@ class Choice(_Schema):
 
 
 class StreamChoice(_Schema):
-    """Piece of one reply."""
+    """Piece of a choice in a stream."""
 
     delta: DeltaMessage | None = None
     finish_reason: str | None = None
@@ -194,47 +194,47 @@ class StreamChoice(_Schema):
 
 
 class ChatReply(_Schema):
-    """A whole reply."""
+    """Complete reply."""
 
     choices: FastList[Choice] = Field(min_length=1)
     usage: Usage | None = None
 
 
 class StreamEvent(_Schema):
-    """An event of a stream."""
+    """Event of a stream."""
 
     choices: FastList[StreamChoice] | None = None
     usage: Usage | None = None
 
 
 class ModelCard(_Schema):
-    """A model that a server lists."""
+    """Model in the list of a server."""
 
     id: str
     owned_by: str | None = None
 
 
 class ModelList(_Schema):
-    """The models of a server."""
+    """List of models of a server."""
 
     data: FastList[ModelCard]
 
 
-class _Failure(_Schema):
-    """A reply that may contain an error instead of what was asked for."""
+class _ErrorReply(_Schema):
+    """Reply that may contain an error."""
 
     error: Any = None
 
 
 def validated(schema: type[_M], value: Any) -> _M:
-    """Return JSON that a server sent as a model.
+    """Validate JSON from a server against a schema.
 
     Args:
-        schema: what it has to be.
-        value: bytes or text of the JSON, or what they contain.
+        schema: expected type.
+        value: JSON as bytes, text, or parsed values.
 
     Raises:
-        InvalidReplyError: it is not JSON, an error, too large, nested too deeply, or a field has another type.
+        InvalidReplyError: invalid JSON, an error reply, too large, too deeply nested, or a field of the wrong type.
 
     >>> validated(Usage, b'{"prompt_tokens": "many"}')
     Traceback (most recent call last):
@@ -249,21 +249,21 @@ def validated(schema: type[_M], value: Any) -> _M:
         if sum(data.count(sign) for sign in (b",", b"[", b"{")) > MAX_JSON_VALUES:
             raise InvalidReplyError(f"a reply of more than {MAX_JSON_VALUES:,} values")
         if b'"error"' in data:
-            _refuse_error(_Failure.model_validate_json(data))
+            _raise_error_reply(_ErrorReply.model_validate_json(data))
         return schema.model_validate_json(data)
     except ValidationError as error:
         raise InvalidReplyError(_problem(error)) from None
 
 
-def _refuse_error(found: _Failure) -> None:
-    """Raise the error that came with status 200, or in a stream. Some servers write `"error": null` into every event."""
+def _raise_error_reply(found: _ErrorReply) -> None:
+    """Raise an error reply with status 200 or in a stream. Some servers include `"error": null` in every event."""
     if found.error is not None:
         raise ServerError(f"error: {shorten(found.error)}")
 
 
 def _problem(error: ValidationError) -> str:
-    """Return the first invalid field, what is wrong, and which type it has; never its value, which may be huge."""
-    # Of the alternatives of a content, the one that was meant is invalid in its depth.
+    """Return the name, problem and type of the first invalid field, without its value, which may be huge."""
+    # In a union, the intended member has its error at the greatest depth.
     errors = error.errors(include_url=False, include_context=False)
     first = max(errors, key=lambda one: len(one["loc"]))
     message = shorten(first["msg"][:1].lower() + first["msg"][1:])
@@ -275,12 +275,12 @@ def _problem(error: ValidationError) -> str:
 
 
 def _path(location: Sequence[int | str]) -> list[int | str]:
-    """Return a location without the names of alternatives, such as `function-before[_joined(), str]`."""
+    """Remove names of union members, such as `function-before[_joined(), str]`, from a location."""
     return [one for one in location if isinstance(one, int) or one.isidentifier()]
 
 
 def shorten(value: Any, max_chars: int = 200) -> str:
-    r"""Return a value on one line, for an error message. Control characters are shown as escapes.
+    r"""Return a value on one line, for an error message. Control characters are escaped.
 
     >>> shorten("a\n\x1b[31mb")
     'a \\x1b[31mb'

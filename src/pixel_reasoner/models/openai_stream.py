@@ -1,4 +1,4 @@
-"""Streamed replies: deltas of text while a turn is generated, then the whole turn."""
+"""Streamed replies: text deltas during generation, then the complete turn."""
 
 from __future__ import annotations
 
@@ -49,20 +49,20 @@ OnDelta = Callable[[str, bool], None]
 
 @dataclass(slots=True)
 class _StreamedCall:
-    """Call that arrives in pieces."""
+    """Accumulator for a streamed call."""
 
     id: str
     name: str = ""
     arguments: list[str] = field(default_factory=list)
 
     def is_continued_by(self, piece: CallPiece, function: FunctionPiece) -> bool:
-        """Return whether a piece with the same index, or also without one, belongs to this call."""
+        """Return whether a piece with the same index (or no index) belongs to this call."""
         if piece.id and self.id:
             return piece.id == self.id
         if not function.name:
             return True
         if piece.index is None:
-            return False  # some servers send whole calls without index and id
+            return False  # some servers send complete calls without index and id
         return not self.arguments or arguments_of("".join(self.arguments)) is None
 
     def add(self, piece: CallPiece, function: FunctionPiece) -> None:
@@ -74,7 +74,7 @@ class _StreamedCall:
 
 
 class StreamedReply:
-    """Chat completion that arrives in pieces."""
+    """Accumulator for a streamed chat completion."""
 
     def __init__(self) -> None:
         self.content: list[str] = []
@@ -84,16 +84,16 @@ class StreamedReply:
         self.finish_reason: str | None = None
         self.usage: Usage | None = None
         self.is_done = False
-        """whether the server sent [DONE]; some send no finish reason before it"""
+        """whether the server sent [DONE]; some servers send no finish reason before it"""
         self._num_chars = 0
         self._latest: dict[int | None, _StreamedCall] = {}
-        """by index: the call that began last"""
+        """index -> latest call with this index"""
 
     def add(self, event: StreamEvent) -> None:
         """Add an event of the stream.
 
         Raises:
-            InvalidReplyError: the reply is larger than that of any model.
+            InvalidReplyError: the reply exceeds a limit.
         """
         self.usage = event.usage or self.usage
         for choice in (event.choices or ())[:1]:
@@ -103,7 +103,7 @@ class StreamedReply:
         self.finish_reason = choice.finish_reason or self.finish_reason
         self.logprobs += (choice.logprobs and choice.logprobs.content) or []
         if len(self.logprobs) > MAX_JSON_VALUES:
-            raise InvalidReplyError(f"a reply of more than {MAX_JSON_VALUES:,} log-probabilities")
+            raise InvalidReplyError(f"a reply with more than {MAX_JSON_VALUES:,} log-probabilities")
         delta = choice.delta
         if delta is None:
             return
@@ -130,10 +130,10 @@ class StreamedReply:
         call.add(piece, function)
 
     def reply(self) -> ChatReply:
-        """Return the whole reply, as if it had not been streamed.
+        """Return the complete reply, in the same form as without streaming.
 
         Raises:
-            ServerError: the stream ended before the reply did.
+            ServerError: the stream ended before the reply was complete.
         """
         if self.finish_reason is None and not self.is_done:
             raise ServerError(f"a stream that ends after {sum(map(len, self.content))} characters")
@@ -145,16 +145,16 @@ class StreamedReply:
             reasoning="".join(self.reasoning),
             tool_calls=[Call(function=function) for function in functions],
         )
-        logprobs = Logprobs.model_construct(content=self.logprobs)  # each is valid already
+        logprobs = Logprobs.model_construct(content=self.logprobs)  # each item is already validated
         choice = Choice(message=message, finish_reason=self.finish_reason, logprobs=logprobs)
         return ChatReply(choices=[choice], usage=self.usage)
 
 
 def stream_events(lines: Iterable[str]) -> Iterator[StreamEvent | None]:
-    """Yield the events of a stream of server-sent lines; None for its end, if the server sends one.
+    """Yield the events of a stream of server-sent lines; None for [DONE].
 
     Raises:
-        ServerError: a line that is not an event, or an error that the server sends in place of one.
+        ServerError: an invalid event, or an error event.
 
     >>> [event and event.usage for event in stream_events(['data: {"usage": null}', "", ": comment", "data: [DONE]"])]
     [None, None]
@@ -170,7 +170,7 @@ def stream_events(lines: Iterable[str]) -> Iterator[StreamEvent | None]:
 
 
 class StreamReader:
-    """Reads a stream and passes its text on. A second try does not repeat the text of the first."""
+    """Parser of a stream that emits text deltas. A retry does not repeat the text of the first attempt."""
 
     def __init__(
         self,
@@ -180,14 +180,14 @@ class StreamReader:
     ) -> None:
         redact = redact or Redactor()
         self.whole = ReplyReader(write, redact)
-        self._reasoning = _NewText(lambda text: on_delta(text, True), redact)
-        self._content = _NewText(lambda text: on_delta(text, False), redact)
+        self._reasoning = _TextEmitter(lambda text: on_delta(text, True), redact)
+        self._content = _TextEmitter(lambda text: on_delta(text, False), redact)
 
     def __call__(self, response: Response) -> Completion:
         """Return the turn in a streamed response.
 
         Raises:
-            ServerError: not a valid reply, or an incomplete one.
+            ServerError: an invalid or incomplete reply.
         """
         self._reasoning.restart()
         self._content.restart()
@@ -196,7 +196,7 @@ class StreamReader:
         else:
             turn = self.whole.completion(self._streamed(response))
         self._reasoning.finish(reasoning_of(turn))
-        self._content.finish(text_to_parse(turn))  # includes calls that came as `tool_calls`
+        self._content.finish(text_to_parse(turn))  # includes `tool_calls` as text
         return turn
 
     def _streamed(self, response: Response) -> ChatReply:
@@ -213,22 +213,22 @@ class StreamReader:
         return streamed.reply()
 
 
-class _NewText:
-    """Passes on a text that grows, without secrets and without what an earlier try passed on."""
+class _TextEmitter:
+    """Emitter of new text, with secrets removed and without text that an earlier attempt emitted."""
 
     def __init__(self, on_text: OnText, redact: Redactor) -> None:
         self._on_text = on_text
         self._redact = redact
         self._stream = StreamRedactor(redact)
         self._earlier = ""
-        """what earlier tries passed on, as far as this one agrees with it"""
+        """text emitted by earlier attempts, while this attempt agrees with it"""
         self._pieces: list[str] = []
-        """what this try has returned"""
+        """text of this attempt"""
         self._num_chars = 0
 
     def restart(self) -> None:
-        """Begin the text again, for another try."""
-        self._pass_on(self._stream.finish())
+        """Restart the text for another attempt."""
+        self._emit(self._stream.finish())
         text = "".join(self._pieces)
         self._earlier = text if len(text) > len(self._earlier) else self._earlier
         self._stream = StreamRedactor(self._redact)
@@ -236,15 +236,15 @@ class _NewText:
 
     def add(self, text: str) -> None:
         """Add the next piece of the text."""
-        self._pass_on(self._stream.add(text))
+        self._emit(self._stream.add(text))
 
     def finish(self, text: str) -> None:
-        """Add what is missing of the whole text."""
-        self._pass_on(self._stream.finish())
-        self._pass_on(text.removeprefix("".join(self._pieces)))
+        """Add the rest of the complete text."""
+        self._emit(self._stream.finish())
+        self._emit(text.removeprefix("".join(self._pieces)))
 
-    def _pass_on(self, text: str) -> None:
-        """Pass on what is new. A text that begins differently from that of an earlier try follows on a new line."""
+    def _emit(self, text: str) -> None:
+        """Emit new text. If it differs from the text of an earlier attempt, it starts on a new line."""
         if not text:
             return
         known = self._earlier[self._num_chars : self._num_chars + len(text)]
@@ -260,14 +260,14 @@ class _NewText:
 
 
 class TextJoiner:
-    """Joins reasoning and content to the text of the completion."""
+    """Joiner of reasoning and content to the text of the completion."""
 
     def __init__(self, on_text: OnText) -> None:
         self.on_text = on_text
         self.is_thinking = False
 
     def add(self, text: str, is_reasoning: bool) -> None:
-        """Pass on new text, with tags where reasoning begins and ends."""
+        """Emit new text, with tags around reasoning."""
         if is_reasoning and not self.is_thinking:
             self.on_text(THINK_OPEN)
         if not is_reasoning:
@@ -276,7 +276,7 @@ class TextJoiner:
         self.on_text(text)
 
     def finish(self) -> None:
-        """Close the reasoning, if it is open."""
+        """Emit the closing tag of open reasoning."""
         if self.is_thinking:
             self.on_text(THINK_CLOSE)
         self.is_thinking = False

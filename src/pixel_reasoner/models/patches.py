@@ -1,4 +1,4 @@
-"""Faster forms of the same computation: the vision encoder of Qwen's VL families on a CPU, and many small kernels on a GPU."""
+"""Faster implementations with equal results: the Qwen-VL vision encoder on a CPU, and many small kernels on a GPU."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import torch.nn.functional as F
 from transformers import AttentionInterface
 
 _BATCHED_SEGMENTS = "batched_segments_like_flash"
-"""transformers passes all segments in one call, with their boundaries, to an attention whose name contains "flash" """
+"""name contains "flash", so that transformers passes all segments with their boundaries in one call"""
 
 
-def speed_up_tower(model: Any) -> None:
-    """Change the vision encoder of a model of Qwen's VL families to the fastest form on its device."""
+def optimize_vision_encoder(model: Any) -> None:
+    """Patch the vision encoder of a Qwen-VL model with the fastest implementation on its device."""
     batch_attention_segments(model.model.visual)
     if model.device.type == "cpu":
-        patches_as_product(model.model.visual)
+        embed_patches_by_matmul(model.model.visual)
 
 
-def patches_as_product(visual: Any) -> None:
-    """Embed patches with a matrix product instead of a Conv3d; weights and results are the same.
+def embed_patches_by_matmul(visual: Any) -> None:
+    """Embed patches with a matrix product instead of a Conv3d, with equal weights and results.
 
-    A patch has the size of the kernel, so the two are one operation, but on a CPU the convolution takes a third of the
-    time of the encoder, and its backward pass half of a training step.
+    A patch has the size of the kernel, so both are the same operation. On a CPU the convolution takes a third of the time
+    of the encoder, and its backward pass half of a training step.
     """
     conv = visual.patch_embed.proj
 
@@ -36,11 +36,11 @@ def patches_as_product(visual: Any) -> None:
 
 
 def batch_attention_segments(visual: Any) -> None:
-    """Compute the attention of images and windows of one size in one call instead of one after the other; results are the same.
+    """Batch the attention of images and windows of equal size in one call, with equal results.
 
-    Qwen2.5-VL attends within windows of 64 patches. In transformers, without flash-attention, each is a call of its own in each layer:
-    80 for an overview of 1,024 visual tokens and a crop of 256. On a GPU such calls take longer to start than to run.
-    An attention implementation other than the default is kept.
+    Qwen2.5-VL attends within windows of 64 patches. Without flash-attention transformers calls attention once per window
+    and layer: 80 calls for an overview of 1,024 visual tokens and a crop of 256. On a GPU the launch of such calls takes
+    longer than the computation. A non-default attention implementation is kept.
     """
     if visual.config._attn_implementation == "sdpa":
         visual.config._attn_implementation = _BATCHED_SEGMENTS
@@ -76,8 +76,8 @@ AttentionInterface.register(_BATCHED_SEGMENTS, _batched_attention)
 def compile_layers(language_model: Any) -> None:
     """Compile norms and MLPs of a language model on first use, which takes seconds.
 
-    On a GPU, most of the time of a token of a few billion parameters is the start of small kernels. Attention is not compiled: it
-    writes into the cache of its layer by number, and would be compiled again for each.
+    On a GPU, kernel launches dominate the decode time of models with a few billion parameters. Attention is not compiled,
+    because it depends on the layer index and would be recompiled for each layer.
     """
     for layer in language_model.layers:
         for part in (layer.mlp, layer.input_layernorm, layer.post_attention_layernorm):

@@ -1,10 +1,10 @@
-"""Tests what a server supports: some drop pictures without an error, ignore seeds, or refuse log-probabilities.
+"""Test of server capabilities: some servers silently drop pictures, ignore seeds, or reject log-probabilities.
 
     pixel-reasoner probe --model NAME --endpoint http://localhost:8000/v1
 
-A probe sends about nine short requests. Its result is cached for a day in the user's cache folder, by address and model, so that
-`ask` and `eval` probe once. A picture counts as seen if it makes the prompt longer (`usage.prompt_tokens`), or, where the server
-does not return that, if two pictures of different colours get different replies.
+A probe sends about nine short requests. Its result is cached for a day in the cache folder of the user, by address and
+model, so that `ask` and `eval` probe once. Image input works if a picture makes the prompt longer (`usage.prompt_tokens`).
+If the server does not return this number, two pictures of different colours must get different replies.
 """
 
 from __future__ import annotations
@@ -45,19 +45,19 @@ _CALL = {
 
 
 class Probe(Record):
-    """What a server supports for a model; None where this cannot be determined."""
+    """Capabilities of a server for a model; None if unknown."""
 
     pictures: bool | None = None
-    """whether a picture in a user message is seen"""
+    """whether the model receives pictures in user messages"""
     tool_pictures: bool | None = None
-    """whether a picture in a tool message is seen"""
+    """whether the model receives pictures in tool messages"""
     seeds: bool | None = None
-    """whether the seed determines what is sampled"""
+    """whether the seed determines the sampled text"""
     logprobs: bool | None = None
-    """whether the reply contains log-probabilities on request"""
+    """whether the server returns log-probabilities on request"""
 
     def profile(self, known: Profile) -> Profile:
-        """Return a profile with the fields that the server supports, in addition to those it is known to support."""
+        """Return a profile with the detected fields added to the known ones."""
         return known._replace(
             seed=known.seed or bool(self.seeds), logprobs=known.logprobs or bool(self.logprobs)
         )
@@ -67,25 +67,25 @@ def probe(pool: HttpPool, model: str, profile: Profile) -> Probe:
     """Test a server.
 
     Args:
-        pool: this server alone.
-        model: name by which it serves the model.
-        profile: name of its limit on new tokens.
+        pool: pool with only this server.
+        model: name of the model on the server.
+        profile: fields that the server supports.
 
     Raises:
-        EndpointError: it does not answer a question without a picture.
+        EndpointError: the server does not answer a question without a picture.
     """
     server = _Prober(pool, model, profile)
-    server.ask([_user(_QUESTION)])  # an error here has nothing to do with pictures
+    server.ask([_user(_QUESTION)])  # without a picture: an error here is not about image input
     return Probe(
-        pictures=server.sees(lambda picture: [_user(_QUESTION, picture)]),
-        tool_pictures=server.sees(_with_result),
+        pictures=server.detects_picture(lambda picture: [_user(_QUESTION, picture)]),
+        tool_pictures=server.detects_picture(_with_result),
         seeds=server.uses_seeds(),
         logprobs=server.returns_logprobs(),
     )
 
 
 class _Prober:
-    """Sends short questions to one server."""
+    """Client that sends short questions to one server."""
 
     def __init__(self, pool: HttpPool, model: str, profile: Profile) -> None:
         self.pool, self.model, self.profile = pool, model, profile
@@ -97,11 +97,13 @@ class _Prober:
         body = request_body(fields, MessageWriter().messages(conversation))
         return self.pool.ask(body, self._read)
 
-    def sees(self, conversation: Callable[[Image.Image | None], Messages]) -> bool | None:
-        """Return whether a picture makes a difference.
+    def detects_picture(
+        self, conversation: Callable[[Image.Image | None], Messages]
+    ) -> bool | None:
+        """Return whether a picture changes the prompt or the reply; None if unknown.
 
         Args:
-            conversation: returns messages with a picture, or without one for None.
+            conversation: returns messages with the given picture, or without a picture for None.
         """
         try:
             without = self.ask(conversation(None))
@@ -114,7 +116,7 @@ class _Prober:
         return True if red.text != blue.text else None
 
     def uses_seeds(self) -> bool | None:
-        """Return whether equal seeds give equal replies, and different seeds different ones."""
+        """Return whether equal seeds give equal replies and different seeds give different replies."""
         question = [_user(_WORD_LIST)]
         try:
             texts = [
@@ -127,7 +129,7 @@ class _Prober:
         return True if len(set(texts)) > 1 else None
 
     def returns_logprobs(self) -> bool:
-        """Return whether the reply contains log-probabilities on request."""
+        """Return whether the server returns log-probabilities on request."""
         try:
             return bool(self.ask([_user(_QUESTION)], logprobs=True).logprobs)
         except RequestFailed as error:
@@ -135,10 +137,10 @@ class _Prober:
 
 
 def _is_unsupported(error: RequestFailed) -> bool:
-    """Return False for a request that the server refused, or for which it failed.
+    """Return False if the server rejected a request or failed on it.
 
     Raises:
-        RequestFailed: a server that does not answer shows nothing about what it supports.
+        RequestFailed: the server does not answer, so its capabilities are unknown.
     """
     if error.kind in _NO_ANSWER:
         raise error
@@ -163,19 +165,19 @@ def _with_result(picture: Image.Image | None) -> Messages:
     return [_user(_QUESTION), call, result]
 
 
-def probe_once_a_day(pool: HttpPool, model: str, profile: Profile, *, anew: bool = False) -> Probe:
-    """Return the cached result of the last day, or probe the server. The cache contains the four results only.
+def cached_probe(pool: HttpPool, model: str, profile: Profile, *, refresh: bool = False) -> Probe:
+    """Return the cached result of the last day, or probe the server. The cache contains only the four results.
 
     Raises:
         EndpointError: the server does not answer.
     """
     path = _cache_path(pool.endpoints[0].url, model)
-    found = None if anew else _cached(path)
+    found = None if refresh else _cached(path)
     if found is not None:
         return found
     found = probe(pool, model, profile)
-    if found.pictures is not False:  # a server that has to be repaired is probed again
-        with suppress(OutputError):  # no folder for the cache
+    if found.pictures is not False:  # a server without image input must be fixed and probed again
+        with suppress(OutputError):  # the cache folder cannot be written
             write_json(found.model_dump(mode="json"), path)
     return found
 
@@ -195,19 +197,19 @@ def _cached(path: Path) -> Probe | None:
         return None
 
 
-def assert_sees_pictures(probes: Mapping[str, Probe]) -> None:
-    """Refuse servers that do not see pictures.
+def assert_supports_images(probes: Mapping[str, Probe]) -> None:
+    """Raise an error for servers without image input.
 
     Args:
         probes: result of each server, by address.
 
     Raises:
-        EndpointError: at least one does not.
+        EndpointError: at least one server has no image input.
     """
     urls = [url for url, one in probes.items() if one.pictures is False]
     if urls:
         raise EndpointError(
-            expected="a server that sees pictures",
-            got=f"{', '.join(urls)}: a question with a picture is refused, or has as many tokens as without",
-            fix="serve a model that sees pictures (with llama.cpp, give it --mmproj), or name another endpoint",
+            expected="a server with image input",
+            got=f"{', '.join(urls)}: a question with a picture is rejected or has the same number of tokens without it",
+            fix="serve a model with image input (llama.cpp: --mmproj), or use another endpoint",
         )

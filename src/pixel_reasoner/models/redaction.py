@@ -1,6 +1,6 @@
-"""Removes secrets from texts of servers and addresses before they enter an error, a trace or the terminal.
+"""Redaction of secrets in texts of servers and URLs, before they are used in an error, a trace or the terminal.
 
-A secret is found whole, cut off, percent-encoded, hexadecimal, as JSON escapes, or in base64 at any offset.
+A secret is detected complete, truncated, percent-encoded, hexadecimal, as JSON escapes, or in base64 at any offset.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from collections.abc import Iterable, Iterator
 from urllib.parse import quote
 
 MIN_PIECE_CHARS = 8
-"""shorter pieces of a secret may occur by chance. A shorter key is a placeholder, such as `none`"""
+"""Shorter pieces of a secret may occur by chance. Shorter keys are placeholders, such as `none`."""
 MARK = "…"
 
 
 class Redactor:
-    """Replaces every piece of a secret of at least `MIN_PIECE_CHARS` characters.
+    """Redactor of every piece of a secret of at least `MIN_PIECE_CHARS` characters.
 
     >>> redact = Redactor(["sk-0123456789"])
     >>> redact("key sk-0123456789, c2stMDEyMzQ1Njc4OQ== or 0123456")
@@ -31,7 +31,7 @@ class Redactor:
         }
 
     def __call__(self, text: str) -> str:
-        """Return a text without secrets."""
+        """Return a text with secrets replaced by `MARK`."""
         shown, end = [], 0
         for start, stop in self.spans(text):
             shown += [text[end:start], MARK]
@@ -39,7 +39,7 @@ class Redactor:
         return "".join([*shown, text[end:]]) if end else text
 
     def spans(self, text: str) -> Iterator[tuple[int, int]]:
-        """Yield start and end of each stretch of a text that consists of pieces of secrets."""
+        """Yield (start, end) of each span that consists of pieces of secrets."""
         if not self._pieces:
             return
         start = end = -1
@@ -54,16 +54,16 @@ class Redactor:
         if end > 0:
             yield start, end
 
-    def may_continue(self, text: str) -> int:
-        """Return the length of the longest end of a text that is a piece of a secret: what follows may complete it."""
+    def num_pending_chars(self, text: str) -> int:
+        """Return the length of the longest suffix that is a piece of a secret, which further text may complete."""
         length = 0
         while length < len(text) and any(text[-length - 1 :] in form for form in self.forms):
-            length += 1  # the end of a piece is a piece
+            length += 1  # a suffix of a piece is a piece
         return length
 
 
 class StreamRedactor:
-    """Redacts a text that comes in pieces. Holds an end back as long as it may be the beginning of a secret.
+    """Streaming redactor. Holds back a suffix of the text while it may be the start of a secret.
 
     >>> stream = StreamRedactor(Redactor(["sk-0123456789"]))
     >>> [stream.add(one) for one in ("a sk-01", "234567", "89!")], stream.finish()
@@ -75,25 +75,25 @@ class StreamRedactor:
         self._held = ""
 
     def add(self, text: str) -> str:
-        """Return what may be shown after a new piece."""
+        """Add a piece of text and return the text that is safe to show."""
         if not self.redact.forms:
             return text
         text = self._held + text
-        cut = len(text) - self.redact.may_continue(text)
+        cut = len(text) - self.redact.num_pending_chars(text)
         for start, end in self.redact.spans(text):
-            if start < cut < end:  # the end of one secret is the beginning of another
+            if start < cut < end:  # the suffix of one secret may be the prefix of another
                 cut = start
         self._held = text[cut:]
         return self.redact(text[:cut])
 
     def finish(self) -> str:
-        """Return what is held back."""
+        """Return the held-back text, redacted."""
         rest, self._held = self.redact(self._held), ""
         return rest
 
 
 def _forms(secret: str) -> Iterator[str]:
-    """Yield a secret as servers may repeat it; nothing for a placeholder."""
+    """Yield all encodings of a secret in which servers may repeat it; nothing for a placeholder."""
     if len(secret) < MIN_PIECE_CHARS:
         return
     data = secret.encode("utf-8", "replace")
@@ -104,5 +104,5 @@ def _forms(secret: str) -> Iterator[str]:
     yield from (data.hex(), data.hex().upper())
     for offset in range(3):
         encoded = base64.b64encode(bytes(offset) + data).decode().rstrip("=")
-        inner = encoded[(0, 2, 3)[offset] : -1]  # the outer characters depend on what is next to it
+        inner = encoded[(0, 2, 3)[offset] : -1]  # the outer characters depend on adjacent bytes
         yield from (inner, inner.replace("+", "-").replace("/", "_"))

@@ -1,12 +1,12 @@
-"""Model behind one or several OpenAI-compatible servers.
+"""Remote model on one or several OpenAI-compatible servers.
 
     pixel-reasoner ask "..." --image a.png --model NAME --endpoint http://localhost:8000/v1
     pixel-reasoner eval vstar --data vstar_bench --model NAME --endpoint http://a:8000/v1 --endpoint http://b:8000/v1 --out runs/vstar
 
-`openai_chat` writes requests, `openai_reply` reads replies, `http_pool` selects servers and retries, `remote_backend` runs up to
-`RetryPolicy.concurrency` requests at once.
+`openai_chat` writes requests, `openai_reply` parses replies, `http_pool` selects servers and retries, `remote_backend` runs
+up to `RetryPolicy.concurrency` concurrent requests.
 
-Traces lack what servers do not return: token ids and the fingerprint of the weights. API keys are never stored.
+Servers return neither token ids nor a fingerprint of the weights, so traces do not contain them. API keys are never stored.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from pixel_reasoner.models.openai_chat import (
 from pixel_reasoner.models.openai_reply import ReplyReader
 from pixel_reasoner.models.openai_schema import ModelCard, ModelList, shorten, validated
 from pixel_reasoner.models.openai_stream import OnDelta, StreamReader, TextJoiner
-from pixel_reasoner.models.probe import Probe, assert_sees_pictures, probe_once_a_day
+from pixel_reasoner.models.probe import Probe, assert_supports_images, cached_probe
 from pixel_reasoner.models.remote_backend import RemoteBackend
 from pixel_reasoner.schema.settings import ModelInfo, PixelBudgets, SamplingParams
 
@@ -53,24 +53,24 @@ if TYPE_CHECKING:
 
 POLL_TIMEOUT_S = 60.0
 MAX_MODEL_LIST_BYTES = 4 * 2**20
-"""a provider that lists 500 models with their prices sends 1 MB"""
+"""a provider's list of 500 models with prices takes 1 MB"""
 
 
 class RemoteConfig(NamedTuple):
-    """Which model, on which servers, and how they are called."""
+    """Model, servers and request settings."""
 
     name: str
-    """name by which the servers serve it"""
+    """name of the model on the servers"""
     endpoints: tuple[str, ...]
-    """addresses, such as http://localhost:8000/v1"""
+    """base URLs, such as http://localhost:8000/v1"""
     dialect: str
     """name of the model's dialect"""
     budgets: PixelBudgets | None = None
-    """pixel budgets of the model; None for the dialect's defaults"""
+    """pixel budgets of the model; None for the defaults of the dialect"""
     protocol: ToolProtocol = ToolProtocol.TEXT
-    """how calls of operations are transferred"""
+    """format of tool calls"""
     server: ServerKind | None = None
-    """selects the profile; None: by the model list of the first server"""
+    """selects the profile; None for detection from the model list of the first server"""
     api_key: str = ""
     """sent with each request"""
     policy: RetryPolicy = RetryPolicy()
@@ -78,11 +78,11 @@ class RemoteConfig(NamedTuple):
 
 
 class RemoteModel:
-    """Model behind the servers of a `RemoteConfig`.
+    """Model on the servers of a `RemoteConfig`.
 
     Raises:
         UsageError: an invalid address, or the HTTP client is not installed.
-        EndpointError: the first server does not serve a model of this name.
+        EndpointError: the first server does not serve a model with this name.
     """
 
     def __init__(self, config: RemoteConfig) -> None:
@@ -107,15 +107,15 @@ class RemoteModel:
         self._backend = RemoteBackend(self)
 
     def _served_models(self) -> list[ModelCard]:
-        """Return the models that the first server lists; none if it cannot be reached yet, or has no valid list."""
+        """Return the models that the first server lists; empty if it is unreachable or has no valid list."""
         try:
             found = self.pool.get("/models", _read_models)
         except EndpointError:
-            return []  # another server may answer
+            return []  # other servers may be reachable
         return found.data if found else []
 
     def _check_name(self, models: Sequence[ModelCard]) -> None:
-        """Refuse a name that is missing in the list of a server. Some list what they could load, or nothing."""
+        """Raise an error if the name is not in the list of a server. Some servers list loadable models, or nothing."""
         names = [one.id for one in models]
         if names and self.server is not ServerKind.TRANSFORMERS and self.profile.owner:
             untagged = {name.removesuffix(":latest") for name in names}
@@ -124,39 +124,41 @@ class RemoteModel:
                 raise EndpointError(
                     expected=f"a model that {self.pool.endpoints[0].shown} serves: {listed}",
                     got=repr(self.name),
-                    fix="name one of these by --model",
+                    fix="use one of these for --model",
                 )
 
-    def probe(self, *, anew: bool = False) -> dict[str, Probe]:
-        """Return what each reachable server supports, and from then on send only what all of them support.
+    def probe(self, *, refresh: bool = False) -> dict[str, Probe]:
+        """Probe each reachable server, and restrict further requests to fields that all servers support.
 
-        Results are cached for a day (see `models.probe`), unless `anew`.
+        Results are cached for a day (see `models.probe`), unless `refresh`.
 
         Raises:
-            EndpointError: no server can be reached, or one does not see pictures.
+            EndpointError: no reachable server, or a server without image input.
         """
         endpoints = self.pool.endpoints
         with ThreadPoolExecutor(len(endpoints)) as executor:
-            probes = {one.shown: executor.submit(self._probe, one.url, anew) for one in endpoints}
+            probes = {
+                one.shown: executor.submit(self._probe, one.url, refresh) for one in endpoints
+            }
         failures = [error for one in probes.values() if (error := one.exception()) is not None]
         if len(failures) == len(probes):
             raise failures[0]
         found = {url: one.result() for url, one in probes.items() if one.exception() is None}
-        assert_sees_pictures(found)
+        assert_supports_images(found)
         profiles = [one.profile(self.profile) for one in found.values()]
         self.profile = self.profile._replace(
             seed=all(one.seed for one in profiles), logprobs=all(one.logprobs for one in profiles)
         )
         return found
 
-    def _probe(self, url: str, anew: bool) -> Probe:
+    def _probe(self, url: str, refresh: bool) -> Probe:
         policy = self.pool.policy._replace(max_tries=2, max_consecutive_failures=100)
         pool = HttpPool((url,), self._api_key, policy)
         try:
             pool.get(
                 "/models", lambda response: None
-            )  # a cached result does not show that the server is running
-            return probe_once_a_day(pool, self.name, self.profile, anew=anew)
+            )  # a cached result does not prove that the server is running
+            return cached_probe(pool, self.name, self.profile, refresh=refresh)
         finally:
             pool.close()
 
@@ -164,7 +166,7 @@ class RemoteModel:
 
     @property
     def capabilities(self) -> Capabilities:
-        """Return what the servers support, by their profile."""
+        """Return the capabilities of the servers from their profile."""
         return Capabilities(
             logprobs=self.profile.logprobs,
             streaming=True,
@@ -173,7 +175,7 @@ class RemoteModel:
         )
 
     def open_backend(self) -> RemoteBackend:
-        """Return the backend of this model; always the same one."""
+        """Return the backend of this model, shared by all its clients."""
         return self._backend
 
     def generate(
@@ -182,12 +184,14 @@ class RemoteModel:
         decoding: SamplingParams,
         on_text: OnText | None = None,
     ) -> list[Completion | ContextFull]:
-        """Return one turn for each conversation, in order. `on_text` needs a single conversation.
+        """Return one turn for each conversation, in order. `on_text` requires a single conversation.
 
         Raises:
             EndpointError: a request got no reply.
         """
-        backend = RemoteBackend(self)  # polling the shared one would take results of its clients
+        backend = RemoteBackend(
+            self
+        )  # polling the shared backend would take results of its clients
         try:
             if on_text is None:
                 return generate_turns(backend, conversations, decoding)
@@ -209,23 +213,23 @@ class RemoteModel:
 
         Args:
             request: conversation and sampling parameters.
-            writer: keeps the JSON of the earlier turns of this conversation.
+            writer: caches the JSON of earlier turns of this conversation.
             token: cancels the request from another thread.
-            on_delta: receives new text while it is generated, and whether it is reasoning.
+            on_delta: called with new text during generation, and whether it is reasoning.
 
         Raises:
             RequestFailed: no reply to this request.
-            EndpointError: no reply can be expected any more.
+            EndpointError: all servers fail.
             CancelledError: the token was cancelled.
         """
         body = self._body(request, writer, stream=on_delta is not None)
-        read: Callable[[Response], Completion]
+        parse: Callable[[Response], Completion]
         if on_delta is None:
-            read = ReplyReader(self._write_call, self.pool.redact)
+            parse = ReplyReader(self._write_call, self.pool.redact)
         else:
-            read = StreamReader(on_delta, self._write_call, self.pool.redact)
+            parse = StreamReader(on_delta, self._write_call, self.pool.redact)
         try:
-            return self.pool.ask(body, read, token=token)
+            return self.pool.ask(body, parse, token=token)
         except RequestFailed as error:
             full = _context_full(error.got)
             if full is None:
@@ -243,11 +247,11 @@ class RemoteModel:
         return request_body(fields, writer.messages(messages))
 
     def _write_call(self, name: str, arguments: dict[str, Any]) -> str:
-        """Return a call that came as JSON in the syntax of the dialect."""
+        """Convert a native call to the syntax of the dialect."""
         return self._dialect.encode(WrittenCall(name, arguments))
 
     def describe(self) -> ModelInfo:
-        """Return name, protocol and kind of server. The addresses do not influence results."""
+        """Return name, protocol and kind of server. Addresses do not affect results and are omitted."""
         native = self.protocol is ToolProtocol.NATIVE
         return ModelInfo(
             name=self.name,
@@ -265,7 +269,7 @@ class RemoteModel:
 
 
 def served_models(endpoint: str, api_key: str, policy: RetryPolicy) -> list[str]:
-    """Return the names of the models that a server lists; none where it has no list.
+    """Return the names of the models that a server lists; empty if it has no list.
 
     Raises:
         UsageError: an invalid address.
@@ -280,10 +284,10 @@ def served_models(endpoint: str, api_key: str, policy: RetryPolicy) -> list[str]
 
 
 def _read_models(response: Response) -> ModelList:
-    """Return a list of models.
+    """Parse a list of models.
 
     Raises:
-        ServerError: not a valid one.
+        ServerError: invalid list.
     """
     return validated(ModelList, read_body(response, MAX_MODEL_LIST_BYTES))
 
@@ -298,7 +302,7 @@ _CONTEXT_WORDS = (
 
 
 def _context_full(text: str) -> ContextFull | None:
-    """Return whether a refusal means that the conversation is too long for the model."""
+    """Return `ContextFull` if the message of a rejected request means that the conversation is too long; otherwise None."""
     if not any(words in text.lower() for words in _CONTEXT_WORDS):
         return None
     return ContextFull(num_prompt_tokens=0, limit=0)

@@ -1,9 +1,9 @@
-"""Generation backend of remote servers: worker threads, one for each request in progress.
+"""Generation backend for remote servers, with one worker thread per request in progress.
 
     submit ──> waiting (by priority) ──> worker thread: messages as JSON, HTTP request ──> queue of deltas ──> poll
 
-`cancel` closes the connection of a request in progress, so that the server stops generating, and makes room for the next one at
-once, even while the thread of the cancelled request is still ending.
+`cancel` closes the connection of a request, so that the server stops generating. Its slot is free immediately, even if
+the thread of the cancelled request is still running.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from pixel_reasoner.models.openai_chat import MessageWriter
 from pixel_reasoner.models.openai_stream import OnDelta
 
 MAX_IDLE_S = 10.0
-"""after which a worker thread without a request ends"""
+"""idle time after which a worker thread ends"""
 _THREADS_PER_REQUEST = 4
-"""threads at most, relative to requests in progress: those of cancelled requests may need time to end, for example while connecting"""
+"""maximum threads per request in progress; threads of cancelled requests may end late, for example while connecting"""
 
 
 class TurnGenerator(Protocol):
-    """Generates single turns; called by several threads."""
+    """Generator of single turns. Thread-safe."""
 
     @property
     def capabilities(self) -> Capabilities:
-        """Return what the servers support, and how many requests may be in progress at once."""
+        """Return the capabilities of the servers, including the maximum concurrency."""
 
     def generate_turn(
         self,
@@ -49,13 +49,13 @@ class TurnGenerator(Protocol):
         token: CancelToken,
         on_delta: OnDelta | None,
     ) -> Completion | ContextFull:
-        """Return one turn; `on_delta` receives new text, and whether it is reasoning."""
+        """Return one turn. `on_delta` is called with new text and whether it is reasoning."""
         ...
 
 
 @dataclass(eq=False, slots=True)
 class _Job:
-    """One request that was submitted and has not finished."""
+    """Unfinished request."""
 
     request: GenerationRequest
     token: CancelToken = field(default_factory=CancelToken)
@@ -64,10 +64,7 @@ class _Job:
 
 
 class RemoteBackend:
-    """Backend of a model behind servers. One thread at a time may call it.
-
-    After `close`, it can be used again.
-    """
+    """Backend of a model on remote servers. Not thread-safe. It can be used again after `close`."""
 
     def __init__(self, generator: TurnGenerator) -> None:
         self._generator = generator
@@ -75,7 +72,7 @@ class RemoteBackend:
         self._condition = threading.Condition()
         self._jobs: dict[str, _Job] = {}
         self._waiting: list[tuple[int, int, _Job]] = []
-        """heap: higher priority first, then in order of submission"""
+        """heap of waiting requests: higher priority first, then in order of submission"""
         self._order = itertools.count()
         self._num_running = 0
         self._num_idle = 0
@@ -83,18 +80,18 @@ class RemoteBackend:
         self._is_closed = False
         self._writers: dict[str, MessageWriter] = {}
         self._fatal: BaseException | None = None
-        """raised by the next `poll`"""
+        """error to raise in the next `poll`"""
         self._deltas = SimpleQueue[tuple[_Job, Delta | BaseException]]()
 
     @property
     def capabilities(self) -> Capabilities:
-        """Return what the servers support."""
+        """Return the capabilities of the servers."""
         return self._generator.capabilities
 
     # --- called by the scheduler ---
 
     def submit(self, request: GenerationRequest) -> None:
-        """Accept a request. It waits while as many as the concurrency allows are in progress."""
+        """Accept a request. It waits while the maximum number of requests is in progress."""
         job = _Job(request)
         with self._condition:
             assert request.id not in self._jobs, f"request {request.id} is already in progress"
@@ -107,7 +104,7 @@ class RemoteBackend:
         """Return new deltas; wait for the first one at most `timeout_s` seconds.
 
         Raises:
-            EndpointError: no reply can be expected any more. All requests are cancelled; later ones are tried again.
+            EndpointError: all servers fail. All requests are cancelled; later requests are attempted again.
         """
         del num_busy_cores  # servers generate
         deadline = time.monotonic() + timeout_s
@@ -133,7 +130,7 @@ class RemoteBackend:
         raise error
 
     def cancel(self, id: str) -> None:
-        """Stop a request: abort it when it is in progress. Unknown and finished ones are ignored."""
+        """Stop a request and abort its connection. Unknown and finished requests are ignored."""
         with self._condition:
             job = self._jobs.pop(id, None)
             if job is None:
@@ -156,7 +153,7 @@ class RemoteBackend:
         """Cancel all requests, drop all messages, and end the worker threads."""
         with self._condition:
             self._fatal = None
-            self._waiting.clear()  # first: a cancelled request makes room for the next one
+            self._waiting.clear()  # first, because cancelling a request would start the next one
             ids = list(self._jobs)
         for id in ids:
             self.cancel(id)
@@ -168,13 +165,13 @@ class RemoteBackend:
     # --- worker threads ---
 
     def _start_workers(self) -> None:
-        """Wake or start a worker for each request that may run. The lock is held."""
+        """Wake or start a worker for each request that may run. The lock must be held."""
         num_startable = min(len(self._waiting), self._max_running - self._num_running)
         self._condition.notify(num_startable)
         limit = self._max_running * _THREADS_PER_REQUEST
         for _ in range(min(num_startable - self._num_idle, limit - self._num_threads)):
             self._num_threads += 1
-            self._num_idle += 1  # before it has started: the next request may use it
+            self._num_idle += 1  # before it has started, so that the next request can use it
             threading.Thread(target=self._work, name="remote", daemon=True).start()
 
     def _work(self) -> None:
@@ -188,7 +185,7 @@ class RemoteBackend:
                 self._deltas.put((job, delta))
 
     def _next_job(self) -> _Job | None:
-        """Return the next request to run; None when the thread has to end: after `close`, or after a while without one."""
+        """Return the next request to run; None if the thread must end: after `close` or `MAX_IDLE_S`."""
         with self._condition:
             self._condition.wait_for(lambda: self._is_closed or self._can_run(), MAX_IDLE_S)
             self._num_idle -= 1
@@ -205,13 +202,13 @@ class RemoteBackend:
         return bool(self._waiting) and self._num_running < self._max_running
 
     def _end(self, job: _Job) -> None:
-        """Make room for another request. The lock is held."""
+        """Free the slot of a request. The lock must be held."""
         job.is_running = False
         self._num_running -= 1
         self._start_workers()
 
     def _run(self, job: _Job) -> Delta | BaseException | None:
-        """Return the last delta of a request, or the reason why no request can succeed any more."""
+        """Return the last delta of a request, or an error that affects all requests."""
         request = job.request
 
         def on_delta(text: str, is_reasoning: bool) -> None:

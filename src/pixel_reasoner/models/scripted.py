@@ -1,4 +1,4 @@
-"""Model with scripted replies, for tests, documentation and trying out operations by hand."""
+"""Model with scripted replies, for tests, documentation and manual use of operations."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ Script = Sequence[str] | Callable[[Messages], str]
 
 
 class ScriptedModel:
-    r"""Model whose replies come from a list, turn by turn, or from a function of the conversation.
+    r"""Model with replies from a list, turn by turn, or from a function of the conversation.
 
-    A list is indexed by the number of assistant turns, so that every question of a batch gets the same replies.
+    A list is indexed by the number of assistant turns, so every question of a batch gets the same replies.
 
     >>> model = ScriptedModel([r"It is red. \boxed{red}"])
     >>> model.generate([[{"role": "user", "content": "What colour?"}]], SamplingParams())[0].text
@@ -28,7 +28,7 @@ class ScriptedModel:
         self.dialect = dialect
         self.budgets = budgets
         self.conversations: list[Messages] = []
-        """all conversations that it received, for tests"""
+        """all received conversations, for tests"""
 
     def generate(
         self,
@@ -51,5 +51,5 @@ class ScriptedModel:
         return str(self.script[min(turn, len(self.script) - 1)])
 
     def describe(self) -> ModelInfo:
-        """Return the name: a script has no settings."""
+        """Return the name. A script has no settings."""
         return ModelInfo(name=self.name)

@@ -1,4 +1,4 @@
-"""Model by name and plain values, as the command line and other processes specify it."""
+"""Picklable model specification, for the command line and other processes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import PositiveFloat, PositiveInt, with_config
 from typing_extensions import TypedDict
 
 from pixel_reasoner.dialects import get_dialect
-from pixel_reasoner.errors import UsageError, packages_of
+from pixel_reasoner.errors import UsageError, require_extra
 from pixel_reasoner.models.folder import BUNDLED_MODELS, folder_settings, model_folder
 from pixel_reasoner.models.hub import local_model
 from pixel_reasoner.models.registry import (
@@ -42,7 +42,7 @@ class ModelOptions(TypedDict, total=False):
 
 
 class ModelSpec(NamedTuple):
-    """Which model, in this process or behind servers. Creating it loads nothing; it can be pickled.
+    """Specification of a local or remote model. Creating it loads nothing. It can be pickled.
 
     >>> ModelSpec("served", endpoints=("http://localhost:8000/v1",)).timeout_s
     300.0
@@ -51,39 +51,39 @@ class ModelSpec(NamedTuple):
     name: str
     """`tiny`, a folder, a hub id, a model of a plug-in, or the name by which servers serve it"""
     device: str | None = None
-    """cpu, cuda, cuda:1, ...; None: a GPU if there is one"""
+    """cpu, cuda, cuda:1, ...; None for a GPU if available"""
     dialect: str | None = None
-    """overrides the dialect of the model's folder, or the detected one"""
+    """overrides the dialect of the model folder and its detection"""
     endpoints: tuple[str, ...] = ()
-    """addresses of servers; none: the model runs in the process that loads it"""
+    """URLs of servers; empty for a local model"""
     protocol: str = "text"
-    """how calls of operations are transferred: text or native"""
+    """format of tool calls: text or native"""
     server: str | None = None
-    """kind of the servers; None: by the model list of the first one"""
+    """kind of the servers; None for detection from the model list of the first one"""
     key_file: Path | None = None
-    """read where the model is loaded; None: the environment there"""
+    """file with the API key, in the process that loads the model; None for the environment variable"""
     timeout_s: float = 300.0
-    """time of a request with its retries, for each server"""
+    """timeout of a request including retries, per server"""
     concurrency: int = 16
-    """requests in progress at once"""
+    """maximum number of concurrent requests"""
     dtype: str | None = None
-    """of a local model: float32, bfloat16 or float16; None: as stored, if the processor supports that"""
+    """dtype of a local model: float32, bfloat16 or float16; None for the stored dtype, if the processor supports it"""
     compiled: bool = False
     """whether norms and MLPs of a local model are compiled"""
     overview_px: int | None = None
-    """pixels of an overview at most; None: as the folder or the dialect sets it"""
+    """maximum pixels of an overview; None for the value of the folder or the dialect"""
     crop_px: int | None = None
-    """pixels of a result of an operation at most; None: as above"""
+    """maximum pixels of a result of an operation; None for the value of the folder or the dialect"""
 
     def load(self, *, operations: bool = True) -> LoadedModel:
         """Load the model.
 
         Args:
-            operations: whether operations will be offered, which its chat template must support.
+            operations: whether rollouts use operations, which the chat template must support.
 
         Raises:
-            UsageError: values that do not fit together, or packages that are not installed.
-            InputError: a key file that cannot be read.
+            UsageError: conflicting values, or packages that are not installed.
+            InputError: an unreadable key file.
             ModelError: no usable model.
             EndpointError: servers that do not serve it, cannot be reached, or see no pictures.
             PluginError: a model of a plug-in that cannot be used.
@@ -101,10 +101,10 @@ class ModelSpec(NamedTuple):
         return loaded
 
     def check(self) -> None:
-        """Raise the errors of `load` that need neither the weights nor a server.
+        """Raise the errors of `load` that require neither the weights nor a server.
 
         Raises:
-            UsageError: a device or dtype that cannot be used, or packages that are not installed.
+            UsageError: an unusable device or dtype, or packages that are not installed.
             ModelError: no such model.
             PluginError: a model of a plug-in that cannot be imported.
         """
@@ -114,15 +114,17 @@ class ModelSpec(NamedTuple):
             check_registered(self.name)
             return
         local_model(self.name)
-        with packages_of("local", "run a model"):
+        with require_extra("local", "run a model"):
             from pixel_reasoner.models.local_weights import check_device, check_dtype
         check_dtype(self.dtype)
         if self.device:
             check_device(self.device)
 
     def _load_local(self, operations: bool) -> LocalModel:
-        local_model(self.name)  # before torch is imported: a hub that does not answer costs seconds
-        with packages_of("local", "run a model"):
+        local_model(
+            self.name
+        )  # before the import of torch, so that an unreachable hub fails within seconds
+        with require_extra("local", "run a model"):
             from pixel_reasoner.models.local import LocalModel
         return LocalModel(
             self.name,
@@ -134,12 +136,12 @@ class ModelSpec(NamedTuple):
         )
 
     def connect(self) -> RemoteModel:
-        """Return the model behind its servers, without a probe. The first server is asked for its list of models.
+        """Return the remote model without a probe. Requests only the list of models of the first server.
 
         Raises:
-            UsageError: values that do not fit together, or packages that are not installed.
-            InputError: a key file that cannot be read.
-            EndpointError: servers that do not serve it.
+            UsageError: conflicting values, or packages that are not installed.
+            InputError: an unreadable key file.
+            EndpointError: servers that do not serve the model.
         """
         from pixel_reasoner.models.endpoint_url import read_key
         from pixel_reasoner.models.http_pool import RetryPolicy
@@ -155,7 +157,7 @@ class ModelSpec(NamedTuple):
                 got=str(error),
                 fix="correct the option",
             ) from error
-        # The name may be a folder that a server loaded; it then contains dialect and budgets.
+        # The name may be a local folder that a server loaded, which contains dialect and budgets.
         settings = folder_settings(model_folder(self.name), self.dialect)
         return RemoteModel(
             RemoteConfig(
@@ -172,10 +174,10 @@ class ModelSpec(NamedTuple):
 
 
 def only_served_model(endpoint: str, key_file: Path | None = None) -> str:
-    """Return the name of the model of a server that serves one.
+    """Return the name of the only model of a server.
 
     Raises:
-        UsageError: an invalid address, several models, or a server without a list of them.
+        UsageError: an invalid URL, several models, or a server without a list of models.
         EndpointError: the server cannot be reached.
     """
     from pixel_reasoner.models.endpoint_url import read_key

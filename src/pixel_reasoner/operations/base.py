@@ -1,9 +1,9 @@
-"""Operation specifications: what an operation does, its tool schema, and its description in reports.
+"""Operation specifications: function, tool schema, and description in reports.
 
-An operation is a typed function of a `MediaContext`. Its signature and docstring are the schema that a model reads and
-the check of the arguments that a model writes. `registry.operation` makes a specification of it and registers it.
+An operation is a typed function of a `MediaContext`. Its signature and docstring define the tool schema and the
+validation of arguments. `registry.operation` converts the function to a specification and registers it.
 
-A model's mistake never raises: it becomes an `Observation` that says what was wrong and what is allowed.
+A mistake of the model never raises. It becomes an `Observation` whose message names the mistake and the allowed values.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from pixel_reasoner.schema.question import Evidence
 from pixel_reasoner.schema.settings import PixelBudget, PixelBudgets
 from pixel_reasoner.schema.trace import CallErrorKind, Observation, Picture, ToolCall
 
-if TYPE_CHECKING:  # dialects and reports read schemas without loading decoders
+if TYPE_CHECKING:  # dialects and reports use schemas without loading decoders
     from pixel_reasoner.media.context import MediaContext
 
 __all__ = [
@@ -64,7 +64,7 @@ MAX_EXACT_INT = 2**53
 
 
 class CallRejected(Exception):
-    """A call that cannot be executed, and why. `text` is written for the model."""
+    """Rejection of a call. `text` addresses the model."""
 
     def __init__(self, error: CallErrorKind | str, text: str) -> None:
         super().__init__(text)
@@ -73,7 +73,7 @@ class CallRejected(Exception):
 
 
 class MediaKind(StrEnum):
-    """Kinds of media that an operation can be called for."""
+    """Kinds of media that an operation supports."""
 
     IMAGE = "image"
     VIDEO = "video"
@@ -82,49 +82,49 @@ class MediaKind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class PerturbRequest:
-    """What a perturbation may use, besides the call."""
+    """Inputs of a perturbation other than the call."""
 
     evidence: Evidence
-    """that the perturbed call must not show"""
+    """evidence that the perturbed call must not show"""
     pictures: Sequence[Picture]
     """all pictures so far"""
     rng: random.Random
     padding: float = 0.0
-    """share of the picture that the dialect adds on every side of a box; the boxes of parsed calls contain it"""
+    """fraction of the picture that the dialect adds on every side of a box; boxes of parsed calls include it"""
     rounding: Callable[[Size], float] = lambda size: 0.0
-    """picture size -> largest error of a box coordinate as the dialect writes it, as a share of the picture"""
+    """picture size -> maximum rounding error of a box coordinate in the dialect, as a fraction of the picture"""
 
 
 Perturb = Callable[[ToolCall, PerturbRequest], ToolCall | None]
-"""returns an off-target variant of a call, or None where there is none"""
+"""returns an off-target variant of a call, or None if there is none"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OperationSpec:
-    """Everything about one operation.
+    """Specification of one operation.
 
-    `from_function` takes from the function its name, description, parameters.
+    `from_function` derives name, description and parameters from the function.
     """
 
     name: str
     description: str
     parameters: tuple[Parameter, ...]
     run: OperationFunction
-    """(context, **arguments) -> new pictures, which it added to the context; raises `CallRejected`"""
+    """(context, **arguments) -> new pictures, already added to the context; raises `CallRejected`"""
     media: frozenset[MediaKind]
-    """kinds of media that it is offered for"""
+    """kinds of media that it supports"""
     result_budget: str | PixelBudget
-    """pixels of its results: name of a field of `PixelBudgets`, or a budget"""
+    """pixel budget of its results: name of a field of `PixelBudgets`, or a budget"""
     max_results: int
-    """pictures that one call returns at most"""
+    """maximum number of pictures returned by one call"""
     sentence: Callable[..., str] | None = None
-    """(**arguments) -> what the call does, for reports"""
+    """(**arguments) -> description of the call, for reports"""
     perturb: Perturb | None = None
     """off-target variant of a call, for recovery tests; None: calls are never perturbed"""
     synthesis: tuple[str, ...] = ()
     """sentences before a call in synthesized traces, with the fields {subject} and {where}"""
     version: int = 1
-    """changes when the same call gives other results"""
+    """version of the behaviour; increase it if the same call returns other results"""
 
     @classmethod
     def from_function(
@@ -134,11 +134,11 @@ class OperationSpec:
 
         Args:
             run: its first parameter is `context: MediaContext`, it returns `list[Picture]`.
-            media: kinds of media that it is offered for.
+            media: kinds of media that it supports.
             **fields: the other fields.
 
         Raises:
-            PluginError: a signature or docstring that a schema cannot be made of.
+            PluginError: a signature or docstring that cannot be converted to a schema.
         """
         return cls(
             name=run.__name__,
@@ -151,7 +151,7 @@ class OperationSpec:
 
     @property
     def tool_schema(self) -> dict[str, Any]:
-        """OpenAI function schema that a model reads."""
+        """Tool schema in the format of OpenAI functions."""
         properties = {
             one.name: one.json_schema
             | {"description": one.description}
@@ -170,15 +170,15 @@ class OperationSpec:
 
     @cached_property
     def roles(self) -> dict[str, ArgumentRole]:
-        """Role of each argument. Read for every call that is parsed."""
+        """Role of each argument."""
         return {one.name: one.role for one in self.parameters}
 
     def arguments_with_role(self, role: ArgumentRole) -> list[str]:
-        """Return the names of the arguments of a role."""
+        """Return the names of the arguments with a role."""
         return [one.name for one in self.parameters if one.role is role]
 
     def check_arguments(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the arguments of a call in the types of the signature.
+        """Validate the arguments of a call and convert them to the types of the signature.
 
         Raises:
             CallRejected: missing, unknown or mistyped arguments.
@@ -197,8 +197,8 @@ class OperationSpec:
     def execute(self, call: ToolCall, context: MediaContext) -> Observation:
         """Execute a call. The context is unchanged unless the call succeeds.
 
-        Whatever goes wrong is an observation with an error: a mistake of the model says what is allowed, an unexpected
-        exception is logged and reported as `OPERATION_FAILED`.
+        Every error becomes an observation. For a mistake of the model the message contains the allowed values. An
+        unexpected exception is logged and reported as `OPERATION_FAILED`.
         """
         num_pictures = len(context)
         try:
@@ -217,7 +217,7 @@ class OperationSpec:
             )
 
     def describe(self, call: ToolCall) -> str:
-        """Return one phrase that says what a call does; the call as written where its arguments are wrong."""
+        """Return a one-phrase description of a call; the call in function notation if its arguments are invalid."""
         if self.sentence is None:
             return call_as_written(call)
         try:
@@ -237,7 +237,7 @@ class OperationSpec:
 
 
 def call_as_written(call: ToolCall) -> str:
-    """Return a call in the notation of a function call.
+    """Return a call in function notation.
 
     >>> call_as_written(ToolCall(name="zoom_in", arguments={"target_image": 2}))
     'zoom_in(target_image = 2)'
@@ -250,12 +250,12 @@ def call_as_written(call: ToolCall) -> str:
 
 
 def quote_name(name: str) -> str:
-    """Return a name that a model wrote, quoted and shortened."""
+    """Return a name written by a model, quoted and shortened."""
     return repr(name if len(name) <= 40 else name[:40] + "…")
 
 
 def assert_valid_operation(spec: OperationSpec) -> None:
-    """Check that a specification is complete. For the test of everybody who adds an operation.
+    """Check that a specification is complete. Conformance test for new operations.
 
     >>> from pixel_reasoner.operations.zoom import zoom_in
     >>> assert_valid_operation(zoom_in)
@@ -263,7 +263,7 @@ def assert_valid_operation(spec: OperationSpec) -> None:
     name = spec.name
     assert re.fullmatch(r"[a-z][a-z0-9_]{0,63}", name), f"{name!r}: not a lower-case name"
     assert spec.description, f"{name}: the docstring does not say what it does"
-    assert spec.media, f"{name}: no kind of media that it is offered for"
+    assert spec.media, f"{name}: no kind of media that it supports"
     assert spec.version >= 1, f"{name}: version {spec.version} is below 1"
     assert spec.max_results >= 1, f"{name}: max_results {spec.max_results} is below 1"
     budget = spec.result_budget
@@ -289,7 +289,7 @@ def _without_required(spec: OperationSpec) -> OperationSpec:
 
 
 def _as_json_numbers(value: Any) -> Any:
-    """Return numbers as JSON means them: 3.0 is the integer 3, and an integer out of range becomes infinite.
+    """Convert numbers to JSON semantics: 3.0 becomes the integer 3, and an integer out of range becomes infinite.
 
     >>> _as_json_numbers([3.0, 0.5, 10**400, True])
     [3, 0.5, inf, True]

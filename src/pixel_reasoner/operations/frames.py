@@ -1,4 +1,4 @@
-"""`select_frames`: sampled frames of a video, larger than in the overview."""
+"""Operation `select_frames`: sampled frames of a video, larger than in the overview."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _sentence(target_frames: list[int]) -> str:
 
 
 def _perturb(call: ToolCall, request: PerturbRequest) -> ToolCall | None:
-    """Return the call with as many frames that are not evidence."""
+    """Return the call with the same number of frames, none of them evidence."""
     if not request.evidence.frames:
         return None
     num_frames = len({picture.frame for picture in request.pictures} - {None})

@@ -1,6 +1,6 @@
-"""Registered operations, and the set of operations that a run offers.
+"""Registry of operations, and the set of enabled operations of a run.
 
-An operation is added in one file, in this package or in another distribution:
+An operation is defined in one file, in this package or in another distribution:
 
     @operation
     def rotate(context: MediaContext, quarter_turns: int, target_image: PictureArgument = 1) -> list[Picture]: ...
@@ -95,7 +95,7 @@ def _register(
 
 @dataclass(frozen=True)
 class OperationSet:
-    """Operations that a run offers, in order.
+    """Enabled operations of a run, in order.
 
     >>> operations = OperationSet.of(["zoom_in", "select_frames"])
     >>> operations.names
@@ -109,8 +109,8 @@ class OperationSet:
         """Return the set of registered operations with these names.
 
         Raises:
-            UnknownNameError: a name that is not registered; the nearest are listed.
-            PluginError: a plug-in that cannot be used.
+            UnknownNameError: an unregistered name; the message lists the nearest names.
+            PluginError: an unusable plug-in.
         """
         return cls(tuple(OPERATIONS.get(name) for name in dict.fromkeys(names)))
 
@@ -125,11 +125,11 @@ class OperationSet:
         return [spec.tool_schema for spec in self.specs]
 
     def get(self, name: str) -> OperationSpec | None:
-        """Return the operation of a name; None when the set does not contain it."""
+        """Return the operation with a name; None if the set does not contain it."""
         return next((spec for spec in self.specs if spec.name == name), None)
 
     def for_media(self, media: Iterable[MediaItem]) -> OperationSet:
-        """Return the operations that can be called for at least one of these media.
+        """Return the operations that support at least one of these media.
 
         >>> clip = MediaItem(kind="frames", path="clip")
         >>> default_operations().for_media([clip]).names
@@ -141,7 +141,7 @@ class OperationSet:
         return OperationSet(tuple(spec for spec in self.specs if spec.media & kinds))
 
     def run(self, call: ToolCall, context: MediaContext) -> Observation:
-        """Execute a call and return new pictures, or the reason why it was rejected. Nothing raises.
+        """Execute a call and return new pictures, or the reason for its rejection. Never raises.
 
         >>> from pixel_reasoner.media.context import UNSCALED, MediaContext
         >>> from pixel_reasoner.schema.question import Question
@@ -171,12 +171,12 @@ class OperationSet:
 
 @cache
 def default_operations() -> OperationSet:
-    """Return the operations that a run offers unless it names others."""
+    """Return the operations that are enabled by default."""
     return OperationSet.of(DEFAULT_OPERATIONS)
 
 
 def describe_call(call: ToolCall) -> str:
-    """Return one phrase that says what a call does; the call as written for an operation that is not installed.
+    """Return a one-phrase description of a call; the call in function notation if its operation is not installed.
 
     >>> describe_call(ToolCall(name="select_frames", arguments={"target_frames": [3]}))
     'look at frame 3'

@@ -1,4 +1,4 @@
-"""`zoom_in`: a region of a picture, from the source at full resolution."""
+"""Operation `zoom_in`: a region of a picture, from the source at full resolution."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _sentence(bbox_2d: list[float], target_image: int = 1) -> str:
 
 
 def _perturb(call: ToolCall, request: PerturbRequest) -> ToolCall | None:
-    """Return the call with a box of the same size that shows nothing of the evidence."""
+    """Return the call with a box of the same size that does not show the evidence."""
     if not request.evidence.boxes:
         return None
     try:
@@ -110,17 +110,17 @@ def sample_off_target_box(
     padding: float = 0.0,
     avoid: Iterable[Box] = (),
 ) -> Box | None:
-    """Return a box of the size of another, on whole hundredths, that shares nothing with the evidence.
+    """Return a random box of the same size as `like`, on whole hundredths, that does not overlap the evidence.
 
     Args:
-        like: box whose size is used.
-        evidence: boxes that it must not show, even when it is grown by `padding` on every side.
-        rng: chooses the place.
-        padding: share of the picture.
-        avoid: boxes that it must not overlap either.
+        like: box with the required size.
+        evidence: boxes that the result must not overlap, even after padding.
+        rng: random generator of the position.
+        padding: fraction of the picture added on every side of the result.
+        avoid: further boxes that the result must not overlap.
 
     Returns:
-        None where there is no room.
+        None if there is no room.
 
     >>> box = sample_off_target_box(Box(0, 0, 0.5, 0.5), [Box(0, 0, 0.4, 0.4)], random.Random(0))
     >>> box.intersection(Box(0, 0, 0.4, 0.4))

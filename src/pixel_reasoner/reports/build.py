@@ -1,4 +1,4 @@
-"""Reports of whole runs: one run, two runs compared, curves of training runs."""
+"""Reports of runs: one run, a comparison of two runs, or training curves."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pixel_reasoner.reports.page import write_report
 from pixel_reasoner.reports.run import (
     OUTCOMES,
     comparison_head,
-    instructive,
+    order_by_outcome,
     outcomes,
     run_head,
     write_table,
@@ -26,11 +26,11 @@ from pixel_reasoner.scoring.grading import Scorer
 
 
 class WrittenReport(NamedTuple):
-    """What was written."""
+    """Result of writing a report."""
 
     out: Path
     curves: int = 0
-    """panels of training curves; 0 for a report of traces"""
+    """number of panels with training curves; 0 for a report of traces"""
     unshown: Mapping[str, int] = {}
     """reason -> number of pictures that could not be shown"""
     tables: Sequence[Path] = ()
@@ -53,8 +53,8 @@ def write_run_report(  # noqa: PLR0913 - options of one command
     Args:
         sources: folders of RL runs, or one folder or file of traces.
         out: the HTML file.
-        limit: traces on the page at most.
-        tables: files, .md or .csv, for the metrics of an evaluation.
+        limit: maximum number of traces on the page.
+        tables: .md or .csv files for the metrics of an evaluation.
         references: whether published results of the benchmark are shown.
         sections: names of further sections above the traces (`reports.sections`); not for RL runs.
         allow_media: folders, besides that of the run, whose media it may show (`runs.folder.load_run`).
@@ -91,7 +91,7 @@ def write_run_report(  # noqa: PLR0913 - options of one command
         head = render_sections(sections, found)
         return _write_traces(found, out, source.name, limit, head)
     summary = read_summary(source)
-    traces, by_question = instructive(source, summary.scorer, allow_media)
+    traces, by_question = order_by_outcome(source, summary.scorer, allow_media)
     head = run_head(summary, traces, references=references) + render_sections(sections, traces)
     for path in tables:
         write_table(summary, path)
@@ -107,17 +107,17 @@ def write_comparison(
     limit: int = 200,
     allow_media: Sequence[Path] = (),
 ) -> WrittenReport:
-    """Write the report of two compared runs: metrics, settings that differ, and traces of the first run.
+    """Write the report of two compared runs: metrics, differing settings, and traces of the first run.
 
-    Traces whose outcome differs come first.
+    Traces with different outcomes are first.
 
     Args:
-        found: what `evals.compare.compare_runs` returned.
+        found: result of `evals.compare.compare_runs`.
         first: folder of the first run.
         second: folder of the second run.
         out: the HTML file.
-        limit: traces on the page at most.
-        allow_media: folders, besides those of the runs, whose media may be shown.
+        limit: maximum number of traces on the page.
+        allow_media: folders, in addition to those of the runs, whose media may be shown.
 
     Raises:
         InputError: traces that cannot be read.

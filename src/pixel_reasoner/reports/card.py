@@ -21,23 +21,23 @@ from pixel_reasoner.scoring.grading import Grade, Outcome, grade_reply
 from pixel_reasoner.text import visible
 
 Facets = dict[str, list[str]]
-"""name of a filter -> values of a trace. The name is an HTML attribute name: lower-case words joined by `-`"""
+"""filter name -> values of a trace. The name is an HTML attribute name: lower-case words joined by `-`"""
 
 OUTCOMES = ("right", "wrong", "unparsed", "ungraded")
 _WORDS = {Outcome.CORRECT: "right", Outcome.WRONG: "wrong", Outcome.UNPARSED: "unparsed"}
-_NEEDS_LOOK = {True: "needs a look", False: "overview suffices", None: "unknown"}
+_NEED_LABELS = {True: "needs a look", False: "overview suffices", None: "unknown"}
 
 
 def card(trace: Trace, number: int, facets: Facets, unshown: Counter[str]) -> Iterator[str]:
     """Yield the HTML of one trace, in parts.
 
     Args:
-        trace: what is shown.
+        trace: trace to show.
         number: its number on the page, from 1.
-        facets: its values by filter.
+        facets: filter values of the trace.
         unshown: counts pictures that cannot be shown, by reason.
     """
-    shown = _Shown(trace, TracePictures(trace, unshown), number)
+    shown = _CardPictures(trace, TracePictures(trace, unshown), number)
     return render_parts(
         "card.html",
         trace=trace,
@@ -55,7 +55,7 @@ def card(trace: Trace, number: int, facets: Facets, unshown: Counter[str]) -> It
 
 
 def facets_of(trace: Trace, graded: Callable[[Trace], Grade | None] = grade_reply) -> Facets:
-    """Return the values of a trace for the filters of the page.
+    """Return the filter values of a trace.
 
     >>> from pixel_reasoner.schema.trace import StopReason
     >>> question = Question(id="q1", text="How many?", media=(), category="count")
@@ -68,12 +68,12 @@ def facets_of(trace: Trace, graded: Callable[[Trace], Grade | None] = grade_repl
         "stop": [_words(trace.stop)],
         "operations": _operations(trace),
         "category": [facet_value(trace.question.category or "none")],
-        "look": [_NEEDS_LOOK[trace.question.needs_look]],
+        "look": [_NEED_LABELS[trace.question.needs_look]],
     }
 
 
 def facet_value(text: str) -> str:
-    r"""Return a value for a filter: one line of visible text, since values are separated by newlines.
+    r"""Return a filter value: one line of visible text, because newlines separate values.
 
     >>> facet_value("a\nb")
     'a␊b'
@@ -91,19 +91,19 @@ def _operations(trace: Trace) -> list[str]:
 
 
 def _words(name: str) -> str:
-    """Return the name of an enum member as words."""
+    """Return the name of an enum member with spaces."""
     return name.replace("_", " ")
 
 
 def _facts(trace: Trace) -> list[str]:
-    """Return the line above the question: id, category, stop reason, calls and time."""
+    """Return the facts above the question: id, category, stop reason, calls and time."""
     question = trace.question
     calls = f"{len(trace.executed)} operations" if len(trace.executed) != 1 else "1 operation"
     if trace.rejected:
-        calls += f", {len(trace.rejected)} refused"
+        calls += f", {len(trace.rejected)} rejected"
     facts = [question.id, question.category, _words(trace.stop), calls, f"{trace.seconds:.1f} s"]
     if question.needs_look is not None:
-        facts.insert(2, _NEEDS_LOOK[question.needs_look])
+        facts.insert(2, _NEED_LABELS[question.needs_look])
     return [fact for fact in facts if fact]
 
 
@@ -111,18 +111,18 @@ def _facts(trace: Trace) -> list[str]:
 
 
 class _Call(NamedTuple):
-    """A call of the model, and its result in words."""
+    """Call of the model, and its result as text."""
 
     words: str
     is_mistake: bool
     error: str = ""
-    """why it was refused"""
+    """error of a rejected call"""
     reply: str | None = None
-    """result, unless it is pictures"""
+    """result as text, if it is not pictures"""
 
 
 class _Step(NamedTuple):
-    """One message of the model, its calls and their results."""
+    """One message of the model, with its calls and results."""
 
     number: int
     link: str
@@ -131,11 +131,11 @@ class _Step(NamedTuple):
     texts: list[str]
     calls: list[_Call]
     raw: str
-    """text as generated, where the page shows it in other words"""
+    """generated text, if the page shows it in another form"""
     results: Callable[[], Iterator[Mapping[str, Any]]]
 
 
-def _step(turn: Turn, index: int, shown: _Shown) -> _Step:
+def _step(turn: Turn, index: int, shown: _CardPictures) -> _Step:
     texts = _texts(turn)
     is_refused = bool(turn.observations) and not turn.has_executed_call
     return _Step(
@@ -150,7 +150,7 @@ def _step(turn: Turn, index: int, shown: _Shown) -> _Step:
 
 
 def _texts(turn: Turn) -> list[str]:
-    """Return the thoughts and words of a turn, without calls and tags.
+    """Return the thoughts and text of a turn, without calls and tags.
 
     >>> from pixel_reasoner.schema.trace import Text, Thought
     >>> parts = Thought(thought="It is small."), Text(text="I zoom in.")
@@ -175,7 +175,7 @@ def _tags() -> re.Pattern[str]:
 
 
 def _calls_and_results(turn: Turn) -> Iterator[tuple[ToolCall | None, Observation | None]]:
-    """Yield each result with its call, None where the call could not be read; then calls without a result."""
+    """Yield each result with its call (None for an unparsable call), then calls without a result."""
     calls = dict(enumerate(turn.calls))
     for observation in turn.observations:
         yield calls.pop(observation.call, None), observation
@@ -191,21 +191,25 @@ def _call(call: ToolCall | None, observation: Observation | None, turn: Turn) ->
 
 
 def _call_in_words(call: ToolCall | None, observation: Observation | None) -> str:
-    """Return an executed call in words, and a rejected one as the model wrote it."""
+    """Return an executed call as words, and a rejected call as generated."""
     if call is None:
-        return "a call that could not be read"
+        return "a call that could not be parsed"
     is_executed = observation is not None and observation.pictures
     try:
         return describe_call(call) if is_executed else call_as_written(call)
-    except (LookupError, TypeError, ValueError):  # a file says that it was executed: it was not
+    except (
+        LookupError,
+        TypeError,
+        ValueError,
+    ):  # the file marks it as executed, which is impossible
         return call_as_written(call)
 
 
 # --- pictures of the question, and pictures that operations returned ---
 
 
-class _Shown:
-    """The pictures of a trace in its card. They are opened when the template comes to them."""
+class _CardPictures:
+    """Pictures of a trace in its card. The template opens them lazily."""
 
     def __init__(self, trace: Trace, pictures: TracePictures, number: int) -> None:
         self.trace, self.pictures, self.number = trace, pictures, number
@@ -215,9 +219,9 @@ class _Shown:
         return f"t{self.number}-{turn}"
 
     def media(self) -> Iterator[Mapping[str, Any]]:
-        """Yield each medium: its pictures next to their sources, or its frames in a row."""
-        for _, of_medium in groupby(self.trace.pictures, key=lambda picture: picture.medium):
-            group = list(of_medium)
+        """Yield each media item: pictures next to their sources, or a video as a row of frames."""
+        for _, of_item in groupby(self.trace.pictures, key=lambda picture: picture.medium):
+            group = list(of_item)
             if group[0].frame is None:
                 yield {"pairs": partial(map, self._pair, group)}
             else:
@@ -229,7 +233,7 @@ class _Shown:
         crops = self._marks(self._crops_of(picture), WHOLE)
         evidence = _evidence_marks(self.trace.question, picture)
         shape = _shape(picture.source_px)
-        view = self.pictures.view(picture.number, f"{name} as the model saw it")
+        view = self.pictures.view(picture.number, f"{name} as the model received it")
         source = self.pictures.source(picture.number, f"{name} at full resolution")
         return {
             "name": name,
@@ -242,7 +246,7 @@ class _Shown:
         }
 
     def _strip(self, group: list[Picture]) -> Mapping[str, Any]:
-        """Return the sampled frames of a video. Selected ones and those with evidence are marked."""
+        """Return the sampled frames of a video. Selected frames and evidence frames are marked."""
         evidence = self.trace.question.evidence
         return {
             "frames": partial(map, self._frame, group),
@@ -259,7 +263,7 @@ class _Shown:
         evidence = self.trace.question.evidence.frames if self.trace.question.evidence else ()
         kinds = [f"selected {color(chosen[0])}"] if chosen else []
         kinds += ["evidence"] if picture.frame in evidence else []
-        view = self.pictures.view(picture.number, f"Frame {picture.frame} as the model saw it")
+        view = self.pictures.view(picture.number, f"Frame {picture.frame} as the model received it")
         link = self.link(chosen[0]) if chosen else ""
         return {
             "view": Figure(view, boxes, " ".join(kinds), link),
@@ -268,12 +272,12 @@ class _Shown:
         }
 
     def results(self, turn: Turn, index: int) -> Iterator[Mapping[str, Any]]:
-        """Yield the pictures that the operations of a turn returned, with the boxes of later crops of them."""
+        """Yield the pictures that the operations of a turn returned, with the boxes of later crops."""
         for picture in (one for result in turn.observations for one in result.pictures):
             name = f"Picture {picture.number}"
             later = _returned_pictures(self.trace)
             crops = [(n, crop) for n, crop in later if crop.parent == picture.number]
-            view = self.pictures.view(picture.number, f"{name} as the model saw it")
+            view = self.pictures.view(picture.number, f"{name} as the model received it")
             marks, shape = self._marks(crops, picture.box), _shape(picture.seen_px)
             yield {
                 "name": name,
@@ -285,7 +289,7 @@ class _Shown:
             }
 
     def _crops_of(self, at: Picture) -> list[tuple[int, Picture]]:
-        """Return all later pictures of the same source as a picture of the question, crops of crops included."""
+        """Return all later pictures with the same source as a picture of the question, including crops of crops."""
         return [
             (turn, picture)
             for turn, picture in _returned_pictures(self.trace)
@@ -300,7 +304,7 @@ class _Shown:
 
 
 def _returned_pictures(trace: Trace) -> list[tuple[int, Picture]]:
-    """Return every picture that an operation returned, with the number of its turn."""
+    """Return every picture that an operation returned, with its turn number."""
     return [
         (index, picture)
         for index, turn in enumerate(trace.turns, start=1)

@@ -1,4 +1,4 @@
-"""Charts of a run as marks in pixels, which `run.html` draws as SVG."""
+"""Charts of a run as shapes in pixels; `run.html` renders them as SVG."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 WIDTH, HEIGHT, _PAD = 340, 220, 36
-"""pixels of a chart, and of the margin around what is drawn"""
+"""pixels of a chart, and of the margin around the plot area"""
 
 
 class Rect(NamedTuple):
-    """A rectangle; places are text, so that they are written with the digits that they need."""
+    """Rectangle. Positions are text, to control the number of digits."""
 
     kind: str
     """CSS class"""
@@ -28,7 +28,7 @@ class Dot(NamedTuple):
 
 
 class Label(NamedTuple):
-    """A text at a place."""
+    """Text at a position."""
 
     kind: str
     """CSS class"""
@@ -53,8 +53,8 @@ def scatter(title: str, points: Mapping[tuple[float, float], Sequence[str]]) -> 
     """Return numbered points in [0, 1] x [0, 1], and a legend that names them.
 
     Args:
-        title: of the chart; x is RaPR.
-        points: (x, y) -> names of what is there.
+        title: title of the chart; x is RaPR.
+        points: (x, y) -> names of the points there.
     """
     width, height = WIDTH - 2 * _PAD, HEIGHT - 2 * _PAD
     plot = Rect("plot", str(_PAD), str(_PAD), str(width), str(height))
@@ -74,7 +74,7 @@ def scatter(title: str, points: Mapping[tuple[float, float], Sequence[str]]) -> 
 
 
 def histogram(title: str, counts: Sequence[int], names: Sequence[str]) -> Chart:
-    """Return a column for each count, with its name below and its number above."""
+    """Return a bar chart: a column per count, with its name below and its number above."""
     width, height = (WIDTH - 2 * _PAD) / len(counts), HEIGHT - 2 * _PAD
     top = max(counts) or 1
     boxes, labels = [], []

@@ -1,4 +1,4 @@
-"""Metrics of training runs over their steps, as one HTML page: one panel per metric, one line per run."""
+"""Training curves as one HTML page: one panel per metric, one line per run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pixel_reasoner.errors import InputError, packages_of
+from pixel_reasoner.errors import InputError, require_extra
 from pixel_reasoner.files import atomic_writer, numbered_lines
 from pixel_reasoner.reports.templates import asset, render_parts
 from pixel_reasoner.strict_json import parse_json
@@ -22,7 +22,7 @@ LOG = "log.jsonl"
 
 
 class Panel(NamedTuple):
-    """One chart: its title, and the names of its metrics in the log."""
+    """One chart: its title, and the metric names in the log."""
 
     title: str
     names: tuple[str, ...]
@@ -32,20 +32,20 @@ class Panel(NamedTuple):
 
 PANELS = (
     Panel("accuracy", ("accuracy",), 0, 1),
-    Panel("RaPR: share of rollouts that looked", ("rapr",), 0, 1),
-    Panel("RaPR, questions that need a look", ("rapr/needs_look",), 0, 1),
+    Panel("RaPR: share of rollouts with an operation", ("rapr",), 0, 1),
+    Panel("RaPR, questions that need an operation", ("rapr/needs_look",), 0, 1),
     Panel("RaPR, overview questions", ("rapr/overview",), 0, 1),
     Panel("reward: correctness", ("rewards/correctness/mean",)),
     Panel("reward: curiosity", ("rewards/curiosity/mean",)),
     Panel("reward: cost", ("rewards/cost/mean",)),
     Panel(
-        "operations a rollout: executed, attempted",
+        "operations per rollout: executed, attempted",
         ("operations/executed", "operations/attempted"),
         0,
     ),
-    Panel("share of calls that were refused", ("operations/error_rate",), 0),
+    Panel("share of rejected calls", ("operations/error_rate",), 0),
     Panel(
-        "groups of one reward: before, after replay",
+        "groups with equal rewards: before, after replay",
         ("replay/uniform_before", "replay/uniform_after"),
         0,
         1,
@@ -55,17 +55,17 @@ PANELS = (
     Panel("length of a rollout, tokens", ("completions/mean_length",), 0),
     Panel("share of rollouts cut off", ("completions/clipped_ratio",), 0, 1),
     Panel(
-        "seconds a step: generation, operations, update",
+        "seconds per step: generation, operations, update",
         ("seconds/generation", "seconds/operations", "seconds/update"),
         0,
     ),
     Panel("loss", ("loss",)),
 )
 COLORS = ("#0b6e99", "#c8553d", "#3d8b40", "#8e5ea2", "#b8860b", "#555555", "#d4569f", "#1b998b")
-"""of the lines, as in `curves.css`"""
+"""line colours, as in `curves.css`"""
 _DASHES = ("solid", "dashed", "dotted")
 _SMOOTHING_WINDOW = 0.05
-"""share of the steps that the thick line averages over"""
+"""window of the thick line, as a share of the steps"""
 
 
 def write_curves(runs: Mapping[str, Path], out: Path, title: str = "Training") -> int:
@@ -77,16 +77,16 @@ def write_curves(runs: Mapping[str, Path], out: Path, title: str = "Training") -
         title: of the page.
 
     Raises:
-        InputError: no log, or one that cannot be read.
+        InputError: no log, or an invalid log.
         UsageError: matplotlib is not installed.
         OutputError: the file cannot be written.
     """
-    with packages_of("train", "draw curves"):
+    with require_extra("train", "draw curves"):
         import matplotlib as mpl
 
         mpl.use("svg")
     logs = {name: read_log(folder) for name, folder in runs.items()}
-    shown = [panel for panel in PANELS if any(_has(log, panel) for log in logs.values())]
+    shown = [panel for panel in PANELS if any(_has_values(log, panel) for log in logs.values())]
     with atomic_writer(out) as page:
         page.writelines(
             render_parts(
@@ -94,17 +94,17 @@ def write_curves(runs: Mapping[str, Path], out: Path, title: str = "Training") -
                 title=title,
                 style=asset("curves.css"),
                 runs=[(n % len(COLORS), name) for n, name in enumerate(logs)],
-                panels=_drawn(shown, logs),
+                panels=_render_panels(shown, logs),
             )
         )
     return len(shown)
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
-    """Return the rows of the log of a run. What the panels show is a number or None.
+    """Return the rows of a run's log. Values of the panels are numbers or None.
 
     Raises:
-        InputError: no log, or one that cannot be read.
+        InputError: no log, or an invalid log.
     """
     rows = []
     for number, line in numbered_lines(folder / LOG, f"the folder of an RL run, with its {LOG}"):
@@ -112,7 +112,7 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
             rows.append(_row(parse_json(line, is_finite=False)))
         except ValueError as error:
             raise InputError(
-                expected="one row of figures as JSON per line",
+                expected="one JSON row of metrics per line",
                 got=f"{folder / LOG}, line {number}: {error}",
                 fix="delete this line",
             ) from error
@@ -121,14 +121,14 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
 
 _SHOWN = frozenset(name for panel in PANELS for name in panel.names)
 _MAX_SHOWN = 1e15
-"""matplotlib cannot place the ticks of axes near the largest float"""
+"""matplotlib cannot place axis ticks near the largest float"""
 
 
 def _row(row: Any) -> dict[str, Any]:
-    """Return a checked row of a log; metrics that are not finite become nan.
+    """Return a checked row of a log. Non-finite metrics become nan.
 
     Raises:
-        ValueError: no object, or something else than a number where a panel needs one.
+        ValueError: not an object, or another type than a number for a metric of a panel.
     """
     if not isinstance(row, dict):
         raise ValueError(f"a JSON {type(row).__name__}, not an object")
@@ -141,19 +141,19 @@ def _row(row: Any) -> dict[str, Any]:
             raise ValueError(f"{name} is not a number")
         is_shown = abs(value) <= _MAX_SHOWN  # false for nan
         if name == "step" and not is_shown:
-            raise ValueError("step is not a step")
+            raise ValueError("step is not a whole number of 0 or more")
         found[name] = value if is_shown else math.nan
     return found
 
 
-def _has(log: Sequence[Mapping[str, Any]], panel: Panel) -> bool:
+def _has_values(log: Sequence[Mapping[str, Any]], panel: Panel) -> bool:
     return any(row.get(name) is not None for row in log for name in panel.names)
 
 
-def _drawn(
+def _render_panels(
     panels: Sequence[Panel], logs: Mapping[str, Sequence[Mapping[str, Any]]]
 ) -> Iterator[tuple[str, Markup]]:
-    """Yield the title and picture of each panel. An SVG in `<img>` can run and load nothing."""
+    """Yield the title and picture of each panel. An SVG in `<img>` cannot run scripts or load files."""
     from markupsafe import Markup
 
     for panel in panels:
@@ -187,7 +187,7 @@ def _draw(panel: Panel, logs: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
 
 
 def as_svg(figure: Any, salt: str) -> str:
-    """Return a figure of matplotlib as SVG. Equal figures give equal texts."""
+    """Return a matplotlib figure as SVG. Equal figures give equal texts."""
     from matplotlib import rc_context
 
     text = io.StringIO()

@@ -1,7 +1,8 @@
-"""Pictures with boxes over them: pixels as data URIs, boxes as SVG on top, never drawn into the pixels (`figure.html`).
+"""Pictures with boxes: pixels as data URIs, boxes as SVG overlays, never drawn into the pixels (`figure.html`).
 
-A picture that cannot be opened (moved, changed, broken since the run, or in a folder that may not be read) is replaced by
-a tile with the reason.
+A picture that cannot be opened (moved, changed or broken since the run, or in a folder without permission) is replaced
+by a
+tile with the reason.
 """
 
 from __future__ import annotations
@@ -25,38 +26,38 @@ if TYPE_CHECKING:  # Pillow and PyAV are loaded when a picture is shown
 _MAX_SIZE_PX = (900, 4000)
 """larger pictures are scaled down to this width and height"""
 _MAX_LOSSLESS_PX = 256 * 256
-"""smaller pictures are stored without loss: they show exactly what the model received"""
+"""smaller pictures are stored losslessly, to show exactly the model's input"""
 _ENLARGED_BELOW_PX = 450
 """narrower pictures are enlarged, with hard pixel edges"""
 _NUM_COLORS = 6
 
 
 class Image(NamedTuple):
-    """A picture as `<img>`, or the reason why it cannot be shown."""
+    """Picture as `<img>`, or the reason why it cannot be shown."""
 
     alt: str
     src: Markup | str = ""
-    """data URI; empty where the picture cannot be shown"""
+    """data URI; empty if the picture cannot be shown"""
     width: int = 0
     height: int = 0
     problem: str = ""
 
     @property
     def is_enlarged(self) -> bool:
-        """Whether it is shown larger than it is, with hard pixel edges."""
+        """Whether it is enlarged, with hard pixel edges."""
         return self.width < _ENLARGED_BELOW_PX
 
 
 class Mark(NamedTuple):
-    """Box to draw over a picture, in fractions of what is shown.
+    """Box over a picture, in fractions of the visible area.
 
-    Its place is in percent, so that it fits the picture at every size.
+    Its position is in percent, so that it fits the picture at every size.
     """
 
     box: Box
     label: str = ""
     turn: int = 0
-    """turn whose operation cut out this box, from 1; 0 for evidence"""
+    """turn whose operation returned this crop, from 1; 0 for evidence"""
     link: str = ""
 
     @property
@@ -86,7 +87,7 @@ class Mark(NamedTuple):
 
     @property
     def label_top(self) -> int:
-        """Pixels from the upper edge to the label: above the box, or inside where the box is at the upper edge."""
+        """Pixels from the upper edge to the label: above the box, or inside a box at the upper edge."""
         return 0 if self.box.y1 < 0.08 else -18
 
     @property
@@ -108,14 +109,14 @@ class Figure(NamedTuple):
     kind: str = ""
     """CSS classes"""
     link: str = ""
-    """id of the turn that it belongs to"""
+    """id of its turn"""
 
 
 class TracePictures:
     """Pictures of one trace, or the reasons why they cannot be shown.
 
     Args:
-        trace: with media.
+        trace: trace with media.
         unshown: counts pictures that cannot be shown, by reason.
     """
 
@@ -134,7 +135,7 @@ class TracePictures:
         return self._picture(lambda context: context.view(number), alt)
 
     def source(self, number: int, alt: str) -> Image:
-        """Return the full picture or frame that a picture was cut from."""
+        """Return the full picture or frame from which a picture was cropped."""
         return self._picture(lambda context: context.source(number), alt)
 
     def _picture(self, pixels: Callable[[MediaContext], PIL.Image.Image], alt: str) -> Image:
@@ -165,7 +166,7 @@ def _data_uri(pixels: PIL.Image.Image, alt: str) -> Image:
 
 
 def color(turn: int) -> str:
-    """Return the CSS class of a turn and its boxes. Colours repeat after the last.
+    """Return the CSS class of a turn and its boxes. Colours repeat cyclically.
 
     >>> color(1), color(_NUM_COLORS + 1)
     ('turn-1', 'turn-1')

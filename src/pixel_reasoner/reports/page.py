@@ -1,7 +1,7 @@
-"""Traces as one HTML page that needs no server and no network, and never executes text of a model.
+"""Trace report: one static HTML page without network access that never executes model output.
 
-The page is written one trace at a time, so that memory does not grow with the number of traces. The part above the traces
-(counts, filters, settings) is known only after the last one: until then, the cards are in an unnamed temporary file.
+The page is written one trace at a time, so memory does not grow with the number of traces. The head (counts, filters,
+settings) is complete only after the last trace: until then, the cards are in an unnamed temporary file.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.scoring.grading import Grade, grade_reply
 
 _MAX_VALUES = 4
-"""values shown of a setting that differs between traces"""
+"""maximum number of shown values of a setting that differs between traces"""
 _CHUNK_CHARS = 1 << 16
-LOOKING_AGAIN = "looking-again"
+EFFECT_FILTER = "looking-again"
 """filter by the effect of operations on an answer"""
 
 
@@ -45,14 +45,14 @@ def write_report(
     outcomes: Mapping[str, str] | None = None,
     graded: Callable[[Trace], Grade | None] = grade_reply,
 ) -> PageSummary:
-    """Write traces as one self-contained HTML page. The file appears only when it is complete.
+    """Write traces as one self-contained HTML page, atomically.
 
     Args:
-        traces: what to show.
-        out: the page.
-        title: its title.
-        head: HTML above the traces (`reports.run`); a text that is not `Markup` is escaped.
-        outcomes: id of a question -> effect of operations on its answer (`reports.run.outcomes`), for a filter.
+        traces: traces to show.
+        out: path of the page.
+        title: title of the page.
+        head: HTML above the traces (`reports.run`); text that is not `Markup` is escaped.
+        outcomes: question id -> effect of operations on its answer (`reports.run.outcomes`), for a filter.
         graded: function that grades a trace.
 
     >>> from pixel_reasoner.schema.question import Question
@@ -76,7 +76,7 @@ def write_report(
         for trace in traces:
             facets = facets_of(trace, graded)
             if outcomes and trace.question.id in outcomes:
-                facets[LOOKING_AGAIN] = [outcomes[trace.question.id]]
+                facets[EFFECT_FILTER] = [outcomes[trace.question.id]]
             tally.count(trace, facets)
             cards.writelines(card(trace, tally.traces, facets, tally.unshown))
         cards.seek(0)
@@ -95,7 +95,7 @@ class _Tally:
         self.operations = 0
         self.unshown: Counter[str] = Counter()
         self.filters: dict[str, Counter[str]] = defaultdict(Counter)
-        """name of a filter -> number of traces with each of its values"""
+        """filter name -> number of traces per value"""
         self.settings: dict[str, Counter[str]] = defaultdict(Counter)
 
     def count(self, trace: Trace, facets: Facets) -> None:
@@ -114,7 +114,7 @@ class _Tally:
 
 
 class _Filter(NamedTuple):
-    """A choice among the values of a facet."""
+    """Filter for the values of a facet."""
 
     name: str
     counts: list[tuple[str, int]]
@@ -122,7 +122,7 @@ class _Filter(NamedTuple):
 
     @property
     def title(self) -> str:
-        """What a reader sees."""
+        """Visible title."""
         return self.name.replace("-", " ")
 
 
@@ -139,7 +139,7 @@ def _page(title: str, tally: _Tally, head: str, cards: TextIO) -> Iterator[str]:
         head=head,
         bar=_bar(outcomes, tally.traces),
         bar_label=", ".join(words) or "no traces",
-        figures=_figures(tally),
+        counts=_headline_counts(tally),
         stops=", ".join(f"{stop} {count}" for stop, count in stops),
         unshown=tally.unshown.most_common(),
         settings=_settings(tally),
@@ -149,7 +149,7 @@ def _page(title: str, tally: _Tally, head: str, cards: TextIO) -> Iterator[str]:
 
 
 def _chunks(cards: TextIO) -> Iterator[str]:
-    """Yield the cards, which are HTML already."""
+    """Yield the cards, which are already HTML."""
     from markupsafe import Markup
 
     while chunk := cards.read(_CHUNK_CHARS):
@@ -162,17 +162,17 @@ def _filters(tally: _Tally) -> list[_Filter]:
     return [_Filter(name, sorted(tally.filters[name].items())) for name in names]
 
 
-def _figures(tally: _Tally) -> list[tuple[str, str, str]]:
+def _headline_counts(tally: _Tally) -> list[tuple[str, str, str]]:
     """Return CSS class, name and value of the counts at the top."""
     outcomes, operations = tally.filters["outcome"], tally.filters["operations"]
-    figures = [("", "traces", str(tally.traces))]
-    figures += [(name, name, str(outcomes[name])) for name in OUTCOMES if outcomes[name]]
+    counts = [("", "traces", str(tally.traces))]
+    counts += [(name, name, str(outcomes[name])) for name in OUTCOMES if outcomes[name]]
     if tally.traces:
-        figures += [
+        counts += [
             ("", "with operations", str(tally.traces - operations["0"])),
             ("", "mean operations", f"{tally.operations / tally.traces:.2f}"),
         ]
-    return figures
+    return counts
 
 
 def _bar(outcomes: Counter[str], traces: int) -> Iterator[dict[str, str]]:
@@ -185,7 +185,7 @@ def _bar(outcomes: Counter[str], traces: int) -> Iterator[dict[str, str]]:
 
 
 def _settings(tally: _Tally) -> list[tuple[str, str]]:
-    """Return the values of each setting, with counts where they differ."""
+    """Return the values of each setting, with counts if they differ."""
     rows = []
     for name, values in sorted(tally.settings.items()):
         shown = [

@@ -1,6 +1,6 @@
 """Metrics of a run (`run.html`): a table as HTML, Markdown and CSV, gain and harm of operations, and three charts.
 
-Input is `summary.json` and the traces. `reports.page` writes the page around them and the traces below.
+Input is `summary.json` and the traces. `reports.page` writes the rest of the page.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pixel_reasoner.errors import UsageError
-from pixel_reasoner.evals.compare import paired
+from pixel_reasoner.evals.compare import pair_traces
 from pixel_reasoner.evals.references import REFERENCES
 from pixel_reasoner.evals.run import SUMMARY, WITHOUT, load_run
 from pixel_reasoner.evals.stats import is_correct
@@ -40,26 +40,26 @@ COLUMNS = {
     "rapr": "RaPR",
     "evidence_hit_rate": "evidence seen",
     "mean_iou": "mean IoU",
-    "operation_error_rate": "calls refused",
+    "operation_error_rate": "calls rejected",
     "unparsed_rate": "unparsed",
     "mean_operations": "operations",
     "new_tokens_per_question": "new tokens",
     "seconds_per_question": "seconds",
 }
-"""metric -> title of its column"""
+"""metric -> column title"""
 OUTCOMES = ("harm", "gain", "neither", "both")
-"""outcomes of a pair of answers, the most instructive first"""
+"""outcomes of a pair of answers, most instructive first"""
 
 
 def table(summary: RunSummary) -> list[list[str]]:
-    """Return the metrics of a run as rows of text: a header, all questions, each family, category and label."""
+    """Return the metrics of a run as rows of text: header, all questions, each family, category and label."""
     columns, rows = _metrics(summary)
     header = ["", *(COLUMNS[column] for column in columns)]
     return [header, *([name, *(_cell(row.get(c)) for c in columns)] for name, row in rows.items())]
 
 
 def number_table(summary: RunSummary) -> list[list[Any]]:
-    """Return the same table with one number in each cell: an interval takes two columns, a missing metric is empty."""
+    """Return the same table with one number per cell: an interval takes two columns, a missing metric is empty."""
     columns, rows = _metrics(summary)
     titles = [_number_titles(column) for column in columns]
     lines: list[list[Any]] = [["group", *(title for some in titles for title in some)]]
@@ -81,7 +81,7 @@ def _number_cells(column: str, value: Any) -> list[Any]:
 
 
 def _metrics(summary: RunSummary) -> tuple[list[str], dict[str, dict[str, Any]]]:
-    """Return the columns that have values, and the metrics of each group."""
+    """Return the columns with values, and the metrics of each group."""
     groups: dict[str, Metrics] = {"all": summary, **summary.by_family, **summary.by_category}
     for label, some in summary.by_label.items():
         groups |= {f"{label} {name}": metrics for name, metrics in some.items()}
@@ -119,10 +119,10 @@ def _cell(value: Interval | float | None) -> str:
 
 
 def write_table(summary: RunSummary, out: Path) -> None:
-    """Write the table of a run as Markdown or CSV, by the ending of the name.
+    """Write the table of a run as Markdown or CSV, depending on the suffix.
 
     Raises:
-        UsageError: another ending.
+        UsageError: another suffix.
         OutputError: the file cannot be written.
     """
     if out.suffix == ".md":
@@ -135,27 +135,28 @@ def write_table(summary: RunSummary, out: Path) -> None:
         text = buffer.getvalue()
     else:
         raise UsageError(
-            expected="a table as .md or .csv", got=str(out), fix="name it so: --table figures.md"
+            expected="a table as .md or .csv", got=str(out), fix="for example --table metrics.md"
         )
     with atomic_writer(out) as file:
         file.write(text)
 
 
 def _markdown(cell: str) -> str:
-    """Return a text as a cell of a Markdown table."""
+    """Return a text as a Markdown table cell."""
     return cell.replace("|", "\\|").replace("\n", " ")
 
 
-# --- which traces, in which order ---
+# --- order of traces ---
 
 
-def instructive(
+def order_by_outcome(
     run: Path, scorer: Scorer = Scorer.TYPED, allow_media: Sequence[Path] = ()
 ) -> tuple[list[Trace], dict[str, str]]:
-    """Return the traces of a run, the most instructive first, and the outcome of each question.
+    """Return the traces of a run, most instructive first, and the outcome of each question.
 
-    The order is harm, gain, wrong with and without operations, right with and without. Within each, traces with rejected calls
-    and many operations come first.
+    The order is harm, gain, wrong in both runs, right in both runs. Within each, traces with rejected calls and many
+    operations
+    are first.
     """
     traces = list(load_run(run, allow_media))
     other = run / WITHOUT
@@ -174,7 +175,7 @@ def outcomes(
         pair.first.question.id: names.get(
             (is_correct(pair.first, scorer), is_correct(pair.second, scorer)), "neither"
         )
-        for pair in paired(first, second)
+        for pair in pair_traces(first, second)
     }
 
 
@@ -204,10 +205,10 @@ def run_head(summary: RunSummary, traces: Sequence[Trace], *, references: bool =
 
 
 def comparison_head(found: Mapping[str, Any], first: str, second: str) -> Markup:
-    """Return the HTML above the traces of two compared runs: shares, the paired test, and settings that differ.
+    """Return the HTML above the traces of a comparison: shares, the paired test, and differing settings.
 
     Args:
-        found: what `evals.compare.compare_runs` returned.
+        found: result of `evals.compare.compare_runs`.
         first: name of the first run.
         second: name of the second run.
     """
@@ -224,7 +225,7 @@ def comparison_head(found: Mapping[str, Any], first: str, second: str) -> Markup
 
 
 def _compared(metrics: PairMetrics, first: str, second: str) -> dict[str, Any] | None:
-    """Return the four shares of a comparison, and the paired test as a sentence; None where nothing was compared."""
+    """Return the four shares of a comparison, and the paired test as a sentence; None without pairs."""
     if metrics.gain is None or metrics.gain.value is None:
         return None
     with_, difference = metrics.with_, metrics.difference
@@ -235,9 +236,9 @@ def _compared(metrics: PairMetrics, first: str, second: str) -> dict[str, Any] |
         "gain": _share(metrics.gain),
         "harm": _share(metrics.harm),
         "neither": _share(metrics.neither),
-        "text": f"{_cell(with_.value)} against {_cell(metrics.without.value)} of {with_.count} questions: difference "
+        "text": f"{_cell(with_.value)} against {_cell(metrics.without.value)} on {with_.count} questions: difference "
         f"{difference.value or 0.0:+.3f}\n({_cell(difference.interval)}), paired test p = {difference.p:g}. "
-        "Intervals are of 95 %.",
+        "95 % intervals.",
     }
 
 
@@ -246,7 +247,7 @@ def _share(one: Share) -> tuple[str, str]:
 
 
 def _rows(count: int, rows: Rows | None) -> dict[str, Any] | None:
-    """Return how many rows of a benchmark were evaluated, and why the others were not."""
+    """Return the share of evaluated benchmark rows, and why the others were dropped."""
     if rows is None:
         return None
     groups = {"dropped": rows.dropped, "noted": rows.noted}
@@ -274,12 +275,14 @@ def _charts(summary: RunSummary, traces: Sequence[Trace]) -> Iterator[Chart]:
         counts = [sum(low <= share < low + 0.1 for share in shares) for low in _TENTHS[:-1]]
         counts.append(sum(share >= _TENTHS[-1] for share in shares))
         names = [f"{low:.0%}" for low in _TENTHS]
-        yield histogram("How much of the evidence was zoomed into", counts, names)
+        yield histogram("Share of the evidence inside a crop", counts, names)
     num_executed = [len(trace.executed) for trace in answered]
     if num_executed:
         most = min(max(num_executed), 8)
         counts = [sum(min(number, most) == n for number in num_executed) for n in range(most + 1)]
-        yield histogram("Executed operations a question", counts, [str(n) for n in range(most + 1)])
+        yield histogram(
+            "Executed operations per question", counts, [str(n) for n in range(most + 1)]
+        )
 
 
 _TENTHS = [tenth / 10 for tenth in range(10)]

@@ -1,4 +1,4 @@
-"""What a report takes from `summary.json`: checked numbers and texts. Entries that it does not show are ignored."""
+"""Parsing of `summary.json` for reports: validated numbers and texts. Unknown entries are ignored."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from pixel_reasoner.scoring.grading import Scorer
 Interval = tuple[FiniteFloat, FiniteFloat]
 
 
-class _Part(BaseModel):
-    """Base: a part of a summary, as `evals.stats` and `evals.compare` write it."""
+class _SummaryPart(BaseModel):
+    """Base class: part of a summary, as written by `evals.stats` and `evals.compare`."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class Metrics(_Part):
-    """Metrics of a group of questions; None where there are no values."""
+class Metrics(_SummaryPart):
+    """Metrics of a group of questions; None for missing values."""
 
     count: NonNegativeInt = 0
     accuracy: FiniteFloat | None = None
@@ -39,17 +39,17 @@ class Metrics(_Part):
     seconds_per_question: FiniteFloat | None = None
 
 
-class Share(_Part):
-    """A mean over pairs of answers, and its interval."""
+class Share(_SummaryPart):
+    """Mean over pairs of answers, and its interval."""
 
     count: NonNegativeInt = 0
     value: FiniteFloat | None = None
     interval: Interval | None = None
     p: FiniteFloat = 1.0
-    """of a paired test; of the difference only"""
+    """p of a paired test; for the difference only"""
 
 
-class PairMetrics(_Part):
+class PairMetrics(_SummaryPart):
     """Metrics of pairs of answers (`evals.compare.compare`)."""
 
     with_: Annotated[Share, Field(alias="with")] = Share()
@@ -62,27 +62,27 @@ class PairMetrics(_Part):
     difference: Share = Share()
 
 
-class RowCount(_Part):
-    """Rows of a benchmark with one problem."""
+class RowCount(_SummaryPart):
+    """Rows of a benchmark with the same problem."""
 
     count: NonNegativeInt
     rows: list[str] = []
-    """names of some of them"""
+    """names of some rows"""
 
 
-class Rows(_Part):
-    """Rows of a benchmark that were read."""
+class Rows(_SummaryPart):
+    """Row counts of a benchmark."""
 
     read: NonNegativeInt
     dropped: dict[str, RowCount] = {}
     noted: dict[str, RowCount] = {}
 
 
-class _Task(_Part):
+class _Task(_SummaryPart):
     name: str = ""
 
 
-class _Settings(_Part):
+class _Settings(_SummaryPart):
     task: _Task = _Task()
 
 
@@ -103,9 +103,9 @@ def read_summary(run: Path) -> RunSummary:
     """Return the summary of a run.
 
     Raises:
-        InputError: there is none, because the run is not finished, or it is not a summary.
+        InputError: no summary, because the run is not finished, or an invalid file.
     """
-    fix = "run the same `pixel-reasoner eval` again: it goes on where it stopped"
+    fix = "run the same `pixel-reasoner eval` again: it resumes"
     path = run / SUMMARY
     fields = read_json_object(path, "a finished run", fix)
     try:
@@ -117,6 +117,6 @@ def read_summary(run: Path) -> RunSummary:
 
 
 def first_problem(error: ValidationError) -> str:
-    """Return the place and message of the first problem that pydantic found."""
+    """Return the location and message of the first pydantic error."""
     first: Any = error.errors()[0]
     return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"

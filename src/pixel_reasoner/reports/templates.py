@@ -1,8 +1,8 @@
-"""Pages from templates: every value is escaped, and nothing but the style and script of a page may run or load.
+"""HTML templates: every value is escaped, and a page runs or loads only its own style and script.
 
-A value becomes visible text (`text.visible`) unless it is `Markup`, which only templates make. Should escaping fail, the
-Content-Security-Policy of a page still allows its own style and script by their hashes, pictures inside the page, and
-nothing else.
+A value becomes visible text (`text.visible`) unless it is `Markup`, which only templates create. If escaping failed,
+the
+Content-Security-Policy of a page would still allow only its own style and script (by hash) and inline pictures.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 
 def render(template: str, **values: Any) -> Markup:
-    """Return a filled template as HTML that another template does not escape again."""
+    """Return a rendered template as HTML that another template does not escape again."""
     from markupsafe import Markup
 
     return Markup("".join(render_parts(template, **values)))
 
 
 def render_parts(template: str, **values: Any) -> Iterator[str]:
-    """Yield a filled template in parts, so that a page need not be in memory."""
+    """Yield a rendered template in parts, so that a page does not have to fit in memory."""
     return _environment().get_template(template).generate(**values)
 
 
@@ -41,7 +41,7 @@ def asset(name: str) -> Markup:
 
 
 def csp_hash(text: str) -> str:
-    """Return the hash by which a Content-Security-Policy allows a style or script."""
+    """Return the hash of a style or script for a Content-Security-Policy."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 

@@ -1,7 +1,7 @@
-"""Ask one question or many: clients of the rollout scheduler.
+"""Clients of the rollout scheduler.
 
-`ask` answers one question, `ask_many` keeps a batch of them in progress, `ask_async` is for event loops. All of them,
-in any thread, share the scheduler of their model, and so one batch.
+`ask` answers one question, `ask_many` keeps a batch of questions in progress, `ask_async` is for event loops. All calls
+from all threads share the scheduler of their model, and so one batch.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ def ask(
     Args:
         question: text and media.
         model: with a backend, or with `generate`.
-        config: limits, sampling, which operations are offered.
+        config: limits, sampling, enabled operations.
         on_text: called with each new piece of text while it is generated.
         on_turn: called with the rollout after each turn.
-        deadline_s: seconds after which the question is given up.
+        deadline_s: time limit in seconds.
 
     Raises:
-        InputError: a picture or video cannot be used.
+        InputError: an unusable picture or video.
         DeadlineError: there is no answer within `deadline_s`.
 
     >>> import tempfile; from PIL import Image; from pathlib import Path
@@ -82,12 +82,12 @@ def ask_many(
     *,
     batch_size: int = 16,
 ) -> Iterator[Trace]:
-    """Yield the traces of many questions as they finish, in no fixed order; `batch_size` are in progress at a time.
+    """Yield the traces of many questions as they finish, in no fixed order, with `batch_size` questions in progress.
 
-    A question whose media cannot be used gives a trace with `StopReason.FAILED` and the reason; the others go on.
+    A question with unusable media yields a trace with `StopReason.FAILED` and the reason. The others continue.
 
     Raises:
-        EndpointError: no reply can be expected any more.
+        EndpointError: all servers fail.
     """
     scheduler, config = scheduler_of(model), config or RolloutConfig()
     waiting, active = iter(questions), dict[str, RolloutHandle]()
@@ -118,7 +118,7 @@ async def ask_async(
     """Answer one question in an event loop; several calls share a batch. Cancelling the task cancels the request.
 
     Raises:
-        InputError: a picture or video cannot be used.
+        InputError: an unusable picture or video.
         DeadlineError: there is no answer within `deadline_s`.
     """
     request = RolloutRequest(
@@ -133,10 +133,10 @@ async def ask_async(
 
 
 def decode_with(model: GenerationModel, decoder: MediaDecoder) -> None:
-    r"""Decode the media of all further questions to a model with a decoder: `ask`, `ask_many` and evaluations.
+    r"""Set the decoder for media of all further questions to a model, including evaluations.
 
-    By default media are decoded in this process, within `MediaLimits`. Worker processes have limits that hold even if a
-    decoder crashes or never returns.
+    By default media are decoded in this process, within `MediaLimits`. Worker processes also protect against decoders
+    that crash or never return.
 
     >>> from pixel_reasoner.media.worker_pool import WorkerPoolDecoder
     >>> from pixel_reasoner.models.scripted import ScriptedModel
@@ -150,7 +150,7 @@ def decode_with(model: GenerationModel, decoder: MediaDecoder) -> None:
 
 
 def _answered(handle: RolloutHandle) -> Trace:
-    """Return the trace of a request, or raise why there is none."""
+    """Return the trace of a request, or raise its error."""
     trace = handle.result()
     if handle.error is not None:
         raise handle.error
@@ -158,7 +158,7 @@ def _answered(handle: RolloutHandle) -> Trace:
 
 
 def _trace(handle: RolloutHandle) -> Trace:
-    """Return the trace of one request among many; what is no mistake of this request is raised."""
+    """Return the trace of one request among many. Errors that are not specific to this request are raised."""
     error = handle.error
     if error is not None and (handle.is_fatal or not isinstance(error, PixelReasonerError)):
         raise error

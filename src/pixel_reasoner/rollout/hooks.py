@@ -1,7 +1,7 @@
 """Turn hooks: interventions between generation and operations.
 
-A hook sees every completion before it is parsed and may replace it. Perturbation is one; a search strategy or a
-debugger adds others (`RolloutRequest.hooks`).
+A hook receives every completion before it is parsed and may replace it. Perturbation is a hook. Search strategies and
+debuggers can add their own (`RolloutRequest.hooks`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class TurnHook(Protocol):
-    """An intervention after each generation."""
+    """Intervention after each generation."""
 
     def after_generation(self, rollout: Rollout, completion: Completion) -> Completion:
         """Return the completion that the rollout continues with."""
@@ -25,13 +25,13 @@ class TurnHook(Protocol):
 
 
 class PerturbFirstCall:
-    """Replace the first executed call by one that misses the evidence.
+    """Hook that replaces the first executed call by an off-target call.
 
     A perturbed turn has no token ids or logprobs: the model did not sample it.
     """
 
     def after_generation(self, rollout: Rollout, completion: Completion) -> Completion:
-        """Return the perturbed turn, or the completion where nothing can be perturbed."""
+        """Return the perturbed turn, or the unchanged completion if it cannot be perturbed."""
         if any(turn.has_executed_call for turn in rollout.turns):
             return completion
         text = perturb_turn(
@@ -47,5 +47,5 @@ class PerturbFirstCall:
 
 
 def hooks_of(config: RolloutConfig) -> tuple[TurnHook, ...]:
-    """Return the hooks that a configuration asks for."""
+    """Return the hooks enabled by a configuration."""
     return (PerturbFirstCall(),) if config.perturb else ()

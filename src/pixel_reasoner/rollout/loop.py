@@ -1,11 +1,10 @@
-"""The loop of the rollout scheduler: what happens to the requests of one backend, step by step.
+"""Loop of the rollout scheduler: processes the requests of one backend, step by step.
 
     queued → media are opened → generating ⇄ operating → ended
              (workers)          (backend)     (workers)
 
-One thread at a time calls it. Where generation runs on the CPU, it leaves one core in four to workers while they have
-something to do, and uses fewer threads itself: threads of torch that wait for a core slow all others down
-(measured: dev/LOG.md).
+The loop is not thread-safe. If generation runs on the CPU, it leaves one core in four to busy workers and uses fewer
+threads itself: torch threads that wait for a core slow down all others (measured: dev/LOG.md).
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from pixel_reasoner.models.api import (
 )
 from pixel_reasoner.models.openai_stream import TextJoiner
 from pixel_reasoner.rollout.state import Rollout, failed_trace, settings_of
-from pixel_reasoner.rollout.tasks import Commands, Task, error_of
+from pixel_reasoner.rollout.tasks import Commands, Task, stop_error
 from pixel_reasoner.rollout.workers import Workers
 from pixel_reasoner.schema.events import (
     CallParsed,
@@ -47,32 +46,32 @@ from pixel_reasoner.schema.events import (
 from pixel_reasoner.schema.settings import RolloutConfig, RunSettings
 from pixel_reasoner.schema.trace import StopReason, Trace
 
-OPENING_PATIENCE_S = 1.0
-"""Longest wait for media and operations while there is something to generate."""
+MAX_OPENING_WAIT_S = 1.0
+"""Maximum wait for media and operations while generation requests are pending."""
 
 SWITCH_INTERVAL_S = 5e-5
-"""How soon generation on a CPU gets the interpreter back from a worker. A step of the engine has thousands of short
-operations, and each would wait for Python's default of 5 ms (measured: dev/LOG.md)."""
+"""Switch interval of the interpreter during generation on a CPU. A step of the engine has thousands of short operations,
+and each could wait for the default of 5 ms while workers run (measured: dev/LOG.md)."""
 
 MAX_OPEN_MEDIA, MAX_OPEN_PX = 16, 50_000_000
-"""Media that stay open for the next questions about them, and their pixels: about 200 MB."""
+"""Size of the media cache: number of entries, and pixels (about 200 MB)."""
 
 MAX_KEPT_CONVERSATIONS = 64
-"""Conversations that may be continued; the one that was used least recently is released first."""
+"""Conversations kept for continuation. The least recently used is released first."""
 
 _MAX_SETTINGS = 64
-"""Configurations whose settings are kept; requests with seeds of their own would fill the memory."""
+"""Cached settings, by configuration. Bounded because requests may have different seeds."""
 
 
 class RolloutLoop:
-    """Requests in progress.
+    """Loop over the requests of one backend.
 
     Args:
         model: with a backend, or with `generate`.
-        max_active: rollouts in progress at once; more wait.
+        max_active: rollouts in progress at once; further requests wait.
         num_workers: threads that open media and execute operations.
         on_end: called with the id of each request that ended.
-        has_commands: whether clients wait for something.
+        has_commands: returns whether clients have pending commands.
     """
 
     def __init__(
@@ -104,11 +103,11 @@ class RolloutLoop:
         self.media = MediaCache(max_entries=MAX_OPEN_MEDIA, max_px=MAX_OPEN_PX)
 
     def wake(self) -> None:
-        """End a wait for something to do; from any thread."""
+        """Interrupt a wait of the loop. Thread-safe."""
         self._changed.set()
 
     def step(self, timeout_s: float, commands: Commands) -> bool:
-        """Make some progress; returns whether anything is in progress."""
+        """Run one step. Returns whether any request is in progress."""
         interval_s = sys.getswitchinterval()
         if self._shares_cores:
             sys.setswitchinterval(SWITCH_INTERVAL_S)
@@ -121,7 +120,7 @@ class RolloutLoop:
         self.take(commands)
         self._stop_expired()
         self._open_queued()
-        self._operate()
+        self._start_operations()
         num_before = len(self.tasks)
         self._collect(timeout_s)
         if len(self.tasks) < num_before:
@@ -131,7 +130,7 @@ class RolloutLoop:
             try:
                 wait_s = timeout_s if self._workers or self._queued else 10 * timeout_s
                 deltas = self.backend.poll(wait_s, self._workers.num_running)
-            except Exception as error:  # noqa: BLE001 - of the backend as a whole: it ends every request
+            except Exception as error:  # noqa: BLE001 - an error of the backend ends every request
                 self._fail_all(error)
                 return True
             for delta in deltas:
@@ -142,7 +141,7 @@ class RolloutLoop:
         return bool(self.tasks)
 
     def take(self, commands: Commands) -> None:
-        """Accept, cancel and release what clients asked for."""
+        """Execute the pending commands of clients: submit, cancel, release."""
         for task in commands.submitted:
             self.tasks[task.handle.id] = task
             heapq.heappush(self._queued, (-task.handle.request.priority, task.seq, task))
@@ -153,7 +152,7 @@ class RolloutLoop:
             self._release_kept(id)
 
     def stop_all(self) -> None:
-        """Cancel everything and release all conversations."""
+        """Cancel all requests and release all conversations."""
         for task in list(self.tasks.values()):
             self._stop(task, StopReason.CANCELLED)
         for id in list(self.kept):
@@ -176,8 +175,8 @@ class RolloutLoop:
                 self._workers.start(task, partial(self._open, task))
                 num_active += 1
 
-    def _operate(self) -> None:
-        """Execute the operations of turns that were generated, before media of further questions are opened."""
+    def _start_operations(self) -> None:
+        """Execute the operations of generated turns. They have priority over opening media of new questions."""
         waiting, self._to_operate = self._to_operate, []
         for task, completion, seconds in reversed(waiting):
             if not task.is_over:
@@ -185,7 +184,7 @@ class RolloutLoop:
                 self._workers.start(task, advance, first=True)
 
     def _open(self, task: Task) -> Messages | None:
-        """Open the media of a question; returns its prompt, None when the rollout stops before its first turn."""
+        """Open the media of a question. Returns its prompt, or None if the rollout stops before its first turn."""
         request = task.handle.request
         if request.rollout is not None:
             rollout = request.rollout
@@ -201,7 +200,7 @@ class RolloutLoop:
     def _advance(
         self, task: Task, completion: Completion | ContextFull, seconds: float
     ) -> Messages | None:
-        """Take a turn; returns the next prompt, None when the rollout stopped."""
+        """Record a turn and execute its calls. Returns the next prompt, or None if the rollout stopped."""
         rollout, handle = task.rollout, task.handle
         assert rollout is not None, "a turn needs a rollout"
         number = len(rollout.turns)
@@ -216,20 +215,20 @@ class RolloutLoop:
         return rollout.messages() if rollout.stop is None else None
 
     def _collect(self, timeout_s: float) -> None:
-        """Take what workers finished. Wait for them while the batch is not full enough."""
+        """Collect finished jobs. Wait for workers while the batch is not full enough."""
         num_generating, workers = len(self._generating), self._workers
         self._share_cores()
         num_in_progress = len(workers) + num_generating
         num_missing = math.ceil(self._min_fill * num_in_progress) - num_generating
-        if workers and not num_generating and workers.are_late:
+        if workers and not num_generating and workers.has_only_late_jobs:
             workers.wait_for_late(timeout_s)
         elif workers and num_missing > 0:
-            workers.wait(num_missing, OPENING_PATIENCE_S, is_interrupted=self._has_commands)
+            workers.wait(num_missing, MAX_OPENING_WAIT_S, is_interrupted=self._has_commands)
         for task, future in sorted(workers.take_done(), key=lambda pair: pair[0].seq):
             self._take_job(task, future)
 
     def _share_cores(self) -> None:
-        """On a CPU, leave the cores to generation that it can use, and the others to workers."""
+        """Divide the cores between generation on a CPU and workers."""
         if self._shares_cores:
             num_cores = self._workers.num_threads
             self._workers.limit(max(1, num_cores // 4) if self._generating else num_cores)
@@ -311,17 +310,17 @@ class RolloutLoop:
             self._fail(task, error, is_fatal=True)
 
     def _stop(self, task: Task, reason: StopReason) -> None:
-        """End a request that is in progress, with the turns that it has."""
+        """End a request in progress. The trace contains its complete turns."""
         if task.turn_id:
             self._generating.pop(task.turn_id, None)
             self.backend.cancel(task.turn_id)
         rollout, request = task.rollout, task.handle.request
         settings = self._settings_of(request.config)
-        error = error_of(reason, request)
+        error = stop_error(reason, request)
         question = rollout.question if rollout else request.question
         trace = failed_trace(question, error, settings, reason)
         if rollout is not None:
-            # Its worker may be adding a turn right now: what was complete is kept.
+            # A worker may be adding a turn concurrently; only complete turns are kept.
             kept = {"pictures": rollout.pictures, "turns": tuple(rollout.turns)}
             trace = trace.model_copy(update=kept)
         self._end(task, trace, error)

@@ -1,4 +1,4 @@
-"""Options of one question, by name: what `Model.ask` takes besides the question."""
+"""Keyword options of `Model.ask`."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from pixel_reasoner.schema.settings import DEFAULT_OPERATIONS, RolloutConfig
 
 @with_config(extra="forbid")
 class AskOptions(TypedDict, total=False):
-    """Options of one question; those that are left out are as the configuration of the model sets them."""
+    """Options of one question. Defaults come from the configuration of the model."""
 
     max_turns: PositiveInt
-    """messages of the model, at most"""
+    """maximum number of assistant messages"""
     max_pictures: PositiveInt
-    """pictures of the question and results of operations together, at most"""
+    """maximum number of pictures: pictures of the question plus results of operations"""
     max_new_tokens: PositiveInt
-    """tokens of one message, at most"""
+    """maximum number of tokens of one message"""
     temperature: NonNegativeFloat
-    """0 chooses the most probable token"""
+    """0 for greedy decoding"""
     top_p: Annotated[float, Field(gt=0, le=1)]
-    """share of the probability that sampling draws from"""
+    """cumulative probability for nucleus sampling"""
     seed: int
-    """of sampling"""
+    """random seed of sampling"""
     operations: bool | tuple[str, ...] | list[str]
-    """whether operations are offered, or the names of those that are"""
+    """names of the enabled operations; True for the default operations, False for none"""
     num_frames: PositiveInt
-    """frames that are sampled from a video"""
+    """number of frames sampled from a video"""
 
 
 _PART_OF = {
@@ -48,7 +48,7 @@ _PART_OF = {
 
 
 def with_options(config: RolloutConfig, options: Mapping[str, Any]) -> RolloutConfig:
-    """Return a configuration with the options that are given.
+    """Return a configuration with some options replaced.
 
     Raises:
         UsageError: an unknown option, or a value out of range.

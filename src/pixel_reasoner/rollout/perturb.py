@@ -1,7 +1,7 @@
-"""Perturbation of a call, to measure whether a model notices that it looked at the wrong place.
+"""Perturbation of a call, to measure whether a model recovers from an off-target crop.
 
-The first executed call of a rollout is replaced, in the model's own words, by a variant of the same size that shows
-nothing of the evidence (`OperationSpec.perturb`). The model continues after a mistake that it seems to have made.
+The first executed call of a rollout is replaced by a call of the same size that does not show the evidence
+(`OperationSpec.perturb`). It is written in the format of the model, so the model continues after its apparent mistake.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ def perturb_turn(
     pictures: Sequence[Picture],
     operations: OperationSet | None = None,
 ) -> str:
-    """Return a turn with an off-target call; the same turn where it has no call or the evidence is not known.
+    """Return the turn with an off-target call; the unchanged turn if it has no call or the evidence is unknown.
 
-    The result depends on the arguments alone.
+    Deterministic.
 
     Args:
         text: the generated turn.
         question: with evidence.
         dialect: of the model.
         pictures: all pictures so far.
-        operations: of the run; by default those that a run offers.
+        operations: enabled operations; by default the default operations.
     """
     call = next(iter(dialect.parse(text, pictures).executable_calls), None)
     if call is None or question.evidence is None:

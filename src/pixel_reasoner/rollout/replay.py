@@ -1,4 +1,4 @@
-"""Replay: a rollout whose turns are known, executed again."""
+"""Replay of rollouts with known turns."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ def replay(
     *,
     truncated: bool = False,
 ) -> Rollout:
-    """Return the rollout in which a model generates these texts. It has fewer turns if it stops before the last text.
+    """Return the rollout in which the model generates these texts. It may stop before the last text.
 
     Args:
         question: text and media.
         turn_texts: generated text of each turn.
         prompting: dialect of the texts, and pixel budgets.
         config: limits and operations.
-        context: opened media in which no operation was executed; None opens them.
-        truncated: whether the last text was cut off before its end token.
+        context: open media without results of operations; None opens them.
+        truncated: whether the last text has no end token.
 
     Raises:
-        InputError: a medium cannot be used.
+        InputError: an unusable media item.
     """
     rollout = Rollout(question, prompting, config or RolloutConfig(), context)
     for number, text in enumerate(turn_texts, start=1):
@@ -44,10 +44,10 @@ def replay(
 
 
 def replay_trace(trace: Trace, context: MediaContext | None = None) -> Rollout:
-    """Return the rollout of a trace, executed again under its recorded settings.
+    """Replay the rollout of a trace with its recorded settings.
 
     Raises:
-        InputError: a medium cannot be used.
+        InputError: an unusable media item.
     """
     settings = trace.settings
     return replay(
@@ -61,7 +61,7 @@ def replay_trace(trace: Trace, context: MediaContext | None = None) -> Rollout:
 
 
 def config_of(settings: RunSettings) -> RolloutConfig:
-    """Return the rollout configuration of recorded settings. Recorded texts are perturbed already.
+    """Return the rollout configuration of recorded settings, with `perturb` off because recorded texts are already perturbed.
 
     >>> config_of(RunSettings(perturb=True)).perturb
     False

@@ -1,4 +1,4 @@
-"""Requests to a rollout scheduler, and the handles by which their events and results are read."""
+"""Requests to a rollout scheduler, and handles for their events and results."""
 
 from __future__ import annotations
 
@@ -24,35 +24,35 @@ if TYPE_CHECKING:
     from pixel_reasoner.rollout.state import Rollout
 
 MAX_BUFFERED_EVENTS = 256
-"""Events that wait for a slow reader. Beyond it, adjacent pieces of text are joined."""
+"""Events buffered for a slow reader. Beyond this number, adjacent text deltas are joined."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RolloutRequest:
-    """A question to be answered."""
+    """Request to answer one question."""
 
     question: Question
     config: RolloutConfig = field(default_factory=RolloutConfig)
     id: str = field(default_factory=lambda: uuid4().hex)
     priority: int = 0
-    """higher is served first"""
+    """higher priority is served first"""
     deadline_s: float | None = None
-    """seconds after submission at which the request stops, whatever it is doing; None: never"""
+    """time limit in seconds after submission; None for no limit"""
     stream: bool = False
-    """whether events are kept for `RolloutHandle.events`, text included"""
+    """whether events, including text, are recorded for `RolloutHandle.events`"""
     keep: bool = False
     """whether another request may continue the conversation; it is kept until `RolloutScheduler.release`"""
     hooks: tuple[TurnHook, ...] = ()
     context: MediaContext | None = None
-    """media of the question that are open already"""
+    """open media of the question"""
     rollout: Rollout | None = None
-    """a rollout in progress to go on from, for example a fork of another"""
+    """rollout in progress to continue, for example a fork of another"""
 
 
 class RolloutHandle:
-    """One submitted request.
+    """Handle of a submitted request.
 
-    Reading a result drives the scheduler in this thread, unless another thread drives it.
+    Waiting for a result runs the scheduler in this thread, unless another thread runs it.
     """
 
     def __init__(self, scheduler: RolloutScheduler, request: RolloutRequest) -> None:
@@ -61,11 +61,11 @@ class RolloutHandle:
         self.submitted_at = time.perf_counter()
         self.trace: Trace | None = None
         self.error: BaseException | None = None
-        """why the request could not be carried out"""
+        """error of a failed request"""
         self.is_fatal = False
-        """whether the error is one of the backend as a whole: no other request would succeed"""
+        """whether the error affects all requests of the backend"""
         self.rollout: Rollout | None = None
-        """the rollout as far as it is"""
+        """the rollout so far"""
         self._events: deque[Event] = deque()
         self._num_events = 0
         self._lock = threading.Lock()
@@ -82,29 +82,29 @@ class RolloutHandle:
         return self.trace is not None
 
     def cancel(self) -> None:
-        """Stop the request. It ends with a trace whose stop reason is CANCELLED; a request that is done stays as it is."""
+        """Stop the request. It ends with a trace with `StopReason.CANCELLED`. No effect on a finished request."""
         self.scheduler.cancel(self.id)
 
     def result(self, timeout_s: float | None = None) -> Trace:
-        """Return the trace, as soon as the request ended.
+        """Wait until the request ends and return its trace.
 
-        A request that failed returns a trace with `StopReason.FAILED`; `error` has the exception.
+        A failed request returns a trace with `StopReason.FAILED`; `error` contains the exception.
 
         Raises:
-            DeadlineError: it did not end within `timeout_s`; it goes on.
-            BaseException: an error that is no mistake of this request, for example a bug.
+            DeadlineError: the request did not end within `timeout_s`; it continues.
+            BaseException: an error that is not specific to this request, for example a bug.
         """
         if not self.scheduler.drive(lambda: self.is_done, timeout_s):
             raise DeadlineError(
                 expected=f"a result within {timeout_s:g} s",
-                got="none yet",
+                got="no result",
                 fix="wait longer, or cancel the request",
             )
         assert self.trace is not None, "a request that is done has a trace"
         return self.trace
 
     def events(self) -> Iterator[Event]:
-        """Yield events until the last one. Needs `stream=True`, and one reader."""
+        """Yield events until the last one. Requires `stream=True` and a single reader."""
         while True:
             self.scheduler.drive(lambda: bool(self._events) or self.is_done)
             with self._lock:
@@ -129,7 +129,7 @@ class RolloutHandle:
         return self.trace
 
     async def _changes(self) -> AsyncGenerator[None, None]:
-        """Yield after every change, at last when the request ended."""
+        """Yield after every change, for the last time when the request ended."""
         self.scheduler.start()
         loop, changed = asyncio.get_running_loop(), asyncio.Event()
 
@@ -152,7 +152,7 @@ class RolloutHandle:
     # --- called by the scheduler ---
 
     def emit(self, event_type: type[Event], /, **fields: Any) -> None:
-        """Append an event, if anybody asked for events."""
+        """Append an event if the request is streamed."""
         if not self.request.stream or self.is_done:
             return
         at_s = time.perf_counter() - self.submitted_at
@@ -181,7 +181,7 @@ class RolloutHandle:
 
 
 def _join(events: deque[Event], event: Event) -> bool:
-    """Append text to the last event of the same kind, if nothing but text follows it; returns whether it was possible."""
+    """Append text to the last event of the same kind if only text events follow it. Returns whether it was appended."""
     texts = (PartDelta, GeneratedText)
     if not isinstance(event, texts):
         return False

@@ -1,8 +1,8 @@
 """The rollout scheduler: many rollouts share one generation backend.
 
-Requests come at any time from any thread; what happens to them is in `loop`. One thread at a time drives the loop:
-whoever waits for a result, or a separate thread (`start`). A failing request ends only itself; only an error of the
-backend as a whole ends all.
+Any thread may submit requests at any time; `loop` processes them. One thread at a time runs the loop: a thread that waits
+for a result, or a separate thread (`start`). A failing request does not affect others. An error of the backend ends all
+requests.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from pixel_reasoner.rollout.request import RolloutHandle, RolloutRequest
 from pixel_reasoner.rollout.tasks import Commands, Task
 
 POLL_S = 0.01
-"""Longest wait for the backend while workers or other threads may have something new."""
+"""Maximum wait for the backend while workers are busy or clients may submit commands."""
 
 
 class RolloutScheduler:
-    r"""Answers requests with one model.
+    r"""Scheduler of rollouts with one model.
 
     Args:
         model: with a backend, or with `generate`.
         max_active: rollouts in progress at once.
-        max_queued: requests that wait; one more is refused.
+        max_queued: maximum number of waiting requests; further requests raise `QueueFullError`.
         num_workers: threads that open media and execute operations.
 
     >>> from pixel_reasoner.models.scripted import ScriptedModel
@@ -64,16 +64,16 @@ class RolloutScheduler:
 
     @property
     def capabilities(self) -> Capabilities:
-        """What the backend supports."""
+        """Capabilities of the backend."""
         return self._loop.backend.capabilities
 
     @property
     def is_closed(self) -> bool:
-        """Whether it accepts no requests any more."""
+        """Whether the scheduler was closed."""
         return self._is_closed
 
     def decode_with(self, decoder: MediaDecoder) -> None:
-        """Decode the media of all further requests with a decoder, for example in worker processes."""
+        """Set the decoder for media of all further requests, for example `WorkerPoolDecoder`."""
         self._loop.media.decoder = decoder
 
     # --- for clients, from any thread ---
@@ -83,10 +83,10 @@ class RolloutScheduler:
 
         Args:
             request: question, settings, priority, deadline.
-            continues: id of a finished request that was submitted with `keep`; its conversation goes on.
+            continues: id of a finished request, submitted with `keep`, whose conversation this request continues.
 
         Raises:
-            QueueFullError: too many requests wait.
+            QueueFullError: too many waiting requests.
             UsageError: the scheduler is closed, or there is no conversation to continue.
         """
         handle = RolloutHandle(self, request)
@@ -103,19 +103,19 @@ class RolloutScheduler:
         return handle
 
     def cancel(self, id: str) -> None:
-        """Stop a request, whatever its state. Unknown and finished ones are ignored."""
+        """Stop a request in any state. Unknown and finished requests are ignored."""
         with self._lock:
             self._commands.cancelled.append(id)
             self._wake()
 
     def release(self, id: str) -> None:
-        """Forget the conversation of a finished request that was submitted with `keep`."""
+        """Release the conversation of a finished request that was submitted with `keep`."""
         with self._lock:
             self._commands.released.append(id)
             self._wake()
 
     def drive(self, until: Callable[[], bool], timeout_s: float | None = None) -> bool:
-        """Run until a condition holds, or wait while another thread runs; returns whether it holds."""
+        """Run the loop until a condition holds, or wait while another thread runs it. Returns whether the condition holds."""
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while not until():
             left = None if deadline is None else deadline - time.monotonic()
@@ -144,7 +144,7 @@ class RolloutScheduler:
             self._thread.start()
 
     def close(self) -> None:
-        """Cancel all requests and end the worker threads. The backend stays open: it belongs to the model."""
+        """Cancel all requests and end the worker threads. The backend stays open because the model owns it."""
         with self._lock:
             if self._is_closed:
                 return
@@ -158,17 +158,17 @@ class RolloutScheduler:
 
     @property
     def num_unfinished(self) -> int:
-        """Requests that were submitted and have not ended."""
+        """Number of submitted requests that have not ended."""
         return len(self._unfinished)
 
     def _assert_accepts(self, request: RolloutRequest) -> None:
         if self._is_closed:
             raise UsageError(
-                expected="a scheduler that runs", got="a closed one", fix="create another"
+                expected="a running scheduler", got="a closed one", fix="create another"
             )
         if len(self._unfinished) >= self._loop.max_active + self.max_queued:
             raise QueueFullError(
-                expected=f"at most {self.max_queued} requests that wait",
+                expected=f"at most {self.max_queued} waiting requests",
                 got="one more",
                 fix="submit it again later, or raise max_queued",
             )
@@ -183,7 +183,7 @@ class RolloutScheduler:
             raise UsageError(
                 expected="the id of a finished request that was submitted with keep=True",
                 got=repr(id),
-                fix="submit it with keep=True; a conversation that was not used for long is released",
+                fix="submit it with keep=True; least recently used conversations are released",
             )
         return task
 
@@ -197,7 +197,7 @@ class RolloutScheduler:
             self._unfinished.discard(id)
 
     def _wake(self) -> None:
-        """Tell whoever drives or waits that something is new. Needs the lock."""
+        """Notify the thread that runs the loop and all waiting threads. The lock must be held."""
         self._changed.notify_all()
         self._loop.wake()
 
@@ -215,11 +215,11 @@ _schedulers_lock = threading.Lock()
 
 
 def scheduler_of(model: GenerationModel) -> RolloutScheduler:
-    """Return the scheduler of a model; always the same one, shared by all clients in this process."""
+    """Return the scheduler of a model, shared by all clients in this process."""
     with _schedulers_lock:
         found: RolloutScheduler | None = getattr(model, "_rollout_scheduler", None)
         if found is None or found.is_closed:
             found = RolloutScheduler(model)
-            # An attribute, not a table: the scheduler lives as long as its model.
+            # Stored on the model so that both have the same lifetime.
             model._rollout_scheduler = found  # type: ignore[attr-defined]
         return found

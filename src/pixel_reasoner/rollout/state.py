@@ -1,12 +1,12 @@
-"""State of one rollout: its media, its turns so far, and why it stopped.
+"""State of one rollout: media, turns so far, and stop reason.
 
-A rollout moves forward in two steps, so that operations can run beside generation:
+A turn has two steps, so that operations can run concurrently with generation:
 
-    begin_turn(completion)   parse what was generated: calls to execute, an answer, or the end
+    begin_turn(completion)   parse the completion: calls to execute, an answer, or neither
     finish_turn()            execute the calls, and record the turn with its observations
 
-`take` does both. `fork` returns an independent copy, from which another continuation can be generated;
-`next_exchange` continues the conversation with another question.
+`take` runs both. `fork` returns an independent copy, for example for another continuation. `next_exchange` continues the
+conversation with another question.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from pixel_reasoner.schema.trace import Observation, Picture, StopReason, ToolCa
 
 
 class PromptSettings(Protocol):
-    """Dialect and pixel budgets of a model, or of a model folder."""
+    """Dialect and pixel budgets of a model or a model folder."""
 
     @property
     def dialect(self) -> str:
@@ -46,7 +46,7 @@ class PromptSettings(Protocol):
 
 @dataclass
 class _PendingTurn:
-    """A turn that was parsed and whose calls are not executed yet."""
+    """Parsed turn with calls to execute."""
 
     completion: Completion
     parsed: ParsedTurn
@@ -54,23 +54,23 @@ class _PendingTurn:
     calls: list[ToolCall] = field(default_factory=list)
     """calls to execute"""
     observations: list[Observation] = field(default_factory=list)
-    """errors that are known without executing anything"""
+    """errors found by the parser"""
     started: float = field(default_factory=time.perf_counter)
 
 
 class Rollout:
-    """One question in progress.
+    """State of one question in progress.
 
     Args:
         question: text and media.
         prompt: dialect and budgets.
         config: operations, limits, sampling.
-        context: media of the question in which no operation was executed yet; opened here by default.
+        context: open media of the question without results of operations; by default they are opened here.
         hooks: interventions after each generation, in addition to the hooks of the configuration.
 
     Raises:
-        InputError: a medium cannot be used.
-        UnknownNameError: the configuration names an operation that does not exist.
+        InputError: an unusable media item.
+        UnknownNameError: the configuration names an unknown operation.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Rollout:
     # --- input of the model ---
 
     def messages(self) -> Messages:
-        """Return the conversation so far as chat messages with the pixels that the model receives."""
+        """Return the conversation so far as chat messages with pixels."""
         return self.dialect.messages(
             self.question,
             self.new_pictures,
@@ -112,7 +112,7 @@ class Rollout:
         )
 
     def tools(self) -> tuple[dict[str, Any], ...]:
-        """Return the definitions of the offered operations, for servers that list them themselves."""
+        """Return the tool definitions of the enabled operations, for native tool calls."""
         if not self.config.operations or not self.dialect.tools:
             return ()
         has_video = any(medium.kind != "image" for medium in self.question.media)
@@ -120,7 +120,7 @@ class Rollout:
 
     @property
     def new_pictures(self) -> tuple[Picture, ...]:
-        """Pictures that came with the question of this exchange."""
+        """Pictures that the question of this exchange added."""
         return self.pictures[self._num_earlier_pictures :]
 
     @property
@@ -161,7 +161,7 @@ class Rollout:
             ]
 
     def finish_turn(self) -> None:
-        """Execute the calls of the pending turn, and record it."""
+        """Execute the calls of the pending turn and record the turn."""
         pending, self.pending = self.pending, None
         if pending is None:
             return
@@ -200,7 +200,7 @@ class Rollout:
     # --- copies and continuations ---
 
     def fork(self) -> Rollout:
-        """Return an independent copy: what happens to one of them does not change the other."""
+        """Return an independent copy."""
         assert self.pending is None, "a turn in progress cannot be forked"
         forked = copy(self)
         forked.context = self.context.fork()
@@ -208,15 +208,15 @@ class Rollout:
         return forked
 
     def next_exchange(self, question: Question, config: RolloutConfig | None = None) -> Rollout:
-        """Return a rollout that continues this conversation with another question, about the same and further media.
+        """Return a rollout that continues this conversation with another question, about the same and additional media.
 
         Raises:
-            InputError: a medium of the new question cannot be used.
+            InputError: an unusable media item of the new question.
         """
         assert self.stop is not None, "the exchange before has to stop first"
         following = copy(self)
         following.config = config or self.config
-        following.hooks = (*hooks_of(following.config), *_own_hooks(self))
+        following.hooks = (*hooks_of(following.config), *_configured_hooks(self))
         following.operations = OperationSet.of(following.config.operations)
         following.started = time.perf_counter()
         exchange = Exchange(self.question, self.new_pictures, tuple(self.turns), len(self.context))
@@ -229,10 +229,10 @@ class Rollout:
         following._check_num_pictures()
         return following
 
-    # --- the record ---
+    # --- trace ---
 
     def trace(self, settings: RunSettings, *, seconds: float | None = None) -> Trace:
-        """Return the record of a rollout that stopped."""
+        """Return the trace of a stopped rollout."""
         assert self.stop is not None, "a rollout becomes a trace when it has stopped"
         return Trace(
             question=self.question,
@@ -249,7 +249,7 @@ class Rollout:
         )
 
 
-def _own_hooks(rollout: Rollout) -> tuple[TurnHook, ...]:
+def _configured_hooks(rollout: Rollout) -> tuple[TurnHook, ...]:
     return rollout.hooks[len(hooks_of(rollout.config)) :]
 
 
@@ -259,14 +259,14 @@ def failed_trace(
     settings: RunSettings,
     stop: StopReason = StopReason.FAILED,
 ) -> Trace:
-    """Return the trace of a question that could not be asked."""
+    """Return the trace of a failed request."""
     return Trace(
         question=question, stop=stop, error=str(error), settings=settings, versions=versions()
     )
 
 
 def settings_of(model: GenerationModel, config: RolloutConfig) -> RunSettings:
-    """Return everything that decides an outcome: model, dialect, budgets, operations, limits, sampling."""
+    """Return everything that determines an outcome: model, dialect, budgets, operations, limits, sampling."""
     dialect = get_dialect(model.dialect)
     return RunSettings(
         **dict(config),
@@ -279,7 +279,7 @@ def settings_of(model: GenerationModel, config: RolloutConfig) -> RunSettings:
 
 @cache
 def versions() -> dict[str, str]:
-    """Return the versions of the packages that a trace depends on, as far as they are installed."""
+    """Return the versions of installed packages that affect a trace."""
     names = ("pixel-reasoner", "pillow", "av", "torch", "transformers")
     found = {name: version for name in names if (version := _version(name))}
     return {"python": platform.python_version(), **found}

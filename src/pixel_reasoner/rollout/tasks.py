@@ -1,4 +1,4 @@
-"""State of the requests of a scheduler."""
+"""Internal state of the requests of a scheduler."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pixel_reasoner.schema.trace import StopReason
 
 @dataclass(eq=False)
 class Task:
-    """A request in progress."""
+    """State of a request in progress."""
 
     handle: RolloutHandle
     seq: int
@@ -22,18 +22,18 @@ class Task:
     continues: Rollout | None = None
     rollout: Rollout | None = None
     turn_id: str = ""
-    """id of the generation request in progress; empty when none is"""
+    """id of the generation request in progress; empty if there is none"""
     parser: TurnParser | None = None
-    """of the turn in progress, when it is streamed"""
+    """parser of the turn in progress, if it is streamed"""
     joiner: TextJoiner | None = None
-    """joins its reasoning and content to one text"""
+    """joins reasoning and content of the turn to one text"""
     expires_at: float | None = None
     is_over: bool = False
 
 
 @dataclass
 class Commands:
-    """What other threads asked for."""
+    """Pending commands of other threads."""
 
     submitted: list[Task] = field(default_factory=list)
     cancelled: list[str] = field(default_factory=list)
@@ -43,8 +43,8 @@ class Commands:
         return bool(self.submitted or self.cancelled or self.released)
 
 
-def error_of(reason: StopReason, request: RolloutRequest) -> PixelReasonerError:
-    """Return the error of a request that was stopped."""
+def stop_error(reason: StopReason, request: RolloutRequest) -> PixelReasonerError:
+    """Return the error of a stopped request."""
     if reason is StopReason.DEADLINE:
         return DeadlineError(
             expected=f"an answer within {request.deadline_s:g} s",

@@ -16,25 +16,25 @@ from pixel_reasoner.models.api import Messages
 OwnerT = TypeVar("OwnerT")
 
 Job = Callable[[], Messages | None]
-"""returns the next prompt of a rollout; None when it stopped"""
+"""returns the next prompt of a rollout, or None if it stopped"""
 
-_INTERRUPT_S = 0.05
-"""how often a wait looks for interruptions"""
+_INTERRUPT_CHECK_INTERVAL_S = 0.05
+"""interval between checks for interruptions during a wait"""
 
 
 @dataclass(eq=False)
 class _Started(Generic[OwnerT]):
     owner: OwnerT
     is_late: bool = False
-    """whether it was waited for in vain before"""
+    """whether an earlier wait for this job timed out"""
 
 
 class Workers(Generic[OwnerT]):
-    """Jobs in threads, each for an owner.
+    """Thread pool whose jobs have owners.
 
     Args:
-        num_threads: by default one for each core, eight at most.
-        on_done: called in the thread of a job that ended.
+        num_threads: by default one for each core, at most eight.
+        on_done: called in the thread of each finished job.
     """
 
     def __init__(self, num_threads: int | None, on_done: Callable[[], None]) -> None:
@@ -52,17 +52,17 @@ class Workers(Generic[OwnerT]):
 
     @property
     def num_running(self) -> int:
-        """Jobs that take a core at the moment."""
+        """Number of running jobs."""
         return self._num_running
 
     def limit(self, num_threads: int) -> None:
-        """Let at most this many jobs run at once from now on. Those that run go on."""
+        """Set the maximum number of concurrent jobs. Running jobs continue."""
         with self._lock:
             self._limit = min(num_threads, self.num_threads)
             self._fill()
 
     def start(self, owner: OwnerT, job: Job, *, first: bool = False) -> None:
-        """Start a job as soon as a thread is free, before or after those that wait."""
+        """Start a job when a thread is free, before or after all waiting jobs."""
         future: Future[Messages | None] = Future()
         self._jobs[future] = _Started(owner)
         with self._lock:
@@ -70,12 +70,12 @@ class Workers(Generic[OwnerT]):
             self._fill()
 
     def wait(self, num_jobs: int, timeout_s: float, *, is_interrupted: Callable[[], bool]) -> None:
-        """Wait until some jobs ended. Those that took longer than `timeout_s` before are not waited for again.
+        """Wait until `num_jobs` jobs ended. Jobs that exceeded `timeout_s` before are ignored.
 
         Args:
-            num_jobs: how many; all of them when there are fewer.
-            timeout_s: longest wait.
-            is_interrupted: whether something else needs attention.
+            num_jobs: number of jobs; all jobs if there are fewer.
+            timeout_s: maximum wait.
+            is_interrupted: returns whether to stop waiting.
         """
         deadline = time.monotonic() + timeout_s
         pending = {one for one, started in self._jobs.items() if not started.is_late}
@@ -86,24 +86,26 @@ class Workers(Generic[OwnerT]):
                 for future in pending:
                     self._jobs[future].is_late = True
                 return
-            pending = wait(pending, min(left_s, _INTERRUPT_S), FIRST_COMPLETED).not_done
+            pending = wait(
+                pending, min(left_s, _INTERRUPT_CHECK_INTERVAL_S), FIRST_COMPLETED
+            ).not_done
 
     def wait_for_late(self, timeout_s: float) -> None:
-        """Wait for any job, those that took long included."""
+        """Wait for any job, including late ones."""
         wait(self._jobs, timeout_s, FIRST_COMPLETED)
 
     @property
-    def are_late(self) -> bool:
-        """Whether all jobs took longer than they were waited for."""
+    def has_only_late_jobs(self) -> bool:
+        """Whether all jobs exceeded the timeout of a wait."""
         return all(started.is_late for started in self._jobs.values())
 
     def take_done(self) -> list[tuple[OwnerT, Future[Messages | None]]]:
-        """Return the jobs that ended, in the order in which they were started."""
+        """Return finished jobs in the order of their start."""
         done = [future for future in self._jobs if future.done()]
         return [(self._jobs.pop(future).owner, future) for future in done]
 
     def close(self) -> None:
-        """Forget jobs that have not started."""
+        """Drop jobs that have not started."""
         with self._lock:
             self._waiting.clear()
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -116,7 +118,7 @@ class Workers(Generic[OwnerT]):
     def _run(self, future: Future[Messages | None], job: Job) -> None:
         try:
             future.set_result(job())
-        except BaseException as error:  # noqa: BLE001 - whoever takes the job sees it
+        except BaseException as error:  # noqa: BLE001 - `take_done` returns it to the owner
             future.set_exception(error)
         with self._lock:
             self._num_running -= 1

@@ -1,8 +1,8 @@
-"""Cache of responses of earlier runs, by a key of everything that decides a response.
+"""Response cache shared between runs.
 
-The key contains the text of the question and a hash of its media (a path may change, the pixels decide), and the settings: model
-with its weights, dialect, budgets, limits, sampling parameters with their seed. The benchmark, the accepted answers and the scorer do
-not decide a response and are not in the key.
+The key is a hash of everything that determines a response: the text of the question, the content of its media (not
+their paths), and the settings: model with its weights, dialect, budgets, limits, sampling parameters and seed. It does
+not contain the benchmark, the accepted answers or the scorer.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from pixel_reasoner.schema.settings import RunSettings
 from pixel_reasoner.schema.trace import StopReason, Trace
 
 _MAX_DIGESTS = 10_000
-"""hashes of media in memory; questions about one medium follow each other"""
+"""media hashes in memory; questions about the same media are usually adjacent"""
 
 
 class ResponseCache:
-    """File of responses that several runs may share, also at the same time.
+    """SQLite file of responses. Several runs may use it concurrently.
 
     >>> import tempfile
     >>> cache = ResponseCache(Path(tempfile.mkdtemp()) / "responses.db")
@@ -40,8 +40,8 @@ class ResponseCache:
         """Open the file, or create it.
 
         Raises:
-            OutputError: it cannot be written.
-            InputError: it is another kind of file.
+            OutputError: the file cannot be written.
+            InputError: the file is not a response cache.
         """
         self.path = path
         try:
@@ -54,7 +54,7 @@ class ResponseCache:
             raise cannot_write(path, OSError(str(error))) from error
         except sqlite3.DatabaseError as error:
             raise InputError(
-                expected="a file of responses", got=f"{path}: {error}", fix="name another --cache"
+                expected="a file of responses", got=f"{path}: {error}", fix="use another --cache"
             ) from error
         except OSError as error:
             raise cannot_write(path, error) from error
@@ -62,24 +62,31 @@ class ResponseCache:
         self._last_settings: tuple[RunSettings | None, str] = (None, "")
 
     def key(self, question: Question, settings: RunSettings) -> str:
-        """Return the key of a question that is asked with some settings. Its media are read and hashed."""
+        """Return the key of a question and settings. Reads and hashes the media."""
         media = [
-            (m.kind, self._content(m), m.start_s, m.end_s, m.fps, *([m.page] if m.page else []))
+            (
+                m.kind,
+                self._media_digest(m),
+                m.start_s,
+                m.end_s,
+                m.fps,
+                *([m.page] if m.page else []),
+            )
             for m in question.media
         ]
         asked = json.dumps([question.text, media])
-        return hashlib.sha256(f"{self._deciding(settings)}\n{asked}".encode()).hexdigest()
+        return hashlib.sha256(f"{self._response_settings(settings)}\n{asked}".encode()).hexdigest()
 
-    def _deciding(self, settings: RunSettings) -> str:
-        """Return the settings that decide a response, as text: all but the name of the model."""
+    def _response_settings(self, settings: RunSettings) -> str:
+        """Return the settings that determine a response, as text: all except the name of the model."""
         if self._last_settings[0] is not settings:
             nameless = settings.model.model_copy(update={"name": ""})
             text = settings.model_copy(update={"model": nameless}).model_dump_json()
             self._last_settings = settings, text
         return self._last_settings[1]
 
-    def _content(self, medium: MediaItem) -> str:
-        """Return a hash of the bytes of a medium; its path where it cannot be read, an error that asking reports."""
+    def _media_digest(self, medium: MediaItem) -> str:
+        """Return a hash of the bytes of a media item; its path if it is unreadable, which the rollout reports later."""
         if medium.path not in self._digests:
             path, digest = Path(medium.path), hashlib.sha256()
             try:
@@ -94,12 +101,12 @@ class ResponseCache:
         return self._digests[medium.path]
 
     def get(self, key: str) -> Trace | None:
-        """Return the trace of a key, None where there is none."""
+        """Return the trace of a key; None if there is none."""
         row = self.db.execute("SELECT trace FROM responses WHERE key = ?", (key,)).fetchone()
         return Trace.from_line(row[0]) if row else None
 
     def put(self, key: str, trace: Trace) -> None:
-        """Store a trace, unless its question could not be asked: that is tried again.
+        """Store a trace. Failed traces are not stored, so that they are retried.
 
         Raises:
             OutputError: the file cannot be written.

@@ -1,4 +1,4 @@
-"""Fingerprint of what is asked: texts, options, accepted answers, and which media."""
+"""Fingerprint of questions: texts, options, accepted answers and names of media."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pixel_reasoner.schema.question import Question
 
 
 class QuestionDigest:
-    """Fingerprint of a sequence of questions, one at a time."""
+    """Incremental fingerprint of a sequence of questions."""
 
     def __init__(self) -> None:
         self._digest = hashlib.sha256()
 
     def add(self, question: Question) -> None:
         """Add the next question."""
-        # The name of a file and not its folder: a run may be moved.
+        # The file name without its folder, because a run may be moved.
         media = [
             (m.kind, Path(m.path).name, m.start_s, m.end_s, *([m.page] if m.page else []))
             for m in question.media
@@ -32,7 +32,7 @@ class QuestionDigest:
 
 
 def fingerprint(questions: Iterable[Question]) -> str:
-    """Return the fingerprint of questions in their order.
+    """Return the fingerprint of questions. It depends on their order.
 
     >>> one = Question(id="1", text="How many?", media=(), answer=("2",))
     >>> fingerprint([one]) == fingerprint([one]) != fingerprint([one, one])

@@ -1,4 +1,4 @@
-"""What a run folder contains: traces, settings and summary, written by this version or an older one."""
+"""Layout of a run folder: traces, settings and summary, of this version or an older one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from pixel_reasoner.errors import InputError
-from pixel_reasoner.files import check_settings, keep_settings, read_json_object
+from pixel_reasoner.files import check_settings, read_json_object, write_or_check_settings
 from pixel_reasoner.runs.media_folders import noted_media_folders
 from pixel_reasoner.runs.store import TRACES
 from pixel_reasoner.schema.migrate import settings_v1
@@ -23,10 +23,10 @@ SETTINGS = "settings.json"
 
 
 def load_run(path: Path, allow_media: Sequence[Path] = ()) -> Iterator[Trace]:
-    """Yield the traces of a run folder or a `traces.jsonl`. Relative media paths are relative to its folder.
+    """Yield the traces of a run folder or a `traces.jsonl`. Relative media paths are resolved against its folder.
 
-    Their media are read only below that folder, the folders that were noted when the run was written
-    (`runs.media_folders`), and `allow_media`.
+    Media access is restricted to that folder, to the folders noted when the run was written (`runs.media_folders`), and
+    to `allow_media`.
 
     Raises:
         InputError: no such file, or a line that is not a trace (with its number).
@@ -39,34 +39,34 @@ def load_run(path: Path, allow_media: Sequence[Path] = ()) -> Iterator[Trace]:
         yield trace.model_copy(update={"question": restrict_media(question, allowed)})
 
 
-def in_folder(trace: Trace, folder: Path) -> Trace:
-    """Return a trace with relative media paths taken as relative to a folder."""
+def resolve_media_paths(trace: Trace, folder: Path) -> Trace:
+    """Return a trace with relative media paths resolved against a folder."""
     return trace.model_copy(update={"question": with_media_root(trace.question, folder)})
 
 
 def run_settings(folder: Path) -> dict[str, Any]:
-    """Return the settings of an evaluation in its folder; those of older versions are migrated.
+    """Return the settings of an evaluation in its folder. Settings of older versions are migrated.
 
     Raises:
-        InputError: there are none.
+        InputError: no readable settings.
     """
     fix = "give a folder that `pixel-reasoner eval` wrote"
     return migrated_settings(read_json_object(folder / SETTINGS, "the folder of a run", fix))
 
 
-def keep_run_settings(folder: Path, settings: dict[str, Any]) -> None:
-    """Write the settings of a new evaluation, or check that a resumed one has the same.
+def write_or_check_run_settings(folder: Path, settings: dict[str, Any]) -> None:
+    """Write the settings of a new evaluation, or check that a resumed evaluation has the same settings.
 
     Raises:
         UsageError: the folder contains a run with other settings.
         InputError: its settings cannot be read.
         OutputError: the folder cannot be written.
     """
-    keep_settings(folder / SETTINGS, settings, migrated_settings)
+    write_or_check_settings(folder / SETTINGS, settings, migrated_settings)
 
 
 def check_run_settings(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Check that the evaluation of a folder, if there is one, has these settings: some of them, or all. Nothing is written.
+    """Check that the evaluation in a folder, if any, has these settings (all or some of them). Writes nothing.
 
     Raises:
         UsageError: the folder contains a run with other settings.
@@ -76,7 +76,7 @@ def check_run_settings(folder: Path, settings: Mapping[str, Any]) -> None:
 
 
 def migrated_settings(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of an evaluation as this version writes them: `task`, and the fields of `RunSettings`.
+    """Convert the settings of an evaluation to the current version: `task` and the fields of `RunSettings`.
 
     >>> migrated_settings({"task": {"name": "t"}, "disturb": True, "operations": True})["perturb"]
     True
@@ -92,5 +92,5 @@ def migrated_settings(fields: dict[str, Any]) -> dict[str, Any]:
             got=f"{'.'.join(map(str, first['loc']))}: {first['msg']}",
             fix="upgrade pixel-reasoner if a newer version wrote them; else delete the folder",
         ) from error
-    # As JSON reads it back: a tuple becomes a list.
+    # Compare values after a JSON round trip, in which a tuple becomes a list.
     return {**task, **json.loads(json.dumps(settings.to_dict()))}

@@ -1,7 +1,7 @@
-"""SQLite index of a file of traces: where each trace is, and in which order its question comes.
+"""SQLite index of a JSONL file of traces: byte offset of each trace and order of the questions.
 
-The index is derived from the file. It is rebuilt when it is missing, damaged, or does not fit the file; lines that were
-appended after its last commit are added when it is opened.
+The index is derived from the file. It is rebuilt if it is missing, damaged or does not match the file. Lines appended
+after the last commit are added when the index is opened.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from pixel_reasoner.runs.segment import Segment
 from pixel_reasoner.schema.trace import StopReason, Trace
 
 _VERSION = 1
-"""`user_version` of the database; another one is rebuilt"""
-_COMMIT_EVERY = 500
+"""`user_version` of the database; an index with another version is rebuilt"""
+_COMMIT_INTERVAL_TRACES = 500
 _TAIL_BYTES = 256
 _SCHEMA = """
 CREATE TABLE records (
@@ -45,10 +45,10 @@ class _Place(NamedTuple):
 
 
 class TraceIndex:
-    """Index of one segment of traces. All methods may be called from any thread."""
+    """Index of one segment of traces. All methods are thread-safe."""
 
     def __init__(self, path: Path, segment: Segment) -> None:
-        """Open the index of a segment that is open.
+        """Open the index of an open segment.
 
         Raises:
             InputError: a line of the segment is not a trace (with its number).
@@ -56,15 +56,17 @@ class TraceIndex:
         self._path, self._segment = path, segment
         self._lock = threading.RLock()
         self._pending: dict[tuple[str, int], _Place] = {}
-        """traces that the database does not contain yet"""
+        """traces that are not in the database yet"""
         self._db = self._open()
         try:
-            self._catch_up()
-        except OutputError:  # no room: the index is derived from the segment, so memory will do
+            self._index_new_lines()
+        except (
+            OutputError
+        ):  # disk full: the index is derived data, so an index in memory is sufficient
             self._db.close()
             self._pending.clear()
             self._db = self._connect(":memory:")
-            self._catch_up()
+            self._index_new_lines()
 
     # --- opening ---
 
@@ -83,7 +85,7 @@ class TraceIndex:
     def _connect(self, path: str) -> sqlite3.Connection:
         db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
-            # Durability is the segment's: an index that a power cut damages is rebuilt.
+            # Durability is not needed: an index damaged by a power failure is rebuilt from the segment.
             db.execute("PRAGMA synchronous = OFF")
             db.execute("PRAGMA journal_mode = MEMORY")
             version = db.execute("PRAGMA user_version").fetchone()[0]
@@ -96,10 +98,10 @@ class TraceIndex:
             raise
         return db
 
-    def _catch_up(self) -> None:
-        """Index the lines that were appended since the last commit, or all where the index does not fit."""
+    def _index_new_lines(self) -> None:
+        """Index the lines appended since the last commit, or all lines if the index does not match."""
         state = self._db.execute("SELECT size, mtime_ns, tail FROM state").fetchone()
-        if state is None or not self._fits(*state):
+        if state is None or not self._is_current(*state):
             with self._errors():
                 self._db.execute("DELETE FROM records")
             state = (0, 0, b"")
@@ -107,7 +109,7 @@ class TraceIndex:
             self.add(self._parsed(line, offset), offset, len(line))
         self.commit()
 
-    def _fits(self, size: int, mtime_ns: int, tail: bytes) -> bool:
+    def _is_current(self, size: int, mtime_ns: int, tail: bytes) -> bool:
         if size > self._segment.size or self._tail(size) != tail:
             return False
         return size < self._segment.size or mtime_ns == self._segment.path.stat().st_mtime_ns
@@ -117,7 +119,7 @@ class TraceIndex:
         return self._segment.read(size - length, length)
 
     def _lines(self, start: int) -> Iterator[tuple[int, bytes]]:
-        """Yield (offset, line) of all lines from an offset on that are not empty."""
+        """Yield (offset, line) of all non-empty lines from an offset on."""
         with self._segment.path.open("rb") as file:
             file.seek(start)
             for line in file:
@@ -141,16 +143,16 @@ class TraceIndex:
     # --- writing ---
 
     def add(self, trace: Trace, offset: int, length: int) -> None:
-        """Add a trace that was appended to the segment; it replaces an earlier one of the same question and sample."""
-        # One statement per trace would release the GIL each time, and wait for it among busy threads.
+        """Add a trace that was appended to the segment. It replaces the trace of the same question and sample."""
+        # One statement per trace would release and reacquire the GIL each time, which is slow with busy threads.
         with self._lock:
             key = trace.question.id, trace.sample
             self._pending[key] = _Place(offset, length, str(trace.stop))
-            if len(self._pending) >= _COMMIT_EVERY:
+            if len(self._pending) >= _COMMIT_INTERVAL_TRACES:
                 self.commit()
 
     def commit(self) -> None:
-        """Write everything to the database file."""
+        """Write pending traces to the database file."""
         with self._lock, self._errors():
             rows = [(*key, *place) for key, place in self._pending.items()]
             self._db.execute("BEGIN")
@@ -178,7 +180,7 @@ class TraceIndex:
         try:
             self.commit()
         except OutputError:
-            pass  # the next start indexes the rest again
+            pass  # the next start indexes the missing lines
         finally:
             self._db.close()
 
@@ -187,7 +189,7 @@ class TraceIndex:
     def set_questions(self, rows: Iterable[tuple[str, str]]) -> str | None:
         """Replace the questions of the run, given in order as (id, fingerprint).
 
-        Returns the first id that comes twice, None where there is none.
+        Returns the first duplicate id, or None.
         """
         current = ""
 
@@ -212,14 +214,14 @@ class TraceIndex:
         return None
 
     def fingerprint(self, id_: str) -> str | None:
-        """Return the fingerprint of a question of the run, None for another question."""
+        """Return the fingerprint of a question of the run; None if the run does not have it."""
         row = self._one("SELECT fingerprint FROM questions WHERE id = ?", id_)
         return row and str(row[0])
 
     # --- reading ---
 
     def find(self, id_: str, sample: int) -> tuple[int, int] | None:
-        """Return (offset, length) of a trace, None where there is none."""
+        """Return (offset, length) of a trace in bytes; None if there is none."""
         with self._lock:
             place = self._pending.get((id_, sample))
         if place is not None:
@@ -227,8 +229,8 @@ class TraceIndex:
         query = "SELECT offset, length FROM records WHERE id = ? AND sample = ?"
         return self._one(query, id_, sample)
 
-    def known(self, ids: Sequence[str], sample: int) -> set[str]:
-        """Return those ids of questions of which there is a trace; at most some hundred are asked about at once."""
+    def ids_with_trace(self, ids: Sequence[str], sample: int) -> set[str]:
+        """Return the subset of question ids that have a trace. Pass at most a few hundred ids."""
         places = ", ".join("?" * len(ids))
         query = f"SELECT id FROM records WHERE sample = ? AND id IN ({places})"
         with self._lock:
@@ -236,7 +238,7 @@ class TraceIndex:
             return found | {id_ for id_ in ids if (id_, sample) in self._pending}
 
     def count(self, stop: StopReason | None = None) -> int:
-        """Return the number of traces, or of those with a stop reason."""
+        """Return the number of traces, or of traces with a stop reason."""
         self.commit()
         if stop is None:
             row = self._one("SELECT COUNT(*) FROM records")
@@ -253,9 +255,9 @@ class TraceIndex:
     # --- order ---
 
     def rewrite(self, order: str, where: str = "TRUE") -> None:
-        """Rewrite the segment: the traces that fulfil a condition, in an order, and nothing else.
+        """Rewrite the segment with only the traces that match a condition, in the given order.
 
-        Nothing is written where the segment is so already. Memory does not depend on the number of traces.
+        Writes nothing if the segment already has this content. Memory does not depend on the number of traces.
         """
         self.commit()
         with self._lock, self._errors():
@@ -266,7 +268,7 @@ class TraceIndex:
                 "SELECT COALESCE(SUM(length), 0), COALESCE(SUM(offset != target), 0) FROM moved"
             ).fetchone()
             if displaced or total != self._segment.size:
-                # Without a state the index counts as stale: a kill from here on rebuilds it.
+                # Without a state the index is stale: after a kill it is rebuilt.
                 self._db.execute("DELETE FROM state")
                 rows = self._db.execute("SELECT offset, length FROM moved ORDER BY target")
                 try:
@@ -285,7 +287,7 @@ class TraceIndex:
 
 
 class _SqliteErrors:
-    """Context in which an error of SQLite becomes an `OutputError`."""
+    """Context manager that converts SQLite errors to `OutputError`."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -298,5 +300,5 @@ class _SqliteErrors:
             raise OutputError(
                 expected="room for the index of a run",
                 got=f"{self._path}: {error}",
-                fix="free some space and run the same command again; what is done is kept",
+                fix="free some space and run the same command again; completed work is kept",
             ) from error

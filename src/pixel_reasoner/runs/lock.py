@@ -15,17 +15,17 @@ from pixel_reasoner.errors import OutputError
 from pixel_reasoner.files import cannot_write, remove_temporary
 
 STORE = ".store"
-"""folder of everything that is not for users"""
+"""folder of internal files"""
 _UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
-"""error numbers of file systems without locks; a folder there is not protected"""
+"""error numbers of file systems without locks, where a folder is not protected"""
 
 
 class FolderLock:
-    """Exclusive lock on an output folder, which is created if there is none. Every command that writes to a folder holds it.
+    """Exclusive lock on an output folder, held by every command that writes to it. The folder is created if necessary.
 
-    The operating system releases it when the process ends, also after a kill. The thread that holds it may take it again; another
-    thread is refused like another process. Whoever takes it removes the temporary files of writers that were killed. A release removes
-    the files of the lock, and the folder if it was created and is empty.
+    The operating system releases the lock when the process ends, also after a kill. The lock is reentrant within a thread;
+    other threads fail like other processes. Acquiring the lock removes temporary files of killed writers. Releasing it
+    removes the lock files, and the folder if it was created by the lock and is empty.
 
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp()) / "run"
@@ -40,14 +40,14 @@ class FolderLock:
         self.folder = Path(folder)
         self._store = self.folder / STORE
         self._is_new = False
-        # One object per path: it counts how often its thread holds it.
+        # One object per path: it counts the nested acquisitions of its thread.
         self._lock = FileLock(self._store.absolute() / "lock", timeout=0, is_singleton=True)
 
     def __enter__(self) -> Self:
-        """Take the lock.
+        """Acquire the lock.
 
         Raises:
-            OutputError: another process holds it (it is named), or the folder cannot be written.
+            OutputError: another process holds the lock (the message names it), or the folder cannot be written.
         """
         self._is_new, was_used = not self.folder.exists(), self._store.exists()
         try:
@@ -73,12 +73,12 @@ class FolderLock:
 
     def _write_owner(self) -> None:
         owner = self._store / "owner"
-        with suppress(OSError):  # a full disk: the lock holds without a name
+        with suppress(OSError):  # on a full disk the lock works without the name of its owner
             owner.unlink(missing_ok=True)
             owner.write_text(f"{os.getpid()} on {platform.node()}", encoding="utf-8")
 
     def _remove_files(self) -> None:
-        """Remove what the lock created, as far as it is empty. A process that waits for the removed file is refused."""
+        """Remove the files of the lock and empty folders. A process that waits for the removed file fails."""
         with suppress(OSError):
             (self._store / "owner").unlink(missing_ok=True)
             if any(path.name != "lock" for path in self._store.iterdir()):
@@ -96,5 +96,5 @@ class FolderLock:
         return OutputError(
             expected="a folder that no other process writes to",
             got=f"{self.folder}, which process {owner} writes to",
-            fix=f"wait until it ends, stop it (kill {owner.partition(' ')[0]}), or name another --out",
+            fix=f"wait until it ends, stop it (kill {owner.partition(' ')[0]}), or use another --out",
         )

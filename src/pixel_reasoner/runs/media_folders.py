@@ -1,9 +1,9 @@
-"""Folders whose media the traces of a run may show: what the user's own commands read when they wrote the run.
+"""Trusted media folders of runs that this user wrote.
 
-A run whose questions came from elsewhere, such as `eval vstar --data /data/vstar`, names media outside of its folder, and
-so may a run that somebody else made. They are told apart by a note in the user's own state folder
-(`$XDG_STATE_HOME/pixel-reasoner`), one file per run, which no run can contain. Where there is no note, because the run was
-moved or another user wrote it, `--allow-media DIR` is needed.
+A run with external media, such as `eval vstar --data /data/vstar`, names media outside of its folder. An untrusted run
+may do so too. To distinguish them, the command that writes a run notes its media folders in the state folder of the user
+(`$XDG_STATE_HOME/pixel-reasoner`), one file per run. Without a note, because the run was moved or another user wrote it,
+`--allow-media DIR` is required.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from pixel_reasoner.schema.question import MediaItem
 
 
 def note_media_folders(run: Path, folders: Iterable[Path]) -> None:
-    """Note folders outside of a run that its media come from, in addition to those noted before.
+    """Add folders with media of a run, outside of the run folder, to its note.
 
-    Without a place to note them nothing happens: `--allow-media` is then needed later.
+    If the note cannot be written, nothing happens and `--allow-media` is required later.
     """
     before = noted_media_folders(run)
     real_run = run.resolve()
@@ -35,7 +35,7 @@ def note_media_folders(run: Path, folders: Iterable[Path]) -> None:
 
 
 def noted_media_folders(run: Path) -> set[Path]:
-    """Return the folders that were noted for a run."""
+    """Return the noted media folders of a run."""
     path = _note_path(run)
     if not path.exists():
         return set()
@@ -47,7 +47,7 @@ def noted_media_folders(run: Path) -> set[Path]:
 
 
 def folders_of(media: Iterable[MediaItem]) -> set[Path]:
-    """Return the folders that contain media.
+    """Return the folders that contain the given media.
 
     >>> sorted(folders_of([MediaItem(kind="image", path="/a/b.png"), MediaItem(kind="frames", path="/c")]))
     [PosixPath('/a'), PosixPath('/c')]

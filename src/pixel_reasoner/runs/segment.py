@@ -1,4 +1,4 @@
-"""Append-only JSONL file that contains whole lines only, whatever interrupts its writer."""
+"""Append-only JSONL file that contains only complete lines, even after a crash of its writer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CHUNK_BYTES = 1 << 20
 
 
 class Segment:
-    r"""JSONL file that grows by whole lines.
+    r"""Append-only JSONL file of complete lines.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "a.jsonl"
@@ -31,11 +31,11 @@ class Segment:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.size = 0
-        """bytes of whole lines"""
+        """bytes of complete lines"""
         self._file: FileIO
 
     def __enter__(self) -> Self:
-        """Open the file for appending and drop a line that a kill cut off.
+        """Open the file for appending and drop an incomplete last line.
 
         Raises:
             OutputError: the file cannot be written.
@@ -44,7 +44,9 @@ class Segment:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._open()
             self.size = self._end_of_last_line()
-            if self.size != self._file.seek(0, os.SEEK_END):  # the time of a whole file stays
+            if self.size != self._file.seek(
+                0, os.SEEK_END
+            ):  # keep the modification time of a complete file
                 self._file.truncate(self.size)
         except OSError as error:
             raise cannot_write(self.path, error) from error
@@ -55,7 +57,7 @@ class Segment:
         self._file.close()
 
     def _open(self) -> None:
-        # Unbuffered: a buffer would keep what a full disk rejected and write it later.
+        # Unbuffered: a buffer would keep data that a full disk rejected and write it later.
         self._file = self.path.open("a+b", buffering=0)
 
     def _end_of_last_line(self) -> int:
@@ -70,7 +72,7 @@ class Segment:
         return 0
 
     def append(self, lines: bytes) -> int:
-        """Append whole lines, all of them or none, and return the offset of the first.
+        """Append complete lines, all or none, and return the byte offset of the first.
 
         Raises:
             OutputError: the disk is full or gone.
@@ -84,17 +86,17 @@ class Segment:
             raise OutputError(
                 expected="room for one more record",
                 got=f"{self.path}: {reason(error)}",
-                fix="free some space and run the same command again; what is done is kept",
+                fix="free some space and run the same command again; completed work is kept",
             ) from error
         self.size += len(lines)
         return offset
 
     def append_record(self, record: VersionedRecord) -> None:
-        """Append one record as a line. Errors are those of `append`."""
+        """Append one record as a line. Raises the errors of `append`."""
         self.append(record.to_line().encode() + b"\n")
 
     def truncate(self, size: int) -> None:
-        """Drop everything after a number of bytes.
+        """Truncate the file to a number of bytes.
 
         Raises:
             UsageError: the file is shorter.
@@ -102,7 +104,7 @@ class Segment:
         """
         if self.size < size:
             raise UsageError(
-                expected=f"at least {size} bytes in {self.path}, as its manifest says",
+                expected=f"at least {size} bytes in {self.path}, as recorded in its manifest",
                 got=str(self.size),
                 fix="delete the folder and start again",
             )
@@ -115,13 +117,13 @@ class Segment:
         self.size = size
 
     def read(self, offset: int, length: int) -> bytes:
-        """Return some bytes of the file."""
+        """Return `length` bytes of the file from `offset` on."""
         return os.pread(self._file.fileno(), length, offset)
 
     def rewrite(self, parts: Iterable[tuple[int, int]]) -> None:
-        """Replace the content by some of its lines, each given as (offset, length).
+        """Replace the content by a selection of its lines, each given as (offset, length).
 
-        The new content is streamed to a temporary file and renamed, so a kill leaves one of the two.
+        The new content is streamed to a temporary file, which is then renamed. A kill leaves either the old or the new file.
 
         Raises:
             OutputError: the file cannot be written; the old content stays.

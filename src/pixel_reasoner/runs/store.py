@@ -2,12 +2,12 @@
 
     DIR/traces.jsonl          one line per trace; in the order of the questions when the run is complete
     DIR/.store/manifest.json  schema version, state, fingerprint of the settings, counts, and the last checkpoint
-    DIR/.store/index.db       where each trace is (`runs.index`); derived from the segment, rebuilt when it does not fit
+    DIR/.store/index.db       offset of each trace (`runs.index`); derived from the segment, rebuilt if it does not match
     DIR/.store/lock           held while a process writes to the folder (`runs.lock`)
 
-A run is resumed in one of two ways. *Record by record*: every whole line in the segment is done, `contains` says which
-(evaluations). *From a checkpoint*: several segments that belong together are cut back to the last call of `checkpoint`
-(synthesis).
+A run is resumed in one of two ways. *Record by record* (evaluations): every complete line of the segment is kept, and
+`contains` returns whether a question is done. *From a checkpoint* (synthesis): all segments are truncated to their sizes
+at the last call of `checkpoint`.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ from pixel_reasoner.schema.record import SCHEMA_VERSION
 from pixel_reasoner.schema.trace import StopReason, Trace, load_traces
 
 TRACES = "traces.jsonl"
-_READ_AHEAD = 64
-"""questions that are looked up at once"""
+_PREFETCH_QUESTIONS = 64
+"""questions per lookup in the index"""
 RUNNING, COMPLETE = "running", "complete"
 """states of a run in its manifest"""
 
 
 class RunStore:
-    """Everything that one run writes, record by record. Records may be read and appended from any thread.
+    """Append-only store of the records of one run. All methods for records are thread-safe.
 
     Args:
-        folder: of the run; it is made where it does not exist.
-        segments: file names; the first one contains the traces.
-        settings: of the run, for its fingerprint in the manifest.
+        folder: run folder; created if it does not exist.
+        segments: file names; the first file contains the traces.
+        settings: settings of the run, for the fingerprint in the manifest.
 
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
@@ -74,7 +74,7 @@ class RunStore:
     # --- opening and closing ---
 
     def __enter__(self) -> Self:
-        """Lock the folder, open the segments and drop what was not completed.
+        """Lock the folder, open the segments and drop incomplete records.
 
         Raises:
             OutputError: the folder cannot be written, or another process writes to it.
@@ -92,13 +92,13 @@ class RunStore:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Write the manifest of an indexed run, and release everything."""
+        """Write the manifest of an indexed run, close all files and release the lock."""
         with self._opened:
             index, self._index = self._index, None
             if index is None:
                 return
             try:
-                # A full disk takes no manifest either, and its error must not hide the first one.
+                # On a full disk the manifest fails too, and its error must not hide the first one.
                 if kind is None or not issubclass(kind, OSError):
                     self._write_manifest(self.manifest["state"], counts=_counts(index))
             finally:
@@ -113,7 +113,7 @@ class RunStore:
 
     @property
     def index(self) -> TraceIndex:
-        """Index of the traces; it is opened when it is first used.
+        """Index of the traces, opened on first use.
 
         Raises:
             InputError: a line is not a trace (with its number).
@@ -125,7 +125,7 @@ class RunStore:
             return self._index
 
     def append(self, trace: Trace) -> None:
-        """Append a trace. It replaces an earlier one of the same question and sample.
+        """Append a trace. It replaces the trace of the same question and sample.
 
         Raises:
             OutputError: the disk is full or gone.
@@ -135,23 +135,23 @@ class RunStore:
             self.index.add(trace, self._traces.append(line), len(line))
 
     def contains(self, question_id: str, sample: int = 0) -> bool:
-        """Return whether there is a trace of a question and sample."""
+        """Return whether the run has a trace of a question and sample."""
         return self.index.find(question_id, sample) is not None
 
     def missing(self, questions: Iterable[Question], sample: int = 0) -> Iterator[Question]:
-        """Yield the questions that have no trace of a sample; a few are read ahead."""
+        """Yield the questions without a trace of a sample. Prefetches a few questions."""
         questions = iter(questions)
-        while chunk := list(islice(questions, _READ_AHEAD)):
-            known = self.index.known([question.id for question in chunk], sample)
+        while chunk := list(islice(questions, _PREFETCH_QUESTIONS)):
+            known = self.index.ids_with_trace([question.id for question in chunk], sample)
             yield from (question for question in chunk if question.id not in known)
 
     def get(self, question_id: str, sample: int = 0) -> Trace | None:
-        """Return the trace of a question and sample, None where there is none."""
+        """Return the trace of a question and sample; None if there is none."""
         place = self.index.find(question_id, sample)
         return place and Trace.from_line(self._traces.read(*place).decode())
 
     def traces(self) -> Iterator[Trace]:
-        """Yield the traces in the order of the file, one in memory at a time.
+        """Yield the traces in file order, with one in memory at a time.
 
         Raises:
             InputError: a line is not a trace (with its number).
@@ -159,37 +159,37 @@ class RunStore:
         return load_traces(self._traces.path)
 
     def discard_failed(self) -> None:
-        """Drop the traces of questions that could not be asked, so that they are tried again."""
+        """Drop failed traces, so that their questions are retried."""
         if self.index.count(StopReason.FAILED):
             self.index.rewrite(FILE_ORDER, NOT_FAILED)
 
     # --- questions and order ---
 
     def set_questions(self, questions: Iterable[Question]) -> None:
-        """Set the questions of the run; their order is the order of its traces when it is complete.
+        """Set the questions of the run. Their order is the order of the traces in a complete run.
 
         Raises:
-            InputError: two questions have one id.
+            InputError: duplicate ids of questions.
         """
-        # A new run has nothing to compare fingerprints with.
+        # A new run has no fingerprints to compare.
         has_traces = bool(self.index.count())
         rows = ((q.id, fingerprint([q]) if has_traces else "") for q in questions)
         repeated = self.index.set_questions(rows)
         if repeated is not None:
             times = sum(question.id == repeated for question in questions)
             raise InputError(
-                expected="an id of its own for every question",
+                expected="unique question ids",
                 got=f"{times} questions with id {repeated!r}",
                 fix="rename or remove all but one",
             )
 
-    def is_other_question(self, question: Question) -> bool:
-        """Return whether the run has a question with this id and another text, options, answer or media."""
+    def has_changed_question(self, question: Question) -> bool:
+        """Return whether the run has a question with the same id but another text, options, answer or media."""
         known = self.index.fingerprint(question.id)
         return known is not None and known != fingerprint([question])
 
     def complete(self) -> None:
-        """Put the traces into the order of samples and questions, and mark the run as complete."""
+        """Sort the traces by sample and question, and mark the run as complete."""
         self.index.rewrite(QUESTION_ORDER)
         self.manifest["state"] = COMPLETE
 
@@ -197,7 +197,7 @@ class RunStore:
 
     @property
     def progress(self) -> dict[str, Any] | None:
-        """What the last checkpoint noted, None where there was none."""
+        """Progress recorded by the last checkpoint; None if there is none."""
         noted = self.manifest.get("checkpoint", {}).get("progress")
         return None if noted is None else dict(noted)
 
@@ -208,11 +208,11 @@ class RunStore:
     def checkpoint(
         self, progress: Mapping[str, Any], sizes: Mapping[str, int] | None = None
     ) -> None:
-        """Note how far the run is: a start after a kill continues from here.
+        """Record the progress of the run. After a kill the run resumes from here.
 
         Args:
-            progress: JSON values, which `progress` returns at the next start.
-            sizes: of the segments at this point; other lines are dropped. Now, if they are not given.
+            progress: JSON values that `progress` returns after a restart.
+            sizes: bytes of each segment to keep; by default the current sizes.
 
         Raises:
             UsageError: a segment is shorter.
@@ -224,7 +224,7 @@ class RunStore:
         self._write_manifest(RUNNING, checkpoint={"sizes": sizes, "progress": dict(progress)})
 
     def finish(self, name: str) -> None:
-        """Rename the first segment, which marks a run of checkpoints as complete.
+        """Rename the first segment. This marks a run with checkpoints as complete.
 
         Raises:
             OutputError: the folder cannot be written.
@@ -237,15 +237,15 @@ class RunStore:
 
 
 def manifest_path(folder: Path) -> Path:
-    """Return where the manifest of a run is."""
+    """Return the path of the manifest of a run."""
     return folder / STORE / "manifest.json"
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """Return the manifest of a run; empty where there is none.
+    """Return the manifest of a run; empty if there is none.
 
     Raises:
-        InputError: it cannot be read, or a newer version wrote it.
+        InputError: the manifest cannot be read, or a newer version wrote it.
     """
     path = manifest_path(folder)
     if not path.exists():

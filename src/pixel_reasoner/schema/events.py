@@ -16,7 +16,7 @@ from pixel_reasoner.schema.trace import Observation, ToolCall, Trace, Turn
 
 
 class PartKind(StrEnum):
-    """Kind of the part that a piece of text belongs to."""
+    """Kind of part that a text delta belongs to."""
 
     THOUGHT = "thought"
     TEXT = "text"
@@ -41,7 +41,7 @@ class TurnStarted(Event):
 
 
 class GeneratedText(Event):
-    """New text of the current turn, verbatim, tags of thoughts and calls included."""
+    """New text of the current turn, verbatim, including the tags of thoughts and calls."""
 
     turn: int
     text: str
@@ -56,7 +56,7 @@ class PartDelta(Event):
 
 
 class CallParsed(Event):
-    """A call was read; its operation is executed next."""
+    """A call was parsed; its operation is executed next."""
 
     turn: int
     call: ToolCall
@@ -70,27 +70,27 @@ class Observed(Event):
 
 
 class TurnDone(Event):
-    """A turn is complete, its observations included."""
+    """A turn and its observations are complete."""
 
     turn: int
     record: Turn
 
 
 class Finished(Event):
-    """The rollout stopped. The last event of a request that was answered, cut off, cancelled or late."""
+    """The rollout stopped. Last event of a request that was answered, truncated, cancelled, or exceeded its deadline."""
 
     trace: Trace
 
 
 class Failed(Event):
-    """The request could not be carried out. The last event of such a request."""
+    """The request failed. Last event of a failed request."""
 
     error: str
     trace: Trace
 
 
 def event_to_dict(event: Event) -> dict[str, Any]:
-    """Return an event as JSON values, with its type by name.
+    """Return an event as JSON values, with its type name.
 
     >>> event_to_dict(TurnStarted(request_id="a", seq=0, at_s=0.5, turn=0))
     {'type': 'turn_started', 'request_id': 'a', 'seq': 0, 'at_s': 0.5, 'turn': 0}

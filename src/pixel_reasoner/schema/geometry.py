@@ -17,13 +17,13 @@ RecordedSize = tuple[_Side, _Side]
 
 
 class BoxError(ValueError):
-    """Four numbers that are not a box. The text is written for a model: what was wrong, what is allowed."""
+    """Invalid box. The message addresses the model: the invalid value and the allowed range."""
 
 
 class Box(NamedTuple):
-    """A region of a picture: normalised x1, y1, x2, y2 in [0, 1], origin top left.
+    """Region of a picture: normalised x1, y1, x2, y2 in [0, 1], origin top left.
 
-    `Box.of` is the one checked way to make a box from outside numbers.
+    `Box.of` validates external numbers.
 
     >>> Box.of([0.25, 0.5, 0.75, 1.0]).area
     0.25
@@ -45,12 +45,12 @@ class Box(NamedTuple):
         per: tuple[float, float] = (1, 1),
         unit: str = "normalised ",
     ) -> Self:
-        """A checked box.
+        """Return a validated box.
 
         Args:
             numbers: x1, y1, x2, y2.
-            per: how many units of these numbers make up the picture's width and height.
-            unit: the word for them in what a model is told.
+            per: width and height of the picture in the unit of these numbers.
+            unit: name of the unit in error messages.
 
         Raises:
             BoxError: not four finite numbers, outside the picture, inverted or empty.
@@ -90,11 +90,11 @@ class Box(NamedTuple):
 
     @property
     def area(self) -> float:
-        """Share of the picture, in [0, 1]."""
+        """Fraction of the picture, in [0, 1]."""
         return (self.x2 - self.x1) * (self.y2 - self.y1)
 
     def intersection(self, other: Box) -> float:
-        """Area shared with another box of the same picture.
+        """Return the area of the intersection with another box of the same picture.
 
         >>> WHOLE.intersection(Box(0.5, 0.5, 1, 1))
         0.25
@@ -104,7 +104,7 @@ class Box(NamedTuple):
         return max(0.0, width) * max(0.0, height)
 
     def within(self, outer: Box) -> Box:
-        """This box, given in coordinates of the region `outer`, in coordinates of the whole picture.
+        """Convert this box from coordinates of the region `outer` to coordinates of the whole picture.
 
         >>> Box(0.5, 0.5, 1, 1).within(Box(0.5, 0, 1, 0.5))
         Box(x1=0.75, y1=0.25, x2=1.0, y2=0.5)
@@ -136,7 +136,7 @@ class Box(NamedTuple):
 
 WHOLE = Box(0.0, 0.0, 1.0, 1.0)
 _ROUNDING = 1e-6
-"""by which a box of a box may exceed its picture"""
+"""tolerance by which a nested box may exceed its picture"""
 
 
 def _checked_box(box: Box) -> Box:

@@ -1,7 +1,7 @@
-"""Migration of records that older versions wrote.
+"""Migration of records written by older versions.
 
-Each function takes the JSON fields of one record of schema version 1 and returns those of version 2. What version 1
-did not record stays empty: the parts of a turn contain its call alone, and frame sampling is taken from the pictures.
+Each function converts the JSON fields of one record from schema version 1 to version 2. Values that version 1 did not
+record stay empty. The parts of a turn contain only its call. Frame sampling is derived from the pictures.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _SETTINGS = {
 
 
 def settings_v1(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return run settings of version 1 as those of version 2.
+    """Convert run settings from version 1 to version 2.
 
     >>> settings_v1({"operations": False, "disturb": True, "model": {"name": "tiny", "class": "X"}})
     {'operations': [], 'perturb': True, 'model': {'name': 'tiny', 'architecture': 'X'}}
@@ -35,7 +35,7 @@ def settings_v1(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def trace_v1(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return a trace of version 1 as one of version 2."""
+    """Convert a trace from version 1 to version 2."""
     migrated = dict(fields)
     if isinstance(migrated.get("turns"), list):
         migrated["turns"] = [_turn_v1(turn) for turn in migrated["turns"]]

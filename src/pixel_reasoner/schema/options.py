@@ -1,4 +1,4 @@
-"""Keyword arguments of public functions, validated by the `TypedDict` that declares them."""
+"""Validation of keyword arguments of public functions against a `TypedDict`."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from pixel_reasoner.errors import UsageError
 
 
 def valid_options(kind: type, options: Mapping[str, Any], what: str) -> dict[str, Any]:
-    """Return options as their types, with those that are left out left out.
+    """Validate options and convert them to their declared types. Missing options stay missing.
 
     Args:
         kind: a `TypedDict` that forbids other keys.
-        options: of a call.
-        what: what one of them is called in an error.
+        options: keyword arguments of a call.
+        what: name of an option in error messages.
 
     Raises:
-        UsageError: an unknown option, or a value that is not allowed.
+        UsageError: an unknown option or an invalid value.
 
     >>> from pydantic import PositiveInt, with_config
     >>> from typing_extensions import TypedDict

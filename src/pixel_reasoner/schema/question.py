@@ -1,4 +1,4 @@
-"""A question about media, with the expected answer and the evidence where they are known."""
+"""Question about media, with the expected answer and the evidence if known."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from pixel_reasoner.schema.record import Record, VersionedRecord
 
 
 class MediaItem(Record):
-    """One thing the user brought: a picture file, a video file or a folder of frames."""
+    """Media file of a question: a picture, a video or a folder of frames."""
 
     kind: Literal["image", "video", "frames"]
     path: str
     start_s: FiniteFloat = 0.0
-    """where the part of a video that is asked about begins"""
+    """start of the relevant part of a video, in seconds"""
     end_s: FiniteFloat | None = None
-    """where it ends; None at the end of the video"""
+    """end of the relevant part, in seconds; None for the end of the video"""
     fps: Annotated[FiniteFloat, Field(gt=0)] | None = None
-    """frames a second of a folder of frames, by which its part is found; None: all of it"""
+    """frame rate of a folder of frames, in frames per second; with None all frames are used"""
     page: PositiveInt | None = None
-    """page of a TIFF picture, from 1; None: the first"""
+    """page of a TIFF picture, from 1; None for the first"""
     _allowed_folders: tuple[str, ...] | None = PrivateAttr(default=None)
 
     @property
     def allowed_folders(self) -> tuple[str, ...] | None:
-        """Folders below which it may be read (`media.access`); None: anywhere. It is never written to a file."""
+        """Folders that may contain the file (`media.access`); None for any folder. Never serialized."""
         return self._allowed_folders
 
     def restricted(self, folders: Iterable[Path]) -> MediaItem:
-        """Return this medium, to be read only below some folders."""
+        """Return this media item with access restricted to some folders."""
         restricted = self.model_copy()
         restricted._allowed_folders = tuple(map(str, folders))
         return restricted
 
     def __eq__(self, other: object) -> bool:
-        """Whether it is the same medium, wherever it may be read."""
+        """Compare all fields except the allowed folders."""
         return isinstance(other, MediaItem) and self.__dict__ == other.__dict__
 
     def __hash__(self) -> int:
@@ -50,40 +50,40 @@ class MediaItem(Record):
 
 
 class AnswerType(StrEnum):
-    """How an answer is compared (see `grading`)."""
+    """Comparison method for answers (see `grading`)."""
 
     TEXT = "text"
-    """the same words, case and surrounding punctuation aside"""
+    """same words, ignoring case and surrounding punctuation"""
     NUMBER = "number"
-    """the same value; a unit that both name is the same"""
+    """same value; units must agree if both have one"""
     INTEGER = "integer"
     """a count"""
     CHOICE = "choice"
-    """the letter of an option"""
+    """letter of an option"""
     LIST = "list"
-    """the same items in any order"""
+    """same items in any order"""
     ANLS = "anls"
-    """average normalised Levenshtein similarity (InfographicsVQA), right where more than half is alike"""
+    """average normalised Levenshtein similarity (InfographicsVQA); correct above 0.5"""
     RELAXED = "relaxed"
     """a number within 5 %, or the same text (ChartQA)"""
 
 
 class Evidence(Record):
-    """Where the answer can be seen: boxes on one picture, or sampled frames of a video."""
+    """Location of the evidence: boxes on one picture, or sampled frames of a video."""
 
     boxes: tuple[RecordedBox, ...] = ()
     image: PositiveInt = 1
-    """the number of the picture the boxes lie on"""
+    """number of the picture with the boxes"""
     frames: tuple[int, ...] = ()
-    """numbers of the sampled frames that show it"""
+    """numbers of the sampled frames with the evidence"""
     subjects: tuple[str, ...] = ()
-    """what each box (or all the frames together) shows, as the question calls it: `the red circle`"""
+    """object in each box (or in all frames together), in the words of the question: `the red circle`"""
     findings: tuple[str, ...] = ()
-    """what can be seen there, in words: `the red circle carries R`; as many as subjects"""
+    """observation at each subject: `the red circle carries R`; same length as `subjects`"""
 
 
 class Question(VersionedRecord):
-    """A question about media, with the expected answer where it is known."""
+    """Question about media, with the expected answer if known."""
 
     record_name: ClassVar[str] = "question"
 
@@ -96,16 +96,16 @@ class Question(VersionedRecord):
     options: dict[str, str] = Field(default_factory=dict)
     """letter -> text, for `AnswerType.CHOICE`"""
     category: str = ""
-    """the kind of question, such as `overview/count`"""
+    """kind of question, such as `overview/count`"""
     labels: dict[str, str] = Field(default_factory=dict)
-    """what figures are also told apart by: `cycle`, `domain`, ..."""
+    """further labels for grouping metrics: `cycle`, `domain`, ..."""
     group: str = ""
-    """questions of one group are not independent of each other; empty: those about the same media"""
+    """cluster of dependent questions, for statistics; by default questions with the same media are one cluster"""
     needs_look: bool | None = None
-    """whether it can be answered from the overview alone; None when unknown"""
+    """whether the answer requires an operation, because the overview does not show it; None when unknown"""
     evidence: Evidence | None = None
     reasoning: str = ""
-    """how the overview leads to the answer, in words, where no look is needed"""
+    """reasoning from the overview to the answer, for questions that need no operation"""
 
 
 def load_questions(path: Path) -> Iterator[Question]:
@@ -128,13 +128,13 @@ def load_questions(path: Path) -> Iterator[Question]:
 
 
 def with_media_root(question: Question, folder: Path) -> Question:
-    """The question with relative media paths taken as relative to a folder."""
+    """Return the question with relative media paths resolved against a folder."""
     media = tuple(m.model_copy(update={"path": str(folder / m.path)}) for m in question.media)
     return question.model_copy(update={"media": media})
 
 
 def restrict_media(question: Question, folders: Iterable[Path]) -> Question:
-    """Return a question whose media are read only below some folders."""
+    """Return the question with media access restricted to some folders."""
     allowed = tuple(folders)
     media = tuple(medium.restricted(allowed) for medium in question.media)
     return question.model_copy(update={"media": media})

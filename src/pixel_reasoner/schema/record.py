@@ -1,7 +1,7 @@
-"""Base classes of all records, and the one reader of JSON that became a record.
+"""Base classes of all records, with JSON serialization and schema versions.
 
-Records are immutable, and unknown keys are errors. A file format is versioned: every line that is written carries
-`schema_version`, older lines are migrated (`schema.migrate`), newer ones are refused in one clear line.
+Records are immutable, and unknown keys are errors. File formats are versioned: every written line contains
+`schema_version`, older lines are migrated (`schema.migrate`), and newer lines raise an error.
 """
 
 from __future__ import annotations
@@ -16,35 +16,35 @@ from pixel_reasoner.errors import InputError
 from pixel_reasoner.strict_json import parse_json
 
 MAX_DEPTH = 128
-"""nesting of a record: that of the arguments of a call (`strict_json.MAX_DEPTH`), and of the trace around them"""
+"""nesting depth of a record: arguments of a call (`strict_json.MAX_DEPTH`) inside of a trace"""
 SCHEMA_VERSION = 2
-"""Version of all record formats. 1 is the format before versions were written."""
+"""Version of all record formats. Version 1 has no `schema_version` field."""
 
 
 class Record(BaseModel):
-    """Base of all records: immutable, unknown keys are errors."""
+    """Base class of all records: immutable, unknown keys are errors."""
 
-    # A model may write NaN as a coordinate, and a logprob may be -inf: both must come back as they were.
+    # A model may write NaN as a coordinate, and a logprob may be -inf: both must survive a round trip.
     model_config = ConfigDict(
         frozen=True, extra="forbid", arbitrary_types_allowed=True, ser_json_inf_nan="constants"
     )
 
 
 class VersionedRecord(Record):
-    """A record that is written to files, one JSON object with `schema_version` per line or file."""
+    """Record that is written to files, one JSON object with `schema_version` per line or file."""
 
     record_name: ClassVar[str] = "record"
     """name of the record in error messages"""
 
     def to_line(self) -> str:
-        """Return one line of JSON. Fields with their default value are left out."""
+        """Return one line of JSON. Fields with default values are omitted."""
         fields = self.model_dump_json(exclude_defaults=True)
         comma = "," if len(fields) > 2 else ""
         return f'{{"schema_version":{SCHEMA_VERSION}{comma}{fields[1:]}'
 
     @classmethod
     def from_line(cls, line: str) -> Self:
-        """Return the record that a line of JSON contains; older versions are migrated.
+        """Parse a line of JSON. Older versions are migrated.
 
         Raises:
             InputError: the line is not such a record, or a newer version wrote it.
@@ -65,7 +65,7 @@ class VersionedRecord(Record):
 
     @classmethod
     def from_object(cls, value: Any) -> Self:
-        """Return the record that a JSON value contains; older versions are migrated.
+        """Parse a JSON value. Older versions are migrated.
 
         Raises:
             InputError: the value is not such a record, or a newer version wrote it.
@@ -89,7 +89,7 @@ class VersionedRecord(Record):
 
     @classmethod
     def migrate(cls, fields: dict[str, Any], version: int) -> dict[str, Any]:
-        """Return the fields of an older version as those of `SCHEMA_VERSION`."""
+        """Convert the fields of an older version to `SCHEMA_VERSION`."""
         del version
         return fields
 
@@ -134,7 +134,7 @@ def _packed(typecode: str, minimum: float) -> BeforeValidator:
 
 _AS_LIST = PlainSerializer(list, return_type=list)
 
-if TYPE_CHECKING:  # before Python 3.12 an array cannot be subscripted when it runs
+if TYPE_CHECKING:  # before Python 3.12 `array` is not subscriptable at run time
     TokenIds = array[int]
     Logprobs = array[float]
 else:

@@ -16,17 +16,17 @@ from pydantic import (
 from pixel_reasoner.schema.record import Record
 
 MAX_ENLARGED_PX = 100_000_000
-"""pixels to which a small picture is enlarged at most; the largest budgets of released models have an eighth of it"""
+"""maximum pixels of an enlarged picture; the largest budgets of published models are an eighth of it"""
 
 
 class PixelBudget(Record):
-    """A range of pixels for one kind of picture."""
+    """Pixel range for one kind of picture."""
 
     min_px: Annotated[int, Field(ge=1, le=MAX_ENLARGED_PX)]
     max_px: PositiveInt
 
     def at_most(self, max_px: int | None) -> PixelBudget:
-        """Return this budget with another upper end; None leaves it.
+        """Return this budget with another maximum; None keeps it.
 
         >>> PixelBudget(min_px=400, max_px=900).at_most(100)
         PixelBudget(min_px=100, max_px=100)
@@ -36,7 +36,7 @@ class PixelBudget(Record):
         return PixelBudget(min_px=min(self.min_px, max_px), max_px=max_px)
 
     def within(self, min_px: int, max_px: int) -> PixelBudget:
-        """Return this budget with both ends moved into a range.
+        """Return this budget with both limits clipped to a range.
 
         >>> PixelBudget(min_px=400, max_px=900).within(500, 700)
         PixelBudget(min_px=500, max_px=700)
@@ -46,7 +46,7 @@ class PixelBudget(Record):
 
 
 class PixelBudgets(Record):
-    """Pixel budget of each kind of picture that a model receives."""
+    """Pixel budget of each kind of picture in a prompt."""
 
     picture: PixelBudget
     """overview of a picture"""
@@ -57,10 +57,10 @@ class PixelBudgets(Record):
     selected_frame: PixelBudget
     """result of `select_frames`"""
     multiple: Annotated[int, Field(ge=1, le=4096)]
-    """sides are whole multiples of this many pixels"""
+    """sides are multiples of this number of pixels"""
 
     def at_most(self, overview_px: int | None, result_px: int | None) -> PixelBudgets:
-        """Return these budgets with other upper ends for overviews and for results of operations; None leaves one."""
+        """Return these budgets with other maxima for overviews and for results of operations; None keeps a maximum."""
         return self.model_copy(
             update={
                 "picture": self.picture.at_most(overview_px),
@@ -70,7 +70,7 @@ class PixelBudgets(Record):
         )
 
     def within(self, min_px: int, max_px: int) -> PixelBudgets:
-        """Return these budgets, all of them moved into a range."""
+        """Return these budgets, all clipped to a range."""
         kinds = ("picture", "crop", "frame", "selected_frame")
         return self.model_copy(
             update={kind: getattr(self, kind).within(min_px, max_px) for kind in kinds}
@@ -80,8 +80,8 @@ class PixelBudgets(Record):
 class MediaLimits(Record):
     """Limits on untrusted media. All of them are enforced by `media.limits`.
 
-    Limits that version 1 did not have are written only where they differ from the default, so that the settings of
-    older runs stay equal.
+    Limits that are new since version 1 are serialized only if they differ from the default, so that settings of older
+    runs compare equal.
     """
 
     max_px: PositiveInt = 200_000_000
@@ -95,19 +95,19 @@ class MediaLimits(Record):
     max_video_frames: PositiveInt = 20_000_000
     """frames of one video that are counted or decoded"""
     max_open_px: PositiveInt = 200_000_000
-    """pixels of decoded pictures of one question that stay in memory, four bytes each, unless a single one has more"""
+    """decoded pixels kept in memory per question, four bytes each; a single larger picture is allowed"""
     max_picture_bytes: PositiveInt = 2**31
     """size of one picture file"""
     max_header_bytes: PositiveInt = 2**28
     """bytes read before the pixels of a picture: tags, profiles, texts, previews"""
     max_decode_bytes: PositiveInt = 1_600_000_000
-    """memory to decode one picture, or one video with its sampled frames, as estimated from its header"""
+    """memory to decode one picture, or one video with its sampled frames, estimated from its header"""
     max_decode_s: PositiveFloat = 8.0
-    """CPU time to read or decode one medium, to which large files add (`media.limits.Deadline`)"""
+    """CPU time to read or decode one media item; large files get more (`media.limits.Deadline`)"""
 
     def within(self, other: MediaLimits) -> MediaLimits:
-        """Return these limits where they are stricter than others, for limits that come from a file."""
-        names = type(self).model_fields.keys() - {"num_frames"}  # decides what is shown
+        """Return the stricter value of each limit, for limits from a file."""
+        names = type(self).model_fields.keys() - {"num_frames"}  # a setting, not a safety limit
         values = {name: (getattr(self, name), getattr(other, name)) for name in names}
         stricter = {name: min(one, two) for name, (one, two) in values.items() if one is not None}
         return self.model_copy(update=stricter)
@@ -125,7 +125,7 @@ _NEW_MEDIA_LIMITS = (
     *("max_bytes", "max_duration_s", "max_video_frames", "max_open_px"),
     *("max_picture_bytes", "max_header_bytes", "max_decode_bytes", "max_decode_s"),
 )
-"""limits that schema version 1 did not have"""
+"""limits that are new since schema version 1"""
 
 
 def _default(name: str) -> Any:
@@ -136,33 +136,33 @@ DEFAULT_MEDIA_LIMITS = MediaLimits()
 
 
 class SamplingParams(Record):
-    """Sampling parameters of one request, named as in vLLM where both have them."""
+    """Sampling parameters of one request, with the names of vLLM."""
 
     max_new_tokens: int = 1024
     max_context_tokens: int = 32_768
-    """a longer conversation is not continued; the model's own limit also applies"""
+    """maximum tokens of a conversation; the limit of the model also applies"""
     temperature: float = 0.0
-    """0 is greedy"""
+    """0 for greedy decoding"""
     top_p: float = 1.0
     seed: int = 0
-    """the same questions with the same seed give the same texts"""
+    """random seed; the same questions with the same seed give the same texts"""
 
 
 class RolloutLimits(Record):
-    """Limits at which a rollout ends."""
+    """Limits that end a rollout."""
 
     max_turns: int = 6
-    """messages of the model"""
+    """assistant messages"""
     max_pictures: int = 32
-    """pictures of the question and results of operations together"""
+    """pictures of the question plus results of operations"""
 
 
 DEFAULT_OPERATIONS = ("zoom_in", "select_frames")
-"""operations that a run offers unless it names others"""
+"""operations that are enabled by default"""
 
 
 def _operation_names(value: Any) -> Any:
-    """True stands for the default operations, False for none."""
+    """Convert True to the default operations and False to none."""
     if isinstance(value, bool):
         return DEFAULT_OPERATIONS if value else ()
     return value
@@ -172,23 +172,23 @@ OperationNames = Annotated[tuple[str, ...], BeforeValidator(_operation_names)]
 
 
 class RolloutConfig(Record):
-    """Everything besides the model and the question that decides a rollout.
+    """Settings of a rollout other than the model and the question.
 
     >>> RolloutConfig(operations=False).operations
     ()
     """
 
     operations: OperationNames = DEFAULT_OPERATIONS
-    """names of the operations that are offered; without any a call ends the rollout unanswered"""
+    """names of the enabled operations; if empty, a call ends the rollout without an answer"""
     limits: RolloutLimits = RolloutLimits()
     sampling: SamplingParams = SamplingParams()
     media: MediaLimits = MediaLimits()
     perturb: bool = False
-    """whether the first executed call is replaced by one that misses the evidence (`rollout.hooks`)"""
+    """whether the first executed call is replaced by an off-target call (`rollout.hooks`)"""
 
 
 class ModelInfo(Record):
-    """What decides the outputs of a model, as far as its backend knows it."""
+    """Identity of a model: everything known to its backend that determines the outputs."""
 
     name: str = ""
     architecture: str = ""
@@ -203,15 +203,15 @@ class ModelInfo(Record):
     served_as: str = ""
     """name at the server"""
     protocol: str = ""
-    """how calls are transferred to a server: text or native"""
+    """format of tool calls in requests to a server: text or native"""
     tools: str = ""
-    """fingerprint of the tool definitions that a server lists itself"""
+    """fingerprint of the tool definitions in requests with native tool calls"""
     server: str = ""
     """kind of server"""
 
 
 class SynthesisInfo(Record):
-    """How a synthesized trace was written."""
+    """Origin of a synthesized trace."""
 
     version: int
     kind: str
@@ -219,14 +219,14 @@ class SynthesisInfo(Record):
 
 
 class TrainingInfo(Record):
-    """Policy in training that sampled a trace."""
+    """Training state of the policy that sampled a trace."""
 
     step: int
-    """optimizer steps that the policy had made"""
+    """number of completed optimizer steps"""
 
 
 class RunSettings(RolloutConfig):
-    """Everything that decides an outcome: the rollout configuration, the model, and how it was prompted."""
+    """Everything that determines an outcome: the rollout configuration, the model and its prompt format."""
 
     model: ModelInfo = ModelInfo()
     dialect: str = ""
@@ -239,6 +239,6 @@ class RunSettings(RolloutConfig):
     """set when the trace was sampled from a policy in training"""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all settings as JSON values; what the backend does not know of its model is left out."""
+        """Return all settings as JSON values. Unknown properties of the model are omitted."""
         fields = self.model_dump(mode="json", exclude_none=True)
         return fields | {"model": self.model.model_dump(mode="json", exclude_defaults=True)}

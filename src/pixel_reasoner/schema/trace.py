@@ -1,8 +1,7 @@
-"""The trace: everything that happened while one question was answered.
+"""Trace: the record of one rollout.
 
-A `Trace` is the only thing that crosses a module border. Grading, reports, evaluations, SFT examples and RL samples are
-functions of it. It contains no pixels: a `Picture` records which medium it comes from and which region of it was
-shown, so it can be recomputed, and a buffer of rollouts costs kilobytes per rollout.
+Grading, reports, evaluations, SFT examples and RL samples are functions of a `Trace`. It contains no pixels: a
+`Picture` records its media item and region, so its pixels can be recomputed. A trace takes kilobytes of memory.
 
 Conventions
     numbers         pictures (and sampled frames) are numbered from 1, results of operations continue the count
@@ -33,24 +32,24 @@ if TYPE_CHECKING:
 
 
 class Transform(Record):
-    """A change of a region after it was cropped, for example a rotation (`media.transforms`)."""
+    """Transform of a region after cropping, for example a rotation (`media.transforms`)."""
 
     name: str
     arguments: dict[str, Any] = Field(default_factory=dict)
 
 
-MAX_SEEN_PX = 100_000_000
-"""pixels of a copy that a model received; the largest budgets of released models have an eighth of it"""
+MAX_PROMPT_PICTURE_PX = 100_000_000
+"""pixels of a resized picture in the prompt; the largest budgets of published models are an eighth of it"""
 
 
-def _seen_size(size: Size) -> Size:
-    if size[0] * size[1] > MAX_SEEN_PX:
-        raise ValueError(f"must have at most {MAX_SEEN_PX:,} pixels")
+def _check_prompt_px(size: Size) -> Size:
+    if size[0] * size[1] > MAX_PROMPT_PICTURE_PX:
+        raise ValueError(f"must have at most {MAX_PROMPT_PICTURE_PX:,} pixels")
     return size
 
 
 class Picture(Record):
-    """A reference to pixels: which medium, which frame, which region, and at what size it was shown."""
+    """Reference to pixels: media item, frame, region, and size in the prompt."""
 
     number: PositiveInt
     medium: NonNegativeInt
@@ -62,23 +61,23 @@ class Picture(Record):
     """region of the full-resolution source, before any transform"""
     source_px: RecordedSize
     """size of that region in source pixels"""
-    seen_px: Annotated[RecordedSize, AfterValidator(_seen_size)]
-    """size of the copy that the model received"""
+    seen_px: Annotated[RecordedSize, AfterValidator(_check_prompt_px)]
+    """size of the resized picture in the prompt"""
     parent: PositiveInt | None = None
-    """number of the picture that an operation was called on"""
+    """number of the picture that the operation was applied to"""
     transforms: tuple[Transform, ...] = ()
     """changes applied to the region, in order"""
 
 
 class FrameSampling(Record):
-    """Which frames of a video or of a folder were sampled."""
+    """Sampled frames of a video or a folder of frames."""
 
     medium: NonNegativeInt
     """index into `Question.media`, from 0"""
     num_frames: PositiveInt
-    """frames that were asked for; a shorter medium returns all it has"""
+    """requested number of frames; of a shorter clip all frames are used"""
     indices: tuple[NonNegativeInt, ...] = ()
-    """positions of the sampled frames in the medium, from 0; empty when not recorded"""
+    """positions of the sampled frames in the clip, from 0; empty when not recorded"""
 
 
 class Thought(Record):
@@ -88,24 +87,24 @@ class Thought(Record):
 
 
 class Text(Record):
-    """Words of the reply."""
+    """Text of the reply outside of thoughts and calls."""
 
     text: str
 
 
 class ToolCall(Record):
-    """A call of an operation, in the project's own names and coordinates."""
+    """Tool call, with operation names and coordinates of this project."""
 
     name: str
     arguments: dict[str, Any]
 
 
 Part = Thought | Text | ToolCall
-"""One part of a turn. The field names tell them apart in JSON."""
+"""Part of a turn. In JSON the field names distinguish the types."""
 
 
 class CallErrorKind(StrEnum):
-    """Why a call was not executed. Operations of other packages may add kinds of their own."""
+    """Reason for which a call was rejected. Operations of other packages may add their own kinds."""
 
     MALFORMED_CALL = "malformed_call"
     """the call is not JSON, or not an object with a name and arguments"""
@@ -126,14 +125,14 @@ class CallErrorKind(StrEnum):
 
 
 class Observation(Record):
-    """Result of a call: new pictures, or the reason why the call was rejected."""
+    """Result of a call: new pictures, or the reason for its rejection."""
 
     text: str
     pictures: tuple[Picture, ...] = ()
     error: Annotated[CallErrorKind | str | None, Field(union_mode="left_to_right")] = None
     """None when the call was executed"""
     call: NonNegativeInt = 0
-    """index of the call of the turn that this answers, from 0; 0 when no call could be read"""
+    """index of the call in the turn, from 0; 0 when no call could be parsed"""
 
 
 class Turn(Record):
@@ -142,22 +141,22 @@ class Turn(Record):
     text: str
     """generated text, verbatim, without the end token"""
     parts: tuple[Part, ...] = ()
-    """thoughts, words and calls of the text in their order; calls alone in traces of schema version 1"""
+    """thoughts, texts and calls in order; only calls in traces of schema version 1"""
     observations: tuple[Observation, ...] = ()
     """results of the calls, in order"""
     mistake: bool = False
-    """a deliberate mistake of a synthesized trace: the call gets no training loss"""
+    """whether the call is a deliberate mistake of a synthesized trace; it is excluded from the training loss"""
     token_ids: TokenIds = array("i")
     logprobs: Logprobs = array("f")
     num_prompt_tokens: NonNegativeInt = 0
     num_completion_tokens: NonNegativeInt | None = None
-    """generated tokens as a server counted them, which returns no ids"""
+    """number of generated tokens reported by a server that returns no token ids"""
     generate_s: FiniteFloat = 0.0
     operate_s: FiniteFloat = 0.0
 
     @property
     def num_new_tokens(self) -> int | None:
-        """Number of generated tokens; None where the backend returned neither ids nor a number."""
+        """Number of generated tokens; None if the backend returned neither ids nor a number."""
         return len(self.token_ids) or self.num_completion_tokens
 
     @property
@@ -172,7 +171,7 @@ class Turn(Record):
 
     @property
     def observation(self) -> Observation | None:
-        """The first result; None when nothing was called."""
+        """The first result; None when the turn contains none."""
         return next(iter(self.observations), None)
 
     @property
@@ -190,11 +189,11 @@ class Step(Record):
     text: str = ""
     call: ToolCall | None = None
     observation: Observation | None = None
-    """result of the call, or why it was rejected"""
+    """result of the call, or reason for its rejection"""
 
 
 class StopReason(StrEnum):
-    """Why a rollout ended."""
+    """Reason for which a rollout stopped."""
 
     ANSWERED = "answered"
     NO_ANSWER = "no_answer"
@@ -202,19 +201,19 @@ class StopReason(StrEnum):
     MAX_TURNS = "max_turns"
     MAX_PICTURES = "max_pictures"
     MAX_NEW_TOKENS = "max_new_tokens"
-    """a turn was cut off"""
+    """a turn was truncated"""
     MAX_CONTEXT = "max_context"
     """the next turn would not fit into the context"""
     FAILED = "failed"
-    """the question could not be asked at all; `Trace.error` contains the reason"""
+    """the request failed; `Trace.error` contains the reason"""
     CANCELLED = "cancelled"
     """the request was cancelled"""
     DEADLINE = "deadline"
-    """the request did not finish in its time"""
+    """the request exceeded its deadline"""
 
 
 class Trace(VersionedRecord):
-    """One question and all that happened until it stopped."""
+    """Record of one rollout: question, turns, observations, answer and settings."""
 
     record_name: ClassVar[str] = "trace"
 
@@ -228,14 +227,14 @@ class Trace(VersionedRecord):
     sampling: tuple[FrameSampling, ...] = ()
     """frames that were sampled from videos and folders"""
     notes: tuple[str, ...] = ()
-    """what the pictures show differently from their files or leave out: stretched greyscale, other pages"""
+    """differences between decoded pictures and their files: stretched greyscale, omitted pages"""
     turns: tuple[Turn, ...] = ()
     stop: StopReason
     answer: str | None = None
-    """content of the last `\\boxed{}`; None when there is none"""
+    """content of the last `\\boxed{}`; None without one"""
     error: str | None = None
     settings: RunSettings = RunSettings()
-    """everything that decides the outcome: model, dialect, budgets, limits, sampling"""
+    """everything that determines the outcome: model, dialect, budgets, limits, sampling"""
     versions: dict[str, str] = Field(default_factory=dict)
     seconds: FiniteFloat = 0.0
 
@@ -253,20 +252,20 @@ class Trace(VersionedRecord):
         return [step for number, turn in enumerate(self.turns) for step in _steps(number, turn)]
 
     def crops(self, *, full_resolution: bool = False) -> list[Image.Image]:
-        """Return the images that operations added, as the model received them.
+        """Return the images that operations added, at the size in the prompt.
 
         Args:
-            full_resolution: return the pixels of the source instead.
+            full_resolution: return them at source resolution instead.
 
         Raises:
-            InputError: a medium that cannot be opened again.
+            InputError: a media item cannot be opened again.
         """
         from pixel_reasoner import display
 
         return display.crops(self, full_resolution=full_resolution)
 
     def show(self) -> Path | None:
-        """Show the trace in a notebook, or else as a page in the browser, whose path is returned."""
+        """Display the trace in a notebook. Elsewhere write a page, open it in the browser, and return its path."""
         from pixel_reasoner import display
 
         return display.show(self)
@@ -300,7 +299,7 @@ class Trace(VersionedRecord):
 
     @classmethod
     def migrate(cls, fields: dict[str, Any], version: int) -> dict[str, Any]:
-        """Return the fields of an older version as those of the current one."""
+        """Convert the fields of an older version to the current version."""
         return migrate.trace_v1(fields) if version == 1 else fields
 
 
@@ -315,12 +314,12 @@ def _steps(number: int, turn: Turn) -> Iterator[Step]:
             yield Step(turn=number, thought=part.thought.strip())
         else:
             yield Step(turn=number, text=part.text.strip())
-    for observation in results.values():  # of a call that could not be read
+    for observation in results.values():  # the result of an unparsable call
         yield Step(turn=number, observation=observation)
 
 
 class Conversation(VersionedRecord):
-    """Several questions about one growing set of pictures, each with its trace."""
+    """Traces of consecutive questions that share one growing set of pictures."""
 
     record_name: ClassVar[str] = "conversation"
 
@@ -328,7 +327,7 @@ class Conversation(VersionedRecord):
 
     @classmethod
     def of(cls, exchanges: Sequence[Trace]) -> Conversation:
-        """Return the conversation of traces that follow each other; their `exchange` numbers are set."""
+        """Return the conversation of consecutive traces, with their `exchange` numbers set."""
         numbered = (
             one.model_copy(update={"exchange": number}) for number, one in enumerate(exchanges)
         )
@@ -336,7 +335,7 @@ class Conversation(VersionedRecord):
 
     @classmethod
     def migrate(cls, fields: dict[str, Any], version: int) -> dict[str, Any]:
-        """Return the fields of an older version as those of the current one."""
+        """Convert the fields of an older version to the current version."""
         if version == 1 and isinstance(fields.get("exchanges"), list):
             return {**fields, "exchanges": [migrate.trace_v1(one) for one in fields["exchanges"]]}
         return fields

@@ -1,4 +1,4 @@
-"""Evidence metrics: does an executed operation show the evidence?"""
+"""Evidence metrics: whether an executed operation shows the evidence."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pixel_reasoner.schema.question import Evidence
 from pixel_reasoner.schema.trace import Trace
 
 HIT_SHARE = 0.5
-"""share of an evidence box that must lie inside one executed crop"""
+"""minimum share of an evidence box inside one executed crop"""
 
 
 def evidence_hit(trace: Trace) -> bool | None:
@@ -32,7 +32,7 @@ def evidence_hit(trace: Trace) -> bool | None:
 
 
 def evidence_share(trace: Trace) -> float | None:
-    """Return the mean share of each evidence box that its best crop shows; None without boxes."""
+    """Return the mean share of each evidence box inside its best crop; None without boxes."""
     evidence = trace.question.evidence
     if evidence is None or not evidence.boxes:
         return None
@@ -46,7 +46,8 @@ def evidence_share(trace: Trace) -> float | None:
 def iou(trace: Trace) -> float | None:
     """Return the mean IoU of each evidence box with its best region that was zoomed into; None without boxes.
 
-    TreeBench's own metric uses the `<box>[x1,y1,x2,y2]</box>` (pixels) of the text. So does this where no region was zoomed into.
+    TreeBench's metric uses the `<box>[x1,y1,x2,y2]</box>` (pixels) of the text. This function does the same if no
+    region was zoomed into.
     """
     evidence = trace.question.evidence
     if evidence is None or not evidence.boxes:

@@ -1,21 +1,25 @@
-r"""Extraction of the answer from a message, without a judge model.
+r"""Extraction of the final answer from a model reply, without a judge model.
 
-Thoughts are left out. What a message states comes first, in this order:
+Thoughts are ignored. Explicit statements are tried in this order:
 
 1. the last balanced `\boxed{}`
 2. the last `<answer>...</answer>`
-3. the last `"answer"` in JSON
+3. the last value of `"answer"` in JSON
 4. the words after the last "the answer is" or "Answer:"
 
-The first that fits the type of the question is used: one option for a choice, one number for a number. If none fits, the first is the
-answer, and wrong; an announcement of two options or numbers ("7 or 8") is no answer. A message that states nothing and calls no
-operation implies an answer by its only line or its last sentence:
+The first statement that fits the question type is used: one option for a choice, one number for a number. If none fits,
+the first
+statement is the answer and counts as wrong. An announcement of two options or numbers ("7 or 8") is no answer. A reply
+without
+an explicit statement and without a tool call implies an answer by its only line or its last sentence:
 
-- a choice: the only option named by its letter (`(C)`, `option C`, `C.`), or else by its text, and not denied ("not red");
-- a number: the only number, or the one after a word for the result ("in total", "so"); "no dogs" is 0 where dogs are asked for;
-- any other answer: a single line, or what the last sentence quotes ('It says "STOP"').
+- a choice: the only option named by its letter (`(C)`, `option C`, `C.`), or else by its text, and not negated ("not
+red");
+- a number: the only number, or the one after a result word ("in total", "so"); "no dogs" is 0 if the question is about
+dogs;
+- any other answer: a single line, or the quoted text in the last sentence ('It says "STOP"').
 
-Where a message contains thoughts alone, what they state is used. The first capital letter of a message is never used.
+If a reply contains only thoughts, their statements are used. The first capital letter of a reply is never used.
 """
 
 from __future__ import annotations
@@ -32,14 +36,14 @@ from pixel_reasoner.scoring.options import options_mentioned, options_stated
 
 
 def answer_of(trace: Trace) -> str | None:
-    """Return the answer of a trace: the recorded one, or else one extracted from its last message."""
+    """Return the recorded answer of a trace, or else the answer extracted from its last message."""
     if trace.answer is not None or trace.stop is not StopReason.NO_ANSWER or not trace.turns:
         return trace.answer
     return extract(trace.turns[-1].text, trace.question)
 
 
 def extract(text: str, question: Question) -> str | None:
-    r"""Return the answer in a message, in the order of this module; None when there is none.
+    r"""Return the answer in a message, or None. The search order is in the module docstring.
 
     Time is proportional to the length of the message.
 
@@ -72,22 +76,22 @@ def extract(text: str, question: Question) -> str | None:
 
 @dataclass(frozen=True)
 class _Statement:
-    """Words that a message states as its answer."""
+    """Text that a message states as its answer."""
 
     text: str
     is_final: bool
-    """whether they are in a box, in tags or in JSON, and so nothing but the answer"""
+    """whether the text is the exact content of a box, tags or JSON"""
     has_decimal_comma: bool
 
 
 @dataclass(frozen=True)
 class _Reader:
-    """How answers of one type are found."""
+    """Answer extraction for one answer type."""
 
     stated: Callable[[_Statement, Question], str | None]
-    """statement -> the answer in it; None where it is of another type"""
+    """statement -> the answer in it; None for another type"""
     implied: Callable[[str, Question], str | None]
-    """message that states nothing -> its answer"""
+    """message without a statement -> its implied answer"""
     is_ambiguous: Callable[[str, Question], bool] = lambda text, question: False
     """whether a statement names several answers"""
 
@@ -99,7 +103,7 @@ def _statements(text: str) -> list[_Statement]:
         words = find(text)
         if words is not None and words.strip():
             is_short = is_final and len(words) <= MAX_ANSWER_CHARS
-            inner = phrases.announced(words) if is_short else None
+            inner = phrases.announced_answer(words) if is_short else None
             words = (inner or words).strip()
             found.append(
                 _Statement(words if is_final else words[:MAX_ANSWER_CHARS], is_final, has_comma)
@@ -118,7 +122,7 @@ def boxed(text: str) -> str | None:
     >>> boxed(r"First \boxed{a}, no: \boxed{\frac{1}{2}}.")
     '\\frac{1}{2}'
     """
-    # One pass over the braces, so that a long text of unbalanced ones costs no more than another.
+    # One pass over the braces keeps the time linear for long texts with unbalanced braces.
     found: tuple[int, int] | None = None
     first = text.find(BOXED)
     if first < 0:
@@ -151,9 +155,9 @@ _FINDERS: tuple[tuple[Callable[[str], str | None], bool], ...] = (
     (boxed, True),
     (tagged, True),
     (phrases.json_answer, True),
-    (phrases.announced, False),
+    (phrases.announced_answer, False),
 )
-# `\b` is a backspace where a model's JSON was decoded once too often.
+# `\b` becomes a backspace when a model's JSON is decoded twice.
 _BOX_VARIANTS = re.compile(r"\\f?box(?:ed)?\s?\{|\x08oxed\s?\{|\\boxed\s([A-Za-z0-9])(?!\w)")
 
 
@@ -207,7 +211,7 @@ def _stated_number(statement: _Statement, question: Question) -> str | None:
     for part in (head, text):
         if parse_number(part) is not None:
             return part.strip()
-    return "0" if phrases.says_none(text, question.text) else None
+    return "0" if phrases.denies_existence(text, question.text) else None
 
 
 # The number comes before its reason, a comma or a parenthesis; not before "(12)" after "twelve".
@@ -218,7 +222,7 @@ def _implied_number(text: str, question: Question) -> str | None:
     text = text[-MAX_ANSWER_CHARS:].rpartition("\n")[2]
     if phrases.uses_decimal_comma(text):
         text = phrases.with_decimal_points(text)
-    if phrases.says_none(text, question.text):
+    if phrases.denies_existence(text, question.text):
         return "0"
     for part in (text, *phrases.conclusions(text, question.text)):
         if parse_number(part) is not None:
@@ -243,7 +247,7 @@ def _stated_text(statement: _Statement, question: Question) -> str | None:
 
 def _implied_text(text: str, question: Question) -> str | None:
     del question
-    found = phrases.said(phrases.last_sentence(text[-MAX_ANSWER_CHARS:]))
+    found = phrases.quoted_text(phrases.last_sentence(text[-MAX_ANSWER_CHARS:]))
     if found is not None:
         return found
     return None if "\n" in text else text or None

@@ -1,10 +1,14 @@
-r"""Typed comparison of an answer with the accepted ones, without a judge model.
+r"""Typed comparison of an answer with the accepted answers, without a judge model.
 
-Training rewards the content of the last balanced `\boxed{}` (`grade_trace`). Evaluation extracts the answer from the model's last
-message (`grade_reply`, `scoring.extraction`). A missing answer is `unparsed`: it counts as wrong and is shown separately.
+Training rewards the content of the last balanced `\boxed{}` (`grade_trace`). Evaluation extracts the answer from the
+model's last
+message (`grade_reply`, `scoring.extraction`). A missing answer is `unparsed`: it counts as wrong and is reported
+separately.
 
-Deliberate departures from the upstream scorer: words are not parsed as products of symbols ("no" is not "on"), the first
-capital letter of a text is not an answer, and there are no negative scores. `scoring.upstream` computes what that scorer returns.
+Deliberate departures from the upstream scorer: words are not parsed as products of symbols ("no" is not "on"), the
+first
+capital letter of a text is not an answer, and there are no negative scores. `scoring.upstream` computes the upstream
+score.
 """
 
 from __future__ import annotations
@@ -20,9 +24,9 @@ from pixel_reasoner.schema.question import AnswerType, Question
 from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.scoring.extraction import answer_of
 from pixel_reasoner.scoring.latex import latex_to_text
-from pixel_reasoner.scoring.numbers import parse_number, stripped, unwrapped
+from pixel_reasoner.scoring.numbers import parse_number, strip_latex, stripped
 from pixel_reasoner.scoring.options import options_stated, same_words
-from pixel_reasoner.scoring.phrases import says_none
+from pixel_reasoner.scoring.phrases import denies_existence
 
 ANLS_THRESHOLD = 0.5
 RELAXED_ERROR = 0.05
@@ -51,9 +55,10 @@ class Scorer(StrEnum):
     TYPED = "typed"
     """this module: the definition of each benchmark"""
     HARNESS = "harness"
-    """the same, but ANLS and relaxed accuracy as lmms-eval and VLMEvalKit compute them, for comparison with their results"""
+    """typed, with ANLS and relaxed accuracy computed as in lmms-eval and VLMEvalKit, for comparison with their
+    results"""
     RELEASED = "released"
-    """the scorer of Pixel Reasoner's released code, with its faults (`scoring.upstream`)"""
+    """upstream-compatible scorer: the scorer of Pixel Reasoner's code, with its faults (`scoring.upstream`)"""
 
 
 def grade(answer: str | None, question: Question, scorer: Scorer = Scorer.TYPED) -> Grade | None:
@@ -76,12 +81,12 @@ def grade(answer: str | None, question: Question, scorer: Scorer = Scorer.TYPED)
 
 
 def grade_trace(trace: Trace) -> Grade | None:
-    r"""Return the grade of the `\boxed{}` answer of a trace, which training rewards."""
+    r"""Return the grade of the `\boxed{}` answer of a trace. Training rewards this grade."""
     return grade(trace.answer, trace.question)
 
 
 def grade_reply(trace: Trace, scorer: Scorer = Scorer.TYPED) -> Grade | None:
-    """Return the grade of the answer in a trace's last message, which evaluation counts."""
+    """Return the grade of the answer in a trace's last message. Evaluation reports this grade."""
     if scorer is Scorer.RELEASED:
         response = "\n".join(turn.text for turn in trace.turns)
         return grade_upstream(response, trace.question) if trace.question.answer else None
@@ -104,7 +109,7 @@ def is_right(trace: Trace) -> bool:
     return found is not None and found.outcome is Outcome.CORRECT
 
 
-# --- whether it is right ---
+# --- comparison ---
 
 
 def _score(answer: str, gold: str, question: Question, harness: bool) -> float:
@@ -132,10 +137,11 @@ def anls(answer: str, gold: str, *, harness: bool = False) -> float:
     """Return the normalised Levenshtein similarity if it is above one half, else 0 (ST-VQA, arXiv 1905.13648, equation 1).
 
     Args:
-        answer: of the model.
-        gold: an accepted one.
-        harness: as in lmms-eval and VLMEvalKit: edits of the normalised texts over the length of the raw ones, and exactly
-            one half counts.
+        answer: answer of the model.
+        gold: accepted answer.
+        harness: compute as lmms-eval and VLMEvalKit do: edits of the normalised texts over the length of the raw texts,
+        and
+            exactly one half counts.
 
     >>> anls("Paris", "paris"), anls("Rome", "Paris"), anls("47", "42"), anls("47", "42", harness=True)
     (1.0, 0.0, 0.0, 0.5)
@@ -152,12 +158,13 @@ def anls(answer: str, gold: str, *, harness: bool = False) -> float:
 
 
 def relaxed(answer: str, gold: str, *, harness: bool = False) -> float:
-    """Return 1 for a number within 5 % of the accepted one or, where one of the two is not a number, for the same text (ChartQA).
+    """Return 1 for a number within 5 % of the accepted number, or for equal texts if one of the two is not a number (ChartQA).
 
     Args:
-        answer: of the model.
-        gold: the accepted one.
-        harness: as in lmms-eval: a number without separators, units or words, only with `%`; an accepted 0 is a text.
+        answer: answer of the model.
+        gold: accepted answer.
+        harness: compute as lmms-eval does: a number has no separators, units or words, only `%`; an accepted 0 is a
+        text.
 
     >>> relaxed("$1,040", "1000"), relaxed("1,040", "1000", harness=True), relaxed("52 %", "0.5")
     (1.0, 0.0, 1.0)
@@ -192,17 +199,17 @@ def _items(text: str) -> list[str]:
     """Return the items of a list in alphabetical order. A comma within a number does not separate items."""
     items = re.split(
         r",(?!(?<=\d,)\d{3}(?!\d))|[;、\n]|\band\b",
-        unwrapped(text).strip(" []{}"),
+        strip_latex(text).strip(" []{}"),
         flags=re.IGNORECASE,
     )
     return sorted(filter(None, map(stripped, items)))
 
 
-def option_meant(answer: str, options: dict[str, str]) -> str | None:
-    """Return the letter of the only option that an answer stands for; None for none or several.
+def matching_option(answer: str, options: dict[str, str]) -> str | None:
+    """Return the letter of the only option that an answer names; None for none or several.
 
     >>> colours = {"A": "red", "B": "blue"}
-    >>> option_meant("(B) blue", colours), option_meant("Red.", colours), option_meant("green", colours)
+    >>> matching_option("(B) blue", colours), matching_option("Red.", colours), matching_option("green", colours)
     ('B', 'A', None)
     """
     named = [letter for letter in options if letter.lower() in options_stated(answer, options)]
@@ -210,16 +217,16 @@ def option_meant(answer: str, options: dict[str, str]) -> str | None:
 
 
 def _same_number(answer: str, gold: str, question: Question) -> bool:
-    """Return whether values are equal; units are compared where both have one.
+    """Return whether values are equal. Units are compared if both have one.
 
-    A percentage is equal to a number without unit where it is the same share, or where the question asks for a percentage.
+    A percentage equals a number without unit if it is the same share, or if the question asks for a percentage.
     """
     known = parse_number(gold)
     if known is None:  # a number such as 12:30
         return same_words(answer, gold)
     given = parse_number(answer)
     if given is None:
-        return known.value == 0 and says_none(answer, question.text)
+        return known.value == 0 and denies_existence(answer, question.text)
     if given.unit == "%" and not known.unit and _is_equal(given.share, known.value):
         return True
     if not _is_equal(given.value, known.value):
@@ -230,5 +237,5 @@ def _same_number(answer: str, gold: str, question: Question) -> bool:
 
 
 def _is_equal(value: float, other: float) -> bool:
-    """Return whether two numbers are the same, but for the rounding of a product or quotient."""
+    """Return whether two numbers are equal up to the rounding of a product or quotient."""
     return math.isclose(value, other, rel_tol=1e-15)

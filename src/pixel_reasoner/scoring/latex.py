@@ -1,4 +1,4 @@
-r"""Plain text of LaTeX as models write it in answers. Every pattern is linear in the length of the text.
+r"""LaTeX to plain text, for answers of models. Every pattern is linear in the length of the text.
 
 Covered: text and font commands, fractions, powers, spaces, escaped signs, mathematical delimiters. Everything else is unchanged.
 """
@@ -9,7 +9,7 @@ import re
 import unicodedata
 
 MAX_NORMALISED_CHARS = 8192
-"""A longer text is returned as it is: NFKC makes 18 letters of some signs."""
+"""A longer text is returned unchanged: NFKC expands some characters to 18 letters."""
 _MAX_NESTED_FONTS = 4
 _FONT = re.compile(r"\\(?:text|math|operatorname|underline|emph|mbox)[a-z]{0,6}\s*\{([^{}]*)\}")
 _ARGUMENT = r"\s*(?:\{([^{}]*)\}|(\w))"
@@ -24,7 +24,7 @@ _COMMANDS = (
     (re.compile(r"\\(?:[,;:! ]|q?quad(?![a-z]))"), " "),
     (re.compile(r"\\([%$#&_{}])"), r"\1"),
 )
-# As Pandoc finds mathematics: no blank inside either dollar sign, no digit after the second.
+# Pandoc's rule for mathematics: no blank inside either dollar sign, no digit after the second.
 _DOLLARS = re.compile(r"(?<![\w\\$])\$(?![\s$])([^$\n]*)(?<![\s\\])\$(?![\d$])")
 _VULGAR_FRACTION = re.compile(r"(\d?)([¼-¾⅐-⅞])")
 _SUPERSCRIPT = re.compile(r"(?<=\d)([⁺⁻]?[⁰¹²³⁴-⁹]+)")

@@ -1,4 +1,4 @@
-"""Numbers as words in English, Spanish, German and Chinese, and words for none."""
+"""Number words in English, Spanish, German and Chinese, and words for zero."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ENGLISH = _words(
     "seventeen eighteen nineteen"
 )
 _ENGLISH_TENS = _words("twenty thirty forty fifty sixty seventy eighty ninety")
-# Left out: articles ("un", "una", "ein", "eine") and words that are English as well ("once", "elf").
+# Left out: articles ("un", "una", "ein", "eine") and words that are also English ("once", "elf").
 _SPANISH = _words(
     "cero uno dos tres cuatro cinco seis siete ocho nueve diez _ doce trece catorce quince dieciséis diecisiete "
     "dieciocho diecinueve veinte veintiuno veintidós veintitrés veinticuatro veinticinco veintiséis veintisiete "
@@ -54,7 +54,7 @@ _CHINESE_DIGITS = {"零": 0, "〇": 0, "两": 2} | {
     digit: value for value, digit in enumerate("一二三四五六七八九", start=1)
 }
 _CHINESE_SCALES = {"十": 10, "百": 100, "千": 1000, "万": 10_000}
-# A numeral is also a part of other words (一共, 三角形): it counts before a measure word and at the end of a word.
+# A numeral is also part of other words (一共, 三角形): it counts before a measure word and at the end of a word.
 _CHINESE = re.compile(
     rf"[{''.join((*_CHINESE_DIGITS, *_CHINESE_SCALES))}]{{1,12}}"
     r"(?=[个個只隻位名条张辆头件人匹本棵座台次种块把支朵颗枚双对层扇幅顶元米岁年月日%]|[^\u4e00-\u9fff]|$)"
@@ -63,7 +63,7 @@ NONE = re.compile(
     r"\b(?:none|nobody|no one|ningun[oa]s?|ningún|nadie|keine[rns]?|niemand)\b|^\W*(?:没有|无)\W*$",
     re.IGNORECASE,
 )
-"""a word for none"""
+"""word for zero"""
 
 
 def spelled_numbers(text: str) -> Iterator[tuple[float, int, int]]:

@@ -1,4 +1,4 @@
-"""Normalised texts and numbers of answers."""
+"""Normalisation of answer texts and numbers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pixel_reasoner.scoring.latex import latex_to_text
 from pixel_reasoner.scoring.number_words import NONE, spelled_numbers
 
 MAX_ANSWER_CHARS = 2000
-"""Longest text that is searched for a number or an option, so that the time for any message is bounded."""
+"""maximum length of a text that is searched for a number or an option; it bounds the time per message"""
 
 _AROUND = " .,;:!?'\"()[]$*`_\\¿¡。、「」『』《》"
 _SIGNS = str.maketrans(
@@ -19,18 +19,18 @@ _SIGNS = str.maketrans(
 )
 
 
-def unwrapped(text: str) -> str:
-    r"""Return a text without LaTeX, with one kind of dash and of quotation mark."""
+def strip_latex(text: str) -> str:
+    r"""Return a text without LaTeX, with uniform dashes and quotation marks."""
     return latex_to_text(text).translate(_SIGNS)
 
 
-def plain(text: str) -> str:
-    """Return a text in lower case, with single spaces, without LaTeX and punctuation around it."""
-    return stripped(unwrapped(text))
+def normalise_text(text: str) -> str:
+    """Return a text in lower case, with single spaces, without LaTeX and surrounding punctuation."""
+    return stripped(strip_latex(text))
 
 
 def stripped(text: str) -> str:
-    """Return a text that has no LaTeX in lower case, with single spaces, without punctuation around it."""
+    """Return a text without LaTeX in lower case, with single spaces, without surrounding punctuation."""
     return " ".join(text.lower().split()).strip(_AROUND)
 
 
@@ -40,8 +40,8 @@ _OPERATOR = re.compile(r"(?<=[\w)]) ?([=^*<>]|\+(?!\+)) ?(?=[\w(])")
 
 
 def words_of(text: str) -> str:
-    """Return the words of a text, to find one text in another."""
-    return " ".join(_WORDS.findall(_OPERATOR.sub(r"\1", plain(text))))
+    """Return the words of a text, separated by single spaces, for a search of one text in another."""
+    return " ".join(_WORDS.findall(_OPERATOR.sub(r"\1", normalise_text(text))))
 
 
 class NumberWithUnit(NamedTuple):
@@ -58,7 +58,7 @@ class NumberWithUnit(NamedTuple):
 
 _DECIMAL = r"(?:(?:\d{1,3}(?:[, ]\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)"
 _NUMBER = re.compile(
-    # After a letter or a full stop there is no number, except after Chinese and Japanese letters.
+    # No number starts after a letter or a full stop, except after Chinese and Japanese letters.
     r"(?<![^\W\u3040-\u30ff\u4e00-\u9fff])(?<!\.)(?P<sign>[-+]?)(?:"
     r"(?:(?P<whole>\d{1,9})\s)?(?P<above>\d{1,15})\s?/\s?(?P<below>\d{1,15})(?![/.,]?\d)"
     rf"|(?:(?:(?P<mantissa>{_DECIMAL})\s?[×x*·⋅]\s?)?10\s?\^\s?|(?P<significand>{_DECIMAL})[eE])"
@@ -110,10 +110,12 @@ _MAX_UNIT_CHARS = 100
 
 
 def parse_number(text: str) -> NumberWithUnit | None:
-    r"""Return the only number in a text, with its unit; None when there is none or several, or the text is too long.
+    r"""Return the only number in a text, with its unit; None if there is none or several, or if the text is too long.
 
-    Separators of thousands, fractions, powers of ten, number words, `%`, common units and scales are parsed; of `2 + 3 = 5` the
-    result. A number that is repeated in parentheses, as in `twelve (12)`, is one. Other words are ignored. A word for none is 0.
+    Thousands separators, fractions, powers of ten, number words, `%`, common units and scales are parsed. For `2 + 3 =
+    5` the
+    result is parsed. A number repeated in parentheses, as in `twelve (12)`, counts once. Other words are ignored. A
+    word for zero is 0.
 
     >>> parse_number("about 3.5 million dollars").value, parse_number("3 or 4")
     (3500000.0, None)
@@ -122,7 +124,7 @@ def parse_number(text: str) -> NumberWithUnit | None:
     """
     if len(text) > MAX_ANSWER_CHARS:
         return None
-    text = unwrapped(text)[: MAX_ANSWER_CHARS + 1]  # NFKC may have made it longer
+    text = strip_latex(text)[: MAX_ANSWER_CHARS + 1]  # NFKC can make it longer
     text = re.sub(r"\bper cent\b", "percent", text, flags=re.IGNORECASE)
     text = text.rpartition("=")[2]
     found = _without_repetition(
@@ -162,7 +164,7 @@ def _with_unit(value: float, before: str, after: str) -> NumberWithUnit | None:
 
 
 def _without_repetition(text: str, found: list[_Found]) -> list[_Found]:
-    """Return numbers without those in parentheses that repeat the number before them."""
+    """Return the numbers, without a number in parentheses that repeats the one before it."""
     kept: list[_Found] = []
     for one in found:
         if kept and kept[-1][0] == one[0] and text[kept[-1][2] : one[1]].strip() == "(":

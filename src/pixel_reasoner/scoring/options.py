@@ -1,4 +1,4 @@
-"""Options of a choice that a text names: by letter or by their text."""
+"""Options of a multiple-choice question that a text names, by letter or by text."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
-from pixel_reasoner.scoring.numbers import MAX_ANSWER_CHARS, plain, unwrapped, words_of
+from pixel_reasoner.scoring.numbers import MAX_ANSWER_CHARS, normalise_text, strip_latex, words_of
 
 _NAME = "(?:option|choice|letter|answer|opción|opcion|选项|选)"
 _REASON = "(?:since|because|as|so|which|not|given|porque|ya que|weil|da|denn|no|nicht)"
 _OR = r"(?:or|and|oder|und|o|u|y|或者?|和|/)"
 _VERDICT = r"(?:is|would be|ist|es|是)\s*(?:the |la |die |el )?(?:correct|right|best|answer|richtig|correct[ao]|正确)"
-# "isn't in the kitchen", "no es rojo": a negation, and a few words before what it denies.
+# "isn't in the kitchen", "no es rojo": a negation, and a few words before the negated words.
 _NOT = (
     r"(?:\b(?:not|cannot|nicht|keine?|no(?= es\b)|rather than|instead of|(?:an)?statt|en (?:lugar|vez) de)\b|n't\b|"
     r"而?不是|并非|而非)"
@@ -25,11 +25,11 @@ class _Patterns(NamedTuple):
     """Patterns for the letters and texts of one question's options."""
 
     lead: re.Pattern[str]
-    """a letter at the start of an answer, and what shows that it is one"""
+    """a letter at the start of an answer, and the characters that mark it as a letter"""
     alone: re.Pattern[str]
     key: re.Pattern[str]
     signs: tuple[re.Pattern[str], ...]
-    """letters in a sentence that stand for options; not any capital: "A look", "I see\""""
+    """letters in a sentence that name options; not any capital: "A look", "I see\""""
     denied: re.Pattern[str]
 
 
@@ -73,17 +73,17 @@ def _patterns_of(options: dict[str, str], default: str) -> _Patterns:
 
 
 def options_stated(answer: str, options: dict[str, str]) -> set[str]:
-    """Return the letters, in lower case, that an answer may stand for: a letter, `(A) red`, `A: red`, the text of an option."""
+    """Return the letters, in lower case, that an answer may name by a letter, `(A) red`, `A: red`, or the text of an option."""
     answer = answer[:MAX_ANSWER_CHARS]
-    given = plain(answer)
-    named = {plain(letter): plain(option) for letter, option in options.items()}
+    given = normalise_text(answer)
+    named = {normalise_text(letter): normalise_text(option) for letter, option in options.items()}
     if given in named or not given:  # before the texts: the text of an option may be "B"
         return {given}
     bare = answer.strip().lower()
     exact = [
         letter.lower() for letter in options if bare in (letter.lower(), f"({letter.lower()})")
     ]
-    if exact:  # a letter that `plain` changes, such as "a-"
+    if exact:  # a letter that `normalise_text` changes, such as "a-"
         return set(exact)
     patterns = _patterns_of(options, "ABCDEFGHIJKLMNOPQRSTUVWXYZ")
     if len({one.lower() for one in patterns.signs[0].findall(answer)}) > 1:
@@ -97,22 +97,22 @@ def options_stated(answer: str, options: dict[str, str]) -> set[str]:
     if same:
         return same
     # A space alone after the letter is not enough: "a car" is not A.
-    lead = patterns.lead.match(unwrapped(answer)[:MAX_ANSWER_CHARS])
+    lead = patterns.lead.match(strip_latex(answer)[:MAX_ANSWER_CHARS])
     if lead:
         return {lead[1].lower()}
     return {letter for letter, option in named.items() if option and same_words(given, option)}
 
 
 def _without_spaces(text: str) -> str:
-    """Return a formula without the spaces between its signs; any other text unchanged."""
+    """Return a formula without the spaces around its operators; any other text unchanged."""
     return "".join(text.split()) if re.search(r"[=^+*<>]", text) else text
 
 
 def options_mentioned(text: str, options: dict[str, str]) -> set[str]:
-    """Return the options that a sentence names, by their letters or else by their texts, without those that it denies."""
+    """Return the options that a sentence names by letter, or else by text, without negated options."""
     patterns = _patterns_of(options, "ABCDEFGHIJ")
     known = {letter.lower(): letter for letter in options}
-    text = patterns.denied.sub(" ", unwrapped(text[-MAX_ANSWER_CHARS:])[-MAX_ANSWER_CHARS:])
+    text = patterns.denied.sub(" ", strip_latex(text[-MAX_ANSWER_CHARS:])[-MAX_ANSWER_CHARS:])
     if patterns.alone.fullmatch(text):
         return {known.get(one.lower(), one.upper()) for one in patterns.key.findall(text)}
     named: set[str] = set()
@@ -127,7 +127,7 @@ def options_mentioned(text: str, options: dict[str, str]) -> set[str]:
         for letter, option in ((letter, words_of(text)) for letter, text in options.items())
         if _is_within(option, words)
     }
-    # "dark blue" contains "blue": the longer text is the option.
+    # "dark blue" contains "blue": the longer text wins.
     return {
         letter
         for letter, option in found.items()
@@ -142,8 +142,8 @@ def _is_within(words: str, others: str) -> bool:
 
 
 def same_words(answer: str, accepted: str) -> bool:
-    """Return whether two texts are the same, case, articles and surrounding punctuation aside."""
-    given, known = plain(answer), plain(accepted)
+    """Return whether two texts are equal up to case, articles and surrounding punctuation."""
+    given, known = normalise_text(answer), normalise_text(accepted)
     if given == known:
         return True
     if known in ("yes", "no"):  # "Yes, it is."

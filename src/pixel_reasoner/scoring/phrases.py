@@ -1,4 +1,4 @@
-"""Phrases around an answer: thoughts, announcements, reasons, words for none, in English, Spanish, German and Chinese."""
+"""Phrases around an answer: thoughts, announcements, reasons, words for zero, in English, Spanish, German and Chinese."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _CALL_TAG = re.compile(r"<(?:tool_call|grounding|function_call)>")
 
 
 class Message(NamedTuple):
-    """A message in two parts."""
+    """Message, split into content and thoughts."""
 
     content: str
-    """what is outside of thoughts"""
+    """text outside of thoughts"""
     thought: str
 
 
 def split_thoughts(text: str) -> Message:
-    """Return what is outside and inside of thoughts. Text before a `</think>` without `<think>` is a thought.
+    """Return the text outside and inside of thoughts. Text before a `</think>` without `<think>` is a thought.
 
     >>> split_thoughts("<think>red?</think>It is blue."), split_thoughts("red?</think>blue")
     (Message(content='It is blue.', thought='red?'), Message(content='blue', thought='red?'))
@@ -73,10 +73,10 @@ def _last_match(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
     return next(iter(deque(pattern.finditer(text), maxlen=1)), None)
 
 
-def announced(text: str) -> str | None:
+def announced_answer(text: str) -> str | None:
     r"""Return the words after the last announcement, to the end of its sentence, line or table cell; None for no announcement.
 
-    >>> announced("A look at it. The answer is (C). It is green."), announced("| Sum | Answer |\n|--|--|\n| 2 + 2 | 4 |")
+    >>> announced_answer("A look at it. The answer is (C). It is green."), announced_answer("| Sum | Answer |\n|--|--|\n| 2 + 2 | 4 |")
     ('(C)', '4')
     """
     last = _last_match(_ANNOUNCED, text)
@@ -106,7 +106,7 @@ def json_answer(text: str) -> str | None:
         return None
 
 
-# Between sentences. Chinese has no blank there.
+# Sentence boundaries. Chinese has no blank there.
 _BETWEEN_SENTENCES = re.compile(r"(?<=[\w)\"'*][.!?])\s+(?=[A-Z(*¿¡])|(?<=[。！？])(?=.)")
 
 
@@ -131,20 +131,20 @@ def without_reason(text: str) -> str:
     return _REASON.split(text, maxsplit=1)[0].rstrip(" ,.*_。，")
 
 
-_SAID = re.compile(
+_QUOTED = re.compile(
     r"\b(?:is|are|was|were|says?|reads?|states?|shows?|displays?|named|called)\b\W{0,4}"
     r'(?::\s*(?P<rest>\S[^\n]*)|(?:"(?P<quoted>[^"\n]+)"|\*\*(?P<bold>[^*\n]+)\*\*)\W{0,3}$)',
     re.IGNORECASE,
 )
 
 
-def said(sentence: str) -> str | None:
-    """Return what a sentence quotes or highlights at its end, or names after a colon; None where it denies or does neither.
+def quoted_text(sentence: str) -> str | None:
+    """Return the text that a sentence quotes or highlights at its end, or names after a colon; None if it negates or has neither.
 
-    >>> said('The sign says "STOP".'), said('It does not say "STOP".')
+    >>> quoted_text('The sign says "STOP".'), quoted_text('It does not say "STOP".')
     ('STOP', None)
     """
-    found = _SAID.search(sentence)
+    found = _QUOTED.search(sentence)
     if found is None or re.search(r"\b(?:not|never)\b|n't\b", sentence[: found.start()]):
         return None
     return str(next(filter(None, found.groups()))).strip()
@@ -162,10 +162,10 @@ _NOT_A_THING = _words(
 )
 
 
-def says_none(text: str, question: str) -> bool:
-    """Return whether a text denies that there is what a question asks about: `There are no dogs`, to `How many dogs?`.
+def denies_existence(text: str, question: str) -> bool:
+    """Return whether a text denies the existence of the thing in a question: `There are no dogs`, to `How many dogs?`.
 
-    >>> says_none("There are no dogs.", "How many dogs are there?"), says_none("I have no idea.", "How many dogs?")
+    >>> denies_existence("There are no dogs.", "How many dogs are there?"), denies_existence("I have no idea.", "How many dogs?")
     (True, False)
     """
     asked = _nouns(question)
@@ -181,7 +181,7 @@ def says_none(text: str, question: str) -> bool:
 
 
 def _nouns(text: str) -> set[str]:
-    """Return the words of a text that may name a thing, without endings of the plural."""
+    """Return the words of a text that can name a thing, without plural endings."""
     words = re.findall(r"[^\W\d_]+", text.lower())
     return {_stem(word) for word in words} - _NOT_A_THING
 
@@ -199,10 +199,11 @@ _BOLD = re.compile(r"\*\*([^*\n]+)\*\*")
 
 
 def conclusions(text: str, question: str) -> list[str]:
-    """Return the parts of a text that may state its result, the most certain first.
+    """Return the parts of a text that may state its result, most certain first.
 
-    They are: what is bold, the last sentence, what follows or precedes a word for total or therefore, and what precedes the details
-    after a colon if it names what the question asks about.
+    The parts are: bold text, the last sentence, the text after or before a word for total or therefore, and the text
+    before the
+    details after a colon if it names the thing that the question asks about.
     """
     sentence = last_sentence(text)
     bold = _BOLD.findall(sentence)
@@ -226,13 +227,13 @@ _DECIMAL_COMMA = _words(
 
 
 def uses_decimal_comma(text: str) -> bool:
-    """Return whether a message is in a language that writes 3,5 for 3.5."""
+    """Return whether a message is in a language that writes 3.5 as 3,5."""
     words = re.findall(r"[^\W\d_]+", text.lower())
     return sum(word in _DECIMAL_COMMA for word in words) > sum(word in _ENGLISH for word in words)
 
 
 def with_decimal_points(text: str) -> str:
-    """Return a text with 3.5 for 3,5 and 1250 for 1.250.
+    """Return a text with 3.5 in place of 3,5 and 1250 in place of 1.250.
 
     >>> with_decimal_points("3,5 km, 1.250,75")
     '3.5 km, 1250.75'

@@ -1,20 +1,25 @@
 """Rewards of rollouts: correctness, curiosity and the cost of operations, as pure functions of one group.
 
-A group is the G rollouts of one question (arXiv 2505.15966, section 4.2). With RaPR the share of them that executed an
-operation and n_vo(y) how many operations rollout y executed,
+A group is the G rollouts of one question (arXiv 2505.15966, section 4.2). RaPR is the share of rollouts that executed
+an
+operation, and n_vo(y) is the number of operations that rollout y executed:
 
     r'(x, y) = r(x, y) + alpha * max(H - RaPR(x), 0) * 1[n_vo(y) >= 1] + beta * min(N - n_vo(y), 0)
 
-A group in which too few rollouts use operations gets a bonus for those that do, until the share H is reached; a rollout with
-more than N operations is charged.
+If the share of rollouts with operations is below H, each rollout with an operation gets a bonus. Each operation beyond
+N
+costs beta.
 
-Departures from the paper: none. `Variant.RELEASED_CODE` is the formula of the released code, which differs from the paper
-in three ways: the bonus is divided by RaPR and scaled by 1/8 (pictures) or 1/6 (videos) instead of alpha, rejected calls
-count as operations, and a right answer whose last call was rejected counts as wrong. Its indexing bug is not reproduced:
-there the rejected calls of the first group of a batch were applied to every group. Nor are its negative rewards for answers
-that cannot be parsed, unless `unparsed` is set to -1.
+Departures from the paper: none. `Variant.RELEASED_CODE` is the upstream formula, which differs from the paper in three
+ways:
+the bonus is divided by RaPR and scaled by 1/8 (pictures) or 1/6 (videos) instead of alpha, rejected calls count as
+operations, and a right answer whose last call was rejected counts as wrong. Its indexing bug is not reproduced: it
+applied the rejected calls of the first group of a batch to every group. Its negative rewards for unparsed answers are
+not
+reproduced either, unless `unparsed` is set to -1.
 
-Rewards of one trace that runs add by name (`reward_functions`) are in `REWARDS`. Another package adds one with an entry point:
+`REWARDS` contains rewards of one trace, which a run adds by name (`reward_functions`). Another package adds one with an
+entry point:
 
     [project.entry-points."pixel_reasoner.rewards"]
     short = "my_package:reward_short_answers"
@@ -62,24 +67,24 @@ class Variant(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class RewardConfig:
-    """The constants of the reward, by the paper's symbols."""
+    """Constants of the reward, named by the paper's symbols."""
 
     alpha: float = 0.5
-    """weight of curiosity; 0 switches it off"""
+    """weight of curiosity; 0 disables it"""
     beta: float = 0.05
-    """cost of each operation beyond N; 0 switches it off"""
+    """cost of each operation beyond N; 0 disables it"""
     H: float = 0.3
-    """share of a group's rollouts that should use operations, in [0, 1]"""
+    """target share of a group's rollouts that use operations, in [0, 1]"""
     N: int = 1
-    """number of operations that are free"""
+    """number of operations without cost"""
     variant: Variant = Variant.PAPER
-    """`paper`, or the formula of the released code, which ignores alpha"""
+    """`paper`, or the formula of the upstream code, which ignores alpha"""
     curiosity_for_right_answers_only: bool = False
-    """whether the bonus is given only where the answer is right; the paper always gives it"""
+    """whether only rollouts with a right answer get the bonus; in the paper all get it"""
     ignored_refusal_is_wrong: bool = False
-    """whether a right answer counts as wrong when the last call before it was rejected and not repaired"""
+    """whether a right answer counts as wrong if the last call before it was rejected and not repaired"""
     unparsed: float = 0.0
-    """correctness of a rollout without an answer; the released code uses -1"""
+    """correctness of a rollout without an answer; the upstream code uses -1"""
 
     def __post_init__(self) -> None:
         """Reject constants outside their range."""
@@ -95,8 +100,8 @@ class RewardConfig:
             raise _wrong("unparsed from -1 to 0", self.unparsed)
 
 
-class Shaped(NamedTuple):
-    """Terms of a group's rewards, each with one value per rollout."""
+class RewardTerms(NamedTuple):
+    """Reward terms of a group, each with one value per rollout."""
 
     correctness_G: list[float]
     curiosity_G: list[float]
@@ -104,11 +109,11 @@ class Shaped(NamedTuple):
 
     @property
     def rewards_G(self) -> list[float]:
-        """The sum of the terms."""
+        """Sum of the terms, one value per rollout."""
         return [sum(terms) for terms in zip(*self, strict=True)]
 
 
-def shape(
+def shape_rewards(
     correct_G: Sequence[float],
     num_operations_G: Sequence[int],
     config: RewardConfig | None = None,
@@ -121,14 +126,14 @@ def shape(
         correct_G: correctness of each rollout, usually 0 or 1.
         num_operations_G: number of operations that each rollout executed.
         config: the constants.
-        is_video: whether the question is about a video; only the formula of the released code uses it.
+        is_video: whether the question is about a video; used by the upstream formula only.
 
     Returns:
         rewards_G, in the order of the rollouts.
 
-    >>> [round(reward, 4) for reward in shape([0, 1, 1, 0, 0, 0, 0, 0], [1, 0, 0, 0, 0, 0, 0, 0])]
+    >>> [round(reward, 4) for reward in shape_rewards([0, 1, 1, 0, 0, 0, 0, 0], [1, 0, 0, 0, 0, 0, 0, 0])]
     [0.0875, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0]
-    >>> [round(reward, 4) for reward in shape([1, 1], [1, 3])]
+    >>> [round(reward, 4) for reward in shape_rewards([1, 1], [1, 3])]
     [1.0, 0.9]
     """
     return group_rewards(correct_G, num_operations_G, config, is_video=is_video).rewards_G
@@ -140,8 +145,8 @@ def group_rewards(
     config: RewardConfig | None = None,
     *,
     is_video: bool = False,
-) -> Shaped:
-    """Return the terms of `shape` separately, for logs.
+) -> RewardTerms:
+    """Return the terms of `shape_rewards` separately, for logs.
 
     >>> group_rewards([1, 0], [2, 0]).cost_G
     [-0.05, 0.0]
@@ -154,13 +159,15 @@ def group_rewards(
             bonus if correct > 0 else 0.0
             for bonus, correct in zip(curiosity_G, correct_G, strict=True)
         ]
-    return Shaped([float(one) for one in correct_G], curiosity_G, cost(num_operations_G, config))
+    return RewardTerms(
+        [float(one) for one in correct_G], curiosity_G, cost(num_operations_G, config)
+    )
 
 
 def curiosity(
     num_operations_G: Sequence[int], config: RewardConfig, *, is_video: bool = False
 ) -> list[float]:
-    """Return the bonus alpha * max(H - RaPR, 0) for every rollout with an operation, 0 for the others.
+    """Return the bonus alpha * max(H - RaPR, 0) for every rollout with an operation, 0 for others.
 
     >>> curiosity([0, 0, 0, 1], RewardConfig(alpha=1.0, H=0.5))
     [0.0, 0.0, 0.0, 0.25]
@@ -177,7 +184,7 @@ def curiosity(
 
 
 def cost(num_operations_G: Sequence[int], config: RewardConfig) -> list[float]:
-    """Return the charge beta * min(N - n_vo, 0) for operations beyond N, never positive.
+    """Return beta * min(N - n_vo, 0), the cost of operations beyond N. Never positive.
 
     >>> cost([0, 1, 3], RewardConfig())
     [0.0, 0.0, -0.1]
@@ -195,28 +202,28 @@ def rapr(num_operations_G: Sequence[int]) -> float:
 
 
 def correctness(trace: Trace, config: RewardConfig) -> float:
-    """Return 1 for a right answer, 0 for a wrong one, `config.unparsed` for none.
+    """Return 1 for a right answer, 0 for a wrong answer, `config.unparsed` for no answer.
 
-    The answer of the question must be known.
+    The question must have an accepted answer.
     """
     found = grade_trace(trace)
     assert found is not None, f"question {trace.question.id} has no answer to compare with"
     if found.outcome is Outcome.UNPARSED:
         return config.unparsed
     strict = config.ignored_refusal_is_wrong or config.variant is Variant.RELEASED_CODE
-    if strict and ignored_refusal(trace):
+    if strict and has_unrepaired_rejection(trace):
         return 0.0
     return float(found.outcome is Outcome.CORRECT)
 
 
 def num_operations(trace: Trace, config: RewardConfig) -> int:
-    """Return n_vo of a rollout: executed operations; the released code also counts rejected calls."""
+    """Return n_vo of a rollout: the number of executed operations. The upstream code also counts rejected calls."""
     counted = trace.observations if config.variant is Variant.RELEASED_CODE else trace.executed
     return len(counted)
 
 
-def ignored_refusal(trace: Trace) -> bool:
-    """Return whether the last call of a rollout was rejected, and thus not repaired."""
+def has_unrepaired_rejection(trace: Trace) -> bool:
+    """Return whether the last call of a rollout was rejected and not repaired."""
     observations = trace.observations
     return bool(observations) and observations[-1].error is not None
 

@@ -1,20 +1,23 @@
-r"""The scorer of Pixel Reasoner's released code, for comparison with published results only: it has faults.
+r"""Upstream-compatible scorer, for comparison with published results only: it reproduces the faults of Pixel Reasoner's code.
 
-Its rules, in its order (`rule_reward` and the functions it calls in `experience_maker.py`, commit a3a6c3a), with its faults:
+Rules in upstream order (`rule_reward` and the functions it calls in `experience_maker.py`, commit a3a6c3a), with the
+faults:
 
 - Everything is lower-cased. The first accepted answer with a percent sign is also accepted without it, before all others.
-- The accepted answer and the candidate are parsed as mathematics by math-verify: words become products of symbols, so that
-  "listen" equals "silent" and "no" equals "on"; an accepted answer that does not parse makes the reward -1.
-- Candidates: from the last `\boxed` to the end of the text, the first `<answer>`, the text after the last `Answer:` (never found, as the text is
-  lower-cased); where none of them scores more than 0.99, the whole text.
-- The rule for letters tests whether the second item of the parsed answer is a capital: it never is.
-- An accepted answer with a comma is also right where each of its parts, first seven and last characters cut off as if it were boxed,
-  occurs after the last "boxed": "not troubles, nor the siege" is right for "troubles, the siege".
+- The accepted answer and the candidate are parsed as mathematics by math-verify. Words become products of symbols, so
+  "listen" equals "silent" and "no" equals "on". An accepted answer that does not parse gives the reward -1.
+- Candidates: the text from the last `\boxed` to the end, the first `<answer>`, the text after the last `Answer:` (never
+found, as
+  the text is lower-cased). If none scores more than 0.99, the candidate is the whole text.
+- The letter rule tests whether the second item of the parsed answer is a capital. It never is.
+- An accepted answer with a comma is also right if each of its parts occurs after the last "boxed". The first seven and
+the last
+  character are cut off as if it were boxed: "not troubles, nor the siege" is right for "troubles, the siege".
 - A response that does not parse gets -1.
 
-Departure: of a candidate the first 4,000 characters are parsed, of a whole response the last 4,000.
+Departure: only the first 4,000 characters of a candidate and the last 4,000 of a whole response are parsed.
 
-Left out: the other flags that it returns (end token, repetition, format), which do not change the reward.
+Left out: the other returned flags (end token, repetition, format). They do not change the reward.
 """
 
 from __future__ import annotations
@@ -24,15 +27,15 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from pixel_reasoner.errors import packages_of
+from pixel_reasoner.errors import require_extra
 
 UNPARSED = -1.0
 MAX_PARSED_CHARS = 4000
-"""Characters of a candidate, and of the end of a response, that are parsed: math-verify's time grows with their square."""
+"""maximum characters parsed of a candidate, and of the end of a response: math-verify's time grows with their square"""
 
 
 def upstream_reward(response: str, accepted: Sequence[str]) -> float:
-    r"""Return the reward of a response: 1, 0, or -1 where it or the accepted answers do not parse.
+    r"""Return the reward of a response: 1, 0, or -1 if it or the accepted answers do not parse.
 
     Args:
         response: all generated text.
@@ -99,7 +102,7 @@ def _verified(candidate: str, gold: list[Any]) -> float:
         return float(text[len("\\boxed{") :].startswith(gold[1]))
     if not parsed:
         return UNPARSED
-    # As in the released code, the response is the gold argument.
+    # Upstream passes the response as the gold argument.
     return float(_math_verify().verify(parsed, gold, timeout_seconds=None))
 
 
@@ -110,9 +113,9 @@ def _parse(text: str) -> list[Any]:
 
 @cache
 def _math_verify() -> Any:
-    with packages_of("released", "compare as the released scorer does"):
+    with require_extra("released", "compare as the released scorer does"):
         import math_verify
-    # Its time limits need signals, which only the main thread can use; without limits it warns at every call.
+    # Its time limits need signals, which only the main thread can use. Without limits it warns at every call.
     logging.getLogger("math_verify").setLevel(logging.ERROR)
     return math_verify
 

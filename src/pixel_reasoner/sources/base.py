@@ -1,6 +1,6 @@
-"""What a source of questions is: own rows, public data sets and PixelWorld in one interface.
+"""Interface of question sources: own rows, public data sets and PixelWorld.
 
-A source is a record of its options, so it can be written to settings and sent to other processes:
+A source is a record of options, so it can be written to settings and sent to other processes:
 
     source = open_source("sa1b", data=Path("sa1b"), regions=3)
     for row in source.questions(Path("runs/mine")):
@@ -26,29 +26,30 @@ from pixel_reasoner.schema.record import Record
 from pixel_reasoner.sources.rows import Row, check_rows
 
 MEDIA = "media"
-"""folder, below that of a run, of pictures that a source writes"""
+"""folder of pictures that a source writes, inside the folder of a run"""
 
 
 @runtime_checkable
 class QuestionSource(Protocol):
     """Source of annotated questions.
 
-    A source is a sequence of *units*: small picklable values in a fixed order. `rows` turns a unit into questions, which may be
-    expensive (a scene is rendered). It depends on the unit alone, so units can be processed in any process.
+    A source is a sequence of *units*: small picklable values in a fixed order. `rows` converts a unit to questions,
+    which may be
+    expensive (a scene is rendered). The result depends on the unit alone, so any process can convert any unit.
 
     A source writes files only below `folder/media`. Relative media paths of its questions are relative to `folder`.
     """
 
     name: ClassVar[str]
-    """name in `SOURCES`, and on the command line"""
+    """name in `SOURCES` and on the command line"""
     summary: ClassVar[str]
-    """what it contains, in one line"""
+    """content of the source, in one line"""
 
     def units(self, folder: Path) -> Iterator[Any]:
         """Yield the units in order."""
 
     def rows(self, unit: Any, folder: Path) -> Iterator[Row]:
-        """Yield the questions of a unit, or the reasons why there are none."""
+        """Yield the questions of a unit, or the reasons for skipped rows."""
 
     def questions(self, folder: Path) -> Iterator[Row]:
         """Yield the rows of all units."""
@@ -58,7 +59,7 @@ class QuestionSource(Protocol):
 
 
 class Source(Record):
-    """Base of sources: its fields are the options."""
+    """Base class of sources. The fields are the options."""
 
     name: ClassVar[str]
     summary: ClassVar[str]
@@ -82,21 +83,21 @@ class Source(Record):
 
 
 class FileSource(Source):
-    """Base of sources that read files: each row is a unit."""
+    """Base class of file sources. Each row is a unit."""
 
     data: Path
     """folder or file of the data set"""
 
     def read(self, folder: Path) -> Iterator[Row]:
-        """Yield the rows of the data set; pictures that are inside its own files go below `folder/media`."""
+        """Yield the rows of the data set. Pictures embedded in its files are written below `folder/media`."""
         raise NotImplementedError
 
     def units(self, folder: Path) -> Iterator[Row]:
-        """Yield the rows; one that cannot be used becomes a `SkippedRow`."""
+        """Yield the rows. An unusable row becomes a `SkippedRow`."""
         return check_rows(self.read(folder))
 
     def rows(self, unit: Row, folder: Path) -> Iterator[Row]:
-        """Yield the unit: it is a row."""
+        """Yield the unit itself, because it is a row."""
         del folder
         yield unit
 
@@ -139,7 +140,7 @@ def open_source(name: str, **options: Any) -> QuestionSource:
     """Return a source with options.
 
     Raises:
-        UnknownNameError: there is no such source; the nearest names are listed.
+        UnknownNameError: no such source; the nearest names are listed.
         UsageError: an option is missing, unknown or of another type.
 
     >>> open_source("sa1b", data=Path("photos"), region=3)
@@ -169,7 +170,7 @@ def option_names(kind: type[QuestionSource]) -> list[str]:
 
 
 class QuestionStream(Iterable[Question]):
-    """Questions that are read anew each time they are iterated, so that they need not be in memory.
+    """Re-iterable stream of questions. Each iteration parses the files again, so memory stays constant.
 
     >>> stream = QuestionStream(lambda: (Question(id=str(n), text="?", media=()) for n in range(2)))
     >>> len(list(stream)), len(list(stream))

@@ -1,4 +1,4 @@
-"""Boxes and frames of rows, in the unit and format that a row, or an option of its source, states."""
+"""Boxes and frames of rows, in the unit and format of the row or of a source option."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class BoxUnit(StrEnum):
 
     PIXEL = "pixel"
     FRACTION = "fraction"
-    """of the width and height, 0 to 1"""
+    """fraction of the width and height, 0 to 1"""
     PERMILLE = "permille"
-    """of the width and height, 0 to 1000"""
+    """per mille of the width and height, 0 to 1000"""
 
 
 class BoxFormat(StrEnum):
@@ -38,7 +38,7 @@ class BoxFormat(StrEnum):
 
 
 class Units(Record):
-    """How the numbers of rows are read."""
+    """Units and format of the boxes and frames of rows."""
 
     box_unit: BoxUnit = BoxUnit.PIXEL
     box_format: BoxFormat = BoxFormat.XYXY
@@ -50,10 +50,10 @@ PIXELS = Units()
 
 
 def box_of(numbers: Any, size: Size, units: Units = PIXELS) -> Box:
-    """Return the box of a row as a normalised box of a picture of `size` (width, height) in pixels.
+    """Return a row's box as a normalised box of a picture of `size` (width, height) in pixels.
 
     Raises:
-        RowError: not a box inside the picture, or pixels that are all at most 1: their unit is asked for.
+        RowError: not a box inside the picture, or all pixel values are at most 1 (the message asks for the unit).
 
     >>> box_of([10, 20, 30, 40], (100, 200))
     Box(x1=0.1, y1=0.1, x2=0.3, y2=0.2)
@@ -79,7 +79,7 @@ def box_of(numbers: Any, size: Size, units: Units = PIXELS) -> Box:
 
 
 def _at_side(end: float, side: float) -> float:
-    """Return an end of a box, on the side of the picture where only rounding moved it beyond."""
+    """Return a box edge, moved onto the picture border if only rounding placed it outside."""
     return side if side < end <= side * (1 + 1e-6) else end
 
 
@@ -93,10 +93,10 @@ def _ask_for_unit(numbers: Any, size: Size) -> str:
 def boxes_on_picture(
     boxes: Any, image: int, media: Sequence[MediaItem], units: Units = PIXELS
 ) -> list[Box]:
-    """Return the boxes of a row on picture number `image`, from 1, as normalised boxes.
+    """Return the boxes of a row on picture number `image` (from 1), as normalised boxes.
 
     Raises:
-        RowError: no such picture, or not boxes inside it.
+        RowError: no such picture, or a box outside it.
     """
     if not boxes:
         return []
@@ -139,33 +139,33 @@ def frames_of(value: Any, units: Units = PIXELS) -> tuple[int, ...]:
 
 
 def frames_at(
-    medium: MediaItem, times_s: Iterable[float], *, within: bool = True
+    media_item: MediaItem, times_s: Iterable[float], *, within: bool = True
 ) -> tuple[int, ...]:
-    """Return the numbers, from 1, of the sampled frames of a video nearest to some times.
+    """Return the numbers (from 1) of the sampled frames of a video that are nearest to the given times.
 
     Args:
-        medium: the video, or a part of it.
+        media_item: the video, or a part of it.
         times_s: seconds from the start of the video.
-        within: whether times must be within the part.
+        within: whether the times must be inside the part.
 
     Raises:
-        RowError: the video cannot be sampled, or a time is not within the part that is asked about.
+        RowError: the video cannot be sampled, or a time is outside the part.
     """
     from pixel_reasoner.media.videos import sample_video  # loads media libraries
 
-    if medium.kind != "video":
+    if media_item.kind != "video":
         raise RowError(
-            "bad_frame", f"expected times in a video; got a medium of kind {medium.kind}"
+            "bad_frame", f"expected times in a video; got media of type {media_item.kind}"
         )
     try:
         sampled = sample_video(
-            Path(medium.path), DEFAULT_MEDIA_LIMITS, medium.start_s, medium.end_s
+            Path(media_item.path), DEFAULT_MEDIA_LIMITS, media_item.start_s, media_item.end_s
         )
     except InputError as error:
         raise RowError("unusable_medium", str(error)) from error
     shown_s = [frame.time_s or 0.0 for frame in sampled]
     wanted_s = list(times_s)
-    # A frame is shown until the next: half the largest gap, or the gap itself after the last one.
+    # A frame is visible until the next one: use half the largest gap, or the full gap after the last frame.
     gap_s = max((b - a for a, b in pairwise(shown_s)), default=1.0)
     for time_s in wanted_s if within else ():
         if not shown_s[0] - gap_s <= time_s <= shown_s[-1] + gap_s:

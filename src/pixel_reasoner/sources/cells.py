@@ -1,6 +1,7 @@
-"""Values of rows: missing values, texts, numbers, answers, options, placeholders of pictures.
+"""Parsing of row values: missing values, texts, numbers, answers, options, placeholders of pictures.
 
-A value is read as a whole or raises a `RowError` that names its key. A missing value (null, NaN, a blank text) is never a text.
+A value is parsed completely or raises a `RowError` with its key. A missing value (null, NaN, a blank text) is never a
+text.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _MISSING_REASONS = {
     **dict.fromkeys(("question", "query", "problem", "text"), "no_question"),
     **dict.fromkeys(("answer", "answers", "label", "solution", "short_answer"), "no_answer"),
 }
-"""key -> reason of a row without a value; `missing_value` for all others"""
+"""key -> skip reason of a row without a value; `missing_value` for all others"""
 _PLACEHOLDER = r"<(?:image|video)>"
 _OUTER_PLACEHOLDERS = re.compile(
     rf"\A\s*(?:{_PLACEHOLDER}\s*)+|(?:\s*{_PLACEHOLDER})+[ \t]*(?=\s*\Z|\nA\. )"
@@ -42,17 +43,17 @@ def is_missing(value: Any) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
-def missing(name: str) -> RowError:
-    """Return the error of a row without a value under a key."""
+def missing_value_error(name: str) -> RowError:
+    """Return the error for a row without a value under a key."""
     reason = _MISSING_REASONS.get(name, "missing_value")
     return RowError(reason, f"{name}: expected a value; got none")
 
 
-def has_values(row: Mapping[str, Any], names: Iterable[str]) -> None:
-    """Check that a row has keys, with values.
+def check_values(row: Mapping[str, Any], names: Iterable[str]) -> None:
+    """Check that a row has values under all keys.
 
     Raises:
-        RowError: a key is missing, or its value is.
+        RowError: a key or its value is missing.
     """
     names = tuple(names)
     if absent := [name for name in names if name not in row]:
@@ -61,7 +62,7 @@ def has_values(row: Mapping[str, Any], names: Iterable[str]) -> None:
         raise RowError("missing_keys", detail)
     for name in names:
         if is_missing(row[name]):
-            raise missing(name)
+            raise missing_value_error(name)
 
 
 # --- texts and numbers ---
@@ -71,13 +72,13 @@ def text_of(value: Any, name: str) -> str:
     """Return a text or a number as text.
 
     Raises:
-        RowError: it is missing, or something else: `str` of a list, an object or a truth value is no text of a row.
+        RowError: it is missing or of another type: the `str` of a list, an object or a boolean is not accepted.
 
     >>> text_of(3, "answer"), text_of("None", "answer")
     ('3', 'None')
     """
     if is_missing(value):
-        raise missing(name)
+        raise missing_value_error(name)
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise RowError("bad_value", f"{name}: expected a text; got {_shown(value)}")
     if isinstance(value, float) and math.isinf(value):
@@ -91,10 +92,10 @@ def text_of(value: Any, name: str) -> str:
 
 
 def optional_text(value: Any, name: str) -> str:
-    """Return a text, empty where it is missing.
+    """Return a text; empty for a missing value.
 
     Raises:
-        RowError: it is something else than a text or number.
+        RowError: neither a text nor a number.
     """
     return "" if is_missing(value) else text_of(value, name)
 
@@ -103,7 +104,7 @@ def number_of(value: Any, name: str) -> float:
     """Return a finite number.
 
     Raises:
-        RowError: it is something else.
+        RowError: not a finite number.
     """
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise RowError("bad_value", f"{name}: expected a number; got {_shown(value)}")
@@ -114,7 +115,7 @@ def whole_number_of(value: Any, name: str) -> int:
     """Return a whole number.
 
     Raises:
-        RowError: it is something else.
+        RowError: not a whole number.
     """
     number = number_of(value, name)
     if not number.is_integer():
@@ -133,19 +134,19 @@ def answers_of(value: Any, name: str = "answer") -> tuple[str, ...]:
     """Return the accepted answers of a cell: a value, or a list of them.
 
     Raises:
-        RowError: there is none, one of a list is missing, or one is neither a text nor a number.
+        RowError: no answer, a missing item in a list, or a value that is neither a text nor a number.
     """
     if not isinstance(value, list | tuple):
         return (text_of(value, name),)
     if not value:
-        raise missing(name)
+        raise missing_value_error(name)
     return tuple(text_of(one, f"{name} {n} of {len(value)}") for n, one in enumerate(value, 1))
 
 
-def list_in(cell: str) -> list[Any] | None:
-    r"""Return the list that a text contains as JSON or as Python, None for any other text.
+def parse_list(cell: str) -> list[Any] | None:
+    r"""Return the list that a text encodes as JSON or as a Python literal; None for any other text.
 
-    >>> list_in("['Exit', 'EXIT door']"), list_in('["it", null]'), list_in("[unclear]")
+    >>> parse_list("['Exit', 'EXIT door']"), parse_list('["it", null]'), parse_list("[unclear]")
     (['Exit', 'EXIT door'], ['it', None], None)
     """
     text = cell.strip()
@@ -163,13 +164,13 @@ def list_in(cell: str) -> list[Any] | None:
 # --- options ---
 
 
-def lettered(options: Iterable[Any]) -> dict[str, str]:
-    """Return options by letter; `(A) red` and `A. red` lose their letter.
+def letter_options(options: Iterable[Any]) -> dict[str, str]:
+    """Return options by letter; the letter of `(A) red` and `A. red` is removed.
 
     Raises:
-        RowError: an option is missing, or there are more than letters.
+        RowError: an option is missing, or there are more options than letters.
 
-    >>> lettered(["(A) red", "(B) blue"]), lettered(["red", "A. blue"])
+    >>> letter_options(["(A) red", "(B) blue"]), letter_options(["red", "A. blue"])
     ({'A': 'red', 'B': 'blue'}, {'A': 'red', 'B': 'A. blue'})
     """
     texts = [text_of(one, f"option {n}").strip() for n, one in enumerate(options, 1)]
@@ -182,12 +183,12 @@ def lettered(options: Iterable[Any]) -> dict[str, str]:
 
 
 def options_of(value: Any) -> dict[str, str]:
-    r"""Return the options of an own row: letter -> text, a list of texts, or lines `A. red`.
+    r"""Return the options of an own row: a dict of letter -> text, a list of texts, or lines `A. red`.
 
-    Trailing letters without a text are no options: Arrow gives all rows the letters of every one.
+    Trailing letters without a text are ignored: Arrow gives every row the letters of all rows.
 
     Raises:
-        RowError: an option is missing, a key is not a letter, or a line has none.
+        RowError: an option is missing, a key is not a letter, or a line has no letter.
 
     >>> options_of("A. red\nB. blue") == options_of(["red", "blue"]) == options_of({"A": "red", "B": "blue"})
     True
@@ -197,7 +198,7 @@ def options_of(value: Any) -> dict[str, str]:
     if isinstance(value, str):
         return _options_of_lines(value)
     if isinstance(value, list):
-        return lettered(value)
+        return letter_options(value)
     if not isinstance(value, Mapping):
         raise RowError("bad_options", f"expected letter -> text, or a list; got {_shown(value)}")
     items = sorted((text_of(key, "option").strip().upper(), one) for key, one in value.items())
@@ -221,15 +222,16 @@ def _options_of_lines(text: str) -> dict[str, str]:
 def letter_of(
     answer: Any, options: Mapping[str, str], given: Literal["letter", "text", "either"] = "either"
 ) -> str:
-    """Return the letter of an accepted answer: a letter, `(B)`, the text of an option, or both.
+    """Return the option letter of an accepted answer: a letter, `(B)`, the text of an option, or both.
 
     Args:
-        answer: of a row.
-        options: of the row.
-        given: what an answer is that is a letter, and the text of another option. With `text` it is never a letter.
+        answer: answer of the row.
+        options: options of the row.
+        given: how to interpret an answer that is both a letter and the text of another option. With `text` it is never
+        a letter.
 
     Raises:
-        RowError: the answer is not among the options, or it is two of them.
+        RowError: the answer is not among the options, or it matches two of them.
 
     >>> letter_of("B", {"A": "B", "B": "C"}, "letter"), letter_of("B", {"A": "B", "B": "C"}, "text")
     ('B', 'A')
@@ -256,13 +258,14 @@ def letter_of(
 # --- placeholders ---
 
 
-def without_placeholders(text: str, num_media: int) -> str:
-    r"""Return a question without `<image>` and `<video>` before and after it: its media are shown before it.
+def strip_placeholders(text: str, num_media: int) -> str:
+    r"""Return a question without `<image>` and `<video>` before and after it, because the prompt shows media before the question.
 
     Raises:
-        RowError: not one placeholder per medium, one within the text, or a number of no medium.
+        RowError: the number of placeholders is not the number of media, one is inside the text, or its number is too
+        large.
 
-    >>> without_placeholders("<image>\nWhich?", 1), without_placeholders("Is <image 1> red?", 1)
+    >>> strip_placeholders("<image>\nWhich?", 1), strip_placeholders("Is <image 1> red?", 1)
     ('Which?', 'Is <image 1> red?')
     """
     numbers = [int(number) for number in _NUMBERED_PLACEHOLDER.findall(text)]

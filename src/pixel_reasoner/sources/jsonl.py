@@ -2,9 +2,9 @@
 
 A row has `question`, `answer` (a text, or a list of accepted ones) and its media: `image`, `images`, `video` or `videos` (paths
 relative to the file), or `media` (`[{"type": "image|video|frames", "path", "start", "end", "fps", "page"}]`). docs/synthesize.md explains
-all keys. Rows of InSight-o3's benchmarks are read too. A row with `text` is a question as this project writes it.
+all keys. Rows of InSight-o3's benchmarks are accepted too. A row with `text` is a `Question` in this project's format.
 
-A row is taken whole or dropped with a reason: null is a missing value, and unknown keys are errors.
+A row is accepted completely or skipped with a reason: null is a missing value, and unknown keys are errors.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from pixel_reasoner.sources.cells import (
     answers_of,
     is_missing,
     letter_of,
-    missing,
+    missing_value_error,
     number_of,
     optional_text,
     options_of,
+    strip_placeholders,
     text_of,
     whole_number_of,
-    without_placeholders,
 )
 from pixel_reasoner.sources.rows import (
     Row,
@@ -67,7 +67,7 @@ _MEDIUM_KEYS = ("type", "path", "start", "end", "fps", "page")
 
 
 class OwnRows(FileSource):
-    """Base of sources of own rows. The options are the units of rows that do not state them."""
+    """Base class of sources of own rows. The options are the default units of rows."""
 
     box_unit: BoxUnit = BoxUnit.PIXEL
     box_format: BoxFormat = BoxFormat.XYXY
@@ -75,12 +75,12 @@ class OwnRows(FileSource):
 
     @property
     def units_of_rows(self) -> Units:
-        """Units of rows that do not state them."""
+        """Default units of rows."""
         return Units(box_unit=self.box_unit, box_format=self.box_format, frame_base=self.frame_base)
 
 
 class JsonlSource(OwnRows):
-    """Own rows: a `.jsonl` file, or all of a folder."""
+    """Own rows: a `.jsonl` file, or all such files of a folder."""
 
     name: ClassVar[str] = "jsonl"
     summary: ClassVar[str] = "own rows: a JSONL file, or all of a folder"
@@ -144,9 +144,9 @@ def question_of_row(
 
 
 def _question_as_written(row: Mapping[str, Any], folder: Path) -> Question:
-    """Return a question as this project writes it. Arrow writes null for the keys that other rows have."""
+    """Return a question in this project's format. Arrow writes null for keys that only other rows have."""
     if is_missing(row["text"]):
-        raise missing("text")
+        raise missing_value_error("text")
     try:
         question = Question.from_object({k: v for k, v in row.items() if v is not None})
     except InputError as error:
@@ -174,16 +174,16 @@ def _check_keys(row: Mapping[str, Any], *, needs_id: bool, needs_answer: bool) -
         raise RowError("missing_keys", detail)
     for key in ("id", "question", *(["answer"] * needs_answer)):
         if key in row and is_missing(row[key]):
-            raise missing(key)
+            raise missing_value_error(key)
     if all(is_missing(row[key]) for key in media_keys):
-        raise missing(media_keys[0])
+        raise missing_value_error(media_keys[0])
     unknown = sorted(key for key in row if key not in ROW_KEYS and not is_missing(row[key]))
     if unknown:
         raise RowError("unknown_keys", f"expected {' '.join(ROW_KEYS)}; got {' '.join(unknown)}")
 
 
 def _units(row: Mapping[str, Any], units: Units) -> Units:
-    """Return the units that a row states; those of its source where it states none."""
+    """Return the units of a row; the default units if it has none."""
     stated = {key: row[key] for key in UNIT_KEYS if key in row}
     return Units.model_validate(units.model_dump() | stated) if stated else units
 
@@ -194,7 +194,7 @@ def _units(row: Mapping[str, Any], units: Units) -> Units:
 def _fields(row: Mapping[str, Any], media: list[MediaItem], units: Units) -> dict[str, Any]:
     """Return the fields of the `Question` of a row without missing values."""
     options = options_of(row.get("options"))
-    text = without_placeholders(text_of(row["question"], "question"), len(media))
+    text = strip_placeholders(text_of(row["question"], "question"), len(media))
     texts = {
         key: text_of(row[key], key) for key in ("category", "group", "reasoning") if key in row
     }
@@ -213,7 +213,7 @@ def _fields(row: Mapping[str, Any], media: list[MediaItem], units: Units) -> dic
 
 
 def _answers(row: Mapping[str, Any], options: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the accepted answers; of a choice, as letters."""
+    """Return the accepted answers, as letters for a choice."""
     if "answer" not in row:
         return ()
     if not options:
@@ -221,7 +221,7 @@ def _answers(row: Mapping[str, Any], options: Mapping[str, str]) -> tuple[str, .
     answers = row["answer"] if isinstance(row["answer"], list) else [row["answer"]]
     letters = tuple(letter_of(answer, options) for answer in answers)
     if not letters:
-        raise missing("answer")
+        raise missing_value_error("answer")
     if len(options) < 2:
         raise RowError("no_options", f"expected two options or more; got {dict(options)}")
     return letters
@@ -243,14 +243,14 @@ def _answer_type(row: Mapping[str, Any], options: Mapping[str, str]) -> AnswerTy
 def _evidence(
     row: Mapping[str, Any], media: list[MediaItem], units: Units
 ) -> dict[str, Any] | None:
-    """Return the fields of the `Evidence` of a row, None where it has none."""
+    """Return the fields of the `Evidence` of a row; None without evidence."""
     has_media_list = any(key in row for key in MEDIA_KEYS[1:])
     image = whole_number_of(row["image"], "image") if has_media_list and "image" in row else 1
     boxes = boxes_on_picture(row.get("boxes"), image, media, units)
     frames = frames_of(row.get("frames", ()), units)
     if row.get("times"):
         if len(media) != 1 or frames:
-            raise RowError("bad_evidence", "expected times of one video, and no frames beside them")
+            raise RowError("bad_evidence", "expected times of one video without frames; got both")
         frames = frames_at(media[0], [number_of(one, "times") for one in row["times"]])
     words = {key: answers_of(row[key], key) for key in ("subjects", "findings") if row.get(key)}
     for key, texts in words.items():
@@ -266,9 +266,9 @@ def _evidence(
 
 
 def _media(row: Mapping[str, Any], folder: Path, pictures: Path | None) -> list[MediaItem]:
-    """Return the media of a row: those of the one key that it has for them."""
+    """Return the media of a row, from the only media key of the row."""
     keys = [key for key in MEDIA_KEYS if key in row]
-    # `image` is the number of a picture in a row that has its media under another key.
+    # `image` is a picture number in a row with media under another key.
     if "image" in keys and len(keys) > 1 and ("media" in keys or not _is_media(row["image"])):
         keys.remove("image")
     if len(keys) != 1:
@@ -281,9 +281,9 @@ def _media(row: Mapping[str, Any], folder: Path, pictures: Path | None) -> list[
         return [_medium(one, folder) for one in items]
     if key.startswith("video"):
         return [_video(one, folder) for one in items]
-    from pixel_reasoner.sources.pictures import picture_of  # loads media libraries
+    from pixel_reasoner.sources.pictures import load_picture  # loads media libraries
 
-    return [picture_of(one, folder, pictures) for one in items]
+    return [load_picture(one, folder, pictures) for one in items]
 
 
 def _is_media(value: Any) -> bool:

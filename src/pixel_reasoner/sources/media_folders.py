@@ -1,4 +1,4 @@
-"""Rows of data sets name media only below the folder of the data set, and below folders that the user allowed."""
+"""Access check: rows may name media only below the data set's folder and below allowed folders."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pixel_reasoner.sources.rows import Row, SkippedRow
 
 
 def data_folders(data: Path) -> list[Path]:
-    """Return the folders that the media of a data set are in: its own, or that of its file.
+    """Return the folders that contain the media of a data set: its own folder, or the folder of its file.
 
-    A download of the hub is a folder of links to `blobs` next to `snapshots`, which is allowed too.
+    A download from the hub is a folder of links to `blobs` next to `snapshots`, which is also allowed.
     """
     folder = data if data.is_dir() else data.parent
     is_snapshot = folder.parent.name == "snapshots"
@@ -21,7 +21,7 @@ def data_folders(data: Path) -> list[Path]:
 
 
 def restricted_row(question: Question, folders: Sequence[Path]) -> Row:
-    """Return a question whose media are read only below some folders, or the reason why it names others."""
+    """Return a question restricted to media below some folders, or the reason for rejecting it."""
     from pixel_reasoner.media.access import check_access
 
     restricted = restrict_media(question, folders)

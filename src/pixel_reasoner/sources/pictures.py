@@ -1,4 +1,4 @@
-"""Pictures inside the files of a data set: bytes or base64 of a cell, written to a folder and named by their content."""
+"""Pictures embedded in data set files (bytes or base64), written to a folder and named by content hash."""
 
 from __future__ import annotations
 
@@ -15,20 +15,25 @@ from pixel_reasoner.schema.question import MediaItem
 from pixel_reasoner.sources.rows import RowError
 
 
-def saved(content: bytes, media: Path) -> MediaItem:
-    """Write a picture to a folder, named by its content, and return it as a medium.
+def save_picture(content: bytes, media: Path) -> MediaItem:
+    """Write a picture to a folder, named by its content hash, and return its media item.
 
     Raises:
         RowError: not a picture.
     """
-    from PIL import Image, UnidentifiedImageError  # sources are listed without media libraries
+    from PIL import (
+        Image,
+        UnidentifiedImageError,
+    )  # lazy: sources are listed without media libraries
 
     try:
         with Image.open(io.BytesIO(content)) as image:
             suffix = (image.format or "").lower()
     except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
         if not isinstance(error, Image.DecompressionBombError):
-            raise RowError("not_a_picture", f"{len(content)} bytes that are no picture") from error
+            raise RowError(
+                "not_a_picture", f"expected a picture; got {len(content)} other bytes"
+            ) from error
         suffix = "img"
     path = media / f"{hashlib.sha256(content).hexdigest()[:20]}.{suffix}"
     if not path.exists():
@@ -36,8 +41,8 @@ def saved(content: bytes, media: Path) -> MediaItem:
     return MediaItem(kind="image", path=str(path))
 
 
-def saved_base64(text: Any, media: Path) -> MediaItem:
-    """Write a picture that is given as base64, with or without `data:image/...;base64,`, and return it as a medium.
+def save_base64_picture(text: Any, media: Path) -> MediaItem:
+    """Write a base64 picture, with or without `data:image/...;base64,`, and return its media item.
 
     Raises:
         RowError: not base64, or not a picture.
@@ -48,27 +53,27 @@ def saved_base64(text: Any, media: Path) -> MediaItem:
         content = base64.b64decode(text.rpartition("base64,")[2].strip(), validate=True)
     except (binascii.Error, ValueError) as error:
         raise RowError("not_a_picture", f"no base64: {error}") from error
-    return saved(content, media)
+    return save_picture(content, media)
 
 
-def saved_cell(cell: Any, media: Path) -> MediaItem:
-    """Write a picture of a cell of a hub data set (bytes with a path, bytes, or base64) and return it as a medium.
+def save_cell_picture(cell: Any, media: Path) -> MediaItem:
+    """Write the picture of a hub data set cell (bytes with a path, bytes, or base64) and return its media item.
 
     Raises:
         RowError: not a picture.
     """
     content = cell.get("bytes") if isinstance(cell, Mapping) else cell
     if isinstance(content, bytes):
-        return saved(content, media)
-    return saved_base64(content, media)
+        return save_picture(content, media)
+    return save_base64_picture(content, media)
 
 
-def picture_of(cell: Any, folder: Path, media: Path | None) -> MediaItem:
-    """Return the picture of a cell: a path relative to `folder`, bytes, or `{bytes, path}` as `datasets` has it.
+def load_picture(cell: Any, folder: Path, media: Path | None) -> MediaItem:
+    """Return the picture of a cell: a path relative to `folder`, bytes, or `{bytes, path}` as in `datasets`.
 
     Args:
-        cell: of a row.
-        folder: of the file.
+        cell: value of the row.
+        folder: folder of the file.
         media: folder for bytes; None: only paths are accepted.
 
     Raises:
@@ -78,7 +83,7 @@ def picture_of(cell: Any, folder: Path, media: Path | None) -> MediaItem:
     if isinstance(cell, Mapping):
         content, path = cell.get("bytes"), cell.get("path")
     if isinstance(content, bytes) and media is not None:
-        return saved(content, media)
+        return save_picture(content, media)
     if isinstance(path, str) and path.strip():
         return MediaItem(kind="image", path=str(folder / path))
     shown = sorted(map(str, cell)) if isinstance(cell, Mapping) else f"{type(cell).__name__}"

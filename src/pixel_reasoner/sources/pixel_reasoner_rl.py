@@ -1,6 +1,7 @@
 """PixelReasoner-RL-Data: parquet files with question, image (files), answer, is_video and qid.
 
-Pictures and frames are files beside the parquet file. A question without a known answer cannot be rewarded: it is skipped.
+Pictures and frames are files next to the parquet file. A question without a known answer is skipped, because it cannot
+be rewarded.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from pixel_reasoner.scoring.extraction import boxed
 from pixel_reasoner.sources.base import MEDIA, SOURCES, FileSource
 from pixel_reasoner.sources.cells import (
     answers_of,
-    has_values,
+    check_values,
     is_missing,
-    list_in,
+    parse_list,
+    strip_placeholders,
     text_of,
-    without_placeholders,
 )
 from pixel_reasoner.sources.rows import (
     Row,
@@ -36,7 +37,7 @@ _LISTED_OPTION = re.compile(r"(?m)^\s*\(?[A-H][).:]\s")
 
 
 class PixelReasonerRlSource(FileSource):
-    """Questions of the released RL data: a parquet file, or all of a folder."""
+    """Questions of the published RL data: a parquet file, or all of a folder."""
 
     name: ClassVar[str] = "pixel_reasoner_rl"
     summary: ClassVar[str] = "PixelReasoner-RL-Data: questions with answers, pictures and frames"
@@ -61,7 +62,7 @@ SOURCES.register(PixelReasonerRlSource.name, PixelReasonerRlSource)
 
 def _question(name: str, row: dict[str, Any], folder: Path, pictures: Path) -> Question:
     """Return the question of a row. Paths are relative to the folder of the file."""
-    has_values(row, [key for key in ("qid", "question", "answer") if key in row])
+    check_values(row, [key for key in ("qid", "question", "answer") if key in row])
     text_of(row.get("qid", name), "qid")
     media = _media(row, folder, pictures)
     num_placeholders = len(re.findall("<image>", row["question"]))
@@ -70,7 +71,7 @@ def _question(name: str, row: dict[str, Any], folder: Path, pictures: Path) -> Q
     if row.get("is_video") and num_placeholders not in (0, 1, len(row["image"])):
         raise RowError("bad_placeholder", f"expected one <image>; got {num_placeholders}")
     answers = tuple(_accepted(row["answer"]))
-    text = without_placeholders(row["question"], num_media)
+    text = strip_placeholders(row["question"], num_media)
     return Question(
         id=name,
         text=text,
@@ -82,38 +83,43 @@ def _question(name: str, row: dict[str, Any], folder: Path, pictures: Path) -> Q
 
 
 def _media(row: dict[str, Any], folder: Path, pictures: Path) -> list[MediaItem]:
-    from pixel_reasoner.sources.pictures import picture_of  # loads media libraries
+    from pixel_reasoner.sources.pictures import load_picture  # loads media libraries
 
     cells = row["image"] if isinstance(row["image"], list) else [row["image"]]
     if not [cell for cell in cells if not is_missing(cell)]:
         raise RowError("missing_picture", "expected pictures; got none")
-    media = [picture_of(cell, folder, pictures) for cell in cells]
-    if absent := [medium.path for medium in media if not path_exists(Path(medium.path))]:
+    media = [load_picture(cell, folder, pictures) for cell in cells]
+    if absent := [
+        media_item.path for media_item in media if not path_exists(Path(media_item.path))
+    ]:
         raise RowError("missing_file", absent[0])
     if not row.get("is_video"):
         return media
     if not all(isinstance(cell, str) for cell in cells):
         raise RowError("bad_frames", "expected frames as paths; got bytes")
-    return _frames([Path(medium.path) for medium in media])
+    return _frames([Path(media_item.path) for media_item in media])
 
 
 def _accepted(answer: Any) -> Iterator[str]:
     r"""Yield the accepted answers of a row: `\boxed{}` is removed, and a list written as Python text is parsed.
 
     Raises:
-        RowError: there is none, or one of them is missing.
+        RowError: no answer, or a missing item.
 
     >>> list(_accepted(["\\boxed{['a cat', 'cat']}"])), list(_accepted("4"))
     (['a cat', 'cat'], ['4'])
     """
     for one in answers_of(answer):
         text = (boxed(one) or "") if "\\boxed" in one else one.strip()
-        listed = list_in(text)
+        listed = parse_list(text)
         yield from answers_of(listed if listed is not None else text)
 
 
 def _kind(text: str, answers: Sequence[str]) -> AnswerType:
-    """Return how an answer is compared. The data set does not say: it is inferred from the answers and from listed options."""
+    """Return the answer type.
+
+    The data set has no such column: the type is inferred from the answers and from listed options.
+    """
     if all(re.fullmatch(r"\(?[A-H]\)?", one) for one in answers) and _LISTED_OPTION.search(text):
         return AnswerType.CHOICE
     if all(re.fullmatch(r"-?\d+(?:[.,]\d+)*", one) for one in answers):

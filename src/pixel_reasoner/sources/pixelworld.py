@@ -1,8 +1,8 @@
-"""PixelWorld: questions about generated scenes, as a source like any other.
+"""PixelWorld source: questions about generated scenes.
 
-Scenes are rendered into `folder/media`, unless their file exists. Three selections of a scene's questions are used:
-evaluations ask the one question that belongs to the scene's seed, RL asks one question with a given share of overview
-questions, synthesis asks several.
+Scenes are rendered into `folder/media`, unless their file exists. There are three ways to select questions of a scene:
+evaluation asks the one question that belongs to the scene's seed, RL asks one question with a given probability of an
+overview question, synthesis asks several.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ ALL_FAMILIES = ("attribute", "relation", "count", "infographic", "video")
 
 
 class Selection(StrEnum):
-    """Which questions of a scene are asked."""
+    """Which questions of a scene are selected."""
 
     OWN = "own"
-    """the one that belongs to the scene's seed"""
+    """the question that belongs to the scene's seed"""
     ONE = "one"
-    """one, which needs no operation with probability `overview_share`"""
+    """one question, an overview question with probability `overview_share`"""
     SEVERAL = "several"
-    """up to `per_scene`, of which about `overview_share` need no operation"""
+    """up to `per_scene` questions, about `overview_share` of them overview questions"""
 
 
 class PixelWorldSource(Source):
@@ -56,16 +56,16 @@ class PixelWorldSource(Source):
     seed: NonNegativeInt = 0
     """number of the first scene within the split"""
     count: PositiveInt | None = 10
-    """scenes of each family, one family after the other; None: without end, all families of a seed in turn"""
+    """scenes of each family, one family after another; None: endless, with all families of a seed in turn"""
     shard: tuple[int, int] = (0, 1)
-    """which part of how many; without a count only"""
+    """(index, number of shards); only without a count"""
     selection: Selection = Selection.OWN
     per_scene: PositiveInt = 1
     overview_share: float = 0.5
     size_px: int | None = None
-    """side of the canvas; None: the family's"""
+    """side of the canvas; None: default of the family"""
     detail_px: int | None = None
-    """height of the decisive character; None: the family's"""
+    """height of the decisive character; None: default of the family"""
 
     def units(self, folder: Path) -> Iterator[Unit]:
         """Yield the scenes.
@@ -82,34 +82,36 @@ class PixelWorldSource(Source):
                 yield from ((family, seed) for family in self.families)
             return
         for family in self.families:
-            split_seed(self.split, self.seed, self.count - 1)  # before the first scene is rendered
+            split_seed(
+                self.split, self.seed, self.count - 1
+            )  # fail before the first scene is rendered
             for number in range(self.count):
                 yield family, split_seed(self.split, self.seed, number)
 
     def rows(self, unit: Unit, folder: Path) -> Iterator[Question]:
         """Render a scene, unless its file exists, and yield its questions with relative paths."""
         from pixel_reasoner.world import make_scene, write_media
-        from pixel_reasoner.world.render import medium_of
+        from pixel_reasoner.world.render import media_item_of
 
         family, seed = unit
         scene = make_scene(family, seed, self.params(family))  # type: ignore[arg-type]
-        medium = medium_of(scene)
-        if not (folder / medium.path).exists():
-            write_media(scene, folder / medium.path)
-        yield from self._selected(scene, medium)
+        media_item = media_item_of(scene)
+        if not (folder / media_item.path).exists():
+            write_media(scene, folder / media_item.path)
+        yield from self._selected(scene, media_item)
 
-    def _selected(self, scene: Scene, medium: MediaItem) -> Iterator[Question]:
+    def _selected(self, scene: Scene, media_item: MediaItem) -> Iterator[Question]:
         from pixel_reasoner.world import question_of
 
         if self.selection is Selection.OWN:
-            yield question_of(scene, medium)
+            yield question_of(scene, media_item)
         elif self.selection is Selection.ONE:
             rng = random.Random(f"questions/{scene.id}/{self.overview_share}")
             share = float(rng.random() < self.overview_share)
-            yield from scene_questions(scene, medium, 1, share, rng)
+            yield from scene_questions(scene, media_item, 1, share, rng)
         else:
             rng = random.Random(f"seeds/{self.seed}/{scene.id}")
-            yield from scene_questions(scene, medium, self.per_scene, self.overview_share, rng)
+            yield from scene_questions(scene, media_item, self.per_scene, self.overview_share, rng)
 
     def params(self, family: str) -> WorldParams | None:
         """Return the parameters of a family's scenes; None for an unknown family."""
@@ -121,7 +123,7 @@ class PixelWorldSource(Source):
         return default and default.model_copy(update=changed)
 
     def describe(self) -> dict[str, Any]:
-        """Return what decides the questions, as an evaluation writes it to its settings."""
+        """Return the values that determine the questions, for the settings of an evaluation."""
         params = {family: self.params(family) for family in self.families}
         return {
             "name": self.name,
@@ -145,9 +147,9 @@ def world_version() -> int:
 
 
 def scene_questions(
-    scene: Scene, medium: MediaItem, count: int, overview_share: float, rng: random.Random
+    scene: Scene, media_item: MediaItem, count: int, overview_share: float, rng: random.Random
 ) -> Iterator[Question]:
-    """Yield at most `count` different questions about a scene; about `overview_share` of them need no operation.
+    """Yield at most `count` different questions about a scene; about `overview_share` of them are overview questions.
 
     >>> from pixel_reasoner.world import make_scene
     >>> scene = make_scene("attribute", 7)
@@ -157,10 +159,10 @@ def scene_questions(
     """
     from pixel_reasoner.world import all_questions
 
-    questions = list(all_questions(scene, medium))
+    questions = list(all_questions(scene, media_item))
     visual = [question for question in questions if question.needs_look]
     overviews = [question for question in questions if not question.needs_look]
-    # A scene has few details: how many of them are asked about decides the share.
+    # A scene has few details, so their number determines the share.
     num_visual = min(len(visual), _rounded(count * (1 - overview_share), rng))
     wanted = num_visual * overview_share / (1 - overview_share) if overview_share < 1 else count
     num_overviews = min(len(overviews), _rounded(wanted, rng))
@@ -181,13 +183,13 @@ class WorldMix:
     """Questions of PixelWorld's training split for RL; one per scene."""
 
     families: tuple[str, ...] = ALL_FAMILIES
-    """which families of PixelWorld"""
+    """families of PixelWorld"""
     count: int = 256
     """questions of each family"""
     seed: int = 0
-    """the first scene of each family"""
+    """number of the first scene of each family"""
     overview_share: float = 0.5
-    """share of the questions that need no operation"""
+    """share of overview questions"""
 
     def __post_init__(self) -> None:
         """Reject a share outside [0, 1]."""
@@ -200,10 +202,10 @@ class WorldMix:
 
 
 def world_questions(mix: WorldMix, folder: Path) -> Iterator[Question]:
-    """Yield one question per scene of the training split; media are rendered into a folder, existing ones are kept.
+    """Yield one question per scene of the training split. Media are rendered into a folder; existing files are kept.
 
     Raises:
-        UsageError: an unknown family, or a count that the split does not have.
+        UsageError: an unknown family, or a count beyond the split.
     """
     if mix.count < 1:
         raise UsageError(expected="a count of 1 or more", got=str(mix.count), fix="ask for more")

@@ -1,4 +1,4 @@
-"""Files of questions for evaluation and RL, in any of the formats that this project reads."""
+"""Question files for evaluation and RL, in every supported format."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pixel_reasoner.sources.base import open_source
-from pixel_reasoner.sources.rows import Row, with_answers
+from pixel_reasoner.sources.rows import Row, skip_unanswered
 from pixel_reasoner.sources.tables import is_released, is_saved_dataset
 
 
 def read_questions(path: Path, folder: Path | None = None) -> Iterator[Row]:
-    """Yield the rows of a file or folder that can be rewarded.
+    """Yield the rows of a file or folder. Rows without an answer are skipped, because they cannot be rewarded.
 
     Args:
-        path: PixelReasoner-RL-Data (Parquet), or own rows: JSONL, Parquet, or a data set that `datasets` saved.
-        folder: pictures that are inside the files go to `media` in it; None: in the folder of the files.
+        path: PixelReasoner-RL-Data (Parquet), or own rows: JSONL, Parquet, or a saved `datasets` data set.
+        folder: pictures embedded in the files are written to `media` in it; None: in the folder of the files.
 
     Raises:
-        InputError: no such place, or no file of questions in it.
+        InputError: the path does not exist, or contains no file of questions.
     """
     name = "jsonl"
     if is_saved_dataset(path):
@@ -26,4 +26,4 @@ def read_questions(path: Path, folder: Path | None = None) -> Iterator[Row]:
     elif path.suffix == ".parquet" or (path.is_dir() and any(path.glob("*.parquet"))):
         name = "pixel_reasoner_rl" if is_released(path) else "parquet"
     source = open_source(name, data=path)
-    return with_answers(source.questions(folder or (path if path.is_dir() else path.parent)))
+    return skip_unanswered(source.questions(folder or (path if path.is_dir() else path.parent)))

@@ -1,4 +1,4 @@
-"""Helpers of sources: rows that become questions, and the reasons of those that do not.
+"""Helpers of sources: conversion of rows to questions, and reasons for skipped rows.
 
 A source yields a `Question`, or a `SkippedRow` with a reason to count by. An error in one row affects that row only
 (`try_build`).
@@ -14,17 +14,17 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from pixel_reasoner.errors import InputError, OutputError, packages_of
+from pixel_reasoner.errors import InputError, OutputError, require_extra
 from pixel_reasoner.files import path_exists, reason
 from pixel_reasoner.schema.question import Evidence, Question
 from pixel_reasoner.schema.settings import DEFAULT_MEDIA_LIMITS
 
 
 class SkippedRow(NamedTuple):
-    """A row that gives no question."""
+    """Row without a usable question."""
 
     where: str
-    """id of the row, or its place in a file"""
+    """id of the row, or its position in a file"""
     reason: str
     """kind of the problem, for counts: `missing_file`"""
     detail: str = ""
@@ -34,7 +34,7 @@ Row = Question | SkippedRow
 
 
 class RowError(Exception):
-    """A row that cannot be used: the reason to count by, and what was expected and got."""
+    """Unusable row: the reason as a count key, with the expected and actual value."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)
@@ -42,14 +42,14 @@ class RowError(Exception):
 
 
 def try_build(where: str, build: Callable[[], Question]) -> Row:
-    """Return the question of a row, or the reason why there is none."""
+    """Return the question of a row, or the reason for skipping it."""
     try:
         return build()
     except OutputError:
         raise
     except RowError as error:
         return SkippedRow(where, error.reason, str(error))
-    except OSError as error:  # a name that no file can have
+    except OSError as error:  # invalid file name
         return SkippedRow(where, "unusable_medium", reason(error))
     except ValidationError as error:
         first = error.errors()[0]
@@ -59,7 +59,7 @@ def try_build(where: str, build: Callable[[], Question]) -> Row:
 
 
 def check_rows(rows: Iterable[Row]) -> Iterator[Row]:
-    """Yield rows; questions with an id that came before, or that cannot be asked, become `SkippedRow`.
+    """Yield rows. A question with a repeated id, or one that cannot be asked, becomes a `SkippedRow`.
 
     >>> one = Question(id="1", text="?", media=())
     >>> [type(row).__name__ for row in check_rows([one, one])]
@@ -77,10 +77,10 @@ def check_rows(rows: Iterable[Row]) -> Iterator[Row]:
 
 
 def _problem(question: Question) -> tuple[str, str] | None:
-    """Return (reason, detail) where a well-formed question cannot be asked."""
-    for medium in question.media:
-        if not path_exists(Path(medium.path)):
-            return "missing_file", medium.path
+    """Return (reason, detail) if a well-formed question cannot be asked."""
+    for media_item in question.media:
+        if not path_exists(Path(media_item.path)):
+            return "missing_file", media_item.path
     if question.options and question.answer and not set(question.answer) & set(question.options):
         options = ", ".join(question.options)
         return "answer_not_among_options", f"expected one of {options}; got {question.answer[0]!r}"
@@ -88,8 +88,8 @@ def _problem(question: Question) -> tuple[str, str] | None:
 
 
 def _evidence_problem(question: Question, evidence: Evidence) -> tuple[str, str] | None:
-    """Return (reason, detail) where no operation can show the evidence."""
-    kinds = [medium.kind for medium in question.media]
+    """Return (reason, detail) if no operation can show the evidence."""
+    kinds = [media_item.kind for media_item in question.media]
     frames, last = evidence.frames, DEFAULT_MEDIA_LIMITS.num_frames
     if any(not 1 <= frame <= last for frame in frames):
         return "bad_frame", f"expected numbers of sampled frames from 1 to {last}; got {frames}"
@@ -114,11 +114,11 @@ def _max_selected_frames() -> int:
     return MAX_SELECTED_FRAMES
 
 
-def with_answers(rows: Iterable[Row]) -> Iterator[Row]:
-    """Yield rows; questions without a known answer become `SkippedRow`: their rollouts cannot be rewarded."""
+def skip_unanswered(rows: Iterable[Row]) -> Iterator[Row]:
+    """Yield rows. A question without a known answer becomes a `SkippedRow`, because its rollouts cannot be rewarded."""
     for row in rows:
         if isinstance(row, Question) and not row.answer:
-            yield SkippedRow(row.id, "no_answer", "expected an answer, to reward a rollout by")
+            yield SkippedRow(row.id, "no_answer", "expected an answer for the reward; got none")
         else:
             yield row
 
@@ -139,10 +139,10 @@ def with_options(question: str, options: Mapping[str, str]) -> str:
 
 
 def data_files(data: Path, pattern: str) -> list[Path]:
-    """Return the files of a data set: those of a folder that match a pattern, or the given file.
+    """Return the files of a data set: the given file, or the files of a folder that match a pattern.
 
     Raises:
-        InputError: there are none.
+        InputError: no file matches.
     """
     files = [data] if data.is_file() else sorted(data.glob(pattern))
     if not files:
@@ -163,9 +163,9 @@ def json_object(text: str) -> dict[str, Any]:
     try:
         row = json.loads(text, object_pairs_hook=_without_repeated_keys)
         if "\\ud" in text.lower():
-            json.dumps(row, ensure_ascii=False).encode()  # half a surrogate cannot be written
+            json.dumps(row, ensure_ascii=False).encode()  # fails on a lone surrogate
     except UnicodeEncodeError as error:
-        raise RowError("bad_value", f"half a surrogate: {error}") from error
+        raise RowError("bad_value", f"lone surrogate: {error}") from error
     except (ValueError, RecursionError) as error:
         raise RowError("not_json", str(error)) from error
     if not isinstance(row, dict):
@@ -182,7 +182,7 @@ def _without_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def json_objects(path: Path, chunk: int = 1 << 16) -> Iterator[dict[str, Any]]:
-    """Yield the objects of a JSON file that is one long list, one in memory at a time.
+    """Yield the objects of a JSON file that is one long list. One object is in memory at a time.
 
     Raises:
         InputError: the file is not a list of objects.
@@ -191,7 +191,7 @@ def json_objects(path: Path, chunk: int = 1 << 16) -> Iterator[dict[str, Any]]:
     try:
         with path.open(encoding="utf-8-sig") as file:
             if file.read(1) != "[":
-                raise ValueError("it does not begin with [")
+                raise ValueError("it does not start with [")
             while True:
                 text = text.lstrip(" \t\r\n,")
                 if text.startswith("]"):
@@ -205,7 +205,7 @@ def json_objects(path: Path, chunk: int = 1 << 16) -> Iterator[dict[str, Any]]:
                     text, end = text + more, not more
                     continue
                 if not isinstance(item, dict):
-                    raise ValueError(f"an item is no object but {type(item).__name__}")
+                    raise ValueError(f"expected objects in the list; got {type(item).__name__}")
                 yield item
                 text = text[length:]
     except (OSError, ValueError, RecursionError) as error:
@@ -219,7 +219,7 @@ def json_objects(path: Path, chunk: int = 1 << 16) -> Iterator[dict[str, Any]]:
 def parquet_rows(
     path: Path, needed: tuple[str, ...], also: tuple[str, ...] | None = (), at_once: int = 256
 ) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a parquet file; `at_once` rows are in memory.
+    """Yield the rows of a parquet file. `at_once` rows are in memory.
 
     Args:
         path: the file.
@@ -228,7 +228,7 @@ def parquet_rows(
         at_once: rows per batch.
 
     Raises:
-        InputError: not a parquet file, or a required column is missing (the message lists those it has).
+        InputError: not a parquet file, or a required column is missing (the message lists the existing columns).
         UsageError: pyarrow is not installed.
     """
     file = _open_parquet(path)
@@ -256,10 +256,10 @@ def parquet_columns(path: Path) -> list[str]:
 
 
 def _open_parquet(path: Path) -> Any:
-    with packages_of("train", "read parquet files"):
+    with require_extra("train", "read parquet files"):
         from pyarrow import parquet
     try:
-        # A small buffer: otherwise a row group of large pictures is in memory twice.
+        # A small buffer avoids a second copy in memory of a row group with large pictures.
         file = parquet.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False)
     except (OSError, ValueError) as error:
         raise InputError(

@@ -1,13 +1,14 @@
-"""SA-1B: pictures with masks and no questions, as regions that a labeller writes questions about.
+"""SA-1B: pictures with masks and without questions, as regions for a labeller.
 
-A folder, or folders in it, with `sa_*.json` and the picture that each names beside it:
+A folder (with subfolders) with `sa_*.json` files, each next to its picture:
 
     {"image": {"file_name", "width", "height", ...},
      "annotations": [{"id", "bbox": [x, y, width, height] in pixels, "predicted_iou", "stability_score", ...}]}
 
-A few regions of each picture are used: too small to be recognised in the overview, of no extreme shape, with a
-good mask where its quality is given, and not overlapping. They are drawn with the name of the picture as the random
-seed, so a file always gives the same. A region is a `Question` without text and answer, with the box as evidence.
+A few regions of each picture are used: too small to be recognised in the overview, of no extreme shape, with a good
+mask if
+its quality is given, and not overlapping. The name of the picture is the random seed, so a file always gives the same
+regions. A region is a `Question` without text and answer, with the box as evidence.
 
 Not covered
     masks: only the box is used.
@@ -31,7 +32,7 @@ from pixel_reasoner.schema.geometry import Box, Size
 from pixel_reasoner.schema.question import Evidence, MediaItem, Question
 from pixel_reasoner.sources.base import SOURCES, FileSource
 from pixel_reasoner.sources.boxes import BoxFormat, Units, box_of, picture_size
-from pixel_reasoner.sources.cells import has_values, text_of
+from pixel_reasoner.sources.cells import check_values, text_of
 from pixel_reasoner.sources.rows import (
     Row,
     RowError,
@@ -41,13 +42,13 @@ from pixel_reasoner.sources.rows import (
 )
 
 DEFAULT_REGIONS = 3
-"""of one picture"""
+"""regions per picture"""
 AREA = (0.0002, 0.02)
-"""share of the picture: a smaller region is too small to show anything, a larger one is visible in the overview"""
+"""share of the picture: a smaller region shows too little, a larger one is visible in the overview"""
 MIN_SIDE_PX = 12
 MAX_ASPECT = 4.0
 MIN_QUALITY = {"predicted_iou": 0.88, "stability_score": 0.92}
-"""minimum values, where a mask has them"""
+"""minimum values, if a mask has them"""
 
 
 class Sa1bSource(FileSource):
@@ -57,7 +58,7 @@ class Sa1bSource(FileSource):
     summary: ClassVar[str] = "SA-1B: regions of pictures, without questions"
 
     regions: PositiveInt = DEFAULT_REGIONS
-    """of one picture at most"""
+    """maximum regions per picture"""
 
     def read(self, folder: Path) -> Iterator[Row]:
         """Yield a few regions of each picture, in the order of file names.
@@ -82,7 +83,7 @@ SOURCES.register(Sa1bSource.name, Sa1bSource)
 
 
 def _json_files(folder: Path) -> Iterator[Path]:
-    """Yield all JSON files below a folder, sorted; the names of one folder are in memory."""
+    """Yield all JSON files below a folder, sorted. The names of one folder are in memory."""
     for parent, folders, names in os.walk(folder):
         folders.sort()
         for name in sorted(name for name in names if name.endswith(".json")):
@@ -124,11 +125,11 @@ def _picture(path: Path) -> tuple[Path, Size, list[Any]]:
         row = json_object(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         raise RowError("unreadable_file", f"{path}: {reason(error)}") from error
-    has_values(row, ("image", "annotations"))
+    check_values(row, ("image", "annotations"))
     image, annotations = row["image"], row["annotations"]
     if not isinstance(image, dict) or not isinstance(annotations, list):
         raise RowError("bad_value", "expected image as an object and annotations as a list")
-    has_values(image, ("file_name", "width", "height"))
+    check_values(image, ("file_name", "width", "height"))
     picture = path.parent / Path(text_of(image["file_name"], "file_name")).name
     if not path_exists(picture):
         raise RowError("missing_file", str(picture))
@@ -148,7 +149,7 @@ def _name(annotation: Any, number: int) -> str:
 def _region(name: str, annotation: Any, picture: Path, size: Size) -> Question:
     if not isinstance(annotation, dict):
         raise RowError("bad_value", f"expected an object; got {type(annotation).__name__}")
-    has_values(annotation, ("bbox",))
+    check_values(annotation, ("bbox",))
     box = box_of(annotation["bbox"], size, Units(box_format=BoxFormat.XYWH))
     return Question(
         id=name,

@@ -4,8 +4,9 @@
 (seconds), question, answer, choices, and situations by key frame (number of a frame of the video).
 
 Departure from the paper's data (arXiv 2505.15966)
-    STAR's key frames are frames of the whole video; the input is 16 frames of the part that is asked about. The evidence is the
-    sampled frame nearest in time to each key frame, as many of the first as one call selects.
+    STAR's key frames are frames of the whole video. The input is 16 frames of the relevant part. The evidence is the
+    sampled
+     frame nearest in time to each key frame, limited to the number of frames that one call can select.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any, ClassVar
 from pixel_reasoner.schema.question import AnswerType, Evidence, MediaItem, Question
 from pixel_reasoner.sources.base import SOURCES, FileSource
 from pixel_reasoner.sources.boxes import frames_at
-from pixel_reasoner.sources.cells import has_values, lettered, number_of, text_of
+from pixel_reasoner.sources.cells import check_values, letter_options, number_of, text_of
 from pixel_reasoner.sources.rows import (
     Row,
     RowError,
@@ -49,7 +50,7 @@ SOURCES.register(StarSource.name, StarSource)
 
 
 def _situation(name: str, row: dict[str, Any], videos: Mapping[str, Path]) -> Question:
-    has_values(
+    check_values(
         row,
         ("question_id", "video_id", "start", "end", "question", "answer", "choices", "situations"),
     )
@@ -61,39 +62,39 @@ def _situation(name: str, row: dict[str, Any], videos: Mapping[str, Path]) -> Qu
         raise RowError(
             "answer_not_among_options", f"expected one of {choices}; got {row['answer']!r}"
         )
-    options = lettered(choices)
+    options = letter_options(choices)
     letter = list(options)[choices.index(row["answer"])]
     start_s, end_s = (number_of(row[key], key) for key in ("start", "end"))
-    medium = MediaItem(kind="video", path=str(path), start_s=start_s, end_s=end_s)
+    media_item = MediaItem(kind="video", path=str(path), start_s=start_s, end_s=end_s)
     return Question(
         id=name,
         text=with_options(text_of(row["question"], "question"), options),
-        media=(medium,),
+        media=(media_item,),
         answer=(letter,),
         answer_type=AnswerType.CHOICE,
         options=options,
         category="star",
         needs_look=True,
         evidence=Evidence(
-            frames=_nearest_frames(medium, [int(key) for key in row["situations"]]),
+            frames=_nearest_frames(media_item, [int(key) for key in row["situations"]]),
             subjects=("what the question is about",),
             findings=(f"these frames show that the answer is {letter}, {row['answer']}",),
         ),
     )
 
 
-def _nearest_frames(medium: MediaItem, keys: list[int]) -> tuple[int, ...]:
+def _nearest_frames(media_item: MediaItem, keys: list[int]) -> tuple[int, ...]:
     """Return the sampled frames nearest in time to frames of the whole video."""
     import av
 
     from pixel_reasoner.operations.frames import MAX_SELECTED_FRAMES
 
     try:
-        with av.open(medium.path) as container:
+        with av.open(media_item.path) as container:
             rate = container.streams.video[0].average_rate
     except (OSError, IndexError) as error:
-        raise RowError("unusable_medium", f"{medium.path}: {error}") from error
+        raise RowError("unusable_medium", f"{media_item.path}: {error}") from error
     if not keys or not rate or min(keys) < 0:
         raise RowError("bad_frame", f"expected numbers of key frames; got {keys}")
     times_s = [key / float(rate) for key in keys]
-    return frames_at(medium, times_s, within=False)[:MAX_SELECTED_FRAMES]
+    return frames_at(media_item, times_s, within=False)[:MAX_SELECTED_FRAMES]

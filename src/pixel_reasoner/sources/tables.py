@@ -1,7 +1,8 @@
-"""Own rows in Parquet files, or in a data set that `datasets` saved (`save_to_disk`).
+"""Own rows in Parquet files, or in a saved `datasets` data set (`save_to_disk`).
 
-The columns are the keys of `sources.jsonl`. A column of `datasets.Image` has `{bytes, path}`: the bytes are written to the folder
-of media, named by their content. Null in an optional column is a missing key.
+The columns are the keys of `sources.jsonl`. A column of `datasets.Image` has `{bytes, path}`: the bytes are written to
+the media
+folder, named by content hash. Null in an optional column is a missing key.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pixel_reasoner.errors import InputError, packages_of
+from pixel_reasoner.errors import InputError, require_extra
 from pixel_reasoner.files import reason
 from pixel_reasoner.sources.base import MEDIA, SOURCES
 from pixel_reasoner.sources.jsonl import OwnRows, question_of_row
@@ -19,14 +20,14 @@ from pixel_reasoner.sources.rows import Row, data_files, parquet_columns, parque
 
 _RELEASED_COLUMNS = {"question", "image", "answer", "qid", "is_video"}
 _ROWS_AT_ONCE = 16
-"""a row may contain large pictures"""
+"""small, because a row may contain large pictures"""
 
 
 class TableSource(OwnRows):
-    """Own rows: a Parquet file, all of a folder, or a data set that `datasets` saved."""
+    """Own rows: a Parquet file, all of a folder, or a saved `datasets` data set."""
 
     name: ClassVar[str] = "parquet"
-    summary: ClassVar[str] = "own rows: Parquet files, or a data set that `datasets` saved"
+    summary: ClassVar[str] = "own rows: Parquet files, or a saved `datasets` data set"
 
     def read(self, folder: Path) -> Iterator[Row]:
         """Yield the rows of all files."""
@@ -54,12 +55,12 @@ SOURCES.register(TableSource.name, TableSource)
 
 
 def is_saved_dataset(path: Path) -> bool:
-    """Return whether a folder is one that `datasets` saved."""
+    """Return whether a folder is a data set saved by `datasets`."""
     return any((path / name).exists() for name in ("state.json", "dataset_dict.json"))
 
 
 def is_released(path: Path) -> bool:
-    """Return whether Parquet files have the columns of PixelReasoner-RL-Data, and not those of own rows."""
+    """Return whether Parquet files have the columns of PixelReasoner-RL-Data instead of own rows."""
     columns = set(parquet_columns(data_files(path, "*.parquet")[0]))
     return bool({"qid", "is_video"} & columns) or columns <= _RELEASED_COLUMNS
 
@@ -68,15 +69,15 @@ def _saved_rows(folder: Path) -> Iterator[dict[str, Any]]:
     """Yield the rows of a saved data set; pictures are not decoded.
 
     Raises:
-        InputError: it cannot be read, or it has several splits.
+        InputError: it cannot be loaded, or it has several splits.
     """
-    with packages_of("train", "read saved data sets"):
+    with require_extra("train", "read saved data sets"):
         from datasets import DatasetDict, load_from_disk
     try:
         dataset = load_from_disk(str(folder))
     except (OSError, ValueError, KeyError) as error:
         raise InputError(
-            expected="a data set that `datasets` saved",
+            expected="a data set saved by `datasets`",
             got=f"{folder}: {reason(error)}",
             fix="save it again with save_to_disk",
         ) from error

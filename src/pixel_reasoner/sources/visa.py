@@ -1,7 +1,8 @@
 """FineWeb-VISA: web pages with a question, a short answer and the box that supports it.
 
-Parquet files of the public set, with the columns question, short_answer, bounding_box (x1, y1, x2, y2 in pixels) and image
-(bytes, path). Pictures are written to the folder of media.
+Parquet files of the public set, with the columns question, short_answer, bounding_box (x1, y1, x2, y2 in pixels) and
+image
+(bytes, path). Pictures are written to the media folder.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pixel_reasoner.files import write_bytes
 from pixel_reasoner.schema.question import Evidence, MediaItem, Question
 from pixel_reasoner.sources.base import MEDIA, SOURCES, FileSource
 from pixel_reasoner.sources.boxes import boxes_on_picture
-from pixel_reasoner.sources.cells import text_of, without_placeholders
+from pixel_reasoner.sources.cells import strip_placeholders, text_of
 from pixel_reasoner.sources.rows import Row, RowError, data_files, parquet_rows, try_build
 
 COLUMNS = ("question", "short_answer", "bounding_box", "image")
@@ -48,12 +49,12 @@ def _page(name: str, row: dict[str, Any], media: Path) -> Question:
     path = media / f"{name}.png"
     if not path.exists():
         write_bytes(content, path)
-    medium = MediaItem(kind="image", path=str(path))
-    boxes = boxes_on_picture([row["bounding_box"]], 1, [medium])
+    media_item = MediaItem(kind="image", path=str(path))
+    boxes = boxes_on_picture([row["bounding_box"]], 1, [media_item])
     return Question(
         id=name,
-        text=without_placeholders(question, 1),
-        media=(medium,),
+        text=strip_placeholders(question, 1),
+        media=(media_item,),
         answer=(answer,),
         category="visa",
         needs_look=True,

@@ -1,1 +1,1 @@
-"""The bundled model: built, trained and shipped by this project as an ordinary `from_pretrained` folder."""
+"""Bundled model: built, trained and shipped by this project as an ordinary `from_pretrained` folder."""

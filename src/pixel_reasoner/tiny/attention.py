@@ -1,8 +1,9 @@
-"""Attention with an auxiliary loss on two heads: where they attend is returned to the training loop.
+"""Attention with an auxiliary loss on two heads, whose weights are returned to the training loop.
 
-Next-token loss alone hardly teaches a small model to point: finding an item and reading its place pay only together.
-So, while the model generates a phrase, one head has to attend to the visual token that shows what the phrase is about
-(`POINTING_HEAD`). With this dense label, pointing is learned within a hundred steps.
+Next-token loss alone hardly trains a small model to point: finding an item and predicting its position help only
+together.
+So, while the model generates a phrase, one head must attend to the visual token of the object of the phrase
+(`POINTING_HEAD`). With this dense label, the model learns to point within a hundred steps.
 """
 
 from __future__ import annotations
@@ -17,20 +18,20 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 Head = tuple[int, int]
-"""layer and head"""
+"""(layer, head)"""
 POINTING_HEAD: Head = (2, 0)
-"""attends to what a phrase is about: deep enough to have processed the question"""
+"""attends to the object of a phrase: deep enough to have processed the question"""
 NUMBERING_HEAD: Head = (0, 0)
-"""through it the visual tokens of a frame receive the frame number, which precedes them"""
+"""passes the frame number, which precedes a frame, to the visual tokens of the frame"""
 OBSERVED_ATTENTION = "watched"
-"""name of the attention implementation that training uses: sdpa, and the weights of two heads"""
+"""name of the attention implementation for training: sdpa, plus the weights of two heads"""
 
 _weights: dict[Head, torch.Tensor] | None = None
 
 
 @contextmanager
 def observe_attention() -> Iterator[dict[Head, torch.Tensor]]:
-    """Collect the attention weights, (examples, tokens, tokens), of both heads while the context is open."""
+    """Collect the attention weights, (examples, tokens, tokens), of both heads inside the context."""
     global _weights
     _weights = {}
     try:

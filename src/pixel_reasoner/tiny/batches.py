@@ -1,7 +1,8 @@
-"""Batches of the stages that train the vision tower. Each is a function of the random generator alone.
+"""Training batches of the vision tower stages. Each is a function of the random generator alone.
 
-Reading takes far more examples than localising, and a view shows one or two characters. So later stages add composed
-pictures, cut from real crops and selected frames or drawn:
+Character recognition needs far more examples than localisation, and a view contains one or two characters. So later
+stages add
+composed pictures, cut from real crops and selected frames, or drawn:
 
     see    views of all kinds
     read   mosaics: every cell is a window around a character
@@ -34,19 +35,19 @@ from pixel_reasoner.tiny.labels import (
     sparse_labels,
 )
 from pixel_reasoner.tiny.scene_cache import NUM_RANDOM_CROPS, SceneCache, View
-from pixel_reasoner.world.fonts import font_of, ink_on
+from pixel_reasoner.world.fonts import ink_on, scaled_font
 from pixel_reasoner.world.scene import COLORS, DIGITS, FONTS, NUM_FRAMES, WORDS
 
 COMPOSED_CELLS = 6
-"""cells on a side of a composed picture"""
+"""cells per side of a composed picture"""
 _AMBIGUOUS = -200
-"""two characters have their centre in this cell: it gets no label"""
+"""mark of a cell with the centres of two characters: it gets no label"""
 
 Batch = list[LabelledPicture]
 
 
 def sample_views(cache: SceneCache, rng: random.Random) -> list[View]:
-    """Return overviews, crops, frames with a card and without, and selected frames."""
+    """Return overviews, crops, frames with and without a card, and selected frames."""
     pictures, clips = cache.scenes["attribute"], cache.scenes["video"]
     views = [cache.picture(rng.randrange(len(pictures))) for _ in range(32)]
     views += [_crop(cache, rng) for _ in range(32)]
@@ -58,17 +59,17 @@ def sample_views(cache: SceneCache, rng: random.Random) -> list[View]:
 
 
 def see_batch(cache: SceneCache, rng: random.Random) -> Batch:
-    """Return a batch of the first stage: views with all their labels."""
+    """Return a first-stage batch: views with all their labels."""
     return [label_view(view) for view in sample_views(cache, rng)]
 
 
 def read_batch(cache: SceneCache, rng: random.Random) -> Batch:
-    """Return a batch of the second stage: mosaics, and half a batch of the first stage against forgetting."""
+    """Return a second-stage batch: mosaics, and half a first-stage batch against forgetting."""
     return see_batch(cache, rng)[::2] + [_mosaic(cache, rng) for _ in range(24)]
 
 
 def focus_batch(cache: SceneCache, rng: random.Random) -> Batch:
-    """Return a batch of the third stage: scattered glyphs, results of operations, a quarter of a first-stage batch."""
+    """Return a third-stage batch: scattered glyphs, results of operations, a quarter of a first-stage batch."""
     views = [_crop(cache, rng) for _ in range(16)]
     views += [_selected_frame(cache, rng) for _ in range(10)]
     labelled = [label_view(view) for view in views]
@@ -78,7 +79,7 @@ def focus_batch(cache: SceneCache, rng: random.Random) -> Batch:
 
 
 def look_batch(cache: SceneCache, rng: random.Random) -> Batch:
-    """Return a batch of the fourth stage: as the third, but mostly results of operations."""
+    """Return a fourth-stage batch: like the third stage, but mostly results of operations."""
     views = [_crop(cache, rng) for _ in range(44)]
     views += [_selected_frame(cache, rng) for _ in range(14)]
     views += [shift_view(_selected_frame(cache, rng), rng) for _ in range(14)]
@@ -87,7 +88,7 @@ def look_batch(cache: SceneCache, rng: random.Random) -> Batch:
 
 
 def pages_batch(cache: SceneCache, rng: random.Random) -> Batch:
-    """Return a batch of the fifth stage: pages, scattered words, crops of any size, and examples of earlier stages."""
+    """Return a fifth-stage batch: pages, scattered words, crops of any size, and examples of earlier stages."""
     views = [_page(cache, rng) for _ in range(12)]
     views += [_page_crop(cache, rng) for _ in range(28)]
     views += _random_crops(cache, rng, 8)
@@ -99,7 +100,7 @@ def pages_batch(cache: SceneCache, rng: random.Random) -> Batch:
 
 
 def print_batch(cache: SceneCache, rng: random.Random) -> Batch:
-    """Return a batch of the sixth stage: as the fifth, but mostly text on pages."""
+    """Return a sixth-stage batch: like the fifth stage, but mostly text on pages."""
     views = [_page_crop(cache, rng) for _ in range(48)]
     views += _random_crops(cache, rng, 6)
     views += [_page(cache, rng) for _ in range(4)]
@@ -114,11 +115,11 @@ class TowerStage(NamedTuple):
     """One stage of the vision tower."""
 
     name: str
-    """of its log and checkpoint, and part of its random seed"""
+    """name of the log and checkpoint, and part of the random seed"""
     steps: int
     batch: Callable[[SceneCache, random.Random], Batch]
     has_pages: bool = False
-    """whether text of pages is labelled"""
+    """whether page text is labelled"""
     muon: bool = True
 
 
@@ -135,7 +136,7 @@ TOWER_STAGES = (
 def shift_view(view: View, rng: random.Random) -> View:
     """Augmentation: drop one row and one column of cells to shift all objects relative to the patch grid.
 
-    There are fewer selected frames than crops; without shifts the tower memorises them.
+    There are fewer selected frames than crops, so the tower memorises them without shifts.
     """
     side = view.pixels.shape[0]
     end = side - CELL_PX
@@ -167,7 +168,8 @@ def _mosaic(cache: SceneCache, rng: random.Random) -> LabelledPicture:
 def _scattered_glyphs(cache: SceneCache, rng: random.Random) -> LabelledPicture:
     """Return windows around characters on one colour, shifted so that most extend over several cells.
 
-    In a mosaic the colour of a cell shows which patches belong together; here, as on a real shape, only their places do.
+    In a mosaic the colour of a cell shows which patches belong together. Here, as on a real shape, only their positions
+    do.
     """
     cells = COMPOSED_CELLS
     color = rng.choice(list(COLORS))
@@ -195,14 +197,14 @@ def _scattered_glyphs(cache: SceneCache, rng: random.Random) -> LabelledPicture:
 
 
 def _scattered_words(rng: random.Random) -> LabelledPicture:
-    """Return words and numbers in one font on one colour, many more than a crop of a page shows."""
+    """Return words and numbers in one font on one colour, with much more text than a crop of a page."""
     cells = COMPOSED_CELLS
     side, scale = cells * CELL_PX, 2
     color = rng.choice([*COLORS, None])
     ground = COLORS[color] if color else tuple(rng.randint(236, 255) for _ in range(3))
     canvas = Image.new("RGB", (side * scale, side * scale), ground)
     pen = ImageDraw.Draw(canvas)
-    font = font_of(rng.randint(18, 36), rng.randrange(FONTS))
+    font = scaled_font(rng.randint(18, 36), rng.randrange(FONTS))
     ink = ink_on(color) if color else (40, 40, 40)
     labelled = {name: np.full((cells, cells), IGNORE) for name in TEXT_LABELS}
     taken: list[tuple[float, float]] = []
@@ -221,7 +223,7 @@ def _scattered_words(rng: random.Random) -> LabelledPicture:
 def _window(view: View, x: float, y: float) -> tuple[str, np.ndarray]:
     """Return the character of a view and one cell of pixels around it.
 
-    The centre of the character is at (x, y) of the cell, as far as the edges of the view allow.
+    The centre of the character is at (x, y) of the cell, as far as the view's edges allow.
     """
     assert view.item is not None, "crops and selected frames are views of an item"
     side = view.pixels.shape[0]
@@ -268,7 +270,7 @@ def _page_crop(cache: SceneCache, rng: random.Random) -> View:
 
 
 def _random_crops(cache: SceneCache, rng: random.Random, each: int) -> list[View]:
-    """Return crops of any size: `each` of pictures, and as many of pages."""
+    """Return crops of any size: `each` crops per picture, and as many per page."""
     views = []
     for family in ("attribute", "infographic"):
         count = len(cache.scenes[family])

@@ -1,7 +1,8 @@
-"""The bundled model before training: tokenizer, chat template, processor and a small Qwen3-VL.
+"""Bundled model before training: tokenizer, chat template, processor and a small Qwen3-VL.
 
-Everything is stock transformers. A model folder of any size may also contain `pixel_reasoner.json`: the dialect of the
-model and the pixel budgets it was trained with (see `models.local`).
+Everything is stock transformers. A model folder of any size may also contain `pixel_reasoner.json`: the model's dialect
+and
+the pixel budgets of its training (see `models.local`).
 """
 
 from __future__ import annotations
@@ -32,11 +33,11 @@ BUDGETS = PixelBudgets(
     selected_frame=PixelBudget(min_px=224 * 224, max_px=224 * 224),
     multiple=32,
 )
-"""36, 25, 4 and 49 visual tokens. Crops have an odd number of cells on a side, so that their centre is in one cell"""
+"""36, 25, 4 and 49 visual tokens. Crops have an odd number of cells per side, so that their centre is inside one cell"""
 
 NOTE = (
-    "This small model only knows PixelWorld: coloured shapes and cards that carry a character, and simple pages. For real pictures "
-    "name a real one: --model FOLDER or a hub id such as TIGER-Lab/PixelReasoner-RL-v1."
+    "This small model only supports PixelWorld: coloured shapes and cards that carry a character, and simple pages. For real pictures "
+    "use a larger model: --model FOLDER or a hub id such as TIGER-Lab/PixelReasoner-RL-v1."
 )
 
 SPECIAL_TOKENS = [
@@ -60,7 +61,7 @@ CALL_FRAGMENTS = [
     ", 0.",
     "0.",
 ]
-"""Fixed parts of a call, one token each: a call has 20 tokens instead of 60."""
+"""fixed parts of a call, one token each, so that a call has 20 tokens instead of 60"""
 
 CHAT_TEMPLATE = """\
 {%- for message in messages -%}
@@ -113,7 +114,7 @@ def build_tokenizer(texts: Iterable[str], vocab_size: int = 1200) -> PreTrainedT
 
 
 def build_processor(tokenizer: PreTrainedTokenizerFast) -> Qwen3VLProcessor:
-    """Return tokenizer, image processor and chat template in one. Size limits are wide: pictures are scaled before."""
+    """Return the processor: tokenizer, image processor and chat template. Size limits are wide: pictures are already scaled."""
     size = {"shortest_edge": 32 * 32, "longest_edge": 2048 * 2048}
     shape = {"patch_size": 16, "merge_size": 2, "temporal_patch_size": 2}
     normalization = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
@@ -175,7 +176,7 @@ def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3VLForCond
 def save_folder(
     model: Qwen3VLForConditionalGeneration, processor: Qwen3VLProcessor, folder: Path
 ) -> None:
-    """Write a `from_pretrained` folder as a whole, with dialect and pixel budgets in `pixel_reasoner.json`."""
+    """Write a `from_pretrained` folder atomically, with dialect and pixel budgets in `pixel_reasoner.json`."""
     settings = FolderSettings(dialect=COMPACT.name, budgets=BUDGETS, note=NOTE)
     with atomic_folder(folder) as part:
         model.save_pretrained(part)

@@ -9,7 +9,7 @@ from itertools import accumulate
 from typing import Any, NamedTuple
 
 from pixel_reasoner.data import wording
-from pixel_reasoner.data.wording import say
+from pixel_reasoner.data.wording import fill_template
 from pixel_reasoner.dialects import Dialect
 from pixel_reasoner.dialects.syntax.hermes import OPEN
 from pixel_reasoner.schema.settings import DEFAULT_OPERATIONS
@@ -19,13 +19,13 @@ from pixel_reasoner.tiny.pointing import Mention, find_mentions, visual_tokens_o
 from pixel_reasoner.tiny.token_cache import PromptImage, TraceIndex
 
 SHARE_WITHOUT_OPERATIONS = 0.1
-"""share of the examples that offer no operation, so that the model also answers without them"""
+"""share of examples without available operations, so that the model also learns to answer without them"""
 _ASSISTANT = re.compile(r"(?<=<\|im_start\|>assistant\n)(.*?<\|im_end\|>)", re.DOTALL)
 _END = "<|im_end|>"
 
 
 class Segment(NamedTuple):
-    """Piece of a conversation, whether it is trained, and visual tokens it is about: (picture, token)."""
+    """Piece of a conversation, whether the loss covers it, and the visual tokens of its objects: (picture, token)."""
 
     text: str
     trained: bool = False
@@ -33,15 +33,15 @@ class Segment(NamedTuple):
 
 
 class AttentionTarget(NamedTuple):
-    """Positions that some tokens have to attend to."""
+    """Target positions for the attention of some tokens."""
 
     head: Head
     first: int
-    """position of the first of the tokens: where the first token of a phrase is predicted, or of a frame"""
+    """first position: where the first token of a phrase, or of a frame, is predicted"""
     end: int
-    """position after the last"""
+    """end position (exclusive)"""
     targets: list[int]
-    """positions to attend to: visual tokens that show what the phrase is about, or digits of the frame number"""
+    """target positions: visual tokens of the phrase's object, or digits of the frame number"""
 
 
 class Example(NamedTuple):
@@ -49,23 +49,23 @@ class Example(NamedTuple):
 
     ids: list[int]
     trained: list[bool]
-    """whether the prediction of a token counts in the loss"""
+    """whether the loss covers the prediction of a token"""
     images: list[PromptImage]
     attention: list[AttentionTarget]
 
 
 _Span = tuple[int, int, Segment]
-"""positions where the tokens of a segment are predicted, first and after the last"""
+"""positions where the tokens of a segment are predicted: first, and end (exclusive)"""
 
 
 class ExampleBuilder:
-    """Builds examples from traces.
+    """Builder of examples from traces.
 
     Args:
-        index: the traces.
-        processor: of the model.
+        index: index of the traces.
+        processor: processor of the model.
         dialect: prompt format.
-        words: share of examples that answer without an operation although operations are offered.
+        words: share of examples that answer without an operation although operations are available.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class ExampleBuilder:
         self._image_id = processor.tokenizer.convert_tokens_to_ids(processor.image_token)
 
     def draw(self, number: int, rng: random.Random) -> Example:
-        """Return the example of a trace: as it is, or answered without an operation."""
+        """Return the example of a trace: unchanged, or answered without an operation."""
         trace, images = self.index.trace(number), self.index.images(number)
         drawn = rng.random()
         if drawn >= SHARE_WITHOUT_OPERATIONS + self.words:
@@ -114,7 +114,7 @@ class ExampleBuilder:
         return Example(ids, trained, images, attention)
 
     def segments(self, trace: Trace, images: Sequence[PromptImage]) -> Iterator[list[Segment]]:
-        """Yield the segments of each turn of the assistant."""
+        """Yield the segments of each assistant turn."""
         pictures = list(trace.all_pictures.values())
         grids = {
             picture.number: image.grid for picture, image in zip(pictures, images, strict=False)
@@ -138,7 +138,7 @@ class ExampleBuilder:
                 context += observation.pictures
 
     def _render(self, trace: Trace, num_tokens: list[int]) -> str:
-        """Return the conversation as text, with one placeholder for each visual token."""
+        """Return the conversation as text, with one placeholder per visual token."""
         operations = bool(trace.settings.operations)
         messages = self.dialect.messages(
             trace.question, trace.pictures, trace.turns, lambda n: n, operations=operations
@@ -151,7 +151,7 @@ class ExampleBuilder:
     def _tokenize(
         self, text: str, turns: list[list[Segment]]
     ) -> tuple[list[int], list[bool], list[_Span]]:
-        """Return token ids, loss mask, and where the tokens of each segment are predicted."""
+        """Return token ids, loss mask, and the positions where the tokens of each segment are predicted."""
         ids: list[int] = []
         trained: list[bool] = []
         spans: list[_Span] = []
@@ -171,7 +171,7 @@ class ExampleBuilder:
 
 
 def _target_pictures(mention: Mention, turn: Turn, context: list[Picture]) -> list[Picture]:
-    """Return the pictures that may show what a phrase is about: the one its call zooms into, else all."""
+    """Return the pictures that may show the object of a phrase: the picture its call zooms into, or else all."""
     if mention.is_last and turn.call is not None and not turn.mistake:
         target = turn.call.arguments.get("target_image")
         return [picture for picture in context if picture.number == target] or context
@@ -179,17 +179,17 @@ def _target_pictures(mention: Mention, turn: Turn, context: list[Picture]) -> li
 
 
 def without_operations(trace: Trace, rng: random.Random, *, offered: bool = False) -> Trace:
-    """Return the same question answered, or guessed, in one turn.
+    """Return a trace with the same question, answered or guessed in one turn.
 
     Args:
         trace: with any number of turns.
         rng: chooses the wording of a guess.
-        offered: whether operations are offered all the same.
+        offered: whether operations are available nevertheless.
     """
     evidence = trace.question.evidence
     turns: Sequence[Turn] = trace.turns
     if evidence is not None:
-        guess = say(rng, wording.GUESS, subject=evidence.subjects[0])
+        guess = fill_template(rng, wording.GUESS, subject=evidence.subjects[0])
         turns = [Turn(text=f"{guess} \\boxed{{{trace.question.answer[0]}}}")]
     operations = DEFAULT_OPERATIONS if offered else ()
     settings = trace.settings.model_copy(update={"operations": operations})

@@ -1,8 +1,9 @@
-"""Dense labels of the vision tower: what every visual token has to predict about its cell.
+"""Dense labels of the vision tower: the targets that every visual token predicts about its cell.
 
-Next-token loss alone does not teach a small tower from scratch to localise. So every visual token has to predict what
-PixelWorld knows about its cell: colour and shape of an item whose centre it contains, where in the cell, how large, which
-character (where it is legible), the ball of a clip, and the row and column of the token itself.
+Next-token loss alone does not train a small tower from scratch to localise. So every visual token predicts PixelWorld's
+ground truth for its cell: colour and shape of an item whose centre is in the cell, offset in the cell, size, character
+(if
+legible), the ball of a clip, and the row and column of the token itself.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from pixel_reasoner.world.page import HEADING_Y
 from pixel_reasoner.world.scene import COLORS, DIGITS, LETTERS, SHAPES, WORDS, Item
 
 CELL_PX = 32
-"""side of the square of pixels of one visual token"""
+"""side in pixels of the square of one visual token"""
 IGNORE = -100
-"""label of a token that does not count in the loss"""
+"""label of a token that the loss ignores"""
 LEGIBLE_PX = 6
-"""least height of a character, in pixels of the view, that is labelled"""
+"""minimum height of a labelled character, in pixels of the view"""
 NUM_PLACE_VALUES = 3
-"""offset in x and y within the cell, and size in cells: regressed where the centre of an item is"""
+"""offset in x and y within the cell, and size in cells: regressed if the cell contains the centre of an item"""
 
 COLOR_IDS = {name: number for number, name in enumerate(COLORS, start=1)}
 SHAPE_IDS = {
@@ -49,7 +50,7 @@ PAGE_CLASSES = CLASSES | {
     "tens": len(DIGITS),
     "ones": len(DIGITS),
 }
-"""the same with the text of pages: words, and numbers of two digits"""
+"""the same plus the text of pages: words, and numbers of two digits"""
 TEXT_LABELS = ("word", "tens", "ones")
 
 
@@ -57,13 +58,13 @@ class Labels(NamedTuple):
     """Labels of the tokens of one or more views."""
 
     classes: dict[str, torch.Tensor]
-    """name -> (tokens,) int64, `IGNORE` where there is no label"""
+    """name -> (tokens,) int64, `IGNORE` for tokens without a label"""
     place: torch.Tensor
-    """(tokens, 3) float, of the item whose centre is in the cell"""
+    """(tokens, 3) float, for the item whose centre is in the cell"""
 
 
 class LabelledPicture(NamedTuple):
-    """Picture of a batch and the labels of its tokens."""
+    """Picture of a batch, with the labels of its tokens."""
 
     pixels: np.ndarray
     labels: Labels
@@ -97,7 +98,7 @@ def labels_of(view: View) -> Labels:
 
 
 def sparse_labels(labelled: dict[str, np.ndarray], cells: int) -> Labels:
-    """Return labels of few kinds, each (cells, cells), and of the row and column of every token."""
+    """Return labels of few kinds, each (cells, cells), plus row and column labels of every token."""
     classes = {name: np.full((cells, cells), IGNORE) for name in PAGE_CLASSES}
     classes["row"][:], classes["col"][:] = np.arange(cells)[:, None], np.arange(cells)[None, :]
     classes |= labelled
@@ -134,7 +135,7 @@ def _flattened(classes: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
 
 
 def visible_items(view: View) -> list[Item]:
-    """Return the items of the picture or frame of a view, inside its region or not."""
+    """Return the items of a view's picture or frame, inside its region or not."""
     return [item for item in view.scene.items if not item.frames or view.frame in item.frames]
 
 
@@ -144,7 +145,7 @@ def position(view: View, item: Item) -> tuple[float, float]:
 
 
 def position_in(box: Box, x: float, y: float) -> tuple[float, float]:
-    """Return a point of the scene as fractions of a region; outside of it they are below 0 or above 1."""
+    """Return a point of the scene as fractions of a region: below 0 or above 1 outside of it."""
     return (x - box.x1) / (box.x2 - box.x1), (y - box.y1) / (box.y2 - box.y1)
 
 

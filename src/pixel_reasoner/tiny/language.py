@@ -1,4 +1,4 @@
-"""Loss and accuracy of the language model over cached visual tokens: the last training stage."""
+"""Loss and accuracy of the language model over cached visual tokens (last training stage)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pixel_reasoner.tiny.token_cache import PromptImage, VisualTokens
 ATTENTION_LOSS_WEIGHT = 0.3
 EXAMPLES_PER_PASS = 6
 LENGTH_MULTIPLE = 32
-"""padded lengths are multiples of it: a kernel is compiled for each new shape"""
+"""padded lengths are multiples of it, because a kernel is compiled for each new shape"""
 
 
 def language_loss(
@@ -31,13 +31,13 @@ def language_loss(
 ) -> tuple[torch.Tensor, Metrics]:
     """Return the mean next-token loss over trained tokens plus the attention loss, and metrics.
 
-    Examples of similar length share a forward pass: padding all to the longest would double the cost.
+    Examples of similar length share a forward pass: padding all to the longest example would double the cost.
 
     Args:
-        model: the whole model, its tower unused.
-        cache: visual tokens by size of the picture.
+        model: the whole model; its tower is not used.
+        cache: visual tokens by picture size.
         examples: a batch.
-        per_pass: examples in one forward pass.
+        per_pass: examples per forward pass.
     """
     by_length = sorted(examples, key=lambda example: len(example.ids))
     predicted: list[tuple[torch.Tensor, torch.Tensor]] = []
@@ -63,12 +63,12 @@ def language_loss(
 def _attention_on_targets(
     weights: torch.Tensor, examples: Sequence[Example], head: Head
 ) -> torch.Tensor:
-    """Return (targets of this head,) the attention on each target, averaged over the tokens that should attend.
+    """Return (targets of this head,) the attention on each target, averaged over the tokens of the target.
 
     Args:
         weights: (examples, tokens, tokens) attention of the head.
-        examples: with attention targets.
-        head: whose targets count.
+        examples: examples with attention targets.
+        head: head whose targets are used.
     """
     of_head = [
         (row, target)
@@ -76,7 +76,7 @@ def _attention_on_targets(
         for target in example.attention
         if target.head == head
     ]
-    # One index for all: a slice for each target would cost a whole matrix of zeros in the backward pass.
+    # One index for all: a slice per target would cost a whole matrix of zeros in the backward pass.
     index = torch.tensor(
         [
             (number, row, token, position)
@@ -99,9 +99,9 @@ def digit_accuracy(
     opening: int,
     offset: int,
 ) -> float:
-    """Return the teacher-forced accuracy of the token `offset` positions after the one that opens a call.
+    """Return the teacher-forced accuracy of the token `offset` positions after the opening token of a call.
 
-    Only the first corner of a box shows whether a model can point: the second follows from the first.
+    Only the first corner of a box measures pointing: the second follows from the first.
     """
     with torch.no_grad():
         logits, targets = _predict(model, cache, examples)
@@ -151,7 +151,7 @@ def _padded(
 def _tower_output(
     cache: Mapping[Size, VisualTokens], images: Sequence[PromptImage], device: torch.device
 ) -> Any:
-    """Return cached tokens as the tower would return them."""
+    """Return cached tokens in the tower's output format."""
     final = torch.cat([cache[image.size].final[image.row] for image in images]).float()
     early = torch.cat([cache[image.size].early[image.row] for image in images]).float()
     return BaseModelOutputWithDeepstackFeatures(

@@ -1,6 +1,6 @@
-"""One training stage: learning rate schedule, log, and a checkpoint from which a killed run resumes.
+"""Training loop of one stage: learning rate schedule, log, and checkpoints to resume from.
 
-Batches are a function of the step alone, so a resumed stage trains on the same batches as an undisturbed one.
+Batches are a function of the step alone, so a resumed stage trains on the same batches as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ class Stage:
     log_every: int = 25
     save_every: int = 100
     measure_every: int = 0
-    """steps between measurements; 0: only when the stage ends"""
+    """steps between measurements; 0: only at the end of the stage"""
     muon: bool = False
-    """whether Muon optimizes the matrices of the layers and AdamW the rest; else AdamW optimizes all"""
+    """whether Muon optimizes the matrices of the layers and AdamW the rest; False: AdamW optimizes all"""
 
     def measured_at(self, done: int) -> bool:
-        """Return whether held-out metrics are computed after so many steps."""
+        """Return whether held-out metrics are computed after this number of steps."""
         return done == self.steps or bool(self.measure_every and done % self.measure_every == 0)
 
     def lr_at(self, step: int) -> float:
@@ -69,9 +69,9 @@ def run_stage(
 
     Args:
         stage: name, length and learning rate.
-        modules: name -> module that is saved; parameters that require a gradient are trained.
-        loss_of_step: step -> loss and metrics; all randomness comes from the step.
-        folder: of `NAME.pt` (checkpoint) and `NAME.jsonl` (log).
+        modules: name -> module to save; parameters that require a gradient are trained.
+        loss_of_step: step -> loss and metrics; all randomness is derived from the step.
+        folder: folder of `NAME.pt` (checkpoint) and `NAME.jsonl` (log).
         measure: called with `finished`, returns metrics on held-out scenes.
     """
     parameters = [p for m in modules.values() for p in m.parameters() if p.requires_grad]
@@ -122,7 +122,7 @@ def save_checkpoint(
     modules: dict[str, torch.nn.Module],
     optimizers: list[torch.optim.Optimizer],
 ) -> None:
-    """Write a checkpoint. The file appears only when it is complete."""
+    """Write a checkpoint atomically."""
     state = {
         "step": step,
         "modules": {name: module.state_dict() for name, module in modules.items()},
@@ -133,9 +133,9 @@ def save_checkpoint(
 
 
 def truncate_log(log: Path, step: int) -> None:
-    """Drop log rows after a step: a resumed run writes them again."""
+    """Drop log rows after a step, because a resumed run writes them again."""
     if log.exists():
-        with Segment(log):  # drops a row that a kill cut off
+        with Segment(log):  # drops an incomplete last row
             rows = log.read_text(encoding="utf-8").splitlines()
         with atomic_writer(log) as file:
             file.writelines(row + "\n" for row in rows if json.loads(row)["step"] <= step)
@@ -168,7 +168,7 @@ def _resume(
     modules: dict[str, torch.nn.Module],
     optimizers: list[torch.optim.Optimizer],
 ) -> int:
-    """Load a checkpoint if there is one, and return the number of steps done."""
+    """Load a checkpoint if there is one, and return the number of finished steps."""
     if not path.exists():
         return 0
     try:
@@ -178,9 +178,9 @@ def _resume(
         for optimizer, one in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(one)
         return int(state["step"])
-    except Exception as error:  # torch raises any, for a file that is cut off or of something else
+    except Exception as error:  # torch raises any type for a truncated or foreign file
         raise InputError(
-            expected="a whole checkpoint of this stage",
+            expected="a complete checkpoint of this stage",
             got=f"{path}: {(str(error).splitlines() or [type(error).__name__])[0][:200]}",
             fix="delete it to train the stage again",
         ) from error

@@ -1,4 +1,4 @@
-"""What each phrase of a trace is about, and which visual tokens show it: targets of the pointing head."""
+"""Targets of the pointing head: the object of each phrase of a trace, and the visual tokens that show it."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _CLAUSE_END = re.compile(r"[,.;:](?=\s|$)")
 
 
 class Mention(NamedTuple):
-    """Part of the text of a turn; all parts together are the text."""
+    """Part of the text of a turn. All parts together are the whole text."""
 
     text: str
     item: Item | None
-    """the item that it names"""
+    """item that the part names"""
     is_last: bool
-    """whether it is the last of its turn"""
+    """whether it is the last part of its turn"""
 
 
 def find_mentions(question: Question, words: str) -> list[Mention]:
@@ -53,15 +53,15 @@ def find_mentions(question: Question, words: str) -> list[Mention]:
 def visual_tokens_of(
     mention: Mention, pictures: Sequence[Picture], grids: Mapping[int, tuple[int, int]]
 ) -> Iterator[tuple[int, int]]:
-    """Yield the visual tokens that show the item of a mention in the latest picture of it.
+    """Yield the visual tokens that show the item of a mention in its latest picture.
 
     Args:
         mention: part of a text.
-        pictures: those in the context, the latest last.
-        grids: number of a picture -> rows and columns of its visual tokens.
+        pictures: pictures in the context, the latest last.
+        grids: picture number -> rows and columns of its visual tokens.
 
     Yields:
-        Number of the picture, and number of the token, row by row.
+        Picture number, and token number in row-major order.
     """
     item = mention.item
     if item is None:
@@ -73,7 +73,7 @@ def visual_tokens_of(
         x, y = position_in(picture.box, item.x, item.y)
         if not (0 <= x < 1 and 0 <= y < 1):
             continue
-        # Only frames show an item several times: all selected frames count, or else all of the overview.
+        # Only frames show an item several times: use all selected frames, or else all frames of the overview.
         if seen_px is not None and not (item.frames and picture.seen_px == seen_px):
             return
         seen_px = picture.seen_px
@@ -83,7 +83,7 @@ def visual_tokens_of(
 
 @lru_cache(maxsize=4096)
 def _items_by_name(question_id: str) -> dict[str, Item]:
-    """Return everything in the scene of a question that texts can name."""
+    """Return all named items in the scene of a question."""
     scene = _scene(question_id)
     items = {f"{item.color} object": item for item in scene.items}
     items |= {item.name: item for item in scene.items}

@@ -1,7 +1,9 @@
 """Rendered views of training scenes, in arrays on disk.
 
-Rendering takes a third of a training step of the vision tower, and all stages use the same views, so each is rendered once.
-A view has the pixels that a model receives in a rollout: clips go through the video codec, crops through the same resampling.
+Rendering takes a third of a training step of the vision tower, and all stages use the same views, so each is rendered
+once.
+A view has the same pixels as a rollout's picture: clips pass through the video codec, crops through the same
+resampling.
 """
 
 from __future__ import annotations
@@ -24,17 +26,17 @@ from pixel_reasoner.world import Family, Scene, draw_frames, draw_picture, encod
 from pixel_reasoner.world.scene import NUM_FRAMES, Item
 
 PICTURE_PX, CROP_PX, FRAME_PX, SELECTED_PX = 192, 160, 64, 224
-"""sides of the four kinds of view, from `build.BUDGETS`"""
+"""sides of the four kinds of views, from `build.BUDGETS`"""
 CROP_SIDE = 0.18
 """side of a training crop around an item, fraction of the picture: a shape and a margin"""
 CROP_JITTER = 0.03
 """standard deviation of the offset of training crops, fraction of the picture"""
 NUM_RANDOM_CROPS = 2
-"""random crops of one picture"""
+"""random crops per picture"""
 
 
 class View(NamedTuple):
-    """Pixels of one picture as a model receives it, and the scene that they show."""
+    """Pixels of one picture in the model's input format, and the scene that they show."""
 
     pixels: np.ndarray
     """(side, side, 3) uint8"""
@@ -42,16 +44,16 @@ class View(NamedTuple):
     box: Box
     """region of the scene"""
     frame: int = 0
-    """number of the frame, 0 for pictures"""
+    """frame number, 0 for pictures"""
     item: Item | None = None
-    """item that a crop or a selected frame is centred on"""
+    """item at the centre of a crop or a selected frame"""
 
 
 class SceneCache:
-    """Views of scenes of `attribute`, `infographic` and `video`, which contain everything that the five families show.
+    """Views of scenes of `attribute`, `infographic` and `video`, which cover the contents of all five families.
 
     Args:
-        folder: of the arrays; missing ones are rendered.
+        folder: folder of the arrays; missing ones are rendered.
         counts: family -> number of scenes, with seeds 0, 1, ...
         workers: rendering processes.
     """
@@ -81,12 +83,12 @@ class SceneCache:
         return View(pixels, scene, crop_box(scene, scene.items[item]), item=scene.items[item])
 
     def frame(self, index: int, number: int) -> View:
-        """Return a frame of a clip at the size of the overview."""
+        """Return a frame of a clip at overview size."""
         scene = self.scenes["video"][index]
         return View(self.arrays["frames"][index * NUM_FRAMES + number - 1], scene, WHOLE, number)
 
     def selected_frame(self, index: int, item: int, nth: int) -> View:
-        """Return the `nth` frame (from 0) of those that show an item, at the size of a selected frame."""
+        """Return the `nth` frame (from 0) that shows an item, at the size of a selected frame."""
         scene = self.scenes["video"][index]
         before = sum(len(other.frames) for other in scene.items[:item])
         pixels = self.arrays["selected"][self.selected[index] + before + nth]
@@ -104,7 +106,7 @@ class SceneCache:
         return View(pixels, scene, crop_box(scene, scene.items[item]), item=scene.items[item])
 
     def random_crop(self, family: Family, index: int, nth: int) -> View:
-        """Return a crop of any size at any place, like a deliberate mistake in a trace."""
+        """Return a crop of any size at any position, as in a deliberate mistake of a trace."""
         scene = self.scenes[family][index]
         pixels = self.arrays[f"strays_{family}"][index * NUM_RANDOM_CROPS + nth]
         return View(pixels, scene, random_boxes(scene)[nth])
@@ -136,12 +138,12 @@ def crop_box(scene: Scene, item: Item) -> Box:
 
 
 def _start(middle: float) -> float:
-    """Return where a crop with this middle begins."""
+    """Return the start of a crop with this centre."""
     return min(max(round(middle - CROP_SIDE / 2, 2), 0.0), 1 - CROP_SIDE)
 
 
 def random_boxes(scene: Scene) -> list[Box]:
-    """Return squares of 0.15 to 0.55 of the picture, anywhere."""
+    """Return random squares of 0.15 to 0.55 of the picture."""
     rng = scene.rng("strays")
     sides = [rng.uniform(0.15, 0.55) for _ in range(NUM_RANDOM_CROPS)]
     corners = [(rng.uniform(0, 1 - side), rng.uniform(0, 1 - side), side) for side in sides]
@@ -177,7 +179,7 @@ def _fill(
     shapes: list[tuple[int, int]],
     rendered: Iterable[tuple[list[np.ndarray], ...]],
 ) -> None:
-    """Write arrays of square views as they are rendered."""
+    """Render square views and write them to arrays one by one."""
     arrays = [
         np.lib.format.open_memmap(folder / f"{name}.npy", "w+", np.uint8, (count, side, side, 3))
         for name, (count, side) in zip(names, shapes, strict=True)
@@ -191,13 +193,13 @@ def _fill(
 
 
 class _Kind(NamedTuple):
-    """Views that are rendered together."""
+    """Group of views that are rendered together."""
 
     name: str
     family: Family
     render: Callable[[Scene], tuple[list[np.ndarray], ...]]
     arrays: tuple[tuple[str, int, Callable[[Scene], int]], ...]
-    """name, side in pixels, and function that counts the views of a scene"""
+    """name, side in pixels, and function that counts a scene's views"""
 
 
 def _one(_: Scene) -> int:

@@ -1,6 +1,6 @@
-"""Output of the finished vision tower for every picture of every trace, computed once and kept in a file.
+"""Cached output of the finished vision tower for every picture of every trace, in a file.
 
-The tower is frozen in the last stage: training the language model alone on cached tokens is several times faster.
+The tower is frozen in the last stage: training only the language model on cached tokens is several times faster.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pixel_reasoner.tiny.labels import CELL_PX
 from pixel_reasoner.tiny.tower import embed
 
 TOWER_BATCH_PX = 64 * 192**2
-"""pixels that go through the tower at once"""
+"""pixels per batch of the tower"""
 
 
 class VisualTokens(NamedTuple):
@@ -37,11 +37,11 @@ class VisualTokens(NamedTuple):
     final: torch.Tensor
     """(pictures, tokens, width) bfloat16"""
     early: torch.Tensor
-    """output of an earlier layer (deepstack), of the same shape"""
+    """output of an earlier layer (deepstack), same shape"""
 
 
 class PromptImage(NamedTuple):
-    """Picture of an example: its place in the cache."""
+    """Picture of an example: its position in the cache."""
 
     size: Size
     row: int
@@ -53,13 +53,13 @@ class PromptImage(NamedTuple):
 
 
 class TraceIndex:
-    """Traces in a file, read one at a time, and the places of their pictures in the cache.
+    """Index of a trace file, with the cache positions of each trace's pictures. Traces are loaded one at a time.
 
     Args:
         path: the JSONL file.
         offsets: byte offset of each trace.
-        rows: of each trace, (number of the size, row) of each picture.
-        sizes: width and height in pixels, by number.
+        rows: for each trace, (size number, row) of each picture.
+        sizes: size number -> width and height in pixels.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class TraceIndex:
         self.sizes = sizes
         self._file = path.open("rb")
         self.families: dict[str, list[int]] = {}
-        """family -> numbers of its traces"""
+        """family -> trace numbers"""
         self.overviews: dict[str, list[int]] = {}
         """family -> numbers of the traces whose question needs no operation"""
         for number, offset in enumerate(offsets):
@@ -94,20 +94,21 @@ class TraceIndex:
 
 
 class TokenCache(NamedTuple):
-    """Output of the tower for all pictures of some traces, each picture once."""
+    """Tower output for all pictures of some traces, each picture once."""
 
     traces: TraceIndex
     tokens: dict[Size, VisualTokens]
 
 
 def cache_tokens(visual: Any, image_processor: Any, traces: Path, path: Path) -> TokenCache:
-    """Return the output of the tower for every picture of some traces, from a file or computed into it.
+    """Return the tower output for every picture of some traces, from a cache file that is created if missing.
 
     Args:
-        visual: the tower.
-        image_processor: of the model.
+        visual: vision tower.
+        image_processor: image processor of the model.
         traces: folder of synthesized traces.
-        path: the file. Its name gets a digest of the traces and the tower, so that it is never used for others.
+        path: cache file. A digest of the traces and the tower is added to its name, so that it is never used for
+        others.
     """
     path = path.with_stem(f"{path.stem}-{_digest(visual, traces / TRACES)}")
     if not path.exists():
@@ -133,7 +134,7 @@ def _write_cache(visual: Any, image_processor: Any, traces: Path, path: Path) ->
     offsets = list(accumulate((len(line.encode()) for line in lines), initial=0))[:-1]
     batcher = _TowerBatcher(visual, image_processor)
     rows: list[list[tuple[int, int]]] = []
-    # Traces about one scene follow each other: a picture of two of them is cached once.
+    # Traces about one scene are adjacent, so a picture that they share is cached once.
     scenes = [list(group) for _, group in groupby(lines, _scene_of)]
     with ProcessPoolExecutor() as pool:
         cut = pool.map(partial(_scene_pictures, folder=traces.parent), scenes, chunksize=8)
@@ -151,7 +152,7 @@ def _write_cache(visual: Any, image_processor: Any, traces: Path, path: Path) ->
 
 
 def _scene_pictures(lines: list[str], folder: Path) -> tuple[list[np.ndarray], list[list[int]]]:
-    """Return the distinct pictures of the traces of a scene, and of each trace the numbers of its pictures."""
+    """Return the distinct pictures of a scene's traces, and the picture numbers of each trace."""
     numbers: dict[Any, int] = {}
     pictures: list[np.ndarray] = []
     of_traces = []
@@ -171,14 +172,14 @@ def _scene_pictures(lines: list[str], folder: Path) -> tuple[list[np.ndarray], l
 
 
 def _scene_of(line: str) -> tuple[str, str]:
-    """Return family and seed of the scene that a trace is about."""
+    """Return family and seed of a trace's scene."""
     found = re.search(r'"id":"(\w+)-(\d+)-', line)
     assert found is not None, "ids of PixelWorld traces start with family and seed"
     return found[1], found[2]
 
 
 class _TowerBatcher:
-    """Collects pictures of one size until they fill a batch of the tower."""
+    """Batcher that collects pictures of one size until they fill a batch of the tower."""
 
     def __init__(self, visual: Any, image_processor: Any) -> None:
         self.visual = visual
@@ -189,7 +190,7 @@ class _TowerBatcher:
         self.counts: list[int] = []
 
     def add(self, pixels: np.ndarray) -> tuple[int, int]:
-        """Add a picture, (height, width, 3); returns the number of its size and its row among those."""
+        """Add a picture, (height, width, 3). Returns its size number and its row among pictures of this size."""
         size = pixels.shape[1], pixels.shape[0]
         if size not in self.sizes:
             self.sizes.append(size)

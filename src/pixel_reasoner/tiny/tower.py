@@ -1,4 +1,4 @@
-"""Vision tower: its output for pictures, and its loss against dense labels.
+"""Vision tower: forward pass over pictures, and loss against dense labels.
 
 Linear probes predict the labels from visual tokens. They are discarded after training.
 """
@@ -29,7 +29,7 @@ MOSTLY_NONE = ("color", "shape", "ball")
 
 
 class Probes(nn.Module):
-    """Linear classifiers of visual tokens, one per label."""
+    """Linear probes of visual tokens, one per label."""
 
     def __init__(self, width: int, classes: dict[str, int] = CLASSES) -> None:
         super().__init__()
@@ -37,13 +37,13 @@ class Probes(nn.Module):
         self.read = nn.Linear(width, sum(classes.values()) + NUM_PLACE_VALUES)
 
     def forward(self, tokens: torch.Tensor) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-        """Return logits by name and (tokens, 3) places of (tokens, width) visual tokens."""
+        """Return logits by name and (tokens, 3) offsets and sizes, from (tokens, width) visual tokens."""
         parts = self.read(tokens).split([*self.classes.values(), NUM_PLACE_VALUES], dim=-1)
         return dict(zip(self.classes, parts[:-1], strict=True)), parts[-1]
 
 
 def embed(visual: nn.Module, image_processor: Any, pictures: Sequence[np.ndarray]) -> Any:
-    """Return the output of the tower, `pooler_output` and `deepstack_features`, one picture after the other."""
+    """Return the tower's output, `pooler_output` and `deepstack_features`, with pictures concatenated."""
     images = [torch.tensor(pixels).permute(2, 0, 1) for pixels in pictures]
     inputs = image_processor(images=images, return_tensors="pt")
     inputs = inputs.to(next(visual.parameters()).device)
@@ -51,10 +51,11 @@ def embed(visual: nn.Module, image_processor: Any, pictures: Sequence[np.ndarray
 
 
 def shrink_tokens(visual: Any, factor: float = 1 / 8) -> None:
-    """Scale the output of a tower, by the weights of its last layers.
+    """Scale down a tower's output through the weights of its last layers.
 
-    Training with probes lets visual tokens grow to a norm of forty. Whatever the language model adds to a token of that
-    norm is lost: a frame would not receive its number.
+    Training with probes lets visual tokens grow to a norm of forty. At that norm, the language model's additions to a
+    token are
+    lost: a frame would not receive its number.
     """
     with torch.no_grad():
         for merger in (visual.merger, *visual.deepstack_merger_list):
@@ -70,13 +71,14 @@ def tower_loss(
 ) -> tuple[torch.Tensor, Metrics]:
     """Return the loss of the probes, and their accuracy by label.
 
-    Both outputs of the tower are trained: the final tokens and, with less weight, the tokens of the earlier layer that the
-    language model also receives.
+    Both outputs of the tower are trained: the final tokens and, with less weight, the earlier layer's tokens, which the
+    language
+    model also receives.
 
     Args:
         probes: `final` and `early`.
-        visual: the tower.
-        image_processor: of the model.
+        visual: vision tower.
+        image_processor: image processor of the model.
         batch: labelled pictures.
     """
     device = next(visual.parameters()).device
@@ -106,7 +108,7 @@ def _probe_loss(
         losses = F.cross_entropy(logits[name], labels, ignore_index=IGNORE, reduction="none")
         loss = loss + losses[counted].mean()
         if name in MOSTLY_NONE and (labels > 0).any():
-            # Without a term of their own, the few cells with an item would hardly count.
+            # Without a separate term, the few cells with an item would hardly matter.
             counted = labels > 0
             loss = loss + losses[counted].mean()
         correct = logits[name][counted].argmax(-1) == labels[counted]

@@ -3,8 +3,9 @@
     see, read, focus, look, pages, print   vision tower against dense labels   (`batches`, `tower`)
     reason                                 language model on synthesized traces, over cached visual tokens   (`examples`, `language`)
 
-Every stage resumes after a kill, and a finished one is skipped. Validation asks the model about rendered files and measures
-pointing, reading and the choice of operations separately.
+Every stage resumes after a kill, and a finished stage is skipped. Validation runs the model on rendered files and
+measures
+pointing, character recognition and the choice of operations separately.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from pixel_reasoner.evals.run import TRACES
 from pixel_reasoner.files import cannot_write
 from pixel_reasoner.models.folder import BUNDLED_MODELS
 from pixel_reasoner.models.local import LocalModel
-from pixel_reasoner.models.patches import patches_as_product
+from pixel_reasoner.models.patches import embed_patches_by_matmul
 from pixel_reasoner.runs.lock import FolderLock
 from pixel_reasoner.schema.geometry import Size
 from pixel_reasoner.schema.trace import load_traces
@@ -42,16 +43,16 @@ from pixel_reasoner.tiny.validate import pointing_accuracy, training_part, valid
 from pixel_reasoner.world import Family
 
 NUM_SCENES: dict[Family, int] = {"attribute": 12_000, "infographic": 4_000, "video": 4_000}
-"""scenes in the cache"""
+"""number of scenes in the cache"""
 MIN_SCENES = 24
 EXAMPLES_PER_STEP = {"pictures": 48, "clips": 12, "overviews": 24}
-"""examples in one step of the language model, by group"""
+"""examples per step of the language model, by group"""
 CROWDED_FAMILIES: tuple[Family, ...] = ("attribute", "count")
-"""families with many shapes in an overview: to count them or to find the largest takes more examples than a crop does"""
+"""families with many shapes per overview: counting and finding the largest need more examples than crops do"""
 NUM_VALIDATION_SCENES = 100
-"""scenes of each family that are asked about when the last stage ends"""
+"""number of validation scenes per family, at the end of the last stage"""
 NUM_HELD_OUT_EXAMPLES = 64
-"""examples of each family that pointing is measured on"""
+"""number of examples per family to measure pointing"""
 NUM_TOKENIZER_TRACES = 4000
 
 
@@ -60,7 +61,7 @@ def train(config: TinyConfig) -> Path:
 
     Raises:
         InputError: no traces.
-        ModelError: no such model, or one of another shape.
+        ModelError: no such model, or a model with another architecture.
         OutputError: the folder cannot be written.
     """
     next(
@@ -90,7 +91,7 @@ def _train(config: TinyConfig) -> Path:
 
 
 def tokenizer_texts(traces: Path, limit: int = NUM_TOKENIZER_TRACES) -> list[str]:
-    """Return the texts that the tokenizer is trained on: prompts, questions, turns and errors of the first traces.
+    """Return training texts of the tokenizer: prompts, questions, turns and errors of the first traces.
 
     Raises:
         InputError: no such traces.
@@ -107,7 +108,7 @@ def tokenizer_texts(traces: Path, limit: int = NUM_TOKENIZER_TRACES) -> list[str
 
 
 def _started_from(config: TinyConfig) -> tuple[Any, Any]:
-    """Return a model with the tower, or with all weights, of a finished one."""
+    """Return a model with the tower, or with all weights, of a finished model."""
     finished = LocalModel(config.start or config.tower)
     processor = build_processor(finished.processor.tokenizer)
     model = build_model(processor.tokenizer, config.seed)
@@ -115,21 +116,21 @@ def _started_from(config: TinyConfig) -> tuple[Any, Any]:
         model.load_state_dict(finished.model.state_dict())
     else:
         model.model.visual.load_state_dict(finished.model.model.visual.state_dict())
-    patches_as_product(model.model.visual)
+    embed_patches_by_matmul(model.model.visual)
     return model, processor
 
 
 def _with_trained_tower(config: TinyConfig) -> tuple[Any, Any]:
-    """Return an untrained model with a tower that went through all its stages."""
+    """Return an untrained model with a fully trained tower."""
     counts = {
         family: max(MIN_SCENES, round(count * config.scale)) for family, count in NUM_SCENES.items()
     }
-    # Folders of earlier versions have this name, too.
+    # Folders of earlier versions also have this name.
     cache = SceneCache(config.out / "gallery", counts)
     processor = build_processor(build_tokenizer(tokenizer_texts(config.traces / TRACES)))
     model = build_model(processor.tokenizer, config.seed)
     visual = model.model.visual
-    patches_as_product(visual)
+    embed_patches_by_matmul(visual)
     torch.manual_seed(config.seed)
     width = visual.config.out_hidden_size
     probes = {
@@ -202,9 +203,9 @@ def _train_language(
 
 
 def _example_groups(builder: ExampleBuilder) -> dict[str, list[list[int]]]:
-    """Return group -> for each family in it, the numbers of its training traces.
+    """Return group -> for each of its families, the numbers of the training traces.
 
-    Pictures and clips are separate groups: the conversation of a clip is longer, and padding costs.
+    Pictures and clips are separate groups: clip conversations are longer, and padding is expensive.
     """
     index = builder.index
     known = {family: training_part(numbers) for family, numbers in index.families.items()}

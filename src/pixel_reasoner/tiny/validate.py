@@ -23,7 +23,7 @@ from pixel_reasoner.tiny.token_cache import VisualTokens
 from pixel_reasoner.world import FAMILIES, Family, render, scenes
 
 HELD_OUT = 0.05
-"""share of the traces that the language model is never trained on"""
+"""share of held-out traces, never used to train the language model"""
 POINTING: tuple[tuple[Family, str, str, int], ...] = (
     ("attribute", "x1", CALL_FRAGMENTS[0], 2),
     ("attribute", "y1", CALL_FRAGMENTS[0], 5),
@@ -31,11 +31,11 @@ POINTING: tuple[tuple[Family, str, str, int], ...] = (
     ("infographic", "y1", CALL_FRAGMENTS[0], 5),
     ("video", "frame", CALL_FRAGMENTS[1], 1),
 )
-"""first digits of a call, which show whether it points: family, name, opening token, distance from it"""
+"""first digits of a call, which measure pointing: family, name, opening token, distance from it"""
 
 
 def training_part(numbers: list[int]) -> list[int]:
-    """Return the traces that are trained on.
+    """Return the numbers of the training traces, without held-out ones.
 
     >>> training_part(list(range(20)))[-1]
     18
@@ -61,12 +61,12 @@ def pointing_accuracy(
 
 
 def validate(folder: Path, media: Path, count: int) -> Metrics:
-    """Ask a model folder about validation scenes of every family and return metrics of each.
+    """Run a model folder on validation scenes of every family and return metrics per family.
 
     Args:
-        folder: of the model.
-        media: folder for the rendered files.
-        count: scenes of a family.
+        folder: folder of the model.
+        media: folder for rendered files.
+        count: scenes per family.
     """
     model = LocalModel(str(folder))
     config = RolloutConfig(sampling=SamplingParams(max_new_tokens=128))

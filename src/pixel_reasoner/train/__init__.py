@@ -1,6 +1,6 @@
-"""Training with TRL: one TOML file a run.
+"""Training with TRL: one TOML file per run.
 
-TRL sends telemetry of each run over the network; this package sends none.
+TRL sends telemetry of each run over the network; this package disables it.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Batches of token sequences as the tensors that TRL's loss reads, with pixels computed from the references of traces."""
+"""Batches of token sequences as input tensors of TRL's loss. Pixels are computed from the media references of traces."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from trl.trainer.utils import pad
 from pixel_reasoner.media.cache import MediaCache
 from pixel_reasoner.schema.settings import MediaLimits, PixelBudgets
 from pixel_reasoner.schema.trace import Trace
-from pixel_reasoner.train.rollouts import token_types_key
+from pixel_reasoner.train.rollouts import token_type_ids_name
 from pixel_reasoner.train.samples import RolloutSample, TokenSequence
 
 
 class BatchBuilder:
-    """Builds batches on the CPU. One thread at a time may use it.
+    """Builder of batches on the CPU. Not thread-safe: use one thread at a time.
 
     Args:
-        processor: of the model.
-        image_token_id: placeholder of a visual token.
+        processor: processor of the model.
+        image_token_id: placeholder token of a visual token.
         budgets: pixel budgets of the model.
-        limits: on media.
-        max_open_media: media that are kept open.
+        limits: media limits.
+        max_open_media: maximum number of open media items.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class BatchBuilder:
         self.contexts = MediaCache(max_open_media)
 
     def loss_batch(self, samples: Sequence[RolloutSample]) -> dict[str, Any]:
-        """Return the tensors of a micro-batch, one row per sequence: the keys of `sequences_batch`, and the advantages."""
+        """Return the tensors of a micro-batch, one row per sequence: the keys of `sequences_batch`, plus the advantages."""
         rows = [(one, sample) for sample in samples for one in sample.sequences]
         batch = self.sequences_batch([one for one, _ in rows], [sample.trace for _, sample in rows])
         batch["advantages"] = torch.tensor([sample.advantage for _, sample in rows])
@@ -48,10 +48,10 @@ class BatchBuilder:
     def sequences_batch(
         self, sequences: Sequence[TokenSequence], traces: Sequence[Trace]
     ) -> dict[str, Any]:
-        """Return the tensors of sequences, prompts padded on the left and completions on the right.
+        """Return the tensors of sequences, with prompts padded on the left and completions on the right.
 
         Returns:
-            (rows, tokens) ids, masks and per-token values; pixels of all pictures in order, and `num_images` of each row.
+            (rows, tokens) ids, masks and per-token values; pixels of all pictures in order; `num_images` per row.
         """
         fill = self.processor.tokenizer.pad_token_id
         prompts = [one.prompt_ids.long() for one in sequences]
@@ -82,7 +82,7 @@ class BatchBuilder:
             return {}
         ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
         inputs = dict(self.processor.image_processor(images=flat, return_tensors="pt"))
-        inputs[token_types_key(inputs)] = (ids == self.image_token_id).long()
+        inputs[token_type_ids_name(inputs)] = (ids == self.image_token_id).long()
         inputs["num_images"] = [len(some) for some in pictures]
         return inputs
 

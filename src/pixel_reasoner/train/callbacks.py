@@ -36,15 +36,15 @@ _PROGRESS_BAR_METRICS = {
     "mean_token_accuracy": "token accuracy",
     "eval_loss": "eval loss",
 }
-"""metric of the log -> its name in the progress bar"""
+"""metric in the log -> its name in the progress bar"""
 
 
 class ValidationCallback(TrainerCallback):
-    """Asks the model PixelWorld validation questions during training, and logs accuracy and RaPR.
+    """Periodic validation: runs the model on PixelWorld validation questions, and logs accuracy and RaPR.
 
-    The main process asks, with the generation backend of the unwrapped model; the others wait for it. With sharded
-    weights (FSDP, ZeRO-3) it asks a gathered copy, because a generation of all processes would need the same number of
-    forward passes in each.
+    The main process generates with the backend of the unwrapped model; the others wait. With sharded weights (FSDP,
+    ZeRO-3) it
+    uses a gathered copy, because generation in all processes would need the same number of forward passes in each.
     """
 
     def __init__(
@@ -59,10 +59,10 @@ class ValidationCallback(TrainerCallback):
             return
         should_log = control.should_log
         self.validate(state)
-        control.should_log = should_log  # logging metrics here must not replace the log of the step
+        control.should_log = should_log  # logging metrics here must not replace the step's log
 
     def validate(self, state: Any) -> None:
-        """Ask all questions once. Every process has to call this."""
+        """Ask all questions once. Collective: every process must call this."""
         if distributed.has_sharded_weights(self.trainer):
             weights = gathered_model(self.trainer)
         else:
@@ -93,7 +93,7 @@ class ValidationCallback(TrainerCallback):
 
 
 class ProgressBarCallback(ProgressCallback):
-    """Progress bar with the metrics of the last step, instead of a line per step."""
+    """Progress bar with the metrics of the last step, instead of one line per step."""
 
     def on_log(
         self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any
@@ -110,20 +110,20 @@ class ProgressBarCallback(ProgressCallback):
 
 
 def show_one_progress_line(trainer: Any) -> None:
-    """Replace the printed metrics of transformers by one progress bar, unless `disable_tqdm` is set."""
+    """Replace the printed metrics of transformers with one progress bar, unless `disable_tqdm` is set."""
     if not trainer.args.disable_tqdm:
         trainer.remove_callback(ProgressCallback)
         trainer.add_callback(ProgressBarCallback())
 
 
 def quiet_libraries() -> None:
-    """Keep bars of loading and writing weights, and warnings of transformers, out of the progress line."""
+    """Suppress progress bars of weight files and transformers warnings, which would break the progress line."""
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
 
 
 class LogCallback(TrainerCallback):
-    """Writes the metrics of every step as one row of `log.jsonl`. A resumed run drops rows that it will write again."""
+    """Log of every step's metrics, one row of `log.jsonl` per step. A resumed run drops rows that it will write again."""
 
     def __init__(self, out: Path) -> None:
         self.path = out / LOG
@@ -131,7 +131,7 @@ class LogCallback(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Keep the rows up to the checkpoint."""
         if state.is_world_process_zero and self.path.exists():
-            with Segment(self.path):  # drops a row that a kill cut off
+            with Segment(self.path):  # drops an incomplete last row
                 rows = self.path.read_text(encoding="utf-8").splitlines()
             with atomic_writer(self.path) as file:
                 file.writelines(
@@ -149,7 +149,7 @@ class LogCallback(TrainerCallback):
 
 
 class SampleRolloutsCallback(TrainerCallback):
-    """Writes two groups of rollouts as traces and as a page, every `sample_every` steps."""
+    """Sampled rollouts: two groups, as traces and as an HTML page, every `sample_every` steps."""
 
     def __init__(self, run: RlRun, trainer: Any) -> None:
         self.run, self.trainer = run, trainer
@@ -163,5 +163,5 @@ class SampleRolloutsCallback(TrainerCallback):
             note_media_folders(path.parent, folders_of(media))
             save_traces(sampled, path)
             title = f"Rollouts, step {state.global_step}"
-            # The reward counts an answer in \boxed{} alone, and so does this page.
+            # Grade \boxed{} answers only, as the reward does.
             write_report(sampled, path.with_suffix(".html"), title, graded=grade_trace)

@@ -1,4 +1,4 @@
-"""Whether a checkpoint of the trainer is whole: a kill or a full disk can cut off any of its files."""
+"""Completeness check of trainer checkpoints: a kill or a full disk can truncate any file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 STATE = "trainer_state.json"
-"""written last by the trainer"""
+"""the trainer writes this file last"""
 
 
 def checkpoint_step(folder: Path) -> int:
@@ -22,18 +22,18 @@ def checkpoint_step(folder: Path) -> int:
     return int(number) if number.isascii() and number.isdigit() else -1
 
 
-def problem_of_checkpoint(folder: Path) -> str | None:
-    """Return what is wrong with a checkpoint, or None. Reads headers and ends of files, never the weights."""
+def find_checkpoint_problem(folder: Path) -> str | None:
+    """Return the problem of a checkpoint, or None. Checks headers and ends of files, never the weights."""
     try:
         state = json.loads((folder / STATE).read_text(encoding="utf-8"))
         if not isinstance(state, dict) or not isinstance(state.get("global_step"), int):
             return f"{STATE} has no global_step"
         for path in sorted(folder.rglob("*")):
             if path.suffix == ".safetensors":
-                with safe_open(path, "pt"):  # compares the header with the length of the file
+                with safe_open(path, "pt"):  # compares the header with the file length
                     pass
             elif path.suffix in (".pt", ".pth", ".bin") and not zipfile.is_zipfile(path):
-                return f"{path.name} is cut off"  # what torch.save writes is a zip file
+                return f"{path.name} is truncated"  # torch.save writes a zip file
     except (OSError, ValueError, RecursionError, SafetensorError) as error:
         return str(error).splitlines()[0][:200] or type(error).__name__
     return None

@@ -1,4 +1,4 @@
-"""A training run as a TOML file: our settings at the top, options of TRL under `[trl]`.
+"""Configuration of a training run: a TOML file with this project's settings at the top and TRL's options under `[trl]`.
 
     traces = ["../synth"]            # folders with traces.jsonl, or files; relative to the TOML file
     model = "tiny"                   # a bundled model, a folder or a hub id
@@ -29,9 +29,14 @@ from pixel_reasoner.sources.pixelworld import WorldMix
 from pixel_reasoner.train.trl_limits import check_options
 from pixel_reasoner.world import Family
 
-_OURS = {"output_dir": "out", "remove_unused_columns": "", "assistant_only_loss": "", "packing": ""}
-"""options of TRL that a run sets itself -> our name for them"""
-_OURS_RL = {
+_SFT_MANAGED = {
+    "output_dir": "out",
+    "remove_unused_columns": "",
+    "assistant_only_loss": "",
+    "packing": "",
+}
+"""TRL options that a run sets itself -> our setting"""
+_RL_MANAGED = {
     "output_dir": "out",
     "num_generations": "group_size",
     "steps_per_generation": "questions_per_sync and minibatch",
@@ -62,33 +67,33 @@ class SftRun:
     traces: tuple[str, ...]
     """folders with a traces.jsonl, or such files"""
     out: str
-    """checkpoints, curves, samples and the final model"""
+    """folder of checkpoints, curves, samples and the final model"""
     model: str = "tiny"
-    """a bundled model, a folder or a hub id"""
+    """bundled model, folder or hub id"""
     eval_traces: tuple[str, ...] = ()
-    """traces whose loss is measured during training, by TRL's `eval_strategy`"""
+    """traces for the evaluation loss during training, with TRL's `eval_strategy`"""
     train_vision: bool = False
-    """whether vision tower and projector are trained; the paper's released code freezes them"""
+    """whether vision tower and projector are trained; the upstream code freezes them"""
     mask: bool = True
-    """false: the loss covers every token, tool results included; for comparisons"""
+    """false: the loss covers every token, including tool results; for comparisons"""
     train_thoughts_before_mistakes: bool = True
-    """whether the text before a deliberate mistake is trained, as in the paper; its call never is"""
+    """whether the loss covers the text before a deliberate mistake, as in the paper; the call itself is always masked"""
     prepare: bool = True
-    """crop, resize and tokenize all traces before the first step, into `out/prepared`; false: again in every epoch"""
+    """crop, resize and tokenize all traces before the first step, into `out/prepared`; false: in every epoch"""
     lora_rank: int = 0
-    """0 trains all weights"""
+    """0: train all weights"""
     lora_alpha: int = 0
     """0: twice the rank"""
     ask_every: int = 0
-    """steps between two validations, in which the model answers questions; 0: only at the end"""
+    """steps between two validations (the model answers questions); 0: only at the end"""
     ask_count: int = 0
-    """PixelWorld validation questions of each family in a validation; 0: none"""
+    """number of PixelWorld validation questions per family; 0: none"""
     ask_families: tuple[str, ...] = get_args(Family)
     trl: dict[str, Any] = field(default_factory=dict)
     """options of `trl.SFTConfig`"""
 
     def __post_init__(self) -> None:
-        """Refuse settings that cannot work, before anything is loaded."""
+        """Reject invalid settings before anything is loaded."""
         for name in ("lora_rank", "lora_alpha", "ask_every", "ask_count"):
             if getattr(self, name) < 0:
                 raise _wrong(f"{name} of 0 or more", str(getattr(self, name)), "raise it")
@@ -98,16 +103,16 @@ class SftRun:
             raise _wrong(
                 "eval_traces with eval_strategy", "none", "name some, or drop eval_strategy"
             )
-        _check_trl(self.trl, _OURS)
+        _check_trl(self.trl, _SFT_MANAGED)
         check_options(self.trl, is_rl=False)
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Return the run of a file.
+        """Return the run configured in a file.
 
         Raises:
             InputError: the file cannot be read or is not TOML.
-            UsageError: an unknown key, a value of the wrong type, a combination that cannot work.
+            UsageError: an unknown key, a value of the wrong type, or an invalid combination.
         """
         return cls(**_read(cls, path, ("traces", "out"), ("traces", "eval_traces")))
 
@@ -116,64 +121,65 @@ class SftRun:
 class RlRun:
     """Curiosity-driven RL (phase 2). Paths are absolute.
 
-    Sizes, with the paper's values: one policy generates `group_size` rollouts (8) of each of `questions_per_sync` questions
-    (512); a gradient step uses `minibatch` of these (256), so 16 steps follow before new rollouts are generated.
+    Sizes, with the paper's values: one policy generates `group_size` rollouts (8) for each of `questions_per_sync`
+    questions
+    (512). A gradient step uses `minibatch` rollouts (256), so 16 steps follow before new rollouts are generated.
     """
 
     out: str
-    """checkpoints, curves, samples and the final model"""
+    """folder of checkpoints, curves, samples and the final model"""
     questions: tuple[str, ...] = ()
-    """folders or files with questions.jsonl or rows of the neutral JSONL, or folders with the released RL parquet"""
+    """folders or files with questions.jsonl or own rows as JSONL, or folders with the upstream RL parquet"""
     pixelworld: WorldMix | None = None
-    """questions of the bundled world, under `[pixelworld]`"""
+    """generated PixelWorld questions, under `[pixelworld]`"""
     model: str = "tiny"
-    """where RL begins: a bundled model, a folder or a hub id"""
+    """initial model: a bundled model, a folder or a hub id"""
     questions_per_sync: int = 512
-    """questions whose rollouts one policy generates (an episode)"""
+    """number of questions per policy sync (episode)"""
     group_size: int = 8
-    """rollouts of each question, G"""
+    """rollouts per question, G"""
     minibatch: int = 256
-    """rollouts of one gradient step, over all processes"""
+    """rollouts per gradient step, over all processes"""
     rollouts_at_once: int = 64
-    """rollouts that a process generates in one batch; a multiple of the group size"""
+    """rollouts per generation batch of a process; a multiple of the group size"""
     max_turns: int = 6
-    """messages of the model in one rollout"""
+    """maximum number of model messages per rollout"""
     max_new_tokens: int = 256
-    """tokens of one turn; the limit of a rollout is TRL's `max_completion_length`"""
+    """maximum number of tokens per turn; the limit of a rollout is TRL's `max_completion_length`"""
     replay: bool = True
     """selective sample replay: rollouts without an advantage are replaced by others of the same episode"""
     replay_exponent: float = 1.0
     """a in P(rollout) ~ |advantage|^a; 0 draws uniformly"""
     mask_truncated: bool = True
-    """whether the loss leaves out rollouts that were cut off"""
+    """whether the loss masks truncated rollouts"""
     mask_over_turns: bool = False
-    """whether the loss leaves out rollouts that called an operation in their last turn"""
+    """whether the loss masks rollouts that called an operation in their last turn"""
     solved_weight: float = 1.0
-    """factor on the advantages of questions that every rollout answers correctly; 0 leaves them out"""
+    """factor on the advantages of questions with only right rollouts; 0 masks them"""
     unsolved_weight: float = 1.0
-    """factor on the advantages of questions that no rollout answers correctly"""
+    """factor on the advantages of questions without right rollouts"""
     reward: RewardConfig = field(default_factory=RewardConfig)
     """constants of the reward, under `[reward]`"""
     reward_functions: tuple[str, ...] = ()
-    """own rewards of a trace, added to the others: `package.module:function` or `file.py:function`"""
+    """additional reward functions of a trace: `package.module:function` or `file.py:function`"""
     train_vision: bool = False
     """whether vision tower and projector are trained"""
     lora_rank: int = 0
-    """0 trains all weights"""
+    """0: train all weights"""
     lora_alpha: int = 0
     """0: twice the rank"""
     sample_every: int = 10
-    """steps between two pages of sampled rollouts; 0: none"""
+    """steps between two reports of sampled rollouts; 0: none"""
     ask_every: int = 0
     """steps between two validations; 0: only at the end"""
     ask_count: int = 0
-    """PixelWorld validation questions of each family in a validation; 0: none"""
+    """number of PixelWorld validation questions per family; 0: none"""
     ask_families: tuple[str, ...] = get_args(Family)
     trl: dict[str, Any] = field(default_factory=dict)
     """options of `trl.GRPOConfig`"""
 
     def __post_init__(self) -> None:
-        """Refuse settings that cannot work, before anything is loaded."""
+        """Reject invalid settings before anything is loaded."""
         if not self.questions and self.pixelworld is None:
             raise _wrong(
                 "questions or [pixelworld]", "neither", 'add questions = ["..."], or a table'
@@ -182,13 +188,13 @@ class RlRun:
             value = getattr(self, name)
             if not least <= value < math.inf:
                 raise _wrong(f"{name} of {least} or more{why}", str(value), "correct it")
-        self._check_arithmetic()
+        self._check_batch_sizes()
         _check_lora(self)
         _check_asking(self)
-        _check_trl(self.trl, _OURS_RL)
+        _check_trl(self.trl, _RL_MANAGED)
         check_options(self.trl, is_rl=True)
 
-    def _check_arithmetic(self) -> None:
+    def _check_batch_sizes(self) -> None:
         rollouts = self.questions_per_sync * self.group_size
         if rollouts % self.minibatch:
             raise _wrong(
@@ -201,16 +207,16 @@ class RlRun:
             raise _wrong(
                 f"rollouts_at_once as a multiple of the group size {self.group_size}",
                 str(self.rollouts_at_once),
-                "raise or lower it: groups are generated whole",
+                "raise or lower it: a group is generated in one batch",
             )
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Return the run of a file.
+        """Return the run configured in a file.
 
         Raises:
             InputError: the file cannot be read or is not TOML.
-            UsageError: an unknown key, a value of the wrong type, a combination that cannot work.
+            UsageError: an unknown key, a value of the wrong type, or an invalid combination.
         """
         values = _read(cls, path, ("out",), ("questions",))
         for name, kind in (("reward", RewardConfig), ("pixelworld", WorldMix)):
@@ -219,22 +225,22 @@ class RlRun:
         return cls(**values)
 
 
-class Arithmetic(NamedTuple):
+class BatchSizes(NamedTuple):
     """Batch sizes of a run."""
 
     processes: int
     rollouts_per_sync: int
     minibatches_per_sync: int
-    """gradient steps on the rollouts of one policy"""
+    """gradient steps per policy sync"""
     micro_batch: int
-    """rollouts of one forward and backward pass of a process"""
+    """rollouts per forward and backward pass of a process"""
     accumulation: int
-    """micro-batches of one gradient step"""
+    """micro-batches per gradient step"""
     rollouts_per_process: int
 
 
-def arithmetic(run: RlRun, processes: int) -> Arithmetic:
-    """Return the batch sizes of a run on a number of processes.
+def batch_sizes(run: RlRun, processes: int) -> BatchSizes:
+    """Return the batch sizes of a run for a number of processes.
 
     Raises:
         UsageError: a size is not a multiple of another.
@@ -256,7 +262,7 @@ def arithmetic(run: RlRun, processes: int) -> Arithmetic:
             fix="lower it to a divisor",
         )
     rollouts = run.questions_per_sync * run.group_size
-    return Arithmetic(
+    return BatchSizes(
         processes=processes,
         rollouts_per_sync=rollouts,
         minibatches_per_sync=rollouts // run.minibatch,
@@ -295,13 +301,15 @@ def _table(kind: Any, table: dict[str, Any], where: str) -> dict[str, Any]:
     """Return a TOML table as fields of a dataclass."""
     known = {one.name: one for one in fields(kind)}
     table = new_keys(kind.__name__, table)
-    refuse_unknown(table, known, where)
+    reject_unknown_keys(table, known, where)
     return {name: _typed(name, value, str(known[name].type)) for name, value in table.items()}
 
 
 def _check_lora(run: SftRun | RlRun) -> None:
     if run.lora_alpha and not run.lora_rank:
-        raise _wrong("lora_rank with lora_alpha", "lora_alpha alone", "set lora_rank, such as 16")
+        raise _wrong(
+            "lora_rank with lora_alpha", "lora_alpha alone", "set lora_rank, for example to 16"
+        )
     if run.lora_rank and run.train_vision:
         raise _wrong(
             "lora_rank with a frozen vision tower",
@@ -312,18 +320,18 @@ def _check_lora(run: SftRun | RlRun) -> None:
 
 def _check_asking(run: SftRun | RlRun) -> None:
     if run.ask_every and not run.ask_count:
-        raise _wrong("ask_count with ask_every", "none", "set ask_count, such as 50")
+        raise _wrong("ask_count with ask_every", "none", "set ask_count, for example to 50")
 
 
 def _check_trl(options: dict[str, Any], ours: dict[str, str]) -> None:
     for name, own in ours.items():
         if name in options:
-            fix = f"set {own} at the top instead" if own else "drop it"
-            raise _wrong("options that a run leaves to TRL", f"{name} under [trl]", fix)
+            fix = f"set {own} at the top instead" if own else "remove it"
+            raise _wrong("only options that a run does not set itself", f"{name} under [trl]", fix)
 
 
 def _divisors_near(number: int, wanted: int) -> list[int]:
-    """Return the divisors of a number next to a wanted one.
+    """Return the divisors of a number that are nearest to a target.
 
     >>> _divisors_near(64, 20)
     [16, 32]
@@ -332,10 +340,10 @@ def _divisors_near(number: int, wanted: int) -> list[int]:
     return [*[n for n in divisors if n < wanted][-1:], *[n for n in divisors if n > wanted][:1]]
 
 
-def refuse_unknown(given: Iterable[str], known: Iterable[str], where: str) -> None:
-    """Refuse unknown keys, and suggest the nearest.
+def reject_unknown_keys(given: Iterable[str], known: Iterable[str], where: str) -> None:
+    """Reject unknown keys and suggest the nearest known key.
 
-    >>> refuse_unknown(["lerning_rate"], ["learning_rate", "lr_scheduler_type"], "[trl]")
+    >>> reject_unknown_keys(["lerning_rate"], ["learning_rate", "lr_scheduler_type"], "[trl]")
     Traceback (most recent call last):
         ...
     pixel_reasoner.errors.UsageError: expected keys of [trl]; got lerning_rate. Fix: did you mean learning_rate?
@@ -349,7 +357,7 @@ def refuse_unknown(given: Iterable[str], known: Iterable[str], where: str) -> No
 
 
 def _typed(name: str, value: Any, kind: str) -> Any:
-    """Return a TOML value with the type of a field; one string is a list of one."""
+    """Return a TOML value converted to the type of a field. A single string becomes a list."""
     if kind.startswith("tuple"):
         value = [value] if isinstance(value, str) else value
         if isinstance(value, list) and all(isinstance(one, str) for one in value):

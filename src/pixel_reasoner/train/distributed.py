@@ -1,8 +1,9 @@
-"""What depends on several processes and on how weights are stored: gathering, unwrapping, module groups.
+"""Helpers for several processes and sharded weights: gathering, unwrapping, module groups.
 
-Collective calls (`gather_rows`, `full_state_dict`) have to be made by every process, in the same order. With DDP each
-process has all weights. With FSDP and ZeRO-3 each process has a shard of them: weights that are used outside a forward
-pass of the trainer have to be gathered first.
+Every process must make the collective calls (`gather_rows`, `full_state_dict`) in the same order. With DDP each process
+has all
+weights. With FSDP and ZeRO-3 each process has a shard: weights used outside a forward pass of the trainer must be
+gathered first.
 """
 
 from __future__ import annotations
@@ -19,19 +20,19 @@ from pixel_reasoner.errors import ModelError
 
 
 def gather_rows(rows: torch.Tensor, trainer: Any) -> torch.Tensor:
-    """Return the rows of all processes on the CPU, in the order of the processes. Collective."""
+    """Return the rows of all processes on the CPU, in process order. Collective."""
     gathered: torch.Tensor = gather(rows.to(trainer.accelerator.device)).cpu()
     return gathered
 
 
 def gather_sum(value: float, trainer: Any) -> torch.Tensor:
-    """Return the sum of a number of all processes, on the device of this one. Collective."""
+    """Return the sum of a number over all processes, on this process's device. Collective."""
     total: torch.Tensor = gather(torch.tensor(value).to(trainer.accelerator.device)).sum()
     return total
 
 
 def gather_mean(flags: list[float], trainer: Any) -> float:
-    """Return the mean of numbers of all processes; every process has the same count. Collective."""
+    """Return the mean of numbers over all processes, which must have equal counts. Collective."""
     return float(gather(torch.tensor(flags, device=trainer.accelerator.device)).mean())
 
 
@@ -42,12 +43,12 @@ def process_rows(trainer: Any, count: int) -> slice:
 
 
 def is_main_process(trainer: Any) -> bool:
-    """Whether this process writes files and logs."""
+    """Return whether this process writes files and logs."""
     return bool(trainer.is_world_process_zero())
 
 
 def has_sharded_weights(trainer: Any) -> bool:
-    """Whether this process has a shard of the weights only (FSDP, ZeRO-3)."""
+    """Return whether this process has only a shard of the weights (FSDP, ZeRO-3)."""
     if trainer.is_fsdp_enabled or _has_distributed_tensors(trainer.model):
         return True
     return any(hasattr(weight, "ds_id") for weight in trainer.model.parameters())  # ZeRO-3
@@ -58,12 +59,12 @@ def _has_distributed_tensors(model: Any) -> bool:
 
 
 def unwrap_model(trainer: Any) -> Any:
-    """Return the model without the wrappers of several processes; PEFT's wrapper stays."""
+    """Return the model without wrappers of distributed training; PEFT's wrapper stays."""
     return trainer.accelerator.unwrap_model(trainer.model)
 
 
 def full_state_dict(trainer: Any) -> dict[str, torch.Tensor]:
-    """Return all weights of the unwrapped model. With sharded weights the main process alone gets them. Collective."""
+    """Return all weights of the unwrapped model. With sharded weights only the main process gets them. Collective."""
     state: dict[str, torch.Tensor]
     if _has_distributed_tensors(trainer.model):  # FSDP2
         options = StateDictOptions(full_state_dict=True, cpu_offload=True)
@@ -77,7 +78,7 @@ def full_state_dict(trainer: Any) -> dict[str, torch.Tensor]:
 
 
 class ModuleGroups(NamedTuple):
-    """Modules of an image-text-to-text model by their task. A module of the projector may be part of the vision tower."""
+    """Modules of an image-text-to-text model by role. A projector module may be part of the vision tower."""
 
     vision: Any
     """encodes pixels"""
@@ -87,7 +88,7 @@ class ModuleGroups(NamedTuple):
     """decoder"""
 
     def freeze_vision(self) -> None:
-        """Stop gradients of the vision tower and the projector."""
+        """Disable gradients of the vision tower and the projector."""
         for module in (self.vision, *self.projector):
             module.requires_grad_(requires_grad=False)
 

@@ -1,4 +1,4 @@
-"""The folder of a training run: its lock, its settings, and errors of a full disk."""
+"""Folder of a training run: lock, settings, and disk errors."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from pixel_reasoner.train.config import RlRun, SftRun
 
 RUN = "run.json"
 _LENGTHS = ("max_steps", "num_train_epochs")
-"""options of TRL that may be raised: a finished run is then continued"""
+"""TRL options that may be increased to continue a finished run"""
 
 
 @contextmanager
 def training_folder(run: SftRun | RlRun, args: Any) -> Iterator[Path]:
-    """Hold the lock of the folder of a run in its main process, and yield the folder. Other settings are refused at once.
+    """Lock a run's folder in its main process, and yield the folder. Different settings are rejected immediately.
 
     Args:
         run: the run.
-        args: TRL's configuration of it.
+        args: TRL's configuration of the run.
 
     Raises:
         UsageError: the folder contains a run with other settings.
@@ -45,8 +45,8 @@ def training_folder(run: SftRun | RlRun, args: Any) -> Iterator[Path]:
             raise cannot_write(out, error) from error
 
 
-def keep_run(run: SftRun | RlRun) -> None:
-    """Write the settings of a run that is ready to train; a run that could not begin leaves none.
+def save_run_settings(run: SftRun | RlRun) -> None:
+    """Write the settings of a run when it is ready to train, so that a failed start leaves no settings.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -61,7 +61,7 @@ def _settings(run: SftRun | RlRun) -> dict[str, Any]:
 
 
 def _continued(before: dict[str, Any], run: SftRun | RlRun) -> dict[str, Any]:
-    """Return settings of an earlier start, with the length of this one if that is not shorter."""
+    """Return the settings of an earlier start, with the length of this run if it is not shorter."""
     trl = dict(before.get("trl", {}))
     for name in _LENGTHS:
         length = run.trl.get(name)
@@ -71,14 +71,14 @@ def _continued(before: dict[str, Any], run: SftRun | RlRun) -> dict[str, Any]:
             raise UsageError(
                 expected=f"{name} of {trl[name]} or more, as the run in {run.out} has",
                 got=str(length),
-                fix="raise it, or name another out",
+                fix="increase it, or name another out",
             )
         trl[name] = length
     return {**before, "trl": trl}
 
 
-class WholeCheckpoints:
-    """For a trainer's class: a checkpoint that cannot be written is one error, and none is written after the last step."""
+class CheckpointErrorsMixin:
+    """Mixin for trainers: any library error while writing a checkpoint becomes one `OutputError`, and no step follows the last."""
 
     args: Any
     state: Any
@@ -92,7 +92,7 @@ class WholeCheckpoints:
         super()._run_epoch(*args, **kwargs)  # type: ignore[misc]
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
-        """Write a checkpoint; one that there is no room for is removed."""
+        """Write a checkpoint; an incomplete one is removed if the disk is full."""
         try:
             with checkpoint_errors(self.args.output_dir):
                 super()._save_checkpoint(*args, **kwargs)  # type: ignore[misc]
@@ -104,7 +104,7 @@ class WholeCheckpoints:
 
 @contextmanager
 def checkpoint_errors(out: str | Path) -> Iterator[None]:
-    """Turn what libraries raise on a full disk into an `OutputError`.
+    """Convert library errors on a full disk to `OutputError`.
 
     Raises:
         OutputError: the folder has no room.
@@ -116,7 +116,7 @@ def checkpoint_errors(out: str | Path) -> Iterator[None]:
     except (OSError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
         raise OutputError(
-            expected="a folder with room for a checkpoint",
+            expected="a folder with space for a checkpoint",
             got=f"{out}: {reason}",
             fix="free some space and run the same command again: it resumes from the last complete checkpoint",
         ) from error

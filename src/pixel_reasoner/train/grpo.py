@@ -1,12 +1,12 @@
-"""`GRPOTrainer` with our rollouts, rewards of whole groups, a replay buffer of references, and selective replay.
+"""`GRPOTrainer` with multi-turn rollouts, group rewards, a replay buffer of media references, and selective replay.
 
-TRL computes advantages and losses, optimizes and scales. Its `rollout_func` hook calls `RolloutGenerator`. What we override
+TRL computes advantages and losses, optimizes and scales. Its `rollout_func` hook calls `RolloutGenerator`. Overrides:
 
-    _prepare_inputs       rollouts of a policy sync become a `ReplayBuffer` of references, not of pixels
-    _calculate_rewards    rewards are computed from whole groups, after the gather: a group may span processes
-    _get_per_token_...    log-probabilities of rollouts: TRL's hook has no images, so it would compute them without pixels
-    _get_train_sampler    the order of the questions depends on the seed and the epoch alone
-    _save_checkpoint      a full disk is one clear error
+    _prepare_inputs       rollouts of a policy sync become a `ReplayBuffer` of references instead of pixels
+    _calculate_rewards    rewards are computed from whole groups after the gather, because a group may span processes
+    _get_per_token_...    log-probabilities of rollouts with pixels: TRL's hook passes no images
+    _get_train_sampler    the order of questions depends only on the seed and the epoch
+    _save_checkpoint      a full disk gives one clear error
     training_step         timing
 """
 
@@ -36,8 +36,8 @@ from pixel_reasoner.scoring.rewards import TraceReward
 from pixel_reasoner.train import distributed
 from pixel_reasoner.train.batches import BatchBuilder, to_device
 from pixel_reasoner.train.config import RlRun
-from pixel_reasoner.train.folder import WholeCheckpoints
-from pixel_reasoner.train.model_card import WritesModelCard
+from pixel_reasoner.train.folder import CheckpointErrorsMixin
+from pixel_reasoner.train.model_card import ModelCardMixin
 from pixel_reasoner.train.replay_buffer import ReplayBuffer, selective_replay, split_micro_batches
 from pixel_reasoner.train.rewards_table import (
     GroupRewards,
@@ -69,18 +69,18 @@ PER_TOKEN = (
     "sampling_per_token_logps",
     "importance_sampling_ratio",
 )
-"""per-token values of TRL's output that its loss reads"""
+"""per-token values in TRL's output that its loss uses"""
 
 
-class PixelReasonerTrainer(WholeCheckpoints, WritesModelCard, GRPOTrainer):
+class PixelReasonerTrainer(CheckpointErrorsMixin, ModelCardMixin, GRPOTrainer):
     """`GRPOTrainer` on rollouts with visual operations.
 
     Args:
-        run: the run.
+        run: configuration of the run.
         model_settings: dialect and pixel budgets of the model.
         config: limits and operations of a rollout.
-        own_rewards: reward functions of the user.
-        trl: arguments of `GRPOTrainer`; rows of the data set come from `rl.question_rows`.
+        user_rewards: reward functions of the user.
+        trl: arguments of `GRPOTrainer`; rows of the data set are created with `rl.question_rows`.
     """
 
     _buffered_inputs: ReplayBuffer | None
@@ -92,17 +92,17 @@ class PixelReasonerTrainer(WholeCheckpoints, WritesModelCard, GRPOTrainer):
         run: RlRun,
         model_settings: FolderSettings,
         config: RolloutConfig,
-        own_rewards: Sequence[TraceReward] = (),
+        user_rewards: Sequence[TraceReward] = (),
         **trl: Any,
     ) -> None:
         self.run = run
-        self.reward_table = RewardTable(run, own_rewards)
+        self.reward_table = RewardTable(run, user_rewards)
         self.model_settings, self.rollout_config = model_settings, config
         self.samples: list[Trace] = []
         """traces of the last policy sync"""
         self.timer = StepTimer()
         self._generated: list[GeneratedRollout] = []
-        """rollouts that TRL is scoring"""
+        """rollouts that TRL currently scores"""
         self._group_rewards: GroupRewards | None = None
         self._uses_sampled_logprobs = False
         _suppress_placeholders(trl["args"], trl["model"].config)
@@ -130,7 +130,7 @@ class PixelReasonerTrainer(WholeCheckpoints, WritesModelCard, GRPOTrainer):
         return RolloutSource(self) if can_use_engine(self) else TrlTurnSource(self)
 
     def _get_train_sampler(self, dataset: Any = None) -> Any:
-        """Return the order of the questions. TRL's continues from epoch to epoch, and a resumed run would repeat the first."""
+        """Return the question order. TRL's order continues across epochs, so a resumed run would repeat the first epoch."""
         return _EpochOrder(
             super()._get_train_sampler(dataset), lambda: int((self.state.epoch or 0) + 1e-6)
         )
@@ -138,7 +138,7 @@ class PixelReasonerTrainer(WholeCheckpoints, WritesModelCard, GRPOTrainer):
     # --- the replay buffer ---
 
     def _prepare_inputs(self, generation_batch: Any) -> dict[str, Any]:
-        """Return the next micro-batch; before the first one of a policy sync, generate its rollouts."""
+        """Return the next micro-batch. Before the first one of a policy sync, generate its rollouts."""
         assert self.model.training, "a run has no evaluation data for TRL"
         steps = self.args.steps_per_generation
         step = self._step % (steps * self.num_iterations)
@@ -162,10 +162,10 @@ class PixelReasonerTrainer(WholeCheckpoints, WritesModelCard, GRPOTrainer):
         self._num_trained = distributed.gather_sum(sum(one.num_trained for one in samples), self)
 
     def generate_samples(self, rows: list[dict[str, Any]]) -> list[RolloutSample]:
-        """Return one sample for each row of this process, generated `rollouts_at_once` at a time."""
+        """Return one sample per row of this process, generated `rollouts_at_once` at a time."""
         size = self.run.rollouts_at_once
         if len(rows) % self.run.group_size:
-            size = len(rows)  # groups span processes: all of them have to gather equally often
+            size = len(rows)  # groups span processes, so every process must gather equally often
         self.samples = []
         samples: list[RolloutSample] = []
         for start in range(0, len(rows), size):
@@ -212,7 +212,7 @@ class PixelReasonerTrainer(WholeCheckpoints, WritesModelCard, GRPOTrainer):
     # --- rollouts ---
 
     def _generate_rollouts(self, prompts: list[Any], trainer: Any) -> dict[str, Any]:
-        """TRL's `rollout_func`: rollouts of the questions that the prompts contain as JSON."""
+        """Return rollouts of the questions that the prompts contain as JSON. This is TRL's `rollout_func`."""
         del trainer
         started = time.perf_counter()
         questions = [Question.from_line(prompt[0]["content"]) for prompt in prompts]
@@ -229,7 +229,7 @@ class PixelReasonerTrainer(WholeCheckpoints, WritesModelCard, GRPOTrainer):
             "prompt_ids": [row.prompt_ids for row in rows],
             "completion_ids": [row.completion_ids for row in rows],
             "env_mask": [row.loss_mask for row in rows],
-            # TRL corrects with these for the mismatch between vLLM and the trained model.
+            # TRL uses these to correct for the mismatch between vLLM and the trained model.
             "logprobs": [row.logprobs for row in rows] if self.use_vllm and has_logprobs else None,
         }
 
@@ -249,10 +249,10 @@ class PixelReasonerTrainer(WholeCheckpoints, WritesModelCard, GRPOTrainer):
         return self._group_rewards.terms.float().to(self.accelerator.device)
 
     def _get_per_token_logps_and_entropies(self, model: Any, *inputs: Any, **more: Any) -> Any:
-        """Return log-probabilities: of a training batch as TRL does, of new rollouts with their pixels."""
+        """Return log-probabilities: for a training batch as TRL does, for new rollouts with their pixels."""
         if not self._generated:
             return super()._get_per_token_logps_and_entropies(model, *inputs, **more)
-        if self._uses_sampled_logprobs:  # TRL asks for the logprobs of the sampling policy first
+        if self._uses_sampled_logprobs:  # TRL first asks for the logprobs of the sampling policy
             self._uses_sampled_logprobs = False
             logprobs = sampled_logprobs(self._generated)
         else:
@@ -291,14 +291,14 @@ class PixelReasonerTrainer(WholeCheckpoints, WritesModelCard, GRPOTrainer):
 
     @property
     def _is_misaligned(self) -> bool:
-        """Whether rollouts are older than some of the updates that are made from them, as TRL decides it."""
+        """Return whether rollouts are older than some updates on them, with TRL's rule."""
         every = self.args.steps_per_generation * self.num_iterations
         return bool(self.args.gradient_accumulation_steps % every)
 
     # --- steps ---
 
     def training_step(self, *args: Any, **kwargs: Any) -> Any:
-        """Train one micro-batch; the seconds of a gradient step are logged by phase."""
+        """Train one micro-batch and log the seconds of a gradient step by phase."""
         if self._step % self.current_gradient_accumulation_steps == 0:
             self.timer.reset()
         with self.timer.phase("step"):
@@ -310,7 +310,7 @@ class PixelReasonerTrainer(WholeCheckpoints, WritesModelCard, GRPOTrainer):
 
 
 class _EpochOrder:
-    """Sampler whose order depends on the seed and the number of the epoch alone."""
+    """Sampler whose order depends only on the seed and the epoch number."""
 
     def __init__(self, sampler: Any, epoch: Callable[[], int]) -> None:
         self.sampler, self.epoch = sampler, epoch
@@ -326,7 +326,7 @@ class _EpochOrder:
 
 
 def _run_settings(trainer: PixelReasonerTrainer, budgets: PixelBudgets) -> RunSettings:
-    """Return what the traces of a run record."""
+    """Return the settings that traces of a run record."""
     model = distributed.unwrap_model(trainer)
     dialect = get_dialect(trainer.model_settings.dialect)
     info = ModelInfo(
@@ -351,7 +351,7 @@ def _max_context(model: Any) -> int:
 
 
 def _suppress_placeholders(args: Any, config: Any) -> None:
-    """Forbid generated placeholders of images and videos: the next turn would need pixels that do not exist."""
+    """Suppress generated image and video placeholders: the next turn would need pixels that do not exist."""
     if args.use_vllm:
         return
     options = args.generation_kwargs or {}
@@ -361,14 +361,14 @@ def _suppress_placeholders(args: Any, config: Any) -> None:
 
 
 def _disable_response_parsing(tokenizer: Any) -> None:
-    """Let TRL decode completions as plain text: a dialect parses them, and a parser of one turn fails on several."""
+    """Make TRL decode completions as plain text: a dialect parses them, and a single-turn parser fails on several turns."""
     for name in ("response_template", "response_schema"):
         if getattr(tokenizer, name, None) is not None:
             setattr(tokenizer, name, None)
 
 
 def _placeholder(name: str) -> Any:
-    """Return a reward function of which TRL reads the name and the weight; `_calculate_rewards` computes the terms."""
+    """Return a placeholder reward function: TRL reads its name and weight. `_calculate_rewards` computes the terms."""
 
     def term(**_: Any) -> list[float]:
         raise AssertionError(f"{name} is computed in _calculate_rewards")

@@ -1,4 +1,4 @@
-"""README of a trained model: what it was made from, how, and with which versions."""
+"""README of a trained model: base model, data, method and versions."""
 
 from __future__ import annotations
 
@@ -54,20 +54,20 @@ def model_card(run: SftRun | RlRun) -> str:
     return "\n".join(lines) + "\n"
 
 
-class WritesModelCard:
-    """For a trainer with a `run`: TRL's card names the base model by its folder, or as `None`."""
+class ModelCardMixin:
+    """Mixin for trainers with a `run`: TRL's card names the base model by its folder, or as `None`."""
 
     run: Any
     args: Any
 
     def create_model_card(self, *_: Any, **__: Any) -> None:
-        """Write `README.md` into the folder of the run; TRL calls this with every checkpoint."""
+        """Write `README.md` into the folder of the run. TRL calls this with every checkpoint."""
         if self.is_world_process_zero():  # type: ignore[attr-defined]
             write_model_card(self.run, Path(self.args.output_dir))
 
 
 def write_model_card(run: SftRun | RlRun, folder: Path) -> None:
-    """Write the card into a folder.
+    """Write the model card into a folder.
 
     Raises:
         OutputError: the folder cannot be written.

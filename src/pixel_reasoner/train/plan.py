@@ -1,7 +1,8 @@
-"""Resources of a run before anything is loaded: batch sizes, tokens, and an estimate of memory.
+"""Resource plan of a run before loading: batch sizes, tokens, and a memory estimate.
 
-The estimate adds weights, gradients, optimizer states, checkpointed activations, and the weights and cache of a colocated
-generator. Buffers of libraries and fragmentation are not included: keep 10 % free.
+The estimate adds weights, gradients, optimizer states, checkpointed activations, and the weights and cache of a
+colocated
+generator. Library buffers and fragmentation are not included: keep 10 % free.
 """
 
 from __future__ import annotations
@@ -10,16 +11,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pixel_reasoner.dialects import get_dialect
-from pixel_reasoner.errors import ModelError, UsageError, packages_of
+from pixel_reasoner.errors import ModelError, UsageError, require_extra
 from pixel_reasoner.files import read_json_object
 from pixel_reasoner.models.folder import folder_settings, model_folder
 from pixel_reasoner.schema.settings import PixelBudgets
-from pixel_reasoner.train.config import Arithmetic, RlRun, arithmetic
+from pixel_reasoner.train.config import BatchSizes, RlRun, batch_sizes
 from pixel_reasoner.train.reward_functions import load_reward
 
 GIB = 2**30
-_STATES_BYTES = 16  # a trained weight: itself, its gradient and two moments of AdamW, 4 bytes each
-_FROZEN_BYTES = 2  # the weights under a LoRA
+_STATES_BYTES = 16  # per trained weight: itself, its gradient and two AdamW moments, 4 bytes each
+_FROZEN_BYTES = 2  # per frozen weight under a LoRA
 _TEXT_TOKENS = 600  # system message, question and labels
 
 
@@ -33,7 +34,7 @@ class Shape(NamedTuple):
     head_dim: int
 
 
-KNOWN = {
+KNOWN_SHAPES = {
     "Qwen/Qwen2.5-VL-3B-Instruct": Shape(3.75e9, 36, 2048, 2, 128),
     "Qwen/Qwen2.5-VL-7B-Instruct": Shape(8.29e9, 28, 3584, 4, 128),
     "TIGER-Lab/PixelReasoner-RL-v1": Shape(8.29e9, 28, 3584, 4, 128),
@@ -41,54 +42,54 @@ KNOWN = {
     "Qwen/Qwen3-VL-4B-Instruct": Shape(4.44e9, 36, 2560, 8, 128),
     "Qwen/Qwen3-VL-8B-Instruct": Shape(8.77e9, 36, 4096, 8, 128),
 }
-"""models that are often tuned; a plan for them needs no file"""
+"""frequently tuned models; a plan for them needs no file"""
 
 
 class Plan(NamedTuple):
-    """Sizes of a run. Bytes are for one GPU."""
+    """Sizes of a run. Bytes are per GPU."""
 
-    arithmetic: Arithmetic
+    batch_sizes: BatchSizes
     prompt_tokens: int
-    """maximum of a question with its pictures"""
+    """maximum tokens of a question with its pictures"""
     rollout_tokens: int
-    """maximum of a rollout"""
+    """maximum tokens of a rollout"""
     states_bytes: float
     activations_bytes: float
     generator_bytes: float
-    takes_turns: bool
+    is_time_shared: bool
     """whether the generator frees the GPU during training (vLLM's sleep mode)"""
 
     @property
     def bytes(self) -> float:
-        """Return the maximum of all phases."""
+        """Return the maximum over all phases."""
         both = self.activations_bytes, self.generator_bytes
-        return self.states_bytes + (max(both) if self.takes_turns else sum(both))
+        return self.states_bytes + (max(both) if self.is_time_shared else sum(both))
 
     def lines(self, run: RlRun, gpu_gib: float) -> list[str]:
         """Return the plan as text."""
-        sums = self.arithmetic
+        sums = self.batch_sizes
         return [
             f"GPUs: {sums.processes}, {gpu_gib:g} GiB each",
             f"policy sync: {run.questions_per_sync} questions x {run.group_size} rollouts = "
-            f"{sums.rollouts_per_sync} rollouts, {sums.rollouts_per_process} a GPU, {run.rollouts_at_once} at a time",
-            f"gradient steps on them: {sums.minibatches_per_sync}, of {run.minibatch} rollouts each: {sums.micro_batch} a GPU at "
+            f"{sums.rollouts_per_sync} rollouts, {sums.rollouts_per_process} per GPU, {run.rollouts_at_once} at a time",
+            f"gradient steps per sync: {sums.minibatches_per_sync}, of {run.minibatch} rollouts each: {sums.micro_batch} per GPU at "
             f"once x {sums.accumulation} x {sums.processes} GPUs",
-            f"tokens: at most {self.prompt_tokens:,} of a question with its pictures, {self.rollout_tokens:,} of a rollout, "
-            f"{self.rollout_tokens * sums.rollouts_per_sync:,} of a sync",
-            f"memory of a GPU, estimated: {self.states_bytes / GIB:.1f} GiB weights, gradients and optimizer, "
+            f"tokens: at most {self.prompt_tokens:,} per question with its pictures, {self.rollout_tokens:,} per rollout, "
+            f"{self.rollout_tokens * sums.rollouts_per_sync:,} per sync",
+            f"estimated memory per GPU: {self.states_bytes / GIB:.1f} GiB weights, gradients and optimizer, "
             f"{self.activations_bytes / GIB:.1f} GiB activations, {self.generator_bytes / GIB:.1f} GiB generator"
-            f"{' (one or the other)' if self.takes_turns else ''}; at most {self.bytes / GIB:.1f} of {gpu_gib:g} GiB",
+            f"{' (one or the other)' if self.is_time_shared else ''}; at most {self.bytes / GIB:.1f} of {gpu_gib:g} GiB",
         ]
 
 
 def plan(run: RlRun, gpus: int, gpu_gib: float, like: str | None = None) -> Plan:
-    """Return the sizes of a run on a number of GPUs that share weights and optimizer states (FSDP2 or ZeRO-3).
+    """Return the sizes of a run on a number of GPUs with sharded weights and optimizer states (FSDP2 or ZeRO-3).
 
     Args:
-        run: the run.
-        gpus: number of GPUs that train.
-        gpu_gib: memory of each, GiB.
-        like: a model of the same shape, when the run's own is not available.
+        run: configuration of the run.
+        gpus: number of training GPUs.
+        gpu_gib: memory per GPU, GiB.
+        like: model of the same shape, if the run's own model is not available.
 
     Raises:
         UsageError: batch sizes that do not divide evenly, more memory than available, or an unknown reward function.
@@ -100,43 +101,43 @@ def plan(run: RlRun, gpus: int, gpu_gib: float, like: str | None = None) -> Plan
         )
     for name in run.reward_functions:
         load_reward(name)
-    sums = arithmetic(run, gpus)
+    sums = batch_sizes(run, gpus)
     shape = shape_of(like or run.model)
     settings = folder_settings(model_folder(like or run.model))
     budgets: PixelBudgets = settings.budgets or get_dialect(settings.dialect).budgets
     prompt = _TEXT_TOKENS + _picture_tokens(budgets)
     rollout = prompt + int(run.trl.get("max_completion_length", 4096))
     made = Plan(
-        arithmetic=sums,
+        batch_sizes=sums,
         prompt_tokens=prompt,
         rollout_tokens=rollout,
         states_bytes=_states(run, shape, gpus),
         activations_bytes=_activations(sums, shape, rollout),
         generator_bytes=_generator(run, shape, rollout, gpus, gpu_gib * GIB),
-        takes_turns=bool(run.trl.get("vllm_enable_sleep_mode")),
+        is_time_shared=bool(run.trl.get("vllm_enable_sleep_mode")),
     )
     if made.bytes > gpu_gib * GIB:
         raise UsageError(
-            expected=f"a run that fits into {gpu_gib:g} GiB a GPU",
+            expected=f"a run that fits into {gpu_gib:g} GiB per GPU",
             got=f"about {made.bytes / GIB:.0f} GiB ({made.states_bytes / GIB:.0f} weights and optimizer, "
             f"{made.activations_bytes / GIB:.0f} activations, {made.generator_bytes / GIB:.0f} generator)",
-            fix="more GPUs, lora_rank, a smaller per_device_train_batch_size, rollouts_at_once or max_completion_length",
+            fix="use more GPUs, lora_rank, a smaller per_device_train_batch_size, rollouts_at_once or max_completion_length",
         )
     return made
 
 
 def shape_of(model: str) -> Shape:
-    """Return the shape of a model, from its `config.json` without weights, or from the list of known names.
+    """Return the shape of a model, from its `config.json` without weights, or from `KNOWN_SHAPES`.
 
     Raises:
         ModelError: neither a folder with a config nor a known name.
     """
     path = model_folder(model) / "config.json"
     if not path.is_file():
-        if model in KNOWN:
-            return KNOWN[model]
+        if model in KNOWN_SHAPES:
+            return KNOWN_SHAPES[model]
         raise ModelError(
-            expected=f"a model folder, or one of {', '.join(KNOWN)}",
+            expected=f"a model folder, or one of {', '.join(KNOWN_SHAPES)}",
             got=repr(model),
             fix="name a folder with its config.json, which needs no weights, or a model of the same shape with --like",
         )
@@ -151,7 +152,7 @@ def shape_of(model: str) -> Shape:
             kv_heads=text.get("num_key_value_heads", heads),
             head_dim=text.get("head_dim") or text["hidden_size"] // heads,
         )
-    except Exception as error:  # transformers raises any, for values that it does not expect
+    except Exception as error:  # transformers raises any type for unexpected values
         raise ModelError(
             expected="the config.json of a language model with vision",
             got=f"{path}: {type(error).__name__}: {str(error)[:200]}",
@@ -161,7 +162,7 @@ def shape_of(model: str) -> Shape:
 
 def _count_parameters(config: Path) -> float:
     """Return the number of weights of a model, built without memory for them."""
-    with packages_of("local", "build the model of a folder"):
+    with require_extra("local", "build the model of a folder"):
         import torch
         from transformers import AutoConfig, AutoModelForImageTextToText
 
@@ -173,31 +174,31 @@ def _count_parameters(config: Path) -> float:
 
 
 def _picture_tokens(budgets: PixelBudgets) -> int:
-    """Return the maximum of visual tokens of one picture, or of 16 frames of a clip."""
+    """Return the maximum number of visual tokens of one picture, or of 16 frames of a clip."""
     unit = budgets.multiple**2
     return max(budgets.picture.max_px // unit, 16 * budgets.frame.max_px // unit)
 
 
 def _states(run: RlRun, shape: Shape, gpus: int) -> float:
     if run.lora_rank:
-        # A LoRA on 7 matrices a layer: rank x (in + out), about 4 x hidden each.
+        # LoRA on 7 matrices per layer: rank x (in + out), about 4 x hidden each.
         adapters = shape.layers * 7 * run.lora_rank * 4 * shape.hidden
         return (shape.parameters * _FROZEN_BYTES + adapters * _STATES_BYTES) / gpus
     return shape.parameters * _STATES_BYTES / gpus
 
 
-def _activations(sums: Arithmetic, shape: Shape, tokens: int) -> float:
-    """Return bytes of checkpoints between layers (2 each), and of one layer: about 34 times the hidden size (arXiv 2205.05198)."""
+def _activations(sums: BatchSizes, shape: Shape, tokens: int) -> float:
+    """Return bytes of checkpoints between layers (2 each), plus one layer: about 34 times the hidden size (arXiv 2205.05198)."""
     per_token = shape.hidden * (2 * shape.layers + 34)
     return float(sums.micro_batch * tokens * per_token)
 
 
 def _generator(run: RlRun, shape: Shape, tokens: int, gpus: int, gpu_bytes: float) -> float:
-    """Return the bytes of generation on a training GPU. vLLM reserves a fixed fraction, and queues requests that do not fit."""
+    """Return the bytes for generation on a training GPU. vLLM reserves a fixed fraction and queues requests beyond it."""
     options: dict[str, Any] = run.trl
-    cache = 2 * 2 * shape.layers * shape.kv_heads * shape.head_dim * tokens  # of one rollout
+    cache = 2 * 2 * shape.layers * shape.kv_heads * shape.head_dim * tokens  # per rollout
     if not options.get("use_vllm"):
-        # Weights are gathered whole.
+        # The generator gathers all weights.
         return shape.parameters * (2 if run.lora_rank else 4) + cache * run.rollouts_at_once
     if options.get("vllm_mode", "server") == "server":
         return 0.0  # on other GPUs
@@ -206,7 +207,7 @@ def _generator(run: RlRun, shape: Shape, tokens: int, gpus: int, gpu_bytes: floa
     least = (shape.parameters * 2 + cache) / parallel
     if least > share * gpu_bytes:
         raise UsageError(
-            expected=f"vllm_gpu_memory_utilization that holds the weights and one rollout, {least / GIB:.1f} GiB",
+            expected=f"vllm_gpu_memory_utilization for the weights and one rollout, {least / GIB:.1f} GiB",
             got=f"{share:g} of {gpu_bytes / GIB:g} GiB",
             fix="raise it, or vllm_tensor_parallel_size",
         )

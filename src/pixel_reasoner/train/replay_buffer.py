@@ -1,4 +1,4 @@
-"""Replay buffer of one policy sync: selective replay, micro-batches, and batches that are built ahead of their step."""
+"""Replay buffer of one policy sync: selective replay, micro-batches, and batches built ahead of their step."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ MicroBatch = Sequence[RolloutSample]
 class ReplayBuffer:
     """Micro-batches of one policy sync.
 
-    `get` returns a batch and starts to build the next one in a thread: pictures are decoded, cropped and resized while
-    the model computes.
+    `get` returns a batch and starts to build the next one in a thread: pictures are decoded, cropped and resized during
+    the
+    model's computation.
 
     Args:
-        micro_batches: in the order of their steps.
-        build: makes a batch; called by one thread at a time.
-        num_iterations: how often the micro-batches are used.
+        micro_batches: micro-batches in step order.
+        build: returns the batch of a micro-batch; called by one thread at a time.
+        num_iterations: number of times the micro-batches are used.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class ReplayBuffer:
             step: steps since the policy sync, from 0 to `num_steps - 1`.
 
         Raises:
-            InputError: a medium that cannot be used any more.
+            InputError: a media item that cannot be opened any more.
         """
         if self._next is None or self._next[0] != step:
             self._next = step, self._start(step)
@@ -52,7 +53,7 @@ class ReplayBuffer:
         return batch
 
     def close(self) -> None:
-        """Wait for the batch that is being built, and free the thread."""
+        """Wait for the batch in progress and end the thread."""
         self._pool.shutdown(cancel_futures=True)
 
     def _start(self, step: int) -> Future[dict[str, Any]]:
@@ -62,10 +63,11 @@ class ReplayBuffer:
 def selective_replay(
     samples: Sequence[RolloutSample], exponent: float, rng: random.Random
 ) -> list[RolloutSample]:
-    """Return samples in which those without an advantage are replaced (VL-Rethinker, arXiv 2504.08837).
+    """Return samples after selective replay (VL-Rethinker, arXiv 2504.08837).
 
-    Rollouts of groups with one reward are replaced by others of the same sync and process, drawn with
-    P ~ |advantage|^exponent. Nothing changes if no group has an advantage.
+    Rollouts without an advantage (all rewards of the group are equal) are replaced by others of the same sync and
+    process, drawn with
+    P ~ |advantage|^exponent. If no group has an advantage, the samples are unchanged.
     """
     effective = [one for one in samples if not one.is_uniform and one.advantage]
     if not effective:
@@ -77,14 +79,14 @@ def selective_replay(
 def split_micro_batches(
     samples: Sequence[RolloutSample], count: int, accumulation: int
 ) -> list[list[RolloutSample]]:
-    """Return samples as `count` micro-batches of equal size.
+    """Split samples into `count` micro-batches of equal size.
 
-    The samples of one gradient step are sorted by length, which saves padding; their order has no effect on the step.
+    Samples of one gradient step are sorted by length to save padding; their order does not change the step.
 
     Args:
         samples: in random order.
-        count: micro-batches.
-        accumulation: micro-batches of one gradient step.
+        count: number of micro-batches.
+        accumulation: micro-batches per gradient step.
     """
     size = len(samples) // count
     batches = []

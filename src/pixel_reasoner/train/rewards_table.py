@@ -1,4 +1,4 @@
-"""Rewards of whole groups: one row of numbers per rollout, gathered from all processes before groups are scored."""
+"""Group rewards: a table with one row per rollout, gathered from all processes before groups are scored."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pixel_reasoner.scoring import rewards
 from pixel_reasoner.train.config import RlRun
 
 TERMS = ("correctness", "curiosity", "cost")
-"""terms of the reward, in the order of the columns of `reward_terms`; functions of the user follow"""
+"""reward terms, in the column order of `reward_terms`; functions of the user follow"""
 COLUMNS = (
     "correct",
     "counted",
@@ -27,9 +27,9 @@ COLUMNS = (
     "answered",
     "continued",
 )
-"""columns of the table; the values of the user's reward functions follow"""
+"""columns of the table; values of the user's reward functions follow"""
 UNIFORM_TOLERANCE = 1e-9
-"""rewards of a group that differ by less are the same"""
+"""rewards of a group that differ by less count as equal"""
 
 
 class GroupRewards(NamedTuple):
@@ -42,7 +42,7 @@ class GroupRewards(NamedTuple):
 
 
 class RewardTable:
-    """Computes the table of a process's rollouts.
+    """Builder of the reward table of a process's rollouts.
 
     Args:
         run: reward configuration and output folder.
@@ -54,14 +54,14 @@ class RewardTable:
 
     @property
     def term_names(self) -> list[str]:
-        """Names of the terms, as they are logged."""
+        """Names of the terms in the log."""
         return [*TERMS, *(name.rpartition(":")[2] for name in self.run.reward_functions)]
 
     def rows(self, traces: Sequence[Trace]) -> torch.Tensor:
-        """Return the (rollouts, columns) table of some traces.
+        """Return the (rollouts, columns) table of traces.
 
         Raises:
-            UsageError: a reward function of the user failed; the trace is saved.
+            UsageError: a reward function of the user failed; the trace is saved to a file.
         """
         return torch.tensor([self._row(trace) for trace in traces], dtype=torch.float64)
 
@@ -77,7 +77,7 @@ class RewardTable:
             any(medium.kind != "image" for medium in trace.question.media),
             math.nan if needs_look is None else needs_look,
             trace.stop is StopReason.ANSWERED,
-            # Calls whose result the model was to see: the last turn of the other rollouts ended them.
+            # Count only calls whose result was for the model: calls in the last turn of the other rollouts ended them.
             len(trace.turns) - (trace.stop is not StopReason.MAX_CONTEXT),
             *(self._value(function, trace) for function in self.functions),
         ]
@@ -96,15 +96,15 @@ class RewardTable:
         raise UsageError(
             expected=f"a finite number from the reward function {name}",
             got=problem,
-            fix=f"see the trace in {path}, and run the same command again",
+            fix=f"check the trace in {path}, and run the same command again",
         )
 
 
 def reward_terms(table: torch.Tensor, run: RlRun) -> GroupRewards:
-    """Return the rewards of gathered rollouts, computed group by group.
+    """Return the rewards of gathered rollouts, computed per group.
 
     Args:
-        table: (rollouts, columns) of whole groups, in order.
+        table: (rollouts, columns) table of whole groups, in order.
         run: group size and constants.
     """
     terms, weights = [], []
@@ -126,7 +126,7 @@ def reward_terms(table: torch.Tensor, run: RlRun) -> GroupRewards:
 
 
 def rollout_metrics(table: torch.Tensor) -> dict[str, float]:
-    """Return the metrics of gathered rollouts. Those of a kind of question that does not occur are left out."""
+    """Return the metrics of gathered rollouts, without metrics of question kinds that do not occur."""
     columns = dict(zip(COLUMNS, table.T, strict=False))
     has_executed = columns["executed"] > 0
     calls = columns["executed"] + columns["rejected"]
@@ -147,12 +147,12 @@ def rollout_metrics(table: torch.Tensor) -> dict[str, float]:
     metrics = {name: one.double().mean().item() for name, one in values.items() if len(one)}
     if calls.sum():
         metrics["operations/error_rate"] = (columns["rejected"].sum() / calls.sum()).item()
-    # TRL's loop counts operations that raise. Here an exception ends the run, and mistakes of the model are data.
+    # TRL's loop counts operations that raise. Here an exception ends the run, and model mistakes are data.
     return metrics | {"tools/failure_frequency": 0.0}
 
 
 def is_left_out(trace: Trace, run: RlRun) -> bool:
-    """Whether the loss leaves a rollout out because of how it ended."""
+    """Return whether the loss masks a rollout because of its stop reason."""
     cut_off = (StopReason.MAX_NEW_TOKENS, StopReason.MAX_CONTEXT)
     return (run.mask_truncated and trace.stop in cut_off) or (
         run.mask_over_turns and trace.stop is StopReason.MAX_TURNS

@@ -1,14 +1,16 @@
 """Phase 2: curiosity-driven RL with TRL's `GRPOTrainer`.
 
-`grpo.PixelReasonerTrainer` is the trainer, `rollouts.RolloutGenerator` its rollouts; this module sets up a run.
+`grpo.PixelReasonerTrainer` is the trainer, `rollouts.RolloutGenerator` generates rollouts; this module sets up a run.
 
     pixel-reasoner train rl run.toml
     accelerate launch -m pixel_reasoner.cli train rl run.toml       # all GPUs of a machine, or a cluster
 
-Departures from the paper (arXiv 2505.15966): none known in the reward. Where the paper gives no value (clipping, how the
-loss is averaged) the defaults are those of the released code: asymmetric clipping at 0.2 and 0.35, the mean over the tokens
-of a minibatch, no division by the group's deviation. The released replay draws half of the items and never clears its
-buffer; ours follows the paper.
+Departures from the paper (arXiv 2505.15966): none known in the reward. If the paper gives no value (clipping, loss
+aggregation), the defaults are those of the upstream code: asymmetric clipping at 0.2 and 0.35, the mean over the tokens
+of a
+minibatch, no division by the group's standard deviation. The upstream replay draws half of the items and never clears
+its
+buffer; this implementation follows the paper.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from typing import Any
 from datasets import Dataset
 
 from pixel_reasoner.dialects import get_dialect
-from pixel_reasoner.dialects.template_check import assert_template_carries
+from pixel_reasoner.dialects.template_check import assert_template_supports
 from pixel_reasoner.errors import InputError
 from pixel_reasoner.files import atomic_writer
 from pixel_reasoner.models.folder import (
@@ -54,34 +56,36 @@ from pixel_reasoner.train.trl_config import trl_config
 from pixel_reasoner.train.weights import load_weights, lora_config, train_and_save
 
 NO_LIMIT = 10**6
-"""pictures of a rollout: the token limits of a run end it earlier"""
+"""maximum pictures per rollout: the token limits of a run end it earlier"""
 
 
 def train_rl(run: RlRun) -> Path:
-    """Train, or resume a run that was stopped, and return the folder of the model.
+    """Train, or resume a stopped run, and return the folder of the model.
 
     Raises:
-        UsageError: options that do not exist or do not fit, a folder with another run, or a reward function that fails.
+        UsageError: unknown or inconsistent options, a folder with another run, or a failing reward function.
         InputError: questions or media that cannot be read.
         ModelError: a model that cannot be loaded.
         OutputError: the folder cannot be written.
     """
     quiet_libraries()
     args = trl_config(run)
-    own_rewards = [load_reward(name) for name in run.reward_functions]
+    user_rewards = [load_reward(name) for name in run.reward_functions]
     with args.main_process_first():
         model = local_model(run.model)
     folder_config = folder_settings(model)
     get_dialect(folder_config.dialect)  # fail on an unknown dialect before anything is loaded
     with training_folder(run, args) as out:
-        trainer, processor, settings = _ready(run, args, own_rewards, str(model), folder_config)
+        trainer, processor, settings = _build_trainer(
+            run, args, user_rewards, str(model), folder_config
+        )
         return train_and_save(trainer, run, processor, settings, out)
 
 
-def _ready(
+def _build_trainer(
     run: RlRun,
     args: Any,
-    own_rewards: list[TraceReward],
+    user_rewards: list[TraceReward],
     source: str,
     folder_config: FolderSettings,
 ) -> tuple[PixelReasonerTrainer, Any, FolderSettings]:
@@ -94,16 +98,16 @@ def _ready(
     model_settings = folder_config.model_copy(update={"budgets": budgets})
     if config.operations:
         render = partial(processor.apply_chat_template, tokenize=False)
-        assert_template_carries(render, get_dialect(model_settings.dialect), run.model)
+        assert_template_supports(render, get_dialect(model_settings.dialect), run.model)
     trainer = PixelReasonerTrainer(
         run=run,
         model_settings=model_settings,
         config=config,
-        own_rewards=own_rewards,
+        user_rewards=user_rewards,
         model=load_weights(source, run, bf16=args.bf16),
         args=args,
         train_dataset=question_rows(questions),
-        processing_class=load_processor(source),  # the trainer changes its tokenizer
+        processing_class=load_processor(source),  # the trainer modifies its tokenizer
         peft_config=lora_config(run),
     )
     _add_callbacks(trainer, run, processor, model_settings)
@@ -125,7 +129,7 @@ def _add_callbacks(
 
 
 def rollout_config(run: RlRun) -> RolloutConfig:
-    """Return the configuration of a rollout in training, as `ask` takes it."""
+    """Return the rollout configuration of training, the same type as for `ask`."""
     return RolloutConfig(
         limits=RolloutLimits(max_turns=run.max_turns, max_pictures=NO_LIMIT),
         sampling=SamplingParams(
@@ -138,10 +142,10 @@ def rollout_config(run: RlRun) -> RolloutConfig:
 
 
 def load_questions(run: RlRun) -> list[Question]:
-    """Return all questions of a run. Rows that cannot be used are listed in `dropped.jsonl`.
+    """Return all questions of a run. Unusable rows are listed in `dropped.jsonl`.
 
     Raises:
-        InputError: fewer questions than a policy sync takes.
+        InputError: fewer questions than one policy sync needs.
     """
     folder = Path(run.out) / "questions"
     rows = [row for source in run.questions for row in read_questions(Path(source), folder)]
@@ -156,7 +160,7 @@ def load_questions(run: RlRun) -> list[Question]:
         counts = Counter(row.reason for row in dropped).items()
         listed = ", ".join(f"{count} {reason}" for reason, count in counts)
         raise InputError(
-            expected=f"at least {run.questions_per_sync} questions, as many as a sync takes",
+            expected=f"at least {run.questions_per_sync} questions, the number of one sync",
             got=f"{len(questions)}" + (f" (dropped: {listed})" if listed else ""),
             fix="give more, lower questions_per_sync, or see dropped.jsonl",
         )
@@ -164,6 +168,6 @@ def load_questions(run: RlRun) -> list[Question]:
 
 
 def question_rows(questions: Iterable[Question]) -> Dataset:
-    """Return questions as rows of a data set: TRL passes `prompt` to our rollouts, which need the question alone."""
+    """Return questions as rows of a data set: TRL passes `prompt` to the rollouts, which need only the question."""
     lines = [question.to_line() for question in questions]
     return Dataset.from_dict({"prompt": [[{"role": "user", "content": line}] for line in lines]})

@@ -1,8 +1,10 @@
 """Generation of RL rollouts with `models.engine`.
 
-TRL's own loop prefills every conversation from its beginning in each turn, prefills the prompt of a question once for each
-of its rollouts, and decodes a batch until its longest sequence is finished. The engine keeps the KV cache of a conversation,
-shares the prefix of the rollouts of a question, and removes finished sequences. Both sample from the same distribution.
+TRL's own loop prefills every conversation from the start in each turn, prefills a question's prompt once per rollout,
+and
+decodes a batch until its longest sequence is finished. The engine keeps the KV cache of a conversation, shares the
+prefix
+of a question's rollouts, and removes finished sequences. Both sample from the same distribution.
 """
 
 from __future__ import annotations
@@ -60,16 +62,16 @@ class RolloutSource:
         )
 
     def clear(self) -> None:
-        """Drop all keys and values, which changed weights make wrong."""
+        """Clear the KV cache, which changed weights make invalid."""
         self.engine.clear()
 
     def generate(
         self, prompt_ids: Sequence[Sequence[int]], images: Sequence[Any] | None
     ) -> tuple[list[list[int]], list[list[float]]]:
-        """Return the token ids of one turn for each prompt, the end token included, and their logprobs.
+        """Return the token ids of one turn per prompt, including the end token, and their logprobs.
 
         Args:
-            prompt_ids: of the whole conversation so far.
+            prompt_ids: token ids of the whole conversation so far.
             images: images of each prompt; None for a prompt, or for all, without images.
         """
         max_new_tokens = self.trainer.generation_config.max_new_tokens
@@ -89,14 +91,14 @@ class RolloutSource:
 
 
 def _weights(trainer: Any) -> Any:
-    """Return the model without the wrappers of several processes and of PEFT; its LoRA layers stay in it."""
+    """Return the model without wrappers of distributed training and PEFT; its LoRA layers stay."""
     return unwrap_peft(trainer.accelerator.unwrap_model(trainer.model))
 
 
 def sampler_of(config: GenerationConfig) -> Sampler:
-    """Return a sampler that applies the logits processors of a configuration in the order of transformers.
+    """Return a sampler that applies a configuration's logits processors in the order of transformers.
 
-    Logprobs are those that a training step computes for the same tokens: at the temperature, without truncation.
+    Logprobs equal those of a training step on the same tokens: with the temperature, without truncation.
 
     >>> sequences, logits = [], torch.tensor([[0.0, 2.0, 1.0]])
     >>> int(sampler_of(GenerationConfig(do_sample=True, top_k=1))(logits, sequences)[0])

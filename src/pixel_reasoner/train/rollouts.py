@@ -1,9 +1,10 @@
-"""Rollouts of the policy in training: `rollout.state.Rollout`, as in `ask`, with the token ids of every turn.
+"""Rollouts of the policy in training: `rollout.state.Rollout`, as in `ask`, plus the token ids of every turn.
 
 Rollouts advance in rounds: one turn of every unfinished rollout is generated in one batch, then all calls are executed.
-The rollout scheduler is not used here, because a round is a function of the random state, the weights and the questions
-alone. A batch whose composition depends on the time that an operation takes would give other tokens in each run, and a
-run that is resumed from a checkpoint would not repeat the steps of a run that was never stopped.
+The rollout scheduler is not used here, because a round must depend only on the random state, the weights and the
+questions.
+A batch whose composition depends on the duration of operations would give other tokens in each run, and a resumed run
+would not repeat the steps of an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -35,38 +36,38 @@ from pixel_reasoner.train.samples import (
 
 
 class TurnSource(Protocol):
-    """Generates one turn for each of several prompts."""
+    """Generator of one turn for each of several prompts."""
 
     def clear(self) -> None:
-        """Drop everything that was computed with older weights. A new set of rollouts begins."""
+        """Clear everything computed with older weights. A new set of rollouts starts."""
 
     def generate(
         self, prompt_ids: Sequence[Sequence[int]], images: Sequence[Any] | None
     ) -> tuple[list[list[int]], list[list[float]] | None]:
-        """Return the ids of each turn, the end token included, and their log-probabilities where they are known."""
+        """Return the token ids of each turn, including the end token, and their log-probabilities if available."""
         ...
 
 
 class TokenLimits(NamedTuple):
-    """Limits on the tokens of a rollout, as TRL's tool loop applies them."""
+    """Token limits of a rollout, with the semantics of TRL's tool loop."""
 
     max_completion: int
-    """tokens after the first prompt"""
+    """maximum tokens after the first prompt"""
     max_context: int
-    """tokens of the model's context"""
+    """maximum tokens of the model's context"""
 
 
 class GeneratedRollout(NamedTuple):
-    """A finished rollout and its token sequences."""
+    """Finished rollout and its token sequences."""
 
     trace: Trace
     sequences: list[SequenceDraft]
     has_logprobs: bool
-    """whether the source of its turns returned log-probabilities"""
+    """whether log-probabilities of its turns are available"""
 
     @property
     def row(self) -> TrlRow:
-        """The rollout as TRL sees it."""
+        """Rollout in TRL's format."""
         return TrlRow.of(self.sequences)
 
 
@@ -75,20 +76,20 @@ class _ActiveRollout:
     rollout: Rollout
     tokens: ConversationTokens
     prompt: TurnPrompt | None = None
-    """of the next turn; None when the rollout has stopped"""
+    """prompt of the next turn; None after the rollout has stopped"""
     num_first_prompt: int = 0
 
 
 class RolloutGenerator:
-    """Generates the rollouts of questions with one policy.
+    """Generator of rollouts with one policy.
 
     Args:
         source: generates turns.
-        encoder: of the model's prompts.
+        encoder: encoder of the model's prompts.
         prompting: dialect and pixel budgets of the model.
         config: limits and operations.
         contexts: cache of opened media.
-        limits: on tokens.
+        limits: token limits.
     """
 
     def __init__(
@@ -106,10 +107,10 @@ class RolloutGenerator:
         self.contexts = contexts
 
     def run(self, questions: Sequence[Question], settings: RunSettings) -> list[GeneratedRollout]:
-        """Return one rollout for each question, in order; a question that is repeated gets several.
+        """Return one rollout per question, in order; a repeated question gets several.
 
         Raises:
-            InputError: media that cannot be used.
+            InputError: unusable media.
         """
         self.source.clear()
         active = self._begin(questions)
@@ -130,7 +131,7 @@ class RolloutGenerator:
             rollout = Rollout(question, self.prompting, self.config, context)
             one = _ActiveRollout(rollout, ConversationTokens(self.encoder))
             if number and question == questions[number - 1]:
-                prompt = active[-1].prompt  # all rollouts of a group begin with the same prompt
+                prompt = active[-1].prompt  # all rollouts of a group share the first prompt
             else:
                 prompt = one.tokens.next_prompt(rollout.messages())
             assert prompt is not None
@@ -140,7 +141,7 @@ class RolloutGenerator:
         return active
 
     def _round(self, waiting: Sequence[_ActiveRollout]) -> bool:
-        """Generate and take one turn of each rollout. Returns whether their log-probabilities are known."""
+        """Generate and process one turn of each rollout. Returns whether log-probabilities are available."""
         started = time.perf_counter()
         prompts = [one.prompt for one in waiting if one.prompt is not None]
         ids, logprobs = self.source.generate(
@@ -159,7 +160,7 @@ class RolloutGenerator:
     ) -> None:
         assert one.prompt is not None
         num_prompt = len(one.prompt.ids)
-        if one.rollout.turns:  # as in TRL, the first turn has the limit of a turn alone
+        if one.rollout.turns:  # as in TRL, only the turn limit applies to the first turn
             room = self.limits.max_completion - (num_prompt - one.num_first_prompt)
             ids, logprobs = ids[:room], logprobs[:room]
         if not ids:
@@ -175,7 +176,7 @@ class RolloutGenerator:
         one.rollout.take(completion, seconds)
 
     def _next_prompt(self, one: _ActiveRollout) -> TurnPrompt | None:
-        """Return the prompt after an executed call; None, and the rollout stops, when it is too long."""
+        """Return the prompt after an executed call; None if it is too long, which stops the rollout."""
         prompt = one.tokens.next_prompt(one.rollout.messages())
         num_completion = len(prompt.ids) - one.num_first_prompt
         if (
@@ -189,7 +190,7 @@ class RolloutGenerator:
 
 
 class TrlTurnSource:
-    """Turns that TRL generates: with vLLM, with sharded weights, or for families that our engine does not support.
+    """Turn source that generates with TRL: for vLLM, sharded weights, or families that the engine does not support.
 
     Args:
         trainer: a `GRPOTrainer`.
@@ -200,14 +201,14 @@ class TrlTurnSource:
         self._is_first_turn = True
 
     def clear(self) -> None:
-        """Treat the next turns as the first of their rollouts."""
+        """Treat the next turns as the first turns of their rollouts."""
         self._is_first_turn = True
 
     def generate(
         self, prompt_ids: Sequence[Sequence[int]], images: Sequence[Any] | None
     ) -> tuple[list[list[int]], list[list[float]] | None]:
-        """Return the ids of one turn per prompt, the end token included, and vLLM's log-probabilities."""
-        # vLLM prefills the prompt of a group once if the request has the number of its repeats.
+        """Return the token ids of one turn per prompt, including the end token, and vLLM's log-probabilities."""
+        # vLLM prefills a group's prompt once if the request contains the number of repeats.
         num_generations = self.trainer.num_generations if self._is_first_turn else 1
         self._is_first_turn = False
         has_images = images is not None and any(images)
@@ -217,25 +218,25 @@ class TrlTurnSource:
             self._image_fields(prompt_ids, images) if has_images else {},
             num_generations,
         )
-        if logprobs is not None:  # vLLM's NaN arrives as None
+        if logprobs is not None:  # vLLM's NaN becomes None
             logprobs = [[math.nan if one is None else one for one in turn] for turn in logprobs]
         return ids, logprobs
 
     def _image_fields(self, prompt_ids: Sequence[Sequence[int]], images: Any) -> dict[str, Any]:
-        """Inputs of `generate` of transformers; vLLM processes images itself."""
+        """Return image inputs of transformers' `generate`; vLLM processes images itself."""
         trainer = self.trainer
         if trainer.use_vllm:
             return {}
         flat = [image for some in images for image in some or ()]
         inputs = trainer.processing_class.image_processor(images=flat, return_tensors="pt")
         kinds = [[int(token == trainer._image_pad_token_id) for token in ids] for ids in prompt_ids]
-        return {**inputs, token_types_key(inputs): kinds}
+        return {**inputs, token_type_ids_name(inputs): kinds}
 
 
-def token_types_key(image_inputs: Any) -> str:
-    """Return the model's name of the tensor that marks visual tokens: Qwen's models and the others differ.
+def token_type_ids_name(image_inputs: Any) -> str:
+    """Return the model's name for the tensor that marks visual tokens: Qwen models use another name.
 
-    >>> token_types_key({"image_grid_thw": None}), token_types_key({})
+    >>> token_type_ids_name({"image_grid_thw": None}), token_type_ids_name({})
     ('mm_token_type_ids', 'token_type_ids')
     """
     return "mm_token_type_ids" if "image_grid_thw" in image_inputs else "token_type_ids"

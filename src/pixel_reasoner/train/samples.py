@@ -1,9 +1,9 @@
-"""Samples of RL: the token sequences of a rollout, its trace and its rewards.
+"""RL samples: token sequences of a rollout, its trace and its rewards.
 
 A rollout is one token sequence as long as each prompt extends the previous prompt and turn. Some chat templates rewrite
-the history, for example delete earlier thoughts. Then the prompt of the next turn begins a new sequence. The loss mask
-of the sequences covers the tokens of every turn exactly once: as context of a later turn they are part of a prompt, or
-masked.
+the history, for example delete earlier thoughts. Then the next turn's prompt starts a new sequence. The loss mask
+covers
+the tokens of every turn exactly once: as context of a later turn they are part of a prompt, or masked.
 
     prompt 1 | turn 1 | result | turn 2                          one sequence, the template extends its prompts
     prompt 1 | turn 1                                            two sequences, the template deletes the thought of
@@ -30,19 +30,19 @@ class TokenSequence(NamedTuple):
     loss_mask: torch.Tensor  # (C,) bool: tokens that the model generated
     per_token: dict[str, torch.Tensor]  # (C,) or (1,) each: log-probabilities and ratios
     num_pictures: int
-    """pictures of the trace whose placeholders the ids contain: those with numbers from 1 on"""
+    """number of trace pictures with placeholders in the ids: pictures 1 to this number"""
 
     def __len__(self) -> int:
         return len(self.prompt_ids) + len(self.completion_ids)
 
 
 class RolloutSample(NamedTuple):
-    """One rollout in the replay buffer: kilobytes, since pictures are references."""
+    """One rollout in the replay buffer: only kilobytes, because pictures are references."""
 
     sequences: tuple[TokenSequence, ...]
     trace: Trace
     rewards: dict[str, float]
-    """each term of the reward by its name"""
+    """reward terms by name"""
     advantage: float
     is_uniform: bool
     """whether all rollouts of its group have the same reward"""
@@ -57,20 +57,20 @@ class RolloutSample(NamedTuple):
 
     @property
     def num_trained(self) -> int:
-        """Tokens that the loss covers."""
+        """Number of tokens that the loss covers."""
         return sum(int(one.loss_mask.sum()) for one in self.sequences)
 
 
 @dataclass(eq=False)
 class SequenceDraft:
-    """Token sequence that is being generated."""
+    """Token sequence during generation."""
 
     prompt_ids: list[int]
     num_pictures: int
     completion_ids: list[int] = field(default_factory=list)
     loss_mask: list[bool] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
-    """of each completion token, 0 where the loss mask is False; incomplete when the source has no log-probabilities"""
+    """per completion token, 0 where the loss mask is False; incomplete if the source has no log-probabilities"""
 
     @property
     def ids(self) -> list[int]:
@@ -98,24 +98,24 @@ class TurnPrompt(NamedTuple):
     ids: list[int]
     """all tokens, including earlier turns"""
     num_new: int
-    """how many of the last ids extend the current sequence; all of them when the prompt begins a new sequence"""
+    """number of trailing ids that extend the current sequence; all ids if the prompt starts a new sequence"""
     pictures: tuple[Any, ...]
-    """in the order of their placeholders"""
+    """pictures in placeholder order"""
     text: str
-    """the conversation as the chat template renders it"""
+    """conversation rendered with the chat template"""
 
     @property
     def extends(self) -> bool:
-        """Whether the ids begin with the current sequence."""
+        """Whether the ids start with the current sequence."""
         return self.num_new < len(self.ids)
 
 
 class PromptEncoder:
-    """Renders chat messages and returns their token ids, one placeholder token per visual token.
+    """Encoder of chat messages to token ids, with one placeholder token per visual token.
 
     Args:
-        processor: of the model.
-        end_tokens: ids that end a turn.
+        processor: processor of the model.
+        end_tokens: token ids that end a turn.
         template_options: keyword arguments of the chat template.
     """
 
@@ -139,15 +139,15 @@ class PromptEncoder:
         return rendered[0]
 
     def encode(self, text: str, pictures: Sequence[Any]) -> list[int]:
-        """Return the ids of a text that contains the placeholders of these pictures."""
+        """Return the token ids of a text with placeholders for these pictures."""
         if not pictures or self._counts_patches:
             return self._expand(self._tokenize(text), pictures)
-        # Families with another count of visual tokens: their processor writes the placeholders, and scales the pixels.
+        # For families with another count of visual tokens, the processor inserts placeholders and scales pixels.
         inputs = self.processor(text=[text], images=list(pictures), add_special_tokens=False)
         return list(inputs["input_ids"][0])
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Return the text of generated ids, without the end token."""
+        """Return the text of generated token ids, without the end token."""
         kept = ids[:-1] if self.is_ended(ids) else ids
         text: str = self.tokenizer.decode(
             kept, skip_special_tokens=True, clean_up_tokenization_spaces=False
@@ -155,7 +155,7 @@ class PromptEncoder:
         return text
 
     def is_ended(self, ids: Sequence[int]) -> bool:
-        """Whether the last of the ids ends a turn."""
+        """Return whether the last token ends a turn."""
         return bool(ids) and ids[-1] in self.end_tokens
 
     def _tokenize(self, text: str) -> list[int]:
@@ -166,7 +166,9 @@ class PromptEncoder:
         if not pictures:
             return ids
         placeholder, image_processor = self.processor.image_token_id, self.processor.image_processor
-        assert ids.count(placeholder) == len(pictures), "the template writes one placeholder each"
+        assert ids.count(placeholder) == len(pictures), (
+            "the template inserts one placeholder per picture"
+        )
         remaining, expanded = iter(pictures), list[int]()
         for token in ids:
             repeats = 1
@@ -181,7 +183,7 @@ class PromptEncoder:
 class ConversationTokens:
     """Token sequences of one conversation, turn by turn.
 
-    Generated ids are kept as they were generated: a tokenizer might split their text differently.
+    Generated ids are kept unchanged: a tokenizer might split their text differently.
     """
 
     def __init__(self, encoder: PromptEncoder) -> None:
@@ -191,7 +193,7 @@ class ConversationTokens:
         self._pictures: tuple[Any, ...] = ()
 
     def next_prompt(self, messages: Messages) -> TurnPrompt:
-        """Return the input of the next turn. The state changes with `accept` only."""
+        """Return the input of the next turn. Only `accept` changes the state."""
         text, pictures = self.encoder.render(messages), tuple(images_of(messages))
         if not self._is_extended_by(text, pictures):
             ids = self.encoder.encode(text, pictures)
@@ -200,11 +202,11 @@ class ConversationTokens:
         new_text, new_pictures = text[len(self._text) :], pictures[len(self._pictures) :]
         new_ids = self.encoder.encode(new_text, new_pictures)
         if self.encoder.is_ended(current) and self.encoder.is_ended(new_ids[:1]):
-            new_ids = new_ids[1:]  # the end token was generated, and the template writes it too
+            new_ids = new_ids[1:]  # the template repeats the generated end token
         return TurnPrompt(current + new_ids, len(new_ids), pictures, text)
 
     def accept(self, prompt: TurnPrompt) -> None:
-        """Append a prompt: to the current sequence if it extends it, else as a new one."""
+        """Append a prompt to the current sequence if it extends it, or start a new sequence."""
         if prompt.extends:
             new_ids = prompt.ids[len(prompt.ids) - prompt.num_new :]
             self.sequences[-1].add_context(new_ids, len(prompt.pictures))
@@ -213,14 +215,14 @@ class ConversationTokens:
         self._text, self._pictures = prompt.text, prompt.pictures
 
     def add_turn(self, ids: Sequence[int], logprobs: Sequence[float]) -> str:
-        """Append a generated turn, and return its text."""
+        """Append a generated turn and return its text."""
         text = self.encoder.decode(ids)
         self.sequences[-1].add_turn(ids, logprobs)
         self._text += text
         return text
 
     def drop_empty_sequence(self) -> None:
-        """Drop a last sequence of which nothing was generated, unless it is the only one."""
+        """Drop the last sequence if it has no generated tokens, unless it is the only one."""
         if len(self.sequences) > 1 and not self.sequences[-1].completion_ids:
             self.sequences.pop()
 
@@ -235,10 +237,11 @@ class ConversationTokens:
 
 
 class TrlRow(NamedTuple):
-    """A rollout as the one (prompt, completion) pair that TRL has for it: its sequences, concatenated.
+    """Rollout as TRL's single (prompt, completion) pair: its concatenated sequences.
 
-    TRL pads rows, counts tokens and lays out log-probabilities. It computes no loss of a concatenated row: the batches
-    of the loss are made from `TokenSequence`s.
+    TRL pads rows, counts tokens and arranges log-probabilities. It computes no loss on a concatenated row: loss batches
+    are built
+    from `TokenSequence`s.
     """
 
     prompt_ids: list[int]
@@ -267,7 +270,7 @@ class TrlRow(NamedTuple):
 
 
 def completion_spans(sequences: Sequence[SequenceDraft]) -> list[slice]:
-    """Return where the completion of each sequence is in the completion of its `TrlRow`.
+    """Return the position of each sequence's completion in the completion of its `TrlRow`.
 
     >>> first, second = SequenceDraft([1, 2], 0, [3]), SequenceDraft([1, 4], 0, [5])
     >>> completion_spans([first, second])
@@ -287,9 +290,9 @@ def token_sequences(
     """Return the sequences of a rollout as tensors.
 
     Args:
-        drafts: the sequences.
+        drafts: sequences of the rollout.
         per_token: (completion of the row,) values, or (1,) values of the whole rollout.
-        left_out: whether the loss leaves the rollout out.
+        left_out: whether the loss masks the rollout.
     """
     return tuple(
         TokenSequence(

@@ -1,14 +1,16 @@
 """Phase 1: warm-start instruction tuning on expert traces, with TRL's `SFTTrainer`.
 
-This project decides which tokens are trained (`data.encode.encode`) and validates the model during training. Everything
-else, from LoRA to many GPUs, comes from TRL and accelerate:
+This project computes the loss mask (`data.encode.encode`) and validates the model during training. Everything else,
+from LoRA
+to many GPUs, is TRL and accelerate:
 
     pixel-reasoner train sft run.toml
     accelerate launch -m pixel_reasoner.cli train sft run.toml      # all GPUs of a machine, or a cluster
-    torchrun --nproc_per_node 2 -m pixel_reasoner.cli train sft run.toml      # also processes on CPUs
+    torchrun --nproc_per_node 2 -m pixel_reasoner.cli train sft run.toml      # also CPU processes
 
-Departures from the paper's released code: every turn of the assistant is trained, except mistakes; batch, learning rate
-and warm-up default to the paper's (128, 1e-6, 10 %), not to the script's.
+Departures from the upstream code: every assistant turn is trained, except mistakes; batch size, learning rate and
+warm-up
+default to the paper's values (128, 1e-6, 10 %) instead of the script's.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from trl.chat_template_utils import get_training_chat_template, has_generation_m
 from pixel_reasoner.data.encode import encode
 from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.evals.run import TRACES
-from pixel_reasoner.files import TEMPORARY, atomic_path
+from pixel_reasoner.files import TEMPORARY_PREFIX, atomic_path
 from pixel_reasoner.models.folder import FolderSettings
 from pixel_reasoner.models.hub import local_model
 from pixel_reasoner.models.local import load_processor
@@ -41,8 +43,8 @@ from pixel_reasoner.train.callbacks import (
     show_one_progress_line,
 )
 from pixel_reasoner.train.config import SftRun
-from pixel_reasoner.train.folder import WholeCheckpoints, training_folder
-from pixel_reasoner.train.model_card import WritesModelCard
+from pixel_reasoner.train.folder import CheckpointErrorsMixin, training_folder
+from pixel_reasoner.train.model_card import ModelCardMixin
 from pixel_reasoner.train.trl_config import trl_config
 from pixel_reasoner.train.weights import load_weights, lora_config, train_and_save
 
@@ -50,8 +52,8 @@ IGNORE = -100
 """label of a token without loss"""
 
 
-class TraceTrainer(WholeCheckpoints, WritesModelCard, SFTTrainer):
-    """`SFTTrainer` that knows its run, with one error for a checkpoint that cannot be written."""
+class TraceTrainer(CheckpointErrorsMixin, ModelCardMixin, SFTTrainer):
+    """`SFTTrainer` with a reference to its run, and one error for a failed checkpoint."""
 
     def __init__(self, *, run: SftRun, **trl: Any) -> None:
         self.run = run
@@ -59,22 +61,22 @@ class TraceTrainer(WholeCheckpoints, WritesModelCard, SFTTrainer):
 
 
 def train_sft(run: SftRun) -> Path:
-    """Train, or resume a run that was stopped, and return the folder of the model.
+    """Train, or resume a stopped run, and return the folder of the model.
 
     Raises:
-        UsageError: options that do not exist or do not fit, or a folder with another run.
+        UsageError: unknown or inconsistent options, or a folder with another run.
         InputError: traces that cannot be read.
         ModelError: a model that cannot be loaded.
     """
     quiet_libraries()
     args = trl_config(run)
     with training_folder(run, args) as out:
-        trainer, processor, settings = _ready(run, args)
+        trainer, processor, settings = _build_trainer(run, args)
         return train_and_save(trainer, run, processor, settings, out)
 
 
 class TokenCountCallback(TrainerCallback):
-    """Restores the count of trained tokens in a resumed run: TRL logs it and does not save it."""
+    """Restores the count of trained tokens in a resumed run: TRL logs it but does not save it."""
 
     def __init__(self, trainer: TraceTrainer) -> None:
         self.trainer = trainer
@@ -85,8 +87,8 @@ class TokenCountCallback(TrainerCallback):
         self.trainer._total_train_tokens = counts[-1] if counts else 0
 
 
-def _ready(run: SftRun, args: Any) -> tuple[TraceTrainer, Any, FolderSettings]:
-    """Return the trainer of a run with model and data, the processor, and the settings of the traces."""
+def _build_trainer(run: SftRun, args: Any) -> tuple[TraceTrainer, Any, FolderSettings]:
+    """Return the trainer of a run with model and data, the processor, and the model settings of the traces."""
     train, settings = trace_dataset(run.traces)
     evaluation = trace_dataset(run.eval_traces)[0] if run.eval_traces else None
     with args.main_process_first():
@@ -118,8 +120,9 @@ def _ready(run: SftRun, args: Any) -> tuple[TraceTrainer, Any, FolderSettings]:
         processing_class=processor,
         peft_config=lora_config(run),
     )
-    # TRL divides by the trained tokens of all micro-batches and processes only where they are counted, which is off for
-    # these models by default. A mean of means would give short traces more weight.
+    # By default TRL averages per micro-batch for these models, which gives short traces more weight. With token
+    # counting enabled
+    # it divides by the trained tokens of all micro-batches and processes.
     trainer.model_accepts_loss_kwargs = True
     show_one_progress_line(trainer)
     trainer.add_callback(TokenCountCallback(trainer))
@@ -129,21 +132,22 @@ def _ready(run: SftRun, args: Any) -> tuple[TraceTrainer, Any, FolderSettings]:
 
 
 def _check_pad_token(token: str | None, processor: Any) -> None:
-    """Raise `UsageError` if the tokenizer does not have the given token."""
+    """Raise `UsageError` if the tokenizer does not contain the given token."""
     if token is not None and token not in processor.tokenizer.get_vocab():
         raise UsageError(
             expected="pad_token under [trl] from the vocabulary of the model",
             got=repr(token),
-            fix="drop it: without one, the end token pads",
+            fix="remove it: by default, the end token pads",
         )
 
 
 def trace_dataset(sources: Sequence[str]) -> tuple[Dataset, FolderSettings]:
-    """Return the traces of some files as byte offsets: a million traces take megabytes.
+    """Return the traces of files as byte offsets: a million traces take megabytes.
 
     Returns:
-        rows of `path`, `offset` and an empty `images` (by which TRL recognises a vision data set), and the dialect
-        and budgets of the traces.
+        rows of `path`, `offset` and an empty `images` (TRL uses it to recognise a vision data set), and the dialect and
+        budgets
+         of the traces.
 
     Raises:
         InputError: no traces, or traces written for different models.
@@ -165,7 +169,7 @@ def trace_dataset(sources: Sequence[str]) -> tuple[Dataset, FolderSettings]:
                     start += len(line)
         except OSError as error:
             raise InputError(
-                expected="traces as `pixel-reasoner synth` writes them",
+                expected="traces written by `pixel-reasoner synth`",
                 got=f"{path}: {error.strerror}",
                 fix="give the folder or the traces.jsonl",
             ) from error
@@ -195,14 +199,14 @@ def read_trace(path: str, offset: int) -> Trace:
 
 
 class TraceCollator:
-    """Makes batches of traces; pictures, clips and text may be mixed.
+    """Collator of traces. Pictures, clips and text may be mixed.
 
-    Padding is on the right. Labels are the ids of trained tokens, and `IGNORE` elsewhere.
+    Padding is on the right. Labels are the ids of trained tokens, and `IGNORE` for other tokens.
 
     Args:
-        processor: of the model.
-        mask: False trains every token.
-        train_thoughts_before_mistakes: as in `encode`.
+        processor: processor of the model.
+        mask: False: the loss covers every token.
+        train_thoughts_before_mistakes: same as in `encode`.
     """
 
     def __init__(
@@ -214,28 +218,33 @@ class TraceCollator:
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """Return (batch, tokens) ids, mask and labels, and the pixels of all pictures in order."""
-        ready = [
-            row if "input_ids" in row else self.ready(read_trace(**_place(row))) for row in rows
+        prepared = [
+            row if "input_ids" in row else self.prepare_trace(read_trace(**_place(row)))
+            for row in rows
         ]
-        length = max(len(row["input_ids"]) for row in ready)
+        length = max(len(row["input_ids"]) for row in prepared)
         pad = self.processor.tokenizer.pad_token_id
         batch = {
-            "input_ids": _padded([row["input_ids"] for row in ready], length, pad),
-            "attention_mask": _padded([[1] * len(row["input_ids"]) for row in ready], length, 0),
-            "labels": _padded([self._labels(row) for row in ready], length, IGNORE),
+            "input_ids": _padded([row["input_ids"] for row in prepared], length, pad),
+            "attention_mask": _padded([[1] * len(row["input_ids"]) for row in prepared], length, 0),
+            "labels": _padded([self._labels(row) for row in prepared], length, IGNORE),
         }
-        for name in ready[0].keys() - {"input_ids", "trained", "images"}:  # a number for each token
-            batch[name] = _padded([row[name] for row in ready], length, 0)
-        pictures = [picture for row in ready for picture in row["images"]]
+        for name in prepared[0].keys() - {
+            "input_ids",
+            "trained",
+            "images",
+        }:  # per-token inputs
+            batch[name] = _padded([row[name] for row in prepared], length, 0)
+        pictures = [picture for row in prepared for picture in row["images"]]
         if pictures:
             batch |= self.processor.image_processor(images=pictures, return_tensors="pt")
         return batch
 
-    def ready(self, trace: Trace) -> dict[str, Any]:
-        """Return a trace with its pictures resized and its text tokenized.
+    def prepare_trace(self, trace: Trace) -> dict[str, Any]:
+        """Return a trace with resized pictures and tokenized text.
 
         Returns:
-            `input_ids`, `trained`, other inputs with a number for each token, and `images`.
+            `input_ids`, `trained`, other per-token inputs, and `images`.
         """
         encoded = encode(trace, self.processor, train_thoughts_before_mistakes=self.train_thoughts)
         shape = (1, len(encoded.token_ids))
@@ -261,15 +270,15 @@ class TraceCollator:
 def prepare(
     rows: Dataset, collator: TraceCollator, path: Path, decisive: Sequence[Any] = ()
 ) -> Dataset:
-    """Return all traces ready for the collator, in a file that is made once for all epochs.
+    """Return all traces prepared for the collator, in a file that is created once for all epochs.
 
     The file name contains a hash of the sizes and times of the trace files, so that changed traces are prepared again.
 
     Args:
-        rows: as `trace_dataset` returns them.
+        rows: result of `trace_dataset`.
         collator: prepares the traces.
-        path: the file, without the hash.
-        decisive: what else decides the content: model and options, as JSON values.
+        path: path of the file, without the hash.
+        decisive: other values that determine the content: model and options, as JSON values.
 
     Raises:
         OutputError: the file cannot be written.
@@ -280,19 +289,22 @@ def prepare(
     path = path.with_stem(f"{path.stem}-{digest}")
     if not path.exists():
         # The library writes next to the file it is given, under names that a kill would leave behind.
-        with atomic_path(path) as part, TemporaryDirectory(prefix=TEMPORARY, dir=part.parent) as at:
+        with (
+            atomic_path(path) as part,
+            TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=part.parent) as at,
+        ):
             _write_prepared(rows, collator, Path(at) / "traces.arrow").replace(part)
     return Dataset.from_file(str(path))
 
 
 def _write_prepared(rows: Dataset, collator: TraceCollator, path: Path) -> Path:
-    numbers = collator.ready(read_trace(**_place(rows[0]))).keys() - {"trained", "images"}
+    numbers = collator.prepare_trace(read_trace(**_place(rows[0]))).keys() - {"trained", "images"}
     features = Features(
         {name: List(Value("int32")) for name in sorted(numbers)}
         | {"trained": List(Value("bool")), "images": List(Image())}
     )
     rows.map(
-        lambda row: collator.ready(read_trace(**_place(row))),
+        lambda row: collator.prepare_trace(read_trace(**_place(row))),
         features=features,
         remove_columns=[name for name in rows.column_names if name not in features],
         cache_file_name=str(path),

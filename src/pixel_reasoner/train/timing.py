@@ -1,4 +1,4 @@
-"""Seconds of a gradient step by phase."""
+"""Seconds per gradient step, by phase."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from contextlib import contextmanager
 
 
 class StepTimer:
-    """Adds up the seconds of the phases of one gradient step.
+    """Timer that sums the seconds of the phases of one gradient step.
 
     step        the whole step
-    generation  generating turns
-    operations  executing calls
-    other       the rest of making the replay buffer: rewards, log-probabilities, replay
+    generation  generation of turns
+    operations  execution of calls
+    other       rest of filling the replay buffer: rewards, log-probabilities, replay
     update      forward and backward passes, and the optimizer
     """
 
@@ -22,7 +22,7 @@ class StepTimer:
         self.reset()
 
     def reset(self) -> None:
-        """Begin a new step."""
+        """Start a new step."""
         self._seconds: dict[str, float] = defaultdict(float, generation=0.0, operations=0.0)
 
     def add(self, phase: str, seconds: float) -> None:
@@ -37,7 +37,7 @@ class StepTimer:
         self.add(name, time.perf_counter() - started)
 
     def metrics(self) -> dict[str, float]:
-        """Return the seconds of each phase, 0 for generation in a step that reuses rollouts."""
+        """Return the seconds of each phase. Generation is 0 in a step that reuses rollouts."""
         seconds = dict(self._seconds)
         rollouts = seconds.pop("rollouts", 0.0)
         other = rollouts - seconds["generation"] - seconds["operations"]

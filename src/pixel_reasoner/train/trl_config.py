@@ -1,4 +1,4 @@
-"""TRL's configuration of a run: defaults, options that a run decides, and those under `[trl]`."""
+"""TRL's configuration of a run: defaults, options set by the run, and options under `[trl]`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from trl import GRPOConfig, SFTConfig
 
 from pixel_reasoner.errors import UsageError
-from pixel_reasoner.train.config import Arithmetic, RlRun, SftRun, arithmetic, refuse_unknown
+from pixel_reasoner.train.config import BatchSizes, RlRun, SftRun, batch_sizes, reject_unknown_keys
 
 SFT_DEFAULTS = {
     "learning_rate": 1e-6,
@@ -21,7 +21,7 @@ SFT_DEFAULTS = {
 }
 """settings of the paper (arXiv 2505.15966, appendix), for one device"""
 SFT_OPTIONS = {
-    "max_length": None,  # a cut would separate picture tokens from their pixels
+    "max_length": None,  # truncation would separate picture tokens from their pixels
     "data_seed": 42,  # the same order with any number of processes
 }
 RL_DEFAULTS = {
@@ -36,9 +36,9 @@ RL_DEFAULTS = {
     "max_completion_length": 4096,
     "num_train_epochs": 3.0,
 }
-"""settings of the paper (arXiv 2505.15966, appendix), and of its released code where the paper gives none"""
+"""settings of the paper (arXiv 2505.15966, appendix), or else of the upstream code"""
 _LOSSES = ("grpo", "bnpo", "dr_grpo", "dapo", "luspo", "cispo", "sapo", "vespo")
-"""loss types of GRPOTrainer, which would report an unknown one in the first gradient step"""
+"""loss types of GRPOTrainer, which reports an unknown type only in the first gradient step"""
 
 
 @overload
@@ -49,11 +49,11 @@ def trl_config(run: SftRun | RlRun) -> SFTConfig | GRPOConfig:
     """Return TRL's configuration of a run.
 
     Raises:
-        UsageError: an option that TRL does not have or refuses, or that does not fit the run.
+        UsageError: an option that TRL does not have or rejects, or that does not fit the run.
     """
     if isinstance(run, SftRun):
         return _checked(SFTConfig, _options(run, SFTConfig, SFT_DEFAULTS | SFT_OPTIONS))
-    numbers = arithmetic(run, int(os.environ.get("WORLD_SIZE", "1")))
+    numbers = batch_sizes(run, int(os.environ.get("WORLD_SIZE", "1")))
     ours = RL_DEFAULTS | _rl_options(run, numbers)
     limits = {"generation_kwargs": _generation_options(run)}
     args = _checked(GRPOConfig, _options(run, GRPOConfig, ours) | limits)
@@ -62,12 +62,12 @@ def trl_config(run: SftRun | RlRun) -> SFTConfig | GRPOConfig:
 
 
 def _options(run: SftRun | RlRun, kind: Any, ours: dict[str, Any]) -> dict[str, Any]:
-    refuse_unknown(run.trl, kind.__dataclass_fields__, "[trl]")
+    reject_unknown_keys(run.trl, kind.__dataclass_fields__, "[trl]")
     _check_types(run.trl, kind)
     has_gpu = torch.cuda.is_available()
     common = {
         "output_dir": run.out,
-        "remove_unused_columns": False,  # collators and rollouts read them
+        "remove_unused_columns": False,  # collators and rollouts use them
         "use_cpu": not has_gpu,
         "bf16": has_gpu,
         "report_to": "tensorboard",
@@ -79,7 +79,7 @@ def _options(run: SftRun | RlRun, kind: Any, ours: dict[str, Any]) -> dict[str, 
 
 
 def _check_types(options: dict[str, Any], kind: Any) -> None:
-    """Raise `UsageError` for a value of another type than TRL's: its dataclass takes any, and fails later."""
+    """Raise `UsageError` for a value of another type than TRL's. TRL's dataclass accepts any type and fails later."""
     types = get_type_hints(kind)
     for name, value in options.items():
         try:
@@ -98,18 +98,18 @@ def _checked(kind: Any, options: dict[str, Any]) -> Any:
         return kind(**options)
     except (TypeError, ValueError, ArithmeticError) as error:
         raise UsageError(
-            expected=f"options that trl.{kind.__name__} takes",
+            expected=f"options that trl.{kind.__name__} accepts",
             got=str(error),
             fix="correct [trl]",
         ) from error
 
 
-def _steps_per_sync(run: RlRun, numbers: Arithmetic) -> int:
-    """Return the number of gradient steps on the rollouts of one policy."""
+def _steps_per_sync(run: RlRun, numbers: BatchSizes) -> int:
+    """Return the number of gradient steps per policy sync."""
     return numbers.minibatches_per_sync * int(run.trl.get("num_iterations", 1))
 
 
-def _rl_options(run: RlRun, numbers: Arithmetic) -> dict[str, Any]:
+def _rl_options(run: RlRun, numbers: BatchSizes) -> dict[str, Any]:
     steps = _steps_per_sync(run, numbers)
     return {
         "num_generations": run.group_size,

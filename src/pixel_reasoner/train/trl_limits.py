@@ -1,4 +1,4 @@
-"""Options under `[trl]` that TRL accepts and a run would ignore, or that would break it hours later. Imports no TRL."""
+"""Options under `[trl]` that TRL accepts but a run would ignore, or that would fail hours later. Does not import TRL."""
 
 from __future__ import annotations
 
@@ -7,26 +7,29 @@ from typing import Any
 
 from pixel_reasoner.errors import UsageError
 
-_COLLATED = "batches are made of whole traces by this project"
-_RESUMED = "a run continues from its last checkpoint by itself, to the same numbers"
-_OWN_LOADING = "this project loads the model, and never executes code of its folder"
+_COLLATED = "this project builds batches of whole traces"
+_RESUMED = "a run always continues from its last checkpoint and reproduces the same numbers"
+_OWN_LOADING = "this project loads the model, and never executes code in its folder"
 _NO_EVALUATION = "RL has no evaluation data; see ask_every and ask_count"
 _NO_METRICS = "no such metrics are computed"
 _SHARED = {
     _RESUMED: ("resume_from_checkpoint", "ignore_data_skip", "save_only_model"),
     _OWN_LOADING: ("model_init_kwargs", "trust_remote_code"),
-    "the command says what is done": ("do_train", "do_eval", "do_predict"),
+    "the command determines it": ("do_train", "do_eval", "do_predict"),
     "traces are not sorted by length": ("length_column_name",),
     "batch sizes are settings of the run": ("auto_find_batch_size",),
     _NO_METRICS: ("include_for_metrics", "batch_eval_metrics"),
 }
 _SFT = {
-    "traces are never cut: pictures would lose their tokens": ("max_length", "truncation_mode"),
+    "traces are never truncated: pictures would lose their tokens": (
+        "max_length",
+        "truncation_mode",
+    ),
     _COLLATED: (
         *("dataset_text_field", "dataset_kwargs", "dataset_num_proc", "packing_strategy"),
         *("padding_free", "eval_packing", "pad_to_multiple_of", "completion_only_loss"),
     ),
-    "the folder of the model decides it": ("chat_template_path", "eos_token"),
+    "the folder of the model determines it": ("chat_template_path", "eos_token"),
 }
 _RL = {
     _NO_EVALUATION: (
@@ -41,7 +44,7 @@ _RL = {
     "the order of questions depends on seed and epoch": ("data_seed", "train_sampling_strategy"),
     _COLLATED: ("pad_to_multiple_of",),
 }
-_NEEDS = {
+_REQUIRED_OPTIONS = {
     ("ref_model_mixup_alpha", "ref_model_sync_steps"): ("sync_ref_model", True),
     ("entropy_coef_min", "entropy_coef_max", "entropy_coef_delta", "entropy_target"): (
         "use_adaptive_entropy",
@@ -50,7 +53,7 @@ _NEEDS = {
     ("sapo_temperature_neg", "sapo_temperature_pos"): ("loss_type", "sapo"),
     ("vespo_k_pos", "vespo_k_neg", "vespo_lambda_pos", "vespo_lambda_neg"): ("loss_type", "vespo"),
 }
-"""options -> another one, and the value of it without which they have no effect"""
+"""options -> (another option, its required value); without it they have no effect"""
 _GENERATION = {
     "max_new_tokens": "max_new_tokens at the top",
     "max_tokens": "max_new_tokens at the top",
@@ -59,7 +62,7 @@ _GENERATION = {
         for name in ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
     },
 }
-"""keys of `generation_kwargs` that are settings elsewhere -> where"""
+"""keys of `generation_kwargs` that are settings elsewhere -> the setting"""
 _MINIMA: dict[str, tuple[type[float], float]] = {
     **dict.fromkeys(
         ("per_device_train_batch_size", "gradient_accumulation_steps", "save_total_limit"), (int, 1)
@@ -70,7 +73,7 @@ _MINIMA: dict[str, tuple[type[float], float]] = {
     **dict.fromkeys(("learning_rate", "weight_decay", "max_grad_norm", "beta"), (float, 0)),
     **dict.fromkeys(("epsilon", "epsilon_high", "warmup_steps"), (float, 0)),
 }
-"""option -> its type and least value"""
+"""option -> its type and minimum"""
 _POSITIVE = {
     "temperature": "at 0 all rollouts of a question are the same, and nothing is learned",
     "top_p": "no token would be left",
@@ -79,7 +82,7 @@ _POSITIVE = {
     "save_steps": "a checkpoint needs a step",
     "logging_steps": "a log needs a step",
 }
-"""option -> why it has to be above 0"""
+"""option -> reason why it must be above 0"""
 _AT_MOST_1 = ("top_p", "min_p", "vllm_gpu_memory_utilization", "adam_beta1", "adam_beta2")
 
 
@@ -87,12 +90,12 @@ def check_options(options: dict[str, Any], *, is_rl: bool) -> None:
     """Raise an error for an option under `[trl]` that has no effect or cannot work.
 
     Raises:
-        UsageError: the first such option, and why.
+        UsageError: the first such option, with the reason.
 
     >>> check_options({"max_length": 4096}, is_rl=False)
     Traceback (most recent call last):
         ...
-    pixel_reasoner.errors.UsageError: expected options under [trl] that have an effect; got max_length, which has none: traces are never cut: pictures would lose their tokens. Fix: drop it
+    pixel_reasoner.errors.UsageError: expected options under [trl] that have an effect; got max_length, which has none: traces are never truncated: pictures would lose their tokens. Fix: remove it
     """
     for reason, names in (*_SHARED.items(), *(_RL if is_rl else _SFT).items()):
         for name in names:
@@ -112,7 +115,7 @@ def _check_dependent(options: dict[str, Any]) -> None:
     for name in options:
         if name.startswith("vllm_") and not options.get("use_vllm"):
             raise _without_effect(name, "it needs use_vllm = true")
-    for names, (other, value) in _NEEDS.items():
+    for names, (other, value) in _REQUIRED_OPTIONS.items():
         if options.get(other) != value:
             for name in set(names) & set(options):
                 shown = str(value).lower() if value is True else f'"{value}"'
@@ -137,7 +140,7 @@ def _check_number(name: str, value: Any) -> None:
 
 def _without_effect(name: str, reason: str) -> UsageError:
     return _wrong(
-        "options under [trl] that have an effect", f"{name}, which has none: {reason}", "drop it"
+        "options under [trl] that have an effect", f"{name}, which has none: {reason}", "remove it"
     )
 
 

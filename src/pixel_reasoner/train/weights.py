@@ -1,4 +1,4 @@
-"""The model of a training run: loaded with untrained modules frozen, and saved as an ordinary model folder."""
+"""Model of a training run: loading with frozen modules, and saving as an ordinary model folder."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pixel_reasoner.errors import ModelError
 from pixel_reasoner.files import atomic_folder, write_json
 from pixel_reasoner.models.engine import FAMILIES, unwrap_peft
 from pixel_reasoner.models.folder import FolderSettings
-from pixel_reasoner.models.patches import speed_up_tower
+from pixel_reasoner.models.patches import optimize_vision_encoder
 from pixel_reasoner.text import visible
 from pixel_reasoner.train import distributed
-from pixel_reasoner.train.checkpoints import STATE, checkpoint_step, problem_of_checkpoint
+from pixel_reasoner.train.checkpoints import STATE, checkpoint_step, find_checkpoint_problem
 from pixel_reasoner.train.config import RlRun, SftRun
-from pixel_reasoner.train.folder import checkpoint_errors, keep_run
+from pixel_reasoner.train.folder import checkpoint_errors, save_run_settings
 from pixel_reasoner.train.model_card import write_model_card
 
 Run = SftRun | RlRun
@@ -26,13 +26,14 @@ _LOG = logging.getLogger(__name__)
 
 
 def load_weights(where: str, run: Run, *, bf16: bool) -> Any:
-    """Return the model that a run trains, with untrained modules frozen.
+    """Return the model of a run, with untrained modules frozen.
 
-    Trained weights are stored in 32 bits and computed with in 16 (autocast): at a learning rate of 1e-6 nearly every
-    update is smaller than the resolution of 16 bits, and would be lost.
+    Trained weights are stored in 32 bits, and computation uses 16 bits (autocast): at a learning rate of 1e-6 nearly
+    every update is
+    smaller than the resolution of 16 bits and would be lost.
 
     Raises:
-        ModelError: the weights cannot be loaded, or the family's vision tower is not known.
+        ModelError: the weights cannot be loaded, or the family's vision tower is unknown.
     """
     frozen = bf16 and run.lora_rank
     try:
@@ -41,7 +42,7 @@ def load_weights(where: str, run: Run, *, bf16: bool) -> Any:
             dtype=torch.bfloat16 if frozen else torch.float32,
             trust_remote_code=False,
         )
-    except Exception as error:  # transformers and safetensors raise any, for files that are broken
+    except Exception as error:  # transformers and safetensors raise any type for broken files
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise ModelError(
             expected="a model folder or hub id with config.json and weights",
@@ -49,7 +50,7 @@ def load_weights(where: str, run: Run, *, bf16: bool) -> Any:
             fix="give another one as model",
         ) from error
     if model.config.model_type in FAMILIES:
-        speed_up_tower(model)
+        optimize_vision_encoder(model)
     if not run.train_vision and not run.lora_rank:
         distributed.module_groups(model).freeze_vision()
     return model
@@ -70,27 +71,27 @@ def lora_config(run: Run) -> Any:
 
 
 def last_checkpoint(out: Path) -> str | None:
-    """Return the newest whole checkpoint of a run, or None. Those that are not whole are named in one line each."""
+    """Return the newest complete checkpoint of a run, or None. Logs one line per incomplete checkpoint."""
     folders = [path.parent for path in out.glob(f"checkpoint-*/{STATE}")]
     steps = {step: folder for folder in folders if (step := checkpoint_step(folder)) >= 0}
     for step in sorted(steps, reverse=True):
-        problem = problem_of_checkpoint(steps[step])
+        problem = find_checkpoint_problem(steps[step])
         if problem is None:
             return str(steps[step])
-        _LOG.warning("skipped %s, which is not whole: %s", steps[step], visible(problem))
+        _LOG.warning("skipped %s, which is incomplete: %s", steps[step], visible(problem))
     return None
 
 
 def train_and_save(
     trainer: Any, run: Run, processor: Any, settings: FolderSettings, out: Path
 ) -> Path:
-    """Train from the last checkpoint on, and return the folder of the finished model. Every process has to call this.
+    """Train from the last checkpoint, and return the folder of the finished model. Collective: every process must call this.
 
     Raises:
         OutputError: the folder cannot be written.
     """
     if distributed.is_main_process(trainer):
-        keep_run(run)
+        save_run_settings(run)
     trainer.train(resume_from_checkpoint=last_checkpoint(out))
     save_model(trainer, processor, settings, out / "model")
     if distributed.is_main_process(trainer):
@@ -99,16 +100,16 @@ def train_and_save(
 
 
 def save_model(trainer: Any, processor: Any, settings: FolderSettings, folder: Path) -> None:
-    """Write an ordinary model folder as a whole, LoRA merged, with the dialect and budgets of the traces.
+    """Write an ordinary model folder atomically, with merged LoRA and the dialect and budgets of the traces.
 
-    Sharded weights (FSDP, ZeRO-3) are gathered first. Every process has to call this.
+    Sharded weights (FSDP, ZeRO-3) are gathered first. Collective: every process must call this.
 
     Raises:
         OutputError: the folder cannot be written.
     """
     state = None
     if distributed.has_sharded_weights(trainer):
-        state = distributed.full_state_dict(trainer)  # in every process, whatever is saved
+        state = distributed.full_state_dict(trainer)  # collective, so called unconditionally
     if distributed.is_main_process(trainer):
         model = distributed.unwrap_model(trainer)
         if _is_lora(model):
@@ -122,16 +123,16 @@ def save_model(trainer: Any, processor: Any, settings: FolderSettings, folder: P
 
 
 def gathered_model(trainer: Any) -> Any:
-    """Return a copy of the model with the weights of all processes, LoRA merged; None in other than the main process.
+    """Return a copy of the model with the weights of all processes and merged LoRA; None outside the main process.
 
-    The copy needs the memory of the whole model on the device of the main process. Collective.
+    The copy needs memory for the whole model on the main process's device. Collective.
     """
     state = distributed.full_state_dict(trainer)
     if not distributed.is_main_process(trainer):
         return None
     copy = _copy_with(distributed.unwrap_model(trainer), state).to(trainer.accelerator.device)
     if copy.config.model_type in FAMILIES:
-        speed_up_tower(copy)
+        optimize_vision_encoder(copy)
     return copy.eval()
 
 
@@ -140,7 +141,7 @@ def _is_lora(model: Any) -> bool:
 
 
 def _copy_with(model: Any, state: dict[str, torch.Tensor]) -> Any:
-    """Return a copy of a model on the CPU with gathered weights, LoRA merged."""
+    """Return a CPU copy of a model with gathered weights and merged LoRA."""
     base = unwrap_peft(model)
     config = type(base.config).from_dict(base.config.to_dict())  # without patched attention
     copy = AutoModelForImageTextToText.from_config(config, dtype=base.dtype)

@@ -1,1 +1,1 @@
-"""Whole tasks that combine several packages. `api` and the command line call them."""
+"""Complete tasks that combine several packages. `api` and the command line call them."""

@@ -1,4 +1,4 @@
-"""Diagnosis of an installation: what works here, what is missing for which command, and what is broken."""
+"""Diagnosis of an installation: working, missing and broken parts, with the commands that need them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pixel_reasoner.workflows.plugins import installed_plugins
 
 GIB = 2**30
 MIN_MEMORY_GIB = 1.0
-"""available memory that `ask` with the bundled model needs"""
+"""available memory for `ask` with the bundled model"""
 MIN_DISK_GIB = 0.5
 
 
@@ -31,9 +31,9 @@ class Status(StrEnum):
 
     OK = "ok"
     MISSING = "missing"
-    """optional: some commands do not work"""
+    """optional part is missing: some commands do not work"""
     BROKEN = "broken"
-    """needed, or installed and unusable"""
+    """required part is missing, or an installed part is unusable"""
 
 
 class Finding(NamedTuple):
@@ -58,16 +58,16 @@ EXTRAS = {
     "released": (("math_verify",), "--scorer released"),
     "ray": (("ray",), "integrations.ray_data"),
 }
-"""extra -> modules it brings, and the commands that need them"""
+"""extra -> its modules, and the commands that need them"""
 _DECODERS = ("h264", "hevc", "vp9", "av1", "mpeg4", "gif")
 _IMAGE_FEATURES = ("jpg", "zlib", "webp", "freetype2")
 
 
 def diagnose(model: ModelSpec) -> Iterator[Finding]:
-    """Yield the result of each check; one that fails does not stop the others.
+    """Yield the result of each check. A failed check does not stop the others.
 
     Args:
-        model: with `endpoints`, its servers are asked, too.
+        model: model to use; if it has `endpoints`, its servers are checked too.
     """
     checks: dict[str, Callable[[], Iterator[Finding]]] = {
         "versions": _versions,
@@ -125,7 +125,7 @@ def _memory() -> Iterator[Finding]:
 
 
 def _available_memory_gib() -> float | None:
-    """Return the available memory; None where the operating system does not report it (macOS)."""
+    """Return the available memory; None if the operating system does not report it (macOS)."""
     table = Path("/proc/meminfo")
     lines = table.read_text(encoding="utf-8").splitlines() if table.exists() else []
     kib = next((line.split()[1] for line in lines if line.startswith("MemAvailable:")), None)
@@ -134,7 +134,7 @@ def _available_memory_gib() -> float | None:
 
 def _devices() -> Iterator[Finding]:
     if find_spec("torch") is None:
-        return  # `_extras` names it
+        return  # reported by `_extras`
     import torch
 
     yield Finding("device cpu", Status.OK, f"{torch.get_num_threads()} threads")
@@ -145,7 +145,7 @@ def _devices() -> Iterator[Finding]:
         yield Finding(f"device cuda:{number}", Status.OK, detail)
     if not torch.cuda.is_available():
         built = f"PyTorch is built for CUDA {torch.version.cuda}" if torch.version.cuda else ""
-        detail = f"no GPU that PyTorch can use. {built or 'PyTorch is built without CUDA'}"
+        detail = f"no usable GPU. {built or 'PyTorch is built without CUDA'}"
         yield Finding("device cuda", Status.MISSING, detail)
 
 
@@ -160,7 +160,7 @@ def _images() -> Iterator[Finding]:
 
 
 def _videos() -> Iterator[Finding]:
-    """Encode a clip and decode it, and look for decoders."""
+    """Encode and decode a clip, and check the decoders."""
     import av
     from PIL import Image
 
@@ -180,11 +180,11 @@ def _videos() -> Iterator[Finding]:
 
 
 def _fonts() -> Iterator[Finding]:
-    from pixel_reasoner.world.fonts import font_of
+    from pixel_reasoner.world.fonts import scaled_font
     from pixel_reasoner.world.scene import FONTS
 
     for number in range(FONTS):
-        font_of(12, number)
+        scaled_font(12, number)
     yield Finding("fonts", Status.OK, f"{FONTS}, for pages of PixelWorld")
 
 

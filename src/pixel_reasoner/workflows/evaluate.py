@@ -1,4 +1,4 @@
-"""Evaluation of a model on a benchmark or on PixelWorld, from a description of it to the summary."""
+"""Evaluation of a model on a benchmark or on PixelWorld, from a specification to the summary."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from pixel_reasoner.errors import InputError, UsageError
-from pixel_reasoner.evals.benchmark import row_counts, select
+from pixel_reasoner.evals.benchmark import row_counts, select_questions
 from pixel_reasoner.evals.benchmarks import BENCHMARKS, get_benchmark
 from pixel_reasoner.evals.run import (
     Evaluation,
     evaluate as evaluate_plan,
     evaluate_compared,
-    evaluate_disturbed,
+    evaluate_perturbed,
     task_settings,
 )
 from pixel_reasoner.evals.stats import is_correct
@@ -38,10 +38,10 @@ PIXELWORLD = "pixelworld"
 
 @dataclass(frozen=True, kw_only=True)
 class EvalSpec:
-    """One evaluation: what is asked, of which model, and how answers are counted.
+    """One evaluation: questions, model and scorer.
 
     Raises:
-        UsageError: values that do not fit together.
+        UsageError: inconsistent values.
 
     >>> EvalSpec(benchmark="pixelworld", out=Path("runs/a"), samples=4)
     Traceback (most recent call last):
@@ -58,16 +58,16 @@ class EvalSpec:
     data: Path | None = None
     """folder of the benchmark's files, or a data set of the hub: `owner/name`"""
     media: Path | None = None
-    """folder for pictures that are inside the benchmark's files; None: `media` in `out`"""
+    """folder for pictures embedded in the benchmark's files; None: `media` in `out`"""
     allow_media: tuple[Path, ...] = ()
-    """folders, besides `data`, from which its rows may name media"""
+    """folders, in addition to `data`, from which its rows may name media"""
     limit: int | None = None
-    """rows to draw at random; None: all"""
+    """number of rows to draw at random; None: all"""
     limit_seed: int = 0
     world: WorldSpec = field(default_factory=WorldSpec)
-    """questions of PixelWorld"""
+    """PixelWorld questions"""
     shard: tuple[int, int] = (0, 1)
-    """index, from 0, and number of shards"""
+    """index (from 0) and number of shards"""
     samples: int = 1
     """answers per question, each with its own sampling seed"""
     scorer: Scorer = Scorer.TYPED
@@ -76,7 +76,7 @@ class EvalSpec:
     perturb: bool = False
     """whether correct questions are asked again with an off-target first crop"""
     cache: Path | None = None
-    """file of responses that several runs share"""
+    """response cache file that several runs share"""
     batch_size: int = 16
 
     def __post_init__(self) -> None:
@@ -107,8 +107,8 @@ def evaluate(
         model: a loaded model, instead of the one of the spec.
 
     Raises:
-        UsageError: an unknown name, values that do not fit, or `out` contains a run with other settings.
-        InputError: files of the benchmark are missing or none of their rows can be asked.
+        UsageError: an unknown name, inconsistent values, or `out` contains a run with other settings.
+        InputError: files of the benchmark are missing, or none of their rows is usable.
         OutputError: `out` cannot be written.
     """
     with FolderLock(spec.out):
@@ -125,21 +125,21 @@ def _evaluate(
     summary = run(plan, spec.out, on_trace)
     if spec.perturb:
         on_trace = _count_correct(progress, "disturbed", total, spec.scorer)
-        summary = evaluate_disturbed(summary, plan, spec.out, on_trace)
+        summary = evaluate_perturbed(summary, plan, spec.out, on_trace)
     return summary
 
 
 def check_benchmark(name: str) -> None:
-    """Raise an error unless a benchmark has this name.
+    """Raise an error for an unknown benchmark name.
 
     Raises:
-        UsageError: no name, or an unknown one.
+        UsageError: no name, or an unknown name.
     """
     if not name:
         raise UsageError(
             expected=f"a task: pixelworld, {', '.join(BENCHMARKS)}",
             got="none",
-            fix="name one; `pixel-reasoner eval --list` says what they are",
+            fix="name one; `pixel-reasoner eval --list` describes them",
         )
     if name != PIXELWORLD:
         get_benchmark(name)
@@ -159,17 +159,17 @@ def parse_scorer(name: str) -> Scorer:
 
 
 def parse_shard(text: str) -> tuple[int, int]:
-    """Return index, from 0, and number of shards.
+    """Return index (from 0) and number of shards.
 
     Raises:
-        UsageError: another form, or an index outside of 1 to n.
+        UsageError: another form, or an index outside 1 to n.
 
     >>> parse_shard("2/4")
     (1, 4)
     """
     number, _, count = text.partition("/")
     if not (number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
-        raise UsageError(expected="--shard i/n with 1 <= i <= n", got=text, fix="such as 1/4")
+        raise UsageError(expected="--shard i/n with 1 <= i <= n", got=text, fix="for example 1/4")
     return int(number) - 1, int(count)
 
 
@@ -200,7 +200,7 @@ def _plan(spec: EvalSpec, progress: ProgressReporter, model: GenerationModel | N
 
 
 def _task(spec: EvalSpec) -> dict[str, Any]:
-    """Return what is asked, as JSON values for the settings of the run."""
+    """Return the description of the questions, as JSON values for the settings of the run."""
     if spec.benchmark == PIXELWORLD:
         task = _world_task(spec.world)
     else:
@@ -244,10 +244,10 @@ def _world_questions(world: WorldSpec, out: Path, progress: ProgressReporter) ->
 
 
 def _benchmark_questions(spec: EvalSpec) -> tuple[list[Question], dict[str, Any]]:
-    """Return questions of a benchmark, and counts of its rows."""
+    """Return the questions of a benchmark, and its row counts."""
     name, data = spec.benchmark, _data_folder(spec.data, spec.benchmark)
     media = spec.media or spec.out / "media"
-    selection = select(
+    selection = select_questions(
         get_benchmark(name),
         data.absolute(),
         media.absolute(),
@@ -261,15 +261,15 @@ def _benchmark_questions(spec: EvalSpec) -> tuple[list[Question], dict[str, Any]
             f"{why} {one['count']}, first {one['rows'][0]}" for why, one in rows["dropped"].items()
         )
         raise InputError(
-            expected=f"rows of {name} that can be asked",
+            expected=f"usable rows of {name}",
             got=f"none of {selection.read} in {data} ({reasons or 'it is empty'})",
-            fix="see what is missing; `pixel-reasoner eval --list` names the official files",
+            fix="check for missing files; `pixel-reasoner eval --list` names the official files",
         )
     return selection.questions, rows
 
 
 def _data_folder(data: Path | None, benchmark: str) -> Path:
-    """Return the folder of a benchmark: the given one, or the download of a data set of the hub."""
+    """Return the folder of a benchmark: the given folder, or the download of a hub data set."""
     hub = get_benchmark(benchmark).hub
     if data is None:
         raise UsageError(
@@ -283,7 +283,7 @@ def _data_folder(data: Path | None, benchmark: str) -> Path:
 def _count_correct(
     progress: ProgressReporter, title: str, total: int, scorer: Scorer
 ) -> Callable[[Trace], None]:
-    """Return a callback that counts traces and correct answers on a progress bar."""
+    """Return a callback that shows counts of traces and correct answers on a progress bar."""
     update = progress.start(title, total)
     num_traces = num_correct = 0
 

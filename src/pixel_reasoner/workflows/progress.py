@@ -1,4 +1,4 @@
-"""How a workflow reports its progress, whoever displays it."""
+"""Progress reporting of workflows, independent of the display."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from typing import Protocol
 
 
 class Update(Protocol):
-    """Sets the state of one progress bar."""
+    """Setter of one progress bar."""
 
     def __call__(self, completed: int, note: str = "") -> None:
-        """Set how many steps are done, and a short note about them."""
+        """Set the number of completed steps, and a short note."""
 
 
 class ProgressReporter(Protocol):
-    """Displays progress bars."""
+    """Display of progress bars."""
 
     def start(self, title: str, total: int | None) -> Update:
-        """Add a bar and return the function that moves it. `total` is None where it is not known."""
+        """Add a bar and return its setter. `total` is None if unknown."""
 
 
 class NoProgress:

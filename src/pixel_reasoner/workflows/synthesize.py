@@ -1,4 +1,4 @@
-"""Synthesis of expert traces from PixelWorld or an annotated data set, from a description of it to the summary."""
+"""Synthesis of expert traces from PixelWorld or an annotated data set, from a specification to the summary."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from pixel_reasoner.data.endpoint import Endpoint, LabellerConfig
-from pixel_reasoner.data.labeller import Labeller, Labelling, labelling_of
+from pixel_reasoner.data.labeller import Labeller, LabellerSettings, labeller_settings
 from pixel_reasoner.data.labels import Analysis
 from pixel_reasoner.data.synth import (
     SynthSettings,
     Unit,
-    media_ahead,
+    pending_media_dir,
     scene_units,
     synthesize as write_traces,
 )
@@ -30,29 +30,29 @@ from pixel_reasoner.workflows.world import parse_families, prompt_settings
 
 PIXELWORLD = "pixelworld"
 REGION_SOURCE = "sa1b"
-"""source that has regions and no questions"""
+"""source with regions and no questions"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabellerSpec:
-    """OpenAI-compatible servers of a vision model that writes questions or findings. Without `urls` there is none."""
+    """OpenAI-compatible servers of a vision model that writes questions or findings. Without `urls` there is no labeller."""
 
     urls: tuple[str, ...] = ()
-    """requests are distributed over them; the key is `OPENAI_API_KEY` of the environment"""
+    """requests are distributed over them; the key is the environment variable `OPENAI_API_KEY`"""
     model: str | None = None
     analysis: str = Analysis.TEMPLATE
-    """who writes what an operation shows: `template` or `labeller`"""
+    """writer of findings: `template` or `labeller`"""
     max_calls: int | None = None
-    """cached replies are not counted; None: no limit"""
+    """maximum number of calls, without cached replies; None: no limit"""
     concurrency: int = 8
     timeout_s: float = 60.0
     cache: Path | None = None
-    """folder of replies, which several runs may share; None: `labels` in the folder of the run"""
+    """folder of cached replies, which several runs may share; None: `labels` in the folder of the run"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SynthSpec:
-    """One synthesis run: which questions, which traces, and where."""
+    """One synthesis run: source, traces and folder."""
 
     source: str
     """name of a source: pixelworld, jsonl, parquet, visa, star, sa1b, ..."""
@@ -61,17 +61,17 @@ class SynthSpec:
     data: Path | None = None
     """folder of the data set; not for PixelWorld"""
     families: str = "all"
-    """of PixelWorld, separated by commas"""
+    """PixelWorld families, separated by commas"""
     count: int = 1000
-    """traces over all shards"""
+    """number of traces over all shards"""
     per_scene: int = 6
     seed: int = 0
     shard: tuple[int, int] = (0, 1)
-    """index, from 0, and number of shards"""
+    """index (from 0) and number of shards"""
     workers: int = 1
     """processes"""
     model: str = "tiny"
-    """bundled model, model folder or dialect whose format and pixel budgets the traces have"""
+    """bundled model, model folder or dialect; it sets the format and pixel budgets of the traces"""
     text_share: float = 0.2667
     """share of traces without an operation (PixelWorld)"""
     error_share: float = 0.05
@@ -83,11 +83,11 @@ class SynthSpec:
     min_side: float = 0.12
     """smallest side of a crop, as a share of the picture"""
     allow_media: tuple[Path, ...] = ()
-    """folders, besides that of the data, from which rows may name media"""
+    """folders, in addition to the folder of the data, from which rows may name media"""
     regions: int = 3
-    """regions of one picture that are asked about (sa1b)"""
+    """maximum number of regions per picture (sa1b)"""
     box_unit: str | None = None
-    """pixel, fraction or permille, of own rows that do not state it"""
+    """pixel, fraction or permille, for own rows without a unit"""
     box_format: str | None = None
     """xyxy or xywh"""
     frame_base: int | None = None
@@ -100,10 +100,10 @@ def synthesize(spec: SynthSpec, progress: ProgressReporter | None = None) -> dic
 
     Args:
         spec: source, number and format of the traces, and their folder.
-        progress: receives the number of traces that are written.
+        progress: receives the number of written traces.
 
     Raises:
-        UsageError: an unknown name, values that do not fit, or `out` contains a run with other settings.
+        UsageError: an unknown name, inconsistent values, or `out` contains a run with other settings.
         InputError: the data set cannot be read.
         EndpointError: the labeller does not answer.
         OutputError: `out` cannot be written.
@@ -147,7 +147,7 @@ def _settings(spec: SynthSpec) -> SynthSettings:
         min_side=spec.min_side,
         regions=spec.regions if spec.source == REGION_SOURCE else None,
         units_of_rows=_units_of_rows(spec) or None,
-        labelling=labelling_of(
+        labelling=labeller_settings(
             spec.source, labeller.urls, labeller.model, labeller.analysis, labeller.max_calls
         ),
     )
@@ -157,7 +157,7 @@ def _units(spec: SynthSpec, settings: SynthSettings) -> Iterable[Unit]:
     if spec.source == PIXELWORLD:
         if stated := _units_of_rows(spec):
             raise UsageError(
-                expected="units of rows with a source of rows",
+                expected="units of rows only with a source of rows",
                 got=f"{', '.join(stated)} with {PIXELWORLD}",
                 fix="leave the option out",
             )
@@ -178,17 +178,17 @@ def _units(spec: SynthSpec, settings: SynthSettings) -> Iterable[Unit]:
 
 
 def _restricted(unit: Unit, folders: Sequence[Path]) -> Unit:
-    """Return a unit that is a row with media that are read only below some folders."""
+    """Return a unit; if it is a row, its media are restricted to some folders."""
     return restricted_row(unit, folders) if isinstance(unit, Question) else unit
 
 
 def _units_of_rows(spec: SynthSpec) -> dict[str, Any]:
-    """Return the units that the options state."""
+    """Return the row units that are set in the options."""
     stated = {name: getattr(spec, name) for name in ("box_unit", "box_format", "frame_base")}
     return {name: value for name, value in stated.items() if value is not None}
 
 
-def _labeller(spec: SynthSpec, settings: SynthSettings, labelling: Labelling) -> Labeller:
+def _labeller(spec: SynthSpec, settings: SynthSettings, labelling: LabellerSettings) -> Labeller:
     config = LabellerConfig(
         urls=spec.labeller.urls,
         model=labelling.model,
@@ -203,6 +203,6 @@ def _labeller(spec: SynthSpec, settings: SynthSettings, labelling: Labelling) ->
         Endpoint(config),
         labelling.analysis,
         settings.expert,
-        media_ahead(spec.out),
+        pending_media_dir(spec.out),
         settings.quota,
     )

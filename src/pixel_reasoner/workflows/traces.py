@@ -1,4 +1,4 @@
-"""Traces of a run: check them, show what is trained, convert them from and to other formats."""
+"""Traces of a run: check, display of the loss mask, export and import."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pixel_reasoner.data.check import Verdict, check_traces
 from pixel_reasoner.data.encode import encode
 from pixel_reasoner.data.expert import kind_of
 from pixel_reasoner.data.formats import export_message_list, export_trl, import_message_list
-from pixel_reasoner.errors import InputError, UsageError, packages_of
+from pixel_reasoner.errors import InputError, UsageError, require_extra
 from pixel_reasoner.evals.run import load_run
 from pixel_reasoner.models.hub import local_model
 from pixel_reasoner.runs.lock import FolderLock
@@ -31,13 +31,13 @@ WRITERS: dict[str, Callable[[Path, Path, Sequence[Path]], int]] = {
 
 
 class MaskedTrace(NamedTuple):
-    """One trace as the tokens of a model."""
+    """One trace as tokens of a model."""
 
     kind: str
-    """template of the trace"""
+    """kind of the trace"""
     question_id: str
     spans: list[tuple[bool, list[str]]]
-    """runs of tokens as text, without image tokens: whether they are trained, and the tokens"""
+    """runs of tokens, without image tokens: (whether the loss covers them, text)"""
     num_tokens: int
     num_trained: int
 
@@ -54,10 +54,11 @@ def check(
 
     Args:
         source: the folder or file.
-        held_out: file of questions that no trace may be about.
-        model: whose tokens are counted; None counts none.
+        held_out: file of questions that must not be in the traces.
+        model: model for token counts; None: no counts.
         progress: shows the number of traces.
-        allow_media: folders, besides that of the traces, from which they may name media (`runs.folder.load_run`).
+        allow_media: folders, in addition to the folder of the traces, from which they may name media
+        (`runs.folder.load_run`).
 
     Raises:
         InputError: a file that cannot be read.
@@ -81,7 +82,7 @@ def check(
 def masked_traces(
     source: Path, model: str, allow_media: Sequence[Path] = ()
 ) -> Iterator[MaskedTrace]:
-    """Yield the first trace of each kind as tokens of a model, with the loss mask. `allow_media` is that of `check`.
+    """Yield the first trace of each kind as tokens of a model, with the loss mask. `allow_media` is the same as for `check`.
 
     Raises:
         InputError: a file that cannot be read.
@@ -116,7 +117,7 @@ def _masked(trace: Trace, kind: str, processor: Any) -> MaskedTrace:
 def export_traces(
     source: Path, out: Path, to: str = "trl", allow_media: Sequence[Path] = ()
 ) -> int:
-    """Write traces in another format and return the number of rows. `allow_media` is that of `check`.
+    """Write traces in another format and return the number of rows. `allow_media` is the same as for `check`.
 
     Raises:
         UsageError: an unknown format.
@@ -134,15 +135,15 @@ def import_traces(
     on_dropped: Callable[[SkippedRow], None] = lambda row: None,
     allow_media: Sequence[Path] = (),
 ) -> tuple[int, dict[str, int]]:
-    """Read PixelReasoner-SFT-Data and write `traces.jsonl`. Every call is executed again.
+    """Convert PixelReasoner-SFT-Data to `traces.jsonl`. Every call is executed again.
 
-    Its pictures are read only below its own folder and `allow_media`.
+    Its pictures are loaded only from below its own folder and `allow_media`.
 
     Returns:
         Number of traces, and number of dropped rows by reason.
 
     Raises:
-        InputError: a file that cannot be read, or no row of it can be used.
+        InputError: a file that cannot be read, or without any usable row.
         OutputError: `out` cannot be written.
     """
     dropped: Counter[str] = Counter()
@@ -175,6 +176,6 @@ def _token_counter(model: str) -> Callable[[Trace], int]:
 
 
 def _processor(model: str) -> Any:
-    with packages_of("local", "run a model"):
+    with require_extra("local", "run a model"):
         from pixel_reasoner.models.local import load_processor
     return load_processor(str(local_model(model)))

@@ -1,4 +1,4 @@
-"""PixelWorld as files, and how large its details are for a model."""
+"""PixelWorld files, and the size of their details for a model."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ DEMO_QUESTIONS: tuple[tuple[Family, bool], ...] = (
 )
 """family of each question of the demo, and whether it needs an operation"""
 DEMO_SCENES = 12
-"""scenes of a family that the demo chooses from"""
+"""number of scenes per family to choose from for the demo"""
 
 
 @dataclass(frozen=True)
 class WorldSpec:
-    """Which scenes of PixelWorld, and their sizes.
+    """Scenes of PixelWorld, and their sizes.
 
     >>> [scene.id for scene in WorldSpec(count=2).scenes("video")]
     ['video-2000000', 'video-2000001']
     """
 
     family: str = "attribute"
-    """one family, or `all` where several may be given"""
+    """a family; `all` or a comma-separated list if several are allowed"""
     split: str = "test"
     """train, validation or test"""
     seed: int = 0
@@ -57,10 +57,10 @@ class WorldSpec:
     size_px: int | None = None
     """side of the canvas; None: the default of the family"""
     detail_px: int | None = None
-    """height of the characters that answer questions; None: the default of the family"""
+    """height of the decisive characters; None: the default of the family"""
 
     def params(self, family: str) -> WorldParams | None:
-        """Return the sizes of a family; None for an unknown one."""
+        """Return the sizes of a family; None for an unknown family."""
         sizes = {"size_px": self.size_px, "detail_px": self.detail_px}
         default = DEFAULTS.get(family)  # type: ignore[call-overload]
         given = {name: size for name, size in sizes.items() if size is not None}
@@ -70,7 +70,7 @@ class WorldSpec:
         """Return the scenes of a family.
 
         Raises:
-            UsageError: an unknown family or split, or sizes that do not fit.
+            UsageError: an unknown family or split, or inconsistent sizes.
         """
         params = self.params(family)
         return make_scenes(family, self.split, self.seed, self.count, params)  # type: ignore[arg-type]
@@ -80,7 +80,7 @@ def render_world(spec: WorldSpec, out: Path, progress: ProgressReporter | None =
     """Write the media of scenes and `questions.jsonl`, and return the path of that file.
 
     Raises:
-        UsageError: an unknown family or split, or sizes that do not fit.
+        UsageError: an unknown family or split, or inconsistent sizes.
         OutputError: the folder cannot be written.
     """
     scenes = spec.scenes(spec.family)
@@ -94,24 +94,24 @@ def render_world(spec: WorldSpec, out: Path, progress: ProgressReporter | None =
 
 
 def detail_px_in_overview(spec: WorldSpec, model: str) -> float:
-    """Return the height in pixels of the decisive character in the overview of a model.
+    """Return the height in pixels of the decisive character in a model's overview.
 
     Raises:
         UsageError: neither a model nor a dialect.
-        ModelError: a model of the hub whose settings cannot be downloaded.
+        ModelError: a hub model whose settings cannot be downloaded.
     """
     _, budgets = prompt_settings(model)
     return overview_detail_px(spec.family, budgets, spec.params(spec.family))  # type: ignore[arg-type]
 
 
 def prompt_settings(model: str) -> tuple[str, PixelBudgets]:
-    """Return dialect and pixel budgets of a bundled model, a model folder, a model of the hub, or a dialect.
+    """Return dialect and pixel budgets of a bundled model, a model folder, a hub model, or a dialect.
 
-    Of a model of the hub only the files of its settings are downloaded.
+    For a hub model only the settings files are downloaded.
 
     Raises:
-        UsageError: none of them.
-        ModelError: a model of the hub whose settings cannot be downloaded.
+        UsageError: neither a model nor a dialect.
+        ModelError: a hub model whose settings cannot be downloaded.
     """
     if model in DIALECTS:
         return model, get_dialect(model).budgets
@@ -127,7 +127,7 @@ def prompt_settings(model: str) -> tuple[str, PixelBudgets]:
 
 
 def parse_families(text: str) -> tuple[Family, ...]:
-    """Return the families that a list separated by commas names; `all` names all.
+    """Return the families in a comma-separated list; `all` means all families.
 
     Raises:
         UsageError: an unknown family.

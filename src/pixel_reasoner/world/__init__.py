@@ -1,4 +1,4 @@
-"""PixelWorld: rendered pictures and clips with exactly known evidence, unreadable in the overview."""
+"""PixelWorld: synthetic pictures and clips with exact evidence that is illegible in the overview."""
 
 from pixel_reasoner.world.draw import draw_frames, draw_picture, encode_clip, write_media
 from pixel_reasoner.world.questions import all_questions, question_of

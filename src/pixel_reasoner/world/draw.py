@@ -1,6 +1,6 @@
-"""Scenes as pixels: pictures by Pillow, clips by PyAV.
+"""Renderer of scenes: pictures with Pillow, clips with PyAV.
 
-Characters use the font of Pillow, pages also two fonts that are installed as packages: pixels do not depend on system fonts.
+Characters use Pillow's font; pages also use two fonts installed as packages. Pixels do not depend on system fonts.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 
 from pixel_reasoner.files import write_bytes
 from pixel_reasoner.media.video_file import reformat_options
-from pixel_reasoner.world.fonts import font_of, ink_on
+from pixel_reasoner.world.fonts import ink_on, scaled_font
 from pixel_reasoner.world.page import draw_page
 from pixel_reasoner.world.scene import COLORS, NUM_FRAMES, Item, Scene
 
@@ -54,10 +54,10 @@ def draw_frames(scene: Scene) -> list[Image.Image]:
 
 
 def encode_clip(frames: list[Image.Image]) -> bytes:
-    """Return frames as mp4 (H.264), in memory."""
+    """Return frames encoded as mp4 (H.264), in memory."""
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4") as container:
-        # One thread: the output of the encoder depends on the number of threads.
+        # One thread: the encoder's output depends on the number of threads.
         options = {"crf": "12", "preset": "veryfast", "threads": "1"}
         stream = container.add_stream("libx264", rate=FPS, options=options)
         stream.width, stream.height = frames[0].size
@@ -70,7 +70,7 @@ def encode_clip(frames: list[Image.Image]) -> bytes:
 
 
 def write_media(scene: Scene, path: Path) -> None:
-    """Write the picture (png) or clip (mp4) of a scene. The file appears only when it is complete."""
+    """Write the picture (png) or clip (mp4) of a scene atomically."""
     if scene.family == "video":
         write_bytes(encode_clip(draw_frames(scene)), path)
         return
@@ -114,5 +114,5 @@ def _draw_item(pen: ImageDraw.ImageDraw, item: Item, scene: Scene) -> None:
     else:
         pen.polygon([(x, y1), (x2, y2), (x1, y2)], fill=color, outline=_OUTLINE, width=width)
     if item.glyph:
-        font = font_of(scene.params.detail_px)
+        font = scaled_font(scene.params.detail_px)
         pen.text((x, y), item.glyph, font=font, fill=ink_on(item.color), anchor="mm")

@@ -1,4 +1,4 @@
-"""Fonts by the height of their capitals, so that details of all fonts have the same height."""
+"""Fonts scaled by the height of their capitals, so that details of all fonts have the same height."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from PIL import ImageFont
 from pixel_reasoner.world.scene import COLORS, FONTS
 
 _FILES = (
-    None,  # the font of Pillow
+    None,  # Pillow's font
     ("font_caladea", "Caladea-Bold.ttf"),
     ("font_hanken_grotesk", "HankenGrotesk-SemiBold.otf"),
 )
@@ -18,8 +18,8 @@ assert len(_FILES) == FONTS
 
 
 @lru_cache(maxsize=64)
-def font_of(height_px: float, number: int = 0) -> ImageFont.FreeTypeFont:
-    """Return a font at the size whose capitals are `height_px` high."""
+def scaled_font(height_px: float, number: int = 0) -> ImageFont.FreeTypeFont:
+    """Return a font at the size where capitals are `height_px` high."""
     top, bottom = _font_at(number, 100).getbbox("H")[1::2]
     return _font_at(number, height_px * 100 / (bottom - top))
 

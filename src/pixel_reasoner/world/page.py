@@ -1,4 +1,4 @@
-"""Pages as pixels: a heading, three bands of cards, bars, a line or a table, and small print."""
+"""Renderer of pages: a heading, three bands of cards, bars, a line or a table, and small print."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 
 from pixel_reasoner.schema.geometry import Box
-from pixel_reasoner.world.fonts import font_of, ink_on
+from pixel_reasoner.world.fonts import ink_on, scaled_font
 from pixel_reasoner.world.scene import BAND_Y, COLORS, DIGITS, LETTERS, WORDS, Item, Scene
 
 _INK = (40, 40, 40)
 _RULE = (200, 200, 200)
 _FAINT = (150, 150, 150)
 _BASELINE = 0.105
-"""distance of the baseline of bars from the middle of their band"""
+"""distance between the baseline of bars and the middle of their band"""
 HEADING_Y = 0.058
 """centre of the heading, fraction of the page"""
 _HEADING_HEIGHT = 0.0625
@@ -26,7 +26,7 @@ def draw_page(scene: Scene) -> Image.Image:
 
 
 class _Painter:
-    """Draws a page in coordinates that are fractions of it."""
+    """Painter of a page. Coordinates are fractions of the page."""
 
     def __init__(self, scene: Scene) -> None:
         assert scene.page is not None, "only pages are painted"
@@ -36,10 +36,10 @@ class _Painter:
         paper = tuple(self.rng.randint(236, 255) for _ in range(3))
         self.canvas = Image.new("RGB", (self.side, self.side), paper)
         self.pen = ImageDraw.Draw(self.canvas)
-        self.font = font_of(scene.params.detail_px, self.page.font)
+        self.font = scaled_font(scene.params.detail_px, self.page.font)
 
     def paint(self) -> Image.Image:
-        heading = font_of(_HEADING_HEIGHT * self.side, self.page.font)
+        heading = scaled_font(_HEADING_HEIGHT * self.side, self.page.font)
         self.text(0.5, HEADING_Y, self.page.heading, _INK, heading)
         self.faint(0.5, 0.112, 40)
         parts: dict[str, list[Item]] = {}
@@ -108,10 +108,14 @@ class _Painter:
         self.pen.text((x * self.side, y * self.side), text, font=font, fill=ink, anchor="mm")
 
     def faint(self, x: float, y: float, length: int) -> None:
-        """Draw a line of text that is too small to be asked about."""
+        """Draw a line of illegible text that no question asks about."""
         words = "".join(self.rng.choice(LETTERS.lower() + " ") for _ in range(length))
         self.text(
-            x, y, words, _FAINT, font_of(max(3, 0.5 * self.scene.params.detail_px), self.page.font)
+            x,
+            y,
+            words,
+            _FAINT,
+            scaled_font(max(3, 0.5 * self.scene.params.detail_px), self.page.font),
         )
 
     def box(self, edges: Box, fill: Any = None, outline: Any = None) -> None:

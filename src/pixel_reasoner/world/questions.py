@@ -1,8 +1,9 @@
 """Questions about a scene, with exact answers and evidence.
 
-Half of the questions of a family need an operation: the answer is read, compared, added or counted from characters that are
-unreadable in the overview. The others (*overview*) can be answered from the overview, which measures whether a model avoids
-unnecessary operations.
+Half of the questions of a family need an operation: the answer is a character, a comparison, a sum or a count of
+characters that
+are illegible in the overview. The others (*overview*) can be answered from the overview. They measure whether a model
+avoids unnecessary operations.
 """
 
 from __future__ import annotations
@@ -16,19 +17,19 @@ from pixel_reasoner.schema.question import AnswerType, Evidence, MediaItem, Ques
 from pixel_reasoner.world.scene import BANDS, COLORS, DIGITS, LETTERS, SHAPES, Family, Item, Scene
 
 _COLORS = list(COLORS)
-NEEDS_LOOK = "needs_look"
+NEEDS_OPERATION = "needs_look"
 OVERVIEW = "overview"
 _MIN_DISTANCE = 0.2
-"""least distance of two shapes whose places are compared, fraction of the picture"""
+"""minimum distance of two shapes whose positions are compared, fraction of the picture"""
 _BAND_NAMES = {"cards": "row of cards", "bars": "bar chart", "line": "line chart", "table": "table"}
 
 
-def question_of(scene: Scene, medium: MediaItem) -> Question:
-    """Return the question of a scene: with or without operation at equal odds, then any of its kind."""
+def question_of(scene: Scene, media_item: MediaItem) -> Question:
+    """Return the question of a scene: with or without operation at equal probability, then a random question of that kind."""
     rng = scene.rng("question")
-    wanted = NEEDS_LOOK if rng.random() < 0.5 else OVERVIEW
+    wanted = NEEDS_OPERATION if rng.random() < 0.5 else OVERVIEW
     by_kind: dict[str, list[Question]] = {}
-    for question in all_questions(scene, medium):
+    for question in all_questions(scene, media_item):
         group, kind = question.category.split("/")
         if group == wanted:
             by_kind.setdefault(kind, []).append(question)
@@ -36,17 +37,17 @@ def question_of(scene: Scene, medium: MediaItem) -> Question:
     return rng.choice(by_kind[kind])
 
 
-def all_questions(scene: Scene, medium: MediaItem) -> Iterator[Question]:
-    """Yield all questions about a scene, or a sample of very many. Wording depends on the seed of the scene."""
+def all_questions(scene: Scene, media_item: MediaItem) -> Iterator[Question]:
+    """Yield all questions about a scene, or a sample if there are very many. Wording depends on the seed of the scene."""
     rng = scene.rng("wording")
-    with_operation, overviews = _ASKED[scene.family]
-    yield from with_operation(scene, medium, rng)
+    with_operation, overviews = _GENERATORS[scene.family]
+    yield from with_operation(scene, media_item, rng)
     for number, one in enumerate(overviews(scene, rng), start=1):
         is_count = one.kind.startswith("count")
         yield Question(
             id=f"{scene.id}-{one.kind}-{number}",
             text=one.text,
-            media=(medium,),
+            media=(media_item,),
             answer=(one.answer,),
             answer_type=AnswerType.NUMBER if is_count else _text_type(scene),
             category=f"{OVERVIEW}/{one.kind}",
@@ -62,7 +63,7 @@ def _text_type(scene: Scene) -> AnswerType:
 # --- questions that need an operation ---
 
 
-def _read_questions(scene: Scene, medium: MediaItem, rng: random.Random) -> Iterator[Question]:
+def _read_questions(scene: Scene, media_item: MediaItem, rng: random.Random) -> Iterator[Question]:
     for item in scene.items:
         kind = "letter" if item.glyph in LETTERS else "digit"
         text = rng.choice(
@@ -72,10 +73,12 @@ def _read_questions(scene: Scene, medium: MediaItem, rng: random.Random) -> Iter
                 f"What {kind} does the {item.name} carry?",
             )
         )
-        yield _detail_question(scene, medium, "read", text, item.glyph, [item])
+        yield _detail_question(scene, media_item, "read", text, item.glyph, [item])
 
 
-def _page_read_questions(scene: Scene, medium: MediaItem, rng: random.Random) -> Iterator[Question]:
+def _page_read_questions(
+    scene: Scene, media_item: MediaItem, rng: random.Random
+) -> Iterator[Question]:
     for item in scene.items:
         kind = "number" if item.glyph.isdigit() else "city"
         where = (
@@ -86,10 +89,10 @@ def _page_read_questions(scene: Scene, medium: MediaItem, rng: random.Random) ->
         texts: tuple[str, ...] = (f"Which {kind} is {where}?", f"Read the {kind} {where}.")
         if item.shape == "print":
             texts = ("Which city does the small print name?", "Read the city in the small print.")
-        yield _detail_question(scene, medium, "read", rng.choice(texts), item.glyph, [item])
+        yield _detail_question(scene, media_item, "read", rng.choice(texts), item.glyph, [item])
 
 
-def _pair_questions(scene: Scene, medium: MediaItem, rng: random.Random) -> Iterator[Question]:
+def _pair_questions(scene: Scene, media_item: MediaItem, rng: random.Random) -> Iterator[Question]:
     """Yield questions about the larger of two digits, and about their sum."""
     for pair in rng.sample(list(itertools.permutations(scene.items, 2)), 3):
         first, second = pair
@@ -102,7 +105,7 @@ def _pair_questions(scene: Scene, medium: MediaItem, rng: random.Random) -> Iter
                 )
             )
             conclusion = f", so the {larger.name} carries the larger digit"
-            yield _detail_question(scene, medium, "larger", text, larger.name, pair, conclusion)
+            yield _detail_question(scene, media_item, "larger", text, larger.name, pair, conclusion)
         total = int(first.glyph) + int(second.glyph)
         text = rng.choice(
             (
@@ -111,11 +114,11 @@ def _pair_questions(scene: Scene, medium: MediaItem, rng: random.Random) -> Iter
             )
         )
         conclusion = f", and {first.glyph} + {second.glyph} = {total}"
-        yield _detail_question(scene, medium, "sum", text, str(total), pair, conclusion)
+        yield _detail_question(scene, media_item, "sum", text, str(total), pair, conclusion)
 
 
-def _count_questions(scene: Scene, medium: MediaItem, rng: random.Random) -> Iterator[Question]:
-    """Yield questions about how many shapes of one colour carry a digit."""
+def _count_questions(scene: Scene, media_item: MediaItem, rng: random.Random) -> Iterator[Question]:
+    """Yield questions about the number of shapes of one colour with a digit."""
     for color in _COLORS:
         alike = [item for item in sorted_by_name(scene.items) if item.color == color]
         if len(alike) < 2:
@@ -128,19 +131,21 @@ def _count_questions(scene: Scene, medium: MediaItem, rng: random.Random) -> Ite
         )
         marked = [int(item.glyph in DIGITS) for item in alike]
         conclusions = [f": {number} so far" for number in itertools.accumulate(marked)]
-        yield _detail_question(scene, medium, "count", text, str(sum(marked)), alike, *conclusions)
+        yield _detail_question(
+            scene, media_item, "count", text, str(sum(marked)), alike, *conclusions
+        )
 
 
 def _detail_question(
     scene: Scene,
-    medium: MediaItem,
+    media_item: MediaItem,
     kind: str,
     text: str,
     answer: str,
     items: Sequence[Item],
     *conclusions: str,
 ) -> Question:
-    """Return a question that needs an operation on some items. `conclusions` are appended to the findings of the last ones."""
+    """Return a question that needs an operation on some items. `conclusions` are appended to the last findings."""
     readings = [f"the {item.name} carries {item.glyph}" for item in items]
     more = [""] * (len(readings) - len(conclusions)) + list(conclusions)
     evidence = Evidence(
@@ -154,20 +159,20 @@ def _detail_question(
     return Question(
         id=f"{scene.id}-{kind}-{names}",
         text=text,
-        media=(medium,),
+        media=(media_item,),
         answer=(answer,),
         answer_type=AnswerType.NUMBER if is_number else _text_type(scene),
-        category=f"{NEEDS_LOOK}/{kind}",
+        category=f"{NEEDS_OPERATION}/{kind}",
         needs_look=True,
         evidence=evidence,
     )
 
 
-# --- questions that the overview answers ---
+# --- overview questions ---
 
 
 class _Overview(NamedTuple):
-    """Question that the overview answers."""
+    """Overview question."""
 
     kind: str
     text: str
@@ -175,8 +180,8 @@ class _Overview(NamedTuple):
     reasoning: str
 
 
-def _about_places(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
-    """Yield questions about the places of two shapes relative to each other."""
+def _place_questions(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
+    """Yield questions about the relative position of two shapes."""
     pairs = list(itertools.permutations(scene.items, 2))
     rng.shuffle(pairs)
     for first, second in pairs:
@@ -194,7 +199,7 @@ def _about_places(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
             yield _Overview("height", text, "above" if first.y < second.y else "below", reasoning)
 
 
-def _about_numbers(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
+def _number_questions(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
     """Yield questions about the number of shapes, of one colour and in total."""
     yield _count(scene.items, rng.choice(("How many shapes are there?", "Count the shapes.")))
     colors = [item.color for item in scene.items]
@@ -208,7 +213,7 @@ def _about_numbers(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
         yield counted if alike else counted._replace(reasoning=f"there is no {color} shape")
 
 
-def _about_page(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
+def _page_overviews(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
     page = scene.page
     assert page is not None, "only pages have bands"
     yield _Overview(
@@ -234,7 +239,7 @@ def _about_page(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
         )
 
 
-def _about_picture(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
+def _picture_overviews(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
     yield _count(scene.items, rng.choice(("How many shapes are there?", "Count the shapes.")))
     present = rng.choice(scene.items)
     absent = rng.choice(
@@ -266,7 +271,7 @@ def _about_picture(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
             )
 
 
-def _about_clip(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
+def _clip_overviews(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
     assert scene.ball is not None, "only clips have a ball"
     yield _count(scene.items, rng.choice(("How many cards appear?", "Count the cards.")))
     colors = {item.color for item in scene.items}
@@ -283,13 +288,13 @@ def _about_clip(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
 
 
 def _count(items: Iterable[Item], text: str) -> _Overview:
-    """Return a question about a number, whose reasoning names every item once."""
+    """Return a counting question whose reasoning names every item once."""
     named = [f"{number} {item.name}" for number, item in enumerate(sorted_by_name(items), 1)]
     return _Overview("count", text, str(len(named)), ", ".join(named))
 
 
 def sorted_by_name(items: Iterable[Item]) -> list[Item]:
-    """Return items sorted by colour and shape: a fixed order, in which each is found from the one before."""
+    """Return items sorted by colour and shape: a fixed order, independent of the positions."""
     return sorted(items, key=lambda item: (_COLORS.index(item.color), item.shape))
 
 
@@ -300,10 +305,10 @@ def _exists(text: str, name: str, answer: str) -> _Overview:
 
 _Detail = Callable[[Scene, MediaItem, random.Random], Iterator[Question]]
 _Overviews = Callable[[Scene, random.Random], Iterator[_Overview]]
-_ASKED: dict[Family, tuple[_Detail, _Overviews]] = {
-    "attribute": (_read_questions, _about_picture),
-    "relation": (_pair_questions, _about_places),
-    "count": (_count_questions, _about_numbers),
-    "infographic": (_page_read_questions, _about_page),
-    "video": (_read_questions, _about_clip),
+_GENERATORS: dict[Family, tuple[_Detail, _Overviews]] = {
+    "attribute": (_read_questions, _picture_overviews),
+    "relation": (_pair_questions, _place_questions),
+    "count": (_count_questions, _number_questions),
+    "infographic": (_page_read_questions, _page_overviews),
+    "video": (_read_questions, _clip_overviews),
 }

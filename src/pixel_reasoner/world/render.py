@@ -1,4 +1,4 @@
-"""PixelWorld as files: pictures, clips, and `questions.jsonl`."""
+"""Files of PixelWorld: pictures, clips, and `questions.jsonl`."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from pixel_reasoner.world.questions import question_of
 from pixel_reasoner.world.scene import DEFAULTS, Family, Scene, WorldParams, make_scene, split_seed
 
 MEDIA = "media"
-"""folder of the files, next to `questions.jsonl`"""
+"""folder of media files, next to `questions.jsonl`"""
 
 
 def scenes(
     family: Family, split: str, seed: int, count: int, params: WorldParams | None = None
 ) -> list[Scene]:
-    """Return `count` scenes of a split, from number `seed` on.
+    """Return `count` scenes of a split, starting at number `seed`.
 
     Raises:
-        UsageError: unknown family or split, or no such seeds in the split.
+        UsageError: unknown family or split, or seeds outside the split.
     """
     if count < 1:
         raise UsageError(expected="a count of 1 or more", got=str(count), fix="ask for more")
@@ -32,7 +32,7 @@ def scenes(
 
 
 def render(scenes: list[Scene], folder: Path) -> Iterator[Question]:
-    """Write the file of each scene into `folder/media` and yield its question. Existing files are kept.
+    """Write the media file of each scene into `folder/media` and yield its question. Existing files are kept.
 
     Paths in questions are relative to the folder.
 
@@ -40,14 +40,14 @@ def render(scenes: list[Scene], folder: Path) -> Iterator[Question]:
         OutputError: the folder cannot be written.
     """
     for scene in scenes:
-        medium = medium_of(scene)
-        if not (folder / medium.path).exists():
-            write_media(scene, folder / medium.path)
-        yield question_of(scene, medium)
+        media_item = media_item_of(scene)
+        if not (folder / media_item.path).exists():
+            write_media(scene, folder / media_item.path)
+        yield question_of(scene, media_item)
 
 
-def medium_of(scene: Scene) -> MediaItem:
-    """Return kind and relative path of the file of a scene."""
+def media_item_of(scene: Scene) -> MediaItem:
+    """Return the media item of a scene, with a relative path."""
     if scene.family == "video":
         return MediaItem(kind="video", path=f"{MEDIA}/{scene.id}.mp4")
     return MediaItem(kind="image", path=f"{MEDIA}/{scene.id}.png")

@@ -1,9 +1,9 @@
 """Content of a PixelWorld picture or clip: a pure function of (family, seed, parameters, version).
 
-A scene is a description. `draw` renders it, `questions` asks about it with exact evidence.
+A scene is a description. `draw` renders it; `questions` generates questions with exact evidence.
 
     attribute    shapes that carry a letter or a digit
-    relation     shapes that carry digits, to be compared or added
+    relation     shapes that carry digits, for comparison or addition
     count        several shapes of one colour, some of which carry a digit
     infographic  a page with a heading, cards, bars, a line, a table and small print (`Page`)
     video        cards that are visible in some frames, and a moving ball
@@ -22,7 +22,7 @@ from pixel_reasoner.schema.geometry import Box
 from pixel_reasoner.schema.record import Record
 
 VERSION = 1
-"""Increased whenever the same seed gives another scene: results of two versions are not comparable."""
+"""incremented when a seed gives another scene; results of two versions are not comparable"""
 
 Family = Literal["attribute", "relation", "count", "infographic", "video"]
 FAMILIES: tuple[Family, ...] = ("attribute", "relation", "count", "infographic", "video")
@@ -46,14 +46,14 @@ COLORS = {
 SHAPES = ("circle", "square", "triangle", "diamond")
 LETTERS = "ACEFHJKLMNPRTUXY"
 DIGITS = "23456789"
-"""Characters that are easily confused (O and 0, I and 1, S and 5, ...) are left out."""
+"""Easily confused characters (O and 0, I and 1, S and 5, ...) are left out."""
 WORDS = (
     *("Oslo", "Lima", "Bern", "Kyiv", "Doha", "Nuuk", "Suva", "Apia"),
     *("Cork", "Baku", "Lyon", "Pune", "Graz", "Metz", "Jena", "Vigo"),
 )
-"""Cities on pages. Their similarity is below one half, so that ANLS never accepts one for another."""
+"""Cities on pages. Their pairwise similarity is below one half, so ANLS never accepts one for another."""
 BANDS = ("cards", "bars", "line", "table")
-"""parts of a page; each has three of the four, from top to bottom"""
+"""parts of a page; each page has three of the four, from top to bottom"""
 FONTS = 3
 """number of fonts; a page uses one"""
 
@@ -68,7 +68,7 @@ class WorldParams(Record):
     size_px: int
     """side of the square canvas"""
     detail_px: int
-    """height of the characters that answer questions which need an operation"""
+    """height of the characters that must be legible for questions that need an operation"""
 
 
 DEFAULTS: dict[Family, WorldParams] = {
@@ -91,7 +91,7 @@ class Item(NamedTuple):
     glyph: str
     """a character; on a page a number or a word"""
     frames: tuple[int, ...] = ()
-    """numbers of the frames that show it, from 1; empty for pictures"""
+    """numbers of the frames that contain it, from 1; empty for pictures"""
 
     @property
     def name(self) -> str:
@@ -100,7 +100,7 @@ class Item(NamedTuple):
 
     @property
     def box(self) -> Box:
-        """Region that it covers."""
+        """Region that the item covers."""
         half = self.size / 2
         return Box(self.x - half, self.y - half, self.x + half, self.y + half)
 
@@ -142,7 +142,7 @@ class Scene(NamedTuple):
 
     @property
     def id(self) -> str:
-        """Name of its file, and prefix of the ids of its questions."""
+        """Name of the media file, and prefix of the question ids."""
         return f"{self.family}-{self.seed}"
 
     def rng(self, purpose: str) -> random.Random:
@@ -176,7 +176,7 @@ def make_scene(family: Family, seed: int, params: WorldParams | None = None) -> 
     else:
         scene = scene._replace(items=_SHAPES_OF[family](rng))
     smallest_px = min(item.size for item in scene.items) * params.size_px
-    # The text of a part of a page is wider than high.
+    # Text on a page is wider than high.
     largest_px = smallest_px / (2 if scene.page is None else 3.6)
     if not 4 <= params.detail_px <= largest_px:
         raise UsageError(
@@ -191,7 +191,7 @@ def split_seed(split: str, seed: int, index: int) -> int:
     """Return the seed of the `index`-th scene of a run that starts at number `seed` of a split.
 
     Raises:
-        UsageError: unknown split, or outside the split.
+        UsageError: unknown split, or a seed outside the split.
 
     >>> split_seed("test", 0, 5)
     2000005
@@ -239,7 +239,7 @@ def _shapes(rng: random.Random, names: list[tuple[str, str]], glyphs: str) -> tu
     for index, ((color, shape), (x, y)) in enumerate(
         zip(names, _places(rng, len(names)), strict=True)
     ):
-        # One shape is clearly the largest: a question about it has one answer.
+        # One shape is clearly the largest, so a question about it has one answer.
         size = rng.uniform(0.150, 0.165) if index == 0 else rng.uniform(0.095, 0.115)
         items.append(Item(color, shape, x, y, size, rng.choice(glyphs)))
     rng.shuffle(items)
@@ -262,13 +262,13 @@ def _places(rng: random.Random, count: int, apart: float = 0.2) -> list[tuple[fl
         if all(max(abs(x - u), abs(y - v)) >= apart for u, v in places):
             places.append((x, y))
         num_tries += 1
-        if num_tries % 200 == 0:  # the shapes placed so far may leave no room
+        if num_tries % 200 == 0:  # the current placement may leave no room
             places.clear()
     return places
 
 
 def _cards(rng: random.Random) -> tuple[Item, ...]:
-    """Return cards that are visible one after the other, with at least one frame between them."""
+    """Return cards that are visible one after another, with at least one frame between them."""
     colors = rng.sample(sorted(COLORS), rng.randint(1, MAX_CARDS))
     lengths = [rng.randint(1, 3) for _ in colors]
     spare = NUM_FRAMES - sum(lengths) - (len(lengths) - 1)
@@ -294,7 +294,7 @@ def _ball(rng: random.Random) -> Ball:
 BAND_Y = (0.24, 0.49, 0.74)
 """centres of the bands of a page"""
 _STEP = 0.2
-"""distance of two parts of a band"""
+"""distance between two parts of a band"""
 _TEXT_SIDE = 0.065
 
 
@@ -308,7 +308,7 @@ def _page(rng: random.Random) -> Page:
 
 
 def _parts(rng: random.Random, page: Page) -> Iterator[Item]:
-    """Yield the parts of a page that questions ask about, with the places of their text."""
+    """Yield the parts of a page that questions ask about, with the positions of their text."""
     for band, y in zip(page.bands, BAND_Y, strict=True):
         colors = rng.sample(sorted(COLORS), rng.randint(3, 4))
         width = _STEP * (len(colors) - 1)
@@ -325,9 +325,9 @@ def _parts(rng: random.Random, page: Page) -> Iterator[Item]:
 
 
 def _heights(rng: random.Random, band: str, page: Page, count: int) -> list[float]:
-    """Return the distance of the text of each part below the centre of its band."""
+    """Return the distance of each part's text below the centre of its band."""
     if band == "bars":
-        # One bar is clearly the tallest: a question about it has one answer.
+        # One bar is clearly the tallest, so a question about it has one answer.
         heights = [
             rng.uniform(-0.045, -0.03),
             *(rng.uniform(0.005, 0.06) for _ in range(count - 1)),

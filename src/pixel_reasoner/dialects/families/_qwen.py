@@ -1,8 +1,8 @@
-r"""What the Qwen-VL families share: Qwen-Agent's zoom tool, a tool for frames, and the form of tool responses.
+r"""Common parts of the Qwen-VL dialects: the zoom tool of Qwen-Agent, a frame tool, and the format of tool responses.
 
-Name, arguments and description of the zoom tool are those of Qwen-Agent (`image_zoom_in_qwen3vl.py`) and of Qwen3-VL's
-cookbook on thinking with images, whose conversations write `label`, `bbox_2d`, `img_idx` in this order. The tool for
-frames, and the request for an answer in `\boxed{}`, are ours: the families have none.
+Name, arguments and description of the zoom tool are from Qwen-Agent (`image_zoom_in_qwen3vl.py`) and the Qwen3-VL
+cookbook on thinking with images, whose conversations have `label`, `bbox_2d`, `img_idx` in this order. The frame tool and
+the request for an answer in `\boxed{}` are additions of this project.
 """
 
 from __future__ import annotations
@@ -79,12 +79,12 @@ RESPONSE = "<tool_response>\n", "\n</tool_response>"
 
 
 def frame_label(picture: Picture) -> str:
-    """Return the number of a frame, by which it can be selected; empty for a picture."""
+    """Return the label with the number of a frame; empty for a picture."""
     return "" if picture.frame is None else f"Frame {picture.frame}:"
 
 
 def response_labels(pictures: Sequence[Picture], num_question_pictures: int) -> list[str]:
-    """Return what the chat template puts before the result of a tool."""
+    """Return the text of the chat template before a tool result."""
     del num_question_pictures
     first, *others = (frame_label(picture) for picture in pictures)
     return [RESPONSE[0] + first, *others]

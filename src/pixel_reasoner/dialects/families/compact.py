@@ -1,6 +1,6 @@
-"""This project's own dialect: few words, a number before every picture, boxes in fractions.
+"""Dialect of the bundled model: short prompts, a number before every picture, boxes in fractions.
 
-The bundled model uses it. Numbers before the pictures let a small model name a frame or a crop without counting.
+The numbers let a small model name a frame or a crop without counting.
 """
 
 from __future__ import annotations

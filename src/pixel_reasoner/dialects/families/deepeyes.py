@@ -1,13 +1,14 @@
-"""Dialect of the released DeepEyes checkpoints (arXiv 2505.14362), word for word.
+"""Dialect of the DeepEyes checkpoints (arXiv 2505.14362), identical to upstream.
 
-The system message, the text after the question, the text around a crop and the argument names are those of its code
-(`visual_toolbox_v2`, `eval_vstar.py`), with its trailing blanks and its `required` that is not an argument. The zoom tool
-names no picture: it always crops the first one, and boxes are in pixels of it.
+The system message, the text after the question, the text around a crop and the argument names are copied from the
+upstream code (`visual_toolbox_v2`, `eval_vstar.py`), including trailing blanks and a `required` entry that is not an
+argument. The zoom tool has no picture argument: it always crops the first picture, and boxes are in its pixels.
 
-Departures from the released code, on purpose:
-1. Several calls in one turn are rejected. There, the last one counts.
-2. A box of less than 28 pixels is not enlarged: crops come from the full-resolution picture and are scaled up.
-3. For a video, and only then, a tool for frames is listed too. There is none there.
+Intentional differences from the upstream code:
+
+1. Several calls in one turn are rejected. Upstream executes the last one.
+2. A box of less than 28 pixels is not enlarged. Crops are taken from the full-resolution picture and scaled up.
+3. For videos a frame tool is listed too. Upstream has none.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from pixel_reasoner.schema.settings import PixelBudget, PixelBudgets
 from pixel_reasoner.schema.trace import Picture
 
 _UNIT = 28 * 28
-"""pixels of one visual token of Qwen2.5-VL, from which DeepEyes was trained"""
+"""pixels of one visual token of Qwen2.5-VL, the base model of DeepEyes"""
 
 _ASSISTANT = "You are a helpful assistant."
 
@@ -81,7 +82,7 @@ def _texts_for(definitions: Mapping[str, ToolDefinition]) -> OperationTexts:
         for operation, definition in definitions.items()
     ]
     names = [definition["function"]["name"] for definition in definitions.values()]
-    # Frames are not named here, as in the texts for a video.
+    # This text does not mention frames, like the texts for a video.
     named = [one for one in names if one != "select_frames"] or names
     asked = _format(*named)
     return OperationTexts(
@@ -93,7 +94,7 @@ def _texts_for(definitions: Mapping[str, ToolDefinition]) -> OperationTexts:
 
 
 def _native(tool: str) -> ToolDefinition:
-    """Return a definition for servers, which validate schemas: `required` lists an argument that exists."""
+    """Return a valid definition for native tool calls: servers reject a `required` entry that is not an argument."""
     schema: ToolDefinition = json.loads(
         tool.replace('"required":["bbox"]', '"required":["bbox_2d"]')
     )

@@ -1,13 +1,14 @@
-"""Dialect of the released Mini-o3 checkpoints (arXiv 2509.07969), word for word.
+"""Dialect of the Mini-o3 checkpoints (arXiv 2509.07969), identical to upstream.
 
-The system message and the texts of results are those of its code (`verl/trainer/constants.py`), misspellings included,
-and so are the budgets: 40,000 to 2,000,000 pixels for every picture. A call is one object without a name between
-`<grounding>` tags, boxes are fractions, and a picture is called `original_image` or `observation_i`.
+The system message, the texts of results and the budgets (40,000 to 2,000,000 pixels for every picture) are copied from
+the upstream code (`verl/trainer/constants.py`), including misspellings. A call is a JSON object without a name between
+`<grounding>` tags, boxes are fractions, and pictures are named `original_image` or `observation_i`.
 
-Departures from the released code, on purpose:
-1. `observation_i` is the i-th picture that an operation returned. There, the number is too high after a call that failed.
-2. Of several pictures of a question the second is `original_image_2`, and so on. There, a question has one.
-3. For a video, and only then, `target_frames` is offered in the same tags. There, it does not exist.
+Intentional differences from the upstream code:
+
+1. `observation_i` is the i-th picture returned by an operation. Upstream numbers are too high after a failed call.
+2. The second picture of a question is `original_image_2`, and so on. Upstream supports one picture per question.
+3. For videos `target_frames` is available in the same tags. Upstream does not have it.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def _continue(what: str) -> str:
 
 
 def _texts_for(definitions: Mapping[str, ToolDefinition]) -> OperationTexts:
-    """Return the texts for a set of operations. Those that the family does not have are called by name."""
+    """Return the texts for a set of operations. Operations that are new to the family are called by name."""
     own = {"zoom_in": _ZOOM, "select_frames": _SELECT}
     listed = [own.get(name) or _offer(name, one) for name, one in definitions.items()]
     what = _CONTINUE_ZOOMING if "zoom_in" in definitions else "use these operations"
@@ -68,7 +69,7 @@ def _texts_for(definitions: Mapping[str, ToolDefinition]) -> OperationTexts:
 
 
 def _offer(operation: str, definition: ToolDefinition) -> str:
-    """Return the sentence that offers an operation which the family does not have."""
+    """Return the sentence that describes an operation that is new to the family."""
     function = definition["function"]
     properties = function["parameters"]["properties"]
     examples = {
@@ -82,7 +83,7 @@ def _offer(operation: str, definition: ToolDefinition) -> str:
 
 
 class SourceNames:
-    """Pictures of questions are `original_image`, those that operations returned are `observation_i`.
+    """Picture names of Mini-o3: `original_image` for pictures of questions, `observation_i` for results of operations.
 
     >>> SourceNames().number("observation_2", ()), SourceNames().name(1, ()), SourceNames().name(3, ())
     (3, 'original_image', 'observation_2')
@@ -94,7 +95,7 @@ class SourceNames:
         return "'original_image' or 'observation_i'"
 
     def number(self, name: Any, pictures: Sequence[Picture]) -> Any:
-        """See `PictureNames`; 0 for a value that is not a name."""
+        """See `PictureNames`; 0 for an invalid name."""
         found = re.fullmatch(r"(original_image|observation)(?:_(\d{1,9}))?", str(name))
         if found is None or (found[1] == "observation") > (found[2] is not None):
             return 0
@@ -129,7 +130,7 @@ class SourceNames:
 
 
 def _originals_and_results(pictures: Sequence[Picture]) -> tuple[list[int], list[int]]:
-    """Return the numbers of the pictures of questions, at least one, and of the pictures that operations returned."""
+    """Return the numbers of the pictures of questions (at least one), and of the results of operations."""
     originals = [one.number for one in pictures if one.parent is None]
     return originals or [1], [one.number for one in pictures if one.parent is not None]
 

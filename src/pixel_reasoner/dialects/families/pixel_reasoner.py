@@ -1,14 +1,15 @@
-r"""Dialect of the released Pixel Reasoner checkpoints, word for word.
+r"""Dialect of the Pixel Reasoner checkpoints, identical to upstream.
 
-Texts, names, padding and evaluation budgets are those of the released code (arXiv 2505.15966, appendix, and its
-RL code), because a checkpoint performs best with the prompts of its training.
+Texts, names, padding and evaluation budgets are copied from upstream (arXiv 2505.15966, appendix, and its RL code),
+because a checkpoint performs best with its training prompts.
 
-Departures from the released code, on purpose:
-1. Boxes are always fractions. The released code reads a box with any coordinate of 1 or more as pixels, so
-   [0.5, 0.5, 1, 1] became a corner of the picture.
-2. A box is checked before it is padded. There, padding lets inverted and empty boxes pass.
-3. Crops come from the full-resolution picture. There, they come from the downscaled copy.
-4. Error messages are sentences. There, they are texts of Python exceptions, which models ignored.
+Intentional differences from the upstream code:
+
+1. Boxes are always fractions. Upstream parses a box with any coordinate of 1 or more as pixels, so [0.5, 0.5, 1, 1]
+   became a corner of the picture.
+2. A box is validated before padding. Upstream pads first, so inverted and empty boxes pass.
+3. Crops are taken from the full-resolution picture. Upstream crops the downscaled picture.
+4. Error messages are sentences. Upstream returns texts of Python exceptions, which models ignored.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from pixel_reasoner.schema.settings import DEFAULT_OPERATIONS, PixelBudget, Pixe
 from pixel_reasoner.schema.trace import Picture
 
 _UNIT = 28 * 28
-"""pixels of one visual token of Qwen2.5-VL; the released budgets are given in these"""
+"""pixels of one visual token of Qwen2.5-VL, the unit of the upstream budgets"""
 
 _TOOLS = (
     '{"type": "function", "function": {"name": "crop_image_normalized", "description": "Zoom in on the image '

@@ -1,7 +1,7 @@
-r"""Dialect of any other model that follows instructions: hosted services, families without a dialect. The texts are ours.
+r"""Fallback dialect for instruction-following models: hosted services, families without a dialect.
 
-Boxes are fractions, because the size at which such a model receives a picture is unknown. Every picture has its number
-before it. Operations are listed by the server (`native_system`) or in the system message.
+Boxes are fractions, because the size after image preprocessing is unknown. A number precedes every picture. Operations
+are listed by the server (`native_system`) or in the system message.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Qwen2.5-VL, as published: boxes in pixels of the copy that the model receives.
+"""Dialect of Qwen2.5-VL: boxes in pixels of the resized picture.
 
-The model was trained to point in pixels of its own, resized copy, and to call functions, but not to use a particular zoom
-tool. It is offered Qwen-Agent's, whose description names the pixels. Its chat template has no tools, so the list is in the
-system message, and results are messages of the user in Qwen-Agent's form.
+The model was trained to return boxes in pixels of the resized picture and to call functions, but not to use a specific
+zoom tool. The dialect uses the zoom tool of Qwen-Agent with a description of these pixels. The chat template does not
+support tools, so the system message lists them, and results are user messages in the format of Qwen-Agent.
 """
 
 from __future__ import annotations

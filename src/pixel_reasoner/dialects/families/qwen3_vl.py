@@ -1,7 +1,7 @@
-r"""Qwen3-VL: boxes from 0 to 1000, and the zoom tool of its training.
+r"""Dialect of Qwen3-VL: boxes from 0 to 1000, and the zoom tool of its training.
 
-The system message, calls and results are, to the letter, what Qwen3-VL's chat template makes of `tools`, `tool_calls` and
-messages of the role `tool`. See `_qwen` for the tools.
+The system message, calls and results are identical to the output of the Qwen3-VL chat template for `tools`, `tool_calls`
+and messages with the role `tool`. See `_qwen` for the tools.
 """
 
 from __future__ import annotations

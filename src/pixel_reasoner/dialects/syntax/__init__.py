@@ -1,1 +1,1 @@
-"""Call syntaxes: how the calls of a turn are written as text. One codec per file."""
+"""Call syntaxes: text encodings of tool calls, one codec per file."""

@@ -1,4 +1,4 @@
-"""Calls as a JSON object of arguments between tags, without the name of the operation."""
+"""Call syntax without names: a JSON object of arguments between tags."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pixel_reasoner.dialects.syntax.tagged import TaggedParser, TagGrammar
 
 @dataclass(frozen=True, kw_only=True)
 class BareJsonSyntax:
-    """Arguments alone between tags. Operations that the family does not have are named by `OPERATION_KEY`.
+    """JSON arguments between tags. Operations that are new to the family are named by `OPERATION_KEY`.
 
     >>> syntax = BareJsonSyntax(open="<do>", close="</do>", shape="{...}", implied=frozenset({"bbox_2d"}))
     >>> syntax.encode([WrittenCall("bbox_2d", {"bbox_2d": [0, 0.5, 1, 1]})], decimals=3)
@@ -31,16 +31,16 @@ class BareJsonSyntax:
     close: str
     shape: str
     implied: frozenset[str]
-    """names that the arguments imply, so that they are not written"""
+    """operation names that the arguments imply, so that they are not written"""
     has_names: bool = False
 
     @property
     def special_tokens(self) -> frozenset[str]:
-        """Return the tags: plain text in most tokenizers, special tokens in some."""
+        """Return the tags. They are special tokens in some tokenizers."""
         return frozenset({self.open, self.close})
 
     def encode(self, calls: Sequence[WrittenCall], decimals: int = 2) -> str:
-        """Return the text of calls, one after the other."""
+        """Return the concatenated text of calls."""
         return "\n".join(self._encode(call, decimals) for call in calls)
 
     def parser(self, max_calls: int = 1) -> StreamParser:

@@ -1,10 +1,10 @@
-"""Protocol of a call syntax, and the limits of its parser.
+"""Protocol of a call syntax, and limits of its parser.
 
-A syntax encodes calls as text and parses generated text, in the family's own names and coordinates. The dialect
-converts names and coordinates afterwards (`dialects.arguments`).
+A syntax encodes calls as text and parses generated text, with names and coordinates of the family. The dialect converts
+names and coordinates afterwards (`dialects.arguments`).
 
-A parser reads a turn in pieces of any size. Its result does not depend on where the text was split. Its work is
-proportional to the length of the text, and its memory is bounded by `MAX_TURN_CHARS`.
+A parser accepts a turn in pieces of any size. The result does not depend on the pieces. Its time is linear in the length
+of the text, and its memory is bounded by `MAX_TURN_CHARS`.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from pixel_reasoner.schema.events import PartKind
 from pixel_reasoner.strict_json import parse_json
 
 MAX_TURN_CHARS = 1_000_000
-"""Longest turn that is parsed, about 250,000 tokens. A longer one is rejected as malformed."""
+"""Maximum length of a turn, about 250,000 tokens. Longer turns are rejected as malformed."""
 
 MAX_BRACKETS = 50
-"""A call has three or four. JSON that nests deeply cannot be written to a record, or not read back."""
+"""Maximum number of brackets in a call; usual calls have three or four. Records do not support deeply nested JSON."""
 
 OPERATION_KEY = "operation"
-"""Key of the operation's name, in a syntax without names, for operations that the family does not have."""
+"""Key of the operation name, in a syntax without names, for operations that are new to the family."""
 
 
 class TextDelta(NamedTuple):
@@ -35,51 +35,51 @@ class TextDelta(NamedTuple):
 
 
 class WrittenCall(NamedTuple):
-    """A call in the family's own names and coordinates."""
+    """Call with names and coordinates of the family."""
 
     name: str | None
-    """None in a syntax without names: the arguments imply the operation"""
+    """None in a syntax without names, where the arguments imply the operation"""
     arguments: dict[str, Any]
     rounded: tuple[str, ...] | None = None
-    """arguments whose numbers are written with the decimals of the family's boxes; None: all of them"""
+    """arguments whose numbers are rounded to the decimals of boxes; None for all arguments"""
 
 
 class RawTurn(NamedTuple):
     """Parsed text of a turn, before names and coordinates are converted."""
 
     parts: tuple[str | WrittenCall, ...] = ()
-    """text and calls in their order; empty when the turn is rejected"""
+    """text and calls in order; empty if the turn is rejected"""
     problem: str = ""
-    """why the turn is rejected as a whole, written for the model; empty when it is not"""
+    """reason for which the whole turn is rejected, addressed to the model; otherwise empty"""
     num_calls: int = 0
-    """calls that the turn contains or tries to make"""
+    """number of calls in the turn, valid or not"""
 
 
 class CallSyntaxError(Exception):
-    """Text of a call that cannot be decoded. The message is written for the model."""
+    """Undecodable text of a call. The message addresses the model."""
 
 
 class StreamParser(Protocol):
-    """Parser of one turn."""
+    """Streaming parser of one turn."""
 
     num_scanned: int
-    """characters that were looked at so far; a measure of work"""
+    """number of scanned characters, as a measure of work"""
 
     def feed(self, delta: str) -> list[TextDelta]:
-        """Read more text and return what is known to belong to a part."""
+        """Parse more text and return the text deltas whose part is certain."""
         ...
 
     def finish(self) -> RawTurn:
-        """Return the result. Nothing may be fed afterwards."""
+        """Return the result. Do not call `feed` afterwards."""
         ...
 
 
 class CallSyntax(Protocol):
-    """A codec of calls."""
+    """Codec of calls."""
 
     @property
     def special_tokens(self) -> frozenset[str]:
-        """Tags that some tokenizers treat as special tokens: decoding must keep them."""
+        """Tags that decoding must keep, because some tokenizers treat them as special tokens."""
         ...
 
     @property
@@ -89,7 +89,7 @@ class CallSyntax(Protocol):
 
     @property
     def close(self) -> str:
-        """Text that ends a call; empty when the end of the turn does."""
+        """Text that ends a call; empty if calls end with the turn."""
         ...
 
     @property
@@ -106,8 +106,8 @@ class CallSyntax(Protocol):
         """Return the text of calls.
 
         Args:
-            calls: in the family's names and coordinates.
-            decimals: of numbers that are not whole, in the arguments that are rounded.
+            calls: with names and coordinates of the family.
+            decimals: of non-integer numbers in rounded arguments.
         """
         ...
 
@@ -117,14 +117,14 @@ class CallSyntax(Protocol):
 
 
 dump_json = json.JSONEncoder(ensure_ascii=False).encode
-"""JSON value -> its text. `json.dumps` makes a new encoder for every call with other than its default options."""
+"""JSON value -> text. Faster than `json.dumps`, which creates an encoder per call for non-default options."""
 
 
 def load_json(body: str) -> Any:
-    """Return the JSON value of a call. Its numbers may be nan or infinite: a box or operation that has them is rejected.
+    """Parse the JSON of a call. Numbers may be nan or infinite; the validation of boxes and operations rejects them.
 
     Raises:
-        ValueError: not JSON, or JSON that no record can hold.
+        ValueError: invalid JSON, or JSON that a record cannot contain.
     """
     if body.count("[") + body.count("{") > MAX_BRACKETS:
         raise ValueError("too many brackets")
@@ -147,8 +147,8 @@ def dump_arguments(call: WrittenCall, decimals: int) -> str:
 
 
 def _rounded(text: str, decimals: int) -> str:
-    """Return JSON whose numbers that are not whole have this many decimals."""
-    # json has no number format: numbers are rewritten afterwards, except inside quotes.
+    """Return JSON with non-integer numbers rounded to this many decimals."""
+    # The json module has no number format, so numbers outside of quotes are rewritten afterwards.
     return re.sub(
         r'"(?:[^"\\]|\\.)*"|\d+\.\d+',
         lambda match: match[0] if match[0].startswith('"') else f"{float(match[0]):.{decimals}f}",
@@ -157,7 +157,7 @@ def _rounded(text: str, decimals: int) -> str:
 
 
 def several_calls_message(count: int, max_calls: int) -> str:
-    """Return the error message of a turn with more calls than are allowed."""
+    """Return the error message for a turn with too many calls."""
     if max_calls == 1:
         return f"{count} calls in one turn; call one operation at a time and wait for its result"
     return (
@@ -166,17 +166,17 @@ def several_calls_message(count: int, max_calls: int) -> str:
 
 
 def too_long_message() -> str:
-    """Return the error message of a turn that is longer than the limit."""
+    """Return the error message for a turn that is too long."""
     return (
         f"the turn is longer than {MAX_TURN_CHARS} characters; "
         "write less, and end with one call or the answer"
     )
 
 
-def held_back(text: str, tags: Sequence[str]) -> int:
-    """Return the length of the longest end of a text that may be the start of a tag.
+def num_partial_tag_chars(text: str, tags: Sequence[str]) -> int:
+    """Return the length of the longest suffix of a text that is a prefix of a tag.
 
-    >>> held_back("I look. <tool", ["<tool_call>"]), held_back("a < b", ["<tool_call>"])
+    >>> num_partial_tag_chars("I look. <tool", ["<tool_call>"]), num_partial_tag_chars("a < b", ["<tool_call>"])
     (5, 0)
     """
     longest = min(len(text), max((len(tag) for tag in tags), default=1) - 1)

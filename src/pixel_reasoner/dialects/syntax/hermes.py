@@ -1,4 +1,4 @@
-"""Calls as JSON between `<tool_call>` tags: the form that most open models were trained on, and its system message."""
+"""Hermes call syntax: JSON between `<tool_call>` tags, used by most open models, with its system message."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class HermesSyntax:
 
     @property
     def special_tokens(self) -> frozenset[str]:
-        """Return the tags: plain text in most tokenizers, special tokens in some."""
+        """Return the tags. They are special tokens in some tokenizers."""
         return frozenset({self.open, self.close})
 
     def encode(self, calls: Sequence[WrittenCall], decimals: int = 2) -> str:
-        """Return the text of calls, one after the other."""
+        """Return the concatenated text of calls."""
         return "\n".join(self._encode(call, decimals) for call in calls)
 
     def parser(self, max_calls: int = 1) -> StreamParser:
@@ -76,7 +76,7 @@ HERMES = HermesSyntax()
 
 
 def list_tools(tools: Sequence[dict[str, Any]], system: str = "") -> str:
-    """Return a system message that lists tools as the chat templates of Qwen and of many other families do.
+    """Return a system message with tool definitions in the format of the chat templates of Qwen and many other families.
 
     >>> print(list_tools([{"type": "function"}], "Be brief.").splitlines()[0])
     Be brief.

@@ -1,4 +1,4 @@
-"""Streaming parser of calls between an opening and a closing tag, whatever the text between them is."""
+"""Streaming parser of calls between an opening and a closing tag, for any text between the tags."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pixel_reasoner.dialects.syntax.base import (
     RawTurn,
     TextDelta,
     WrittenCall,
-    held_back,
+    num_partial_tag_chars,
     several_calls_message,
     too_long_message,
 )
@@ -22,22 +22,22 @@ from pixel_reasoner.schema.events import PartKind
 
 
 class TagGrammar(NamedTuple):
-    """Tags of a syntax, and the decoder of the text between them."""
+    """Tags of a syntax, and decoder of the text between them."""
 
     open: str
     close: str
-    """empty: a call ends with the turn"""
+    """closing tag; empty if a call ends with the turn"""
     decode: Callable[[str], list[WrittenCall]]
-    """text between the tags -> its calls; raises CallSyntaxError"""
+    """text between the tags -> calls; raises CallSyntaxError"""
     misplaced: str
     """error message for a call that does not end the turn"""
 
 
 class TaggedParser:
-    """Parser of one turn in a syntax with tags.
+    """Streaming parser of one turn in a syntax with tags.
 
-    Calls end a turn: text after them was made up by the model, and the turn is rejected. Each character is scanned
-    once, and again only as part of a possible tag that was split.
+    Calls must end the turn; otherwise the turn is rejected. Each character is scanned once, except possible tags that are
+    split between two pieces.
     """
 
     def __init__(self, grammar: TagGrammar, max_calls: int = 1) -> None:
@@ -47,21 +47,21 @@ class TaggedParser:
         self._tags = (grammar.open, grammar.close) if grammar.close else (grammar.open,)
         self._pattern = _pattern(self._tags)
         self._held = ""
-        """end of the text so far that may be the start of a tag"""
+        """suffix of the text so far that may start a tag"""
         self._num_chars = 0
         self._text: list[str] = []
         """pieces of text before the first call"""
         self._bodies: list[list[str]] = []
-        """pieces of text of each call"""
+        """text pieces of each call"""
         self._num_brackets = 0
-        """brackets of the last call"""
+        """number of brackets in the last call"""
         self._num_opens = 0
         self._is_open = False
         self._is_misplaced = False
-        """whether something other than a call follows the start of a call"""
+        """whether other text follows a call"""
 
     def feed(self, delta: str) -> list[TextDelta]:
-        """Read more text and return what is known to belong to a part."""
+        """Parse more text and return the text deltas whose part is certain."""
         self._num_chars += len(delta)
         if not delta or self._num_chars > MAX_TURN_CHARS:
             return []
@@ -73,13 +73,13 @@ class TaggedParser:
             self._take_tag(match[0], deltas)
             position = match.end()
         rest = text[position:]
-        held = held_back(rest, self._tags)
+        held = num_partial_tag_chars(rest, self._tags)
         self._held = rest[len(rest) - held :]
         self._take(rest[: len(rest) - held], deltas)
         return deltas
 
     def finish(self) -> RawTurn:
-        """Return the text and the calls, or why the turn is rejected."""
+        """Return the text and the calls, or the reason for which the turn is rejected."""
         self._take(self._held, [])
         self._held = ""
         if self._num_chars > MAX_TURN_CHARS:
@@ -88,7 +88,7 @@ class TaggedParser:
         if not self._num_opens:
             return RawTurn(parts=(text,))
         if self._num_opens > self.max_calls:
-            return self._several(self._num_opens)
+            return self._reject_several_calls(self._num_opens)
         if self._is_misplaced or (self._is_open and self.grammar.close):
             return RawTurn(problem=self.grammar.misplaced, num_calls=self._num_opens)
         try:
@@ -96,15 +96,15 @@ class TaggedParser:
         except CallSyntaxError as error:
             return RawTurn(problem=str(error), num_calls=self._num_opens)
         if len(calls) > self.max_calls:
-            return self._several(len(calls))
+            return self._reject_several_calls(len(calls))
         return RawTurn(parts=(text, *calls), num_calls=len(calls))
 
-    def _several(self, count: int) -> RawTurn:
+    def _reject_several_calls(self, count: int) -> RawTurn:
         return RawTurn(problem=several_calls_message(count, self.max_calls), num_calls=count)
 
     def _take_tag(self, tag: str, deltas: list[TextDelta]) -> None:
         if tag == self.grammar.open:
-            # A second call inside the first is misplaced, unless a call ends where the next one starts.
+            # A call inside another is an error, unless the syntax has no closing tag.
             self._is_misplaced |= self._is_open and bool(self.grammar.close)
             self._num_opens += 1
             self._is_open, self._num_brackets = True, 0
@@ -128,7 +128,7 @@ class TaggedParser:
             deltas.append(TextDelta(PartKind.CALL, piece))
 
     def _take_body(self, piece: str) -> None:
-        """Keep a piece of a call, up to the first that has one bracket too many: the decoder refuses it."""
+        """Append a piece of a call until it exceeds `MAX_BRACKETS`; the decoder then rejects the call."""
         if self._num_opens > self.max_calls or self._num_brackets > MAX_BRACKETS:
             return
         self._num_brackets += piece.count("[") + piece.count("{")

@@ -1,6 +1,6 @@
-"""The benchmarks, one short file each: rows of the official files as `Question`s.
+"""Benchmarks, one module each: rows of the official files as `Question`s.
 
-A further file of this package registers itself. The imports set the order of `eval --list`.
+A new module of this package registers itself. The imports set the order of `eval --list`.
 """
 
 import re
@@ -12,7 +12,7 @@ from pixel_reasoner.evals.benchmarks import vstar, hrbench, tallyqa, docvqa, cha
 from pixel_reasoner.evals.benchmarks import mvbench, treebench, visualprobe  # isort: skip
 from pixel_reasoner.evals.benchmarks import mme_realworld, blink, videomme, neutral, tsv  # isort: skip
 
-__all__ = ["BENCHMARKS", "as_markdown", "get_benchmark", "in_page"]
+__all__ = ["BENCHMARKS", "as_markdown", "get_benchmark", "insert_table"]
 _FIRST = (
     *(vstar, hrbench, tallyqa, docvqa, chartqa, mvbench, treebench, visualprobe),
     *(mme_realworld, blink, videomme, neutral, tsv),
@@ -20,10 +20,10 @@ _FIRST = (
 
 
 def get_benchmark(name: str) -> Benchmark:
-    """Return the benchmark of a name. PixelWorld, which is generated, is a source and not among them.
+    """Return the benchmark of a name. PixelWorld is generated and not included: it is a source.
 
     Raises:
-        UnknownNameError: there is none; the nearest names are listed.
+        UnknownNameError: no such benchmark; the nearest names are listed.
     """
     try:
         return BENCHMARKS.get(name)
@@ -31,7 +31,7 @@ def get_benchmark(name: str) -> Benchmark:
         raise UnknownNameError(
             expected=f"a task: pixelworld, {', '.join(BENCHMARKS)}",
             got=repr(name),
-            fix=f"{error.fix}; `pixel-reasoner eval --list` says what they are",
+            fix=f"{error.fix}; `pixel-reasoner eval --list` describes them",
         ) from error
 
 
@@ -41,7 +41,7 @@ MARKS = "<!-- tasks -->", "<!-- end of tasks -->"
 
 
 def as_markdown() -> str:
-    """Return the benchmarks as a table."""
+    """Return the benchmarks as a Markdown table."""
     header = ["task", "measures", "files below `--data`", "rows", "metric", "not included"]
     rows = [header, ["---"] * len(header)]
     for name, one in BENCHMARKS.items():
@@ -50,8 +50,8 @@ def as_markdown() -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def in_page(page: str) -> str:
-    """Return a page with the table between its marks."""
+def insert_table(page: str) -> str:
+    """Return a page with the table inserted between its markers."""
     before, _, rest = page.partition(MARKS[0])
     _, _, after = rest.partition(MARKS[1])
     return f"{before}{MARKS[0]}\n{as_markdown()}\n{MARKS[1]}{after}"

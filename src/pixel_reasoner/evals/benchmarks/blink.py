@@ -1,6 +1,7 @@
-"""BLINK (arXiv 2404.12390): perception that people do within a blink; up to four pictures a question.
+"""BLINK (arXiv 2404.12390): perception tasks that people solve within a blink; up to four pictures per question.
 
-`prompt` of a row numbers the options and speaks of the pictures; where it is missing, it is put together from `question` and `choices`.
+`prompt` of a row numbers the options and refers to the pictures. If it is missing, it is built from `question` and
+`choices`.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from typing import Any
 from pixel_reasoner.evals.benchmark import Benchmark, RowDraft, register_benchmarks
 from pixel_reasoner.evals.readers import choice, files_below, question
 from pixel_reasoner.schema.question import Question
-from pixel_reasoner.sources.cells import has_values, is_missing, lettered, optional_text
-from pixel_reasoner.sources.pictures import saved_cell
+from pixel_reasoner.sources.cells import check_values, is_missing, letter_options, optional_text
+from pixel_reasoner.sources.pictures import save_cell_picture
 from pixel_reasoner.sources.rows import RowError, SkippedRow, parquet_rows
 
 PICTURES = tuple(f"image_{number}" for number in range(1, 10))
@@ -32,11 +33,11 @@ def read(data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
 
 
 def _question(row: dict[str, Any], media: Path) -> Question:
-    has_values(row, ("idx", "question", "answer"))
-    pictures = [saved_cell(row[name], media) for name in PICTURES if row.get(name)]
+    check_values(row, ("idx", "question", "answer"))
+    pictures = [save_cell_picture(row[name], media) for name in PICTURES if row.get(name)]
     if not pictures:
         raise RowError("missing_picture", "expected image_1, image_2, ...")
-    fields = choice(row["question"], lettered(row["choices"] or ()), row["answer"])
+    fields = choice(row["question"], letter_options(row["choices"] or ()), row["answer"])
     if not is_missing(row.get("prompt")):
         fields["text"] = row["prompt"].strip()
     return question(
@@ -50,7 +51,7 @@ def _question(row: dict[str, Any], media: Path) -> Question:
 register_benchmarks(
     Benchmark(
         name="blink",
-        measures="14 tasks of perception, several pictures a question",
+        measures="14 tasks of perception, several pictures per question",
         files="<task>/val*.parquet for each of 14 tasks",
         rows="1,901 (validation)",
         metric="accuracy",

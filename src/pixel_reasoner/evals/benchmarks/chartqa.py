@@ -1,6 +1,7 @@
-"""ChartQA (arXiv 2203.10244): questions about charts, by people and by machine; relaxed accuracy.
+"""ChartQA (arXiv 2203.10244): human-written and machine-generated questions about charts; relaxed accuracy.
 
-Two layouts are read: the official `test_human.json` and `test_augmented.json` with the pictures in `png`, and the parquet files of lmms-lab/ChartQA.
+Two layouts: the official `test_human.json` and `test_augmented.json` with the pictures in `png`, and the parquet files
+of lmms-lab/ChartQA.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ from pixel_reasoner.evals.benchmark import Benchmark, RowDraft, register_benchma
 from pixel_reasoner.evals.readers import (
     SHORT,
     files_below,
-    found,
+    find_media_file,
     image,
     json_rows,
     question,
 )
 from pixel_reasoner.schema.question import MediaItem, Question
-from pixel_reasoner.sources.cells import answers_of, has_values, is_missing, text_of
-from pixel_reasoner.sources.pictures import saved_cell
+from pixel_reasoner.sources.cells import answers_of, check_values, is_missing, text_of
+from pixel_reasoner.sources.pictures import save_cell_picture
 from pixel_reasoner.sources.rows import SkippedRow, parquet_rows
 
 
@@ -33,7 +34,7 @@ def read(data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
             for number, row in enumerate(rows):
                 kind = "" if is_missing(row["type"]) else str(row["type"]).removesuffix("_test")
                 about = (kind, f"{path.stem}-{number}", row["question"], row["answer"])
-                picture = partial(saved_cell, row["image"], media)
+                picture = partial(save_cell_picture, row["image"], media)
                 yield RowDraft(f"{path.name}, row {number}", partial(_question, *about, picture))
             continue
         kind = path.stem.removeprefix("test_")
@@ -42,13 +43,13 @@ def read(data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
 
 
 def _of_json(kind: str, number: int, row: dict[str, Any], path: Path) -> Question:
-    has_values(row, ("imgname", "query", "label"))
+    check_values(row, ("imgname", "query", "label"))
     picture = partial(_file, path.parent, text_of(row["imgname"], "imgname"))
     return _question(kind, f"{kind}-{number}", row["query"], row["label"], picture)
 
 
 def _file(folder: Path, name: str) -> MediaItem:
-    return image(found(folder, name, "png"))
+    return image(find_media_file(folder, name, "png"))
 
 
 def _question(kind: str, name: str, text: Any, answer: Any, picture: Any) -> Question:
@@ -65,7 +66,7 @@ def _question(kind: str, name: str, text: Any, answer: Any, picture: Any) -> Que
 register_benchmarks(
     Benchmark(
         name="chartqa",
-        measures="reading values off charts and reasoning with them",
+        measures="values of charts, and reasoning with them",
         files="test/test_human.json, test/test_augmented.json and test/png, or data/test*.parquet",
         rows="2,500",
         metric="relaxed accuracy (5 %)",

@@ -1,7 +1,8 @@
-"""DocVQA (arXiv 2007.00398) and InfographicsVQA (arXiv 2104.12756): what a page says; ANLS.
+"""DocVQA (arXiv 2007.00398) and InfographicsVQA (arXiv 2104.12756): contents of pages; ANLS.
 
-Two layouts are read: the official JSON (`data`: a list) with the pictures beside it, and the parquet files of lmms-lab/DocVQA. The answers of the test splits are kept
-by the organisers: their rows are dropped as `no_answer`.
+Two layouts: the official JSON (`data`: a list) with the pictures next to it, and the parquet files of lmms-lab/DocVQA.
+The answers
+of the test splits are not public: their rows are dropped as `no_answer`.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from pixel_reasoner.evals.benchmark import Benchmark, RowDraft, register_benchma
 from pixel_reasoner.evals.readers import (
     SHORT,
     files_below,
-    found,
+    find_media_file,
     image,
     json_rows,
     question,
 )
 from pixel_reasoner.schema.question import MediaItem, Question
-from pixel_reasoner.sources.cells import answers_of, has_values, is_missing, text_of
-from pixel_reasoner.sources.pictures import saved_cell
+from pixel_reasoner.sources.cells import answers_of, check_values, is_missing, text_of
+from pixel_reasoner.sources.pictures import save_cell_picture
 from pixel_reasoner.sources.rows import RowError, SkippedRow, parquet_rows
 
 PLACES = ("images", "documents", "infographicsvqa_images", "infographicsVQA_images")
@@ -36,7 +37,7 @@ def read(
         if path.suffix == ".parquet":
             columns = ("questionId", "question", "answers", "image")
             for row in parquet_rows(path, columns, ("answer_type", "question_types"), at_once=16):
-                picture = partial(saved_cell, row["image"], media)
+                picture = partial(save_cell_picture, row["image"], media)
                 yield RowDraft(f"row {row['questionId']}", partial(_question, name, row, picture))
             continue
         for row in json_rows(path, "data"):
@@ -47,12 +48,12 @@ def read(
 def _file(folder: Path, row: dict[str, Any]) -> MediaItem:
     for key in ("image_local_name", "image"):
         if not is_missing(row.get(key)):
-            return image(found(folder, text_of(row[key], key), *PLACES))
+            return image(find_media_file(folder, text_of(row[key], key), *PLACES))
     raise RowError("missing_keys", "expected image_local_name or image")
 
 
 def _question(name: str, row: dict[str, Any], picture: Any) -> Question:
-    has_values(row, ("questionId", "question"))
+    check_values(row, ("questionId", "question"))
     answers = row.get("answers")
     if is_missing(answers) or answers == []:
         raise RowError("no_answer", "the answers of this split are not public")
@@ -71,7 +72,7 @@ register_benchmarks(
     Benchmark(
         name="infographicsvqa",
         measures="reading and reasoning over infographics",
-        files="infographicsVQA_val*.json with the pictures beside it, or InfographicVQA/validation*.parquet",
+        files="infographicsVQA_val*.json with the pictures next to it, or InfographicVQA/validation*.parquet",
         rows="2,801 (validation)",
         metric="ANLS",
         read=partial(read, "infographicsvqa", "infographicsVQA_val*.json", "InfographicVQA"),
@@ -81,7 +82,7 @@ register_benchmarks(
     Benchmark(
         name="docvqa",
         measures="reading scanned documents",
-        files="val_v1.0*.json with the pictures beside it, or DocVQA/validation*.parquet",
+        files="val_v1.0*.json with the pictures next to it, or DocVQA/validation*.parquet",
         rows="5,349 (validation)",
         metric="ANLS",
         read=partial(read, "docvqa", "val_v1.0*.json", "DocVQA"),

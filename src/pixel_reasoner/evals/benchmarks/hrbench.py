@@ -1,7 +1,8 @@
-"""HR-Bench (arXiv 2408.15556): pictures of 4K and 8K, each question asked four times with its options in turn.
+"""HR-Bench (arXiv 2408.15556): 4K and 8K pictures, each question asked four times with rotated options.
 
-The official figure is the mean over the four cycles of the accuracy within each; `labels["cycle"]` tells them apart, and rows of one picture are one
-cluster. Base64 pictures of 8K are decoded one row at a time.
+The official metric is the mean of the accuracies within each of the four cycles. `labels["cycle"]` contains the cycle,
+and rows
+of one picture are one cluster. Base64 pictures of 8K are decoded one row at a time.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from pixel_reasoner.evals.readers import (
     tsv_rows,
 )
 from pixel_reasoner.schema.question import Question
-from pixel_reasoner.sources.cells import has_values, text_of
-from pixel_reasoner.sources.pictures import saved_base64
+from pixel_reasoner.sources.cells import check_values, text_of
+from pixel_reasoner.sources.pictures import save_base64_picture
 from pixel_reasoner.sources.rows import SkippedRow, parquet_rows
 
 COLUMNS = ("index", "question", "answer", "category", "A", "B", "C", "D", "cycle_category", "image")
@@ -41,10 +42,10 @@ def read(size: str, data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
 
 
 def _question(size: str, media: Path, row: dict[str, Any]) -> Question:
-    has_values(row, ("index", "question", "answer", "category", "cycle_category"))
+    check_values(row, ("index", "question", "answer", "category", "cycle_category"))
     return question(
         id=f"hrbench-{size}-{row['index']}",
-        media=(saved_base64(row["image"], media),),
+        media=(save_base64_picture(row["image"], media),),
         category=text_of(row["category"], "category"),
         labels={"cycle": text_of(row["cycle_category"], "cycle_category")},
         **choice(row["question"], columns(row), row["answer"]),
@@ -55,7 +56,7 @@ register_benchmarks(
     *(
         Benchmark(
             name=f"hrbench-{size}",
-            measures=f"details of {size.upper()} pictures: of one thing (single) and of several (cross)",
+            measures=f"details of {size.upper()} pictures: of one object (single) and of several (cross)",
             files=f"hr_bench_{size}.tsv or hr_bench_{size}.parquet",
             rows="800 (200 questions in 4 cycles)",
             metric="accuracy, mean of the cycles",

@@ -16,8 +16,8 @@ from pixel_reasoner.evals.readers import (
     tsv_rows,
 )
 from pixel_reasoner.schema.question import Question
-from pixel_reasoner.sources.cells import has_values, lettered, optional_text
-from pixel_reasoner.sources.pictures import saved_cell
+from pixel_reasoner.sources.cells import check_values, letter_options, optional_text
+from pixel_reasoner.sources.pictures import save_cell_picture
 from pixel_reasoner.sources.rows import SkippedRow, parquet_rows
 
 PARQUET = ("index", "bytes", "question", "multi-choice options", "answer", "category")
@@ -38,15 +38,15 @@ def read(
 
 
 def _question(name: str, media: Path, row: dict[str, Any]) -> Question:
-    has_values(row, ("index", "question", "answer"))
+    check_values(row, ("index", "question", "answer"))
     listed = row.get("multi-choice options")
     if isinstance(listed, str):
         listed = [line for line in listed.splitlines() if line.strip()]
-    options = lettered(listed) if listed else columns(row)
+    options = letter_options(listed) if listed else columns(row)
     domain = optional_text(row.get("l2-category"), "l2-category")
     return question(
         id=f"{name}-{row['index']}",
-        media=(saved_cell(row.get("bytes", row.get("image")), media),),
+        media=(save_cell_picture(row.get("bytes", row.get("image")), media),),
         category=optional_text(row["category"], "category"),
         labels={"domain": domain} if domain else {},
         **choice(row["question"], options, row["answer"]),

@@ -1,6 +1,7 @@
-"""MVBench (arXiv 2311.17005): 20 tasks about short clips. Some ask about a part of a clip; some clips are folders of frames.
+"""MVBench (arXiv 2311.17005): 20 tasks about short clips. Some tasks use a part of a clip; some clips are folders of frames.
 
-Videos of `fine_grained_pose` (NTU RGB+D) have to be asked for at their owners; without them its 200 rows are dropped as `missing_file`.
+Videos of `fine_grained_pose` (NTU RGB+D) are available from their owners on request. Without them its 200 rows are
+dropped as `missing_file`.
 """
 
 from __future__ import annotations
@@ -14,13 +15,19 @@ from pixel_reasoner.evals.benchmark import Benchmark, RowDraft, register_benchma
 from pixel_reasoner.evals.readers import (
     choice,
     files_below,
+    index_files,
     json_rows,
-    names_below,
     question,
 )
 from pixel_reasoner.files import path_exists
 from pixel_reasoner.schema.question import MediaItem, Question
-from pixel_reasoner.sources.cells import has_values, is_missing, lettered, number_of, text_of
+from pixel_reasoner.sources.cells import (
+    check_values,
+    is_missing,
+    letter_options,
+    number_of,
+    text_of,
+)
 from pixel_reasoner.sources.rows import RowError, SkippedRow
 
 BOUNDED = (
@@ -32,7 +39,7 @@ BOUNDED = (
 )
 """tasks about a part of a clip, from `start` to `end`"""
 FRAMES_FPS = 3.0
-"""of the folders of frames (TVQA)"""
+"""frame rate of the folders of frames (TVQA)"""
 FOLDERS = {
     "action_sequence": "star/Charades_v1_480",
     "action_prediction": "star/Charades_v1_480",
@@ -55,7 +62,7 @@ FOLDERS = {
     "episodic_reasoning": "tvqa/frames_fps3_hq",
     "counterfactual_inference": "clevrer/video_validation",
 }
-"""where the official archives put a task's videos, below `video`"""
+"""folder of a task's videos in the official archives, below `video`"""
 
 
 def read(data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
@@ -69,12 +76,12 @@ def read(data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
 
 
 def _question(task: str, number: int, row: dict[str, Any], data: Path) -> Question:
-    has_values(row, ("video", "question", "candidates", "answer"))
+    check_values(row, ("video", "question", "candidates", "answer"))
     return question(
         id=f"mvbench-{task}-{number}",
         media=(_clip(task, row, data),),
         category=task,
-        **choice(row["question"], lettered(row["candidates"]), row["answer"], given="text"),
+        **choice(row["question"], letter_options(row["candidates"]), row["answer"], given="text"),
     )
 
 
@@ -92,12 +99,12 @@ def _clip(task: str, row: dict[str, Any], data: Path) -> MediaItem:
 
 
 def _where(task: str, name: str, data: Path) -> Path:
-    """A clip where the official archives put it, or else anywhere below the folder."""
+    """Return the path of a clip: at its official place, or else anywhere below the folder."""
     for place in ("video", "."):
         path = data / place / FOLDERS.get(task, "") / name
         if path_exists(path):
             return path
-    anywhere = names_below(data).get(Path(name).name)
+    anywhere = index_files(data).get(Path(name).name)
     if anywhere is None:
         raise RowError(
             "missing_file", f"expected video/{FOLDERS.get(task, task)}/{name} below {data}"

@@ -1,4 +1,4 @@
-"""Own questions: own rows (`sources.jsonl`, `sources.tables`), and the `*-EvalData-PixelReasoner` parquet sets of the released evaluation."""
+"""Own questions: own rows (`sources.jsonl`, `sources.tables`), and the upstream evaluation sets (`*-EvalData-PixelReasoner` parquet)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pixel_reasoner.sources.tables import is_saved_dataset
 
 
 def read_jsonl(data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
-    """Yield the own rows of a folder: JSONL or Parquet files, or a data set that `datasets` saved."""
+    """Yield the own rows of a folder: JSONL or Parquet files, or a saved `datasets` data set."""
     paths = [data] if is_saved_dataset(data) else files_below(data, "*.jsonl", "*.parquet")
     for path in paths:
         yield from map(_draft, read_questions(path, media))
@@ -32,16 +32,16 @@ def _draft(row: Row) -> RowDraft | SkippedRow:
 register_benchmarks(
     Benchmark(
         name="jsonl",
-        measures="whatever the file asks",
-        files="*.jsonl or *.parquet: own rows, or questions as this project writes them",
+        measures="your own questions",
+        files="*.jsonl or *.parquet: own rows, or questions in this project's format",
         rows="any",
         metric="by each row's answer_type",
         read=read_jsonl,
     ),
     Benchmark(
         name="released",
-        measures="V*, TallyQA, InfographicsVQA or MVBench as the released code evaluated them",
-        files="<name>.parquet with its pictures unpacked beside it",
+        measures="V*, TallyQA, InfographicsVQA or MVBench as the upstream code evaluates them",
+        files="<name>.parquet with its pictures unpacked next to it",
         rows="V* 191, TallyQA 3,200, InfographicsVQA and MVBench as published",
         metric="accuracy",
         read=read_released,

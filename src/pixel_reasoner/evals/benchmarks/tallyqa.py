@@ -1,4 +1,4 @@
-"""TallyQA (arXiv 1810.12440): counting in photographs. Complex questions need more than detecting a kind of thing."""
+"""TallyQA (arXiv 1810.12440): counting in photographs. Complex questions need more than object detection."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from pixel_reasoner.evals.benchmark import Benchmark, RowDraft, register_benchmarks
-from pixel_reasoner.evals.readers import files_below, found, image, json_rows, question
+from pixel_reasoner.evals.readers import files_below, find_media_file, image, json_rows, question
 from pixel_reasoner.schema.question import Question
-from pixel_reasoner.sources.cells import answers_of, has_values, optional_text, text_of
+from pixel_reasoner.sources.cells import answers_of, check_values, optional_text, text_of
 from pixel_reasoner.sources.rows import RowError, SkippedRow
 
 
 def read(simple: bool, data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
-    """Yield the rows of `test.json`; pictures of Visual Genome and COCO lie in the folders that rows name."""
+    """Yield the rows of `test.json`. Pictures of Visual Genome and COCO are in the folders that rows name."""
     del media
     for path in files_below(data, "test.json", "*test*.json"):
         for number, row in enumerate(json_rows(path), start=1):
@@ -24,14 +24,18 @@ def read(simple: bool, data: Path, media: Path) -> Iterator[RowDraft | SkippedRo
 
 
 def _question(row: dict[str, Any], folder: Path) -> Question:
-    has_values(row, ("image", "answer", "question", "question_id"))
+    check_values(row, ("image", "answer", "question", "question_id"))
     if "issimple" not in row and "is_simple" not in row:
         raise RowError("missing_keys", f"expected issimple; got {' '.join(row)}")
     return question(
         id=f"tallyqa-{row['question_id']}",
         text=f"{text_of(row['question'], 'question')}\nAnswer the question using a single number.",
         media=(
-            image(found(folder, text_of(row["image"], "image"), "images", "VisualGenome", "coco")),
+            image(
+                find_media_file(
+                    folder, text_of(row["image"], "image"), "images", "VisualGenome", "coco"
+                )
+            ),
         ),
         answer=answers_of(row["answer"]),
         answer_type="integer",
@@ -44,7 +48,7 @@ register_benchmarks(
         Benchmark(
             name=f"tallyqa-{kind}",
             measures=f"counting, {kind} questions",
-            files="test.json, and the pictures below it as rows name them",
+            files="test.json, and the pictures below it at the paths in the rows",
             rows=rows,
             metric="accuracy of the exact count",
             read=partial(read, kind == "simple"),

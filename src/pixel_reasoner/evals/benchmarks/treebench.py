@@ -1,7 +1,8 @@
-"""TreeBench (arXiv 2507.07999): traceable evidence; every question has the boxes of what it is about.
+"""TreeBench (arXiv 2507.07999): traceable evidence; every question has the boxes of its target objects.
 
-Beside accuracy the official figure is the mean IoU of boxes: here of the regions that were zoomed into, or of `<box>[x1,y1,x2,y2]</box>` in the text where none was
-(`stats.mean_iou`).
+The official metrics are accuracy and the mean IoU of boxes: here boxes of zoomed regions, or else of
+`<box>[x1,y1,x2,y2]</box>` in
+the text (`stats.mean_iou`).
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from pixel_reasoner.media.images import image_size
 from pixel_reasoner.schema.question import Evidence, Question
 from pixel_reasoner.schema.settings import DEFAULT_MEDIA_LIMITS
 from pixel_reasoner.sources.boxes import box_of
-from pixel_reasoner.sources.cells import has_values, lettered, list_in
-from pixel_reasoner.sources.pictures import saved_base64
+from pixel_reasoner.sources.cells import check_values, letter_options, parse_list
+from pixel_reasoner.sources.pictures import save_base64_picture
 from pixel_reasoner.sources.rows import RowError, SkippedRow
 
 COLUMNS = ("index", "image", "question", "answer", "category", "target_instances")
@@ -37,8 +38,8 @@ def read(data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
 
 
 def _question(media: Path, row: dict[str, str]) -> Question:
-    has_values(row, ("index", "question", "answer"))
-    picture = saved_base64(row["image"], media)
+    check_values(row, ("index", "question", "answer"))
+    picture = save_base64_picture(row["image"], media)
     options = columns(row) or _listed(row.get("multi-choice options", ""))
     size = image_size(Path(picture.path), DEFAULT_MEDIA_LIMITS)
     boxes = _parsed(row["target_instances"], "target_instances")
@@ -53,12 +54,12 @@ def _question(media: Path, row: dict[str, str]) -> Question:
 
 def _listed(text: str) -> dict[str, str]:
     if text.lstrip().startswith("["):
-        return lettered(_parsed(text, "multi-choice options"))
-    return lettered(line for line in text.splitlines() if line.strip())
+        return letter_options(_parsed(text, "multi-choice options"))
+    return letter_options(line for line in text.splitlines() if line.strip())
 
 
 def _parsed(text: str, name: str) -> list[Any]:
-    value = list_in(text) if text.strip() else []
+    value = parse_list(text) if text.strip() else []
     if value is None:
         raise RowError("bad_value", f"{name}: expected a list; got {text[:80]}")
     return value

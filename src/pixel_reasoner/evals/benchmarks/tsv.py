@@ -1,6 +1,6 @@
-"""Any TSV as VLMEvalKit reads it: index, image (base64, or the index of a row that has it) or image_path, question, options A, B, ... (to Z), answer.
+"""Any TSV in VLMEvalKit's format: index, image (base64, or the index of a row that has it) or image_path, question, options A, B, ... (to Z), answer.
 
-A row with options is a choice, one whose answer is a whole number a count, any other a text.
+A row with options is a choice, a row with a whole number as answer is a count, any other row is a text.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pixel_reasoner.evals.readers import (
     choice,
     columns,
     files_below,
-    found,
+    find_media_file,
     image,
     question,
     tsv_rows,
@@ -22,20 +22,23 @@ from pixel_reasoner.evals.readers import (
 from pixel_reasoner.schema.question import MediaItem, Question
 from pixel_reasoner.sources.cells import (
     answers_of,
-    has_values,
-    list_in,
-    missing,
+    check_values,
+    missing_value_error,
+    parse_list,
     text_of,
 )
-from pixel_reasoner.sources.pictures import saved_base64
+from pixel_reasoner.sources.pictures import save_base64_picture
 from pixel_reasoner.sources.rows import RowError, SkippedRow
 
 INDEX_LENGTH = 64
-"""an `image` cell that is shorter is the index of another row"""
+"""minimum length of an image; a shorter `image` cell is the index of another row"""
 
 
 def read(data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
-    """Yield the rows of all TSV files of a folder. A row may show another one's picture, so each is written as it is read."""
+    """Yield the rows of all TSV files of a folder.
+
+    A row may refer to another row's picture, so pictures are written immediately.
+    """
     for path in files_below(data, "*.tsv"):
         seen: dict[str, tuple[MediaItem, ...]] = {}
         for number, row in enumerate(tsv_rows(path, ("index", "question")), start=1):
@@ -48,12 +51,12 @@ def read(data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
             except RowError as error:
                 yield SkippedRow(where, error.reason, str(error))
                 continue
-            row.pop("image", None)  # a draft holds no pixels
+            row.pop("image", None)  # a draft contains no pixels
             yield RowDraft(where, partial(_question, row, path.stem, pictures))
 
 
 def _question(row: dict[str, str], name: str, pictures: tuple[MediaItem, ...]) -> Question:
-    has_values(row, ("index", "question"))
+    check_values(row, ("index", "question"))
     options = columns(row)
     hint = f"{row['hint']}\n" if row.get("hint") not in (None, "", "nan") else ""
     answers = _answers(row)
@@ -75,11 +78,11 @@ def _question(row: dict[str, str], name: str, pictures: tuple[MediaItem, ...]) -
 
 
 def _answers(row: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the accepted answers of a row: its cell, or those of a list in it."""
+    """Return the accepted answers of a row: its cell, or the items of a list in the cell."""
     cell = row.get("answer", "").strip()
     if not cell or cell == "nan":
-        raise missing("answer")
-    listed = list_in(cell)
+        raise missing_value_error("answer")
+    listed = parse_list(cell)
     return answers_of(cell if listed is None else listed)
 
 
@@ -89,17 +92,17 @@ def _pictures(
     cell = row.get("image", "")
     if not cell and row.get("image_path"):
         names = _several(row["image_path"])
-        return tuple(image(found(folder, name, "images")) for name in names)
+        return tuple(image(find_media_file(folder, name, "images")) for name in names)
     if cell and len(cell) < INDEX_LENGTH and cell in seen:
         return seen[cell]
-    return tuple(saved_base64(one, media) for one in _several(cell))
+    return tuple(save_base64_picture(one, media) for one in _several(cell))
 
 
 def _several(cell: str) -> list[str]:
-    """Return the items of a cell that is a list, or the cell."""
+    """Return the items of a cell that is a list, or the cell itself."""
     if not cell.startswith("["):
         return [cell]
-    listed = list_in(cell)
+    listed = parse_list(cell)
     if listed is None:
         raise RowError("bad_value", f"expected a list; got {cell[:80]}")
     if not listed:
@@ -110,8 +113,8 @@ def _several(cell: str) -> list[str]:
 register_benchmarks(
     Benchmark(
         name="tsv",
-        measures="whatever the file asks",
-        files="*.tsv, as VLMEvalKit has them",
+        measures="your own questions",
+        files="*.tsv in VLMEvalKit's format",
         rows="any",
         metric="accuracy",
         read=read,

@@ -11,14 +11,20 @@ from pixel_reasoner.evals.benchmark import Benchmark, RowDraft, register_benchma
 from pixel_reasoner.evals.readers import choice, files_below, question
 from pixel_reasoner.files import path_exists
 from pixel_reasoner.schema.question import MediaItem, Question
-from pixel_reasoner.sources.cells import has_values, is_missing, lettered, optional_text, text_of
+from pixel_reasoner.sources.cells import (
+    check_values,
+    is_missing,
+    letter_options,
+    optional_text,
+    text_of,
+)
 from pixel_reasoner.sources.rows import RowError, SkippedRow, parquet_rows
 
 SUFFIXES = (".mp4", ".MP4", ".mkv", ".webm")
 
 
 def read(data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
-    """Yield the rows of the parquet file; videos as `data/<videoID>.mp4`."""
+    """Yield the rows of the parquet file; videos are `data/<videoID>.mp4`."""
     del media
     for path in files_below(data, "videomme/test*.parquet", "test*.parquet"):
         needed = ("videoID", "question", "options", "answer")
@@ -28,7 +34,7 @@ def read(data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
 
 
 def _question(number: int, row: dict[str, Any], data: Path) -> Question:
-    has_values(row, ("videoID", "question", "answer"))
+    check_values(row, ("videoID", "question", "answer"))
     name = text_of(row["videoID"], "videoID")
     places = [
         data / below / f"{name}{end}" for below in ("data", "videos", ".") for end in SUFFIXES
@@ -46,7 +52,7 @@ def _question(number: int, row: dict[str, Any], data: Path) -> Question:
         media=(MediaItem(kind="video", path=str(path)),),
         category=optional_text(row.get("duration"), "duration"),
         labels=labels,
-        **choice(row["question"], lettered(row["options"] or ()), row["answer"]),
+        **choice(row["question"], letter_options(row["options"] or ()), row["answer"]),
     )
 
 

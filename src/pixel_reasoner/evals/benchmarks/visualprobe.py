@@ -1,6 +1,6 @@
-"""VisualProbe (Mini-o3, arXiv 2509.07969): visual search where one look does not do. Free answers, compared as texts.
+"""VisualProbe (Mini-o3, arXiv 2509.07969): visual search that needs several operations. Free-form answers, compared as texts.
 
-Published figures come from a judge model; an exact comparison is stricter, so the two are not comparable.
+Published results use a judge model. An exact comparison is stricter, so the two are not comparable.
 """
 
 from __future__ import annotations
@@ -12,20 +12,27 @@ from pathlib import Path
 from typing import Any
 
 from pixel_reasoner.evals.benchmark import Benchmark, RowDraft, register_benchmarks
-from pixel_reasoner.evals.readers import SHORT, files_below, found, image, json_rows, question
+from pixel_reasoner.evals.readers import (
+    SHORT,
+    files_below,
+    find_media_file,
+    image,
+    json_rows,
+    question,
+)
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.sources.cells import (
     answers_of,
     is_missing,
     optional_text,
+    strip_placeholders,
     text_of,
-    without_placeholders,
 )
 from pixel_reasoner.sources.rows import RowError, SkippedRow
 
 
 def read(data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
-    """Yield the rows of `val.json`; one folder for each difficulty, or all below one."""
+    """Yield the rows of `val.json`, from one folder per difficulty or all below one."""
     del media
     for path in files_below(data, "val.json", "*/val.json"):
         for number, row in enumerate(json_rows(path), start=1):
@@ -41,9 +48,10 @@ def _question(number: int, row: dict[str, Any], path: Path) -> Question:
     kind = level[0].lower() if level else ""
     return question(
         id=f"visualprobe-{kind or path.parent.name}-{optional_text(row.get('doc_id'), 'doc_id') or number}",
-        text=without_placeholders(text_of(text, "question"), len(pictures)).strip() + SHORT,
+        text=strip_placeholders(text_of(text, "question"), len(pictures)).strip() + SHORT,
         media=tuple(
-            image(found(path.parent, text_of(one, "images"), "data", "images")) for one in pictures
+            image(find_media_file(path.parent, text_of(one, "images"), "data", "images"))
+            for one in pictures
         ),
         answer=answers_of(answer),
         category=kind,
@@ -60,7 +68,7 @@ def _first(row: dict[str, Any], *names: str) -> Any:
 register_benchmarks(
     Benchmark(
         name="visualprobe",
-        measures="visual search that takes several looks: easy, medium and hard",
+        measures="visual search that needs several operations: easy, medium and hard",
         files="val.json and data/*.jpg, or one folder with both for each difficulty",
         rows="141 easy, 268 medium, 106 hard",
         metric="exact match (published: a judge model)",

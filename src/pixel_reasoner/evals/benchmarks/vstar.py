@@ -1,7 +1,9 @@
-"""V* Bench (arXiv 2312.14135): details of high-resolution photographs, and how two small things stand to each other.
+"""V* Bench (arXiv 2312.14135): attributes and relative positions of small objects in high-resolution photographs.
 
-Two layouts are read: `test_questions.jsonl` beside the folders of pictures, or the folders alone, where each picture has a JSON file
-with `question`, `options` (the first is right) and boxes. There the options are shuffled, with a seed of the picture's own name.
+Two layouts: `test_questions.jsonl` next to the folders of pictures, or the folders alone with a JSON file per picture:
+`question`,
+`options` (the first is right) and boxes. In the second layout the options are shuffled, with the picture's name as
+seed.
 """
 
 from __future__ import annotations
@@ -14,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from pixel_reasoner.evals.benchmark import Benchmark, RowDraft, register_benchmarks
-from pixel_reasoner.evals.readers import choice, files_below, found, image, question
+from pixel_reasoner.evals.readers import choice, files_below, find_media_file, image, question
 from pixel_reasoner.files import numbered_lines
 from pixel_reasoner.media.images import image_size
 from pixel_reasoner.schema.question import Evidence, Question
 from pixel_reasoner.schema.settings import DEFAULT_MEDIA_LIMITS
 from pixel_reasoner.sources.boxes import box_of
-from pixel_reasoner.sources.cells import has_values, lettered, text_of
+from pixel_reasoner.sources.cells import check_values, letter_options, text_of
 from pixel_reasoner.sources.rows import RowError, SkippedRow, json_object
 
 FOLDERS = ("direct_attributes", "relative_position")
@@ -41,8 +43,8 @@ def read(data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
 
 def _of_line(line: str, folder: Path) -> Question:
     row = json_object(line)
-    has_values(row, ("question_id", "image", "text", "category", "label"))
-    path = found(folder, text_of(row["image"], "image"))
+    check_values(row, ("question_id", "image", "text", "category", "label"))
+    path = find_media_file(folder, text_of(row["image"], "image"))
     text, *listed = re.split(r"\n?\s*\(([A-Z])\)\s*", row["text"])
     options = dict(zip(listed[::2], listed[1::2], strict=True))
     if len(options) < len(listed) // 2:
@@ -63,13 +65,13 @@ def _of_line(line: str, folder: Path) -> Question:
 
 def _of_picture(notes: Path) -> Question:
     row = json_object(notes.read_text(encoding="utf-8-sig"))
-    has_values(row, ("question", "options"))
+    check_values(row, ("question", "options"))
     path = next((p for p in sorted(notes.parent.glob(f"{notes.stem}.*")) if p != notes), None)
     if path is None:
-        raise RowError("missing_file", f"a picture beside {notes.name}")
+        raise RowError("missing_file", f"expected a picture next to {notes.name}; got none")
     options = [text_of(option, "options") for option in row["options"]]
     shuffled = random.Random(f"vstar/{notes.stem}").sample(options, len(options))
-    right = lettered(shuffled)
+    right = letter_options(shuffled)
     return question(
         id=f"vstar-{notes.parent.name}-{notes.stem}",
         media=(image(path),),
@@ -95,8 +97,8 @@ def _evidence(row: dict[str, Any], path: Path) -> Evidence | None:
 register_benchmarks(
     Benchmark(
         name="vstar",
-        measures="small details in high-resolution photographs: attributes, and where two things stand",
-        files="test_questions.jsonl, or only direct_attributes/*.json and relative_position/*.json, beside the pictures",
+        measures="small details in high-resolution photographs: attributes and relative positions",
+        files="test_questions.jsonl, or only direct_attributes/*.json and relative_position/*.json, next to the pictures",
         rows="191",
         metric="accuracy",
         read=read,

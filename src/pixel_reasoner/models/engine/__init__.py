@@ -1,13 +1,13 @@
 """Continuous-batching engine with prefix sharing and a persistent KV cache per conversation.
 
 engine.py        requests in, finished sequences out
-scheduler.py     which sequences are prefilled or decoded next, and which are prefilled together
+scheduler.py     choice between prefill and decode, and batches of sequences to prefill
 sequence.py      one request: ids, images, sampling parameters, logprobs, state
-prefix_cache.py  what earlier sequences prefilled, and which of it a new one can reuse
+prefix_cache.py  KV cache of finished sequences, and lookup of reusable prefixes
 layer_state.py   keys and values of the running sequences
 runner.py        forward passes: vision encoder, prefill, decode
-sampler.py       next tokens, with sampling parameters of each sequence
-families/        what differs between model families; one file each
+sampler.py       sampling of next tokens with per-sequence parameters
+families/        model-specific code, one file per family
 """
 
 from pixel_reasoner.models.engine.engine import Engine, is_supported, unwrap_peft

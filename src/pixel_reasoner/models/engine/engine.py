@@ -1,15 +1,15 @@
 """Continuous-batching engine with prefix sharing and a persistent KV cache per conversation.
 
-    add_request(sequence)   waits until `step` prefills it; what an earlier sequence prefilled is reused
+    add_request(sequence)   queues a sequence until `step` prefills it; cached prefixes are reused
     step()                  prefills waiting sequences or decodes one token for every running sequence
-    cancel(sequence)        at any time between two steps; its slot is free at once
-    clear()                 when the weights have changed
+    cancel(sequence)        at any time between two steps; its slot is free immediately
+    clear()                 after a change of the weights
 
-A sequence is one turn of a conversation: the ids so far, and those that the model generates. Its keys and values are retained
-when it is finished. The next turn starts with its ids and prefills its new tokens only. The prompt of several samples of one question, an
-image that several questions are about, and the system message are prefilled once. A finished sequence leaves the batch at once.
+A sequence is one turn of a conversation: the prompt ids and the generated ids. When it is finished, it leaves the batch
+and its keys and values are retained. The next turn starts with its ids and prefills only its new tokens. Shared prefixes
+are prefilled once: the prompt of several samples of one question, an image in several questions, the system message.
 
-Models of other families run through `generate` of transformers, which prefills the whole conversation in every turn.
+Models of other families use transformers `generate`, which prefills the whole conversation in every turn.
 """
 
 from __future__ import annotations
@@ -24,31 +24,31 @@ from pixel_reasoner.models.engine.layer_state import KVCache
 from pixel_reasoner.models.engine.prefix_cache import BlockIndex, PrefixBlock, PrefixCache
 from pixel_reasoner.models.engine.runner import ModelRunner
 from pixel_reasoner.models.engine.sampler import Sampler, sample
-from pixel_reasoner.models.engine.scheduler import Scheduler, length_batches, split_wave
+from pixel_reasoner.models.engine.scheduler import Scheduler, length_batches, split_by_shared_prefix
 from pixel_reasoner.models.engine.sequence import Sequence, SequenceState
 
 
 def unwrap_peft(model: Any) -> Any:
-    """Return a model without its PEFT wrapper; its LoRA layers stay in it."""
+    """Return a model without its PEFT wrapper. LoRA layers stay in place."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def is_supported(model: Any) -> bool:
-    """Whether the engine handles a model: its family is registered, and its layers are those that the family supports."""
+    """Return whether the engine supports a model: its family is registered and supports all layers."""
     model_type = model.config.model_type
     return model_type in FAMILIES and FAMILIES.get(model_type).supports(model)
 
 
 class Engine:
-    """Generates the continuation of many sequences. One thread at a time may call it.
+    """Continuous-batching engine. Not thread-safe.
 
     Args:
         model: of a supported family.
         image_processor: of this model.
         end_tokens: ids that end a sequence.
-        sampler: chooses the next tokens; by default `sample`, with the parameters of each sequence.
-        max_cache_bytes: limit of the keys and values of retained (finished) sequences; by default a quarter of the memory that
-            is free when the first one is retained. The least recently used are evicted, running sequences never.
+        sampler: samples the next tokens; by default `sample`, with per-sequence parameters.
+        max_cache_bytes: limit of the KV cache of retained (finished) sequences; by default a quarter of the memory that is
+            free when the first sequence is retained. The least recently used are evicted; running sequences never are.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Engine:
 
     @property
     def retained(self) -> tuple[Sequence, ...]:
-        """Finished sequences whose keys and values are cached, the least recently used first."""
+        """Finished sequences in the KV cache, least recently used first."""
         return tuple(self._prefixes.sequences)
 
     @property
@@ -101,19 +101,19 @@ class Engine:
         return sequence in self._prefixes
 
     def num_reusable_tokens(self, sequence: Sequence) -> int:
-        """Return how many of the ids of a new sequence would not be prefilled."""
+        """Return the number of ids of a new sequence that would be reused from the cache."""
         longest = self._prefixes.longest_prefix(sequence)
         shared = self._block_index().longest_block(sequence)
         return max(longest.num_cached if longest else 0, shared[1].num_tokens if shared else 0)
 
     def add_request(self, sequence: Sequence) -> None:
-        """Queue a sequence."""
+        """Add a sequence to the queue."""
         sequence.state = SequenceState.WAITING
         self._scheduler.add(sequence)
 
     @torch.inference_mode()
     def run(self, sequences: abc.Sequence[Sequence]) -> None:
-        """Finish these sequences. Retained sequences that none of them reuses are dropped first."""
+        """Run until these sequences are finished. Retained sequences that none of them reuses are dropped first."""
         index = self._block_index()
         useful = {self._prefixes.longest_prefix(one) for one in sequences}
         useful |= {found[0] for one in sequences if (found := index.longest_block(one))}
@@ -129,8 +129,8 @@ class Engine:
     def step(self) -> list[Sequence]:
         """Prefill waiting sequences or decode one token for every running sequence.
 
-        Returns the sequences that finished. If a prefill raises, for example for lack of memory, the sequences that it
-        was for are cancelled and the others go on.
+        Returns the sequences that finished. If a prefill raises, for example for lack of memory, its sequences are
+        cancelled and the others continue.
         """
         assert self.has_unfinished, "a step needs sequences"
         joining = self._scheduler.next_prefill(len(self._cache.running))
@@ -154,9 +154,9 @@ class Engine:
 
     @torch.inference_mode()
     def cancel(self, sequence: Any) -> bool:
-        """Stop a sequence, given itself or its `id`, whatever its state; frees its slot, and its cache if it is finished.
+        """Stop a sequence (or the sequence with this `id`) in any state. Frees its slot and its cache.
 
-        Returns whether the engine knew it.
+        Returns whether the engine had this sequence.
         """
         known = (*self._scheduler.waiting, *self._cache.running, *self._prefixes.sequences)
         found = [one for one in known if one is sequence or one.id == sequence]
@@ -177,7 +177,7 @@ class Engine:
 
     @torch.inference_mode()
     def clear(self) -> None:
-        """Drop the keys and values of all retained sequences, which changed weights make wrong."""
+        """Drop the keys and values of all retained sequences. Required after a change of the weights."""
         for one in self.retained:
             self._prefixes.drop(one)
         if not self._cache.running:
@@ -206,7 +206,7 @@ class Engine:
         self._free_unused()
 
     def _free_unused(self) -> None:
-        """Free the slots of an idle engine where they take more memory than retained sequences may."""
+        """Free the slots of an idle engine if they exceed the memory limit of retained sequences."""
         if not self._cache.running and self._cache.num_bytes > self._prefixes.max_bytes:
             self._cache.free()
 
@@ -219,7 +219,7 @@ class Engine:
     # --- prefill ---
 
     def _prefill(self, joining: list[Sequence]) -> torch.Tensor:
-        """Return logits after the prompts of new sequences, which then are the last of the batch."""
+        """Prefill new sequences, append them to the batch, and return the logits after their prompts."""
         groups: dict[tuple[Any, ...], list[Sequence]] = {}
         for one in joining:
             groups.setdefault((*one.ids, *(i.digest for i in one.images)), []).append(one)
@@ -233,7 +233,7 @@ class Engine:
         remaining = [group[0] for group in groups.values()]
         while remaining:
             self._share_blocks(remaining)
-            wave, remaining = split_wave(remaining, self.image_token)
+            wave, remaining = split_by_shared_prefix(remaining, self.image_token)
             for batch in length_batches(wave):
                 logits |= zip(batch, self._runner.prefill(batch), strict=True)
         for first, *others in groups.values():
@@ -245,14 +245,14 @@ class Engine:
         return torch.stack([logits[one] for one in joining])
 
     def _reuse_prefix(self, sequence: Sequence) -> None:
-        """Move the keys and values of the longest retained sequence with which this one starts into its slot."""
+        """Move the keys and values of the longest retained prefix of a sequence to its slot."""
         source = self._prefixes.longest_prefix(sequence)
         if source is not None and (tensors := self._prefixes.drop(source)) is not None:
             self._cache.load(tensors, [sequence], source.num_cached)
             sequence.num_cached, sequence.grids = source.num_cached, list(source.grids)
 
     def _share_blocks(self, sequences: abc.Sequence[Sequence]) -> None:
-        """Copy prefix blocks that others have in the cache into the slots of these sequences."""
+        """Copy cached prefix blocks of other sequences to the slots of these sequences."""
         index = self._block_index()
         found: dict[tuple[Sequence, int], tuple[PrefixBlock, list[Sequence]]] = {}
         for one in sequences:

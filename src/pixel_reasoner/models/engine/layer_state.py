@@ -1,8 +1,9 @@
-"""Keys and values of the running sequences, layer by layer.
+"""KV cache of the running sequences, layer by layer.
 
     a layer: (slots, key-value heads, tokens, head dimension); slot n belongs to the n-th running sequence
 
-Slots of running sequences are contiguous, so a decode step reads them as a view. A sequence that leaves is replaced by the last one.
+Slots of running sequences are contiguous, so a decode step uses them as a view. When a sequence leaves, the last sequence
+moves to its slot.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import torch
 from pixel_reasoner.models.engine.sequence import Sequence
 
 CACHE_BLOCK_TOKENS = 128
-"""tokens by which a slot grows"""
+"""growth of a slot, in tokens"""
 
 LayerTensors = list[tuple[torch.Tensor, torch.Tensor]]
 """(key-value heads, tokens, head dimension) keys and values of one sequence, for each layer"""
@@ -34,10 +35,10 @@ class KVCache:
         self.keys: list[torch.Tensor] = []
         self.values: list[torch.Tensor] = []
         self.lengths = torch.zeros(0, dtype=torch.long)
-        """(running,) index of the last id of each running sequence: what the next decode step writes"""
+        """(running,) index of the last id of each running sequence, written by the next decode step"""
         self.position_offsets = torch.zeros(0, dtype=torch.long)
         self.max_length = 0
-        """tokens that the next forward pass reads"""
+        """tokens per sequence that the next forward pass attends to"""
         self._token_index = torch.arange(0)
         self._write_at = self._slots = torch.zeros(0, dtype=torch.long)
         self._read_slots: Any = slice(0)
@@ -52,7 +53,7 @@ class KVCache:
     # --- sequences that join and leave ---
 
     def join(self, sequence: Sequence) -> None:
-        """Give a sequence the next slot."""
+        """Assign the next slot to a sequence."""
         sequence.slot = len(self.running)
         self.running.append(sequence)
 
@@ -133,13 +134,13 @@ class KVCache:
 
     @property
     def token_index(self) -> torch.Tensor:
-        """(1, max_length) index of each token that the next forward pass reads."""
+        """(1, max_length) index of each token that the next forward pass attends to."""
         return self._token_index[None, : self.max_length]
 
     def update(
         self, keys: torch.Tensor, values: torch.Tensor, layer: int, *_: Any, **__: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Write (sequences, heads, new, dim) keys and values; returns all that these sequences have."""
+        """Write (sequences, heads, new, dim) keys and values. Returns all keys and values of these sequences."""
         if layer == len(self.keys):
             self._add_layer(values[0], self.max_length)
         write = self._write_decode if self._is_decode else self._write_prefill
@@ -153,7 +154,7 @@ class KVCache:
     def _add_layer(self, values: torch.Tensor, length: int) -> None:
         """Create the stores of the next layer, in the dtype of its (heads, tokens, dim) values.
 
-        Under autocast keys have 32 bits, after the rotary embedding, and values 16, in which both are used.
+        Under autocast keys have 32 bits after the rotary embedding and values have 16 bits. Attention uses 16 bits for both.
         """
         heads, _, dim = values.shape
         for stores in (self.keys, self.values):
@@ -174,13 +175,13 @@ class KVCache:
         store.view(-1, dim).index_copy_(0, index, new.reshape(-1, dim).to(store.dtype))
 
     def reserve(self, num_slots: int, length: int) -> None:
-        """Grow the slots. New memory is zero: masked values take part in the computation, and must be finite."""
+        """Grow the slots. New memory is zero, because masked values must be finite."""
         for stores in (self.keys, self.values):
             for layer, store in enumerate(stores):
                 slots, heads, reserved, dim = store.shape
                 if slots >= num_slots and reserved >= length:
                     continue
-                # By factors, because zeroing new memory takes most of the time.
+                # Grow by a factor, because zeroing new memory takes most of the time.
                 size = slots if slots >= num_slots else max(num_slots, slots * 2)
                 tokens = reserved if reserved >= length else max(length, reserved * 3 // 2)
                 grown = store.new_zeros((size, heads, _rounded(tokens), dim))

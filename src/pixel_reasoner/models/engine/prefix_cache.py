@@ -1,9 +1,9 @@
-"""Keys and values of earlier sequences, and which of them a new sequence can reuse.
+"""Prefix cache: keys and values of finished sequences, and lookup of reusable prefixes.
 
-A finished sequence is retained, so that the next turn of its conversation prefills its new tokens only. Sequences also share
-prefixes that end at the edge of an image: a system message, or an image that several questions are about.
+A finished sequence is retained, so that the next turn of its conversation prefills only its new tokens. Sequences also
+share prefixes that end at an image boundary: a system message, or an image in several questions.
 
-Candidates are found by digest; the ids themselves and the digests of the images are compared before anything is reused.
+Candidates are found by digest. Before reuse, token ids and image digests are compared.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from pixel_reasoner.models.engine.layer_state import LayerTensors
 from pixel_reasoner.models.engine.sequence import Sequence
 
 MEMORY_FRACTION = 0.25
-"""default limit of retained sequences, as a fraction of the memory that is free when the first one is retained"""
+"""default limit of retained sequences, as a fraction of free memory when the first sequence is retained"""
 
 
 class PrefixBlock(NamedTuple):
-    """The ids of a sequence up to the edge of an image."""
+    """Prefix of a sequence up to an image boundary."""
 
     digest: bytes
-    """of these ids and images"""
+    """digest of its ids and images"""
     num_tokens: int
     num_images: int
 
@@ -38,7 +38,7 @@ _blocks: weakref.WeakKeyDictionary[Sequence, list[PrefixBlock]] = weakref.WeakKe
 
 
 def prefix_blocks(sequence: Sequence, image_token: int) -> list[PrefixBlock]:
-    """Return the prefix blocks of a prompt, the shortest first; empty where two images touch."""
+    """Return the prefix blocks of a prompt, shortest first; empty if two images are adjacent."""
     if sequence not in _blocks:
         _blocks[sequence] = _compute_blocks(sequence, image_token)
     return _blocks[sequence]
@@ -63,12 +63,12 @@ def _compute_blocks(sequence: Sequence, image_token: int) -> list[PrefixBlock]:
 
 
 class PrefixCache:
-    """Retained sequences with their keys and values, the least recently used first.
+    """LRU cache of retained sequences with their keys and values.
 
     Args:
         device: of the keys and values.
-        max_bytes: limit of all keys and values together; None for `MEMORY_FRACTION` of the free memory. The least recently
-            used are evicted. Running sequences do not count.
+        max_bytes: limit of all keys and values; None for `MEMORY_FRACTION` of the free memory. The least recently used
+            sequences are evicted. Running sequences do not count.
     """
 
     def __init__(self, device: torch.device, max_bytes: int | None = None) -> None:
@@ -86,14 +86,14 @@ class PrefixCache:
 
     @property
     def sequences(self) -> abc.Iterable[Sequence]:
-        """The retained sequences, the least recently used first."""
+        """The retained sequences, least recently used first."""
         return self._retained.keys()
 
     def __contains__(self, sequence: Sequence) -> bool:
         return sequence in self._retained
 
     def retain(self, sequence: Sequence, tensors: LayerTensors) -> None:
-        """Keep the keys and values of a finished sequence; evicts the least recently used ones above the limit."""
+        """Retain the keys and values of a finished sequence. Evicts the least recently used above the limit."""
         self._retained[sequence] = tensors
         self.num_bytes += _num_bytes(tensors)
         while self.num_bytes > self.max_bytes:
@@ -112,7 +112,7 @@ class PrefixCache:
         return self._retained[sequence]
 
     def longest_prefix(self, sequence: Sequence) -> Sequence | None:
-        """Return the longest retained sequence with which another one starts."""
+        """Return the longest retained sequence that is a prefix of another sequence."""
         found = [
             one
             for one in self._retained
@@ -123,7 +123,7 @@ class PrefixCache:
 
 
 class BlockIndex:
-    """Prefix blocks that are in the cache, of running and of retained sequences."""
+    """Index of the cached prefix blocks of running and retained sequences."""
 
     def __init__(self, sequences: abc.Iterable[Sequence], image_token: int) -> None:
         self.image_token = image_token
@@ -135,7 +135,7 @@ class BlockIndex:
         }
 
     def longest_block(self, sequence: Sequence) -> tuple[Sequence, PrefixBlock] | None:
-        """Return the longest block that another sequence has in the cache and this one has not, and the other sequence."""
+        """Return the longest block that is cached for another sequence but not for this one, with that sequence."""
         for block in reversed(prefix_blocks(sequence, self.image_token)):
             if block.num_tokens <= sequence.num_cached:
                 return None
@@ -152,7 +152,7 @@ def _num_bytes(tensors: LayerTensors) -> int:
 
 
 def free_memory_bytes(device: Any) -> int:
-    """Return the memory that is free on a device, memory reserved but unused by PyTorch included."""
+    """Return the free memory of a device in bytes, including memory reserved but not used by PyTorch."""
     device = torch.device(device)
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)

@@ -12,17 +12,17 @@ from pixel_reasoner.models.engine.layer_state import KVCache
 from pixel_reasoner.models.engine.sequence import ImageInput, Sequence
 
 MAX_VISION_PIXELS = 8_000_000
-"""pixels of one pass of the vision encoder; a single larger image has its own pass"""
+"""maximum pixels of one pass of the vision encoder; a larger image has its own pass"""
 
 
 class ModelRunner:
-    """Runs a model over sequences that are in its KV cache.
+    """Runner of the forward passes of a model with a KV cache.
 
     Args:
         model: of a supported family.
         image_processor: of this model.
         family: of this model.
-        cache: that holds the running sequences.
+        cache: KV cache of the running sequences.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class ModelRunner:
         self.family, self.cache = family, cache
 
     def prefill(self, sequences: abc.Sequence[Sequence]) -> torch.Tensor:
-        """Process the ids that are not in the cache yet; returns (sequences, vocabulary) logits after the last ids."""
+        """Prefill the uncached ids of sequences. Returns (sequences, vocabulary) logits after the last ids."""
         device = self.model.device
         new_images = [one.images[len(one.grids) :] for one in sequences]
         encoded = self._encode({image.digest: image for some in new_images for image in some})
@@ -72,7 +72,7 @@ class ModelRunner:
         return ids, positions, torch.tensor(counts)
 
     def decode(self, sequences: abc.Sequence[Sequence]) -> torch.Tensor:
-        """Process the last id of every running sequence; returns (sequences, vocabulary) logits after it."""
+        """Decode one step: process the last id of every running sequence. Returns (sequences, vocabulary) logits."""
         cache = self.cache
         mask = cache.plan_decode()
         ids = torch.tensor([one.ids[-1] for one in sequences], device=self.model.device)
@@ -89,7 +89,7 @@ class ModelRunner:
         return self.family.logits(self.model, hidden)
 
     def _encode(self, images: dict[bytes, ImageInput]) -> dict[bytes, EncodedImage]:
-        """Return each image after the vision encoder, by its digest."""
+        """Encode images with the vision encoder. Returns digest -> encoded image."""
         encoded: dict[bytes, EncodedImage] = {}
         left = list(images.values())
         while left:

@@ -1,6 +1,6 @@
-"""Next tokens of a batch whose sequences have sampling parameters of their own.
+"""Sampling of next tokens with per-sequence parameters.
 
-A result depends on the logits, the parameters, the seed and the prompt ids of its sequence, and on nothing else in the batch.
+The result for a sequence depends only on its logits, parameters, seed and prompt ids, not on the rest of the batch.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ def sample(
         groups.setdefault((params.temperature, params.top_p), []).append(n)
     if len(groups) == 1:
         ((temperature, top_p),) = groups
-        return _sample_alike(logits, sequences, temperature, top_p)
+        return _sample_group(logits, sequences, temperature, top_p)
     ids = torch.empty(len(sequences), dtype=torch.long, device=logits.device)
     logprobs = torch.empty(len(sequences), dtype=torch.float32, device=logits.device)
     for (temperature, top_p), members in groups.items():
         index = torch.tensor(members, device=logits.device)
         some = [sequences[n] for n in members]
-        ids[index], logprobs[index] = _sample_alike(logits[index], some, temperature, top_p)
+        ids[index], logprobs[index] = _sample_group(logits[index], some, temperature, top_p)
     return ids, logprobs
 
 
-def _sample_alike(
+def _sample_group(
     logits: torch.Tensor, sequences: abc.Sequence[Sequence], temperature: float, top_p: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
     scores = logits.float() / (temperature or 1.0)
@@ -67,7 +67,7 @@ def _generator_of(sequence: Sequence) -> torch.Generator:
 
 
 def prompt_generator(seed: int, prompt_ids: abc.Sequence[int]) -> torch.Generator:
-    """Return the random generator of one turn; it depends on the seed and the prompt ids alone."""
+    """Return the random generator of one turn. It depends only on the seed and the prompt ids."""
     key = f"{seed}:{list(prompt_ids)}".encode()
     return torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(key).digest()[:7], "big"))
 
@@ -75,7 +75,7 @@ def prompt_generator(seed: int, prompt_ids: abc.Sequence[int]) -> torch.Generato
 def add_gumbel_noise(
     scores: torch.Tensor, generators: abc.Sequence[torch.Generator]
 ) -> torch.Tensor:
-    """Return scores plus Gumbel noise, whose largest entry is a draw from their softmax; one generator a row."""
+    """Return scores plus Gumbel noise, whose argmax is a sample from their softmax; one generator per row."""
     uniform = [torch.rand(scores.shape[1], generator=one) for one in generators]
     noise = -torch.log(-torch.log(torch.stack(uniform).clamp(1e-20, 1 - 1e-7)))
     return scores + noise.to(scores.device)

@@ -1,4 +1,4 @@
-"""Which sequences are prefilled or decoded next, and which of them share a forward pass."""
+"""Scheduler: choice between prefill and decode, and batches of sequences for one forward pass."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from pixel_reasoner.models.engine.prefix_cache import prefix_blocks
 from pixel_reasoner.models.engine.sequence import Sequence
 
 MAX_PREFILL_TOKENS = 16_384
-"""tokens of one forward pass, padding included; a single longer sequence has its own pass"""
+"""maximum tokens of one forward pass, including padding; a longer sequence has its own pass"""
 
 MIN_LENGTH_RATIO = 0.7
-"""shortest to longest sequence of one prefill pass: padding is computed too"""
+"""minimum ratio of shortest to longest sequence of one prefill pass, because padding costs computation"""
 
 WAITING_FRACTION_TO_PREFILL = 0.25
 """Prefill once this fraction of the batch is waiting. One prefill costs about as much as one decode step."""
 
 MAX_WAITING_STEPS = 64
-"""decode steps after which waiting sequences are prefilled, however few they are"""
+"""decode steps after which any number of waiting sequences is prefilled"""
 
 PREFIX_MIN_TOKENS = 1024
-"""saved prefill tokens for which a shared prefix is prefilled first, in a separate forward pass"""
+"""minimum number of saved prefill tokens to prefill a shared prefix first, in a separate forward pass"""
 
 
 class Scheduler:
-    """Queue of waiting sequences; decides between prefill and decode."""
+    """Queue of waiting sequences, with the choice between prefill and decode."""
 
     def __init__(self) -> None:
         self.waiting: list[Sequence] = []
@@ -39,7 +39,7 @@ class Scheduler:
         self.waiting.remove(sequence)
 
     def next_prefill(self, num_running: int) -> list[Sequence]:
-        """Return the sequences to prefill now; an empty list means that the running ones are decoded."""
+        """Return the sequences to prefill now; an empty list means decode."""
         if not self.waiting:
             return []
         self._num_steps += 1
@@ -50,12 +50,12 @@ class Scheduler:
         return taken
 
 
-def split_wave(
+def split_by_shared_prefix(
     sequences: abc.Sequence[Sequence], image_token: int
 ) -> tuple[list[Sequence], list[Sequence]]:
-    """Split sequences into those to prefill now and those that then reuse a prefix of the first.
+    """Split sequences into two groups: the first to prefill now, the second to prefill later with a prefix of the first.
 
-    Everything is in the first list where waiting would save less than `PREFIX_MIN_TOKENS`.
+    The second group is empty if it would save fewer than `PREFIX_MIN_TOKENS` tokens.
     """
     first: list[Sequence] = []
     later: list[Sequence] = []
@@ -73,7 +73,7 @@ def split_wave(
 
 
 def length_batches(sequences: abc.Sequence[Sequence]) -> list[list[Sequence]]:
-    """Group sequences of similar prefill length into forward passes, the longest first."""
+    """Group sequences of similar prefill length into forward passes, longest first."""
     batches: list[list[Sequence]] = []
     for sequence in sorted(sequences, key=lambda one: -one.num_uncached):
         size = sequence.num_uncached

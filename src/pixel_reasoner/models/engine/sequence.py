@@ -1,4 +1,4 @@
-"""One request to the engine: its token ids, images and sampling parameters, and how far it is."""
+"""Sequence: token ids, images, sampling parameters and state of one request to the engine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from pixel_reasoner.schema.settings import SamplingParams
 
 _digests: dict[int, tuple[weakref.ref[Any], bytes]] = {}
-"""digest of each image object that is alive, by its `id()`"""
+"""`id()` of each live image object -> its digest"""
 
 
 def image_digest(image: Any) -> bytes:
@@ -33,7 +33,7 @@ def image_digest(image: Any) -> bytes:
 
 
 class ImageInput(NamedTuple):
-    """Image as the model receives it, and its content digest."""
+    """Preprocessed image and its content digest."""
 
     digest: bytes
     image: Any
@@ -54,7 +54,7 @@ class ImageInput(NamedTuple):
 
 
 class SequenceState(Enum):
-    """Where a sequence is in the engine."""
+    """State of a sequence in the engine."""
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -64,29 +64,29 @@ class SequenceState(Enum):
 
 @dataclass(eq=False)
 class Sequence:
-    """A prompt and the tokens generated after it."""
+    """Prompt and generated tokens of one request."""
 
     ids: list[int]
-    """the prompt, followed by generated ids"""
+    """prompt ids, followed by generated ids"""
     images: tuple[ImageInput, ...]
-    """in the order of their placeholders"""
+    """images in the order of their placeholders"""
     max_new_tokens: int
     id: Any = None
-    """chosen by the caller; `Engine.cancel` accepts it"""
+    """request id set by the caller, for `Engine.cancel`"""
     sampling: SamplingParams | None = None
-    """for the engine's own sampler; None is greedy"""
+    """sampling parameters for the default sampler; None for greedy decoding"""
     generator: torch.Generator | None = None
-    """random state of this sequence, set by the sampler"""
+    """random generator of this sequence, set by the sampler"""
     logprobs: list[float] = field(default_factory=list)
-    """of each generated id"""
+    """log-probability of each generated id"""
     state: SequenceState = field(init=False, default=SequenceState.WAITING)
     num_prompt_tokens: int = field(init=False)
     num_cached: int = field(init=False, default=0)
-    """ids whose keys and values are in the cache"""
+    """number of ids in the KV cache"""
     position_offset: int = field(init=False, default=0)
-    """position of a generated token minus its index: an image takes fewer positions than tokens"""
+    """position of a generated token minus its index; not zero because an image has fewer positions than tokens"""
     grids: list[torch.Tensor] = field(init=False, default_factory=list)
-    """(3,) patches in time, height and width of each image that is in the cache"""
+    """(3,) patches in time, height and width of each cached image"""
     slot: int = field(init=False, default=-1)
     """index in the batch of running sequences; -1 for none"""
 
@@ -104,7 +104,7 @@ class Sequence:
         return self.ids[self.num_prompt_tokens :]
 
     def starts_with(self, other: Sequence, num_tokens: int, num_images: int) -> bool:
-        """Whether the first ids and images of both are the same; compares the ids themselves."""
+        """Return whether the first ids and images of both sequences are equal."""
         return (
             len(self.ids) >= num_tokens
             # One comparison rejects most candidates without copying two lists.

@@ -1,8 +1,8 @@
-"""Strategies: how the rollouts of one question are combined into one answer.
+"""Strategies: combination of several rollouts of one question into one answer.
 
-A strategy is a function of a question, a scheduler and a configuration. It submits as many requests as it likes, may
-fork rollouts and continue from them (`RolloutRequest.rollout`), and returns the trace that counts. One file each;
-another package adds one by the entry point group `pixel_reasoner.strategies`.
+A strategy is a function of a question, a scheduler and a configuration. It submits any number of requests, may fork
+rollouts and continue them (`RolloutRequest.rollout`), and returns the selected trace. Each strategy has its own file.
+Other packages register strategies in the entry point group `pixel_reasoner.strategies`.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from pixel_reasoner.schema.trace import Trace
 
 
 class Strategy(Protocol):
-    """Answers a question by one or several rollouts."""
+    """Function that answers a question with one or several rollouts."""
 
     def __call__(
         self, question: Question, scheduler: RolloutScheduler, config: RolloutConfig
     ) -> Trace:
-        """Return the trace that counts."""
+        """Return the selected trace."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Self-consistency (Wang et al., arXiv 2203.11171): several sampled rollouts, the most frequent answer counts."""
+"""Self-consistency (Wang et al., arXiv 2203.11171): majority vote over several sampled rollouts."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def majority_vote(
     config: RolloutConfig,
     num_samples: int = NUM_SAMPLES,
 ) -> Trace:
-    """Return the first of the sampled traces that has the most frequent answer.
+    """Return the first sampled trace with the most frequent answer.
 
-    The samples differ by their seeds, which count up from the seed of the configuration; at temperature 0 they are all the same.
+    Sample i has the seed of the configuration plus i. At temperature 0 all samples are equal.
     """
     sampling = config.sampling
     handles = [

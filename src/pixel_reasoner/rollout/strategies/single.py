@@ -1,4 +1,4 @@
-"""One rollout per question: what `ask` does."""
+"""Single rollout per question, as in `ask`."""
 
 from __future__ import annotations
 

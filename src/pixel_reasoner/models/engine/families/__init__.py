@@ -1,4 +1,4 @@
-"""Model families of the engine. A family registers itself under each of its model types (`config.model_type`)."""
+"""Registry of model families of the engine, by model type (`config.model_type`)."""
 
 from pixel_reasoner.models.engine.families.base import EncodedImage, ModelFamily
 from pixel_reasoner.registry import Registry
@@ -9,6 +9,6 @@ FAMILIES: Registry[ModelFamily] = Registry(
     group="pixel_reasoner.model_families",
     plural="model families",
 )
-"""by model type; a package adds one by an entry point of the group `pixel_reasoner.model_families`"""
+"""model type -> family; other packages register families in the entry point group `pixel_reasoner.model_families`"""
 
 __all__ = ["FAMILIES", "EncodedImage", "ModelFamily"]

@@ -1,7 +1,8 @@
-"""Decode step of Qwen's dense text decoders on a CPU, in 32 bits.
+"""Faster decode step of the dense Qwen text decoders on a CPU, in 32 bits.
 
-The operations and their results are those of transformers, bit for bit. A step of a small model spends much of its time outside of
-matrix products: this form calls fused norms, rotates queries and keys together, and converts the mask once instead of in every layer.
+Results equal those of transformers bit for bit. A step of a small model spends much of its time outside of matrix
+products. This implementation calls fused norms, rotates queries and keys together, and converts the mask once instead of
+once per layer.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import torch.nn.functional as F
 
 
 def can_decode(text: Any) -> bool:
-    """Whether a text decoder runs in 32 bits on a CPU, without autocast and without compiled parts."""
+    """Return whether a text decoder runs in 32 bits on a CPU, without autocast and compiled parts."""
     weight = text.embed_tokens.weight
     is_compiled = getattr(text.layers[0].mlp, "_compiled_call_impl", None) is not None
     return (
@@ -27,7 +28,7 @@ def can_decode(text: Any) -> bool:
 def decode(text: Any, ids: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
     """Return (sequences, hidden) states of one new token for each sequence; arguments as in `ModelFamily.decode`."""
     hidden = text.embed_tokens(ids[:, None])
-    cos, sin = (_same_for_all(one) for one in text.rotary_emb(hidden, inputs["position_ids"]))
+    cos, sin = (_text_rotation(one) for one in text.rotary_emb(hidden, inputs["position_ids"]))
     keep = inputs["attention_mask"]
     mask = torch.zeros(keep.shape).masked_fill_(~keep, -torch.inf)
     for number, layer in enumerate(text.layers):
@@ -44,9 +45,11 @@ def decode(text: Any, ids: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor
     return _norm(text.norm, hidden)[:, -1]
 
 
-def _same_for_all(rotation: torch.Tensor) -> torch.Tensor:
-    """Return (sequences, 1, 1, dim) cosines or sines: time, height and width of a text token have one position."""
-    one = rotation[0] if rotation.dim() == 4 else rotation  # Qwen2.5-VL keeps the three apart
+def _text_rotation(rotation: torch.Tensor) -> torch.Tensor:
+    """Return (sequences, 1, 1, dim) cosines or sines. A text token has the same position in time, height and width."""
+    one = (
+        rotation[0] if rotation.dim() == 4 else rotation
+    )  # Qwen2.5-VL has separate values for the three
     return one.unsqueeze(1)
 
 

@@ -1,4 +1,4 @@
-"""What Qwen2-VL, Qwen2.5-VL and Qwen3-VL have in common."""
+"""Common implementation of Qwen2-VL, Qwen2.5-VL and Qwen3-VL."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from pixel_reasoner.models.engine.families.base import EncodedImage
 
 
 class VisionOutput(BaseModelOutputWithPooling):
-    """Encoded images as a forward pass of transformers takes them (`mm_encoder_outputs`)."""
+    """Encoded images in the format of a transformers forward pass (`mm_encoder_outputs`)."""
 
     deepstack_features: Any = None
 
 
 class QwenVL:
-    """Full attention, positions in time, height and width, and one placeholder id for every visual token."""
+    """Model family with full attention, 3D positions, and one placeholder id per visual token."""
 
     is_dense = True
-    """whether every MLP is a plain one, not a mixture of experts"""
+    """whether no layer is a mixture of experts"""
 
     def supports(self, model: Any) -> bool:
-        """Whether all layers use full attention through `scaled_dot_product_attention`."""
+        """Return whether all layers use full attention through `scaled_dot_product_attention`."""
         text = model.config.get_text_config()
         kinds = set(text.layer_types) if "layer_types" in text.to_dict() else {"full_attention"}
         return text._attn_implementation == "sdpa" and kinds <= {"full_attention"}
@@ -47,10 +47,10 @@ class QwenVL:
     def positions(
         self, model: Any, ids: abc.Sequence[int], grids: abc.Sequence[torch.Tensor]
     ) -> tuple[torch.Tensor, int]:
-        """Return positions as `get_rope_index` of transformers does, in a tenth of the time.
+        """Return the positions of transformers `get_rope_index`, in a tenth of its time.
 
-        Text advances by one a token. The tokens of an image have the position of its first one plus their time, row and
-        column; the text after it goes on after the longer side.
+        Each text token advances the position by one. A token of an image has the position of the first image token plus
+        its time, row and column. The text after an image continues after the longer side.
         """
         merge = model.config.vision_config.spatial_merge_size
         is_image = np.asarray(ids) == self.image_token(model.config)
@@ -74,7 +74,7 @@ class QwenVL:
     def encode_images(
         self, model: Any, image_processor: Any, images: abc.Sequence[Any]
     ) -> list[EncodedImage]:
-        """Return each image after the vision encoder."""
+        """Encode images with the vision encoder."""
         inputs = image_processor(images=list(images), return_tensors="pt")
         grids, pixels = inputs["image_grid_thw"], inputs["pixel_values"]
         out = model.model.get_image_features(pixels.to(model.device), grids.to(model.device))
@@ -93,7 +93,7 @@ class QwenVL:
         return out.last_hidden_state
 
     def vision_output(self, images: abc.Sequence[EncodedImage]) -> VisionOutput:
-        """Return encoded images as the model's forward pass takes them."""
+        """Return encoded images in the format of the forward pass."""
         return VisionOutput(pooler_output=tuple(one.tokens for one in images))
 
     def decode(self, model: Any, ids: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Model-specific parts of the engine."""
+"""Interface for model-specific parts of the engine."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class ModelFamily(Protocol):
     """Tokens, positions and forward passes of one model family."""
 
     def supports(self, model: Any) -> bool:
-        """Whether the layers and the attention of a model of this family are those that the engine handles."""
+        """Return whether the engine supports the layers and the attention of a model of this family."""
 
     def image_token(self, config: Any) -> int:
-        """Return the id of a visual token in a prompt."""
+        """Return the placeholder id of a visual token in a prompt."""
 
     def banned_tokens(self, config: Any) -> list[int]:
-        """Return the ids that a model must not generate: placeholders of media that do not exist."""
+        """Return the ids that a model must not generate: placeholders of media."""
 
     def num_image_tokens(self, image_processor: Any, size: tuple[int, int]) -> int:
         """Return the number of visual tokens of an image of this (width, height)."""
@@ -37,12 +37,12 @@ class ModelFamily(Protocol):
     def positions(
         self, model: Any, ids: abc.Sequence[int], grids: abc.Sequence[torch.Tensor]
     ) -> tuple[torch.Tensor, int]:
-        """Return (3, ids) positions of a prompt, and the position minus the index of the tokens generated after it."""
+        """Return (3, ids) positions of a prompt, and the position minus the index of generated tokens."""
 
     def encode_images(
         self, model: Any, image_processor: Any, images: abc.Sequence[Any]
     ) -> list[EncodedImage]:
-        """Return each image after the vision encoder."""
+        """Encode images with the vision encoder."""
 
     def prefill(
         self, model: Any, inputs: dict[str, Any], images: abc.Sequence[EncodedImage]

@@ -10,7 +10,7 @@ from pixel_reasoner.models.engine.families.base import EncodedImage
 
 
 class Qwen3VL(QwenVL):
-    """Adds DeepStack features to the encoded images."""
+    """Qwen-VL family with DeepStack features of images."""
 
     def vision_output(self, images: abc.Sequence[EncodedImage]) -> VisionOutput:
         """Return encoded images and their DeepStack features."""
@@ -21,7 +21,7 @@ class Qwen3VL(QwenVL):
 
 
 class Qwen3VLMoe(Qwen3VL):
-    """The same with a mixture of experts in the decoder layers."""
+    """Qwen3-VL with a mixture of experts in the decoder layers."""
 
     is_dense = False
 
