@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 
 import pytest
+import typer
 from hypothesis import given, strategies as st
 
 from documented_commands import ROOT, all_commands
 from pixel_reasoner import __version__, deprecated
+from pixel_reasoner.cli import app
 from pixel_reasoner.deprecated import RENAMED, Renamed, RenamedWarning, new_arguments, new_keys
 from pixel_reasoner.errors import UsageError
 from pixel_reasoner.train.config import SftRun
@@ -52,6 +54,19 @@ def test_an_old_command_and_an_old_option_do_what_the_new_ones_do(run, tmp_path)
         sorted(p.name for p in (tmp_path / name / "media").iterdir()) for name in ("new", "old")
     ]
     assert files[0] == files[1]
+
+
+def test_an_old_name_is_known_whatever_the_program_is_called():
+    program = typer.main.get_command(app)
+    with (
+        pytest.warns(RenamedWarning, match="--number is now --count"),
+        program.make_context("python -m a.cli", ["world", "render", "--number", "1"]) as ctx,
+    ):
+        name, group, arguments = program.resolve_command(ctx, ["world", "render", "--number", "1"])
+        with group.make_context(name, arguments, parent=ctx) as below:
+            name, command, arguments = group.resolve_command(below, arguments)
+            values = command.make_context(name, [*arguments, "--out", "o"], parent=below).params
+    assert values["count"] == 1
 
 
 def test_present_names_print_no_warning(run):
