@@ -19,7 +19,7 @@ from pixel_reasoner.models.scripted import ScriptedModel
 from pixel_reasoner.world import encode_clip
 
 settings.register_profile("shared machine", deadline=None)
-settings.register_profile("fast", deadline=None, max_examples=20)
+settings.register_profile("fast", deadline=None, max_examples=10)
 settings.load_profile("shared machine")
 
 
@@ -42,6 +42,16 @@ NEED_EXTRAS = (
     "test_writers.py",
 )
 """files whose tests need the extras `local` and `train` (torch, transformers, TRL) or a browser"""
+SLOW_FILES = (
+    "test_compare.py",
+    "test_formats.py",
+    "test_invalid_extensions.py",
+    "test_labeller.py",
+    "test_probe.py",
+    "test_turn_parser.py",
+    "test_worker_pool.py",
+)
+"""files of which most tests wait for processes or servers, or try thousands of texts"""
 TESTS = Path(__file__).parent
 
 
@@ -63,7 +73,7 @@ def pytest_configure(config):
 
 def pytest_ignore_collect(collection_path, config):
     if config.getoption("fast") and collection_path.parent == TESTS:
-        return collection_path.name in NEED_EXTRAS or None
+        return collection_path.name in NEED_EXTRAS + SLOW_FILES or None
     return None
 
 

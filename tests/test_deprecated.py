@@ -9,6 +9,7 @@ from hypothesis import given, strategies as st
 
 from documented_commands import ROOT, all_commands
 from pixel_reasoner import __version__, deprecated
+from pixel_reasoner.cli import app
 from pixel_reasoner.deprecated import RENAMED, Renamed, RenamedWarning, new_arguments, new_keys
 from pixel_reasoner.errors import UsageError
 from pixel_reasoner.train.config import SftRun
@@ -52,6 +53,13 @@ def test_an_old_command_and_an_old_option_do_what_the_new_ones_do(run, tmp_path)
         sorted(p.name for p in (tmp_path / name / "media").iterdir()) for name in ("new", "old")
     ]
     assert files[0] == files[1]
+
+
+def test_an_old_name_is_known_whatever_the_program_is_called(tmp_path):
+    arguments = ["world", "render", "--number", "1", "--out", str(tmp_path)]
+    with pytest.warns(RenamedWarning, match="--number is now --count"):
+        app(arguments, prog_name="python -m pixel_reasoner.cli", standalone_mode=False)
+    assert len(list((tmp_path / "media").iterdir())) == 1
 
 
 def test_present_names_print_no_warning(run):

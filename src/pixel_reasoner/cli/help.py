@@ -62,8 +62,12 @@ class CommandGroup(TyperGroup):
 
 
 def _path(ctx: Context) -> str:
-    """Return the name of a command below `pixel-reasoner`, such as `train sft`; empty for the program itself."""
-    return ctx.command_path.partition(" ")[2]
+    """Return the name of a command below the program, such as `train sft`; empty for the program itself."""
+    names: list[str] = []
+    while ctx.parent is not None:
+        names.insert(0, ctx.info_name or "")
+        ctx = ctx.parent
+    return " ".join(names)
 
 
 def _blocks(text: str) -> list[tuple[bool, list[str]]]:
