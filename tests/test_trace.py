@@ -32,11 +32,8 @@ QUESTION = Question(id="1", text="What is it?", media=(MediaItem(kind="image", p
 TRACE = Trace(question=QUESTION, stop=StopReason.ANSWERED, answer="a cat")
 
 shares = st.integers(0, 100).map(lambda share: share / 100)
-boxes = (
-    st.tuples(shares, shares, shares, shares)
-    .filter(lambda n: n[0] < n[2] and n[1] < n[3])
-    .map(lambda n: Box(*n))
-)
+spans = st.lists(shares, min_size=2, max_size=2, unique=True).map(sorted)
+boxes = st.tuples(spans, spans).map(lambda n: Box(n[0][0], n[1][0], n[0][1], n[1][1]))
 numbers = shares | st.floats() | st.integers(-2, 2) | st.booleans() | st.none() | st.just("0.5")
 
 
