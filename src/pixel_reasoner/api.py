@@ -27,8 +27,8 @@ from pixel_reasoner.model import Model
 from pixel_reasoner.models.api import GenerationModel, OnText
 from pixel_reasoner.models.registry import LoadedModel
 from pixel_reasoner.models.spec import ModelOptions, ModelSpec, only_served_model
-from pixel_reasoner.reports import build
-from pixel_reasoner.reports.page import PageSummary, write_report as write_traces_page
+from pixel_reasoner.reports.build import WrittenReport, write_comparison, write_run_report
+from pixel_reasoner.reports.page import write_report
 from pixel_reasoner.rollout.ask import (
     Progress as OnTurn,
     ask as run_rollout,
@@ -397,17 +397,17 @@ def report(  # noqa: PLR0913 - options of one command
     references: bool = False,
     sections: Sequence[str] = (),
     allow_media: Sequence[Path] = (),
-) -> build.WrittenReport:
+) -> WrittenReport:
     """Write the report of an evaluation, of traces, or of RL runs as one HTML page.
 
     Args:
         sources: folder of an evaluation, files of traces, or folders of RL runs.
-        out: the page.
-        limit: traces on it at most.
-        tables: runs whose metrics are listed next to it.
-        references: whether published numbers are listed.
-        sections: names of sections of other packages above the traces.
-        allow_media: further folders from which pictures may be shown.
+        out: the HTML file.
+        limit: maximum number of traces on the page.
+        tables: .md or .csv files for the metrics of an evaluation.
+        references: whether published results of the benchmark are shown.
+        sections: names of further sections above the traces (`reports.sections`); not for RL runs.
+        allow_media: folders, in addition to the run's, whose media may be shown.
 
     Raises:
         InputError: nothing that can be shown.
@@ -419,7 +419,7 @@ def report(  # noqa: PLR0913 - options of one command
     >>> report([folder / "a" / "traces.jsonl"], folder / "a.html").out.name
     'a.html'
     """
-    return build.write_run_report(
+    return write_run_report(
         sources,
         out,
         limit=limit,
@@ -428,20 +428,3 @@ def report(  # noqa: PLR0913 - options of one command
         sections=sections,
         allow_media=allow_media,
     )
-
-
-def write_comparison(
-    found: dict[str, Any],
-    first: Path,
-    second: Path,
-    out: Path,
-    limit: int = 200,
-    allow_media: Sequence[Path] = (),
-) -> build.WrittenReport:
-    """Write the report of what `compare` returned (`reports.build.write_comparison`)."""
-    return build.write_comparison(found, first, second, out, limit, allow_media)
-
-
-def write_report(traces: Iterable[Trace], out: Path, *, title: str) -> PageSummary:
-    """Write traces as one HTML page (`reports.page.write_report`)."""
-    return write_traces_page(traces, out, title=title)

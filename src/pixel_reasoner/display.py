@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import webbrowser
 from html import escape
@@ -66,8 +67,6 @@ def show(trace: Trace) -> Path | None:
 
 
 def _is_in_notebook() -> bool:
-    import sys
-
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     return shell is not None and hasattr(shell, "kernel")

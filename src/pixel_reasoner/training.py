@@ -1,4 +1,4 @@
-"""Training from Python and from the command line. What trains is imported when a function is called."""
+"""Training functions of the package. Training libraries are imported when a function is called."""
 
 from __future__ import annotations
 

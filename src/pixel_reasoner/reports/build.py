@@ -57,7 +57,7 @@ def write_run_report(  # noqa: PLR0913 - options of one command
         tables: .md or .csv files for the metrics of an evaluation.
         references: whether published results of the benchmark are shown.
         sections: names of further sections above the traces (`reports.sections`); not for RL runs.
-        allow_media: folders, besides that of the run, whose media it may show (`runs.folder.load_run`).
+        allow_media: folders, in addition to the run's, whose media may be shown (`runs.folder.load_run`).
 
     Raises:
         UsageError: several sources that are not all RL runs, a table with another ending, or an unknown section.
