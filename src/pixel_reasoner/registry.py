@@ -98,7 +98,7 @@ class Registry(Generic[T]):
 
         Args:
             item: what is decorated.
-            name: by default that of the function or class.
+            name: by default the name of the function or class.
 
         >>> rewards = Registry[Callable[[], float]]("reward", group="none")
         >>> @rewards.decorator(name="one")

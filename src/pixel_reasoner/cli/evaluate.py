@@ -120,11 +120,11 @@ class WorldOptions:
     ] = False
     size_px: Annotated[
         int | None,
-        typer.Option(help="Side of the canvas [default: that of the family]"),
+        typer.Option(help="Side of the canvas [default: the size of the family]"),
     ] = None
     detail_px: Annotated[
         int | None,
-        typer.Option(help="Height of the decisive character [default: that of the family]"),
+        typer.Option(help="Height of the decisive character [default: the size of the family]"),
     ] = None
 
 

@@ -32,11 +32,11 @@ def render(
     seed: Annotated[int, typer.Option(help="Number of the first scene within the split.")] = 0,
     count: Annotated[int, typer.Option(help="Number of questions.")] = 10,
     size_px: Annotated[
-        int | None, typer.Option(help="Side of the canvas [default: that of the family]")
+        int | None, typer.Option(help="Side of the canvas [default: the size of the family]")
     ] = None,
     detail_px: Annotated[
         int | None,
-        typer.Option(help="Height of the decisive character [default: that of the family]"),
+        typer.Option(help="Height of the decisive character [default: the size of the family]"),
     ] = None,
     check_readable: Annotated[
         bool,
