@@ -21,12 +21,12 @@ from typing import Any
 
 from PIL import Image
 
-from attacks.kills import CLI, SFT, attack_commands, files_without_times, trained
+from attacks.commands import Commands, Outcome, Plan, attack_commands
+from attacks.kills import SFT, files_without_times, trained
 from pixel_reasoner.files import TEMPORARY_PREFIX
 
 PLENTY = "2g"
 PAGE_BYTES = 4096
-TIMEOUT_S = 600
 
 
 def _synth(inputs: Path, out: Path) -> list[str]:
@@ -80,12 +80,6 @@ def tmpfs(folder: Path, size: str) -> Iterator[None]:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-def run(command: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*CLI, *command], capture_output=True, text=True, timeout=TIMEOUT_S, check=False
-    )
-
-
 def content(name: str, out: Path) -> dict[str, Any]:
     """Return what has to be the same."""
     if name == "sft":
@@ -93,12 +87,12 @@ def content(name: str, out: Path) -> dict[str, Any]:
     return files_without_times(out)
 
 
-def complaints(done: subprocess.CompletedProcess[str], out: Path) -> list[str]:
+def complaints(done: Outcome, out: Path) -> list[str]:
     """Return what is wrong with a command that found no room."""
-    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    lines = [line for line in done.errors.splitlines() if line.startswith("error: ")]
     found = []
-    if done.returncode != 2 or "Traceback" in done.stderr or len(lines) != 1:
-        found.append(f"exit code {done.returncode}: {done.stderr[-400:]}")
+    if done.code != 2 or "Traceback" in done.errors or len(lines) != 1:
+        found.append(f"exit code {done.code}: {done.errors[-400:]}")
     return found + partial_files(out)
 
 
@@ -140,35 +134,37 @@ def is_whole(path: Path) -> bool:
     return True
 
 
-def prepare(inputs: Path) -> None:
+def prepare(inputs: Path, commands: Commands) -> None:
     """Write the traces that export, report and training read."""
     command = ["synth", "pixelworld", "--families", "attribute", "--count", "8"]
     for name, model in (("synth", "tiny"), ("released", "pixel_reasoner")):
         out = ["--model", model, "--out", str(inputs / name)]
-        assert run([*command, *out]).returncode == 0, name
+        assert commands.run([*command, *out]).code == 0, name
 
 
-def attack(name: str, folder: Path, count: int, rng: random.Random) -> Counter[str]:
+def attack(
+    name: str, folder: Path, count: int, rng: random.Random, commands: Commands
+) -> Counter[str]:
     """Run a command on small file systems, so often, and continue it on a large one."""
     disk, command = folder / "disk", COMMANDS[name](folder / "inputs", folder / "disk" / "out")
     with tmpfs(disk, PLENTY):
         before = shutil.disk_usage(disk).used
-        done = run(command)
-        assert done.returncode == 0, done.stderr
+        done = commands.run(command)
+        assert done.code == 0, done.errors
         needed = shutil.disk_usage(disk).used - before
         expected = content(name, disk / "out")
     counts: Counter[str] = Counter()
     for _ in range(count):
         pages = rng.randrange(2, max(3, needed // PAGE_BYTES))
         with tmpfs(disk, str(pages * PAGE_BYTES)):
-            done, found = run(command), []
-            is_full = done.returncode != 0
+            done, found = commands.run(command), []
+            is_full = done.code != 0
             if is_full:
                 found = complaints(done, disk / "out")
             subprocess.run(["mount", "-o", f"remount,size={PLENTY}", str(disk)], check=True)
-            done = run(command)
-            if done.returncode:
-                found.append(f"does not continue: {done.stderr[-400:]}")
+            done = commands.run(command)
+            if done.code:
+                found.append(f"does not continue: {done.errors[-400:]}")
             elif content(name, disk / "out") != expected:
                 found.append("continues to something else")
         counts.update(runs=1, full=int(is_full), failed=int(bool(found)))
@@ -177,9 +173,5 @@ def attack(name: str, folder: Path, count: int, rng: random.Random) -> Counter[s
     return counts
 
 
-def main() -> int:
-    return attack_commands("full disk", __doc__, COMMANDS, 40, prepare, attack)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(attack_commands(Plan("full disk", __doc__, list(COMMANDS), 40, prepare, attack)))

@@ -1,6 +1,7 @@
 """Kill long commands at random moments, resume them until they are done, and compare with an undisturbed run.
 
     python -m attacks.kills --count 100 --seed 0                    # all commands
+    python -m attacks.kills --count 100 --forked                    # libraries are imported once: more kills in the same time
     python -m attacks.kills --count 5 --commands synth-1 eval
 
 Commands: synth with 1 and 2 workers, eval, train sft and train rl, each at the smallest size that has several checkpoints. Traces,
@@ -10,23 +11,18 @@ media and summaries must be the same without times; of training, the weights and
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import random
-import resource
 import shutil
-import signal
-import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-CLI = [sys.executable, "-m", "pixel_reasoner.cli"]
+from attacks.commands import Commands, Plan, attack_commands
+
 CLOCKS = frozenset(
     {"seconds", "generate_s", "operate_s", "seconds_per_question", "traces_per_second", "step_time"}
     | {"train_runtime", "train_samples_per_second", "train_steps_per_second"}
@@ -34,7 +30,6 @@ CLOCKS = frozenset(
 """fields that measure time"""
 MAX_KILLS = 3
 """kills of one run before it may end"""
-TIMEOUT_S = 600
 SFT = """
 traces = ["{traces}"]
 out = "{out}"
@@ -173,28 +168,14 @@ ATTACKS = {
 # --- runs ---
 
 
-def run(command: list[str], kill_after_s: float | None = None) -> bool:
-    """Run a command and return whether it ended by itself; a kill reaches its main process alone.
+def finish(commands: Commands, command: list[str]) -> None:
+    """Run a command to its end.
 
     Raises:
         RuntimeError: it failed.
     """
-    with tempfile.TemporaryFile("w+") as errors:
-        process = subprocess.Popen(
-            [*CLI, *command], stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True
-        )
-        try:
-            code = process.wait(TIMEOUT_S if kill_after_s is None else kill_after_s)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            if kill_after_s is not None:
-                return False
-            raise
-        if code:
-            errors.seek(0)
-            raise RuntimeError(f"exit code {code}: {errors.read()[-600:]}")
-    return True
+    if (done := commands.run(command)).code:
+        raise RuntimeError(f"exit code {done.code}: {done.errors[-600:]}")
 
 
 def differing(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
@@ -207,33 +188,38 @@ def differing(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
     return [name for name in names if one.get(name, ...) != other.get(name, ...)]
 
 
-def prepare(inputs: Path) -> None:
+def prepare(inputs: Path, commands: Commands) -> None:
     """Write the traces that a training reads."""
     command = ["synth", "pixelworld", "--families", "attribute", "--count", "8"]
-    run([*command, "--out", str(inputs / "synth")])
+    finish(commands, [*command, "--out", str(inputs / "synth")])
 
 
-def attack(name: str, folder: Path, count: int, rng: random.Random) -> Counter[str]:
+def attack(
+    name: str, folder: Path, count: int, rng: random.Random, commands: Commands
+) -> Counter[str]:
     """Kill a command, resume it until it is done and compare; so often."""
     kind, whole, cut = ATTACKS[name], folder / name / "whole", folder / name / "run"
     whole.parent.mkdir(parents=True)
+    command = kind.arguments(folder / "inputs", cut)
     # Of the same name, since some files contain it: the undisturbed run is moved out of the way.
     started = time.monotonic()
-    run(kind.arguments(folder / "inputs", cut))
+    finish(commands, command)
     duration_s = time.monotonic() - started
     cut.rename(whole)
     expected = kind.content(whole)
     counts: Counter[str] = Counter()
     for _ in range(count):
-        command = kind.arguments(folder / "inputs", cut)
         is_done, kills = False, 0
         for _ in range(rng.randint(1, MAX_KILLS)):
-            is_done = run(command, rng.uniform(0.1, 1.1) * duration_s)
+            done = commands.run(command, rng.uniform(0.1, 1.1) * duration_s)
+            if done.code:
+                raise RuntimeError(f"exit code {done.code}: {done.errors[-600:]}")
+            is_done = done.code == 0
             if is_done:
                 break
             kills += 1
         if not is_done:
-            run(command)
+            finish(commands, command)
         found = differing(expected, kind.content(cut))
         counts.update(runs=1, kills=kills, failed=int(bool(found)))
         if found:
@@ -243,44 +229,5 @@ def attack(name: str, folder: Path, count: int, rng: random.Random) -> Counter[s
     return counts
 
 
-def attack_commands(
-    title: str,
-    description: str,
-    commands: Collection[str],
-    default_count: int,
-    prepare_inputs: Callable[[Path], None],
-    attack_one: Callable[[str, Path, int, random.Random], Counter[str]],
-) -> int:
-    """Attack the commands that the arguments of the process name, print one line, and return the exit code."""
-    parser = argparse.ArgumentParser(description=description.partition("\n")[0])
-    parser.add_argument("--count", type=int, default=default_count, help="runs of each command")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--commands", nargs="+", choices=commands, default=list(commands))
-    options = parser.parse_args()
-    os.environ["OMP_NUM_THREADS"] = "1"
-    folder = Path(tempfile.mkdtemp(prefix="attack-"))
-    prepare_inputs(folder / "inputs")
-    results, slowest = {}, 0.0
-    for name in options.commands:
-        started = time.monotonic()
-        rng = random.Random(f"{options.seed}/{name}")
-        results[name] = attack_one(name, folder, options.count, rng)
-        slowest = max(slowest, (time.monotonic() - started) / options.count)
-    failed = sum(counts["failed"] for counts in results.values())
-    line = ", ".join(
-        f"{name} {' '.join(f'{count} {what}' for what, count in counts.items())}"
-        for name, counts in results.items()
-    )
-    memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024
-    print(f"{title}: {line}; slowest {slowest:.0f} s a run; largest memory {memory} MB")
-    if not failed:
-        shutil.rmtree(folder)
-    return int(failed > 0)
-
-
-def main() -> int:
-    return attack_commands("kills", __doc__, ATTACKS, 100, prepare, attack)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(attack_commands(Plan("kills", __doc__, list(ATTACKS), 100, prepare, attack)))

@@ -3,7 +3,7 @@
     git worktree add ../before 4ca5f78
     .venv/bin/python benchmarks/before_after.py ../before [--parity] [--speed] [--repeats 5] [--only RL]
 
-Both checkouts run in the same environment, in processes of their own, in turns (before, after, before, after, ...).
+Both checkouts run in the same environment, in processes of their own, in turns (before, after, after, before, ...).
 
 parity   synthesized traces, traces and summary of an evaluation, token ids and loss masks of SFT, losses and rewards of 20 RL
          steps: the files of both are read with the code of today, and compared
@@ -363,9 +363,10 @@ def speed(before: Path, folder: Path, repeats: int, only: str) -> None:
             continue
         times: dict[Path, list[float]] = {before: [], HERE: []}
         for number in range(repeats):
-            for checkout, taken in times.items():
+            # Each is first in every second pair: the second process is slower where a machine slows down under load.
+            for checkout in list(times)[:: 1 if number % 2 == 0 else -1]:
                 place = folder / f"{len(name)}-{number}-{checkout == HERE}"
-                taken.append(measure(checkout, place))
+                times[checkout].append(measure(checkout, place))
         old, new = (statistics.median(times[one]) for one in (before, HERE))
         # Of pairs, because the speed of a machine drifts by more than the difference.
         ratio = statistics.median(a / b for a, b in zip(times[before], times[HERE], strict=True))

@@ -13,6 +13,9 @@ from pixel_reasoner.evals.run import Evaluation, evaluate, load_run
 from pixel_reasoner.evals.stats import summarize
 from pixel_reasoner.media.context import MediaContext
 from pixel_reasoner.models.scripted import ScriptedModel
+from pixel_reasoner.rollout.request import RolloutRequest
+from pixel_reasoner.rollout.scheduler import scheduler_of
+from pixel_reasoner.rollout.strategies import STRATEGIES, ask_by_strategy, ask_many_by_strategy
 from pixel_reasoner.runs.segment import Segment
 from pixel_reasoner.runs.store import RunStore
 from pixel_reasoner.schema.geometry import WHOLE, Box
@@ -423,3 +426,54 @@ def test_every_trace_that_is_heard_of_finds_its_media(out, scripted):
 def test_a_folder_without_a_run_is_an_input_error(tmp_path):
     with pytest.raises(InputError, match=r"traces\.jsonl"):
         list(load_run(tmp_path))
+
+
+# --- strategies ---
+
+
+def questions_named(*names: str) -> list[Question]:
+    return [Question(id=name, text="?", media=(), answer=("red",)) for name in names]
+
+
+def test_an_evaluation_by_majority_vote_asks_five_times_and_keeps_one_trace_of_each_question(
+    tmp_path,
+):
+    model = ScriptedModel([RED])
+    evaluation = Evaluation(
+        questions_named("a", "b", "c"), model, RolloutConfig(), TASK, strategy="majority_vote"
+    )
+    assert evaluate(evaluation, tmp_path)["count"] == 3
+    assert len(model.conversations) == 15
+    assert evaluate(evaluation, tmp_path)["count"] == 3
+    assert len(model.conversations) == 15, "a finished run asks nothing"
+
+
+def test_a_strategy_that_is_stopped_early_leaves_no_request(tmp_path):
+    model = ScriptedModel([RED])
+    traces = ask_many_by_strategy("majority_vote", questions_named(*"abcdefgh"), model)
+    assert next(traces).answer == "red"
+    traces.close()
+    assert scheduler_of(model).num_unfinished == 0
+    assert ask_by_strategy("majority_vote", questions_named("z")[0], model).answer == "red"
+
+
+def test_an_error_of_a_strategy_ends_the_evaluation_and_keeps_its_traces(tmp_path, request):
+    request.addfinalizer(lambda: STRATEGIES.unregister("breaks_at_c"))
+
+    @STRATEGIES.decorator(name="breaks_at_c")
+    def breaks(question, scheduler, config):
+        if question.id == "c":
+            raise UsageError(expected="another", got="c", fix="leave it out")
+        return scheduler.submit(RolloutRequest(question=question, config=config)).result()
+
+    plan = Evaluation(
+        questions_named("a", "b", "c"),
+        ScriptedModel([RED]),
+        RolloutConfig(),
+        TASK,
+        batch_size=1,
+        strategy="breaks_at_c",
+    )
+    with pytest.raises(UsageError, match="leave it out"):
+        evaluate(plan, tmp_path)
+    assert [one.question.id for one in load_run(tmp_path)] == ["a", "b"]

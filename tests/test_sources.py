@@ -11,9 +11,11 @@ import pytest
 from pixel_reasoner.errors import UnknownNameError, UsageError
 from pixel_reasoner.evals.benchmarks import BENCHMARKS, get_benchmark
 from pixel_reasoner.schema.record import Record
+from pixel_reasoner.schema.trace import load_traces
 from pixel_reasoner.scoring.rewards import REWARDS
 from pixel_reasoner.sources.base import SOURCES, QuestionSource, open_source
 from pixel_reasoner.sources.pixelworld import ALL_FAMILIES, PixelWorldSource, Selection
+from pixel_reasoner.workflows.synthesize import SynthSpec, synthesize
 from pixel_reasoner.world import FAMILIES, render, scenes
 
 
@@ -34,6 +36,24 @@ def test_a_source_and_its_options_are_checked(tmp_path):
         open_source("sa1b", data=tmp_path, regions=0)
     with pytest.raises(UsageError, match="visa: data; got data: Field required"):
         open_source("visa")
+
+
+class Generated(PixelWorldSource):
+    """A source without files, as a plug-in may have it."""
+
+    name = "generated"
+
+
+def test_a_generated_source_is_synthesized_without_data(tmp_path, request):
+    SOURCES.register("generated", Generated)
+    request.addfinalizer(lambda: SOURCES.unregister("generated"))
+    summary = synthesize(SynthSpec(source="generated", out=tmp_path / "a", count=3))
+    assert summary["count"] == 3
+    assert all(one.question.media for one in load_traces(tmp_path / "a" / "traces.jsonl"))
+    with pytest.raises(UsageError, match="no --data for generated, which reads no files"):
+        synthesize(SynthSpec(source="generated", out=tmp_path / "b", data=tmp_path))
+    with pytest.raises(UsageError, match="--data, the folder of the data set; got none"):
+        synthesize(SynthSpec(source="visa", out=tmp_path / "c"))
 
 
 # --- PixelWorld ---
@@ -107,6 +127,7 @@ USER = """
 from pathlib import Path
 from pixel_reasoner.evals.benchmark import select_questions
 from pixel_reasoner.evals.benchmarks import BENCHMARKS, get_benchmark
+from pixel_reasoner.schema.trace import load_traces
 from pixel_reasoner.scoring.rewards import REWARDS
 from pixel_reasoner.sources.base import SOURCES, open_source
 

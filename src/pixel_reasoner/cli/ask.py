@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
-from pixel_reasoner.cli.choices import completing, strategies
 from pixel_reasoner.cli.options import (
     DeviceOption,
     LocalOptions,
@@ -20,6 +19,7 @@ from pixel_reasoner.cli.options import (
     OperationOption,
     SamplingSeedOption,
     ServerOptions,
+    StrategyOption,
     TemperatureOption,
     WithoutOption,
     model_spec,
@@ -45,15 +45,7 @@ class OfferOptions:
 
     without: WithoutOption = False
     operation: OperationOption = None
-    strategy: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            autocompletion=completing(strategies),
-            help="How rollouts become one answer: single, majority_vote, or of a plug-in. Only single prints text while it is "
-            "generated.",
-        ),
-    ] = "single"
+    strategy: StrategyOption = "single"
 
 
 @with_groups

@@ -18,6 +18,7 @@ from pixel_reasoner.cli.options import (
     SamplingSeedOption,
     ScorerOption,
     ServerOptions,
+    StrategyOption,
     TemperatureOption,
     WithoutOption,
     given_options,
@@ -77,6 +78,7 @@ class DrawOptions:
     ] = None
     limit_seed: Annotated[int, typer.Option(help="Random seed of that draw.")] = 0
     samples: Annotated[int, typer.Option(min=1, help="Answers per question: avg@k and pass@k.")] = 1
+    strategy: StrategyOption = "single"
     temperature: TemperatureOption = 0.0
     sample_seed: SamplingSeedOption = 0
     shard: Annotated[
@@ -244,6 +246,7 @@ def _eval_spec(
         ),
         shard=api.parse_shard(draw.shard),
         samples=draw.samples,
+        strategy=draw.strategy,
         scorer=api.parse_scorer(draw.scorer),
         compare=compare,
         perturb=world.disturb,

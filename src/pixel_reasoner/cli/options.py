@@ -28,6 +28,7 @@ from pixel_reasoner.cli.choices import (
     completing,
     dialects,
     operations,
+    strategies,
 )
 from pixel_reasoner.errors import UsageError
 
@@ -61,6 +62,16 @@ OperationOption = Annotated[
         metavar="NAME",
         autocompletion=completing(operations),
         help="Also offer this operation of a plug-in. May be repeated.",
+    ),
+]
+StrategyOption = Annotated[
+    str,
+    typer.Option(
+        "--strategy",
+        metavar="NAME",
+        autocompletion=completing(strategies),
+        help="How rollouts become one answer: single, majority_vote, or of a plug-in. `ask` prints text while it is "
+        "generated only with single.",
     ),
 ]
 MaxTurnsOption = Annotated[

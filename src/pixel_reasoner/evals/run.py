@@ -26,8 +26,8 @@ from pixel_reasoner.evals.compare import compare
 from pixel_reasoner.evals.stats import FamilyOf, summarize
 from pixel_reasoner.files import write_json
 from pixel_reasoner.models.api import GenerationModel
-from pixel_reasoner.rollout.ask import ask_many
 from pixel_reasoner.rollout.state import settings_of, versions
+from pixel_reasoner.rollout.strategies import SINGLE, ask_many_by_strategy
 from pixel_reasoner.runs.cache import ResponseCache
 from pixel_reasoner.runs.fingerprint import QuestionDigest, fingerprint
 from pixel_reasoner.runs.folder import (
@@ -87,6 +87,8 @@ class Evaluation(NamedTuple):
     """returns the family of a trace, for metrics by family"""
     cache: ResponseCache | None = None
     """cached answers of earlier runs"""
+    strategy: str = SINGLE
+    """name of the strategy that combines rollouts into one answer"""
 
 
 def evaluate(
@@ -240,7 +242,8 @@ class _Asking:
         """Yield the new traces, cached ones first."""
         if self.evaluation.cache is not None:
             yield from self._cached(self.evaluation.cache)
-        asked = ask_many(
+        asked = ask_many_by_strategy(
+            self.evaluation.strategy,
             self._waiting(),
             self.evaluation.model,
             self.config,

@@ -22,6 +22,7 @@ from pixel_reasoner.evals.stats import is_correct
 from pixel_reasoner.models.api import GenerationModel
 from pixel_reasoner.models.hub import is_hub_id, local_dataset
 from pixel_reasoner.models.spec import ModelSpec
+from pixel_reasoner.rollout.strategies import SINGLE, STRATEGIES
 from pixel_reasoner.runs.cache import ResponseCache
 from pixel_reasoner.runs.folder import check_run_settings
 from pixel_reasoner.runs.lock import FolderLock
@@ -78,6 +79,8 @@ class EvalSpec:
     cache: Path | None = None
     """response cache file that several runs share"""
     batch_size: int = 16
+    strategy: str = SINGLE
+    """how rollouts become one answer: a name in `rollout.strategies`"""
 
     def __post_init__(self) -> None:
         if (self.compare or self.perturb) and not self.config.operations:
@@ -91,6 +94,12 @@ class EvalSpec:
                 expected="a temperature above 0 for several samples",
                 got=f"--samples {self.samples} at temperature 0, which gives the same answer each time",
                 fix="add --temperature 0.7, or leave out --samples",
+            )
+        if self.cache is not None and self.strategy != SINGLE:
+            raise UsageError(
+                expected=f"a response cache with one rollout per answer (--strategy {SINGLE})",
+                got=f"--cache with --strategy {self.strategy}",
+                fix="leave out one of them",
             )
 
 
@@ -177,6 +186,7 @@ def _plan(spec: EvalSpec, progress: ProgressReporter, model: GenerationModel | N
     index, count = spec.shard
     task = _task(spec)
     # Before media are written and a model is loaded.
+    STRATEGIES.get(spec.strategy)
     if model is None:
         spec.model.check()
     check_run_settings(spec.out, {"task": task_settings(task, spec.samples)})
@@ -196,6 +206,7 @@ def _plan(spec: EvalSpec, progress: ProgressReporter, model: GenerationModel | N
         rows=rows,
         family_of=_family_of if spec.benchmark == PIXELWORLD else None,
         cache=ResponseCache(spec.cache) if spec.cache else None,
+        strategy=spec.strategy,
     )
 
 
@@ -208,6 +219,8 @@ def _task(spec: EvalSpec) -> dict[str, Any]:
     index, count = spec.shard
     if count > 1:
         task["shard"] = f"{index + 1}/{count}"
+    if spec.strategy != SINGLE:
+        task["strategy"] = spec.strategy
     return dict(json.loads(json.dumps(task)))
 
 

@@ -23,8 +23,9 @@ from pixel_reasoner.errors import UsageError
 from pixel_reasoner.models.endpoint_url import read_key
 from pixel_reasoner.runs.media_folders import note_media_folders
 from pixel_reasoner.schema.question import Question
-from pixel_reasoner.sources.base import SOURCES, open_source
+from pixel_reasoner.sources.base import SOURCES, FileSource, open_source, option_names
 from pixel_reasoner.sources.media_folders import data_folders, restricted_row
+from pixel_reasoner.sources.rows import check_rows
 from pixel_reasoner.workflows.progress import NoProgress, ProgressReporter
 from pixel_reasoner.workflows.world import parse_families, prompt_settings
 
@@ -162,19 +163,35 @@ def _units(spec: SynthSpec, settings: SynthSettings) -> Iterable[Unit]:
                 fix="leave the option out",
             )
         return scene_units(settings)
-    if spec.data is None and SOURCES.get(spec.source):
+    options: dict[str, Any] = {**_units_of_rows(spec), **_data_option(spec)}
+    if spec.source == REGION_SOURCE:
+        options["regions"] = spec.regions
+    out = spec.out.absolute()
+    source = open_source(spec.source, **options)
+    folders = data_folders(spec.data.absolute()) if spec.data else ()
+    allowed = (*folders, out, *(folder.absolute() for folder in spec.allow_media))
+    note_media_folders(out, allowed)
+    index, count = spec.shard
+    # A row of a file is a unit. Units of other sources become rows here, because workers convert scenes and rows alone.
+    is_of_files = isinstance(source, FileSource)
+    rows = source.units(out) if is_of_files else check_rows(source.questions(out))
+    return islice((_restricted(row, allowed) for row in rows), index, None, count)
+
+
+def _data_option(spec: SynthSpec) -> dict[str, Path]:
+    """Return the option `data` of a source of files; a generator has none."""
+    needs_data = "data" in option_names(SOURCES.get(spec.source))
+    if needs_data and spec.data is None:
         raise UsageError(
             expected="--data, the folder of the data set", got="none", fix="add --data DIR"
         )
-    options: dict[str, Any] = _units_of_rows(spec)
-    if spec.source == REGION_SOURCE:
-        options["regions"] = spec.regions
-    data, out = (spec.data or Path()).absolute(), spec.out.absolute()
-    source = open_source(spec.source, data=data, **options)
-    allowed = (*data_folders(data), out, *(folder.absolute() for folder in spec.allow_media))
-    note_media_folders(out, allowed)
-    index, count = spec.shard
-    return islice((_restricted(unit, allowed) for unit in source.units(out)), index, None, count)
+    if spec.data is not None and not needs_data:
+        raise UsageError(
+            expected=f"no --data for {spec.source}, which reads no files",
+            got=f"--data {spec.data}",
+            fix="leave it out",
+        )
+    return {} if spec.data is None else {"data": spec.data.absolute()}
 
 
 def _restricted(unit: Unit, folders: Sequence[Path]) -> Unit:

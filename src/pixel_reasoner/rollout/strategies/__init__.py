@@ -7,12 +7,16 @@ Other packages register strategies in the entry point group `pixel_reasoner.stra
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from itertools import islice
 from typing import Protocol
 
 from pixel_reasoner.errors import PluginError
 from pixel_reasoner.models.api import GenerationModel
 from pixel_reasoner.plugin_checks import described, is_function
 from pixel_reasoner.registry import Registry
+from pixel_reasoner.rollout.ask import ask_many
 from pixel_reasoner.rollout.scheduler import RolloutScheduler, scheduler_of
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.settings import RolloutConfig
@@ -35,6 +39,8 @@ STRATEGIES = Registry[Strategy](
     plural="strategies",
     check=is_function("strategy", "question", "scheduler", "config"),
 )
+SINGLE = "single"
+"""name of the default: one rollout, whose text can be streamed"""
 strategy = STRATEGIES.decorator
 """decorator that registers a function as a strategy, under its name or `name=`"""
 
@@ -62,3 +68,46 @@ def ask_by_strategy(
             fix="return the trace that counts",
         )
     return trace
+
+
+def ask_many_by_strategy(
+    name: str,
+    questions: Iterable[Question],
+    model: GenerationModel,
+    config: RolloutConfig | None = None,
+    *,
+    batch_size: int = 16,
+) -> Iterator[Trace]:
+    r"""Yield the traces of many questions as they finish, in no fixed order, with `batch_size` questions in progress.
+
+    If the iteration is stopped early, all requests of the model are cancelled.
+
+    Raises:
+        UnknownNameError: there is no such strategy; the nearest names are listed.
+        PluginError: the strategy cannot be used, or returns something else than a trace.
+
+    >>> from pixel_reasoner.models.scripted import ScriptedModel
+    >>> questions = [Question(id=id, text="Which colour?", media=()) for id in "ab"]
+    >>> traces = ask_many_by_strategy("majority_vote", questions, ScriptedModel([r"\boxed{red}"]))
+    >>> sorted((trace.question.id, trace.answer) for trace in traces)
+    [('a', 'red'), ('b', 'red')]
+    """
+    if name == SINGLE:
+        yield from ask_many(questions, model, config, batch_size=batch_size)
+        return
+    waiting, active = iter(questions), set[Future[Trace]]()
+    # A strategy blocks until its rollouts end, so each question in progress has a thread.
+    pool = ThreadPoolExecutor(batch_size, thread_name_prefix="strategy")
+    try:
+        while True:
+            for question in islice(waiting, batch_size - len(active)):
+                active.add(pool.submit(ask_by_strategy, name, question, model, config))
+            if not active:
+                return
+            done, active = wait(active, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield future.result()
+    finally:
+        if active:
+            scheduler_of(model).close()
+        pool.shutdown(cancel_futures=True)
