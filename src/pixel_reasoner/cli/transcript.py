@@ -84,7 +84,9 @@ def last_turn_lines(rollout: Rollout) -> list[str]:
 
 
 def _observation_lines(call: ToolCall | None, observation: Observation) -> Iterator[str]:
-    written = f"{call.name}({call.arguments})" if call else "a call"
+    from pixel_reasoner.operations.base import call_as_written
+
+    written = call_as_written(call) if call else "a call"
     if observation.error is not None:
         yield f"  ✗ {written}: {observation.text}"
         return

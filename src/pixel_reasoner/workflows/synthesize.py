@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
@@ -22,10 +22,16 @@ from pixel_reasoner.data.synth import (
 from pixel_reasoner.errors import UsageError
 from pixel_reasoner.models.endpoint_url import read_key
 from pixel_reasoner.runs.media_folders import note_media_folders
-from pixel_reasoner.schema.question import Question
-from pixel_reasoner.sources.base import SOURCES, FileSource, open_source, option_names
+from pixel_reasoner.schema.question import Question, with_media_root
+from pixel_reasoner.sources.base import (
+    SOURCES,
+    FileSource,
+    QuestionSource,
+    open_source,
+    option_names,
+)
 from pixel_reasoner.sources.media_folders import data_folders, restricted_row
-from pixel_reasoner.sources.rows import check_rows
+from pixel_reasoner.sources.rows import Row, check_rows
 from pixel_reasoner.workflows.progress import NoProgress, ProgressReporter
 from pixel_reasoner.workflows.world import parse_families, prompt_settings
 
@@ -172,10 +178,16 @@ def _units(spec: SynthSpec, settings: SynthSettings) -> Iterable[Unit]:
     allowed = (*folders, out, *(folder.absolute() for folder in spec.allow_media))
     note_media_folders(out, allowed)
     index, count = spec.shard
-    # A row of a file is a unit. Units of other sources become rows here, because workers convert scenes and rows alone.
-    is_of_files = isinstance(source, FileSource)
-    rows = source.units(out) if is_of_files else check_rows(source.questions(out))
+    rows = source.units(out) if isinstance(source, FileSource) else _generated_rows(source, out)
     return islice((_restricted(row, allowed) for row in rows), index, None, count)
+
+
+def _generated_rows(source: QuestionSource, out: Path) -> Iterator[Row]:
+    """Yield the questions of a source without files. Their media are in `out`."""
+    rows = source.questions(out)
+    return check_rows(
+        with_media_root(row, out) if isinstance(row, Question) else row for row in rows
+    )
 
 
 def _data_option(spec: SynthSpec) -> dict[str, Path]:
