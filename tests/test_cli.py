@@ -27,11 +27,11 @@ TOOL = [sys.executable, "-m", "pixel_reasoner.cli"]
 
 @pytest.fixture
 def scene(tmp_path) -> tuple[Path, Question]:
-    """A picture of PixelWorld and a question about it that needs a look."""
+    """A picture of PixelWorld and a question about it that needs an operation."""
     for question in render(scenes("attribute", "test", 0, 8), tmp_path / "scene"):
         if question.needs_look:
             return tmp_path / "scene" / question.media[0].path, question
-    raise AssertionError("no question needs a look")
+    raise AssertionError("no question needs an operation")
 
 
 @pytest.mark.extras
@@ -305,7 +305,7 @@ def test_a_benchmark_is_evaluated_told_and_compared(run, tmp_path):
         "report", tmp_path / "run", "--out", page, "--table", tables[0], "--table", tables[1]
     )
     assert code == 0, err
-    assert "What looking again changed" in page.read_text()
+    assert "Effect of visual operations" in page.read_text()
     header = tables[1].read_text().splitlines()[0].split(",")
     assert header[:5] == ["group", "questions", "accuracy", "95 % low", "95 % high"]
     for line in tables[1].read_text().splitlines()[1:]:

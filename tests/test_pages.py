@@ -133,7 +133,7 @@ def test_the_filter_of_gain_and_harm_shows_those_questions(browser, folder):
     assert set(expected.values()) == {"gain", "harm", "both", "neither"}
     with open_page(browser, folder / "run.html") as (page, _):
         for outcome in ("gain", "harm"):
-            page.get_by_label("looking again").select_option(outcome)
+            page.get_by_label("effect of operations").select_option(outcome)
             ids = page.eval_on_selector_all(
                 "article.trace:not([hidden])",
                 "cards => cards.map(c => c.querySelectorAll('.meta span')[1].textContent)",
@@ -160,18 +160,18 @@ def test_two_filters_and_the_search_narrow_each_other_and_the_button_undoes_them
 
 def test_the_address_of_a_page_keeps_its_filters(browser, folder):
     with open_page(browser, folder / "run.html") as (page, problems):
-        page.get_by_label("looking again").select_option("gain")
+        page.get_by_label("effect of operations").select_option("gain")
         page.get_by_role("searchbox").fill("number")
         before = cards(page)
         page.reload()
         assert cards(page) == before
-        assert page.get_by_label("looking again").input_value() == "gain"
+        assert page.get_by_label("effect of operations").input_value() == "gain"
         assert problems == []
 
 
 def test_j_and_k_go_from_trace_to_trace_and_skip_hidden_ones(browser, folder):
     with open_page(browser, folder / "run.html") as (page, _):
-        page.get_by_label("looking again").select_option("harm")
+        page.get_by_label("effect of operations").select_option("harm")
         shown = cards(page)
         page.evaluate("document.activeElement.blur()")
         visited = []

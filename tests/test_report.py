@@ -252,9 +252,9 @@ def test_outcomes_are_marked_and_can_be_filtered(page: Page):
     operations = [a["data-operations"] for a in page.all("article")][:4]
     assert operations == ["1", "2+", "1\nrefused", "1"]
     names = [a["name"] for a in page.all("select")]
-    assert names == ["outcome", "stop", "operations", "category", "look"]
+    assert names == ["outcome", "stop", "operations", "category", "need"]
     offered = {a["value"] for a in page.all("option")}
-    assert {"right", "max context", "refused", HOSTILE, "needs a look"} <= offered
+    assert {"right", "max context", "refused", HOSTILE, "needs an operation"} <= offered
 
 
 def test_every_picture_says_what_it_is(page: Page):

@@ -25,7 +25,7 @@ Facets = dict[str, list[str]]
 
 OUTCOMES = ("right", "wrong", "unparsed", "ungraded")
 _WORDS = {Outcome.CORRECT: "right", Outcome.WRONG: "wrong", Outcome.UNPARSED: "unparsed"}
-_NEED_LABELS = {True: "needs a look", False: "overview suffices", None: "unknown"}
+_NEED_LABELS = {True: "needs an operation", False: "overview suffices", None: "unknown"}
 
 
 def card(trace: Trace, number: int, facets: Facets, unshown: Counter[str]) -> Iterator[str]:
@@ -68,7 +68,7 @@ def facets_of(trace: Trace, graded: Callable[[Trace], Grade | None] = grade_repl
         "stop": [_words(trace.stop)],
         "operations": _operations(trace),
         "category": [facet_value(trace.question.category or "none")],
-        "look": [_NEED_LABELS[trace.question.needs_look]],
+        "need": [_NEED_LABELS[trace.question.needs_look]],
     }
 
 

@@ -24,7 +24,7 @@ from pixel_reasoner.scoring.grading import Grade, grade_reply
 _MAX_VALUES = 4
 """maximum number of shown values of a setting that differs between traces"""
 _CHUNK_CHARS = 1 << 16
-EFFECT_FILTER = "looking-again"
+EFFECT_FILTER = "effect-of-operations"
 """filter by the effect of operations on an answer"""
 
 
