@@ -109,7 +109,7 @@ def turn_of(*events: dict, done: bool = True):
 
 def read(mode: str, *, stream: bool):
     """Return what is read of the body that a mode sends."""
-    response = b"".join(CHAT[mode](servers.Asked(KEY, stream, 0)))
+    response = b"".join(CHAT[mode](servers.RequestInfo(KEY, stream, 0)))
     body = response.partition(b"\r\n\r\n")[2]
     return streamed(text_lines([body])) if stream else completion(body)
 
@@ -308,7 +308,7 @@ def test_any_list_of_models_is_read_or_ignored(hostile):
 def test_there_are_many_modes():
     assert len(BODIES) + len(FIELDS) >= 40
     assert len(CHAT) + len(MODELS) >= 100
-    assert b"red" in b"".join(good(servers.Asked("", False, 0)))
+    assert b"red" in b"".join(good(servers.RequestInfo("", False, 0)))
     assert set(VALID) <= set(FIELDS)
 
 

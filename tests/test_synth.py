@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from attacks.kills import differing, files_without_times
+from attacks.kills import differing_names, files_without_times
 from PIL import Image
 
 from conftest import full_disk
@@ -183,7 +183,7 @@ def test_a_killed_command_goes_on_to_the_same_files_and_a_finished_one_says_so_a
     run(tmp_path / "whole", count=80)
     whole, cut = (files_without_times(tmp_path / name) for name in ("whole", "cut"))
     del whole["summary.json"][0]["workers"], cut["summary.json"][0]["workers"]
-    assert differing(whole, cut) == []
+    assert differing_names(whole, cut) == []
 
 
 def _wait_until_nobody_is_left(group: int, deadline: float) -> None:

@@ -197,8 +197,8 @@ def test_what_differs_between_two_runs_is_found(tmp_path, synth):
         changed = trace.model_copy(update={"seconds": seconds})
         (tmp_path / name / "more.jsonl").write_text(changed.to_line() + "\n")
     one, two = (kills.files_without_times(tmp_path / name) for name in ("one", "two"))
-    assert kills.differing(one, two) == []
+    assert kills.differing_names(one, two) == []
     medium = next((tmp_path / "two" / "media").iterdir())
     medium.unlink()
     two = kills.files_without_times(tmp_path / "two")
-    assert kills.differing(one, two) == [f"media/{medium.name}"]
+    assert kills.differing_names(one, two) == [f"media/{medium.name}"]
