@@ -54,7 +54,7 @@ def finished(job, accuracy: float) -> None:
     (job.folder / "log.jsonl").write_text("\n".join(lines) + "\n")
 
 
-def test_every_job_has_a_folder_of_its_own_and_a_run_that_trains(place, tmp_path):
+def test_every_job_has_its_own_folder_and_a_valid_run_file(place, tmp_path):
     jobs = ablation.jobs()
     assert len({job.folder for job in jobs}) == len(jobs)
     for job in jobs:
@@ -69,7 +69,7 @@ def test_every_job_has_a_folder_of_its_own_and_a_run_that_trains(place, tmp_path
         assert run.pixelworld == ablation.MIX
 
 
-def test_arms_differ_from_the_method_in_one_thing_alone(place, tmp_path):
+def test_each_arm_differs_from_the_method_in_one_setting(place, tmp_path):
     def text(name: str) -> str:
         (job,) = [j for j in ablation.jobs([f"clumsy/{name}"]) if j.seed == 0]
         ablation.write_run(job, "tiny", tmp_path / "run.toml")
@@ -87,7 +87,7 @@ def test_arms_differ_from_the_method_in_one_thing_alone(place, tmp_path):
     assert arms["no warm start"].model == clumsy.begin
 
 
-def test_a_page_tells_what_the_finished_jobs_found(place):
+def test_a_page_contains_the_results_of_finished_jobs(place):
     jobs = [job for job in ablation.jobs() if job.arm.name in ("full", "warm start alone")]
     for job in jobs:
         finished(job, accuracy=0.8 + 0.02 * job.seed if job.arm.name == "full" else 0.5)
@@ -115,7 +115,7 @@ def test_a_page_tells_what_the_finished_jobs_found(place):
     assert ablation.PAGE.read_text() == once
 
 
-def test_jobs_that_were_finished_elsewhere_are_kept_and_not_run_again(place, monkeypatch):
+def test_results_of_jobs_from_another_machine_are_kept_and_not_computed_again(place, monkeypatch):
     """What is committed goes on on another machine: rows of jobs whose folders are not there stay, in their order."""
     first, second, third = ablation.jobs(["clumsy/full"])
     for job in (first, third):
@@ -139,7 +139,7 @@ def test_jobs_that_were_finished_elsewhere_are_kept_and_not_run_again(place, mon
     assert {job.arm.name for job in asked} == {"no cost"}
 
 
-def test_a_run_that_goes_on_begins_with_what_the_one_before_became(place, monkeypatch):
+def test_a_longer_run_starts_from_the_model_of_the_shorter_one(place, monkeypatch):
     called = []
 
     def call(folder, *arguments):
@@ -158,7 +158,7 @@ def test_a_run_that_goes_on_begins_with_what_the_one_before_became(place, monkey
     assert run.trl["seed"] == 1
 
 
-def test_a_start_that_was_kept_is_the_model_that_rl_begins_with(place):
+def test_rl_starts_from_the_stored_warm_start_model(place):
     """In 16 bits, without the tower, which is that of the model in the box."""
     tiny = model_folder("tiny")
     place.mkdir(parents=True)
@@ -173,7 +173,7 @@ def test_a_start_that_was_kept_is_the_model_that_rl_begins_with(place):
         assert torch.equal(ours[name], rounded)
 
 
-def test_a_page_without_its_marks_is_left_alone(place):
+def test_a_page_without_markers_is_not_changed(place):
     ablation.collect()
     ablation.PAGE.write_text("nothing here")
     with pytest.raises(SystemExit, match="expected <!-- clumsy table -->"):
@@ -182,7 +182,7 @@ def test_a_page_without_its_marks_is_left_alone(place):
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=10), st.integers(1, 1000))
-def test_an_interval_is_never_narrower_than_that_of_its_questions(shares, questions):
+def test_an_interval_is_never_narrower_than_the_interval_of_its_questions(shares, questions):
     mean, half = ablation.interval(shares, questions)
     assert half >= ablation.interval([mean], questions)[1] - 1e-12
     assert min(shares) - 1e-9 <= mean <= max(shares) + 1e-9

@@ -43,16 +43,16 @@ def with_turn(trace: Trace, number: int, **changes) -> Trace:
     return trace.model_copy(update={"turns": tuple(turns)})
 
 
-def test_a_sound_trace_passes(trace):
+def test_a_valid_trace_passes(trace):
     assert check_traces([trace]).passed
     assert check_traces([Trace.from_line(trace.to_line())]).passed
 
 
-def test_nothing_is_nothing_to_train_on():
+def test_an_empty_set_of_traces_fails():
     assert not check_traces([]).passed
 
 
-def test_an_answer_that_is_not_the_expected_one_is_found(trace):
+def test_an_unexpected_answer_is_found(trace):
     assert failed(with_question(trace, answer=("?",))) == {"gold"}
     assert failed(with_question(trace, answer=())) == {"gold"}
 
@@ -78,21 +78,21 @@ def test_another_picture_under_the_same_name_is_found(trace):
     assert "replay" in failed(trace)
 
 
-def test_marks_of_mistakes_are_checked(trace):
+def test_marks_of_deliberate_mistakes_are_checked(trace):
     assert failed(with_turn(trace, -1, mistake=True)) == {"mistakes"}
 
 
 @pytest.mark.parametrize("name", ["attribute-1000000-read-red-circle", "video-2000017-count-1"])
-def test_evaluation_scenes_are_not_for_training(trace, name):
+def test_evaluation_scenes_are_rejected_for_training(trace, name):
     assert failed(with_question(trace, id=name)) == {"held_out"}
 
 
-def test_questions_of_a_file_are_not_for_training(trace):
+def test_questions_of_an_excluded_file_are_rejected_for_training(trace):
     verdict = check_traces([trace], held_out=frozenset({trace.question.id}))
     assert verdict.problems == {"held_out": 1}
 
 
-def test_a_question_counts_once(trace):
+def test_a_repeated_question_is_found(trace):
     verdict = check_traces([trace, trace])
     assert verdict.problems == {"distinct": 1}
     assert verdict.named[0].question == trace.question.id

@@ -21,7 +21,7 @@ def runs(tmp_path):
     return {name: tmp_path / name for name in ("with curiosity", "<without>")}
 
 
-def test_a_page_has_a_panel_for_each_figure_that_was_logged(runs, tmp_path):
+def test_a_page_has_a_panel_for_each_logged_metric(runs, tmp_path):
     page = tmp_path / "curves.html"
     assert write_curves(runs, page) == 2
     text = page.read_text()
@@ -34,7 +34,7 @@ def test_a_page_has_a_panel_for_each_figure_that_was_logged(runs, tmp_path):
     assert 'src="http' not in text
 
 
-def test_the_same_logs_make_the_same_page(runs, tmp_path):
+def test_equal_logs_give_equal_pages(runs, tmp_path):
     pages = [tmp_path / "1.html", tmp_path / "2.html"]
     for page in pages:
         write_curves(runs, page)
@@ -63,14 +63,14 @@ def test_a_missing_or_broken_log_is_named(tmp_path):
         ('{"step": 1, "note": "\\ud800"}', "surrogate"),
     ],
 )
-def test_a_log_of_other_values_is_one_error_with_its_line(tmp_path, row, problem):
+def test_an_invalid_log_value_is_one_error_with_its_line(tmp_path, row, problem):
     (tmp_path / LOG).write_text('{"step": 1}\n' + row + "\n")
     with pytest.raises(InputError, match=f"line 2: .*{problem}"):
         write_curves({"run": tmp_path}, tmp_path / "curves.html")
     assert not (tmp_path / "curves.html").exists()
 
 
-def test_metrics_that_are_not_finite_leave_a_gap(tmp_path):
+def test_non_finite_metrics_are_a_gap_in_the_curve(tmp_path):
     values = ("1", "NaN", "-Infinity", "1e999", "1" + "0" * 400, "1e308", "2")
     lines = [f'{{"step": {n}, "loss": {value}}}\n' for n, value in enumerate(values)]
     (tmp_path / LOG).write_text("".join(lines))
@@ -82,7 +82,7 @@ def test_metrics_that_are_not_finite_leave_a_gap(tmp_path):
     assert write_curves({"run": tmp_path}, tmp_path / "curves.html") == 1
 
 
-def test_only_the_style_of_the_page_and_its_pictures_are_allowed(runs, tmp_path):
+def test_the_page_policy_allows_only_its_style_and_pictures(runs, tmp_path):
     write_curves(runs, tmp_path / "curves.html")
     text = (tmp_path / "curves.html").read_text()
     assert "content=\"default-src 'none'; img-src data:; style-src 'sha256-" in text

@@ -34,7 +34,7 @@ def version(text: str) -> tuple[int, ...]:
     return tuple(map(int, re.findall(r"\d+", text)))
 
 
-def test_every_old_name_is_still_to_be_removed_and_every_new_one_exists():
+def test_every_old_name_has_a_future_removal_version_and_an_existing_new_name():
     options = {name: {opt for p in one.params for opt in p.opts} for name, one in all_commands()}
     for one in RENAMED:
         assert version(one.removed_in) > version(__version__), f"remove {one}"
@@ -55,14 +55,14 @@ def test_an_old_command_and_an_old_option_do_what_the_new_ones_do(run, tmp_path)
     assert files[0] == files[1]
 
 
-def test_an_old_name_is_known_whatever_the_program_is_called(tmp_path):
+def test_an_old_name_works_under_any_program_name(tmp_path):
     arguments = ["world", "render", "--number", "1", "--out", str(tmp_path)]
     with pytest.warns(RenamedWarning, match="--number is now --count"):
         app(arguments, prog_name="python -m pixel_reasoner.cli", standalone_mode=False)
     assert len(list((tmp_path / "media").iterdir())) == 1
 
 
-def test_present_names_print_no_warning(run):
+def test_current_names_print_no_warning(run):
     assert "warning" not in run("check", "no-such-folder", "--model", "tiny")[2]
 
 
@@ -100,7 +100,7 @@ def test_arguments_without_old_names_are_unchanged(arguments):
     assert new_arguments("world render", arguments) == arguments
 
 
-def test_what_follows_two_dashes_is_not_an_option():
+def test_arguments_after_two_dashes_are_not_options():
     arguments = ["--", "--number"]
     assert new_arguments("world render", arguments) == arguments
 

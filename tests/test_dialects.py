@@ -141,14 +141,14 @@ def golden_conversations() -> dict[str, list[dict]]:
     }
 
 
-def test_every_message_is_the_golden_one():
+def test_every_message_equals_the_golden_file():
     for name, messages in golden_conversations().items():
         expected = json.loads((GOLDEN / f"{name}.json").read_text(encoding="utf-8"))
         assert messages == expected, name
 
 
 @every
-def test_a_conversation_starts_as_it_went_on(dialect):
+def test_each_turn_only_appends_to_the_messages(dialect):
     """Each turn appends: what was said before is never said differently."""
     turns = (Turn(text="one"), Turn(text="two"))
     question = Question(id="1", text="?", media=())
@@ -156,7 +156,7 @@ def test_a_conversation_starts_as_it_went_on(dialect):
     assert longer[: len(shorter)] == shorter
 
 
-def test_an_unknown_dialect_is_a_usage_error_that_names_all_and_the_nearest():
+def test_the_error_of_an_unknown_dialect_lists_all_and_the_nearest():
     with pytest.raises(UsageError, match=r"compact, pixel_reasoner, .*; got 'qwen3vl'") as caught:
         get_dialect("qwen3vl")
     assert isinstance(caught.value, UnknownNameError)
@@ -198,7 +198,7 @@ MALFORMED = {
 
 @every_hermes
 @pytest.mark.parametrize(("text", "why"), MALFORMED.values(), ids=MALFORMED)
-def test_a_malformed_call_is_told_what_is_wrong_and_what_to_write(dialect, text, why):
+def test_the_error_of_a_malformed_call_states_the_problem_and_the_fix(dialect, text, why):
     error = rejection(dialect.parse("I look closer. " + text))
     assert error.kind is CallErrorKind.MALFORMED_CALL
     assert why in error.message
@@ -207,27 +207,27 @@ def test_a_malformed_call_is_told_what_is_wrong_and_what_to_write(dialect, text,
 
 @every_hermes
 @pytest.mark.parametrize("between", ["", "\n", "and then "])
-def test_two_calls_in_one_turn_are_refused_together(dialect, between):
+def test_two_calls_in_one_turn_are_both_rejected(dialect, between):
     error = rejection(dialect.parse(CALL + between + CALL))
     assert error.kind is CallErrorKind.SEVERAL_CALLS
     assert "2 calls in one turn; call one operation at a time" in error.message
 
 
 @every_hermes
-def test_a_call_ends_the_turn_and_thoughts_before_it_are_free(dialect):
+def test_a_call_ends_the_turn_and_any_thought_may_precede_it(dialect):
     thought = r"Perhaps \boxed{red}? I { look } closer. "
     parsed = dialect.parse(thought + call_text(name="select_frames", target_frames=[1]) + " \n")
     call = ToolCall(name="select_frames", arguments={"target_frames": [1]})
     assert parsed == ParsedTurn(parts=(Text(text=thought), call))
 
 
-def test_arguments_may_be_left_out():
+def test_arguments_are_optional():
     parsed = COMPACT.parse('<tool_call>{"name": "zoom_in"}</tool_call>')
     assert parsed.executable_calls == [ToolCall(name="zoom_in", arguments={})]
 
 
 @every
-def test_a_turn_without_a_call_and_without_an_answer_says_nothing(dialect):
+def test_a_turn_without_call_and_answer_is_empty(dialect):
     for text in ("", "I do not know.", r"\boxed{red", r"boxed{red}", "</tool_call>"):
         assert is_nothing(dialect.parse(text))
 
@@ -264,7 +264,7 @@ def test_any_text_is_parsed_without_an_exception(dialect, text):
 @example(name="zoom_in", arguments={"bbox_2d": [10**400, 0, 1, 1]})
 @example(name="zoom_in", arguments={"bbox_2d": [float("nan"), 0, 1, 1]})
 @example(name="zoom_in", arguments={"bbox_2d": {"x1": 0, "y1": 0, "x2": 1, "y2": 1}})
-def test_any_call_is_parsed_and_can_be_recorded(dialect, name, arguments):
+def test_any_call_is_parsed_and_serialized(dialect, name, arguments):
     text = call_text(name=name, **arguments)
     for known in ((), pictures((640, 480), (96, 64))):
         turn = Turn(text=text, parts=dialect.parse(text, known).parts)
@@ -282,7 +282,7 @@ ordered = st.lists(fractions, min_size=2, max_size=2, unique=True).map(sorted)
 
 
 @given(x=ordered, y=ordered, target=st.integers(1, 40))
-def test_a_written_call_is_parsed_back_up_to_two_decimals(x, y, target):
+def test_a_written_call_is_parsed_to_the_same_box_within_two_decimals(x, y, target):
     box = [x[0], y[0], x[1], y[1]]
     call = ToolCall(name="zoom_in", arguments={"bbox_2d": box, "target_image": target})
     said = COMPACT.parse(COMPACT.write_call(call)).call
@@ -293,13 +293,13 @@ def test_a_written_call_is_parsed_back_up_to_two_decimals(x, y, target):
 
 @every
 @given(frames=st.lists(st.integers(1, 99)))
-def test_written_frames_are_parsed_back(dialect, frames):
+def test_written_frames_are_parsed_to_the_same_frames(dialect, frames):
     call = ToolCall(name="select_frames", arguments={"target_frames": frames})
     assert dialect.parse("So: " + dialect.write_call(call)).executable_calls == [call]
 
 
 @every_hermes
-def test_a_call_is_written_with_a_name_that_the_system_message_offers(dialect):
+def test_calls_are_written_with_a_name_of_the_tool_definitions(dialect):
     for name in DEFAULT_OPERATIONS:
         written = json.loads(dialect.write_call(ToolCall(name=name, arguments={}))[11:-12])
         offer = dialect.system_with_video or dialect.system_with_operations
@@ -309,7 +309,7 @@ def test_a_call_is_written_with_a_name_that_the_system_message_offers(dialect):
 
 
 @pytest.mark.parametrize("name", ["crop_image_normalized", "crop_image", "zoom_in"])
-def test_the_released_checkpoints_may_use_any_of_their_names(name):
+def test_all_operation_names_of_upstream_checkpoints_are_accepted(name):
     assert RELEASED.parse(call_text(name=name, target_image=1)).call.name == "zoom_in"
 
 
@@ -320,7 +320,7 @@ def padded(*box: object) -> object:
     return RELEASED.parse(call_text(bbox_2d=box)).call.arguments["bbox_2d"]
 
 
-def test_released_checkpoints_get_a_tenth_of_the_picture_more_on_every_side():
+def test_upstream_checkpoints_get_a_margin_of_a_tenth_on_every_side():
     assert padded(0.4, 0.5, 0.6, 0.7) == pytest.approx([0.3, 0.4, 0.7, 0.8])
 
 
@@ -343,11 +343,11 @@ def test_padding_ends_at_the_borders_of_the_picture(x, y):
         (10**400, 0, 1, 1),
     ],
 )
-def test_padding_leaves_a_wrong_box_alone_to_be_refused(numbers):
+def test_padding_does_not_repair_an_invalid_box(numbers):
     assert padded(*numbers) == list(numbers)
 
 
-def test_this_projects_dialect_takes_a_box_as_it_is():
+def test_the_dialect_of_this_project_adds_no_padding():
     said = COMPACT.parse(call_text(bbox_2d=[0.4, 0.5, 0.6, 0.7])).call
     assert said.arguments["bbox_2d"] == [0.4, 0.5, 0.6, 0.7]
 
@@ -358,7 +358,7 @@ def test_this_projects_dialect_takes_a_box_as_it_is():
 @every
 @given(x=ordered, y=ordered, size=st.tuples(st.integers(28, 4096), st.integers(28, 4096)))
 @example(x=(0.0, 1.0), y=(0.0, 1.0), size=(28, 4096))
-def test_a_box_moves_by_half_a_unit_at_most_and_then_no_more(dialect, x, y, size):
+def test_a_box_is_rounded_once_by_at_most_half_a_unit(dialect, x, y, size):
     grid, box = dialect.grid, [x[0], y[0], x[1], y[1]]
     written = grid.write(box, size)
     back = grid.read(written, size)
@@ -369,7 +369,7 @@ def test_a_box_moves_by_half_a_unit_at_most_and_then_no_more(dialect, x, y, size
 
 @every
 @given(x=ordered, y=ordered, sizes=st.lists(st.tuples(*[st.integers(300, 3000)] * 2), min_size=3))
-def test_a_call_names_the_same_region_of_the_same_picture(dialect, x, y, sizes):
+def test_a_converted_call_has_the_same_region_of_the_same_picture(dialect, x, y, sizes):
     shown = pictures(*sizes)
     number = len(sizes) if dialect.can_name_pictures else 1
     box = [x[0], y[0], x[1], y[1]]
@@ -403,7 +403,7 @@ def test_a_call_names_the_same_region_of_the_same_picture(dialect, x, y, sizes):
         (PIXELS, [0, 0, True, 1], None),
     ],
 )
-def test_numbers_that_make_no_box_are_told_in_their_own_units(grid, numbers, said):
+def test_the_error_of_an_invalid_box_uses_the_units_of_the_call(grid, numbers, said):
     why = grid.invalid_reason(numbers, (640, 480))
     assert said in why if said else why is None
 
@@ -428,7 +428,7 @@ def look(dialect: Dialect, number: object, box: object, name: str) -> ParsedTurn
         (MINI_O3, "observation_2", [0.25, 0.5, 1.0, 1.0], (3, [0.25, 0.5, 1, 1])),
     ],
 )
-def test_pictures_and_numbers_are_those_of_the_family(dialect, number, box, region):
+def test_picture_numbers_and_coordinates_follow_the_family(dialect, number, box, region):
     (said,) = look(dialect, number, box, "target_image").executable_calls
     assert said.name == "zoom_in"
     assert (said.arguments["target_image"], said.arguments["bbox_2d"]) == region
@@ -446,14 +446,14 @@ def test_pictures_and_numbers_are_those_of_the_family(dialect, number, box, regi
         (MINI_O3, 1, "there is no picture 1; source is"),
     ],
 )
-def test_a_picture_that_is_not_there_is_told_in_the_familys_names(dialect, number, told):
+def test_the_error_of_a_missing_picture_uses_the_names_of_the_family(dialect, number, told):
     parsed = look(dialect, number, [0, 0, 1, 1], "target_image")
     assert (parsed.error.kind, parsed.error.call) == (CallErrorKind.NO_SUCH_PICTURE, 0)
     assert told in parsed.error.message
     assert parsed.call.name == "zoom_in"
 
 
-def test_an_argument_of_another_family_is_refused_and_the_own_ones_are_named():
+def test_the_error_of_an_argument_of_another_family_lists_the_valid_arguments():
     parsed = QWEN3.parse(call_text(name="image_zoom_in_tool", bbox_2d=[0, 0, 9, 9], target_image=1))
     assert (parsed.error.kind, parsed.error.call) == (CallErrorKind.BAD_ARGUMENTS, 0)
     assert (
@@ -462,7 +462,7 @@ def test_an_argument_of_another_family_is_refused_and_the_own_ones_are_named():
     assert parsed.executable_calls == []
 
 
-def test_what_operations_say_is_put_into_the_familys_words(photo):
+def test_texts_of_operations_use_the_terms_of_the_family(photo):
     question = Question(id="1", text="?", media=(MediaItem(kind="image", path=str(photo)),))
     album = MediaContext(question, QWEN3.budgets)
     said = QWEN3.parse(call_text(name="crop", bbox_2d=[0, 0, 9, 9]), album.pictures).call
@@ -471,7 +471,7 @@ def test_what_operations_say_is_put_into_the_familys_words(photo):
     assert "there is no operation 'crop'; use image_zoom_in_tool or select_frames" in part["text"]
 
 
-def test_deepeyes_zooms_into_the_first_picture_and_its_label_is_read_over():
+def test_deepeyes_zooms_into_the_first_picture_and_its_label_is_ignored():
     seen = pictures((640, 480), (280, 140))
     parsed = DEEPEYES.parse(
         "<think>There.</think> "
@@ -485,7 +485,7 @@ def test_deepeyes_zooms_into_the_first_picture_and_its_label_is_read_over():
 
 
 @pytest.mark.parametrize("dialect", [QWEN3, DEEPEYES, MINI_O3], ids=lambda one: one.name)
-def test_a_call_that_is_only_thought_of_is_none(dialect):
+def test_a_call_in_a_thought_is_not_a_call(dialect):
     first = ToolCall(name="zoom_in", arguments={"bbox_2d": [0, 0, 0.5, 0.5]})
     seen = pictures((640, 480))
     call = dialect.write_call(first, seen)
@@ -528,17 +528,17 @@ def test_anything_between_the_tags_is_parsed_without_an_exception(dialect, text)
         ("gpt-9", "", "plain"),
     ],
 )
-def test_a_model_is_known_by_its_config_and_checkpoints_by_their_names(name, model_type, spoken):
+def test_a_dialect_is_detected_by_model_type_or_checkpoint_name(name, model_type, spoken):
     assert detect_dialect(name, {"model_type": model_type} if model_type else None).name == spoken
 
 
-def test_a_chat_template_that_speaks_a_dialect_tells_it():
+def test_a_dialect_is_detected_from_a_chat_template():
     config = {"model_type": "qwen2_5_vl"}
     assert detect_dialect("mine", config, "... <grounding> ...") is MINI_O3
     assert detect_dialect("ChenShawn/DeepEyes-7B", config, "... <grounding> ...") is DEEPEYES
 
 
-def test_two_dialects_that_fit_equally_well_are_named():
+def test_two_dialects_with_equal_confidence_are_named_in_the_error():
     with pytest.raises(UsageError, match="deepeyes and mini_o3 equally well") as error:
         detect_dialect("DeepEyes-Mini-o3-merged", {"model_type": "qwen2_5_vl"})
     assert error.value.fix == "name one: --dialect deepeyes, or in the folder's pixel_reasoner.json"
@@ -559,7 +559,7 @@ def qwen3_vl_template() -> Callable[..., str]:
     return environment.from_string(path.read_text(encoding="utf-8")).render
 
 
-def test_qwen3_vl_is_told_in_text_what_its_template_makes_of_tools():
+def test_the_tool_text_of_qwen3_vl_equals_the_output_of_its_template():
     render = qwen3_vl_template()
     question = Question(id="1", text="Which?", media=(MediaItem(kind="video", path="a.mp4"),))
     first, crop = pictures((640, 480), (320, 320))
@@ -590,7 +590,7 @@ def rendered(messages: list[dict], *, without: str = "", images: int = 9) -> str
 
 
 @every
-def test_a_template_that_carries_everything_is_taken(dialect):
+def test_a_template_that_renders_all_roles_is_accepted(dialect):
     assert_template_supports(rendered, dialect, "a model")
 
 
@@ -604,12 +604,12 @@ def test_a_template_that_carries_everything_is_taken(dialect):
         ({"images": 0}, "leaves out pictures of the question"),
     ],
 )
-def test_a_template_that_ignores_what_operations_need_is_told(dialect, deaf, why):
+def test_a_template_that_omits_roles_or_pictures_is_an_error(dialect, deaf, why):
     with pytest.raises(ModelError, match=why):
         assert_template_supports(lambda messages: rendered(messages, **deaf), dialect, "a model")
 
 
-def test_what_a_template_raises_is_passed_on():
+def test_the_error_of_a_template_is_reported():
     def render(messages):
         raise ValueError("System role not supported")
 
@@ -654,7 +654,7 @@ def test_a_broken_dialect_does_not_conform(change, why):
         assert_valid_dialect(dialect, boxes=10)
 
 
-def test_a_dialect_that_nobody_registered_conforms_too():
+def test_an_unregistered_dialect_conforms():
     mine = replace(
         QWEN3, name="mine", match=ModelMatch(), grid=PIXELS, suffix_with_operations="Look."
     )
@@ -662,7 +662,7 @@ def test_a_dialect_that_nobody_registered_conforms_too():
 
 
 @pytest.mark.slow
-def test_the_page_holds_the_table_of_all_dialects():
+def test_the_page_contains_the_table_of_all_dialects():
     page = (Path(__file__).parents[1] / "docs" / "dialects.md").read_text(encoding="utf-8")
     told = "python -m pixel_reasoner.dialects.conformance docs/dialects.md writes it"
     assert insert_table(page, boxes=2000) == page, told  # with 100,000 boxes it takes half a minute
@@ -694,7 +694,7 @@ def test_the_last_balanced_box_is_the_answer(text, answer):
 
 
 @given(st.text("ab{}\\ ", max_size=20).filter(lambda text: boxed(rf"\boxed{{{text}}}") is not None))
-def test_an_answer_is_a_part_of_the_text(text):
+def test_an_answer_is_a_substring_of_the_text(text):
     assert boxed(rf"\boxed{{{text}}}") in text
 
 

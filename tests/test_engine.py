@@ -108,7 +108,7 @@ def tokens_read(model: LocalModel):
         hook.remove()
 
 
-def test_rollouts_are_those_of_reading_everything_again(model, questions):
+def test_rollouts_equal_those_of_a_full_prefill_in_every_turn(model, questions):
     """Whole conversations with looks: the turns, token for token, of `generate`, which starts anew each time."""
     rules = RolloutConfig(sampling=SHORT)
     for question in questions[::3]:
@@ -125,7 +125,7 @@ def test_rollouts_are_those_of_reading_everything_again(model, questions):
             )
 
 
-def test_another_family_says_what_transformers_says(model, other_family, questions):
+def test_another_family_generates_the_tokens_of_transformers(model, other_family, questions):
     """Positions, masks and pictures of Qwen2.5-VL; turns that go on from earlier ones, in one batch of several lengths."""
     assert is_supported(other_family)
     engine = engine_of(model, other_family)
@@ -157,7 +157,7 @@ def test_another_family_says_what_transformers_says(model, other_family, questio
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_rows_say_the_same_whenever_they_join(model, questions, seed):
+def test_generated_tokens_do_not_depend_on_when_a_sequence_joins(model, questions, seed):
     """Rows of several lengths join a batch in any order and at any time, and leave it early or late."""
     rng = random.Random(seed)
     ends = model.end_tokens
@@ -178,7 +178,7 @@ def test_rows_say_the_same_whenever_they_join(model, questions, seed):
     assert [row.new_ids for row in rows] == [row.new_ids for row in alone]
 
 
-def test_a_later_turn_reads_what_is_new_alone(model, questions):
+def test_a_later_turn_prefills_only_new_tokens(model, questions):
     rules = RolloutConfig(sampling=SHORT, limits=RolloutLimits(max_turns=4))
     model = LocalModel("tiny")  # one that has read nothing
     with tokens_read(model) as read:
@@ -190,7 +190,7 @@ def test_a_later_turn_reads_what_is_new_alone(model, questions):
     assert read["pictures"] == len(trace.all_pictures)
 
 
-def test_rows_that_begin_alike_are_read_once(model, questions):
+def test_a_common_prefix_is_prefilled_once(model, questions):
     told = prompts(model, questions[:2])
     engine = engine_of(model, ends=model.end_tokens)
     with tokens_read(model) as read:
@@ -205,9 +205,7 @@ def about_one_picture(model, questions, count: int) -> list[tuple[list[int], tup
 
 
 @pytest.mark.parametrize("count", [2, 16])
-def test_a_picture_that_many_questions_are_about_is_read_once_if_that_saves_a_pass(
-    model, questions, count
-):
+def test_a_shared_picture_is_prefilled_once_if_that_saves_a_forward_pass(model, questions, count):
     told = about_one_picture(model, questions, count)
     lengths = [len(ids) for ids, _ in told]
     behind = max(n for n, token in enumerate(told[0][0]) if token == 5) + 1
@@ -227,7 +225,7 @@ def test_a_picture_that_many_questions_are_about_is_read_once_if_that_saves_a_pa
         assert alone.new_ids == row.new_ids
 
 
-def test_the_next_question_about_a_picture_reads_what_is_new_alone(model, questions):
+def test_the_next_question_about_a_picture_prefills_only_new_tokens(model, questions):
     first, second = about_one_picture(model, questions, 2)
     behind = max(n for n, token in enumerate(first[0]) if token == 5) + 1
     engine = engine_of(model)
@@ -239,7 +237,7 @@ def test_the_next_question_about_a_picture_reads_what_is_new_alone(model, questi
     assert rows[0].new_ids == alone[0].new_ids
 
 
-def test_of_another_picture_only_the_words_before_it_are_shared(model, questions):
+def test_only_the_text_before_a_different_picture_is_shared(model, questions):
     first, other = prompts(model, questions[:2])
     engine = engine_of(model)
     engine.run(sequences_of([first]))
@@ -248,7 +246,7 @@ def test_of_another_picture_only_the_words_before_it_are_shared(model, questions
     assert read == {"tokens": len(other[0]) - other[0].index(5), "pictures": 1}
 
 
-def test_the_same_words_about_other_pixels_are_read(model, questions):
+def test_equal_token_ids_with_other_pixels_are_not_shared(model, questions):
     (one, pictures), (_, others) = prompts(model, questions[:2])
     engine = engine_of(model)
     first, again, other = sequences_of([(one, pictures), (one, pictures), (one, others)])
@@ -267,7 +265,7 @@ def test_the_same_words_about_other_pixels_are_read(model, questions):
     assert anew.new_ids == elsewhere.new_ids
 
 
-def test_weights_that_changed_are_not_answered_from_what_was_read(model, questions):
+def test_clear_removes_the_cache_of_earlier_weights(model, questions):
     engine = engine_of(model)
     (row,) = sequences_of(prompts(model, questions[:1]))
     engine.run([row])
@@ -279,7 +277,7 @@ def test_weights_that_changed_are_not_answered_from_what_was_read(model, questio
     assert engine.num_cache_bytes == 0
 
 
-def test_a_conversation_that_is_over_leaves_nothing_behind(model, questions):
+def test_a_finished_conversation_leaves_no_state(model, questions):
     watched = LocalModel.of(model.model, model.processor, model_settings(model))
     traces = list(ask_many(questions, watched, RolloutConfig(sampling=SHORT), batch_size=3))
     assert len(traces) == len(questions)
@@ -293,7 +291,7 @@ def model_settings(model: LocalModel):
     return FolderSettings(dialect=model.dialect, budgets=model.budgets)
 
 
-def test_a_model_that_would_write_placeholders_of_pictures_does_not(model, questions):
+def test_placeholders_of_pictures_are_never_generated(model, questions):
     """The next turn would miss the pixels behind them."""
     config = model.model.config
     placeholders = [config.image_token_id, config.video_token_id]
@@ -310,7 +308,7 @@ def test_a_model_that_would_write_placeholders_of_pictures_does_not(model, quest
         assert not any(set(placeholders) & set(turn.token_ids) for turn in trace.turns)
 
 
-def test_mixed_precision_says_what_a_whole_pass_says_in_it(model, other_family, questions):
+def test_logprobs_under_autocast_equal_those_of_a_full_forward_pass(model, other_family, questions):
     """Training on a GPU draws its turns under autocast: 32-bit weights, 16-bit products."""
     rows = sequences_of(prompts(model, questions[:2]))
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -329,7 +327,7 @@ def test_mixed_precision_says_what_a_whole_pass_says_in_it(model, other_family, 
                 assert torch.allclose(torch.tensor(row.logprobs), expected, atol=0.05)
 
 
-def test_a_low_rank_update_in_training_is_asked_like_any_model(model, questions):
+def test_a_model_with_lora_generates_like_any_model(model, questions):
     from peft import LoraConfig, get_peft_model
 
     weights = LocalModel("tiny").model
@@ -342,7 +340,7 @@ def test_a_low_rank_update_in_training_is_asked_like_any_model(model, questions)
     )
 
 
-def test_a_picture_that_opens_slowly_holds_up_its_own_question_alone(model, questions, monkeypatch):
+def test_a_picture_that_opens_slowly_delays_only_its_own_question(model, questions, monkeypatch):
     answered, slow = Event(), questions[1].media[0].path
 
     def opened(path, limits, page=None):
@@ -376,7 +374,7 @@ def test_seconds_of_turns_add_up_to_the_time_of_the_steps(model, questions):
     assert 0.8 * spent < total <= spent
 
 
-def test_a_model_of_an_unknown_family_is_read_again_each_turn(model):
+def test_the_engine_does_not_support_an_unknown_family(model):
     class Strange:
         config = model.model.config.__class__(**model.model.config.to_dict())
 
@@ -385,7 +383,7 @@ def test_a_model_of_an_unknown_family_is_read_again_each_turn(model):
     assert not is_supported(Strange)
 
 
-def test_a_patch_is_embedded_as_by_the_convolution(other_family):
+def test_patch_embedding_by_matmul_equals_the_convolution(other_family):
     visual = other_family.model.visual
     patches = torch.randn(8, visual.patch_embed.proj.weight[0].numel())
     before = visual.patch_embed(patches)
@@ -394,7 +392,7 @@ def test_a_patch_is_embedded_as_by_the_convolution(other_family):
 
 
 @pytest.mark.parametrize("sides", [[(8, 8)] * 3, [(8, 8), (12, 8), (8, 8), (6, 10)]], ids=str)
-def test_pictures_and_windows_of_one_size_attend_in_one_call(other_family, monkeypatch, sides):
+def test_attention_segments_of_equal_size_are_batched(other_family, monkeypatch, sides):
     visual, calls = copy.deepcopy(other_family.model.visual), []
     attention = F.scaled_dot_product_attention
     counted = lambda *given, **more: calls.append(1) or attention(*given, **more)  # noqa: E731
@@ -416,7 +414,7 @@ def test_pictures_and_windows_of_one_size_attend_in_one_call(other_family, monke
     assert "flash" not in str(visual.config.to_dict()), "a saved model does not name it"
 
 
-def test_a_chosen_attention_is_kept(other_family):
+def test_an_explicit_attention_implementation_is_kept(other_family):
     visual = copy.deepcopy(other_family.model.visual)
     visual.config._attn_implementation = "eager"
     batch_attention_segments(visual)
@@ -424,7 +422,7 @@ def test_a_chosen_attention_is_kept(other_family):
 
 
 @pytest.mark.parametrize("family", ["qwen3_vl", "qwen2_5_vl"])
-def test_a_decode_step_on_a_cpu_is_that_of_transformers_bit_for_bit(
+def test_a_decode_step_on_cpu_equals_transformers_bit_for_bit(
     model, other_family, questions, monkeypatch, family
 ):
     weights = model.model if family == "qwen3_vl" else other_family
@@ -440,7 +438,7 @@ def test_a_decode_step_on_a_cpu_is_that_of_transformers_bit_for_bit(
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
-def test_compiled_norms_and_mlps_say_the_same(model, other_family, questions):
+def test_compiled_norms_and_mlps_generate_the_same_tokens(model, other_family, questions):
     plain, compiled = (sequences_of(prompts(model, questions[:2])) for _ in range(2))
     engine_of(model, other_family).run(plain)
     weights = copy.deepcopy(other_family)

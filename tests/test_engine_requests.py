@@ -41,7 +41,7 @@ def finish(engine) -> None:
 # --- cancellation ---
 
 
-def test_sequences_cancelled_at_random_moments_leave_the_others_as_they_are(model, questions):
+def test_sequences_cancelled_at_random_steps_do_not_change_the_others(model, questions):
     """The slot is free at once, and the ids of the others are those of a run without cancellations."""
     mixed = [*prompts(model, questions), *text_prompts(60)]
     undisturbed = sequences_of(mixed, 16)
@@ -76,11 +76,11 @@ def test_sequences_cancelled_at_random_moments_leave_the_others_as_they_are(mode
     assert states >= {SequenceState.WAITING, SequenceState.RUNNING}
 
 
-def test_a_cancelled_sequence_that_the_engine_does_not_know_is_reported(model):
+def test_cancelling_an_unknown_sequence_is_reported(model):
     assert not engine_of(model).cancel("no such id")
 
 
-def test_a_prefill_that_fails_cancels_its_own_sequences_alone(model, monkeypatch):
+def test_a_failed_prefill_cancels_only_its_own_sequences(model, monkeypatch):
     first, second = sequences_of(text_prompts(2))
     expected = sequences_of(text_prompts(2))[0]
     engine_of(model).run([expected])
@@ -123,9 +123,7 @@ PARAMS = [
 ]
 
 
-def test_clients_with_different_parameters_in_one_batch_get_the_ids_that_they_get_alone(
-    model, questions
-):
+def test_different_sampling_parameters_in_one_batch_do_not_change_ids(model, questions):
     told = [*prompts(model, questions[:2]), *text_prompts(3)]
 
     def requests() -> list[Sequence]:
@@ -145,7 +143,7 @@ def test_clients_with_different_parameters_in_one_batch_get_the_ids_that_they_ge
     assert len({tuple(one.new_ids) for one in together[-5:]}) == 5, "each has its own parameters"
 
 
-def test_logprobs_are_of_the_tempered_distribution_before_the_cut(model):
+def test_logprobs_are_computed_after_temperature_and_before_top_k_and_top_p(model):
     logits = torch.tensor([[0.0, 3.0, 1.0], [0.0, 3.0, 1.0]])
     sequences = [
         Sequence([1], (), 1, sampling=SamplingParams()),
@@ -230,7 +228,7 @@ def test_prefixes_with_the_same_digest_and_other_ids_are_not_shared(model, quest
         assert other.new_ids == alone.new_ids
 
 
-def test_a_digest_is_of_the_content_and_computed_once_for_an_image(monkeypatch):
+def test_the_digest_of_an_image_depends_on_its_content_and_is_computed_once(monkeypatch):
     from PIL import Image
 
     image = Image.new("RGB", (8, 8), "red")
@@ -246,7 +244,7 @@ def test_a_digest_is_of_the_content_and_computed_once_for_an_image(monkeypatch):
 
 
 @pytest.mark.parametrize("text_first", [False, True])
-def test_positions_are_those_of_transformers(model, text_first):
+def test_positions_equal_those_of_transformers(model, text_first):
     grids = [torch.tensor(grid) for grid in ((1, 4, 8), (1, 6, 2), (1, 10, 10))]
     ids = [7, 8, 9] if text_first else []
     for grid in grids:

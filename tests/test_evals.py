@@ -88,7 +88,7 @@ def failed(name: str) -> Trace:
     )
 
 
-def test_the_figures_are_those_counted_by_hand():
+def test_metrics_equal_values_computed_by_hand():
     here = Evidence(boxes=(Box(0.25, 0.25, 0.5, 0.5),))
     hit, missed = crop(0.25, 0.25, 0.5, 0.5), crop(0.5, 0.5, 1, 1)
     look, overview = {"needs_look": True, "evidence": here}, {"needs_look": False}
@@ -151,7 +151,7 @@ def test_the_figures_are_those_counted_by_hand():
     }
 
 
-def test_a_run_in_which_all_failed_has_no_figures_but_names_all():
+def test_a_run_with_only_failures_has_no_metrics_and_names_all_failures():
     summary = summarize([failed("a"), failed("b")])
     assert summary["count"] == 0
     assert summary["accuracy"] is summary["rapr"] is summary["mean_operations"] is None
@@ -159,7 +159,7 @@ def test_a_run_in_which_all_failed_has_no_figures_but_names_all():
     assert summary["by_category"] == {}
 
 
-def test_questions_of_an_unknown_answer_or_kind_count_as_asked():
+def test_questions_with_unknown_answer_or_kind_are_counted():
     unknown = Trace(
         question=Question(id="1", text="?", media=()), stop=StopReason.ANSWERED, answer="a cat"
     )
@@ -187,7 +187,7 @@ FAR = Box(0.75, 0.75, 1, 1)
         ((BOX,), [crop(*BOX, medium=1)], False),  # of another picture
     ],
 )
-def test_evidence_is_hit_when_half_of_each_box_lies_in_one_crop(boxes, seen, hit):
+def test_evidence_is_hit_when_half_of_each_box_is_inside_one_crop(boxes, seen, hit):
     assert evidence_hit(trace("red", *seen, evidence=Evidence(boxes=boxes))) is hit
 
 
@@ -210,7 +210,7 @@ def test_boxes_on_the_second_picture_are_hit_there():
         ([REFUSED], False),
     ],
 )
-def test_evidence_frames_are_hit_when_each_was_looked_at(seen, hit):
+def test_evidence_frames_are_hit_when_each_was_selected(seen, hit):
     asked = trace("red", *seen, evidence=Evidence(frames=(2, 3)), kind="video")
     assert evidence_hit(asked) is hit
 
@@ -266,7 +266,7 @@ class Killed(ScriptedModel):
         return super().generate(conversations, decoding, on_text)
 
 
-def test_a_run_leaves_traces_settings_and_a_summary(out, scripted):
+def test_a_run_writes_traces_settings_and_a_summary(out, scripted):
     heard = []
     summary = run(questions(3), scripted(RED), out, on_trace=heard.append)
     assert ids(out) == ["0", "1", "2"]
@@ -292,21 +292,21 @@ def test_a_killed_run_resumes_without_loss_and_without_duplicates(out, scripted)
     assert (summary["count"], len(heard)) == (7, 7)
 
 
-def test_a_finished_run_asks_nothing_again(out, scripted):
+def test_a_finished_run_generates_nothing_again(out, scripted):
     first = run(questions(3), scripted(RED), out)
     model = scripted(RED)
     assert run(questions(3), model, out) == first
     assert model.conversations == []
 
 
-def test_two_questions_with_one_id_are_refused_before_anything_is_asked(out, scripted):
+def test_duplicate_ids_are_an_error_before_generation(out, scripted):
     model = scripted(RED)
     with pytest.raises(InputError, match="2 questions with id '0'"):
         run([*questions(2), *questions(1)], model, out)
     assert model.conversations == []
 
 
-def test_failed_questions_are_tried_again(out, scripted):
+def test_failed_questions_are_retried(out, scripted):
     asked = [
         *questions(2),
         *[q.model_copy(update={"id": "late"}) for q in questions(1, "late.png")],
@@ -329,7 +329,7 @@ def test_failed_questions_are_tried_again(out, scripted):
         (RolloutConfig(), {**TASK, "name": "another"}, 'task = .*"name": "by hand"'),
     ],
 )
-def test_a_run_with_other_settings_is_refused_by_name(out, scripted, rules, task, named):
+def test_the_error_of_a_run_with_other_settings_names_them(out, scripted, rules, task, named):
     run(questions(1), scripted(RED), out)
     before = lines(out)
     with pytest.raises(UsageError, match=named):
@@ -357,7 +357,7 @@ def test_a_folder_in_place_of_the_log_is_an_output_error(out, scripted):
         run(questions(1), scripted(RED), out)
 
 
-def test_a_full_disk_is_an_output_error_and_the_run_can_go_on(out, scripted):
+def test_a_full_disk_is_an_output_error_and_the_run_can_continue(out, scripted):
     with full_disk(5000), pytest.raises(OutputError, match=r"traces\.jsonl"):
         run(questions(9), scripted(RED), out)
     kept = ids(out)
@@ -368,7 +368,7 @@ def test_a_full_disk_is_an_output_error_and_the_run_can_go_on(out, scripted):
     assert len(model.conversations) == 9 - len(kept)
 
 
-def test_a_log_on_a_full_disk_keeps_whole_lines_alone(tmp_path):
+def test_a_log_on_a_full_disk_contains_only_complete_lines(tmp_path):
     path = tmp_path / "traces.jsonl"
     line = trace("red").to_line() + "\n"
     with Segment(path) as log:
@@ -382,7 +382,7 @@ def test_a_log_on_a_full_disk_keeps_whole_lines_alone(tmp_path):
     assert path.read_text() == line * 2
 
 
-def test_forgetting_what_failed_on_a_full_disk_is_an_output_error_that_keeps_the_log(out, scripted):
+def test_removing_failures_on_a_full_disk_is_an_output_error_that_keeps_the_log(out, scripted):
     run(
         [*questions(3), *[q.model_copy(update={"id": "late"}) for q in questions(1, "late.png")]],
         scripted(RED),
@@ -395,7 +395,7 @@ def test_forgetting_what_failed_on_a_full_disk_is_an_output_error_that_keeps_the
     assert not list(out.glob("*.part"))
 
 
-def test_a_line_that_is_no_trace_is_named_by_its_number(out, scripted):
+def test_the_error_of_an_invalid_line_has_its_number(out, scripted):
     run(questions(2), scripted(RED), out)
     (out / "traces.jsonl").write_text("\n".join([lines(out)[0], "{}", ""]))
     with pytest.raises(InputError, match="line 2"):
@@ -414,7 +414,7 @@ def test_a_folder_can_be_moved_with_its_media(out, tmp_path, scripted):
     assert len(model.conversations) == 1
 
 
-def test_every_trace_that_is_heard_of_finds_its_media(out, scripted):
+def test_media_of_every_reported_trace_can_be_opened(out, scripted):
     run(questions(2), scripted(RED), out)
     heard = []
     run(questions(3), scripted(RED), out, on_trace=heard.append)
@@ -435,7 +435,7 @@ def questions_named(*names: str) -> list[Question]:
     return [Question(id=name, text="?", media=(), answer=("red",)) for name in names]
 
 
-def test_an_evaluation_by_majority_vote_asks_five_times_and_keeps_one_trace_of_each_question(
+def test_majority_vote_runs_five_rollouts_and_keeps_one_trace_per_question(
     tmp_path,
 ):
     model = ScriptedModel([RED])
@@ -448,7 +448,7 @@ def test_an_evaluation_by_majority_vote_asks_five_times_and_keeps_one_trace_of_e
     assert len(model.conversations) == 15, "a finished run asks nothing"
 
 
-def test_a_strategy_that_is_stopped_early_leaves_no_request(tmp_path):
+def test_a_strategy_that_is_stopped_early_cancels_its_requests(tmp_path):
     model = ScriptedModel([RED])
     traces = ask_many_by_strategy("majority_vote", questions_named(*"abcdefgh"), model)
     assert next(traces).answer == "red"

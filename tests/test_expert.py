@@ -53,7 +53,7 @@ def write(question: Question, kind: Kind, seed: int = 0, config: ExpertConfig = 
         for kind in (VIDEO_KINDS if family == "video" else PICTURE_KINDS)
     ],
 )
-def test_every_kind_is_sound_in_every_dialect(questions, family, kind, dialect):
+def test_every_kind_of_trace_passes_the_check_in_every_dialect(questions, family, kind, dialect):
     config = ExpertConfig(DIALECTS.get(dialect), DIALECTS.get(dialect).budgets)
     for seed in range(3):
         trace = write(questions[family][0], kind, seed, config)
@@ -68,7 +68,7 @@ def crops(trace):
 
 @pytest.mark.parametrize(("kind", "times"), [(Kind.WRONG_ONCE, 1), (Kind.WRONG_TWICE, 2)])
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_a_wrong_region_shows_nothing_of_the_evidence(questions, kind, times, dialect):
+def test_a_wrong_region_contains_no_evidence(questions, kind, times, dialect):
     config = ExpertConfig(DIALECTS.get(dialect), DIALECTS.get(dialect).budgets)
     for seed in range(20):
         trace = write(questions["attribute"][0], kind, seed, config)
@@ -80,7 +80,7 @@ def test_a_wrong_region_shows_nothing_of_the_evidence(questions, kind, times, di
         assert [turn.mistake for turn in trace.turns] == [True] * times + [False, False]
 
 
-def test_a_region_that_is_too_wide_holds_the_evidence_and_the_closer_look(questions):
+def test_a_too_wide_region_contains_the_evidence_and_the_second_crop(questions):
     for seed in range(20):
         trace = write(questions["attribute"][0], Kind.TOO_WIDE, seed)
         (clue,) = trace.question.evidence.boxes
@@ -93,7 +93,7 @@ def test_a_region_that_is_too_wide_holds_the_evidence_and_the_closer_look(questi
         assert not any(turn.mistake for turn in trace.turns)
 
 
-def test_a_family_that_names_no_picture_looks_closer_at_the_first(questions):
+def test_without_picture_numbers_the_second_zoom_uses_the_first_picture(questions):
     config = ExpertConfig(DIALECTS.get("deepeyes"), DIALECTS.get("deepeyes").budgets)
     asked = questions["attribute"][0]
     wide, close = crops(write(asked, Kind.TOO_WIDE, 0, config))
@@ -108,14 +108,14 @@ def test_a_family_that_names_no_picture_looks_closer_at_the_first(questions):
         write(second, Kind.SINGLE, 0, config)
 
 
-def test_calls_say_what_they_are_for_in_a_family_that_does(questions):
+def test_calls_have_a_label_in_families_that_use_one(questions):
     config = ExpertConfig(DIALECTS.get("qwen3_vl"), DIALECTS.get("qwen3_vl").budgets)
     trace = write(questions["attribute"][0], Kind.SINGLE, 0, config)
     (subject,) = trace.question.evidence.subjects
     assert f'"label": "{subject}"' in trace.turns[0].text
 
 
-def test_other_frames_come_first_when_frames_are_reselected(questions):
+def test_a_reselection_trace_selects_other_frames_first(questions):
     for seed in range(20):
         trace = write(questions["video"][0], Kind.RESELECT, seed)
         wrong, right = trace.executed
@@ -125,7 +125,7 @@ def test_other_frames_come_first_when_frames_are_reselected(questions):
 
 
 @pytest.mark.slow
-def test_a_refused_call_is_answered_and_repaired(questions):
+def test_a_rejected_call_gets_an_error_and_is_repaired(questions):
     refusals = set()
     for family in ("attribute", "video"):
         for seed in range(30):
@@ -143,7 +143,7 @@ def test_a_refused_call_is_answered_and_repaired(questions):
 
 
 @pytest.mark.slow
-def test_questions_that_need_no_look_are_answered_at_once(questions):
+def test_questions_that_need_no_operation_are_answered_directly(questions):
     for family, asked in questions.items():
         for question in asked:
             if question.needs_look:
@@ -155,7 +155,7 @@ def test_questions_that_need_no_look_are_answered_at_once(questions):
                 assert not list(problems_of(trace))
 
 
-def test_several_clues_are_looked_at_one_after_the_other(questions):
+def test_several_evidence_boxes_are_cropped_in_order(questions):
     first, second = questions["attribute"][:2]
     evidence = Evidence(
         boxes=(first.evidence.boxes[0], second.evidence.boxes[0]),
@@ -172,7 +172,7 @@ def test_several_clues_are_looked_at_one_after_the_other(questions):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_before_a_zoom_the_expert_says_where_the_clue_is(questions, family):
+def test_the_thought_before_a_zoom_states_the_place_of_the_evidence(questions, family):
     for question in questions[family]:
         if not question.needs_look or family == "video":
             continue
@@ -186,12 +186,12 @@ def test_before_a_zoom_the_expert_says_where_the_clue_is(questions, family):
 
 
 @given(st.floats(0.0, 0.9), st.floats(0.0, 0.9))
-def test_looks_at_clues_of_one_size_are_of_one_size(x, y):
+def test_crops_of_evidence_of_equal_size_have_equal_size(x, y):
     look = zoom_box(Box(x, y, x + 0.1, y + 0.1), ExpertConfig(COMPACT, BUDGETS, 0.0, 0.18))
     assert (look.x2 - look.x1, look.y2 - look.y1) == pytest.approx((0.18, 0.18))
 
 
-def test_the_same_seed_gives_the_same_bytes_whoever_opened_the_album(questions):
+def test_equal_seeds_give_equal_bytes_for_any_media_context(questions):
     question = questions["attribute"][0]
     album = MediaContext(question, BUDGETS)
     alone = write(question, Kind.WRONG_TWICE, 3).to_line()
@@ -204,13 +204,13 @@ def test_the_same_seed_gives_the_same_bytes_whoever_opened_the_album(questions):
 
 
 @pytest.mark.parametrize("answer", ["}", "a {b", "\\frac{1}{2"])
-def test_an_answer_that_would_not_score_gives_no_trace(questions, answer):
+def test_an_answer_that_is_graded_as_wrong_gives_no_trace(questions, answer):
     question = questions["attribute"][0].model_copy(update={"answer": (answer,)})
     with pytest.raises(NoTrace, match="answer_does_not_score"):
         write(question, Kind.SINGLE)
 
 
-def test_evidence_that_fills_the_picture_leaves_no_room_for_mistakes(questions):
+def test_evidence_that_fills_the_picture_allows_no_deliberate_mistake(questions):
     whole = Evidence(boxes=(Box(0.0, 0.0, 1.0, 1.0),))
     question = questions["attribute"][0].model_copy(update={"evidence": whole})
     for kind in (Kind.WRONG_ONCE, Kind.TOO_WIDE):
@@ -221,7 +221,7 @@ def test_evidence_that_fills_the_picture_leaves_no_room_for_mistakes(questions):
 
 @settings(max_examples=200)
 @given(st.tuples(*[st.integers(0, 999)] * 4), st.floats(0, 1), st.floats(0.01, 0.5))
-def test_a_look_holds_its_clue_and_lies_in_the_picture(corners, margin, min_side):
+def test_a_crop_contains_its_evidence_and_is_inside_the_picture(corners, margin, min_side):
     (x1, x2), (y1, y2) = sorted(corners[:2]), sorted(corners[2:])
     clue = Box.of([x1 / 1000, y1 / 1000, (x2 + 1) / 1000, (y2 + 1) / 1000])
     box = Box.of(zoom_box(clue, ExpertConfig(COMPACT, BUDGETS, margin, min_side)))

@@ -41,19 +41,19 @@ def fill_cache(cache: Path, files: dict[str, str]) -> Path:
     return folder
 
 
-def test_a_bundled_model_and_a_folder_are_never_looked_up(offline, tmp_path):
+def test_a_bundled_model_and_a_folder_are_never_requested_from_the_hub(offline, tmp_path):
     assert local_model("tiny") == BUNDLED_MODELS["tiny"]
     assert local_model(str(tmp_path)) == tmp_path
 
 
 @pytest.mark.parametrize("name", ["", "tiny2", "./a/b", "/a/b", "~/a", "a/b/c", "a b/c", "../a"])
-def test_only_owner_and_name_are_looked_up(name):
+def test_only_names_with_an_owner_are_requested_from_the_hub(name):
     assert not is_hub_id(name)
     with pytest.raises(ModelError, match="check the path"):
         local_model(name)
 
 
-def test_without_a_network_the_message_says_what_how_large_and_how_to_get_it(offline):
+def test_the_error_without_network_states_repository_size_and_command(offline):
     with pytest.raises(ModelError) as raised:
         local_model(NAME)
     told = str(raised.value)
@@ -74,7 +74,7 @@ def test_a_snapshot_in_the_cache_is_used_without_a_network(offline):
     assert prompt_settings(NAME)[0] == "qwen2_5_vl"
 
 
-def test_a_hub_that_does_not_answer_costs_seconds_and_one_line(tmp_path):
+def test_an_unreachable_hub_is_a_one_line_error_within_seconds(tmp_path):
     """In a process of its own, as `ask`: no retries, no warnings, no model."""
     picture = tmp_path / "a.png"
     from PIL import Image

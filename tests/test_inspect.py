@@ -76,7 +76,7 @@ def saying(text: str):
     return solve
 
 
-def test_what_a_model_of_inspect_ai_says_to_our_prompt_is_scored_by_us(tmp_path):
+def test_replies_of_an_inspect_ai_model_are_scored_by_our_scorer(tmp_path):
     data = write("vstar_jsonl", tmp_path / "data")
     task = benchmark(task="vstar", data=str(data), media=str(tmp_path / "media"), loop=False)
     task.solver = saying("The first looks like rubber. The answer is (B).")

@@ -155,7 +155,7 @@ def test_the_labeller_gets_one_user_message_with_picture_and_region(server, tmp_
         assert "from 9% to 21% of its width" in call["text"] or call["colour"] != "colour 0"
 
 
-def test_right_options_are_spread_over_the_letters(server, tmp_path):
+def test_correct_options_are_spread_over_the_letters(server, tmp_path):
     run(server, tmp_path / "out", rows(regions(tmp_path, 8)))
     letters = Counter(trace.answer for trace in traces(tmp_path / "out"))
     assert sum(letters.values()) == 16
@@ -387,7 +387,7 @@ def test_bytes_do_not_depend_on_concurrency_or_workers(server, tmp_path):
     assert (tmp_path / "a/traces.jsonl").read_bytes() == (tmp_path / "b/traces.jsonl").read_bytes()
 
 
-def test_rows_are_read_no_further_than_they_are_labelled(server, tmp_path):
+def test_rows_are_read_only_as_far_as_they_are_labelled(server, tmp_path):
     read = []
 
     def reading():
@@ -576,7 +576,7 @@ def call_cli(*arguments: str, key: str | None = None) -> subprocess.CompletedPro
 
 
 @pytest.mark.slow
-def test_from_a_folder_of_sa1b_to_checked_traces(server, tmp_path):
+def test_a_folder_of_sa1b_becomes_checked_traces(server, tmp_path):
     server.program(anything=["always", "key"], colour_1=["not valid"])
     data, out = regions(tmp_path), tmp_path / "out"
     arguments = command(server, data, out, "--regions", "1")[3:]

@@ -175,7 +175,7 @@ def test_the_loop_gives_the_same_accuracy_as_our_runner(questions, tiny, tmp_pat
         assert Path(trace.question.media[0].path).is_file()
 
 
-def test_without_operations_fewer_questions_that_need_a_look_are_right(questions, tmp_path):
+def test_without_operations_fewer_questions_that_need_one_are_correct(questions, tmp_path):
     folder = write_pictures(questions, tmp_path / "task")
     need = [number for number, question in enumerate(questions) if question.needs_look]
     with_looks = run(folder, "pixelworld", batch_size=8)["right"]
@@ -197,7 +197,7 @@ def test_a_broken_picture_does_not_stop_the_run(questions, tmp_path, warnings):
     assert failed.error in told
 
 
-def test_clips_are_asked_about_where_they_lie(tiny, tmp_path):
+def test_clips_are_used_without_a_copy(tiny, tmp_path):
     questions = asked("video", 4, tmp_path)
     rows = [
         {"question": q.text, "answer": q.answer[0], "video": q.media[0].path} for q in questions
@@ -286,12 +286,12 @@ CHOICE = "What is it?\nA. rubber\nB. cotton\nC. leather\nAnswer with the letter.
         ("Both are seen.\nI cannot tell.", ""),
     ],
 )
-def test_of_a_choice_the_letter_is_told(said, told, photo):
+def test_the_reply_to_a_choice_is_its_letter(said, told, photo):
     asked = request(0, [{"type": "image", "url": Image.open(photo)}, text(CHOICE)])
     assert model_of(said, docs=[{}]).generate_until([asked]) == [told]
 
 
-def test_rows_that_cannot_be_asked_are_named_and_the_others_go_on(photo, tmp_path, warnings):
+def test_unusable_rows_are_named_and_the_others_are_answered(photo, tmp_path, warnings):
     picture = {"type": "image", "url": str(photo)}
     requests = [
         request(0, [{"type": "audio", "url": "a.wav"}, text("?")]),
@@ -311,7 +311,7 @@ def test_rows_that_cannot_be_asked_are_named_and_the_others_go_on(photo, tmp_pat
     assert "IndexError" in told
 
 
-def test_greedy_repeats_are_asked_once_and_sampled_ones_with_a_seed_each(photo, tmp_path):
+def test_greedy_repeats_are_generated_once_and_sampled_ones_with_different_seeds(photo, tmp_path):
     picture = {"type": "image", "url": str(photo)}
     greedy = request(0, [picture, text("?")], temperature=0)
     sampled = request(1, [picture, text("?")], temperature=0.7, top_p=0.9, do_sample=True)
@@ -323,7 +323,7 @@ def test_greedy_repeats_are_asked_once_and_sampled_ones_with_a_seed_each(photo, 
     assert [t.settings.sampling.seed for t in traces] == [0, 0, 1, 2]
 
 
-def test_what_fills_up_a_process_is_not_asked(photo):
+def test_padding_requests_of_a_process_are_not_generated(photo):
     asked = request(0, [{"type": "image", "url": str(photo)}, text("?")])
     filler = request(0, [{"type": "image", "url": str(photo)}, text("?")])
     filler.metadata["__padding_only__"] = True
@@ -332,14 +332,14 @@ def test_what_fills_up_a_process_is_not_asked(photo):
     assert len(model.model.conversations) == 1
 
 
-def test_each_process_has_traces_of_its_own(photo, tmp_path):
+def test_each_process_writes_its_own_traces(photo, tmp_path):
     model = model_of(r"\boxed{red}", docs=[{}], traces=str(tmp_path / "traces.jsonl"))
     model._rank = 1
     model.generate_until([request(0, [{"type": "image", "url": str(photo)}, text("?")])])
     assert [path.name for path in tmp_path.glob("*.jsonl")] == ["traces-1.jsonl"]
 
 
-def test_parts_of_videos_and_folders_of_frames(clip, tmp_path):
+def test_parts_of_videos_and_frame_folders_are_supported(clip, tmp_path):
     part = {"type": "video", "url": str(clip), "start_time": 1.0, "end_time": 2.0}
     nested = {"type": "video", "url": {"path": str(clip), "video_start": 1.0, "video_end": 2.0}}
     frames = {"type": "video", "url": f"file://{tmp_path}"}
@@ -350,7 +350,7 @@ def test_parts_of_videos_and_folders_of_frames(clip, tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "F", "I;16"])
-def test_pictures_of_any_kind_are_shown_whole(mode, tmp_path):
+def test_pictures_of_any_mode_are_passed_completely(mode, tmp_path):
     picture = Image.new(mode, (64, 48))
     exif = Image.Exif()
     exif[0x0112] = 6  # turned: but what a task hands on is upright already
@@ -361,7 +361,7 @@ def test_pictures_of_any_kind_are_shown_whole(mode, tmp_path):
     assert trace.pictures[0].source_px == (64, 48)
 
 
-def test_pictures_that_have_no_file_leave_none(photo, monkeypatch, tmp_path):
+def test_pictures_in_memory_leave_no_files(photo, monkeypatch, tmp_path):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))
     (tmp_path / "scratch").mkdir()
     asked = request(0, [{"type": "image", "url": Image.open(photo)}, text("?")])
@@ -403,6 +403,6 @@ def test_a_task_given_as_a_file_is_refused_with_a_fix(questions, tmp_path):
         ("model=2026", "got '2026', which is no folder"),
     ],
 )
-def test_model_args_that_do_not_fit_are_named(told, complaint):
+def test_invalid_model_args_are_named_in_the_error(told, complaint):
     with pytest.raises((UsageError, ModelError), match=complaint):
         PixelReasoner.create_from_arg_string(told, {"batch_size": 1, "device": None})

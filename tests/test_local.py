@@ -41,7 +41,7 @@ def test_the_weights_are_small_enough_to_ship():
     assert sum(file.stat().st_size for file in BUNDLED_MODELS["tiny"].iterdir()) <= 16 * 2**20
 
 
-def test_pictures_are_of_sizes_that_the_image_processor_leaves_alone(tmp_path, questions):
+def test_pictures_have_sizes_that_the_image_processor_does_not_change(tmp_path, questions):
     """A picture that it scaled once more would have other coordinates than those the model is told of."""
     folder = tmp_path / "model"
     shutil.copytree(BUNDLED_MODELS["tiny"], folder)
@@ -56,9 +56,7 @@ def test_pictures_are_of_sizes_that_the_image_processor_leaves_alone(tmp_path, q
     assert LocalModel("tiny").budgets == folder_settings(BUNDLED_MODELS["tiny"]).budgets
 
 
-def test_weights_are_kept_as_they_are_stored_where_the_processor_multiplies_that(
-    tmp_path, monkeypatch
-):
+def test_the_stored_dtype_is_kept_if_the_cpu_supports_it(tmp_path, monkeypatch):
     folder = tmp_path / "model"
     shutil.copytree(BUNDLED_MODELS["tiny"], folder)
     weights = load_file(folder / "model.safetensors")
@@ -76,14 +74,14 @@ def test_weights_are_kept_as_they_are_stored_where_the_processor_multiplies_that
         LocalModel("tiny", dtype="int8")
 
 
-def test_sixteen_bits_nearly_say_what_thirty_two_do(questions):
+def test_16_bit_weights_give_nearly_the_accuracy_of_32_bits(questions):
     rules = RolloutConfig(sampling=SamplingParams(max_new_tokens=64))
     traces = list(ask_many(questions, LocalModel("tiny", dtype="bfloat16"), rules))
     right = sum(trace.answer in trace.question.answer for trace in traces)
     assert right >= len(questions) - 2
 
 
-def test_a_batch_says_what_each_question_alone_says(model, questions):
+def test_a_batch_generates_the_tokens_of_single_questions(model, questions):
     rules = RolloutConfig(sampling=SamplingParams(max_new_tokens=64))
     alone = {q.id: ask(q, model, rules) for q in questions}
     together = {t.question.id: t for t in ask_many(questions, model, rules, batch_size=8)}
@@ -92,7 +90,7 @@ def test_a_batch_says_what_each_question_alone_says(model, questions):
     ]
 
 
-def test_token_ids_decode_to_the_text_and_logprobs_are_of_them(model, questions):
+def test_token_ids_decode_to_the_text_and_have_logprobs(model, questions):
     (said,) = model.generate([conversation(questions[0], model)], SamplingParams(max_new_tokens=64))
     assert isinstance(said, Completion)
     assert not said.truncated
@@ -101,7 +99,7 @@ def test_token_ids_decode_to_the_text_and_logprobs_are_of_them(model, questions)
     assert all(logprob <= 0 for logprob in said.logprobs)
 
 
-def test_logprobs_are_those_of_a_forward_pass(model, questions):
+def test_logprobs_equal_those_of_a_forward_pass(model, questions):
     messages = conversation(questions[0], model)
     (said,) = model.generate([messages], SamplingParams(max_new_tokens=64))
     inputs = model.prompt_inputs([messages])
@@ -119,7 +117,7 @@ def test_logprobs_are_those_of_a_forward_pass(model, questions):
     assert torch.allclose(forward[:, 0], torch.tensor(list(said.logprobs)), atol=1e-3)
 
 
-def test_what_the_model_sees_has_the_size_that_the_trace_records(model, questions):
+def test_input_pictures_have_the_size_that_the_trace_records(model, questions):
     rollout = Rollout(questions[0], model, RolloutConfig())
     inputs = model.prompt_inputs([rollout.messages()])
     width, height = rollout.pictures[0].seen_px
@@ -136,13 +134,13 @@ def test_sampling_depends_on_the_seed_and_not_on_the_batch(model, questions):
     assert [said.text for said in other] != together
 
 
-def test_a_turn_that_is_cut_off_says_so(model, questions):
+def test_a_truncated_turn_is_marked(model, questions):
     (said,) = model.generate([conversation(questions[0], model)], SamplingParams(max_new_tokens=3))
     assert said.truncated
     assert len(said.token_ids) == 3
 
 
-def test_a_conversation_without_room_is_told_apart_from_those_with(model, questions):
+def test_a_conversation_that_exceeds_the_context_fails_alone(model, questions):
     picture = next(q for q in questions if q.media[0].kind == "image")
     clip = next(q for q in questions if q.media[0].kind == "video")
     tight = SamplingParams(max_new_tokens=64, max_context_tokens=220)
@@ -151,7 +149,7 @@ def test_a_conversation_without_room_is_told_apart_from_those_with(model, questi
     assert isinstance(second, Completion)
 
 
-def test_streamed_text_is_the_text(model, questions):
+def test_streamed_text_equals_the_text(model, questions):
     pieces: list[str] = []
     (said,) = model.generate(
         [conversation(questions[0], model)], SamplingParams(max_new_tokens=64), pieces.append
@@ -160,7 +158,7 @@ def test_streamed_text_is_the_text(model, questions):
     assert len(pieces) > 2
 
 
-def test_settings_tell_weights_and_template_apart(model):
+def test_settings_identify_weights_and_template(model):
     told = model.describe()
     assert told.architecture == "Qwen3VLForConditionalGeneration"
     assert len(told.weights) == len(told.template) == 16
@@ -186,7 +184,7 @@ def retyped(folder: Path, model_type: str) -> Path:
     return folder
 
 
-def test_a_folder_without_settings_is_asked_as_its_config_tells(tmp_path):
+def test_the_settings_of_a_folder_without_them_follow_from_its_config(tmp_path):
     folder = foreign(tmp_path / "mine")
     assert LocalModel(str(folder)).dialect == "qwen3_vl"
     assert LocalModel(str(folder), dialect="plain").dialect == "plain"
@@ -202,7 +200,7 @@ def test_a_folder_without_settings_is_asked_as_its_config_tells(tmp_path):
         ("DeepEyes-Mini-o3", {"dialect": "compact"}, "compact"),
     ],
 )
-def test_settings_in_the_folder_win_over_what_a_model_looks_like(tmp_path, name, settings, spoken):
+def test_settings_in_the_folder_override_detection(tmp_path, name, settings, spoken):
     folder = retyped(foreign(tmp_path / name), "qwen2_5_vl")
     if settings is not None:
         (folder / "pixel_reasoner.json").write_text(json.dumps(settings), encoding="utf-8")
@@ -211,7 +209,7 @@ def test_settings_in_the_folder_win_over_what_a_model_looks_like(tmp_path, name,
 
 
 @pytest.mark.parametrize("old", [False, True], ids=["size", "min_pixels"])
-def test_what_is_written_for_a_folder_is_what_its_image_processor_leaves_alone(tmp_path, old):
+def test_written_budgets_give_sizes_that_the_image_processor_does_not_change(tmp_path, old):
     folder = foreign(tmp_path / "mine")
     told = json.loads((folder / "processor_config.json").read_text())
     ours = told["image_processor"]
@@ -227,7 +225,7 @@ def test_what_is_written_for_a_folder_is_what_its_image_processor_leaves_alone(t
     assert LocalModel(str(folder)).budgets == budgets
 
 
-def test_a_chat_template_in_any_of_its_files_is_looked_at(tmp_path):
+def test_a_chat_template_in_any_of_its_files_is_used_for_detection(tmp_path):
     folder = retyped(foreign(tmp_path / "mine", chat_template="<grounding>"), "qwen2_5_vl")
     assert folder_settings(folder).dialect == "mini_o3"
     (folder / "chat_template.jinja").unlink()
@@ -237,7 +235,7 @@ def test_a_chat_template_in_any_of_its_files_is_looked_at(tmp_path):
     assert folder_settings(folder).dialect == "pixel_reasoner"
 
 
-def test_two_dialects_that_fit_are_told_before_weights_are_loaded(tmp_path):
+def test_two_matching_dialects_are_an_error_before_weights_are_loaded(tmp_path):
     folder = retyped(foreign(tmp_path / "DeepEyes-Mini-o3"), "qwen2_5_vl")
     (folder / "model.safetensors").unlink()
     with pytest.raises(UsageError, match="matches deepeyes and mini_o3 equally well"):
@@ -251,7 +249,7 @@ DEAF = """{%- for message in messages -%}{%- if message.role != 'system' -%}<|im
 {% endif -%}"""
 
 
-def test_a_template_without_a_place_for_operations_is_told_and_can_be_asked_without(tmp_path):
+def test_a_template_without_tool_support_is_an_error_unless_operations_are_off(tmp_path):
     folder = str(foreign(tmp_path / "mine", chat_template=DEAF))
     with pytest.raises(ModelError, match="leaves out the system message") as error:
         LocalModel(folder)
@@ -260,7 +258,7 @@ def test_a_template_without_a_place_for_operations_is_told_and_can_be_asked_with
 
 
 @pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl"])
-def test_the_templates_of_the_families_carry_operations(tmp_path, family):
+def test_the_templates_of_the_families_support_operations(tmp_path, family):
     trl = pytest.importorskip("trl")
     template = Path(trl.__file__).parent / "chat_templates" / f"{family}.jinja"
     text = template.read_text(encoding="utf-8")

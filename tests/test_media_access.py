@@ -92,7 +92,7 @@ def test_no_command_shows_or_reads_media_outside_of_the_folder(places):
             export_message_list(folder, folder.parent / "out")
 
 
-def test_allowed_folders_are_read(places):
+def test_media_in_allowed_folders_are_read(places):
     folder, outside = places["folder"], places["outside"]
     hostile = hostile_media(places)
     for name in ("absolute", "parent", "link", "linked folder"):
@@ -110,7 +110,7 @@ def test_links_and_parents_within_the_folder_are_read(places):
         check_access(item.restricted([folder]))
 
 
-def test_paths_that_no_system_accepts_are_left_to_the_decoder(places):
+def test_impossible_paths_are_errors_of_the_decoder(places):
     (places["folder"] / "loop.png").symlink_to(places["folder"] / "loop.png")
     for path in ("a\0b", "loop.png", "x" * 5000):
         item = MediaItem(kind="image", path=str(places["folder"] / path))
@@ -164,7 +164,7 @@ def test_an_evaluation_drops_and_counts_rows_with_media_elsewhere(places, tmp_pa
     assert len(allowed.questions) == 8
 
 
-def test_a_name_that_no_file_can_have_is_a_missing_file(places, tmp_path):
+def test_an_impossible_file_name_is_a_missing_file(places, tmp_path):
     path = places["folder"] / "rows.jsonl"
     media = [[{"path": "x" * 5000}], [{"path": "a\0b"}], [{"path": "inside.png"}]]
     rows = [
@@ -197,7 +197,7 @@ def test_synth_drops_and_counts_rows_with_media_elsewhere(places, tmp_path):
     assert [json.loads(row)["reason"] for row in rows].count("outside_media") == 7
 
 
-def test_what_the_users_own_command_wrote_is_shown_without_an_option(places, tmp_path):
+def test_output_of_own_commands_is_shown_without_an_option(places, tmp_path):
     secret = places["outside"] / "secret.png"
     question = Question(
         id="q", text="?", media=(MediaItem(kind="image", path=str(secret)),), answer=("red",)
@@ -210,7 +210,7 @@ def test_what_the_users_own_command_wrote_is_shown_without_an_option(places, tmp
     assert sum(write_run_report([moved], tmp_path / "page.html").unshown.values()) == 2
 
 
-def test_nothing_in_a_folder_widens_what_it_may_read(places):
+def test_no_file_in_a_folder_extends_its_allowed_folders(places):
     folder, outside = places["folder"], places["outside"]
     note = {"run": str(folder), "media_folders": ["/"], "allow_media": ["/"]}
     for name in ("settings.json", "run.json", ".run/manifest.json"):

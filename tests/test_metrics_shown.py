@@ -36,14 +36,14 @@ def trace(number: int, **turn: object) -> Trace:
 # --- tokens of a server ---
 
 
-def test_tokens_that_a_server_counts_are_in_the_completion():
+def test_token_counts_of_a_server_are_in_the_completion():
     reply = {"choices": [{"message": {"content": "Yes."}}], "usage": {"completion_tokens": 7}}
     assert completion(reply).num_new_tokens == 7
     del reply["usage"]
     assert completion(reply).num_new_tokens is None
 
 
-def test_new_tokens_of_a_server_are_its_count_and_unknown_is_not_zero():
+def test_new_tokens_of_a_server_are_its_count_or_unknown():
     counted = [trace(1, num_completion_tokens=10), trace(2, num_completion_tokens=20)]
     assert summarize(counted)["new_tokens_per_question"] == 15
     assert summarize([trace(1)])["new_tokens_per_question"] is None
@@ -73,7 +73,7 @@ def test_a_cell_of_a_csv_table_is_empty_or_one_number(tmp_path):
 
 
 @pytest.mark.extras
-def test_a_model_card_names_what_it_was_made_from(tmp_path):
+def test_a_model_card_names_its_base_model_and_data(tmp_path):
     hub = model_card(SftRun(traces=("a",), out="runs/sft", model="Qwen/Qwen2.5-VL-7B-Instruct"))
     assert "base_model: Qwen/Qwen2.5-VL-7B-Instruct" in hub
     assert "# sft" in hub
@@ -91,7 +91,7 @@ def test_a_model_card_names_what_it_was_made_from(tmp_path):
 
 
 @pytest.mark.extras
-def test_a_training_has_one_progress_line(capsys):
+def test_training_prints_one_progress_line(capsys):
     from transformers.trainer_callback import ProgressCallback
 
     from pixel_reasoner.train.callbacks import ProgressBarCallback, show_one_progress_line

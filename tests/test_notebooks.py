@@ -62,7 +62,7 @@ def test_there_are_four_notebooks_without_outputs():
         assert all(not cell["outputs"] and cell["execution_count"] is None for cell in code)
 
 
-def test_toy_sizes_replace_text_that_is_there():
+def test_replacements_for_toy_sizes_match_existing_text():
     for path in NOTEBOOKS:
         text = "\n".join("".join(cell["source"]) for cell in cells(path))
         assert [size for size in TOY.get(path.stem, {}) if size not in text] == []

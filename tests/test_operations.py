@@ -72,24 +72,24 @@ def test_zoom_in_returns_the_region_as_a_new_picture(context):
     assert picture == context.pictures[-1]
 
 
-def test_zoom_in_sees_the_first_picture_unless_told(context):
+def test_zoom_in_uses_the_first_picture_by_default(context):
     [picture] = zoom(context, bbox_2d=[0, 0, 0.5, 0.5]).pictures
     assert picture.parent == 1
 
 
-def test_a_frame_of_a_video_can_be_zoomed_into(clip):
+def test_zoom_in_accepts_a_frame_of_a_video(clip):
     [picture] = zoom(clip, bbox_2d=[0, 0, 0.5, 0.5], target_image=3).pictures
     assert (picture.frame, picture.time_s) == (3, pytest.approx(0.2))
 
 
-def test_select_frames_returns_them_in_the_asked_order(clip):
+def test_select_frames_returns_frames_in_the_requested_order(clip):
     seen = select(clip, target_frames=[7, 2.0])
     assert seen.error is None
     assert [picture.frame for picture in seen.pictures] == [7, 2]
 
 
 @given(st.lists(st.sampled_from([0, 1, 0.5, 0.25, -1, 2, math.nan, math.inf]), max_size=5))
-def test_zoom_in_accepts_exactly_the_boxes_that_are_boxes(context, numbers):
+def test_zoom_in_accepts_exactly_the_valid_boxes(context, numbers):
     try:
         expected, refusal = Box.of(numbers), None
     except BoxError:
@@ -130,7 +130,7 @@ def test_zoom_in_accepts_exactly_the_boxes_that_are_boxes(context, numbers):
         ),
     ],
 )  # fmt: skip
-def test_a_wrong_zoom_is_refused_with_what_is_allowed(context, arguments, refusal, text):
+def test_the_error_of_a_wrong_zoom_states_the_allowed_values(context, arguments, refusal, text):
     before = len(context)
     seen = zoom(context, **arguments)
     assert (seen.error, seen.pictures, len(context)) == (refusal, (), before)
@@ -154,23 +154,23 @@ def test_a_wrong_zoom_is_refused_with_what_is_allowed(context, arguments, refusa
         (3, CallErrorKind.BAD_ARGUMENTS, "target_frames must be a list of integers"),
     ],
 )
-def test_wrong_frames_are_refused_with_what_is_allowed(clip, frames, refusal, text):
+def test_the_error_of_wrong_frames_states_the_allowed_values(clip, frames, refusal, text):
     seen = select(clip, target_frames=frames)
     assert (seen.error, seen.pictures) == (refusal, ())
     assert text in seen.text
 
 
-def test_without_a_video_there_are_no_frames(context):
+def test_frame_selection_without_a_video_is_an_error(context):
     assert select(context, target_frames=[1]).error == CallErrorKind.NOT_A_VIDEO
 
 
-def test_an_unknown_operation_is_answered_with_the_known_ones(context):
+def test_the_error_of_an_unknown_operation_lists_the_known_ones(context):
     seen = default_operations().run(ToolCall(name="rotate", arguments={}), context)
     assert seen.error == CallErrorKind.UNKNOWN_OPERATION
     assert seen.text == "there is no operation 'rotate'; use zoom_in or select_frames"
 
 
-def test_a_region_of_the_smallest_side_is_shown_and_a_zoom_into_it_refused(context):
+def test_a_region_of_minimum_size_is_cropped_and_a_zoom_into_it_is_rejected(context):
     [small] = zoom(context, bbox_2d=[0, 0, MIN_SIDE_PX / 640, 1]).pictures
     assert small.source_px == (MIN_SIDE_PX, 480)
     within = zoom(context, bbox_2d=[0, 0, 0.5, 1], target_image=small.number)
@@ -201,7 +201,7 @@ def test_no_json_makes_an_operation_raise(clip, name, arguments):
     assert len(seen.text) < 300
 
 
-def test_deep_nesting_is_refused_too(context):
+def test_deep_nesting_is_rejected(context):
     deep: list = []
     for _ in range(100_000):
         deep = [deep]
@@ -226,7 +226,7 @@ def spec_of(run, **fields) -> OperationSpec:
     return OperationSpec.from_function(run, media=frozenset({MediaKind.IMAGE}), **fields)
 
 
-def test_an_exception_is_an_observation_and_leaves_no_picture(context, caplog):
+def test_an_exception_is_an_observation_without_pictures(context, caplog):
     before = list(context.pictures)
     failing = OperationSet((spec_of(_zoom_and_fail),))
     seen = failing.run(ToolCall(name="_zoom_and_fail", arguments={}), context)
@@ -236,7 +236,7 @@ def test_an_exception_is_an_observation_and_leaves_no_picture(context, caplog):
     assert "a mistake of the operation" in caplog.text, "the traceback is logged"
 
 
-def test_more_results_than_declared_are_a_failure_of_the_operation(context):
+def test_more_results_than_declared_are_an_error_of_the_operation(context):
     def twice(context: MediaContext) -> list[Picture]:
         """Add two crops.
 
@@ -262,12 +262,12 @@ def test_a_call_of_an_operation_outside_the_set_is_rejected(context):
     assert seen.text == "there is no operation 'zoom_in'; use select_frames"
 
 
-def test_an_unknown_name_of_a_set_lists_the_nearest():
+def test_the_error_of_an_unknown_operation_in_a_set_names_the_nearest():
     with pytest.raises(UnknownNameError, match="use 'zoom_in', the nearest name"):
         OperationSet.of(["zoomin"])
 
 
-def test_frames_are_offered_for_videos_alone():
+def test_frame_selection_is_available_only_for_videos():
     image, video = (MediaItem(kind=kind, path="x") for kind in ("image", "video"))
     assert default_operations().for_media([image]).names == ("zoom_in",)
     assert default_operations().for_media([image, video]).names == DEFAULT_OPERATIONS
@@ -292,12 +292,12 @@ def test_a_schema_comes_from_signature_and_docstring():
     assert "context" not in json.dumps(parameters)
 
 
-def test_the_schema_says_how_many_frames_are_allowed():
+def test_the_schema_states_the_maximum_number_of_frames():
     description = select_frames.tool_schema["function"]["description"]
     assert f"up to {MAX_SELECTED_FRAMES} frames" in description
 
 
-def test_roles_tell_boxes_pictures_and_frames_apart():
+def test_roles_distinguish_boxes_pictures_and_frames():
     roles = {one.name: one.role for spec in default_operations() for one in spec.parameters}
     assert roles == {
         "bbox_2d": ArgumentRole.BOX,
@@ -372,7 +372,7 @@ def test_a_function_that_cannot_be_an_operation_is_refused_with_the_reason():
             spec_of(function)
 
 
-def test_a_name_that_is_taken_is_refused():
+def test_an_existing_operation_name_is_an_error():
     def zoom_in(context: MediaContext) -> list[Picture]:
         """Zoom in.
 
@@ -403,7 +403,7 @@ def test_an_incomplete_specification_fails_its_conformance_test():
         assert_valid_operation(dataclasses.replace(whole, parameters=tuple(wrong)))
 
 
-def test_schemas_are_read_without_loading_decoders():
+def test_schemas_are_built_without_importing_decoders():
     code = """
 import sys
 from pixel_reasoner.operations.registry import default_operations, describe_call

@@ -113,7 +113,7 @@ def test_a_page_opens_without_errors_and_requests_nothing(browser, folder, name)
 
 
 @pytest.mark.parametrize("name", FILTERED)
-def test_every_value_of_every_filter_shows_as_many_traces_as_it_says(browser, folder, name):
+def test_every_filter_value_shows_its_stated_number_of_traces(browser, folder, name):
     with open_page(browser, folder / f"{name}.html") as (page, problems):
         total = len(cards(page))
         tried = page.evaluate(TRY_ALL_FILTERS)
@@ -141,7 +141,7 @@ def test_the_filter_of_gain_and_harm_shows_those_questions(browser, folder):
             assert sorted(ids) == sorted(q for q, one in expected.items() if one == outcome)
 
 
-def test_two_filters_and_the_search_narrow_each_other_and_the_button_undoes_them(browser, folder):
+def test_filters_and_search_combine_and_the_button_resets_them(browser, folder):
     with open_page(browser, folder / "run.html") as (page, _):
         everything = cards(page)
         page.locator("select[name=operations]").select_option("1")
@@ -169,7 +169,7 @@ def test_the_address_of_a_page_keeps_its_filters(browser, folder):
         assert problems == []
 
 
-def test_j_and_k_go_from_trace_to_trace_and_skip_hidden_ones(browser, folder):
+def test_j_and_k_move_between_visible_traces(browser, folder):
     with open_page(browser, folder / "run.html") as (page, _):
         page.get_by_label("looking again").select_option("harm")
         shown = cards(page)
@@ -181,7 +181,7 @@ def test_j_and_k_go_from_trace_to_trace_and_skip_hidden_ones(browser, folder):
         assert visited == [shown[0], shown[1], shown[1], shown[0]]
 
 
-def test_a_box_leads_to_its_step_and_both_light_up(browser, folder):
+def test_a_box_links_to_its_step_and_both_are_highlighted(browser, folder):
     with open_page(browser, folder / "traces.html") as (page, _):
         box = page.locator("#t2 .pair g.box[data-link='t2-2']").first
         box.scroll_into_view_if_needed()
@@ -197,7 +197,7 @@ def test_a_box_leads_to_its_step_and_both_light_up(browser, folder):
 
 
 @pytest.mark.parametrize("name", FILTERED)
-def test_every_part_that_folds_can_be_opened(browser, folder, name):
+def test_every_folded_part_can_be_opened(browser, folder, name):
     with open_page(browser, folder / f"{name}.html") as (page, _):
         parts = "[...document.querySelectorAll('details')]"
         page.locator("header summary").first.click()
@@ -209,7 +209,7 @@ def test_every_part_that_folds_can_be_opened(browser, folder, name):
         assert min(sizes) > 0
 
 
-def test_a_script_that_escaped_would_not_run(browser, folder, tmp_path):
+def test_an_injected_script_does_not_run(browser, folder, tmp_path):
     page_text = (folder / "traces.html").read_text()
     hostile = (
         "<script>alert(1)</script><img src=x onerror=alert(2)><img src=http://127.0.0.1:9/a.png>"

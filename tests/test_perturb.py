@@ -30,7 +30,7 @@ LOOK = 'I look. \n<tool_call>\n{"name": "zoom_in", "arguments": {"bbox_2d": [0.3
 
 
 @pytest.mark.parametrize("dialect", [*map(DIALECTS.get, DIALECTS)], ids=DIALECTS)
-def test_a_disturbed_look_is_as_large_and_shows_nothing_of_the_evidence(dialect):
+def test_an_off_target_crop_has_equal_size_and_contains_no_evidence(dialect):
     look = Box(0.35, 0.35, 0.55, 0.55)
     seen_px = (640, 480)
     shown = [Picture(number=1, medium=0, source_px=seen_px, seen_px=seen_px)]
@@ -49,7 +49,7 @@ def test_a_disturbed_look_is_as_large_and_shows_nothing_of_the_evidence(dialect)
         assert text == perturb_turn(f"I look.\n{written}", asked, dialect, shown)
 
 
-def test_other_frames_are_selected_instead():
+def test_off_target_frames_replace_selected_frames():
     call = COMPACT.write_call(ToolCall(name="select_frames", arguments={"target_frames": [3, 4]}))
     size = (96, 64)
     shown = [
@@ -72,12 +72,12 @@ def test_other_frames_are_selected_instead():
         ("<tool_call>broken</tool_call>", question(boxes=(CLUE,))),
     ],
 )
-def test_what_cannot_be_disturbed_stays_as_it_is(text, asked):
+def test_a_call_that_cannot_be_perturbed_is_not_changed(text, asked):
     assert perturb_turn(text, asked, COMPACT, ()) == text
 
 
 @given(st.integers(0, 10_000), st.floats(0.05, 0.6), st.floats(0.05, 0.6))
-def test_a_box_that_misses_lies_in_the_picture(seed, width, height):
+def test_an_off_target_box_is_inside_the_picture(seed, width, height):
     like = Box(0.0, 0.0, round(width, 2), round(height, 2))
     box = sample_off_target_box(like, [CLUE], random.Random(seed))
     if box is not None:
@@ -99,7 +99,7 @@ def asked(tmp_path) -> Question:
     return next(question for question in questions if question.needs_look)
 
 
-def test_only_the_first_look_is_disturbed_and_the_trace_replays(tmp_path, asked):
+def test_only_the_first_crop_is_perturbed_and_the_trace_can_be_replayed(tmp_path, asked):
     here = with_media_root(asked, tmp_path)
     trace = ask(here, ScriptedModel(scripted(asked, 2)), RolloutConfig(perturb=True))
     first, second = (picture.box for seen in trace.executed for picture in seen.pictures)
@@ -109,7 +109,7 @@ def test_only_the_first_look_is_disturbed_and_the_trace_replays(tmp_path, asked)
     assert COMPACT.parse(trace.turns[0].text).call == trace.turns[0].call
 
 
-def test_a_run_tells_how_often_a_model_recovers(tmp_path, asked):
+def test_a_run_with_perturbation_reports_the_recovery_rate(tmp_path, asked):
     overview = asked.model_copy(update={"id": "o", "needs_look": False, "evidence": None})
     other = asked.model_copy(update={"id": "wrong", "answer": ("never",)})
     questions = [asked, overview, other]
@@ -123,7 +123,7 @@ def test_a_run_tells_how_often_a_model_recovers(tmp_path, asked):
     assert again.executed[0].pictures[0].box.intersection(asked.evidence.boxes[0]) == 0
 
 
-def test_figures_by_family_add_up(tmp_path):
+def test_metrics_by_family_are_consistent_with_the_total(tmp_path):
     media = (MediaItem(kind="image", path="x.png"),)
     from pixel_reasoner.evals.stats import summarize
     from pixel_reasoner.schema.trace import StopReason, Trace

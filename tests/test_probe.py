@@ -86,7 +86,7 @@ def test_a_server_that_refuses_pictures_is_refused():
             remote(server).probe()
 
 
-def test_what_cannot_be_determined_is_none():
+def test_an_undetermined_property_is_none():
     class Silent(Server):
         def generate(self, *given):
             return [Completion("…", False)]

@@ -12,7 +12,7 @@ from pixel_reasoner.errors import PluginError, UnknownNameError
 from pixel_reasoner.registry import Registry
 
 
-def test_an_unknown_name_lists_the_nearest():
+def test_the_error_of_an_unknown_name_lists_the_nearest():
     registry = Registry[int]("operation")
     for number, name in enumerate(("zoom_in", "select_frames")):
         registry.register(name, number)
@@ -23,7 +23,7 @@ def test_an_unknown_name_lists_the_nearest():
         Registry[int]("operation", group="pixel_reasoner.no_such_group").get("x")
 
 
-def test_a_name_stands_for_one_item():
+def test_a_registered_name_is_unique():
     registry = Registry[object]("dialect", group="none")
     one = registry.register("a", object())
     assert registry.register("a", one) is one
@@ -45,7 +45,7 @@ def plugins(tmp_path):
     return tmp_path
 
 
-def test_plug_ins_are_found_and_a_broken_one_harms_no_other(plugins):
+def test_plug_ins_are_found_and_a_broken_one_affects_no_other(plugins):
     code = """
     from pixel_reasoner.errors import PluginError
     from pixel_reasoner.registry import Registry

@@ -109,7 +109,7 @@ def test_a_call_that_a_server_parses_is_written_back_unchanged(local, questions)
         assert [t.text for t in remote_traces[name].turns] == [t.text for t in trace.turns]
 
 
-def test_a_streamed_turn_is_passed_on_once_and_whole(local, questions):
+def test_a_streamed_turn_is_delivered_once_and_completely(local, questions):
     texts: list[str] = []
     with served(local) as server:
         model = remote(server, budgets=local.budgets, policy=PATIENT)
@@ -119,7 +119,7 @@ def test_a_streamed_turn_is_passed_on_once_and_whole(local, questions):
     assert trace.answer == ask(questions[0], local, RolloutConfig(sampling=SHORT)).answer
 
 
-def test_a_picture_is_encoded_once_a_trace(local, questions, monkeypatch):
+def test_a_picture_is_encoded_once_per_trace(local, questions, monkeypatch):
     from pixel_reasoner.models import openai_chat
 
     encoded: list[tuple[int, int]] = []
@@ -148,7 +148,7 @@ def test_pictures_are_sent_losslessly(photo, server):
 
 
 @pytest.mark.parametrize("kind", list(ServerKind))
-def test_a_server_gets_the_fields_of_its_profile_and_no_others(kind, server, photo, pytestconfig):
+def test_a_server_gets_only_the_fields_of_its_profile(kind, server, photo, pytestconfig):
     """Recorded request bodies, without pictures; a new field shows as a diff."""
     model = remote(server, server=kind)
     decoding = SamplingParams(max_new_tokens=9, temperature=0.5, top_p=0.9, seed=3)
@@ -321,7 +321,7 @@ def test_requests_are_balanced_and_never_too_many(photo):
         assert one.max_running + other.max_running <= QUICK.concurrency + 2
 
 
-def test_a_failing_server_is_replaced_by_the_others_and_tried_again_later(photo):
+def test_a_failing_server_is_replaced_by_others_and_retried_later(photo):
     with served(ScriptedModel([RED])) as one, served(ScriptedModel([RED])) as other:
         model = remote(one, other)
         other.always = "cut"
@@ -410,7 +410,7 @@ ARGUMENTS = st.dictionaries(
 
 
 @given(words=WORDS, name=st.sampled_from(["zoom_in", "image_zoom_in_tool"]), arguments=ARGUMENTS)
-def test_a_call_survives_the_native_protocol_unchanged(words, name, arguments):
+def test_a_call_is_unchanged_by_the_native_protocol(words, name, arguments):
     call = json.dumps({"name": name, "arguments": arguments})
     text = f"{words}<tool_call>\n{call}\n</tool_call>"
     (message,) = as_native_messages(

@@ -96,7 +96,7 @@ class Counting(ScriptedModel):
 # --- what a model does ---
 
 
-def test_a_model_zooms_in_sees_the_region_and_answers(photo, scripted):
+def test_a_model_zooms_in_gets_the_crop_and_answers(photo, scripted):
     model = scripted(zoom(0.25, 0.25, 0.5, 0.5), RED, budgets=UNSCALED)
     trace = ask(about(photo), model)
     assert (trace.stop, trace.answer) == (StopReason.ANSWERED, "red")
@@ -109,7 +109,7 @@ def test_a_model_zooms_in_sees_the_region_and_answers(photo, scripted):
     assert np.array_equal(seen, Image.open(photo).crop((160, 120, 320, 240)))
 
 
-def test_a_zoom_into_a_zoom_shows_the_original_pixels(photo, scripted):
+def test_a_zoom_into_a_crop_uses_the_original_pixels(photo, scripted):
     model = scripted(zoom(0.5, 0.5, 1, 1), zoom(0.5, 0, 1, 0.5, image=2), RED, budgets=UNSCALED)
     ask(about(photo), model)
     expected = Image.open(photo).crop((480, 240, 640, 360))
@@ -136,7 +136,7 @@ def test_frames_of_a_clip_are_selected_and_zoomed_into(clip, scripted):
     assert [(p.number, p.frame, p.parent) for p in crop] == [(count + 3, 5, count + 2)]
 
 
-def test_a_refused_model_is_told_why_and_can_repair_it(photo):
+def test_a_model_gets_the_reason_of_a_tool_error_and_can_repair_the_call(photo):
     def repairs(conversation):
         if "box is inverted" in last_text(conversation):
             return zoom(0.25, 0.25, 0.5, 0.5)
@@ -150,7 +150,7 @@ def test_a_refused_model_is_told_why_and_can_repair_it(photo):
     assert (len(trace.rejected), len(trace.executed)) == (1, 1)
 
 
-def test_a_malformed_call_is_answered_and_the_rollout_goes_on(photo, scripted):
+def test_a_malformed_call_gets_an_error_and_the_rollout_continues(photo, scripted):
     model = scripted("<tool_call>zoom</tool_call>", RED)
     trace = ask(about(photo), model)
     assert trace.turns[0].call is None
@@ -159,7 +159,9 @@ def test_a_malformed_call_is_answered_and_the_rollout_goes_on(photo, scripted):
     assert trace.answer == "red"
 
 
-def test_without_operations_none_is_offered_and_a_call_ends_unanswered(photo, scripted):
+def test_without_operations_there_are_no_tool_definitions_and_a_call_ends_the_rollout(
+    photo, scripted
+):
     rules = RolloutConfig(operations=False)
     model = scripted(zoom(0, 0, 0.5, 0.5), RED)
     trace = ask(about(photo), model, rules)
@@ -169,11 +171,11 @@ def test_without_operations_none_is_offered_and_a_call_ends_unanswered(photo, sc
     assert ask(about(photo), scripted(RED), rules).answer == "red"
 
 
-def test_a_question_about_nothing_can_be_asked(scripted):
+def test_a_question_without_media_is_answered(scripted):
     assert ask(about(), scripted(zoom(0, 0, 1, 1), RED)).answer == "red"
 
 
-def test_progress_is_heard_turn_by_turn(photo, scripted):
+def test_progress_is_reported_after_each_turn(photo, scripted):
     texts, seen = [], []
     script = (zoom(0, 0, 0.5, 0.5), RED)
     ask(
@@ -186,7 +188,7 @@ def test_progress_is_heard_turn_by_turn(photo, scripted):
     assert seen == [(1, 2), (2, 2)]
 
 
-def test_tokens_and_their_probabilities_are_kept(photo):
+def test_token_ids_and_logprobs_are_recorded(photo):
     said = Completion(text=RED, token_ids=[3, 4], logprobs=[-0.5, -0.25], num_prompt_tokens=7)
     [turn] = ask(about(photo), Always(said)).turns
     assert (list(turn.token_ids), list(turn.logprobs)) == ([3, 4], [-0.5, -0.25])
@@ -207,14 +209,14 @@ def test_tokens_and_their_probabilities_are_kept(photo):
         (ContextFull(num_prompt_tokens=900, limit=800), StopReason.MAX_CONTEXT, 0),
     ],
 )
-def test_every_ending_has_its_name(photo, said, stop, turns):
+def test_every_rollout_end_has_a_stop_reason(photo, said, stop, turns):
     trace = ask(about(photo), Always(said))
     assert (trace.stop, len(trace.turns)) == (stop, turns)
     assert trace.answer == ("red" if stop is StopReason.ANSWERED else None)
     assert [untimed(one) for one in ask_many([about(photo)], Always(said))] == [untimed(trace)]
 
 
-def test_the_last_turn_that_is_allowed_may_be_the_answer(photo, scripted):
+def test_the_last_allowed_turn_may_be_the_answer(photo, scripted):
     rules = RolloutConfig(limits=RolloutLimits(max_turns=2))
     assert ask(about(photo), scripted(zoom(0, 0, 0.5, 0.5), RED), rules).stop is StopReason.ANSWERED
 
@@ -227,7 +229,7 @@ def test_more_pictures_than_allowed_end_the_rollout(photo, scripted):
     assert all(len(images(conversation)) <= 2 for conversation in model.conversations)
 
 
-def test_a_question_with_too_many_pictures_is_not_asked_at_all(clip, scripted):
+def test_a_question_with_too_many_pictures_is_not_generated(clip, scripted):
     rules = RolloutConfig(limits=RolloutLimits(max_pictures=NUM_CLIP_FRAMES - 1))
     model = scripted(RED)
     question = about(clip, kind="video")
@@ -247,13 +249,15 @@ def truncated(tmp_path):
     return path
 
 
-def test_ask_raises_for_a_picture_that_cannot_be_used(tmp_path, truncated, scripted):
+def test_ask_raises_for_an_unusable_picture(tmp_path, truncated, scripted):
     for path in (tmp_path / "missing.png", truncated):
         with pytest.raises(InputError, match=path.name):
             ask(about(path), scripted(RED))
 
 
-def test_ask_many_names_what_failed_and_spares_the_others(photo, tmp_path, truncated, scripted):
+def test_ask_many_records_failures_and_answers_the_other_questions(
+    photo, tmp_path, truncated, scripted
+):
     questions = [
         about(photo, name="good"),
         about(tmp_path / "missing.png", name="missing"),
@@ -270,13 +274,13 @@ def test_ask_many_names_what_failed_and_spares_the_others(photo, tmp_path, trunc
     assert traces["good"].error is None
 
 
-def test_ask_many_goes_on_when_everything_failed(tmp_path, truncated, scripted):
+def test_ask_many_continues_if_every_question_fails(tmp_path, truncated, scripted):
     questions = [about(tmp_path / "no.png", name="a"), about(truncated, name="b")]
     stops = [trace.stop for trace in ask_many(questions, scripted(RED), batch_size=1)]
     assert stops == [StopReason.FAILED, StopReason.FAILED]
 
 
-def test_an_unknown_dialect_is_a_usage_error_also_among_many(photo, scripted):
+def test_an_unknown_dialect_is_a_usage_error_of_ask_many(photo, scripted):
     with pytest.raises(UsageError, match="'klingon'"):
         list(ask_many([about(photo)], scripted(RED, dialect="klingon")))
 
@@ -302,7 +306,7 @@ def questions(tmp_path):
     return found
 
 
-def test_a_short_question_makes_room_for_the_next(questions):
+def test_a_finished_question_frees_its_slot_for_the_next(questions):
     model = Counting(patient, budgets=UNSCALED)
     traces = list(ask_many(questions, model, batch_size=2))
     # 0+1, 2+1, 3+1, 3+4, 5
@@ -310,7 +314,7 @@ def test_a_short_question_makes_room_for_the_next(questions):
     assert [len(trace.turns) for trace in traces] == [1, 1, 3, 2, 1, 1]
 
 
-def test_rounds_keep_the_order_of_the_questions_whichever_picture_opens_first(
+def test_rounds_keep_the_order_of_questions_for_any_order_of_opened_pictures(
     questions, monkeypatch
 ):
     others_are_open = threading.Event()
@@ -329,7 +333,7 @@ def test_rounds_keep_the_order_of_the_questions_whichever_picture_opens_first(
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 16])
-def test_many_at_once_give_the_same_traces_as_one_by_one(questions, batch_size):
+def test_batched_questions_give_the_same_traces_as_single_ones(questions, batch_size):
     model = ScriptedModel(patient, budgets=UNSCALED)
     together = {t.question.id: t for t in ask_many(questions, model, batch_size=batch_size)}
     assert len(together) == len(questions)
@@ -344,7 +348,7 @@ def test_no_questions_give_no_traces(scripted):
 # --- the record ---
 
 
-def test_a_rollout_is_the_same_after_it_was_saved_and_loaded(photo, clip, tmp_path, scripted):
+def test_a_rollout_is_unchanged_after_save_and_load(photo, clip, tmp_path, scripted):
     script = (zoom(0, 0, 0.5, 0.5), "<tool_call>", select(1, 2), RED)
     question = Question(
         id="1",
@@ -360,7 +364,7 @@ def test_a_rollout_is_the_same_after_it_was_saved_and_loaded(photo, clip, tmp_pa
     assert list(load_traces(tmp_path / "traces.jsonl")) == [trace, trace]
 
 
-def test_a_trace_says_what_decided_it(photo, scripted):
+def test_a_trace_records_everything_that_affects_it(photo, scripted):
     rules = RolloutConfig(
         limits=RolloutLimits(max_turns=3),
         sampling=SamplingParams(temperature=0.5, seed=4),
@@ -381,13 +385,13 @@ def test_a_trace_says_what_decided_it(photo, scripted):
     assert {"python", "pixel-reasoner", "pillow", "av"} <= trace.versions.keys()
 
 
-def test_a_models_own_budgets_are_those_that_count(photo, scripted):
+def test_budgets_of_the_model_have_priority(photo, scripted):
     trace = ask(about(photo), scripted(RED, budgets=UNSCALED))
     assert trace.settings.budgets == UNSCALED
     assert trace.pictures[0].seen_px == PHOTO_PX
 
 
-def test_a_trace_holds_no_pixels(photo, scripted):
+def test_a_trace_contains_no_pixels(photo, scripted):
     trace = ask(about(photo), scripted(*[zoom(0, 0, 0.5, 0.5)] * 5, RED))
     assert len(trace.all_pictures) == 6
     assert len(pickle.dumps(trace)) < 20_000
