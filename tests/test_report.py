@@ -350,7 +350,7 @@ def test_a_very_long_picture_is_shown(tmp_path: Path):
     assert [image["height"] for image in page.all("img")] == ["4000", "4000"]
 
 
-def test_a_training_report_shows_the_rewards(tmp_path: Path):
+def test_a_training_report_uses_the_grades_of_the_reward(tmp_path: Path):
     asked = Question(id="1", text="?", media=(), answer=("red",))
     unboxed = Trace(question=asked, turns=(Turn(text="red"),), stop=StopReason.NO_ANSWER)
     marks = []

@@ -39,7 +39,7 @@ def test_the_smallest_size_is_reached_for_ordinary_shapes(size, budget, multiple
 
 
 @given(sizes, budgets(), multiples)
-def test_a_fitted_size_is_within_its_bounds(size, budget, multiple):
+def test_fitting_a_fitted_size_changes_nothing(size, budget, multiple):
     fitted = fit_size(size, budget, multiple)
     assume(math.prod(fitted) >= budget.min_px)
     assert fit_size(fitted, budget, multiple) == fitted

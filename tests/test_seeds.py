@@ -103,7 +103,9 @@ def test_a_question_of_this_project_is_a_row_too(tmp_path, picture):
         ("[1, 2]", "not_json"),
     ],
 )
-def test_a_row_that_cannot_be_used_is_named_and_the_rest_goes_on(tmp_path, picture, bad, reason):
+def test_an_unusable_row_is_dropped_with_a_reason_and_the_rest_is_read(
+    tmp_path, picture, bad, reason
+):
     write_rows(tmp_path, [row(id="first"), bad, row(id="last")])
     first, dropped, last = read("jsonl", tmp_path)
     assert (first.id, last.id) == ("first", "last")
@@ -113,18 +115,18 @@ def test_a_row_that_cannot_be_used_is_named_and_the_rest_goes_on(tmp_path, pictu
 
 
 @pytest.mark.parametrize("needs_look", [True, False, None])
-def test_a_row_says_whether_it_needs_a_look(tmp_path, picture, needs_look):
+def test_a_row_may_state_whether_it_needs_an_operation(tmp_path, picture, needs_look):
     write_rows(tmp_path, [row(needs_look=needs_look, category=None)])
     (question,) = read("jsonl", tmp_path)
     assert question.needs_look is needs_look
 
 
-def test_an_id_counts_once(tmp_path, picture):
+def test_a_repeated_id_is_dropped(tmp_path, picture):
     write_rows(tmp_path, [row(), row()])
     assert read("jsonl", tmp_path)[1] == SkippedRow("1", "duplicate_id", "1")
 
 
-def test_unknown_keys_are_told_by_name(tmp_path, picture):
+def test_unknown_keys_are_named(tmp_path, picture):
     write_rows(tmp_path, [row(bbox=[1, 2, 3, 4])])
     (dropped,) = read("jsonl", tmp_path)
     assert dropped.detail.endswith("got bbox")
@@ -232,7 +234,7 @@ def test_key_frames_become_the_sampled_frames_nearest_in_time(star):
         ({"start": 70.0, "end": 80.0}, "unusable_medium"),
     ],
 )
-def test_a_situation_that_cannot_be_used_is_named(star, changes, reason):
+def test_an_unusable_situation_is_dropped_with_a_reason(star, changes, reason):
     rows = [situation(question_id="a"), situation(**changes), situation(question_id="z")]
     (star / "STAR_val.json").write_text(json.dumps(rows, indent=1))
     first, dropped, last = read("star", star)
@@ -248,7 +250,7 @@ def test_a_file_that_is_no_list_of_objects_is_refused(star, text):
 
 
 @pytest.mark.slow
-def test_a_list_longer_than_what_is_read_at_once_is_read_whole(star):
+def test_a_list_longer_than_the_read_buffer_is_read_completely(star):
     rows = [situation(question_id=str(n), padding="x" * 5000) for n in range(60)]
     (star / "STAR_train.json").write_text(json.dumps(rows))
     assert [question.id for question in read("star", star)] == [f"star-{n}" for n in range(60)]

@@ -85,13 +85,13 @@ def shape(span: str) -> str:
 
 
 @pytest.mark.parametrize(("family", "kind"), EXPECTED)
-def test_what_is_trained_is_what_was_written_down(write, processor, family, kind):
+def test_trained_tokens_equal_the_expected_ones(write, processor, family, kind):
     trace = write(family, kind)
     assert [shape(span) for span in trained_spans(trace, processor)] == EXPECTED[family, kind]
 
 
 @pytest.mark.parametrize(("family", "kind"), EXPECTED)
-def test_every_trained_turn_ends_once(write, processor, family, kind):
+def test_every_trained_turn_has_one_end_token(write, processor, family, kind):
     trace = write(family, kind)
     encoded = encode(trace, processor)
     end = processor.tokenizer.convert_tokens_to_ids(END)
@@ -101,14 +101,14 @@ def test_every_trained_turn_ends_once(write, processor, family, kind):
     assert len(ends) == sum(not turn.mistake for turn in trace.turns)
 
 
-def test_words_before_a_mistake_may_be_left_out(write, processor):
+def test_the_thought_before_a_deliberate_mistake_may_be_masked(write, processor):
     trace = write("attribute", Kind.WRONG_TWICE)
     all_spans = trained_spans(trace, processor)
     fewer = trained_spans(trace, processor, train_thoughts_before_mistakes=False)
     assert fewer == all_spans[2:]
 
 
-def test_nothing_that_came_back_is_trained(write, processor):
+def test_no_token_of_an_observation_is_trained(write, processor):
     for family, kind in EXPECTED:
         encoded = encode(write(family, kind), processor)
         pad = processor.image_token_id
@@ -118,7 +118,7 @@ def test_nothing_that_came_back_is_trained(write, processor):
         )
 
 
-def test_pictures_that_the_image_processor_would_scale_again_are_refused(write, processor):
+def test_pictures_that_the_image_processor_would_resize_are_refused(write, processor):
     other = load_processor(str(BUNDLED_MODELS["tiny"]))
     other.image_processor.size["shortest_edge"] = 512 * 512
     with pytest.raises(InputError, match=r"px in trace attribute-.*--model"):

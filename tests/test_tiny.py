@@ -123,7 +123,7 @@ def numbers_of(builder: ExampleBuilder) -> range:
     return range(len(builder.index.offsets))
 
 
-def test_dense_labels_stand_where_the_items_are(scene_cache):
+def test_dense_labels_are_at_the_cells_of_the_items(scene_cache):
     view = scene_cache.picture(3)
     labels = labels_of(view)
     assert int((labels.classes["color"] > 0).sum()) == len(view.scene.items)
@@ -135,7 +135,7 @@ def test_dense_labels_stand_where_the_items_are(scene_cache):
     assert (labels.classes["glyph"] == IGNORE).all(), "no character is legible in an overview"
 
 
-def test_a_page_asks_for_its_words_and_numbers_where_they_are_written(scene_cache):
+def test_a_page_has_labels_at_its_words_and_numbers(scene_cache):
     scene = scene_cache.scenes["infographic"][2]
     overview = labels_of(scene_cache.page(2)).classes
     assert overview["word"].tolist().count(IGNORE) == 35, "the heading alone is legible"
@@ -152,12 +152,12 @@ def test_a_page_asks_for_its_words_and_numbers_where_they_are_written(scene_cach
         assert text == item.glyph
 
 
-def test_crops_and_selected_frames_ask_for_the_character(scene_cache):
+def test_crops_and_selected_frames_have_character_labels(scene_cache):
     for view in (scene_cache.crop(2, 1), scene_cache.selected_frame(1, 0, 0)):
         assert (labels_of(view).classes["glyph"] != IGNORE).sum() >= 1
 
 
-def test_a_shifted_view_shows_the_same_elsewhere_and_is_labelled_there(scene_cache):
+def test_a_shifted_view_has_shifted_labels(scene_cache):
     whole = scene_cache.selected_frame(1, 0, 0)
     for seed in range(20):
         view = shift_view(whole, random.Random(seed))
@@ -182,7 +182,7 @@ def test_batches_are_a_function_of_their_seed(scene_cache):
         assert all((a.pixels == b.pixels).all() for a, b in zip(first, again, strict=True))
 
 
-def test_a_lesson_trains_what_data_sft_trains(builder, traces, processor):
+def test_a_training_example_has_the_loss_mask_of_sft(builder, traces, processor):
     """The mask is that of every other model's training; what the assistant says without operations aside."""
     kinds = set()
     for number in numbers_of(builder):
@@ -198,7 +198,7 @@ def test_a_lesson_trains_what_data_sft_trains(builder, traces, processor):
     assert len(kinds) == 7
 
 
-def test_without_operations_the_assistant_answers_at_once(builder, processor):
+def test_without_operations_the_assistant_answers_directly(builder, processor):
     rng = random.Random(0)
     for number in numbers_of(builder):
         trace = builder.index.trace(number)
@@ -211,7 +211,7 @@ def test_without_operations_the_assistant_answers_at_once(builder, processor):
         assert COMPACT.system_with_operations not in text
 
 
-def test_attention_rests_on_what_is_named_as_it_was_last_seen(builder):
+def test_attention_targets_are_the_latest_views_of_the_named_items(builder):
     """The token that a phrase looks at shows the middle of what it names."""
     for number in numbers_of(builder):
         trace = builder.index.trace(number)
@@ -235,7 +235,7 @@ def test_attention_rests_on_what_is_named_as_it_was_last_seen(builder):
                     assert (cell // columns, cell % columns) == (int(y * rows), int(x * columns))
 
 
-def test_what_a_look_shows_is_told_from_the_look(builder):
+def test_the_description_of_a_crop_attends_to_the_crop(builder):
     for number in numbers_of(builder):
         trace = builder.index.trace(number)
         if trace.question.needs_look:
@@ -249,7 +249,7 @@ def _family_and_seed(trace: Trace) -> tuple[str, int]:
     return family, int(seed)
 
 
-def test_attention_is_asked_for_where_tokens_are_trained(builder):
+def test_attention_targets_are_at_trained_tokens(builder):
     for number in numbers_of(builder):
         example = builder.draw(number, random.Random(number))
         for gaze in example.attention:
@@ -259,7 +259,7 @@ def test_attention_is_asked_for_where_tokens_are_trained(builder):
                 assert all(example.trained[gaze.first + 1 : gaze.end + 1])
 
 
-def test_every_mention_of_a_turn_is_a_piece_and_nothing_is_lost():
+def test_a_turn_is_split_at_every_mention_without_loss_of_text():
     for family in FAMILIES:
         for seed in range(20):
             for question in all_questions(make_scene(family, seed), NOWHERE):
@@ -272,7 +272,7 @@ def test_every_mention_of_a_turn_is_a_piece_and_nothing_is_lost():
                     ]
 
 
-def test_every_frame_is_told_to_look_at_its_own_number(builder, processor):
+def test_every_frame_has_an_attention_target_at_its_own_number(builder, processor):
     number = builder.index.families["video"][0]
     example = builder.example(builder.index.trace(number), builder.index.images(number))
     numbers = [gaze for gaze in example.attention if gaze.head == NUMBERING_HEAD]
@@ -284,7 +284,7 @@ def test_every_frame_is_told_to_look_at_its_own_number(builder, processor):
     assert all(gaze.end - gaze.first == 4 for gaze in numbers)
 
 
-def test_cached_tokens_are_what_the_tower_makes_of_each_picture(traces, processor, tmp_path):
+def test_cached_tokens_equal_the_output_of_the_vision_tower(traces, processor, tmp_path):
     visual = build_model(processor.tokenizer, 3).model.visual
     cache = cache_tokens(visual, processor.image_processor, traces, tmp_path / "tokens.pt")
     again = cache_tokens(visual, None, traces, tmp_path / "tokens.pt")
@@ -302,7 +302,7 @@ def test_cached_tokens_are_what_the_tower_makes_of_each_picture(traces, processo
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_tokens_of_other_traces_or_another_tower_are_not_read(traces, processor, tmp_path):
+def test_cached_tokens_of_other_traces_or_another_tower_are_not_used(traces, processor, tmp_path):
     towers = [build_model(processor.tokenizer, seed).model.visual for seed in (1, 2)]
     other = tmp_path / "other"
     other.mkdir()
@@ -316,7 +316,7 @@ def test_tokens_of_other_traces_or_another_tower_are_not_read(traces, processor,
     assert len(list(tmp_path.glob("tokens-*.pt"))) == 3
 
 
-def test_watched_attention_is_plain_attention_that_tells_where_it_rests():
+def test_recorded_attention_equals_plain_attention_and_returns_its_weights():
     torch.manual_seed(0)
     query, key, value = torch.randn(3, 2, 4, 7, 8)
     allowed = torch.ones(7, 7, dtype=torch.bool).tril().expand(2, 1, 7, 7).clone()
@@ -331,7 +331,7 @@ def test_watched_attention_is_plain_attention_that_tells_where_it_rests():
     torch.testing.assert_close(watched[POINTING_HEAD], weights[:, POINTING_HEAD[1]])
 
 
-def test_a_label_that_no_cell_has_adds_nothing_to_the_loss(processor, scene_cache):
+def test_a_label_without_a_cell_adds_nothing_to_the_loss(processor, scene_cache):
     visual = build_model(processor.tokenizer, 3).model.visual
     probes = {name: Probes(visual.config.out_hidden_size, CLASSES) for name in ("final", "early")}
     ground = np.full((4 * CELL_PX, 4 * CELL_PX, 3), 255, np.uint8)
@@ -342,7 +342,7 @@ def test_a_label_that_no_cell_has_adds_nothing_to_the_loss(processor, scene_cach
     assert "offset" not in metrics
 
 
-def test_neither_padding_nor_what_goes_together_changes_the_loss(builder, processor):
+def test_padding_and_batch_composition_do_not_change_the_loss(builder, processor):
     model = build_model(processor.tokenizer, 3)
     model.model.language_model.set_attn_implementation(OBSERVED_ATTENTION)
     tokens = {
@@ -359,7 +359,7 @@ def test_neither_padding_nor_what_goes_together_changes_the_loss(builder, proces
     assert losses == pytest.approx([losses[0]] * 3, rel=5e-3)
 
 
-def test_shrunken_tokens_are_the_same_but_smaller(processor):
+def test_compressed_tokens_equal_the_originals_in_fewer_bits(processor):
     visual = build_model(processor.tokenizer, 3).model.visual
     patches, grid = torch.randn(16, 3 * 2 * 16 * 16), torch.tensor([[1, 4, 4]])
     before = visual(patches, grid_thw=grid, return_dict=True)
@@ -369,7 +369,7 @@ def test_shrunken_tokens_are_the_same_but_smaller(processor):
     torch.testing.assert_close(after.deepstack_features[0], before.deepstack_features[0] / 4)
 
 
-def test_a_product_embeds_patches_as_the_convolution_does(processor):
+def test_patch_embedding_of_the_bundled_model_by_matmul_equals_the_convolution(processor):
     visual = build_model(processor.tokenizer, 3).model.visual
     patches = torch.randn(8, 3 * 2 * 16 * 16)
     convolved = visual.patch_embed(patches)
@@ -384,7 +384,7 @@ def test_text_round_trips_through_the_tokenizer(processor):
         assert processor.tokenizer.decode(ids) == text
 
 
-def test_budgets_leave_the_image_processor_nothing_to_resize(processor, scene_cache):
+def test_budgets_give_sizes_that_the_image_processor_does_not_resize(processor, scene_cache):
     for view, tokens in (
         (scene_cache.picture(0), 36),
         (scene_cache.crop(0, 0), 25),
@@ -458,7 +458,7 @@ cli.main()
 """
 
 
-def test_a_killed_training_goes_on_to_a_model_that_answers(tmp_path, monkeypatch, fast_muon, run):
+def test_a_killed_training_resumes_to_a_model_that_answers(tmp_path, monkeypatch, fast_muon, run):
     """The whole pipeline at a thousandth of its size, killed in the middle of its fourth stage."""
     synthesized(tmp_path / "synth", 60)
     command = ["train", "tiny", "--traces", str(tmp_path / "synth"), "--out", str(tmp_path)]
@@ -497,7 +497,7 @@ def test_the_same_seed_builds_the_same_weights(processor):
 
 
 @pytest.mark.parametrize(("how", "far"), [({"tower": "tiny"}, True), ({"start": "tiny"}, False)])
-def test_a_tower_is_taken_over_and_the_language_model_begins_anew_or_goes_on(
+def test_a_copied_tower_is_used_with_a_new_or_a_continued_language_model(
     tmp_path, few_traces, monkeypatch, fast_muon, how, far
 ):
     monkeypatch.setattr(validation, "FAMILIES", ("attribute",))
@@ -516,7 +516,7 @@ def test_a_tower_is_taken_over_and_the_language_model_begins_anew_or_goes_on(
     assert not (tmp_path / "gallery").exists()
 
 
-def test_a_habit_of_words_answers_at_once_though_operations_are_offered(builder, processor):
+def test_a_direct_answer_example_has_tool_definitions(builder, processor):
     look = next(n for n in numbers_of(builder) if builder.index.trace(n).turns[0].call)
     habit = ExampleBuilder(builder.index, processor, COMPACT, words=0.5)
     for seed in range(40):

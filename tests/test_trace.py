@@ -41,7 +41,7 @@ numbers = shares | st.floats() | st.integers(-2, 2) | st.booleans() | st.none() 
 
 
 @given(st.lists(numbers, min_size=3, max_size=5))
-def test_a_box_is_made_of_exactly_the_valid_numbers(values):
+def test_a_box_accepts_exactly_the_valid_numbers(values):
     valid = (
         len(values) == 4
         and all(type(v) in (int, float) and math.isfinite(v) and 0 <= v <= 1 for v in values)
@@ -66,13 +66,13 @@ def test_a_box_within_a_region_stays_inside_it(inner, outer):
 
 
 @given(boxes)
-def test_the_whole_picture_changes_nothing(box):
+def test_a_box_within_the_whole_picture_is_unchanged(box):
     assert box.within(WHOLE) == box
     assert WHOLE.within(box) == pytest.approx(box)
 
 
 @given(boxes, boxes)
-def test_the_shared_area_is_symmetric_and_at_most_each(first, second):
+def test_the_intersection_is_symmetric_and_at_most_each_area(first, second):
     shared = first.intersection(second)
     assert shared == second.intersection(first)
     assert 0 <= shared <= min(first.area, second.area) + 1e-12
@@ -158,7 +158,7 @@ traces = st.builds(
 
 
 @given(traces)
-def test_a_trace_is_the_same_after_its_own_line(trace):
+def test_a_trace_is_unchanged_by_serialization(trace):
     line = trace.to_line()
     assert "\n" not in line
     assert Trace.from_line(line) == trace
@@ -170,7 +170,7 @@ def test_traces_are_saved_and_loaded_in_order(tmp_path):
     assert list(load_traces(tmp_path / "new folder" / "traces.jsonl")) == saved
 
 
-def test_a_save_that_breaks_leaves_the_old_file(tmp_path):
+def test_a_failed_save_keeps_the_old_file(tmp_path):
     path = tmp_path / "traces.jsonl"
     save_traces([TRACE], path)
 
@@ -184,7 +184,7 @@ def test_a_save_that_breaks_leaves_the_old_file(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_place_that_cannot_be_written_is_named(tmp_path):
+def test_the_error_of_an_unwritable_path_names_it(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match=r"traces\.jsonl"):
         save_traces([TRACE], tmp_path / "file" / "traces.jsonl")
@@ -221,7 +221,7 @@ def test_a_bad_question_is_named_by_its_number(tmp_path):
 # --- what a trace tells ---
 
 
-def test_executed_and_refused_observations_are_told_apart():
+def test_executed_and_rejected_observations_are_distinguished():
     picture = Picture(number=2, medium=0, source_px=(9, 9), seen_px=(9, 9))
     done = Observation(text="", pictures=(picture,))
     refused = Observation(text="no", error=CallErrorKind.BAD_BOX)

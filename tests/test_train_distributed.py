@@ -149,7 +149,7 @@ def family(**parts: list[str]) -> torch.nn.Module:
     ],
     ids=["Qwen2.5-VL", "Qwen3-VL", "LLaVA", "Idefics 3"],
 )
-def test_freezing_vision_leaves_the_language_model_alone_to_be_trained(parts, projectors):
+def test_freezing_vision_trains_only_the_language_model(parts, projectors):
     model = family(**parts)
     groups = module_groups(model)
     assert len(groups.projector) == projectors
@@ -169,6 +169,6 @@ def test_the_bundled_model_has_its_groups():
     assert all(weight.requires_grad for weight in groups.language.parameters())
 
 
-def test_a_family_with_unknown_names_is_refused_with_the_names_it_has():
+def test_the_error_of_a_family_with_unknown_modules_lists_its_modules():
     with pytest.raises(ModelError, match="with eyes, language_model"):
         module_groups(family(eyes=[], language_model=[]))

@@ -131,7 +131,7 @@ def write_run(folder: Path, text: str = "", trl: str = "", reward: str = "") -> 
         ("", "", "gamma = 1.0", "keys of"),
     ],
 )
-def test_a_run_that_cannot_work_fails_before_anything_is_loaded(tmp_path, text, trl, reward, told):
+def test_an_invalid_run_fails_before_anything_is_loaded(tmp_path, text, trl, reward, told):
     with pytest.raises((UsageError, InputError), match=told):
         RlRun.read(write_run(tmp_path, text, trl, reward))
 
@@ -171,7 +171,7 @@ def test_too_few_questions_are_counted(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["no_such_module:f", "json:no_such_function", "gone.py:f", "f"])
-def test_a_reward_function_that_is_not_there_is_named(name):
+def test_the_error_of_a_missing_reward_function_names_it(name):
     with pytest.raises(UsageError, match="reward functions as"):
         load_reward(name)
 
@@ -179,14 +179,14 @@ def test_a_reward_function_that_is_not_there_is_named(name):
 # --- arithmetic ---
 
 
-def test_the_papers_cluster_comes_out_as_in_the_paper():
+def test_batch_sizes_equal_those_of_the_paper_on_its_cluster():
     run = RlRun(out="out", questions=("q",), trl={"per_device_train_batch_size": 2})
     sums = batch_sizes(run, processes=32)
     assert (sums.rollouts_per_sync, sums.minibatches_per_sync) == (4096, 16)
     assert (sums.micro_batch, sums.accumulation, sums.rollouts_per_process) == (2, 4, 128)
 
 
-def test_a_plan_loads_nothing_and_refuses_what_does_not_fit():
+def test_a_plan_loads_no_weights_and_rejects_invalid_sizes():
     run = RlRun(
         out="out",
         questions=("q",),
@@ -279,7 +279,7 @@ SCRIPTS = [
 
 
 @pytest.mark.parametrize("turns", SCRIPTS)
-def test_a_rollout_in_training_is_a_rollout_of_ask(questions, processor, turns):
+def test_a_rollout_in_training_equals_a_rollout_of_ask(questions, processor, turns):
     one, other = generated(processor, questions[0], turns).trace, asked(questions[0], turns)
     skipped = {"seconds", "turns"}
     assert one.model_dump(exclude=skipped) == other.model_dump(exclude=skipped)
@@ -317,12 +317,12 @@ def test_traces_contain_the_generated_ids_and_logprobs(questions, processor, tur
     assert one.trace.turns[0].num_prompt_tokens == len(sequence.prompt_ids)
 
 
-def test_a_malformed_call_is_answered(questions, processor):
+def test_a_malformed_call_gets_a_tool_error(questions, processor):
     trace = generated(processor, questions[0], [BROKEN, r"\boxed{R}"]).trace
     assert trace.rejected[0].error is CallErrorKind.MALFORMED_CALL
 
 
-def test_a_turn_that_was_cut_off_ends_a_rollout(questions, processor):
+def test_a_truncated_turn_ends_a_rollout(questions, processor):
     one = generated(processor, questions[0], ["I zoom in. <tool"], ended=False)
     assert one.trace.stop is StopReason.MAX_NEW_TOKENS
 
@@ -335,7 +335,7 @@ def test_a_call_in_the_last_turn_is_executed_and_its_result_is_in_no_sequence(qu
     assert [sequence.num_pictures for sequence in one.sequences] == [2]
 
 
-def test_a_result_that_does_not_fit_is_taken_back(questions, processor):
+def test_an_observation_that_exceeds_the_context_is_removed(questions, processor):
     texts = [LOOK.format(0.1), r"\boxed{R}"]
     whole = generated(processor, questions[0], texts)
     num_turn = len(whole.trace.turns[0].token_ids)
@@ -350,7 +350,7 @@ def test_a_result_that_does_not_fit_is_taken_back(questions, processor):
 
 @pytest.mark.parametrize("family", ["attribute", "video"])
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_a_rollout_of_trl_begins_as_in_ask(tmp_path, dialect, family):
+def test_the_first_prompt_of_trl_equals_that_of_ask(tmp_path, dialect, family):
     question = with_media_root(
         next(iter(render(scenes(family, "train", 0, 1), tmp_path))), tmp_path
     )
@@ -372,7 +372,7 @@ def test_a_rollout_of_trl_begins_as_in_ask(tmp_path, dialect, family):
         ("I cannot tell.", False),
     ],
 )
-def test_the_baseline_passes_on_every_turn_that_tries_to_call(processor, text, calls):
+def test_the_baseline_executes_every_turn_that_contains_a_call(processor, text, calls):
     tokenizer = processor.tokenizer
     parse = turn_parser(tokenizer, "compact", [tokenizer.eos_token_id])
     ids = tokenizer.encode(text, add_special_tokens=False)
@@ -386,7 +386,7 @@ def test_the_baseline_passes_on_every_turn_that_tries_to_call(processor, text, c
     assert parse([])["content"] == ""
 
 
-def test_the_template_of_the_baseline_renders_what_the_model_gets_in_ask(questions, processor):
+def test_the_template_of_the_baseline_renders_the_prompts_of_ask(questions, processor):
     plain = Rollout(questions[0], SPEAKER, RolloutConfig())
     plain.take(Completion(text=LOOK.format(0.1)), 0.0)
     messages = plain.messages()
@@ -464,7 +464,7 @@ def test_a_template_that_deletes_thoughts_gives_a_sequence_per_turn(questions, f
     assert trained == [ids for turn in one.trace.turns for ids in turn.token_ids]
 
 
-def test_prompts_of_later_sequences_are_those_of_ask(questions, forgetful):
+def test_prompts_of_later_sequences_equal_those_of_ask(questions, forgetful):
     one = generated(forgetful, questions[0], THINKS)
     rollout = Rollout(questions[0], SPEAKER, RolloutConfig())
     encoder = PromptEncoder(forgetful, [forgetful.tokenizer.eos_token_id], {})
@@ -475,7 +475,7 @@ def test_prompts_of_later_sequences_are_those_of_ask(questions, forgetful):
         rollout.take(Completion(text), 0.0)
 
 
-def test_a_sequence_in_which_nothing_was_generated_is_dropped(questions, forgetful):
+def test_a_sequence_without_generated_tokens_is_dropped(questions, forgetful):
     num_turn = len(generated(forgetful, questions[0], THINKS).trace.turns[0].token_ids)
     limit = num_turn + 120  # the second prompt fits, its turn is cut off or does not
     one = generated(forgetful, questions[0], THINKS, max_completion=limit)
@@ -486,7 +486,7 @@ def test_a_sequence_in_which_nothing_was_generated_is_dropped(questions, forgetf
     )
 
 
-def test_logprobs_of_several_sequences_are_those_of_each_alone(tmp_path, questions, forgetful):
+def test_logprobs_of_several_sequences_equal_those_of_each_alone(tmp_path, questions, forgetful):
     """Rows that TRL pads contain all sequences; log-probabilities are computed for each, with its pixels."""
     trainer = trainer_of(run_of(tmp_path, group_size=2, minibatch=6), PixelReasonerTrainer)
     one = generated(forgetful, questions[0], THINKS)
@@ -518,7 +518,7 @@ def table(*rows: tuple[float, int]) -> torch.Tensor:
     )
 
 
-def test_each_group_is_shaped_for_itself():
+def test_each_group_is_shaped_separately():
     run = RlRun(out="out", questions=("q",), group_size=4, rollouts_at_once=8)
     lazy, eager = [(1, 1), (0, 0), (0, 0), (0, 0)], [(1, 1), (0, 1), (0, 3), (0, 0)]
     terms, weights, _ = reward_terms(table(*lazy, *eager), run)
@@ -527,7 +527,7 @@ def test_each_group_is_shaped_for_itself():
     assert weights.tolist() == [1.0] * 8
 
 
-def test_questions_that_all_or_none_answer_can_weigh_less():
+def test_questions_with_uniform_correctness_can_have_a_lower_weight():
     run = RlRun(
         out="out",
         questions=("q",),
@@ -547,7 +547,7 @@ def rolled(advantage: float, *, uniform: bool = False, length: int = 1) -> Rollo
     return RolloutSample((sequence,), trace, {}, advantage, uniform, "1", 0)
 
 
-def test_replay_draws_by_advantage_and_leaves_the_others_where_they_are():
+def test_replay_samples_by_advantage_and_keeps_the_other_positions():
     rows = [
         rolled(3.0),
         rolled(-1.0),
@@ -594,7 +594,7 @@ def test_the_next_batch_is_built_while_this_one_is_used():
     assert threading.current_thread().name not in {name for _, name in built}
 
 
-def test_an_error_of_a_batch_reaches_the_step_that_needs_it():
+def test_an_error_of_a_batch_is_raised_in_the_step_that_needs_it():
     def build(samples):
         if samples[0].num_tokens == 3:
             raise InputError(expected="a picture", got="none", fix="put it back")
@@ -623,7 +623,7 @@ def written(tmp_path_factory):
     return trainer
 
 
-def test_scripted_rollouts_are_rewarded_as_worked_out_by_hand(written):
+def test_rewards_of_scripted_rollouts_equal_values_computed_by_hand(written):
     first = written.records[0]["rewards"]
     # Groups of four, and what rollouts say repeats after six: see `TURNS`. In each group two of four look.
     assert [row[0] for row in first] == [1, 1, 0, 0, 1, 0, 1, 1, 0, 0, 1, 0]
@@ -632,7 +632,7 @@ def test_scripted_rollouts_are_rewarded_as_worked_out_by_hand(written):
     assert [row[2] for row in first] == pytest.approx([0, 0, 0, -0.05, 0, 0, 0, 0, 0, -0.05, 0, 0])
 
 
-def test_two_processes_make_of_the_same_rollouts_what_one_makes(tmp_path, written):
+def test_two_processes_compute_the_same_losses_as_one(tmp_path, written):
     script = Path(__file__).parent / "rl_fixture.py"
     launch = [
         sys.executable,
@@ -659,7 +659,7 @@ def test_two_processes_make_of_the_same_rollouts_what_one_makes(tmp_path, writte
                 assert np.allclose(two[name], value, rtol=1e-4, atol=1e-5), name
 
 
-def test_identical_rollouts_have_the_loss_of_a_stock_trainer(tmp_path, written):
+def test_identical_rollouts_have_the_loss_of_the_trl_trainer(tmp_path, written):
     stock = trainer_of(run_of(tmp_path), ScriptedStockTrainer)
     stock.train()
     ours = [told for told in written.records if "loss" in told]
@@ -854,7 +854,7 @@ def test_traces_of_rollouts_are_exported_in_their_dialect(sampled, tmp_path):
     [(2, 1), (6, 1), (4, 2)],
     ids=["in the first epoch", "in the second", "two iterations a sync"],
 )
-def test_a_run_that_was_stopped_goes_on_to_the_same_numbers(
+def test_a_stopped_run_resumes_to_the_same_metrics(
     tmp_path, monkeypatch, stopped_at, num_iterations
 ):
     """Some steps in one go, and in two: the same rows of figures."""
@@ -886,7 +886,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_numbers(
     assert any(row["loss"] for row in whole)
 
 
-def test_a_disk_that_fills_is_an_error_and_the_last_whole_checkpoint_is_gone_on_from(tmp_path):
+def test_a_full_disk_is_an_error_and_the_last_complete_checkpoint_is_resumed(tmp_path):
     trl = {"save_strategy": "steps", "save_steps": 1, "max_steps": 2}
     run = run_of(tmp_path, trl=trl)
     with (
@@ -910,7 +910,7 @@ def nan_reward(trace: Trace) -> float:
 
 
 @pytest.mark.parametrize("function", [failing_reward, nan_reward])
-def test_a_reward_function_that_fails_is_named_and_its_trace_kept(tmp_path, function):
+def test_the_error_of_a_reward_function_names_it_and_its_trace_is_saved(tmp_path, function):
     trainer = trainer_of(
         run_of(tmp_path, reward_functions=(f"test_train_rl:{function.__name__}",)),
         user_rewards=[function],
@@ -921,7 +921,7 @@ def test_a_reward_function_that_fails_is_named_and_its_trace_kept(tmp_path, func
     assert trace.turns
 
 
-def test_a_reward_of_ones_own_is_added(tmp_path):
+def test_a_custom_reward_is_added(tmp_path):
     def short(trace: Trace) -> float:
         return 0.25 * (len(trace.turns) == 1)
 
@@ -938,7 +938,7 @@ def test_a_reward_of_ones_own_is_added(tmp_path):
         ({"lora_rank": 4}, lambda name: "lora" in name),
     ],
 )
-def test_what_is_trained_is_what_the_run_says(tmp_path, more, is_trained):
+def test_trained_parameters_follow_the_run(tmp_path, more, is_trained):
     trainer = trainer_of(run_of(tmp_path, **more))
     before = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
     trainer.train()
@@ -961,12 +961,12 @@ def test_what_is_trained_is_what_the_run_says(tmp_path, more, is_trained):
         (StopReason.NO_ANSWER, {"mask_over_turns": True}, False),
     ],
 )
-def test_rollouts_are_left_out_of_the_loss_by_how_they_ended(tmp_path, stop, settings, left_out):
+def test_rollouts_are_excluded_from_the_loss_by_stop_reason(tmp_path, stop, settings, left_out):
     trace = Trace(question=Question(id="x", text="?", media=()), pictures=(), turns=(), stop=stop)
     assert is_left_out(trace, run_of(tmp_path, **settings)) is left_out
 
 
-def test_weights_that_are_trained_keep_32_bits():
+def test_trained_weights_keep_32_bits():
     full = SimpleNamespace(train_vision=False, lora_rank=0)
     lora = SimpleNamespace(train_vision=False, lora_rank=4)
     assert load_weights(TINY, full, bf16=True).dtype is torch.float32

@@ -87,7 +87,7 @@ def test_a_view_is_scaled_from_the_source_and_then_transformed(noise, chain, box
     assert same(context.view(picture.number), apply_transforms(scaled, chain))
 
 
-def test_a_region_size_is_that_of_the_picture_as_shown(noise):
+def test_a_region_size_refers_to_the_transformed_picture(noise):
     context = context_of(("image", noise))
     quarter = Transform(name="rotate", arguments={"quarter_turns": 1})
     turned = context.add_region(1, WHOLE, [quarter])
@@ -102,7 +102,7 @@ def test_a_quarter_turn_is_clockwise(noise):
     assert turned.getpixel((HEIGHT - 1, 0)) == context.view(1).getpixel((0, 0))
 
 
-def test_a_budget_of_an_operations_own_is_followed(noise):
+def test_a_pixel_budget_of_an_operation_is_applied(noise):
     own = PixelBudget(min_px=64 * 64, max_px=64 * 64)
     picture = context_of(("image", noise)).add_region(1, Box(0, 0, 0.5, 1), budget=own)
     assert picture.seen_px == (64, 64)
@@ -126,7 +126,7 @@ def test_a_trace_with_transforms_is_replayed_through_its_json(noise):
     assert all(same(again.view(n), context.view(n)) for n in range(1, len(context) + 1))
 
 
-def test_an_unknown_transform_lists_the_known_ones():
+def test_the_error_of_an_unknown_transform_lists_the_known_ones():
     assert TRANSFORMS.names()[:2] == ["rotate", "flip"]
     with pytest.raises(UnknownNameError, match="use 'rotate'"):
         apply_transforms(Image.new("RGB", (2, 2)), [Transform(name="rotat")])

@@ -55,9 +55,7 @@ def rl(**trl: object) -> RlRun:
         (rl, {"generation_kwargs": {"max_new_tokens": 5}}, "max_new_tokens at the top"),
     ],
 )
-def test_an_option_without_effect_or_that_breaks_later_is_refused_when_the_run_is_read(
-    make, trl, told
-):
+def test_an_option_without_effect_or_with_a_later_error_is_rejected_at_load(make, trl, told):
     with pytest.raises(UsageError, match=told):
         make(**trl)
 
@@ -83,13 +81,13 @@ def test_values_of_another_type_are_refused_before_anything_is_loaded(make, trl,
 
 
 @pytest.mark.parametrize("num_iterations", [1, 2, 3])
-def test_checkpoints_are_where_a_sync_ends(num_iterations):
+def test_checkpoints_are_at_the_end_of_a_sync(num_iterations):
     args = trl_config(rl(num_iterations=num_iterations))
     assert args.save_steps % (2 * num_iterations) == 0
     assert 40 < args.save_steps <= 50
 
 
-def test_the_defaults_of_trl_are_of_the_types_that_are_asked_for():
+def test_the_defaults_of_trl_have_the_expected_types():
     from trl import GRPOConfig, SFTConfig
 
     from pixel_reasoner.train.trl_config import _check_types
@@ -117,7 +115,7 @@ def test_every_name_in_the_lists_is_an_option_of_trl():
     assert all(set(names) <= either for names in trl_limits._REQUIRED_OPTIONS)
 
 
-def test_a_wrong_value_in_a_file_is_one_message_and_nothing_is_written(run, tmp_path):
+def test_a_wrong_value_in_a_file_is_one_error_and_nothing_is_written(run, tmp_path):
     path = tmp_path / "run.toml"
     path.write_text('traces = "x"\nout = "out"\n[trl]\nlearning_rate = "high"\n')
     assert_refused(run("train", "sft", path), "learning_rate", "'high'")
@@ -126,7 +124,7 @@ def test_a_wrong_value_in_a_file_is_one_message_and_nothing_is_written(run, tmp_
     assert [one.name for one in tmp_path.iterdir()] == ["run.toml"]
 
 
-def test_a_plan_of_a_folder_without_torch_says_what_to_install(run, tmp_path, monkeypatch):
+def test_the_error_of_a_plan_without_torch_states_what_to_install(run, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     path = tmp_path / "run.toml"
     path.write_text('questions = "x"\nout = "out"\nmodel = "tiny"\n')
