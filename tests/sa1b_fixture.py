@@ -16,7 +16,7 @@ COLUMNS = 4
 
 
 def draw_sa1b(folder: Path, pictures: int, cards: int = 2) -> Path:
-    """`pictures` files with `cards` cards each; no two cards are of one colour as long as there are enough."""
+    """Write `pictures` files with `cards` cards each. Colours repeat only after all were used."""
     names = list(COLOURS)
     for number in range(pictures):
         shown = [names[(number * cards + nth) % len(names)] for nth in range(cards)]

@@ -1,4 +1,4 @@
-"""The experiment of `runs/ablation.sh`: runs that can be read, rows as they are described, a page of these rows alone."""
+"""Ablation of `runs/ablation.sh`: valid run files, complete result rows, and a page that depends only on these rows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SPEC = importlib.util.spec_from_file_location("ablation", ROOT / "runs" / "ablat
 ablation = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(ablation)
 
-FIGURES = {
+METRICS = {
     "accuracy": 0.8,
     "rapr": 1.0,
     "operation_error_rate": 0.01,
@@ -39,12 +39,12 @@ def place(tmp_path, monkeypatch) -> Path:
     return ablation.OUT
 
 
-def finished(job, accuracy: float) -> None:
-    """What a finished job leaves behind."""
+def write_results(job, accuracy: float) -> None:
+    """Write the files of a finished job."""
     for name, share in (("eval", accuracy), ("eval-without", 0.1)):
-        figures = FIGURES | {"accuracy": share}
+        metrics = METRICS | {"accuracy": share}
         families = {
-            family: {"by_category": dict.fromkeys(ablation.KINDS, figures)}
+            family: {"by_category": dict.fromkeys(ablation.KINDS, metrics)}
             for family in ("attribute", "video")
         }
         (job.folder / name).mkdir(parents=True)
@@ -90,12 +90,12 @@ def test_each_arm_differs_from_the_method_in_one_setting(place, tmp_path):
 def test_a_page_contains_the_results_of_finished_jobs(place):
     jobs = [job for job in ablation.jobs() if job.arm.name in ("full", "warm start alone")]
     for job in jobs:
-        finished(job, accuracy=0.8 + 0.02 * job.seed if job.arm.name == "full" else 0.5)
+        write_results(job, accuracy=0.8 + 0.02 * job.seed if job.arm.name == "full" else 0.5)
     ablation.collect()
     rows = json.loads(ablation.RESULTS.read_text())
     assert len(rows) == len(jobs) * 2 * 2
-    figures = {"accuracy_with", "accuracy_without", "rapr", "operation_error_rate", "count"}
-    assert figures == set(rows[0]) - {"start", "arm", "seed", "family", "kind"}
+    metrics = {"accuracy_with", "accuracy_without", "rapr", "operation_error_rate", "count"}
+    assert metrics == set(rows[0]) - {"start", "arm", "seed", "family", "kind"}
     marks = [
         f"{start} {part}"
         for start in ("clumsy", "good")
@@ -116,27 +116,27 @@ def test_a_page_contains_the_results_of_finished_jobs(place):
 
 
 def test_results_of_jobs_from_another_machine_are_kept_and_not_computed_again(place, monkeypatch):
-    """What is committed goes on on another machine: rows of jobs whose folders are not there stay, in their order."""
+    """Another machine continues from the committed rows: rows of jobs without a folder are kept, in order."""
     first, second, third = ablation.jobs(["clumsy/full"])
     for job in (first, third):
-        finished(job, accuracy=0.5)
+        write_results(job, accuracy=0.5)
     ablation.collect()
-    there = json.loads(ablation.RESULTS.read_text())
+    earlier = json.loads(ablation.RESULTS.read_text())
     shutil.rmtree(first.folder)
     shutil.rmtree(third.folder)
-    finished(second, accuracy=0.9)
+    write_results(second, accuracy=0.9)
     ablation.collect()
     rows = json.loads(ablation.RESULTS.read_text())
-    assert [row for row in rows if row["seed"] != 1] == there
+    assert [row for row in rows if row["seed"] != 1] == earlier
     assert [row["seed"] for row in rows] == sorted(row["seed"] for row in rows)
     curves = json.loads(ablation.CURVES.read_text())
     assert [curve["seed"] for curve in curves] == [0, 1, 2]
-    asked = []
-    monkeypatch.setattr(ablation, "_do", lambda job: asked.append(job) or job)
+    executed = []
+    monkeypatch.setattr(ablation, "_do", lambda job: executed.append(job) or job)
     monkeypatch.setattr(ablation, "warm_start", lambda name: name)
     monkeypatch.setattr(ablation, "world_questions", lambda *_: [])
     ablation.run(["clumsy/full", "clumsy/no cost"], workers=1)
-    assert {job.arm.name for job in asked} == {"no cost"}
+    assert {job.arm.name for job in executed} == {"no cost"}
 
 
 def test_a_longer_run_starts_from_the_model_of_the_shorter_one(place, monkeypatch):
@@ -159,7 +159,7 @@ def test_a_longer_run_starts_from_the_model_of_the_shorter_one(place, monkeypatc
 
 
 def test_rl_starts_from_the_stored_warm_start_model(place):
-    """In 16 bits, without the tower, which is that of the model in the box."""
+    """The stored model has 16 bits and no vision tower. The tower is that of the bundled model."""
     tiny = model_folder("tiny")
     place.mkdir(parents=True)
     ablation.keep_start(tiny, place / "words.safetensors")

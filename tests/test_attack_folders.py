@@ -1,4 +1,4 @@
-"""The short form of `attacks/folders.py`: no command does what a hostile folder wants."""
+"""Short form of `attacks/folders.py`: commands on hostile folders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The check of traces: sound ones pass, each kind of damage is found by the check that is for it."""
+"""Check of traces: valid traces pass, and each kind of damage is found by its own check."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pixel_reasoner.world.render import media_item_of
 
 @pytest.fixture
 def trace(tmp_path) -> Trace:
-    """A sound trace with one wrong region, and its file."""
+    """A valid trace with one wrong region, and its file."""
     scene = make_scene("attribute", 5)
     write_media(scene, tmp_path / media_item_of(scene).path)
     question = with_media_root(next(all_questions(scene, media_item_of(scene))), tmp_path)

@@ -1,4 +1,4 @@
-"""The command line as a user meets it: real files, the bundled model, exit codes and messages."""
+"""Command line: real files, the bundled model, exit codes and messages."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TOOL = [sys.executable, "-m", "pixel_reasoner.cli"]
 
 @pytest.fixture
 def scene(tmp_path) -> tuple[Path, Question]:
-    """A picture of PixelWorld and a question about it that needs a look."""
+    """Picture of PixelWorld and a question about it that needs an operation."""
     for question in render(scenes("attribute", "test", 0, 8), tmp_path / "scene"):
         if question.needs_look:
             return tmp_path / "scene" / question.media[0].path, question

@@ -1,4 +1,4 @@
-"""Options: names are listed and completed, those without effect are refused, the environment names model and servers."""
+"""Options: names are listed and completed, options without effect are errors, environment variables set model and servers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def picture(tmp_path):
 
 @pytest.fixture(autouse=True)
 def no_model_is_loaded(monkeypatch):
-    """What is refused here is refused before a model is loaded."""
+    """Fail if a model is loaded: all errors here come earlier."""
     from pixel_reasoner.models.spec import ModelSpec
 
     def load(*_: object, **__: object) -> None:

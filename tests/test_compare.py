@@ -1,4 +1,4 @@
-"""Runs with and without operations, and any two runs: gain, harm, and what they differ in."""
+"""Comparison of runs with and without operations, and of any two runs: gain, harm, different settings."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def trace(name: str, answer: str | None, **more) -> Trace:
 
 
 def both(with_: str, without: str) -> tuple[list[Trace], list[Trace]]:
-    """Runs from words: `y` is right, `n` wrong, a question a letter."""
+    """Return two runs from texts with one letter per question: `y` is right, `n` wrong."""
     answers = {"y": "yes", "n": "no", "-": None}
     return tuple(
         [trace(str(number), answers[sign]) for number, sign in enumerate(signs)]
@@ -92,7 +92,7 @@ def test_categories_are_compared_separately():
     assert {name: one["gain"]["value"] for name, one in found.items()} == {"a": 1.0, "b": 0.0}
 
 
-# --- figures of benchmarks ---
+# --- metrics of benchmarks ---
 
 
 def test_the_cyclic_accuracy_is_the_mean_of_the_cycles():
@@ -108,7 +108,7 @@ def test_the_cyclic_accuracy_is_the_mean_of_the_cycles():
     assert summary["accuracy"] == 0.6
 
 
-def _looked(*boxes: Box, text: str = "") -> Trace:
+def _zoomed(*boxes: Box, text: str = "") -> Trace:
     seen = [
         Picture(number=2 + n, medium=0, box=box, source_px=(9, 9), seen_px=(9, 9), parent=1)
         for n, box in enumerate(boxes)
@@ -127,12 +127,12 @@ def _looked(*boxes: Box, text: str = "") -> Trace:
 
 
 def test_mean_iou_uses_the_best_crop_of_each_box():
-    assert iou(_looked(Box(0, 0, 0.5, 0.5))) == 0.5
-    assert iou(_looked(Box(0, 0, 0.5, 0.5), Box(0.5, 0.5, 1, 0.75))) == 0.75
-    assert iou(_looked(Box(0, 0, 1, 1))) == 0.25
-    assert iou(_looked()) == 0.0
-    assert iou(_looked(text="It is at <box>[0,0,50,50]</box> or <box>[a]</box>.")) == 0.5
-    assert iou(_looked(Box(0, 0, 1, 1), text="<box>[0,0,50,50]</box>")) == 0.25, (
+    assert iou(_zoomed(Box(0, 0, 0.5, 0.5))) == 0.5
+    assert iou(_zoomed(Box(0, 0, 0.5, 0.5), Box(0.5, 0.5, 1, 0.75))) == 0.75
+    assert iou(_zoomed(Box(0, 0, 1, 1))) == 0.25
+    assert iou(_zoomed()) == 0.0
+    assert iou(_zoomed(text="It is at <box>[0,0,50,50]</box> or <box>[a]</box>.")) == 0.5
+    assert iou(_zoomed(Box(0, 0, 1, 1), text="<box>[0,0,50,50]</box>")) == 0.25, (
         "a look counts first"
     )
 
@@ -144,9 +144,11 @@ def test_repeats_give_mean_accuracy_and_pass_at_k():
     assert found["k"] == 2
     assert found["avg@2"]["value"] == 0.5
     assert found["pass@2"]["value"] == 0.6667
-    told = summarize(traces)["repeats"]
-    assert told.pop("by_category").keys() <= {trace.question.category for trace in traces}
-    assert told == found
+    found_in_summary = summarize(traces)["repeats"]
+    assert found_in_summary.pop("by_category").keys() <= {
+        trace.question.category for trace in traces
+    }
+    assert found_in_summary == found
 
 
 def test_metrics_of_repeats_are_given_by_category():
@@ -159,12 +161,12 @@ def test_metrics_of_repeats_are_given_by_category():
         for n, some in enumerate((first, second))
         for trace, name in zip(some, names, strict=True)
     ]
-    told = summarize(traces)["repeats"]["by_category"]
-    assert {name: group["avg@2"]["value"] for name, group in told.items()} == {
+    found_in_summary = summarize(traces)["repeats"]["by_category"]
+    assert {name: group["avg@2"]["value"] for name, group in found_in_summary.items()} == {
         "easy": 1.0,
         "hard": 0.25,
     }
-    assert told["hard"]["pass@2"]["value"] == 0.5
+    assert found_in_summary["hard"]["pass@2"]["value"] == 0.5
 
 
 # --- runs ---
@@ -190,8 +192,8 @@ def _number(conversation) -> int:
     return int(text.split()[1].rstrip("?"))
 
 
-def says(conversation) -> str:
-    """Looks at even questions and is right; without operations it is right about question 1 alone."""
+def reply(conversation) -> str:
+    """Zoom and answer correctly for even questions. Without operations, only question 1 is correct."""
     offered = "zoom_in" in str(conversation[0]["content"])
     turn = sum(message["role"] == "assistant" for message in conversation)
     number = _number(conversation)
@@ -202,7 +204,7 @@ def says(conversation) -> str:
 
 def plan(asked, model=None, rules: RolloutConfig | None = None, **more) -> Evaluation:
     return Evaluation(
-        asked, model or ScriptedModel(says), rules or RolloutConfig(), {"name": "t"}, **more
+        asked, model or ScriptedModel(reply), rules or RolloutConfig(), {"name": "t"}, **more
     )
 
 
@@ -284,7 +286,7 @@ def test_each_sample_has_its_own_random_seed(asked, tmp_path):
 def test_a_cached_response_is_not_generated_again(asked, tmp_path):
     cache = ResponseCache(tmp_path / "responses.db")
     first = evaluate(plan(asked, cache=cache), tmp_path / "a")
-    silent = ScriptedModel(says)
+    silent = ScriptedModel(reply)
     second = evaluate(plan(asked, silent, cache=cache), tmp_path / "b")
     assert silent.conversations == []
     assert second["accuracy"] == first["accuracy"]
@@ -300,13 +302,13 @@ def test_everything_that_affects_a_response_changes_its_cache_key(asked, tmp_pat
             RolloutConfig(sampling=SamplingParams(seed=1)),
         )
     ):
-        model = ScriptedModel(says)
+        model = ScriptedModel(reply)
         evaluate(plan(asked, model, rules, cache=cache), tmp_path / f"other-{number}")
         assert model.conversations
     # The file has the same name and other pixels.
     path = Path(asked[0].media[0].path)
     path.write_bytes(path.read_bytes() + b"\0")
-    model = ScriptedModel(says)
+    model = ScriptedModel(reply)
     evaluate(plan(asked, model, cache=ResponseCache(cache.path)), tmp_path / "c")
     assert model.conversations
 
@@ -352,7 +354,7 @@ def test_pictures_of_a_merged_run_are_found_from_any_working_directory(
     assert str(tmp_path) not in written, "the folders can be moved"
 
 
-# --- killed at any moment ---
+# --- killed at any time ---
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Curves of training runs: what is in the logs is on the page, and nothing else is needed to see it."""
+"""Curves of training runs: the page contains the logged metrics and loads nothing else."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def runs(tmp_path):
     for name, start in (("with curiosity", 0.2), ("<without>", 0.1)):
         (tmp_path / name).mkdir()
         rows = [{"step": n, "rapr": start + n / 100, "loss": -n, "epoch": n} for n in range(1, 41)]
-        rows[3]["rapr"] = None  # nothing was rolled out in this step
+        rows[3]["rapr"] = None  # no rollouts in this step
         (tmp_path / name / LOG).write_text("".join(json.dumps(row) + "\n" for row in rows))
     return {name: tmp_path / name for name in ("with curiosity", "<without>")}
 

@@ -1,4 +1,4 @@
-"""Files nobody has checked: whole pictures and videos become RGB pixels, all others an `InputError`."""
+"""Decoder of untrusted files: valid pictures and videos become RGB pixels, all others are an `InputError`."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ STEP = 6
 
 
 def scene(width: int = 40, height: int = 30) -> Image.Image:
-    """A smooth picture in which every place differs."""
+    """Return a smooth picture with different colors at all places."""
     y, x = np.mgrid[:height, :width]
     return Image.fromarray(np.stack([x * 5, y * 7, x + y], axis=-1).astype(np.uint8))
 
@@ -50,7 +50,7 @@ def write_video(
     coded: dict[str, str] | None = None,
     **options: str,
 ) -> Path:
-    """A clip of 10 frames a second, from which the first `skip` packets are left out."""
+    """Write a clip of 10 frames per second without its first `skip` packets."""
     with av.open(str(path), "w", options=options) as container:
         container.metadata["title"] = "A title"
         stream = container.add_stream(
@@ -84,7 +84,7 @@ def png_header(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", head)
 
 
-# --- pictures that can be used ---
+# --- valid pictures ---
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
@@ -122,7 +122,7 @@ def test_exif_orientation_is_applied_also_to_the_size_in_the_header(tmp_path, su
         7: (-1, -1),
         8: (0, -1),
     }
-    x, y = corner[orientation]  # where the original's top left corner belongs
+    x, y = corner[orientation]  # place of the original top left corner
     found = image.getpixel((x % image.width, y % image.height))
     assert np.allclose(found, (0, 0, 0), atol=12)
 
@@ -196,7 +196,7 @@ def test_the_pixel_limit_of_pillow_is_neither_used_nor_changed(
     seen = []
 
     class Watched(int):
-        """A limit that records who compares with it: nobody should."""
+        """Limit that records comparisons. There must be none."""
 
         def __mul__(self, other):
             seen.append(other)
@@ -212,7 +212,7 @@ def test_the_pixel_limit_of_pillow_is_neither_used_nor_changed(
     assert not seen
 
 
-# --- pictures that cannot ---
+# --- invalid pictures ---
 
 
 def test_a_picture_over_the_limit_is_refused_from_its_header(tmp_path):
@@ -276,7 +276,7 @@ def test_other_formats_of_pillow_are_not_opened(tmp_path):
         open_image(tmp_path / "a.ppm", LIMITS)
 
 
-@pytest.mark.filterwarnings("ignore")  # Pillow warns of bad metadata in files that it reads
+@pytest.mark.filterwarnings("ignore")  # Pillow warns of bad metadata
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_damaged_pictures_are_read_or_refused(tmp_path_factory, suffix):
     path = tmp_path_factory.mktemp("damaged") / f"a.{suffix}"
@@ -313,7 +313,7 @@ def test_sampled_frames_are_the_middles_of_equal_parts(tmp_path, name, codec):
     positions = [math.floor((part + 0.5) * 40 / 8) for part in range(8)]
     assert [frame.time_s for frame in frames] == pytest.approx([at / 10 for at in positions])
     assert {(frame.image.mode, frame.image.size) for frame in frames} == {("RGB", (64, 48))}
-    if codec != "gif":  # its 256 colors are too coarse to tell frames apart
+    if codec != "gif":  # its 256 colors are too coarse to distinguish frames
         assert [frame_number(frame.image) for frame in frames] == positions
 
 
@@ -477,12 +477,12 @@ def test_a_broken_picture_of_a_folder_is_named(tmp_path):
 def test_frames_after_a_seek_equal_frames_of_a_full_decode(
     tmp_path, name, codec, coded, monkeypatch
 ):
-    """A long video is not decoded as a whole; what is shown is the same, also of a part and with frames that refer to later ones."""
+    """A long video is not decoded completely. Frames are equal, also for a part and for frames that refer to later ones."""
     path = write_video(tmp_path / name, 200, codec, coded=coded)
     limits = MediaLimits(num_frames=7)
     whole = [sample_video(path, limits), sample_video(path, limits, 3.05, 17.2)]
     monkeypatch.setattr(videos, "SEEK_MIN_FRAMES", 150)
-    monkeypatch.setattr(videos, "_decode", None)  # nothing may fall back to it
+    monkeypatch.setattr(videos, "_decode", None)  # no fallback is allowed
     sought = [sample_video(path, limits), sample_video(path, limits, 3.05, 17.2)]
     for ours, theirs in zip(sought, whole, strict=True):
         assert [one.time_s for one in ours] == [one.time_s for one in theirs]

@@ -1,4 +1,4 @@
-"""Renamed commands, options and config keys: the old name works for a while, and warns."""
+"""Renamed commands, options and config keys: the old name works until a stated version, with a warning."""
 
 from __future__ import annotations
 

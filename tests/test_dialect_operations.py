@@ -76,7 +76,7 @@ def describe(context: MediaContext) -> list[Picture]:
 
 @pytest.fixture
 def further_operations():
-    """Two operations beyond the default ones: one with arguments of all kinds, one without any."""
+    """Two operations besides the default ones: one with arguments of all kinds, one without arguments."""
     for run in (rotate, describe):
         spec = OperationSpec.from_function(run, media=frozenset(MediaKind))
         OPERATIONS.register(spec.name, spec)
@@ -265,7 +265,7 @@ def test_a_transformed_picture_is_not_called_a_crop():
 
 
 def conversation(dialect):
-    """Two finished exchanges and a third question: pictures 1 and 3 came with questions, 2 and 4 were returned."""
+    """Return two finished exchanges and a third question. Pictures 1 and 3 are of questions, 2 and 4 are results."""
     shown = pictures(None, 1, None, 3)
     results = [Turn(text="I look.", observations=(Observation(text="", pictures=(shown[n],)),)) for n in (1, 3)]  # fmt: skip
     answered = Turn(text="<think>\n So. </think> It is red.")
@@ -333,7 +333,7 @@ MINE = replace(
 
 @pytest.fixture
 def distribution(tmp_path):
-    """A distribution with one dialect, one that cannot be imported, and one under a wrong name."""
+    """Distribution with a valid dialect, one with an import error, and one under a wrong name."""
     (tmp_path / "my_dialect.py").write_text(PLUGIN)
     (tmp_path / "broken_dialect.py").write_text("import no_such_package\n")
     info = tmp_path / "my_dialect-1.dist-info"

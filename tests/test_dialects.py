@@ -1,4 +1,4 @@
-"""Dialects: the messages of every family, word for word, and the result of parsing anything a model may write.
+"""Dialects: exact messages of every family, and parsing of any text of a model.
 
 `python tests/test_dialects.py` writes the golden conversations again; review the difference before you keep it.
 """
@@ -65,7 +65,7 @@ every_hermes = pytest.mark.parametrize("dialect", WITH_HERMES.values(), ids=WITH
 
 
 def pictures(*sizes: tuple[int, int], shown: int = 1) -> list[Picture]:
-    """Pictures as a model sees them, those after the first `shown` returned by operations."""
+    """Return pictures of the prompt. Those after the first `shown` are results of operations."""
     return [
         Picture(number=n, medium=0, source_px=size, seen_px=size, parent=None if n <= shown else 1)
         for n, size in enumerate(sizes, start=1)
@@ -73,12 +73,12 @@ def pictures(*sizes: tuple[int, int], shown: int = 1) -> list[Picture]:
 
 
 def is_nothing(parsed: ParsedTurn) -> bool:
-    """Whether a turn contains neither a call nor an answer."""
+    """Return whether a turn contains neither a call nor an answer."""
     return parsed.answer is None and not parsed.has_attempted_call
 
 
 def rejection(parsed: ParsedTurn):
-    """The error of a turn that is rejected as a whole."""
+    """Return the error of a turn that is rejected completely."""
     assert parsed.error is not None
     assert parsed.error.call is None
     assert parsed.executable_calls == []
@@ -94,7 +94,7 @@ def call_text(*, name: object = "zoom_in", **arguments: object) -> str:
 
 
 def conversation(dialect: Dialect, *, operations: bool) -> list[dict]:
-    """Every kind of message: question, crop, refusal, selected frames, crop of a frame, answer."""
+    """Return a conversation with every kind of message: question, crop, tool error, selected frames, crop of a frame, answer."""
     turns = (
         ToolCall(
             name="zoom_in", arguments={"bbox_2d": [0.25, 0.25, 0.75, 0.75], "target_image": 1}
@@ -149,7 +149,7 @@ def test_every_message_equals_the_golden_file():
 
 @every
 def test_each_turn_only_appends_to_the_messages(dialect):
-    """Each turn appends: what was said before is never said differently."""
+    """Earlier messages never change."""
     turns = (Turn(text="one"), Turn(text="two"))
     question = Question(id="1", text="?", media=())
     shorter, longer = (dialect.messages(question, (), turns[:n], lambda n: n) for n in (1, 2))
@@ -163,7 +163,7 @@ def test_the_error_of_an_unknown_dialect_lists_all_and_the_nearest():
     assert "use 'qwen3_vl'" in caught.value.fix
 
 
-# --- what a model may write ---
+# --- texts of a model ---
 
 CALL = call_text(bbox_2d=[0, 0, 1, 1])
 MALFORMED = {
@@ -408,7 +408,7 @@ def test_the_error_of_an_invalid_box_uses_the_units_of_the_call(grid, numbers, s
     assert said in why if said else why is None
 
 
-def look(dialect: Dialect, number: object, box: object, name: str) -> ParsedTurn:
+def parse_zoom(dialect: Dialect, number: object, box: object, name: str) -> ParsedTurn:
     own = dialect.argument_names["zoom_in"]
     index = next(theirs for theirs, ours in own.items() if ours == name)
     seen = pictures((640, 480), (560, 420), (280, 140), shown=1)
@@ -429,7 +429,7 @@ def look(dialect: Dialect, number: object, box: object, name: str) -> ParsedTurn
     ],
 )
 def test_picture_numbers_and_coordinates_follow_the_family(dialect, number, box, region):
-    (said,) = look(dialect, number, box, "target_image").executable_calls
+    (said,) = parse_zoom(dialect, number, box, "target_image").executable_calls
     assert said.name == "zoom_in"
     assert (said.arguments["target_image"], said.arguments["bbox_2d"]) == region
 
@@ -447,7 +447,7 @@ def test_picture_numbers_and_coordinates_follow_the_family(dialect, number, box,
     ],
 )
 def test_the_error_of_a_missing_picture_uses_the_names_of_the_family(dialect, number, told):
-    parsed = look(dialect, number, [0, 0, 1, 1], "target_image")
+    parsed = parse_zoom(dialect, number, [0, 0, 1, 1], "target_image")
     assert (parsed.error.kind, parsed.error.call) == (CallErrorKind.NO_SUCH_PICTURE, 0)
     assert told in parsed.error.message
     assert parsed.call.name == "zoom_in"
@@ -464,10 +464,10 @@ def test_the_error_of_an_argument_of_another_family_lists_the_valid_arguments():
 
 def test_texts_of_operations_use_the_terms_of_the_family(photo):
     question = Question(id="1", text="?", media=(MediaItem(kind="image", path=str(photo)),))
-    album = MediaContext(question, QWEN3.budgets)
-    said = QWEN3.parse(call_text(name="crop", bbox_2d=[0, 0, 9, 9]), album.pictures).call
-    refused = Turn(text="", observations=(default_operations().run(said, album),))
-    (part,) = QWEN3.messages(question, album.pictures, [refused], str)[-1]["content"]
+    context = MediaContext(question, QWEN3.budgets)
+    said = QWEN3.parse(call_text(name="crop", bbox_2d=[0, 0, 9, 9]), context.pictures).call
+    refused = Turn(text="", observations=(default_operations().run(said, context),))
+    (part,) = QWEN3.messages(question, context.pictures, [refused], str)[-1]["content"]
     assert "there is no operation 'crop'; use image_zoom_in_tool or select_frames" in part["text"]
 
 
@@ -507,7 +507,7 @@ def test_anything_between_the_tags_is_parsed_without_an_exception(dialect, text)
 
 
 @pytest.mark.parametrize(
-    ("name", "model_type", "spoken"),
+    ("name", "model_type", "dialect_name"),
     [
         ("Qwen/Qwen3-VL-8B-Instruct", "qwen3_vl", "qwen3_vl"),
         ("Qwen/Qwen3-VL-30B-A3B-Thinking", "qwen3_vl_moe", "qwen3_vl"),
@@ -528,8 +528,11 @@ def test_anything_between_the_tags_is_parsed_without_an_exception(dialect, text)
         ("gpt-9", "", "plain"),
     ],
 )
-def test_a_dialect_is_detected_by_model_type_or_checkpoint_name(name, model_type, spoken):
-    assert detect_dialect(name, {"model_type": model_type} if model_type else None).name == spoken
+def test_a_dialect_is_detected_by_model_type_or_checkpoint_name(name, model_type, dialect_name):
+    assert (
+        detect_dialect(name, {"model_type": model_type} if model_type else None).name
+        == dialect_name
+    )
 
 
 def test_a_dialect_is_detected_from_a_chat_template():
@@ -548,7 +551,7 @@ def test_two_dialects_with_equal_confidence_are_named_in_the_error():
 
 
 def qwen3_vl_template() -> Callable[..., str]:
-    """Qwen3-VL's own chat template, as TRL carries it."""
+    """Chat template of Qwen3-VL, as shipped with TRL."""
     jinja2 = pytest.importorskip("jinja2")
     spec = importlib.util.find_spec("trl")
     if spec is None:
@@ -577,7 +580,7 @@ def test_the_tool_text_of_qwen3_vl_equals_the_output_of_its_template():
 
 
 def rendered(messages: list[dict], *, without: str = "", images: int = 9) -> str:
-    """A template that leaves out a role, or pictures behind the first ones."""
+    """Render messages like a template that omits a role, or pictures after the first `images`."""
     told = []
     for message in messages:
         for part in message["content"] if message["role"] != without else ():
@@ -596,7 +599,7 @@ def test_a_template_that_renders_all_roles_is_accepted(dialect):
 
 @every
 @pytest.mark.parametrize(
-    ("deaf", "why"),
+    ("omitted", "why"),
     [
         ({"without": "system"}, "leaves out the system message with the operations"),
         ({"without": "assistant"}, "leaves out assistant messages"),
@@ -604,9 +607,9 @@ def test_a_template_that_renders_all_roles_is_accepted(dialect):
         ({"images": 0}, "leaves out pictures of the question"),
     ],
 )
-def test_a_template_that_omits_roles_or_pictures_is_an_error(dialect, deaf, why):
+def test_a_template_that_omits_roles_or_pictures_is_an_error(dialect, omitted, why):
     with pytest.raises(ModelError, match=why):
-        assert_template_supports(lambda messages: rendered(messages, **deaf), dialect, "a model")
+        assert_template_supports(lambda messages: rendered(messages, **omitted), dialect, "a model")
 
 
 def test_the_error_of_a_template_is_reported():
@@ -617,7 +620,7 @@ def test_the_error_of_a_template_is_reported():
         assert_template_supports(render, QWEN3, "a model")
 
 
-# --- all that ship, and the test for those to come ---
+# --- conformance of dialects ---
 
 
 @every

@@ -10,7 +10,7 @@ import pytest
 
 from doc_blocks import NOT_RUN, PAGES, TUTORIALS, Block, blocks, run_page
 
-pytestmark = pytest.mark.extras  # models run
+pytestmark = pytest.mark.extras  # runs models
 TOY = {
     "tuned-model.md": {
         '("train", 400, 0), ("test", 100, 1)': '("train", 4, 0), ("test", 2, 1)',

@@ -1,4 +1,4 @@
-"""The docs name what there is: commands, keys of a run, keys of a row, kinds of traces; links lead somewhere."""
+"""Docs are complete and correct: commands, keys of runs and rows, kinds of traces, links."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_every_command_is_documented(command):
 
 
 def explained(page: str) -> set[str]:
-    """Names with an explanation of at least two words: in the next cell of a table, or in the comment of an example."""
+    """Return names with an explanation of at least two words, in the next table cell or in the comment of an example."""
     names: set[str] = set()
     for line in page.splitlines():
         cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip().strip("|"))]

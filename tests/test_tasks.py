@@ -184,7 +184,7 @@ def test_a_missing_picture_is_named(tmp_path):
     assert "VG_100K_2/1.jpg" in row.detail
 
 
-def test_hidden_answers_of_a_test_split_are_an_error(tmp_path):
+def test_rows_with_hidden_answers_are_dropped_with_a_reason(tmp_path):
     write("docvqa_json", tmp_path)
     path = tmp_path / "val_v1.0_withQT.json"
     path.write_text(path.read_text().replace('["0.28"]', "[]"))

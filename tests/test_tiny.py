@@ -359,7 +359,7 @@ def test_padding_and_batch_composition_do_not_change_the_loss(builder, processor
     assert losses == pytest.approx([losses[0]] * 3, rel=5e-3)
 
 
-def test_compressed_tokens_equal_the_originals_in_fewer_bits(processor):
+def test_scaled_visual_tokens_equal_the_originals_times_the_factor(processor):
     visual = build_model(processor.tokenizer, 3).model.visual
     patches, grid = torch.randn(16, 3 * 2 * 16 * 16), torch.tensor([[1, 4, 4]])
     before = visual(patches, grid_thw=grid, return_dict=True)
@@ -516,7 +516,7 @@ def test_a_copied_tower_is_used_with_a_new_or_a_continued_language_model(
     assert not (tmp_path / "gallery").exists()
 
 
-def test_a_direct_answer_example_has_tool_definitions(builder, processor):
+def test_direct_answers_with_tool_definitions_are_drawn_with_their_share(builder, processor):
     look = next(n for n in numbers_of(builder) if builder.index.trace(n).turns[0].call)
     habit = ExampleBuilder(builder.index, processor, COMPACT, words=0.5)
     for seed in range(40):

@@ -64,8 +64,8 @@ from pixel_reasoner.train.weights import last_checkpoint, load_weights
 from pixel_reasoner.world import render, scenes
 from rl_fixture import (
     BROKEN,
-    LOOK,
     TINY,
+    ZOOM,
     ScriptedStockTrainer,
     ScriptedTurns,
     run_of,
@@ -271,9 +271,9 @@ def asked(question: Question, turns: list[str]) -> Trace:
 
 SCRIPTS = [
     [r"\boxed{R}"],
-    [LOOK.format(0.1), r"\boxed{R}"],
-    [BROKEN, LOOK.format(0.2), r"\boxed{R}"],
-    [LOOK.format(0.95), r"\boxed{R}"],
+    [ZOOM.format(0.1), r"\boxed{R}"],
+    [BROKEN, ZOOM.format(0.2), r"\boxed{R}"],
+    [ZOOM.format(0.95), r"\boxed{R}"],
     ["I cannot tell."],
 ]
 
@@ -328,7 +328,7 @@ def test_a_truncated_turn_ends_a_rollout(questions, processor):
 
 
 def test_a_call_in_the_last_turn_is_executed_and_its_result_is_in_no_sequence(questions, processor):
-    calls, limits = [LOOK.format(0.1), LOOK.format(0.2)], RolloutLimits(max_turns=2)
+    calls, limits = [ZOOM.format(0.1), ZOOM.format(0.2)], RolloutLimits(max_turns=2)
     one = generated(processor, questions[0], calls, limits=limits)
     assert one.trace.stop is StopReason.MAX_TURNS
     assert len(one.trace.executed) == 2
@@ -336,7 +336,7 @@ def test_a_call_in_the_last_turn_is_executed_and_its_result_is_in_no_sequence(qu
 
 
 def test_an_observation_that_exceeds_the_context_is_removed(questions, processor):
-    texts = [LOOK.format(0.1), r"\boxed{R}"]
+    texts = [ZOOM.format(0.1), r"\boxed{R}"]
     whole = generated(processor, questions[0], texts)
     num_turn = len(whole.trace.turns[0].token_ids)
     num_result = whole.sequences[0].loss_mask.count(False)
@@ -365,9 +365,9 @@ def test_the_first_prompt_of_trl_equals_that_of_ask(tmp_path, dialect, family):
 @pytest.mark.parametrize(
     ("text", "calls"),
     [
-        (LOOK.format(0.1), True),
+        (ZOOM.format(0.1), True),
         (BROKEN, True),
-        (LOOK.format(0.1) + " and so on", True),
+        (ZOOM.format(0.1) + " and so on", True),
         (r"It is \boxed{R}", False),
         ("I cannot tell.", False),
     ],
@@ -388,11 +388,11 @@ def test_the_baseline_executes_every_turn_that_contains_a_call(processor, text, 
 
 def test_the_template_of_the_baseline_renders_the_prompts_of_ask(questions, processor):
     plain = Rollout(questions[0], SPEAKER, RolloutConfig())
-    plain.take(Completion(text=LOOK.format(0.1)), 0.0)
+    plain.take(Completion(text=ZOOM.format(0.1)), 0.0)
     messages = plain.messages()
     call = {
         "type": "function",
-        "function": {"name": "operate", "arguments": {"turn": LOOK.format(0.1)}},
+        "function": {"name": "operate", "arguments": {"turn": ZOOM.format(0.1)}},
     }
     tools = [
         *messages[:2],
@@ -428,8 +428,8 @@ def test_the_rollouts_of_a_question_open_its_media_once(questions, monkeypatch):
 
 THOUGHT = re.compile(r"<think>.*?</think>\n?", re.DOTALL)
 THINKS = [
-    f"<think>The picture is small.</think>\n{LOOK.format(0.1)}",
-    f"<think>Closer.</think>\n{LOOK.format(0.2)}",
+    f"<think>The picture is small.</think>\n{ZOOM.format(0.1)}",
+    f"<think>Closer.</think>\n{ZOOM.format(0.2)}",
     "<think>It is an R.</think>\n\\boxed{R}",
 ]
 

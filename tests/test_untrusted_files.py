@@ -271,7 +271,7 @@ def test_a_run_without_a_complete_checkpoint_restarts(run):
     assert last_checkpoint(run) is None
 
 
-def test_code_in_a_model_folder_is_never_executed():
+def test_code_of_a_model_folder_is_never_trusted():
     source = Path(__file__).parents[1] / "src"
     calls = (
         "AutoProcessor.from_pretrained(",

@@ -282,7 +282,7 @@ def test_parts_of_a_page_have_unique_names_and_do_not_overlap():
         assert not any(a.intersection(b) for a in boxes for b in boxes if a is not b)
 
 
-def test_words_of_a_page_are_no_answer_for_another_question():
+def test_words_of_a_page_score_zero_against_each_other():
     for word, other in itertools.combinations(WORDS, 2):
         assert anls(word, other) == 0
 
