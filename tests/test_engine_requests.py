@@ -42,7 +42,7 @@ def finish(engine) -> None:
 
 
 def test_sequences_cancelled_at_random_steps_do_not_change_the_others(model, questions):
-    """The slot is free at once, and the ids of the others are those of a run without cancellations."""
+    """The slot is free at once, and the ids of the others equal those of a run without cancellations."""
     mixed = [*prompts(model, questions), *text_prompts(60)]
     undisturbed = sequences_of(mixed, 16)
     engine_of(model).run(undisturbed)
@@ -214,7 +214,7 @@ def test_a_shared_prefix_of_an_evicted_sequence_is_prefilled_again(model, questi
 
 
 def test_prefixes_with_the_same_digest_and_other_ids_are_not_shared(model, questions, monkeypatch):
-    """The ids themselves are compared: here all prefixes have one digest."""
+    """The engine compares the ids themselves. Here all prefixes have one digest."""
     same = SimpleNamespace(update=lambda _: None, digest=bytes)
     monkeypatch.setattr(prefix_cache, "hashlib", SimpleNamespace(blake2b=lambda *_, **__: same))
     (ids, images), (_, others) = prompts(model, questions[:2])

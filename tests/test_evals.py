@@ -1,4 +1,4 @@
-"""Figures by hand, and runs that survive kills, full disks and being moved."""
+"""Metrics computed by hand, and runs that survive kills, full disks and a move of their folder."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ RED = r"\boxed{red}"
 TASK = {"name": "by hand", "seeds": (1, 2)}
 
 
-# --- figures ---
+# --- metrics ---
 
 REFUSED = Observation(text="box is inverted", error=CallErrorKind.BAD_BOX)
 
@@ -102,7 +102,7 @@ def test_metrics_equal_values_computed_by_hand():
         failed("lost"),
     ]
     told = summarize(traces)
-    # One picture, so one cluster: nothing is sure.
+    # One picture, so one cluster: the widest interval.
     assert told.pop("accuracy_interval") == told.pop("score_interval") == [0.0, 1.0]
     assert (told.pop("score"), told.pop("mean_iou")) == (told["accuracy"], 0.5)
     assert told.pop("new_tokens_per_question") is None  # scripted turns have no tokens
@@ -225,7 +225,7 @@ def test_a_question_without_evidence_is_neither_hit_nor_missed():
 
 @pytest.fixture
 def out(tmp_path):
-    """A run's folder with one picture in it."""
+    """Folder of a run with one picture."""
     (tmp_path / "run").mkdir()
     draw_photo(tmp_path / "run" / "photo.png")
     return tmp_path / "run"
@@ -253,7 +253,7 @@ def ids(out) -> list[str]:
 
 
 class Killed(ScriptedModel):
-    """Somebody presses Ctrl-C in the given round."""
+    """Model that raises KeyboardInterrupt in the given round."""
 
     def __init__(self, last_round: int) -> None:
         super().__init__([RED])

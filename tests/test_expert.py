@@ -1,4 +1,4 @@
-"""Expert traces: each kind does what it is for, and is what the loop would have recorded."""
+"""Expert traces: each kind has its purpose and equals what the rollout loop would record."""
 
 from __future__ import annotations
 
@@ -72,21 +72,21 @@ def test_a_wrong_region_contains_no_evidence(questions, kind, times, dialect):
     config = ExpertConfig(DIALECTS.get(dialect), DIALECTS.get(dialect).budgets)
     for seed in range(20):
         trace = write(questions["attribute"][0], kind, seed, config)
-        (clue,) = trace.question.evidence.boxes
+        (evidence_box,) = trace.question.evidence.boxes
         *wrong, right = crops(trace)
         assert len(wrong) == times
-        assert all(box.intersection(clue) == 0 for box in wrong)
-        assert right.intersection(clue) == pytest.approx(clue.area)
+        assert all(box.intersection(evidence_box) == 0 for box in wrong)
+        assert right.intersection(evidence_box) == pytest.approx(evidence_box.area)
         assert [turn.mistake for turn in trace.turns] == [True] * times + [False, False]
 
 
 def test_a_too_wide_region_contains_the_evidence_and_the_second_crop(questions):
     for seed in range(20):
         trace = write(questions["attribute"][0], Kind.TOO_WIDE, seed)
-        (clue,) = trace.question.evidence.boxes
+        (evidence_box,) = trace.question.evidence.boxes
         wide, close = crops(trace)
-        assert wide.intersection(clue) == pytest.approx(clue.area)
-        assert close.intersection(clue) == pytest.approx(clue.area)
+        assert wide.intersection(evidence_box) == pytest.approx(evidence_box.area)
+        assert close.intersection(evidence_box) == pytest.approx(evidence_box.area)
         assert wide.intersection(close) == pytest.approx(close.area)
         assert wide.area > 2 * close.area
         assert trace.turns[1].call.arguments["target_image"] == 2, "a zoom into the crop"
@@ -193,14 +193,14 @@ def test_crops_of_evidence_of_equal_size_have_equal_size(x, y):
 
 def test_equal_seeds_give_equal_bytes_for_any_media_context(questions):
     question = questions["attribute"][0]
-    album = MediaContext(question, BUDGETS)
+    context = MediaContext(question, BUDGETS)
     alone = write(question, Kind.WRONG_TWICE, 3).to_line()
     shared = [
-        expert_trace(question, Kind.WRONG_TWICE, random.Random(3), CONFIG, album).to_line()
+        expert_trace(question, Kind.WRONG_TWICE, random.Random(3), CONFIG, context).to_line()
         for _ in range(2)
     ]
     assert shared == [alone, alone]
-    assert len(album) == 1
+    assert len(context) == 1
 
 
 @pytest.mark.parametrize("answer", ["}", "a {b", "\\frac{1}{2"])
@@ -223,8 +223,8 @@ def test_evidence_that_fills_the_picture_allows_no_deliberate_mistake(questions)
 @given(st.tuples(*[st.integers(0, 999)] * 4), st.floats(0, 1), st.floats(0.01, 0.5))
 def test_a_crop_contains_its_evidence_and_is_inside_the_picture(corners, margin, min_side):
     (x1, x2), (y1, y2) = sorted(corners[:2]), sorted(corners[2:])
-    clue = Box.of([x1 / 1000, y1 / 1000, (x2 + 1) / 1000, (y2 + 1) / 1000])
-    box = Box.of(zoom_box(clue, ExpertConfig(COMPACT, BUDGETS, margin, min_side)))
-    assert box.intersection(clue) == pytest.approx(clue.area)
+    evidence_box = Box.of([x1 / 1000, y1 / 1000, (x2 + 1) / 1000, (y2 + 1) / 1000])
+    box = Box.of(zoom_box(evidence_box, ExpertConfig(COMPACT, BUDGETS, margin, min_side)))
+    assert box.intersection(evidence_box) == pytest.approx(evidence_box.area)
     assert all(round(value, 2) == value for value in box)
     assert min(box.x2 - box.x1, box.y2 - box.y1) >= min_side - 1e-9

@@ -1,4 +1,4 @@
-"""Files: whole or not at all, and errors that name the place."""
+"""Files: atomic writes, and errors that name the path."""
 
 from __future__ import annotations
 
@@ -84,12 +84,12 @@ def test_an_unwritable_path_is_an_output_error(write, tmp_path):
 
 @pytest.mark.parametrize("error", [ValueError("mine"), KeyboardInterrupt()])
 def test_an_error_while_writing_is_raised_and_leaves_no_file(error, tmp_path):
-    def half_a_file():
+    def failing_content():
         yield "half"
         raise error
 
     with pytest.raises(type(error)), atomic_writer(tmp_path / "a.json") as file:
-        file.writelines(half_a_file())
+        file.writelines(failing_content())
     assert list(tmp_path.iterdir()) == []
 
 
@@ -108,7 +108,7 @@ def test_json_is_written_with_line_breaks_and_unicode(tmp_path):
     assert text.endswith("}\n")
 
 
-# --- names from outside ---
+# --- untrusted names ---
 
 NAMES = st.one_of(
     st.text(st.characters(exclude_categories=()), max_size=300),

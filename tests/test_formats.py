@@ -1,4 +1,4 @@
-"""Traces in the formats of others, there and back."""
+"""Export of traces to other formats, and import."""
 
 from __future__ import annotations
 

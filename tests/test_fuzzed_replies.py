@@ -1,4 +1,4 @@
-"""Fuzzed and hostile replies: no exception, the same result in pieces, bounded time. `attacks/replies.py` is the full form."""
+"""Fuzzed and hostile replies: no exception, equal results in pieces, bounded time. `attacks/replies.py` is the full form."""
 
 from __future__ import annotations
 

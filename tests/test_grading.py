@@ -1,4 +1,4 @@
-"""Answers: what is right is right in every spelling, and nothing else is."""
+"""Grading: a right answer is correct in every spelling, and all others are wrong."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from pixel_reasoner.scoring.grading import (
 TEXT, NUMBER, INTEGER, CHOICE, LIST, ANLS, RELAXED = AnswerType
 OPTIONS = {"A": "red", "B": "a dark blue car", "C": "none of these"}
 
-# Type of the question, accepted answer, what a model says.
+# Type of the question, accepted answer, text of a model.
 RIGHT = [
     (TEXT, "red", "red"),
     (TEXT, "red", "Red"),
@@ -219,7 +219,7 @@ def test_a_trace_is_graded_by_its_answer():
     assert grade_trace(silent) == (Outcome.UNPARSED, 0.0)
 
 
-# --- ANLS, by hand: 1 - edits / length of the longer text, 0 from one half of edits on ---
+# --- ANLS by hand: 1 - edits / length of the longer text; 0 if that is below one half ---
 
 
 @pytest.mark.parametrize(
@@ -312,7 +312,7 @@ def test_every_message_is_graded_as_by_hand():
 
 
 def test_the_upstream_scorer_has_its_known_errors():
-    """The failures named in its users' reports, and what ours says to the same message."""
+    """Known failures from issues of the upstream project, and our grade of the same message."""
     known = [
         (TEXT, "listen", r"\boxed{silent}", "correct", "wrong"),
         (TEXT, "no", r"\boxed{on}", "correct", "wrong"),

@@ -1,4 +1,4 @@
-"""One thread watches the time limits of all requests."""
+"""Timer: one thread enforces the time limits of all requests."""
 
 import threading
 import time
@@ -35,9 +35,7 @@ def test_all_deadlines_share_one_thread_that_ends_with_the_last():
     ):
         assert threading.active_count() == before + 1
         time.sleep(0.2)
-    with timer.limit(
-        0.01, lambda: None
-    ):  # wakes the thread, which finds that the long one has ended
+    with timer.limit(0.01, lambda: None):  # wakes the thread, after the long one has ended
         time.sleep(0.1)
     deadline = time.monotonic() + 5
     while threading.active_count() > before and time.monotonic() < deadline:

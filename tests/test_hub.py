@@ -1,4 +1,4 @@
-"""Models and data sets of the hub: a hub that does not answer costs seconds and one line."""
+"""Models and data sets of the hub: an unreachable hub causes a one-line error within seconds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 @pytest.fixture
 def offline(monkeypatch, tmp_path):
-    """A hub that refuses connections, and an empty cache. Its constants are read where they are used."""
+    """Configure a hub that refuses connections, and an empty cache."""
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
@@ -30,7 +30,7 @@ def offline(monkeypatch, tmp_path):
 
 
 def fill_cache(cache: Path, files: dict[str, str]) -> Path:
-    """Write a snapshot as huggingface_hub keeps it."""
+    """Write a snapshot in the layout of huggingface_hub."""
     repo = cache / f"models--{NAME.replace('/', '--')}"
     folder = repo / "snapshots" / COMMIT
     folder.mkdir(parents=True)
@@ -75,7 +75,7 @@ def test_a_snapshot_in_the_cache_is_used_without_a_network(offline):
 
 
 def test_an_unreachable_hub_is_a_one_line_error_within_seconds(tmp_path):
-    """In a process of its own, as `ask`: no retries, no warnings, no model."""
+    """Runs `ask` in a separate process: no retries, no warnings, no model."""
     picture = tmp_path / "a.png"
     from PIL import Image
 

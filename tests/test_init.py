@@ -1,4 +1,4 @@
-"""`init` writes files that the project's own readers accept; `doctor` says what works and what is broken."""
+"""`init` writes valid files. `doctor` reports what works and what is broken."""
 
 from __future__ import annotations
 

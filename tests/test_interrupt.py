@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a command with one line, wherever it is, and nothing that it started is left."""
+"""Ctrl-C and SIGTERM end a command with one line at any time, together with all its processes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def started(command: list[str], growing: Path) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        # A shell in the background ignores Ctrl-C, and so would everything that it starts.
+        # A shell in the background ignores Ctrl-C, and its child processes inherit that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 60

@@ -1,4 +1,4 @@
-"""Intervals cover what they promise, and clusters count, not rows."""
+"""Confidence intervals: nominal coverage, by clusters and not by rows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ VALUES = st.lists(st.sampled_from([0.0, 0.25, 1.0]), min_size=1, max_size=40)
 
 
 def simulated(rng, clusters: int, size: int, share: float, alike: float) -> tuple[list, list]:
-    """Right and wrong answers in clusters whose own accuracies differ (beta-binomial, intra-class correlation `alike`)."""
+    """Draw right and wrong answers in clusters of different accuracy (beta-binomial, intra-class correlation `alike`)."""
     shares = np.full(clusters, share)
     if alike:
         spread = (1 - alike) / alike
@@ -36,7 +36,7 @@ DESIGNS = [
 
 @pytest.fixture
 def few_draws(monkeypatch):
-    """A quarter of the draws, for tests that make hundreds of intervals."""
+    """Use a quarter of the draws in tests with hundreds of intervals."""
     monkeypatch.setattr(intervals, "DRAWS", 500)
 
 

@@ -1,4 +1,4 @@
-"""An extension that cannot be used gives one line that says what is missing and where, and harms no other."""
+"""An invalid extension causes a one-line error with the missing part and its place, and affects no other."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ARGS = "Do it.\n\n    Args:\n        side: It.\n    "
 
 
 def function(name="bad", arguments="context: MediaContext", docstring="Do it.", **more):
-    """Source of a module with an operation."""
+    """Return the source of a module with an operation."""
     values = {"options": "", "returned": "list[Picture]", **more}
     return OPERATION.format(name=name, arguments=arguments, docstring=docstring, **values)
 

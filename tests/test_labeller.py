@@ -1,4 +1,4 @@
-"""Labeller over real HTTP: no failure of a server loses a reply, or pays for or writes one twice."""
+"""Labeller over real HTTP: after any server failure no reply is lost, requested twice or written twice."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def run(
 
 
 def regions(folder: Path, pictures: int = 4) -> Path:
-    """Regions of the colours 0, 1, 2, ..., two a picture."""
+    """Write regions of the colours 0, 1, 2, ..., two per picture."""
     return draw_sa1b(folder / "sa1b", pictures)
 
 
@@ -150,7 +150,7 @@ def test_the_labeller_gets_one_user_message_with_picture_and_region(server, tmp_
         assert (call["role"], call["model"], call["keys"]) == ("user", "m", ["messages", "model"])
         whole, crop = call["sizes"]
         assert whole == [518, 388]
-        # The region with the margin of a look, enlarged.
+        # The region with the margin of a crop, enlarged.
         assert crop[0] * crop[1] >= 0.95 * 448**2
         assert "from 9% to 21% of its width" in call["text"] or call["colour"] != "colour 0"
 

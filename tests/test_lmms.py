@@ -1,4 +1,4 @@
-"""Our loop as a model of lmms-eval: its evaluator on rows of PixelWorld, offline. Needs the extra `lmms`."""
+"""Rollout loop as a model of lmms-eval: its evaluator on rows of PixelWorld, offline. Needs the extra `lmms`."""
 
 from __future__ import annotations
 
@@ -85,14 +85,14 @@ def asked(family: str, count: int, folder: Path) -> list[Question]:
 
 
 def write_task(folder: Path, name: str, kind: str, file: Path) -> None:
-    """A task as lmms-eval reads it from an `--include_path`."""
+    """Write a task for `--include_path` of lmms-eval."""
     folder.mkdir(exist_ok=True)
     (folder / "utils.py").write_text(UTILS)
     (folder / f"{name}.yaml").write_text(TASK.format(name=name, kind=kind, file=file))
 
 
 def write_pictures(questions: list[Question], folder: Path, broken: int | None = None) -> Path:
-    """A task of pictures that lie in a parquet file, as data sets of the hub have them; of one row half is missing."""
+    """Write a task with pictures inside a parquet file, as on the hub. One picture is truncated."""
     rows = []
     for number, question in enumerate(questions):
         content = Path(question.media[0].path).read_bytes()
@@ -109,7 +109,7 @@ def write_pictures(questions: list[Question], folder: Path, broken: int | None =
 
 @pytest.fixture(scope="module", autouse=True)
 def own_cache(tmp_path_factory):
-    """lmms-eval keeps what it has read of a data set under the user's home otherwise."""
+    """Use a temporary cache. By default lmms-eval caches data sets in the home folder."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LMMS_EVAL_DATASETS_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
@@ -127,7 +127,7 @@ def tiny() -> LocalModel:
 
 @pytest.fixture
 def warnings():
-    """What is logged as a warning."""
+    """Collect logged warnings."""
     heard = []
     handler = logger.add(lambda message: heard.append(message.record["message"]), level="WARNING")
     yield heard
@@ -226,7 +226,7 @@ def test_the_command_line_finds_the_model_by_its_name(questions, tmp_path):
         "pixelworld",
     ]
     command += ["--include_path", str(folder), "--output_path", str(tmp_path / "out")]
-    # The command says batch_size=1 whether or not it was asked for: that must not clash.
+    # The command always passes batch_size=1. That must not conflict.
     command += ["--model_args", f"model=tiny,device=cpu,batch_size=4,traces={file}"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -250,7 +250,7 @@ def test_examples_in_the_adapter_run():
     assert sum(one.failed for one in found) == 0
 
 
-# --- requests one by one ---
+# --- single requests ---
 
 
 def model_of(*said: str, docs: list[dict], **options: object) -> PixelReasoner:
@@ -353,7 +353,7 @@ def test_parts_of_videos_and_frame_folders_are_supported(clip, tmp_path):
 def test_pictures_of_any_mode_are_passed_completely(mode, tmp_path):
     picture = Image.new(mode, (64, 48))
     exif = Image.Exif()
-    exif[0x0112] = 6  # turned: but what a task hands on is upright already
+    exif[0x0112] = 6  # rotated: lmms-eval already applies the orientation
     picture.info["exif"] = exif.tobytes()
     content = [{"type": "image", "url": picture}, text("?")]
     question = question_of("1", [{"role": "user", "content": content}], tmp_path)
@@ -369,7 +369,7 @@ def test_pictures_in_memory_leave_no_files(photo, monkeypatch, tmp_path):
     assert list((tmp_path / "scratch").iterdir()) == []
 
 
-# --- what is refused ---
+# --- errors ---
 
 
 @pytest.mark.parametrize("kind", ["loglikelihood", "generate_until_multi_round"])

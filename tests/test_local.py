@@ -1,4 +1,4 @@
-"""A transformers model folder behind the seam: the bundled model, as any other would be."""
+"""Local model: a transformers model folder as a generation model, tested with the bundled model."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_the_weights_are_small_enough_to_ship():
 
 
 def test_pictures_have_sizes_that_the_image_processor_does_not_change(tmp_path, questions):
-    """A picture that it scaled once more would have other coordinates than those the model is told of."""
+    """A second resize would make the coordinates of the prompt wrong."""
     folder = tmp_path / "model"
     shutil.copytree(BUNDLED_MODELS["tiny"], folder)
     told = json.loads((folder / "processor_config.json").read_text())
@@ -165,11 +165,11 @@ def test_settings_identify_weights_and_template(model):
     assert Path(told.name).name == "tiny"
 
 
-# --- how a folder that says nothing of itself is asked ---
+# --- folders without settings ---
 
 
 def foreign(folder: Path, **said: str) -> Path:
-    """The bundled model's files without its settings, as a folder of another family may be."""
+    """Copy the bundled model without its settings, like a folder of another family."""
     shutil.copytree(BUNDLED_MODELS["tiny"], folder)
     (folder / "pixel_reasoner.json").unlink()
     for name, text in said.items():
@@ -191,7 +191,7 @@ def test_the_settings_of_a_folder_without_them_follow_from_its_config(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "settings", "spoken"),
+    ("name", "settings", "dialect_name"),
     [
         ("mine", None, "qwen2_5_vl"),
         ("DeepEyes-7B", None, "deepeyes"),
@@ -200,11 +200,11 @@ def test_the_settings_of_a_folder_without_them_follow_from_its_config(tmp_path):
         ("DeepEyes-Mini-o3", {"dialect": "compact"}, "compact"),
     ],
 )
-def test_settings_in_the_folder_override_detection(tmp_path, name, settings, spoken):
+def test_settings_in_the_folder_override_detection(tmp_path, name, settings, dialect_name):
     folder = retyped(foreign(tmp_path / name), "qwen2_5_vl")
     if settings is not None:
         (folder / "pixel_reasoner.json").write_text(json.dumps(settings), encoding="utf-8")
-    assert folder_settings(folder).dialect == spoken
+    assert folder_settings(folder).dialect == dialect_name
     assert folder_settings(folder, "plain").dialect == "plain"
 
 

@@ -1,4 +1,4 @@
-"""The generation backend of a model in this process."""
+"""Generation backend of a local model."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def request(id: str, messages, session: str = "", **given) -> GenerationRequest:
 
 
 def finished(backend) -> dict[str, Delta]:
-    """The last delta of every request in progress."""
+    """Return the last delta of every request in progress."""
     last: dict[str, Delta] = {}
     while deltas := [*backend.poll(0.0)] or backend.engine.has_unfinished:
         last |= {one.id: one for one in deltas if one.is_last} if deltas is not True else {}
@@ -51,7 +51,7 @@ def finished(backend) -> dict[str, Delta]:
 
 
 def answered(messages, text: str) -> list[dict]:
-    """The conversation after a turn of the model and another question."""
+    """Return the conversation after a turn of the model and another question."""
     return [
         *messages,
         {"role": "assistant", "content": [{"type": "text", "text": text}]},

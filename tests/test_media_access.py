@@ -1,4 +1,4 @@
-"""A file of others makes no command read pictures elsewhere; what the user's own commands wrote needs no option."""
+"""Media access: an external file cannot make a command read media outside its folder. Output of own commands needs no option."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MODEL = ScriptedModel([r"\boxed{red}"], dialect=PIXEL_REASONER.name)
 
 @pytest.fixture
 def places(tmp_path) -> dict[str, Path]:
-    """A folder from others, a secret picture outside, and a picture inside."""
+    """External folder with a picture inside, and a secret picture outside."""
     folder, outside = tmp_path / "received", tmp_path / "home"
     folder.mkdir()
     outside.mkdir()
@@ -45,7 +45,7 @@ def places(tmp_path) -> dict[str, Path]:
 
 
 def hostile_media(places: dict[str, Path]) -> dict[str, MediaItem]:
-    """Every way in which a file in a folder can name a picture outside, by name."""
+    """Return all kinds of references to a picture outside the folder, by name."""
     folder, secret = places["folder"], places["outside"] / "secret.png"
     (folder / "link.png").symlink_to(secret)
     (folder / "folder").symlink_to(places["outside"])
@@ -66,7 +66,7 @@ def hostile_media(places: dict[str, Path]) -> dict[str, MediaItem]:
 
 
 def trace_about(item: MediaItem, real: Path) -> Trace:
-    """A trace of a picture that names another one."""
+    """Return a trace with the media item `item` and the recorded data of the picture `real`."""
     question = Question(
         id="q",
         text="Which colour?",

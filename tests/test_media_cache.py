@@ -1,4 +1,4 @@
-"""Opened media are shared by questions and rollouts about them, within bounds, from any thread."""
+"""Media cache: opened media are shared by questions and rollouts, bounded, and thread-safe."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from test_media_context import BUDGETS, question_of
 
 
 class CountingDecoder:
-    """Decoder in process that counts what it decodes."""
+    """Decoder in this process that counts its calls."""
 
     def __init__(self, delay_s: float = 0.0) -> None:
         self.decoded: list[str] = []

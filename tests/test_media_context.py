@@ -1,4 +1,4 @@
-"""The numbered pictures of a rollout: references whose pixels always come from the originals."""
+"""Media context: numbered pictures of a rollout, with pixels always computed from the originals."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def test_an_upright_picture_is_cropped_upright(tmp_path):
     assert same(context.pixels(2), lower_half)
 
 
-# --- when files are read ---
+# --- when files are opened ---
 
 
 def test_a_missing_file_is_an_error_at_once(tmp_path):
@@ -189,7 +189,7 @@ def test_pixels_of_an_image_are_decoded_on_first_use_and_once(tmp_path):
 
 
 def test_only_a_bounded_number_of_pixels_is_kept_decoded(tmp_path):
-    """Those that were decoded first are closed, and decoded again when they are needed; frames of a video stay."""
+    """The pictures decoded first are closed and decoded again on demand. Frames of a video stay decoded."""
     names = [tmp_path / f"{n}.png" for n in range(5)]
     for n, name in enumerate(names):
         Image.new("RGB", (40, 30), (n, 0, 0)).save(name)
@@ -248,7 +248,7 @@ def test_a_truncated_context_reuses_the_next_number(folder):
 
 
 def rollout(context: MediaContext) -> Trace:
-    """A trace of zooms into zooms and selected frames, through its own JSON."""
+    """Return a trace with nested zooms and selected frames, after a round trip through JSON."""
     first = tuple(context.pictures)
     zoom = context.add_crop(1, Box(0.1, 0.2, 0.7, 0.6))
     results = [(zoom,), (context.add_crop(zoom.number, Box(0.3, 0.3, 0.9, 0.8)),)]

@@ -1,4 +1,4 @@
-"""Every limit on media is enforced, named in its error, and changes nothing where it is not reached."""
+"""Every limit on media is enforced, is named in its error, and changes nothing below its value."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_a_file_of_exactly_the_limit_is_opened(media):
 
 
 def test_new_limits_are_stored_only_if_they_differ_from_the_default():
-    """Settings of older runs stay equal to those of today, so runs can be resumed."""
+    """Stored settings of older runs stay equal, so that runs can be resumed."""
     assert MediaLimits().model_dump() == {"max_px": 200_000_000, "num_frames": 16}
     settings = RunSettings(**dict(RolloutConfig()))
     assert settings.to_dict()["media"] == {"max_px": 200_000_000, "num_frames": 16}

@@ -1,4 +1,4 @@
-"""What a picture shows differently from its file is said: stretched greyscale, pages and frames that are left out."""
+"""Differences between a file and its picture are recorded: stretched greyscale, omitted pages and frames."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_a_row_may_select_the_page(tmp_path):
 
 @pytest.fixture
 def error_of(monkeypatch, capsys):
-    """Runs `ask` with a model that does not exist, so that it ends when the media are known; returns standard error."""
+    """Return a function that runs `ask` with a missing model, so that it stops after opening the media. It returns standard error."""
 
     def command(*arguments: object) -> str:
         given = ["ask", "What?", "--model", "./nowhere", *map(str, arguments)]

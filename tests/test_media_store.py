@@ -1,4 +1,4 @@
-"""Media by content: stored once, found by hash, the least recently used removed first."""
+"""Media store: content is stored once, found by hash, and the least recently used is removed first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metrics as they are shown: one number a cell in CSV, unknown is not zero, one progress line, a model card that names its model."""
+"""Displayed metrics: one number per CSV cell, unknown is not zero, one progress line, a model card with the base model."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_a_model_card_names_its_base_model_and_data(tmp_path):
     assert "base_model" not in local
     assert f"`{tmp_path.name}` after curiosity-driven RL" in local
     assert "LoRA of rank 8" in local
-    assert str(tmp_path) not in local  # a path of this machine is nobody's business
+    assert str(tmp_path) not in local  # local paths are private
     assert "None" not in hub + local
 
 

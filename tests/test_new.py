@@ -1,4 +1,4 @@
-"""`new` writes packages that can be installed, whose tests pass, and whose command works."""
+"""`new` writes installable packages with passing tests and a working command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Notebooks of `examples/` run from their first cell to their last, at toy size, and are stored without outputs."""
+"""Notebooks of `examples/` run completely at toy size and are stored without outputs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "examples").glob("*.ipynb"))
-pytestmark = pytest.mark.extras  # models run
+pytestmark = pytest.mark.extras  # runs models
 TOY = {
     "tuned-model": {
         "= 400, 100, 60": "= 4, 2, 1",

@@ -1,4 +1,4 @@
-"""Operations: what a model asks for is done, or refused with words it can act on. Nothing ever raises."""
+"""Operations: a call is executed or rejected with a usable tool error. No call raises an exception."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def select(context: MediaContext, **arguments):
     return default_operations().run(ToolCall(name="select_frames", arguments=arguments), context)
 
 
-# --- what is done ---
+# --- executed calls ---
 
 
 def test_zoom_in_returns_the_region_as_a_new_picture(context):
@@ -99,7 +99,7 @@ def test_zoom_in_accepts_exactly_the_valid_boxes(context, numbers):
     assert [picture.box for picture in seen.pictures] == ([expected] if expected else [])
 
 
-# --- what is refused, and how ---
+# --- rejected calls ---
 
 
 @pytest.mark.parametrize(
@@ -464,7 +464,7 @@ assert list(OPERATIONS.broken()) == ["broken"]
 
 @pytest.mark.slow
 def test_an_operation_of_another_package_runs_in_a_rollout(tmp_path):
-    """It is one file there, registered by an entry point; nothing here names it."""
+    """The package has one file and registers the operation by an entry point."""
     (tmp_path / "rotate_plugin.py").write_text(PLUGIN)
     info = tmp_path / "rotate_plugin-1.dist-info"
     info.mkdir()

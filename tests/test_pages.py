@@ -1,4 +1,4 @@
-"""Every control of every page does what it says, in a real browser, and no page runs or loads anything else."""
+"""HTML pages in a real browser: every control works, and no page runs or loads anything else."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ TRY_ALL_FILTERS = """() => [...document.querySelectorAll("#filters select")].map
 
 
 def reply(conversation: Any) -> str:
-    """Look where the question is even, and answer right by its number: all four outcomes occur."""
+    """Zoom for even questions, and answer correctly depending on the number: all four outcomes occur."""
     text = str(conversation[-1] if len(conversation) < 3 else conversation[1])
     number = next(n for n in range(8) if f"number {n}?" in text)
     has_operations = "zoom_in" in str(conversation[0])
@@ -77,7 +77,7 @@ def evaluation() -> Evaluation:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """All kinds of pages."""
+    """Folder with all kinds of pages."""
     folder = tmp_path_factory.mktemp("pages")
     run = folder / "a run"
     (run / "media").mkdir(parents=True)
@@ -100,7 +100,7 @@ def browser():
 
 
 def cards(page: Any) -> list[str]:
-    """Ids of the traces that are shown."""
+    """Return the ids of the visible traces."""
     return page.eval_on_selector_all("article.trace:not([hidden])", "cards => cards.map(c => c.id)")
 
 

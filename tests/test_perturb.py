@@ -1,4 +1,4 @@
-"""Looks that are replaced by ones that miss, and the rate at which a model recovers from them."""
+"""Perturbation: off-target crops replace crops of a model, and the recovery rate is measured."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def question(**evidence) -> Question:
     return Question(id="q", text="?", media=(), answer=("x",), evidence=Evidence(**evidence))
 
 
-CLUE = Box(0.4, 0.4, 0.5, 0.5)
-LOOK = 'I look. \n<tool_call>\n{"name": "zoom_in", "arguments": {"bbox_2d": [0.35, 0.35, 0.55, 0.55], "target_image": 1}}\n</tool_call>'
+EVIDENCE = Box(0.4, 0.4, 0.5, 0.5)
+ZOOM = 'I look. \n<tool_call>\n{"name": "zoom_in", "arguments": {"bbox_2d": [0.35, 0.35, 0.55, 0.55], "target_image": 1}}\n</tool_call>'
 
 
 @pytest.mark.parametrize("dialect", [*map(DIALECTS.get, DIALECTS)], ids=DIALECTS)
@@ -38,11 +38,11 @@ def test_an_off_target_crop_has_equal_size_and_contains_no_evidence(dialect):
         ToolCall(name="zoom_in", arguments={"bbox_2d": list(look), "target_image": 1}), shown
     )
     for n in range(30):
-        asked = question(boxes=(CLUE,)).model_copy(update={"id": str(n)})
+        asked = question(boxes=(EVIDENCE,)).model_copy(update={"id": str(n)})
         text = perturb_turn(f"I look.\n{written}", asked, dialect, shown)
         assert text.startswith(f"I look.\n{dialect.syntax.open}")
         seen = Box.of(dialect.parse(text, shown).call.arguments["bbox_2d"])
-        assert seen.intersection(CLUE) == 0
+        assert seen.intersection(EVIDENCE) == 0
         executed = dialect.parse(written, shown).call.arguments["bbox_2d"]
         clamped = seen.x1 == 0 or seen.y1 == 0 or seen.x2 == 1 or seen.y2 == 1
         assert clamped or seen.x2 - seen.x1 == pytest.approx(executed[2] - executed[0], abs=0.011)
@@ -64,12 +64,12 @@ def test_off_target_frames_replace_selected_frames():
 @pytest.mark.parametrize(
     ("text", "asked"),
     [
-        ("\\boxed{7}", question(boxes=(CLUE,))),
-        (LOOK, question()),
-        (LOOK, question(frames=(1,))),
-        (LOOK, question(boxes=(Box(0, 0, 1, 1),))),
-        (LOOK.replace("[0.35", "[0.95"), question(boxes=(CLUE,))),
-        ("<tool_call>broken</tool_call>", question(boxes=(CLUE,))),
+        ("\\boxed{7}", question(boxes=(EVIDENCE,))),
+        (ZOOM, question()),
+        (ZOOM, question(frames=(1,))),
+        (ZOOM, question(boxes=(Box(0, 0, 1, 1),))),
+        (ZOOM.replace("[0.35", "[0.95"), question(boxes=(EVIDENCE,))),
+        ("<tool_call>broken</tool_call>", question(boxes=(EVIDENCE,))),
     ],
 )
 def test_a_call_that_cannot_be_perturbed_is_not_changed(text, asked):
@@ -79,14 +79,14 @@ def test_a_call_that_cannot_be_perturbed_is_not_changed(text, asked):
 @given(st.integers(0, 10_000), st.floats(0.05, 0.6), st.floats(0.05, 0.6))
 def test_an_off_target_box_is_inside_the_picture(seed, width, height):
     like = Box(0.0, 0.0, round(width, 2), round(height, 2))
-    box = sample_off_target_box(like, [CLUE], random.Random(seed))
+    box = sample_off_target_box(like, [EVIDENCE], random.Random(seed))
     if box is not None:
         assert Box.of(box) == box
-        assert box.intersection(CLUE) == 0
+        assert box.intersection(EVIDENCE) == 0
 
 
 def scripted(question: Question, times: int) -> list[str]:
-    """Looks at the right place so many times, then answers."""
+    """Return a model that zooms into the right place `times` times, then answers."""
     x1, y1, x2, y2 = question.evidence.boxes[0]
     arguments = {"bbox_2d": [x1, y1, x2, y2], "target_image": 1}
     look = f"I look.\n{COMPACT.write_call(ToolCall(name='zoom_in', arguments=arguments))}"

@@ -22,7 +22,7 @@ QUICK = RetryPolicy(
 
 
 class Server:
-    """Model that sees pictures in some roles only, and may ignore the seed."""
+    """Model that gets pictures of some roles only, and may ignore the seed."""
 
     name, dialect, budgets = "served", "compact", None
 

@@ -1,4 +1,4 @@
-"""The package as users import it."""
+"""Python API of the package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Questions for RL: rows of every source become questions with answers, or are named."""
+"""Questions for RL: rows of every source become questions with answers or are dropped with a reason."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ROWS = [
 
 @pytest.fixture
 def released(tmp_path):
-    """A folder as PixelReasoner-RL-Data comes: a parquet file beside its pictures and frames."""
+    """Folder in the layout of PixelReasoner-RL-Data: a parquet file with pictures and frames next to it."""
     for name in ("images/1.png", "images/2.png", "videos/x/1.png", "videos/x/2.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (64, 48), "red").save(tmp_path / name)

@@ -1,4 +1,4 @@
-"""Questions of a Ray Data dataset: the same answers as in this process, each row once. Needs the extra `ray`."""
+"""Questions of a Ray Data dataset: equal answers as in this process, each row once. Needs the extra `ray`."""
 
 from __future__ import annotations
 
@@ -74,17 +74,17 @@ def questions(folder, lines) -> list[Question]:
 
 
 def traces_of(rows: list[dict]) -> dict[str, Trace]:
-    """The traces in rows, by id; what the other columns say is what they say."""
+    """Return the traces of rows by id. Assert that the other columns agree with them."""
     traces = [Trace.from_line(row["trace"]) for row in rows]
     for row, trace in zip(rows, traces, strict=True):
-        told = (trace.question.id, trace.answer, trace.stop, trace.error)
-        assert tuple(row[name] for name in COLUMNS[:-1]) == told
+        contents = (trace.question.id, trace.answer, trace.stop, trace.error)
+        assert tuple(row[name] for name in COLUMNS[:-1]) == contents
     assert len({trace.question.id for trace in traces}) == len(traces)
     return {trace.question.id: trace for trace in traces}
 
 
-def told(traces: dict[str, Trace]) -> dict[str, tuple]:
-    """What was asked and said."""
+def contents(traces: dict[str, Trace]) -> dict[str, tuple]:
+    """Return question, turns and answer of each trace."""
     return {
         name: (t.question, t.stop, t.answer, [(turn.text, turn.call) for turn in t.turns])
         for name, t in traces.items()
@@ -93,7 +93,7 @@ def told(traces: dict[str, Trace]) -> dict[str, tuple]:
 
 @pytest.fixture(scope="module")
 def here(questions) -> dict[str, Trace]:
-    """The traces of this process."""
+    """Traces computed in this process."""
     traces = ask_many(questions, LocalModel("tiny", device="cpu"))
     return {trace.question.id: trace for trace in traces}
 
@@ -103,7 +103,7 @@ def test_two_actors_give_the_same_answers_as_this_process(folder, here):
     tiny = ModelSpec("tiny", device="cpu")
     found = ask_dataset(dataset, tiny, folder=folder, rows=2, actors=2)
     traces = traces_of(found.take_all())
-    assert told(traces) == told(here)
+    assert contents(traces) == contents(here)
     assert any(trace.executed for trace in traces.values())
     settings = {one.settings.model_dump_json() for one in [*traces.values(), *here.values()]}
     assert len(settings) == 1
@@ -111,12 +111,12 @@ def test_two_actors_give_the_same_answers_as_this_process(folder, here):
 
 def test_a_remote_model_in_an_actor_gives_the_same_answers_as_this_process(folder, lines, here):
     with served(LocalModel("tiny", device="cpu")) as server:
-        server.names = [str(BUNDLED_MODELS["tiny"])]  # a folder that says what its model sees
+        server.names = [str(BUNDLED_MODELS["tiny"])]  # a folder with prompt settings
         model = ModelSpec("tiny", endpoints=(server.url,))
         dataset = ray.data.from_items([{"question": line} for line in lines])
         traces = traces_of(ask_dataset(dataset, model, folder=folder).take_all())
         assert server.max_running > 1
-    assert told(traces) == told(here)
+    assert contents(traces) == contents(here)
 
 
 def test_rows_with_columns_and_rows_of_jsonl_give_the_same_questions(folder, lines, questions):

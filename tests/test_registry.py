@@ -1,4 +1,4 @@
-"""A registry finds what this package and others register, and names what it does not contain."""
+"""Registry: finds items of this package and of plug-ins, and suggests names for unknown ones."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_a_registered_name_is_unique():
 
 @pytest.fixture
 def plugins(tmp_path):
-    """A distribution with one plug-in that works and one that fails on import."""
+    """Distribution with a valid plug-in and one that fails on import."""
     (tmp_path / "my_plugin.py").write_text("ITEM = 7\n")
     (tmp_path / "broken_plugin.py").write_text("import no_such_package\n")
     info = tmp_path / "my_plugin-1.dist-info"
