@@ -110,8 +110,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         with State.lock:
-            told = {"calls": State.calls, "most_at_once": State.most_at_once}
-        self.reply(200, json.dumps(told))
+            log = {"calls": State.calls, "most_at_once": State.most_at_once}
+        self.reply(200, json.dumps(log))
 
     def complete(self, body: dict) -> None:
         (message,) = body["messages"]

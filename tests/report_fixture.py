@@ -159,7 +159,7 @@ def video_trace(path: Path) -> Trace:
         )
         for at, n in enumerate((4, 7), start=1)
     )
-    look = Turn(
+    zoomed = Turn(
         text='<tool_call>{"name": "select_frames", "arguments": {"target_frames": [4, 7]}}</tool_call>',
         parts=(ToolCall(name="select_frames", arguments={"target_frames": [4, 7]}),),
         observations=(Observation(text="Frames 4 and 7.", pictures=chosen),),
@@ -175,7 +175,7 @@ def video_trace(path: Path) -> Trace:
             evidence=Evidence(frames=(4, 5)),
         ),
         pictures=frames,
-        turns=(look, answer("1")),
+        turns=(zoomed, answer("1")),
         stop=StopReason.ANSWERED,
         answer="1",
         settings=SETTINGS,

@@ -66,9 +66,9 @@ def test_evidence_outside_the_crops_is_found(trace):
 def test_a_changed_text_or_call_is_found_by_replaying(trace):
     text = trace.turns[1].text.replace("[0.", "[0.0")
     assert failed(with_turn(trace, 1, text=text)) == {"replay"}
-    seen = trace.turns[1].observation
-    moved = seen.pictures[0].model_copy(update={"box": Box(0.1, 0.1, 0.3, 0.3)})
-    observation = seen.model_copy(update={"pictures": (moved,)})
+    crop = trace.turns[1].observation
+    moved = crop.pictures[0].model_copy(update={"box": Box(0.1, 0.1, 0.3, 0.3)})
+    observation = crop.model_copy(update={"pictures": (moved,)})
     assert "replay" in failed(with_turn(trace, 1, observations=(observation,)))
 
 

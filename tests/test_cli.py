@@ -78,8 +78,8 @@ def test_help_needs_neither_rich_nor_pydantic():
         "import sys; from pixel_reasoner.cli import app; app(['--help'], standalone_mode=False);"
         "sys.exit(str(sorted({'rich', 'pydantic', 'numpy', 'torch'} & set(sys.modules))))"
     )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert "[]" in told.stderr, told.stderr
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "[]" in result.stderr, result.stderr
 
 
 @pytest.mark.extras
@@ -337,8 +337,8 @@ def test_missing_data_of_a_benchmark_is_an_error_before_a_model_is_loaded(run, t
     assert_refused(run("eval", "vstar", "--out", out, "--compare", "--no-operations"), "--compare")
     commands = ["eval", "vstar", "--data", tmp_path], ["merge", tmp_path], ["compare", out, out]
     for command in commands:
-        told = run(*command, "--scorer", "fuzzy", "--out", out)
-        assert_refused(told, "typed, harness, released")
+        result = run(*command, "--scorer", "fuzzy", "--out", out)
+        assert_refused(result, "typed, harness, released")
     data = write("docvqa_json", tmp_path / "data")
     file = data / "val_v1.0_withQT.json"
     file.write_text(file.read_text().replace('["0.28"]', "[]"))
@@ -349,8 +349,8 @@ def test_missing_data_of_a_benchmark_is_an_error_before_a_model_is_loaded(run, t
 def test_an_unfinished_run_has_no_table(run, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run/traces.jsonl").touch()
-    told = run("report", tmp_path / "run", "--table", tmp_path / "t.md")
-    assert_refused(told, "it resumes")
+    result = run("report", tmp_path / "run", "--table", tmp_path / "t.md")
+    assert_refused(result, "it resumes")
 
 
 @pytest.mark.extras

@@ -109,7 +109,7 @@ def test_the_cyclic_accuracy_is_the_mean_of_the_cycles():
 
 
 def _zoomed(*boxes: Box, text: str = "") -> Trace:
-    seen = [
+    crops = [
         Picture(number=2 + n, medium=0, box=box, source_px=(9, 9), seen_px=(9, 9), parent=1)
         for n, box in enumerate(boxes)
     ]
@@ -120,7 +120,7 @@ def _zoomed(*boxes: Box, text: str = "") -> Trace:
         pictures=(whole,),
         turns=(
             Turn(text=text),
-            *(Turn(text="", observations=(Observation(text="", pictures=(p,)),)) for p in seen),
+            *(Turn(text="", observations=(Observation(text="", pictures=(p,)),)) for p in crops),
         ),
         stop=StopReason.NO_ANSWER,
     )

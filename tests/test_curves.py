@@ -25,8 +25,8 @@ def test_a_page_has_a_panel_for_each_logged_metric(runs, tmp_path):
     page = tmp_path / "curves.html"
     assert write_curves(runs, page) == 2
     text = page.read_text()
-    shown = [panel.title for panel in PANELS if f"<h2>{panel.title}</h2>" in text]
-    assert shown == ["RaPR: share of rollouts with an operation", "loss"]
+    titles = [panel.title for panel in PANELS if f"<h2>{panel.title}</h2>" in text]
+    assert titles == ["RaPR: share of rollouts with an operation", "loss"]
     assert text.count('<img src="data:image/svg+xml;base64,') == 2
     assert "with curiosity" in text
     assert "&lt;without&gt;" in text

@@ -193,13 +193,13 @@ def test_the_pixel_limit_of_pillow_is_neither_used_nor_changed(
     path = tmp_path / f"a.{suffix}"
     scene().save(path, **options)
     expected = np.asarray(Image.open(path).convert("RGB"))
-    seen = []
+    compared = []
 
     class Watched(int):
         """Limit that records comparisons. There must be none."""
 
         def __mul__(self, other):
-            seen.append(other)
+            compared.append(other)
             return int(self) * other
 
         __rmul__ = __mul__
@@ -209,7 +209,7 @@ def test_the_pixel_limit_of_pillow_is_neither_used_nor_changed(
     assert np.array_equal(np.asarray(open_image(path, LIMITS)), expected)
     assert image_size(path, LIMITS) == (40, 30)
     assert Image.MAX_IMAGE_PIXELS is limit
-    assert not seen
+    assert not compared
 
 
 # --- invalid pictures ---

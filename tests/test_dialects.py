@@ -64,10 +64,12 @@ every = pytest.mark.parametrize("dialect", ALL.values(), ids=ALL)
 every_hermes = pytest.mark.parametrize("dialect", WITH_HERMES.values(), ids=WITH_HERMES)
 
 
-def pictures(*sizes: tuple[int, int], shown: int = 1) -> list[Picture]:
-    """Return pictures of the prompt. Those after the first `shown` are results of operations."""
+def pictures(*sizes: tuple[int, int], num_given: int = 1) -> list[Picture]:
+    """Return pictures of the prompt. Those after the first `num_given` are results of operations."""
     return [
-        Picture(number=n, medium=0, source_px=size, seen_px=size, parent=None if n <= shown else 1)
+        Picture(
+            number=n, medium=0, source_px=size, seen_px=size, parent=None if n <= num_given else 1
+        )
         for n, size in enumerate(sizes, start=1)
     ]
 
@@ -117,17 +119,17 @@ def conversation(dialect: Dialect, *, operations: bool) -> list[dict]:
                 MediaItem(kind="video", path=str(draw_clip(clip))),
             ),
         )
-        rules = RolloutConfig(operations=operations, media=MediaLimits(num_frames=3))
-        rollout = Rollout(question, ScriptedModel([""], dialect=dialect.name), rules)
+        config = RolloutConfig(operations=operations, media=MediaLimits(num_frames=3))
+        rollout = Rollout(question, ScriptedModel([""], dialect=dialect.name), config)
         for call in turns if operations else ():
             if dialect.can_name_pictures or call.arguments.get("target_image", 1) == 1:
-                said = dialect.write_turn("I look closer.", call, rollout.context.pictures)
-                rollout.take(Completion(said), 0.0)
+                text = dialect.write_turn("I look closer.", call, rollout.context.pictures)
+                rollout.take(Completion(text), 0.0)
         rollout.take(Completion(dialect.answer_format.write("B")), 0.0)
     assert rollout.answer == "B"
-    seen = {p.number: f"picture {p.number}, {p.seen_px}" for p in rollout.context.pictures}
+    labels = {p.number: f"picture {p.number}, {p.seen_px}" for p in rollout.context.pictures}
     return dialect.messages(
-        question, rollout.pictures, rollout.turns, seen.__getitem__, operations=operations
+        question, rollout.pictures, rollout.turns, labels.__getitem__, operations=operations
     )
 
 
@@ -370,22 +372,22 @@ def test_a_box_is_rounded_once_by_at_most_half_a_unit(dialect, x, y, size):
 @every
 @given(x=ordered, y=ordered, sizes=st.lists(st.tuples(*[st.integers(300, 3000)] * 2), min_size=3))
 def test_a_converted_call_has_the_same_region_of_the_same_picture(dialect, x, y, sizes):
-    shown = pictures(*sizes)
+    known = pictures(*sizes)
     number = len(sizes) if dialect.can_name_pictures else 1
     box = [x[0], y[0], x[1], y[1]]
     call = ToolCall(name="zoom_in", arguments={"bbox_2d": box, "target_image": number})
-    parsed = dialect.parse(dialect.write_turn("So.", call, shown), shown)
+    parsed = dialect.parse(dialect.write_turn("So.", call, known), known)
     if parsed.errors:  # thinner than a unit
-        assert min(x[1] - x[0], y[1] - y[0]) <= dialect.grid.step(shown[number - 1].seen_px)
+        assert min(x[1] - x[0], y[1] - y[0]) <= dialect.grid.step(known[number - 1].seen_px)
     said = parsed.call
     assert said.arguments.get("target_image", 1) == number
-    half = 0.5 * dialect.grid.step(shown[number - 1].seen_px)
+    half = 0.5 * dialect.grid.step(known[number - 1].seen_px)
     for value, wanted in zip(said.arguments["bbox_2d"], box, strict=True):
         assert abs(value - wanted) <= half + dialect.padding + 1e-9
 
 
 @pytest.mark.parametrize(
-    ("grid", "numbers", "said"),
+    ("grid", "numbers", "expected"),
     [
         (THOUSANDTHS, [750, 0, 250, 10], "box is inverted: x1=750 must be less than x2=250"),
         (THOUSANDTHS, [1200, 0, 1300, 10], "box is empty: x1=1000 equals x2"),
@@ -403,18 +405,18 @@ def test_a_converted_call_has_the_same_region_of_the_same_picture(dialect, x, y,
         (PIXELS, [0, 0, True, 1], None),
     ],
 )
-def test_the_error_of_an_invalid_box_uses_the_units_of_the_call(grid, numbers, said):
+def test_the_error_of_an_invalid_box_uses_the_units_of_the_call(grid, numbers, expected):
     why = grid.invalid_reason(numbers, (640, 480))
-    assert said in why if said else why is None
+    assert expected in why if expected else why is None
 
 
 def parse_zoom(dialect: Dialect, number: object, box: object, name: str) -> ParsedTurn:
     own = dialect.argument_names["zoom_in"]
     index = next(theirs for theirs, ours in own.items() if ours == name)
-    seen = pictures((640, 480), (560, 420), (280, 140), shown=1)
+    known = pictures((640, 480), (560, 420), (280, 140), num_given=1)
     named = {"name": "image_zoom_in_tool", "arguments": {"bbox_2d": box, index: number}}
     value = named if dialect.syntax.has_names else named["arguments"]
-    return dialect.parse(f"{dialect.syntax.open}{json.dumps(value)}{dialect.syntax.close}", seen)
+    return dialect.parse(f"{dialect.syntax.open}{json.dumps(value)}{dialect.syntax.close}", known)
 
 
 @pytest.mark.parametrize(
@@ -435,7 +437,7 @@ def test_picture_numbers_and_coordinates_follow_the_family(dialect, number, box,
 
 
 @pytest.mark.parametrize(
-    ("dialect", "number", "told"),
+    ("dialect", "number", "expected"),
     [
         (QWEN3, 3, "there is no picture 3; pictures are numbered 0 to 2"),
         (QWEN3, -1, "there is no picture -1; pictures are numbered 0 to 2"),
@@ -446,10 +448,10 @@ def test_picture_numbers_and_coordinates_follow_the_family(dialect, number, box,
         (MINI_O3, 1, "there is no picture 1; source is"),
     ],
 )
-def test_the_error_of_a_missing_picture_uses_the_names_of_the_family(dialect, number, told):
+def test_the_error_of_a_missing_picture_uses_the_names_of_the_family(dialect, number, expected):
     parsed = parse_zoom(dialect, number, [0, 0, 1, 1], "target_image")
     assert (parsed.error.kind, parsed.error.call) == (CallErrorKind.NO_SUCH_PICTURE, 0)
-    assert told in parsed.error.message
+    assert expected in parsed.error.message
     assert parsed.call.name == "zoom_in"
 
 
@@ -472,26 +474,26 @@ def test_texts_of_operations_use_the_terms_of_the_family(photo):
 
 
 def test_deepeyes_zooms_into_the_first_picture_and_its_label_is_ignored():
-    seen = pictures((640, 480), (280, 140))
+    known = pictures((640, 480), (280, 140))
     parsed = DEEPEYES.parse(
         "<think>There.</think> "
         + call_text(name="image_zoom_in_tool", bbox_2d=[320, 0, 640, 480], label="a sign"),
-        seen,
+        known,
     )
     call = ToolCall(name="zoom_in", arguments={"bbox_2d": [0.5, 0, 1, 1]})
     assert parsed == ParsedTurn(parts=(Thought(thought="There."), call))
     with pytest.raises(AssertionError, match="names no picture"):
-        DEEPEYES.write_call(ToolCall(name="zoom_in", arguments={"target_image": 2}), seen)
+        DEEPEYES.write_call(ToolCall(name="zoom_in", arguments={"target_image": 2}), known)
 
 
 @pytest.mark.parametrize("dialect", [QWEN3, DEEPEYES, MINI_O3], ids=lambda one: one.name)
 def test_a_call_in_a_thought_is_not_a_call(dialect):
     first = ToolCall(name="zoom_in", arguments={"bbox_2d": [0, 0, 0.5, 0.5]})
-    seen = pictures((640, 480))
-    call = dialect.write_call(first, seen)
-    parsed = dialect.parse(f"<think>{call}</think> " + dialect.answer_format.write("7"), seen)
+    known = pictures((640, 480))
+    call = dialect.write_call(first, known)
+    parsed = dialect.parse(f"<think>{call}</think> " + dialect.answer_format.write("7"), known)
     assert (parsed.answer, parsed.calls, parsed.parts[0]) == ("7", [], Thought(thought=call))
-    several = rejection(dialect.parse(f"<think>So.</think> {call} {call}", seen))
+    several = rejection(dialect.parse(f"<think>So.</think> {call} {call}", known))
     assert several.kind is CallErrorKind.SEVERAL_CALLS
 
 
@@ -567,10 +569,10 @@ def test_the_tool_text_of_qwen3_vl_equals_the_output_of_its_template():
     question = Question(id="1", text="Which?", media=(MediaItem(kind="video", path="a.mp4"),))
     first, crop = pictures((640, 480), (320, 320))
     call = ToolCall(name="zoom_in", arguments={"bbox_2d": [0, 0, 0.5, 0.5], "target_image": 1})
-    said = QWEN3.write_turn("I look.", call, [first], about="the sign")
-    seen = Observation(text="", pictures=(crop,))
-    ours = QWEN3.messages(question, [first], [Turn(text=said, observations=(seen,))], str)
-    function = json.loads(said.partition("<tool_call>")[2].partition("</tool_call>")[0])
+    text = QWEN3.write_turn("I look.", call, [first], about="the sign")
+    observation = Observation(text="", pictures=(crop,))
+    ours = QWEN3.messages(question, [first], [Turn(text=text, observations=(observation,))], str)
+    function = json.loads(text.partition("<tool_call>")[2].partition("</tool_call>")[0])
     native = [
         ours[1],
         {"role": "assistant", "content": "I look.", "tool_calls": [{"function": function}]},
@@ -581,15 +583,15 @@ def test_the_tool_text_of_qwen3_vl_equals_the_output_of_its_template():
 
 def rendered(messages: list[dict], *, without: str = "", images: int = 9) -> str:
     """Render messages like a template that omits a role, or pictures after the first `images`."""
-    told = []
+    rendered_parts = []
     for message in messages:
         for part in message["content"] if message["role"] != without else ():
             if part["type"] == "text":
-                told.append(part["text"])
+                rendered_parts.append(part["text"])
             elif images:
                 images -= 1
-                told.append("<image>")
-    return "\n".join(told)
+                rendered_parts.append("<image>")
+    return "\n".join(rendered_parts)
 
 
 @every
@@ -667,8 +669,8 @@ def test_an_unregistered_dialect_conforms():
 @pytest.mark.slow
 def test_the_page_contains_the_table_of_all_dialects():
     page = (Path(__file__).parents[1] / "docs" / "dialects.md").read_text(encoding="utf-8")
-    told = "python -m pixel_reasoner.dialects.conformance docs/dialects.md writes it"
-    assert insert_table(page, boxes=2000) == page, told  # with 100,000 boxes it takes half a minute
+    fix = "python -m pixel_reasoner.dialects.conformance docs/dialects.md writes it"
+    assert insert_table(page, boxes=2000) == page, fix  # with 100,000 boxes it takes half a minute
 
 
 # --- answers ---

@@ -34,9 +34,9 @@ def text(*names: str) -> str:
 
 @pytest.mark.parametrize("command", [name for name, _ in all_commands()])
 def test_every_command_is_documented(command):
-    shown = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
-    shown += text("Makefile", "runs/tiny.sh", "CHANGELOG.md")
-    assert re.search(rf"(pixel-reasoner|\$tool) {command}\b", shown)
+    documented = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+    documented += text("Makefile", "runs/tiny.sh", "CHANGELOG.md")
+    assert re.search(rf"(pixel-reasoner|\$tool) {command}\b", documented)
 
 
 def explained(page: str) -> set[str]:
@@ -109,10 +109,10 @@ def test_every_export_is_in_the_reference():
     stub = text("src/pixel_reasoner/__init__.pyi")
     exports = re.findall(r"(\w+) as \1", stub)
     pages = text("docs/reference/python.md", "docs/reference/formats.md")
-    shown = set(re.findall(r"^::: [\w.]+\.(\w+)$", pages, re.M))
+    documented = set(re.findall(r"^::: [\w.]+\.(\w+)$", pages, re.M))
     for members in re.findall(r"members: \[([^\]]+)\]", pages):
-        shown.update(members.split(", "))
-    assert [name for name in exports if name not in shown] == []
+        documented.update(members.split(", "))
+    assert [name for name in exports if name not in documented] == []
 
 
 def test_every_page_is_in_the_navigation_once():

@@ -124,12 +124,12 @@ PARAMS = [
 
 
 def test_different_sampling_parameters_in_one_batch_do_not_change_ids(model, questions):
-    told = [*prompts(model, questions[:2]), *text_prompts(3)]
+    inputs = [*prompts(model, questions[:2]), *text_prompts(3)]
 
     def requests() -> list[Sequence]:
         return [
             Sequence(list(ids), images, 20, sampling=params)
-            for ids, images in told
+            for ids, images in inputs
             for params in PARAMS
         ]
 
@@ -165,10 +165,10 @@ def bytes_of(model, num_tokens: int) -> int:
 
 
 def test_the_least_recently_used_sequence_is_evicted_above_the_limit(model):
-    told = [(list(range(20 + 100 * n, 60 + 100 * n)), ()) for n in range(4)]
+    inputs = [(list(range(20 + 100 * n, 60 + 100 * n)), ()) for n in range(4)]
     size = bytes_of(model, 40 + 7)  # the last generated id is not in the cache
     engine = engine_of(model, max_cache_bytes=2 * size)
-    first, second, third, fourth = sequences_of(told, 8)
+    first, second, third, fourth = sequences_of(inputs, 8)
     for one in (first, second):
         engine.add_request(one)
         finish(engine)
@@ -186,8 +186,8 @@ def test_the_least_recently_used_sequence_is_evicted_above_the_limit(model):
 
 
 def test_running_sequences_are_never_evicted_and_nothing_is_retained_without_room(model, questions):
-    told = [*prompts(model, questions), *text_prompts(6)]
-    expected, sequences = sequences_of(told), sequences_of(told)
+    inputs = [*prompts(model, questions), *text_prompts(6)]
+    expected, sequences = sequences_of(inputs), sequences_of(inputs)
     engine_of(model).run(expected)
     engine = engine_of(model, max_cache_bytes=0)
     for n, one in enumerate(sequences):
@@ -201,9 +201,9 @@ def test_running_sequences_are_never_evicted_and_nothing_is_retained_without_roo
 
 
 def test_a_shared_prefix_of_an_evicted_sequence_is_prefilled_again(model, questions):
-    (told,) = prompts(model, questions[:1])
+    (inputs,) = prompts(model, questions[:1])
     engine = engine_of(model, max_cache_bytes=0)
-    (first,), (second,) = sequences_of([told]), sequences_of([told])
+    (first,), (second,) = sequences_of([inputs]), sequences_of([inputs])
     engine.run([first])
     assert engine.num_reusable_tokens(second) == 0
     engine.run([second])

@@ -62,7 +62,7 @@ def overviews(kind: str, count: int) -> tuple[Picture, ...]:
 
 def trace(
     answer: str | None,
-    *seen: Observation,
+    *observations: Observation,
     name: str = "1",
     needs_look: bool | None = None,
     evidence: Evidence | None = None,
@@ -75,7 +75,7 @@ def trace(
             id=name, text="?", media=(), answer=("red",), needs_look=needs_look, evidence=evidence
         ),
         pictures=overviews(kind, 4),
-        turns=tuple(Turn(text="", observations=(observation,)) for observation in seen),
+        turns=tuple(Turn(text="", observations=(observation,)) for observation in observations),
         stop=StopReason.NO_ANSWER if answer is None else StopReason.ANSWERED,
         answer=answer,
         seconds=seconds,
@@ -91,22 +91,22 @@ def failed(name: str) -> Trace:
 def test_metrics_equal_values_computed_by_hand():
     here = Evidence(boxes=(Box(0.25, 0.25, 0.5, 0.5),))
     hit, missed = crop(0.25, 0.25, 0.5, 0.5), crop(0.5, 0.5, 1, 1)
-    look, overview = {"needs_look": True, "evidence": here}, {"needs_look": False}
+    needs_operation, overview = {"needs_look": True, "evidence": here}, {"needs_look": False}
     traces = [
-        trace("red", hit, **look, seconds=1),
-        trace("red", REFUSED, hit, **look, seconds=2),
-        trace("blue", missed, missed, **look, seconds=3),
-        trace(None, REFUSED, REFUSED, **look, seconds=4),
+        trace("red", hit, **needs_operation, seconds=1),
+        trace("red", REFUSED, hit, **needs_operation, seconds=2),
+        trace("blue", missed, missed, **needs_operation, seconds=3),
+        trace(None, REFUSED, REFUSED, **needs_operation, seconds=4),
         trace("Red.", **overview, seconds=5),
         trace("blue", missed, **overview, seconds=9),
         failed("lost"),
     ]
-    told = summarize(traces)
+    metrics = summarize(traces)
     # One picture, so one cluster: the widest interval.
-    assert told.pop("accuracy_interval") == told.pop("score_interval") == [0.0, 1.0]
-    assert (told.pop("score"), told.pop("mean_iou")) == (told["accuracy"], 0.5)
-    assert told.pop("new_tokens_per_question") is None  # scripted turns have no tokens
-    for group in told["by_category"].values():
+    assert metrics.pop("accuracy_interval") == metrics.pop("score_interval") == [0.0, 1.0]
+    assert (metrics.pop("score"), metrics.pop("mean_iou")) == (metrics["accuracy"], 0.5)
+    assert metrics.pop("new_tokens_per_question") is None  # scripted turns have no tokens
+    for group in metrics["by_category"].values():
         more = (
             "accuracy_interval",
             "score",
@@ -115,7 +115,7 @@ def test_metrics_equal_values_computed_by_hand():
             "new_tokens_per_question",
         )
         assert all(group.pop(name, "missing") != "missing" for name in more)
-    assert told == {
+    assert metrics == {
         "count": 6,
         "accuracy": 0.5,
         "rapr": 0.6667,
@@ -172,7 +172,7 @@ FAR = Box(0.75, 0.75, 1, 1)
 
 
 @pytest.mark.parametrize(
-    ("boxes", "seen", "hit"),
+    ("boxes", "observations", "hit"),
     [
         ((BOX,), [crop(*BOX)], True),
         ((BOX,), [crop(*WHOLE)], True),
@@ -187,8 +187,8 @@ FAR = Box(0.75, 0.75, 1, 1)
         ((BOX,), [crop(*BOX, medium=1)], False),  # of another picture
     ],
 )
-def test_evidence_is_hit_when_half_of_each_box_is_inside_one_crop(boxes, seen, hit):
-    assert evidence_hit(trace("red", *seen, evidence=Evidence(boxes=boxes))) is hit
+def test_evidence_is_hit_when_half_of_each_box_is_inside_one_crop(boxes, observations, hit):
+    assert evidence_hit(trace("red", *observations, evidence=Evidence(boxes=boxes))) is hit
 
 
 def test_boxes_on_the_second_picture_are_hit_there():
@@ -199,7 +199,7 @@ def test_boxes_on_the_second_picture_are_hit_there():
 
 
 @pytest.mark.parametrize(
-    ("seen", "hit"),
+    ("observations", "hit"),
     [
         ([frames(2, 3)], True),
         ([frames(1, 2, 3, 4)], True),
@@ -210,8 +210,8 @@ def test_boxes_on_the_second_picture_are_hit_there():
         ([REFUSED], False),
     ],
 )
-def test_evidence_frames_are_hit_when_each_was_selected(seen, hit):
-    asked = trace("red", *seen, evidence=Evidence(frames=(2, 3)), kind="video")
+def test_evidence_frames_are_hit_when_each_was_selected(observations, hit):
+    asked = trace("red", *observations, evidence=Evidence(frames=(2, 3)), kind="video")
     assert evidence_hit(asked) is hit
 
 
@@ -267,10 +267,10 @@ class Killed(ScriptedModel):
 
 
 def test_a_run_writes_traces_settings_and_a_summary(out, scripted):
-    heard = []
-    summary = run(questions(3), scripted(RED), out, on_trace=heard.append)
+    reported = []
+    summary = run(questions(3), scripted(RED), out, on_trace=reported.append)
     assert ids(out) == ["0", "1", "2"]
-    assert [one.question.id for one in heard] == ["0", "1", "2"]
+    assert [one.question.id for one in reported] == ["0", "1", "2"]
     assert json.loads((out / "summary.json").read_text()) == json.loads(json.dumps(summary))
     settings = json.loads((out / "settings.json").read_text())
     assert settings["model"] == {"name": "scripted"}
@@ -284,12 +284,12 @@ def test_a_killed_run_resumes_without_loss_and_without_duplicates(out, scripted)
     assert ids(out) == ["0", "1", "2", "3"]
     cut = (out / "traces.jsonl").read_bytes()
     (out / "traces.jsonl").write_bytes(cut[: -len(lines(out)[-1]) // 2])
-    model, heard = scripted(RED), []
-    summary = run(questions(7), model, out, batch_size=2, on_trace=heard.append)
+    model, reported = scripted(RED), []
+    summary = run(questions(7), model, out, batch_size=2, on_trace=reported.append)
     assert len(model.conversations) == 4
     assert ids(out) == [str(index) for index in range(7)]
-    assert [one.question.id for one in heard][:3] == ["0", "1", "2"]
-    assert (summary["count"], len(heard)) == (7, 7)
+    assert [one.question.id for one in reported][:3] == ["0", "1", "2"]
+    assert (summary["count"], len(reported)) == (7, 7)
 
 
 def test_a_finished_run_generates_nothing_again(out, scripted):
@@ -416,10 +416,10 @@ def test_a_folder_can_be_moved_with_its_media(out, tmp_path, scripted):
 
 def test_media_of_every_reported_trace_can_be_opened(out, scripted):
     run(questions(2), scripted(RED), out)
-    heard = []
-    run(questions(3), scripted(RED), out, on_trace=heard.append)
-    assert [MediaContext.of_trace(one).view(1).size for one in heard] == [
-        heard[0].pictures[0].seen_px
+    reported = []
+    run(questions(3), scripted(RED), out, on_trace=reported.append)
+    assert [MediaContext.of_trace(one).view(1).size for one in reported] == [
+        reported[0].pictures[0].seen_px
     ] * 3
 
 

@@ -63,7 +63,7 @@ def test_every_kind_of_trace_passes_the_check_in_every_dialect(questions, family
 
 
 def crops(trace):
-    return [picture.box for seen in trace.executed for picture in seen.pictures]
+    return [picture.box for observation in trace.executed for picture in observation.pictures]
 
 
 @pytest.mark.parametrize(("kind", "times"), [(Kind.WRONG_ONCE, 1), (Kind.WRONG_TWICE, 2)])
@@ -166,9 +166,9 @@ def test_several_evidence_boxes_are_cropped_in_order(questions):
     for kind in PICTURE_KINDS:
         trace = write(question, kind)
         assert not list(problems_of(trace))
-        said = " ".join(turn.text for turn in trace.turns)
-        assert said.lower().count("the one carries a") == 1
-        assert said.index("carries A") < said.index("carries B")
+        text = " ".join(turn.text for turn in trace.turns)
+        assert text.lower().count("the one carries a") == 1
+        assert text.index("carries A") < text.index("carries B")
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -177,18 +177,18 @@ def test_the_thought_before_a_zoom_states_the_place_of_the_evidence(questions, f
         if not question.needs_look or family == "video":
             continue
         trace = write(question, Kind.SINGLE)
-        looks = [turn for turn in trace.turns if turn.call]
-        assert len(looks) == len(question.evidence.boxes)
+        calls = [turn for turn in trace.turns if turn.call]
+        assert len(calls) == len(question.evidence.boxes)
         for turn, box, subject in zip(
-            looks, question.evidence.boxes, question.evidence.subjects, strict=True
+            calls, question.evidence.boxes, question.evidence.subjects, strict=True
         ):
             assert f"{subject} in the {place_of(box)}".lower() in turn.text.lower()
 
 
 @given(st.floats(0.0, 0.9), st.floats(0.0, 0.9))
 def test_crops_of_evidence_of_equal_size_have_equal_size(x, y):
-    look = zoom_box(Box(x, y, x + 0.1, y + 0.1), ExpertConfig(COMPACT, BUDGETS, 0.0, 0.18))
-    assert (look.x2 - look.x1, look.y2 - look.y1) == pytest.approx((0.18, 0.18))
+    crop = zoom_box(Box(x, y, x + 0.1, y + 0.1), ExpertConfig(COMPACT, BUDGETS, 0.0, 0.18))
+    assert (crop.x2 - crop.x1, crop.y2 - crop.y1) == pytest.approx((0.18, 0.18))
 
 
 def test_equal_seeds_give_equal_bytes_for_any_media_context(questions):

@@ -73,8 +73,8 @@ def test_an_invalid_row_is_dropped_with_its_reason_and_others_are_imported(
 ):
     _, out = exported
     rows = json.loads((out / "data.json").read_text())
-    looks = [row for row in rows if len(row["message_list"]) > 3]
-    bad = json.loads(json.dumps(looks[0]))
+    with_calls = [row for row in rows if len(row["message_list"]) > 3]
+    bad = json.loads(json.dumps(with_calls[0]))
     messages = bad["message_list"]
     if damage == "box":
         messages[2]["content"][0]["text"] = (

@@ -213,9 +213,9 @@ def test_a_question_without_an_answer_is_not_graded():
 
 
 def test_a_trace_is_graded_by_its_answer():
-    told = Trace(question=question(TEXT, "red"), stop=StopReason.ANSWERED, answer="red")
+    trace = Trace(question=question(TEXT, "red"), stop=StopReason.ANSWERED, answer="red")
     silent = Trace(question=question(TEXT, "red"), stop=StopReason.MAX_TURNS)
-    assert grade_trace(told) == (Outcome.CORRECT, 1.0)
+    assert grade_trace(trace) == (Outcome.CORRECT, 1.0)
     assert grade_trace(silent) == (Outcome.UNPARSED, 0.0)
 
 

@@ -56,10 +56,10 @@ def test_only_names_with_an_owner_are_requested_from_the_hub(name):
 def test_the_error_without_network_states_repository_size_and_command(offline):
     with pytest.raises(ModelError) as raised:
         local_model(NAME)
-    told = str(raised.value)
-    assert "\n" not in told
+    message = str(raised.value)
+    assert "\n" not in message
     for part in (NAME, "16.6 GB", f"hf download {NAME} --local-dir DIR", str(offline)):
-        assert part in told
+        assert part in message
     with pytest.raises(InputError, match=r"hf download --repo-type dataset a/b .* --data DIR"):
         local_dataset("a/b")
 

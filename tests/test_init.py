@@ -27,11 +27,11 @@ def test_a_run_template_is_valid_with_and_without_commented_keys(run, tmp_path, 
     kind.read(path)
     text = path.read_text()
     assert text.count("# ") > 15
-    shown = [
+    lines = [
         line[2:] if line.startswith("# ") and " = " in line else line for line in text.splitlines()
     ]
     path.write_text(
-        "\n".join(shown)
+        "\n".join(lines)
         .replace("eval_traces = []", 'eval_traces = ["a"]')
         .replace("ask_every = 0", "ask_every = 1")
         .replace("ask_count = 0", "ask_count = 1")

@@ -49,8 +49,8 @@ def test_a_signal_ends_a_command_and_its_workers_with_one_line(number, tmp_path)
     command = [*SYNTH, str(tmp_path), "--workers", "2"]
     process = started(command, tmp_path / "traces.jsonl.part")
     os.killpg(process.pid, number)  # as a terminal does
-    _, told = process.communicate(timeout=60)
-    lines = [line for line in told.splitlines() if line and not line.startswith("traces ")]
+    _, errors = process.communicate(timeout=60)
+    lines = [line for line in errors.splitlines() if line and not line.startswith("traces ")]
     assert lines == ["stopped; finished work is kept, run the same command to continue"]
     assert process.returncode == 128 + number
     deadline = time.monotonic() + 30

@@ -128,17 +128,21 @@ def tiny() -> LocalModel:
 @pytest.fixture
 def warnings():
     """Collect logged warnings."""
-    heard = []
-    handler = logger.add(lambda message: heard.append(message.record["message"]), level="WARNING")
-    yield heard
+    messages = []
+    handler = logger.add(
+        lambda message: messages.append(message.record["message"]), level="WARNING"
+    )
+    yield messages
     logger.remove(handler)
 
 
 def run(folder: Path, task: str, **model_args: object) -> dict:
-    told = ",".join(f"{name}={value}" for name, value in {"device": "cpu", **model_args}.items())
+    arguments = ",".join(
+        f"{name}={value}" for name, value in {"device": "cpu", **model_args}.items()
+    )
     results = simple_evaluate(
         model="pixel_reasoner",
-        model_args=told,
+        model_args=arguments,
         tasks=[task],
         batch_size=1,
         task_manager=TaskManager("ERROR", include_path=str(folder)),
@@ -189,12 +193,12 @@ def test_a_broken_picture_does_not_stop_the_run(questions, tmp_path, warnings):
     found = run(folder, "pixelworld", batch_size=4, traces=file)
     assert [number for number, answer in enumerate(found["answers"]) if not answer] == [2]
     assert found["right"][2] == 0
-    (told,) = (heard for heard in warnings if "failed and have empty answers" in heard)
-    assert told.startswith("1 of 6 rows")
-    assert "pixelworld/test/2: " in told
+    (warning,) = (heard for heard in warnings if "failed and have empty answers" in heard)
+    assert warning.startswith("1 of 6 rows")
+    assert "pixelworld/test/2: " in warning
     (failed,) = (trace for trace in load_traces(file) if trace.stop is StopReason.FAILED)
     assert failed.question.text == questions[2].text
-    assert failed.error in told
+    assert failed.error in warning
 
 
 def test_clips_are_used_without_a_copy(tiny, tmp_path):
@@ -253,8 +257,8 @@ def test_examples_in_the_adapter_run():
 # --- single requests ---
 
 
-def model_of(*said: str, docs: list[dict], **options: object) -> PixelReasoner:
-    model = PixelReasoner(model=ScriptedModel(list(said)), **options)
+def model_of(*reply: str, docs: list[dict], **options: object) -> PixelReasoner:
+    model = PixelReasoner(model=ScriptedModel(list(reply)), **options)
     model.task_dict = {"task": {"test": docs}}
     return model
 
@@ -269,15 +273,15 @@ def request(number: int, content: list[dict], role: str = "user", **generation: 
     )
 
 
-def text(said: str) -> dict:
-    return {"type": "text", "text": said}
+def text(reply: str) -> dict:
+    return {"type": "text", "text": reply}
 
 
 CHOICE = "What is it?\nA. rubber\nB. cotton\nC. leather\nAnswer with the letter."
 
 
 @pytest.mark.parametrize(
-    ("said", "told"),
+    ("reply", "expected"),
     [
         (r"A glance at B is not enough. \boxed{(C) leather}", "C"),
         ("Based on the zoomed crop, A is not it. The answer is (C).", "C"),
@@ -286,9 +290,9 @@ CHOICE = "What is it?\nA. rubber\nB. cotton\nC. leather\nAnswer with the letter.
         ("Both are seen.\nI cannot tell.", ""),
     ],
 )
-def test_the_reply_to_a_choice_is_its_letter(said, told, photo):
+def test_the_reply_to_a_choice_is_its_letter(reply, expected, photo):
     asked = request(0, [{"type": "image", "url": Image.open(photo)}, text(CHOICE)])
-    assert model_of(said, docs=[{}]).generate_until([asked]) == [told]
+    assert model_of(reply, docs=[{}]).generate_until([asked]) == [expected]
 
 
 def test_unusable_rows_are_named_and_the_others_are_answered(photo, tmp_path, warnings):
@@ -303,12 +307,12 @@ def test_unusable_rows_are_named_and_the_others_are_answered(photo, tmp_path, wa
     ]
     model = model_of(r"\boxed{red}", docs=[{}] * 5)
     assert model.generate_until(requests) == ["", "", "red", "", "", ""]
-    (told,) = warnings
-    assert told.startswith("5 of 6 rows")
-    assert "task/test/0: expected pictures, videos and text; got audio" in told
-    assert "task/test/1: expected a question; got assistant turns" in told
-    assert "none.png" in told
-    assert "IndexError" in told
+    (warning,) = warnings
+    assert warning.startswith("5 of 6 rows")
+    assert "task/test/0: expected pictures, videos and text; got audio" in warning
+    assert "task/test/1: expected a question; got assistant turns" in warning
+    assert "none.png" in warning
+    assert "IndexError" in warning
 
 
 def test_greedy_repeats_are_generated_once_and_sampled_ones_with_different_seeds(photo, tmp_path):
@@ -318,8 +322,8 @@ def test_greedy_repeats_are_generated_once_and_sampled_ones_with_different_seeds
     model = model_of(r"\boxed{red}", docs=[{}] * 2, traces=str(tmp_path / "traces.jsonl"))
     assert model.generate_until([greedy, greedy, sampled, sampled, sampled]) == ["red"] * 5
     traces = list(load_traces(tmp_path / "traces.jsonl"))
-    told = [(t.question.id[-1], t.sample, t.settings.sampling.temperature) for t in traces]
-    assert told == [("0", 0, 0.0), ("1", 0, 0.7), ("1", 1, 0.7), ("1", 2, 0.7)]
+    samples = [(t.question.id[-1], t.sample, t.settings.sampling.temperature) for t in traces]
+    assert samples == [("0", 0, 0.0), ("1", 0, 0.7), ("1", 1, 0.7), ("1", 2, 0.7)]
     assert [t.settings.sampling.seed for t in traces] == [0, 0, 1, 2]
 
 
@@ -374,8 +378,8 @@ def test_pictures_in_memory_leave_no_files(photo, monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("kind", ["loglikelihood", "generate_until_multi_round"])
 def test_other_kinds_of_tasks_are_refused_with_a_fix(kind):
-    told = {"task": "mmlu", "doc_id": 0, "repeats": 1}
-    asked = Instance(request_type=kind, arguments=(), idx=0, metadata=told)
+    metadata = {"task": "mmlu", "doc_id": 0, "repeats": 1}
+    asked = Instance(request_type=kind, arguments=(), idx=0, metadata=metadata)
     with pytest.raises(UsageError, match=rf"got {kind} \(mmlu\)\. Fix: use a variant"):
         getattr(model_of("", docs=[]), kind)([asked])
 
@@ -391,7 +395,7 @@ def test_a_task_given_as_a_file_is_refused_with_a_fix(questions, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("told", "complaint"),
+    ("model_args", "complaint"),
     [
         ("operation=true", r"Fix: write operations=\.\.\."),
         ("pretrained=tiny", r"got pretrained\. Fix: write model=\.\.\."),
@@ -403,6 +407,6 @@ def test_a_task_given_as_a_file_is_refused_with_a_fix(questions, tmp_path):
         ("model=2026", "got '2026', which is no folder"),
     ],
 )
-def test_invalid_model_args_are_named_in_the_error(told, complaint):
+def test_invalid_model_args_are_named_in_the_error(model_args, complaint):
     with pytest.raises((UsageError, ModelError), match=complaint):
-        PixelReasoner.create_from_arg_string(told, {"batch_size": 1, "device": None})
+        PixelReasoner.create_from_arg_string(model_args, {"batch_size": 1, "device": None})

@@ -45,9 +45,9 @@ def test_pictures_have_sizes_that_the_image_processor_does_not_change(tmp_path, 
     """A second resize would make the coordinates of the prompt wrong."""
     folder = tmp_path / "model"
     shutil.copytree(BUNDLED_MODELS["tiny"], folder)
-    told = json.loads((folder / "processor_config.json").read_text())
-    told["image_processor"]["size"] = {"shortest_edge": 96 * 96, "longest_edge": 160 * 160}
-    (folder / "processor_config.json").write_text(json.dumps(told))
+    stored = json.loads((folder / "processor_config.json").read_text())
+    stored["image_processor"]["size"] = {"shortest_edge": 96 * 96, "longest_edge": 160 * 160}
+    (folder / "processor_config.json").write_text(json.dumps(stored))
     model = LocalModel(str(folder))
     trace = ask(questions[0], model, RolloutConfig(sampling=SamplingParams(max_new_tokens=64)))
     assert trace.pictures[0].seen_px == (160, 160)
@@ -62,8 +62,8 @@ def test_the_stored_dtype_is_kept_if_the_cpu_supports_it(tmp_path, monkeypatch):
     weights = load_file(folder / "model.safetensors")
     halved = {name: one.bfloat16() for name, one in weights.items()}
     save_file(halved, folder / "model.safetensors", metadata={"format": "pt"})
-    told = json.loads((folder / "config.json").read_text())
-    config = json.dumps(told).replace('"float32"', '"bfloat16"')
+    stored = json.loads((folder / "config.json").read_text())
+    config = json.dumps(stored).replace('"float32"', '"bfloat16"')
     (folder / "config.json").write_text(config)
     for able, kept in ((True, "bfloat16"), (False, "float32")):
         monkeypatch.setattr(local_weights, "has_16_bit_products", lambda able=able: able)
@@ -91,20 +91,22 @@ def test_a_batch_generates_the_tokens_of_single_questions(model, questions):
 
 
 def test_token_ids_decode_to_the_text_and_have_logprobs(model, questions):
-    (said,) = model.generate([conversation(questions[0], model)], SamplingParams(max_new_tokens=64))
-    assert isinstance(said, Completion)
-    assert not said.truncated
-    assert model.tokenizer.decode(list(said.token_ids[:-1])) == said.text
-    assert len(said.token_ids) == len(said.logprobs)
-    assert all(logprob <= 0 for logprob in said.logprobs)
+    (completion,) = model.generate(
+        [conversation(questions[0], model)], SamplingParams(max_new_tokens=64)
+    )
+    assert isinstance(completion, Completion)
+    assert not completion.truncated
+    assert model.tokenizer.decode(list(completion.token_ids[:-1])) == completion.text
+    assert len(completion.token_ids) == len(completion.logprobs)
+    assert all(logprob <= 0 for logprob in completion.logprobs)
 
 
 def test_logprobs_equal_those_of_a_forward_pass(model, questions):
     messages = conversation(questions[0], model)
-    (said,) = model.generate([messages], SamplingParams(max_new_tokens=64))
+    (completion,) = model.generate([messages], SamplingParams(max_new_tokens=64))
     inputs = model.prompt_inputs([messages])
-    ids = torch.cat([inputs["input_ids"], torch.tensor([list(said.token_ids)])], dim=1)
-    more = torch.zeros(1, len(said.token_ids), dtype=torch.long)
+    ids = torch.cat([inputs["input_ids"], torch.tensor([list(completion.token_ids)])], dim=1)
+    more = torch.zeros(1, len(completion.token_ids), dtype=torch.long)
     inputs = {
         **inputs,
         "input_ids": ids,
@@ -112,9 +114,11 @@ def test_logprobs_equal_those_of_a_forward_pass(model, questions):
         "mm_token_type_ids": torch.cat([inputs["mm_token_type_ids"], more], dim=1),
     }
     with torch.no_grad():
-        logits = model.model(**inputs).logits[0, -len(said.token_ids) - 1 : -1]
-    forward = torch.log_softmax(logits, -1).gather(1, torch.tensor(list(said.token_ids))[:, None])
-    assert torch.allclose(forward[:, 0], torch.tensor(list(said.logprobs)), atol=1e-3)
+        logits = model.model(**inputs).logits[0, -len(completion.token_ids) - 1 : -1]
+    forward = torch.log_softmax(logits, -1).gather(
+        1, torch.tensor(list(completion.token_ids))[:, None]
+    )
+    assert torch.allclose(forward[:, 0], torch.tensor(list(completion.logprobs)), atol=1e-3)
 
 
 def test_input_pictures_have_the_size_that_the_trace_records(model, questions):
@@ -127,17 +131,19 @@ def test_input_pictures_have_the_size_that_the_trace_records(model, questions):
 def test_sampling_depends_on_the_seed_and_not_on_the_batch(model, questions):
     hot = SamplingParams(max_new_tokens=24, temperature=1.5, seed=3)
     messages = [conversation(question, model) for question in questions]
-    together = [said.text for said in model.generate(messages, hot)]
+    together = [completion.text for completion in model.generate(messages, hot)]
     alone = [model.generate([one], hot)[0].text for one in messages]
     assert together == alone
     other = model.generate(messages, hot.model_copy(update={"seed": 4}))
-    assert [said.text for said in other] != together
+    assert [completion.text for completion in other] != together
 
 
 def test_a_truncated_turn_is_marked(model, questions):
-    (said,) = model.generate([conversation(questions[0], model)], SamplingParams(max_new_tokens=3))
-    assert said.truncated
-    assert len(said.token_ids) == 3
+    (completion,) = model.generate(
+        [conversation(questions[0], model)], SamplingParams(max_new_tokens=3)
+    )
+    assert completion.truncated
+    assert len(completion.token_ids) == 3
 
 
 def test_a_conversation_that_exceeds_the_context_fails_alone(model, questions):
@@ -151,28 +157,28 @@ def test_a_conversation_that_exceeds_the_context_fails_alone(model, questions):
 
 def test_streamed_text_equals_the_text(model, questions):
     pieces: list[str] = []
-    (said,) = model.generate(
+    (completion,) = model.generate(
         [conversation(questions[0], model)], SamplingParams(max_new_tokens=64), pieces.append
     )
-    assert "".join(pieces) == said.text
+    assert "".join(pieces) == completion.text
     assert len(pieces) > 2
 
 
 def test_settings_identify_weights_and_template(model):
-    told = model.describe()
-    assert told.architecture == "Qwen3VLForConditionalGeneration"
-    assert len(told.weights) == len(told.template) == 16
-    assert Path(told.name).name == "tiny"
+    description = model.describe()
+    assert description.architecture == "Qwen3VLForConditionalGeneration"
+    assert len(description.weights) == len(description.template) == 16
+    assert Path(description.name).name == "tiny"
 
 
 # --- folders without settings ---
 
 
-def foreign(folder: Path, **said: str) -> Path:
+def foreign(folder: Path, **settings: str) -> Path:
     """Copy the bundled model without its settings, like a folder of another family."""
     shutil.copytree(BUNDLED_MODELS["tiny"], folder)
     (folder / "pixel_reasoner.json").unlink()
-    for name, text in said.items():
+    for name, text in settings.items():
         (folder / f"{name}.jinja").write_text(text, encoding="utf-8")
     return folder
 
@@ -211,15 +217,15 @@ def test_settings_in_the_folder_override_detection(tmp_path, name, settings, dia
 @pytest.mark.parametrize("old", [False, True], ids=["size", "min_pixels"])
 def test_written_budgets_give_sizes_that_the_image_processor_does_not_change(tmp_path, old):
     folder = foreign(tmp_path / "mine")
-    told = json.loads((folder / "processor_config.json").read_text())
-    ours = told["image_processor"]
+    stored = json.loads((folder / "processor_config.json").read_text())
+    ours = stored["image_processor"]
     ours["size"] = {"shortest_edge": 65_536, "longest_edge": 1_048_576}
     if old:
         ours |= {"min_pixels": 65_536, "max_pixels": 1_048_576}
         ours["size"] = {"shortest_edge": 28, "longest_edge": 28}
         (folder / "preprocessor_config.json").write_text(json.dumps(ours))
-        del told["image_processor"]
-    (folder / "processor_config.json").write_text(json.dumps(told))
+        del stored["image_processor"]
+    (folder / "processor_config.json").write_text(json.dumps(stored))
     budgets = folder_settings(folder).budgets
     assert budgets == get_dialect("qwen3_vl").budgets.within(65_536, 1_048_576)
     assert LocalModel(str(folder)).budgets == budgets
@@ -230,8 +236,8 @@ def test_a_chat_template_in_any_of_its_files_is_used_for_detection(tmp_path):
     assert folder_settings(folder).dialect == "mini_o3"
     (folder / "chat_template.jinja").unlink()
     assert folder_settings(folder).dialect == "qwen2_5_vl"
-    told = json.dumps({"chat_template": "crop_image_normalized"})
-    (folder / "tokenizer_config.json").write_text(told, encoding="utf-8")
+    stored = json.dumps({"chat_template": "crop_image_normalized"})
+    (folder / "tokenizer_config.json").write_text(stored, encoding="utf-8")
     assert folder_settings(folder).dialect == "pixel_reasoner"
 
 

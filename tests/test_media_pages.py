@@ -55,10 +55,10 @@ def question(path, page: int | None = None) -> Question:
 @pytest.mark.parametrize("hot", [None, 65_535])
 def test_dark_grey_of_16_bits_is_stretched_to_black_and_white(tmp_path, suffix, hot):
     path = grey(tmp_path / f"a.{suffix}", 500, 4000, hot)
-    shown = np.asarray(open_image(path, LIMITS))[..., 0]
-    assert shown[0, 1] == 0
-    assert shown[-1, -1] == 255
-    assert abs(int(np.median(shown)) - 127) <= 1
+    values = np.asarray(open_image(path, LIMITS))[..., 0]
+    assert values[0, 1] == 0
+    assert values[-1, -1] == 255
+    assert abs(int(np.median(values)) - 127) <= 1
     (note,) = picture_header(path, LIMITS).notes
     assert note.startswith(f"a.{suffix}: greyscale values 50")
     assert "are stretched to black to white" in note
@@ -115,7 +115,7 @@ def test_the_error_of_a_missing_page_states_the_number_of_pages(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "page", "said"),
+    ("name", "page", "note_start"),
     [
         ("a.tif", None, "a.tif: page 1 of 3 is used; choose one with --page"),
         ("a.tif", 1, None),
@@ -123,13 +123,13 @@ def test_the_error_of_a_missing_page_states_the_number_of_pages(tmp_path):
         ("a.webp", None, "a.webp: an animation, of which the first frame is used"),
     ],
 )
-def test_omitted_pages_and_frames_are_recorded_in_the_trace(tmp_path, name, page, said):
+def test_omitted_pages_and_frames_are_recorded_in_the_trace(tmp_path, name, page, note_start):
     path = pages(tmp_path / name)
     trace = ask(question(path, page), ScriptedModel([r"\boxed{red}"]))
-    assert len(trace.notes) == (said is not None)
-    assert all(note.startswith(said) for note in trace.notes)
+    assert len(trace.notes) == (note_start is not None)
+    assert all(note.startswith(note_start) for note in trace.notes)
     assert Trace.from_line(trace.to_line()) == trace
-    assert ('"notes"' in trace.to_line()) == (said is not None)
+    assert ('"notes"' in trace.to_line()) == (note_start is not None)
     page = tmp_path / "trace.html"
     write_report([trace], page)
     assert all(escape(note) in page.read_text() for note in trace.notes)

@@ -64,9 +64,9 @@ def test_a_cell_of_a_csv_table_is_empty_or_one_number(tmp_path):
     for row in rows:
         assert len(row) == len(header)
         assert all(not cell or float(cell) >= 0 for cell in row[1:])
-    shown = table(summary)[1]
+    cells = table(summary)[1]
     low, high = number_table(summary)[1][3:5]
-    assert shown[3] == f"{low:.3f}–{high:.3f}"
+    assert cells[3] == f"{low:.3f}–{high:.3f}"
 
 
 # --- model card ---
@@ -104,10 +104,10 @@ def test_training_prints_one_progress_line(capsys):
     )
     show_one_progress_line(trainer)
     assert kinds == [ProgressBarCallback]
-    shown: list[dict] = []
+    postfixes: list[dict] = []
     bar = ProgressBarCallback()
-    bar.training_bar = SimpleNamespace(set_postfix=shown.append)
+    bar.training_bar = SimpleNamespace(set_postfix=postfixes.append)
     state = SimpleNamespace(is_world_process_zero=True)
     bar.on_log(None, state, None, {"loss": 1.5, "grad_norm": 3.0, "mean_token_accuracy": 0.25})
-    assert shown == [{"loss": "1.50", "token accuracy": "0.25"}]
+    assert postfixes == [{"loss": "1.50", "token accuracy": "0.25"}]
     assert capsys.readouterr().out == ""

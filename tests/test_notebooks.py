@@ -49,8 +49,8 @@ def test_a_notebook_runs(path, tmp_path, monkeypatch):
             code = "".join(cell["source"])
             for size, small in TOY.get(path.stem, {}).items():
                 code = code.replace(size, small)
-            shown = run_cell(code, names, f"{path.name}, cell {number}")
-            if html := getattr(shown, "_repr_html_", None):
+            value = run_cell(code, names, f"{path.name}, cell {number}")
+            if html := getattr(value, "_repr_html_", None):
                 assert "<" in html()
 
 

@@ -65,9 +65,9 @@ def select(context: MediaContext, **arguments):
 
 
 def test_zoom_in_returns_the_region_as_a_new_picture(context):
-    seen = zoom(context, bbox_2d=[0.25, 0.5, 0.75, 1], target_image=1.0)
-    assert (seen.error, seen.text) == (None, "")
-    [picture] = seen.pictures
+    observation = zoom(context, bbox_2d=[0.25, 0.5, 0.75, 1], target_image=1.0)
+    assert (observation.error, observation.text) == (None, "")
+    [picture] = observation.pictures
     assert (picture.box, picture.parent) == (Box(0.25, 0.5, 0.75, 1), 1)
     assert picture == context.pictures[-1]
 
@@ -83,9 +83,9 @@ def test_zoom_in_accepts_a_frame_of_a_video(clip):
 
 
 def test_select_frames_returns_frames_in_the_requested_order(clip):
-    seen = select(clip, target_frames=[7, 2.0])
-    assert seen.error is None
-    assert [picture.frame for picture in seen.pictures] == [7, 2]
+    observation = select(clip, target_frames=[7, 2.0])
+    assert observation.error is None
+    assert [picture.frame for picture in observation.pictures] == [7, 2]
 
 
 @given(st.lists(st.sampled_from([0, 1, 0.5, 0.25, -1, 2, math.nan, math.inf]), max_size=5))
@@ -94,9 +94,9 @@ def test_zoom_in_accepts_exactly_the_valid_boxes(context, numbers):
         expected, refusal = Box.of(numbers), None
     except BoxError:
         expected, refusal = None, CallErrorKind.BAD_BOX
-    seen = zoom(context, bbox_2d=numbers)
-    assert seen.error == refusal
-    assert [picture.box for picture in seen.pictures] == ([expected] if expected else [])
+    observation = zoom(context, bbox_2d=numbers)
+    assert observation.error == refusal
+    assert [picture.box for picture in observation.pictures] == ([expected] if expected else [])
 
 
 # --- rejected calls ---
@@ -132,9 +132,9 @@ def test_zoom_in_accepts_exactly_the_valid_boxes(context, numbers):
 )  # fmt: skip
 def test_the_error_of_a_wrong_zoom_states_the_allowed_values(context, arguments, refusal, text):
     before = len(context)
-    seen = zoom(context, **arguments)
-    assert (seen.error, seen.pictures, len(context)) == (refusal, (), before)
-    assert text in seen.text
+    observation = zoom(context, **arguments)
+    assert (observation.error, observation.pictures, len(context)) == (refusal, (), before)
+    assert text in observation.text
 
 
 @pytest.mark.parametrize(
@@ -155,9 +155,9 @@ def test_the_error_of_a_wrong_zoom_states_the_allowed_values(context, arguments,
     ],
 )
 def test_the_error_of_wrong_frames_states_the_allowed_values(clip, frames, refusal, text):
-    seen = select(clip, target_frames=frames)
-    assert (seen.error, seen.pictures) == (refusal, ())
-    assert text in seen.text
+    observation = select(clip, target_frames=frames)
+    assert (observation.error, observation.pictures) == (refusal, ())
+    assert text in observation.text
 
 
 def test_frame_selection_without_a_video_is_an_error(context):
@@ -165,9 +165,9 @@ def test_frame_selection_without_a_video_is_an_error(context):
 
 
 def test_the_error_of_an_unknown_operation_lists_the_known_ones(context):
-    seen = default_operations().run(ToolCall(name="rotate", arguments={}), context)
-    assert seen.error == CallErrorKind.UNKNOWN_OPERATION
-    assert seen.text == "there is no operation 'rotate'; use zoom_in or select_frames"
+    observation = default_operations().run(ToolCall(name="rotate", arguments={}), context)
+    assert observation.error == CallErrorKind.UNKNOWN_OPERATION
+    assert observation.text == "there is no operation 'rotate'; use zoom_in or select_frames"
 
 
 def test_a_region_of_minimum_size_is_cropped_and_a_zoom_into_it_is_rejected(context):
@@ -195,10 +195,10 @@ names = st.sampled_from(["bbox_2d", "target_image", "target_frames", "context", 
     st.dictionaries(names, json_values, max_size=4),
 )
 def test_no_json_makes_an_operation_raise(clip, name, arguments):
-    seen = default_operations().run(ToolCall(name=name, arguments=arguments), clip)
-    assert (seen.error is None) == bool(seen.pictures)
-    assert bool(seen.text) == (seen.error is not None)
-    assert len(seen.text) < 300
+    observation = default_operations().run(ToolCall(name=name, arguments=arguments), clip)
+    assert (observation.error is None) == bool(observation.pictures)
+    assert bool(observation.text) == (observation.error is not None)
+    assert len(observation.text) < 300
 
 
 def test_deep_nesting_is_rejected(context):
@@ -229,9 +229,9 @@ def spec_of(run, **fields) -> OperationSpec:
 def test_an_exception_is_an_observation_without_pictures(context, caplog):
     before = list(context.pictures)
     failing = OperationSet((spec_of(_zoom_and_fail),))
-    seen = failing.run(ToolCall(name="_zoom_and_fail", arguments={}), context)
-    assert seen.error is CallErrorKind.OPERATION_FAILED
-    assert seen.text == "_zoom_and_fail failed (ZeroDivisionError); try another call"
+    observation = failing.run(ToolCall(name="_zoom_and_fail", arguments={}), context)
+    assert observation.error is CallErrorKind.OPERATION_FAILED
+    assert observation.text == "_zoom_and_fail failed (ZeroDivisionError); try another call"
     assert context.pictures == before
     assert "a mistake of the operation" in caplog.text, "the traceback is logged"
 
@@ -257,9 +257,9 @@ def test_more_results_than_declared_are_an_error_of_the_operation(context):
 
 def test_a_call_of_an_operation_outside_the_set_is_rejected(context):
     alone = OperationSet.of(["select_frames"])
-    seen = alone.run(ToolCall(name="zoom_in", arguments={"bbox_2d": [0, 0, 1, 1]}), context)
-    assert seen.error is CallErrorKind.UNKNOWN_OPERATION
-    assert seen.text == "there is no operation 'zoom_in'; use select_frames"
+    observation = alone.run(ToolCall(name="zoom_in", arguments={"bbox_2d": [0, 0, 1, 1]}), context)
+    assert observation.error is CallErrorKind.UNKNOWN_OPERATION
+    assert observation.text == "there is no operation 'zoom_in'; use select_frames"
 
 
 def test_the_error_of_an_unknown_operation_in_a_set_names_the_nearest():

@@ -118,11 +118,11 @@ def test_every_filter_value_shows_its_stated_number_of_traces(browser, folder, n
         total = len(cards(page))
         tried = page.evaluate(TRY_ALL_FILTERS)
         assert len(tried) == (5 if name == "traces" else 6)
-        for (title, count, said), *values in tried:
-            assert (title, count, said) == ("any", total, f"{total} of {total} shown")
-            for title, count, said in values:
+        for (title, count, label), *values in tried:
+            assert (title, count, label) == ("any", total, f"{total} of {total} shown")
+            for title, count, label in values:
                 assert f"({count})" in title
-                assert said == f"{count} of {total} shown"
+                assert label == f"{count} of {total} shown"
         assert len(cards(page)) == total
         assert problems == []
 
@@ -145,12 +145,12 @@ def test_filters_and_search_combine_and_the_button_resets_them(browser, folder):
     with open_page(browser, folder / "run.html") as (page, _):
         everything = cards(page)
         page.locator("select[name=operations]").select_option("1")
-        looked = cards(page)
+        filtered = cards(page)
         page.locator("select[name=outcome]").select_option("right")
         both = cards(page)
         page.get_by_role("searchbox").fill("NUMBER 2?")
         (one,) = cards(page)
-        assert set(everything) > set(looked) > set(both) > {one}
+        assert set(everything) > set(filtered) > set(both) > {one}
         page.get_by_role("searchbox").fill("no trace says this")
         assert cards(page) == []
         page.get_by_role("button", name="show all").click()

@@ -31,21 +31,25 @@ ZOOM = 'I look. \n<tool_call>\n{"name": "zoom_in", "arguments": {"bbox_2d": [0.3
 
 @pytest.mark.parametrize("dialect", [*map(DIALECTS.get, DIALECTS)], ids=DIALECTS)
 def test_an_off_target_crop_has_equal_size_and_contains_no_evidence(dialect):
-    look = Box(0.35, 0.35, 0.55, 0.55)
+    crop = Box(0.35, 0.35, 0.55, 0.55)
     seen_px = (640, 480)
     shown = [Picture(number=1, medium=0, source_px=seen_px, seen_px=seen_px)]
     written = dialect.write_call(
-        ToolCall(name="zoom_in", arguments={"bbox_2d": list(look), "target_image": 1}), shown
+        ToolCall(name="zoom_in", arguments={"bbox_2d": list(crop), "target_image": 1}), shown
     )
     for n in range(30):
         asked = question(boxes=(EVIDENCE,)).model_copy(update={"id": str(n)})
         text = perturb_turn(f"I look.\n{written}", asked, dialect, shown)
         assert text.startswith(f"I look.\n{dialect.syntax.open}")
-        seen = Box.of(dialect.parse(text, shown).call.arguments["bbox_2d"])
-        assert seen.intersection(EVIDENCE) == 0
+        off_target = Box.of(dialect.parse(text, shown).call.arguments["bbox_2d"])
+        assert off_target.intersection(EVIDENCE) == 0
         executed = dialect.parse(written, shown).call.arguments["bbox_2d"]
-        clamped = seen.x1 == 0 or seen.y1 == 0 or seen.x2 == 1 or seen.y2 == 1
-        assert clamped or seen.x2 - seen.x1 == pytest.approx(executed[2] - executed[0], abs=0.011)
+        clamped = (
+            off_target.x1 == 0 or off_target.y1 == 0 or off_target.x2 == 1 or off_target.y2 == 1
+        )
+        assert clamped or off_target.x2 - off_target.x1 == pytest.approx(
+            executed[2] - executed[0], abs=0.011
+        )
         assert text == perturb_turn(f"I look.\n{written}", asked, dialect, shown)
 
 

@@ -131,8 +131,8 @@ def test_a_picture_is_encoded_once_per_trace(local, questions, monkeypatch):
         model = remote(server, budgets=local.budgets, policy=PATIENT)
         traces = list(ask_many(questions, model, RolloutConfig(sampling=SHORT)))
         alone = ask(questions[0], model, RolloutConfig(sampling=SHORT))
-    shown = [len(trace.all_pictures) for trace in (*traces, alone)]
-    assert len(encoded) <= sum(shown)
+    num_pictures = [len(trace.all_pictures) for trace in (*traces, alone)]
+    assert len(encoded) <= sum(num_pictures)
     assert any(len(trace.turns) > 1 for trace in traces)
 
 

@@ -409,9 +409,9 @@ def test_streamed_text_is_the_text_of_the_turn(server):
         {"content": "Red."},
     ):
         server.message = lambda asked, fields=fields: fields
-        heard: list[str] = []
-        (turn,) = remote(server).generate([[user("What?")]], SHORT, heard.append)
-        assert "".join(heard) == turn.text
+        streamed: list[str] = []
+        (turn,) = remote(server).generate([[user("What?")]], SHORT, streamed.append)
+        assert "".join(streamed) == turn.text
 
 
 # --- calls as fields of messages ---

@@ -338,15 +338,15 @@ def test_memory_stays_far_below_the_size_of_the_page(traces: dict[str, Trace], t
 
 def test_a_large_source_is_scaled_down(tmp_path: Path):
     trace = picture_trace(draw_scene(tmp_path / "scene.png"))
-    seen, source = alone(trace, tmp_path).all("img")
-    assert (seen["width"], seen["height"]) == ("256", "192")
+    overview, source = alone(trace, tmp_path).all("img")
+    assert (overview["width"], overview["height"]) == ("256", "192")
     assert (source["width"], source["height"]) == ("900", "675")
 
 
 def test_a_very_long_picture_is_shown(tmp_path: Path):
     Image.new("RGB", (40, 17_000), "white").save(tmp_path / "long.png")
-    shown = Picture(number=1, medium=0, source_px=(40, 17_000), seen_px=(32, 8_192))
-    page = alone(picture_trace(tmp_path / "long.png", pictures=(shown,)), tmp_path)
+    picture = Picture(number=1, medium=0, source_px=(40, 17_000), seen_px=(32, 8_192))
+    page = alone(picture_trace(tmp_path / "long.png", pictures=(picture,)), tmp_path)
     assert [image["height"] for image in page.all("img")] == ["4000", "4000"]
 
 

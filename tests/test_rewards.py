@@ -17,15 +17,15 @@ RIGHT_ONLY = RewardConfig(curiosity_for_right_answers_only=True)
 
 # Settings, correct, operations, expected rewards: each line worked out by hand.
 GROUPS = {
-    "nobody looks": (PAPER, [1, 0, 1, 0], [0, 0, 0, 0], [1, 0, 1, 0]),
-    "everybody looks once": (PAPER, [1, 0, 1, 0], [1, 1, 1, 1], [1, 0, 1, 0]),
-    "one of eight looks": (
+    "no operations": (PAPER, [1, 0, 1, 0], [0, 0, 0, 0], [1, 0, 1, 0]),
+    "one operation each": (PAPER, [1, 0, 1, 0], [1, 1, 1, 1], [1, 0, 1, 0]),
+    "one of eight with an operation": (
         PAPER,
         [0, 1, 0, 0, 0, 0, 0, 1],
         [1, 0, 0, 0, 0, 0, 0, 0],
         [0.5 * (0.3 - 0.125), 1, 0, 0, 0, 0, 0, 1],  # 0.0875
     ),
-    "two of eight look, one of them three times": (
+    "two of eight with operations, one of them with three": (
         PAPER,
         [1, 0, 0, 0, 0, 0, 0, 0],
         [1, 3, 0, 0, 0, 0, 0, 0],
@@ -58,7 +58,7 @@ GROUPS = {
         [1, 2, 0, 0, 0, 0, 0, 0],
         [0.025, 0.025 - 0.05, 0, 0, 0, 0, 0, 0],
     ),
-    "released code, nobody looks": (RELEASED, [0, 1], [0, 0], [0, 1]),
+    "released code, no operations": (RELEASED, [0, 1], [0, 0], [0, 1]),
 }
 
 
@@ -153,9 +153,11 @@ DONE = Observation(text="")
 NO = Observation(text="no", error=CallErrorKind.BAD_BOX)
 
 
-def _trace(*seen: Observation, answer: str | None = "red", stop=StopReason.ANSWERED) -> Trace:
+def _trace(
+    *observations: Observation, answer: str | None = "red", stop=StopReason.ANSWERED
+) -> Trace:
     question = Question(id="1", text="?", media=(), answer=("red",))
-    turns = tuple(Turn(text="look", observations=(one,)) for one in seen)
+    turns = tuple(Turn(text="look", observations=(one,)) for one in observations)
     return Trace(question=question, turns=turns, stop=stop, answer=answer)
 
 
@@ -166,11 +168,11 @@ def test_only_executed_operations_count_except_in_the_upstream_code():
 
 
 @pytest.mark.parametrize(
-    ("seen", "paper", "strict"),
+    ("observations", "paper", "strict"),
     [((), 1, 1), ((DONE,), 1, 1), ((NO,), 1, 0), ((NO, DONE), 1, 1), ((DONE, NO), 1, 0)],
 )
-def test_an_unrepaired_tool_error_can_make_an_answer_wrong(seen, paper, strict):
-    trace = _trace(*seen)
+def test_an_unrepaired_tool_error_can_make_an_answer_wrong(observations, paper, strict):
+    trace = _trace(*observations)
     assert rewards.correctness(trace, PAPER) == paper
     assert rewards.correctness(trace, RewardConfig(ignored_refusal_is_wrong=True)) == strict
     assert rewards.correctness(trace, RELEASED) == strict

@@ -75,11 +75,11 @@ class Always:
 
     name, dialect, budgets = "always", "compact", None
 
-    def __init__(self, said: Completion | ContextFull) -> None:
-        self.said = said
+    def __init__(self, completion: Completion | ContextFull) -> None:
+        self.completion = completion
 
     def generate(self, conversations, decoding, on_text=None):
-        return [self.said for _ in conversations]
+        return [self.completion for _ in conversations]
 
     def describe(self):
         return {"name": self.name}
@@ -104,9 +104,9 @@ def test_a_model_zooms_in_gets_the_crop_and_answers(photo, scripted):
     assert trace.turns[0].call.name == "zoom_in"
     [crop] = trace.executed[0].pictures
     assert (crop.number, crop.parent, crop.box) == (2, 1, Box(0.25, 0.25, 0.5, 0.5))
-    overview, seen = images(model.conversations[-1])
+    overview, crop = images(model.conversations[-1])
     assert overview.size == PHOTO_PX
-    assert np.array_equal(seen, Image.open(photo).crop((160, 120, 320, 240)))
+    assert np.array_equal(crop, Image.open(photo).crop((160, 120, 320, 240)))
 
 
 def test_a_zoom_into_a_crop_uses_the_original_pixels(photo, scripted):
@@ -119,11 +119,11 @@ def test_a_zoom_into_a_crop_uses_the_original_pixels(photo, scripted):
 def test_pixels_are_scaled_once_from_the_original_to_the_budget(photo, scripted):
     model = scripted(zoom(0.5, 0.5, 1, 1), RED)
     ask(about(photo), model)
-    seen = images(model.conversations[-1])[-1]
+    crop = images(model.conversations[-1])[-1]
     whole = Image.open(photo)
-    expected = whole.resize(seen.size, Image.Resampling.LANCZOS, box=(320, 240, 640, 480))
-    assert seen.size[0] > 320
-    assert np.array_equal(seen, expected)
+    expected = whole.resize(crop.size, Image.Resampling.LANCZOS, box=(320, 240, 640, 480))
+    assert crop.size[0] > 320
+    assert np.array_equal(crop, expected)
 
 
 def test_frames_of_a_clip_are_selected_and_zoomed_into(clip, scripted):
@@ -131,7 +131,7 @@ def test_frames_of_a_clip_are_selected_and_zoomed_into(clip, scripted):
     model = scripted(select(2, 5), zoom(0, 0, 0.5, 0.5, image=count + 2), RED)
     trace = ask(about(clip, kind="video"), model)
     assert [picture.frame for picture in trace.pictures] == list(range(1, count + 1))
-    selected, crop = (seen.pictures for seen in trace.executed)
+    selected, crop = (observation.pictures for observation in trace.executed)
     assert [(p.number, p.frame) for p in selected] == [(count + 1, 2), (count + 2, 5)]
     assert [(p.number, p.frame, p.parent) for p in crop] == [(count + 3, 5, count + 2)]
 
@@ -162,13 +162,13 @@ def test_a_malformed_call_gets_an_error_and_the_rollout_continues(photo, scripte
 def test_without_operations_there_are_no_tool_definitions_and_a_call_ends_the_rollout(
     photo, scripted
 ):
-    rules = RolloutConfig(operations=False)
+    config = RolloutConfig(operations=False)
     model = scripted(zoom(0, 0, 0.5, 0.5), RED)
-    trace = ask(about(photo), model, rules)
+    trace = ask(about(photo), model, config)
     assert (trace.stop, trace.answer, len(trace.turns)) == (StopReason.NO_ANSWER, None, 1)
     assert trace.observations == []
     assert "zoom_in" not in str(model.conversations[0][0])
-    assert ask(about(photo), scripted(RED), rules).answer == "red"
+    assert ask(about(photo), scripted(RED), config).answer == "red"
 
 
 def test_a_question_without_media_is_answered(scripted):
@@ -176,21 +176,21 @@ def test_a_question_without_media_is_answered(scripted):
 
 
 def test_progress_is_reported_after_each_turn(photo, scripted):
-    texts, seen = [], []
+    texts, progress = [], []
     script = (zoom(0, 0, 0.5, 0.5), RED)
     ask(
         about(photo),
         scripted(*script),
         on_text=texts.append,
-        on_turn=lambda rollout: seen.append((len(rollout.turns), len(rollout.context))),
+        on_turn=lambda rollout: progress.append((len(rollout.turns), len(rollout.context))),
     )
     assert texts == list(script)
-    assert seen == [(1, 2), (2, 2)]
+    assert progress == [(1, 2), (2, 2)]
 
 
 def test_token_ids_and_logprobs_are_recorded(photo):
-    said = Completion(text=RED, token_ids=[3, 4], logprobs=[-0.5, -0.25], num_prompt_tokens=7)
-    [turn] = ask(about(photo), Always(said)).turns
+    completion = Completion(text=RED, token_ids=[3, 4], logprobs=[-0.5, -0.25], num_prompt_tokens=7)
+    [turn] = ask(about(photo), Always(completion)).turns
     assert (list(turn.token_ids), list(turn.logprobs)) == ([3, 4], [-0.5, -0.25])
     assert turn.num_prompt_tokens == 7
 
@@ -199,7 +199,7 @@ def test_token_ids_and_logprobs_are_recorded(photo):
 
 
 @pytest.mark.parametrize(
-    ("said", "stop", "turns"),
+    ("completion", "stop", "turns"),
     [
         (Completion(RED), StopReason.ANSWERED, 1),
         (Completion("I do not know."), StopReason.NO_ANSWER, 1),
@@ -209,31 +209,35 @@ def test_token_ids_and_logprobs_are_recorded(photo):
         (ContextFull(num_prompt_tokens=900, limit=800), StopReason.MAX_CONTEXT, 0),
     ],
 )
-def test_every_rollout_end_has_a_stop_reason(photo, said, stop, turns):
-    trace = ask(about(photo), Always(said))
+def test_every_rollout_end_has_a_stop_reason(photo, completion, stop, turns):
+    trace = ask(about(photo), Always(completion))
     assert (trace.stop, len(trace.turns)) == (stop, turns)
     assert trace.answer == ("red" if stop is StopReason.ANSWERED else None)
-    assert [untimed(one) for one in ask_many([about(photo)], Always(said))] == [untimed(trace)]
+    assert [untimed(one) for one in ask_many([about(photo)], Always(completion))] == [
+        untimed(trace)
+    ]
 
 
 def test_the_last_allowed_turn_may_be_the_answer(photo, scripted):
-    rules = RolloutConfig(limits=RolloutLimits(max_turns=2))
-    assert ask(about(photo), scripted(zoom(0, 0, 0.5, 0.5), RED), rules).stop is StopReason.ANSWERED
+    config = RolloutConfig(limits=RolloutLimits(max_turns=2))
+    assert (
+        ask(about(photo), scripted(zoom(0, 0, 0.5, 0.5), RED), config).stop is StopReason.ANSWERED
+    )
 
 
 def test_more_pictures_than_allowed_end_the_rollout(photo, scripted):
-    rules = RolloutConfig(limits=RolloutLimits(max_pictures=2))
+    config = RolloutConfig(limits=RolloutLimits(max_pictures=2))
     model = scripted(zoom(0, 0, 0.5, 0.5))
-    trace = ask(about(photo), model, rules)
+    trace = ask(about(photo), model, config)
     assert (trace.stop, len(trace.turns)) == (StopReason.MAX_PICTURES, 2)
     assert all(len(images(conversation)) <= 2 for conversation in model.conversations)
 
 
 def test_a_question_with_too_many_pictures_is_not_generated(clip, scripted):
-    rules = RolloutConfig(limits=RolloutLimits(max_pictures=NUM_CLIP_FRAMES - 1))
+    config = RolloutConfig(limits=RolloutLimits(max_pictures=NUM_CLIP_FRAMES - 1))
     model = scripted(RED)
     question = about(clip, kind="video")
-    alone, [many] = ask(question, model, rules), list(ask_many([question], model, rules))
+    alone, [many] = ask(question, model, config), list(ask_many([question], model, config))
     assert (alone.stop, alone.turns, model.conversations) == (StopReason.MAX_PICTURES, (), [])
     assert untimed(alone) == untimed(many)
 
@@ -365,12 +369,12 @@ def test_a_rollout_is_unchanged_after_save_and_load(photo, clip, tmp_path, scrip
 
 
 def test_a_trace_records_everything_that_affects_it(photo, scripted):
-    rules = RolloutConfig(
+    config = RolloutConfig(
         limits=RolloutLimits(max_turns=3),
         sampling=SamplingParams(temperature=0.5, seed=4),
         media=MediaLimits(num_frames=8),
     )
-    trace = ask(about(photo), scripted(RED), rules)
+    trace = ask(about(photo), scripted(RED), config)
     assert trace.settings == RunSettings(
         model=ModelInfo(name="scripted"),
         dialect="compact",
@@ -378,7 +382,7 @@ def test_a_trace_records_everything_that_affects_it(photo, scripted):
         budgets=COMPACT.budgets,
         operations=("zoom_in", "select_frames"),
         limits=RolloutLimits(max_turns=3, max_pictures=32),
-        sampling=rules.sampling,
+        sampling=config.sampling,
         media=MediaLimits(num_frames=8),
         perturb=False,
     )

@@ -76,7 +76,7 @@ def test_regions_of_a_picture_do_not_overlap_and_masks_need_no_quality_score(tmp
 
 
 @pytest.mark.parametrize(
-    ("changes", "reason", "told"),
+    ("changes", "reason", "detail"),
     [
         ({"annotations": [annotation(5, [390, 10, 20, 20])]}, "bad_box", "400 x 300"),
         ({"annotations": [annotation(5, [-5, 10, 40, 40])]}, "bad_box", "-5"),
@@ -97,7 +97,7 @@ def test_regions_of_a_picture_do_not_overlap_and_masks_need_no_quality_score(tmp
     ],
 )
 def test_unusable_data_are_dropped_with_a_reason_and_the_rest_is_read(
-    tmp_path, changes, reason, told
+    tmp_path, changes, reason, detail
 ):
     (tmp_path / "bad.jpg").write_text("no picture")
     write_picture(tmp_path, "sa_0", ["colour 0"])
@@ -105,12 +105,12 @@ def test_unusable_data_are_dropped_with_a_reason_and_the_rest_is_read(
     write_picture(tmp_path, "sa_2", ["colour 2"])
     rows = read(tmp_path)
     dropped = next(row for row in rows if isinstance(row, SkippedRow))
-    assert (dropped.reason, told in dropped.detail) == (reason, True)
+    assert (dropped.reason, detail in dropped.detail) == (reason, True)
     assert [r.id for r in rows if not isinstance(r, SkippedRow)] == ["sa1b-sa_0-0", "sa1b-sa_2-2"]
 
 
 @pytest.mark.parametrize(
-    ("text", "reason", "told"),
+    ("text", "reason", "detail"),
     [
         ('{"images": [], "annotations": [], "categories": []}', "missing_keys", "images"),
         ("{broken", "not_json", ""),
@@ -118,11 +118,11 @@ def test_unusable_data_are_dropped_with_a_reason_and_the_rest_is_read(
         (b"\xff\xfe", "unreadable_file", ""),
     ],
 )
-def test_the_error_of_another_layout_lists_the_keys_of_the_file(tmp_path, text, reason, told):
+def test_the_error_of_another_layout_lists_the_keys_of_the_file(tmp_path, text, reason, detail):
     content = text if isinstance(text, bytes) else text.encode()
     (tmp_path / "coco.json").write_bytes(content)
     (dropped,) = read(tmp_path)
-    assert (dropped.where, dropped.reason, told in dropped.detail) == ("coco", reason, True)
+    assert (dropped.where, dropped.reason, detail in dropped.detail) == ("coco", reason, True)
 
 
 def test_a_file_name_outside_the_folder_is_not_opened(tmp_path):

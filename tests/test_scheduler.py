@@ -545,20 +545,20 @@ def test_questions_about_one_picture_decode_it_once(question, monkeypatch):
 
 
 def test_a_job_that_timed_out_once_is_not_waited_for_again():
-    release, looked = threading.Event(), []
+    release, checks = threading.Event(), []
     workers = Workers(2, lambda: None)
     workers.start("slow", lambda: release.wait(30) and None)
 
     def is_interrupted():
-        looked.append(1)
+        checks.append(1)
         return False
 
     workers.wait(9, 0.01, is_interrupted=is_interrupted)
     assert workers.has_only_late_jobs
     assert workers.take_done() == []
-    num_looks = len(looked)
+    num_checks = len(checks)
     workers.wait(9, 30, is_interrupted=is_interrupted)
-    assert len(looked) == num_looks, "it returns at once"
+    assert len(checks) == num_checks, "it returns at once"
     workers.start("quick", lambda: None)
     workers.wait(9, 30, is_interrupted=is_interrupted)
     assert [owner for owner, _ in workers.take_done()] == ["quick"]

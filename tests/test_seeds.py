@@ -214,13 +214,13 @@ def test_key_frames_become_the_sampled_frames_nearest_in_time(star):
     (question,) = read("star", star)
     assert question.answer == ("B",)
     assert question.text.endswith("\nA. The bag.\nB. The door.")
-    album = MediaContext(question, COMPACT.budgets)
-    times = [picture.time_s for picture in album.pictures]
+    context = MediaContext(question, COMPACT.budgets)
+    times = [picture.time_s for picture in context.pictures]
     assert len(times) == 16
     assert 2.0 <= min(times) <= max(times) < 6.0
-    shown = [times[frame - 1] for frame in question.evidence.frames]
-    assert shown == pytest.approx([30 / 8, 44 / 8], abs=0.13)
-    red = np.asarray(album.source(question.evidence.frames[0]))[..., 0].mean()
+    evidence_times = [times[frame - 1] for frame in question.evidence.frames]
+    assert evidence_times == pytest.approx([30 / 8, 44 / 8], abs=0.13)
+    red = np.asarray(context.source(question.evidence.frames[0]))[..., 0].mean()
     assert red == pytest.approx(3 * 30, abs=8)
 
 

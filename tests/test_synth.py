@@ -78,11 +78,11 @@ def test_a_run_writes_the_requested_number_of_traces(tmp_path):
 def test_kinds_have_their_configured_shares(tmp_path):
     run(tmp_path, count=400, refused_share=0.1)
     kinds = Counter(kind_of(trace) for trace in load_traces(tmp_path / "traces.jsonl"))
-    looks = 400 - kinds["text"]
+    num_with_calls = 400 - kinds["text"]
     assert kinds["text"] / 400 == pytest.approx(0.2667, abs=0.07)
-    assert kinds["refused"] / looks == pytest.approx(0.1, abs=0.06)
+    assert kinds["refused"] / num_with_calls == pytest.approx(0.1, abs=0.06)
     for kind, share in PICTURE_SHARES.items():
-        assert kinds[kind] / (looks - kinds["refused"]) == pytest.approx(share, abs=0.09)
+        assert kinds[kind] / (num_with_calls - kinds["refused"]) == pytest.approx(share, abs=0.09)
 
 
 @pytest.mark.slow

@@ -118,10 +118,11 @@ def _broken(tmp_path: Path, task: str, file: str, rows: list[dict]) -> dict:
     else:
         (folder / file).write_text(json.dumps(rows))
     found = select_questions(BENCHMARKS.get(task), folder, tmp_path / "media")
-    told = row_counts(found)
-    assert told["read"] == len(rows)
+    counts = row_counts(found)
+    assert counts["read"] == len(rows)
     return {
-        title: {w: one["count"] for w, one in told[title].items()} for title in ("dropped", "noted")
+        title: {w: one["count"] for w, one in counts[title].items()}
+        for title in ("dropped", "noted")
     }
 
 

@@ -20,12 +20,12 @@ HOSTILE = (
 
 @given(ANY_TEXT)
 def test_visible_text_has_no_control_characters_and_can_be_encoded(text):
-    shown = visible(text)
-    shown.encode()
-    kinds = {unicodedata.bidirectional(c) for c in shown if unicodedata.category(c) == "Cf"}
+    safe = visible(text)
+    safe.encode()
+    kinds = {unicodedata.bidirectional(c) for c in safe if unicodedata.category(c) == "Cf"}
     assert not kinds & {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
-    assert {c for c in shown if unicodedata.category(c) == "Cc"} <= {"\n", "\t"}
-    assert visible(shown) == shown
+    assert {c for c in safe if unicodedata.category(c) == "Cc"} <= {"\n", "\t"}
+    assert visible(safe) == safe
 
 
 def test_ordinary_text_of_any_script_is_not_changed():

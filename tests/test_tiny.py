@@ -172,8 +172,8 @@ def test_a_shifted_view_has_shifted_labels(scene_cache):
         # The middle of the card is as far from the shifted edge as it was from the old one, less the shift.
         assert x * side == pytest.approx(position(whole, whole.item)[0] * 224 - left, abs=1e-6)
         ball = whole.scene.ball
-        seen = 0 <= ball.x(view.frame) * 224 - left < side and 0 <= ball.y * 224 - top < side
-        assert int((labels["ball"] > 0).sum()) == seen
+        is_visible = 0 <= ball.x(view.frame) * 224 - left < side and 0 <= ball.y * 224 - top < side
+        assert int((labels["ball"] > 0).sum()) == is_visible
 
 
 def test_batches_are_a_function_of_their_seed(scene_cache):
@@ -217,9 +217,9 @@ def test_attention_targets_are_the_latest_views_of_the_named_items(builder):
         trace = builder.index.trace(number)
         scene = make_scene(*_family_and_seed(trace))
         names = {item.name: item for item in scene.items}
-        shown = builder.index.images(number)
+        images = builder.index.images(number)
         pictures = list(trace.all_pictures.values())
-        for pieces in builder.segments(trace, shown):
+        for pieces in builder.segments(trace, images):
             for piece in pieces:
                 named = [name for name in names if name in piece.text]
                 if not piece.trained or len(named) != 1:
@@ -227,7 +227,7 @@ def test_attention_targets_are_the_latest_views_of_the_named_items(builder):
                 item = names[named[0]]
                 assert piece.visual_tokens, piece
                 for at, cell in piece.visual_tokens:
-                    picture, (rows, columns) = pictures[at], shown[at].grid
+                    picture, (rows, columns) = pictures[at], images[at].grid
                     assert not item.frames or picture.frame in item.frames
                     box = picture.box
                     x = (item.x - box.x1) / (box.x2 - box.x1)
@@ -240,8 +240,8 @@ def test_the_description_of_a_crop_attends_to_the_crop(builder):
         trace = builder.index.trace(number)
         if trace.question.needs_look:
             *_, answer = builder.segments(trace, builder.index.images(number))
-            looked = {at for piece in answer for at, _ in piece.visual_tokens}
-            assert min(looked) >= len(trace.pictures)
+            targets = {at for piece in answer for at, _ in piece.visual_tokens}
+            assert min(targets) >= len(trace.pictures)
 
 
 def _family_and_seed(trace: Trace) -> tuple[str, int]:
@@ -291,12 +291,12 @@ def test_cached_tokens_equal_the_output_of_the_vision_tower(traces, processor, t
     for number in (0, 40, 119):
         trace = again.traces.trace(number)
         asked = with_media_root(trace.question, traces)
-        album = MediaContext.of_trace(trace.model_copy(update={"question": asked}))
-        for picture, shown in zip(trace.all_pictures, again.traces.images(number), strict=True):
-            pixels = np.asarray(album.view(picture))
+        context = MediaContext.of_trace(trace.model_copy(update={"question": asked}))
+        for picture, image in zip(trace.all_pictures, again.traces.images(number), strict=True):
+            pixels = np.asarray(context.view(picture))
             with torch.no_grad():
                 alone = embed(visual, processor.image_processor, [pixels]).pooler_output
-            kept = again.tokens[shown.size].final[shown.row].float()
+            kept = again.tokens[image.size].final[image.row].float()
             torch.testing.assert_close(kept, alone, rtol=0.05, atol=0.05)
     assert again.traces.rows == cache.traces.rows
     assert len(list(tmp_path.iterdir())) == 1
@@ -404,13 +404,13 @@ def test_an_operation_returns_the_pixels_of_the_scene_cache(scene_cache, tmp_pat
     path = tmp_path / "clip.mp4"
     write_media(scene, path)
     question = Question(id="1", text="?", media=(MediaItem(kind="video", path=str(path)),))
-    album = MediaContext(question, BUDGETS)
+    context = MediaContext(question, BUDGETS)
     number = scene.items[0].frames[0]
     call = ToolCall(name="select_frames", arguments={"target_frames": [number]})
-    seen = default_operations().run(call, album)
-    shown = torch.tensor(scene_cache.selected_frame(1, 0, 0).pixels).int()
-    there = torch.tensor(np.asarray(album.view(seen.pictures[0].number))).int()
-    assert (shown - there).abs().max() <= 2
+    observation = default_operations().run(call, context)
+    cached = torch.tensor(scene_cache.selected_frame(1, 0, 0).pixels).int()
+    returned = torch.tensor(np.asarray(context.view(observation.pictures[0].number))).int()
+    assert (cached - returned).abs().max() <= 2
 
 
 def test_a_stopped_stage_resumes_to_the_same_weights(tmp_path):
@@ -517,13 +517,13 @@ def test_a_copied_tower_is_used_with_a_new_or_a_continued_language_model(
 
 
 def test_direct_answers_with_tool_definitions_are_drawn_with_their_share(builder, processor):
-    look = next(n for n in numbers_of(builder) if builder.index.trace(n).turns[0].call)
+    with_call = next(n for n in numbers_of(builder) if builder.index.trace(n).turns[0].call)
     habit = ExampleBuilder(builder.index, processor, COMPACT, words=0.5)
     for seed in range(40):
         drawn = random.Random(seed).random()
-        text = processor.tokenizer.decode(habit.draw(look, random.Random(seed)).ids)
+        text = processor.tokenizer.decode(habit.draw(with_call, random.Random(seed)).ids)
         assert (COMPACT.system_with_operations in text) == (drawn >= SHARE_WITHOUT_OPERATIONS)
         assert ("<tool_call>" in text) == (drawn >= SHARE_WITHOUT_OPERATIONS + 0.5)
-        plain = builder.draw(look, random.Random(seed)).ids
+        plain = builder.draw(with_call, random.Random(seed)).ids
         in_habit = SHARE_WITHOUT_OPERATIONS <= drawn < SHARE_WITHOUT_OPERATIONS + 0.5
         assert (processor.tokenizer.decode(plain) == text) == (not in_habit)

@@ -256,12 +256,14 @@ def test_a_thousand_traces_fit_into_50_megabytes():
 def long_trace(number: int, picture: Picture) -> Trace:
     """Three turns of 100 tokens each."""
     call = ToolCall(name="zoom_in", arguments={"bbox_2d": [0.1, 0.2, 0.3, 0.4 + number / 1e6]})
-    seen = Observation(text="", pictures=(picture.model_copy(update={"box": Box(0, 0, 0.5, 0.5)}),))
+    observation = Observation(
+        text="", pictures=(picture.model_copy(update={"box": Box(0, 0, 0.5, 0.5)}),)
+    )
     turns = tuple(
         Turn(
             text=f"{number} " + "and so on " * 40,
             parts=(call,),
-            observations=(seen,),
+            observations=(observation,),
             token_ids=[1000 + number + at for at in range(100)],
             logprobs=[-number / 7 - at for at in range(100)],
         )
@@ -310,7 +312,7 @@ def test_a_trace_of_version_1_is_migrated():
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ('{"schema_version": 3, "stop": "answered"}', "schema version 3"),
         ('{"schema_version": 20}', "schema version 20"),
@@ -321,10 +323,10 @@ def test_a_trace_of_version_1_is_migrated():
         ("[" * 100_000, "the line"),
     ],
 )
-def test_a_line_of_a_newer_version_is_one_clear_error(line, said):
+def test_a_line_of_a_newer_version_is_one_clear_error(line, message):
     with pytest.raises(InputError, match="upgrade") as caught:
         Trace.from_line(line)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

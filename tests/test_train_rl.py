@@ -111,7 +111,7 @@ def write_run(folder: Path, text: str = "", trl: str = "", reward: str = "") -> 
 
 
 @pytest.mark.parametrize(
-    ("text", "trl", "reward", "told"),
+    ("text", "trl", "reward", "message"),
     [
         ("group_sise = 4", "", "", "did you mean group_size"),
         ("group_size = 1\nminibatch = 8", "", "", "difference within a group"),
@@ -131,8 +131,8 @@ def write_run(folder: Path, text: str = "", trl: str = "", reward: str = "") -> 
         ("", "", "gamma = 1.0", "keys of"),
     ],
 )
-def test_an_invalid_run_fails_before_anything_is_loaded(tmp_path, text, trl, reward, told):
-    with pytest.raises((UsageError, InputError), match=told):
+def test_an_invalid_run_fails_before_anything_is_loaded(tmp_path, text, trl, reward, message):
+    with pytest.raises((UsageError, InputError), match=message):
         RlRun.read(write_run(tmp_path, text, trl, reward))
 
 
@@ -144,7 +144,7 @@ def test_a_run_without_questions_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("trl", "told"),
+    ("trl", "message"),
     [
         ("lerning_rate = 1e-5", "did you mean learning_rate"),
         ("save_steps = 3", "multiple of the 2 steps"),
@@ -153,8 +153,8 @@ def test_a_run_without_questions_is_refused(tmp_path):
         ('optim = "sdg"', "GRPOConfig"),
     ],
 )
-def test_options_of_trl_are_checked(tmp_path, trl, told):
-    with pytest.raises(UsageError, match=told):
+def test_options_of_trl_are_checked(tmp_path, trl, message):
+    with pytest.raises(UsageError, match=message):
         trl_config(RlRun.read(write_run(tmp_path, trl=trl)))
 
 
@@ -627,8 +627,10 @@ def test_rewards_of_scripted_rollouts_equal_values_computed_by_hand(written):
     first = written.records[0]["rewards"]
     # Groups of four, and what rollouts say repeats after six: see `TURNS`. In each group two of four look.
     assert [row[0] for row in first] == [1, 1, 0, 0, 1, 0, 1, 1, 0, 0, 1, 0]
-    looked = [0, 1, 0, 1, 1, 0, 0, 1, 0, 1, 1, 0]
-    assert [row[1] for row in first] == pytest.approx([0.5 * (0.9 - 0.5) * one for one in looked])
+    with_operation = [0, 1, 0, 1, 1, 0, 0, 1, 0, 1, 1, 0]
+    assert [row[1] for row in first] == pytest.approx(
+        [0.5 * (0.9 - 0.5) * one for one in with_operation]
+    )
     assert [row[2] for row in first] == pytest.approx([0, 0, 0, -0.05, 0, 0, 0, 0, 0, -0.05, 0, 0])
 
 
@@ -653,8 +655,8 @@ def test_two_processes_compute_the_same_losses_as_one(tmp_path, written):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     for rank in range(2):
-        told = json.loads((tmp_path / f"process-{rank}.json").read_text())
-        for two, one in zip(told, written.records, strict=True):
+        records = json.loads((tmp_path / f"process-{rank}.json").read_text())
+        for two, one in zip(records, written.records, strict=True):
             for name, value in one.items():
                 assert np.allclose(two[name], value, rtol=1e-4, atol=1e-5), name
 
@@ -662,8 +664,8 @@ def test_two_processes_compute_the_same_losses_as_one(tmp_path, written):
 def test_identical_rollouts_have_the_loss_of_the_trl_trainer(tmp_path, written):
     stock = trainer_of(run_of(tmp_path), ScriptedStockTrainer)
     stock.train()
-    ours = [told for told in written.records if "loss" in told]
-    theirs = [told for told in stock.records if "loss" in told]
+    ours = [record for record in written.records if "loss" in record]
+    theirs = [record for record in stock.records if "loss" in record]
     assert len(ours) == len(theirs) == 2
     for mine, other in zip(ours, theirs, strict=True):
         assert mine["advantages"] == pytest.approx(other["advantages"], abs=1e-5)
@@ -879,9 +881,9 @@ def test_a_stopped_run_resumes_to_the_same_metrics(
     parts = figures("parts")
     assert [row["step"] for row in whole] == [row["step"] for row in parts] == steps
     for one, other in zip(whole, parts, strict=True):
-        told = {name for name in one if not re.match("seconds|step_time", name)}
-        assert told == {name for name in other if not re.match("seconds|step_time", name)}
-        for name in told:
+        names = {name for name in one if not re.match("seconds|step_time", name)}
+        assert names == {name for name in other if not re.match("seconds|step_time", name)}
+        for name in names:
             assert one[name] == pytest.approx(other[name], abs=1e-6), (name, one["step"])
     assert any(row["loss"] for row in whole)
 
@@ -946,7 +948,7 @@ def test_trained_parameters_follow_the_run(tmp_path, more, is_trained):
     assert moved
     assert all(map(is_trained, moved))
     assert ("visual" in " ".join(moved)) == bool(more.get("train_vision"))
-    assert all(math.isfinite(told["loss"]) for told in trainer.records if "loss" in told)
+    assert all(math.isfinite(record["loss"]) for record in trainer.records if "loss" in record)
 
 
 @pytest.mark.parametrize(

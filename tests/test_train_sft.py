@@ -81,7 +81,7 @@ def test_a_folder_does_not_hide_a_bundled_model(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "trl", "told"),
+    ("text", "trl", "message"),
     [
         ("lora_rnk = 8", "", "did you mean lora_rank"),
         ("lora_rank = -1", "", "0 or more"),
@@ -97,17 +97,17 @@ def test_a_folder_does_not_hide_a_bundled_model(tmp_path):
         ("broken", "", "TOML"),
     ],
 )
-def test_an_invalid_run_fails_before_anything_is_loaded(tmp_path, text, trl, told):
-    with pytest.raises((UsageError, InputError), match=told):
+def test_an_invalid_run_fails_before_anything_is_loaded(tmp_path, text, trl, message):
+    with pytest.raises((UsageError, InputError), match=message):
         SftRun.read(write_run(tmp_path, tmp_path, text, trl))
 
 
 @pytest.mark.parametrize(
-    ("trl", "told"),
+    ("trl", "message"),
     [("lerning_rate = 1e-5", "did you mean learning_rate"), ('optim = "sdg"', "SFTConfig")],
 )
-def test_options_of_trl_are_checked_by_name(tmp_path, trl, told):
-    with pytest.raises(UsageError, match=told):
+def test_options_of_trl_are_checked_by_name(tmp_path, trl, message):
+    with pytest.raises(UsageError, match=message):
         trl_config(SftRun.read(write_run(tmp_path, tmp_path, trl=trl)))
 
 

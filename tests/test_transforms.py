@@ -52,11 +52,11 @@ def noise(tmp_path_factory):
 @given(transforms, boxes())
 def test_a_crop_of_a_transformed_picture_is_the_transformed_crop_of_the_source(noise, chain, box):
     image = Image.open(noise)
-    shown = apply_transforms(image, chain)
+    transformed = apply_transforms(image, chain)
     region = source_box(box, chain)
-    assert same(crop(shown, box), apply_transforms(crop(image, region), chain))
-    assert shown.size == transformed_size(image.size, chain)
-    assert untransformed_size(shown.size, chain) == image.size
+    assert same(crop(transformed, box), apply_transforms(crop(image, region), chain))
+    assert transformed.size == transformed_size(image.size, chain)
+    assert untransformed_size(transformed.size, chain) == image.size
 
 
 @settings(deadline=None, max_examples=60)
@@ -114,11 +114,11 @@ def test_a_trace_with_transforms_is_replayed_through_its_json(noise):
     first = tuple(context.pictures)
     turned = context.add_region(1, Box(0, 0, 0.5, 1), [quarter])
     inner = context.add_crop(turned.number, Box(0, 0, 1, 0.5))
-    seen = Observation(text="", pictures=(turned, inner))
+    observation = Observation(text="", pictures=(turned, inner))
     trace = Trace(
         question=context.question,
         pictures=first,
-        turns=(Turn(text="", observations=(seen,)),),
+        turns=(Turn(text="", observations=(observation,)),),
         stop=StopReason.ANSWERED,
     )
     again = MediaContext.of_trace(Trace.from_line(trace.to_line()), BUDGETS)

@@ -26,7 +26,7 @@ def rl(**trl: object) -> RlRun:
 
 
 @pytest.mark.parametrize(
-    ("make", "trl", "told"),
+    ("make", "trl", "message"),
     [
         (sft, {"max_length": 4096}, "never truncated"),
         (sft, {"resume_from_checkpoint": "x"}, "reproduces the same numbers"),
@@ -55,13 +55,13 @@ def rl(**trl: object) -> RlRun:
         (rl, {"generation_kwargs": {"max_new_tokens": 5}}, "max_new_tokens at the top"),
     ],
 )
-def test_an_option_without_effect_or_with_a_later_error_is_rejected_at_load(make, trl, told):
-    with pytest.raises(UsageError, match=told):
+def test_an_option_without_effect_or_with_a_later_error_is_rejected_at_load(make, trl, message):
+    with pytest.raises(UsageError, match=message):
         make(**trl)
 
 
 @pytest.mark.parametrize(
-    ("make", "trl", "told"),
+    ("make", "trl", "message"),
     [
         (sft, {"bf16": "yes"}, "bf16 = 'yes'"),
         (sft, {"warmup_ratio": 0.1}, "did you mean"),
@@ -75,8 +75,8 @@ def test_an_option_without_effect_or_with_a_later_error_is_rejected_at_load(make
         (rl, {"num_iterations": 2, "save_steps": 2}, "multiple of the 4 steps"),
     ],
 )
-def test_values_of_another_type_are_refused_before_anything_is_loaded(make, trl, told):
-    with pytest.raises(UsageError, match=told):
+def test_values_of_another_type_are_refused_before_anything_is_loaded(make, trl, message):
+    with pytest.raises(UsageError, match=message):
         trl_config(make(**trl))
 
 

@@ -105,14 +105,14 @@ def test_a_line_of_this_project_is_read_as_it_was_written(tmp_path):
 
 
 def test_a_picture_with_an_unknown_transform_is_not_shown_with_a_reason(tmp_path, photo):
-    shown = {"source_px": (640, 480), "seen_px": (64, 48)}
+    sizes = {"source_px": (640, 480), "seen_px": (64, 48)}
     for transform in (
         {"name": "melt"},
         {"name": "rotate"},
         {"name": "flip", "arguments": {"a": 1}},
     ):
         picture = Picture.model_validate(
-            {"number": 1, "medium": 0, "transforms": [transform], **shown}
+            {"number": 1, "medium": 0, "transforms": [transform], **sizes}
         )
         media = (MediaItem(kind="image", path=photo.name),)
         question = TRACE.question.model_copy(update={"media": media})

@@ -253,8 +253,8 @@ def test_evidence_contains_every_item_of_the_answer_and_its_place():
             for question in (q for q in all_questions(scene, MEDIUM) if q.needs_look):
                 items = [by_name[name.removeprefix("the ")] for name in question.evidence.subjects]
                 assert len(question.evidence.findings) == len(items)
-                for item, told in zip(items, question.evidence.findings, strict=True):
-                    assert told.startswith(f"the {item.name} carries {item.glyph}")
+                for item, finding in zip(items, question.evidence.findings, strict=True):
+                    assert finding.startswith(f"the {item.name} carries {item.glyph}")
                 if family != "video":
                     assert question.evidence.boxes == tuple(item.box for item in items)
 
@@ -323,9 +323,9 @@ def test_any_number_of_the_counted_shapes_has_a_digit():
 
 def test_cards_are_shown_in_sequence_within_the_clip():
     for scene in many("video"):
-        shown = [number for item in scene.items for number in item.frames]
-        assert len(shown) == len(set(shown))
-        assert set(shown) <= set(range(1, NUM_FRAMES + 1))
+        frames = [number for item in scene.items for number in item.frames]
+        assert len(frames) == len(set(frames))
+        assert set(frames) <= set(range(1, NUM_FRAMES + 1))
         assert all(0 <= value <= 1 for item in scene.items for value in item.box)
 
 
@@ -383,13 +383,13 @@ def test_evidence_frames_are_exactly_those_that_show_the_card_in_the_clip(seed, 
     for item, question in zip(scene.items, reads, strict=True):
         box = [round(value * scene.params.size_px) for value in item.box]
         color = np.array(COLORS[item.color])
-        shown = []
+        frames = []
         for number, frame in enumerate(clip, start=1):
             inside = np.asarray(frame.image.crop(box)).astype(int)
             alike = (np.abs(inside - color).max(axis=2) < 40).mean()
             if alike > 0.5:  # a ball of the same colour covers a sixth
-                shown.append(number)
-        assert question.evidence.frames == tuple(shown)
+                frames.append(number)
+        assert question.evidence.frames == tuple(frames)
 
 
 @each_family

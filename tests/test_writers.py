@@ -161,12 +161,12 @@ def test_a_resumed_training_may_become_longer_but_not_shorter(name, tmp_path):
 
 
 def test_a_full_disk_is_a_one_line_error_for_any_exception_of_a_library(tmp_path):
-    told = "[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0\nframe #0: ..."
+    message = "[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0\nframe #0: ..."
     with (
         pytest.raises(OutputError, match="space for a checkpoint") as found,
         checkpoint_errors("x"),
     ):
-        raise RuntimeError(told)
+        raise RuntimeError(message)
     assert "\n" not in str(found.value)
 
 
