@@ -37,7 +37,7 @@ KEY = "sk-not-to-be-seen"
 QUICK = RetryPolicy(
     timeout_s=1.0, max_tries=3, first_pause_s=0.02, max_consecutive_failures=3, concurrency=4
 )
-PATIENT = QUICK._replace(timeout_s=60.0)
+LONG_TIMEOUT = QUICK._replace(timeout_s=60.0)
 SHORT = SamplingParams(max_new_tokens=64)
 RED = r"It is red. \boxed{red}"
 
@@ -82,7 +82,7 @@ def user_message(text: str) -> list[dict]:
 def test_a_remote_rollout_equals_a_local_one(local, questions):
     config = RolloutConfig(sampling=SHORT)
     with served(local) as server:
-        model = remote(server, budgets=local.budgets, policy=PATIENT)
+        model = remote(server, budgets=local.budgets, policy=LONG_TIMEOUT)
         remote_traces = {t.question.id: t for t in ask_many(questions, model, config, batch_size=4)}
     local_traces = {t.question.id: t for t in ask_many(questions, local, config, batch_size=4)}
     assert any(trace.executed for trace in local_traces.values())
@@ -102,7 +102,7 @@ def test_a_call_that_a_server_parses_is_written_back_unchanged(local, questions)
     config = RolloutConfig(sampling=SHORT)
     with served(local) as server:
         server.reads_calls = True
-        model = remote(server, budgets=local.budgets, policy=PATIENT)
+        model = remote(server, budgets=local.budgets, policy=LONG_TIMEOUT)
         remote_traces = {t.question.id: t for t in ask_many(questions, model, config, batch_size=4)}
     local_traces = {t.question.id: t for t in ask_many(questions, local, config, batch_size=4)}
     for name, trace in local_traces.items():
@@ -112,7 +112,7 @@ def test_a_call_that_a_server_parses_is_written_back_unchanged(local, questions)
 def test_a_streamed_turn_is_delivered_once_and_completely(local, questions):
     texts: list[str] = []
     with served(local) as server:
-        model = remote(server, budgets=local.budgets, policy=PATIENT)
+        model = remote(server, budgets=local.budgets, policy=LONG_TIMEOUT)
         trace = ask(questions[0], model, RolloutConfig(sampling=SHORT), on_text=texts.append)
     assert "".join(texts) == "".join(turn.text for turn in trace.turns)
     assert len(texts) > 3
@@ -128,7 +128,7 @@ def test_a_picture_is_encoded_once_per_trace(local, questions, monkeypatch):
         openai_chat, "image_url", lambda image: encoded.append(image.size) or before(image)
     )
     with served(local) as server:
-        model = remote(server, budgets=local.budgets, policy=PATIENT)
+        model = remote(server, budgets=local.budgets, policy=LONG_TIMEOUT)
         traces = list(ask_many(questions, model, RolloutConfig(sampling=SHORT)))
         alone = ask(questions[0], model, RolloutConfig(sampling=SHORT))
     num_pictures = [len(trace.all_pictures) for trace in (*traces, alone)]
@@ -194,7 +194,7 @@ def test_an_incomplete_stream_is_retried_and_its_text_not_repeated(server, photo
     model = remote(server)
     (turn,) = model.generate([user_message("Hi")], SHORT, texts.append)
     assert turn.text == RED
-    assert "".join(texts) == f"The red\n{RED}"  # what was texts cannot be taken back
+    assert "".join(texts) == f"The red\n{RED}"  # streamed text cannot be removed
 
 
 @pytest.mark.parametrize(
@@ -328,7 +328,7 @@ def test_a_failing_server_is_replaced_by_others_and_retried_later(photo):
         asked = [about(photo, str(n)) for n in range(12)]
         assert all(t.answer == "red" for t in ask_many(asked, model, batch_size=4))
         tried = len(other.requests)
-        assert 0 < tried < 12  # it rests
+        assert 0 < tried < 12  # backoff
         other.always = None
         time.sleep(2.5)
         more = [about(photo, f"more {n}") for n in range(12)]
@@ -360,7 +360,7 @@ def test_a_slow_question_does_not_delay_the_others(photo):
         server.lock = _NoLock()
         slow = about(photo, "slow").model_copy(update={"text": "slow?"})
         asked = [slow, *(about(photo, str(n)) for n in range(5))]
-        traces = ask_many(asked, remote(server, policy=PATIENT), batch_size=2)
+        traces = ask_many(asked, remote(server, policy=LONG_TIMEOUT), batch_size=2)
         first = [next(traces).question.id for _ in range(5)]
         assert "slow" not in first
         release.set()
@@ -450,7 +450,7 @@ def test_a_malformed_call_stays_text():
 
 
 def test_reasoning_content_and_call_fields_are_joined_to_one_text(photo, server):
-    """A turn may be spread over three fields."""
+    """The fields of a reply join to one text."""
     message = {
         "reasoning_content": "Small.",
         "content": "I look.",

@@ -96,10 +96,10 @@ def texts(deltas: dict[str, list]) -> dict[str, str]:
 
 
 def test_requests_cancelled_at_random_times_change_no_other_reply(server):
-    """Waiting, encoding, connecting, before and in the reply, streamed or not, finished or not."""
+    """Requests are cancelled in all states: waiting, encoding, connecting, before and during the reply, finished."""
     rng = random.Random(0)
     server.delay_s, server.event_delay_s = 0.004, 0.001
-    # One try: a request whose connection another one shuts down fails.
+    # No retries: a request fails if another one shuts down its connection.
     model = remote(server, policy=POLICY._replace(concurrency=8, max_tries=1))
     picture = Image.new("RGB", (64, 64))
     backend, ids = model.open_backend(), count()

@@ -1,4 +1,4 @@
-"""Servers that misbehave: a question fails with one named error, in bounded time and memory, and the key stays secret."""
+"""Misbehaving servers: a question fails with one error, in bounded time and memory, and the key stays secret."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def turn_of(*events: dict, done: bool = True):
 
 
 def read(mode: str, *, stream: bool):
-    """Return what is read of the body that a mode sends."""
+    """Return the parsed body of a mode."""
     response = b"".join(CHAT[mode](servers.RequestInfo(KEY, stream, 0)))
     body = response.partition(b"\r\n\r\n")[2]
     return streamed(text_lines([body])) if stream else completion(body)
@@ -174,7 +174,7 @@ def test_replies_that_no_model_writes_are_invalid():
             completion({"choices": [{"message": fields}]})
 
 
-# --- shapes that servers really send ---
+# --- reply formats of real servers ---
 
 
 def delta(**fields) -> dict:
@@ -481,7 +481,7 @@ def test_any_address_is_accepted_or_an_error_of_one_line(text):
         assert message_of(address).isprintable()
 
 
-# --- the whole attack, in short ---
+# --- short form of the attack ---
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The laws of the report: all is shown, nothing is run, nothing is half-written."""
+"""HTML report: it shows everything, runs no external code, and is written atomically."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ VOID = {"meta", "img", "br", "input", "rect"}
 
 
 class Page(HTMLParser):
-    """The tags of a page. A tag that is closed out of order is an error."""
+    """Parsed tags of a page. A tag that is closed out of order is an error."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class Page(HTMLParser):
         self.text.append(data)
 
     def all(self, tag: str, kind: str = "") -> list[dict[str, str | None]]:
-        """Attributes of the tags of this name and class."""
+        """Return the attributes of the tags with this name and class."""
         return [
             a for t, a in self.tags if t == tag and kind in [*(a.get("class") or "").split(), ""]
         ]
@@ -93,13 +93,13 @@ def page(path: Path) -> Page:
 
 
 def alone(trace: Trace, folder: Path) -> Page:
-    """The page of one trace."""
+    """Return the page of one trace."""
     write_report([trace], folder / "alone.html")
     return Page(folder / "alone.html")
 
 
 def boxes(page: Page, kind: str) -> list[tuple[float, ...]]:
-    """x, y, width and height of the lines drawn, in percent, whose group has this class."""
+    """Return x, y, width and height in percent of the drawn boxes whose group has this class."""
     found, inside = [], False
     for tag, attributes in page.tags:
         kinds = (attributes.get("class") or "").split()
@@ -155,7 +155,7 @@ def test_every_call_of_a_turn_is_shown_with_its_result(tmp_path: Path):
     trace = picture_trace(draw_scene(tmp_path / "scene.png"), turn, answer("6"), answer="6")
     page = alone(trace, tmp_path)
     thoughts, calls = page.all("p", "thought"), page.all("p", "call")
-    assert (len(thoughts), len(calls)) == (3, 3)  # one thought belongs to the last turn
+    assert (len(thoughts), len(calls)) == (3, 3)  # one thought is in the last turn
     text = "".join(page.text)
     assert text.index("The digits are small.") < text.index("I need three crops.")
     assert "zoom in on picture 1, box 0.00 0.00 – 0.50 0.50" in text
@@ -299,7 +299,7 @@ def test_a_report_without_traces_is_valid(tmp_path: Path):
 
 @contextmanager
 def largest_file(num_bytes: int) -> Iterator[None]:
-    """Files may not grow larger, as on a full disk."""
+    """Limit the size of files, as on a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, before[1]))
     try:

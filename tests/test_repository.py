@@ -1,4 +1,4 @@
-"""What is in git and in a wheel: no large files, no leftovers; every dependency has its lower bound."""
+"""Content of git and of the wheel: no large files, no leftovers. Every dependency has a lower bound."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def pinned(name: str) -> dict[str, str]:
 
 
 def requirements(*extras: str) -> list[tuple[str, str]]:
-    """Names and lower bounds of the dependencies of these extras."""
+    """Return names and lower bounds of the dependencies of these extras."""
     lines = list(PROJECT["dependencies"])
     for extra in extras:
         lines += PROJECT["optional-dependencies"][extra]

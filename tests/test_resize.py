@@ -1,4 +1,4 @@
-"""Sizes: within the budget, in whole multiples, as near to the picture's shape as that allows."""
+"""Sizes: within the pixel budget, whole multiples, closest aspect ratio."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ multiples = st.sampled_from([14, 28, 32])
 
 @st.composite
 def budgets(draw) -> PixelBudget:
-    """Room for at least four multiples, and a range of at least a factor of four."""
+    """Draw budgets of at least four multiples and a range of at least a factor of four."""
     max_px = draw(st.integers(16 * 32 * 32, 4096 * 32 * 32))
     return PixelBudget(min_px=draw(st.integers(1, max_px // 4)), max_px=max_px)
 

@@ -1,4 +1,4 @@
-"""Rewards of a group: computed by hand, and laws that hold for every group."""
+"""Rewards of a group: values computed by hand, and laws for every group."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PAPER = RewardConfig()
 RELEASED = RewardConfig(variant=Variant.RELEASED_CODE)
 RIGHT_ONLY = RewardConfig(curiosity_for_right_answers_only=True)
 
-# Settings, correct, operations, expected rewards: each line worked out by hand.
+# Settings, correct, operations, expected rewards: each line computed by hand.
 GROUPS = {
     "no operations": (PAPER, [1, 0, 1, 0], [0, 0, 0, 0], [1, 0, 1, 0]),
     "one operation each": (PAPER, [1, 0, 1, 0], [1, 1, 1, 1], [1, 0, 1, 0]),

@@ -1,4 +1,4 @@
-"""The loop: what a model does has its effect, every ending has its name, and no question harms another."""
+"""Rollout loop: effects of calls, stop reasons, and independence of questions."""
 
 from __future__ import annotations
 
@@ -65,13 +65,13 @@ def last_text(conversation) -> str:
 
 
 def untimed(trace: Trace) -> dict:
-    """A trace without what a clock says."""
+    """Return a trace without times."""
     times = {"seconds": True, "turns": {"__all__": {"generate_s", "operate_s"}}}
     return trace.model_dump(exclude=times)
 
 
 class Always:
-    """A model that ends every turn in the same way."""
+    """Model that returns the same completion in every turn."""
 
     name, dialect, budgets = "always", "compact", None
 
@@ -86,14 +86,14 @@ class Always:
 
 
 class Counting(ScriptedModel):
-    """Remembers how many conversations moved together."""
+    """Model that records the batch sizes."""
 
     def generate(self, conversations, decoding, on_text=None):
         self.sizes = [*getattr(self, "sizes", []), len(conversations)]
         return super().generate(conversations, decoding, on_text)
 
 
-# --- what a model does ---
+# --- calls and answers ---
 
 
 def test_a_model_zooms_in_gets_the_crop_and_answers(photo, scripted):
@@ -195,7 +195,7 @@ def test_token_ids_and_logprobs_are_recorded(photo):
     assert turn.num_prompt_tokens == 7
 
 
-# --- how it ends ---
+# --- stop reasons ---
 
 
 @pytest.mark.parametrize(
@@ -242,12 +242,12 @@ def test_a_question_with_too_many_pictures_is_not_generated(clip, scripted):
     assert untimed(alone) == untimed(many)
 
 
-# --- media that cannot be used ---
+# --- unusable media ---
 
 
 @pytest.fixture
 def truncated(tmp_path):
-    """A picture with a good header that breaks off in the middle."""
+    """Picture with a valid header and truncated data."""
     path = draw_photo(tmp_path / "truncated.png")
     path.write_bytes(path.read_bytes()[:50_000])
     return path
@@ -289,11 +289,11 @@ def test_an_unknown_dialect_is_a_usage_error_of_ask_many(photo, scripted):
         list(ask_many([about(photo)], scripted(RED, dialect="klingon")))
 
 
-# --- many at once ---
+# --- batches ---
 
 
-def patient(conversation) -> str:
-    """Zooms as many times as the picture is red, then answers."""
+def zoom_by_red(conversation) -> str:
+    """Zoom a number of times given by the red value of the picture, then answer."""
     pictures = images(conversation)
     wanted = pictures[0].getpixel((0, 0))[0]
     return zoom(0, 0, 1, 1) if len(pictures) <= wanted else RED
@@ -311,7 +311,7 @@ def questions(tmp_path):
 
 
 def test_a_finished_question_frees_its_slot_for_the_next(questions):
-    model = Counting(patient, budgets=UNSCALED)
+    model = Counting(zoom_by_red, budgets=UNSCALED)
     traces = list(ask_many(questions, model, batch_size=2))
     # 0+1, 2+1, 3+1, 3+4, 5
     assert model.sizes == [2, 2, 2, 2, 1]
@@ -338,7 +338,7 @@ def test_rounds_keep_the_order_of_questions_for_any_order_of_opened_pictures(
 
 @pytest.mark.parametrize("batch_size", [1, 2, 16])
 def test_batched_questions_give_the_same_traces_as_single_ones(questions, batch_size):
-    model = ScriptedModel(patient, budgets=UNSCALED)
+    model = ScriptedModel(zoom_by_red, budgets=UNSCALED)
     together = {t.question.id: t for t in ask_many(questions, model, batch_size=batch_size)}
     assert len(together) == len(questions)
     for question in questions:
@@ -349,7 +349,7 @@ def test_no_questions_give_no_traces(scripted):
     assert list(ask_many([], scripted(RED))) == []
 
 
-# --- the record ---
+# --- traces ---
 
 
 def test_a_rollout_is_unchanged_after_save_and_load(photo, clip, tmp_path, scripted):

@@ -1,4 +1,4 @@
-"""Every odd row is taken whole or dropped with its reason; nothing is changed or lost without a count."""
+"""Odd rows: each is accepted completely or dropped with its reason. Every change is counted."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def fields_of(question: Question) -> dict[str, Any]:
 
 
 def treatment(row: Question | Trace | SkippedRow, expected: str | dict[str, Any]) -> Any:
-    """Return what a row became: a reason, or the expected fields of its question."""
+    """Return the result of a row: a drop reason, or the expected fields of its question."""
     if isinstance(row, SkippedRow):
         assert row.where
         assert row.detail
@@ -207,7 +207,7 @@ def test_the_error_of_a_row_without_a_key_shows_a_valid_row(folder):
 
 
 def command(capsys, monkeypatch, *arguments: object) -> tuple[int, str]:
-    """Run a command, and return its exit code and everything it printed."""
+    """Return a function that runs a command and returns its exit code and output."""
     monkeypatch.setattr("sys.argv", ["pixel-reasoner", *map(str, arguments)])
     monkeypatch.setenv("COLUMNS", "1000")
     try:

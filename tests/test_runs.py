@@ -1,4 +1,4 @@
-"""The store of a run: nothing is lost, nothing comes twice, one process writes, and the index is only derived."""
+"""Store of a run: no loss, no duplicates, one writer, and an index derived from the log."""
 
 from __future__ import annotations
 
@@ -287,7 +287,7 @@ def test_a_manifest_of_a_newer_version_is_refused_in_one_line(tmp_path):
 
 
 def as_version_1(folder: Path) -> None:
-    """Rewrite a run as the version before schema versions wrote it."""
+    """Rewrite a run in the format before schema versions."""
     shutil.rmtree(folder / ".store")
     lines = [json.loads(line) for line in (folder / "traces.jsonl").open()]
     for line in lines:
@@ -351,7 +351,7 @@ def test_questions_are_read_again_and_never_all_in_memory(tmp_path):
     read_by_then = []
     summary = evaluate(evaluation, tmp_path, lambda one: read_by_then.append(passes[-1]))
     assert summary["count"] == 500
-    # When the tenth answer is there, far from all questions have been read.
+    # At the tenth answer, only a part of the questions has been read.
     assert read_by_then[9] < 150
 
 

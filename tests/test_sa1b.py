@@ -1,4 +1,4 @@
-"""SA-1B: which regions are taken, and that what cannot be used is named while the rest goes on."""
+"""SA-1B: selection of regions. Unusable data are dropped with a reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which frames are sampled is recorded, and a replay decodes exactly those."""
+"""Sampled frame indices are recorded, and a replay decodes exactly those frames."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_recorded_indices_have_priority_over_every_rule(indices):
 
 @pytest.fixture(params=["video", "seek", "frames"])
 def item(request, tmp_path, monkeypatch) -> MediaItem:
-    """A video of 40 frames that is decoded as a whole, one that is not, and a folder."""
+    """Video of 40 frames that is decoded completely, one that is decoded by seeking, and a folder."""
     if request.param == "frames":
         for number in range(40):
             Image.new("RGB", (8, 6), (number * 6,) * 3).save(tmp_path / f"{number}.png")

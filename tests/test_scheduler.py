@@ -1,4 +1,4 @@
-"""The scheduler: requests from any thread, each with its own end, and no end that harms another."""
+"""Scheduler: requests from any thread, which end independently of each other."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ CLOSER = zoom(0.25, 0.25, 0.5, 0.5)
 
 
 class TickingBackend:
-    """Writes one character of each request per poll, as a batch engine writes one token."""
+    """Backend that generates one character of each request per poll, as an engine generates one token."""
 
     def __init__(self, script, capabilities=None):
         self.script = script
@@ -162,7 +162,7 @@ def test_a_slow_reader_gets_all_text_in_few_events(question):
     handle = scheduler_of(TickingModel("x" * 3000 + RED)).submit(
         RolloutRequest(question=question, stream=True)
     )
-    handle.result()  # nobody reads meanwhile
+    handle.result()  # no reader meanwhile
     events = list(handle.events())
     assert "".join(e.text for e in events if isinstance(e, GeneratedText)).endswith(RED)
     assert len(events) <= 2 * MAX_BUFFERED_EVENTS
@@ -280,12 +280,12 @@ def test_a_failed_request_ends_only_itself(question):
 
 
 def test_an_error_of_the_backend_ends_all_requests_and_is_raised(question):
-    class Dead(TickingBackend):
+    class FailingBackend(TickingBackend):
         def poll(self, timeout_s, num_busy_cores=0):
             raise EndpointError(expected="a server", got="none", fix="start it")
 
     model = TickingModel(RED)
-    model.backend = Dead([RED])
+    model.backend = FailingBackend([RED])
     with pytest.raises(EndpointError, match="start it"):
         list(ask_many(numbered(question, 3), model))
     assert scheduler_of(model).num_unfinished == 0
@@ -387,13 +387,13 @@ def test_a_request_id_is_unique(question):
 
 
 def test_an_exception_in_one_rollout_is_raised_and_affects_no_other(question):
-    class Buggy:
+    class FailingHook:
         def after_generation(self, rollout, completion):
             raise ZeroDivisionError("a bug")
 
     model = TickingModel(RED)
     scheduler = scheduler_of(model)
-    buggy = scheduler.submit(RolloutRequest(question=question, hooks=(Buggy(),)))
+    buggy = scheduler.submit(RolloutRequest(question=question, hooks=(FailingHook(),)))
     fine = scheduler.submit(RolloutRequest(question=question))
     assert fine.result().answer == "red"
     assert buggy.result().stop is StopReason.FAILED

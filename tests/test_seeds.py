@@ -1,4 +1,4 @@
-"""Readers of annotated data: small files in the documented formats; what cannot be used is named, the rest goes on."""
+"""Readers of annotated data: small files in the documented formats. Unusable data are dropped with a reason."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ def situation(**changes) -> dict:
 
 @pytest.fixture
 def star(tmp_path) -> Path:
-    """Ten numbered frames a second for eight seconds."""
+    """STAR data with a clip of ten numbered frames per second for eight seconds."""
     frames = [Image.new("RGB", (64, 48), (3 * n, 0, 0)) for n in range(64)]
     (tmp_path / "videos").mkdir()
     (tmp_path / "videos" / "ABC.mp4").write_bytes(encode_clip(frames))

@@ -1,4 +1,4 @@
-"""Which tokens of a trace are trained: compared with expectations written by hand, for each kind of trace."""
+"""Loss mask of SFT: trained tokens equal expectations written by hand, for each kind of trace."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.world import all_questions, make_scene, write_media
 from pixel_reasoner.world.render import media_item_of
 
-LOOK = '<tool_call>\n{"name": "zoom_in", "arguments": {"bbox_2d": [BOX], "target_image": N}}\n</tool_call>'
+ZOOM = '<tool_call>\n{"name": "zoom_in", "arguments": {"bbox_2d": [BOX], "target_image": N}}\n</tool_call>'
 SELECT = (
     '<tool_call>\n{"name": "select_frames", "arguments": {"target_frames": [FRAMES]}}\n</tool_call>'
 )
 END = "<|im_end|>"
 EXPECTED = {
-    ("attribute", Kind.SINGLE): [f"WORDS\n{LOOK}{END}", f"WORDS BOXED{END}"],
-    ("attribute", Kind.TOO_WIDE): [f"WORDS\n{LOOK}{END}"] * 2 + [f"WORDS BOXED{END}"],
-    ("attribute", Kind.WRONG_ONCE): ["WORDS\n", f"WORDS\n{LOOK}{END}", f"WORDS BOXED{END}"],
-    ("attribute", Kind.WRONG_TWICE): ["WORDS\n"] * 2 + [f"WORDS\n{LOOK}{END}", f"WORDS BOXED{END}"],
-    ("attribute", Kind.REFUSED): ["WORDS\n", f"WORDS\n{LOOK}{END}", f"WORDS BOXED{END}"],
+    ("attribute", Kind.SINGLE): [f"WORDS\n{ZOOM}{END}", f"WORDS BOXED{END}"],
+    ("attribute", Kind.TOO_WIDE): [f"WORDS\n{ZOOM}{END}"] * 2 + [f"WORDS BOXED{END}"],
+    ("attribute", Kind.WRONG_ONCE): ["WORDS\n", f"WORDS\n{ZOOM}{END}", f"WORDS BOXED{END}"],
+    ("attribute", Kind.WRONG_TWICE): ["WORDS\n"] * 2 + [f"WORDS\n{ZOOM}{END}", f"WORDS BOXED{END}"],
+    ("attribute", Kind.REFUSED): ["WORDS\n", f"WORDS\n{ZOOM}{END}", f"WORDS BOXED{END}"],
     ("attribute", Kind.TEXT): [f"WORDS BOXED{END}"],
     ("video", Kind.SINGLE): [f"WORDS\n{SELECT}{END}", f"WORDS BOXED{END}"],
     ("video", Kind.RESELECT): ["WORDS\n", f"WORDS\n{SELECT}{END}", f"WORDS BOXED{END}"],
@@ -45,7 +45,7 @@ def processor():
 
 @pytest.fixture(scope="module")
 def write(tmp_path_factory):
-    """(family, kind) -> a trace."""
+    """Return a function (family, kind) -> trace."""
     folder = tmp_path_factory.mktemp("scenes")
     config = ExpertConfig(COMPACT, folder_settings(BUNDLED_MODELS["tiny"]).budgets)
 
@@ -73,7 +73,7 @@ def trained_spans(trace: Trace, processor, **options) -> list[str]:
 
 
 def shape(span: str) -> str:
-    """A span with its words, numbers and answer replaced by names."""
+    """Return a span with its words, numbers and answer replaced by names."""
     call = span.find("<tool_call>")
     words, rest = (span, "") if call < 0 else (span[:call], span[call:])
     rest = re.sub(r"\[[\d., ]+\](?=, \"target_image\")", "[BOX]", rest)

@@ -1,4 +1,4 @@
-"""Sources, benchmarks and rewards: one interface, and a further one touches one file, also in another package."""
+"""Sources, benchmarks and rewards: one interface each, and plug-ins of one file in other packages."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_source_and_its_options_are_checked(tmp_path):
 
 
 class Generated(PixelWorldSource):
-    """A source without files, as a plug-in may have it."""
+    """Source without files, like a plug-in."""
 
     name = "generated"
 

@@ -1,4 +1,4 @@
-"""The bounded reader of JSON: what it returns can be written again, what it rejects has a short reason."""
+"""Bounded JSON parser: results can be serialized again, and errors have a short reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run of synthesis: the same bytes however it is run, nothing lost, nothing twice, everything dropped is named."""
+"""Synthesis runs: equal bytes under any schedule, no loss, no duplicates, and a reason for every dropped row."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_a_run_interrupted_at_any_point_resumes_to_the_same_bytes(tmp_path):
         with pytest.raises(Stop):
             synthesize(chosen, scene_units(chosen), out, on_traces=stop)
         assert not (out / "traces.jsonl").exists()
-        # What a kill in the middle of a line leaves behind.
+        # A truncated line, as after a kill.
         with (out / "traces.jsonl.part").open("ab") as file:
             file.write(b'{"question": {"id": "attrib')
         assert run(out, count=60) == whole
@@ -160,7 +160,7 @@ def test_two_processes_do_not_write_into_one_folder(tmp_path):
 def test_a_killed_command_resumes_to_the_same_files_and_a_finished_one_reports_again(
     tmp_path, request
 ):
-    """The short form of `attacks/kills.py`."""
+    """Short form of `attacks/kills.py`."""
     arguments = ["synth", "pixelworld", "--families", "attribute", "--count", "80"]
     arguments += ["--workers", "2", "--out", str(tmp_path / "cut")]
     process = subprocess.Popen(
@@ -174,7 +174,7 @@ def test_a_killed_command_resumes_to_the_same_files_and_a_finished_one_reports_a
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    _wait_until_nobody_is_left(process.pid, deadline)
+    _wait_until_all_processes_ended(process.pid, deadline)
     assert not (tmp_path / "cut" / "traces.jsonl").exists()
     for _ in range(2):
         code, out, err = request.getfixturevalue("run")(*arguments)
@@ -186,8 +186,8 @@ def test_a_killed_command_resumes_to_the_same_files_and_a_finished_one_reports_a
     assert differing_names(whole, cut) == []
 
 
-def _wait_until_nobody_is_left(group: int, deadline: float) -> None:
-    """Workers end with the process they work for."""
+def _wait_until_all_processes_ended(group: int, deadline: float) -> None:
+    """Workers end with their parent process."""
     while True:
         try:
             os.killpg(group, 0)

@@ -1,4 +1,4 @@
-"""Benchmarks: every official layout is read, and what cannot be used is counted and named."""
+"""Benchmarks: every official layout is read, and unusable rows are counted with a reason."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_every_benchmark_has_a_tested_layout():
     assert {layout.task for layout in LAYOUTS.values()} == set(BENCHMARKS)
 
 
-# --- what single benchmarks have ---
+# --- specific benchmarks ---
 
 
 def test_the_first_option_of_vstar_is_correct_after_shuffling(tmp_path):
@@ -92,7 +92,7 @@ def test_a_tsv_row_may_refer_to_the_picture_of_another_row(tmp_path):
     assert [q.answer_type for q in (first, second, third)] == ["choice", "choice", "integer"]
 
 
-# --- a draw ---
+# --- sampling ---
 
 
 def test_a_limit_samples_rows_by_its_seed(tmp_path):

@@ -1,4 +1,4 @@
-"""Text of others is displayed and never obeyed, on terminals and in pages."""
+"""Untrusted text is displayed without effect, on terminals and in pages."""
 
 from __future__ import annotations
 

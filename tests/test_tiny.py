@@ -1,4 +1,4 @@
-"""The training of the bundled model: what it is taught is true, and a killed run goes on to the same end."""
+"""Training of the bundled model: correct labels, and a killed run resumes to the same weights."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ from pixel_reasoner.tiny.train import tokenizer_texts, train
 from pixel_reasoner.world import FAMILIES, all_questions, make_scene
 from pixel_reasoner.world.scene import DIGITS, WORDS
 
-NOWHERE = MediaItem(kind="image", path="")
+NO_TARGET = MediaItem(kind="image", path="")
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def traces(tmp_path_factory) -> Path:
 
 
 def polar_factor(grad: torch.Tensor, *options: object) -> torch.Tensor:
-    """What Muon approximates by products in 16 bits, which most CPUs emulate: a second per matrix."""
+    """Return the exact polar factor. Muon approximates it by 16-bit products, which most CPUs emulate at a second per matrix."""
     u, _, v = torch.linalg.svd(grad.float(), full_matrices=False)
     return u @ v
 
@@ -169,7 +169,7 @@ def test_a_shifted_view_has_shifted_labels(scene_cache):
         (at,) = (labels["shape"] > 0).nonzero().flatten().tolist()
         x, y = position(view, view.item)
         assert at == int(y * cells) * cells + int(x * cells)
-        # The middle of the card is as far from the shifted edge as it was from the old one, less the shift.
+        # The middle of the card moves by the shift of the edge.
         assert x * side == pytest.approx(position(whole, whole.item)[0] * 224 - left, abs=1e-6)
         ball = whole.scene.ball
         is_visible = 0 <= ball.x(view.frame) * 224 - left < side and 0 <= ball.y * 224 - top < side
@@ -183,7 +183,7 @@ def test_batches_are_a_function_of_their_seed(scene_cache):
 
 
 def test_a_training_example_has_the_loss_mask_of_sft(builder, traces, processor):
-    """The mask is that of every other model's training; what the assistant says without operations aside."""
+    """The mask equals that of `data.sft`, except for answers without operations."""
     kinds = set()
     for number in numbers_of(builder):
         trace = builder.index.trace(number)
@@ -212,7 +212,7 @@ def test_without_operations_the_assistant_answers_directly(builder, processor):
 
 
 def test_attention_targets_are_the_latest_views_of_the_named_items(builder):
-    """The token that a phrase looks at shows the middle of what it names."""
+    """The target token of a phrase contains the middle of the named item."""
     for number in numbers_of(builder):
         trace = builder.index.trace(number)
         scene = make_scene(*_family_and_seed(trace))
@@ -255,14 +255,14 @@ def test_attention_targets_are_at_trained_tokens(builder):
         for gaze in example.attention:
             assert all(place < gaze.end for place in gaze.targets)
             if gaze.head == POINTING_HEAD:
-                # The token that a place predicts is the one after it.
+                # A position predicts the next token.
                 assert all(example.trained[gaze.first + 1 : gaze.end + 1])
 
 
 def test_a_turn_is_split_at_every_mention_without_loss_of_text():
     for family in FAMILIES:
         for seed in range(20):
-            for question in all_questions(make_scene(family, seed), NOWHERE):
+            for question in all_questions(make_scene(family, seed), NO_TARGET):
                 for words in (question.reasoning, *(question.evidence or Evidence()).findings):
                     pieces = find_mentions(question, words)
                     assert "".join(piece.text for piece in pieces) == words
@@ -459,7 +459,7 @@ cli.main()
 
 
 def test_a_killed_training_resumes_to_a_model_that_answers(tmp_path, monkeypatch, fast_muon, run):
-    """The whole pipeline at a thousandth of its size, killed in the middle of its fourth stage."""
+    """Runs the whole pipeline at a thousandth of its size and kills it in the fourth stage."""
     synthesized(tmp_path / "synth", 60)
     command = ["train", "tiny", "--traces", str(tmp_path / "synth"), "--out", str(tmp_path)]
     command += ["--scale", "0.001", "--steps", "1400", "--batch-share", "0.03"]

@@ -1,4 +1,4 @@
-"""The record: boxes are checked once, traces survive their own JSON and cost little memory."""
+"""Traces: boxes are validated once, traces are unchanged by serialization and use little memory."""
 
 from __future__ import annotations
 
@@ -218,7 +218,7 @@ def test_a_bad_question_is_named_by_its_number(tmp_path):
         list(load_questions(tmp_path / "questions.jsonl"))
 
 
-# --- what a trace tells ---
+# --- properties of a trace ---
 
 
 def test_executed_and_rejected_observations_are_distinguished():
@@ -254,7 +254,7 @@ def test_a_thousand_traces_fit_into_50_megabytes():
 
 
 def long_trace(number: int, picture: Picture) -> Trace:
-    """Three turns of 100 tokens each."""
+    """Return a trace with three turns of 100 tokens each."""
     call = ToolCall(name="zoom_in", arguments={"bbox_2d": [0.1, 0.2, 0.3, 0.4 + number / 1e6]})
     observation = Observation(
         text="", pictures=(picture.model_copy(update={"box": Box(0, 0, 0.5, 0.5)}),)

@@ -1,4 +1,4 @@
-"""RL: runs that fail early, rollouts that are those of `ask`, groups that may straddle processes, losses that are TRL's."""
+"""RL training: early errors, rollouts equal to those of `ask`, groups across processes, losses equal to those of TRL."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ from stock import (
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
 
-SPEAKER = folder_settings(Path(TINY))
+SETTINGS = folder_settings(Path(TINY))
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,7 @@ def write_run(folder: Path, text: str = "", trl: str = "", reward: str = "") -> 
     return path
 
 
-# --- runs that cannot work ---
+# --- invalid runs ---
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_the_shape_of_a_folder_is_counted_without_its_weights(tmp_path):
 
 
 class Turns(ScriptedTurns):
-    """Source of the turns of one rollout."""
+    """Turn source of one rollout."""
 
     def __init__(self, tokenizer, texts: list[str], *, ended: bool = True) -> None:
         super().__init__(tokenizer)
@@ -247,26 +247,26 @@ def generated(
     max_completion: int = 10_000,
     **config,
 ) -> GeneratedRollout:
-    """A rollout in training in which a model generates these turns."""
+    """Return a rollout in training with these generated turns."""
     end = processor.tokenizer.eos_token_id
     generator = RolloutGenerator(
         Turns(processor.tokenizer, texts, ended=ended),
         PromptEncoder(processor, [end], {}),
-        SPEAKER,
+        SETTINGS,
         RolloutConfig(**config),
         MediaCache(),
         TokenLimits(max_completion, 32_768),
     )
-    (one,) = generator.run([question], RunSettings(dialect="compact", budgets=SPEAKER.budgets))
+    (one,) = generator.run([question], RunSettings(dialect="compact", budgets=SETTINGS.budgets))
     return one
 
 
 def asked(question: Question, turns: list[str]) -> Trace:
-    """The same turns in our own loop."""
-    rollout = Rollout(question, SPEAKER, RolloutConfig())
+    """Return a rollout of `ask` with the same turns."""
+    rollout = Rollout(question, SETTINGS, RolloutConfig())
     for text in turns:
         rollout.take(Completion(text=text), 0.0)
-    return rollout.trace(RunSettings(dialect="compact", budgets=SPEAKER.budgets))
+    return rollout.trace(RunSettings(dialect="compact", budgets=SETTINGS.budgets))
 
 
 SCRIPTS = [
@@ -354,7 +354,7 @@ def test_the_first_prompt_of_trl_equals_that_of_ask(tmp_path, dialect, family):
     question = with_media_root(
         next(iter(render(scenes(family, "train", 0, 1), tmp_path))), tmp_path
     )
-    settings = FolderSettings(dialect=dialect, budgets=SPEAKER.budgets)
+    settings = FolderSettings(dialect=dialect, budgets=SETTINGS.budgets)
     begin = first_messages(settings, RolloutConfig(), question.media)
     environment = TrlToolEnv(settings, RolloutConfig(), MediaCache())
     parts = environment.reset(question=question.model_dump_json(), prompt=begin)
@@ -387,7 +387,7 @@ def test_the_baseline_executes_every_turn_that_contains_a_call(processor, text, 
 
 
 def test_the_template_of_the_baseline_renders_the_prompts_of_ask(questions, processor):
-    plain = Rollout(questions[0], SPEAKER, RolloutConfig())
+    plain = Rollout(questions[0], SETTINGS, RolloutConfig())
     plain.take(Completion(text=ZOOM.format(0.1)), 0.0)
     messages = plain.messages()
     call = {
@@ -420,8 +420,8 @@ def test_the_rollouts_of_a_question_open_its_media_once(questions, monkeypatch):
     )
     contexts = MediaCache(max_entries=1)
     for question in [questions[0]] * 4 + [questions[1], questions[0]]:
-        contexts.open(question, SPEAKER.budgets).view(1)
-    assert len(opened) == 3  # the third because only one was kept
+        contexts.open(question, SETTINGS.budgets).view(1)
+    assert len(opened) == 3  # the third decode: the cache keeps one
 
 
 # --- several sequences ---
@@ -436,7 +436,7 @@ THINKS = [
 
 @pytest.fixture
 def forgetful():
-    """A processor whose chat template deletes the thoughts of earlier turns."""
+    """Processor whose chat template deletes the thoughts of earlier turns."""
     processor = load_processor(TINY)
     rewrite = (
         "{%- set ns = namespace(messages=[]) -%}{%- for message in messages -%}"
@@ -466,7 +466,7 @@ def test_a_template_that_deletes_thoughts_gives_a_sequence_per_turn(questions, f
 
 def test_prompts_of_later_sequences_equal_those_of_ask(questions, forgetful):
     one = generated(forgetful, questions[0], THINKS)
-    rollout = Rollout(questions[0], SPEAKER, RolloutConfig())
+    rollout = Rollout(questions[0], SETTINGS, RolloutConfig())
     encoder = PromptEncoder(forgetful, [forgetful.tokenizer.eos_token_id], {})
     for text, sequence in zip(THINKS, one.sequences, strict=True):
         messages = rollout.messages()
@@ -477,7 +477,7 @@ def test_prompts_of_later_sequences_equal_those_of_ask(questions, forgetful):
 
 def test_a_sequence_without_generated_tokens_is_dropped(questions, forgetful):
     num_turn = len(generated(forgetful, questions[0], THINKS).trace.turns[0].token_ids)
-    limit = num_turn + 120  # the second prompt fits, its turn is cut off or does not
+    limit = num_turn + 120  # the second prompt fits, and its turn is truncated or does not fit
     one = generated(forgetful, questions[0], THINKS, max_completion=limit)
     assert one.trace.stop in (StopReason.MAX_CONTEXT, StopReason.MAX_NEW_TOKENS)
     assert all(sequence.completion_ids for sequence in one.sequences)
@@ -487,7 +487,7 @@ def test_a_sequence_without_generated_tokens_is_dropped(questions, forgetful):
 
 
 def test_logprobs_of_several_sequences_equal_those_of_each_alone(tmp_path, questions, forgetful):
-    """Rows that TRL pads contain all sequences; log-probabilities are computed for each, with its pixels."""
+    """Padded rows contain all sequences. Log-probabilities are computed for each sequence with its pixels."""
     trainer = trainer_of(run_of(tmp_path, group_size=2, minibatch=6), PixelReasonerTrainer)
     one = generated(forgetful, questions[0], THINKS)
     trainer._generated = [one, generated(forgetful, questions[1], THINKS[2:])]
@@ -511,7 +511,7 @@ def spans_of(one: GeneratedRollout) -> list[slice]:
 
 
 def table(*rows: tuple[float, int]) -> torch.Tensor:
-    """Gathered rollouts: correct and operations, the rest as it comes."""
+    """Return gathered rollouts with these values of correctness and operations."""
     return torch.tensor(
         [[correct, count, count, 0, 1, 0, 1, 1, 0] for correct, count in rows],
         dtype=torch.float64,
@@ -617,7 +617,7 @@ def test_replay_of_nothing_changes_nothing():
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    """Two steps on written rollouts, by one process."""
+    """Trainer after two steps on scripted rollouts in one process."""
     trainer = trainer_of(run_of(tmp_path_factory.mktemp("one")))
     trainer.train()
     return trainer
@@ -625,7 +625,7 @@ def written(tmp_path_factory):
 
 def test_rewards_of_scripted_rollouts_equal_values_computed_by_hand(written):
     first = written.records[0]["rewards"]
-    # Groups of four, and what rollouts say repeats after six: see `TURNS`. In each group two of four look.
+    # Groups of four. The scripts repeat after six rollouts, see `TURNS`. In each group two of four use an operation.
     assert [row[0] for row in first] == [1, 1, 0, 0, 1, 0, 1, 1, 0, 0, 1, 0]
     with_operation = [0, 1, 0, 1, 1, 0, 0, 1, 0, 1, 1, 0]
     assert [row[1] for row in first] == pytest.approx(
@@ -670,7 +670,7 @@ def test_identical_rollouts_have_the_loss_of_the_trl_trainer(tmp_path, written):
     for mine, other in zip(ours, theirs, strict=True):
         assert mine["advantages"] == pytest.approx(other["advantages"], abs=1e-5)
         assert mine["loss"] == pytest.approx(other["loss"], abs=1e-5)
-    # Batches are in another order, sums are rounded otherwise, and Adam makes whole steps of gradients near nothing.
+    # Batches have another order and sums another rounding, and Adam makes full steps for gradients near zero.
     pairs = zip(written.model.parameters(), stock.model.parameters(), strict=True)
     moved = torch.cat([(one - other).abs().flatten() for one, other in pairs]).detach()
     assert (moved < 1e-5).double().mean() > 0.999
@@ -718,7 +718,7 @@ def needing_operations(questions: list[Question]) -> list[Question]:
 
 
 def test_greedy_rollouts_have_the_tokens_of_trls_own_loop(tmp_path, questions):
-    """The tool loop of a stock trainer, with `generate` of transformers, and ours with the engine."""
+    """Compares TRL's tool loop, with `generate` of transformers, and our loop with the engine."""
     run = run_of(
         tmp_path,
         questions_per_sync=2,
@@ -732,7 +732,7 @@ def test_greedy_rollouts_have_the_tokens_of_trls_own_loop(tmp_path, questions):
     stock.model.train()
     some = needing_operations(questions)
     rows = [row for row in question_rows(some) for _ in range(2)]
-    settings, config = SPEAKER, rollout_config(run)
+    settings, config = SETTINGS, rollout_config(run)
     theirs = [row for row in stock_rows(some, settings, config) for _ in range(2)]
     output = stock._generate_and_score_completions(theirs)
     for n, sample in enumerate(ours.generate_samples(rows)):
@@ -786,16 +786,18 @@ IMAGE_INPUTS = (
 
 
 def test_no_rollout_contains_a_generated_placeholder(tmp_path, questions, processor):
-    """A model that would generate nothing else: the next turn would need a picture or a video that does not exist."""
+    """The logits of placeholders are raised. A generated placeholder would need a picture or a video that does not exist."""
     placeholders = [processor.image_token_id, processor.video_token_id]
-    own = {"generation_kwargs": {"suppress_tokens": [5]}}  # tokens of the user are added to ours
+    own = {
+        "generation_kwargs": {"suppress_tokens": [5]}
+    }  # tokens of the user settings are added to ours
     run = run_of(tmp_path, group_size=2, minibatch=6, mask_truncated=False, trl=own)
     trainer = trainer_of(run, PixelReasonerTrainer)
 
-    def push(module, inputs, logits):
+    def favor_placeholders(module, inputs, logits):
         logits[..., placeholders] += 1000.0
 
-    trainer.model.lm_head.register_forward_hook(push)
+    trainer.model.lm_head.register_forward_hook(favor_placeholders)
     trainer.model.train()
     rows = [row for row in question_rows(questions[:3]) for _ in range(2)]
     for sample in trainer.generate_samples(rows):
@@ -808,11 +810,11 @@ def test_no_rollout_contains_a_generated_placeholder(tmp_path, questions, proces
 
 @pytest.fixture(scope="module", params=["compact", "pixel_reasoner"])
 def sampled(request, tmp_path_factory) -> Path:
-    """Traces of a step of a model of a dialect."""
+    """Traces of one step of a model with this dialect."""
     folder = tmp_path_factory.mktemp(request.param)
     model = folder / "model"
     shutil.copytree(TINY, model)
-    settings = SPEAKER.model_copy(update={"dialect": request.param})
+    settings = SETTINGS.model_copy(update={"dialect": request.param})
     (model / "pixel_reasoner.json").write_text(settings.model_dump_json())
     run = run_of(folder, model=str(model), sample_every=1, trl={"max_steps": 1})
     train_rl(run)
@@ -859,10 +861,10 @@ def test_traces_of_rollouts_are_exported_in_their_dialect(sampled, tmp_path):
 def test_a_stopped_run_resumes_to_the_same_metrics(
     tmp_path, monkeypatch, stopped_at, num_iterations
 ):
-    """Some steps in one go, and in two: the same rows of figures."""
+    """Compare some steps in one run with the same steps in two runs: equal metrics."""
     steps = list(range(1, stopped_at + 3))
 
-    def figures(out: str) -> list[dict]:
+    def metrics(out: str) -> list[dict]:
         trl = {"max_steps": steps[-1], "save_strategy": "steps", "learning_rate": 1e-4}
         trl |= {"save_steps": 2 * num_iterations, "num_iterations": num_iterations}
         sizes = {"questions_per_sync": 2, "minibatch": 4, "rollouts_at_once": 8, "replay": True}
@@ -870,15 +872,15 @@ def test_a_stopped_run_resumes_to_the_same_metrics(
         rows = [json.loads(line) for line in (tmp_path / out / LOG).read_text().splitlines()]
         return [row for row in rows if "loss" in row]
 
-    whole = figures("whole")
+    whole = metrics("whole")
     with monkeypatch.context() as patch:
 
         def stop(self, args, state, control, **kwargs):
             control.should_training_stop = state.global_step == stopped_at
 
         patch.setattr(LogCallback, "on_step_end", stop)
-        assert len(figures("parts")) == stopped_at
-    parts = figures("parts")
+        assert len(metrics("parts")) == stopped_at
+    parts = metrics("parts")
     assert [row["step"] for row in whole] == [row["step"] for row in parts] == steps
     for one, other in zip(whole, parts, strict=True):
         names = {name for name in one if not re.match("seconds|step_time", name)}

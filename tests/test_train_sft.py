@@ -1,4 +1,4 @@
-"""Warm-start tuning: configs that fail early, batches that hold what they should, runs that resume."""
+"""Warm-start tuning: early errors of configs, content of batches, and resumed runs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWa
 
 @pytest.fixture(scope="module")
 def synth(tmp_path_factory) -> Path:
-    """A folder with a few traces of both families."""
+    """Folder with a few traces of both families."""
     out = tmp_path_factory.mktemp("synth")
     settings = SynthSettings(
         source="pixelworld",
@@ -338,7 +338,7 @@ def test_a_lora_is_merged_into_an_ordinary_model(tmp_path, synth, processor, mon
 
 
 def outputs(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Logits of a batch."""
+    """Return the logits of a batch."""
     with torch.no_grad():
         return model.eval()(**batch).logits
 

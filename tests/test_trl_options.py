@@ -1,4 +1,4 @@
-"""Every option under `[trl]` has an effect and fits the run, or is refused before anything is loaded."""
+"""Options under `[trl]`: each has an effect and is valid, or is an error before anything is loaded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turn parser: the result does not depend on how text arrives, work is bounded, and parts stay apart."""
+"""Turn parser: the result does not depend on the split of the text, work is bounded, and parts are separate."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ COMPACT, QWEN3, DEEPEYES = (get_dialect(name) for name in ("compact", "qwen3_vl"
 
 @dataclass(frozen=True, kw_only=True)
 class SpecialTokenSyntax:
-    """Calls as one JSON list after a special token, to the end of the turn, as Mistral's models write them."""
+    """Syntax of Mistral models: calls as one JSON list after a special token, until the end of the turn."""
 
     open: str = "[TOOL_CALLS]"
     close: str = ""
@@ -90,7 +90,7 @@ def in_pieces(dialect: Dialect, pieces: Sequence[str]) -> ParsedTurn:
     return parser.finish()
 
 
-# --- how text arrives ---
+# --- splits of the text ---
 
 TAGS = ["<tool_call>", "</tool_call>", "<grounding>", "</grounding>", "[TOOL_CALLS]"]
 TAGS += ["<think>", "</think>", "<answer>", "</answer>", r"\boxed{"]
@@ -119,7 +119,7 @@ def test_any_split_of_any_text_gives_the_same_result(dialect, text, cuts):
 
 @given(text=texts)
 def test_deltas_of_a_turn_join_to_its_parts(text):
-    """What is streamed as text is the text of the turn, unless a thought ends without having started."""
+    """Streamed text equals the text of the turn, unless a thought ends without a start tag."""
     parser = COMPACT.parser(SHOWN)
     deltas = [delta for character in text for delta in parser.feed(character)]
     parser.finish()
@@ -171,7 +171,7 @@ def test_work_is_proportional_to_the_text_however_it_is_split(unit, prefix):
         for start in range(0, len(text), size):
             parser.feed(text[start : start + size])
         parser.finish()
-        # Thoughts are looked for, and then calls; the start of a tag is looked at again with each piece.
+        # The parser searches thoughts, then calls. It scans the start of a tag again with each piece.
         pieces = -(-len(text) // size)
         assert parser.num_scanned <= 2 * (len(text) + pieces * longest_tag)
 

@@ -1,4 +1,4 @@
-"""Files of runs and models from others: one clear line for every value that is not as it should be."""
+"""Untrusted files of runs and models: a one-line error for every invalid value."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ BUDGETS = dict.fromkeys(("picture", "crop", "frame", "selected_frame"), BUDGET) 
 
 
 def changed(*path: object, value: object) -> str:
-    """A line of the trace with one value changed."""
+    """Return a line of the trace with one changed value."""
     fields = json.loads(TRACE.to_line())
     place = fields
     for part in path[:-1]:
@@ -191,7 +191,7 @@ def test_an_image_processor_with_other_limits_is_one_error(model, name, value):
     for path in model.glob("*process*.json"):
         path.unlink()
     (model / name).write_text(text if name.startswith("pre") else f'{{"image_processor": {text}}}')
-    if value == "{}" or len(value) > 9:  # is missing, or is no JSON that is read
+    if value == "{}" or len(value) > 9:  # missing, or not a JSON file that is read
         folder_settings(model)
     else:
         with pytest.raises(ModelError, match=name):

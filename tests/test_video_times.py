@@ -1,4 +1,4 @@
-"""What a video file records about itself is followed: where it starts, how long each frame is shown, which way is up."""
+"""Metadata of videos: start time, duration of frames, and orientation."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LIMITS = MediaLimits()
 
 
 def write_clip(path: Path, times_s, matrix=None, **coded: str) -> Path:
-    """A clip whose frame i is grey i * STEP and is displayed at `times_s[i]`."""
+    """Write a clip whose frame i is grey i * STEP and is displayed at `times_s[i]`."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=1000, options={"g": "10", "bf": "0"} | coded)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
@@ -61,7 +61,7 @@ def test_times_count_from_the_start_of_the_stream(
     assert [frame.source_index for frame in whole] == numbers(whole) == [5, 15, 25, 35]
 
 
-# --- frames that are shown for different times ---
+# --- variable frame rates ---
 
 
 def test_frames_of_a_variable_rate_are_sampled_by_time(tmp_path):
@@ -104,7 +104,7 @@ def test_frames_without_times_are_sampled_by_count():
     assert FrameSelection(2).of_times([None] * 100) == [25, 75]
 
 
-# --- which way is up ---
+# --- orientation ---
 
 MATRICES = {
     "as it is": ((1, 0, 0, 1), lambda image: image),
@@ -133,7 +133,7 @@ def test_a_display_matrix_is_applied(tmp_path, name):
     assert np.abs(difference).max() < 8
 
 
-# --- which stream ---
+# --- selection of the stream ---
 
 
 def test_a_cover_picture_is_no_video(tmp_path):
@@ -153,7 +153,7 @@ def test_a_cover_picture_is_no_video(tmp_path):
 
 
 def test_a_long_video_with_one_key_frame_is_decoded_once(tmp_path, monkeypatch):
-    """Each wanted frame is reached from the one before, not from the start."""
+    """Each wanted frame is decoded from the previous one, not from the start."""
     path = write_video(tmp_path / "a.mp4", 40, "libx264", coded={"g": "1000"})
     monkeypatch.setattr(videos, "SEEK_MIN_FRAMES", 30)
     seeks = []

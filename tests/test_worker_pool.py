@@ -1,4 +1,4 @@
-"""Decoding in workers: the same pixels as in process, and a worker that fails ends one request alone."""
+"""Decoding in workers: equal pixels as in process, and a failing worker ends only one request."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def same(first: Image.Image, second: Image.Image) -> bool:
     return first.mode == second.mode and np.array_equal(np.asarray(first), np.asarray(second))
 
 
-# --- the same results ---
+# --- equal results ---
 
 
 @pytest.mark.parametrize("suffix", FORMATS)

@@ -1,4 +1,4 @@
-"""PixelWorld: a seed decides everything, every answer is right, and the evidence is where it is said to be."""
+"""PixelWorld: a seed determines everything, every answer is correct, and evidence is at its stated place."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def described(scene: Scene) -> str:
 
 
 def test_scenes_equal_the_golden_scenes():
-    """Fails after a change of the scenes: raise VERSION, then write what this test found to the file."""
+    """After a change of the scenes: raise VERSION, then write the found values to the file."""
     found = {"version": VERSION} | {
         scene.id: described(scene)
         for family in FAMILIES
@@ -157,7 +157,7 @@ def test_a_detail_that_does_not_fit_is_a_usage_error(family, detail_px):
 
 
 def right_answer(scene: Scene, text: str) -> str:
-    """The answer to a question, from its words and the scene alone."""
+    """Return the answer to a question, computed from its text and the scene."""
     words = re.findall(r"[a-z]+", text.lower())
     pair = [
         i for name in re.findall(r"[Tt]he (\w+ \w+)", text) for i in scene.items if i.name == name
@@ -289,7 +289,7 @@ def test_words_of_a_page_score_zero_against_each_other():
 
 @pytest.mark.slow
 def test_words_and_numbers_of_a_page_are_inside_their_evidence_in_every_font():
-    """What is written changes no pixel outside of its box."""
+    """Written text changes no pixel outside of its box."""
     fonts = {scene.page.font: scene for scene in many("infographic")}
     assert len(fonts) == FONTS
     for scene in fonts.values():
@@ -337,7 +337,7 @@ def test_half_of_the_questions_need_an_operation(family):
 
 @each_family
 def test_answers_of_each_kind_are_nearly_uniform(family):
-    """Of every kind of question no answer is given more often than nearly evenly."""
+    """Answers of every kind of question are nearly uniformly distributed."""
     by_kind: dict[str, Counter[str]] = {}
     for question in asked(family):
         by_kind.setdefault(question.category, Counter())[question.answer[0]] += 1

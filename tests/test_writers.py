@@ -1,4 +1,4 @@
-"""What commands write: whole files, settings of runs that began, one writer at a time; kills and full disks leave nothing else."""
+"""Output of commands: complete files, settings only of started runs, one writer at a time, also after kills and full disks."""
 
 from __future__ import annotations
 
