@@ -248,7 +248,7 @@ def attack(
     on_progress: Callable[[int, list[str]], None] = lambda number, named: None,
 ) -> tuple[Counter[str], Counter[str], float, list[str]]:
     """Run cases. Return commands and failures by kind, the seconds of the slowest command, and one line per failure."""
-    tried: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     failed: Counter[str] = Counter()
     named: list[str] = []
     slowest = 0.0
@@ -258,17 +258,17 @@ def attack(
         for number in range(count):
             case = make_case(workspace, random.Random(f"folders/{seed}/{number}"), number, commands)
             out = workspace.root / "out" / str(number)
-            watched = (workspace.good, workspace.home, workspace.cwd, workspace.root / "cases")
-            before = snapshot(*watched)
+            protected = (workspace.good, workspace.home, workspace.cwd, workspace.root / "cases")
+            before = snapshot(*protected)
             result = run_command(case)
             found = list(problems_of(case, result, out))
-            if snapshot(*watched) != before:
+            if snapshot(*protected) != before:
                 found.append("files: a file outside the output was changed")
             if browser is not None:
                 found += [
                     one for page in out.rglob("*.html") for one in _page_problems(browser, page)
                 ]
-            tried[f"{case.command} {result.code}"] += 1
+            counts[f"{case.command} {result.code}"] += 1
             failed.update(one.partition(":")[0] for one in found)
             named += [f"case {number}, {case.command}: {one}" for one in found]
             if number % 20 == 19:
@@ -276,7 +276,7 @@ def attack(
             slowest = max(slowest, result.seconds)
             shutil.rmtree(workspace.root / "cases" / str(number))
             shutil.rmtree(out)
-    return tried, failed, slowest, named
+    return counts, failed, slowest, named
 
 
 def _page_problems(browser: Any, path: Path) -> list[str]:
@@ -305,7 +305,7 @@ def main() -> int:
     has_browser = chromium() is not None
     with open_browser() if has_browser else contextlib.nullcontext() as browser:
         commands = QUICK * 2 + SLOW
-        tried, failed, slowest, named = attack(
+        counts, failed, slowest, named = attack(
             options.count, options.seed, commands, browser=browser, on_progress=_print_progress
         )
     if named:
@@ -313,7 +313,7 @@ def main() -> int:
     memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     pages = "pages opened in Chromium" if has_browser else "no Chromium: pages not opened"
     print(
-        f"folders: {tried.total()} commands ({', '.join(f'{name}: {n}' for name, n in sorted(tried.items()))}); "
+        f"folders: {counts.total()} commands ({', '.join(f'{name}: {n}' for name, n in sorted(counts.items()))}); "
         f"failed {failed.total()} {dict(failed)}; {pages}; slowest {slowest:.1f} s of CPU time; {memory_mb} MB"
     )
     return 1 if failed else 0

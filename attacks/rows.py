@@ -213,7 +213,7 @@ def main() -> int:
         print(what)
     accepted = sum(count for name, count in treated.items() if name.endswith("accepted"))
     print(
-        f"rows: {arguments.count} tried, {accepted} accepted, {arguments.count - accepted} dropped for"
+        f"rows: {arguments.count} rows, {accepted} accepted, {arguments.count - accepted} dropped for"
         f" {len({name.partition(' ')[2] for name in treated}) - 1} reasons, {sum(failed.values())} failed,"
         f" slowest {math.ceil(slowest_s * 1000)} ms"
     )

@@ -163,7 +163,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="not used: all cases are fixed")
     parser.add_argument("--only", default="", help="run only this part: full, tiny, sft or readme")
     given = parser.parse_args()
-    failed, slowest, tried = [], (0.0, ""), 0
+    failed, slowest, num_run = [], (0.0, ""), 0
     with tempfile.TemporaryDirectory() as folder, labeller() as address:
         root = Path(folder)
         build_tree(root, given.count)
@@ -201,14 +201,14 @@ def main() -> None:
                 started = time.monotonic()
                 why = run(root, command, **variables)
                 seconds = time.monotonic() - started
-                tried += 1
+                num_run += 1
                 slowest = max(slowest, (seconds, " ".join(command)))
                 if why:
                     failed.append(" ".join(command))
                     print(f"{' '.join(command)}: {why}", file=sys.stderr)
     memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
     print(
-        f"scripts: {tried} run, {len(failed)} failed{': ' if failed else ''}{'; '.join(failed)}; "
+        f"scripts: {num_run} run, {len(failed)} failed{': ' if failed else ''}{'; '.join(failed)}; "
         f"slowest {slowest[0]:.0f} s ({slowest[1]}); largest memory {memory:.1f} GiB"
     )
     sys.exit(bool(failed))

@@ -99,7 +99,7 @@ def zoom(
     )
 
 
-def refusal(
+def rejected_zoom(
     why: CallErrorKind = CallErrorKind.BAD_BOX, text: str = "box is inverted: give [x1, y1, x2, y2]"
 ) -> Turn:
     """Return a turn with a rejected zoom."""
@@ -207,7 +207,12 @@ def all_traces(folder: Path) -> dict[str, Trace]:
             about=about("attribute-2"),
         ),
         "refusal": picture_trace(
-            scene, refusal(), zoom(2, nearer), answer("6"), answer="6", about=about("attribute-3")
+            scene,
+            rejected_zoom(),
+            zoom(2, nearer),
+            answer("6"),
+            answer="6",
+            about=about("attribute-3"),
         ),
         "video": video_trace(write_clip(folder / "clip.mp4")),
         "failed": picture_trace(

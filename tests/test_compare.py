@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from killed import killed, start, without_times
+from killed import run_with_kills, start, without_times
 from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.evals.compare import compare, compare_runs, diff_settings
 from pixel_reasoner.evals.merge import merge
@@ -359,8 +359,8 @@ def test_pictures_of_a_merged_run_are_found_from_any_working_directory(
 
 @pytest.mark.slow
 def test_a_run_that_is_killed_several_times_equals_an_uninterrupted_one(tmp_path, photo):
-    assert start(photo, tmp_path / "calm", 40).wait() == 0
-    killed(photo, tmp_path / "torn", 40, 3, random.Random(1))
-    calm = without_times(tmp_path / "calm")
-    assert without_times(tmp_path / "torn") == calm
-    assert [len(calm[name]) for name in ("traces.jsonl", "without/traces.jsonl")] == [40, 40]
+    assert start(photo, tmp_path / "uninterrupted", 40).wait() == 0
+    run_with_kills(photo, tmp_path / "killed", 40, 3, random.Random(1))
+    expected = without_times(tmp_path / "uninterrupted")
+    assert without_times(tmp_path / "killed") == expected
+    assert [len(expected[name]) for name in ("traces.jsonl", "without/traces.jsonl")] == [40, 40]

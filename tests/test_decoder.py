@@ -32,7 +32,7 @@ FORMATS = {
     "gif": {},
 }
 STEP = 6
-"""Frame i of a test video is grey i * STEP, so that a decoded frame tells its number."""
+"""Frame i of a test video is grey i * STEP, so that a decoded frame identifies its number."""
 
 
 def scene(width: int = 40, height: int = 30) -> Image.Image:
@@ -195,7 +195,7 @@ def test_the_pixel_limit_of_pillow_is_neither_used_nor_changed(
     expected = np.asarray(Image.open(path).convert("RGB"))
     compared = []
 
-    class Watched(int):
+    class RecordingLimit(int):
         """Limit that records comparisons. There must be none."""
 
         def __mul__(self, other):
@@ -204,7 +204,7 @@ def test_the_pixel_limit_of_pillow_is_neither_used_nor_changed(
 
         __rmul__ = __mul__
 
-    limit = Watched(100)
+    limit = RecordingLimit(100)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
     assert np.array_equal(np.asarray(open_image(path, LIMITS)), expected)
     assert image_size(path, LIMITS) == (40, 30)

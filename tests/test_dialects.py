@@ -633,8 +633,8 @@ def test_every_dialect_is_valid(dialect):
 BROKEN = {
     "a name that is taken": ({"name": "qwen3_vl"}, "the name is taken"),
     "a name with a blank": ({"name": "my own"}, "is no name"),
-    "for nobody": ({"models": ""}, "`models` is empty"),
-    "a tool that nobody offers": (
+    "for no model": ({"models": ""}, "`models` is empty"),
+    "a tool without a definition": (
         {"system_with_operations": "Look.", "system_with_video": ""},
         "is not listed",
     ),
@@ -645,7 +645,7 @@ BROKEN = {
         {"answer_format": AnswerFormat(open="A: ", close="", find=boxed)},
         "is parsed as",
     ),
-    "no arguments to tell operations apart": (
+    "no arguments that distinguish operations": (
         {"syntax": MINI_O3.syntax, "argument_names": {}},
         "calls do not distinguish operations",
     ),

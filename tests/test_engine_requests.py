@@ -44,8 +44,8 @@ def finish(engine) -> None:
 def test_sequences_cancelled_at_random_steps_do_not_change_the_others(model, questions):
     """The slot is free at once, and the ids of the others equal those of a run without cancellations."""
     mixed = [*prompts(model, questions), *text_prompts(60)]
-    undisturbed = sequences_of(mixed, 16)
-    engine_of(model).run(undisturbed)
+    expected = sequences_of(mixed, 16)
+    engine_of(model).run(expected)
     rng = random.Random(0)
     engine, states = engine_of(model), set()
     for _ in range(12):
@@ -69,7 +69,7 @@ def test_sequences_cancelled_at_random_steps_do_not_change_the_others(model, que
                 engine.step()
         for one in chosen:
             if one.state is SequenceState.FINISHED:
-                assert one.new_ids == undisturbed[one.id].new_ids
+                assert one.new_ids == expected[one.id].new_ids
             else:
                 assert one in cancelled
         engine.clear()

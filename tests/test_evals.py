@@ -168,7 +168,7 @@ def test_questions_with_unknown_answer_or_kind_are_counted():
 
 
 BOX = Box(0.25, 0.25, 0.5, 0.5)
-FAR = Box(0.75, 0.75, 1, 1)
+OTHER_BOX = Box(0.75, 0.75, 1, 1)
 
 
 @pytest.mark.parametrize(
@@ -182,8 +182,8 @@ FAR = Box(0.75, 0.75, 1, 1)
         ((BOX,), [], False),
         ((BOX,), [REFUSED], False),
         ((BOX,), [crop(0.25, 0.25, 0.35, 0.5), crop(0.35, 0.25, 0.45, 0.5)], False),  # not one crop
-        ((BOX, FAR), [crop(*BOX)], False),
-        ((BOX, FAR), [crop(*BOX), crop(*FAR)], True),
+        ((BOX, OTHER_BOX), [crop(*BOX)], False),
+        ((BOX, OTHER_BOX), [crop(*BOX), crop(*OTHER_BOX)], True),
         ((BOX,), [crop(*BOX, medium=1)], False),  # of another picture
     ],
 )

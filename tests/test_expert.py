@@ -126,16 +126,16 @@ def test_a_reselection_trace_selects_other_frames_first(questions):
 
 @pytest.mark.slow
 def test_a_rejected_call_gets_an_error_and_is_repaired(questions):
-    refusals = set()
+    error_kinds = set()
     for family in ("attribute", "video"):
         for seed in range(30):
             trace = write(questions[family][0], Kind.REFUSED, seed)
             (refused,) = trace.rejected
-            refusals.add(refused.error)
+            error_kinds.add(refused.error)
             assert trace.turns[0].mistake
             assert not trace.turns[1].mistake
             assert len(trace.executed) == 1
-    assert refusals == {
+    assert error_kinds == {
         CallErrorKind.BAD_BOX,
         CallErrorKind.NO_SUCH_PICTURE,
         CallErrorKind.BAD_FRAMES,

@@ -91,11 +91,11 @@ def test_select_frames_returns_frames_in_the_requested_order(clip):
 @given(st.lists(st.sampled_from([0, 1, 0.5, 0.25, -1, 2, math.nan, math.inf]), max_size=5))
 def test_zoom_in_accepts_exactly_the_valid_boxes(context, numbers):
     try:
-        expected, refusal = Box.of(numbers), None
+        expected, error_kind = Box.of(numbers), None
     except BoxError:
-        expected, refusal = None, CallErrorKind.BAD_BOX
+        expected, error_kind = None, CallErrorKind.BAD_BOX
     observation = zoom(context, bbox_2d=numbers)
-    assert observation.error == refusal
+    assert observation.error == error_kind
     assert [picture.box for picture in observation.pictures] == ([expected] if expected else [])
 
 
@@ -103,7 +103,7 @@ def test_zoom_in_accepts_exactly_the_valid_boxes(context, numbers):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "refusal", "text"),
+    ("arguments", "error_kind", "text"),
     [
         ({"bbox_2d": [0.5, 0, 0.2, 1]}, CallErrorKind.BAD_BOX, "inverted"),
         ({"bbox_2d": [0, 0, 1.3, 1]}, CallErrorKind.BAD_BOX, "x2=1.3 is outside [0, 1]"),
@@ -130,15 +130,15 @@ def test_zoom_in_accepts_exactly_the_valid_boxes(context, numbers):
         ),
     ],
 )  # fmt: skip
-def test_the_error_of_a_wrong_zoom_states_the_allowed_values(context, arguments, refusal, text):
+def test_the_error_of_a_wrong_zoom_states_the_allowed_values(context, arguments, error_kind, text):
     before = len(context)
     observation = zoom(context, **arguments)
-    assert (observation.error, observation.pictures, len(context)) == (refusal, (), before)
+    assert (observation.error, observation.pictures, len(context)) == (error_kind, (), before)
     assert text in observation.text
 
 
 @pytest.mark.parametrize(
-    ("frames", "refusal", "text"),
+    ("frames", "error_kind", "text"),
     [
         (
             [],
@@ -154,9 +154,9 @@ def test_the_error_of_a_wrong_zoom_states_the_allowed_values(context, arguments,
         (3, CallErrorKind.BAD_ARGUMENTS, "target_frames must be a list of integers"),
     ],
 )
-def test_the_error_of_wrong_frames_states_the_allowed_values(clip, frames, refusal, text):
+def test_the_error_of_wrong_frames_states_the_allowed_values(clip, frames, error_kind, text):
     observation = select(clip, target_frames=frames)
-    assert (observation.error, observation.pictures) == (refusal, ())
+    assert (observation.error, observation.pictures) == (error_kind, ())
     assert text in observation.text
 
 

@@ -35,11 +35,11 @@ TRY_ALL_FILTERS = """() => [...document.querySelectorAll("#filters select")].map
     select.dispatchEvent(new Event("input", { bubbles: true }));
     return [document.querySelectorAll("article.trace:not([hidden])").length, document.getElementById("shown").textContent];
   };
-  const tried = [...select.options].map(option => [option.textContent, ...count(option.value)]);
+  const results = [...select.options].map(option => [option.textContent, ...count(option.value)]);
   count("");
-  return tried;
+  return results;
 })"""
-"""for each filter and each of its values: its text, the number of traces shown, and what the page says of it"""
+"""for each filter and each of its values: its text, the number of traces shown, and its label on the page"""
 
 
 def reply(conversation: Any) -> str:
@@ -116,9 +116,9 @@ def test_a_page_opens_without_errors_and_requests_nothing(browser, folder, name)
 def test_every_filter_value_shows_its_stated_number_of_traces(browser, folder, name):
     with open_page(browser, folder / f"{name}.html") as (page, problems):
         total = len(cards(page))
-        tried = page.evaluate(TRY_ALL_FILTERS)
-        assert len(tried) == (5 if name == "traces" else 6)
-        for (title, count, label), *values in tried:
+        results = page.evaluate(TRY_ALL_FILTERS)
+        assert len(results) == (5 if name == "traces" else 6)
+        for (title, count, label), *values in results:
             assert (title, count, label) == ("any", total, f"{total} of {total} shown")
             for title, count, label in values:
                 assert f"({count})" in title

@@ -38,7 +38,7 @@ from report_fixture import (
     answer,
     draw_scene,
     picture_trace,
-    refusal,
+    rejected_zoom,
     zoom,
 )
 
@@ -139,7 +139,7 @@ def test_a_call_is_described_and_shown_verbatim(path: Path):
 
 def test_every_call_of_a_turn_is_shown_with_its_result(tmp_path: Path):
     first, second = zoom(2, Box(0, 0, 0.5, 0.5)), zoom(3, Box(0.5, 0.5, 1, 1))
-    rejected = refusal()
+    rejected = rejected_zoom()
     results = (first.observation, second.observation, rejected.observation)
     turn = Turn(
         text="I need three crops.",

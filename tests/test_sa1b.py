@@ -51,7 +51,7 @@ def test_subfolders_are_read_in_order(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "unfit",
+    "unsuitable",
     [
         annotation(7, [0, 0, *SIZE]),
         annotation(7, [10, 10, 11, 11]),
@@ -61,9 +61,9 @@ def test_subfolders_are_read_in_order(tmp_path):
     ],
     ids=["large", "a speck", "long", "unsure", "unstable"],
 )
-def test_an_unsuitable_region_is_skipped(tmp_path, unfit):
+def test_an_unsuitable_region_is_skipped(tmp_path, unsuitable):
     fine = annotation(8, [200, 200, 30, 30])
-    write_picture(tmp_path, "sa_1", [], annotations=[unfit, fine])
+    write_picture(tmp_path, "sa_1", [], annotations=[unsuitable, fine])
     assert [row.id for row in read(tmp_path)] == ["sa1b-sa_1-8"]
 
 

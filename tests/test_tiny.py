@@ -252,11 +252,11 @@ def _family_and_seed(trace: Trace) -> tuple[str, int]:
 def test_attention_targets_are_at_trained_tokens(builder):
     for number in numbers_of(builder):
         example = builder.draw(number, random.Random(number))
-        for gaze in example.attention:
-            assert all(place < gaze.end for place in gaze.targets)
-            if gaze.head == POINTING_HEAD:
+        for target in example.attention:
+            assert all(place < target.end for place in target.targets)
+            if target.head == POINTING_HEAD:
                 # A position predicts the next token.
-                assert all(example.trained[gaze.first + 1 : gaze.end + 1])
+                assert all(example.trained[target.first + 1 : target.end + 1])
 
 
 def test_a_turn_is_split_at_every_mention_without_loss_of_text():
@@ -275,13 +275,13 @@ def test_a_turn_is_split_at_every_mention_without_loss_of_text():
 def test_every_frame_has_an_attention_target_at_its_own_number(builder, processor):
     number = builder.index.families["video"][0]
     example = builder.example(builder.index.trace(number), builder.index.images(number))
-    numbers = [gaze for gaze in example.attention if gaze.head == NUMBERING_HEAD]
+    numbers = [target for target in example.attention if target.head == NUMBERING_HEAD]
     text = [
-        processor.tokenizer.decode([example.ids[place] for place in gaze.targets])
-        for gaze in numbers
+        processor.tokenizer.decode([example.ids[place] for place in target.targets])
+        for target in numbers
     ]
     assert text == [str(number) for number in range(1, 17)]
-    assert all(gaze.end - gaze.first == 4 for gaze in numbers)
+    assert all(target.end - target.first == 4 for target in numbers)
 
 
 def test_cached_tokens_equal_the_output_of_the_vision_tower(traces, processor, tmp_path):
@@ -324,11 +324,11 @@ def test_recorded_attention_equals_plain_attention_and_returns_its_weights():
     allowed[1, :, 5:, :1] = True
     weights = (query @ key.transpose(2, 3) * 0.3).masked_fill(~allowed, -1e9).softmax(-1)
     module = SimpleNamespace(layer_idx=POINTING_HEAD[0], num_key_value_groups=1, training=False)
-    with observe_attention() as watched:
+    with observe_attention() as observed:
         out, _ = observed_attention(module, query, key, value, allowed, 0.3)
     torch.testing.assert_close(out, (weights @ value).transpose(1, 2))
-    assert set(watched) == {POINTING_HEAD}
-    torch.testing.assert_close(watched[POINTING_HEAD], weights[:, POINTING_HEAD[1]])
+    assert set(observed) == {POINTING_HEAD}
+    torch.testing.assert_close(observed[POINTING_HEAD], weights[:, POINTING_HEAD[1]])
 
 
 def test_a_label_without_a_cell_adds_nothing_to_the_loss(processor, scene_cache):
@@ -496,9 +496,9 @@ def test_the_same_seed_builds_the_same_weights(processor):
     assert all(torch.equal(first[name], again[name]) for name in first)
 
 
-@pytest.mark.parametrize(("how", "far"), [({"tower": "tiny"}, True), ({"start": "tiny"}, False)])
+@pytest.mark.parametrize(("how", "is_new"), [({"tower": "tiny"}, True), ({"start": "tiny"}, False)])
 def test_a_copied_tower_is_used_with_a_new_or_a_continued_language_model(
-    tmp_path, few_traces, monkeypatch, fast_muon, how, far
+    tmp_path, few_traces, monkeypatch, fast_muon, how, is_new
 ):
     monkeypatch.setattr(validation, "FAMILIES", ("attribute",))
     size = {"steps": 100, "scale": 0.02, "batch_share": 0.03}
@@ -509,7 +509,7 @@ def test_a_copied_tower_is_used_with_a_new_or_a_continued_language_model(
     assert all(torch.equal(ours[name], weights[name]) for name in tower)
     for name in (n for n in ours if "language_model.layers" in n and ours[n].ndim == 2):
         moved = torch.dist(ours[name], weights[name]) / weights[name].norm()
-        assert moved > 0.5 if far else 0 < moved < 0.2
+        assert moved > 0.5 if is_new else 0 < moved < 0.2
     log = [json.loads(line) for line in (tmp_path / "reason.jsonl").read_text().splitlines()]
     assert log[-1]["step"] == 2
     assert 0 <= log[-1]["attribute_overview"] <= 1
