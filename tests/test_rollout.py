@@ -104,9 +104,9 @@ def test_a_model_zooms_in_gets_the_crop_and_answers(photo, scripted):
     assert trace.turns[0].call.name == "zoom_in"
     [crop] = trace.executed[0].pictures
     assert (crop.number, crop.parent, crop.box) == (2, 1, Box(0.25, 0.25, 0.5, 0.5))
-    overview, crop = images(model.conversations[-1])
+    overview, crop_image = images(model.conversations[-1])
     assert overview.size == PHOTO_PX
-    assert np.array_equal(crop, Image.open(photo).crop((160, 120, 320, 240)))
+    assert np.array_equal(crop_image, Image.open(photo).crop((160, 120, 320, 240)))
 
 
 def test_a_zoom_into_a_crop_uses_the_original_pixels(photo, scripted):
