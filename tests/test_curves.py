@@ -41,7 +41,7 @@ def test_equal_logs_give_equal_pages(runs, tmp_path):
     assert pages[0].read_bytes() == pages[1].read_bytes()
 
 
-def test_a_missing_or_broken_log_is_named(tmp_path):
+def test_the_error_of_a_missing_or_broken_log_names_it(tmp_path):
     with pytest.raises(InputError, match="with its log"):
         read_log(tmp_path)
     (tmp_path / LOG).write_text('{"step": 1}\nbroken\n')

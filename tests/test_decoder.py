@@ -459,7 +459,7 @@ def test_a_folder_without_pictures_is_refused(tmp_path):
         sample_folder(tmp_path / "missing", LIMITS)
 
 
-def test_a_broken_picture_of_a_folder_is_named(tmp_path):
+def test_the_error_of_a_broken_picture_in_a_folder_names_it(tmp_path):
     (tmp_path / "broken.png").write_text("not a picture")
     with pytest.raises(InputError, match=r"broken\.png"):
         sample_folder(tmp_path, LIMITS)

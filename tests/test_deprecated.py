@@ -43,7 +43,7 @@ def test_every_old_name_has_a_future_removal_version_and_an_existing_new_name():
             assert one.old not in options[one.where]
 
 
-def test_an_old_command_and_an_old_option_do_what_the_new_ones_do(run, tmp_path):
+def test_an_old_command_and_an_old_option_equal_the_new_ones(run, tmp_path):
     new = run("world", "render", "--count", 1, "--out", tmp_path / "new")
     old = run("draw", "draw", "--number=1", "--out", tmp_path / "old")
     assert (new[0], old[0]) == (0, 0)
@@ -80,7 +80,7 @@ def test_an_old_key_of_a_run_is_read_as_the_new_one(tmp_path):
         assert SftRun.read(path).out == str(tmp_path / "o")
 
 
-def test_the_old_and_the_new_key_together_are_refused(tmp_path):
+def test_the_old_and_the_new_key_together_are_an_error(tmp_path):
     path = tmp_path / "run.toml"
     for lines in ('out = "a"\noutput = "b"\n', 'output = "b"\nout = "a"\n'):
         path.write_text('traces = "t"\n' + lines)
@@ -91,7 +91,7 @@ def test_the_old_and_the_new_key_together_are_refused(tmp_path):
             SftRun.read(path)
 
 
-def test_a_key_is_renamed_in_its_own_table_alone():
+def test_a_key_is_renamed_only_in_its_own_table():
     assert new_keys("WorldMix", {"weight": 1}) == {"weight": 1}
 
 

@@ -292,7 +292,7 @@ def test_the_error_of_a_name_clash_names_both_packages(tmp_path):
     assert "my_2:x of package_2 1" in printed
 
 
-def test_a_decorator_refuses_a_name_that_is_taken():
+def test_registering_an_existing_name_is_an_error():
     def zoom_in(context: MediaContext) -> list[Picture]:
         """Do something else."""
         return []

@@ -546,7 +546,7 @@ def test_selected_frames_are_sent(server, tmp_path, clip):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", ["attribute", "video"])
-def test_labelled_scenes_have_the_same_calls_as_those_of_templates(server, tmp_path, family):
+def test_labelled_scenes_have_the_calls_of_template_traces(server, tmp_path, family):
     world = {"source": "pixelworld", "families": (family,), "count": 8}
     plain = settings(**world, labelling=None)
     synthesize(plain, scene_units(plain), tmp_path / "plain")

@@ -236,7 +236,7 @@ def test_incomplete_characters_are_streamed_at_the_end():
     assert stream.finish("ok\ufffd") == "\ufffd"
 
 
-def test_special_tokens_are_deleted_except_those_of_the_dialect(model, monkeypatch):
+def test_special_tokens_are_removed_except_those_of_the_dialect(model, monkeypatch):
     ids = model.tokenize("a<|vision_start|>b<|im_end|>")
     assert TokenDecoder(model.tokenizer)(ids) == "ab"
     assert TokenDecoder(model.tokenizer, {"<|vision_start|>"})(ids) == "a<|vision_start|>b"

@@ -70,7 +70,7 @@ def test_images_are_numbered_from_1_in_their_order(folder):
     assert context.num_frames == 0
 
 
-def test_frames_are_numbered_from_1_whatever_comes_before(folder):
+def test_frames_are_numbered_from_1_after_any_pictures(folder):
     context = context_of(
         ("image", folder / "small.png"), ("video", folder / "clip.mp4"), num_frames=4
     )

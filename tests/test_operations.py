@@ -281,7 +281,7 @@ def test_every_operation_is_valid(name):
     assert_valid_operation(OPERATIONS.get(name))
 
 
-def test_a_schema_comes_from_signature_and_docstring():
+def test_a_schema_is_built_from_signature_and_docstring():
     function = zoom_in.tool_schema["function"]
     assert function["name"] == "zoom_in"
     assert function["description"].startswith("Zoom in on a region")
@@ -345,7 +345,7 @@ def test_a_new_operation_is_a_function():
     assert degrees == {"type": "integer", "description": "By how much, clockwise."}
 
 
-def test_a_function_that_cannot_be_an_operation_is_refused_with_the_reason():
+def test_an_invalid_operation_function_is_an_error_with_the_reason():
     def undocumented(context: MediaContext, degrees: int) -> list[Picture]:
         """Turn a picture."""
         return []

@@ -73,12 +73,12 @@ def test_dropped_pictures_of_tool_messages_are_detected():
     assert (found.pictures, found.tool_pictures) == (True, False)
 
 
-def test_a_server_that_drops_pictures_silently_is_refused():
+def test_a_server_that_drops_pictures_silently_is_an_error():
     with served(Server(sees=())) as server, pytest.raises(EndpointError, match="image input"):
         remote(server).probe()
 
 
-def test_a_server_that_refuses_pictures_is_refused():
+def test_a_server_that_rejects_pictures_is_an_error():
     with served(Server()) as server:
         # after the question alone, and the one without a picture
         server.program = [None, None, "blind"]

@@ -67,7 +67,7 @@ def test_rows_of_the_upstream_data_become_questions(released, named):
     assert found["e"].media[0].kind == "frames"
 
 
-def test_rows_that_cannot_be_asked_are_named(released):
+def test_unusable_rows_are_dropped_with_a_reason(released):
     dropped = [row for row in read_questions(released) if isinstance(row, SkippedRow)]
     assert [(row.where, row.reason) for row in dropped] == [
         ("f", "missing_file"),

@@ -235,7 +235,7 @@ def test_null_content_is_an_empty_turn(server, photo):
     assert ask(about(photo), remote(server)).stop is StopReason.NO_ANSWER
 
 
-def test_a_conversation_that_is_too_long_is_context_full(server):
+def test_a_conversation_beyond_the_context_limit_is_context_full(server):
     server.always = "too long"
     (turn,) = remote(server).generate([user_message("Hi")], SHORT)
     assert isinstance(turn, ContextFull)
@@ -295,7 +295,7 @@ def test_a_key_is_sent_and_never_recorded(server, photo):
     assert KEY not in str(error.value)
 
 
-def test_a_key_comes_from_a_file_or_the_environment(tmp_path, monkeypatch):
+def test_a_key_is_read_from_a_file_or_the_environment(tmp_path, monkeypatch):
     path = tmp_path / "key"
     path.write_text(" abc\n")
     assert read_key(path) == "abc"

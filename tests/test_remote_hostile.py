@@ -151,7 +151,7 @@ def test_the_error_names_the_invalid_field(reply, field):
     assert field in str(error.value)
 
 
-def test_json_that_is_nested_too_large_or_has_half_a_surrogate_is_invalid():
+def test_json_with_deep_nesting_large_numbers_or_half_a_surrogate_is_invalid():
     for data in (
         b"[" * 100_000,
         b'{"data": ' + b"[" * 10_000 + b"]" * 10_000 + b"}",

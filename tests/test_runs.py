@@ -272,7 +272,7 @@ def test_segments_are_truncated_to_the_last_checkpoint(tmp_path):
         RunStore(tmp_path, ("a.jsonl", "b.jsonl")).__enter__()
 
 
-def test_a_manifest_of_a_newer_version_is_refused_in_one_line(tmp_path):
+def test_a_manifest_of_a_newer_version_is_a_one_line_error(tmp_path):
     fill(tmp_path, [trace("a")])
     manifest = json.loads(manifest_path(tmp_path).read_text())
     manifest_path(tmp_path).write_text(json.dumps({**manifest, "schema_version": 99}))

@@ -400,7 +400,7 @@ def test_an_exception_in_one_rollout_is_raised_and_affects_no_other(question):
     assert isinstance(buggy.error, ZeroDivisionError)
 
 
-def test_a_hook_may_replace_what_was_generated(question):
+def test_a_hook_may_replace_the_completion(question):
     class Blue:
         def after_generation(self, rollout, completion):
             return Completion(text=r"\boxed{blue}")
@@ -491,7 +491,7 @@ def test_a_conversation_continues_with_earlier_and_new_pictures(question, other_
     assert Conversation.from_line(talk.to_line()) == talk
 
 
-def test_the_trace_of_a_later_exchange_can_be_replayed_alone(question, other_photo):
+def test_the_trace_of_a_later_exchange_can_be_replayed_separately(question, other_photo):
     model = ScriptedModel([CLOSER, RED, zoom(0.5, 0.5, 1, 1, image=2), RED], budgets=UNSCALED)
     scheduler = scheduler_of(model)
     scheduler.submit(RolloutRequest(question=question, id="a", keep=True)).result()

@@ -68,7 +68,7 @@ def test_a_neutral_row_becomes_a_question_with_evidence(tmp_path, picture):
     assert question.evidence.findings == ("the box is red",)
 
 
-def test_a_question_of_this_project_is_a_row_too(tmp_path, picture):
+def test_a_serialized_question_is_a_valid_row(tmp_path, picture):
     question = Question(id="7", text="?", media=(), answer=("x",))
     write_rows(tmp_path, [question.model_dump_json(exclude_defaults=True)])
     assert read("jsonl", tmp_path / "rows.jsonl") == [question]
@@ -174,7 +174,7 @@ def test_pages_are_unpacked_and_their_boxes_normalised(tmp_path):
     assert (outside.reason, empty.reason) == ("bad_box", "no_question")
 
 
-def test_a_parquet_of_something_else_is_refused_with_its_columns(tmp_path):
+def test_the_error_of_another_parquet_file_lists_its_columns(tmp_path):
     write_parquet(tmp_path / "x.parquet", {"text": ["a"], "label": [1]})
     with pytest.raises(InputError, match="text, label"):
         read("visa", tmp_path)

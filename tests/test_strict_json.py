@@ -24,7 +24,7 @@ values = st.recursive(
 
 
 @given(values, st.booleans())
-def test_a_value_is_read_as_it_was_written(value, ensure_ascii):
+def test_a_value_is_unchanged_by_a_round_trip(value, ensure_ascii):
     text = json.dumps(value, ensure_ascii=ensure_ascii)
     assert parse_json(text) == value
     assert parse_json(text.encode()) == value

@@ -177,7 +177,7 @@ def test_an_unknown_category_is_noted_and_evaluated(tmp_path):
     assert {(row.reason, row.detail) for row in found.noted} == {("unknown_category", "crossed")}
 
 
-def test_a_missing_picture_is_named(tmp_path):
+def test_the_error_of_a_missing_picture_names_it(tmp_path):
     write("tallyqa", tmp_path)
     (tmp_path / "VG_100K_2/1.jpg").unlink()
     (row,) = select_questions(BENCHMARKS.get("tallyqa-complex"), tmp_path, tmp_path).dropped

@@ -60,7 +60,7 @@ from pixel_reasoner.tiny.train import tokenizer_texts, train
 from pixel_reasoner.world import FAMILIES, all_questions, make_scene
 from pixel_reasoner.world.scene import DIGITS, WORDS
 
-NO_TARGET = MediaItem(kind="image", path="")
+EMPTY_MEDIA = MediaItem(kind="image", path="")
 
 
 @pytest.fixture(scope="module")
@@ -262,7 +262,7 @@ def test_attention_targets_are_at_trained_tokens(builder):
 def test_a_turn_is_split_at_every_mention_without_loss_of_text():
     for family in FAMILIES:
         for seed in range(20):
-            for question in all_questions(make_scene(family, seed), NO_TARGET):
+            for question in all_questions(make_scene(family, seed), EMPTY_MEDIA):
                 for words in (question.reasoning, *(question.evidence or Evidence()).findings):
                     pieces = find_mentions(question, words)
                     assert "".join(piece.text for piece in pieces) == words

@@ -191,7 +191,7 @@ def test_the_error_of_an_unwritable_path_names_it(tmp_path):
 
 
 @pytest.mark.parametrize("bad", ["not json", "{}", "[]", '{"stop": "answered", "speed": 3}'])
-def test_a_bad_line_is_named_by_its_number(tmp_path, bad):
+def test_the_error_of_a_bad_line_has_its_number(tmp_path, bad):
     path = tmp_path / "traces.jsonl"
     path.write_text(f"{TRACE.to_line()}\n\n{bad}\n")
     loading = load_traces(path)
@@ -212,7 +212,7 @@ def test_media_of_questions_are_relative_to_their_file(tmp_path):
     assert question.media[0].path == str(tmp_path / "a.png")
 
 
-def test_a_bad_question_is_named_by_its_number(tmp_path):
+def test_the_error_of_a_bad_question_has_its_line_number(tmp_path):
     (tmp_path / "questions.jsonl").write_text('{"id": "1"}\n')
     with pytest.raises(InputError, match=r"questions\.jsonl, line 1: text"):
         list(load_questions(tmp_path / "questions.jsonl"))

@@ -111,7 +111,7 @@ def test_options_of_trl_are_checked_by_name(tmp_path, trl, message):
         trl_config(SftRun.read(write_run(tmp_path, tmp_path, trl=trl)))
 
 
-def test_a_missing_file_and_a_missing_key_are_named(tmp_path):
+def test_the_errors_of_a_missing_file_and_a_missing_key_name_them(tmp_path):
     with pytest.raises(InputError, match=r"gone\.toml"):
         SftRun.read(tmp_path / "gone.toml")
     path = tmp_path / "run.toml"
@@ -292,9 +292,7 @@ def test_a_killed_run_resumes_to_the_same_losses(trained, tmp_path, synth):
     assert losses(tmp_path / "out") == pytest.approx(losses(trained), abs=1e-4)
 
 
-def test_a_run_that_was_killed_after_its_last_checkpoint_takes_no_further_step(
-    trained, tmp_path, synth
-):
+def test_a_run_killed_after_its_last_checkpoint_trains_no_further_step(trained, tmp_path, synth):
     path = write_run(tmp_path, synth, "ask_count = 2\nask_every = 3", TRL)
     shutil.copytree(trained, tmp_path / "out", ignore=shutil.ignore_patterns("model", "run.json"))
     train_sft(SftRun.read(path))

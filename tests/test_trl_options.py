@@ -131,7 +131,7 @@ def test_the_error_of_a_plan_without_torch_states_what_to_install(run, tmp_path,
     assert_refused(run("train", "rl", path, "--plan", "--gpus", 8), "torch", ".[local]")
 
 
-def test_a_pad_token_that_the_tokenizer_does_not_have_is_refused():
+def test_a_pad_token_outside_the_vocabulary_is_an_error():
     from types import SimpleNamespace
 
     from pixel_reasoner.train.sft import _check_pad_token

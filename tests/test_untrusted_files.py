@@ -99,7 +99,7 @@ def test_an_invalid_line_is_one_short_error_with_its_number(tmp_path, line):
     assert "\n" not in str(error.value)
 
 
-def test_a_line_of_this_project_is_read_as_it_was_written(tmp_path):
+def test_a_serialized_trace_is_parsed_unchanged(tmp_path):
     (tmp_path / "traces.jsonl").write_text("\ufeff" + TRACE.to_line() + "\n", encoding="utf-8")
     assert list(load_traces(tmp_path / "traces.jsonl")) == [TRACE]
 

@@ -153,7 +153,7 @@ def test_cpu_time_is_counted_per_request(picture):
     assert len(ids) == 1, "no request exceeded its time, so no worker was replaced"
 
 
-def test_a_worker_that_was_killed_while_idle_is_replaced(pool, picture):
+def test_a_worker_killed_while_idle_is_replaced(pool, picture):
     pool.image(picture, LIMITS)
     (worker,) = pool.process_ids
     os.kill(worker, signal.SIGKILL)
@@ -228,7 +228,7 @@ def test_hostile_media_are_refused_or_opened_in_workers(tmp_path, pool, kind):
     assert pool.process_ids, "the limits of media ended the request, not those of the process"
 
 
-def test_a_reply_of_more_pixels_than_a_worker_holds_is_refused(pool, picture):
+def test_a_reply_with_more_pixels_than_the_worker_limit_is_an_error(pool, picture):
     with pytest.raises(InputError, match="more pixels than a worker can hold"):
         pool.run(picture, worker_tasks.claim_pixels)
     assert pool.image(picture, LIMITS).size == (40, 30)

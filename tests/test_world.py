@@ -148,7 +148,7 @@ def test_unknown_names_and_impossible_counts_are_usage_errors(family, split, see
 
 @each_family
 @pytest.mark.parametrize("detail_px", [3, 80, 4000])
-def test_a_detail_that_does_not_fit_is_a_usage_error(family, detail_px):
+def test_a_detail_size_beyond_the_picture_is_a_usage_error(family, detail_px):
     with pytest.raises(UsageError, match=f"got {detail_px} px"):
         make_scene(family, 0, WorldParams(size_px=320, detail_px=detail_px))
 
@@ -374,7 +374,7 @@ def test_evidence_boxes_equal_the_boxes_of_the_shapes():
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2, 2_000_000, 2_000_001])
-def test_evidence_frames_are_exactly_those_that_show_the_card_in_the_clip(seed, tmp_path):
+def test_evidence_frames_are_exactly_the_frames_with_the_card(seed, tmp_path):
     scene = make_scene("video", seed)
     (tmp_path / "clip.mp4").write_bytes(encode_clip(draw_frames(scene)))
     clip = sample_video(tmp_path / "clip.mp4", MediaLimits())
