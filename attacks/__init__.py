@@ -1,1 +1,1 @@
-"""Attacks on the product: hostile files, replies, servers, folders, kills and full disks. `make attack` runs all."""
+"""Robustness tests: hostile files, replies, servers and folders, kills and full disks. `make attack` runs all."""

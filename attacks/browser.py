@@ -1,4 +1,4 @@
-"""Headless Chromium that opens pages of this project and reports everything that they should not do."""
+"""Open reports and docs pages in headless Chromium and record dialogs, errors, console messages and requests."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def open_browser() -> Iterator[Any]:
     """Provide a browser without network."""
     from playwright.sync_api import sync_playwright
 
-    # Chromium's sandbox does not work for root; the network is cut off by a proxy that does not exist.
+    # Chromium's sandbox does not work for root. A proxy that does not exist blocks the network.
     arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
     arguments += ["--proxy-server=127.0.0.1:9", "--disable-dev-shm-usage"]
     with sync_playwright() as playwright:
@@ -34,7 +34,7 @@ def open_browser() -> Iterator[Any]:
 
 @contextmanager
 def open_page(browser: Any, path: Path) -> Iterator[tuple[Any, list[str]]]:
-    """Provide an opened page and the growing list of its dialogs, errors, console messages and requests."""
+    """Open a page. Provide it and a list that collects its dialogs, errors, console messages and requests."""
     found: list[str] = []
     page = browser.new_page()
     page.set_default_timeout(TIMEOUT_MS)
@@ -43,7 +43,7 @@ def open_page(browser: Any, path: Path) -> Iterator[tuple[Any, list[str]]]:
     def on_request(request: Any) -> None:
         if request.url.partition("#")[0] == own or request.url.startswith("data:image/"):
             return
-        if request.failure != "csp":  # the policy of the page says so on the console too
+        if request.failure != "csp":  # the console reports blocked requests too
             found.append(f"request: {request.url[:100]}")
 
     def on_dialog(dialog: Any) -> None:

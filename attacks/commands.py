@@ -1,4 +1,4 @@
-"""Run commands of `pixel-reasoner` in processes of their own, and the frame of attacks on commands."""
+"""Run `pixel-reasoner` commands in separate processes. Command line that all attacks on commands share."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Process = subprocess.Popen[bytes] | multiprocessing.process.BaseProcess
 
 
 class Outcome(NamedTuple):
-    """End of a command."""
+    """Result of a command."""
 
     code: int | None
     """exit code; None: killed"""
@@ -44,8 +44,8 @@ class Commands:
     """Runner of commands.
 
     Args:
-        forked: start commands as forks of this process after it imported their libraries. A training then starts in a
-            fraction of a second, so that more of the kills hit its work.
+        forked: start commands as forks of this process, with the libraries already imported. Training then starts in a
+            fraction of a second, and more kills hit its work.
     """
 
     def __init__(self, *, forked: bool = False) -> None:
@@ -54,10 +54,10 @@ class Commands:
             importlib.import_module(name)
 
     def run(self, command: list[str], kill_after_s: float | None = None) -> Outcome:
-        """Run a command. A kill reaches its main process alone.
+        """Run a command. Only its main process is killed.
 
         Raises:
-            TimeoutError: it ran for more than `TIMEOUT_S`.
+            TimeoutError: the command ran for more than `TIMEOUT_S`.
         """
         with tempfile.TemporaryFile("w+") as errors:
             process = (_fork if self._forked else _start)(command, errors.fileno())
@@ -119,9 +119,11 @@ class Plan(NamedTuple):
 
 
 def attack_commands(plan: Plan) -> int:
-    """Attack the commands that the arguments of this process name, print one line, and return the exit code."""
+    """Attack the commands of the command line, print one line and return the exit code."""
     parser = argparse.ArgumentParser(description=plan.description.partition("\n")[0])
-    parser.add_argument("--count", type=int, default=plan.default_count, help="runs of each")
+    parser.add_argument(
+        "--count", type=int, default=plan.default_count, help="runs of each command"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--commands", nargs="+", choices=plan.commands, default=plan.commands)
     parser.add_argument("--forked", action="store_true", help="import the libraries only once")

@@ -1,4 +1,4 @@
-"""Damage to good files: hostile values, texts, links and code."""
+"""Damage valid files: hostile values, truncated text, links and code."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 
 class Targets(NamedTuple):
-    """What hostile files are after."""
+    """Targets of hostile files: secrets to read, a marker to execute."""
 
     home: Path
     """folder with secret.png and secret.txt"""
@@ -61,7 +61,7 @@ def secret_paths(targets: Targets) -> tuple[str, ...]:
 
 
 def damage_folder(folder: Path, rng: random.Random, targets: Targets) -> None:
-    """Damage a copy of a good folder in one to three places."""
+    """Damage a copy of a valid folder in one to three places."""
     (folder / "link.png").symlink_to(targets.home / "secret.png")
     (folder / "linked").symlink_to(targets.home)
     os.mkfifo(folder / "fifo.png")
@@ -124,7 +124,7 @@ def _damaged(value: Any, rng: random.Random, targets: Targets, marker: str) -> A
 
 
 def damage_text(path: Path, rng: random.Random, targets: Targets) -> None:
-    """Cut a file off, or put other bytes into it."""
+    """Truncate a file or change some of its bytes."""
     del targets
     content = path.read_bytes()
     middle = rng.randrange(len(content) + 1)
@@ -135,7 +135,7 @@ def damage_text(path: Path, rng: random.Random, targets: Targets) -> None:
 
 
 def damage_link(path: Path, rng: random.Random, targets: Targets) -> None:
-    """Make media of the folder links to secrets, or folders of frames with links."""
+    """Replace media of the folder by links to secrets or by frame folders with links."""
     folder = path.parent
     pictures = [one for one in folder.rglob("*.png") if one.is_file() and not one.is_symlink()]
     for picture in pictures[:2]:
@@ -144,7 +144,7 @@ def damage_link(path: Path, rng: random.Random, targets: Targets) -> None:
 
 
 def damage_model(folder: Path, rng: random.Random, targets: Targets) -> None:
-    """Damage a model folder: values of its files, code in it, or weights that are cut off."""
+    """Damage a model folder: values of its files, added code, or truncated weights."""
     touch = f"open({str(targets.executed)!r}, 'w').close()"
     (folder / "evil.py").write_text(f"{touch}\nclass Evil: pass\n")
     pickled = b"cos\nsystem\n(S'touch " + str(targets.executed).encode() + b"'\ntR."

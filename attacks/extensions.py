@@ -1,8 +1,8 @@
-"""Damages the examples of docs/extend.md at random: a damaged extension is one line, never a traceback, and harms no other.
+"""Damage the examples of docs/extend.md at random. A damaged extension must cause a one-line error and affect no other extension.
 
     python -m attacks.extensions --count 200 --seed 0
 
-One line of a module is removed, repeated, moved or loses a word. Then all plug-ins are imported and checked, as `doctor` does.
+The attack removes, repeats or moves one line of a module, or removes a word. Then it imports and checks all plug-ins, as `doctor` does.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ for folder in json.load(sys.stdin):
 
 
 def examples() -> dict[str, tuple[str, str, str]]:
-    """Return the name of a module -> its text, group and entry point."""
+    """Return module name -> (text, entry point group, entry point)."""
     found = {}
     for section in re.split(r"^## ", PAGE.read_text(encoding="utf-8"), flags=re.M)[1:]:
         name, text = re.findall(r"```python\n# (\S+)\.py\n(.*?)```", section, re.S)[0]
@@ -50,8 +50,8 @@ def examples() -> dict[str, tuple[str, str, str]]:
     return found
 
 
-def damaged(text: str, rng: random.Random) -> str:
-    """Return a module with one line that is damaged."""
+def damage(text: str, rng: random.Random) -> str:
+    """Return the text of a module with one damaged line."""
     lines = text.splitlines()
     number = rng.randrange(len(lines))
     words = lines[number].split(" ")
@@ -69,7 +69,7 @@ def damaged(text: str, rng: random.Random) -> str:
 
 
 def install(folder: Path, rng: random.Random) -> str:
-    """Write all examples, one of them damaged, and return its name."""
+    """Write all examples with one damaged module. Return its name."""
     modules = examples()
     chosen = rng.choice(sorted(modules))
     info = folder / "mine-1.dist-info"
@@ -78,12 +78,12 @@ def install(folder: Path, rng: random.Random) -> str:
     entries = [f"[{group}]\n{entry}\n" for _, group, entry in modules.values()]
     (info / "entry_points.txt").write_text("".join(entries))
     for name, (text, _, _) in modules.items():
-        (folder / f"{name}.py").write_text(damaged(text, rng) if name == chosen else text)
+        (folder / f"{name}.py").write_text(damage(text, rng) if name == chosen else text)
     return chosen
 
 
 def problem(found: list[tuple[str, str]] | str, chosen: str) -> str | None:
-    """Return what is wrong with what was found, and None where nothing is."""
+    """Return the first violation of the rules, or None."""
     if isinstance(found, str):
         return found
     own = examples()[chosen][2].partition(" ")[0]
@@ -97,15 +97,15 @@ def problem(found: list[tuple[str, str]] | str, chosen: str) -> str | None:
 
 
 def main() -> None:
-    """Run the attack and print how many damaged extensions were refused."""
+    """Run the attack and print the number of rejected and accepted extensions."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     rng = random.Random(options.seed)
     outcomes: Counter[str] = Counter()
-    with tempfile.TemporaryDirectory() as place:
-        folders = [Path(place, str(number)) for number in range(options.count)]
+    with tempfile.TemporaryDirectory() as root:
+        folders = [Path(root, str(number)) for number in range(options.count)]
         chosen = [install(folder, rng) for folder in folders]
         subprocess.run(
             [sys.executable, "-W", "ignore", "-c", CHECK],

@@ -1,10 +1,10 @@
-"""Commands on folders from others: runs, traces, logs, exports, rows and models with hostile values, links and code.
+"""Run commands on hostile folders: runs, traces, logs, exports, rows and models with hostile values, links and code.
 
     python -m attacks.folders --count 300 --seed 0
 
-Each case damages a good folder in a few places and runs one command on it. A command fails the attack if it ends otherwise
-than with exit code 0, 1 (`check` found problems) or 2 (one message), changes anything besides its output, shows the secret
-picture or text that lies outside of the folder, or writes a page that runs, loads or reports anything in Chromium.
+Each case damages a valid folder in a few places and runs one command on it. The exit code must be 0, 1 (`check` found problems) or
+2 (one message). A case fails if the command changes a file outside its output, shows the secret picture or text outside the
+folder, or writes a page that runs, loads or reports anything in Chromium.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ from attacks.damage import Targets, damage_folder, damage_model
 SECRET = "canary-0b1f2e"
 """text that no output may contain"""
 SECRET_COLOR = (255, 0, 255)
-"""of the whole secret picture; no other picture has it"""
+"""color of the secret picture; no other picture contains it"""
 CPU_TIMEOUT_S = 60
 WALL_TIMEOUT_S = 600
-"""a command that waits for something that never comes"""
+"""limit for a command that waits and uses no CPU time"""
 QUICK = ("check", "report", "report", "report", "compare", "export", "import")
 SLOW = ("eval", "ask")
 """commands that load a model"""
@@ -54,19 +54,19 @@ class Case(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What a command did."""
+    """Result of a command."""
 
     code: int
     text: str
-    """what it printed"""
+    """output"""
     error: str
     """traceback; empty without one"""
     seconds: float
     """CPU time"""
 
 
-class Place:
-    """A folder with good files to damage, secrets outside of them, and room for cases."""
+class Workspace:
+    """Workspace: valid files to damage, secrets outside of them, and folders for cases."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -122,29 +122,31 @@ def write_good_files(folder: Path) -> None:
 # --- commands ---
 
 
-def make_case(place: Place, rng: random.Random, number: int, commands: Sequence[str]) -> Case:
+def make_case(
+    workspace: Workspace, rng: random.Random, number: int, commands: Sequence[str]
+) -> Case:
     """Write a hostile folder and return a command on it."""
     command = rng.choice(commands)
-    folder, out = place.root / "cases" / str(number), place.root / "out" / str(number)
+    folder, out = workspace.root / "cases" / str(number), workspace.root / "out" / str(number)
     out.mkdir(parents=True)
     if command == "ask":
         from pixel_reasoner.models.folder import BUNDLED_MODELS
 
         shutil.copytree(BUNDLED_MODELS["tiny"], folder)
-        damage_model(folder, rng, place.targets)
-        picture = str(place.good / "run" / "media" / "scene.png")
+        damage_model(folder, rng, workspace.targets)
+        picture = str(workspace.good / "run" / "media" / "scene.png")
         arguments = ["What?", "--image", picture, "--model", str(folder), "--max-new-tokens", "8"]
         return Case(command, [*arguments, "--report", str(out / "page.html")])
     source = {"import": "exported", "eval": "rows"}.get(command, "run")
     if command == "report" and rng.random() < 0.25:
         source = "log"
-    shutil.copytree(place.good / source, folder)
-    damage_folder(folder, rng, place.targets)
+    shutil.copytree(workspace.good / source, folder)
+    damage_folder(folder, rng, workspace.targets)
     page = ["--out", str(out / "page.html")]
     arguments = {
         "check": [str(folder)],
         "report": [str(folder), *page, *rng.choice(([], ["--references"], ["--table", str(out / "t.md")]))],
-        "compare": [str(folder), str(place.good / "other"), "--anyway", *page, *rng.choice(([], ["--json"]))],
+        "compare": [str(folder), str(workspace.good / "other"), "--anyway", *page, *rng.choice(([], ["--json"]))],
         "export": [str(folder), "--out", str(out / "x"), "--to", rng.choice(("message_list", "trl"))],
         "import": [str(folder / "data.json"), "--out", str(out / "x")],
         "eval": ["jsonl", "--data", str(folder), "--max-new-tokens", "8", "--max-turns", "2", "--out", str(out / "x")],
@@ -153,7 +155,7 @@ def make_case(place: Place, rng: random.Random, number: int, commands: Sequence[
 
 
 def run_command(case: Case) -> Result:
-    """Run a command in this process as the command line does."""
+    """Run a command in this process, as the command line does."""
     from pixel_reasoner import cli
 
     def stop(*_: object) -> None:
@@ -180,11 +182,11 @@ def run_command(case: Case) -> Result:
     return Result(code, output.getvalue(), error, time.process_time() - start)
 
 
-# --- what a command must not do ---
+# --- violations ---
 
 
 def snapshot(*folders: Path) -> dict[str, tuple[int, int]]:
-    """Return size and time of everything in some folders, links not followed."""
+    """Return path -> (size, time) of everything in the folders. Links are not followed."""
     found = {}
     for folder in folders:
         for path in folder.rglob("*"):
@@ -194,7 +196,7 @@ def snapshot(*folders: Path) -> dict[str, tuple[int, int]]:
 
 
 def problems_of(case: Case, result: Result, out: Path) -> Iterator[str]:
-    """Yield what a command did that it must not do; changes of files aside."""
+    """Yield the violations of a command, without changed files."""
     if result.error:
         yield f"traceback: {result.error.strip().splitlines()[-1][:150]}"
     elif result.code not in ((0, 1, 2) if case.command == "check" else (0, 2)):
@@ -214,7 +216,7 @@ def problems_of(case: Case, result: Result, out: Path) -> Iterator[str]:
         if any(map(_is_secret_picture, _pictures_in(path, content))):
             yield f"secret: its picture is in {path.name}"
         if path.name.endswith(".part"):
-            yield f"half-written: {path.name}"
+            yield f"partial file: {path.name}"
 
 
 def _without_colors(text: str) -> str:
@@ -245,36 +247,36 @@ def attack(
     browser: Any = None,
     on_progress: Callable[[int, list[str]], None] = lambda number, named: None,
 ) -> tuple[Counter[str], Counter[str], float, list[str]]:
-    """Run cases and return commands and failures by kind, the slowest command in seconds, and each failure in a line."""
-    tried: Counter[str] = Counter()
+    """Run cases. Return commands and failures by kind, the seconds of the slowest command, and one line per failure."""
+    counts: Counter[str] = Counter()
     failed: Counter[str] = Counter()
     named: list[str] = []
     slowest = 0.0
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-        place = Place(Path(folder).resolve() / "place")
-        os.chdir(place.cwd)
+        workspace = Workspace(Path(folder).resolve() / "place")
+        os.chdir(workspace.cwd)
         for number in range(count):
-            case = make_case(place, random.Random(f"folders/{seed}/{number}"), number, commands)
-            out = place.root / "out" / str(number)
-            watched = (place.good, place.home, place.cwd, place.root / "cases")
-            before = snapshot(*watched)
+            case = make_case(workspace, random.Random(f"folders/{seed}/{number}"), number, commands)
+            out = workspace.root / "out" / str(number)
+            protected = (workspace.good, workspace.home, workspace.cwd, workspace.root / "cases")
+            before = snapshot(*protected)
             result = run_command(case)
             found = list(problems_of(case, result, out))
-            if snapshot(*watched) != before:
-                found.append("files: something besides the output was changed")
+            if snapshot(*protected) != before:
+                found.append("files: a file outside the output was changed")
             if browser is not None:
                 found += [
                     one for page in out.rglob("*.html") for one in _page_problems(browser, page)
                 ]
-            tried[f"{case.command} {result.code}"] += 1
+            counts[f"{case.command} {result.code}"] += 1
             failed.update(one.partition(":")[0] for one in found)
             named += [f"case {number}, {case.command}: {one}" for one in found]
             if number % 20 == 19:
                 on_progress(number + 1, named)
             slowest = max(slowest, result.seconds)
-            shutil.rmtree(place.root / "cases" / str(number))
+            shutil.rmtree(workspace.root / "cases" / str(number))
             shutil.rmtree(out)
-    return tried, failed, slowest, named
+    return counts, failed, slowest, named
 
 
 def _page_problems(browser: Any, path: Path) -> list[str]:
@@ -303,7 +305,7 @@ def main() -> int:
     has_browser = chromium() is not None
     with open_browser() if has_browser else contextlib.nullcontext() as browser:
         commands = QUICK * 2 + SLOW
-        tried, failed, slowest, named = attack(
+        counts, failed, slowest, named = attack(
             options.count, options.seed, commands, browser=browser, on_progress=_print_progress
         )
     if named:
@@ -311,7 +313,7 @@ def main() -> int:
     memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     pages = "pages opened in Chromium" if has_browser else "no Chromium: pages not opened"
     print(
-        f"folders: {tried.total()} commands ({', '.join(f'{name}: {n}' for name, n in sorted(tried.items()))}); "
+        f"folders: {counts.total()} commands ({', '.join(f'{name}: {n}' for name, n in sorted(counts.items()))}); "
         f"failed {failed.total()} {dict(failed)}; {pages}; slowest {slowest:.1f} s of CPU time; {memory_mb} MB"
     )
     return 1 if failed else 0

@@ -1,9 +1,9 @@
-"""Fill the disk at a random write of a command, free it, and continue: one line, no partial file, the same result.
+"""Fill the disk at a random write of a command, free it and continue. Required: a one-line error, no partial file, equal results.
 
     sudo python -m attacks.full_disk --count 40 --seed 0            # mounts a small tmpfs
 
-Commands: synth, export in both formats, train sft, eval and report. The size of the file system is drawn between nothing and what
-the command needs, so that each write of it is hit. One line is printed at the end.
+Commands: synth, export in both formats, train sft, eval and report. The size of the file system is random, at most what the command
+needs, so that any write can fail. Prints one line at the end.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 from PIL import Image
 
 from attacks.commands import Commands, Outcome, Plan, attack_commands
-from attacks.kills import SFT, files_without_times, trained
+from attacks.kills import SFT, files_without_times, training_results
 from pixel_reasoner.files import TEMPORARY_PREFIX
 
 PLENTY = "2g"
@@ -70,7 +70,7 @@ COMMANDS = {
 
 @contextmanager
 def tmpfs(folder: Path, size: str) -> Iterator[None]:
-    """Mount an empty file system of some bytes."""
+    """Mount an empty file system of this size."""
     folder.mkdir(parents=True, exist_ok=True)
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
     subprocess.run(mount, check=True)
@@ -81,14 +81,14 @@ def tmpfs(folder: Path, size: str) -> Iterator[None]:
 
 
 def content(name: str, out: Path) -> dict[str, Any]:
-    """Return what has to be the same."""
+    """Return the content that must be equal."""
     if name == "sft":
-        return trained(out)
+        return training_results(out)
     return files_without_times(out)
 
 
-def complaints(done: Outcome, out: Path) -> list[str]:
-    """Return what is wrong with a command that found no room."""
+def violations(done: Outcome, out: Path) -> list[str]:
+    """Return the violations of a command on a full disk."""
     lines = [line for line in done.errors.splitlines() if line.startswith("error: ")]
     found = []
     if done.code != 2 or "Traceback" in done.errors or len(lines) != 1:
@@ -97,19 +97,19 @@ def complaints(done: Outcome, out: Path) -> list[str]:
 
 
 def partial_files(out: Path) -> list[str]:
-    """Return the files that are not whole."""
+    """Return the paths of incomplete files."""
     return [
         str(path)
         for path in sorted(out.rglob("*"))
-        if path.is_file() and ".store" not in path.parts and not is_whole(path)
+        if path.is_file() and ".store" not in path.parts and not is_complete(path)
     ]
 
 
-def is_whole(path: Path) -> bool:
-    """Return whether a file is complete, by its kind.
+def is_complete(path: Path) -> bool:
+    """Return whether a file is complete, by its file type.
 
     >>> import tempfile; path = Path(tempfile.mkdtemp()) / "a.json"
-    >>> path.write_text("[1,") and is_whole(path)
+    >>> path.write_text("[1,") and is_complete(path)
     False
     """
     if TEMPORARY_PREFIX in str(path):
@@ -145,7 +145,7 @@ def prepare(inputs: Path, commands: Commands) -> None:
 def attack(
     name: str, folder: Path, count: int, rng: random.Random, commands: Commands
 ) -> Counter[str]:
-    """Run a command on small file systems, so often, and continue it on a large one."""
+    """Run a command on `count` small file systems, and continue it on a large one each time."""
     disk, command = folder / "disk", COMMANDS[name](folder / "inputs", folder / "disk" / "out")
     with tmpfs(disk, PLENTY):
         before = shutil.disk_usage(disk).used
@@ -160,7 +160,7 @@ def attack(
             done, found = commands.run(command), []
             is_full = done.code != 0
             if is_full:
-                found = complaints(done, disk / "out")
+                found = violations(done, disk / "out")
             subprocess.run(["mount", "-o", f"remount,size={PLENTY}", str(disk)], check=True)
             done = commands.run(command)
             if done.code:

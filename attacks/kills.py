@@ -1,12 +1,12 @@
-"""Kill long commands at random moments, resume them until they are done, and compare with an undisturbed run.
+"""Kill long commands at random times, resume them until they finish, and compare with an uninterrupted run.
 
     python -m attacks.kills --count 100 --seed 0                    # all commands
-    python -m attacks.kills --count 100 --forked                    # libraries are imported once: more kills in the same time
+    python -m attacks.kills --count 100 --forked                    # import libraries once: more kills in the same time
     python -m attacks.kills --count 5 --commands synth-1 eval
 
 Commands: synth with 1 and 2 workers, eval, train sft and train rl, each at the smallest size that has several checkpoints. Traces,
-media and summaries must be the same without times; of training, the weights and the logged losses. Log-probabilities may differ by
-1e-4: which questions share a batch depends on the speed of the machine, and with it the rounding. One line is printed at the end.
+media and summaries must be equal except for times. Weights and logged losses of training must be equal. Log-probabilities may differ
+by 1e-4: the batches, and therefore the rounding, depend on the speed of the machine. Prints one line at the end.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Attack(NamedTuple):
     arguments: Callable[[Path, Path], list[str]]
     """(folder of inputs, folder of the run) -> arguments of the command line"""
     content: Callable[[Path], dict[str, Any]]
-    """returns what has to be the same"""
+    """returns the content that must be equal"""
 
 
 def _synth(workers: int) -> Attack:
@@ -96,13 +96,13 @@ def _train(kind: str, text: str) -> Callable[[Path, Path], list[str]]:
     return arguments
 
 
-# --- what has to be the same ---
+# --- content that must be equal ---
 
 
-class Near(float):
-    """Number that equals others that are within 1e-4.
+class ApproxFloat(float):
+    """Number that equals any number within 1e-4.
 
-    >>> Near(0.5) == Near(0.50001), Near(0.5) == Near(0.501)
+    >>> ApproxFloat(0.5) == ApproxFloat(0.50001), ApproxFloat(0.5) == ApproxFloat(0.501)
     (True, False)
     """
 
@@ -116,7 +116,7 @@ class Near(float):
 
 
 def files_without_times(out: Path) -> dict[str, Any]:
-    """Return the content of all files but those that are not for users; JSON without times."""
+    """Return the content of all files for users, with JSON without times."""
     found: dict[str, Any] = {}
     for path in sorted(path for path in out.rglob("*") if path.is_file()):
         name = str(path.relative_to(out))
@@ -126,30 +126,30 @@ def files_without_times(out: Path) -> dict[str, Any]:
         if path.suffix in (".json", ".jsonl"):
             text = path.read_text(encoding="utf-8")
             values = [text] if path.suffix == ".json" else text.splitlines()
-            found[name] = [timeless(json.loads(value)) for value in values]
+            found[name] = [without_times(json.loads(value)) for value in values]
     return found
 
 
-def timeless(value: Any) -> Any:
-    """Return a JSON value without the fields that measure time, and with log-probabilities that can be compared."""
+def without_times(value: Any) -> Any:
+    """Return a JSON value without time fields, and with log-probabilities as `ApproxFloat`."""
     if isinstance(value, dict):
         kept = {name: one for name, one in value.items() if not _is_clock(name)}
-        logprobs = [Near(one) for one in kept.pop("logprobs", None) or ()]
-        return {**{name: timeless(one) for name, one in kept.items()}, "logprobs": logprobs}
-    return [timeless(one) for one in value] if isinstance(value, list) else value
+        logprobs = [ApproxFloat(one) for one in kept.pop("logprobs", None) or ()]
+        return {**{name: without_times(one) for name, one in kept.items()}, "logprobs": logprobs}
+    return [without_times(one) for one in value] if isinstance(value, list) else value
 
 
 def _is_clock(name: str) -> bool:
     return name in CLOCKS or name.startswith(("seconds/", "perf/"))
 
 
-def trained(out: Path) -> dict[str, Any]:
-    """Return the weights of a training, its losses, and the names of its other files."""
+def training_results(out: Path) -> dict[str, Any]:
+    """Return the weights and losses of a training run, and the names of its files."""
     (state,) = sorted(out.glob("checkpoint-*/trainer_state.json"))[-1:]
     history = json.loads(state.read_text(encoding="utf-8"))["log_history"]
     found = {name: one for name, one in files_without_times(out).items() if _is_result(name)}
     names = {str(path.relative_to(out)) for path in out.rglob("*") if ".store" not in path.parts}
-    return {"losses": timeless(history), "names": names, **found}
+    return {"losses": without_times(history), "names": names, **found}
 
 
 def _is_result(name: str) -> bool:
@@ -160,8 +160,8 @@ ATTACKS = {
     "synth-1": _synth(1),
     "synth-2": _synth(2),
     "eval": Attack(_eval, files_without_times),
-    "sft": Attack(_train("sft", SFT), trained),
-    "rl": Attack(_train("rl", RL), trained),
+    "sft": Attack(_train("sft", SFT), training_results),
+    "rl": Attack(_train("rl", RL), training_results),
 }
 
 
@@ -169,19 +169,19 @@ ATTACKS = {
 
 
 def finish(commands: Commands, command: list[str]) -> None:
-    """Run a command to its end.
+    """Run a command until it ends.
 
     Raises:
-        RuntimeError: it failed.
+        RuntimeError: the command failed.
     """
     if (done := commands.run(command)).code:
         raise RuntimeError(f"exit code {done.code}: {done.errors[-600:]}")
 
 
-def differing(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
-    """Return the names whose content differs.
+def differing_names(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    """Return the names with different content.
 
-    >>> differing({"a": 1, "b": 2}, {"a": 1, "c": 3})
+    >>> differing_names({"a": 1, "b": 2}, {"a": 1, "c": 3})
     ['b', 'c']
     """
     names = sorted({*one, *other})
@@ -189,7 +189,7 @@ def differing(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
 
 
 def prepare(inputs: Path, commands: Commands) -> None:
-    """Write the traces that a training reads."""
+    """Write the traces that training needs."""
     command = ["synth", "pixelworld", "--families", "attribute", "--count", "8"]
     finish(commands, [*command, "--out", str(inputs / "synth")])
 
@@ -197,11 +197,11 @@ def prepare(inputs: Path, commands: Commands) -> None:
 def attack(
     name: str, folder: Path, count: int, rng: random.Random, commands: Commands
 ) -> Counter[str]:
-    """Kill a command, resume it until it is done and compare; so often."""
+    """Kill a command, resume it until it finishes, and compare. Repeat `count` times."""
     kind, whole, cut = ATTACKS[name], folder / name / "whole", folder / name / "run"
     whole.parent.mkdir(parents=True)
     command = kind.arguments(folder / "inputs", cut)
-    # Of the same name, since some files contain it: the undisturbed run is moved out of the way.
+    # Some files contain the path of the run, so both runs use the same path. Move the uninterrupted run away.
     started = time.monotonic()
     finish(commands, command)
     duration_s = time.monotonic() - started
@@ -220,7 +220,7 @@ def attack(
             kills += 1
         if not is_done:
             finish(commands, command)
-        found = differing(expected, kind.content(cut))
+        found = differing_names(expected, kind.content(cut))
         counts.update(runs=1, kills=kills, failed=int(bool(found)))
         if found:
             print(f"{name}: {len(found)} differ after {kills} kills: {found[:6]}", flush=True)

@@ -1,10 +1,10 @@
-"""Attack: open hostile media as the product does, each in a process of its own, and measure time and memory.
+"""Open hostile media as a rollout does, each in a separate process, and measure time and memory.
 
     python -m attacks.media --count 1000 --seed 0
 
-Every medium is opened as a picture, or as a video or folder of frames, or both: overview, a zoom, a selected frame. Allowed
-are a result and an `InputError` in one line. Failures are crashes, hangs, other exceptions, more than 2 GB or 20 s, and
-valid files that do not open.
+Each media item is opened as a picture, as a video or folder of frames, or both: overview, a zoom, a selected frame. Allowed outcomes
+are a result and a one-line `InputError`. Failures are crashes, hangs, other exceptions, more than 2 GB or 20 s, and valid files
+that do not open.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # so that it can be run as a script
+sys.path.insert(0, str(Path(__file__).parents[1]))  # so that this file can run as a script
 
 from attacks.media_paths import KINDS
 from pixel_reasoner.errors import PixelReasonerError
@@ -52,7 +52,7 @@ _BASE_BYTES = _resident_bytes()
 
 
 class Result(NamedTuple):
-    """What happened to one medium."""
+    """Result of opening one media item."""
 
     kind: str
     opened_as: str
@@ -66,7 +66,7 @@ class Result(NamedTuple):
 
     @property
     def line(self) -> str:
-        """All of it on one line."""
+        """Return the result as one line."""
         cost = f"{self.seconds:.1f} s, {self.num_bytes / 1e9:.2f} GB"
         failed = f" FAILED {self.failures}" if self.failures else ""
         return (
@@ -75,7 +75,7 @@ class Result(NamedTuple):
 
     @property
     def failures(self) -> list[str]:
-        """Names of what must not happen."""
+        """Return the kinds of failures."""
         found = [] if self.outcome in ("opened", "refused") else [self.outcome]
         if self.kind.startswith("valid_") and self.outcome == "refused":
             found.append("valid file refused")
@@ -87,7 +87,7 @@ class Result(NamedTuple):
 
 
 def open_as_product(path: Path, opened_as: str, *, in_workers: bool = False) -> str:
-    """Open a medium as a rollout does and return what came of it."""
+    """Open a media item as a rollout does and return the outcome."""
     decoder = WorkerPoolDecoder(num_workers=1) if in_workers else IN_PROCESS
     try:
         item = MediaItem(kind=opened_as, path=str(path))
@@ -120,9 +120,9 @@ def _child(path: Path, opened_as: str, descriptor: int, in_workers: bool) -> Non
 
 
 def attempt(kind: str, path: Path, opened_as: str, in_workers: bool = False) -> Result:
-    """Open a medium in a process of its own."""
+    """Open a media item in a separate process."""
     reader, writer = os.pipe()
-    inherited = _resident_bytes() - _BASE_BYTES  # what creating media has left in this process
+    inherited = _resident_bytes() - _BASE_BYTES  # free the memory of created media
     started = time.monotonic()
     pid = os.fork()
     if pid == 0:
@@ -148,7 +148,7 @@ def attempt(kind: str, path: Path, opened_as: str, in_workers: bool = False) -> 
 
 
 def attack(kinds: list[str], count: int, seed: int, in_workers: bool = False) -> Iterator[Result]:
-    """Create `count` media, the kinds in turns, and yield what opening each gave."""
+    """Create `count` media items, cycling through the kinds, and yield the result of opening each."""
     for number in range(count):
         kind = kinds[number % len(kinds)]
         rng = Random(f"{seed} {number}")
@@ -172,7 +172,7 @@ def _media_kinds(kind: str, path: Path) -> list[str]:
 
 
 def summary(results: list[Result]) -> str:
-    """Return one line: what was tried, failures by kind, the slowest, the largest memory."""
+    """Return one line: counts, failures by kind, the slowest, the largest memory."""
     failures = Counter(f"{name} ({one.kind})" for one in results for name in one.failures)
     outcomes = Counter(one.outcome for one in results)
     slowest = max(results, key=lambda one: one.seconds)

@@ -1,4 +1,4 @@
-"""Hostile picture files, from bytes up. Each function returns the content of one file; `large` ones decode to 200 million pixels."""
+"""Hostile picture files, written byte by byte. Each function returns the content of one file; `large` files decode to 200 million pixels."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ def chunk(kind: bytes, content: bytes) -> bytes:
 
 @cache
 def zeros(count: int) -> bytes:
-    """Return many zeros, deflated, without many of them in memory."""
+    """Return deflated zeros without holding all of them in memory."""
     packer, block = zlib.compressobj(1), bytes(2**20)
     parts = [packer.compress(block) for _ in range(count // 2**20)]
     return b"".join([*parts, packer.compress(bytes(count % 2**20)), packer.flush()])
 
 
-def png(  # noqa: PLR0913  as many as the format has
+def png(  # noqa: PLR0913  the format has as many fields
     size, depth=8, color=2, interlace=0, before=b"", pixels=None, after=b""
 ) -> bytes:
-    """A PNG of zeros; `before` and `after` are chunks around the pixels."""
+    """Return a PNG of zeros. `before` and `after` are chunks around the pixels."""
     channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[color]
     row = 1 + (size[0] * depth * channels + 7) // 8
     if pixels is None:
@@ -87,7 +87,7 @@ def png_no_pixels(rng: Random) -> bytes:
 
 
 def jpeg(size, scans=(), app=b"", components=1, sof=0xC2) -> bytes:
-    """A JPEG whose scans have no more data than `scans` say."""
+    """Return a JPEG with these bytes as scans."""
     quant = b"\xff\xdb\0\x43\0" + bytes([1] * 64)
     parts = b"".join(bytes([i + 1, 0x11, 0]) for i in range(components))
     frame = struct.pack(">BHHB", 8, size[1], size[0], components) + parts
@@ -101,7 +101,7 @@ def jpeg(size, scans=(), app=b"", components=1, sof=0xC2) -> bytes:
 
 
 def jpeg_many_scans(rng: Random) -> bytes:
-    """Each scan is some ten bytes and visits every block of the picture."""
+    """Write scans of about ten bytes that visit every block of the picture."""
     count = rng.choice([101, 2000, 20_000])
     first = b"\xff\xda\0\x08\x01\x01\0\0\0\x10" + bytes(64)
     more = b"\xff\xda\0\x08\x01\x01\x10\x01\x3f\x01" + bytes(8)
@@ -203,7 +203,7 @@ def bmp_runs(rng: Random) -> bytes:
 
 
 def tiff(entries, next_page=0, tail=b"") -> bytes:
-    """A TIFF of one page. Entries are (tag, type, count, value)."""
+    """Return a TIFF of one page. Entries are (tag, type, count, value)."""
     packed = b"".join(struct.pack("<HHII", *entry) for entry in entries)
     head = b"II*\0" + struct.pack("<I", 8) + struct.pack("<H", len(entries))
     return head + packed + struct.pack("<I", next_page) + tail

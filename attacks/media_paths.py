@@ -23,10 +23,10 @@ SUFFIXES = {"mp4": "mpeg4", "mkv": "libx264", "webm": "libvpx", "avi": "mpeg4", 
 
 @cache
 def clip(name: str, codec: str = "", size=(64, 48), frames=12, streams=1) -> bytes:
-    """Return a small valid clip of a container."""
+    """Return the bytes of a small valid clip."""
     path = Path(os.environ.get("TMPDIR", "/tmp")) / f"attack-{os.getpid()}.{name}"
     codec = codec or SUFFIXES[name]
-    os.environ.setdefault("SVT_LOG", "1")  # errors alone
+    os.environ.setdefault("SVT_LOG", "1")  # errors only
     with av.open(str(path), "w") as container:
         tracks = [container.add_stream(codec, rate=10) for _ in range(streams)]
         for track in tracks:
@@ -45,14 +45,14 @@ def clip(name: str, codec: str = "", size=(64, 48), frames=12, streams=1) -> byt
     return content
 
 
-def written(folder: Path, name: str, content: bytes) -> Path:
+def write_file(folder: Path, name: str, content: bytes) -> Path:
     path = folder / name
     path.write_bytes(content)
     return path
 
 
-def patched(content: bytes, box: bytes, at: int, value: bytes) -> bytes:
-    """Replace bytes `at` some distance after the name of each box."""
+def patch_boxes(content: bytes, box: bytes, at: int, value: bytes) -> bytes:
+    """Replace the bytes at offset `at` after the name of each box."""
     start = content.find(box)
     while start >= 0:
         place = start + len(box) + at
@@ -65,31 +65,31 @@ def patched(content: bytes, box: bytes, at: int, value: bytes) -> bytes:
 
 
 def video_odd_times(folder: Path, rng: Random) -> Path:
-    """Durations of packets and of the file are absurd."""
+    """Write impossible durations of packets and of the file."""
     box, at = rng.choice([(b"stts", 12), (b"mvhd", 16), (b"mdhd", 16), (b"elst", 8), (b"elst", 12)])
     value = rng.choice([b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\0\0\0\0", b"\x80\0\0\0"])
-    return written(folder, "a.mp4", patched(clip("mp4"), box, at, value))
+    return write_file(folder, "a.mp4", patch_boxes(clip("mp4"), box, at, value))
 
 
 def video_zero_rate(folder: Path, rng: Random) -> Path:
     box = rng.choice([b"mvhd", b"mdhd"])
-    return written(folder, "a.mp4", patched(clip("mp4"), box, 12, b"\0\0\0\0"))
+    return write_file(folder, "a.mp4", patch_boxes(clip("mp4"), box, 12, b"\0\0\0\0"))
 
 
 def video_avi_zero_rate(folder: Path, rng: Random) -> Path:
-    content = patched(clip("avi"), b"avih", 4, b"\0\0\0\0")
-    return written(
-        folder, "a.avi", patched(content, b"vids", 16, rng.choice([bytes(8), b"\xff" * 8]))
+    content = patch_boxes(clip("avi"), b"avih", 4, b"\0\0\0\0")
+    return write_file(
+        folder, "a.avi", patch_boxes(content, b"vids", 16, rng.choice([bytes(8), b"\xff" * 8]))
     )
 
 
 def video_many_streams(folder: Path, rng: Random) -> Path:
-    return written(folder, "a.mkv", clip("mkv", "mpeg4", (64, 48), 2, rng.choice([90, 300])))
+    return write_file(folder, "a.mkv", clip("mkv", "mpeg4", (64, 48), 2, rng.choice([90, 300])))
 
 
 def video_many_frames(folder: Path, rng: Random) -> Path:
-    """The sample table of an mp4 lists one frame millions of times."""
-    return written(folder, "a.mp4", patched(clip("mp4"), b"stts", 8, b"\0\xff\xff\xff"))
+    """List one frame millions of times in the sample table of an mp4."""
+    return write_file(folder, "a.mp4", patch_boxes(clip("mp4"), b"stts", 8, b"\0\xff\xff\xff"))
 
 
 def video_large_frames(folder: Path, rng: Random) -> Path:
@@ -98,11 +98,11 @@ def video_large_frames(folder: Path, rng: Random) -> Path:
     old, new = struct.pack(">II", 64, 48), struct.pack(">II", *LARGE)
     if codec == "mjpeg":
         old, new = struct.pack(">HH", 48, 64), struct.pack(">HH", *LARGE)
-    return written(folder, f"a.{name}", bytes(content).replace(old, new))
+    return write_file(folder, f"a.{name}", bytes(content).replace(old, new))
 
 
 def video_large_pngs(folder: Path, rng: Random) -> Path:
-    """Frames of 200 million pixels in a few hundred kilobytes."""
+    """Store frames of 200 million pixels in a few hundred kilobytes."""
     content = png(LARGE, 8, rng.choice([0, 2]))
     with av.open(str(folder / "a.mov"), "w") as container:
         stream = container.add_stream("png", rate=10)
@@ -123,46 +123,46 @@ def video_noise(folder: Path, rng: Random) -> Path:
     content = bytearray(clip(name))
     for _ in range(rng.choice([1, 10, 200])):
         content[rng.randrange(len(content))] = rng.randrange(256)
-    return written(folder, f"a.{name}", bytes(content))
+    return write_file(folder, f"a.{name}", bytes(content))
 
 
 def video_cut(folder: Path, rng: Random) -> Path:
     name = rng.choice(list(SUFFIXES))
     content = clip(name)
-    return written(folder, f"a.{name}", content[: rng.randrange(len(content))])
+    return write_file(folder, f"a.{name}", content[: rng.randrange(len(content))])
 
 
 def video_endless(folder: Path, rng: Random) -> Path:
-    """A container whose element has no end, followed by much of nothing."""
+    """Write a container element without an end, followed by zeros."""
     head = clip("mkv")[: rng.choice([60, 400])]
     filler = rng.choice(
         [bytes(4), b"\x1f\x43\xb6\x75\x01\xff\xff\xff\xff\xff\xff\xff", b"\xec\x80"]
     )
-    return written(folder, "a.mkv", head + filler * 500_000)
+    return write_file(folder, "a.mkv", head + filler * 500_000)
 
 
 def video_nested_boxes(folder: Path, rng: Random) -> Path:
     depth = rng.choice([100, 50_000])
     name = rng.choice([b"moov", b"trak", b"meta", b"udta"])
     boxes = b"".join(struct.pack(">I", 8 * (depth - i)) + name for i in range(depth))
-    return written(folder, "a.mp4", clip("mp4")[:32] + boxes)
+    return write_file(folder, "a.mp4", clip("mp4")[:32] + boxes)
 
 
 def video_box_without_size(folder: Path, rng: Random) -> Path:
     box = rng.choice([b"stsz", b"stco", b"stts", b"stsc", b"ctts", b"stsd"])
-    return written(folder, "a.mp4", patched(clip("mp4"), box, 4, b"\x7f\xff\xff\xff"))
+    return write_file(folder, "a.mp4", patch_boxes(clip("mp4"), box, 4, b"\x7f\xff\xff\xff"))
 
 
 def video_sparse(folder: Path, rng: Random) -> Path:
     name = rng.choice(["gif", "mp4", "avi", "mkv"])
-    path = written(folder, f"a.{name}", clip(name)[:-1] if name == "gif" else clip(name))
+    path = write_file(folder, f"a.{name}", clip(name)[:-1] if name == "gif" else clip(name))
     os.truncate(path, rng.choice([2**27, 2**31 + 1, 2**35, 2**41]))
     return path
 
 
 def video_avif(folder: Path, rng: Random) -> Path:
     size = rng.choice([(64, 48), (4096, 4096)])
-    path = written(folder, "a.avif", clip("avif", "libsvtav1", size, 1))
+    path = write_file(folder, "a.avif", clip("avif", "libsvtav1", size, 1))
     if rng.random() < 0.5:
         os.truncate(path, 2**31)
     return path
@@ -191,7 +191,7 @@ def video_playlist(folder: Path, rng: Random) -> Path:
             "v=0\no=- 0 0 IN IP4 127.0.0.1\nm=video 9 RTP/AVP 96\n",
         ]
     )
-    return written(folder, rng.choice(["a.m3u8", "a.mp4", "a.gif"]), text.encode())
+    return write_file(folder, rng.choice(["a.m3u8", "a.mp4", "a.gif"]), text.encode())
 
 
 # --- paths and folders ---
@@ -244,7 +244,7 @@ def path_impossible(folder: Path, rng: Random) -> Path:
 
 
 def path_empty(folder: Path, rng: Random) -> Path:
-    path = written(folder, "a.png", b"")
+    path = write_file(folder, "a.png", b"")
     if rng.random() < 0.5:
         os.truncate(path, 2**40)
     return path
@@ -253,7 +253,7 @@ def path_empty(folder: Path, rng: Random) -> Path:
 def folder_of_large(folder: Path, rng: Random) -> Path:
     content = png(LARGE, 8, rng.choice([0, 2]))
     for number in range(20):
-        written(folder, f"{number}.png", content)
+        write_file(folder, f"{number}.png", content)
     return folder
 
 
@@ -267,13 +267,13 @@ def folder_of_odd(folder: Path, rng: Random) -> Path:
     for number in range(5):
         name, make = rng.choice(list(FILES.items()))
         if "large" not in name:
-            written(folder, f"{number}.png", make(rng))
+            write_file(folder, f"{number}.png", make(rng))
     (folder / "6.png").mkdir()
     (folder / "7.png").symlink_to(".")
     return folder
 
 
-# --- files that can be used: they must open ---
+# --- valid files: they must open ---
 
 
 def valid_picture(folder: Path, rng: Random) -> Path:
@@ -284,20 +284,20 @@ def valid_picture(folder: Path, rng: Random) -> Path:
 
 def valid_video(folder: Path, rng: Random) -> Path:
     name = rng.choice(list(SUFFIXES))
-    return written(folder, f"a.{name}", clip(name))
+    return write_file(folder, f"a.{name}", clip(name))
 
 
 def _file_kind(make: Callable[[Random], bytes]) -> Callable[[Path, Random], Path]:
-    return lambda folder, rng: written(folder, "a.bin", make(rng))
+    return lambda folder, rng: write_file(folder, "a.bin", make(rng))
 
 
 def damaged(folder: Path, rng: Random) -> Path:
-    """A valid picture with some bytes changed."""
+    """Write a valid picture with some changed bytes."""
     path = valid_picture(folder, rng)
     content = bytearray(path.read_bytes())
     for _ in range(rng.choice([1, 10, 100])):
         content[rng.randrange(len(content))] = rng.randrange(256)
-    return written(
+    return write_file(
         folder, path.name, bytes(content[: rng.choice([len(content), len(content) // 2])])
     )
 

@@ -1,4 +1,4 @@
-"""What a misbehaving server sends: `MODES`, each a function of the request that yields the bytes of a response."""
+"""Responses of misbehaving servers. A mode is a function that takes the request and yields the bytes of a response."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 ENDLESS_S = 60.0
-"""after which a response without end ends, in case that nobody closes the connection"""
+"""time limit of an endless response, if the client does not close the connection"""
 ANSWER = r"It is red. \boxed{red}"
 CALL = {"id": "a", "index": 0, "function": {"name": "zoom_in", "arguments": "{}"}}
 
 
-class Asked(NamedTuple):
-    """What a mode may use of a request."""
+class RequestInfo(NamedTuple):
+    """Fields of a request that a mode uses."""
 
     key: str
     is_stream: bool
     num_pictures: int
 
 
-Mode = Callable[[Asked], Iterator[bytes]]
+Mode = Callable[[RequestInfo], Iterator[bytes]]
 
 
 def head(status: int = 200, kind: str = "application/json", *lines: str) -> bytes:
@@ -40,15 +40,15 @@ def as_json(value: Any) -> bytes:
 
 
 def send(body: Any, *, status: int = 200, kind: str = "application/json", lines=()) -> Mode:
-    return lambda asked: iter([head(status, kind, *lines), as_json(body)])
+    return lambda request: iter([head(status, kind, *lines), as_json(body)])
 
 
-def good(asked: Asked, message: dict | None = None, **fields: Any) -> Iterator[bytes]:
-    """Yield a reply, whole or as a stream as it was asked for, with this message and these fields of the reply."""
+def good(request: RequestInfo, message: dict | None = None, **fields: Any) -> Iterator[bytes]:
+    """Yield a valid reply, as one body or as a stream, with this message and these fields."""
     message = {"content": ANSWER} if message is None else message
-    usage = {"prompt_tokens": 10 + 40 * asked.num_pictures, "completion_tokens": 9}
+    usage = {"prompt_tokens": 10 + 40 * request.num_pictures, "completion_tokens": 9}
     choice = {"finish_reason": "stop", "logprobs": {"content": [{"logprob": -0.5}]}}
-    if not asked.is_stream:
+    if not request.is_stream:
         yield head()
         reply = {"choices": [{"message": message, **choice}], "usage": usage, **fields}
         yield as_json(reply)
@@ -64,7 +64,7 @@ def _event(value: Any) -> Iterator[bytes]:
 
 
 def message(**fields: Any) -> Mode:
-    return lambda asked: good(asked, fields)
+    return lambda request: good(request, fields)
 
 
 def call(**fields: Any) -> Mode:
@@ -76,7 +76,7 @@ def function(**fields: Any) -> Mode:
 
 
 def reply(**fields: Any) -> Mode:
-    return lambda asked: good(asked, None, **fields)
+    return lambda request: good(request, None, **fields)
 
 
 def deep(sign: bytes, close: bytes, count: int = 10_000) -> bytes:
@@ -84,13 +84,13 @@ def deep(sign: bytes, close: bytes, count: int = 10_000) -> bytes:
 
 
 def raw(text: bytes) -> Mode:
-    """Send bytes as the content of a reply, such as escapes that Python does not write."""
+    """Send raw bytes as the content of a reply, for example escapes that `json` does not write."""
     whole = b'{"choices": [{"message": {"content": "%s"}, "finish_reason": "stop"}]}' % text
     event = b'data: {"choices": [{"delta": {"content": "%s"}, "finish_reason": "stop"}]}\n\n' % text
 
-    def mode(asked: Asked) -> Iterator[bytes]:
-        yield head(200, "text/event-stream" if asked.is_stream else "application/json")
-        yield event if asked.is_stream else whole
+    def mode(request: RequestInfo) -> Iterator[bytes]:
+        yield head(200, "text/event-stream" if request.is_stream else "application/json")
+        yield event if request.is_stream else whole
 
     return mode
 
@@ -98,42 +98,42 @@ def raw(text: bytes) -> Mode:
 def endless(
     start: bytes, piece: bytes, *lines: str, pause_s: float = 0.0, event: bytes = b""
 ) -> Mode:
-    """Send a piece until the client has had enough."""
+    """Send a piece repeatedly until the client closes the connection."""
 
-    def mode(asked: Asked) -> Iterator[bytes]:
+    def mode(request: RequestInfo) -> Iterator[bytes]:
         yield head(
-            200, "text/event-stream" if asked.is_stream and event else "application/json", *lines
+            200, "text/event-stream" if request.is_stream and event else "application/json", *lines
         )
         yield start
         until = time.monotonic() + ENDLESS_S
         while time.monotonic() < until:
-            yield event if asked.is_stream and event else piece
+            yield event if request.is_stream and event else piece
             time.sleep(pause_s)
 
     return mode
 
 
-def slow_head(asked: Asked) -> Iterator[bytes]:
+def slow_head(request: RequestInfo) -> Iterator[bytes]:
     yield b"HTTP/1.1 200 X\r\nX-A: "
     for _ in range(int(ENDLESS_S * 5)):
         yield b"a"
         time.sleep(0.2)
 
 
-def informational(asked: Asked) -> Iterator[bytes]:
+def informational(request: RequestInfo) -> Iterator[bytes]:
     for _ in range(int(ENDLESS_S * 50)):
         yield b"HTTP/1.1 100 Continue\r\n\r\n"
         time.sleep(0.02)
 
 
-def silent(asked: Asked) -> Iterator[bytes]:
+def silent(request: RequestInfo) -> Iterator[bytes]:
     time.sleep(ENDLESS_S)
     yield b""
 
 
 @cache
 def zeros(num_times: int) -> bytes:
-    """Return 48 MiB of zeros, compressed so many times."""
+    """Return 48 MiB of zeros, compressed `num_times` times."""
     packer = zlib.compressobj(9, wbits=31)
     data = b"".join(packer.compress(bytes(2**20)) for _ in range(48)) + packer.flush()
     for _ in range(num_times - 1):
@@ -143,11 +143,11 @@ def zeros(num_times: int) -> bytes:
 
 def bomb(num_times: int = 1) -> Mode:
     encodings = ", ".join(["gzip"] * num_times)
-    return lambda asked: send(zeros(num_times), lines=[f"Content-Encoding: {encodings}"])(asked)
+    return lambda request: send(zeros(num_times), lines=[f"Content-Encoding: {encodings}"])(request)
 
 
-def empty_blocks(asked: Asked) -> Iterator[bytes]:
-    """Yield compressed data that never contains anything."""
+def empty_blocks(request: RequestInfo) -> Iterator[bytes]:
+    """Yield compressed data without content, endlessly."""
     yield head(200, "application/json", "Content-Encoding: gzip") + gzip.compress(b"")[:10]
     until = time.monotonic() + ENDLESS_S
     while time.monotonic() < until:
@@ -157,29 +157,29 @@ def empty_blocks(asked: Asked) -> Iterator[bytes]:
 def echo(form: Callable[[str], str], status: int = 200) -> Mode:
     """Repeat the key: in the content of a reply, or in an error."""
 
-    def mode(asked: Asked) -> Iterator[bytes]:
+    def mode(request: RequestInfo) -> Iterator[bytes]:
         if status == 200:
-            return good(asked, {"content": f"{form(asked.key)} {ANSWER}"})
-        return iter([head(status), as_json({"error": {"message": form(asked.key)}})])
+            return good(request, {"content": f"{form(request.key)} {ANSWER}"})
+        return iter([head(status), as_json({"error": {"message": form(request.key)}})])
 
     return mode
 
 
-def echo_in_pieces(asked: Asked) -> Iterator[bytes]:
-    if not asked.is_stream:
-        yield from good(asked, {"content": asked.key})
+def echo_in_pieces(request: RequestInfo) -> Iterator[bytes]:
+    if not request.is_stream:
+        yield from good(request, {"content": request.key})
         return
     yield head(200, "text/event-stream")
-    for letter in asked.key:
+    for letter in request.key:
         yield from _event({"choices": [{"delta": {"content": letter}}]})
     yield from _event({"choices": [{"delta": {"content": ANSWER}, "finish_reason": "stop"}]})
 
 
-def echo_everywhere(asked: Asked) -> Iterator[bytes]:
-    key = asked.key
+def echo_everywhere(request: RequestInfo) -> Iterator[bytes]:
+    key = request.key
     arguments = json.dumps({"label": key, "target_image": key})
     calls = [{**CALL, "id": key, "function": {"name": key, "arguments": arguments}}]
-    return good(asked, {"content": key, "reasoning": key, "tool_calls": calls}, id=key)
+    return good(request, {"content": key, "reasoning": key, "tool_calls": calls}, id=key)
 
 
 def _base64(key: str) -> str:
@@ -230,9 +230,9 @@ FIELDS: dict[str, Mode] = {
     "content is a list of text": message(content=["red"]),
     "content is 10 MB": message(content="red " * 2_500_000),
     "reasoning is a list": message(content=ANSWER, reasoning_content=["Hm."]),
-    "message is text": lambda asked: good(asked, "red"),
-    "message is a number": lambda asked: good(asked, 5),
-    "message is a list": lambda asked: good(asked, ["red"]),
+    "message is text": lambda request: good(request, "red"),
+    "message is a number": lambda request: good(request, 5),
+    "message is a list": lambda request: good(request, ["red"]),
     "half a surrogate": raw(rb"\ud83d red"),
     "surrogates in the wrong order": raw(rb"\ude00\ud83d"),
     "NUL and escapes": raw(rb"\u0000\u001b[2J\u202e red"),
@@ -305,9 +305,9 @@ BODIES: dict[str, Mode] = {
     "two lengths": send(b"{}", lines=["Content-Length: 2", "Content-Length: 3"]),
     "broken chunks": send(b"zz\r\nred\r\n", lines=["Transfer-Encoding: chunked"]),
     "huge header": send(b"{}", lines=["X-A: " + "a" * 300_000]),
-    "header without a colon": lambda asked: iter([b"HTTP/1.1 200 X\r\nnonsense\r\n\r\n{}"]),
-    "no HTTP": lambda asked: iter([b"SSH-2.0-OpenSSH\r\n" + bytes(1000)]),
-    "closed at once": lambda asked: iter(()),
+    "header without a colon": lambda request: iter([b"HTTP/1.1 200 X\r\nnonsense\r\n\r\n{}"]),
+    "no HTTP": lambda request: iter([b"SSH-2.0-OpenSSH\r\n" + bytes(1000)]),
+    "closed at once": lambda request: iter(()),
     "silent": silent,
     "slow header": slow_head,
     "informational without end": informational,
@@ -349,11 +349,13 @@ MODELS: dict[str, Mode] = {
     "models: data is text": send({"data": "served"}),
     "models: names are numbers": send({"data": [{"id": 5}]}),
     "models: owners are lists": send({"data": [{"id": "served", "owned_by": ["vllm"]}]}),
-    "models: a name is the key": lambda asked: send(
-        {"data": [{"id": asked.key, "owned_by": "vllm"}]}
-    )(asked),
+    "models: a name is the key": lambda request: send(
+        {"data": [{"id": request.key, "owned_by": "vllm"}]}
+    )(request),
     "models: strange names": send({"data": [{"id": "\x1b[2J\u202e", "owned_by": "vllm"}]}),
     "models: half a surrogate": send(b'{"data": [{"id": "\\ud800", "owned_by": "vllm"}]}'),
-    "models: refused with the key": lambda asked: send({"error": asked.key}, status=401)(asked),
+    "models: refused with the key": lambda request: send({"error": request.key}, status=401)(
+        request
+    ),
 }
 """what the server does instead of a list of models"""

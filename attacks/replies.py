@@ -1,9 +1,9 @@
-"""Fuzzed replies of models, through every parser of a dialect, extraction, grading, and the arguments of operations.
+"""Pass fuzzed replies through the parsers of all dialects, answer extraction, grading, and the arguments of operations.
 
     python -m attacks.replies --count 1000000 --seed 0
 
-A reply is parsed whole and in random pieces, and the results must be equal; what was parsed must be valid JSON. Any exception is
-a failure, and so is a hostile reply of 32 KB that takes longer than 50 ms in any one function. Prints one line.
+A reply is parsed as a whole and in random pieces, and the results must be equal and valid JSON. Failures: any exception, and more than
+50 ms in one function for a hostile reply of 32 KB. Prints one line.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def fuzzed_reply(rng: random.Random) -> str:
         else:
             pieces.append("".join(chr(rng.randrange(1, 0x2FF)) for _ in range(rng.randint(1, 5))))
     text = "".join(pieces)
-    if text and rng.random() < 0.3:  # a character is lost, or the end
+    if text and rng.random() < 0.3:  # delete a character, or truncate
         place = rng.randrange(len(text))
         text = text[:place] + (text[place + 1 :] if rng.random() < 0.5 else "")
     return text
@@ -147,7 +147,7 @@ def _call(rng: random.Random) -> str:
 
 
 def hostile_replies(rng: random.Random, share: float = 1.0) -> Iterator[str]:
-    """Yield replies of 32 KB that repeat one fragment, whole or within what surrounds an answer or a call."""
+    """Yield replies of 32 KB that repeat one fragment, alone or inside an answer or a call."""
     for unit in HOSTILE:
         for before, after in AROUND:
             if rng.random() < share:
@@ -160,13 +160,13 @@ Step = tuple[str, Callable[[], object]]
 
 
 def all_steps(text: str, rng: random.Random) -> list[Step]:
-    """Return every function that reads a reply: parsers of all dialects, extraction and grading of all types."""
+    """Return all functions that process a reply: parsers of all dialects, extraction and grading of all types."""
     parsers = [step for dialect in _dialects() for step in _parse_steps(text, rng, dialect)]
     return parsers + [step for question in QUESTIONS for step in _grade_steps(text, question)]
 
 
 def sampled_steps(text: str, rng: random.Random) -> list[Step]:
-    """Return the functions for one dialect and one question, drawn at random."""
+    """Return the functions for a random dialect and a random question."""
     parsers = _parse_steps(text, rng, rng.choice(_dialects()))
     return parsers + _grade_steps(text, rng.choice(QUESTIONS))
 
@@ -192,12 +192,12 @@ def _grade_steps(text: str, question: Question) -> list[Step]:
     ]
 
 
-class DifferentInPieces(AssertionError):
-    """A streamed reply is parsed in another way than the whole."""
+class StreamMismatch(AssertionError):
+    """A streamed reply has another parse result than the whole reply."""
 
 
 def _parse(dialect: Dialect, text: str) -> None:
-    """Parse a reply, check and describe its calls, and write what was parsed."""
+    """Parse a reply, check and describe its calls, and serialize the result."""
     turn = dialect.parse(text, PICTURES)
     turn.model_dump_json().encode()
     for call in turn.calls:
@@ -216,9 +216,9 @@ def _stream(dialect: Dialect, text: str, rng: random.Random) -> None:
         size = rng.randint(1, longest)
         parser.feed(text[position : position + size])
         position += size
-    # As text: nan is not equal to itself.
+    # Compare as text: nan is not equal to itself.
     if parser.finish().model_dump_json() != dialect.parse(text, PICTURES).model_dump_json():
-        raise DifferentInPieces(dialect.name)
+        raise StreamMismatch(dialect.name)
 
 
 class Slowest(NamedTuple):
@@ -231,14 +231,14 @@ class Slowest(NamedTuple):
 def check(
     steps: list[Step], text: str, limit_s: float | None = None
 ) -> tuple[list[Failure], Slowest]:
-    """Return what failed on a reply, and the slowest function."""
+    """Return the failures on a reply, and the slowest function."""
     failures, slowest = [], Slowest()
     for name, run in steps:
         try:
             seconds = _cpu_seconds(run)
             if (
                 limit_s is not None and seconds > limit_s
-            ):  # again: other work on the machine slows it
+            ):  # measure again: other processes may have slowed it down
                 seconds = min(seconds, _cpu_seconds(run), _cpu_seconds(run))
                 if seconds > limit_s:
                     what = f"{name}: {1000 * seconds:.0f} ms: {text[:80]!r}"
@@ -260,12 +260,12 @@ def _cpu_seconds(run: Callable[[], object]) -> float:
 def attack(
     count: int, seed: int, hostile_share: float = 1.0, *, sampled: bool = False
 ) -> tuple[str, list[Failure]]:
-    """Return one line of results, and what failed.
+    """Return one line of results, and the failures.
 
     Args:
-        count: fuzzed replies.
-        seed: of the replies and their pieces.
-        hostile_share: of the hostile replies of 32 KB.
+        count: number of fuzzed replies.
+        seed: random seed of the replies and their pieces.
+        hostile_share: share of the hostile replies of 32 KB that is used.
         sampled: whether a fuzzed reply goes through one dialect and one question instead of all.
     """
     logging.disable(logging.ERROR)
@@ -294,13 +294,15 @@ def attack(
 def main() -> int:
     """Run the attack."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--count", type=int, default=1_000_000, help="fuzzed replies")
+    parser.add_argument("--count", type=int, default=1_000_000, help="number of fuzzed replies")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--hostile-share", type=float, default=1.0, help="of the hostile replies")
     parser.add_argument(
-        "--sampled", action="store_true", help="one dialect and one question for each reply"
+        "--hostile-share", type=float, default=1.0, help="share of the hostile replies that is used"
     )
-    parser.add_argument("--show", type=int, default=0, help="failures to print first")
+    parser.add_argument(
+        "--sampled", action="store_true", help="use one random dialect and question per reply"
+    )
+    parser.add_argument("--show", type=int, default=0, help="number of failures to print")
     given = parser.parse_args()
     line, failures = attack(given.count, given.seed, given.hostile_share, sampled=given.sampled)
     for failure in failures[: given.show]:

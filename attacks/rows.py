@@ -1,9 +1,9 @@
-"""Attack on the readers of rows: own rows, TSV rows and messages with values of any type under any key.
+"""Test the readers of rows on own rows, TSV rows and messages with values of any type under any key.
 
     python -m attacks.rows --count 20000 --seed 0
 
-Laws: a reader raises nothing; a dropped row has a reason and a detail; a question that was accepted has as many media, options and
-answers as its row, no text that is made of a missing value or of a list, and can be written and read again.
+Laws: a reader raises no exception. A dropped row has a reason and a detail. An accepted question has as many media, options and
+answers as its row, contains no text made from a missing value or a list, and survives a round trip through JSON.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def odd_messages(rng: random.Random) -> dict[str, Any]:
 
 
 def problem_of(row: Question | Trace | SkippedRow, given: dict[str, Any]) -> str:
-    """Return which law a treated row breaks; empty where it breaks none."""
+    """Return the law that the result of a row breaks, or an empty text."""
     if isinstance(row, SkippedRow):
         return "" if row.reason and row.detail and row.where else "no reason"
     if isinstance(row, Trace):
@@ -141,7 +141,7 @@ def problem_of(row: Question | Trace | SkippedRow, given: dict[str, Any]) -> str
 
 
 def _lost(question: Question, given: dict[str, Any]) -> str:
-    """Return what a question has lost of its row, or what was made up."""
+    """Return the fields that a question lost or invented."""
     answer = given.get("answer")
     written = {value for value in given.values() if isinstance(value, str)}
     texts = (*question.answer, *question.options.values(), question.text, question.category)
@@ -161,7 +161,7 @@ def _lost(question: Question, given: dict[str, Any]) -> str:
 
 
 def run(count: int, seed: int) -> tuple[Counter[str], Counter[str], float]:
-    """Try rows of each kind, and return the counts of treatments, the counts of failures, and the slowest time in seconds."""
+    """Read rows of each kind. Return the counts of outcomes, the counts of failures, and the slowest time in seconds."""
     rng = random.Random(f"rows/{seed}")
     treated, failed, slowest_s = Counter[str](), Counter[str](), 0.0
     with tempfile.TemporaryDirectory() as name:
@@ -176,7 +176,7 @@ def run(count: int, seed: int) -> tuple[Counter[str], Counter[str], float]:
             try:
                 row = _treated(kind, given, folder)
                 broken = problem_of(row, given)
-            except Exception as error:  # a reader that raises is what is looked for
+            except Exception as error:  # any exception of a reader is a failure
                 row, broken = None, f"{type(error).__name__}: {error}"[:100]
             slowest_s = max(slowest_s, time.perf_counter() - started)
             reason = row.reason if isinstance(row, SkippedRow) else "accepted"
@@ -213,7 +213,7 @@ def main() -> int:
         print(what)
     accepted = sum(count for name, count in treated.items() if name.endswith("accepted"))
     print(
-        f"rows: {arguments.count} tried, {accepted} accepted, {arguments.count - accepted} dropped for"
+        f"rows: {arguments.count} rows, {accepted} accepted, {arguments.count - accepted} dropped for"
         f" {len({name.partition(' ')[2] for name in treated}) - 1} reasons, {sum(failed.values())} failed,"
         f" slowest {math.ceil(slowest_s * 1000)} ms"
     )

@@ -1,10 +1,10 @@
-"""The scripts in `runs/` and the commands of README, run as they are written, on small data and a small random model.
+"""Run the scripts in `runs/` and the commands of README unchanged, on small data and a small random model.
 
     python -m attacks.scripts --count 2 --seed 0
 
-`runs/` is copied to a folder whose `.venv/bin` has stand-ins: `accelerate launch` runs one process, and `pixel-reasoner` lowers
-counts (`--count`, `--scale`). The texts of the scripts are not changed. The model is a Qwen2.5-VL with random weights at the
-place of the hub id, the labeller is `tests/labeller_server.py`. RL files lose what needs a GPU (vLLM, 16 bits).
+The attack copies `runs/` to a folder with wrappers in `.venv/bin`: `accelerate launch` runs one process, and `pixel-reasoner` gets
+smaller counts (`--count`, `--scale`). The scripts are not changed. The model is a Qwen2.5-VL with random weights instead of the hub
+model. The labeller is `tests/labeller_server.py`. Settings of RL files that need a GPU (vLLM, 16 bits) are removed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "benchmarks")]
 MODEL = "Qwen/Qwen2.5-VL-7B-Instruct"
-STAND_IN = """#!{python}
+WRAPPER = """#!{python}
 import os, sys
 words = sys.argv[1:]
 if sys.argv[0].endswith("accelerate"):
@@ -47,14 +47,14 @@ SMALL_RL = {
 
 
 def build_tree(root: Path, count: int) -> None:
-    """Copy `runs/` with smaller TOML files, and write stand-ins and the model."""
+    """Copy `runs/` with smaller TOML files, and write the wrappers and the model."""
     shutil.copytree(ROOT / "runs", root / "runs", ignore=shutil.ignore_patterns("ablation"))
     for path in (root / "runs").glob("*.toml"):
         path.write_text(smaller(path.read_text(), SMALL_RL if "rl-" in path.name else SMALL_SFT))
     (root / ".venv" / "bin").mkdir(parents=True)
     for name in ("pixel-reasoner", "accelerate"):
         path = root / ".venv" / "bin" / name
-        path.write_text(STAND_IN.format(python=sys.executable, count=count))
+        path.write_text(WRAPPER.format(python=sys.executable, count=count))
         path.chmod(0o755)
     (root / ".venv" / "bin" / "python").symlink_to(sys.executable)
     write_model(root / MODEL)
@@ -62,7 +62,7 @@ def build_tree(root: Path, count: int) -> None:
 
 
 def smaller(toml: str, sizes: dict[str, object]) -> str:
-    """Return a run with other sizes where it has them, and without vLLM."""
+    """Return a run file with smaller sizes and without vLLM."""
     toml = re.sub(r"^(use_vllm|vllm_\w+) = .*\n", "", toml, flags=re.M)
     for name, value in sizes.items():
         toml = re.sub(rf"^{name} = [^#\n]*", f"{name} = {value} ", toml, flags=re.M)
@@ -70,7 +70,7 @@ def smaller(toml: str, sizes: dict[str, object]) -> str:
 
 
 def write_model(folder: Path) -> None:
-    """Write a Qwen2.5-VL with random weights; nothing says how it is prompted but its config and its name."""
+    """Write a Qwen2.5-VL with random weights. Only its config and its name select the dialect."""
     from real_size import build
 
     build("toy", folder, "cpu")
@@ -116,7 +116,7 @@ def write_data(data: Path, count: int) -> None:
 
 
 def situation(number: int) -> dict[str, object]:
-    """Return a row of STAR."""
+    """Return a situation of STAR."""
     return {
         "question_id": f"Interaction_{number}",
         "video_id": "ABC",
@@ -130,7 +130,7 @@ def situation(number: int) -> dict[str, object]:
 
 
 def pixels(box: tuple[float, ...], file: Path) -> list[float]:
-    """Return a normalised box in pixels of a picture."""
+    """Convert a normalised box to pixels of a picture."""
     from pixel_reasoner.sources.boxes import picture_size
 
     width, height = picture_size(file)
@@ -138,7 +138,7 @@ def pixels(box: tuple[float, ...], file: Path) -> list[float]:
 
 
 def run(root: Path, command: list[str], **variables: str) -> str:
-    """Run a command in the tree; return the end of its output if it failed, and nothing otherwise."""
+    """Run a command in the tree. Return the end of its output if it failed, else an empty text."""
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT / "src"),
@@ -160,10 +160,10 @@ def main() -> None:
     """Run all scripts and print one line."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--count", type=int, default=2, help="rows of each data set")
-    parser.add_argument("--seed", type=int, default=0, help="not used: everything is written down")
-    parser.add_argument("--only", default="", help="full, tiny, sft or readme")
+    parser.add_argument("--seed", type=int, default=0, help="not used: all cases are fixed")
+    parser.add_argument("--only", default="", help="run only this part: full, tiny, sft or readme")
     given = parser.parse_args()
-    failed, slowest, tried = [], (0.0, ""), 0
+    failed, slowest, num_run = [], (0.0, ""), 0
     with tempfile.TemporaryDirectory() as folder, labeller() as address:
         root = Path(folder)
         build_tree(root, given.count)
@@ -201,21 +201,21 @@ def main() -> None:
                 started = time.monotonic()
                 why = run(root, command, **variables)
                 seconds = time.monotonic() - started
-                tried += 1
+                num_run += 1
                 slowest = max(slowest, (seconds, " ".join(command)))
                 if why:
                     failed.append(" ".join(command))
                     print(f"{' '.join(command)}: {why}", file=sys.stderr)
     memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
     print(
-        f"scripts: {tried} run, {len(failed)} failed{': ' if failed else ''}{'; '.join(failed)}; "
+        f"scripts: {num_run} run, {len(failed)} failed{': ' if failed else ''}{'; '.join(failed)}; "
         f"slowest {slowest[0]:.0f} s ({slowest[1]}); largest memory {memory:.1f} GiB"
     )
     sys.exit(bool(failed))
 
 
 class labeller:
-    """The test labeller as a process; its address."""
+    """Context manager that runs the test labeller as a process and provides its address."""
 
     def __enter__(self) -> str:
         self.process = subprocess.Popen(

@@ -1,9 +1,9 @@
-"""Runs of `ask`, `probe` and `eval` against a server that misbehaves in every way of `misbehaviour`.
+"""Run `ask`, `probe` and `eval` against a server with each mode of `misbehaviour`.
 
     python -m attacks.servers --count 400 --seed 0
 
-Each run is a command line in a worker process; every 20th one is a process of its own. Checked: no traceback, exit code 0 or 2,
-at most 500 MB, at most the timeout and 5 s, no piece of the key in the output or in any file of the run.
+Each run executes a command line in a worker process, every 20th in a new process. Checks: no traceback, exit code 0 or 2, at most
+500 MB, at most 5 s more than the timeout, no part of the key in the output or in a file of the run.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from attacks.misbehaviour import CHAT, MODELS, Asked, good, send
+from attacks.misbehaviour import CHAT, MODELS, RequestInfo, good, send
 
 MAX_MB = 500
 SLACK_S = 5.0
@@ -55,12 +55,12 @@ class Task(NamedTuple):
 
     @property
     def path(self) -> str:
-        """Path of the server for this run."""
+        """Return the server path of this run."""
         return f"{self.number}-{self.num_good}/{quote(self.mode, safe='')}"
 
 
 class Result(NamedTuple):
-    """What a run did."""
+    """Result of a run."""
 
     task: Task
     code: int
@@ -71,10 +71,10 @@ class Result(NamedTuple):
 
 
 class Handler(socketserver.StreamRequestHandler):
-    """Serves one request for each connection."""
+    """Handler of one request per connection."""
 
     def handle(self) -> None:
-        """Read a request, and reply."""
+        """Read a request and send the response."""
         with suppress(OSError, ValueError):
             line = self.rfile.readline(65_537).decode("latin-1").split()
             headers = {}
@@ -85,12 +85,12 @@ class Handler(socketserver.StreamRequestHandler):
             self.reply(line[1], headers, body)
 
     def reply(self, path: str, headers: dict[str, str], body: bytes) -> None:
-        """Send what the mode in the path of the address yields."""
+        """Send the response of the mode in the path of the address."""
         path, _, query = path.partition("?")
         run, mode = path.split("/")[1:3]
         mode = re.sub("%([0-9A-Fa-f]{2})", lambda found: chr(int(found[1], 16)), mode)
         key = headers.get("authorization", "").removeprefix("Bearer ") or query.partition("=")[2]
-        asked = Asked(key, b'"stream": true' in body[:2000], body.count(b"data:image"))
+        request = RequestInfo(key, b'"stream": true' in body[:2000], body.count(b"data:image"))
         if path.endswith("/models"):
             chosen = MODELS.get(mode, _MODEL_LIST)
         else:
@@ -98,12 +98,12 @@ class Handler(socketserver.StreamRequestHandler):
                 self.server.counts[run] += 1
                 is_good = self.server.counts[run] <= int(run.partition("-")[2])
             chosen = good if is_good else CHAT.get(mode, good)
-        for piece in chosen(asked):
+        for piece in chosen(request):
             self.wfile.write(piece)
 
 
 class Server(socketserver.ThreadingTCPServer):
-    """Misbehaving server. The path of an address decides how: /RUN-NUM_GOOD/MODE/v1."""
+    """Misbehaving server. The path selects the mode: /RUN-NUM_GOOD/MODE/v1."""
 
     daemon_threads = True
     allow_reuse_address = True
@@ -127,7 +127,7 @@ def served() -> Iterator[Server]:
 
 
 def tasks(count: int, seed: int) -> Iterator[Task]:
-    """Yield runs: every mode in turn, in random order, with random commands."""
+    """Yield runs: all modes in random order, with random commands."""
     rng = random.Random(seed)
     modes: list[str] = []
     for number in range(count):
@@ -159,8 +159,8 @@ def arguments(task: Task, port: int, folder: Path, timeout_s: float) -> list[str
     if task.command == "probe":
         return ["probe", *server]
     if task.command.startswith("ask"):
-        asked = ["ask", "Which colour?", "--image", str(picture), *task.command.split()[1:]]
-        return [*asked, "--report", str(folder / "out.html"), "--max-turns", "2", *server]
+        command = ["ask", "Which colour?", "--image", str(picture), *task.command.split()[1:]]
+        return [*command, "--report", str(folder / "out.html"), "--max-turns", "2", *server]
     rows = folder / "data"
     rows.mkdir()
     media = [{"type": "image", "path": str(picture)}]
@@ -206,7 +206,7 @@ def run(task: Task, port: int, timeout_s: float) -> Result:
 
 
 def run_as_process(task: Task, port: int, timeout_s: float) -> Result:
-    """Run a command in a process of its own, and count the time that it needs to start as none."""
+    """Run a command in a new process. The start-up time is not counted."""
     with tempfile.TemporaryDirectory() as name, tempfile.TemporaryFile("w+") as file:
         folder = Path(name)
         command = [
@@ -226,7 +226,7 @@ def run_as_process(task: Task, port: int, timeout_s: float) -> Result:
 
 
 def leaks(task: Task, output: str, folder: Path) -> tuple[str, ...]:
-    """Return the places where a piece of the key is found."""
+    """Return the places that contain a part of the key."""
     texts = {"output": output}
     for path in folder.rglob("*"):
         if path.is_file() and path.name != "key":
@@ -235,9 +235,9 @@ def leaks(task: Task, output: str, folder: Path) -> tuple[str, ...]:
 
 
 def has_key(text: str, key: str) -> bool:
-    """Return whether a text contains 8 characters of a key, or as much of one of its encodings."""
+    """Return whether a text contains 8 consecutive characters of a key or of one of its encodings."""
     forms = [(key, 8), ("".join(f"%{ord(one):02x}" for one in key), 24), (quote(key, safe=""), 10)]
-    for start in range(3):  # at any offset: from one of the first characters on
+    for start in range(3):  # base64 depends on the offset
         forms.append((base64.b64encode(key[start:].encode()).decode().rstrip("=")[:-1], 12))
     return any(
         form[place : place + size] in text
@@ -247,7 +247,7 @@ def has_key(text: str, key: str) -> bool:
 
 
 def failures(result: Result, max_s: float) -> list[str]:
-    """Return what a run did that it must not do."""
+    """Return the violations of a run."""
     found = {
         "traceback": "Traceback" in result.output or "Error in sys" in result.output,
         "exit code": result.code not in (0, 2),
@@ -260,7 +260,7 @@ def failures(result: Result, max_s: float) -> list[str]:
 
 
 def warm_up(port: int) -> None:
-    """Import everything: it takes seconds, which are not those of a run."""
+    """Import everything, so that runs do not include the import time."""
     run(Task(-1, "none", "ask", 99, "sk-0123456789", "environment"), port, 60.0)
 
 

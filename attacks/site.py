@@ -49,7 +49,7 @@ def main() -> int:
 
 
 def problems(browser: Any, path: Path) -> Iterator[str]:
-    """Yield what is wrong with a page, at both widths."""
+    """Yield the problems of a page, at both widths."""
     found: list[str] = []
     page = browser.new_page()
     page.set_default_timeout(TIMEOUT_MS)
@@ -73,7 +73,7 @@ def problems(browser: Any, path: Path) -> Iterator[str]:
 
 
 def shoot(browser: Any, folder: Path) -> None:
-    """Write screenshots of some pages in light and dark, wide and narrow."""
+    """Write screenshots of some pages: light and dark, wide and narrow."""
     folder.mkdir(parents=True, exist_ok=True)
     for scheme in ("light", "dark"):
         for width in WIDTHS_PX:

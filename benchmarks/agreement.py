@@ -1,9 +1,9 @@
-"""Agreement of a model behind a server with the same model in this process.
+"""Compare a model on a server with the same model in this process.
 
     tests/servers/vllm.sh 8001                # in another terminal; or tests/servers/transformers.sh 8002
     .venv/bin/python benchmarks/agreement.py http://127.0.0.1:8001/v1 [QUESTIONS] [CONCURRENCY] [text|native]
 
-Greedy decoding on PixelWorld's test split, all families. Compares operations and answers of each question, and prints every difference.
+Greedy decoding on all families of PixelWorld's test split. Compares operations, answers and texts of each question and prints every difference.
 """
 
 from __future__ import annotations

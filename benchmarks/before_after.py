@@ -1,14 +1,14 @@
-"""The core before and after its restructuring: the same results, and at least the same speed.
+"""Compare two checkouts, before and after a restructuring: equal results and no loss of speed.
 
     git worktree add ../before 4ca5f78
     .venv/bin/python benchmarks/before_after.py ../before [--parity] [--speed] [--repeats 5] [--only RL]
 
-Both checkouts run in the same environment, in processes of their own, in turns (before, after, after, before, ...).
+Both checkouts run in the same environment, in separate processes, in alternating order (before, after, after, before, ...).
 
 parity   synthesized traces, traces and summary of an evaluation, token ids and loss masks of SFT, losses and rewards of 20 RL
-         steps: the files of both are read with the code of today, and compared
-speed    seconds of `ask_many` (on this machine, and with a server), synthesis, an evaluation of scripted questions, SFT and RL: medians, and the median of the ratios
-         of pairs
+         steps. The current code reads and compares the files of both checkouts
+speed    seconds of `ask_many` (local model and server), synthesis, a scripted evaluation, SFT and RL: medians, and the median
+         ratio of pairs
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ COMMANDS = {
 
 
 def environment(checkout: Path) -> dict[str, str]:
-    # Users' installations keep compiled modules, so that a short command is not measured by its imports.
+    # Keep compiled modules, as an installation does. Otherwise imports dominate the time of short commands.
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     return {**kept, "PYTHONPATH": str(checkout / "src"), "OMP_NUM_THREADS": "1"}
 
@@ -95,7 +95,7 @@ def run(checkout: Path, folder: Path, command: str) -> str:
 
 
 def comparable(line: str) -> dict[str, Any]:
-    """A trace without what a clock, a version number or the parts of its texts say."""
+    """Return the fields of a trace without times, versions and text parts."""
     from pixel_reasoner.schema.trace import Trace
 
     trace = Trace.from_line(line)
@@ -104,7 +104,7 @@ def comparable(line: str) -> dict[str, Any]:
         for name in ("generate_s", "operate_s"):
             turn.pop(name)
         turn["parts"] = [part for part in turn["parts"] if "name" in part]
-        if not turn["observations"]:  # a call that was not executed was not recorded before
+        if not turn["observations"]:  # older versions do not record calls that were not executed
             turn["parts"] = []
     fields["settings"] = trace.settings.model_dump(mode="json", exclude={"model"})
     return fields
@@ -115,7 +115,7 @@ def traces_of(path: Path) -> list[dict[str, Any]]:
 
 
 def metrics_of(path: Path) -> Iterator[tuple[str, Any]]:
-    """The metrics of a summary by their dotted names, without seconds and settings."""
+    """Yield the dotted name and value of each metric, without seconds and settings."""
 
     def walk(value: Any, name: str) -> Iterator[tuple[str, Any]]:
         if isinstance(value, dict):
@@ -132,7 +132,7 @@ def metrics_of(path: Path) -> Iterator[tuple[str, Any]]:
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:
-    """The rows of a training log without times."""
+    """Return the rows of a training log without times."""
     timed = ("seconds", "runtime", "per_second", "step_time")
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return [
@@ -177,23 +177,23 @@ def encoded(checkout: Path, folder: Path) -> list[str]:
     return done.stdout.splitlines()
 
 
-def logprobs_of(trace: dict[str, Any]) -> list[float]:
-    """Take the log-probabilities out of a comparable trace."""
+def pop_logprobs(trace: dict[str, Any]) -> list[float]:
+    """Remove the log-probabilities from a comparable trace and return them."""
     return [value for turn in trace["turns"] for value in turn.pop("logprobs")]
 
 
 def is_same(one: Any, other: Any) -> bool:
-    """Whether two results are equal; of traces, log-probabilities may differ by 0.001."""
+    """Return whether two results are equal. Log-probabilities of traces may differ by 0.001."""
     if not (isinstance(one, dict) and "turns" in one):
         return bool(one == other)
-    values, others = logprobs_of(one), logprobs_of(other)
+    values, others = pop_logprobs(one), pop_logprobs(other)
     if one != other or len(values) != len(others):
         return False
     return all(abs(a - b) <= 0.001 for a, b in zip(values, others, strict=True))
 
 
-def differing(before: Any, after: Any) -> int:
-    """How many of two equally long lists differ."""
+def num_differing(before: Any, after: Any) -> int:
+    """Return the number of positions at which two lists of equal length differ."""
     assert len(before) == len(after), f"{len(before)} before, {len(after)} after"
     return sum(not is_same(one, other) for one, other in zip(before, after, strict=True))
 
@@ -203,10 +203,10 @@ def parity(before: Path, folder: Path) -> None:
     for command in COMMANDS.values():
         for checkout, place in ((before, old), (HERE, new)):
             run(checkout, place, command)
-    print("| compared | number | that differ |\n| --- | --- | --- |")
+    print("| compared | number | different |\n| --- | --- | --- |")
 
     def row(name: str, one: Any, other: Any) -> None:
-        print(f"| {name} | {len(one)} | {differing(one, other)} |", flush=True)
+        print(f"| {name} | {len(one)} | {num_differing(one, other)} |", flush=True)
 
     for name in ("synth", "eval", "eval/without", "eval/disturbed", "sampled"):
         path = Path(name) / "traces.jsonl"
@@ -338,8 +338,8 @@ def seconds_of_rl(checkout: Path, folder: Path) -> float:
 
 def seconds_of_sft(checkout: Path, folder: Path) -> float:
     run(checkout, folder, "synth pixelworld --count 60 --out synth")
-    told = run(checkout, folder, COMMANDS["sft"])
-    found = re.search(r"'train_runtime': '?([\d.]+)", told)
+    output = run(checkout, folder, COMMANDS["sft"])
+    found = re.search(r"'train_runtime': '?([\d.]+)", output)
     assert found, "the trainer prints its seconds"
     return float(found[1])
 
@@ -363,23 +363,25 @@ def speed(before: Path, folder: Path, repeats: int, only: str) -> None:
             continue
         times: dict[Path, list[float]] = {before: [], HERE: []}
         for number in range(repeats):
-            # Each is first in every second pair: the second process is slower where a machine slows down under load.
+            # Alternate the order: a machine may slow down under load, which favours the first process.
             for checkout in list(times)[:: 1 if number % 2 == 0 else -1]:
                 place = folder / f"{len(name)}-{number}-{checkout == HERE}"
                 times[checkout].append(measure(checkout, place))
         old, new = (statistics.median(times[one]) for one in (before, HERE))
-        # Of pairs, because the speed of a machine drifts by more than the difference.
+        # Median over pairs: the speed of a machine drifts by more than the difference.
         ratio = statistics.median(a / b for a, b in zip(times[before], times[HERE], strict=True))
         print(f"| {name} | {old:.2f} | {new:.2f} | {ratio:.2f} |", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("before", type=Path, help="checkout of the commit before")
-    parser.add_argument("--parity", action="store_true", help="compare results alone")
-    parser.add_argument("--speed", action="store_true", help="compare seconds alone")
+    parser.add_argument("before", type=Path, help="checkout of the earlier commit")
+    parser.add_argument("--parity", action="store_true", help="compare results only")
+    parser.add_argument("--speed", action="store_true", help="compare speed only")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--only", default="", help="measures whose name contains this")
+    parser.add_argument(
+        "--only", default="", help="run the measurements whose name contains this text"
+    )
     options = parser.parse_args()
     both = options.parity == options.speed
     before = options.before.absolute()

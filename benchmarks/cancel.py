@@ -1,10 +1,9 @@
-"""Cancellation at random moments: one of 64 sequences in a batch is cancelled, 1,000 times.
+"""Cancel sequences of a batch of 64 at random steps, 1,000 times in total.
 
     .venv/bin/python benchmarks/cancel.py [CANCELLATIONS]
 
-Counted: slots that are free after the cancellation, and sequences whose ids equal those of an undisturbed run. Each round runs 64
-sequences of the bundled model (prompts of several lengths, four of them about pictures, four with a random seed) and
-cancels a few, which are replaced as they leave.
+Counts free slots after each cancellation, and the other sequences whose ids equal those of a run without cancellations. Each round
+runs 64 sequences of the bundled model (prompts of different lengths, four with pictures, four with a random seed) and cancels ten.
 """
 
 from __future__ import annotations
@@ -49,10 +48,10 @@ def prompts(model: LocalModel, folder: Path, rng: random.Random) -> list[Prompt]
     return found
 
 
-def sequences(of: SequenceOf[Prompt]) -> list[Sequence]:
+def sequences(prompts: SequenceOf[Prompt]) -> list[Sequence]:
     return [
         Sequence(list(ids), images, NEW_TOKENS, id=n, sampling=sampling)
-        for n, (ids, images, sampling) in enumerate(of)
+        for n, (ids, images, sampling) in enumerate(prompts)
     ]
 
 
@@ -91,15 +90,15 @@ def main() -> None:
     rng = random.Random(0)
     model = LocalModel("tiny")
     given: Any = (model.model, model.processor.image_processor, ())
-    with tempfile.TemporaryDirectory() as name:
-        mixed = prompts(model, Path(name), rng)
+    with tempfile.TemporaryDirectory() as folder:
+        mixed = prompts(model, Path(folder), rng)
         expected = sequences(mixed)
         Engine(*given).run(expected)
         engine, counts, started = Engine(*given), Counter[str](), time.perf_counter()
         while counts["cancelled"] < CANCELLATIONS:
             counts += one_round(engine, mixed, expected, rng)
-    for what, count in counts.items():
-        print(f"{what}: {count}")
+    for name, count in counts.items():
+        print(f"{name}: {count}")
     print(f"{time.perf_counter() - started:.0f} s")
 
 

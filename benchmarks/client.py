@@ -1,10 +1,10 @@
-"""Time per turn of the remote backend, compared with a bare HTTP client that sends the same bytes.
+"""Time per turn of the remote backend, compared with a plain HTTP client that sends the same bytes.
 
     .venv/bin/python benchmarks/client.py [QUESTIONS] [ROUNDS]
 
-A server in a process of its own replies to every request after 0.25 s: first with a call, then with an answer. Conversations about
-PixelWorld scenes, with their pictures in memory, go through the backend of a `RemoteModel`, 64 at once: it encodes pictures, writes
-messages, selects servers and parses replies. Then 64 threads of a bare client send the recorded bodies. Both alternate.
+A server in a separate process replies to every request after 0.25 s: first with a call, then with an answer. The backend of a
+`RemoteModel` runs 64 conversations about PixelWorld scenes at once: it encodes pictures, writes messages, selects servers and parses
+replies. Then 64 threads of a plain client send the recorded bodies. Both alternate.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def record(model: RemoteModel, bodies: list[bytes]) -> None:
 
 
 def ours(url: str, asked: list[list[Messages]], bodies: list[bytes] | None = None) -> float:
-    """Return the seconds of the remote backend; append what it sends to `bodies`."""
+    """Return the seconds of the remote backend. Append the request bodies to `bodies`."""
     policy = RetryPolicy(concurrency=CONCURRENCY)
     model = RemoteModel(RemoteConfig("m", (url,), "compact", policy=policy))
     if bodies is not None:
@@ -173,7 +173,7 @@ def main() -> None:
     url = f"http://127.0.0.1:{port.value}/v1"
     with tempfile.TemporaryDirectory() as name:
         asked, bodies = conversations(Path(name)), list[bytes]()
-        ours(url, asked, bodies)  # warm-up: imports, files in the page cache; records what is sent
+        ours(url, asked, bodies)  # warm-up: imports, files in the page cache; records the bodies
         seconds: dict[str, list[float]] = {"ours": [], "bare": []}
         for _ in range(ROUNDS):
             seconds["ours"].append(ours(url, asked))

@@ -1,9 +1,9 @@
-"""Memory and speed of an evaluation: many questions, one tiny picture, a scripted model that is right half of the time.
+"""Memory and speed of an evaluation of many questions: one tiny picture, a scripted model with 50% accuracy.
 
 .venv/bin/python benchmarks/eval_memory.py [QUESTIONS ...]        # 20000 and 100000
 
-Each run is a process of its own. The floor is that of the issue: 300 MB at most for 100,000 questions. Every fourth question begins
-a new cluster, so the bootstrap draws from a quarter as many clusters as there are questions.
+Each run is a separate process. Limit: 300 MB for 100,000 questions. A cluster has four questions, so the bootstrap draws from a
+quarter as many clusters as there are questions.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 
-MOST_MB = 300
+MAX_MB = 300
 
 RUN = """
 import json, resource, sys, time
@@ -58,7 +58,7 @@ print(json.dumps({"before": before, "peak": megabytes(), "seconds": seconds}))
 
 
 def measure(count: int) -> dict[str, float]:
-    """Return megabytes before and at the peak, and seconds, of a run in a new process."""
+    """Return the memory before a run and its peak, in MB, and the seconds, measured in a new process."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-c", RUN, folder, str(count)]
         printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
@@ -66,7 +66,7 @@ def measure(count: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Print one line per number of questions; fail above the floor."""
+    """Print one line per number of questions. Fail above the limit."""
     for count in [int(one) for one in sys.argv[1:]] or [20_000, 100_000]:
         found = measure(count)
         print(
@@ -74,7 +74,7 @@ def main() -> None:
             f" {count / found['seconds']:.0f} questions/s",
             flush=True,
         )
-        assert found["peak"] <= MOST_MB, f"more than {MOST_MB} MB"
+        assert found["peak"] <= MAX_MB, f"more than {MAX_MB} MB"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Compare an evaluation that is killed at random moments with an undisturbed one: equal files, no row lost or twice.
+"""Compare an evaluation that is killed at random times with an uninterrupted one: equal files, no lost and no repeated row.
 
 .venv/bin/python benchmarks/killed.py [ROWS] [KILLS]
 """
@@ -37,32 +37,32 @@ evaluate_compared(Evaluation(questions, model, RolloutConfig(), {"name": "t"}, b
 
 
 def start(photo: Path, out: Path, rows: int) -> subprocess.Popen[bytes]:
-    """Start a run of a scripted model, with operations and without."""
+    """Start an evaluation of a scripted model, with and without operations."""
     return subprocess.Popen([sys.executable, "-c", RUN, str(photo), str(out), str(rows)])
 
 
-def killed(photo: Path, out: Path, rows: int, kills: int, rng: random.Random) -> list[int]:
-    """Kill a run at random numbers of rows, then let it end. Return the number of rows at each kill."""
+def run_with_kills(photo: Path, out: Path, rows: int, kills: int, rng: random.Random) -> list[int]:
+    """Kill a run at random row counts, then let it finish. Return the row count at each kill."""
     logs = [out / "traces.jsonl", out / "without/traces.jsonl"]
-    seen = []
+    rows_at_kills = []
     for wanted in sorted(rng.randrange(1, 2 * rows) for _ in range(kills)):
         process = start(photo, out, rows)
-        while process.poll() is None and written(logs) < wanted:
+        while process.poll() is None and num_rows(logs) < wanted:
             time.sleep(0.001)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        seen.append(written(logs))
+        rows_at_kills.append(num_rows(logs))
     assert start(photo, out, rows).wait() == 0
-    return seen
+    return rows_at_kills
 
 
-def written(logs: list[Path]) -> int:
-    """Return the number of whole rows in some logs."""
+def num_rows(logs: list[Path]) -> int:
+    """Return the number of complete rows in the logs."""
     return sum(log.read_bytes().count(b"\n") for log in logs if log.exists())
 
 
 def without_times(out: Path) -> dict[str, object]:
-    """Return the content of a run's files without times."""
+    """Return the content of the files of a run, without times."""
     found: dict[str, object] = {}
     for path in sorted(out.rglob("*.json*")):
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -85,14 +85,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         photo = Path(folder) / "photo.png"
         Image.effect_noise((640, 480), 80).convert("RGB").save(photo)
-        assert start(photo, Path(folder) / "calm", rows).wait() == 0
-        seen = killed(photo, Path(folder) / "torn", rows, kills, random.Random())
-        calm, torn = (without_times(Path(folder) / name) for name in ("calm", "torn"))
-        print(f"killed at {', '.join(map(str, seen))} of {2 * rows} rows")
-        for name, content in calm.items():
-            same = "the same" if torn.get(name) == content else "DIFFERENT"
+        assert start(photo, Path(folder) / "uninterrupted", rows).wait() == 0
+        rows_at_kills = run_with_kills(photo, Path(folder) / "killed", rows, kills, random.Random())
+        expected, found = (
+            without_times(Path(folder) / name) for name in ("uninterrupted", "killed")
+        )
+        print(f"killed at {', '.join(map(str, rows_at_kills))} of {2 * rows} rows")
+        for name, content in expected.items():
+            same = "the same" if found.get(name) == content else "DIFFERENT"
             print(f"{name}: {len(content)} rows or values, {same}")
-        assert calm == torn
+        assert expected == found
 
 
 if __name__ == "__main__":

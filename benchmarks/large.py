@@ -1,9 +1,9 @@
-"""Memory of large inputs: a photograph of 100 megapixels with three zooms, a video of two hours, fifty pictures in one question.
+"""Peak memory for large inputs: a photo of 100 megapixels with three zooms, a video of two hours, a question with fifty pictures.
 
     .venv/bin/python benchmarks/large.py
 
-Each in a process of its own; what is printed is the most memory that it took. The video (1920 x 1080, 24 frames a second) is 720 copies of
-ten seconds, packet by packet: a decoder sees two hours.
+Each case runs in a separate process, and its peak memory is printed. The video (1920 x 1080, 24 frames per second) repeats the packets
+of a clip of ten seconds 720 times.
 """
 
 from __future__ import annotations
@@ -64,68 +64,74 @@ def draw_video(path: Path) -> None:
                 long.mux(packet)
 
 
-def look(question: Question, looks: int) -> None:
-    album = MediaContext(question, PIXEL_REASONER.budgets)
-    for picture in list(album.pictures):
-        album.view(picture.number)
-    for n in range(looks):
+def run_operations(question: Question, num_calls: int) -> None:
+    context = MediaContext(question, PIXEL_REASONER.budgets)
+    for picture in list(context.pictures):
+        context.view(picture.number)
+    for n in range(num_calls):
         name, arguments = "zoom_in", {"bbox_2d": [n / 10, 0.3, n / 10 + 0.1, 0.4]}
         if question.media[0].kind == "video":
             name, arguments = "select_frames", {"target_frames": [1 + n, 5 + n]}
         else:
             arguments["target_image"] = 1
-        seen = default_operations().run(ToolCall(name=name, arguments=arguments), album)
-        assert seen.error is None, seen.text
-        for picture in seen.pictures:
-            album.view(picture.number)
+        observation = default_operations().run(ToolCall(name=name, arguments=arguments), context)
+        assert observation.error is None, observation.text
+        for picture in observation.pictures:
+            context.view(picture.number)
 
 
-def measured(media: list[MediaItem], looks: int, told: Any) -> None:
-    before = most_mb()
+def measure(media: list[MediaItem], num_calls: int, results: Any) -> None:
+    before = peak_mb()
     started = time.perf_counter()
-    look(Question(id="1", text="?", media=tuple(media)), looks)
+    run_operations(Question(id="1", text="?", media=tuple(media)), num_calls)
     seconds = time.perf_counter() - started
-    told.put((before, most_mb(), seconds))
+    results.put((before, peak_mb(), seconds))
 
 
-def most_mb() -> float:
-    """The most memory that this process has had. `getrusage` would tell its parent's."""
+def peak_mb() -> float:
+    """Return the peak memory of this process. `getrusage` would include its parent."""
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     (line,) = [line for line in lines if line.startswith("VmHWM")]
     return int(line.split()[1]) / 1024
 
 
-def show(title: str, media: list[MediaItem], looks: int) -> None:
-    context = multiprocessing.get_context("spawn")
-    told = context.Queue()
-    process = context.Process(target=measured, args=(media, looks, told))
+def report(title: str, media: list[MediaItem], num_calls: int) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    results = spawn.Queue()
+    process = spawn.Process(target=measure, args=(media, num_calls, results))
     process.start()
-    before, most, seconds = told.get()
+    before, peak, seconds = results.get()
     process.join()
-    print(f"{title}: {most:.0f} MB at most ({before:.0f} MB before), {seconds:.1f} s")
+    print(f"{title}: peak {peak:.0f} MB ({before:.0f} MB before), {seconds:.1f} s")
 
 
-def made(path: Path, draw: Callable[[Path], None]) -> Path:
+def write_with(path: Path, draw: Callable[[Path], None]) -> Path:
     draw(path)
     return path
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as name:
-        photo = made(Path(name) / "photo.jpg", draw_photo)
+        photo = write_with(Path(name) / "photo.jpg", draw_photo)
         image = MediaItem(kind="image", path=str(photo))
-        show("12,500 x 8,000 px JPEG (100 megapixels), overview and three zooms", [image], looks=3)
+        report(
+            "12,500 x 8,000 px JPEG (100 megapixels), overview and three zooms",
+            [image],
+            num_calls=3,
+        )
         small = Path(name) / "small.jpg"
         open_image(photo, DEFAULT_MEDIA_LIMITS).crop((0, 0, 4000, 3000)).save(small)
-        show(
+        report(
             "fifty pictures of 12 megapixels in one question, one zoom",
             [MediaItem(kind="image", path=str(small))] * 50,
-            looks=1,
+            num_calls=1,
         )
-        video = made(Path(name) / "video.mp4", draw_video)
+        video = write_with(Path(name) / "video.mp4", draw_video)
         hours = SECONDS * COPIES / 3600
         print(f"{hours:g} hours, {video.stat().st_size / 1e9:.1f} GB:")
-        show("16 frames and two selections", [MediaItem(kind="video", path=str(video))], looks=2)
+        report(
+            "16 frames and two selections", [MediaItem(kind="video", path=str(video))], num_calls=2
+        )
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""`train rl` at the size of a real model: random weights, the shapes of Qwen2.5-VL, one GPU.
+"""Speed and memory of `train rl` at real model sizes: random weights, the shapes of Qwen2.5-VL, one GPU.
 
     .venv/bin/python benchmarks/real_size.py 3b [--steps 50] [--questions 2] [--lora 64]
-    .venv/bin/python benchmarks/real_size.py 3b --decode      # the engine alone, plain and compiled
+    .venv/bin/python benchmarks/real_size.py 3b --decode      # only the engine, plain and compiled
 
-A model with random weights would never look. So what a rollout writes is set beforehand: a first turn that zooms, and a second that
-answers; between the two, and in the update, everything is computed as for a trained model, at the real number of layers, heads
-and visual tokens. The tokenizer is the bundled model's, the vocabulary has its real size. The reward is one of its own, a coin,
-so that every group has advantages. Printed: seconds by phase (median of the steps after the first two), tokens, peak memory.
+A model with random weights never calls an operation, so the generated tokens are forced: the first turn zooms, the second answers.
+All computations have the real numbers of layers, heads and visual tokens. The tokenizer is that of the bundled model; the embedding
+has the real vocabulary size. The reward is a hash of the text (0 or 1), so that every group has advantages. Prints seconds by phase
+(median of the steps after the first two), tokens and peak memory.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from transformers import (
 
 from pixel_reasoner.dialects import COMPACT
 from pixel_reasoner.files import write_json
-from pixel_reasoner.models.engine import Engine, ImageInput, Sequence as Row
+from pixel_reasoner.models.engine import Engine, ImageInput, Sequence as EngineSequence
 from pixel_reasoner.models.folder import FolderSettings, model_folder
 from pixel_reasoner.models.local import load_processor
 from pixel_reasoner.models.patches import compile_layers
@@ -77,7 +77,7 @@ SHAPES = {
         _tower(2, 128, 256, [1]),
     ),
 }
-"""of the language model and of the vision tower"""
+"""model size -> config of the language model and of the vision tower"""
 BUDGETS = PixelBudgets(
     picture=PixelBudget(min_px=896 * 896, max_px=896 * 896),  # 1,024 visual tokens
     crop=PixelBudget(min_px=448 * 448, max_px=448 * 448),  # 256
@@ -85,12 +85,12 @@ BUDGETS = PixelBudgets(
     selected_frame=PixelBudget(min_px=448 * 448, max_px=448 * 448),
     multiple=28,
 )
-WORDS = 40
-"""tokens of an answer before its end"""
+NUM_ANSWER_TOKENS = 40
+"""tokens of an answer before the end token"""
 
 
 def build(shape: str, folder: Path, device: str) -> int:
-    """A model folder with random weights in 16 bits; returns the number of parameters."""
+    """Write a model folder with random 16-bit weights. Return the number of parameters."""
     text, vision = SHAPES[shape]
     tokenizer = load_processor(str(model_folder("tiny"))).tokenizer
     ids = tokenizer.convert_tokens_to_ids
@@ -132,38 +132,40 @@ def build(shape: str, folder: Path, device: str) -> int:
 
 
 def coin(trace: Trace) -> float:
-    """A reward that differs within every group."""
-    said = " ".join(turn.text for turn in trace.turns)
-    return float(zlib.crc32(said.encode()) % 2)
+    """Return 0 or 1 by a hash of the text, so that rewards differ within a group."""
+    text = " ".join(turn.text for turn in trace.turns)
+    return float(zlib.crc32(text.encode()) % 2)
 
 
-class Scripted:
-    """Tokens that are set beforehand, with the logprobs that the model gives them."""
+class ForcedSampler:
+    """Sampler that returns scripted tokens, with the logprobs of the model."""
 
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
         self.end = tokenizer.eos_token_id
         self.rng = random.Random(0)
-        self.said: dict[int, tuple[Row, list[int]]] = {}
+        self.scripts: dict[int, tuple[EngineSequence, list[int]]] = {}
 
     def __call__(
-        self, logits: torch.Tensor, rows: Sequence[Row]
+        self, logits: torch.Tensor, sequences: Sequence[EngineSequence]
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """As a `Sampler` of the engine."""
-        told = torch.log_softmax(logits.float(), dim=-1)
-        chosen = torch.tensor([self._next(row) for row in rows], device=logits.device)[:, None]
-        return chosen[:, 0], told.gather(1, chosen)[:, 0]
+        """Return ids and logprobs, as a `Sampler` of the engine does."""
+        logprobs = torch.log_softmax(logits.float(), dim=-1)
+        chosen = torch.tensor(
+            [self._next(sequence) for sequence in sequences], device=logits.device
+        )[:, None]
+        return chosen[:, 0], logprobs.gather(1, chosen)[:, 0]
 
-    def _next(self, row: Row) -> int:
-        if id(row) not in self.said or self.said[id(row)][0] is not row:
-            self.said[id(row)] = (row, self._turn(len(row.images)))
-        script = self.said[id(row)][1]
-        at = len(row.ids) - row.num_prompt_tokens
+    def _next(self, sequence: EngineSequence) -> int:
+        if id(sequence) not in self.scripts or self.scripts[id(sequence)][0] is not sequence:
+            self.scripts[id(sequence)] = (sequence, self._turn(len(sequence.images)))
+        script = self.scripts[id(sequence)][1]
+        at = len(sequence.ids) - sequence.num_prompt_tokens
         return script[at] if at < len(script) else self.end
 
     def _turn(self, pictures: int) -> list[int]:
         if pictures > 1:
-            return [self.rng.randrange(300, 700) for _ in range(WORDS)]
+            return [self.rng.randrange(300, 700) for _ in range(NUM_ANSWER_TOKENS)]
         x, y = self.rng.uniform(0, 0.6), self.rng.uniform(0, 0.6)
         box = [round(v, 2) for v in (x, y, x + 0.3, y + 0.3)]
         call = ToolCall(name="zoom_in", arguments={"bbox_2d": box, "target_image": 1})
@@ -172,9 +174,9 @@ class Scripted:
 
 
 def train(given: argparse.Namespace, model: Path, out: Path) -> None:
-    """The steps, and what they took."""
+    """Train and print the time of each phase, metrics and memory."""
     tokenizer = load_processor(str(model)).tokenizer
-    turns.sampler_of = lambda config: Scripted(tokenizer)  # type: ignore[assignment]
+    turns.sampler_of = lambda config: ForcedSampler(tokenizer)  # type: ignore[assignment]
     rollouts = given.questions * 8
     run = RlRun(
         out=str(out),
@@ -200,7 +202,7 @@ def train(given: argparse.Namespace, model: Path, out: Path) -> None:
     )
     started = time.perf_counter()
     train_rl(run)
-    print(f"all of it, with loading and saving: {time.perf_counter() - started:.0f} s")
+    print(f"total, with loading and saving: {time.perf_counter() - started:.0f} s")
     logs = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     logs = [log for log in logs if "seconds/update" in log][2:]
     for name in sorted({name for log in logs for name in log if name.startswith("seconds/")}):
@@ -217,43 +219,43 @@ def train(given: argparse.Namespace, model: Path, out: Path) -> None:
 
 
 def decode(model: Path) -> None:
-    """One token for 1 and 64 rows behind a picture of 1,024 tokens; then the same with compiled norms and MLPs."""
+    """Time decoding for 1 and 64 sequences with a picture of 1,024 tokens, plain and with compiled norms and MLPs."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     weights = Qwen2_5_VLForConditionalGeneration.from_pretrained(model, dtype=torch.bfloat16)
     weights = weights.to(device).eval()
-    asked = prompts(load_processor(str(model)))
-    timed("plain", weights, asked)
+    build_engine = engine_factory(load_processor(str(model)))
+    timed("plain", weights, build_engine)
     started = time.perf_counter()
     compile_layers(weights.model.language_model)
-    timed("compiled (first)", weights, asked)
-    print(f"of that {time.perf_counter() - started:.0f} s with compiling")
-    timed("compiled", weights, asked)
+    timed("compiled (first)", weights, build_engine)
+    print(f"{time.perf_counter() - started:.0f} s, with compiling")
+    timed("compiled", weights, build_engine)
 
 
-def prompts(processor: Any) -> Any:
-    """As many rows as wanted that ask about one picture, and the engine that reads them."""
+def engine_factory(processor: Any) -> Any:
+    """Return a function that builds an engine with `count` waiting sequences about one picture."""
     tokenizer, image = processor.tokenizer, Image.effect_noise((896, 896), 64).convert("RGB")
     placeholder = tokenizer.convert_tokens_to_ids("<|image_pad|>")
     end = [tokenizer.eos_token_id]
 
-    def asked(weights: Any, count: int) -> Engine:
-        sampler = never_ends(end)
+    def build_engine(weights: Any, count: int) -> Engine:
+        sampler = greedy_without_end(end)
         engine = Engine(weights, processor.image_processor, end, sampler=sampler)
-        seen = ImageInput.of(image)
+        image_input = ImageInput.of(image)
         for n in range(count):
             begin = tokenizer(f"<|im_start|>user\n{'word ' * (20 + n % 7)}<|vision_start|>")
             tail = tokenizer("<|vision_end|>What is it?")
             ids = [*begin["input_ids"], *[placeholder] * 1024, *tail["input_ids"]]
-            engine.add_request(Row(ids, (seen,), 40))
+            engine.add_request(EngineSequence(ids, (image_input,), 40))
         return engine
 
-    return asked
+    return build_engine
 
 
-def timed(name: str, weights: Any, asked: Any) -> None:
-    """Print how long prompts take, and then a token."""
+def timed(name: str, weights: Any, build_engine: Any) -> None:
+    """Print the time of the prefill and of one decode step."""
     for count in (1, 64):
-        engine, step_s = asked(weights, count), []
+        engine, step_s = build_engine(weights, count), []
         while engine.has_unfinished:
             started = time.perf_counter()
             engine.step()
@@ -261,22 +263,26 @@ def timed(name: str, weights: Any, asked: Any) -> None:
                 torch.cuda.synchronize()
             step_s.append(time.perf_counter() - started)
         token_ms = statistics.median(step_s[1:]) * 1e3
-        print(f"{name}, {count} rows: prompts {step_s[0]:.2f} s, then {token_ms:.1f} ms a token")
+        print(
+            f"{name}, {count} sequences: prefill {step_s[0]:.2f} s, then {token_ms:.1f} ms per token"
+        )
 
 
-def never_ends(end: Any) -> Any:
-    """The likeliest token that is no end."""
+def greedy_without_end(end: Any) -> Any:
+    """Return a greedy sampler that never returns an end token."""
 
-    def choose(logits: torch.Tensor, rows: Sequence[Row]) -> tuple[torch.Tensor, None]:
+    def sample(
+        logits: torch.Tensor, sequences: Sequence[EngineSequence]
+    ) -> tuple[torch.Tensor, None]:
         logits[:, list(end)] = -torch.inf
         return logits.argmax(-1), None
 
-    return choose
+    return sample
 
 
 @contextlib.contextmanager
 def scratch(kept: Path | None) -> Iterator[Path]:
-    """A folder that is removed in the end, or one that stays."""
+    """Provide the given folder, or a temporary one that is removed at the end."""
     if kept is not None:
         kept.mkdir(parents=True, exist_ok=True)
         yield kept
@@ -291,13 +297,15 @@ def main() -> None:
     )
     parser.add_argument("shape", choices=SHAPES)
     parser.add_argument("--steps", type=int, default=50)
-    parser.add_argument("--questions", type=int, default=2, help="of a step; 8 rollouts each")
+    parser.add_argument(
+        "--questions", type=int, default=2, help="questions per step; 8 rollouts each"
+    )
     parser.add_argument("--micro-batch", type=int, default=4)
     parser.add_argument(
-        "--lora", type=int, default=0, help="rank; 0 trains all weights of the language model"
+        "--lora", type=int, default=0, help="LoRA rank; 0 trains all weights of the language model"
     )
     parser.add_argument("--decode", action="store_true", help="time the engine instead of training")
-    parser.add_argument("--folder", type=Path, help="where to keep the model for another run")
+    parser.add_argument("--folder", type=Path, help="folder that keeps the model for the next run")
     given = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     print(
@@ -308,7 +316,7 @@ def main() -> None:
         started = time.perf_counter()
         if not (model / "pixel_reasoner.json").exists():
             print(
-                f"{build(given.shape, model, device) / 1e9:.2f} billion parameters, made in {time.perf_counter() - started:.0f} s"
+                f"{build(given.shape, model, device) / 1e9:.2f} billion parameters, built in {time.perf_counter() - started:.0f} s"
             )
         if given.decode:
             decode(model)

@@ -1,10 +1,10 @@
-"""`train rl` next to a stock `GRPOTrainer`: the same model, questions, environment, rewards and settings, alternating.
+"""Compare `train rl` with TRL's own `GRPOTrainer`: equal model, questions, environment, rewards and settings.
 
 .venv/bin/python benchmarks/rl.py [STEPS] [MODEL] [--speed]
 
-A step is 64 rollouts (8 questions x 8) and one update on them. Printed, for rollouts of two turns and for all families:
-rollouts a second of both, their ratio, and the median step of ours by phase; then what a buffer of 4,096 rollouts takes;
-then the parity of the two loops on 200 greedy questions.
+A step is 64 rollouts (8 questions x 8) and one update on them. Both trainers alternate. Prints, for rollouts of two turns and for all
+families: rollouts per second of both, their ratio, and the median seconds of our phases; then the memory of a buffer of 4,096
+rollouts; then the parity of our RL rollouts and `ask_many` on 200 greedy questions.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ MIXES = {"two turns each": TWO_TURNS, "all families, as many turns as they take"
 
 
 class Clock(TrainerCallback):
-    """The seconds of each step, and the figures of its log."""
+    """Callback that records the seconds and the logged metrics of each step."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
@@ -62,11 +62,11 @@ class Clock(TrainerCallback):
         self.started = time.perf_counter()
 
     def on_step_end(self, *args: Any, **kwargs: Any) -> None:
-        """Stop it."""
+        """Stop the clock."""
         self.seconds.append(time.perf_counter() - self.started)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-        """Note a row."""
+        """Record the logged metrics."""
         self.logs.append(logs)
 
 
@@ -113,7 +113,7 @@ def trainer_of(kind: Any, run: RlRun, *callbacks: Any, model: Any = None) -> Any
 
 
 def speed(folder: Path, mix: str) -> None:
-    """Rollouts a second, side by side."""
+    """Print rollouts per second of both trainers."""
     run = run_in(folder, **MIXES[mix])
     print(f"{mix}:")
     seconds: dict[str, list[float]] = {"ours": [], "stock": []}
@@ -126,28 +126,27 @@ def speed(folder: Path, mix: str) -> None:
             phases += [log for log in clock.logs if "seconds/update" in log]
     medians = {name: statistics.median(all_of) for name, all_of in seconds.items()}
     for name, median in medians.items():
-        print(f"{name}: {median:.2f} s a step, {64 / median:.1f} rollouts/s")
+        print(f"{name}: {median:.2f} s per step, {64 / median:.1f} rollouts/s")
     print(f"ours / stock: {medians['stock'] / medians['ours']:.2f} x rollouts/s")
     for phase in ("generation", "operations", "update", "other"):
         print(f"  {phase}: {statistics.median(log[f'seconds/{phase}'] for log in phases):.2f} s")
 
 
 def memory(folder: Path) -> None:
-    """What 4,096 rollouts in the buffer take."""
+    """Print the memory of 4,096 rollouts in the buffer."""
     trainer = trainer_of(PixelReasonerTrainer, run_in(folder))
     trainer.model.train()
     rows = list(question_rows(load_questions(run_in(folder))))
     batch = [row for row in rows[:8] for _ in range(8)]
-    rolled = trainer.generate_samples(batch)
-    size = sum(_bytes(row) for row in rolled) / len(rolled)
+    samples = trainer.generate_samples(batch)
+    size = sum(_bytes(sample) for sample in samples) / len(samples)
     print(
-        f"buffer: {size / 1000:.1f} kB a rollout in tensors and trace, {4096 * size / 1e6:.0f} MB for 4,096"
+        f"buffer: {size / 1000:.1f} kB per rollout in tensors and trace, {4096 * size / 1e6:.0f} MB for 4,096"
     )
     gc.collect()
     before = _resident_mb()
-    kept = [
-        trainer.generate_samples(batch) for _ in range(2)
-    ]  # what a first time allocates for good
+    # Warm-up: the first rounds allocate memory that stays allocated.
+    kept = [trainer.generate_samples(batch) for _ in range(2)]
     middle = _resident_mb()
     kept += [trainer.generate_samples(batch) for _ in range(8)]
     grown = _resident_mb() - middle
@@ -157,8 +156,8 @@ def memory(folder: Path) -> None:
     )
 
 
-def prompting(folder: Path) -> tuple[Any, Any]:
-    """Settings of the model, and the configuration of its rollouts."""
+def model_and_rollout_settings(folder: Path) -> tuple[Any, Any]:
+    """Return the settings of the model and of its rollouts."""
     return folder_settings(model_folder(MODEL)), rollout_config(run_in(folder))
 
 
@@ -169,7 +168,9 @@ def _bytes(sample: RolloutSample) -> float:
         for tensor in (one.prompt_ids, one.completion_ids, one.loss_mask, *one.per_token.values())
     ]
     size = sum(one.numel() * one.element_size() for one in tensors)
-    return size + 3 * len(sample.trace.to_line())  # objects take about three times their JSON
+    return size + 3 * len(
+        sample.trace.to_line()
+    )  # Python objects take about three times the size of their JSON
 
 
 def _resident_mb() -> float:
@@ -178,20 +179,20 @@ def _resident_mb() -> float:
 
 
 class Recording(LocalModel):
-    """The model of `ask_many`; `rows` has the sequences of every turn, by the id of its question."""
+    """Local model that records finished sequences: `sequences` has those of all turns, by question id."""
 
     def open_backend(self) -> GenerationBackend:
         """Return a backend whose finished sequences are recorded."""
         backend = super().open_backend()
-        if not hasattr(self, "rows"):
-            self.rows: dict[str, list[Sequence]] = {}
+        if not hasattr(self, "sequences"):
+            self.sequences: dict[str, list[Sequence]] = {}
             step = backend.engine.step
 
             def recorded() -> list[Sequence]:
                 finished = step()
                 for sequence in finished:
                     question = str(sequence.id).rpartition("/")[0]
-                    self.rows.setdefault(question, []).append(sequence)
+                    self.sequences.setdefault(question, []).append(sequence)
                 return finished
 
             backend.engine.step = recorded
@@ -199,7 +200,7 @@ class Recording(LocalModel):
 
 
 def parity(folder: Path, count: int = 200) -> None:
-    """The two loops on the same greedy questions: token ids, loss mask, operations."""
+    """Compare RL rollouts and `ask_many` on greedy questions: token ids, loss mask, operations."""
     greedy = {"top_k": 1}
     run = run_in(
         folder,
@@ -213,10 +214,10 @@ def parity(folder: Path, count: int = 200) -> None:
     trainer = trainer_of(PixelReasonerTrainer, run)
     trainer.model.train()
     rows = list(question_rows(questions))
-    seen: dict[str, RolloutSample] = {}
+    samples: dict[str, RolloutSample] = {}
     for start in range(0, len(rows), 4):
         pairs = [row for row in rows[start : start + 4] for _ in range(2)]
-        seen |= {one.trace.question.id: one for one in trainer.generate_samples(pairs)}
+        samples |= {one.trace.question.id: one for one in trainer.generate_samples(pairs)}
     config = rollout_config(run).model_copy(update={"sampling": SamplingParams(max_new_tokens=96)})
     model = Recording(MODEL)
     scheduler = scheduler_of(model)
@@ -227,17 +228,17 @@ def parity(folder: Path, count: int = 200) -> None:
     traces = {handle.id: handle.result() for handle in handles}
     same = dict.fromkeys(("token ids", "loss mask", "operations"), 0)
     for question in questions:
-        theirs, ours = seen[question.id], traces[question.id]
-        turns = model.rows[question.id]
+        sample, trace = samples[question.id], traces[question.id]
+        turns = model.sequences[question.id]
         mask = [False] * len(turns[-1].ids)
         for turn in turns:
             mask[turn.num_prompt_tokens : len(turn.ids)] = [True] * len(turn.new_ids)
-        (sequence,) = theirs.sequences
+        (sequence,) = sample.sequences
         ids = [*sequence.prompt_ids.tolist(), *sequence.completion_ids.tolist()]
         trained = [False] * len(sequence.prompt_ids) + sequence.loss_mask.tolist()
         same["token ids"] += ids == turns[-1].ids
         same["loss mask"] += trained == mask
-        same["operations"] += [t.call for t in theirs.trace.turns] == [t.call for t in ours.turns]
+        same["operations"] += [t.call for t in sample.trace.turns] == [t.call for t in trace.turns]
     print(
         f"parity on {len(questions)} questions: " + ", ".join(f"{k} {v}" for k, v in same.items())
     )

@@ -1,9 +1,8 @@
-"""Rows per second of our runner and of inspect_ai, with the same rows, pictures, scripted model and scores.
+"""Compare the rows per second of our evaluation runner and of inspect_ai: equal rows, scripted model and scores.
 
-.venv/bin/python benchmarks/runner.py [ROWS]        # makes runs/inspect-ai/.venv once
+.venv/bin/python benchmarks/runner.py [ROWS]        # creates runs/inspect-ai/.venv once
 
-Both run our loop once per row (a picture is decoded and resized, a message is written, an answer is graded). The difference is the rest:
-logs, limits, resuming.
+Both run our loop once per row (decode and resize a picture, write a message, grade an answer). They differ in logs, limits and resuming.
 """
 
 from __future__ import annotations
@@ -64,14 +63,14 @@ def main() -> None:
     from pixel_reasoner.models.scripted import ScriptedModel
     from pixel_reasoner.schema.settings import RolloutConfig
 
-    with tempfile.TemporaryDirectory() as place:
-        asked = questions(Path(place), rows)
+    with tempfile.TemporaryDirectory() as folder:
+        asked = questions(Path(folder), rows)
 
         def model() -> ScriptedModel:
             return ScriptedModel(lambda conversation: r"\boxed{red}")
 
         started = time.perf_counter()
-        ours = evaluate(Evaluation(asked, model(), RolloutConfig(), {}), Path(place) / "run")
+        ours = evaluate(Evaluation(asked, model(), RolloutConfig(), {}), Path(folder) / "run")
         seconds = time.perf_counter() - started
         started = time.perf_counter()
         task = Task(
@@ -79,7 +78,7 @@ def main() -> None:
             solver=look_again(model()),
             scorer=typed(),
         )
-        (log,) = inspect_eval(task, model="mockllm/model", log_dir=f"{place}/logs", display="none")
+        (log,) = inspect_eval(task, model="mockllm/model", log_dir=f"{folder}/logs", display="none")
         theirs = time.perf_counter() - started
         assert log.status == "success", log.error
         assert ours["accuracy"] == log.results.scores[0].metrics["accuracy"].value == 1.0

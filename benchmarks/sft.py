@@ -1,9 +1,9 @@
-"""`train sft` next to TRL's stock SFTTrainer: the same model, the same traces, the same steps.
+"""Compare the speed of `train sft` with TRL's own SFTTrainer: equal model, traces and steps.
 
 .venv/bin/python benchmarks/sft.py [STEPS]
 
-The stock trainer reads the export of the traces, ours what `prepare` made of them; both hold pictures that are cut and
-scaled already. Masks are off, so that both have the same loss. The two take turns; the medians of tokens a second are compared.
+The stock trainer reads the exported traces, ours reads the prepared ones. Both contain crops at their final size. Loss masks are off,
+so that both have the same loss. The trainers alternate. Prints the median tokens per second.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ROUNDS = 3
 
 
 class Clock(TrainerCallback):
-    """When each step ended, and what the first one lost."""
+    """Callback that records the end, the tokens and the loss of each step."""
 
     def __init__(self) -> None:
         self.ends: list[float] = []
@@ -42,7 +42,7 @@ class Clock(TrainerCallback):
         self.losses: list[float] = []
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-        """Note a step."""
+        """Record a step."""
         if "loss" in logs:
             self.ends.append(time.perf_counter())
             self.tokens.append(logs["num_tokens"])
@@ -50,16 +50,16 @@ class Clock(TrainerCallback):
 
 
 def train(run: SftRun, dataset: Any, collator: Any) -> tuple[float, float]:
-    """(tokens a second after the first step, loss of the first step)."""
+    """Return the tokens per second after the first step, and the loss of the first step."""
     args = trl_config(run)
-    where = str(BUNDLED_MODELS["tiny"])
+    model_path = str(BUNDLED_MODELS["tiny"])
     clock = Clock()
     trainer = SFTTrainer(
-        model=load_weights(where, run, bf16=False),
+        model=load_weights(model_path, run, bf16=False),
         args=args,
         train_dataset=dataset,
         data_collator=collator,
-        processing_class=load_processor(where),
+        processing_class=load_processor(model_path),
         callbacks=[clock],
     )
     trainer.train()
@@ -68,7 +68,7 @@ def train(run: SftRun, dataset: Any, collator: Any) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Take turns, and print the medians."""
+    """Train with both trainers and print the medians."""
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as folder:
         settings = SynthSettings(
@@ -84,11 +84,13 @@ def main() -> None:
         trl |= {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 1}
         run = SftRun(traces=(str(traces),), out=f"{folder}/out", mask=False, trl=trl)
         ours = TraceCollator(load_processor(str(BUNDLED_MODELS["tiny"])), mask=False)
-        ready = prepare(trace_dataset(run.traces)[0], ours, Path(folder) / "prepared" / "x.arrow")
+        prepared = prepare(
+            trace_dataset(run.traces)[0], ours, Path(folder) / "prepared" / "x.arrow"
+        )
         results: dict[str, list[tuple[float, float]]] = {"stock": [], "ours": []}
         for _ in range(ROUNDS):
             results["stock"].append(train(run, load_from_disk(f"{folder}/rows"), None))
-            results["ours"].append(train(run, ready, ours))
+            results["ours"].append(train(run, prepared, ours))
     rates = {name: statistics.median(rate for rate, _ in runs) for name, runs in results.items()}
     first = {name: runs[0][1] for name, runs in results.items()}
     for name, rate in rates.items():

@@ -1,8 +1,8 @@
-"""How long a user waits: `--help`, `import pixel_reasoner`, and one `ask` of the bundled model.
+"""Startup time: `--help`, `import pixel_reasoner`, and one `ask` with the bundled model.
 
     .venv/bin/python benchmarks/startup.py
 
-Prints medians of several fresh processes and whether torch was imported.
+Prints the median over several new processes, and whether torch was imported.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ TOOL = str(Path(sys.executable).with_name("pixel-reasoner"))
 
 
 def median_s(command: list[str], repeats: int) -> float:
-    subprocess.run(command, check=True, capture_output=True)  # warm the disk
+    subprocess.run(command, check=True, capture_output=True)  # warm-up: files in the page cache
     times = []
     for _ in range(repeats):
         start = time.perf_counter()
@@ -31,7 +31,7 @@ def median_s(command: list[str], repeats: int) -> float:
 
 def main() -> None:
     loaded = "import sys, pixel_reasoner, pixel_reasoner.cli; print('torch' in sys.modules)"
-    told = subprocess.run(
+    imported = subprocess.run(
         [sys.executable, "-c", loaded], check=True, capture_output=True, text=True
     )
     with tempfile.TemporaryDirectory() as name:
@@ -45,7 +45,7 @@ def main() -> None:
         ]
         for label, command, repeats, at_most in rows:
             print(f"{label:24} {median_s(command, repeats):6.2f} s   (at most {at_most} s)")
-    print(f"torch imported by the package and its command line: {told.stdout.strip()}")
+    print(f"torch imported by the package and its command line: {imported.stdout.strip()}")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""TRL's own trainer and tool loop with our operations and rewards: the baseline of `benchmarks/rl.py`, and the oracle of tests.
+"""TRL's own trainer and tool loop with our operations and rewards: baseline of `benchmarks/rl.py` and reference of tests.
 
 TRL generates a turn, parses it with `turn_parser`, executes `TrlToolEnv.operate`, and appends the result to the context.
-TRL takes every public method of an environment for a tool. There is one, `operate`, and the prompt does not mention it: the
-dialect tells the model which operations exist. Its argument is the whole generated turn, so that a malformed call gets the
-same tool error as in `ask`.
+TRL uses every public method of an environment as a tool. This environment has one, `operate`, and the prompt does not contain it: the
+dialect writes the tool definitions. Its argument is the whole generated turn, so that a malformed call gets the same tool error as in
+`ask`.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class TrlToolEnv:
         self.rollout: Rollout | None = None
 
     def reset(self, question: str, **row: Any) -> list[Message]:
-        """Begin a rollout, and return the content of the user message."""
+        """Start a rollout and return the content of the user message."""
         del row
         asked = Question.from_line(question)
         budgets = self.model_settings.budgets or get_dialect(self.model_settings.dialect).budgets
@@ -128,7 +128,7 @@ def first_messages(
 def turn_parser(tokenizer: Any, dialect: str, end_tokens: Sequence[int]) -> Callable[..., Message]:
     """Return a replacement of `tokenizer.parse_response`, which returns a tool call for every turn that tries to call.
 
-    A turn that was cut off calls nothing, as in `ask`.
+    A truncated turn contains no call, as in `ask`.
     """
     parse = get_dialect(dialect).parse
 
@@ -162,7 +162,7 @@ def finished_trace(environment: TrlToolEnv, completion: Sequence[Message], *, en
     assert rollout is not None, "a rollout is finished once"
     turns = sum(message["role"] == "assistant" for message in completion)
     if completion[-1]["role"] == "tool" or turns == len(rollout.turns):
-        # The last result left no room for another turn, or was taken back because it did not fit.
+        # The last result left no room for another turn, or was removed because it did not fit.
         rollout.stop = StopReason.MAX_CONTEXT
     else:
         text = _text(completion[-1])
@@ -212,7 +212,7 @@ def patch_processor(processor: Any, dialect: str, end_tokens: Sequence[int] = ()
     """
     tokenizer = processor.tokenizer
     processor.chat_template = dialect_template(processor.chat_template or tokenizer.chat_template)
-    tokenizer.response_template = {"dialect": dialect}  # TRL looks whether there is one
+    tokenizer.response_template = {"dialect": dialect}  # TRL checks whether the attribute exists
     tokenizer.parse_response = turn_parser(
         tokenizer, dialect, (tokenizer.eos_token_id, *end_tokens)
     )

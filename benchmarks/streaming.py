@@ -1,6 +1,6 @@
-"""Memory of reading a benchmark as large as HR-Bench 8K: a TSV of 5 GB with pictures of 8K in base64.
+"""Peak memory of reading a benchmark as large as HR-Bench 8K: a TSV of 5 GB with 8K pictures in base64.
 
-.venv/bin/python benchmarks/streaming.py [GIGABYTES] [FOLDER]        # writes about twice as much to disk, and deletes it
+.venv/bin/python benchmarks/streaming.py [GIGABYTES] [FOLDER]        # uses about twice as much disk space, then frees it
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from pixel_reasoner.evals.benchmark import select
 from pixel_reasoner.evals.benchmarks import BENCHMARKS
 
 
-def most_mb():  # of this process alone: `ru_maxrss` would count the one that started it
+def peak_mb():  # of this process: `ru_maxrss` would include the parent process
     return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
 
 folder = Path(sys.argv[1])
-before = most_mb()
+before = peak_mb()
 started = time.perf_counter()
 found = select(BENCHMARKS.get("hrbench-8k"), folder, folder / "media")
 seconds = time.perf_counter() - started
-peak = most_mb()
+peak = peak_mb()
 MediaContext(found.questions[0], UNSCALED).view(1)
-shown = most_mb()
+shown = peak_mb()
 print(json.dumps({"rows": len(found.questions), "dropped": len(found.dropped), "seconds": seconds, "before": before, "peak": peak, "shown": shown}))
 """
 
 
 def large_picture() -> bytes:
-    """A photograph-like picture of 8K: smooth shapes and some noise."""
+    """Return a JPEG of 8K that compresses like a photo: smooth shapes and some noise."""
     rng = np.random.default_rng(0)
     small = Image.fromarray(rng.integers(0, 256, (270, 480, 3), np.uint8))
     pixels = np.asarray(small.resize(SIZE, Image.Resampling.BICUBIC)).astype(np.int16)
@@ -52,17 +52,17 @@ def large_picture() -> bytes:
 
 
 def write(path: Path, gigabytes: float) -> int:
-    """Rows until the file is that large; every fourth shares its picture, as cycles do."""
+    """Write rows until the file has this size. Four rows (one cycle) share a picture. Return the number of rows."""
     content = large_picture()
     header = ["index", "question", "answer", "category", *"ABCD", "cycle_category", "image"]
     rows = 0
     with path.open("w", encoding="utf-8") as file:
         file.write("\t".join(header) + "\n")
         while file.tell() < gigabytes * 1e9:
-            # A comment behind the end of a JPEG makes it another file.
+            # Bytes after the end of the JPEG make the content of each cycle unique.
             picture = base64.b64encode(content + f"row {rows // 4}".encode()).decode()
-            told = [str(rows), "What colour is the sign?", "ABCD"[rows % 4], "single"]
-            file.write("\t".join([*told, *"wxyz", str(rows % 4), picture]) + "\n")
+            cells = [str(rows), "What colour is the sign?", "ABCD"[rows % 4], "single"]
+            file.write("\t".join([*cells, *"wxyz", str(rows % 4), picture]) + "\n")
             rows += 1
     return rows
 
@@ -80,11 +80,11 @@ def main() -> None:
         done = subprocess.run(
             [sys.executable, "-c", READ, str(folder)], check=True, capture_output=True, text=True
         )
-        told = json.loads(done.stdout)
-        assert (told["rows"], told["dropped"]) == (rows, 0), told
+        result = json.loads(done.stdout)
+        assert (result["rows"], result["dropped"]) == (rows, 0), result
         print(
-            f"read in {told['seconds']:.0f} s ({gigabytes * 1000 / told['seconds']:.0f} MB/s): at most {told['peak']:.0f} MB of memory,"
-            f" {told['before']:.0f} MB before; with one picture decoded {told['shown']:.0f} MB"
+            f"read in {result['seconds']:.0f} s ({gigabytes * 1000 / result['seconds']:.0f} MB/s): peak memory {result['peak']:.0f} MB,"
+            f" {result['before']:.0f} MB before; with one picture decoded {result['shown']:.0f} MB"
         )
     finally:
         shutil.rmtree(folder, ignore_errors=True)

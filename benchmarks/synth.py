@@ -1,9 +1,9 @@
-"""Synthesis of expert traces: traces per second on one core and on two, and memory.
+"""Speed and memory of the synthesis of expert traces, on one core and on two.
 
 .venv/bin/python benchmarks/synth.py [COUNT]
 
-Each run is a separate process with one core or two; pictures and clips are rendered into an empty folder. Floors: 60 traces per
-second on one core, two cores at least 1.8 times as fast, 600 MB of memory, independent of the number of traces.
+Each run is a separate process that renders pictures and clips into an empty folder. Limits: at least 60 traces per second on one core,
+1.8 times as many on two, at most 600 MB of memory for any number of traces.
 """
 
 from __future__ import annotations

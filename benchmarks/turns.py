@@ -1,13 +1,12 @@
-"""What keeping what was read saves: one long trace, and many questions at once.
+"""Speed of the KV cache across turns: one long trace, and many questions at once.
 
     .venv/bin/python benchmarks/turns.py [REPEATS]
 
-1. A trace of four looks about a picture of 1,024 visual tokens, every turn from the beginning (`generate` of transformers, as TRL's
-   loop and the demo of the released code have it) and with the engine. What the model says is set beforehand, so both do the same.
-2. `ask_many` on 192 questions of all families, 64 at once, next to TRL's own tool loop on the same questions, 64 at once, with the same
-   limits, greedy, and with the model as transformers loads it.
+1. A trace of four zooms with a picture of 1,024 visual tokens. `generate` of transformers prefills the whole prompt in every turn, as
+   TRL's loop and the upstream demo do; the engine reuses its cache. The generated tokens are forced, so both do the same work.
+2. `ask_many` on 192 questions of all families, and TRL's own tool loop on the same questions: both greedy, 64 at once, same limits.
 
-Both with the bundled model, alternating in one process; medians.
+Both use the bundled model and alternate in one process. Prints medians.
 """
 
 from __future__ import annotations
@@ -39,12 +38,12 @@ from pixel_reasoner.sources.pixelworld import WorldMix, world_questions
 from stock import StockTrainer, stock_rows
 
 REPEATS = int(sys.argv[1]) if len(sys.argv) > 1 else 5
-LOOKS = ([0.1, 0.1, 0.3, 0.3], [0.4, 0.1, 0.6, 0.3], [0.1, 0.5, 0.3, 0.7], [0.6, 0.6, 0.8, 0.8])
+BOXES = ([0.1, 0.1, 0.3, 0.3], [0.4, 0.1, 0.6, 0.3], [0.1, 0.5, 0.3, 0.7], [0.6, 0.6, 0.8, 0.8])
 
 
 def script() -> list[str]:
-    """Four turns that look and one that answers."""
-    calls = [ToolCall(name="zoom_in", arguments={"bbox_2d": b, "target_image": 1}) for b in LOOKS]
+    """Return four turns that zoom and one that answers."""
+    calls = [ToolCall(name="zoom_in", arguments={"bbox_2d": b, "target_image": 1}) for b in BOXES]
     words = "I need a closer look at the red circle in the upper left."
     return [
         *(f"{words}\n{COMPACT.write_call(call)}" for call in calls),
@@ -52,32 +51,32 @@ def script() -> list[str]:
     ]
 
 
-class Forced(LogitsProcessor):
-    """Makes a model say what is set."""
+class ForcedTokens(LogitsProcessor):
+    """Logits processor that allows only the next scripted token."""
 
     def __init__(self, ids: Sequence[int]) -> None:
         self.ids = list(ids)
         self.at = 0
 
     def __call__(self, input_ids: Any, scores: torch.Tensor) -> torch.Tensor:
-        """(rows, vocabulary) scores that leave one choice."""
+        """Return scores, (batch, vocabulary), that allow one token."""
         forced = torch.full_like(scores, -1e9)
         forced[:, self.ids[self.at]] = 0.0
         self.at += 1
         return forced
 
 
-class FromTheBeginning:
-    """The bundled model, which reads everything again in every turn."""
+class WithoutCache:
+    """Model that prefills the whole prompt in every turn."""
 
     def __init__(self, model: LocalModel) -> None:
         self.model = model
         self.name, self.dialect, self.budgets = model.name, model.dialect, model.budgets
 
     def generate(self, conversations: Any, decoding: Any, on_text: Any = None) -> Any:
-        """One turn, set beforehand."""
+        """Return the next scripted turn."""
         turn = sum(message["role"] == "assistant" for message in conversations[0])
-        steer = LogitsProcessorList([Forced(turn_ids(self.model, turn))])
+        steer = LogitsProcessorList([ForcedTokens(turn_ids(self.model, turn))])
         with torch.inference_mode():
             inputs = self.model.prompt_inputs(conversations)
             out = self.model.model.generate(
@@ -86,21 +85,21 @@ class FromTheBeginning:
         return [self.model.completion(out[0, inputs["input_ids"].shape[1] :].tolist(), [], 0)]
 
     def describe(self) -> dict[str, Any]:
-        """Whose it is."""
+        """Return the description of the model."""
         return self.model.describe()
 
 
-class Cached(FromTheBeginning):
-    """The bundled model with the engine's cache."""
+class WithCache(WithoutCache):
+    """Model with the KV cache of the engine."""
 
     def __init__(self, model: LocalModel) -> None:
         super().__init__(model)
         self.backend = LocalBackend(model)
 
     def generate(self, conversations: Any, decoding: Any, on_text: Any = None) -> Any:
-        """One turn, set beforehand."""
+        """Return the next scripted turn."""
         turn = sum(message["role"] == "assistant" for message in conversations[0])
-        forced = Forced(turn_ids(self.model, turn))
+        forced = ForcedTokens(turn_ids(self.model, turn))
         self.backend.engine.sampler = lambda logits, _: (forced(None, logits).argmax(-1), None)
         request = GenerationRequest(
             id=str(turn), session="1", messages=conversations[0], sampling=decoding
@@ -130,21 +129,21 @@ def one_trace(folder: Path) -> None:
     model.budgets = model.budgets.model_copy(
         update={"picture": PixelBudget(min_px=1024 * 1024, max_px=1024 * 1024)}
     )
-    rules = RolloutConfig(limits=RolloutLimits(max_turns=6))
-    seconds: dict[str, list[float]] = {"from the beginning": [], "cached": []}
+    config = RolloutConfig(limits=RolloutLimits(max_turns=6))
+    seconds: dict[str, list[float]] = {"without cache": [], "with cache": []}
     for _ in range(REPEATS + 1):
-        for name, kind in (("from the beginning", FromTheBeginning), ("cached", Cached)):
-            asked: GenerationModel = kind(model)
-            trace = ask(question, asked, rules)
-            assert len(trace.executed) == len(LOOKS)
+        for name, kind in (("without cache", WithoutCache), ("with cache", WithCache)):
+            wrapped: GenerationModel = kind(model)
+            trace = ask(question, wrapped, config)
+            assert len(trace.executed) == len(BOXES)
             assert trace.answer == "7"
             seconds[name].append(sum(turn.generate_s for turn in trace.turns))
     medians = {name: statistics.median(all_of[1:]) for name, all_of in seconds.items()}
-    tokens = sum(one.seen_px[0] * one.seen_px[1] for one in trace.pictures) // 32**2
-    print(f"a trace of {len(LOOKS)} looks, overview of {tokens} visual tokens:")
+    tokens = sum(picture.seen_px[0] * picture.seen_px[1] for picture in trace.pictures) // 32**2
+    print(f"a trace of {len(BOXES)} zooms, overview of {tokens} visual tokens:")
     for name, median in medians.items():
         print(f"  {name}: {median:.2f} s")
-    print(f"  {medians['from the beginning'] / medians['cached']:.2f} x faster")
+    print(f"  {medians['without cache'] / medians['with cache']:.2f} x faster")
 
 
 def many(folder: Path) -> None:
@@ -154,20 +153,20 @@ def many(folder: Path) -> None:
     stock = AutoModelForImageTextToText.from_pretrained(rl.MODEL, dtype=torch.float32)
     trainer = rl.trainer_of(StockTrainer, run, model=stock)
     trainer.model.train()
-    speaker, rules = rl.prompting(folder / "run")
-    rows = list(stock_rows(questions, speaker, rules))
+    settings, config = rl.model_and_rollout_settings(folder / "run")
+    rows = list(stock_rows(questions, settings, config))
     model = LocalModel("tiny")
-    rules = rules.model_copy(update={"sampling": SamplingParams(max_new_tokens=96)})
+    config = config.model_copy(update={"sampling": SamplingParams(max_new_tokens=96)})
     seconds: dict[str, list[float]] = {"TRL's loop": [], "ask_many": []}
     for _ in range(REPEATS + 1):
         started = time.perf_counter()
         trainer.environments = []
         with torch.no_grad():
             for start in range(0, len(rows), 64):
-                generated(trainer, rows[start : start + 64])
+                generate_with_trl(trainer, rows[start : start + 64])
         seconds["TRL's loop"].append(time.perf_counter() - started)
         started = time.perf_counter()
-        traces = list(ask_many(questions, model, rules, batch_size=64))
+        traces = list(ask_many(questions, model, config, batch_size=64))
         seconds["ask_many"].append(time.perf_counter() - started)
     medians = {name: statistics.median(all_of[1:]) for name, all_of in seconds.items()}
     turns = sum(len(trace.turns) for trace in traces)
@@ -178,21 +177,21 @@ def many(folder: Path) -> None:
     print(f"  {theirs / ours:.2f} x")
 
 
-class _Done(Exception):
-    """The rollouts are there; what TRL makes of them is not measured."""
+class _Generated(Exception):
+    """Ends TRL's step after generation; the rest is not measured."""
 
 
-def generated(trainer: Any, rows: Any) -> None:
-    """TRL's rollouts of these rows, and nothing behind them."""
+def generate_with_trl(trainer: Any, rows: Any) -> None:
+    """Generate TRL's rollouts of these rows, without the scoring that follows."""
 
     def stop(*_: Any, **__: Any) -> Any:
-        raise _Done
+        raise _Generated
 
     real = trainer._generate
     trainer._generate = lambda prompts: (real(prompts), stop())
     try:
         trainer._generate_and_score_completions(rows)
-    except _Done:
+    except _Generated:
         pass
     finally:
         trainer._generate = real

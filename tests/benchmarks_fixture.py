@@ -1,6 +1,6 @@
-"""Small folders in the official layout of every benchmark, written by hand for the tests.
+"""Small folders in the official layout of every benchmark, for tests.
 
-`write(layout, folder)` writes one; `LAYOUTS` says which task reads it and what its first question is.
+`write(layout, folder)` writes one; `LAYOUTS` contains the benchmark and the expected first question of each layout.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SIZE = (200, 100)
 
 
 def picture(shade: int = 0, form: str = "PNG") -> bytes:
-    """A picture of 200 x 100 px with a mark; every shade is another picture."""
+    """Return a picture of 200 x 100 px with a mark. Each shade gives another picture."""
     image = Image.new("RGB", SIZE, (shade, 120, 200))
     ImageDraw.Draw(image).rectangle((20, 20, 40, 40), fill="white")
     buffer = io.BytesIO()
@@ -400,7 +400,7 @@ def any_tsv(folder: Path) -> None:
 
 
 class Layout(NamedTuple):
-    """A layout: its task, who writes it, and what its first question has to be."""
+    """Layout: its benchmark, the function that writes it, and its expected first question."""
 
     task: str
     write: Callable[[Path], None]

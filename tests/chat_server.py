@@ -1,8 +1,8 @@
-"""Chat server for tests: HTTP in front of any model of this project, with programmed failures.
+"""Chat server for tests: HTTP interface of any model of this project, with programmed failures.
 
 with served(model) as server:
     server.url, server.requests        # bodies of the requests, and their headers
-    server.program = ["500", "cut"]    # failures of the next requests, then none
+    server.program = ["500", "cut"]    # failures of the next requests
     server.num_running                 # requests in progress; ends when the client closes the connection
 """
 
@@ -41,7 +41,7 @@ class Disconnected(Exception):
 
 
 class Server(ThreadingHTTPServer):
-    """Server and what it received."""
+    """Server that records its requests."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -58,8 +58,8 @@ class Server(ThreadingHTTPServer):
         self.names = ["served"]
         self.delay_s = 0.0
         self.event_delay_s = 0.0  # before each event of a stream
-        self.reads_calls = False  # out of the text, as `transformers serve` does
-        self.message = None  # request -> message of the reply, in place of the model's
+        self.reads_calls = False  # parsed from the text, as `transformers serve` does
+        self.message = None  # request -> message of the reply, instead of the message of the model
         self.num_running = self.max_running = self.num_aborted = 0
         self.lock = threading.Lock()
         self.count_lock = threading.Lock()
@@ -118,7 +118,7 @@ class Handler(BaseHTTPRequestHandler):
                 server.num_running -= 1
 
     def wait(self, seconds: float) -> None:
-        """Wait, as a model that generates does, until the client disconnects."""
+        """Wait until the client disconnects, as during generation."""
         deadline = time.monotonic() + seconds
         while (remaining_s := deadline - time.monotonic()) > 0:
             readable, _, _ = select.select([self.connection], [], [], remaining_s)
@@ -166,7 +166,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.server.message is not None:
             self.send_message(self.server.message(asked), asked)
             return
-        with self.server.lock:  # one at a time, as `transformers serve` has it
+        with self.server.lock:  # one at a time, as in `transformers serve`
             (turn,) = self.server.model.generate([conversation_of(asked["messages"])], decoding)
         if isinstance(turn, ContextFull):
             self.reply(400, json.dumps({"error": {"message": TOO_LONG}}))
@@ -179,7 +179,7 @@ class Handler(BaseHTTPRequestHandler):
                 self.event({"choices": [{"delta": {"content": turn.text[start : start + 7]}}]})
             self.event({"choices": [{"delta": {}, "finish_reason": finish}]})
             self.event({"choices": [], "usage": usage})
-            self.close_connection = True  # and no [DONE], as `transformers serve` has it
+            self.close_connection = True  # and no [DONE], as in `transformers serve`
             return
         message = {"role": "assistant", "content": turn.text}
         if self.server.reads_calls and "<tool_call>" in turn.text:

@@ -1,10 +1,10 @@
-"""What the command line must say when it refuses."""
+"""Assertions about error messages of the command line."""
 
 from __future__ import annotations
 
 
 def assert_refused(result: tuple[int, str, str], *words: str) -> None:
-    """Exit code 2 and one message that says what was expected, what came, and the fix."""
+    """Assert exit code 2 and one message with the expected value, the actual value and the fix."""
     code, out, err = result
     assert code == 2, err
     assert not out

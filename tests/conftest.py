@@ -1,4 +1,4 @@
-"""Real media, drawn here, and a model that says what it is told to."""
+"""Fixtures: generated media, a scripted model, and the command line."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def pytest_configure(config):
         settings.load_profile("fast")
         config.option.doctest_ignore_import_errors = True
         for name in ("torch", "transformers", "trl"):
-            sys.modules[name] = None  # importing it is an error, whether it is installed or not
+            sys.modules[name] = None  # an import is an error, also if the package is installed
 
 
 def pytest_ignore_collect(collection_path, config):
@@ -78,7 +78,7 @@ def pytest_ignore_collect(collection_path, config):
 
 
 def pytest_collection_modifyitems(config, items):
-    # The longest files first: the processes end at about the same time.
+    # Run the longest files first, so that the processes end at about the same time.
     items.sort(key=lambda item: item.path.name not in NEED_EXTRAS)
     if config.getoption("fast"):
         config.hook.pytest_deselected(items=[item for item in items if not _is_fast(item)])
@@ -92,7 +92,7 @@ def _is_fast(item) -> bool:
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory) -> None:
-    """What servers of tests were found to do is not kept for the user's."""
+    """Use a temporary cache for probe results of test servers."""
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
     os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
 
@@ -102,7 +102,7 @@ NUM_CLIP_FRAMES = 12
 
 
 def draw_photo(path: Path) -> Path:
-    """Noise, in which every region differs from every other."""
+    """Draw noise: all regions are different."""
     width, height = PHOTO_PX
     pixels = np.random.default_rng(7).integers(0, 256, (height, width, 3), np.uint8)
     Image.fromarray(pixels).save(path)
@@ -110,7 +110,7 @@ def draw_photo(path: Path) -> Path:
 
 
 def draw_clip(path: Path) -> Path:
-    """Frames that get brighter."""
+    """Draw a clip with frames of increasing brightness."""
     shades = [10 + 20 * number for number in range(NUM_CLIP_FRAMES)]
     path.write_bytes(encode_clip([Image.new("RGB", (96, 64), (s, s, s)) for s in shades]))
     return path
@@ -118,7 +118,7 @@ def draw_clip(path: Path) -> Path:
 
 @contextmanager
 def full_disk(after_bytes: int) -> Iterator[None]:
-    """As on a disk that fills up: a file longer than `after_bytes` is cut off in the middle of a write."""
+    """Simulate a full disk: a write beyond `after_bytes` of a file fails and truncates the file."""
     before, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (after_bytes, hard))
     try:
@@ -145,7 +145,7 @@ def scripted():
 
 @pytest.fixture
 def run(capsys, monkeypatch):
-    """Runs a command line in this process: (exit code, standard output, standard error)."""
+    """Return a function that runs a command line in this process: (exit code, standard output, standard error)."""
 
     def command(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["pixel-reasoner", *map(str, arguments)])

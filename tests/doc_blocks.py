@@ -1,4 +1,4 @@
-"""Code blocks of pages, and how they are run: in order, in one folder, in one process per page.
+"""Run the code blocks of pages: in order, in one folder, in one process per page.
 
 ```python               runs in the namespace of the page; lines with >>> as doctests
 ```bash                 each line runs as a command, in tutorials
@@ -40,7 +40,7 @@ class Block(NamedTuple):
 
 
 def blocks(page: Path) -> list[Block]:
-    """All fenced blocks of a page, in order."""
+    """Return all fenced blocks of a page, in order."""
     found = _BLOCK.findall(page.read_text(encoding="utf-8"))
     return [Block(language, text, why) for why, language, text in found]
 
@@ -53,7 +53,7 @@ def run_page(
     """Run the blocks of a page in the working directory.
 
     Args:
-        page: its Python blocks run; in a tutorial, also its commands.
+        page: Python blocks are run; in a tutorial, also commands.
         command: runs `pixel-reasoner` with arguments.
         toy: text of the page -> text that runs instead: smaller sizes.
     """

@@ -1,4 +1,4 @@
-"""Commands in README, docs, run files, scripts and `--help`, as a user would copy them."""
+"""Commands in README, docs, run files, scripts and `--help`, as a user copies them."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ OTHERS = {"accelerate", "hf", "bash", "make", "pip", "python", "source", "torchr
 
 
 class Documented(NamedTuple):
-    """One command and where it is written."""
+    """Command and its location."""
 
     where: str
     words: list[str]
 
     @property
     def arguments(self) -> list[str] | None:
-        """The arguments of `pixel-reasoner`; None for another program."""
+        """Return the arguments of `pixel-reasoner`, or None for another program."""
         words = self.words
         if "pixel_reasoner.cli" in words:
             return words[words.index("pixel_reasoner.cli") + 1 :]
@@ -34,7 +34,7 @@ class Documented(NamedTuple):
 
 
 def documented_commands() -> list[Documented]:
-    """All commands of all files."""
+    """Return all commands of all files."""
     found: list[Documented] = []
     for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
         blocks = re.findall(r"^```(?:bash|sh)?\n(.*?)^```", path.read_text("utf-8"), re.M | re.S)
@@ -51,7 +51,7 @@ def documented_commands() -> list[Documented]:
 
 
 def all_commands() -> Iterator[tuple[str, typer.core.TyperCommand]]:
-    """Every command with its name, such as `world render`."""
+    """Yield every command with its name, for example `world render`."""
     for name, command in typer.main.get_command(app).commands.items():
         below = getattr(command, "commands", {})
         yield from ((f"{name} {sub}", one) for sub, one in below.items())

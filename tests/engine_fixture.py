@@ -15,7 +15,7 @@ from pixel_reasoner.world import render, scenes
 
 
 def world_questions(folder: Path, seed: int, **counts: int) -> list[Question]:
-    """Questions about so many validation scenes of each family."""
+    """Return questions about the given number of validation scenes per family."""
     wanted = [
         one for family, count in counts.items() for one in scenes(family, "validation", seed, count)
     ]
@@ -31,7 +31,7 @@ def messages_of(question: Question, model: LocalModel) -> list[dict]:
 
 
 def prompts(model: LocalModel, questions: list[Question]) -> list[tuple[list[int], tuple]]:
-    """Ids and images of the prompts of questions."""
+    """Return token ids and images of the prompts of questions."""
     conversations = [messages_of(one, model) for one in questions]
     return [
         (
@@ -43,7 +43,7 @@ def prompts(model: LocalModel, questions: list[Question]) -> list[tuple[list[int
 
 
 def text_prompts(count: int, seed: int = 0) -> list[tuple[list[int], tuple]]:
-    """Random ids of several lengths, without images."""
+    """Return random token ids of several lengths, without images."""
     rng = random.Random(seed)
     return [
         ([rng.randrange(20, 800) for _ in range(rng.randrange(8, 60))], ()) for _ in range(count)

@@ -1,4 +1,4 @@
-"""Extensions as packages of other authors: installed without pip, each used in a process of its own."""
+"""Install extensions as external packages without pip, and use each in a separate process."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ sys.exit(f"failed: {', '.join(failed)}" if failed else 0)
 
 
 def install(files: dict[str, str], folder: Path, name: str) -> Path:
-    """Write files and the metadata that pip would write, and return the folder."""
+    """Write the files and the metadata of an installed package. Return the folder."""
     info = folder / f"{name}-1.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
@@ -75,12 +75,12 @@ def install(files: dict[str, str], folder: Path, name: str) -> Path:
 
 
 def use_each(packages: Sequence[tuple[Path, Sequence[str]]], *path: Path) -> str:
-    """Run the tests of each package and a command line, and return what they print.
+    """Run the tests of each package and a command line. Return their output.
 
     Args:
         packages: folders, each with the arguments of `pixel-reasoner`. Without arguments its tests are called with a
             temporary folder, which takes less time than pytest.
-        path: folders of further packages that are installed.
+        path: folders of other installed packages.
     """
     return run_python(
         FORK_EACH, repr([(str(folder), list(command)) for folder, command in packages]), *path
@@ -88,7 +88,7 @@ def use_each(packages: Sequence[tuple[Path, Sequence[str]]], *path: Path) -> str
 
 
 def run_python(code: str, text: str, *path: Path) -> str:
-    """Run code in a process with `text` as standard input and folders on its path, and return what it prints."""
+    """Run code in a process with `text` as standard input and folders on its path, and return its output."""
     variables = {"OMP_NUM_THREADS": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code],

@@ -1,8 +1,8 @@
-"""Server with the OpenAI protocol that answers by the colours of pictures, with programmed failures.
+"""Server with the OpenAI protocol whose replies depend on the colours of pictures, with programmed failures.
 
 python tests/labeller_server.py          prints its port
 
-POST /v1/chat/completions   replies by the middle pixel of the last picture
+POST /v1/chat/completions   reply that depends on the middle pixel of the last picture
 POST /program               {"<colour>" or "*": ["500", "429", ...], "delay_s": 0.1}: failures of the next requests, by colour
 GET /log                    {"calls": [...], "most_at_once": n}
 """
@@ -110,8 +110,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         with State.lock:
-            told = {"calls": State.calls, "most_at_once": State.most_at_once}
-        self.reply(200, json.dumps(told))
+            log = {"calls": State.calls, "most_at_once": State.most_at_once}
+        self.reply(200, json.dumps(log))
 
     def complete(self, body: dict) -> None:
         (message,) = body["messages"]
@@ -164,7 +164,7 @@ class Handler(BaseHTTPRequestHandler):
 if __name__ == "__main__":
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    server.handle_error = lambda *_: None  # clients disconnect
+    server.handle_error = lambda *_: None  # ignore disconnected clients
     sys.stdout.write(f"{server.server_address[1]}\n")
     sys.stdout.flush()
     server.serve_forever()

@@ -1,4 +1,4 @@
-"""Media and traces for the tests of the report: every way a trace can end, with real pixels."""
+"""Media and traces for tests of the report: every stop reason, with real pixels."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _COLORS = {
 
 
 def draw_scene(path: Path, seed: int = 0) -> Path:
-    """Coloured discs, each with a small digit; the red one is always at (0.25, 0.3)."""
+    """Draw coloured discs, each with a small digit. The red one is always at (0.25, 0.3)."""
     rng = random.Random(seed)
     image = Image.new("RGB", SIZE, "#eceae4")
     pen = ImageDraw.Draw(image)
@@ -61,7 +61,7 @@ def draw_scene(path: Path, seed: int = 0) -> Path:
 
 
 def write_clip(path: Path) -> Path:
-    """A disc that crosses the picture; a digit is seen on it in frames 4 and 5 only."""
+    """Write a clip of a moving disc with a digit in frames 4 and 5."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=2)
         stream.width, stream.height, stream.pix_fmt = 480, 352, "yuv420p"
@@ -84,7 +84,7 @@ def zoom(
     thought: str = "I cannot read it, so I zoom in.",
     outer: Box = WHOLE,
 ) -> Turn:
-    """A turn whose zoom was executed; `outer` is the region that the parent shows."""
+    """Return a turn with an executed zoom. `outer` is the region of the parent."""
     called = list(box.relative_to(outer))
     left, top, right, bottom = region_px(SIZE, box)
     size = right - left, bottom - top
@@ -99,10 +99,10 @@ def zoom(
     )
 
 
-def refusal(
+def rejected_zoom(
     why: CallErrorKind = CallErrorKind.BAD_BOX, text: str = "box is inverted: give [x1, y1, x2, y2]"
 ) -> Turn:
-    """A turn whose zoom was refused."""
+    """Return a turn with a rejected zoom."""
     return Turn(
         text='Let me see. <tool_call>{"name": "zoom_in", "arguments": {"bbox_2d": [0.5, 0, 0.1, 1]}}</tool_call>',
         parts=(ToolCall(name="zoom_in", arguments={"bbox_2d": [0.5, 0, 0.1, 1]}),),
@@ -112,14 +112,14 @@ def refusal(
 
 
 def answer(text: str) -> Turn:
-    """The last turn."""
+    """Return the last turn."""
     return Turn(text=f"Now I can read it.\n\\boxed{{{text}}}")
 
 
 def picture_trace(
     path: Path, *turns: Turn, about: dict[str, Any] | None = None, **fields: Any
 ) -> Trace:
-    """A trace about one picture. `about` changes fields of the question, `fields` those of the trace."""
+    """Return a trace about one picture. `about` sets fields of the question, `fields` those of the trace."""
     question = {
         "id": "attribute-1",
         "text": "Which digit is on the red disc?",
@@ -140,7 +140,7 @@ def picture_trace(
 
 
 def video_trace(path: Path) -> Trace:
-    """Two frames of a clip are selected."""
+    """Return a trace that selects two frames of a clip."""
     frames = tuple(
         Picture(
             number=n,
@@ -159,7 +159,7 @@ def video_trace(path: Path) -> Trace:
         )
         for at, n in enumerate((4, 7), start=1)
     )
-    look = Turn(
+    zoomed = Turn(
         text='<tool_call>{"name": "select_frames", "arguments": {"target_frames": [4, 7]}}</tool_call>',
         parts=(ToolCall(name="select_frames", arguments={"target_frames": [4, 7]}),),
         observations=(Observation(text="Frames 4 and 7.", pictures=chosen),),
@@ -175,7 +175,7 @@ def video_trace(path: Path) -> Trace:
             evidence=Evidence(frames=(4, 5)),
         ),
         pictures=frames,
-        turns=(look, answer("1")),
+        turns=(zoomed, answer("1")),
         stop=StopReason.ANSWERED,
         answer="1",
         settings=SETTINGS,
@@ -184,7 +184,7 @@ def video_trace(path: Path) -> Trace:
 
 
 def all_traces(folder: Path) -> dict[str, Trace]:
-    """One trace of every kind, by name."""
+    """Return one trace of every kind, by name."""
     scene = draw_scene(folder / "scene.png")
     near = Box(0.125, 0.15, 0.375, 0.45)
     nearer = Box(0.2, 0.24, 0.3, 0.36)
@@ -207,7 +207,12 @@ def all_traces(folder: Path) -> dict[str, Trace]:
             about=about("attribute-2"),
         ),
         "refusal": picture_trace(
-            scene, refusal(), zoom(2, nearer), answer("6"), answer="6", about=about("attribute-3")
+            scene,
+            rejected_zoom(),
+            zoom(2, nearer),
+            answer("6"),
+            answer="6",
+            about=about("attribute-3"),
         ),
         "video": video_trace(write_clip(folder / "clip.mp4")),
         "failed": picture_trace(

@@ -1,7 +1,7 @@
-"""RL on scripted rollouts: the same for any number of processes, and for any trainer.
+"""RL on scripted rollouts, equal for any number of processes and any trainer.
 
     python tests/rl_fixture.py OUT          one process
-    torchrun --nproc_per_node 2 ...         two, and the second group straddles them
+    torchrun --nproc_per_node 2 ...         two processes that share the second group
 
 Writes OUT/process-N.json: rewards, advantages and losses of that process.
 """
@@ -27,24 +27,24 @@ from pixel_reasoner.train.weights import load_weights, lora_config
 from stock import StockTrainer, stock_rows
 
 TINY = str(BUNDLED_MODELS["tiny"])
-LOOK = (
+ZOOM = (
     "First the picture as a whole. Too small to make out, so I zoom in.\n<tool_call>\n"
     '{{"name": "zoom_in", "arguments": {{"bbox_2d": [{0:.2f}, 0.10, 0.90, 0.90], "target_image": 1}}}}\n</tool_call>'
 )
 BROKEN = 'I zoom in.\n<tool_call>\n{"name": "zoom_in", "arguments": {"bbox_2d": [0.9, 0.1, 0.2\n</tool_call>'
 TURNS = (
     lambda right: [f"I see it. \\boxed{{{right}}}"],
-    lambda right: [LOOK.format(0.1), f"Now I see it. \\boxed{{{right}}}"],
+    lambda right: [ZOOM.format(0.1), f"Now I see it. \\boxed{{{right}}}"],
     lambda right: ["I see it. \\boxed{nothing}"],
-    lambda right: [LOOK.format(0.2), LOOK.format(0.3), "It shows. \\boxed{nothing}"],
-    lambda right: [BROKEN, LOOK.format(0.4), f"At last. \\boxed{{{right}}}"],
+    lambda right: [ZOOM.format(0.2), ZOOM.format(0.3), "It shows. \\boxed{nothing}"],
+    lambda right: [BROKEN, ZOOM.format(0.4), f"At last. \\boxed{{{right}}}"],
     lambda right: ["I cannot tell."],
 )
 """turns of rollout number n, n modulo 6"""
 
 
 def run_of(out: Path, **more: Any) -> RlRun:
-    """Three questions, four rollouts each, one gradient step a sync."""
+    """Return a run of three questions with four rollouts each and one gradient step per sync."""
     micro = more.get("minibatch", 12) // int(os.environ.get("WORLD_SIZE", "1"))
     trl = {
         "per_device_train_batch_size": micro,
@@ -77,13 +77,13 @@ def run_of(out: Path, **more: Any) -> RlRun:
 
 
 def scripted_turns(trainer: Any, answers: Sequence[str]) -> list[list[str]]:
-    """Return the turns of the rollouts of one process, by their number among those of all processes."""
+    """Return the scripted turns of the rollouts of one process. The scripts follow the global rollout index."""
     first = trainer.accelerator.process_index * len(answers)
     return [TURNS[(first + n) % len(TURNS)](answer) for n, answer in enumerate(answers)]
 
 
 class ScriptedTurns:
-    """Source of turns that are written in `TURNS`."""
+    """Turn source that returns the turns of `TURNS`."""
 
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
@@ -95,7 +95,7 @@ class ScriptedTurns:
         self._waiting = list(range(len(scripts)))
 
     def clear(self) -> None:
-        """Nothing is cached."""
+        """Do nothing: there is no cache."""
 
     def generate(
         self, prompt_ids: Sequence[Any], images: Any = None
@@ -112,7 +112,7 @@ class ScriptedTurns:
 
 
 class Recorded:
-    """For a trainer's class: keeps rewards, losses and advantages."""
+    """Mixin of a trainer that records rewards, losses and advantages."""
 
     records: list[dict[str, Any]]
 

@@ -16,18 +16,18 @@ COLUMNS = 4
 
 
 def draw_sa1b(folder: Path, pictures: int, cards: int = 2) -> Path:
-    """`pictures` files with `cards` cards each; no two cards are of one colour as long as there are enough."""
+    """Write `pictures` files with `cards` cards each. Colours repeat only after all were used."""
     names = list(COLOURS)
     for number in range(pictures):
-        shown = [names[(number * cards + nth) % len(names)] for nth in range(cards)]
-        write_picture(folder, f"sa_{number}", shown)
+        colours = [names[(number * cards + nth) % len(names)] for nth in range(cards)]
+        write_picture(folder, f"sa_{number}", colours)
     return folder
 
 
-def write_picture(folder: Path, stem: str, shown: list[str], **changes) -> None:
+def write_picture(folder: Path, stem: str, colours: list[str], **changes) -> None:
     image = Image.new("RGB", SIZE, GREY)
     annotations = []
-    for nth, name in enumerate(shown):
+    for nth, name in enumerate(colours):
         x, y = 50 + 90 * (nth % COLUMNS), 50 + 65 * (nth // COLUMNS)
         image.paste(COLOURS[name], (x, y, x + CARD[0], y + CARD[1]))
         annotations.append(annotation(int(name.split()[1]), [x, y, *CARD]))

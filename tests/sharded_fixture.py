@@ -1,4 +1,4 @@
-"""A model whose weights are sharded over processes (FSDP), saved as an ordinary folder and validated.
+"""Shard the weights of a model over processes (FSDP), save them as an ordinary folder and validate it.
 
     torchrun --nproc_per_node 2 tests/sharded_fixture.py OUT LORA_RANK...
 

@@ -1,4 +1,4 @@
-"""The experiment of `runs/ablation.sh`: runs that can be read, rows as they are described, a page of these rows alone."""
+"""Ablation of `runs/ablation.sh`: valid run files, complete result rows, and a page that depends only on these rows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SPEC = importlib.util.spec_from_file_location("ablation", ROOT / "runs" / "ablat
 ablation = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(ablation)
 
-FIGURES = {
+METRICS = {
     "accuracy": 0.8,
     "rapr": 1.0,
     "operation_error_rate": 0.01,
@@ -39,12 +39,12 @@ def place(tmp_path, monkeypatch) -> Path:
     return ablation.OUT
 
 
-def finished(job, accuracy: float) -> None:
-    """What a finished job leaves behind."""
+def write_results(job, accuracy: float) -> None:
+    """Write the files of a finished job."""
     for name, share in (("eval", accuracy), ("eval-without", 0.1)):
-        figures = FIGURES | {"accuracy": share}
+        metrics = METRICS | {"accuracy": share}
         families = {
-            family: {"by_category": dict.fromkeys(ablation.KINDS, figures)}
+            family: {"by_category": dict.fromkeys(ablation.KINDS, metrics)}
             for family in ("attribute", "video")
         }
         (job.folder / name).mkdir(parents=True)
@@ -54,7 +54,7 @@ def finished(job, accuracy: float) -> None:
     (job.folder / "log.jsonl").write_text("\n".join(lines) + "\n")
 
 
-def test_every_job_has_a_folder_of_its_own_and_a_run_that_trains(place, tmp_path):
+def test_every_job_has_its_own_folder_and_a_valid_run_file(place, tmp_path):
     jobs = ablation.jobs()
     assert len({job.folder for job in jobs}) == len(jobs)
     for job in jobs:
@@ -69,7 +69,7 @@ def test_every_job_has_a_folder_of_its_own_and_a_run_that_trains(place, tmp_path
         assert run.pixelworld == ablation.MIX
 
 
-def test_arms_differ_from_the_method_in_one_thing_alone(place, tmp_path):
+def test_each_arm_differs_from_the_method_in_one_setting(place, tmp_path):
     def text(name: str) -> str:
         (job,) = [j for j in ablation.jobs([f"clumsy/{name}"]) if j.seed == 0]
         ablation.write_run(job, "tiny", tmp_path / "run.toml")
@@ -87,15 +87,15 @@ def test_arms_differ_from_the_method_in_one_thing_alone(place, tmp_path):
     assert arms["no warm start"].model == clumsy.begin
 
 
-def test_a_page_tells_what_the_finished_jobs_found(place):
+def test_a_page_contains_the_results_of_finished_jobs(place):
     jobs = [job for job in ablation.jobs() if job.arm.name in ("full", "warm start alone")]
     for job in jobs:
-        finished(job, accuracy=0.8 + 0.02 * job.seed if job.arm.name == "full" else 0.5)
+        write_results(job, accuracy=0.8 + 0.02 * job.seed if job.arm.name == "full" else 0.5)
     ablation.collect()
     rows = json.loads(ablation.RESULTS.read_text())
     assert len(rows) == len(jobs) * 2 * 2
-    figures = {"accuracy_with", "accuracy_without", "rapr", "operation_error_rate", "count"}
-    assert figures == set(rows[0]) - {"start", "arm", "seed", "family", "kind"}
+    metrics = {"accuracy_with", "accuracy_without", "rapr", "operation_error_rate", "count"}
+    assert metrics == set(rows[0]) - {"start", "arm", "seed", "family", "kind"}
     marks = [
         f"{start} {part}"
         for start in ("clumsy", "good")
@@ -115,31 +115,31 @@ def test_a_page_tells_what_the_finished_jobs_found(place):
     assert ablation.PAGE.read_text() == once
 
 
-def test_jobs_that_were_finished_elsewhere_are_kept_and_not_run_again(place, monkeypatch):
-    """What is committed goes on on another machine: rows of jobs whose folders are not there stay, in their order."""
+def test_results_of_jobs_from_another_machine_are_kept_and_not_computed_again(place, monkeypatch):
+    """Another machine continues from the committed rows: rows of jobs without a folder are kept, in order."""
     first, second, third = ablation.jobs(["clumsy/full"])
     for job in (first, third):
-        finished(job, accuracy=0.5)
+        write_results(job, accuracy=0.5)
     ablation.collect()
-    there = json.loads(ablation.RESULTS.read_text())
+    earlier = json.loads(ablation.RESULTS.read_text())
     shutil.rmtree(first.folder)
     shutil.rmtree(third.folder)
-    finished(second, accuracy=0.9)
+    write_results(second, accuracy=0.9)
     ablation.collect()
     rows = json.loads(ablation.RESULTS.read_text())
-    assert [row for row in rows if row["seed"] != 1] == there
+    assert [row for row in rows if row["seed"] != 1] == earlier
     assert [row["seed"] for row in rows] == sorted(row["seed"] for row in rows)
     curves = json.loads(ablation.CURVES.read_text())
     assert [curve["seed"] for curve in curves] == [0, 1, 2]
-    asked = []
-    monkeypatch.setattr(ablation, "_do", lambda job: asked.append(job) or job)
+    executed = []
+    monkeypatch.setattr(ablation, "_do", lambda job: executed.append(job) or job)
     monkeypatch.setattr(ablation, "warm_start", lambda name: name)
     monkeypatch.setattr(ablation, "world_questions", lambda *_: [])
     ablation.run(["clumsy/full", "clumsy/no cost"], workers=1)
-    assert {job.arm.name for job in asked} == {"no cost"}
+    assert {job.arm.name for job in executed} == {"no cost"}
 
 
-def test_a_run_that_goes_on_begins_with_what_the_one_before_became(place, monkeypatch):
+def test_a_longer_run_starts_from_the_model_of_the_shorter_one(place, monkeypatch):
     called = []
 
     def call(folder, *arguments):
@@ -158,8 +158,8 @@ def test_a_run_that_goes_on_begins_with_what_the_one_before_became(place, monkey
     assert run.trl["seed"] == 1
 
 
-def test_a_start_that_was_kept_is_the_model_that_rl_begins_with(place):
-    """In 16 bits, without the tower, which is that of the model in the box."""
+def test_rl_starts_from_the_stored_warm_start_model(place):
+    """The stored model has 16 bits and no vision tower. The tower is that of the bundled model."""
     tiny = model_folder("tiny")
     place.mkdir(parents=True)
     ablation.keep_start(tiny, place / "words.safetensors")
@@ -173,7 +173,7 @@ def test_a_start_that_was_kept_is_the_model_that_rl_begins_with(place):
         assert torch.equal(ours[name], rounded)
 
 
-def test_a_page_without_its_marks_is_left_alone(place):
+def test_a_page_without_markers_is_not_changed(place):
     ablation.collect()
     ablation.PAGE.write_text("nothing here")
     with pytest.raises(SystemExit, match="expected <!-- clumsy table -->"):
@@ -182,7 +182,7 @@ def test_a_page_without_its_marks_is_left_alone(place):
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=10), st.integers(1, 1000))
-def test_an_interval_is_never_narrower_than_that_of_its_questions(shares, questions):
+def test_an_interval_is_never_narrower_than_the_interval_of_its_questions(shares, questions):
     mean, half = ablation.interval(shares, questions)
     assert half >= ablation.interval([mean], questions)[1] - 1e-12
     assert min(shares) - 1e-9 <= mean <= max(shares) + 1e-9

@@ -1,4 +1,4 @@
-"""The short form of `attacks/folders.py`: no command does what a hostile folder wants."""
+"""Short form of `attacks/folders.py`: commands on hostile folders."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ from attacks.folders import QUICK, attack
 
 @pytest.mark.slow
 def test_commands_on_hostile_folders_end_with_a_result_or_one_message():
-    tried, failed, _, named = attack(14, seed=7, commands=QUICK)
-    assert tried.total() == 14
+    counts, failed, _, named = attack(14, seed=7, commands=QUICK)
+    assert counts.total() == 14
     assert not failed, named

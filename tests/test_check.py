@@ -1,4 +1,4 @@
-"""The check of traces: sound ones pass, each kind of damage is found by the check that is for it."""
+"""Check of traces: valid traces pass, and each kind of damage is found by its own check."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pixel_reasoner.world.render import media_item_of
 
 @pytest.fixture
 def trace(tmp_path) -> Trace:
-    """A sound trace with one wrong region, and its file."""
+    """A valid trace with one wrong region, and its file."""
     scene = make_scene("attribute", 5)
     write_media(scene, tmp_path / media_item_of(scene).path)
     question = with_media_root(next(all_questions(scene, media_item_of(scene))), tmp_path)
@@ -43,16 +43,16 @@ def with_turn(trace: Trace, number: int, **changes) -> Trace:
     return trace.model_copy(update={"turns": tuple(turns)})
 
 
-def test_a_sound_trace_passes(trace):
+def test_a_valid_trace_passes(trace):
     assert check_traces([trace]).passed
     assert check_traces([Trace.from_line(trace.to_line())]).passed
 
 
-def test_nothing_is_nothing_to_train_on():
+def test_an_empty_set_of_traces_fails():
     assert not check_traces([]).passed
 
 
-def test_an_answer_that_is_not_the_expected_one_is_found(trace):
+def test_an_unexpected_answer_is_found(trace):
     assert failed(with_question(trace, answer=("?",))) == {"gold"}
     assert failed(with_question(trace, answer=())) == {"gold"}
 
@@ -66,9 +66,9 @@ def test_evidence_outside_the_crops_is_found(trace):
 def test_a_changed_text_or_call_is_found_by_replaying(trace):
     text = trace.turns[1].text.replace("[0.", "[0.0")
     assert failed(with_turn(trace, 1, text=text)) == {"replay"}
-    seen = trace.turns[1].observation
-    moved = seen.pictures[0].model_copy(update={"box": Box(0.1, 0.1, 0.3, 0.3)})
-    observation = seen.model_copy(update={"pictures": (moved,)})
+    crop = trace.turns[1].observation
+    moved = crop.pictures[0].model_copy(update={"box": Box(0.1, 0.1, 0.3, 0.3)})
+    observation = crop.model_copy(update={"pictures": (moved,)})
     assert "replay" in failed(with_turn(trace, 1, observations=(observation,)))
 
 
@@ -78,21 +78,21 @@ def test_another_picture_under_the_same_name_is_found(trace):
     assert "replay" in failed(trace)
 
 
-def test_marks_of_mistakes_are_checked(trace):
+def test_marks_of_deliberate_mistakes_are_checked(trace):
     assert failed(with_turn(trace, -1, mistake=True)) == {"mistakes"}
 
 
 @pytest.mark.parametrize("name", ["attribute-1000000-read-red-circle", "video-2000017-count-1"])
-def test_evaluation_scenes_are_not_for_training(trace, name):
+def test_evaluation_scenes_are_rejected_for_training(trace, name):
     assert failed(with_question(trace, id=name)) == {"held_out"}
 
 
-def test_questions_of_a_file_are_not_for_training(trace):
+def test_questions_of_an_excluded_file_are_rejected_for_training(trace):
     verdict = check_traces([trace], held_out=frozenset({trace.question.id}))
     assert verdict.problems == {"held_out": 1}
 
 
-def test_a_question_counts_once(trace):
+def test_a_repeated_question_is_found(trace):
     verdict = check_traces([trace, trace])
     assert verdict.problems == {"distinct": 1}
     assert verdict.named[0].question == trace.question.id

@@ -1,4 +1,4 @@
-"""The command line as a user meets it: real files, the bundled model, exit codes and messages."""
+"""Command line: real files, the bundled model, exit codes and messages."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TOOL = [sys.executable, "-m", "pixel_reasoner.cli"]
 
 @pytest.fixture
 def scene(tmp_path) -> tuple[Path, Question]:
-    """A picture of PixelWorld and a question about it that needs an operation."""
+    """Picture of PixelWorld and a question about it that needs an operation."""
     for question in render(scenes("attribute", "test", 0, 8), tmp_path / "scene"):
         if question.needs_look:
             return tmp_path / "scene" / question.media[0].path, question
@@ -35,7 +35,7 @@ def scene(tmp_path) -> tuple[Path, Question]:
 
 
 @pytest.mark.extras
-def test_overview_and_results_are_as_large_as_they_may_be(run, scene):
+def test_overview_and_crops_follow_the_pixel_options(run, scene):
     path, question = scene
     asked = ("ask", question.text, "--image", path, "--json", "--overview-px", 128 * 128)
     _, out, _ = run(*asked, "--crop-px", 96 * 96)
@@ -58,7 +58,7 @@ def test_help_and_import_load_no_torch():
 
 
 @pytest.mark.parametrize("command", [[], ["ask"], ["eval", "pixelworld"], ["world", "render"]])
-def test_help_teaches_by_example(run, command):
+def test_help_contains_examples(run, command):
     code, out, _ = run(*command, "--help")
     assert code == 0
     assert not command or "pixel-reasoner" in out
@@ -78,12 +78,12 @@ def test_help_needs_neither_rich_nor_pydantic():
         "import sys; from pixel_reasoner.cli import app; app(['--help'], standalone_mode=False);"
         "sys.exit(str(sorted({'rich', 'pydantic', 'numpy', 'torch'} & set(sys.modules))))"
     )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert "[]" in told.stderr, told.stderr
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "[]" in result.stderr, result.stderr
 
 
 @pytest.mark.extras
-def test_ask_looks_again_and_answers(run, scene):
+def test_ask_calls_an_operation_and_answers(run, scene):
     path, question = scene
     code, out, err = run("ask", question.text, "--image", path)
     assert code == 0, err
@@ -106,7 +106,7 @@ def test_ask_prints_one_trace_as_json_and_writes_a_report(run, scene, tmp_path):
 
 
 @pytest.mark.extras
-def test_without_operations_nothing_is_zoomed(run, scene):
+def test_without_operations_no_call_is_executed(run, scene):
     path, question = scene
     _, out, _ = run("ask", question.text, "--image", path, "--json", "--no-operations")
     assert not Trace.from_line(out).observations
@@ -142,27 +142,27 @@ def broken_pictures(folder: Path) -> dict[str, Path]:
 
 @pytest.mark.extras
 @pytest.mark.parametrize("why", ["no such file", "empty", "not a picture", "truncated", "a folder"])
-def test_a_picture_that_cannot_be_used_is_named(run, tmp_path, why):
+def test_an_unusable_picture_is_named_in_the_error(run, tmp_path, why):
     path = broken_pictures(tmp_path)[why]
     page = tmp_path / "out.html"
     assert_refused(run("ask", "What?", "--image", path, "--report", page), path.name, why)
     assert not page.exists()
 
 
-def test_media_of_two_kinds_are_refused(run):
+def test_media_of_two_kinds_are_an_error(run):
     assert_refused(
         run("ask", "What?", "--image", "a.png", "--video", "b.mp4"), "--image and --video"
     )
     assert_refused(run("ask", "What?"), "none")
 
 
-def test_an_unknown_option_is_refused(run):
+def test_an_unknown_option_is_an_error(run):
     code, _, err = run("ask", "What?", "--imag", "a.png")
     assert code == 2
     assert "--imag" in err
 
 
-def test_an_unknown_family_is_named_with_those_there_are(run, tmp_path):
+def test_the_error_of_an_unknown_family_lists_all_families(run, tmp_path):
     assert_refused(
         run("world", "render", "--family", "atribute", "--out", tmp_path), "attribute", "video"
     )
@@ -170,7 +170,7 @@ def test_an_unknown_family_is_named_with_those_there_are(run, tmp_path):
     assert_refused(run("world", "render", "--split", "tset", "--out", tmp_path / "p"), "validation")
 
 
-def test_an_out_folder_that_is_a_file_is_refused(run, tmp_path):
+def test_an_out_folder_that_is_a_file_is_an_error(run, tmp_path):
     file = tmp_path / "file"
     file.write_text("kept")
     assert_refused(run("world", "render", "--count", 1, "--out", file), "file")
@@ -182,7 +182,7 @@ def test_an_out_folder_that_is_a_file_is_refused(run, tmp_path):
 @pytest.mark.parametrize(
     "missing", ["model.safetensors", "processor_config.json", "chat_template.jinja"]
 )
-def test_an_incomplete_model_folder_is_refused(run, scene, tmp_path, missing):
+def test_an_incomplete_model_folder_is_an_error(run, scene, tmp_path, missing):
     from pixel_reasoner.models.folder import BUNDLED_MODELS
 
     folder = tmp_path / "model"
@@ -193,13 +193,13 @@ def test_an_incomplete_model_folder_is_refused(run, scene, tmp_path, missing):
     assert_refused(run("ask", "What?", "--image", scene[0], "--model", folder), str(folder))
 
 
-def test_a_path_that_is_no_folder_is_never_looked_up_on_a_hub(run, scene):
+def test_a_path_that_is_no_folder_is_never_requested_from_the_hub(run, scene):
     assert_refused(
         run("ask", "What?", "--image", scene[0], "--model", "./nowhere"), "nowhere", "tiny"
     )
 
 
-def test_a_tower_is_taken_over_from_one_model_alone(run, tmp_path):
+def test_a_vision_tower_is_copied_from_one_model_only(run, tmp_path):
     both = ("--tower", "tiny", "--from", "runs/other/model")
     assert_refused(
         run("train", "tiny", *both, "--out", tmp_path), "--tower or --from", "runs/other"
@@ -216,7 +216,7 @@ def test_render_writes_questions_that_load(run, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_full_disk_is_told_and_leaves_nothing_half_written(tmp_path):
+def test_a_full_disk_is_one_error_and_leaves_no_partial_file(tmp_path):
     out = tmp_path / "scenes"
     done = subprocess.run(
         [*TOOL, "world", "render", "--count", "2", "--out", out],
@@ -232,7 +232,7 @@ def test_a_full_disk_is_told_and_leaves_nothing_half_written(tmp_path):
     assert not [path for path in out.rglob("*") if path.is_file()]
 
 
-def test_a_report_of_something_else_is_refused(run, tmp_path):
+def test_a_report_of_other_content_is_an_error(run, tmp_path):
     assert_refused(run("report", tmp_path / "nothing.jsonl"), "nothing.jsonl")
     (tmp_path / "bad.jsonl").write_text('{"no": "trace"}\n')
     assert_refused(run("report", tmp_path / "bad.jsonl"), "line 1")
@@ -268,7 +268,7 @@ def test_a_killed_evaluation_resumes_without_loss_or_duplicates(run, tmp_path):
 
 
 @pytest.mark.extras
-def test_a_run_is_not_mixed_with_other_settings(run, tmp_path):
+def test_a_run_is_not_continued_with_other_settings(run, tmp_path):
     command = ["eval", "pixelworld", "--count", 2, "--out", tmp_path / "run"]
     assert run(*command)[0] == 0
     assert_refused(run(*command, "--no-operations"), "operations")
@@ -286,7 +286,7 @@ def test_every_benchmark_is_listed_with_its_files_and_metric(run):
 
 
 @pytest.mark.extras
-def test_a_benchmark_is_evaluated_told_and_compared(run, tmp_path):
+def test_a_benchmark_is_evaluated_reported_and_compared(run, tmp_path):
     data = write("any_tsv", tmp_path / "data")
     with (data / "mine.tsv").open("a") as file:
         file.write("9\tonly two\n")
@@ -326,7 +326,7 @@ def test_a_benchmark_is_evaluated_told_and_compared(run, tmp_path):
 
 
 @pytest.mark.extras
-def test_what_a_benchmark_lacks_is_said_before_a_model_is_loaded(run, tmp_path):
+def test_missing_data_of_a_benchmark_is_an_error_before_a_model_is_loaded(run, tmp_path):
     out = tmp_path / "o"
     assert_refused(run("eval"), "eval --list")
     assert_refused(run("eval", "vstarr", "--out", out), "vstar, hrbench-4k")
@@ -337,8 +337,8 @@ def test_what_a_benchmark_lacks_is_said_before_a_model_is_loaded(run, tmp_path):
     assert_refused(run("eval", "vstar", "--out", out, "--compare", "--no-operations"), "--compare")
     commands = ["eval", "vstar", "--data", tmp_path], ["merge", tmp_path], ["compare", out, out]
     for command in commands:
-        told = run(*command, "--scorer", "fuzzy", "--out", out)
-        assert_refused(told, "typed, harness, released")
+        result = run(*command, "--scorer", "fuzzy", "--out", out)
+        assert_refused(result, "typed, harness, released")
     data = write("docvqa_json", tmp_path / "data")
     file = data / "val_v1.0_withQT.json"
     file.write_text(file.read_text().replace('["0.28"]', "[]"))
@@ -346,22 +346,22 @@ def test_what_a_benchmark_lacks_is_said_before_a_model_is_loaded(run, tmp_path):
     assert not (out / "settings.json").exists()
 
 
-def test_a_run_that_is_not_finished_has_no_table(run, tmp_path):
+def test_an_unfinished_run_has_no_table(run, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run/traces.jsonl").touch()
-    told = run("report", tmp_path / "run", "--table", tmp_path / "t.md")
-    assert_refused(told, "it resumes")
+    result = run("report", tmp_path / "run", "--table", tmp_path / "t.md")
+    assert_refused(result, "it resumes")
 
 
 @pytest.mark.extras
-def test_an_unusable_device_is_refused_before_scenes_are_rendered(run, tmp_path):
+def test_an_unusable_device_is_an_error_before_scenes_are_rendered(run, tmp_path):
     code, _, error = run("eval", "pixelworld", "--device", "foo", "--out", tmp_path / "run")
     assert code == 2
     assert "'foo'" in error
     assert not (tmp_path / "run" / "media").exists()
 
 
-def test_an_error_in_the_middle_of_a_text_starts_a_line_of_its_own(capsys):
+def test_an_error_during_streamed_text_starts_on_a_new_line(capsys):
     transcript = Transcript()
     transcript.on_text("I look at")
     transcript.stop()

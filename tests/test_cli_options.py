@@ -1,4 +1,4 @@
-"""Options: names are listed and completed, those without effect are refused, the environment names model and servers."""
+"""Options: names are listed and completed, options without effect are errors, environment variables set model and servers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def picture(tmp_path):
 
 @pytest.fixture(autouse=True)
 def no_model_is_loaded(monkeypatch):
-    """What is refused here is refused before a model is loaded."""
+    """Fail if a model is loaded: all errors here come earlier."""
     from pixel_reasoner.models.spec import ModelSpec
 
     def load(*_: object, **__: object) -> None:
@@ -84,7 +84,7 @@ def test_ask_fails_before_a_model_is_loaded(run, picture, arguments, words):
         ("compare x y --out .", ["--out", "a folder"]),
     ],
 )
-def test_an_option_without_effect_is_refused(run, picture, monkeypatch, command, words):
+def test_an_option_without_effect_is_an_error(run, picture, monkeypatch, command, words):
     monkeypatch.chdir(picture.parent)
     assert_refused(run(*command.split()), *words)
     assert [path.name for path in picture.parent.iterdir()] == ["a.png"]
@@ -93,7 +93,7 @@ def test_an_option_without_effect_is_refused(run, picture, monkeypatch, command,
 # --- names ---
 
 
-def test_names_in_help_are_those_of_the_code():
+def test_names_in_help_equal_those_of_the_code():
     from pixel_reasoner.models.folder import DTYPES
     from pixel_reasoner.workflows.traces import WRITERS
     from pixel_reasoner.world.scene import SPLITS
@@ -124,7 +124,7 @@ def test_choices_are_listed_in_help(run, command, listed):
     assert listed in run(command, "--help")[1]
 
 
-def test_an_unknown_name_is_refused_with_all_names(run):
+def test_the_error_of_an_unknown_name_lists_all_names(run):
     assert_refused(run("export", "x", "--out", "o", "--to", "csv"), "trl, message_list")
     assert_refused(run("ask", "What?", "--protocol", "xml"), "text, native")
 

@@ -1,4 +1,4 @@
-"""Runs with and without operations, and any two runs: gain, harm, and what they differ in."""
+"""Comparison of runs with and without operations, and of any two runs: gain, harm, different settings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from killed import killed, start, without_times
+from killed import run_with_kills, start, without_times
 from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.evals.compare import compare, compare_runs, diff_settings
 from pixel_reasoner.evals.merge import merge
@@ -39,7 +39,7 @@ def trace(name: str, answer: str | None, **more) -> Trace:
 
 
 def both(with_: str, without: str) -> tuple[list[Trace], list[Trace]]:
-    """Runs from words: `y` is right, `n` wrong, a question a letter."""
+    """Return two runs from texts with one letter per question: `y` is right, `n` wrong."""
     answers = {"y": "yes", "n": "no", "-": None}
     return tuple(
         [trace(str(number), answers[sign]) for number, sign in enumerate(signs)]
@@ -47,7 +47,7 @@ def both(with_: str, without: str) -> tuple[list[Trace], list[Trace]]:
     )
 
 
-def test_gain_and_harm_are_counted_by_hand():
+def test_gain_and_harm_equal_counts_by_hand():
     found = compare(*both("yyyyn-nn", "ynnynnny"))
     shares = {
         name: found[name]["value"]
@@ -66,13 +66,13 @@ def test_gain_and_harm_are_counted_by_hand():
     assert all(len(found[name]["interval"]) == 2 for name in shares)
 
 
-def test_what_one_run_could_not_ask_is_compared_in_neither():
+def test_a_question_that_failed_in_one_run_is_excluded_from_both():
     with_, without = both("yyy", "nnn")
     lost = without[1].model_copy(update={"stop": StopReason.FAILED})
     assert compare(with_, [without[0], lost])["with"]["count"] == 1
 
 
-def test_half_marks_count_in_the_difference_and_outcomes_in_gain():
+def test_partial_scores_count_in_the_difference_and_outcomes_in_gain():
     def one(answer: str) -> Trace:
         return trace("1", answer, answer_type=AnswerType.ANLS)
 
@@ -82,7 +82,7 @@ def test_half_marks_count_in_the_difference_and_outcomes_in_gain():
     assert found["gain"]["value"] == 1.0
 
 
-def test_categories_are_compared_apart():
+def test_categories_are_compared_separately():
     with_, without = both("yn", "ny")
     with_ = [
         t.model_copy(update={"question": t.question.model_copy(update={"category": c})})
@@ -92,7 +92,7 @@ def test_categories_are_compared_apart():
     assert {name: one["gain"]["value"] for name, one in found.items()} == {"a": 1.0, "b": 0.0}
 
 
-# --- figures of benchmarks ---
+# --- metrics of benchmarks ---
 
 
 def test_the_cyclic_accuracy_is_the_mean_of_the_cycles():
@@ -108,8 +108,8 @@ def test_the_cyclic_accuracy_is_the_mean_of_the_cycles():
     assert summary["accuracy"] == 0.6
 
 
-def _looked(*boxes: Box, text: str = "") -> Trace:
-    seen = [
+def _zoomed(*boxes: Box, text: str = "") -> Trace:
+    crops = [
         Picture(number=2 + n, medium=0, box=box, source_px=(9, 9), seen_px=(9, 9), parent=1)
         for n, box in enumerate(boxes)
     ]
@@ -120,36 +120,38 @@ def _looked(*boxes: Box, text: str = "") -> Trace:
         pictures=(whole,),
         turns=(
             Turn(text=text),
-            *(Turn(text="", observations=(Observation(text="", pictures=(p,)),)) for p in seen),
+            *(Turn(text="", observations=(Observation(text="", pictures=(p,)),)) for p in crops),
         ),
         stop=StopReason.NO_ANSWER,
     )
 
 
-def test_mean_iou_takes_the_best_look_at_each_box():
-    assert iou(_looked(Box(0, 0, 0.5, 0.5))) == 0.5
-    assert iou(_looked(Box(0, 0, 0.5, 0.5), Box(0.5, 0.5, 1, 0.75))) == 0.75
-    assert iou(_looked(Box(0, 0, 1, 1))) == 0.25
-    assert iou(_looked()) == 0.0
-    assert iou(_looked(text="It is at <box>[0,0,50,50]</box> or <box>[a]</box>.")) == 0.5
-    assert iou(_looked(Box(0, 0, 1, 1), text="<box>[0,0,50,50]</box>")) == 0.25, (
+def test_mean_iou_uses_the_best_crop_of_each_box():
+    assert iou(_zoomed(Box(0, 0, 0.5, 0.5))) == 0.5
+    assert iou(_zoomed(Box(0, 0, 0.5, 0.5), Box(0.5, 0.5, 1, 0.75))) == 0.75
+    assert iou(_zoomed(Box(0, 0, 1, 1))) == 0.25
+    assert iou(_zoomed()) == 0.0
+    assert iou(_zoomed(text="It is at <box>[0,0,50,50]</box> or <box>[a]</box>.")) == 0.5
+    assert iou(_zoomed(Box(0, 0, 1, 1), text="<box>[0,0,50,50]</box>")) == 0.25, (
         "a look counts first"
     )
 
 
-def test_repeats_tell_the_mean_and_whether_any_was_right():
+def test_repeats_give_mean_accuracy_and_pass_at_k():
     first, second = both("yyn", "ynn")
     traces = [*first, *(t.model_copy(update={"sample": 1}) for t in second)]
     found = repeats(traces)
     assert found["k"] == 2
     assert found["avg@2"]["value"] == 0.5
     assert found["pass@2"]["value"] == 0.6667
-    told = summarize(traces)["repeats"]
-    assert told.pop("by_category").keys() <= {trace.question.category for trace in traces}
-    assert told == found
+    found_in_summary = summarize(traces)["repeats"]
+    assert found_in_summary.pop("by_category").keys() <= {
+        trace.question.category for trace in traces
+    }
+    assert found_in_summary == found
 
 
-def test_repeats_are_told_category_by_category():
+def test_metrics_of_repeats_are_given_by_category():
     first, second = both("yyn", "ynn")
     names = ("easy", "hard", "hard")
     traces = [
@@ -159,12 +161,12 @@ def test_repeats_are_told_category_by_category():
         for n, some in enumerate((first, second))
         for trace, name in zip(some, names, strict=True)
     ]
-    told = summarize(traces)["repeats"]["by_category"]
-    assert {name: group["avg@2"]["value"] for name, group in told.items()} == {
+    found_in_summary = summarize(traces)["repeats"]["by_category"]
+    assert {name: group["avg@2"]["value"] for name, group in found_in_summary.items()} == {
         "easy": 1.0,
         "hard": 0.25,
     }
-    assert told["hard"]["pass@2"]["value"] == 0.5
+    assert found_in_summary["hard"]["pass@2"]["value"] == 0.5
 
 
 # --- runs ---
@@ -190,8 +192,8 @@ def _number(conversation) -> int:
     return int(text.split()[1].rstrip("?"))
 
 
-def says(conversation) -> str:
-    """Looks at even questions and is right; without operations it is right about question 1 alone."""
+def reply(conversation) -> str:
+    """Zoom and answer correctly for even questions. Without operations, only question 1 is correct."""
     offered = "zoom_in" in str(conversation[0]["content"])
     turn = sum(message["role"] == "assistant" for message in conversation)
     number = _number(conversation)
@@ -202,11 +204,11 @@ def says(conversation) -> str:
 
 def plan(asked, model=None, rules: RolloutConfig | None = None, **more) -> Evaluation:
     return Evaluation(
-        asked, model or ScriptedModel(says), rules or RolloutConfig(), {"name": "t"}, **more
+        asked, model or ScriptedModel(reply), rules or RolloutConfig(), {"name": "t"}, **more
     )
 
 
-def test_one_command_asks_with_operations_and_without(asked, tmp_path):
+def test_one_command_evaluates_with_and_without_operations(asked, tmp_path):
     summary = evaluate_compared(plan(asked), tmp_path / "run")
     assert summary["with"]["value"] == summary["accuracy"] == 0.5
     assert (summary["gain"]["value"], summary["harm"]["value"]) == (0.5, 0.1667)
@@ -215,7 +217,7 @@ def test_one_command_asks_with_operations_and_without(asked, tmp_path):
     assert json.loads((tmp_path / "run/summary.json").read_text()) == summary
 
 
-def test_a_summary_carries_all_that_decides_its_numbers(asked, tmp_path):
+def test_a_summary_contains_all_settings_that_affect_its_metrics(asked, tmp_path):
     summary = evaluate(plan(asked, scorer=Scorer.HARNESS, rows={"read": 9}), tmp_path / "run")
     assert summary["scorer"] == "harness"
     assert summary["rows"] == {"read": 9}
@@ -233,7 +235,7 @@ def test_a_summary_carries_all_that_decides_its_numbers(asked, tmp_path):
     assert len(summary["data"]) == 16
 
 
-def test_runs_that_were_asked_other_questions_are_refused(asked, tmp_path):
+def test_runs_with_different_questions_are_not_compared(asked, tmp_path):
     evaluate(plan(asked), tmp_path / "a")
     evaluate(plan(asked[:4]), tmp_path / "b")
     with pytest.raises(UsageError, match=r"2 only in .*/a, 0 only in .*4 in both"):
@@ -247,7 +249,7 @@ def test_runs_that_were_asked_other_questions_are_refused(asked, tmp_path):
         compare_runs(tmp_path / "a", tmp_path / "nowhere")
 
 
-def test_settings_that_differ_are_named(asked, tmp_path):
+def test_different_settings_of_two_runs_are_named(asked, tmp_path):
     evaluate(plan(asked), tmp_path / "a")
     evaluate(plan(asked, rules=RolloutConfig(limits=RolloutLimits(max_turns=2))), tmp_path / "b")
     found = compare_runs(tmp_path / "a", tmp_path / "b")
@@ -255,7 +257,7 @@ def test_settings_that_differ_are_named(asked, tmp_path):
     assert diff_settings({"a": {"b": 1}}, {"a": {}, "c": 2}) == {"a.b": [1, None], "c": [None, 2]}
 
 
-def test_an_id_that_stands_for_another_question_now_is_refused(asked, tmp_path):
+def test_an_id_with_another_question_is_an_error(asked, tmp_path):
     evaluate(plan(asked), tmp_path / "a")
     changed = [q.model_copy(update={"text": "Question 7?"}) if q.id == "q3" else q for q in asked]
     with pytest.raises(UsageError, match="another question with id 'q3'"):
@@ -272,7 +274,7 @@ def test_a_finished_run_has_the_order_of_its_questions(asked, tmp_path):
 # --- samples, cache, shards ---
 
 
-def test_each_sample_has_a_seed_of_its_own(asked, tmp_path):
+def test_each_sample_has_its_own_random_seed(asked, tmp_path):
     rules = RolloutConfig(sampling=SamplingParams(temperature=0.7, seed=5))
     summary = evaluate(plan(asked, rules=rules, samples=3), tmp_path / "run")
     traces = list(load_run(tmp_path / "run"))
@@ -281,16 +283,16 @@ def test_each_sample_has_a_seed_of_its_own(asked, tmp_path):
     assert summary["repeats"]["k"] == 3
 
 
-def test_a_response_that_was_given_before_is_not_asked_for_again(asked, tmp_path):
+def test_a_cached_response_is_not_generated_again(asked, tmp_path):
     cache = ResponseCache(tmp_path / "responses.db")
     first = evaluate(plan(asked, cache=cache), tmp_path / "a")
-    silent = ScriptedModel(says)
+    silent = ScriptedModel(reply)
     second = evaluate(plan(asked, silent, cache=cache), tmp_path / "b")
     assert silent.conversations == []
     assert second["accuracy"] == first["accuracy"]
 
 
-def test_whatever_decides_a_response_makes_another_key(asked, tmp_path):
+def test_everything_that_affects_a_response_changes_its_cache_key(asked, tmp_path):
     cache = ResponseCache(tmp_path / "responses.db")
     evaluate(plan(asked, cache=cache), tmp_path / "a")
     for number, rules in enumerate(
@@ -300,24 +302,24 @@ def test_whatever_decides_a_response_makes_another_key(asked, tmp_path):
             RolloutConfig(sampling=SamplingParams(seed=1)),
         )
     ):
-        model = ScriptedModel(says)
+        model = ScriptedModel(reply)
         evaluate(plan(asked, model, rules, cache=cache), tmp_path / f"other-{number}")
         assert model.conversations
     # The file has the same name and other pixels.
     path = Path(asked[0].media[0].path)
     path.write_bytes(path.read_bytes() + b"\0")
-    model = ScriptedModel(says)
+    model = ScriptedModel(reply)
     evaluate(plan(asked, model, cache=ResponseCache(cache.path)), tmp_path / "c")
     assert model.conversations
 
 
-def test_a_cache_that_is_some_other_file_is_an_input_error(tmp_path):
+def test_another_file_instead_of_a_cache_is_an_input_error(tmp_path):
     (tmp_path / "x.db").write_text("not a database, but long enough to be taken for one" * 20)
     with pytest.raises(InputError, match="use another --cache"):
         ResponseCache(tmp_path / "x.db")
 
 
-def test_shards_join_to_the_run_they_are_parts_of(asked, tmp_path):
+def test_merged_shards_equal_the_whole_run(asked, tmp_path):
     whole = evaluate(plan(asked), tmp_path / "whole")
     for nth in range(3):
         part = plan(asked[nth::3])._replace(task={"name": "t", "shard": f"{nth + 1}/3"})
@@ -333,7 +335,9 @@ def test_shards_join_to_the_run_they_are_parts_of(asked, tmp_path):
         merge([tmp_path / "0", tmp_path / "other", tmp_path / "2"], tmp_path / "x")
 
 
-def test_a_joined_run_shows_its_pictures_wherever_it_is_read(asked, tmp_path, monkeypatch):
+def test_pictures_of_a_merged_run_are_found_from_any_working_directory(
+    asked, tmp_path, monkeypatch
+):
     for nth, folder in enumerate(("a", "b")):
         (tmp_path / folder / "media").mkdir(parents=True)
         path = Path(shutil.copy(asked[nth].media[0].path, tmp_path / folder / "media"))
@@ -350,13 +354,13 @@ def test_a_joined_run_shows_its_pictures_wherever_it_is_read(asked, tmp_path, mo
     assert str(tmp_path) not in written, "the folders can be moved"
 
 
-# --- killed at any moment ---
+# --- killed at any time ---
 
 
 @pytest.mark.slow
-def test_a_run_that_is_killed_again_and_again_ends_as_an_undisturbed_one(tmp_path, photo):
-    assert start(photo, tmp_path / "calm", 40).wait() == 0
-    killed(photo, tmp_path / "torn", 40, 3, random.Random(1))
-    calm = without_times(tmp_path / "calm")
-    assert without_times(tmp_path / "torn") == calm
-    assert [len(calm[name]) for name in ("traces.jsonl", "without/traces.jsonl")] == [40, 40]
+def test_a_run_that_is_killed_several_times_equals_an_uninterrupted_one(tmp_path, photo):
+    assert start(photo, tmp_path / "uninterrupted", 40).wait() == 0
+    run_with_kills(photo, tmp_path / "killed", 40, 3, random.Random(1))
+    expected = without_times(tmp_path / "uninterrupted")
+    assert without_times(tmp_path / "killed") == expected
+    assert [len(expected[name]) for name in ("traces.jsonl", "without/traces.jsonl")] == [40, 40]

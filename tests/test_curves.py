@@ -1,4 +1,4 @@
-"""Curves of training runs: what is in the logs is on the page, and nothing else is needed to see it."""
+"""Curves of training runs: the page contains the logged metrics and loads nothing else."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ def runs(tmp_path):
     for name, start in (("with curiosity", 0.2), ("<without>", 0.1)):
         (tmp_path / name).mkdir()
         rows = [{"step": n, "rapr": start + n / 100, "loss": -n, "epoch": n} for n in range(1, 41)]
-        rows[3]["rapr"] = None  # nothing was rolled out in this step
+        rows[3]["rapr"] = None  # no rollouts in this step
         (tmp_path / name / LOG).write_text("".join(json.dumps(row) + "\n" for row in rows))
     return {name: tmp_path / name for name in ("with curiosity", "<without>")}
 
 
-def test_a_page_has_a_panel_for_each_figure_that_was_logged(runs, tmp_path):
+def test_a_page_has_a_panel_for_each_logged_metric(runs, tmp_path):
     page = tmp_path / "curves.html"
     assert write_curves(runs, page) == 2
     text = page.read_text()
-    shown = [panel.title for panel in PANELS if f"<h2>{panel.title}</h2>" in text]
-    assert shown == ["RaPR: share of rollouts with an operation", "loss"]
+    titles = [panel.title for panel in PANELS if f"<h2>{panel.title}</h2>" in text]
+    assert titles == ["RaPR: share of rollouts with an operation", "loss"]
     assert text.count('<img src="data:image/svg+xml;base64,') == 2
     assert "with curiosity" in text
     assert "&lt;without&gt;" in text
@@ -34,14 +34,14 @@ def test_a_page_has_a_panel_for_each_figure_that_was_logged(runs, tmp_path):
     assert 'src="http' not in text
 
 
-def test_the_same_logs_make_the_same_page(runs, tmp_path):
+def test_equal_logs_give_equal_pages(runs, tmp_path):
     pages = [tmp_path / "1.html", tmp_path / "2.html"]
     for page in pages:
         write_curves(runs, page)
     assert pages[0].read_bytes() == pages[1].read_bytes()
 
 
-def test_a_missing_or_broken_log_is_named(tmp_path):
+def test_the_error_of_a_missing_or_broken_log_names_it(tmp_path):
     with pytest.raises(InputError, match="with its log"):
         read_log(tmp_path)
     (tmp_path / LOG).write_text('{"step": 1}\nbroken\n')
@@ -63,14 +63,14 @@ def test_a_missing_or_broken_log_is_named(tmp_path):
         ('{"step": 1, "note": "\\ud800"}', "surrogate"),
     ],
 )
-def test_a_log_of_other_values_is_one_error_with_its_line(tmp_path, row, problem):
+def test_an_invalid_log_value_is_one_error_with_its_line(tmp_path, row, problem):
     (tmp_path / LOG).write_text('{"step": 1}\n' + row + "\n")
     with pytest.raises(InputError, match=f"line 2: .*{problem}"):
         write_curves({"run": tmp_path}, tmp_path / "curves.html")
     assert not (tmp_path / "curves.html").exists()
 
 
-def test_metrics_that_are_not_finite_leave_a_gap(tmp_path):
+def test_non_finite_metrics_are_a_gap_in_the_curve(tmp_path):
     values = ("1", "NaN", "-Infinity", "1e999", "1" + "0" * 400, "1e308", "2")
     lines = [f'{{"step": {n}, "loss": {value}}}\n' for n, value in enumerate(values)]
     (tmp_path / LOG).write_text("".join(lines))
@@ -82,7 +82,7 @@ def test_metrics_that_are_not_finite_leave_a_gap(tmp_path):
     assert write_curves({"run": tmp_path}, tmp_path / "curves.html") == 1
 
 
-def test_only_the_style_of_the_page_and_its_pictures_are_allowed(runs, tmp_path):
+def test_the_page_policy_allows_only_its_style_and_pictures(runs, tmp_path):
     write_curves(runs, tmp_path / "curves.html")
     text = (tmp_path / "curves.html").read_text()
     assert "content=\"default-src 'none'; img-src data:; style-src 'sha256-" in text

@@ -1,4 +1,4 @@
-"""Files nobody has checked: whole pictures and videos become RGB pixels, all others an `InputError`."""
+"""Decoder of untrusted files: valid pictures and videos become RGB pixels, all others are an `InputError`."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ FORMATS = {
     "gif": {},
 }
 STEP = 6
-"""Frame i of a test video is grey i * STEP, so that a decoded frame tells its number."""
+"""Frame i of a test video is grey i * STEP, so that a decoded frame identifies its number."""
 
 
 def scene(width: int = 40, height: int = 30) -> Image.Image:
-    """A smooth picture in which every place differs."""
+    """Return a smooth picture with different colors at all places."""
     y, x = np.mgrid[:height, :width]
     return Image.fromarray(np.stack([x * 5, y * 7, x + y], axis=-1).astype(np.uint8))
 
@@ -50,7 +50,7 @@ def write_video(
     coded: dict[str, str] | None = None,
     **options: str,
 ) -> Path:
-    """A clip of 10 frames a second, from which the first `skip` packets are left out."""
+    """Write a clip of 10 frames per second without its first `skip` packets."""
     with av.open(str(path), "w", options=options) as container:
         container.metadata["title"] = "A title"
         stream = container.add_stream(
@@ -84,7 +84,7 @@ def png_header(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", head)
 
 
-# --- pictures that can be used ---
+# --- valid pictures ---
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
@@ -97,7 +97,7 @@ def test_every_format_gives_its_pixels_as_rgb(tmp_path, suffix):
     assert abs(difference).mean() < 8
 
 
-def test_the_content_decides_not_the_suffix(tmp_path):
+def test_the_format_is_detected_from_the_content_and_not_from_the_suffix(tmp_path):
     path = tmp_path / "really_a_jpeg.png"
     scene().save(path, "JPEG")
     assert open_image(path, LIMITS).size == (40, 30)
@@ -105,7 +105,7 @@ def test_the_content_decides_not_the_suffix(tmp_path):
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation_is_applied_and_known_from_the_header(tmp_path, suffix, orientation):
+def test_exif_orientation_is_applied_also_to_the_size_in_the_header(tmp_path, suffix, orientation):
     path = tmp_path / f"a.{suffix}"
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -122,7 +122,7 @@ def test_exif_orientation_is_applied_and_known_from_the_header(tmp_path, suffix,
         7: (-1, -1),
         8: (0, -1),
     }
-    x, y = corner[orientation]  # where the original's top left corner belongs
+    x, y = corner[orientation]  # place of the original top left corner
     found = image.getpixel((x % image.width, y % image.height))
     assert np.allclose(found, (0, 0, 0), atol=12)
 
@@ -130,7 +130,7 @@ def test_exif_orientation_is_applied_and_known_from_the_header(tmp_path, suffix,
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 @pytest.mark.parametrize("exif", [b"II*\0\xff\xff\xff\x7f", b"neither of the byte orders"])
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
-def test_broken_exif_leaves_the_picture_as_it_is(tmp_path, suffix, exif):
+def test_broken_exif_does_not_change_the_picture(tmp_path, suffix, exif):
     scene().save(tmp_path / f"a.{suffix}", exif=b"Exif\0\0" + exif)
     assert open_image(tmp_path / f"a.{suffix}", LIMITS).size == (40, 30)
 
@@ -152,7 +152,7 @@ def test_every_mode_becomes_rgb_over_white(tmp_path, mode, color, expected):
     assert open_image(tmp_path / "a.png", LIMITS).getpixel((0, 0)) == expected
 
 
-def test_a_palette_with_a_transparent_color_is_white_there(tmp_path):
+def test_transparent_palette_colors_become_white(tmp_path):
     image = Image.new("P", (2, 1))
     image.putpalette([255, 0, 0, 0, 0, 255])
     image.putdata([0, 1])
@@ -169,14 +169,14 @@ def test_a_cmyk_jpeg_keeps_its_colors(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int32])
-def test_grey_without_a_range_is_stretched(tmp_path, dtype):
+def test_greyscale_without_a_fixed_range_is_stretched(tmp_path, dtype):
     Image.fromarray(np.array([[-5, 0, 5]], dtype)).save(tmp_path / "a.tif")
     image = open_image(tmp_path / "a.tif", LIMITS)
     assert [image.getpixel((x, 0))[0] for x in range(3)] == [0, 127, 255]
 
 
 @pytest.mark.parametrize("suffix", ["gif", "tif"])
-def test_of_several_pages_the_first_is_taken(tmp_path, suffix):
+def test_the_first_of_several_pages_is_used(tmp_path, suffix):
     pages = [Image.new("RGB", (8, 6), color) for color in ("red", "blue")]
     pages[0].save(tmp_path / f"a.{suffix}", save_all=True, append_images=pages[1:])
     assert open_image(tmp_path / f"a.{suffix}", LIMITS).getpixel((0, 0)) == (255, 0, 0)
@@ -187,30 +187,32 @@ def test_of_several_pages_the_first_is_taken(tmp_path, suffix):
     [(suffix, FORMATS[suffix]) for suffix in FORMATS]
     + [("tif", {"compression": name}) for name in ("tiff_lzw", "jpeg", "tiff_deflate")],
 )
-def test_pillows_own_limit_neither_applies_nor_changes(tmp_path, monkeypatch, suffix, options):
+def test_the_pixel_limit_of_pillow_is_neither_used_nor_changed(
+    tmp_path, monkeypatch, suffix, options
+):
     path = tmp_path / f"a.{suffix}"
     scene().save(path, **options)
     expected = np.asarray(Image.open(path).convert("RGB"))
-    seen = []
+    compared = []
 
-    class Watched(int):
-        """A limit that records who compares with it: nobody should."""
+    class RecordingLimit(int):
+        """Limit that records comparisons. There must be none."""
 
         def __mul__(self, other):
-            seen.append(other)
+            compared.append(other)
             return int(self) * other
 
         __rmul__ = __mul__
 
-    limit = Watched(100)
+    limit = RecordingLimit(100)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
     assert np.array_equal(np.asarray(open_image(path, LIMITS)), expected)
     assert image_size(path, LIMITS) == (40, 30)
     assert Image.MAX_IMAGE_PIXELS is limit
-    assert not seen
+    assert not compared
 
 
-# --- pictures that cannot ---
+# --- invalid pictures ---
 
 
 def test_a_picture_over_the_limit_is_refused_from_its_header(tmp_path):
@@ -228,7 +230,7 @@ def test_the_limit_is_exact(tmp_path, suffix):
         image_size(path, MediaLimits(max_px=1199))
 
 
-def test_a_text_that_unpacks_to_too_much_is_refused(tmp_path):
+def test_a_compressed_text_that_is_too_large_is_refused(tmp_path):
     text = png_chunk(b"zTXt", b"Comment\0\0" + zlib.compress(b"a" * 80_000_000))
     (tmp_path / "a.png").write_bytes(png_header(8, 8) + text)
     with pytest.raises(InputError, match=r"a\.png"):
@@ -236,7 +238,7 @@ def test_a_text_that_unpacks_to_too_much_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
-def test_half_a_picture_is_refused(tmp_path, suffix):
+def test_a_truncated_picture_is_refused(tmp_path, suffix):
     path = tmp_path / f"half.{suffix}"
     scene(200, 200).save(path)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -247,7 +249,7 @@ def test_half_a_picture_is_refused(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("read", [open_image, image_size, sample_video])
-def test_what_is_no_such_file_is_named_with_the_reason(tmp_path, read):
+def test_a_file_of_another_type_is_an_error_with_the_reason(tmp_path, read):
     (tmp_path / "empty.png").touch()
     (tmp_path / "text.png").write_text("not a picture")
     (tmp_path / "folder.png").mkdir()
@@ -268,13 +270,13 @@ def test_what_is_no_such_file_is_named_with_the_reason(tmp_path, read):
             assert caught.value.fix == "check the path"
 
 
-def test_other_formats_of_pillow_are_not_read(tmp_path):
+def test_other_formats_of_pillow_are_not_opened(tmp_path):
     scene().save(tmp_path / "a.ppm")
     with pytest.raises(InputError, match="not a picture of these formats"):
         open_image(tmp_path / "a.ppm", LIMITS)
 
 
-@pytest.mark.filterwarnings("ignore")  # Pillow warns of bad metadata in files that it reads
+@pytest.mark.filterwarnings("ignore")  # Pillow warns of bad metadata
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_damaged_pictures_are_read_or_refused(tmp_path_factory, suffix):
     path = tmp_path_factory.mktemp("damaged") / f"a.{suffix}"
@@ -305,13 +307,13 @@ def test_damaged_pictures_are_read_or_refused(tmp_path_factory, suffix):
         ("a.gif", "gif"),
     ],
 )
-def test_frames_are_the_middles_of_equal_parts(tmp_path, name, codec):
+def test_sampled_frames_are_the_middles_of_equal_parts(tmp_path, name, codec):
     path = write_video(tmp_path / name, 40, codec)
     frames = sample_video(path, MediaLimits(num_frames=8))
     positions = [math.floor((part + 0.5) * 40 / 8) for part in range(8)]
     assert [frame.time_s for frame in frames] == pytest.approx([at / 10 for at in positions])
     assert {(frame.image.mode, frame.image.size) for frame in frames} == {("RGB", (64, 48))}
-    if codec != "gif":  # its 256 colors are too coarse to tell frames apart
+    if codec != "gif":  # its 256 colors are too coarse to distinguish frames
         assert [frame_number(frame.image) for frame in frames] == positions
 
 
@@ -324,14 +326,14 @@ def test_a_short_clip_gives_all_its_frames(tmp_path, num_frames):
 @pytest.mark.parametrize(
     ("name", "codec"), [("a.mp4", "libx264"), ("a.webm", "libvpx-vp9"), ("a.avi", "mpeg4")]
 )
-def test_of_a_part_only_frames_shown_in_it_are_sampled(tmp_path, name, codec):
+def test_frames_of_a_video_part_are_sampled_within_it(tmp_path, name, codec):
     path = write_video(tmp_path / name, 40, codec)  # ten frames a second
     frames = sample_video(path, MediaLimits(num_frames=5), start_s=0.95, end_s=2.95)
     assert [frame_number(frame.image) for frame in frames] == [12, 16, 20, 24, 28]
     assert [frame_number(f.image) for f in sample_video(path, LIMITS, start_s=3.75)] == [38, 39]
 
 
-def test_a_part_without_frames_is_refused(tmp_path):
+def test_a_video_part_without_frames_is_refused(tmp_path):
     path = write_video(tmp_path / "a.mp4", 10)
     with pytest.raises(InputError, match="no frame from 5 to 6 s"):
         sample_video(path, LIMITS, start_s=5.0, end_s=6.0)
@@ -350,7 +352,7 @@ def test_a_clip_that_cannot_be_decoded_is_refused(tmp_path):
         sample_video(path, LIMITS)
 
 
-def test_a_title_in_an_old_encoding_is_no_obstacle(tmp_path):
+def test_a_title_in_an_old_encoding_is_accepted(tmp_path):
     path = write_video(tmp_path / "a.avi", 4)
     path.write_bytes(path.read_bytes().replace(b"A title", b"Un \xe9t\xe9!"))
     assert len(sample_video(path, LIMITS)) == 4
@@ -360,7 +362,7 @@ def test_a_title_in_an_old_encoding_is_no_obstacle(tmp_path):
     not hasattr(av.video.stream.VideoStream, "set_display_rotation"),
     reason="PyAV 18 can write a rotation",
 )
-def test_a_recorded_quarter_turn_is_applied(tmp_path):
+def test_a_recorded_rotation_is_applied(tmp_path):
     path = write_video(tmp_path / "a.mp4", 2, rotation=90)
     image = sample_video(path, LIMITS)[0].image
     assert image.size == (48, 64)
@@ -388,7 +390,7 @@ def test_transparent_parts_of_a_gif_are_white(tmp_path):
         ("a.gif", "gif", {}),
     ],
 )
-def test_a_cut_off_video_is_refused(tmp_path, name, codec, options, share):
+def test_a_truncated_video_is_refused(tmp_path, name, codec, options, share):
     path = write_video(tmp_path / name, 40, codec, **options)
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
     with pytest.raises(InputError, match=r"a\.\w+: ") as caught:
@@ -396,7 +398,7 @@ def test_a_cut_off_video_is_refused(tmp_path, name, codec, options, share):
     assert "give the whole file" in caught.value.fix
 
 
-def test_a_cut_off_video_says_how_much_can_be_read(tmp_path):
+def test_the_error_of_a_truncated_video_states_the_number_of_decoded_frames(tmp_path):
     path = write_video(tmp_path / "a.mkv", 40, "libx264")
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(InputError, match=r"truncated or damaged video: \d+ frames can be read"):
@@ -413,7 +415,7 @@ def test_a_video_without_frames_is_refused(tmp_path, name):
         sample_video(tmp_path / name, LIMITS)
 
 
-def test_sound_alone_is_no_video(tmp_path):
+def test_a_file_with_only_sound_is_refused(tmp_path):
     path = tmp_path / "a.mp4"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("aac", rate=16_000, layout="mono")
@@ -432,7 +434,7 @@ def test_a_playlist_cannot_open_other_files(tmp_path):
         sample_video(path, LIMITS)
 
 
-def test_the_pixel_limit_holds_for_frames(tmp_path):
+def test_the_pixel_limit_applies_to_frames(tmp_path):
     with pytest.raises(PixelLimitError, match="64 x 48"):
         sample_video(write_video(tmp_path / "a.mp4", 4), MediaLimits(max_px=3000))
 
@@ -440,7 +442,7 @@ def test_the_pixel_limit_holds_for_frames(tmp_path):
 # --- folders ---
 
 
-def test_a_folder_is_sampled_in_the_order_a_person_counts(tmp_path):
+def test_frames_of_a_folder_are_in_natural_order(tmp_path):
     for number in range(12):
         Image.new("RGB", (8, 6), (number, 0, 0)).save(tmp_path / f"frame{number}.png")
     (tmp_path / "notes.txt").write_text("not a frame")
@@ -457,7 +459,7 @@ def test_a_folder_without_pictures_is_refused(tmp_path):
         sample_folder(tmp_path / "missing", LIMITS)
 
 
-def test_a_broken_picture_of_a_folder_is_named(tmp_path):
+def test_the_error_of_a_broken_picture_in_a_folder_names_it(tmp_path):
     (tmp_path / "broken.png").write_text("not a picture")
     with pytest.raises(InputError, match=r"broken\.png"):
         sample_folder(tmp_path, LIMITS)
@@ -472,15 +474,15 @@ def test_a_broken_picture_of_a_folder_is_named(tmp_path):
         ("a.avi", "mpeg4", {"g": "30"}),
     ],
 )
-def test_frames_that_are_sought_are_those_that_are_found_by_decoding_all(
+def test_frames_after_a_seek_equal_frames_of_a_full_decode(
     tmp_path, name, codec, coded, monkeypatch
 ):
-    """A long video is not decoded as a whole; what is shown is the same, also of a part and with frames that refer to later ones."""
+    """A long video is not decoded completely. Frames are equal, also for a part and for frames that refer to later ones."""
     path = write_video(tmp_path / name, 200, codec, coded=coded)
     limits = MediaLimits(num_frames=7)
     whole = [sample_video(path, limits), sample_video(path, limits, 3.05, 17.2)]
     monkeypatch.setattr(videos, "SEEK_MIN_FRAMES", 150)
-    monkeypatch.setattr(videos, "_decode", None)  # nothing may fall back to it
+    monkeypatch.setattr(videos, "_decode", None)  # no fallback is allowed
     sought = [sample_video(path, limits), sample_video(path, limits, 3.05, 17.2)]
     for ours, theirs in zip(sought, whole, strict=True):
         assert [one.time_s for one in ours] == [one.time_s for one in theirs]
@@ -490,7 +492,7 @@ def test_frames_that_are_sought_are_those_that_are_found_by_decoding_all(
         )
 
 
-def test_a_long_video_that_cannot_be_sought_is_decoded(tmp_path, monkeypatch):
+def test_a_long_video_without_seeking_is_decoded_completely(tmp_path, monkeypatch):
     path = write_video(tmp_path / "a.mp4", 40)
     expected = [frame.time_s for frame in sample_video(path, LIMITS)]
     monkeypatch.setattr(videos, "SEEK_MIN_FRAMES", 30)

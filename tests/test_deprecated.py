@@ -1,4 +1,4 @@
-"""Renamed commands, options and config keys: the old name works for a while, and warns."""
+"""Renamed commands, options and config keys: the old name works until a stated version, with a warning."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def version(text: str) -> tuple[int, ...]:
     return tuple(map(int, re.findall(r"\d+", text)))
 
 
-def test_every_old_name_is_still_to_be_removed_and_every_new_one_exists():
+def test_every_old_name_has_a_future_removal_version_and_an_existing_new_name():
     options = {name: {opt for p in one.params for opt in p.opts} for name, one in all_commands()}
     for one in RENAMED:
         assert version(one.removed_in) > version(__version__), f"remove {one}"
@@ -43,7 +43,7 @@ def test_every_old_name_is_still_to_be_removed_and_every_new_one_exists():
             assert one.old not in options[one.where]
 
 
-def test_an_old_command_and_an_old_option_do_what_the_new_ones_do(run, tmp_path):
+def test_an_old_command_and_an_old_option_equal_the_new_ones(run, tmp_path):
     new = run("world", "render", "--count", 1, "--out", tmp_path / "new")
     old = run("draw", "draw", "--number=1", "--out", tmp_path / "old")
     assert (new[0], old[0]) == (0, 0)
@@ -55,14 +55,14 @@ def test_an_old_command_and_an_old_option_do_what_the_new_ones_do(run, tmp_path)
     assert files[0] == files[1]
 
 
-def test_an_old_name_is_known_whatever_the_program_is_called(tmp_path):
+def test_an_old_name_works_under_any_program_name(tmp_path):
     arguments = ["world", "render", "--number", "1", "--out", str(tmp_path)]
     with pytest.warns(RenamedWarning, match="--number is now --count"):
         app(arguments, prog_name="python -m pixel_reasoner.cli", standalone_mode=False)
     assert len(list((tmp_path / "media").iterdir())) == 1
 
 
-def test_present_names_print_no_warning(run):
+def test_current_names_print_no_warning(run):
     assert "warning" not in run("check", "no-such-folder", "--model", "tiny")[2]
 
 
@@ -80,7 +80,7 @@ def test_an_old_key_of_a_run_is_read_as_the_new_one(tmp_path):
         assert SftRun.read(path).out == str(tmp_path / "o")
 
 
-def test_the_old_and_the_new_key_together_are_refused(tmp_path):
+def test_the_old_and_the_new_key_together_are_an_error(tmp_path):
     path = tmp_path / "run.toml"
     for lines in ('out = "a"\noutput = "b"\n', 'output = "b"\nout = "a"\n'):
         path.write_text('traces = "t"\n' + lines)
@@ -91,7 +91,7 @@ def test_the_old_and_the_new_key_together_are_refused(tmp_path):
             SftRun.read(path)
 
 
-def test_a_key_is_renamed_in_its_own_table_alone():
+def test_a_key_is_renamed_only_in_its_own_table():
     assert new_keys("WorldMix", {"weight": 1}) == {"weight": 1}
 
 
@@ -100,7 +100,7 @@ def test_arguments_without_old_names_are_unchanged(arguments):
     assert new_arguments("world render", arguments) == arguments
 
 
-def test_what_follows_two_dashes_is_not_an_option():
+def test_arguments_after_two_dashes_are_not_options():
     arguments = ["--", "--number"]
     assert new_arguments("world render", arguments) == arguments
 

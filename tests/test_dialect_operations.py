@@ -76,7 +76,7 @@ def describe(context: MediaContext) -> list[Picture]:
 
 @pytest.fixture
 def further_operations():
-    """Two operations beyond the default ones: one with arguments of all kinds, one without any."""
+    """Two operations besides the default ones: one with arguments of all kinds, one without arguments."""
     for run in (rotate, describe):
         spec = OperationSpec.from_function(run, media=frozenset(MediaKind))
         OPERATIONS.register(spec.name, spec)
@@ -106,7 +106,7 @@ def texts_of(messages: list[dict]) -> list[str]:
 
 
 @every
-def test_fingerprints_are_those_of_earlier_runs(dialect):
+def test_fingerprints_equal_those_of_earlier_runs(dialect):
     assert (dialect.fingerprint, dialect.native_fingerprint) == FINGERPRINTS[dialect.name]
     assert dialect.fingerprint_of(DEFAULT_OPERATIONS) == dialect.fingerprint
     assert dialect.fingerprint_of(["zoom_in"]) != dialect.fingerprint
@@ -114,7 +114,7 @@ def test_fingerprints_are_those_of_earlier_runs(dialect):
 
 @every
 @pytest.mark.parametrize("kind", ["image", "video"])
-def test_the_default_set_has_the_familys_own_texts_in_any_order(dialect, kind):
+def test_the_default_set_has_the_texts_of_the_family_in_any_order(dialect, kind):
     question = asked(kind=kind)
     default = dialect.messages(question, (), (), str)
     for operations in (True, DEFAULT_OPERATIONS, DEFAULT_OPERATIONS[::-1]):
@@ -124,7 +124,7 @@ def test_the_default_set_has_the_familys_own_texts_in_any_order(dialect, kind):
 
 
 @every
-def test_an_operation_that_is_left_out_is_not_offered(dialect):
+def test_an_operation_outside_the_set_has_no_tool_definition(dialect):
     zoom, frames = map(dialect.family_name, DEFAULT_OPERATIONS)
     only_zoom = dialect.messages(asked(kind="video"), (), (), str, operations=["zoom_in"])
     only_frames = dialect.messages(asked(kind="video"), (), (), str, operations=["select_frames"])
@@ -136,7 +136,7 @@ def test_an_operation_that_is_left_out_is_not_offered(dialect):
     assert listed == [zoom]
 
 
-def test_frames_alone_are_not_offered_for_a_picture_by_families_that_need_a_video():
+def test_frame_selection_has_no_tool_definition_for_pictures():
     qwen = get_dialect("qwen3_vl")
     prompt = qwen.messages(asked(), (), (), str, operations=["select_frames"])
     assert prompt == qwen.messages(asked(), (), (), str, operations=False)
@@ -156,7 +156,7 @@ def test_a_new_operation_conforms_in_every_dialect(dialect, further_operations):
 
 
 @every
-def test_a_new_operation_is_appended_to_the_familys_own(dialect, further_operations):
+def test_a_new_operation_follows_the_operations_of_the_family(dialect, further_operations):
     operations = ["rotate", "zoom_in"]
     system = dialect.texts(operations, has_video=False).system
     assert system.index(dialect.family_name("zoom_in")) < system.index("rotate")
@@ -196,14 +196,14 @@ def test_arguments_of_a_new_operation_are_converted_by_role(name, written, furth
         assert error.message.startswith("there is no argument 'angle'; use ")
 
 
-def test_a_family_that_names_no_picture_uses_the_first(further_operations):
+def test_calls_without_a_picture_number_use_the_first_picture(further_operations):
     deepeyes = get_dialect("deepeyes")
     text = '<tool_call>{"name": "rotate", "arguments": {"degrees": 90}}</tool_call>'
     (call,) = deepeyes.parse(text, pictures(None, 1)).executable_calls
     assert call == ToolCall(name="rotate", arguments={"target_image": 1, "degrees": 90})
 
 
-def test_errors_of_a_new_operation_are_in_the_familys_words(further_operations):
+def test_errors_of_a_new_operation_use_the_terms_of_the_family(further_operations):
     qwen = get_dialect("qwen3_vl")
     call = ToolCall(name="rotate", arguments={"target_image": 9})
     why = Observation(text="target_image must be an integer; see zoom_in", error="bad_arguments")
@@ -214,7 +214,7 @@ def test_errors_of_a_new_operation_are_in_the_familys_words(further_operations):
 
 @pytest.mark.parametrize("name", sorted(name for name in ALL if ALL[name].tools))
 @pytest.mark.parametrize("operations", [True, ["zoom_in"], ["rotate"]])
-def test_a_server_that_lists_operations_itself_gets_a_system_message_without_them(
+def test_the_system_message_for_native_tools_has_no_tool_definitions(
     name, operations, further_operations
 ):
     dialect = get_dialect(name)
@@ -265,7 +265,7 @@ def test_a_transformed_picture_is_not_called_a_crop():
 
 
 def conversation(dialect):
-    """Two finished exchanges and a third question: pictures 1 and 3 came with questions, 2 and 4 were returned."""
+    """Return two finished exchanges and a third question. Pictures 1 and 3 are of questions, 2 and 4 are results."""
     shown = pictures(None, 1, None, 3)
     results = [Turn(text="I look.", observations=(Observation(text="", pictures=(shown[n],)),)) for n in (1, 3)]  # fmt: skip
     answered = Turn(text="<think>\n So. </think> It is red.")
@@ -277,7 +277,7 @@ def conversation(dialect):
 
 
 @every
-def test_a_conversation_continues_where_it_ended(dialect):
+def test_a_further_question_continues_the_conversation(dialect):
     history, _ = conversation(dialect)
     first, second = history
     prompts = [
@@ -300,7 +300,7 @@ def test_a_conversation_continues_where_it_ended(dialect):
     assert roles.count("system") == bool(dialect.system_with_operations)
 
 
-def test_results_and_pictures_of_later_questions_keep_their_names():
+def test_pictures_of_later_questions_keep_their_labels():
     mini = get_dialect("mini_o3")
     history, shown = conversation(mini)
     texts = texts_of(mini.messages(asked("Third?"), (), (), str, history=history))
@@ -333,7 +333,7 @@ MINE = replace(
 
 @pytest.fixture
 def distribution(tmp_path):
-    """A distribution with one dialect, one that cannot be imported, and one under a wrong name."""
+    """Distribution with a valid dialect, one with an import error, and one under a wrong name."""
     (tmp_path / "my_dialect.py").write_text(PLUGIN)
     (tmp_path / "broken_dialect.py").write_text("import no_such_package\n")
     info = tmp_path / "my_dialect-1.dist-info"

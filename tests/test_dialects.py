@@ -1,4 +1,4 @@
-"""Dialects: the messages of every family, word for word, and the result of parsing anything a model may write.
+"""Dialects: exact messages of every family, and parsing of any text of a model.
 
 `python tests/test_dialects.py` writes the golden conversations again; review the difference before you keep it.
 """
@@ -64,21 +64,23 @@ every = pytest.mark.parametrize("dialect", ALL.values(), ids=ALL)
 every_hermes = pytest.mark.parametrize("dialect", WITH_HERMES.values(), ids=WITH_HERMES)
 
 
-def pictures(*sizes: tuple[int, int], shown: int = 1) -> list[Picture]:
-    """Pictures as a model sees them, those after the first `shown` returned by operations."""
+def pictures(*sizes: tuple[int, int], num_given: int = 1) -> list[Picture]:
+    """Return pictures of the prompt. Those after the first `num_given` are results of operations."""
     return [
-        Picture(number=n, medium=0, source_px=size, seen_px=size, parent=None if n <= shown else 1)
+        Picture(
+            number=n, medium=0, source_px=size, seen_px=size, parent=None if n <= num_given else 1
+        )
         for n, size in enumerate(sizes, start=1)
     ]
 
 
 def is_nothing(parsed: ParsedTurn) -> bool:
-    """Whether a turn contains neither a call nor an answer."""
+    """Return whether a turn contains neither a call nor an answer."""
     return parsed.answer is None and not parsed.has_attempted_call
 
 
 def rejection(parsed: ParsedTurn):
-    """The error of a turn that is rejected as a whole."""
+    """Return the error of a turn that is rejected completely."""
     assert parsed.error is not None
     assert parsed.error.call is None
     assert parsed.executable_calls == []
@@ -94,7 +96,7 @@ def call_text(*, name: object = "zoom_in", **arguments: object) -> str:
 
 
 def conversation(dialect: Dialect, *, operations: bool) -> list[dict]:
-    """Every kind of message: question, crop, refusal, selected frames, crop of a frame, answer."""
+    """Return a conversation with every kind of message: question, crop, tool error, selected frames, crop of a frame, answer."""
     turns = (
         ToolCall(
             name="zoom_in", arguments={"bbox_2d": [0.25, 0.25, 0.75, 0.75], "target_image": 1}
@@ -117,17 +119,17 @@ def conversation(dialect: Dialect, *, operations: bool) -> list[dict]:
                 MediaItem(kind="video", path=str(draw_clip(clip))),
             ),
         )
-        rules = RolloutConfig(operations=operations, media=MediaLimits(num_frames=3))
-        rollout = Rollout(question, ScriptedModel([""], dialect=dialect.name), rules)
+        config = RolloutConfig(operations=operations, media=MediaLimits(num_frames=3))
+        rollout = Rollout(question, ScriptedModel([""], dialect=dialect.name), config)
         for call in turns if operations else ():
             if dialect.can_name_pictures or call.arguments.get("target_image", 1) == 1:
-                said = dialect.write_turn("I look closer.", call, rollout.context.pictures)
-                rollout.take(Completion(said), 0.0)
+                text = dialect.write_turn("I look closer.", call, rollout.context.pictures)
+                rollout.take(Completion(text), 0.0)
         rollout.take(Completion(dialect.answer_format.write("B")), 0.0)
     assert rollout.answer == "B"
-    seen = {p.number: f"picture {p.number}, {p.seen_px}" for p in rollout.context.pictures}
+    labels = {p.number: f"picture {p.number}, {p.seen_px}" for p in rollout.context.pictures}
     return dialect.messages(
-        question, rollout.pictures, rollout.turns, seen.__getitem__, operations=operations
+        question, rollout.pictures, rollout.turns, labels.__getitem__, operations=operations
     )
 
 
@@ -141,29 +143,29 @@ def golden_conversations() -> dict[str, list[dict]]:
     }
 
 
-def test_every_message_is_the_golden_one():
+def test_every_message_equals_the_golden_file():
     for name, messages in golden_conversations().items():
         expected = json.loads((GOLDEN / f"{name}.json").read_text(encoding="utf-8"))
         assert messages == expected, name
 
 
 @every
-def test_a_conversation_starts_as_it_went_on(dialect):
-    """Each turn appends: what was said before is never said differently."""
+def test_each_turn_only_appends_to_the_messages(dialect):
+    """Earlier messages never change."""
     turns = (Turn(text="one"), Turn(text="two"))
     question = Question(id="1", text="?", media=())
     shorter, longer = (dialect.messages(question, (), turns[:n], lambda n: n) for n in (1, 2))
     assert longer[: len(shorter)] == shorter
 
 
-def test_an_unknown_dialect_is_a_usage_error_that_names_all_and_the_nearest():
+def test_the_error_of_an_unknown_dialect_lists_all_and_the_nearest():
     with pytest.raises(UsageError, match=r"compact, pixel_reasoner, .*; got 'qwen3vl'") as caught:
         get_dialect("qwen3vl")
     assert isinstance(caught.value, UnknownNameError)
     assert "use 'qwen3_vl'" in caught.value.fix
 
 
-# --- what a model may write ---
+# --- texts of a model ---
 
 CALL = call_text(bbox_2d=[0, 0, 1, 1])
 MALFORMED = {
@@ -198,7 +200,7 @@ MALFORMED = {
 
 @every_hermes
 @pytest.mark.parametrize(("text", "why"), MALFORMED.values(), ids=MALFORMED)
-def test_a_malformed_call_is_told_what_is_wrong_and_what_to_write(dialect, text, why):
+def test_the_error_of_a_malformed_call_states_the_problem_and_the_fix(dialect, text, why):
     error = rejection(dialect.parse("I look closer. " + text))
     assert error.kind is CallErrorKind.MALFORMED_CALL
     assert why in error.message
@@ -207,27 +209,27 @@ def test_a_malformed_call_is_told_what_is_wrong_and_what_to_write(dialect, text,
 
 @every_hermes
 @pytest.mark.parametrize("between", ["", "\n", "and then "])
-def test_two_calls_in_one_turn_are_refused_together(dialect, between):
+def test_two_calls_in_one_turn_are_both_rejected(dialect, between):
     error = rejection(dialect.parse(CALL + between + CALL))
     assert error.kind is CallErrorKind.SEVERAL_CALLS
     assert "2 calls in one turn; call one operation at a time" in error.message
 
 
 @every_hermes
-def test_a_call_ends_the_turn_and_thoughts_before_it_are_free(dialect):
+def test_a_call_ends_the_turn_and_any_thought_may_precede_it(dialect):
     thought = r"Perhaps \boxed{red}? I { look } closer. "
     parsed = dialect.parse(thought + call_text(name="select_frames", target_frames=[1]) + " \n")
     call = ToolCall(name="select_frames", arguments={"target_frames": [1]})
     assert parsed == ParsedTurn(parts=(Text(text=thought), call))
 
 
-def test_arguments_may_be_left_out():
+def test_arguments_are_optional():
     parsed = COMPACT.parse('<tool_call>{"name": "zoom_in"}</tool_call>')
     assert parsed.executable_calls == [ToolCall(name="zoom_in", arguments={})]
 
 
 @every
-def test_a_turn_without_a_call_and_without_an_answer_says_nothing(dialect):
+def test_a_turn_without_call_and_answer_is_empty(dialect):
     for text in ("", "I do not know.", r"\boxed{red", r"boxed{red}", "</tool_call>"):
         assert is_nothing(dialect.parse(text))
 
@@ -264,7 +266,7 @@ def test_any_text_is_parsed_without_an_exception(dialect, text):
 @example(name="zoom_in", arguments={"bbox_2d": [10**400, 0, 1, 1]})
 @example(name="zoom_in", arguments={"bbox_2d": [float("nan"), 0, 1, 1]})
 @example(name="zoom_in", arguments={"bbox_2d": {"x1": 0, "y1": 0, "x2": 1, "y2": 1}})
-def test_any_call_is_parsed_and_can_be_recorded(dialect, name, arguments):
+def test_any_call_is_parsed_and_serialized(dialect, name, arguments):
     text = call_text(name=name, **arguments)
     for known in ((), pictures((640, 480), (96, 64))):
         turn = Turn(text=text, parts=dialect.parse(text, known).parts)
@@ -282,7 +284,7 @@ ordered = st.lists(fractions, min_size=2, max_size=2, unique=True).map(sorted)
 
 
 @given(x=ordered, y=ordered, target=st.integers(1, 40))
-def test_a_written_call_is_parsed_back_up_to_two_decimals(x, y, target):
+def test_a_written_call_is_parsed_to_the_same_box_within_two_decimals(x, y, target):
     box = [x[0], y[0], x[1], y[1]]
     call = ToolCall(name="zoom_in", arguments={"bbox_2d": box, "target_image": target})
     said = COMPACT.parse(COMPACT.write_call(call)).call
@@ -293,13 +295,13 @@ def test_a_written_call_is_parsed_back_up_to_two_decimals(x, y, target):
 
 @every
 @given(frames=st.lists(st.integers(1, 99)))
-def test_written_frames_are_parsed_back(dialect, frames):
+def test_written_frames_are_parsed_to_the_same_frames(dialect, frames):
     call = ToolCall(name="select_frames", arguments={"target_frames": frames})
     assert dialect.parse("So: " + dialect.write_call(call)).executable_calls == [call]
 
 
 @every_hermes
-def test_a_call_is_written_with_a_name_that_the_system_message_offers(dialect):
+def test_calls_are_written_with_a_name_of_the_tool_definitions(dialect):
     for name in DEFAULT_OPERATIONS:
         written = json.loads(dialect.write_call(ToolCall(name=name, arguments={}))[11:-12])
         offer = dialect.system_with_video or dialect.system_with_operations
@@ -309,7 +311,7 @@ def test_a_call_is_written_with_a_name_that_the_system_message_offers(dialect):
 
 
 @pytest.mark.parametrize("name", ["crop_image_normalized", "crop_image", "zoom_in"])
-def test_the_released_checkpoints_may_use_any_of_their_names(name):
+def test_all_operation_names_of_upstream_checkpoints_are_accepted(name):
     assert RELEASED.parse(call_text(name=name, target_image=1)).call.name == "zoom_in"
 
 
@@ -320,7 +322,7 @@ def padded(*box: object) -> object:
     return RELEASED.parse(call_text(bbox_2d=box)).call.arguments["bbox_2d"]
 
 
-def test_released_checkpoints_get_a_tenth_of_the_picture_more_on_every_side():
+def test_upstream_checkpoints_get_a_margin_of_a_tenth_on_every_side():
     assert padded(0.4, 0.5, 0.6, 0.7) == pytest.approx([0.3, 0.4, 0.7, 0.8])
 
 
@@ -343,11 +345,11 @@ def test_padding_ends_at_the_borders_of_the_picture(x, y):
         (10**400, 0, 1, 1),
     ],
 )
-def test_padding_leaves_a_wrong_box_alone_to_be_refused(numbers):
+def test_padding_does_not_repair_an_invalid_box(numbers):
     assert padded(*numbers) == list(numbers)
 
 
-def test_this_projects_dialect_takes_a_box_as_it_is():
+def test_the_dialect_of_this_project_adds_no_padding():
     said = COMPACT.parse(call_text(bbox_2d=[0.4, 0.5, 0.6, 0.7])).call
     assert said.arguments["bbox_2d"] == [0.4, 0.5, 0.6, 0.7]
 
@@ -358,7 +360,7 @@ def test_this_projects_dialect_takes_a_box_as_it_is():
 @every
 @given(x=ordered, y=ordered, size=st.tuples(st.integers(28, 4096), st.integers(28, 4096)))
 @example(x=(0.0, 1.0), y=(0.0, 1.0), size=(28, 4096))
-def test_a_box_moves_by_half_a_unit_at_most_and_then_no_more(dialect, x, y, size):
+def test_a_box_is_rounded_once_by_at_most_half_a_unit(dialect, x, y, size):
     grid, box = dialect.grid, [x[0], y[0], x[1], y[1]]
     written = grid.write(box, size)
     back = grid.read(written, size)
@@ -369,23 +371,23 @@ def test_a_box_moves_by_half_a_unit_at_most_and_then_no_more(dialect, x, y, size
 
 @every
 @given(x=ordered, y=ordered, sizes=st.lists(st.tuples(*[st.integers(300, 3000)] * 2), min_size=3))
-def test_a_call_names_the_same_region_of_the_same_picture(dialect, x, y, sizes):
-    shown = pictures(*sizes)
+def test_a_converted_call_has_the_same_region_of_the_same_picture(dialect, x, y, sizes):
+    known = pictures(*sizes)
     number = len(sizes) if dialect.can_name_pictures else 1
     box = [x[0], y[0], x[1], y[1]]
     call = ToolCall(name="zoom_in", arguments={"bbox_2d": box, "target_image": number})
-    parsed = dialect.parse(dialect.write_turn("So.", call, shown), shown)
+    parsed = dialect.parse(dialect.write_turn("So.", call, known), known)
     if parsed.errors:  # thinner than a unit
-        assert min(x[1] - x[0], y[1] - y[0]) <= dialect.grid.step(shown[number - 1].seen_px)
+        assert min(x[1] - x[0], y[1] - y[0]) <= dialect.grid.step(known[number - 1].seen_px)
     said = parsed.call
     assert said.arguments.get("target_image", 1) == number
-    half = 0.5 * dialect.grid.step(shown[number - 1].seen_px)
+    half = 0.5 * dialect.grid.step(known[number - 1].seen_px)
     for value, wanted in zip(said.arguments["bbox_2d"], box, strict=True):
         assert abs(value - wanted) <= half + dialect.padding + 1e-9
 
 
 @pytest.mark.parametrize(
-    ("grid", "numbers", "said"),
+    ("grid", "numbers", "expected"),
     [
         (THOUSANDTHS, [750, 0, 250, 10], "box is inverted: x1=750 must be less than x2=250"),
         (THOUSANDTHS, [1200, 0, 1300, 10], "box is empty: x1=1000 equals x2"),
@@ -403,18 +405,18 @@ def test_a_call_names_the_same_region_of_the_same_picture(dialect, x, y, sizes):
         (PIXELS, [0, 0, True, 1], None),
     ],
 )
-def test_numbers_that_make_no_box_are_told_in_their_own_units(grid, numbers, said):
+def test_the_error_of_an_invalid_box_uses_the_units_of_the_call(grid, numbers, expected):
     why = grid.invalid_reason(numbers, (640, 480))
-    assert said in why if said else why is None
+    assert expected in why if expected else why is None
 
 
-def look(dialect: Dialect, number: object, box: object, name: str) -> ParsedTurn:
+def parse_zoom(dialect: Dialect, number: object, box: object, name: str) -> ParsedTurn:
     own = dialect.argument_names["zoom_in"]
     index = next(theirs for theirs, ours in own.items() if ours == name)
-    seen = pictures((640, 480), (560, 420), (280, 140), shown=1)
+    known = pictures((640, 480), (560, 420), (280, 140), num_given=1)
     named = {"name": "image_zoom_in_tool", "arguments": {"bbox_2d": box, index: number}}
     value = named if dialect.syntax.has_names else named["arguments"]
-    return dialect.parse(f"{dialect.syntax.open}{json.dumps(value)}{dialect.syntax.close}", seen)
+    return dialect.parse(f"{dialect.syntax.open}{json.dumps(value)}{dialect.syntax.close}", known)
 
 
 @pytest.mark.parametrize(
@@ -428,14 +430,14 @@ def look(dialect: Dialect, number: object, box: object, name: str) -> ParsedTurn
         (MINI_O3, "observation_2", [0.25, 0.5, 1.0, 1.0], (3, [0.25, 0.5, 1, 1])),
     ],
 )
-def test_pictures_and_numbers_are_those_of_the_family(dialect, number, box, region):
-    (said,) = look(dialect, number, box, "target_image").executable_calls
+def test_picture_numbers_and_coordinates_follow_the_family(dialect, number, box, region):
+    (said,) = parse_zoom(dialect, number, box, "target_image").executable_calls
     assert said.name == "zoom_in"
     assert (said.arguments["target_image"], said.arguments["bbox_2d"]) == region
 
 
 @pytest.mark.parametrize(
-    ("dialect", "number", "told"),
+    ("dialect", "number", "expected"),
     [
         (QWEN3, 3, "there is no picture 3; pictures are numbered 0 to 2"),
         (QWEN3, -1, "there is no picture -1; pictures are numbered 0 to 2"),
@@ -446,14 +448,14 @@ def test_pictures_and_numbers_are_those_of_the_family(dialect, number, box, regi
         (MINI_O3, 1, "there is no picture 1; source is"),
     ],
 )
-def test_a_picture_that_is_not_there_is_told_in_the_familys_names(dialect, number, told):
-    parsed = look(dialect, number, [0, 0, 1, 1], "target_image")
+def test_the_error_of_a_missing_picture_uses_the_names_of_the_family(dialect, number, expected):
+    parsed = parse_zoom(dialect, number, [0, 0, 1, 1], "target_image")
     assert (parsed.error.kind, parsed.error.call) == (CallErrorKind.NO_SUCH_PICTURE, 0)
-    assert told in parsed.error.message
+    assert expected in parsed.error.message
     assert parsed.call.name == "zoom_in"
 
 
-def test_an_argument_of_another_family_is_refused_and_the_own_ones_are_named():
+def test_the_error_of_an_argument_of_another_family_lists_the_valid_arguments():
     parsed = QWEN3.parse(call_text(name="image_zoom_in_tool", bbox_2d=[0, 0, 9, 9], target_image=1))
     assert (parsed.error.kind, parsed.error.call) == (CallErrorKind.BAD_ARGUMENTS, 0)
     assert (
@@ -462,36 +464,36 @@ def test_an_argument_of_another_family_is_refused_and_the_own_ones_are_named():
     assert parsed.executable_calls == []
 
 
-def test_what_operations_say_is_put_into_the_familys_words(photo):
+def test_texts_of_operations_use_the_terms_of_the_family(photo):
     question = Question(id="1", text="?", media=(MediaItem(kind="image", path=str(photo)),))
-    album = MediaContext(question, QWEN3.budgets)
-    said = QWEN3.parse(call_text(name="crop", bbox_2d=[0, 0, 9, 9]), album.pictures).call
-    refused = Turn(text="", observations=(default_operations().run(said, album),))
-    (part,) = QWEN3.messages(question, album.pictures, [refused], str)[-1]["content"]
+    context = MediaContext(question, QWEN3.budgets)
+    said = QWEN3.parse(call_text(name="crop", bbox_2d=[0, 0, 9, 9]), context.pictures).call
+    refused = Turn(text="", observations=(default_operations().run(said, context),))
+    (part,) = QWEN3.messages(question, context.pictures, [refused], str)[-1]["content"]
     assert "there is no operation 'crop'; use image_zoom_in_tool or select_frames" in part["text"]
 
 
-def test_deepeyes_zooms_into_the_first_picture_and_its_label_is_read_over():
-    seen = pictures((640, 480), (280, 140))
+def test_deepeyes_zooms_into_the_first_picture_and_its_label_is_ignored():
+    known = pictures((640, 480), (280, 140))
     parsed = DEEPEYES.parse(
         "<think>There.</think> "
         + call_text(name="image_zoom_in_tool", bbox_2d=[320, 0, 640, 480], label="a sign"),
-        seen,
+        known,
     )
     call = ToolCall(name="zoom_in", arguments={"bbox_2d": [0.5, 0, 1, 1]})
     assert parsed == ParsedTurn(parts=(Thought(thought="There."), call))
     with pytest.raises(AssertionError, match="names no picture"):
-        DEEPEYES.write_call(ToolCall(name="zoom_in", arguments={"target_image": 2}), seen)
+        DEEPEYES.write_call(ToolCall(name="zoom_in", arguments={"target_image": 2}), known)
 
 
 @pytest.mark.parametrize("dialect", [QWEN3, DEEPEYES, MINI_O3], ids=lambda one: one.name)
-def test_a_call_that_is_only_thought_of_is_none(dialect):
+def test_a_call_in_a_thought_is_not_a_call(dialect):
     first = ToolCall(name="zoom_in", arguments={"bbox_2d": [0, 0, 0.5, 0.5]})
-    seen = pictures((640, 480))
-    call = dialect.write_call(first, seen)
-    parsed = dialect.parse(f"<think>{call}</think> " + dialect.answer_format.write("7"), seen)
+    known = pictures((640, 480))
+    call = dialect.write_call(first, known)
+    parsed = dialect.parse(f"<think>{call}</think> " + dialect.answer_format.write("7"), known)
     assert (parsed.answer, parsed.calls, parsed.parts[0]) == ("7", [], Thought(thought=call))
-    several = rejection(dialect.parse(f"<think>So.</think> {call} {call}", seen))
+    several = rejection(dialect.parse(f"<think>So.</think> {call} {call}", known))
     assert several.kind is CallErrorKind.SEVERAL_CALLS
 
 
@@ -507,7 +509,7 @@ def test_anything_between_the_tags_is_parsed_without_an_exception(dialect, text)
 
 
 @pytest.mark.parametrize(
-    ("name", "model_type", "spoken"),
+    ("name", "model_type", "dialect_name"),
     [
         ("Qwen/Qwen3-VL-8B-Instruct", "qwen3_vl", "qwen3_vl"),
         ("Qwen/Qwen3-VL-30B-A3B-Thinking", "qwen3_vl_moe", "qwen3_vl"),
@@ -528,17 +530,20 @@ def test_anything_between_the_tags_is_parsed_without_an_exception(dialect, text)
         ("gpt-9", "", "plain"),
     ],
 )
-def test_a_model_is_known_by_its_config_and_checkpoints_by_their_names(name, model_type, spoken):
-    assert detect_dialect(name, {"model_type": model_type} if model_type else None).name == spoken
+def test_a_dialect_is_detected_by_model_type_or_checkpoint_name(name, model_type, dialect_name):
+    assert (
+        detect_dialect(name, {"model_type": model_type} if model_type else None).name
+        == dialect_name
+    )
 
 
-def test_a_chat_template_that_speaks_a_dialect_tells_it():
+def test_a_dialect_is_detected_from_a_chat_template():
     config = {"model_type": "qwen2_5_vl"}
     assert detect_dialect("mine", config, "... <grounding> ...") is MINI_O3
     assert detect_dialect("ChenShawn/DeepEyes-7B", config, "... <grounding> ...") is DEEPEYES
 
 
-def test_two_dialects_that_fit_equally_well_are_named():
+def test_two_dialects_with_equal_confidence_are_named_in_the_error():
     with pytest.raises(UsageError, match="deepeyes and mini_o3 equally well") as error:
         detect_dialect("DeepEyes-Mini-o3-merged", {"model_type": "qwen2_5_vl"})
     assert error.value.fix == "name one: --dialect deepeyes, or in the folder's pixel_reasoner.json"
@@ -548,7 +553,7 @@ def test_two_dialects_that_fit_equally_well_are_named():
 
 
 def qwen3_vl_template() -> Callable[..., str]:
-    """Qwen3-VL's own chat template, as TRL carries it."""
+    """Chat template of Qwen3-VL, as shipped with TRL."""
     jinja2 = pytest.importorskip("jinja2")
     spec = importlib.util.find_spec("trl")
     if spec is None:
@@ -559,15 +564,15 @@ def qwen3_vl_template() -> Callable[..., str]:
     return environment.from_string(path.read_text(encoding="utf-8")).render
 
 
-def test_qwen3_vl_is_told_in_text_what_its_template_makes_of_tools():
+def test_the_tool_text_of_qwen3_vl_equals_the_output_of_its_template():
     render = qwen3_vl_template()
     question = Question(id="1", text="Which?", media=(MediaItem(kind="video", path="a.mp4"),))
     first, crop = pictures((640, 480), (320, 320))
     call = ToolCall(name="zoom_in", arguments={"bbox_2d": [0, 0, 0.5, 0.5], "target_image": 1})
-    said = QWEN3.write_turn("I look.", call, [first], about="the sign")
-    seen = Observation(text="", pictures=(crop,))
-    ours = QWEN3.messages(question, [first], [Turn(text=said, observations=(seen,))], str)
-    function = json.loads(said.partition("<tool_call>")[2].partition("</tool_call>")[0])
+    text = QWEN3.write_turn("I look.", call, [first], about="the sign")
+    observation = Observation(text="", pictures=(crop,))
+    ours = QWEN3.messages(question, [first], [Turn(text=text, observations=(observation,))], str)
+    function = json.loads(text.partition("<tool_call>")[2].partition("</tool_call>")[0])
     native = [
         ours[1],
         {"role": "assistant", "content": "I look.", "tool_calls": [{"function": function}]},
@@ -577,26 +582,26 @@ def test_qwen3_vl_is_told_in_text_what_its_template_makes_of_tools():
 
 
 def rendered(messages: list[dict], *, without: str = "", images: int = 9) -> str:
-    """A template that leaves out a role, or pictures behind the first ones."""
-    told = []
+    """Render messages like a template that omits a role, or pictures after the first `images`."""
+    rendered_parts = []
     for message in messages:
         for part in message["content"] if message["role"] != without else ():
             if part["type"] == "text":
-                told.append(part["text"])
+                rendered_parts.append(part["text"])
             elif images:
                 images -= 1
-                told.append("<image>")
-    return "\n".join(told)
+                rendered_parts.append("<image>")
+    return "\n".join(rendered_parts)
 
 
 @every
-def test_a_template_that_carries_everything_is_taken(dialect):
+def test_a_template_that_renders_all_roles_is_accepted(dialect):
     assert_template_supports(rendered, dialect, "a model")
 
 
 @every
 @pytest.mark.parametrize(
-    ("deaf", "why"),
+    ("omitted", "why"),
     [
         ({"without": "system"}, "leaves out the system message with the operations"),
         ({"without": "assistant"}, "leaves out assistant messages"),
@@ -604,12 +609,12 @@ def test_a_template_that_carries_everything_is_taken(dialect):
         ({"images": 0}, "leaves out pictures of the question"),
     ],
 )
-def test_a_template_that_ignores_what_operations_need_is_told(dialect, deaf, why):
+def test_a_template_that_omits_roles_or_pictures_is_an_error(dialect, omitted, why):
     with pytest.raises(ModelError, match=why):
-        assert_template_supports(lambda messages: rendered(messages, **deaf), dialect, "a model")
+        assert_template_supports(lambda messages: rendered(messages, **omitted), dialect, "a model")
 
 
-def test_what_a_template_raises_is_passed_on():
+def test_the_error_of_a_template_is_reported():
     def render(messages):
         raise ValueError("System role not supported")
 
@@ -617,7 +622,7 @@ def test_what_a_template_raises_is_passed_on():
         assert_template_supports(render, QWEN3, "a model")
 
 
-# --- all that ship, and the test for those to come ---
+# --- conformance of dialects ---
 
 
 @every
@@ -628,8 +633,8 @@ def test_every_dialect_is_valid(dialect):
 BROKEN = {
     "a name that is taken": ({"name": "qwen3_vl"}, "the name is taken"),
     "a name with a blank": ({"name": "my own"}, "is no name"),
-    "for nobody": ({"models": ""}, "`models` is empty"),
-    "a tool that nobody offers": (
+    "for no model": ({"models": ""}, "`models` is empty"),
+    "a tool without a definition": (
         {"system_with_operations": "Look.", "system_with_video": ""},
         "is not listed",
     ),
@@ -640,7 +645,7 @@ BROKEN = {
         {"answer_format": AnswerFormat(open="A: ", close="", find=boxed)},
         "is parsed as",
     ),
-    "no arguments to tell operations apart": (
+    "no arguments that distinguish operations": (
         {"syntax": MINI_O3.syntax, "argument_names": {}},
         "calls do not distinguish operations",
     ),
@@ -654,7 +659,7 @@ def test_a_broken_dialect_does_not_conform(change, why):
         assert_valid_dialect(dialect, boxes=10)
 
 
-def test_a_dialect_that_nobody_registered_conforms_too():
+def test_an_unregistered_dialect_conforms():
     mine = replace(
         QWEN3, name="mine", match=ModelMatch(), grid=PIXELS, suffix_with_operations="Look."
     )
@@ -662,10 +667,10 @@ def test_a_dialect_that_nobody_registered_conforms_too():
 
 
 @pytest.mark.slow
-def test_the_page_holds_the_table_of_all_dialects():
+def test_the_page_contains_the_table_of_all_dialects():
     page = (Path(__file__).parents[1] / "docs" / "dialects.md").read_text(encoding="utf-8")
-    told = "python -m pixel_reasoner.dialects.conformance docs/dialects.md writes it"
-    assert insert_table(page, boxes=2000) == page, told  # with 100,000 boxes it takes half a minute
+    fix = "python -m pixel_reasoner.dialects.conformance docs/dialects.md writes it"
+    assert insert_table(page, boxes=2000) == page, fix  # with 100,000 boxes it takes half a minute
 
 
 # --- answers ---
@@ -694,7 +699,7 @@ def test_the_last_balanced_box_is_the_answer(text, answer):
 
 
 @given(st.text("ab{}\\ ", max_size=20).filter(lambda text: boxed(rf"\boxed{{{text}}}") is not None))
-def test_an_answer_is_a_part_of_the_text(text):
+def test_an_answer_is_a_substring_of_the_text(text):
     assert boxed(rf"\boxed{{{text}}}") in text
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from doc_blocks import NOT_RUN, PAGES, TUTORIALS, Block, blocks, run_page
 
-pytestmark = pytest.mark.extras  # models run
+pytestmark = pytest.mark.extras  # runs models
 TOY = {
     "tuned-model.md": {
         '("train", 400, 0), ("test", 100, 1)': '("train", 4, 0), ("test", 2, 1)',
@@ -53,7 +53,7 @@ def folder(tmp_path, monkeypatch, run) -> Path:
 
 
 @pytest.mark.parametrize("page", WITH_PYTHON, ids=lambda page: page.name)
-def test_python_of_a_page_runs(page, folder, run):
+def test_python_blocks_of_a_page_run(page, folder, run):
     run_page(page, run)
 
 
@@ -68,7 +68,7 @@ def test_a_tutorial_runs_from_its_first_block_to_its_last(page, folder, run):
     run_page(page, run, TOY.get(page.name, {}))
 
 
-def test_toy_sizes_replace_text_that_is_there():
+def test_replacements_for_toy_sizes_match_existing_text():
     for page in TUTORIALS:
         text = page.read_text(encoding="utf-8")
         assert [size for size in TOY.get(page.name, {}) if size not in text] == []
@@ -97,7 +97,7 @@ def parse_lines(text: str) -> list[object]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def test_blocks_are_found_with_their_reasons(tmp_path):
+def test_blocks_are_found_with_the_reason_for_not_running(tmp_path):
     page = tmp_path / "page.md"
     page.write_text(
         "<!-- not run: a GPU -->\n```python\n1/0\n```\n\n```toml\n# a.toml\nx = 1\n```\n"

@@ -1,4 +1,4 @@
-"""The docs name what there is: commands, keys of a run, keys of a row, kinds of traces; links lead somewhere."""
+"""Docs are complete and correct: commands, keys of runs and rows, kinds of traces, links."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def text(*names: str) -> str:
 
 
 @pytest.mark.parametrize("command", [name for name, _ in all_commands()])
-def test_every_command_is_shown_somewhere(command):
-    shown = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
-    shown += text("Makefile", "runs/tiny.sh", "CHANGELOG.md")
-    assert re.search(rf"(pixel-reasoner|\$tool) {command}\b", shown)
+def test_every_command_is_documented(command):
+    documented = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+    documented += text("Makefile", "runs/tiny.sh", "CHANGELOG.md")
+    assert re.search(rf"(pixel-reasoner|\$tool) {command}\b", documented)
 
 
 def explained(page: str) -> set[str]:
-    """Names with an explanation of at least two words: in the next cell of a table, or in the comment of an example."""
+    """Return names with an explanation of at least two words, in the next table cell or in the comment of an example."""
     names: set[str] = set()
     for line in page.splitlines():
         cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip().strip("|"))]
@@ -52,7 +52,7 @@ def explained(page: str) -> set[str]:
     return names
 
 
-def test_a_key_in_backticks_is_no_explanation():
+def test_a_key_without_text_is_not_explained():
     assert (
         explained("Set `alpha`, see `beta`.\n| `alpha` | see above | 1 |\n| `beta` | - |") == set()
     )
@@ -77,7 +77,7 @@ def test_every_key_of_a_run_and_of_a_row_is_explained(page, names):
     assert [name for name in names if name not in explained(text(page))] == []
 
 
-def test_the_table_of_benchmarks_is_that_of_the_code():
+def test_the_table_of_benchmarks_equals_the_code():
     page = text("docs/evaluate.md")
     assert insert_table(page) == page, (
         "python -m pixel_reasoner.evals.benchmarks docs/evaluate.md writes it"
@@ -85,12 +85,12 @@ def test_the_table_of_benchmarks_is_that_of_the_code():
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_lead_to_files(page):
+def test_links_point_to_existing_files(page):
     for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), target
 
 
-def test_the_table_of_servers_is_that_of_the_code():
+def test_the_table_of_servers_equals_the_code():
     page = text("docs/models.md")
     for server, profile in PROFILES.items():
         marks = ["sent" if sent else "" for sent in (profile.seed, profile.logprobs)]
@@ -100,7 +100,7 @@ def test_the_table_of_servers_is_that_of_the_code():
 
 
 @pytest.mark.extras
-def test_reference_pages_are_those_of_the_code():
+def test_reference_pages_are_up_to_date():
     for name, page in runpy.run_path(str(ROOT / "docs" / "generate.py"))["PAGES"].items():
         assert text(f"docs/reference/{name}") == page(), "python docs/generate.py writes it"
 
@@ -109,10 +109,10 @@ def test_every_export_is_in_the_reference():
     stub = text("src/pixel_reasoner/__init__.pyi")
     exports = re.findall(r"(\w+) as \1", stub)
     pages = text("docs/reference/python.md", "docs/reference/formats.md")
-    shown = set(re.findall(r"^::: [\w.]+\.(\w+)$", pages, re.M))
+    documented = set(re.findall(r"^::: [\w.]+\.(\w+)$", pages, re.M))
     for members in re.findall(r"members: \[([^\]]+)\]", pages):
-        shown.update(members.split(", "))
-    assert [name for name in exports if name not in shown] == []
+        documented.update(members.split(", "))
+    assert [name for name in exports if name not in documented] == []
 
 
 def test_every_page_is_in_the_navigation_once():
@@ -131,7 +131,7 @@ IMPORT = re.compile(r"^from (pixel_reasoner[\w.]*) import ([\w, ]+)$", re.MULTIL
 
 @pytest.mark.extras
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
-def test_what_a_page_imports_exists(page):
+def test_imports_in_pages_exist(page):
     for module, names in IMPORT.findall(page.read_text(encoding="utf-8")):
         if module.endswith(("inspect_ai_tasks", "lmms_eval_model")):
             continue  # extras with an environment of their own
@@ -176,7 +176,7 @@ def test_every_command_line_is_accepted(where, arguments):
         ).read(path)
 
 
-def test_other_programs_get_what_is_there():
+def test_arguments_of_other_programs_exist():
     makefile, extras = text("Makefile"), tomllib.loads(text("pyproject.toml"))
     known = set(extras["project"]["optional-dependencies"])
     for where, words in COMMANDS:
@@ -189,7 +189,7 @@ def test_other_programs_get_what_is_there():
                 assert set(names.split(",")) <= known, (where, words)
 
 
-def test_nothing_installs_this_package_from_an_index_that_does_not_have_it():
+def test_no_command_installs_this_package_from_a_package_index():
     pages = "\n".join(page.read_text(encoding="utf-8") for page in [*PAGES, ROOT / "CHANGELOG.md"])
     assert not re.findall(r"pip install [^\n]*'?pixel-reasoner\[(?![^\n]*@ )", pages)
     assert "pixel-reasoner[" not in install_command("local")
@@ -210,7 +210,7 @@ PLANS = sorted(
 
 
 @pytest.mark.parametrize("arguments", PLANS, ids=" ".join)
-def test_every_documented_plan_fits(run, monkeypatch, arguments):
+def test_every_documented_plan_is_valid(run, monkeypatch, arguments):
     monkeypatch.chdir(ROOT)
     code, out, err = run(*arguments)
     assert code == 0, err

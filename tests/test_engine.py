@@ -1,4 +1,4 @@
-"""The engine against `generate` of transformers: the same tokens, each of them read once."""
+"""Engine compared with `generate` of transformers: equal tokens, and every token is prefilled once."""
 
 from __future__ import annotations
 
@@ -82,40 +82,40 @@ def other_family() -> torch.nn.Module:
     return Qwen2_5_VLForConditionalGeneration(config).eval()
 
 
-def greedy_with_logprobs(logits, rows):
+def greedy_with_logprobs(logits, sequences):
     ids = logits.argmax(dim=-1)
     return ids, torch.log_softmax(logits.float(), dim=-1).gather(1, ids[:, None])[:, 0]
 
 
 @contextmanager
-def tokens_read(model: LocalModel):
-    """How many tokens and how many pictures a model reads."""
-    read = {"tokens": 0, "pictures": 0}
+def count_prefill(model: LocalModel):
+    """Count the tokens and pictures of forward passes."""
+    num = {"tokens": 0, "pictures": 0}
 
     def language(module, args):
-        read["tokens"] += args[0].numel()
+        num["tokens"] += args[0].numel()
 
     def vision(module, args, inputs):
         grid = inputs.get("grid_thw", args[1] if len(args) > 1 else None)
-        read["pictures"] += len(grid)
+        num["pictures"] += len(grid)
 
     hooks = [
         model.model.model.language_model.embed_tokens.register_forward_pre_hook(language),
         model.model.model.visual.register_forward_pre_hook(vision, with_kwargs=True),
     ]
-    yield read
+    yield num
     for hook in hooks:
         hook.remove()
 
 
-def test_rollouts_are_those_of_reading_everything_again(model, questions):
-    """Whole conversations with looks: the turns, token for token, of `generate`, which starts anew each time."""
-    rules = RolloutConfig(sampling=SHORT)
+def test_rollouts_equal_those_of_a_full_prefill_in_every_turn(model, questions):
+    """Compare the tokens of whole conversations with `generate`, which prefills the whole prompt each time."""
+    config = RolloutConfig(sampling=SHORT)
     for question in questions[::3]:
-        trace = ask(question, model, rules)
-        again = Rollout(question, model, rules)
+        trace = ask(question, model, config)
+        again = Rollout(question, model, config)
         while again.stop is None:
-            (turn,) = generate_with_transformers(model, [again.messages()], rules.sampling)
+            (turn,) = generate_with_transformers(model, [again.messages()], config.sampling)
             again.take(turn, 0.0)
         assert [t.token_ids for t in trace.turns] == [t.token_ids for t in again.turns]
         for ours, theirs in zip(trace.turns, again.turns, strict=True):
@@ -125,78 +125,78 @@ def test_rollouts_are_those_of_reading_everything_again(model, questions):
             )
 
 
-def test_another_family_says_what_transformers_says(model, other_family, questions):
-    """Positions, masks and pictures of Qwen2.5-VL; turns that go on from earlier ones, in one batch of several lengths."""
+def test_another_family_generates_the_tokens_of_transformers(model, other_family, questions):
+    """Covers positions, masks and pictures of Qwen2.5-VL, and continued turns in one batch of different lengths."""
     assert is_supported(other_family)
     engine = engine_of(model, other_family)
-    told = prompts(model, questions[:4])
-    rows = sequences_of(told)
-    engine.run(rows)
-    extra = told[0][1][:1]  # a picture that comes back from an operation
+    inputs = prompts(model, questions[:4])
+    sequences = sequences_of(inputs)
+    engine.run(sequences)
+    extra = inputs[0][1][:1]  # a picture that an operation returns
     (picture,) = model.prompt_inputs([Rollout(questions[0], model, RolloutConfig()).messages()])[
         "image_grid_thw"
     ]
     placeholder = [3, *[5] * int(picture.prod() // 4), 4]
-    later = sequences_of([(r.ids + placeholder, r.images + extra) for r in rows])
+    later = sequences_of([(r.ids + placeholder, r.images + extra) for r in sequences])
     engine.run(later)
-    for row in (*rows, *later):
-        ids = torch.tensor(row.ids[: row.num_prompt_tokens])[None]
-        inputs = model.processor.image_processor(
-            images=[seen.image for seen in row.images], return_tensors="pt"
+    for sequence in (*sequences, *later):
+        ids = torch.tensor(sequence.ids[: sequence.num_prompt_tokens])[None]
+        pixels = model.processor.image_processor(
+            images=[one.image for one in sequence.images], return_tensors="pt"
         )
         out = other_family.generate(
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
             mm_token_type_ids=(ids == 5).int(),
-            **inputs,
+            **pixels,
             max_new_tokens=24,
             do_sample=False,
             eos_token_id=None,
         )
-        assert out[0, row.num_prompt_tokens :].tolist() == row.new_ids
+        assert out[0, sequence.num_prompt_tokens :].tolist() == sequence.new_ids
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_rows_say_the_same_whenever_they_join(model, questions, seed):
-    """Rows of several lengths join a batch in any order and at any time, and leave it early or late."""
+def test_generated_tokens_do_not_depend_on_when_a_sequence_joins(model, questions, seed):
+    """Sequences of different lengths join a batch in any order at any time, and some are released early."""
     rng = random.Random(seed)
     ends = model.end_tokens
-    told = prompts(model, questions)
-    alone = sequences_of(told, 40)
-    for row in alone:
-        engine_of(model, ends=ends).run([row])
-    engine, rows = engine_of(model, ends=ends), sequences_of(told, 40)
-    waiting = rng.sample(rows, len(rows))
+    inputs = prompts(model, questions)
+    alone = sequences_of(inputs, 40)
+    for sequence in alone:
+        engine_of(model, ends=ends).run([sequence])
+    engine, sequences = engine_of(model, ends=ends), sequences_of(inputs, 40)
+    waiting = rng.sample(sequences, len(sequences))
     while waiting or engine.has_unfinished:
         for _ in range(rng.choice((0, 0, 1, 3))):
             if waiting:
                 engine.add_request(waiting.pop())
         if engine.has_unfinished:
-            for row in engine.step():
+            for sequence in engine.step():
                 if rng.random() < 0.5:
-                    engine.release(row)
-    assert [row.new_ids for row in rows] == [row.new_ids for row in alone]
+                    engine.release(sequence)
+    assert [sequence.new_ids for sequence in sequences] == [sequence.new_ids for sequence in alone]
 
 
-def test_a_later_turn_reads_what_is_new_alone(model, questions):
-    rules = RolloutConfig(sampling=SHORT, limits=RolloutLimits(max_turns=4))
-    model = LocalModel("tiny")  # one that has read nothing
-    with tokens_read(model) as read:
-        trace = ask(next(one for one in questions if one.needs_look), model, rules)
+def test_a_later_turn_prefills_only_new_tokens(model, questions):
+    config = RolloutConfig(sampling=SHORT, limits=RolloutLimits(max_turns=4))
+    model = LocalModel("tiny")  # with an empty cache
+    with count_prefill(model) as num:
+        trace = ask(next(one for one in questions if one.needs_look), model, config)
     assert len(trace.turns) > 1
     last = trace.turns[-1]
-    # Everything once: what was said and shown, and what was written but for the very last token.
-    assert read["tokens"] == last.num_prompt_tokens + len(last.token_ids) - 1
-    assert read["pictures"] == len(trace.all_pictures)
+    # Each prompt token and each generated token once, except the last one.
+    assert num["tokens"] == last.num_prompt_tokens + len(last.token_ids) - 1
+    assert num["pictures"] == len(trace.all_pictures)
 
 
-def test_rows_that_begin_alike_are_read_once(model, questions):
-    told = prompts(model, questions[:2])
+def test_a_common_prefix_is_prefilled_once(model, questions):
+    inputs = prompts(model, questions[:2])
     engine = engine_of(model, ends=model.end_tokens)
-    with tokens_read(model) as read:
-        engine.run(sequences_of([told[0]] * 4 + [told[1]] * 4, most=1))
-    longest = max(len(ids) for ids, _ in told)
-    assert read == {"tokens": 2 * longest, "pictures": 2}
+    with count_prefill(model) as num:
+        engine.run(sequences_of([inputs[0]] * 4 + [inputs[1]] * 4, most=1))
+    longest = max(len(ids) for ids, _ in inputs)
+    assert num == {"tokens": 2 * longest, "pictures": 2}
 
 
 def about_one_picture(model, questions, count: int) -> list[tuple[list[int], tuple]]:
@@ -205,85 +205,90 @@ def about_one_picture(model, questions, count: int) -> list[tuple[list[int], tup
 
 
 @pytest.mark.parametrize("count", [2, 16])
-def test_a_picture_that_many_questions_are_about_is_read_once_if_that_saves_a_pass(
-    model, questions, count
-):
-    told = about_one_picture(model, questions, count)
-    lengths = [len(ids) for ids, _ in told]
-    behind = max(n for n, token in enumerate(told[0][0]) if token == 5) + 1
+def test_a_shared_picture_is_prefilled_once_if_that_saves_a_forward_pass(model, questions, count):
+    inputs = about_one_picture(model, questions, count)
+    lengths = [len(ids) for ids, _ in inputs]
+    num_shared = max(n for n, token in enumerate(inputs[0][0]) if token == 5) + 1
     engine = engine_of(model)
-    with tokens_read(model) as read:
-        engine.run(rows := sequences_of(told, most=1))
+    with count_prefill(model) as num:
+        engine.run(sequences := sequences_of(inputs, most=1))
     if count == 2:
-        assert read["tokens"] == 2 * max(lengths)
+        assert num["tokens"] == 2 * max(lengths)
     else:
-        new = max(lengths[1:]) - behind
-        assert read["tokens"] == lengths[0] + new * (count - 1)
-    assert read["pictures"] == 1
-    for row in rows:
+        new = max(lengths[1:]) - num_shared
+        assert num["tokens"] == lengths[0] + new * (count - 1)
+    assert num["pictures"] == 1
+    for sequence in sequences:
         engine_of(model).run(
-            [alone := Sequence(list(row.ids[: row.num_prompt_tokens]), row.images, 1)]
+            [
+                alone := Sequence(
+                    list(sequence.ids[: sequence.num_prompt_tokens]), sequence.images, 1
+                )
+            ]
         )
-        assert alone.new_ids == row.new_ids
+        assert alone.new_ids == sequence.new_ids
 
 
-def test_the_next_question_about_a_picture_reads_what_is_new_alone(model, questions):
+def test_the_next_question_about_a_picture_prefills_only_new_tokens(model, questions):
     first, second = about_one_picture(model, questions, 2)
-    behind = max(n for n, token in enumerate(first[0]) if token == 5) + 1
+    num_shared = max(n for n, token in enumerate(first[0]) if token == 5) + 1
     engine = engine_of(model)
     engine.run(sequences_of([first]))
-    with tokens_read(model) as read:
-        engine.run(rows := sequences_of([second]))
-    assert read == {"tokens": len(second[0]) - behind + len(rows[0].new_ids) - 1, "pictures": 0}
+    with count_prefill(model) as num:
+        engine.run(sequences := sequences_of([second]))
+    assert num == {
+        "tokens": len(second[0]) - num_shared + len(sequences[0].new_ids) - 1,
+        "pictures": 0,
+    }
     engine_of(model).run(alone := sequences_of([second]))
-    assert rows[0].new_ids == alone[0].new_ids
+    assert sequences[0].new_ids == alone[0].new_ids
 
 
-def test_of_another_picture_only_the_words_before_it_are_shared(model, questions):
+def test_only_the_text_before_a_different_picture_is_shared(model, questions):
     first, other = prompts(model, questions[:2])
     engine = engine_of(model)
     engine.run(sequences_of([first]))
-    with tokens_read(model) as read:
+    with count_prefill(model) as num:
         engine.run(sequences_of([other], most=1))
-    assert read == {"tokens": len(other[0]) - other[0].index(5), "pictures": 1}
+    assert num == {"tokens": len(other[0]) - other[0].index(5), "pictures": 1}
 
 
-def test_the_same_words_about_other_pixels_are_read(model, questions):
+def test_equal_token_ids_with_other_pixels_are_not_shared(model, questions):
     (one, pictures), (_, others) = prompts(model, questions[:2])
     engine = engine_of(model)
     first, again, other = sequences_of([(one, pictures), (one, pictures), (one, others)])
     engine.run([first])
     continued = Sequence([*first.ids, 7], first.images, 8)
-    elsewhere = Sequence([*first.ids, 7], others, 8)
-    with tokens_read(model) as read:
-        engine.run([continued, elsewhere])
-    assert read["pictures"] == 1
+    different = Sequence([*first.ids, 7], others, 8)
+    with count_prefill(model) as num:
+        engine.run([continued, different])
+    assert num["pictures"] == 1
     after = Sequence([*continued.ids, 7], pictures, 1)
     assert engine.num_reusable_tokens(after) == len(continued.ids) - 1
     engine.clear()
     engine.run([again, other])
     fresh = engine_of(model)
-    fresh.run([anew := Sequence(list(elsewhere.ids[:-8]), others, 8)])
-    assert anew.new_ids == elsewhere.new_ids
+    fresh.run([recomputed := Sequence(list(different.ids[:-8]), others, 8)])
+    assert recomputed.new_ids == different.new_ids
 
 
-def test_weights_that_changed_are_not_answered_from_what_was_read(model, questions):
+def test_clear_removes_the_cache_of_earlier_weights(model, questions):
     engine = engine_of(model)
-    (row,) = sequences_of(prompts(model, questions[:1]))
-    engine.run([row])
-    later = Sequence([*row.ids, 7], row.images, 1)
-    assert engine.num_reusable_tokens(later) == len(row.ids) - 1
+    (sequence,) = sequences_of(prompts(model, questions[:1]))
+    engine.run([sequence])
+    later = Sequence([*sequence.ids, 7], sequence.images, 1)
+    assert engine.num_reusable_tokens(later) == len(sequence.ids) - 1
     assert engine.num_cache_bytes > 0
     engine.clear()
     assert engine.num_reusable_tokens(later) == 0
     assert engine.num_cache_bytes == 0
 
 
-def test_a_conversation_that_is_over_leaves_nothing_behind(model, questions):
-    watched = LocalModel.of(model.model, model.processor, model_settings(model))
-    traces = list(ask_many(questions, watched, RolloutConfig(sampling=SHORT), batch_size=3))
+def test_a_finished_conversation_leaves_no_state(model, questions):
+    fresh = LocalModel.of(model.model, model.processor, model_settings(model))
+    traces = list(ask_many(questions, fresh, RolloutConfig(sampling=SHORT), batch_size=3))
     assert len(traces) == len(questions)
-    backend = watched.open_backend()
+    backend = fresh.open_backend()
     engine = backend.engine
     assert engine.running == engine.waiting == engine.retained == ()
     assert backend.sessions == ()
@@ -293,15 +298,15 @@ def model_settings(model: LocalModel):
     return FolderSettings(dialect=model.dialect, budgets=model.budgets)
 
 
-def test_a_model_that_would_write_placeholders_of_pictures_does_not(model, questions):
-    """The next turn would miss the pixels behind them."""
+def test_placeholders_of_pictures_are_never_generated(model, questions):
+    """The next turn would have no pixels for them."""
     config = model.model.config
     placeholders = [config.image_token_id, config.video_token_id]
 
-    def push(module, inputs, logits):
+    def favor_placeholders(module, inputs, logits):
         logits[..., placeholders] += 1000.0
 
-    hook = model.model.lm_head.register_forward_hook(push)
+    hook = model.model.lm_head.register_forward_hook(favor_placeholders)
     try:
         traces = list(ask_many(questions, model, RolloutConfig(sampling=SHORT), batch_size=8))
     finally:
@@ -310,39 +315,41 @@ def test_a_model_that_would_write_placeholders_of_pictures_does_not(model, quest
         assert not any(set(placeholders) & set(turn.token_ids) for turn in trace.turns)
 
 
-def test_mixed_precision_says_what_a_whole_pass_says_in_it(model, other_family, questions):
-    """Training on a GPU draws its turns under autocast: 32-bit weights, 16-bit products."""
-    rows = sequences_of(prompts(model, questions[:2]))
+def test_logprobs_under_autocast_equal_those_of_a_full_forward_pass(model, other_family, questions):
+    """Training on a GPU generates under autocast: 32-bit weights, 16-bit products."""
+    sequences = sequences_of(prompts(model, questions[:2]))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         engine = engine_of(model, other_family, sampler=greedy_with_logprobs)
-        engine.run(rows)
+        engine.run(sequences)
         with torch.inference_mode():
-            for row in rows:
+            for sequence in sequences:
                 pixels = model.processor.image_processor(
-                    images=[seen.image for seen in row.images], return_tensors="pt"
+                    images=[one.image for one in sequence.images], return_tensors="pt"
                 )
-                ids = torch.tensor([row.ids])
+                ids = torch.tensor([sequence.ids])
                 kinds = (ids == other_family.config.image_token_id).int()
                 logits = other_family(input_ids=ids, mm_token_type_ids=kinds, **pixels).logits[0]
-                told = torch.log_softmax(logits[row.num_prompt_tokens - 1 : -1].float(), dim=-1)
-                expected = told.gather(1, torch.tensor(row.new_ids)[:, None])[:, 0]
-                assert torch.allclose(torch.tensor(row.logprobs), expected, atol=0.05)
+                logprobs = torch.log_softmax(
+                    logits[sequence.num_prompt_tokens - 1 : -1].float(), dim=-1
+                )
+                expected = logprobs.gather(1, torch.tensor(sequence.new_ids)[:, None])[:, 0]
+                assert torch.allclose(torch.tensor(sequence.logprobs), expected, atol=0.05)
 
 
-def test_a_low_rank_update_in_training_is_asked_like_any_model(model, questions):
+def test_a_model_with_lora_generates_like_any_model(model, questions):
     from peft import LoraConfig, get_peft_model
 
     weights = LocalModel("tiny").model
     wrapped = get_peft_model(weights, LoraConfig(target_modules=r".*language_model.*q_proj"))
     tuned = LocalModel.of(wrapped, model.processor, model_settings(model))
-    rules = RolloutConfig(sampling=SHORT)
+    config = RolloutConfig(sampling=SHORT)
     assert (
-        ask(questions[0], tuned, rules).turns[0].text
-        == ask(questions[0], model, rules).turns[0].text
+        ask(questions[0], tuned, config).turns[0].text
+        == ask(questions[0], model, config).turns[0].text
     )
 
 
-def test_a_picture_that_opens_slowly_holds_up_its_own_question_alone(model, questions, monkeypatch):
+def test_a_picture_that_opens_slowly_delays_only_its_own_question(model, questions, monkeypatch):
     answered, slow = Event(), questions[1].media[0].path
 
     def opened(path, limits, page=None):
@@ -376,16 +383,16 @@ def test_seconds_of_turns_add_up_to_the_time_of_the_steps(model, questions):
     assert 0.8 * spent < total <= spent
 
 
-def test_a_model_of_an_unknown_family_is_read_again_each_turn(model):
-    class Strange:
+def test_the_engine_does_not_support_an_unknown_family(model):
+    class UnknownFamily:
         config = model.model.config.__class__(**model.model.config.to_dict())
 
-    Strange.config.model_type = "some_other_vl"
+    UnknownFamily.config.model_type = "some_other_vl"
     assert is_supported(model.model)
-    assert not is_supported(Strange)
+    assert not is_supported(UnknownFamily)
 
 
-def test_a_patch_is_embedded_as_by_the_convolution(other_family):
+def test_patch_embedding_by_matmul_equals_the_convolution(other_family):
     visual = other_family.model.visual
     patches = torch.randn(8, visual.patch_embed.proj.weight[0].numel())
     before = visual.patch_embed(patches)
@@ -394,7 +401,7 @@ def test_a_patch_is_embedded_as_by_the_convolution(other_family):
 
 
 @pytest.mark.parametrize("sides", [[(8, 8)] * 3, [(8, 8), (12, 8), (8, 8), (6, 10)]], ids=str)
-def test_pictures_and_windows_of_one_size_attend_in_one_call(other_family, monkeypatch, sides):
+def test_attention_segments_of_equal_size_are_batched(other_family, monkeypatch, sides):
     visual, calls = copy.deepcopy(other_family.model.visual), []
     attention = F.scaled_dot_product_attention
     counted = lambda *given, **more: calls.append(1) or attention(*given, **more)  # noqa: E731
@@ -402,21 +409,21 @@ def test_pictures_and_windows_of_one_size_attend_in_one_call(other_family, monke
     grid = torch.tensor([(1, *side) for side in sides])
     patches = torch.randn(int(grid.prod(1).sum()), visual.patch_embed.proj.weight[0].numel())
     patches.requires_grad_()
-    told = []
+    results = []
     for _ in range(2):
         calls.clear()
         out = visual(patches, grid_thw=grid).pooler_output
         (grad,) = torch.autograd.grad(out.square().sum(), patches)
-        told.append((out, grad, len(calls)))
+        results.append((out, grad, len(calls)))
         batch_attention_segments(visual)
-    (out, grad, num_calls), (out_together, grad_together, num_together) = told
+    (out, grad, num_calls), (out_together, grad_together, num_together) = results
     assert torch.allclose(out_together, out, atol=1e-5)
     assert torch.allclose(grad_together, grad, atol=1e-4)
     assert num_together < num_calls
     assert "flash" not in str(visual.config.to_dict()), "a saved model does not name it"
 
 
-def test_a_chosen_attention_is_kept(other_family):
+def test_an_explicit_attention_implementation_is_kept(other_family):
     visual = copy.deepcopy(other_family.model.visual)
     visual.config._attn_implementation = "eager"
     batch_attention_segments(visual)
@@ -424,7 +431,7 @@ def test_a_chosen_attention_is_kept(other_family):
 
 
 @pytest.mark.parametrize("family", ["qwen3_vl", "qwen2_5_vl"])
-def test_a_decode_step_on_a_cpu_is_that_of_transformers_bit_for_bit(
+def test_a_decode_step_on_cpu_equals_transformers_bit_for_bit(
     model, other_family, questions, monkeypatch, family
 ):
     weights = model.model if family == "qwen3_vl" else other_family
@@ -440,10 +447,10 @@ def test_a_decode_step_on_a_cpu_is_that_of_transformers_bit_for_bit(
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
-def test_compiled_norms_and_mlps_say_the_same(model, other_family, questions):
+def test_compiled_norms_and_mlps_generate_the_same_tokens(model, other_family, questions):
     plain, compiled = (sequences_of(prompts(model, questions[:2])) for _ in range(2))
     engine_of(model, other_family).run(plain)
     weights = copy.deepcopy(other_family)
     compile_layers(weights.model.language_model)
     engine_of(model, weights).run(compiled)
-    assert [row.new_ids for row in compiled] == [row.new_ids for row in plain]
+    assert [sequence.new_ids for sequence in compiled] == [sequence.new_ids for sequence in plain]

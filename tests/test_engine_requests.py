@@ -41,11 +41,11 @@ def finish(engine) -> None:
 # --- cancellation ---
 
 
-def test_sequences_cancelled_at_random_moments_leave_the_others_as_they_are(model, questions):
-    """The slot is free at once, and the ids of the others are those of a run without cancellations."""
+def test_sequences_cancelled_at_random_steps_do_not_change_the_others(model, questions):
+    """The slot is free at once, and the ids of the others equal those of a run without cancellations."""
     mixed = [*prompts(model, questions), *text_prompts(60)]
-    undisturbed = sequences_of(mixed, 16)
-    engine_of(model).run(undisturbed)
+    expected = sequences_of(mixed, 16)
+    engine_of(model).run(expected)
     rng = random.Random(0)
     engine, states = engine_of(model), set()
     for _ in range(12):
@@ -69,18 +69,18 @@ def test_sequences_cancelled_at_random_moments_leave_the_others_as_they_are(mode
                 engine.step()
         for one in chosen:
             if one.state is SequenceState.FINISHED:
-                assert one.new_ids == undisturbed[one.id].new_ids
+                assert one.new_ids == expected[one.id].new_ids
             else:
                 assert one in cancelled
         engine.clear()
     assert states >= {SequenceState.WAITING, SequenceState.RUNNING}
 
 
-def test_a_cancelled_sequence_that_the_engine_does_not_know_is_reported(model):
+def test_cancelling_an_unknown_sequence_is_reported(model):
     assert not engine_of(model).cancel("no such id")
 
 
-def test_a_prefill_that_fails_cancels_its_own_sequences_alone(model, monkeypatch):
+def test_a_failed_prefill_cancels_only_its_own_sequences(model, monkeypatch):
     first, second = sequences_of(text_prompts(2))
     expected = sequences_of(text_prompts(2))[0]
     engine_of(model).run([expected])
@@ -123,15 +123,13 @@ PARAMS = [
 ]
 
 
-def test_clients_with_different_parameters_in_one_batch_get_the_ids_that_they_get_alone(
-    model, questions
-):
-    told = [*prompts(model, questions[:2]), *text_prompts(3)]
+def test_different_sampling_parameters_in_one_batch_do_not_change_ids(model, questions):
+    inputs = [*prompts(model, questions[:2]), *text_prompts(3)]
 
     def requests() -> list[Sequence]:
         return [
             Sequence(list(ids), images, 20, sampling=params)
-            for ids, images in told
+            for ids, images in inputs
             for params in PARAMS
         ]
 
@@ -145,7 +143,7 @@ def test_clients_with_different_parameters_in_one_batch_get_the_ids_that_they_ge
     assert len({tuple(one.new_ids) for one in together[-5:]}) == 5, "each has its own parameters"
 
 
-def test_logprobs_are_of_the_tempered_distribution_before_the_cut(model):
+def test_logprobs_are_computed_after_temperature_and_before_top_k_and_top_p(model):
     logits = torch.tensor([[0.0, 3.0, 1.0], [0.0, 3.0, 1.0]])
     sequences = [
         Sequence([1], (), 1, sampling=SamplingParams()),
@@ -167,10 +165,10 @@ def bytes_of(model, num_tokens: int) -> int:
 
 
 def test_the_least_recently_used_sequence_is_evicted_above_the_limit(model):
-    told = [(list(range(20 + 100 * n, 60 + 100 * n)), ()) for n in range(4)]
+    inputs = [(list(range(20 + 100 * n, 60 + 100 * n)), ()) for n in range(4)]
     size = bytes_of(model, 40 + 7)  # the last generated id is not in the cache
     engine = engine_of(model, max_cache_bytes=2 * size)
-    first, second, third, fourth = sequences_of(told, 8)
+    first, second, third, fourth = sequences_of(inputs, 8)
     for one in (first, second):
         engine.add_request(one)
         finish(engine)
@@ -188,8 +186,8 @@ def test_the_least_recently_used_sequence_is_evicted_above_the_limit(model):
 
 
 def test_running_sequences_are_never_evicted_and_nothing_is_retained_without_room(model, questions):
-    told = [*prompts(model, questions), *text_prompts(6)]
-    expected, sequences = sequences_of(told), sequences_of(told)
+    inputs = [*prompts(model, questions), *text_prompts(6)]
+    expected, sequences = sequences_of(inputs), sequences_of(inputs)
     engine_of(model).run(expected)
     engine = engine_of(model, max_cache_bytes=0)
     for n, one in enumerate(sequences):
@@ -203,9 +201,9 @@ def test_running_sequences_are_never_evicted_and_nothing_is_retained_without_roo
 
 
 def test_a_shared_prefix_of_an_evicted_sequence_is_prefilled_again(model, questions):
-    (told,) = prompts(model, questions[:1])
+    (inputs,) = prompts(model, questions[:1])
     engine = engine_of(model, max_cache_bytes=0)
-    (first,), (second,) = sequences_of([told]), sequences_of([told])
+    (first,), (second,) = sequences_of([inputs]), sequences_of([inputs])
     engine.run([first])
     assert engine.num_reusable_tokens(second) == 0
     engine.run([second])
@@ -216,7 +214,7 @@ def test_a_shared_prefix_of_an_evicted_sequence_is_prefilled_again(model, questi
 
 
 def test_prefixes_with_the_same_digest_and_other_ids_are_not_shared(model, questions, monkeypatch):
-    """The ids themselves are compared: here all prefixes have one digest."""
+    """The engine compares the ids themselves. Here all prefixes have one digest."""
     same = SimpleNamespace(update=lambda _: None, digest=bytes)
     monkeypatch.setattr(prefix_cache, "hashlib", SimpleNamespace(blake2b=lambda *_, **__: same))
     (ids, images), (_, others) = prompts(model, questions[:2])
@@ -230,7 +228,7 @@ def test_prefixes_with_the_same_digest_and_other_ids_are_not_shared(model, quest
         assert other.new_ids == alone.new_ids
 
 
-def test_a_digest_is_of_the_content_and_computed_once_for_an_image(monkeypatch):
+def test_the_digest_of_an_image_depends_on_its_content_and_is_computed_once(monkeypatch):
     from PIL import Image
 
     image = Image.new("RGB", (8, 8), "red")
@@ -246,7 +244,7 @@ def test_a_digest_is_of_the_content_and_computed_once_for_an_image(monkeypatch):
 
 
 @pytest.mark.parametrize("text_first", [False, True])
-def test_positions_are_those_of_transformers(model, text_first):
+def test_positions_equal_those_of_transformers(model, text_first):
     grids = [torch.tensor(grid) for grid in ((1, 4, 8), (1, 6, 2), (1, 10, 10))]
     ids = [7, 8, 9] if text_first else []
     for grid in grids:

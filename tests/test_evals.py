@@ -1,4 +1,4 @@
-"""Figures by hand, and runs that survive kills, full disks and being moved."""
+"""Metrics computed by hand, and runs that survive kills, full disks and a move of their folder."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ RED = r"\boxed{red}"
 TASK = {"name": "by hand", "seeds": (1, 2)}
 
 
-# --- figures ---
+# --- metrics ---
 
 REFUSED = Observation(text="box is inverted", error=CallErrorKind.BAD_BOX)
 
@@ -62,7 +62,7 @@ def overviews(kind: str, count: int) -> tuple[Picture, ...]:
 
 def trace(
     answer: str | None,
-    *seen: Observation,
+    *observations: Observation,
     name: str = "1",
     needs_look: bool | None = None,
     evidence: Evidence | None = None,
@@ -75,7 +75,7 @@ def trace(
             id=name, text="?", media=(), answer=("red",), needs_look=needs_look, evidence=evidence
         ),
         pictures=overviews(kind, 4),
-        turns=tuple(Turn(text="", observations=(observation,)) for observation in seen),
+        turns=tuple(Turn(text="", observations=(observation,)) for observation in observations),
         stop=StopReason.NO_ANSWER if answer is None else StopReason.ANSWERED,
         answer=answer,
         seconds=seconds,
@@ -88,25 +88,25 @@ def failed(name: str) -> Trace:
     )
 
 
-def test_the_figures_are_those_counted_by_hand():
+def test_metrics_equal_values_computed_by_hand():
     here = Evidence(boxes=(Box(0.25, 0.25, 0.5, 0.5),))
     hit, missed = crop(0.25, 0.25, 0.5, 0.5), crop(0.5, 0.5, 1, 1)
-    look, overview = {"needs_look": True, "evidence": here}, {"needs_look": False}
+    needs_operation, overview = {"needs_look": True, "evidence": here}, {"needs_look": False}
     traces = [
-        trace("red", hit, **look, seconds=1),
-        trace("red", REFUSED, hit, **look, seconds=2),
-        trace("blue", missed, missed, **look, seconds=3),
-        trace(None, REFUSED, REFUSED, **look, seconds=4),
+        trace("red", hit, **needs_operation, seconds=1),
+        trace("red", REFUSED, hit, **needs_operation, seconds=2),
+        trace("blue", missed, missed, **needs_operation, seconds=3),
+        trace(None, REFUSED, REFUSED, **needs_operation, seconds=4),
         trace("Red.", **overview, seconds=5),
         trace("blue", missed, **overview, seconds=9),
         failed("lost"),
     ]
-    told = summarize(traces)
-    # One picture, so one cluster: nothing is sure.
-    assert told.pop("accuracy_interval") == told.pop("score_interval") == [0.0, 1.0]
-    assert (told.pop("score"), told.pop("mean_iou")) == (told["accuracy"], 0.5)
-    assert told.pop("new_tokens_per_question") is None  # scripted turns have no tokens
-    for group in told["by_category"].values():
+    metrics = summarize(traces)
+    # One picture, so one cluster: the widest interval.
+    assert metrics.pop("accuracy_interval") == metrics.pop("score_interval") == [0.0, 1.0]
+    assert (metrics.pop("score"), metrics.pop("mean_iou")) == (metrics["accuracy"], 0.5)
+    assert metrics.pop("new_tokens_per_question") is None  # scripted turns have no tokens
+    for group in metrics["by_category"].values():
         more = (
             "accuracy_interval",
             "score",
@@ -115,7 +115,7 @@ def test_the_figures_are_those_counted_by_hand():
             "new_tokens_per_question",
         )
         assert all(group.pop(name, "missing") != "missing" for name in more)
-    assert told == {
+    assert metrics == {
         "count": 6,
         "accuracy": 0.5,
         "rapr": 0.6667,
@@ -151,7 +151,7 @@ def test_the_figures_are_those_counted_by_hand():
     }
 
 
-def test_a_run_in_which_all_failed_has_no_figures_but_names_all():
+def test_a_run_with_only_failures_has_no_metrics_and_names_all_failures():
     summary = summarize([failed("a"), failed("b")])
     assert summary["count"] == 0
     assert summary["accuracy"] is summary["rapr"] is summary["mean_operations"] is None
@@ -159,7 +159,7 @@ def test_a_run_in_which_all_failed_has_no_figures_but_names_all():
     assert summary["by_category"] == {}
 
 
-def test_questions_of_an_unknown_answer_or_kind_count_as_asked():
+def test_questions_with_unknown_answer_or_kind_are_counted():
     unknown = Trace(
         question=Question(id="1", text="?", media=()), stop=StopReason.ANSWERED, answer="a cat"
     )
@@ -168,11 +168,11 @@ def test_questions_of_an_unknown_answer_or_kind_count_as_asked():
 
 
 BOX = Box(0.25, 0.25, 0.5, 0.5)
-FAR = Box(0.75, 0.75, 1, 1)
+OTHER_BOX = Box(0.75, 0.75, 1, 1)
 
 
 @pytest.mark.parametrize(
-    ("boxes", "seen", "hit"),
+    ("boxes", "observations", "hit"),
     [
         ((BOX,), [crop(*BOX)], True),
         ((BOX,), [crop(*WHOLE)], True),
@@ -182,13 +182,13 @@ FAR = Box(0.75, 0.75, 1, 1)
         ((BOX,), [], False),
         ((BOX,), [REFUSED], False),
         ((BOX,), [crop(0.25, 0.25, 0.35, 0.5), crop(0.35, 0.25, 0.45, 0.5)], False),  # not one crop
-        ((BOX, FAR), [crop(*BOX)], False),
-        ((BOX, FAR), [crop(*BOX), crop(*FAR)], True),
+        ((BOX, OTHER_BOX), [crop(*BOX)], False),
+        ((BOX, OTHER_BOX), [crop(*BOX), crop(*OTHER_BOX)], True),
         ((BOX,), [crop(*BOX, medium=1)], False),  # of another picture
     ],
 )
-def test_evidence_is_hit_when_half_of_each_box_lies_in_one_crop(boxes, seen, hit):
-    assert evidence_hit(trace("red", *seen, evidence=Evidence(boxes=boxes))) is hit
+def test_evidence_is_hit_when_half_of_each_box_is_inside_one_crop(boxes, observations, hit):
+    assert evidence_hit(trace("red", *observations, evidence=Evidence(boxes=boxes))) is hit
 
 
 def test_boxes_on_the_second_picture_are_hit_there():
@@ -199,7 +199,7 @@ def test_boxes_on_the_second_picture_are_hit_there():
 
 
 @pytest.mark.parametrize(
-    ("seen", "hit"),
+    ("observations", "hit"),
     [
         ([frames(2, 3)], True),
         ([frames(1, 2, 3, 4)], True),
@@ -210,8 +210,8 @@ def test_boxes_on_the_second_picture_are_hit_there():
         ([REFUSED], False),
     ],
 )
-def test_evidence_frames_are_hit_when_each_was_looked_at(seen, hit):
-    asked = trace("red", *seen, evidence=Evidence(frames=(2, 3)), kind="video")
+def test_evidence_frames_are_hit_when_each_was_selected(observations, hit):
+    asked = trace("red", *observations, evidence=Evidence(frames=(2, 3)), kind="video")
     assert evidence_hit(asked) is hit
 
 
@@ -225,7 +225,7 @@ def test_a_question_without_evidence_is_neither_hit_nor_missed():
 
 @pytest.fixture
 def out(tmp_path):
-    """A run's folder with one picture in it."""
+    """Folder of a run with one picture."""
     (tmp_path / "run").mkdir()
     draw_photo(tmp_path / "run" / "photo.png")
     return tmp_path / "run"
@@ -253,7 +253,7 @@ def ids(out) -> list[str]:
 
 
 class Killed(ScriptedModel):
-    """Somebody presses Ctrl-C in the given round."""
+    """Model that raises KeyboardInterrupt in the given round."""
 
     def __init__(self, last_round: int) -> None:
         super().__init__([RED])
@@ -266,11 +266,11 @@ class Killed(ScriptedModel):
         return super().generate(conversations, decoding, on_text)
 
 
-def test_a_run_leaves_traces_settings_and_a_summary(out, scripted):
-    heard = []
-    summary = run(questions(3), scripted(RED), out, on_trace=heard.append)
+def test_a_run_writes_traces_settings_and_a_summary(out, scripted):
+    reported = []
+    summary = run(questions(3), scripted(RED), out, on_trace=reported.append)
     assert ids(out) == ["0", "1", "2"]
-    assert [one.question.id for one in heard] == ["0", "1", "2"]
+    assert [one.question.id for one in reported] == ["0", "1", "2"]
     assert json.loads((out / "summary.json").read_text()) == json.loads(json.dumps(summary))
     settings = json.loads((out / "settings.json").read_text())
     assert settings["model"] == {"name": "scripted"}
@@ -284,29 +284,29 @@ def test_a_killed_run_resumes_without_loss_and_without_duplicates(out, scripted)
     assert ids(out) == ["0", "1", "2", "3"]
     cut = (out / "traces.jsonl").read_bytes()
     (out / "traces.jsonl").write_bytes(cut[: -len(lines(out)[-1]) // 2])
-    model, heard = scripted(RED), []
-    summary = run(questions(7), model, out, batch_size=2, on_trace=heard.append)
+    model, reported = scripted(RED), []
+    summary = run(questions(7), model, out, batch_size=2, on_trace=reported.append)
     assert len(model.conversations) == 4
     assert ids(out) == [str(index) for index in range(7)]
-    assert [one.question.id for one in heard][:3] == ["0", "1", "2"]
-    assert (summary["count"], len(heard)) == (7, 7)
+    assert [one.question.id for one in reported][:3] == ["0", "1", "2"]
+    assert (summary["count"], len(reported)) == (7, 7)
 
 
-def test_a_finished_run_asks_nothing_again(out, scripted):
+def test_a_finished_run_generates_nothing_again(out, scripted):
     first = run(questions(3), scripted(RED), out)
     model = scripted(RED)
     assert run(questions(3), model, out) == first
     assert model.conversations == []
 
 
-def test_two_questions_with_one_id_are_refused_before_anything_is_asked(out, scripted):
+def test_duplicate_ids_are_an_error_before_generation(out, scripted):
     model = scripted(RED)
     with pytest.raises(InputError, match="2 questions with id '0'"):
         run([*questions(2), *questions(1)], model, out)
     assert model.conversations == []
 
 
-def test_failed_questions_are_tried_again(out, scripted):
+def test_failed_questions_are_retried(out, scripted):
     asked = [
         *questions(2),
         *[q.model_copy(update={"id": "late"}) for q in questions(1, "late.png")],
@@ -329,7 +329,7 @@ def test_failed_questions_are_tried_again(out, scripted):
         (RolloutConfig(), {**TASK, "name": "another"}, 'task = .*"name": "by hand"'),
     ],
 )
-def test_a_run_with_other_settings_is_refused_by_name(out, scripted, rules, task, named):
+def test_the_error_of_a_run_with_other_settings_names_them(out, scripted, rules, task, named):
     run(questions(1), scripted(RED), out)
     before = lines(out)
     with pytest.raises(UsageError, match=named):
@@ -357,7 +357,7 @@ def test_a_folder_in_place_of_the_log_is_an_output_error(out, scripted):
         run(questions(1), scripted(RED), out)
 
 
-def test_a_full_disk_is_an_output_error_and_the_run_can_go_on(out, scripted):
+def test_a_full_disk_is_an_output_error_and_the_run_can_continue(out, scripted):
     with full_disk(5000), pytest.raises(OutputError, match=r"traces\.jsonl"):
         run(questions(9), scripted(RED), out)
     kept = ids(out)
@@ -368,7 +368,7 @@ def test_a_full_disk_is_an_output_error_and_the_run_can_go_on(out, scripted):
     assert len(model.conversations) == 9 - len(kept)
 
 
-def test_a_log_on_a_full_disk_keeps_whole_lines_alone(tmp_path):
+def test_a_log_on_a_full_disk_contains_only_complete_lines(tmp_path):
     path = tmp_path / "traces.jsonl"
     line = trace("red").to_line() + "\n"
     with Segment(path) as log:
@@ -382,7 +382,7 @@ def test_a_log_on_a_full_disk_keeps_whole_lines_alone(tmp_path):
     assert path.read_text() == line * 2
 
 
-def test_forgetting_what_failed_on_a_full_disk_is_an_output_error_that_keeps_the_log(out, scripted):
+def test_removing_failures_on_a_full_disk_is_an_output_error_that_keeps_the_log(out, scripted):
     run(
         [*questions(3), *[q.model_copy(update={"id": "late"}) for q in questions(1, "late.png")]],
         scripted(RED),
@@ -395,7 +395,7 @@ def test_forgetting_what_failed_on_a_full_disk_is_an_output_error_that_keeps_the
     assert not list(out.glob("*.part"))
 
 
-def test_a_line_that_is_no_trace_is_named_by_its_number(out, scripted):
+def test_the_error_of_an_invalid_line_has_its_number(out, scripted):
     run(questions(2), scripted(RED), out)
     (out / "traces.jsonl").write_text("\n".join([lines(out)[0], "{}", ""]))
     with pytest.raises(InputError, match="line 2"):
@@ -414,12 +414,12 @@ def test_a_folder_can_be_moved_with_its_media(out, tmp_path, scripted):
     assert len(model.conversations) == 1
 
 
-def test_every_trace_that_is_heard_of_finds_its_media(out, scripted):
+def test_media_of_every_reported_trace_can_be_opened(out, scripted):
     run(questions(2), scripted(RED), out)
-    heard = []
-    run(questions(3), scripted(RED), out, on_trace=heard.append)
-    assert [MediaContext.of_trace(one).view(1).size for one in heard] == [
-        heard[0].pictures[0].seen_px
+    reported = []
+    run(questions(3), scripted(RED), out, on_trace=reported.append)
+    assert [MediaContext.of_trace(one).view(1).size for one in reported] == [
+        reported[0].pictures[0].seen_px
     ] * 3
 
 
@@ -435,7 +435,7 @@ def questions_named(*names: str) -> list[Question]:
     return [Question(id=name, text="?", media=(), answer=("red",)) for name in names]
 
 
-def test_an_evaluation_by_majority_vote_asks_five_times_and_keeps_one_trace_of_each_question(
+def test_majority_vote_runs_five_rollouts_and_keeps_one_trace_per_question(
     tmp_path,
 ):
     model = ScriptedModel([RED])
@@ -448,7 +448,7 @@ def test_an_evaluation_by_majority_vote_asks_five_times_and_keeps_one_trace_of_e
     assert len(model.conversations) == 15, "a finished run asks nothing"
 
 
-def test_a_strategy_that_is_stopped_early_leaves_no_request(tmp_path):
+def test_a_strategy_that_is_stopped_early_cancels_its_requests(tmp_path):
     model = ScriptedModel([RED])
     traces = ask_many_by_strategy("majority_vote", questions_named(*"abcdefgh"), model)
     assert next(traces).answer == "red"

@@ -1,4 +1,4 @@
-"""Expert traces: each kind does what it is for, and is what the loop would have recorded."""
+"""Expert traces: each kind has its purpose and equals what the rollout loop would record."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def write(question: Question, kind: Kind, seed: int = 0, config: ExpertConfig = 
         for kind in (VIDEO_KINDS if family == "video" else PICTURE_KINDS)
     ],
 )
-def test_every_kind_is_sound_in_every_dialect(questions, family, kind, dialect):
+def test_every_kind_of_trace_passes_the_check_in_every_dialect(questions, family, kind, dialect):
     config = ExpertConfig(DIALECTS.get(dialect), DIALECTS.get(dialect).budgets)
     for seed in range(3):
         trace = write(questions[family][0], kind, seed, config)
@@ -63,37 +63,37 @@ def test_every_kind_is_sound_in_every_dialect(questions, family, kind, dialect):
 
 
 def crops(trace):
-    return [picture.box for seen in trace.executed for picture in seen.pictures]
+    return [picture.box for observation in trace.executed for picture in observation.pictures]
 
 
 @pytest.mark.parametrize(("kind", "times"), [(Kind.WRONG_ONCE, 1), (Kind.WRONG_TWICE, 2)])
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_a_wrong_region_shows_nothing_of_the_evidence(questions, kind, times, dialect):
+def test_a_wrong_region_contains_no_evidence(questions, kind, times, dialect):
     config = ExpertConfig(DIALECTS.get(dialect), DIALECTS.get(dialect).budgets)
     for seed in range(20):
         trace = write(questions["attribute"][0], kind, seed, config)
-        (clue,) = trace.question.evidence.boxes
+        (evidence_box,) = trace.question.evidence.boxes
         *wrong, right = crops(trace)
         assert len(wrong) == times
-        assert all(box.intersection(clue) == 0 for box in wrong)
-        assert right.intersection(clue) == pytest.approx(clue.area)
+        assert all(box.intersection(evidence_box) == 0 for box in wrong)
+        assert right.intersection(evidence_box) == pytest.approx(evidence_box.area)
         assert [turn.mistake for turn in trace.turns] == [True] * times + [False, False]
 
 
-def test_a_region_that_is_too_wide_holds_the_evidence_and_the_closer_look(questions):
+def test_a_too_wide_region_contains_the_evidence_and_the_second_crop(questions):
     for seed in range(20):
         trace = write(questions["attribute"][0], Kind.TOO_WIDE, seed)
-        (clue,) = trace.question.evidence.boxes
+        (evidence_box,) = trace.question.evidence.boxes
         wide, close = crops(trace)
-        assert wide.intersection(clue) == pytest.approx(clue.area)
-        assert close.intersection(clue) == pytest.approx(clue.area)
+        assert wide.intersection(evidence_box) == pytest.approx(evidence_box.area)
+        assert close.intersection(evidence_box) == pytest.approx(evidence_box.area)
         assert wide.intersection(close) == pytest.approx(close.area)
         assert wide.area > 2 * close.area
         assert trace.turns[1].call.arguments["target_image"] == 2, "a zoom into the crop"
         assert not any(turn.mistake for turn in trace.turns)
 
 
-def test_a_family_that_names_no_picture_looks_closer_at_the_first(questions):
+def test_without_picture_numbers_the_second_zoom_uses_the_first_picture(questions):
     config = ExpertConfig(DIALECTS.get("deepeyes"), DIALECTS.get("deepeyes").budgets)
     asked = questions["attribute"][0]
     wide, close = crops(write(asked, Kind.TOO_WIDE, 0, config))
@@ -108,14 +108,14 @@ def test_a_family_that_names_no_picture_looks_closer_at_the_first(questions):
         write(second, Kind.SINGLE, 0, config)
 
 
-def test_calls_say_what_they_are_for_in_a_family_that_does(questions):
+def test_calls_have_a_label_in_families_that_use_one(questions):
     config = ExpertConfig(DIALECTS.get("qwen3_vl"), DIALECTS.get("qwen3_vl").budgets)
     trace = write(questions["attribute"][0], Kind.SINGLE, 0, config)
     (subject,) = trace.question.evidence.subjects
     assert f'"label": "{subject}"' in trace.turns[0].text
 
 
-def test_other_frames_come_first_when_frames_are_reselected(questions):
+def test_a_reselection_trace_selects_other_frames_first(questions):
     for seed in range(20):
         trace = write(questions["video"][0], Kind.RESELECT, seed)
         wrong, right = trace.executed
@@ -125,17 +125,17 @@ def test_other_frames_come_first_when_frames_are_reselected(questions):
 
 
 @pytest.mark.slow
-def test_a_refused_call_is_answered_and_repaired(questions):
-    refusals = set()
+def test_a_rejected_call_gets_an_error_and_is_repaired(questions):
+    error_kinds = set()
     for family in ("attribute", "video"):
         for seed in range(30):
             trace = write(questions[family][0], Kind.REFUSED, seed)
             (refused,) = trace.rejected
-            refusals.add(refused.error)
+            error_kinds.add(refused.error)
             assert trace.turns[0].mistake
             assert not trace.turns[1].mistake
             assert len(trace.executed) == 1
-    assert refusals == {
+    assert error_kinds == {
         CallErrorKind.BAD_BOX,
         CallErrorKind.NO_SUCH_PICTURE,
         CallErrorKind.BAD_FRAMES,
@@ -143,7 +143,7 @@ def test_a_refused_call_is_answered_and_repaired(questions):
 
 
 @pytest.mark.slow
-def test_questions_that_need_no_look_are_answered_at_once(questions):
+def test_questions_that_need_no_operation_are_answered_directly(questions):
     for family, asked in questions.items():
         for question in asked:
             if question.needs_look:
@@ -155,7 +155,7 @@ def test_questions_that_need_no_look_are_answered_at_once(questions):
                 assert not list(problems_of(trace))
 
 
-def test_several_clues_are_looked_at_one_after_the_other(questions):
+def test_several_evidence_boxes_are_cropped_in_order(questions):
     first, second = questions["attribute"][:2]
     evidence = Evidence(
         boxes=(first.evidence.boxes[0], second.evidence.boxes[0]),
@@ -166,51 +166,51 @@ def test_several_clues_are_looked_at_one_after_the_other(questions):
     for kind in PICTURE_KINDS:
         trace = write(question, kind)
         assert not list(problems_of(trace))
-        said = " ".join(turn.text for turn in trace.turns)
-        assert said.lower().count("the one carries a") == 1
-        assert said.index("carries A") < said.index("carries B")
+        text = " ".join(turn.text for turn in trace.turns)
+        assert text.lower().count("the one carries a") == 1
+        assert text.index("carries A") < text.index("carries B")
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_before_a_zoom_the_expert_says_where_the_clue_is(questions, family):
+def test_the_thought_before_a_zoom_states_the_place_of_the_evidence(questions, family):
     for question in questions[family]:
         if not question.needs_look or family == "video":
             continue
         trace = write(question, Kind.SINGLE)
-        looks = [turn for turn in trace.turns if turn.call]
-        assert len(looks) == len(question.evidence.boxes)
+        calls = [turn for turn in trace.turns if turn.call]
+        assert len(calls) == len(question.evidence.boxes)
         for turn, box, subject in zip(
-            looks, question.evidence.boxes, question.evidence.subjects, strict=True
+            calls, question.evidence.boxes, question.evidence.subjects, strict=True
         ):
             assert f"{subject} in the {place_of(box)}".lower() in turn.text.lower()
 
 
 @given(st.floats(0.0, 0.9), st.floats(0.0, 0.9))
-def test_looks_at_clues_of_one_size_are_of_one_size(x, y):
-    look = zoom_box(Box(x, y, x + 0.1, y + 0.1), ExpertConfig(COMPACT, BUDGETS, 0.0, 0.18))
-    assert (look.x2 - look.x1, look.y2 - look.y1) == pytest.approx((0.18, 0.18))
+def test_crops_of_evidence_of_equal_size_have_equal_size(x, y):
+    crop = zoom_box(Box(x, y, x + 0.1, y + 0.1), ExpertConfig(COMPACT, BUDGETS, 0.0, 0.18))
+    assert (crop.x2 - crop.x1, crop.y2 - crop.y1) == pytest.approx((0.18, 0.18))
 
 
-def test_the_same_seed_gives_the_same_bytes_whoever_opened_the_album(questions):
+def test_equal_seeds_give_equal_bytes_for_any_media_context(questions):
     question = questions["attribute"][0]
-    album = MediaContext(question, BUDGETS)
+    context = MediaContext(question, BUDGETS)
     alone = write(question, Kind.WRONG_TWICE, 3).to_line()
     shared = [
-        expert_trace(question, Kind.WRONG_TWICE, random.Random(3), CONFIG, album).to_line()
+        expert_trace(question, Kind.WRONG_TWICE, random.Random(3), CONFIG, context).to_line()
         for _ in range(2)
     ]
     assert shared == [alone, alone]
-    assert len(album) == 1
+    assert len(context) == 1
 
 
 @pytest.mark.parametrize("answer", ["}", "a {b", "\\frac{1}{2"])
-def test_an_answer_that_would_not_score_gives_no_trace(questions, answer):
+def test_an_answer_that_is_graded_as_wrong_gives_no_trace(questions, answer):
     question = questions["attribute"][0].model_copy(update={"answer": (answer,)})
     with pytest.raises(NoTrace, match="answer_does_not_score"):
         write(question, Kind.SINGLE)
 
 
-def test_evidence_that_fills_the_picture_leaves_no_room_for_mistakes(questions):
+def test_evidence_that_fills_the_picture_allows_no_deliberate_mistake(questions):
     whole = Evidence(boxes=(Box(0.0, 0.0, 1.0, 1.0),))
     question = questions["attribute"][0].model_copy(update={"evidence": whole})
     for kind in (Kind.WRONG_ONCE, Kind.TOO_WIDE):
@@ -221,10 +221,10 @@ def test_evidence_that_fills_the_picture_leaves_no_room_for_mistakes(questions):
 
 @settings(max_examples=200)
 @given(st.tuples(*[st.integers(0, 999)] * 4), st.floats(0, 1), st.floats(0.01, 0.5))
-def test_a_look_holds_its_clue_and_lies_in_the_picture(corners, margin, min_side):
+def test_a_crop_contains_its_evidence_and_is_inside_the_picture(corners, margin, min_side):
     (x1, x2), (y1, y2) = sorted(corners[:2]), sorted(corners[2:])
-    clue = Box.of([x1 / 1000, y1 / 1000, (x2 + 1) / 1000, (y2 + 1) / 1000])
-    box = Box.of(zoom_box(clue, ExpertConfig(COMPACT, BUDGETS, margin, min_side)))
-    assert box.intersection(clue) == pytest.approx(clue.area)
+    evidence_box = Box.of([x1 / 1000, y1 / 1000, (x2 + 1) / 1000, (y2 + 1) / 1000])
+    box = Box.of(zoom_box(evidence_box, ExpertConfig(COMPACT, BUDGETS, margin, min_side)))
+    assert box.intersection(evidence_box) == pytest.approx(evidence_box.area)
     assert all(round(value, 2) == value for value in box)
     assert min(box.x2 - box.x1, box.y2 - box.y1) >= min_side - 1e-9

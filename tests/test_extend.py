@@ -1,4 +1,4 @@
-"""Each example of docs/extend.md, installed as a package of its own, passes its test in a process of its own."""
+"""Each example of docs/extend.md is installed as a package and passes its test in a separate process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Traces in the formats of others, there and back."""
+"""Export of traces to other formats, and import."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def exported(tmp_path_factory) -> tuple[Path, Path]:
     return synth, out
 
 
-def test_rows_are_as_in_the_released_data(exported):
+def test_exported_rows_have_the_format_of_the_upstream_data(exported):
     _, out = exported
     rows = json.loads((out / "data.json").read_text())
     assert len(rows) == 12
@@ -56,7 +56,7 @@ def test_rows_are_as_in_the_released_data(exported):
         assert all("type" not in part for message in rest for part in message["content"])
 
 
-def test_what_was_written_is_read_again_with_its_calls_executed(exported):
+def test_an_export_is_imported_with_executed_calls(exported):
     synth, out = exported
     traces = list(import_message_list(out / "data.json"))
     for before, after in zip(load_run(synth), traces, strict=True):
@@ -68,11 +68,13 @@ def test_what_was_written_is_read_again_with_its_calls_executed(exported):
 
 
 @pytest.mark.parametrize("damage", ["box", "medium", "answer", "keys", "more"])
-def test_a_row_that_does_not_run_is_named_and_the_rest_goes_on(exported, tmp_path, damage):
+def test_an_invalid_row_is_dropped_with_its_reason_and_others_are_imported(
+    exported, tmp_path, damage
+):
     _, out = exported
     rows = json.loads((out / "data.json").read_text())
-    looks = [row for row in rows if len(row["message_list"]) > 3]
-    bad = json.loads(json.dumps(looks[0]))
+    with_calls = [row for row in rows if len(row["message_list"]) > 3]
+    bad = json.loads(json.dumps(with_calls[0]))
     messages = bad["message_list"]
     if damage == "box":
         messages[2]["content"][0]["text"] = (
@@ -97,7 +99,7 @@ def test_a_row_that_does_not_run_is_named_and_the_rest_goes_on(exported, tmp_pat
 
 @pytest.mark.extras
 @pytest.mark.parametrize("write", [export_trl, export_message_list])
-def test_an_export_of_what_cannot_be_read_is_one_clear_error(tmp_path, write):
+def test_an_export_of_an_unreadable_run_is_one_error(tmp_path, write):
     with pytest.raises(InputError, match="No such file"):
         write(tmp_path / "gone", tmp_path / "out")
     (tmp_path / "traces.jsonl").write_text("no trace\n")
@@ -114,7 +116,7 @@ def test_traces_of_another_dialect_are_not_exported(tmp_path):
 
 
 @pytest.mark.slow
-def test_no_id_leads_an_export_out_of_its_folder(exported, tmp_path):
+def test_an_export_writes_only_inside_its_folder_for_any_id(exported, tmp_path):
     synth, _ = exported
     ids = ["../../../escaped", "/tmp/escaped", "a/b", "..", "nul\x00", "same", "same "]
     traces = zip(ids, load_run(synth), strict=False)

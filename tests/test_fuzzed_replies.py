@@ -1,4 +1,4 @@
-"""Fuzzed and hostile replies: no exception, the same result in pieces, bounded time. `attacks/replies.py` is the full form."""
+"""Fuzzed and hostile replies: no exception, equal results in pieces, bounded time. `attacks/replies.py` is the full form."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SLOW_S = 1.0
 
 
 @pytest.mark.slow
-def test_fuzzed_replies_raise_nothing_and_are_parsed_in_pieces_as_the_whole():
+def test_fuzzed_replies_raise_nothing_and_parse_equally_in_pieces():
     _, failures = replies.attack(count=1500, seed=5, hostile_share=0, sampled=True)
     assert failures == []
 
@@ -42,7 +42,7 @@ def test_the_time_for_a_hostile_reply_is_proportional_to_its_length():
 
 
 @pytest.mark.parametrize("unit", ["<answer>", "\\boxed{", "{", "9", "$1$", "<answer>\n"])
-def test_the_released_scorer_is_bounded(unit):
+def test_the_upstream_scorer_needs_bounded_time(unit):
     text = (unit * replies.LONG_CHARS)[: replies.LONG_CHARS]
     asked = Question(id="1", text="?", media=(), answer=("7",))
     assert grade_upstream(text, asked).outcome in (Outcome.WRONG, Outcome.UNPARSED)
@@ -62,7 +62,7 @@ def test_half_of_a_surrogate_pair_in_a_reply_is_replaced(text):
 
 
 @pytest.mark.parametrize("letters", ["a-", "]", "\\", "^", "(", "a-z", "[^", "*", "A|B"])
-def test_letters_and_options_may_contain_the_signs_of_regular_expressions(letters):
+def test_letters_and_options_may_contain_regex_characters(letters):
     options = {letters: "(((", "Z": "***", "Q": letters}
     asked = Question(
         id="1",

@@ -1,4 +1,4 @@
-"""Answers: what is right is right in every spelling, and nothing else is."""
+"""Grading: a right answer is correct in every spelling, and all others are wrong."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from pixel_reasoner.scoring.grading import (
 TEXT, NUMBER, INTEGER, CHOICE, LIST, ANLS, RELAXED = AnswerType
 OPTIONS = {"A": "red", "B": "a dark blue car", "C": "none of these"}
 
-# Type of the question, accepted answer, what a model says.
+# Type of the question, accepted answer, text of a model.
 RIGHT = [
     (TEXT, "red", "red"),
     (TEXT, "red", "Red"),
@@ -132,28 +132,28 @@ def test_wrong_answers_are_wrong(kind, gold, answer):
 
 
 @given(kind=st.sampled_from([TEXT, NUMBER, INTEGER, LIST, ANLS, RELAXED]), gold=st.text(min_size=1))
-def test_gold_is_correct_whatever_it_is(kind, gold):
+def test_any_gold_answer_is_correct(kind, gold):
     if gold.strip():
         assert grade(gold, question(kind, gold)) == (Outcome.CORRECT, 1.0)
 
 
 @given(options=st.dictionaries(st.sampled_from("ABCDEFG"), st.text(), min_size=1), data=st.data())
-def test_the_letter_of_a_choice_is_correct_whatever_the_options_say(options, data):
+def test_the_letter_of_a_choice_is_correct_for_any_options(options, data):
     letter = data.draw(st.sampled_from(sorted(options)))
     for answer in (letter, letter.lower(), f"({letter})"):
         assert outcome(CHOICE, letter, answer, options=options) is Outcome.CORRECT
 
 
-def test_a_letter_that_is_also_an_options_text_means_the_letter():
+def test_a_letter_that_equals_an_option_text_is_a_letter():
     assert outcome(CHOICE, "A", "A", options={"A": "X", "B": "A"}) is Outcome.CORRECT
 
 
-def test_a_choice_without_known_options_is_read_by_its_letter():
+def test_a_choice_without_known_options_is_graded_by_its_letter():
     assert outcome(CHOICE, "C", "(c) green", options={}) is Outcome.CORRECT
 
 
 @given(kind=st.sampled_from(AnswerType), gold=st.text(min_size=1), answer=st.none() | st.text())
-def test_unparsed_means_that_there_is_no_answer(kind, gold, answer):
+def test_a_text_without_an_answer_is_unparsed(kind, gold, answer):
     unparsed = outcome(kind, gold, answer) is Outcome.UNPARSED
     assert unparsed == (answer is None or not answer.strip())
 
@@ -164,7 +164,7 @@ def test_unparsed_means_that_there_is_no_answer(kind, gold, answer):
     answer=st.text(),
     options=st.dictionaries(st.sampled_from("ABCD"), st.text()),
 )
-def test_any_text_has_a_grade_whose_score_fits_its_outcome(kind, gold, answer, options):
+def test_any_text_has_a_grade_with_consistent_score_and_outcome(kind, gold, answer, options):
     result = grade(answer, question(kind, gold, options=options))
     assert 0 <= result.score <= 1
     assert (result.outcome is Outcome.CORRECT) == (result.score > (0.5 if kind is ANLS else 0))
@@ -207,19 +207,19 @@ def test_the_best_of_several_accepted_answers_counts():
     ]
 
 
-def test_nothing_is_graded_where_no_answer_is_known():
+def test_a_question_without_an_answer_is_not_graded():
     assert grade("red", question(TEXT)) is None
     assert grade(None, question(TEXT)) is None
 
 
 def test_a_trace_is_graded_by_its_answer():
-    told = Trace(question=question(TEXT, "red"), stop=StopReason.ANSWERED, answer="red")
+    trace = Trace(question=question(TEXT, "red"), stop=StopReason.ANSWERED, answer="red")
     silent = Trace(question=question(TEXT, "red"), stop=StopReason.MAX_TURNS)
-    assert grade_trace(told) == (Outcome.CORRECT, 1.0)
+    assert grade_trace(trace) == (Outcome.CORRECT, 1.0)
     assert grade_trace(silent) == (Outcome.UNPARSED, 0.0)
 
 
-# --- ANLS, by hand: 1 - edits / length of the longer text, 0 from one half of edits on ---
+# --- ANLS by hand: 1 - edits / length of the longer text; 0 if that is below one half ---
 
 
 @pytest.mark.parametrize(
@@ -235,12 +235,12 @@ def test_a_trace_is_graded_by_its_answer():
         (" new\nyork ", "New York", 1),
     ],
 )
-def test_anls_is_the_share_that_needs_no_edit(answer, gold, score):
+def test_anls_equals_values_computed_by_hand(answer, gold, score):
     assert anls(answer, gold) == pytest.approx(score)
     assert anls(gold, answer) == pytest.approx(score)
 
 
-def test_anls_is_right_where_more_than_half_is_alike_and_scores_it():
+def test_anls_is_correct_above_one_half_and_gives_a_partial_score():
     assert grade("abcxy", question(ANLS, "abcde")) == (Outcome.CORRECT, 0.6)
     assert grade("47", question(ANLS, "42")) == (Outcome.WRONG, 0.0)
     assert grade("abcx", question(ANLS, "zzzz", "abcd")) == (Outcome.CORRECT, 0.75)
@@ -262,21 +262,21 @@ def test_anls_is_right_where_more_than_half_is_alike_and_scores_it():
         ("Brown", "brown", 1, 1),
     ],
 )
-def test_relaxed_accuracy_reads_numbers_that_the_harness_takes_for_words(
+def test_relaxed_accuracy_parses_numbers_that_the_harness_treats_as_text(
     answer, gold, ours, harness
 ):
     assert relaxed(answer, gold) == ours
     assert relaxed(answer, gold, harness=True) == harness
 
 
-def test_the_harness_divides_edits_of_normalised_texts_by_the_length_of_raw_ones():
+def test_harness_anls_divides_edits_by_the_length_of_raw_texts():
     assert anls("a  b", "a c") == pytest.approx(2 / 3)
     assert anls("a  b", "a c", harness=True) == pytest.approx(3 / 4)
     assert anls("47", "42", harness=True) == 0.5
 
 
 @given(st.text(), st.text())
-def test_the_harness_gives_a_score_to_any_two_texts(answer, gold):
+def test_harness_scores_exist_for_any_two_texts(answer, gold):
     assert 0 <= anls(answer, gold, harness=True) <= 1
     assert relaxed(answer, gold, harness=True) in (0, 1)
 
@@ -300,7 +300,7 @@ def _read(text: str, question: Question) -> Grade:
     return grade(extract(text, question), question)
 
 
-def test_every_message_is_graded_as_a_person_grades_it():
+def test_every_message_is_graded_as_by_hand():
     assert len(WRITTEN) >= 900
     assert {case.kind for case in CASES} == set(AnswerType)
     differing = [
@@ -311,8 +311,8 @@ def test_every_message_is_graded_as_a_person_grades_it():
     assert differing == []
 
 
-def test_the_released_scorer_fails_where_it_is_known_to_fail():
-    """The failures named in its users' reports, and what ours says to the same message."""
+def test_the_upstream_scorer_has_its_known_errors():
+    """Known failures from issues of the upstream project, and our grade of the same message."""
     known = [
         (TEXT, "listen", r"\boxed{silent}", "correct", "wrong"),
         (TEXT, "no", r"\boxed{on}", "correct", "wrong"),
@@ -338,7 +338,7 @@ def test_the_released_scorer_fails_where_it_is_known_to_fail():
 
 
 @pytest.mark.slow
-def test_the_released_scorer_agrees_with_people_on_little_more_than_half():
+def test_the_upstream_scorer_agrees_with_grades_by_hand_on_about_half():
     messages = _messages(CASES)
     agreed = sum(
         (grade_upstream(text, case.question).outcome is Outcome.CORRECT)
@@ -348,7 +348,7 @@ def test_the_released_scorer_agrees_with_people_on_little_more_than_half():
     assert 0.4 < agreed / len(messages) < 0.75
 
 
-def test_evaluation_reads_a_last_message_and_training_what_is_boxed():
+def test_evaluation_extracts_from_the_last_message_and_training_from_boxed_text():
     asked = question(TEXT, "red")
     trace = Trace(
         question=asked, stop=StopReason.NO_ANSWER, turns=(Turn(text="The answer is red."),)
@@ -360,6 +360,6 @@ def test_evaluation_reads_a_last_message_and_training_what_is_boxed():
 
 
 @pytest.mark.parametrize("scorer", Scorer)
-def test_every_scorer_says_nothing_where_no_answer_is_known(scorer):
+def test_every_scorer_returns_none_without_an_answer(scorer):
     trace = Trace(question=question(TEXT), stop=StopReason.ANSWERED, answer="red")
     assert grade_reply(trace, scorer) is None

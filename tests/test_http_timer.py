@@ -1,4 +1,4 @@
-"""One thread watches the time limits of all requests."""
+"""Timer: one thread enforces the time limits of all requests."""
 
 import threading
 import time
@@ -6,7 +6,7 @@ import time
 from pixel_reasoner.models.http_timer import Timer
 
 
-def test_what_takes_too_long_is_called_in_the_order_of_its_limits():
+def test_callbacks_are_called_in_the_order_of_their_deadlines():
     timer, calls = Timer(), []
     with (
         timer.limit(0.2, lambda: calls.append("second")),
@@ -16,7 +16,7 @@ def test_what_takes_too_long_is_called_in_the_order_of_its_limits():
     assert calls == ["first", "second"]
 
 
-def test_an_ended_block_is_never_called():
+def test_the_callback_of_an_ended_block_is_never_called():
     timer, calls = Timer(), []
     for _ in range(1000):
         with timer.limit(0.05, lambda: calls.append("late")):
@@ -25,7 +25,7 @@ def test_an_ended_block_is_never_called():
     assert calls == []
 
 
-def test_all_limits_share_one_thread_that_ends_with_the_last():
+def test_all_deadlines_share_one_thread_that_ends_with_the_last():
     timer = Timer()
     before = threading.active_count()
     with (
@@ -35,9 +35,7 @@ def test_all_limits_share_one_thread_that_ends_with_the_last():
     ):
         assert threading.active_count() == before + 1
         time.sleep(0.2)
-    with timer.limit(
-        0.01, lambda: None
-    ):  # wakes the thread, which finds that the long one has ended
+    with timer.limit(0.01, lambda: None):  # wakes the thread, after the long one has ended
         time.sleep(0.1)
     deadline = time.monotonic() + 5
     while threading.active_count() > before and time.monotonic() < deadline:

@@ -1,4 +1,4 @@
-"""Models and data sets of the hub: a hub that does not answer costs seconds and one line."""
+"""Models and data sets of the hub: an unreachable hub causes a one-line error within seconds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 @pytest.fixture
 def offline(monkeypatch, tmp_path):
-    """A hub that refuses connections, and an empty cache. Its constants are read where they are used."""
+    """Configure a hub that refuses connections, and an empty cache."""
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
@@ -30,7 +30,7 @@ def offline(monkeypatch, tmp_path):
 
 
 def fill_cache(cache: Path, files: dict[str, str]) -> Path:
-    """Write a snapshot as huggingface_hub keeps it."""
+    """Write a snapshot in the layout of huggingface_hub."""
     repo = cache / f"models--{NAME.replace('/', '--')}"
     folder = repo / "snapshots" / COMMIT
     folder.mkdir(parents=True)
@@ -41,25 +41,25 @@ def fill_cache(cache: Path, files: dict[str, str]) -> Path:
     return folder
 
 
-def test_a_bundled_model_and_a_folder_are_never_looked_up(offline, tmp_path):
+def test_a_bundled_model_and_a_folder_are_never_requested_from_the_hub(offline, tmp_path):
     assert local_model("tiny") == BUNDLED_MODELS["tiny"]
     assert local_model(str(tmp_path)) == tmp_path
 
 
 @pytest.mark.parametrize("name", ["", "tiny2", "./a/b", "/a/b", "~/a", "a/b/c", "a b/c", "../a"])
-def test_only_owner_and_name_are_looked_up(name):
+def test_only_names_with_an_owner_are_requested_from_the_hub(name):
     assert not is_hub_id(name)
     with pytest.raises(ModelError, match="check the path"):
         local_model(name)
 
 
-def test_without_a_network_the_message_says_what_how_large_and_how_to_get_it(offline):
+def test_the_error_without_network_states_repository_size_and_command(offline):
     with pytest.raises(ModelError) as raised:
         local_model(NAME)
-    told = str(raised.value)
-    assert "\n" not in told
+    message = str(raised.value)
+    assert "\n" not in message
     for part in (NAME, "16.6 GB", f"hf download {NAME} --local-dir DIR", str(offline)):
-        assert part in told
+        assert part in message
     with pytest.raises(InputError, match=r"hf download --repo-type dataset a/b .* --data DIR"):
         local_dataset("a/b")
 
@@ -74,8 +74,8 @@ def test_a_snapshot_in_the_cache_is_used_without_a_network(offline):
     assert prompt_settings(NAME)[0] == "qwen2_5_vl"
 
 
-def test_a_hub_that_does_not_answer_costs_seconds_and_one_line(tmp_path):
-    """In a process of its own, as `ask`: no retries, no warnings, no model."""
+def test_an_unreachable_hub_is_a_one_line_error_within_seconds(tmp_path):
+    """Runs `ask` in a separate process: no retries, no warnings, no model."""
     picture = tmp_path / "a.png"
     from PIL import Image
 

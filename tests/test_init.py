@@ -1,4 +1,4 @@
-"""`init` writes files that the project's own readers accept; `doctor` says what works and what is broken."""
+"""`init` writes valid files. `doctor` reports what works and what is broken."""
 
 from __future__ import annotations
 
@@ -19,9 +19,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.mark.extras
 @pytest.mark.parametrize(("template", "kind"), [("sft", SftRun), ("rl", RlRun)])
-def test_a_template_of_a_run_is_accepted_as_it_is_and_with_every_comment_removed(
-    run, tmp_path, template, kind
-):
+def test_a_run_template_is_valid_with_and_without_commented_keys(run, tmp_path, template, kind):
     path = tmp_path / "run.toml"
     code, out, err = run("init", template, "--out", path)
     assert code == 0, err
@@ -29,11 +27,11 @@ def test_a_template_of_a_run_is_accepted_as_it_is_and_with_every_comment_removed
     kind.read(path)
     text = path.read_text()
     assert text.count("# ") > 15
-    shown = [
+    lines = [
         line[2:] if line.startswith("# ") and " = " in line else line for line in text.splitlines()
     ]
     path.write_text(
-        "\n".join(shown)
+        "\n".join(lines)
         .replace("eval_traces = []", 'eval_traces = ["a"]')
         .replace("ask_every = 0", "ask_every = 1")
         .replace("ask_count = 0", "ask_count = 1")
@@ -43,7 +41,7 @@ def test_a_template_of_a_run_is_accepted_as_it_is_and_with_every_comment_removed
     trl_config(kind.read(path))
 
 
-def test_rows_of_the_template_are_questions_and_its_comment_names_every_key(run, tmp_path):
+def test_template_rows_are_questions_and_the_comment_lists_every_key(run, tmp_path):
     path = tmp_path / "rows.jsonl"
     assert run("init", "rows", "--out", path)[0] == 0
     questions = list(read_questions(path))
@@ -70,7 +68,7 @@ def test_an_existing_file_is_never_replaced(run, tmp_path):
 
 
 @pytest.mark.extras
-def test_a_working_installation_has_nothing_broken(run):
+def test_doctor_finds_no_problem_in_a_working_installation(run):
     code, out, _ = run("doctor")
     assert code == 0, out
     for subject in (
@@ -86,7 +84,7 @@ def test_a_working_installation_has_nothing_broken(run):
     assert "broken" not in out
 
 
-def test_what_is_broken_is_named_and_the_exit_code_is_1(run, monkeypatch):
+def test_doctor_names_each_problem_and_has_exit_code_1(run, monkeypatch):
     def fail(*_: object) -> None:
         raise OSError("no such font")
 
@@ -99,7 +97,7 @@ def test_what_is_broken_is_named_and_the_exit_code_is_1(run, monkeypatch):
     assert "ok      videos: " in out
 
 
-def test_an_endpoint_that_does_not_answer_is_broken(run, monkeypatch):
+def test_doctor_reports_an_unreachable_endpoint(run, monkeypatch):
     def refuse(_: object) -> None:
         raise EndpointError(expected="a server", got="nothing", fix="start it")
 
@@ -110,7 +108,7 @@ def test_an_endpoint_that_does_not_answer_is_broken(run, monkeypatch):
     assert "broken  endpoint: expected a server; got nothing" in out
 
 
-def test_extras_are_those_of_the_package_and_a_missing_one_names_its_commands(run, monkeypatch):
+def test_doctor_lists_all_extras_and_the_commands_of_a_missing_one(run, monkeypatch):
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
         "optional-dependencies"
     ]

@@ -1,4 +1,4 @@
-"""The benchmarks in inspect_ai: the same questions, prompts and scores, and a log that shows every crop. Needs the extra `inspect`."""
+"""Benchmarks in inspect_ai: equal questions, prompts and scores, and a log with every crop. Needs the extra `inspect`."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_log_shows_every_turn_and_crop(tmp_path):
     (one,) = logged(task, tmp_path).samples
     assert [message.role for message in one.messages] == ["user", "assistant", "user", "assistant"]
     (crop,) = (part for part in one.messages[2].content if part.type == "image")
-    # A log keeps each picture once, beside the messages.
+    # A log stores each picture once, outside of the messages.
     kept = one.attachments[crop.image.removeprefix("attachment://")]
     assert kept.startswith("data:image/png;base64,")
     assert one.scores["typed"].metadata["executed"] == 1
@@ -66,8 +66,8 @@ def test_a_log_shows_every_turn_and_crop(tmp_path):
 
 
 @solver
-def saying(text: str):
-    """A model of inspect_ai, as far as it can be had without a network: its tokenizer is downloaded."""
+def mock_model(text: str):
+    """Return a model of inspect_ai that needs no network: the real one downloads a tokenizer."""
 
     async def solve(state, generate):
         state.output = ModelOutput.from_content("says", text)
@@ -76,10 +76,10 @@ def saying(text: str):
     return solve
 
 
-def test_what_a_model_of_inspect_ai_says_to_our_prompt_is_scored_by_us(tmp_path):
+def test_replies_of_an_inspect_ai_model_are_scored_by_our_scorer(tmp_path):
     data = write("vstar_jsonl", tmp_path / "data")
     task = benchmark(task="vstar", data=str(data), media=str(tmp_path / "media"), loop=False)
-    task.solver = saying("The first looks like rubber. The answer is (B).")
+    task.solver = mock_model("The first looks like rubber. The answer is (B).")
     log = logged(task, tmp_path)
     first, second = log.samples
     assert (

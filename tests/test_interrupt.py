@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a command with one line, wherever it is, and nothing that it started is left."""
+"""Ctrl-C and SIGTERM end a command with one line at any time, together with all its processes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def started(command: list[str], growing: Path) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        # A shell in the background ignores Ctrl-C, and so would everything that it starts.
+        # A shell in the background ignores Ctrl-C, and its child processes inherit that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 60
@@ -49,8 +49,8 @@ def test_a_signal_ends_a_command_and_its_workers_with_one_line(number, tmp_path)
     command = [*SYNTH, str(tmp_path), "--workers", "2"]
     process = started(command, tmp_path / "traces.jsonl.part")
     os.killpg(process.pid, number)  # as a terminal does
-    _, told = process.communicate(timeout=60)
-    lines = [line for line in told.splitlines() if line and not line.startswith("traces ")]
+    _, errors = process.communicate(timeout=60)
+    lines = [line for line in errors.splitlines() if line and not line.startswith("traces ")]
     assert lines == ["stopped; finished work is kept, run the same command to continue"]
     assert process.returncode == 128 + number
     deadline = time.monotonic() + 30

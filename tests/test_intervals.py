@@ -1,4 +1,4 @@
-"""Intervals cover what they promise, and clusters count, not rows."""
+"""Confidence intervals: nominal coverage, by clusters and not by rows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ VALUES = st.lists(st.sampled_from([0.0, 0.25, 1.0]), min_size=1, max_size=40)
 
 
 def simulated(rng, clusters: int, size: int, share: float, alike: float) -> tuple[list, list]:
-    """Right and wrong answers in clusters whose own accuracies differ (beta-binomial, intra-class correlation `alike`)."""
+    """Draw right and wrong answers in clusters of different accuracy (beta-binomial, intra-class correlation `alike`)."""
     shares = np.full(clusters, share)
     if alike:
         spread = (1 - alike) / alike
@@ -36,12 +36,12 @@ DESIGNS = [
 
 @pytest.fixture
 def few_draws(monkeypatch):
-    """A quarter of the draws, for tests that make hundreds of intervals."""
+    """Use a quarter of the draws in tests with hundreds of intervals."""
     monkeypatch.setattr(intervals, "DRAWS", 500)
 
 
 @pytest.mark.slow
-def test_intervals_of_clustered_accuracies_cover_the_truth_as_often_as_they_say(few_draws):
+def test_intervals_of_clustered_accuracies_have_their_nominal_coverage(few_draws):
     rng = np.random.default_rng(7)
     hits = []
     for clusters, size, share, alike in DESIGNS:
@@ -52,7 +52,7 @@ def test_intervals_of_clustered_accuracies_cover_the_truth_as_often_as_they_say(
 
 
 @pytest.mark.slow
-def test_rows_for_clusters_would_be_far_too_sure(few_draws):
+def test_intervals_without_clusters_are_far_too_narrow(few_draws):
     rng = np.random.default_rng(7)
     hits = []
     for _ in range(200):
@@ -63,7 +63,7 @@ def test_rows_for_clusters_would_be_far_too_sure(few_draws):
 
 
 @given(VALUES, st.data())
-def test_an_interval_holds_its_mean_and_stays_in_range(values, data):
+def test_an_interval_contains_its_mean_and_stays_in_range(values, data):
     clusters = data.draw(st.lists(st.integers(0, 5), min_size=len(values), max_size=len(values)))
     found = interval(values, clusters)
     assert found.value == pytest.approx(np.mean(values))
@@ -88,7 +88,7 @@ ROWS = st.lists(
 
 @given(ROWS, st.randoms(use_true_random=False))
 @settings(max_examples=30)
-def test_a_result_depends_on_the_multiset_of_values_and_clusters_alone(rows, rng):
+def test_a_result_depends_only_on_the_multiset_of_values_and_clusters(rows, rng):
     def results(rows):
         values, clusters = zip(*rows, strict=True)
         return *interval(values, clusters, least=-1.0), sign_test(values, clusters)
@@ -99,7 +99,7 @@ def test_a_result_depends_on_the_multiset_of_values_and_clusters_alone(rows, rng
     assert results(renamed) == pytest.approx(results(rows), abs=1e-12)
 
 
-def test_the_reverse_of_a_run_has_its_interval():
+def test_a_reversed_run_has_the_same_interval():
     values = [0, 0, 0, 1, 0, 0, 1]
     assert interval(values, range(7)) == interval(values[::-1], range(7))
 
@@ -112,7 +112,7 @@ def test_clusters_may_be_an_array(clusters):
 
 
 @pytest.mark.parametrize("most", [1, 700, 10_000])
-def test_draws_in_parts_are_the_same_draws(most, monkeypatch):
+def test_draws_in_parts_equal_draws_at_once(most, monkeypatch):
     values, clusters = [n % 3 / 2 for n in range(90)], [n // 2 for n in range(90)]
     differences = [value - 0.4 for value in values]
     whole = interval(values, clusters), sign_test(differences, clusters)
@@ -122,7 +122,7 @@ def test_draws_in_parts_are_the_same_draws(most, monkeypatch):
     assert parts[1] == whole[1]
 
 
-def test_columns_share_draws_and_change_nothing():
+def test_columns_share_draws_without_changing_results():
     columns = [[0.0, 1.0, 1.0, 0.5] * 5, [1.0] * 20, [-1.0, 0.5, 0.0, 1.0] * 5]
     clusters = [n // 2 for n in range(20)]
     together = intervals.intervals(columns, clusters, least=[0.0, 0.0, -1.0])
@@ -130,7 +130,7 @@ def test_columns_share_draws_and_change_nothing():
     assert together == alone
 
 
-def test_one_cluster_is_sure_of_nothing():
+def test_one_cluster_gives_the_widest_interval():
     assert interval([0.0, 1.0], ["same", "same"]) == Interval(0.5, 0.0, 1.0)
 
 
@@ -138,13 +138,13 @@ def test_no_values_have_no_interval():
     assert interval([], []) is None
 
 
-def test_where_all_are_equal_the_interval_is_the_exact_one():
+def test_equal_values_give_the_exact_interval():
     # Clopper and Pearson for 0 of 10: 1 - 0.025 ** (1 / 10).
     assert interval([0.0] * 10, range(10)).high == pytest.approx(0.3085, abs=1e-4)
     assert interval([0.0] * 10, range(10), least=-1.0).low == pytest.approx(-0.3085, abs=1e-4)
 
 
-def test_more_rows_of_the_same_clusters_say_nothing_more():
+def test_more_rows_of_the_same_clusters_do_not_narrow_the_interval():
     few = interval([1.0, 0.0] * 20, range(40))
     many = interval(([1.0] * 5 + [0.0] * 5) * 20, np.repeat(range(40), 5).tolist())
     assert many == pytest.approx(few, abs=1e-12)
@@ -158,7 +158,7 @@ def test_the_paired_test_is_two_sided(differences):
     assert sign_test([-d for d in differences], clusters) == p
 
 
-def test_the_paired_test_finds_what_is_there_and_keeps_its_level():
+def test_the_paired_test_has_power_and_keeps_its_level():
     rng = np.random.default_rng(3)
     noise = [sign_test(rng.choice([-1.0, 0.0, 1.0], 60), range(60), draws=500) for _ in range(300)]
     assert 0.02 <= np.mean([p <= 0.05 for p in noise]) <= 0.08

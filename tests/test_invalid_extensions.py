@@ -1,4 +1,4 @@
-"""An extension that cannot be used gives one line that says what is missing and where, and harms no other."""
+"""An invalid extension causes a one-line error with the missing part and its place, and affects no other."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ARGS = "Do it.\n\n    Args:\n        side: It.\n    "
 
 
 def function(name="bad", arguments="context: MediaContext", docstring="Do it.", **more):
-    """Source of a module with an operation."""
+    """Return the source of a module with an operation."""
     values = {"options": "", "returned": "list[Picture]", **more}
     return OPERATION.format(name=name, arguments=arguments, docstring=docstring, **values)
 
@@ -169,7 +169,7 @@ for folder, group, name in json.load(sys.stdin):
 
 
 @pytest.mark.slow
-def test_every_invalid_extension_gives_one_line_that_says_what_is_missing(tmp_path):
+def test_every_invalid_extension_gives_a_one_line_error_with_the_missing_part(tmp_path):
     used = []
     for number, (group, name, source, item, _) in enumerate(CASES):
         files = {
@@ -281,7 +281,7 @@ def test_a_plug_in_does_not_replace_an_item_of_this_package_and_a_warning_names_
     assert "ignored: expected one operation named 'zoom_in'" in printed
 
 
-def test_two_packages_with_one_name_are_named_both(tmp_path):
+def test_the_error_of_a_name_clash_names_both_packages(tmp_path):
     for number in (1, 2):
         entry = f"[pixel_reasoner.rewards]\nbrief = my_{number}:x\n"
         install({"entry_points.txt": entry}, tmp_path, f"package_{number}")
@@ -292,7 +292,7 @@ def test_two_packages_with_one_name_are_named_both(tmp_path):
     assert "my_2:x of package_2 1" in printed
 
 
-def test_a_decorator_refuses_a_name_that_is_taken():
+def test_registering_an_existing_name_is_an_error():
     def zoom_in(context: MediaContext) -> list[Picture]:
         """Do something else."""
         return []
@@ -303,7 +303,7 @@ def test_a_decorator_refuses_a_name_that_is_taken():
     assert OPERATIONS.get("zoom_in") is before
 
 
-def test_the_media_of_an_operation_follow_from_its_arguments():
+def test_the_media_kinds_of_an_operation_follow_from_its_arguments():
     @operation
     def look(context: MediaContext) -> list[Picture]:
         """Do nothing."""

@@ -1,4 +1,4 @@
-"""Labeller over real HTTP: no failure of a server loses a reply, or pays for or writes one twice."""
+"""Labeller over real HTTP: after any server failure no reply is lost, requested twice or written twice."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def run(
 
 
 def regions(folder: Path, pictures: int = 4) -> Path:
-    """Regions of the colours 0, 1, 2, ..., two a picture."""
+    """Write regions of the colours 0, 1, 2, ..., two per picture."""
     return draw_sa1b(folder / "sa1b", pictures)
 
 
@@ -150,12 +150,12 @@ def test_the_labeller_gets_one_user_message_with_picture_and_region(server, tmp_
         assert (call["role"], call["model"], call["keys"]) == ("user", "m", ["messages", "model"])
         whole, crop = call["sizes"]
         assert whole == [518, 388]
-        # The region with the margin of a look, enlarged.
+        # The region with the margin of a crop, enlarged.
         assert crop[0] * crop[1] >= 0.95 * 448**2
         assert "from 9% to 21% of its width" in call["text"] or call["colour"] != "colour 0"
 
 
-def test_right_options_are_spread_over_the_letters(server, tmp_path):
+def test_correct_options_are_spread_over_the_letters(server, tmp_path):
     run(server, tmp_path / "out", rows(regions(tmp_path, 8)))
     letters = Counter(trace.answer for trace in traces(tmp_path / "out"))
     assert sum(letters.values()) == 16
@@ -387,7 +387,7 @@ def test_bytes_do_not_depend_on_concurrency_or_workers(server, tmp_path):
     assert (tmp_path / "a/traces.jsonl").read_bytes() == (tmp_path / "b/traces.jsonl").read_bytes()
 
 
-def test_rows_are_read_no_further_than_they_are_labelled(server, tmp_path):
+def test_rows_are_read_only_as_far_as_they_are_labelled(server, tmp_path):
     read = []
 
     def reading():
@@ -546,7 +546,7 @@ def test_selected_frames_are_sent(server, tmp_path, clip):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", ["attribute", "video"])
-def test_labelled_scenes_have_the_same_calls_as_those_of_templates(server, tmp_path, family):
+def test_labelled_scenes_have_the_calls_of_template_traces(server, tmp_path, family):
     world = {"source": "pixelworld", "families": (family,), "count": 8}
     plain = settings(**world, labelling=None)
     synthesize(plain, scene_units(plain), tmp_path / "plain")
@@ -576,7 +576,7 @@ def call_cli(*arguments: str, key: str | None = None) -> subprocess.CompletedPro
 
 
 @pytest.mark.slow
-def test_from_a_folder_of_sa1b_to_checked_traces(server, tmp_path):
+def test_a_folder_of_sa1b_becomes_checked_traces(server, tmp_path):
     server.program(anything=["always", "key"], colour_1=["not valid"])
     data, out = regions(tmp_path), tmp_path / "out"
     arguments = command(server, data, out, "--regions", "1")[3:]

@@ -1,4 +1,4 @@
-"""The layout of the package: order of imports, no cycles, short functions, short files. `dev/layout.py` prints the figures."""
+"""The layout of the package: order of imports, no cycles, short functions, short files. `dev/layout.py` prints the numbers."""
 
 from __future__ import annotations
 

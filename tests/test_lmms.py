@@ -1,4 +1,4 @@
-"""Our loop as a model of lmms-eval: its evaluator on rows of PixelWorld, offline. Needs the extra `lmms`."""
+"""Rollout loop as a model of lmms-eval: its evaluator on rows of PixelWorld, offline. Needs the extra `lmms`."""
 
 from __future__ import annotations
 
@@ -85,14 +85,14 @@ def asked(family: str, count: int, folder: Path) -> list[Question]:
 
 
 def write_task(folder: Path, name: str, kind: str, file: Path) -> None:
-    """A task as lmms-eval reads it from an `--include_path`."""
+    """Write a task for `--include_path` of lmms-eval."""
     folder.mkdir(exist_ok=True)
     (folder / "utils.py").write_text(UTILS)
     (folder / f"{name}.yaml").write_text(TASK.format(name=name, kind=kind, file=file))
 
 
 def write_pictures(questions: list[Question], folder: Path, broken: int | None = None) -> Path:
-    """A task of pictures that lie in a parquet file, as data sets of the hub have them; of one row half is missing."""
+    """Write a task with pictures inside a parquet file, as on the hub. One picture is truncated."""
     rows = []
     for number, question in enumerate(questions):
         content = Path(question.media[0].path).read_bytes()
@@ -109,7 +109,7 @@ def write_pictures(questions: list[Question], folder: Path, broken: int | None =
 
 @pytest.fixture(scope="module", autouse=True)
 def own_cache(tmp_path_factory):
-    """lmms-eval keeps what it has read of a data set under the user's home otherwise."""
+    """Use a temporary cache. By default lmms-eval caches data sets in the home folder."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LMMS_EVAL_DATASETS_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
@@ -127,18 +127,22 @@ def tiny() -> LocalModel:
 
 @pytest.fixture
 def warnings():
-    """What is logged as a warning."""
-    heard = []
-    handler = logger.add(lambda message: heard.append(message.record["message"]), level="WARNING")
-    yield heard
+    """Collect logged warnings."""
+    messages = []
+    handler = logger.add(
+        lambda message: messages.append(message.record["message"]), level="WARNING"
+    )
+    yield messages
     logger.remove(handler)
 
 
 def run(folder: Path, task: str, **model_args: object) -> dict:
-    told = ",".join(f"{name}={value}" for name, value in {"device": "cpu", **model_args}.items())
+    arguments = ",".join(
+        f"{name}={value}" for name, value in {"device": "cpu", **model_args}.items()
+    )
     results = simple_evaluate(
         model="pixel_reasoner",
-        model_args=told,
+        model_args=arguments,
         tasks=[task],
         batch_size=1,
         task_manager=TaskManager("ERROR", include_path=str(folder)),
@@ -175,7 +179,7 @@ def test_the_loop_gives_the_same_accuracy_as_our_runner(questions, tiny, tmp_pat
         assert Path(trace.question.media[0].path).is_file()
 
 
-def test_without_operations_fewer_questions_that_need_a_look_are_right(questions, tmp_path):
+def test_without_operations_fewer_questions_that_need_one_are_correct(questions, tmp_path):
     folder = write_pictures(questions, tmp_path / "task")
     need = [number for number, question in enumerate(questions) if question.needs_look]
     with_looks = run(folder, "pixelworld", batch_size=8)["right"]
@@ -189,15 +193,15 @@ def test_a_broken_picture_does_not_stop_the_run(questions, tmp_path, warnings):
     found = run(folder, "pixelworld", batch_size=4, traces=file)
     assert [number for number, answer in enumerate(found["answers"]) if not answer] == [2]
     assert found["right"][2] == 0
-    (told,) = (heard for heard in warnings if "failed and have empty answers" in heard)
-    assert told.startswith("1 of 6 rows")
-    assert "pixelworld/test/2: " in told
+    (warning,) = (heard for heard in warnings if "failed and have empty answers" in heard)
+    assert warning.startswith("1 of 6 rows")
+    assert "pixelworld/test/2: " in warning
     (failed,) = (trace for trace in load_traces(file) if trace.stop is StopReason.FAILED)
     assert failed.question.text == questions[2].text
-    assert failed.error in told
+    assert failed.error in warning
 
 
-def test_clips_are_asked_about_where_they_lie(tiny, tmp_path):
+def test_clips_are_used_without_a_copy(tiny, tmp_path):
     questions = asked("video", 4, tmp_path)
     rows = [
         {"question": q.text, "answer": q.answer[0], "video": q.media[0].path} for q in questions
@@ -226,7 +230,7 @@ def test_the_command_line_finds_the_model_by_its_name(questions, tmp_path):
         "pixelworld",
     ]
     command += ["--include_path", str(folder), "--output_path", str(tmp_path / "out")]
-    # The command says batch_size=1 whether or not it was asked for: that must not clash.
+    # The command always passes batch_size=1. That must not conflict.
     command += ["--model_args", f"model=tiny,device=cpu,batch_size=4,traces={file}"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -250,11 +254,11 @@ def test_examples_in_the_adapter_run():
     assert sum(one.failed for one in found) == 0
 
 
-# --- requests one by one ---
+# --- single requests ---
 
 
-def model_of(*said: str, docs: list[dict], **options: object) -> PixelReasoner:
-    model = PixelReasoner(model=ScriptedModel(list(said)), **options)
+def model_of(*reply: str, docs: list[dict], **options: object) -> PixelReasoner:
+    model = PixelReasoner(model=ScriptedModel(list(reply)), **options)
     model.task_dict = {"task": {"test": docs}}
     return model
 
@@ -269,15 +273,15 @@ def request(number: int, content: list[dict], role: str = "user", **generation: 
     )
 
 
-def text(said: str) -> dict:
-    return {"type": "text", "text": said}
+def text(reply: str) -> dict:
+    return {"type": "text", "text": reply}
 
 
 CHOICE = "What is it?\nA. rubber\nB. cotton\nC. leather\nAnswer with the letter."
 
 
 @pytest.mark.parametrize(
-    ("said", "told"),
+    ("reply", "expected"),
     [
         (r"A glance at B is not enough. \boxed{(C) leather}", "C"),
         ("Based on the zoomed crop, A is not it. The answer is (C).", "C"),
@@ -286,12 +290,12 @@ CHOICE = "What is it?\nA. rubber\nB. cotton\nC. leather\nAnswer with the letter.
         ("Both are seen.\nI cannot tell.", ""),
     ],
 )
-def test_of_a_choice_the_letter_is_told(said, told, photo):
+def test_the_reply_to_a_choice_is_its_letter(reply, expected, photo):
     asked = request(0, [{"type": "image", "url": Image.open(photo)}, text(CHOICE)])
-    assert model_of(said, docs=[{}]).generate_until([asked]) == [told]
+    assert model_of(reply, docs=[{}]).generate_until([asked]) == [expected]
 
 
-def test_rows_that_cannot_be_asked_are_named_and_the_others_go_on(photo, tmp_path, warnings):
+def test_unusable_rows_are_named_and_the_others_are_answered(photo, tmp_path, warnings):
     picture = {"type": "image", "url": str(photo)}
     requests = [
         request(0, [{"type": "audio", "url": "a.wav"}, text("?")]),
@@ -303,27 +307,27 @@ def test_rows_that_cannot_be_asked_are_named_and_the_others_go_on(photo, tmp_pat
     ]
     model = model_of(r"\boxed{red}", docs=[{}] * 5)
     assert model.generate_until(requests) == ["", "", "red", "", "", ""]
-    (told,) = warnings
-    assert told.startswith("5 of 6 rows")
-    assert "task/test/0: expected pictures, videos and text; got audio" in told
-    assert "task/test/1: expected a question; got assistant turns" in told
-    assert "none.png" in told
-    assert "IndexError" in told
+    (warning,) = warnings
+    assert warning.startswith("5 of 6 rows")
+    assert "task/test/0: expected pictures, videos and text; got audio" in warning
+    assert "task/test/1: expected a question; got assistant turns" in warning
+    assert "none.png" in warning
+    assert "IndexError" in warning
 
 
-def test_greedy_repeats_are_asked_once_and_sampled_ones_with_a_seed_each(photo, tmp_path):
+def test_greedy_repeats_are_generated_once_and_sampled_ones_with_different_seeds(photo, tmp_path):
     picture = {"type": "image", "url": str(photo)}
     greedy = request(0, [picture, text("?")], temperature=0)
     sampled = request(1, [picture, text("?")], temperature=0.7, top_p=0.9, do_sample=True)
     model = model_of(r"\boxed{red}", docs=[{}] * 2, traces=str(tmp_path / "traces.jsonl"))
     assert model.generate_until([greedy, greedy, sampled, sampled, sampled]) == ["red"] * 5
     traces = list(load_traces(tmp_path / "traces.jsonl"))
-    told = [(t.question.id[-1], t.sample, t.settings.sampling.temperature) for t in traces]
-    assert told == [("0", 0, 0.0), ("1", 0, 0.7), ("1", 1, 0.7), ("1", 2, 0.7)]
+    samples = [(t.question.id[-1], t.sample, t.settings.sampling.temperature) for t in traces]
+    assert samples == [("0", 0, 0.0), ("1", 0, 0.7), ("1", 1, 0.7), ("1", 2, 0.7)]
     assert [t.settings.sampling.seed for t in traces] == [0, 0, 1, 2]
 
 
-def test_what_fills_up_a_process_is_not_asked(photo):
+def test_padding_requests_of_a_process_are_not_generated(photo):
     asked = request(0, [{"type": "image", "url": str(photo)}, text("?")])
     filler = request(0, [{"type": "image", "url": str(photo)}, text("?")])
     filler.metadata["__padding_only__"] = True
@@ -332,14 +336,14 @@ def test_what_fills_up_a_process_is_not_asked(photo):
     assert len(model.model.conversations) == 1
 
 
-def test_each_process_has_traces_of_its_own(photo, tmp_path):
+def test_each_process_writes_its_own_traces(photo, tmp_path):
     model = model_of(r"\boxed{red}", docs=[{}], traces=str(tmp_path / "traces.jsonl"))
     model._rank = 1
     model.generate_until([request(0, [{"type": "image", "url": str(photo)}, text("?")])])
     assert [path.name for path in tmp_path.glob("*.jsonl")] == ["traces-1.jsonl"]
 
 
-def test_parts_of_videos_and_folders_of_frames(clip, tmp_path):
+def test_parts_of_videos_and_frame_folders_are_supported(clip, tmp_path):
     part = {"type": "video", "url": str(clip), "start_time": 1.0, "end_time": 2.0}
     nested = {"type": "video", "url": {"path": str(clip), "video_start": 1.0, "video_end": 2.0}}
     frames = {"type": "video", "url": f"file://{tmp_path}"}
@@ -350,10 +354,10 @@ def test_parts_of_videos_and_folders_of_frames(clip, tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "F", "I;16"])
-def test_pictures_of_any_kind_are_shown_whole(mode, tmp_path):
+def test_pictures_of_any_mode_are_passed_completely(mode, tmp_path):
     picture = Image.new(mode, (64, 48))
     exif = Image.Exif()
-    exif[0x0112] = 6  # turned: but what a task hands on is upright already
+    exif[0x0112] = 6  # rotated: lmms-eval already applies the orientation
     picture.info["exif"] = exif.tobytes()
     content = [{"type": "image", "url": picture}, text("?")]
     question = question_of("1", [{"role": "user", "content": content}], tmp_path)
@@ -361,7 +365,7 @@ def test_pictures_of_any_kind_are_shown_whole(mode, tmp_path):
     assert trace.pictures[0].source_px == (64, 48)
 
 
-def test_pictures_that_have_no_file_leave_none(photo, monkeypatch, tmp_path):
+def test_pictures_in_memory_leave_no_files(photo, monkeypatch, tmp_path):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))
     (tmp_path / "scratch").mkdir()
     asked = request(0, [{"type": "image", "url": Image.open(photo)}, text("?")])
@@ -369,13 +373,13 @@ def test_pictures_that_have_no_file_leave_none(photo, monkeypatch, tmp_path):
     assert list((tmp_path / "scratch").iterdir()) == []
 
 
-# --- what is refused ---
+# --- errors ---
 
 
 @pytest.mark.parametrize("kind", ["loglikelihood", "generate_until_multi_round"])
 def test_other_kinds_of_tasks_are_refused_with_a_fix(kind):
-    told = {"task": "mmlu", "doc_id": 0, "repeats": 1}
-    asked = Instance(request_type=kind, arguments=(), idx=0, metadata=told)
+    metadata = {"task": "mmlu", "doc_id": 0, "repeats": 1}
+    asked = Instance(request_type=kind, arguments=(), idx=0, metadata=metadata)
     with pytest.raises(UsageError, match=rf"got {kind} \(mmlu\)\. Fix: use a variant"):
         getattr(model_of("", docs=[]), kind)([asked])
 
@@ -391,7 +395,7 @@ def test_a_task_given_as_a_file_is_refused_with_a_fix(questions, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("told", "complaint"),
+    ("model_args", "complaint"),
     [
         ("operation=true", r"Fix: write operations=\.\.\."),
         ("pretrained=tiny", r"got pretrained\. Fix: write model=\.\.\."),
@@ -403,6 +407,6 @@ def test_a_task_given_as_a_file_is_refused_with_a_fix(questions, tmp_path):
         ("model=2026", "got '2026', which is no folder"),
     ],
 )
-def test_model_args_that_do_not_fit_are_named(told, complaint):
+def test_invalid_model_args_are_named_in_the_error(model_args, complaint):
     with pytest.raises((UsageError, ModelError), match=complaint):
-        PixelReasoner.create_from_arg_string(told, {"batch_size": 1, "device": None})
+        PixelReasoner.create_from_arg_string(model_args, {"batch_size": 1, "device": None})

@@ -1,4 +1,4 @@
-"""A transformers model folder behind the seam: the bundled model, as any other would be."""
+"""Local model: a transformers model folder as a generation model, tested with the bundled model."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def test_the_weights_are_small_enough_to_ship():
     assert sum(file.stat().st_size for file in BUNDLED_MODELS["tiny"].iterdir()) <= 16 * 2**20
 
 
-def test_pictures_are_of_sizes_that_the_image_processor_leaves_alone(tmp_path, questions):
-    """A picture that it scaled once more would have other coordinates than those the model is told of."""
+def test_pictures_have_sizes_that_the_image_processor_does_not_change(tmp_path, questions):
+    """A second resize would make the coordinates of the prompt wrong."""
     folder = tmp_path / "model"
     shutil.copytree(BUNDLED_MODELS["tiny"], folder)
-    told = json.loads((folder / "processor_config.json").read_text())
-    told["image_processor"]["size"] = {"shortest_edge": 96 * 96, "longest_edge": 160 * 160}
-    (folder / "processor_config.json").write_text(json.dumps(told))
+    stored = json.loads((folder / "processor_config.json").read_text())
+    stored["image_processor"]["size"] = {"shortest_edge": 96 * 96, "longest_edge": 160 * 160}
+    (folder / "processor_config.json").write_text(json.dumps(stored))
     model = LocalModel(str(folder))
     trace = ask(questions[0], model, RolloutConfig(sampling=SamplingParams(max_new_tokens=64)))
     assert trace.pictures[0].seen_px == (160, 160)
@@ -56,16 +56,14 @@ def test_pictures_are_of_sizes_that_the_image_processor_leaves_alone(tmp_path, q
     assert LocalModel("tiny").budgets == folder_settings(BUNDLED_MODELS["tiny"]).budgets
 
 
-def test_weights_are_kept_as_they_are_stored_where_the_processor_multiplies_that(
-    tmp_path, monkeypatch
-):
+def test_the_stored_dtype_is_kept_if_the_cpu_supports_it(tmp_path, monkeypatch):
     folder = tmp_path / "model"
     shutil.copytree(BUNDLED_MODELS["tiny"], folder)
     weights = load_file(folder / "model.safetensors")
     halved = {name: one.bfloat16() for name, one in weights.items()}
     save_file(halved, folder / "model.safetensors", metadata={"format": "pt"})
-    told = json.loads((folder / "config.json").read_text())
-    config = json.dumps(told).replace('"float32"', '"bfloat16"')
+    stored = json.loads((folder / "config.json").read_text())
+    config = json.dumps(stored).replace('"float32"', '"bfloat16"')
     (folder / "config.json").write_text(config)
     for able, kept in ((True, "bfloat16"), (False, "float32")):
         monkeypatch.setattr(local_weights, "has_16_bit_products", lambda able=able: able)
@@ -76,14 +74,14 @@ def test_weights_are_kept_as_they_are_stored_where_the_processor_multiplies_that
         LocalModel("tiny", dtype="int8")
 
 
-def test_sixteen_bits_nearly_say_what_thirty_two_do(questions):
+def test_16_bit_weights_give_nearly_the_accuracy_of_32_bits(questions):
     rules = RolloutConfig(sampling=SamplingParams(max_new_tokens=64))
     traces = list(ask_many(questions, LocalModel("tiny", dtype="bfloat16"), rules))
     right = sum(trace.answer in trace.question.answer for trace in traces)
     assert right >= len(questions) - 2
 
 
-def test_a_batch_says_what_each_question_alone_says(model, questions):
+def test_a_batch_generates_the_tokens_of_single_questions(model, questions):
     rules = RolloutConfig(sampling=SamplingParams(max_new_tokens=64))
     alone = {q.id: ask(q, model, rules) for q in questions}
     together = {t.question.id: t for t in ask_many(questions, model, rules, batch_size=8)}
@@ -92,21 +90,23 @@ def test_a_batch_says_what_each_question_alone_says(model, questions):
     ]
 
 
-def test_token_ids_decode_to_the_text_and_logprobs_are_of_them(model, questions):
-    (said,) = model.generate([conversation(questions[0], model)], SamplingParams(max_new_tokens=64))
-    assert isinstance(said, Completion)
-    assert not said.truncated
-    assert model.tokenizer.decode(list(said.token_ids[:-1])) == said.text
-    assert len(said.token_ids) == len(said.logprobs)
-    assert all(logprob <= 0 for logprob in said.logprobs)
+def test_token_ids_decode_to_the_text_and_have_logprobs(model, questions):
+    (completion,) = model.generate(
+        [conversation(questions[0], model)], SamplingParams(max_new_tokens=64)
+    )
+    assert isinstance(completion, Completion)
+    assert not completion.truncated
+    assert model.tokenizer.decode(list(completion.token_ids[:-1])) == completion.text
+    assert len(completion.token_ids) == len(completion.logprobs)
+    assert all(logprob <= 0 for logprob in completion.logprobs)
 
 
-def test_logprobs_are_those_of_a_forward_pass(model, questions):
+def test_logprobs_equal_those_of_a_forward_pass(model, questions):
     messages = conversation(questions[0], model)
-    (said,) = model.generate([messages], SamplingParams(max_new_tokens=64))
+    (completion,) = model.generate([messages], SamplingParams(max_new_tokens=64))
     inputs = model.prompt_inputs([messages])
-    ids = torch.cat([inputs["input_ids"], torch.tensor([list(said.token_ids)])], dim=1)
-    more = torch.zeros(1, len(said.token_ids), dtype=torch.long)
+    ids = torch.cat([inputs["input_ids"], torch.tensor([list(completion.token_ids)])], dim=1)
+    more = torch.zeros(1, len(completion.token_ids), dtype=torch.long)
     inputs = {
         **inputs,
         "input_ids": ids,
@@ -114,12 +114,14 @@ def test_logprobs_are_those_of_a_forward_pass(model, questions):
         "mm_token_type_ids": torch.cat([inputs["mm_token_type_ids"], more], dim=1),
     }
     with torch.no_grad():
-        logits = model.model(**inputs).logits[0, -len(said.token_ids) - 1 : -1]
-    forward = torch.log_softmax(logits, -1).gather(1, torch.tensor(list(said.token_ids))[:, None])
-    assert torch.allclose(forward[:, 0], torch.tensor(list(said.logprobs)), atol=1e-3)
+        logits = model.model(**inputs).logits[0, -len(completion.token_ids) - 1 : -1]
+    forward = torch.log_softmax(logits, -1).gather(
+        1, torch.tensor(list(completion.token_ids))[:, None]
+    )
+    assert torch.allclose(forward[:, 0], torch.tensor(list(completion.logprobs)), atol=1e-3)
 
 
-def test_what_the_model_sees_has_the_size_that_the_trace_records(model, questions):
+def test_input_pictures_have_the_size_that_the_trace_records(model, questions):
     rollout = Rollout(questions[0], model, RolloutConfig())
     inputs = model.prompt_inputs([rollout.messages()])
     width, height = rollout.pictures[0].seen_px
@@ -129,20 +131,22 @@ def test_what_the_model_sees_has_the_size_that_the_trace_records(model, question
 def test_sampling_depends_on_the_seed_and_not_on_the_batch(model, questions):
     hot = SamplingParams(max_new_tokens=24, temperature=1.5, seed=3)
     messages = [conversation(question, model) for question in questions]
-    together = [said.text for said in model.generate(messages, hot)]
+    together = [completion.text for completion in model.generate(messages, hot)]
     alone = [model.generate([one], hot)[0].text for one in messages]
     assert together == alone
     other = model.generate(messages, hot.model_copy(update={"seed": 4}))
-    assert [said.text for said in other] != together
+    assert [completion.text for completion in other] != together
 
 
-def test_a_turn_that_is_cut_off_says_so(model, questions):
-    (said,) = model.generate([conversation(questions[0], model)], SamplingParams(max_new_tokens=3))
-    assert said.truncated
-    assert len(said.token_ids) == 3
+def test_a_truncated_turn_is_marked(model, questions):
+    (completion,) = model.generate(
+        [conversation(questions[0], model)], SamplingParams(max_new_tokens=3)
+    )
+    assert completion.truncated
+    assert len(completion.token_ids) == 3
 
 
-def test_a_conversation_without_room_is_told_apart_from_those_with(model, questions):
+def test_a_conversation_that_exceeds_the_context_fails_alone(model, questions):
     picture = next(q for q in questions if q.media[0].kind == "image")
     clip = next(q for q in questions if q.media[0].kind == "video")
     tight = SamplingParams(max_new_tokens=64, max_context_tokens=220)
@@ -151,30 +155,30 @@ def test_a_conversation_without_room_is_told_apart_from_those_with(model, questi
     assert isinstance(second, Completion)
 
 
-def test_streamed_text_is_the_text(model, questions):
+def test_streamed_text_equals_the_text(model, questions):
     pieces: list[str] = []
-    (said,) = model.generate(
+    (completion,) = model.generate(
         [conversation(questions[0], model)], SamplingParams(max_new_tokens=64), pieces.append
     )
-    assert "".join(pieces) == said.text
+    assert "".join(pieces) == completion.text
     assert len(pieces) > 2
 
 
-def test_settings_tell_weights_and_template_apart(model):
-    told = model.describe()
-    assert told.architecture == "Qwen3VLForConditionalGeneration"
-    assert len(told.weights) == len(told.template) == 16
-    assert Path(told.name).name == "tiny"
+def test_settings_identify_weights_and_template(model):
+    description = model.describe()
+    assert description.architecture == "Qwen3VLForConditionalGeneration"
+    assert len(description.weights) == len(description.template) == 16
+    assert Path(description.name).name == "tiny"
 
 
-# --- how a folder that says nothing of itself is asked ---
+# --- folders without settings ---
 
 
-def foreign(folder: Path, **said: str) -> Path:
-    """The bundled model's files without its settings, as a folder of another family may be."""
+def foreign(folder: Path, **settings: str) -> Path:
+    """Copy the bundled model without its settings, like a folder of another family."""
     shutil.copytree(BUNDLED_MODELS["tiny"], folder)
     (folder / "pixel_reasoner.json").unlink()
-    for name, text in said.items():
+    for name, text in settings.items():
         (folder / f"{name}.jinja").write_text(text, encoding="utf-8")
     return folder
 
@@ -186,14 +190,14 @@ def retyped(folder: Path, model_type: str) -> Path:
     return folder
 
 
-def test_a_folder_without_settings_is_asked_as_its_config_tells(tmp_path):
+def test_the_settings_of_a_folder_without_them_follow_from_its_config(tmp_path):
     folder = foreign(tmp_path / "mine")
     assert LocalModel(str(folder)).dialect == "qwen3_vl"
     assert LocalModel(str(folder), dialect="plain").dialect == "plain"
 
 
 @pytest.mark.parametrize(
-    ("name", "settings", "spoken"),
+    ("name", "settings", "dialect_name"),
     [
         ("mine", None, "qwen2_5_vl"),
         ("DeepEyes-7B", None, "deepeyes"),
@@ -202,42 +206,42 @@ def test_a_folder_without_settings_is_asked_as_its_config_tells(tmp_path):
         ("DeepEyes-Mini-o3", {"dialect": "compact"}, "compact"),
     ],
 )
-def test_settings_in_the_folder_win_over_what_a_model_looks_like(tmp_path, name, settings, spoken):
+def test_settings_in_the_folder_override_detection(tmp_path, name, settings, dialect_name):
     folder = retyped(foreign(tmp_path / name), "qwen2_5_vl")
     if settings is not None:
         (folder / "pixel_reasoner.json").write_text(json.dumps(settings), encoding="utf-8")
-    assert folder_settings(folder).dialect == spoken
+    assert folder_settings(folder).dialect == dialect_name
     assert folder_settings(folder, "plain").dialect == "plain"
 
 
 @pytest.mark.parametrize("old", [False, True], ids=["size", "min_pixels"])
-def test_what_is_written_for_a_folder_is_what_its_image_processor_leaves_alone(tmp_path, old):
+def test_written_budgets_give_sizes_that_the_image_processor_does_not_change(tmp_path, old):
     folder = foreign(tmp_path / "mine")
-    told = json.loads((folder / "processor_config.json").read_text())
-    ours = told["image_processor"]
+    stored = json.loads((folder / "processor_config.json").read_text())
+    ours = stored["image_processor"]
     ours["size"] = {"shortest_edge": 65_536, "longest_edge": 1_048_576}
     if old:
         ours |= {"min_pixels": 65_536, "max_pixels": 1_048_576}
         ours["size"] = {"shortest_edge": 28, "longest_edge": 28}
         (folder / "preprocessor_config.json").write_text(json.dumps(ours))
-        del told["image_processor"]
-    (folder / "processor_config.json").write_text(json.dumps(told))
+        del stored["image_processor"]
+    (folder / "processor_config.json").write_text(json.dumps(stored))
     budgets = folder_settings(folder).budgets
     assert budgets == get_dialect("qwen3_vl").budgets.within(65_536, 1_048_576)
     assert LocalModel(str(folder)).budgets == budgets
 
 
-def test_a_chat_template_in_any_of_its_files_is_looked_at(tmp_path):
+def test_a_chat_template_in_any_of_its_files_is_used_for_detection(tmp_path):
     folder = retyped(foreign(tmp_path / "mine", chat_template="<grounding>"), "qwen2_5_vl")
     assert folder_settings(folder).dialect == "mini_o3"
     (folder / "chat_template.jinja").unlink()
     assert folder_settings(folder).dialect == "qwen2_5_vl"
-    told = json.dumps({"chat_template": "crop_image_normalized"})
-    (folder / "tokenizer_config.json").write_text(told, encoding="utf-8")
+    stored = json.dumps({"chat_template": "crop_image_normalized"})
+    (folder / "tokenizer_config.json").write_text(stored, encoding="utf-8")
     assert folder_settings(folder).dialect == "pixel_reasoner"
 
 
-def test_two_dialects_that_fit_are_told_before_weights_are_loaded(tmp_path):
+def test_two_matching_dialects_are_an_error_before_weights_are_loaded(tmp_path):
     folder = retyped(foreign(tmp_path / "DeepEyes-Mini-o3"), "qwen2_5_vl")
     (folder / "model.safetensors").unlink()
     with pytest.raises(UsageError, match="matches deepeyes and mini_o3 equally well"):
@@ -251,7 +255,7 @@ DEAF = """{%- for message in messages -%}{%- if message.role != 'system' -%}<|im
 {% endif -%}"""
 
 
-def test_a_template_without_a_place_for_operations_is_told_and_can_be_asked_without(tmp_path):
+def test_a_template_without_tool_support_is_an_error_unless_operations_are_off(tmp_path):
     folder = str(foreign(tmp_path / "mine", chat_template=DEAF))
     with pytest.raises(ModelError, match="leaves out the system message") as error:
         LocalModel(folder)
@@ -260,7 +264,7 @@ def test_a_template_without_a_place_for_operations_is_told_and_can_be_asked_with
 
 
 @pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl"])
-def test_the_templates_of_the_families_carry_operations(tmp_path, family):
+def test_the_templates_of_the_families_support_operations(tmp_path, family):
     trl = pytest.importorskip("trl")
     template = Path(trl.__file__).parent / "chat_templates" / f"{family}.jinja"
     text = template.read_text(encoding="utf-8")

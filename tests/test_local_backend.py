@@ -1,4 +1,4 @@
-"""The generation backend of a model in this process."""
+"""Generation backend of a local model."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def request(id: str, messages, session: str = "", **given) -> GenerationRequest:
 
 
 def finished(backend) -> dict[str, Delta]:
-    """The last delta of every request in progress."""
+    """Return the last delta of every request in progress."""
     last: dict[str, Delta] = {}
     while deltas := [*backend.poll(0.0)] or backend.engine.has_unfinished:
         last |= {one.id: one for one in deltas if one.is_last} if deltas is not True else {}
@@ -51,7 +51,7 @@ def finished(backend) -> dict[str, Delta]:
 
 
 def answered(messages, text: str) -> list[dict]:
-    """The conversation after a turn of the model and another question."""
+    """Return the conversation after a turn of the model and another question."""
     return [
         *messages,
         {"role": "assistant", "content": [{"type": "text", "text": text}]},
@@ -64,7 +64,7 @@ def test_a_model_has_one_backend_and_its_clients_share_it(model):
     assert backend_of(model) is model.open_backend()
 
 
-def test_requests_give_the_turns_of_generate_with_ids_and_logprobs(model, questions):
+def test_requests_return_the_turns_of_generate_with_ids_and_logprobs(model, questions):
     conversations = [messages_of(one, model) for one in questions]
     backend = LocalBackend(model)
     for n, messages in enumerate(conversations):
@@ -79,7 +79,7 @@ def test_requests_give_the_turns_of_generate_with_ids_and_logprobs(model, questi
         assert last[str(n)].seconds > 0
 
 
-def test_streamed_text_is_the_text_and_comes_for_those_that_asked(model, questions):
+def test_text_is_streamed_only_for_requests_that_ask_for_it(model, questions):
     backend, pieces = LocalBackend(model), {"0": [], "1": []}
     for id in pieces:
         backend.submit(request(id, messages_of(questions[0], model), stream=id == "0"))
@@ -120,7 +120,7 @@ def test_a_session_that_forked_from_another_reuses_its_turns(model, questions):
     assert backend.engine.num_reusable_tokens(waiting) > first.num_prompt_tokens
 
 
-def test_a_released_session_leaves_nothing_behind(model, questions):
+def test_a_released_session_leaves_no_state(model, questions):
     backend = LocalBackend(model)
     messages = messages_of(questions[0], model)
     backend.submit(request("1", messages, "done"))
@@ -139,7 +139,7 @@ def test_a_released_session_leaves_nothing_behind(model, questions):
     assert backend.sessions == backend.engine.retained == ()
 
 
-def test_a_cancelled_request_returns_nothing_more_and_the_others_go_on(model, questions):
+def test_a_cancelled_request_returns_no_more_deltas_and_others_continue(model, questions):
     conversations = [messages_of(one, model) for one in questions[:3]]
     expected = [turn.text for turn in model.generate(conversations, SHORT)]
     backend = LocalBackend(model)
@@ -160,7 +160,7 @@ def test_a_cancelled_request_returns_nothing_more_and_the_others_go_on(model, qu
     backend.cancel("2")  # finished
 
 
-def test_a_conversation_without_room_and_one_that_cannot_be_used_end_alone(model, questions):
+def test_an_invalid_or_too_long_conversation_fails_alone(model, questions):
     good = messages_of(questions[0], model)
     bad = [{"role": "user", "content": [{"type": "text", "text": "<|image_pad|> what is this?"}]}]
     backend = LocalBackend(model)
@@ -176,7 +176,7 @@ def test_a_conversation_without_room_and_one_that_cannot_be_used_end_alone(model
     assert last["good"].completion.text
 
 
-def test_prompts_that_need_too_much_memory_fail_and_running_requests_go_on(
+def test_prompts_that_need_too_much_memory_fail_and_running_requests_continue(
     model, questions, monkeypatch
 ):
     backend = LocalBackend(model)
@@ -196,7 +196,7 @@ def test_prompts_that_need_too_much_memory_fail_and_running_requests_go_on(
     assert finished(backend)["1"].completion == model.generate([messages], SHORT)[0]
 
 
-def test_changed_weights_are_not_answered_from_the_cache(model, questions):
+def test_changed_weights_do_not_use_the_old_cache(model, questions):
     backend = LocalBackend(model)
     backend.submit(request("1", messages_of(questions[0], model)))
     finished(backend)
@@ -204,7 +204,7 @@ def test_changed_weights_are_not_answered_from_the_cache(model, questions):
     assert backend.engine.num_cache_bytes == 0
 
 
-def test_a_family_without_an_engine_has_a_backend_of_rounds(model, questions, monkeypatch):
+def test_a_family_without_an_engine_generates_in_rounds(model, questions, monkeypatch):
     monkeypatch.setattr(local, "is_supported", lambda _: False)
     settings = FolderSettings(dialect=model.dialect, budgets=model.budgets)
     other = LocalModel.of(model.model, model.processor, settings)
@@ -229,14 +229,14 @@ def test_a_character_of_several_bytes_is_streamed_whole():
     assert stream.finish(text) == ""
 
 
-def test_bytes_of_a_character_that_is_never_complete_come_at_the_end():
+def test_incomplete_characters_are_streamed_at_the_end():
     stream = TextStream(lambda ids: bytes(ids).decode("utf-8", errors="replace"))
     assert stream.push(b"ok") == "ok"
     assert stream.push("🙂".encode()[:2]) == ""
     assert stream.finish("ok\ufffd") == "\ufffd"
 
 
-def test_special_tokens_are_deleted_except_those_of_the_dialect(model, monkeypatch):
+def test_special_tokens_are_removed_except_those_of_the_dialect(model, monkeypatch):
     ids = model.tokenize("a<|vision_start|>b<|im_end|>")
     assert TokenDecoder(model.tokenizer)(ids) == "ab"
     assert TokenDecoder(model.tokenizer, {"<|vision_start|>"})(ids) == "a<|vision_start|>b"

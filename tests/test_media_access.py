@@ -1,4 +1,4 @@
-"""A file of others makes no command read pictures elsewhere; what the user's own commands wrote needs no option."""
+"""Media access: an external file cannot make a command read media outside its folder. Output of own commands needs no option."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MODEL = ScriptedModel([r"\boxed{red}"], dialect=PIXEL_REASONER.name)
 
 @pytest.fixture
 def places(tmp_path) -> dict[str, Path]:
-    """A folder from others, a secret picture outside, and a picture inside."""
+    """External folder with a picture inside, and a secret picture outside."""
     folder, outside = tmp_path / "received", tmp_path / "home"
     folder.mkdir()
     outside.mkdir()
@@ -45,7 +45,7 @@ def places(tmp_path) -> dict[str, Path]:
 
 
 def hostile_media(places: dict[str, Path]) -> dict[str, MediaItem]:
-    """Every way in which a file in a folder can name a picture outside, by name."""
+    """Return all kinds of references to a picture outside the folder, by name."""
     folder, secret = places["folder"], places["outside"] / "secret.png"
     (folder / "link.png").symlink_to(secret)
     (folder / "folder").symlink_to(places["outside"])
@@ -66,7 +66,7 @@ def hostile_media(places: dict[str, Path]) -> dict[str, MediaItem]:
 
 
 def trace_about(item: MediaItem, real: Path) -> Trace:
-    """A trace of a picture that names another one."""
+    """Return a trace with the media item `item` and the recorded data of the picture `real`."""
     question = Question(
         id="q",
         text="Which colour?",
@@ -92,7 +92,7 @@ def test_no_command_shows_or_reads_media_outside_of_the_folder(places):
             export_message_list(folder, folder.parent / "out")
 
 
-def test_allowed_folders_are_read(places):
+def test_media_in_allowed_folders_are_read(places):
     folder, outside = places["folder"], places["outside"]
     hostile = hostile_media(places)
     for name in ("absolute", "parent", "link", "linked folder"):
@@ -110,7 +110,7 @@ def test_links_and_parents_within_the_folder_are_read(places):
         check_access(item.restricted([folder]))
 
 
-def test_paths_that_no_system_accepts_are_left_to_the_decoder(places):
+def test_impossible_paths_are_errors_of_the_decoder(places):
     (places["folder"] / "loop.png").symlink_to(places["folder"] / "loop.png")
     for path in ("a\0b", "loop.png", "x" * 5000):
         item = MediaItem(kind="image", path=str(places["folder"] / path))
@@ -164,7 +164,7 @@ def test_an_evaluation_drops_and_counts_rows_with_media_elsewhere(places, tmp_pa
     assert len(allowed.questions) == 8
 
 
-def test_a_name_that_no_file_can_have_is_a_missing_file(places, tmp_path):
+def test_an_impossible_file_name_is_a_missing_file(places, tmp_path):
     path = places["folder"] / "rows.jsonl"
     media = [[{"path": "x" * 5000}], [{"path": "a\0b"}], [{"path": "inside.png"}]]
     rows = [
@@ -197,7 +197,7 @@ def test_synth_drops_and_counts_rows_with_media_elsewhere(places, tmp_path):
     assert [json.loads(row)["reason"] for row in rows].count("outside_media") == 7
 
 
-def test_what_the_users_own_command_wrote_is_shown_without_an_option(places, tmp_path):
+def test_output_of_own_commands_is_shown_without_an_option(places, tmp_path):
     secret = places["outside"] / "secret.png"
     question = Question(
         id="q", text="?", media=(MediaItem(kind="image", path=str(secret)),), answer=("red",)
@@ -210,7 +210,7 @@ def test_what_the_users_own_command_wrote_is_shown_without_an_option(places, tmp
     assert sum(write_run_report([moved], tmp_path / "page.html").unshown.values()) == 2
 
 
-def test_nothing_in_a_folder_widens_what_it_may_read(places):
+def test_no_file_in_a_folder_extends_its_allowed_folders(places):
     folder, outside = places["folder"], places["outside"]
     note = {"run": str(folder), "media_folders": ["/"], "allow_media": ["/"]}
     for name in ("settings.json", "run.json", ".run/manifest.json"):

@@ -1,4 +1,4 @@
-"""Opened media are shared by questions and rollouts about them, within bounds, from any thread."""
+"""Media cache: opened media are shared by questions and rollouts, bounded, and thread-safe."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from test_media_context import BUDGETS, question_of
 
 
 class CountingDecoder:
-    """Decoder in process that counts what it decodes."""
+    """Decoder in this process that counts its calls."""
 
     def __init__(self, delay_s: float = 0.0) -> None:
         self.decoded: list[str] = []
@@ -93,7 +93,7 @@ def test_a_file_that_changed_is_opened_again(pictures):
     assert cache.open(question, BUDGETS).picture(1).source_px == (64, 64)
 
 
-def test_the_set_used_longest_ago_is_closed_first(pictures):
+def test_the_least_recently_used_media_are_closed_first(pictures):
     decoder = CountingDecoder()
     cache = MediaCache(max_entries=2, decoder=decoder)
     for number in (0, 1, 0, 2, 0, 1):
@@ -111,7 +111,7 @@ def test_decoded_pixels_are_bounded(pictures):
     assert kept.view(1).size == kept.picture(1).seen_px, "a context in use keeps its media"
 
 
-def test_media_that_cannot_be_opened_are_not_kept(tmp_path):
+def test_media_that_cannot_be_opened_are_not_cached(tmp_path):
     cache, question = MediaCache(), question_of(("image", tmp_path / "a.png"))
     for _ in range(2):
         with pytest.raises(InputError):

@@ -1,4 +1,4 @@
-"""The numbered pictures of a rollout: references whose pixels always come from the originals."""
+"""Media context: numbered pictures of a rollout, with pixels always computed from the originals."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_images_are_numbered_from_1_in_their_order(folder):
     assert context.num_frames == 0
 
 
-def test_frames_are_numbered_from_1_whatever_comes_before(folder):
+def test_frames_are_numbered_from_1_after_any_pictures(folder):
     context = context_of(
         ("image", folder / "small.png"), ("video", folder / "clip.mp4"), num_frames=4
     )
@@ -90,7 +90,7 @@ def test_a_folder_is_a_video_without_times(folder):
     assert context.num_frames == 3
 
 
-def test_results_continue_the_count_and_name_their_parent(folder):
+def test_results_continue_the_numbering_and_record_their_parent(folder):
     context = context_of(("video", folder / "clip.mp4"), num_frames=4)
     crop = context.add_crop(2, Box(0, 0, 0.5, 0.5))
     again = context.add_frames([4, 1])
@@ -106,7 +106,7 @@ def test_results_continue_the_count_and_name_their_parent(folder):
 # --- pixels ---
 
 
-def test_a_view_has_the_size_it_promises(folder):
+def test_a_view_has_its_announced_size(folder):
     context = context_of(
         ("image", folder / "large.png"), ("video", folder / "clip.mp4"), num_frames=2
     )
@@ -128,7 +128,7 @@ def test_sizes_follow_the_budget_of_their_kind(folder):
         assert picture.seen_px == fit_size(picture.source_px, budget, BUDGETS.multiple)
 
 
-def test_a_region_holds_the_pixels_of_the_original(folder):
+def test_a_crop_contains_the_pixels_of_the_original(folder):
     context = context_of(("image", folder / "large.png"))
     context.add_crop(1, Box(0.25, 0.5, 0.5, 0.75))
     original = np.asarray(Image.open(folder / "large.png"))
@@ -136,7 +136,7 @@ def test_a_region_holds_the_pixels_of_the_original(folder):
     assert context.picture(2).source_px == context.pixels(2).size == (160, 120)
 
 
-def test_a_zoom_into_a_zoom_is_the_direct_zoom(folder):
+def test_a_zoom_into_a_crop_equals_the_direct_zoom(folder):
     context = context_of(("image", folder / "large.png"))
 
     @settings(max_examples=50, deadline=None, derandomize=True)
@@ -166,10 +166,10 @@ def test_an_upright_picture_is_cropped_upright(tmp_path):
     assert same(context.pixels(2), lower_half)
 
 
-# --- when files are read ---
+# --- when files are opened ---
 
 
-def test_a_missing_file_is_known_at_once(tmp_path):
+def test_a_missing_file_is_an_error_at_once(tmp_path):
     with pytest.raises(InputError, match=r"gone\.png: no such file"):
         context_of(("image", tmp_path / "gone.png"))
 
@@ -188,8 +188,8 @@ def test_pixels_of_an_image_are_decoded_on_first_use_and_once(tmp_path):
     context.view(context.add_crop(1, Box(0, 0, 0.5, 0.5)).number)
 
 
-def test_many_large_pictures_are_not_kept_open_all_at_once(tmp_path):
-    """Those that were decoded first are closed, and decoded again when they are needed; frames of a video stay."""
+def test_only_a_bounded_number_of_pixels_is_kept_decoded(tmp_path):
+    """The pictures decoded first are closed and decoded again on demand. Frames of a video stay decoded."""
     names = [tmp_path / f"{n}.png" for n in range(5)]
     for n, name in enumerate(names):
         Image.new("RGB", (40, 30), (n, 0, 0)).save(name)
@@ -206,12 +206,12 @@ def test_many_large_pictures_are_not_kept_open_all_at_once(tmp_path):
     assert (1, None) in context.media.open_keys
 
 
-def test_a_picture_larger_than_what_is_kept_open_is_opened_all_the_same(folder):
+def test_a_picture_larger_than_the_cache_is_opened(folder):
     context = context_of(("image", folder / "large.png"), max_open_px=10)
     assert context.source(1).size == (640, 480)
 
 
-def test_the_pixel_limit_holds(folder):
+def test_the_pixel_limit_applies(folder):
     with pytest.raises(PixelLimitError):
         context_of(("image", folder / "large.png"), max_px=1000)
 
@@ -233,7 +233,7 @@ def test_a_fork_continues_independently_and_decodes_nothing_again(folder, monkey
     assert not same(context.view(3), fork.view(3))
 
 
-def test_a_truncated_context_numbers_its_next_picture_anew(folder):
+def test_a_truncated_context_reuses_the_next_number(folder):
     context = context_of(("image", folder / "large.png"))
     context.view(context.add_crop(1, Box(0, 0, 0.5, 0.5)).number)
     context.truncate(1)
@@ -248,7 +248,7 @@ def test_a_truncated_context_numbers_its_next_picture_anew(folder):
 
 
 def rollout(context: MediaContext) -> Trace:
-    """A trace of zooms into zooms and selected frames, through its own JSON."""
+    """Return a trace with nested zooms and selected frames, after a round trip through JSON."""
     first = tuple(context.pictures)
     zoom = context.add_crop(1, Box(0.1, 0.2, 0.7, 0.6))
     results = [(zoom,), (context.add_crop(zoom.number, Box(0.3, 0.3, 0.9, 0.8)),)]
@@ -286,7 +286,7 @@ def test_a_trace_is_replayed_without_decoding_again(folder, monkeypatch):
     assert len(opened) == len(trace.pictures)
 
 
-def test_a_replay_can_go_on(folder):
+def test_a_replay_can_be_continued(folder):
     context = context_of(("image", folder / "large.png"))
     replay = MediaContext.of_trace(rollout(context), BUDGETS)
     assert replay.add_crop(2, Box(0, 0, 0.5, 0.5)) == context.add_crop(2, Box(0, 0, 0.5, 0.5))

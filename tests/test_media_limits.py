@@ -1,4 +1,4 @@
-"""Every limit on media is enforced, named in its error, and changes nothing where it is not reached."""
+"""Every limit on media is enforced, is named in its error, and changes nothing below its value."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def open_with(media, kind: str, **limits) -> MediaContext:
         ("video", {"max_decode_s": 1e-9}, InputError),
     ],
 )
-def test_a_limit_is_named_with_the_file_and_the_way_to_raise_it(
+def test_the_error_of_a_limit_names_the_file_and_the_option(
     media, kind, limits, error, monkeypatch
 ):
     ((name, _),) = limits.items()
@@ -90,7 +90,7 @@ def test_a_limit_is_named_with_the_file_and_the_way_to_raise_it(
         ("video", "max_video_frames", 12),
     ],
 )
-def test_a_limit_that_is_just_reached_is_not_exceeded(media, kind, name, limit):
+def test_a_limit_allows_exactly_its_value(media, kind, name, limit):
     assert len(open_with(media, kind, **{name: limit}))
 
 
@@ -101,8 +101,8 @@ def test_a_file_of_exactly_the_limit_is_opened(media):
         open_with(media, "image", max_bytes=num_bytes - 1)
 
 
-def test_new_limits_are_written_only_where_they_differ():
-    """Settings of older runs stay equal to those of today, so runs can be resumed."""
+def test_new_limits_are_stored_only_if_they_differ_from_the_default():
+    """Stored settings of older runs stay equal, so that runs can be resumed."""
     assert MediaLimits().model_dump() == {"max_px": 200_000_000, "num_frames": 16}
     settings = RunSettings(**dict(RolloutConfig()))
     assert settings.to_dict()["media"] == {"max_px": 200_000_000, "num_frames": 16}
@@ -118,7 +118,7 @@ def test_new_limits_are_written_only_where_they_differ():
     assert MediaLimits.model_validate({"max_px": 5}) == MediaLimits(max_px=5)
 
 
-def test_memory_is_known_before_anything_is_decoded(tmp_path):
+def test_memory_is_checked_before_decoding(tmp_path):
     bits = (16_383 - 1) | (12_000 - 1) << 14
     content = b"VP8L" + struct.pack("<I", 13) + b"\x2f" + struct.pack("<I", bits) + bytes(9)
     head = b"RIFF" + struct.pack("<I", len(content) + 4) + b"WEBP"
@@ -127,7 +127,7 @@ def test_memory_is_known_before_anything_is_decoded(tmp_path):
         open_image(tmp_path / "a.webp", MediaLimits())
 
 
-def test_scans_of_a_jpeg_are_counted_while_it_is_read(tmp_path):
+def test_scans_of_a_jpeg_are_counted_while_reading(tmp_path):
     (tmp_path / "a.jpg").write_bytes(jpeg_many_scans(Random(0)))
     with pytest.raises(InputError, match="at most 100 scans"):
         open_image(tmp_path / "a.jpg", MediaLimits())
@@ -142,7 +142,7 @@ def test_frames_of_a_folder_share_one_limit_of_memory(tmp_path):
         sample_folder(tmp_path, MediaLimits(max_decode_bytes=119_999))
 
 
-def test_a_hole_in_a_file_gives_it_no_time(tmp_path):
+def test_a_sparse_file_gets_no_additional_time(tmp_path):
     path = tmp_path / "a.png"
     path.write_bytes(bytes(4096))
     os.truncate(path, 2**40)
@@ -150,7 +150,7 @@ def test_a_hole_in_a_file_gives_it_no_time(tmp_path):
 
 
 @pytest.mark.slow
-def test_hostile_media_are_refused_in_one_line_within_limits():
+def test_hostile_media_give_a_one_line_error_within_limits():
     """Short form of `attacks/media.py`: every kind that is opened quickly."""
     kinds = [kind for kind in KINDS if kind not in QUICK_EXCEPTIONS]
     results = list(attack.attack(kinds, len(kinds), seed=1))

@@ -1,4 +1,4 @@
-"""What a picture shows differently from its file is said: stretched greyscale, pages and frames that are left out."""
+"""Differences between a file and its picture are recorded: stretched greyscale, omitted pages and frames."""
 
 from __future__ import annotations
 
@@ -55,24 +55,24 @@ def question(path, page: int | None = None) -> Question:
 @pytest.mark.parametrize("hot", [None, 65_535])
 def test_dark_grey_of_16_bits_is_stretched_to_black_and_white(tmp_path, suffix, hot):
     path = grey(tmp_path / f"a.{suffix}", 500, 4000, hot)
-    shown = np.asarray(open_image(path, LIMITS))[..., 0]
-    assert shown[0, 1] == 0
-    assert shown[-1, -1] == 255
-    assert abs(int(np.median(shown)) - 127) <= 1
+    values = np.asarray(open_image(path, LIMITS))[..., 0]
+    assert values[0, 1] == 0
+    assert values[-1, -1] == 255
+    assert abs(int(np.median(values)) - 127) <= 1
     (note,) = picture_header(path, LIMITS).notes
     assert note.startswith(f"a.{suffix}: greyscale values 50")
     assert "are stretched to black to white" in note
 
 
 @pytest.mark.parametrize(("low", "high"), [(0, 65_535), (500, 20_000), (7, 7)])
-def test_grey_that_uses_the_range_is_scaled_as_before(tmp_path, low, high):
+def test_other_greyscale_is_scaled_without_stretching(tmp_path, low, high):
     path = grey(tmp_path / "a.png", low, high)
     values = np.asarray(Image.open(path))
     assert np.array_equal(np.asarray(open_image(path, LIMITS))[..., 0], values >> 8)
     assert picture_header(path, LIMITS).notes == ()
 
 
-def test_floats_are_stretched_and_that_is_said(tmp_path):
+def test_floats_are_stretched_with_a_note(tmp_path):
     Image.fromarray(np.array([[-0.5, np.nan, 0.25]], np.float32)).save(tmp_path / "a.tif")
     (note,) = picture_header(tmp_path / "a.tif", LIMITS).notes
     assert "greyscale values -0.5 to 0.25" in note
@@ -105,7 +105,7 @@ def test_a_page_is_chosen_by_its_number(tmp_path):
         assert MediaContext(question(path, page), UNSCALED).picture(1).source_px == (7 + page, 6)
 
 
-def test_a_page_that_is_not_there_is_refused_with_the_number_of_pages(tmp_path):
+def test_the_error_of_a_missing_page_states_the_number_of_pages(tmp_path):
     with pytest.raises(InputError, match="no page 4; it has 3"):
         open_image(pages(tmp_path / "a.tif"), LIMITS, 4)
     Image.new("RGB", (4, 3)).save(tmp_path / "a.png")
@@ -115,7 +115,7 @@ def test_a_page_that_is_not_there_is_refused_with_the_number_of_pages(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "page", "said"),
+    ("name", "page", "note_start"),
     [
         ("a.tif", None, "a.tif: page 1 of 3 is used; choose one with --page"),
         ("a.tif", 1, None),
@@ -123,24 +123,24 @@ def test_a_page_that_is_not_there_is_refused_with_the_number_of_pages(tmp_path):
         ("a.webp", None, "a.webp: an animation, of which the first frame is used"),
     ],
 )
-def test_what_is_left_out_is_in_the_trace(tmp_path, name, page, said):
+def test_omitted_pages_and_frames_are_recorded_in_the_trace(tmp_path, name, page, note_start):
     path = pages(tmp_path / name)
     trace = ask(question(path, page), ScriptedModel([r"\boxed{red}"]))
-    assert len(trace.notes) == (said is not None)
-    assert all(note.startswith(said) for note in trace.notes)
+    assert len(trace.notes) == (note_start is not None)
+    assert all(note.startswith(note_start) for note in trace.notes)
     assert Trace.from_line(trace.to_line()) == trace
-    assert ('"notes"' in trace.to_line()) == (said is not None)
+    assert ('"notes"' in trace.to_line()) == (note_start is not None)
     page = tmp_path / "trace.html"
     write_report([trace], page)
     assert all(escape(note) in page.read_text() for note in trace.notes)
 
 
-def test_the_page_is_part_of_what_is_asked(tmp_path):
+def test_the_page_is_part_of_the_question_fingerprint(tmp_path):
     first, second = question(tmp_path / "a.tif"), question(tmp_path / "a.tif", 2)
     assert fingerprint([first]) != fingerprint([second])
 
 
-def test_a_row_may_name_the_page(tmp_path):
+def test_a_row_may_select_the_page(tmp_path):
     row = {"id": 1, "question": "?", "answer": 2, "media": [{"path": "a.tif", "page": 2}]}
     assert question_of_row(row, tmp_path).media[0].page == 2
     row["media"][0]["page"] = 0
@@ -150,7 +150,7 @@ def test_a_row_may_name_the_page(tmp_path):
 
 @pytest.fixture
 def error_of(monkeypatch, capsys):
-    """Runs `ask` with a model that does not exist, so that it ends when the media are known; returns standard error."""
+    """Return a function that runs `ask` with a missing model, so that it stops after opening the media. It returns standard error."""
 
     def command(*arguments: object) -> str:
         given = ["ask", "What?", "--model", "./nowhere", *map(str, arguments)]
@@ -163,7 +163,7 @@ def error_of(monkeypatch, capsys):
     return command
 
 
-def test_ask_takes_a_page_and_says_which_is_used(tmp_path, error_of):
+def test_ask_accepts_a_page_and_prints_the_used_one(tmp_path, error_of):
     path = pages(tmp_path / "a.tif")
     assert "note: a.tif: page 1 of 3 is used" in error_of("--image", path)
     assert "note:" not in error_of("--image", path, "--page", 3)

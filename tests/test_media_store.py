@@ -1,4 +1,4 @@
-"""Media by content: stored once, found by hash, the least recently used removed first."""
+"""Media store: content is stored once, found by hash, and the least recently used is removed first."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pixel_reasoner.media.store import MediaRef, MediaStore
 
 @settings(deadline=None, max_examples=25)
 @given(st.lists(st.binary(max_size=64), max_size=8))
-def test_content_comes_back_and_equal_content_is_stored_once(tmp_path_factory, contents):
+def test_stored_content_is_returned_and_equal_content_is_stored_once(tmp_path_factory, contents):
     store = MediaStore(tmp_path_factory.mktemp("store"))
     refs = [store.put(content) for content in contents]
     assert [store.get(ref) for ref in refs] == contents
@@ -33,7 +33,7 @@ def test_a_file_keeps_its_suffix_and_its_reference_survives_json(tmp_path):
     assert MediaStore(tmp_path / "store").get(again) == b"pixels"
 
 
-def test_what_was_used_longest_ago_is_removed_first(tmp_path):
+def test_the_least_recently_used_content_is_removed_first(tmp_path):
     store = MediaStore(tmp_path, max_bytes=30)
     first, second, third = (store.put(letter * 10) for letter in (b"a", b"b", b"c"))
     for age, ref in [(1, second), (2, third), (3, first)]:
@@ -76,7 +76,7 @@ def test_content_larger_than_the_store_is_refused_and_leaves_nothing(tmp_path):
     assert list((tmp_path / "store").iterdir()) == []
 
 
-def test_a_place_that_cannot_be_written_is_a_typed_error(tmp_path):
+def test_an_unwritable_store_is_an_output_error(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OutputError):
         MediaStore(tmp_path / "file")

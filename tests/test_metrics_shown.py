@@ -1,4 +1,4 @@
-"""Metrics as they are shown: one number a cell in CSV, unknown is not zero, one progress line, a model card that names its model."""
+"""Displayed metrics: one number per CSV cell, unknown is not zero, one progress line, a model card with the base model."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def trace(number: int, **turn: object) -> Trace:
 # --- tokens of a server ---
 
 
-def test_tokens_that_a_server_counts_are_in_the_completion():
+def test_token_counts_of_a_server_are_in_the_completion():
     reply = {"choices": [{"message": {"content": "Yes."}}], "usage": {"completion_tokens": 7}}
     assert completion(reply).num_new_tokens == 7
     del reply["usage"]
     assert completion(reply).num_new_tokens is None
 
 
-def test_new_tokens_of_a_server_are_its_count_and_unknown_is_not_zero():
+def test_new_tokens_of_a_server_are_its_count_or_unknown():
     counted = [trace(1, num_completion_tokens=10), trace(2, num_completion_tokens=20)]
     assert summarize(counted)["new_tokens_per_question"] == 15
     assert summarize([trace(1)])["new_tokens_per_question"] is None
@@ -64,16 +64,16 @@ def test_a_cell_of_a_csv_table_is_empty_or_one_number(tmp_path):
     for row in rows:
         assert len(row) == len(header)
         assert all(not cell or float(cell) >= 0 for cell in row[1:])
-    shown = table(summary)[1]
+    cells = table(summary)[1]
     low, high = number_table(summary)[1][3:5]
-    assert shown[3] == f"{low:.3f}–{high:.3f}"
+    assert cells[3] == f"{low:.3f}–{high:.3f}"
 
 
 # --- model card ---
 
 
 @pytest.mark.extras
-def test_a_model_card_names_what_it_was_made_from(tmp_path):
+def test_a_model_card_names_its_base_model_and_data(tmp_path):
     hub = model_card(SftRun(traces=("a",), out="runs/sft", model="Qwen/Qwen2.5-VL-7B-Instruct"))
     assert "base_model: Qwen/Qwen2.5-VL-7B-Instruct" in hub
     assert "# sft" in hub
@@ -83,7 +83,7 @@ def test_a_model_card_names_what_it_was_made_from(tmp_path):
     assert "base_model" not in local
     assert f"`{tmp_path.name}` after curiosity-driven RL" in local
     assert "LoRA of rank 8" in local
-    assert str(tmp_path) not in local  # a path of this machine is nobody's business
+    assert str(tmp_path) not in local  # local paths are private
     assert "None" not in hub + local
 
 
@@ -91,7 +91,7 @@ def test_a_model_card_names_what_it_was_made_from(tmp_path):
 
 
 @pytest.mark.extras
-def test_a_training_has_one_progress_line(capsys):
+def test_training_prints_one_progress_line(capsys):
     from transformers.trainer_callback import ProgressCallback
 
     from pixel_reasoner.train.callbacks import ProgressBarCallback, show_one_progress_line
@@ -104,10 +104,10 @@ def test_a_training_has_one_progress_line(capsys):
     )
     show_one_progress_line(trainer)
     assert kinds == [ProgressBarCallback]
-    shown: list[dict] = []
+    postfixes: list[dict] = []
     bar = ProgressBarCallback()
-    bar.training_bar = SimpleNamespace(set_postfix=shown.append)
+    bar.training_bar = SimpleNamespace(set_postfix=postfixes.append)
     state = SimpleNamespace(is_world_process_zero=True)
     bar.on_log(None, state, None, {"loss": 1.5, "grad_norm": 3.0, "mean_token_accuracy": 0.25})
-    assert shown == [{"loss": "1.50", "token accuracy": "0.25"}]
+    assert postfixes == [{"loss": "1.50", "token accuracy": "0.25"}]
     assert capsys.readouterr().out == ""

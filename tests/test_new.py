@@ -1,4 +1,4 @@
-"""`new` writes packages that can be installed, whose tests pass, and whose command works."""
+"""`new` writes installable packages with passing tests and a working command."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_a_readme_has_three_commands_to_install_test_and_use(packages):
         assert [words[0] for words in commands(package)] == ["pip", "python", "pixel-reasoner"]
 
 
-def test_nothing_is_left_to_fill_in(packages):
+def test_no_placeholder_is_left_in_a_package(packages):
     for package in packages.values():
         for path in package.glob("*.*"):
             assert (
@@ -114,7 +114,7 @@ def test_every_name_gives_modules_that_compile(name, kind):
 @pytest.mark.parametrize(
     "name", ["operation", "reward", "trace", "context", "annotations", "match"]
 )
-def test_a_name_that_the_module_uses_itself_works(name):
+def test_a_name_that_the_template_uses_works(name):
     texts = {"name": name, "project": "p", "module": "m", "item": name, "use": "u"}
     for kind, registry in (("operation", OPERATIONS), ("reward", REWARDS)):
         exec(compile(_files(kind, {**texts, "kind": kind})["m.py"], "m.py", "exec"), {})
@@ -142,7 +142,7 @@ def test_a_name_that_the_module_uses_itself_works(name):
         ("operation mine --out full/file/below", ["a writable path"]),
     ],
 )
-def test_what_cannot_be_written_is_refused_and_nothing_is_left(
+def test_an_invalid_package_is_an_error_and_leaves_no_file(
     run, tmp_path, monkeypatch, arguments, words
 ):
     monkeypatch.chdir(tmp_path)
@@ -155,7 +155,7 @@ def test_what_cannot_be_written_is_refused_and_nothing_is_left(
     ]
 
 
-def test_an_empty_folder_is_filled(run, tmp_path, monkeypatch):
+def test_an_empty_folder_is_accepted(run, tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     assert run("new", "reward", "mine", "--out", ".")[0] == 0

@@ -1,4 +1,4 @@
-"""Notebooks of `examples/` run from their first cell to their last, at toy size, and are stored without outputs."""
+"""Notebooks of `examples/` run completely at toy size and are stored without outputs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "examples").glob("*.ipynb"))
-pytestmark = pytest.mark.extras  # models run
+pytestmark = pytest.mark.extras  # runs models
 TOY = {
     "tuned-model": {
         "= 400, 100, 60": "= 4, 2, 1",
@@ -49,8 +49,8 @@ def test_a_notebook_runs(path, tmp_path, monkeypatch):
             code = "".join(cell["source"])
             for size, small in TOY.get(path.stem, {}).items():
                 code = code.replace(size, small)
-            shown = run_cell(code, names, f"{path.name}, cell {number}")
-            if html := getattr(shown, "_repr_html_", None):
+            value = run_cell(code, names, f"{path.name}, cell {number}")
+            if html := getattr(value, "_repr_html_", None):
                 assert "<" in html()
 
 
@@ -62,7 +62,7 @@ def test_there_are_four_notebooks_without_outputs():
         assert all(not cell["outputs"] and cell["execution_count"] is None for cell in code)
 
 
-def test_toy_sizes_replace_text_that_is_there():
+def test_replacements_for_toy_sizes_match_existing_text():
     for path in NOTEBOOKS:
         text = "\n".join("".join(cell["source"]) for cell in cells(path))
         assert [size for size in TOY.get(path.stem, {}) if size not in text] == []

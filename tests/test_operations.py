@@ -1,4 +1,4 @@
-"""Operations: what a model asks for is done, or refused with words it can act on. Nothing ever raises."""
+"""Operations: a call is executed or rejected with a usable tool error. No call raises an exception."""
 
 from __future__ import annotations
 
@@ -61,49 +61,49 @@ def select(context: MediaContext, **arguments):
     return default_operations().run(ToolCall(name="select_frames", arguments=arguments), context)
 
 
-# --- what is done ---
+# --- executed calls ---
 
 
 def test_zoom_in_returns_the_region_as_a_new_picture(context):
-    seen = zoom(context, bbox_2d=[0.25, 0.5, 0.75, 1], target_image=1.0)
-    assert (seen.error, seen.text) == (None, "")
-    [picture] = seen.pictures
+    observation = zoom(context, bbox_2d=[0.25, 0.5, 0.75, 1], target_image=1.0)
+    assert (observation.error, observation.text) == (None, "")
+    [picture] = observation.pictures
     assert (picture.box, picture.parent) == (Box(0.25, 0.5, 0.75, 1), 1)
     assert picture == context.pictures[-1]
 
 
-def test_zoom_in_sees_the_first_picture_unless_told(context):
+def test_zoom_in_uses_the_first_picture_by_default(context):
     [picture] = zoom(context, bbox_2d=[0, 0, 0.5, 0.5]).pictures
     assert picture.parent == 1
 
 
-def test_a_frame_of_a_video_can_be_zoomed_into(clip):
+def test_zoom_in_accepts_a_frame_of_a_video(clip):
     [picture] = zoom(clip, bbox_2d=[0, 0, 0.5, 0.5], target_image=3).pictures
     assert (picture.frame, picture.time_s) == (3, pytest.approx(0.2))
 
 
-def test_select_frames_returns_them_in_the_asked_order(clip):
-    seen = select(clip, target_frames=[7, 2.0])
-    assert seen.error is None
-    assert [picture.frame for picture in seen.pictures] == [7, 2]
+def test_select_frames_returns_frames_in_the_requested_order(clip):
+    observation = select(clip, target_frames=[7, 2.0])
+    assert observation.error is None
+    assert [picture.frame for picture in observation.pictures] == [7, 2]
 
 
 @given(st.lists(st.sampled_from([0, 1, 0.5, 0.25, -1, 2, math.nan, math.inf]), max_size=5))
-def test_zoom_in_accepts_exactly_the_boxes_that_are_boxes(context, numbers):
+def test_zoom_in_accepts_exactly_the_valid_boxes(context, numbers):
     try:
-        expected, refusal = Box.of(numbers), None
+        expected, error_kind = Box.of(numbers), None
     except BoxError:
-        expected, refusal = None, CallErrorKind.BAD_BOX
-    seen = zoom(context, bbox_2d=numbers)
-    assert seen.error == refusal
-    assert [picture.box for picture in seen.pictures] == ([expected] if expected else [])
+        expected, error_kind = None, CallErrorKind.BAD_BOX
+    observation = zoom(context, bbox_2d=numbers)
+    assert observation.error == error_kind
+    assert [picture.box for picture in observation.pictures] == ([expected] if expected else [])
 
 
-# --- what is refused, and how ---
+# --- rejected calls ---
 
 
 @pytest.mark.parametrize(
-    ("arguments", "refusal", "text"),
+    ("arguments", "error_kind", "text"),
     [
         ({"bbox_2d": [0.5, 0, 0.2, 1]}, CallErrorKind.BAD_BOX, "inverted"),
         ({"bbox_2d": [0, 0, 1.3, 1]}, CallErrorKind.BAD_BOX, "x2=1.3 is outside [0, 1]"),
@@ -130,15 +130,15 @@ def test_zoom_in_accepts_exactly_the_boxes_that_are_boxes(context, numbers):
         ),
     ],
 )  # fmt: skip
-def test_a_wrong_zoom_is_refused_with_what_is_allowed(context, arguments, refusal, text):
+def test_the_error_of_a_wrong_zoom_states_the_allowed_values(context, arguments, error_kind, text):
     before = len(context)
-    seen = zoom(context, **arguments)
-    assert (seen.error, seen.pictures, len(context)) == (refusal, (), before)
-    assert text in seen.text
+    observation = zoom(context, **arguments)
+    assert (observation.error, observation.pictures, len(context)) == (error_kind, (), before)
+    assert text in observation.text
 
 
 @pytest.mark.parametrize(
-    ("frames", "refusal", "text"),
+    ("frames", "error_kind", "text"),
     [
         (
             [],
@@ -154,23 +154,23 @@ def test_a_wrong_zoom_is_refused_with_what_is_allowed(context, arguments, refusa
         (3, CallErrorKind.BAD_ARGUMENTS, "target_frames must be a list of integers"),
     ],
 )
-def test_wrong_frames_are_refused_with_what_is_allowed(clip, frames, refusal, text):
-    seen = select(clip, target_frames=frames)
-    assert (seen.error, seen.pictures) == (refusal, ())
-    assert text in seen.text
+def test_the_error_of_wrong_frames_states_the_allowed_values(clip, frames, error_kind, text):
+    observation = select(clip, target_frames=frames)
+    assert (observation.error, observation.pictures) == (error_kind, ())
+    assert text in observation.text
 
 
-def test_without_a_video_there_are_no_frames(context):
+def test_frame_selection_without_a_video_is_an_error(context):
     assert select(context, target_frames=[1]).error == CallErrorKind.NOT_A_VIDEO
 
 
-def test_an_unknown_operation_is_answered_with_the_known_ones(context):
-    seen = default_operations().run(ToolCall(name="rotate", arguments={}), context)
-    assert seen.error == CallErrorKind.UNKNOWN_OPERATION
-    assert seen.text == "there is no operation 'rotate'; use zoom_in or select_frames"
+def test_the_error_of_an_unknown_operation_lists_the_known_ones(context):
+    observation = default_operations().run(ToolCall(name="rotate", arguments={}), context)
+    assert observation.error == CallErrorKind.UNKNOWN_OPERATION
+    assert observation.text == "there is no operation 'rotate'; use zoom_in or select_frames"
 
 
-def test_a_region_of_the_smallest_side_is_shown_and_a_zoom_into_it_refused(context):
+def test_a_region_of_minimum_size_is_cropped_and_a_zoom_into_it_is_rejected(context):
     [small] = zoom(context, bbox_2d=[0, 0, MIN_SIDE_PX / 640, 1]).pictures
     assert small.source_px == (MIN_SIDE_PX, 480)
     within = zoom(context, bbox_2d=[0, 0, 0.5, 1], target_image=small.number)
@@ -195,13 +195,13 @@ names = st.sampled_from(["bbox_2d", "target_image", "target_frames", "context", 
     st.dictionaries(names, json_values, max_size=4),
 )
 def test_no_json_makes_an_operation_raise(clip, name, arguments):
-    seen = default_operations().run(ToolCall(name=name, arguments=arguments), clip)
-    assert (seen.error is None) == bool(seen.pictures)
-    assert bool(seen.text) == (seen.error is not None)
-    assert len(seen.text) < 300
+    observation = default_operations().run(ToolCall(name=name, arguments=arguments), clip)
+    assert (observation.error is None) == bool(observation.pictures)
+    assert bool(observation.text) == (observation.error is not None)
+    assert len(observation.text) < 300
 
 
-def test_deep_nesting_is_refused_too(context):
+def test_deep_nesting_is_rejected(context):
     deep: list = []
     for _ in range(100_000):
         deep = [deep]
@@ -226,17 +226,17 @@ def spec_of(run, **fields) -> OperationSpec:
     return OperationSpec.from_function(run, media=frozenset({MediaKind.IMAGE}), **fields)
 
 
-def test_an_exception_is_an_observation_and_leaves_no_picture(context, caplog):
+def test_an_exception_is_an_observation_without_pictures(context, caplog):
     before = list(context.pictures)
     failing = OperationSet((spec_of(_zoom_and_fail),))
-    seen = failing.run(ToolCall(name="_zoom_and_fail", arguments={}), context)
-    assert seen.error is CallErrorKind.OPERATION_FAILED
-    assert seen.text == "_zoom_and_fail failed (ZeroDivisionError); try another call"
+    observation = failing.run(ToolCall(name="_zoom_and_fail", arguments={}), context)
+    assert observation.error is CallErrorKind.OPERATION_FAILED
+    assert observation.text == "_zoom_and_fail failed (ZeroDivisionError); try another call"
     assert context.pictures == before
     assert "a mistake of the operation" in caplog.text, "the traceback is logged"
 
 
-def test_more_results_than_declared_are_a_failure_of_the_operation(context):
+def test_more_results_than_declared_are_an_error_of_the_operation(context):
     def twice(context: MediaContext) -> list[Picture]:
         """Add two crops.
 
@@ -257,17 +257,17 @@ def test_more_results_than_declared_are_a_failure_of_the_operation(context):
 
 def test_a_call_of_an_operation_outside_the_set_is_rejected(context):
     alone = OperationSet.of(["select_frames"])
-    seen = alone.run(ToolCall(name="zoom_in", arguments={"bbox_2d": [0, 0, 1, 1]}), context)
-    assert seen.error is CallErrorKind.UNKNOWN_OPERATION
-    assert seen.text == "there is no operation 'zoom_in'; use select_frames"
+    observation = alone.run(ToolCall(name="zoom_in", arguments={"bbox_2d": [0, 0, 1, 1]}), context)
+    assert observation.error is CallErrorKind.UNKNOWN_OPERATION
+    assert observation.text == "there is no operation 'zoom_in'; use select_frames"
 
 
-def test_an_unknown_name_of_a_set_lists_the_nearest():
+def test_the_error_of_an_unknown_operation_in_a_set_names_the_nearest():
     with pytest.raises(UnknownNameError, match="use 'zoom_in', the nearest name"):
         OperationSet.of(["zoomin"])
 
 
-def test_frames_are_offered_for_videos_alone():
+def test_frame_selection_is_available_only_for_videos():
     image, video = (MediaItem(kind=kind, path="x") for kind in ("image", "video"))
     assert default_operations().for_media([image]).names == ("zoom_in",)
     assert default_operations().for_media([image, video]).names == DEFAULT_OPERATIONS
@@ -281,7 +281,7 @@ def test_every_operation_is_valid(name):
     assert_valid_operation(OPERATIONS.get(name))
 
 
-def test_a_schema_comes_from_signature_and_docstring():
+def test_a_schema_is_built_from_signature_and_docstring():
     function = zoom_in.tool_schema["function"]
     assert function["name"] == "zoom_in"
     assert function["description"].startswith("Zoom in on a region")
@@ -292,12 +292,12 @@ def test_a_schema_comes_from_signature_and_docstring():
     assert "context" not in json.dumps(parameters)
 
 
-def test_the_schema_says_how_many_frames_are_allowed():
+def test_the_schema_states_the_maximum_number_of_frames():
     description = select_frames.tool_schema["function"]["description"]
     assert f"up to {MAX_SELECTED_FRAMES} frames" in description
 
 
-def test_roles_tell_boxes_pictures_and_frames_apart():
+def test_roles_distinguish_boxes_pictures_and_frames():
     roles = {one.name: one.role for spec in default_operations() for one in spec.parameters}
     assert roles == {
         "bbox_2d": ArgumentRole.BOX,
@@ -345,7 +345,7 @@ def test_a_new_operation_is_a_function():
     assert degrees == {"type": "integer", "description": "By how much, clockwise."}
 
 
-def test_a_function_that_cannot_be_an_operation_is_refused_with_the_reason():
+def test_an_invalid_operation_function_is_an_error_with_the_reason():
     def undocumented(context: MediaContext, degrees: int) -> list[Picture]:
         """Turn a picture."""
         return []
@@ -372,7 +372,7 @@ def test_a_function_that_cannot_be_an_operation_is_refused_with_the_reason():
             spec_of(function)
 
 
-def test_a_name_that_is_taken_is_refused():
+def test_an_existing_operation_name_is_an_error():
     def zoom_in(context: MediaContext) -> list[Picture]:
         """Zoom in.
 
@@ -403,7 +403,7 @@ def test_an_incomplete_specification_fails_its_conformance_test():
         assert_valid_operation(dataclasses.replace(whole, parameters=tuple(wrong)))
 
 
-def test_schemas_are_read_without_loading_decoders():
+def test_schemas_are_built_without_importing_decoders():
     code = """
 import sys
 from pixel_reasoner.operations.registry import default_operations, describe_call
@@ -464,7 +464,7 @@ assert list(OPERATIONS.broken()) == ["broken"]
 
 @pytest.mark.slow
 def test_an_operation_of_another_package_runs_in_a_rollout(tmp_path):
-    """It is one file there, registered by an entry point; nothing here names it."""
+    """The package has one file and registers the operation by an entry point."""
     (tmp_path / "rotate_plugin.py").write_text(PLUGIN)
     info = tmp_path / "rotate_plugin-1.dist-info"
     info.mkdir()

@@ -1,4 +1,4 @@
-"""Every control of every page does what it says, in a real browser, and no page runs or loads anything else."""
+"""HTML pages in a real browser: every control works, and no page runs or loads anything else."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ TRY_ALL_FILTERS = """() => [...document.querySelectorAll("#filters select")].map
     select.dispatchEvent(new Event("input", { bubbles: true }));
     return [document.querySelectorAll("article.trace:not([hidden])").length, document.getElementById("shown").textContent];
   };
-  const tried = [...select.options].map(option => [option.textContent, ...count(option.value)]);
+  const results = [...select.options].map(option => [option.textContent, ...count(option.value)]);
   count("");
-  return tried;
+  return results;
 })"""
-"""for each filter and each of its values: its text, the number of traces shown, and what the page says of it"""
+"""for each filter and each of its values: its text, the number of traces shown, and its label on the page"""
 
 
 def reply(conversation: Any) -> str:
-    """Look where the question is even, and answer right by its number: all four outcomes occur."""
+    """Zoom for even questions, and answer correctly depending on the number: all four outcomes occur."""
     text = str(conversation[-1] if len(conversation) < 3 else conversation[1])
     number = next(n for n in range(8) if f"number {n}?" in text)
     has_operations = "zoom_in" in str(conversation[0])
@@ -77,7 +77,7 @@ def evaluation() -> Evaluation:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """All kinds of pages."""
+    """Folder with all kinds of pages."""
     folder = tmp_path_factory.mktemp("pages")
     run = folder / "a run"
     (run / "media").mkdir(parents=True)
@@ -100,7 +100,7 @@ def browser():
 
 
 def cards(page: Any) -> list[str]:
-    """Ids of the traces that are shown."""
+    """Return the ids of the visible traces."""
     return page.eval_on_selector_all("article.trace:not([hidden])", "cards => cards.map(c => c.id)")
 
 
@@ -113,16 +113,16 @@ def test_a_page_opens_without_errors_and_requests_nothing(browser, folder, name)
 
 
 @pytest.mark.parametrize("name", FILTERED)
-def test_every_value_of_every_filter_shows_as_many_traces_as_it_says(browser, folder, name):
+def test_every_filter_value_shows_its_stated_number_of_traces(browser, folder, name):
     with open_page(browser, folder / f"{name}.html") as (page, problems):
         total = len(cards(page))
-        tried = page.evaluate(TRY_ALL_FILTERS)
-        assert len(tried) == (5 if name == "traces" else 6)
-        for (title, count, said), *values in tried:
-            assert (title, count, said) == ("any", total, f"{total} of {total} shown")
-            for title, count, said in values:
+        results = page.evaluate(TRY_ALL_FILTERS)
+        assert len(results) == (5 if name == "traces" else 6)
+        for (title, count, label), *values in results:
+            assert (title, count, label) == ("any", total, f"{total} of {total} shown")
+            for title, count, label in values:
                 assert f"({count})" in title
-                assert said == f"{count} of {total} shown"
+                assert label == f"{count} of {total} shown"
         assert len(cards(page)) == total
         assert problems == []
 
@@ -141,16 +141,16 @@ def test_the_filter_of_gain_and_harm_shows_those_questions(browser, folder):
             assert sorted(ids) == sorted(q for q, one in expected.items() if one == outcome)
 
 
-def test_two_filters_and_the_search_narrow_each_other_and_the_button_undoes_them(browser, folder):
+def test_filters_and_search_combine_and_the_button_resets_them(browser, folder):
     with open_page(browser, folder / "run.html") as (page, _):
         everything = cards(page)
         page.locator("select[name=operations]").select_option("1")
-        looked = cards(page)
+        filtered = cards(page)
         page.locator("select[name=outcome]").select_option("right")
         both = cards(page)
         page.get_by_role("searchbox").fill("NUMBER 2?")
         (one,) = cards(page)
-        assert set(everything) > set(looked) > set(both) > {one}
+        assert set(everything) > set(filtered) > set(both) > {one}
         page.get_by_role("searchbox").fill("no trace says this")
         assert cards(page) == []
         page.get_by_role("button", name="show all").click()
@@ -169,7 +169,7 @@ def test_the_address_of_a_page_keeps_its_filters(browser, folder):
         assert problems == []
 
 
-def test_j_and_k_go_from_trace_to_trace_and_skip_hidden_ones(browser, folder):
+def test_j_and_k_move_between_visible_traces(browser, folder):
     with open_page(browser, folder / "run.html") as (page, _):
         page.get_by_label("effect of operations").select_option("harm")
         shown = cards(page)
@@ -181,7 +181,7 @@ def test_j_and_k_go_from_trace_to_trace_and_skip_hidden_ones(browser, folder):
         assert visited == [shown[0], shown[1], shown[1], shown[0]]
 
 
-def test_a_box_leads_to_its_step_and_both_light_up(browser, folder):
+def test_a_box_links_to_its_step_and_both_are_highlighted(browser, folder):
     with open_page(browser, folder / "traces.html") as (page, _):
         box = page.locator("#t2 .pair g.box[data-link='t2-2']").first
         box.scroll_into_view_if_needed()
@@ -197,7 +197,7 @@ def test_a_box_leads_to_its_step_and_both_light_up(browser, folder):
 
 
 @pytest.mark.parametrize("name", FILTERED)
-def test_every_part_that_folds_can_be_opened(browser, folder, name):
+def test_every_folded_part_can_be_opened(browser, folder, name):
     with open_page(browser, folder / f"{name}.html") as (page, _):
         parts = "[...document.querySelectorAll('details')]"
         page.locator("header summary").first.click()
@@ -209,7 +209,7 @@ def test_every_part_that_folds_can_be_opened(browser, folder, name):
         assert min(sizes) > 0
 
 
-def test_a_script_that_escaped_would_not_run(browser, folder, tmp_path):
+def test_an_injected_script_does_not_run(browser, folder, tmp_path):
     page_text = (folder / "traces.html").read_text()
     hostile = (
         "<script>alert(1)</script><img src=x onerror=alert(2)><img src=http://127.0.0.1:9/a.png>"

@@ -1,4 +1,4 @@
-"""Looks that are replaced by ones that miss, and the rate at which a model recovers from them."""
+"""Perturbation: off-target crops replace crops of a model, and the recovery rate is measured."""
 
 from __future__ import annotations
 
@@ -25,31 +25,35 @@ def question(**evidence) -> Question:
     return Question(id="q", text="?", media=(), answer=("x",), evidence=Evidence(**evidence))
 
 
-CLUE = Box(0.4, 0.4, 0.5, 0.5)
-LOOK = 'I look. \n<tool_call>\n{"name": "zoom_in", "arguments": {"bbox_2d": [0.35, 0.35, 0.55, 0.55], "target_image": 1}}\n</tool_call>'
+EVIDENCE = Box(0.4, 0.4, 0.5, 0.5)
+ZOOM = 'I look. \n<tool_call>\n{"name": "zoom_in", "arguments": {"bbox_2d": [0.35, 0.35, 0.55, 0.55], "target_image": 1}}\n</tool_call>'
 
 
 @pytest.mark.parametrize("dialect", [*map(DIALECTS.get, DIALECTS)], ids=DIALECTS)
-def test_a_disturbed_look_is_as_large_and_shows_nothing_of_the_evidence(dialect):
-    look = Box(0.35, 0.35, 0.55, 0.55)
+def test_an_off_target_crop_has_equal_size_and_contains_no_evidence(dialect):
+    crop = Box(0.35, 0.35, 0.55, 0.55)
     seen_px = (640, 480)
     shown = [Picture(number=1, medium=0, source_px=seen_px, seen_px=seen_px)]
     written = dialect.write_call(
-        ToolCall(name="zoom_in", arguments={"bbox_2d": list(look), "target_image": 1}), shown
+        ToolCall(name="zoom_in", arguments={"bbox_2d": list(crop), "target_image": 1}), shown
     )
     for n in range(30):
-        asked = question(boxes=(CLUE,)).model_copy(update={"id": str(n)})
+        asked = question(boxes=(EVIDENCE,)).model_copy(update={"id": str(n)})
         text = perturb_turn(f"I look.\n{written}", asked, dialect, shown)
         assert text.startswith(f"I look.\n{dialect.syntax.open}")
-        seen = Box.of(dialect.parse(text, shown).call.arguments["bbox_2d"])
-        assert seen.intersection(CLUE) == 0
+        off_target = Box.of(dialect.parse(text, shown).call.arguments["bbox_2d"])
+        assert off_target.intersection(EVIDENCE) == 0
         executed = dialect.parse(written, shown).call.arguments["bbox_2d"]
-        clamped = seen.x1 == 0 or seen.y1 == 0 or seen.x2 == 1 or seen.y2 == 1
-        assert clamped or seen.x2 - seen.x1 == pytest.approx(executed[2] - executed[0], abs=0.011)
+        clamped = (
+            off_target.x1 == 0 or off_target.y1 == 0 or off_target.x2 == 1 or off_target.y2 == 1
+        )
+        assert clamped or off_target.x2 - off_target.x1 == pytest.approx(
+            executed[2] - executed[0], abs=0.011
+        )
         assert text == perturb_turn(f"I look.\n{written}", asked, dialect, shown)
 
 
-def test_other_frames_are_selected_instead():
+def test_off_target_frames_replace_selected_frames():
     call = COMPACT.write_call(ToolCall(name="select_frames", arguments={"target_frames": [3, 4]}))
     size = (96, 64)
     shown = [
@@ -64,29 +68,29 @@ def test_other_frames_are_selected_instead():
 @pytest.mark.parametrize(
     ("text", "asked"),
     [
-        ("\\boxed{7}", question(boxes=(CLUE,))),
-        (LOOK, question()),
-        (LOOK, question(frames=(1,))),
-        (LOOK, question(boxes=(Box(0, 0, 1, 1),))),
-        (LOOK.replace("[0.35", "[0.95"), question(boxes=(CLUE,))),
-        ("<tool_call>broken</tool_call>", question(boxes=(CLUE,))),
+        ("\\boxed{7}", question(boxes=(EVIDENCE,))),
+        (ZOOM, question()),
+        (ZOOM, question(frames=(1,))),
+        (ZOOM, question(boxes=(Box(0, 0, 1, 1),))),
+        (ZOOM.replace("[0.35", "[0.95"), question(boxes=(EVIDENCE,))),
+        ("<tool_call>broken</tool_call>", question(boxes=(EVIDENCE,))),
     ],
 )
-def test_what_cannot_be_disturbed_stays_as_it_is(text, asked):
+def test_a_call_that_cannot_be_perturbed_is_not_changed(text, asked):
     assert perturb_turn(text, asked, COMPACT, ()) == text
 
 
 @given(st.integers(0, 10_000), st.floats(0.05, 0.6), st.floats(0.05, 0.6))
-def test_a_box_that_misses_lies_in_the_picture(seed, width, height):
+def test_an_off_target_box_is_inside_the_picture(seed, width, height):
     like = Box(0.0, 0.0, round(width, 2), round(height, 2))
-    box = sample_off_target_box(like, [CLUE], random.Random(seed))
+    box = sample_off_target_box(like, [EVIDENCE], random.Random(seed))
     if box is not None:
         assert Box.of(box) == box
-        assert box.intersection(CLUE) == 0
+        assert box.intersection(EVIDENCE) == 0
 
 
 def scripted(question: Question, times: int) -> list[str]:
-    """Looks at the right place so many times, then answers."""
+    """Return a model that zooms into the right place `times` times, then answers."""
     x1, y1, x2, y2 = question.evidence.boxes[0]
     arguments = {"bbox_2d": [x1, y1, x2, y2], "target_image": 1}
     look = f"I look.\n{COMPACT.write_call(ToolCall(name='zoom_in', arguments=arguments))}"
@@ -99,7 +103,7 @@ def asked(tmp_path) -> Question:
     return next(question for question in questions if question.needs_look)
 
 
-def test_only_the_first_look_is_disturbed_and_the_trace_replays(tmp_path, asked):
+def test_only_the_first_crop_is_perturbed_and_the_trace_can_be_replayed(tmp_path, asked):
     here = with_media_root(asked, tmp_path)
     trace = ask(here, ScriptedModel(scripted(asked, 2)), RolloutConfig(perturb=True))
     first, second = (picture.box for seen in trace.executed for picture in seen.pictures)
@@ -109,7 +113,7 @@ def test_only_the_first_look_is_disturbed_and_the_trace_replays(tmp_path, asked)
     assert COMPACT.parse(trace.turns[0].text).call == trace.turns[0].call
 
 
-def test_a_run_tells_how_often_a_model_recovers(tmp_path, asked):
+def test_a_run_with_perturbation_reports_the_recovery_rate(tmp_path, asked):
     overview = asked.model_copy(update={"id": "o", "needs_look": False, "evidence": None})
     other = asked.model_copy(update={"id": "wrong", "answer": ("never",)})
     questions = [asked, overview, other]
@@ -123,7 +127,7 @@ def test_a_run_tells_how_often_a_model_recovers(tmp_path, asked):
     assert again.executed[0].pictures[0].box.intersection(asked.evidence.boxes[0]) == 0
 
 
-def test_figures_by_family_add_up(tmp_path):
+def test_metrics_by_family_are_consistent_with_the_total(tmp_path):
     media = (MediaItem(kind="image", path="x.png"),)
     from pixel_reasoner.evals.stats import summarize
     from pixel_reasoner.schema.trace import StopReason, Trace

@@ -22,7 +22,7 @@ QUICK = RetryPolicy(
 
 
 class Server:
-    """Model that sees pictures in some roles only, and may ignore the seed."""
+    """Model that gets pictures of some roles only, and may ignore the seed."""
 
     name, dialect, budgets = "served", "compact", None
 
@@ -73,12 +73,12 @@ def test_dropped_pictures_of_tool_messages_are_detected():
     assert (found.pictures, found.tool_pictures) == (True, False)
 
 
-def test_a_server_that_drops_pictures_silently_is_refused():
+def test_a_server_that_drops_pictures_silently_is_an_error():
     with served(Server(sees=())) as server, pytest.raises(EndpointError, match="image input"):
         remote(server).probe()
 
 
-def test_a_server_that_refuses_pictures_is_refused():
+def test_a_server_that_rejects_pictures_is_an_error():
     with served(Server()) as server:
         # after the question alone, and the one without a picture
         server.program = [None, None, "blind"]
@@ -86,7 +86,7 @@ def test_a_server_that_refuses_pictures_is_refused():
             remote(server).probe()
 
 
-def test_what_cannot_be_determined_is_none():
+def test_an_undetermined_property_is_none():
     class Silent(Server):
         def generate(self, *given):
             return [Completion("…", False)]

@@ -1,4 +1,4 @@
-"""The package as users import it."""
+"""Python API of the package."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_an_unknown_name_is_an_attribute_error():
 # --- media ---
 
 
-def test_media_come_as_users_have_them(model, tmp_path):
+def test_media_are_accepted_in_all_common_forms(model, tmp_path):
     path = tmp_path / "a.png"
     picture().save(path)
     array = np.full((300, 400, 3), (255, 0, 0), np.uint8)
@@ -137,7 +137,7 @@ def test_the_same_pixels_are_stored_once():
     ],
     ids=lambda one: type(one).__name__,
 )
-def test_what_is_no_medium_is_one_error(model, medium):
+def test_an_invalid_media_item_is_one_error(model, medium):
     with pytest.raises(pr.InputError, match="Fix: "):
         model.ask("Which colour?", medium)
 
@@ -145,7 +145,7 @@ def test_what_is_no_medium_is_one_error(model, medium):
 # --- questions ---
 
 
-def test_options_reach_the_settings_of_the_trace(model):
+def test_options_are_recorded_in_the_settings_of_the_trace(model):
     trace = model.ask(
         "Which colour?", picture(), max_turns=2, temperature=0.5, seed=3, max_new_tokens=9
     )
@@ -177,7 +177,7 @@ def test_an_invalid_option_is_one_error(model, options):
 
 
 @pytest.mark.parametrize("question", ["", "  ", None, 7])
-def test_a_question_is_a_text(model, question):
+def test_a_question_that_is_no_text_is_one_error(model, question):
     with pytest.raises(pr.UsageError, match="expected a question"):
         model.ask(question)
 
@@ -187,7 +187,7 @@ def test_a_question_has_its_media(model):
         model.ask(pr.Question(id="1", text="?", media=()), picture())
 
 
-def test_a_closed_model_says_so(model):
+def test_a_closed_model_is_an_error(model):
     model.close()
     model.close()
     for asked in (
@@ -268,7 +268,7 @@ def test_a_trace_has_steps_crops_and_a_page(model, monkeypatch):
     assert "Which colour?" in path.read_text()
 
 
-def test_a_call_that_cannot_be_read_is_a_step(model):
+def test_a_malformed_call_is_a_step(model):
     broken = pr.Model(pr.ScriptedModel(["<tool_call>{</tool_call>", r"\boxed{red}"]))
     steps = broken.ask("Which colour?", picture()).steps
     assert [step.observation.error.value for step in steps if step.observation] == [
@@ -293,7 +293,7 @@ def test_the_only_model_of_a_server_needs_no_name():
 # --- replies ---
 
 
-def test_replies_of_others_are_parsed_and_graded():
+def test_replies_of_other_models_are_parsed_and_graded():
     question = pr.Question(
         id="1",
         text="?",
@@ -320,6 +320,6 @@ def test_replies_of_others_are_parsed_and_graded():
         lambda: pr.load("no/such/folder"),
     ],
 )
-def test_an_unknown_value_names_what_is_allowed(call):
+def test_the_error_of_an_unknown_value_lists_the_allowed_ones(call):
     with pytest.raises(pr.PixelReasonerError, match="Fix: "):
         call()

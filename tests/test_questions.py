@@ -1,4 +1,4 @@
-"""Questions for RL: rows of every source become questions with answers, or are named."""
+"""Questions for RL: rows of every source become questions with answers or are dropped with a reason."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ROWS = [
 
 @pytest.fixture
 def released(tmp_path):
-    """A folder as PixelReasoner-RL-Data comes: a parquet file beside its pictures and frames."""
+    """Folder in the layout of PixelReasoner-RL-Data: a parquet file with pictures and frames next to it."""
     for name in ("images/1.png", "images/2.png", "videos/x/1.png", "videos/x/2.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (64, 48), "red").save(tmp_path / name)
@@ -53,7 +53,7 @@ def released(tmp_path):
 
 
 @pytest.mark.parametrize("named", ["folder", "file"])
-def test_the_released_rows_become_questions(released, named):
+def test_rows_of_the_upstream_data_become_questions(released, named):
     source = released if named == "folder" else released / "release.parquet"
     found = {row.id: row for row in read_questions(source) if isinstance(row, Question)}
     assert list(found) == ["a", "b", "c", "d", "e"]
@@ -67,7 +67,7 @@ def test_the_released_rows_become_questions(released, named):
     assert found["e"].media[0].kind == "frames"
 
 
-def test_rows_that_cannot_be_asked_are_named(released):
+def test_unusable_rows_are_dropped_with_a_reason(released):
     dropped = [row for row in read_questions(released) if isinstance(row, SkippedRow)]
     assert [(row.where, row.reason) for row in dropped] == [
         ("f", "missing_file"),
@@ -77,7 +77,7 @@ def test_rows_that_cannot_be_asked_are_named(released):
     ]
 
 
-def test_another_table_is_told_by_its_columns(tmp_path):
+def test_the_error_of_another_table_lists_its_columns(tmp_path):
     parquet.write_table(pa.table({"prompt": ["?"]}), tmp_path / "x.parquet")
     with pytest.raises(InputError, match="no question, answer among prompt"):
         list(read_questions(tmp_path))
@@ -99,7 +99,7 @@ def test_a_question_without_an_answer_is_dropped(tmp_path):
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
-def test_the_world_mixes_looks_and_overviews_as_told(tmp_path, share):
+def test_pixelworld_has_the_requested_share_of_overview_questions(tmp_path, share):
     mix = WorldMix(families=("attribute", "infographic"), count=6, overview_share=share)
     questions = list(world_questions(mix, tmp_path))
     assert len(questions) == len({question.id for question in questions}) == 12
@@ -108,6 +108,6 @@ def test_the_world_mixes_looks_and_overviews_as_told(tmp_path, share):
     assert questions == list(world_questions(mix, tmp_path))
 
 
-def test_a_share_that_is_none_is_refused():
+def test_a_share_outside_0_to_1_is_an_error():
     with pytest.raises(UsageError, match="overview_share from 0 to 1"):
         WorldMix(overview_share=1.5)

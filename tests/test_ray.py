@@ -1,4 +1,4 @@
-"""Questions of a Ray Data dataset: the same answers as in this process, each row once. Needs the extra `ray`."""
+"""Questions of a Ray Data dataset: equal answers as in this process, each row once. Needs the extra `ray`."""
 
 from __future__ import annotations
 
@@ -74,17 +74,17 @@ def questions(folder, lines) -> list[Question]:
 
 
 def traces_of(rows: list[dict]) -> dict[str, Trace]:
-    """The traces in rows, by id; what the other columns say is what they say."""
+    """Return the traces of rows by id. Assert that the other columns agree with them."""
     traces = [Trace.from_line(row["trace"]) for row in rows]
     for row, trace in zip(rows, traces, strict=True):
-        told = (trace.question.id, trace.answer, trace.stop, trace.error)
-        assert tuple(row[name] for name in COLUMNS[:-1]) == told
+        contents = (trace.question.id, trace.answer, trace.stop, trace.error)
+        assert tuple(row[name] for name in COLUMNS[:-1]) == contents
     assert len({trace.question.id for trace in traces}) == len(traces)
     return {trace.question.id: trace for trace in traces}
 
 
-def told(traces: dict[str, Trace]) -> dict[str, tuple]:
-    """What was asked and said."""
+def contents(traces: dict[str, Trace]) -> dict[str, tuple]:
+    """Return question, turns and answer of each trace."""
     return {
         name: (t.question, t.stop, t.answer, [(turn.text, turn.call) for turn in t.turns])
         for name, t in traces.items()
@@ -93,33 +93,33 @@ def told(traces: dict[str, Trace]) -> dict[str, tuple]:
 
 @pytest.fixture(scope="module")
 def here(questions) -> dict[str, Trace]:
-    """The traces of this process."""
+    """Traces computed in this process."""
     traces = ask_many(questions, LocalModel("tiny", device="cpu"))
     return {trace.question.id: trace for trace in traces}
 
 
-def test_two_actors_say_what_this_process_says(folder, here):
+def test_two_actors_give_the_same_answers_as_this_process(folder, here):
     dataset = ray.data.read_text(str(folder / "questions.jsonl")).repartition(4)
     tiny = ModelSpec("tiny", device="cpu")
     found = ask_dataset(dataset, tiny, folder=folder, rows=2, actors=2)
     traces = traces_of(found.take_all())
-    assert told(traces) == told(here)
+    assert contents(traces) == contents(here)
     assert any(trace.executed for trace in traces.values())
     settings = {one.settings.model_dump_json() for one in [*traces.values(), *here.values()]}
     assert len(settings) == 1
 
 
-def test_a_client_in_an_actor_says_what_this_process_says(folder, lines, here):
+def test_a_remote_model_in_an_actor_gives_the_same_answers_as_this_process(folder, lines, here):
     with served(LocalModel("tiny", device="cpu")) as server:
-        server.names = [str(BUNDLED_MODELS["tiny"])]  # a folder that says what its model sees
+        server.names = [str(BUNDLED_MODELS["tiny"])]  # a folder with prompt settings
         model = ModelSpec("tiny", endpoints=(server.url,))
         dataset = ray.data.from_items([{"question": line} for line in lines])
         traces = traces_of(ask_dataset(dataset, model, folder=folder).take_all())
         assert server.max_running > 1
-    assert told(traces) == told(here)
+    assert contents(traces) == contents(here)
 
 
-def test_keys_in_columns_are_the_same_questions_as_lines(folder, lines, questions):
+def test_rows_with_columns_and_rows_of_jsonl_give_the_same_questions(folder, lines, questions):
     rows = [json.loads(line) for line in lines]
     neutral = {"id": 9, "question": "Which?", "options": {"A": "red", "Z": "blue"}}
     neutral["media"] = [{"type": "image", "path": rows[0]["media"][0]["path"]}]
@@ -137,7 +137,7 @@ def test_keys_in_columns_are_the_same_questions_as_lines(folder, lines, question
     assert asked[0]["9"].options == {"A": "red", "Z": "blue"}
 
 
-def test_rows_that_cannot_be_asked_are_named_and_the_others_go_on(folder, lines):
+def test_unusable_rows_are_named_and_the_others_are_answered(folder, lines):
     missing = {"id": "gone", "text": "Which?", "media": [{"kind": "image", "path": "gone.png"}]}
     broken = ["no JSON", "[1]", '{"id": "half", "text": "Which?"}', json.dumps(missing)]
     items = [{"line": line} for line in [*lines[:2], *broken, *lines[2:4]]]
@@ -153,7 +153,7 @@ def test_rows_that_cannot_be_asked_are_named_and_the_others_go_on(folder, lines)
     assert {t.answer for t in found.values() if t.stop is not StopReason.FAILED} == {"red"}
 
 
-def test_rows_of_one_id_are_each_answered(lines, folder):
+def test_rows_with_equal_ids_are_all_answered(lines, folder):
     dataset = ray.data.from_items([{"line": lines[0]}] * 5).repartition(3)
     rows = ask_dataset(dataset, red, folder=folder, rows=2, actors=2).take_all()
     assert [row["answer"] for row in rows] == ["red"] * 5
@@ -167,7 +167,7 @@ def test_a_batch_without_answers_has_the_columns_of_one_with(lines, folder, tmp_
     assert sorted(row["stop"] for row in written.take_all()) == ["answered", "failed"]
 
 
-def test_rules_hold_in_actors(lines, folder):
+def test_the_rollout_config_applies_in_actors(lines, folder):
     dataset = ray.data.from_items([{"line": line} for line in lines[:2]])
     bare = RolloutConfig(operations=False)
     found = traces_of(ask_dataset(dataset, ModelSpec("tiny"), bare, folder=folder).take_all())
@@ -175,7 +175,7 @@ def test_rules_hold_in_actors(lines, folder):
     assert {trace.settings.operations for trace in found.values()} == {False}
 
 
-def test_servers_that_do_not_answer_end_the_run_with_the_cure(lines, folder):
+def test_unreachable_servers_end_the_run_with_a_fix(lines, folder):
     with served(red()) as server:
         server.always = "401"
         model = ModelSpec("served", endpoints=(server.url,), dialect="compact")
@@ -184,7 +184,7 @@ def test_servers_that_do_not_answer_end_the_run_with_the_cure(lines, folder):
             ask_dataset(dataset, model, folder=folder).take_all()
 
 
-def test_a_model_that_cannot_be_loaded_ends_the_run_with_the_cure(lines, folder):
+def test_a_model_that_cannot_be_loaded_ends_the_run_with_a_fix(lines, folder):
     dataset = ray.data.from_items([{"line": line} for line in lines])
     with pytest.raises(ray.exceptions.RayError, match="copy the whole folder") as caught:
         ask_dataset(dataset, ModelSpec(str(folder), dialect="compact"), folder=folder).take_all()
@@ -192,12 +192,12 @@ def test_a_model_that_cannot_be_loaded_ends_the_run_with_the_cure(lines, folder)
 
 
 @pytest.mark.parametrize("name", ["batch_size", "rows", "actors"])
-def test_counts_are_one_or_more(name):
+def test_counts_below_one_are_an_error(name):
     with pytest.raises(UsageError, match=f"{name} of 1 or more; got 0"):
         ask_dataset(ray.data.range(1), red, **{name: 0})
 
 
-def test_without_ray_the_extra_is_named():
+def test_the_error_without_ray_names_the_extra():
     code = (
         "import sys; sys.modules['ray'] = None\n"
         "from pixel_reasoner.integrations.ray_data import ask_dataset\n"

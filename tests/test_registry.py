@@ -1,4 +1,4 @@
-"""A registry finds what this package and others register, and names what it does not contain."""
+"""Registry: finds items of this package and of plug-ins, and suggests names for unknown ones."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pixel_reasoner.errors import PluginError, UnknownNameError
 from pixel_reasoner.registry import Registry
 
 
-def test_an_unknown_name_lists_the_nearest():
+def test_the_error_of_an_unknown_name_lists_the_nearest():
     registry = Registry[int]("operation")
     for number, name in enumerate(("zoom_in", "select_frames")):
         registry.register(name, number)
@@ -23,7 +23,7 @@ def test_an_unknown_name_lists_the_nearest():
         Registry[int]("operation", group="pixel_reasoner.no_such_group").get("x")
 
 
-def test_a_name_stands_for_one_item():
+def test_a_registered_name_is_unique():
     registry = Registry[object]("dialect", group="none")
     one = registry.register("a", object())
     assert registry.register("a", one) is one
@@ -33,7 +33,7 @@ def test_a_name_stands_for_one_item():
 
 @pytest.fixture
 def plugins(tmp_path):
-    """A distribution with one plug-in that works and one that fails on import."""
+    """Distribution with a valid plug-in and one that fails on import."""
     (tmp_path / "my_plugin.py").write_text("ITEM = 7\n")
     (tmp_path / "broken_plugin.py").write_text("import no_such_package\n")
     info = tmp_path / "my_plugin-1.dist-info"
@@ -45,7 +45,7 @@ def plugins(tmp_path):
     return tmp_path
 
 
-def test_plug_ins_are_found_and_a_broken_one_harms_no_other(plugins):
+def test_plug_ins_are_found_and_a_broken_one_affects_no_other(plugins):
     code = """
     from pixel_reasoner.errors import PluginError
     from pixel_reasoner.registry import Registry

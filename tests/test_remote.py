@@ -37,7 +37,7 @@ KEY = "sk-not-to-be-seen"
 QUICK = RetryPolicy(
     timeout_s=1.0, max_tries=3, first_pause_s=0.02, max_consecutive_failures=3, concurrency=4
 )
-PATIENT = QUICK._replace(timeout_s=60.0)
+LONG_TIMEOUT = QUICK._replace(timeout_s=60.0)
 SHORT = SamplingParams(max_new_tokens=64)
 RED = r"It is red. \boxed{red}"
 
@@ -82,7 +82,7 @@ def user_message(text: str) -> list[dict]:
 def test_a_remote_rollout_equals_a_local_one(local, questions):
     config = RolloutConfig(sampling=SHORT)
     with served(local) as server:
-        model = remote(server, budgets=local.budgets, policy=PATIENT)
+        model = remote(server, budgets=local.budgets, policy=LONG_TIMEOUT)
         remote_traces = {t.question.id: t for t in ask_many(questions, model, config, batch_size=4)}
     local_traces = {t.question.id: t for t in ask_many(questions, local, config, batch_size=4)}
     assert any(trace.executed for trace in local_traces.values())
@@ -102,24 +102,24 @@ def test_a_call_that_a_server_parses_is_written_back_unchanged(local, questions)
     config = RolloutConfig(sampling=SHORT)
     with served(local) as server:
         server.reads_calls = True
-        model = remote(server, budgets=local.budgets, policy=PATIENT)
+        model = remote(server, budgets=local.budgets, policy=LONG_TIMEOUT)
         remote_traces = {t.question.id: t for t in ask_many(questions, model, config, batch_size=4)}
     local_traces = {t.question.id: t for t in ask_many(questions, local, config, batch_size=4)}
     for name, trace in local_traces.items():
         assert [t.text for t in remote_traces[name].turns] == [t.text for t in trace.turns]
 
 
-def test_a_streamed_turn_is_passed_on_once_and_whole(local, questions):
+def test_a_streamed_turn_is_delivered_once_and_completely(local, questions):
     texts: list[str] = []
     with served(local) as server:
-        model = remote(server, budgets=local.budgets, policy=PATIENT)
+        model = remote(server, budgets=local.budgets, policy=LONG_TIMEOUT)
         trace = ask(questions[0], model, RolloutConfig(sampling=SHORT), on_text=texts.append)
     assert "".join(texts) == "".join(turn.text for turn in trace.turns)
     assert len(texts) > 3
     assert trace.answer == ask(questions[0], local, RolloutConfig(sampling=SHORT)).answer
 
 
-def test_a_picture_is_encoded_once_a_trace(local, questions, monkeypatch):
+def test_a_picture_is_encoded_once_per_trace(local, questions, monkeypatch):
     from pixel_reasoner.models import openai_chat
 
     encoded: list[tuple[int, int]] = []
@@ -128,11 +128,11 @@ def test_a_picture_is_encoded_once_a_trace(local, questions, monkeypatch):
         openai_chat, "image_url", lambda image: encoded.append(image.size) or before(image)
     )
     with served(local) as server:
-        model = remote(server, budgets=local.budgets, policy=PATIENT)
+        model = remote(server, budgets=local.budgets, policy=LONG_TIMEOUT)
         traces = list(ask_many(questions, model, RolloutConfig(sampling=SHORT)))
         alone = ask(questions[0], model, RolloutConfig(sampling=SHORT))
-    shown = [len(trace.all_pictures) for trace in (*traces, alone)]
-    assert len(encoded) <= sum(shown)
+    num_pictures = [len(trace.all_pictures) for trace in (*traces, alone)]
+    assert len(encoded) <= sum(num_pictures)
     assert any(len(trace.turns) > 1 for trace in traces)
 
 
@@ -148,7 +148,7 @@ def test_pictures_are_sent_losslessly(photo, server):
 
 
 @pytest.mark.parametrize("kind", list(ServerKind))
-def test_a_server_gets_the_fields_of_its_profile_and_no_others(kind, server, photo, pytestconfig):
+def test_a_server_gets_only_the_fields_of_its_profile(kind, server, photo, pytestconfig):
     """Recorded request bodies, without pictures; a new field shows as a diff."""
     model = remote(server, server=kind)
     decoding = SamplingParams(max_new_tokens=9, temperature=0.5, top_p=0.9, seed=3)
@@ -194,7 +194,7 @@ def test_an_incomplete_stream_is_retried_and_its_text_not_repeated(server, photo
     model = remote(server)
     (turn,) = model.generate([user_message("Hi")], SHORT, texts.append)
     assert turn.text == RED
-    assert "".join(texts) == f"The red\n{RED}"  # what was texts cannot be taken back
+    assert "".join(texts) == f"The red\n{RED}"  # streamed text cannot be removed
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_null_content_is_an_empty_turn(server, photo):
     assert ask(about(photo), remote(server)).stop is StopReason.NO_ANSWER
 
 
-def test_a_conversation_that_is_too_long_is_context_full(server):
+def test_a_conversation_beyond_the_context_limit_is_context_full(server):
     server.always = "too long"
     (turn,) = remote(server).generate([user_message("Hi")], SHORT)
     assert isinstance(turn, ContextFull)
@@ -295,7 +295,7 @@ def test_a_key_is_sent_and_never_recorded(server, photo):
     assert KEY not in str(error.value)
 
 
-def test_a_key_comes_from_a_file_or_the_environment(tmp_path, monkeypatch):
+def test_a_key_is_read_from_a_file_or_the_environment(tmp_path, monkeypatch):
     path = tmp_path / "key"
     path.write_text(" abc\n")
     assert read_key(path) == "abc"
@@ -321,19 +321,19 @@ def test_requests_are_balanced_and_never_too_many(photo):
         assert one.max_running + other.max_running <= QUICK.concurrency + 2
 
 
-def test_a_failing_server_is_replaced_by_the_others_and_tried_again_later(photo):
+def test_a_failing_server_is_replaced_by_others_and_retried_later(photo):
     with served(ScriptedModel([RED])) as one, served(ScriptedModel([RED])) as other:
         model = remote(one, other)
         other.always = "cut"
         asked = [about(photo, str(n)) for n in range(12)]
         assert all(t.answer == "red" for t in ask_many(asked, model, batch_size=4))
-        tried = len(other.requests)
-        assert 0 < tried < 12  # it rests
+        num_requests = len(other.requests)
+        assert 0 < num_requests < 12  # backoff
         other.always = None
         time.sleep(2.5)
         more = [about(photo, f"more {n}") for n in range(12)]
         assert all(t.answer == "red" for t in ask_many(more, model, batch_size=4))
-        assert len(other.requests) > tried
+        assert len(other.requests) > num_requests
 
 
 def test_a_server_with_a_fatal_status_gets_no_more_requests(photo):
@@ -360,7 +360,7 @@ def test_a_slow_question_does_not_delay_the_others(photo):
         server.lock = _NoLock()
         slow = about(photo, "slow").model_copy(update={"text": "slow?"})
         asked = [slow, *(about(photo, str(n)) for n in range(5))]
-        traces = ask_many(asked, remote(server, policy=PATIENT), batch_size=2)
+        traces = ask_many(asked, remote(server, policy=LONG_TIMEOUT), batch_size=2)
         first = [next(traces).question.id for _ in range(5)]
         assert "slow" not in first
         release.set()
@@ -410,7 +410,7 @@ ARGUMENTS = st.dictionaries(
 
 
 @given(words=WORDS, name=st.sampled_from(["zoom_in", "image_zoom_in_tool"]), arguments=ARGUMENTS)
-def test_a_call_survives_the_native_protocol_unchanged(words, name, arguments):
+def test_a_call_is_unchanged_by_the_native_protocol(words, name, arguments):
     call = json.dumps({"name": name, "arguments": arguments})
     text = f"{words}<tool_call>\n{call}\n</tool_call>"
     (message,) = as_native_messages(
@@ -450,7 +450,7 @@ def test_a_malformed_call_stays_text():
 
 
 def test_reasoning_content_and_call_fields_are_joined_to_one_text(photo, server):
-    """A turn may be spread over three fields."""
+    """The fields of a reply join to one text."""
     message = {
         "reasoning_content": "Small.",
         "content": "I look.",

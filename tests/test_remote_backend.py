@@ -95,11 +95,11 @@ def texts(deltas: dict[str, list]) -> dict[str, str]:
 # --- cancellation ---
 
 
-def test_requests_cancelled_at_random_moments_change_no_other_reply(server):
-    """Waiting, encoding, connecting, before and in the reply, streamed or not, finished or not."""
+def test_requests_cancelled_at_random_times_change_no_other_reply(server):
+    """Requests are cancelled in all states: waiting, encoding, connecting, before and during the reply, finished."""
     rng = random.Random(0)
     server.delay_s, server.event_delay_s = 0.004, 0.001
-    # One try: a request whose connection another one shuts down fails.
+    # No retries: a request fails if another one shuts down its connection.
     model = remote(server, policy=POLICY._replace(concurrency=8, max_tries=1))
     picture = Image.new("RGB", (64, 64))
     backend, ids = model.open_backend(), count()
@@ -133,7 +133,7 @@ def test_requests_cancelled_at_random_moments_change_no_other_reply(server):
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_server_that_never_answers_is_left_at_once_and_its_slot_is_free(server, stream):
+def test_cancelling_a_request_to_a_silent_server_frees_its_slot_at_once(server, stream):
     server.program = ["never"]
     backend = backend_of(server, concurrency=1)
     backend.submit(request("slow", stream=stream))
@@ -163,7 +163,7 @@ def test_a_cancelled_request_is_not_a_failure_of_its_server(server):
     assert texts(collect(backend, "after")) == {"after": r"\boxed{after}"}
 
 
-def test_a_pause_between_tries_ends_when_the_request_is_cancelled(server):
+def test_cancellation_ends_the_backoff_before_a_retry(server):
     server.always = "500"
     backend = backend_of(server, first_pause_s=60.0, concurrency=1)
     backend.submit(request("failing"))
@@ -175,7 +175,7 @@ def test_a_pause_between_tries_ends_when_the_request_is_cancelled(server):
     assert len(server.requests) == 2
 
 
-def test_a_request_that_waits_is_cancelled_before_it_is_sent(server):
+def test_a_waiting_request_is_cancelled_before_it_is_sent(server):
     server.program = ["never"]
     backend = backend_of(server, concurrency=1)
     backend.submit(request("running"))
@@ -239,7 +239,7 @@ def test_a_closed_backend_has_cancelled_everything_and_can_be_used_again(server)
 # --- requests ---
 
 
-def test_requests_that_wait_are_sent_by_priority_then_in_order(server):
+def test_waiting_requests_are_sent_by_priority_then_in_order(server):
     server.program = ["never"]
     backend = backend_of(server, concurrency=1)
     backend.submit(request("first"))
@@ -252,7 +252,7 @@ def test_requests_that_wait_are_sent_by_priority_then_in_order(server):
     assert sent == ["first", "high", "a", "b", "low"]
 
 
-def test_requests_of_one_conversation_have_sampling_parameters_of_their_own(server):
+def test_requests_of_one_conversation_have_their_own_sampling_parameters(server):
     backend = backend_of(server)
     for number, temperature in enumerate((0.0, 0.7)):
         sampling = SamplingParams(max_new_tokens=8 + number, temperature=temperature, seed=number)
@@ -284,7 +284,7 @@ def test_a_model_has_one_backend(server):
 # --- failures ---
 
 
-def test_a_failed_request_is_a_delta_and_the_others_go_on(server):
+def test_a_failed_request_is_a_delta_and_others_continue(server):
     server.program = ["400"]
     backend = backend_of(server, concurrency=1)
     backend.submit(request("bad"))
@@ -295,7 +295,7 @@ def test_a_failed_request_is_a_delta_and_the_others_go_on(server):
     assert found["good"][-1].completion.text == r"\boxed{good}"
 
 
-def test_poll_raises_when_no_reply_can_be_expected_and_later_requests_are_tried(server):
+def test_poll_raises_if_no_reply_is_possible_and_later_requests_are_tried(server):
     server.always = "500"
     backend = backend_of(server, concurrency=1)
     for number in range(9):
@@ -309,7 +309,7 @@ def test_poll_raises_when_no_reply_can_be_expected_and_later_requests_are_tried(
     assert texts(collect(backend, "later")) == {"later": r"\boxed{later}"}
 
 
-def test_a_connection_that_drops_in_a_stream_is_a_new_try_on_a_new_line(server):
+def test_a_retry_after_a_dropped_stream_starts_on_a_new_line(server):
     server.program = ["cut stream"]
     backend = backend_of(server)
     backend.submit(request("1", stream=True))
@@ -318,7 +318,7 @@ def test_a_connection_that_drops_in_a_stream_is_a_new_try_on_a_new_line(server):
     assert deltas[-1].completion.text == r"\boxed{1}"
 
 
-def test_errors_and_specifications_can_be_sent_to_other_processes():
+def test_errors_and_specifications_can_be_pickled():
     spec = ModelSpec("served", endpoints=("http://localhost:8000/v1",), concurrency=3)
     assert pickle.loads(pickle.dumps(spec)) == spec
     error = RequestFailed(expected="a reply", got="none", fix="wait")
@@ -344,12 +344,12 @@ def test_reasoning_content_and_all_calls_are_separate_parts():
     assert turn.text.count("<tool_call>") == 2
 
 
-def test_content_alone_is_left_to_the_dialect():
+def test_content_without_fields_is_parsed_by_the_dialect():
     assert completion(message(content="I look.")).parts is None
 
 
 @pytest.mark.parametrize("arguments", ["[1, 2]", "{bad", '"text"', "3"])
-def test_arguments_that_are_no_object_stay_a_text_that_is_rejected(arguments):
+def test_arguments_that_are_no_object_are_rejected(arguments):
     fields = {"tool_calls": [{"function": {"name": "zoom_in", "arguments": arguments}}]}
     (part,) = message_parts(Message.model_validate(fields))
     assert isinstance(part, Text)
@@ -401,7 +401,7 @@ def test_reasoning_and_calls_arrive_separately_streamed_or_not(server, stream):
         assert content == text_to_parse(turn)
 
 
-def test_text_that_is_heard_while_it_is_generated_is_the_text_of_the_turn(server):
+def test_streamed_text_is_the_text_of_the_turn(server):
     server.message = lambda asked: {"reasoning_content": "It is small.", "content": "I look."}
     for fields in (
         {"reasoning_content": "It is small.", "content": "I look.", "tool_calls": TWO_CALLS},
@@ -409,9 +409,9 @@ def test_text_that_is_heard_while_it_is_generated_is_the_text_of_the_turn(server
         {"content": "Red."},
     ):
         server.message = lambda asked, fields=fields: fields
-        heard: list[str] = []
-        (turn,) = remote(server).generate([[user("What?")]], SHORT, heard.append)
-        assert "".join(heard) == turn.text
+        streamed: list[str] = []
+        (turn,) = remote(server).generate([[user("What?")]], SHORT, streamed.append)
+        assert "".join(streamed) == turn.text
 
 
 # --- calls as fields of messages ---
@@ -425,7 +425,7 @@ def turn_text(**fields) -> str:
     return completion(message(**fields)).text
 
 
-def test_several_calls_of_a_turn_travel_with_ids_of_their_own_and_their_results():
+def test_several_calls_of_a_turn_have_unique_ids_and_matching_results():
     picture = Image.new("RGB", (4, 4))
     text = turn_text(content="I look.", tool_calls=TWO_CALLS)
     native = as_native_messages(
@@ -466,13 +466,13 @@ def test_a_question_after_a_result_stays_a_question():
     assert [one["role"] for one in native] == ["user", "assistant", "tool", "user"]
 
 
-def test_one_call_that_cannot_be_read_leaves_the_whole_turn_as_text():
+def test_one_malformed_call_keeps_the_whole_turn_as_text():
     text = turn_text(content="I look.", tool_calls=TWO_CALLS[:1]) + "\n<tool_call>{bad</tool_call>"
     conversation = conversation_with(text)
     assert as_native_messages(conversation) == conversation
 
 
-def test_reasoning_is_sent_in_its_own_field_where_the_profile_names_one(server):
+def test_reasoning_is_sent_in_its_own_field_if_the_profile_has_one(server):
     text = turn_text(reasoning_content="Small.", content="I look.", tool_calls=TWO_CALLS[:1])
     conversation = conversation_with(text, user("Image 2:"))
     model = remote(server, protocol=ToolProtocol.NATIVE)

@@ -1,4 +1,4 @@
-"""Servers that misbehave: a question fails with one named error, in bounded time and memory, and the key stays secret."""
+"""Misbehaving servers: a question fails with one error, in bounded time and memory, and the key stays secret."""
 
 from __future__ import annotations
 
@@ -108,8 +108,8 @@ def turn_of(*events: dict, done: bool = True):
 
 
 def read(mode: str, *, stream: bool):
-    """Return what is read of the body that a mode sends."""
-    response = b"".join(CHAT[mode](servers.Asked(KEY, stream, 0)))
+    """Return the parsed body of a mode."""
+    response = b"".join(CHAT[mode](servers.RequestInfo(KEY, stream, 0)))
     body = response.partition(b"\r\n\r\n")[2]
     return streamed(text_lines([body])) if stream else completion(body)
 
@@ -151,7 +151,7 @@ def test_the_error_names_the_invalid_field(reply, field):
     assert field in str(error.value)
 
 
-def test_json_that_is_nested_too_large_or_has_half_a_surrogate_is_invalid():
+def test_json_with_deep_nesting_large_numbers_or_half_a_surrogate_is_invalid():
     for data in (
         b"[" * 100_000,
         b'{"data": ' + b"[" * 10_000 + b"]" * 10_000 + b"}",
@@ -174,7 +174,7 @@ def test_replies_that_no_model_writes_are_invalid():
             completion({"choices": [{"message": fields}]})
 
 
-# --- shapes that servers really send ---
+# --- reply formats of real servers ---
 
 
 def delta(**fields) -> dict:
@@ -193,7 +193,7 @@ def test_content_in_parts_is_thought_and_text():
 
 
 @pytest.mark.parametrize("index", [0, None, "none"])
-def test_another_id_is_another_call_whatever_the_index(index):
+def test_another_id_is_another_call_for_any_index(index):
     where = {} if index == "none" else {"index": index}
     pieces = [
         {**where, "id": "a", "function": {"name": "zoom_in", "arguments": '{"target'}},
@@ -228,7 +228,7 @@ def test_a_stream_without_finish_reason_ends_with_done_or_is_incomplete():
         turn_of(delta(content="Red."), done=False)
 
 
-def test_an_error_in_a_stream_is_one_and_null_is_none():
+def test_an_error_in_a_stream_is_an_error_and_null_is_ignored():
     assert turn_of(delta(content="Red.")).text == "Red."
     with pytest.raises(ServerError, match="out of memory"):
         turn_of({"error": {"message": "out of memory"}})
@@ -288,7 +288,7 @@ def test_a_request_ends_in_time_with_its_retries(mode, hostile):
     assert time.monotonic() - started < 3
 
 
-def test_a_list_of_models_is_waited_for_no_longer_than_for_a_reply(hostile):
+def test_the_model_list_has_the_timeout_of_a_reply(hostile):
     started = time.monotonic()
     remote(hostile, "models: slow body", timeout_s=0.4)
     with pytest.raises(EndpointError, match="no complete reply within"):
@@ -296,7 +296,7 @@ def test_a_list_of_models_is_waited_for_no_longer_than_for_a_reply(hostile):
     assert time.monotonic() - started < 3
 
 
-def test_any_list_of_models_is_read_or_ignored(hostile):
+def test_any_model_list_is_parsed_or_ignored(hostile):
     for mode in list(MODELS)[-7:]:
         try:
             remote(hostile, mode)
@@ -308,7 +308,7 @@ def test_any_list_of_models_is_read_or_ignored(hostile):
 def test_there_are_many_modes():
     assert len(BODIES) + len(FIELDS) >= 40
     assert len(CHAT) + len(MODELS) >= 100
-    assert b"red" in b"".join(good(servers.Asked("", False, 0)))
+    assert b"red" in b"".join(good(servers.RequestInfo("", False, 0)))
     assert set(VALID) <= set(FIELDS)
 
 
@@ -329,7 +329,7 @@ def encodings(key: str) -> list[str]:
 
 
 @given(st.integers(0, 20), st.integers(8, 30), st.sampled_from(encodings(KEY)), st.text(max_size=9))
-def test_no_piece_of_a_key_is_left_in_a_text(start, length, form, around):
+def test_no_part_of_a_key_is_left_in_a_text(start, length, form, around):
     shown = Redactor([KEY])(f"{around}{form[start : start + length]}{around}")
     assert not servers.has_key(shown, KEY)
     assert form not in Redactor([KEY])(form)
@@ -481,11 +481,11 @@ def test_any_address_is_accepted_or_an_error_of_one_line(text):
         assert message_of(address).isprintable()
 
 
-# --- the whole attack, in short ---
+# --- short form of the attack ---
 
 
 @pytest.mark.slow
-def test_commands_against_misbehaving_servers_end_well():
+def test_commands_with_misbehaving_servers_end_with_a_result_or_one_error():
     assert threading.active_count() < 500
     with servers.served() as server:
         for task in servers.tasks(6, seed=5):

@@ -1,4 +1,4 @@
-"""The laws of the report: all is shown, nothing is run, nothing is half-written."""
+"""HTML report: it shows everything, runs no external code, and is written atomically."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from report_fixture import (
     answer,
     draw_scene,
     picture_trace,
-    refusal,
+    rejected_zoom,
     zoom,
 )
 
@@ -46,7 +46,7 @@ VOID = {"meta", "img", "br", "input", "rect"}
 
 
 class Page(HTMLParser):
-    """The tags of a page. A tag that is closed out of order is an error."""
+    """Parsed tags of a page. A tag that is closed out of order is an error."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class Page(HTMLParser):
         self.text.append(data)
 
     def all(self, tag: str, kind: str = "") -> list[dict[str, str | None]]:
-        """Attributes of the tags of this name and class."""
+        """Return the attributes of the tags with this name and class."""
         return [
             a for t, a in self.tags if t == tag and kind in [*(a.get("class") or "").split(), ""]
         ]
@@ -93,13 +93,13 @@ def page(path: Path) -> Page:
 
 
 def alone(trace: Trace, folder: Path) -> Page:
-    """The page of one trace."""
+    """Return the page of one trace."""
     write_report([trace], folder / "alone.html")
     return Page(folder / "alone.html")
 
 
 def boxes(page: Page, kind: str) -> list[tuple[float, ...]]:
-    """x, y, width and height of the lines drawn, in percent, whose group has this class."""
+    """Return x, y, width and height in percent of the drawn boxes whose group has this class."""
     found, inside = [], False
     for tag, attributes in page.tags:
         kinds = (attributes.get("class") or "").split()
@@ -129,7 +129,7 @@ def test_every_trace_has_a_card_with_its_question_thoughts_and_answer(
             assert escape(turn.text.split("<tool_call>")[0].strip()) in text
 
 
-def test_a_call_is_told_in_words_and_kept_as_written(path: Path):
+def test_a_call_is_described_and_shown_verbatim(path: Path):
     text = path.read_text(encoding="utf-8")
     assert "zoom in on picture 1, box 0.12 0.15 – 0.38 0.45" in text
     assert "zoom in on picture 2, box 0.30 0.30 – 0.70 0.70" in text
@@ -139,7 +139,7 @@ def test_a_call_is_told_in_words_and_kept_as_written(path: Path):
 
 def test_every_call_of_a_turn_is_shown_with_its_result(tmp_path: Path):
     first, second = zoom(2, Box(0, 0, 0.5, 0.5)), zoom(3, Box(0.5, 0.5, 1, 1))
-    rejected = refusal()
+    rejected = rejected_zoom()
     results = (first.observation, second.observation, rejected.observation)
     turn = Turn(
         text="I need three crops.",
@@ -155,7 +155,7 @@ def test_every_call_of_a_turn_is_shown_with_its_result(tmp_path: Path):
     trace = picture_trace(draw_scene(tmp_path / "scene.png"), turn, answer("6"), answer="6")
     page = alone(trace, tmp_path)
     thoughts, calls = page.all("p", "thought"), page.all("p", "call")
-    assert (len(thoughts), len(calls)) == (3, 3)  # one thought belongs to the last turn
+    assert (len(thoughts), len(calls)) == (3, 3)  # one thought is in the last turn
     text = "".join(page.text)
     assert text.index("The digits are small.") < text.index("I need three crops.")
     assert "zoom in on picture 1, box 0.00 0.00 – 0.50 0.50" in text
@@ -165,7 +165,7 @@ def test_every_call_of_a_turn_is_shown_with_its_result(tmp_path: Path):
     assert len(page.all("li", "refused")) == 0, "two of three calls were executed"
 
 
-def test_calls_that_could_not_be_read_are_all_shown(tmp_path: Path):
+def test_all_malformed_calls_are_shown(tmp_path: Path):
     errors = tuple(
         Observation(text=text, error=CallErrorKind.MALFORMED_CALL)
         for text in ("no name", "no JSON")
@@ -184,7 +184,7 @@ def test_a_report_of_traces_loads_neither_pillow_nor_pyav():
     assert done.stdout.strip() == "set()"
 
 
-def test_a_refusal_says_why_and_shows_the_call(path: Path):
+def test_a_tool_error_is_shown_with_its_reason_and_the_call(path: Path):
     text = path.read_text(encoding="utf-8")
     assert 'class="turn refused"' in text
     assert "Rejected, bad box." in text
@@ -192,7 +192,7 @@ def test_a_refusal_says_why_and_shows_the_call(path: Path):
     assert "zoom_in(bbox_2d = [0.5, 0, 0.1, 1])" in text
 
 
-def test_text_of_a_model_makes_no_tag_and_no_attribute(page: Page):
+def test_text_of_a_model_creates_no_tag_and_no_attribute(page: Page):
     assert len(page.all("script")) == 1
     assert all((a["src"] or "").startswith("data:image/webp;base64,") for a in page.all("img"))
     handlers = {name for _, attributes in page.tags for name in attributes if name.startswith("on")}
@@ -216,7 +216,7 @@ def test_nothing_outside_the_page_is_referenced(path: Path, page: Page):
     assert not re.search(r"@import|url\(|fetch\(|XMLHttpRequest|innerHTML|eval\(", text)
 
 
-def test_boxes_lie_where_the_model_looked(traces: dict[str, Trace], tmp_path: Path):
+def test_boxes_are_drawn_at_the_cropped_regions(traces: dict[str, Trace], tmp_path: Path):
     page = alone(traces["zoom"], tmp_path)
     assert boxes(page, "turn-1") == [(12.5, 15.0, 25.0, 30.0)]
     assert boxes(page, "evidence") == [(23.0, 28.0, 4.0, 5.0)]
@@ -230,7 +230,7 @@ def test_a_zoom_into_a_zoom_is_drawn_on_the_source_and_on_the_zoom(
     assert boxes(page, "turn-2") == [(20.0, 24.0, 10.0, 12.0), (30.0, 30.0, 40.0, 40.0)]
 
 
-def test_selected_and_telling_frames_are_marked(traces: dict[str, Trace], tmp_path: Path):
+def test_selected_frames_and_evidence_frames_are_marked(traces: dict[str, Trace], tmp_path: Path):
     page = alone(traces["video"], tmp_path)
     assert len(page.all("figure", "selected")) == 2
     assert len(page.all("figure", "evidence")) == 2
@@ -257,11 +257,11 @@ def test_outcomes_are_marked_and_can_be_filtered(page: Page):
     assert {"right", "max context", "refused", HOSTILE, "needs an operation"} <= offered
 
 
-def test_every_picture_says_what_it_is(page: Page):
+def test_every_picture_has_an_alternative_text(page: Page):
     assert all(a["alt"] and a["width"] and a["loading"] == "lazy" for a in page.all("img"))
 
 
-def test_settings_that_differ_are_counted(traces: dict[str, Trace], tmp_path: Path):
+def test_different_settings_are_counted(traces: dict[str, Trace], tmp_path: Path):
     one, other = (
         traces["zoom"],
         traces["no turns"].model_copy(
@@ -292,14 +292,14 @@ def test_missing_and_broken_media_are_counted_and_the_rest_is_shown(
     assert "Gaps & more" in page.text
 
 
-def test_no_traces_make_a_page_too(tmp_path: Path):
+def test_a_report_without_traces_is_valid(tmp_path: Path):
     assert write_report([], tmp_path / "new" / "page.html").traces == 0
     assert Page(tmp_path / "new" / "page.html").all("article") == []
 
 
 @contextmanager
 def largest_file(num_bytes: int) -> Iterator[None]:
-    """Files may not grow larger, as on a full disk."""
+    """Limit the size of files, as on a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, before[1]))
     try:
@@ -308,7 +308,7 @@ def largest_file(num_bytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_full_disk_leaves_nothing_half_written(traces: dict[str, Trace], tmp_path: Path):
+def test_a_full_disk_leaves_no_partial_report(traces: dict[str, Trace], tmp_path: Path):
     out = tmp_path / "page.html"
     out.write_text("the page before")
     with largest_file(20_000), pytest.raises(OutputError, match=r"page\.html"):
@@ -317,9 +317,7 @@ def test_a_full_disk_leaves_nothing_half_written(traces: dict[str, Trace], tmp_p
     assert list(tmp_path.iterdir()) == [out]
 
 
-def test_an_error_in_the_traces_leaves_nothing_half_written(
-    traces: dict[str, Trace], tmp_path: Path
-):
+def test_an_error_in_the_traces_leaves_no_partial_report(traces: dict[str, Trace], tmp_path: Path):
     def broken() -> Iterator[Trace]:
         yield traces["zoom"]
         raise ValueError("line 2 is not a trace")
@@ -340,19 +338,19 @@ def test_memory_stays_far_below_the_size_of_the_page(traces: dict[str, Trace], t
 
 def test_a_large_source_is_scaled_down(tmp_path: Path):
     trace = picture_trace(draw_scene(tmp_path / "scene.png"))
-    seen, source = alone(trace, tmp_path).all("img")
-    assert (seen["width"], seen["height"]) == ("256", "192")
+    overview, source = alone(trace, tmp_path).all("img")
+    assert (overview["width"], overview["height"]) == ("256", "192")
     assert (source["width"], source["height"]) == ("900", "675")
 
 
-def test_a_very_long_picture_is_shown_too(tmp_path: Path):
+def test_a_very_long_picture_is_shown(tmp_path: Path):
     Image.new("RGB", (40, 17_000), "white").save(tmp_path / "long.png")
-    shown = Picture(number=1, medium=0, source_px=(40, 17_000), seen_px=(32, 8_192))
-    page = alone(picture_trace(tmp_path / "long.png", pictures=(shown,)), tmp_path)
+    picture = Picture(number=1, medium=0, source_px=(40, 17_000), seen_px=(32, 8_192))
+    page = alone(picture_trace(tmp_path / "long.png", pictures=(picture,)), tmp_path)
     assert [image["height"] for image in page.all("img")] == ["4000", "4000"]
 
 
-def test_a_page_of_training_marks_what_was_paid(tmp_path: Path):
+def test_a_training_report_uses_the_grades_of_the_reward(tmp_path: Path):
     asked = Question(id="1", text="?", media=(), answer=("red",))
     unboxed = Trace(question=asked, turns=(Turn(text="red"),), stop=StopReason.NO_ANSWER)
     marks = []

@@ -1,4 +1,4 @@
-"""What is in git and in a wheel: no large files, no leftovers; every dependency has its lower bound."""
+"""Content of git and of the wheel: no large files, no leftovers. Every dependency has a lower bound."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def pinned(name: str) -> dict[str, str]:
 
 
 def requirements(*extras: str) -> list[tuple[str, str]]:
-    """Names and lower bounds of the dependencies of these extras."""
+    """Return names and lower bounds of the dependencies of these extras."""
     lines = list(PROJECT["dependencies"])
     for extra in extras:
         lines += PROJECT["optional-dependencies"][extra]
@@ -46,13 +46,13 @@ def test_a_file_in_git_is_small_unless_it_is_weights():
     assert large <= {".safetensors"}
 
 
-def test_pictures_drawn_by_programs_are_no_long_texts():
+def test_generated_vector_graphics_are_small():
     for path in tracked():
         if path.suffix == ".svg":
             assert len(path.read_text("utf-8").splitlines()) < MAX_TEXT_LINES, path
 
 
-def test_the_wheel_has_what_commands_read_and_is_small(tmp_path):
+def test_the_wheel_contains_all_data_files_and_is_small(tmp_path):
     wheel = pytest.importorskip("hatchling.builders.wheel", reason="needs hatchling")
     builder = wheel.WheelBuilder(str(ROOT))
     files = {one.distribution_path: Path(one.path) for one in builder.recurse_included_files()}
@@ -73,7 +73,7 @@ def test_the_sdist_has_no_runs_and_no_tests():
     assert {name.split("/")[0] for name in files if "/" in name} == {"docs", "src"}
 
 
-def test_the_two_places_of_the_version_agree():
+def test_both_version_numbers_are_equal():
     assert PROJECT["version"] == __version__
 
 
@@ -90,7 +90,7 @@ def test_the_lowest_versions_are_the_lower_bounds():
         assert lowest[name] in (bound, padded), name
 
 
-def test_what_is_installed_for_development_is_pinned():
+def test_development_dependencies_are_pinned():
     names = [name for name, _ in requirements("local", "train", "labeller", "remote", "dev")]
     assert [
         name for name in names if name.replace("_", "-").lower() not in pinned("constraints.txt")

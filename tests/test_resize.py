@@ -1,4 +1,4 @@
-"""Sizes: within the budget, in whole multiples, as near to the picture's shape as that allows."""
+"""Sizes: within the pixel budget, whole multiples, closest aspect ratio."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ multiples = st.sampled_from([14, 28, 32])
 
 @st.composite
 def budgets(draw) -> PixelBudget:
-    """Room for at least four multiples, and a range of at least a factor of four."""
+    """Draw budgets of at least four multiples and a range of at least a factor of four."""
     max_px = draw(st.integers(16 * 32 * 32, 4096 * 32 * 32))
     return PixelBudget(min_px=draw(st.integers(1, max_px // 4)), max_px=max_px)
 
@@ -39,14 +39,14 @@ def test_the_smallest_size_is_reached_for_ordinary_shapes(size, budget, multiple
 
 
 @given(sizes, budgets(), multiples)
-def test_a_fitted_size_fits(size, budget, multiple):
+def test_fitting_a_fitted_size_changes_nothing(size, budget, multiple):
     fitted = fit_size(size, budget, multiple)
     assume(math.prod(fitted) >= budget.min_px)
     assert fit_size(fitted, budget, multiple) == fitted
 
 
 @given(sizes, budgets(), multiples)
-def test_width_and_height_are_treated_alike(size, budget, multiple):
+def test_width_and_height_are_symmetric(size, budget, multiple):
     assume(size[0] != size[1])
     width, height = fit_size(size, budget, multiple)
     turned = fit_size(size[::-1], budget, multiple)
@@ -54,7 +54,7 @@ def test_width_and_height_are_treated_alike(size, budget, multiple):
 
 
 @given(st.tuples(st.integers(64, 4000), st.integers(64, 4000)), budgets())
-def test_the_shape_is_kept_within_one_multiple_a_side(size, budget):
+def test_the_aspect_ratio_is_kept_within_one_multiple_per_side(size, budget):
     assume(max(size) <= 4 * min(size))
     width, height = fit_size(size, budget, 32)
     assume(min(width, height) > 32)
@@ -80,7 +80,7 @@ def test_a_region_covers_its_box_inside_the_picture(size, across, down):
 
 
 @pytest.mark.parametrize("size", [(64, 64), (10, 10), (20, 60)])
-def test_what_is_shown_is_the_region_at_the_asked_size(size):
+def test_a_crop_is_the_region_at_the_requested_size(size):
     pixels = np.zeros((40, 40, 3), np.uint8)
     pixels[20:, 20:] = (10, 200, 30)
     image = resize_region(Image.fromarray(pixels), Box(0.5, 0.5, 1, 1), size)
@@ -90,6 +90,6 @@ def test_what_is_shown_is_the_region_at_the_asked_size(size):
     assert np.allclose(inner, (10, 200, 30), atol=2)
 
 
-def test_a_picture_of_the_right_size_is_shown_unchanged():
+def test_a_picture_of_the_requested_size_is_not_changed():
     image = Image.effect_noise((64, 32), 60).convert("RGB")
     assert resize_region(image, WHOLE, (64, 32)).tobytes() == image.tobytes()

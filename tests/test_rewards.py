@@ -1,4 +1,4 @@
-"""Rewards of a group: computed by hand, and laws that hold for every group."""
+"""Rewards of a group: values computed by hand, and laws for every group."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ PAPER = RewardConfig()
 RELEASED = RewardConfig(variant=Variant.RELEASED_CODE)
 RIGHT_ONLY = RewardConfig(curiosity_for_right_answers_only=True)
 
-# Settings, correct, operations, expected rewards: each line worked out by hand.
+# Settings, correct, operations, expected rewards: each line computed by hand.
 GROUPS = {
-    "nobody looks": (PAPER, [1, 0, 1, 0], [0, 0, 0, 0], [1, 0, 1, 0]),
-    "everybody looks once": (PAPER, [1, 0, 1, 0], [1, 1, 1, 1], [1, 0, 1, 0]),
-    "one of eight looks": (
+    "no operations": (PAPER, [1, 0, 1, 0], [0, 0, 0, 0], [1, 0, 1, 0]),
+    "one operation each": (PAPER, [1, 0, 1, 0], [1, 1, 1, 1], [1, 0, 1, 0]),
+    "one of eight with an operation": (
         PAPER,
         [0, 1, 0, 0, 0, 0, 0, 1],
         [1, 0, 0, 0, 0, 0, 0, 0],
         [0.5 * (0.3 - 0.125), 1, 0, 0, 0, 0, 0, 1],  # 0.0875
     ),
-    "two of eight look, one of them three times": (
+    "two of eight with operations, one of them with three": (
         PAPER,
         [1, 0, 0, 0, 0, 0, 0, 0],
         [1, 3, 0, 0, 0, 0, 0, 0],
@@ -58,17 +58,17 @@ GROUPS = {
         [1, 2, 0, 0, 0, 0, 0, 0],
         [0.025, 0.025 - 0.05, 0, 0, 0, 0, 0, 0],
     ),
-    "released code, nobody looks": (RELEASED, [0, 1], [0, 0], [0, 1]),
+    "released code, no operations": (RELEASED, [0, 1], [0, 0], [0, 1]),
 }
 
 
 @pytest.mark.parametrize("name", GROUPS)
-def test_a_group_is_shaped_as_worked_out_by_hand(name):
+def test_rewards_of_a_group_equal_values_computed_by_hand(name):
     config, correct_G, num_operations_G, expected = GROUPS[name]
     assert rewards.shape_rewards(correct_G, num_operations_G, config) == pytest.approx(expected)
 
 
-def test_the_released_code_pays_more_for_videos():
+def test_the_upstream_code_pays_more_for_videos():
     shaped = rewards.group_rewards([0] * 8, [1, *[0] * 7], RELEASED, is_video=True)
     assert shaped.curiosity_G[0] == pytest.approx(0.175 / 1.5 / 0.125 * 0.25)  # 0.2333
     assert rewards.shape_rewards([0] * 8, [1, *[0] * 7], PAPER, is_video=True)[0] == pytest.approx(
@@ -89,7 +89,7 @@ configs = st.builds(
 
 
 @given(groups, configs)
-def test_curiosity_ends_at_h_and_goes_to_those_who_looked(group, config):
+def test_curiosity_is_paid_below_h_to_rollouts_with_operations(group, config):
     correct_G, num_operations_G = zip(*group, strict=True)
     shaped = rewards.group_rewards(correct_G, num_operations_G, config)
     for bonus, count in zip(shaped.curiosity_G, num_operations_G, strict=True):
@@ -98,7 +98,7 @@ def test_curiosity_ends_at_h_and_goes_to_those_who_looked(group, config):
 
 
 @given(st.integers(2, 16), configs)
-def test_the_more_of_a_group_look_the_less_each_is_paid(size, config):
+def test_curiosity_decreases_with_the_rapr_of_the_group(size, config):
     bonuses = [
         rewards.curiosity([1] * looking + [0] * (size - looking), config)[0]
         for looking in range(1, size + 1)
@@ -107,7 +107,7 @@ def test_the_more_of_a_group_look_the_less_each_is_paid(size, config):
 
 
 @given(groups, configs)
-def test_cost_is_never_positive_and_grows_with_operations(group, config):
+def test_cost_is_never_positive_and_increases_with_operations(group, config):
     num_operations_G = sorted(count for _, count in group)
     cost_G = rewards.cost(num_operations_G, config)
     assert all(one <= 0 for one in cost_G)
@@ -115,7 +115,7 @@ def test_cost_is_never_positive_and_grows_with_operations(group, config):
 
 
 @given(groups, configs, st.randoms())
-def test_shaping_follows_the_order_of_a_group(group, config, random):
+def test_shaping_is_equivariant_to_the_order_of_a_group(group, config, random):
     order = list(range(len(group)))
     random.shuffle(order)
     plain = rewards.shape_rewards(*zip(*group, strict=True), config)
@@ -143,7 +143,7 @@ def test_rewards_are_the_sum_of_their_terms(group, config):
         {"variant": "papier"},
     ],
 )
-def test_constants_that_mean_nothing_are_refused(wrong):
+def test_invalid_constants_are_an_error(wrong):
     with pytest.raises(UsageError) as error:
         RewardConfig(**wrong)
     assert next(iter(wrong)) in str(error.value)
@@ -153,30 +153,32 @@ DONE = Observation(text="")
 NO = Observation(text="no", error=CallErrorKind.BAD_BOX)
 
 
-def _trace(*seen: Observation, answer: str | None = "red", stop=StopReason.ANSWERED) -> Trace:
+def _trace(
+    *observations: Observation, answer: str | None = "red", stop=StopReason.ANSWERED
+) -> Trace:
     question = Question(id="1", text="?", media=(), answer=("red",))
-    turns = tuple(Turn(text="look", observations=(one,)) for one in seen)
+    turns = tuple(Turn(text="look", observations=(one,)) for one in observations)
     return Trace(question=question, turns=turns, stop=stop, answer=answer)
 
 
-def test_executed_operations_count_and_the_released_code_counts_refused_ones_too():
+def test_only_executed_operations_count_except_in_the_upstream_code():
     trace = _trace(DONE, NO, DONE)
     assert rewards.num_operations(trace, PAPER) == 2
     assert rewards.num_operations(trace, RELEASED) == 3
 
 
 @pytest.mark.parametrize(
-    ("seen", "paper", "strict"),
+    ("observations", "paper", "strict"),
     [((), 1, 1), ((DONE,), 1, 1), ((NO,), 1, 0), ((NO, DONE), 1, 1), ((DONE, NO), 1, 0)],
 )
-def test_a_refusal_that_is_not_repaired_can_cost_the_right_answer(seen, paper, strict):
-    trace = _trace(*seen)
+def test_an_unrepaired_tool_error_can_make_an_answer_wrong(observations, paper, strict):
+    trace = _trace(*observations)
     assert rewards.correctness(trace, PAPER) == paper
     assert rewards.correctness(trace, RewardConfig(ignored_refusal_is_wrong=True)) == strict
     assert rewards.correctness(trace, RELEASED) == strict
 
 
-def test_no_answer_is_worth_what_the_config_says():
+def test_the_reward_without_an_answer_follows_the_config():
     silent = _trace(answer=None, stop=StopReason.MAX_TURNS)
     assert rewards.correctness(silent, PAPER) == 0
     assert rewards.correctness(silent, RewardConfig(unparsed=-1)) == -1

@@ -1,4 +1,4 @@
-"""The loop: what a model does has its effect, every ending has its name, and no question harms another."""
+"""Rollout loop: effects of calls, stop reasons, and independence of questions."""
 
 from __future__ import annotations
 
@@ -65,38 +65,38 @@ def last_text(conversation) -> str:
 
 
 def untimed(trace: Trace) -> dict:
-    """A trace without what a clock says."""
+    """Return a trace without times."""
     times = {"seconds": True, "turns": {"__all__": {"generate_s", "operate_s"}}}
     return trace.model_dump(exclude=times)
 
 
 class Always:
-    """A model that ends every turn in the same way."""
+    """Model that returns the same completion in every turn."""
 
     name, dialect, budgets = "always", "compact", None
 
-    def __init__(self, said: Completion | ContextFull) -> None:
-        self.said = said
+    def __init__(self, completion: Completion | ContextFull) -> None:
+        self.completion = completion
 
     def generate(self, conversations, decoding, on_text=None):
-        return [self.said for _ in conversations]
+        return [self.completion for _ in conversations]
 
     def describe(self):
         return {"name": self.name}
 
 
 class Counting(ScriptedModel):
-    """Remembers how many conversations moved together."""
+    """Model that records the batch sizes."""
 
     def generate(self, conversations, decoding, on_text=None):
         self.sizes = [*getattr(self, "sizes", []), len(conversations)]
         return super().generate(conversations, decoding, on_text)
 
 
-# --- what a model does ---
+# --- calls and answers ---
 
 
-def test_a_model_zooms_in_sees_the_region_and_answers(photo, scripted):
+def test_a_model_zooms_in_gets_the_crop_and_answers(photo, scripted):
     model = scripted(zoom(0.25, 0.25, 0.5, 0.5), RED, budgets=UNSCALED)
     trace = ask(about(photo), model)
     assert (trace.stop, trace.answer) == (StopReason.ANSWERED, "red")
@@ -104,12 +104,12 @@ def test_a_model_zooms_in_sees_the_region_and_answers(photo, scripted):
     assert trace.turns[0].call.name == "zoom_in"
     [crop] = trace.executed[0].pictures
     assert (crop.number, crop.parent, crop.box) == (2, 1, Box(0.25, 0.25, 0.5, 0.5))
-    overview, seen = images(model.conversations[-1])
+    overview, crop_image = images(model.conversations[-1])
     assert overview.size == PHOTO_PX
-    assert np.array_equal(seen, Image.open(photo).crop((160, 120, 320, 240)))
+    assert np.array_equal(crop_image, Image.open(photo).crop((160, 120, 320, 240)))
 
 
-def test_a_zoom_into_a_zoom_shows_the_original_pixels(photo, scripted):
+def test_a_zoom_into_a_crop_uses_the_original_pixels(photo, scripted):
     model = scripted(zoom(0.5, 0.5, 1, 1), zoom(0.5, 0, 1, 0.5, image=2), RED, budgets=UNSCALED)
     ask(about(photo), model)
     expected = Image.open(photo).crop((480, 240, 640, 360))
@@ -119,11 +119,11 @@ def test_a_zoom_into_a_zoom_shows_the_original_pixels(photo, scripted):
 def test_pixels_are_scaled_once_from_the_original_to_the_budget(photo, scripted):
     model = scripted(zoom(0.5, 0.5, 1, 1), RED)
     ask(about(photo), model)
-    seen = images(model.conversations[-1])[-1]
+    crop = images(model.conversations[-1])[-1]
     whole = Image.open(photo)
-    expected = whole.resize(seen.size, Image.Resampling.LANCZOS, box=(320, 240, 640, 480))
-    assert seen.size[0] > 320
-    assert np.array_equal(seen, expected)
+    expected = whole.resize(crop.size, Image.Resampling.LANCZOS, box=(320, 240, 640, 480))
+    assert crop.size[0] > 320
+    assert np.array_equal(crop, expected)
 
 
 def test_frames_of_a_clip_are_selected_and_zoomed_into(clip, scripted):
@@ -131,12 +131,12 @@ def test_frames_of_a_clip_are_selected_and_zoomed_into(clip, scripted):
     model = scripted(select(2, 5), zoom(0, 0, 0.5, 0.5, image=count + 2), RED)
     trace = ask(about(clip, kind="video"), model)
     assert [picture.frame for picture in trace.pictures] == list(range(1, count + 1))
-    selected, crop = (seen.pictures for seen in trace.executed)
+    selected, crop = (observation.pictures for observation in trace.executed)
     assert [(p.number, p.frame) for p in selected] == [(count + 1, 2), (count + 2, 5)]
     assert [(p.number, p.frame, p.parent) for p in crop] == [(count + 3, 5, count + 2)]
 
 
-def test_a_refused_model_is_told_why_and_can_repair_it(photo):
+def test_a_model_gets_the_reason_of_a_tool_error_and_can_repair_the_call(photo):
     def repairs(conversation):
         if "box is inverted" in last_text(conversation):
             return zoom(0.25, 0.25, 0.5, 0.5)
@@ -150,7 +150,7 @@ def test_a_refused_model_is_told_why_and_can_repair_it(photo):
     assert (len(trace.rejected), len(trace.executed)) == (1, 1)
 
 
-def test_a_malformed_call_is_answered_and_the_rollout_goes_on(photo, scripted):
+def test_a_malformed_call_gets_an_error_and_the_rollout_continues(photo, scripted):
     model = scripted("<tool_call>zoom</tool_call>", RED)
     trace = ask(about(photo), model)
     assert trace.turns[0].call is None
@@ -159,45 +159,47 @@ def test_a_malformed_call_is_answered_and_the_rollout_goes_on(photo, scripted):
     assert trace.answer == "red"
 
 
-def test_without_operations_none_is_offered_and_a_call_ends_unanswered(photo, scripted):
-    rules = RolloutConfig(operations=False)
+def test_without_operations_there_are_no_tool_definitions_and_a_call_ends_the_rollout(
+    photo, scripted
+):
+    config = RolloutConfig(operations=False)
     model = scripted(zoom(0, 0, 0.5, 0.5), RED)
-    trace = ask(about(photo), model, rules)
+    trace = ask(about(photo), model, config)
     assert (trace.stop, trace.answer, len(trace.turns)) == (StopReason.NO_ANSWER, None, 1)
     assert trace.observations == []
     assert "zoom_in" not in str(model.conversations[0][0])
-    assert ask(about(photo), scripted(RED), rules).answer == "red"
+    assert ask(about(photo), scripted(RED), config).answer == "red"
 
 
-def test_a_question_about_nothing_can_be_asked(scripted):
+def test_a_question_without_media_is_answered(scripted):
     assert ask(about(), scripted(zoom(0, 0, 1, 1), RED)).answer == "red"
 
 
-def test_progress_is_heard_turn_by_turn(photo, scripted):
-    texts, seen = [], []
+def test_progress_is_reported_after_each_turn(photo, scripted):
+    texts, progress = [], []
     script = (zoom(0, 0, 0.5, 0.5), RED)
     ask(
         about(photo),
         scripted(*script),
         on_text=texts.append,
-        on_turn=lambda rollout: seen.append((len(rollout.turns), len(rollout.context))),
+        on_turn=lambda rollout: progress.append((len(rollout.turns), len(rollout.context))),
     )
     assert texts == list(script)
-    assert seen == [(1, 2), (2, 2)]
+    assert progress == [(1, 2), (2, 2)]
 
 
-def test_tokens_and_their_probabilities_are_kept(photo):
-    said = Completion(text=RED, token_ids=[3, 4], logprobs=[-0.5, -0.25], num_prompt_tokens=7)
-    [turn] = ask(about(photo), Always(said)).turns
+def test_token_ids_and_logprobs_are_recorded(photo):
+    completion = Completion(text=RED, token_ids=[3, 4], logprobs=[-0.5, -0.25], num_prompt_tokens=7)
+    [turn] = ask(about(photo), Always(completion)).turns
     assert (list(turn.token_ids), list(turn.logprobs)) == ([3, 4], [-0.5, -0.25])
     assert turn.num_prompt_tokens == 7
 
 
-# --- how it ends ---
+# --- stop reasons ---
 
 
 @pytest.mark.parametrize(
-    ("said", "stop", "turns"),
+    ("completion", "stop", "turns"),
     [
         (Completion(RED), StopReason.ANSWERED, 1),
         (Completion("I do not know."), StopReason.NO_ANSWER, 1),
@@ -207,53 +209,59 @@ def test_tokens_and_their_probabilities_are_kept(photo):
         (ContextFull(num_prompt_tokens=900, limit=800), StopReason.MAX_CONTEXT, 0),
     ],
 )
-def test_every_ending_has_its_name(photo, said, stop, turns):
-    trace = ask(about(photo), Always(said))
+def test_every_rollout_end_has_a_stop_reason(photo, completion, stop, turns):
+    trace = ask(about(photo), Always(completion))
     assert (trace.stop, len(trace.turns)) == (stop, turns)
     assert trace.answer == ("red" if stop is StopReason.ANSWERED else None)
-    assert [untimed(one) for one in ask_many([about(photo)], Always(said))] == [untimed(trace)]
+    assert [untimed(one) for one in ask_many([about(photo)], Always(completion))] == [
+        untimed(trace)
+    ]
 
 
-def test_the_last_turn_that_is_allowed_may_be_the_answer(photo, scripted):
-    rules = RolloutConfig(limits=RolloutLimits(max_turns=2))
-    assert ask(about(photo), scripted(zoom(0, 0, 0.5, 0.5), RED), rules).stop is StopReason.ANSWERED
+def test_the_last_allowed_turn_may_be_the_answer(photo, scripted):
+    config = RolloutConfig(limits=RolloutLimits(max_turns=2))
+    assert (
+        ask(about(photo), scripted(zoom(0, 0, 0.5, 0.5), RED), config).stop is StopReason.ANSWERED
+    )
 
 
 def test_more_pictures_than_allowed_end_the_rollout(photo, scripted):
-    rules = RolloutConfig(limits=RolloutLimits(max_pictures=2))
+    config = RolloutConfig(limits=RolloutLimits(max_pictures=2))
     model = scripted(zoom(0, 0, 0.5, 0.5))
-    trace = ask(about(photo), model, rules)
+    trace = ask(about(photo), model, config)
     assert (trace.stop, len(trace.turns)) == (StopReason.MAX_PICTURES, 2)
     assert all(len(images(conversation)) <= 2 for conversation in model.conversations)
 
 
-def test_a_question_with_too_many_pictures_is_not_asked_at_all(clip, scripted):
-    rules = RolloutConfig(limits=RolloutLimits(max_pictures=NUM_CLIP_FRAMES - 1))
+def test_a_question_with_too_many_pictures_is_not_generated(clip, scripted):
+    config = RolloutConfig(limits=RolloutLimits(max_pictures=NUM_CLIP_FRAMES - 1))
     model = scripted(RED)
     question = about(clip, kind="video")
-    alone, [many] = ask(question, model, rules), list(ask_many([question], model, rules))
+    alone, [many] = ask(question, model, config), list(ask_many([question], model, config))
     assert (alone.stop, alone.turns, model.conversations) == (StopReason.MAX_PICTURES, (), [])
     assert untimed(alone) == untimed(many)
 
 
-# --- media that cannot be used ---
+# --- unusable media ---
 
 
 @pytest.fixture
 def truncated(tmp_path):
-    """A picture with a good header that breaks off in the middle."""
+    """Picture with a valid header and truncated data."""
     path = draw_photo(tmp_path / "truncated.png")
     path.write_bytes(path.read_bytes()[:50_000])
     return path
 
 
-def test_ask_raises_for_a_picture_that_cannot_be_used(tmp_path, truncated, scripted):
+def test_ask_raises_for_an_unusable_picture(tmp_path, truncated, scripted):
     for path in (tmp_path / "missing.png", truncated):
         with pytest.raises(InputError, match=path.name):
             ask(about(path), scripted(RED))
 
 
-def test_ask_many_names_what_failed_and_spares_the_others(photo, tmp_path, truncated, scripted):
+def test_ask_many_records_failures_and_answers_the_other_questions(
+    photo, tmp_path, truncated, scripted
+):
     questions = [
         about(photo, name="good"),
         about(tmp_path / "missing.png", name="missing"),
@@ -270,22 +278,22 @@ def test_ask_many_names_what_failed_and_spares_the_others(photo, tmp_path, trunc
     assert traces["good"].error is None
 
 
-def test_ask_many_goes_on_when_everything_failed(tmp_path, truncated, scripted):
+def test_ask_many_continues_if_every_question_fails(tmp_path, truncated, scripted):
     questions = [about(tmp_path / "no.png", name="a"), about(truncated, name="b")]
     stops = [trace.stop for trace in ask_many(questions, scripted(RED), batch_size=1)]
     assert stops == [StopReason.FAILED, StopReason.FAILED]
 
 
-def test_an_unknown_dialect_is_a_usage_error_also_among_many(photo, scripted):
+def test_an_unknown_dialect_is_a_usage_error_of_ask_many(photo, scripted):
     with pytest.raises(UsageError, match="'klingon'"):
         list(ask_many([about(photo)], scripted(RED, dialect="klingon")))
 
 
-# --- many at once ---
+# --- batches ---
 
 
-def patient(conversation) -> str:
-    """Zooms as many times as the picture is red, then answers."""
+def zoom_by_red(conversation) -> str:
+    """Zoom a number of times given by the red value of the picture, then answer."""
     pictures = images(conversation)
     wanted = pictures[0].getpixel((0, 0))[0]
     return zoom(0, 0, 1, 1) if len(pictures) <= wanted else RED
@@ -302,15 +310,15 @@ def questions(tmp_path):
     return found
 
 
-def test_a_short_question_makes_room_for_the_next(questions):
-    model = Counting(patient, budgets=UNSCALED)
+def test_a_finished_question_frees_its_slot_for_the_next(questions):
+    model = Counting(zoom_by_red, budgets=UNSCALED)
     traces = list(ask_many(questions, model, batch_size=2))
     # 0+1, 2+1, 3+1, 3+4, 5
     assert model.sizes == [2, 2, 2, 2, 1]
     assert [len(trace.turns) for trace in traces] == [1, 1, 3, 2, 1, 1]
 
 
-def test_rounds_keep_the_order_of_the_questions_whichever_picture_opens_first(
+def test_rounds_keep_the_order_of_questions_for_any_order_of_opened_pictures(
     questions, monkeypatch
 ):
     others_are_open = threading.Event()
@@ -329,8 +337,8 @@ def test_rounds_keep_the_order_of_the_questions_whichever_picture_opens_first(
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 16])
-def test_many_at_once_give_the_same_traces_as_one_by_one(questions, batch_size):
-    model = ScriptedModel(patient, budgets=UNSCALED)
+def test_batched_questions_give_the_same_traces_as_single_ones(questions, batch_size):
+    model = ScriptedModel(zoom_by_red, budgets=UNSCALED)
     together = {t.question.id: t for t in ask_many(questions, model, batch_size=batch_size)}
     assert len(together) == len(questions)
     for question in questions:
@@ -341,10 +349,10 @@ def test_no_questions_give_no_traces(scripted):
     assert list(ask_many([], scripted(RED))) == []
 
 
-# --- the record ---
+# --- traces ---
 
 
-def test_a_rollout_is_the_same_after_it_was_saved_and_loaded(photo, clip, tmp_path, scripted):
+def test_a_rollout_is_unchanged_after_save_and_load(photo, clip, tmp_path, scripted):
     script = (zoom(0, 0, 0.5, 0.5), "<tool_call>", select(1, 2), RED)
     question = Question(
         id="1",
@@ -360,13 +368,13 @@ def test_a_rollout_is_the_same_after_it_was_saved_and_loaded(photo, clip, tmp_pa
     assert list(load_traces(tmp_path / "traces.jsonl")) == [trace, trace]
 
 
-def test_a_trace_says_what_decided_it(photo, scripted):
-    rules = RolloutConfig(
+def test_a_trace_records_everything_that_affects_it(photo, scripted):
+    config = RolloutConfig(
         limits=RolloutLimits(max_turns=3),
         sampling=SamplingParams(temperature=0.5, seed=4),
         media=MediaLimits(num_frames=8),
     )
-    trace = ask(about(photo), scripted(RED), rules)
+    trace = ask(about(photo), scripted(RED), config)
     assert trace.settings == RunSettings(
         model=ModelInfo(name="scripted"),
         dialect="compact",
@@ -374,20 +382,20 @@ def test_a_trace_says_what_decided_it(photo, scripted):
         budgets=COMPACT.budgets,
         operations=("zoom_in", "select_frames"),
         limits=RolloutLimits(max_turns=3, max_pictures=32),
-        sampling=rules.sampling,
+        sampling=config.sampling,
         media=MediaLimits(num_frames=8),
         perturb=False,
     )
     assert {"python", "pixel-reasoner", "pillow", "av"} <= trace.versions.keys()
 
 
-def test_a_models_own_budgets_are_those_that_count(photo, scripted):
+def test_budgets_of_the_model_have_priority(photo, scripted):
     trace = ask(about(photo), scripted(RED, budgets=UNSCALED))
     assert trace.settings.budgets == UNSCALED
     assert trace.pictures[0].seen_px == PHOTO_PX
 
 
-def test_a_trace_holds_no_pixels(photo, scripted):
+def test_a_trace_contains_no_pixels(photo, scripted):
     trace = ask(about(photo), scripted(*[zoom(0, 0, 0.5, 0.5)] * 5, RED))
     assert len(trace.all_pictures) == 6
     assert len(pickle.dumps(trace)) < 20_000

@@ -1,4 +1,4 @@
-"""Every odd row is taken whole or dropped with its reason; nothing is changed or lost without a count."""
+"""Odd rows: each is accepted completely or dropped with its reason. Every change is counted."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def fields_of(question: Question) -> dict[str, Any]:
 
 
 def treatment(row: Question | Trace | SkippedRow, expected: str | dict[str, Any]) -> Any:
-    """Return what a row became: a reason, or the expected fields of its question."""
+    """Return the result of a row: a drop reason, or the expected fields of its question."""
     if isinstance(row, SkippedRow):
         assert row.where
         assert row.detail
@@ -70,7 +70,7 @@ def test_there_are_enough_kinds_of_odd_rows():
 
 
 @each(odd_rows.OWN_ROWS)
-def test_an_own_row_is_taken_whole_or_dropped_with_its_reason(odd, folder):
+def test_an_own_row_is_accepted_completely_or_dropped_with_its_reason(odd, folder):
     line = odd.row if isinstance(odd.row, str) else json.dumps(odd.row)
     (folder / "rows.jsonl").write_text(line + "\n")
     (row,) = open_source("jsonl", data=folder / "rows.jsonl").questions(folder)
@@ -78,7 +78,7 @@ def test_an_own_row_is_taken_whole_or_dropped_with_its_reason(odd, folder):
 
 
 @each(odd_rows.TSV_ROWS)
-def test_a_row_of_a_tsv_is_taken_whole_or_dropped_with_its_reason(odd, folder, tmp_path):
+def test_a_row_of_a_tsv_is_accepted_completely_or_dropped_with_its_reason(odd, folder, tmp_path):
     tsv(tmp_path / "mine.tsv", [odd.row])
     found = select_questions(BENCHMARKS.get("tsv"), tmp_path / "mine.tsv", tmp_path / "media")
     (row,) = [*found.questions, *found.dropped]
@@ -90,21 +90,21 @@ def write_table(row: dict[str, Any], path: Path) -> None:
 
 
 @each(odd_rows.PARQUET_ROWS)
-def test_a_row_of_a_parquet_file_is_taken_whole_or_dropped_with_its_reason(odd, folder):
+def test_a_row_of_a_parquet_file_is_accepted_completely_or_dropped_with_its_reason(odd, folder):
     write_table(odd.row, folder / "own.parquet")
     (row,) = open_source("parquet", data=folder / "own.parquet").questions(folder)
     assert treatment(row, odd.expected) == odd.expected, row
 
 
 @each(odd_rows.RELEASED_ROWS)
-def test_a_row_of_the_released_data_is_taken_whole_or_dropped_with_its_reason(odd, folder):
+def test_a_row_of_the_upstream_data_is_accepted_completely_or_dropped_with_its_reason(odd, folder):
     write_table(odd.row, folder / "release.parquet")
     (row,) = read_questions(folder / "release.parquet", folder / "out")
     assert treatment(row, odd.expected) == odd.expected, row
 
 
 @each(odd_rows.MESSAGE_ROWS)
-def test_messages_are_imported_whole_or_dropped_with_their_reason(odd, folder):
+def test_messages_are_imported_completely_or_dropped_with_their_reason(odd, folder):
     (folder / "data.json").write_text(json.dumps([odd.row]))
     (row,) = import_message_list(folder / "data.json")
     assert treatment(row, odd.expected) == odd.expected, row
@@ -146,7 +146,7 @@ def test_an_option_of_a_source_has_effect_or_is_an_error(odd, tmp_path):
 
 
 @each(odd_rows.REPLIES)
-def test_a_reply_of_a_labeller_is_taken_whole_or_has_a_reason(odd):
+def test_a_reply_of_a_labeller_is_accepted_completely_or_has_a_reason(odd):
     evidence = Evidence(boxes=(odd_rows.HERE,))
     region = Question(id="r", text="", media=(), evidence=evidence)
     _, read = region_task(region, evidence, odd_rows.HERE, Analysis.TEMPLATE)
@@ -164,7 +164,7 @@ def test_a_reply_of_a_labeller_is_taken_whole_or_has_a_reason(odd):
 
 
 @pytest.mark.extras
-def test_a_data_set_that_datasets_saved_is_read_with_the_bytes_of_its_pictures(folder, tmp_path):
+def test_a_data_set_saved_by_datasets_is_read_with_its_picture_bytes(folder, tmp_path):
     from datasets import Dataset, DatasetDict, Features, Image, Value
 
     features = Features({"image": Image(), "question": Value("string"), "answer": Value("string")})
@@ -187,7 +187,7 @@ def test_a_data_set_that_datasets_saved_is_read_with_the_bytes_of_its_pictures(f
         ({"box_unit": "fraction"}, {"boxes": [[20, 20, 180, 80]], "box_unit": "pixel"}),
     ],
 )
-def test_the_unit_of_boxes_is_that_of_the_row_or_else_of_the_source(options, row, folder):
+def test_the_box_unit_of_a_row_has_priority_over_that_of_the_source(options, row, folder):
     (folder / "units.jsonl").write_text(json.dumps(odd_rows.short(**row)))
     source = open_source("jsonl", data=folder / "units.jsonl", **options)
     (question,) = source.questions(folder)
@@ -207,7 +207,7 @@ def test_the_error_of_a_row_without_a_key_shows_a_valid_row(folder):
 
 
 def command(capsys, monkeypatch, *arguments: object) -> tuple[int, str]:
-    """Run a command, and return its exit code and everything it printed."""
+    """Return a function that runs a command and returns its exit code and output."""
     monkeypatch.setattr("sys.argv", ["pixel-reasoner", *map(str, arguments)])
     monkeypatch.setenv("COLUMNS", "1000")
     try:
@@ -219,7 +219,7 @@ def command(capsys, monkeypatch, *arguments: object) -> tuple[int, str]:
     return code, printed.out + printed.err
 
 
-def test_rows_that_give_no_trace_are_an_error_and_corrected_ones_start_again(
+def test_rows_without_any_trace_are_an_error_and_corrected_rows_restart_the_run(
     folder, tmp_path, capsys, monkeypatch
 ):
     rows, out = tmp_path / "rows.jsonl", tmp_path / "out"
@@ -242,7 +242,7 @@ def test_rows_that_give_no_trace_are_an_error_and_corrected_ones_start_again(
 
 
 @pytest.mark.parametrize("source", ["pixelworld", "star"])
-def test_units_of_rows_are_for_sources_of_rows(source, tmp_path, capsys, monkeypatch):
+def test_the_box_unit_option_is_only_for_sources_of_rows(source, tmp_path, capsys, monkeypatch):
     arguments = ("synth", source, "--box-unit", "pixel", "--out", tmp_path / "out")
     data = () if source == "pixelworld" else ("--data", tmp_path)
     code, printed = command(capsys, monkeypatch, *arguments, *data)
@@ -262,7 +262,7 @@ def test_an_import_without_a_usable_row_is_an_error(tmp_path, capsys, monkeypatc
 PAGE = (Path(__file__).parents[1] / "docs" / "synthesize.md").read_text(encoding="utf-8")
 
 
-def test_the_rows_of_the_docs_are_valid(tmp_path):
+def test_the_rows_in_the_docs_are_valid(tmp_path):
     from PIL import Image
 
     media_folder(tmp_path)
@@ -276,7 +276,7 @@ def test_the_rows_of_the_docs_are_valid(tmp_path):
 
 
 @pytest.mark.extras
-def test_the_conversions_of_the_docs_run_as_written(tmp_path, capsys, monkeypatch):
+def test_the_conversions_in_the_docs_run_as_written(tmp_path, capsys, monkeypatch):
     section = (
         PAGE.partition("## Export and import")[2].partition("```bash\n")[2].partition("```")[0]
     )
@@ -292,13 +292,13 @@ def test_the_conversions_of_the_docs_run_as_written(tmp_path, capsys, monkeypatc
         assert code == 0, printed
 
 
-def test_a_short_attack_on_the_readers_finds_nothing():
+def test_a_short_attack_on_the_readers_finds_no_failure():
     treated, failed, _ = attack.run(count=240, seed=1)
     assert failed == {}
     assert sum(treated.values()) == 240
 
 
-def test_own_rows_in_parquet_are_a_benchmark_and_their_pictures_go_to_its_media(folder, tmp_path):
+def test_own_rows_in_parquet_are_a_benchmark_with_extracted_pictures(folder, tmp_path):
     data, media = tmp_path / "data", tmp_path / "shared"
     data.mkdir()
     write_table(odd_rows.short(image=odd_rows.IMAGE), data / "own.parquet")

@@ -1,4 +1,4 @@
-"""The store of a run: nothing is lost, nothing comes twice, one process writes, and the index is only derived."""
+"""Store of a run: no loss, no duplicates, one writer, and an index derived from the log."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _without_its_folder(folder: Path) -> None:
 @pytest.mark.parametrize(
     "change", [_deleted, _damaged, _of_a_shorter_file, _of_another_file, _without_its_folder]
 )
-def test_an_index_that_does_not_fit_is_rebuilt_from_the_segment(change, tmp_path):
+def test_an_inconsistent_index_is_rebuilt_from_the_segment(change, tmp_path):
     fill(tmp_path, [trace("a"), trace("b", 1), trace("c")])
     change(tmp_path)
     expected = keys(tmp_path)
@@ -91,7 +91,7 @@ def test_an_index_that_does_not_fit_is_rebuilt_from_the_segment(change, tmp_path
         assert not store.contains("b", 0)
 
 
-def test_a_line_that_a_kill_cut_off_is_dropped(tmp_path):
+def test_a_truncated_last_line_is_dropped(tmp_path):
     fill(tmp_path, [trace("a"), trace("b")])
     path = tmp_path / "traces.jsonl"
     path.write_bytes(path.read_bytes()[:-20])
@@ -101,7 +101,7 @@ def test_a_line_that_a_kill_cut_off_is_dropped(tmp_path):
     assert keys(tmp_path) == [("a", 0), ("b", 0)]
 
 
-def test_a_cut_off_line_longer_than_a_read_is_dropped(tmp_path):
+def test_a_truncated_line_longer_than_the_read_buffer_is_dropped(tmp_path):
     fill(tmp_path, [trace("a")])
     with (tmp_path / "traces.jsonl").open("a") as file:
         file.write("x" * 3_000_000)
@@ -113,7 +113,7 @@ def test_a_cut_off_line_longer_than_a_read_is_dropped(tmp_path):
 # --- order ---
 
 
-def test_a_complete_run_has_the_order_of_samples_and_questions(tmp_path):
+def test_a_complete_run_is_ordered_by_sample_and_question(tmp_path):
     names = [f"q{n}" for n in range(30)]
     traces = [trace(name, sample) for name in names for sample in range(2)]
     random.Random(3).shuffle(traces)
@@ -129,7 +129,7 @@ def test_a_complete_run_has_the_order_of_samples_and_questions(tmp_path):
     assert read_manifest(tmp_path)["counts"] == {"traces": 60, "failed": 0}
 
 
-def test_a_file_in_order_is_not_written_again(tmp_path):
+def test_an_ordered_file_is_not_rewritten(tmp_path):
     with RunStore(tmp_path) as store:
         store.set_questions([question("a"), question("b")])
         store.append(trace("a"))
@@ -139,7 +139,7 @@ def test_a_file_in_order_is_not_written_again(tmp_path):
         assert (tmp_path / "traces.jsonl").stat().st_ino == before
 
 
-def test_failed_traces_leave_the_run_and_the_others_stay_as_they_are(tmp_path):
+def test_failed_traces_are_removed_and_the_others_are_unchanged(tmp_path):
     fill(tmp_path, [trace("a"), trace("b", stop=StopReason.FAILED), trace("c")])
     before = (tmp_path / "traces.jsonl").read_text().splitlines()
     with RunStore(tmp_path) as store:
@@ -149,12 +149,12 @@ def test_failed_traces_leave_the_run_and_the_others_stay_as_they_are(tmp_path):
     assert (tmp_path / "traces.jsonl").read_text().splitlines() == [before[0], before[2]]
 
 
-def test_an_id_that_comes_twice_is_counted(tmp_path):
+def test_a_duplicate_id_is_counted(tmp_path):
     with RunStore(tmp_path) as store, pytest.raises(InputError, match="3 questions with id 'a'"):
         store.set_questions([question(name) for name in "abaca"])
 
 
-def test_an_index_may_be_asked_from_any_thread(tmp_path):
+def test_an_index_can_be_used_from_any_thread(tmp_path):
     fill(tmp_path, [trace(f"q{n}") for n in range(200)])
     found: list[int] = []
     with RunStore(tmp_path) as store:
@@ -170,7 +170,7 @@ def test_an_index_may_be_asked_from_any_thread(tmp_path):
         assert store.index.count() == 400
 
 
-def test_an_index_that_is_first_used_by_several_threads_is_opened_once(tmp_path, monkeypatch):
+def test_an_index_that_several_threads_open_is_opened_once(tmp_path, monkeypatch):
     fill(tmp_path, [trace("q0")])
     opened: list[str] = []
     connect = sqlite3.connect
@@ -196,7 +196,7 @@ def test_an_index_that_is_first_used_by_several_threads_is_opened_once(tmp_path,
 # --- one process ---
 
 
-def test_a_second_process_is_refused_and_told_who_writes(tmp_path):
+def test_the_error_of_a_second_writer_names_the_first_process(tmp_path):
     code = f"""
 import sys, time
 from pathlib import Path
@@ -215,7 +215,7 @@ with RunStore(Path({str(tmp_path)!r})):
         store.append(trace("a"))
 
 
-def test_a_folder_is_open_once_in_a_process_too(tmp_path):
+def test_a_folder_has_one_writer_also_within_a_process(tmp_path):
     with (
         RunStore(tmp_path),
         ThreadPoolExecutor(1) as other,
@@ -226,7 +226,7 @@ def test_a_folder_is_open_once_in_a_process_too(tmp_path):
         pass
 
 
-def test_a_lock_leaves_no_file_where_nothing_was_written(tmp_path):
+def test_a_lock_without_output_leaves_no_file(tmp_path):
     with FolderLock(tmp_path / "new" / "folder"):
         pass
     with FolderLock(tmp_path / "new"):
@@ -234,7 +234,7 @@ def test_a_lock_leaves_no_file_where_nothing_was_written(tmp_path):
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["result"]
 
 
-def test_a_refused_process_leaves_everything_as_it_is(tmp_path):
+def test_a_rejected_writer_changes_no_file(tmp_path):
     with FolderLock(tmp_path), ThreadPoolExecutor(1) as other:
         before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
         with pytest.raises(OutputError):
@@ -242,7 +242,7 @@ def test_a_refused_process_leaves_everything_as_it_is(tmp_path):
         assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
-def test_whoever_locks_a_folder_removes_what_killed_writers_left(tmp_path):
+def test_locking_a_folder_removes_temporary_files_of_killed_writers(tmp_path):
     fill(tmp_path, [trace("a")])
     left = temporary_path(tmp_path / "media" / "a.png")
     (left.parent / f"{TEMPORARY_PREFIX}folder").mkdir(parents=True)
@@ -258,7 +258,7 @@ def test_whoever_locks_a_folder_removes_what_killed_writers_left(tmp_path):
 # --- checkpoints ---
 
 
-def test_segments_go_back_to_the_last_checkpoint(tmp_path):
+def test_segments_are_truncated_to_the_last_checkpoint(tmp_path):
     with RunStore(tmp_path, ("a.jsonl", "b.jsonl")) as store:
         store.segments["a.jsonl"].append(b"1\n")
         store.segments["b.jsonl"].append(b"2\n3\n")
@@ -272,7 +272,7 @@ def test_segments_go_back_to_the_last_checkpoint(tmp_path):
         RunStore(tmp_path, ("a.jsonl", "b.jsonl")).__enter__()
 
 
-def test_a_manifest_of_a_newer_version_is_refused_in_one_line(tmp_path):
+def test_a_manifest_of_a_newer_version_is_a_one_line_error(tmp_path):
     fill(tmp_path, [trace("a")])
     manifest = json.loads(manifest_path(tmp_path).read_text())
     manifest_path(tmp_path).write_text(json.dumps({**manifest, "schema_version": 99}))
@@ -287,7 +287,7 @@ def test_a_manifest_of_a_newer_version_is_refused_in_one_line(tmp_path):
 
 
 def as_version_1(folder: Path) -> None:
-    """Rewrite a run as the version before schema versions wrote it."""
+    """Rewrite a run in the format before schema versions."""
     shutil.rmtree(folder / ".store")
     lines = [json.loads(line) for line in (folder / "traces.jsonl").open()]
     for line in lines:
@@ -325,7 +325,7 @@ def test_a_run_of_an_older_version_is_continued(operations, tmp_path, photo):
         evaluate(done._replace(config=other), tmp_path / "run")
 
 
-def test_settings_of_this_version_are_their_own_migration():
+def test_migration_does_not_change_settings_of_this_version():
     settings = {"task": {"name": "t"}, "perturb": True, "operations": ["zoom_in"]}
     migrated = migrated_settings(settings)
     assert migrated == migrated_settings(migrated)
@@ -351,11 +351,11 @@ def test_questions_are_read_again_and_never_all_in_memory(tmp_path):
     read_by_then = []
     summary = evaluate(evaluation, tmp_path, lambda one: read_by_then.append(passes[-1]))
     assert summary["count"] == 500
-    # When the tenth answer is there, far from all questions have been read.
+    # At the tenth answer, only a part of the questions has been read.
     assert read_by_then[9] < 150
 
 
-def test_questions_that_end_after_one_pass_are_refused(tmp_path):
+def test_questions_that_can_be_iterated_only_once_are_an_error(tmp_path):
     once = (question(f"q{n}") for n in range(3))
     with pytest.raises(UsageError, match="several times"):
         evaluate(Evaluation(once, ScriptedModel(["x"]), RolloutConfig(), {}), tmp_path / "run")

@@ -1,4 +1,4 @@
-"""SA-1B: which regions are taken, and that what cannot be used is named while the rest goes on."""
+"""SA-1B: selection of regions. Unusable data are dropped with a reason."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def read(folder, regions=3) -> list:
     return list(open_source("sa1b", data=folder, regions=regions).questions(folder))
 
 
-def test_regions_come_without_a_question_and_with_their_box(tmp_path):
+def test_regions_have_a_box_and_no_question_text(tmp_path):
     draw_sa1b(tmp_path, pictures=2, cards=2)
     rows = read(tmp_path)
     assert sorted(row.id for row in rows) == [
@@ -32,7 +32,7 @@ def test_regions_come_without_a_question_and_with_their_box(tmp_path):
     assert box == pytest.approx((50 / 400, 50 / 300, 68 / 400, 62 / 300))
 
 
-def test_a_few_regions_of_each_picture_are_taken_and_always_the_same(tmp_path):
+def test_a_few_regions_of_each_picture_are_selected_deterministically(tmp_path):
     draw_sa1b(tmp_path, pictures=3, cards=12)
     rows = read(tmp_path, regions=4)
     assert len(rows) == 12
@@ -43,7 +43,7 @@ def test_a_few_regions_of_each_picture_are_taken_and_always_the_same(tmp_path):
     assert {int(i.rpartition("-")[2]) for i in firsts if "-sa_0-" in i} != {0, 1, 2, 3}
 
 
-def test_folders_in_the_folder_are_read_in_order(tmp_path):
+def test_subfolders_are_read_in_order(tmp_path):
     for part in ("b", "a"):
         write_picture(tmp_path / part, f"sa_{part}", ["colour 0"])
     assert [row.id for row in read(tmp_path)] == ["sa1b-sa_a-0", "sa1b-sa_b-0"]
@@ -51,7 +51,7 @@ def test_folders_in_the_folder_are_read_in_order(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "unfit",
+    "unsuitable",
     [
         annotation(7, [0, 0, *SIZE]),
         annotation(7, [10, 10, 11, 11]),
@@ -61,13 +61,13 @@ def test_folders_in_the_folder_are_read_in_order(tmp_path):
     ],
     ids=["large", "a speck", "long", "unsure", "unstable"],
 )
-def test_a_region_that_would_teach_little_is_passed_over(tmp_path, unfit):
+def test_an_unsuitable_region_is_skipped(tmp_path, unsuitable):
     fine = annotation(8, [200, 200, 30, 30])
-    write_picture(tmp_path, "sa_1", [], annotations=[unfit, fine])
+    write_picture(tmp_path, "sa_1", [], annotations=[unsuitable, fine])
     assert [row.id for row in read(tmp_path)] == ["sa1b-sa_1-8"]
 
 
-def test_regions_of_one_picture_lie_apart_and_a_mask_without_quality_will_do(tmp_path):
+def test_regions_of_a_picture_do_not_overlap_and_masks_need_no_quality_score(tmp_path):
     twins = [annotation(n, [200 + n, 200, 30, 30]) for n in range(4)]
     for twin in twins:
         del twin["predicted_iou"], twin["stability_score"]
@@ -76,7 +76,7 @@ def test_regions_of_one_picture_lie_apart_and_a_mask_without_quality_will_do(tmp
 
 
 @pytest.mark.parametrize(
-    ("changes", "reason", "told"),
+    ("changes", "reason", "detail"),
     [
         ({"annotations": [annotation(5, [390, 10, 20, 20])]}, "bad_box", "400 x 300"),
         ({"annotations": [annotation(5, [-5, 10, 40, 40])]}, "bad_box", "-5"),
@@ -96,19 +96,21 @@ def test_regions_of_one_picture_lie_apart_and_a_mask_without_quality_will_do(tmp
         ({"image": {"file_name": "bad.jpg", "width": 8, "height": 6}}, "unusable_medium", "bad"),
     ],
 )
-def test_what_cannot_be_used_is_named_and_the_rest_goes_on(tmp_path, changes, reason, told):
+def test_unusable_data_are_dropped_with_a_reason_and_the_rest_is_read(
+    tmp_path, changes, reason, detail
+):
     (tmp_path / "bad.jpg").write_text("no picture")
     write_picture(tmp_path, "sa_0", ["colour 0"])
     write_picture(tmp_path, "sa_1", ["colour 1"], **changes)
     write_picture(tmp_path, "sa_2", ["colour 2"])
     rows = read(tmp_path)
     dropped = next(row for row in rows if isinstance(row, SkippedRow))
-    assert (dropped.reason, told in dropped.detail) == (reason, True)
+    assert (dropped.reason, detail in dropped.detail) == (reason, True)
     assert [r.id for r in rows if not isinstance(r, SkippedRow)] == ["sa1b-sa_0-0", "sa1b-sa_2-2"]
 
 
 @pytest.mark.parametrize(
-    ("text", "reason", "told"),
+    ("text", "reason", "detail"),
     [
         ('{"images": [], "annotations": [], "categories": []}', "missing_keys", "images"),
         ("{broken", "not_json", ""),
@@ -116,14 +118,14 @@ def test_what_cannot_be_used_is_named_and_the_rest_goes_on(tmp_path, changes, re
         (b"\xff\xfe", "unreadable_file", ""),
     ],
 )
-def test_a_file_of_another_layout_is_named_with_the_keys_it_has(tmp_path, text, reason, told):
+def test_the_error_of_another_layout_lists_the_keys_of_the_file(tmp_path, text, reason, detail):
     content = text if isinstance(text, bytes) else text.encode()
     (tmp_path / "coco.json").write_bytes(content)
     (dropped,) = read(tmp_path)
-    assert (dropped.where, dropped.reason, told in dropped.detail) == ("coco", reason, True)
+    assert (dropped.where, dropped.reason, detail in dropped.detail) == ("coco", reason, True)
 
 
-def test_a_name_outside_the_folder_is_not_followed(tmp_path):
+def test_a_file_name_outside_the_folder_is_not_opened(tmp_path):
     write_picture(tmp_path, "sa_1", ["colour 0"])
     image = {"file_name": "../data/sa_1.jpg", "width": SIZE[0], "height": SIZE[1]}
     write_picture(tmp_path / "data", "sa_2", ["colour 0"], image=image)

@@ -1,4 +1,4 @@
-"""Which frames are sampled is recorded, and a replay decodes exactly those."""
+"""Sampled frame indices are recorded, and a replay decodes exactly those frames."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_positions_are_the_middles_of_equal_parts(num_frames, num_wanted):
 
 
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=8))
-def test_recorded_indices_win_over_every_rule(indices):
+def test_recorded_indices_have_priority_over_every_rule(indices):
     selection = FrameSelection(4, start_s=5.0, end_s=6.0, indices=tuple(indices))
     found = selection.of_times([n / 10 for n in range(20)])
     assert found == sorted(n for n in set(indices) if n < 20)
@@ -37,7 +37,7 @@ def test_recorded_indices_win_over_every_rule(indices):
 
 @pytest.fixture(params=["video", "seek", "frames"])
 def item(request, tmp_path, monkeypatch) -> MediaItem:
-    """A video of 40 frames that is decoded as a whole, one that is not, and a folder."""
+    """Video of 40 frames that is decoded completely, one that is decoded by seeking, and a folder."""
     if request.param == "frames":
         for number in range(40):
             Image.new("RGB", (8, 6), (number * 6,) * 3).save(tmp_path / f"{number}.png")
@@ -70,7 +70,7 @@ def test_indices_are_recorded(item):
     assert list(sampling.indices) == numbers(context) == [13, 19, 25, 31, 37]
 
 
-def test_a_replay_decodes_the_recorded_frames_whatever_the_rule(item, monkeypatch):
+def test_a_replay_decodes_the_recorded_frames_under_any_rule(item, monkeypatch):
     question = Question(id="1", text="?", media=(item,))
     context = MediaContext(question, UNSCALED, MediaLimits(num_frames=5))
     trace = trace_of(context)
@@ -80,7 +80,7 @@ def test_a_replay_decodes_the_recorded_frames_whatever_the_rule(item, monkeypatc
     assert numbers(again) == numbers(context)
 
 
-def test_recorded_indices_that_no_rule_chooses_are_decoded(item):
+def test_recorded_indices_outside_all_rules_are_decoded(item):
     question = Question(id="1", text="?", media=(item,))
     recorded = FrameSampling(medium=0, num_frames=3, indices=(0, 7, 8))
     context = MediaContext(question, UNSCALED, sampling=(recorded,))
@@ -105,7 +105,7 @@ def test_frames_of_another_sampling_are_refused(item):
         other.replay(trace)
 
 
-def test_a_shorter_medium_than_recorded_is_refused(tmp_path):
+def test_a_video_shorter_than_recorded_is_refused(tmp_path):
     path = write_video(tmp_path / "a.mp4", 40)
     question = Question(id="1", text="?", media=(MediaItem(kind="video", path=str(path)),))
     trace = trace_of(MediaContext(question, UNSCALED, MediaLimits(num_frames=5)))
@@ -114,7 +114,7 @@ def test_a_shorter_medium_than_recorded_is_refused(tmp_path):
         MediaContext.of_trace(trace)
 
 
-def test_each_medium_keeps_its_own_number_of_frames(tmp_path):
+def test_each_media_item_keeps_its_own_number_of_frames(tmp_path):
     paths = [write_video(tmp_path / f"{n}.mp4", 20) for n in range(2)]
     media = tuple(MediaItem(kind="video", path=str(path)) for path in paths)
     recorded = (

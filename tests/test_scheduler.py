@@ -1,4 +1,4 @@
-"""The scheduler: requests from any thread, each with its own end, and no end that harms another."""
+"""Scheduler: requests from any thread, which end independently of each other."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ CLOSER = zoom(0.25, 0.25, 0.5, 0.5)
 
 
 class TickingBackend:
-    """Writes one character of each request per poll, as a batch engine writes one token."""
+    """Backend that generates one character of each request per poll, as an engine generates one token."""
 
     def __init__(self, script, capabilities=None):
         self.script = script
@@ -126,7 +126,7 @@ def numbered(question: Question, count: int) -> list[Question]:
     return [question.model_copy(update={"id": str(number)}) for number in range(count)]
 
 
-def test_events_come_in_the_order_in_which_things_happen(question):
+def test_events_are_in_chronological_order(question):
     handle = scheduler_of(TickingModel(CLOSER, RED)).submit(
         RolloutRequest(question=question, stream=True)
     )
@@ -162,7 +162,7 @@ def test_a_slow_reader_gets_all_text_in_few_events(question):
     handle = scheduler_of(TickingModel("x" * 3000 + RED)).submit(
         RolloutRequest(question=question, stream=True)
     )
-    handle.result()  # nobody reads meanwhile
+    handle.result()  # no reader meanwhile
     events = list(handle.events())
     assert "".join(e.text for e in events if isinstance(e, GeneratedText)).endswith(RED)
     assert len(events) <= 2 * MAX_BUFFERED_EVENTS
@@ -186,7 +186,7 @@ def test_requests_of_many_threads_share_one_batch(question):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_request_that_is_cancelled_at_any_moment_harms_no_other(question, seed):
+def test_a_request_cancelled_at_any_time_changes_no_other(question, seed):
     rng = random.Random(seed)
     model = TickingModel(CLOSER, "hm " * 20 + RED)
     scheduler = RolloutScheduler(model)
@@ -211,7 +211,7 @@ def test_a_request_that_is_cancelled_at_any_moment_harms_no_other(question, seed
     scheduler.close()
 
 
-def test_a_cancelled_request_keeps_the_turns_that_it_has(question):
+def test_a_cancelled_request_keeps_its_finished_turns(question):
     model = TickingModel(CLOSER, "x" * 10_000)
     handle = scheduler_of(model).submit(RolloutRequest(question=question, stream=True))
     for event in handle.events():
@@ -234,7 +234,7 @@ def test_a_deadline_ends_a_request_with_a_typed_error(question):
     assert handle.result().stop is StopReason.DEADLINE
 
 
-def test_waiting_for_a_result_may_end_before_the_request_does(question):
+def test_a_timeout_of_result_does_not_end_the_request(question):
     handle = scheduler_of(TickingModel("x" * 100_000)).submit(RolloutRequest(question=question))
     with pytest.raises(DeadlineError, match="wait longer"):
         handle.result(timeout_s=0.05)
@@ -264,7 +264,7 @@ def test_a_request_of_higher_priority_is_served_first(question):
     assert order == [handle.id for handle in reversed(handles)]
 
 
-def test_a_request_that_fails_ends_only_itself(question):
+def test_a_failed_request_ends_only_itself(question):
     missing = MediaItem(kind="image", path="no/such.png")
     broken = question.model_copy(update={"id": "broken", "media": (missing,)})
     model = TickingModel(CLOSER, RED)
@@ -279,19 +279,19 @@ def test_a_request_that_fails_ends_only_itself(question):
         ask(broken, model)
 
 
-def test_an_error_of_the_backend_ends_all_and_is_raised(question):
-    class Dead(TickingBackend):
+def test_an_error_of_the_backend_ends_all_requests_and_is_raised(question):
+    class FailingBackend(TickingBackend):
         def poll(self, timeout_s, num_busy_cores=0):
             raise EndpointError(expected="a server", got="none", fix="start it")
 
     model = TickingModel(RED)
-    model.backend = Dead([RED])
+    model.backend = FailingBackend([RED])
     with pytest.raises(EndpointError, match="start it"):
         list(ask_many(numbered(question, 3), model))
     assert scheduler_of(model).num_unfinished == 0
 
 
-def test_requests_of_one_batch_may_sample_differently(question):
+def test_requests_of_one_batch_may_have_different_sampling_parameters(question):
     model = TickingModel(RED)
     scheduler = scheduler_of(model)
     handles = [
@@ -345,7 +345,7 @@ def test_events_can_be_read_in_an_event_loop(question):
     scheduler_of(model).close()
 
 
-def test_a_task_that_is_cancelled_frees_its_slot(question):
+def test_cancelling_an_asyncio_task_frees_its_slot(question):
     model = TickingModel("x" * 10_000_000)
 
     async def main():
@@ -360,7 +360,7 @@ def test_a_task_that_is_cancelled_frees_its_slot(question):
     scheduler_of(model).close()
 
 
-def test_a_client_that_leaves_early_takes_its_questions_with_it(question):
+def test_a_client_that_stops_early_cancels_its_questions(question):
     model = TickingModel(RED)
     traces = ask_many(numbered(question, 6), model, batch_size=3)
     next(traces)
@@ -370,7 +370,7 @@ def test_a_client_that_leaves_early_takes_its_questions_with_it(question):
     assert not model.backend.requests
 
 
-def test_a_closed_scheduler_accepts_nothing(question):
+def test_a_closed_scheduler_accepts_no_request(question):
     scheduler = RolloutScheduler(TickingModel("x" * 1000))
     handle = scheduler.submit(RolloutRequest(question=question))
     scheduler.close()
@@ -379,28 +379,28 @@ def test_a_closed_scheduler_accepts_nothing(question):
         scheduler.submit(RolloutRequest(question=question))
 
 
-def test_an_id_stands_for_one_request(question):
+def test_a_request_id_is_unique(question):
     scheduler = scheduler_of(TickingModel(RED))
     scheduler.submit(RolloutRequest(question=question, id="a"))
     with pytest.raises(UsageError, match="in use"):
         scheduler.submit(RolloutRequest(question=question, id="a"))
 
 
-def test_a_bug_in_one_rollout_is_raised_and_harms_no_other(question):
-    class Buggy:
+def test_an_exception_in_one_rollout_is_raised_and_affects_no_other(question):
+    class FailingHook:
         def after_generation(self, rollout, completion):
             raise ZeroDivisionError("a bug")
 
     model = TickingModel(RED)
     scheduler = scheduler_of(model)
-    buggy = scheduler.submit(RolloutRequest(question=question, hooks=(Buggy(),)))
+    buggy = scheduler.submit(RolloutRequest(question=question, hooks=(FailingHook(),)))
     fine = scheduler.submit(RolloutRequest(question=question))
     assert fine.result().answer == "red"
     assert buggy.result().stop is StopReason.FAILED
     assert isinstance(buggy.error, ZeroDivisionError)
 
 
-def test_a_hook_may_replace_what_was_generated(question):
+def test_a_hook_may_replace_the_completion(question):
     class Blue:
         def after_generation(self, rollout, completion):
             return Completion(text=r"\boxed{blue}")
@@ -411,7 +411,7 @@ def test_a_hook_may_replace_what_was_generated(question):
     assert handle.result().answer == "blue"
 
 
-def test_forks_of_a_rollout_go_on_independently(question):
+def test_forks_of_a_rollout_continue_independently(question):
     model = ScriptedModel([CLOSER, zoom(0, 0, 0.5, 0.5, image=2), RED], budgets=UNSCALED)
     scheduler = scheduler_of(model)
     whole = ask(question, model)
@@ -426,7 +426,7 @@ def test_forks_of_a_rollout_go_on_independently(question):
     assert (len(start.turns), len(start.context), start.stop) == (1, 2, None)
 
 
-def test_the_most_frequent_answer_of_several_samples_counts(question):
+def test_majority_vote_returns_the_most_frequent_answer(question):
     answers = iter(["blue", "red", "green", "red", "red"])
 
     class Sampled(ScriptedModel):
@@ -454,7 +454,7 @@ def other_photo(tmp_path):
     return path
 
 
-def test_a_conversation_goes_on_about_the_same_and_further_pictures(question, other_photo):
+def test_a_conversation_continues_with_earlier_and_new_pictures(question, other_photo):
     def reply(conversation):
         asked = conversation[-1]["content"]
         is_first = sum(message["role"] == "assistant" for message in conversation) == 0
@@ -491,7 +491,7 @@ def test_a_conversation_goes_on_about_the_same_and_further_pictures(question, ot
     assert Conversation.from_line(talk.to_line()) == talk
 
 
-def test_the_trace_of_a_later_exchange_can_be_replayed_alone(question, other_photo):
+def test_the_trace_of_a_later_exchange_can_be_replayed_separately(question, other_photo):
     model = ScriptedModel([CLOSER, RED, zoom(0.5, 0.5, 1, 1, image=2), RED], budgets=UNSCALED)
     scheduler = scheduler_of(model)
     scheduler.submit(RolloutRequest(question=question, id="a", keep=True)).result()
@@ -503,7 +503,7 @@ def test_the_trace_of_a_later_exchange_can_be_replayed_alone(question, other_pho
     assert context.view(3).size == (80, 60)
 
 
-def test_a_conversation_that_was_not_kept_cannot_go_on(question):
+def test_a_conversation_that_was_not_kept_cannot_be_continued(question):
     scheduler = scheduler_of(ScriptedModel([RED]))
     scheduler.submit(RolloutRequest(question=question, id="a")).result()
     with pytest.raises(UsageError, match="keep=True"):
@@ -516,7 +516,7 @@ def test_a_conversation_that_was_not_kept_cannot_go_on(question):
         scheduler.submit(RolloutRequest(question=question), continues="b")
 
 
-def test_the_session_of_a_kept_conversation_is_released_with_it(question):
+def test_releasing_a_kept_conversation_releases_its_session(question):
     model = TickingModel(RED)
     scheduler = scheduler_of(model)
     scheduler.submit(RolloutRequest(question=question, id="a", keep=True)).result()
@@ -544,21 +544,21 @@ def test_questions_about_one_picture_decode_it_once(question, monkeypatch):
 # --- worker threads ---
 
 
-def test_a_job_that_was_waited_for_in_vain_is_not_waited_for_again():
-    release, looked = threading.Event(), []
+def test_a_job_that_timed_out_once_is_not_waited_for_again():
+    release, checks = threading.Event(), []
     workers = Workers(2, lambda: None)
     workers.start("slow", lambda: release.wait(30) and None)
 
     def is_interrupted():
-        looked.append(1)
+        checks.append(1)
         return False
 
     workers.wait(9, 0.01, is_interrupted=is_interrupted)
     assert workers.has_only_late_jobs
     assert workers.take_done() == []
-    num_looks = len(looked)
+    num_checks = len(checks)
     workers.wait(9, 30, is_interrupted=is_interrupted)
-    assert len(looked) == num_looks, "it returns at once"
+    assert len(checks) == num_checks, "it returns at once"
     workers.start("quick", lambda: None)
     workers.wait(9, 30, is_interrupted=is_interrupted)
     assert [owner for owner, _ in workers.take_done()] == ["quick"]
@@ -568,7 +568,7 @@ def test_a_job_that_was_waited_for_in_vain_is_not_waited_for_again():
     workers.close()
 
 
-def test_workers_keep_to_their_limit_and_to_the_order_that_was_asked_for():
+def test_workers_respect_their_limit_and_the_requested_order():
     running, most, order, lock = 0, 0, [], threading.Lock()
 
     def job(name):
@@ -597,7 +597,7 @@ def test_workers_keep_to_their_limit_and_to_the_order_that_was_asked_for():
     workers.close()
 
 
-def test_generation_on_a_cpu_leaves_cores_to_workers(question):
+def test_generation_on_cpu_leaves_cores_for_workers(question):
     class Shared(TickingBackend):
         def poll(self, timeout_s, num_busy_cores=0):
             busy.append(num_busy_cores)

@@ -1,4 +1,4 @@
-"""Readers of annotated data: small files in the documented formats; what cannot be used is named, the rest goes on."""
+"""Readers of annotated data: small files in the documented formats. Unusable data are dropped with a reason."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_neutral_row_becomes_a_question_with_evidence(tmp_path, picture):
     assert question.evidence.findings == ("the box is red",)
 
 
-def test_a_question_of_this_project_is_a_row_too(tmp_path, picture):
+def test_a_serialized_question_is_a_valid_row(tmp_path, picture):
     question = Question(id="7", text="?", media=(), answer=("x",))
     write_rows(tmp_path, [question.model_dump_json(exclude_defaults=True)])
     assert read("jsonl", tmp_path / "rows.jsonl") == [question]
@@ -103,7 +103,9 @@ def test_a_question_of_this_project_is_a_row_too(tmp_path, picture):
         ("[1, 2]", "not_json"),
     ],
 )
-def test_a_row_that_cannot_be_used_is_named_and_the_rest_goes_on(tmp_path, picture, bad, reason):
+def test_an_unusable_row_is_dropped_with_a_reason_and_the_rest_is_read(
+    tmp_path, picture, bad, reason
+):
     write_rows(tmp_path, [row(id="first"), bad, row(id="last")])
     first, dropped, last = read("jsonl", tmp_path)
     assert (first.id, last.id) == ("first", "last")
@@ -113,18 +115,18 @@ def test_a_row_that_cannot_be_used_is_named_and_the_rest_goes_on(tmp_path, pictu
 
 
 @pytest.mark.parametrize("needs_look", [True, False, None])
-def test_a_row_says_whether_it_needs_a_look(tmp_path, picture, needs_look):
+def test_a_row_may_state_whether_it_needs_an_operation(tmp_path, picture, needs_look):
     write_rows(tmp_path, [row(needs_look=needs_look, category=None)])
     (question,) = read("jsonl", tmp_path)
     assert question.needs_look is needs_look
 
 
-def test_an_id_counts_once(tmp_path, picture):
+def test_a_repeated_id_is_dropped(tmp_path, picture):
     write_rows(tmp_path, [row(), row()])
     assert read("jsonl", tmp_path)[1] == SkippedRow("1", "duplicate_id", "1")
 
 
-def test_unknown_keys_are_told_by_name(tmp_path, picture):
+def test_unknown_keys_are_named(tmp_path, picture):
     write_rows(tmp_path, [row(bbox=[1, 2, 3, 4])])
     (dropped,) = read("jsonl", tmp_path)
     assert dropped.detail.endswith("got bbox")
@@ -172,7 +174,7 @@ def test_pages_are_unpacked_and_their_boxes_normalised(tmp_path):
     assert (outside.reason, empty.reason) == ("bad_box", "no_question")
 
 
-def test_a_parquet_of_something_else_is_refused_with_its_columns(tmp_path):
+def test_the_error_of_another_parquet_file_lists_its_columns(tmp_path):
     write_parquet(tmp_path / "x.parquet", {"text": ["a"], "label": [1]})
     with pytest.raises(InputError, match="text, label"):
         read("visa", tmp_path)
@@ -200,7 +202,7 @@ def situation(**changes) -> dict:
 
 @pytest.fixture
 def star(tmp_path) -> Path:
-    """Ten numbered frames a second for eight seconds."""
+    """STAR data with a clip of ten numbered frames per second for eight seconds."""
     frames = [Image.new("RGB", (64, 48), (3 * n, 0, 0)) for n in range(64)]
     (tmp_path / "videos").mkdir()
     (tmp_path / "videos" / "ABC.mp4").write_bytes(encode_clip(frames))
@@ -212,13 +214,13 @@ def test_key_frames_become_the_sampled_frames_nearest_in_time(star):
     (question,) = read("star", star)
     assert question.answer == ("B",)
     assert question.text.endswith("\nA. The bag.\nB. The door.")
-    album = MediaContext(question, COMPACT.budgets)
-    times = [picture.time_s for picture in album.pictures]
+    context = MediaContext(question, COMPACT.budgets)
+    times = [picture.time_s for picture in context.pictures]
     assert len(times) == 16
     assert 2.0 <= min(times) <= max(times) < 6.0
-    shown = [times[frame - 1] for frame in question.evidence.frames]
-    assert shown == pytest.approx([30 / 8, 44 / 8], abs=0.13)
-    red = np.asarray(album.source(question.evidence.frames[0]))[..., 0].mean()
+    evidence_times = [times[frame - 1] for frame in question.evidence.frames]
+    assert evidence_times == pytest.approx([30 / 8, 44 / 8], abs=0.13)
+    red = np.asarray(context.source(question.evidence.frames[0]))[..., 0].mean()
     assert red == pytest.approx(3 * 30, abs=8)
 
 
@@ -232,7 +234,7 @@ def test_key_frames_become_the_sampled_frames_nearest_in_time(star):
         ({"start": 70.0, "end": 80.0}, "unusable_medium"),
     ],
 )
-def test_a_situation_that_cannot_be_used_is_named(star, changes, reason):
+def test_an_unusable_situation_is_dropped_with_a_reason(star, changes, reason):
     rows = [situation(question_id="a"), situation(**changes), situation(question_id="z")]
     (star / "STAR_val.json").write_text(json.dumps(rows, indent=1))
     first, dropped, last = read("star", star)
@@ -248,7 +250,7 @@ def test_a_file_that_is_no_list_of_objects_is_refused(star, text):
 
 
 @pytest.mark.slow
-def test_a_list_longer_than_what_is_read_at_once_is_read_whole(star):
+def test_a_list_longer_than_the_read_buffer_is_read_completely(star):
     rows = [situation(question_id=str(n), padding="x" * 5000) for n in range(60)]
     (star / "STAR_train.json").write_text(json.dumps(rows))
     assert [question.id for question in read("star", star)] == [f"star-{n}" for n in range(60)]

@@ -1,4 +1,4 @@
-"""Which tokens of a trace are trained: compared with expectations written by hand, for each kind of trace."""
+"""Loss mask of SFT: trained tokens equal expectations written by hand, for each kind of trace."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.world import all_questions, make_scene, write_media
 from pixel_reasoner.world.render import media_item_of
 
-LOOK = '<tool_call>\n{"name": "zoom_in", "arguments": {"bbox_2d": [BOX], "target_image": N}}\n</tool_call>'
+ZOOM = '<tool_call>\n{"name": "zoom_in", "arguments": {"bbox_2d": [BOX], "target_image": N}}\n</tool_call>'
 SELECT = (
     '<tool_call>\n{"name": "select_frames", "arguments": {"target_frames": [FRAMES]}}\n</tool_call>'
 )
 END = "<|im_end|>"
 EXPECTED = {
-    ("attribute", Kind.SINGLE): [f"WORDS\n{LOOK}{END}", f"WORDS BOXED{END}"],
-    ("attribute", Kind.TOO_WIDE): [f"WORDS\n{LOOK}{END}"] * 2 + [f"WORDS BOXED{END}"],
-    ("attribute", Kind.WRONG_ONCE): ["WORDS\n", f"WORDS\n{LOOK}{END}", f"WORDS BOXED{END}"],
-    ("attribute", Kind.WRONG_TWICE): ["WORDS\n"] * 2 + [f"WORDS\n{LOOK}{END}", f"WORDS BOXED{END}"],
-    ("attribute", Kind.REFUSED): ["WORDS\n", f"WORDS\n{LOOK}{END}", f"WORDS BOXED{END}"],
+    ("attribute", Kind.SINGLE): [f"WORDS\n{ZOOM}{END}", f"WORDS BOXED{END}"],
+    ("attribute", Kind.TOO_WIDE): [f"WORDS\n{ZOOM}{END}"] * 2 + [f"WORDS BOXED{END}"],
+    ("attribute", Kind.WRONG_ONCE): ["WORDS\n", f"WORDS\n{ZOOM}{END}", f"WORDS BOXED{END}"],
+    ("attribute", Kind.WRONG_TWICE): ["WORDS\n"] * 2 + [f"WORDS\n{ZOOM}{END}", f"WORDS BOXED{END}"],
+    ("attribute", Kind.REFUSED): ["WORDS\n", f"WORDS\n{ZOOM}{END}", f"WORDS BOXED{END}"],
     ("attribute", Kind.TEXT): [f"WORDS BOXED{END}"],
     ("video", Kind.SINGLE): [f"WORDS\n{SELECT}{END}", f"WORDS BOXED{END}"],
     ("video", Kind.RESELECT): ["WORDS\n", f"WORDS\n{SELECT}{END}", f"WORDS BOXED{END}"],
@@ -45,7 +45,7 @@ def processor():
 
 @pytest.fixture(scope="module")
 def write(tmp_path_factory):
-    """(family, kind) -> a trace."""
+    """Return a function (family, kind) -> trace."""
     folder = tmp_path_factory.mktemp("scenes")
     config = ExpertConfig(COMPACT, folder_settings(BUNDLED_MODELS["tiny"]).budgets)
 
@@ -73,7 +73,7 @@ def trained_spans(trace: Trace, processor, **options) -> list[str]:
 
 
 def shape(span: str) -> str:
-    """A span with its words, numbers and answer replaced by names."""
+    """Return a span with its words, numbers and answer replaced by names."""
     call = span.find("<tool_call>")
     words, rest = (span, "") if call < 0 else (span[:call], span[call:])
     rest = re.sub(r"\[[\d., ]+\](?=, \"target_image\")", "[BOX]", rest)
@@ -85,13 +85,13 @@ def shape(span: str) -> str:
 
 
 @pytest.mark.parametrize(("family", "kind"), EXPECTED)
-def test_what_is_trained_is_what_was_written_down(write, processor, family, kind):
+def test_trained_tokens_equal_the_expected_ones(write, processor, family, kind):
     trace = write(family, kind)
     assert [shape(span) for span in trained_spans(trace, processor)] == EXPECTED[family, kind]
 
 
 @pytest.mark.parametrize(("family", "kind"), EXPECTED)
-def test_every_trained_turn_ends_once(write, processor, family, kind):
+def test_every_trained_turn_has_one_end_token(write, processor, family, kind):
     trace = write(family, kind)
     encoded = encode(trace, processor)
     end = processor.tokenizer.convert_tokens_to_ids(END)
@@ -101,14 +101,14 @@ def test_every_trained_turn_ends_once(write, processor, family, kind):
     assert len(ends) == sum(not turn.mistake for turn in trace.turns)
 
 
-def test_words_before_a_mistake_may_be_left_out(write, processor):
+def test_the_thought_before_a_deliberate_mistake_may_be_masked(write, processor):
     trace = write("attribute", Kind.WRONG_TWICE)
     all_spans = trained_spans(trace, processor)
     fewer = trained_spans(trace, processor, train_thoughts_before_mistakes=False)
     assert fewer == all_spans[2:]
 
 
-def test_nothing_that_came_back_is_trained(write, processor):
+def test_no_token_of_an_observation_is_trained(write, processor):
     for family, kind in EXPECTED:
         encoded = encode(write(family, kind), processor)
         pad = processor.image_token_id
@@ -118,7 +118,7 @@ def test_nothing_that_came_back_is_trained(write, processor):
         )
 
 
-def test_pictures_that_the_image_processor_would_scale_again_are_refused(write, processor):
+def test_pictures_that_the_image_processor_would_resize_are_refused(write, processor):
     other = load_processor(str(BUNDLED_MODELS["tiny"]))
     other.image_processor.size["shortest_edge"] = 512 * 512
     with pytest.raises(InputError, match=r"px in trace attribute-.*--model"):

@@ -1,4 +1,4 @@
-"""Sources, benchmarks and rewards: one interface, and a further one touches one file, also in another package."""
+"""Sources, benchmarks and rewards: one interface each, and plug-ins of one file in other packages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pixel_reasoner.world import FAMILIES, render, scenes
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_every_source_has_the_one_interface(name, tmp_path):
+def test_every_source_has_the_same_interface(name, tmp_path):
     kind = SOURCES.get(name)
     source = kind() if name == "pixelworld" else kind(data=tmp_path)
     assert isinstance(source, QuestionSource)
@@ -39,7 +39,7 @@ def test_a_source_and_its_options_are_checked(tmp_path):
 
 
 class Generated(PixelWorldSource):
-    """A source without files, as a plug-in may have it."""
+    """Source without files, like a plug-in."""
 
     name = "generated"
 
@@ -59,7 +59,7 @@ def test_a_generated_source_is_synthesized_without_data(tmp_path, request):
 # --- PixelWorld ---
 
 
-def test_pixelworld_as_a_source_asks_what_an_evaluation_asks(tmp_path):
+def test_pixelworld_as_a_source_has_the_questions_of_an_evaluation(tmp_path):
     assert ALL_FAMILIES == FAMILIES
     source = open_source("pixelworld", families=("relation", "video"), seed=3, count=3)
     wanted = [*scenes("relation", "test", 3, 3), *scenes("video", "test", 3, 3)]
@@ -85,7 +85,7 @@ def test_units_of_pixelworld_are_independent_of_each_other(tmp_path):
         ({"seed": 10**9}, "seed \\+ count"),
     ],
 )
-def test_scenes_that_do_not_exist_are_named(options, named, tmp_path):
+def test_the_error_of_missing_scenes_names_them(options, named, tmp_path):
     with pytest.raises(UsageError, match=named):
         list(PixelWorldSource(**options).questions(tmp_path))
 
@@ -161,7 +161,7 @@ def test_a_source_a_benchmark_and_a_reward_of_another_package_are_found(tmp_path
     )
 
 
-def test_unknown_benchmarks_and_rewards_list_the_nearest():
+def test_the_error_of_an_unknown_benchmark_or_reward_lists_the_nearest():
     with pytest.raises(UnknownNameError, match=r"'hrbench-4k'.*eval --list"):
         get_benchmark("hrbench4k")
     with pytest.raises(UnknownNameError, match="'evidence_hit', the nearest name"):

@@ -1,4 +1,4 @@
-"""The bounded reader of JSON: what it returns can be written again, what it rejects has a short reason."""
+"""Bounded JSON parser: results can be serialized again, and errors have a short reason."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ values = st.recursive(
 
 
 @given(values, st.booleans())
-def test_a_value_is_read_as_it_was_written(value, ensure_ascii):
+def test_a_value_is_unchanged_by_a_round_trip(value, ensure_ascii):
     text = json.dumps(value, ensure_ascii=ensure_ascii)
     assert parse_json(text) == value
     assert parse_json(text.encode()) == value
@@ -62,12 +62,12 @@ def test_any_text_is_a_value_that_can_be_written_or_a_value_error(text):
         ("", "Expecting value"),
     ],
 )
-def test_what_cannot_be_held_is_an_error_with_its_reason(text, why):
+def test_an_unrepresentable_value_is_an_error_with_its_reason(text, why):
     with pytest.raises(ValueError, match=why):
         parse_json(text)
 
 
-def test_brackets_count_by_their_depth_and_only_outside_strings():
+def test_brackets_are_limited_by_depth_and_only_outside_strings():
     assert len(parse_json("[" + ",".join(["[]"] * 1000) + "]")) == 1000
     assert parse_json(json.dumps(["[{" * 100, '\\"[' * 100]))[0] == "[{" * 100
     deepest = "[" * MAX_DEPTH + "]" * MAX_DEPTH
@@ -76,14 +76,14 @@ def test_brackets_count_by_their_depth_and_only_outside_strings():
         parse_json(f"[{deepest}]")
 
 
-def test_whole_pairs_of_surrogates_and_large_numbers_that_fit_are_read():
+def test_surrogate_pairs_and_large_finite_numbers_are_read():
     assert parse_json(r'"\ud83d\ude00"') == "\U0001f600"
     assert parse_json("1" + "0" * 300) == 10**300
     assert parse_json("1e-999") == 0.0
     assert parse_json("1e300") == 1e300
 
 
-def test_a_caller_may_ask_for_numbers_that_no_float_can_hold():
+def test_numbers_beyond_float_range_are_an_option():
     read = parse_json(f"[{'9' * 400}, -1e999, NaN, 7]", is_finite=False)
     assert read[:2] == [int("9" * 400), -math.inf]
     assert math.isnan(read[2])

@@ -1,4 +1,4 @@
-"""A run of synthesis: the same bytes however it is run, nothing lost, nothing twice, everything dropped is named."""
+"""Synthesis runs: equal bytes under any schedule, no loss, no duplicates, and a reason for every dropped row."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from attacks.kills import differing, files_without_times
+from attacks.kills import differing_names, files_without_times
 from PIL import Image
 
 from conftest import full_disk
@@ -56,7 +56,7 @@ def test_another_seed_gives_other_traces(tmp_path):
     assert run(tmp_path / "a", count=5) != run(tmp_path / "b", count=5, seed=100)
 
 
-def test_shards_are_parts_of_one_whole(tmp_path):
+def test_shards_together_equal_the_whole_run(tmp_path):
     of = 3
     parts = [run(tmp_path / str(n), shard=(n, of), count=31).splitlines() for n in range(of)]
     assert sum(map(len, parts)) == 31
@@ -64,7 +64,7 @@ def test_shards_are_parts_of_one_whole(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_writes_as_many_traces_as_were_asked_for_and_counts_them(tmp_path):
+def test_a_run_writes_the_requested_number_of_traces(tmp_path):
     run(tmp_path, count=40)
     summary = json.loads((tmp_path / "summary.json").read_text())
     kinds = Counter(kind_of(trace) for trace in load_traces(tmp_path / "traces.jsonl"))
@@ -75,25 +75,25 @@ def test_a_run_writes_as_many_traces_as_were_asked_for_and_counts_them(tmp_path)
 
 
 @pytest.mark.slow
-def test_kinds_come_with_their_shares(tmp_path):
+def test_kinds_have_their_configured_shares(tmp_path):
     run(tmp_path, count=400, refused_share=0.1)
     kinds = Counter(kind_of(trace) for trace in load_traces(tmp_path / "traces.jsonl"))
-    looks = 400 - kinds["text"]
+    num_with_calls = 400 - kinds["text"]
     assert kinds["text"] / 400 == pytest.approx(0.2667, abs=0.07)
-    assert kinds["refused"] / looks == pytest.approx(0.1, abs=0.06)
+    assert kinds["refused"] / num_with_calls == pytest.approx(0.1, abs=0.06)
     for kind, share in PICTURE_SHARES.items():
-        assert kinds[kind] / (looks - kinds["refused"]) == pytest.approx(share, abs=0.09)
+        assert kinds[kind] / (num_with_calls - kinds["refused"]) == pytest.approx(share, abs=0.09)
 
 
 @pytest.mark.slow
-def test_without_mistakes_every_look_is_right_at_once(tmp_path):
+def test_without_mistakes_every_first_call_is_correct(tmp_path):
     run(tmp_path, count=60, families=("attribute", "video"), mistakes=False)
     kinds = {kind_of(trace) for trace in load_traces(tmp_path / "traces.jsonl")}
     assert kinds == {"single", "text"}
 
 
 @pytest.mark.slow
-def test_a_run_that_is_cut_off_anywhere_goes_on_to_the_same_bytes(tmp_path):
+def test_a_run_interrupted_at_any_point_resumes_to_the_same_bytes(tmp_path):
     whole = run(tmp_path / "whole", count=60)
     chosen = settings(count=60)
 
@@ -110,7 +110,7 @@ def test_a_run_that_is_cut_off_anywhere_goes_on_to_the_same_bytes(tmp_path):
         with pytest.raises(Stop):
             synthesize(chosen, scene_units(chosen), out, on_traces=stop)
         assert not (out / "traces.jsonl").exists()
-        # What a kill in the middle of a line leaves behind.
+        # A truncated line, as after a kill.
         with (out / "traces.jsonl.part").open("ab") as file:
             file.write(b'{"question": {"id": "attrib')
         assert run(out, count=60) == whole
@@ -157,10 +157,10 @@ def test_two_processes_do_not_write_into_one_folder(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_killed_command_goes_on_to_the_same_files_and_a_finished_one_says_so_again(
+def test_a_killed_command_resumes_to_the_same_files_and_a_finished_one_reports_again(
     tmp_path, request
 ):
-    """The short form of `attacks/kills.py`."""
+    """Short form of `attacks/kills.py`."""
     arguments = ["synth", "pixelworld", "--families", "attribute", "--count", "80"]
     arguments += ["--workers", "2", "--out", str(tmp_path / "cut")]
     process = subprocess.Popen(
@@ -174,7 +174,7 @@ def test_a_killed_command_goes_on_to_the_same_files_and_a_finished_one_says_so_a
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    _wait_until_nobody_is_left(process.pid, deadline)
+    _wait_until_all_processes_ended(process.pid, deadline)
     assert not (tmp_path / "cut" / "traces.jsonl").exists()
     for _ in range(2):
         code, out, err = request.getfixturevalue("run")(*arguments)
@@ -183,11 +183,11 @@ def test_a_killed_command_goes_on_to_the_same_files_and_a_finished_one_says_so_a
     run(tmp_path / "whole", count=80)
     whole, cut = (files_without_times(tmp_path / name) for name in ("whole", "cut"))
     del whole["summary.json"][0]["workers"], cut["summary.json"][0]["workers"]
-    assert differing(whole, cut) == []
+    assert differing_names(whole, cut) == []
 
 
-def _wait_until_nobody_is_left(group: int, deadline: float) -> None:
-    """Workers end with the process they work for."""
+def _wait_until_all_processes_ended(group: int, deadline: float) -> None:
+    """Workers end with their parent process."""
     while True:
         try:
             os.killpg(group, 0)
@@ -197,13 +197,13 @@ def _wait_until_nobody_is_left(group: int, deadline: float) -> None:
         time.sleep(0.1)
 
 
-def test_other_settings_do_not_mix_into_a_run(tmp_path):
+def test_a_run_is_not_resumed_with_other_settings(tmp_path):
     run(tmp_path, count=5)
     with pytest.raises(UsageError, match="seed"):
         run(tmp_path, count=5, seed=1)
 
 
-def test_what_gives_no_trace_is_counted_and_named(tmp_path):
+def test_questions_without_a_trace_are_counted_with_their_reason(tmp_path):
     good = tmp_path / "good.png"
     Image.new("RGB", (200, 100), "red").save(good)
     bad = tmp_path / "bad.png"
@@ -243,7 +243,7 @@ def test_what_gives_no_trace_is_counted_and_named(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_full_disk_ends_a_run_that_goes_on_later(tmp_path):
+def test_a_run_that_a_full_disk_ended_can_be_resumed(tmp_path):
     whole = run(tmp_path / "whole", count=30)
     with full_disk(len(whole) // 2), pytest.raises(OutputError, match="free some space"):
         run(tmp_path / "full", count=30)
@@ -252,7 +252,7 @@ def test_a_full_disk_ends_a_run_that_goes_on_later(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_has_the_media_of_its_traces_alone_however_far_workers_are_ahead(tmp_path):
+def test_a_run_contains_only_the_media_of_its_traces(tmp_path):
     run(tmp_path, workers=2, count=5)
     traces = load_traces(tmp_path / "traces.jsonl")
     paths = {medium.path for trace in traces for medium in trace.question.media}

@@ -1,4 +1,4 @@
-"""Benchmarks: every official layout is read, and what cannot be used is counted and named."""
+"""Benchmarks: every official layout is read, and unusable rows are counted with a reason."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def selected(layout: str, folder: Path, **drawn: int) -> Selection:
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_a_layout_gives_its_questions_and_every_medium_opens(name, tmp_path):
+def test_a_layout_gives_its_questions_and_all_media_open(name, tmp_path):
     layout, found = LAYOUTS[name], selected(name, tmp_path)
     assert len(found.questions) == layout.count
     assert {
@@ -39,14 +39,14 @@ def test_a_layout_gives_its_questions_and_every_medium_opens(name, tmp_path):
         assert set(question.answer) <= (set(question.options) or set(question.answer))
 
 
-def test_every_task_has_a_layout_that_is_tested():
+def test_every_benchmark_has_a_tested_layout():
     assert {layout.task for layout in LAYOUTS.values()} == set(BENCHMARKS)
 
 
-# --- what single benchmarks have ---
+# --- specific benchmarks ---
 
 
-def test_the_first_option_of_vstar_is_right_wherever_it_is_shuffled_to(tmp_path):
+def test_the_first_option_of_vstar_is_correct_after_shuffling(tmp_path):
     first, again = (selected("vstar_folders", tmp_path / n) for n in "ab")
     for one, other in zip(first.questions, again.questions, strict=True):
         assert one.options[one.answer[0]] == "green."
@@ -70,7 +70,7 @@ def test_cycles_of_one_question_share_one_picture(tmp_path):
     assert {q.options[q.answer[0]] for q in questions[:4]} == {"red"}
 
 
-def test_parts_of_clips_and_of_frame_folders_are_asked_about(tmp_path):
+def test_parts_of_clips_and_of_frame_folders_are_used(tmp_path):
     action, episode, moving = selected("mvbench", tmp_path).questions
     assert (action.media[0].start_s, action.media[0].end_s) == (0.5, 1.5)
     assert action.media[0].kind == moving.media[0].kind == "video"
@@ -86,16 +86,16 @@ def test_several_pictures_of_a_question_keep_their_order(tmp_path):
     assert "<image>" not in question.text
 
 
-def test_a_tsv_row_may_name_the_row_that_has_its_picture(tmp_path):
+def test_a_tsv_row_may_refer_to_the_picture_of_another_row(tmp_path):
     first, second, third = selected("any_tsv", tmp_path).questions
     assert first.media == second.media == third.media
     assert [q.answer_type for q in (first, second, third)] == ["choice", "choice", "integer"]
 
 
-# --- a draw ---
+# --- sampling ---
 
 
-def test_a_limit_draws_rows_by_its_seed(tmp_path):
+def test_a_limit_samples_rows_by_its_seed(tmp_path):
     draws = [
         [q.id for q in selected("hrbench_tsv", tmp_path, limit=3, seed=seed).questions]
         for seed in (0, 0, 1)
@@ -118,10 +118,11 @@ def _broken(tmp_path: Path, task: str, file: str, rows: list[dict]) -> dict:
     else:
         (folder / file).write_text(json.dumps(rows))
     found = select_questions(BENCHMARKS.get(task), folder, tmp_path / "media")
-    told = row_counts(found)
-    assert told["read"] == len(rows)
+    counts = row_counts(found)
+    assert counts["read"] == len(rows)
     return {
-        title: {w: one["count"] for w, one in told[title].items()} for title in ("dropped", "noted")
+        title: {w: one["count"] for w, one in counts[title].items()}
+        for title in ("dropped", "noted")
     }
 
 
@@ -135,7 +136,7 @@ GOOD = {
 }
 
 
-def test_rows_that_cannot_be_used_are_dropped_by_reason(tmp_path):
+def test_unusable_rows_are_dropped_by_reason(tmp_path):
     rows = [
         GOOD,
         GOOD,
@@ -167,7 +168,7 @@ def test_a_broken_row_of_a_tsv_is_dropped_and_the_rest_is_read(tmp_path):
     assert len(found.questions) == 3
 
 
-def test_a_category_that_nobody_knows_is_noted_and_asked(tmp_path):
+def test_an_unknown_category_is_noted_and_evaluated(tmp_path):
     write("hrbench_tsv", tmp_path)
     path = tmp_path / "hr_bench_4k.tsv"
     path.write_text(path.read_text().replace("\tcross\t", "\tcrossed\t"))
@@ -176,7 +177,7 @@ def test_a_category_that_nobody_knows_is_noted_and_asked(tmp_path):
     assert {(row.reason, row.detail) for row in found.noted} == {("unknown_category", "crossed")}
 
 
-def test_a_missing_picture_is_named(tmp_path):
+def test_the_error_of_a_missing_picture_names_it(tmp_path):
     write("tallyqa", tmp_path)
     (tmp_path / "VG_100K_2/1.jpg").unlink()
     (row,) = select_questions(BENCHMARKS.get("tallyqa-complex"), tmp_path, tmp_path).dropped
@@ -184,7 +185,7 @@ def test_a_missing_picture_is_named(tmp_path):
     assert "VG_100K_2/1.jpg" in row.detail
 
 
-def test_the_hidden_answers_of_a_test_split_are_told(tmp_path):
+def test_rows_with_hidden_answers_are_dropped_with_a_reason(tmp_path):
     write("docvqa_json", tmp_path)
     path = tmp_path / "val_v1.0_withQT.json"
     path.write_text(path.read_text().replace('["0.28"]', "[]"))
@@ -192,7 +193,7 @@ def test_the_hidden_answers_of_a_test_split_are_told(tmp_path):
     assert (row.reason, row.detail) == ("no_answer", "the answers of this split are not public")
 
 
-def test_unknown_keys_are_named_with_those_that_are_there(tmp_path):
+def test_the_error_of_missing_keys_lists_the_present_ones(tmp_path):
     path = tmp_path / "VisualProbe_Hard/val.json"
     write("visualprobe", tmp_path)
     path.write_text(path.read_text().replace("solution", "gold"))
@@ -212,7 +213,7 @@ AT_ANY_DEPTH = {(name, "outer") for name in ("chartqa_parquet", "mme_parquet", "
 
 @pytest.mark.parametrize("name", LAYOUTS)
 @pytest.mark.parametrize("given", ["outer", "outer/inner/below"])
-def test_a_folder_one_level_too_high_or_low_is_told_where_the_files_are(name, given, tmp_path):
+def test_the_error_of_a_folder_one_level_off_states_the_correct_folder(name, given, tmp_path):
     layout, folder = LAYOUTS[name], write(name, tmp_path / "outer" / "inner")
     (folder / "below").mkdir()
     benchmark = BENCHMARKS.get(layout.task)
@@ -224,7 +225,7 @@ def test_a_folder_one_level_too_high_or_low_is_told_where_the_files_are(name, gi
         select_questions(benchmark, tmp_path / given, tmp_path / "media")
 
 
-def test_a_folder_without_the_files_says_what_is_there(tmp_path):
+def test_the_error_of_a_folder_without_the_files_lists_its_content(tmp_path):
     (tmp_path / "readme.txt").touch()
     (tmp_path / "images").mkdir()
     with pytest.raises(InputError, match=r"with images/, readme\.txt"):
@@ -234,13 +235,13 @@ def test_a_folder_without_the_files_says_what_is_there(tmp_path):
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"rows": []}', "3"])
-def test_a_json_file_that_is_something_else_is_an_input_error(content, tmp_path):
+def test_a_json_file_of_another_form_is_an_input_error(content, tmp_path):
     (tmp_path / "test.json").write_text(content)
     with pytest.raises(InputError):
         select_questions(BENCHMARKS.get("tallyqa-complex"), tmp_path, tmp_path)
 
 
-def test_an_unknown_task_is_told_those_that_are_known():
+def test_the_error_of_an_unknown_benchmark_lists_all():
     with pytest.raises(UsageError, match=r"vstar, hrbench-4k.*--list"):
         get_benchmark("v*")
 
@@ -248,7 +249,7 @@ def test_an_unknown_task_is_told_those_that_are_known():
 # --- helpers ---
 
 
-def test_options_lose_letters_only_where_all_have_them():
+def test_option_letters_are_removed_only_if_all_options_have_one():
     assert letter_options(["A. red", "B. blue"]) == {"A": "red", "B": "blue"}
     assert letter_options(["A. red", "blue"]) == {"A": "A. red", "B": "blue"}
     assert letter_options(["B. red", "A. blue"]) == {"A": "B. red", "B": "A. blue"}

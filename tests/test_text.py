@@ -1,4 +1,4 @@
-"""Text of others is displayed and never obeyed, on terminals and in pages."""
+"""Untrusted text is displayed without effect, on terminals and in pages."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ HOSTILE = (
 
 
 @given(ANY_TEXT)
-def test_a_visible_text_has_no_control_characters_and_can_be_encoded(text):
-    shown = visible(text)
-    shown.encode()
-    kinds = {unicodedata.bidirectional(c) for c in shown if unicodedata.category(c) == "Cf"}
+def test_visible_text_has_no_control_characters_and_can_be_encoded(text):
+    safe = visible(text)
+    safe.encode()
+    kinds = {unicodedata.bidirectional(c) for c in safe if unicodedata.category(c) == "Cf"}
     assert not kinds & {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
-    assert {c for c in shown if unicodedata.category(c) == "Cc"} <= {"\n", "\t"}
-    assert visible(shown) == shown
+    assert {c for c in safe if unicodedata.category(c) == "Cc"} <= {"\n", "\t"}
+    assert visible(safe) == safe
 
 
-def test_ordinary_text_of_any_script_stays_as_it_is():
+def test_ordinary_text_of_any_script_is_not_changed():
     for text in ("plain\n\ttext", "Grüße ½ 中文 עברית العربية हिन्दी", "👩‍👧 🏳️‍🌈 e\u0301 a\u200cb"):
         assert visible(text) == text
 
 
-def test_a_terminal_gets_the_text_and_neither_escapes_nor_markup(capsys):
+def test_a_terminal_gets_no_escapes_and_no_markup(capsys):
     print_line(HOSTILE, (HOSTILE, "bold"))
     warn(HOSTILE)
     printed = capsys.readouterr()
@@ -42,7 +42,7 @@ def test_a_terminal_gets_the_text_and_neither_escapes_nor_markup(capsys):
 
 
 @pytest.mark.slow
-def test_the_message_of_an_error_is_visible_too(tmp_path):
+def test_error_messages_contain_only_visible_characters(tmp_path):
     name = str(tmp_path / "gone\x1b[2J\u202e")
     command = [sys.executable, "-m", "pixel_reasoner.cli", "check", name]
     done = subprocess.run(command, capture_output=True, text=True)

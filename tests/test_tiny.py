@@ -1,4 +1,4 @@
-"""The training of the bundled model: what it is taught is true, and a killed run goes on to the same end."""
+"""Training of the bundled model: correct labels, and a killed run resumes to the same weights."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ from pixel_reasoner.tiny.train import tokenizer_texts, train
 from pixel_reasoner.world import FAMILIES, all_questions, make_scene
 from pixel_reasoner.world.scene import DIGITS, WORDS
 
-NOWHERE = MediaItem(kind="image", path="")
+EMPTY_MEDIA = MediaItem(kind="image", path="")
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def traces(tmp_path_factory) -> Path:
 
 
 def polar_factor(grad: torch.Tensor, *options: object) -> torch.Tensor:
-    """What Muon approximates by products in 16 bits, which most CPUs emulate: a second per matrix."""
+    """Return the exact polar factor. Muon approximates it by 16-bit products, which most CPUs emulate at a second per matrix."""
     u, _, v = torch.linalg.svd(grad.float(), full_matrices=False)
     return u @ v
 
@@ -123,7 +123,7 @@ def numbers_of(builder: ExampleBuilder) -> range:
     return range(len(builder.index.offsets))
 
 
-def test_dense_labels_stand_where_the_items_are(scene_cache):
+def test_dense_labels_are_at_the_cells_of_the_items(scene_cache):
     view = scene_cache.picture(3)
     labels = labels_of(view)
     assert int((labels.classes["color"] > 0).sum()) == len(view.scene.items)
@@ -135,7 +135,7 @@ def test_dense_labels_stand_where_the_items_are(scene_cache):
     assert (labels.classes["glyph"] == IGNORE).all(), "no character is legible in an overview"
 
 
-def test_a_page_asks_for_its_words_and_numbers_where_they_are_written(scene_cache):
+def test_a_page_has_labels_at_its_words_and_numbers(scene_cache):
     scene = scene_cache.scenes["infographic"][2]
     overview = labels_of(scene_cache.page(2)).classes
     assert overview["word"].tolist().count(IGNORE) == 35, "the heading alone is legible"
@@ -152,12 +152,12 @@ def test_a_page_asks_for_its_words_and_numbers_where_they_are_written(scene_cach
         assert text == item.glyph
 
 
-def test_crops_and_selected_frames_ask_for_the_character(scene_cache):
+def test_crops_and_selected_frames_have_character_labels(scene_cache):
     for view in (scene_cache.crop(2, 1), scene_cache.selected_frame(1, 0, 0)):
         assert (labels_of(view).classes["glyph"] != IGNORE).sum() >= 1
 
 
-def test_a_shifted_view_shows_the_same_elsewhere_and_is_labelled_there(scene_cache):
+def test_a_shifted_view_has_shifted_labels(scene_cache):
     whole = scene_cache.selected_frame(1, 0, 0)
     for seed in range(20):
         view = shift_view(whole, random.Random(seed))
@@ -169,11 +169,11 @@ def test_a_shifted_view_shows_the_same_elsewhere_and_is_labelled_there(scene_cac
         (at,) = (labels["shape"] > 0).nonzero().flatten().tolist()
         x, y = position(view, view.item)
         assert at == int(y * cells) * cells + int(x * cells)
-        # The middle of the card is as far from the shifted edge as it was from the old one, less the shift.
+        # The middle of the card moves by the shift of the edge.
         assert x * side == pytest.approx(position(whole, whole.item)[0] * 224 - left, abs=1e-6)
         ball = whole.scene.ball
-        seen = 0 <= ball.x(view.frame) * 224 - left < side and 0 <= ball.y * 224 - top < side
-        assert int((labels["ball"] > 0).sum()) == seen
+        is_visible = 0 <= ball.x(view.frame) * 224 - left < side and 0 <= ball.y * 224 - top < side
+        assert int((labels["ball"] > 0).sum()) == is_visible
 
 
 def test_batches_are_a_function_of_their_seed(scene_cache):
@@ -182,8 +182,8 @@ def test_batches_are_a_function_of_their_seed(scene_cache):
         assert all((a.pixels == b.pixels).all() for a, b in zip(first, again, strict=True))
 
 
-def test_a_lesson_trains_what_data_sft_trains(builder, traces, processor):
-    """The mask is that of every other model's training; what the assistant says without operations aside."""
+def test_a_training_example_has_the_loss_mask_of_sft(builder, traces, processor):
+    """The mask equals that of `data.sft`, except for answers without operations."""
     kinds = set()
     for number in numbers_of(builder):
         trace = builder.index.trace(number)
@@ -198,7 +198,7 @@ def test_a_lesson_trains_what_data_sft_trains(builder, traces, processor):
     assert len(kinds) == 7
 
 
-def test_without_operations_the_assistant_answers_at_once(builder, processor):
+def test_without_operations_the_assistant_answers_directly(builder, processor):
     rng = random.Random(0)
     for number in numbers_of(builder):
         trace = builder.index.trace(number)
@@ -211,15 +211,15 @@ def test_without_operations_the_assistant_answers_at_once(builder, processor):
         assert COMPACT.system_with_operations not in text
 
 
-def test_attention_rests_on_what_is_named_as_it_was_last_seen(builder):
-    """The token that a phrase looks at shows the middle of what it names."""
+def test_attention_targets_are_the_latest_views_of_the_named_items(builder):
+    """The target token of a phrase contains the middle of the named item."""
     for number in numbers_of(builder):
         trace = builder.index.trace(number)
         scene = make_scene(*_family_and_seed(trace))
         names = {item.name: item for item in scene.items}
-        shown = builder.index.images(number)
+        images = builder.index.images(number)
         pictures = list(trace.all_pictures.values())
-        for pieces in builder.segments(trace, shown):
+        for pieces in builder.segments(trace, images):
             for piece in pieces:
                 named = [name for name in names if name in piece.text]
                 if not piece.trained or len(named) != 1:
@@ -227,7 +227,7 @@ def test_attention_rests_on_what_is_named_as_it_was_last_seen(builder):
                 item = names[named[0]]
                 assert piece.visual_tokens, piece
                 for at, cell in piece.visual_tokens:
-                    picture, (rows, columns) = pictures[at], shown[at].grid
+                    picture, (rows, columns) = pictures[at], images[at].grid
                     assert not item.frames or picture.frame in item.frames
                     box = picture.box
                     x = (item.x - box.x1) / (box.x2 - box.x1)
@@ -235,13 +235,13 @@ def test_attention_rests_on_what_is_named_as_it_was_last_seen(builder):
                     assert (cell // columns, cell % columns) == (int(y * rows), int(x * columns))
 
 
-def test_what_a_look_shows_is_told_from_the_look(builder):
+def test_the_description_of_a_crop_attends_to_the_crop(builder):
     for number in numbers_of(builder):
         trace = builder.index.trace(number)
         if trace.question.needs_look:
             *_, answer = builder.segments(trace, builder.index.images(number))
-            looked = {at for piece in answer for at, _ in piece.visual_tokens}
-            assert min(looked) >= len(trace.pictures)
+            targets = {at for piece in answer for at, _ in piece.visual_tokens}
+            assert min(targets) >= len(trace.pictures)
 
 
 def _family_and_seed(trace: Trace) -> tuple[str, int]:
@@ -249,20 +249,20 @@ def _family_and_seed(trace: Trace) -> tuple[str, int]:
     return family, int(seed)
 
 
-def test_attention_is_asked_for_where_tokens_are_trained(builder):
+def test_attention_targets_are_at_trained_tokens(builder):
     for number in numbers_of(builder):
         example = builder.draw(number, random.Random(number))
-        for gaze in example.attention:
-            assert all(place < gaze.end for place in gaze.targets)
-            if gaze.head == POINTING_HEAD:
-                # The token that a place predicts is the one after it.
-                assert all(example.trained[gaze.first + 1 : gaze.end + 1])
+        for target in example.attention:
+            assert all(place < target.end for place in target.targets)
+            if target.head == POINTING_HEAD:
+                # A position predicts the next token.
+                assert all(example.trained[target.first + 1 : target.end + 1])
 
 
-def test_every_mention_of_a_turn_is_a_piece_and_nothing_is_lost():
+def test_a_turn_is_split_at_every_mention_without_loss_of_text():
     for family in FAMILIES:
         for seed in range(20):
-            for question in all_questions(make_scene(family, seed), NOWHERE):
+            for question in all_questions(make_scene(family, seed), EMPTY_MEDIA):
                 for words in (question.reasoning, *(question.evidence or Evidence()).findings):
                     pieces = find_mentions(question, words)
                     assert "".join(piece.text for piece in pieces) == words
@@ -272,37 +272,37 @@ def test_every_mention_of_a_turn_is_a_piece_and_nothing_is_lost():
                     ]
 
 
-def test_every_frame_is_told_to_look_at_its_own_number(builder, processor):
+def test_every_frame_has_an_attention_target_at_its_own_number(builder, processor):
     number = builder.index.families["video"][0]
     example = builder.example(builder.index.trace(number), builder.index.images(number))
-    numbers = [gaze for gaze in example.attention if gaze.head == NUMBERING_HEAD]
+    numbers = [target for target in example.attention if target.head == NUMBERING_HEAD]
     text = [
-        processor.tokenizer.decode([example.ids[place] for place in gaze.targets])
-        for gaze in numbers
+        processor.tokenizer.decode([example.ids[place] for place in target.targets])
+        for target in numbers
     ]
     assert text == [str(number) for number in range(1, 17)]
-    assert all(gaze.end - gaze.first == 4 for gaze in numbers)
+    assert all(target.end - target.first == 4 for target in numbers)
 
 
-def test_cached_tokens_are_what_the_tower_makes_of_each_picture(traces, processor, tmp_path):
+def test_cached_tokens_equal_the_output_of_the_vision_tower(traces, processor, tmp_path):
     visual = build_model(processor.tokenizer, 3).model.visual
     cache = cache_tokens(visual, processor.image_processor, traces, tmp_path / "tokens.pt")
     again = cache_tokens(visual, None, traces, tmp_path / "tokens.pt")
     for number in (0, 40, 119):
         trace = again.traces.trace(number)
         asked = with_media_root(trace.question, traces)
-        album = MediaContext.of_trace(trace.model_copy(update={"question": asked}))
-        for picture, shown in zip(trace.all_pictures, again.traces.images(number), strict=True):
-            pixels = np.asarray(album.view(picture))
+        context = MediaContext.of_trace(trace.model_copy(update={"question": asked}))
+        for picture, image in zip(trace.all_pictures, again.traces.images(number), strict=True):
+            pixels = np.asarray(context.view(picture))
             with torch.no_grad():
                 alone = embed(visual, processor.image_processor, [pixels]).pooler_output
-            kept = again.tokens[shown.size].final[shown.row].float()
+            kept = again.tokens[image.size].final[image.row].float()
             torch.testing.assert_close(kept, alone, rtol=0.05, atol=0.05)
     assert again.traces.rows == cache.traces.rows
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_tokens_of_other_traces_or_another_tower_are_not_read(traces, processor, tmp_path):
+def test_cached_tokens_of_other_traces_or_another_tower_are_not_used(traces, processor, tmp_path):
     towers = [build_model(processor.tokenizer, seed).model.visual for seed in (1, 2)]
     other = tmp_path / "other"
     other.mkdir()
@@ -316,7 +316,7 @@ def test_tokens_of_other_traces_or_another_tower_are_not_read(traces, processor,
     assert len(list(tmp_path.glob("tokens-*.pt"))) == 3
 
 
-def test_watched_attention_is_plain_attention_that_tells_where_it_rests():
+def test_recorded_attention_equals_plain_attention_and_returns_its_weights():
     torch.manual_seed(0)
     query, key, value = torch.randn(3, 2, 4, 7, 8)
     allowed = torch.ones(7, 7, dtype=torch.bool).tril().expand(2, 1, 7, 7).clone()
@@ -324,14 +324,14 @@ def test_watched_attention_is_plain_attention_that_tells_where_it_rests():
     allowed[1, :, 5:, :1] = True
     weights = (query @ key.transpose(2, 3) * 0.3).masked_fill(~allowed, -1e9).softmax(-1)
     module = SimpleNamespace(layer_idx=POINTING_HEAD[0], num_key_value_groups=1, training=False)
-    with observe_attention() as watched:
+    with observe_attention() as observed:
         out, _ = observed_attention(module, query, key, value, allowed, 0.3)
     torch.testing.assert_close(out, (weights @ value).transpose(1, 2))
-    assert set(watched) == {POINTING_HEAD}
-    torch.testing.assert_close(watched[POINTING_HEAD], weights[:, POINTING_HEAD[1]])
+    assert set(observed) == {POINTING_HEAD}
+    torch.testing.assert_close(observed[POINTING_HEAD], weights[:, POINTING_HEAD[1]])
 
 
-def test_a_label_that_no_cell_has_adds_nothing_to_the_loss(processor, scene_cache):
+def test_a_label_without_a_cell_adds_nothing_to_the_loss(processor, scene_cache):
     visual = build_model(processor.tokenizer, 3).model.visual
     probes = {name: Probes(visual.config.out_hidden_size, CLASSES) for name in ("final", "early")}
     ground = np.full((4 * CELL_PX, 4 * CELL_PX, 3), 255, np.uint8)
@@ -342,7 +342,7 @@ def test_a_label_that_no_cell_has_adds_nothing_to_the_loss(processor, scene_cach
     assert "offset" not in metrics
 
 
-def test_neither_padding_nor_what_goes_together_changes_the_loss(builder, processor):
+def test_padding_and_batch_composition_do_not_change_the_loss(builder, processor):
     model = build_model(processor.tokenizer, 3)
     model.model.language_model.set_attn_implementation(OBSERVED_ATTENTION)
     tokens = {
@@ -359,7 +359,7 @@ def test_neither_padding_nor_what_goes_together_changes_the_loss(builder, proces
     assert losses == pytest.approx([losses[0]] * 3, rel=5e-3)
 
 
-def test_shrunken_tokens_are_the_same_but_smaller(processor):
+def test_scaled_visual_tokens_equal_the_originals_times_the_factor(processor):
     visual = build_model(processor.tokenizer, 3).model.visual
     patches, grid = torch.randn(16, 3 * 2 * 16 * 16), torch.tensor([[1, 4, 4]])
     before = visual(patches, grid_thw=grid, return_dict=True)
@@ -369,7 +369,7 @@ def test_shrunken_tokens_are_the_same_but_smaller(processor):
     torch.testing.assert_close(after.deepstack_features[0], before.deepstack_features[0] / 4)
 
 
-def test_a_product_embeds_patches_as_the_convolution_does(processor):
+def test_patch_embedding_of_the_bundled_model_by_matmul_equals_the_convolution(processor):
     visual = build_model(processor.tokenizer, 3).model.visual
     patches = torch.randn(8, 3 * 2 * 16 * 16)
     convolved = visual.patch_embed(patches)
@@ -384,7 +384,7 @@ def test_text_round_trips_through_the_tokenizer(processor):
         assert processor.tokenizer.decode(ids) == text
 
 
-def test_budgets_leave_the_image_processor_nothing_to_resize(processor, scene_cache):
+def test_budgets_give_sizes_that_the_image_processor_does_not_resize(processor, scene_cache):
     for view, tokens in (
         (scene_cache.picture(0), 36),
         (scene_cache.crop(0, 0), 25),
@@ -404,13 +404,13 @@ def test_an_operation_returns_the_pixels_of_the_scene_cache(scene_cache, tmp_pat
     path = tmp_path / "clip.mp4"
     write_media(scene, path)
     question = Question(id="1", text="?", media=(MediaItem(kind="video", path=str(path)),))
-    album = MediaContext(question, BUDGETS)
+    context = MediaContext(question, BUDGETS)
     number = scene.items[0].frames[0]
     call = ToolCall(name="select_frames", arguments={"target_frames": [number]})
-    seen = default_operations().run(call, album)
-    shown = torch.tensor(scene_cache.selected_frame(1, 0, 0).pixels).int()
-    there = torch.tensor(np.asarray(album.view(seen.pictures[0].number))).int()
-    assert (shown - there).abs().max() <= 2
+    observation = default_operations().run(call, context)
+    cached = torch.tensor(scene_cache.selected_frame(1, 0, 0).pixels).int()
+    returned = torch.tensor(np.asarray(context.view(observation.pictures[0].number))).int()
+    assert (cached - returned).abs().max() <= 2
 
 
 def test_a_stopped_stage_resumes_to_the_same_weights(tmp_path):
@@ -458,8 +458,8 @@ cli.main()
 """
 
 
-def test_a_killed_training_goes_on_to_a_model_that_answers(tmp_path, monkeypatch, fast_muon, run):
-    """The whole pipeline at a thousandth of its size, killed in the middle of its fourth stage."""
+def test_a_killed_training_resumes_to_a_model_that_answers(tmp_path, monkeypatch, fast_muon, run):
+    """Runs the whole pipeline at a thousandth of its size and kills it in the fourth stage."""
     synthesized(tmp_path / "synth", 60)
     command = ["train", "tiny", "--traces", str(tmp_path / "synth"), "--out", str(tmp_path)]
     command += ["--scale", "0.001", "--steps", "1400", "--batch-share", "0.03"]
@@ -496,9 +496,9 @@ def test_the_same_seed_builds_the_same_weights(processor):
     assert all(torch.equal(first[name], again[name]) for name in first)
 
 
-@pytest.mark.parametrize(("how", "far"), [({"tower": "tiny"}, True), ({"start": "tiny"}, False)])
-def test_a_tower_is_taken_over_and_the_language_model_begins_anew_or_goes_on(
-    tmp_path, few_traces, monkeypatch, fast_muon, how, far
+@pytest.mark.parametrize(("how", "is_new"), [({"tower": "tiny"}, True), ({"start": "tiny"}, False)])
+def test_a_copied_tower_is_used_with_a_new_or_a_continued_language_model(
+    tmp_path, few_traces, monkeypatch, fast_muon, how, is_new
 ):
     monkeypatch.setattr(validation, "FAMILIES", ("attribute",))
     size = {"steps": 100, "scale": 0.02, "batch_share": 0.03}
@@ -509,21 +509,21 @@ def test_a_tower_is_taken_over_and_the_language_model_begins_anew_or_goes_on(
     assert all(torch.equal(ours[name], weights[name]) for name in tower)
     for name in (n for n in ours if "language_model.layers" in n and ours[n].ndim == 2):
         moved = torch.dist(ours[name], weights[name]) / weights[name].norm()
-        assert moved > 0.5 if far else 0 < moved < 0.2
+        assert moved > 0.5 if is_new else 0 < moved < 0.2
     log = [json.loads(line) for line in (tmp_path / "reason.jsonl").read_text().splitlines()]
     assert log[-1]["step"] == 2
     assert 0 <= log[-1]["attribute_overview"] <= 1
     assert not (tmp_path / "gallery").exists()
 
 
-def test_a_habit_of_words_answers_at_once_though_operations_are_offered(builder, processor):
-    look = next(n for n in numbers_of(builder) if builder.index.trace(n).turns[0].call)
+def test_direct_answers_with_tool_definitions_are_drawn_with_their_share(builder, processor):
+    with_call = next(n for n in numbers_of(builder) if builder.index.trace(n).turns[0].call)
     habit = ExampleBuilder(builder.index, processor, COMPACT, words=0.5)
     for seed in range(40):
         drawn = random.Random(seed).random()
-        text = processor.tokenizer.decode(habit.draw(look, random.Random(seed)).ids)
+        text = processor.tokenizer.decode(habit.draw(with_call, random.Random(seed)).ids)
         assert (COMPACT.system_with_operations in text) == (drawn >= SHARE_WITHOUT_OPERATIONS)
         assert ("<tool_call>" in text) == (drawn >= SHARE_WITHOUT_OPERATIONS + 0.5)
-        plain = builder.draw(look, random.Random(seed)).ids
+        plain = builder.draw(with_call, random.Random(seed)).ids
         in_habit = SHARE_WITHOUT_OPERATIONS <= drawn < SHARE_WITHOUT_OPERATIONS + 0.5
         assert (processor.tokenizer.decode(plain) == text) == (not in_habit)

@@ -1,4 +1,4 @@
-"""The record: boxes are checked once, traces survive their own JSON and cost little memory."""
+"""Traces: boxes are validated once, traces are unchanged by serialization and use little memory."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ numbers = shares | st.floats() | st.integers(-2, 2) | st.booleans() | st.none() 
 
 
 @given(st.lists(numbers, min_size=3, max_size=5))
-def test_a_box_is_made_of_exactly_the_valid_numbers(values):
+def test_a_box_accepts_exactly_the_valid_numbers(values):
     valid = (
         len(values) == 4
         and all(type(v) in (int, float) and math.isfinite(v) and 0 <= v <= 1 for v in values)
@@ -66,13 +66,13 @@ def test_a_box_within_a_region_stays_inside_it(inner, outer):
 
 
 @given(boxes)
-def test_the_whole_picture_changes_nothing(box):
+def test_a_box_within_the_whole_picture_is_unchanged(box):
     assert box.within(WHOLE) == box
     assert WHOLE.within(box) == pytest.approx(box)
 
 
 @given(boxes, boxes)
-def test_the_shared_area_is_symmetric_and_at_most_each(first, second):
+def test_the_intersection_is_symmetric_and_at_most_each_area(first, second):
     shared = first.intersection(second)
     assert shared == second.intersection(first)
     assert 0 <= shared <= min(first.area, second.area) + 1e-12
@@ -158,7 +158,7 @@ traces = st.builds(
 
 
 @given(traces)
-def test_a_trace_is_the_same_after_its_own_line(trace):
+def test_a_trace_is_unchanged_by_serialization(trace):
     line = trace.to_line()
     assert "\n" not in line
     assert Trace.from_line(line) == trace
@@ -170,7 +170,7 @@ def test_traces_are_saved_and_loaded_in_order(tmp_path):
     assert list(load_traces(tmp_path / "new folder" / "traces.jsonl")) == saved
 
 
-def test_a_save_that_breaks_leaves_the_old_file(tmp_path):
+def test_a_failed_save_keeps_the_old_file(tmp_path):
     path = tmp_path / "traces.jsonl"
     save_traces([TRACE], path)
 
@@ -184,14 +184,14 @@ def test_a_save_that_breaks_leaves_the_old_file(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_place_that_cannot_be_written_is_named(tmp_path):
+def test_the_error_of_an_unwritable_path_names_it(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match=r"traces\.jsonl"):
         save_traces([TRACE], tmp_path / "file" / "traces.jsonl")
 
 
 @pytest.mark.parametrize("bad", ["not json", "{}", "[]", '{"stop": "answered", "speed": 3}'])
-def test_a_bad_line_is_named_by_its_number(tmp_path, bad):
+def test_the_error_of_a_bad_line_has_its_number(tmp_path, bad):
     path = tmp_path / "traces.jsonl"
     path.write_text(f"{TRACE.to_line()}\n\n{bad}\n")
     loading = load_traces(path)
@@ -212,16 +212,16 @@ def test_media_of_questions_are_relative_to_their_file(tmp_path):
     assert question.media[0].path == str(tmp_path / "a.png")
 
 
-def test_a_bad_question_is_named_by_its_number(tmp_path):
+def test_the_error_of_a_bad_question_has_its_line_number(tmp_path):
     (tmp_path / "questions.jsonl").write_text('{"id": "1"}\n')
     with pytest.raises(InputError, match=r"questions\.jsonl, line 1: text"):
         list(load_questions(tmp_path / "questions.jsonl"))
 
 
-# --- what a trace tells ---
+# --- properties of a trace ---
 
 
-def test_executed_and_refused_observations_are_told_apart():
+def test_executed_and_rejected_observations_are_distinguished():
     picture = Picture(number=2, medium=0, source_px=(9, 9), seen_px=(9, 9))
     done = Observation(text="", pictures=(picture,))
     refused = Observation(text="no", error=CallErrorKind.BAD_BOX)
@@ -254,14 +254,16 @@ def test_a_thousand_traces_fit_into_50_megabytes():
 
 
 def long_trace(number: int, picture: Picture) -> Trace:
-    """Three turns of 100 tokens each."""
+    """Return a trace with three turns of 100 tokens each."""
     call = ToolCall(name="zoom_in", arguments={"bbox_2d": [0.1, 0.2, 0.3, 0.4 + number / 1e6]})
-    seen = Observation(text="", pictures=(picture.model_copy(update={"box": Box(0, 0, 0.5, 0.5)}),))
+    observation = Observation(
+        text="", pictures=(picture.model_copy(update={"box": Box(0, 0, 0.5, 0.5)}),)
+    )
     turns = tuple(
         Turn(
             text=f"{number} " + "and so on " * 40,
             parts=(call,),
-            observations=(seen,),
+            observations=(observation,),
             token_ids=[1000 + number + at for at in range(100)],
             logprobs=[-number / 7 - at for at in range(100)],
         )
@@ -310,7 +312,7 @@ def test_a_trace_of_version_1_is_migrated():
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ('{"schema_version": 3, "stop": "answered"}', "schema version 3"),
         ('{"schema_version": 20}', "schema version 20"),
@@ -321,10 +323,10 @@ def test_a_trace_of_version_1_is_migrated():
         ("[" * 100_000, "the line"),
     ],
 )
-def test_a_line_of_a_newer_version_is_one_clear_error(line, said):
+def test_a_line_of_a_newer_version_is_one_clear_error(line, message):
     with pytest.raises(InputError, match="upgrade") as caught:
         Trace.from_line(line)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

@@ -1,4 +1,4 @@
-"""Models of training runs: module groups of families, LoRA that is merged, weights that are gathered before they are saved."""
+"""Models of training runs: module groups of families, merged LoRA, and weights gathered before they are saved."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWa
 
 
 def saved(model, folder: Path) -> Path:
-    """The folder that a run with one process writes."""
+    """Write the folder as a run with one process does, and return it."""
     args = TrainingArguments(output_dir=str(folder / "trainer"), use_cpu=True, report_to="none")
     trainer = Trainer(model=model, args=args)
     assert not has_sharded_weights(trainer)
@@ -36,7 +36,7 @@ def saved(model, folder: Path) -> Path:
 
 
 def logits(model) -> torch.Tensor:
-    """Of a prompt with a picture."""
+    """Return the logits of a prompt with a picture."""
     processor = load_processor(str(TINY))
     from PIL import Image
 
@@ -70,7 +70,7 @@ def answers_of(folder: Path, media: Path) -> list[Trace]:
 
 @pytest.fixture(scope="module")
 def sharded(tmp_path_factory) -> Path:
-    """What two processes write: a folder for each rank of LoRA."""
+    """Output of two processes: a folder for each LoRA rank."""
     folder = tmp_path_factory.mktemp("sharded")
     script = Path(__file__).parent / "sharded_fixture.py"
     launch = [
@@ -94,9 +94,7 @@ def sharded(tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize("lora_rank", [0, 4], ids=["all weights", "lora"])
-def test_sharded_weights_are_saved_and_validated_as_those_of_one_process(
-    tmp_path, sharded, lora_rank
-):
+def test_sharded_weights_are_saved_and_validated_as_in_one_process(tmp_path, sharded, lora_rank):
     two = sharded / str(lora_rank)
     one = saved(changed_model(lora_rank), tmp_path / "one")
     states = [
@@ -123,7 +121,7 @@ def test_sharded_weights_are_saved_and_validated_as_those_of_one_process(
 
 
 def family(**parts: list[str]) -> torch.nn.Module:
-    """A model body with modules of these names."""
+    """Return a model body with modules of these names."""
 
     def module(children: list[str]) -> torch.nn.Module:
         made = torch.nn.Module()
@@ -149,7 +147,7 @@ def family(**parts: list[str]) -> torch.nn.Module:
     ],
     ids=["Qwen2.5-VL", "Qwen3-VL", "LLaVA", "Idefics 3"],
 )
-def test_freezing_vision_leaves_the_language_model_alone_to_be_trained(parts, projectors):
+def test_freezing_vision_trains_only_the_language_model(parts, projectors):
     model = family(**parts)
     groups = module_groups(model)
     assert len(groups.projector) == projectors
@@ -169,6 +167,6 @@ def test_the_bundled_model_has_its_groups():
     assert all(weight.requires_grad for weight in groups.language.parameters())
 
 
-def test_a_family_with_unknown_names_is_refused_with_the_names_it_has():
+def test_the_error_of_a_family_with_unknown_modules_lists_its_modules():
     with pytest.raises(ModelError, match="with eyes, language_model"):
         module_groups(family(eyes=[], language_model=[]))

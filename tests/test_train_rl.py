@@ -1,4 +1,4 @@
-"""RL: runs that fail early, rollouts that are those of `ask`, groups that may straddle processes, losses that are TRL's."""
+"""RL training: early errors, rollouts equal to those of `ask`, groups across processes, losses equal to those of TRL."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ from pixel_reasoner.train.weights import last_checkpoint, load_weights
 from pixel_reasoner.world import render, scenes
 from rl_fixture import (
     BROKEN,
-    LOOK,
     TINY,
+    ZOOM,
     ScriptedStockTrainer,
     ScriptedTurns,
     run_of,
@@ -82,7 +82,7 @@ from stock import (
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
 
-SPEAKER = folder_settings(Path(TINY))
+SETTINGS = folder_settings(Path(TINY))
 
 
 @pytest.fixture(scope="module")
@@ -107,11 +107,11 @@ def write_run(folder: Path, text: str = "", trl: str = "", reward: str = "") -> 
     return path
 
 
-# --- runs that cannot work ---
+# --- invalid runs ---
 
 
 @pytest.mark.parametrize(
-    ("text", "trl", "reward", "told"),
+    ("text", "trl", "reward", "message"),
     [
         ("group_sise = 4", "", "", "did you mean group_size"),
         ("group_size = 1\nminibatch = 8", "", "", "difference within a group"),
@@ -131,8 +131,8 @@ def write_run(folder: Path, text: str = "", trl: str = "", reward: str = "") -> 
         ("", "", "gamma = 1.0", "keys of"),
     ],
 )
-def test_a_run_that_cannot_work_fails_before_anything_is_loaded(tmp_path, text, trl, reward, told):
-    with pytest.raises((UsageError, InputError), match=told):
+def test_an_invalid_run_fails_before_anything_is_loaded(tmp_path, text, trl, reward, message):
+    with pytest.raises((UsageError, InputError), match=message):
         RlRun.read(write_run(tmp_path, text, trl, reward))
 
 
@@ -144,7 +144,7 @@ def test_a_run_without_questions_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("trl", "told"),
+    ("trl", "message"),
     [
         ("lerning_rate = 1e-5", "did you mean learning_rate"),
         ("save_steps = 3", "multiple of the 2 steps"),
@@ -153,8 +153,8 @@ def test_a_run_without_questions_is_refused(tmp_path):
         ('optim = "sdg"', "GRPOConfig"),
     ],
 )
-def test_options_of_trl_are_checked(tmp_path, trl, told):
-    with pytest.raises(UsageError, match=told):
+def test_options_of_trl_are_checked(tmp_path, trl, message):
+    with pytest.raises(UsageError, match=message):
         trl_config(RlRun.read(write_run(tmp_path, trl=trl)))
 
 
@@ -171,7 +171,7 @@ def test_too_few_questions_are_counted(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["no_such_module:f", "json:no_such_function", "gone.py:f", "f"])
-def test_a_reward_function_that_is_not_there_is_named(name):
+def test_the_error_of_a_missing_reward_function_names_it(name):
     with pytest.raises(UsageError, match="reward functions as"):
         load_reward(name)
 
@@ -179,14 +179,14 @@ def test_a_reward_function_that_is_not_there_is_named(name):
 # --- arithmetic ---
 
 
-def test_the_papers_cluster_comes_out_as_in_the_paper():
+def test_batch_sizes_equal_those_of_the_paper_on_its_cluster():
     run = RlRun(out="out", questions=("q",), trl={"per_device_train_batch_size": 2})
     sums = batch_sizes(run, processes=32)
     assert (sums.rollouts_per_sync, sums.minibatches_per_sync) == (4096, 16)
     assert (sums.micro_batch, sums.accumulation, sums.rollouts_per_process) == (2, 4, 128)
 
 
-def test_a_plan_loads_nothing_and_refuses_what_does_not_fit():
+def test_a_plan_loads_no_weights_and_rejects_invalid_sizes():
     run = RlRun(
         out="out",
         questions=("q",),
@@ -220,7 +220,7 @@ def test_the_shape_of_a_folder_is_counted_without_its_weights(tmp_path):
 
 
 class Turns(ScriptedTurns):
-    """Source of the turns of one rollout."""
+    """Turn source of one rollout."""
 
     def __init__(self, tokenizer, texts: list[str], *, ended: bool = True) -> None:
         super().__init__(tokenizer)
@@ -247,39 +247,39 @@ def generated(
     max_completion: int = 10_000,
     **config,
 ) -> GeneratedRollout:
-    """A rollout in training in which a model generates these turns."""
+    """Return a rollout in training with these generated turns."""
     end = processor.tokenizer.eos_token_id
     generator = RolloutGenerator(
         Turns(processor.tokenizer, texts, ended=ended),
         PromptEncoder(processor, [end], {}),
-        SPEAKER,
+        SETTINGS,
         RolloutConfig(**config),
         MediaCache(),
         TokenLimits(max_completion, 32_768),
     )
-    (one,) = generator.run([question], RunSettings(dialect="compact", budgets=SPEAKER.budgets))
+    (one,) = generator.run([question], RunSettings(dialect="compact", budgets=SETTINGS.budgets))
     return one
 
 
 def asked(question: Question, turns: list[str]) -> Trace:
-    """The same turns in our own loop."""
-    rollout = Rollout(question, SPEAKER, RolloutConfig())
+    """Return a rollout of `ask` with the same turns."""
+    rollout = Rollout(question, SETTINGS, RolloutConfig())
     for text in turns:
         rollout.take(Completion(text=text), 0.0)
-    return rollout.trace(RunSettings(dialect="compact", budgets=SPEAKER.budgets))
+    return rollout.trace(RunSettings(dialect="compact", budgets=SETTINGS.budgets))
 
 
 SCRIPTS = [
     [r"\boxed{R}"],
-    [LOOK.format(0.1), r"\boxed{R}"],
-    [BROKEN, LOOK.format(0.2), r"\boxed{R}"],
-    [LOOK.format(0.95), r"\boxed{R}"],
+    [ZOOM.format(0.1), r"\boxed{R}"],
+    [BROKEN, ZOOM.format(0.2), r"\boxed{R}"],
+    [ZOOM.format(0.95), r"\boxed{R}"],
     ["I cannot tell."],
 ]
 
 
 @pytest.mark.parametrize("turns", SCRIPTS)
-def test_a_rollout_in_training_is_a_rollout_of_ask(questions, processor, turns):
+def test_a_rollout_in_training_equals_a_rollout_of_ask(questions, processor, turns):
     one, other = generated(processor, questions[0], turns).trace, asked(questions[0], turns)
     skipped = {"seconds", "turns"}
     assert one.model_dump(exclude=skipped) == other.model_dump(exclude=skipped)
@@ -317,26 +317,26 @@ def test_traces_contain_the_generated_ids_and_logprobs(questions, processor, tur
     assert one.trace.turns[0].num_prompt_tokens == len(sequence.prompt_ids)
 
 
-def test_a_malformed_call_is_answered(questions, processor):
+def test_a_malformed_call_gets_a_tool_error(questions, processor):
     trace = generated(processor, questions[0], [BROKEN, r"\boxed{R}"]).trace
     assert trace.rejected[0].error is CallErrorKind.MALFORMED_CALL
 
 
-def test_a_turn_that_was_cut_off_ends_a_rollout(questions, processor):
+def test_a_truncated_turn_ends_a_rollout(questions, processor):
     one = generated(processor, questions[0], ["I zoom in. <tool"], ended=False)
     assert one.trace.stop is StopReason.MAX_NEW_TOKENS
 
 
 def test_a_call_in_the_last_turn_is_executed_and_its_result_is_in_no_sequence(questions, processor):
-    calls, limits = [LOOK.format(0.1), LOOK.format(0.2)], RolloutLimits(max_turns=2)
+    calls, limits = [ZOOM.format(0.1), ZOOM.format(0.2)], RolloutLimits(max_turns=2)
     one = generated(processor, questions[0], calls, limits=limits)
     assert one.trace.stop is StopReason.MAX_TURNS
     assert len(one.trace.executed) == 2
     assert [sequence.num_pictures for sequence in one.sequences] == [2]
 
 
-def test_a_result_that_does_not_fit_is_taken_back(questions, processor):
-    texts = [LOOK.format(0.1), r"\boxed{R}"]
+def test_an_observation_that_exceeds_the_context_is_removed(questions, processor):
+    texts = [ZOOM.format(0.1), r"\boxed{R}"]
     whole = generated(processor, questions[0], texts)
     num_turn = len(whole.trace.turns[0].token_ids)
     num_result = whole.sequences[0].loss_mask.count(False)
@@ -350,11 +350,11 @@ def test_a_result_that_does_not_fit_is_taken_back(questions, processor):
 
 @pytest.mark.parametrize("family", ["attribute", "video"])
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_a_rollout_of_trl_begins_as_in_ask(tmp_path, dialect, family):
+def test_the_first_prompt_of_trl_equals_that_of_ask(tmp_path, dialect, family):
     question = with_media_root(
         next(iter(render(scenes(family, "train", 0, 1), tmp_path))), tmp_path
     )
-    settings = FolderSettings(dialect=dialect, budgets=SPEAKER.budgets)
+    settings = FolderSettings(dialect=dialect, budgets=SETTINGS.budgets)
     begin = first_messages(settings, RolloutConfig(), question.media)
     environment = TrlToolEnv(settings, RolloutConfig(), MediaCache())
     parts = environment.reset(question=question.model_dump_json(), prompt=begin)
@@ -365,14 +365,14 @@ def test_a_rollout_of_trl_begins_as_in_ask(tmp_path, dialect, family):
 @pytest.mark.parametrize(
     ("text", "calls"),
     [
-        (LOOK.format(0.1), True),
+        (ZOOM.format(0.1), True),
         (BROKEN, True),
-        (LOOK.format(0.1) + " and so on", True),
+        (ZOOM.format(0.1) + " and so on", True),
         (r"It is \boxed{R}", False),
         ("I cannot tell.", False),
     ],
 )
-def test_the_baseline_passes_on_every_turn_that_tries_to_call(processor, text, calls):
+def test_the_baseline_executes_every_turn_that_contains_a_call(processor, text, calls):
     tokenizer = processor.tokenizer
     parse = turn_parser(tokenizer, "compact", [tokenizer.eos_token_id])
     ids = tokenizer.encode(text, add_special_tokens=False)
@@ -386,13 +386,13 @@ def test_the_baseline_passes_on_every_turn_that_tries_to_call(processor, text, c
     assert parse([])["content"] == ""
 
 
-def test_the_template_of_the_baseline_renders_what_the_model_gets_in_ask(questions, processor):
-    plain = Rollout(questions[0], SPEAKER, RolloutConfig())
-    plain.take(Completion(text=LOOK.format(0.1)), 0.0)
+def test_the_template_of_the_baseline_renders_the_prompts_of_ask(questions, processor):
+    plain = Rollout(questions[0], SETTINGS, RolloutConfig())
+    plain.take(Completion(text=ZOOM.format(0.1)), 0.0)
     messages = plain.messages()
     call = {
         "type": "function",
-        "function": {"name": "operate", "arguments": {"turn": LOOK.format(0.1)}},
+        "function": {"name": "operate", "arguments": {"turn": ZOOM.format(0.1)}},
     }
     tools = [
         *messages[:2],
@@ -420,23 +420,23 @@ def test_the_rollouts_of_a_question_open_its_media_once(questions, monkeypatch):
     )
     contexts = MediaCache(max_entries=1)
     for question in [questions[0]] * 4 + [questions[1], questions[0]]:
-        contexts.open(question, SPEAKER.budgets).view(1)
-    assert len(opened) == 3  # the third because only one was kept
+        contexts.open(question, SETTINGS.budgets).view(1)
+    assert len(opened) == 3  # the third decode: the cache keeps one
 
 
 # --- several sequences ---
 
 THOUGHT = re.compile(r"<think>.*?</think>\n?", re.DOTALL)
 THINKS = [
-    f"<think>The picture is small.</think>\n{LOOK.format(0.1)}",
-    f"<think>Closer.</think>\n{LOOK.format(0.2)}",
+    f"<think>The picture is small.</think>\n{ZOOM.format(0.1)}",
+    f"<think>Closer.</think>\n{ZOOM.format(0.2)}",
     "<think>It is an R.</think>\n\\boxed{R}",
 ]
 
 
 @pytest.fixture
 def forgetful():
-    """A processor whose chat template deletes the thoughts of earlier turns."""
+    """Processor whose chat template deletes the thoughts of earlier turns."""
     processor = load_processor(TINY)
     rewrite = (
         "{%- set ns = namespace(messages=[]) -%}{%- for message in messages -%}"
@@ -464,9 +464,9 @@ def test_a_template_that_deletes_thoughts_gives_a_sequence_per_turn(questions, f
     assert trained == [ids for turn in one.trace.turns for ids in turn.token_ids]
 
 
-def test_prompts_of_later_sequences_are_those_of_ask(questions, forgetful):
+def test_prompts_of_later_sequences_equal_those_of_ask(questions, forgetful):
     one = generated(forgetful, questions[0], THINKS)
-    rollout = Rollout(questions[0], SPEAKER, RolloutConfig())
+    rollout = Rollout(questions[0], SETTINGS, RolloutConfig())
     encoder = PromptEncoder(forgetful, [forgetful.tokenizer.eos_token_id], {})
     for text, sequence in zip(THINKS, one.sequences, strict=True):
         messages = rollout.messages()
@@ -475,9 +475,9 @@ def test_prompts_of_later_sequences_are_those_of_ask(questions, forgetful):
         rollout.take(Completion(text), 0.0)
 
 
-def test_a_sequence_in_which_nothing_was_generated_is_dropped(questions, forgetful):
+def test_a_sequence_without_generated_tokens_is_dropped(questions, forgetful):
     num_turn = len(generated(forgetful, questions[0], THINKS).trace.turns[0].token_ids)
-    limit = num_turn + 120  # the second prompt fits, its turn is cut off or does not
+    limit = num_turn + 120  # the second prompt fits, and its turn is truncated or does not fit
     one = generated(forgetful, questions[0], THINKS, max_completion=limit)
     assert one.trace.stop in (StopReason.MAX_CONTEXT, StopReason.MAX_NEW_TOKENS)
     assert all(sequence.completion_ids for sequence in one.sequences)
@@ -486,8 +486,8 @@ def test_a_sequence_in_which_nothing_was_generated_is_dropped(questions, forgetf
     )
 
 
-def test_logprobs_of_several_sequences_are_those_of_each_alone(tmp_path, questions, forgetful):
-    """Rows that TRL pads contain all sequences; log-probabilities are computed for each, with its pixels."""
+def test_logprobs_of_several_sequences_equal_those_of_each_alone(tmp_path, questions, forgetful):
+    """Padded rows contain all sequences. Log-probabilities are computed for each sequence with its pixels."""
     trainer = trainer_of(run_of(tmp_path, group_size=2, minibatch=6), PixelReasonerTrainer)
     one = generated(forgetful, questions[0], THINKS)
     trainer._generated = [one, generated(forgetful, questions[1], THINKS[2:])]
@@ -511,14 +511,14 @@ def spans_of(one: GeneratedRollout) -> list[slice]:
 
 
 def table(*rows: tuple[float, int]) -> torch.Tensor:
-    """Gathered rollouts: correct and operations, the rest as it comes."""
+    """Return gathered rollouts with these values of correctness and operations."""
     return torch.tensor(
         [[correct, count, count, 0, 1, 0, 1, 1, 0] for correct, count in rows],
         dtype=torch.float64,
     )
 
 
-def test_each_group_is_shaped_for_itself():
+def test_each_group_is_shaped_separately():
     run = RlRun(out="out", questions=("q",), group_size=4, rollouts_at_once=8)
     lazy, eager = [(1, 1), (0, 0), (0, 0), (0, 0)], [(1, 1), (0, 1), (0, 3), (0, 0)]
     terms, weights, _ = reward_terms(table(*lazy, *eager), run)
@@ -527,7 +527,7 @@ def test_each_group_is_shaped_for_itself():
     assert weights.tolist() == [1.0] * 8
 
 
-def test_questions_that_all_or_none_answer_can_weigh_less():
+def test_questions_with_uniform_correctness_can_have_a_lower_weight():
     run = RlRun(
         out="out",
         questions=("q",),
@@ -547,7 +547,7 @@ def rolled(advantage: float, *, uniform: bool = False, length: int = 1) -> Rollo
     return RolloutSample((sequence,), trace, {}, advantage, uniform, "1", 0)
 
 
-def test_replay_draws_by_advantage_and_leaves_the_others_where_they_are():
+def test_replay_samples_by_advantage_and_keeps_the_other_positions():
     rows = [
         rolled(3.0),
         rolled(-1.0),
@@ -594,7 +594,7 @@ def test_the_next_batch_is_built_while_this_one_is_used():
     assert threading.current_thread().name not in {name for _, name in built}
 
 
-def test_an_error_of_a_batch_reaches_the_step_that_needs_it():
+def test_an_error_of_a_batch_is_raised_in_the_step_that_needs_it():
     def build(samples):
         if samples[0].num_tokens == 3:
             raise InputError(expected="a picture", got="none", fix="put it back")
@@ -617,22 +617,24 @@ def test_replay_of_nothing_changes_nothing():
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    """Two steps on written rollouts, by one process."""
+    """Trainer after two steps on scripted rollouts in one process."""
     trainer = trainer_of(run_of(tmp_path_factory.mktemp("one")))
     trainer.train()
     return trainer
 
 
-def test_scripted_rollouts_are_rewarded_as_worked_out_by_hand(written):
+def test_rewards_of_scripted_rollouts_equal_values_computed_by_hand(written):
     first = written.records[0]["rewards"]
-    # Groups of four, and what rollouts say repeats after six: see `TURNS`. In each group two of four look.
+    # Groups of four. The scripts repeat after six rollouts, see `TURNS`. In each group two of four use an operation.
     assert [row[0] for row in first] == [1, 1, 0, 0, 1, 0, 1, 1, 0, 0, 1, 0]
-    looked = [0, 1, 0, 1, 1, 0, 0, 1, 0, 1, 1, 0]
-    assert [row[1] for row in first] == pytest.approx([0.5 * (0.9 - 0.5) * one for one in looked])
+    with_operation = [0, 1, 0, 1, 1, 0, 0, 1, 0, 1, 1, 0]
+    assert [row[1] for row in first] == pytest.approx(
+        [0.5 * (0.9 - 0.5) * one for one in with_operation]
+    )
     assert [row[2] for row in first] == pytest.approx([0, 0, 0, -0.05, 0, 0, 0, 0, 0, -0.05, 0, 0])
 
 
-def test_two_processes_make_of_the_same_rollouts_what_one_makes(tmp_path, written):
+def test_two_processes_compute_the_same_losses_as_one(tmp_path, written):
     script = Path(__file__).parent / "rl_fixture.py"
     launch = [
         sys.executable,
@@ -653,22 +655,22 @@ def test_two_processes_make_of_the_same_rollouts_what_one_makes(tmp_path, writte
     )
     assert done.returncode == 0, done.stderr[-3000:]
     for rank in range(2):
-        told = json.loads((tmp_path / f"process-{rank}.json").read_text())
-        for two, one in zip(told, written.records, strict=True):
+        records = json.loads((tmp_path / f"process-{rank}.json").read_text())
+        for two, one in zip(records, written.records, strict=True):
             for name, value in one.items():
                 assert np.allclose(two[name], value, rtol=1e-4, atol=1e-5), name
 
 
-def test_identical_rollouts_have_the_loss_of_a_stock_trainer(tmp_path, written):
+def test_identical_rollouts_have_the_loss_of_the_trl_trainer(tmp_path, written):
     stock = trainer_of(run_of(tmp_path), ScriptedStockTrainer)
     stock.train()
-    ours = [told for told in written.records if "loss" in told]
-    theirs = [told for told in stock.records if "loss" in told]
+    ours = [record for record in written.records if "loss" in record]
+    theirs = [record for record in stock.records if "loss" in record]
     assert len(ours) == len(theirs) == 2
     for mine, other in zip(ours, theirs, strict=True):
         assert mine["advantages"] == pytest.approx(other["advantages"], abs=1e-5)
         assert mine["loss"] == pytest.approx(other["loss"], abs=1e-5)
-    # Batches are in another order, sums are rounded otherwise, and Adam makes whole steps of gradients near nothing.
+    # Batches have another order and sums another rounding, and Adam makes full steps for gradients near zero.
     pairs = zip(written.model.parameters(), stock.model.parameters(), strict=True)
     moved = torch.cat([(one - other).abs().flatten() for one, other in pairs]).detach()
     assert (moved < 1e-5).double().mean() > 0.999
@@ -716,7 +718,7 @@ def needing_operations(questions: list[Question]) -> list[Question]:
 
 
 def test_greedy_rollouts_have_the_tokens_of_trls_own_loop(tmp_path, questions):
-    """The tool loop of a stock trainer, with `generate` of transformers, and ours with the engine."""
+    """Compares TRL's tool loop, with `generate` of transformers, and our loop with the engine."""
     run = run_of(
         tmp_path,
         questions_per_sync=2,
@@ -730,7 +732,7 @@ def test_greedy_rollouts_have_the_tokens_of_trls_own_loop(tmp_path, questions):
     stock.model.train()
     some = needing_operations(questions)
     rows = [row for row in question_rows(some) for _ in range(2)]
-    settings, config = SPEAKER, rollout_config(run)
+    settings, config = SETTINGS, rollout_config(run)
     theirs = [row for row in stock_rows(some, settings, config) for _ in range(2)]
     output = stock._generate_and_score_completions(theirs)
     for n, sample in enumerate(ours.generate_samples(rows)):
@@ -784,16 +786,18 @@ IMAGE_INPUTS = (
 
 
 def test_no_rollout_contains_a_generated_placeholder(tmp_path, questions, processor):
-    """A model that would generate nothing else: the next turn would need a picture or a video that does not exist."""
+    """The logits of placeholders are raised. A generated placeholder would need a picture or a video that does not exist."""
     placeholders = [processor.image_token_id, processor.video_token_id]
-    own = {"generation_kwargs": {"suppress_tokens": [5]}}  # tokens of the user are added to ours
+    own = {
+        "generation_kwargs": {"suppress_tokens": [5]}
+    }  # tokens of the user settings are added to ours
     run = run_of(tmp_path, group_size=2, minibatch=6, mask_truncated=False, trl=own)
     trainer = trainer_of(run, PixelReasonerTrainer)
 
-    def push(module, inputs, logits):
+    def favor_placeholders(module, inputs, logits):
         logits[..., placeholders] += 1000.0
 
-    trainer.model.lm_head.register_forward_hook(push)
+    trainer.model.lm_head.register_forward_hook(favor_placeholders)
     trainer.model.train()
     rows = [row for row in question_rows(questions[:3]) for _ in range(2)]
     for sample in trainer.generate_samples(rows):
@@ -806,11 +810,11 @@ def test_no_rollout_contains_a_generated_placeholder(tmp_path, questions, proces
 
 @pytest.fixture(scope="module", params=["compact", "pixel_reasoner"])
 def sampled(request, tmp_path_factory) -> Path:
-    """Traces of a step of a model of a dialect."""
+    """Traces of one step of a model with this dialect."""
     folder = tmp_path_factory.mktemp(request.param)
     model = folder / "model"
     shutil.copytree(TINY, model)
-    settings = SPEAKER.model_copy(update={"dialect": request.param})
+    settings = SETTINGS.model_copy(update={"dialect": request.param})
     (model / "pixel_reasoner.json").write_text(settings.model_dump_json())
     run = run_of(folder, model=str(model), sample_every=1, trl={"max_steps": 1})
     train_rl(run)
@@ -854,13 +858,13 @@ def test_traces_of_rollouts_are_exported_in_their_dialect(sampled, tmp_path):
     [(2, 1), (6, 1), (4, 2)],
     ids=["in the first epoch", "in the second", "two iterations a sync"],
 )
-def test_a_run_that_was_stopped_goes_on_to_the_same_numbers(
+def test_a_stopped_run_resumes_to_the_same_metrics(
     tmp_path, monkeypatch, stopped_at, num_iterations
 ):
-    """Some steps in one go, and in two: the same rows of figures."""
+    """Compare some steps in one run with the same steps in two runs: equal metrics."""
     steps = list(range(1, stopped_at + 3))
 
-    def figures(out: str) -> list[dict]:
+    def metrics(out: str) -> list[dict]:
         trl = {"max_steps": steps[-1], "save_strategy": "steps", "learning_rate": 1e-4}
         trl |= {"save_steps": 2 * num_iterations, "num_iterations": num_iterations}
         sizes = {"questions_per_sync": 2, "minibatch": 4, "rollouts_at_once": 8, "replay": True}
@@ -868,25 +872,25 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_numbers(
         rows = [json.loads(line) for line in (tmp_path / out / LOG).read_text().splitlines()]
         return [row for row in rows if "loss" in row]
 
-    whole = figures("whole")
+    whole = metrics("whole")
     with monkeypatch.context() as patch:
 
         def stop(self, args, state, control, **kwargs):
             control.should_training_stop = state.global_step == stopped_at
 
         patch.setattr(LogCallback, "on_step_end", stop)
-        assert len(figures("parts")) == stopped_at
-    parts = figures("parts")
+        assert len(metrics("parts")) == stopped_at
+    parts = metrics("parts")
     assert [row["step"] for row in whole] == [row["step"] for row in parts] == steps
     for one, other in zip(whole, parts, strict=True):
-        told = {name for name in one if not re.match("seconds|step_time", name)}
-        assert told == {name for name in other if not re.match("seconds|step_time", name)}
-        for name in told:
+        names = {name for name in one if not re.match("seconds|step_time", name)}
+        assert names == {name for name in other if not re.match("seconds|step_time", name)}
+        for name in names:
             assert one[name] == pytest.approx(other[name], abs=1e-6), (name, one["step"])
     assert any(row["loss"] for row in whole)
 
 
-def test_a_disk_that_fills_is_an_error_and_the_last_whole_checkpoint_is_gone_on_from(tmp_path):
+def test_a_full_disk_is_an_error_and_the_last_complete_checkpoint_is_resumed(tmp_path):
     trl = {"save_strategy": "steps", "save_steps": 1, "max_steps": 2}
     run = run_of(tmp_path, trl=trl)
     with (
@@ -910,7 +914,7 @@ def nan_reward(trace: Trace) -> float:
 
 
 @pytest.mark.parametrize("function", [failing_reward, nan_reward])
-def test_a_reward_function_that_fails_is_named_and_its_trace_kept(tmp_path, function):
+def test_the_error_of_a_reward_function_names_it_and_its_trace_is_saved(tmp_path, function):
     trainer = trainer_of(
         run_of(tmp_path, reward_functions=(f"test_train_rl:{function.__name__}",)),
         user_rewards=[function],
@@ -921,7 +925,7 @@ def test_a_reward_function_that_fails_is_named_and_its_trace_kept(tmp_path, func
     assert trace.turns
 
 
-def test_a_reward_of_ones_own_is_added(tmp_path):
+def test_a_custom_reward_is_added(tmp_path):
     def short(trace: Trace) -> float:
         return 0.25 * (len(trace.turns) == 1)
 
@@ -938,7 +942,7 @@ def test_a_reward_of_ones_own_is_added(tmp_path):
         ({"lora_rank": 4}, lambda name: "lora" in name),
     ],
 )
-def test_what_is_trained_is_what_the_run_says(tmp_path, more, is_trained):
+def test_trained_parameters_follow_the_run(tmp_path, more, is_trained):
     trainer = trainer_of(run_of(tmp_path, **more))
     before = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
     trainer.train()
@@ -946,7 +950,7 @@ def test_what_is_trained_is_what_the_run_says(tmp_path, more, is_trained):
     assert moved
     assert all(map(is_trained, moved))
     assert ("visual" in " ".join(moved)) == bool(more.get("train_vision"))
-    assert all(math.isfinite(told["loss"]) for told in trainer.records if "loss" in told)
+    assert all(math.isfinite(record["loss"]) for record in trainer.records if "loss" in record)
 
 
 @pytest.mark.parametrize(
@@ -961,12 +965,12 @@ def test_what_is_trained_is_what_the_run_says(tmp_path, more, is_trained):
         (StopReason.NO_ANSWER, {"mask_over_turns": True}, False),
     ],
 )
-def test_rollouts_are_left_out_of_the_loss_by_how_they_ended(tmp_path, stop, settings, left_out):
+def test_rollouts_are_excluded_from_the_loss_by_stop_reason(tmp_path, stop, settings, left_out):
     trace = Trace(question=Question(id="x", text="?", media=()), pictures=(), turns=(), stop=stop)
     assert is_left_out(trace, run_of(tmp_path, **settings)) is left_out
 
 
-def test_weights_that_are_trained_keep_32_bits():
+def test_trained_weights_keep_32_bits():
     full = SimpleNamespace(train_vision=False, lora_rank=0)
     lora = SimpleNamespace(train_vision=False, lora_rank=4)
     assert load_weights(TINY, full, bf16=True).dtype is torch.float32

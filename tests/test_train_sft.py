@@ -1,4 +1,4 @@
-"""Warm-start tuning: configs that fail early, batches that hold what they should, runs that resume."""
+"""Warm-start tuning: early errors of configs, content of batches, and resumed runs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWa
 
 @pytest.fixture(scope="module")
 def synth(tmp_path_factory) -> Path:
-    """A folder with a few traces of both families."""
+    """Folder with a few traces of both families."""
     out = tmp_path_factory.mktemp("synth")
     settings = SynthSettings(
         source="pixelworld",
@@ -72,7 +72,7 @@ def test_paths_of_a_run_are_relative_to_its_file(tmp_path):
     assert run.trl == {"learning_rate": 1e-5}
 
 
-def test_a_folder_does_not_hide_an_embedded_model(tmp_path):
+def test_a_folder_does_not_hide_a_bundled_model(tmp_path):
     for name in ("tiny", "mine"):
         (tmp_path / name).mkdir()
     assert SftRun.read(write_run(tmp_path, tmp_path, 'model = "tiny"')).model == "tiny"
@@ -81,7 +81,7 @@ def test_a_folder_does_not_hide_an_embedded_model(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "trl", "told"),
+    ("text", "trl", "message"),
     [
         ("lora_rnk = 8", "", "did you mean lora_rank"),
         ("lora_rank = -1", "", "0 or more"),
@@ -97,21 +97,21 @@ def test_a_folder_does_not_hide_an_embedded_model(tmp_path):
         ("broken", "", "TOML"),
     ],
 )
-def test_a_run_that_cannot_work_fails_before_anything_is_loaded(tmp_path, text, trl, told):
-    with pytest.raises((UsageError, InputError), match=told):
+def test_an_invalid_run_fails_before_anything_is_loaded(tmp_path, text, trl, message):
+    with pytest.raises((UsageError, InputError), match=message):
         SftRun.read(write_run(tmp_path, tmp_path, text, trl))
 
 
 @pytest.mark.parametrize(
-    ("trl", "told"),
+    ("trl", "message"),
     [("lerning_rate = 1e-5", "did you mean learning_rate"), ('optim = "sdg"', "SFTConfig")],
 )
-def test_options_of_trl_are_checked_by_name(tmp_path, trl, told):
-    with pytest.raises(UsageError, match=told):
+def test_options_of_trl_are_checked_by_name(tmp_path, trl, message):
+    with pytest.raises(UsageError, match=message):
         trl_config(SftRun.read(write_run(tmp_path, tmp_path, trl=trl)))
 
 
-def test_a_missing_file_and_a_missing_key_are_named(tmp_path):
+def test_the_errors_of_a_missing_file_and_a_missing_key_name_them(tmp_path):
     with pytest.raises(InputError, match=r"gone\.toml"):
         SftRun.read(tmp_path / "gone.toml")
     path = tmp_path / "run.toml"
@@ -122,7 +122,7 @@ def test_a_missing_file_and_a_missing_key_are_named(tmp_path):
         trace_dataset([str(tmp_path / "gone.jsonl")])
 
 
-def test_traces_for_two_models_do_not_mix(tmp_path, synth):
+def test_traces_for_two_models_are_not_mixed(tmp_path, synth):
     other = next(iter(load_run(synth)))
     settings = other.settings.model_copy(update={"dialect": "pixel_reasoner"})
     other = other.model_copy(update={"settings": settings})
@@ -134,7 +134,7 @@ def test_traces_for_two_models_do_not_mix(tmp_path, synth):
 # --- batches ---
 
 
-def test_a_batch_trains_what_each_trace_trains(synth, processor):
+def test_a_batch_has_the_loss_masks_of_its_traces(synth, processor):
     traces = list(load_run(synth))[:6]
     collator = TraceCollator(processor)
     batch = collator([collator.prepare_trace(trace) for trace in traces])
@@ -149,9 +149,7 @@ def test_a_batch_trains_what_each_trace_trains(synth, processor):
         assert set(labels[length:]) <= {IGNORE}
 
 
-def test_without_masks_a_batch_is_what_a_stock_trainer_makes_of_the_export(
-    tmp_path, synth, processor
-):
+def test_without_masks_a_batch_equals_that_of_the_trl_trainer(tmp_path, synth, processor):
     from datasets import load_from_disk
     from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
@@ -169,9 +167,7 @@ def test_without_masks_a_batch_is_what_a_stock_trainer_makes_of_the_export(
         assert torch.equal(again[name], tensor), name
 
 
-def test_what_was_prepared_is_read_again_unless_the_traces_were_written_anew(
-    tmp_path, synth, processor
-):
+def test_prepared_data_are_reused_until_the_traces_change(tmp_path, synth, processor):
     traces = list(load_run(synth))[:3]
     save_traces(traces, tmp_path / "traces.jsonl")
     collator, path = TraceCollator(processor), tmp_path / "prepared" / "train.arrow"
@@ -186,7 +182,7 @@ def test_what_was_prepared_is_read_again_unless_the_traces_were_written_anew(
     assert first() == collator.prepare_trace(traces[2])["input_ids"] != before
 
 
-def test_text_alone_needs_no_picture(synth, processor):
+def test_traces_without_pictures_can_be_trained(synth, processor):
     settings = next(iter(load_run(synth))).settings
     alone = Trace(
         question=Question(id="sum", text="How much is 1 and 1?", media=(), answer=("2",)),
@@ -204,7 +200,7 @@ def test_text_alone_needs_no_picture(synth, processor):
         assert torch.isfinite(loss)
 
 
-def test_preparation_leaves_one_file_or_none(tmp_path, synth, processor, monkeypatch):
+def test_preparation_is_atomic(tmp_path, synth, processor, monkeypatch):
     rows, collator = trace_dataset([str(synth)])[0], TraceCollator(processor)
     path = tmp_path / "prepared" / "train.arrow"
     prepare_trace, left = collator.prepare_trace, iter(range(6))
@@ -228,7 +224,7 @@ def test_preparation_leaves_one_file_or_none(tmp_path, synth, processor, monkeyp
     assert file.name.startswith("train-")
 
 
-def test_a_checkpoint_that_a_kill_cut_off_is_passed_over(tmp_path):
+def test_an_incomplete_checkpoint_is_skipped(tmp_path):
     for step, state in ((2, '{"global_step": 2}'), (4, '{"global_st')):
         (tmp_path / f"checkpoint-{step}").mkdir()
         (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(state)
@@ -262,7 +258,7 @@ def trained(tmp_path_factory, synth) -> Path:
     return folder / "out"
 
 
-def test_a_run_leaves_a_model_that_answers_samples_and_figures(trained, synth):
+def test_a_run_writes_a_model_samples_and_metrics(trained, synth):
     before = LocalModel("tiny").model.state_dict()
     model = LocalModel(str(trained / "model"))
     assert model.dialect == "compact"
@@ -280,7 +276,7 @@ def test_a_run_leaves_a_model_that_answers_samples_and_figures(trained, synth):
     assert len(losses(trained)) == 6, "a round of questions takes no step's loss away"
 
 
-def test_a_killed_run_goes_on_to_the_same_losses(trained, tmp_path, synth):
+def test_a_killed_run_resumes_to_the_same_losses(trained, tmp_path, synth):
     path = write_run(tmp_path, synth, trl=TRL)
     command = [sys.executable, "-m", "pixel_reasoner.cli", "train", "sft", str(path)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -296,9 +292,7 @@ def test_a_killed_run_goes_on_to_the_same_losses(trained, tmp_path, synth):
     assert losses(tmp_path / "out") == pytest.approx(losses(trained), abs=1e-4)
 
 
-def test_a_run_that_was_killed_after_its_last_checkpoint_takes_no_further_step(
-    trained, tmp_path, synth
-):
+def test_a_run_killed_after_its_last_checkpoint_trains_no_further_step(trained, tmp_path, synth):
     path = write_run(tmp_path, synth, "ask_count = 2\nask_every = 3", TRL)
     shutil.copytree(trained, tmp_path / "out", ignore=shutil.ignore_patterns("model", "run.json"))
     train_sft(SftRun.read(path))
@@ -311,7 +305,7 @@ def test_a_run_that_was_killed_after_its_last_checkpoint_takes_no_further_step(
         ).read_bytes()
 
 
-def test_two_processes_go_through_the_same_losses_as_one(trained, tmp_path, synth):
+def test_two_processes_have_the_losses_of_one(trained, tmp_path, synth):
     trl = TRL.replace("train_batch_size = 2", "train_batch_size = 1")
     path = write_run(tmp_path, synth, trl=trl)
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
@@ -320,9 +314,7 @@ def test_two_processes_go_through_the_same_losses_as_one(trained, tmp_path, synt
     assert losses(tmp_path / "out") == pytest.approx(losses(trained), abs=1e-3)
 
 
-def test_a_low_rank_update_is_merged_into_an_ordinary_model(
-    tmp_path, synth, processor, monkeypatch
-):
+def test_a_lora_is_merged_into_an_ordinary_model(tmp_path, synth, processor, monkeypatch):
     """The saved model has the outputs of the trained one, adapter included."""
     from pixel_reasoner.train import weights
 
@@ -344,12 +336,12 @@ def test_a_low_rank_update_is_merged_into_an_ordinary_model(
 
 
 def outputs(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Logits of a batch."""
+    """Return the logits of a batch."""
     with torch.no_grad():
         return model.eval()(**batch).logits
 
 
-def test_another_run_does_not_go_into_the_same_folder(trained, synth):
+def test_another_run_is_not_written_to_the_same_folder(trained, synth):
     path = write_run(trained.parent, synth, "lora_rank = 4", TRL)
     with pytest.raises(UsageError, match="lora_rank"):
         train_sft(SftRun.read(path))

@@ -52,11 +52,11 @@ def noise(tmp_path_factory):
 @given(transforms, boxes())
 def test_a_crop_of_a_transformed_picture_is_the_transformed_crop_of_the_source(noise, chain, box):
     image = Image.open(noise)
-    shown = apply_transforms(image, chain)
+    transformed = apply_transforms(image, chain)
     region = source_box(box, chain)
-    assert same(crop(shown, box), apply_transforms(crop(image, region), chain))
-    assert shown.size == transformed_size(image.size, chain)
-    assert untransformed_size(shown.size, chain) == image.size
+    assert same(crop(transformed, box), apply_transforms(crop(image, region), chain))
+    assert transformed.size == transformed_size(image.size, chain)
+    assert untransformed_size(transformed.size, chain) == image.size
 
 
 @settings(deadline=None, max_examples=60)
@@ -87,7 +87,7 @@ def test_a_view_is_scaled_from_the_source_and_then_transformed(noise, chain, box
     assert same(context.view(picture.number), apply_transforms(scaled, chain))
 
 
-def test_a_region_size_is_that_of_the_picture_as_shown(noise):
+def test_a_region_size_refers_to_the_transformed_picture(noise):
     context = context_of(("image", noise))
     quarter = Transform(name="rotate", arguments={"quarter_turns": 1})
     turned = context.add_region(1, WHOLE, [quarter])
@@ -102,7 +102,7 @@ def test_a_quarter_turn_is_clockwise(noise):
     assert turned.getpixel((HEIGHT - 1, 0)) == context.view(1).getpixel((0, 0))
 
 
-def test_a_budget_of_an_operations_own_is_followed(noise):
+def test_a_pixel_budget_of_an_operation_is_applied(noise):
     own = PixelBudget(min_px=64 * 64, max_px=64 * 64)
     picture = context_of(("image", noise)).add_region(1, Box(0, 0, 0.5, 1), budget=own)
     assert picture.seen_px == (64, 64)
@@ -114,11 +114,11 @@ def test_a_trace_with_transforms_is_replayed_through_its_json(noise):
     first = tuple(context.pictures)
     turned = context.add_region(1, Box(0, 0, 0.5, 1), [quarter])
     inner = context.add_crop(turned.number, Box(0, 0, 1, 0.5))
-    seen = Observation(text="", pictures=(turned, inner))
+    observation = Observation(text="", pictures=(turned, inner))
     trace = Trace(
         question=context.question,
         pictures=first,
-        turns=(Turn(text="", observations=(seen,)),),
+        turns=(Turn(text="", observations=(observation,)),),
         stop=StopReason.ANSWERED,
     )
     again = MediaContext.of_trace(Trace.from_line(trace.to_line()), BUDGETS)
@@ -126,7 +126,7 @@ def test_a_trace_with_transforms_is_replayed_through_its_json(noise):
     assert all(same(again.view(n), context.view(n)) for n in range(1, len(context) + 1))
 
 
-def test_an_unknown_transform_lists_the_known_ones():
+def test_the_error_of_an_unknown_transform_lists_the_known_ones():
     assert TRANSFORMS.names()[:2] == ["rotate", "flip"]
     with pytest.raises(UnknownNameError, match="use 'rotate'"):
         apply_transforms(Image.new("RGB", (2, 2)), [Transform(name="rotat")])

@@ -1,4 +1,4 @@
-"""Every option under `[trl]` has an effect and fits the run, or is refused before anything is loaded."""
+"""Options under `[trl]`: each has an effect and is valid, or is an error before anything is loaded."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def rl(**trl: object) -> RlRun:
 
 
 @pytest.mark.parametrize(
-    ("make", "trl", "told"),
+    ("make", "trl", "message"),
     [
         (sft, {"max_length": 4096}, "never truncated"),
         (sft, {"resume_from_checkpoint": "x"}, "reproduces the same numbers"),
@@ -55,15 +55,13 @@ def rl(**trl: object) -> RlRun:
         (rl, {"generation_kwargs": {"max_new_tokens": 5}}, "max_new_tokens at the top"),
     ],
 )
-def test_an_option_without_effect_or_that_breaks_later_is_refused_when_the_run_is_read(
-    make, trl, told
-):
-    with pytest.raises(UsageError, match=told):
+def test_an_option_without_effect_or_with_a_later_error_is_rejected_at_load(make, trl, message):
+    with pytest.raises(UsageError, match=message):
         make(**trl)
 
 
 @pytest.mark.parametrize(
-    ("make", "trl", "told"),
+    ("make", "trl", "message"),
     [
         (sft, {"bf16": "yes"}, "bf16 = 'yes'"),
         (sft, {"warmup_ratio": 0.1}, "did you mean"),
@@ -77,19 +75,19 @@ def test_an_option_without_effect_or_that_breaks_later_is_refused_when_the_run_i
         (rl, {"num_iterations": 2, "save_steps": 2}, "multiple of the 4 steps"),
     ],
 )
-def test_values_of_another_type_are_refused_before_anything_is_loaded(make, trl, told):
-    with pytest.raises(UsageError, match=told):
+def test_values_of_another_type_are_refused_before_anything_is_loaded(make, trl, message):
+    with pytest.raises(UsageError, match=message):
         trl_config(make(**trl))
 
 
 @pytest.mark.parametrize("num_iterations", [1, 2, 3])
-def test_checkpoints_are_where_a_sync_ends(num_iterations):
+def test_checkpoints_are_at_the_end_of_a_sync(num_iterations):
     args = trl_config(rl(num_iterations=num_iterations))
     assert args.save_steps % (2 * num_iterations) == 0
     assert 40 < args.save_steps <= 50
 
 
-def test_the_defaults_of_trl_are_of_the_types_that_are_asked_for():
+def test_the_defaults_of_trl_have_the_expected_types():
     from trl import GRPOConfig, SFTConfig
 
     from pixel_reasoner.train.trl_config import _check_types
@@ -117,7 +115,7 @@ def test_every_name_in_the_lists_is_an_option_of_trl():
     assert all(set(names) <= either for names in trl_limits._REQUIRED_OPTIONS)
 
 
-def test_a_wrong_value_in_a_file_is_one_message_and_nothing_is_written(run, tmp_path):
+def test_a_wrong_value_in_a_file_is_one_error_and_nothing_is_written(run, tmp_path):
     path = tmp_path / "run.toml"
     path.write_text('traces = "x"\nout = "out"\n[trl]\nlearning_rate = "high"\n')
     assert_refused(run("train", "sft", path), "learning_rate", "'high'")
@@ -126,14 +124,14 @@ def test_a_wrong_value_in_a_file_is_one_message_and_nothing_is_written(run, tmp_
     assert [one.name for one in tmp_path.iterdir()] == ["run.toml"]
 
 
-def test_a_plan_of_a_folder_without_torch_says_what_to_install(run, tmp_path, monkeypatch):
+def test_the_error_of_a_plan_without_torch_states_what_to_install(run, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     path = tmp_path / "run.toml"
     path.write_text('questions = "x"\nout = "out"\nmodel = "tiny"\n')
     assert_refused(run("train", "rl", path, "--plan", "--gpus", 8), "torch", ".[local]")
 
 
-def test_a_pad_token_that_the_tokenizer_does_not_have_is_refused():
+def test_a_pad_token_outside_the_vocabulary_is_an_error():
     from types import SimpleNamespace
 
     from pixel_reasoner.train.sft import _check_pad_token

@@ -1,4 +1,4 @@
-"""Turn parser: the result does not depend on how text arrives, work is bounded, and parts stay apart."""
+"""Turn parser: the result does not depend on the split of the text, work is bounded, and parts are separate."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ COMPACT, QWEN3, DEEPEYES = (get_dialect(name) for name in ("compact", "qwen3_vl"
 
 @dataclass(frozen=True, kw_only=True)
 class SpecialTokenSyntax:
-    """Calls as one JSON list after a special token, to the end of the turn, as Mistral's models write them."""
+    """Syntax of Mistral models: calls as one JSON list after a special token, until the end of the turn."""
 
     open: str = "[TOOL_CALLS]"
     close: str = ""
@@ -90,7 +90,7 @@ def in_pieces(dialect: Dialect, pieces: Sequence[str]) -> ParsedTurn:
     return parser.finish()
 
 
-# --- how text arrives ---
+# --- splits of the text ---
 
 TAGS = ["<tool_call>", "</tool_call>", "<grounding>", "</grounding>", "[TOOL_CALLS]"]
 TAGS += ["<think>", "</think>", "<answer>", "</answer>", r"\boxed{"]
@@ -110,7 +110,7 @@ texts = st.lists(
 
 @every
 @given(text=texts, cuts=st.lists(st.integers(0, 300)))
-def test_any_split_of_any_text_is_parsed_as_the_whole(dialect, text, cuts):
+def test_any_split_of_any_text_gives_the_same_result(dialect, text, cuts):
     places = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
     pieces = [text[a:b] for a, b in pairwise(places)]
     assert in_pieces(dialect, pieces) == dialect.parse(text, SHOWN)
@@ -118,8 +118,8 @@ def test_any_split_of_any_text_is_parsed_as_the_whole(dialect, text, cuts):
 
 
 @given(text=texts)
-def test_deltas_of_a_turn_are_its_parts(text):
-    """What is streamed as text is the text of the turn, unless a thought ends without having started."""
+def test_deltas_of_a_turn_join_to_its_parts(text):
+    """Streamed text equals the text of the turn, unless a thought ends without a start tag."""
     parser = COMPACT.parser(SHOWN)
     deltas = [delta for character in text for delta in parser.feed(character)]
     parser.finish()
@@ -129,7 +129,7 @@ def test_deltas_of_a_turn_are_its_parts(text):
     assert len(before) - len(streamed) < len("</tool_call>")  # the end may be the start of a tag
 
 
-def test_thoughts_text_and_calls_are_streamed_apart():
+def test_thoughts_text_and_calls_are_streamed_separately():
     call = QWEN3.write_call(zoom(0, 0, 0.5, 0.5), SHOWN)
     parser = QWEN3.parser(SHOWN)
     deltas = [
@@ -171,13 +171,13 @@ def test_work_is_proportional_to_the_text_however_it_is_split(unit, prefix):
         for start in range(0, len(text), size):
             parser.feed(text[start : start + size])
         parser.finish()
-        # Thoughts are looked for, and then calls; the start of a tag is looked at again with each piece.
+        # The parser searches thoughts, then calls. It scans the start of a tag again with each piece.
         pieces = -(-len(text) // size)
         assert parser.num_scanned <= 2 * (len(text) + pieces * longest_tag)
 
 
 @pytest.mark.parametrize("unit", ADVERSARIAL.values(), ids=ADVERSARIAL)
-def test_ten_megabytes_are_refused_after_the_limit_and_not_kept(unit):
+def test_ten_megabytes_are_rejected_after_the_limit_and_not_stored(unit):
     text = unit * (10_000_000 // len(unit))
     parser = QWEN3.parser(SHOWN)
     for start in range(0, len(text), 1 << 16):
@@ -204,7 +204,7 @@ def test_the_search_for_an_answer_is_linear(unit):
     assert seconds(80_000) < 12 * seconds(20_000)  # 4 times in theory, 16 for a quadratic search
 
 
-def test_a_call_may_have_some_brackets_and_not_more():
+def test_the_bracket_depth_of_a_call_is_limited():
     def call(depth: int) -> str:
         value = "[" * depth + "]" * depth
         return f'<tool_call>{{"name": "f", "arguments": {{"x": {value}}}}}</tool_call>'
@@ -217,7 +217,7 @@ def test_a_call_may_have_some_brackets_and_not_more():
 # --- several calls ---
 
 
-def test_as_many_calls_as_the_dialect_allows_are_parsed_in_order():
+def test_calls_up_to_the_limit_of_the_dialect_are_parsed_in_order():
     calls = [zoom(0, 0, 0.5, 0.5), zoom(0.5, 0.5, 1, 1, image=2)]
     for dialect in (SEVERAL, SPECIAL):
         text = "I look twice. " + dialect.encode(*(dialect.to_family(one, SHOWN) for one in calls))
@@ -308,7 +308,7 @@ def test_a_call_in_a_thought_never_counts(dialect):
 
 
 @every
-def test_an_answer_in_a_thought_counts_only_when_there_is_nothing_else(dialect):
+def test_an_answer_in_a_thought_counts_only_without_other_text(dialect):
     thought = Thought(thought=dialect.answer_format.write("7"))
     assert dialect.parse_parts([thought], SHOWN).answer == "7"
     assert dialect.parse_parts([thought, Text(text="\n")], SHOWN).answer == "7"
@@ -328,7 +328,7 @@ def test_separate_calls_are_converted_once():
     assert in_text == ParsedTurn(parts=(Thought(thought="Small."), Text(text="I look. "), call))
 
 
-def test_separate_calls_are_counted_and_end_the_turn_too():
+def test_separate_calls_count_toward_the_limit_and_end_the_turn():
     several = QWEN3.parse_parts([WRITTEN, WRITTEN], SHOWN)
     assert (several.error.kind, several.error.call) == (CallErrorKind.SEVERAL_CALLS, None)
     assert several.error.message.startswith("2 calls in one turn")

@@ -1,4 +1,4 @@
-"""Files of runs and models from others: one clear line for every value that is not as it should be."""
+"""Untrusted files of runs and models: a one-line error for every invalid value."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ BUDGETS = dict.fromkeys(("picture", "crop", "frame", "selected_frame"), BUDGET) 
 
 
 def changed(*path: object, value: object) -> str:
-    """A line of the trace with one value changed."""
+    """Return a line of the trace with one changed value."""
     fields = json.loads(TRACE.to_line())
     place = fields
     for part in path[:-1]:
@@ -90,7 +90,7 @@ BAD_LINES = {
 
 
 @pytest.mark.parametrize("line", BAD_LINES.values(), ids=BAD_LINES)
-def test_a_line_that_is_no_trace_is_one_short_error_with_its_number(tmp_path, line):
+def test_an_invalid_line_is_one_short_error_with_its_number(tmp_path, line):
     good = TRACE.to_line()
     (tmp_path / "traces.jsonl").write_text(f"{good}\n{line}\n")
     with pytest.raises(InputError, match="line 2") as error:
@@ -99,20 +99,20 @@ def test_a_line_that_is_no_trace_is_one_short_error_with_its_number(tmp_path, li
     assert "\n" not in str(error.value)
 
 
-def test_a_line_of_this_project_is_read_as_it_was_written(tmp_path):
+def test_a_serialized_trace_is_parsed_unchanged(tmp_path):
     (tmp_path / "traces.jsonl").write_text("\ufeff" + TRACE.to_line() + "\n", encoding="utf-8")
     assert list(load_traces(tmp_path / "traces.jsonl")) == [TRACE]
 
 
-def test_transforms_that_do_not_exist_are_a_reason_not_to_show_a_picture(tmp_path, photo):
-    shown = {"source_px": (640, 480), "seen_px": (64, 48)}
+def test_a_picture_with_an_unknown_transform_is_not_shown_with_a_reason(tmp_path, photo):
+    sizes = {"source_px": (640, 480), "seen_px": (64, 48)}
     for transform in (
         {"name": "melt"},
         {"name": "rotate"},
         {"name": "flip", "arguments": {"a": 1}},
     ):
         picture = Picture.model_validate(
-            {"number": 1, "medium": 0, "transforms": [transform], **shown}
+            {"number": 1, "medium": 0, "transforms": [transform], **sizes}
         )
         media = (MediaItem(kind="image", path=photo.name),)
         question = TRACE.question.model_copy(update={"media": media})
@@ -191,7 +191,7 @@ def test_an_image_processor_with_other_limits_is_one_error(model, name, value):
     for path in model.glob("*process*.json"):
         path.unlink()
     (model / name).write_text(text if name.startswith("pre") else f'{{"image_processor": {text}}}')
-    if value == "{}" or len(value) > 9:  # is missing, or is no JSON that is read
+    if value == "{}" or len(value) > 9:  # missing, or not a JSON file that is read
         folder_settings(model)
     else:
         with pytest.raises(ModelError, match=name):
@@ -202,7 +202,7 @@ def test_an_image_processor_with_other_limits_is_one_error(model, name, value):
     "text",
     ["", "[]", "{", "[" * 10_000, '{"size": 224}', '{"size": "large"}', '{"size": [1]}', '"x"'],
 )
-def test_an_image_processor_of_another_form_says_nothing(model, text):
+def test_an_image_processor_of_another_form_is_ignored(model, text):
     (model / "preprocessor_config.json").write_text(text)
     folder_settings(model)
 
@@ -251,7 +251,7 @@ def cut(path: Path, part: float = 0.5) -> None:
 
 @pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt", "trainer_state.json"])
 @pytest.mark.parametrize("part", [0.0, 0.5, 0.98])
-def test_a_checkpoint_that_was_cut_off_is_named_and_the_one_before_is_used(run, caplog, name, part):
+def test_an_incomplete_checkpoint_is_named_and_the_previous_one_is_used(run, caplog, name, part):
     from pixel_reasoner.train.weights import last_checkpoint
 
     assert last_checkpoint(run) == str(run / "checkpoint-20")
@@ -263,7 +263,7 @@ def test_a_checkpoint_that_was_cut_off_is_named_and_the_one_before_is_used(run, 
     assert "\n" not in record.getMessage()
 
 
-def test_a_run_without_a_whole_checkpoint_starts_again(run):
+def test_a_run_without_a_complete_checkpoint_restarts(run):
     from pixel_reasoner.train.weights import last_checkpoint
 
     for path in run.glob("checkpoint-*/model.safetensors"):
@@ -271,7 +271,7 @@ def test_a_run_without_a_whole_checkpoint_starts_again(run):
     assert last_checkpoint(run) is None
 
 
-def test_no_code_of_a_folder_is_ever_trusted():
+def test_code_of_a_model_folder_is_never_trusted():
     source = Path(__file__).parents[1] / "src"
     calls = (
         "AutoProcessor.from_pretrained(",

@@ -1,4 +1,4 @@
-"""What a video file records about itself is followed: where it starts, how long each frame is shown, which way is up."""
+"""Metadata of videos: start time, duration of frames, and orientation."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LIMITS = MediaLimits()
 
 
 def write_clip(path: Path, times_s, matrix=None, **coded: str) -> Path:
-    """A clip whose frame i is grey i * STEP and is displayed at `times_s[i]`."""
+    """Write a clip whose frame i is grey i * STEP and is displayed at `times_s[i]`."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=1000, options={"g": "10", "bf": "0"} | coded)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
@@ -61,17 +61,17 @@ def test_times_count_from_the_start_of_the_stream(
     assert [frame.source_index for frame in whole] == numbers(whole) == [5, 15, 25, 35]
 
 
-# --- frames that are shown for different times ---
+# --- variable frame rates ---
 
 
-def test_frames_of_a_variable_rate_are_spread_by_time(tmp_path):
+def test_frames_of_a_variable_rate_are_sampled_by_time(tmp_path):
     # One frame a second for 8 s, then 20 frames in 2 s.
     times_s = [*range(8), *(8 + number / 10 for number in range(20))]
     frames = sample_video(write_clip(tmp_path / "a.mkv", times_s), MediaLimits(num_frames=4))
     assert numbers(frames) == [1, 3, 6, 14], "displayed at 1.25, 3.7, 6.2 and 8.7 s"
 
 
-def test_of_a_part_without_a_new_frame_the_displayed_one_is_taken(tmp_path):
+def test_a_part_without_a_new_frame_gives_the_displayed_frame(tmp_path):
     path = write_clip(tmp_path / "a.mkv", [0.0, 1.0, 2.0, 20.0, 20.1, 20.2])
     assert numbers(sample_video(path, LIMITS, start_s=10, end_s=12)) == [2]
     with pytest.raises(InputError, match="no frame from 30"):
@@ -82,7 +82,7 @@ def test_of_a_part_without_a_new_frame_the_displayed_one_is_taken(tmp_path):
     st.lists(st.integers(1, 5000), min_size=1, max_size=60),
     st.integers(1, 20),
 )
-def test_a_spread_by_time_gives_the_number_of_frames_in_order(steps, num_wanted):
+def test_sampling_by_time_gives_the_number_of_frames_in_order(steps, num_wanted):
     times_s = list(np.cumsum([0, *steps]) / 1000)
     positions = spread_times(times_s, 0.0, times_s[-1] + 1.0, num_wanted)
     assert positions == sorted(set(positions))
@@ -92,7 +92,7 @@ def test_a_spread_by_time_gives_the_number_of_frames_in_order(steps, num_wanted)
 
 @given(st.integers(1, 400), st.integers(1, 20), st.sampled_from([10, 15, 23.976, 24, 30, 60]))
 @settings(max_examples=300)
-def test_a_constant_rate_is_spread_by_count_whatever_its_timestamps_are_rounded_to(
+def test_a_constant_rate_is_sampled_by_count_for_any_rounding_of_timestamps(
     num_frames, num_wanted, rate
 ):
     times_s = [round(number / rate, 3) for number in range(num_frames)]
@@ -100,11 +100,11 @@ def test_a_constant_rate_is_spread_by_count_whatever_its_timestamps_are_rounded_
     assert FrameSelection(num_wanted).of_times(times_s) == spread(num_frames, num_wanted)
 
 
-def test_frames_without_times_are_spread_by_count():
+def test_frames_without_times_are_sampled_by_count():
     assert FrameSelection(2).of_times([None] * 100) == [25, 75]
 
 
-# --- which way is up ---
+# --- orientation ---
 
 MATRICES = {
     "as it is": ((1, 0, 0, 1), lambda image: image),
@@ -123,7 +123,7 @@ MATRICES = {
     reason="PyAV 18 can write a rotation",
 )
 @pytest.mark.parametrize("name", MATRICES)
-def test_a_display_matrix_turns_and_mirrors(tmp_path, name):
+def test_a_display_matrix_is_applied(tmp_path, name):
     (a, b, c, d), expected = MATRICES[name]
     one = 2**16
     matrix = [a * one, b * one, 0, c * one, d * one, 0, 0, 0, 2**30]
@@ -133,7 +133,7 @@ def test_a_display_matrix_turns_and_mirrors(tmp_path, name):
     assert np.abs(difference).max() < 8
 
 
-# --- which stream ---
+# --- selection of the stream ---
 
 
 def test_a_cover_picture_is_no_video(tmp_path):
@@ -153,7 +153,7 @@ def test_a_cover_picture_is_no_video(tmp_path):
 
 
 def test_a_long_video_with_one_key_frame_is_decoded_once(tmp_path, monkeypatch):
-    """Each wanted frame is reached from the one before, not from the start."""
+    """Each wanted frame is decoded from the previous one, not from the start."""
     path = write_video(tmp_path / "a.mp4", 40, "libx264", coded={"g": "1000"})
     monkeypatch.setattr(videos, "SEEK_MIN_FRAMES", 30)
     seeks = []

@@ -1,4 +1,4 @@
-"""Words of `docs/glossary.md` and of the style of this project: private words do not come back."""
+"""Words of `docs/glossary.md`: private words are not used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decoding in workers: the same pixels as in process, and a worker that fails ends one request alone."""
+"""Decoding in workers: equal pixels as in process, and a failing worker ends only one request."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ def same(first: Image.Image, second: Image.Image) -> bool:
     return first.mode == second.mode and np.array_equal(np.asarray(first), np.asarray(second))
 
 
-# --- the same results ---
+# --- equal results ---
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
-def test_pictures_are_those_of_the_decoder_in_process(tmp_path, pool, suffix):
+def test_pictures_equal_those_of_the_decoder_in_process(tmp_path, pool, suffix):
     path = tmp_path / f"a.{suffix}"
     scene().save(path, **FORMATS[suffix])
     assert pool.header(path, LIMITS) == IN_PROCESS.header(path, LIMITS) == ((40, 30), ())
@@ -60,7 +60,7 @@ def test_pictures_are_those_of_the_decoder_in_process(tmp_path, pool, suffix):
 
 @pytest.mark.parametrize("indices", [(), (3, 17)])
 @pytest.mark.parametrize("kind", ["video", "frames"])
-def test_frames_are_those_of_the_decoder_in_process(tmp_path, pool, kind, indices):
+def test_frames_equal_those_of_the_decoder_in_process(tmp_path, pool, kind, indices):
     if kind == "video":
         path = write_video(tmp_path / "a.mp4", 20)
     else:
@@ -75,7 +75,7 @@ def test_frames_are_those_of_the_decoder_in_process(tmp_path, pool, kind, indice
     assert len(ours) == (len(indices) or 4)
 
 
-def test_errors_are_those_of_the_decoder_in_process(tmp_path, pool):
+def test_errors_equal_those_of_the_decoder_in_process(tmp_path, pool):
     (tmp_path / "text.png").write_text("not a picture")
     for path, limits in [
         (tmp_path / "text.png", LIMITS),
@@ -115,7 +115,7 @@ def test_a_context_decodes_in_workers(tmp_path, pool, picture):
         (worker_tasks.fail, (), "RuntimeError: a mistake of the decoder"),
     ],
 )
-def test_a_failing_worker_is_an_error_of_its_file_and_the_pool_goes_on(
+def test_a_failing_worker_is_an_error_of_its_file_and_the_pool_continues(
     pool, picture, task, arguments, why
 ):
     with pytest.raises(InputError, match=why) as caught:
@@ -126,7 +126,7 @@ def test_a_failing_worker_is_an_error_of_its_file_and_the_pool_goes_on(
 
 
 @pytest.mark.slow
-def test_a_request_over_its_time_is_ended(picture):
+def test_a_request_over_its_time_limit_is_ended(picture):
     with WorkerPoolDecoder(num_workers=1, limits=WorkerLimits(timeout_s=0.5)) as pool:
         (first,) = [pool.run(picture, worker_tasks.process_id).values]
         started = time.monotonic()
@@ -139,7 +139,7 @@ def test_a_request_over_its_time_is_ended(picture):
 
 
 @pytest.mark.slow
-def test_a_loop_is_ended_by_its_cpu_time(picture):
+def test_an_endless_loop_is_ended_by_its_cpu_time(picture):
     with WorkerPoolDecoder(num_workers=1, limits=WorkerLimits(cpu_s=0.5)) as pool:
         with pytest.raises(InputError, match="too much CPU time"):
             pool.run(picture, worker_tasks.loop)
@@ -153,7 +153,7 @@ def test_cpu_time_is_counted_per_request(picture):
     assert len(ids) == 1, "no request exceeded its time, so no worker was replaced"
 
 
-def test_a_worker_that_was_killed_while_idle_is_replaced(pool, picture):
+def test_a_worker_killed_while_idle_is_replaced(pool, picture):
     pool.image(picture, LIMITS)
     (worker,) = pool.process_ids
     os.kill(worker, signal.SIGKILL)
@@ -177,7 +177,7 @@ def test_requests_of_several_threads_run_in_several_workers(picture):
         assert len(set(ids)) == 2
 
 
-def test_workers_that_cannot_start_are_refused_with_the_fix(picture):
+def test_the_error_of_workers_that_cannot_start_states_the_fix(picture):
     with (
         WorkerPoolDecoder(1, WorkerLimits(memory_bytes=2**20)) as pool,
         pytest.raises(UsageError, match=r"raise WorkerLimits\.memory_bytes"),
@@ -204,7 +204,7 @@ def test_a_closed_pool_leaves_no_process(picture):
         pool.image(picture, LIMITS)
 
 
-def test_questions_to_a_model_are_decoded_in_workers_once_that_is_chosen(tmp_path, pool, picture):
+def test_media_of_questions_are_decoded_in_workers_if_enabled(tmp_path, pool, picture):
     model = ScriptedModel([r"\boxed{red}"])
     decode_with(model, pool)
     (tmp_path / "text.png").write_text("not a picture")
@@ -219,7 +219,7 @@ def test_questions_to_a_model_are_decoded_in_workers_once_that_is_chosen(tmp_pat
 @pytest.mark.parametrize(
     "kind", ["jpeg_many_scans", "webp_header_alone", "tiff_many_strips", "video_odd_times"]
 )
-def test_hostile_media_are_refused_or_opened_in_workers_too(tmp_path, pool, kind):
+def test_hostile_media_are_refused_or_opened_in_workers(tmp_path, pool, kind):
     path = KINDS[kind](tmp_path, Random(3))
     item = MediaItem(kind="video" if kind.startswith("video") else "image", path=str(path))
     with suppress(InputError):
@@ -228,13 +228,13 @@ def test_hostile_media_are_refused_or_opened_in_workers_too(tmp_path, pool, kind
     assert pool.process_ids, "the limits of media ended the request, not those of the process"
 
 
-def test_a_reply_of_more_pixels_than_a_worker_holds_is_refused(pool, picture):
+def test_a_reply_with_more_pixels_than_the_worker_limit_is_an_error(pool, picture):
     with pytest.raises(InputError, match="more pixels than a worker can hold"):
         pool.run(picture, worker_tasks.claim_pixels)
     assert pool.image(picture, LIMITS).size == (40, 30)
 
 
-def test_a_picture_of_several_bands_comes_back_whole(tmp_path, pool):
+def test_a_picture_of_several_bands_is_returned_completely(tmp_path, pool):
     scene(3000, 1500).save(tmp_path / "a.png", compress_level=1)
     path = tmp_path / "a.png"
     assert same(pool.image(path, LIMITS), IN_PROCESS.image(path, LIMITS))

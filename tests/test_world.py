@@ -1,4 +1,4 @@
-"""PixelWorld: a seed decides everything, every answer is right, and the evidence is where it is said to be."""
+"""PixelWorld: a seed determines everything, every answer is correct, and evidence is at its stated place."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def pixels(scene: Scene) -> np.ndarray:
 
 
 @each_family
-def test_a_seed_decides_the_scene_the_question_and_the_pixels(family):
+def test_a_seed_determines_the_scene_the_question_and_the_pixels(family):
     for seed in (0, 2_000_007):
         first, second = make_scene(family, seed), make_scene(family, seed)
         assert first == second
@@ -96,8 +96,8 @@ def described(scene: Scene) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def test_the_same_seed_gives_the_same_scene_as_ever():
-    """Fails after a change of the scenes: raise VERSION, then write what this test found to the file."""
+def test_scenes_equal_the_golden_scenes():
+    """After a change of the scenes: raise VERSION, then write the found values to the file."""
     found = {"version": VERSION} | {
         scene.id: described(scene)
         for family in FAMILIES
@@ -112,7 +112,7 @@ def test_splits_do_not_overlap():
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_a_seed_never_leaves_its_split(split):
+def test_seeds_stay_within_their_split(split):
     first, end = SPLITS[split]
     assert split_seed(split, 0, 0) == first
     assert split_seed(split, 10, end - first - 11) == end - 1
@@ -121,7 +121,7 @@ def test_a_seed_never_leaves_its_split(split):
             split_seed(split, seed, index)
 
 
-def test_scenes_of_a_run_follow_one_another_within_the_split():
+def test_scenes_of_a_run_have_consecutive_seeds_within_the_split():
     found = scenes("video", "test", 5, 3)
     assert [scene.seed for scene in found] == [2_000_005, 2_000_006, 2_000_007]
 
@@ -148,7 +148,7 @@ def test_unknown_names_and_impossible_counts_are_usage_errors(family, split, see
 
 @each_family
 @pytest.mark.parametrize("detail_px", [3, 80, 4000])
-def test_a_detail_that_does_not_fit_is_a_usage_error(family, detail_px):
+def test_a_detail_size_beyond_the_picture_is_a_usage_error(family, detail_px):
     with pytest.raises(UsageError, match=f"got {detail_px} px"):
         make_scene(family, 0, WorldParams(size_px=320, detail_px=detail_px))
 
@@ -157,7 +157,7 @@ def test_a_detail_that_does_not_fit_is_a_usage_error(family, detail_px):
 
 
 def right_answer(scene: Scene, text: str) -> str:
-    """The answer to a question, from its words and the scene alone."""
+    """Return the answer to a question, computed from its text and the scene."""
     words = re.findall(r"[a-z]+", text.lower())
     pair = [
         i for name in re.findall(r"[Tt]he (\w+ \w+)", text) for i in scene.items if i.name == name
@@ -224,7 +224,7 @@ def answer_about_a_way(scene: Scene, named: list[Item], words: list[str]) -> str
 
 
 @each_family
-def test_every_answer_is_right(family):
+def test_every_answer_is_correct(family):
     for scene in many(family):
         for question in all_questions(scene, MEDIUM):
             assert question.answer == (right_answer(scene, question.text),), (scene, question.text)
@@ -232,29 +232,29 @@ def test_every_answer_is_right(family):
 
 
 @each_family
-def test_questions_of_a_scene_have_different_names(family):
+def test_questions_of_a_scene_have_different_ids(family):
     for scene in many(family)[:50]:
         found = [question.id for question in all_questions(scene, MEDIUM)]
         assert len(found) == len(set(found))
 
 
 @each_family
-def test_kind_and_need_of_a_look_agree_and_evidence_is_given_where_one_is_needed(family):
+def test_questions_that_need_an_operation_have_the_matching_kind_and_evidence(family):
     for scene in many(family)[:50]:
         for question in all_questions(scene, MEDIUM):
             assert question.needs_look == question.category.startswith("needs_look/")
             assert (question.evidence is not None) == question.needs_look
 
 
-def test_evidence_names_every_item_that_the_answer_rests_on_and_where_it_is():
+def test_evidence_contains_every_item_of_the_answer_and_its_place():
     for family in FAMILIES:
         for scene in many(family)[:50]:
             by_name = {item.name: item for item in scene.items}
             for question in (q for q in all_questions(scene, MEDIUM) if q.needs_look):
                 items = [by_name[name.removeprefix("the ")] for name in question.evidence.subjects]
                 assert len(question.evidence.findings) == len(items)
-                for item, told in zip(items, question.evidence.findings, strict=True):
-                    assert told.startswith(f"the {item.name} carries {item.glyph}")
+                for item, finding in zip(items, question.evidence.findings, strict=True):
+                    assert finding.startswith(f"the {item.name} carries {item.glyph}")
                 if family != "video":
                     assert question.evidence.boxes == tuple(item.box for item in items)
 
@@ -267,14 +267,14 @@ def test_one_shape_is_larger_than_all_others_by_three_tenths(family):
 
 
 @shapes
-def test_shapes_lie_inside_the_picture_and_hide_nothing(family):
+def test_shapes_are_inside_the_picture_and_do_not_overlap(family):
     for scene in many(family):
         boxes = [item.box for item in scene.items]
         assert all(0 <= value <= 1 for box in boxes for value in box)
         assert not any(a.intersection(b) for a in boxes for b in boxes if a is not b)
 
 
-def test_parts_of_a_page_have_names_of_their_own_and_lie_apart():
+def test_parts_of_a_page_have_unique_names_and_do_not_overlap():
     for scene in many("infographic"):
         assert len({item.name for item in scene.items}) == len(scene.items)
         boxes = [item.box for item in scene.items]
@@ -282,14 +282,14 @@ def test_parts_of_a_page_have_names_of_their_own_and_lie_apart():
         assert not any(a.intersection(b) for a in boxes for b in boxes if a is not b)
 
 
-def test_no_word_of_a_page_is_right_for_another():
+def test_words_of_a_page_score_zero_against_each_other():
     for word, other in itertools.combinations(WORDS, 2):
         assert anls(word, other) == 0
 
 
 @pytest.mark.slow
-def test_words_and_numbers_of_a_page_lie_in_their_evidence_in_every_font():
-    """What is written changes no pixel outside of its box."""
+def test_words_and_numbers_of_a_page_are_inside_their_evidence_in_every_font():
+    """Written text changes no pixel outside of its box."""
     fonts = {scene.page.font: scene for scene in many("infographic")}
     assert len(fonts) == FONTS
     for scene in fonts.values():
@@ -310,7 +310,7 @@ def test_words_and_numbers_of_a_page_lie_in_their_evidence_in_every_font():
         assert drawn.shape == (1024, 1024, 3)
 
 
-def test_of_the_shapes_that_are_counted_any_number_carries_a_digit():
+def test_any_number_of_the_counted_shapes_has_a_digit():
     answers = Counter(
         (len(question.evidence.boxes), question.answer[0])
         for scene in many("count")
@@ -321,23 +321,23 @@ def test_of_the_shapes_that_are_counted_any_number_carries_a_digit():
     assert min(answers.values()) > 0.5 * max(answers.values())
 
 
-def test_cards_show_one_after_the_other_within_the_clip():
+def test_cards_are_shown_in_sequence_within_the_clip():
     for scene in many("video"):
-        shown = [number for item in scene.items for number in item.frames]
-        assert len(shown) == len(set(shown))
-        assert set(shown) <= set(range(1, NUM_FRAMES + 1))
+        frames = [number for item in scene.items for number in item.frames]
+        assert len(frames) == len(set(frames))
+        assert set(frames) <= set(range(1, NUM_FRAMES + 1))
         assert all(0 <= value <= 1 for item in scene.items for value in item.box)
 
 
 @each_family
-def test_half_of_the_questions_need_a_look(family):
+def test_half_of_the_questions_need_an_operation(family):
     share = sum(question.needs_look for question in asked(family)) / NUM_SEEDS
     assert 0.45 <= share <= 0.55
 
 
 @each_family
-def test_no_answer_can_be_guessed(family):
-    """Of every kind of question no answer is given more often than nearly evenly."""
+def test_answers_of_each_kind_are_nearly_uniform(family):
+    """Answers of every kind of question are nearly uniformly distributed."""
     by_kind: dict[str, Counter[str]] = {}
     for question in asked(family):
         by_kind.setdefault(question.category, Counter())[question.answer[0]] += 1
@@ -351,7 +351,7 @@ def test_no_answer_can_be_guessed(family):
 
 
 @pytest.mark.slow
-def test_the_evidence_box_holds_the_character_and_its_shape():
+def test_the_evidence_box_contains_the_character_and_its_shape():
     for scene in many("attribute")[:4]:
         drawn, empty = pixels(scene), pixels(scene._replace(items=()))
         for index, item in enumerate(scene.items):
@@ -367,14 +367,14 @@ def test_the_evidence_box_holds_the_character_and_its_shape():
             assert np.abs(drawn - empty)[inside].mean() > 30
 
 
-def test_evidence_boxes_are_those_of_the_shapes():
+def test_evidence_boxes_equal_the_boxes_of_the_shapes():
     for scene in many("attribute")[:20]:
         by_glyph = [q for q in all_questions(scene, MEDIUM) if q.needs_look]
         assert [q.evidence.boxes for q in by_glyph] == [(item.box,) for item in scene.items]
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2, 2_000_000, 2_000_001])
-def test_evidence_frames_are_exactly_those_that_show_the_card_in_the_clip(seed, tmp_path):
+def test_evidence_frames_are_exactly_the_frames_with_the_card(seed, tmp_path):
     scene = make_scene("video", seed)
     (tmp_path / "clip.mp4").write_bytes(encode_clip(draw_frames(scene)))
     clip = sample_video(tmp_path / "clip.mp4", MediaLimits())
@@ -383,17 +383,17 @@ def test_evidence_frames_are_exactly_those_that_show_the_card_in_the_clip(seed, 
     for item, question in zip(scene.items, reads, strict=True):
         box = [round(value * scene.params.size_px) for value in item.box]
         color = np.array(COLORS[item.color])
-        shown = []
+        frames = []
         for number, frame in enumerate(clip, start=1):
             inside = np.asarray(frame.image.crop(box)).astype(int)
             alike = (np.abs(inside - color).max(axis=2) < 40).mean()
             if alike > 0.5:  # a ball of the same colour covers a sixth
-                shown.append(number)
-        assert question.evidence.frames == tuple(shown)
+                frames.append(number)
+        assert question.evidence.frames == tuple(frames)
 
 
 @each_family
-def test_a_detail_is_unreadable_in_the_overview_of_the_embedded_model(family):
+def test_a_detail_is_unreadable_in_the_overview_of_the_bundled_model(family):
     assert overview_detail_px(family, BUDGETS) < 4
     larger = WorldParams(size_px=320, detail_px=19)
     assert overview_detail_px(family, BUDGETS, larger) == pytest.approx(
@@ -405,7 +405,7 @@ def test_a_detail_is_unreadable_in_the_overview_of_the_embedded_model(family):
 
 
 @each_family
-def test_a_rendered_folder_holds_files_that_open_and_questions_that_load(family, tmp_path):
+def test_a_rendered_folder_has_valid_media_and_questions(family, tmp_path):
     params = WorldParams(size_px=320, detail_px=5 if family == "infographic" else 12)
     rendered = list(render(scenes(family, "test", 0, 3, params), tmp_path))
     lines = "".join(question.model_dump_json() + "\n" for question in rendered)
@@ -424,13 +424,13 @@ def test_a_rendered_folder_holds_files_that_open_and_questions_that_load(family,
         assert {image.size for image in images} == {(320, 320)}
 
 
-def test_a_picture_file_holds_the_pixels_that_were_drawn(tmp_path):
+def test_a_picture_file_contains_the_drawn_pixels(tmp_path):
     [scene] = scenes("attribute", "train", 3, 1, WorldParams(size_px=320, detail_px=12))
     [question] = render([scene], tmp_path)
     assert np.array_equal(Image.open(tmp_path / question.media[0].path), draw_picture(scene))
 
 
-def test_files_that_exist_are_kept(tmp_path):
+def test_existing_files_are_kept(tmp_path):
     [scene] = scenes("attribute", "train", 3, 1, WorldParams(size_px=320, detail_px=12))
     list(render([scene], tmp_path))
     [path] = (tmp_path / "media").iterdir()

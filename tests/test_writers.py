@@ -1,4 +1,4 @@
-"""What commands write: whole files, settings of runs that began, one writer at a time; kills and full disks leave nothing else."""
+"""Output of commands: complete files, settings only of started runs, one writer at a time, also after kills and full disks."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ WRITERS = {
 
 
 @pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
-def test_every_command_refuses_a_folder_that_another_one_writes_to(write, tmp_path, synth):
+def test_every_command_rejects_a_folder_with_another_writer(write, tmp_path, synth):
     with FolderLock(tmp_path), ThreadPoolExecutor(1) as other:
         before = names(tmp_path)
         with pytest.raises(OutputError, match=r"which process .* writes to"):
@@ -77,7 +77,7 @@ def test_every_command_refuses_a_folder_that_another_one_writes_to(write, tmp_pa
         assert names(tmp_path) == before
 
 
-def test_a_merge_refuses_a_folder_that_another_one_writes_to(tmp_path):
+def test_a_merge_rejects_a_folder_with_another_writer(tmp_path):
     settings = {"task": {"name": "t", "shard": "1/1"}, **RunSettings(dialect="compact").to_dict()}
     (tmp_path / "shard").mkdir()
     (tmp_path / "shard/settings.json").write_text(json.dumps(settings))
@@ -91,7 +91,7 @@ def test_a_merge_refuses_a_folder_that_another_one_writes_to(tmp_path):
 # --- whole files ---
 
 
-def test_a_folder_is_replaced_as_a_whole_or_stays(tmp_path):
+def test_a_folder_is_replaced_atomically(tmp_path):
     out = tmp_path / "model"
     for text in ("one", "two"):
         with atomic_folder(out) as folder:
@@ -102,7 +102,7 @@ def test_a_folder_is_replaced_as_a_whole_or_stays(tmp_path):
 
 
 @pytest.mark.parametrize("limit_bytes", [100, 5_000])
-def test_an_export_without_room_leaves_nothing_and_is_repeated(limit_bytes, tmp_path, synth):
+def test_an_export_on_a_full_disk_leaves_no_file_and_can_be_repeated(limit_bytes, tmp_path, synth):
     out = tmp_path / "out"
     with full_disk(limit_bytes), pytest.raises(OutputError, match="free some space"):
         export_trl(synth, out)
@@ -132,7 +132,7 @@ def sft_run(tmp_path: Path, **trl) -> SftRun:
     return SftRun(traces=("traces",), out=str(tmp_path / "out"), trl=trl)
 
 
-def test_settings_of_a_training_that_could_not_begin_are_not_kept(tmp_path):
+def test_settings_of_a_training_that_could_not_start_are_not_kept(tmp_path):
     with pytest.raises(UsageError), training_folder(sft_run(tmp_path), MAIN_PROCESS):
         raise UsageError(expected="a model", got="none", fix="give one")
     assert not (tmp_path / "out").exists()
@@ -147,7 +147,7 @@ def test_settings_of_a_training_that_could_not_begin_are_not_kept(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["max_steps", "num_train_epochs"])
-def test_a_training_may_become_longer_and_not_shorter(name, tmp_path):
+def test_a_resumed_training_may_become_longer_but_not_shorter(name, tmp_path):
     for length in (6, 8, 8):
         run = sft_run(tmp_path, **{name: length})
         with training_folder(run, MAIN_PROCESS) as out:
@@ -160,13 +160,13 @@ def test_a_training_may_become_longer_and_not_shorter(name, tmp_path):
         pass
 
 
-def test_an_error_of_a_full_disk_is_one_line_whatever_a_library_raises(tmp_path):
-    told = "[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0\nframe #0: ..."
+def test_a_full_disk_is_a_one_line_error_for_any_exception_of_a_library(tmp_path):
+    message = "[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0\nframe #0: ..."
     with (
         pytest.raises(OutputError, match="space for a checkpoint") as found,
         checkpoint_errors("x"),
     ):
-        raise RuntimeError(told)
+        raise RuntimeError(message)
     assert "\n" not in str(found.value)
 
 
@@ -182,7 +182,7 @@ def test_another_benchmark_is_refused_before_media_are_written(tmp_path):
 # --- kills ---
 
 
-def test_a_log_continues_after_a_row_that_a_kill_cut_off(tmp_path):
+def test_a_log_continues_after_a_truncated_row(tmp_path):
     path = tmp_path / "log.jsonl"
     path.write_text('{"step": 1}\n{"step": 2}\n{"ste')
     with Segment(path) as log:
@@ -190,15 +190,15 @@ def test_a_log_continues_after_a_row_that_a_kill_cut_off(tmp_path):
     assert [json.loads(row)["step"] for row in path.read_text().splitlines()] == [1, 2, 3]
 
 
-def test_what_differs_between_two_runs_is_found(tmp_path, synth):
+def test_differences_between_two_runs_are_found(tmp_path, synth):
     trace = Trace(question=Question(id="q", text="?", media=()), stop="answered", seconds=1.5)
     for name, seconds in (("one", 1.5), ("two", 2.5)):
         shutil.copytree(synth, tmp_path / name)
         changed = trace.model_copy(update={"seconds": seconds})
         (tmp_path / name / "more.jsonl").write_text(changed.to_line() + "\n")
     one, two = (kills.files_without_times(tmp_path / name) for name in ("one", "two"))
-    assert kills.differing(one, two) == []
+    assert kills.differing_names(one, two) == []
     medium = next((tmp_path / "two" / "media").iterdir())
     medium.unlink()
     two = kills.files_without_times(tmp_path / "two")
-    assert kills.differing(one, two) == [f"media/{medium.name}"]
+    assert kills.differing_names(one, two) == [f"media/{medium.name}"]

@@ -17,7 +17,7 @@ def hang(path: str) -> TaskResult:
 
 
 def loop() -> TaskResult:
-    """Use CPU time for ever."""
+    """Use CPU time forever."""
     while True:
         pass
 
@@ -39,7 +39,7 @@ def leave() -> TaskResult:
 
 
 def fail() -> TaskResult:
-    """Raise what no decoder is expected to raise."""
+    """Raise an exception that decoders do not raise."""
     raise RuntimeError("a mistake of the decoder")
 
 
@@ -63,7 +63,7 @@ def use_cpu(seconds: float) -> TaskResult:
 
 
 class _Claimed:
-    """Stands for an image that would be too large for any worker."""
+    """Image-like object that reports a size too large for any worker."""
 
     size = (2**20, 2**20)
     width = height = 2**20
@@ -73,5 +73,5 @@ class _Claimed:
 
 
 def claim_pixels() -> TaskResult:
-    """Return the size of an image that cannot exist."""
+    """Return an image-like object with an impossible size."""
     return TaskResult(None, [_Claimed()])
