@@ -195,7 +195,7 @@ def snapshot(*folders: Path) -> dict[str, tuple[int, int]]:
     return found
 
 
-def problems_of(case: Case, result: Result, out: Path) -> Iterator[str]:
+def find_problems(case: Case, result: Result, out: Path) -> Iterator[str]:
     """Yield the violations of a command, without changed files."""
     if result.error:
         yield f"traceback: {result.error.strip().splitlines()[-1][:150]}"
@@ -261,7 +261,7 @@ def attack(
             protected = (workspace.good, workspace.home, workspace.cwd, workspace.root / "cases")
             before = snapshot(*protected)
             result = run_command(case)
-            found = list(problems_of(case, result, out))
+            found = list(find_problems(case, result, out))
             if snapshot(*protected) != before:
                 found.append("files: a file outside the output was changed")
             if browser is not None:

@@ -17,7 +17,7 @@ from collections.abc import Sequence as SequenceOf
 from pathlib import Path
 from typing import Any
 
-from pixel_reasoner.models.api import images_of
+from pixel_reasoner.models.api import collect_images
 from pixel_reasoner.models.engine import Engine, ImageInput, Sequence
 from pixel_reasoner.models.local import LocalModel
 from pixel_reasoner.rollout.state import Rollout
@@ -40,7 +40,7 @@ def prompts(model: LocalModel, folder: Path, rng: random.Random) -> list[Prompt]
     for question in questions:
         messages = Rollout(question, model, RolloutConfig()).messages()
         ids = model.prompt_inputs([messages])["input_ids"][0].tolist()
-        found.append((ids, tuple(map(ImageInput.of, images_of(messages))), None))
+        found.append((ids, tuple(map(ImageInput.of, collect_images(messages))), None))
     while len(found) < BATCH:
         ids = [rng.randrange(20, 800) for _ in range(rng.randrange(8, 60))]
         warm = SamplingParams(temperature=0.7, seed=len(found)) if len(found) < 8 else None

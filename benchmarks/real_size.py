@@ -176,7 +176,7 @@ class ForcedSampler:
 def train(given: argparse.Namespace, model: Path, out: Path) -> None:
     """Train and print the time of each phase, metrics and memory."""
     tokenizer = load_processor(str(model)).tokenizer
-    turns.sampler_of = lambda config: ForcedSampler(tokenizer)  # type: ignore[assignment]
+    turns.build_sampler = lambda config: ForcedSampler(tokenizer)  # type: ignore[assignment]
     rollouts = given.questions * 8
     run = RlRun(
         out=str(out),

@@ -26,7 +26,7 @@ from pixel_reasoner.models.engine import Sequence
 from pixel_reasoner.models.folder import folder_settings, model_folder
 from pixel_reasoner.models.local import LocalModel, load_processor
 from pixel_reasoner.rollout.request import RolloutRequest
-from pixel_reasoner.rollout.scheduler import scheduler_of
+from pixel_reasoner.rollout.scheduler import get_scheduler
 from pixel_reasoner.schema.settings import SamplingParams
 from pixel_reasoner.sources.pixelworld import WorldMix
 from pixel_reasoner.train.config import RlRun
@@ -220,7 +220,7 @@ def parity(folder: Path, count: int = 200) -> None:
         samples |= {one.trace.question.id: one for one in trainer.generate_samples(pairs)}
     config = rollout_config(run).model_copy(update={"sampling": SamplingParams(max_new_tokens=96)})
     model = Recording(MODEL)
-    scheduler = scheduler_of(model)
+    scheduler = get_scheduler(model)
     handles = [
         scheduler.submit(RolloutRequest(question=one, config=config, id=one.id))
         for one in questions

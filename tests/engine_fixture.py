@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from pixel_reasoner.models.api import images_of
+from pixel_reasoner.models.api import collect_images
 from pixel_reasoner.models.engine import Engine, ImageInput, Sequence
 from pixel_reasoner.models.local import LocalModel
 from pixel_reasoner.rollout.state import Rollout
@@ -36,7 +36,7 @@ def prompts(model: LocalModel, questions: list[Question]) -> list[tuple[list[int
     return [
         (
             model.prompt_inputs([messages])["input_ids"][0].tolist(),
-            tuple(map(ImageInput.of, images_of(messages))),
+            tuple(map(ImageInput.of, collect_images(messages))),
         )
         for messages in conversations
     ]

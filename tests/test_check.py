@@ -7,7 +7,7 @@ import random
 import pytest
 from PIL import Image
 
-from pixel_reasoner.data.check import check_traces, problems_of
+from pixel_reasoner.data.check import check_traces, find_problems
 from pixel_reasoner.data.expert import ExpertConfig, Kind, expert_trace
 from pixel_reasoner.dialects import COMPACT
 from pixel_reasoner.models.folder import BUNDLED_MODELS, folder_settings
@@ -15,21 +15,21 @@ from pixel_reasoner.schema.geometry import Box
 from pixel_reasoner.schema.question import with_media_root
 from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.world import all_questions, make_scene, write_media
-from pixel_reasoner.world.render import media_item_of
+from pixel_reasoner.world.render import build_media_item
 
 
 @pytest.fixture
 def trace(tmp_path) -> Trace:
     """A valid trace with one wrong region, and its file."""
     scene = make_scene("attribute", 5)
-    write_media(scene, tmp_path / media_item_of(scene).path)
-    question = with_media_root(next(all_questions(scene, media_item_of(scene))), tmp_path)
+    write_media(scene, tmp_path / build_media_item(scene).path)
+    question = with_media_root(next(all_questions(scene, build_media_item(scene))), tmp_path)
     config = ExpertConfig(COMPACT, folder_settings(BUNDLED_MODELS["tiny"]).budgets)
     return expert_trace(question, Kind.WRONG_ONCE, random.Random(0), config)
 
 
 def failed(trace: Trace) -> set[str]:
-    return {problem.check for problem in problems_of(trace)}
+    return {problem.check for problem in find_problems(trace)}
 
 
 def with_question(trace: Trace, **changes) -> Trace:

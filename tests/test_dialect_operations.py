@@ -108,8 +108,8 @@ def texts_of(messages: list[dict]) -> list[str]:
 @every
 def test_fingerprints_equal_those_of_earlier_runs(dialect):
     assert (dialect.fingerprint, dialect.native_fingerprint) == FINGERPRINTS[dialect.name]
-    assert dialect.fingerprint_of(DEFAULT_OPERATIONS) == dialect.fingerprint
-    assert dialect.fingerprint_of(["zoom_in"]) != dialect.fingerprint
+    assert dialect.compute_fingerprint(DEFAULT_OPERATIONS) == dialect.fingerprint
+    assert dialect.compute_fingerprint(["zoom_in"]) != dialect.fingerprint
 
 
 @every

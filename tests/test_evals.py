@@ -14,7 +14,7 @@ from pixel_reasoner.evals.stats import summarize
 from pixel_reasoner.media.context import MediaContext
 from pixel_reasoner.models.scripted import ScriptedModel
 from pixel_reasoner.rollout.request import RolloutRequest
-from pixel_reasoner.rollout.scheduler import scheduler_of
+from pixel_reasoner.rollout.scheduler import get_scheduler
 from pixel_reasoner.rollout.strategies import STRATEGIES, ask_by_strategy, ask_many_by_strategy
 from pixel_reasoner.runs.segment import Segment
 from pixel_reasoner.runs.store import RunStore
@@ -453,7 +453,7 @@ def test_a_strategy_that_is_stopped_early_cancels_its_requests(tmp_path):
     traces = ask_many_by_strategy("majority_vote", questions_named(*"abcdefgh"), model)
     assert next(traces).answer == "red"
     traces.close()
-    assert scheduler_of(model).num_unfinished == 0
+    assert get_scheduler(model).num_unfinished == 0
     assert ask_by_strategy("majority_vote", questions_named("z")[0], model).answer == "red"
 
 

@@ -7,9 +7,16 @@ import random
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from pixel_reasoner.data.check import problems_of
-from pixel_reasoner.data.expert import ExpertConfig, Kind, NoTrace, expert_trace, kind_of, zoom_box
-from pixel_reasoner.data.wording import place_of
+from pixel_reasoner.data.check import find_problems
+from pixel_reasoner.data.expert import (
+    ExpertConfig,
+    Kind,
+    NoTrace,
+    classify_trace,
+    expert_trace,
+    zoom_box,
+)
+from pixel_reasoner.data.wording import describe_place
 from pixel_reasoner.dialects import COMPACT, DIALECTS
 from pixel_reasoner.media.context import MediaContext
 from pixel_reasoner.models.folder import BUNDLED_MODELS, folder_settings
@@ -17,7 +24,7 @@ from pixel_reasoner.schema.geometry import Box
 from pixel_reasoner.schema.question import Evidence, Question, with_media_root
 from pixel_reasoner.schema.trace import CallErrorKind
 from pixel_reasoner.world import FAMILIES, all_questions, make_scene, write_media
-from pixel_reasoner.world.render import media_item_of
+from pixel_reasoner.world.render import build_media_item
 
 BUDGETS = folder_settings(BUNDLED_MODELS["tiny"]).budgets
 CONFIG = ExpertConfig(COMPACT, BUDGETS)
@@ -32,9 +39,9 @@ def questions(tmp_path_factory) -> dict[str, list[Question]]:
     found = {}
     for family in FAMILIES:
         scene = make_scene(family, 4)
-        write_media(scene, folder / media_item_of(scene).path)
+        write_media(scene, folder / build_media_item(scene).path)
         found[family] = [
-            with_media_root(q, folder) for q in all_questions(scene, media_item_of(scene))
+            with_media_root(q, folder) for q in all_questions(scene, build_media_item(scene))
         ]
     return found
 
@@ -57,8 +64,8 @@ def test_every_kind_of_trace_passes_the_check_in_every_dialect(questions, family
     config = ExpertConfig(DIALECTS.get(dialect), DIALECTS.get(dialect).budgets)
     for seed in range(3):
         trace = write(questions[family][0], kind, seed, config)
-        assert not list(problems_of(trace))
-        assert kind_of(trace) == kind
+        assert not list(find_problems(trace))
+        assert classify_trace(trace) == kind
         assert trace.turns[0].mistake == (kind not in (Kind.SINGLE, Kind.TOO_WIDE))
 
 
@@ -152,7 +159,7 @@ def test_questions_that_need_no_operation_are_answered_directly(questions):
             else:
                 trace = write(question, Kind.TEXT)
                 assert len(trace.turns) == 1, family
-                assert not list(problems_of(trace))
+                assert not list(find_problems(trace))
 
 
 def test_several_evidence_boxes_are_cropped_in_order(questions):
@@ -165,7 +172,7 @@ def test_several_evidence_boxes_are_cropped_in_order(questions):
     question = first.model_copy(update={"evidence": evidence, "answer": ("A and B",)})
     for kind in PICTURE_KINDS:
         trace = write(question, kind)
-        assert not list(problems_of(trace))
+        assert not list(find_problems(trace))
         text = " ".join(turn.text for turn in trace.turns)
         assert text.lower().count("the one carries a") == 1
         assert text.index("carries A") < text.index("carries B")
@@ -182,7 +189,7 @@ def test_the_thought_before_a_zoom_states_the_place_of_the_evidence(questions, f
         for turn, box, subject in zip(
             calls, question.evidence.boxes, question.evidence.subjects, strict=True
         ):
-            assert f"{subject} in the {place_of(box)}".lower() in turn.text.lower()
+            assert f"{subject} in the {describe_place(box)}".lower() in turn.text.lower()
 
 
 @given(st.floats(0.0, 0.9), st.floats(0.0, 0.9))
@@ -216,7 +223,7 @@ def test_evidence_that_fills_the_picture_allows_no_deliberate_mistake(questions)
     for kind in (Kind.WRONG_ONCE, Kind.TOO_WIDE):
         with pytest.raises(NoTrace, match="no_room"):
             write(question, kind)
-    assert not list(problems_of(write(question, Kind.SINGLE)))
+    assert not list(find_problems(write(question, Kind.SINGLE)))
 
 
 @settings(max_examples=200)

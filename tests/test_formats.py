@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pixel_reasoner.data.check import problems_of
+from pixel_reasoner.data.check import find_problems
 from pixel_reasoner.data.formats import export_message_list, export_trl, import_message_list
 from pixel_reasoner.data.synth import SynthSettings, scene_units, synthesize
 from pixel_reasoner.dialects import PIXEL_REASONER
@@ -64,7 +64,7 @@ def test_an_export_is_imported_with_executed_calls(exported):
         assert [turn.call for turn in after.turns] == [turn.call for turn in before.turns]
         assert after.answer == before.answer
         assert after.question.text == before.question.text
-        assert not [p for p in problems_of(after) if p.check != "evidence"]
+        assert not [p for p in find_problems(after) if p.check != "evidence"]
 
 
 @pytest.mark.parametrize("damage", ["box", "medium", "answer", "keys", "more"])

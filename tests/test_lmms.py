@@ -27,7 +27,7 @@ from pixel_reasoner.errors import ModelError, UsageError
 from pixel_reasoner.evals.run import load_run
 from pixel_reasoner.integrations import lmms_eval_model, lmms_questions
 from pixel_reasoner.integrations.lmms_eval_model import PixelReasoner
-from pixel_reasoner.integrations.lmms_questions import question_of
+from pixel_reasoner.integrations.lmms_questions import build_question
 from pixel_reasoner.models.local import LocalModel
 from pixel_reasoner.models.scripted import ScriptedModel
 from pixel_reasoner.rollout.ask import ask_many
@@ -350,7 +350,7 @@ def test_parts_of_videos_and_frame_folders_are_supported(clip, tmp_path):
     messages = [{"role": "user", "content": [part, nested, frames]}]
     once = MediaItem(kind="video", path=str(clip), start_s=1, end_s=2)
     folder = MediaItem(kind="frames", path=str(tmp_path))
-    assert question_of("1", messages, tmp_path).media == (once, once, folder)
+    assert build_question("1", messages, tmp_path).media == (once, once, folder)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "F", "I;16"])
@@ -360,7 +360,7 @@ def test_pictures_of_any_mode_are_passed_completely(mode, tmp_path):
     exif[0x0112] = 6  # rotated: lmms-eval already applies the orientation
     picture.info["exif"] = exif.tobytes()
     content = [{"type": "image", "url": picture}, text("?")]
-    question = question_of("1", [{"role": "user", "content": content}], tmp_path)
+    question = build_question("1", [{"role": "user", "content": content}], tmp_path)
     (trace,) = ask_many([with_media_root(question, tmp_path)], ScriptedModel([r"\boxed{red}"]))
     assert trace.pictures[0].source_px == (64, 48)
 

@@ -15,7 +15,7 @@ from pixel_reasoner.models.api import (
     Delta,
     GenerationRequest,
     RoundsBackend,
-    backend_of,
+    get_backend,
 )
 from pixel_reasoner.models.folder import FolderSettings
 from pixel_reasoner.models.local import LocalModel
@@ -60,8 +60,8 @@ def answered(messages, text: str) -> list[dict]:
 
 
 def test_a_model_has_one_backend_and_its_clients_share_it(model):
-    assert isinstance(backend_of(model), LocalBackend)
-    assert backend_of(model) is model.open_backend()
+    assert isinstance(get_backend(model), LocalBackend)
+    assert get_backend(model) is model.open_backend()
 
 
 def test_requests_return_the_turns_of_generate_with_ids_and_logprobs(model, questions):

@@ -19,7 +19,7 @@ from pixel_reasoner.schema.geometry import Box
 from pixel_reasoner.schema.settings import MediaLimits
 from pixel_reasoner.schema.trace import FrameSampling
 from test_decoder import scene, write_video
-from test_media_context import BUDGETS, question_of
+from test_media_context import BUDGETS, build_question
 
 
 class CountingDecoder:
@@ -59,7 +59,7 @@ def test_questions_about_one_file_decode_it_once(pictures, tmp_path):
     cache = MediaCache(decoder=decoder)
     clip = write_video(tmp_path / "clip.mp4", 4)
     for number in range(3):
-        question = question_of(("image", pictures[0]), ("video", clip))
+        question = build_question(("image", pictures[0]), ("video", clip))
         named = question.model_copy(update={"id": str(number), "text": f"Question {number}?"})
         context = cache.open(named, BUDGETS)
         assert context.question == named
@@ -68,7 +68,7 @@ def test_questions_about_one_file_decode_it_once(pictures, tmp_path):
 
 
 def test_contexts_of_one_file_number_their_pictures_independently(pictures):
-    cache, question = MediaCache(), question_of(("image", pictures[0]))
+    cache, question = MediaCache(), build_question(("image", pictures[0]))
     first, second = cache.open(question, BUDGETS), cache.open(question, BUDGETS)
     first.add_crop(1, Box(0, 0, 0.5, 0.5))
     assert (len(first), len(second)) == (2, 1)
@@ -76,7 +76,7 @@ def test_contexts_of_one_file_number_their_pictures_independently(pictures):
 
 
 def test_other_limits_and_other_sampling_are_other_media(tmp_path):
-    question = question_of(("video", write_video(tmp_path / "clip.mp4", 12)))
+    question = build_question(("video", write_video(tmp_path / "clip.mp4", 12)))
     cache = MediaCache()
     recorded = (FrameSampling(medium=0, num_frames=2, indices=(1, 9)),)
     assert cache.open(question, BUDGETS).num_frames == 12
@@ -86,7 +86,7 @@ def test_other_limits_and_other_sampling_are_other_media(tmp_path):
 
 
 def test_a_file_that_changed_is_opened_again(pictures):
-    cache, question = MediaCache(), question_of(("image", pictures[0]))
+    cache, question = MediaCache(), build_question(("image", pictures[0]))
     assert cache.open(question, BUDGETS).view(1) is cache.open(question, BUDGETS).view(1)
     Image.new("RGB", (64, 64), "red").save(pictures[0])
     os.utime(pictures[0], (1, 1))
@@ -97,22 +97,22 @@ def test_the_least_recently_used_media_are_closed_first(pictures):
     decoder = CountingDecoder()
     cache = MediaCache(max_entries=2, decoder=decoder)
     for number in (0, 1, 0, 2, 0, 1):
-        cache.open(question_of(("image", pictures[number])), BUDGETS).view(1)
+        cache.open(build_question(("image", pictures[number])), BUDGETS).view(1)
     assert decoder.decoded == ["0.png", "1.png", "2.png", "1.png"]
     assert len(cache) == 2
 
 
 def test_decoded_pixels_are_bounded(pictures):
     cache = MediaCache(max_px=1)
-    kept = cache.open(question_of(("image", pictures[0])), BUDGETS)
+    kept = cache.open(build_question(("image", pictures[0])), BUDGETS)
     kept.view(1)
-    cache.open(question_of(("image", pictures[1])), BUDGETS).view(1)
+    cache.open(build_question(("image", pictures[1])), BUDGETS).view(1)
     assert len(cache) == 1, "the set used last stays, whatever its size"
     assert kept.view(1).size == kept.picture(1).seen_px, "a context in use keeps its media"
 
 
 def test_media_that_cannot_be_opened_are_not_cached(tmp_path):
-    cache, question = MediaCache(), question_of(("image", tmp_path / "a.png"))
+    cache, question = MediaCache(), build_question(("image", tmp_path / "a.png"))
     for _ in range(2):
         with pytest.raises(InputError):
             cache.open(question, BUDGETS)
@@ -125,7 +125,7 @@ def test_threads_that_need_the_same_media_decode_them_once(pictures, tmp_path):
     decoder = CountingDecoder(delay_s=0.05)
     cache = MediaCache(decoder=decoder)
     clip = write_video(tmp_path / "clip.mp4", 4)
-    question = question_of(("image", pictures[0]), ("video", clip))
+    question = build_question(("image", pictures[0]), ("video", clip))
     barrier = threading.Barrier(8)
 
     def view(number: int) -> np.ndarray:

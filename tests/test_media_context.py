@@ -26,10 +26,10 @@ BUDGETS = PixelBudgets(
 
 
 def context_of(*media: tuple[str, object], **limits) -> MediaContext:
-    return MediaContext(question_of(*media), BUDGETS, MediaLimits(**limits))
+    return MediaContext(build_question(*media), BUDGETS, MediaLimits(**limits))
 
 
-def question_of(*media: tuple[str, object]) -> Question:
+def build_question(*media: tuple[str, object]) -> Question:
     named = tuple(MediaItem(kind=kind, path=str(path)) for kind, path in media)
     return Question(id="1", text="What is it?", media=named)
 
@@ -310,5 +310,5 @@ def test_a_trace_with_invented_pictures_is_refused(folder):
 
 
 def test_a_failed_trace_has_no_pictures(folder):
-    question = question_of(("image", folder / "large.png"))
+    question = build_question(("image", folder / "large.png"))
     assert len(MediaContext.of_trace(Trace(question=question, stop=StopReason.FAILED))) == 0

@@ -20,7 +20,7 @@ from pixel_reasoner.media.folders import sample_folder
 from pixel_reasoner.media.images import open_image
 from pixel_reasoner.schema.settings import MediaLimits, RolloutConfig, RunSettings
 from test_decoder import scene, write_video
-from test_media_context import question_of
+from test_media_context import build_question
 
 QUICK_EXCEPTIONS = SLOW | {
     *("folder_of_large", "folder_of_many", "video_large_pngs", "video_avif", "video_sparse"),
@@ -45,7 +45,7 @@ def media(tmp_path_factory):
 
 
 def open_with(media, kind: str, **limits) -> MediaContext:
-    return MediaContext(question_of((kind, media[kind])), UNSCALED, MediaLimits(**limits))
+    return MediaContext(build_question((kind, media[kind])), UNSCALED, MediaLimits(**limits))
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def remote(*servers, policy=POLICY, **more) -> RemoteModel:
     return RemoteModel(RemoteConfig("served", urls, dialect="compact", policy=policy, **more))
 
 
-def backend_of(server, **policy):
+def get_backend(server, **policy):
     return remote(server, policy=POLICY._replace(**policy)).open_backend()
 
 
@@ -135,7 +135,7 @@ def test_requests_cancelled_at_random_times_change_no_other_reply(server):
 @pytest.mark.parametrize("stream", [False, True])
 def test_cancelling_a_request_to_a_silent_server_frees_its_slot_at_once(server, stream):
     server.program = ["never"]
-    backend = backend_of(server, concurrency=1)
+    backend = get_backend(server, concurrency=1)
     backend.submit(request("slow", stream=stream))
     wait_until(lambda: server.num_running == 1)
     backend.submit(request("next"))
@@ -165,7 +165,7 @@ def test_a_cancelled_request_is_not_a_failure_of_its_server(server):
 
 def test_cancellation_ends_the_backoff_before_a_retry(server):
     server.always = "500"
-    backend = backend_of(server, first_pause_s=60.0, concurrency=1)
+    backend = get_backend(server, first_pause_s=60.0, concurrency=1)
     backend.submit(request("failing"))
     wait_until(lambda: len(server.requests) == 1 and server.num_running == 0)
     backend.cancel("failing")
@@ -177,7 +177,7 @@ def test_cancellation_ends_the_backoff_before_a_retry(server):
 
 def test_a_waiting_request_is_cancelled_before_it_is_sent(server):
     server.program = ["never"]
-    backend = backend_of(server, concurrency=1)
+    backend = get_backend(server, concurrency=1)
     backend.submit(request("running"))
     backend.submit(request("waiting"))
     wait_until(lambda: server.num_running == 1)
@@ -191,7 +191,7 @@ def test_a_waiting_request_is_cancelled_before_it_is_sent(server):
 
 def test_a_cancelled_id_can_be_used_again(server):
     server.program = ["never"]
-    backend = backend_of(server)
+    backend = get_backend(server)
     backend.submit(request("1", "old"))
     wait_until(lambda: server.num_running == 1)
     backend.cancel("1")
@@ -205,7 +205,7 @@ def test_releasing_a_conversation_cancels_its_requests_and_drops_its_messages(se
     encoded: list[int] = []
     before = openai_chat.image_url
     monkeypatch.setattr(openai_chat, "image_url", lambda image: encoded.append(1) or before(image))
-    backend = backend_of(server)
+    backend = get_backend(server)
     conversation = [user("What?", Image.new("RGB", (8, 8)))]
     for number in range(2):
         backend.submit(request(str(number), session="a", messages=conversation))
@@ -224,7 +224,7 @@ def test_releasing_a_conversation_cancels_its_requests_and_drops_its_messages(se
 
 def test_a_closed_backend_has_cancelled_everything_and_can_be_used_again(server):
     server.always = "never"
-    backend = backend_of(server)
+    backend = get_backend(server)
     for number in range(9):
         backend.submit(request(str(number)))
     wait_until(lambda: server.num_running == 4)
@@ -241,7 +241,7 @@ def test_a_closed_backend_has_cancelled_everything_and_can_be_used_again(server)
 
 def test_waiting_requests_are_sent_by_priority_then_in_order(server):
     server.program = ["never"]
-    backend = backend_of(server, concurrency=1)
+    backend = get_backend(server, concurrency=1)
     backend.submit(request("first"))
     wait_until(lambda: server.num_running == 1)
     for id, priority in [("low", -1), ("a", 0), ("b", 0), ("high", 5)]:
@@ -253,7 +253,7 @@ def test_waiting_requests_are_sent_by_priority_then_in_order(server):
 
 
 def test_requests_of_one_conversation_have_their_own_sampling_parameters(server):
-    backend = backend_of(server)
+    backend = get_backend(server)
     for number, temperature in enumerate((0.0, 0.7)):
         sampling = SamplingParams(max_new_tokens=8 + number, temperature=temperature, seed=number)
         backend.submit(request(str(number), session="same", sampling=sampling))
@@ -264,7 +264,7 @@ def test_requests_of_one_conversation_have_their_own_sampling_parameters(server)
 
 def test_no_more_requests_are_in_progress_than_allowed(server):
     server.delay_s = 0.02
-    backend = backend_of(server)
+    backend = get_backend(server)
     ids = [str(number) for number in range(20)]
     for id in ids:
         backend.submit(request(id))
@@ -286,7 +286,7 @@ def test_a_model_has_one_backend(server):
 
 def test_a_failed_request_is_a_delta_and_others_continue(server):
     server.program = ["400"]
-    backend = backend_of(server, concurrency=1)
+    backend = get_backend(server, concurrency=1)
     backend.submit(request("bad"))
     backend.submit(request("good"))
     found = collect(backend, "bad", "good")
@@ -297,7 +297,7 @@ def test_a_failed_request_is_a_delta_and_others_continue(server):
 
 def test_poll_raises_if_no_reply_is_possible_and_later_requests_are_tried(server):
     server.always = "500"
-    backend = backend_of(server, concurrency=1)
+    backend = get_backend(server, concurrency=1)
     for number in range(9):
         backend.submit(request(str(number)))
     failed = [backend.poll(5.0)[0].error for _ in range(POLICY.max_consecutive_failures - 1)]
@@ -311,7 +311,7 @@ def test_poll_raises_if_no_reply_is_possible_and_later_requests_are_tried(server
 
 def test_a_retry_after_a_dropped_stream_starts_on_a_new_line(server):
     server.program = ["cut stream"]
-    backend = backend_of(server)
+    backend = get_backend(server)
     backend.submit(request("1", stream=True))
     deltas = collect(backend, "1")["1"]
     assert "".join(delta.text for delta in deltas) == "The red\n\\boxed{1}"

@@ -26,7 +26,7 @@ from pixel_reasoner.models.api import Capabilities, Completion, Delta
 from pixel_reasoner.models.scripted import ScriptedModel
 from pixel_reasoner.rollout.ask import ask, ask_async, ask_many
 from pixel_reasoner.rollout.request import MAX_BUFFERED_EVENTS, RolloutRequest
-from pixel_reasoner.rollout.scheduler import RolloutScheduler, scheduler_of
+from pixel_reasoner.rollout.scheduler import RolloutScheduler, get_scheduler
 from pixel_reasoner.rollout.state import Rollout
 from pixel_reasoner.rollout.strategies import STRATEGIES
 from pixel_reasoner.rollout.workers import Workers
@@ -127,7 +127,7 @@ def numbered(question: Question, count: int) -> list[Question]:
 
 
 def test_events_are_in_chronological_order(question):
-    handle = scheduler_of(TickingModel(CLOSER, RED)).submit(
+    handle = get_scheduler(TickingModel(CLOSER, RED)).submit(
         RolloutRequest(question=question, stream=True)
     )
     events = list(handle.events())
@@ -159,7 +159,7 @@ def test_events_are_in_chronological_order(question):
 
 
 def test_a_slow_reader_gets_all_text_in_few_events(question):
-    handle = scheduler_of(TickingModel("x" * 3000 + RED)).submit(
+    handle = get_scheduler(TickingModel("x" * 3000 + RED)).submit(
         RolloutRequest(question=question, stream=True)
     )
     handle.result()  # no reader meanwhile
@@ -213,7 +213,7 @@ def test_a_request_cancelled_at_any_time_changes_no_other(question, seed):
 
 def test_a_cancelled_request_keeps_its_finished_turns(question):
     model = TickingModel(CLOSER, "x" * 10_000)
-    handle = scheduler_of(model).submit(RolloutRequest(question=question, stream=True))
+    handle = get_scheduler(model).submit(RolloutRequest(question=question, stream=True))
     for event in handle.events():
         if isinstance(event, TurnDone):
             handle.cancel()
@@ -230,12 +230,12 @@ def test_a_deadline_ends_a_request_with_a_typed_error(question):
         ask(question, model, deadline_s=0.2)
     assert time.perf_counter() - started < 5
     assert not model.backend.requests
-    handle = scheduler_of(model).submit(RolloutRequest(question=question, deadline_s=0.1))
+    handle = get_scheduler(model).submit(RolloutRequest(question=question, deadline_s=0.1))
     assert handle.result().stop is StopReason.DEADLINE
 
 
 def test_a_timeout_of_result_does_not_end_the_request(question):
-    handle = scheduler_of(TickingModel("x" * 100_000)).submit(RolloutRequest(question=question))
+    handle = get_scheduler(TickingModel("x" * 100_000)).submit(RolloutRequest(question=question))
     with pytest.raises(DeadlineError, match="wait longer"):
         handle.result(timeout_s=0.05)
     assert not handle.is_done
@@ -268,7 +268,7 @@ def test_a_failed_request_ends_only_itself(question):
     missing = MediaItem(kind="image", path="no/such.png")
     broken = question.model_copy(update={"id": "broken", "media": (missing,)})
     model = TickingModel(CLOSER, RED)
-    scheduler = scheduler_of(model)
+    scheduler = get_scheduler(model)
     failing = scheduler.submit(RolloutRequest(question=broken, stream=True))
     others = [scheduler.submit(RolloutRequest(question=one)) for one in numbered(question, 3)]
     assert [one.result().answer for one in others] == ["red"] * 3
@@ -288,12 +288,12 @@ def test_an_error_of_the_backend_ends_all_requests_and_is_raised(question):
     model.backend = FailingBackend([RED])
     with pytest.raises(EndpointError, match="start it"):
         list(ask_many(numbered(question, 3), model))
-    assert scheduler_of(model).num_unfinished == 0
+    assert get_scheduler(model).num_unfinished == 0
 
 
 def test_requests_of_one_batch_may_have_different_sampling_parameters(question):
     model = TickingModel(RED)
-    scheduler = scheduler_of(model)
+    scheduler = get_scheduler(model)
     handles = [
         scheduler.submit(
             RolloutRequest(
@@ -329,20 +329,20 @@ def test_a_question_in_an_event_loop_does_not_block_it(question):
     assert answers == ["red"] * 4
     assert ticks > 10
     assert max(model.backend.sizes) > 1
-    scheduler_of(model).close()
+    get_scheduler(model).close()
 
 
 def test_events_can_be_read_in_an_event_loop(question):
     model = TickingModel(CLOSER, RED)
 
     async def main():
-        handle = scheduler_of(model).submit(RolloutRequest(question=question, stream=True))
+        handle = get_scheduler(model).submit(RolloutRequest(question=question, stream=True))
         return [event async for event in handle.aevents()]
 
     events = asyncio.run(main())
     assert isinstance(events[-1], Finished)
     assert "".join(e.text for e in events if isinstance(e, GeneratedText)) == CLOSER + RED
-    scheduler_of(model).close()
+    get_scheduler(model).close()
 
 
 def test_cancelling_an_asyncio_task_frees_its_slot(question):
@@ -357,7 +357,7 @@ def test_cancelling_an_asyncio_task_frees_its_slot(question):
             await asyncio.sleep(0.001)
 
     asyncio.run(asyncio.wait_for(main(), 20))
-    scheduler_of(model).close()
+    get_scheduler(model).close()
 
 
 def test_a_client_that_stops_early_cancels_its_questions(question):
@@ -366,7 +366,7 @@ def test_a_client_that_stops_early_cancels_its_questions(question):
     next(traces)
     traces.close()
     assert ask(question, model).answer == "red"
-    assert scheduler_of(model).num_unfinished == 0
+    assert get_scheduler(model).num_unfinished == 0
     assert not model.backend.requests
 
 
@@ -380,7 +380,7 @@ def test_a_closed_scheduler_accepts_no_request(question):
 
 
 def test_a_request_id_is_unique(question):
-    scheduler = scheduler_of(TickingModel(RED))
+    scheduler = get_scheduler(TickingModel(RED))
     scheduler.submit(RolloutRequest(question=question, id="a"))
     with pytest.raises(UsageError, match="in use"):
         scheduler.submit(RolloutRequest(question=question, id="a"))
@@ -392,7 +392,7 @@ def test_an_exception_in_one_rollout_is_raised_and_affects_no_other(question):
             raise ZeroDivisionError("a bug")
 
     model = TickingModel(RED)
-    scheduler = scheduler_of(model)
+    scheduler = get_scheduler(model)
     buggy = scheduler.submit(RolloutRequest(question=question, hooks=(FailingHook(),)))
     fine = scheduler.submit(RolloutRequest(question=question))
     assert fine.result().answer == "red"
@@ -405,7 +405,7 @@ def test_a_hook_may_replace_the_completion(question):
         def after_generation(self, rollout, completion):
             return Completion(text=r"\boxed{blue}")
 
-    handle = scheduler_of(ScriptedModel([RED])).submit(
+    handle = get_scheduler(ScriptedModel([RED])).submit(
         RolloutRequest(question=question, hooks=(Blue(),))
     )
     assert handle.result().answer == "blue"
@@ -413,7 +413,7 @@ def test_a_hook_may_replace_the_completion(question):
 
 def test_forks_of_a_rollout_continue_independently(question):
     model = ScriptedModel([CLOSER, zoom(0, 0, 0.5, 0.5, image=2), RED], budgets=UNSCALED)
-    scheduler = scheduler_of(model)
+    scheduler = get_scheduler(model)
     whole = ask(question, model)
     start = Rollout(question, model, RolloutConfig())
     start.take(Completion(text=CLOSER))
@@ -441,7 +441,7 @@ def test_majority_vote_returns_the_most_frequent_answer(question):
     assert (trace.answer, trace.sample) == ("red", 1)
     assert seeds == [7, 8, 9, 10, 11]
     assert STRATEGIES.names() == ["majority_vote", "single"]
-    assert STRATEGIES.get("single")(question, scheduler_of(ScriptedModel([RED])), config).answer
+    assert STRATEGIES.get("single")(question, get_scheduler(ScriptedModel([RED])), config).answer
 
 
 # --- conversations ---
@@ -465,7 +465,7 @@ def test_a_conversation_continues_with_earlier_and_new_pictures(question, other_
         return RED
 
     model = ScriptedModel(reply, budgets=UNSCALED)
-    scheduler = scheduler_of(model)
+    scheduler = get_scheduler(model)
     first = scheduler.submit(RolloutRequest(question=question, id="first", keep=True)).result()
     assert (first.exchange, sorted(first.all_pictures)) == (0, [1, 2])
     added = MediaItem(kind="image", path=str(other_photo))
@@ -493,7 +493,7 @@ def test_a_conversation_continues_with_earlier_and_new_pictures(question, other_
 
 def test_the_trace_of_a_later_exchange_can_be_replayed_separately(question, other_photo):
     model = ScriptedModel([CLOSER, RED, zoom(0.5, 0.5, 1, 1, image=2), RED], budgets=UNSCALED)
-    scheduler = scheduler_of(model)
+    scheduler = get_scheduler(model)
     scheduler.submit(RolloutRequest(question=question, id="a", keep=True)).result()
     again = question.model_copy(update={"id": "2", "media": ()})
     trace = scheduler.submit(RolloutRequest(question=again), continues="a").result()
@@ -504,7 +504,7 @@ def test_the_trace_of_a_later_exchange_can_be_replayed_separately(question, othe
 
 
 def test_a_conversation_that_was_not_kept_cannot_be_continued(question):
-    scheduler = scheduler_of(ScriptedModel([RED]))
+    scheduler = get_scheduler(ScriptedModel([RED]))
     scheduler.submit(RolloutRequest(question=question, id="a")).result()
     with pytest.raises(UsageError, match="keep=True"):
         scheduler.submit(RolloutRequest(question=question), continues="a")
@@ -518,7 +518,7 @@ def test_a_conversation_that_was_not_kept_cannot_be_continued(question):
 
 def test_releasing_a_kept_conversation_releases_its_session(question):
     model = TickingModel(RED)
-    scheduler = scheduler_of(model)
+    scheduler = get_scheduler(model)
     scheduler.submit(RolloutRequest(question=question, id="a", keep=True)).result()
     scheduler.submit(RolloutRequest(question=question, id="b", keep=True), continues="a").result()
     assert {request.session for request in model.backend.served} == {"a"}

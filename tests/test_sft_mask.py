@@ -16,7 +16,7 @@ from pixel_reasoner.models.local import load_processor
 from pixel_reasoner.schema.question import with_media_root
 from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.world import all_questions, make_scene, write_media
-from pixel_reasoner.world.render import media_item_of
+from pixel_reasoner.world.render import build_media_item
 
 ZOOM = '<tool_call>\n{"name": "zoom_in", "arguments": {"bbox_2d": [BOX], "target_image": N}}\n</tool_call>'
 SELECT = (
@@ -51,10 +51,12 @@ def write(tmp_path_factory):
 
     def make(family: str, kind: Kind) -> Trace:
         scene = make_scene(family, 2)
-        path = folder / media_item_of(scene).path
+        path = folder / build_media_item(scene).path
         if not path.exists():
             write_media(scene, path)
-        questions = [with_media_root(q, folder) for q in all_questions(scene, media_item_of(scene))]
+        questions = [
+            with_media_root(q, folder) for q in all_questions(scene, build_media_item(scene))
+        ]
         wanted = [q for q in questions if q.needs_look is (kind is not Kind.TEXT)]
         return expert_trace(wanted[0], kind, random.Random(1), config)
 

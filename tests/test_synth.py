@@ -19,7 +19,7 @@ from PIL import Image
 
 from conftest import full_disk
 from pixel_reasoner.data.check import check_traces
-from pixel_reasoner.data.expert import kind_of
+from pixel_reasoner.data.expert import classify_trace
 from pixel_reasoner.data.synth import PICTURE_SHARES, SynthSettings, scene_units, synthesize
 from pixel_reasoner.errors import OutputError, UsageError
 from pixel_reasoner.evals.run import load_run
@@ -67,7 +67,7 @@ def test_shards_together_equal_the_whole_run(tmp_path):
 def test_a_run_writes_the_requested_number_of_traces(tmp_path):
     run(tmp_path, count=40)
     summary = json.loads((tmp_path / "summary.json").read_text())
-    kinds = Counter(kind_of(trace) for trace in load_traces(tmp_path / "traces.jsonl"))
+    kinds = Counter(classify_trace(trace) for trace in load_traces(tmp_path / "traces.jsonl"))
     assert summary["count"] == sum(kinds.values()) == 40
     assert summary["kinds"] == dict(kinds)
     assert check_traces(load_run(tmp_path)).passed
@@ -77,7 +77,7 @@ def test_a_run_writes_the_requested_number_of_traces(tmp_path):
 @pytest.mark.slow
 def test_kinds_have_their_configured_shares(tmp_path):
     run(tmp_path, count=400, refused_share=0.1)
-    kinds = Counter(kind_of(trace) for trace in load_traces(tmp_path / "traces.jsonl"))
+    kinds = Counter(classify_trace(trace) for trace in load_traces(tmp_path / "traces.jsonl"))
     num_with_calls = 400 - kinds["text"]
     assert kinds["text"] / 400 == pytest.approx(0.2667, abs=0.07)
     assert kinds["refused"] / num_with_calls == pytest.approx(0.1, abs=0.06)
@@ -88,7 +88,7 @@ def test_kinds_have_their_configured_shares(tmp_path):
 @pytest.mark.slow
 def test_without_mistakes_every_first_call_is_correct(tmp_path):
     run(tmp_path, count=60, families=("attribute", "video"), mistakes=False)
-    kinds = {kind_of(trace) for trace in load_traces(tmp_path / "traces.jsonl")}
+    kinds = {classify_trace(trace) for trace in load_traces(tmp_path / "traces.jsonl")}
     assert kinds == {"single", "text"}
 
 

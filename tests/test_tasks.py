@@ -14,7 +14,7 @@ from pixel_reasoner.evals.benchmark import Selection, row_counts, select_questio
 from pixel_reasoner.evals.benchmarks import BENCHMARKS, get_benchmark
 from pixel_reasoner.media.context import UNSCALED, MediaContext
 from pixel_reasoner.schema.geometry import Box
-from pixel_reasoner.sources.cells import letter_of, letter_options
+from pixel_reasoner.sources.cells import letter_options, parse_letter
 from pixel_reasoner.sources.pictures import save_base64_picture
 
 
@@ -257,7 +257,7 @@ def test_option_letters_are_removed_only_if_all_options_have_one():
 
 @pytest.mark.parametrize("answer", ["B", "b", "(B)", "B.", "blue", "Blue"])
 def test_an_accepted_answer_may_be_a_letter_or_a_text(answer):
-    assert letter_of(answer, {"A": "red", "B": "blue"}) == "B"
+    assert parse_letter(answer, {"A": "red", "B": "blue"}) == "B"
 
 
 def test_base64_may_have_a_data_prefix(tmp_path):

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from pixel_reasoner.data.encode import encode
-from pixel_reasoner.data.expert import kind_of
+from pixel_reasoner.data.expert import classify_trace
 from pixel_reasoner.data.synth import SynthSettings, scene_units, synthesize
 from pixel_reasoner.dialects import COMPACT
 from pixel_reasoner.media.context import MediaContext
@@ -46,7 +46,7 @@ from pixel_reasoner.tiny.labels import (
     CLASSES,
     IGNORE,
     LabelledPicture,
-    labels_of,
+    compute_labels,
     position,
     sparse_labels,
 )
@@ -125,7 +125,7 @@ def numbers_of(builder: ExampleBuilder) -> range:
 
 def test_dense_labels_are_at_the_cells_of_the_items(scene_cache):
     view = scene_cache.picture(3)
-    labels = labels_of(view)
+    labels = compute_labels(view)
     assert int((labels.classes["color"] > 0).sum()) == len(view.scene.items)
     for item in view.scene.items:
         x, y = position(view, item)
@@ -137,12 +137,12 @@ def test_dense_labels_are_at_the_cells_of_the_items(scene_cache):
 
 def test_a_page_has_labels_at_its_words_and_numbers(scene_cache):
     scene = scene_cache.scenes["infographic"][2]
-    overview = labels_of(scene_cache.page(2)).classes
+    overview = compute_labels(scene_cache.page(2)).classes
     assert overview["word"].tolist().count(IGNORE) == 35, "the heading alone is legible"
     assert overview["word"][3] == WORDS.index(scene.page.heading)
     for nth, item in enumerate(scene.items):
         view = scene_cache.page_crop(2, nth)
-        labels = labels_of(view).classes
+        labels = compute_labels(view).classes
         x, y = position(view, item)
         token = int(y * 5) * 5 + int(x * 5)
         if item.glyph.isdigit():
@@ -154,7 +154,7 @@ def test_a_page_has_labels_at_its_words_and_numbers(scene_cache):
 
 def test_crops_and_selected_frames_have_character_labels(scene_cache):
     for view in (scene_cache.crop(2, 1), scene_cache.selected_frame(1, 0, 0)):
-        assert (labels_of(view).classes["glyph"] != IGNORE).sum() >= 1
+        assert (compute_labels(view).classes["glyph"] != IGNORE).sum() >= 1
 
 
 def test_a_shifted_view_has_shifted_labels(scene_cache):
@@ -165,7 +165,7 @@ def test_a_shifted_view_has_shifted_labels(scene_cache):
         cells, left = side // 32, round(view.box.x1 * whole.pixels.shape[0])
         top = round(view.box.y1 * whole.pixels.shape[0])
         assert (view.pixels == whole.pixels[top : top + side, left : left + side]).all()
-        labels = labels_of(view).classes
+        labels = compute_labels(view).classes
         (at,) = (labels["shape"] > 0).nonzero().flatten().tolist()
         x, y = position(view, view.item)
         assert at == int(y * cells) * cells + int(x * cells)
@@ -187,9 +187,9 @@ def test_a_training_example_has_the_loss_mask_of_sft(builder, traces, processor)
     kinds = set()
     for number in numbers_of(builder):
         trace = builder.index.trace(number)
-        if kind_of(trace) in kinds:
+        if classify_trace(trace) in kinds:
             continue
-        kinds.add(kind_of(trace))
+        kinds.add(classify_trace(trace))
         example = builder.example(trace, builder.index.images(number))
         asked = with_media_root(trace.question, traces)
         encoded = encode(trace.model_copy(update={"question": asked}), processor)

@@ -63,7 +63,7 @@ def test_a_merged_lora_has_the_outputs_of_the_adapted_model(tmp_path):
     assert set(merged.state_dict()) == set(LocalModel("tiny").model.state_dict())
 
 
-def answers_of(folder: Path, media: Path) -> list[Trace]:
+def parse_answers(folder: Path, media: Path) -> list[Trace]:
     config = RolloutConfig(sampling=SamplingParams(max_new_tokens=128))
     return list(ask_many(world_questions(media, 0, attribute=2), LocalModel(str(folder)), config))
 
@@ -110,7 +110,7 @@ def test_sharded_weights_are_saved_and_validated_as_in_one_process(tmp_path, sha
     answers = [
         [turn.text for trace in traces for turn in trace.turns]
         for traces in (
-            answers_of(one, tmp_path),
+            parse_answers(one, tmp_path),
             load_traces(two / "samples" / "step-0.jsonl"),
         )
     ]

@@ -208,12 +208,12 @@ def test_a_plan_loads_no_weights_and_rejects_invalid_sizes():
 def test_the_shape_of_a_folder_is_counted_without_its_weights(tmp_path):
     from safetensors import safe_open
 
-    from pixel_reasoner.train.plan import shape_of
+    from pixel_reasoner.train.plan import load_shape
 
     (tmp_path / "config.json").write_text((Path(TINY) / "config.json").read_text())
     with safe_open(Path(TINY) / "model.safetensors", "pt") as file:
         stored = sum(file.get_tensor(name).numel() for name in file.keys())  # noqa: SIM118
-    assert shape_of(str(tmp_path)).parameters == pytest.approx(stored, rel=0.01)
+    assert load_shape(str(tmp_path)).parameters == pytest.approx(stored, rel=0.01)
 
 
 # --- rollouts ---

@@ -20,7 +20,7 @@ from pixel_reasoner.media.transforms import (
 from pixel_reasoner.schema.geometry import WHOLE, Box
 from pixel_reasoner.schema.settings import PixelBudget
 from pixel_reasoner.schema.trace import Observation, StopReason, Trace, Transform, Turn
-from test_media_context import BUDGETS, boxes, context_of, question_of, same
+from test_media_context import BUDGETS, boxes, build_question, context_of, same
 
 WIDTH, HEIGHT = 96, 48
 """sides of which every test box is a whole number of pixels"""
@@ -64,7 +64,7 @@ def test_a_crop_of_a_transformed_picture_is_the_transformed_crop_of_the_source(n
 def test_a_zoom_into_a_transformed_picture_inherits_its_transforms(
     noise, first, outer, second, inner
 ):
-    context = MediaContext(question_of(("image", noise)), UNSCALED)
+    context = MediaContext(build_question(("image", noise)), UNSCALED)
     parent = context.add_region(1, outer, first)
     child = context.add_region(parent.number, inner, second)
     assert child.transforms == (*first, *second)
@@ -96,7 +96,7 @@ def test_a_region_size_refers_to_the_transformed_picture(noise):
 
 
 def test_a_quarter_turn_is_clockwise(noise):
-    context = MediaContext(question_of(("image", noise)), UNSCALED)
+    context = MediaContext(build_question(("image", noise)), UNSCALED)
     quarter = Transform(name="rotate", arguments={"quarter_turns": 1})
     turned = context.view(context.add_region(1, WHOLE, [quarter]).number)
     assert turned.getpixel((HEIGHT - 1, 0)) == context.view(1).getpixel((0, 0))

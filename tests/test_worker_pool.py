@@ -25,7 +25,7 @@ from pixel_reasoner.schema.question import MediaItem, Question
 from pixel_reasoner.schema.settings import MediaLimits
 from pixel_reasoner.schema.trace import StopReason
 from test_decoder import FORMATS, scene, write_video
-from test_media_context import question_of
+from test_media_context import build_question
 
 LIMITS = MediaLimits()
 LIMITED = WorkerLimits(memory_bytes=2 * 2**30, cpu_s=20, timeout_s=20)
@@ -94,7 +94,7 @@ def test_errors_equal_those_of_the_decoder_in_process(tmp_path, pool):
 
 def test_a_context_decodes_in_workers(tmp_path, pool, picture):
     clip = write_video(tmp_path / "clip.mp4", 4)
-    question = question_of(("image", picture), ("video", clip))
+    question = build_question(("image", picture), ("video", clip))
     ours = MediaContext(question, UNSCALED, decoder=pool)
     theirs = MediaContext(question, UNSCALED)
     assert ours.pictures == theirs.pictures
@@ -208,7 +208,7 @@ def test_media_of_questions_are_decoded_in_workers_if_enabled(tmp_path, pool, pi
     model = ScriptedModel([r"\boxed{red}"])
     decode_with(model, pool)
     (tmp_path / "text.png").write_text("not a picture")
-    asked = [question_of(("image", path)) for path in (picture, tmp_path / "text.png")]
+    asked = [build_question(("image", path)) for path in (picture, tmp_path / "text.png")]
     asked[1] = asked[1].model_copy(update={"id": "2"})
     monitored = {trace.question.id: trace for trace in ask_many(asked, model)}
     assert monitored["1"].answer == "red"

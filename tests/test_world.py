@@ -27,12 +27,12 @@ from pixel_reasoner.world import (
     Scene,
     WorldParams,
     all_questions,
+    build_question,
     draw_frames,
     draw_picture,
     encode_clip,
     make_scene,
     overview_detail_px,
-    question_of,
     render,
     scenes,
     split_seed,
@@ -64,7 +64,7 @@ def many(family: str) -> list[Scene]:
 
 @lru_cache
 def asked(family: str) -> list[Question]:
-    return [question_of(scene, MEDIUM) for scene in many(family)]
+    return [build_question(scene, MEDIUM) for scene in many(family)]
 
 
 def pixels(scene: Scene) -> np.ndarray:
@@ -81,7 +81,7 @@ def test_a_seed_determines_the_scene_the_question_and_the_pixels(family):
     for seed in (0, 2_000_007):
         first, second = make_scene(family, seed), make_scene(family, seed)
         assert first == second
-        assert question_of(first, MEDIUM) == question_of(second, MEDIUM)
+        assert build_question(first, MEDIUM) == build_question(second, MEDIUM)
         assert np.array_equal(pixels(first), pixels(second))
 
 

@@ -23,7 +23,7 @@ from pixel_reasoner.models.api import GenerationModel, OnText
 from pixel_reasoner.rollout import ask as rollouts
 from pixel_reasoner.rollout.options import AskOptions, with_options
 from pixel_reasoner.rollout.request import RolloutHandle, RolloutRequest
-from pixel_reasoner.rollout.scheduler import scheduler_of
+from pixel_reasoner.rollout.scheduler import get_scheduler
 from pixel_reasoner.schema.events import Event
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.settings import RolloutConfig
@@ -247,7 +247,7 @@ class Model:
             priority=priority,
             stream=stream,
         )
-        return scheduler_of(self._open_model()).submit(request)
+        return get_scheduler(self._open_model()).submit(request)
 
     # --- the end ---
 
@@ -256,7 +256,7 @@ class Model:
         if self._is_closed:
             return
         self._is_closed = True
-        scheduler_of(self.generation_model).close()
+        get_scheduler(self.generation_model).close()
         close = getattr(self.generation_model, "close", None)
         if close is not None:
             close()

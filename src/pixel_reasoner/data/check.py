@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pixel_reasoner.data.expert import Kind, kind_of
+from pixel_reasoner.data.expert import Kind, classify_trace
 from pixel_reasoner.dialects import get_dialect
 from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.media.cache import MediaCache
@@ -104,7 +104,9 @@ def check_traces(
     for trace in traces:
         of_model = is_sampled(trace) if sampled is None else sampled
         tally.add(
-            trace, list(problems_of(trace, held_out, contexts, sampled=of_model)), sampled=of_model
+            trace,
+            list(find_problems(trace, held_out, contexts, sampled=of_model)),
+            sampled=of_model,
         )
         if count_tokens is not None:
             tally.tokens.append(count_tokens(trace))
@@ -139,7 +141,7 @@ class _Tally:
         self.known_ids.add(name)
         self.problems.update({problem.check for problem in found})
         self.named += found[: max(0, MAX_NAMED - len(self.named))]
-        self.kinds["sampled" if sampled else kind_of(trace) or "unknown"] += 1
+        self.kinds["sampled" if sampled else classify_trace(trace) or "unknown"] += 1
         self.turns[len(trace.turns)] += 1
         self.pictures += len(trace.all_pictures)
         if sampled:
@@ -167,7 +169,7 @@ class _Tally:
         return metrics
 
 
-def problems_of(
+def find_problems(
     trace: Trace,
     held_out: frozenset[str] = frozenset(),
     contexts: MediaCache | None = None,
@@ -205,7 +207,7 @@ def _gold(trace: Trace, *, sampled: bool) -> str | None:
 
 
 def _evidence(trace: Trace) -> str | None:
-    if kind_of(trace) == Kind.TEXT:
+    if classify_trace(trace) == Kind.TEXT:
         return "an executed operation in a trace without one" if trace.executed else None
     return "no executed operation shows the evidence" if evidence_hit(trace) is False else None
 

@@ -222,7 +222,7 @@ class _TraceWriter:
         )
 
     def where(self, nth: int) -> str:
-        return wording.place_of(self.evidence.boxes[nth])
+        return wording.describe_place(self.evidence.boxes[nth])
 
     def select_words(self) -> str:
         return fill_template(self.rng, wording.SELECT, subject=self.subject(0))
@@ -421,7 +421,7 @@ def _verify(trace: Trace, kind: Kind) -> None:
         raise NoTrace("refused_look", refused[0].observation.text)
 
 
-def kind_of(trace: Trace) -> str:
+def classify_trace(trace: Trace) -> str:
     """Return the kind of a synthesized trace; empty for any other trace."""
     synthesis = trace.settings.synthesis
     return synthesis.kind if synthesis else ""

@@ -197,17 +197,21 @@ def _import_row(name: str, row: dict[str, Any], folder: Path, allowed: Sequence[
     if not messages or messages[0]["role"] != "user":
         raise _Anomaly("the first message is not a user message")
     media = tuple(
-        _medium_of(part, folder).restricted(allowed) for part in parts[0] if "text" not in part
+        _parse_media_item(part, folder).restricted(allowed)
+        for part in parts[0]
+        if "text" not in part
     )
     if not media:
         raise _Anomaly("the first message has no picture and no video")
     turns = [
-        _text_of(part) for m, part in zip(messages, parts, strict=True) if m["role"] == "assistant"
+        _join_text(part)
+        for m, part in zip(messages, parts, strict=True)
+        if m["role"] == "assistant"
     ]
     answer = boxed(turns[-1]) if turns else None
     if not answer or not answer.strip():
         raise _Anomaly("the last message has no answer in \\boxed{}")
-    text = _text_of(parts[0]).removesuffix(PIXEL_REASONER.suffix_with_operations).strip()
+    text = _join_text(parts[0]).removesuffix(PIXEL_REASONER.suffix_with_operations).strip()
     question = Question(
         id=name, text=strip_placeholders(text, len(media)), media=media, answer=(answer,)
     )
@@ -233,7 +237,7 @@ def _parts(message: dict[str, Any]) -> list[dict[str, Any]]:
     return list(message["content"])
 
 
-def _text_of(parts: list[dict[str, Any]]) -> str:
+def _join_text(parts: list[dict[str, Any]]) -> str:
     return "".join(part["text"] for part in parts if "text" in part)
 
 
@@ -258,7 +262,7 @@ def _check_turns(rollout: Rollout, num_messages: int) -> None:
         raise _Anomaly(f"the rollout ends with {rollout.stop}")
 
 
-def _medium_of(part: dict[str, Any], folder: Path) -> MediaItem:
+def _parse_media_item(part: dict[str, Any], folder: Path) -> MediaItem:
     if "image" in part:
         return MediaItem(kind="image", path=str(folder / part["image"]))
     frames = [folder / frame for frame in part["video"]]

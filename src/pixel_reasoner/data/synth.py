@@ -29,7 +29,14 @@ from typing import Any, NamedTuple
 
 from pydantic import Field
 
-from pixel_reasoner.data.expert import VERSION, ExpertConfig, Kind, NoTrace, expert_trace, kind_of
+from pixel_reasoner.data.expert import (
+    VERSION,
+    ExpertConfig,
+    Kind,
+    NoTrace,
+    classify_trace,
+    expert_trace,
+)
 from pixel_reasoner.data.labeller import Labeller, LabellerSettings
 from pixel_reasoner.data.parallel import map_in_order
 from pixel_reasoner.dialects import get_dialect
@@ -353,7 +360,7 @@ def _write_traces(questions: list[Question], settings: SynthSettings, folder: Pa
             continue
         kept = trace.model_copy(update={"question": question})
         written.lines.append(kept.to_line() + "\n")
-        written.kinds.append(kind_of(trace))
+        written.kinds.append(classify_trace(trace))
     return written
 
 

@@ -57,10 +57,10 @@ _ROWS = ("upper", "middle", "lower")
 _COLUMNS = ("left", "centre", "right")
 
 
-def place_of(box: Box) -> str:
+def describe_place(box: Box) -> str:
     """Return the place of a region in words.
 
-    >>> place_of(Box(0.1, 0.7, 0.3, 0.9))
+    >>> describe_place(Box(0.1, 0.7, 0.3, 0.9))
     'lower left'
     """
     row, column = (

@@ -81,14 +81,14 @@ class ArgumentConventions:
     def can_name_pictures(self) -> bool:
         """Whether a call can name pictures other than the first."""
         return all(
-            ArgumentRole.PICTURE in self._roles_of(operation, own.values())
+            ArgumentRole.PICTURE in self._find_roles(operation, own.values())
             for operation, own in self.argument_names.items()
-            if ArgumentRole.PICTURE in self._roles_of(operation, roles.parameters_of(operation))
+            if ArgumentRole.PICTURE in self._find_roles(operation, roles.get_parameters(operation))
         )
 
     @staticmethod
-    def _roles_of(operation: str, arguments: Any) -> set[ArgumentRole]:
-        return {roles.role_of(operation, argument) for argument in arguments if argument}
+    def _find_roles(operation: str, arguments: Any) -> set[ArgumentRole]:
+        return {roles.get_role(operation, argument) for argument in arguments if argument}
 
     # --- names ---
 
@@ -106,13 +106,13 @@ class ArgumentConventions:
         is_known = operation in DEFAULT_OPERATIONS or not roles.has_operation(operation)
         if own is not None or is_known or not self.argument_names:
             return own
-        parameters = roles.parameters_of(operation)
+        parameters = roles.get_parameters(operation)
         derived: dict[str, str] = {}
         for parameter in parameters:
-            role = roles.role_of(operation, parameter)
+            role = roles.get_role(operation, parameter)
             if role is ArgumentRole.PICTURE and not self.can_name_pictures:
                 continue
-            same_role = [one for one in parameters if roles.role_of(operation, one) is role]
+            same_role = [one for one in parameters if roles.get_role(operation, one) is role]
             name = self._family_argument(role)
             is_free = name is not None and (name == parameter or name not in parameters)
             derived[name if name and is_free and len(same_role) == 1 else parameter] = parameter
@@ -126,7 +126,7 @@ class ArgumentConventions:
             theirs
             for operation, own in self.argument_names.items()
             for theirs, ours in own.items()
-            if ours and roles.role_of(operation, ours) is role
+            if ours and roles.get_role(operation, ours) is role
         )
         return next(named, None)
 
@@ -156,7 +156,7 @@ class ArgumentConventions:
             written: with names and coordinates of the family.
             pictures: all pictures in the context of the model. Without them boxes in pixels are not converted.
         """
-        operation, arguments = self._operation_of(written)
+        operation, arguments = self._match_operation(written)
         own = self.family_arguments(operation)
         if own is not None:
             unknown = next((name for name in arguments if name not in own), None)
@@ -168,7 +168,7 @@ class ArgumentConventions:
             arguments = self._add_first_picture(operation, arguments)
         return self._convert_by_role(operation, dict(arguments), pictures)
 
-    def _operation_of(self, written: WrittenCall) -> tuple[str, dict[str, Any]]:
+    def _match_operation(self, written: WrittenCall) -> tuple[str, dict[str, Any]]:
         """Return the operation of a call and its arguments. Without a name, the arguments imply the operation."""
         if written.name is not None:
             return self.operation_names.get(written.name, written.name), written.arguments
@@ -198,8 +198,8 @@ class ArgumentConventions:
             return arguments
         needed = (
             name
-            for name in roles.required_parameters_of(operation)
-            if roles.role_of(operation, name) is ArgumentRole.PICTURE
+            for name in roles.get_required_parameters(operation)
+            if roles.get_role(operation, name) is ArgumentRole.PICTURE
         )
         return dict.fromkeys(needed, 1) | arguments
 
@@ -212,7 +212,7 @@ class ArgumentConventions:
             name = arguments[argument]
             arguments[argument] = self.picture_names.number(name, pictures)
             error = error or self._missing_picture_error(name, arguments[argument], pictures)
-        seen_px = _prompt_size(self._picture_of(by_role, arguments), pictures)
+        seen_px = _prompt_size(self._parse_picture(by_role, arguments), pictures)
         repaired = []
         for argument in by_role[ArgumentRole.BOX]:
             numbers = arguments[argument]
@@ -237,7 +237,7 @@ class ArgumentConventions:
             about: target of the call, for families with a label argument.
         """
         by_role = self._arguments_by_role(call.name, call.arguments)
-        number = self._picture_of(by_role, call.arguments)
+        number = self._parse_picture(by_role, call.arguments)
         assert number == 1 or self.can_name_pictures, "a call names no picture in this dialect"
         values = dict(call.arguments)
         for argument in by_role[ArgumentRole.BOX]:
@@ -250,7 +250,7 @@ class ArgumentConventions:
         if own is None:
             return WrittenCall(self.family_name(call.name), values, tuple(boxes))
         for argument in own.values():
-            if argument and roles.role_of(call.name, argument) is ArgumentRole.PICTURE:
+            if argument and roles.get_role(call.name, argument) is ArgumentRole.PICTURE:
                 values[argument] = self.picture_names.name(values.get(argument, 1), pictures)
         named = {
             theirs: values[ours] if ours else about or "the region"
@@ -266,11 +266,11 @@ class ArgumentConventions:
     ) -> dict[ArgumentRole, list[str]]:
         found = defaultdict[ArgumentRole, list[str]](list)
         for argument in arguments:
-            found[roles.role_of(operation, argument)].append(argument)
+            found[roles.get_role(operation, argument)].append(argument)
         return found
 
     @staticmethod
-    def _picture_of(by_role: dict[ArgumentRole, list[str]], arguments: Mapping[str, Any]) -> Any:
+    def _parse_picture(by_role: dict[ArgumentRole, list[str]], arguments: Mapping[str, Any]) -> Any:
         """Return the number of the picture for boxes: the first picture argument, by default 1."""
         named = by_role[ArgumentRole.PICTURE]
         return arguments[named[0]] if named else 1

@@ -76,7 +76,7 @@ class Dialect(PromptFormat):
             f"calls per turn: {self.max_calls_per_turn}",
         ]
 
-    def fingerprint_of(self, operations: bool | Sequence[str]) -> str:
+    def compute_fingerprint(self, operations: bool | Sequence[str]) -> str:
         """Return the hash of everything that the dialect adds to a prompt with these operations.
 
         Equal to `fingerprint` for the default operations and for no operations.

@@ -238,7 +238,7 @@ def _example_arguments(
     dialect: Dialect, operation: str, pictures: Sequence[Picture]
 ) -> dict[str, Any]:
     """Return arguments for every role that any dialect can write exactly."""
-    schemas = roles.definition_of(operation)["function"]["parameters"]["properties"]
+    schemas = roles.get_definition(operation)["function"]["parameters"]["properties"]
     values: dict[ArgumentRole, Any] = {
         ArgumentRole.BOX: [0, 0, 1, 1],
         ArgumentRole.PICTURE: len(pictures),
@@ -246,9 +246,9 @@ def _example_arguments(
     }
     found = {}
     for argument, schema in schemas.items():
-        role = roles.role_of(operation, argument)
+        role = roles.get_role(operation, argument)
         if role is ArgumentRole.PICTURE and not dialect.can_name_pictures:
-            if argument in roles.required_parameters_of(operation):
+            if argument in roles.get_required_parameters(operation):
                 found[argument] = 1
             continue
         example = schema.get("enum", [_EXAMPLES.get(schema.get("type", ""), "a sign")])[0]
@@ -272,11 +272,13 @@ def _largest_error(dialect: Dialect, boxes: int, rng: random.Random) -> float:
         arguments = {"bbox_2d": list(box), "target_image": picture.number}
         text = dialect.write_call(ToolCall(name="zoom_in", arguments=arguments), pictures)
         parsed = dialect.parse(text, pictures)
-        worst = max(worst, _error_of(dialect, box, text, parsed, picture))
+        worst = max(worst, _box_error(dialect, box, text, parsed, picture))
     return worst
 
 
-def _error_of(dialect: Dialect, box: Box, text: str, parsed: ParsedTurn, picture: Picture) -> float:
+def _box_error(
+    dialect: Dialect, box: Box, text: str, parsed: ParsedTurn, picture: Picture
+) -> float:
     """Return the rounding error of a box after writing and parsing, in units of the grid."""
     sides = dialect.grid.sides(picture.seen_px)
     assert sides is not None, "a picture has a size"

@@ -156,7 +156,7 @@ class PromptFormat(CallFormat):
         names = [one for one in DEFAULT_OPERATIONS if one in wanted]
         names += [one for one in wanted if one not in names]
         for name in names:
-            roles.definition_of(name)
+            roles.get_definition(name)
         if self.system_with_video and not has_video:
             names = [name for name in names if not roles.needs_video(name)]
         return tuple(names)
@@ -210,7 +210,7 @@ class PromptFormat(CallFormat):
         own = next((tool for tool in self.tools if tool["function"]["name"] == name), None)
         if own is not None:
             return own
-        definition = deepcopy(roles.definition_of(operation))
+        definition = deepcopy(roles.get_definition(operation))
         function, schema = definition["function"], definition["function"]["parameters"]
         names = self.family_arguments(operation)
         if names is None:
@@ -227,7 +227,7 @@ class PromptFormat(CallFormat):
 
     def _property(self, operation: str, argument: str, schema: dict[str, Any]) -> dict[str, Any]:
         """Return the schema of an argument, with a description of the coordinates of the family."""
-        role = roles.role_of(operation, argument)
+        role = roles.get_role(operation, argument)
         if role is ArgumentRole.BOX and self.grid != FRACTIONS:
             return schema | {"description": f"The region as [x1, y1, x2, y2], {self.grid.words}"}
         if role is ArgumentRole.PICTURE and self.picture_names != FROM_1:

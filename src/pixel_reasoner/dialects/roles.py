@@ -21,10 +21,10 @@ _USUAL_ROLES = {
 }
 
 
-def role_of(operation: str, argument: str) -> ArgumentRole:
+def get_role(operation: str, argument: str) -> ArgumentRole:
     """Return the role of an argument. If the operation does not define it, the role is derived from the argument name.
 
-    >>> role_of("zoom_in", "bbox_2d").value, role_of("zoom_in", "label").value
+    >>> get_role("zoom_in", "bbox_2d").value, get_role("zoom_in", "label").value
     ('box', 'value')
     """
     found = OPERATIONS.get(operation).roles.get(argument) if operation in OPERATIONS else None
@@ -41,7 +41,7 @@ def has_operation(name: str) -> bool:
     return name in OPERATIONS
 
 
-def definition_of(operation: str) -> ToolDefinition:
+def get_definition(operation: str) -> ToolDefinition:
     """Return the tool definition of an operation, with names and coordinates of this project.
 
     Raises:
@@ -50,12 +50,12 @@ def definition_of(operation: str) -> ToolDefinition:
     return OPERATIONS.get(operation).tool_schema
 
 
-def parameters_of(operation: str) -> tuple[str, ...]:
+def get_parameters(operation: str) -> tuple[str, ...]:
     """Return the names of the arguments of an operation."""
     return tuple(parameter.name for parameter in OPERATIONS.get(operation).parameters)
 
 
-def required_parameters_of(operation: str) -> tuple[str, ...]:
+def get_required_parameters(operation: str) -> tuple[str, ...]:
     """Return the names of the required arguments."""
     return tuple(one.name for one in OPERATIONS.get(operation).parameters if one.required)
 
@@ -68,11 +68,11 @@ def needs_video(operation: str) -> bool:
 __all__ = [
     "ArgumentRole",
     "ToolDefinition",
-    "definition_of",
+    "get_definition",
+    "get_parameters",
+    "get_required_parameters",
+    "get_role",
     "has_operation",
     "needs_video",
     "operation_names",
-    "parameters_of",
-    "required_parameters_of",
-    "role_of",
 ]

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.evals.intervals import intervals, sign_test
-from pixel_reasoner.evals.stats import FamilyOf, category_of, cluster_of, number_of
+from pixel_reasoner.evals.stats import FamilyOf, get_category, get_cluster, hash_number
 from pixel_reasoner.runs.fingerprint import fingerprint
 from pixel_reasoner.runs.folder import load_run, run_settings
 from pixel_reasoner.schema.trace import StopReason, Trace
@@ -56,8 +56,8 @@ def compare(
         other = second.find(trace)
         if other is None or trace.stop is StopReason.FAILED:
             continue
-        one, cluster = _score(trace, scorer), number_of(cluster_of(trace.question))
-        groups = [everything, categories.setdefault(category_of(trace), PairMetrics())]
+        one, cluster = _score(trace, scorer), hash_number(get_cluster(trace.question))
+        groups = [everything, categories.setdefault(get_category(trace), PairMetrics())]
         if family_of is not None:
             groups.append(families.setdefault(family_of(trace), PairMetrics()))
         if trace.question.answer:
@@ -110,7 +110,7 @@ class _Scores:
 
     @staticmethod
     def _key(trace: Trace) -> int:
-        return number_of((trace.question.id, trace.sample))
+        return hash_number((trace.question.id, trace.sample))
 
     def add(self, trace: Trace, scorer: Scorer) -> None:
         """Add a trace. A failed trace is skipped."""

@@ -17,9 +17,9 @@ from pixel_reasoner.schema.question import MediaItem, Question
 from pixel_reasoner.sources.cells import (
     LETTERS,
     is_missing,
-    letter_of,
+    parse_letter,
+    parse_text,
     strip_placeholders,
-    text_of,
 )
 from pixel_reasoner.sources.rows import RowError, SkippedRow, with_options
 
@@ -184,7 +184,7 @@ def columns(row: Mapping[str, Any]) -> dict[str, str]:
         detail = f"expected columns A, B, ... without a gap; got {later[0]} after {letters[-1]}"
         raise RowError("bad_options", detail)
     return {
-        letter: text_of(row[letter], letter).strip()
+        letter: parse_text(row[letter], letter).strip()
         for letter in letters
         if not _is_empty(row[letter])
     }
@@ -211,9 +211,9 @@ def choice(
     """
     if len(options) < 2:
         raise RowError("no_options", f"expected two options or more; got {dict(options)}")
-    letter = letter_of(answer, options, given)
+    letter = parse_letter(answer, options, given)
     return {
-        "text": with_options(text_of(text, "question").strip(), options),
+        "text": with_options(parse_text(text, "question").strip(), options),
         "answer": (letter,),
         "answer_type": "choice",
         "options": dict(options),

@@ -26,7 +26,7 @@ from pixel_reasoner.evals.compare import compare
 from pixel_reasoner.evals.stats import FamilyOf, summarize
 from pixel_reasoner.files import write_json
 from pixel_reasoner.models.api import GenerationModel
-from pixel_reasoner.rollout.state import settings_of, versions
+from pixel_reasoner.rollout.state import collect_settings, versions
 from pixel_reasoner.rollout.strategies import SINGLE, ask_many_by_strategy
 from pixel_reasoner.runs.cache import ResponseCache
 from pixel_reasoner.runs.fingerprint import QuestionDigest, fingerprint
@@ -39,7 +39,7 @@ from pixel_reasoner.runs.folder import (
     write_or_check_run_settings,
 )
 from pixel_reasoner.runs.lock import FolderLock
-from pixel_reasoner.runs.media_folders import folders_of, note_media_folders
+from pixel_reasoner.runs.media_folders import collect_folders, note_media_folders
 from pixel_reasoner.runs.store import TRACES, RunStore
 from pixel_reasoner.schema.question import Question, with_media_root
 from pixel_reasoner.schema.settings import RolloutConfig
@@ -191,14 +191,14 @@ def run_questions(
     _check_can_repeat(evaluation.questions)
     settings = {
         "task": task_settings(evaluation.task, evaluation.samples),
-        **settings_of(evaluation.model, evaluation.config).to_dict(),
+        **collect_settings(evaluation.model, evaluation.config).to_dict(),
     }
     # Round trip through JSON: a tuple becomes a list.
     settings = dict(json.loads(json.dumps(settings)))
     with FolderLock(out):
         check_run_settings(out, settings)
         media = (item for one in evaluation.questions for item in with_media_root(one, out).media)
-        note_media_folders(out, folders_of(media))
+        note_media_folders(out, collect_folders(media))
         _ask_missing(evaluation, settings, out, on_trace)
     return settings
 
@@ -234,7 +234,7 @@ class _Asking:
         seeded = sampling.model_copy(update={"seed": sampling.seed + sample})
         self.evaluation, self.store, self.sample = evaluation, store, sample
         self.config = evaluation.config.model_copy(update={"sampling": seeded})
-        self.settings = settings_of(evaluation.model, self.config)
+        self.settings = collect_settings(evaluation.model, self.config)
         self.in_flight: dict[str, Question] = {}
         """questions in progress, with their original paths"""
 

@@ -80,7 +80,7 @@ def is_correct(trace: Trace, scorer: Scorer = Scorer.TYPED) -> bool:
     return found is not None and found.outcome is Outcome.CORRECT
 
 
-def category_of(trace: Trace) -> str:
+def get_category(trace: Trace) -> str:
     """Return whether a question needs an operation, if known, or else its category."""
     question = trace.question
     if question.needs_look is not None:
@@ -88,12 +88,12 @@ def category_of(trace: Trace) -> str:
     return question.category
 
 
-def cluster_of(question: Question) -> Hashable:
+def get_cluster(question: Question) -> Hashable:
     """Return the cluster of dependent questions: their group, or else their media."""
     return question.group or tuple((item.path, item.start_s) for item in question.media)
 
 
-def number_of(value: Hashable) -> int:
+def hash_number(value: Hashable) -> int:
     """Return a 64-bit hash of a value, for arrays."""
     digest = hashlib.blake2b(repr(value).encode(), digest_size=8).digest()
     return int.from_bytes(digest, signed=True)
@@ -120,8 +120,8 @@ class TraceNumbers(NamedTuple):
     def of(cls, trace: Trace, scorer: Scorer) -> TraceNumbers:
         """Return the numbers of a trace."""
         return cls(
-            number_of(trace.question.id),
-            number_of(cluster_of(trace.question)),
+            hash_number(trace.question.id),
+            hash_number(get_cluster(trace.question)),
             grade_reply(trace, scorer),
             evidence_hit(trace),
             iou(trace),
@@ -252,7 +252,7 @@ class _Summary:
         if trace.stop is StopReason.FAILED:
             self.failed[trace.question.id] = trace.error
             return
-        numbers, category = TraceNumbers.of(trace, self.scorer), category_of(trace)
+        numbers, category = TraceNumbers.of(trace, self.scorer), get_category(trace)
         self.stops[str(trace.stop)] += 1
         self.has_repeats |= bool(trace.sample)
         self.all.add(numbers)

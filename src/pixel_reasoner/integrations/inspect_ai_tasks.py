@@ -33,7 +33,7 @@ from inspect_ai.solver import Generate, Solver, TaskState, generate, solver
 
 from pixel_reasoner.evals.benchmark import select_questions
 from pixel_reasoner.evals.benchmarks import get_benchmark
-from pixel_reasoner.evals.stats import cluster_of
+from pixel_reasoner.evals.stats import get_cluster
 from pixel_reasoner.media.context import MediaContext
 from pixel_reasoner.models.api import GenerationModel
 from pixel_reasoner.rollout.ask import ask_async
@@ -41,7 +41,7 @@ from pixel_reasoner.schema.question import Question, with_media_root
 from pixel_reasoner.schema.settings import RolloutConfig, RolloutLimits, SamplingParams
 from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.scoring.evidence import evidence_hit
-from pixel_reasoner.scoring.extraction import answer_of, extract
+from pixel_reasoner.scoring.extraction import extract, extract_trace_answer
 from pixel_reasoner.scoring.grading import Scorer as OurScorer, grade
 
 
@@ -105,7 +105,7 @@ def sample(question: Question) -> Sample:
         target=list(question.answer),
         metadata={
             "question": question.model_dump(mode="json"),
-            "cluster": str(cluster_of(question)),
+            "cluster": str(get_cluster(question)),
             "category": question.category,
         },
     )
@@ -190,7 +190,7 @@ def typed(by: str = "typed") -> Scorer:
         question = Question.model_validate(state.metadata["question"])
         trace = _trace(state)
         text = state.output.completion
-        answer = answer_of(trace) if trace else extract(text, question)
+        answer = extract_trace_answer(trace) if trace else extract(text, question)
         found = grade(answer, question, chosen)
         assert found is not None, "questions of benchmarks have an answer"
         return Score(

@@ -34,13 +34,13 @@ from pixel_reasoner.errors import InputError, OutputError, PixelReasonerError, U
 from pixel_reasoner.files import file_name
 from pixel_reasoner.integrations.lmms_questions import (
     MEDIA,
+    build_question,
     final_answer,
-    question_of,
     reject_truncated_pictures,
 )
 from pixel_reasoner.models.api import GenerationModel
 from pixel_reasoner.rollout.ask import ask_many
-from pixel_reasoner.rollout.state import failed_trace, settings_of
+from pixel_reasoner.rollout.state import collect_settings, failed_trace
 from pixel_reasoner.runs.segment import Segment
 from pixel_reasoner.schema.question import Question, with_media_root
 from pixel_reasoner.schema.settings import RolloutConfig, RolloutLimits, SamplingParams
@@ -259,7 +259,7 @@ class PixelReasoner(lmms):
         for trace in ask_many(readable(), self.model, config, batch_size=self.batch_size):
             question = questions.pop(trace.question.id)
             yield trace.model_copy(update={"question": question, "sample": sample})
-        settings = settings_of(self.model, config)
+        settings = collect_settings(self.model, config)
         for name, problem in problems.items():
             question = Question(id=name, text=str(requests[name].args[0]), media=())
             trace = failed_trace(question, _as_input_error(problem), settings)
@@ -268,7 +268,7 @@ class PixelReasoner(lmms):
     def _question(self, name: str, request: Any, home: Path) -> Question:
         _, messages_of, _, doc_id, task, split = request.args
         messages = messages_of(self.task_dict[task][split][doc_id])
-        return question_of(name, messages, home, MEDIA if self.traces else file_name(name))
+        return build_question(name, messages, home, MEDIA if self.traces else file_name(name))
 
 
 def _as_input_error(error: Exception) -> Exception:

@@ -16,7 +16,7 @@ from pixel_reasoner.errors import InputError
 from pixel_reasoner.evals.readers import image
 from pixel_reasoner.schema.question import AnswerType, MediaItem, Question
 from pixel_reasoner.schema.trace import Trace
-from pixel_reasoner.scoring.extraction import answer_of
+from pixel_reasoner.scoring.extraction import extract_trace_answer
 from pixel_reasoner.scoring.grading import matching_option
 from pixel_reasoner.scoring.numbers import strip_latex
 from pixel_reasoner.sources.pictures import save_cell_picture, save_picture
@@ -25,7 +25,7 @@ MEDIA = "media"
 """folder of pictures, next to the traces"""
 
 
-def question_of(
+def build_question(
     name: str, messages: Sequence[Mapping[str, Any]], home: Path, media: str = MEDIA
 ) -> Question:
     r"""Return the messages of a row as a question.
@@ -41,7 +41,7 @@ def question_of(
         OutputError: pictures cannot be written.
 
     >>> messages = [{"role": "user", "content": [{"type": "text", "text": "Which?\n(A) red\n(B) blue"}]}]
-    >>> question = question_of("1", messages, Path())
+    >>> question = build_question("1", messages, Path())
     >>> question.text.splitlines()[0], question.options
     ('Which?', {'A': 'red', 'B': 'blue'})
     """
@@ -162,7 +162,7 @@ def final_answer(trace: Trace) -> str:
     >>> final_answer(Trace(question=question, stop=StopReason.MAX_TURNS))
     ''
     """
-    answer = answer_of(trace)
+    answer = extract_trace_answer(trace)
     if answer is None:
         return ""
     return matching_option(answer, trace.question.options) or strip_latex(answer)

@@ -28,7 +28,7 @@ from pixel_reasoner.errors import InputError, UsageError, require_extra
 from pixel_reasoner.models.api import GenerationModel
 from pixel_reasoner.models.spec import ModelSpec
 from pixel_reasoner.rollout.ask import ask_many
-from pixel_reasoner.rollout.state import failed_trace, settings_of
+from pixel_reasoner.rollout.state import collect_settings, failed_trace
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.settings import RolloutConfig
 from pixel_reasoner.schema.trace import Trace
@@ -145,10 +145,10 @@ class Reasoner:
         )
 
     def _traces(self, rows: list[dict[str, Any]]) -> Iterator[Trace]:
-        parsed = [question_of(row, self.folder) for row in rows]
+        parsed = [build_question(row, self.folder) for row in rows]
         questions = [one for one in parsed if isinstance(one, Question)]
         yield from ask_many(questions, self.model, self.config, batch_size=self.batch_size)
-        settings = settings_of(self.model, self.config)
+        settings = collect_settings(self.model, self.config)
         for row, one in zip(rows, parsed, strict=True):
             if isinstance(one, SkippedRow):
                 error = InputError(
@@ -161,12 +161,12 @@ class Reasoner:
                 )
 
 
-def question_of(row: Mapping[str, Any], folder: Path) -> Row:
+def build_question(row: Mapping[str, Any], folder: Path) -> Row:
     """Return the question in a row, or the reason for skipping it. The default id of a row is its hash.
 
-    >>> question_of({"id": "7", "text": "Which colour?", "media": [], "options": {"A": "red", "B": None}}, Path()).options
+    >>> build_question({"id": "7", "text": "Which colour?", "media": [], "options": {"A": "red", "B": None}}, Path()).options
     {'A': 'red'}
-    >>> question_of({"question": "Which colour?"}, Path())[1:]
+    >>> build_question({"question": "Which colour?"}, Path())[1:]
     ('not_json', 'Expecting value: line 1 column 1 (char 0)')
     """
     fields: dict[str, Any] = {}

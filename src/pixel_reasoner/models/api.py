@@ -27,7 +27,7 @@ OnText = Callable[[str], None]
 """called with each new piece of text while it is generated"""
 
 
-def images_of(conversation: Messages) -> list[Any]:
+def collect_images(conversation: Messages) -> list[Any]:
     """Return all pictures of a conversation, in order."""
     return [
         part["image"]
@@ -244,7 +244,7 @@ class RoundsBackend:
         self._waiting.clear()
 
 
-def backend_of(model: Any) -> GenerationBackend:
+def get_backend(model: Any) -> GenerationBackend:
     """Return the backend of a model: its own, or a `RoundsBackend`."""
     return model.open_backend() if isinstance(model, SupportsBackend) else RoundsBackend(model)
 

@@ -164,7 +164,7 @@ class HttpPool:
         except (ServerError, self.http.DecodingError):
             return None
         except (self.http.RequestError, TryFailed) as error:
-            text = error.text if isinstance(error, TryFailed) else _text_of(error)
+            text = error.text if isinstance(error, TryFailed) else _error_text(error)
             raise EndpointError(
                 expected=f"a server at {endpoint.shown}",
                 got=self.redact(text),
@@ -283,7 +283,7 @@ class HttpPool:
             return TryFailed(FailureKind.INVALID, f"invalid reply: {error}")
         if isinstance(error, ServerError):
             return TryFailed(FailureKind.ERROR, str(error))
-        return TryFailed(FailureKind.UNREACHABLE, _text_of(error))
+        return TryFailed(FailureKind.UNREACHABLE, _error_text(error))
 
     @contextmanager
     def _connection(self, endpoint: Endpoint, token: CancelToken) -> Iterator[Connection]:
@@ -342,6 +342,6 @@ class HttpPool:
             )
 
 
-def _text_of(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     """Return a short description of a connection error."""
     return shorten(f"{type(error).__name__}: {error}").rstrip(". ")

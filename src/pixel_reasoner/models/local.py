@@ -29,8 +29,8 @@ from pixel_reasoner.models.api import (
     Messages,
     OnText,
     RoundsBackend,
+    collect_images,
     generate_turns,
-    images_of,
 )
 from pixel_reasoner.models.engine import FAMILIES, is_supported, unwrap_peft
 from pixel_reasoner.models.folder import (
@@ -186,7 +186,7 @@ class LocalModel:
     def prompt_inputs(self, conversations: Sequence[Messages]) -> Any:
         """Return the inputs of `forward` of the model: ids, masks and pixels of conversations, padded on the left."""
         texts = [self.render(conversation) for conversation in conversations]
-        images = [images_of(conversation) for conversation in conversations]
+        images = [collect_images(conversation) for conversation in conversations]
         return self.processor(
             text=texts,
             images=images if any(images) else None,

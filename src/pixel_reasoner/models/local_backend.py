@@ -18,7 +18,7 @@ from pixel_reasoner.models.api import (
     Delta,
     GenerationRequest,
     Messages,
-    images_of,
+    collect_images,
 )
 from pixel_reasoner.models.engine import Engine, ImageInput, Sequence
 from pixel_reasoner.models.local_text import TextStream
@@ -38,7 +38,7 @@ class TokenizedText(NamedTuple):
     """digests"""
     ids: list[int]
 
-    def is_start_of(self, text: str, images: SequenceOf[ImageInput]) -> bool:
+    def is_prefix_of(self, text: str, images: SequenceOf[ImageInput]) -> bool:
         """Whether a longer conversation starts with this one."""
         return text.startswith(self.text) and self.images == tuple(
             one.digest for one in images[: len(self.images)]
@@ -183,7 +183,7 @@ class LocalBackend:
     def _prompt(self, request: GenerationRequest) -> tuple[TokenizedText, tuple[ImageInput, ...]]:
         """Return the text and ids of a request. Ids of earlier turns are reused."""
         text = self.model.render(request.messages)
-        images = tuple(map(ImageInput.of, images_of(request.messages)))
+        images = tuple(map(ImageInput.of, collect_images(request.messages)))
         history = self._history(request.session, text, images)
         ids = self.model.tokenize(text[len(history.text) :])
         ids = self._expand_image_tokens(ids, images[len(history.images) :], request.messages)
@@ -197,7 +197,7 @@ class LocalBackend:
         found = [
             one.history
             for one in candidates
-            if one.history is not None and one.history.is_start_of(text, images)
+            if one.history is not None and one.history.is_prefix_of(text, images)
         ]
         empty = TokenizedText("", (), [])
         return max(found, key=lambda one: len(one.text), default=empty)

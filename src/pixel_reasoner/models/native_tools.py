@@ -68,7 +68,7 @@ def native_request(
     opening, definitions = conversation[:1], list(tools)
     is_system = conversation[0]["role"] == "system"
     if is_system and not definitions:
-        definitions = _listed_tools(dialect, text_of(conversation[0]))
+        definitions = _listed_tools(dialect, join_text(conversation[0]))
     if is_system and definitions:
         system = dialect.native_system
         opening = [{"role": "system", "content": system}] if system else []
@@ -120,7 +120,7 @@ def as_native_messages(
     return messages
 
 
-def text_of(message: dict[str, Any]) -> str:
+def join_text(message: dict[str, Any]) -> str:
     """Return all text of a message."""
     content = message["content"]
     if isinstance(content, str):
@@ -132,7 +132,7 @@ def _assistant_message(
     message: dict[str, Any], number: int, syntax: CallSyntax, reasoning_field: str
 ) -> dict[str, Any]:
     """Return a turn with separate fields for its calls and, if supported, its reasoning."""
-    text = text_of(message)
+    text = join_text(message)
     reasoning, rest = split_reasoning(text)
     words, calls = split_calls(rest, syntax)
     fields: dict[str, Any] = {}
@@ -170,7 +170,7 @@ def _result_messages(results: Sequence[dict[str, Any]], ids: Sequence[str]) -> M
     num_first = len(ids) - len(results) + 1
     for nth, result in enumerate(results):
         answered = ids[:num_first] if nth == 0 else [ids[num_first + nth - 1]]
-        words, parts = text_of(result).strip(), result["content"]
+        words, parts = join_text(result).strip(), result["content"]
         if not isinstance(parts, str) and any(part["type"] == "image" for part in parts):
             words = words or _SEE_NEXT
             pictures.append(result)

@@ -174,7 +174,7 @@ def message_parts(
     parts: list[Part] = [Thought(thought=reasoning)] if reasoning else []
     parts += [Text(text=text)] if text else []
     for call in calls:
-        arguments = arguments_of(call.function.arguments)
+        arguments = parse_arguments(call.function.arguments)
         if arguments is not None:
             parts.append(ToolCall(name=call.function.name, arguments=arguments))
         else:
@@ -188,13 +188,13 @@ def text_to_parse(completion: Completion) -> str:
     >>> text_to_parse(completion({"choices": [{"message": {"reasoning": "Hm.", "content": "Red."}}]}))
     'Red.'
     """
-    reasoning = reasoning_of(completion)
+    reasoning = extract_reasoning(completion)
     return completion.text.removeprefix(
         f"{THINK_OPEN}{reasoning}{THINK_CLOSE}" if reasoning else ""
     )
 
 
-def reasoning_of(completion: Completion) -> str:
+def extract_reasoning(completion: Completion) -> str:
     """Return the reasoning that the server returned separately; empty if there is none."""
     return "".join(part.thought for part in completion.parts or () if isinstance(part, Thought))
 
@@ -211,10 +211,10 @@ def split_reasoning(text: str) -> tuple[str, str]:
     return "", text
 
 
-def arguments_of(value: str | None) -> dict[str, Any] | None:
+def parse_arguments(value: str | None) -> dict[str, Any] | None:
     """Return the arguments of a call; None if they are not a JSON object or too deeply nested.
 
-    >>> arguments_of('{"a": 1}'), arguments_of("{"), arguments_of("")
+    >>> parse_arguments('{"a": 1}'), parse_arguments("{"), parse_arguments("")
     ({'a': 1}, None, {})
     """
     try:
@@ -226,7 +226,7 @@ def arguments_of(value: str | None) -> dict[str, Any] | None:
 
 def _call_text(function: Function, write: WriteCall) -> str:
     """Return a call as text. Arguments that are not a JSON object are kept verbatim, so that the dialect rejects them."""
-    arguments = arguments_of(function.arguments)
+    arguments = parse_arguments(function.arguments)
     if arguments is not None:
         return write(function.name, arguments)
     return f'{OPEN}\n{{"name": {json.dumps(function.name)}, "arguments": {function.arguments}}}\n{CLOSE}'

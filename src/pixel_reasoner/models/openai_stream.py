@@ -13,8 +13,8 @@ from pixel_reasoner.models.openai_reply import (
     THINK_OPEN,
     ReplyReader,
     WriteCall,
-    arguments_of,
-    reasoning_of,
+    extract_reasoning,
+    parse_arguments,
     text_to_parse,
     write_hermes_call,
 )
@@ -63,7 +63,7 @@ class _StreamedCall:
             return True
         if piece.index is None:
             return False  # some servers send complete calls without index and id
-        return not self.arguments or arguments_of("".join(self.arguments)) is None
+        return not self.arguments or parse_arguments("".join(self.arguments)) is None
 
     def add(self, piece: CallPiece, function: FunctionPiece) -> None:
         self.id = self.id or piece.id or ""
@@ -195,7 +195,7 @@ class StreamReader:
             turn = self.whole(response)
         else:
             turn = self.whole.completion(self._streamed(response))
-        self._reasoning.finish(reasoning_of(turn))
+        self._reasoning.finish(extract_reasoning(turn))
         self._content.finish(text_to_parse(turn))  # includes `tool_calls` as text
         return turn
 

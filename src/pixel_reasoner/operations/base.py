@@ -29,9 +29,9 @@ from pixel_reasoner.operations.signature import (
     OperationFunction,
     Parameter,
     PictureArgument,
-    adapter_of,
-    description_of,
-    parameters_of,
+    build_adapter,
+    parse_description,
+    parse_parameters,
 )
 from pixel_reasoner.schema.geometry import Size
 from pixel_reasoner.schema.question import Evidence
@@ -142,8 +142,8 @@ class OperationSpec:
         """
         return cls(
             name=run.__name__,
-            description=description_of(run),
-            parameters=parameters_of(run),
+            description=parse_description(run),
+            parameters=parse_parameters(run),
             run=run,
             media=media,
             **{"result_budget": "crop", "max_results": 1, **fields},
@@ -229,7 +229,7 @@ class OperationSpec:
             return call_as_written(call)
 
     def _convert(self, parameter: Parameter, value: Any) -> Any:
-        adapter = adapter_of(self.run, parameter.name)
+        adapter = build_adapter(self.run, parameter.name)
         try:
             return adapter.validate_python(_as_json_numbers(value), strict=True)
         except ValidationError as error:

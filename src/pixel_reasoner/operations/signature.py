@@ -60,7 +60,7 @@ class Parameter(Record):
         return f"{'an' if kind[0] in 'aeio' else 'a'} {kind}"
 
 
-def description_of(function: OperationFunction) -> str:
+def parse_description(function: OperationFunction) -> str:
     """Return what an operation does, from the docstring of its function.
 
     Raises:
@@ -74,7 +74,7 @@ def description_of(function: OperationFunction) -> str:
     return description
 
 
-def parameters_of(function: OperationFunction) -> tuple[Parameter, ...]:
+def parse_parameters(function: OperationFunction) -> tuple[Parameter, ...]:
     """Return the parameters of a function after its context.
 
     Raises:
@@ -168,14 +168,14 @@ def _role(hint: Any) -> ArgumentRole:
 
 
 @cache
-def adapter_of(function: OperationFunction, name: str) -> TypeAdapter[Any]:
+def build_adapter(function: OperationFunction, name: str) -> TypeAdapter[Any]:
     """Return the check of the values of an argument."""
     return TypeAdapter(_hints(function)[name])
 
 
 def _json_schema(function: OperationFunction, name: str) -> dict[str, Any]:
     try:
-        return adapter_of(function, name).json_schema()
+        return build_adapter(function, name).json_schema()
     except PydanticUserError as error:
         raise bad_function(
             function,

@@ -16,7 +16,7 @@ from pixel_reasoner.reports.templates import render_parts
 from pixel_reasoner.schema.geometry import WHOLE, Box, Size
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.trace import Observation, Picture, Thought, ToolCall, Trace, Turn
-from pixel_reasoner.scoring.extraction import answer_of
+from pixel_reasoner.scoring.extraction import extract_trace_answer
 from pixel_reasoner.scoring.grading import Grade, Outcome, grade_reply
 from pixel_reasoner.text import visible
 
@@ -46,7 +46,7 @@ def card(trace: Trace, number: int, facets: Facets, unshown: Counter[str]) -> It
         facets=facets,
         outcome=facets["outcome"][0],
         facts=_facts(trace),
-        answered=answer_of(trace),
+        answered=extract_trace_answer(trace),
         expected=" or ".join(trace.question.answer),
         stop=_words(trace.stop),
         media=list(shown.media()),
@@ -54,12 +54,12 @@ def card(trace: Trace, number: int, facets: Facets, unshown: Counter[str]) -> It
     )
 
 
-def facets_of(trace: Trace, graded: Callable[[Trace], Grade | None] = grade_reply) -> Facets:
+def compute_facets(trace: Trace, graded: Callable[[Trace], Grade | None] = grade_reply) -> Facets:
     """Return the filter values of a trace.
 
     >>> from pixel_reasoner.schema.trace import StopReason
     >>> question = Question(id="q1", text="How many?", media=(), category="count")
-    >>> found = facets_of(Trace(question=question, stop=StopReason.NO_ANSWER))
+    >>> found = compute_facets(Trace(question=question, stop=StopReason.NO_ANSWER))
     >>> found["stop"], found["operations"], found["category"]
     (['no answer'], ['0'], ['count'])
     """
@@ -230,7 +230,7 @@ class _CardPictures:
     def _pair(self, picture: Picture) -> Mapping[str, Any]:
         """Return a picture as the model received it, and its source with the boxes of later crops."""
         name = f"Picture {picture.number}"
-        crops = self._marks(self._crops_of(picture), WHOLE)
+        crops = self._marks(self._find_crops(picture), WHOLE)
         evidence = _evidence_marks(self.trace.question, picture)
         shape = _shape(picture.source_px)
         view = self.pictures.view(picture.number, f"{name} as the model received it")
@@ -252,12 +252,12 @@ class _CardPictures:
             "frames": partial(map, self._frame, group),
             "count": len(group),
             "seen_px": _size(group[0].seen_px),
-            "has_crops": any(self._crops_of(picture) for picture in group),
+            "has_crops": any(self._find_crops(picture) for picture in group),
             "has_evidence": bool(evidence and evidence.frames),
         }
 
     def _frame(self, picture: Picture) -> Mapping[str, Any]:
-        crops = self._crops_of(picture)
+        crops = self._find_crops(picture)
         chosen = [turn for turn, crop in crops if crop.box == WHOLE]
         boxes = self._marks([(turn, crop) for turn, crop in crops if crop.box != WHOLE], WHOLE)
         evidence = self.trace.question.evidence.frames if self.trace.question.evidence else ()
@@ -288,7 +288,7 @@ class _CardPictures:
                 "seen_px": _size(picture.seen_px),
             }
 
-    def _crops_of(self, at: Picture) -> list[tuple[int, Picture]]:
+    def _find_crops(self, at: Picture) -> list[tuple[int, Picture]]:
         """Return all later pictures with the same source as a picture of the question, including crops of crops."""
         return [
             (turn, picture)

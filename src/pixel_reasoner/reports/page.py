@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 from pixel_reasoner.files import atomic_writer
-from pixel_reasoner.reports.card import OUTCOMES, Facets, card, facets_of
+from pixel_reasoner.reports.card import OUTCOMES, Facets, card, compute_facets
 from pixel_reasoner.reports.templates import asset, render_parts
 from pixel_reasoner.schema.record import Record
 from pixel_reasoner.schema.trace import Trace
@@ -74,7 +74,7 @@ def write_report(
         tempfile.TemporaryFile("w+", encoding="utf-8", dir=out.parent) as cards,
     ):
         for trace in traces:
-            facets = facets_of(trace, graded)
+            facets = compute_facets(trace, graded)
             if outcomes and trace.question.id in outcomes:
                 facets[EFFECT_FILTER] = [outcomes[trace.question.id]]
             tally.count(trace, facets)

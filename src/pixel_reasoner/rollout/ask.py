@@ -13,7 +13,7 @@ from pixel_reasoner.errors import PixelReasonerError
 from pixel_reasoner.media.decoder import MediaDecoder
 from pixel_reasoner.models.api import GenerationModel, OnText
 from pixel_reasoner.rollout.request import RolloutHandle, RolloutRequest
-from pixel_reasoner.rollout.scheduler import scheduler_of
+from pixel_reasoner.rollout.scheduler import get_scheduler
 from pixel_reasoner.rollout.state import Rollout
 from pixel_reasoner.schema.events import GeneratedText, TurnDone
 from pixel_reasoner.schema.question import Question
@@ -63,7 +63,7 @@ def ask(
         deadline_s=deadline_s,
         stream=is_watched,
     )
-    handle = scheduler_of(model).submit(request)
+    handle = get_scheduler(model).submit(request)
     try:
         for event in handle.events() if is_watched else ():
             if on_text is not None and isinstance(event, GeneratedText):
@@ -89,7 +89,7 @@ def ask_many(
     Raises:
         EndpointError: all servers fail.
     """
-    scheduler, config = scheduler_of(model), config or RolloutConfig()
+    scheduler, config = get_scheduler(model), config or RolloutConfig()
     waiting, active = iter(questions), dict[str, RolloutHandle]()
     try:
         while True:
@@ -124,7 +124,7 @@ async def ask_async(
     request = RolloutRequest(
         question=question, config=config or RolloutConfig(), deadline_s=deadline_s
     )
-    handle = scheduler_of(model).submit(request)
+    handle = get_scheduler(model).submit(request)
     try:
         await handle.aresult()
         return _answered(handle)
@@ -146,7 +146,7 @@ def decode_with(model: GenerationModel, decoder: MediaDecoder) -> None:
     ...     ask(Question(id="1", text="Which colour?", media=()), model).answer
     'red'
     """
-    scheduler_of(model).decode_with(decoder)
+    get_scheduler(model).decode_with(decoder)
 
 
 def _answered(handle: RolloutHandle) -> Trace:

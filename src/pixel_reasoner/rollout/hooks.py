@@ -46,6 +46,6 @@ class PerturbFirstCall:
         return Completion(text=text, num_prompt_tokens=completion.num_prompt_tokens)
 
 
-def hooks_of(config: RolloutConfig) -> tuple[TurnHook, ...]:
+def build_hooks(config: RolloutConfig) -> tuple[TurnHook, ...]:
     """Return the hooks enabled by a configuration."""
     return (PerturbFirstCall(),) if config.perturb else ()

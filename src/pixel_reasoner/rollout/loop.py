@@ -28,10 +28,10 @@ from pixel_reasoner.models.api import (
     GenerationModel,
     GenerationRequest,
     Messages,
-    backend_of,
+    get_backend,
 )
 from pixel_reasoner.models.openai_stream import TextJoiner
-from pixel_reasoner.rollout.state import Rollout, failed_trace, settings_of
+from pixel_reasoner.rollout.state import Rollout, collect_settings, failed_trace
 from pixel_reasoner.rollout.tasks import Commands, Task, stop_error
 from pixel_reasoner.rollout.workers import Workers
 from pixel_reasoner.schema.events import (
@@ -83,7 +83,7 @@ class RolloutLoop:
         has_commands: Callable[[], bool],
     ) -> None:
         self.model = model
-        self.backend = backend_of(model)
+        self.backend = get_backend(model)
         self.max_active = max_active
         self.tasks: dict[str, Task] = {}
         """requests that have not ended, by id"""
@@ -290,18 +290,18 @@ class RolloutLoop:
 
     def _finish(self, task: Task) -> None:
         assert task.rollout is not None, "a rollout that stopped"
-        self._end(task, task.rollout.trace(self._settings_of(task.handle.request.config)))
+        self._end(task, task.rollout.trace(self._cached_settings(task.handle.request.config)))
 
-    def _settings_of(self, config: RolloutConfig) -> RunSettings:
+    def _cached_settings(self, config: RolloutConfig) -> RunSettings:
         if config not in self._settings:
             if len(self._settings) >= _MAX_SETTINGS:
                 self._settings.clear()
-            self._settings[config] = settings_of(self.model, config)
+            self._settings[config] = collect_settings(self.model, config)
         return self._settings[config]
 
     def _fail(self, task: Task, error: BaseException, *, is_fatal: bool = False) -> None:
         task.handle.is_fatal = is_fatal
-        settings = self._settings_of(task.handle.request.config)
+        settings = self._cached_settings(task.handle.request.config)
         self._end(task, failed_trace(task.handle.request.question, error, settings), error)
 
     def _fail_all(self, error: Exception) -> None:
@@ -315,7 +315,7 @@ class RolloutLoop:
             self._generating.pop(task.turn_id, None)
             self.backend.cancel(task.turn_id)
         rollout, request = task.rollout, task.handle.request
-        settings = self._settings_of(request.config)
+        settings = self._cached_settings(request.config)
         error = stop_error(reason, request)
         question = rollout.question if rollout else request.question
         trace = failed_trace(question, error, settings, reason)

@@ -54,16 +54,16 @@ def replay_trace(trace: Trace, context: MediaContext | None = None) -> Rollout:
         trace.question,
         [turn.text for turn in trace.turns],
         settings,
-        config_of(settings),
+        restore_config(settings),
         context,
         truncated=trace.stop is StopReason.MAX_NEW_TOKENS,
     )
 
 
-def config_of(settings: RunSettings) -> RolloutConfig:
+def restore_config(settings: RunSettings) -> RolloutConfig:
     """Return the rollout configuration of recorded settings, with `perturb` off because recorded texts are already perturbed.
 
-    >>> config_of(RunSettings(perturb=True)).perturb
+    >>> restore_config(RunSettings(perturb=True)).perturb
     False
     """
     fields = {name: getattr(settings, name) for name in RolloutConfig.model_fields}

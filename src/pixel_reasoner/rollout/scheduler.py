@@ -214,7 +214,7 @@ class RolloutScheduler:
 _schedulers_lock = threading.Lock()
 
 
-def scheduler_of(model: GenerationModel) -> RolloutScheduler:
+def get_scheduler(model: GenerationModel) -> RolloutScheduler:
     """Return the scheduler of a model, shared by all clients in this process."""
     with _schedulers_lock:
         found: RolloutScheduler | None = getattr(model, "_rollout_scheduler", None)

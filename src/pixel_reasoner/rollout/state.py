@@ -26,7 +26,7 @@ from pixel_reasoner.dialects.render import Exchange
 from pixel_reasoner.media.context import MediaContext
 from pixel_reasoner.models.api import Completion, ContextFull, GenerationModel, Messages
 from pixel_reasoner.operations.registry import OperationSet
-from pixel_reasoner.rollout.hooks import TurnHook, hooks_of
+from pixel_reasoner.rollout.hooks import TurnHook, build_hooks
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.settings import PixelBudgets, RolloutConfig, RunSettings
 from pixel_reasoner.schema.trace import Observation, Picture, StopReason, ToolCall, Trace, Turn
@@ -84,7 +84,7 @@ class Rollout:
         self.question = question
         self.config = config
         self.dialect: Dialect = get_dialect(prompt.dialect)
-        self.hooks = (*hooks_of(config), *hooks)
+        self.hooks = (*build_hooks(config), *hooks)
         self.operations = OperationSet.of(config.operations)
         self.started = time.perf_counter()
         self.budgets = prompt.budgets or self.dialect.budgets
@@ -216,7 +216,7 @@ class Rollout:
         assert self.stop is not None, "the exchange before has to stop first"
         following = copy(self)
         following.config = config or self.config
-        following.hooks = (*hooks_of(following.config), *_configured_hooks(self))
+        following.hooks = (*build_hooks(following.config), *_configured_hooks(self))
         following.operations = OperationSet.of(following.config.operations)
         following.started = time.perf_counter()
         exchange = Exchange(self.question, self.new_pictures, tuple(self.turns), len(self.context))
@@ -250,7 +250,7 @@ class Rollout:
 
 
 def _configured_hooks(rollout: Rollout) -> tuple[TurnHook, ...]:
-    return rollout.hooks[len(hooks_of(rollout.config)) :]
+    return rollout.hooks[len(build_hooks(rollout.config)) :]
 
 
 def failed_trace(
@@ -265,7 +265,7 @@ def failed_trace(
     )
 
 
-def settings_of(model: GenerationModel, config: RolloutConfig) -> RunSettings:
+def collect_settings(model: GenerationModel, config: RolloutConfig) -> RunSettings:
     """Return everything that determines an outcome: model, dialect, budgets, operations, limits, sampling."""
     dialect = get_dialect(model.dialect)
     return RunSettings(

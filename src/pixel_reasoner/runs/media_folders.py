@@ -46,10 +46,10 @@ def noted_media_folders(run: Path) -> set[Path]:
     return set()
 
 
-def folders_of(media: Iterable[MediaItem]) -> set[Path]:
+def collect_folders(media: Iterable[MediaItem]) -> set[Path]:
     """Return the folders that contain the given media.
 
-    >>> sorted(folders_of([MediaItem(kind="image", path="/a/b.png"), MediaItem(kind="frames", path="/c")]))
+    >>> sorted(collect_folders([MediaItem(kind="image", path="/a/b.png"), MediaItem(kind="frames", path="/c")]))
     [PosixPath('/a'), PosixPath('/c')]
     """
     paths = {(one.kind, one.path) for one in media}

@@ -35,7 +35,7 @@ from pixel_reasoner.scoring.numbers import MAX_ANSWER_CHARS, parse_number
 from pixel_reasoner.scoring.options import options_mentioned, options_stated
 
 
-def answer_of(trace: Trace) -> str | None:
+def extract_trace_answer(trace: Trace) -> str | None:
     """Return the recorded answer of a trace, or else the answer extracted from its last message."""
     if trace.answer is not None or trace.stop is not StopReason.NO_ANSWER or not trace.turns:
         return trace.answer

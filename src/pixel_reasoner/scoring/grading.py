@@ -22,7 +22,7 @@ from rapidfuzz.distance import Levenshtein
 
 from pixel_reasoner.schema.question import AnswerType, Question
 from pixel_reasoner.schema.trace import Trace
-from pixel_reasoner.scoring.extraction import answer_of
+from pixel_reasoner.scoring.extraction import extract_trace_answer
 from pixel_reasoner.scoring.latex import latex_to_text
 from pixel_reasoner.scoring.numbers import parse_number, strip_latex, stripped
 from pixel_reasoner.scoring.options import options_stated, same_words
@@ -90,7 +90,7 @@ def grade_reply(trace: Trace, scorer: Scorer = Scorer.TYPED) -> Grade | None:
     if scorer is Scorer.RELEASED:
         response = "\n".join(turn.text for turn in trace.turns)
         return grade_upstream(response, trace.question) if trace.question.answer else None
-    return grade(answer_of(trace), trace.question, scorer)
+    return grade(extract_trace_answer(trace), trace.question, scorer)
 
 
 def grade_upstream(response: str, question: Question) -> Grade:

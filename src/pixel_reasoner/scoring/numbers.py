@@ -39,7 +39,7 @@ _WORDS = re.compile(r"[^\W_]+(?:[.,:'/=^*+<>-][^\W_]+)*[+#]*")
 _OPERATOR = re.compile(r"(?<=[\w)]) ?([=^*<>]|\+(?!\+)) ?(?=[\w(])")
 
 
-def words_of(text: str) -> str:
+def join_words(text: str) -> str:
     """Return the words of a text, separated by single spaces, for a search of one text in another."""
     return " ".join(_WORDS.findall(_OPERATOR.sub(r"\1", normalise_text(text))))
 

@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
-from pixel_reasoner.scoring.numbers import MAX_ANSWER_CHARS, normalise_text, strip_latex, words_of
+from pixel_reasoner.scoring.numbers import MAX_ANSWER_CHARS, join_words, normalise_text, strip_latex
 
 _NAME = "(?:option|choice|letter|answer|opción|opcion|选项|选)"
 _REASON = "(?:since|because|as|so|which|not|given|porque|ya que|weil|da|denn|no|nicht)"
@@ -35,11 +35,11 @@ class _Patterns(NamedTuple):
 
 @lru_cache(maxsize=256)
 def _patterns(letters: tuple[str, ...], texts: tuple[str, ...]) -> _Patterns:
-    key = rf"({_any_of(letters)})(?![+#])"  # not the C of "C++"
+    key = rf"({_alternatives(letters)})(?![+#])"  # not the C of "C++"
     end = r"(?![^\W\u3040-\u30ff\u4e00-\u9fff])"  # Chinese is written without spaces
     lead = (
         rf"\W*?(?:(?:la|el|die|der|the)\s+)?(?:{_NAME}\s*)?[(\[]?{key}(?:[).:;\]、。；]|\W*$|\s+[-–—]\s|"
-        rf"\s+{_REASON}\b|,\s+(?!(?:{_OR}\s+)?(?:{_any_of(letters)})(?!\w))|[,，]?\s*(?:因为|不是|而不是|选项))"
+        rf"\s+{_REASON}\b|,\s+(?!(?:{_OR}\s+)?(?:{_alternatives(letters)})(?!\w))|[,，]?\s*(?:因为|不是|而不是|选项))"
     )
     signs = (
         (rf"[(（]{key}[)）]", re.IGNORECASE),
@@ -52,7 +52,7 @@ def _patterns(letters: tuple[str, ...], texts: tuple[str, ...]) -> _Patterns:
         (rf"{key}选项", 0),
         (rf"(?<!\w){key}\W{{0,3}}{_OR}\W{{0,3}}{key}{end}", 0),
     )
-    denied = rf"{_NOT}{_FILLERS}(?:{_NAME}\W{{0,2}})?(?:{_any_of((*letters, *texts))}){end}"
+    denied = rf"{_NOT}{_FILLERS}(?:{_NAME}\W{{0,2}})?(?:{_alternatives((*letters, *texts))}){end}"
     return _Patterns(
         re.compile(lead, re.IGNORECASE),
         re.compile(rf"\W*?{key}\W*", re.IGNORECASE),
@@ -62,12 +62,12 @@ def _patterns(letters: tuple[str, ...], texts: tuple[str, ...]) -> _Patterns:
     )
 
 
-def _any_of(texts: tuple[str, ...]) -> str:
+def _alternatives(texts: tuple[str, ...]) -> str:
     longest_first = sorted(filter(None, texts), key=len, reverse=True)
     return "|".join(map(re.escape, longest_first)) or "(?!)"
 
 
-def _patterns_of(options: dict[str, str], default: str) -> _Patterns:
+def _build_patterns(options: dict[str, str], default: str) -> _Patterns:
     letters = tuple(letter for letter in options if letter.strip()) or tuple(default)
     return _patterns(letters, tuple(text for text in options.values() if text.strip()))
 
@@ -85,7 +85,7 @@ def options_stated(answer: str, options: dict[str, str]) -> set[str]:
     ]
     if exact:  # a letter that `normalise_text` changes, such as "a-"
         return set(exact)
-    patterns = _patterns_of(options, "ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+    patterns = _build_patterns(options, "ABCDEFGHIJKLMNOPQRSTUVWXYZ")
     if len({one.lower() for one in patterns.signs[0].findall(answer)}) > 1:
         return set()
     compact = _without_spaces(given)
@@ -110,7 +110,7 @@ def _without_spaces(text: str) -> str:
 
 def options_mentioned(text: str, options: dict[str, str]) -> set[str]:
     """Return the options that a sentence names by letter, or else by text, without negated options."""
-    patterns = _patterns_of(options, "ABCDEFGHIJ")
+    patterns = _build_patterns(options, "ABCDEFGHIJ")
     known = {letter.lower(): letter for letter in options}
     text = patterns.denied.sub(" ", strip_latex(text[-MAX_ANSWER_CHARS:])[-MAX_ANSWER_CHARS:])
     if patterns.alone.fullmatch(text):
@@ -121,10 +121,10 @@ def options_mentioned(text: str, options: dict[str, str]) -> set[str]:
             named |= {known.get(one.lower(), one.upper()) for one in match.groups()}
     if named:
         return named
-    words = words_of(text)
+    words = join_words(text)
     found = {
         letter: option
-        for letter, option in ((letter, words_of(text)) for letter, text in options.items())
+        for letter, option in ((letter, join_words(text)) for letter, text in options.items())
         if _is_within(option, words)
     }
     # "dark blue" contains "blue": the longer text wins.

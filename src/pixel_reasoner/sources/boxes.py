@@ -14,7 +14,7 @@ from pixel_reasoner.schema.geometry import Box, BoxError, Size
 from pixel_reasoner.schema.question import MediaItem
 from pixel_reasoner.schema.record import Record
 from pixel_reasoner.schema.settings import DEFAULT_MEDIA_LIMITS
-from pixel_reasoner.sources.cells import whole_number_of
+from pixel_reasoner.sources.cells import parse_whole_number
 from pixel_reasoner.sources.rows import RowError
 
 
@@ -49,15 +49,15 @@ class Units(Record):
 PIXELS = Units()
 
 
-def box_of(numbers: Any, size: Size, units: Units = PIXELS) -> Box:
+def parse_box(numbers: Any, size: Size, units: Units = PIXELS) -> Box:
     """Return a row's box as a normalised box of a picture of `size` (width, height) in pixels.
 
     Raises:
         RowError: not a box inside the picture, or all pixel values are at most 1 (the message asks for the unit).
 
-    >>> box_of([10, 20, 30, 40], (100, 200))
+    >>> parse_box([10, 20, 30, 40], (100, 200))
     Box(x1=0.1, y1=0.1, x2=0.3, y2=0.2)
-    >>> box_of([100, 100, 200, 100], (100, 200), Units(box_unit="permille", box_format="xywh"))
+    >>> parse_box([100, 100, 200, 100], (100, 200), Units(box_unit="permille", box_format="xywh"))
     Box(x1=0.1, y1=0.1, x2=0.3, y2=0.2)
     """
     per = {BoxUnit.PIXEL: size, BoxUnit.FRACTION: (1, 1), BoxUnit.PERMILLE: (1000, 1000)}
@@ -110,7 +110,7 @@ def boxes_on_picture(
     if not path_exists(path):
         raise RowError("missing_file", str(path))
     size = picture_size(path)
-    return [box_of(box, size, units) for box in boxes]
+    return [parse_box(box, size, units) for box in boxes]
 
 
 def picture_size(path: Path) -> Size:
@@ -127,7 +127,7 @@ def picture_size(path: Path) -> Size:
         raise RowError("unusable_medium", str(error)) from error
 
 
-def frames_of(value: Any, units: Units = PIXELS) -> tuple[int, ...]:
+def parse_frames(value: Any, units: Units = PIXELS) -> tuple[int, ...]:
     """Return the numbers of sampled frames of a row, from 1.
 
     Raises:
@@ -135,7 +135,7 @@ def frames_of(value: Any, units: Units = PIXELS) -> tuple[int, ...]:
     """
     if not isinstance(value, list | tuple):
         raise RowError("bad_value", f"frames: expected a list of whole numbers; got {value!r}")
-    return tuple(whole_number_of(one, "frames") + 1 - units.frame_base for one in value)
+    return tuple(parse_whole_number(one, "frames") + 1 - units.frame_base for one in value)
 
 
 def frames_at(

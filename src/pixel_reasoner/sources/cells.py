@@ -68,13 +68,13 @@ def check_values(row: Mapping[str, Any], names: Iterable[str]) -> None:
 # --- texts and numbers ---
 
 
-def text_of(value: Any, name: str) -> str:
+def parse_text(value: Any, name: str) -> str:
     """Return a text or a number as text.
 
     Raises:
         RowError: it is missing or of another type: the `str` of a list, an object or a boolean is not accepted.
 
-    >>> text_of(3, "answer"), text_of("None", "answer")
+    >>> parse_text(3, "answer"), parse_text("None", "answer")
     ('3', 'None')
     """
     if is_missing(value):
@@ -97,10 +97,10 @@ def optional_text(value: Any, name: str) -> str:
     Raises:
         RowError: neither a text nor a number.
     """
-    return "" if is_missing(value) else text_of(value, name)
+    return "" if is_missing(value) else parse_text(value, name)
 
 
-def number_of(value: Any, name: str) -> float:
+def parse_number(value: Any, name: str) -> float:
     """Return a finite number.
 
     Raises:
@@ -111,13 +111,13 @@ def number_of(value: Any, name: str) -> float:
     return float(value)
 
 
-def whole_number_of(value: Any, name: str) -> int:
+def parse_whole_number(value: Any, name: str) -> int:
     """Return a whole number.
 
     Raises:
         RowError: not a whole number.
     """
-    number = number_of(value, name)
+    number = parse_number(value, name)
     if not number.is_integer():
         raise RowError("bad_value", f"{name}: expected a whole number; got {_shown(value)}")
     return int(number)
@@ -130,17 +130,17 @@ def _shown(value: Any) -> str:
 # --- answers ---
 
 
-def answers_of(value: Any, name: str = "answer") -> tuple[str, ...]:
+def parse_answers(value: Any, name: str = "answer") -> tuple[str, ...]:
     """Return the accepted answers of a cell: a value, or a list of them.
 
     Raises:
         RowError: no answer, a missing item in a list, or a value that is neither a text nor a number.
     """
     if not isinstance(value, list | tuple):
-        return (text_of(value, name),)
+        return (parse_text(value, name),)
     if not value:
         raise missing_value_error(name)
-    return tuple(text_of(one, f"{name} {n} of {len(value)}") for n, one in enumerate(value, 1))
+    return tuple(parse_text(one, f"{name} {n} of {len(value)}") for n, one in enumerate(value, 1))
 
 
 def parse_list(cell: str) -> list[Any] | None:
@@ -173,7 +173,7 @@ def letter_options(options: Iterable[Any]) -> dict[str, str]:
     >>> letter_options(["(A) red", "(B) blue"]), letter_options(["red", "A. blue"])
     ({'A': 'red', 'B': 'blue'}, {'A': 'red', 'B': 'A. blue'})
     """
-    texts = [text_of(one, f"option {n}").strip() for n, one in enumerate(options, 1)]
+    texts = [parse_text(one, f"option {n}").strip() for n, one in enumerate(options, 1)]
     if len(texts) > len(LETTERS):
         raise RowError("bad_options", f"expected at most {len(LETTERS)} options; got {len(texts)}")
     marked = [re.match(rf"\(?{LETTERS[n]}[).:]\s*", text) for n, text in enumerate(texts)]
@@ -182,7 +182,7 @@ def letter_options(options: Iterable[Any]) -> dict[str, str]:
     return dict(zip(LETTERS, texts, strict=False))
 
 
-def options_of(value: Any) -> dict[str, str]:
+def parse_options(value: Any) -> dict[str, str]:
     r"""Return the options of an own row: a dict of letter -> text, a list of texts, or lines `A. red`.
 
     Trailing letters without a text are ignored: Arrow gives every row the letters of all rows.
@@ -190,7 +190,7 @@ def options_of(value: Any) -> dict[str, str]:
     Raises:
         RowError: an option is missing, a key is not a letter, or a line has no letter.
 
-    >>> options_of("A. red\nB. blue") == options_of(["red", "blue"]) == options_of({"A": "red", "B": "blue"})
+    >>> parse_options("A. red\nB. blue") == parse_options(["red", "blue"]) == parse_options({"A": "red", "B": "blue"})
     True
     """
     if is_missing(value):
@@ -201,12 +201,12 @@ def options_of(value: Any) -> dict[str, str]:
         return letter_options(value)
     if not isinstance(value, Mapping):
         raise RowError("bad_options", f"expected letter -> text, or a list; got {_shown(value)}")
-    items = sorted((text_of(key, "option").strip().upper(), one) for key, one in value.items())
+    items = sorted((parse_text(key, "option").strip().upper(), one) for key, one in value.items())
     if wrong := [key for key, _ in items if key not in LETTERS or len(key) != 1]:
         raise RowError("bad_options", f"expected the letters A, B, ... as keys; got {wrong[0]}")
     while items and is_missing(items[-1][1]):
         items.pop()
-    return {letter: text_of(one, f"option {letter}") for letter, one in items}
+    return {letter: parse_text(one, f"option {letter}") for letter, one in items}
 
 
 def _options_of_lines(text: str) -> dict[str, str]:
@@ -219,7 +219,7 @@ def _options_of_lines(text: str) -> dict[str, str]:
     return options
 
 
-def letter_of(
+def parse_letter(
     answer: Any, options: Mapping[str, str], given: Literal["letter", "text", "either"] = "either"
 ) -> str:
     """Return the option letter of an accepted answer: a letter, `(B)`, the text of an option, or both.
@@ -233,10 +233,10 @@ def letter_of(
     Raises:
         RowError: the answer is not among the options, or it matches two of them.
 
-    >>> letter_of("B", {"A": "B", "B": "C"}, "letter"), letter_of("B", {"A": "B", "B": "C"}, "text")
+    >>> parse_letter("B", {"A": "B", "B": "C"}, "letter"), parse_letter("B", {"A": "B", "B": "C"}, "text")
     ('B', 'A')
     """
-    text = text_of(answer, "answer").strip()
+    text = parse_text(answer, "answer").strip()
     letter = text.strip("().: ").upper()
     is_letter = letter in options and given != "text"
     if is_letter and given == "letter":

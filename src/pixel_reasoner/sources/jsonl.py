@@ -25,19 +25,19 @@ from pixel_reasoner.sources.boxes import (
     Units,
     boxes_on_picture,
     frames_at,
-    frames_of,
+    parse_frames,
 )
 from pixel_reasoner.sources.cells import (
-    answers_of,
     is_missing,
-    letter_of,
     missing_value_error,
-    number_of,
     optional_text,
-    options_of,
+    parse_answers,
+    parse_letter,
+    parse_number,
+    parse_options,
+    parse_text,
+    parse_whole_number,
     strip_placeholders,
-    text_of,
-    whole_number_of,
 )
 from pixel_reasoner.sources.rows import (
     Row,
@@ -193,13 +193,13 @@ def _units(row: Mapping[str, Any], units: Units) -> Units:
 
 def _fields(row: Mapping[str, Any], media: list[MediaItem], units: Units) -> dict[str, Any]:
     """Return the fields of the `Question` of a row without missing values."""
-    options = options_of(row.get("options"))
-    text = strip_placeholders(text_of(row["question"], "question"), len(media))
+    options = parse_options(row.get("options"))
+    text = strip_placeholders(parse_text(row["question"], "question"), len(media))
     texts = {
-        key: text_of(row[key], key) for key in ("category", "group", "reasoning") if key in row
+        key: parse_text(row[key], key) for key in ("category", "group", "reasoning") if key in row
     }
     return {
-        "id": text_of(row["id"], "id"),
+        "id": parse_text(row["id"], "id"),
         "text": with_options(text, options)
         + optional_text(row.get("prompt_suffix"), "prompt_suffix"),
         "media": media,
@@ -217,9 +217,9 @@ def _answers(row: Mapping[str, Any], options: Mapping[str, str]) -> tuple[str, .
     if "answer" not in row:
         return ()
     if not options:
-        return answers_of(row["answer"])
+        return parse_answers(row["answer"])
     answers = row["answer"] if isinstance(row["answer"], list) else [row["answer"]]
-    letters = tuple(letter_of(answer, options) for answer in answers)
+    letters = tuple(parse_letter(answer, options) for answer in answers)
     if not letters:
         raise missing_value_error("answer")
     if len(options) < 2:
@@ -245,14 +245,14 @@ def _evidence(
 ) -> dict[str, Any] | None:
     """Return the fields of the `Evidence` of a row; None without evidence."""
     has_media_list = any(key in row for key in MEDIA_KEYS[1:])
-    image = whole_number_of(row["image"], "image") if has_media_list and "image" in row else 1
+    image = parse_whole_number(row["image"], "image") if has_media_list and "image" in row else 1
     boxes = boxes_on_picture(row.get("boxes"), image, media, units)
-    frames = frames_of(row.get("frames", ()), units)
+    frames = parse_frames(row.get("frames", ()), units)
     if row.get("times"):
         if len(media) != 1 or frames:
             raise RowError("bad_evidence", "expected times of one video without frames; got both")
-        frames = frames_at(media[0], [number_of(one, "times") for one in row["times"]])
-    words = {key: answers_of(row[key], key) for key in ("subjects", "findings") if row.get(key)}
+        frames = frames_at(media[0], [parse_number(one, "times") for one in row["times"]])
+    words = {key: parse_answers(row[key], key) for key in ("subjects", "findings") if row.get(key)}
     for key, texts in words.items():
         if len(texts) != (len(boxes) or bool(frames)):
             detail = f"{key}: expected one for each of {len(boxes)} boxes, or one for all frames"
@@ -304,7 +304,9 @@ def _medium(one: Any, folder: Path) -> MediaItem:
     if unknown := sorted(set(one) - set(_MEDIUM_KEYS)):
         detail = f"media: expected {' '.join(_MEDIUM_KEYS)}; got {' '.join(unknown)}"
         raise RowError("unknown_keys", detail)
-    seconds = {key: number_of(one[key], f"media.{key}") for key in ("start", "end") if key in one}
+    seconds = {
+        key: parse_number(one[key], f"media.{key}") for key in ("start", "end") if key in one
+    }
     start_s, end_s = seconds.get("start", 0.0), seconds.get("end")
     if start_s < 0 or (end_s is not None and end_s <= start_s):
         raise RowError("bad_medium", f"expected 0 <= start < end; got {start_s:g} and {end_s}")

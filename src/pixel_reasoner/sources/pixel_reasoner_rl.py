@@ -17,12 +17,12 @@ from pixel_reasoner.schema.question import AnswerType, MediaItem, Question
 from pixel_reasoner.scoring.extraction import boxed
 from pixel_reasoner.sources.base import MEDIA, SOURCES, FileSource
 from pixel_reasoner.sources.cells import (
-    answers_of,
     check_values,
     is_missing,
+    parse_answers,
     parse_list,
+    parse_text,
     strip_placeholders,
-    text_of,
 )
 from pixel_reasoner.sources.rows import (
     Row,
@@ -63,7 +63,7 @@ SOURCES.register(PixelReasonerRlSource.name, PixelReasonerRlSource)
 def _question(name: str, row: dict[str, Any], folder: Path, pictures: Path) -> Question:
     """Return the question of a row. Paths are relative to the folder of the file."""
     check_values(row, [key for key in ("qid", "question", "answer") if key in row])
-    text_of(row.get("qid", name), "qid")
+    parse_text(row.get("qid", name), "qid")
     media = _media(row, folder, pictures)
     num_placeholders = len(re.findall("<image>", row["question"]))
     # A video has one placeholder, or one for each of its frames.
@@ -109,10 +109,10 @@ def _accepted(answer: Any) -> Iterator[str]:
     >>> list(_accepted(["\\boxed{['a cat', 'cat']}"])), list(_accepted("4"))
     (['a cat', 'cat'], ['4'])
     """
-    for one in answers_of(answer):
+    for one in parse_answers(answer):
         text = (boxed(one) or "") if "\\boxed" in one else one.strip()
         listed = parse_list(text)
-        yield from answers_of(listed if listed is not None else text)
+        yield from parse_answers(listed if listed is not None else text)
 
 
 def _kind(text: str, answers: Sequence[str]) -> AnswerType:

@@ -91,20 +91,20 @@ class PixelWorldSource(Source):
     def rows(self, unit: Unit, folder: Path) -> Iterator[Question]:
         """Render a scene, unless its file exists, and yield its questions with relative paths."""
         from pixel_reasoner.world import make_scene, write_media
-        from pixel_reasoner.world.render import media_item_of
+        from pixel_reasoner.world.render import build_media_item
 
         family, seed = unit
         scene = make_scene(family, seed, self.params(family))  # type: ignore[arg-type]
-        media_item = media_item_of(scene)
+        media_item = build_media_item(scene)
         if not (folder / media_item.path).exists():
             write_media(scene, folder / media_item.path)
         yield from self._selected(scene, media_item)
 
     def _selected(self, scene: Scene, media_item: MediaItem) -> Iterator[Question]:
-        from pixel_reasoner.world import question_of
+        from pixel_reasoner.world import build_question
 
         if self.selection is Selection.OWN:
-            yield question_of(scene, media_item)
+            yield build_question(scene, media_item)
         elif self.selection is Selection.ONE:
             rng = random.Random(f"questions/{scene.id}/{self.overview_share}")
             share = float(rng.random() < self.overview_share)

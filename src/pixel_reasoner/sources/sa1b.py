@@ -31,8 +31,8 @@ from pixel_reasoner.files import path_exists, reason
 from pixel_reasoner.schema.geometry import Box, Size
 from pixel_reasoner.schema.question import Evidence, MediaItem, Question
 from pixel_reasoner.sources.base import SOURCES, FileSource
-from pixel_reasoner.sources.boxes import BoxFormat, Units, box_of, picture_size
-from pixel_reasoner.sources.cells import check_values, text_of
+from pixel_reasoner.sources.boxes import BoxFormat, Units, parse_box, picture_size
+from pixel_reasoner.sources.cells import check_values, parse_text
 from pixel_reasoner.sources.rows import (
     Row,
     RowError,
@@ -130,7 +130,7 @@ def _picture(path: Path) -> tuple[Path, Size, list[Any]]:
     if not isinstance(image, dict) or not isinstance(annotations, list):
         raise RowError("bad_value", "expected image as an object and annotations as a list")
     check_values(image, ("file_name", "width", "height"))
-    picture = path.parent / Path(text_of(image["file_name"], "file_name")).name
+    picture = path.parent / Path(parse_text(image["file_name"], "file_name")).name
     if not path_exists(picture):
         raise RowError("missing_file", str(picture))
     size = picture_size(picture)
@@ -150,7 +150,7 @@ def _region(name: str, annotation: Any, picture: Path, size: Size) -> Question:
     if not isinstance(annotation, dict):
         raise RowError("bad_value", f"expected an object; got {type(annotation).__name__}")
     check_values(annotation, ("bbox",))
-    box = box_of(annotation["bbox"], size, Units(box_format=BoxFormat.XYWH))
+    box = parse_box(annotation["bbox"], size, Units(box_format=BoxFormat.XYWH))
     return Question(
         id=name,
         text="",

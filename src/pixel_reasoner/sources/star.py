@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 from pixel_reasoner.schema.question import AnswerType, Evidence, MediaItem, Question
 from pixel_reasoner.sources.base import SOURCES, FileSource
 from pixel_reasoner.sources.boxes import frames_at
-from pixel_reasoner.sources.cells import check_values, letter_options, number_of, text_of
+from pixel_reasoner.sources.cells import check_values, letter_options, parse_number, parse_text
 from pixel_reasoner.sources.rows import (
     Row,
     RowError,
@@ -54,21 +54,21 @@ def _situation(name: str, row: dict[str, Any], videos: Mapping[str, Path]) -> Qu
         row,
         ("question_id", "video_id", "start", "end", "question", "answer", "choices", "situations"),
     )
-    path = videos.get(text_of(row["video_id"], "video_id"))
+    path = videos.get(parse_text(row["video_id"], "video_id"))
     if path is None:
         raise RowError("missing_file", f"expected {row['video_id']}.mp4 below the folder")
-    choices = [text_of(choice["choice"], "choices") for choice in row["choices"]]
+    choices = [parse_text(choice["choice"], "choices") for choice in row["choices"]]
     if row["answer"] not in choices:
         raise RowError(
             "answer_not_among_options", f"expected one of {choices}; got {row['answer']!r}"
         )
     options = letter_options(choices)
     letter = list(options)[choices.index(row["answer"])]
-    start_s, end_s = (number_of(row[key], key) for key in ("start", "end"))
+    start_s, end_s = (parse_number(row[key], key) for key in ("start", "end"))
     media_item = MediaItem(kind="video", path=str(path), start_s=start_s, end_s=end_s)
     return Question(
         id=name,
-        text=with_options(text_of(row["question"], "question"), options),
+        text=with_options(parse_text(row["question"], "question"), options),
         media=(media_item,),
         answer=(letter,),
         answer_type=AnswerType.CHOICE,

@@ -16,7 +16,7 @@ from pixel_reasoner.files import write_bytes
 from pixel_reasoner.schema.question import Evidence, MediaItem, Question
 from pixel_reasoner.sources.base import MEDIA, SOURCES, FileSource
 from pixel_reasoner.sources.boxes import boxes_on_picture
-from pixel_reasoner.sources.cells import strip_placeholders, text_of
+from pixel_reasoner.sources.cells import parse_text, strip_placeholders
 from pixel_reasoner.sources.rows import Row, RowError, data_files, parquet_rows, try_build
 
 COLUMNS = ("question", "short_answer", "bounding_box", "image")
@@ -45,7 +45,7 @@ def _page(name: str, row: dict[str, Any], media: Path) -> Question:
     content = (row["image"] or {}).get("bytes")
     if not content:
         raise RowError("missing_file", "no picture in the row")
-    question, answer = (text_of(row[key], key) for key in ("question", "short_answer"))
+    question, answer = (parse_text(row[key], key) for key in ("question", "short_answer"))
     path = media / f"{name}.png"
     if not path.exists():
         write_bytes(content, path)

@@ -15,7 +15,7 @@ from pixel_reasoner.dialects.syntax.hermes import OPEN
 from pixel_reasoner.schema.settings import DEFAULT_OPERATIONS
 from pixel_reasoner.schema.trace import Picture, Trace, Turn
 from pixel_reasoner.tiny.attention import NUMBERING_HEAD, POINTING_HEAD, Head
-from pixel_reasoner.tiny.pointing import Mention, find_mentions, visual_tokens_of
+from pixel_reasoner.tiny.pointing import Mention, count_visual_tokens, find_mentions
 from pixel_reasoner.tiny.token_cache import PromptImage, TraceIndex
 
 SHARE_WITHOUT_OPERATIONS = 0.1
@@ -130,7 +130,7 @@ class ExampleBuilder:
                 targets = _target_pictures(mention, turn, context)
                 tokens = tuple(
                     (number - 1, token)
-                    for number, token in visual_tokens_of(mention, targets, grids)
+                    for number, token in count_visual_tokens(mention, targets, grids)
                 )
                 segments.append(Segment(mention.text, trained=True, visual_tokens=tokens))
             yield [*segments, Segment(call), Segment(_END, trained=not turn.mistake)]

@@ -72,10 +72,10 @@ class LabelledPicture(NamedTuple):
 
 def label_view(view: View) -> LabelledPicture:
     """Return a view with all its labels."""
-    return LabelledPicture(view.pixels, labels_of(view))
+    return LabelledPicture(view.pixels, compute_labels(view))
 
 
-def labels_of(view: View) -> Labels:
+def compute_labels(view: View) -> Labels:
     """Return the dense labels of one view, tokens row by row."""
     cells = view.pixels.shape[0] // CELL_PX
     classes = {name: np.zeros((cells, cells), np.int64) for name in PAGE_CLASSES}

@@ -50,7 +50,7 @@ def find_mentions(question: Question, words: str) -> list[Mention]:
     return parts or [Mention(words, None, is_last=True)]
 
 
-def visual_tokens_of(
+def count_visual_tokens(
     mention: Mention, pictures: Sequence[Picture], grids: Mapping[int, tuple[int, int]]
 ) -> Iterator[tuple[int, int]]:
     """Yield the visual tokens that show the item of a mention in its latest picture.

@@ -75,7 +75,7 @@ class TraceIndex:
         """family -> numbers of the traces whose question needs no operation"""
         for number, offset in enumerate(offsets):
             line = self._line(offset)
-            family, _ = _scene_of(line)
+            family, _ = _parse_scene(line)
             self.families.setdefault(family, []).append(number)
             if '"needs_look":false' in line:
                 self.overviews.setdefault(family, []).append(number)
@@ -135,7 +135,7 @@ def _write_cache(visual: Any, image_processor: Any, traces: Path, path: Path) ->
     batcher = _TowerBatcher(visual, image_processor)
     rows: list[list[tuple[int, int]]] = []
     # Traces about one scene are adjacent, so a picture that they share is cached once.
-    scenes = [list(group) for _, group in groupby(lines, _scene_of)]
+    scenes = [list(group) for _, group in groupby(lines, _parse_scene)]
     with ProcessPoolExecutor() as pool:
         cut = pool.map(partial(_scene_pictures, folder=traces.parent), scenes, chunksize=8)
         for pictures, numbers in track(cut, "tokens", len(scenes)):
@@ -171,7 +171,7 @@ def _scene_pictures(lines: list[str], folder: Path) -> tuple[list[np.ndarray], l
     return pictures, of_traces
 
 
-def _scene_of(line: str) -> tuple[str, str]:
+def _parse_scene(line: str) -> tuple[str, str]:
     """Return family and seed of a trace's scene."""
     found = re.search(r'"id":"(\w+)-(\d+)-', line)
     assert found is not None, "ids of PixelWorld traces start with family and seed"

@@ -17,7 +17,7 @@ from pixel_reasoner.models.local import LocalModel
 from pixel_reasoner.reports import write_report
 from pixel_reasoner.reports.curves import LOG
 from pixel_reasoner.rollout.ask import ask_many
-from pixel_reasoner.runs.media_folders import folders_of, note_media_folders
+from pixel_reasoner.runs.media_folders import collect_folders, note_media_folders
 from pixel_reasoner.runs.segment import Segment
 from pixel_reasoner.schema.question import with_media_root
 from pixel_reasoner.schema.settings import RolloutConfig, SamplingParams
@@ -86,7 +86,9 @@ class ValidationCallback(TrainerCallback):
                 metrics[f"ask/{family}/{group}/accuracy"] = values["accuracy"]
                 metrics[f"ask/{family}/{group}/rapr"] = values["rapr"]
             traces += asked
-        note_media_folders(out, folders_of(item for one in traces for item in one.question.media))
+        note_media_folders(
+            out, collect_folders(item for one in traces for item in one.question.media)
+        )
         save_traces(traces, out / f"step-{state.global_step}.jsonl")
         weights.train(was_training)
         Trainer.log(self.trainer, metrics)  # TRL's log would flush the metrics of the step
@@ -160,7 +162,7 @@ class SampleRolloutsCallback(TrainerCallback):
             path = Path(self.run.out) / "samples" / f"rollouts-{state.global_step}.jsonl"
             sampled = self.trainer.samples[: 2 * self.run.group_size]
             media = (item for one in sampled for item in one.question.media)
-            note_media_folders(path.parent, folders_of(media))
+            note_media_folders(path.parent, collect_folders(media))
             save_traces(sampled, path)
             title = f"Rollouts, step {state.global_step}"
             # Grade \boxed{} answers only, as the reward does.

@@ -102,7 +102,7 @@ def plan(run: RlRun, gpus: int, gpu_gib: float, like: str | None = None) -> Plan
     for name in run.reward_functions:
         load_reward(name)
     sums = batch_sizes(run, gpus)
-    shape = shape_of(like or run.model)
+    shape = load_shape(like or run.model)
     settings = folder_settings(model_folder(like or run.model))
     budgets: PixelBudgets = settings.budgets or get_dialect(settings.dialect).budgets
     prompt = _TEXT_TOKENS + _picture_tokens(budgets)
@@ -126,7 +126,7 @@ def plan(run: RlRun, gpus: int, gpu_gib: float, like: str | None = None) -> Plan
     return made
 
 
-def shape_of(model: str) -> Shape:
+def load_shape(model: str) -> Shape:
     """Return the shape of a model, from its `config.json` without weights, or from `KNOWN_SHAPES`.
 
     Raises:

@@ -58,7 +58,7 @@ class RolloutSource:
             _weights(trainer),
             trainer.processing_class.image_processor,
             trainer.eos_token_ids,
-            sampler=sampler_of(trainer.generation_config),
+            sampler=build_sampler(trainer.generation_config),
         )
 
     def clear(self) -> None:
@@ -95,15 +95,15 @@ def _weights(trainer: Any) -> Any:
     return unwrap_peft(trainer.accelerator.unwrap_model(trainer.model))
 
 
-def sampler_of(config: GenerationConfig) -> Sampler:
+def build_sampler(config: GenerationConfig) -> Sampler:
     """Return a sampler that applies a configuration's logits processors in the order of transformers.
 
     Logprobs equal those of a training step on the same tokens: with the temperature, without truncation.
 
     >>> sequences, logits = [], torch.tensor([[0.0, 2.0, 1.0]])
-    >>> int(sampler_of(GenerationConfig(do_sample=True, top_k=1))(logits, sequences)[0])
+    >>> int(build_sampler(GenerationConfig(do_sample=True, top_k=1))(logits, sequences)[0])
     1
-    >>> int(sampler_of(GenerationConfig(do_sample=True, top_k=1, suppress_tokens=[1]))(logits, sequences)[0])
+    >>> int(build_sampler(GenerationConfig(do_sample=True, top_k=1, suppress_tokens=[1]))(logits, sequences)[0])
     2
     """
     processors = LogitsProcessorList()

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from pixel_reasoner.models.api import Messages, images_of
+from pixel_reasoner.models.api import Messages, collect_images
 from pixel_reasoner.schema.trace import Trace
 
 
@@ -194,7 +194,7 @@ class ConversationTokens:
 
     def next_prompt(self, messages: Messages) -> TurnPrompt:
         """Return the input of the next turn. Only `accept` changes the state."""
-        text, pictures = self.encoder.render(messages), tuple(images_of(messages))
+        text, pictures = self.encoder.render(messages), tuple(collect_images(messages))
         if not self._is_extended_by(text, pictures):
             ids = self.encoder.encode(text, pictures)
             return TurnPrompt(ids, len(ids), pictures, text)

@@ -204,7 +204,7 @@ def _plan(spec: EvalSpec, progress: ProgressReporter, model: GenerationModel | N
         samples=spec.samples,
         scorer=spec.scorer,
         rows=rows,
-        family_of=_family_of if spec.benchmark == PIXELWORLD else None,
+        family_of=_get_family if spec.benchmark == PIXELWORLD else None,
         cache=ResponseCache(spec.cache) if spec.cache else None,
         strategy=spec.strategy,
     )
@@ -224,7 +224,7 @@ def _task(spec: EvalSpec) -> dict[str, Any]:
     return dict(json.loads(json.dumps(task)))
 
 
-def _family_of(trace: Trace) -> str:
+def _get_family(trace: Trace) -> str:
     return trace.question.id.partition("-")[0]
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from pixel_reasoner.data.check import Verdict, check_traces
 from pixel_reasoner.data.encode import encode
-from pixel_reasoner.data.expert import kind_of
+from pixel_reasoner.data.expert import classify_trace
 from pixel_reasoner.data.formats import export_message_list, export_trl, import_message_list
 from pixel_reasoner.errors import InputError, UsageError, require_extra
 from pixel_reasoner.evals.run import load_run
@@ -91,7 +91,7 @@ def masked_traces(
     processor = _processor(model)
     kinds: set[str] = set()
     for trace in load_run(source, allow_media):
-        kind = kind_of(trace) or "trace"
+        kind = classify_trace(trace) or "trace"
         if kind not in kinds:
             kinds.add(kind)
             yield _masked(trace, kind, processor)

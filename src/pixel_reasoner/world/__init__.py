@@ -1,7 +1,7 @@
 """PixelWorld: synthetic pictures and clips with exact evidence that is illegible in the overview."""
 
 from pixel_reasoner.world.draw import draw_frames, draw_picture, encode_clip, write_media
-from pixel_reasoner.world.questions import all_questions, question_of
+from pixel_reasoner.world.questions import all_questions, build_question
 from pixel_reasoner.world.render import overview_detail_px, render, scenes
 from pixel_reasoner.world.scene import (
     DEFAULTS,
@@ -24,12 +24,12 @@ __all__ = [
     "Scene",
     "WorldParams",
     "all_questions",
+    "build_question",
     "draw_frames",
     "draw_picture",
     "encode_clip",
     "make_scene",
     "overview_detail_px",
-    "question_of",
     "render",
     "scenes",
     "split_seed",

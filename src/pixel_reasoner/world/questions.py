@@ -24,7 +24,7 @@ _MIN_DISTANCE = 0.2
 _BAND_NAMES = {"cards": "row of cards", "bars": "bar chart", "line": "line chart", "table": "table"}
 
 
-def question_of(scene: Scene, media_item: MediaItem) -> Question:
+def build_question(scene: Scene, media_item: MediaItem) -> Question:
     """Return the question of a scene: with or without operation at equal probability, then a random question of that kind."""
     rng = scene.rng("question")
     wanted = NEEDS_OPERATION if rng.random() < 0.5 else OVERVIEW

@@ -10,7 +10,7 @@ from pixel_reasoner.media.resize import fit_size
 from pixel_reasoner.schema.question import MediaItem, Question
 from pixel_reasoner.schema.settings import PixelBudgets
 from pixel_reasoner.world.draw import write_media
-from pixel_reasoner.world.questions import question_of
+from pixel_reasoner.world.questions import build_question
 from pixel_reasoner.world.scene import DEFAULTS, Family, Scene, WorldParams, make_scene, split_seed
 
 MEDIA = "media"
@@ -40,13 +40,13 @@ def render(scenes: list[Scene], folder: Path) -> Iterator[Question]:
         OutputError: the folder cannot be written.
     """
     for scene in scenes:
-        media_item = media_item_of(scene)
+        media_item = build_media_item(scene)
         if not (folder / media_item.path).exists():
             write_media(scene, folder / media_item.path)
-        yield question_of(scene, media_item)
+        yield build_question(scene, media_item)
 
 
-def media_item_of(scene: Scene) -> MediaItem:
+def build_media_item(scene: Scene) -> MediaItem:
     """Return the media item of a scene, with a relative path."""
     if scene.family == "video":
         return MediaItem(kind="video", path=f"{MEDIA}/{scene.id}.mp4")

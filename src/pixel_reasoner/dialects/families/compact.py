@@ -67,7 +67,7 @@ COMPACT = register(
         picture_label=_label,
         result_labels=_result_labels,
         error_template="Error: {why}",
-        tools=[roles.definition_of(operation) for operation in DEFAULT_OPERATIONS],
+        tools=[roles.get_definition(operation) for operation in DEFAULT_OPERATIONS],
         native_system=_ANSWER,
     )
 )

@@ -38,7 +38,7 @@ def _texts_for(definitions: Mapping[str, ToolDefinition]) -> OperationTexts:
     return OperationTexts(list_tools(list(definitions.values()), advice), native_system=advice)
 
 
-_TOOLS = [roles.definition_of(operation) for operation in DEFAULT_OPERATIONS]
+_TOOLS = [roles.get_definition(operation) for operation in DEFAULT_OPERATIONS]
 _ADVICE = _advice(DEFAULT_OPERATIONS)
 
 

@@ -21,7 +21,7 @@ from pixel_reasoner.evals.readers import (
     question,
 )
 from pixel_reasoner.schema.question import MediaItem, Question
-from pixel_reasoner.sources.cells import answers_of, check_values, is_missing, text_of
+from pixel_reasoner.sources.cells import check_values, is_missing, parse_answers, parse_text
 from pixel_reasoner.sources.pictures import save_cell_picture
 from pixel_reasoner.sources.rows import SkippedRow, parquet_rows
 
@@ -44,7 +44,7 @@ def read(data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
 
 def _of_json(kind: str, number: int, row: dict[str, Any], path: Path) -> Question:
     check_values(row, ("imgname", "query", "label"))
-    picture = partial(_file, path.parent, text_of(row["imgname"], "imgname"))
+    picture = partial(_file, path.parent, parse_text(row["imgname"], "imgname"))
     return _question(kind, f"{kind}-{number}", row["query"], row["label"], picture)
 
 
@@ -55,9 +55,9 @@ def _file(folder: Path, name: str) -> MediaItem:
 def _question(kind: str, name: str, text: Any, answer: Any, picture: Any) -> Question:
     return question(
         id=f"chartqa-{name}",
-        text=text_of(text, "question") + SHORT,
+        text=parse_text(text, "question") + SHORT,
         media=(picture(),),
-        answer=answers_of(answer),
+        answer=parse_answers(answer),
         answer_type="relaxed",
         category=kind,
     )

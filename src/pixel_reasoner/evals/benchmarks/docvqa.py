@@ -22,7 +22,7 @@ from pixel_reasoner.evals.readers import (
     question,
 )
 from pixel_reasoner.schema.question import MediaItem, Question
-from pixel_reasoner.sources.cells import answers_of, check_values, is_missing, text_of
+from pixel_reasoner.sources.cells import check_values, is_missing, parse_answers, parse_text
 from pixel_reasoner.sources.pictures import save_cell_picture
 from pixel_reasoner.sources.rows import RowError, SkippedRow, parquet_rows
 
@@ -48,7 +48,7 @@ def read(
 def _file(folder: Path, row: dict[str, Any]) -> MediaItem:
     for key in ("image_local_name", "image"):
         if not is_missing(row.get(key)):
-            return image(find_media_file(folder, text_of(row[key], key), *PLACES))
+            return image(find_media_file(folder, parse_text(row[key], key), *PLACES))
     raise RowError("missing_keys", "expected image_local_name or image")
 
 
@@ -60,11 +60,11 @@ def _question(name: str, row: dict[str, Any], picture: Any) -> Question:
     kinds = row.get("answer_type") or row.get("question_types") or ()
     return question(
         id=f"{name}-{row['questionId']}",
-        text=text_of(row["question"], "question") + SHORT,
+        text=parse_text(row["question"], "question") + SHORT,
         media=(picture(),),
-        answer=answers_of(answers, "answers"),
+        answer=parse_answers(answers, "answers"),
         answer_type="anls",
-        category=" ".join(sorted(answers_of(kinds, "answer_type"))) if kinds else "",
+        category=" ".join(sorted(parse_answers(kinds, "answer_type"))) if kinds else "",
     )
 
 

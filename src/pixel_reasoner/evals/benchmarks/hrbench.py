@@ -21,7 +21,7 @@ from pixel_reasoner.evals.readers import (
     tsv_rows,
 )
 from pixel_reasoner.schema.question import Question
-from pixel_reasoner.sources.cells import check_values, text_of
+from pixel_reasoner.sources.cells import check_values, parse_text
 from pixel_reasoner.sources.pictures import save_base64_picture
 from pixel_reasoner.sources.rows import SkippedRow, parquet_rows
 
@@ -46,8 +46,8 @@ def _question(size: str, media: Path, row: dict[str, Any]) -> Question:
     return question(
         id=f"hrbench-{size}-{row['index']}",
         media=(save_base64_picture(row["image"], media),),
-        category=text_of(row["category"], "category"),
-        labels={"cycle": text_of(row["cycle_category"], "cycle_category")},
+        category=parse_text(row["category"], "category"),
+        labels={"cycle": parse_text(row["cycle_category"], "cycle_category")},
         **choice(row["question"], columns(row), row["answer"]),
     )
 

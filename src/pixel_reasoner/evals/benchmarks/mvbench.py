@@ -25,8 +25,8 @@ from pixel_reasoner.sources.cells import (
     check_values,
     is_missing,
     letter_options,
-    number_of,
-    text_of,
+    parse_number,
+    parse_text,
 )
 from pixel_reasoner.sources.rows import RowError, SkippedRow
 
@@ -86,13 +86,13 @@ def _question(task: str, number: int, row: dict[str, Any], data: Path) -> Questi
 
 
 def _clip(task: str, row: dict[str, Any], data: Path) -> MediaItem:
-    name = text_of(row["video"], "video")
+    name = parse_text(row["video"], "video")
     path = _where(task, name, data)
     kind = "frames" if path.is_dir() else "video"
     part: dict[str, Any] = {}
     if task in BOUNDED:
         given = {key: row[key] for key in ("start", "end") if not is_missing(row.get(key))}
-        part = {f"{key}_s": number_of(value, key) for key, value in given.items()}
+        part = {f"{key}_s": parse_number(value, key) for key, value in given.items()}
     if kind == "frames" and part:
         part["fps"] = FRAMES_FPS
     return MediaItem(kind=kind, path=str(path), **part)

@@ -10,7 +10,7 @@ from typing import Any
 from pixel_reasoner.evals.benchmark import Benchmark, RowDraft, register_benchmarks
 from pixel_reasoner.evals.readers import files_below, find_media_file, image, json_rows, question
 from pixel_reasoner.schema.question import Question
-from pixel_reasoner.sources.cells import answers_of, check_values, optional_text, text_of
+from pixel_reasoner.sources.cells import check_values, optional_text, parse_answers, parse_text
 from pixel_reasoner.sources.rows import RowError, SkippedRow
 
 
@@ -29,15 +29,15 @@ def _question(row: dict[str, Any], folder: Path) -> Question:
         raise RowError("missing_keys", f"expected issimple; got {' '.join(row)}")
     return question(
         id=f"tallyqa-{row['question_id']}",
-        text=f"{text_of(row['question'], 'question')}\nAnswer the question using a single number.",
+        text=f"{parse_text(row['question'], 'question')}\nAnswer the question using a single number.",
         media=(
             image(
                 find_media_file(
-                    folder, text_of(row["image"], "image"), "images", "VisualGenome", "coco"
+                    folder, parse_text(row["image"], "image"), "images", "VisualGenome", "coco"
                 )
             ),
         ),
-        answer=answers_of(row["answer"]),
+        answer=parse_answers(row["answer"]),
         answer_type="integer",
         category=optional_text(row.get("data_source"), "data_source"),
     )

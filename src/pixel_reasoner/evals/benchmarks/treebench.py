@@ -23,7 +23,7 @@ from pixel_reasoner.evals.readers import (
 from pixel_reasoner.media.images import image_size
 from pixel_reasoner.schema.question import Evidence, Question
 from pixel_reasoner.schema.settings import DEFAULT_MEDIA_LIMITS
-from pixel_reasoner.sources.boxes import box_of
+from pixel_reasoner.sources.boxes import parse_box
 from pixel_reasoner.sources.cells import check_values, letter_options, parse_list
 from pixel_reasoner.sources.pictures import save_base64_picture
 from pixel_reasoner.sources.rows import RowError, SkippedRow
@@ -47,7 +47,7 @@ def _question(media: Path, row: dict[str, str]) -> Question:
         id=f"treebench-{row['index']}",
         media=(picture,),
         category=row["category"],
-        evidence=Evidence(boxes=tuple(box_of(box, size) for box in boxes)) if boxes else None,
+        evidence=Evidence(boxes=tuple(parse_box(box, size) for box in boxes)) if boxes else None,
         **choice(row["question"], options, row["answer"]),
     )
 

@@ -21,11 +21,11 @@ from pixel_reasoner.evals.readers import (
 )
 from pixel_reasoner.schema.question import MediaItem, Question
 from pixel_reasoner.sources.cells import (
-    answers_of,
     check_values,
     missing_value_error,
+    parse_answers,
     parse_list,
-    text_of,
+    parse_text,
 )
 from pixel_reasoner.sources.pictures import save_base64_picture
 from pixel_reasoner.sources.rows import RowError, SkippedRow
@@ -83,7 +83,7 @@ def _answers(row: Mapping[str, str]) -> tuple[str, ...]:
     if not cell or cell == "nan":
         raise missing_value_error("answer")
     listed = parse_list(cell)
-    return answers_of(cell if listed is None else listed)
+    return parse_answers(cell if listed is None else listed)
 
 
 def _pictures(
@@ -107,7 +107,7 @@ def _several(cell: str) -> list[str]:
         raise RowError("bad_value", f"expected a list; got {cell[:80]}")
     if not listed:
         raise RowError("missing_picture", "expected pictures; got an empty list")
-    return [text_of(one, "image") for one in listed]
+    return [parse_text(one, "image") for one in listed]
 
 
 register_benchmarks(

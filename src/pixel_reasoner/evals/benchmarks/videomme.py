@@ -16,7 +16,7 @@ from pixel_reasoner.sources.cells import (
     is_missing,
     letter_options,
     optional_text,
-    text_of,
+    parse_text,
 )
 from pixel_reasoner.sources.rows import RowError, SkippedRow, parquet_rows
 
@@ -35,7 +35,7 @@ def read(data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
 
 def _question(number: int, row: dict[str, Any], data: Path) -> Question:
     check_values(row, ("videoID", "question", "answer"))
-    name = text_of(row["videoID"], "videoID")
+    name = parse_text(row["videoID"], "videoID")
     places = [
         data / below / f"{name}{end}" for below in ("data", "videos", ".") for end in SUFFIXES
     ]
@@ -43,7 +43,7 @@ def _question(number: int, row: dict[str, Any], data: Path) -> Question:
     if path is None:
         raise RowError("missing_file", f"expected data/{name}.mp4 below {data}")
     labels = {
-        key: text_of(row[key], key)
+        key: parse_text(row[key], key)
         for key in ("domain", "task_type")
         if not is_missing(row.get(key))
     }

@@ -22,11 +22,11 @@ from pixel_reasoner.evals.readers import (
 )
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.sources.cells import (
-    answers_of,
     is_missing,
     optional_text,
+    parse_answers,
+    parse_text,
     strip_placeholders,
-    text_of,
 )
 from pixel_reasoner.sources.rows import RowError, SkippedRow
 
@@ -48,12 +48,12 @@ def _question(number: int, row: dict[str, Any], path: Path) -> Question:
     kind = level[0].lower() if level else ""
     return question(
         id=f"visualprobe-{kind or path.parent.name}-{optional_text(row.get('doc_id'), 'doc_id') or number}",
-        text=strip_placeholders(text_of(text, "question"), len(pictures)).strip() + SHORT,
+        text=strip_placeholders(parse_text(text, "question"), len(pictures)).strip() + SHORT,
         media=tuple(
-            image(find_media_file(path.parent, text_of(one, "images"), "data", "images"))
+            image(find_media_file(path.parent, parse_text(one, "images"), "data", "images"))
             for one in pictures
         ),
-        answer=answers_of(answer),
+        answer=parse_answers(answer),
         category=kind,
     )
 

@@ -21,8 +21,8 @@ from pixel_reasoner.files import numbered_lines
 from pixel_reasoner.media.images import image_size
 from pixel_reasoner.schema.question import Evidence, Question
 from pixel_reasoner.schema.settings import DEFAULT_MEDIA_LIMITS
-from pixel_reasoner.sources.boxes import box_of
-from pixel_reasoner.sources.cells import check_values, letter_options, text_of
+from pixel_reasoner.sources.boxes import parse_box
+from pixel_reasoner.sources.cells import check_values, letter_options, parse_text
 from pixel_reasoner.sources.rows import RowError, SkippedRow, json_object
 
 FOLDERS = ("direct_attributes", "relative_position")
@@ -44,7 +44,7 @@ def read(data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
 def _of_line(line: str, folder: Path) -> Question:
     row = json_object(line)
     check_values(row, ("question_id", "image", "text", "category", "label"))
-    path = find_media_file(folder, text_of(row["image"], "image"))
+    path = find_media_file(folder, parse_text(row["image"], "image"))
     text, *listed = re.split(r"\n?\s*\(([A-Z])\)\s*", row["text"])
     options = dict(zip(listed[::2], listed[1::2], strict=True))
     if len(options) < len(listed) // 2:
@@ -69,7 +69,7 @@ def _of_picture(notes: Path) -> Question:
     path = next((p for p in sorted(notes.parent.glob(f"{notes.stem}.*")) if p != notes), None)
     if path is None:
         raise RowError("missing_file", f"expected a picture next to {notes.name}; got none")
-    options = [text_of(option, "options") for option in row["options"]]
+    options = [parse_text(option, "options") for option in row["options"]]
     shuffled = random.Random(f"vstar/{notes.stem}").sample(options, len(options))
     right = letter_options(shuffled)
     return question(
@@ -87,9 +87,9 @@ def _evidence(row: dict[str, Any], path: Path) -> Evidence | None:
         return None
     size = image_size(path, DEFAULT_MEDIA_LIMITS)
     corners = [(x, y, min(size[0], x + w), min(size[1], y + h)) for x, y, w, h in boxes]
-    subjects = tuple(text_of(one, "target_object") for one in row.get("target_object") or ())
+    subjects = tuple(parse_text(one, "target_object") for one in row.get("target_object") or ())
     return Evidence(
-        boxes=tuple(box_of(box, size) for box in corners),
+        boxes=tuple(parse_box(box, size) for box in corners),
         subjects=subjects if len(subjects) == len(boxes) else (),
     )
 

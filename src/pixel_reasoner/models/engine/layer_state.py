@@ -95,7 +95,7 @@ class KVCache:
 
     def load(self, tensors: LayerTensors, targets: abc.Sequence[Sequence], size: int) -> None:
         """Copy the first tokens of exported keys and values into the slots of running sequences."""
-        slots = self._slots_of(targets)
+        slots = self._get_slots(targets)
         for layer, pair in enumerate(tensors):
             if layer == len(self.keys):
                 self._add_layer(pair[1], size)
@@ -104,18 +104,18 @@ class KVCache:
 
     def copy(self, source: Sequence, targets: abc.Sequence[Sequence], size: int) -> None:
         """Copy the first tokens of a running sequence into the slots of others."""
-        slots = self._slots_of(targets)
+        slots = self._get_slots(targets)
         for store in (*self.keys, *self.values):
             store[slots, :, :size] = store[source.slot, :, :size]
 
-    def _slots_of(self, sequences: abc.Sequence[Sequence]) -> torch.Tensor:
+    def _get_slots(self, sequences: abc.Sequence[Sequence]) -> torch.Tensor:
         return torch.tensor([one.slot for one in sequences], device=self.device)
 
     # --- forward passes ---
 
     def plan_prefill(self, write_at: torch.Tensor, sequences: abc.Sequence[Sequence]) -> None:
         """Set where the next forward pass writes: (sequences, new tokens) indexes in the slots of these sequences."""
-        self._slots = self._read_slots = self._slots_of(sequences)
+        self._slots = self._read_slots = self._get_slots(sequences)
         self._is_decode = False
         self._plan(write_at, int(write_at.max()) + 1)
 

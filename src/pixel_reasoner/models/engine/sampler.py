@@ -53,12 +53,12 @@ def _sample_group(
     if temperature > 0:
         if top_p < 1:
             scores = TopPLogitsWarper(top_p)(None, scores)
-        scores = add_gumbel_noise(scores, [_generator_of(one) for one in sequences])
+        scores = add_gumbel_noise(scores, [_get_generator(one) for one in sequences])
     ids = scores.argmax(dim=-1)
     return ids, logprobs.gather(1, ids[:, None])[:, 0]
 
 
-def _generator_of(sequence: Sequence) -> torch.Generator:
+def _get_generator(sequence: Sequence) -> torch.Generator:
     if sequence.generator is None:
         assert sequence.sampling is not None, "greedy sequences need no random numbers"
         prompt = sequence.ids[: sequence.num_prompt_tokens]

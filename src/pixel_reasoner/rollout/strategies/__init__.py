@@ -17,7 +17,7 @@ from pixel_reasoner.models.api import GenerationModel
 from pixel_reasoner.plugin_checks import described, is_function
 from pixel_reasoner.registry import Registry
 from pixel_reasoner.rollout.ask import ask_many
-from pixel_reasoner.rollout.scheduler import RolloutScheduler, scheduler_of
+from pixel_reasoner.rollout.scheduler import RolloutScheduler, get_scheduler
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.settings import RolloutConfig
 from pixel_reasoner.schema.trace import Trace
@@ -60,7 +60,7 @@ def ask_by_strategy(
     'red'
     """
     run = STRATEGIES.get(name)
-    trace = run(question, scheduler_of(model), config or RolloutConfig())
+    trace = run(question, get_scheduler(model), config or RolloutConfig())
     if not isinstance(trace, Trace):
         raise PluginError(
             expected=f"a Trace from the strategy {name!r}",
@@ -109,5 +109,5 @@ def ask_many_by_strategy(
                 yield future.result()
     finally:
         if active:
-            scheduler_of(model).close()
+            get_scheduler(model).close()
         pool.shutdown(cancel_futures=True)
