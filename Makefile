@@ -61,10 +61,10 @@ lint: install
 check: lint
 	$(PYTEST) --fast
 
-test: lint browser
+test: lint browser $(DOCS)
 	$(PYTEST)
 
-coverage: install browser
+coverage: install browser $(DOCS)
 	$(PYTEST) --cov --cov-report=term:skip-covered
 
 dist: install
