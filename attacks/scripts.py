@@ -172,7 +172,11 @@ def main() -> None:
         variables |= {"GPUS": "1", "WORKERS": "1"}
         tool = ".venv/bin/pixel-reasoner"
         steps = {
-            "full": [["bash", "runs/full.sh"], ["bash", "runs/full.sh"]],
+            "full": [
+                ["bash", "runs/full.sh"],
+                ["bash", "runs/full.sh"],
+                [tool, "train", "rl", "runs/rl-7b-lora.toml"],
+            ],
             "tiny": [["bash", "runs/tiny.sh"]],
             "sft": [
                 [
@@ -189,7 +193,6 @@ def main() -> None:
                     ],
                 ],
                 [tool, *["train", "sft", "runs/warm-start.toml"]],
-                [tool, *["train", "rl", "runs/rl-7b-lora.toml"]],
             ],
             "readme": [
                 [tool, "demo", "--out", "runs/demo"],

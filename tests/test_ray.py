@@ -169,10 +169,10 @@ def test_a_batch_without_answers_has_the_columns_of_one_with(lines, folder, tmp_
 
 def test_the_rollout_config_applies_in_actors(lines, folder):
     dataset = ray.data.from_items([{"line": line} for line in lines[:2]])
-    bare = RolloutConfig(operations=False)
+    bare = RolloutConfig(operations=())
     found = traces_of(ask_dataset(dataset, ModelSpec("tiny"), bare, folder=folder).take_all())
     assert not any(trace.observations for trace in found.values())
-    assert {trace.settings.operations for trace in found.values()} == {False}
+    assert {trace.settings.operations for trace in found.values()} == {()}
 
 
 def test_unreachable_servers_end_the_run_with_a_fix(lines, folder):
@@ -216,7 +216,8 @@ def test_examples_in_the_module_run():
 
 def test_the_example_in_the_docs_runs(folder, tmp_path):
     page = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"```python\n(.*?)```", page.partition("## With Ray")[2], re.DOTALL)
+    section = page.partition("## With Ray")[2].partition("\n## ")[0]
+    (code,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
     exec(code.replace('"scenes', f'"{folder}').replace('"runs', f'"{tmp_path}'), {})
     traces = list(load_traces(tmp_path / "ray" / "traces.jsonl"))
     assert len(traces) == 8
