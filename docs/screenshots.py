@@ -11,6 +11,7 @@ import io
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -41,7 +42,9 @@ def main() -> None:
         _write(browser, page, f"article:has-text('{TRACE}')", DOCS / "report.webp")
 
 
-def _write(browser, page_path: Path, selector: str, out: Path, until: str | None = None) -> None:
+def _write(
+    browser: Any, page_path: Path, selector: str, out: Path, until: str | None = None
+) -> None:
     """Write a picture of an element, up to the top of another one inside of it."""
     page = browser.new_page(viewport={"width": WIDTH_PX, "height": HEIGHT_PX})
     page.goto(page_path.absolute().as_uri())
