@@ -165,7 +165,7 @@ class LocalOptions:
         int | None,
         typer.Option(
             min=1,
-            help="Maximum pixels of a picture that an operation returns [default: same as --overview-px]",
+            help="Maximum pixels of a picture that an operation returns [default: from the folder of the model, or the dialect]",
         ),
     ] = None
 
