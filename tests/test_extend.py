@@ -11,7 +11,7 @@ from extension_fixture import install, use_each
 
 PAGE = Path(__file__).parents[1] / "docs" / "extend.md"
 KINDS = {
-    *("operations", "dialects", "benchmarks", "rewards"),
+    *("operations", "transforms", "dialects", "benchmarks", "rewards"),
     *("sources", "models", "strategies", "report_sections"),
 }
 
@@ -44,14 +44,17 @@ def test_all_dialects_render_it(tmp_path):
 
 
 def examples() -> dict[str, dict[str, str]]:
-    """Group of entry points -> files of the example."""
+    """First group of entry points of an example -> its files."""
     found = {}
     for section in re.split(r"^## ", PAGE.read_text(encoding="utf-8"), flags=re.M)[1:]:
         files = dict(re.findall(r"```python\n# (\S+)\n(.*?)```", section, re.S))
-        [(group, name, place)] = re.findall(
+        points = re.findall(
             r'^\[project\.entry-points\."pixel_reasoner\.(\w+)"\]\n(\w+) = "(\S+)"', section, re.M
         )
-        files["entry_points.txt"] = f"[pixel_reasoner.{group}]\n{name} = {place}\n"
+        files["entry_points.txt"] = "".join(
+            f"[pixel_reasoner.{group}]\n{name} = {place}\n" for group, name, place in points
+        )
+        group = points[0][0]
         found[group] = files
     return found
 

@@ -7,13 +7,14 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from PIL import Image
 
-from pixel_reasoner.errors import UnknownNameError
+from pixel_reasoner.errors import PluginError, UnknownNameError
 from pixel_reasoner.media.context import UNSCALED, MediaContext
 from pixel_reasoner.media.resize import resize_region
 from pixel_reasoner.media.transforms import (
     TRANSFORMS,
     apply_transforms,
     source_box,
+    transform,
     transformed_size,
     untransformed_size,
 )
@@ -135,3 +136,24 @@ def test_the_error_of_an_unknown_transform_lists_the_known_ones():
 @given(boxes(), boxes())
 def test_relative_coordinates_are_the_inverse_of_within(inner, outer):
     assert inner.within(outer).relative_to(outer) == pytest.approx(inner)
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        (lambda image: image.convert("L"), r"4 x 3 px; got L, 4 x 3 px"),
+        (lambda image: image.resize((3, 3)), r"4 x 3 px; got RGB, 3 x 3 px"),
+        (lambda image: None, r"got NoneType"),
+        (lambda image: 1 / 0, r"got ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_transform_that_returns_no_picture_of_the_right_size_is_named(result, message):
+    def odd(image):
+        return result(image)
+
+    transform(odd)
+    try:
+        with pytest.raises(PluginError, match=message):
+            apply_transforms(Image.new("RGB", (4, 3)), [Transform(name="odd")])
+    finally:
+        TRANSFORMS.unregister("odd")

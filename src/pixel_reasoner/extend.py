@@ -19,6 +19,7 @@ from pixel_reasoner.dialects.detect import ModelMatch
 from pixel_reasoner.dialects.registry import register as register_dialect
 from pixel_reasoner.evals.benchmark import Benchmark, RowDraft, read_drafts, register_benchmarks
 from pixel_reasoner.media.context import MediaContext
+from pixel_reasoner.media.transforms import TransformSpec, transform
 from pixel_reasoner.models.api import Completion
 from pixel_reasoner.models.registry import model_backend
 from pixel_reasoner.models.scripted import ScriptedModel
@@ -78,6 +79,7 @@ __all__ = [
     "ToolCall",
     "Trace",
     "Transform",
+    "TransformSpec",
     "assert_valid_dialect",
     "assert_valid_operation",
     "get_dialect",
@@ -90,4 +92,5 @@ __all__ = [
     "reward",
     "source",
     "strategy",
+    "transform",
 ]

@@ -110,7 +110,9 @@ class WorldOptions:
     split: Annotated[str, choice_option(SPLITS, "--split", help="Split of scene seeds.")] = "test"
     seed: Annotated[
         int,
-        typer.Option(help="Number of the first scene within the split."),
+        typer.Option(
+            help="Number of the first scene within the split. The seed of sampling is --sample-seed."
+        ),
     ] = 0
     count: Annotated[int, typer.Option(help="Questions per family.")] = 200
     disturb: Annotated[

@@ -31,7 +31,7 @@ _ROW_COMMENT = """\
 # question      text
 # answer        text, number, or a list of accepted ones; with options the letter
 # options       {{"A": text, "B": text, ...}}
-# answer_type   mcq, int, anls or free [default: mcq with options, else free]
+# answer_type   choice, integer, number, text, list, anls or relaxed [default: choice with options, else text]
 # image         number of the picture that contains the evidence, from 1 [default: 1]
 # boxes         evidence: list of [x1, y1, x2, y2] in pixels of that picture
 # box_unit      unit of boxes: pixel, fraction or permille [default: pixel]; box_format: xyxy or xywh [default: xyxy]

@@ -70,8 +70,8 @@ StrategyOption = Annotated[
         "--strategy",
         metavar="NAME",
         autocompletion=completing(strategies),
-        help="How rollouts become one answer: single, majority_vote, or of a plug-in. `ask` prints text while it is "
-        "generated only with single.",
+        help="How rollouts become one answer: single, majority_vote (the most frequent answer of 5 rollouts; needs a "
+        "--temperature above 0), or of a plug-in.",
     ),
 ]
 MaxTurnsOption = Annotated[

@@ -43,6 +43,7 @@ class RowOptions:
     families: Annotated[
         str,
         typer.Option(
+            *("--families", "--family"),
             metavar="NAME,NAME|all",
             help=f"Families of PixelWorld, separated by commas: {', '.join(FAMILIES)}.",
         ),

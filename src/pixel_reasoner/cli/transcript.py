@@ -17,7 +17,7 @@ class Transcript:
     """Printer of a rollout: the text of each turn during generation, then its calls and their results.
 
     Args:
-        note: printed before the first text. If opening a file fails earlier, only the error is printed.
+        note: printed to stderr before the first text. If opening a file fails earlier, only the error is printed.
     """
 
     def __init__(self, note: str = "") -> None:
@@ -32,8 +32,7 @@ class Transcript:
         from rich.text import Text
 
         if self._note:
-            self._console.print(Text(visible(self._note), style="dim"))
-            self._note = ""
+            self._print_note()
         printed = len(text_before_call(self._text))
         self._text += piece
         self._console.print(Text(visible(text_before_call(self._text)[printed:])), end="")
@@ -57,8 +56,17 @@ class Transcript:
         """Print the answer."""
         from rich.text import Text
 
+        self._print_note()
         answer = trace.answer if trace.answer is not None else f"none ({trace.stop})"
         self._console.print(Text(visible(f"Answer: {answer}"), style="bold"))
+
+    def _print_note(self) -> None:
+        from rich.console import Console
+        from rich.text import Text
+
+        if self._note:
+            Console(stderr=True, soft_wrap=True).print(Text(visible(self._note), style="dim"))
+            self._note = ""
 
 
 def text_before_call(text: str) -> str:

@@ -143,9 +143,21 @@ def _image_of_array(array: Any) -> Image.Image:
         raise InputError(
             expected="a uint8 array of shape (height, width), (height, width, 3) or (height, width, 4)",
             got=f"{pixels.dtype} of shape {pixels.shape}",
-            fix="scale values to 0 to 255, put channels last, and pass several pictures as a list",
+            fix=_fix_of_array(pixels, is_colour=is_colour),
         )
     return Image.fromarray(np.ascontiguousarray(pixels))
+
+
+def _fix_of_array(pixels: Any, *, is_colour: bool) -> str:
+    if not pixels.size:
+        return "pass an array with pixels"
+    if pixels.ndim == 4:
+        return "pass several pictures as a list of arrays"
+    if pixels.ndim == 3 and not is_colour:
+        return "put channels last, for example with `numpy.moveaxis(a, 0, -1)`"
+    if pixels.dtype.kind == "f":
+        return "convert values from 0 to 1 with `(a * 255).astype('uint8')`"
+    return "scale values to 0 to 255 and convert them with `a.astype('uint8')`"
 
 
 @cache

@@ -1,7 +1,8 @@
-"""Transforms of a region after cropping: rotations by quarter turns, and flips.
+"""Transforms of a region after cropping: rotations by quarter turns, flips, and those of plug-ins.
 
-A `Picture` stores its region as a box of the untransformed source. A box on the transformed picture is mapped back to
-that source, so a crop of a rotated picture uses the original pixels.
+A `Picture` stores its region as a box of the untransformed source, and the names and arguments of its transforms. A box
+on the transformed picture is mapped back to that source, so a crop of a rotated picture uses the original pixels. A
+trace contains no pixels: they are computed again, so a transform must always return the same pixels.
 
     t = Transform(name="rotate", arguments={"quarter_turns": 1})
     source_box(box_on_the_rotated_picture, [t])
@@ -11,30 +12,70 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 from PIL import Image
 
-from pixel_reasoner.errors import InputError
+from pixel_reasoner.errors import InputError, PluginError, one_line
+from pixel_reasoner.plugin_checks import is_instance
 from pixel_reasoner.registry import Registry
 from pixel_reasoner.schema.geometry import WHOLE, Box, Size
 from pixel_reasoner.schema.trace import Transform
 
 
+def _same_box(box: Box, **arguments: Any) -> Box:
+    del arguments
+    return box
+
+
+def _never_swaps(**arguments: Any) -> bool:
+    del arguments
+    return False
+
+
 @dataclass(frozen=True)
 class TransformSpec:
-    """Transform that maps boxes to boxes."""
+    """Specification of one transform. The defaults are right where every pixel stays in its place."""
 
     name: str
     apply: Callable[..., Image.Image]
-    """(image, **arguments) -> transformed image"""
-    source_box: Callable[..., Box]
+    """(RGB image, **arguments) -> transformed RGB image"""
+    source_box: Callable[..., Box] = _same_box
     """(box on the transformed picture, **arguments) -> box on the untransformed picture"""
-    swaps_sides: Callable[..., bool]
+    swaps_sides: Callable[..., bool] = _never_swaps
     """(**arguments) -> whether width and height are exchanged"""
 
 
-TRANSFORMS = Registry[TransformSpec]("transform")
+TRANSFORMS = Registry[TransformSpec](
+    "transform", check=is_instance("transform", TransformSpec, "@transform")
+)
+
+
+@overload
+def transform(apply: Callable[..., Image.Image]) -> TransformSpec: ...
+@overload
+def transform(**fields: Any) -> Callable[[Callable[..., Image.Image]], TransformSpec]: ...
+def transform(apply: Callable[..., Image.Image] | None = None, **fields: Any) -> Any:
+    """Register a function of an image as a transform; the decorated name is its `TransformSpec`.
+
+    Args:
+        apply: (RGB image, **arguments) -> RGB image of the same size, computed from its arguments alone.
+        fields: other fields of `TransformSpec`, where pixels move.
+
+    Raises:
+        PluginError: a name that is taken.
+
+    >>> from PIL import ImageOps
+    >>> @transform
+    ... def negative(image: Image.Image) -> Image.Image:
+    ...     return ImageOps.invert(image)
+    >>> apply_transforms(Image.new("RGB", (4, 3), "white"), [Transform(name="negative")]).getpixel((0, 0))
+    (0, 0, 0)
+    >>> TRANSFORMS.unregister("negative")
+    """
+    if apply is None:
+        return lambda function: transform(function, **fields)
+    return TRANSFORMS.register(apply.__name__, TransformSpec(apply.__name__, apply, **fields))
 
 
 def check_transforms(transforms: Sequence[Transform]) -> None:
@@ -43,13 +84,13 @@ def check_transforms(transforms: Sequence[Transform]) -> None:
     Raises:
         InputError: an unknown transform or invalid arguments.
     """
-    for transform in transforms:
+    for one in transforms:
         try:
-            TRANSFORMS.get(transform.name).source_box(WHOLE, **transform.arguments)
+            TRANSFORMS.get(one.name).source_box(WHOLE, **one.arguments)
         except (TypeError, ValueError, ArithmeticError) as error:
             raise InputError(
                 expected=f"transforms of pictures: {', '.join(sorted(TRANSFORMS))}",
-                got=f"{transform.name}: {error}",
+                got=f"{one.name}: {error}",
                 fix="run the question again, or install the package that adds this transform",
             ) from error
 
@@ -57,13 +98,37 @@ def check_transforms(transforms: Sequence[Transform]) -> None:
 def apply_transforms(image: Image.Image, transforms: Sequence[Transform]) -> Image.Image:
     """Apply transforms to an image in order.
 
+    Raises:
+        PluginError: a transform fails, or returns no RGB image of the expected size.
+
     >>> turn = Transform(name="rotate", arguments={"quarter_turns": 1})
     >>> apply_transforms(Image.new("RGB", (4, 3)), [turn]).size
     (3, 4)
     """
-    for transform in transforms:
-        image = TRANSFORMS.get(transform.name).apply(image, **transform.arguments)
+    for one in transforms:
+        image = _apply(image, one)
     return image
+
+
+def _apply(image: Image.Image, step: Transform) -> Image.Image:
+    spec, size = TRANSFORMS.get(step.name), transformed_size(image.size, [step])
+    try:
+        result = spec.apply(image, **step.arguments)
+    except Exception as error:
+        raise _bad_transform(step, size, f"{type(error).__name__}: {one_line(error)}") from error
+    if not isinstance(result, Image.Image):
+        raise _bad_transform(step, size, type(result).__name__)
+    if result.mode != "RGB" or result.size != size:
+        raise _bad_transform(step, size, f"{result.mode}, {result.width} x {result.height} px")
+    return result
+
+
+def _bad_transform(step: Transform, size: Size, got: str) -> PluginError:
+    return PluginError(
+        expected=f"the transform {step.name} to return an RGB image of {size[0]} x {size[1]} px",
+        got=got,
+        fix="correct the function of the package that adds it",
+    )
 
 
 def source_box(box: Box, transforms: Sequence[Transform]) -> Box:
@@ -72,15 +137,15 @@ def source_box(box: Box, transforms: Sequence[Transform]) -> Box:
     >>> source_box(Box(0, 0, 0.5, 1), [Transform(name="flip", arguments={"axis": "horizontal"})])
     Box(x1=0.5, y1=0, x2=1, y2=1)
     """
-    for transform in reversed(transforms):
-        box = TRANSFORMS.get(transform.name).source_box(box, **transform.arguments)
+    for one in reversed(transforms):
+        box = TRANSFORMS.get(one.name).source_box(box, **one.arguments)
     return box
 
 
 def transformed_size(size: Size, transforms: Sequence[Transform]) -> Size:
     """Return the (width, height) of a picture after transforms."""
-    for transform in transforms:
-        if TRANSFORMS.get(transform.name).swaps_sides(**transform.arguments):
+    for one in transforms:
+        if TRANSFORMS.get(one.name).swaps_sides(**one.arguments):
             size = size[1], size[0]
     return size
 
@@ -129,14 +194,9 @@ def _unflip_box(box: Box, axis: str) -> Box:
     return Box(box.x1, 1 - box.y2, box.x2, 1 - box.y1)
 
 
-def _never_swaps(**arguments: Any) -> bool:
-    del arguments
-    return False
-
-
 ROTATE = TRANSFORMS.register(
     "rotate", TransformSpec("rotate", _rotate, _unrotate_box, _rotation_swaps)
 )
 """clockwise rotation; `quarter_turns` is an integer"""
-FLIP = TRANSFORMS.register("flip", TransformSpec("flip", _flip, _unflip_box, _never_swaps))
+FLIP = TRANSFORMS.register("flip", TransformSpec("flip", _flip, _unflip_box))
 """mirroring; `axis` is `horizontal` (left and right) or `vertical` (top and bottom)"""

@@ -24,6 +24,7 @@ class FolderSettings(Record):
     dialect: str = "pixel_reasoner"
     """name of the dialect; if the file does not set it, the result of `detect_dialect`"""
     budgets: PixelBudgets | None = None
+    """pixel budgets of pictures in the prompt; by default those of the dialect"""
     note: str = ""
     """one line for users of this model"""
 

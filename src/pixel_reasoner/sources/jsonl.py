@@ -49,11 +49,10 @@ from pixel_reasoner.sources.rows import (
 )
 
 ANSWER_TYPES = {
+    **{str(kind): kind for kind in AnswerType},
     "mcq": AnswerType.CHOICE,
     "int": AnswerType.INTEGER,
-    "anls": AnswerType.ANLS,
     "free": AnswerType.TEXT,
-    **{str(kind): kind for kind in AnswerType},
 }
 MEDIA_KEYS = ("image", "images", "video", "videos", "media")
 UNIT_KEYS = ("box_unit", "box_format", "frame_base")
@@ -228,12 +227,12 @@ def _answers(row: Mapping[str, Any], options: Mapping[str, str]) -> tuple[str, .
 
 
 def _answer_type(row: Mapping[str, Any], options: Mapping[str, str]) -> AnswerType:
-    name = row.get("answer_type") or ("mcq" if options else "free")
+    name = row.get("answer_type") or ("choice" if options else "text")
     if name not in ANSWER_TYPES:
         raise RowError("unknown_answer_type", f"expected {', '.join(ANSWER_TYPES)}; got {name!r}")
     kind = ANSWER_TYPES[name]
     if options and kind is not AnswerType.CHOICE:
-        raise RowError("bad_options", f"expected the answer_type mcq for options; got {name}")
+        raise RowError("bad_options", f"expected the answer_type choice for options; got {name}")
     return kind
 
 

@@ -89,6 +89,7 @@ class SftRun:
     ask_count: int = 0
     """number of PixelWorld validation questions per family; 0: none"""
     ask_families: tuple[str, ...] = get_args(Family)
+    """PixelWorld families of these questions"""
     trl: dict[str, Any] = field(default_factory=dict)
     """options of `trl.SFTConfig`"""
 
@@ -175,6 +176,7 @@ class RlRun:
     ask_count: int = 0
     """number of PixelWorld validation questions per family; 0: none"""
     ask_families: tuple[str, ...] = get_args(Family)
+    """PixelWorld families of these questions"""
     trl: dict[str, Any] = field(default_factory=dict)
     """options of `trl.GRPOConfig`"""
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from pixel_reasoner.dialects import DIALECTS
 from pixel_reasoner.errors import PluginError
 from pixel_reasoner.evals.benchmark import BENCHMARKS
+from pixel_reasoner.media.transforms import TRANSFORMS
 from pixel_reasoner.models.registry import MODELS
 from pixel_reasoner.operations.registry import OPERATIONS
 from pixel_reasoner.registry import Registry
@@ -17,7 +18,7 @@ from pixel_reasoner.scoring.rewards import REWARDS
 from pixel_reasoner.sources.base import SOURCES
 
 REGISTRIES: tuple[Registry[Any], ...] = (
-    *(OPERATIONS, DIALECTS, BENCHMARKS, REWARDS),
+    *(OPERATIONS, TRANSFORMS, DIALECTS, BENCHMARKS, REWARDS),
     *(SOURCES, MODELS, STRATEGIES, SECTIONS),
 )
 """registries that other packages add to"""

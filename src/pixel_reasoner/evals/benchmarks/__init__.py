@@ -35,7 +35,7 @@ def get_benchmark(name: str) -> Benchmark:
         ) from error
 
 
-_SIGNS = re.compile(r"([*<>])")
+_SIGNS = re.compile(r"[*<>]")
 """signs of file patterns that Markdown would read as emphasis or HTML"""
 MARKS = "<!-- tasks -->", "<!-- end of tasks -->"
 
@@ -46,8 +46,12 @@ def as_markdown() -> str:
     rows = [header, ["---"] * len(header)]
     for name, one in BENCHMARKS.items():
         texts = (one.measures, one.files, one.rows, one.metric, one.needs)
-        rows.append([f"`{name}`", *(_SIGNS.sub(r"\\\1", text) for text in texts)])
+        rows.append([f"`{name}`", *(_SIGNS.sub(_as_entity, text) for text in texts)])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _as_entity(sign: re.Match[str]) -> str:
+    return f"&#{ord(sign[0])};"
 
 
 def insert_table(page: str) -> str:
