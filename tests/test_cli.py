@@ -87,7 +87,8 @@ def test_ask_calls_an_operation_and_answers(run, scene):
     path, question = scene
     code, out, err = run("ask", question.text, "--image", path)
     assert code == 0, err
-    assert "only supports PixelWorld" in err and "only supports PixelWorld" not in out
+    assert "only supports PixelWorld" in err
+    assert "only supports PixelWorld" not in out
     assert "zoom_in" in out
     assert "picture 2" in out
     assert f"Answer: {question.answer[0]}" in out

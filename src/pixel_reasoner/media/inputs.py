@@ -151,6 +151,8 @@ def _image_of_array(array: Any) -> Image.Image:
 def _fix_of_array(pixels: Any, *, is_colour: bool) -> str:
     if not pixels.size:
         return "pass an array with pixels"
+    if pixels.ndim < 2:
+        return "pass a picture, or its file as bytes"
     if pixels.ndim == 4:
         return "pass several pictures as a list of arrays"
     if pixels.ndim == 3 and not is_colour:
