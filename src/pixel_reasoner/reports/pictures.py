@@ -1,0 +1,187 @@
+"""Picture store of a report: encoded pixels by content, and the pictures of a trace.
+
+Every picture is written once, however many traces show it: six questions about a scene share its source. Sources keep
+their full resolution up to `MAX_SOURCE_PX`, which a browser can still show as one image.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from pixel_reasoner.errors import InputError
+from pixel_reasoner.reports.schema import Image
+from pixel_reasoner.schema.trace import Picture, Trace
+
+if TYPE_CHECKING:  # Pillow and PyAV are loaded when a picture is shown
+    import PIL.Image
+
+    from pixel_reasoner.media.context import MediaContext
+
+MAX_SOURCE_PX = 50_000_000
+"""sources with more pixels are scaled down"""
+_MAX_WEBP_SIDE = 16_383
+_MAX_LOSSLESS_PX = 256 * 256
+"""smaller pictures are stored losslessly, to show exactly the model's input"""
+THUMBNAIL_SIDE = 128
+MAX_CLIP_BYTES = 8 << 20
+"""larger video files are not copied into the report: their sampled frames are shown"""
+_CLIP_TYPES = {".mp4": "mp4", ".m4v": "mp4", ".webm": "webm"}
+
+
+class PictureStore:
+    """Files of encoded pictures in one folder, named by their content. Thread-safe."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.num_bytes = 0
+        """of all files"""
+        self.unshown: Counter[str] = Counter()
+        """reason -> number of pictures that could not be shown"""
+        self._images: dict[bytes, Future[Image]] = {}
+        self._lock = Lock()
+
+    def image(self, key: str, make: Callable[[], Image]) -> Image:
+        """Return the image of a key, made once."""
+        digest = hashlib.blake2b(key.encode("utf-8", "replace"), digest_size=16).digest()
+        with self._lock:
+            found = self._images.get(digest)
+            is_new = found is None
+            if found is None:
+                found = self._images[digest] = Future()
+        if is_new:
+            try:
+                found.set_result(make())
+            except BaseException as error:
+                found.set_exception(error)
+        return found.result()
+
+    def add(self, pixels: PIL.Image.Image, *, max_px: int = MAX_SOURCE_PX) -> Image:
+        """Encode a picture and return it. Pictures above `max_px` are scaled down."""
+        pixels = _scaled(pixels, max_px)
+        is_small = pixels.width * pixels.height <= _MAX_LOSSLESS_PX
+        buffer = io.BytesIO()
+        pixels.convert("RGB").save(buffer, "WEBP", quality=82, lossless=is_small, method=1)
+        return Image(ref=self.write(buffer.getvalue(), "webp"), px=pixels.size)
+
+    def write(self, content: bytes, suffix: str) -> str:
+        """Write a file and return its name."""
+        name = f"{hashlib.blake2b(content, digest_size=10).hexdigest()}.{suffix}"
+        path = self.folder / name
+        with self._lock:
+            if path.exists():
+                return name
+            self.num_bytes += len(content)
+            path.write_bytes(content)
+        return name
+
+    def clip(self, path: Path) -> str:
+        """Return the name of a copy of a video file; empty if it is too large, or no browser can play it."""
+        suffix = _CLIP_TYPES.get(path.suffix.lower())
+        try:
+            if suffix is None or path.stat().st_size > MAX_CLIP_BYTES:
+                return ""
+            return self.write(path.read_bytes(), suffix)
+        except OSError:
+            return ""
+
+
+class TracePictures:
+    """Pictures of one trace, or the reasons why they cannot be shown.
+
+    Args:
+        trace: trace with media.
+        store: receives their pixels.
+        root: folder of the run; paths in reasons are relative to it.
+    """
+
+    def __init__(self, trace: Trace, store: PictureStore, root: Path | None = None) -> None:
+        self._trace, self._store, self._root = trace, store, root
+        self._context: MediaContext | InputError | None = None
+        media = "\n".join(item.model_dump_json() for item in trace.question.media)
+        sampling = "\n".join(one.model_dump_json() for one in trace.sampling)
+        self._key = f"{media}\n{sampling}"
+
+    def view(self, picture: Picture) -> Image:
+        """Return a picture as the model received it."""
+        steps = [step.model_dump_json() for step in picture.transforms]
+        region = f"{_source_key(picture)} {tuple(picture.box)} {picture.seen_px} {steps}"
+        return self._image(
+            f"view {region} {self._key}",
+            lambda context: self._store.add(context.view(picture.number)),
+        )
+
+    def thumbnail(self, picture: Picture) -> Image:
+        """Return a small copy of a picture."""
+        if max(picture.seen_px) <= 2 * THUMBNAIL_SIDE:
+            return self.view(picture)
+        return self._image(
+            f"thumbnail {_source_key(picture)} {self._key}",
+            lambda context: self._store.add(context.view(picture.number), max_px=THUMBNAIL_SIDE**2),
+        )
+
+    def source(self, picture: Picture) -> Image:
+        """Return the whole picture or frame from which a picture was cropped."""
+        return self._image(
+            f"source {_source_key(picture)} {self._key}",
+            lambda context: self._store.add(context.source(picture.number)),
+        )
+
+    def _image(self, key: str, make: Callable[[MediaContext], Image]) -> Image:
+        return self._store.image(key, lambda: self._make(make))
+
+    def _make(self, make: Callable[[MediaContext], Image]) -> Image:
+        try:
+            return make(self._open())
+        except InputError as error:
+            problem = _relative(error.got, self._root)
+            self._store.unshown[problem] += 1
+            return Image(problem=problem)
+
+    def _open(self) -> MediaContext:
+        """Return the context of the trace, opened on first use.
+
+        Raises:
+            InputError: the media are unusable, or do not match the trace.
+        """
+        from pixel_reasoner.media.context import MediaContext
+
+        if self._context is None:
+            try:
+                self._context = MediaContext.of_trace(self._trace)
+            except InputError as error:
+                self._context = error
+        if isinstance(self._context, InputError):
+            raise self._context
+        return self._context
+
+
+def _source_key(picture: Picture) -> str:
+    return f"{picture.medium} {picture.frame}"
+
+
+def _scaled(pixels: PIL.Image.Image, max_px: int) -> PIL.Image.Image:
+    from PIL import Image as PillowImage
+
+    area = pixels.width * pixels.height
+    scale = min(1.0, math.sqrt(max_px / area), _MAX_WEBP_SIDE / max(pixels.size))
+    if scale == 1.0:
+        return pixels
+    size = (max(1, round(pixels.width * scale)), max(1, round(pixels.height * scale)))
+    return pixels.resize(size, PillowImage.Resampling.LANCZOS, reducing_gap=3)
+
+
+def _relative(text: str, root: Path | None) -> str:
+    """Return a text with paths relative to a folder."""
+    if root is None:
+        return text
+    for folder in (str(root), str(root.absolute()), str(root.resolve())):
+        text = text.replace(f"{folder}/", "")
+    return text
