@@ -27,7 +27,12 @@ from pixel_reasoner.model import Model
 from pixel_reasoner.models.api import GenerationModel, OnText
 from pixel_reasoner.models.registry import LoadedModel
 from pixel_reasoner.models.spec import ModelOptions, ModelSpec, only_served_model
-from pixel_reasoner.reports.build import WrittenReport, write_comparison, write_run_report
+from pixel_reasoner.reports.build import (
+    WrittenReport,
+    write_comparison,
+    write_comparison_tables,
+    write_run_report,
+)
 from pixel_reasoner.reports.page import write_report
 from pixel_reasoner.rollout.ask import (
     Progress as OnTurn,
@@ -52,7 +57,7 @@ from pixel_reasoner.workflows.evaluate import (
     parse_scorer,
     parse_shard,
 )
-from pixel_reasoner.workflows.progress import ProgressReporter
+from pixel_reasoner.workflows.progress import NoProgress, ProgressReporter
 from pixel_reasoner.workflows.synthesize import LabellerSpec, SynthSpec, synthesize
 from pixel_reasoner.workflows.traces import check, export_traces, import_traces, masked_traces
 from pixel_reasoner.workflows.world import (
@@ -115,6 +120,7 @@ __all__ = [
     "train_sft",
     "train_tiny",
     "write_comparison",
+    "write_comparison_tables",
     "write_report",
 ]
 
@@ -392,24 +398,32 @@ def report(  # noqa: PLR0913 - options of one command
     sources: Sequence[Path],
     out: Path,
     *,
-    limit: int = 500,
+    limit: int | None = None,
     tables: Sequence[Path] = (),
     references: bool = False,
     sections: Sequence[str] = (),
     allow_media: Sequence[Path] = (),
+    progress: ProgressReporter | None = None,
 ) -> WrittenReport:
-    """Write the report of an evaluation, of traces, or of RL runs as one HTML page.
+    """Write the report of an evaluation, of traces, of several evaluations, or of RL runs as an HTML page.
+
+    A report of more than 25 MB is a folder with `index.html`.
 
     Args:
-        sources: folder of an evaluation, files of traces, or folders of RL runs.
-        out: the HTML file.
-        limit: maximum number of traces on the page.
-        tables: .md or .csv files for the metrics of an evaluation.
+        sources: folders of evaluations, a file of traces, or folders of RL runs.
+        out: path of the HTML file, or of a folder if it has no suffix.
+        limit: maximum number of questions with traces on the page; None for all.
+        tables: .md, .csv or .tex files for the table of metrics of evaluations.
         references: whether published results of the benchmark are shown.
-        sections: names of further sections above the traces (`reports.sections`); not for RL runs.
+        sections: names of further sections (`reports.sections`) of traces or of an evaluation.
         allow_media: folders, in addition to the run's, whose media may be shown.
+        progress: receives the number of written questions.
+
+    Returns:
+        `out`, the page that was written, and what it does not show.
 
     Raises:
+        UsageError: sources of different kinds.
         InputError: nothing that can be shown.
         OutputError: `out` cannot be written.
 
@@ -427,4 +441,5 @@ def report(  # noqa: PLR0913 - options of one command
         references=references,
         sections=sections,
         allow_media=allow_media,
+        start_progress=(progress or NoProgress()).start,
     )

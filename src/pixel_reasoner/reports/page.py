@@ -307,13 +307,18 @@ def _work_folder(out: Path) -> Iterator[Path]:
         raise cannot_write(out, error) from error
 
 
+def is_report_folder(folder: Path) -> bool:
+    """Return whether a folder contains a report, which a later report may replace."""
+    return (folder / _MARK).is_file()
+
+
 def _check_replaceable(folder: Path) -> None:
     """Raise an error unless a folder can be replaced.
 
     Raises:
         OutputError: it contains something else than a report.
     """
-    if folder.exists() and not (folder / _MARK).exists():
+    if folder.exists() and not is_report_folder(folder):
         raise OutputError(
             expected=f"a new folder, or a report: the page is too large for one file, {folder}",
             got="a file or folder with something else",
