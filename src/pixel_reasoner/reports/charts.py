@@ -193,7 +193,7 @@ def _by_evidence_size(traces: Sequence[ScannedTrace]) -> Iterator[Chart]:
     yield Chart(
         title="Accuracy by size of the evidence",
         kind="points",
-        x_title="area of the annotated evidence, as a share of the picture",
+        x_title="area of the evidence",
         y_title="accuracy",
         x_labels=tuple(names),
         series=(
@@ -208,8 +208,8 @@ def _by_evidence_size(traces: Sequence[ScannedTrace]) -> Iterator[Chart]:
         ),
         bottom=0,
         top=1,
-        explanation="If small details are the problem, the accuracy falls to the left. Lines are 95 % intervals. A "
-        "click shows the traces.",
+        explanation="Area of the annotated evidence as a share of the picture. If small details are the problem, the "
+        "accuracy falls to the left. Lines are 95 % intervals. A click shows the traces.",
         facet=EVIDENCE_SIZE,
     )
 
@@ -271,8 +271,8 @@ def _bars(
         y_title="questions",
         x_labels=tuple(names),
         series=(
-            Series(name="all", x=places, y=tuple(len(group) for group in traces), group=7),
-            Series(name="right", x=places, y=right, group=0),
+            Series(name="all answers", x=places, y=tuple(len(group) for group in traces), group=7),
+            Series(name="right answers", x=places, y=right, group=0),
         ),
         bottom=0,
         **more,
@@ -292,8 +292,8 @@ def _by_operations(traces: Sequence[ScannedTrace]) -> Iterator[Chart]:
         "executed operations",
         shown,
         [groups[name] for name in shown],
-        explanation="Number of questions by executed operations; the dark part are right answers. A click shows the "
-        "traces.",
+        explanation="Number of questions by executed operations; the lower part of a bar is right answers. A "
+        "click shows the traces.",
         facet="operations",
     )
 

@@ -139,7 +139,7 @@ def comparison_rows(scanned: ScannedComparison, limit: int | None = None) -> Ite
         asked = [asked_trace(scanned.first, one, scanned.name)]
         for other, traces in zip(scanned.others, by_key, strict=True):
             if one.key in traces:
-                asked.append(asked_trace(other.run, traces[one.key], other.name))
+                asked.append(asked_trace(other.run, traces[one.key], other.name, asked[0]))
         yield Row(asked, _facets(scanned, one))
 
 

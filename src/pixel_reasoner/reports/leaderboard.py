@@ -36,7 +36,7 @@ _REASONS = {
     "perturb": "operations are perturbed on purpose",
 }
 """part of the settings -> why a difference makes a number incomparable; all other settings are what runs compare"""
-_MAX_NAMED = 3
+_MAX_NAMED = 2
 """maximum number of differing settings that a note names"""
 _COLUMNS = (
     *("accuracy", "score", "without", "gain", "harm", "rapr", "evidence_hit_rate"),
@@ -83,7 +83,7 @@ def leaderboard_report(entries: Sequence[Entry]) -> Report:
         )
     return Report(
         kind="leaderboard",
-        title="Runs",
+        title=f"{len(entries)} runs",
         facts=tuple(facts),
         sections=tuple(sections),
         made_by=MADE_BY,
@@ -118,7 +118,7 @@ def leaderboard_table(entries: Sequence[Entry]) -> TableSection:
         if (note := comparability_note(entries[0].decisive, one.decisive))
     }
     return TableSection(
-        title="Runs",
+        title="Metrics of each run",
         columns=tuple(columns),
         rows=tuple(rows),
         notes=notes,
@@ -224,6 +224,6 @@ def _charts(entries: Sequence[Entry]) -> Iterator[ChartsSection]:
         bottom=0,
         top=1,
         explanation="Lines are 95 % intervals. They are those of each run by itself: two runs over the same questions "
-        "can differ although their intervals overlap. `compare` tests the difference.",
+        "can differ although their intervals overlap. The command compare tests the difference.",
     )
-    yield ChartsSection(title="Chart", charts=(chart,))
+    yield ChartsSection(title="Accuracy", charts=(chart,))

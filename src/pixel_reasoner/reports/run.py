@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -29,6 +30,7 @@ from pixel_reasoner.reports.schema import (
 )
 from pixel_reasoner.reports.summary import RunSummary, read_summary
 from pixel_reasoner.runs.folder import run_settings
+from pixel_reasoner.schema.question import Question
 
 WITH_NAME, WITHOUT_NAME = "with operations", "without operations"
 MADE_BY = f"pixel-reasoner {__version__}"
@@ -122,17 +124,43 @@ def run_rows(scanned: ScannedEvaluation, limit: int | None = None) -> Iterator[R
         asked = [asked_trace(scanned.run, one, WITH_NAME if scanned.without else "")]
         other = without.get(one.key)
         if scanned.without and other is not None:
-            asked.append(asked_trace(scanned.without, other, WITHOUT_NAME))
+            asked.append(asked_trace(scanned.without, other, WITHOUT_NAME, asked[0]))
         paired = scanned.pairs.get(one.key)
         effect = {EFFECT: (paired.effect,)} if paired else {}
         yield Row(asked, {**one.facets, **effect})
 
 
-def asked_trace(run: ScannedRun, one: ScannedTrace, name: str) -> Asked:
-    """Return a trace of a run, read from its file."""
+def asked_trace(
+    run: ScannedRun, one: ScannedTrace, name: str, first: Asked | None = None
+) -> Asked:
+    """Return a trace of a run, read from its file.
+
+    Args:
+        run: the run.
+        one: which trace.
+        name: of the run.
+        first: a trace of the same question that is shown before. Media that are the same files get the same paths, so
+            that they are encoded and shown once.
+    """
     trace = run.file.read(one.offset)
     facts = {"sample": f"{trace.sample + 1}"} if trace.sample else {}
+    if first is not None and _has_same_media(first.trace.question, trace.question):
+        question = trace.question.model_copy(update={"media": first.trace.question.media})
+        trace = trace.model_copy(update={"question": question})
     return Asked(trace, one.outcome, name, facts)
+
+
+def _has_same_media(one: Question, other: Question) -> bool:
+    def files(question: Question) -> list[object]:
+        return [
+            (*item.model_copy(update={"path": ""}).model_dump().values(), os.path.realpath(item.path))
+            for item in question.media
+        ]
+
+    try:
+        return files(one) == files(other)
+    except (OSError, ValueError):  # an impossible path of a damaged file
+        return False
 
 
 def effect_matrix(pairs: Iterable[PairedTraces]) -> MatrixSection:
