@@ -79,7 +79,9 @@ def explain(trace: Trace, outcome: str) -> Reason:
     'No operation was executed, but the question needs one.'
     """
     if trace.stop is StopReason.FAILED:
-        return Reason("request failed", f"The request failed: {trace.error or 'no reason is recorded'}.")
+        return Reason(
+            "request failed", f"The request failed: {trace.error or 'no reason is recorded'}."
+        )
     if outcome == "unparsed":
         return Reason("no answer", _no_answer(trace))
     hit = evidence_hit(trace)
@@ -114,7 +116,9 @@ def sort_values(trace: Trace) -> dict[str, float]:
         "turns": len(trace.turns),
         "seconds": round(trace.seconds, 3),
         "new tokens": sum(one for one in tokens if one) if any(tokens) else None,
-        "evidence size": sum(box.area for box in evidence.boxes) if evidence and evidence.boxes else None,
+        "evidence size": sum(box.area for box in evidence.boxes)
+        if evidence and evidence.boxes
+        else None,
         "evidence shown": evidence_share(trace),
     }
     return {name: round(value, 5) for name, value in values.items() if value is not None}
@@ -143,7 +147,9 @@ def _why_wrong(trace: Trace, hit: bool | None) -> Reason:
     if hit is False:
         return Reason("evidence not shown", _missed(trace))
     if hit:
-        return Reason("evidence shown, answer wrong", f"An operation showed the evidence. {misread}")
+        return Reason(
+            "evidence shown, answer wrong", f"An operation showed the evidence. {misread}"
+        )
     return Reason("wrong", misread)
 
 

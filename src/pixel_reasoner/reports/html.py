@@ -65,7 +65,7 @@ def frame(
 
 
 @cache
-def _script(has_charts: bool) -> str:  # noqa: FBT001 - a key of the cache
+def _script(has_charts: bool) -> str:
     vendored = [f"vendor/{name}" for name in VENDORED]
     if has_charts:
         vendored.append(f"vendor/{CHART_LIBRARY}.js")

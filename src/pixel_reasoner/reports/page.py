@@ -1,7 +1,6 @@
-"""Pages of a report: one self-contained HTML file, or above `MAX_PAGE_BYTES` a folder that a browser or a static file
-server can show.
+"""Pages of a report: one self-contained HTML file, or a folder if it would be larger than `MAX_PAGE_BYTES`.
 
-Items and pictures are written to a temporary folder one at a time, so memory does not grow with their number. The page
+A folder works from `file://` and on any static file server. Items and pictures are written to a temporary folder one at a time, so memory does not grow with their number. The page
 is assembled after the last one. A folder contains `index.html`, `parts/` with the items and `pictures/`.
 """
 
@@ -18,13 +17,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from pydantic import Field
+
 from pixel_reasoner.errors import OutputError
 from pixel_reasoner.files import TEMPORARY_PREFIX, atomic_folder, atomic_writer, cannot_write
 from pixel_reasoner.reports.entry import Asked, build_item
 from pixel_reasoner.reports.facets import EFFECT, FILTERS, outcome_of
+from pixel_reasoner.reports.html import frame
 from pixel_reasoner.reports.pictures import PictureStore
 from pixel_reasoner.reports.schema import Fact, Item, ListEntry, Report, Section
-from pixel_reasoner.reports.html import frame
 from pixel_reasoner.schema.record import Record
 from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.scoring.grading import Grade, grade_reply
@@ -51,7 +52,7 @@ class PageSummary(Record):
     """What was written."""
 
     traces: int
-    unshown: dict[str, int] = {}
+    unshown: dict[str, int] = Field(default_factory=dict)
     """reason -> number of pictures that could not be shown"""
     out: Path = Path()
     """the page; `index.html` of a folder where the report is large"""
@@ -150,9 +151,7 @@ class _Writer:
         self.items_path = work / "items.jsonl"
         self.num_bytes = 0
 
-    def build(
-        self, rows: Iterable[Row]
-    ) -> Iterator[tuple[Item, ListEntry, list[tuple[str, str]]]]:
+    def build(self, rows: Iterable[Row]) -> Iterator[tuple[Item, ListEntry, list[tuple[str, str]]]]:
         """Yield the items in order. Pictures are encoded in threads."""
 
         def build(numbered: tuple[int, Row]) -> tuple[Item, ListEntry, list[tuple[str, str]]]:
@@ -180,9 +179,7 @@ class _Writer:
         complete = report.model_copy(
             update={
                 "entries": tuple(self.rows),
-                "filters": tuple(
-                    [*(n for n in FILTERS if n in names), *sorted(names - set(FILTERS))]
-                ),
+                "filters": (*(n for n in FILTERS if n in names), *sorted(names - set(FILTERS))),
                 "settings": report.settings or tuple(self._settings()),
                 "warnings": (*report.warnings, *self._warnings()),
             }
@@ -197,9 +194,7 @@ class _Writer:
                 out.unlink(missing_ok=True)  # of an earlier, smaller report
         else:
             written = self._write_page(out, complete, text)
-        return PageSummary(
-            traces=len(self.rows), unshown=dict(self.store.unshown), out=written
-        )
+        return PageSummary(traces=len(self.rows), unshown=dict(self.store.unshown), out=written)
 
     def _write_page(self, out: Path, report: Report, text: str) -> Path:
         with atomic_writer(out) as page:
@@ -260,9 +255,7 @@ def _frame(
     from markupsafe import Markup
 
     has_charts = any(section.type == "charts" for section in report.sections)
-    return frame(
-        report.title, Markup(text), blocks, has_charts=has_charts, is_folder=is_folder
-    )
+    return frame(report.title, Markup(text), blocks, has_charts=has_charts, is_folder=is_folder)
 
 
 def _inert(text: str) -> str:

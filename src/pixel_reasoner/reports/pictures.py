@@ -61,6 +61,7 @@ class PictureStore:
                 found.set_result(make())
             except BaseException as error:
                 found.set_exception(error)
+                raise
         return found.result()
 
     def add(self, pixels: PIL.Image.Image, *, max_px: int = MAX_SOURCE_PX) -> Image:
@@ -68,7 +69,7 @@ class PictureStore:
         pixels = _scaled(pixels, max_px)
         is_small = pixels.width * pixels.height <= _MAX_LOSSLESS_PX
         buffer = io.BytesIO()
-        pixels.convert("RGB").save(buffer, "WEBP", quality=82, lossless=is_small, method=1)
+        pixels.convert("RGB").save(buffer, "WEBP", quality=82, lossless=is_small, method=0)
         return Image(ref=self.write(buffer.getvalue(), "webp"), px=pixels.size)
 
     def write(self, content: bytes, suffix: str) -> str:
