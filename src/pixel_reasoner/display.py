@@ -16,6 +16,8 @@ from pixel_reasoner.schema.trace import Trace
 if TYPE_CHECKING:
     from PIL import Image
 
+    from pixel_reasoner.reports.picture_files import WrittenPicture
+
 FRAME_HEIGHT_PX = 640
 """height of a trace in a notebook; longer ones scroll"""
 
@@ -64,6 +66,20 @@ def show(trace: Trace) -> Path | None:
     write_report([trace], path, title=trace.question.text)
     webbrowser.open(path.as_uri())
     return path
+
+
+def save_strip(trace: Trace, path: Path) -> WrittenPicture:
+    """Write a trace as one picture (`reports.strip`)."""
+    from pixel_reasoner.reports.strip import write_strip
+
+    return write_strip(trace, path)
+
+
+def save_animation(trace: Trace, path: Path) -> WrittenPicture:
+    """Write a trace as an animation (`reports.animation`)."""
+    from pixel_reasoner.reports.animation import write_animation
+
+    return write_animation(trace, path)
 
 
 def _is_in_notebook() -> bool:
