@@ -16,6 +16,8 @@ from pixel_reasoner.schema.trace import Trace
 if TYPE_CHECKING:
     from PIL import Image
 
+    from pixel_reasoner.reports.picture_files import WrittenPicture
+
 NOTEBOOK_LIMITS = PageLimits(max_page_bytes=1 << 40, max_source_px=4_000_000)
 """a notebook contains its outputs: one page each, with smaller sources"""
 FRAME_HEIGHT_PX = 640
@@ -66,6 +68,20 @@ def show(trace: Trace) -> Path | None:
     page = write_report([trace], path, title=trace.question.text).out
     webbrowser.open(page.as_uri())
     return page
+
+
+def save_strip(trace: Trace, path: Path) -> WrittenPicture:
+    """Write a trace as one picture (`reports.strip`)."""
+    from pixel_reasoner.reports.strip import write_strip
+
+    return write_strip(trace, path)
+
+
+def save_animation(trace: Trace, path: Path) -> WrittenPicture:
+    """Write a trace as an animation (`reports.animation`)."""
+    from pixel_reasoner.reports.animation import write_animation
+
+    return write_animation(trace, path)
 
 
 def _is_in_notebook() -> bool:

@@ -23,10 +23,11 @@ from pydantic import Field
 from pixel_reasoner.errors import OutputError
 from pixel_reasoner.files import TEMPORARY_PREFIX, atomic_folder, atomic_writer, cannot_write
 from pixel_reasoner.reports.entry import Asked, build_item
-from pixel_reasoner.reports.facets import EFFECT, FILTERS, outcome_of
+from pixel_reasoner.reports.facets import EFFECT, FILTERS
 from pixel_reasoner.reports.html import frame
 from pixel_reasoner.reports.pictures import MAX_SOURCE_PX, PictureStore
 from pixel_reasoner.reports.schema import Fact, Item, ListEntry, Report, Section
+from pixel_reasoner.reports.steps import outcome_in_words
 from pixel_reasoner.schema.record import Record
 from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.scoring.grading import Grade, grade_reply
@@ -117,7 +118,7 @@ def write_report(  # noqa: PLR0913 - contents of a page
         for trace in traces:
             effect = (outcomes or {}).get(trace.question.id)
             facets = {EFFECT: (effect,)} if effect else {}
-            yield Row([Asked(trace, outcome_of(graded(trace)))], facets)
+            yield Row([Asked(trace, outcome_in_words(graded(trace)))], facets)
 
     report = Report(title=title, sections=tuple(sections))
     return write_rows(rows(), out, report, root, limits=limits)
