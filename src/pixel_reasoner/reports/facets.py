@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from pixel_reasoner.reports.steps import spaced_name
 from pixel_reasoner.schema.trace import StopReason, Trace
 from pixel_reasoner.scoring.evidence import evidence_hit, evidence_share
 from pixel_reasoner.scoring.extraction import extract_trace_answer
-from pixel_reasoner.scoring.grading import Grade, Outcome
 from pixel_reasoner.text import visible
 
 OUTCOMES = ("right", "wrong", "unparsed", "ungraded")
@@ -19,7 +19,6 @@ FILTERS = (
     *("need", "category", "stop", "length", "step"),
 )
 """all filters, in order; those without values are left out"""
-_WORDS = {Outcome.CORRECT: "right", Outcome.WRONG: "wrong", Outcome.UNPARSED: "unparsed"}
 _NEED_LABELS = {True: "needs an operation", False: "overview suffices", None: "unknown"}
 _LENGTHS = (32, 64, 128, 256, 512, 1024, 2048, 4096)
 """upper limits of the groups of generated tokens"""
@@ -32,15 +31,6 @@ class Reason(NamedTuple):
     label: str
     """the kind, for a filter"""
     sentence: str
-
-
-def outcome_of(grade: Grade | None) -> str:
-    """Return the outcome of a graded trace.
-
-    >>> outcome_of(None)
-    'ungraded'
-    """
-    return _WORDS[grade.outcome] if grade else "ungraded"
 
 
 def compute_facets(trace: Trace, outcome: str) -> dict[str, tuple[str, ...]]:
@@ -62,7 +52,7 @@ def compute_facets(trace: Trace, outcome: str) -> dict[str, tuple[str, ...]]:
         "operations": (operations_group(executed),),
         "need": (_NEED_LABELS[trace.question.needs_look],),
         "category": (facet_value(trace.question.category or "none"),),
-        "stop": (in_words(trace.stop),),
+        "stop": (spaced_name(trace.stop),),
         "length": (_length(trace),),
     }
 
@@ -97,11 +87,6 @@ def facet_value(text: str) -> str:
     'a␊b'
     """
     return visible(text).replace("\n", "␊")
-
-
-def in_words(name: str) -> str:
-    """Return the name of an enum member with spaces."""
-    return name.replace("_", " ")
 
 
 def sort_values(trace: Trace) -> dict[str, float]:

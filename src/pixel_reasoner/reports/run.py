@@ -130,9 +130,7 @@ def run_rows(scanned: ScannedEvaluation, limit: int | None = None) -> Iterator[R
         yield Row(asked, {**one.facets, **effect})
 
 
-def asked_trace(
-    run: ScannedRun, one: ScannedTrace, name: str, first: Asked | None = None
-) -> Asked:
+def asked_trace(run: ScannedRun, one: ScannedTrace, name: str, first: Asked | None = None) -> Asked:
     """Return a trace of a run, read from its file.
 
     Args:
@@ -153,7 +151,10 @@ def asked_trace(
 def _has_same_media(one: Question, other: Question) -> bool:
     def files(question: Question) -> list[object]:
         return [
-            (*item.model_copy(update={"path": ""}).model_dump().values(), os.path.realpath(item.path))
+            (
+                *item.model_copy(update={"path": ""}).model_dump().values(),
+                os.path.realpath(item.path),
+            )
             for item in question.media
         ]
 
