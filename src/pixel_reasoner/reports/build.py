@@ -17,7 +17,6 @@ from pixel_reasoner.reports.comparison import (
 )
 from pixel_reasoner.reports.curves import LOG, write_curves
 from pixel_reasoner.reports.entry import Asked
-from pixel_reasoner.reports.facets import outcome_of
 from pixel_reasoner.reports.leaderboard import leaderboard_report, leaderboard_table, read_entries
 from pixel_reasoner.reports.metrics import groups_section
 from pixel_reasoner.reports.names import run_name, run_names
@@ -25,6 +24,7 @@ from pixel_reasoner.reports.page import Row, write_rows
 from pixel_reasoner.reports.run import MADE_BY, run_report, run_rows, scan_evaluation
 from pixel_reasoner.reports.schema import Report, TableSection
 from pixel_reasoner.reports.sections import SECTIONS, build_sections
+from pixel_reasoner.reports.steps import outcome_in_words
 from pixel_reasoner.reports.summary import read_summary
 from pixel_reasoner.reports.tables import check_suffix, write_table
 from pixel_reasoner.runs.trace_file import StoredTraces, TraceFile
@@ -229,7 +229,7 @@ def _write_traces(
 def _plain_rows(file: TraceFile) -> Iterator[Row]:
     for stored in file.scan():
         trace = stored.trace
-        yield Row([Asked(trace, outcome_of(grade_reply(trace)))])
+        yield Row([Asked(trace, outcome_in_words(grade_reply(trace)))])
 
 
 class _Counted:

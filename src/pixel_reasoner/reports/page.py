@@ -96,7 +96,7 @@ def write_report(  # noqa: PLR0913 - contents of a page
         out: path of the page.
         title: title of the page.
         sections: shown above the traces.
-        outcomes: question id -> effect of operations on its answer (`reports.run.outcomes`), for a filter.
+        outcomes: question id -> effect of operations on its answer (`reports.pairs`), for a filter.
         graded: function that grades a trace.
         root: folder of the run; paths of missing pictures are relative to it.
         limits: of the page.

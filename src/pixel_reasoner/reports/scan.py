@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pixel_reasoner.evals.stats import TraceNumbers, get_category
-from pixel_reasoner.reports.facets import facet_value, outcome_of
+from pixel_reasoner.reports.facets import facet_value
+from pixel_reasoner.reports.steps import outcome_in_words
 from pixel_reasoner.runs.trace_file import TraceFile
 from pixel_reasoner.schema.question import AnswerType, Question
 from pixel_reasoner.schema.trace import StopReason, Trace
@@ -115,7 +116,7 @@ def scan_run(path: Path, scorer: Scorer, allow_media: Sequence[Path] = ()) -> Sc
 
 def outcome_in_run(trace: Trace, numbers: TraceNumbers) -> str:
     """Return the outcome of a trace. A failed request counts in no metric, so it is `ungraded`."""
-    return "ungraded" if trace.stop is StopReason.FAILED else outcome_of(numbers.grade)
+    return "ungraded" if trace.stop is StopReason.FAILED else outcome_in_words(numbers.grade)
 
 
 def size_group(share: float) -> str:
