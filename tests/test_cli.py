@@ -369,6 +369,18 @@ def test_a_benchmark_is_evaluated_reported_and_compared(run, tmp_path):
     assert "differing: operations: " in out
     assert "paired test" in out
     assert "Differing settings" in (tmp_path / "c.html").read_text()
+    runs = [tmp_path / "run", tmp_path / "bare", tmp_path / "run/without"]
+    found = json.loads(run("compare", *runs[:2], "--json")[1])
+    code, out, err = run("compare", *runs, "--json", "--table", tmp_path / "c.tex")
+    assert code == 0, err
+    assert [one["second"] for one in json.loads(out)] == [str(one) for one in runs[1:]]
+    assert json.loads(out)[0] == found
+    assert r"\begin{tabular}" in (tmp_path / "c.tex").read_text()
+
+    code, out, err = run("report", *runs, "--out", tmp_path / "all.html")
+    assert code == 0, err
+    assert "Metrics of each run" in (tmp_path / "all.html").read_text()
+    assert_refused(run("report", *runs, tmp_path / "data"), "not a finished evaluation")
 
 
 @pytest.mark.extras

@@ -27,8 +27,8 @@ ZOOM = (
     '<tool_call>\n{"name": "zoom_in", "arguments": {"bbox_2d": [0.1, 0.1, 0.6, 0.6], "target_image": 1}}\n'
     "</tool_call>"
 )
-FIRST, SECOND, THIRD = "yyyyn-nn", "ynnynnny", "yyyyyyyy"
-"""a letter per question: `y` right, `n` wrong, `-` no answer"""
+FIRST, SECOND, THIRD = "yyyynnnn", "ynnynnny", "yyyyyyyy"
+"""a letter per question: `y` right, `n` wrong"""
 
 
 def ask_all(
@@ -37,11 +37,7 @@ def ask_all(
     """Write a run with these answers. Some questions use an operation."""
     (out / "media").mkdir(parents=True)
     draw_scene(out / "media" / "scene.png")
-    texts = {
-        "y": r"\boxed{yes}",
-        "n": r"\boxed{no}",
-        "-": "I am not sure. It may be this or that, and there is more to see in the picture.",
-    }
+    texts = {"y": r"\boxed{yes}", "n": r"\boxed{no}"}
 
     def reply(conversation: Any) -> str:
         number = next(n for n in range(8) if f"number {n}?" in str(conversation))
@@ -141,7 +137,6 @@ def test_the_use_of_operations_equals_counts_by_hand(page):
     assert (first["RaPR"], second["RaPR"]) == (0.25, 0.375)
     assert (first["more operations"], second["more operations"]) == (None, 2)
     assert second["fewer operations"] == 1
-    assert first["unparsed"] == 0.125
     assert page.filtered({"operation-use": ("more operations in second",)}) == ["q2", "q3"]
     assert page.filtered({"operation-use": ("fewer operations in second",)}) == ["q0"]
 

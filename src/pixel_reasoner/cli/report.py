@@ -22,6 +22,36 @@ from pixel_reasoner.cli.output import (
 if TYPE_CHECKING:
     from pixel_reasoner.reports.build import WrittenReport
 
+LimitOption = Annotated[
+    int | None,
+    typer.Option("--limit", min=1, help="Maximum number of questions on the page [default: all]"),
+]
+ComparisonPageOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        "-o",
+        help="Also write an HTML page with all traces next to each other, for example compare.html.",
+    ),
+]
+PageOption = Annotated[
+    Path,
+    typer.Option(
+        "--out",
+        "-o",
+        help="The HTML page. A report of more than 25 MB is a folder with index.html.",
+    ),
+]
+SectionOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--section",
+        metavar="NAME",
+        autocompletion=completing(report_sections),
+        help="Also show this section of a plug-in. May be repeated.",
+    ),
+]
+
 
 def compare(
     first: Annotated[Path, typer.Argument(help="Folder of a run.")],
@@ -42,18 +72,8 @@ def compare(
         bool,
         typer.Option("--json", help="Print all metrics as JSON; of three or more runs, a list."),
     ] = False,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            "-o",
-            help="Also write an HTML page with all traces next to each other, for example compare.html.",
-        ),
-    ] = None,
-    limit: Annotated[
-        int | None,
-        typer.Option(min=1, help="Maximum number of questions on the page [default: all]"),
-    ] = None,
+    out: ComparisonPageOption = None,
+    limit: LimitOption = None,
     table: Annotated[
         list[Path] | None,
         typer.Option(
@@ -125,18 +145,8 @@ def report(
             help="Folder of a run or a traces.jsonl, folders of several evaluations, or folders of RL runs."
         ),
     ],
-    out: Annotated[
-        Path,
-        typer.Option(
-            "--out",
-            "-o",
-            help="The HTML page. A report of more than 25 MB is a folder with index.html.",
-        ),
-    ] = Path("report.html"),
-    limit: Annotated[
-        int | None,
-        typer.Option(min=1, help="Maximum number of questions on the page [default: all]"),
-    ] = None,
+    out: PageOption = Path("report.html"),
+    limit: LimitOption = None,
     table: Annotated[
         list[Path] | None,
         typer.Option(
@@ -146,14 +156,7 @@ def report(
     references: Annotated[
         bool, typer.Option("--references", help="Also show published results of the benchmark.")
     ] = False,
-    section: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            autocompletion=completing(report_sections),
-            help="Also show this section of a plug-in. May be repeated.",
-        ),
-    ] = None,
+    section: SectionOption = None,
     allow_media: AllowMediaOption = None,
 ) -> None:
     """Write a report as an HTML page that needs no network: metrics, charts and all traces of a run with boxes, crops and answers.
