@@ -73,6 +73,7 @@ class ScannedComparison(NamedTuple):
             first=f"{self.name} right, {other.name} wrong",
             second=f"{self.name} wrong, {other.name} right",
             neither=f"{self.name} wrong, {other.name} wrong",
+            are_words=False,
         )
 
 
@@ -332,7 +333,7 @@ def _operations(scanned: ScannedComparison) -> TableSection:
             ),
         ),
         rows=tuple(rows),
-        explanation="The filter `operation use` shows the questions with more or fewer operations than in the first run.",
+        explanation="The filter operation use shows the questions with more or fewer operations than in the first run.",
     )
 
 

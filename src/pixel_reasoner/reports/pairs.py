@@ -51,6 +51,8 @@ class PairLabels(NamedTuple):
     """value of pairs in which only the first answer is right"""
     second: str
     neither: str
+    are_words: bool = True
+    """whether the cells show the values, which are short names"""
 
 
 def pair_matrix(
@@ -81,7 +83,8 @@ def pair_matrix(
     def cell(one: bool, other: bool) -> MatrixCell:
         value, kind = kinds[one, other]
         count = counts[one, other]
-        text = f"{value}: {count} ({count / total:.1%})"
+        name = f"{value}: " if labels.are_words else ""
+        text = f"{name}{count} ({count / total:.1%})"
         return MatrixCell(value=count, text=text, facets={labels.facet: (value,)}, kind=kind)
 
     return MatrixSection(

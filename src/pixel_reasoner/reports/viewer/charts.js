@@ -220,7 +220,7 @@ function withoutUnit(names) {
 function labelAxis(chart, width) {
   const names = withoutUnit(chart.x_labels).map((label) => (label.length > MAX_LABEL_CHARS ? `${label.slice(0, MAX_LABEL_CHARS - 1)}…` : label));
   const longest = Math.max(...names.map((name) => name.length));
-  const gap = (width - 80) / names.length;
+  const gap = (width - 120) / names.length;
   const isSlanted = names.some((name, index) => index && ((name.length + names[index - 1].length) / 2) * CHARACTER_PX + 8 > gap);
   return {
     splits: () => names.map((name, index) => index),
