@@ -1,7 +1,7 @@
 """Write the screenshots of the docs from a run.
 
 pixel-reasoner eval pixelworld --family all --count 100 --compare --out runs/all
-python docs/screenshots.py runs/all        # writes docs/report*.webp and docs/evaluation.webp
+python docs/screenshots.py runs/all        # writes docs/report*.webp
 """
 
 from __future__ import annotations
