@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from pixel_reasoner.errors import UsageError
 from pixel_reasoner.evals.run import SUMMARY, load_run
-from pixel_reasoner.reports.curves import LOG, write_curves
+from pixel_reasoner.reports.dataset import is_synthesized, write_data_report
 from pixel_reasoner.reports.page import write_report
 from pixel_reasoner.reports.run import (
     OUTCOMES,
@@ -21,6 +21,8 @@ from pixel_reasoner.reports.run import (
 )
 from pixel_reasoner.reports.sections import SECTIONS, render_sections
 from pixel_reasoner.reports.summary import read_summary
+from pixel_reasoner.reports.training import write_training_report
+from pixel_reasoner.reports.training_log import LOG, is_training_run
 from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.scoring.grading import Scorer
 
@@ -47,38 +49,54 @@ def write_run_report(  # noqa: PLR0913 - options of one command
     references: bool = False,
     sections: Sequence[str] = (),
     allow_media: Sequence[Path] = (),
+    masks: str | None = None,
+    refresh_s: float = 0.0,
 ) -> WrittenReport:
-    """Write the report of an evaluation, of a file of traces, or of one or more RL runs.
+    """Write the report of an evaluation, of traces, of training data, or of one or more training runs.
 
     Args:
-        sources: folders of RL runs, or one folder or file of traces.
+        sources: folders of training runs, or one folder or file of traces.
         out: the HTML file.
         limit: maximum number of traces on the page.
         tables: .md or .csv files for the metrics of an evaluation.
         references: whether published results of the benchmark are shown.
-        sections: names of further sections above the traces (`reports.sections`); not for RL runs.
+        sections: names of further sections above the traces (`reports.sections`); not for training runs.
         allow_media: folders, in addition to the run's, whose media may be shown (`runs.folder.load_run`).
+        masks: model whose tokens show the loss mask of training data; None: no masks.
+        refresh_s: the page loads itself again after this time; 0: never.
 
     Raises:
-        UsageError: several sources that are not all RL runs, a table with another ending, or an unknown section.
+        UsageError: several sources that are not all training runs, masks without training data, a table with another ending, or an unknown section.
         PluginError: a section of another package that cannot be used.
         InputError: no traces, or a table of a run that is not finished.
         OutputError: a file cannot be written.
     """
     for name in sections:
         SECTIONS.get(name)  # before anything is read
-    if all((source / LOG).exists() for source in sources):
-        if sections:
-            raise UsageError(
-                expected="sections of a report of traces",
-                got=f"{sections[0]} for curves of RL runs",
-                fix="leave --section out",
-            )
-        panels = write_curves({str(source): source for source in sources}, out)
-        return WrittenReport(out, curves=panels)
+    is_data = len(sources) == 1 and is_synthesized(sources[0])
+    if masks is not None and not is_data:
+        raise UsageError(
+            expected="--masks with training data, as `pixel-reasoner synth` writes it",
+            got=", ".join(map(str, sources)),
+            fix="leave it out",
+        )
+    if all(map(is_training_run, sources)):
+        _reject_sections(sections, "curves of training runs")
+        training = write_training_report(
+            sources, out, limit=limit, allow_media=allow_media, refresh_s=refresh_s
+        )
+        page, is_shortened = training.page, training.is_shortened
+        return WrittenReport(page.out, training.num_charts, page.unshown, (), is_shortened)
+    if is_data:
+        _reject_sections(sections, "training data")
+        data = write_data_report(
+            sources[0], out, limit=limit, allow_media=allow_media, masks=masks, refresh_s=refresh_s
+        )
+        page, is_shortened = data.page, data.is_shortened
+        return WrittenReport(page.out, 0, page.unshown, (), is_shortened)
     if len(sources) > 1:
         raise UsageError(
-            expected=f"one folder of traces, or several RL runs with {LOG}",
+            expected=f"one folder of traces, or several training runs with {LOG}",
             got=", ".join(map(str, sources)),
             fix="name one",
         )
@@ -97,6 +115,15 @@ def write_run_report(  # noqa: PLR0913 - options of one command
         write_table(summary, path)
     written = _write_traces(traces, out, source.name, limit, head, by_question)
     return written._replace(tables=tuple(tables))
+
+
+def _reject_sections(sections: Sequence[str], where: str) -> None:
+    if sections:
+        raise UsageError(
+            expected="sections of a report of traces",
+            got=f"{sections[0]} for {where}",
+            fix="leave --section out",
+        )
 
 
 def write_comparison(

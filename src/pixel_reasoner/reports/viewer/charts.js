@@ -47,12 +47,12 @@ function seriesColor(series) {
   return color(`--c${(series.group ?? 0) % COLORS}`);
 }
 
-/** All x of a chart in order, and each series at these x. */
+/** All x of a chart in order, and each series at these x: null is a gap of a line, undefined an x of other series only. */
 function alignSeries(chart) {
   const xs = [...new Set(chart.series.flatMap((one) => one.x))].sort((a, b) => a - b);
   const at = new Map(xs.map((x, index) => [x, index]));
   const column = (one, values) => {
-    const aligned = new Array(xs.length).fill(null);
+    const aligned = new Array(xs.length).fill(undefined);
     one.x.forEach((x, index) => {
       aligned[at.get(x)] = values[index] ?? null;
     });
@@ -64,12 +64,12 @@ function alignSeries(chart) {
 function drawChart(box, chart, onFilter) {
   const { xs, column } = alignSeries(chart);
   const data = [xs];
-  const series = [{ label: chart.x_title, value: (plot, x) => (x === null ? "–" : labelOf(chart, x)) }];
+  const series = [{ label: chart.x_title, value: (plot, x) => (x === null || x === undefined ? "–" : labelOf(chart, x)) }];
   const bands = [];
   for (const one of chart.series) {
     const stroke = seriesColor(one);
     data.push(column(one, one.y));
-    series.push({ label: one.name, stroke, value: (plot, y) => (y === null ? "–" : formatValue(y, "number")), ...lookOf(chart, one, stroke) });
+    series.push({ label: one.is_raw ? "" : one.name, stroke, value: (plot, y) => (y === null || y === undefined ? "–" : formatValue(y, "number")), ...lookOf(chart, one, stroke) });
     if (one.low?.length) {
       data.push(column(one, one.high), column(one, one.low));
       const hidden = { stroke: "transparent", points: { show: false }, label: "", value: () => "" };
@@ -96,6 +96,7 @@ function drawChart(box, chart, onFilter) {
 function lookOf(chart, one, stroke) {
   if (chart.kind === "bars") return { fill: withAlpha(stroke, 0.75), paths: window.uPlot.paths.bars({ size: [0.8, 60] }), points: { show: false } };
   if (chart.kind === "points") return { paths: () => null, points: { show: true, size: 9, fill: stroke } };
+  if (one.is_raw) return { width: 1, alpha: 0.35, points: { show: false } };
   return { width: 2, dash: DASHES[(one.dash ?? 0) % DASHES.length], points: { show: one.x.length < 40, size: 5 } };
 }
 
@@ -158,9 +159,9 @@ function ChartRows({ chart }) {
   const hasSizes = chart.series.some((one) => one.sizes?.length);
   return html`<div class="wide" tabindex="0" role="region" aria-label=${`data of ${chart.title}`}><table>
     <thead><tr><th scope="col">${chart.x_title}</th>${chart.series.length > 1 ? html`<th scope="col">series</th>` : null}<th scope="col">${chart.y_title}</th>
-      ${hasInterval ? html`<th scope="col">95 %</th>` : null}${hasSizes ? html`<th scope="col">count</th>` : null}</tr></thead>
+      ${hasInterval ? html`<th scope="col">${chart.interval}</th>` : null}${hasSizes ? html`<th scope="col">count</th>` : null}</tr></thead>
     <tbody>${rows.map(({ one, x, index }) => html`<tr><th scope="row">${one.labels?.[index] ?? labelOf(chart, x)}</th>
-      ${chart.series.length > 1 ? html`<td>${one.name}</td>` : null}<td class="number">${formatValue(one.y[index], "number")}</td>
+      ${chart.series.length > 1 ? html`<td>${one.name}${one.is_raw ? ", before smoothing" : ""}</td>` : null}<td class="number">${formatValue(one.y[index], "number")}</td>
       ${hasInterval ? html`<td class="number">${formatValue(one.low?.[index], "number")} to ${formatValue(one.high?.[index], "number")}</td>` : null}
       ${hasSizes ? html`<td class="number">${formatValue(one.sizes?.[index], "count")}</td>` : null}</tr>`)}</tbody></table></div>`;
 }
