@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pixel_reasoner.cli.choices import completing, report_sections
-from pixel_reasoner.cli.options import AllowMediaOption, ScorerOption
+from pixel_reasoner.cli.options import AllowMediaOption, ScorerOption, reject_options
 from pixel_reasoner.cli.output import (
     check_output_file,
     print_comparison,
     print_line,
     print_report_written,
+    warn,
 )
+
+if TYPE_CHECKING:
+    from pixel_reasoner.reports.build import WrittenReport
+    from pixel_reasoner.reports.watch import WatchedReport
 
 
 def compare(
@@ -64,7 +70,9 @@ def compare(
 def report(
     sources: Annotated[
         list[Path],
-        typer.Argument(help="Folder of a run or a traces.jsonl, or folders of several RL runs."),
+        typer.Argument(
+            help="Folder of a run or of training data, a traces.jsonl, or folders of several training runs."
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The HTML page.")] = Path("report.html"),
     limit: Annotated[int, typer.Option(min=1, help="Maximum number of traces on the page.")] = 500,
@@ -84,37 +92,88 @@ def report(
         ),
     ] = None,
     allow_media: AllowMediaOption = None,
+    masks: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Of training data: also show the loss mask of the first 200 traces, as tokens of this model (tiny, a "
+            "folder or a hub id). Needs the extra `local`.",
+        ),
+    ] = None,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch",
+            help="Of a running job: write the page again until the run is finished or Ctrl-C. The open page reloads.",
+        ),
+    ] = False,
+    every: Annotated[
+        float, typer.Option(min=1.0, metavar="SECONDS", help="Time between two pages of --watch.")
+    ] = 10.0,
 ) -> None:
-    """Write one self-contained page: metrics and traces of a run with boxes, crops, thoughts and answers, or curves of RL runs.
+    """Write one self-contained page about an evaluation, traces, training data, or training runs.
 
-    Traces of an evaluation with --compare are sorted: harm of operations first, then gain.
+    An evaluation: metrics and traces with boxes, crops, thoughts and answers; with --compare, harm of operations is first.
+    Training data: kinds of traces, deliberate mistakes, duplicates, dropped rows. Training runs, SFT or RL: curves,
+    differing settings, sampled rollouts; runs that differ only in the random seed are one line with a band.
 
     Examples:
         pixel-reasoner report runs/video --out video.html
 
         pixel-reasoner report runs/vstar --out vstar.html --table vstar.md --table vstar.csv --references
 
+        pixel-reasoner report runs/synth --masks tiny --out data.html
+
         pixel-reasoner report runs/with-curiosity runs/without --out curves.html
+
+        pixel-reasoner report runs/rl --watch --every 30 --out rl.html
     """
     for option, path in (("--out", out), *(("--table", one) for one in table or ())):
         check_output_file(path, option)
+    reject_options(["--every"] if every != 10.0 and not watch else [], "without --watch")
 
     from pixel_reasoner import api
 
-    written = api.report(
-        sources,
-        out,
-        limit=limit,
-        tables=tuple(table or ()),
-        references=references,
-        sections=tuple(section or ()),
-        allow_media=allow_media or (),
-    )
-    if written.curves:
-        print_line(f"{written.curves} curves: {out}")
+    def write(refresh_s: float = 0.0) -> WrittenReport:
+        return api.report(
+            sources,
+            out,
+            limit=limit,
+            tables=tuple(table or ()),
+            references=references,
+            sections=tuple(section or ()),
+            allow_media=allow_media or (),
+            masks=masks,
+            refresh_s=refresh_s,
+        )
+
+    if not watch:
+        _print_written(write(), limit)
         return
+    _print_watched(api.watch_report(sources, write, every, _warn_of_kept_page), limit, every)
+
+
+def _print_watched(pages: Iterator[WatchedReport], limit: int, every: float) -> None:
+    """Print the first page, and when the jobs are finished."""
+    for number, page in enumerate(pages):
+        if not number:
+            _print_written(page.written, limit)
+        if page.is_last:
+            print_line("The run is finished; the page is complete.")
+        elif not number:
+            again = f"It is written again every {every:g} s until the run is finished."
+            print_line(f"{again} Ctrl-C stops.")
+
+
+def _print_written(written: WrittenReport, limit: int) -> None:
     for path in written.tables:
         print_line(f"Table: {path}")
     if written.is_shortened:
         print_line(f"Only the first {limit} traces are shown; increase --limit to show more.")
-    print_report_written(out, written.unshown)
+    if written.curves:
+        print_line(f"{written.curves} curves: {written.out}")
+    print_report_written(written.out, written.unshown, quiet=bool(written.curves))
+
+
+def _warn_of_kept_page(error: Exception) -> None:
+    warn(f"the page before is kept: {error}")

@@ -81,14 +81,14 @@ def write_run_report(  # noqa: PLR0913 - options of one command
             fix="leave it out",
         )
     if all(map(is_training_run, sources)):
-        _reject_sections(sections, "curves of training runs")
+        _reject_options("curves of training runs", sections, tables, references=references)
         training = write_training_report(
             sources, out, limit=limit, allow_media=allow_media, refresh_s=refresh_s
         )
         page, is_shortened = training.page, training.is_shortened
         return WrittenReport(page.out, training.num_charts, page.unshown, (), is_shortened)
     if is_data:
-        _reject_sections(sections, "training data")
+        _reject_options("training data", sections, tables, references=references)
         data = write_data_report(
             sources[0], out, limit=limit, allow_media=allow_media, masks=masks, refresh_s=refresh_s
         )
@@ -117,12 +117,17 @@ def write_run_report(  # noqa: PLR0913 - options of one command
     return written._replace(tables=tuple(tables))
 
 
-def _reject_sections(sections: Sequence[str], where: str) -> None:
-    if sections:
+def _reject_options(
+    what: str, sections: Sequence[str], tables: Sequence[Path], *, references: bool
+) -> None:
+    """Raise `UsageError` for options of evaluations."""
+    given = [f"--section {sections[0]}"] if sections else []
+    given += ["--table"] * bool(tables) + ["--references"] * references
+    if given:
         raise UsageError(
-            expected="sections of a report of traces",
-            got=f"{sections[0]} for {where}",
-            fix="leave --section out",
+            expected=f"only options that have an effect on {what}",
+            got=given[0],
+            fix="leave it out",
         )
 
 

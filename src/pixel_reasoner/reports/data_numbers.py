@@ -243,14 +243,14 @@ def length_histogram(values: Sequence[int], max_bins: int = 10) -> list[Bin]:
     return histogram(values, edges, labels)
 
 
-def count_histogram(values: Sequence[int], most: int) -> list[Bin]:
+def count_histogram(values: Sequence[int], most: int, least: int = 0) -> list[Bin]:
     """Return a histogram of whole numbers; the last bin contains all larger ones.
 
     >>> count_histogram([0, 1, 1, 7], most=2)
     [Bin(label='0', height=1), Bin(label='1', height=2), Bin(label='2 or more', height=1)]
     """
     counts = Counter(min(value, most) for value in values)
-    names = range(min(most, max(values, default=0)) + 1)
+    names = range(min([least, *values]), min(most, max(values, default=0)) + 1)
     return [Bin(f"{n} or more" if n == most else str(n), counts[n]) for n in names]
 
 

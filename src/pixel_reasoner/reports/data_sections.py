@@ -157,8 +157,7 @@ def _mistakes_table(numbers: DataNumbers) -> TableSection:
         rows=tuple(
             (name, count, count / total) for name, count in top(numbers.mistakes, _MAX_ROWS)
         ),
-        explanation="A call is a mistake if it is executed and shows no evidence, or if it is rejected. The filter "
-        "`mistake` of the traces has the same values.",
+        explanation="A mistake is executed and shows no evidence, or it is rejected. The traces can be filtered by it.",
     )
 
 
@@ -179,7 +178,7 @@ def _charts(numbers: DataNumbers) -> ChartsSection:
         _bars(
             "turns",
             "messages of the model",
-            count_histogram(numbers.turns, _MAX_TURNS),
+            count_histogram(numbers.turns, _MAX_TURNS, least=1),
             "A trace with n operations one after the other has n + 1 turns.",
         ),
         _bars(

@@ -195,7 +195,7 @@ def _mask_reader(model: str | None) -> tuple[MaskOf | None, TextSection]:
     """Return a function that computes masks with the tokens of a model, and a text about it. The extra may be missing."""
     if model is None:
         text = (
-            "`pixel-reasoner report DIR --masks tiny` shows which part of each training example the loss covers, as "
+            "The option --masks MODEL, for example --masks tiny, shows which part of each training example the loss covers, as "
             "tokens of a model."
         )
         return None, TextSection(title=_MASK_TITLE, text=text)

@@ -50,6 +50,8 @@ _KEY_METRICS = (
     *("completions/mean_length",),
 )
 """metrics of the table of runs, besides the validation"""
+SFT_BATCH = {"per_device_train_batch_size": "1", "gradient_accumulation_steps": "128"}
+"""batch sizes of SFT that a run may change (`train.trl_config.SFT_DEFAULTS`)"""
 _FINAL = f"Mean of the last {FINAL_SHARE:.0%} of the logged values."
 
 
@@ -166,7 +168,7 @@ def _facts(runs: Sequence[TrainingRun]) -> Iterator[Fact]:
         "steps": [_steps(run) for run in runs],
         "time": [_time(run) for run in runs],
         "per step": [_step_size(run) for run in runs],
-        "state": ["finished" if run.is_finished else "not finished" for run in runs],
+        "state": ["finished" if run.is_finished else "unfinished" for run in runs],
     }
     explanations = {
         "time": "Sum of the steps.",
@@ -195,7 +197,7 @@ def _time(run: TrainingRun) -> str:
     seconds = _seconds(run)
     if seconds is None:
         return ""
-    return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.1f} min"
+    return f"{seconds / 3600:.1f}\u00a0h" if seconds >= 3600 else f"{seconds / 60:.1f}\u00a0min"
 
 
 def _seconds(run: TrainingRun) -> float | None:
@@ -210,11 +212,8 @@ def _seconds(run: TrainingRun) -> float | None:
 def _step_size(run: TrainingRun) -> str:
     if minibatch := run.settings.get("minibatch"):
         return f"{minibatch} rollouts"
-    sizes = [
-        run.settings.get(f"trl.{name}", "")
-        for name in ("per_device_train_batch_size", "gradient_accumulation_steps")
-    ]
-    if not run.settings or not all(size.isdigit() for size in sizes):
+    sizes = [run.settings.get(f"trl.{name}", size) for name, size in SFT_BATCH.items()]
+    if not run.settings or run.is_rl or not all(size.isdigit() for size in sizes):
         return ""
     return f"{int(sizes[0]) * int(sizes[1])} examples per process"
 
@@ -297,7 +296,7 @@ def _runs_table(runs: Sequence[TrainingRun]) -> TableSection:
             run.name,
             run.last_step,
             _time(run) or None,
-            "finished" if run.is_finished else "not finished",
+            "finished" if run.is_finished else "unfinished",
             *(final_value(run.points(name)) for name in metrics),
         )
         for run in runs

@@ -87,11 +87,14 @@ def training_charts(groups: Sequence[RunGroup]) -> list[ChartsSection]:
     for panel in panels_of(metrics):
         if series := tuple(_panel_series(panel, groups)):
             charts[panel.section].append(_chart(panel, series, groups))
-    explanation = _explanation(groups)
+    titles = [name for name in SECTIONS if charts[name]]
     return [
-        ChartsSection(title=name, charts=tuple(charts[name]), explanation=explanation)
-        for name in SECTIONS
-        if charts[name]
+        ChartsSection(
+            title=title,
+            charts=tuple(charts[title]),
+            explanation=_explanation(groups) if title == titles[0] else "",
+        )
+        for title in titles
     ]
 
 
@@ -147,13 +150,14 @@ def _panel_series(panel: Panel, groups: Sequence[RunGroup]) -> Iterator[Series]:
     for number, group in enumerate(groups):
         for dash, name in enumerate(panel.names):
             label = group.name
+            line = dash if len(panel.names) > 1 else number  # lines differ in grey too
             if len(panel.names) > 1 and any(run.points(name) for run in group.runs):
                 label = f"{label}: {panel.labels[dash]}" if len(groups) > 1 else panel.labels[dash]
             logged = [points for run in group.runs if (points := run.points(name))]
             if len(logged) == 1:
-                yield from _run_series(logged[0], label, number, dash)
+                yield from _run_series(logged[0], label, number, line)
             elif logged:
-                yield _band_series(logged, label, number, dash)
+                yield _band_series(logged, label, number, line)
 
 
 def _run_series(points: Points, label: str, group: int, dash: int) -> Iterator[Series]:

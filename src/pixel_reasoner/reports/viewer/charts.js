@@ -1,8 +1,10 @@
 // Charts by uPlot. Lines differ by colour and dash, so they can be read in grey. The data are also a table.
 
 const DASHES = [[], [6, 4], [2, 3], [10, 3, 2, 3]];
+const MARKERS = ["solid", "dashed", "dotted", "double"]; // of the legend
 const CHART_HEIGHT_PX = 230;
 const COLORS = 8;
+const MAX_LABEL_CHARS = 16;
 
 function ChartsView({ section, onFilter }) {
   return html`<div class="charts">${section.charts.map((chart) => html`<${ChartView} chart=${chart} onFilter=${onFilter} />`)}</div>`;
@@ -69,10 +71,10 @@ function drawChart(box, chart, onFilter) {
   for (const one of chart.series) {
     const stroke = seriesColor(one);
     data.push(column(one, one.y));
-    series.push({ label: one.is_raw ? "" : one.name, stroke, value: (plot, y) => (y === null || y === undefined ? "–" : formatValue(y, "number")), ...lookOf(chart, one, stroke) });
+    series.push({ label: one.name, class: one.is_raw ? "unlabelled" : undefined, stroke, value: (plot, y) => (y === null || y === undefined ? "–" : formatValue(y, "number")), ...lookOf(chart, one, stroke) });
     if (one.low?.length) {
       data.push(column(one, one.high), column(one, one.low));
-      const hidden = { stroke: "transparent", points: { show: false }, label: "", value: () => "" };
+      const hidden = { stroke: "transparent", points: { show: false }, class: "unlabelled", value: () => "" };
       series.push({ ...hidden }, { ...hidden });
       bands.push({ series: [series.length - 2, series.length - 1], fill: withAlpha(stroke, 0.2) });
     }
@@ -83,14 +85,25 @@ function drawChart(box, chart, onFilter) {
     series,
     bands,
     scales: { x: { time: false, range: rangeOfX(chart, xs) }, y: { range: rangeOfY(chart) } },
-    axes: [axis(chart.x_title, chart.x_labels?.length ? labelAxis(chart) : {}), axis(chart.y_title, { size: 56 })],
-    legend: { show: chart.series.length > 1 || chart.kind !== "bars" },
-    cursor: { points: { size: 8 } },
+    axes: [axis(chart.x_title, chart.x_labels?.length ? labelAxis(chart) : {}), axis(chart.y_title, { size: 56, values: (plot, splits) => splits.map(formatTick) })],
+    legend: { show: chart.series.length > 1 || chart.kind !== "bars", markers: { dash: (plot, number) => MARKERS[Math.max(0, DASHES.indexOf(series[number].dash))] } },
+    cursor: { points: { size: 8 }, dataIdx: nearestValue },
     hooks: { draw: chart.diagonal ? [drawDiagonal] : [] },
   };
   const plot = new window.uPlot(options, data, box);
   if (chart.facet) plot.over.addEventListener("click", () => plot.cursor.idx !== null && onFilter({ [chart.facet]: [labelOf(chart, xs[plot.cursor.idx])] }));
   return plot;
+}
+
+/** Index of the value of a series that is nearest to an index: a series may have no value at the x of another. */
+function nearestValue(plot, number, index) {
+  const values = plot.data[number];
+  for (let step = 0; number && step < values.length; step += 1) {
+    for (const at of [index - step, index + step]) {
+      if (values[at] !== undefined) return at;
+    }
+  }
+  return index;
 }
 
 function lookOf(chart, one, stroke) {
@@ -104,12 +117,27 @@ function axis(title, more) {
   return { label: title, stroke: color("--soft"), grid: { stroke: color("--line"), width: 1 }, ticks: { stroke: color("--line") }, font: "12px system-ui", labelFont: "12px system-ui", ...more };
 }
 
+function formatTick(value) {
+  if (value === null || value === 0) return value === null ? "" : "0";
+  const size = Math.abs(value);
+  return size < 1e-3 || size >= 1e6 ? value.toExponential(1).replace(".0", "") : String(Number(value.toPrecision(4)));
+}
+
 function labelOf(chart, x) {
   return chart.x_labels?.[x] ?? formatValue(x, "number");
 }
 
+const MAX_LEVEL_LABEL_CHARS = 45; // of all labels together, at the width of a phone
+
 function labelAxis(chart) {
-  return { splits: () => chart.x_labels.map((label, index) => index), values: (plot, splits) => splits.map((index) => chart.x_labels[index] ?? ""), grid: { show: false } };
+  const isLong = chart.x_labels.join("  ").length > MAX_LEVEL_LABEL_CHARS;
+  const longest = Math.max(...chart.x_labels.map((label) => label.length));
+  const rotated = isLong ? { rotate: 40, size: 30 + 4.5 * Math.min(longest, MAX_LABEL_CHARS) } : {};
+  return { ...rotated, splits: () => chart.x_labels.map((label, index) => index), values: (plot, splits) => splits.map((index) => shortened(chart.x_labels[index] ?? "")), grid: { show: false } };
+}
+
+function shortened(label) {
+  return label.length > MAX_LABEL_CHARS ? `${label.slice(0, MAX_LABEL_CHARS - 1)}…` : label;
 }
 
 function rangeOfX(chart, xs) {

@@ -5,7 +5,7 @@ function Sections({ report, onFilter }) {
   return report.sections.map((section) => {
     const View = views[section.type];
     return View
-      ? html`<section class=${classes("section", section.type)}><h2>${section.title}</h2><${View} section=${section} onFilter=${onFilter} />
+      ? html`<section class=${classes("section", `section-${section.type}`)}><h2>${section.title}</h2><${View} section=${section} onFilter=${onFilter} />
           ${section.explanation ? html`<p class="explanation">${section.explanation}</p>` : null}</section>`
       : html`<p class="note">A section of the type ${section.type} needs a newer viewer.</p>`;
   });
