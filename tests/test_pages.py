@@ -14,8 +14,9 @@ from pixel_reasoner.evals.run import Evaluation, evaluate_compared, load_run
 from pixel_reasoner.models.scripted import ScriptedModel
 from pixel_reasoner.reports import write_report
 from pixel_reasoner.reports.build import write_comparison, write_run_report
-from pixel_reasoner.reports.curves import LOG, write_curves
 from pixel_reasoner.reports.run import outcomes
+from pixel_reasoner.reports.training import write_training_report
+from pixel_reasoner.reports.training_log import LOG
 from pixel_reasoner.schema.question import MediaItem, Question
 from pixel_reasoner.schema.settings import RolloutConfig
 from report_fixture import HOSTILE, all_traces, draw_scene
@@ -89,7 +90,7 @@ def folder(tmp_path_factory) -> Path:
     write_report(all_traces(folder).values(), folder / "traces.html", title=HOSTILE)
     rows = [json.dumps({"step": n, "rapr": n / 9, "loss": -n}) for n in range(9)]
     (folder / LOG).write_text("\n".join(rows))
-    write_curves({HOSTILE: folder}, folder / "curves.html", title=HOSTILE)
+    write_training_report([folder], folder / "curves.html")
     return folder
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from pixel_reasoner.reports.entry import Asked
 from pixel_reasoner.reports.facets import outcome_of
 from pixel_reasoner.reports.page import PageSummary, Row, write_rows
-from pixel_reasoner.reports.panels import Panel, panels_of
+from pixel_reasoner.reports.training_panels import Panel, panels_of
 from pixel_reasoner.reports.schema import (
     Cell,
     Column,
@@ -251,10 +251,10 @@ def _panel_metrics(runs: Sequence[TrainingRun]) -> dict[str, tuple[str, Panel]]:
     logged = {name for run in runs for name in run.metrics}
     found = {}
     for panel in panels_of(sorted(logged)):
-        for n, name in enumerate(panel.names):
-            if name in logged:
-                label = f", {panel.labels[n]}" if len(panel.names) > 1 else ""
-                found[name] = (f"{panel.title}{label}", panel)
+        shown = [name for name in panel.names if name in logged]
+        for name in shown:
+            label = f", {panel.labels[panel.names.index(name)]}" if len(shown) > 1 else ""
+            found[name] = (f"{panel.title}{label}", panel)
     return found
 
 

@@ -15,7 +15,7 @@ from itertools import accumulate, takewhile
 from statistics import fmean
 from typing import NamedTuple
 
-from pixel_reasoner.reports.panels import SECTIONS, Panel, panels_of
+from pixel_reasoner.reports.training_panels import SECTIONS, Panel, panels_of
 from pixel_reasoner.reports.schema import Chart, ChartsSection, Series
 from pixel_reasoner.reports.training_log import TrainingRun
 
@@ -147,17 +147,23 @@ def _explanation(groups: Sequence[RunGroup]) -> str:
 
 
 def _panel_series(panel: Panel, groups: Sequence[RunGroup]) -> Iterator[Series]:
-    for number, group in enumerate(groups):
-        for dash, name in enumerate(panel.names):
-            label = group.name
-            line = dash if len(panel.names) > 1 else number  # lines differ in grey too
-            if len(panel.names) > 1 and any(run.points(name) for run in group.runs):
-                label = f"{label}: {panel.labels[dash]}" if len(groups) > 1 else panel.labels[dash]
-            logged = [points for run in group.runs if (points := run.points(name))]
-            if len(logged) == 1:
-                yield from _run_series(logged[0], label, number, line)
-            elif logged:
-                yield _band_series(logged, label, number, line)
+    logged = {
+        (number, name): points
+        for number, group in enumerate(groups)
+        for name in panel.names
+        if (points := [found for run in group.runs if (found := run.points(name))])
+    }
+    shown = [name for name in panel.names if any(one == name for _, one in logged)]
+    has_several = len(shown) > 1
+    for (number, name), runs in logged.items():
+        group = groups[number].name
+        metric = panel.labels[panel.names.index(name)] if has_several else ""
+        label = (f"{group}: {metric}" if len(groups) > 1 else metric) if has_several else group
+        dash = shown.index(name) if has_several else number  # lines differ in grey too
+        if len(runs) == 1:
+            yield from _run_series(runs[0], label, number, dash)
+        else:
+            yield _band_series(runs, label, number, dash)
 
 
 def _run_series(points: Points, label: str, group: int, dash: int) -> Iterator[Series]:

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from pixel_reasoner.errors import InputError
 from pixel_reasoner.files import numbered_lines, read_json_object
 from pixel_reasoner.reports.page import flat_settings
-from pixel_reasoner.reports.panels import KNOWN
+from pixel_reasoner.reports.training_panels import KNOWN
 from pixel_reasoner.runs.lock import STORE
 from pixel_reasoner.strict_json import parse_json
 
