@@ -33,15 +33,26 @@ def open_browser() -> Iterator[Any]:
 
 
 @contextmanager
-def open_page(browser: Any, path: Path) -> Iterator[tuple[Any, list[str]]]:
-    """Open a page. Provide it and a list that collects its dialogs, errors, console messages and requests."""
+def open_page(
+    browser: Any, path: Path, address: str = "", files: Path | None = None
+) -> Iterator[tuple[Any, list[str]]]:
+    """Open a page. Provide it and a list that collects its dialogs, errors, console messages and requests.
+
+    Args:
+        browser: a browser, or a context with its own settings.
+        path: of the page.
+        address: part of the address after the `#`.
+        files: folder whose files the page may load.
+    """
     found: list[str] = []
     page = browser.new_page()
     page.set_default_timeout(TIMEOUT_MS)
     own = path.absolute().as_uri()
 
     def on_request(request: Any) -> None:
-        if request.url.partition("#")[0] == own or request.url.startswith("data:image/"):
+        is_own = request.url.partition("#")[0] == own
+        is_file = files is not None and request.url.startswith(files.absolute().as_uri())
+        if is_own or is_file or request.url.startswith(("data:image/", "blob:")):
             return
         if request.failure != "csp":  # the console reports blocked requests too
             found.append(f"request: {request.url[:100]}")
@@ -56,7 +67,7 @@ def open_page(browser: Any, path: Path) -> Iterator[tuple[Any, list[str]]]:
     page.on("console", lambda message: found.append(f"console: {message.text[:200]}"))
     page.on("pageerror", lambda error: found.append(f"error: {str(error)[:200]}"))
     page.on("popup", lambda other: found.append(f"popup: {other.url[:100]}"))
-    page.goto(own)
+    page.goto(f"{own}#{address}" if address else own)
     try:
         yield page, found
     finally:

@@ -1,6 +1,6 @@
 """Write the reference pages that come from the code: `--help` of every command, and keys of config files.
 
-    python docs/generate.py        # writes docs/reference/command-line.md and docs/reference/config.md
+    python docs/generate.py        # writes the pages of `PAGES` and the JSON schema of reports into docs/reference
 
 A test compares the files with what this script returns.
 """
@@ -10,13 +10,18 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
+import itertools
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import typer
+from pydantic.json_schema import models_json_schema
 
 from pixel_reasoner.cli import app
 from pixel_reasoner.models.folder import FolderSettings
+from pixel_reasoner.reports import schema as reports
+from pixel_reasoner.reports.page import ITEMS_PER_PART
 from pixel_reasoner.scoring.rewards import RewardConfig
 from pixel_reasoner.sources.pixelworld import WorldMix
 from pixel_reasoner.train.config import RlRun, SftRun
@@ -101,7 +106,7 @@ def _field_docs(kind: type) -> dict[str, str]:
     body = ast.parse(inspect.getsource(kind)).body[0].body  # type: ignore[attr-defined]
     return {
         before.target.id: " ".join(after.value.value.split()).replace("|", "\\|")
-        for before, after in zip(body, body[1:], strict=False)
+        for before, after in itertools.pairwise(body)
         if isinstance(before, ast.AnnAssign)
         and isinstance(before.target, ast.Name)
         and isinstance(after, ast.Expr)
@@ -142,7 +147,58 @@ def _written(value: object) -> str:
     return f"`{value}`"
 
 
-PAGES = {"command-line.md": command_line, "config.md": config}
+# --- the format of reports ---
+
+
+def report_format() -> str:
+    """Return the page of the data format of reports."""
+    parts = [
+        "# Report format\n",
+        NOTE,
+        f"The viewer of a report reads JSON of this format, version {reports.FORMAT_VERSION}. A report is a `Report`; its "
+        "traces are `Item` objects, one per entry and in the same order. Fields with default values may be missing. "
+        "[JSON Schema](report.schema.json) of both.\n",
+        "In a page, `Report` is the content of the element `#report`, item *n* that of `#item-n`, and a picture that of "
+        "`#file-NAME` in base64. In a folder, `index.html` contains `Report`; `parts/N.js` contains "
+        f"{ITEMS_PER_PART} items as the argument of a function call, and `pictures/NAME` is a picture or a clip.\n",
+        "Texts are plain text with visible control characters. Boxes are left, top, right, bottom as fractions of the "
+        "full-resolution source.\n",
+    ]
+    for kind in _report_classes():
+        parts += [
+            f"## {kind.__name__}\n",
+            f"{inspect.getdoc(kind)}\n",
+            "\n".join(_table(kind)) + "\n",
+        ]
+    return "\n".join(parts)
+
+
+def _report_classes() -> list[type]:
+    """Return the classes of the format, `Report` and `Item` first."""
+    found = [
+        one
+        for one in vars(reports).values()
+        if inspect.isclass(one) and one.__module__ == reports.__name__
+    ]
+    first = [reports.Report, reports.Item]
+    return [*first, *(one for one in found if one not in first)]
+
+
+def report_schema() -> str:
+    """Return the JSON Schema of reports and their items."""
+    _, schema = models_json_schema(
+        [(one, "serialization") for one in (reports.Report, reports.Item)],
+        title=f"Pixel Reasoner report, format version {reports.FORMAT_VERSION}",
+    )
+    return json.dumps(schema, indent=1) + "\n"
+
+
+PAGES = {
+    "command-line.md": command_line,
+    "config.md": config,
+    "report-format.md": report_format,
+    "report.schema.json": report_schema,
+}
 
 if __name__ == "__main__":
     for name, page in PAGES.items():

@@ -1,6 +1,6 @@
-"""Draw the picture of the README: one real trace of the bundled model, as a picture, its crop and the answer.
+"""Draw one real trace of the bundled model for the README, and as a strip for docs/ask.md.
 
-    python docs/readme_picture.py        # writes docs/trace.webp
+    python docs/readme_picture.py        # writes docs/trace.webp and docs/strip.webp
 
 The scene is the first one of PixelWorld's test split. The answer is the model's; nothing is retouched.
 """
@@ -20,15 +20,17 @@ from pixel_reasoner.schema.question import load_questions
 from pixel_reasoner.schema.trace import Picture, Trace
 
 OUT = Path(__file__).parent / "trace.webp"
+STRIP = Path(__file__).parent / "strip.webp"
 PANEL_PX, GAP_PX, TEXT_PX = 400, 24, 96
 INK, FAINT, ACCENT, PAPER = "#1f2328", "#59636e", "#0550ae", "#ffffff"
 
 
 def main() -> None:
-    """Ask the question, draw the trace and write the file."""
+    """Ask the question, draw the trace and write the files."""
     with tempfile.TemporaryDirectory() as folder:
         trace = ask(Path(folder))
         draw(trace).save(OUT, quality=85, method=6)
+        print(trace.save_strip(STRIP).alt_text)
 
 
 def ask(folder: Path) -> Trace:

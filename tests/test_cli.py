@@ -107,6 +107,51 @@ def test_ask_prints_one_trace_as_json_and_writes_a_report(run, scene, tmp_path):
 
 
 @pytest.mark.extras
+def test_ask_writes_a_strip_and_an_animation_and_prints_their_alt_text(run, scene, tmp_path):
+    path, question = scene
+    strip, gif = tmp_path / "new" / "steps.png", tmp_path / "steps.gif"
+    asked = ("ask", question.text, "--image", path, "--strip", strip, "--gif", gif)
+    code, out, err = run(*asked)
+    assert code == 0, err
+    assert f"Strip: {strip}" in out
+    assert f"Animation: {gif}" in out
+    with Image.open(strip) as image:
+        assert image.width == 1920
+        assert f"Alt text: {image.text['Description']}" in out
+        assert "Step 1: zoom in on picture 1" in image.text["Description"]
+    with Image.open(gif) as image:
+        assert image.n_frames > 5
+    before = strip.read_bytes()
+    code, out, _ = run(*asked, "--json", "--report", tmp_path / "out.html")
+    assert code == 0
+    assert Trace.from_line(out).answer
+    assert strip.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "words"),
+    [
+        ("--strip", "a.gif", ".png or .webp"),
+        ("--gif", "a.png", ".gif or .webp"),
+        ("--strip", "", "which is a folder"),
+        ("--gif", "file/a.gif", "below the file"),
+    ],
+)
+def test_a_strip_or_animation_that_cannot_be_written_is_an_error_at_once(
+    run, tmp_path, option, name, words
+):
+    (tmp_path / "file").touch()
+    result = run("ask", "What?", "--image", "no.png", option, tmp_path / name)
+    assert_refused(result, option, words)
+
+
+def test_a_strip_and_an_animation_need_two_files(run, tmp_path):
+    path = tmp_path / "a.webp"
+    result = run("ask", "What?", "--image", "no.png", "--strip", path, "--gif", path)
+    assert_refused(result, "two files")
+
+
+@pytest.mark.extras
 def test_without_operations_no_call_is_executed(run, scene):
     path, question = scene
     _, out, _ = run("ask", question.text, "--image", path, "--json", "--no-operations")

@@ -1,97 +1,33 @@
-"""HTML pages in a real browser: every control works, and no page runs or loads anything else."""
+"""Reports in a real browser: every control works, and no page runs or loads anything else."""
 
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from attacks.browser import chromium, open_browser, open_page
+from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
 
-from pixel_reasoner.evals.compare import compare_runs
-from pixel_reasoner.evals.run import Evaluation, evaluate_compared, load_run
-from pixel_reasoner.models.scripted import ScriptedModel
+from pixel_reasoner.display import notebook_html
 from pixel_reasoner.reports import write_report
-from pixel_reasoner.reports.build import write_comparison, write_run_report
-from pixel_reasoner.reports.run import outcomes
-from pixel_reasoner.reports.training import write_training_report
-from pixel_reasoner.reports.training_log import LOG
-from pixel_reasoner.schema.question import MediaItem, Question
-from pixel_reasoner.schema.settings import RolloutConfig
-from report_fixture import HOSTILE, all_traces, draw_scene
+from pixel_reasoner.reports.page import ITEMS_PER_PART
+from pixel_reasoner.schema.geometry import Box
+from pixel_reasoner.schema.trace import Trace, load_traces, save_traces
+from report_fixture import HOSTILE, all_traces, answer, draw_scene, picture_trace, zoom
 
 pytestmark = pytest.mark.skipif(chromium() is None, reason="no Chromium: apt-get install chromium")
-PAGES = ("run", "compare", "traces", "curves")
-FILTERED = ("run", "compare", "traces")
-ZOOM = (
-    '<tool_call>\n{"name": "zoom_in", "arguments": {"bbox_2d": [0.1, 0.1, 0.6, 0.6], "target_image": 1}}\n'
-    "</tool_call>"
-)
-
+MANY = 3 * ITEMS_PER_PART + 7
+WIDE, NARROW = (1400, 900), (400, 850)
+VISIBLE_IDS = "[...document.querySelectorAll('.rows [role=option]')].map(one => one.id)"
 DECODE_ALL = "Promise.all([...document.images].map(one => (one.loading = 'eager', one.decode())))"
-TRY_ALL_FILTERS = """() => [...document.querySelectorAll("#filters select")].map(select => {
-  const count = value => {
-    select.value = value;
-    select.dispatchEvent(new Event("input", { bubbles: true }));
-    return [document.querySelectorAll("article.trace:not([hidden])").length, document.getElementById("shown").textContent];
-  };
-  const results = [...select.options].map(option => [option.textContent, ...count(option.value)]);
-  count("");
-  return results;
-})"""
-"""for each filter and each of its values: its text, the number of traces shown, and its label on the page"""
-
-
-def reply(conversation: Any) -> str:
-    """Zoom for even questions, and answer correctly depending on the number: all four outcomes occur."""
-    text = str(conversation[-1] if len(conversation) < 3 else conversation[1])
-    number = next(n for n in range(8) if f"number {n}?" in text)
-    has_operations = "zoom_in" in str(conversation[0])
-    if (
-        has_operations
-        and number % 2 == 0
-        and not any(m["role"] == "assistant" for m in conversation)
-    ):
-        return f"I look.\n{ZOOM}"
-    is_right = number in ((0, 1, 2, 3) if has_operations else (2, 3, 4, 5))
-    return rf"\boxed{{{'yes' if is_right else 'no'}}}"
-
-
-def evaluation() -> Evaluation:
-    questions = [
-        Question(
-            id=f"q{n}",
-            text=f"Is it number {n}?",
-            media=(MediaItem(kind="image", path="media/scene.png"),),
-            answer=("yes",),
-            category=("first", "second\nline", HOSTILE)[n % 3],
-            needs_look=(True, False, None)[n % 3],
-        )
-        for n in range(8)
-    ]
-    rows = {"read": 9, "dropped": {HOSTILE: {"count": 1, "rows": [HOSTILE]}}, "noted": {}}
-    return Evaluation(
-        questions, ScriptedModel(reply), RolloutConfig(), {"name": "vstar"}, rows=rows
-    )
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    """Folder with all kinds of pages."""
-    folder = tmp_path_factory.mktemp("pages")
-    run = folder / "a run"
-    (run / "media").mkdir(parents=True)
-    draw_scene(run / "media" / "scene.png")
-    evaluate_compared(evaluation(), run)
-    write_run_report([run], folder / "run.html", references=True)
-    found = compare_runs(run, run / "without")
-    write_comparison(found, run, run / "without", folder / "compare.html")
-    write_report(all_traces(folder).values(), folder / "traces.html", title=HOSTILE)
-    rows = [json.dumps({"step": n, "rapr": n / 9, "loss": -n}) for n in range(9)]
-    (folder / LOG).write_text("\n".join(rows))
-    write_training_report([folder], folder / "curves.html")
-    return folder
+LINES_OUTSIDE = """() => [...document.querySelectorAll(".detail *, .overview *")].filter(one =>
+  one.getBoundingClientRect().right > innerWidth + 1 && !one.closest(".wide, pre, svg, .rows")).map(one => one.outerHTML.slice(0, 120))"""
 
 
 @pytest.fixture(scope="module")
@@ -100,123 +36,459 @@ def browser():
         yield browser
 
 
-def cards(page: Any) -> list[str]:
-    """Return the ids of the visible traces."""
-    return page.eval_on_selector_all("article.trace:not([hidden])", "cards => cards.map(c => c.id)")
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Folder with a page of all kinds of traces, and one of many traces as a page and as a folder."""
+    folder = tmp_path_factory.mktemp("pages")
+    write_report(all_traces(folder).values(), folder / "traces.html", title=HOSTILE, root=folder)
+    save_traces(many_traces(folder / "scene.png"), folder / "many.jsonl")
+    write_report(load_traces(folder / "many.jsonl"), folder / "many.html")
+    write_report(load_traces(folder / "many.jsonl"), folder / "many")
+    return folder
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_a_page_opens_without_errors_and_requests_nothing(browser, folder, name):
-    with open_page(browser, folder / f"{name}.html") as (page, problems):
-        page.evaluate(DECODE_ALL)
-        assert page.locator("img").count() > 0
+def many_traces(scene: Path) -> Iterator[Trace]:
+    """Yield traces of which every third is wrong; those with an odd number zoom."""
+    for number in range(MANY):
+        found = "6" if number % 3 else "5"
+        turns = [zoom(2, Box(0.125, 0.15, 0.375, 0.45))] if number % 2 else []
+        yield picture_trace(
+            scene,
+            *turns,
+            answer(found),
+            answer=found,
+            seconds=float(number),
+            about={"id": f"q{number:03}", "text": f"Which digit has number {number}?"},
+        )
+
+
+@contextmanager
+def page_of(
+    browser: Any, path: Path, address: str = "", size: tuple[int, int] = WIDE, **options: Any
+) -> Iterator[Any]:
+    """Open a page and check at the end that it ran, loaded and reported nothing unexpected."""
+    context = browser.new_context(
+        viewport={"width": size[0], "height": size[1]}, reduced_motion="reduce", **options
+    )
+    with open_page(
+        context, path, address, files=path.parent if path.name == "index.html" else None
+    ) as (
+        page,
+        problems,
+    ):
+        page.wait_for_selector(".item h2, .overview, .rows", state="attached")
+        yield page
         assert problems == []
+    context.close()
 
 
-@pytest.mark.parametrize("name", FILTERED)
-def test_every_filter_value_shows_its_stated_number_of_traces(browser, folder, name):
-    with open_page(browser, folder / f"{name}.html") as (page, problems):
-        total = len(cards(page))
-        results = page.evaluate(TRY_ALL_FILTERS)
-        assert len(results) == (5 if name == "traces" else 6)
-        for (title, count, label), *values in results:
-            assert (title, count, label) == ("any", total, f"{total} of {total} shown")
-            for title, count, label in values:
-                assert f"({count})" in title
-                assert label == f"{count} of {total} shown"
-        assert len(cards(page)) == total
-        assert problems == []
+def wait_until(page: Any, expression: str, arg: Any = None) -> None:
+    """Wait until an expression of the page is true. Playwright's own wait evaluates texts, which the policy forbids."""
+    for _ in range(200):
+        if page.evaluate(expression, arg):
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError(f"never true: {expression}")
 
 
-def test_the_filter_of_gain_and_harm_shows_those_questions(browser, folder):
-    run = folder / "a run"
-    expected = outcomes(load_run(run), load_run(run / "without"))
-    assert set(expected.values()) == {"gain", "harm", "both", "neither"}
-    with open_page(browser, folder / "run.html") as (page, _):
-        for outcome in ("gain", "harm"):
-            page.get_by_label("effect of operations").select_option(outcome)
-            ids = page.eval_on_selector_all(
-                "article.trace:not([hidden])",
-                "cards => cards.map(c => c.querySelectorAll('.meta span')[1].textContent)",
+def shown_count(page: Any) -> int:
+    return int(page.inner_text(".count").split(" of ")[0].replace(",", ""))
+
+
+def open_id(page: Any) -> str:
+    """Return the id of the open trace."""
+    return page.locator(".detail .meta span:not(.number)").first.inner_text()
+
+
+def selected(page: Any) -> str:
+    return page.get_attribute(".rows [aria-selected=true]", "id")
+
+
+# --- pages ---
+
+
+@pytest.mark.parametrize("size", [WIDE, NARROW])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_trace_is_shown_without_errors_and_nothing_is_requested(
+    browser, folder, size, scheme
+):
+    names = [trace.question.id for trace in all_traces(folder).values()]
+    with page_of(browser, folder / "traces.html", size=size, color_scheme=scheme) as page:
+        for name in names:
+            page.evaluate("id => { location.hash = new URLSearchParams({ trace: id }) }", name)
+            wait_until(
+                page,
+                "id => document.querySelector('.detail .meta')?.textContent.includes(id)",
+                arg=name,
             )
-            assert sorted(ids) == sorted(q for q, one in expected.items() if one == outcome)
+            page.evaluate(DECODE_ALL)
+            assert page.evaluate(LINES_OUTSIDE) == [], name
 
 
-def test_filters_and_search_combine_and_the_button_resets_them(browser, folder):
-    with open_page(browser, folder / "run.html") as (page, _):
-        everything = cards(page)
-        page.locator("select[name=operations]").select_option("1")
-        filtered = cards(page)
-        page.locator("select[name=outcome]").select_option("right")
-        both = cards(page)
-        page.get_by_role("searchbox").fill("NUMBER 2?")
-        (one,) = cards(page)
-        assert set(everything) > set(filtered) > set(both) > {one}
-        page.get_by_role("searchbox").fill("no trace says this")
-        assert cards(page) == []
-        page.get_by_role("button", name="show all").click()
-        page.wait_for_function("document.getElementById('shown').textContent.startsWith('8 of 8')")
-        assert cards(page) == everything
+@pytest.mark.parametrize("name", ["many.html", "many/index.html"])
+def test_a_page_and_a_folder_show_the_same(browser, folder, name):
+    with page_of(browser, folder / name) as page:
+        assert shown_count(page) == MANY
+        page.evaluate(DECODE_ALL)
+        for number in (0, ITEMS_PER_PART, MANY - 1):
+            page.evaluate(f"location.hash = 'trace=q{number:03}'")
+            wait_until(
+                page,
+                f"document.querySelector('.item h2')?.textContent.includes('number {number}?')",
+            )
+            page.evaluate(DECODE_ALL)
+        assert page.locator(".pair img").count() == 2
 
 
-def test_the_address_of_a_page_keeps_its_filters(browser, folder):
-    with open_page(browser, folder / "run.html") as (page, problems):
-        page.get_by_label("effect of operations").select_option("gain")
-        page.get_by_role("searchbox").fill("number")
-        before = cards(page)
-        page.reload()
-        assert cards(page) == before
-        assert page.get_by_label("effect of operations").input_value() == "gain"
-        assert problems == []
+def test_only_visible_rows_exist(browser, folder):
+    with page_of(browser, folder / "many.html") as page:
+        first = page.evaluate(VISIBLE_IDS)
+        page.evaluate("document.querySelector('.rows').scrollTop = 1e6")
+        page.wait_for_selector(f"#row-{MANY - 1}")
+        last = page.evaluate(VISIBLE_IDS)
+        assert max(len(first), len(last)) < 30
+        assert set(first) & set(last) == set()
 
 
-def test_j_and_k_move_between_visible_traces(browser, folder):
-    with open_page(browser, folder / "run.html") as (page, _):
-        page.get_by_label("effect of operations").select_option("harm")
-        shown = cards(page)
-        page.evaluate("document.activeElement.blur()")
-        visited = []
-        for key in ("j", "j", "j", "k"):
-            page.keyboard.press(key)
-            visited.append(page.evaluate("document.activeElement.id"))
-        assert visited == [shown[0], shown[1], shown[1], shown[0]]
+def test_a_missing_picture_is_named_relative_to_the_run(browser, folder):
+    with page_of(browser, folder / "traces.html", "trace=gone-1") as page:
+        texts = page.locator(".missing").all_inner_texts()
+        assert texts
+        assert all("gone.png" in one and str(folder) not in one for one in texts)
 
 
-def test_a_box_links_to_its_step_and_both_are_highlighted(browser, folder):
-    with open_page(browser, folder / "traces.html") as (page, _):
-        box = page.locator("#t2 .pair g.box[data-link='t2-2']").first
-        box.scroll_into_view_if_needed()
-        box.dispatch_event("pointerover")
-        hot = page.eval_on_selector_all(".hot", "all => all.map(one => one.dataset.link)")
-        assert set(hot) == {"t2-2"}
-        assert len(hot) >= 3, "the boxes, the step and its crop"
-        page.evaluate("scrollTo(0, 0)")
-        box.dispatch_event("click")
-        page.wait_for_function(
-            "(r => r.top >= 0 && r.bottom <= innerHeight)(document.getElementById('t2-2').querySelector('.dot').getBoundingClientRect())"
-        )
-
-
-@pytest.mark.parametrize("name", FILTERED)
-def test_every_folded_part_can_be_opened(browser, folder, name):
-    with open_page(browser, folder / f"{name}.html") as (page, _):
-        parts = "[...document.querySelectorAll('details')]"
-        page.locator("header summary").first.click()
-        page.evaluate(f"{parts}.slice(1).forEach(part => part.firstElementChild.click())")
-        sizes = page.evaluate(
-            f"{parts}.map(part => part.open && part.lastElementChild.clientHeight)"
-        )
-        assert sizes
-        assert min(sizes) > 0
+def test_a_missing_part_of_a_folder_is_named(browser, folder, tmp_path):
+    copy = shutil.copytree(folder / "many", tmp_path / "copy")
+    (copy / "parts" / "1.js").unlink()
+    context = browser.new_context()
+    with open_page(context, copy / "index.html", f"trace=q{ITEMS_PER_PART:03}", files=copy) as (
+        page,
+        _,
+    ):
+        page.wait_for_selector(".detail .error")
+        assert f"q{ITEMS_PER_PART:03}" in page.inner_text(".detail .error")
+    context.close()
 
 
 def test_an_injected_script_does_not_run(browser, folder, tmp_path):
-    page_text = (folder / "traces.html").read_text()
+    text = (folder / "traces.html").read_text()
     hostile = (
         "<script>alert(1)</script><img src=x onerror=alert(2)><img src=http://127.0.0.1:9/a.png>"
     )
-    (tmp_path / "page.html").write_text(page_text.replace("<main>", f"<main>{hostile}"))
+    (tmp_path / "page.html").write_text(text.replace("<body>", f"<body>{hostile}"))
     with open_page(browser, tmp_path / "page.html") as (page, problems):
         page.wait_for_load_state()
         assert problems != []
         assert all("Content Security Policy" in one for one in problems)
+
+
+# --- the list ---
+
+
+def test_filters_show_the_number_that_they_state(browser, folder):
+    with page_of(browser, folder / "traces.html", "tab=traces") as page:
+        page.locator(".more summary").click()
+        for group in page.locator(".filters fieldset").all():
+            for label in group.locator("label").all():
+                count = int(label.locator("b").inner_text())
+                label.locator("input").check()
+                wait_until(
+                    page, f"document.querySelector('.count').textContent.startsWith('{count} of')"
+                )
+                label.locator("input").uncheck()
+
+
+def test_filters_and_search_combine_and_are_removed_together(browser, folder):
+    with page_of(browser, folder / "many.html") as page:
+        page.get_by_role("button", name="wrong", exact=False).last.click()
+        wrong = shown_count(page)
+        assert wrong == len(range(0, MANY, 3))
+        page.locator(".more summary").click()
+        page.locator("fieldset", has_text="operations").locator("label", has_text="1").last.locator(
+            "input"
+        ).check()
+        both = shown_count(page)
+        assert both == len([n for n in range(0, MANY, 3) if n % 2])
+        page.get_by_role("searchbox").fill("NUMBER 3?")
+        wait_until(page, "document.querySelector('.count').textContent.startsWith('1 of')")
+        page.get_by_role("button", name="show all").click()
+        wait_until(page, f"document.querySelector('.count').textContent.startsWith('{MANY} of')")
+
+
+def test_search_finds_reasoning_in_all_parts_of_a_folder(browser, folder):
+    with page_of(browser, folder / "many" / "index.html") as page:
+        page.keyboard.press("/")
+        wait_until(page, "document.activeElement.type === 'search'")
+        page.keyboard.type("so i zoom in")
+        wait_until(
+            page, f"document.querySelector('.count').textContent === '{MANY // 2} of {MANY}'"
+        )
+
+
+def test_traces_are_sorted_by_a_number(browser, folder):
+    with page_of(browser, folder / "many.html") as page:
+        page.get_by_label("sort by").select_option("-seconds")
+        page.wait_for_selector(f".rows [role=option]:has-text('number {MANY - 1}?')")
+        assert page.evaluate(VISIBLE_IDS)[0] == f"row-{MANY - 1}"
+
+
+def test_the_grid_shows_the_same_traces(browser, folder):
+    with page_of(browser, folder / "many.html") as page:
+        page.keyboard.press("g")
+        page.wait_for_selector(".rows.grid .cell")
+        assert page.evaluate(VISIBLE_IDS)[:3] == ["row-0", "row-1", "row-2"]
+        page.locator("#row-2").click()
+        assert open_id(page) == "q002"
+
+
+def test_the_address_contains_filters_search_and_the_open_trace(browser, folder):
+    with page_of(browser, folder / "many.html") as page:
+        page.get_by_role("button", name="wrong", exact=False).last.click()
+        page.get_by_role("searchbox").fill("number")
+        page.locator(".rows [role=option]").nth(2).click()
+        before = open_id(page), shown_count(page)
+        page.reload()
+        page.wait_for_selector(".item h2")
+        wait_until(
+            page, f"document.querySelector('.count').textContent.startsWith('{before[1]} of')"
+        )
+        assert open_id(page) == before[0] == "q006"
+        assert page.get_by_role("searchbox").input_value() == "number"
+
+
+def test_j_and_k_open_the_next_and_the_previous_trace(browser, folder):
+    with page_of(browser, folder / "many.html", "trace=q000&outcome=wrong") as page:
+        visited = []
+        for key in "jjkkk":
+            page.keyboard.press(key)
+            page.wait_for_timeout(50)
+            visited.append(open_id(page))
+        assert visited == ["q003", "q006", "q003", "q000", "q000"]
+        for _ in range(40):
+            page.keyboard.press("j")
+        page.wait_for_timeout(100)
+        box = page.locator(".rows [aria-selected=true]").bounding_box()
+        assert box["y"] + box["height"] <= WIDE[1] + 1
+
+
+def test_on_a_phone_a_trace_opens_over_the_list_and_closes_again(browser, folder):
+    with page_of(browser, folder / "many.html", size=NARROW) as page:
+        assert not page.locator(".detail").is_visible()
+        page.locator("#row-1").click()
+        page.wait_for_selector(".item h2")
+        assert not page.locator(".rows").is_visible()
+        page.get_by_role("button", name="all traces").click()
+        assert page.locator("#row-1").is_visible()
+
+
+# --- a trace ---
+
+
+def test_a_box_and_its_step_are_highlighted_together(browser, folder):
+    with page_of(browser, folder / "traces.html", "trace=attribute-2") as page:
+        page.locator(".pair g.box.turn-2 .line").first.dispatch_event("pointerenter")
+        page.locator(".pair g.box.turn-2").first.hover(force=True)
+        page.wait_for_selector(".turn.hot[data-turn='2']")
+        assert page.locator("g.box.hot").count() >= 1
+        page.locator(".pair g.box.turn-2").first.dispatch_event("click")
+        wait_until(
+            page,
+            "(r => r.top >= 0 && r.bottom <= innerHeight)(document.querySelector('[data-turn=\"2\"] .dot').getBoundingClientRect())",
+        )
+
+
+def test_boxes_are_drawn_at_the_cropped_regions(browser, folder):
+    with page_of(browser, folder / "traces.html", "trace=attribute-2") as page:
+        picture = page.locator(".pair img").nth(1).bounding_box()
+        box = page.locator(".pair g.box.turn-1 .line").bounding_box()
+        left, top = (
+            (box["x"] - picture["x"]) / picture["width"],
+            (box["y"] - picture["y"]) / picture["height"],
+        )
+        assert (left, top) == pytest.approx((0.125, 0.15), abs=0.01)
+        assert box["width"] / picture["width"] == pytest.approx(0.25, abs=0.01)
+
+
+def test_selected_and_evidence_frames_are_marked_and_a_click_seeks(browser, folder):
+    with page_of(browser, folder / "traces.html", "trace=video-1") as page:
+        frames = page.locator(".timeline .frame")
+        kinds = [frames.nth(n).get_attribute("class") for n in range(8)]
+        assert [n + 1 for n, kind in enumerate(kinds) if "selected" in kind] == [4, 7]
+        assert [n + 1 for n, kind in enumerate(kinds) if "evidence" in kind] == [4, 5]
+        wait_until(page, "document.querySelector('video').readyState >= 1")
+        frames.nth(6).locator("button").click()
+        wait_until(page, "Math.abs(document.querySelector('video').currentTime - 3) < 0.3")
+        page.get_by_role("button", name="play from here").click()
+        wait_until(page, "document.querySelector('video').currentTime > 3.05")
+
+
+def test_a_trace_is_copied_as_json(browser, folder):
+    with page_of(
+        browser,
+        folder / "traces.html",
+        "trace=attribute-2",
+        permissions=["clipboard-read", "clipboard-write"],
+    ) as page:
+        page.get_by_role("button", name="copy as JSON").click()
+        page.wait_for_selector("text=copied")
+        copied = json.loads(page.evaluate("navigator.clipboard.readText()"))
+        assert copied["question"]["id"] == "attribute-2"
+
+
+# --- the picture view ---
+
+
+def test_the_picture_view_zooms_moves_and_closes_with_keys(browser, folder):
+    with page_of(browser, folder / "traces.html", "trace=attribute-2") as page:
+        page.keyboard.press("z")
+        page.wait_for_selector("dialog.zoom[open]")
+        image = page.locator(".zoom .movable").last
+        before = image.bounding_box()
+        page.keyboard.press("+")
+        page.wait_for_timeout(50)
+        larger = image.bounding_box()
+        assert larger["width"] > 1.3 * before["width"]
+        page.keyboard.press("ArrowRight")
+        page.wait_for_timeout(50)
+        assert image.bounding_box()["x"] == pytest.approx(larger["x"] - 60, abs=2)
+        page.keyboard.press("0")
+        page.wait_for_timeout(50)
+        assert image.bounding_box()["width"] == pytest.approx(before["width"], abs=1)
+        page.keyboard.press("Escape")
+        page.wait_for_selector("dialog.zoom", state="detached")
+
+
+def test_boxes_stay_in_place_under_zoom(browser, folder):
+    with page_of(browser, folder / "traces.html", "trace=attribute-2") as page:
+        page.keyboard.press("z")
+
+        def place() -> tuple[float, float]:
+            picture = page.locator(".zoom .movable img").last.bounding_box()
+            box = page.locator(".zoom g.box.turn-1 .line").last.bounding_box()
+            return (box["x"] - picture["x"]) / picture["width"], (
+                box["y"] - picture["y"]
+            ) / picture["height"]
+
+        first = place()
+        for _ in range(4):
+            page.keyboard.press("+")
+            page.wait_for_timeout(30)
+        assert place() == pytest.approx(first, abs=0.01)
+
+
+def test_the_picture_view_centres_on_each_box_in_turn(browser, folder):
+    with page_of(browser, folder / "traces.html", "trace=attribute-2") as page:
+        page.keyboard.press("z")
+        for turn in (1, 2):
+            page.keyboard.press("n")
+            page.wait_for_timeout(50)
+            box = page.locator(f".zoom g.box.turn-{turn} .line").last.bounding_box()
+            stage = page.locator(".zoom .stage").bounding_box()
+            middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+            assert middle == pytest.approx(
+                (stage["x"] + stage["width"] / 2, stage["y"] + stage["height"] / 2), abs=5
+            )
+            assert f"turn {turn}" in page.inner_text(".zoom .status")
+        page.keyboard.press("m")
+        wait_until(page, "document.querySelectorAll('.zoom .layer').length === 2")
+        one, other = (
+            page.locator(".zoom g.box.turn-2 .line").nth(n).bounding_box() for n in (0, 1)
+        )
+        assert one["width"] == pytest.approx(other["width"], abs=1)
+
+
+def test_layers_are_toggled(browser, folder):
+    with page_of(browser, folder / "traces.html", "trace=attribute-2") as page:
+        page.keyboard.press("z")
+        page.get_by_label("crops").uncheck()
+        assert page.locator(".zoom g.box.crop").count() == 0
+        assert page.locator(".zoom g.box.evidence").count() == 1
+        page.keyboard.press("b")
+        assert page.locator(".zoom g.box").count() == 0
+        page.keyboard.press("b")
+        assert page.locator(".zoom g.box").count() == 3
+
+
+def test_a_crop_opens_in_its_source_at_its_box(browser, folder):
+    with page_of(browser, folder / "traces.html", "trace=attribute-2") as page:
+        page.locator(".results .open").nth(1).click()
+        page.wait_for_timeout(100)
+        box = page.locator(".zoom g.box.turn-2 .line").last.bounding_box()
+        assert box["x"] + box["width"] / 2 == pytest.approx(WIDE[0] / 2, abs=5)
+        assert page.locator(".minimap").is_visible()
+
+
+# --- accessibility and odd input ---
+
+
+@pytest.mark.parametrize("size", [WIDE, NARROW])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_page_and_no_dialog_violates_an_accessibility_rule(browser, folder, size, scheme):
+    states = [
+        ("trace=attribute-2", ""),
+        ("trace=video-1", ""),
+        ("view=grid", ""),
+        ("trace=gone-1", ""),
+    ]
+    states += [("trace=attribute-2", "z"), ("trace=attribute-2", "?")]
+    for address, key in states:
+        with page_of(browser, folder / "traces.html", address, size, color_scheme=scheme) as page:
+            if key:
+                page.keyboard.press(key)
+                page.wait_for_selector("dialog[open]")
+            if size == WIDE and not key:
+                page.locator(".more summary").click()
+            found = Axe().run(page).response["violations"]
+            assert [(one["id"], one["nodes"][0]["html"]) for one in found] == [], (address, key)
+
+
+def test_a_very_large_picture_is_shown_as_a_smaller_copy(browser, tmp_path):
+    path = tmp_path / "large.png"
+    Image.new("L", (20_000, 3_000), 200).save(path)
+    pictures = picture_trace(path).pictures
+    large = (pictures[0].model_copy(update={"source_px": (20_000, 3_000), "seen_px": (512, 96)}),)
+    write_report(
+        [picture_trace(path, answer("6"), answer="6", pictures=large)], tmp_path / "page.html"
+    )
+    with page_of(browser, tmp_path / "page.html") as page:
+        page.evaluate(DECODE_ALL)
+        assert page.locator(".pair img").nth(1).get_attribute("width") == "16383"
+        assert "20000 × 3000" in page.inner_text(".pair")
+
+
+def test_a_trace_with_ten_thousand_steps_opens(browser, tmp_path):
+    scene = draw_scene(tmp_path / "scene.png")
+    turns = [zoom(n + 2, Box(0.1, 0.1, 0.5, 0.5), thought=f"Step {n}.") for n in range(10_000)]
+    write_report([picture_trace(scene, *turns, answer("6"), answer="6")], tmp_path / "page.html")
+    assert (tmp_path / "page.html").stat().st_size < 3e6
+    with page_of(browser, tmp_path / "page.html") as page:
+        assert "9,801 turns are not shown" in page.inner_text(".turn.omitted")
+        assert page.locator(".turn[data-turn]").count() == 200
+        assert "Step 9999." in page.inner_text(".turns")
+
+
+def test_printing_shows_the_open_trace_without_controls(browser, folder):
+    with page_of(browser, folder / "traces.html", "trace=attribute-2") as page:
+        page.emulate_media(media="print")
+        assert page.locator(".item h2").is_visible()
+        assert not page.locator(".side").is_visible()
+        assert not page.locator(".open").first.is_visible()
+
+
+@pytest.mark.parametrize("sandbox", ["", "allow-scripts"])
+def test_a_trace_works_in_the_frame_of_a_notebook(browser, folder, tmp_path, sandbox):
+    traces = all_traces(folder)
+    inner = notebook_html(traces["zoom into zoom"])
+    if sandbox:  # as Colab shows outputs
+        inner = inner.replace("<iframe ", f'<iframe sandbox="{sandbox}" ')
+    (tmp_path / "page.html").write_text(f"<!doctype html><title>notebook</title>{inner}")
+    with open_page(browser, tmp_path / "page.html") as (page, problems):
+        frame = page.frame_locator("iframe")
+        frame.locator(".item h2").wait_for()
+        assert frame.locator(".pair img").count() == 2
+        frame.locator(".open").first.click()
+        frame.locator("dialog.zoom").wait_for()
+        page.keyboard.press("n")
+        page.keyboard.press("Escape")
+        frame.locator("dialog.zoom").wait_for(state="detached")
+        assert problems == []

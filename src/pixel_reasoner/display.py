@@ -10,12 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pixel_reasoner.media.context import MediaContext
-from pixel_reasoner.reports.page import write_report
+from pixel_reasoner.reports.page import PageLimits, write_report
 from pixel_reasoner.schema.trace import Trace
 
 if TYPE_CHECKING:
     from PIL import Image
 
+    from pixel_reasoner.reports.picture_files import WrittenPicture
+
+NOTEBOOK_LIMITS = PageLimits(max_page_bytes=1 << 40, max_source_px=4_000_000)
+"""a notebook contains its outputs: one page each, with smaller sources"""
 FRAME_HEIGHT_PX = 640
 """height of a trace in a notebook; longer ones scroll"""
 
@@ -39,7 +43,7 @@ def page(trace: Trace) -> str:
     """Return a trace as one HTML page without references to other files."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trace.html"
-        write_report([trace], path, title=trace.question.text)
+        write_report([trace], path, title=trace.question.text, limits=NOTEBOOK_LIMITS)
         return path.read_text(encoding="utf-8")
 
 
@@ -61,9 +65,23 @@ def show(trace: Trace) -> Path | None:
         display(HTML(notebook_html(trace)))
         return None
     path = Path(tempfile.mkdtemp(prefix="pixel-reasoner-")) / "trace.html"
-    write_report([trace], path, title=trace.question.text)
-    webbrowser.open(path.as_uri())
-    return path
+    page = write_report([trace], path, title=trace.question.text).out
+    webbrowser.open(page.as_uri())
+    return page
+
+
+def save_strip(trace: Trace, path: Path) -> WrittenPicture:
+    """Write a trace as one picture (`reports.strip`)."""
+    from pixel_reasoner.reports.strip import write_strip
+
+    return write_strip(trace, path)
+
+
+def save_animation(trace: Trace, path: Path) -> WrittenPicture:
+    """Write a trace as an animation (`reports.animation`)."""
+    from pixel_reasoner.reports.animation import write_animation
+
+    return write_animation(trace, path)
 
 
 def _is_in_notebook() -> bool:

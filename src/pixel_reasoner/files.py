@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
@@ -16,6 +16,10 @@ from uuid import uuid4
 from pixel_reasoner.errors import InputError, OutputError, PixelReasonerError, UsageError
 from pixel_reasoner.strict_json import parse_json
 
+STRIP_SUFFIXES = (".png", ".webp", ".jpg", ".jpeg")
+"""of a trace as one picture (`reports.strip`)"""
+ANIMATION_SUFFIXES = (".gif", ".webp")
+"""of a trace as an animation (`reports.animation`)"""
 TEMPORARY_PREFIX = ".pixel-reasoner-"
 """name prefix of incomplete files and folders"""
 
@@ -265,6 +269,30 @@ def cannot_write(path: Path, error: Exception) -> OutputError:
         got=f"{path}: {reason(error)}",
         fix="use another path or free some space; no partial output remains",
     )
+
+
+def check_suffix(path: Path, suffixes: Sequence[str], what: str) -> None:
+    """Raise an error unless a path has one of some suffixes.
+
+    Args:
+        path: of a file to write.
+        suffixes: allowed suffixes in lower case, with the dot.
+        what: kind of file, for the message.
+
+    Raises:
+        UsageError: another suffix.
+
+    >>> check_suffix(Path("a.bmp"), [".png", ".webp"], "a picture")
+    Traceback (most recent call last):
+        ...
+    pixel_reasoner.errors.UsageError: expected a picture with the suffix .png or .webp; got a.bmp. Fix: for example a.png
+    """
+    if path.suffix.lower() not in suffixes:
+        raise UsageError(
+            expected=f"{what} with the suffix {' or '.join(suffixes)}",
+            got=str(path),
+            fix=f"for example {path.with_suffix(suffixes[0]) if path.name else f'out{suffixes[0]}'}",
+        )
 
 
 def path_exists(path: Path) -> bool:

@@ -26,9 +26,16 @@ from pixel_reasoner.cli.options import (
     rollout_config,
     with_groups,
 )
-from pixel_reasoner.cli.output import check_output_file, print_line, print_report_written, warn
+from pixel_reasoner.cli.output import (
+    check_output_file,
+    print_line,
+    print_pictures_written,
+    print_report_written,
+    warn,
+)
 from pixel_reasoner.cli.transcript import Transcript
 from pixel_reasoner.errors import UsageError
+from pixel_reasoner.files import ANIMATION_SUFFIXES, STRIP_SUFFIXES
 
 if TYPE_CHECKING:
     from pixel_reasoner.api import MediaItem, Question, RolloutConfig, Trace
@@ -48,6 +55,60 @@ class OfferOptions:
     strategy: StrategyOption = "single"
 
 
+@dataclass(frozen=True)
+class FileOptions:
+    """Files that are written in addition to what is printed."""
+
+    panel: ClassVar[str] = "Options"
+
+    report: Annotated[
+        Path | None,
+        typer.Option(help="Also write the reasoning as an HTML page, for example out.html."),
+    ] = None
+    strip: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also write the steps as one picture for slides: the question, the boxes on the source, each crop, "
+            "the answer. A .png, .webp or .jpg file."
+        ),
+    ] = None
+    gif: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also write the steps as an animation for chats, which repeats for ever. A .gif or .webp file."
+        ),
+    ] = None
+
+    def check(self) -> None:
+        """Raise an error if a file cannot be written, before anything is computed.
+
+        Raises:
+            UsageError: the path is a folder or below a file, has another suffix, or is used twice.
+        """
+        if self.report is not None:
+            check_output_file(self.report, "--report")
+        if self.strip is not None:
+            check_output_file(self.strip, "--strip", STRIP_SUFFIXES)
+        if self.gif is not None:
+            check_output_file(self.gif, "--gif", ANIMATION_SUFFIXES)
+        if self.strip and self.gif and self.strip.absolute() == self.gif.absolute():
+            raise UsageError(
+                expected="two files",
+                got=f"--strip and --gif {self.gif}",
+                fix="give them different names",
+            )
+
+    def write(self, trace: Trace, *, quiet: bool) -> None:
+        """Write the files and print their paths; with `quiet` only what they do not show."""
+        if self.report is not None:
+            _write_report([trace], self.report, title=trace.question.text, quiet=quiet)
+        pictures = {
+            **({"Strip": trace.save_strip(self.strip)} if self.strip else {}),
+            **({"Animation": trace.save_animation(self.gif)} if self.gif else {}),
+        }
+        print_pictures_written(pictures, quiet=quiet)
+
+
 @with_groups
 def ask(
     question: Annotated[str, typer.Argument(help="The question.")],
@@ -62,10 +123,7 @@ def ask(
     ] = None,
     model: ModelOption = "tiny",
     rollout: OfferOptions = OfferOptions(),
-    report: Annotated[
-        Path | None,
-        typer.Option(help="Also write the reasoning as an HTML page, for example out.html."),
-    ] = None,
+    files: FileOptions = FileOptions(),
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the whole trace as one line of JSON.")
     ] = False,
@@ -83,11 +141,14 @@ def ask(
 
         pixel-reasoner ask "What does the sign say?" --image a.jpg --image b.jpg --model PATH --report out.html
 
+        pixel-reasoner ask "Which letter is on the red circle?" --image scene.png --strip steps.png --gif steps.gif
+
         pixel-reasoner ask "Which digit is on the blue card?" --video clip.mp4 --json
 
         pixel-reasoner ask "What does the sign say?" --image a.jpg --model NAME --endpoint http://localhost:8000/v1
     """
-    _check_arguments(question, report)
+    _check_question(question)
+    files.check()
     media = _media(image or [], video, frames, page)
 
     from pixel_reasoner import api
@@ -106,8 +167,7 @@ def ask(
         warn(f"note: {note}")
     loaded = api.load_model(model_spec(model, local, servers), config)
     trace = _answer(asked, loaded, config, rollout.strategy, as_json=as_json)
-    if report is not None:
-        _write_report([trace], report, title=question, quiet=as_json)
+    files.write(trace, quiet=as_json)
 
 
 def _answer(
@@ -187,13 +247,11 @@ def _write_report(traces: list[Trace], out: Path, *, title: str, quiet: bool = F
     print_report_written(out, written.unshown, quiet=quiet)
 
 
-def _check_arguments(question: str, report: Path | None) -> None:
+def _check_question(question: str) -> None:
     if not question.strip():
         raise UsageError(
             expected="a question", got=repr(question), fix='for example "What does the sign say?"'
         )
-    if report is not None:
-        check_output_file(report, "--report")
 
 
 def _media(

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pixel_reasoner.errors import UsageError
+from pixel_reasoner.files import check_suffix
 from pixel_reasoner.text import visible
 
 if TYPE_CHECKING:
+    from pixel_reasoner.reports.picture_files import WrittenPicture
     from pixel_reasoner.workflows.progress import Update
 
 SUMMARY_COLUMNS = {
@@ -42,18 +44,26 @@ def warn(text: str) -> None:
     print(visible(text), file=sys.stderr)
 
 
-def check_output_file(path: Path, option: str) -> None:
+def check_output_file(path: Path, option: str, suffixes: Sequence[str] = ()) -> None:
     """Raise an error if a file cannot be written because of existing files, before anything is computed.
 
+    Args:
+        path: of the file.
+        option: with which it was given, for the message.
+        suffixes: allowed suffixes; empty for any.
+
     Raises:
-        UsageError: the path is a folder, or a parent of the path is a file.
+        UsageError: the path is a folder, a parent of the path is a file, or another suffix.
     """
+    suffix = suffixes[0] if suffixes else ".html"
     if path.is_dir():
         raise UsageError(
             expected=f"{option} with the name of a file",
             got=f"{path}, which is a folder",
-            fix=f"for example {option} {path / 'out.html'}",
+            fix=f"for example {option} {path / f'out{suffix}'}",
         )
+    if suffixes:
+        check_suffix(path, suffixes, option)
     for parent in path.parents:
         if parent.exists() and not parent.is_dir():
             raise UsageError(
@@ -108,6 +118,17 @@ def print_report_written(out: Path, unshown: Mapping[str, int], *, quiet: bool =
         print_line(f"Report: {out}")
     for why, count in unshown.items():
         warn(f"not shown: {count} pictures: {why}")
+
+
+def print_pictures_written(pictures: Mapping[str, WrittenPicture], *, quiet: bool = False) -> None:
+    """Print the paths of pictures of a trace by kind, their alt text, and what they do not show."""
+    if not quiet:
+        for kind, written in pictures.items():
+            print_line(f"{kind}: {written.out}")
+        for alt in {one.alt_text for one in pictures.values()}:
+            print_line((f"Alt text: {alt}", "dim"))
+    for note in {note: None for one in pictures.values() for note in one.notes}:
+        warn(f"note: {note}")
 
 
 def print_summary(summary: Mapping[str, Any], out: Path) -> None:

@@ -31,11 +31,17 @@ from pixel_reasoner.schema.settings import (
     PixelBudget,
     PixelBudgets,
 )
-from pixel_reasoner.schema.trace import FrameSampling, Picture, Trace, Transform
+from pixel_reasoner.schema.trace import (
+    MAX_PROMPT_PICTURE_PX,
+    FrameSampling,
+    Picture,
+    Trace,
+    Transform,
+)
 
-_ANY = PixelBudget(min_px=1, max_px=2**62)
+_ANY = PixelBudget(min_px=1, max_px=MAX_PROMPT_PICTURE_PX)
 UNSCALED = PixelBudgets(picture=_ANY, crop=_ANY, frame=_ANY, selected_frame=_ANY, multiple=1)
-"""budgets that disable resizing"""
+"""budgets that disable resizing, up to the largest picture that a trace can record"""
 
 Budget = str | PixelBudget
 """name of a field of `PixelBudgets`, or a custom budget of an operation"""

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cache, partial
+from functools import partial
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from pixel_reasoner.operations.base import call_as_written
-from pixel_reasoner.operations.registry import describe_call
 from pixel_reasoner.reports.figure import Figure, Mark, TracePictures, color
+from pixel_reasoner.reports.steps import (
+    call_in_words,
+    calls_and_results,
+    message_texts,
+    outcome_in_words,
+    returned_pictures,
+    size_in_words,
+    spaced_name,
+    time_in_words,
+)
 from pixel_reasoner.reports.templates import render_parts
 from pixel_reasoner.schema.geometry import WHOLE, Box, Size
 from pixel_reasoner.schema.question import Question
-from pixel_reasoner.schema.trace import Observation, Picture, Thought, ToolCall, Trace, Turn
+from pixel_reasoner.schema.trace import Observation, Picture, ToolCall, Trace, Turn
 from pixel_reasoner.scoring.extraction import extract_trace_answer
-from pixel_reasoner.scoring.grading import Grade, Outcome, grade_reply
+from pixel_reasoner.scoring.grading import Grade, grade_reply
 from pixel_reasoner.text import visible
 
 Facets = dict[str, list[str]]
 """filter name -> values of a trace. The name is an HTML attribute name: lower-case words joined by `-`"""
 
 OUTCOMES = ("right", "wrong", "unparsed", "ungraded")
-_WORDS = {Outcome.CORRECT: "right", Outcome.WRONG: "wrong", Outcome.UNPARSED: "unparsed"}
 _NEED_LABELS = {True: "needs an operation", False: "overview suffices", None: "unknown"}
 
 
@@ -48,7 +54,7 @@ def card(trace: Trace, number: int, facets: Facets, unshown: Counter[str]) -> It
         facts=_facts(trace),
         answered=extract_trace_answer(trace),
         expected=" or ".join(trace.question.answer),
-        stop=_words(trace.stop),
+        stop=spaced_name(trace.stop),
         media=list(shown.media()),
         turns=[_step(turn, index, shown) for index, turn in enumerate(trace.turns, start=1)],
     )
@@ -64,8 +70,8 @@ def compute_facets(trace: Trace, graded: Callable[[Trace], Grade | None] = grade
     (['no answer'], ['0'], ['count'])
     """
     return {
-        "outcome": [_outcome(graded(trace))],
-        "stop": [_words(trace.stop)],
+        "outcome": [outcome_in_words(graded(trace))],
+        "stop": [spaced_name(trace.stop)],
         "operations": _operations(trace),
         "category": [facet_value(trace.question.category or "none")],
         "need": [_NEED_LABELS[trace.question.needs_look]],
@@ -81,18 +87,9 @@ def facet_value(text: str) -> str:
     return visible(text).replace("\n", "␊")
 
 
-def _outcome(grade: Grade | None) -> str:
-    return _WORDS[grade.outcome] if grade else "ungraded"
-
-
 def _operations(trace: Trace) -> list[str]:
     executed = len(trace.executed)
     return ["2+" if executed >= 2 else str(executed), *(["refused"] if trace.rejected else [])]
-
-
-def _words(name: str) -> str:
-    """Return the name of an enum member with spaces."""
-    return name.replace("_", " ")
 
 
 def _facts(trace: Trace) -> list[str]:
@@ -101,7 +98,13 @@ def _facts(trace: Trace) -> list[str]:
     calls = f"{len(trace.executed)} operations" if len(trace.executed) != 1 else "1 operation"
     if trace.rejected:
         calls += f", {len(trace.rejected)} rejected"
-    facts = [question.id, question.category, _words(trace.stop), calls, f"{trace.seconds:.1f} s"]
+    facts = [
+        question.id,
+        question.category,
+        spaced_name(trace.stop),
+        calls,
+        f"{trace.seconds:.1f} s",
+    ]
     if question.needs_look is not None:
         facts.insert(2, _NEED_LABELS[question.needs_look])
     return [fact for fact in facts if fact]
@@ -136,73 +139,24 @@ class _Step(NamedTuple):
 
 
 def _step(turn: Turn, index: int, shown: _CardPictures) -> _Step:
-    texts = _texts(turn)
+    texts = message_texts(turn)
     is_refused = bool(turn.observations) and not turn.has_executed_call
     return _Step(
         number=index,
         link=shown.link(index),
         kind="refused" if is_refused else color(index),
         texts=texts,
-        calls=[_call(call, result, turn) for call, result in _calls_and_results(turn)],
+        calls=[_call(call, result, turn) for call, result in calls_and_results(turn)],
         raw=turn.text if turn.text.strip() != "\n".join(texts) else "",
         results=partial(shown.results, turn, index),
     )
 
 
-def _texts(turn: Turn) -> list[str]:
-    """Return the thoughts and text of a turn, without calls and tags.
-
-    >>> from pixel_reasoner.schema.trace import Text, Thought
-    >>> parts = Thought(thought="It is small."), Text(text="I zoom in.")
-    >>> _texts(Turn(text="<think>It is small.</think>I zoom in.", parts=parts))
-    ['It is small.', 'I zoom in.']
-    """
-    texts = [
-        part.thought if isinstance(part, Thought) else part.text
-        for part in turn.parts
-        if not isinstance(part, ToolCall)
-    ] or [turn.text]
-    return [text for one in texts if (text := _tags().sub("", one).strip())]
-
-
-@cache
-def _tags() -> re.Pattern[str]:
-    """Return a pattern of calls and tags in the text of a turn."""
-    from pixel_reasoner.dialects import CALL_TAGS  # loads Pillow and PyAV
-
-    calls = "|".join(rf"{re.escape(tag)}.*?(?:{re.escape(end)}|\Z)" for tag, end in CALL_TAGS)
-    return re.compile(rf"{calls}|</?(?:think|answer)>", re.DOTALL)
-
-
-def _calls_and_results(turn: Turn) -> Iterator[tuple[ToolCall | None, Observation | None]]:
-    """Yield each result with its call (None for an unparsable call), then calls without a result."""
-    calls = dict(enumerate(turn.calls))
-    for observation in turn.observations:
-        yield calls.pop(observation.call, None), observation
-    for call in calls.values():
-        yield call, None
-
-
 def _call(call: ToolCall | None, observation: Observation | None, turn: Turn) -> _Call:
-    words = _call_in_words(call, observation)
+    words = call_in_words(call, observation)
     if observation is None or (observation.pictures and not observation.error):
         return _Call(words, turn.mistake)
-    return _Call(words, turn.mistake, _words(observation.error or ""), observation.text)
-
-
-def _call_in_words(call: ToolCall | None, observation: Observation | None) -> str:
-    """Return an executed call as words, and a rejected call as generated."""
-    if call is None:
-        return "a call that could not be parsed"
-    is_executed = observation is not None and observation.pictures
-    try:
-        return describe_call(call) if is_executed else call_as_written(call)
-    except (
-        LookupError,
-        TypeError,
-        ValueError,
-    ):  # the file marks it as executed, which is impossible
-        return call_as_written(call)
+    return _Call(words, turn.mistake, spaced_name(observation.error or ""), observation.text)
 
 
 # --- pictures of the question, and pictures that operations returned ---
@@ -239,8 +193,8 @@ class _CardPictures:
             "name": name,
             "view": Figure(view, kind=shape),
             "source": Figure(source, [*crops, *evidence], shape),
-            "seen_px": _size(picture.seen_px),
-            "source_px": _size(picture.source_px),
+            "seen_px": size_in_words(picture.seen_px),
+            "source_px": size_in_words(picture.source_px),
             "has_crops": bool(crops),
             "has_evidence": bool(evidence),
         }
@@ -251,7 +205,7 @@ class _CardPictures:
         return {
             "frames": partial(map, self._frame, group),
             "count": len(group),
-            "seen_px": _size(group[0].seen_px),
+            "seen_px": size_in_words(group[0].seen_px),
             "has_crops": any(self._find_crops(picture) for picture in group),
             "has_evidence": bool(evidence and evidence.frames),
         }
@@ -268,14 +222,14 @@ class _CardPictures:
         return {
             "view": Figure(view, boxes, " ".join(kinds), link),
             "number": picture.frame,
-            "time": _time(picture),
+            "time": time_in_words(picture),
         }
 
     def results(self, turn: Turn, index: int) -> Iterator[Mapping[str, Any]]:
         """Yield the pictures that the operations of a turn returned, with the boxes of later crops."""
         for picture in (one for result in turn.observations for one in result.pictures):
             name = f"Picture {picture.number}"
-            later = _returned_pictures(self.trace)
+            later = returned_pictures(self.trace)
             crops = [(n, crop) for n, crop in later if crop.parent == picture.number]
             view = self.pictures.view(picture.number, f"{name} as the model received it")
             marks, shape = self._marks(crops, picture.box), _shape(picture.seen_px)
@@ -283,16 +237,16 @@ class _CardPictures:
                 "name": name,
                 "view": Figure(view, marks, shape, self.link(index)),
                 "frame": picture.frame,
-                "time": _time(picture),
-                "source_px": _size(picture.source_px),
-                "seen_px": _size(picture.seen_px),
+                "time": time_in_words(picture),
+                "source_px": size_in_words(picture.source_px),
+                "seen_px": size_in_words(picture.seen_px),
             }
 
     def _find_crops(self, at: Picture) -> list[tuple[int, Picture]]:
         """Return all later pictures with the same source as a picture of the question, including crops of crops."""
         return [
             (turn, picture)
-            for turn, picture in _returned_pictures(self.trace)
+            for turn, picture in returned_pictures(self.trace)
             if (picture.medium, picture.frame) == (at.medium, at.frame)
         ]
 
@@ -301,16 +255,6 @@ class _CardPictures:
             Mark(crop.box.relative_to(shown), str(crop.number), turn, self.link(turn))
             for turn, crop in crops
         ]
-
-
-def _returned_pictures(trace: Trace) -> list[tuple[int, Picture]]:
-    """Return every picture that an operation returned, with its turn number."""
-    return [
-        (index, picture)
-        for index, turn in enumerate(trace.turns, start=1)
-        for observation in turn.observations
-        for picture in observation.pictures
-    ]
 
 
 def _evidence_marks(question: Question, picture: Picture) -> list[Mark]:
@@ -324,18 +268,3 @@ def _shape(size: Size) -> str:
     """Return the CSS class of pictures that would be too large or too small at the default width."""
     width, height = size
     return "tall" if height > 1.6 * width else "wide" if width > 2 * height else ""
-
-
-def _size(size: Size) -> str:
-    return f"{size[0]} × {size[1]}"
-
-
-def _time(picture: Picture) -> str:
-    """Return the time of a frame in minutes and seconds.
-
-    >>> _time(Picture(number=1, medium=0, time_s=63.25, source_px=(1, 1), seen_px=(1, 1)))
-    '1:03.2'
-    """
-    if picture.time_s is None:
-        return ""
-    return f"{int(picture.time_s // 60)}:{picture.time_s % 60:04.1f}"

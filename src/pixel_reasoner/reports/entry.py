@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
 from pixel_reasoner.operations.base import call_as_written
-from pixel_reasoner.operations.registry import describe_call
 from pixel_reasoner.reports.facets import (
     compute_facets,
     explain,
     facet_value,
-    in_words,
     sort_values,
 )
 from pixel_reasoner.reports.pictures import PictureStore, TracePictures
@@ -33,6 +29,7 @@ from pixel_reasoner.reports.schema import (
     TraceEntry,
     TurnEntry,
 )
+from pixel_reasoner.reports.steps import call_in_words, spaced_name, without_tags
 from pixel_reasoner.schema.geometry import Box
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.trace import Observation, Picture, Text, Thought, ToolCall, Trace, Turn
@@ -116,7 +113,7 @@ def _trace_entry(asked: Asked, store: PictureStore, root: Path | None) -> TraceE
         outcome=asked.outcome,
         answered=None if answered is None else _cut(answered),
         reason=_cut(explain(trace, asked.outcome).sentence, 1000),
-        stop=in_words(trace.stop),
+        stop=spaced_name(trace.stop),
         error=_cut(trace.error or ""),
         notes=trace.notes,
         facts=tuple({**_facts(trace), **asked.facts}.items()),
@@ -139,7 +136,7 @@ def _facts(trace: Trace) -> dict[str, str]:
     if trace.turns and trace.turns[-1].num_prompt_tokens:
         facts["prompt tokens"] = str(trace.turns[-1].num_prompt_tokens)
     facts["seconds"] = f"{trace.seconds:.1f}"
-    facts["stop"] = in_words(trace.stop)
+    facts["stop"] = spaced_name(trace.stop)
     return facts
 
 
@@ -263,9 +260,9 @@ def _turn(turn: Turn, number: int) -> TurnEntry:
             parts.append(PartEntry(call=_call(part, results.pop(num_calls, None))))
             num_calls += 1
         elif isinstance(part, Thought):
-            if text := _without_tags(part.thought):
+            if text := without_tags(part.thought):
                 parts.append(PartEntry(thought=_cut(text)))
-        elif text := _without_tags(part.text):
+        elif text := without_tags(part.text):
             parts.append(PartEntry(text=_cut(text)))
     parts += [PartEntry(call=_call(None, one)) for one in results.values()]
     shown = "\n".join(one.thought or one.text or "" for one in parts if one.call is None)
@@ -285,26 +282,8 @@ def _parts(turn: Turn) -> Sequence[Thought | Text | ToolCall]:
     return (Text(text=turn.text), *turn.parts)
 
 
-def _without_tags(text: str) -> str:
-    """Return a text without calls and tags.
-
-    >>> _without_tags("<think>It is small.</think>")
-    'It is small.'
-    """
-    return _tags().sub("", text).strip()
-
-
-@cache
-def _tags() -> re.Pattern[str]:
-    """Return a pattern of calls and tags in the text of a turn."""
-    from pixel_reasoner.dialects import CALL_TAGS  # loads Pillow and PyAV
-
-    calls = "|".join(rf"{re.escape(tag)}.*?(?:{re.escape(end)}|\Z)" for tag, end in CALL_TAGS)
-    return re.compile(rf"{calls}|</?(?:think|answer)>", re.DOTALL)
-
-
 def _call(call: ToolCall | None, observation: Observation | None) -> CallEntry:
-    words = _cut(_call_in_words(call, observation))
+    words = _cut(call_in_words(call, observation))
     if observation is None:
         return CallEntry(words=words)
     numbers = tuple(picture.number for picture in observation.pictures)
@@ -312,21 +291,10 @@ def _call(call: ToolCall | None, observation: Observation | None) -> CallEntry:
         return CallEntry(words=words, pictures=numbers)
     return CallEntry(
         words=words,
-        error=in_words(observation.error or ""),
+        error=spaced_name(observation.error or ""),
         reply=_cut(observation.text),
         pictures=numbers,
     )
-
-
-def _call_in_words(call: ToolCall | None, observation: Observation | None) -> str:
-    """Return an executed call as words, and a rejected call as generated."""
-    if call is None:
-        return "a call that could not be parsed"
-    is_executed = observation is not None and observation.pictures
-    try:
-        return describe_call(call) if is_executed else call_as_written(call)
-    except (LookupError, TypeError, ValueError):  # recorded as executed, which is impossible
-        return call_as_written(call)
 
 
 def _cut(text: str, max_chars: int = MAX_SHOWN_CHARS) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from pixel_reasoner.reports.steps import spaced_name
 from pixel_reasoner.schema.trace import StopReason, Trace
 from pixel_reasoner.scoring.evidence import evidence_hit, evidence_share
 from pixel_reasoner.scoring.extraction import extract_trace_answer
-from pixel_reasoner.scoring.grading import Grade, Outcome
 from pixel_reasoner.text import visible
 
 OUTCOMES = ("right", "wrong", "unparsed", "ungraded")
@@ -19,7 +19,6 @@ FILTERS = (
     *("need", "category", "stop", "length", "step"),
 )
 """all filters, in order; those without values are left out"""
-_WORDS = {Outcome.CORRECT: "right", Outcome.WRONG: "wrong", Outcome.UNPARSED: "unparsed"}
 _NEED_LABELS = {True: "needs an operation", False: "overview suffices", None: "unknown"}
 _LENGTHS = (32, 64, 128, 256, 512, 1024, 2048, 4096)
 """upper limits of the groups of generated tokens"""
@@ -32,15 +31,6 @@ class Reason(NamedTuple):
     label: str
     """the kind, for a filter"""
     sentence: str
-
-
-def outcome_of(grade: Grade | None) -> str:
-    """Return the outcome of a graded trace.
-
-    >>> outcome_of(None)
-    'ungraded'
-    """
-    return _WORDS[grade.outcome] if grade else "ungraded"
 
 
 def compute_facets(trace: Trace, outcome: str) -> dict[str, tuple[str, ...]]:
@@ -64,7 +54,7 @@ def compute_facets(trace: Trace, outcome: str) -> dict[str, tuple[str, ...]]:
         ),
         "need": (_NEED_LABELS[trace.question.needs_look],),
         "category": (facet_value(trace.question.category or "none"),),
-        "stop": (in_words(trace.stop),),
+        "stop": (spaced_name(trace.stop),),
         "length": (_length(trace),),
     }
 
@@ -79,7 +69,9 @@ def explain(trace: Trace, outcome: str) -> Reason:
     'No operation was executed, but the question needs one.'
     """
     if trace.stop is StopReason.FAILED:
-        return Reason("request failed", f"The request failed: {trace.error or 'no reason is recorded'}.")
+        return Reason(
+            "request failed", f"The request failed: {trace.error or 'no reason is recorded'}."
+        )
     if outcome == "unparsed":
         return Reason("no answer", _no_answer(trace))
     hit = evidence_hit(trace)
@@ -99,11 +91,6 @@ def facet_value(text: str) -> str:
     return visible(text).replace("\n", "␊")
 
 
-def in_words(name: str) -> str:
-    """Return the name of an enum member with spaces."""
-    return name.replace("_", " ")
-
-
 def sort_values(trace: Trace) -> dict[str, float]:
     """Return the values that traces can be sorted by; those that are not known are left out."""
     tokens = [turn.num_new_tokens for turn in trace.turns]
@@ -114,7 +101,9 @@ def sort_values(trace: Trace) -> dict[str, float]:
         "turns": len(trace.turns),
         "seconds": round(trace.seconds, 3),
         "new tokens": sum(one for one in tokens if one) if any(tokens) else None,
-        "evidence size": sum(box.area for box in evidence.boxes) if evidence and evidence.boxes else None,
+        "evidence size": sum(box.area for box in evidence.boxes)
+        if evidence and evidence.boxes
+        else None,
         "evidence shown": evidence_share(trace),
     }
     return {name: round(value, 5) for name, value in values.items() if value is not None}
@@ -143,7 +132,9 @@ def _why_wrong(trace: Trace, hit: bool | None) -> Reason:
     if hit is False:
         return Reason("evidence not shown", _missed(trace))
     if hit:
-        return Reason("evidence shown, answer wrong", f"An operation showed the evidence. {misread}")
+        return Reason(
+            "evidence shown, answer wrong", f"An operation showed the evidence. {misread}"
+        )
     return Reason("wrong", misread)
 
 

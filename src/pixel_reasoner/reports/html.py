@@ -24,6 +24,10 @@ SCRIPTS = (
 """scripts of this project, in order"""
 VENDORED = ("htm-preact-3.1.1.js", "panzoom-4.6.2.js")
 CHART_LIBRARY = "uplot-1.6.32"
+_NOTICE = """/*!
+Preact, (c) 2015-present Jason Miller, MIT. htm, (c) 2018 Google Inc., Apache-2.0. Panzoom, (c) Timmy Willison and other
+contributors, MIT. uPlot, (c) 2022 Leon Sorokin, MIT. Licence texts: reports/viewer/vendor/LICENSES.txt of pixel-reasoner.
+*/"""
 
 
 def script(*, has_charts: bool) -> Markup:
@@ -65,12 +69,13 @@ def frame(
 
 
 @cache
-def _script(has_charts: bool) -> str:  # noqa: FBT001 - a key of the cache
+def _script(has_charts: bool) -> str:
     vendored = [f"vendor/{name}" for name in VENDORED]
     if has_charts:
         vendored.append(f"vendor/{CHART_LIBRARY}.js")
     own = "\n".join(_read(name) for name in SCRIPTS)
     libraries = "\n;\n".join(_read(name) for name in vendored)
+    libraries = f"{_NOTICE}\n{libraries}"
     return f'{libraries}\n;\n(() => {{\n"use strict";\n{own}\n}})();\n'
 
 

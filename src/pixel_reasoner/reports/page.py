@@ -1,8 +1,8 @@
-"""Pages of a report: one self-contained HTML file, or above `MAX_PAGE_BYTES` a folder that a browser or a static file
-server can show.
+"""Pages of a report: one self-contained HTML file, or a folder if it would be larger than `MAX_PAGE_BYTES`.
 
-Items and pictures are written to a temporary folder one at a time, so memory does not grow with their number. The page
-is assembled after the last one. A folder contains `index.html`, `parts/` with the items and `pictures/`.
+A folder works from `file://` and on any static file server: `index.html`, `parts/` with the items, `pictures/`.
+Items and pictures are written to a temporary folder one at a time, so memory does not grow with their number. The page is
+assembled after the last one.
 """
 
 from __future__ import annotations
@@ -18,13 +18,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from pydantic import Field
+
 from pixel_reasoner.errors import OutputError
 from pixel_reasoner.files import TEMPORARY_PREFIX, atomic_folder, atomic_writer, cannot_write
 from pixel_reasoner.reports.entry import Asked, build_item
-from pixel_reasoner.reports.facets import EFFECT, FILTERS, outcome_of
-from pixel_reasoner.reports.pictures import PictureStore
-from pixel_reasoner.reports.schema import Fact, Item, ListEntry, Report, Section
+from pixel_reasoner.reports.facets import EFFECT, FILTERS
 from pixel_reasoner.reports.html import frame
+from pixel_reasoner.reports.pictures import MAX_SOURCE_PX, PictureStore
+from pixel_reasoner.reports.schema import Fact, Item, ListEntry, Report, Section
+from pixel_reasoner.reports.steps import outcome_in_words
 from pixel_reasoner.schema.record import Record
 from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.scoring.grading import Grade, grade_reply
@@ -51,10 +54,21 @@ class PageSummary(Record):
     """What was written."""
 
     traces: int
-    unshown: dict[str, int] = {}
+    unshown: dict[str, int] = Field(default_factory=dict)
     """reason -> number of pictures that could not be shown"""
     out: Path = Path()
     """the page; `index.html` of a folder where the report is large"""
+
+
+class PageLimits(NamedTuple):
+    """Limits of a page."""
+
+    max_page_bytes: int = MAX_PAGE_BYTES
+    max_source_px: int = MAX_SOURCE_PX
+    """sources with more pixels are scaled down"""
+
+
+DEFAULT_LIMITS = PageLimits()
 
 
 class Row(NamedTuple):
@@ -73,6 +87,7 @@ def write_report(  # noqa: PLR0913 - contents of a page
     outcomes: Mapping[str, str] | None = None,
     graded: Callable[[Trace], Grade | None] = grade_reply,
     root: Path | None = None,
+    limits: PageLimits = DEFAULT_LIMITS,
 ) -> PageSummary:
     """Write traces as one page, atomically.
 
@@ -84,6 +99,7 @@ def write_report(  # noqa: PLR0913 - contents of a page
         outcomes: question id -> effect of operations on its answer (`reports.run.outcomes`), for a filter.
         graded: function that grades a trace.
         root: folder of the run; paths of missing pictures are relative to it.
+        limits: of the page.
 
     >>> from pixel_reasoner.schema.question import Question
     >>> from pixel_reasoner.schema.trace import StopReason
@@ -102,9 +118,10 @@ def write_report(  # noqa: PLR0913 - contents of a page
         for trace in traces:
             effect = (outcomes or {}).get(trace.question.id)
             facets = {EFFECT: (effect,)} if effect else {}
-            yield Row([Asked(trace, outcome_of(graded(trace)))], facets)
+            yield Row([Asked(trace, outcome_in_words(graded(trace)))], facets)
 
-    return write_rows(rows(), out, Report(title=title, sections=tuple(sections)), root)
+    report = Report(title=title, sections=tuple(sections))
+    return write_rows(rows(), out, report, root, limits=limits)
 
 
 def write_rows(
@@ -113,6 +130,8 @@ def write_rows(
     report: Report,
     root: Path | None = None,
     on_item: Callable[[int], None] = lambda number: None,
+    *,
+    limits: PageLimits = DEFAULT_LIMITS,
 ) -> PageSummary:
     """Write a report with the traces of `rows`.
 
@@ -122,13 +141,14 @@ def write_rows(
         report: title and sections; entries, filters and settings of the traces are added.
         root: folder of the run; paths of missing pictures are relative to it.
         on_item: called with the number of items so far.
+        limits: of the page.
 
     Raises:
         OutputError: the path cannot be written.
     """
     out = Path(out)
     with _work_folder(out) as work:
-        writer = _Writer(work, root)
+        writer = _Writer(work, root, limits)
         for number, (item, row, row_settings) in enumerate(writer.build(rows), start=1):
             writer.add(item, row, row_settings)
             on_item(number)
@@ -141,18 +161,16 @@ def write_rows(
 class _Writer:
     """Items and pictures in a temporary folder."""
 
-    def __init__(self, work: Path, root: Path | None) -> None:
+    def __init__(self, work: Path, root: Path | None, limits: PageLimits) -> None:
         (work / "pictures").mkdir()
-        self.work, self.root = work, root
-        self.store = PictureStore(work / "pictures")
+        self.work, self.root, self.limits = work, root, limits
+        self.store = PictureStore(work / "pictures", limits.max_source_px)
         self.rows: list[ListEntry] = []
         self.settings: dict[str, Counter[str]] = defaultdict(Counter)
         self.items_path = work / "items.jsonl"
         self.num_bytes = 0
 
-    def build(
-        self, rows: Iterable[Row]
-    ) -> Iterator[tuple[Item, ListEntry, list[tuple[str, str]]]]:
+    def build(self, rows: Iterable[Row]) -> Iterator[tuple[Item, ListEntry, list[tuple[str, str]]]]:
         """Yield the items in order. Pictures are encoded in threads."""
 
         def build(numbered: tuple[int, Row]) -> tuple[Item, ListEntry, list[tuple[str, str]]]:
@@ -180,9 +198,7 @@ class _Writer:
         complete = report.model_copy(
             update={
                 "entries": tuple(self.rows),
-                "filters": tuple(
-                    [*(n for n in FILTERS if n in names), *sorted(names - set(FILTERS))]
-                ),
+                "filters": (*(n for n in FILTERS if n in names), *sorted(names - set(FILTERS))),
                 "settings": report.settings or tuple(self._settings()),
                 "warnings": (*report.warnings, *self._warnings()),
             }
@@ -190,16 +206,14 @@ class _Writer:
         text = _inert(complete.to_json())
         # Base64 takes 4 bytes for 3.
         size = len(text.encode()) + self.num_bytes + self.store.num_bytes * 4 // 3
-        is_folder = not out.suffix or size > MAX_PAGE_BYTES
+        is_folder = not out.suffix or size > self.limits.max_page_bytes
         if is_folder:
             written = self._write_folder(out.with_suffix(""), complete, text)
             if out.suffix:
                 out.unlink(missing_ok=True)  # of an earlier, smaller report
         else:
             written = self._write_page(out, complete, text)
-        return PageSummary(
-            traces=len(self.rows), unshown=dict(self.store.unshown), out=written
-        )
+        return PageSummary(traces=len(self.rows), unshown=dict(self.store.unshown), out=written)
 
     def _write_page(self, out: Path, report: Report, text: str) -> Path:
         with atomic_writer(out) as page:
@@ -260,9 +274,7 @@ def _frame(
     from markupsafe import Markup
 
     has_charts = any(section.type == "charts" for section in report.sections)
-    return frame(
-        report.title, Markup(text), blocks, has_charts=has_charts, is_folder=is_folder
-    )
+    return frame(report.title, Markup(text), blocks, has_charts=has_charts, is_folder=is_folder)
 
 
 def _inert(text: str) -> str:

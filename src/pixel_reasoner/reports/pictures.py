@@ -39,8 +39,8 @@ _CLIP_TYPES = {".mp4": "mp4", ".m4v": "mp4", ".webm": "webm"}
 class PictureStore:
     """Files of encoded pictures in one folder, named by their content. Thread-safe."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, max_px: int = MAX_SOURCE_PX) -> None:
+        self.folder, self.max_px = folder, max_px
         self.num_bytes = 0
         """of all files"""
         self.unshown: Counter[str] = Counter()
@@ -61,14 +61,15 @@ class PictureStore:
                 found.set_result(make())
             except BaseException as error:
                 found.set_exception(error)
+                raise
         return found.result()
 
-    def add(self, pixels: PIL.Image.Image, *, max_px: int = MAX_SOURCE_PX) -> Image:
-        """Encode a picture and return it. Pictures above `max_px` are scaled down."""
-        pixels = _scaled(pixels, max_px)
+    def add(self, pixels: PIL.Image.Image, *, max_px: int | None = None) -> Image:
+        """Encode a picture and return it. It is scaled down above `max_px`, by default the limit of the store."""
+        pixels = _scaled(pixels, max_px or self.max_px)
         is_small = pixels.width * pixels.height <= _MAX_LOSSLESS_PX
         buffer = io.BytesIO()
-        pixels.convert("RGB").save(buffer, "WEBP", quality=82, lossless=is_small, method=1)
+        pixels.convert("RGB").save(buffer, "WEBP", quality=82, lossless=is_small, method=0)
         return Image(ref=self.write(buffer.getvalue(), "webp"), px=pixels.size)
 
     def write(self, content: bytes, suffix: str) -> str:

@@ -192,7 +192,7 @@ class ListEntry(Record):
     thumbnail: str = ""
     """name in the picture store"""
     facets: Facets
-    sizes: dict[str, float] = {}
+    sizes: dict[str, float] = Field(default_factory=dict)
     """sort key -> value"""
 
 
@@ -209,7 +209,7 @@ class Metric(Record):
     format: Literal["share", "number", "count"] = "share"
     better: Literal["", "higher", "lower"] = ""
     explanation: Plain = ""
-    facets: Facets = {}
+    facets: Facets = Field(default_factory=dict)
     """filter of the traces that it counts"""
 
 
@@ -241,7 +241,7 @@ class TableSection(Record):
     title: Plain
     columns: tuple[Column, ...]
     rows: tuple[tuple[Cell, ...], ...]
-    notes: dict[int, Plain] = {}
+    notes: dict[int, Plain] = Field(default_factory=dict)
     """row -> why it is not comparable with the first row"""
     explanation: Plain = ""
     is_folded: bool = False
@@ -252,7 +252,7 @@ class MatrixCell(Record):
 
     value: float
     text: Plain
-    facets: Facets = {}
+    facets: Facets = Field(default_factory=dict)
     kind: Literal["", "good", "bad"] = ""
 
 

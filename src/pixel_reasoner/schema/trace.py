@@ -30,6 +30,8 @@ from pixel_reasoner.schema.settings import RunSettings
 if TYPE_CHECKING:
     from PIL import Image
 
+    from pixel_reasoner.reports.picture_files import WrittenPicture
+
 
 class Transform(Record):
     """Transform of a region after cropping, for example a rotation (`media.transforms`)."""
@@ -269,6 +271,61 @@ class Trace(VersionedRecord):
         from pixel_reasoner import display
 
         return display.show(self)
+
+    def save_strip(self, path: str | Path) -> WrittenPicture:
+        r"""Write the steps as one picture for slides: question, boxes on the source, each crop, answer.
+
+        The picture is 1,920 pixels wide; its height follows from the number of steps. Of more than 11 steps the first 6
+        and the last 4 are shown. A media item that cannot be opened is replaced by the reason.
+
+        Args:
+            path: of the picture; .png, .webp, .jpg or .jpeg.
+
+        Returns:
+            `out` (the path), `alt_text` (a description of the steps, which the file contains too) and `notes` (what is not
+            shown).
+
+        Raises:
+            UsageError: another suffix.
+            OutputError: the path cannot be written.
+
+        >>> import tempfile
+        >>> from pixel_reasoner.models.scripted import ScriptedModel
+        >>> from pixel_reasoner.rollout.ask import ask
+        >>> trace = ask(Question(id="1", text="Which colour?", media=()), ScriptedModel([r"\boxed{red}"]))
+        >>> trace.save_strip(Path(tempfile.mkdtemp()) / "strip.png").alt_text
+        'Question: Which colour? Answer: red.'
+        """
+        from pixel_reasoner import display
+
+        return display.save_strip(self, Path(path))
+
+    def save_animation(self, path: str | Path) -> WrittenPicture:
+        r"""Write the steps as an animation for chats: each box, the crop that grows out of it, the text, the answer.
+
+        The animation repeats for ever. It is 960 pixels wide, or less if the file would have more than 3 MB. Text is shown
+        as long as it takes to read. Steps and media are shown as in `save_strip`.
+
+        Args:
+            path: of the animation; .gif or .webp.
+
+        Returns:
+            `out`, `alt_text` and `notes`, as `save_strip`.
+
+        Raises:
+            UsageError: another suffix.
+            OutputError: the path cannot be written.
+
+        >>> import tempfile
+        >>> from pixel_reasoner.models.scripted import ScriptedModel
+        >>> from pixel_reasoner.rollout.ask import ask
+        >>> trace = ask(Question(id="1", text="Which colour?", media=()), ScriptedModel([r"\boxed{red}"]))
+        >>> trace.save_animation(Path(tempfile.mkdtemp()) / "trace.gif").out.name
+        'trace.gif'
+        """
+        from pixel_reasoner import display
+
+        return display.save_animation(self, Path(path))
 
     def _repr_html_(self) -> str:
         """Return HTML for a notebook."""

@@ -30,7 +30,7 @@ function Header({ report, entries, tab, setState, onFilter, onHelp, hasSections 
     ${entries.length > 1 || hasSections
       ? html`<nav aria-label="parts of the report">
           ${hasSections ? button("overview", "overview") : null}
-          ${entries.length ? button("traces", `traces ${entries.length.toLocaleString("en")}`) : null}
+          ${hasSections && entries.length ? button("traces", `traces ${entries.length.toLocaleString("en")}`) : null}
           <button type="button" class="help-button" onClick=${onHelp} aria-label="keys">?</button></nav>`
       : null}
     ${entries.length > 1 ? html`<${OutcomeBar} entries=${entries} onFilter=${onFilter} />` : null}

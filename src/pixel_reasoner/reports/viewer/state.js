@@ -39,7 +39,12 @@ function writeState(state) {
     for (const value of values) parameters.append(name, value);
   }
   const address = parameters.toString();
-  if (address !== location.hash.slice(1)) history.replaceState(null, "", `#${address}`);
+  if (address === location.hash.slice(1)) return;
+  try {
+    history.replaceState(null, "", `#${address}`);
+  } catch {
+    // A frame in a notebook has no address of its own.
+  }
 }
 
 /** The state of the page, kept in its address. */

@@ -21,8 +21,9 @@ const ZOOM_HELP = [
  */
 function ZoomDialog({ shown, store, onClose }) {
   const dialog = useRef(null);
-  useEffect(() => {
-    dialog.current.showModal();
+  useLayoutEffect(() => {
+    dialog.current.showModal(); // before the view measures its size
+    dialog.current.querySelector(".stage").focus();
   }, []);
   return html`<dialog class="zoom" ref=${dialog} onClose=${onClose} aria-label=${shown.title}>
     <${ZoomView} shown=${shown} store=${store} onClose=${() => dialog.current.close()} />
@@ -33,7 +34,7 @@ function ZoomView({ shown, store, onClose }) {
   const kinds = [...new Set(shown.marks.map((mark) => mark.kind || "crop"))];
   const [hidden, setHidden] = useState({});
   const [isPaired, setPaired] = useState(false);
-  const [status, setStatus] = useState("");
+  const [status, setStatus] = useState(shown.marks[shown.start] ? describeMark(shown.marks[shown.start]) : "");
   const view = useRef(null);
   const control = usePanzoom(view, shown, isPaired);
   const marks = shown.marks.filter((mark) => !hidden[mark.kind || "crop"]);
@@ -63,9 +64,6 @@ function ZoomView({ shown, store, onClose }) {
     event.stopPropagation();
     keys[event.key]();
   };
-  useEffect(() => {
-    if (shown.start !== undefined) setStatus(control.centreOn(shown.marks, shown.start));
-  }, []);
   return html`<div class="zoom-view" onKeyDown=${onKeyDown}>
     <header>
       <h2>${shown.title}</h2>
@@ -129,9 +127,19 @@ function usePanzoom(view, shown, isPaired) {
   useEffect(() => {
     const layers = [...view.current.querySelectorAll(".layer")];
     const movable = layers.map((layer) => layer.firstElementChild);
-    for (const [index, layer] of layers.entries()) fitInside(movable[index], layer, shown.sizePx);
+    const fit = () => {
+      for (const [index, layer] of layers.entries()) fitInside(movable[index], layer, shown.sizePx);
+    };
+    fit();
     const main = movable.at(-1);
-    const zoom = window.Panzoom(main, { maxScale: MAX_SCALE, minScale: 0.5, step: 0.35, animate: !prefersReducedMotion(), cursor: "grab" });
+    const zoom = window.Panzoom(main, {
+      ...startOf(state.current, shown, main, layers.at(-1)),
+      maxScale: MAX_SCALE,
+      minScale: 0.5,
+      step: 0.35,
+      animate: !prefersReducedMotion(),
+      cursor: "grab",
+    });
     const follow = () => {
       const [pan, scale] = [zoom.getPan(), zoom.getScale()];
       for (const one of movable) {
@@ -145,7 +153,16 @@ function usePanzoom(view, shown, isPaired) {
     for (const layer of layers) layer.addEventListener("wheel", onWheel, { passive: false });
     Object.assign(state.current, { zoom, main, layer: layers.at(-1), follow });
     follow();
+    setTimeout(follow); // Panzoom moves to its start in a task of its own
+    const observer = new ResizeObserver(() => {
+      fit();
+      follow();
+    });
+    observer.observe(view.current);
     return () => {
+      const pan = zoom.getPan();
+      state.current.kept = { scale: zoom.getScale(), x: pan.x / main.clientWidth, y: pan.y / main.clientHeight };
+      observer.disconnect();
       zoom.destroy();
       main.removeEventListener("panzoomchange", follow);
       for (const layer of layers) layer.removeEventListener("wheel", onWheel);
@@ -159,29 +176,44 @@ function panzoomControl(state, shown) {
     const { zoom, main, layer } = state.current;
     const mark = marks[index];
     if (!mark) return "";
-    const [left, top, right, bottom] = mark.box;
-    const scale = clamp(
-      Math.min((BOX_SHARE * layer.clientWidth) / ((right - left) * main.clientWidth || 1), (BOX_SHARE * layer.clientHeight) / ((bottom - top) * main.clientHeight || 1)),
-      1,
-      MAX_SCALE,
-    );
-    zoom.zoom(scale, { animate: false, force: true });
-    zoom.pan((0.5 - (left + right) / 2) * main.clientWidth, (0.5 - (top + bottom) / 2) * main.clientHeight, { animate: false, force: true });
+    const place = placeOf(mark, main, layer);
+    zoom.zoom(place.scale, { animate: false, force: true });
+    zoom.pan(place.x, place.y, { animate: false, force: true });
     state.current.last = index;
     state.current.follow();
     return describeMark(mark);
   };
   return {
-    centreOn,
     centreOnNext: (marks, step) => marks.length ? centreOn(marks, (state.current.last + step + marks.length) % marks.length) : "There are no boxes.",
     zoomBy: (direction) => (direction > 0 ? state.current.zoom.zoomIn() : state.current.zoom.zoomOut()),
-    fit: () => state.current.zoom.reset(),
+    fit: () => {
+      state.current.zoom.zoom(1);
+      state.current.zoom.pan(0, 0);
+    },
     original: () => state.current.zoom.zoom(shown.sizePx[0] / (state.current.main.clientWidth * devicePixelRatio)),
     move: (x, y) => state.current.zoom.pan(x / state.current.zoom.getScale(), y / state.current.zoom.getScale(), { relative: true }),
     onChange: (listener) => {
       state.current.listener = listener;
     },
   };
+}
+
+/** Scale and pan at which a box is in the middle of the view. */
+function placeOf(mark, main, layer) {
+  const [left, top, right, bottom] = mark.box;
+  const [width, height] = [main.clientWidth, main.clientHeight];
+  const fitting = Math.min((BOX_SHARE * layer.clientWidth) / ((right - left) * width || 1), (BOX_SHARE * layer.clientHeight) / ((bottom - top) * height || 1));
+  return { scale: clamp(fitting, 1, MAX_SCALE), x: (0.5 - (left + right) / 2) * width, y: (0.5 - (top + bottom) / 2) * height };
+}
+
+/** Where Panzoom starts: at the last position, at the box to centre on, or with the whole picture. */
+function startOf(current, shown, main, layer) {
+  if (current.kept) return { startScale: current.kept.scale, startX: current.kept.x * main.clientWidth, startY: current.kept.y * main.clientHeight };
+  const mark = shown.marks[shown.start];
+  if (!mark) return {};
+  const place = placeOf(mark, main, layer);
+  current.last = shown.start;
+  return { startScale: place.scale, startX: place.x, startY: place.y };
 }
 
 function describeMark(mark) {

@@ -1,0 +1,109 @@
+"""Steps of a trace in words: texts, calls and results. Reports and pictures of a trace use these."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import cache
+
+from pixel_reasoner.operations.base import call_as_written
+from pixel_reasoner.operations.registry import describe_call
+from pixel_reasoner.schema.geometry import Size
+from pixel_reasoner.schema.trace import Observation, Picture, Thought, ToolCall, Trace, Turn
+from pixel_reasoner.scoring.grading import Grade, Outcome
+
+_OUTCOMES = {Outcome.CORRECT: "right", Outcome.WRONG: "wrong", Outcome.UNPARSED: "unparsed"}
+
+
+def message_texts(turn: Turn) -> list[str]:
+    """Return the thoughts and text of a turn, without calls and tags.
+
+    >>> from pixel_reasoner.schema.trace import Text, Thought
+    >>> parts = Thought(thought="It is small."), Text(text="I zoom in.")
+    >>> message_texts(Turn(text="<think>It is small.</think>I zoom in.", parts=parts))
+    ['It is small.', 'I zoom in.']
+    """
+    texts = [
+        part.thought if isinstance(part, Thought) else part.text
+        for part in turn.parts
+        if not isinstance(part, ToolCall)
+    ] or [turn.text]
+    return [text for one in texts if (text := without_tags(one))]
+
+
+def without_tags(text: str) -> str:
+    """Return a text without calls and tags.
+
+    >>> without_tags("<think>It is small.</think>")
+    'It is small.'
+    """
+    return _tags().sub("", text).strip()
+
+
+@cache
+def _tags() -> re.Pattern[str]:
+    """Return a pattern of calls and tags in the text of a turn."""
+    from pixel_reasoner.dialects import CALL_TAGS  # loads Pillow and PyAV
+
+    calls = "|".join(rf"{re.escape(tag)}.*?(?:{re.escape(end)}|\Z)" for tag, end in CALL_TAGS)
+    return re.compile(rf"{calls}|</?(?:think|answer)>", re.DOTALL)
+
+
+def calls_and_results(turn: Turn) -> Iterator[tuple[ToolCall | None, Observation | None]]:
+    """Yield each result with its call (None for an unparsable call), then calls without a result."""
+    calls = dict(enumerate(turn.calls))
+    for observation in turn.observations:
+        yield calls.pop(observation.call, None), observation
+    for call in calls.values():
+        yield call, None
+
+
+def call_in_words(call: ToolCall | None, observation: Observation | None) -> str:
+    """Return an executed call as words, and a rejected call as generated."""
+    if call is None:
+        return "a call that could not be parsed"
+    is_executed = observation is not None and observation.pictures
+    try:
+        return describe_call(call) if is_executed else call_as_written(call)
+    except (
+        LookupError,
+        TypeError,
+        ValueError,
+    ):  # the file marks it as executed, which is impossible
+        return call_as_written(call)
+
+
+def returned_pictures(trace: Trace) -> list[tuple[int, Picture]]:
+    """Return every picture that an operation returned, with its turn number."""
+    return [
+        (index, picture)
+        for index, turn in enumerate(trace.turns, start=1)
+        for observation in turn.observations
+        for picture in observation.pictures
+    ]
+
+
+def outcome_in_words(grade: Grade | None) -> str:
+    """Return `right`, `wrong`, `unparsed` or `ungraded`."""
+    return _OUTCOMES[grade.outcome] if grade else "ungraded"
+
+
+def spaced_name(name: str) -> str:
+    """Return the name of an enum member with spaces."""
+    return name.replace("_", " ")
+
+
+def size_in_words(size: Size) -> str:
+    """Return a width and a height as text."""
+    return f"{size[0]} × {size[1]}"
+
+
+def time_in_words(picture: Picture) -> str:
+    """Return the time of a frame in minutes and seconds.
+
+    >>> time_in_words(Picture(number=1, medium=0, time_s=63.25, source_px=(1, 1), seen_px=(1, 1)))
+    '1:03.2'
+    """
+    if picture.time_s is None:
+        return ""
+    return f"{int(picture.time_s // 60)}:{picture.time_s % 60:04.1f}"
