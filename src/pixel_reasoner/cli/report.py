@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
 from pixel_reasoner.cli.choices import completing, report_sections
-from pixel_reasoner.cli.options import AllowMediaOption, ScorerOption, reject_options
+from pixel_reasoner.cli.options import (
+    AllowMediaOption,
+    ScorerOption,
+    given_options,
+    reject_options,
+    with_groups,
+)
 from pixel_reasoner.cli.output import (
     check_output_file,
     print_comparison,
@@ -20,7 +27,6 @@ from pixel_reasoner.cli.output import (
 
 if TYPE_CHECKING:
     from pixel_reasoner.reports.build import WrittenReport
-    from pixel_reasoner.reports.watch import WatchedReport
 
 
 def compare(
@@ -67,12 +73,37 @@ def compare(
     print_comparison(found, f"{first} alone", f"{second} alone", str(first), str(second))
 
 
+@dataclass(frozen=True)
+class TrainingOptions:
+    """Options for training data, and for jobs that are running."""
+
+    panel: ClassVar[str] = "Training data and running jobs"
+
+    masks: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Of training data: also show the loss mask of the first 200 traces, as tokens of this model (tiny, a "
+            "folder or a hub id). Needs the extra `local`.",
+        ),
+    ] = None
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch",
+            help="Of a running job: write the page again until the run is finished or Ctrl-C. The open page reloads.",
+        ),
+    ] = False
+    every: Annotated[
+        float, typer.Option(min=1.0, metavar="SECONDS", help="Time between two pages of --watch.")
+    ] = 10.0
+
+
+@with_groups
 def report(
     sources: Annotated[
         list[Path],
-        typer.Argument(
-            help="Folder of a run or of training data, a traces.jsonl, or folders of several training runs."
-        ),
+        typer.Argument(help="Folder of a run or training data, a traces.jsonl, or training runs."),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The HTML page.")] = Path("report.html"),
     limit: Annotated[int, typer.Option(min=1, help="Maximum number of traces on the page.")] = 500,
@@ -92,30 +123,12 @@ def report(
         ),
     ] = None,
     allow_media: AllowMediaOption = None,
-    masks: Annotated[
-        str | None,
-        typer.Option(
-            metavar="MODEL",
-            help="Of training data: also show the loss mask of the first 200 traces, as tokens of this model (tiny, a "
-            "folder or a hub id). Needs the extra `local`.",
-        ),
-    ] = None,
-    watch: Annotated[
-        bool,
-        typer.Option(
-            "--watch",
-            help="Of a running job: write the page again until the run is finished or Ctrl-C. The open page reloads.",
-        ),
-    ] = False,
-    every: Annotated[
-        float, typer.Option(min=1.0, metavar="SECONDS", help="Time between two pages of --watch.")
-    ] = 10.0,
+    training: TrainingOptions = TrainingOptions(),
 ) -> None:
     """Write one self-contained page about an evaluation, traces, training data, or training runs.
 
-    An evaluation: metrics and traces with boxes, crops, thoughts and answers; with --compare, harm of operations is first.
-    Training data: kinds of traces, deliberate mistakes, duplicates, dropped rows. Training runs, SFT or RL: curves,
-    differing settings, sampled rollouts; runs that differ only in the random seed are one line with a band.
+    Training data: kinds of traces, deliberate mistakes, duplicates, dropped rows. Training runs (SFT, RL): curves and
+    sampled rollouts; runs that differ only in the random seed are one line with a band.
 
     Examples:
         pixel-reasoner report runs/video --out video.html
@@ -130,8 +143,6 @@ def report(
     """
     for option, path in (("--out", out), *(("--table", one) for one in table or ())):
         check_output_file(path, option)
-    reject_options(["--every"] if every != 10.0 and not watch else [], "without --watch")
-
     from pixel_reasoner import api
 
     def write(refresh_s: float = 0.0) -> WrittenReport:
@@ -143,25 +154,31 @@ def report(
             references=references,
             sections=tuple(section or ()),
             allow_media=allow_media or (),
-            masks=masks,
+            masks=training.masks,
             refresh_s=refresh_s,
         )
 
-    if not watch:
+    _write_or_watch(write, sources, limit, training)
+
+
+def _write_or_watch(
+    write: Callable[..., WrittenReport], sources: list[Path], limit: int, training: TrainingOptions
+) -> None:
+    """Write a page once, or again and again. Print the first page, and when the jobs are finished."""
+    if not training.watch:
+        reject_options(given_options(training, ["every"]), "without --watch")
         _print_written(write(), limit)
         return
-    _print_watched(api.watch_report(sources, write, every, _warn_of_kept_page), limit, every)
+    from pixel_reasoner import api
 
-
-def _print_watched(pages: Iterator[WatchedReport], limit: int, every: float) -> None:
-    """Print the first page, and when the jobs are finished."""
+    pages = api.watch_report(sources, write, training.every, _warn_of_kept_page)
     for number, page in enumerate(pages):
         if not number:
             _print_written(page.written, limit)
         if page.is_last:
             print_line("The run is finished; the page is complete.")
         elif not number:
-            again = f"It is written again every {every:g} s until the run is finished."
+            again = f"It is written again every {training.every:g} s until the run is finished."
             print_line(f"{again} Ctrl-C stops.")
 
 

@@ -73,27 +73,11 @@ def write_run_report(  # noqa: PLR0913 - options of one command
     """
     for name in sections:
         SECTIONS.get(name)  # before anything is read
-    is_data = len(sources) == 1 and is_synthesized(sources[0])
-    if masks is not None and not is_data:
-        raise UsageError(
-            expected="--masks with training data, as `pixel-reasoner synth` writes it",
-            got=", ".join(map(str, sources)),
-            fix="leave it out",
-        )
-    if all(map(is_training_run, sources)):
-        _reject_options("curves of training runs", sections, tables, references=references)
-        training = write_training_report(
-            sources, out, limit=limit, allow_media=allow_media, refresh_s=refresh_s
-        )
-        page, is_shortened = training.page, training.is_shortened
-        return WrittenReport(page.out, training.num_charts, page.unshown, (), is_shortened)
-    if is_data:
-        _reject_options("training data", sections, tables, references=references)
-        data = write_data_report(
-            sources[0], out, limit=limit, allow_media=allow_media, masks=masks, refresh_s=refresh_s
-        )
-        page, is_shortened = data.page, data.is_shortened
-        return WrittenReport(page.out, 0, page.unshown, (), is_shortened)
+    options = {"limit": limit, "allow_media": allow_media, "refresh_s": refresh_s}
+    if all(map(is_training_run, sources)) or is_synthesized(sources[0]):
+        _reject_options(sections, tables, references=references)
+    if (written := _write_training_or_data(sources, out, masks, options)) is not None:
+        return written
     if len(sources) > 1:
         raise UsageError(
             expected=f"one folder of traces, or several training runs with {LOG}",
@@ -117,15 +101,43 @@ def write_run_report(  # noqa: PLR0913 - options of one command
     return written._replace(tables=tuple(tables))
 
 
-def _reject_options(
-    what: str, sections: Sequence[str], tables: Sequence[Path], *, references: bool
-) -> None:
+def _write_training_or_data(
+    sources: Sequence[Path], out: Path, masks: str | None, options: Mapping[str, Any]
+) -> WrittenReport | None:
+    """Write the report of training runs or of training data; None if the sources are something else.
+
+    Args:
+        sources: files and folders.
+        out: the HTML file.
+        masks: model whose tokens show the loss mask of training data.
+        options: `limit`, `allow_media` and `refresh_s`.
+
+    Raises:
+        UsageError: masks without training data.
+    """
+    if all(map(is_training_run, sources)) and masks is None:
+        training = write_training_report(sources, out, **options)
+        page, is_shortened = training.page, training.is_shortened
+        return WrittenReport(page.out, training.num_charts, page.unshown, (), is_shortened)
+    if len(sources) == 1 and is_synthesized(sources[0]):
+        data = write_data_report(sources[0], out, masks=masks, **options)
+        return WrittenReport(data.page.out, 0, data.page.unshown, (), data.is_shortened)
+    if masks is not None:
+        raise UsageError(
+            expected="--masks with training data, as `pixel-reasoner synth` writes it",
+            got=", ".join(map(str, sources)),
+            fix="leave it out",
+        )
+    return None
+
+
+def _reject_options(sections: Sequence[str], tables: Sequence[Path], *, references: bool) -> None:
     """Raise `UsageError` for options of evaluations."""
     given = [f"--section {sections[0]}"] if sections else []
     given += ["--table"] * bool(tables) + ["--references"] * references
     if given:
         raise UsageError(
-            expected=f"only options that have an effect on {what}",
+            expected="only options that have an effect on training runs and training data",
             got=given[0],
             fix="leave it out",
         )

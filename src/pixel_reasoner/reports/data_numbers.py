@@ -17,7 +17,8 @@ from typing import NamedTuple
 from pixel_reasoner.data.expert import classify_trace
 from pixel_reasoner.errors import InputError
 from pixel_reasoner.media.access import check_access
-from pixel_reasoner.reports.facets import facet_value, in_words
+from pixel_reasoner.reports.facets import facet_value
+from pixel_reasoner.reports.steps import spaced_name
 from pixel_reasoner.schema.question import MediaItem
 from pixel_reasoner.schema.trace import Trace, Turn
 from pixel_reasoner.scoring.evidence import evidence_hit
@@ -175,7 +176,7 @@ class Duplicates:
 
 def kind_of(trace: Trace) -> str:
     """Return the kind of a trace, in words."""
-    return facet_value(in_words(classify_trace(trace))) or "other"
+    return facet_value(spaced_name(classify_trace(trace))) or "other"
 
 
 def category_of(trace: Trace) -> str:
@@ -186,7 +187,7 @@ def category_of(trace: Trace) -> str:
 def mistakes_of(trace: Trace) -> list[str]:
     """Return the kind of each call that is a deliberate mistake: the reason of its rejection, or that it shows no evidence."""
     return [
-        f"rejected: {in_words(one.error)}" if one.error else MISSES
+        f"rejected: {spaced_name(one.error)}" if one.error else MISSES
         for turn in trace.turns
         if turn.mistake
         for one in turn.observations

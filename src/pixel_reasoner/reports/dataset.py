@@ -21,9 +21,9 @@ from pixel_reasoner.reports.data_numbers import (
 from pixel_reasoner.reports.data_sections import data_sections
 from pixel_reasoner.reports.dropped import DroppedRows, read_dropped
 from pixel_reasoner.reports.entry import Asked
-from pixel_reasoner.reports.facets import outcome_of
 from pixel_reasoner.reports.page import PageSummary, Row, flat_settings, write_rows
 from pixel_reasoner.reports.schema import Fact, MaskSegment, Report, TextSection
+from pixel_reasoner.reports.steps import outcome_in_words
 from pixel_reasoner.runs.folder import SETTINGS, SUMMARY, load_run
 from pixel_reasoner.runs.store import TRACES
 from pixel_reasoner.schema.trace import Trace, load_traces
@@ -158,7 +158,7 @@ def data_rows(
         }
         if has_families:
             facets["family"] = (trace.question.id.partition("-")[0],)
-        asked = Asked(trace, outcome_of(grade_trace(trace)), facts={"kind": kind_of(trace)})
+        asked = Asked(trace, outcome_in_words(grade_trace(trace)), facts={"kind": kind_of(trace)})
         if mask_of is not None and number < MAX_MASKED:
             asked = _with_mask(asked, mask_of)
         yield Row([asked], facets)

@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pixel_reasoner.reports.entry import Asked
-from pixel_reasoner.reports.facets import outcome_of
 from pixel_reasoner.reports.page import PageSummary, Row, write_rows
-from pixel_reasoner.reports.training_panels import Panel, panels_of
 from pixel_reasoner.reports.schema import (
     Cell,
     Column,
@@ -23,6 +21,7 @@ from pixel_reasoner.reports.schema import (
     TableSection,
     TextSection,
 )
+from pixel_reasoner.reports.steps import outcome_in_words
 from pixel_reasoner.reports.training_charts import (
     FINAL_SHARE,
     common_settings,
@@ -39,6 +38,7 @@ from pixel_reasoner.reports.training_log import (
     run_names,
     sample_files,
 )
+from pixel_reasoner.reports.training_panels import Panel, panels_of
 from pixel_reasoner.runs.folder import load_run
 from pixel_reasoner.scoring.grading import grade_reply, grade_trace
 
@@ -126,7 +126,9 @@ def sampled_rows(runs: Sequence[TrainingRun], allow_media: Sequence[Path] = ()) 
             if trace is None:
                 break  # rewards of rollouts that are not in the file
             grade = grade_trace(trace) if file.is_rollouts else grade_reply(trace)
-            asked = Asked(trace, outcome_of(grade), facts=_reward_facts(file.step, terms or {}))
+            asked = Asked(
+                trace, outcome_in_words(grade), facts=_reward_facts(file.step, terms or {})
+            )
             yield Row([asked], dict(_facets(run if len(runs) > 1 else None, file, terms)))
 
 

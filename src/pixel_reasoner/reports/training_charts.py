@@ -15,9 +15,9 @@ from itertools import accumulate, takewhile
 from statistics import fmean
 from typing import NamedTuple
 
-from pixel_reasoner.reports.training_panels import SECTIONS, Panel, panels_of
 from pixel_reasoner.reports.schema import Chart, ChartsSection, Series
 from pixel_reasoner.reports.training_log import TrainingRun
+from pixel_reasoner.reports.training_panels import SECTIONS, Panel, panels_of
 
 SMOOTHING_WINDOW = 0.05
 """as a share of the steps"""
