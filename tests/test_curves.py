@@ -15,7 +15,6 @@ from hypothesis import given, strategies as st
 
 from page_fixture import charts, items_of, report_of, section
 from pixel_reasoner.errors import InputError
-from pixel_reasoner.reports.training_panels import PANELS, panels_of
 from pixel_reasoner.reports.training import SFT_BATCH, write_training_report
 from pixel_reasoner.reports.training_charts import (
     MAX_POINTS,
@@ -33,6 +32,7 @@ from pixel_reasoner.reports.training_log import (
     rewards_path,
     sample_files,
 )
+from pixel_reasoner.reports.training_panels import PANELS, panels_of
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.settings import RunSettings, TrainingInfo
 from pixel_reasoner.schema.trace import StopReason, Trace, Turn, save_traces
