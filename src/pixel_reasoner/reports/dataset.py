@@ -87,7 +87,7 @@ def write_data_report(
     source: Path,
     out: Path,
     *,
-    limit: int = 500,
+    limit: int | None = None,
     allow_media: Sequence[Path] = (),
     masks: str | None = None,
     refresh_s: float = 0.0,
@@ -97,7 +97,7 @@ def write_data_report(
     Args:
         source: folder of `pixel-reasoner synth`, or a file of its traces.
         out: the page.
-        limit: maximum number of traces on the page; the numbers are those of all traces.
+        limit: maximum number of traces on the page, None for all; the numbers are those of all traces.
         allow_media: further folders whose media may be shown (`runs.folder.load_run`).
         masks: model whose tokens show the loss mask of the first `MAX_MASKED` traces; None: no masks.
         refresh_s: the page loads itself again after this time; 0: never.
@@ -119,13 +119,13 @@ def write_data_report(
     traces = islice(load_run(source, allow_media), limit)
     rows = data_rows(traces, folder, numbers, keys, mask_of)
     page = write_rows(rows, out, report, source if source.is_dir() else source.parent)
-    return WrittenData(page, numbers.count > limit)
+    return WrittenData(page, limit is not None and numbers.count > limit)
 
 
-def data_report(name: str, folder: DataFolder, numbers: DataNumbers, limit: int) -> Report:
+def data_report(name: str, folder: DataFolder, numbers: DataNumbers, limit: int | None) -> Report:
     """Return the report of training data, without its traces."""
     warnings = []
-    if numbers.count > limit:
+    if limit is not None and numbers.count > limit:
         warnings.append(
             f"The numbers are those of all {numbers.count:,} traces. The tab of traces contains the first {limit:,}; "
             "increase --limit to show more."

@@ -68,7 +68,7 @@ def write_training_report(
     folders: Sequence[Path],
     out: Path,
     *,
-    limit: int = 500,
+    limit: int | None = None,
     allow_media: Sequence[Path] = (),
     refresh_s: float = 0.0,
 ) -> WrittenTraining:
@@ -77,7 +77,7 @@ def write_training_report(
     Args:
         folders: folders with `log.jsonl` or `run.json`.
         out: the page.
-        limit: maximum number of sampled traces, the latest first.
+        limit: maximum number of sampled traces, the latest first; None for all.
         allow_media: further folders whose media may be shown (`runs.folder.load_run`).
         refresh_s: the page loads itself again after this time; 0: never.
 
@@ -88,18 +88,11 @@ def write_training_report(
     names = run_names(folders)
     runs = [read_training_run(folder, name) for folder, name in zip(folders, names, strict=True)]
     report = training_report(runs).model_copy(update={"refresh_s": refresh_s})
-    num_read = 0
-
-    def rows() -> Iterator[Row]:
-        nonlocal num_read
-        for row in islice(sampled_rows(runs, allow_media), limit + 1):
-            num_read += 1
-            if num_read <= limit:
-                yield row
-
-    page = write_rows(rows(), out, report, folders[0])
+    rows = sampled_rows(runs, allow_media)
+    page = write_rows(islice(rows, limit), out, report, folders[0])
+    is_shortened = limit is not None and next(rows, None) is not None
     num_charts = sum(len(one.charts) for one in report.sections if one.type == "charts")
-    return WrittenTraining(page, num_charts, num_read > limit)
+    return WrittenTraining(page, num_charts, is_shortened)
 
 
 def training_report(runs: Sequence[TrainingRun]) -> Report:
