@@ -49,6 +49,12 @@ PageOption = Annotated[
         help="The HTML page. A report of more than 25 MB is a folder with index.html.",
     ),
 ]
+TableOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--table", help="Also write the table of metrics, as .md, .csv or .tex. May be repeated."
+    ),
+]
 SectionOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -181,12 +187,7 @@ def report(
     ],
     out: PageOption = Path("report.html"),
     limit: LimitOption = None,
-    table: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="Also write the table of metrics, as .md, .csv or .tex. May be repeated."
-        ),
-    ] = None,
+    table: TableOption = None,
     references: Annotated[
         bool, typer.Option("--references", help="Also show published results of the benchmark.")
     ] = False,

@@ -141,7 +141,7 @@ const NEAR_PX = 40;
 const SERIES_GAP_PX = 10;
 
 /** Position of a point; those of several series at one category are next to each other. */
-function placeOf(plot, point, numSeries, onCanvas) {
+function positionOf(plot, point, numSeries, onCanvas) {
   const ratio = onCanvas ? window.uPlot.pxRatio : 1;
   return [plot.valToPos(point.x, "x", onCanvas) + (point.series - (numSeries - 1) / 2) * SERIES_GAP_PX * ratio, plot.valToPos(point.y, "y", onCanvas)];
 }
@@ -149,7 +149,7 @@ function placeOf(plot, point, numSeries, onCanvas) {
 function nearestPoint(plot, points, numSeries) {
   const { left, top } = plot.cursor;
   const distance = (point) => {
-    const [x, y] = placeOf(plot, point, numSeries, false);
+    const [x, y] = positionOf(plot, point, numSeries, false);
     return Math.hypot(x - left, y - top);
   };
   let [best, least] = [null, NEAR_PX];
@@ -174,7 +174,7 @@ function drawPoints(plot, chart, points) {
   ctx.textBaseline = "middle";
   ctx.textAlign = "left";
   for (const point of points) {
-    const [x, y] = placeOf(plot, point, chart.series.length, true);
+    const [x, y] = positionOf(plot, point, chart.series.length, true);
     const radius = (point.size === undefined || point.low !== undefined ? 4.5 : 3 + 8 * Math.sqrt(point.size / largest)) * ratio;
     const stroke = seriesColor(chart.series[point.series]);
     ctx.strokeStyle = stroke;
