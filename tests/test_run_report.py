@@ -33,7 +33,7 @@ from pixel_reasoner.schema.question import AnswerType, Evidence, MediaItem, Ques
 from pixel_reasoner.schema.settings import RolloutConfig
 from pixel_reasoner.schema.trace import StopReason, Trace, Turn, load_traces, save_traces
 from pixel_reasoner.scoring.grading import Scorer
-from report_fixture import HOSTILE, draw_scene
+from report_fixture import HOSTILE, all_traces, draw_scene
 from report_reader import WrittenPage, table_rows
 
 ZOOM = (
@@ -429,3 +429,20 @@ def test_the_first_pass_keeps_a_small_part_of_the_traces(tmp_path):
     tracemalloc.stop()
     assert len(found.traces) == 1000
     assert peak < 0.1 * (tmp_path / "traces.jsonl").stat().st_size
+
+
+def test_lines_of_a_newer_version_are_left_out_and_named(tmp_path):
+    lines = [trace.to_line() for trace in all_traces(tmp_path).values()][:2]
+    lines.insert(1, lines[0].replace('"schema_version":2', '"schema_version":99'))
+    (tmp_path / "traces.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_run_report([tmp_path], tmp_path / "page.html")
+    found = WrittenPage(tmp_path / "page.html").report
+    assert len(found.entries) == 2
+    assert any("1. line 2: schema version 99" in warning for warning in found.warnings)
+
+
+def test_a_file_without_any_trace_is_an_error(tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"question": "What?"}\n{}\n', encoding="utf-8")
+    with pytest.raises(InputError, match="line 1"):
+        write_run_report([tmp_path / "rows.jsonl"], tmp_path / "page.html")
+    assert not (tmp_path / "page.html").exists()

@@ -32,6 +32,7 @@ from pixel_reasoner.reports.training_log import LOG, is_training_run
 from pixel_reasoner.runs.trace_file import StoredTraces, TraceFile
 from pixel_reasoner.scoring.grading import grade_reply
 
+_MAX_NAMED = 3
 StartProgress = Callable[[str, int | None], Callable[[int], None]]
 """(title, total number of questions if known) -> function that receives the number of written questions"""
 
@@ -164,7 +165,10 @@ def write_comparison(  # noqa: PLR0913 - as in version 0.1
     report = comparison_report(scanned)
     total = len(scanned.first.traces)
     rows = comparison_rows(scanned, limit)
-    written = _write(rows, out, _shortened(report, total, limit), first, total, start_progress)
+    compared = (scanned.first, *(one.run for one in scanned.others))
+    skipped = [text for run in compared for text in unreadable_lines(run.file)]
+    shown = _with_warnings(_shortened(report, total, limit), skipped)
+    written = _write(rows, out, shown, first, start_progress("writing", total))
     return written._replace(is_shortened=limit is not None and total > limit, tables=tuple(tables))
 
 
@@ -234,7 +238,9 @@ def _write_evaluation(
     _write_tables(groups_section(scanned.summary), options.tables)
     rows = run_rows(scanned, options.limit)
     limited = _refreshed(_shortened(report, total, options.limit), options)
-    written = _write(rows, out, limited, source, min(total, options.limit or total), start_progress)
+    limited = _with_warnings(limited, unreadable_lines(scanned.run.file))
+    on_item = start_progress("writing", min(total, options.limit or total))
+    written = _write(rows, out, limited, source, on_item)
     return written._replace(
         tables=tuple(options.tables),
         is_shortened=options.limit is not None and total > options.limit,
@@ -247,7 +253,7 @@ def _write_traces(
     """Write traces without a summary: of another program, of a run in progress, or of synthesis."""
     if options.tables or options.references:
         read_summary(source)  # raises: the run is not finished
-    file = TraceFile(source, options.allow_media)
+    file = TraceFile(source, options.allow_media, skips_unreadable=True)
     sections = []
     if options.sections:
         offsets = [stored.offset for stored in file.scan()]
@@ -263,7 +269,10 @@ def _write_traces(
         made_by=MADE_BY,
     )
     counted = _Counted(_plain_rows(file), options.limit)
-    written = _write(counted, out, _refreshed(report, options), file.folder, None, start_progress)
+    written = _write(
+        *(counted, out, _refreshed(report, options), file.folder, start_progress("writing", None)),
+        late_warnings=lambda: unreadable_lines(file),
+    )
     return written._replace(is_shortened=counted.has_more)
 
 
@@ -308,10 +317,10 @@ def _write(
     out: Path,
     report: Report,
     root: Path,
-    total: int | None,
-    start_progress: StartProgress,
+    on_item: Callable[[int], None],
+    late_warnings: Callable[[], Sequence[str]] = tuple,
 ) -> WrittenReport:
-    page = write_rows(rows, out, report, root, start_progress("writing", total))
+    page = write_rows(rows, out, report, root, on_item, late_warnings=late_warnings)
     return WrittenReport(page.out, unshown=page.unshown)
 
 
@@ -325,7 +334,20 @@ def _shortened(report: Report, total: int, limit: int | None) -> Report:
     if limit is None or total <= limit:
         return report
     warning = f"The page contains the first {limit:,} of {total:,} questions. The metrics and charts are those of all."
-    return report.model_copy(update={"warnings": (*report.warnings, warning)})
+    return _with_warnings(report, [warning])
+
+
+def unreadable_lines(file: TraceFile) -> list[str]:
+    """Return a warning about lines that are no traces of this version, for example of a newer one."""
+    if not file.unreadable:
+        return []
+    more = f"; and {len(file.unreadable) - _MAX_NAMED} more" * (len(file.unreadable) > _MAX_NAMED)
+    named = "; ".join(file.unreadable[:_MAX_NAMED])
+    return [f"Lines of {file.path.name} that are not shown: {len(file.unreadable)}. {named}{more}"]
+
+
+def _with_warnings(report: Report, warnings: Sequence[str]) -> Report:
+    return report.model_copy(update={"warnings": (*report.warnings, *warnings)})
 
 
 def _refreshed(report: Report, options: _Options) -> Report:

@@ -131,6 +131,7 @@ def write_rows(
     root: Path | None = None,
     on_item: Callable[[int], None] = lambda number: None,
     *,
+    late_warnings: Callable[[], Sequence[str]] = tuple,
     limits: PageLimits = DEFAULT_LIMITS,
 ) -> PageSummary:
     """Write a report with the traces of `rows`.
@@ -141,6 +142,7 @@ def write_rows(
         report: title and sections; entries, filters and settings of the traces are added.
         root: folder of the run; paths of missing pictures are relative to it.
         on_item: called with the number of items so far.
+        late_warnings: returns warnings that are known after the last row.
         limits: of the page.
 
     Raises:
@@ -152,7 +154,8 @@ def write_rows(
         for number, (item, row, row_settings) in enumerate(writer.build(rows), start=1):
             writer.add(item, row, row_settings)
             on_item(number)
-        return writer.finish(out, report)
+        warnings = (*report.warnings, *late_warnings())
+        return writer.finish(out, report.model_copy(update={"warnings": warnings}))
 
 
 # --- writing ---

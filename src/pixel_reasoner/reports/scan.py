@@ -107,10 +107,12 @@ class ScannedRun(NamedTuple):
 def scan_run(path: Path, scorer: Scorer, allow_media: Sequence[Path] = ()) -> ScannedRun:
     """Read the traces of a run once.
 
+    Lines that are no traces of this version are left out (`TraceFile.unreadable`).
+
     Raises:
-        InputError: no such file, or a line that is not a trace (with its number).
+        InputError: no such file.
     """
-    file = TraceFile(path, allow_media)
+    file = TraceFile(path, allow_media, skips_unreadable=True)
     return ScannedRun(file, [_scan(one.offset, one.trace, scorer) for one in file.scan()])
 
 

@@ -30,6 +30,11 @@ class TraceFile:
 
     Media paths and access are those of `runs.folder.load_run`.
 
+    Args:
+        path: folder of a run, or a file.
+        allow_media: folders, in addition to the run's, whose media may be opened.
+        skips_unreadable: whether `scan` leaves out lines that are no traces, and collects the reasons in `unreadable`.
+
     >>> import tempfile
     >>> from pixel_reasoner.schema.question import Question
     >>> from pixel_reasoner.schema.trace import save_traces
@@ -41,26 +46,36 @@ class TraceFile:
     ['b', 'a']
     """
 
-    def __init__(self, path: Path, allow_media: Sequence[Path] = ()) -> None:
+    def __init__(
+        self, path: Path, allow_media: Sequence[Path] = (), *, skips_unreadable: bool = False
+    ) -> None:
         self.path = path / TRACES if path.is_dir() else path
         self.folder = self.path.parent
+        self.skips_unreadable = skips_unreadable
+        self.unreadable: list[str] = []
+        """number of each line that was left out, and the reason"""
+        self._first_error: InputError | None = None
         self._allowed = (self.folder, *sorted(noted_media_folders(self.folder)), *allow_media)
 
     def scan(self) -> Iterator[StoredTrace]:
         """Yield all traces with their offsets.
 
         Raises:
-            InputError: no such file, or a line that is not a trace (with its number).
+            InputError: no such file, or a line that is not a trace (with its number); if these are skipped, no line is.
         """
-        offset = 0
+        offset, has_trace = 0, False
+        self.unreadable, self._first_error = [], None
         try:
             with self.path.open("rb") as file:
                 for number, line in enumerate(file, start=1):
                     start, offset = offset, offset + len(line)
-                    if line.strip():
-                        yield StoredTrace(start, self._parse(line, f", line {number}"))
+                    if line.strip() and (trace := self._try_parse(line, number)) is not None:
+                        has_trace = True
+                        yield StoredTrace(start, trace)
         except OSError as error:
             raise self._unreadable(error) from error
+        if self._first_error is not None and not has_trace:
+            raise self._first_error
 
     def read(self, offset: int) -> Trace:
         """Return the trace at an offset of `scan`.
@@ -75,6 +90,16 @@ class TraceFile:
         except OSError as error:
             raise self._unreadable(error) from error
         return self._parse(line, f", byte {offset}")
+
+    def _try_parse(self, line: bytes, number: int) -> Trace | None:
+        try:
+            return self._parse(line, f", line {number}")
+        except InputError as error:
+            if not self.skips_unreadable:
+                raise
+            self._first_error = self._first_error or error
+            self.unreadable.append(error.got.removeprefix(f"{self.path}, "))
+            return None
 
     def _parse(self, line: bytes, where: str) -> Trace:
         try:
