@@ -194,3 +194,15 @@ def test_every_script_of_the_viewer_is_part_of_the_page():
     library = (VIEWER / "vendor" / f"{html.CHART_LIBRARY}.js").read_text(encoding="utf-8")
     assert library in html.script(has_charts=True)
     assert library not in html.script(has_charts=False)
+
+
+def test_no_two_scripts_define_the_same_name():
+    # They share one scope: the second function of a name replaces the first without an error.
+    defined = [
+        name
+        for path in VIEWER.glob("*.js")
+        for name in re.findall(
+            r"^(?:async )?(?:function|const|class) (\w+)", path.read_text(encoding="utf-8"), re.M
+        )
+    ]
+    assert sorted(defined) == sorted(set(defined))
