@@ -25,7 +25,6 @@ settings.load_profile("shared machine")
 
 NEED_EXTRAS = (
     "test_ablation.py",
-    "test_curves.py",
     "test_engine.py",
     "test_engine_requests.py",
     "test_hub.py",

@@ -19,6 +19,7 @@ from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.evals.run import load_run
 from pixel_reasoner.models.folder import BUNDLED_MODELS, folder_settings
 from pixel_reasoner.models.local import LocalModel, load_processor
+from pixel_reasoner.reports.training_log import read_log
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.trace import StopReason, Trace, Turn, save_traces
 from pixel_reasoner.train.config import SftRun
@@ -274,6 +275,8 @@ def test_a_run_writes_a_model_samples_and_metrics(trained, synth):
     asked = [row for row in state["log_history"] if any(key.startswith("ask/") for key in row)]
     assert [row["step"] for row in asked] == [3, 6]
     assert len(losses(trained)) == 6, "a round of questions takes no step's loss away"
+    log = [row for row in read_log(trained) if "loss" in row]
+    assert [row["loss"] for row in log] == losses(trained)
 
 
 def test_a_killed_run_resumes_to_the_same_losses(trained, tmp_path, synth):

@@ -10,7 +10,7 @@ Specs are plain values: they cost nothing until a function uses them. Errors are
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -34,6 +34,7 @@ from pixel_reasoner.reports.build import (
     write_run_report,
 )
 from pixel_reasoner.reports.page import write_report
+from pixel_reasoner.reports.watch import WatchedReport, watch
 from pixel_reasoner.rollout.ask import (
     Progress as OnTurn,
     ask as run_rollout,
@@ -119,6 +120,7 @@ __all__ = [
     "train_rl",
     "train_sft",
     "train_tiny",
+    "watch_report",
     "write_comparison",
     "write_comparison_tables",
     "write_report",
@@ -403,20 +405,24 @@ def report(  # noqa: PLR0913 - options of one command
     references: bool = False,
     sections: Sequence[str] = (),
     allow_media: Sequence[Path] = (),
+    masks: str | None = None,
+    refresh_s: float = 0.0,
     progress: ProgressReporter | None = None,
 ) -> WrittenReport:
-    """Write the report of an evaluation, of traces, of several evaluations, or of RL runs as an HTML page.
+    """Write the report of an evaluation, traces, several evaluations, training data or training runs as an HTML page.
 
     A report of more than 25 MB is a folder with `index.html`.
 
     Args:
-        sources: folders of evaluations, a file of traces, or folders of RL runs.
+        sources: folders of evaluations or training runs, or one file or folder of traces or training data.
         out: path of the HTML file, or of a folder if it has no suffix.
         limit: maximum number of questions with traces on the page; None for all.
         tables: .md, .csv or .tex files for the table of metrics of evaluations.
         references: whether published results of the benchmark are shown.
         sections: names of further sections (`reports.sections`) of traces or of an evaluation.
         allow_media: folders, in addition to the run's, whose media may be shown.
+        masks: model whose tokens show the loss mask of training data, for example `tiny`; None: no masks.
+        refresh_s: an open page loads itself again after this time; 0: never.
         progress: receives the number of written questions.
 
     Returns:
@@ -441,5 +447,37 @@ def report(  # noqa: PLR0913 - options of one command
         references=references,
         sections=sections,
         allow_media=allow_media,
+        masks=masks,
+        refresh_s=refresh_s,
         start_progress=(progress or NoProgress()).start,
     )
+
+
+def watch_report(
+    sources: Sequence[Path],
+    write: Callable[[float], WrittenReport],
+    interval_s: float = 10.0,
+    on_problem: Callable[[InputError], None] = lambda error: None,
+) -> Iterator[WatchedReport]:
+    """Write the report of running jobs again and again, and yield each result, until all are finished.
+
+    Args:
+        sources: as for `report`.
+        write: calls `report`; its argument is `refresh_s`.
+        interval_s: time between two reports.
+        on_problem: called with an error of a later report; the page before it is kept.
+
+    Raises:
+        InputError: nothing that can be shown.
+        OutputError: the page cannot be written.
+
+    >>> import tempfile
+    >>> run = Path(tempfile.mkdtemp())
+    >>> _ = (run / "log.jsonl").write_text('{"step": 1, "loss": 0.5}')
+    >>> (run / "model").mkdir()  # the run is finished
+    >>> page = run / "page.html"
+    >>> pages = watch_report([run], lambda seconds: report([run], page, refresh_s=seconds))
+    >>> [(one.written.curves, one.is_last) for one in pages]
+    [(1, True)]
+    """
+    return watch(sources, write, interval_s, on_problem)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
 from pixel_reasoner.cli.choices import completing, report_sections
-from pixel_reasoner.cli.options import AllowMediaOption, ScorerOption
+from pixel_reasoner.cli.options import (
+    AllowMediaOption,
+    ScorerOption,
+    given_options,
+    reject_options,
+    with_groups,
+)
 from pixel_reasoner.cli.output import (
     check_output_file,
     print_comparison,
@@ -138,11 +145,38 @@ def _write_comparison(
     _print_written(written, out, limit, is_quiet=True)
 
 
+@dataclass(frozen=True)
+class TrainingOptions:
+    """Options for training data, and for jobs that are running."""
+
+    panel: ClassVar[str] = "Training data and running jobs"
+
+    masks: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Of training data: also show the loss mask of the first 200 traces, as tokens of this model (tiny, a "
+            "folder or a hub id). Needs the extra `local`.",
+        ),
+    ] = None
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch",
+            help="Of a running job: write the page again until the run is finished or Ctrl-C. The open page reloads.",
+        ),
+    ] = False
+    every: Annotated[
+        float, typer.Option(min=1.0, metavar="SECONDS", help="Time between two pages of --watch.")
+    ] = 10.0
+
+
+@with_groups
 def report(
     sources: Annotated[
         list[Path],
         typer.Argument(
-            help="Folder of a run or a traces.jsonl, folders of several evaluations, or folders of RL runs."
+            help="Folder of a run or of training data, a traces.jsonl, several evaluations, or training runs."
         ),
     ],
     out: PageOption = Path("report.html"),
@@ -158,11 +192,14 @@ def report(
     ] = False,
     section: SectionOption = None,
     allow_media: AllowMediaOption = None,
+    training: TrainingOptions = TrainingOptions(),
 ) -> None:
     """Write a report as an HTML page that needs no network: metrics, charts and all traces of a run with boxes, crops and answers.
 
     Questions of an evaluation with --compare show both answers next to each other, harm of operations first, then gain.
-    Several evaluations give one table, which marks runs that are not comparable. RL runs give their curves.
+    Several evaluations give one table, which marks runs that are not comparable. Training data: kinds of traces,
+    deliberate mistakes, duplicates, dropped rows. Training runs (SFT, RL): curves and sampled rollouts; runs that differ
+    only in the random seed are one line with a band.
 
     Examples:
         pixel-reasoner report runs/video --out video.html
@@ -171,27 +208,61 @@ def report(
 
         pixel-reasoner report runs/vstar-7b runs/vstar-3b --out leaderboard.html --table leaderboard.csv
 
+        pixel-reasoner report runs/synth --masks tiny --out data.html
+
         pixel-reasoner report runs/with-curiosity runs/without --out curves.html
+
+        pixel-reasoner report runs/rl --watch --every 30 --out rl.html
     """
     _check_paths(out, table)
 
     from pixel_reasoner import api
 
-    with progress_bars() as progress:
-        written = api.report(
-            sources,
-            out,
-            limit=limit,
-            tables=tuple(table or ()),
-            references=references,
-            sections=tuple(section or ()),
-            allow_media=allow_media or (),
-            progress=progress,
-        )
-    if written.curves:
-        print_line(f"{written.curves} curves: {out}")
+    def write(refresh_s: float = 0.0) -> WrittenReport:
+        with progress_bars() as progress:
+            return api.report(
+                sources,
+                out,
+                limit=limit,
+                tables=tuple(table or ()),
+                references=references,
+                sections=tuple(section or ()),
+                allow_media=allow_media or (),
+                masks=training.masks,
+                refresh_s=refresh_s,
+                progress=progress,
+            )
+
+    _write_or_watch(write, sources, out, limit, training)
+
+
+def _write_or_watch(
+    write: Callable[..., WrittenReport],
+    sources: list[Path],
+    out: Path,
+    limit: int | None,
+    training: TrainingOptions,
+) -> None:
+    """Write a page once, or again and again. Print the first page, and when the jobs are finished."""
+    if not training.watch:
+        reject_options(given_options(training, ["every"]), "without --watch")
+        _print_written(write(), out, limit)
         return
-    _print_written(written, out, limit)
+    from pixel_reasoner import api
+
+    pages = api.watch_report(sources, write, training.every, _warn_of_kept_page)
+    for number, page in enumerate(pages):
+        if not number:
+            _print_written(page.written, out, limit)
+        if page.is_last:
+            print_line("The run is finished; the page is complete.")
+        elif not number:
+            again = f"It is written again every {training.every:g} s until the run is finished."
+            print_line(f"{again} Ctrl-C stops.")
+
+
+def _warn_of_kept_page(error: Exception) -> None:
+    warn(f"the page before is kept: {error}")
 
 
 def _check_paths(out: Path | None, tables: Sequence[Path] | None) -> None:
@@ -218,4 +289,6 @@ def _print_written(
             f"The report is too large for one file: open {written.out}; copy its folder as a whole."
         )
         warn(text)
-    print_report_written(written.out, written.unshown, quiet=is_quiet)
+    if written.curves:
+        print_line(f"{written.curves} curves: {written.out}")
+    print_report_written(written.out, written.unshown, quiet=is_quiet or bool(written.curves))

@@ -1,4 +1,4 @@
-"""Reports of runs: one evaluation, traces, a comparison, a table of several evaluations, or training curves."""
+"""Reports of one evaluation, traces, a comparison, several evaluations, training data, or training runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pixel_reasoner.reports.comparison import (
     comparison_table,
     scan_comparison,
 )
-from pixel_reasoner.reports.curves import LOG, write_curves
+from pixel_reasoner.reports.dataset import is_synthesized, write_data_report
 from pixel_reasoner.reports.entry import Asked
 from pixel_reasoner.reports.leaderboard import leaderboard_report, leaderboard_table, read_entries
 from pixel_reasoner.reports.metrics import groups_section
@@ -27,6 +27,8 @@ from pixel_reasoner.reports.sections import SECTIONS, build_sections
 from pixel_reasoner.reports.steps import outcome_in_words
 from pixel_reasoner.reports.summary import read_summary
 from pixel_reasoner.reports.tables import check_suffix, write_table
+from pixel_reasoner.reports.training import write_training_report
+from pixel_reasoner.reports.training_log import LOG, is_training_run
 from pixel_reasoner.runs.trace_file import StoredTraces, TraceFile
 from pixel_reasoner.scoring.grading import grade_reply
 
@@ -67,6 +69,10 @@ class _Options(NamedTuple):
     """names of further sections (`reports.sections`)"""
     allow_media: Sequence[Path] = ()
     """folders, in addition to the run's, whose media may be shown (`runs.folder.load_run`)"""
+    masks: str | None = None
+    """model whose tokens show the loss mask of training data; None: no masks"""
+    refresh_s: float = 0.0
+    """the page loads itself again after this time; 0: never"""
 
 
 def write_run_report(  # noqa: PLR0913 - options of one command
@@ -78,35 +84,40 @@ def write_run_report(  # noqa: PLR0913 - options of one command
     references: bool = False,
     sections: Sequence[str] = (),
     allow_media: Sequence[Path] = (),
+    masks: str | None = None,
+    refresh_s: float = 0.0,
     start_progress: StartProgress = no_progress,
 ) -> WrittenReport:
-    """Write the report of an evaluation, of a file of traces, of several evaluations, or of one or more RL runs.
+    """Write the report of an evaluation, of traces, of several evaluations, of training data, or of training runs.
 
     Args:
-        sources: folders of evaluations or of RL runs, or one folder or file of traces.
+        sources: folders of evaluations or of training runs, or one folder or file of traces or training data.
         out: path of an HTML file, or of a folder if it has no suffix.
         limit: maximum number of questions with traces on the page; None for all.
         tables: .md, .csv or .tex files for the table of metrics of evaluations.
         references: whether published results of the benchmark are shown.
         sections: names of further sections (`reports.sections`) of traces or of an evaluation.
         allow_media: folders, in addition to the run's, whose media may be shown (`runs.folder.load_run`).
+        masks: model whose tokens show the loss mask of training data; None: no masks.
+        refresh_s: the page loads itself again after this time; 0: never.
         start_progress: is called before the questions are written.
 
     Raises:
-        UsageError: sources of different kinds, a table with another ending, or an unknown section.
+        UsageError: sources of different kinds, options of another kind of report, or an unknown section.
         PluginError: a section of another package that cannot be used.
         InputError: no traces, or a table of a run that is not finished.
         OutputError: a file cannot be written.
     """
-    options = _Options(limit, tables, references, sections, allow_media)
+    options = _Options(limit, tables, references, sections, allow_media, masks, refresh_s)
     for name in options.sections:
         SECTIONS.get(name)  # before anything is read
     for path in options.tables:
         check_suffix(path)
-    if all((source / LOG).exists() for source in sources):
-        _check_no_sections(options, "curves of RL runs")
-        panels = write_curves({str(source): source for source in sources}, out)
-        return WrittenReport(out, curves=panels)
+    if all(map(is_training_run, sources)):
+        return _write_training(sources, out, options)
+    if len(sources) == 1 and is_synthesized(sources[0]):
+        return _write_data(sources[0], out, options)
+    _check_no_masks(options, sources)
     if len(sources) > 1:
         return _write_leaderboard(sources, out, options)
     if (sources[0] / SUMMARY).exists():
@@ -179,6 +190,36 @@ def write_comparison_tables(
 # --- kinds of reports ---
 
 
+def _write_training(sources: Sequence[Path], out: Path, options: _Options) -> WrittenReport:
+    _check_no_options(options)
+    _check_no_masks(options, sources)
+    written = write_training_report(
+        sources,
+        out,
+        limit=options.limit,
+        allow_media=options.allow_media,
+        refresh_s=options.refresh_s,
+    )
+    page = written.page
+    return WrittenReport(
+        page.out, written.num_charts, page.unshown, is_shortened=written.is_shortened
+    )
+
+
+def _write_data(source: Path, out: Path, options: _Options) -> WrittenReport:
+    _check_no_options(options)
+    written = write_data_report(
+        source,
+        out,
+        limit=options.limit,
+        allow_media=options.allow_media,
+        masks=options.masks,
+        refresh_s=options.refresh_s,
+    )
+    page = written.page
+    return WrittenReport(page.out, unshown=page.unshown, is_shortened=written.is_shortened)
+
+
 def _write_evaluation(
     source: Path, out: Path, options: _Options, start_progress: StartProgress
 ) -> WrittenReport:
@@ -192,7 +233,7 @@ def _write_evaluation(
     )
     _write_tables(groups_section(scanned.summary), options.tables)
     rows = run_rows(scanned, options.limit)
-    limited = _shortened(report, total, options.limit)
+    limited = _refreshed(_shortened(report, total, options.limit), options)
     written = _write(rows, out, limited, source, min(total, options.limit or total), start_progress)
     return written._replace(
         tables=tuple(options.tables),
@@ -222,7 +263,7 @@ def _write_traces(
         made_by=MADE_BY,
     )
     counted = _Counted(_plain_rows(file), options.limit)
-    written = _write(counted, out, report, file.folder, None, start_progress)
+    written = _write(counted, out, _refreshed(report, options), file.folder, None, start_progress)
     return written._replace(is_shortened=counted.has_more)
 
 
@@ -248,7 +289,7 @@ def _write_leaderboard(sources: Sequence[Path], out: Path, options: _Options) ->
     others = [source for source in sources if not (source / SUMMARY).exists()]
     if others:
         raise UsageError(
-            expected=f"one folder of traces, or several evaluations with {SUMMARY}, or several RL runs with {LOG}",
+            expected=f"one folder of traces, or several evaluations with {SUMMARY}, or several training runs with {LOG}",
             got=f"{', '.join(map(str, sources))}: {others[0]} is not a finished evaluation",
             fix="name one, or runs of one kind",
         )
@@ -285,6 +326,31 @@ def _shortened(report: Report, total: int, limit: int | None) -> Report:
         return report
     warning = f"The page contains the first {limit:,} of {total:,} questions. The metrics and charts are those of all."
     return report.model_copy(update={"warnings": (*report.warnings, warning)})
+
+
+def _refreshed(report: Report, options: _Options) -> Report:
+    return report.model_copy(update={"refresh_s": options.refresh_s})
+
+
+def _check_no_options(options: _Options) -> None:
+    """Raise an error for options of evaluations."""
+    given = [f"--section {options.sections[0]}"] if options.sections else []
+    given += ["--table"] * bool(options.tables) + ["--references"] * options.references
+    if given:
+        raise UsageError(
+            expected="only options that have an effect on training runs and training data",
+            got=given[0],
+            fix="leave it out",
+        )
+
+
+def _check_no_masks(options: _Options, sources: Sequence[Path]) -> None:
+    if options.masks is not None:
+        raise UsageError(
+            expected="--masks with training data, as `pixel-reasoner synth` writes it",
+            got=", ".join(map(str, sources)),
+            fix="leave it out",
+        )
 
 
 def _check_no_sections(options: _Options, what: str) -> None:

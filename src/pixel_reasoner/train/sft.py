@@ -38,6 +38,7 @@ from pixel_reasoner.models.local import load_processor
 from pixel_reasoner.schema.question import with_media_root
 from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.train.callbacks import (
+    LogCallback,
     ValidationCallback,
     quiet_libraries,
     show_one_progress_line,
@@ -126,6 +127,7 @@ def _build_trainer(run: SftRun, args: Any) -> tuple[TraceTrainer, Any, FolderSet
     trainer.model_accepts_loss_kwargs = True
     show_one_progress_line(trainer)
     trainer.add_callback(TokenCountCallback(trainer))
+    trainer.add_callback(LogCallback(Path(run.out)))
     if run.ask_count:
         trainer.add_callback(ValidationCallback(run, processor, settings, trainer))
     return trainer, processor, settings

@@ -1,6 +1,7 @@
 // Charts by uPlot. Lines differ by colour and dash, so they can be read in grey. The data are also a table.
 
 const DASHES = [[], [6, 4], [2, 3], [10, 3, 2, 3]];
+const MARKERS = ["solid", "dashed", "dotted", "double"]; // of the legend
 const CHART_HEIGHT_PX = 230;
 const COLORS = 8;
 
@@ -55,7 +56,7 @@ function pointsOf(chart) {
   return points.filter((one) => one.y !== null).sort((one, other) => one.x - other.x);
 }
 
-/** All x of a chart in order, and each series at these x. */
+/** All x of a chart in order, and each series at these x: null is a gap of a line, undefined an x of other series only. */
 function alignSeries(chart) {
   if (chart.kind === "points") {
     const points = pointsOf(chart);
@@ -64,7 +65,7 @@ function alignSeries(chart) {
   const xs = [...new Set(chart.series.flatMap((one) => one.x))].sort((a, b) => a - b);
   const at = new Map(xs.map((x, index) => [x, index]));
   const column = (one, values) => {
-    const aligned = new Array(xs.length).fill(null);
+    const aligned = new Array(xs.length).fill(undefined);
     one.x.forEach((x, index) => {
       aligned[at.get(x)] = values[index] ?? null;
     });
@@ -76,15 +77,15 @@ function alignSeries(chart) {
 function drawChart(box, chart, onFilter) {
   const { xs, column, points } = alignSeries(chart);
   const data = [xs];
-  const series = [{ label: chart.x_title, value: (plot, x, index, at) => (x === null ? "–" : (points?.[at]?.label ?? labelOf(chart, x))) }];
+  const series = [{ label: chart.x_title, value: (plot, x, index, at) => (x === null || x === undefined ? "–" : (points?.[at]?.label ?? labelOf(chart, x))) }];
   const bands = [];
   for (const one of chart.series) {
     const stroke = seriesColor(one);
     data.push(column(one, one.y));
-    series.push({ label: one.name, stroke, value: (plot, y) => (y === null ? "–" : formatValue(y, "number")), ...lookOf(chart, one, stroke) });
+    series.push({ label: one.name, class: one.is_raw ? "unlabelled" : undefined, stroke, value: (plot, y) => (y === null || y === undefined ? "–" : formatValue(y, "number")), ...lookOf(chart, one, stroke) });
     if (one.low?.length && !points) {
       data.push(column(one, one.high), column(one, one.low));
-      const hidden = { stroke: "transparent", points: { show: false }, label: "", value: () => "" };
+      const hidden = { stroke: "transparent", points: { show: false }, class: "unlabelled", value: () => "" };
       series.push({ ...hidden }, { ...hidden });
       bands.push({ series: [series.length - 2, series.length - 1], fill: withAlpha(stroke, 0.2) });
     }
@@ -97,11 +98,11 @@ function drawChart(box, chart, onFilter) {
     series,
     bands,
     scales: { x: { time: false, range: rangeOfX(chart, xs) }, y: { range: rangeOfY(chart) } },
-    axes: [axis(chart.x_title, labels), axis(chart.y_title, { size: 56 })],
-    legend: { show: chart.series.length > 1 || chart.kind !== "bars" },
+    axes: [axis(chart.x_title, labels), axis(chart.y_title, { size: 56, values: (plot, splits) => splits.map(formatTick) })],
+    legend: { show: chart.series.length > 1 || chart.kind !== "bars", markers: { dash: (plot, number) => MARKERS[Math.max(0, DASHES.indexOf(series[number].dash))] } },
     cursor: points
       ? { points: { show: false }, dataIdx: (plot, index, at) => nearestOf(plot, points, chart.series.length, index) ?? (index ? null : at) }
-      : { points: { size: 8 } },
+      : { points: { size: 8 }, dataIdx: nearestValue },
     hooks: { draw: [...(chart.diagonal ? [drawDiagonal] : []), ...(points ? [(plot) => drawPoints(plot, chart, points)] : [])] },
   };
   const plot = new window.uPlot(options, data, box);
@@ -115,9 +116,21 @@ function drawChart(box, chart, onFilter) {
   return plot;
 }
 
+/** Index of the value of a series that is nearest to an index: a series may have no value at the x of another. */
+function nearestValue(plot, number, index) {
+  const values = plot.data[number];
+  for (let step = 0; number && step < values.length; step += 1) {
+    for (const at of [index - step, index + step]) {
+      if (values[at] !== undefined) return at;
+    }
+  }
+  return index;
+}
+
 function lookOf(chart, one, stroke) {
   if (chart.kind === "bars") return { fill: withAlpha(stroke, 0.75), paths: window.uPlot.paths.bars({ size: [0.8, 60] }), points: { show: false } };
   if (chart.kind === "points") return { paths: () => null, points: { show: false } };
+  if (one.is_raw) return { width: 1, alpha: 0.35, points: { show: false } };
   return { width: 2, dash: DASHES[(one.dash ?? 0) % DASHES.length], points: { show: one.x.length < 40, size: 5 } };
 }
 
@@ -203,6 +216,12 @@ function axis(title, more) {
   return { label: title, stroke: color("--soft"), grid: { stroke: color("--line"), width: 1 }, ticks: { stroke: color("--line") }, font: "12px system-ui", labelFont: "12px system-ui", ...more };
 }
 
+function formatTick(value) {
+  if (value === null || value === 0) return value === null ? "" : "0";
+  const size = Math.abs(value);
+  return size < 1e-3 || size >= 1e6 ? value.toExponential(1).replace(".0", "") : String(Number(value.toPrecision(4)));
+}
+
 function labelOf(chart, x) {
   return chart.x_labels?.[x] ?? formatValue(x, "number");
 }
@@ -276,9 +295,9 @@ function ChartRows({ chart }) {
   const hasSizes = chart.series.some((one) => one.sizes?.length);
   return html`<div class="wide" tabindex="0" role="region" aria-label=${`data of ${chart.title}`}><table>
     <thead><tr><th scope="col">${chart.x_title}</th>${chart.series.length > 1 ? html`<th scope="col">series</th>` : null}<th scope="col">${chart.y_title}</th>
-      ${hasInterval ? html`<th scope="col">95 %</th>` : null}${hasSizes ? html`<th scope="col">count</th>` : null}</tr></thead>
+      ${hasInterval ? html`<th scope="col">${chart.interval}</th>` : null}${hasSizes ? html`<th scope="col">count</th>` : null}</tr></thead>
     <tbody>${rows.map(({ one, x, index }) => html`<tr><th scope="row">${one.labels?.[index] ?? labelOf(chart, x)}</th>
-      ${chart.series.length > 1 ? html`<td>${one.name}</td>` : null}<td class="number">${formatValue(one.y[index], "number")}</td>
+      ${chart.series.length > 1 ? html`<td>${one.name}${one.is_raw ? ", before smoothing" : ""}</td>` : null}<td class="number">${formatValue(one.y[index], "number")}</td>
       ${hasInterval ? html`<td class="number">${formatValue(one.low?.[index], "number")} to ${formatValue(one.high?.[index], "number")}</td>` : null}
       ${hasSizes ? html`<td class="number">${formatValue(one.sizes?.[index], "count")}</td>` : null}</tr>`)}</tbody></table></div>`;
 }
