@@ -49,6 +49,15 @@ PageOption = Annotated[
         help="The HTML page. A report of more than 25 MB is a folder with index.html.",
     ),
 ]
+TableOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--table", help="Also write the table of metrics, as .md, .csv or .tex. May be repeated."
+    ),
+]
+ReferencesOption = Annotated[
+    bool, typer.Option("--references", help="Also show published results of the benchmark.")
+]
 SectionOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -181,15 +190,8 @@ def report(
     ],
     out: PageOption = Path("report.html"),
     limit: LimitOption = None,
-    table: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="Also write the table of metrics, as .md, .csv or .tex. May be repeated."
-        ),
-    ] = None,
-    references: Annotated[
-        bool, typer.Option("--references", help="Also show published results of the benchmark.")
-    ] = False,
+    table: TableOption = None,
+    references: ReferencesOption = False,
     section: SectionOption = None,
     allow_media: AllowMediaOption = None,
     training: TrainingOptions = TrainingOptions(),

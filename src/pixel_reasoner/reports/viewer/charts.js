@@ -141,7 +141,7 @@ const NEAR_PX = 40;
 const SERIES_GAP_PX = 10;
 
 /** Position of a point; those of several series at one category are next to each other. */
-function pointPlace(plot, point, numSeries, onCanvas) {
+function positionOf(plot, point, numSeries, onCanvas) {
   const ratio = onCanvas ? window.uPlot.pxRatio : 1;
   return [plot.valToPos(point.x, "x", onCanvas) + (point.series - (numSeries - 1) / 2) * SERIES_GAP_PX * ratio, plot.valToPos(point.y, "y", onCanvas)];
 }
@@ -149,7 +149,7 @@ function pointPlace(plot, point, numSeries, onCanvas) {
 function nearestPoint(plot, points, numSeries) {
   const { left, top } = plot.cursor;
   const distance = (point) => {
-    const [x, y] = pointPlace(plot, point, numSeries, false);
+    const [x, y] = positionOf(plot, point, numSeries, false);
     return Math.hypot(x - left, y - top);
   };
   let [best, least] = [null, NEAR_PX];
@@ -174,12 +174,12 @@ function drawPoints(plot, chart, points) {
   ctx.textBaseline = "middle";
   ctx.textAlign = "left";
   for (const point of points) {
-    const [x, y] = pointPlace(plot, point, chart.series.length, true);
+    const [x, y] = positionOf(plot, point, chart.series.length, true);
     const radius = (point.size === undefined || point.low !== undefined ? 4.5 : 3 + 8 * Math.sqrt(point.size / largest)) * ratio;
     const stroke = seriesColor(chart.series[point.series]);
     ctx.strokeStyle = stroke;
     ctx.lineWidth = 1.5 * ratio;
-    if (typeof point.low === "number") drawLine(ctx, [x, plot.valToPos(point.low, "y", true)], [x, plot.valToPos(point.high, "y", true)]);
+    if (typeof point.low === "number") line(ctx, [x, plot.valToPos(point.low, "y", true)], [x, plot.valToPos(point.high, "y", true)]);
     ctx.fillStyle = withAlpha(stroke, 0.75);
     ctx.beginPath();
     ctx.arc(x, y, radius, 0, 2 * Math.PI);
@@ -203,7 +203,7 @@ function drawPointLabel(plot, label, x, y, radius, taken) {
   ctx.fillText(label, left, y);
 }
 
-function drawLine(ctx, from, to) {
+function line(ctx, from, to) {
   ctx.beginPath();
   ctx.moveTo(...from);
   ctx.lineTo(...to);
@@ -271,7 +271,7 @@ function drawDiagonal(plot) {
   ctx.save();
   ctx.strokeStyle = color("--soft");
   ctx.setLineDash([4, 4]);
-  drawLine(ctx, [plot.valToPos(low, "x", true), plot.valToPos(low, "y", true)], [plot.valToPos(high, "x", true), plot.valToPos(high, "y", true)]);
+  line(ctx, [plot.valToPos(low, "x", true), plot.valToPos(low, "y", true)], [plot.valToPos(high, "x", true), plot.valToPos(high, "y", true)]);
   ctx.restore();
 }
 
