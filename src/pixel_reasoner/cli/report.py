@@ -55,6 +55,9 @@ TableOption = Annotated[
         "--table", help="Also write the table of metrics, as .md, .csv or .tex. May be repeated."
     ),
 ]
+ReferencesOption = Annotated[
+    bool, typer.Option("--references", help="Also show published results of the benchmark.")
+]
 SectionOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -188,9 +191,7 @@ def report(
     out: PageOption = Path("report.html"),
     limit: LimitOption = None,
     table: TableOption = None,
-    references: Annotated[
-        bool, typer.Option("--references", help="Also show published results of the benchmark.")
-    ] = False,
+    references: ReferencesOption = False,
     section: SectionOption = None,
     allow_media: AllowMediaOption = None,
     training: TrainingOptions = TrainingOptions(),
