@@ -314,12 +314,16 @@ def _map_in_order(function: Callable[[T], R], values: Iterable[T]) -> Iterator[R
 
 @contextmanager
 def _work_folder(out: Path) -> Iterator[Path]:
+    name = ""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=out.parent) as folder:
-            yield Path(folder)
+        with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=out.parent) as name:
+            yield Path(name)
     except OSError as error:
         raise cannot_write(out, error) from error
+    finally:
+        if name:  # Ctrl-C may have interrupted the removal
+            shutil.rmtree(name, ignore_errors=True)
 
 
 def is_report_folder(folder: Path) -> bool:
