@@ -309,7 +309,7 @@ def test_a_large_report_is_a_folder_and_its_page_is_returned(run, tmp_path, monk
     monkeypatch.setattr(
         build,
         "write_rows",
-        lambda *args: original(*args, limits=PageLimits(max_page_bytes=10)),
+        lambda *args, **more: original(*args, **more, limits=PageLimits(max_page_bytes=10)),
     )
     written = write_run_report([run], tmp_path / "page.html")
     assert written.out == tmp_path / "page" / "index.html"

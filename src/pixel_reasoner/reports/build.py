@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from html import escape
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,10 +18,11 @@ from pixel_reasoner.reports.comparison import (
 )
 from pixel_reasoner.reports.dataset import is_synthesized, write_data_report
 from pixel_reasoner.reports.entry import Asked
+from pixel_reasoner.reports.html import notebook_frame
 from pixel_reasoner.reports.leaderboard import leaderboard_report, leaderboard_table, read_entries
 from pixel_reasoner.reports.metrics import groups_section
 from pixel_reasoner.reports.names import run_name, run_names
-from pixel_reasoner.reports.page import Row, write_rows
+from pixel_reasoner.reports.page import INDEX, Row, write_rows
 from pixel_reasoner.reports.run import MADE_BY, run_report, run_rows, scan_evaluation
 from pixel_reasoner.reports.schema import Report, TableSection
 from pixel_reasoner.reports.sections import SECTIONS, build_sections
@@ -33,6 +35,8 @@ from pixel_reasoner.runs.trace_file import StoredTraces, TraceFile
 from pixel_reasoner.scoring.grading import grade_reply
 
 _MAX_NAMED = 3
+RUN_HEIGHT_PX = 800
+"""height of a report in a notebook"""
 StartProgress = Callable[[str, int | None], Callable[[int], None]]
 """(title, total number of questions if known) -> function that receives the number of written questions"""
 
@@ -55,6 +59,12 @@ class WrittenReport(NamedTuple):
     tables: Sequence[Path] = ()
     is_shortened: bool = False
     """whether there are more traces than the limit"""
+
+    def _repr_html_(self) -> str:
+        """Return the page as HTML for a notebook. A folder is too large for one: it is named."""
+        if self.out.name == INDEX:
+            return f"<p>The report is a folder: open <code>{escape(str(self.out))}</code>.</p>"
+        return notebook_frame(self.out.read_text(encoding="utf-8"), "report", RUN_HEIGHT_PX)
 
 
 class _Options(NamedTuple):

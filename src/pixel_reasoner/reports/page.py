@@ -42,7 +42,7 @@ _WORKERS = 2
 """threads that encode pictures"""
 _MAX_VALUES = 4
 """maximum number of shown values of a setting that differs between traces"""
-_INDEX = "index.html"
+INDEX = "index.html"
 _MARK = "report.json"
 """file of a folder by which a later report recognizes that it may replace it"""
 
@@ -124,7 +124,7 @@ def write_report(  # noqa: PLR0913 - contents of a page
     return write_rows(rows(), out, report, root, limits=limits)
 
 
-def write_rows(
+def write_rows(  # noqa: PLR0913 - contents of a page
     rows: Iterable[Row],
     out: Path,
     report: Report,
@@ -241,11 +241,11 @@ class _Writer:
             for number, part in enumerate(_batches(self._lines(), ITEMS_PER_PART)):
                 script = f"pixelReasonerPart({number}, [{','.join(part)}]);\n"
                 (folder / "parts" / f"{number}.js").write_text(script, encoding="utf-8")
-            with (folder / _INDEX).open("w", encoding="utf-8") as page:
+            with (folder / INDEX).open("w", encoding="utf-8") as page:
                 page.writelines(_frame(report, text, iter(()), is_folder=True))
             mark = {"format_version": report.format_version, "traces": len(self.rows)}
             (folder / _MARK).write_text(json.dumps(mark), encoding="utf-8")
-        return out / _INDEX
+        return out / INDEX
 
     def _lines(self) -> Iterator[str]:
         if self.items_path.exists():
