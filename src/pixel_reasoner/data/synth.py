@@ -5,6 +5,7 @@
     DIR/dropped.jsonl    rows without a trace, with the reason
     DIR/media/           rendered pictures and clips of written units (PixelWorld only)
     DIR/summary.json     counts by kind, dropped rows by reason, traces per second
+    DIR/.store/rows.txt  fingerprints of the source rows (`data.source_rows`), not for PixelWorld
 
 A run is a sequence of units of a source (a scene, or a row of a data set). The traces of a unit depend only on the unit
 and the
@@ -22,7 +23,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
-from functools import partial
+from functools import lru_cache, partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,6 +40,7 @@ from pixel_reasoner.data.expert import (
 )
 from pixel_reasoner.data.labeller import Labeller, LabellerSettings
 from pixel_reasoner.data.parallel import map_in_order
+from pixel_reasoner.data.source_rows import ROWS, SourceRows, check_complete
 from pixel_reasoner.dialects import get_dialect
 from pixel_reasoner.errors import InputError, PixelReasonerError
 from pixel_reasoner.files import (
@@ -50,11 +52,12 @@ from pixel_reasoner.files import (
     write_or_check_settings,
 )
 from pixel_reasoner.media.context import MediaContext
+from pixel_reasoner.media.images import check_picture
 from pixel_reasoner.runs.lock import FolderLock
 from pixel_reasoner.runs.store import TRACES, RunStore, manifest_path
 from pixel_reasoner.schema.question import Question, with_media_root
 from pixel_reasoner.schema.record import Record
-from pixel_reasoner.schema.settings import PixelBudgets
+from pixel_reasoner.schema.settings import DEFAULT_MEDIA_LIMITS, PixelBudgets
 from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.sources.base import MEDIA
 from pixel_reasoner.sources.pixelworld import (
@@ -192,9 +195,10 @@ def _synthesize(
         summary = read_json_object(
             out / "summary.json", "the summary of the run", "delete the folder"
         )
+        check_complete(units, out)
         on_traces(summary["count"])
         return summary
-    with RunStore(out, (_PARTIAL_TRACES, _DROPPED), fields) as store:
+    with RunStore(out, _segments(settings), fields) as store:
         run = _Run(settings, store, workers, on_traces)
         summary = run.write(units, labeller)
         is_empty = _is_empty(summary, settings)
@@ -206,6 +210,12 @@ def _synthesize(
     return summary
 
 
+def _segments(settings: SynthSettings) -> tuple[str, ...]:
+    """Return the files of a run. The settings determine the scenes of PixelWorld, so they have no fingerprints."""
+    has_rows = settings.source != PixelWorldSource.name
+    return (_PARTIAL_TRACES, _DROPPED, *([ROWS] if has_rows else []))
+
+
 def _is_empty(summary: dict[str, Any], settings: SynthSettings) -> bool:
     """Return whether all rows were dropped. A shard may also be empty because there are fewer rows than shards."""
     is_whole = settings.shard == (0, 1)
@@ -214,7 +224,7 @@ def _is_empty(summary: dict[str, Any], settings: SynthSettings) -> bool:
 
 def _no_traces(summary: dict[str, Any], out: Path) -> InputError:
     """Return the error of a run without traces. Only `dropped.jsonl` is kept, so that corrected rows start a new run."""
-    for path in (out / "settings.json", out / _PARTIAL_TRACES, manifest_path(out)):
+    for path in (out / "settings.json", out / _PARTIAL_TRACES, out / ROWS, manifest_path(out)):
         path.unlink(missing_ok=True)
     examples: dict[str, SkippedRow] = {}
     for _, line in numbered_lines(out / _DROPPED, _DROPPED):
@@ -263,9 +273,10 @@ class _Run:
             pending_media_dir(self.store.folder),
         )
         self.on_traces(self.progress.count)
+        rows = SourceRows(self.store, self.progress.units)
         rest: Iterable[Unit] = ()
         if self.progress.count < quota:
-            rest = islice(units, self.progress.units, None)
+            rest = rows.after_known(units)
         if labeller is not None:
             rest = labeller.label_units(
                 rest, partial(_rows, settings=settings, folder=folder), folder
@@ -273,7 +284,7 @@ class _Run:
         write = partial(write_unit, settings=settings, folder=folder)
         try:
             with closing(map_in_order(write, rest, self.workers)) as results:
-                _write_units(self.store, self.progress, results, quota, self.on_traces)
+                _write_units(self.store, self.progress, rows.record(results), quota, self.on_traces)
         finally:
             calls = labeller.finish() if labeller is not None else None  # its threads also render
             shutil.rmtree(folder, ignore_errors=True)
@@ -350,7 +361,7 @@ def _write_traces(questions: list[Question], settings: SynthSettings, folder: Pa
         rng = random.Random(f"synth/{VERSION}/{settings.seed}/{question.id}")
         asked = with_media_root(question, folder)
         try:
-            context = context or MediaContext(asked, expert.budgets)
+            context = context or _open_media(question, asked, expert.budgets)
             trace = _trace_of_random_kind(asked, settings, rng, context)
         except NoTrace as error:
             written.dropped.append(SkippedRow(question.id, error.reason, str(error)))
@@ -362,6 +373,31 @@ def _write_traces(questions: list[Question], settings: SynthSettings, folder: Pa
         written.lines.append(kept.to_line() + "\n")
         written.kinds.append(classify_trace(trace))
     return written
+
+
+def _open_media(question: Question, asked: Question, budgets: PixelBudgets) -> MediaContext:
+    """Return the opened media of a question. Pictures of a data set are decoded: an incomplete one has a valid header.
+
+    Args:
+        question: with its original paths. Relative ones are pictures that the run itself rendered.
+        asked: the question with absolute paths.
+        budgets: pixel budgets of the traces.
+
+    Raises:
+        InputError: unusable media.
+    """
+    context = MediaContext(asked, budgets)  # decodes frames of clips and reads headers of pictures
+    for item in question.media:
+        if item.kind == "image" and (path := Path(item.path)).is_absolute():
+            _check_picture(path, item.page, path.stat().st_mtime_ns)
+    return context
+
+
+@lru_cache(maxsize=256)
+def _check_picture(path: Path, page: int | None, mtime_ns: int) -> None:
+    """Check a picture, once for all of its rows."""
+    del mtime_ns  # part of the key
+    check_picture(path, DEFAULT_MEDIA_LIMITS, page)
 
 
 def _trace_of_random_kind(
@@ -421,7 +457,9 @@ def _started(store: RunStore) -> Progress:
     if store.progress is None:
         note = store.folder / "progress.json"  # of a run started by an older version
         old = read_json_object(note, "progress", "delete the folder") if note.exists() else {}
-        sizes = dict(zip(store.segments, old.get("sizes", (0, 0)), strict=True))
+        sizes = dict.fromkeys(store.segments, 0) | dict(
+            zip((_PARTIAL_TRACES, _DROPPED), old.get("sizes", (0, 0)), strict=False)
+        )
         store.checkpoint(Progress(old).as_dict(), sizes)
         note.unlink(missing_ok=True)
     return Progress(store.progress)
