@@ -43,8 +43,9 @@ class Model:
         config: limits, sampling and operations of its questions, where a call does not state them.
 
     >>> from pixel_reasoner.models.scripted import ScriptedModel
+    >>> from PIL import Image
     >>> model = Model(ScriptedModel([r"It is red. \boxed{red}"]))
-    >>> model.ask("Which colour?").answer
+    >>> model.ask("Which colour?", Image.new("RGB", (64, 64), "red")).answer
     'red'
     """
 
@@ -86,7 +87,7 @@ class Model:
         Args:
             question: text, or a `Question` with its media.
             media: path of a picture, a video or a folder of frames; PIL image; uint8 array of shape (height, width) or
-                (height, width, 3 or 4); content of a file as bytes; or a list of these.
+                (height, width, 3 or 4); content of a file as bytes; or a list of these. Required with a text.
             config: limits, sampling and operations; by default those of the model.
             deadline_s: seconds after which the question is given up.
             on_text: called with each new piece of text while it is generated.
@@ -95,7 +96,8 @@ class Model:
 
         Raises:
             InputError: a medium that cannot be used.
-            UsageError: an empty question, an unknown option, a value out of range, or the model is closed.
+            UsageError: an empty question, a text without media, an unknown option, a value out of range, or the model is
+                closed.
             DeadlineError: there is no answer within `deadline_s`.
             EndpointError: servers that do not answer.
 
@@ -164,13 +166,14 @@ class Model:
 
         Raises:
             InputError: a medium that cannot be used.
-            UsageError: an empty question, an invalid option, or the model is closed.
+            UsageError: an empty question, a text without media, an invalid option, or the model is closed.
             DeadlineError: there is no answer within `deadline_s`.
 
         >>> import asyncio
         >>> from pixel_reasoner.models.scripted import ScriptedModel
+        >>> from PIL import Image
         >>> with Model(ScriptedModel([r"\boxed{red}"])) as model:
-        ...     asyncio.run(model.ask_async("Which colour?")).answer
+        ...     asyncio.run(model.ask_async("Which colour?", Image.new("RGB", (64, 64), "red"))).answer
         'red'
         """
         return await rollouts.ask_async(
@@ -195,8 +198,10 @@ class Model:
 
         >>> import asyncio
         >>> from pixel_reasoner.models.scripted import ScriptedModel
+        >>> from PIL import Image
         >>> async def kinds(model):
-        ...     return [type(event).__name__ async for event in model.events("Which colour?")]
+        ...     picture = Image.new("RGB", (64, 64), "red")
+        ...     return [type(event).__name__ async for event in model.events("Which colour?", picture)]
         >>> with Model(ScriptedModel([r"\boxed{red}"])) as model:
         ...     sorted(set(asyncio.run(kinds(model))))
         ['Finished', 'GeneratedText', 'PartDelta', 'TurnDone', 'TurnStarted']
@@ -291,4 +296,11 @@ class Model:
             raise UsageError(
                 expected="a question", got=repr(question), fix='such as "What does the sign say?"'
             )
-        return Question(id=uuid4().hex[:12], text=question, media=media_items(media))
+        items = media_items(media)
+        if not items:
+            raise UsageError(
+                expected="a question about a picture or video",
+                got="no media",
+                fix="pass a picture or video; for a question without media pass a Question with media=()",
+            )
+        return Question(id=uuid4().hex[:12], text=question, media=items)
