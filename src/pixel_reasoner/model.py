@@ -24,6 +24,7 @@ from pixel_reasoner.rollout import ask as rollouts
 from pixel_reasoner.rollout.options import AskOptions, with_options
 from pixel_reasoner.rollout.request import RolloutHandle, RolloutRequest
 from pixel_reasoner.rollout.scheduler import get_scheduler
+from pixel_reasoner.rollout.strategies import SINGLE, ask_by_strategy
 from pixel_reasoner.schema.events import Event
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.settings import RolloutConfig
@@ -80,6 +81,7 @@ class Model:
         config: RolloutConfig | None = None,
         deadline_s: float | None = None,
         on_text: OnText | None = None,
+        strategy: str = SINGLE,
         **options: Unpack[AskOptions],
     ) -> Trace:
         r"""Answer one question.
@@ -91,6 +93,8 @@ class Model:
             config: limits, sampling and operations; by default those of the model.
             deadline_s: seconds after which the question is given up.
             on_text: called with each new piece of text while it is generated.
+            strategy: how rollouts are combined, for example `majority_vote` (`rollout.strategies`); `deadline_s` and
+                `on_text` are for `single`.
             **options: `max_turns`, `max_new_tokens`, `temperature`, `seed`, `operations` and others
                 (`rollout.options.AskOptions`); they replace values of the configuration.
 
@@ -108,10 +112,15 @@ class Model:
         >>> trace.answer, trace.settings.limits.max_turns
         ('0', 2)
         """
+        asked, model = self._question(question, media), self._open_model()
+        config = with_options(config or self.config, options)
+        if strategy != SINGLE:
+            _check_single(strategy, deadline_s=deadline_s, on_text=on_text)
+            return ask_by_strategy(strategy, asked, model, config)
         return rollouts.ask(
-            self._question(question, media),
-            self._open_model(),
-            with_options(config or self.config, options),
+            asked,
+            model,
+            config,
             on_text=on_text,
             deadline_s=deadline_s,
         )
@@ -304,3 +313,14 @@ class Model:
                 fix="pass a picture or video; for a question without media pass a Question with media=()",
             )
         return Question(id=uuid4().hex[:12], text=question, media=items)
+
+
+def _check_single(strategy: str, **arguments: object) -> None:
+    """Raise an error if an argument is given that only the strategy `single` supports."""
+    for name, value in arguments.items():
+        if value is not None:
+            raise UsageError(
+                expected=f"{name} with the strategy {SINGLE}",
+                got=f"{name} with {strategy!r}",
+                fix="leave out one of them",
+            )

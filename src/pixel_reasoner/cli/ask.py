@@ -76,7 +76,9 @@ def ask(
     seed: SamplingSeedOption = 0,
     servers: ServerOptions = ServerOptions(),
 ) -> None:
-    """Ask about pictures, a video or a folder of frames. The reasoning is printed while it is generated.
+    """Ask about pictures, a video or a folder of frames.
+
+    The reasoning is printed while it is generated. With a --strategy other than single only the answer is printed.
 
     Examples:
         pixel-reasoner ask "Which letter is on the red circle?" --image scene.png
@@ -101,7 +103,7 @@ def ask(
         temperature=temperature,
         seed=seed,
     )
-    api.check_strategy(rollout.strategy)
+    api.check_strategy(rollout.strategy, config)
     for note in api.check_media(asked):
         warn(f"note: {note}")
     loaded = api.load_model(model_spec(model, local, servers), config)
@@ -123,6 +125,10 @@ def _answer(
         sys.stdout.write(trace.to_line() + "\n")
     else:
         Transcript(loaded.note).end(trace)
+        known = api.check_media(question)  # printed before the question was asked
+        for note in trace.notes:
+            if note not in known:
+                print_line((note, "dim"))
     return trace
 
 

@@ -22,7 +22,7 @@ from pixel_reasoner.evals.stats import is_correct
 from pixel_reasoner.models.api import GenerationModel
 from pixel_reasoner.models.hub import is_hub_id, local_dataset
 from pixel_reasoner.models.spec import ModelSpec
-from pixel_reasoner.rollout.strategies import SINGLE, STRATEGIES
+from pixel_reasoner.rollout.strategies import SINGLE, check_strategy
 from pixel_reasoner.runs.cache import ResponseCache
 from pixel_reasoner.runs.folder import check_run_settings
 from pixel_reasoner.runs.lock import FolderLock
@@ -186,7 +186,7 @@ def _plan(spec: EvalSpec, progress: ProgressReporter, model: GenerationModel | N
     index, count = spec.shard
     task = _task(spec)
     # Before media are written and a model is loaded.
-    STRATEGIES.get(spec.strategy)
+    check_strategy(spec.strategy, spec.config)
     if model is None:
         spec.model.check()
     check_run_settings(spec.out, {"task": task_settings(task, spec.samples)})
