@@ -328,7 +328,7 @@ def test_failed_questions_are_retried(out, scripted):
 @pytest.mark.parametrize(
     ("rules", "task", "named"),
     [
-        (RolloutConfig(limits=RolloutLimits(max_turns=3)), TASK, 'limits.max_turns = 6; got 3'),
+        (RolloutConfig(limits=RolloutLimits(max_turns=3)), TASK, "limits.max_turns = 6; got 3"),
         (RolloutConfig(operations=False), TASK, "operations = "),
         (RolloutConfig(), {**TASK, "name": "another"}, 'task.name = "by hand"; got "another"'),
     ],
@@ -490,7 +490,7 @@ def test_a_comparison_names_single_and_only_the_settings_that_differ(tmp_path):
         "sampling.temperature": [0.0, 0.7],
     }
     plan = Evaluation(questions_named("a", "b"), ScriptedModel([RED]), SAMPLED, TASK)
-    with pytest.raises(UsageError, match="sampling.temperature = 0.0; got 0.7"):
+    with pytest.raises(UsageError, match=r"sampling\.temperature = 0\.0; got 0\.7"):
         evaluate(plan, tmp_path / "single")
 
 

@@ -68,7 +68,10 @@ CHANGES = {
     "another box": ([row(NAMES[0], boxes=[[1, 1, 90, 80]])], "row 1: row-0 was changed"),
     "a removed row": ([row(name) for name in NAMES[:4]], "4 rows where there were 5"),
     "an added row": ([row(name) for name in [*NAMES, "new"]], "one more row, new"),
-    "a row that was broken": ([row(NAMES[0]), row(NAMES[1], answer=None)], "rows.jsonl, line 2 was"),
+    "a row that was broken": (
+        [row(NAMES[0]), row(NAMES[1], answer=None)],
+        "rows.jsonl, line 2 was",
+    ),
 }
 
 
@@ -82,9 +85,7 @@ def test_a_complete_run_of_changed_data_is_refused(rows, named, data):
     assert "another --out, or delete this folder" in str(raised.value)
 
 
-@pytest.mark.parametrize(
-    "source", ["jsonl", pytest.param("parquet", marks=pytest.mark.extras)]
-)
+@pytest.mark.parametrize("source", ["jsonl", pytest.param("parquet", marks=pytest.mark.extras)])
 def test_an_interrupted_run_is_not_continued_with_changed_data(source, data):
     if source == "parquet":
         datasets = pytest.importorskip("datasets")

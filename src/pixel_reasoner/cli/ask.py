@@ -76,9 +76,7 @@ def ask(
     seed: SamplingSeedOption = 0,
     servers: ServerOptions = ServerOptions(),
 ) -> None:
-    """Ask about pictures, a video or a folder of frames.
-
-    The reasoning is printed while it is generated. With a --strategy other than single only the answer is printed.
+    """Ask about pictures, a video or a folder of frames. With --strategy single the reasoning is printed while it is generated.
 
     Examples:
         pixel-reasoner ask "Which letter is on the red circle?" --image scene.png

@@ -23,7 +23,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
-from functools import lru_cache, partial
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,6 +40,7 @@ from pixel_reasoner.data.expert import (
 )
 from pixel_reasoner.data.labeller import Labeller, LabellerSettings
 from pixel_reasoner.data.parallel import map_in_order
+from pixel_reasoner.data.row_media import open_row_media
 from pixel_reasoner.data.source_rows import ROWS, SourceRows, check_complete
 from pixel_reasoner.dialects import get_dialect
 from pixel_reasoner.errors import InputError, PixelReasonerError
@@ -52,12 +53,11 @@ from pixel_reasoner.files import (
     write_or_check_settings,
 )
 from pixel_reasoner.media.context import MediaContext
-from pixel_reasoner.media.images import check_picture
 from pixel_reasoner.runs.lock import FolderLock
 from pixel_reasoner.runs.store import TRACES, RunStore, manifest_path
 from pixel_reasoner.schema.question import Question, with_media_root
 from pixel_reasoner.schema.record import Record
-from pixel_reasoner.schema.settings import DEFAULT_MEDIA_LIMITS, PixelBudgets
+from pixel_reasoner.schema.settings import PixelBudgets
 from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.sources.base import MEDIA
 from pixel_reasoner.sources.pixelworld import (
@@ -361,7 +361,7 @@ def _write_traces(questions: list[Question], settings: SynthSettings, folder: Pa
         rng = random.Random(f"synth/{VERSION}/{settings.seed}/{question.id}")
         asked = with_media_root(question, folder)
         try:
-            context = context or _open_media(question, asked, expert.budgets)
+            context = context or open_row_media(question, asked, expert.budgets)
             trace = _trace_of_random_kind(asked, settings, rng, context)
         except NoTrace as error:
             written.dropped.append(SkippedRow(question.id, error.reason, str(error)))
@@ -373,31 +373,6 @@ def _write_traces(questions: list[Question], settings: SynthSettings, folder: Pa
         written.lines.append(kept.to_line() + "\n")
         written.kinds.append(classify_trace(trace))
     return written
-
-
-def _open_media(question: Question, asked: Question, budgets: PixelBudgets) -> MediaContext:
-    """Return the opened media of a question. Pictures of a data set are decoded: an incomplete one has a valid header.
-
-    Args:
-        question: with its original paths. Relative ones are pictures that the run itself rendered.
-        asked: the question with absolute paths.
-        budgets: pixel budgets of the traces.
-
-    Raises:
-        InputError: unusable media.
-    """
-    context = MediaContext(asked, budgets)  # decodes frames of clips and reads headers of pictures
-    for item in question.media:
-        if item.kind == "image" and (path := Path(item.path)).is_absolute():
-            _check_picture(path, item.page, path.stat().st_mtime_ns)
-    return context
-
-
-@lru_cache(maxsize=256)
-def _check_picture(path: Path, page: int | None, mtime_ns: int) -> None:
-    """Check a picture, once for all of its rows."""
-    del mtime_ns  # part of the key
-    check_picture(path, DEFAULT_MEDIA_LIMITS, page)
 
 
 def _trace_of_random_kind(
