@@ -207,10 +207,16 @@ def _media(
 
     options = (("--image", images), ("--video", video), ("--frames", frames))
     used = [name for name, value in options if value]
+    if not used:
+        raise UsageError(
+            expected="a question about a picture or video",
+            got="no file",
+            fix="add --image FILE, --video FILE or --frames FOLDER",
+        )
     if len(used) != 1:
         raise UsageError(
             expected="one of --image (repeatable), --video, --frames",
-            got=" and ".join(used) or "none",
+            got=" and ".join(used),
             fix="keep one kind",
         )
     if page is not None and not images:

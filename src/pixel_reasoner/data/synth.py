@@ -206,7 +206,7 @@ def _synthesize(
             write_json(summary, out / "summary.json")
             store.finish(TRACES)
     if is_empty:
-        raise _no_traces(summary, out)
+        raise _no_traces(summary, settings, out)
     return summary
 
 
@@ -222,7 +222,7 @@ def _is_empty(summary: dict[str, Any], settings: SynthSettings) -> bool:
     return not summary["count"] and (is_whole or bool(summary["dropped"]))
 
 
-def _no_traces(summary: dict[str, Any], out: Path) -> InputError:
+def _no_traces(summary: dict[str, Any], settings: SynthSettings, out: Path) -> InputError:
     """Return the error of a run without traces. Only `dropped.jsonl` is kept, so that corrected rows start a new run."""
     for path in (out / "settings.json", out / _PARTIAL_TRACES, out / ROWS, manifest_path(out)):
         path.unlink(missing_ok=True)
@@ -236,9 +236,15 @@ def _no_traces(summary: dict[str, Any], out: Path) -> InputError:
         for reason, count in counts[:_MAX_EXAMPLES]
     ]
     named += [f"{count} {reason}" for reason, count in counts[_MAX_EXAMPLES:]]
+    if not named:
+        return InputError(
+            expected="rows that give a trace",
+            got=f"no rows in {settings.source.partition(' ')[2] or settings.source}",
+            fix="add rows to the file; `pixel-reasoner init rows` writes valid ones",
+        )
     return InputError(
         expected="rows that give a trace",
-        got=f"none (dropped: {'; '.join(named) or 'nothing, there are no rows'})",
+        got=f"none (dropped: {'; '.join(named)})",
         fix=f"correct the rows listed in {out / _DROPPED}, and run the same command again",
     )
 

@@ -35,6 +35,11 @@ from pixel_reasoner.workflows.world import WorldSpec
 from pixel_reasoner.world import FAMILIES, VERSION, Scene, render
 
 PIXELWORLD = "pixelworld"
+_OWN_ROWS = {
+    "jsonl": "`pixel-reasoner init rows` writes valid ones, docs/synthesize.md#own-rows explains all keys",
+    "tsv": "docs/evaluate.md describes the columns",
+}
+"""benchmark without official files -> where the format of its rows is described"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -276,9 +281,15 @@ def _benchmark_questions(spec: EvalSpec) -> tuple[list[Question], dict[str, Any]
         raise InputError(
             expected=f"usable rows of {name}",
             got=f"none of {selection.read} in {data} ({reasons or 'it is empty'})",
-            fix="check for missing files; `pixel-reasoner eval --list` names the official files",
+            fix=_fix_of_rows(name),
         )
     return selection.questions, rows
+
+
+def _fix_of_rows(benchmark: str) -> str:
+    if benchmark in _OWN_ROWS:
+        return f"correct the rows; {_OWN_ROWS[benchmark]}"
+    return "check for missing files; `pixel-reasoner eval --list` names the official files"
 
 
 def _data_folder(data: Path | None, benchmark: str) -> Path:
