@@ -136,7 +136,8 @@ def test_the_error_of_an_unknown_transform_lists_the_known_ones():
 
 def test_a_trace_with_a_transform_of_a_missing_package_names_the_fix():
     with pytest.raises(
-        InputError, match=r"'gone', which no.* Fix: install the package that provid"
+        InputError,
+        match=r"'gone', whose package is not installed\. Fix: install the package that provid",
     ):
         check_transforms([Transform(name="gone")])
 

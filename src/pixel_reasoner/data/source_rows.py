@@ -50,16 +50,19 @@ class SourceRows:
         self._has_ended = False
 
     def after_known(self, units: Iterator[Any]) -> Iterator[Any]:
-        """Yield the units after those that the run contains.
+        """Return the units after those that the run contains.
 
         Raises:
             UsageError: the source no longer has these units.
         """
         if self._segment is None:
-            yield from islice(units, self._num_known, None)
-            return
+            return islice(units, self._num_known, None)
         for number, known in enumerate(_fingerprints(self._folder), start=1):
             _check(next(units, None), known, number, self._num_known, self._folder)
+        return self._fingerprinted(units)
+
+    def _fingerprinted(self, units: Iterator[Any]) -> Iterator[Any]:
+        """Yield units and note their fingerprints for `record`."""
         for unit in units:
             self._waiting.append(unit_fingerprint(unit))
             yield unit

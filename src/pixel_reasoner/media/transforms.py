@@ -102,7 +102,7 @@ def check_transforms(transforms: Sequence[Transform]) -> None:
 def _missing_transform(name: str) -> InputError:
     return InputError(
         expected=f"transforms of pictures: {', '.join(TRANSFORMS)}",
-        got=f"{name!r}, which no installed package provides",
+        got=f"the transform {name!r}, whose package is not installed",
         fix="install the package that provides it; it is the one with the operation that was called",
     )
 
