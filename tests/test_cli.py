@@ -199,7 +199,7 @@ def test_media_of_two_kinds_are_an_error(run):
     assert_refused(
         run("ask", "What?", "--image", "a.png", "--video", "b.mp4"), "--image and --video"
     )
-    assert_refused(run("ask", "What?"), "none")
+    assert_refused(run("ask", "What?"), "no file")
 
 
 def test_an_unknown_option_is_an_error(run):

@@ -41,7 +41,7 @@ from pixel_reasoner.rollout.ask import (
     ask_many as run_rollouts,
 )
 from pixel_reasoner.rollout.options import AskOptions, with_options
-from pixel_reasoner.rollout.strategies import STRATEGIES, ask_by_strategy
+from pixel_reasoner.rollout.strategies import ask_by_strategy, check_strategy
 from pixel_reasoner.schema.options import valid_options
 from pixel_reasoner.schema.question import MediaItem, Question
 from pixel_reasoner.schema.settings import RolloutConfig, RolloutLimits, SamplingParams
@@ -236,11 +236,13 @@ def ask(
 
     Raises:
         InputError: a picture or video cannot be used.
+        UsageError: a strategy that is unknown, or that needs a temperature above 0.
 
     >>> from pixel_reasoner.models.scripted import ScriptedModel
     >>> ask(Question(id="1", text="Which colour?", media=()), ScriptedModel([r"\boxed{red}"])).answer
     'red'
     """
+    check_strategy(strategy, config or RolloutConfig())
     if isinstance(model, str | ModelSpec):
         check_media(question)
     loaded = _generation_model(model, config)
@@ -289,16 +291,6 @@ def _generation_model(model: AnyModel, config: RolloutConfig | None) -> Generati
     if isinstance(model, str):
         model = ModelSpec(model)
     return load_model(model, config) if isinstance(model, ModelSpec) else model
-
-
-def check_strategy(name: str) -> None:
-    """Raise an error unless a strategy has this name.
-
-    Raises:
-        UnknownNameError: there is none; the nearest names are listed.
-        PluginError: a strategy of a plug-in that cannot be used.
-    """
-    STRATEGIES.get(name)
 
 
 def probe(spec: ModelSpec) -> ProbeResult:

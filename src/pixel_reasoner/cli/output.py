@@ -157,6 +157,12 @@ def print_summary(summary: Mapping[str, Any], out: Path) -> None:
     for name, group in groups.items():
         table.add_row(Text(visible(name)), *(format_metric(group[metric]) for metric in metrics))
     Console().print(table)
+    if summary["failed"]:
+        num_asked = summary["count"] + len(summary["failed"])
+        warn(
+            f"warning: {len(summary['failed'])} of {num_asked} questions failed and are not in the accuracy;"
+            " the same command asks them again"
+        )
     if "cyclic_accuracy" in summary:
         print_line(f"cyclic_accuracy {summary['cyclic_accuracy']:g}")
     _print_repeats(summary.get("repeats", {}))
