@@ -1,0 +1,461 @@
+"""Media that clients of the MCP server opened, under handles that are arguments of the tools.
+
+The content of a file is copied to a private folder when it is opened, and decoded from there in worker processes. So a
+file that is replaced later changes nothing, and every process gives the same content with the same options the same
+handle. The least recently used media are closed when there are too many; their handles then raise a clear error.
+
+    m-0123456789abcdef    a picture, a video or a folder of frames
+    p-0123456789abcdef    a region of a picture or frame: a result of zoom_in, select_frames or ask
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import mimetypes
+import re
+import shutil
+import tempfile
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from threading import Lock
+from typing import BinaryIO, Literal, NamedTuple
+
+from mcp.server.mcpserver.exceptions import ToolError
+from PIL import Image
+
+from pixel_reasoner.errors import InputError
+from pixel_reasoner.media.cache import MediaCache
+from pixel_reasoner.media.context import UNSCALED, MediaContext
+from pixel_reasoner.media.decoder import MediaDecoder
+from pixel_reasoner.media.sampling import spread
+from pixel_reasoner.schema.geometry import WHOLE, Box
+from pixel_reasoner.schema.question import MediaItem, Question
+from pixel_reasoner.schema.settings import MediaLimits
+from pixel_reasoner.server.mcp_files import Location, MediaFolders, shown
+
+MEDIA_LIMITS = MediaLimits(
+    max_px=200_000_000,
+    max_picture_bytes=128 * 2**20,
+    max_bytes=2 * 2**30,
+    max_duration_s=6 * 3600.0,
+    max_video_frames=2_000_000,
+    max_header_bytes=2**25,
+)
+"""limits of one file"""
+MAX_DATA_BYTES = 16 * 2**20
+"""size of a picture in a data: URL"""
+MAX_FRAMES = 32
+"""frames sampled from one clip"""
+MAX_OPEN_MEDIA, MAX_COPIED_BYTES, MAX_DECODED_PX = 256, 8 * 2**30, 250_000_000
+"""open media: their number, the bytes of their copies on disk, decoded pixels in memory"""
+MAX_REGIONS = 10_000
+"""regions whose handles are known"""
+_HANDLE = re.compile(r"(?:picture://)?([mp]-[0-9a-f]{16})")
+_DATA_URL = re.compile(r"data:(image/[\w.+-]{1,40})?(?:;[\w=.-]{1,40})*;base64,", re.IGNORECASE)
+_CHUNK_BYTES = 2**20
+
+
+class OpenOptions(NamedTuple):
+    """How a medium is opened. The options are part of its handle."""
+
+    num_frames: int = 16
+    """sampled frames of a clip"""
+    start_s: float = 0.0
+    end_s: float | None = None
+    page: int | None = None
+    """page of a TIFF picture, from 1"""
+
+
+DEFAULT_OPTIONS = OpenOptions()
+
+
+class OpenedMedia(NamedTuple):
+    """A picture, a video or a folder of frames, in its private copy."""
+
+    handle: str
+    name: str
+    """how the client named it"""
+    item: MediaItem
+    options: OpenOptions
+    num_bytes: int
+
+
+class View(NamedTuple):
+    """What a reference of a client points to: a medium, or a region of one of its pictures."""
+
+    media: OpenedMedia
+    frame: int | None = None
+    """number of a sampled frame, from 1"""
+    box: Box = WHOLE
+    """region of the picture or frame"""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is a medium with all its frames."""
+        return self.frame is None and self.box == WHOLE
+
+
+class _Source(NamedTuple):
+    """Content to copy."""
+
+    name: str
+    kind: Literal["image", "video", "frames"]
+    suffix: str
+
+
+class MediaLibrary:
+    """Open media by handle, and regions of them. All methods are thread-safe.
+
+    >>> import tempfile; from pixel_reasoner.media.decoder import IN_PROCESS
+    >>> root = Path(tempfile.mkdtemp()); Image.new("RGB", (64, 48)).save(root / "a.png")
+    >>> library = MediaLibrary(MediaFolders([root]), IN_PROCESS)
+    >>> view = library.open("a.png")
+    >>> view.media.handle == library.open(str(root / "a.png")).media.handle
+    True
+    >>> library.context(view.media).picture(1).source_px
+    (64, 48)
+    >>> library.close()
+    """
+
+    def __init__(
+        self, folders: MediaFolders, decoder: MediaDecoder, limits: MediaLimits = MEDIA_LIMITS
+    ) -> None:
+        """Create an empty library.
+
+        Args:
+            folders: whose files may be read.
+            decoder: decodes all media, usually `WorkerPoolDecoder`.
+            limits: of one file.
+        """
+        self.folders = folders
+        self.limits = limits
+        self._temporary = tempfile.TemporaryDirectory(prefix="pixel-reasoner-mcp-")
+        self._folder = Path(self._temporary.name)
+        self._cache = MediaCache(MAX_OPEN_MEDIA, MAX_DECODED_PX, decoder)
+        self._lock = Lock()
+        self._opened: OrderedDict[str, OpenedMedia] = OrderedDict()
+        self._in_use: dict[str, int] = {}
+        self._regions: OrderedDict[str, View] = OrderedDict()
+        self._handles: OrderedDict[object, str] = OrderedDict()
+        """state of a file and options -> handle, so that unchanged files are not copied again"""
+
+    # --- references of clients ---
+
+    def open(self, reference: str, options: OpenOptions = DEFAULT_OPTIONS) -> View:
+        """Return what a handle, a path below an allowed folder or a data: URL points to.
+
+        Args:
+            reference: of a client.
+            options: how it is opened; for a handle, another way to open the same file.
+
+        Raises:
+            ToolError: it cannot be used; the message is for the model.
+        """
+        if handle := _HANDLE.fullmatch(reference.strip()):
+            return self._known(handle[1], options)
+        if reference[:5].lower() == "data:":
+            return View(self.add(_data_content(reference), "the data: picture", options))
+        location = self.folders.locate(reference)
+        if self.folders.is_folder(location):
+            return View(self._open_folder(location, options))
+        return View(self._open_file(location, options))
+
+    def add(self, content: bytes, name: str, options: OpenOptions = DEFAULT_OPTIONS) -> OpenedMedia:
+        """Open the content of a picture file.
+
+        Raises:
+            ToolError: it cannot be used.
+        """
+        return self._copy(BytesIO(content), _Source(name, "image", ""), options)
+
+    def add_region(self, view: View) -> str:
+        """Return the handle of a region, under which a client can use it again."""
+        if view.is_whole:
+            return view.media.handle
+        key = f"{view.media.handle} {view.frame} {tuple(view.box)}"
+        handle = f"p-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+        with self._lock:
+            self._regions[handle] = view
+            self._regions.move_to_end(handle)
+            while len(self._regions) > MAX_REGIONS:
+                self._regions.popitem(last=False)
+        return handle
+
+    def context(self, media: OpenedMedia) -> MediaContext:
+        """Return the numbered pictures of a medium. Frames are decoded, the pixels of a picture on first use.
+
+        Raises:
+            ToolError: it cannot be decoded within the limits.
+        """
+        question = Question(id=media.handle, text=media.name, media=(media.item,))
+        with self.errors(media):
+            return self._cache.open(question, UNSCALED, self.limits_of(media))
+
+    def limits_of(self, media: OpenedMedia) -> MediaLimits:
+        """Return the limits with the number of frames of a medium."""
+        return self.limits.model_copy(update={"num_frames": media.options.num_frames})
+
+    @contextmanager
+    def errors(self, media: OpenedMedia) -> Iterator[None]:
+        """Convert errors of decoders to sentences that contain the client's name of the file instead of our path.
+
+        Raises:
+            ToolError: a decoder raised an `InputError`.
+        """
+        try:
+            yield
+        except InputError as error:
+            raise ToolError(self.describe_error(error, media)) from error
+
+    def describe_error(self, error: InputError, media: OpenedMedia) -> str:
+        """Return the sentence for an error of a decoder."""
+        got = error.got.replace(media.item.path, media.name, 1)
+        got = got.replace(f"{self._folder}/", "").replace(str(self._folder), "")
+        return f"{got}; give {error.expected}"
+
+    @contextmanager
+    def in_use(self, media: Iterable[OpenedMedia]) -> Iterator[None]:
+        """Keep media open until the end of the `with` block."""
+        handles = [one.handle for one in media]
+        with self._lock:
+            for handle in handles:
+                self._in_use[handle] = self._in_use.get(handle, 0) + 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                for handle in handles:
+                    self._in_use[handle] -= 1
+                    if not self._in_use[handle]:
+                        del self._in_use[handle]
+
+    def close(self) -> None:
+        """Delete all copies."""
+        self._cache.clear()
+        with self._lock:
+            self._opened.clear()
+        self._temporary.cleanup()
+
+    def __len__(self) -> int:
+        return len(self._opened)
+
+    # --- opening ---
+
+    def _known(self, handle: str, options: OpenOptions) -> View:
+        """Return what a handle points to, opened in another way if options are given.
+
+        Raises:
+            ToolError: an unknown handle.
+        """
+        with self._lock:
+            view = self._regions.get(handle)
+            media = self._opened.get(view.media.handle if view else handle)
+            if media is not None:
+                self._opened.move_to_end(media.handle)
+        if media is None:
+            raise ToolError(
+                f"there is no open media {handle}: another server opened it, or it was closed since; "
+                "open the file again with open_media"
+            )
+        if view is not None:
+            if options != DEFAULT_OPTIONS:
+                raise ToolError(f"{handle} is a region of one picture; leave out the other options")
+            return view._replace(media=media)
+        if options in (DEFAULT_OPTIONS, media.options):
+            return View(media)
+        if media.item.kind == "frames":
+            raise ToolError(f"{handle} is a folder of frames; open it again by its path")
+        source = _Source(media.name, media.item.kind, Path(media.item.path).suffix)
+        with self.in_use([media]), Path(media.item.path).open("rb") as file:
+            return View(self._copy(file, source, options))
+
+    def _open_file(self, location: Location, options: OpenOptions) -> OpenedMedia:
+        is_video = (mimetypes.guess_type(f"a{location.suffix}")[0] or "").startswith("video/")
+        source = _Source(location.name, "video" if is_video else "image", location.suffix)
+        with self.folders.open(location) as file:
+            state = _file_state(file)
+            with self._lock:
+                known = self._opened.get(self._handles.get((state, source, options), ""))
+            if known is not None:
+                return known
+            media = self._copy(file, source, options)
+        with self._lock:
+            self._handles[state, source, options] = media.handle
+            while len(self._handles) > MAX_OPEN_MEDIA:
+                self._handles.popitem(last=False)
+        return media
+
+    def _open_folder(self, location: Location, options: OpenOptions) -> OpenedMedia:
+        """Copy the sampled pictures of a folder.
+
+        Raises:
+            ToolError: no picture in it, or one of them is outside of the allowed folders.
+        """
+        names = self.folders.picture_names(location)
+        if not names:
+            raise ToolError(f"there are no pictures in {shown(location.name)}")
+        source = _Source(location.name, "frames", "")
+        _check_options(source, options)
+        partial = Path(tempfile.mkdtemp(dir=self._folder))
+        try:
+            digest, num_bytes = hashlib.sha256(), 0
+            for index in spread(len(names), options.num_frames):
+                frame = self.folders.locate(location.child(names[index]))
+                frame = frame._replace(name=f"{location.name}/{names[index]}")
+                path = partial / f"{index:06d}{Path(names[index]).suffix.lower()}"
+                with self.folders.open(frame) as file, path.open("wb") as copy:
+                    self._check_bytes(frame.name, "frames", file)
+                    content, num_new = _copy_bytes(file, copy, self.limits.max_picture_bytes)
+                digest.update(content)
+                num_bytes += num_new
+            return self._register(source, options, partial, (digest.digest(), num_bytes))
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+    def _copy(self, file: BinaryIO, source: _Source, options: OpenOptions) -> OpenedMedia:
+        """Copy the content of a file and open it.
+
+        Raises:
+            ToolError: it cannot be used.
+        """
+        _check_options(source, options)
+        self._check_bytes(source.name, source.kind, file)
+        with tempfile.NamedTemporaryFile(dir=self._folder, delete=False) as copy:
+            partial = Path(copy.name)
+            try:
+                content = _copy_bytes(file, copy, self._max_bytes(source.kind))
+                copy.flush()
+                return self._register(source, options, partial, content)
+            finally:
+                partial.unlink(missing_ok=True)
+
+    def _register(
+        self, source: _Source, options: OpenOptions, partial: Path, content: tuple[bytes, int]
+    ) -> OpenedMedia:
+        """Move a copy to its place, and open it to check it."""
+        digest, num_bytes = content
+        key = digest + repr((source.kind, source.suffix, options)).encode()
+        handle = f"m-{hashlib.sha256(key).hexdigest()[:16]}"
+        path = self._folder / f"{handle}{source.suffix}"
+        item = MediaItem(
+            kind=source.kind,
+            path=str(path),
+            start_s=options.start_s,
+            end_s=options.end_s,
+            page=options.page,
+        )
+        media = OpenedMedia(handle, source.name, item, options, num_bytes)
+        with self._lock:
+            if handle in self._opened:  # keep the copy, use the newest name
+                self._opened[handle] = media
+                self._opened.move_to_end(handle)
+                return media
+            partial.rename(path)
+            self._opened[handle] = media
+            self._evict()
+        try:
+            self.context(media)
+        except BaseException:
+            with self._lock:
+                self._remove(handle)
+            raise
+        return media
+
+    def _evict(self) -> None:
+        """Close the least recently used media that are not in use. The lock must be held."""
+        num_bytes = sum(one.num_bytes for one in self._opened.values())
+        for handle in list(self._opened)[:-1]:
+            if len(self._opened) <= MAX_OPEN_MEDIA and num_bytes <= MAX_COPIED_BYTES:
+                return
+            if handle not in self._in_use:
+                num_bytes -= self._opened[handle].num_bytes
+                self._remove(handle)
+
+    def _remove(self, handle: str) -> None:
+        media = self._opened.pop(handle, None)
+        if media is None:
+            return
+        path = Path(media.item.path)
+        if media.item.kind == "frames":
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+    # --- limits ---
+
+    def _max_bytes(self, kind: str) -> int:
+        return self.limits.max_bytes if kind == "video" else self.limits.max_picture_bytes
+
+    def _check_bytes(self, name: str, kind: str, file: BinaryIO) -> None:
+        num_bytes, most = file.seek(0, 2), self._max_bytes(kind)
+        file.seek(0)
+        if not num_bytes:
+            raise ToolError(f"{shown(name)} is an empty file")
+        if num_bytes > most:
+            raise ToolError(f"{shown(name)} has {num_bytes:,} bytes; give at most {most:,} bytes")
+
+
+def _check_options(source: _Source, options: OpenOptions) -> None:
+    """Raise an error for options without an effect.
+
+    Raises:
+        ToolError: a part of something other than a video, or a page of something other than a picture.
+    """
+    if source.kind != "video" and (options.start_s or options.end_s is not None):
+        raise ToolError("start_s and end_s are for videos; leave them out")
+    if source.kind != "image" and options.page is not None:
+        raise ToolError("page is for TIFF pictures; leave it out")
+
+
+def _data_content(url: str) -> bytes:
+    """Return the content of a data: URL. Its length is checked before it is decoded.
+
+    Raises:
+        ToolError: no picture in base64, or too large.
+
+    >>> _data_content("data:image/png;base64,AAAA")
+    b'\x00\x00\x00'
+    """
+    head = _DATA_URL.match(url, 0, 200)
+    if head is None:
+        raise ToolError("only data: URLs of pictures in base64 are read: data:image/png;base64,...")
+    if len(url) - head.end() > 4 * MAX_DATA_BYTES // 3 + 4:
+        raise ToolError(
+            f"the data: URL is too long; give a picture of at most {MAX_DATA_BYTES:,} bytes, "
+            "or the path of a file"
+        )
+    try:
+        return base64.b64decode(url[head.end() :], validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ToolError("the data: URL is not valid base64") from error
+
+
+def _file_state(file: BinaryIO) -> tuple[int, ...]:
+    import os
+
+    found = os.fstat(file.fileno())
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _copy_bytes(file: BinaryIO, copy: BinaryIO, max_bytes: int) -> tuple[bytes, int]:
+    """Copy a file. Returns the SHA-256 of its content and its size.
+
+    Raises:
+        ToolError: it grew beyond the limit, or the disk is full.
+    """
+    digest, num_bytes = hashlib.sha256(), 0
+    try:
+        while chunk := file.read(_CHUNK_BYTES):
+            num_bytes += len(chunk)
+            if num_bytes > max_bytes:
+                raise ToolError(f"the file has more than {max_bytes:,} bytes")
+            digest.update(chunk)
+            copy.write(chunk)
+    except OSError as error:
+        raise ToolError("the file cannot be copied: it cannot be read, or the disk is full") from error
+    return digest.digest(), num_bytes
