@@ -93,7 +93,9 @@ class MediaFolders:
             try:
                 real = Path(os.path.realpath(path))
             except (OSError, ValueError) as error:
-                raise ToolError(f"{shown(name)} is not a name of a file: {reason(error)}") from error
+                raise ToolError(
+                    f"{shown(name)} is not a name of a file: {reason(error)}"
+                ) from error
             root = next((one for one in self.roots if one in (real, *real.parents)), None)
             if root is not None:
                 inside.append(Location(root, real.relative_to(root).parts, name))
@@ -133,7 +135,7 @@ class MediaFolders:
             ToolError: the folder cannot be read.
         """
         with _descriptor(folder) as descriptor:
-            names = os.listdir(descriptor)
+            names = os.listdir(descriptor)  # noqa: PTH208 - a path could have become a link
         pictures = (one for one in names if Path(one).suffix.lower() in PICTURE_SUFFIXES)
         return sorted((one for one in pictures if not one.startswith(".")), key=natural_key)
 

@@ -14,6 +14,7 @@ import base64
 import binascii
 import hashlib
 import mimetypes
+import os
 import re
 import shutil
 import tempfile
@@ -23,10 +24,9 @@ from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from threading import Lock
-from typing import BinaryIO, Literal, NamedTuple
+from typing import IO, BinaryIO, Literal, NamedTuple
 
 from mcp.server.mcpserver.exceptions import ToolError
-from PIL import Image
 
 from pixel_reasoner.errors import InputError
 from pixel_reasoner.media.cache import MediaCache
@@ -57,6 +57,7 @@ MAX_REGIONS = 10_000
 """regions whose handles are known"""
 _HANDLE = re.compile(r"(?:picture://)?([mp]-[0-9a-f]{16})")
 _DATA_URL = re.compile(r"data:(image/[\w.+-]{1,40})?(?:;[\w=.-]{1,40})*;base64,", re.IGNORECASE)
+_SUFFIX = re.compile(r"\.[a-z0-9]{1,8}")
 _CHUNK_BYTES = 2**20
 
 
@@ -79,7 +80,7 @@ class OpenedMedia(NamedTuple):
 
     handle: str
     name: str
-    """how the client named it"""
+    """how the client named it, for messages"""
     item: MediaItem
     options: OpenOptions
     num_bytes: int
@@ -111,7 +112,7 @@ class _Source(NamedTuple):
 class MediaLibrary:
     """Open media by handle, and regions of them. All methods are thread-safe.
 
-    >>> import tempfile; from pixel_reasoner.media.decoder import IN_PROCESS
+    >>> import tempfile; from PIL import Image; from pixel_reasoner.media.decoder import IN_PROCESS
     >>> root = Path(tempfile.mkdtemp()); Image.new("RGB", (64, 48)).save(root / "a.png")
     >>> library = MediaLibrary(MediaFolders([root]), IN_PROCESS)
     >>> view = library.open("a.png")
@@ -276,7 +277,8 @@ class MediaLibrary:
 
     def _open_file(self, location: Location, options: OpenOptions) -> OpenedMedia:
         is_video = (mimetypes.guess_type(f"a{location.suffix}")[0] or "").startswith("video/")
-        source = _Source(location.name, "video" if is_video else "image", location.suffix)
+        suffix = location.suffix if _SUFFIX.fullmatch(location.suffix) else ""
+        source = _Source(location.name, "video" if is_video else "image", suffix)
         with self.folders.open(location) as file:
             state = _file_state(file)
             with self._lock:
@@ -349,7 +351,7 @@ class MediaLibrary:
             end_s=options.end_s,
             page=options.page,
         )
-        media = OpenedMedia(handle, source.name, item, options, num_bytes)
+        media = OpenedMedia(handle, shown(source.name)[1:-1], item, options, num_bytes)
         with self._lock:
             if handle in self._opened:  # keep the copy, use the newest name
                 self._opened[handle] = media
@@ -413,7 +415,7 @@ def _check_options(source: _Source, options: OpenOptions) -> None:
 
 
 def _data_content(url: str) -> bytes:
-    """Return the content of a data: URL. Its length is checked before it is decoded.
+    r"""Return the content of a data: URL. Its length is checked before it is decoded.
 
     Raises:
         ToolError: no picture in base64, or too large.
@@ -436,13 +438,11 @@ def _data_content(url: str) -> bytes:
 
 
 def _file_state(file: BinaryIO) -> tuple[int, ...]:
-    import os
-
     found = os.fstat(file.fileno())
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-def _copy_bytes(file: BinaryIO, copy: BinaryIO, max_bytes: int) -> tuple[bytes, int]:
+def _copy_bytes(file: BinaryIO, copy: IO[bytes], max_bytes: int) -> tuple[bytes, int]:
     """Copy a file. Returns the SHA-256 of its content and its size.
 
     Raises:
@@ -457,5 +457,7 @@ def _copy_bytes(file: BinaryIO, copy: BinaryIO, max_bytes: int) -> tuple[bytes, 
             digest.update(chunk)
             copy.write(chunk)
     except OSError as error:
-        raise ToolError("the file cannot be copied: it cannot be read, or the disk is full") from error
+        raise ToolError(
+            "the file cannot be copied: it cannot be read, or the disk is full"
+        ) from error
     return digest.digest(), num_bytes

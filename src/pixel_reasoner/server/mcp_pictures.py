@@ -31,6 +31,8 @@ _MAX_PNG_COLOURS = 16_384
 """A picture with more colours is smaller as JPEG."""
 _LABEL_PX = 18
 """height of the label below a frame of a contact sheet"""
+_MIN_FRAME_PX = 160
+"""longest side to which the frames of a contact sheet are enlarged"""
 _BACKGROUND, _INK = (24, 24, 24), (240, 240, 240)
 
 
@@ -75,16 +77,24 @@ def render_region(source: Image.Image, box: Box, max_side: int, enlarge_to: int 
 
 
 def encode_pictures(
-    images: Sequence[Image.Image], max_chars: int = MAX_RESULT_CHARS
+    images: Sequence[Image.Image],
+    max_chars: int = MAX_RESULT_CHARS,
+    *,
+    formats: Sequence[str] = ("png", "jpeg"),
 ) -> list[EncodedPicture]:
     """Encode the pictures of one result in less than `max_chars` of base64.
 
     Small pictures leave their share to the others.
 
+    Args:
+        images: the pictures.
+        max_chars: of all of them together.
+        formats: png is used only where it is smaller than jpeg.
+
     >>> [one.format for one in encode_pictures([Image.new("RGB", (640, 480), "red")])]
     ['png']
     """
-    encoded = [_encode(image) for image in images]
+    encoded = [_encode(image, formats) for image in images]
     left = max_chars - 4 * len(images)
     order = sorted(range(len(images)), key=lambda index: encoded[index].num_chars)
     for position, index in enumerate(order):
@@ -121,22 +131,24 @@ def contact_sheet(
 
 
 def _grid(num_frames: int, frame_px: Size, max_side: int) -> tuple[int, Size]:
-    """Return the number of columns that shows the frames largest, and the size of a frame."""
-    best: tuple[float, int] = (0.0, 1)
+    """Return the number of columns that shows the frames largest, in the most compact sheet, and the size of a frame."""
+    most = max(1.0, _MIN_FRAME_PX / max(frame_px))
+    grids: list[tuple[float, int, int]] = []
     for columns in range(1, num_frames + 1):
         rows = math.ceil(num_frames / columns)
         height = max(1, max_side // rows - _LABEL_PX)
-        scale = min(1.0, max_side // columns / frame_px[0], height / frame_px[1])
-        best = max(best, (scale, -columns))
-    scale, columns = best[0], abs(best[1])
+        scale = min(most, max_side // columns / frame_px[0], height / frame_px[1])
+        lengths = columns * frame_px[0] * scale, rows * (frame_px[1] * scale + _LABEL_PX)
+        grids.append((scale, -round(max(lengths)), columns))
+    scale, _, columns = max(grids)
     width, height = (max(1, math.floor(side * scale)) for side in frame_px)
     return columns, (width, height)
 
 
-def _encode(image: Image.Image) -> EncodedPicture:
+def _encode(image: Image.Image, formats: Sequence[str]) -> EncodedPicture:
     """Return the smaller one of PNG and JPEG."""
     jpeg = _jpeg(image, JPEG_QUALITY)
-    if image.getcolors(_MAX_PNG_COLOURS) is None:
+    if "png" not in formats or image.getcolors(_MAX_PNG_COLOURS) is None:
         return jpeg
     buffer = BytesIO()
     image.save(buffer, "PNG")
