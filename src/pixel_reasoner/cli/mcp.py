@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pixel_reasoner.cli.choices import MCP_CLIENTS, choice_option
+from pixel_reasoner.cli.interrupt import Terminated
 from pixel_reasoner.cli.options import (
     LocalOptions,
     MaxNewTokensOption,
@@ -109,16 +112,23 @@ def _serve(
     folders = MediaFolders([root.expanduser() for root in roots])
     if not roots:
         warn("note: without --root, only pictures in data: URLs can be opened")
+    code = 0
     with WorkerPoolDecoder() as decoder:
         library = MediaLibrary(folders, decoder)
         lazy = None if spec is None else LazyModel(*_loader(spec, max_new_tokens), decoder)
         asker = None if lazy is None else Asker(library, lazy)
         try:
             build_mcp_server(McpServices(library, asker, max_time_s)).run("stdio")
+        except KeyboardInterrupt as error:
+            code = 128 + (signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT)
         finally:
             if lazy is not None:
                 lazy.close()
             library.close()
+    if code:
+        # A thread of the SDK waits for input, and a normal exit would wait for the thread.
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def _loader(spec: ModelSpec, max_new_tokens: int) -> tuple[Any, str]:

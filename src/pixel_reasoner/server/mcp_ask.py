@@ -390,7 +390,8 @@ async def _follow(handle: RolloutHandle, max_turns: int, report: Report) -> None
             if found is not None and found[0] > last:
                 last = found[0]
                 await report(last, float(max_turns), found[1])
-    await report(float(max_turns), float(max_turns), "done")
+    if handle.error is None:
+        await report(float(max_turns), float(max_turns), "done")
 
 
 def _progress(event: Event) -> tuple[float, str] | None:

@@ -18,7 +18,7 @@ from typing import BinaryIO, NamedTuple
 from mcp.server.mcpserver.exceptions import ToolError
 
 from pixel_reasoner.errors import UsageError
-from pixel_reasoner.files import reason
+from pixel_reasoner.files import path_exists, reason
 from pixel_reasoner.media.folders import natural_key
 from pixel_reasoner.media.images import PICTURE_SUFFIXES
 from pixel_reasoner.text import visible
@@ -181,7 +181,7 @@ def shown(name: str) -> str:
 
 
 def _exists(location: Location) -> bool:
-    return location.root.joinpath(*location.parts).exists()
+    return path_exists(location.root.joinpath(*location.parts))
 
 
 @contextmanager

@@ -12,6 +12,7 @@ correct is a `ToolError` with a sentence; the SDK hides the text of every other 
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -82,6 +83,11 @@ class McpServices(NamedTuple):
 
 class PictureServer(MCPServer[Any]):
     """MCP server whose errors about arguments are sentences in the style of the operations."""
+
+    def add_tool(self, fn: Callable[..., Any], *positional: Any, **options: Any) -> None:
+        """Add a tool. Its description is the docstring without indentation."""
+        fn.__doc__ = inspect.cleandoc(fn.__doc__ or "")
+        super().add_tool(fn, *positional, **options)
 
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Context[Any, Any] | None = None
