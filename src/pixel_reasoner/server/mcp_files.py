@@ -25,7 +25,7 @@ from pixel_reasoner.text import visible
 
 MAX_NAME_CHARS = 4096
 _MAX_SHOWN_CHARS = 100
-_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):", re.IGNORECASE)
+_ADDRESS = re.compile(r"(?:blob|javascript):|[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _NO_LINKS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -141,10 +141,9 @@ class MediaFolders:
 
     def _check_name(self, name: str) -> None:
         """Raise an error for addresses and names that no file can have."""
-        scheme = _ADDRESS.match(name)
-        if scheme and scheme[1].lower() == "file":
+        if name[:5].lower() == "file:":
             raise ToolError(f"{shown(name)}: file: URLs are not read; give the path of the file")
-        if scheme:
+        if _ADDRESS.match(name):
             raise ToolError(
                 f"{shown(name)}: addresses are not loaded; give a file, or the picture as a "
                 "data:image/...;base64, URL"

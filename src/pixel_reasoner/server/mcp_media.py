@@ -357,15 +357,18 @@ class MediaLibrary:
                 self._opened[handle] = media
                 self._opened.move_to_end(handle)
                 return media
-            partial.rename(path)
-            self._opened[handle] = media
-            self._evict()
+            if not path.exists():
+                partial.rename(path)
         try:
             self.context(media)
         except BaseException:
             with self._lock:
-                self._remove(handle)
+                if handle not in self._opened:
+                    _delete(media)
             raise
+        with self._lock:
+            self._opened[handle] = media
+            self._evict()
         return media
 
     def _evict(self) -> None:
@@ -375,18 +378,9 @@ class MediaLibrary:
             if len(self._opened) <= MAX_OPEN_MEDIA and num_bytes <= MAX_COPIED_BYTES:
                 return
             if handle not in self._in_use:
-                num_bytes -= self._opened[handle].num_bytes
-                self._remove(handle)
-
-    def _remove(self, handle: str) -> None:
-        media = self._opened.pop(handle, None)
-        if media is None:
-            return
-        path = Path(media.item.path)
-        if media.item.kind == "frames":
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+                media = self._opened.pop(handle)
+                num_bytes -= media.num_bytes
+                _delete(media)
 
     # --- limits ---
 
@@ -400,6 +394,15 @@ class MediaLibrary:
             raise ToolError(f"{shown(name)} is an empty file")
         if num_bytes > most:
             raise ToolError(f"{shown(name)} has {num_bytes:,} bytes; give at most {most:,} bytes")
+
+
+def _delete(media: OpenedMedia) -> None:
+    """Delete the copy of a medium."""
+    path = Path(media.item.path)
+    if media.item.kind == "frames":
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _check_options(source: _Source, options: OpenOptions) -> None:

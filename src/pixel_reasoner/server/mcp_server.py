@@ -152,7 +152,7 @@ def mount(
     hosts: Sequence[str] = _LOCAL_HOSTS,
     origins: Sequence[str] | None = None,
 ) -> Mounted:
-    """Add the route of a server to a Starlette or FastAPI application.
+    """Add the route of a server to a Starlette or FastAPI application. A route for all other paths must come after it.
 
     Args:
         app: the application; its middleware applies to the route.
