@@ -533,7 +533,7 @@ def test_an_answer_has_its_steps_as_structured_output_and_as_text(server, mode):
     assert answer["stop"] == "answered"
     step = next(one for one in answer["steps"] if "operation" in one)
     assert (step["operation"], step["box"]) == ("zoom_in", [0.25, 0.25, 0.5, 0.5])
-    assert step["source_size"] == [320, 240]
+    assert step["source_size"] == [160, 120]
     numbers = [one[0] for one in progress]
     assert numbers == sorted(set(numbers))
     assert len(numbers) >= 5
