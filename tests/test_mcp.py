@@ -418,8 +418,8 @@ def test_a_replaced_file_does_not_change_what_was_opened(tmp_path):
 def test_the_least_recently_used_media_are_closed_and_their_copies_deleted(root, monkeypatch):
     monkeypatch.setattr(mcp_media, "MAX_OPEN_MEDIA", 2)
     library = services(root).library
-    first = library.open("scene.png").media
-    with library.in_use([first]):
+    with library.lease() as lease:
+        first = library.open("scene.png", lease=lease).media
         for name in ("photo.png", "pages.tiff", "clip.mp4"):
             library.open(name)
         assert library.open(first.handle).media.handle == first.handle

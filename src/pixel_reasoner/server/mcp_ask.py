@@ -42,7 +42,7 @@ from pixel_reasoner.schema.geometry import Size
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.settings import RolloutConfig
 from pixel_reasoner.schema.trace import Step, Trace
-from pixel_reasoner.server.mcp_media import DEFAULT_OPTIONS, MediaLibrary, OpenedMedia, View
+from pixel_reasoner.server.mcp_media import DEFAULT_OPTIONS, Lease, MediaLibrary, OpenedMedia, View
 from pixel_reasoner.text import visible
 
 MAX_TURNS = 32
@@ -207,12 +207,12 @@ class Asker:
         return None if trace is None else trace.to_line()
 
     async def _ask(self, asked: Asked, references: Sequence[str], report: Report) -> AskResult:
-        media = await _in_thread(partial(self._media, references))
-        model = await _in_thread(partial(_loaded, self.model))
-        question = Question(
-            id=uuid4().hex[:12], text=asked.question, media=tuple(one.item for one in media)
-        )
-        with self.library.in_use(media):
+        with self.library.lease() as lease:
+            media = await _in_thread(partial(self._media, references, lease))
+            model = await _in_thread(partial(_loaded, self.model))
+            question = Question(
+                id=uuid4().hex[:12], text=asked.question, media=tuple(one.item for one in media)
+            )
             handle = self._submit(model, question, asked, _num_frames(media))
             try:
                 await _follow(handle, asked.max_turns, report)
@@ -224,12 +224,12 @@ class Asker:
             raise ToolError(self._sentence(handle.error, asked, media, trace_id))
         return self._result(trace, trace_id, media, model.name)
 
-    def _media(self, references: Iterable[str]) -> list[OpenedMedia]:
+    def _media(self, references: Iterable[str], lease: Lease) -> list[OpenedMedia]:
         """Open the media of a question. A region of a picture becomes a picture of its own."""
-        views = [self.library.open(one) for one in references]
-        return [view.media if view.is_whole else self._cut_out(view) for view in views]
+        views = [self.library.open(one, lease=lease) for one in references]
+        return [view.media if view.is_whole else self._cut_out(view, lease) for view in views]
 
-    def _cut_out(self, view: View) -> OpenedMedia:
+    def _cut_out(self, view: View, lease: Lease) -> OpenedMedia:
         context = self.library.context(view.media)
         number = context.frames[view.frame] if view.frame is not None else 1
         with self.library.errors(view.media):
@@ -237,7 +237,7 @@ class Asker:
             pixels = context.pixels(picture.number)
         buffer = BytesIO()
         pixels.save(buffer, "PNG", compress_level=1)
-        return self.library.add(buffer.getvalue(), f"a region of {view.media.name}")
+        return self.library.add(buffer.getvalue(), f"a region of {view.media.name}", lease)
 
     def _submit(
         self, model: Model, question: Question, asked: Asked, num_frames: int

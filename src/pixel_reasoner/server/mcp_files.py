@@ -7,13 +7,16 @@ the client gave and the names of the folders, but no other path.
 
 from __future__ import annotations
 
+import base64
+import binascii
+import hashlib
 import os
 import re
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import IO, BinaryIO, NamedTuple
 
 from mcp.server.mcpserver.exceptions import ToolError
 
@@ -24,7 +27,11 @@ from pixel_reasoner.media.images import PICTURE_SUFFIXES
 from pixel_reasoner.text import visible
 
 MAX_NAME_CHARS = 4096
+MAX_DATA_BYTES = 16 * 2**20
+"""size of a picture in a data: URL"""
 _MAX_SHOWN_CHARS = 100
+_CHUNK_BYTES = 2**20
+_DATA_URL = re.compile(r"data:(image/[\w.+-]{1,40})?(?:;[\w=.-]{1,40})*;base64,", re.IGNORECASE)
 _ADDRESS = re.compile(r"(?:blob|javascript):|[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _NO_LINKS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -211,3 +218,53 @@ def _reason(error: OSError | ValueError) -> str:
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return "no such file"
     return reason(error)
+
+
+def data_content(url: str) -> bytes:
+    r"""Return the content of a data: URL. Its length is checked before it is decoded.
+
+    Raises:
+        ToolError: no picture in base64, or too large.
+
+    >>> data_content("data:image/png;base64,AAAA")
+    b'\x00\x00\x00'
+    """
+    head = _DATA_URL.match(url, 0, 200)
+    if head is None:
+        raise ToolError("only data: URLs of pictures in base64 are read: data:image/png;base64,...")
+    if len(url) - head.end() > 4 * MAX_DATA_BYTES // 3 + 4:
+        raise ToolError(
+            f"the data: URL is too long; give a picture of at most {MAX_DATA_BYTES:,} bytes, "
+            "or the path of a file"
+        )
+    try:
+        return base64.b64decode(url[head.end() :], validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ToolError("the data: URL is not valid base64") from error
+
+
+def file_state(file: BinaryIO) -> tuple[int, ...]:
+    """Return what changes when a file is replaced or written: device, number, size, times."""
+    found = os.fstat(file.fileno())
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def copy_bytes(file: BinaryIO, copy: IO[bytes], max_bytes: int) -> tuple[bytes, int]:
+    """Copy a file. Returns the SHA-256 of its content and its size.
+
+    Raises:
+        ToolError: it grew beyond the limit, or the disk is full.
+    """
+    digest, num_bytes = hashlib.sha256(), 0
+    try:
+        while chunk := file.read(_CHUNK_BYTES):
+            num_bytes += len(chunk)
+            if num_bytes > max_bytes:
+                raise ToolError(f"the file has more than {max_bytes:,} bytes")
+            digest.update(chunk)
+            copy.write(chunk)
+    except OSError as error:
+        raise ToolError(
+            "the file cannot be copied: it cannot be read, or the disk is full"
+        ) from error
+    return digest.digest(), num_bytes

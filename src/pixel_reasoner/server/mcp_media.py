@@ -10,21 +10,19 @@ handle. The least recently used media are closed when there are too many; their 
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import mimetypes
-import os
 import re
 import shutil
 import tempfile
+import weakref
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from threading import Lock
-from typing import IO, BinaryIO, Literal, NamedTuple
+from typing import BinaryIO, Literal, NamedTuple
 
 from mcp.server.mcpserver.exceptions import ToolError
 
@@ -36,7 +34,14 @@ from pixel_reasoner.media.sampling import spread
 from pixel_reasoner.schema.geometry import WHOLE, Box
 from pixel_reasoner.schema.question import MediaItem, Question
 from pixel_reasoner.schema.settings import MediaLimits
-from pixel_reasoner.server.mcp_files import Location, MediaFolders, shown
+from pixel_reasoner.server.mcp_files import (
+    Location,
+    MediaFolders,
+    copy_bytes,
+    data_content,
+    file_state,
+    shown,
+)
 
 MEDIA_LIMITS = MediaLimits(
     max_px=200_000_000,
@@ -47,8 +52,6 @@ MEDIA_LIMITS = MediaLimits(
     max_header_bytes=2**25,
 )
 """limits of one file"""
-MAX_DATA_BYTES = 16 * 2**20
-"""size of a picture in a data: URL"""
 MAX_FRAMES = 32
 """frames sampled from one clip"""
 MAX_OPEN_MEDIA, MAX_COPIED_BYTES, MAX_DECODED_PX = 256, 8 * 2**30, 250_000_000
@@ -56,9 +59,7 @@ MAX_OPEN_MEDIA, MAX_COPIED_BYTES, MAX_DECODED_PX = 256, 8 * 2**30, 250_000_000
 MAX_REGIONS = 10_000
 """regions whose handles are known"""
 _HANDLE = re.compile(r"(?:picture://)?([mp]-[0-9a-f]{16})")
-_DATA_URL = re.compile(r"data:(image/[\w.+-]{1,40})?(?:;[\w=.-]{1,40})*;base64,", re.IGNORECASE)
 _SUFFIX = re.compile(r"\.[a-z0-9]{1,8}")
-_CHUNK_BYTES = 2**20
 
 
 class OpenOptions(NamedTuple):
@@ -107,6 +108,15 @@ class _Source(NamedTuple):
     name: str
     kind: Literal["image", "video", "frames"]
     suffix: str
+    options: OpenOptions
+
+
+class Lease:
+    """Media that stay open while a request uses them."""
+
+    def __init__(self) -> None:
+        self.handles: list[str] = []
+        self.is_closed = False
 
 
 class MediaLibrary:
@@ -135,8 +145,8 @@ class MediaLibrary:
         """
         self.folders = folders
         self.limits = limits
-        self._temporary = tempfile.TemporaryDirectory(prefix="pixel-reasoner-mcp-")
-        self._folder = Path(self._temporary.name)
+        self._folder = Path(tempfile.mkdtemp(prefix="pixel-reasoner-mcp-"))
+        self._finalizer = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         self._cache = MediaCache(MAX_OPEN_MEDIA, MAX_DECODED_PX, decoder)
         self._lock = Lock()
         self._opened: OrderedDict[str, OpenedMedia] = OrderedDict()
@@ -147,32 +157,58 @@ class MediaLibrary:
 
     # --- references of clients ---
 
-    def open(self, reference: str, options: OpenOptions = DEFAULT_OPTIONS) -> View:
+    def open(
+        self, reference: str, options: OpenOptions | None = None, lease: Lease | None = None
+    ) -> View:
         """Return what a handle, a path below an allowed folder or a data: URL points to.
 
         Args:
             reference: of a client.
             options: how it is opened; for a handle, another way to open the same file.
+            lease: keeps it open.
 
         Raises:
             ToolError: it cannot be used; the message is for the model.
         """
+        if lease is None:
+            with self.lease() as lease:
+                return self.open(reference, options, lease)
         if handle := _HANDLE.fullmatch(reference.strip()):
-            return self._known(handle[1], options)
+            return self._known(handle[1], options, lease)
+        options = options or DEFAULT_OPTIONS
         if reference[:5].lower() == "data:":
-            return View(self.add(_data_content(reference), "the data: picture", options))
+            content = BytesIO(data_content(reference))
+            source = _Source("the data: picture", "image", "", options)
+            return View(self._copy(content, source, lease))
         location = self.folders.locate(reference)
         if self.folders.is_folder(location):
-            return View(self._open_folder(location, options))
-        return View(self._open_file(location, options))
+            return View(self._open_folder(location, options, lease))
+        return View(self._open_file(location, options, lease))
 
-    def add(self, content: bytes, name: str, options: OpenOptions = DEFAULT_OPTIONS) -> OpenedMedia:
+    def add(self, content: bytes, name: str, lease: Lease | None = None) -> OpenedMedia:
         """Open the content of a picture file.
 
         Raises:
             ToolError: it cannot be used.
         """
-        return self._copy(BytesIO(content), _Source(name, "image", ""), options)
+        if lease is None:
+            with self.lease() as lease:
+                return self.add(content, name, lease)
+        return self._copy(BytesIO(content), _Source(name, "image", "", DEFAULT_OPTIONS), lease)
+
+    @contextmanager
+    def lease(self) -> Iterator[Lease]:
+        """Keep media that are opened with this lease open until the end of the `with` block."""
+        lease = Lease()
+        try:
+            yield lease
+        finally:
+            with self._lock:
+                lease.is_closed = True
+                for handle in lease.handles:
+                    self._in_use[handle] -= 1
+                    if not self._in_use[handle]:
+                        del self._in_use[handle]
 
     def add_region(self, view: View) -> str:
         """Return the handle of a region, under which a client can use it again."""
@@ -219,35 +255,19 @@ class MediaLibrary:
         got = got.replace(f"{self._folder}/", "").replace(str(self._folder), "")
         return f"{got}; give {error.expected}"
 
-    @contextmanager
-    def in_use(self, media: Iterable[OpenedMedia]) -> Iterator[None]:
-        """Keep media open until the end of the `with` block."""
-        handles = [one.handle for one in media]
-        with self._lock:
-            for handle in handles:
-                self._in_use[handle] = self._in_use.get(handle, 0) + 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                for handle in handles:
-                    self._in_use[handle] -= 1
-                    if not self._in_use[handle]:
-                        del self._in_use[handle]
-
     def close(self) -> None:
         """Delete all copies."""
         self._cache.clear()
         with self._lock:
             self._opened.clear()
-        self._temporary.cleanup()
+        self._finalizer()
 
     def __len__(self) -> int:
         return len(self._opened)
 
     # --- opening ---
 
-    def _known(self, handle: str, options: OpenOptions) -> View:
+    def _known(self, handle: str, options: OpenOptions | None, lease: Lease) -> View:
         """Return what a handle points to, opened in another way if options are given.
 
         Raises:
@@ -255,44 +275,57 @@ class MediaLibrary:
         """
         with self._lock:
             view = self._regions.get(handle)
-            media = self._opened.get(view.media.handle if view else handle)
-            if media is not None:
-                self._opened.move_to_end(media.handle)
+            media = self._take(view.media.handle if view else handle, lease)
         if media is None:
             raise ToolError(
                 f"there is no open media {handle}: another server opened it, or it was closed since; "
                 "open the file again with open_media"
             )
         if view is not None:
-            if options != DEFAULT_OPTIONS:
+            if options is not None:
                 raise ToolError(f"{handle} is a region of one picture; leave out the other options")
             return view._replace(media=media)
-        if options in (DEFAULT_OPTIONS, media.options):
+        if options in (None, media.options):
             return View(media)
         if media.item.kind == "frames":
             raise ToolError(f"{handle} is a folder of frames; open it again by its path")
-        source = _Source(media.name, media.item.kind, Path(media.item.path).suffix)
-        with self.in_use([media]), Path(media.item.path).open("rb") as file:
-            return View(self._copy(file, source, options))
+        path = Path(media.item.path)
+        source = _Source(media.name, media.item.kind, path.suffix, options)
+        with path.open("rb") as file:
+            return View(self._copy(file, source, lease))
 
-    def _open_file(self, location: Location, options: OpenOptions) -> OpenedMedia:
+    def _take(self, handle: str, lease: Lease) -> OpenedMedia | None:
+        """Return an open medium and keep it open; None if it is not open. The lock must be held."""
+        media = self._opened.get(handle)
+        if media is not None:
+            self._opened.move_to_end(handle)
+            self._pin(handle, lease)
+        return media
+
+    def _pin(self, handle: str, lease: Lease) -> None:
+        """Keep a medium open. The lock must be held."""
+        if not lease.is_closed:  # a cancelled request may have left a thread behind
+            lease.handles.append(handle)
+            self._in_use[handle] = self._in_use.get(handle, 0) + 1
+
+    def _open_file(self, location: Location, options: OpenOptions, lease: Lease) -> OpenedMedia:
         is_video = (mimetypes.guess_type(f"a{location.suffix}")[0] or "").startswith("video/")
         suffix = location.suffix if _SUFFIX.fullmatch(location.suffix) else ""
-        source = _Source(location.name, "video" if is_video else "image", suffix)
+        source = _Source(location.name, "video" if is_video else "image", suffix, options)
         with self.folders.open(location) as file:
-            state = _file_state(file)
+            key = file_state(file), source
             with self._lock:
-                known = self._opened.get(self._handles.get((state, source, options), ""))
+                known = self._take(self._handles.get(key, ""), lease)
             if known is not None:
                 return known
-            media = self._copy(file, source, options)
+            media = self._copy(file, source, lease)
         with self._lock:
-            self._handles[state, source, options] = media.handle
+            self._handles[key] = media.handle
             while len(self._handles) > MAX_OPEN_MEDIA:
                 self._handles.popitem(last=False)
         return media
 
-    def _open_folder(self, location: Location, options: OpenOptions) -> OpenedMedia:
+    def _open_folder(self, location: Location, options: OpenOptions, lease: Lease) -> OpenedMedia:
         """Copy the sampled pictures of a folder.
 
         Raises:
@@ -301,8 +334,8 @@ class MediaLibrary:
         names = self.folders.picture_names(location)
         if not names:
             raise ToolError(f"there are no pictures in {shown(location.name)}")
-        source = _Source(location.name, "frames", "")
-        _check_options(source, options)
+        source = _Source(location.name, "frames", "", options)
+        _check_options(source)
         partial = Path(tempfile.mkdtemp(dir=self._folder))
         try:
             digest, num_bytes = hashlib.sha256(), 0
@@ -312,64 +345,69 @@ class MediaLibrary:
                 path = partial / f"{index:06d}{Path(names[index]).suffix.lower()}"
                 with self.folders.open(frame) as file, path.open("wb") as copy:
                     self._check_bytes(frame.name, "frames", file)
-                    content, num_new = _copy_bytes(file, copy, self.limits.max_picture_bytes)
+                    content, num_new = copy_bytes(file, copy, self.limits.max_picture_bytes)
                 digest.update(content)
                 num_bytes += num_new
-            return self._register(source, options, partial, (digest.digest(), num_bytes))
+            return self._register(source, partial, (digest.digest(), num_bytes), lease)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 
-    def _copy(self, file: BinaryIO, source: _Source, options: OpenOptions) -> OpenedMedia:
+    def _copy(self, file: BinaryIO, source: _Source, lease: Lease) -> OpenedMedia:
         """Copy the content of a file and open it.
 
         Raises:
             ToolError: it cannot be used.
         """
-        _check_options(source, options)
+        _check_options(source)
         self._check_bytes(source.name, source.kind, file)
         with tempfile.NamedTemporaryFile(dir=self._folder, delete=False) as copy:
             partial = Path(copy.name)
             try:
-                content = _copy_bytes(file, copy, self._max_bytes(source.kind))
+                content = copy_bytes(file, copy, self._max_bytes(source.kind))
                 copy.flush()
-                return self._register(source, options, partial, content)
+                return self._register(source, partial, content, lease)
             finally:
                 partial.unlink(missing_ok=True)
 
     def _register(
-        self, source: _Source, options: OpenOptions, partial: Path, content: tuple[bytes, int]
+        self, source: _Source, partial: Path, content: tuple[bytes, int], lease: Lease
     ) -> OpenedMedia:
         """Move a copy to its place, and open it to check it."""
+        media = self._describe(source, content)
+        path = Path(media.item.path)
+        with self._lock:
+            is_known = media.handle in self._opened
+            self._pin(media.handle, lease)
+            if not is_known and not path.exists():
+                partial.rename(path)
+        try:
+            if not is_known:
+                self.context(media)
+        except BaseException:
+            with self._lock:
+                if media.handle not in self._opened:
+                    _delete(media)
+            raise
+        with self._lock:  # with the newest name
+            self._opened[media.handle] = media
+            self._opened.move_to_end(media.handle)
+            self._evict()
+        return media
+
+    def _describe(self, source: _Source, content: tuple[bytes, int]) -> OpenedMedia:
+        """Return the record of a copy: its handle is the hash of its content and options."""
         digest, num_bytes = content
+        options = source.options
         key = digest + repr((source.kind, source.suffix, options)).encode()
         handle = f"m-{hashlib.sha256(key).hexdigest()[:16]}"
-        path = self._folder / f"{handle}{source.suffix}"
         item = MediaItem(
             kind=source.kind,
-            path=str(path),
+            path=str(self._folder / f"{handle}{source.suffix}"),
             start_s=options.start_s,
             end_s=options.end_s,
             page=options.page,
         )
-        media = OpenedMedia(handle, shown(source.name)[1:-1], item, options, num_bytes)
-        with self._lock:
-            if handle in self._opened:  # keep the copy, use the newest name
-                self._opened[handle] = media
-                self._opened.move_to_end(handle)
-                return media
-            if not path.exists():
-                partial.rename(path)
-        try:
-            self.context(media)
-        except BaseException:
-            with self._lock:
-                if handle not in self._opened:
-                    _delete(media)
-            raise
-        with self._lock:
-            self._opened[handle] = media
-            self._evict()
-        return media
+        return OpenedMedia(handle, shown(source.name)[1:-1], item, options, num_bytes)
 
     def _evict(self) -> None:
         """Close the least recently used media that are not in use. The lock must be held."""
@@ -405,62 +443,14 @@ def _delete(media: OpenedMedia) -> None:
         path.unlink(missing_ok=True)
 
 
-def _check_options(source: _Source, options: OpenOptions) -> None:
+def _check_options(source: _Source) -> None:
     """Raise an error for options without an effect.
 
     Raises:
         ToolError: a part of something other than a video, or a page of something other than a picture.
     """
+    options = source.options
     if source.kind != "video" and (options.start_s or options.end_s is not None):
         raise ToolError("start_s and end_s are for videos; leave them out")
     if source.kind != "image" and options.page is not None:
         raise ToolError("page is for TIFF pictures; leave it out")
-
-
-def _data_content(url: str) -> bytes:
-    r"""Return the content of a data: URL. Its length is checked before it is decoded.
-
-    Raises:
-        ToolError: no picture in base64, or too large.
-
-    >>> _data_content("data:image/png;base64,AAAA")
-    b'\x00\x00\x00'
-    """
-    head = _DATA_URL.match(url, 0, 200)
-    if head is None:
-        raise ToolError("only data: URLs of pictures in base64 are read: data:image/png;base64,...")
-    if len(url) - head.end() > 4 * MAX_DATA_BYTES // 3 + 4:
-        raise ToolError(
-            f"the data: URL is too long; give a picture of at most {MAX_DATA_BYTES:,} bytes, "
-            "or the path of a file"
-        )
-    try:
-        return base64.b64decode(url[head.end() :], validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise ToolError("the data: URL is not valid base64") from error
-
-
-def _file_state(file: BinaryIO) -> tuple[int, ...]:
-    found = os.fstat(file.fileno())
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
-
-
-def _copy_bytes(file: BinaryIO, copy: IO[bytes], max_bytes: int) -> tuple[bytes, int]:
-    """Copy a file. Returns the SHA-256 of its content and its size.
-
-    Raises:
-        ToolError: it grew beyond the limit, or the disk is full.
-    """
-    digest, num_bytes = hashlib.sha256(), 0
-    try:
-        while chunk := file.read(_CHUNK_BYTES):
-            num_bytes += len(chunk)
-            if num_bytes > max_bytes:
-                raise ToolError(f"the file has more than {max_bytes:,} bytes")
-            digest.update(chunk)
-            copy.write(chunk)
-    except OSError as error:
-        raise ToolError(
-            "the file cannot be copied: it cannot be read, or the disk is full"
-        ) from error
-    return digest.digest(), num_bytes

@@ -191,11 +191,17 @@ def _add_open_media(server: MCPServer[Any], tools: PictureTools, threads: _Threa
     async def open_media(  # noqa: PLR0913 - the arguments of the tool
         media: Media,
         num_frames: Annotated[
-            int, Field(ge=1, le=MAX_FRAMES, description="Frames sampled from a video or folder.")
-        ] = 16,
+            int | None,
+            Field(
+                ge=1,
+                le=MAX_FRAMES,
+                description="Frames sampled from a video or folder; 16 by default.",
+            ),
+        ] = None,
         start_s: Annotated[
-            float, Field(ge=0, description="Start of the part of a video to sample, in seconds.")
-        ] = 0.0,
+            float | None,
+            Field(ge=0, description="Start of the part of a video to sample, in seconds."),
+        ] = None,
         end_s: Annotated[
             float | None, Field(gt=0, description="End of this part; null for the end.")
         ] = None,
@@ -208,7 +214,9 @@ def _add_open_media(server: MCPServer[Any], tools: PictureTools, threads: _Threa
         Of a video, evenly spaced frames are sampled and numbered from 1. To see a part of it in more detail, open the
         handle again with start_s and end_s.
         """
-        options = OpenOptions(num_frames, start_s, end_s, page)
+        given = {"num_frames": num_frames, "start_s": start_s, "end_s": end_s, "page": page}
+        fields: dict[str, Any] = {name: one for name, one in given.items() if one is not None}
+        options = OpenOptions(**fields) if fields else None
         show = ShowOptions(return_image, max_side)
         return await threads.run(partial(tools.open_media, media, options, show))
 

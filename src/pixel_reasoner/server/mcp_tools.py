@@ -48,53 +48,58 @@ class PictureTools:
     def __init__(self, library: MediaLibrary) -> None:
         self.library = library
 
-    def open_media(self, reference: str, options: OpenOptions, show: ShowOptions) -> list[Content]:
+    def open_media(
+        self, reference: str, options: OpenOptions | None, show: ShowOptions
+    ) -> list[Content]:
         """Open a file, and return its handle, its size and an overview."""
-        view = self.library.open(reference, options)
-        context = self.library.context(view.media)
-        if view.frame is not None or not context.num_frames:
-            return self._overview(view, context, show)
-        return self._contact_sheet(view, context, show)
+        with self.library.lease() as lease:
+            view = self.library.open(reference, options, lease)
+            context = self.library.context(view.media)
+            if view.frame is not None or not context.num_frames:
+                return self._overview(view, context, show)
+            return self._contact_sheet(view, context, show)
 
     def zoom_in(
         self, reference: str, box: Sequence[float], frame: int | None, show: ShowOptions
     ) -> list[Content]:
         """Return a region at the full resolution of its source."""
-        view = self.library.open(reference)
-        context = self.library.context(view.media)
-        number = self._target(view, context, frame)
-        arguments = {"bbox_2d": list(box), "target_image": number}
-        (picture,) = self._execute(ToolCall(name="zoom_in", arguments=arguments), context)
-        region = View(view.media, picture.frame, picture.box)
-        handle = self.library.add_region(region)
-        what = f"{handle}: region {_box(region)} of {view.media.name}{_frame(picture)}"
-        return self._show(what, [picture], region, show)
+        with self.library.lease() as lease:
+            view = self.library.open(reference, lease=lease)
+            context = self.library.context(view.media)
+            number = self._target(view, context, frame)
+            arguments = {"bbox_2d": list(box), "target_image": number}
+            (picture,) = self._execute(ToolCall(name="zoom_in", arguments=arguments), context)
+            region = View(view.media, picture.frame, picture.box)
+            handle = self.library.add_region(region)
+            what = f"{handle}: region {_box(region)} of {view.media.name}{_frame(picture)}"
+            return self._show(what, [picture], region, show)
 
     def select_frames(
         self, reference: str, frames: Sequence[int], show: ShowOptions
     ) -> list[Content]:
         """Return frames of a clip, each at full size."""
-        view = self.library.open(reference)
-        if not view.is_whole:
-            raise ToolError(
-                f"{reference} is one picture; give the handle of the video, or use zoom_in"
-            )
-        context = self.library.context(view.media)
-        call = ToolCall(name="select_frames", arguments={"target_frames": list(frames)})
-        pictures = self._execute(call, context)
-        what = f"{view.media.handle}: {len(pictures)} frames of {view.media.name}"
-        if len(pictures) == 1:
-            what = f"{view.media.handle}: 1 frame of {view.media.name}"
-        return self._show(what, pictures, view, show, has_labels=True)
+        with self.library.lease() as lease:
+            view = self.library.open(reference, lease=lease)
+            if not view.is_whole:
+                raise ToolError(
+                    f"{reference} is one picture; give the handle of the video, or use zoom_in"
+                )
+            context = self.library.context(view.media)
+            call = ToolCall(name="select_frames", arguments={"target_frames": list(frames)})
+            pictures = self._execute(call, context)
+            count = "1 frame" if len(pictures) == 1 else f"{len(pictures)} frames"
+            what = f"{view.media.handle}: {count} of {view.media.name}"
+            return self._show(what, pictures, view, show, has_labels=True)
 
     def picture(self, handle: str) -> bytes:
         """Return what a handle points to as JPEG, for the resource `picture://{id}`."""
-        view = self.library.open(handle)
-        context = self.library.context(view.media)
-        if view.is_whole and context.num_frames:
-            image = self._sheet(view, context, MAX_SIDE_PX)
-        else:
-            image = self._render(view, ShowOptions())
+        with self.library.lease() as lease:
+            view = self.library.open(handle, lease=lease)
+            context = self.library.context(view.media)
+            if view.is_whole and context.num_frames:
+                image = self._sheet(view, context, MAX_SIDE_PX)
+            else:
+                image = self._render(view, ShowOptions())
         return encode_pictures([image], formats=("jpeg",))[0].content
 
     # --- parts of results ---
