@@ -711,6 +711,33 @@ def test_http_serves_every_revision_and_cancels_with_the_connection(root, mode):
 
 
 @pytest.mark.slow
+def test_many_clients_at_once_get_no_errors_while_media_are_closed(root, monkeypatch):
+    monkeypatch.setattr(mcp_media, "MAX_OPEN_MEDIA", 2)
+    found = services(root, quick_model(), max_running=50)
+    calls = [
+        ("open_media", {"media": "clip.mp4", "num_frames": 3}),
+        ("open_media", {"media": "frames", "num_frames": 5}),
+        ("zoom_in", {"media": "photo.png", "box": [0, 0, 0.5, 0.5]}),
+        ("zoom_in", {"media": "clip.mp4", "box": [0, 0, 0.5, 0.5], "frame": 2}),
+        ("select_frames", {"media": "frames", "frames": [1, 2]}),
+        ("ask", {"question": "Which?", "media": ["photo.png", "pages.tiff"]}),
+    ]
+
+    async def client(url, number):
+        async with Client(url, mode=ERAS[number % len(ERAS)]) as one:
+            return [await one.call_tool(*calls[(number + step) % len(calls)]) for step in range(12)]
+
+    async def every(url):
+        return await asyncio.gather(*(client(url, number) for number in range(12)))
+
+    with http_server(found) as url:
+        results = [one for several in asyncio.run(every(url)) for one in several]
+    assert [text(one) for one in results if one.is_error] == []
+    assert len(results) == 144
+    assert len(found.library) <= 3
+
+
+@pytest.mark.slow
 def test_http_refuses_other_hosts_and_origins(root):
     import httpx2
 
