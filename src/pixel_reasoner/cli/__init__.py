@@ -18,6 +18,7 @@ from pixel_reasoner.cli import (
     doctor,
     evaluate,
     init,
+    mcp,
     new,
     probe,
     report,
@@ -53,6 +54,7 @@ app.command(cls=HelpCommand)(traces.check)
 app.command(cls=HelpCommand)(traces.export)
 app.command("import", cls=HelpCommand)(traces.import_)
 app.command(cls=HelpCommand)(ask.demo)
+app.command(cls=HelpCommand)(mcp.mcp)
 app.command(cls=HelpCommand)(init.init)
 app.command(cls=HelpCommand)(new.new)
 app.command(cls=HelpCommand)(doctor.doctor)

@@ -26,6 +26,9 @@ TEMPLATES = ("sft", "rl", "rows")
 EXTENSIONS = ("operation", "dialect", "benchmark", "reward")
 """kinds of packages that `new` writes"""
 
+MCP_CLIENTS = ("claude", "vscode", "cursor")
+"""programs whose configuration `mcp --print-config` prints"""
+
 
 def choice_option(names: Sequence[str], *declarations: str, **more: Any) -> Any:
     """Return an option whose value is one of `names`."""

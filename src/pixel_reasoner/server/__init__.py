@@ -1,0 +1,1 @@
+"""Servers: the MCP server and the HTTP server. Needs the extra `serve`."""
