@@ -136,8 +136,12 @@ def validated(kind: type[ModelT], fields: dict[str, Any]) -> ModelT:
     try:
         return kind.model_validate(fields)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        param = _field_name(fields, first["loc"], is_missing=first["type"] == "missing")
+        errors = error.errors(include_url=False, include_input=False, include_context=False)
+        # A union reports one error per member; that of the intended member has the longest field name.
+        params = [_field_name(fields, one["loc"], one["type"] == "missing") for one in errors]
+        depths = [param.count(".") + bool(param) for param in params]
+        number = depths.index(max(depths))
+        param, first = params[number], errors[number]
         raise ApiError(
             400,
             f"{param or 'body'}: {first['msg'][:300]}",
@@ -146,7 +150,7 @@ def validated(kind: type[ModelT], fields: dict[str, Any]) -> ModelT:
         ) from None
 
 
-def _field_name(fields: Any, location: tuple[int | str, ...], *, is_missing: bool) -> str:
+def _field_name(fields: Any, location: tuple[int | str, ...], is_missing: bool) -> str:
     """Return the field of an error. Pydantic's locations also contain names of types and of union members."""
     names: list[str] = []
     for number, one in enumerate(location):

@@ -36,6 +36,7 @@ TYPES = {
     504: "timeout_error",
 }
 CODES = {
+    400: "invalid_value",
     401: "invalid_api_key",
     403: "forbidden",
     404: "not_found",

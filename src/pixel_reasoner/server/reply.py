@@ -73,7 +73,11 @@ class Reply(NamedTuple):
 
 def build_reply(trace: Trace, stop: Sequence[str]) -> Reply:
     """Return the reply of a finished rollout."""
-    texts = [turn_texts(turn, trace.settings.dialect) for turn in trace.turns]
+    settings = trace.settings
+    texts = [
+        turn_texts(turn, settings.dialect, has_operations=bool(settings.operations))
+        for turn in trace.turns
+    ]
     reasoning = SEPARATOR.join(one.reasoning for one in texts if one.reasoning)
     content = SEPARATOR.join(one.content for one in texts if one.content)
     content, is_stopped = cut_at_stop(content, stop)
@@ -81,8 +85,8 @@ def build_reply(trace: Trace, stop: Sequence[str]) -> Reply:
     return Reply(content, reasoning, finish, trace)
 
 
-def turn_texts(turn: Turn, dialect: str) -> TurnTexts:
-    """Return the texts of a turn. Text of a turn with calls is reasoning; other text is content.
+def turn_texts(turn: Turn, dialect: str, *, has_operations: bool = True) -> TurnTexts:
+    """Return the texts of a turn. Text of a turn with calls is reasoning, if operations are enabled; other text is content.
 
     >>> turn_texts(Turn(text="It is red.", parts=(Text(text="It is red."),)), "compact")
     TurnTexts(reasoning='', content='It is red.')
@@ -102,7 +106,7 @@ def turn_texts(turn: Turn, dialect: str) -> TurnTexts:
         elif isinstance(part, Thought):
             reasoning.append(part.thought.strip())
         elif isinstance(part, Text):
-            (reasoning if has_calls else content).append(part.text.strip())
+            (reasoning if has_calls and has_operations else content).append(part.text.strip())
     if has_calls and not num_calls:
         reasoning += [f"[{one.text}]" for one in turn.observations]
     return TurnTexts(_joined(reasoning), _joined(content))

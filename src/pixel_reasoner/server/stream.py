@@ -166,7 +166,7 @@ class DeltaBuilder:
                 self._live[event.kind] += new.removeprefix(SEPARATOR) if not before else new
                 found.append((name, field.add(new)))
         elif isinstance(event, TurnDone):
-            texts = turn_texts(event.record, self._dialect)
+            texts = turn_texts(event.record, self._dialect, has_operations=self._has_operations)
             found.append(("reasoning", self._rest(PartKind.THOUGHT, texts.reasoning)))
             found.append(("content", self._rest(PartKind.TEXT, texts.content)))
             self._live = {PartKind.THOUGHT: "", PartKind.TEXT: ""}
