@@ -244,16 +244,15 @@ class _Messages:
         """
         for number, message in enumerate(messages):
             self._add(message, f"messages.{number}")
+        last = f"messages.{len(messages) - 1}"
         if messages[-1].role not in ("user", "system", "developer") or self.replies:
             raise ApiError(
                 400,
-                "messages: the last message must be of the user",
-                param=f"messages.{len(messages) - 1}.role",
+                f"{last}.role: the last message must be of the user",
+                param=f"{last}.role",
             )
         if not "".join(self.texts).strip() and not self.sources:
-            raise ApiError(
-                400, "messages: the last message is empty", param=f"messages.{len(messages) - 1}"
-            )
+            raise ApiError(400, f"{last}: the last message is empty", param=last)
         self._end_exchange()
         return "\n\n".join(self.system), tuple(self.exchanges)
 

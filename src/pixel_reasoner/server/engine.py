@@ -139,16 +139,18 @@ class RolloutEngine:
             ApiError: one of them failed.
         """
         await asyncio.gather(*(run.handle.aresult() for run in runs))
-        return [self.result(run) for run in runs]
+        return [self.result(run, _trace(run)) for run in runs]
 
-    def result(self, run: Run) -> Result:
+    def result(self, run: Run, trace: Trace) -> Result:
         """Return the reply of a finished rollout, count it, and keep its conversation.
+
+        Args:
+            run: the rollout.
+            trace: its trace; the last event carries it before the handle does.
 
         Raises:
             ApiError: it failed.
         """
-        trace = run.handle.trace
-        assert trace is not None, "the rollout is done"
         if run.handle.error is not None:
             if isinstance(run.handle.error, InputError):
                 self.metrics.count(self.metrics.rejected_media, "unusable")
@@ -207,7 +209,8 @@ class RolloutEngine:
         if not kept.is_continued:
             kept.is_continued = True
             try:
-                return self.scheduler.submit(request, continues=kept.request_id)
+                continuing = replace(request, open_rollout=None)
+                return self.scheduler.submit(continuing, continues=kept.request_id)
             except UsageError:  # the scheduler released it
                 pass
         forked: Any = opening.continued(kept.rollout)
@@ -247,6 +250,11 @@ class RolloutEngine:
 
     def _num_waiting(self) -> float:
         return max(0, self.scheduler.num_unfinished - self.settings.max_running)
+
+
+def _trace(run: Run) -> Trace:
+    assert run.handle.trace is not None, "the rollout is done"
+    return run.handle.trace
 
 
 def _too_long(trace: Trace) -> ApiError:

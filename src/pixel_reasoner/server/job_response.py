@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from starlette.responses import Response
 
-from pixel_reasoner.schema.events import PartDelta
+from pixel_reasoner.schema.events import Failed, Finished, PartDelta
 from pixel_reasoner.server.asgi import Receive, Scope, Send, send_error
 from pixel_reasoner.server.chat import ChatJob
 from pixel_reasoner.server.engine import Result, Run
@@ -27,7 +27,6 @@ from pixel_reasoner.server.stream import (
     ClientTooSlow,
     RunEvent,
     SseWriter,
-    is_end,
     merged_events,
 )
 
@@ -145,8 +144,10 @@ class JobResponse(Response):
         events = merged_events(runs, min(FIRST_EVENT_WAIT_S, ping_s))
         try:
             async for found in events:
-                if found is not None and is_end(found.event):
-                    results[found.run.index] = self.services.engine.result(found.run)
+                if found is not None and isinstance(found.event, Finished | Failed):
+                    results[found.run.index] = self.services.engine.result(
+                        found.run, found.event.trace
+                    )
                 if not writer.has_started:
                     self._observe_queue_time(found)
                     await writer.start()
