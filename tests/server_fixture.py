@@ -23,7 +23,11 @@ from pixel_reasoner.server.app import create_app
 from pixel_reasoner.server.run import build_server, listen
 from pixel_reasoner.server.settings import ServerSettings
 
-FAST = {"drain_timeout_s": 3.0, "decode_limits": WorkerLimits(timeout_s=10.0, cpu_s=10.0)}
+FAST = {
+    "drain_timeout_s": 3.0,
+    "decode_limits": WorkerLimits(timeout_s=10.0, cpu_s=10.0),
+    "max_picture_tokens": 10**15,  # models of tests do not scale pictures
+}
 
 
 class Serving:

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pixel_reasoner.errors import InputError, UsageError
+from pixel_reasoner.errors import EndpointError, InputError, UsageError
 from pixel_reasoner.media.decoder import MediaDecoder
 from pixel_reasoner.models.api import GenerationModel
+from pixel_reasoner.models.http_errors import RequestFailed
 from pixel_reasoner.rollout.request import RolloutHandle, RolloutRequest
 from pixel_reasoner.rollout.scheduler import RolloutScheduler
 from pixel_reasoner.schema.question import MediaItem
@@ -154,6 +155,7 @@ class RolloutEngine:
         if run.handle.error is not None:
             if isinstance(run.handle.error, InputError):
                 self.metrics.count(self.metrics.rejected_media, "unusable")
+            self._recover(run.handle.error)
             raise api_error(run.handle.error, run.names)
         if not trace.turns and trace.stop is not StopReason.ANSWERED:
             raise _too_long(trace)
@@ -171,6 +173,13 @@ class RolloutEngine:
         for listener in self.on_trace:
             listener(run.job.client, trace)
         return Result(run.index, reply, usage, run.handle.id)
+
+    def _recover(self, error: BaseException) -> None:
+        """Let a later request try upstream servers again that failed."""
+        is_fatal = isinstance(error, EndpointError) and not isinstance(error, RequestFailed)
+        recover = getattr(self.model, "recover", None)
+        if is_fatal and recover is not None:
+            recover()
 
     # --- requests of the scheduler ---
 

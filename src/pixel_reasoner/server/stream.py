@@ -66,7 +66,8 @@ class SseWriter:
         """
         message = {"type": "http.response.body", "body": content, "more_body": not is_last}
         try:
-            await asyncio.wait_for(self._send(message), self._timeout_s)
+            async with asyncio.timeout(self._timeout_s):
+                await self._send(message)
         except TimeoutError:
             raise ClientTooSlow from None
 
@@ -98,7 +99,9 @@ async def merged_events(
     try:
         while num_left:
             try:
-                found = await asyncio.wait_for(queue.get(), ping_s)
+                # Not `wait_for`: in Python 3.11 it loses a cancellation if an event arrives at the same time.
+                async with asyncio.timeout(ping_s):
+                    found = await queue.get()
             except TimeoutError:
                 yield None
                 continue
