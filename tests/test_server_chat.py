@@ -10,7 +10,7 @@ import pytest
 from pixel_reasoner.models.scripted import ScriptedModel
 from pixel_reasoner.server.reply import cut_at_stop
 from pixel_reasoner.server.stream import MAX_DELTA_CHARS, pieces
-from server_fixture import chat, data_url, serving, user, wait_until
+from server_fixture import chat, data_url, serving, user
 from test_scheduler import CLOSER, RED, TickingModel
 
 CALL_LINE = '[zoom_in {"bbox_2d": [0.25, 0.25, 0.5, 0.5], "target_image": 1}: picture 2]'
