@@ -159,7 +159,7 @@ def test_a_request_beyond_the_time_limit_is_504(photo):
 
 
 def test_an_error_in_a_stream_is_an_object_and_done_follows(photo):
-    with serving(EndlessModel(), request_timeout_s=0.5) as server:
+    with serving(EndlessModel(), request_timeout_s=3.0) as server:
         chunks = server.chunks("Which?", photo, pixel_reasoner={"operations": False})
         assert chunks[-1]["error"]["code"] == "timeout"
         assert chunks[0]["choices"][0]["delta"]["role"] == "assistant"
@@ -168,7 +168,7 @@ def test_an_error_in_a_stream_is_an_object_and_done_follows(photo):
 def test_a_silent_stream_has_comments(photo):
     body = chat("Which?", photo, stream=True)
     with (
-        serving(EndlessModel(is_silent=True), ping_interval_s=0.1, request_timeout_s=0.5) as server,
+        serving(EndlessModel(is_silent=True), ping_interval_s=0.1, request_timeout_s=3.0) as server,
         server.client.stream("POST", "/v1/chat/completions", json=body) as reply,
     ):
         assert reply.read().count(b": ping\n\n") >= 2

@@ -117,6 +117,30 @@ class AccessOptions:
 
 
 @dataclass(frozen=True)
+class ReplyOptions:
+    """How requests are answered if they do not state it."""
+
+    panel: ClassVar[str] = "Options"
+
+    served_name: Annotated[
+        str | None,
+        typer.Option(help="Name of the model for clients [default: the last part of --model]"),
+    ] = None
+    reasoning_field: Annotated[
+        str,
+        choice_option(
+            REASONING_FIELDS,
+            "--reasoning-field",
+            help="Where replies contain the thoughts: reasoning_content, reasoning, both, or inline (in content).",
+        ),
+    ] = "reasoning_content"
+    without: WithoutOption = False
+    operation: OperationOption = None
+    max_turns: MaxTurnsOption = 6
+    temperature: TemperatureOption = 0.0
+
+
+@dataclass(frozen=True)
 class LimitOptions:
     """Limits of the server."""
 
@@ -164,22 +188,7 @@ def serve(
             help="Folder for pictures and videos of clients [default: a temporary folder]"
         ),
     ] = None,
-    served_name: Annotated[
-        str | None,
-        typer.Option(help="Name of the model for clients [default: the last part of --model]"),
-    ] = None,
-    reasoning_field: Annotated[
-        str,
-        choice_option(
-            REASONING_FIELDS,
-            "--reasoning-field",
-            help="Where replies contain the thoughts: reasoning_content, reasoning, both, or inline (in content).",
-        ),
-    ] = "reasoning_content",
-    without: WithoutOption = False,
-    operation: OperationOption = None,
-    max_turns: MaxTurnsOption = 6,
-    temperature: TemperatureOption = 0.0,
+    replies: ReplyOptions = ReplyOptions(),
     limits: LimitOptions = LimitOptions(),
     local: LocalOptions = LocalOptions(),
 ) -> None:
@@ -201,15 +210,7 @@ def serve(
         import prometheus_client  # noqa: F401
         import python_multipart  # noqa: F401
         import uvicorn  # noqa: F401
-    config = rollout_config(
-        operations=not without,
-        added=operation or (),
-        max_turns=max_turns,
-        max_new_tokens=limits.max_new_tokens,
-        temperature=temperature,
-        seed=0,
-    )
-    settings = _settings(config, access, limits, store, reasoning_field)
+    settings = _settings(replies, access, limits, store)
     if not upstream.endpoint:
         reject_options(given_options(upstream), "without --endpoint")
     servers = ServerOptions(
@@ -220,15 +221,11 @@ def serve(
         timeout_s=upstream.timeout_s,
     )
     spec = model_spec(model, local, servers, concurrency=upstream.endpoint_concurrency)
-    _serve(spec, settings, access.key_file, served_name)
+    _serve(spec, settings, access.key_file, replies.served_name)
 
 
 def _settings(
-    config: Any,
-    access: AccessOptions,
-    limits: LimitOptions,
-    store: Path | None,
-    reasoning_field: str,
+    replies: ReplyOptions, access: AccessOptions, limits: LimitOptions, store: Path | None
 ) -> ServerSettings:
     from pixel_reasoner.server.fetch import check_media_host
     from pixel_reasoner.server.settings import (
@@ -237,6 +234,14 @@ def _settings(
         ServerSettings,
     )
 
+    config = rollout_config(
+        operations=not replies.without,
+        added=replies.operation or (),
+        max_turns=replies.max_turns,
+        max_new_tokens=limits.max_new_tokens,
+        temperature=replies.temperature,
+        seed=0,
+    )
     return ServerSettings(
         host=access.host,
         port=access.port,
@@ -245,7 +250,7 @@ def _settings(
         allowed_origins=tuple(access.allow_origin or ()),
         media_hosts=tuple(map(check_media_host, access.allow_media_host or ())),
         store=store,
-        reasoning_field=ReasoningField(reasoning_field),
+        reasoning_field=ReasoningField(replies.reasoning_field),
         config=config.model_copy(update={"media": SERVER_MEDIA_LIMITS}),
         max_running=limits.max_running,
         max_waiting=limits.max_waiting,
