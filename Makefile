@@ -99,7 +99,7 @@ adapters:
 	.venv-ray/bin/python -m pytest -q tests/test_ray.py
 
 # Hours on two cores: every attack in full, one line of results each. The test suite has short forms.
-ATTACKS := replies rows media servers folders full_disk kills scripts extensions
+ATTACKS := replies rows media servers folders full_disk kills scripts extensions api
 attack: install browser
 	@failed=0; for one in $(ATTACKS); do \
 		echo "== attacks.$$one"; $(BIN)/python -m attacks.$$one || failed=1; \
@@ -122,6 +122,7 @@ benchmarks: install
 	$(BIN)/python benchmarks/turns.py
 	$(BIN)/python benchmarks/client.py
 	$(BIN)/python benchmarks/large.py
+	$(BIN)/python benchmarks/serve.py
 
 clean:
 	rm -rf .venv dist runs/demo site .cache
