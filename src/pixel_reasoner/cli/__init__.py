@@ -22,6 +22,7 @@ from pixel_reasoner.cli import (
     new,
     probe,
     report,
+    serve,
     synth,
     traces,
     train,
@@ -46,6 +47,7 @@ app = typer.Typer(
 app.command(cls=HelpCommand)(ask.ask)
 app.command("eval", cls=HelpCommand)(evaluate.evaluate)
 app.command(cls=HelpCommand)(probe.probe)
+app.command(cls=HelpCommand)(serve.serve)
 app.command(cls=HelpCommand)(evaluate.merge)
 app.command(cls=HelpCommand)(report.compare)
 app.command(cls=HelpCommand)(report.report)

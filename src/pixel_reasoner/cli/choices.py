@@ -17,6 +17,7 @@ from pixel_reasoner.errors import UsageError
 DTYPES = ("float32", "bfloat16", "float16")
 PROTOCOLS = ("text", "native")
 SERVERS = ("any", "vllm", "sglang", "llamacpp", "ollama", "transformers", "hosted")
+REASONING_FIELDS = ("reasoning_content", "reasoning", "both", "inline")
 SCORERS = ("typed", "harness", "released")
 SPLITS = ("train", "validation", "test")
 FAMILIES = ("attribute", "relation", "count", "infographic", "video")
