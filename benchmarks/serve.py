@@ -25,6 +25,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,14 +45,20 @@ NUM_CLIENTS, NUM_QUESTIONS, ROUNDS = 64, 128, 3
 NUM_SERIAL = 100
 NUM_CONNECTIONS, NUM_REQUESTS = 1000, 10_000
 SERVER = """
-import asyncio, sys
+import sys
+from collections import deque
 from pixel_reasoner.models.scripted import ScriptedModel
 from pixel_reasoner.models.spec import ModelSpec
 from pixel_reasoner.server.app import create_app
 from pixel_reasoner.server.run import listen, serve
 from pixel_reasoner.server.settings import ServerSettings
 settings = ServerSettings(port=0, max_waiting=4000, max_per_key=10_000, max_picture_tokens=10**12)
-load = ModelSpec("tiny").load if sys.argv[1] == "tiny" else lambda: ScriptedModel([r"It is red. \\\\boxed{red}"])
+def load():
+    if sys.argv[1] == "tiny":
+        return ModelSpec("tiny").load()
+    model = ScriptedModel([r"It is red. \\boxed{red}"])
+    model.conversations = deque(maxlen=0)  # which it records for tests
+    return model
 listening = listen(settings)
 print("http://127.0.0.1:%d" % listening.getsockname()[1], flush=True)
 serve(create_app(settings, load, names=("model",)), listening, lambda: None)
@@ -232,6 +239,7 @@ def throughput(folder: Path) -> None:
 def latency(folder: Path) -> None:
     asked = questions(folder, 32)
     model = ScriptedModel([r"It is red. \boxed{red}"])
+    model.conversations = deque(maxlen=0)  # type: ignore[assignment]
     get_scheduler(model).start()
     with running("scripted") as server:
         http, inside = asyncio.run(_serial(server.port, asked, model))
