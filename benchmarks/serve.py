@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pixel_reasoner.models.api import GenerationModel
+from pixel_reasoner.models.folder import folder_settings, model_folder
 from pixel_reasoner.models.scripted import ScriptedModel
 from pixel_reasoner.models.spec import ModelSpec
 from pixel_reasoner.rollout.ask import ask, ask_many
@@ -47,6 +48,7 @@ NUM_CONNECTIONS, NUM_REQUESTS = 1000, 10_000
 SERVER = """
 import sys
 from collections import deque
+from pixel_reasoner.models.folder import folder_settings, model_folder
 from pixel_reasoner.models.scripted import ScriptedModel
 from pixel_reasoner.models.spec import ModelSpec
 from pixel_reasoner.server.app import create_app
@@ -56,7 +58,8 @@ settings = ServerSettings(port=0, max_waiting=4000, max_per_key=10_000, max_pict
 def load():
     if sys.argv[1] == "tiny":
         return ModelSpec("tiny").load()
-    model = ScriptedModel([r"It is red. \\boxed{red}"])
+    budgets = folder_settings(model_folder("tiny")).budgets
+    model = ScriptedModel([r"It is red. \\boxed{red}"], budgets=budgets)
     model.conversations = deque(maxlen=0)  # which it records for tests
     return model
 listening = listen(settings)
@@ -238,7 +241,8 @@ def throughput(folder: Path) -> None:
 
 def latency(folder: Path) -> None:
     asked = questions(folder, 32)
-    model = ScriptedModel([r"It is red. \boxed{red}"])
+    budgets = folder_settings(model_folder("tiny")).budgets
+    model = ScriptedModel([r"It is red. \boxed{red}"], budgets=budgets)
     model.conversations = deque(maxlen=0)  # type: ignore[assignment]
     get_scheduler(model).start()
     with running("scripted") as server:
