@@ -25,12 +25,14 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from pixel_reasoner.models.api import GenerationModel
+from pixel_reasoner.models.folder import folder_settings, model_folder
 from pixel_reasoner.models.scripted import ScriptedModel
 from pixel_reasoner.models.spec import ModelSpec
 from pixel_reasoner.rollout.ask import ask, ask_many
@@ -44,14 +46,22 @@ NUM_CLIENTS, NUM_QUESTIONS, ROUNDS = 64, 128, 3
 NUM_SERIAL = 100
 NUM_CONNECTIONS, NUM_REQUESTS = 1000, 10_000
 SERVER = """
-import asyncio, sys
+import sys
+from collections import deque
+from pixel_reasoner.models.folder import folder_settings, model_folder
 from pixel_reasoner.models.scripted import ScriptedModel
 from pixel_reasoner.models.spec import ModelSpec
 from pixel_reasoner.server.app import create_app
 from pixel_reasoner.server.run import listen, serve
 from pixel_reasoner.server.settings import ServerSettings
 settings = ServerSettings(port=0, max_waiting=4000, max_per_key=10_000, max_picture_tokens=10**12)
-load = ModelSpec("tiny").load if sys.argv[1] == "tiny" else lambda: ScriptedModel([r"It is red. \\\\boxed{red}"])
+def load():
+    if sys.argv[1] == "tiny":
+        return ModelSpec("tiny").load()
+    budgets = folder_settings(model_folder("tiny")).budgets
+    model = ScriptedModel([r"It is red. \\boxed{red}"], budgets=budgets)
+    model.conversations = deque(maxlen=0)  # which it records for tests
+    return model
 listening = listen(settings)
 print("http://127.0.0.1:%d" % listening.getsockname()[1], flush=True)
 serve(create_app(settings, load, names=("model",)), listening, lambda: None)
@@ -231,7 +241,9 @@ def throughput(folder: Path) -> None:
 
 def latency(folder: Path) -> None:
     asked = questions(folder, 32)
-    model = ScriptedModel([r"It is red. \boxed{red}"])
+    budgets = folder_settings(model_folder("tiny")).budgets
+    model = ScriptedModel([r"It is red. \boxed{red}"], budgets=budgets)
+    model.conversations = deque(maxlen=0)  # type: ignore[assignment]
     get_scheduler(model).start()
     with running("scripted") as server:
         http, inside = asyncio.run(_serial(server.port, asked, model))

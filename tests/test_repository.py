@@ -85,13 +85,13 @@ def test_every_dependency_has_a_lower_bound():
 
 def test_the_lowest_versions_are_the_lower_bounds():
     lowest = pinned("constraints-lowest.txt")
-    for name, bound in requirements("labeller", "remote", "released"):
+    for name, bound in requirements("labeller", "remote", "serve", "released"):
         padded = bound + ".0" * (2 - bound.count("."))
         assert lowest[name] in (bound, padded), name
 
 
 def test_development_dependencies_are_pinned():
-    names = [name for name, _ in requirements("local", "train", "labeller", "remote", "dev")]
+    names = [name for name, _ in requirements("local", "train", "labeller", "remote", "serve", "dev")]
     assert [
         name for name in names if name.replace("_", "-").lower() not in pinned("constraints.txt")
     ] == []

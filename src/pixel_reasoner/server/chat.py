@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import uuid4
 
@@ -64,6 +64,16 @@ class ChatJob:
     def sources(self) -> list[Source]:
         """Media of all questions, in order."""
         return [source for one in self.exchanges for source in one.sources]
+
+    def without_data(self) -> ChatJob:
+        """Return this job without the content of data URLs, which would stay in memory while it waits."""
+        return replace(
+            self,
+            exchanges=tuple(
+                replace(one, sources=tuple(source._replace(url="") for source in one.sources))
+                for one in self.exchanges
+            ),
+        )
 
     @property
     def num_chars(self) -> int:

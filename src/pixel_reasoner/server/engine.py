@@ -156,7 +156,7 @@ class RolloutEngine:
             if isinstance(run.handle.error, InputError):
                 self.metrics.count(self.metrics.rejected_media, "unusable")
             self._recover(run.handle.error)
-            raise api_error(run.handle.error, run.names)
+            raise api_error(run.handle.error, run.names) from run.handle.error
         if not trace.turns and trace.stop is not StopReason.ANSWERED:
             raise _too_long(trace)
         if run.job.overrides_prompt:

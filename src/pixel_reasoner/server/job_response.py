@@ -37,6 +37,8 @@ FIRST_EVENT_WAIT_S = 2.0
 class Format(Protocol):
     """Wire format of one endpoint."""
 
+    job: ChatJob
+
     def body(self, results: Sequence[Result]) -> dict[str, Any]:
         """Return the whole reply."""
         ...
@@ -112,6 +114,7 @@ class JobResponse(Response):
         services.check_accepts()
         with services.admission.admit(services.load_of(job)) as is_fast:
             items = await services.intake.items(job.sources, job.client)
+            self.job = self.format.job = job = job.without_data()
             runs = services.engine.submit(job, items, is_fast=is_fast)
             try:
                 if job.stream:

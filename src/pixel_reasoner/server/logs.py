@@ -29,9 +29,11 @@ class JsonFormatter(logging.Formatter):
             "message": record.getMessage(),
             **getattr(record, "fields", {}),
         }
-        if record.exc_info and record.exc_info[0] is not None:
-            fields["error"] = record.exc_info[0].__name__
-            fields["traceback"] = _frames(record.exc_info[2])
+        error = record.exc_info[1] if record.exc_info else None
+        if error is not None:
+            cause = error.__cause__ or error
+            fields["error"] = type(cause).__name__
+            fields["traceback"] = _frames(cause.__traceback__)
         return json.dumps(fields, ensure_ascii=False)
 
 
