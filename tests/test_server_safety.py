@@ -403,7 +403,6 @@ ROUTES = [
     "/openapi.json",
     "/",
     "/x",
-    "/v1/../health",
 ]
 
 
