@@ -91,7 +91,9 @@ def test_the_lowest_versions_are_the_lower_bounds():
 
 
 def test_development_dependencies_are_pinned():
-    names = [name for name, _ in requirements("local", "train", "labeller", "remote", "serve", "dev")]
+    names = [
+        name for name, _ in requirements("local", "train", "labeller", "remote", "serve", "dev")
+    ]
     assert [
         name for name in names if name.replace("_", "-").lower() not in pinned("constraints.txt")
     ] == []

@@ -99,7 +99,7 @@ class Network:
 
     def fetcher(self, *hosts):
         names = hosts or (ALLOWED,)
-        return Fetcher(names, 5.0, resolve=self.resolve, connect=self.connect)
+        return Fetcher(names, 30.0, resolve=self.resolve, connect=self.connect)
 
 
 def redirect(to: str) -> bytes:
@@ -403,7 +403,6 @@ ROUTES = [
     "/openapi.json",
     "/",
     "/x",
-    "/v1/../health",
 ]
 
 

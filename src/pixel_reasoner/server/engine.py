@@ -32,6 +32,8 @@ from pixel_reasoner.server.settings import ServerSettings
 from pixel_reasoner.server.special_tokens import SpecialTokenEscaper
 
 FAST_PRIORITY = 1
+FAST_SLOTS = 2
+"""Rollouts in progress in addition to `max_running`. Each rollout has decoded pictures in memory."""
 MAX_STEP_S = 60.0
 """time without a step of the scheduler after which the server is not ready"""
 
@@ -78,7 +80,7 @@ class RolloutEngine:
         self.on_trace: list[OnTrace] = []
         self.scheduler = RolloutScheduler(
             model,
-            max_active=settings.max_running + settings.fast_lane_requests,
+            max_active=settings.max_running + min(FAST_SLOTS, settings.fast_lane_requests),
             max_queued=2 * settings.max_waiting + settings.max_running,
         )
         self.scheduler.decode_with(decoder)

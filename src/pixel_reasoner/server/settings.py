@@ -103,7 +103,7 @@ class ServerSettings(Record):
     """time to fetch one picture from `media_hosts`"""
     drain_timeout_s: PositiveFloat = 30.0
     """time for requests in progress after SIGTERM"""
-    max_kept_px: NonNegativeInt = 24_000_000
+    max_kept_px: NonNegativeInt = 12_000_000
     """decoded pixels of conversations that are kept for follow-up questions"""
     decode_workers: PositiveInt = 2
     """processes that decode media"""
