@@ -79,7 +79,7 @@ def serving(model, *, keys=(), parts=(), fetcher=None, **settings: Any) -> Itera
     one = Serving(app, listening.getsockname()[1])
     one.server = server
     try:
-        wait_until(lambda: server.started and app.state.services.reader is not None)
+        wait_until(lambda: server.started and app.state.services.loaded is not None)
         yield one
     finally:
         one.client.close()

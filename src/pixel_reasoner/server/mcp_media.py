@@ -209,6 +209,7 @@ class MediaLibrary:
                     self._in_use[handle] -= 1
                     if not self._in_use[handle]:
                         del self._in_use[handle]
+                self._evict()
 
     def add_region(self, view: View) -> str:
         """Return the handle of a region, under which a client can use it again."""
