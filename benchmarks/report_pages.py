@@ -99,9 +99,8 @@ def opened(browser: Any, address: str) -> str:
     page.wait_for_selector(".detail .item h2")
     first = page.inner_text(".detail .meta")
     page.keyboard.press("j")
-    page.wait_for_function(
-        "text => document.querySelector('.detail .meta')?.innerText !== text", arg=first
-    )
+    while page.inner_text(".detail .meta") == first:
+        page.wait_for_timeout(5)
     interactive = time.perf_counter() - started
     page.wait_for_load_state("load")
     scrolled = page.evaluate(SCROLL)

@@ -153,7 +153,7 @@ function start() {
   root.textContent = "";
   render(isNewer ? html`<p class="error">This report has a newer format. Open it with the program that wrote it.</p>` : html`<${App} store=${store} />`, root);
   // Pictures of a page that is still loading follow when they are there.
-  pageLoaded().then(() => render(html`<${App} store=${store} key="loaded" />`, root));
+  pageLoaded().then(() => isNewer || render(html`<${App} store=${store} />`, root));
 }
 
 start();
