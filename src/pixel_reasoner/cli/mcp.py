@@ -190,7 +190,9 @@ def _arguments(ctx: typer.Context) -> list[str]:
             words.append(option)
             continue
         for one in value if isinstance(value, list | tuple) else [value]:
-            words += [option, _absolute(parameter.name or "", one)]
+            # Older versions of typer keep paths of a repeated option as texts in the context.
+            is_path = "Path" in type(parameter.type).__name__
+            words += [option, _absolute(parameter.name or "", Path(one) if is_path else one)]
     return words
 
 
