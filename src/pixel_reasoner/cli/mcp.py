@@ -167,6 +167,9 @@ def _check_model(spec: ModelSpec) -> None:
         spec.check()
 
 
+_PATH_OPTIONS = ("root", "key_file")
+
+
 def _print_config(client: str, ctx: typer.Context) -> None:
     command = {"command": sys.executable, "args": ["-m", "pixel_reasoner.cli", *_arguments(ctx)]}
     if client == "vscode":
@@ -190,16 +193,15 @@ def _arguments(ctx: typer.Context) -> list[str]:
             words.append(option)
             continue
         for one in value if isinstance(value, list | tuple) else [value]:
-            # Older versions of typer keep paths of a repeated option as texts in the context.
-            is_path = "Path" in type(parameter.type).__name__
-            words += [option, _absolute(parameter.name or "", Path(one) if is_path else one)]
+            words += [option, _absolute(parameter.name or "", one)]
     return words
 
 
 def _absolute(name: str, value: Any) -> str:
     """Return the text of an option. A path is absolute; --model is one if such a folder exists."""
-    if isinstance(value, Path):
-        return str(value.expanduser().absolute())
+    # Older versions of typer keep the paths of a repeated option as texts in the context.
+    if isinstance(value, Path) or name in _PATH_OPTIONS:
+        return str(Path(value).expanduser().absolute())
     if name == "model" and Path(value).is_dir():
         return str(Path(value).absolute())
     return str(value)
