@@ -21,7 +21,7 @@ install: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; run make PYTHON=python3.11 ..." if sys.version_info < (3, 11) else 0)'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[local,train,labeller,remote,released,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[local,train,labeller,remote,released,serve,dev]'
 	touch $@
 
 demo: install
@@ -76,13 +76,13 @@ test-dist: dist
 
 test-lowest:
 	test -x .venv-lowest/bin/python || $(PYTHON) -m venv .venv-lowest
-	.venv-lowest/bin/python -m pip install --quiet --constraint constraints-lowest.txt --editable '.[labeller,remote,released]'
+	.venv-lowest/bin/python -m pip install --quiet --constraint constraints-lowest.txt --editable '.[labeller,remote,serve,released]'
 	.venv-lowest/bin/python -m pip install --quiet --constraint constraints.txt pytest pytest-xdist hypothesis pyarrow
 	OMP_NUM_THREADS=1 .venv-lowest/bin/python -m pytest $(PARALLEL) -p no:anyio --fast
 
 test-python:
 	test -x .venv-$(notdir $(PYTHON))/bin/python || $(PYTHON) -m venv .venv-$(notdir $(PYTHON))
-	.venv-$(notdir $(PYTHON))/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[labeller,remote,released]' \
+	.venv-$(notdir $(PYTHON))/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[labeller,remote,released,serve]' \
 		pytest pytest-xdist hypothesis pyarrow
 	OMP_NUM_THREADS=1 .venv-$(notdir $(PYTHON))/bin/python -m pytest $(PARALLEL) --fast
 
@@ -99,7 +99,7 @@ adapters:
 	.venv-ray/bin/python -m pytest -q tests/test_ray.py
 
 # Hours on two cores: every attack in full, one line of results each. The test suite has short forms.
-ATTACKS := replies rows media servers folders full_disk kills scripts extensions
+ATTACKS := replies rows media servers folders full_disk kills scripts extensions api
 attack: install browser
 	@failed=0; for one in $(ATTACKS); do \
 		echo "== attacks.$$one"; $(BIN)/python -m attacks.$$one || failed=1; \
@@ -122,6 +122,7 @@ benchmarks: install
 	$(BIN)/python benchmarks/turns.py
 	$(BIN)/python benchmarks/client.py
 	$(BIN)/python benchmarks/large.py
+	$(BIN)/python benchmarks/serve.py
 
 clean:
 	rm -rf .venv dist runs/demo site .cache

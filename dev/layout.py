@@ -37,7 +37,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("sources",),
     ("data", "evals"),
     ("train", "workflows", "reports", "tiny"),
-    ("model", "display", "replies", "training"),
+    ("model", "display", "replies", "run", "training"),
     ("api", "extend", "integrations"),
     ("server", "cli"),
 )

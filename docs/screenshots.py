@@ -1,6 +1,6 @@
 """Write the screenshots of the docs from a run.
 
-pixel-reasoner eval pixelworld --family all --count 100 --compare --out runs/all
+pixel-reasoner eval pixelworld --family all --count 40 --compare --out runs/all
 python docs/screenshots.py runs/all        # writes docs/report*.webp
 """
 

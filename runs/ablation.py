@@ -38,7 +38,7 @@ from safetensors.torch import load_file, save_file
 
 from pixel_reasoner.files import atomic_writer, write_bytes, write_json
 from pixel_reasoner.models.folder import model_folder
-from pixel_reasoner.reports.curves import COLORS, read_log, smoothed
+from pixel_reasoner.reports.training_log import read_log
 from pixel_reasoner.sources.pixelworld import WorldMix, world_questions
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -47,6 +47,8 @@ RESULTS = OUT / "results.json"
 CURVES = OUT / "curves.json"
 PAGE = ROOT / "docs" / "results.md"
 PICTURE = ROOT / "docs" / "curves-{}.png"
+COLORS = ("#0b6e99", "#c8553d", "#3d8b40", "#8e5ea2", "#b8860b", "#555555", "#d4569f", "#1b998b")
+"""line colors of the arms"""
 TOOL = Path(sys.executable).with_name("pixel-reasoner")
 SEEDS = (0, 1, 2)
 KINDS = ("needs_look", "overview")
@@ -519,6 +521,13 @@ def _draw(arms: Mapping[str, Sequence[Mapping[str, Any]]]) -> bytes:
         axes.set_xlabel("step")
     figure.axes[0].legend(frameon=False, fontsize="small")
     return _as_png(figure)
+
+
+def smoothed(values: Sequence[float], share: float) -> list[float]:
+    """Means over a window around each value, the window as a share of all values."""
+    reach = int(len(values) * share / 2)
+    windows = [values[max(0, n - reach) : n + reach + 1] for n in range(len(values))]
+    return [sum(window) / len(window) for window in windows]
 
 
 def _as_png(figure: Figure) -> bytes:

@@ -25,7 +25,6 @@ settings.load_profile("shared machine")
 
 NEED_EXTRAS = (
     "test_ablation.py",
-    "test_curves.py",
     "test_engine.py",
     "test_engine_requests.py",
     "test_hub.py",
@@ -48,6 +47,11 @@ SLOW_FILES = (
     "test_invalid_extensions.py",
     "test_labeller.py",
     "test_probe.py",
+    "test_server_chat.py",
+    "test_server_clients.py",
+    "test_server_load.py",
+    "test_server_process.py",
+    "test_server_safety.py",
     "test_turn_parser.py",
     "test_worker_pool.py",
 )

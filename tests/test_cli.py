@@ -199,7 +199,7 @@ def test_media_of_two_kinds_are_an_error(run):
     assert_refused(
         run("ask", "What?", "--image", "a.png", "--video", "b.mp4"), "--image and --video"
     )
-    assert_refused(run("ask", "What?"), "none")
+    assert_refused(run("ask", "What?"), "no file")
 
 
 def test_an_unknown_option_is_an_error(run):
@@ -351,13 +351,13 @@ def test_a_benchmark_is_evaluated_reported_and_compared(run, tmp_path):
         "report", tmp_path / "run", "--out", page, "--table", tables[0], "--table", tables[1]
     )
     assert code == 0, err
-    assert "Effect of visual operations" in page.read_text()
+    assert "Effect of operations" in page.read_text()
     header = tables[1].read_text().splitlines()[0].split(",")
     assert header[:5] == ["group", "questions", "accuracy", "95 % low", "95 % high"]
     for line in tables[1].read_text().splitlines()[1:]:
         cells = line.split(",")
         assert len(cells) == len(header)
-        assert all(not cell or float(cell) >= 0 for cell in cells[1:])
+        assert all(not cell or float(cell) >= -1 for cell in cells[1:])
     assert "| questions | accuracy | 95 % |" in tables[0].read_text()
     assert_refused(run("report", tmp_path / "run", "--table", tmp_path / "t.xls"), ".md or .csv")
 
@@ -368,7 +368,19 @@ def test_a_benchmark_is_evaluated_reported_and_compared(run, tmp_path):
     assert code == 0, err
     assert "differing: operations: " in out
     assert "paired test" in out
-    assert "what differs" in (tmp_path / "c.html").read_text()
+    assert "Differing settings" in (tmp_path / "c.html").read_text()
+    runs = [tmp_path / "run", tmp_path / "bare", tmp_path / "run/without"]
+    found = json.loads(run("compare", *runs[:2], "--json")[1])
+    code, out, err = run("compare", *runs, "--json", "--table", tmp_path / "c.tex")
+    assert code == 0, err
+    assert [one["second"] for one in json.loads(out)] == [str(one) for one in runs[1:]]
+    assert json.loads(out)[0] == found
+    assert r"\begin{tabular}" in (tmp_path / "c.tex").read_text()
+
+    code, out, err = run("report", *runs, "--out", tmp_path / "all.html")
+    assert code == 0, err
+    assert "Metrics of each run" in (tmp_path / "all.html").read_text()
+    assert_refused(run("report", *runs, tmp_path / "data"), "not a finished evaluation")
 
 
 @pytest.mark.extras

@@ -47,7 +47,7 @@ def no_model_is_loaded(monkeypatch):
     [
         (["", "--image", "{picture}"], ["a question"]),
         (["  ", "--image", "{picture}"], ["a question"]),
-        (["What?"], ["--image", "none"]),
+        (["What?"], ["--image", "no file"]),
         (["What?", "--image", "https://a.org/b.jpg"], ["https://a.org/b.jpg", "curl"]),
         (["What?", "--video", "S3://a/b.mp4"], ["S3://a/b.mp4"]),
         (["What?", "--image", "{picture}", "--report", "{folder}"], ["--report", "a folder"]),

@@ -220,7 +220,7 @@ def test_one_command_evaluates_with_and_without_operations(asked, tmp_path):
 def test_a_summary_contains_all_settings_that_affect_its_metrics(asked, tmp_path):
     summary = evaluate(plan(asked, scorer=Scorer.HARNESS, rows={"read": 9}), tmp_path / "run")
     assert summary["scorer"] == "harness"
-    assert summary["rows"] == {"read": 9}
+    assert summary["rows"] == {"read": 9, "failed": 0}
     assert set(summary["settings"]) >= {
         "task",
         "model",

@@ -7,12 +7,15 @@ import shutil
 
 import pytest
 
+import pixel_reasoner as pr
 from conftest import draw_photo, full_disk
+from pixel_reasoner import api
 from pixel_reasoner.errors import InputError, OutputError, UsageError
 from pixel_reasoner.evals.run import Evaluation, evaluate, load_run
 from pixel_reasoner.evals.stats import summarize
 from pixel_reasoner.media.context import MediaContext
 from pixel_reasoner.models.scripted import ScriptedModel
+from pixel_reasoner.models.spec import ModelSpec
 from pixel_reasoner.rollout.request import RolloutRequest
 from pixel_reasoner.rollout.scheduler import get_scheduler
 from pixel_reasoner.rollout.strategies import STRATEGIES, ask_by_strategy, ask_many_by_strategy
@@ -20,9 +23,10 @@ from pixel_reasoner.runs.segment import Segment
 from pixel_reasoner.runs.store import RunStore
 from pixel_reasoner.schema.geometry import WHOLE, Box
 from pixel_reasoner.schema.question import Evidence, MediaItem, Question
-from pixel_reasoner.schema.settings import RolloutConfig, RolloutLimits
+from pixel_reasoner.schema.settings import RolloutConfig, RolloutLimits, SamplingParams
 from pixel_reasoner.schema.trace import CallErrorKind, Observation, Picture, StopReason, Trace, Turn
 from pixel_reasoner.scoring.evidence import evidence_hit
+from pixel_reasoner.workflows.evaluate import EvalSpec
 
 RED = r"\boxed{red}"
 TASK = {"name": "by hand", "seeds": (1, 2)}
@@ -324,9 +328,9 @@ def test_failed_questions_are_retried(out, scripted):
 @pytest.mark.parametrize(
     ("rules", "task", "named"),
     [
-        (RolloutConfig(limits=RolloutLimits(max_turns=3)), TASK, 'limits = .*"max_turns": 6'),
+        (RolloutConfig(limits=RolloutLimits(max_turns=3)), TASK, "limits.max_turns = 6; got 3"),
         (RolloutConfig(operations=False), TASK, "operations = "),
-        (RolloutConfig(), {**TASK, "name": "another"}, 'task = .*"name": "by hand"'),
+        (RolloutConfig(), {**TASK, "name": "another"}, 'task.name = "by hand"; got "another"'),
     ],
 )
 def test_the_error_of_a_run_with_other_settings_names_them(out, scripted, rules, task, named):
@@ -431,6 +435,9 @@ def test_a_folder_without_a_run_is_an_input_error(tmp_path):
 # --- strategies ---
 
 
+SAMPLED = RolloutConfig(sampling=SamplingParams(temperature=0.7))
+
+
 def questions_named(*names: str) -> list[Question]:
     return [Question(id=name, text="?", media=(), answer=("red",)) for name in names]
 
@@ -440,9 +447,10 @@ def test_majority_vote_runs_five_rollouts_and_keeps_one_trace_per_question(
 ):
     model = ScriptedModel([RED])
     evaluation = Evaluation(
-        questions_named("a", "b", "c"), model, RolloutConfig(), TASK, strategy="majority_vote"
+        questions_named("a", "b", "c"), model, SAMPLED, TASK, strategy="majority_vote"
     )
     assert evaluate(evaluation, tmp_path)["count"] == 3
+    assert {trace.notes for trace in load_run(tmp_path)} == {("majority vote: red 5",)}
     assert len(model.conversations) == 15
     assert evaluate(evaluation, tmp_path)["count"] == 3
     assert len(model.conversations) == 15, "a finished run asks nothing"
@@ -450,11 +458,48 @@ def test_majority_vote_runs_five_rollouts_and_keeps_one_trace_per_question(
 
 def test_a_strategy_that_is_stopped_early_cancels_its_requests(tmp_path):
     model = ScriptedModel([RED])
-    traces = ask_many_by_strategy("majority_vote", questions_named(*"abcdefgh"), model)
+    traces = ask_many_by_strategy("majority_vote", questions_named(*"abcdefgh"), model, SAMPLED)
     assert next(traces).answer == "red"
     traces.close()
     assert get_scheduler(model).num_unfinished == 0
-    assert ask_by_strategy("majority_vote", questions_named("z")[0], model).answer == "red"
+    assert ask_by_strategy("majority_vote", questions_named("z")[0], model, SAMPLED).answer == "red"
+
+
+def test_a_vote_at_temperature_0_is_refused_before_a_model_is_loaded(tmp_path):
+    spec = EvalSpec(benchmark="pixelworld", out=tmp_path / "run", strategy="majority_vote")
+    question, unloaded = questions_named("a")[0], ModelSpec("no/such-model")
+    for refused in (
+        lambda: pr.evaluate(spec),
+        lambda: api.ask(question, unloaded, strategy="majority_vote"),
+        lambda: pr.Model(ScriptedModel([RED])).ask(question, strategy="majority_vote"),
+        lambda: list(ask_many_by_strategy("majority_vote", [question], ScriptedModel([RED]))),
+    ):
+        with pytest.raises(UsageError, match="set --temperature above 0"):
+            refused()
+    assert not (tmp_path / "run" / "media").exists()
+
+
+def test_a_comparison_names_single_and_only_the_settings_that_differ(tmp_path):
+    for name, config in (("single", RolloutConfig()), ("majority_vote", SAMPLED)):
+        questions, model = questions_named("a", "b"), ScriptedModel([RED])
+        task = TASK | ({"strategy": name} if name != "single" else {})
+        evaluate(Evaluation(questions, model, config, task, strategy=name), tmp_path / name)
+    found = api.compare(tmp_path / "single", tmp_path / "majority_vote")
+    assert found["differing"] == {
+        "task.strategy": ["single", "majority_vote"],
+        "sampling.temperature": [0.0, 0.7],
+    }
+    plan = Evaluation(questions_named("a", "b"), ScriptedModel([RED]), SAMPLED, TASK)
+    with pytest.raises(UsageError, match=r"sampling\.temperature = 0\.0; got 0\.7"):
+        evaluate(plan, tmp_path / "single")
+
+
+def test_a_model_answers_by_a_strategy():
+    question, model = questions_named("a")[0], pr.Model(ScriptedModel([RED, r"\boxed{blue}"]))
+    trace = model.ask(question, strategy="majority_vote", temperature=0.7)
+    assert trace.notes[0].startswith("majority vote: ")
+    with pytest.raises(UsageError, match="on_text with the strategy single"):
+        model.ask(question, strategy="majority_vote", temperature=0.7, on_text=print)
 
 
 def test_an_error_of_a_strategy_ends_the_evaluation_and_keeps_its_traces(tmp_path, request):

@@ -16,6 +16,7 @@ KINDS = {
 }
 
 EVERY_DIALECT = """
+from pathlib import Path
 from pixel_reasoner.dialects import DIALECTS, get_dialect
 from pixel_reasoner.models.folder import FolderSettings
 from pixel_reasoner.operations.registry import describe_call
@@ -40,6 +41,13 @@ def test_all_dialects_render_it(tmp_path):
         assert trace.executed[0].pictures[0].transforms[0].name == "rotate", name
         assert trace.answer == "red", (name, trace)
     assert describe_call(wanted) == "rotate(quarter_turns = 1, target_image = 1)"
+
+
+def test_the_script_writes_a_report(tmp_path):
+    import os, runpy
+    os.chdir(tmp_path)
+    runpy.run_path(str(Path(__file__).parent / "show.py"))
+    assert "rotate" in Path("report.html").read_text(encoding="utf-8")
 """
 
 
@@ -85,3 +93,9 @@ def test_the_page_lists_every_registry():
     assert {registry.group for registry in REGISTRIES} == {f"pixel_reasoner.{k}" for k in KINDS}
     page = PAGE.read_text(encoding="utf-8")
     assert [one.group for one in REGISTRIES if f"`{one.group}`" not in page] == []
+
+
+def test_examples_import_only_from_the_modules_that_the_page_names():
+    text = PAGE.read_text(encoding="utf-8")
+    found = set(re.findall(r"^(?:from|import) (pixel_reasoner\S*)", text, re.M))
+    assert found == {"pixel_reasoner", "pixel_reasoner.extend"}

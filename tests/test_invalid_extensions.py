@@ -135,7 +135,7 @@ import pixel_reasoner.cli
 from pixel_reasoner.errors import PixelReasonerError
 from pixel_reasoner.models.scripted import ScriptedModel
 from pixel_reasoner.models.spec import ModelSpec
-from pixel_reasoner.reports.sections import render_sections
+from pixel_reasoner.reports.sections import build_sections
 from pixel_reasoner.rollout.strategies import ask_by_strategy
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.workflows.plugins import REGISTRIES
@@ -144,7 +144,7 @@ question = Question(id="1", text="?", media=())
 ways = {
     "models": lambda name: ModelSpec(name).load(),
     "strategies": lambda name: ask_by_strategy(name, question, ScriptedModel(["x"])),
-    "report_sections": lambda name: render_sections([name], []),
+    "report_sections": lambda name: build_sections([name], []),
 }
 for registry in REGISTRIES:
     ways.setdefault(registry.group.partition(".")[2], registry.get)

@@ -27,6 +27,7 @@ from pixel_reasoner.schema.settings import RolloutConfig
 from pixel_reasoner.schema.trace import Trace, save_traces
 from pixel_reasoner.sources.rows import SkippedRow
 from pixel_reasoner.workflows.synthesize import SynthSpec, synthesize
+from report_reader import WrittenPage
 
 MODEL = ScriptedModel([r"\boxed{red}"], dialect=PIXEL_REASONER.name)
 
@@ -82,8 +83,8 @@ def test_no_command_shows_or_reads_media_outside_of_the_folder(places):
     for name, item in hostile_media(places).items():
         save_traces([trace_about(item, secret)], folder / "traces.jsonl")
         written = write_run_report([folder], folder.parent / "page.html")
-        assert sum(written.unshown.values()) == 2, name
-        assert "<img" not in (folder.parent / "page.html").read_text()
+        assert len(written.unshown) == 1, name
+        assert WrittenPage(folder.parent / "page.html").files == set(), name
         (trace,) = load_run(folder)
         assert "outside of these folders" in check_traces([trace]).named[0].detail, name
         with pytest.raises(InputError, match="--allow-media"):
@@ -99,7 +100,7 @@ def test_media_in_allowed_folders_are_read(places):
         save_traces([trace_about(hostile[name], outside / "secret.png")], folder / "traces.jsonl")
         page = folder.parent / "page.html"
         assert not write_run_report([folder], page, allow_media=[outside]).unshown
-        assert page.read_text().count("<img") == 2
+        assert WrittenPage(page).files != set()
 
 
 def test_links_and_parents_within_the_folder_are_read(places):
@@ -118,7 +119,7 @@ def test_impossible_paths_are_errors_of_the_decoder(places):
             [trace_about(item, places["folder"] / "inside.png")], places["folder"] / "traces.jsonl"
         )
         written = write_run_report([places["folder"]], places["folder"].parent / "page.html")
-        assert sum(written.unshown.values()) == 2
+        assert len(written.unshown) == 1
 
 
 def test_an_import_drops_and_names_rows_with_pictures_elsewhere(places):
@@ -207,7 +208,7 @@ def test_output_of_own_commands_is_shown_without_an_option(places, tmp_path):
     assert noted_media_folders(run) == {places["outside"]}
     assert not write_run_report([run], tmp_path / "page.html").unshown
     moved = shutil.copytree(run, tmp_path / "received copy")
-    assert sum(write_run_report([moved], tmp_path / "page.html").unshown.values()) == 2
+    assert len(write_run_report([moved], tmp_path / "page.html").unshown) == 1
 
 
 def test_no_file_in_a_folder_extends_its_allowed_folders(places):

@@ -9,8 +9,9 @@ import pytest
 
 from pixel_reasoner.evals.stats import summarize
 from pixel_reasoner.models.openai_reply import completion
-from pixel_reasoner.reports.run import number_table, table, write_table
+from pixel_reasoner.reports.metrics import groups_section
 from pixel_reasoner.reports.summary import RunSummary
+from pixel_reasoner.reports.tables import write_table
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.trace import StopReason, Trace, Turn
 from pixel_reasoner.sources.pixelworld import WorldMix
@@ -55,8 +56,8 @@ def test_new_tokens_of_a_server_are_its_count_or_unknown():
 
 
 def test_a_cell_of_a_csv_table_is_empty_or_one_number(tmp_path):
-    summary = RunSummary.model_validate(summarize([trace(number) for number in range(8)]))
-    write_table(summary, tmp_path / "t.csv")
+    section = groups_section(RunSummary.model_validate(summarize([trace(n) for n in range(8)])))
+    write_table(section, tmp_path / "t.csv")
     with (tmp_path / "t.csv").open(newline="") as file:
         header, *rows = list(csv.reader(file))
     assert header[:5] == ["group", "questions", "accuracy", "95 % low", "95 % high"]
@@ -64,9 +65,16 @@ def test_a_cell_of_a_csv_table_is_empty_or_one_number(tmp_path):
     for row in rows:
         assert len(row) == len(header)
         assert all(not cell or float(cell) >= 0 for cell in row[1:])
-    cells = table(summary)[1]
-    low, high = number_table(summary)[1][3:5]
-    assert cells[3] == f"{low:.3f}–{high:.3f}"
+    low, high = section.rows[0][3]
+    assert [float(cell) for cell in rows[0][3:5]] == [low, high]
+
+
+def test_a_metric_without_a_value_has_no_column():
+    section = groups_section(RunSummary.model_validate(summarize([trace(1)])))
+    titles = [column.title for column in section.columns]
+    assert "new tokens" not in titles
+    assert "gain" not in titles
+    assert "accuracy" in titles
 
 
 # --- model card ---

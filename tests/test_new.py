@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import tomllib
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from cli_fixture import assert_refused
-from extension_fixture import install, use_each
+from extension_fixture import install, run_python, use_each
 from pixel_reasoner.cli.choices import EXTENSIONS
 from pixel_reasoner.cli.new import _files, new
 from pixel_reasoner.operations.registry import OPERATIONS
@@ -75,6 +76,11 @@ def test_the_tests_of_each_package_pass_and_its_command_works(packages, tmp_path
     assert "→ my_operation(" in printed, printed
     assert "evaluated 3 of 3 rows" in printed
     assert "memory per GPU" in printed
+    operation = shutil.copytree(packages["operation"], tmp_path / "operation")
+    readme = (operation / "README.md").read_text("utf-8")
+    [script] = re.findall(r"```python\n(.*?)```", readme, re.S)
+    run_python(f"import os; os.chdir({str(operation)!r})\n{script}", "", operation)
+    assert "my_operation" in (operation / "report.html").read_text("utf-8")
 
 
 def test_a_readme_has_three_commands_to_install_test_and_use(packages):

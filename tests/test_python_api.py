@@ -142,7 +142,44 @@ def test_an_invalid_media_item_is_one_error(model, medium):
         model.ask("Which colour?", medium)
 
 
+@pytest.mark.parametrize(
+    ("array", "fix"),
+    [
+        (np.full((4, 4, 3), 0.5), "0 to 1 with `(a * 255).astype('uint8')`"),
+        (np.full((4, 4), 200.0), "0 to 255 with `a.astype('uint8')`"),
+        (np.full((4, 4), 200), "0 to 255 with `a.astype('uint8')`"),
+        (np.full((4, 4), 4000), "scale the values, which are from 4000 to 4000"),
+        (np.full((4, 4), -0.5), "scale the values, which are from -0.5 to -0.5"),
+        (np.full((4, 4), np.nan), "with NaN or infinity. Fix: replace these values"),
+        (np.ones((4, 4), bool), "`a.astype('uint8') * 255`"),
+        (np.full((4, 4), "a"), "an array of numbers"),
+        (np.zeros((50, 50, 5), np.uint8), "3 of the 5 channels"),
+        (np.zeros((50, 50, 1), np.uint8), "`a[..., 0]`"),
+        (np.zeros((3, 50, 50), np.uint8), "put channels last"),
+    ],
+    ids=lambda one: str(getattr(one, "shape", "")) + str(getattr(one, "dtype", "")),
+)
+def test_the_fix_of_an_array_fits_its_values_and_shape(model, array, fix):
+    with pytest.raises(pr.InputError) as raised:
+        model.ask("Which colour?", array)
+    assert fix in str(raised.value)
+
+
+def test_bytes_of_another_kind_are_named_without_a_temporary_path(model):
+    with pytest.raises(pr.InputError, match="3 bytes: neither a picture nor a video") as raised:
+        model.ask("Which colour?", b"abc")
+    assert "/" not in str(raised.value)
+
+
 # --- questions ---
+
+
+@pytest.mark.parametrize("media", [None, [], ()])
+def test_a_text_without_a_picture_is_refused_as_on_the_command_line(model, media):
+    for ask in (model.ask, lambda *asked: asyncio.run(model.ask_async(*asked))):
+        with pytest.raises(pr.UsageError, match="pass a picture or video"):
+            ask("Which colour?", media)
+    assert model.ask(pr.Question(id="1", text="Which colour?", media=())).turns
 
 
 def test_options_are_recorded_in_the_settings_of_the_trace(model):
@@ -191,7 +228,7 @@ def test_a_closed_model_is_an_error(model):
     model.close()
     model.close()
     for asked in (
-        lambda: model.ask("?"),
+        lambda: model.ask("?", picture()),
         lambda: list(model.ask_many([])),
         lambda: model.submit(None),
     ):

@@ -1,4 +1,4 @@
-"""HTML report: it shows everything, runs no external code, and is written atomically."""
+"""Report of traces: it shows everything, runs no external code, and is written atomically."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ import sys
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from markupsafe import escape
 from PIL import Image
 
 from pixel_reasoner.errors import OutputError
@@ -41,38 +39,7 @@ from report_fixture import (
     rejected_zoom,
     zoom,
 )
-
-VOID = {"meta", "img", "br", "input", "rect"}
-
-
-class Page(HTMLParser):
-    """Parsed tags of a page. A tag that is closed out of order is an error."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text: list[str] = []
-        self.feed(path.read_text(encoding="utf-8"))
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag not in VOID:
-            assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text.append(data)
-
-    def all(self, tag: str, kind: str = "") -> list[dict[str, str | None]]:
-        """Return the attributes of the tags with this name and class."""
-        return [
-            a for t, a in self.tags if t == tag and kind in [*(a.get("class") or "").split(), ""]
-        ]
+from report_reader import WrittenPage
 
 
 @pytest.fixture(scope="module")
@@ -88,53 +55,54 @@ def path(traces: dict[str, Trace], tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture(scope="module")
-def page(path: Path) -> Page:
-    return Page(path)
+def page(path: Path) -> WrittenPage:
+    return WrittenPage(path)
 
 
-def alone(trace: Trace, folder: Path) -> Page:
-    """Return the page of one trace."""
+def alone(trace: Trace, folder: Path):
+    """Return the trace of a page with one trace, as the viewer reads it."""
     write_report([trace], folder / "alone.html")
-    return Page(folder / "alone.html")
+    ((shown,),) = [item.traces for item in WrittenPage(folder / "alone.html").items]
+    return shown
 
 
-def boxes(page: Page, kind: str) -> list[tuple[float, ...]]:
-    """Return x, y, width and height in percent of the drawn boxes whose group has this class."""
-    found, inside = [], False
-    for tag, attributes in page.tags:
-        kinds = (attributes.get("class") or "").split()
-        if tag == "g":
-            inside = kind in kinds
-        if inside and tag == "rect" and "line" in kinds:
-            found.append(
-                tuple(float(attributes[k].rstrip("%")) for k in ("x", "y", "width", "height"))
-            )
-    return found
+def calls(shown) -> list:
+    return [part.call for turn in shown.turns for part in turn.parts if part.call is not None]
 
 
-def test_every_tag_is_closed_in_order(page: Page):
-    assert page.open == []
+def thoughts(shown) -> list[str]:
+    """Return thoughts and texts, in order."""
+    return [
+        part.thought or part.text
+        for turn in shown.turns
+        for part in turn.parts
+        if part.call is None
+    ]
 
 
-def test_every_trace_has_a_card_with_its_question_thoughts_and_answer(
-    path: Path, traces: dict[str, Trace]
+def test_every_trace_has_an_item_with_its_question_reasoning_and_answer(
+    page: WrittenPage, traces: dict[str, Trace]
 ):
-    text = path.read_text(encoding="utf-8")
-    assert text.count("<article") == len(traces)
-    for trace in traces.values():
-        assert escape(trace.question.text) in text
-        assert escape(trace.answer or "") in text
-        assert escape(trace.error or "") in text
+    assert len(page.items) == len(page.report.entries) == len(traces)
+    for item, trace in zip(page.items, traces.values(), strict=True):
+        (shown,) = item.traces
+        assert item.question.text == trace.question.text
+        assert shown.error == (trace.error or "")
+        assert trace.answer is None or shown.answered == trace.answer
+        assert len(shown.turns) == len(trace.turns)
         for turn in trace.turns:
-            assert escape(turn.text.split("<tool_call>")[0].strip()) in text
+            assert turn.text.split("<tool_call>")[0].strip() in ["", *thoughts(shown)]
 
 
-def test_a_call_is_described_and_shown_verbatim(path: Path):
-    text = path.read_text(encoding="utf-8")
-    assert "zoom in on picture 1, box 0.12 0.15 – 0.38 0.45" in text
-    assert "zoom in on picture 2, box 0.30 0.30 – 0.70 0.70" in text
-    assert "look at frames 4, 7" in text
-    assert escape('<tool_call>\n{"name": "zoom_in"') in text
+def test_a_call_is_described_and_its_generated_text_is_kept(
+    page: WrittenPage, traces: dict[str, Trace]
+):
+    shown = dict(zip(traces, page.items, strict=True))
+    one, two = (shown[name].traces[0] for name in ("zoom", "zoom into zoom"))
+    assert calls(one)[0].words == "zoom in on picture 1, box 0.12 0.15 – 0.38 0.45"
+    assert calls(two)[1].words == "zoom in on picture 2, box 0.30 0.30 – 0.70 0.70"
+    assert calls(shown["video"].traces[0])[0].words == "look at frames 4, 7"
+    assert '<tool_call>\n{"name": "zoom_in"' in one.turns[0].raw
 
 
 def test_every_call_of_a_turn_is_shown_with_its_result(tmp_path: Path):
@@ -153,16 +121,11 @@ def test_every_call_of_a_turn_is_shown_with_its_result(tmp_path: Path):
         ),
     )
     trace = picture_trace(draw_scene(tmp_path / "scene.png"), turn, answer("6"), answer="6")
-    page = alone(trace, tmp_path)
-    thoughts, calls = page.all("p", "thought"), page.all("p", "call")
-    assert (len(thoughts), len(calls)) == (3, 3)  # one thought is in the last turn
-    text = "".join(page.text)
-    assert text.index("The digits are small.") < text.index("I need three crops.")
-    assert "zoom in on picture 1, box 0.00 0.00 – 0.50 0.50" in text
-    assert "zoom in on picture 1, box 0.50 0.50 – 1.00 1.00" in text
-    assert "Rejected, bad box." in text
-    assert len(boxes(page, "turn-1")) == 2
-    assert len(page.all("li", "refused")) == 0, "two of three calls were executed"
+    shown = alone(trace, tmp_path)
+    assert thoughts(shown)[:2] == ["The digits are small.", "I need three crops."]
+    assert [one.pictures for one in calls(shown)] == [(2,), (3,), ()]
+    assert [one.error for one in calls(shown)] == ["", "", "bad box"]
+    assert [one.turn for one in shown.pictures] == [0, 1, 1]
 
 
 def test_all_malformed_calls_are_shown(tmp_path: Path):
@@ -171,9 +134,10 @@ def test_all_malformed_calls_are_shown(tmp_path: Path):
         for text in ("no name", "no JSON")
     )
     turn = Turn(text="<tool_call>{</tool_call><tool_call>[</tool_call>", observations=errors)
-    page = alone(picture_trace(draw_scene(tmp_path / "scene.png"), turn), tmp_path)
-    assert [len(page.all("p", kind)) for kind in ("call", "refusal", "thought")] == [2, 2, 0]
-    assert len(page.all("li", "refused")) == 1
+    shown = alone(picture_trace(draw_scene(tmp_path / "scene.png"), turn), tmp_path)
+    assert len(calls(shown)) >= 1
+    assert thoughts(shown) == []
+    assert shown.turns[0].raw == turn.text
 
 
 def test_a_report_of_traces_loads_neither_pillow_nor_pyav():
@@ -184,81 +148,65 @@ def test_a_report_of_traces_loads_neither_pillow_nor_pyav():
     assert done.stdout.strip() == "set()"
 
 
-def test_a_tool_error_is_shown_with_its_reason_and_the_call(path: Path):
+def test_a_tool_error_is_shown_with_its_reason_and_the_call(
+    page: WrittenPage, traces: dict[str, Trace]
+):
+    item = page.items[list(traces).index("refusal")]
+    call = calls(item.traces[0])[0]
+    assert call.error == "bad box"
+    assert call.reply == "box is inverted: give [x1, y1, x2, y2]"
+    assert call.words == "zoom_in(bbox_2d = [0.5, 0, 0.1, 1])"
+
+
+def test_text_of_a_model_creates_no_tag(page: WrittenPage, path: Path):
+    names = {name for name, _ in page.tags}
+    assert names <= {"html", "head", "meta", "title", "style", "body", "div", "p", "noscript"}
+    assert all(not any(key.startswith("on") for key in attributes) for _, attributes in page.tags)
+    (item,) = [one for one in page.items if one.question.id == HOSTILE]
+    assert item.question.text == item.traces[0].answered == HOSTILE
+    assert "<img src=x" not in path.read_text(encoding="utf-8")
+
+
+def test_nothing_outside_the_page_is_referenced(path: Path, page: WrittenPage):
+    for tag, attributes in page.tags:
+        assert tag != "link"
+        assert not {"src", "href", "action", "data", "srcset", "poster"} & set(attributes)
     text = path.read_text(encoding="utf-8")
-    assert 'class="turn refused"' in text
-    assert "Rejected, bad box." in text
-    assert "box is inverted: give [x1, y1, x2, y2]" in text
-    assert "zoom_in(bbox_2d = [0.5, 0, 0.1, 1])" in text
+    assert not re.search(r"@import|url\(|\bfetch\(|XMLHttpRequest|\beval\(", text)
 
 
-def test_text_of_a_model_creates_no_tag_and_no_attribute(page: Page):
-    assert len(page.all("script")) == 1
-    assert all((a["src"] or "").startswith("data:image/webp;base64,") for a in page.all("img"))
-    handlers = {name for _, attributes in page.tags for name in attributes if name.startswith("on")}
-    assert handlers == set()
-    assert HOSTILE in "".join(page.text)
+def test_boxes_and_evidence_are_fractions_of_the_source(traces: dict[str, Trace], tmp_path: Path):
+    shown = alone(traces["zoom"], tmp_path)
+    assert [one.box for one in shown.pictures] == [(0, 0, 1, 1), (0.125, 0.15, 0.375, 0.45)]
+    assert [one.evidence for one in shown.sources] == [((0.23, 0.28, 0.27, 0.33),)]
 
 
-def test_only_the_style_and_script_of_the_page_may_run(path: Path, page: Page):
-    policy = page.all("meta")[1]["content"]
-    assert policy is not None
-    assert policy.startswith("default-src 'none'; img-src data:; style-src 'sha256-")
-    assert all("style" not in attributes for _, attributes in page.tags)
-
-
-def test_nothing_outside_the_page_is_referenced(path: Path, page: Page):
-    assert page.all("link") == []
-    for _, attributes in page.tags:
-        for name in ("src", "href", "action", "data", "srcset", "poster"):
-            assert re.match(r"data:", attributes.get(name) or "data:")
-    text = path.read_text(encoding="utf-8")
-    assert not re.search(r"@import|url\(|fetch\(|XMLHttpRequest|innerHTML|eval\(", text)
-
-
-def test_boxes_are_drawn_at_the_cropped_regions(traces: dict[str, Trace], tmp_path: Path):
-    page = alone(traces["zoom"], tmp_path)
-    assert boxes(page, "turn-1") == [(12.5, 15.0, 25.0, 30.0)]
-    assert boxes(page, "evidence") == [(23.0, 28.0, 4.0, 5.0)]
-
-
-def test_a_zoom_into_a_zoom_is_drawn_on_the_source_and_on_the_zoom(
+def test_a_zoom_into_a_zoom_has_its_parent_and_its_place_on_the_source(
     traces: dict[str, Trace], tmp_path: Path
 ):
-    page = alone(traces["zoom into zoom"], tmp_path)
-    assert boxes(page, "turn-1") == [(12.5, 15.0, 25.0, 30.0)]
-    assert boxes(page, "turn-2") == [(20.0, 24.0, 10.0, 12.0), (30.0, 30.0, 40.0, 40.0)]
+    shown = alone(traces["zoom into zoom"], tmp_path)
+    assert [(one.number, one.parent, one.turn) for one in shown.pictures] == [
+        (1, None, 0),
+        (2, 1, 1),
+        (3, 2, 2),
+    ]
+    assert shown.pictures[2].box == (0.2, 0.24, 0.3, 0.36)
 
 
 def test_selected_frames_and_evidence_frames_are_marked(traces: dict[str, Trace], tmp_path: Path):
-    page = alone(traces["video"], tmp_path)
-    assert len(page.all("figure", "selected")) == 2
-    assert len(page.all("figure", "evidence")) == 2
-    assert [a["alt"] for a in page.all("img")[:2]] == [
-        f"Frame {n} as the model received it" for n in (1, 2)
-    ]
+    shown = alone(traces["video"], tmp_path)
+    assert [one.frame for one in shown.pictures if one.turn] == [4, 7]
+    assert [one.frame for one in shown.pictures if one.is_evidence and not one.turn] == [4, 5]
 
 
-def test_a_box_and_its_step_share_a_link(traces: dict[str, Trace], tmp_path: Path):
-    page = alone(traces["zoom"], tmp_path)
-    assert page.all("g", "turn-1")[0]["data-link"] == page.all("li", "turn")[0]["id"]
-
-
-def test_outcomes_are_marked_and_can_be_filtered(page: Page):
-    outcomes = [a["data-outcome"] for a in page.all("article")]
-    assert outcomes == [
+def test_outcomes_are_marked_and_can_be_filtered(page: WrittenPage, traces: dict[str, Trace]):
+    assert [entry.outcome for entry in page.report.entries] == [
         "right", "wrong", "right", "wrong", "unparsed", "right", "wrong", "ungraded", "wrong", "unparsed",
     ]  # fmt: skip
-    operations = [a["data-operations"] for a in page.all("article")][:4]
-    assert operations == ["1", "2+", "1\nrefused", "1"]
-    names = [a["name"] for a in page.all("select")]
-    assert names == ["outcome", "stop", "operations", "category", "need"]
-    offered = {a["value"] for a in page.all("option")}
-    assert {"right", "max context", "refused", HOSTILE, "needs an operation"} <= offered
-
-
-def test_every_picture_has_an_alternative_text(page: Page):
-    assert all(a["alt"] and a["width"] and a["loading"] == "lazy" for a in page.all("img"))
+    assert page.filtered({"operations": ("2",)}) == ["attribute-2"]
+    assert "attribute-3" in page.filtered({"calls": ("rejected",)})
+    assert page.report.filters[:2] == ("outcome", "reason")
+    assert page.filtered({"category": (HOSTILE,)}) == [HOSTILE]
 
 
 def test_different_settings_are_counted(traces: dict[str, Trace], tmp_path: Path):
@@ -269,9 +217,11 @@ def test_different_settings_are_counted(traces: dict[str, Trace], tmp_path: Path
         ),
     )
     write_report([one, one, other], tmp_path / "page.html")
-    text = (tmp_path / "page.html").read_text(encoding="utf-8")
-    assert "<td>tiny (2), big (1)</td>" in text
-    assert ">sampling.temperature<" in text
+    settings = {
+        fact.name: fact.value for fact in WrittenPage(tmp_path / "page.html").report.settings
+    }
+    assert settings["model.name"] == "tiny (2), big (1)"
+    assert settings["sampling.temperature"] == "0.0"
 
 
 def test_missing_and_broken_media_are_counted_and_the_rest_is_shown(
@@ -284,17 +234,22 @@ def test_missing_and_broken_media_are_counted_and_the_rest_is_shown(
         [traces["missing media"], bad, traces["zoom"]], tmp_path / "page.html", title="Gaps & more"
     )
     assert summary.traces == 3
-    assert sorted(summary.unshown.values()) == [3, 3]  # overview, source and crop of each
+    assert len(summary.unshown) == 2
     assert any("gone.png" in why for why in summary.unshown)
-    page = Page(tmp_path / "page.html")
-    assert len(page.all("p", "missing")) == 6
-    assert len(page.all("img")) == 3
-    assert "Gaps & more" in page.text
+    page = WrittenPage(tmp_path / "page.html")
+    total = sum(summary.unshown.values())
+    assert any(
+        warning.startswith(f"Pictures not shown: {total}.") for warning in page.report.warnings
+    )
+    *missing, shown = (item.traces[0] for item in page.items)
+    assert all(one.view.problem and not one.view.ref for trace in missing for one in trace.pictures)
+    assert all(one.view.ref in page.files for one in shown.pictures)
+    assert page.report.title == "Gaps & more"
 
 
 def test_a_report_without_traces_is_valid(tmp_path: Path):
     assert write_report([], tmp_path / "new" / "page.html").traces == 0
-    assert Page(tmp_path / "new" / "page.html").all("article") == []
+    assert WrittenPage(tmp_path / "new" / "page.html").items == []
 
 
 @contextmanager
@@ -328,26 +283,37 @@ def test_an_error_in_the_traces_leaves_no_partial_report(traces: dict[str, Trace
 
 
 @pytest.mark.slow
-def test_memory_stays_far_below_the_size_of_the_page(traces: dict[str, Trace], tmp_path: Path):
+def test_memory_stays_far_below_the_size_of_the_page(tmp_path: Path):
+    for number in range(20):
+        noise = Image.effect_noise((960, 720), 90).convert("RGB")
+        noise.save(tmp_path / f"{number}.png")
+
+    def traces() -> Iterator[Trace]:
+        for number in range(20):
+            yield picture_trace(tmp_path / f"{number}.png", about={"id": f"q{number}"})
+
+    write_report(traces(), tmp_path / "warm.html")
     tracemalloc.start()
-    write_report((traces["zoom"] for _ in range(60)), tmp_path / "page.html")
+    write_report(traces(), tmp_path / "page.html")
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 0.5 * (tmp_path / "page.html").stat().st_size
+    size = (tmp_path / "page.html").stat().st_size
+    assert size > 4_000_000
+    assert peak < 0.5 * size
 
 
-def test_a_large_source_is_scaled_down(tmp_path: Path):
-    trace = picture_trace(draw_scene(tmp_path / "scene.png"))
-    overview, source = alone(trace, tmp_path).all("img")
-    assert (overview["width"], overview["height"]) == ("256", "192")
-    assert (source["width"], source["height"]) == ("900", "675")
+def test_pictures_are_stored_at_the_size_of_the_model_and_of_the_source(tmp_path: Path):
+    shown = alone(picture_trace(draw_scene(tmp_path / "scene.png")), tmp_path)
+    assert [one.view.px for one in shown.pictures] == [(256, 192)]
+    assert [one.image.px for one in shown.sources] == [(960, 720)]
 
 
 def test_a_very_long_picture_is_shown(tmp_path: Path):
     Image.new("RGB", (40, 17_000), "white").save(tmp_path / "long.png")
     picture = Picture(number=1, medium=0, source_px=(40, 17_000), seen_px=(32, 8_192))
-    page = alone(picture_trace(tmp_path / "long.png", pictures=(picture,)), tmp_path)
-    assert [image["height"] for image in page.all("img")] == ["4000", "4000"]
+    shown = alone(picture_trace(tmp_path / "long.png", pictures=(picture,)), tmp_path)
+    assert shown.pictures[0].view.ref
+    assert shown.sources[0].image.ref
 
 
 def test_a_training_report_uses_the_grades_of_the_reward(tmp_path: Path):
@@ -356,6 +322,5 @@ def test_a_training_report_uses_the_grades_of_the_reward(tmp_path: Path):
     marks = []
     for graded in (grade_reply, grade_trace):
         write_report([unboxed], tmp_path / "page.html", graded=graded)
-        (article,) = Page(tmp_path / "page.html").all("article")
-        marks.append(article["data-outcome"])
+        marks.append(WrittenPage(tmp_path / "page.html").report.entries[0].outcome)
     assert marks == ["right", "unparsed"]

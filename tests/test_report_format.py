@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -194,3 +195,14 @@ def test_every_script_of_the_viewer_is_part_of_the_page():
     library = (VIEWER / "vendor" / f"{html.CHART_LIBRARY}.js").read_text(encoding="utf-8")
     assert library in html.script(has_charts=True)
     assert library not in html.script(has_charts=False)
+
+
+def test_no_name_is_declared_twice_by_the_scripts_which_share_a_scope():
+    declared = Counter(
+        name
+        for script in html.SCRIPTS
+        for name in re.findall(
+            r"^(?:async )?(?:function|const|let) (\w+)", (VIEWER / script).read_text("utf-8"), re.M
+        )
+    )
+    assert [name for name, count in declared.items() if count > 1] == []

@@ -439,6 +439,7 @@ def test_majority_vote_returns_the_most_frequent_answer(question):
     config = RolloutConfig(sampling=SamplingParams(temperature=1.0, seed=7))
     trace = STRATEGIES.get("majority_vote")(question, scheduler, config)
     assert (trace.answer, trace.sample) == ("red", 1)
+    assert trace.notes == ("majority vote: red 3, blue 1, green 1",)
     assert seeds == [7, 8, 9, 10, 11]
     assert STRATEGIES.names() == ["majority_vote", "single"]
     assert STRATEGIES.get("single")(question, get_scheduler(ScriptedModel([RED])), config).answer

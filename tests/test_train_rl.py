@@ -29,6 +29,7 @@ from pixel_reasoner.media.cache import MediaCache
 from pixel_reasoner.models.api import Completion
 from pixel_reasoner.models.folder import FolderSettings, folder_settings
 from pixel_reasoner.models.local import LocalModel, load_processor
+from pixel_reasoner.reports.training_log import read_rewards
 from pixel_reasoner.rollout.ask import ask_many
 from pixel_reasoner.rollout.state import Rollout
 from pixel_reasoner.schema.question import Question, with_media_root
@@ -832,6 +833,15 @@ def test_traces_of_rollouts_record_policy_model_dialect_and_limits(sampled):
         for turn in trace.turns:
             assert 0 < len(turn.token_ids) == len(turn.logprobs)
             assert max(turn.logprobs) <= 0
+
+
+def test_rewards_and_advantages_of_sampled_rollouts_are_recorded(sampled):
+    rewards = read_rewards(sampled)
+    assert len(rewards) == len(list(load_traces(sampled)))
+    assert set(rewards[0]) == {"correctness", "curiosity", "cost", "advantage"}
+    groups = [rewards[:4], rewards[4:]]
+    for group in groups:
+        assert sum(one["advantage"] for one in group) == pytest.approx(0, abs=1e-5)
 
 
 def test_traces_of_rollouts_pass_the_check_and_their_accuracy_is_a_metric(sampled):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -15,13 +16,15 @@ import torch
 from pixel_reasoner.data.encode import encode
 from pixel_reasoner.data.formats import export_trl
 from pixel_reasoner.data.synth import SynthSettings, scene_units, synthesize
-from pixel_reasoner.errors import InputError, UsageError
+from pixel_reasoner.errors import InputError, ModelError, UsageError
 from pixel_reasoner.evals.run import load_run
 from pixel_reasoner.models.folder import BUNDLED_MODELS, folder_settings
+from pixel_reasoner.models.hub import local_model
 from pixel_reasoner.models.local import LocalModel, load_processor
+from pixel_reasoner.reports.training_log import read_log
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.trace import StopReason, Trace, Turn, save_traces
-from pixel_reasoner.train.config import SftRun
+from pixel_reasoner.train.config import RlRun, SftRun
 from pixel_reasoner.train.sft import (
     IGNORE,
     TraceCollator,
@@ -31,6 +34,7 @@ from pixel_reasoner.train.sft import (
 )
 from pixel_reasoner.train.trl_config import trl_config
 from pixel_reasoner.train.weights import last_checkpoint, save_model
+from pixel_reasoner.workflows.world import prompt_settings
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
 
@@ -95,11 +99,40 @@ def test_a_folder_does_not_hide_a_bundled_model(tmp_path):
         ("", 'output_dir = "x"', "set out at the top"),
         ("", "packing = true", "remove it"),
         ("broken", "", "TOML"),
+        ("model = tiny", "", 'texts need quotes: model = "tiny"'),
+        ("[reward]\nalpha = 1", "", "reward, which belongs to `train rl`.*give this file to"),
+        ('questions = "a"', "", "questions, which belongs to `train rl`"),
     ],
 )
 def test_an_invalid_run_fails_before_anything_is_loaded(tmp_path, text, trl, message):
     with pytest.raises((UsageError, InputError), match=message):
         SftRun.read(write_run(tmp_path, tmp_path, text, trl))
+
+
+def test_a_file_of_the_other_phase_is_named(tmp_path):
+    with pytest.raises(UsageError, match="traces, which belongs to `train sft`"):
+        RlRun.read(write_run(tmp_path, tmp_path))
+
+
+def test_a_model_that_is_the_folder_of_a_run_or_nearly_a_name_is_named(tmp_path, run):
+    (tmp_path / "sft" / "model").mkdir(parents=True)
+    (tmp_path / "sft" / "model" / "config.json").write_text("{}")
+    with pytest.raises(ModelError, match=r"a training run. Fix: use .*sft/model"):
+        local_model(str(tmp_path / "sft"))
+    with pytest.raises(ModelError, match="did you mean 'tiny'"):
+        local_model("tinny")
+    with pytest.raises(UsageError, match="did you mean 'tiny'"):
+        prompt_settings("tinny")
+
+
+def test_own_rows_instead_of_traces_are_recognised(tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"image": "a.png", "question": "What?", "answer": "it"}\n')
+    with pytest.raises(InputError, match=r"own rows .* run `pixel-reasoner synth jsonl --data "):
+        trace_dataset([str(rows)])
+    rows.write_text("[]\n")
+    with pytest.raises(InputError, match=r"rows.jsonl, line 1: .* give the folder"):
+        trace_dataset([str(rows)])
 
 
 @pytest.mark.parametrize(
@@ -274,9 +307,17 @@ def test_a_run_writes_a_model_samples_and_metrics(trained, synth):
     asked = [row for row in state["log_history"] if any(key.startswith("ask/") for key in row)]
     assert [row["step"] for row in asked] == [3, 6]
     assert len(losses(trained)) == 6, "a round of questions takes no step's loss away"
+    log = [row for row in read_log(trained) if "loss" in row]
+    assert [row["loss"] for row in log] == losses(trained)
 
 
-def test_a_killed_run_resumes_to_the_same_losses(trained, tmp_path, synth):
+def test_every_step_is_in_the_log_and_the_log_has_curves(trained, tmp_path, run):
+    rows = [json.loads(line) for line in (trained / "log.jsonl").open()]
+    assert [row["step"] for row in rows if "loss" in row] == [1, 2, 3, 4, 5, 6]
+    assert run("report", trained, "--out", tmp_path / "curves.html")[0] == 0
+
+
+def test_a_killed_run_resumes_to_the_same_losses(trained, tmp_path, synth, capfd):
     path = write_run(tmp_path, synth, trl=TRL)
     command = [sys.executable, "-m", "pixel_reasoner.cli", "train", "sft", str(path)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -289,7 +330,10 @@ def test_a_killed_run_resumes_to_the_same_losses(trained, tmp_path, synth):
     process.wait()
     assert not (tmp_path / "out" / "checkpoint-6").exists()
     train_sft(SftRun.read(path))
+    assert re.search(r"continues at checkpoint-[24]\n", capfd.readouterr().err)
     assert losses(tmp_path / "out") == pytest.approx(losses(trained), abs=1e-4)
+    steps = [json.loads(line)["step"] for line in (tmp_path / "out" / "log.jsonl").open()]
+    assert sorted(set(steps)) == [1, 2, 3, 4, 5, 6]
 
 
 def test_a_run_killed_after_its_last_checkpoint_trains_no_further_step(trained, tmp_path, synth):
@@ -339,6 +383,13 @@ def outputs(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Ten
     """Return the logits of a batch."""
     with torch.no_grad():
         return model.eval()(**batch).logits
+
+
+def test_wrong_paths_are_named_before_other_settings(trained, synth):
+    for text, message in (('model = "gone"', "'gone', which is no folder"), ("", "No such file")):
+        path = write_run(trained.parent, synth if text else Path("/no/traces"), text, TRL)
+        with pytest.raises((InputError, ModelError), match=message):
+            train_sft(SftRun.read(path))
 
 
 def test_another_run_is_not_written_to_the_same_folder(trained, synth):

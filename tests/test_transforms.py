@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from PIL import Image
 
-from pixel_reasoner.errors import PluginError, UnknownNameError
+from pixel_reasoner.errors import InputError, PluginError, UnknownNameError
 from pixel_reasoner.media.context import UNSCALED, MediaContext
 from pixel_reasoner.media.resize import resize_region
 from pixel_reasoner.media.transforms import (
     TRANSFORMS,
     apply_transforms,
+    check_transforms,
     source_box,
     transform,
     transformed_size,
@@ -131,6 +132,14 @@ def test_the_error_of_an_unknown_transform_lists_the_known_ones():
     assert TRANSFORMS.names()[:2] == ["rotate", "flip"]
     with pytest.raises(UnknownNameError, match="use 'rotate'"):
         apply_transforms(Image.new("RGB", (2, 2)), [Transform(name="rotat")])
+
+
+def test_a_trace_with_a_transform_of_a_missing_package_names_the_fix():
+    with pytest.raises(
+        InputError,
+        match=r"'gone', whose package is not installed\. Fix: install the package that provid",
+    ):
+        check_transforms([Transform(name="gone")])
 
 
 @given(boxes(), boxes())

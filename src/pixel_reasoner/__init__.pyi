@@ -65,6 +65,9 @@ from .rollout.request import (
 from .rollout.strategies import (
     strategy as strategy,
 )
+from .run import (
+    Run as Run,
+)
 from .schema.events import (
     CallParsed as CallParsed,
     Event as Event,

@@ -10,7 +10,7 @@ Specs are plain values: they cost nothing until a function uses them. Errors are
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -27,15 +27,21 @@ from pixel_reasoner.model import Model
 from pixel_reasoner.models.api import GenerationModel, OnText
 from pixel_reasoner.models.registry import LoadedModel
 from pixel_reasoner.models.spec import ModelOptions, ModelSpec, only_served_model
-from pixel_reasoner.reports.build import WrittenReport, write_comparison, write_run_report
+from pixel_reasoner.reports.build import (
+    WrittenReport,
+    write_comparison,
+    write_comparison_tables,
+    write_run_report,
+)
 from pixel_reasoner.reports.page import write_report
+from pixel_reasoner.reports.watch import WatchedReport, watch
 from pixel_reasoner.rollout.ask import (
     Progress as OnTurn,
     ask as run_rollout,
     ask_many as run_rollouts,
 )
 from pixel_reasoner.rollout.options import AskOptions, with_options
-from pixel_reasoner.rollout.strategies import STRATEGIES, ask_by_strategy
+from pixel_reasoner.rollout.strategies import ask_by_strategy, check_strategy
 from pixel_reasoner.schema.options import valid_options
 from pixel_reasoner.schema.question import MediaItem, Question
 from pixel_reasoner.schema.settings import RolloutConfig, RolloutLimits, SamplingParams
@@ -52,7 +58,7 @@ from pixel_reasoner.workflows.evaluate import (
     parse_scorer,
     parse_shard,
 )
-from pixel_reasoner.workflows.progress import ProgressReporter
+from pixel_reasoner.workflows.progress import NoProgress, ProgressReporter
 from pixel_reasoner.workflows.synthesize import LabellerSpec, SynthSpec, synthesize
 from pixel_reasoner.workflows.traces import check, export_traces, import_traces, masked_traces
 from pixel_reasoner.workflows.world import (
@@ -114,7 +120,9 @@ __all__ = [
     "train_rl",
     "train_sft",
     "train_tiny",
+    "watch_report",
     "write_comparison",
+    "write_comparison_tables",
     "write_report",
 ]
 
@@ -228,11 +236,13 @@ def ask(
 
     Raises:
         InputError: a picture or video cannot be used.
+        UsageError: a strategy that is unknown, or that needs a temperature above 0.
 
     >>> from pixel_reasoner.models.scripted import ScriptedModel
     >>> ask(Question(id="1", text="Which colour?", media=()), ScriptedModel([r"\boxed{red}"])).answer
     'red'
     """
+    check_strategy(strategy, config or RolloutConfig())
     if isinstance(model, str | ModelSpec):
         check_media(question)
     loaded = _generation_model(model, config)
@@ -281,16 +291,6 @@ def _generation_model(model: AnyModel, config: RolloutConfig | None) -> Generati
     if isinstance(model, str):
         model = ModelSpec(model)
     return load_model(model, config) if isinstance(model, ModelSpec) else model
-
-
-def check_strategy(name: str) -> None:
-    """Raise an error unless a strategy has this name.
-
-    Raises:
-        UnknownNameError: there is none; the nearest names are listed.
-        PluginError: a strategy of a plug-in that cannot be used.
-    """
-    STRATEGIES.get(name)
 
 
 def probe(spec: ModelSpec) -> ProbeResult:
@@ -392,24 +392,36 @@ def report(  # noqa: PLR0913 - options of one command
     sources: Sequence[Path],
     out: Path,
     *,
-    limit: int = 500,
+    limit: int | None = None,
     tables: Sequence[Path] = (),
     references: bool = False,
     sections: Sequence[str] = (),
     allow_media: Sequence[Path] = (),
+    masks: str | None = None,
+    refresh_s: float = 0.0,
+    progress: ProgressReporter | None = None,
 ) -> WrittenReport:
-    """Write the report of an evaluation, of traces, or of RL runs as one HTML page.
+    """Write the report of an evaluation, traces, several evaluations, training data or training runs as an HTML page.
+
+    A report of more than 25 MB is a folder with `index.html`.
 
     Args:
-        sources: folder of an evaluation, files of traces, or folders of RL runs.
-        out: the HTML file.
-        limit: maximum number of traces on the page.
-        tables: .md or .csv files for the metrics of an evaluation.
+        sources: folders of evaluations or training runs, or one file or folder of traces or training data.
+        out: path of the HTML file, or of a folder if it has no suffix.
+        limit: maximum number of questions with traces on the page; None for all.
+        tables: .md, .csv or .tex files for the table of metrics of evaluations.
         references: whether published results of the benchmark are shown.
-        sections: names of further sections above the traces (`reports.sections`); not for RL runs.
+        sections: names of further sections (`reports.sections`) of traces or of an evaluation.
         allow_media: folders, in addition to the run's, whose media may be shown.
+        masks: model whose tokens show the loss mask of training data, for example `tiny`; None: no masks.
+        refresh_s: an open page loads itself again after this time; 0: never.
+        progress: receives the number of written questions.
+
+    Returns:
+        `out`, the page that was written, and what it does not show.
 
     Raises:
+        UsageError: sources of different kinds.
         InputError: nothing that can be shown.
         OutputError: `out` cannot be written.
 
@@ -427,4 +439,37 @@ def report(  # noqa: PLR0913 - options of one command
         references=references,
         sections=sections,
         allow_media=allow_media,
+        masks=masks,
+        refresh_s=refresh_s,
+        start_progress=(progress or NoProgress()).start,
     )
+
+
+def watch_report(
+    sources: Sequence[Path],
+    write: Callable[[float], WrittenReport],
+    interval_s: float = 10.0,
+    on_problem: Callable[[InputError], None] = lambda error: None,
+) -> Iterator[WatchedReport]:
+    """Write the report of running jobs again and again, and yield each result, until all are finished.
+
+    Args:
+        sources: as for `report`.
+        write: calls `report`; its argument is `refresh_s`.
+        interval_s: time between two reports.
+        on_problem: called with an error of a later report; the page before it is kept.
+
+    Raises:
+        InputError: nothing that can be shown.
+        OutputError: the page cannot be written.
+
+    >>> import tempfile
+    >>> run = Path(tempfile.mkdtemp())
+    >>> _ = (run / "log.jsonl").write_text('{"step": 1, "loss": 0.5}')
+    >>> (run / "model").mkdir()  # the run is finished
+    >>> page = run / "page.html"
+    >>> pages = watch_report([run], lambda seconds: report([run], page, refresh_s=seconds))
+    >>> [(one.written.curves, one.is_last) for one in pages]
+    [(1, True)]
+    """
+    return watch(sources, write, interval_s, on_problem)

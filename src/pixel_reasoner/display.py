@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 import tempfile
 import webbrowser
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pixel_reasoner.media.context import MediaContext
+from pixel_reasoner.reports.html import notebook_frame
 from pixel_reasoner.reports.page import PageLimits, write_report
 from pixel_reasoner.schema.trace import Trace
 
@@ -48,9 +48,8 @@ def page(trace: Trace) -> str:
 
 
 def notebook_html(trace: Trace) -> str:
-    """Return a trace as HTML for a notebook: a frame, so that neither styles the other."""
-    style = f"width:100%;height:{FRAME_HEIGHT_PX}px;border:1px solid #8884;border-radius:6px"
-    return f'<iframe title="trace" srcdoc="{escape(page(trace))}" style="{style}"></iframe>'
+    """Return a trace as HTML for a notebook."""
+    return notebook_frame(page(trace), "trace", FRAME_HEIGHT_PX)
 
 
 def show(trace: Trace) -> Path | None:

@@ -1,4 +1,4 @@
-"""Everything that a package with extensions needs, in one import. `docs/extend.md` has an example of each kind.
+"""Everything that a package with extensions and its tests need, in one import. `docs/extend.md` has an example of each kind.
 
     from pixel_reasoner.extend import reward
 
@@ -13,11 +13,21 @@ A decorator registers in the process that imports the module. An entry point mak
 
 from __future__ import annotations
 
-from pixel_reasoner.dialects import Dialect, get_dialect
+from typing import TYPE_CHECKING, Any
+
+from pixel_reasoner.dialects import Dialect, detect_dialect, get_dialect
 from pixel_reasoner.dialects.conformance import assert_valid_dialect
 from pixel_reasoner.dialects.detect import ModelMatch
 from pixel_reasoner.dialects.registry import register as register_dialect
-from pixel_reasoner.evals.benchmark import Benchmark, RowDraft, read_drafts, register_benchmarks
+from pixel_reasoner.evals.benchmark import (
+    Benchmark,
+    RowDraft,
+    read_drafts,
+    register_benchmarks,
+    select_questions,
+)
+from pixel_reasoner.evals.benchmarks import get_benchmark
+from pixel_reasoner.evals.readers import files_below, find_media_file, image, tsv_rows
 from pixel_reasoner.media.context import MediaContext
 from pixel_reasoner.media.transforms import TransformSpec, transform
 from pixel_reasoner.models.api import Completion
@@ -41,10 +51,21 @@ from pixel_reasoner.rollout.strategies import strategy
 from pixel_reasoner.schema.geometry import Box
 from pixel_reasoner.schema.question import AnswerType, Evidence, MediaItem, Question
 from pixel_reasoner.schema.settings import ModelInfo, RolloutConfig, SamplingParams
-from pixel_reasoner.schema.trace import CallErrorKind, Picture, ToolCall, Trace, Transform
+from pixel_reasoner.schema.trace import (
+    CallErrorKind,
+    Picture,
+    ToolCall,
+    Trace,
+    Transform,
+    load_traces,
+    save_traces,
+)
 from pixel_reasoner.scoring.rewards import reward
 from pixel_reasoner.sources.base import FileSource, Source, source
 from pixel_reasoner.sources.rows import SkippedRow
+
+if TYPE_CHECKING:
+    from pixel_reasoner.train.reward_functions import load_reward
 
 __all__ = [
     "AnswerType",
@@ -82,7 +103,14 @@ __all__ = [
     "TransformSpec",
     "assert_valid_dialect",
     "assert_valid_operation",
+    "detect_dialect",
+    "files_below",
+    "find_media_file",
+    "get_benchmark",
     "get_dialect",
+    "image",
+    "load_reward",
+    "load_traces",
     "model_backend",
     "operation",
     "read_drafts",
@@ -90,7 +118,19 @@ __all__ = [
     "register_dialect",
     "report_section",
     "reward",
+    "save_traces",
+    "select_questions",
     "source",
     "strategy",
     "transform",
+    "tsv_rows",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import `load_reward` when it is first used: its package changes settings of the training libraries."""
+    if name == "load_reward":
+        from pixel_reasoner.train.reward_functions import load_reward
+
+        return load_reward
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

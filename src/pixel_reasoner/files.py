@@ -212,14 +212,28 @@ def check_settings(
         raise InputError(
             expected=error.expected, got=f"{path}: {error.got}", fix=error.fix
         ) from error
-    differing = [name for name in settings if before.get(name) != settings[name]]
-    if differing:
-        name = differing[0]
+    recorded = {name: before.get(name) for name in settings}
+    for name, (earlier, now) in diff_settings(recorded, dict(settings)).items():
         raise UsageError(
-            expected=f"the settings of the run in {path.parent}: {name} = {json.dumps(before.get(name))}",
-            got=json.dumps(settings[name]),
+            expected=f"the settings of the run in {path.parent}: {name} = {json.dumps(earlier)}",
+            got=json.dumps(now),
             fix="use another --out, or delete this folder",
         )
+
+
+def diff_settings(one: Any, other: Any, name: str = "") -> dict[str, list[Any]]:
+    """Return the settings in which two runs differ, by dotted name.
+
+    >>> diff_settings({"limits": {"max_turns": 6}, "dialect": "a"}, {"limits": {"max_turns": 4}, "dialect": "a"})
+    {'limits.max_turns': [6, 4]}
+    """
+    if isinstance(one, dict) and isinstance(other, dict):
+        found: dict[str, list[Any]] = {}
+        for key in {**one, **other}:
+            below = f"{name}.{key}" if name else str(key)
+            found |= diff_settings(one.get(key), other.get(key), below)
+        return found
+    return {} if one == other else {name: [one, other]}
 
 
 MAX_NAME_BYTES = 150

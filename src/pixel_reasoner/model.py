@@ -24,6 +24,7 @@ from pixel_reasoner.rollout import ask as rollouts
 from pixel_reasoner.rollout.options import AskOptions, with_options
 from pixel_reasoner.rollout.request import RolloutHandle, RolloutRequest
 from pixel_reasoner.rollout.scheduler import get_scheduler
+from pixel_reasoner.rollout.strategies import SINGLE, ask_by_strategy
 from pixel_reasoner.schema.events import Event
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.settings import RolloutConfig
@@ -43,8 +44,9 @@ class Model:
         config: limits, sampling and operations of its questions, where a call does not state them.
 
     >>> from pixel_reasoner.models.scripted import ScriptedModel
+    >>> from PIL import Image
     >>> model = Model(ScriptedModel([r"It is red. \boxed{red}"]))
-    >>> model.ask("Which colour?").answer
+    >>> model.ask("Which colour?", Image.new("RGB", (64, 64), "red")).answer
     'red'
     """
 
@@ -79,6 +81,7 @@ class Model:
         config: RolloutConfig | None = None,
         deadline_s: float | None = None,
         on_text: OnText | None = None,
+        strategy: str = SINGLE,
         **options: Unpack[AskOptions],
     ) -> Trace:
         r"""Answer one question.
@@ -86,16 +89,19 @@ class Model:
         Args:
             question: text, or a `Question` with its media.
             media: path of a picture, a video or a folder of frames; PIL image; uint8 array of shape (height, width) or
-                (height, width, 3 or 4); content of a file as bytes; or a list of these.
+                (height, width, 3 or 4); content of a file as bytes; or a list of these. Required with a text.
             config: limits, sampling and operations; by default those of the model.
             deadline_s: seconds after which the question is given up.
             on_text: called with each new piece of text while it is generated.
+            strategy: how rollouts are combined, for example `majority_vote` (`rollout.strategies`); `deadline_s` and
+                `on_text` are for `single`.
             **options: `max_turns`, `max_new_tokens`, `temperature`, `seed`, `operations` and others
                 (`rollout.options.AskOptions`); they replace values of the configuration.
 
         Raises:
             InputError: a medium that cannot be used.
-            UsageError: an empty question, an unknown option, a value out of range, or the model is closed.
+            UsageError: an empty question, a text without media, an unknown option, a value out of range, or the model is
+                closed.
             DeadlineError: there is no answer within `deadline_s`.
             EndpointError: servers that do not answer.
 
@@ -106,10 +112,15 @@ class Model:
         >>> trace.answer, trace.settings.limits.max_turns
         ('0', 2)
         """
+        asked, model = self._question(question, media), self._open_model()
+        config = with_options(config or self.config, options)
+        if strategy != SINGLE:
+            _check_single(strategy, deadline_s=deadline_s, on_text=on_text)
+            return ask_by_strategy(strategy, asked, model, config)
         return rollouts.ask(
-            self._question(question, media),
-            self._open_model(),
-            with_options(config or self.config, options),
+            asked,
+            model,
+            config,
             on_text=on_text,
             deadline_s=deadline_s,
         )
@@ -164,13 +175,14 @@ class Model:
 
         Raises:
             InputError: a medium that cannot be used.
-            UsageError: an empty question, an invalid option, or the model is closed.
+            UsageError: an empty question, a text without media, an invalid option, or the model is closed.
             DeadlineError: there is no answer within `deadline_s`.
 
         >>> import asyncio
         >>> from pixel_reasoner.models.scripted import ScriptedModel
+        >>> from PIL import Image
         >>> with Model(ScriptedModel([r"\boxed{red}"])) as model:
-        ...     asyncio.run(model.ask_async("Which colour?")).answer
+        ...     asyncio.run(model.ask_async("Which colour?", Image.new("RGB", (64, 64), "red"))).answer
         'red'
         """
         return await rollouts.ask_async(
@@ -195,8 +207,10 @@ class Model:
 
         >>> import asyncio
         >>> from pixel_reasoner.models.scripted import ScriptedModel
+        >>> from PIL import Image
         >>> async def kinds(model):
-        ...     return [type(event).__name__ async for event in model.events("Which colour?")]
+        ...     picture = Image.new("RGB", (64, 64), "red")
+        ...     return [type(event).__name__ async for event in model.events("Which colour?", picture)]
         >>> with Model(ScriptedModel([r"\boxed{red}"])) as model:
         ...     sorted(set(asyncio.run(kinds(model))))
         ['Finished', 'GeneratedText', 'PartDelta', 'TurnDone', 'TurnStarted']
@@ -291,4 +305,22 @@ class Model:
             raise UsageError(
                 expected="a question", got=repr(question), fix='such as "What does the sign say?"'
             )
-        return Question(id=uuid4().hex[:12], text=question, media=media_items(media))
+        items = media_items(media)
+        if not items:
+            raise UsageError(
+                expected="a question about a picture or video",
+                got="no media",
+                fix="pass a picture or video; for a question without media pass a Question with media=()",
+            )
+        return Question(id=uuid4().hex[:12], text=question, media=items)
+
+
+def _check_single(strategy: str, **arguments: object) -> None:
+    """Raise an error if an argument is given that only the strategy `single` supports."""
+    for name, value in arguments.items():
+        if value is not None:
+            raise UsageError(
+                expected=f"{name} with the strategy {SINGLE}",
+                got=f"{name} with {strategy!r}",
+                fix="leave out one of them",
+            )

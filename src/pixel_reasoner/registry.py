@@ -238,7 +238,7 @@ class Registry(Generic[T]):
         fix = (
             f"use {' or '.join(map(repr, nearest))}, the nearest name{'s' * (len(nearest) > 1)}"
             if nearest
-            else "use one of these"
+            else "use one of these, or install the package that provides it"
         )
         listed = ", ".join(names) or "none is registered"
         article = "an" if self.kind[0] in "aeio" else "a"

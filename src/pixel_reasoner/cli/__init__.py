@@ -18,9 +18,11 @@ from pixel_reasoner.cli import (
     doctor,
     evaluate,
     init,
+    mcp,
     new,
     probe,
     report,
+    serve,
     synth,
     traces,
     train,
@@ -45,6 +47,7 @@ app = typer.Typer(
 app.command(cls=HelpCommand)(ask.ask)
 app.command("eval", cls=HelpCommand)(evaluate.evaluate)
 app.command(cls=HelpCommand)(probe.probe)
+app.command(cls=HelpCommand)(serve.serve)
 app.command(cls=HelpCommand)(evaluate.merge)
 app.command(cls=HelpCommand)(report.compare)
 app.command(cls=HelpCommand)(report.report)
@@ -53,6 +56,7 @@ app.command(cls=HelpCommand)(traces.check)
 app.command(cls=HelpCommand)(traces.export)
 app.command("import", cls=HelpCommand)(traces.import_)
 app.command(cls=HelpCommand)(ask.demo)
+app.command(cls=HelpCommand)(mcp.mcp)
 app.command(cls=HelpCommand)(init.init)
 app.command(cls=HelpCommand)(new.new)
 app.command(cls=HelpCommand)(doctor.doctor)

@@ -134,7 +134,7 @@ def ask(
     seed: SamplingSeedOption = 0,
     servers: ServerOptions = ServerOptions(),
 ) -> None:
-    """Ask about pictures, a video or a folder of frames. The reasoning is printed while it is generated.
+    """Ask about pictures, a video or a folder of frames. With --strategy single the reasoning is printed while it is generated.
 
     Examples:
         pixel-reasoner ask "Which letter is on the red circle?" --image scene.png
@@ -162,7 +162,7 @@ def ask(
         temperature=temperature,
         seed=seed,
     )
-    api.check_strategy(rollout.strategy)
+    api.check_strategy(rollout.strategy, config)
     for note in api.check_media(asked):
         warn(f"note: {note}")
     loaded = api.load_model(model_spec(model, local, servers), config)
@@ -183,6 +183,10 @@ def _answer(
         sys.stdout.write(trace.to_line() + "\n")
     else:
         Transcript(loaded.note).end(trace)
+        known = api.check_media(question)  # printed before the question was asked
+        for note in trace.notes:
+            if note not in known:
+                print_line((note, "dim"))
     return trace
 
 
@@ -261,10 +265,16 @@ def _media(
 
     options = (("--image", images), ("--video", video), ("--frames", frames))
     used = [name for name, value in options if value]
+    if not used:
+        raise UsageError(
+            expected="a question about a picture or video",
+            got="no file",
+            fix="add --image FILE, --video FILE or --frames FOLDER",
+        )
     if len(used) != 1:
         raise UsageError(
             expected="one of --image (repeatable), --video, --frames",
-            got=" and ".join(used) or "none",
+            got=" and ".join(used),
             fix="keep one kind",
         )
     if page is not None and not images:

@@ -17,6 +17,7 @@ from pixel_reasoner.errors import UsageError
 DTYPES = ("float32", "bfloat16", "float16")
 PROTOCOLS = ("text", "native")
 SERVERS = ("any", "vllm", "sglang", "llamacpp", "ollama", "transformers", "hosted")
+REASONING_FIELDS = ("reasoning_content", "reasoning", "both", "inline")
 SCORERS = ("typed", "harness", "released")
 SPLITS = ("train", "validation", "test")
 FAMILIES = ("attribute", "relation", "count", "infographic", "video")
@@ -25,6 +26,9 @@ EXPORT_FORMATS = ("trl", "message_list")
 TEMPLATES = ("sft", "rl", "rows")
 EXTENSIONS = ("operation", "dialect", "benchmark", "reward")
 """kinds of packages that `new` writes"""
+
+MCP_CLIENTS = ("claude", "vscode", "cursor")
+"""programs whose configuration `mcp --print-config` prints"""
 
 
 def choice_option(names: Sequence[str], *declarations: str, **more: Any) -> Any:

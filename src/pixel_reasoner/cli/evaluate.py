@@ -57,7 +57,9 @@ class DataOptions:
 
     data: Annotated[
         Path | None,
-        typer.Option(help="Folder of the official files, or a data set of the hub, owner/name."),
+        typer.Option(
+            help="Folder or file: the official files or your own rows; or a data set of the hub, owner/name."
+        ),
     ] = None
     out: Annotated[
         Path | None,

@@ -6,26 +6,59 @@ Plain text takes half the time of typer's panels (rich and a Markdown parser), a
 from __future__ import annotations
 
 import inspect
+import re
+from collections.abc import Collection, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from typer.core import TyperCommand, TyperGroup
 
 from pixel_reasoner.deprecated import new_arguments, new_name
+from pixel_reasoner.errors import UsageError
 
 if TYPE_CHECKING:
     from typer._click import Context, HelpFormatter
 
 MAX_WIDTH = 100
 _OPTIONS = "Options"
+OTHER_NAMES = {
+    **dict.fromkeys(
+        ("--picture", "--pictures", "--images", "--img", "--photo", "--file"), ("--image",)
+    ),
+    **dict.fromkeys(("--clip", "--movie", "--videos"), ("--video",)),
+    **dict.fromkeys(("--folder", "--frame"), ("--frames",)),
+    **dict.fromkeys(("--output", "--out-dir", "--output-dir", "--save"), ("--out", "--report")),
+    **dict.fromkeys(("--dataset", "--input", "--rows", "--questions"), ("--data",)),
+    **dict.fromkeys(("--url", "--api", "--base-url", "--host"), ("--endpoint",)),
+    **dict.fromkeys(("--temp",), ("--temperature",)),
+    **dict.fromkeys(("--max-tokens",), ("--max-new-tokens",)),
+    **dict.fromkeys(("--num", "--number", "--n"), ("--count", "--limit")),
+    **dict.fromkeys(("--jobs", "--num-workers", "--processes"), ("--workers",)),
+    **dict.fromkeys(("--checkpoint", "--model-path"), ("--model",)),
+    **dict.fromkeys(("--ops", "--operations", "--tool", "--tools"), ("--operation",)),
+}
+"""name in other programs -> our options; the first that the command has is suggested"""
 
 
 class HelpCommand(TyperCommand):
     """Command whose help keeps indented lines unchanged and groups options by `rich_help_panel`."""
 
     def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
-        """Parse arguments. Renamed options work, with a warning."""
-        return super().parse_args(ctx, new_arguments(_path(ctx), args))
+        """Parse arguments. Renamed options work, with a warning.
+
+        Raises:
+            UsageError: an option with another name here, or a file without its option.
+        """
+        arguments = new_arguments(_path(ctx), args)
+        known = {name for one in self.get_params(ctx) for name in one.opts}
+        _reject_other_names(arguments, known, _path(ctx))
+        try:
+            return super().parse_args(ctx, arguments)
+        except Exception as error:
+            extra = re.search(r"unexpected extra argument\S* \((.+)\)", str(error))
+            if extra and "--image" in known:
+                raise _file_without_option(extra[1]) from error
+            raise
 
     def format_help_text(self, ctx: Context, formatter: HelpFormatter) -> None:
         """Write the docstring. Indented lines are examples: they are not wrapped."""
@@ -59,6 +92,39 @@ class CommandGroup(TyperGroup):
     def resolve_command(self, ctx: Context, args: list[str]) -> Any:
         """Return the command that the first argument names."""
         return super().resolve_command(ctx, [new_name("command", _path(ctx), args[0]), *args[1:]])
+
+
+def _reject_other_names(arguments: Sequence[str], known: Collection[str], command: str) -> None:
+    """Raise an error for an option that has another name in this command.
+
+    Raises:
+        UsageError: the message has the name to use.
+
+    >>> _reject_other_names(["--picture=a.png"], ["--image"], "ask")
+    Traceback (most recent call last):
+        ...
+    pixel_reasoner.errors.UsageError: expected an option of `ask`; got --picture. Fix: use --image
+    """
+    for argument in arguments[: arguments.index("--") if "--" in arguments else None]:
+        option = argument.partition("=")[0]
+        if option in known:
+            continue
+        for name in OTHER_NAMES.get(option, ()):
+            if name in known:
+                raise UsageError(
+                    expected=f"an option of `{command}`", got=option, fix=f"use {name}"
+                )
+
+
+def _file_without_option(extra: str) -> UsageError:
+    """Return the error for an argument after the question, which is usually a file."""
+    suffix = extra.rpartition(".")[2].lower()
+    option = "--video" if suffix in ("mp4", "webm", "mkv", "avi", "mov") else "--image"
+    return UsageError(
+        expected="one question in quotes, and files after options",
+        got=f"another argument: {extra}",
+        fix=f"write {option} before a file, for example {option} {extra.split()[0]}",
+    )
 
 
 def _path(ctx: Context) -> str:

@@ -133,6 +133,8 @@ def _write_package(folder: Path, kind: str, name: str, project: str) -> str:
             texts |= _write_sample(part / SAMPLE, has_rows=kind == "benchmark")
         texts["item"] = _filled(_KINDS[kind].item, texts)
         texts["use"] = _filled(_KINDS[kind].use, texts)
+        more = _TEMPLATES / "new" / f"README_{kind}.md.txt"
+        texts["more"] = _filled(more.read_text("utf-8"), texts) if more.exists() else ""
         for path, text in _files(kind, texts).items():
             (part / path).write_text(text, encoding="utf-8")
         folder.mkdir(exist_ok=True)
@@ -154,6 +156,7 @@ def _files(kind: str, texts: dict[str, str]) -> dict[str, str]:
         f"{module}.py": f"{kind}.py",
         f"test_{module}.py": f"test_{kind}.py",
     }
+    texts = {"more": "", **texts}
     files = {
         path: _filled((_TEMPLATES / "new" / f"{name}.txt").read_text(encoding="utf-8"), texts)
         for path, name in templates.items()

@@ -78,9 +78,12 @@ class ProgressBars:
 
     def __init__(self, progress: Any) -> None:
         self._progress = progress
+        self.is_started = False
 
     def start(self, title: str, total: int | None) -> Update:
         """Add a bar and return its setter."""
+        self._progress.start()
+        self.is_started = True
         bar = self._progress.add_task(title, total=total, note="")
 
         def update(completed: int, note: str = "") -> None:
@@ -91,7 +94,7 @@ class ProgressBars:
 
 @contextmanager
 def progress_bars() -> Iterator[ProgressBars]:
-    """Show progress bars inside the context."""
+    """Show progress bars inside the context, from the first that starts. Without any, nothing is printed."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -101,15 +104,20 @@ def progress_bars() -> Iterator[ProgressBars]:
         TimeRemainingColumn,
     )
 
-    with Progress(
+    progress = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
         console=Console(stderr=True),
-    ) as progress:
-        yield ProgressBars(progress)
+    )
+    bars = ProgressBars(progress)
+    try:
+        yield bars
+    finally:
+        if bars.is_started:
+            progress.stop()
 
 
 def print_report_written(out: Path, unshown: Mapping[str, int], *, quiet: bool = False) -> None:
@@ -149,6 +157,12 @@ def print_summary(summary: Mapping[str, Any], out: Path) -> None:
     for name, group in groups.items():
         table.add_row(Text(visible(name)), *(format_metric(group[metric]) for metric in metrics))
     Console().print(table)
+    if summary["failed"]:
+        num_asked = summary["count"] + len(summary["failed"])
+        warn(
+            f"warning: {len(summary['failed'])} of {num_asked} questions failed and are not in the accuracy;"
+            " the same command asks them again"
+        )
     if "cyclic_accuracy" in summary:
         print_line(f"cyclic_accuracy {summary['cyclic_accuracy']:g}")
     _print_repeats(summary.get("repeats", {}))

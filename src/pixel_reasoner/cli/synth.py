@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -16,11 +17,13 @@ from pixel_reasoner.cli.options import (
     reject_options,
     with_groups,
 )
-from pixel_reasoner.cli.output import print_line, progress_bars
+from pixel_reasoner.cli.output import print_line, progress_bars, warn
 
 if TYPE_CHECKING:
     from pixel_reasoner.api import LabellerSpec
 
+_MAX_DROPPED = 3
+"""number of dropped rows that are printed"""
 SourceArgument = Annotated[
     str,
     typer.Argument(
@@ -244,3 +247,19 @@ def _print_summary(summary: dict[str, Any], out: Path) -> None:
             print_line(
                 f"{title}: " + ", ".join(f"{name} {n}" for name, n in summary[title].items())
             )
+    if summary["dropped"]:
+        _warn_of_dropped(out / "dropped.jsonl")
+
+
+def _warn_of_dropped(path: Path) -> None:
+    """Print the first dropped rows, and the path of the list of all."""
+    import json
+
+    try:
+        with path.open(encoding="utf-8") as file:
+            rows = [json.loads(line) for line in islice(file, _MAX_DROPPED)]
+    except OSError:  # the list was deleted after the run
+        return
+    for row in rows:
+        warn(f"dropped: {row['where']}: {row['reason']}: {row['detail']}")
+    warn(f"all dropped rows: {path}")

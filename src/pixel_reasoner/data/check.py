@@ -6,6 +6,7 @@ replay    every turn, parsed and executed again, gives the same call and the sam
 mistakes  a turn marked as a mistake calls an operation; a rejected call is marked
 held out  no question from PixelWorld's validation or test split, none from a file of evaluation questions
 distinct  each question occurs once
+tokens    the trace can be encoded for a model (only where one is given)
 
 A sampled trace, for example an RL rollout, may be wrong, contain rejected calls and share its question with its group.
 Such a
@@ -103,13 +104,14 @@ def check_traces(
     contexts = MediaCache(max_entries=1)  # traces about one file are usually adjacent
     for trace in traces:
         of_model = is_sampled(trace) if sampled is None else sampled
-        tally.add(
-            trace,
-            list(find_problems(trace, held_out, contexts, sampled=of_model)),
-            sampled=of_model,
-        )
+        found = list(find_problems(trace, held_out, contexts, sampled=of_model))
         if count_tokens is not None:
-            tally.tokens.append(count_tokens(trace))
+            try:
+                tally.tokens.append(count_tokens(trace))
+            except (InputError, UsageError) as error:
+                if not any(problem.check == "replay" for problem in found):
+                    found.append(Problem(trace.question.id, "tokens", str(error)))
+        tally.add(trace, found, sampled=of_model)
         on_trace()
     problems = dict(sorted(tally.problems.items()))
     return Verdict(tally.count, problems, tally.named, tally.metrics())

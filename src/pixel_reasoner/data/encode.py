@@ -11,7 +11,7 @@ assistant turn except mistakes, with its end token and without its header.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Any, NamedTuple
 
 from pixel_reasoner.dialects import Dialect, Message, get_dialect
@@ -90,6 +90,22 @@ def encode(trace: Trace, processor: Any, *, train_thoughts_before_mistakes: bool
             kept = _tokens_within(words, ids[first:end], processor.tokenizer)
             mask[first + kept : end] = [False] * (end - first - kept)
     return Encoded(ids, mask, dict(out), pictures)
+
+
+def mask_spans(encoded: Encoded, processor: Any) -> list[tuple[bool, list[str]]]:
+    """Return a trace as runs of tokens, without image tokens: whether the loss covers them, and their texts."""
+    pairs = zip(encoded.trained, encoded.token_ids, strict=True)
+    return [
+        (
+            trained,
+            [
+                processor.tokenizer.decode([token])
+                for _, token in group
+                if token != processor.image_token_id
+            ],
+        )
+        for trained, group in groupby(pairs, key=lambda pair: pair[0])
+    ]
 
 
 def _check_sizes(trace: Trace, pictures: list[Any], image_processor: Any) -> None:

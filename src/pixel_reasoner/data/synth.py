@@ -5,6 +5,7 @@
     DIR/dropped.jsonl    rows without a trace, with the reason
     DIR/media/           rendered pictures and clips of written units (PixelWorld only)
     DIR/summary.json     counts by kind, dropped rows by reason, traces per second
+    DIR/.store/rows.txt  fingerprints of the source rows (`data.source_rows`), not for PixelWorld
 
 A run is a sequence of units of a source (a scene, or a row of a data set). The traces of a unit depend only on the unit
 and the
@@ -39,6 +40,8 @@ from pixel_reasoner.data.expert import (
 )
 from pixel_reasoner.data.labeller import Labeller, LabellerSettings
 from pixel_reasoner.data.parallel import map_in_order
+from pixel_reasoner.data.row_media import open_row_media
+from pixel_reasoner.data.source_rows import ROWS, SourceRows, check_complete
 from pixel_reasoner.dialects import get_dialect
 from pixel_reasoner.errors import InputError, PixelReasonerError
 from pixel_reasoner.files import (
@@ -192,9 +195,10 @@ def _synthesize(
         summary = read_json_object(
             out / "summary.json", "the summary of the run", "delete the folder"
         )
+        check_complete(units, out)
         on_traces(summary["count"])
         return summary
-    with RunStore(out, (_PARTIAL_TRACES, _DROPPED), fields) as store:
+    with RunStore(out, _segments(settings), fields) as store:
         run = _Run(settings, store, workers, on_traces)
         summary = run.write(units, labeller)
         is_empty = _is_empty(summary, settings)
@@ -202,8 +206,14 @@ def _synthesize(
             write_json(summary, out / "summary.json")
             store.finish(TRACES)
     if is_empty:
-        raise _no_traces(summary, out)
+        raise _no_traces(summary, settings, out)
     return summary
+
+
+def _segments(settings: SynthSettings) -> tuple[str, ...]:
+    """Return the files of a run. The settings determine the scenes of PixelWorld, so they have no fingerprints."""
+    has_rows = settings.source != PixelWorldSource.name
+    return (_PARTIAL_TRACES, _DROPPED, *([ROWS] if has_rows else []))
 
 
 def _is_empty(summary: dict[str, Any], settings: SynthSettings) -> bool:
@@ -212,9 +222,9 @@ def _is_empty(summary: dict[str, Any], settings: SynthSettings) -> bool:
     return not summary["count"] and (is_whole or bool(summary["dropped"]))
 
 
-def _no_traces(summary: dict[str, Any], out: Path) -> InputError:
+def _no_traces(summary: dict[str, Any], settings: SynthSettings, out: Path) -> InputError:
     """Return the error of a run without traces. Only `dropped.jsonl` is kept, so that corrected rows start a new run."""
-    for path in (out / "settings.json", out / _PARTIAL_TRACES, manifest_path(out)):
+    for path in (out / "settings.json", out / _PARTIAL_TRACES, out / ROWS, manifest_path(out)):
         path.unlink(missing_ok=True)
     examples: dict[str, SkippedRow] = {}
     for _, line in numbered_lines(out / _DROPPED, _DROPPED):
@@ -226,9 +236,15 @@ def _no_traces(summary: dict[str, Any], out: Path) -> InputError:
         for reason, count in counts[:_MAX_EXAMPLES]
     ]
     named += [f"{count} {reason}" for reason, count in counts[_MAX_EXAMPLES:]]
+    if not named:
+        return InputError(
+            expected="rows that give a trace",
+            got=f"no rows in {settings.source.partition(' ')[2] or settings.source}",
+            fix="add rows to the file; `pixel-reasoner init rows` writes valid ones",
+        )
     return InputError(
         expected="rows that give a trace",
-        got=f"none (dropped: {'; '.join(named) or 'nothing, there are no rows'})",
+        got=f"none (dropped: {'; '.join(named)})",
         fix=f"correct the rows listed in {out / _DROPPED}, and run the same command again",
     )
 
@@ -263,9 +279,10 @@ class _Run:
             pending_media_dir(self.store.folder),
         )
         self.on_traces(self.progress.count)
+        rows = SourceRows(self.store, self.progress.units)
         rest: Iterable[Unit] = ()
         if self.progress.count < quota:
-            rest = islice(units, self.progress.units, None)
+            rest = rows.after_known(units)
         if labeller is not None:
             rest = labeller.label_units(
                 rest, partial(_rows, settings=settings, folder=folder), folder
@@ -273,7 +290,7 @@ class _Run:
         write = partial(write_unit, settings=settings, folder=folder)
         try:
             with closing(map_in_order(write, rest, self.workers)) as results:
-                _write_units(self.store, self.progress, results, quota, self.on_traces)
+                _write_units(self.store, self.progress, rows.record(results), quota, self.on_traces)
         finally:
             calls = labeller.finish() if labeller is not None else None  # its threads also render
             shutil.rmtree(folder, ignore_errors=True)
@@ -350,7 +367,7 @@ def _write_traces(questions: list[Question], settings: SynthSettings, folder: Pa
         rng = random.Random(f"synth/{VERSION}/{settings.seed}/{question.id}")
         asked = with_media_root(question, folder)
         try:
-            context = context or MediaContext(asked, expert.budgets)
+            context = context or open_row_media(question, asked, expert.budgets)
             trace = _trace_of_random_kind(asked, settings, rng, context)
         except NoTrace as error:
             written.dropped.append(SkippedRow(question.id, error.reason, str(error)))
@@ -421,7 +438,9 @@ def _started(store: RunStore) -> Progress:
     if store.progress is None:
         note = store.folder / "progress.json"  # of a run started by an older version
         old = read_json_object(note, "progress", "delete the folder") if note.exists() else {}
-        sizes = dict(zip(store.segments, old.get("sizes", (0, 0)), strict=True))
+        sizes = dict.fromkeys(store.segments, 0) | dict(
+            zip((_PARTIAL_TRACES, _DROPPED), old.get("sizes", (0, 0)), strict=False)
+        )
         store.checkpoint(Progress(old).as_dict(), sizes)
         note.unlink(missing_ok=True)
     return Progress(store.progress)

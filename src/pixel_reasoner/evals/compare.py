@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.evals.intervals import intervals, sign_test
 from pixel_reasoner.evals.stats import FamilyOf, get_category, get_cluster, hash_number
+from pixel_reasoner.files import diff_settings
+from pixel_reasoner.rollout.strategies import SINGLE
 from pixel_reasoner.runs.fingerprint import fingerprint
 from pixel_reasoner.runs.folder import load_run, run_settings
 from pixel_reasoner.schema.trace import StopReason, Trace
@@ -178,7 +180,7 @@ def compare_runs(
         InputError: not a run, or no common question.
         UsageError: the runs have different questions, and `anyway` is not set.
     """
-    settings = run_settings(first), run_settings(second)
+    settings = _with_strategy(run_settings(first)), _with_strategy(run_settings(second))
     if not anyway and _asked(first) != _asked(second):
         raise _other_questions(first, second)
     metrics = compare(load_run(first), load_run(second), scorer)
@@ -212,16 +214,6 @@ def _other_questions(first: Path, second: Path) -> UsageError:
     )
 
 
-def diff_settings(one: Any, other: Any, name: str = "") -> dict[str, list[Any]]:
-    """Return the settings in which two runs differ, by dotted name.
-
-    >>> diff_settings({"limits": {"max_turns": 6}, "dialect": "a"}, {"limits": {"max_turns": 4}, "dialect": "a"})
-    {'limits.max_turns': [6, 4]}
-    """
-    if isinstance(one, dict) and isinstance(other, dict):
-        found: dict[str, list[Any]] = {}
-        for key in {**one, **other}:
-            below = f"{name}.{key}" if name else str(key)
-            found |= diff_settings(one.get(key), other.get(key), below)
-        return found
-    return {} if one == other else {name: [one, other]}
+def _with_strategy(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return settings that name their strategy. A run with one rollout per answer does not record it."""
+    return {**settings, "task": {"strategy": SINGLE, **settings.get("task", {})}}

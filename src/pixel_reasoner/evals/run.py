@@ -306,10 +306,12 @@ def _write_summary(
 ) -> dict[str, Any]:
     digest = QuestionDigest()
     traces = with_digest(load_run(out), digest)
+    metrics = summarize(traces, evaluation.family_of, evaluation.scorer)
+    rows = evaluation.rows
     summary = {
-        **summarize(traces, evaluation.family_of, evaluation.scorer),
+        **metrics,
         **(more or {}),
-        **({"rows": evaluation.rows} if evaluation.rows is not None else {}),
+        **({"rows": {**rows, "failed": len(metrics["failed"])}} if rows is not None else {}),
         **provenance(digest, settings, evaluation.scorer),
     }
     write_json(summary, out / SUMMARY)

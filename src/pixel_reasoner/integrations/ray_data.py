@@ -167,7 +167,7 @@ def build_question(row: Mapping[str, Any], folder: Path) -> Row:
     >>> build_question({"id": "7", "text": "Which colour?", "media": [], "options": {"A": "red", "B": None}}, Path()).options
     {'A': 'red'}
     >>> build_question({"question": "Which colour?"}, Path())[1:]
-    ('not_json', 'Expecting value: line 1 column 1 (char 0)')
+    ('not_json', 'Expecting value at character 1')
     """
     fields: dict[str, Any] = {}
 

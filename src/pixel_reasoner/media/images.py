@@ -108,6 +108,17 @@ def open_image(path: Path, limits: MediaLimits, page: int | None = None) -> Imag
         return rgb if transpose is None else rgb.transpose(transpose)
 
 
+def check_picture(path: Path, limits: MediaLimits, page: int | None = None) -> None:
+    """Check that a picture file is complete. All of its data are decoded; a header alone does not show that they are cut off.
+
+    Raises:
+        InputError: an incomplete picture, no such page, or over the limits.
+    """
+    with _open_picture(path, limits, page) as image:
+        image.draft(None, (1, 1))  # JPEG: an eighth of the size is decoded, in less time
+        _load(image)
+
+
 def picture_header(path: Path, limits: MediaLimits, page: int | None = None) -> PictureHeader:
     """Return size and notes of a picture. Greyscale of more than 8 bits must be decoded for its notes.
 

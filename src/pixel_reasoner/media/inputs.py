@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
 _ARRAY_CHANNELS = (3, 4)
+_MOV_ATOMS = frozenset({b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot", b"uuid"})
+"""possible types of the first block of an mp4 or mov file"""
 
 
 def media_items(
@@ -103,15 +105,27 @@ def _stored(content: bytes, store: MediaStore | None) -> MediaItem:
         with Image.open(BytesIO(content)) as image:
             suffix = f".{(image.format or 'png').lower()}"
         kind: Any = "image"
-    except UnidentifiedImageError:
+    except UnidentifiedImageError as error:
+        if not _is_video(content):
+            raise _unknown_content(content, "neither a picture nor a video") from error
         kind, suffix = "video", ".mp4"
     except Exception as error:
-        raise InputError(
-            expected="the content of a picture or video file",
-            got=f"{len(content)} bytes: {error}",
-            fix="check the source of the bytes",
-        ) from error
+        raise _unknown_content(content, str(error)) from error
     return MediaItem(kind=kind, path=str(store.path(store.put(content, suffix))))
+
+
+def _is_video(content: bytes) -> bool:
+    """Return whether a file starts like one of the supported containers: mp4, mov, mkv, webm, avi."""
+    is_avi = content[:4] == b"RIFF" and content[8:12] == b"AVI "
+    return is_avi or content[:4] == b"\x1aE\xdf\xa3" or content[4:8] in _MOV_ATOMS
+
+
+def _unknown_content(content: bytes, problem: str) -> InputError:
+    return InputError(
+        expected="the content of a picture or video file",
+        got=f"{len(content)} bytes: {problem}",
+        fix="check the source of the bytes",
+    )
 
 
 def _png(image: Image.Image) -> bytes:
@@ -139,13 +153,16 @@ def _image_of_array(array: Any) -> Image.Image:
 
     pixels = np.asarray(array)
     is_colour = pixels.ndim == 3 and pixels.shape[2] in _ARRAY_CHANNELS
-    if pixels.dtype != np.uint8 or not (pixels.ndim == 2 or is_colour) or not pixels.size:
-        raise InputError(
-            expected="a uint8 array of shape (height, width), (height, width, 3) or (height, width, 4)",
-            got=f"{pixels.dtype} of shape {pixels.shape}",
-            fix=_fix_of_array(pixels, is_colour=is_colour),
-        )
-    return Image.fromarray(np.ascontiguousarray(pixels))
+    if pixels.dtype == np.uint8 and (pixels.ndim == 2 or is_colour) and pixels.size:
+        return Image.fromarray(np.ascontiguousarray(pixels))
+    kind = f"{pixels.dtype} of shape {pixels.shape}"
+    if pixels.size and pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+        kind += " with NaN or infinity"
+    raise InputError(
+        expected="a uint8 array of shape (height, width), (height, width, 3) or (height, width, 4)",
+        got=kind,
+        fix=_fix_of_array(pixels, is_colour=is_colour),
+    )
 
 
 def _fix_of_array(pixels: Any, *, is_colour: bool) -> str:
@@ -156,10 +173,37 @@ def _fix_of_array(pixels: Any, *, is_colour: bool) -> str:
     if pixels.ndim == 4:
         return "pass several pictures as a list of arrays"
     if pixels.ndim == 3 and not is_colour:
+        return _fix_of_channels(pixels.shape)
+    return _fix_of_values(pixels)
+
+
+def _fix_of_channels(shape: tuple[int, ...]) -> str:
+    if shape[0] in _ARRAY_CHANNELS:
         return "put channels last, for example with `numpy.moveaxis(a, 0, -1)`"
-    if pixels.dtype.kind == "f":
+    if shape[2] == 1:
+        return "leave out the last axis of a grey picture with `a[..., 0]`"
+    return f"choose 3 of the {shape[2]} channels, for example with `a[..., :3]`"
+
+
+def _fix_of_values(pixels: Any) -> str:
+    """Return the conversion to uint8 that fits the range of the values."""
+    import numpy as np
+
+    if pixels.dtype.kind == "b":
+        return "convert truth values with `a.astype('uint8') * 255`"
+    if pixels.dtype.kind not in "iuf":
+        return "pass an array of numbers from 0 to 255 as uint8"
+    if not np.isfinite(pixels).all():
+        return "replace these values first, for example with `numpy.nan_to_num(a)`"
+    low, high = pixels.min(), pixels.max()
+    if pixels.dtype.kind == "f" and low >= 0 and high <= 1:
         return "convert values from 0 to 1 with `(a * 255).astype('uint8')`"
-    return "scale values to 0 to 255 and convert them with `a.astype('uint8')`"
+    if low >= 0 and high <= 255:
+        return "convert values from 0 to 255 with `a.astype('uint8')`"
+    return (
+        f"scale the values, which are from {low:g} to {high:g}, to 0 to 255,"
+        " and convert them with `a.astype('uint8')`"
+    )
 
 
 @cache

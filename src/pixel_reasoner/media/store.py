@@ -88,7 +88,7 @@ class MediaStore:
             target = self._path(ref)
             with self._lock, _as_output_errors(target):
                 if target.exists():
-                    os.utime(target)
+                    _mark_used(target)
                 else:
                     target.parent.mkdir(exist_ok=True)
                     partial.replace(target)
@@ -104,7 +104,7 @@ class MediaStore:
         """
         path = self._path(ref)
         try:
-            os.utime(path)
+            _mark_used(path)
         except OSError as error:
             raise InputError(
                 expected=f"stored media {ref.sha256[:12]}",
@@ -158,7 +158,7 @@ class MediaStore:
                 found = path.stat()
             except FileNotFoundError:  # another process removed it
                 continue
-            yield _Stored(path, found.st_size, found.st_mtime_ns)
+            yield _Stored(path, found.st_size, found.st_atime_ns)
 
     def _remove_abandoned(self) -> None:
         """Remove partial files of processes that were killed."""
@@ -206,6 +206,11 @@ class MediaStore:
             digest.update(chunk)
             file.write(chunk)
         return digest.hexdigest(), num_bytes
+
+
+def _mark_used(path: Path) -> None:
+    """Update the access time. The modification time stays: caches of decoded media compare it (`MediaCache`)."""
+    os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
 
 
 def _chunks(content: bytes | Path) -> Iterator[bytes]:

@@ -85,14 +85,26 @@ def check_transforms(transforms: Sequence[Transform]) -> None:
         InputError: an unknown transform or invalid arguments.
     """
     for one in transforms:
+        if one.name not in TRANSFORMS:
+            raise _missing_transform(one.name)
         try:
             TRANSFORMS.get(one.name).source_box(WHOLE, **one.arguments)
+        except PluginError:
+            raise
         except (TypeError, ValueError, ArithmeticError) as error:
             raise InputError(
                 expected=f"transforms of pictures: {', '.join(sorted(TRANSFORMS))}",
                 got=f"{one.name}: {error}",
-                fix="run the question again, or install the package that adds this transform",
+                fix="run the question again with the current version of its package",
             ) from error
+
+
+def _missing_transform(name: str) -> InputError:
+    return InputError(
+        expected=f"transforms of pictures: {', '.join(TRANSFORMS)}",
+        got=f"the transform {name!r}, whose package is not installed",
+        fix="install the package that provides it; it is the one with the operation that was called",
+    )
 
 
 def apply_transforms(image: Image.Image, transforms: Sequence[Transform]) -> Image.Image:

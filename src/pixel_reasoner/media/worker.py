@@ -41,6 +41,9 @@ class TaskResult(NamedTuple):
 
 Task = Callable[..., TaskResult]
 
+MAX_SHARED_BYTES = 48_000_000
+"""Images up to this size are passed in a memory file, in a third of the time of the connection."""
+
 
 def header_task(path: str, limits: MediaLimits, page: int | None) -> TaskResult:
     """Return the size and notes of a picture."""
@@ -59,13 +62,14 @@ def frames_task(item: MediaItem, limits: MediaLimits, indices: tuple[int, ...]) 
     return TaskResult(values, [frame.image for frame in frames])
 
 
-def main(file_descriptor: str, memory_bytes: str, cpu_s: str) -> None:
+def main(file_descriptor: str, memory_bytes: str, cpu_s: str, shared: str) -> None:
     """Execute tasks until the connection is closed. All arguments are strings from the command line.
 
     Args:
         file_descriptor: of the connection to the parent.
         memory_bytes: limit of the address space of this process.
         cpu_s: limit of the CPU time of one task. Beyond it the kernel kills this process.
+        shared: descriptor of a memory file for images; -1 for none.
     """
     connection = Connection(int(file_descriptor))
     _limit_memory(int(memory_bytes))
@@ -77,14 +81,16 @@ def main(file_descriptor: str, memory_bytes: str, cpu_s: str) -> None:
             return
         _limit_cpu(float(cpu_s))
         task, arguments = pickle.loads(request)
-        _execute(connection, task, arguments)
+        _execute(connection, int(shared), task, arguments)
 
 
-def _execute(connection: Connection, task: Task, arguments: tuple[Any, ...]) -> None:
+def _execute(connection: Connection, shared: int, task: Task, arguments: tuple[Any, ...]) -> None:
     try:
         values, images = task(*arguments)
         sizes = [image.size for image in images]
         reply = {"values": values, "sizes": sizes}
+        if _share(images, shared):
+            reply["shared"], images = True, []
     except InputError as error:
         reply, images = {"error": _error_fields(error)}, []
     except MemoryError:
@@ -96,6 +102,24 @@ def _execute(connection: Connection, task: Task, arguments: tuple[Any, ...]) -> 
     for image in images:
         for band in bands(image):  # `tobytes` of the whole image would double its memory
             connection.send_bytes(band.tobytes())
+
+
+def _share(images: list[Image.Image], shared: int) -> bool:
+    """Write the pixels of images to the memory file. Returns whether all were written."""
+    num_bytes = sum(3 * image.width * image.height for image in images)
+    if shared < 0 or not 0 < num_bytes <= MAX_SHARED_BYTES:
+        return False
+    at = 0
+    try:
+        for image in images:
+            for band in bands(image):
+                pixels = memoryview(band.tobytes())
+                while pixels:
+                    written = os.pwrite(shared, pixels, at)
+                    pixels, at = pixels[written:], at + written
+    except OSError:  # no memory
+        return False
+    return True
 
 
 def _error_fields(error: InputError) -> dict[str, str]:

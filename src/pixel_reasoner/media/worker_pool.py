@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing import connection as mp_connection
 from pathlib import Path
 from typing import Any, Self
@@ -38,6 +38,8 @@ _START_TIMEOUT_S = 60.0
 """time for a worker to import the decoders"""
 _MAX_FIELDS_BYTES = 2**26
 """size of the JSON fields of a reply"""
+_KEPT_BYTES = 2**25
+"""free memory that a worker keeps"""
 _CHILD_CODE = "import sys; from pixel_reasoner.media.worker import main; main(*sys.argv[1:])"
 _KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "SYSTEMROOT")
 _EXPECTED = "a picture or video that can be decoded within the limits of a worker"
@@ -183,13 +185,15 @@ class _Worker:
         """
         self._memory_bytes = limits.memory_bytes
         self.connection, theirs = mp_connection.Pipe(duplex=True)
+        self._shared = os.memfd_create("pixels") if hasattr(os, "memfd_create") else -1
+        shared = (self._shared,) if self._shared >= 0 else ()
         command = [
             *(sys.executable, "-P", "-c", _CHILD_CODE),
-            *map(str, (theirs.fileno(), limits.memory_bytes, limits.cpu_s)),
+            *map(str, (theirs.fileno(), limits.memory_bytes, limits.cpu_s, self._shared)),
         ]
         self.process = subprocess.Popen(
             command,
-            pass_fds=(theirs.fileno(),),
+            pass_fds=(theirs.fileno(), *shared),
             stdin=subprocess.DEVNULL,
             env=_environment(),
         )
@@ -227,7 +231,9 @@ class _Worker:
         try:
             self.connection.send_bytes(message)
             fields = json.loads(self.connection.recv_bytes(_MAX_FIELDS_BYTES))
-            images = [self._receive_image(size) for size in self._checked(fields.get("sizes", ()))]
+            sizes = self._checked(fields.get("sizes", ()))
+            read = self._shared_reader() if fields.get("shared") else self.connection.recv_bytes
+            images = [_receive_image(size, read) for size in sizes]
         except (EOFError, OSError):
             watchdog.stop()
             if watchdog.has_killed:
@@ -253,23 +259,47 @@ class _Worker:
             raise ValueError("more pixels than a worker can hold")
         return sizes
 
-    def _receive_image(self, size: Sequence[int]) -> Image.Image:
-        width, height = size
-        rows = band_rows((width, height))
-        return join_bands(
-            (width, height),
-            (self._receive_band(width, min(rows, height - top)) for top in range(0, height, rows)),
-        )
+    def _shared_reader(self) -> Callable[[int], bytes]:
+        """Return a function that reads the next bytes of the memory file.
 
-    def _receive_band(self, width: int, height: int) -> Image.Image:
-        pixels = self.connection.recv_bytes(3 * width * height)
-        return Image.frombytes("RGB", (width, height), pixels)
+        Raises:
+            ValueError: this worker has no memory file.
+        """
+        if self._shared < 0:
+            raise ValueError("no memory file")
+        at = 0
+
+        def read(num_bytes: int) -> bytes:
+            nonlocal at
+            found = os.pread(
+                self._shared, num_bytes, at
+            )  # a shorter result is an error of the image
+            at += num_bytes
+            return found
+
+        return read
 
     def kill(self) -> None:
         """Kill the process."""
         self.process.kill()
         self.process.wait()
         self.connection.close()
+        if self._shared >= 0:
+            os.close(self._shared)
+            self._shared = -1
+
+
+def _receive_image(size: Sequence[int], read: Callable[[int], bytes]) -> Image.Image:
+    width, height = size
+    rows = band_rows((width, height))
+    return join_bands(
+        (width, height),
+        (_receive_band(width, min(rows, height - top), read) for top in range(0, height, rows)),
+    )
+
+
+def _receive_band(width: int, height: int, read: Callable[[int], bytes]) -> Image.Image:
+    return Image.frombytes("RGB", (width, height), read(3 * width * height))
 
 
 class _Watchdog:
@@ -305,6 +335,10 @@ def _environment() -> dict[str, str]:
         # One thread per library, because every thread takes limited address space.
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
+        # Memory of a decoded picture is kept for the next one: mapping it again takes longer than decoding.
+        "MALLOC_TRIM_THRESHOLD_": str(_KEPT_BYTES),
+        "MALLOC_MMAP_THRESHOLD_": str(_KEPT_BYTES),
+        "PILLOW_BLOCKS_MAX": "2",
     }
 
 

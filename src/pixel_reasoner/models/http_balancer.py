@@ -92,9 +92,12 @@ class Balancer:
                 if request.token.is_cancelled:
                     raise cancelled_error()
                 self.assert_open()
-                usable = [one for one in self.endpoints if one.error is None]
+                errors = [one.error for one in self.endpoints]  # `HttpPool.recover` may clear them
+                usable = [
+                    one for one, error in zip(self.endpoints, errors, strict=True) if error is None
+                ]
                 if not usable:
-                    raise self.endpoints[0].error or AssertionError("no servers")
+                    raise errors[0] or AssertionError("no servers")
                 now = time.monotonic()
                 if now >= request.deadline:
                     return None

@@ -106,6 +106,13 @@ class HttpPool:
         self._tokens: set[CancelToken] = set()
         self._num_consecutive_failures = 0
 
+    def recover(self) -> None:
+        """Use servers again that were excluded after an error, and count failures from zero. For long-running services."""
+        with self._lock:
+            self._num_consecutive_failures = 0
+            for endpoint in self.endpoints:
+                endpoint.error = None
+
     @property
     def is_failing(self) -> bool:
         """Whether the last request failed."""

@@ -6,6 +6,7 @@ from the folder of the snapshot.
 
 from __future__ import annotations
 
+import difflib
 import re
 from functools import cache
 from pathlib import Path
@@ -52,14 +53,31 @@ def local_model(name: str, *, settings_only: bool = False) -> Path:
     """
     folder = model_folder(name)
     if name and folder.is_dir():  # an empty name would be the current folder
+        _check_not_a_run(folder)
         return folder
     if not is_hub_id(name):
         raise ModelError(
             expected=f"a bundled model ({', '.join(BUNDLED_MODELS)}), a model folder, or a hub id owner/name",
             got=f"{name!r}, which is no folder",
-            fix="check the path",
+            fix=_fix_of_name(name),
         )
     return _snapshot(name, "model", SETTINGS_FILES if settings_only else MODEL_FILES)
+
+
+def _check_not_a_run(folder: Path) -> None:
+    """Raise an error for the folder of a training run, whose model is one level below."""
+    model = folder / "model"
+    if not (folder / "config.json").exists() and (model / "config.json").exists():
+        raise ModelError(
+            expected="the folder of a model",
+            got=f"{folder}, which is the folder of a training run",
+            fix=f"use {model}",
+        )
+
+
+def _fix_of_name(name: str) -> str:
+    near = difflib.get_close_matches(name, BUNDLED_MODELS, 1, 0.7)
+    return f"did you mean {near[0]!r}? Otherwise check the path" if near else "check the path"
 
 
 def local_dataset(name: str) -> Path:

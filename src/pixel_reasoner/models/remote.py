@@ -262,6 +262,10 @@ class RemoteModel:
             server=self.server.value,
         )
 
+    def recover(self) -> None:
+        """Use servers again that were excluded after an error."""
+        self.pool.recover()
+
     def close(self) -> None:
         """Abort all requests and close all connections."""
         self._backend.close()

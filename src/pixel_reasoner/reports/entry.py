@@ -20,6 +20,7 @@ from pixel_reasoner.reports.schema import (
     CallEntry,
     Item,
     ListEntry,
+    MaskSegment,
     MediaEntry,
     PartEntry,
     PictureEntry,
@@ -52,6 +53,8 @@ class Asked(NamedTuple):
     """of its run"""
     facts: Mapping[str, str] = {}
     """further facts, for example terms of the reward"""
+    mask: tuple[MaskSegment, ...] = ()
+    """training example of the trace with its loss mask"""
 
 
 def build_item(
@@ -119,6 +122,7 @@ def _trace_entry(asked: Asked, store: PictureStore, root: Path | None) -> TraceE
         pictures=tuple(_pictures(trace, shown, pictures)),
         turns=tuple(_turn(turn, number) for number, turn in shown),
         omitted_turns=omitted,
+        mask=asked.mask,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from pixel_reasoner.reports.steps import spaced_name
@@ -49,9 +49,7 @@ def compute_facets(trace: Trace, outcome: str) -> dict[str, tuple[str, ...]]:
         "reason": (explain(trace, outcome).label,),
         "evidence": (_evidence(trace),),
         "calls": tuple(calls or ["none"]),
-        "operations": (
-            f"{_MANY_OPERATIONS} or more" if executed >= _MANY_OPERATIONS else str(executed),
-        ),
+        "operations": (operations_group(executed),),
         "need": (_NEED_LABELS[trace.question.needs_look],),
         "category": (facet_value(trace.question.category or "none"),),
         "stop": (spaced_name(trace.stop),),
@@ -161,16 +159,37 @@ def _evidence(trace: Trace) -> str:
 
 def _length(trace: Trace) -> str:
     counts = [turn.num_new_tokens for turn in trace.turns]
-    if not any(counts):
-        return "unknown"
-    total = sum(count for count in counts if count)
-    return _group(total, _LENGTHS)
+    return length_group(sum(count for count in counts if count)) if any(counts) else "unknown"
 
 
-def _group(total: int, limits: Sequence[int]) -> str:
+def length_group(num_tokens: int) -> str:
+    """Return the group of a number of generated tokens, as a filter value.
+
+    >>> length_group(40), length_group(5000)
+    ('33 to 64 tokens', 'over 4096 tokens')
+    """
     lower = 0
-    for limit in limits:
-        if total <= limit:
+    for limit in _LENGTHS:
+        if num_tokens <= limit:
             return f"{lower + 1} to {limit} tokens"
         lower = limit
-    return f"over {limits[-1]} tokens"
+    return f"over {_LENGTHS[-1]} tokens"
+
+
+def length_groups() -> Iterator[str]:
+    """Yield all groups of `length_group`, shortest first."""
+    yield from map(length_group, (*_LENGTHS, _LENGTHS[-1] + 1))
+
+
+def operations_group(num_executed: int) -> str:
+    """Return the group of a number of executed operations, as a filter value.
+
+    >>> operations_group(2), operations_group(7)
+    ('2', '4 or more')
+    """
+    return f"{_MANY_OPERATIONS} or more" if num_executed >= _MANY_OPERATIONS else str(num_executed)
+
+
+def operations_groups() -> Iterator[str]:
+    """Yield all groups of `operations_group`, in order."""
+    yield from map(operations_group, range(_MANY_OPERATIONS + 1))

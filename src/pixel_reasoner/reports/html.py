@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
+from html import escape
 from importlib import resources
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,12 @@ def style(*, has_charts: bool) -> Markup:
 
     charts = _read(f"vendor/{CHART_LIBRARY}.css") if has_charts else ""
     return Markup(f"{charts}{_read('viewer.css')}")
+
+
+def notebook_frame(page: str, title: str, height_px: int) -> str:
+    """Return a page as HTML for a notebook: a frame, so that neither styles the other."""
+    style = f"width:100%;height:{height_px}px;border:1px solid #8884;border-radius:6px"
+    return f'<iframe title="{escape(title)}" srcdoc="{escape(page)}" style="{style}"></iframe>'
 
 
 def frame(

@@ -42,7 +42,7 @@ _WORKERS = 2
 """threads that encode pictures"""
 _MAX_VALUES = 4
 """maximum number of shown values of a setting that differs between traces"""
-_INDEX = "index.html"
+INDEX = "index.html"
 _MARK = "report.json"
 """file of a folder by which a later report recognizes that it may replace it"""
 
@@ -96,7 +96,7 @@ def write_report(  # noqa: PLR0913 - contents of a page
         out: path of the page.
         title: title of the page.
         sections: shown above the traces.
-        outcomes: question id -> effect of operations on its answer (`reports.run.outcomes`), for a filter.
+        outcomes: question id -> effect of operations on its answer (`reports.pairs`), for a filter.
         graded: function that grades a trace.
         root: folder of the run; paths of missing pictures are relative to it.
         limits: of the page.
@@ -124,13 +124,14 @@ def write_report(  # noqa: PLR0913 - contents of a page
     return write_rows(rows(), out, report, root, limits=limits)
 
 
-def write_rows(
+def write_rows(  # noqa: PLR0913 - contents of a page
     rows: Iterable[Row],
     out: Path,
     report: Report,
     root: Path | None = None,
     on_item: Callable[[int], None] = lambda number: None,
     *,
+    late_warnings: Callable[[], Sequence[str]] = tuple,
     limits: PageLimits = DEFAULT_LIMITS,
 ) -> PageSummary:
     """Write a report with the traces of `rows`.
@@ -141,6 +142,7 @@ def write_rows(
         report: title and sections; entries, filters and settings of the traces are added.
         root: folder of the run; paths of missing pictures are relative to it.
         on_item: called with the number of items so far.
+        late_warnings: returns warnings that are known after the last row.
         limits: of the page.
 
     Raises:
@@ -152,7 +154,8 @@ def write_rows(
         for number, (item, row, row_settings) in enumerate(writer.build(rows), start=1):
             writer.add(item, row, row_settings)
             on_item(number)
-        return writer.finish(out, report)
+        warnings = (*report.warnings, *late_warnings())
+        return writer.finish(out, report.model_copy(update={"warnings": warnings}))
 
 
 # --- writing ---
@@ -238,11 +241,11 @@ class _Writer:
             for number, part in enumerate(_batches(self._lines(), ITEMS_PER_PART)):
                 script = f"pixelReasonerPart({number}, [{','.join(part)}]);\n"
                 (folder / "parts" / f"{number}.js").write_text(script, encoding="utf-8")
-            with (folder / _INDEX).open("w", encoding="utf-8") as page:
+            with (folder / INDEX).open("w", encoding="utf-8") as page:
                 page.writelines(_frame(report, text, iter(()), is_folder=True))
             mark = {"format_version": report.format_version, "traces": len(self.rows)}
             (folder / _MARK).write_text(json.dumps(mark), encoding="utf-8")
-        return out / _INDEX
+        return out / INDEX
 
     def _lines(self) -> Iterator[str]:
         if self.items_path.exists():
@@ -311,12 +314,21 @@ def _map_in_order(function: Callable[[T], R], values: Iterable[T]) -> Iterator[R
 
 @contextmanager
 def _work_folder(out: Path) -> Iterator[Path]:
+    name = ""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=out.parent) as folder:
-            yield Path(folder)
+        with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=out.parent) as name:
+            yield Path(name)
     except OSError as error:
         raise cannot_write(out, error) from error
+    finally:
+        if name:  # Ctrl-C may have interrupted the removal
+            shutil.rmtree(name, ignore_errors=True)
+
+
+def is_report_folder(folder: Path) -> bool:
+    """Return whether a folder contains a report, which a later report may replace."""
+    return (folder / _MARK).is_file()
 
 
 def _check_replaceable(folder: Path) -> None:
@@ -325,7 +337,7 @@ def _check_replaceable(folder: Path) -> None:
     Raises:
         OutputError: it contains something else than a report.
     """
-    if folder.exists() and not (folder / _MARK).exists():
+    if folder.exists() and not is_report_folder(folder):
         raise OutputError(
             expected=f"a new folder, or a report: the page is too large for one file, {folder}",
             got="a file or folder with something else",

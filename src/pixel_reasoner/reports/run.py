@@ -1,288 +1,315 @@
-"""Metrics of a run (`run.html`): a table as HTML, Markdown and CSV, gain and harm of operations, and three charts.
-
-Input is `summary.json` and the traces. `reports.page` writes the rest of the page.
-"""
+"""Report of one evaluation: metrics, effect of operations, charts, and every question with and without operations."""
 
 from __future__ import annotations
 
-import csv
-import io
+import datetime
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import NamedTuple
 
-from pixel_reasoner.errors import UsageError
-from pixel_reasoner.evals.compare import pair_traces
+from pixel_reasoner import __version__
 from pixel_reasoner.evals.references import REFERENCES
-from pixel_reasoner.evals.run import SUMMARY, WITHOUT, load_run
-from pixel_reasoner.evals.stats import is_correct
-from pixel_reasoner.files import atomic_writer
-from pixel_reasoner.reports.charts import Chart, histogram, scatter
-from pixel_reasoner.reports.summary import Interval, Metrics, PairMetrics, Rows, RunSummary, Share
-from pixel_reasoner.reports.templates import render
-from pixel_reasoner.schema.trace import StopReason, Trace
-from pixel_reasoner.scoring.evidence import evidence_share
-from pixel_reasoner.scoring.grading import Scorer
-from pixel_reasoner.text import visible
+from pixel_reasoner.evals.run import SETTINGS, SUMMARY, WITHOUT
+from pixel_reasoner.reports.charts import charts_section, confusion_section
+from pixel_reasoner.reports.entry import Asked
+from pixel_reasoner.reports.facets import EFFECT
+from pixel_reasoner.reports.metrics import groups_section, metrics_section
+from pixel_reasoner.reports.names import run_name
+from pixel_reasoner.reports.page import Row, flat_settings
+from pixel_reasoner.reports.pairs import EFFECTS, PairedTraces, PairLabels, pair, pair_matrix
+from pixel_reasoner.reports.scan import ScannedRun, ScannedTrace, TraceKey, scan_run
+from pixel_reasoner.reports.schema import (
+    Column,
+    Fact,
+    MatrixSection,
+    Report,
+    Section,
+    TableSection,
+    TextSection,
+)
+from pixel_reasoner.reports.summary import RunSummary, read_summary
+from pixel_reasoner.runs.folder import run_settings
+from pixel_reasoner.schema.question import Question
 
-if TYPE_CHECKING:
-    from markupsafe import Markup
-
-COLUMNS = {
-    "count": "questions",
-    "accuracy": "accuracy",
-    "accuracy_interval": "95 %",
-    "score": "score",
-    "score_interval": "95 % of score",
-    "without": "without operations",
-    "gain": "gain",
-    "harm": "harm",
-    "rapr": "RaPR",
-    "evidence_hit_rate": "evidence seen",
-    "mean_iou": "mean IoU",
-    "operation_error_rate": "calls rejected",
-    "unparsed_rate": "unparsed",
-    "mean_operations": "operations",
-    "new_tokens_per_question": "new tokens",
-    "seconds_per_question": "seconds",
-}
-"""metric -> column title"""
-OUTCOMES = ("harm", "gain", "neither", "both")
-"""outcomes of a pair of answers, most instructive first"""
+WITH_NAME, WITHOUT_NAME = "with operations", "without operations"
+MADE_BY = f"pixel-reasoner {__version__}"
+_EFFECT_LABELS = PairLabels(EFFECT, both="both", first="gain", second="harm", neither="neither")
 
 
-def table(summary: RunSummary) -> list[list[str]]:
-    """Return the metrics of a run as rows of text: header, all questions, each family, category and label."""
-    columns, rows = _metrics(summary)
-    header = ["", *(COLUMNS[column] for column in columns)]
-    return [header, *([name, *(_cell(row.get(c)) for c in columns)] for name, row in rows.items())]
+class ScannedEvaluation(NamedTuple):
+    """An evaluation after the first pass over its traces."""
+
+    path: Path
+    summary: RunSummary
+    run: ScannedRun
+    """in the order of the report"""
+    without: ScannedRun | None
+    """the same questions without operations"""
+    pairs: Mapping[TraceKey, PairedTraces]
 
 
-def number_table(summary: RunSummary) -> list[list[Any]]:
-    """Return the same table with one number per cell: an interval takes two columns, a missing metric is empty."""
-    columns, rows = _metrics(summary)
-    titles = [_number_titles(column) for column in columns]
-    lines: list[list[Any]] = [["group", *(title for some in titles for title in some)]]
-    for name, row in rows.items():
-        cells = [_number_cells(column, row.get(column)) for column in columns]
-        lines.append([visible(name), *(cell for some in cells for cell in some)])
-    return lines
-
-
-def _number_titles(column: str) -> list[str]:
-    title = COLUMNS[column]
-    return [f"{title} low", f"{title} high"] if column.endswith("_interval") else [title]
-
-
-def _number_cells(column: str, value: Any) -> list[Any]:
-    if column.endswith("_interval"):
-        return list(value) if value is not None else ["", ""]
-    return [value if value is not None else ""]
-
-
-def _metrics(summary: RunSummary) -> tuple[list[str], dict[str, dict[str, Any]]]:
-    """Return the columns with values, and the metrics of each group."""
-    groups: dict[str, Metrics] = {"all": summary, **summary.by_family, **summary.by_category}
-    for label, some in summary.by_label.items():
-        groups |= {f"{label} {name}": metrics for name, metrics in some.items()}
-    compared: dict[str, PairMetrics] = {
-        "all": summary,
-        **summary.compared_by_family,
-        **summary.compared_by_category,
-    }
-    rows = {
-        name: {**dict(metrics), **_shares(compared.get(name))} for name, metrics in groups.items()
-    }
-    half_marks = any(row.get("score") != row.get("accuracy") for row in rows.values())
-    columns = [
-        column
-        for column in COLUMNS
-        if any(row.get(column) is not None for row in rows.values())
-        and (half_marks or not column.startswith("score"))
-    ]
-    return columns, rows
-
-
-def _shares(metrics: PairMetrics | None) -> dict[str, float | None]:
-    if metrics is None or metrics.gain is None:
-        return dict.fromkeys(("without", "gain", "harm"))
-    shares = {"without": metrics.without, "gain": metrics.gain, "harm": metrics.harm}
-    return {name: share.value for name, share in shares.items()}
-
-
-def _cell(value: Interval | float | None) -> str:
-    if value is None:
-        return "–"
-    if isinstance(value, tuple):
-        return f"{value[0]:.3f}–{value[1]:.3f}"
-    return f"{value}" if isinstance(value, int) else f"{value:.3f}"
-
-
-def write_table(summary: RunSummary, out: Path) -> None:
-    """Write the table of a run as Markdown or CSV, depending on the suffix.
+def scan_evaluation(path: Path, allow_media: Sequence[Path] = ()) -> ScannedEvaluation:
+    """Read an evaluation once, and order its traces by outcome.
 
     Raises:
-        UsageError: another suffix.
-        OutputError: the file cannot be written.
+        InputError: a run that is not finished, or a file that cannot be read.
     """
-    if out.suffix == ".md":
-        rows = [[visible(cell) for cell in row] for row in table(summary)]
-        lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
-        text = "".join(f"| {' | '.join(map(_markdown, line))} |\n" for line in lines)
-    elif out.suffix == ".csv":
-        buffer = io.StringIO()
-        csv.writer(buffer, lineterminator="\n").writerows(number_table(summary))
-        text = buffer.getvalue()
-    else:
-        raise UsageError(
-            expected="a table as .md or .csv", got=str(out), fix="for example --table metrics.md"
-        )
-    with atomic_writer(out) as file:
-        file.write(text)
-
-
-def _markdown(cell: str) -> str:
-    """Return a text as a Markdown table cell."""
-    return cell.replace("|", "\\|").replace("\n", " ")
-
-
-# --- order of traces ---
+    summary = read_summary(path)
+    run = scan_run(path, summary.scorer, allow_media)
+    other = path / WITHOUT
+    without = None
+    if (other / SUMMARY).exists():
+        without = scan_run(other, summary.scorer, allow_media)
+    pairs = pair(run.traces, without.by_key) if without else {}
+    ordered = run._replace(traces=order_by_outcome(run.traces, pairs))
+    return ScannedEvaluation(path, summary, ordered, without, pairs)
 
 
 def order_by_outcome(
-    run: Path, scorer: Scorer = Scorer.TYPED, allow_media: Sequence[Path] = ()
-) -> tuple[list[Trace], dict[str, str]]:
-    """Return the traces of a run, most instructive first, and the outcome of each question.
+    traces: Sequence[ScannedTrace], pairs: Mapping[TraceKey, PairedTraces]
+) -> list[ScannedTrace]:
+    """Return traces, the most instructive first.
 
-    The order is harm, gain, wrong in both runs, right in both runs. Within each, traces with rejected calls and many
-    operations
-    are first.
+    The order is failed requests, harm, gain, wrong in both runs, right in both runs. Within each, traces with rejected
+    calls and many operations are first.
     """
-    traces = list(load_run(run, allow_media))
-    other = run / WITHOUT
-    by_question: dict[str, str] = {}
-    if (other / SUMMARY).exists():
-        by_question = outcomes(traces, load_run(other), scorer)
-    return sorted(traces, key=lambda trace: _rank(trace, by_question, scorer)), by_question
+
+    def rank(one: ScannedTrace) -> tuple[int, ...]:
+        paired = pairs.get(one.key)
+        order = EFFECTS.index(paired.effect) if paired else 2 + one.is_right
+        return (-one.is_failed, order, -one.numbers.num_rejected, -one.numbers.num_executed)
+
+    return sorted(traces, key=rank)
 
 
-def outcomes(
-    first: Iterable[Trace], second: Iterable[Trace], scorer: Scorer = Scorer.TYPED
-) -> dict[str, str]:
-    """Return question id -> `gain` (only the first answer is right), `harm` (only the second), `both` or `neither`."""
-    names = {(True, False): "gain", (False, True): "harm", (True, True): "both"}
-    return {
-        pair.first.question.id: names.get(
-            (is_correct(pair.first, scorer), is_correct(pair.second, scorer)), "neither"
-        )
-        for pair in pair_traces(first, second)
-    }
-
-
-def _rank(trace: Trace, by_question: Mapping[str, str], scorer: Scorer) -> tuple[int, ...]:
-    outcome = by_question.get(trace.question.id)
-    rank = OUTCOMES.index(outcome) if outcome else 2 + is_correct(trace, scorer)
-    failed = trace.stop is StopReason.FAILED
-    return (-failed, rank, -len(trace.rejected), -len(trace.executed))
-
-
-# --- HTML ---
-
-
-def run_head(summary: RunSummary, traces: Sequence[Trace], *, references: bool = False) -> Markup:
-    """Return the HTML above the traces of a run report."""
-    known = REFERENCES.get(summary.settings.task.name, ()) if references else ()
-    cells = [[one.model, f"{one.percent:.1f}", one.source] for one in known]
-    return render(
-        "run.html",
-        rows=_rows(summary.count, summary.rows),
-        metrics=table(summary),
-        compared=_compared(summary, "with operations", "without"),
-        differing=None,
-        charts=list(_charts(summary, traces)),
-        references=[["model", "%", "source"], *cells] if known else [],
-    )
-
-
-def comparison_head(found: Mapping[str, Any], first: str, second: str) -> Markup:
-    """Return the HTML above the traces of a comparison: shares, the paired test, and differing settings.
+def run_report(
+    scanned: ScannedEvaluation, *, references: bool = False, sections: Sequence[Section] = ()
+) -> Report:
+    """Return the report of an evaluation without its traces.
 
     Args:
-        found: result of `evals.compare.compare_runs`.
-        first: name of the first run.
-        second: name of the second run.
+        scanned: the evaluation.
+        references: whether published results of the benchmark are shown.
+        sections: of plug-ins, shown after the metrics.
+
+    Raises:
+        InputError: its settings cannot be read.
     """
-    rows = [[name, str(one), str(other)] for name, (one, other) in found["differing"].items()]
-    return render(
-        "run.html",
-        rows=None,
-        metrics=None,
-        compared=_compared(PairMetrics.model_validate(found), first, second),
-        differing=[["what differs", first, second], *rows] if rows else [],
-        charts=[],
-        references=[],
+    summary = scanned.summary
+    parts: list[Section | None] = [
+        metrics_section(summary),
+        effect_matrix(scanned.pairs.values()) if scanned.pairs else None,
+        *sections,
+        charts_section(scanned.run.traces),
+        confusion_section(scanned.run.traces),
+        groups_section(summary),
+        _references(summary) if references else None,
+        _skipped_rows(summary),
+    ]
+    return Report(
+        kind="run",
+        title=run_name(scanned.path),
+        facts=tuple(_facts(scanned)),
+        settings=tuple(_settings(scanned)),
+        sections=tuple(one for one in parts if one is not None),
+        made_by=MADE_BY,
     )
 
 
-def _compared(metrics: PairMetrics, first: str, second: str) -> dict[str, Any] | None:
-    """Return the four shares of a comparison, and the paired test as a sentence; None without pairs."""
-    if metrics.gain is None or metrics.gain.value is None:
-        return None
-    with_, difference = metrics.with_, metrics.difference
-    return {
-        "first": first,
-        "second": second,
-        "both": _share(metrics.both),
-        "gain": _share(metrics.gain),
-        "harm": _share(metrics.harm),
-        "neither": _share(metrics.neither),
-        "text": f"{_cell(with_.value)} against {_cell(metrics.without.value)} on {with_.count} questions: difference "
-        f"{difference.value or 0.0:+.3f}\n({_cell(difference.interval)}), paired test p = {difference.p:g}. "
-        "95 % intervals.",
-    }
+def run_rows(scanned: ScannedEvaluation, limit: int | None = None) -> Iterator[Row]:
+    """Yield the questions of a report with their traces, read one at a time."""
+    without = scanned.without.by_key if scanned.without else {}
+    for one in scanned.run.traces[:limit]:
+        asked = [asked_trace(scanned.run, one, WITH_NAME if scanned.without else "")]
+        other = without.get(one.key)
+        if scanned.without and other is not None:
+            asked.append(asked_trace(scanned.without, other, WITHOUT_NAME, asked[0]))
+        paired = scanned.pairs.get(one.key)
+        effect = {EFFECT: (paired.effect,)} if paired else {}
+        yield Row(asked, {**one.facets, **effect})
 
 
-def _share(one: Share) -> tuple[str, str]:
-    return _cell(one.value), _cell(one.interval)
+def asked_trace(run: ScannedRun, one: ScannedTrace, name: str, first: Asked | None = None) -> Asked:
+    """Return a trace of a run, read from its file.
+
+    Args:
+        run: the run.
+        one: which trace.
+        name: of the run.
+        first: a trace of the same question that is shown before. Media that are the same files get the same paths, so
+            that they are encoded and shown once.
+    """
+    trace = run.file.read(one.offset)
+    facts = {"sample": f"{trace.sample + 1}"} if trace.sample else {}
+    if first is not None and _has_same_media(first.trace.question, trace.question):
+        question = trace.question.model_copy(update={"media": first.trace.question.media})
+        trace = trace.model_copy(update={"question": question})
+    return Asked(trace, one.outcome, name, facts)
 
 
-def _rows(count: int, rows: Rows | None) -> dict[str, Any] | None:
-    """Return the share of evaluated benchmark rows, and why the others were dropped."""
-    if rows is None:
-        return None
-    groups = {"dropped": rows.dropped, "noted": rows.noted}
-    return {
-        "text": f"Evaluated {count} of {rows.read} rows ({count / max(1, rows.read):.1%}).",
-        "reasons": [
-            f"{title}: {reason} {one.count} ({'; '.join(one.rows[:3])})"
-            for title, reasons in groups.items()
-            for reason, one in reasons.items()
-        ],
-    }
+def _has_same_media(one: Question, other: Question) -> bool:
+    def files(question: Question) -> list[object]:
+        return [
+            (
+                *item.model_copy(update={"path": ""}).model_dump().values(),
+                os.path.realpath(item.path),
+            )
+            for item in question.media
+        ]
+
+    try:
+        return files(one) == files(other)
+    except (OSError, ValueError):  # an impossible path of a damaged file
+        return False
 
 
-def _charts(summary: RunSummary, traces: Sequence[Trace]) -> Iterator[Chart]:
-    points: dict[tuple[float, float], list[str]] = {}
-    groups: dict[str, Metrics] = {"all": summary, **summary.by_family, **summary.by_category}
-    for name, one in groups.items():
-        if one.rapr is not None and one.accuracy is not None:
-            points.setdefault((round(one.rapr, 2), round(one.accuracy, 2)), []).append(name)
-    if points:
-        yield scatter("Accuracy against RaPR, by kind of question", points)
-    answered = [trace for trace in traces if trace.stop is not StopReason.FAILED]
-    shares = [share for trace in answered if (share := evidence_share(trace)) is not None]
-    if shares:
-        counts = [sum(low <= share < low + 0.1 for share in shares) for low in _TENTHS[:-1]]
-        counts.append(sum(share >= _TENTHS[-1] for share in shares))
-        names = [f"{low:.0%}" for low in _TENTHS]
-        yield histogram("Share of the evidence inside a crop", counts, names)
-    num_executed = [len(trace.executed) for trace in answered]
-    if num_executed:
-        most = min(max(num_executed), 8)
-        counts = [sum(min(number, most) == n for number in num_executed) for n in range(most + 1)]
-        yield histogram(
-            "Executed operations per question", counts, [str(n) for n in range(most + 1)]
+def effect_matrix(pairs: Iterable[PairedTraces]) -> MatrixSection:
+    """Return the number of questions by right and wrong with and without operations."""
+    return pair_matrix(
+        pairs,
+        _EFFECT_LABELS,
+        (WITH_NAME, WITHOUT_NAME),
+        "Effect of operations",
+        "Number of questions by whether the answer is right with operations (rows) and without (columns). Gain: only "
+        "operations make the answer right. Harm: operations make a right answer wrong. A click shows the traces, both "
+        "answers next to each other.",
+    )
+
+
+# --- head ---
+
+
+def _facts(scanned: ScannedEvaluation) -> Iterator[Fact]:
+    summary, traces = scanned.summary, scanned.run.traces
+    task, model = summary.settings.task, summary.settings.model
+    if task.name:
+        yield Fact(name="benchmark", value=" ".join(filter(None, (task.name, task.split))))
+    if model.name:
+        hashed = f" ({model.weights})" if model.weights else ""
+        yield Fact(
+            name="model",
+            value=f"{model.name}{hashed}",
+            explanation="name and fingerprint of the weights",
         )
+    if summary.settings.dialect:
+        yield Fact(
+            name="dialect",
+            value=summary.settings.dialect,
+            explanation="prompt format and format of calls",
+        )
+    yield Fact(name="questions", value=f"{summary.count:,}")
+    if summary.rows is not None:
+        share = summary.count / max(1, summary.rows.read)
+        yield Fact(
+            name="evaluated rows", value=f"{summary.count:,} of {summary.rows.read:,} ({share:.1%})"
+        )
+    yield from _costs(traces)
+    yield Fact(
+        name="date", value=_date(scanned.path / SUMMARY), explanation="when the summary was written"
+    )
+    if version := summary.versions.get("pixel-reasoner"):
+        yield Fact(name="version", value=version, explanation="program that made the run")
 
 
-_TENTHS = [tenth / 10 for tenth in range(10)]
+def _costs(traces: Sequence[ScannedTrace]) -> Iterator[Fact]:
+    """Yield time and tokens of all questions, as far as they are recorded."""
+    seconds = sum(one.numbers.seconds for one in traces)
+    if seconds:
+        yield Fact(
+            name="time",
+            value=_duration(seconds),
+            explanation="sum over all questions; a run with concurrent questions is shorter",
+        )
+    for name, number, explanation in (
+        (
+            "prompt tokens",
+            sum(one.prompt_tokens for one in traces),
+            "sum over all turns, each with its whole context",
+        ),
+        (
+            "new tokens",
+            sum(one.new_tokens for one in traces),
+            "generated tokens, sum over all turns",
+        ),
+    ):
+        if number:
+            yield Fact(name=name, value=f"{number:,}", explanation=explanation)
+
+
+def _duration(seconds: float) -> str:
+    """Return a duration in words.
+
+    >>> _duration(4.2), _duration(75), _duration(7300)
+    ('4.2 s', '1 min 15 s', '2 h 1 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, left = divmod(minutes, 60)
+    return f"{hours} h {left} min" if hours else f"{minutes} min {rest} s"
+
+
+def _date(path: Path) -> str:
+    changed = datetime.datetime.fromtimestamp(path.stat().st_mtime, datetime.UTC)
+    return changed.strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _settings(scanned: ScannedEvaluation) -> Iterator[Fact]:
+    """Yield everything that determines the numbers."""
+    if not (scanned.path / SETTINGS).exists():
+        return  # the page collects the settings of the traces
+    summary = scanned.summary
+    for name, value in flat_settings(run_settings(scanned.path)):
+        yield Fact(name=name, value=value)
+    yield Fact(name="scorer", value=str(summary.scorer), explanation="how answers are compared")
+    if summary.data:
+        yield Fact(name="questions", value=summary.data, explanation="fingerprint of the questions")
+    for name, value in flat_settings({"versions": summary.versions, "hardware": summary.hardware}):
+        yield Fact(name=name, value=value)
+
+
+# --- further sections ---
+
+
+def _skipped_rows(summary: RunSummary) -> TableSection | TextSection | None:
+    """Return the rows of the benchmark that were not asked, or asked with a note, and why."""
+    if summary.rows is None:
+        return None
+    rows = [
+        (reason, kind, float(one.count), "; ".join(one.rows[:3]))
+        for kind, reasons in (("dropped", summary.rows.dropped), ("noted", summary.rows.noted))
+        for reason, one in reasons.items()
+    ]
+    title = "Rows of the benchmark that were dropped or changed"
+    if not rows:
+        return TextSection(title=title, text="None: every row of the benchmark was evaluated.")
+    return TableSection(
+        title=title,
+        columns=(
+            Column(title="reason"),
+            Column(
+                title="effect", explanation="dropped: not asked; noted: asked, with a difference"
+            ),
+            Column(title="rows", format="count"),
+            Column(title="examples"),
+        ),
+        rows=tuple(rows),
+        explanation="An accuracy over fewer rows is not comparable with a published accuracy over all of them.",
+    )
+
+
+def _references(summary: RunSummary) -> TableSection | None:
+    known = REFERENCES.get(summary.settings.task.name, ())
+    if not known:
+        return None
+    return TableSection(
+        title="Published, not measured here",
+        columns=(
+            Column(title="model"),
+            Column(title="%", format="number", better="higher"),
+            Column(title="source"),
+        ),
+        rows=tuple((one.model, one.percent, one.source) for one in known),
+        explanation="Other pixel budgets, prompts, turns and scorers: not a leaderboard.",
+    )

@@ -284,7 +284,9 @@ class Series(Record):
     group: int = 0
     """series of one run have the same colour"""
     dash: int = 0
-    """0: solid, 1: dashed, 2: dotted"""
+    """0: solid, 1: dashed, 2: dotted, 3: dashed and dotted"""
+    is_raw: bool = False
+    """values before smoothing: drawn thin and pale, and not in the legend"""
 
 
 class Chart(Record):
@@ -304,6 +306,8 @@ class Chart(Record):
     """whether y = x is drawn"""
     facet: str = ""
     """filter whose value is the label of a bar"""
+    interval: Plain = "95 %"
+    """what `low` and `high` of the series are"""
 
 
 class ChartsSection(Record):

@@ -10,65 +10,79 @@ hardest = "my_package:hardest"
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TypeGuard
 
 from pixel_reasoner.errors import PluginError, one_line
 from pixel_reasoner.plugin_checks import described, is_function
 from pixel_reasoner.registry import Registry
-from pixel_reasoner.reports.templates import render
+from pixel_reasoner.reports.schema import (
+    ChartsSection,
+    Column,
+    HtmlSection,
+    MatrixSection,
+    MetricsSection,
+    Section,
+    TableSection,
+    TextSection,
+)
 from pixel_reasoner.schema.trace import Trace
 
-if TYPE_CHECKING:
-    from markupsafe import Markup
-
-Content = str | Sequence[Sequence[str]]
-"""a text, or a table: rows of cells, the first of them the header. `markupsafe.Markup` is HTML; all else is escaped"""
+Content = str | Sequence[Sequence[str]] | Section
+"""a text; a table: rows of cells, the first of them the header; `markupsafe.Markup`, which is HTML; or a section of
+`reports.schema`, for example with charts. Texts are never interpreted as HTML"""
 ReportSection = Callable[[Sequence[Trace]], Content]
 """(all traces of the report) -> what the section shows; its name is the heading"""
 
 SECTIONS = Registry[ReportSection]("report section", check=is_function("report section", "traces"))
 report_section = SECTIONS.decorator
 """decorator that registers a function as a report section, under its name or `name=`"""
+_RECORDS = (MetricsSection, TableSection, MatrixSection, ChartsSection, TextSection, HtmlSection)
 
 
-def render_sections(names: Iterable[str], traces: Sequence[Trace]) -> Markup:
-    """Return the sections of these names as HTML, in order.
+def build_sections(names: Iterable[str], traces: Sequence[Trace]) -> list[Section]:
+    """Return the sections of these names, in order.
 
     Raises:
         UnknownNameError: there is no such section; the nearest names are listed.
-        PluginError: a section that cannot be imported, fails, or returns something else than a text or a table.
+        PluginError: a section that cannot be imported, fails, or returns something else than a text, a table or a section.
     """
-    shown = [(name, _content(name, SECTIONS.get(name), traces)) for name in dict.fromkeys(names)]
-    sections = [
-        {
-            "title": name.replace("_", " ").capitalize(),
-            "text": content if isinstance(content, str) else None,
-            "table": None if isinstance(content, str) else content,
-        }
-        for name, content in shown
-    ]
-    return render("sections.html", sections=sections)  # nothing for no sections
+    return [_build(name, SECTIONS.get(name), traces) for name in dict.fromkeys(names)]
 
 
-def _content(name: str, section: ReportSection, traces: Sequence[Trace]) -> Content:
+def _build(name: str, function: ReportSection, traces: Sequence[Trace]) -> Section:
+    from markupsafe import Markup
+
+    content = _call(name, function, traces)
+    title = name.replace("_", " ").capitalize()
+    if isinstance(content, _RECORDS):
+        return content
+    if isinstance(content, Markup):
+        return HtmlSection(title=title, html=str(content))
+    if isinstance(content, str):
+        return TextSection(title=title, text=content)
+    if _is_table(content):
+        header, *rows = content
+        columns = tuple(Column(title=str(cell)) for cell in header)
+        return TableSection(title=title, columns=columns, rows=tuple(tuple(row) for row in rows))
+    raise PluginError(
+        expected=f"a text or a list of rows of texts from the report section {name!r}",
+        got=f"{described(content)}, from {described(function)}",
+        fix="return a text, a table or a section of `pixel_reasoner.reports.schema`",
+    )
+
+
+def _call(name: str, function: ReportSection, traces: Sequence[Trace]) -> object:
     try:
-        content = section(traces)
+        return function(traces)
     except Exception as error:
         raise PluginError(
             expected=f"the content of the report section {name!r}",
-            got=f"{type(error).__name__}: {one_line(error)}, in {described(section)}",
+            got=f"{type(error).__name__}: {one_line(error)}, in {described(function)}",
             fix="repair the function, or leave --section out",
         ) from error
-    if not isinstance(content, str) and not _is_table(content):
-        raise PluginError(
-            expected=f"a text or a list of rows of texts from the report section {name!r}",
-            got=f"{described(content)}, from {described(section)}",
-            fix="return a text or a table",
-        )
-    return content
 
 
-def _is_table(content: object) -> bool:
+def _is_table(content: object) -> TypeGuard[Sequence[Sequence[str]]]:
     """Return whether a value has a header and rows of as many texts."""
     if not isinstance(content, Sequence) or not content:
         return False

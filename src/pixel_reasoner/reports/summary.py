@@ -5,7 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    NonNegativeInt,
+    ValidationError,
+    model_validator,
+)
 
 from pixel_reasoner.errors import InputError
 from pixel_reasoner.evals.run import SUMMARY
@@ -62,6 +70,26 @@ class PairMetrics(_SummaryPart):
     difference: Share = Share()
 
 
+class Repeats(_SummaryPart):
+    """Metrics of questions with several samples (`evals.stats.repeats`)."""
+
+    k: NonNegativeInt = 0
+    """samples per question"""
+    average: Share | None = None
+    """avg@k"""
+    passed: Share | None = None
+    """pass@k"""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rename(cls, fields: Any) -> Any:
+        """Rename `avg@4` and `pass@4`, which contain the number of samples."""
+        if not isinstance(fields, dict):
+            return fields
+        names = {"avg": "average", "pass": "passed"}
+        return {names.get(name.partition("@")[0], name): value for name, value in fields.items()}
+
+
 class RowCount(_SummaryPart):
     """Rows of a benchmark with the same problem."""
 
@@ -78,12 +106,27 @@ class Rows(_SummaryPart):
     noted: dict[str, RowCount] = {}
 
 
-class _Task(_SummaryPart):
+class Task(_SummaryPart):
+    """The questions of a run."""
+
     name: str = ""
+    split: str | None = None
 
 
-class _Settings(_SummaryPart):
-    task: _Task = _Task()
+class Model(_SummaryPart):
+    """The model of a run."""
+
+    name: str = ""
+    weights: str = ""
+    """fingerprint"""
+
+
+class Settings(_SummaryPart):
+    """The settings that the head of a report shows."""
+
+    task: Task = Task()
+    model: Model = Model()
+    dialect: str = ""
 
 
 class RunSummary(Metrics, PairMetrics):
@@ -96,7 +139,18 @@ class RunSummary(Metrics, PairMetrics):
     compared_by_category: dict[str, PairMetrics] = {}
     rows: Rows | None = None
     scorer: Scorer = Scorer.TYPED
-    settings: _Settings = _Settings()
+    settings: Settings = Settings()
+    data: str = ""
+    """fingerprint of the questions"""
+    versions: dict[str, str] = {}
+    hardware: dict[str, Any] = {}
+    failed: dict[str, str | None] = {}
+    """id of a question -> why its request failed"""
+    repeats: Repeats | None = None
+    cyclic_accuracy: FiniteFloat | None = None
+    disturbed: NonNegativeInt = 0
+    """questions that were asked again with an off-target first crop"""
+    recovery_rate: FiniteFloat | None = None
 
 
 def read_summary(run: Path) -> RunSummary:

@@ -188,6 +188,8 @@ class RolloutLoop:
         request = task.handle.request
         if request.rollout is not None:
             rollout = request.rollout
+        elif request.open_rollout is not None:
+            rollout = request.open_rollout(self.media)
         elif task.continues is not None:
             rollout = task.continues.next_exchange(request.question, request.config)
         else:

@@ -18,6 +18,7 @@ from pixel_reasoner.schema.settings import RolloutConfig
 from pixel_reasoner.schema.trace import Trace
 
 if TYPE_CHECKING:
+    from pixel_reasoner.media.cache import MediaCache
     from pixel_reasoner.media.context import MediaContext
     from pixel_reasoner.rollout.hooks import TurnHook
     from pixel_reasoner.rollout.scheduler import RolloutScheduler
@@ -47,6 +48,8 @@ class RolloutRequest:
     """open media of the question"""
     rollout: Rollout | None = None
     """rollout in progress to continue, for example a fork of another"""
+    open_rollout: Callable[[MediaCache], Rollout] | None = None
+    """returns the rollout; called in a worker thread, with the cache of open media"""
 
 
 class RolloutHandle:

@@ -58,6 +58,7 @@ class RolloutScheduler:
         self._unfinished: set[str] = set()
         self._thread: threading.Thread | None = None
         self._is_closed = False
+        self._stepped_at = time.monotonic()
         self._loop = RolloutLoop(
             model, max_active, num_workers, self._ended, lambda: bool(self._commands)
         )
@@ -71,6 +72,11 @@ class RolloutScheduler:
     def is_closed(self) -> bool:
         """Whether the scheduler was closed."""
         return self._is_closed
+
+    @property
+    def seconds_since_step(self) -> float:
+        """Seconds since the thread of `start` ended a step. Large if the backend hangs."""
+        return time.monotonic() - self._stepped_at
 
     def decode_with(self, decoder: MediaDecoder) -> None:
         """Set the decoder for media of all further requests, for example `WorkerPoolDecoder`."""
@@ -205,6 +211,7 @@ class RolloutScheduler:
         while not self._is_closed:
             with self._driver:
                 is_idle = not self._loop.step(POLL_S, self._take_commands())
+            self._stepped_at = time.monotonic()
             with self._lock:
                 self._changed.notify_all()
                 if is_idle and not self._commands and not self._is_closed:

@@ -229,7 +229,7 @@ class Trace(VersionedRecord):
     sampling: tuple[FrameSampling, ...] = ()
     """frames that were sampled from videos and folders"""
     notes: tuple[str, ...] = ()
-    """differences between decoded pictures and their files: stretched greyscale, omitted pages"""
+    """differences between decoded pictures and their files (stretched greyscale, omitted pages), and the votes of a strategy"""
     turns: tuple[Turn, ...] = ()
     stop: StopReason
     answer: str | None = None

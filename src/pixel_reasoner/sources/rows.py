@@ -166,6 +166,11 @@ def json_object(text: str) -> dict[str, Any]:
             json.dumps(row, ensure_ascii=False).encode()  # fails on a lone surrogate
     except UnicodeEncodeError as error:
         raise RowError("bad_value", f"lone surrogate: {error}") from error
+    except json.JSONDecodeError as error:
+        # A row is one line, and its number is in the name of the row.
+        is_line = "\n" not in text.strip()
+        problem = f"{error.msg} at character {error.pos + 1}" if is_line else str(error)
+        raise RowError("not_json", problem) from error
     except (ValueError, RecursionError) as error:
         raise RowError("not_json", str(error)) from error
     if not isinstance(row, dict):

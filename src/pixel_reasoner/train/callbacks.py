@@ -11,11 +11,11 @@ from transformers.trainer_callback import ProgressCallback
 from transformers.utils import logging as transformers_logging
 
 from pixel_reasoner.evals.stats import summarize
-from pixel_reasoner.files import atomic_writer
+from pixel_reasoner.files import atomic_writer, write_json
 from pixel_reasoner.models.folder import FolderSettings
 from pixel_reasoner.models.local import LocalModel
 from pixel_reasoner.reports import write_report
-from pixel_reasoner.reports.curves import LOG
+from pixel_reasoner.reports.training_log import LOG, rewards_path
 from pixel_reasoner.rollout.ask import ask_many
 from pixel_reasoner.runs.media_folders import collect_folders, note_media_folders
 from pixel_reasoner.runs.segment import Segment
@@ -164,6 +164,11 @@ class SampleRolloutsCallback(TrainerCallback):
             media = (item for one in sampled for item in one.question.media)
             note_media_folders(path.parent, collect_folders(media))
             save_traces(sampled, path)
+            self._save_rewards(path, len(sampled))
             title = f"Rollouts, step {state.global_step}"
             # Grade \boxed{} answers only, as the reward does.
             write_report(sampled, path.with_suffix(".html"), title, graded=grade_trace)
+
+    def _save_rewards(self, path: Path, count: int) -> None:
+        """Write the reward terms and advantages of the first traces, in their order."""
+        write_json({"rollouts": self.trainer.sample_rewards[:count]}, rewards_path(path))

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
@@ -278,13 +279,15 @@ def _read(
     kind: Any, path: Path, needed: tuple[str, ...], of_paths: tuple[str, ...]
 ) -> dict[str, Any]:
     """Return the fields of a run from its file, with absolute paths."""
+    text = ""
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
+        table = tomllib.loads(text)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(
             expected="a run as a TOML file",
             got=f"{path}: {reason(error)}",
-            fix="see docs/train.md",
+            fix=_fix_of_toml(text, error),
         ) from error
     values = _table(kind, table, str(path))
     if missing := [name for name in needed if name not in values]:
@@ -299,12 +302,47 @@ def _read(
     return values
 
 
+def _fix_of_toml(text: str, error: Exception) -> str:
+    """Return the correction of a TOML file: texts without quotes are the most frequent mistake.
+
+    >>> _fix_of_toml("model = tiny", ValueError("Invalid value (at line 1, column 9)"))
+    'texts need quotes: model = "tiny"'
+    """
+    number = re.search(r"at line (\d+)", str(error))
+    lines = text.splitlines()
+    if number and int(number[1]) <= len(lines):
+        bare = re.match(
+            r"\s*([\w.-]+)\s*=\s*([^\s\"'\[{#][^\"'#]*?)\s*(#|$)", lines[int(number[1]) - 1]
+        )
+        if bare:
+            return f'texts need quotes: {bare[1]} = "{bare[2]}"'
+    return "see docs/train.md"
+
+
 def _table(kind: Any, table: dict[str, Any], where: str) -> dict[str, Any]:
     """Return a TOML table as fields of a dataclass."""
     known = {one.name: one for one in fields(kind)}
     table = new_keys(kind.__name__, table)
+    _reject_keys_of_other_run(kind, table, where)
     reject_unknown_keys(table, known, where)
     return {name: _typed(name, value, str(known[name].type)) for name, value in table.items()}
+
+
+def _reject_keys_of_other_run(kind: Any, table: dict[str, Any], where: str) -> None:
+    """Raise an error that names the other command, if a key belongs to its runs."""
+    if kind not in (SftRun, RlRun):
+        return
+    other, command, this = (
+        (RlRun, "train rl", "train sft") if kind is SftRun else (SftRun, "train sft", "train rl")
+    )
+    ours, theirs = ({one.name for one in fields(run)} for run in (kind, other))
+    for name in table:
+        if name in theirs - ours:
+            raise _wrong(
+                f"keys of `{this}` in {where}",
+                f"{name}, which belongs to `{command}`",
+                f"remove it, or give this file to `pixel-reasoner {command}`",
+            )
 
 
 def _check_lora(run: SftRun | RlRun) -> None:

@@ -14,10 +14,10 @@ from safetensors import SafetensorError
 
 from pixel_reasoner.errors import OutputError, PixelReasonerError, UsageError
 from pixel_reasoner.files import cannot_write, check_settings, read_json_object, write_json
+from pixel_reasoner.reports.training_log import RUN
 from pixel_reasoner.runs.lock import FolderLock
 from pixel_reasoner.train.config import RlRun, SftRun
 
-RUN = "run.json"
 _LENGTHS = ("max_steps", "num_train_epochs")
 """TRL options that may be increased to continue a finished run"""
 

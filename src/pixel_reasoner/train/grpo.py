@@ -70,6 +70,7 @@ PER_TOKEN = (
     "importance_sampling_ratio",
 )
 """per-token values in TRL's output that its loss uses"""
+ADVANTAGE = "advantage"
 
 
 class PixelReasonerTrainer(CheckpointErrorsMixin, ModelCardMixin, GRPOTrainer):
@@ -100,6 +101,8 @@ class PixelReasonerTrainer(CheckpointErrorsMixin, ModelCardMixin, GRPOTrainer):
         self.model_settings, self.rollout_config = model_settings, config
         self.samples: list[Trace] = []
         """traces of the last policy sync"""
+        self.sample_rewards: list[dict[str, float]] = []
+        """reward terms and advantage of each of them, before replay"""
         self.timer = StepTimer()
         self._generated: list[GeneratedRollout] = []
         """rollouts that TRL currently scores"""
@@ -173,6 +176,7 @@ class PixelReasonerTrainer(CheckpointErrorsMixin, ModelCardMixin, GRPOTrainer):
             samples += self._samples(output)
             self.samples += [one.trace for one in self._generated]
             self._generated = []
+        self.sample_rewards = [{**one.rewards, ADVANTAGE: one.advantage} for one in samples]
         return samples
 
     def _samples(self, output: dict[str, Any]) -> Iterator[RolloutSample]:

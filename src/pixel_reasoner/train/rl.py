@@ -74,6 +74,13 @@ def train_rl(run: RlRun) -> Path:
     with args.main_process_first():
         model = local_model(run.model)
     folder_config = folder_settings(model)
+    for source in run.questions:
+        if not Path(source).exists():
+            raise InputError(
+                expected="files or folders of questions",
+                got=f"{source}, which does not exist",
+                fix="correct `questions`; paths are relative to the TOML file",
+            )
     get_dialect(folder_config.dialect)  # fail on an unknown dialect before anything is loaded
     with training_folder(run, args) as out:
         trainer, processor, settings = _build_trainer(

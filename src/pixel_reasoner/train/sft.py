@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -37,7 +38,9 @@ from pixel_reasoner.models.hub import local_model
 from pixel_reasoner.models.local import load_processor
 from pixel_reasoner.schema.question import with_media_root
 from pixel_reasoner.schema.trace import Trace
+from pixel_reasoner.strict_json import parse_json
 from pixel_reasoner.train.callbacks import (
+    LogCallback,
     ValidationCallback,
     quiet_libraries,
     show_one_progress_line,
@@ -70,8 +73,13 @@ def train_sft(run: SftRun) -> Path:
     """
     quiet_libraries()
     args = trl_config(run)
+    # Wrong paths are reported before the settings of an existing folder are compared.
+    with args.main_process_first():
+        source = str(local_model(run.model))
+    train, settings = trace_dataset(run.traces)
+    evaluation = trace_dataset(run.eval_traces)[0] if run.eval_traces else None
     with training_folder(run, args) as out:
-        trainer, processor, settings = _build_trainer(run, args)
+        trainer, processor = _build_trainer(run, args, source, (train, evaluation), settings)
         return train_and_save(trainer, run, processor, settings, out)
 
 
@@ -87,12 +95,23 @@ class TokenCountCallback(TrainerCallback):
         self.trainer._total_train_tokens = counts[-1] if counts else 0
 
 
-def _build_trainer(run: SftRun, args: Any) -> tuple[TraceTrainer, Any, FolderSettings]:
-    """Return the trainer of a run with model and data, the processor, and the model settings of the traces."""
-    train, settings = trace_dataset(run.traces)
-    evaluation = trace_dataset(run.eval_traces)[0] if run.eval_traces else None
-    with args.main_process_first():
-        source = str(local_model(run.model))
+def _build_trainer(
+    run: SftRun,
+    args: Any,
+    source: str,
+    data: tuple[Dataset, Dataset | None],
+    settings: FolderSettings,
+) -> tuple[TraceTrainer, Any]:
+    """Return the trainer of a run and its processor.
+
+    Args:
+        run: settings.
+        args: TRL's configuration of the run.
+        source: folder of the model.
+        data: traces for training and for evaluation.
+        settings: model settings of the traces.
+    """
+    train, evaluation = data
     processor = load_processor(source)
     _check_pad_token(args.pad_token, processor)
     if not has_generation_markers(processor.chat_template):
@@ -126,9 +145,10 @@ def _build_trainer(run: SftRun, args: Any) -> tuple[TraceTrainer, Any, FolderSet
     trainer.model_accepts_loss_kwargs = True
     show_one_progress_line(trainer)
     trainer.add_callback(TokenCountCallback(trainer))
+    trainer.add_callback(LogCallback(Path(run.out)))
     if run.ask_count:
         trainer.add_callback(ValidationCallback(run, processor, settings, trainer))
-    return trainer, processor, settings
+    return trainer, processor
 
 
 def _check_pad_token(token: str | None, processor: Any) -> None:
@@ -161,9 +181,7 @@ def trace_dataset(sources: Sequence[str]) -> tuple[Dataset, FolderSettings]:
                 start = 0
                 for line in file:
                     if not start:
-                        found[json.dumps(_model_settings(Trace.from_line(line.decode())))] = str(
-                            path
-                        )
+                        found[json.dumps(_model_settings(_first_trace(line, path)))] = str(path)
                     paths.append(str(path))
                     offsets.append(start)
                     start += len(line)
@@ -181,6 +199,28 @@ def trace_dataset(sources: Sequence[str]) -> tuple[Dataset, FolderSettings]:
         )
     rows = {"path": paths, "offset": offsets, "images": [[] for _ in paths]}
     return Dataset.from_dict(rows), FolderSettings(**json.loads(next(iter(found))))
+
+
+def _first_trace(line: bytes, path: Path) -> Trace:
+    """Return the trace in the first line of a file.
+
+    Raises:
+        InputError: it is something else. Own rows are recognised.
+    """
+    try:
+        return Trace.from_line(line.decode())
+    except (InputError, UnicodeDecodeError) as error:
+        got, fix = f"{path}, line 1: {error}", "give the folder of `pixel-reasoner synth`"
+        with suppress(ValueError):
+            row = parse_json(line)
+            if isinstance(row, dict) and isinstance(row.get("question", row.get("text")), str):
+                got = f"{path}, which has own rows (questions)"
+                fix = (
+                    f"run `pixel-reasoner synth jsonl --data {path} --out DIR` first, and give DIR"
+                )
+        raise InputError(
+            expected="traces written by `pixel-reasoner synth`", got=got, fix=fix
+        ) from error
 
 
 def _model_settings(trace: Trace) -> dict[str, Any]:

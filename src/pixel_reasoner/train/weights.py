@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,10 @@ def train_and_save(
     """
     if distributed.is_main_process(trainer):
         save_run_settings(run)
-    trainer.train(resume_from_checkpoint=last_checkpoint(out))
+    checkpoint = last_checkpoint(out)
+    if checkpoint is not None and distributed.is_main_process(trainer):
+        sys.stderr.write(f"continues at {Path(checkpoint).name}\n")
+    trainer.train(resume_from_checkpoint=checkpoint)
     save_model(trainer, processor, settings, out / "model")
     if distributed.is_main_process(trainer):
         write_model_card(run, out / "model")

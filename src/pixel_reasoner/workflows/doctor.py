@@ -50,8 +50,8 @@ EXTRAS = {
         "ask, eval and demo with a model in this process; train; check --model",
     ),
     "train": (
-        ("trl", "peft", "datasets", "tensorboard", "matplotlib"),
-        "train; export --to trl; report of RL runs",
+        ("trl", "peft", "datasets", "tensorboard"),
+        "train; export --to trl",
     ),
     "remote": (("httpx2",), "ask, eval and probe with --endpoint"),
     "labeller": (("httpx2",), "synth with --labeller"),

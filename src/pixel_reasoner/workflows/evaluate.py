@@ -22,7 +22,7 @@ from pixel_reasoner.evals.stats import is_correct
 from pixel_reasoner.models.api import GenerationModel
 from pixel_reasoner.models.hub import is_hub_id, local_dataset
 from pixel_reasoner.models.spec import ModelSpec
-from pixel_reasoner.rollout.strategies import SINGLE, STRATEGIES
+from pixel_reasoner.rollout.strategies import SINGLE, check_strategy
 from pixel_reasoner.runs.cache import ResponseCache
 from pixel_reasoner.runs.folder import check_run_settings
 from pixel_reasoner.runs.lock import FolderLock
@@ -35,6 +35,11 @@ from pixel_reasoner.workflows.world import WorldSpec
 from pixel_reasoner.world import FAMILIES, VERSION, Scene, render
 
 PIXELWORLD = "pixelworld"
+_OWN_ROWS = {
+    "jsonl": "`pixel-reasoner init rows` writes valid ones, docs/synthesize.md#own-rows explains all keys",
+    "tsv": "docs/evaluate.md describes the columns",
+}
+"""benchmark without official files -> where the format of its rows is described"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,7 +191,7 @@ def _plan(spec: EvalSpec, progress: ProgressReporter, model: GenerationModel | N
     index, count = spec.shard
     task = _task(spec)
     # Before media are written and a model is loaded.
-    STRATEGIES.get(spec.strategy)
+    check_strategy(spec.strategy, spec.config)
     if model is None:
         spec.model.check()
     check_run_settings(spec.out, {"task": task_settings(task, spec.samples)})
@@ -276,9 +281,15 @@ def _benchmark_questions(spec: EvalSpec) -> tuple[list[Question], dict[str, Any]
         raise InputError(
             expected=f"usable rows of {name}",
             got=f"none of {selection.read} in {data} ({reasons or 'it is empty'})",
-            fix="check for missing files; `pixel-reasoner eval --list` names the official files",
+            fix=_fix_of_rows(name),
         )
     return selection.questions, rows
+
+
+def _fix_of_rows(benchmark: str) -> str:
+    if benchmark in _OWN_ROWS:
+        return f"correct the rows; {_OWN_ROWS[benchmark]}"
+    return "check for missing files; `pixel-reasoner eval --list` names the official files"
 
 
 def _data_folder(data: Path | None, benchmark: str) -> Path:

@@ -124,7 +124,9 @@ def synthesize(spec: SynthSpec, progress: ProgressReporter | None = None) -> dic
     units = _units(spec, settings)
     opened = _labeller(spec, settings, settings.labelling) if settings.labelling else nullcontext()
     with opened as labeller:
-        update = (progress or NoProgress()).start("traces", settings.quota)
+        # The number of rows in files is not known before they are read.
+        total = settings.quota if spec.source == PIXELWORLD else None
+        update = (progress or NoProgress()).start("traces", total)
         return write_traces(
             settings,
             units,

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pixel_reasoner.data.check import Verdict, check_traces
-from pixel_reasoner.data.encode import encode
+from pixel_reasoner.data.encode import encode, mask_spans
 from pixel_reasoner.data.expert import classify_trace
 from pixel_reasoner.data.formats import export_message_list, export_trl, import_message_list
 from pixel_reasoner.errors import InputError, UsageError, require_extra
@@ -99,18 +98,7 @@ def masked_traces(
 
 def _masked(trace: Trace, kind: str, processor: Any) -> MaskedTrace:
     encoded = encode(trace, processor)
-    pairs = zip(encoded.trained, encoded.token_ids, strict=True)
-    spans = [
-        (
-            trained,
-            [
-                processor.tokenizer.decode([token])
-                for _, token in group
-                if token != processor.image_token_id
-            ],
-        )
-        for trained, group in groupby(pairs, key=lambda pair: pair[0])
-    ]
+    spans = mask_spans(encoded, processor)
     return MaskedTrace(kind, trace.question.id, spans, len(encoded.token_ids), sum(encoded.trained))
 
 

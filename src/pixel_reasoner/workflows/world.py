@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,10 +117,11 @@ def prompt_settings(model: str) -> tuple[str, PixelBudgets]:
     if model in DIALECTS:
         return model, get_dialect(model).budgets
     if not model_folder(model).is_dir() and not is_hub_id(model):
+        near = difflib.get_close_matches(model, [*BUNDLED_MODELS, *DIALECTS], 1, 0.7)
         raise UsageError(
             expected=f"a model folder, a hub id owner/name, {', '.join([*BUNDLED_MODELS, *DIALECTS])}",
             got=repr(model),
-            fix="name one of these",
+            fix=f"did you mean {near[0]!r}?" if near else "name one of these",
         )
     settings = folder_settings(local_model(model, settings_only=True))
     dialect = get_dialect(settings.dialect)

@@ -5,7 +5,7 @@ function Sections({ report, onFilter }) {
   return report.sections.map((section) => {
     const View = views[section.type];
     return View
-      ? html`<section class=${classes("section", section.type)}><h2>${section.title}</h2><${View} section=${section} onFilter=${onFilter} />
+      ? html`<section class=${`section section-${section.type}`}><h2>${section.title}</h2><${View} section=${section} onFilter=${onFilter} />
           ${section.explanation ? html`<p class="explanation">${section.explanation}</p>` : null}</section>`
       : html`<p class="note">A section of the type ${section.type} needs a newer viewer.</p>`;
   });
@@ -24,18 +24,21 @@ function MetricView({ metric, onFilter }) {
     <dt>${metric.name}${metric.better ? html` <small class="direction">${DIRECTIONS[metric.better]}</small>` : null}</dt>
     <dd><span class="value">${formatValue(metric.value, metric.format)}</span>
       ${interval ? html` <span class="interval">${formatValue(interval[0], metric.format)} to ${formatValue(interval[1], metric.format)}</span>
-        ${metric.format === "share" ? html`<${IntervalBar} value=${metric.value} interval=${interval} />` : null}` : null}
+        ${metric.format === "share" ? html`<${IntervalBar} value=${metric.value} interval=${interval} isDifference=${metric.name === "difference"} />` : null}` : null}
       ${metric.explanation ? html`<span class="explanation">${metric.explanation}</span>` : null}
       ${hasFilter ? html`<button type="button" class="plain" onClick=${() => onFilter(metric.facets)}>show these traces</button>` : null}
     </dd>
   </div>`;
 }
 
-/** A share and its interval on a line from 0 to 1. */
-function IntervalBar({ value, interval }) {
+/** A share and its interval on a line from 0 to 1, or a difference of shares on a line from -1 to 1. */
+function IntervalBar({ value, interval, isDifference }) {
+  const place = (number) => (isDifference ? (number + 1) / 2 : number);
+  const [low, high] = interval.map(place);
   return html`<svg class="interval-bar" aria-hidden="true"><rect class="axis" width="100%" y="4" height="2" />
-    <rect class="range" x=${percent(interval[0])} width=${percent(Math.max(0.004, interval[1] - interval[0]))} y="2" height="6" />
-    <rect class="point" x=${`calc(${percent(value)} - 1px)`} width="2" height="10" /></svg>`;
+    ${isDifference ? html`<rect class="axis" x="50%" width="1" height="10" />` : null}
+    <rect class="range" x=${percent(low)} width=${percent(Math.max(0.004, high - low))} y="2" height="6" />
+    <rect class="point" x=${`calc(${percent(place(value))} - 1px)`} width="2" height="10" /></svg>`;
 }
 
 // --- tables ---

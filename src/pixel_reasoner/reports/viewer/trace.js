@@ -23,8 +23,8 @@ function ItemView({ item, store, entry, position }) {
 }
 
 function samePictures(one, other) {
-  const name = (trace) => (trace.sources ?? []).map((source) => source.image.ref).join() + (trace.media ?? []).map((media) => media.name).join();
-  return name(one) === name(other);
+  const names = (trace) => (trace.pictures ?? []).filter((picture) => !picture.turn).map((picture) => picture.view.ref || picture.view.problem).join();
+  return names(one) === names(other);
 }
 
 function TraceView({ trace, question, store, hasMedia, onOpen }) {

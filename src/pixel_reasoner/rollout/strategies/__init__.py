@@ -12,7 +12,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import islice
 from typing import Protocol
 
-from pixel_reasoner.errors import PluginError
+from pixel_reasoner.errors import PluginError, UsageError
 from pixel_reasoner.models.api import GenerationModel
 from pixel_reasoner.plugin_checks import described, is_function
 from pixel_reasoner.registry import Registry
@@ -41,8 +41,32 @@ STRATEGIES = Registry[Strategy](
 )
 SINGLE = "single"
 """name of the default: one rollout, whose text can be streamed"""
+_SAMPLED = frozenset({"majority_vote"})
+"""strategies that compare rollouts, which are all equal at temperature 0"""
 strategy = STRATEGIES.decorator
 """decorator that registers a function as a strategy, under its name or `name=`"""
+
+
+def check_strategy(name: str, config: RolloutConfig | None = None) -> None:
+    """Check that a strategy can be used with a configuration, before a model is loaded.
+
+    Raises:
+        UnknownNameError: there is no such strategy; the nearest names are listed.
+        PluginError: a strategy that cannot be used.
+        UsageError: it needs a temperature above 0.
+
+    >>> check_strategy("majority_vote", RolloutConfig())
+    Traceback (most recent call last):
+        ...
+    pixel_reasoner.errors.UsageError: expected a temperature above 0 for the strategy majority_vote; got temperature 0, at which all rollouts are equal. Fix: set --temperature above 0, for example 0.7
+    """
+    STRATEGIES.get(name)
+    if name in _SAMPLED and config is not None and config.sampling.temperature == 0:
+        raise UsageError(
+            expected=f"a temperature above 0 for the strategy {name}",
+            got="temperature 0, at which all rollouts are equal",
+            fix="set --temperature above 0, for example 0.7",
+        )
 
 
 def ask_by_strategy(
@@ -53,14 +77,20 @@ def ask_by_strategy(
     Raises:
         UnknownNameError: there is no such strategy; the nearest names are listed.
         PluginError: a strategy that cannot be used, or that returns something else than a trace.
+        UsageError: it needs a temperature above 0.
 
     >>> from pixel_reasoner.models.scripted import ScriptedModel
+    >>> from pixel_reasoner.schema.settings import SamplingParams
+    >>> sampled = RolloutConfig(sampling=SamplingParams(temperature=0.7))
     >>> question = Question(id="1", text="Which colour?", media=())
-    >>> ask_by_strategy("majority_vote", question, ScriptedModel([r"\boxed{red}"])).answer
-    'red'
+    >>> trace = ask_by_strategy("majority_vote", question, ScriptedModel([r"\boxed{red}"]), sampled)
+    >>> trace.answer, trace.notes
+    ('red', ('majority vote: red 5',))
     """
+    config = config or RolloutConfig()
+    check_strategy(name, config)
     run = STRATEGIES.get(name)
-    trace = run(question, get_scheduler(model), config or RolloutConfig())
+    trace = run(question, get_scheduler(model), config)
     if not isinstance(trace, Trace):
         raise PluginError(
             expected=f"a Trace from the strategy {name!r}",
@@ -85,13 +115,17 @@ def ask_many_by_strategy(
     Raises:
         UnknownNameError: there is no such strategy; the nearest names are listed.
         PluginError: the strategy cannot be used, or returns something else than a trace.
+        UsageError: it needs a temperature above 0.
 
     >>> from pixel_reasoner.models.scripted import ScriptedModel
+    >>> from pixel_reasoner.schema.settings import SamplingParams
+    >>> sampled = RolloutConfig(sampling=SamplingParams(temperature=0.7))
     >>> questions = [Question(id=id, text="Which colour?", media=()) for id in "ab"]
-    >>> traces = ask_many_by_strategy("majority_vote", questions, ScriptedModel([r"\boxed{red}"]))
+    >>> traces = ask_many_by_strategy("majority_vote", questions, ScriptedModel([r"\boxed{red}"]), sampled)
     >>> sorted((trace.question.id, trace.answer) for trace in traces)
     [('a', 'red'), ('b', 'red')]
     """
+    check_strategy(name, config or RolloutConfig())
     if name == SINGLE:
         yield from ask_many(questions, model, config, batch_size=batch_size)
         return

@@ -12,6 +12,7 @@ from pixel_reasoner.schema.settings import RolloutConfig
 from pixel_reasoner.schema.trace import Trace
 
 NUM_SAMPLES = 5
+_MAX_SHOWN_CHARS = 60
 
 
 def majority_vote(
@@ -20,9 +21,9 @@ def majority_vote(
     config: RolloutConfig,
     num_samples: int = NUM_SAMPLES,
 ) -> Trace:
-    """Return the first sampled trace with the most frequent answer.
+    """Return the first sampled trace with the most frequent answer. Its notes contain the votes.
 
-    Sample i has the seed of the configuration plus i. At temperature 0 all samples are equal.
+    Sample i has the seed of the configuration plus i.
     """
     sampling = config.sampling
     handles = [
@@ -38,11 +39,23 @@ def majority_vote(
     ]
     traces = [handle.result().model_copy(update={"sample": n}) for n, handle in enumerate(handles)]
     votes = Counter(trace.answer for trace in traces if trace.answer is not None)
-    if not votes:
-        return traces[0]
     # `most_common` keeps the order of first appearance among equals.
-    winner = votes.most_common(1)[0][0]
-    return next(trace for trace in traces if trace.answer == winner)
+    winner = votes.most_common(1)[0][0] if votes else None
+    chosen = next(trace for trace in traces if trace.answer == winner)
+    note = _note(votes, num_samples)
+    return chosen.model_copy(update={"notes": (*chosen.notes, note)})
+
+
+def _note(votes: Counter[str], num_samples: int) -> str:
+    """Return the votes as a sentence.
+
+    >>> _note(Counter({"B": 3, "A": 1}), 5)
+    'majority vote: B 3, A 1, no answer 1'
+    """
+    counts = [f"{answer[:_MAX_SHOWN_CHARS]} {count}" for answer, count in votes.most_common()]
+    if num_without := num_samples - votes.total():
+        counts.append(f"no answer {num_without}")
+    return f"majority vote: {', '.join(counts)}"
 
 
 STRATEGIES.register("majority_vote", majority_vote)
