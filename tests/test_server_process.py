@@ -17,6 +17,7 @@ import pytest
 from chat_server import served
 from cli_fixture import assert_refused
 from pixel_reasoner.models.scripted import ScriptedModel
+from pixel_reasoner.server.traces import TracesPart
 from server_fixture import chat, serving, wait_until
 from test_scheduler import CLOSER, RED
 
@@ -168,7 +169,7 @@ def test_a_missing_package_is_one_message_with_the_install_command(run, monkeypa
 
 
 def test_the_document_describes_every_error(photo):
-    with serving(ScriptedModel([RED])) as server:
+    with serving(ScriptedModel([RED]), parts=[TracesPart()]) as server:
         document = server.get("/openapi.json").json()
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
@@ -187,7 +188,7 @@ def test_generated_requests_get_documented_responses():
     pytest.importorskip("schemathesis")
     from attacks.api import send_cases
 
-    with serving(ScriptedModel([CLOSER, RED])) as server:
-        result = send_cases(server.url, num_cases=200, seed=1)
+    with serving(ScriptedModel([CLOSER, RED]), parts=[TracesPart()]) as server:
+        result = send_cases(server.url, num_cases=400, seed=1)
     assert result.num_cases >= 200
     assert result.failures == []

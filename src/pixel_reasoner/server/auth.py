@@ -1,4 +1,4 @@
-"""Keys of clients. Every route except /health needs one if any are set."""
+"""Keys of clients. If any are set, every route needs one, except /health, the page of Studio without data, and shared traces."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from pixel_reasoner.server.asgi import App, Receive, Scope, Send, header, send_e
 from pixel_reasoner.server.errors import ApiError
 from pixel_reasoner.server.settings import ServerSettings
 
-OPEN_PATHS = frozenset({"/health"})
+OPEN_PATHS = frozenset({"/health", "/"})
+"""`/` is the page of Studio: it contains no data and asks for the key"""
+SHARED_PREFIX = "/shared/"
+"""addresses with a secret that their owner passed on"""
 MIN_KEY_CHARS = 16
 MAX_KEY_CHARS = 512
 ANYONE = "anyone"
@@ -101,7 +104,7 @@ class AuthMiddleware:
             await self.app(scope, receive, send)
             return
         client = self._client(header(scope, "authorization") or "")
-        if client is None and scope["path"] not in OPEN_PATHS:
+        if client is None and not _is_open(scope["path"]):
             await send_error(
                 send, ApiError(401, "a valid key is needed: Authorization: Bearer KEY")
             )
@@ -119,3 +122,7 @@ class AuthMiddleware:
             if hmac.compare_digest(one.digest, digest):
                 found = one.client
         return found if scheme.lower() == "bearer" else None
+
+
+def _is_open(path: str) -> bool:
+    return path in OPEN_PATHS or path.startswith(SHARED_PREFIX)

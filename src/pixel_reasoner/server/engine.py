@@ -240,7 +240,7 @@ class RolloutEngine:
         if not run.handle.request.keep or rollout is None:
             return
         opening = run.opening
-        last = opening.exchanges[-1]._replace(reply=self._sent_content(reply))
+        last = opening.exchanges[-1]._replace(reply=self.sent_content(reply))
         key = self._key(opening, (*opening.exchanges[:-1], last))
         self.memory.add(key, run.handle.id, rollout)
 
@@ -249,7 +249,7 @@ class RolloutEngine:
             opening.client, opening.prompt, opening.system, opening.config.operations, past
         )
 
-    def _sent_content(self, reply: Reply) -> str:
+    def sent_content(self, reply: Reply) -> str:
         """Return the content that the client received and sends back, with escaped special tokens."""
         sent: str = with_reasoning(reply, self.settings.reasoning_field)["content"]
         return self.escape(sent)
