@@ -98,7 +98,7 @@ class LiveTrace:
     def _entry(self) -> dict[str, Any]:
         item, _ = build_item(0, [Asked(self.trace, "ungraded", self.name)], self.store)
         (entry,) = item.model_dump(mode="json", exclude_defaults=True)["traces"]
-        return dict(entry) | {"stop": RUNNING, "facts": []}
+        return dict(entry) | {"stop": RUNNING, "facts": [], "reason": ""}
 
 
 def finished_item(

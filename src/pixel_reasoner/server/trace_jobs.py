@@ -14,7 +14,14 @@ from typing import Any
 
 from pixel_reasoner.errors import UsageError
 from pixel_reasoner.rollout.state import collect_settings
-from pixel_reasoner.schema.events import Event, Failed, Finished, PartDelta, TurnStarted
+from pixel_reasoner.schema.events import (
+    Event,
+    Failed,
+    Finished,
+    GeneratedText,
+    PartDelta,
+    TurnStarted,
+)
 from pixel_reasoner.schema.question import MediaItem, Question
 from pixel_reasoner.schema.trace import StopReason, Trace
 from pixel_reasoner.server.chat import AskedExchange, ChatJob
@@ -258,6 +265,8 @@ class TraceJobs:
         texts: list[tuple[LiveTrace, PartDelta]] = []
         stored_at = time.monotonic()
         async for found in events:
+            if found is not None and isinstance(found.event, GeneratedText):
+                continue  # the same text as the parts, with tags
             if found is not None:
                 live = working.lives[found.run.index]
                 event = found.event
