@@ -12,7 +12,7 @@ from pixel_reasoner.media.decoder import MediaDecoder
 from pixel_reasoner.models.api import GenerationModel
 from pixel_reasoner.models.http_errors import RequestFailed
 from pixel_reasoner.rollout.request import RolloutHandle, RolloutRequest
-from pixel_reasoner.rollout.scheduler import RolloutScheduler
+from pixel_reasoner.rollout.scheduler import RolloutScheduler, share_scheduler
 from pixel_reasoner.schema.question import MediaItem
 from pixel_reasoner.schema.settings import SamplingParams
 from pixel_reasoner.schema.trace import StopReason, Trace
@@ -82,6 +82,7 @@ class RolloutEngine:
             max_queued=2 * settings.max_waiting + settings.max_running,
         )
         self.scheduler.decode_with(decoder)
+        share_scheduler(model, self.scheduler)  # with the MCP server
         self.memory = ConversationMemory(settings.max_kept_px, self.scheduler.release)
         self._handles: dict[str, RolloutHandle] = {}
         metrics.track(metrics.running, self._num_running)

@@ -11,7 +11,7 @@ function Composer({ state, actions, isRunning, canAsk, questionBox }) {
     event.preventDefault();
     if (canAsk) actions.ask();
   };
-  return html`<form class="composer" aria-label="Question" onSubmit=${(event) => { event.preventDefault(); if (canAsk) actions.ask(); }}>
+  return html`<form class="composer" aria-label="Ask about pictures and clips" onSubmit=${(event) => { event.preventDefault(); if (canAsk) actions.ask(); }}>
     <${MediaField} media=${media} hint=${hint} isHinting=${isHinting} onMedia=${actions.addMedia} onRemove=${actions.removeMedium}
       onHint=${(box) => actions.set({ hint: box })} onHinting=${(on) => actions.set({ isHinting: on })} onCamera=${() => actions.set({ isCamera: true })} />
     <label class="question-field"><span>Question</span>

@@ -59,7 +59,7 @@ function Top({ info, status, onHelp, onNew, hasOpen }) {
   return html`<header class="top"><h1><a href="#" onClick=${(event) => { event.preventDefault(); onNew(); }}>Pixel Reasoner <span>Studio</span></a></h1>
     <p class=${classes("model-status", status.kind)} role="status"><span class="light" aria-hidden="true"></span>${info ? html`<b>${info.model}</b> ` : null}${status.text}</p>
     <nav aria-label="page">${hasOpen ? html`<button type="button" onClick=${onNew}>new question</button>` : null}
-      <button type="button" class="help-button" onClick=${onHelp} aria-label="help and keys">?</button></nav></header>`;
+      <button type="button" class="help-button" onClick=${onHelp} aria-label="help">?</button></nav></header>`;
 }
 
 /** What the server offers, and whether it is ready. Returns [info, status, connect(key)]. */
