@@ -172,7 +172,7 @@ def public_question(
         expected: answer; None if it is unknown.
     """
     items = tuple(
-        item.model_copy(update={"path": one.name})
+        MediaItem(**(item.model_dump() | {"path": one.name}))  # without its access rules
         for item, one in zip(question.media, media, strict=False)
     )
     changes = {"media": items, "text": text, "answer": () if expected is None else (expected,)}

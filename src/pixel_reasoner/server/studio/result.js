@@ -8,7 +8,7 @@ function OpenTrace({ open, api, guess, onGuess, actions, isHidden }) {
     ${guess.isOn ? html`<${Guess} open=${open} guess=${guess} onGuess=${onGuess} />` : null}
     ${isHidden ? null : html`
       ${open.job.follows ? html`<button type="button" class="plain previous" onClick=${() => actions.openTrace(open.job.follows)}>← the question before</button>` : null}
-      ${open.job.answers?.length && open.traces.length > 1 ? html`<${Agreement} answers=${open.job.answers} total=${open.traces.length} />` : null}
+      ${open.isRunning ? null : html`<${Agreement} traces=${open.traces} />`}
       <${ItemView} item=${item} store=${store} />
       ${isWaiting ? html`<p class="waiting" aria-hidden="true">The model opens the picture …</p>` : null}
       ${open.error ? html`<p class="error"><b>It did not finish.</b> ${open.error}</p>` : null}
@@ -16,11 +16,23 @@ function OpenTrace({ open, api, guess, onGuess, actions, isHidden }) {
   </section>`;
 }
 
-function Agreement({ answers, total }) {
-  const given = answers.reduce((sum, one) => sum + one.count, 0);
-  const rows = given < total ? [...answers, { answer: "no answer", count: total - given }] : answers;
-  return html`<div class="agreement"><h3>Answers of ${total} attempts</h3><dl>${rows.map((one) => html`<div>
-    <dt>${one.answer}</dt><dd><span class="share" style=${{ width: percent(one.count / total) }}></span><b>${one.count} of ${total}</b></dd></div>`)}</dl></div>`;
+/** How often each answer was given, with and without operations. */
+function Agreement({ traces }) {
+  const groups = new Map(); // title -> answers
+  for (const trace of traces) {
+    const title = (trace.name ?? "").replace(/,? ?answer \d+$/, "");
+    groups.set(title, [...(groups.get(title) ?? []), trace.answered ?? "no answer"]);
+  }
+  return [...groups].filter(([, answers]) => answers.length > 1).map(([title, answers]) => html`<div class="agreement">
+    <h3>${answers.length} answers${title ? ` ${title}` : ""}</h3><dl>${counted(answers).map(([answer, count]) => html`<div>
+    <dt>${answer}</dt><dd><span class="share" style=${{ width: percent(count / answers.length) }}></span><b>${count} of ${answers.length}</b></dd></div>`)}</dl></div>`);
+}
+
+/** Values with their counts, the most frequent first. */
+function counted(values) {
+  const counts = new Map();
+  for (const value of values) counts.set(value, (counts.get(value) ?? 0) + 1);
+  return [...counts].sort((one, other) => other[1] - one[1]);
 }
 
 /** Education mode: the user draws a box before the model's box is shown. */
