@@ -88,7 +88,7 @@ class AccessOptions:
         Path | None,
         typer.Option(
             help="File with the keys of clients, one per line, optionally with a name: `alice: KEY`. "
-            "Every route except /health needs one."
+            "Every route except /health, the page of Studio and shared traces needs one."
         ),
     ] = None
     no_auth: Annotated[
