@@ -93,7 +93,7 @@ def test_a_listener_that_continues_receives_exactly_the_missing_events(server, p
 
 
 def test_a_listener_that_joins_late_receives_every_event_of_a_running_job(photo):
-    with serving(TickingModel("slow " * 300 + RED), parts=[TracesPart()]) as server:
+    with serving(TickingModel("slow " * 4000 + RED), parts=[TracesPart()]) as server:
         id = ask(server, photo)["id"]
         found = []
         threads = [
@@ -400,3 +400,15 @@ def test_a_killed_process_loses_no_finished_trace(tmp_path, photo):
         client.close()
         ids += new
         assert acknowledged
+
+
+def test_a_server_that_stops_marks_jobs_in_progress_as_interrupted(tmp_path, photo):
+    model = TickingModel("slow " * 100_000)
+    with serving(model, parts=[TracesPart()], store=tmp_path, drain_timeout_s=0.5) as server:
+        id = ask(server, photo)["id"]
+        wait_until(lambda: server.get(f"/v1/traces/{id}").json()["state"] == "running")
+    store = JobStore(tmp_path / "traces")
+    assert store.get(id).state is JobState.INTERRUPTED
+    assert store.events(id)[-1].type == "error"
+    assert json.loads(store.traces(id))
+    store.close()
