@@ -403,7 +403,7 @@ ROUTES = [
     "/openapi.json",
     "/",
     "/x",
-    "/v1/../health",
+    "/v1/..%2Fhealth",
 ]
 
 

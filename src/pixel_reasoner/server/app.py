@@ -85,7 +85,9 @@ def create_app(
         part.mount(app, services)
     app.openapi = lambda: describe(app, has_keys=bool(keys))  # type: ignore[method-assign]
     _add_error_handlers(app)
-    app.add_middleware(AuthMiddleware, keys=keys)  # the last one is the outermost
+    app.add_middleware(
+        AuthMiddleware, keys=keys, open_paths=services.open_paths
+    )  # the last one is the outermost
     app.add_middleware(HostMiddleware, settings=settings, has_keys=bool(keys))
     app.add_middleware(RequestLogMiddleware, metrics=services.metrics)
     return app

@@ -15,7 +15,7 @@ from pixel_reasoner.media.store import MediaStore
 from pixel_reasoner.media.worker_pool import WorkerPoolDecoder
 from pixel_reasoner.models.api import GenerationModel
 from pixel_reasoner.server.admission import Admission, Load
-from pixel_reasoner.server.auth import ANYONE, Key
+from pixel_reasoner.server.auth import ANYONE, OPEN_PATHS, Key
 from pixel_reasoner.server.body import BodyReader
 from pixel_reasoner.server.chat import ChatJob, JobReader
 from pixel_reasoner.server.conversation import Prompt
@@ -64,6 +64,8 @@ class Services:
     is_draining: bool = False
     root: Path = Path()
     """folder of everything that is stored"""
+    open_paths: set[str] = field(default_factory=lambda: set(OPEN_PATHS))
+    """paths that need no key; one that ends with `/*` includes everything below it"""
     lifespans: list[Lifespan] = field(default_factory=list)
     """contexts of parts, entered when the server starts"""
     temporary: tempfile.TemporaryDirectory[str] | None = field(default=None, repr=False)

@@ -102,6 +102,7 @@ class StudioPart:
         """Add the routes."""
         samples = Samples(services.root / "samples")
         page = studio_page()
+        services.open_paths.add("/")  # it contains no data, and asks for the key
 
         @app.get(
             "/",

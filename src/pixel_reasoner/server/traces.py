@@ -79,6 +79,7 @@ class TracesPart:
         )
         jobs = TraceJobs(services, store)
         services.lifespans.append(jobs.lifespan)
+        services.open_paths.add(_SHARED_PATH.format(secret="*"))
         app.include_router(_Routes(services, jobs).router())
 
 
