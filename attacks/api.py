@@ -117,9 +117,12 @@ def main() -> int:
     options = parser.parse_args()
 
     from pixel_reasoner.models.scripted import ScriptedModel
+    from pixel_reasoner.server.studio_page import StudioPart
+    from pixel_reasoner.server.traces import TracesPart
     from server_fixture import serving
 
-    with serving(ScriptedModel([r"It is red. \boxed{red}"])) as server:
+    model = ScriptedModel([r"It is red. \boxed{red}"])
+    with serving(model, parts=[TracesPart(), StudioPart(is_bundled=True)]) as server:
         outcome = send_cases(server.url, options.count, options.seed)
     by_status = ", ".join(
         f"{status}: {number}" for status, number in sorted(outcome.statuses.items())

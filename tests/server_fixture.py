@@ -41,6 +41,9 @@ class Serving:
         self.client = httpx2.Client(base_url=self.url, timeout=60.0)
         self.server = None
 
+    def delete(self, path: str, **options: Any):
+        return self.client.delete(path, **options)
+
     def get(self, path: str, **options: Any):
         return self.client.get(path, **options)
 

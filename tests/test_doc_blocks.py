@@ -6,6 +6,7 @@ import json
 import tomllib
 from pathlib import Path
 
+import mcp.client.stdio  # noqa: F401 - binds stderr as a default when imported, which must be before capsys
 import pytest
 
 from doc_blocks import NOT_RUN, PAGES, TUTORIALS, Block, blocks, run_page

@@ -17,6 +17,7 @@ import pytest
 from chat_server import served
 from cli_fixture import assert_refused
 from pixel_reasoner.models.scripted import ScriptedModel
+from pixel_reasoner.server.traces import TracesPart
 from server_fixture import chat, serving, wait_until
 from test_scheduler import CLOSER, RED
 
@@ -168,7 +169,7 @@ def test_a_missing_package_is_one_message_with_the_install_command(run, monkeypa
 
 
 def test_the_document_describes_every_error(photo):
-    with serving(ScriptedModel([RED])) as server:
+    with serving(ScriptedModel([RED]), parts=[TracesPart()]) as server:
         document = server.get("/openapi.json").json()
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
@@ -187,7 +188,38 @@ def test_generated_requests_get_documented_responses():
     pytest.importorskip("schemathesis")
     from attacks.api import send_cases
 
-    with serving(ScriptedModel([CLOSER, RED])) as server:
-        result = send_cases(server.url, num_cases=200, seed=1)
+    with serving(ScriptedModel([CLOSER, RED]), parts=[TracesPart()]) as server:
+        result = send_cases(server.url, num_cases=400, seed=1)
     assert result.num_cases >= 200
     assert result.failures == []
+
+
+def test_studio_and_mcp_are_parts_of_the_server_and_need_the_key(tmp_path):
+    keys = tmp_path / "keys.txt"
+    keys.write_text(KEY)
+    process = Process(["--key-file", keys, "--store", tmp_path / "store"])
+    try:
+        assert process.process.stdout.readline().strip() == f"Studio at {process.url}/"
+        headers = {"Authorization": f"Bearer {KEY}"}
+        process.wait_ready(headers)
+        page = httpx2.get(process.url)
+        assert page.status_code == 200
+        assert KEY not in page.text
+        for path in ("/v1/studio", "/v1/traces", "/v1/samples/x/media"):
+            assert httpx2.get(process.url + path).status_code == 401
+        assert httpx2.post(f"{process.url}/mcp", json={}).status_code == 401
+        assert httpx2.get(f"{process.url}/v1/studio", headers=headers).json()["is_bundled"]
+        found = httpx2.post(f"{process.url}/mcp", json={}, headers=headers)
+        assert found.status_code not in (401, 404)
+    finally:
+        process.stop(signal.SIGTERM)
+
+
+def test_studio_can_be_left_out(tmp_path):
+    process = Process(["--no-studio"])
+    try:
+        process.wait_ready({})
+        assert httpx2.get(process.url).status_code == 404
+        assert httpx2.get(f"{process.url}/v1/traces").status_code == 200
+    finally:
+        process.stop(signal.SIGTERM)

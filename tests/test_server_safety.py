@@ -403,6 +403,7 @@ ROUTES = [
     "/openapi.json",
     "/",
     "/x",
+    "/v1/..%2Fhealth",
 ]
 
 

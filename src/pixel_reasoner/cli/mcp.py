@@ -89,7 +89,7 @@ def mcp(
     with require_extra("serve", "run an MCP server"):
         import mcp  # noqa: F401
     spec = model_spec(model, local, servers)
-    _check_roots(root or [])
+    check_roots(root or [])
     if print_config is not None:
         _print_config(print_config, ctx)
         return
@@ -207,7 +207,8 @@ def _absolute(name: str, value: Any) -> str:
     return str(value)
 
 
-def _check_roots(roots: list[Path]) -> None:
+def check_roots(roots: list[Path]) -> None:
+    """Raise `UsageError` for a --root that is no folder."""
     for root in roots:
         if not root.expanduser().is_dir():
             raise UsageError(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import typer
 
 from pixel_reasoner.cli.choices import PROTOCOLS, REASONING_FIELDS, choice_option
+from pixel_reasoner.cli.mcp import check_roots
 from pixel_reasoner.cli.options import (
     ENDPOINT_VARIABLE,
     LocalOptions,
@@ -32,6 +33,7 @@ from pixel_reasoner.errors import require_extra
 
 if TYPE_CHECKING:
     from pixel_reasoner.models.spec import ModelSpec
+    from pixel_reasoner.server.services import ServerPart
     from pixel_reasoner.server.settings import ServerSettings
 
 
@@ -86,7 +88,7 @@ class AccessOptions:
         Path | None,
         typer.Option(
             help="File with the keys of clients, one per line, optionally with a name: `alice: KEY`. "
-            "Every route except /health needs one."
+            "Every route except /health, the page of Studio and shared traces needs one."
         ),
     ] = None
     no_auth: Annotated[
@@ -112,6 +114,28 @@ class AccessOptions:
             metavar="HOST",
             help="Fetch pictures from this host if a request names them by URL. May be repeated. "
             "By default nothing is fetched.",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
+class StudioOptions:
+    """Further parts of the server."""
+
+    panel: ClassVar[str] = "Studio and MCP"
+
+    no_studio: Annotated[
+        bool, typer.Option("--no-studio", help="Leave out the web page (Studio) at /.")
+    ] = False
+    open_browser: Annotated[
+        bool, typer.Option("--open", help="Open Studio in a browser when the server is ready.")
+    ] = False
+    root: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--root",
+            metavar="DIR",
+            help="Let MCP clients read pictures and videos below this folder. May be repeated.",
         ),
     ] = None
 
@@ -163,6 +187,14 @@ class LimitOptions:
     max_store_mb: Annotated[
         float, typer.Option(min=1, help="Size of the store of pictures and videos, in MB.")
     ] = 4096.0
+    max_traces_mb: Annotated[
+        float,
+        typer.Option(min=1, help="Size of stored traces, in MB; the oldest ones are deleted."),
+    ] = 4096.0
+    max_traces_days: Annotated[
+        float,
+        typer.Option(min=0.001, help="Age of stored traces, in days; older ones are deleted."),
+    ] = 30.0
     max_media: Annotated[
         int, typer.Option(min=1, help="Pictures and videos of a request, with its history.")
     ] = 32
@@ -184,20 +216,21 @@ def serve(
     access: AccessOptions = AccessOptions(),
     store: Annotated[
         Path | None,
-        typer.Option(
-            help="Folder for pictures and videos of clients [default: a temporary folder]"
-        ),
+        typer.Option(help="Folder for pictures, videos and traces [default: a temporary folder]"),
     ] = None,
+    studio: StudioOptions = StudioOptions(),
     replies: ReplyOptions = ReplyOptions(),
     limits: LimitOptions = LimitOptions(),
     local: LocalOptions = LocalOptions(),
 ) -> None:
     """Serve a model that looks again, by the API of OpenAI. Any client works without changes: set its base URL.
 
+    Studio, a web page to ask in a browser, is at /. MCP clients connect to /mcp.
+
     With --endpoint it is a proxy in front of another server. Clients then get the same model with operations.
 
     Examples:
-        pixel-reasoner serve
+        pixel-reasoner serve --open
 
         pixel-reasoner serve --model Qwen/Qwen2.5-VL-7B-Instruct --endpoint http://localhost:8000/v1
 
@@ -207,10 +240,14 @@ def serve(
     """
     with require_extra("serve", "serve a model"):
         import fastapi  # noqa: F401
+        import mcp  # noqa: F401
         import prometheus_client  # noqa: F401
         import python_multipart  # noqa: F401
         import uvicorn  # noqa: F401
     settings = _settings(replies, access, limits, store)
+    check_roots(studio.root or [])
+    if studio.no_studio and studio.open_browser:
+        reject_options(["--open"], "with --no-studio")
     if not upstream.endpoint:
         reject_options(given_options(upstream), "without --endpoint")
     servers = ServerOptions(
@@ -221,7 +258,7 @@ def serve(
         timeout_s=upstream.timeout_s,
     )
     spec = model_spec(model, local, servers, concurrency=upstream.endpoint_concurrency)
-    _serve(spec, settings, access.key_file, replies.served_name)
+    _serve(spec, settings, access.key_file, replies.served_name, studio)
 
 
 def _settings(
@@ -259,6 +296,8 @@ def _settings(
         max_body_bytes=int(limits.max_body_mb * 1e6),
         max_upload_bytes=int(limits.max_upload_mb * 1e6),
         max_store_bytes=int(limits.max_store_mb * 1e6),
+        max_traces_bytes=int(limits.max_traces_mb * 1e6),
+        max_traces_age_s=limits.max_traces_days * 86400.0,
         max_media=limits.max_media,
         max_new_tokens=limits.max_new_tokens,
         request_timeout_s=limits.request_timeout_s,
@@ -267,7 +306,11 @@ def _settings(
 
 
 def _serve(
-    spec: ModelSpec, settings: ServerSettings, key_file: Path | None, served_name: str | None
+    spec: ModelSpec,
+    settings: ServerSettings,
+    key_file: Path | None,
+    served_name: str | None,
+    studio: StudioOptions,
 ) -> None:
     from pixel_reasoner.server.app import create_app
     from pixel_reasoner.server.auth import read_keys
@@ -285,23 +328,53 @@ def _serve(
             warn(f"note: {loaded.note}")
         return loaded
 
-    app = create_app(settings, load, names=tuple(names), keys=keys)
+    parts = _parts(spec, studio)
+    app = create_app(settings, load, names=tuple(names), keys=keys, parts=parts)
     listening = listen(settings)
     set_up_logs()
 
     def show_address() -> None:
         host, port = listening.getsockname()[:2]
-        shown = f"[{host}]" if ":" in host else host
+        address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         print_line(
             ("Serving ", "bold"),
             (next(iter(names)), "bold cyan"),
             " at ",
-            (f"http://{shown}:{port}/v1", "bold underline"),
+            (f"{address}/v1", "bold underline"),
             "  (Ctrl-C to stop)",
         )
+        if not studio.no_studio:
+            print_line(("Studio ", "bold"), "at ", (f"{address}/", "bold underline"))
+        if studio.open_browser:
+            _open_browser(f"{address}/")
         if settings.no_auth and not keys and not settings.is_loopback:
             warn("warning: everybody who reaches this address can use the server (--no-auth)")
 
     stopped_by = serve(app, listening, show_address)
     if stopped_by == signal.SIGINT:
         raise typer.Exit(130)
+
+
+def _parts(spec: ModelSpec, studio: StudioOptions) -> list[ServerPart]:
+    """Return the parts of the server."""
+    from pixel_reasoner.models.folder import BUNDLED_MODELS, folder_settings, model_folder
+    from pixel_reasoner.server.mcp_part import McpPart
+    from pixel_reasoner.server.studio_page import StudioPart
+    from pixel_reasoner.server.traces import TracesPart
+
+    folder = model_folder(spec.name)
+    note = folder_settings(folder).note if not spec.endpoints and folder.is_dir() else ""
+    roots = [root.expanduser() for root in studio.root or ()]
+    parts: list[ServerPart] = [TracesPart(), McpPart(roots, note)]
+    if not studio.no_studio:
+        is_bundled = not spec.endpoints and spec.name in BUNDLED_MODELS
+        parts.append(StudioPart(is_bundled=is_bundled))
+    return parts
+
+
+def _open_browser(address: str) -> None:
+    """Open a page without waiting: the server starts to answer after this."""
+    import threading
+    import webbrowser
+
+    threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()

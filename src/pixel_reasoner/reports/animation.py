@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from pixel_reasoner.files import ANIMATION_SUFFIXES, check_suffix, write_bytes
+from pixel_reasoner.media.context import MediaContext
 from pixel_reasoner.reports.marks import COLORS, RIGHT, WRONG, badge_radius, draw_badge
 from pixel_reasoner.reports.panels import Panel, PanelKind, alt_text, storyboard
 from pixel_reasoner.reports.picture_files import WrittenPicture, save_options
@@ -40,12 +41,15 @@ Color = tuple[int, int, int]
 """red, green, blue"""
 
 
-def write_animation(trace: Trace, path: Path) -> WrittenPicture:
+def write_animation(
+    trace: Trace, path: Path, context: MediaContext | None = None
+) -> WrittenPicture:
     """Write a trace as an animation that repeats for ever, at most 960 pixels wide. Equal traces and media give equal files.
 
     Args:
         trace: its media are opened again. A picture that cannot be opened is replaced by the reason.
         path: of the animation; .gif or .webp. The alt text is stored in it.
+        context: open media of the trace; they are then not opened again.
 
     Raises:
         UsageError: another suffix.
@@ -61,12 +65,14 @@ def write_animation(trace: Trace, path: Path) -> WrittenPicture:
     path = Path(path)
     check_suffix(path, ANIMATION_SUFFIXES, "an animation of a trace")
     alt = alt_text(trace)
-    content, notes = _fitting(trace, path, alt)
+    content, notes = _fitting(trace, path, alt, context)
     write_bytes(content, path)
     return WrittenPicture(path, alt, notes)
 
 
-def _fitting(trace: Trace, path: Path, alt: str) -> tuple[bytes, tuple[str, ...]]:
+def _fitting(
+    trace: Trace, path: Path, alt: str, context: MediaContext | None
+) -> tuple[bytes, tuple[str, ...]]:
     """Return the content of a file that is small enough, and notes. The size grows with the square of the width."""
     largest_px = float(WIDTHS_PX[0])
     content: bytes = b""
@@ -74,7 +80,7 @@ def _fitting(trace: Trace, path: Path, alt: str) -> tuple[bytes, tuple[str, ...]
     for width in WIDTHS_PX:
         if width > largest_px and width != WIDTHS_PX[-1]:
             continue
-        frames, notes = draw_frames(trace, width)
+        frames, notes = draw_frames(trace, width, context)
         content = _encoded(frames, path, alt)
         if len(content) <= MAX_BYTES:
             break
@@ -91,10 +97,12 @@ class Frame(NamedTuple):
     """whether it is between two states; the palette is made from the others"""
 
 
-def draw_frames(trace: Trace, width: int) -> tuple[list[Frame], tuple[str, ...]]:
+def draw_frames(
+    trace: Trace, width: int, context: MediaContext | None = None
+) -> tuple[list[Frame], tuple[str, ...]]:
     """Return the frames of an animation, and notes about what they do not show."""
     typesetter = Typesetter(round(width * 0.03))
-    tiles = TileMaker(trace, storyboard(trace), typesetter)
+    tiles = TileMaker(trace, storyboard(trace), typesetter, context)
     frames = list(_Animation(trace, tiles, typesetter, width).frames())
     return frames, tiles.notes
 

@@ -7,7 +7,7 @@ that style by hash, and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from html import escape
 from importlib import resources
@@ -23,6 +23,8 @@ SCRIPTS = (
     *("list.js", "sections.js", "charts.js", "help.js", "app.js"),
 )
 """scripts of this project, in order"""
+VIEWER = ("core.js", "text.js", "picture.js", "zoom.js", "clip.js", "trace.js")
+"""scripts that show one trace, for pages that provide the rest themselves"""
 VENDORED = ("htm-preact-3.1.1.js", "panzoom-4.6.2.js")
 CHART_LIBRARY = "uplot-1.6.32"
 _NOTICE = """/*!
@@ -80,7 +82,20 @@ def _script(has_charts: bool) -> str:
     vendored = [f"vendor/{name}" for name in VENDORED]
     if has_charts:
         vendored.append(f"vendor/{CHART_LIBRARY}.js")
-    own = "\n".join(_read(name) for name in SCRIPTS)
+    return _assembled(vendored, "\n".join(_read(name) for name in SCRIPTS))
+
+
+def viewer_script(own: str) -> str:
+    """Return the script of a page that shows traces in its own frame.
+
+    Args:
+        own: scripts of the page; they share one function scope with those of the viewer.
+    """
+    viewer = "\n".join(_read(name) for name in VIEWER)
+    return _assembled([f"vendor/{name}" for name in VENDORED], f"{viewer}\n{own}")
+
+
+def _assembled(vendored: Sequence[str], own: str) -> str:
     libraries = "\n;\n".join(_read(name) for name in vendored)
     libraries = f"{_NOTICE}\n{libraries}"
     return f'{libraries}\n;\n(() => {{\n"use strict";\n{own}\n}})();\n'
@@ -91,4 +106,14 @@ def _read(name: str) -> str:
     return (resources.files(__package__) / "viewer" / name).read_text(encoding="utf-8")
 
 
-__all__ = ["CHART_LIBRARY", "SCRIPTS", "VENDORED", "csp_hash", "frame", "script", "style"]
+__all__ = [
+    "CHART_LIBRARY",
+    "SCRIPTS",
+    "VENDORED",
+    "VIEWER",
+    "csp_hash",
+    "frame",
+    "script",
+    "style",
+    "viewer_script",
+]

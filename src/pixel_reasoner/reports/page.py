@@ -133,6 +133,7 @@ def write_rows(  # noqa: PLR0913 - contents of a page
     *,
     late_warnings: Callable[[], Sequence[str]] = tuple,
     limits: PageLimits = DEFAULT_LIMITS,
+    picture_store: Callable[[Path, int], PictureStore] = PictureStore,
 ) -> PageSummary:
     """Write a report with the traces of `rows`.
 
@@ -144,13 +145,14 @@ def write_rows(  # noqa: PLR0913 - contents of a page
         on_item: called with the number of items so far.
         late_warnings: returns warnings that are known after the last row.
         limits: of the page.
+        picture_store: returns the store for a folder and a limit of pixels.
 
     Raises:
         OutputError: the path cannot be written.
     """
     out = Path(out)
     with _work_folder(out) as work:
-        writer = _Writer(work, root, limits)
+        writer = _Writer(work, root, limits, picture_store)
         for number, (item, row, row_settings) in enumerate(writer.build(rows), start=1):
             writer.add(item, row, row_settings)
             on_item(number)
@@ -164,10 +166,16 @@ def write_rows(  # noqa: PLR0913 - contents of a page
 class _Writer:
     """Items and pictures in a temporary folder."""
 
-    def __init__(self, work: Path, root: Path | None, limits: PageLimits) -> None:
+    def __init__(
+        self,
+        work: Path,
+        root: Path | None,
+        limits: PageLimits,
+        picture_store: Callable[[Path, int], PictureStore],
+    ) -> None:
         (work / "pictures").mkdir()
         self.work, self.root, self.limits = work, root, limits
-        self.store = PictureStore(work / "pictures", limits.max_source_px)
+        self.store = picture_store(work / "pictures", limits.max_source_px)
         self.rows: list[ListEntry] = []
         self.settings: dict[str, Counter[str]] = defaultdict(Counter)
         self.items_path = work / "items.jsonl"

@@ -83,6 +83,16 @@ class PictureStore:
             path.write_bytes(content)
         return name
 
+    def open(self, trace: Trace) -> MediaContext:
+        """Open the media of a trace whose pictures are stored. Subclasses may open them in another way.
+
+        Raises:
+            InputError: the media are unusable, or do not match the trace.
+        """
+        from pixel_reasoner.media.context import MediaContext
+
+        return MediaContext.of_trace(trace)
+
     def clip(self, path: Path) -> str:
         """Return the name of a copy of a video file; empty if it is too large, or no browser can play it."""
         suffix = _CLIP_TYPES.get(path.suffix.lower())
@@ -152,11 +162,9 @@ class TracePictures:
         Raises:
             InputError: the media are unusable, or do not match the trace.
         """
-        from pixel_reasoner.media.context import MediaContext
-
         if self._context is None:
             try:
-                self._context = MediaContext.of_trace(self._trace)
+                self._context = self._store.open(self._trace)
             except InputError as error:
                 self._context = error
         if isinstance(self._context, InputError):

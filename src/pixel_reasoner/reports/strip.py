@@ -14,6 +14,7 @@ from typing import NamedTuple
 from PIL import Image, ImageDraw
 
 from pixel_reasoner.files import STRIP_SUFFIXES, atomic_path, check_suffix
+from pixel_reasoner.media.context import MediaContext
 from pixel_reasoner.reports.marks import badge_radius, draw_badge, draw_lines
 from pixel_reasoner.reports.panels import Panel, PanelKind, alt_text, storyboard
 from pixel_reasoner.reports.picture_files import WrittenPicture, save_options
@@ -36,12 +37,13 @@ _BADGE_ROOM_PX = 6
 """the number of a step is higher than a line of text"""
 
 
-def write_strip(trace: Trace, path: Path) -> WrittenPicture:
+def write_strip(trace: Trace, path: Path, context: MediaContext | None = None) -> WrittenPicture:
     """Write a trace as one picture, 1,920 pixels wide. Equal traces and media give equal files.
 
     Args:
         trace: its media are opened again. A picture that cannot be opened is replaced by the reason.
         path: of the picture; .png, .webp, .jpg or .jpeg. The alt text is stored in it.
+        context: open media of the trace; they are then not opened again.
 
     Raises:
         UsageError: another suffix.
@@ -55,17 +57,19 @@ def write_strip(trace: Trace, path: Path) -> WrittenPicture:
     """
     path = Path(path)
     check_suffix(path, STRIP_SUFFIXES, "a picture of a trace")
-    image, notes = draw_strip(trace)
+    image, notes = draw_strip(trace, context)
     alt = alt_text(trace)
     with atomic_path(path) as part:
         image.save(part, **save_options(path, alt))
     return WrittenPicture(path, alt, notes)
 
 
-def draw_strip(trace: Trace) -> tuple[Image.Image, tuple[str, ...]]:
+def draw_strip(
+    trace: Trace, context: MediaContext | None = None
+) -> tuple[Image.Image, tuple[str, ...]]:
     """Return a trace as one RGB picture, and notes about what it does not show."""
     typesetter = Typesetter(FONT_PX)
-    tiles = TileMaker(trace, storyboard(trace), typesetter)
+    tiles = TileMaker(trace, storyboard(trace), typesetter, context)
     image = _Strip(tiles, typesetter).draw(_footer(trace))
     return image, tiles.notes
 

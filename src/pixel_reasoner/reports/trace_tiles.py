@@ -53,16 +53,19 @@ class Pictures:
     Args:
         trace: its media are opened again.
         typesetter: draws the reasons.
+        context: open media of the trace.
     """
 
-    def __init__(self, trace: Trace, typesetter: Typesetter) -> None:
+    def __init__(
+        self, trace: Trace, typesetter: Typesetter, context: MediaContext | None = None
+    ) -> None:
         self._reasons: dict[int, str] = {}
         """number of a picture that cannot be opened -> reason"""
         self._drawn: dict[tuple[int, Size], Image.Image] = {}
         self._typesetter = typesetter
         self._context: MediaContext | PixelReasonerError
         try:
-            self._context = MediaContext.of_trace(trace)
+            self._context = context or MediaContext.of_trace(trace)
         except PixelReasonerError as error:
             self._context = error
 
@@ -134,11 +137,18 @@ class TileMaker:
         trace: its media are opened again.
         board: its panels.
         typesetter: draws texts.
+        context: open media of the trace; they are then not opened again.
     """
 
-    def __init__(self, trace: Trace, board: Storyboard, typesetter: Typesetter) -> None:
+    def __init__(
+        self,
+        trace: Trace,
+        board: Storyboard,
+        typesetter: Typesetter,
+        context: MediaContext | None = None,
+    ) -> None:
         self.board, self._type = board, typesetter
-        self._pictures = Pictures(trace, typesetter)
+        self._pictures = Pictures(trace, typesetter, context)
         self._crops = board.crops
         self._steps = [one for one in board.panels if one.kind is PanelKind.STEP]
 

@@ -230,3 +230,9 @@ def get_scheduler(model: GenerationModel) -> RolloutScheduler:
             # Stored on the model so that both have the same lifetime.
             model._rollout_scheduler = found  # type: ignore[attr-defined]
         return found
+
+
+def share_scheduler(model: GenerationModel, scheduler: RolloutScheduler) -> None:
+    """Make a scheduler the one that `get_scheduler` returns for its model."""
+    with _schedulers_lock:
+        model._rollout_scheduler = scheduler  # type: ignore[attr-defined]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -62,7 +62,10 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         loading = asyncio.create_task(_load(services, load_model))
         try:
-            yield
+            async with AsyncExitStack() as stack:
+                for context in services.lifespans:
+                    await stack.enter_async_context(context())
+                yield
         finally:
             await asyncio.to_thread(_close, services)
             loading.cancel()
@@ -82,7 +85,9 @@ def create_app(
         part.mount(app, services)
     app.openapi = lambda: describe(app, has_keys=bool(keys))  # type: ignore[method-assign]
     _add_error_handlers(app)
-    app.add_middleware(AuthMiddleware, keys=keys)  # the last one is the outermost
+    app.add_middleware(
+        AuthMiddleware, keys=keys, open_paths=services.open_paths
+    )  # the last one is the outermost
     app.add_middleware(HostMiddleware, settings=settings, has_keys=bool(keys))
     app.add_middleware(RequestLogMiddleware, metrics=services.metrics)
     return app

@@ -1,9 +1,10 @@
-"""Keys of clients. Every route except /health needs one if any are set."""
+"""Keys of clients. If any are set, every route needs one, except /health and those that a part of the server opens."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Set
 from pathlib import Path
 from typing import NamedTuple
 
@@ -89,11 +90,18 @@ def check_exposure(settings: ServerSettings, keys: tuple[Key, ...]) -> None:
 
 
 class AuthMiddleware:
-    """Refuse requests without a valid key, and store the name of the client in `scope["state"]["client"]`."""
+    """Refuse requests without a valid key, and store the name of the client in `scope["state"]["client"]`.
 
-    def __init__(self, app: App, keys: tuple[Key, ...]) -> None:
+    Args:
+        app: the application.
+        keys: of clients.
+        open_paths: paths that need no key; one that ends with `/*` includes everything below it.
+    """
+
+    def __init__(self, app: App, keys: tuple[Key, ...], open_paths: Set[str] = OPEN_PATHS) -> None:
         self.app = app
         self.keys = keys
+        self.open_paths = open_paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Process one request."""
@@ -101,7 +109,7 @@ class AuthMiddleware:
             await self.app(scope, receive, send)
             return
         client = self._client(header(scope, "authorization") or "")
-        if client is None and scope["path"] not in OPEN_PATHS:
+        if client is None and not self._is_open(scope["path"]):
             await send_error(
                 send, ApiError(401, "a valid key is needed: Authorization: Bearer KEY")
             )
@@ -119,3 +127,6 @@ class AuthMiddleware:
             if hmac.compare_digest(one.digest, digest):
                 found = one.client
         return found if scheme.lower() == "bearer" else None
+
+    def _is_open(self, path: str) -> bool:
+        return path in self.open_paths or f"{path.rpartition('/')[0]}/*" in self.open_paths

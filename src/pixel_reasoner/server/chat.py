@@ -115,8 +115,20 @@ class JobReader:
     has_logprobs: bool
     escape: SpecialTokenEscaper
 
-    def job(self, request: ChatRequest, client: str, checker: SourceChecker) -> ChatJob:
+    def job(
+        self,
+        request: ChatRequest,
+        client: str,
+        checker: SourceChecker,
+        past: tuple[AskedExchange, ...] = (),
+    ) -> ChatJob:
         """Return the job of a request.
+
+        Args:
+            request: of the client.
+            client: name of the client.
+            checker: checks its media.
+            past: earlier exchanges that the server stores; their media are files already.
 
         Raises:
             ApiError: 400, 403, 404 or 413, with the field.
@@ -136,13 +148,14 @@ class JobReader:
         options = request.pixel_reasoner or Options()
         system, exchanges = _Messages(self, checker).read(request.messages)
         prompt = self._prompt(options)
+        has_media = bool(checker.sources) or any(one.sources for one in past)
         job = ChatJob(
             client=client,
             model=request.model or self.names[0],
             prompt=prompt,
-            config=self._config(request, options, has_media=bool(checker.sources)),
+            config=self._config(request, options, has_media=has_media),
             system=system,
-            exchanges=exchanges,
+            exchanges=(*past, *exchanges),
             stop=_stop(request.stop),
             num_choices=request.n or 1,
             logprobs=bool(request.logprobs),

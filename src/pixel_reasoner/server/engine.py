@@ -12,7 +12,7 @@ from pixel_reasoner.media.decoder import MediaDecoder
 from pixel_reasoner.models.api import GenerationModel
 from pixel_reasoner.models.http_errors import RequestFailed
 from pixel_reasoner.rollout.request import RolloutHandle, RolloutRequest
-from pixel_reasoner.rollout.scheduler import RolloutScheduler
+from pixel_reasoner.rollout.scheduler import RolloutScheduler, share_scheduler
 from pixel_reasoner.schema.question import MediaItem
 from pixel_reasoner.schema.settings import SamplingParams
 from pixel_reasoner.schema.trace import StopReason, Trace
@@ -84,6 +84,7 @@ class RolloutEngine:
             max_queued=2 * settings.max_waiting + settings.max_running,
         )
         self.scheduler.decode_with(decoder)
+        share_scheduler(model, self.scheduler)  # with the MCP server
         self.memory = ConversationMemory(settings.max_kept_px, self.scheduler.release)
         self._handles: dict[str, RolloutHandle] = {}
         metrics.track(metrics.running, self._num_running)
@@ -242,7 +243,7 @@ class RolloutEngine:
         if not run.handle.request.keep or rollout is None:
             return
         opening = run.opening
-        last = opening.exchanges[-1]._replace(reply=self._sent_content(reply))
+        last = opening.exchanges[-1]._replace(reply=self.sent_content(reply))
         key = self._key(opening, (*opening.exchanges[:-1], last))
         self.memory.add(key, run.handle.id, rollout)
 
@@ -251,7 +252,7 @@ class RolloutEngine:
             opening.client, opening.prompt, opening.system, opening.config.operations, past
         )
 
-    def _sent_content(self, reply: Reply) -> str:
+    def sent_content(self, reply: Reply) -> str:
         """Return the content that the client received and sends back, with escaped special tokens."""
         sent: str = with_reasoning(reply, self.settings.reasoning_field)["content"]
         return self.escape(sent)

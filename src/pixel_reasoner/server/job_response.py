@@ -75,7 +75,7 @@ class JobResponse(Response):
         """Run the job until it ends or the client disconnects."""
         writer = SseWriter(send, self.services.settings.send_timeout_s)
         work = asyncio.create_task(self._answer(scope, writer, send))
-        gone = asyncio.create_task(_disconnected(receive))
+        gone = asyncio.create_task(disconnected(receive))
         try:
             await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
             if work.done():
@@ -177,7 +177,7 @@ class JobResponse(Response):
             metrics.observe(metrics.first_token, time.perf_counter() - self.started)
 
 
-async def _disconnected(receive: Receive) -> None:
+async def disconnected(receive: Receive) -> None:
     """Return when the client disconnected. The body was read before."""
     while (await receive())["type"] != "http.disconnect":
         pass

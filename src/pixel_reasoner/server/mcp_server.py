@@ -149,7 +149,7 @@ def mount(
     server: MCPServer[Any],
     *,
     path: str = "/mcp",
-    hosts: Sequence[str] = _LOCAL_HOSTS,
+    hosts: Sequence[str] | None = _LOCAL_HOSTS,
     origins: Sequence[str] | None = None,
 ) -> Mounted:
     """Add the route of a server to a Starlette or FastAPI application. A route for all other paths must come after it.
@@ -159,12 +159,16 @@ def mount(
         server: from `build_mcp_server`.
         path: of the route.
         hosts: allowed values of the Host header, which protects local servers from web pages; `:*` is any port.
+            None if the application checks them.
         origins: allowed values of the Origin header; by default those of `hosts`.
     """
-    allowed = [f"{scheme}://{host}" for host in hosts for scheme in ("http", "https")]
-    security = TransportSecuritySettings(
-        allowed_hosts=list(hosts), allowed_origins=allowed if origins is None else list(origins)
-    )
+    if hosts is None:
+        security = TransportSecuritySettings(enable_dns_rebinding_protection=False)
+    else:
+        allowed = [f"{scheme}://{host}" for host in hosts for scheme in ("http", "https")]
+        security = TransportSecuritySettings(
+            allowed_hosts=list(hosts), allowed_origins=allowed if origins is None else list(origins)
+        )
     mcp_app = server.streamable_http_app(
         streamable_http_path=path,
         max_request_body_size=MAX_REQUEST_BYTES,

@@ -11,6 +11,7 @@ from pydantic.json_schema import models_json_schema
 
 from pixel_reasoner.server.chat_schema import ChatRequest
 from pixel_reasoner.server.responses import ResponsesRequest
+from pixel_reasoner.server.trace_schema import TraceRequest
 
 _REF = "#/components/schemas/{model}"
 _ERROR = {
@@ -33,7 +34,7 @@ _TEXTS = {
     400: "A field has a value that cannot be used; `param` names it.",
     401: "No valid key.",
     403: "Host, Origin or media host that is not allowed.",
-    404: "No such model or file.",
+    404: "No such model, file or trace.",
     405: "Another method.",
     408: "The body did not arrive in time.",
     413: "Too many bytes.",
@@ -42,7 +43,7 @@ _TEXTS = {
     503: "The model is being loaded, does not answer, or the server stops.",
     504: "Time limit of the server.",
 }
-MODELS: tuple[type[BaseModel], ...] = (ChatRequest, ResponsesRequest)
+MODELS: tuple[type[BaseModel], ...] = (ChatRequest, ResponsesRequest, TraceRequest)
 
 
 def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:

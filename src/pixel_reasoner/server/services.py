@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -14,7 +15,7 @@ from pixel_reasoner.media.store import MediaStore
 from pixel_reasoner.media.worker_pool import WorkerPoolDecoder
 from pixel_reasoner.models.api import GenerationModel
 from pixel_reasoner.server.admission import Admission, Load
-from pixel_reasoner.server.auth import ANYONE, Key
+from pixel_reasoner.server.auth import ANYONE, OPEN_PATHS, Key
 from pixel_reasoner.server.body import BodyReader
 from pixel_reasoner.server.chat import ChatJob, JobReader
 from pixel_reasoner.server.conversation import Prompt
@@ -28,6 +29,7 @@ from pixel_reasoner.server.special_tokens import SpecialTokenEscaper
 from pixel_reasoner.server.uploads import Uploads
 
 LoadModel = Callable[[], GenerationModel]
+Lifespan = Callable[[], AbstractAsyncContextManager[object]]
 
 
 class ServerPart(Protocol):
@@ -60,6 +62,12 @@ class Services:
     failure: BaseException | None = None
     """error of loading the model"""
     is_draining: bool = False
+    root: Path = Path()
+    """folder of everything that is stored"""
+    open_paths: set[str] = field(default_factory=lambda: set(OPEN_PATHS))
+    """paths that need no key; one that ends with `/*` includes everything below it"""
+    lifespans: list[Lifespan] = field(default_factory=list)
+    """contexts of parts, entered when the server starts"""
     temporary: tempfile.TemporaryDirectory[str] | None = field(default=None, repr=False)
 
     @property
@@ -157,10 +165,19 @@ def build_services(
         decoder=WorkerPoolDecoder(settings.decode_workers, settings.decode_limits),
         names=names,
         temporary=temporary,
+        root=root,
     )
 
 
 def client_of(request: Request) -> str:
     """Return the name of the client of a request, from its key."""
     client: str = request.scope.get("state", {}).get("client", ANYONE)
+    return client
+
+
+def owner_of(services: Services, client: str) -> str:
+    """Return the identity of the key of a client, for what is stored: names in a file of keys may change."""
+    for key in services.keys:
+        if key.client == client:
+            return key.digest.hex()
     return client

@@ -56,6 +56,10 @@ class ServerSettings(Record):
     """folder for pictures and videos of clients; by default a temporary folder"""
     max_store_bytes: PositiveInt = 4 * 2**30
     """size of the store; files that were not used for the longest time are removed"""
+    max_traces_bytes: PositiveInt = 4 * 2**30
+    """size of the traces with their media; the oldest ones are deleted"""
+    max_traces_age_s: PositiveFloat = 30 * 86400.0
+    """age of traces; older ones are deleted"""
     reasoning_field: ReasoningField = ReasoningField.REASONING_CONTENT
     config: RolloutConfig = RolloutConfig(media=SERVER_MEDIA_LIMITS)
     """operations, limits and sampling of requests that do not state them"""

@@ -47,9 +47,15 @@ function TraceView({ trace, question, store, hasMedia, onOpen }) {
   </section>`;
 }
 
+/** Whether the trace is still generated: a page of the server shows its steps as they happen. */
+function isInProgress(trace) {
+  return trace.stop === "running";
+}
+
 function Verdict({ trace, question }) {
+  if (isInProgress(trace)) return null;
   const none = (text) => html`<span class="none">${text}</span>`;
-  return html`<dl class="verdict">
+  return html`<dl class=${classes("verdict", trace.outcome)}>
       <div><dt>result</dt><dd><${Outcome} outcome=${trace.outcome} /></dd></div>
       <div><dt>answered</dt><dd>${trace.answered ?? none("no answer")}</dd></div>
       <div><dt>expected</dt><dd>${question.expected || none("not known")}</dd></div>
@@ -131,9 +137,13 @@ function Turns(shared) {
     ${turns.map((turn, index) => html`
       ${index === half ? html`<li class="turn omitted"><p class="words">${trace.omitted_turns.toLocaleString("en")} turns are not shown.</p></li>` : null}
       <${TurnView} ...${shared} turn=${turn} />`)}
-    <li class=${classes("turn end", trace.outcome)}><span class="dot" aria-hidden="true">${SIGNS[trace.outcome] ?? "–"}</span>
-      <p class="words">${trace.answered === undefined ? html`<span class="none">No answer: ${trace.stop}</span>` : html`Answer <b>${trace.answered}</b>`}</p></li>
+    ${isInProgress(trace) ? html`<li class="turn end running"></li>` : html`<${End} trace=${trace} />`}
   </ol>`;
+}
+
+function End({ trace }) {
+  return html`<li class=${classes("turn end", trace.outcome)}><span class="dot" aria-hidden="true">${SIGNS[trace.outcome] ?? "–"}</span>
+      <p class="words">${trace.answered === undefined ? html`<span class="none">No answer: ${trace.stop}</span>` : html`Answer <b>${trace.answered}</b>`}</p></li>`;
 }
 
 function TurnView({ turn, trace, store, pictures, hot, onHot, onOpen }) {
