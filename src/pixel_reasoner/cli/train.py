@@ -113,6 +113,7 @@ def train_sft(run: RunArgument) -> None:
     from pixel_reasoner import api
 
     _print_model(api.train_sft(run))
+    _end_process_group()
 
 
 @app.command("rl", cls=HelpCommand)
@@ -150,6 +151,15 @@ def train_rl(
             print_line(line)
         return
     _print_model(api.train_rl(run))
+    _end_process_group()
+
+
+def _end_process_group() -> None:
+    """End the threads of torchrun's process group: at the end of Python they abort the process now and then."""
+    from torch import distributed
+
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def _print_model(folder: Path) -> None:
