@@ -2,6 +2,9 @@
 
 pixel-reasoner eval pixelworld --family all --count 40 --compare --out runs/all
 python docs/screenshots.py runs/all        # writes docs/report*.webp
+python docs/screenshots.py runs/all compare=compare.html leaderboard=runs.html data=data.html training=rl.html
+
+Each NAME=PAGE also gives docs/report-NAME.webp and docs/report-NAME-dark.webp.
 """
 
 from __future__ import annotations
@@ -53,11 +56,18 @@ def main() -> None:
     """Write all screenshots."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path, help="folder of an evaluation with --compare")
-    run = parser.parse_args().run
+    parser.add_argument("pages", nargs="*", help="NAME=PAGE of further reports")
+    options = parser.parse_args()
+    run = options.run
     with tempfile.TemporaryDirectory() as folder, open_browser() as browser:
         page = api.report([run], Path(folder) / "run.html").out
         for shot in SHOTS:
             write(browser, page, shot)
+        for name, path in (one.split("=", 1) for one in options.pages):
+            write(browser, Path(path), Shot(f"report-{name}.webp", "tab=overview"))
+            write(
+                browser, Path(path), Shot(f"report-{name}-dark.webp", "tab=overview", scheme="dark")
+            )
 
 
 def write(browser: Any, page_path: Path, shot: Shot) -> None:
