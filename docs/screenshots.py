@@ -70,24 +70,32 @@ def main() -> None:
             )
 
 
+def new_page(browser: Any, size: tuple[int, int], scheme: str) -> Any:
+    """Return a page of a size in a colour scheme, without animations."""
+    width, height = size
+    context = browser.new_context(
+        viewport={"width": width, "height": height}, color_scheme=scheme, reduced_motion="reduce"
+    )
+    return context.new_page()
+
+
+def save(page: Any, name: str) -> None:
+    """Write what a page shows, and close it."""
+    picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    picture.save(DOCS / name, quality=QUALITY, method=6)
+    page.context.close()
+
+
 def write(browser: Any, page_path: Path, shot: Shot) -> None:
     """Write one screenshot."""
-    width, height = shot.size
-    context = browser.new_context(
-        viewport={"width": width, "height": height},
-        color_scheme=shot.scheme,
-        reduced_motion="reduce",
-    )
-    page = context.new_page()
+    page = new_page(browser, shot.size, shot.scheme)
     page.goto(f"{page_path.absolute().as_uri()}#{shot.address}")
     page.wait_for_timeout(LOADING_MS)
     for key in shot.keys.split():
         page.keyboard.press(key)
         page.wait_for_timeout(LOADING_MS // 4)
     page.wait_for_timeout(LOADING_MS)  # pictures are decoded when they are visible
-    picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-    picture.save(DOCS / shot.name, quality=QUALITY, method=6)
-    context.close()
+    save(page, shot.name)
 
 
 if __name__ == "__main__":

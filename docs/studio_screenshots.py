@@ -7,21 +7,17 @@ python docs/studio_screenshots.py http://127.0.0.1:8009        # writes docs/stu
 from __future__ import annotations
 
 import argparse
-import io
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from PIL import Image
-
-DOCS = Path(__file__).parent
 WAIT_MS = 600
-QUALITY = 80
 NUM_COUNT_SAMPLE, NUM_COMPARE_SAMPLE, NUM_CLIP_SAMPLE = 3, 1, 5
 
-sys.path.insert(0, str(DOCS.parent))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from attacks.browser import open_browser  # noqa: E402 - a folder of this repository
+from screenshots import new_page, save  # noqa: E402 - the file next to this one
 
 
 class Shot(NamedTuple):
@@ -58,22 +54,14 @@ def main() -> None:
 
 def write(browser: Any, url: str, shot: Shot) -> None:
     """Write one screenshot."""
-    width, height = shot.size
-    context = browser.new_context(
-        viewport={"width": width, "height": height},
-        color_scheme=shot.scheme,
-        reduced_motion="reduce",
-    )
-    page = context.new_page()
+    page = new_page(browser, shot.size, shot.scheme)
     page.add_init_script("localStorage.setItem('pixel-reasoner-tour', '1')")
     page.goto(url)
     page.wait_for_selector(".samples button")
     if shot.sample is not None:
         ask(page, shot.sample, is_guess=shot.is_guess)
     page.wait_for_timeout(WAIT_MS)
-    picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-    picture.save(DOCS / shot.name, quality=QUALITY, method=6)
-    context.close()
+    save(page, shot.name)
 
 
 def ask(page: Any, sample: int, *, is_guess: bool) -> None:

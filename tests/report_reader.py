@@ -11,7 +11,7 @@ from typing import Any
 from pixel_reasoner.reports.schema import Item, Report
 
 
-class _Scripts(HTMLParser):
+class PageElements(HTMLParser):
     """Script elements of a page by id, and the names of its other tags."""
 
     def __init__(self, page: str) -> None:
@@ -42,7 +42,7 @@ class WrittenPage:
     """A written report, as the viewer reads it."""
 
     def __init__(self, path: Path) -> None:
-        parsed = _Scripts(path.read_text(encoding="utf-8"))
+        parsed = PageElements(path.read_text(encoding="utf-8"))
         self.tags, scripts = parsed.tags, parsed.scripts
         self.report = Report.model_validate_json(scripts["report"])
         if path.name == "index.html":

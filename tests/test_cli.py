@@ -425,3 +425,10 @@ def test_an_error_during_streamed_text_starts_on_a_new_line(capsys):
     transcript.stop()
     transcript.stop()
     assert capsys.readouterr().out == "I look at\n"
+
+
+def test_nothing_but_the_error_is_printed_for_a_missing_run(run, tmp_path):
+    code, out, err = run("report", tmp_path / "gone", "--out", tmp_path / "page.html")
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1

@@ -7,7 +7,6 @@ import hashlib
 import json
 import re
 from collections import Counter
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -19,38 +18,13 @@ from pixel_reasoner.reports.schema import Item, Report
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.trace import StopReason, Text, Thought, Trace, Turn
 from report_fixture import HOSTILE, all_traces, answer, draw_scene, picture_trace
+from report_reader import PageElements
 
 VIEWER = Path(html.__file__).parent / "viewer"
 
 
-class Elements(HTMLParser):
-    """Scripts of a page by id, and its other tags."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.scripts: dict[str, str] = {}
-        self.tags: list[str] = []
-        self._id: str | None = None
-        self.feed(page)
-
-    def handle_starttag(self, tag, attrs):
-        if tag == "script":
-            self._id = dict(attrs).get("id", "")
-            self.scripts[self._id] = ""
-        else:
-            self.tags.append(tag)
-
-    def handle_endtag(self, tag):
-        if tag == "script":
-            self._id = None
-
-    def handle_data(self, data):
-        if self._id is not None:
-            self.scripts[self._id] += data
-
-
 def scripts_of(page: Path) -> dict[str, str]:
-    return Elements(page.read_text(encoding="utf-8")).scripts
+    return PageElements(page.read_text(encoding="utf-8")).scripts
 
 
 @pytest.fixture(scope="module")
@@ -150,9 +124,9 @@ def test_no_text_of_a_trace_ends_its_element_or_creates_another(tmp_path_factory
     turn = Turn(text=text, parts=(Thought(thought=thought), Text(text=text)))
     trace = Trace(question=question, turns=(turn,), stop=StopReason.ANSWERED, answer=thought)
     write_report([trace], folder / "page.html", title=title)
-    elements = Elements((folder / "page.html").read_text(encoding="utf-8"))
+    elements = PageElements((folder / "page.html").read_text(encoding="utf-8"))
     assert set(elements.scripts) == {"report", "", "item-0"}
-    assert elements.tags == [
+    assert [tag for tag, _ in elements.tags] == [
         "html",
         "head",
         *["meta"] * 4,

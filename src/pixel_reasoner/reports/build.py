@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache, partial
 from html import escape
 from itertools import islice
 from pathlib import Path
@@ -279,8 +280,9 @@ def _write_traces(
         made_by=MADE_BY,
     )
     counted = _Counted(_plain_rows(file), options.limit)
+    progress = cache(partial(start_progress, "writing", None))  # not before the file is open
     written = _write(
-        *(counted, out, _refreshed(report, options), file.folder, start_progress("writing", None)),
+        *(counted, out, _refreshed(report, options), file.folder, lambda n: progress()(n)),
         late_warnings=lambda: unreadable_lines(file),
     )
     return written._replace(is_shortened=counted.has_more)

@@ -11,7 +11,6 @@ from pixel_reasoner.scoring.evidence import evidence_hit, evidence_share
 from pixel_reasoner.scoring.extraction import extract_trace_answer
 from pixel_reasoner.text import visible
 
-OUTCOMES = ("right", "wrong", "unparsed", "ungraded")
 EFFECT = "effect-of-operations"
 """filter by the effect of operations on an answer"""
 FILTERS = (

@@ -9,7 +9,7 @@ from functools import cache
 from pixel_reasoner.operations.base import call_as_written
 from pixel_reasoner.operations.registry import describe_call
 from pixel_reasoner.schema.geometry import Size
-from pixel_reasoner.schema.trace import Observation, Picture, Thought, ToolCall, Trace, Turn
+from pixel_reasoner.schema.trace import Observation, Picture, Thought, ToolCall, Turn
 from pixel_reasoner.scoring.grading import Grade, Outcome
 
 _OUTCOMES = {Outcome.CORRECT: "right", Outcome.WRONG: "wrong", Outcome.UNPARSED: "unparsed"}
@@ -71,16 +71,6 @@ def call_in_words(call: ToolCall | None, observation: Observation | None) -> str
         ValueError,
     ):  # the file marks it as executed, which is impossible
         return call_as_written(call)
-
-
-def returned_pictures(trace: Trace) -> list[tuple[int, Picture]]:
-    """Return every picture that an operation returned, with its turn number."""
-    return [
-        (index, picture)
-        for index, turn in enumerate(trace.turns, start=1)
-        for observation in turn.observations
-        for picture in observation.pictures
-    ]
 
 
 def outcome_in_words(grade: Grade | None) -> str:
