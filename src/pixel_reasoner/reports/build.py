@@ -159,7 +159,7 @@ def write_comparison(  # noqa: PLR0913 - as in version 0.1
         second: folder of the second run.
         out: path of an HTML file, or of a folder if it has no suffix.
         limit: maximum number of questions on the page; None for all.
-        allow_media: folders, in addition to those of the runs, whose media may be shown.
+        allow_media: folders, in addition to the folders of the runs, whose media may be shown.
         more: folders of further runs.
         tables: .md, .csv or .tex files for the differences by category.
         start_progress: is called before the questions are written.

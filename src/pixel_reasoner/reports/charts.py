@@ -146,7 +146,7 @@ def _counts(traces: Sequence[ScannedTrace]) -> Iterator[Chart]:
                 sizes=tuple(counts[one] for one in points),
             ),
         ),
-        explanation="Right answers are on the dashed line; points below it are too small. A larger point stands for "
+        explanation="Right answers are on the dashed line; points below it are too small. A larger point means "
         f"more questions.{mean}{omitted}",
         diagonal=True,
     )
@@ -245,7 +245,7 @@ def _by_category(traces: Sequence[ScannedTrace]) -> Iterator[Chart]:
         ),
         bottom=0,
         top=1,
-        explanation="One point per category; a larger point stands for more questions. Categories at the bottom right "
+        explanation="One point per category; a larger point means more questions. Categories at the bottom right "
         f"use operations and are still wrong; at the bottom left, operations may help.{more}",
         facet="category",
     )

@@ -87,7 +87,7 @@ def scan_comparison(
     Args:
         paths: the first run, and the runs that are compared with it.
         found: result of `evals.compare.compare_runs` for each of the others.
-        allow_media: folders, in addition to those of the runs, whose media may be shown.
+        allow_media: folders, in addition to the folders of the runs, whose media may be shown.
 
     Raises:
         InputError: a file that cannot be read.
@@ -214,7 +214,7 @@ def _difference(scanned: ScannedComparison, other: Compared) -> MetricsSection:
             ),
         ),
         explanation=f"{metrics.difference.count:,} questions that both runs answered. The intervals are paired: they "
-        "are those of the same questions in both runs, and narrower than the intervals of each run by itself.",
+        "compare the same questions in both runs, and are narrower than the intervals of each run alone.",
     )
 
 

@@ -89,7 +89,7 @@ def viewer_script(own: str) -> str:
     """Return the script of a page that shows traces in its own frame.
 
     Args:
-        own: scripts of the page; they share one function scope with those of the viewer.
+        own: scripts of the page; they share one function scope with the scripts of the viewer.
     """
     viewer = "\n".join(_read(name) for name in VIEWER)
     return _assembled([f"vendor/{name}" for name in VENDORED], f"{viewer}\n{own}")

@@ -1,4 +1,4 @@
-"""Table of several evaluations, with the reason where the number of one is not comparable with that of the first."""
+"""Leaderboard: a table of several evaluations. Runs that are not comparable with the first are marked with the reason."""
 
 from __future__ import annotations
 

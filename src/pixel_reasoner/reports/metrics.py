@@ -72,7 +72,7 @@ METRICS: dict[str, MetricInfo] = {
     ),
     "difference": MetricInfo(
         "difference",
-        "Score with operations minus score without. The interval is that of the paired difference.",
+        "Score with operations minus score without. The interval is paired.",
         better="higher",
     ),
     "rapr": MetricInfo(
@@ -284,7 +284,7 @@ def _columns(name: str) -> Iterator[Column]:
         title=info.title, format=info.format, better=info.better, explanation=info.explanation
     )
     if _has_interval(name):
-        # The first interval is that of the accuracy; the others repeat the title of their metric.
+        # The first interval belongs to the accuracy; the others repeat the title of their metric.
         title = INTERVAL if name == "accuracy" else f"{INTERVAL} of {info.title}"
         yield Column(title=title, format="interval", explanation=f"95 % interval of {info.title}.")
 

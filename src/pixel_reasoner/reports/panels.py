@@ -162,7 +162,7 @@ def _step(number: int, call: ToolCall | None, result: Observation | None) -> Pan
 
 
 def _without_box(text: str, answer: str | None) -> str:
-    r"""Return the last text without `\boxed{}`: the answer has a panel of its own.
+    r"""Return the last text without `\boxed{}`: the answer has its own panel.
 
     >>> _without_box(r"I see it. \boxed{6}", "6"), _without_box(r"It is \boxed{red}.", "red")
     ('I see it.', 'It is red.')

@@ -93,7 +93,7 @@ class _Cell(NamedTuple):
     width: int
     head: list[str]
     tile: Image.Image | None
-    """None for the answer, whose height is that of the others"""
+    """None for the answer, which is as high as the other panels"""
     captions: list[str]
     text: list[str]
 

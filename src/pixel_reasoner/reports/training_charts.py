@@ -42,7 +42,7 @@ class RunGroup(NamedTuple):
 
 
 def group_by_seed(runs: Sequence[TrainingRun]) -> list[RunGroup]:
-    """Return the groups of runs, in the order of their first run. A run without settings is a group of its own."""
+    """Return the groups of runs, in the order of their first run. A run without settings has its own group."""
     by_settings: dict[object, list[TrainingRun]] = defaultdict(list)
     for run in runs:
         key = tuple(sorted(decisive_settings(run).items())) if run.settings else run.folder

@@ -57,7 +57,7 @@ class ChatJob:
     include_usage: bool = False
     steps: bool = True
     overrides_prompt: bool = False
-    """whether the request has a dialect or budgets of its own"""
+    """whether the request sets a dialect or budgets"""
     id: str = field(default_factory=lambda: uuid4().hex)
 
     @property

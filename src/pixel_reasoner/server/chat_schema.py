@@ -137,7 +137,7 @@ def validated(kind: type[ModelT], fields: dict[str, Any]) -> ModelT:
         return kind.model_validate(fields)
     except ValidationError as error:
         errors = error.errors(include_url=False, include_input=False, include_context=False)
-        # A union reports one error per member; that of the intended member has the longest field name.
+        # A union reports one error per member; the error of the intended member has the longest field name.
         params = [_field_name(fields, one["loc"], one["type"] == "missing") for one in errors]
         depths = [param.count(".") + bool(param) for param in params]
         number = depths.index(max(depths))

@@ -58,7 +58,7 @@ class ApiError(Exception):
         status: of HTTP.
         message: field, value and limit.
         param: name of the field of the request.
-        code: for programs; by default that of the status.
+        code: for programs; by default the code of the status.
         retry_after_s: seconds after which a retry may succeed.
 
     >>> ApiError(400, "n: 9 is more than 8", param="n").body()["error"]["param"]

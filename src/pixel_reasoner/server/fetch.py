@@ -81,7 +81,7 @@ class Fetcher:
     """Fetcher of pictures. Blocking; call it in a thread.
 
     Args:
-        hosts: exact names, or `name:port` for a port other than that of the scheme.
+        hosts: exact names, or `name:port` for a port other than the scheme's default.
         timeout_s: of one picture, including redirects.
         resolve: host and port -> addresses.
         connect: address, port and timeout -> socket.

@@ -168,7 +168,7 @@ class Asker:
         Args:
             library: media by handle.
             model: answers.
-            config: defaults of the questions; without it those of the model.
+            config: defaults of the questions; without it the defaults of the model.
             max_running: questions in progress at once; a further one is refused.
         """
         self.library = library
@@ -225,7 +225,7 @@ class Asker:
         return self._result(trace, trace_id, media, model.name)
 
     def _media(self, references: Iterable[str], lease: Lease) -> list[OpenedMedia]:
-        """Open the media of a question. A region of a picture becomes a picture of its own."""
+        """Open the media of a question. A region of a picture becomes a separate picture."""
         views = [self.library.open(one, lease=lease) for one in references]
         return [view.media if view.is_whole else self._cut_out(view, lease) for view in views]
 

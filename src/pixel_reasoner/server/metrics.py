@@ -25,7 +25,7 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 
 class Metrics:
-    """Metrics of one server, in a registry of its own."""
+    """Metrics of one server, in its own registry."""
 
     def __init__(self, model_name: str) -> None:
         self.registry = CollectorRegistry()

@@ -81,7 +81,7 @@ class DrainingServer(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Handle signals without raising them again: the exit code is that of the command."""
+        """Handle signals without raising them again: the exit code comes from the command."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return

@@ -33,7 +33,7 @@ Lifespan = Callable[[], AbstractAsyncContextManager[object]]
 
 
 class ServerPart(Protocol):
-    """Part of the server with routes of its own, for example traces, Studio or MCP."""
+    """Part of the server with its own routes, for example traces, Studio or MCP."""
 
     def mount(self, app: FastAPI, services: Services) -> None:
         """Add routes. Called before the server starts; `services.engine` is set when the model is loaded."""

@@ -21,7 +21,7 @@ _COMMON = (
 
 
 class SpecialTokenEscaper:
-    """Escapes special tokens: those of the tokenizer of a local model, and those of common families.
+    """Escapes special tokens: tokens of the tokenizer of a local model, and tokens of common families.
 
     >>> escape = SpecialTokenEscaper(None)
     >>> escape("a <|image_pad|> b").replace("\u200b", "~"), escape("1 < 2")

@@ -175,7 +175,7 @@ def chat_requests(asked: TraceRequest, uploads: Uploads, client: str) -> ChatReq
 
 
 def own_param(error: ApiError) -> ApiError:
-    """Rename the fields of the chat API in an error to those of the trace API.
+    """Rename the fields of the chat API in an error to the fields of the trace API.
 
     >>> error = own_param(ApiError(400, "messages.0.content.2.image_url: bad", param="messages.0.content.2.image_url"))
     >>> error.param, error.message
