@@ -142,6 +142,25 @@ def test_a_page_and_a_folder_show_the_same(browser, folder, name):
         assert page.locator(".pair img").count() == 2
 
 
+def test_an_address_is_not_overwritten_by_the_one_before(browser, folder):
+    """Effects of a framework run some milliseconds after a change: a newer address may be set in between."""
+    with page_of(browser, folder / "many.html") as page:
+        lost = page.evaluate(
+            """async () => {
+              const lost = [];
+              for (let ms = 0; ms < 40; ms += 1) {
+                location.hash = `trace=q${String(ms).padStart(3, "0")}`;
+                await new Promise((resolve) => setTimeout(resolve, ms));
+                location.hash = "trace=q050";
+                await new Promise((resolve) => setTimeout(resolve, 60));
+                if (location.hash !== "#trace=q050") lost.push(ms);
+              }
+              return lost;
+            }"""
+        )
+        assert lost == []
+
+
 def test_only_visible_rows_exist(browser, folder):
     with page_of(browser, folder / "many.html") as page:
         first = page.evaluate(VISIBLE_IDS)

@@ -47,16 +47,24 @@ function writeState(state) {
   }
 }
 
-/** The state of the page, kept in its address. */
+/** The state of the page, kept in its address: a change writes both at once, so neither can overwrite a newer one. */
 function usePageState(report) {
-  const [state, setState] = useState(() => readState(report));
-  useEffect(() => writeState(state), [state]);
+  const [state, show] = useState(() => readState(report));
+  const latest = useRef(state);
+  const set = (next) => {
+    latest.current = next;
+    show(next);
+  };
   useEffect(() => {
-    const follow = () => setState(readState(report));
+    const follow = () => set(readState(report));
     addEventListener("hashchange", follow);
     return () => removeEventListener("hashchange", follow);
   }, []);
-  return [state, (changes) => setState((before) => ({ ...before, ...changes }))];
+  const change = (changes) => {
+    set({ ...latest.current, ...changes });
+    writeState(latest.current);
+  };
+  return [state, change];
 }
 
 function hasValue(entry, name, values) {
