@@ -18,10 +18,8 @@ from chat_server import served
 from cli_fixture import assert_refused
 from pixel_reasoner.models.scripted import ScriptedModel
 from pixel_reasoner.server.traces import TracesPart
-from server_fixture import chat, serving, wait_until
+from server_fixture import KEY, chat, serving, wait_until
 from test_scheduler import CLOSER, RED
-
-KEY = "a-key-of-a-client-0123456789"
 
 
 class Process:
@@ -47,6 +45,7 @@ class Process:
         found = re.search(r"http://\S+:\d+", self.line)
         assert found, self.line + self.process.stderr.read()
         self.url = found[0]
+        self.port = int(self.url.rpartition(":")[2])
 
     def wait_ready(self, headers) -> None:
         def is_ready() -> bool:
