@@ -200,9 +200,7 @@ def test_samples_depend_on_the_seed_and_n_choices_have_different_seeds(client, q
     def contents(**fields) -> list[str]:
         fields |= {"temperature": 2.0, "max_tokens": 24}
         options = {"pixel_reasoner": {"operations": False}}
-        reply = client.chat.completions.create(
-            **asked(questions[0], **fields), extra_body=options
-        )
+        reply = client.chat.completions.create(**asked(questions[0], **fields), extra_body=options)
         return [one.message.content for one in reply.choices]
 
     pair = contents(n=2, seed=7)

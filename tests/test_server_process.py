@@ -47,11 +47,11 @@ class Process:
         self.url = found[0]
         self.port = int(self.url.rpartition(":")[2])
 
-    def wait_ready(self, headers) -> None:
+    def wait_ready(self, headers, timeout_s: float = 60.0) -> None:
         def is_ready() -> bool:
             return httpx2.get(f"{self.url}/ready", headers=headers).status_code == 200
 
-        wait_until(is_ready, 60.0)
+        wait_until(is_ready, timeout_s)
 
     def stop(self, number: int) -> tuple[int, str]:
         """Return the exit code and standard error."""

@@ -6,9 +6,11 @@ python inspect_ai_client.py http://127.0.0.1:8008/v1 KEY PICTURE QUESTION ANSWER
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import sys
 import tempfile
+from pathlib import Path
 from typing import Any
 
 from inspect_ai import Task, eval as run
@@ -30,7 +32,9 @@ def main(base_url: str, key: str, picture: str, question: str, answer: str) -> N
         name = "openai-api/pixel-reasoner/tiny"
         return get_model(name, base_url=base_url, api_key=key, memoize=False, **options)
 
-    message = ChatMessageUser(content=[ContentImage(image=picture), ContentText(text=question)])
+    data = base64.b64encode(Path(picture).read_bytes()).decode()
+    image = ContentImage(image=f"data:image/png;base64,{data}")
+    message = ChatMessageUser(content=[image, ContentText(text=question)])
     task = Task(dataset=MemoryDataset([Sample(input=[message], target=answer)]), scorer=includes())
     found = {
         "plain": asyncio.run(ask(model(), message)),

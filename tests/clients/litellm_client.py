@@ -15,6 +15,8 @@ os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # otherwise its import requ
 
 import litellm
 
+litellm.suppress_debug_info = True
+
 
 def main(base_url: str, key: str, picture: str, question: str) -> None:
     data = base64.b64encode(Path(picture).read_bytes()).decode()
@@ -55,10 +57,8 @@ def _errors(asked: dict) -> dict[str, str]:
     }.items():
         try:
             litellm.completion(**asked | fields, num_retries=0)
-        except litellm.exceptions.OpenAIError as error:
+        except Exception as error:  # noqa: BLE001 - the class is the result
             found[name] = type(error).__name__
-        except Exception as error:  # noqa: BLE001 - reported by the test
-            found[name] = f"unexpected {error!r}"
     return found
 
 
