@@ -156,7 +156,7 @@ def test_answers_through_vllm_are_those_of_the_model_in_this_process(server, que
         message = reply["choices"][0]["message"]
         trace = ask(question, model)
         assert message["pixel_reasoner"]["answer"] == trace.answer
-        assert message["pixel_reasoner"]["num_operations"] == len(trace.executed) > 0
+        assert message["pixel_reasoner"]["num_operations"] == len(trace.executed)
         assert message["content"] == trace.turns[-1].text.strip()
         usage = reply["usage"]
         assert usage["completion_tokens"] == sum(turn.num_new_tokens for turn in trace.turns)
@@ -184,16 +184,14 @@ def test_text_without_pictures_and_several_choices(server, questions):
 
 @pytest.mark.parametrize("stream", [True, False])
 def test_a_client_that_disconnects_ends_the_request_of_vllm(stream, vllm, server, questions):
-    before = vllm.metric("request_success_total", 'finished_reason="abort"')
+    num_finished = vllm.metric("request_success_total")
     # At this temperature the model rarely generates the end token.
     options = {"stream": stream, "temperature": 2.0, "max_tokens": 1024}
     connection = raw_request(server, body_of(questions[2], **options))
     wait_until(lambda: vllm.metric("num_requests_running") == 1, 30.0)
     connection.close()
     wait_until(lambda: vllm.metric("num_requests_running") == 0, 5.0)
-    wait_until(
-        lambda: vllm.metric("request_success_total", 'finished_reason="abort"') == before + 1, 5.0
-    )
+    assert vllm.metric("request_success_total") == num_finished, "it was generated to its end"
 
 
 def test_a_killed_vllm_is_503_until_it_is_back(vllm, server, questions):
