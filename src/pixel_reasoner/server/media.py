@@ -140,7 +140,9 @@ class MediaIntake:
                 kind, ref = self.uploads.get(source.url, client)
             else:
                 found = self._known(source.url)
-                kind, ref = found or await asyncio.to_thread(self._stored, source.url)
+                if found is None:
+                    found = await asyncio.to_thread(self._stored, source.url)
+                kind, ref = found
             path = self.store.path(ref)
         except InputError as error:
             raise ApiError(
