@@ -28,14 +28,17 @@ _FONT = 2
 class Sprite(NamedTuple):
     """Small picture with transparency."""
 
-    color: NDArray[np.float32]
-    alpha: NDArray[np.float32]
+    color: NDArray[np.uint16]
+    """colour times opacity, 0 to 255 * 256; shape (height, width, 3)"""
+    clear: NDArray[np.uint16]
+    """transparency, 0 to 256; shape (height, width, 1)"""
 
     @classmethod
     def of(cls, picture: Image.Image) -> Sprite:
         """Return the sprite of an RGBA picture."""
         pixels = np.asarray(picture, np.float32)
-        return cls(pixels[..., :3], pixels[..., 3:] / 255)
+        opaque = np.round(pixels[..., 3:] * (256 / 255))
+        return cls((pixels[..., :3] * opaque).astype(np.uint16), (256 - opaque).astype(np.uint16))
 
 
 class Places(NamedTuple):
@@ -58,13 +61,13 @@ class Backdrop(NamedTuple):
 
 def paste(frame: Pixels, sprite: Sprite, left: int, top: int) -> PixelBox | None:
     """Draw a sprite into a frame and return the visible box; None if it is outside."""
-    height, width = sprite.alpha.shape[:2]
+    height, width = sprite.clear.shape[:2]
     x1, y1, x2, y2 = max(0, left), max(0, top), min(_W, left + width), min(_H, top + height)
     if x1 >= x2 or y1 >= y2:
         return None
     part = (slice(y1 - top, y2 - top), slice(x1 - left, x2 - left))
-    alpha, at = sprite.alpha[part], (slice(y1, y2), slice(x1, x2))
-    frame[at] = (frame[at] * (1 - alpha) + sprite.color[part] * alpha + 0.5).astype(np.uint8)
+    at = (slice(y1, y2), slice(x1, x2))
+    frame[at] = (frame[at] * sprite.clear[part] + sprite.color[part]) >> 8
     return x1, y1, x2, y2
 
 
@@ -73,29 +76,45 @@ class Painter:
 
     def __init__(self, clip: Clip) -> None:
         self.clip = clip
-        self._code = clip_code(clip.id)
+        self.code = clip_code(clip.id)
+        """of the clip, in its frame codes"""
         self._shot = 0
         self._backdrops: dict[int, Backdrop] = {}
 
     def frame(self, number: int) -> Pixels:
         """Return a frame, upright: shape (360, 640, 3). Frames are painted fastest in order."""
+        index = self._shot_at(number)
+        shot, picture = self.clip.shots[index], self._shot_frame(index, number)
+        done = number - shot.first
+        if done < shot.dissolve:
+            before = self._shot_frame(index - 1, shot.first - 1)
+            share = (done + 1) / (shot.dissolve + 1)
+            picture = (before * (1 - share) + picture * share + 0.5).astype(np.uint8)
+        write_frame_code(picture, FrameCode(self.code, number))
+        return picture
+
+    def is_still(self, number: int) -> bool:
+        """Return whether a frame differs from the one before in its frame code alone."""
+        shot = self.clip.shots[self._shot_at(number)]
+        if number <= shot.first + shot.dissolve or shot.has_target:
+            return False
+        return not any(
+            number in (event.first, event.end)
+            or (event.kind == "object" and event.first <= number < event.end)
+            for event in self.clip.events
+        )
+
+    def _shot_at(self, number: int) -> int:
+        """Return the index of the shot of a frame."""
         shots = self.clip.shots
         if not shots[self._shot].first <= number < shots[self._shot].end:
             self._shot = next(n for n, one in enumerate(shots) if one.first <= number < one.end)
-        shot = shots[self._shot]
-        picture = self._shot_frame(self._shot, number)
-        done = number - shot.first
-        if done < shot.dissolve:
-            before = self._shot_frame(self._shot - 1, shot.first - 1)
-            share = (done + 1) / (shot.dissolve + 1)
-            picture = (before * (1 - share) + picture * share + 0.5).astype(np.uint8)
-        write_frame_code(picture, FrameCode(self._code, number))
-        return picture
+        return self._shot
 
     def target_boxes(self, number: int) -> tuple[PixelBox, ...]:
         """Return the visible boxes of the face or plate: in a dissolve up to two, otherwise at most one."""
         found, shots = [], self.clip.shots
-        index = next(n for n, one in enumerate(shots) if one.first <= number < one.end)
+        index = self._shot_at(number)
         shown = [(shots[index], number)]
         if number - shots[index].first < shots[index].dissolve:
             shown.append((shots[index - 1], shots[index].first - 1))

@@ -10,11 +10,13 @@ import av
 import numpy as np
 from av.audio.stream import AudioStream
 from av.container import OutputContainer
+from av.video.reformatter import Interpolation
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from pixel_reasoner.media.video_file import reformat_options
 from pixel_reasoner.world.moments.draw import Painter
+from pixel_reasoner.world.moments.frame_code import FrameCode, write_frame_code
 from pixel_reasoner.world.moments.params import SIZE, TIME_BASES
 from pixel_reasoner.world.moments.script import EVENT_KINDS, Clip
 
@@ -38,10 +40,9 @@ def encode_clip(clip: Clip, path: Path, on_frame: Callable[[int], object] = lamb
         if params.timecode is not None:
             container.metadata["timecode"] = params.timecode
         video, audio = _video_stream(container, clip), _audio_stream(container)
-        painter, sound = Painter(clip), _Sound(clip, container, audio)
+        pictures, sound = _Pictures(clip), _Sound(clip, container, audio)
         for number in range(clip.num_frames):
-            frame = _video_frame(painter.frame(number), clip, number)
-            container.mux(video.encode(frame))
+            container.mux(video.encode(pictures.frame(number)))
             sound.write_until(clip.times[number + 1])
             on_frame(number + 1)
         container.mux(video.encode())
@@ -67,20 +68,37 @@ def _video_stream(container: OutputContainer, clip: Clip) -> VideoStream:
     return stream
 
 
-def _video_frame(picture: NDArray[np.uint8], clip: Clip, number: int) -> av.VideoFrame:
-    if clip.params.rotation:
-        picture = np.ascontiguousarray(np.rot90(picture, clip.params.rotation // 90))
-    frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-    frame = frame.reformat(format="yuv420p", **reformat_options(1))
-    base = TIME_BASES[clip.params.rate]
-    frame.time_base = base
-    frame.pts = round(clip.times[number] / base)
-    frame.duration = round((clip.times[number + 1] - clip.times[number]) / base)
-    return frame
+class _Pictures:
+    """Frames of a clip in the pixel format of the encoder. Only what changed is painted and converted again."""
+
+    def __init__(self, clip: Clip) -> None:
+        self.clip, self.painter = clip, Painter(clip)
+        self._planes: NDArray[np.uint8] | None = None
+
+    def frame(self, number: int) -> av.VideoFrame:
+        """Return a frame with its time. Frames are read in order."""
+        rotation, base = self.clip.params.rotation, TIME_BASES[self.clip.params.rate]
+        if self._planes is None or rotation or not self.painter.is_still(number):
+            picture = np.rot90(self.painter.frame(number), rotation // 90)
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+            frame = frame.reformat(
+                format="yuv420p", interpolation=Interpolation.AREA, **reformat_options(1)
+            )
+            self._planes = None if rotation else frame.to_ndarray()
+        else:
+            # Grey cells change the luma alone.
+            write_frame_code(self._planes[: SIZE[1]], FrameCode(self.painter.code, number))
+            frame = av.VideoFrame.from_ndarray(self._planes, format="yuv420p")
+        frame.time_base = base
+        frame.pts = round(self.clip.times[number] / base)
+        frame.duration = round((self.clip.times[number + 1] - self.clip.times[number]) / base)
+        return frame
 
 
 def _audio_stream(container: OutputContainer) -> AudioStream:
-    stream = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
+    stream = container.add_stream(
+        "aac", rate=SAMPLE_RATE, layout="mono", options={"aac_coder": "fast"}
+    )
     stream.codec_context.bit_rate = 64_000
     return stream
 

@@ -54,10 +54,10 @@ def cells(code: FrameCode) -> NDArray[np.uint8]:
 
 
 def write_frame_code(picture: NDArray[np.uint8], code: FrameCode) -> None:
-    """Draw a frame code into a picture of shape (height, width, 3)."""
+    """Draw a frame code into a picture of shape (height, width, 3), or into its luma of shape (height, width)."""
     height, width = picture.shape[:2]
-    columns = np.arange(width) * NUM_CELLS // width
-    picture[height - round(height * CELL_HEIGHT) :] = cells(code)[columns][None, :, None]
+    levels = cells(code)[np.arange(width) * NUM_CELLS // width]
+    picture[height - round(height * CELL_HEIGHT) :] = levels[:, None] if picture.ndim == 3 else levels
 
 
 def read_frame_code(picture: Image.Image) -> FrameCode | None:
