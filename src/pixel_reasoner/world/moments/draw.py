@@ -183,7 +183,7 @@ class Painter:
 def target_box(kind: TargetKind, x: float) -> PixelBox | None:
     """Return the visible box of a face or plate with its centre at `x`, fraction of the width."""
     width, height = (round(v * side) for v, side in zip(TARGET_SIZE[kind], SIZE, strict=True))
-    left, top = round(x * _W - width / 2), round(TARGET_Y[kind] * _H - height / 2)
+    left, top = round(x * _W) - width // 2, round(TARGET_Y[kind] * _H) - height // 2
     right = min(_W, left + width)
     return (max(0, left), top, right, top + height) if right > max(0, left) else None
 

@@ -26,7 +26,7 @@ BALL_COLORS = ("red", "yellow", "purple", "orange")
 PART_COLORS = ("green", "blue", "orange", "red")
 TARGET_Y = {"face": 0.385, "plate": 0.62}
 """centre of the target, fraction of the height"""
-TARGET_SIZE = {"face": (0.066, 0.152), "plate": (0.112, 0.062)}
+TARGET_SIZE = {"face": (0.066, 0.156), "plate": (0.112, 0.062)}
 """width and height of its box, fractions of the picture"""
 _MARGIN_S = 0.7
 """time between an event and the next cut"""

@@ -63,7 +63,7 @@ def _scratch(request: Request) -> tuple[Change, str]:
     width = max(1.2, min(request.length_px * 0.09, 1.5 * unit))
     window, mask = _drawn(request, points, width)
     changed = request.good.crop(window)
-    changed.height[:] -= mask * np.float32(1.2 * request.strength * max(1.0, width))
+    changed.height[:] -= mask * np.float32(0.4 * request.strength * max(1.0, width))
     _tint(changed, mask, request, lighter=True)
     return Change(window, changed, mask), "scratch"
 
