@@ -32,7 +32,10 @@ MCP_CLIENTS = ("claude", "vscode", "cursor")
 
 
 def choice_option(
-    names: Sequence[str], *declarations: str, elsewhere: Mapping[str, str] | None = None, **more: Any
+    names: Sequence[str],
+    *declarations: str,
+    elsewhere: Mapping[str, str] | None = None,
+    **more: Any,
 ) -> Any:
     """Return an option whose value is one of `names`.
 
