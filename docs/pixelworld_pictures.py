@@ -105,7 +105,7 @@ def draw_clip() -> Image.Image:
             for box in painter.target_boxes(number):
                 pen.rectangle(box, outline=BLUE, width=3)
             start, end = float(clip.times[event.first]), float(clip.times[event.end])
-            tiles.append((picture, f"{event.kind} {event.value}: {start:.2f} to {end:.2f} s"))
+            tiles.append((picture, f"{event.kind} {event.value}".strip() + f": {start:.2f} to {end:.2f} s"))
     return sheet([tiles[:3], tiles[3:6]], 410, 231)
 
 
