@@ -454,7 +454,7 @@ def test_conversations_of_a_key_are_not_continued_by_another(tmp_path, photo):
         for headers, hits in ((bob, 0.0), (alice, 1.0)):
             assert server.post("/v1/chat/completions", body, headers=headers).status_code == 200
             text = server.get("/metrics", headers=alice).text
-            name = 'pixel_reasoner:prefix_cache_hits_total{model_name="test"}'
+            name = 'pixel_reasoner:conversation_cache_hits_total{model_name="test"}'
             assert (f"{name} {hits}" in text) or (hits == 0.0 and name not in text)
 
 

@@ -109,6 +109,8 @@ def _close(services: Services) -> None:
     if services.loaded is not None:
         services.loaded.close()
     services.decoder.close()
+    if services.tracer is not None:
+        services.tracer.close()
     if services.temporary is not None:
         services.temporary.cleanup()
 
