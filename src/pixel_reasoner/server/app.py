@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 
 from pixel_reasoner import __version__
@@ -29,6 +30,15 @@ from pixel_reasoner.server.settings import ServerSettings
 _DESCRIPTION = (
     "OpenAI-compatible API of models that look again at pictures by operations such as zoom_in."
 )
+
+
+_NO_TELEMETRY: TelemetryConfig = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "auto_configure": False,
+}
+"""FastAPI's own spans contain paths and query strings, which contain secrets and searched text; `spans` sends others"""
 
 
 def create_app(
@@ -77,6 +87,7 @@ def create_app(
         lifespan=lifespan,
         docs_url=None,  # its page loads scripts of a third party
         redoc_url=None,
+        telemetry=_NO_TELEMETRY,
     )
     app.state.services = services
     app.include_router(api_routes(services))

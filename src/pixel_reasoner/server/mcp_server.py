@@ -31,7 +31,7 @@ from mcp_types import CallToolResult, InputRequiredResult, TextContent, ToolAnno
 from pydantic import Field, ValidationError
 from starlette.applications import Starlette
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from pixel_reasoner import __version__
 from pixel_reasoner.operations.frames import MAX_SELECTED_FRAMES
@@ -181,18 +181,23 @@ def mount(
     )
     for route in mcp_app.routes:
         if isinstance(route, Route):
-            route.app = _SessionOwner(route.app)
+            route.app = _RouteApp(route)
     app.router.routes.extend(mcp_app.routes)
     return Mounted(server.session_manager.run)
 
 
-class _SessionOwner:
-    """Binds sessions of older revisions of the protocol to the key that opened them. The SDK compares `scope["user"]`."""
+class _RouteApp:
+    """Application of a route of the SDK, with what the server around it needs.
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    Logs and metrics contain the route. Sessions of older revisions of the protocol belong to the key that opened them: the
+    SDK compares `scope["user"]`.
+    """
+
+    def __init__(self, route: Route) -> None:
+        self.app, self.route = route.app, route
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["route"] = self.route
         client = scope.get("state", {}).get("client")
         if client:
             scope["user"] = AuthenticatedUser(AccessToken(token="", client_id=client, scopes=[]))

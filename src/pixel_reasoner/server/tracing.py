@@ -45,7 +45,7 @@ from pixel_reasoner.schema.events import (
 
 REQUEST_ID = "pixel_reasoner.request_id"
 _REQUEST_ID_KEY = contexts.create_key(REQUEST_ID)
-_CLOSE_TIMEOUT_MS = 5000
+_CLOSE_TIMEOUT_S = 3.0
 
 
 def build_tracer(model_name: str, environ: Mapping[str, str] = os.environ) -> ServerTracer:
@@ -165,9 +165,10 @@ class ServerTracer:
             found.event(event)
 
     def close(self) -> None:
-        """Send the rest, within a time limit: the collector may not answer."""
-        self.provider.force_flush(_CLOSE_TIMEOUT_MS)
-        threading.Thread(target=self.provider.shutdown, daemon=True).start()
+        """Send the rest, within a time limit: the exporter of the SDK retries for longer if the collector does not answer."""
+        closing = threading.Thread(target=self.provider.shutdown, daemon=True)
+        closing.start()
+        closing.join(_CLOSE_TIMEOUT_S)
 
 
 class _RolloutSpans:
