@@ -4,8 +4,8 @@
 
 Addresses go to chat completions, responses, the trace API, and the MCP tools open_media, zoom_in and ask, each over HTTP. The resolver
 and the connections are replaced by ones that record. Nothing but the allowed host may be resolved or connected, no content of a file
-outside of `--root` may appear in any response or trace, no request may fail with 5xx, and the server must answer at the end. Prints one
-line per API.
+outside of `--root` may appear in any response or trace, no request may fail with 5xx, and the server must answer at the end. Requests of
+foreign pages (Host, Origin) to all routes must be refused. Prints one line per API.
 """
 
 from __future__ import annotations
@@ -228,6 +228,70 @@ def paths(root: Path, secret: Path) -> list[str]:
     return [change(one) for one in plain for change in changes]
 
 
+FOREIGN_HOSTS = [
+    *(
+        "evil.com",
+        "evil.com:8008",
+        "127.0.0.1.evil.com",
+        "localhost.evil.com",
+        "192.168.0.1",
+        "0.0.0.0",
+    ),
+    *(
+        "127.0.0.1@evil.com",
+        "evil.com#localhost",
+        "localhost:8008/evil.com",
+        "127.0.0.1, evil.com",
+        "[::1",
+        "",
+    ),
+    *(
+        "images.example.org",
+        "localhost:99999999",
+        "local host",
+        "127.1",
+        "0x7f000001",
+        "2130706433",
+    ),
+]
+FOREIGN_ORIGINS = [
+    *("http://evil.com", "https://evil.com", "null", "", "file://", "http://localhost.evil.com"),
+    *(
+        "http://127.0.0.1",
+        "https://localhost:9999",
+        "http://evil.com#http://127.0.0.1",
+        "*",
+        "chrome://x",
+    ),
+]
+ROUTES = [
+    *(
+        "POST /v1/chat/completions",
+        "POST /v1/responses",
+        "POST /v1/traces",
+        "GET /v1/traces",
+        "POST /mcp",
+        "GET /mcp",
+    ),
+    *(
+        "DELETE /mcp",
+        "POST /v1/files",
+        "GET /v1/files",
+        "GET /v1/models",
+        "GET /",
+        "GET /openapi.json",
+    ),
+    *(
+        "GET /metrics",
+        "GET /ready",
+        "GET /health",
+        "GET /shared/x",
+        "GET /v1/traces/x/events",
+        "DELETE /v1/traces/x",
+    ),
+]
+
+
 class Attempts(NamedTuple):
     """What was sent to one API."""
 
@@ -279,6 +343,26 @@ class Target:
             statuses[str(reply.status_code)] += 1
             problems += self.problems_of(f"{api} {what!r}", text, reply.status_code)
         return Attempts(api, statuses.total(), statuses, problems)
+
+    def rebind(self, count: int) -> Attempts:
+        """Send requests of foreign pages to all routes: names in the Host header, and origins. All must be refused."""
+        statuses: Counter[str] = Counter()
+        problems: list[str] = []
+        own = f"127.0.0.1:{self.server.port}"
+        pairs = [
+            *((host, None) for host in FOREIGN_HOSTS),
+            *((host, f"http://{host}") for host in FOREIGN_HOSTS),
+            *((own, origin) for origin in FOREIGN_ORIGINS),
+        ]
+        chosen = itertools.product(pairs, ROUTES)
+        for (host, origin), route in itertools.islice(itertools.cycle(chosen), count):
+            method, path = route.split()
+            headers = {"Host": host} | ({} if origin is None else {"Origin": origin})
+            reply = self.server.client.request(method, path, headers=headers, content=b"{}")
+            statuses[str(reply.status_code)] += 1
+            if reply.status_code not in (400, 403):
+                problems.append(f"{route} {headers}: {reply.status_code}")
+        return Attempts("rebinding", statuses.total(), statuses, problems)
 
     def call_tools(self, references: Sequence[str]) -> Attempts:
         """Give every reference to an MCP tool; the tools take turns."""
@@ -342,6 +426,7 @@ def send_attempts(count: int, seed: int) -> list[Attempts]:
                 target.post("responses", "/v1/responses", map(_response, references)),
                 target.post("traces", "/v1/traces", map(_trace, references)),
                 target.call_tools(references),
+                target.rebind(count),
             ]
             assert server.get("/ready").status_code == 200, "the server does not answer any more"
     return found

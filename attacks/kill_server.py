@@ -170,28 +170,30 @@ def check_files(store: Path) -> None:
     assert {one.name for one in (folder / "media").iterdir()} == media
 
 
-def run_round(folder: Path, number: int, seed: int, known: dict[str, bool]) -> dict[str, Any]:
+def run_round(
+    folder: Path, number: int, rng: random.Random, known: dict[str, bool], max_load_s: float
+) -> dict[str, Any]:
     """Start the server, check what it has, put it under load, and kill it.
 
     Args:
         folder: with the store and the log.
         number: of the round.
-        seed: of the attack.
+        rng: chooses the time of the kill and the pictures.
         known: accepted ids of earlier rounds -> whether a client saw the end.
+        max_load_s: longest time from the first request to the kill.
 
     Returns:
         What the log contains.
     """
     from server_process import ServerProcess
 
-    rng = random.Random(f"{seed} {number}")
     process = ServerProcess(folder / "store")
     process.wait_ready()
     try:
         states = check_known(process.url, known, rng)
         load = Load(process.url, rng)
         load.start()
-        seconds = rng.uniform(0.05, MAX_LOAD_S)
+        seconds = rng.uniform(0.05, max_load_s)
         time.sleep(seconds)
     finally:
         process.kill()
@@ -236,7 +238,7 @@ def final_check(folder: Path, known: dict[str, bool]) -> dict[str, int]:
     return states
 
 
-def attack(folder: Path, count: int, seed: int) -> str:
+def attack(folder: Path, count: int, seed: int, max_load_s: float = MAX_LOAD_S) -> str:
     """Run the missing rounds and the final check. Returns one line."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "rounds.jsonl"
@@ -244,7 +246,8 @@ def attack(folder: Path, count: int, seed: int) -> str:
     rounds = [json.loads(line) for line in lines]
     known = {id: end for one in rounds for id, end in one["accepted"].items()}
     for number in range(len(rounds), count):
-        found = run_round(folder, number, seed, known)
+        rng = random.Random(f"{seed} {number}")
+        found = run_round(folder, number, rng, known, max_load_s)
         with path.open("a") as log:
             log.write(json.dumps(found) + "\n")
         rounds.append(found)

@@ -96,12 +96,16 @@ def create_app(
         part.mount(app, services)
     app.openapi = lambda: describe(app, has_keys=bool(keys))  # type: ignore[method-assign]
     _add_error_handlers(app)
-    app.add_middleware(
-        AuthMiddleware, keys=keys, open_paths=services.open_paths
-    )  # the last one is the outermost
-    app.add_middleware(HostMiddleware, settings=settings, has_keys=bool(keys))
-    app.add_middleware(RequestLogMiddleware, metrics=services.metrics)
+    _add_middleware(app, services)
     return app
+
+
+def _add_middleware(app: FastAPI, services: Services) -> None:
+    app.add_middleware(
+        AuthMiddleware, keys=services.keys, open_paths=services.open_paths
+    )  # the last one is the outermost
+    app.add_middleware(HostMiddleware, settings=services.settings, has_keys=bool(services.keys))
+    app.add_middleware(RequestLogMiddleware, metrics=services.metrics)
 
 
 async def _load(services: Services, load_model: LoadModel) -> None:
