@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fastapi import FastAPI, Request
 
@@ -27,6 +27,9 @@ from pixel_reasoner.server.metrics import Metrics
 from pixel_reasoner.server.settings import ServerSettings
 from pixel_reasoner.server.special_tokens import SpecialTokenEscaper
 from pixel_reasoner.server.uploads import Uploads
+
+if TYPE_CHECKING:
+    from pixel_reasoner.server.tracing import ServerTracer
 
 LoadModel = Callable[[], GenerationModel]
 Lifespan = Callable[[], AbstractAsyncContextManager[object]]
@@ -61,6 +64,8 @@ class Services:
     reader: JobReader | None = None
     failure: BaseException | None = None
     """error of loading the model"""
+    tracer: ServerTracer | None = None
+    """sends spans to a collector, if one is configured"""
     is_draining: bool = False
     root: Path = Path()
     """folder of everything that is stored"""
@@ -87,6 +92,8 @@ class Services:
         """Start the engine of a loaded model. Blocking."""
         prompt = Prompt(model.dialect, model.budgets)
         engine = RolloutEngine(model, self.settings, self.metrics, self.decoder)
+        if self.tracer is not None:
+            engine.scheduler.observers.append(self.tracer)
         capabilities = engine.scheduler.capabilities
         has_logprobs = capabilities.token_ids and capabilities.logprobs and hasattr(model, "decode")
         self.reader = JobReader(
@@ -114,6 +121,10 @@ class Services:
         self.check_accepts()
         assert self.reader is not None, "the model is loaded"
         return self.reader
+
+    def span_context(self, scope: Mapping[str, Any]) -> AbstractContextManager[object]:
+        """Return a context whose rollouts belong to the span of a request, given its ASGI scope."""
+        return nullcontext() if self.tracer is None else self.tracer.context_of(scope)
 
     def load_of(self, job: ChatJob) -> Load:
         """Return what a job adds to the load."""
