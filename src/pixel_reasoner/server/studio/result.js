@@ -12,7 +12,7 @@ function OpenTrace({ open, api, guess, onGuess, actions, isHidden }) {
       <${ItemView} item=${item} store=${store} />
       ${isWaiting ? html`<p class="waiting" aria-hidden="true">The model opens the picture …</p>` : null}
       ${open.error ? html`<p class="error"><b>It did not finish.</b> ${open.error}</p>` : null}
-      ${open.isRunning ? null : html`<${Files} open=${open} api=${api} actions=${actions} /><${FollowUp} open=${open} actions=${actions} />`}`}
+      ${open.isRunning ? null : html`<p class="soft answered-by">Answered by ${open.job.model}.</p><${Files} open=${open} api=${api} actions=${actions} /><${FollowUp} open=${open} actions=${actions} />`}`}
   </section>`;
 }
 
