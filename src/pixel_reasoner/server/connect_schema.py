@@ -32,6 +32,8 @@ class Finding(BaseModel):
     state: FindingState
     text: str
     fix: str = ""
+    is_needed: bool = True
+    """whether Studio needs it"""
 
 
 class ConnectResult(BaseModel):
@@ -58,6 +60,7 @@ class _Words(BaseModel):
     fix: str = ""
     """if the state is `no`"""
     fix_unknown: str = ""
+    is_needed: bool = False
 
 
 _WORDS: Mapping[str, _Words] = {
@@ -67,6 +70,7 @@ _WORDS: Mapping[str, _Words] = {
         unknown="Unknown whether it receives pictures: a red and a blue picture got the same reply.",
         fix="Serve a model with image input. With llama.cpp, start the server with --mmproj FILE.",
         fix_unknown="Ask about a picture, and check whether the answer is about it.",
+        is_needed=True,
     ),
     "tool_pictures": _Words(
         yes="It also receives pictures in tool messages.",
@@ -96,8 +100,11 @@ def findings_of(probe: Probe) -> list[Finding]:
 
 
 def _finding(name: str, value: bool | None, words: _Words) -> Finding:
-    if value is None:
-        return Finding(name=name, state="unknown", text=words.unknown, fix=words.fix_unknown)
+    found = Finding(name=name, state="yes", text=words.yes, is_needed=words.is_needed)
     if value:
-        return Finding(name=name, state="yes", text=words.yes)
-    return Finding(name=name, state="no", text=words.no, fix=words.fix)
+        return found
+    if value is None:
+        changed = {"state": "unknown", "text": words.unknown, "fix": words.fix_unknown}
+    else:
+        changed = {"state": "no", "text": words.no, "fix": words.fix}
+    return found.model_copy(update=changed)

@@ -129,7 +129,9 @@ class EndpointAccess:
         if not self.allows_public:
             raise _not_allowed(place, "is not on the list of the operator")
         if place.scheme != "https":
-            raise _not_allowed(place, "needs https, because the key would be readable on the way")
+            raise _not_allowed(
+                place, "is not on the list of the operator, and a public server needs https"
+            )
         return False
 
 

@@ -19,12 +19,12 @@ function ConnectDialog({ api, info, connected, onConnected, onClose }) {
       setFields({ ...fields, model: result.model, key: "" });
       onConnected({ id: result.connection, model: result.model, endpoint: fields.endpoint.trim() });
     } catch (error) {
-      setState({ isBusy: false, problem: error.message, result: null });
+      setState({ isBusy: false, problem: error.message.replace(/^(endpoint|model|key): /, ""), result: null });
     }
   };
   const { isBusy, problem, result } = state;
   return html`<dialog class="connect" ref=${dialog} onClose=${onClose} aria-labelledby="connect-title"><h2 id="connect-title">Connect a model</h2>
-    <p class="soft">Any server with the API of OpenAI, such as vLLM, SGLang, llama.cpp, Ollama or a provider. ${allowedInWords(info.endpoints)}</p>
+    <p class="soft">A server with the API of OpenAI: vLLM, SGLang, llama.cpp, Ollama, a provider. <${Allowed} endpoints=${info.endpoints} /></p>
     <form onSubmit=${test} aria-label="Model of another server">
       <label><span>Address</span><input type="text" inputmode="url" required spellcheck=${false} autocomplete="off" list="connect-addresses" placeholder="https://models.example.org/v1"
         value=${fields.endpoint} onInput=${set("endpoint")} /></label>
@@ -45,16 +45,17 @@ function ConnectDialog({ api, info, connected, onConnected, onClose }) {
 
 function Findings({ result, isConnected }) {
   const chosen = result.models.slice(0, 12);
-  return html`<ul class="findings">${result.findings.map((one) => html`<li class=${one.state}><span class="sign" aria-hidden="true">${FINDING_SIGNS[one.state]}</span>
+  return html`<ul class="findings">${result.findings.map((one) => html`<li class=${classes(one.state, !one.is_needed && "optional")}><span class="sign" aria-hidden="true">${one.state === "no" && !one.is_needed ? "–" : FINDING_SIGNS[one.state]}</span>
       <span><span class="offscreen">${FINDING_WORDS[one.state]}: </span>${one.text}${one.fix ? html` <b>${one.fix}</b>` : null}</span></li>`)}</ul>
     ${result.connection || !chosen.length ? null : html`<p class="soft">Its models: ${chosen.join(", ")}${result.models.length > chosen.length ? ", …" : ""}</p>`}
     ${isConnected ? html`<p class="connected"><b>Questions on this page now go to ${result.model}.</b> After a reload you connect it again.</p>` : null}`;
 }
 
-/** Which servers may be connected, in words. */
-function allowedInWords({ public: isPublic, hosts }) {
+/** Which servers may be connected. */
+function Allowed({ endpoints: { public: isPublic, hosts } }) {
+  const option = html`<code>--allow-endpoint HOST:PORT</code>`;
   const listed = hosts.join(", ");
-  if (isPublic) return `Servers in the internet need https${listed ? `; also allowed: ${listed}` : ""}. Others must be allowed when this server is started: --allow-endpoint localhost:8000.`;
-  if (listed) return `The operator of this server allows: ${listed}.`;
-  return "The operator of this server allows none: it must be started with --allow-endpoint HOST.";
+  if (isPublic) return html`Allowed are public servers with https${listed ? `, and ${listed}` : ""}. For one on this computer or network, start Studio with ${option}.`;
+  if (listed) return html`The operator allows ${listed}.`;
+  return html`The operator of this Studio allows none: it must be started with ${option}.`;
 }

@@ -24,7 +24,7 @@ function Agreement({ traces }) {
     groups.set(title, [...(groups.get(title) ?? []), trace.answered ?? "no answer"]);
   }
   return [...groups].filter(([, answers]) => answers.length > 1).map(([title, answers]) => html`<div class="agreement">
-    <h3>${answers.length} answers${title ? ` ${title}` : ""}</h3><dl>${counted(answers).map(([answer, count]) => html`<div>
+    <h2>${answers.length} answers${title ? ` ${title}` : ""}</h2><dl>${counted(answers).map(([answer, count]) => html`<div>
     <dt>${answer}</dt><dd><span class="share" style=${{ width: percent(count / answers.length) }}></span><b>${count} of ${answers.length}</b></dd></div>`)}</dl></div>`);
 }
 
