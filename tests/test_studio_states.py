@@ -85,9 +85,8 @@ def test_a_photo_of_the_camera_is_asked_about_and_the_camera_is_released(server)
         page.evaluate("window.allowAfterMs = 400")  # closed before the user allows it
         page.get_by_role("button", name="camera").click()
         page.get_by_role("button", name="cancel").click()
-        page.wait_for_timeout(800)
-        assert page.evaluate("window.streams.length") == 2
-        assert page.evaluate(NUM_LIVE) == 0
+        wait_until(lambda: page.evaluate("window.streams.length") == 2)
+        wait_until(lambda: page.evaluate(NUM_LIVE) == 0)
 
 
 def test_a_missing_camera_is_explained(browser, server):

@@ -18,7 +18,6 @@ from typing import Any
 import gradio as gr
 
 import pixel_reasoner as pr
-from pixel_reasoner.reports.steps import call_in_words
 from pixel_reasoner.schema.events import CallParsed, Event, Failed, Finished, TurnStarted
 from pixel_reasoner.workflows.world import demo_questions
 
@@ -52,7 +51,7 @@ async def ask(
         async for event in model.events(question, medium, deadline_s=TIME_LIMIT_S, **options):
             if isinstance(event, Finished):
                 answer = event.trace.answer or f"no answer: {event.trace.stop.value}"
-                yield answer, "\n".join(lines), event.trace._repr_html_()
+                yield answer, "", event.trace._repr_html_()
             elif isinstance(event, Failed):
                 raise gr.Error("The model failed. Try again.")
             elif line := line_of(event):
@@ -65,8 +64,10 @@ async def ask(
 def line_of(event: Event) -> str:
     """Return what happens as a line of a list; empty for an event that is not shown."""
     if isinstance(event, TurnStarted):
-        return f"{event.turn + 1}. thinks …"
-    return f"   - `{call_in_words(event.call, None)}`" if isinstance(event, CallParsed) else ""
+        return f"{event.turn + 1}. It thinks."
+    if isinstance(event, CallParsed):
+        return f"    - It uses {event.call.name.replace('_', ' ')}."
+    return ""
 
 
 def sample_row(sample: pr.Question) -> list[str | None]:
@@ -105,6 +106,8 @@ def build() -> gr.Blocks:
             api_name="ask",
             concurrency_limit=MAX_RUNNING,
         )
+        picture.upload(lambda: None, None, clip, api_visibility="private")  # one of both
+        clip.upload(lambda: None, None, picture, api_visibility="private")
         stop.click(None, cancels=[running], api_visibility="private")
     return app.queue(max_size=MAX_WAITING)
 
