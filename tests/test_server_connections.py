@@ -68,6 +68,7 @@ def studio(*upstreams, model=None, **settings):
     hosts = tuple(map(place, upstreams))
     own = model or ScriptedModel([r"\boxed{own}"])
     parts = [TracesPart(), StudioPart(is_bundled=False)]
+    settings = {"decode_workers": 1} | settings
     return serving(own, parts=parts, endpoint_hosts=hosts, **settings)
 
 
@@ -350,7 +351,7 @@ def test_the_key_is_in_no_file_no_log_and_no_reply(upstream, photo, caplog, tmp_
 
 
 def test_this_server_itself_can_be_connected(photo):
-    with serving(ScriptedModel([CLOSER, RED])) as inner:
+    with serving(ScriptedModel([CLOSER, RED]), decode_workers=1) as inner:
         inner.url = f"{inner.url}/v1"
         with studio(inner) as server:
             found = connect(server, inner)

@@ -8,6 +8,8 @@ function ConnectDialog({ api, info, connected, onConnected, onClose }) {
   const [fields, setFields] = useState({ endpoint: connected?.endpoint ?? "", model: connected?.model ?? "", key: "" });
   const [state, setState] = useState({ isBusy: false, problem: "", result: null });
   useEffect(() => dialog.current.showModal(), []);
+  const found = useRef(null);
+  useEffect(() => state.result && found.current.scrollIntoView({ block: "nearest" }), [state.result]);
   const set = (name) => (event) => setFields({ ...fields, [name]: event.target.value });
   const test = async (event) => {
     event.preventDefault();
@@ -37,10 +39,16 @@ function ConnectDialog({ api, info, connected, onConnected, onClose }) {
         ${connected ? html`<button type="button" onClick=${() => onConnected(null)}>disconnect</button>` : null}
         <button type="button" onClick=${() => dialog.current.close()}>close</button></div>
     </form>
-    <div role="status" class="findings-area">
+    <div role="status" class="findings-area" ref=${found}>
       ${isBusy ? html`<p class="soft">About nine short questions are sent to it.</p>` : null}
       ${result ? html`<${Findings} result=${result} isConnected=${Boolean(result.connection && connected)} />` : null}</div>
-    ${problem ? html`<p class="error" role="alert">${problem}</p>` : null}</dialog>`;
+    ${problem ? html`<${ConnectProblem} text=${problem} />` : null}</dialog>`;
+}
+
+/** An error, with the command that the operator needs on a line of its own. */
+function ConnectProblem({ text }) {
+  const [words, command] = text.split(/(?=pixel-reasoner serve )/);
+  return html`<div class="error" role="alert">${words}${command ? html`<br /><code>${command}</code>` : null}</div>`;
 }
 
 function Findings({ result, isConnected }) {

@@ -187,17 +187,14 @@ function createActions(context) {
       setGuess(isGuess ? { ...NO_GUESS, isOn: true, address: state.media[0].address } : NO_GUESS);
       set({ isHinting: false });
       follow(job);
-      if (matchMedia(NARROW).matches) {
-        questionBox.current?.blur(); // hides the keyboard of a phone
-        document.querySelector(".stage-area").scrollIntoView({ behavior: prefersReducedMotion() ? "auto" : "smooth" });
-      }
+      scrollToAnswer();
     },
     async follow(id, question) {
       const job = await attempt(() => api.post("/v1/traces", { question, follows: id }));
       if (!job) return;
       setGuess(NO_GUESS);
       follow(job);
-      scrollTo({ top: 0, behavior: prefersReducedMotion() ? "auto" : "smooth" });
+      scrollToAnswer();
     },
     stop: () => open && api.post(`/v1/traces/${open.id}/cancel`).catch((error) => setProblem(error.message)),
     async openTrace(id) {
@@ -223,6 +220,14 @@ function createActions(context) {
       setVersion((before) => before + 1);
     },
   };
+}
+
+/** Show the beginning of the answer: on a phone it is below the question. */
+function scrollToAnswer() {
+  const behavior = prefersReducedMotion() ? "auto" : "smooth";
+  if (!matchMedia(NARROW).matches) return scrollTo({ top: 0, behavior });
+  document.activeElement?.blur(); // hides the keyboard of a phone
+  return document.querySelector(".stage-area").scrollIntoView({ behavior });
 }
 
 function useStudioKeys({ stop, toggleBoxes, help }) {
