@@ -90,8 +90,6 @@ class RolloutEngine:
         self.scheduler.observers.append(RolloutTimes(metrics))
         if self.scheduler.cache_usage is not None:
             metrics.track_cache(self._cache_usage)
-        metrics.track(metrics.running, self._num_running)
-        metrics.track(metrics.waiting, self._num_waiting)
 
     def start(self) -> None:
         """Start the thread of the scheduler."""
@@ -260,10 +258,14 @@ class RolloutEngine:
         assert usage is not None, "only tracked if the backend has a cache"
         return usage
 
-    def _num_running(self) -> float:
+    @property
+    def num_running(self) -> int:
+        """Rollouts in progress."""
         return min(self.scheduler.num_unfinished, self.settings.max_running)
 
-    def _num_waiting(self) -> float:
+    @property
+    def num_waiting(self) -> int:
+        """Rollouts that wait for others to end."""
         return max(0, self.scheduler.num_unfinished - self.settings.max_running)
 
 
