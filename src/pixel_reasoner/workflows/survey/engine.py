@@ -108,34 +108,18 @@ def answer_tasks(  # noqa: PLR0913 - the interface of all workflows
     [('a', 'red', 1.0), ('b', 'red', 1.0)]
     """
     check_samples(samples, config)
+    check_samples(samples, config)
+    batch = _Batch(tasks, max(1, batch_size // samples), is_done)
     configs = [_with_seed(config, number) for number in range(samples)]
-    scheduler, num_tasks = get_scheduler(model), max(1, batch_size // samples)
-    waiting, next_tasks, active = iter(tasks), deque[Task](), list[_Active]()
-    is_at_end = False
+    start = partial(_Active, scheduler=get_scheduler(model), configs=configs, on_trace=on_trace)
     try:
-        while True:
-            is_idle = False
-            while len(active) < num_tasks and not is_idle and (next_tasks or not is_at_end):
-                task = next_tasks.popleft() if next_tasks else next(waiting, _END)
-                if isinstance(task, Task):
-                    if not is_done(task.id):
-                        active.append(_Active(task, scheduler, configs, on_trace))
-                else:
-                    is_idle, is_at_end = task is None, task is _END
-            if not active:
-                if is_at_end:
-                    return
-                time.sleep(POLL_S)
-                continue
-            scheduler.drive(partial(_has_done, active), POLL_S if is_idle else None)
-            done, active = _split(active)
-            for one in done:
-                result = one.result()
-                next_tasks.extend(follow_ups(result))
+        while batch.fill(start):
+            for active in batch.wait():
+                result = active.result()
+                batch.ask_first(follow_ups(result))
                 yield result
     finally:
-        for one in active:
-            one.cancel()
+        batch.cancel()
 
 
 def check_samples(samples: int, config: RolloutConfig) -> None:
@@ -159,6 +143,62 @@ class _End:
 _END = _End()
 
 
+class _Batch:
+    """Tasks in progress, and those that wait."""
+
+    def __init__(
+        self, tasks: Iterable[Task | None], num_tasks: int, is_done: Callable[[str], bool]
+    ) -> None:
+        self._source, self._num_tasks, self._is_done = iter(tasks), num_tasks, is_done
+        self._first = deque[Task]()
+        self._active: list[_Active] = []
+        self._is_idle = False
+        """whether the source has no task now"""
+        self._is_at_end = False
+
+    def ask_first(self, tasks: Iterable[Task]) -> None:
+        """Add tasks that are asked before the next ones of the source."""
+        self._first.extend(tasks)
+
+    def fill(self, start: Callable[[Task], _Active]) -> bool:
+        """Start tasks until the batch is full or there is none now. Returns whether the batch goes on."""
+        self._is_idle = False
+        while len(self._active) < self._num_tasks and (task := self._next()) is not None:
+            if not self._is_done(task.id):
+                self._active.append(start(task))
+        return bool(self._active) or not self._is_at_end
+
+    def _next(self) -> Task | None:
+        if self._first:
+            return self._first.popleft()
+        if self._is_at_end:
+            return None
+        task = next(self._source, _END)
+        if isinstance(task, Task):
+            return task
+        self._is_idle, self._is_at_end = task is None, task is _END
+        return None
+
+    def wait(self) -> list[_Active]:
+        """Return the tasks that ended, after at least one did. While the source has no task, wait for `POLL_S` at most."""
+        if not self._active:
+            time.sleep(POLL_S)
+            return []
+        scheduler = self._active[0].scheduler
+        scheduler.drive(self._has_ended, POLL_S if self._is_idle else None)
+        done = [one for one in self._active if one.is_done]
+        self._active = [one for one in self._active if one not in done]
+        return done
+
+    def _has_ended(self) -> bool:
+        return any(one.is_done for one in self._active)
+
+    def cancel(self) -> None:
+        """Stop all tasks in progress."""
+        for one in self._active:
+            one.cancel()
+
+
 class _Active:
     """The requests of a task in progress."""
 
@@ -169,7 +209,7 @@ class _Active:
         configs: Sequence[RolloutConfig],
         on_trace: Callable[[Trace], None] | None,
     ) -> None:
-        self.task = task
+        self.task, self.scheduler = task, scheduler
         self._on_trace = on_trace
         self._handles: list[RolloutHandle] = [
             scheduler.submit(RolloutRequest(question=task.question, config=config))
@@ -199,15 +239,6 @@ class _Active:
         failed = [trace.error for trace in traces if trace.stop is StopReason.FAILED]
         error = one_line(ValueError(failed[0])) if len(failed) == len(traces) else None
         return TaskResult(self.task, tuple(traces), answer, agreement, error)
-
-
-def _has_done(active: list[_Active]) -> bool:
-    return any(one.is_done for one in active)
-
-
-def _split(active: list[_Active]) -> tuple[list[_Active], list[_Active]]:
-    done = [one for one in active if one.is_done]
-    return done, [one for one in active if one not in done]
 
 
 def _answered(trace: Trace) -> Trace:
