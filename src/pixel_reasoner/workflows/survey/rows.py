@@ -131,6 +131,14 @@ class RowWriter:
         for place in self._index.places():
             yield _row(self._segment.read(place.offset, place.length))
 
+    def discard_failed(self) -> None:
+        """Drop the rows with an error, before a run that tries them again.
+
+        Raises:
+            OutputError: the disk is full or gone.
+        """
+        self._index.discard_failed()
+
     @property
     def num_rows(self) -> int:
         """Number of rows."""
