@@ -50,7 +50,9 @@ def init(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", "-o", help="The file [default: sft.toml, rl.toml, survey.toml or rows.jsonl in this folder]"
+            "--out",
+            "-o",
+            help="The file [default: sft.toml, rl.toml, survey.toml or rows.jsonl in this folder]",
         ),
     ] = None,
 ) -> None:

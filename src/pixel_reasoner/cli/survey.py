@@ -184,8 +184,9 @@ def _print_summary(summary: SurveySummary) -> None:
         shown = [f"{answer} {count:,}" for answer, count in list(answers.items())[:_MAX_SHOWN]]
         more = ", ..." * (len(answers) > _MAX_SHOWN)
         print_line(f"  {question}: {', '.join(shown)}{more}")
-    for error, count in list(summary.errors.items())[:_MAX_SHOWN]:
-        warn(f"error: {count:,} rows: expected {error}")
+    for one in list(summary.errors.values())[:_MAX_SHOWN]:
+        more = f" (and {one.count - 1:,} more)" * (one.count > 1)
+        warn(f"error: {one.example}{more}: {one.reason}")
     if summary.num_failed:
         warn("the column `error` has the reasons; the same command tries these rows again")
     print_line(

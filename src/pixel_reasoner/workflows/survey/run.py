@@ -111,6 +111,16 @@ class SurveySpec:
         }
 
 
+class FailedRows(NamedTuple):
+    """Rows with one kind of error."""
+
+    count: int
+    example: str
+    """id of the first row"""
+    reason: str
+    """its error"""
+
+
 class SurveySummary(NamedTuple):
     """What a survey wrote."""
 
@@ -118,8 +128,8 @@ class SurveySummary(NamedTuple):
     """status -> number of rows"""
     answers: Mapping[str, Mapping[str, int]]
     """question -> answer -> number of rows, of the most frequent answers"""
-    errors: Mapping[str, int]
-    """kind of error -> number of rows, of the most frequent ones"""
+    errors: Mapping[str, FailedRows]
+    """kind of error -> its rows, of the most frequent ones"""
     paths: tuple[Path, ...]
     """written tables and report"""
     is_stopped: bool = False
@@ -260,7 +270,7 @@ def _complete(spec: SurveySpec, writer: RowWriter) -> SurveySummary:
         "rows": summary.num_rows,
         **summary.counts,
         "answers": summary.answers,
-        "errors": summary.errors,
+        "errors": {kind: one._asdict() for kind, one in summary.errors.items()},
     }
     write_json(counts, writer.folder / COUNTS)
     if spec.report_rows and summary.num_rows:
@@ -274,24 +284,34 @@ def _complete(spec: SurveySpec, writer: RowWriter) -> SurveySummary:
 _MAX_ANSWERS = 50
 """different answers of a question that are counted; further ones are counted together"""
 _MAX_ERRORS = 20
+_OTHERS = "(others)"
 
 
 def _summary(rows: Iterable[Mapping[str, Any]]) -> SurveySummary:
     counts: Counter[str] = Counter()
     answers: dict[str, Counter[str]] = {}
-    errors: Counter[str] = Counter()
+    errors: dict[str, FailedRows] = {}
     for row in rows:
         counts[row["status"]] += 1
         if row["error"] is not None:
-            _count(errors, _error_kind(row["error"]), _MAX_ERRORS)
+            _count_error(errors, row)
         elif row["status"] == Status.ANSWERED:
             _count(answers.setdefault(row["question"], Counter()), row["answer"], _MAX_ANSWERS)
     by_question = {name: dict(found.most_common()) for name, found in answers.items()}
-    return SurveySummary(dict(counts), by_question, dict(errors.most_common()), ())
+    by_count = sorted(errors.items(), key=lambda one: -one[1].count)
+    return SurveySummary(dict(counts), by_question, dict(by_count), ())
+
+
+def _count_error(errors: dict[str, FailedRows], row: Mapping[str, Any]) -> None:
+    kind = _error_kind(row["error"])
+    if kind not in errors and len(errors) >= _MAX_ERRORS:
+        kind = _OTHERS
+    first = errors.get(kind, FailedRows(0, row["id"], row["error"]))
+    errors[kind] = first._replace(count=first.count + 1)
 
 
 def _count(counter: Counter[str], key: str, max_keys: int) -> None:
-    counter[key if key in counter or len(counter) < max_keys else "(others)"] += 1
+    counter[key if key in counter or len(counter) < max_keys else _OTHERS] += 1
 
 
 def _error_kind(error: str) -> str:
