@@ -50,7 +50,8 @@ def megabytes():
 model = ScriptedModel(reply)
 before, started = megabytes(), time.perf_counter()
 spec = SurveySpec(
-    questions=tuple(parse_questions({"question": questions})), media=(str(table),), out=out, report_rows=report_rows
+    questions=tuple(parse_questions({"question": questions})), media=(str(table),), out=out,
+    parquet=report_rows > 0, report_rows=report_rows,
 )
 summary = run_survey(spec, model)
 seconds = time.perf_counter() - started

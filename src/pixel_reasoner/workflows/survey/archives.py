@@ -55,7 +55,7 @@ def zip_members(
                     fix="unpack it, and give the folder",
                 )
             for member in members:
-                name = PurePosixPath(member.filename)
+                name = _member_path(member)
                 is_hidden = any(
                     part.startswith((".", "__MACOSX")) and part != ".." for part in name.parts
                 )
@@ -100,9 +100,13 @@ def _copied(
     return Member(member.filename, store.path(store.put(content, suffix)))
 
 
+def _member_path(member: zipfile.ZipInfo) -> PurePosixPath:
+    return PurePosixPath(member.filename.replace("\\", "/"))  # Windows programs write backslashes
+
+
 def _problem(member: zipfile.ZipInfo, limits: MediaLimits) -> str:
     """Return why a file is not unpacked; empty if it is."""
-    name = PurePosixPath(member.filename.replace("\\", "/"))
+    name = _member_path(member)
     if name.is_absolute() or ".." in name.parts or ":" in name.parts[0]:
         return "expected a path inside the zip file; got one that leaves it"
     if member.flag_bits & 1:
