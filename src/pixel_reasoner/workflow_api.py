@@ -13,12 +13,14 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from pydantic import PositiveInt, with_config
 from typing_extensions import Unpack
 
 from pixel_reasoner.api import AnyModel, generation_model
 from pixel_reasoner.errors import UsageError
 from pixel_reasoner.model import Model
 from pixel_reasoner.rollout.options import AskOptions, with_options
+from pixel_reasoner.schema.options import valid_options
 from pixel_reasoner.schema.settings import RolloutConfig
 from pixel_reasoner.workflows.evaluate import parse_shard
 from pixel_reasoner.workflows.progress import ProgressReporter
@@ -31,6 +33,7 @@ SurveyQuestions: TypeAlias = "str | Path | SurveyQuestion | Mapping[str, Any] | 
 """path of a TOML file, the text of one question, a table with the keys of the file, or a list of questions"""
 
 __all__ = [
+    "SurveyOptions",
     "SurveyQuestion",
     "SurveyRow",
     "SurveySpec",
@@ -43,45 +46,50 @@ __all__ = [
 ]
 
 
-def survey(  # noqa: PLR0913 - options of one command
+@with_config(extra="forbid")
+class SurveyOptions(AskOptions, total=False):
+    """Options of a survey besides those of each question (`AskOptions`)."""
+
+    batch_size: PositiveInt
+    """requests in progress at once; 16 by default"""
+    shard: str
+    """`i/n`: only each n-th medium, from the i-th on"""
+    every: str | float
+    """length of the windows into which clips are divided: `10s`, or seconds"""
+    shots: bool
+    """whether clips are divided into shots"""
+    column: str
+    """column of tables with the paths"""
+    max_pages: PositiveInt
+    """pages of one document; 1,000 by default"""
+    watch: bool
+    """whether the medium is the folder of a running camera; the rows have no end then"""
+
+
+def survey(
     media: str | Path | Sequence[str | Path],
     questions: SurveyQuestions,
     model: AnyModel = "tiny",
     *,
     out: str | Path | None = None,
-    config: RolloutConfig | None = None,
     samples: int = 1,
-    batch_size: int = 16,
-    shard: str = "1/1",
-    every: str | float | None = None,
-    shots: bool = False,
-    column: str | None = None,
-    max_pages: int = 1_000,
-    watch: bool = False,
-    **options: Unpack[AskOptions],
+    config: RolloutConfig | None = None,
+    **options: Unpack[SurveyOptions],
 ) -> Iterator[SurveyRow]:
     r"""Yield one row for each question about each medium, as they finish. Memory does not depend on the number of rows.
 
     A medium that cannot be used gives a row with `error`, and the rest goes on.
 
     Args:
-        media: pictures, clips, documents, folders, globs, zip files, or tables (CSV, TSV, JSONL, Parquet) with a column of
-            paths.
+        media: pictures, clips, documents, folders, globs, zip files, or tables (CSV, TSV, JSONL, Parquet) of paths.
         questions: path of a TOML file (`pixel-reasoner init survey` writes one), the text of a question, or a list of texts,
             `SurveyQuestion` or dicts with the keys of the file.
         model: a loaded model, or which one to load.
         out: folder for rows.jsonl, rows.csv, rows.parquet, traces and a report. An earlier run in it is resumed, and its rows
             are yielded too.
-        config: limits, sampling, operations.
         samples: answers per question; needs a temperature above 0. Their agreement decides whether a row is unsure.
-        batch_size: requests in progress at once.
-        shard: `i/n`: only each n-th medium, from the i-th on.
-        every: length of the windows into which clips are divided: `10s`, or seconds.
-        shots: whether clips are divided into shots.
-        column: of tables, with the paths.
-        max_pages: of one document.
-        watch: whether `media` is the folder of a running camera. The rows have no end then.
-        **options: single values of the configuration (`rollout.options.AskOptions`).
+        config: limits, sampling, operations.
+        **options: single values (`SurveyOptions`).
 
     Raises:
         UsageError: mistakes in the questions, invalid options, or `out` contains a run with other settings.
@@ -98,21 +106,22 @@ def survey(  # noqa: PLR0913 - options of one command
     >>> sorted((Path(row.path).name, row.question, row.answer, row.agreement) for row in rows)
     [('blue.png', 'sky', 'yes', 1.0), ('red.png', 'sky', 'yes', 1.0)]
     """
-    sources = [media] if isinstance(media, str | Path) else list(media)
+    given = valid_options(SurveyOptions, options, "an option of a survey")
     base = config or (model.config if isinstance(model, Model) else RolloutConfig())
+    asking = {name: given.pop(name) for name in AskOptions.__annotations__ if name in given}
+    sources = [media] if isinstance(media, str | Path) else list(media)
+    watch = _watched(sources) if given.pop("watch", False) else None
+    every, shard = given.pop("every", None), given.pop("shard", "1/1")
     spec = SurveySpec(
         questions=tuple(_questions(questions)),
-        media=() if watch else tuple(map(str, sources)),
-        watch=_watched(sources) if watch else None,
+        media=tuple(map(str, sources)) if watch is None else (),
+        watch=watch,
         out=None if out is None else Path(out),
-        config=with_options(base, options),
+        config=with_options(base, asking),
         samples=samples,
-        batch_size=batch_size,
         shard=parse_shard(shard),
         every_s=None if every is None else parse_seconds(every),
-        shots=shots,
-        column=column,
-        max_pages=max_pages,
+        **given,
     )
     return survey_rows(spec, generation_model(model, spec.config))
 

@@ -26,6 +26,8 @@ from pixel_reasoner.cli.output import print_line, progress_bars, warn
 from pixel_reasoner.errors import UsageError
 
 if TYPE_CHECKING:
+    from pixel_reasoner.models.spec import ModelSpec
+    from pixel_reasoner.schema.settings import RolloutConfig
     from pixel_reasoner.workflow_api import SurveySpec, SurveySummary
 
 INCOMPLETE = 3
@@ -135,8 +137,6 @@ def survey(
 
         pixel-reasoner survey --watch /mnt/camera --out runs/camera
     """
-    from pixel_reasoner import workflow_api as api
-
     if out is None:
         raise UsageError(expected="--out, the folder of the run", got="none", fix="add --out DIR")
     config = rollout_config(
@@ -147,31 +147,42 @@ def survey(
         temperature=answers.temperature,
         seed=answers.sample_seed,
     )
-    every = media_options.every
-    spec = api.SurveySpec(
+    spec = _spec(questions, media or [], out, config, (media_options, answers, report_rows))
+    _run(spec, model_spec(model, local, servers, concurrency=answers.batch_size))
+
+
+def _spec(
+    questions: Path,
+    media: list[Path],
+    out: Path,
+    config: RolloutConfig,
+    options: tuple[MediaOptions, AnswerOptions, int],
+) -> SurveySpec:
+    from pixel_reasoner import workflow_api as api
+
+    divided, answers, report_rows = options
+    return api.SurveySpec(
         questions=tuple(api.read_question_file(questions)),
-        media=tuple(map(str, media or ())),
-        watch=media_options.watch,
+        media=tuple(map(str, media)),
+        watch=divided.watch,
         out=out,
         config=config,
         samples=answers.samples,
         batch_size=answers.batch_size,
-        shard=api.parse_shard(media_options.shard),
-        every_s=None if every is None else api.parse_seconds(every),
-        shots=media_options.shots,
-        column=media_options.column,
-        max_pages=media_options.max_pages,
+        shard=api.parse_shard(divided.shard),
+        every_s=None if divided.every is None else api.parse_seconds(divided.every),
+        shots=divided.shots,
+        column=divided.column,
+        max_pages=divided.max_pages,
         report_rows=report_rows,
     )
-    named = model_spec(model, local, servers, concurrency=answers.batch_size)
-    _run(spec, named)
 
 
-def _run(spec: SurveySpec, named: object) -> None:
+def _run(spec: SurveySpec, model: ModelSpec) -> None:
     from pixel_reasoner import workflow_api as api
 
     with progress_bars() as progress:
-        summary = api.write_survey(spec, named, progress, warn)  # type: ignore[arg-type]  # imported when it runs
+        summary = api.write_survey(spec, model, progress, warn)
     _print_summary(summary)
     if summary.num_failed:
         raise typer.Exit(INCOMPLETE)
@@ -185,7 +196,7 @@ def _print_summary(summary: SurveySummary) -> None:
         more = ", ..." * (len(answers) > _MAX_SHOWN)
         print_line(f"  {question}: {', '.join(shown)}{more}")
     for one in list(summary.errors.values())[:_MAX_SHOWN]:
-        more = f" (and {one.count - 1:,} more)" * (one.count > 1)
+        more = f" (and {one.num_rows - 1:,} more)" * (one.num_rows > 1)
         warn(f"error: {one.example}{more}: {one.reason}")
     if summary.num_failed:
         warn("the column `error` has the reasons; the same command tries these rows again")

@@ -16,7 +16,7 @@ from typing import Any
 
 from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.files import path_exists
-from pixel_reasoner.media.documents import is_document
+from pixel_reasoner.media.documents import DOCUMENT_SUFFIXES, is_document
 from pixel_reasoner.media.folders import natural_key
 from pixel_reasoner.media.images import OPTIONAL_SUFFIXES, PICTURE_SUFFIXES, picture_pages
 from pixel_reasoner.media.store import MediaStore
@@ -149,6 +149,26 @@ def check_sources(sources: Sequence[str | Path]) -> None:
                 got=source,
                 fix="check the path",
             )
+
+
+def count_units(sources: Iterable[str | Path], options: UnitOptions) -> int | None:
+    """Return the number of units of files and folders; None if files must be opened to count them.
+
+    >>> count_units(["a.png", "b.mp4"], UnitOptions()), count_units(["a.pdf"], UnitOptions())
+    (2, None)
+    """
+    total = 0
+    has_parts = options.shots or options.every_s is not None
+    for source in map(str, sources):
+        names = media_files(source, options.skip) if Path(source).is_dir() else iter([source])
+        for name in names:
+            suffix = Path(name).suffix.lower()
+            is_one = suffix in PICTURE_SUFFIXES | OPTIONAL_SUFFIXES | VIDEO_SUFFIXES
+            is_divided = suffix in _PAGED_SUFFIXES | DOCUMENT_SUFFIXES
+            if not is_one or is_divided or (has_parts and suffix in VIDEO_SUFFIXES):
+                return None
+            total += 1
+    return total
 
 
 def file_units(name: str, options: UnitOptions, path: Path | None = None) -> Iterator[MediaUnit]:

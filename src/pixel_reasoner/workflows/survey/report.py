@@ -22,9 +22,8 @@ Rows = Callable[[], Iterable[Mapping[str, Any]]]
 _MAX_ANSWERS = 30
 _MAX_FAILED = 200
 _ORDER = (Status.UNSURE, Status.ERROR, Status.ANSWERED)
-OUTCOME = "ungraded"
-UNPARSED = "unparsed"
-"""outcome of a row without an answer"""
+UNGRADED, UNPARSED = "ungraded", "unparsed"
+"""outcomes of a trace with and without an answer"""
 
 
 def write_survey_report(
@@ -89,7 +88,7 @@ def _rows(folder: Path, chosen: Mapping[tuple[str, int], Mapping[str, Any]]) -> 
             facts |= {"status": row["status"]} | (
                 {"reason": row["reason"]} if row["reason"] else {}
             )
-            outcome = UNPARSED if row["answer"] is None else OUTCOME
+            outcome = UNPARSED if trace.answer is None and row["error"] is None else UNGRADED
             answer = row["answer"] if row["answer"] is not None else "none"
             facets = {
                 "status": (row["status"],),

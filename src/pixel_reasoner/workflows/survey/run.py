@@ -24,6 +24,7 @@ from pixel_reasoner.workflows.survey.media_units import (
     MediaUnit,
     UnitOptions,
     check_sources,
+    count_units,
     read_units,
 )
 from pixel_reasoner.workflows.survey.planning import Planner
@@ -114,7 +115,7 @@ class SurveySpec:
 class FailedRows(NamedTuple):
     """Rows with one kind of error."""
 
-    count: int
+    num_rows: int
     example: str
     """id of the first row"""
     reason: str
@@ -179,7 +180,9 @@ def run_survey(
 
     For arguments and errors see `survey_rows`.
     """
-    update = (progress or NoProgress()).start("asking", None)
+    num_media = None if spec.watch is not None else count_units(spec.media, spec.unit_options)
+    total = None if num_media is None else num_media * len(spec.questions) // spec.shard[1]
+    update = (progress or NoProgress()).start("asking", total)
     counts: Counter[str] = Counter()
     is_stopped = False
     with _open_writer(spec, model) as writer:
@@ -298,7 +301,7 @@ def _summary(rows: Iterable[Mapping[str, Any]]) -> SurveySummary:
         elif row["status"] == Status.ANSWERED:
             _count(answers.setdefault(row["question"], Counter()), row["answer"], _MAX_ANSWERS)
     by_question = {name: dict(found.most_common()) for name, found in answers.items()}
-    by_count = sorted(errors.items(), key=lambda one: -one[1].count)
+    by_count = sorted(errors.items(), key=lambda one: -one[1].num_rows)
     return SurveySummary(dict(counts), by_question, dict(by_count), ())
 
 
@@ -307,7 +310,7 @@ def _count_error(errors: dict[str, FailedRows], row: Mapping[str, Any]) -> None:
     if kind not in errors and len(errors) >= _MAX_ERRORS:
         kind = _OTHERS
     first = errors.get(kind, FailedRows(0, row["id"], row["error"]))
-    errors[kind] = first._replace(count=first.count + 1)
+    errors[kind] = first._replace(num_rows=first.num_rows + 1)
 
 
 def _count(counter: Counter[str], key: str, max_keys: int) -> None:
