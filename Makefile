@@ -83,7 +83,7 @@ test-lowest:
 
 test-python:
 	test -x .venv-$(notdir $(PYTHON))/bin/python || $(PYTHON) -m venv .venv-$(notdir $(PYTHON))
-	.venv-$(notdir $(PYTHON))/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[labeller,remote,released,serve]' \
+	.venv-$(notdir $(PYTHON))/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[labeller,remote,released,serve,workflows]' \
 		pytest pytest-xdist hypothesis pyarrow
 	OMP_NUM_THREADS=1 .venv-$(notdir $(PYTHON))/bin/python -m pytest $(PARALLEL) --fast
 

@@ -31,6 +31,9 @@ from pixel_reasoner.workflows.survey.shots import clip_windows
 from pixel_reasoner.workflows.survey.watch import watched_units
 from pixel_reasoner.world import encode_clip
 
+pytest.importorskip("pypdfium2")
+pytest.importorskip("pi_heif")
+
 
 def picture(path: Path, colour="red") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -154,12 +154,14 @@ def check_sources(sources: Sequence[str | Path]) -> None:
 def count_units(sources: Iterable[str | Path], options: UnitOptions) -> int | None:
     """Return the number of units of files and folders; None if files must be opened to count them.
 
-    >>> count_units(["a.png", "b.mp4"], UnitOptions()), count_units(["a.pdf"], UnitOptions())
-    (2, None)
+    >>> count_units(["/"], UnitOptions(skip=tuple(Path("/").iterdir()))), count_units(["*.png"], UnitOptions())
+    (0, None)
     """
     total = 0
     has_parts = options.shots or options.every_s is not None
     for source in map(str, sources):
+        if not path_exists(Path(source)):  # a glob
+            return None
         names = media_files(source, options.skip) if Path(source).is_dir() else iter([source])
         for name in names:
             suffix = Path(name).suffix.lower()
