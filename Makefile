@@ -22,7 +22,7 @@ install: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; run make PYTHON=python3.11 ..." if sys.version_info < (3, 11) else 0)'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[local,train,labeller,remote,released,serve,otel,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[local,train,labeller,remote,released,serve,otel,workflows,dev]'
 	touch $@
 
 demo: install
@@ -88,7 +88,7 @@ test-lowest:
 
 test-python:
 	test -x .venv-$(notdir $(PYTHON))/bin/python || $(PYTHON) -m venv .venv-$(notdir $(PYTHON))
-	.venv-$(notdir $(PYTHON))/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[labeller,remote,released,serve]' \
+	.venv-$(notdir $(PYTHON))/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[labeller,remote,released,serve,workflows]' \
 		pytest pytest-xdist hypothesis pyarrow
 	OMP_NUM_THREADS=1 .venv-$(notdir $(PYTHON))/bin/python -m pytest $(PARALLEL) --fast
 

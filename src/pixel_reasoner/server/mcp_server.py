@@ -241,7 +241,9 @@ def _add_open_media(server: MCPServer[Any], library: MediaLibrary, threads: _Thr
         end_s: Annotated[
             float | None, Field(gt=0, description="End of this part; null for the end.")
         ] = None,
-        page: Annotated[int | None, Field(ge=1, description="Page of a TIFF picture.")] = None,
+        page: Annotated[
+            int | None, Field(ge=1, description="Page of a TIFF picture or a PDF.")
+        ] = None,
         return_image: ReturnImage = True,
         max_side: MaxSide = MAX_SIDE_PX,
     ) -> list[str | Image]:
