@@ -3,6 +3,7 @@
 from .api import (
     EvalSpec as EvalSpec,
     LabellerSpec as LabellerSpec,
+    LessonSpec as LessonSpec,
     ModelSpec as ModelSpec,
     RlRun as RlRun,
     SftRun as SftRun,
@@ -13,6 +14,8 @@ from .api import (
     compare as compare,
     evaluate as evaluate,
     load as load,
+    load_lesson as load_lesson,
+    make_lesson as make_lesson,
     probe as probe,
     report as report,
     synthesize as synthesize,

@@ -16,7 +16,7 @@ from pixel_reasoner.schema.geometry import WHOLE, Box
 from pixel_reasoner.schema.question import Evidence
 from pixel_reasoner.schema.trace import Observation, Picture, ToolCall, Trace, Turn
 from pixel_reasoner.scoring.evidence import HIT_SHARE
-from pixel_reasoner.workflows.lessons.images import enlarged_region, encode
+from pixel_reasoner.workflows.lessons.images import encode, enlarged_region
 from pixel_reasoner.workflows.lessons.lesson import (
     LessonPicture,
     LessonStep,
@@ -67,7 +67,10 @@ def build_step(trace: Trace, number: int, without: Trace | None = None) -> StepC
     if not trace.pictures:
         raise NoStep("no_picture", "the question has no picture")
     if not any(one.pictures for one in trace.executed):
-        raise NoStep("no_operation", "the model looked nowhere: it answered at once, or every call was rejected")
+        raise NoStep(
+            "no_operation",
+            "the model looked nowhere: it answered at once, or every call was rejected",
+        )
     if len(trace.pictures) > MAX_PICTURES:
         raise NoStep("many_pictures", f"{len(trace.pictures)} pictures; at most {MAX_PICTURES}")
     board = storyboard(trace)
@@ -143,7 +146,9 @@ class _StepBuilder:
         if not boxes and not frames and right:  # without annotation the model's own places
             boxes = tuple(look.box for look in right[-1:] if look.box and not look.frames)
             frames = right[-1].frames
-        image = self.evidence.image if self.evidence.boxes else next((o.image for o in right[-1:]), 1)
+        image = (
+            self.evidence.image if self.evidence.boxes else next((o.image for o in right[-1:]), 1)
+        )
         return Reveal(
             looks=tuple(looks[:MAX_LOOKS]),
             conclusion=conclusion,
@@ -177,7 +182,7 @@ class _StepBuilder:
     def _look(
         self, number: int, words: str, turn: Turn, call: ToolCall | None, result: Observation | None
     ) -> Look:
-        action = one_line(_without_coordinates(call_in_words(call, result)))
+        action = self._action(call, result)
         if result is None or result.error is not None or not result.pictures:
             problem = one_line(result.text if result else "the call has no result")
             return Look(
@@ -202,6 +207,17 @@ class _StepBuilder:
             pictures=shown,
             verdict=self._verdict(result.pictures, turn),
         )
+
+    def _action(self, call: ToolCall | None, result: Observation | None) -> str:
+        """Return a call in words for learners: `Zoom in`, `Zoom in further`, `Look at frames 3, 4`."""
+        words = one_line(call_in_words(call, result).partition(", box ")[0])
+        if call is not None and call.name == "zoom_in" and result and result.pictures:
+            parent = result.pictures[0].parent or 1
+            if parent > len(self.trace.pictures):
+                words = "zoom in further"
+            elif len(self.trace.pictures) == 1:
+                words = "zoom in"
+        return words[:1].upper() + words[1:]
 
     def _verdict(self, pictures: Sequence[Picture], turn: Turn) -> Verdict:
         evidence = self.evidence
@@ -251,10 +267,6 @@ def _is_right(outcome: str) -> bool | None:
     return {"right": True, "wrong": False, "unparsed": False}.get(outcome)
 
 
-def _without_coordinates(words: str) -> str:
-    return words.partition(", box ")[0]
-
-
 def _place_in_words(box: Box) -> str:
     """Return a place and its size.
 
@@ -265,7 +277,8 @@ def _place_in_words(box: Box) -> str:
         return "the whole picture"
     percent = 100 * box.area
     size = f"{percent:.0f} %" if percent >= 1 else "less than 1 %"
-    return f"{describe_place(box)}, {size} of the picture"
+    place = describe_place(box).replace("middle centre", "centre")
+    return f"{place}, {size} of the picture"
 
 
 def _alt_of_look(number: int, picture: Picture, place: str) -> str:

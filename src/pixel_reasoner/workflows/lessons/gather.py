@@ -30,14 +30,14 @@ _RESULT_PX = 768 * 768
 class Skipped:
     """Count of skipped traces and rows by reason, and one line each."""
 
-    def __init__(self, on_skipped: Callable[[str], None] = lambda line: None) -> None:
+    def __init__(self, on_skipped: Callable[[str, str], None]) -> None:
         self.counts: Counter[str] = Counter()
         self._on_skipped = on_skipped
 
     def add(self, where: str, reason: str, detail: str) -> None:
         """Count one, and pass its line on."""
         self.counts[reason] += 1
-        self._on_skipped(f"{where}: {reason}: {detail}")
+        self._on_skipped(f"{where}: {reason}: {detail}", reason)
 
 
 class Found(NamedTuple):
@@ -136,4 +136,3 @@ def _explain(error: NoTrace) -> str:
     if error.reason == "no_evidence":
         return "the row has no boxes, frames or times; add them, or ask a model: pixel-reasoner eval jsonl"
     return str(error)
-

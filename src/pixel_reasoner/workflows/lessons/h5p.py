@@ -21,19 +21,11 @@ from pixel_reasoner.files import atomic_path
 from pixel_reasoner.schema.geometry import Box
 from pixel_reasoner.text import visible
 from pixel_reasoner.workflows.lessons.images import (
+    Illustrations,
     boxes_on_sheet,
-    encode,
-    marked_sheet,
-    question_sheet,
     targets_on_sheet,
 )
-from pixel_reasoner.workflows.lessons.lesson import (
-    LessonContent,
-    LessonStep,
-    Look,
-    Verdict,
-    media_type,
-)
+from pixel_reasoner.workflows.lessons.lesson import LessonStep, Look, Verdict, media_type
 from pixel_reasoner.workflows.lessons.papers import first_view_alt, marked_alt
 
 FIND, EXPLAIN = "H5P.ImageHotspotQuestion", "H5P.ImageHotspots"
@@ -53,15 +45,15 @@ _MARGIN = 0.02
 _SCORE = "You got :num out of :total points"
 
 
-def write_packages(content: LessonContent, folder: Path) -> list[Path]:
+def write_packages(shown: Illustrations, folder: Path) -> list[Path]:
     """Write the packages of all steps, and return their paths.
 
     Raises:
         OutputError: the folder cannot be written.
     """
     paths = []
-    for step in content.lesson.steps:
-        for name, library, title, fields, image in _packages(step, content.pictures):
+    for step in shown.lesson.steps:
+        for name, library, title, fields, image in _packages(step, shown):
             path = folder / f"{name}-{step.number}.h5p"
             _write(path, _h5p_json(library, title), fields, image)
             paths.append(path)
@@ -78,23 +70,20 @@ def needs_in_words() -> str:
 
 
 def _packages(
-    step: LessonStep, pictures: dict[str, bytes]
+    step: LessonStep, shown: Illustrations
 ) -> Iterator[tuple[str, str, str, dict[str, Any], bytes]]:
     """Yield name, main library, title, content and picture of each package of a step."""
-    sheet = question_sheet(step, pictures)
-    targets = targets_on_sheet(step, sheet.cells)
+    cells = shown.cells(step)
+    targets = targets_on_sheet(step, cells)
     title = f"Question {step.number}"
     if targets:
-        image = encode(sheet.image)
-        fields = _find_content(step, targets, _image_fields(image, sheet.image.size))
+        image, size = shown.plain(step)
+        fields = _find_content(step, targets, _image_fields(image, size))
         yield "find", FIND, title, fields, image
-    places = [
-        (look, box) for look in step.reveal.looks for box in boxes_on_sheet(look, sheet.cells)[:1]
-    ]
+    places = [(look, box) for look in step.reveal.looks for box in boxes_on_sheet(look, cells)[:1]]
     if places:
-        marked = marked_sheet(step, pictures)
-        image = encode(marked)
-        fields = _explain_content(step, places, _image_fields(image, marked.size))
+        image, size = shown.marked(step)
+        fields = _explain_content(step, places, _image_fields(image, size))
         yield "explain", EXPLAIN, f"{title}: where the model looked", fields, image
 
 

@@ -12,15 +12,15 @@ from PIL import Image, ImageDraw
 from pixel_reasoner.reports.marks import BoxMark, draw_boxes, draw_cross, draw_tick
 from pixel_reasoner.reports.typesetting import INK, Style, Typesetter
 from pixel_reasoner.schema.geometry import WHOLE, Box, Size
-from pixel_reasoner.workflows.lessons.lesson import LessonStep, Look, Verdict
+from pixel_reasoner.workflows.lessons.lesson import LessonContent, LessonStep, Look, Verdict
 
 MAX_SIDE_PX = 1280
 """longest side of a stored picture"""
-MIN_MARKED_SIDE_PX = 900
+MIN_MARKED_SIDE_PX = 720
 """smaller pictures are enlarged before marks are drawn, so that numbers are legible"""
 _GAP_PX, _LABEL_PX = 12, 34
-_MAX_PNG_RATIO = 1.6
-"""PNG is kept where it is at most this much larger than JPEG: it is exact"""
+_MAX_PNG_PX = 360_000
+"""larger pictures are stored as JPEG; PNG of photographs is slow and large"""
 
 
 class Sheet(NamedTuple):
@@ -31,15 +31,45 @@ class Sheet(NamedTuple):
     """place of each question picture"""
 
 
+class Illustrations:
+    """Question pictures of the steps of a lesson, plain and marked, each drawn and encoded once for all outputs."""
+
+    def __init__(self, content: LessonContent) -> None:
+        self.lesson, self.pictures = content.lesson, content.pictures
+        self._files: dict[tuple[int, bool], tuple[bytes, Size]] = {}
+
+    def cells(self, step: LessonStep) -> tuple[Box, ...]:
+        """Return the place of each question picture in `plain` and `marked`."""
+        return question_sheet(step, self.pictures).cells if step.is_choice else (WHOLE,)
+
+    def plain(self, step: LessonStep) -> tuple[bytes, Size]:
+        """Return the question pictures as one file, and its size."""
+        return self._file(step, is_marked=False)
+
+    def marked(self, step: LessonStep) -> tuple[bytes, Size]:
+        """Return the question pictures with all looks as one file, and its size."""
+        return self._file(step, is_marked=True)
+
+    def _file(self, step: LessonStep, *, is_marked: bool) -> tuple[bytes, Size]:
+        key = step.number, is_marked
+        if key not in self._files:
+            draw = marked_sheet if is_marked else _plain_sheet
+            image = draw(step, self.pictures)
+            content = encode(image)
+            self._files[key] = content, decode(content).size
+        return self._files[key]
+
+
 def encode(image: Image.Image) -> bytes:
     """Return a picture as PNG or JPEG, at most `MAX_SIDE_PX` long."""
     image = image.convert("RGB")
     image.thumbnail((MAX_SIDE_PX, MAX_SIDE_PX), Image.Resampling.LANCZOS)
-    png, jpeg = io.BytesIO(), io.BytesIO()
-    image.save(png, "PNG", optimize=True)
-    image.save(jpeg, "JPEG", quality=90, subsampling=0)
-    is_small = png.tell() <= _MAX_PNG_RATIO * jpeg.tell()
-    return png.getvalue() if is_small else jpeg.getvalue()
+    buffer = io.BytesIO()
+    if image.width * image.height <= _MAX_PNG_PX:
+        image.save(buffer, "PNG", compress_level=4)
+    else:
+        image.save(buffer, "JPEG", quality=90, subsampling=0)
+    return buffer.getvalue()
 
 
 def decode(content: bytes) -> Image.Image:
@@ -49,7 +79,12 @@ def decode(content: bytes) -> Image.Image:
 
 def enlarged_region(image: Image.Image, box: Box, size: Size) -> Image.Image:
     """Return a region of a picture at another size: what a crop shows without a second look at the source."""
-    sides = (box.x1 * image.width, box.y1 * image.height, box.x2 * image.width, box.y2 * image.height)
+    sides = (
+        box.x1 * image.width,
+        box.y1 * image.height,
+        box.x2 * image.width,
+        box.y2 * image.height,
+    )
     return image.convert("RGB").resize(size, Image.Resampling.BICUBIC, box=sides)
 
 
@@ -59,6 +94,10 @@ def question_sheet(step: LessonStep, pictures: dict[str, bytes]) -> Sheet:
     if len(images) == 1:
         return Sheet(_at_least(images[0], MIN_MARKED_SIDE_PX), (WHOLE,))
     return _contact_sheet(images)
+
+
+def _plain_sheet(step: LessonStep, pictures: dict[str, bytes]) -> Image.Image:
+    return question_sheet(step, pictures).image
 
 
 def marked_sheet(step: LessonStep, pictures: dict[str, bytes]) -> Image.Image:
@@ -109,9 +148,7 @@ def _contact_sheet(images: Sequence[Image.Image]) -> Sheet:
     images = [one.resize(_fit(one.size, side), Image.Resampling.LANCZOS) for one in images]
     height = max(one.height for one in images)
     step = side + _GAP_PX, height + _LABEL_PX + _GAP_PX
-    sheet = Image.new(
-        "RGB", (_GAP_PX + columns * step[0], _GAP_PX + rows * step[1]), "#ffffff"
-    )
+    sheet = Image.new("RGB", (_GAP_PX + columns * step[0], _GAP_PX + rows * step[1]), "#ffffff")
     pen, typesetter = ImageDraw.Draw(sheet), Typesetter(22)
     cells = []
     for number, image in enumerate(images):

@@ -11,7 +11,7 @@ import json
 from enum import StrEnum
 from typing import Any, ClassVar, NamedTuple, Self
 
-from pydantic import PositiveInt
+from pydantic import Field, PositiveInt
 
 from pixel_reasoner.schema.geometry import RecordedBox, RecordedSize
 from pixel_reasoner.schema.record import Record, VersionedRecord
@@ -93,7 +93,7 @@ class LessonStep(Record):
 
     number: PositiveInt
     question: str
-    options: dict[str, str] = {}
+    options: dict[str, str] = Field(default_factory=dict)
     """letter -> text"""
     pictures: tuple[LessonPicture, ...]
     """first view: what the model received with the question; several are frames of a clip, or pictures"""
@@ -175,9 +175,9 @@ def data_address(content: bytes) -> str:
 
 
 def media_type(content: bytes) -> str:
-    """Return the type of a PNG or JPEG file.
+    r"""Return the type of a PNG or JPEG file.
 
-    >>> media_type(b"\\x89PNG"), media_type(b"\\xff\\xd8\\xff")
+    >>> media_type(b"\x89PNG"), media_type(b"\xff\xd8\xff")
     ('image/png', 'image/jpeg')
     """
     return "image/png" if content.startswith(b"\x89PNG") else "image/jpeg"

@@ -138,9 +138,7 @@ def level_of(number: int) -> Level:
     pixel_reasoner.errors.UsageError: expected a level from 1 to 5; got 6. Fix: 1 is the easiest
     """
     if number not in _LEVELS:
-        raise UsageError(
-            expected="a level from 1 to 5", got=str(number), fix="1 is the easiest"
-        )
+        raise UsageError(expected="a level from 1 to 5", got=str(number), fix="1 is the easiest")
     return _LEVELS[number]
 
 

@@ -11,13 +11,8 @@ from typing import Any
 
 from pixel_reasoner.files import atomic_writer
 from pixel_reasoner.text import visible
-from pixel_reasoner.workflows.lessons.images import encode, marked_sheet, question_sheet
-from pixel_reasoner.workflows.lessons.lesson import (
-    LessonContent,
-    LessonStep,
-    data_address,
-    seal,
-)
+from pixel_reasoner.workflows.lessons.images import Illustrations
+from pixel_reasoner.workflows.lessons.lesson import LessonStep, data_address, seal
 from pixel_reasoner.workflows.lessons.page import read
 from pixel_reasoner.workflows.lessons.papers import (
     correct_answer,
@@ -27,25 +22,25 @@ from pixel_reasoner.workflows.lessons.papers import (
 )
 
 
-def write_notebook(content: LessonContent, path: Path) -> None:
+def write_notebook(shown: Illustrations, path: Path) -> None:
     """Write the notebook (nbformat 4.5).
 
     Raises:
         OutputError: the path cannot be written.
     """
-    sealed = {str(step.number): seal(_reveal(step, content)) for step in content.lesson.steps}
+    sealed = {str(step.number): seal(_reveal(step, shown)) for step in shown.lesson.steps}
     cells = [
         _text(
-            f"# {_plain(content.lesson.title)}\n\nRun the cells in order. Guess before you reveal: a guess that you commit to "
-            f"helps, also a wrong one.\n\n{_plain(content.lesson.about)}"
+            f"# {_plain(shown.lesson.title)}\n\nRun the cells in order. Guess before you reveal: a guess that you commit to "
+            f"helps, also a wrong one.\n\n{_plain(shown.lesson.about)}"
         ),
         _code(
             f"{read('reveal.py.txt')}\nSEALED = {json.dumps(sealed, indent=1)}\n",
             metadata={"jupyter": {"source_hidden": True}, "tags": ["hide-input"]},
         ),
     ]
-    for step in content.lesson.steps:
-        cells += _step_cells(step, content)
+    for step in shown.lesson.steps:
+        cells += _step_cells(step, shown)
     for number, cell in enumerate(cells):
         cell["id"] = f"cell-{number}"
     notebook = {
@@ -58,8 +53,8 @@ def write_notebook(content: LessonContent, path: Path) -> None:
         file.write(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
 
 
-def _step_cells(step: LessonStep, content: LessonContent) -> list[dict[str, Any]]:
-    image = data_address(encode(question_sheet(step, content.pictures).image))
+def _step_cells(step: LessonStep, shown: Illustrations) -> list[dict[str, Any]]:
+    image = data_address(shown.plain(step)[0])
     mark = "**✗ Worked example: the model makes a mistake here.**\n\n" if step.has_mistake else ""
     options = "".join(f"- {_plain(a)}: {_plain(b)}\n" for a, b in step.options.items())
     text = (
@@ -80,7 +75,7 @@ def _step_cells(step: LessonStep, content: LessonContent) -> list[dict[str, Any]
     ]
 
 
-def _reveal(step: LessonStep, content: LessonContent) -> dict[str, Any]:
+def _reveal(step: LessonStep, shown: Illustrations) -> dict[str, Any]:
     """Return what the cell `reveal` shows."""
     reveal = step.reveal
     signs = {"right": " ✓ right place", "wrong": " ✗ wrong place", "unknown": ""}
@@ -99,17 +94,17 @@ def _reveal(step: LessonStep, content: LessonContent) -> dict[str, Any]:
         "conclusion": reveal.conclusion,
         "targets": [] if step.is_choice else [list(box) for box in reveal.targets],
         "images": list(reveal.target_frames or (reveal.target_image,)) if step.is_choice else [],
-        "marked": data_address(encode(marked_sheet(step, content.pictures))),
+        "marked": data_address(shown.marked(step)[0]),
         "marked_alt": marked_alt(step),
-        "compared": [[one.alt, data_address(content.pictures[one.ref])] for one in pictures],
+        "compared": [[one.alt, data_address(shown.pictures[one.ref])] for one in pictures],
     }
 
 
 def _plain(text: str) -> str:
-    """Return untrusted text for Markdown: as one line, without markup.
+    r"""Return untrusted text for Markdown: as one line, without markup.
 
-    >>> _plain("a *b* <i>")
-    'a \\\\*b\\\\* &lt;i>'
+    >>> print(_plain("a *b* <i>"))
+    a \*b\* &lt;i>
     """
     shown = visible(" ".join(text.split())).replace("\\", "\\\\").replace("<", "&lt;")
     for sign in "`*_[]#!|$":

@@ -6,31 +6,31 @@ from pathlib import Path
 from typing import Any
 
 from pixel_reasoner.files import atomic_writer
-from pixel_reasoner.workflows.lessons.images import encode, marked_sheet, question_sheet
-from pixel_reasoner.workflows.lessons.lesson import LessonContent, LessonStep, data_address
+from pixel_reasoner.workflows.lessons.images import Illustrations
+from pixel_reasoner.workflows.lessons.lesson import LessonStep, data_address
 from pixel_reasoner.workflows.lessons.page import read, render
 
 MINUTES_PER_STEP = 4
 
 
-def write_handout(content: LessonContent, path: Path) -> None:
+def write_handout(shown: Illustrations, path: Path) -> None:
     """Write a page for learners: questions, first views, and lines to write on. It contains no answers.
 
     Raises:
         OutputError: the path cannot be written.
     """
-    steps = [_handout_step(step, content.pictures) for step in content.lesson.steps]
-    _write("handout.html", content, steps, path)
+    steps = [_handout_step(step, shown) for step in shown.lesson.steps]
+    _write("handout.html", shown, steps, path)
 
 
-def write_notes(content: LessonContent, path: Path) -> None:
+def write_notes(shown: Illustrations, path: Path) -> None:
     """Write a page for the teacher: how to run the lesson, the answer key, and each step with its looks.
 
     Raises:
         OutputError: the path cannot be written.
     """
-    steps = [_notes_step(step, content.pictures) for step in content.lesson.steps]
-    _write("notes.html", content, steps, path)
+    steps = [_notes_step(step, shown) for step in shown.lesson.steps]
+    _write("notes.html", shown, steps, path)
 
 
 def correct_answer(step: LessonStep) -> str:
@@ -59,12 +59,12 @@ def marked_alt(step: LessonStep) -> str:
     return f"Looks of the model, numbered. Places that matter: {where_in_words(step)}."
 
 
-def _write(template: str, content: LessonContent, steps: list[dict[str, Any]], path: Path) -> None:
+def _write(template: str, shown: Illustrations, steps: list[dict[str, Any]], path: Path) -> None:
     from markupsafe import Markup
 
     text = render(
         template,
-        lesson=content.lesson,
+        lesson=shown.lesson,
         steps=steps,
         style=Markup(read("paper.css")),
         minutes=MINUTES_PER_STEP * len(steps),
@@ -73,8 +73,7 @@ def _write(template: str, content: LessonContent, steps: list[dict[str, Any]], p
         file.write(text)
 
 
-def _handout_step(step: LessonStep, pictures: dict[str, bytes]) -> dict[str, Any]:
-    sheet = encode(question_sheet(step, pictures).image)
+def _handout_step(step: LessonStep, shown: Illustrations) -> dict[str, Any]:
     return {
         "number": step.number,
         "question": step.question,
@@ -82,7 +81,7 @@ def _handout_step(step: LessonStep, pictures: dict[str, bytes]) -> dict[str, Any
         "has_mistake": step.has_mistake,
         "is_choice": step.is_choice,
         "prompt": step.prompt,
-        "image": data_address(sheet),
+        "image": data_address(shown.plain(step)[0]),
         "alt": first_view_alt(step),
     }
 
@@ -95,16 +94,16 @@ def first_view_alt(step: LessonStep) -> str:
     return f"{len(step.pictures)} {kind}, numbered"
 
 
-def _notes_step(step: LessonStep, pictures: dict[str, bytes]) -> dict[str, Any]:
+def _notes_step(step: LessonStep, shown: Illustrations) -> dict[str, Any]:
     reveal = step.reveal
     return {
-        **_handout_step(step, pictures),
+        **_handout_step(step, shown),
         "reveal": reveal,
         "correct": correct_answer(step),
         "where": where_in_words(step),
         "findings": "; ".join(reveal.findings),
-        "marked": data_address(encode(marked_sheet(step, pictures))),
+        "marked": data_address(shown.marked(step)[0]),
         "marked_alt": marked_alt(step),
-        "before": data_address(pictures[reveal.before.ref]) if reveal.before else "",
-        "after": data_address(pictures[reveal.after.ref]) if reveal.after else "",
+        "before": data_address(shown.pictures[reveal.before.ref]) if reveal.before else "",
+        "after": data_address(shown.pictures[reveal.after.ref]) if reveal.after else "",
     }

@@ -9,12 +9,11 @@ import io
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from pixel_reasoner.errors import require_extra
 from pixel_reasoner.files import atomic_path
-from pixel_reasoner.workflows.lessons.images import encode, marked_sheet, question_sheet
-from pixel_reasoner.workflows.lessons.lesson import LessonContent, LessonStep, Verdict
+from pixel_reasoner.schema.geometry import Size
+from pixel_reasoner.workflows.lessons.images import Illustrations
+from pixel_reasoner.workflows.lessons.lesson import LessonStep, Verdict
 from pixel_reasoner.workflows.lessons.papers import (
     correct_answer,
     first_view_alt,
@@ -31,7 +30,7 @@ _TITLE_PT, _TEXT_PT, _SMALL_PT = 32, 24, 18
 MAX_TITLE_CHARS = 110
 
 
-def write_slides(content: LessonContent, path: Path) -> None:
+def write_slides(shown: Illustrations, path: Path) -> None:
     """Write the slides.
 
     Raises:
@@ -43,10 +42,10 @@ def write_slides(content: LessonContent, path: Path) -> None:
         from pptx.util import Inches
     deck = Presentation()
     deck.slide_width, deck.slide_height = Inches(WIDTH_IN), Inches(HEIGHT_IN)
-    deck.core_properties.title = content.lesson.title
-    writer = _SlideWriter(deck, content)
+    deck.core_properties.title = shown.lesson.title
+    writer = _SlideWriter(deck, shown)
     writer.write_title()
-    for step in content.lesson.steps:
+    for step in shown.lesson.steps:
         writer.write_question(step)
         writer.write_reveal(step)
         if step.reveal.before and step.reveal.after:
@@ -59,13 +58,13 @@ def write_slides(content: LessonContent, path: Path) -> None:
 class _SlideWriter:
     """Writer of slides into a presentation."""
 
-    def __init__(self, deck: Any, content: LessonContent) -> None:
-        self.deck, self.content = deck, content
+    def __init__(self, deck: Any, shown: Illustrations) -> None:
+        self.deck, self.shown = deck, shown
 
     # --- slides ---
 
     def write_title(self) -> None:
-        lesson = self.content.lesson
+        lesson = self.shown.lesson
         slide = self._slide(lesson.title, "Welcome. Collect guesses before every reveal.")
         lines = [
             "A computer model looks at pictures. First it sees only a small one.",
@@ -80,8 +79,9 @@ class _SlideWriter:
     def write_question(self, step: LessonStep) -> None:
         notes = "Give one minute. Everybody commits to a place before the next slide. The answer is in the notes there."
         slide = self._slide(f"Question {step.number}: {step.question}", notes)
-        image = question_sheet(step, self.content.pictures).image
-        right = self._picture(slide, image, first_view_alt(step), (_MARGIN_IN, 7.0))
+        right = self._picture(
+            slide, self.shown.plain(step), first_view_alt(step), (_MARGIN_IN, 7.0)
+        )
         lines = [*(f"{letter}  {text}" for letter, text in step.options.items())]
         lines += [
             "Which number would you look at closer?"
@@ -94,8 +94,7 @@ class _SlideWriter:
 
     def write_reveal(self, step: LessonStep) -> None:
         slide = self._slide(f"Question {step.number}: where the model looked", _notes(step))
-        image = marked_sheet(step, self.content.pictures)
-        right = self._picture(slide, image, marked_alt(step), (_MARGIN_IN, 7.0))
+        right = self._picture(slide, self.shown.marked(step), marked_alt(step), (_MARGIN_IN, 7.0))
         lines = []
         for look in step.reveal.looks[:5]:
             sign = {Verdict.RIGHT: "  ✓", Verdict.WRONG: "  ✗ wrong", Verdict.UNKNOWN: ""}
@@ -113,7 +112,7 @@ class _SlideWriter:
         slide = self._slide(f"Question {step.number}: without and with looking", _notes(step))
         left = _MARGIN_IN
         for title, picture in (("Without looking", reveal.before), ("With looking", reveal.after)):
-            image = Image.open(io.BytesIO(self.content.pictures[picture.ref]))
+            image = self.shown.pictures[picture.ref], picture.px
             self._text(slide, [title], (left, _TOP_IN - 0.1, 4.2, 0.5), _TEXT_PT, is_bold=True)
             self._picture(slide, image, picture.alt, (left, 4.1), top=_TOP_IN + 0.5)
             left += 4.4
@@ -122,12 +121,19 @@ class _SlideWriter:
         if reveal.is_right is False:
             lines.append(f"Correct: {correct_answer(step)}")
         lines.append(step.prompt)
-        box = (left + 0.1, _TOP_IN + 0.4 + 0.7 * step.has_mistake, WIDTH_IN - left - _MARGIN_IN, 4.6)
+        box = (
+            left + 0.1,
+            _TOP_IN + 0.4 + 0.7 * step.has_mistake,
+            WIDTH_IN - left - _MARGIN_IN,
+            4.6,
+        )
         self._text(slide, lines, box, _TEXT_PT)
         self._mistake_mark(slide, step, left + 0.1, "Remember: it contained a mistake")
 
     def write_end(self) -> None:
-        slide = self._slide("What did you learn?", "Let two or three learners read their words aloud.")
+        slide = self._slide(
+            "What did you learn?", "Let two or three learners read their words aloud."
+        )
         lines = [
             "When was it necessary to look closer?",
             "Which place surprised you?",
@@ -156,19 +162,19 @@ class _SlideWriter:
     def _picture(
         self,
         slide: Any,
-        image: Image.Image,
+        image: tuple[bytes, Size],
         alt: str,
         place: tuple[float, float],
         top: float = _TOP_IN,
     ) -> float:
-        """Add a picture below the title, and return its right edge. `place` is the left edge and the widest width."""
+        """Add a picture below the title, and return its right edge. `image` is its file and size, `place` the left edge and the largest width."""
         from pptx.util import Inches
 
-        left, room = place
+        (content, size), (left, room) = image, place
         height = HEIGHT_IN - top - _BOTTOM_IN
-        width = min(room, height * image.width / image.height)
+        width = min(room, height * size[0] / size[1])
         shape = slide.shapes.add_picture(
-            io.BytesIO(encode(image)), Inches(left), Inches(top), width=Inches(width)
+            io.BytesIO(content), Inches(left), Inches(top), width=Inches(width)
         )
         # python-pptx has no alt text; its default is the name of the file.
         properties = shape._element._nvXxPr.cNvPr

@@ -33,6 +33,7 @@ from pixel_reasoner.workflows.lessons.gather import (
     traces_of_runs,
 )
 from pixel_reasoner.workflows.lessons.h5p import write_packages
+from pixel_reasoner.workflows.lessons.images import Illustrations
 from pixel_reasoner.workflows.lessons.lesson import Lesson, LessonContent
 from pixel_reasoner.workflows.lessons.levels import level_of, level_traces
 from pixel_reasoner.workflows.lessons.notebook import write_notebook
@@ -86,14 +87,14 @@ class WrittenLesson(NamedTuple):
 def make_lesson(
     spec: LessonSpec,
     progress: ProgressReporter | None = None,
-    on_skipped: Callable[[str], None] = lambda line: None,
+    on_skipped: Callable[[str, str], None] = lambda line, reason: None,
 ) -> WrittenLesson:
     """Write a lesson.
 
     Args:
         spec: source, size and folder.
         progress: receives the number of questions.
-        on_skipped: receives one line for each trace or row that gives no question.
+        on_skipped: receives one line for each trace or row that gives no question, and its reason.
 
     Raises:
         UsageError: values that do not fit, or a format whose packages are not installed.
@@ -137,7 +138,10 @@ def generated_lesson(level: int, seed: int, num_steps: int) -> LessonContent:
     """
     with tempfile.TemporaryDirectory() as folder:
         traces = level_traces(level, seed, Path(folder))
-        steps = [build_step(trace, number) for number, trace in zip(range(1, num_steps + 1), traces, strict=False)]
+        steps = [
+            build_step(trace, number)
+            for number, trace in zip(range(1, num_steps + 1), traces, strict=False)
+        ]
         return _content(LessonSpec(out=Path(folder), level=level), steps)
 
 
@@ -239,36 +243,39 @@ def _write_formats(
     """Write all formats, and return the number of files of each, and the reasons for missing ones."""
     files: dict[str, int] = {}
     missing: dict[str, str] = {}
+    shown = Illustrations(content)
     for name in FORMATS:
         if names and name not in names:
             continue
         try:
-            files[name] = _write_format(name, content, traces, folder)
-        except UsageError as error:  # the packages are not installed, and nobody asked for this format
+            files[name] = _write_format(name, shown, traces, folder)
+        except (
+            UsageError
+        ) as error:  # the packages are not installed, and nobody asked for this format
             if names:
                 raise
             missing[name] = str(error)
     return files, missing
 
 
-def _write_format(name: str, content: LessonContent, traces: Sequence[Trace], folder: Path) -> int:
+def _write_format(name: str, shown: Illustrations, traces: Sequence[Trace], folder: Path) -> int:
     """Write one format and return its number of files."""
     learners, teacher = folder / "learners", folder / "teacher"
     match name:
         case "html":
-            write_page(content, learners / "lesson.html")
+            write_page(LessonContent(shown.lesson, shown.pictures), learners / "lesson.html")
         case "handout":
-            write_handout(content, learners / "handout.html")
+            write_handout(shown, learners / "handout.html")
         case "notebook":
-            write_notebook(content, learners / "lesson.ipynb")
+            write_notebook(shown, learners / "lesson.ipynb")
         case "h5p":
-            return len(write_packages(content, learners / "h5p"))
+            return len(write_packages(shown, learners / "h5p"))
         case "notes":
-            write_notes(content, teacher / "notes.html")
+            write_notes(shown, teacher / "notes.html")
         case "pptx":
             from pixel_reasoner.workflows.lessons.slides import write_slides
 
-            write_slides(content, teacher / "slides.pptx")
+            write_slides(shown, teacher / "slides.pptx")
         case _:
             return _write_pictures(name, traces, teacher)
     return 1

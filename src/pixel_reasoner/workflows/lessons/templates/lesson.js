@@ -63,7 +63,11 @@ function isInside(point, box) {
 function placeInWords(box) {
   const cell = (value) => Math.min(2, Math.floor(3 * value));
   const [x, y] = boxCentre(box);
-  return `${ROWS[cell(y)]} ${COLUMNS[cell(x)]}`;
+  return cellName(cell(y), cell(x));
+}
+
+function cellName(y, x) {
+  return y === 1 && x === 1 ? "centre" : `${ROWS[y]} ${COLUMNS[x]}`;
 }
 
 function guessInWords(step, guess) {
@@ -262,8 +266,8 @@ function around([x, y]) {
 function Pad({ guess, onGuess }) {
   const chosen = guess?.cell ?? "";
   return html`<fieldset class="pad"><legend>Or choose a part of the picture</legend>
-    <div class="pad-grid">${ROWS.flatMap((row, y) => COLUMNS.map((column, x) => {
-      const name = `${row} ${column}`;
+    <div class="pad-grid">${ROWS.flatMap((_row, y) => COLUMNS.map((_column, x) => {
+      const name = cellName(y, x);
       const box = [x / 3, y / 3, (x + 1) / 3, (y + 1) / 3];
       return html`<label key=${name}><input type="radio" name="place" value=${name} checked=${chosen === name}
         onChange=${() => onGuess({ box, cell: name })} /><span>${name}</span></label>`;
