@@ -59,8 +59,8 @@ def teach(
 ) -> None:
     """Write a lesson: predict where to look, reveal where the model looked, explain in own words.
 
-    OUT/learners contains the lesson as one offline page, a handout, a notebook and H5P packages; none of them shows an answer
-    before the reveal. OUT/teacher contains notes with the answer key, slides, and each question as a picture and an animation.
+    OUT/learners contains the lesson as one offline page, a handout and a notebook; none of them shows an answer
+    before the reveal. OUT/teacher contains notes with the answer key, slides, H5P packages, and each question as a picture and an animation.
 
     Examples:
         pixel-reasoner teach --pixelworld --level 2 --out lesson

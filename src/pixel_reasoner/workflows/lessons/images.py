@@ -18,7 +18,7 @@ MAX_SIDE_PX = 1280
 """longest side of a stored picture"""
 MIN_MARKED_SIDE_PX = 720
 """smaller pictures are enlarged before marks are drawn, so that numbers are legible"""
-_GAP_PX, _LABEL_PX = 12, 34
+_GAP_PX, _LABEL_PX = 12, 42
 _MAX_PNG_PX = 360_000
 """larger pictures are stored as JPEG; PNG of photographs is slow and large"""
 
@@ -149,12 +149,12 @@ def _contact_sheet(images: Sequence[Image.Image]) -> Sheet:
     height = max(one.height for one in images)
     step = side + _GAP_PX, height + _LABEL_PX + _GAP_PX
     sheet = Image.new("RGB", (_GAP_PX + columns * step[0], _GAP_PX + rows * step[1]), "#ffffff")
-    pen, typesetter = ImageDraw.Draw(sheet), Typesetter(22)
+    pen, typesetter = ImageDraw.Draw(sheet), Typesetter(30)
     cells = []
     for number, image in enumerate(images):
         left = _GAP_PX + number % columns * step[0]
         top = _GAP_PX + number // columns * step[1]
-        typesetter.draw(pen, (left, top), [f"{number + 1}"], Style(22, is_bold=True, color=INK))
+        typesetter.draw(pen, (left, top), [f"{number + 1}"], Style(30, is_bold=True, color=INK))
         sheet.paste(image, (left, top + _LABEL_PX))
         edges = (left, top + _LABEL_PX, left + image.width, top + _LABEL_PX + image.height)
         cells.append(Box.of(edges, per=sheet.size))

@@ -29,7 +29,7 @@ from pixel_reasoner.world import (
 from pixel_reasoner.world.render import build_media_item
 
 LEVELS = (1, 2, 3, 4, 5)
-FIRST_VIEW_PX, FRAME_PX = 256, 128
+FIRST_VIEW_PX, FRAME_PX = 160, 96
 """sides of the picture and of a frame that the learner and the model see first"""
 MAX_SEED = 9_999
 _SCENES_PER_SEED = 100
@@ -51,19 +51,22 @@ class Level(NamedTuple):
     def describe(self, number: int) -> str:
         """Return the level in words.
 
-        >>> _LEVELS[1].describe(1)
-        'Level 1: one large detail among few shapes. The detail is 44 of 1,024 pixels high, 11 in the first view; 3 to 4 shapes; families: attribute; one place to look.'
+        >>> level_of(1).describe(1)
+        'Level 1: one large detail among few shapes. Pictures with 3 to 4 shapes. The detail is 32 of 1,024 pixels high, 5 in the first view. One place to look.'
         """
         first_px = overview_detail_px(self.families[0], BUDGETS, self.params(self.families[0]))
-        low, high = self.shapes
-        several = {"relation", "count"} & set(self.families)
-        places = "one or more places to look" if several else "one place to look"
-        mistakes = "; every third exercise contains a mistake and its correction"
-        return (
-            f"Level {number}: {self.summary}. The detail is {self.detail_px} of {self.size_px:,} pixels high, "
-            f"{first_px:.0f} in the first view; {low} to {high} shapes; families: {', '.join(self.families)}; "
-            f"{places}{mistakes if self.mistakes else ''}."
-        )
+        kinds = [_FAMILY_WORDS[family].format(*self.shapes) for family in self.families]
+        kinds = list(dict.fromkeys(kinds))
+        has_several = bool({"relation", "count"} & set(self.families))
+        sentences = [
+            f"Level {number}: {self.summary}",
+            f"{', '.join(kinds[:-1]) + ' and ' if kinds[1:] else ''}{kinds[-1]}".capitalize(),
+            f"The detail is {self.detail_px} of {self.size_px:,} pixels high, {first_px:.0f} in the first view",
+            "One or more places to look" if has_several else "One place to look",
+        ]
+        if self.mistakes:
+            sentences.append("Every third exercise contains a mistake and its correction")
+        return ". ".join(sentences) + "."
 
     def params(self, family: Family) -> WorldParams:
         """Return the sizes of a family. Frames of clips keep their size."""
@@ -89,13 +92,20 @@ BUDGETS = PixelBudgets(
     selected_frame=PixelBudget(min_px=320 * 320, max_px=640 * 640),
     multiple=32,
 )
+_FAMILY_WORDS: dict[Family, str] = {
+    "attribute": "pictures with {} to {} shapes",
+    "relation": "pictures with {} to {} shapes",
+    "count": "pictures with {} to {} shapes",
+    "infographic": "pages",
+    "video": "clips",
+}
 _LEVELS = {
-    1: Level("one large detail among few shapes", ("attribute",), 1024, 44, (3, 4), ()),
+    1: Level("one large detail among few shapes", ("attribute",), 1024, 32, (3, 4), ()),
     2: Level(
         "one small detail among more shapes",
         ("attribute",),
         1024,
-        28,
+        24,
         (4, 6),
         (Kind.WRONG_ONCE,),
     ),

@@ -83,8 +83,9 @@ class _SlideWriter:
             slide, self.shown.plain(step), first_view_alt(step), (_MARGIN_IN, 7.0)
         )
         lines = [*(f"{letter}  {text}" for letter, text in step.options.items())]
+        kind = "frame" if step.is_clip else "picture"
         lines += [
-            "Which number would you look at closer?"
+            f"Which {kind} would you look at closer?"
             if step.is_choice
             else "Where would you look closer?",
             "What is your answer, if you have to guess?",

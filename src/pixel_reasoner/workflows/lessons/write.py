@@ -3,9 +3,9 @@
     OUT/learners/lesson.html       the lesson, one file
     OUT/learners/handout.html      to print, without answers
     OUT/learners/lesson.ipynb      notebook
-    OUT/learners/h5p/              packages for Moodle, WordPress and Lumi
     OUT/teacher/notes.html         how to run the lesson, and the answer key
     OUT/teacher/slides.pptx        slides; answers are in the notes
+    OUT/teacher/h5p/               packages to upload to Moodle, WordPress or Lumi
     OUT/teacher/strips/            each question as one picture
     OUT/teacher/animations/        each question as an animation
 
@@ -269,7 +269,7 @@ def _write_format(name: str, shown: Illustrations, traces: Sequence[Trace], fold
         case "notebook":
             write_notebook(shown, learners / "lesson.ipynb")
         case "h5p":
-            return len(write_packages(shown, learners / "h5p"))
+            return len(write_packages(shown, teacher / "h5p"))
         case "notes":
             write_notes(shown, teacher / "notes.html")
         case "pptx":

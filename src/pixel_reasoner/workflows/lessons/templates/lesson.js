@@ -14,6 +14,7 @@ function unseal(text) {
 
 function startLesson(root) {
   const lesson = JSON.parse(document.getElementById("lesson").textContent);
+  root.textContent = "";
   render(html`<${LessonApp} lesson=${lesson} />`, root);
 }
 
@@ -133,11 +134,11 @@ function LessonApp({ lesson, onClose }) {
     setStarted(false);
   };
   return html`<div class="lesson">
-    <header class="lesson-top">
+    ${isStarted || onClose ? html`<header class="lesson-top">
       <p class="lesson-title">${lesson.title}</p>
       ${onClose ? html`<button type="button" onClick=${onClose}>Close the lesson</button>` : null}
       ${isStarted ? html`<${ProgressLine} at=${progress.at} total=${lesson.steps.length} />` : null}
-    </header>
+    </header>` : null}
     <main>
       ${!isStarted
         ? html`<${LessonStart} lesson=${lesson} onStart=${() => go(0)} />`
@@ -191,10 +192,10 @@ function StepView({ step, total, store, learner, onChange, onNext, onBack }) {
     ${reveal
       ? html`<${RevealView} step=${step} reveal=${reveal} store=${store} learner=${learner} onChange=${onChange} />`
       : html`<${GuessView} step=${step} store=${store} learner=${learner} onChange=${onChange} />`}
-    <nav class="step-nav" aria-label="Questions">
+    ${reveal || onBack ? html`<nav class="step-nav" aria-label="Questions">
       ${onBack ? html`<button type="button" onClick=${onBack}>Back</button>` : html`<span></span>`}
       ${reveal ? html`<button type="button" class="primary" onClick=${onNext}>${step.number < total ? "Next question" : "Finish"}</button>` : null}
-    </nav>
+    </nav>` : null}
   </article>`;
 }
 
@@ -309,12 +310,14 @@ function MarkedPictures({ step, reveal, store, guess }) {
     const marks = reveal.looks.flatMap((look) => lookMarks(look, number));
     if (guess.box) marks.push({ box: guess.box, kind: "mine", label: "you" });
     const isMine = guess.image === number;
-    const isLooked = reveal.looks.some((look) => look.frames.includes(number));
+    const looks = reveal.looks.filter((look) => look.frames.includes(number));
+    const isLooked = looks.length > 0;
+    const isWrong = isLooked && looks.every((look) => look.verdict === "wrong");
     const places = reveal.looks.filter((look) => look.box && look.image === number).map((look) => `look ${look.number} in the ${look.place}`);
     const alt = places.length ? `${picture.alt}. Boxes: ${places.join("; ")}` : picture.alt;
     return html`<figure key=${number} class=${classes(isLooked && "chosen")}><div class="canvas">
       <img src=${store.src(picture.ref)} width=${picture.px[0]} height=${picture.px[1]} alt=${alt} /><${Boxes} marks=${marks} /></div>
-      <figcaption>${step.pictures.length > 1 ? html`<b>${pictureName(step)} ${number}</b>${isLooked ? ": the model looked here" : ""}${isMine ? " · your guess" : ""}`
+      <figcaption>${step.pictures.length > 1 ? html`<b>${pictureName(step)} ${number}</b>${isLooked ? `: the model looked here${isWrong ? " ✗" : ""}` : ""}${isMine ? " · your guess" : ""}`
         : html`Solid boxes: the model. Dashed box: <b>you</b> (${guessInWords(step, guess)}).`}</figcaption></figure>`;
   })}</div>`;
 }
@@ -334,9 +337,10 @@ function lookMarks(look, number) {
 
 function LookView({ look, store }) {
   const isWrong = look.verdict === "wrong";
+  const placeName = look.frames.length ? "frame" : "place";
   return html`<li class=${classes("look", turnClass(look.number), look.verdict)}>
     <p class="look-head"><span class="badge">${look.number}</span> <b>${look.action}</b>${look.place ? html`, <span>${look.place}</span>` : null}
-      ${look.verdict === "unknown" ? null : html` <span class=${classes("mark", look.verdict)}>${isWrong ? (look.problem ? "✗ rejected" : "✗ wrong place") : "✓ right place"}</span>`}</p>
+      ${look.verdict === "unknown" ? null : html` <span class=${classes("mark", look.verdict)}>${isWrong ? (look.problem ? "✗ rejected" : `✗ wrong ${placeName}`) : `✓ right ${placeName}`}</span>`}</p>
     ${look.words ? html`<p class="quote">“${look.words}”</p>` : null}
     ${look.problem ? html`<p class="soft">${look.problem}</p>` : null}
     <div class="look-pictures">${look.pictures.map((picture) => html`<img key=${picture.ref} src=${store.src(picture.ref)} width=${picture.px[0]}
@@ -369,7 +373,7 @@ function AnswerView({ step, reveal, learner }) {
 }
 
 function mistakeInWords(mistakes, reveal, outcome) {
-  const looks = mistakes.length ? `look ${mistakes.join(" and ")} was wrong` : "";
+  const looks = mistakes.length > 1 ? `looks ${mistakes.join(" and ")} were wrong` : mistakes.length ? `look ${mistakes[0]} was wrong` : "";
   const answer = outcome === "wrong" ? "the answer was wrong" : "";
   const what = [looks, answer].filter(Boolean).join(", and ");
   const correct = outcome === "wrong" ? reveal.expected : reveal.answer;
@@ -392,8 +396,8 @@ function LessonEnd({ lesson, progress, onGo, onRestart }) {
     <${FocusHeading} level=${1}>You finished the lesson</${FocusHeading}>
     <dl class="numbers">
       <div><dt>Questions done</dt><dd>${numDone} of ${rows.length}</dd></div>
-      <div><dt>Places that matter</dt><dd>${numSame}</dd></div>
-      <div><dt>Explained in own words</dt><dd>${numWords}</dd></div>
+      <div><dt>Guesses at a place that matters</dt><dd>${numSame} of ${numDone}</dd></div>
+      <div><dt>Explained in own words</dt><dd>${numWords} of ${rows.length}</dd></div>
     </dl>
     <ol class="summary">${rows.map(({ step, learner, result }) => html`<li key=${step.number}>
       <p><b>${step.question}</b></p>
