@@ -54,7 +54,7 @@ def write_run(folder: Path) -> Path:
     traces = lesson_traces(folder)
     save_traces(traces.values(), folder / "traces.jsonl")
     with (folder / "traces.jsonl").open("a") as file:
-        file.write('{"schema_version": 2, "no_such_key": 1}\n')
+        file.write(traces["right"].to_line()[:-1] + ', "no_such_key": 1}\n')
     (folder / "without").mkdir()
     without = picture_trace(
         folder / "scene.png",
