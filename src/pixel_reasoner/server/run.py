@@ -157,7 +157,8 @@ def serve(app: FastAPI, listening: socket.socket, on_start: Callable[[], None]) 
         PixelReasonerError: the model cannot be loaded.
     """
     server = build_server(app, on_start)
-    asyncio.run(server.serve([listening]))
+    with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
+        runner.run(server.serve([listening]))
     if server.services.failure is not None:
         raise server.services.failure
     return server.stopped_by
