@@ -7,13 +7,14 @@
 #     make test-dist      the wheel in a new environment: ask, eval, report, train sft
 #     make test-lowest    fast tests with the lowest versions of the dependencies
 #     make test-python    fast tests with another Python: make test-python PYTHON=python3.13
-#     make adapters       tests of the adapters for other harnesses, an environment each
+#     make adapters       tests of the adapters for other harnesses and of the Gradio app, an environment each
+#     make space          the Gradio app of examples/space
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: install demo docs docs-serve lint check test browser coverage dist test-dist test-lowest test-python adapters attack format \
-	tiny benchmarks clean
+.PHONY: install demo docs docs-serve lint check test browser coverage dist test-dist test-lowest test-python adapters space attack \
+	format tiny benchmarks clean
 
 install: $(STAMP)
 
@@ -98,6 +99,17 @@ adapters:
 	test -x .venv-ray/bin/python || $(PYTHON) -m venv .venv-ray
 	.venv-ray/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[ray,local,remote]' pytest hypothesis
 	.venv-ray/bin/python -m pytest -q tests/test_ray.py
+	$(MAKE) .venv-space/.installed
+	.venv-space/bin/python -m pytest -q tests/test_space.py
+
+# The Gradio app of examples/space, at http://127.0.0.1:7860/. Gradio brings pandas: an environment of its own.
+.venv-space/.installed: pyproject.toml examples/space/requirements.txt
+	test -x .venv-space/bin/python || $(PYTHON) -m venv .venv-space
+	.venv-space/bin/python -m pip install --quiet --editable '.[local,remote]' "$$(grep '^gradio' examples/space/requirements.txt)" pytest hypothesis
+	touch $@
+
+space: .venv-space/.installed
+	.venv-space/bin/python examples/space/app.py
 
 # Hours on two cores: every attack in full, one line of results each. The test suite has short forms.
 ATTACKS := replies rows media servers folders full_disk kills scripts extensions api

@@ -49,6 +49,7 @@ SLOW_FILES = (
     "test_probe.py",
     "test_server_chat.py",
     "test_server_clients.py",
+    "test_server_connections.py",
     "test_server_load.py",
     "test_server_process.py",
     "test_server_safety.py",

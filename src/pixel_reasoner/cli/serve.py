@@ -116,6 +116,15 @@ class AccessOptions:
             "By default nothing is fetched.",
         ),
     ] = None
+    allow_endpoint: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="HOST",
+            help="Let users of Studio connect a model server at this host, for example localhost:8000; `public` for "
+            "every public host. May be repeated. [default: public if only this machine uses the server: without "
+            "--key-file, --allow-host and another --host]",
+        ),
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -286,6 +295,7 @@ def _settings(
         allowed_hosts=tuple(access.allow_host or ()),
         allowed_origins=tuple(access.allow_origin or ()),
         media_hosts=tuple(map(check_media_host, access.allow_media_host or ())),
+        endpoint_hosts=_endpoint_hosts(access),
         store=store,
         reasoning_field=ReasoningField(replies.reasoning_field),
         config=config.model_copy(update={"media": SERVER_MEDIA_LIMITS}),
@@ -303,6 +313,16 @@ def _settings(
         request_timeout_s=limits.request_timeout_s,
         drain_timeout_s=limits.drain_timeout_s,
     )
+
+
+def _endpoint_hosts(access: AccessOptions) -> tuple[str, ...]:
+    """Return the hosts of model servers that users of Studio may connect."""
+    from pixel_reasoner.server.endpoint_access import PUBLIC, check_endpoint_host
+    from pixel_reasoner.server.settings import LOOPBACK_NAMES
+
+    is_own = access.host in LOOPBACK_NAMES and not access.key_file and not access.allow_host
+    hosts = map(check_endpoint_host, access.allow_endpoint or ())
+    return tuple(dict.fromkeys((*hosts, PUBLIC) if is_own else hosts))
 
 
 def _serve(

@@ -106,6 +106,7 @@ async def _load(services: Services, load_model: LoadModel) -> None:
 
 
 def _close(services: Services) -> None:
+    services.connections.close()
     if services.loaded is not None:
         services.loaded.close()
     services.decoder.close()

@@ -87,8 +87,6 @@ class RolloutEngine:
         share_scheduler(model, self.scheduler)  # with the MCP server
         self.memory = ConversationMemory(settings.max_kept_px, self.scheduler.release)
         self._handles: dict[str, RolloutHandle] = {}
-        metrics.track(metrics.running, self._num_running)
-        metrics.track(metrics.waiting, self._num_waiting)
 
     def start(self) -> None:
         """Start the thread of the scheduler."""
@@ -257,10 +255,14 @@ class RolloutEngine:
         sent: str = with_reasoning(reply, self.settings.reasoning_field)["content"]
         return self.escape(sent)
 
-    def _num_running(self) -> float:
+    @property
+    def num_running(self) -> int:
+        """Rollouts in progress."""
         return min(self.scheduler.num_unfinished, self.settings.max_running)
 
-    def _num_waiting(self) -> float:
+    @property
+    def num_waiting(self) -> int:
+        """Rollouts that wait for others to end."""
         return max(0, self.scheduler.num_unfinished - self.settings.max_running)
 
 
