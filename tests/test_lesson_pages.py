@@ -67,8 +67,8 @@ def states(page: Any, lesson: Lesson) -> Iterator[str]:
         if step.is_choice:
             page.locator(".choices label").nth(3).click()
         else:
-            box = page.locator(".drawable").bounding_box()
-            page.locator(".drawable").click(
+            box = page.locator(".guess-area").bounding_box()
+            page.locator(".guess-area").click(
                 position={"x": 0.25 * box["width"], "y": 0.3 * box["height"]}
             )
             page.get_by_label("Your answer").fill("my answer")
@@ -132,7 +132,7 @@ def test_a_box_is_drawn_with_the_mouse_and_compared_with_the_evidence(browser, l
     out, _ = lesson
     with page_of(browser, out / "learners" / "lesson.html") as page:
         page.get_by_role("button", name="Start").click()
-        frame = page.locator(".drawable").bounding_box()
+        frame = page.locator(".guess-area").bounding_box()
 
         def at(x: float, y: float) -> tuple[float, float]:
             return frame["x"] + x * frame["width"], frame["y"] + y * frame["height"]
@@ -226,7 +226,7 @@ def test_without_storage_a_lesson_works(browser, lesson):
     )
     with open_page(context, out / "learners" / "lesson.html") as (page, problems):
         page.get_by_role("button", name="Start").click()
-        page.locator(".drawable").click()
+        page.locator(".guess-area").click()
         page.get_by_role("button", name="Show where").click()
         page.wait_for_selector(".reveal")
         assert problems == []

@@ -247,7 +247,7 @@ function PlaceChoice({ step, store, guess, onGuess }) {
     start.current = null;
   };
   return html`<div class="place">
-    <div class="canvas drawable" style=${{ "--ratio": picture.px[0] / picture.px[1] }} onPointerDown=${onPointerDown} onPointerMove=${onPointerMove}
+    <div class="canvas guess-area" style=${{ "--ratio": picture.px[0] / picture.px[1] }} onPointerDown=${onPointerDown} onPointerMove=${onPointerMove}
       onPointerUp=${onPointerUp} onPointerCancel=${() => { start.current = null; }}>
       <img src=${store.src(picture.ref)} width=${picture.px[0]} height=${picture.px[1]} alt=${picture.alt} draggable="false" />
       ${guess?.box ? html`<${Boxes} marks=${[{ box: guess.box, kind: "mine", label: "you" }]} />` : null}
