@@ -13,7 +13,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: install demo docs docs-serve lint check test browser coverage dist test-dist test-lowest test-python adapters space attack \
+.PHONY: install demo docs docs-serve lint check test browser h5p coverage dist test-dist test-lowest test-python adapters space attack \
 	format tiny benchmarks clean
 
 install: $(STAMP)
@@ -22,7 +22,7 @@ install: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; run make PYTHON=python3.11 ..." if sys.version_info < (3, 11) else 0)'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[local,train,labeller,remote,released,serve,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[local,train,labeller,remote,released,serve,workflows,dev]'
 	touch $@
 
 demo: install
@@ -50,6 +50,14 @@ browser: install
 		&& apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium > /dev/null; } \
 		|| echo "No Chromium: tests of pages are skipped. Install it with: apt-get install chromium"
 
+# Packages of lessons are tested with the H5P server library. Where npm is missing, that test is skipped.
+H5P := .cache/h5p/node_modules/@lumieducation/h5p-server/package.json
+$(H5P):
+	@command -v npm > /dev/null && npm install --silent --no-audit --no-fund --no-save --prefix .cache/h5p @lumieducation/h5p-server@10.0.4 \
+		|| echo "No npm: the test of H5P packages is skipped."
+
+h5p: $(H5P)
+
 SOURCES := src tests benchmarks attacks
 # Files are the unit of distribution: a module's fixtures are made once.
 PARALLEL := -q -n 2 --dist loadfile --no-loadscope-reorder
@@ -63,10 +71,10 @@ lint: install
 check: lint
 	$(PYTEST) --fast
 
-test: lint browser $(DOCS)
+test: lint browser h5p $(DOCS)
 	$(PYTEST)
 
-coverage: install browser $(DOCS)
+coverage: install browser h5p $(DOCS)
 	$(PYTEST) --cov --cov-report=term:skip-covered
 
 dist: install

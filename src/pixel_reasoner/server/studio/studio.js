@@ -67,7 +67,7 @@ function Studio({ api }) {
 function Top({ info, status, isConnected, onHelp, onNew, onConnect, onLesson, hasOpen }) {
   return html`<header class="top"><h1><a href="#" onClick=${(event) => { event.preventDefault(); onNew(); }}>Pixel Reasoner <span>Studio</span></a></h1>
     <p class=${classes("model-status", status.kind)} role="status"><span class="light" aria-hidden="true"></span><span class="text">${info ? html`<b>${info.model}</b> ` : null}${isConnected && status.kind === "ready" ? "connected" : status.text}</span></p>
-    <nav aria-label="page">${info ? html`<button type="button" onClick=${onLesson}>lessons</button><button type="button" onClick=${onConnect} aria-label=${isConnected ? "change the model" : "connect a model"}><span class="wide">${isConnected ? "change the " : "connect a "}</span>model</button>` : null}${hasOpen ? html`<button type="button" onClick=${onNew} aria-label="new question">new<span class="wide"> question</span></button>` : null}
+    <nav aria-label="page">${info && !hasOpen ? html`<button type="button" onClick=${onLesson}>lessons</button>` : null}${info ? html`<button type="button" onClick=${onConnect} aria-label=${isConnected ? "change the model" : "connect a model"}><span class="wide">${isConnected ? "change the " : "connect a "}</span>model</button>` : null}${hasOpen ? html`<button type="button" onClick=${onNew} aria-label="new question">new<span class="wide"> question</span></button>` : null}
       <button type="button" class="help-button" onClick=${onHelp} aria-label="help">?</button></nav></header>`;
 }
 
