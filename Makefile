@@ -13,7 +13,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: install demo docs docs-serve lint check test browser coverage dist test-dist test-lowest test-python adapters space attack \
+.PHONY: install demo docs docs-serve lint check test browser h5p coverage dist test-dist test-lowest test-python adapters space attack \
 	format tiny benchmarks clean
 
 install: $(STAMP)
@@ -54,6 +54,14 @@ browser: install
 	@$(HAS_NGINX) || { $(APT_INSTALL) nginx; } \
 		|| echo "No nginx: tests of the server behind it are skipped. Install it with: apt-get install nginx"
 
+# Packages of lessons are tested with the H5P server library. Where npm is missing, that test is skipped.
+H5P := .cache/h5p/node_modules/@lumieducation/h5p-server/package.json
+$(H5P):
+	@command -v npm > /dev/null && npm install --silent --no-audit --no-fund --no-save --prefix .cache/h5p @lumieducation/h5p-server@10.0.4 \
+		|| echo "No npm: the test of H5P packages is skipped."
+
+h5p: $(H5P)
+
 SOURCES := src tests benchmarks attacks
 # Files are the unit of distribution: a module's fixtures are made once.
 PARALLEL := -q -n 2 --dist loadfile --no-loadscope-reorder
@@ -67,10 +75,10 @@ lint: install
 check: lint
 	$(PYTEST) --fast
 
-test: lint browser $(DOCS)
+test: lint browser h5p $(DOCS)
 	$(PYTEST)
 
-coverage: install browser $(DOCS)
+coverage: install browser h5p $(DOCS)
 	$(PYTEST) --cov --cov-report=term:skip-covered
 
 dist: install

@@ -28,6 +28,8 @@ NEED_EXTRAS = (
     "test_engine.py",
     "test_engine_requests.py",
     "test_hub.py",
+    "test_lesson_pages.py",
+    "test_lessons.py",
     "test_local.py",
     "test_local_backend.py",
     "test_pages.py",

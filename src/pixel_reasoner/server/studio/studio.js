@@ -17,6 +17,8 @@ function Studio({ api }) {
   const [isTour, setTour] = useState(() => !hasSeenTour());
   const [isBusy, setBusy] = useState(false);
   const [isConnecting, setConnecting] = useState(false);
+  const [isChoosing, setChoosing] = useState(false); // of a lesson
+  const [lesson, setLesson] = useState(null);
   const [connected, setConnected] = useConnected(api);
   const [own, status, connect] = useServer(api);
   const info = useMemo(() => own && connected ? { ...own, model: connected.model, is_bundled: false } : own, [own, connected]);
@@ -39,8 +41,9 @@ function Studio({ api }) {
   const isRunning = Boolean(open?.isRunning) || isBusy;
   const isGuessing = guess.isOn && !guess.isDone;
   const canAsk = !isRunning && Boolean(state.question.trim()) && Boolean(info);
+  if (lesson) return html`<${LessonApp} lesson=${lesson} onClose=${() => setLesson(null)} />`;
   return html`<div class=${classes("studio", isOver && "is-over", !hasBoxes && "no-boxes")}>
-    <${Top} info=${info} status=${status} isConnected=${Boolean(connected)} onHelp=${() => setHelp(true)} onNew=${actions.startNew} onConnect=${() => setConnecting(true)} hasOpen=${Boolean(open)} />
+    <${Top} info=${info} status=${status} isConnected=${Boolean(connected)} onHelp=${() => setHelp(true)} onNew=${actions.startNew} onConnect=${() => setConnecting(true)} onLesson=${() => setChoosing(true)} hasOpen=${Boolean(open)} />
     ${status.needsKey
       ? html`<main class="key-area"><${KeyForm} onKey=${connect} problem=${status.problem} /></main>`
       : html`<main class="work">
@@ -55,15 +58,16 @@ function Studio({ api }) {
     ${isOver ? html`<p class="over" aria-hidden="true">Drop the picture or clip</p>` : null}
     ${state.isCamera ? html`<${CameraDialog} onMedium=${(one) => actions.addMedia([one])} onClose=${() => set({ isCamera: false })} />` : null}
     ${isConnecting && own ? html`<${ConnectDialog} api=${api} info=${own} connected=${connected} onConnected=${setConnected} onClose=${() => setConnecting(false)} />` : null}
+    ${isChoosing ? html`<${LessonDialog} api=${api} onLesson=${(found) => { setChoosing(false); setLesson(found); }} onClose=${() => setChoosing(false)} />` : null}
     ${isHelp ? html`<${StudioHelp} onClose=${() => setHelp(false)} onTour=${() => setTour(true)} />` : null}
     ${isTour && !status.needsKey && info ? html`<${Tour} onClose=${() => setTour(false)} />` : null}
   </div>`;
 }
 
-function Top({ info, status, isConnected, onHelp, onNew, onConnect, hasOpen }) {
+function Top({ info, status, isConnected, onHelp, onNew, onConnect, onLesson, hasOpen }) {
   return html`<header class="top"><h1><a href="#" onClick=${(event) => { event.preventDefault(); onNew(); }}>Pixel Reasoner <span>Studio</span></a></h1>
     <p class=${classes("model-status", status.kind)} role="status"><span class="light" aria-hidden="true"></span><span class="text">${info ? html`<b>${info.model}</b> ` : null}${isConnected && status.kind === "ready" ? "connected" : status.text}</span></p>
-    <nav aria-label="page">${info ? html`<button type="button" onClick=${onConnect} aria-label=${isConnected ? "change the model" : "connect a model"}><span class="wide">${isConnected ? "change the " : "connect a "}</span>model</button>` : null}${hasOpen ? html`<button type="button" onClick=${onNew} aria-label="new question">new<span class="wide"> question</span></button>` : null}
+    <nav aria-label="page">${info && !hasOpen ? html`<button type="button" onClick=${onLesson}>lessons</button>` : null}${info ? html`<button type="button" onClick=${onConnect} aria-label=${isConnected ? "change the model" : "connect a model"}><span class="wide">${isConnected ? "change the " : "connect a "}</span>model</button>` : null}${hasOpen ? html`<button type="button" onClick=${onNew} aria-label="new question">new<span class="wide"> question</span></button>` : null}
       <button type="button" class="help-button" onClick=${onHelp} aria-label="help">?</button></nav></header>`;
 }
 
