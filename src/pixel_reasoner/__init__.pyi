@@ -3,7 +3,10 @@
 from .api import (
     EvalSpec as EvalSpec,
     LabellerSpec as LabellerSpec,
+    LessonSpec as LessonSpec,
     ModelSpec as ModelSpec,
+    MomentsSpec as MomentsSpec,
+    PartsSpec as PartsSpec,
     RlRun as RlRun,
     SftRun as SftRun,
     SynthSpec as SynthSpec,
@@ -13,6 +16,8 @@ from .api import (
     compare as compare,
     evaluate as evaluate,
     load as load,
+    load_lesson as load_lesson,
+    make_lesson as make_lesson,
     probe as probe,
     report as report,
     synthesize as synthesize,
@@ -121,6 +126,11 @@ from .sources.base import (
 from .training import (
     train_rl as train_rl,
     train_sft as train_sft,
+)
+from .workflow_api import (
+    SurveyQuestion as SurveyQuestion,
+    SurveyRow as SurveyRow,
+    survey as survey,
 )
 
 __version__: str

@@ -58,6 +58,8 @@ from pixel_reasoner.workflows.evaluate import (
     parse_scorer,
     parse_shard,
 )
+from pixel_reasoner.workflows.lessons.page import load_lesson
+from pixel_reasoner.workflows.lessons.write import LessonSpec, WrittenLesson, make_lesson
 from pixel_reasoner.workflows.progress import NoProgress, ProgressReporter
 from pixel_reasoner.workflows.synthesize import LabellerSpec, SynthSpec, synthesize
 from pixel_reasoner.workflows.traces import check, export_traces, import_traces, masked_traces
@@ -67,6 +69,12 @@ from pixel_reasoner.workflows.world import (
     detail_px_in_overview,
     render_world,
 )
+from pixel_reasoner.workflows.world_media import (
+    MomentsSpec,
+    PartsSpec,
+    render_moments,
+    render_parts,
+)
 
 AnyModel: TypeAlias = "Model | GenerationModel | ModelSpec | str"
 """a loaded model, or which one to load"""
@@ -75,9 +83,12 @@ __all__ = [
     "EvalSpec",
     "Finding",
     "LabellerSpec",
+    "LessonSpec",
     "MediaItem",
     "Model",
     "ModelSpec",
+    "MomentsSpec",
+    "PartsSpec",
     "ProbeResult",
     "Question",
     "RlRun",
@@ -91,6 +102,7 @@ __all__ = [
     "Trace",
     "Verdict",
     "WorldSpec",
+    "WrittenLesson",
     "ask",
     "ask_many",
     "benchmarks",
@@ -107,13 +119,17 @@ __all__ = [
     "import_traces",
     "is_right",
     "load",
+    "load_lesson",
     "load_model",
+    "make_lesson",
     "masked_traces",
     "merge_runs",
     "parse_scorer",
     "parse_shard",
     "plan_rl",
     "probe",
+    "render_moments",
+    "render_parts",
     "render_world",
     "report",
     "synthesize",
@@ -245,7 +261,7 @@ def ask(
     check_strategy(strategy, config or RolloutConfig())
     if isinstance(model, str | ModelSpec):
         check_media(question)
-    loaded = _generation_model(model, config)
+    loaded = generation_model(model, config)
     if strategy != "single":
         return ask_by_strategy(strategy, question, loaded, config)
     return run_rollout(question, loaded, config, on_text=on_text, on_turn=on_turn)
@@ -280,12 +296,20 @@ def ask_many(
     ['0', '1', '2']
     """
     changed = with_options(config or RolloutConfig(), options)
-    return run_rollouts(
-        questions, _generation_model(model, changed), changed, batch_size=batch_size
-    )
+    return run_rollouts(questions, generation_model(model, changed), changed, batch_size=batch_size)
 
 
-def _generation_model(model: AnyModel, config: RolloutConfig | None) -> GenerationModel:
+def generation_model(model: AnyModel, config: RolloutConfig | None = None) -> GenerationModel:
+    """Return a loaded model.
+
+    Args:
+        model: a loaded model, or which one to load.
+        config: the rollouts that it is loaded for.
+
+    Raises:
+        UsageError: values that do not fit, or packages that are not installed.
+        ModelError: no usable model.
+    """
     if isinstance(model, Model):
         return model.generation_model
     if isinstance(model, str):
@@ -339,7 +363,7 @@ def evaluate(
     >>> evaluate(spec, model=ScriptedModel([r"\boxed{no idea}"]))["accuracy"]
     0.0
     """
-    loaded = None if model is None else _generation_model(model, spec.config)
+    loaded = None if model is None else generation_model(model, spec.config)
     return run_evaluation(spec, progress, loaded)
 
 

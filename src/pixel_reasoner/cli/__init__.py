@@ -23,7 +23,9 @@ from pixel_reasoner.cli import (
     probe,
     report,
     serve,
+    survey,
     synth,
+    teach,
     traces,
     train,
     world,
@@ -51,10 +53,12 @@ app.command(cls=HelpCommand)(serve.serve)
 app.command(cls=HelpCommand)(evaluate.merge)
 app.command(cls=HelpCommand)(report.compare)
 app.command(cls=HelpCommand)(report.report)
+app.command(cls=HelpCommand)(survey.survey)
 app.command(cls=HelpCommand)(synth.synth)
 app.command(cls=HelpCommand)(traces.check)
 app.command(cls=HelpCommand)(traces.export)
 app.command("import", cls=HelpCommand)(traces.import_)
+app.command(cls=HelpCommand)(teach.teach)
 app.command(cls=HelpCommand)(ask.demo)
 app.command(cls=HelpCommand)(mcp.mcp)
 app.command(cls=HelpCommand)(init.init)

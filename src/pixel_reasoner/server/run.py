@@ -68,8 +68,7 @@ class DrainingServer(uvicorn.Server):
 
     async def _cancel_late(self) -> None:
         await asyncio.sleep(self.services.settings.drain_timeout_s)
-        if self.services.loaded is not None:
-            self.services.loaded.cancel_all()
+        self.services.cancel_all()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Drain after the first signal. A second Ctrl-C ends at once."""
