@@ -34,8 +34,10 @@ _GAIN_WINDOW = 31
 _GAIN_OFFSET = 24.0
 """added to grey values before ratios: dark pixels have no reliable ratio"""
 _LOG_UNIT = 48.0
-_MAX_EXCESS = 3.0
-_QUANTILE = 0.97
+_FIT_SAMPLES = 4000
+_MAX_EXCESS = 4.0
+"""edges of a photo with other light are divided by at most this number"""
+_QUANTILE = 0.998
 _SAMPLE_STEP = 3
 
 
@@ -71,18 +73,45 @@ def normalised(photo: Array, ranges: Ranges) -> Array:
     other = cv2.resize(middle, small, interpolation=cv2.INTER_AREA).astype(np.float32)
     valid = cv2.resize(ranges.valid, small, interpolation=cv2.INTER_NEAREST) > 0
     ratio = np.log2((other + _GAIN_OFFSET) / (one + _GAIN_OFFSET)) * _LOG_UNIT
-    ratio[~valid] = np.median(ratio[valid], axis=0) if valid.any() else 0
-    coded = np.clip(np.rint(ratio) + 128, 0, 255).astype(np.uint8)
+    slow = _slow_field(ratio, valid)
+    rest = ratio - slow
+    rest[~valid] = 0
+    coded = np.clip(np.rint(rest) + 128, 0, 255).astype(np.uint8)
     window = min(_GAIN_WINDOW, (min(small) // 2) * 2 - 1)
     if window >= 3:
         coded = cv2.merge([cv2.medianBlur(one, window) for one in cv2.split(coded)])
-    gain = np.exp2((coded.astype(np.float32) - 128) / _LOG_UNIT)
-    gain = cv2.GaussianBlur(gain, (0, 0), max(1.0, window / 6))
+    fast = cv2.GaussianBlur(coded.astype(np.float32) - 128, (0, 0), max(1.0, window / 6))
+    gain = np.exp2((fast + slow) / _LOG_UNIT)
     # (photo + offset) * gain - offset, in two operations on the full size
     full = cv2.resize(gain, (width, height), interpolation=cv2.INTER_LINEAR)
     lifted = cv2.multiply(cv2.add(photo, (_GAIN_OFFSET,) * 4, dtype=cv2.CV_32F), full)
     fitted = cv2.add(lifted, (-_GAIN_OFFSET,) * 4, dtype=cv2.CV_8U)
     return blurred(fitted)
+
+
+def _slow_field(ratio: Array, valid: Array) -> Array:
+    """Return the quadratic surface through most values of each channel: a lamp on one side, vignetting.
+
+    A median alone is biased at the edges of the picture, where its window shows one side only.
+    """
+    height, width = valid.shape
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    basis = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1)
+    step = max(1, int(np.sqrt(valid.size / _FIT_SAMPLES)))
+    chosen = valid[::step, ::step]
+    if chosen.sum() < 50:
+        return np.zeros_like(ratio)
+    rows = basis[::step, ::step][chosen]
+    found = np.empty_like(ratio)
+    for channel in range(ratio.shape[2]):
+        values = ratio[::step, ::step, channel][chosen]
+        kept = np.ones(len(values), bool)
+        for _ in range(4):
+            factors = np.linalg.lstsq(rows[kept], values[kept], rcond=None)[0]
+            error = np.abs(rows @ factors - values)
+            kept = error <= max(1.0, 2.0 * float(np.median(error)))
+        found[..., channel] = basis @ factors
+    return found
 
 
 def blurred(picture: Array) -> Array:

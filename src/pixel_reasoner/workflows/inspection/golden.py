@@ -37,6 +37,7 @@ from pixel_reasoner.workflows.inspection.pictures import (
 from pixel_reasoner.workflows.inspection.registration import (
     Prepared,
     Registration,
+    consistent_points,
     register,
     warped,
 )
@@ -45,10 +46,12 @@ from pixel_reasoner.workflows.inspection.spec import InspectionSpec
 
 MAX_REFERENCES = 12
 """more golden pictures cost time and memory, and change little"""
+
 _OUTLIER = 3.0
 """a reference whose difference from the others is so many times the usual one is left out"""
 _ALONE = 2.5
 """factor on the smallest normaliser where one golden picture does not show how good parts vary"""
+_MIN_LANDMARKS = 30
 _EDGE_PX = 3
 """margin of the aligned reference that is not compared"""
 
@@ -221,6 +224,7 @@ def _align(
     own = blurred(base.picture)
     found = [_with_range(pictures[anchor].path, own, valid)]
     notes: list[str] = []
+    consistent = np.zeros(len(base.points), int)
     for number, one in enumerate(pictures):
         if number == anchor:
             continue
@@ -229,12 +233,17 @@ def _align(
         if placed is None or problem:
             notes.append(f"golden picture {one.path.name} is left out: not aligned, {problem}")
             continue
+        consistent += consistent_points(base, one.prepared, placed.matrix)
         back = np.linalg.inv(placed.matrix)
         picture = warped(one.prepared.picture, back, base.size)
         inside = np.full(one.prepared.picture.shape[:2], 255, np.uint8)
         seen = _shrunk(warped(inside, back, base.size, linear=False))
         fitted = normalised(picture, Ranges(own, own, seen))
         found.append(_with_range(one.path, fitted, seen))
+    # Texture that differs from part to part is no landmark.
+    is_landmark = 2 * consistent >= len(found) - 1
+    if is_landmark.sum() >= _MIN_LANDMARKS:
+        base.keep_points(is_landmark)
     return found, notes
 
 
@@ -282,6 +291,7 @@ def _checked(
         )
         aligned = [one for number, one in enumerate(aligned) if number != worst]
     noise_L = np.maximum(maxima.max(axis=0), floor)
+
     named = {
         one.path.name: round(float((row / noise_L).max()), 3)
         for one, row in zip(aligned, maxima, strict=True)

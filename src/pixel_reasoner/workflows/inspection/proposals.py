@@ -22,8 +22,10 @@ _MARGIN_PX = 12
 """added on each side of a place before its box is measured, in pixels of the photo"""
 _MAX_REFINED_SIDE = 1024
 """longest side of the pixels in which a box is measured"""
-_EDGE_SHARE = 0.5
+_EDGE_SHARE = 0.2
 """pixels of a defect differ at least by this share of its largest difference"""
+_NOISE_FACTOR = 4.0
+"""and by so many times the usual difference around it"""
 
 
 @dataclass(frozen=True)
@@ -123,9 +125,7 @@ def heat_map_proposals(scores: Array, size: Size, limit: int) -> list[Proposal]:
     ]
 
 
-def with_decoys(
-    places: Sequence[Proposal], size: Size, share: float, seed: str
-) -> list[Proposal]:
+def with_decoys(places: Sequence[Proposal], size: Size, share: float, seed: str) -> list[Proposal]:
     """Return proposals with decoys among them: places where nothing differs, at random positions and numbers.
 
     Args:
@@ -198,7 +198,7 @@ def reference_crop(reference: Array, matrix: Matrix, box: PixelBox, scale: float
     left, top, right, bottom = box
     to_crop = np.array([[scale, 0, -left * scale], [0, scale, -top * scale], [0, 0, 1]])
     size = (max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale)))
-    return warped(reference, to_crop @ matrix, size)
+    return warped(reference, to_crop @ matrix, size, border=None)
 
 
 def _scaled(box: PixelBox, of: Size, to: Size) -> PixelBox:
@@ -260,7 +260,9 @@ def _extent(difference: Array, inner: PixelBox) -> PixelBox | None:
     # A robust maximum: one bright pixel does not hide the rest of a large defect.
     ordered = np.sort(inside, axis=None)
     peak = float(ordered[max(0, len(ordered) - 1 - len(ordered) // 200)])
-    mask = (difference >= max(3.0, peak * _EDGE_SHARE)).astype(np.uint8)
+    usual = float(np.quantile(difference, 0.75))
+    limit = min(max(3.0, peak * _EDGE_SHARE, usual * _NOISE_FACTOR), peak * 0.8)
+    mask = (difference >= limit).astype(np.uint8)
     joined = cv2.dilate(mask, np.ones((5, 5), np.uint8))
     _, labels = cv2.connectedComponents(joined, connectivity=8)
     touched = np.unique(labels[top:bottom, left:right][mask[top:bottom, left:right] > 0])

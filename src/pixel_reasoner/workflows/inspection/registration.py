@@ -38,8 +38,12 @@ _MIN_POINTS = 12
 _TRACK_SIDE = 2000
 """longest side of the pictures in which points are tracked"""
 _MIN_INLIERS = 0.3
-_HOMOGRAPHY_GAIN = 0.7
-"""a perspective is used if it leaves at most this share of the error of an affine map"""
+_INLIER_PX = 1.5
+"""distance up to which a point fits, in working pixels"""
+_CLEAR_SHARE = 0.9
+"""share of points that fit from which an affine map is good enough"""
+_HOMOGRAPHY_GAIN = 0.1
+"""a perspective is used if this share of the points fits it and not an affine map"""
 
 
 class Prepared:
@@ -77,13 +81,18 @@ class Prepared:
 
     @cached_property
     def points(self) -> Array:
-        """Corners (n, 2) to track, at working size."""
+        """Corners (n, 2) to track, at working size: those of the part, not of the texture of its surface."""
         cv2 = opencv()
-        width, height = size_of(self.track)
+        smooth = cv2.GaussianBlur(self._shrunk(_TRACK_SIDE), (0, 0), 2.0)
+        width, height = size_of(smooth)
         distance = max(4.0, math.sqrt(width * height / _NUM_POINTS) / 2)
-        found = cv2.goodFeaturesToTrack(self.track, _NUM_POINTS, 0.01, distance)
+        found = cv2.goodFeaturesToTrack(smooth, _NUM_POINTS, 0.01, distance, blockSize=5)
         points = np.zeros((0, 2)) if found is None else found.reshape(-1, 2).astype(float)
         return mapped(points, scaling((width, height), self.size))
+
+    def keep_points(self, is_kept: Array) -> None:
+        """Track only some of the points from now on."""
+        self.points = self.points[is_kept]
 
     def _shrunk(self, side: int) -> Array:
         cv2 = opencv()
@@ -129,6 +138,15 @@ class Registration:
         if not self.error_px <= limits.max_error_px:
             return f"registration error {self.error_px:.1f} pixels"
         return ""
+
+
+def consistent_points(reference: Prepared, photo: Prepared, matrix: Matrix) -> Array:
+    """Return which points of a reference are at their place in a photo, bool (n,)."""
+    numbers, source, target = _tracked(reference, photo, matrix)
+    found = np.zeros(len(reference.points), bool)
+    distance = np.linalg.norm(mapped(source, matrix) - target, axis=1)
+    found[numbers[distance < _INLIER_PX]] = True
+    return found
 
 
 def register(reference: Prepared, photo: Prepared) -> Registration | None:
@@ -181,7 +199,7 @@ def mapped(points: Array, matrix: Matrix) -> Array:
 
 
 def warped(
-    picture: Array, matrix: Matrix, size: Size, *, linear: bool = True, border: float = 0
+    picture: Array, matrix: Matrix, size: Size, *, linear: bool = True, border: float | None = 0
 ) -> Array:
     """Return a picture of the reference in the frame of the photo.
 
@@ -190,17 +208,20 @@ def warped(
         matrix: from the reference to the photo.
         size: of the result.
         linear: interpolate; otherwise the nearest pixel.
-        border: value outside.
+        border: value outside; None continues the edge.
     """
     cv2 = opencv()
     flags = cv2.INTER_LINEAR if linear else cv2.INTER_NEAREST
-    fill = (border,) * 4
+    outside = {
+        "borderMode": cv2.BORDER_REPLICATE if border is None else cv2.BORDER_CONSTANT,
+        "borderValue": (border or 0,) * 4,
+    }
     if abs(matrix[2, 0]) + abs(matrix[2, 1]) < 1e-12:
         found: Array = cv2.warpAffine(
-            picture, matrix[:2] / matrix[2, 2], size, flags=flags, borderValue=fill
+            picture, matrix[:2] / matrix[2, 2], size, flags=flags, **outside
         )
         return found
-    found = cv2.warpPerspective(picture, matrix, size, flags=flags, borderValue=fill)
+    found = cv2.warpPerspective(picture, matrix, size, flags=flags, **outside)
     return found
 
 
@@ -291,7 +312,7 @@ def _refine(reference: Prepared, photo: Prepared, start: Matrix) -> tuple[Matrix
     """Refine a map by tracked points, twice, and return it with the median error in working pixels."""
     matrix, error_px = start, math.nan
     for _ in range(2):
-        source, target = _tracked(reference, photo, matrix)
+        _, source, target = _tracked(reference, photo, matrix)
         if len(source) < _MIN_POINTS:
             return matrix, error_px
         fitted, error_px = _fit(source, target)
@@ -301,8 +322,8 @@ def _refine(reference: Prepared, photo: Prepared, start: Matrix) -> tuple[Matrix
     return matrix, error_px
 
 
-def _tracked(reference: Prepared, photo: Prepared, matrix: Matrix) -> tuple[Array, Array]:
-    """Return points of the reference and where they are in the photo, both (n, 2) in working pixels."""
+def _tracked(reference: Prepared, photo: Prepared, matrix: Matrix) -> tuple[Array, Array, Array]:
+    """Return numbers of points, the points (n, 2) of the reference, and where they are in the photo, in working pixels."""
     cv2 = opencv()
     to_track = scaling(photo.size, size_of(photo.track))
     from_track = scaling(size_of(reference.track), reference.size)
@@ -318,37 +339,41 @@ def _tracked(reference: Prepared, photo: Prepared, matrix: Matrix) -> tuple[Arra
         & (expected[:, 0] < width - margin)
         & (expected[:, 1] < height - margin)
     )
+    numbers = np.flatnonzero(inside)
     source, expected = reference.points[inside], expected[inside]
     if not len(source):
-        return source, expected
+        return numbers, source, expected
     start = expected.astype(np.float32).reshape(-1, 1, 2)
     found, status, _ = cv2.calcOpticalFlowPyrLK(
         aligned, photo.track, start, None, winSize=(21, 21), maxLevel=2
     )
     is_found = status.ravel() == 1
     target = mapped(found.reshape(-1, 2).astype(float), np.linalg.inv(to_track))
-    return source[is_found], target[is_found]
+    return numbers[is_found], source[is_found], target[is_found]
 
 
 def _fit(source: Array, target: Array) -> tuple[Matrix | None, float]:
-    """Return the affine map of points, or a perspective where it fits clearly better, and the median error."""
+    """Return the affine map of points, or a perspective where more points fit it, and the median error of those that fit."""
     cv2 = opencv()
     cv2.setRNGSeed(1)
     affine, inliers = cv2.estimateAffine2D(
-        source, target, method=cv2.RANSAC, ransacReprojThreshold=2.0, maxIters=2000
+        source, target, method=cv2.RANSAC, ransacReprojThreshold=_INLIER_PX, maxIters=2000
     )
-    if affine is None or inliers.mean() < _MIN_INLIERS or inliers.sum() < _MIN_POINTS:
+    if affine is None or not _is_enough(inliers):
         return None, math.inf
-    matrix = np.vstack([affine, [0, 0, 1]])
-    error = _median_error(source, target, matrix)
-    if len(source) < 4 * _MIN_POINTS or error < 0.1:
+    matrix, fitting = np.vstack([affine, [0, 0, 1]]), inliers.ravel() > 0
+    error = _median_error(source[fitting], target[fitting], matrix)
+    if fitting.mean() > _CLEAR_SHARE or len(source) < 4 * _MIN_POINTS:
         return matrix, error
-    perspective, _ = cv2.findHomography(source, target, cv2.RANSAC, 2.0)
-    if perspective is not None:
-        other = _median_error(source, target, perspective)
-        if other < _HOMOGRAPHY_GAIN * error:
-            return np.asarray(perspective, dtype=float), other
+    perspective, inliers = cv2.findHomography(source, target, cv2.RANSAC, _INLIER_PX)
+    if perspective is not None and inliers.mean() > fitting.mean() + _HOMOGRAPHY_GAIN:
+        matrix, fitting = np.asarray(perspective, dtype=float), inliers.ravel() > 0
+        error = _median_error(source[fitting], target[fitting], matrix)
     return matrix, error
+
+
+def _is_enough(inliers: Array) -> bool:
+    return bool(inliers.mean() >= _MIN_INLIERS and inliers.sum() >= _MIN_POINTS)
 
 
 def _median_error(source: Array, target: Array, matrix: Matrix) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,8 @@ class Sample:
     split: Split = "test"
     label: Label = ""
     """empty if unknown"""
+    category: str = ""
+    """product, where a data set has several: each has golden pictures of its own"""
     defect_class: str = ""
     """name in the data set; empty for good and unnamed ones"""
     mask: Path | None = None
@@ -49,6 +52,21 @@ class Dataset:
             for one in self.samples
             if one.split == split and (label is None or one.label == label)
         ]
+
+
+_VIEW = re.compile(r"^(?P<part>.+?)[_-](?P<view>C\d+)(?:[_-].*)?$")
+
+
+def part_and_view(path: Path, root: Path) -> tuple[str, str]:
+    """Return the part that a photo shows and the camera, from names such as `S0001_C2.png`; empty without a camera.
+
+    >>> part_and_view(Path("set/test/hole/S0001_C2.png"), Path("set"))
+    ('test/hole/S0001', 'C2')
+    """
+    found = _VIEW.match(path.stem)
+    if found is None:
+        return "", ""
+    return f"{sample_id(path.parent, root)}/{found['part']}", found["view"]
 
 
 def sample_id(path: Path, root: Path) -> str:

@@ -10,6 +10,7 @@ from pixel_reasoner.workflows.inspection.samples import (
     Label,
     Sample,
     Split,
+    part_and_view,
     picture_files,
     sample_id,
 )
@@ -51,6 +52,7 @@ def read_anomalib(root: Path) -> Dataset:
                 path,
                 "test",
                 "defect",
+                "",
                 inside.parts[0] if inside.parts else "",
                 mask,
                 notes=() if mask or masks is None else ("no mask",),
@@ -68,7 +70,8 @@ def read_plain(root: Path) -> Dataset:
     for path in picture_files(root, recursive=True):
         folder = path.parent.name.casefold() if path.parent != root else ""
         label: Label = "good" if folder in _NORMAL else "defect" if folder in _ABNORMAL else ""
-        samples.append(Sample(sample_id(path, root), path, "test", label))
+        part, view = part_and_view(path, root)
+        samples.append(Sample(sample_id(path, root), path, "test", label, part=part, view=view))
     return Dataset("plain", root, tuple(samples))
 
 

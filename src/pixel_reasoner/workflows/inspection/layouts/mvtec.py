@@ -11,6 +11,7 @@ from pixel_reasoner.workflows.inspection.samples import (
     Sample,
     Split,
     listed,
+    part_and_view,
     picture_files,
     sample_id,
 )
@@ -39,7 +40,7 @@ def read_mvtec(root: Path) -> Dataset:
             for folder in _folders(category / split_name):
                 masks = category / "ground_truth" / folder.name
                 for path in picture_files(folder):
-                    sample = _labelled(root, path, split, folder.name, masks, used)
+                    sample = _labelled(root, category, path, split, folder.name, masks, used)
                     samples.append(sample)
         notes += _orphans(category / "ground_truth", used)
     return Dataset("mvtec", root, tuple(samples), tuple(notes))
@@ -55,14 +56,16 @@ def read_mvtec2(root: Path) -> Dataset:
         masks = public / "ground_truth" / "bad"
         for split_name in ("train", "validation"):
             for path in picture_files(category / split_name / GOOD):
-                samples.append(_labelled(root, path, _SPLITS[split_name], GOOD, masks, used))
+                samples.append(
+                    _labelled(root, category, path, _SPLITS[split_name], GOOD, masks, used)
+                )
         for name in (GOOD, "bad"):
             for path in picture_files(public / name):
-                samples.append(_labelled(root, path, "test", name, masks, used))
+                samples.append(_labelled(root, category, path, "test", name, masks, used))
         notes += _orphans(masks, used)
         for name in ("test_private", "test_private_mixed"):
             for path in picture_files(category / name):
-                samples.append(Sample(sample_id(path, root), path))
+                samples.append(Sample(sample_id(path, root), path, category=category.name))
     return Dataset("mvtec2", root, tuple(samples), tuple(notes))
 
 
@@ -85,7 +88,7 @@ def _is_category2(folder: Path) -> bool:
 
 
 def _labelled(  # noqa: PLR0913 - what is known of a photo
-    root: Path, path: Path, split: Split, name: str, masks: Path, used: set[Path]
+    root: Path, category: Path, path: Path, split: Split, name: str, masks: Path, used: set[Path]
 ) -> Sample:
     label: Label = "good" if name == GOOD else "defect"
     mask, notes = None, tuple[str, ...]()
@@ -95,16 +98,17 @@ def _labelled(  # noqa: PLR0913 - what is known of a photo
             notes = ("no mask",)
         else:
             used.add(mask)
-    part, _, view = path.stem.rpartition("_view")
+    part, view = part_and_view(path, root)
     return Sample(
         sample_id(path, root),
         path,
         split,
         label,
+        category.name,
         "" if label == "good" or name == "bad" else name,
         mask,
-        part=f"{sample_id(path.parent, root)}/{part}" if part else "",
-        view=view if part else "",
+        part=part,
+        view=view,
         notes=notes,
     )
 

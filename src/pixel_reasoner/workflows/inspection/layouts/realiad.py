@@ -104,6 +104,7 @@ def _of(  # noqa: PLR0913 - what is known of a photo
         path,
         split,
         label,
+        category.name,
         name,
         mask if has_mask else None,
         part=f"{category.name}/{sample_id(path.parent, category)}",

@@ -48,7 +48,7 @@ def _objects(root: Path) -> list[Path]:
 def _read_object(root: Path, folder: Path) -> Iterator[Sample]:
     images = folder / "Data" / "Images"
     for path in picture_files(images / "Normal"):
-        yield Sample(sample_id(path, root), path, "test", "good")
+        yield Sample(sample_id(path, root), path, "test", "good", folder.name)
     classes = _classes(folder / "image_anno.csv")
     for path in picture_files(images / "Anomaly"):
         mask = find_mask(path, folder / "Data" / "Masks" / "Anomaly")
@@ -57,6 +57,7 @@ def _read_object(root: Path, folder: Path) -> Iterator[Sample]:
             path,
             "test",
             "defect",
+            folder.name,
             classes.get(path.name, ""),
             mask,
             notes=() if mask else ("no mask",),
@@ -105,4 +106,4 @@ def _sample(root: Path, row: Mapping[str, str], classes: Mapping[str, str]) -> S
         mask, notes = None, ("no mask",)
     path = root / row["image"]
     name = classes.get(path.name, "") if label == "defect" else ""
-    return Sample(row["image"], path, split, label, name, mask, notes=notes)
+    return Sample(row["image"], path, split, label, row["object"], name, mask, notes=notes)
