@@ -4,6 +4,8 @@ from .api import (
     EvalSpec as EvalSpec,
     LabellerSpec as LabellerSpec,
     ModelSpec as ModelSpec,
+    MomentsSpec as MomentsSpec,
+    PartsSpec as PartsSpec,
     RlRun as RlRun,
     SftRun as SftRun,
     SynthSpec as SynthSpec,

@@ -67,6 +67,12 @@ from pixel_reasoner.workflows.world import (
     detail_px_in_overview,
     render_world,
 )
+from pixel_reasoner.workflows.world_media import (
+    MomentsSpec,
+    PartsSpec,
+    render_moments,
+    render_parts,
+)
 
 AnyModel: TypeAlias = "Model | GenerationModel | ModelSpec | str"
 """a loaded model, or which one to load"""
@@ -78,6 +84,8 @@ __all__ = [
     "MediaItem",
     "Model",
     "ModelSpec",
+    "MomentsSpec",
+    "PartsSpec",
     "ProbeResult",
     "Question",
     "RlRun",
@@ -114,6 +122,8 @@ __all__ = [
     "parse_shard",
     "plan_rl",
     "probe",
+    "render_moments",
+    "render_parts",
     "render_world",
     "report",
     "synthesize",

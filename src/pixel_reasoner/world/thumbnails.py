@@ -8,7 +8,7 @@ from PIL import Image
 
 THUMBNAIL_PX = (64, 48)
 """width and height"""
-MAX_DISTANCE = 2.5
+MAX_DISTANCE = 4.0
 """mean difference, in grey levels, up to which two thumbnails are of one picture"""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -47,7 +47,10 @@ class Request(NamedTuple):
 
 def make_defect(kind: DefectClass, request: Request) -> tuple[Change, str]:
     """Return the changed window of a surface, and what was done: `extra hole`, `missing R3`."""
-    return _MAKERS[kind](request)
+    change, detail = _MAKERS[kind](request)
+    left, top, right, bottom = change.window
+    on_part = request.good.cover[top:bottom, left:right] > 0.02
+    return change._replace(mask=change.mask * on_part), detail
 
 
 def _scratch(request: Request) -> tuple[Change, str]:
@@ -63,7 +66,7 @@ def _scratch(request: Request) -> tuple[Change, str]:
     width = max(1.2, min(request.length_px * 0.09, 1.5 * unit))
     window, mask = _drawn(request, points, width)
     changed = request.good.crop(window)
-    changed.height[:] -= mask * np.float32(1.2 * request.strength * max(1.0, width))
+    changed.height[:] -= mask * np.float32(0.4 * request.strength * max(1.0, width))
     _tint(changed, mask, request, lighter=True)
     return Change(window, changed, mask), "scratch"
 
@@ -103,11 +106,17 @@ def _misprint(request: Request) -> tuple[Change, str]:
     radius = request.length_px / 2
     blob = _ellipse(x, y, radius, radius * request.rng.uniform(0.6, 0.95), request.rng)
     window, mask = _drawn(request, blob, 0)
-    changed = request.good.crop(window)
-    target = ink if is_blot else paper
-    changed.color[:] += mask[..., None] * np.float32(request.strength) * (target - changed.color)
-    differs = np.abs(changed.color - request.good.crop(window).color).max(axis=2) > 2
-    return Change(window, changed, mask * differs), "ink blot" if is_blot else "missing print"
+    for target, detail in _either((ink, "ink blot"), (paper, "missing print"), is_blot):
+        changed = request.good.crop(window)
+        changed.color[:] += mask[..., None] * np.float32(request.strength) * (target - changed.color)
+        differs = np.abs(changed.color - request.good.crop(window).color).max(axis=2) > 2
+        if (differs & (mask > 0)).sum() > 0.3 * (mask > 0).sum():
+            break
+    return Change(window, changed, mask * differs), detail
+
+
+def _either(first: Any, second: Any, is_first: bool) -> tuple[Any, Any]:
+    return (first, second) if is_first else (second, first)
 
 
 def _missing_piece(request: Request) -> tuple[Change, str]:
@@ -124,7 +133,7 @@ def _missing_piece(request: Request) -> tuple[Change, str]:
     window, mask = _drawn(request, blob, 0)
     changed = request.good.crop(window)
     changed.cover[:] *= 1 - mask
-    return Change(window, changed, mask * (request.good.crop(window).cover > 0.02)), "broken edge"
+    return Change(window, changed, mask), "broken edge"
 
 
 _MAKERS: dict[str, Callable[[Request], tuple[Change, str]]] = {
@@ -140,16 +149,20 @@ _MAKERS: dict[str, Callable[[Request], tuple[Change, str]]] = {
 
 
 def _free_place(request: Request) -> tuple[float, float]:
-    """Return a random centre whose surroundings lie on the part."""
+    """Return a random centre whose surroundings lie on the part; without enough room, most of them."""
     width, half = request.size[0], request.length_px / 2 + 2
     left, top, right, bottom = (value * width for value in request.design.body.bounds)
+    best, most = ((left + right) / 2, (top + bottom) / 2), -1.0
     for _ in range(_MAX_TRIES):
         x, y = request.rng.uniform(left, right), request.rng.uniform(top, bottom)
         window = _window(request.size, x - half, y - half, x + half, y + half)
         near = request.good.cover[window[1] : window[3], window[0] : window[2]]
-        if near.size and near.min() > 0.98:
+        if near.min() > 0.98:
             return x, y
-    raise AssertionError(f"no room for {request.length_px} px on a {request.design.kind}")
+        covered = float(near.mean()) + float(near[near.shape[0] // 2, near.shape[1] // 2])
+        if covered > most:
+            best, most = (x, y), covered
+    return best
 
 
 def _inked_place(request: Request) -> tuple[float, float]:
@@ -278,8 +291,13 @@ def _ink_and_paper(request: Request, x: float, y: float) -> tuple[Floats, Floats
     rows = slice(max(0, row - radius), row + radius)
     columns = slice(max(0, column - radius), column + radius)
     bare = ~good.print[rows, columns] & (good.cover[rows, columns] > 0.98)
-    if not bare.any():
-        return ink, good.color[rows, columns].reshape(-1, 3).max(axis=0)
-    return ink, np.median(good.color[rows, columns][bare], axis=0).astype(np.float32)
-
-
+    near = good.color[rows, columns]
+    if bare.any():
+        paper = np.median(near[bare], axis=0).astype(np.float32)
+        if np.abs(paper - ink).max() > 20:
+            return ink, paper
+    # Print on print: the colour that differs most, or a lighter or darker one.
+    distance = np.abs(near - ink).max(axis=2)
+    if distance.max() > 20:
+        return ink, near.reshape(-1, 3)[int(distance.argmax())]
+    return ink, ink + np.float32(70 if ink.mean() < 128 else -70)

@@ -38,6 +38,8 @@ class Feature(NamedTuple):
     """whether the mat is visible through the hole"""
     text: str = ""
     """drawn instead of the polygons, in their bounding box"""
+    is_left: bool = False
+    """whether the text begins at the left edge of the box; otherwise it is centred"""
 
     @property
     def bounds(self) -> tuple[float, float, float, float]:
@@ -125,7 +127,20 @@ def toothed(x: float, y: float, radius: float, teeth: int, depth: float) -> Poly
     return tuple(points)
 
 
-def caption(text: str, x: float, y: float, height: float, color: Color, **more: float) -> Feature:
-    """Return a line of text with its centre at (x, y)."""
+def caption(  # noqa: PLR0913 - position and material
+    text: str,
+    x: float,
+    y: float,
+    height: float,
+    color: Color,
+    *,
+    rise: float = 0.0,
+    gloss: float | None = None,
+    is_left: bool = False,
+) -> Feature:
+    """Return a line of text with its centre, or the middle of its left edge, at (x, y)."""
     width = height * 0.72 * len(text)
-    return Feature("print", (rectangle(x, y, width, height),), color, text=text, **more)  # type: ignore[arg-type]
+    box = rectangle(x + width / 2 if is_left else x, y, width, height)
+    return Feature(
+        "print", (box,), color, rise, 0.5, gloss=gloss, text=text, is_left=is_left
+    )

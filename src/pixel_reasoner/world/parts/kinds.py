@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from collections.abc import Callable, Iterator
@@ -55,7 +56,7 @@ def _plate() -> Iterator[Feature]:
     slot = rectangle(0.65, 0.345, 0.2, 0.024, 0.0119)
     yield Feature("surface", (rectangle(0.65, 0.345, 0.212, 0.036, 0.0179),), None, -3, 1.6)
     yield Feature("hole", (slot,), (30, 31, 33), -4, 0.8, through=True)
-    yield caption("PX-204", 0.65, 0.45, 0.04, (70, 72, 78), rise=-1.6, bevel=0.5, gloss=0.1)
+    yield caption("PX-204", 0.65, 0.45, 0.04, (70, 72, 78), rise=-1.6, gloss=0.1)
     yield caption("7075-T6  REV C", 0.65, 0.505, 0.017, _INK, gloss=0.1)
     yield from _matrix_code(0.77, 0.55, 0.05, _INK)
 
@@ -117,15 +118,48 @@ def _board() -> Iterator[Feature]:
     yield caption("2026-07  LOT 4471", 0.33, 0.625, 0.014, white)
 
 
+_KEEP_OUT = (
+    *((0.32, 0.26, 0.52, 0.46), (0.61, 0.22, 0.75, 0.32), (0.645, 0.42, 0.755, 0.52)),
+    *((0.17, 0.52, 0.55, 0.66), (0.53, 0.565, 0.83, 0.66), (0.17, 0.16, 0.25, 0.43)),
+    *((0.75, 0.15, 0.85, 0.42), (0.21, 0.13, 0.51, 0.2), (0.5, 0.13, 0.82, 0.18)),
+)
+"""regions of the board with components or print: left, top, right, bottom"""
+
+
 def _routes() -> list[tuple[tuple[float, float], ...]]:
+    """Return traces of the board that avoid components and print."""
     rng, routes = random.Random("routes"), []
-    for number in range(18):
-        x, y = 0.15 + 0.04 * number, 0.14 + 0.46 * rng.random()
-        turn = rng.choice((-1, 1)) * (0.03 + 0.05 * rng.random())
-        y2 = min(0.6, max(0.15, y + turn + rng.uniform(-0.12, 0.12)))
-        middle = (x + abs(turn) * 0.6, y + turn * 0.6)
-        routes.append(((x, y), middle, (middle[0], y2)))
+    for _ in range(4000):
+        x, y = rng.uniform(0.13, 0.87), rng.uniform(0.12, 0.63)
+        run, slant = rng.uniform(0.03, 0.14), rng.choice((-1, 1)) * rng.uniform(0.02, 0.07)
+        bend = (x + run, y)
+        turn = (bend[0] + abs(slant), y + slant)
+        route = ((x, y), bend, turn, (turn[0] + rng.uniform(0.02, 0.1), turn[1]))
+        if len(routes) < 34 and all(map(_is_free, _dense(route))) and _is_apart(route, routes):
+            routes.append(route)
     return routes
+
+
+def _is_free(point: tuple[float, float]) -> bool:
+    x, y = point
+    if not (0.12 < x < 0.88 and 0.115 < y < 0.635):
+        return False
+    return not any(left < x < right and top < y < bottom for left, top, right, bottom in _KEEP_OUT)
+
+
+def _dense(route: tuple[tuple[float, float], ...]) -> Iterator[tuple[float, float]]:
+    for (x1, y1), (x2, y2) in itertools.pairwise(route):
+        for step in range(9):
+            yield x1 + (x2 - x1) * step / 8, y1 + (y2 - y1) * step / 8
+
+
+def _is_apart(
+    route: tuple[tuple[float, float], ...], routes: list[tuple[tuple[float, float], ...]]
+) -> bool:
+    others = [point for one in routes for point in _dense(one)]
+    return not any(
+        math.hypot(x - u, y - v) < 0.017 for x, y in _dense(route) for u, v in others
+    )
 
 
 def _chip(
@@ -184,8 +218,8 @@ def _connector() -> Iterator[Feature]:
             yield Feature("piece", (rectangle(x, y, 0.0155, 0.0155, 0.002),), _GOLD, 9, 1.5, 1.0, 0.1, name)
     yield caption("PX 24-WAY", 0.33, 0.518, 0.02, (202, 204, 206))
     yield caption("5A 250V~", 0.66, 0.518, 0.016, (202, 204, 206))
-    yield caption("1", 0.21, 0.335, 0.018, (202, 204, 206))
-    yield caption("24", 0.79, 0.42, 0.018, (202, 204, 206))
+    yield caption("1", 0.186, 0.335, 0.014, (202, 204, 206))
+    yield caption("24", 0.813, 0.42, 0.012, (202, 204, 206))
 
 
 def _gear() -> Iterator[Feature]:
@@ -205,23 +239,23 @@ def _gear() -> Iterator[Feature]:
         yield from _bore(x, y, 0.0085, f"tap-{number}", through=False)
     bore = (circle(_X, _Y, 0.062, 96), rectangle(_X, _Y - 0.06, 0.03, 0.04, 0.002))
     yield Feature("hole", bore, (24, 25, 27), -6, 1.2, through=True)
-    yield caption("M2 Z30", _X, 0.468, 0.022, (62, 64, 69), rise=-1.2, bevel=0.5, gloss=0.1)
-    yield caption("C45", 0.59, _Y, 0.017, (62, 64, 69), rise=-1.2, bevel=0.5, gloss=0.1)
+    yield caption("M2 Z30", _X, 0.468, 0.022, (62, 64, 69), rise=-1.2, gloss=0.1)
+    yield caption("C45", 0.59, _Y, 0.017, (62, 64, 69), rise=-1.2, gloss=0.1)
     mark = rectangle(_X, _Y - 0.275, 0.012, 0.012)
     yield Feature("print", (mark,), (176, 46, 40), gloss=0.1)
 
 
 def _label() -> Iterator[Feature]:
-    paper, blue, red = (240, 239, 233), (28, 72, 132), (204, 58, 46)
+    paper, blue, red = (222, 221, 215), (28, 72, 132), (204, 58, 46)
     yield Feature(
-        "body", (rectangle(_X, _Y, 0.78, 0.54, 0.022),), paper, 2.5, 1.0, gloss=0.15, grain=0.6
+        "body", (rectangle(_X, _Y, 0.78, 0.54, 0.022),), paper, 2.5, 1.0, gloss=0.15, grain=0.4
     )
     yield Feature("print", (rectangle(_X, 0.19, 0.78, 0.13),), blue)
     yield Feature("print", (circle(0.2, 0.19, 0.042),), (244, 244, 240))
     drop = ((0.2, 0.155), *circle(0.2, 0.199, 0.02, 24)[19:], *circle(0.2, 0.199, 0.02, 24)[:18])
     yield Feature("print", (drop,), blue)
-    yield caption("HELIOS", 0.46, 0.18, 0.06, (244, 244, 240))
-    yield caption("PRECISION CLEANER", 0.48, 0.233, 0.0185, (214, 224, 238))
+    yield caption("HELIOS", 0.27, 0.178, 0.06, (244, 244, 240), is_left=True)
+    yield caption("PRECISION CLEANER", 0.273, 0.233, 0.0185, (214, 224, 238), is_left=True)
     yield Feature("print", (rectangle(0.78, 0.19, 0.12, 0.06, 0.012),), red)
     yield caption("500 ml", 0.78, 0.19, 0.026, (250, 246, 240))
     lines = (
@@ -234,13 +268,13 @@ def _label() -> Iterator[Feature]:
     for number, line in enumerate(lines):
         y = 0.31 + 0.031 * number
         yield Feature("print", (circle(0.158, y, 0.0052, 24),), red)
-        yield caption(line, 0.178 + len(line) * 0.0125 * 0.36, y, 0.0125, (48, 50, 54))
+        yield caption(line, 0.176, y, 0.0125, (48, 50, 54), is_left=True)
     warn = ((0.235, 0.5), (0.285, 0.585), (0.185, 0.585))
     yield Feature("print", (warn,), (240, 190, 36))
     yield Feature("print", (((0.231, 0.525), (0.239, 0.525), (0.237, 0.56), (0.233, 0.56)),), _INK)
     yield Feature("print", (circle(0.235, 0.571, 0.0045, 20),), _INK)
-    yield caption("EXP 07/2029", 0.4, 0.53, 0.02, _INK)
-    yield caption("LOT A4471-B", 0.4, 0.57, 0.02, _INK)
+    yield caption("EXP 07/2029", 0.32, 0.53, 0.02, _INK, is_left=True)
+    yield caption("LOT A4471-B", 0.32, 0.57, 0.02, _INK, is_left=True)
     yield from _barcode(0.72, 0.46, 0.24, 0.19)
     yield caption("4 006381 333931", 0.72, 0.573, 0.017, _INK)
 

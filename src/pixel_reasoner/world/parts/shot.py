@@ -107,9 +107,7 @@ def take_photo(shot: Shot) -> Photo:
     frame = (0, 0, *size)
     part = warp(lit, matrix, frame)
     mat = _mat(design, size, part[..., 3], shot)
-    noise = np.random.default_rng(shot.rng(f"noise {shot.view}").getrandbits(63)).standard_normal(
-        (size[1], size[0]), np.float32
-    ) * np.float32(NOISE_LEVELS)
+    noise = _noise(shot)
     pixels = expose(_over(part, mat), shot.light, noise, (0, 0), shot.width)
     mask = np.zeros((size[1], size[0]), np.bool_)
     if shot.defect is None:
@@ -172,15 +170,25 @@ def _mat(design: Design, size: Size, cover: NDArray[np.uint8], shot: Shot) -> ND
         (1, 0, lx * far, 0, 1, ly * far),
         Image.Resampling.BILINEAR,
     )
-    dark = np.asarray(moved.resize(size, Image.Resampling.BILINEAR), np.float32) / np.float32(255)
-    x = np.linspace(-1, 1, size[0], dtype=np.float32)
-    y = np.linspace(-1, 1, size[1], dtype=np.float32)[:, None]
+    dark = np.asarray(moved, np.float32) / np.float32(255)
+    x = np.linspace(-1, 1, small.width, dtype=np.float32)
+    y = np.linspace(-1, 1, small.height, dtype=np.float32)[:, None]
     level = (1 - np.float32(0.13) * (x**2 + y**2)) * (1 - np.float32(_SHADOW) * dark)
-    return np.clip(level[..., None] * np.float32(design.mat), 0, 255).astype(np.uint8)
+    colors = np.clip(level[..., None] * np.float32(design.mat), 0, 255).astype(np.uint8)
+    return np.asarray(Image.fromarray(colors).resize(size, Image.Resampling.BILINEAR))
+
+
+def _noise(shot: Shot) -> Floats:
+    rng = np.random.default_rng(shot.rng(f"noise {shot.view}").getrandbits(63))
+    noise = rng.standard_normal(shot.size[::-1], np.float32)
+    noise *= np.float32(NOISE_LEVELS)
+    noise += np.float32(0.5)
+    return noise
 
 
 def _over(part: NDArray[np.uint8], mat: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return a part (4 channels) over the mat."""
-    cover = part[..., 3:].astype(np.uint16)
-    mixed = part[..., :3] * cover + mat * (255 - cover) + np.uint16(127)
-    return (mixed // 255).astype(np.uint8)
+    picture = Image.fromarray(part)
+    return np.asarray(
+        Image.composite(picture.convert("RGB"), Image.fromarray(mat), picture.getchannel("A"))
+    )

@@ -133,9 +133,10 @@ def _draw(feature: Feature, width: int, corner: tuple[int, int], size: Size) -> 
     pen = ImageDraw.Draw(picture)
     if feature.text:
         left, top, right, bottom = (value * width for value in feature.bounds)
-        middle = ((left + right) / 2 - corner[0], (top + bottom) / 2 - corner[1])
+        x = left if feature.is_left else (left + right) / 2
+        place = (x - corner[0], (top + bottom) / 2 - corner[1])
         font = scaled_font(max(2.0, (bottom - top) * 0.82), _FONT)
-        pen.text(middle, feature.text, 255, font, "mm")
+        pen.text(place, feature.text, 255, font, "lm" if feature.is_left else "mm")
         return picture
     for polygon in feature.polygons:
         pen.polygon([(x * width - corner[0], y * width - corner[1]) for x, y in polygon], 255)
