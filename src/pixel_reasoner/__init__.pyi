@@ -124,5 +124,10 @@ from .training import (
     train_rl as train_rl,
     train_sft as train_sft,
 )
+from .workflow_api import (
+    SurveyQuestion as SurveyQuestion,
+    SurveyRow as SurveyRow,
+    survey as survey,
+)
 
 __version__: str

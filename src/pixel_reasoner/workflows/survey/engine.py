@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from pixel_reasoner.errors import UsageError, one_line
+from pixel_reasoner.errors import UsageError
 from pixel_reasoner.models.api import GenerationModel
 from pixel_reasoner.rollout.request import RolloutHandle, RolloutRequest
 from pixel_reasoner.rollout.scheduler import RolloutScheduler, get_scheduler
@@ -48,17 +48,19 @@ class TaskResult:
     """share of all samples with this answer, from 0 to 1"""
     error: str | None
     """why no sample could be asked; None if at least one could"""
+    chosen: int = 0
+    """index of the first trace with the answer; 0 without an answer"""
 
     @property
-    def trace(self) -> Trace:
-        """The first trace with the answer; the first trace if there is no answer."""
-        question = self.task.question
-        wanted = None if self.answer is None else canonical_answer(self.answer, question)
-        return next((one for one in self.traces if _key(one) == wanted), self.traces[0])
+    def trace(self) -> Trace | None:
+        """The first trace with the answer; None if nothing was asked."""
+        return self.traces[self.chosen] if self.traces else None
 
 
-FollowUps = Callable[[TaskResult], Iterable[Task]]
+FollowUps = Callable[[TaskResult], Iterable[Task | TaskResult]]
 """a result -> the tasks that depend on it"""
+Canonical = Callable[[str, Question], str | None]
+"""(answer, question) -> the form in which equal answers are equal texts; None for an answer that cannot be used"""
 
 
 def never(id_: str) -> bool:
@@ -67,14 +69,14 @@ def never(id_: str) -> bool:
     return False
 
 
-def no_tasks(result: TaskResult) -> Iterable[Task]:
+def no_tasks(result: TaskResult) -> Iterable[Task | TaskResult]:
     """Return no tasks."""
     del result
     return ()
 
 
 def answer_tasks(  # noqa: PLR0913 - the interface of all workflows
-    tasks: Iterable[Task | None],
+    tasks: Iterable[Task | TaskResult | None],
     model: GenerationModel,
     config: RolloutConfig,
     *,
@@ -83,19 +85,21 @@ def answer_tasks(  # noqa: PLR0913 - the interface of all workflows
     is_done: Callable[[str], bool] = never,
     on_trace: Callable[[Trace], None] | None = None,
     follow_ups: FollowUps = no_tasks,
+    canonical: Canonical | None = None,
 ) -> Iterator[TaskResult]:
     r"""Yield the results of many tasks as they finish, in no fixed order. Tasks are read as they are needed.
 
     Args:
-        tasks: may be endless. None means that there is no task now: the tasks in progress continue, and the source is asked
-            again after `POLL_S` at most.
+        tasks: may be endless. A result is yielded as it is. None means that there is no task now: the tasks in progress
+            continue, and the source is asked again after `POLL_S` at most.
         model: a loaded model.
         config: limits, sampling, operations. Sample i of a task has the seed of the sampling plus i.
         samples: answers per task.
         batch_size: number of requests in progress; each sample is one.
         is_done: returns whether the task with an id is skipped, for a resumed run.
         on_trace: called with each trace when it is complete.
-        follow_ups: returns the tasks that depend on a result. They are asked before further tasks.
+        follow_ups: returns the tasks (or results) that depend on a result. They come before further tasks.
+        canonical: decides which answers are the same; by default `canonical_answer`.
 
     Raises:
         UsageError: several samples at temperature 0.
@@ -108,34 +112,20 @@ def answer_tasks(  # noqa: PLR0913 - the interface of all workflows
     [('a', 'red', 1.0), ('b', 'red', 1.0)]
     """
     check_samples(samples, config)
+    check_samples(samples, config)
+    batch = _Batch(tasks, max(1, batch_size // samples), is_done)
     configs = [_with_seed(config, number) for number in range(samples)]
-    scheduler, num_tasks = get_scheduler(model), max(1, batch_size // samples)
-    waiting, next_tasks, active = iter(tasks), deque[Task](), list[_Active]()
-    is_at_end = False
+    start = partial(_Active, scheduler=get_scheduler(model), configs=configs, on_trace=on_trace)
     try:
-        while True:
-            is_idle = False
-            while len(active) < num_tasks and not is_idle and (next_tasks or not is_at_end):
-                task = next_tasks.popleft() if next_tasks else next(waiting, _END)
-                if isinstance(task, Task):
-                    if not is_done(task.id):
-                        active.append(_Active(task, scheduler, configs, on_trace))
-                else:
-                    is_idle, is_at_end = task is None, task is _END
-            if not active:
-                if is_at_end:
-                    return
-                time.sleep(POLL_S)
-                continue
-            scheduler.drive(partial(_has_done, active), POLL_S if is_idle else None)
-            done, active = _split(active)
-            for one in done:
-                result = one.result()
-                next_tasks.extend(follow_ups(result))
+        while batch.fill(start):
+            for one in batch.wait():
+                result = (
+                    one.result(canonical or canonical_answer) if isinstance(one, _Active) else one
+                )
+                batch.ask_first(follow_ups(result))
                 yield result
     finally:
-        for one in active:
-            one.cancel()
+        batch.cancel()
 
 
 def check_samples(samples: int, config: RolloutConfig) -> None:
@@ -159,6 +149,78 @@ class _End:
 _END = _End()
 
 
+class _Batch:
+    """Tasks in progress, and those that wait."""
+
+    def __init__(
+        self,
+        tasks: Iterable[Task | TaskResult | None],
+        num_tasks: int,
+        is_done: Callable[[str], bool],
+    ) -> None:
+        self._source, self._num_tasks, self._is_done = iter(tasks), num_tasks, is_done
+        self._first = deque[Task | TaskResult]()
+        self._active: list[_Active] = []
+        self._ready: list[TaskResult] = []
+        """results of the source"""
+        self._is_idle = False
+        """whether the source has no task now"""
+        self._is_at_end = False
+
+    def ask_first(self, tasks: Iterable[Task | TaskResult]) -> None:
+        """Add tasks that come before the next ones of the source."""
+        self._first.extend(tasks)
+
+    def fill(self, start: Callable[[Task], _Active]) -> bool:
+        """Start tasks until the batch is full or there is none now. Returns whether the batch goes on."""
+        self._is_idle = False
+        while len(self._active) + len(self._ready) < self._num_tasks:
+            task = self._next()
+            if task is None:
+                break
+            if isinstance(task, TaskResult):
+                self._ready.append(task)
+            elif not self._is_done(task.id):
+                self._active.append(start(task))
+        return bool(self._active or self._ready) or not self._is_at_end
+
+    def _next(self) -> Task | TaskResult | None:
+        if self._first:
+            return self._first.popleft()
+        if self._is_at_end:
+            return None
+        task = next(self._source, _END)
+        if isinstance(task, Task | TaskResult):
+            return task
+        self._is_idle, self._is_at_end = task is None, task is _END
+        return None
+
+    def wait(self) -> Sequence[_Active | TaskResult]:
+        """Return results and the tasks that ended, after at least one did.
+
+        While the source has no task, wait for `POLL_S` at most.
+        """
+        if self._ready:
+            ready, self._ready = self._ready, []
+            return ready
+        if not self._active:
+            time.sleep(POLL_S if self._is_idle else 0)
+            return []
+        scheduler = self._active[0].scheduler
+        scheduler.drive(self._has_ended, POLL_S if self._is_idle else None)
+        done = [one for one in self._active if one.is_done]
+        self._active = [one for one in self._active if one not in done]
+        return done
+
+    def _has_ended(self) -> bool:
+        return any(one.is_done for one in self._active)
+
+    def cancel(self) -> None:
+        """Stop all tasks in progress."""
+        for one in self._active:
+            one.cancel()
+
+
 class _Active:
     """The requests of a task in progress."""
 
@@ -169,7 +231,7 @@ class _Active:
         configs: Sequence[RolloutConfig],
         on_trace: Callable[[Trace], None] | None,
     ) -> None:
-        self.task = task
+        self.task, self.scheduler = task, scheduler
         self._on_trace = on_trace
         self._handles: list[RolloutHandle] = [
             scheduler.submit(RolloutRequest(question=task.question, config=config))
@@ -186,7 +248,7 @@ class _Active:
         for handle in self._handles:
             handle.cancel()
 
-    def result(self) -> TaskResult:
+    def result(self, canonical: Canonical) -> TaskResult:
         """Return the result of all samples. An error of the backend is raised."""
         traces = []
         for number, handle in enumerate(self._handles):
@@ -195,19 +257,12 @@ class _Active:
             traces.append(_answered(handle.result()).model_copy(update={"sample": number}))
             if self._on_trace is not None:
                 self._on_trace(traces[-1])
-        answer, agreement = vote(self.task.question, [trace.answer for trace in traces])
+        answers = [trace.answer for trace in traces]
+        chosen, agreement = vote(self.task.question, answers, canonical)
         failed = [trace.error for trace in traces if trace.stop is StopReason.FAILED]
-        error = one_line(ValueError(failed[0])) if len(failed) == len(traces) else None
-        return TaskResult(self.task, tuple(traces), answer, agreement, error)
-
-
-def _has_done(active: list[_Active]) -> bool:
-    return any(one.is_done for one in active)
-
-
-def _split(active: list[_Active]) -> tuple[list[_Active], list[_Active]]:
-    done = [one for one in active if one.is_done]
-    return done, [one for one in active if one not in done]
+        error = _one_line(failed[0]) if len(failed) == len(traces) else None
+        answer = None if chosen is None else answers[chosen]
+        return TaskResult(self.task, tuple(traces), answer, agreement, error, chosen or 0)
 
 
 def _answered(trace: Trace) -> Trace:
@@ -225,22 +280,28 @@ def _with_seed(config: RolloutConfig, number: int) -> RolloutConfig:
 # --- agreement ---
 
 
-def vote(question: Question, answers: Sequence[str | None]) -> tuple[str | None, float]:
-    """Return the most frequent answer and its share of all answers. Among equals the first one wins.
+def vote(
+    question: Question, answers: Sequence[str | None], canonical: Canonical | None = None
+) -> tuple[int | None, float]:
+    """Return the index of the first sample with the most frequent answer, and the share of this answer of all samples.
+
+    Among equals the first one wins.
 
     Args:
-        question: decides which answers are the same (`canonical_answer`).
+        question: of the answers.
         answers: of all samples; None for a sample without an answer.
+        canonical: decides which answers are the same; by default `canonical_answer`.
 
     >>> vote(Question(id="1", text="Which colour?", media=()), ["Red.", "blue", "red", None])
-    ('Red.', 0.5)
+    (0, 0.5)
     """
-    keys = [None if one is None else canonical_answer(one, question) for one in answers]
+    to_key = canonical or canonical_answer
+    keys = [None if one is None else to_key(one, question) for one in answers]
     counts = Counter(key for key in keys if key is not None)
     if not counts:
         return None, 0.0
     key, count = counts.most_common(1)[0]
-    return answers[keys.index(key)], count / len(answers)
+    return keys.index(key), count / len(answers)
 
 
 def canonical_answer(answer: str, question: Question) -> str:
@@ -259,5 +320,5 @@ def canonical_answer(answer: str, question: Question) -> str:
     return stripped(normalise_text(answer))
 
 
-def _key(trace: Trace) -> str | None:
-    return None if trace.answer is None else canonical_answer(trace.answer, trace.question)
+def _one_line(text: str | None) -> str:
+    return " ".join((text or "no reason is recorded").split())

@@ -143,6 +143,16 @@ class RowIndex:
             self._write_state()
         self._pending.clear()
 
+    def discard_failed(self) -> None:
+        """Drop the failed rows from the segment, so that nothing is left of those that are not tried again."""
+        self.commit()
+        with self._transaction():
+            if not self._db.execute("DELETE FROM rows WHERE failed").rowcount:
+                return
+            # Without a state the index is stale: after a kill it is rebuilt.
+            self._db.execute("DELETE FROM state")
+        self._rewrite_segment()
+
     def rewrite(self) -> None:
         """Sort the segment by position and drop replaced rows. Memory does not depend on the number of rows."""
         self.commit()
@@ -156,7 +166,12 @@ class RowIndex:
                 return
             # Without a state the index is stale: after a kill it is rebuilt.
             self._db.execute("DELETE FROM state")
-        self._segment.rewrite((place.offset, place.length) for place in self.places())
+        self._rewrite_segment()
+
+    def _rewrite_segment(self) -> None:
+        with self._errors():
+            places = self._db.execute(f"SELECT offset, length FROM rows ORDER BY {_ORDER}")
+            self._segment.rewrite((int(offset), int(length)) for offset, length in places)
         self._index_new_lines()
 
     def _write_state(self) -> None:

@@ -1,6 +1,6 @@
 """Folder of a table that grows: rows and traces are appended as they finish, and a killed run is resumed.
 
-    DIR/settings.json         everything that determines the rows; another run in the same folder is rejected
+    DIR/spec.json             everything that determines the rows; another run in the same folder is rejected
     DIR/rows.jsonl            one row per line; the last row of an id counts; sorted when the run is complete
     DIR/traces.jsonl          the traces of all rows (`runs.store`); `pixel-reasoner report DIR` shows them
     DIR/rows.csv, .parquet    the complete table (`tables`)
@@ -27,7 +27,7 @@ from pixel_reasoner.strict_json import parse_json
 from pixel_reasoner.workflows.survey.row_index import RowIndex, RowSummary
 from pixel_reasoner.workflows.survey.tables import write_csv, write_parquet
 
-ROWS, SETTINGS = "rows.jsonl", "settings.json"
+ROWS, SPEC = "rows.jsonl", "spec.json"
 ID, ERROR = "id", "error"
 """columns that every row has: a unique id, and None or the reason for which the row failed"""
 POSITION = "position"
@@ -79,7 +79,7 @@ class RowWriter:
         """
         with ExitStack() as opened:
             opened.enter_context(FolderLock(self.folder))
-            write_or_check_settings(self.folder / SETTINGS, self._settings)
+            write_or_check_settings(self.folder / SPEC, self._settings)
             opened.enter_context(self._segment)
             if self._store is not None:
                 opened.enter_context(self._store)
@@ -130,6 +130,14 @@ class RowWriter:
         """Yield the rows in the order of the table, with one in memory at a time."""
         for place in self._index.places():
             yield _row(self._segment.read(place.offset, place.length))
+
+    def discard_failed(self) -> None:
+        """Drop the rows with an error, before a run that tries them again.
+
+        Raises:
+            OutputError: the disk is full or gone.
+        """
+        self._index.discard_failed()
 
     @property
     def num_rows(self) -> int:
@@ -195,7 +203,7 @@ def check_row_settings(folder: Path, settings: Mapping[str, Any]) -> None:
     Raises:
         UsageError: the folder contains a run with other settings.
     """
-    check_settings(folder / SETTINGS, dict(json.loads(json.dumps(settings))))
+    check_settings(folder / SPEC, dict(json.loads(json.dumps(settings))))
 
 
 def _row(line: bytes) -> dict[str, Any]:

@@ -7,7 +7,8 @@
 | integer, number | with a decimal point | int64, double |
 | text | a text that a spreadsheet would execute (`=`, `+`, `-`, `@`) gets a leading `'` | string |
 | list | JSON | list, if all elements have one type |
-| object, or columns of mixed types | JSON | string with JSON |
+| object | JSON | string with JSON |
+| column of mixed types | as above, each value by its type | string with JSON |
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ def _join(one: Any, other: Any) -> Any:
     if isinstance(one, list) and isinstance(other, list):
         inner = _join(one[0], other[0])
         return _JSON if inner == _JSON else [inner]
-    return "float" if {one, other} == {"int", "float"} else _JSON
+    return "float" if (one, other) in (("int", "float"), ("float", "int")) else _JSON
 
 
 # --- CSV ---
