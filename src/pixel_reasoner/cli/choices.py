@@ -23,7 +23,7 @@ SPLITS = ("train", "validation", "test")
 FAMILIES = ("attribute", "relation", "count", "infographic", "video")
 ANALYSES = ("template", "labeller")
 EXPORT_FORMATS = ("trl", "message_list")
-TEMPLATES = ("sft", "rl", "rows", "survey")
+TEMPLATES = ("sft", "rl", "rows", "survey", "inspect")
 EXTENSIONS = ("operation", "dialect", "benchmark", "reward")
 """kinds of packages that `new` writes"""
 
@@ -32,7 +32,10 @@ MCP_CLIENTS = ("claude", "vscode", "cursor")
 
 
 def choice_option(
-    names: Sequence[str], *declarations: str, elsewhere: Mapping[str, str] | None = None, **more: Any
+    names: Sequence[str],
+    *declarations: str,
+    elsewhere: Mapping[str, str] | None = None,
+    **more: Any,
 ) -> Any:
     """Return an option whose value is one of `names`.
 

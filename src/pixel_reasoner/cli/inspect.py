@@ -25,7 +25,7 @@ from pixel_reasoner.cli.output import print_line, progress_bars
 from pixel_reasoner.errors import UsageError
 
 if TYPE_CHECKING:
-    from pixel_reasoner.api import Inspection, InspectionRun
+    from pixel_reasoner.inspection_api import Inspection, InspectionRun
     from pixel_reasoner.workflows.inspection.spec import SpecFile
 
 LAYOUTS = ("auto", "mvtec", "mvtec2", "visa", "realiad", "anomalib", "plain")
@@ -187,7 +187,7 @@ def inspect(
 
         pixel-reasoner inspect parts --split validation --max-miss-rate 0.02 --out runs/thresholds
     """
-    from pixel_reasoner import api
+    from pixel_reasoner import api, inspection_api
 
     spec = _spec(photos.spec)
     if results.review is not None:
@@ -207,7 +207,7 @@ def inspect(
     if models.model is not None:
         loaded = api.load_model(model_spec(models.model, backend, server), run.config)
     with progress_bars() as progress:
-        done = api.inspect_photos(
+        done = inspection_api.run_inspection(
             run,
             loaded,
             progress,
@@ -225,7 +225,7 @@ def _spec(path: Path | None) -> SpecFile:
     return read_spec(path) if path is not None else SpecFile(InspectionSpec())
 
 
-def _run(  # noqa: PLR0913 - groups of options
+def _run(
     data: list[Path] | None,
     out: Path,
     spec: SpecFile,
@@ -233,7 +233,7 @@ def _run(  # noqa: PLR0913 - groups of options
     models: ModelOptions,
     results: ResultOptions,
 ) -> InspectionRun:
-    from pixel_reasoner import api
+    from pixel_reasoner import inspection_api
 
     config = rollout_config(
         operations=True,
@@ -242,7 +242,7 @@ def _run(  # noqa: PLR0913 - groups of options
         temperature=models.temperature,
         seed=models.sample_seed,
     )
-    return api.InspectionRun(
+    return inspection_api.InspectionRun(
         data=tuple(data or ()),
         out=out,
         spec=spec.spec,
@@ -261,7 +261,7 @@ def _run(  # noqa: PLR0913 - groups of options
 
 
 def _review(path: Path, spec: SpecFile, out: Path, data: list[Path] | None) -> None:
-    from pixel_reasoner import api
+    from pixel_reasoner import inspection_api
 
     if data:
         raise UsageError(
@@ -269,18 +269,18 @@ def _review(path: Path, spec: SpecFile, out: Path, data: list[Path] | None) -> N
             got=f"photos to inspect too: {data[0]}",
             fix="leave them out; --out names the run",
         )
-    done = api.review_inspection(path, spec.spec, out)
+    done = inspection_api.review_run(path, spec.spec, out)
     print_line(f"{done.rows} corrections, {done.changed} change a verdict: {done.out}")
     for reason, count in done.skipped.items():
         print_line(f"not used: {count} × {reason}")
 
 
 def _choose_thresholds(run: InspectionRun, max_miss_rate: float, models: ModelOptions) -> None:
-    from pixel_reasoner import api
+    from pixel_reasoner import inspection_api
 
     reject_options(["--model"] if models.model else [], "with --max-miss-rate")
     with progress_bars() as progress:
-        chosen, path = api.choose_thresholds(run, max_miss_rate, progress)
+        chosen, path = inspection_api.choose_run_thresholds(run, max_miss_rate, progress)
     limits = chosen.decision
     print_line(f"defect from score {limits.defect_from:g}, look from {limits.look_from:g}")
     print_line(f"miss rate {chosen.miss}; overkill {chosen.overkill}")

@@ -127,7 +127,7 @@ def _enlarged(crop: Array, scale: float) -> Image.Image:
     return Image.fromarray(cv2.resize(np.ascontiguousarray(crop), size, interpolation=way))
 
 
-def _frame(  # noqa: PLR0913 - where it is drawn
+def _frame(
     draw: ImageDraw.ImageDraw,
     box: PixelBox,
     area: PixelBox,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from pixel_reasoner.schema.geometry import Box
-from pixel_reasoner.schema.trace import Trace
+from pixel_reasoner.schema.geometry import WHOLE, Box
+from pixel_reasoner.schema.trace import Picture
 from pixel_reasoner.workflows.inspection.examine import Examined
 from pixel_reasoner.workflows.inspection.proposals import Proposal
 from pixel_reasoner.workflows.inspection.questions import Reply
@@ -22,6 +23,15 @@ class Decided:
     reason: str
     findings: tuple[Finding, ...] = ()
     num_accepted_decoys: int = 0
+
+
+class TileReply(NamedTuple):
+    """Answer about a tile, or about a whole photo."""
+
+    tile: Box
+    reply: Reply
+    pictures: Mapping[int, Picture]
+    """in the context of the model, by number"""
 
 
 def decide_early(examined: Examined) -> Decided | None:
@@ -98,7 +108,7 @@ def decide_by_reply(
 
 def decide_by_tiles(
     examined: Examined,
-    replies: Sequence[tuple[Box, Reply, Trace]],
+    replies: Sequence[TileReply],
     agreement: float,
     spec: InspectionSpec,
 ) -> Decided:
@@ -106,16 +116,15 @@ def decide_by_tiles(
 
     Args:
         examined: the photo.
-        replies: tile, answer, and the trace with the pictures that the answer names.
+        replies: of the photo or its tiles.
         agreement: smallest agreement of all tiles.
         spec: tolerances and limits.
     """
     assert examined.size is not None
     found: list[Finding] = []
-    for tile, reply, trace in replies:
+    for tile, reply, pictures in replies:
         for number, name in sorted(reply.classes.items()):
-            picture = trace.all_pictures.get(number)
-            box = (picture.box if picture else Box(0, 0, 1, 1)).within(tile)
+            box = (pictures[number].box if number in pictures else WHOLE).within(tile)
             one = Finding(box=box, defect_class=name, severity=spec.severity(name))
             _merge(found, one)
     findings = with_tolerances(found, spec, examined.size)

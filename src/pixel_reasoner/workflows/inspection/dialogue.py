@@ -93,8 +93,9 @@ class Dialogue:
         replies = []
         for number, tile in enumerate(examined.tiles or (WHOLE,)):
             one = results[number]
-            num_pictures = max(one.trace.all_pictures, default=1)
-            replies.append((tile, read_free_reply(one.answer, num_pictures, self.spec), one.trace))
+            pictures = one.trace.all_pictures if one.trace else {}
+            reply = read_free_reply(one.answer, max(pictures, default=1), self.spec)
+            replies.append(TileReply(tile, reply, pictures))
         return decide_by_tiles(examined, replies, conversation.agreement, self.spec)
 
     def _questions(self, examined: Examined) -> Iterator[Question]:
@@ -130,7 +131,7 @@ def _item(path: Path) -> MediaItem:
 
 def _last_words(result: TaskResult, limit: int = 300) -> str:
     """Return what the model wrote before its answer."""
-    turns = result.trace.turns
+    turns = result.trace.turns if result.trace else ()
     text = turns[-1].text.split("\\boxed")[0] if turns else ""
     words = " ".join(text.replace("<think>", " ").replace("</think>", " ").split())
     return words if len(words) <= limit else words[: limit - 1] + "…"

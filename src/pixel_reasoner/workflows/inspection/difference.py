@@ -1,7 +1,6 @@
-"""Difference of a registered photo from the references: brightness is fitted locally, then every pixel is compared with the
-range of the references around it.
+"""Difference of a registered photo from the references.
 
-The range of a pixel is the smallest and the largest value of all references in its 3 x 3 surroundings. A shift of less
+The brightness is fitted locally, then every pixel is compared with the range of the references around it. The range of a pixel is the smallest and the largest value of all references in its 3 x 3 surroundings. A shift of less
 than a pixel and the blur of interpolation stay inside of it, so edges have no halo. What is outside is summed over
 areas of 1 to 16 working pixels: noise cancels, faint large defects add up.
 
@@ -27,6 +26,8 @@ _BIN_STEP = 24
 """width of a bin of local contrast, grey levels"""
 MIN_NOISE_L = (14.0, 8.0, 5.0, 3.5, 2.5)
 """smallest normaliser, grey levels: sharper differences are visible to nobody"""
+_SLOPE_PX = 9
+"""width of the surroundings of an edge, in pixels of the map"""
 _GAIN_FACTOR = 8
 """the brightness is fitted at this part of the working size"""
 _GAIN_WINDOW = 31
@@ -71,7 +72,8 @@ def normalised(photo: Array, ranges: Ranges) -> Array:
     middle = cv2.addWeighted(ranges.lower, 0.5, ranges.upper, 0.5, 0)
     one = cv2.resize(photo, small, interpolation=cv2.INTER_AREA).astype(np.float32)
     other = cv2.resize(middle, small, interpolation=cv2.INTER_AREA).astype(np.float32)
-    valid = cv2.resize(ranges.valid, small, interpolation=cv2.INTER_NEAREST) > 0
+    # Only cells that are valid as a whole: the edge of the picture is repeated by the median.
+    valid = cv2.resize(ranges.valid, small, interpolation=cv2.INTER_AREA) == 255
     ratio = np.log2((other + _GAIN_OFFSET) / (one + _GAIN_OFFSET)) * _LOG_UNIT
     slow = _slow_field(ratio, valid)
     rest = ratio - slow
@@ -143,6 +145,8 @@ def deviations(fitted: Array, ranges: Ranges) -> Levels:
         smooth = cv2.blur(signed, (2, 2)) if half != size else signed
         found.append(_enlarged(_magnitude(smooth), size))
     contrast = _pooled(_largest(cv2.subtract(ranges.upper, ranges.lower)), size)
+    # The slope beside an edge changes with the light like the edge itself.
+    contrast = cv2.dilate(contrast, np.ones((_SLOPE_PX, _SLOPE_PX), np.uint8))
     bins = np.minimum(contrast // _BIN_STEP, NUM_BINS - 1).astype(np.uint8)
     valid = cv2.resize(ranges.valid, size, interpolation=cv2.INTER_NEAREST) > 0
     return Levels([one.astype(np.float32) / _UNIT for one in found], bins, valid)

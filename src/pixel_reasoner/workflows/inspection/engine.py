@@ -127,13 +127,12 @@ def chosen_samples(datasets: Sequence[Dataset], run: InspectionRun) -> list[Samp
     found: list[Sample] = []
     for dataset in datasets:
         prefix = f"{dataset.root.name}/" if len(datasets) > 1 else ""
-        chosen = (
-            dataset.samples if run.split == "all" else dataset.of(run.split)  # type: ignore[arg-type]
-        )
+        chosen = [one for one in dataset.samples if run.split in ("all", one.split)]
         found += [_renamed(one, prefix) for one in chosen]
     if not found:
         counts = ", ".join(
-            f"{name} {sum(len(one.of(name)) for one in datasets)}" for name in SPLITS[:3]
+            f"{name} {sum(sample.split == name for one in datasets for sample in one.samples)}"
+            for name in SPLITS[:3]
         )
         raise InputError(
             expected=f"photos in the split {run.split}",
@@ -229,7 +228,7 @@ class _Stream:
         return position, examined, first if first != examined.sample.id else ""
 
 
-def _inspect(  # noqa: PLR0913 - one loop
+def _inspect(
     run: InspectionRun,
     stream: _Stream,
     results: ResultRows,

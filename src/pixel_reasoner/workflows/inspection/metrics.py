@@ -30,7 +30,7 @@ class Rate(NamedTuple):
     value: float | None
     low: float | None
     high: float | None
-    count: int
+    hits: int
     total: int
 
     def as_dict(self) -> dict[str, Any]:
@@ -38,14 +38,14 @@ class Rate(NamedTuple):
         return {
             "value": _rounded(self.value),
             "interval": None if self.low is None else [_rounded(self.low), _rounded(self.high)],
-            "count": self.count,
+            "count": self.hits,
             "of": self.total,
         }
 
     def __str__(self) -> str:
         if self.value is None:
             return "n/a"
-        return f"{self.value:.1%} ({self.low:.1%} to {self.high:.1%}, {self.count} of {self.total})"
+        return f"{self.value:.1%} ({self.low:.1%} to {self.high:.1%}, {self.hits} of {self.total})"
 
 
 def rate(count: int, total: int) -> Rate:
@@ -79,7 +79,7 @@ def verdict_rates(pairs: Iterable[tuple[str, Verdict]]) -> Rates:
     """Return the rates of (label, verdict); pairs without a label count for `unsure` alone.
 
     >>> found = verdict_rates([("good", Verdict.DEFECT), ("good", Verdict.OK), ("defect", Verdict.UNSURE)])
-    >>> found.overkill.value, found.miss.value, found.unsure.count
+    >>> found.overkill.value, found.miss.value, found.unsure.hits
     (0.5, 0.0, 1)
     """
     every = list(pairs)
@@ -245,7 +245,8 @@ def sized_mask(mask: Array, shape: tuple[int, int]) -> Array:
     binary = (mask != 0).astype(np.uint8)
     if binary.shape != shape:
         binary = cv2.resize(binary, (shape[1], shape[0]), interpolation=cv2.INTER_NEAREST)
-    return binary > 0
+    found: Array = binary > 0
+    return found
 
 
 def found_boxes(findings: Sequence[Box], truth: Sequence[Box]) -> int:

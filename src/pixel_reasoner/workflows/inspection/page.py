@@ -285,7 +285,7 @@ def _rates_section(metrics: Mapping[str, Any]) -> Section | None:
             name=f"{title} ({value['count']} of {value['of']})",
             value=value["value"],
             interval=tuple(value["interval"]),
-            better=better,  # type: ignore[arg-type]
+            better=better,
             explanation=f"{text} 95 % Wilson interval.",
         )
         for name, (title, better, text) in known.items()

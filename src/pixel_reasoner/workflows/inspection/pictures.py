@@ -15,7 +15,7 @@ from pixel_reasoner.schema.geometry import Size
 from pixel_reasoner.schema.settings import MediaLimits
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
-Matrix: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
+Matrix: TypeAlias = "np.ndarray[Any, Any]"
 
 MAX_WORKING_PX = 4_000_000
 """pixels of the picture that is compared, unless the smallest defect needs more"""

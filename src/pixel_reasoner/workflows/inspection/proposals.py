@@ -85,7 +85,7 @@ def peaks(scores: Array, look_from: float, limit: int) -> list[Proposal]:
         return []
     # Fragments of one defect are one place.
     joined = cv2.dilate(mask, np.ones((_MERGE_PX, _MERGE_PX), np.uint8))
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
+    count, labels = cv2.connectedComponents(joined, connectivity=8)
     rows, columns = np.nonzero(mask)
     own = labels[rows, columns]
     largest = np.zeros(count, np.float32)

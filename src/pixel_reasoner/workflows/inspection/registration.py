@@ -216,12 +216,10 @@ def warped(
         "borderMode": cv2.BORDER_REPLICATE if border is None else cv2.BORDER_CONSTANT,
         "borderValue": (border or 0,) * 4,
     }
-    if abs(matrix[2, 0]) + abs(matrix[2, 1]) < 1e-12:
-        found: Array = cv2.warpAffine(
-            picture, matrix[:2] / matrix[2, 2], size, flags=flags, **outside
-        )
-        return found
-    found = cv2.warpPerspective(picture, matrix, size, flags=flags, **outside)
+    is_affine = abs(matrix[2, 0]) + abs(matrix[2, 1]) < 1e-12
+    moved = cv2.warpAffine if is_affine else cv2.warpPerspective
+    map_ = matrix[:2] / matrix[2, 2] if is_affine else matrix
+    found: Array = moved(picture, map_, size, flags=flags, **outside)
     return found
 
 
@@ -391,7 +389,8 @@ def _measured(
     small = to_small_photo @ matrix @ np.linalg.inv(to_small_reference)
     width, height = reference.size
     centre = np.array([[width / 2, height / 2]])
-    corners = mapped(np.concatenate([centre, centre + [[1, 0]], centre + [[0, 1]]]), matrix)
+    steps = np.array([[0, 0], [1, 0], [0, 1]])
+    corners = mapped(centre + steps, matrix)
     along = corners[1] - corners[0]
     down = corners[2] - corners[0]
     # Relative to the photo's own centre: a photo of another size is not shifted.

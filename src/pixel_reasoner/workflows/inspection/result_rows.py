@@ -86,7 +86,7 @@ class ResultRows:
         if sets:
             write_json({"golden_sets": sets}, out / GOLDEN_FILE)
 
-    def _row(  # noqa: PLR0913 - parts of a row
+    def _row(
         self,
         examined: Examined,
         first: str,

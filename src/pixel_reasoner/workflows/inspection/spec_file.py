@@ -16,7 +16,6 @@ from pixel_reasoner.workflows.inspection.spec import (
     DefectClass,
     InspectionSpec,
     label_key,
-    parse_spec,
 )
 
 _COMMENTS = {

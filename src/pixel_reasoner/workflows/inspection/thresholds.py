@@ -46,7 +46,7 @@ def choose_thresholds(
         InputError: no scores at all.
 
     >>> found = choose_thresholds([0.5, 0.9], [1.2, 1.5, 2.0, 4.0], 0.25, "validation")
-    >>> found.decision.defect_from, found.miss.count, found.overkill.count
+    >>> found.decision.defect_from, found.miss.hits, found.overkill.hits
     (1.5, 1, 0)
     """
     base = base or Decision()

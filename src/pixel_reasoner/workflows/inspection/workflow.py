@@ -55,7 +55,7 @@ class Inspection:
         return sum(row.verdict == verdict for row in self.rows)
 
 
-def run_inspection(  # noqa: PLR0913 - options of one command
+def run_inspection(
     run: InspectionRun,
     model: GenerationModel | None = None,
     progress: ProgressReporter | None = None,

@@ -12,13 +12,47 @@ from pixel_reasoner.files import write_bytes
 from pixel_reasoner.workflows.inspection.spec import InspectionSpec
 from pixel_reasoner.workflows.inspection.verdicts import InspectionRow
 
-_PHOTO = (
-    "id category part view verdict reason severity score findings width height smallest_px label label_class "
-    "agreement duplicate_of seconds time photo_sha256 spec_sha256 model_sha256 reference_sha256 program error notes"
-).split()
-_FINDING = (
-    "id number defect_class severity left top width height score tolerated reason crop".split()
-)
+_PHOTO = [
+    "id",
+    "category",
+    "part",
+    "view",
+    "verdict",
+    "reason",
+    "severity",
+    "score",
+    "findings",
+    "width",
+    "height",
+    "smallest_px",
+    "label",
+    "label_class",
+    "agreement",
+    "duplicate_of",
+    "seconds",
+    "time",
+    "photo_sha256",
+    "spec_sha256",
+    "model_sha256",
+    "reference_sha256",
+    "program",
+    "error",
+    "notes",
+]
+_FINDING = [
+    "id",
+    "number",
+    "defect_class",
+    "severity",
+    "left",
+    "top",
+    "width",
+    "height",
+    "score",
+    "tolerated",
+    "reason",
+    "crop",
+]
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 

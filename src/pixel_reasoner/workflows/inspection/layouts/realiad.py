@@ -93,9 +93,7 @@ def _read_folders(root: Path, category: Path) -> Iterator[Sample]:
             yield _of(root, category, path, folder.name, mask, "test")
 
 
-def _of(  # noqa: PLR0913 - what is known of a photo
-    root: Path, category: Path, path: Path, name: str, mask: Path | None, split: Any
-) -> Sample:
+def _of(root: Path, category: Path, path: Path, name: str, mask: Path | None, split: Any) -> Sample:
     label: Label = "defect" if name else "good"
     view = _VIEW.search(path.name)
     has_mask = mask is not None and mask.is_file()
