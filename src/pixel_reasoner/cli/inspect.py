@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
-from pixel_reasoner.cli.choices import choice_option
+from pixel_reasoner.cli.choices import choice_option, completing
 from pixel_reasoner.cli.options import (
     LocalOptions,
     MaxTurnsOption,
@@ -112,8 +112,11 @@ class ResultOptions:
 
     export: Annotated[
         list[str] | None,
-        choice_option(
-            FORMATS, "--export", help="Also write this format to OUT/exports. May be repeated."
+        typer.Option(
+            "--export",
+            metavar="|".join(FORMATS),
+            autocompletion=completing(lambda: FORMATS),
+            help="Also write this format to OUT/exports. May be repeated.",
         ),
     ] = None
     report: Annotated[bool, typer.Option("--report/--no-report", help="Write OUT/report.html.")] = (

@@ -11,6 +11,7 @@ from pixel_reasoner.schema.question import Evidence, MediaItem, Question
 from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.workflows.inspection.decide import (
     Decided,
+    TileReply,
     decide_by_reply,
     decide_by_tiles,
 )

@@ -158,8 +158,7 @@ def _library(datasets: Sequence[Dataset], run: InspectionRun) -> GoldenLibrary |
         return None
     library = GoldenLibrary(paths, run.spec)
     if run.reference is not None and len(paths) == 1:
-        # A useless folder is one error, not one per photo.
-        library.get(Sample("", Path()))
+        library.check()
     return library
 
 

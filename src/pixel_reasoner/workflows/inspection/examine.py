@@ -187,6 +187,7 @@ def _placed(compared: Comparison, golden: GoldenSet) -> Placed:
         return Placed(reference=golden.anchor_path.name)
     values = {
         "error_px": found.error_px,
+        "fit": found.fit,
         "correlation": found.correlation,
         "rotation_deg": found.rotation_deg,
         "scale": found.scale,

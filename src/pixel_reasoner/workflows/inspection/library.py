@@ -46,7 +46,17 @@ class GoldenLibrary:
         ):
             if key in self.paths:
                 return key
-        return None
+        # A photo whose name has no camera, and references of one camera.
+        return next(iter(self.paths)) if len(self.paths) == 1 and not sample.view else None
+
+    def check(self) -> None:
+        """Load the first golden set, so that a useless folder is one error and not one per photo.
+
+        Raises:
+            InputError: no golden picture can be used.
+        """
+        category, view = next(iter(self.paths))
+        self.get(Sample("", Path(), category=category, view=view))
 
     def get(self, sample: Sample) -> GoldenSet:
         """Return the golden set of a photo.

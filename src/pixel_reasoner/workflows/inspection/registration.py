@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -112,6 +113,8 @@ class Registration:
     """from the reference to the photo, working pixels"""
     error_px: float
     """median distance of tracked points, working pixels; nan without points"""
+    fit: float
+    """share of tracked points that are at their place; nan without points"""
     correlation: float
     """of the photo with the aligned reference, flattened"""
     visible: float
@@ -135,6 +138,8 @@ class Registration:
             return f"scaled by {self.scale:.2f}"
         if not self.correlation >= limits.min_correlation:
             return f"it does not look like the reference (correlation {self.correlation:.2f})"
+        if not self.fit >= limits.min_fit:
+            return f"only {self.fit:.0%} of the landmarks are at their place"
         if not self.error_px <= limits.max_error_px:
             return f"registration error {self.error_px:.1f} pixels"
         return ""
@@ -159,8 +164,7 @@ def register(reference: Prepared, photo: Prepared) -> Registration | None:
     start = _best_candidate(reference, photo)
     if start is None:
         return None
-    matrix, error_px = _refine(reference, photo, start)
-    return _measured(reference, photo, matrix, error_px)
+    return _measured(reference, photo, _refine(reference, photo, start))
 
 
 def flattened(grey: Array) -> Array:
@@ -306,18 +310,28 @@ def _ecc(reference: Array, photo: Array, start: Matrix) -> tuple[Matrix, float]:
 # --- refinement ---
 
 
-def _refine(reference: Prepared, photo: Prepared, start: Matrix) -> tuple[Matrix, float]:
-    """Refine a map by tracked points, twice, and return it with the median error in working pixels."""
-    matrix, error_px = start, math.nan
+class _Fit(NamedTuple):
+    """A map and how well it fits tracked points."""
+
+    matrix: Matrix
+    error_px: float = math.nan
+    """median of the points that fit, working pixels"""
+    share: float = math.nan
+    """of the points that fit"""
+
+
+def _refine(reference: Prepared, photo: Prepared, start: Matrix) -> _Fit:
+    """Refine a map by tracked points, twice."""
+    found = _Fit(start)
     for _ in range(2):
-        _, source, target = _tracked(reference, photo, matrix)
+        _, source, target = _tracked(reference, photo, found.matrix)
         if len(source) < _MIN_POINTS:
-            return matrix, error_px
-        fitted, error_px = _fit(source, target)
+            return found
+        fitted = _fit(source, target)
         if fitted is None:
-            return matrix, math.inf
-        matrix = fitted
-    return matrix, error_px
+            return _Fit(found.matrix, math.inf, 0.0)
+        found = fitted
+    return found
 
 
 def _tracked(reference: Prepared, photo: Prepared, matrix: Matrix) -> tuple[Array, Array, Array]:
@@ -350,24 +364,24 @@ def _tracked(reference: Prepared, photo: Prepared, matrix: Matrix) -> tuple[Arra
     return numbers[is_found], source[is_found], target[is_found]
 
 
-def _fit(source: Array, target: Array) -> tuple[Matrix | None, float]:
-    """Return the affine map of points, or a perspective where more points fit it, and the median error of those that fit."""
+def _fit(source: Array, target: Array) -> _Fit | None:
+    """Return the affine map of points, or a perspective where more points fit it; None if hardly any fit."""
     cv2 = opencv()
     cv2.setRNGSeed(1)
     affine, inliers = cv2.estimateAffine2D(
         source, target, method=cv2.RANSAC, ransacReprojThreshold=_INLIER_PX, maxIters=2000
     )
     if affine is None or not _is_enough(inliers):
-        return None, math.inf
+        return None
     matrix, fitting = np.vstack([affine, [0, 0, 1]]), inliers.ravel() > 0
     error = _median_error(source[fitting], target[fitting], matrix)
     if fitting.mean() > _CLEAR_SHARE or len(source) < 4 * _MIN_POINTS:
-        return matrix, error
+        return _Fit(matrix, error, float(fitting.mean()))
     perspective, inliers = cv2.findHomography(source, target, cv2.RANSAC, _INLIER_PX)
     if perspective is not None and inliers.mean() > fitting.mean() + _HOMOGRAPHY_GAIN:
         matrix, fitting = np.asarray(perspective, dtype=float), inliers.ravel() > 0
         error = _median_error(source[fitting], target[fitting], matrix)
-    return matrix, error
+    return _Fit(matrix, error, float(fitting.mean()))
 
 
 def _is_enough(inliers: Array) -> bool:
@@ -381,9 +395,8 @@ def _median_error(source: Array, target: Array, matrix: Matrix) -> float:
 # --- measurement ---
 
 
-def _measured(
-    reference: Prepared, photo: Prepared, matrix: Matrix, error_px: float
-) -> Registration:
+def _measured(reference: Prepared, photo: Prepared, fit: _Fit) -> Registration:
+    matrix = fit.matrix
     to_small_reference = scaling(reference.size, size_of(reference.small))
     to_small_photo = scaling(photo.size, size_of(photo.small))
     small = to_small_photo @ matrix @ np.linalg.inv(to_small_reference)
@@ -398,7 +411,8 @@ def _measured(
     area = float(along[0] * down[1] - along[1] * down[0])
     return Registration(
         matrix=matrix,
-        error_px=error_px,
+        error_px=fit.error_px,
+        fit=fit.share,
         correlation=_correlation(reference.small, photo.small, small),
         visible=_visible(reference, photo.size, matrix),
         shift=float(np.hypot(*offset) / math.hypot(width, height)),

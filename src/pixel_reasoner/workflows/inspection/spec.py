@@ -73,6 +73,8 @@ class Alignment(Record):
     """median distance between a point of the reference and the same point of the photo, in working pixels"""
     min_correlation: Share = 0.7
     """of the photo with the aligned reference"""
+    min_fit: Share = 0.5
+    """share of the landmarks of the reference that are at their place in the photo"""
     min_visible: Share = 0.9
     """share of the inspected regions that the photo shows"""
 

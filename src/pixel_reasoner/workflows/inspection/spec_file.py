@@ -123,12 +123,17 @@ def _assignment(name: str, value: Any, is_commented: bool = True) -> Iterator[st
     if value is None:
         yield f"# {name} ="
     else:
-        yield f"{name} = {json.dumps(value, ensure_ascii=False)}"
+        yield f"{name} = {_literal(value)}"
+
+
+def _literal(value: Any) -> str:
+    """Return a TOML value. JSON writes the same, except for one control character."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _key(name: str) -> str:
     is_bare = name.isascii() and name.replace("_", "").replace("-", "").isalnum()
-    return name if is_bare else json.dumps(name, ensure_ascii=False)
+    return name if is_bare else _literal(name)
 
 
 def _example(name: str) -> list[str]:

@@ -74,6 +74,8 @@ class Placed(Record):
     """golden picture in whose frame the photo was compared"""
     error_px: FiniteFloat | None = None
     """in pixels of the compared picture"""
+    fit: FiniteFloat | None = None
+    """share of the landmarks that are at their place"""
     correlation: FiniteFloat | None = None
     rotation_deg: FiniteFloat | None = None
     scale: FiniteFloat | None = None
