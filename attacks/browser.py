@@ -19,13 +19,17 @@ def chromium() -> str | None:
 
 
 @contextmanager
-def open_browser() -> Iterator[Any]:
-    """Provide a browser without network."""
+def open_browser(*flags: str) -> Iterator[Any]:
+    """Provide a browser without network.
+
+    Args:
+        flags: further arguments of Chromium.
+    """
     from playwright.sync_api import sync_playwright
 
     # Chromium's sandbox does not work for root. A proxy that does not exist blocks the network.
     arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
-    arguments += ["--proxy-server=127.0.0.1:9", "--disable-dev-shm-usage"]
+    arguments += ["--proxy-server=127.0.0.1:9", "--disable-dev-shm-usage", *flags]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=arguments)
         yield browser

@@ -27,7 +27,7 @@ import urllib.error
 import urllib.request
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -81,9 +81,15 @@ class Server(NamedTuple):
 
     def memory_mb(self) -> float:
         """Resident memory of the server and its decoding processes."""
-        pids = [self.process.pid]
-        children = Path(f"/proc/{pids[0]}/task/{pids[0]}/children").read_text().split()
-        return sum(_resident_mb(int(pid)) for pid in (*pids, *children))
+        return sum(_resident_mb(pid) for pid in (self.process.pid, *self.children()))
+
+    def children(self) -> list[int]:
+        """Processes that any of its threads started."""
+        found = []
+        for path in Path(f"/proc/{self.process.pid}/task").glob("*/children"):
+            with suppress(OSError):  # the thread ended
+                found += [int(pid) for pid in path.read_text().split()]
+        return found
 
 
 def _resident_mb(pid: int) -> float:

@@ -1,6 +1,7 @@
 """Write the screenshots of Studio from a running server with the bundled model.
 
-pixel-reasoner serve --port 8009
+pixel-reasoner serve --port 8008
+pixel-reasoner serve --port 8009 --allow-endpoint 127.0.0.1:8008
 python docs/studio_screenshots.py http://127.0.0.1:8009        # writes docs/studio*.webp
 """
 
@@ -29,6 +30,8 @@ class Shot(NamedTuple):
     is_guess: bool = False
     size: tuple[int, int] = (1280, 860)
     scheme: str = "light"
+    endpoint: str = ""
+    """address of a server whose model is connected first"""
 
 
 SHOTS = (
@@ -37,6 +40,7 @@ SHOTS = (
     Shot("studio-dark.webp", NUM_COUNT_SAMPLE, scheme="dark"),
     Shot("studio-clip-dark.webp", NUM_CLIP_SAMPLE, scheme="dark"),
     Shot("studio-guess.webp", NUM_COMPARE_SAMPLE, is_guess=True),
+    Shot("studio-connect.webp", endpoint="http://127.0.0.1:8008/v1"),
     Shot("studio-phone.webp", NUM_COMPARE_SAMPLE, size=(400, 860)),
     Shot("studio-phone-dark.webp", size=(400, 860), scheme="dark"),
 )
@@ -58,6 +62,11 @@ def write(browser: Any, url: str, shot: Shot) -> None:
     page.add_init_script("localStorage.setItem('pixel-reasoner-tour', '1')")
     page.goto(url)
     page.wait_for_selector(".samples button")
+    if shot.endpoint:
+        page.get_by_role("button", name="connect a model").first.click()
+        page.get_by_label("Address").fill(shot.endpoint)
+        page.get_by_role("button", name="Test and connect").click()
+        page.wait_for_selector(".connected")
     if shot.sample is not None:
         ask(page, shot.sample, is_guess=shot.is_guess)
     page.wait_for_timeout(WAIT_MS)

@@ -16,7 +16,7 @@ from pixel_reasoner.world.parts import read_parts
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory):
     out = tmp_path_factory.mktemp("parts")
-    spec = api.PartsSpec("plate,board", 640, references=1, validation=0, test=10, unaligned=2)
+    spec = api.PartsSpec("plate,board", 320, references=1, validation=0, test=10, unaligned=2)
     api.render_parts(spec, out)
     return out
 
@@ -24,7 +24,7 @@ def parts(tmp_path_factory):
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory):
     out = tmp_path_factory.mktemp("moments")
-    api.render_moments(api.MomentsSpec(count=2, duration_s=12, rates="25,variable", seed=5), out)
+    api.render_moments(api.MomentsSpec(count=2, duration_s=8, rates="25,variable", seed=5), out)
     return out
 
 

@@ -200,6 +200,15 @@ def test_no_command_installs_this_package_from_a_package_index():
     assert "pixel-reasoner[" not in install_command("local")
 
 
+def test_studio_is_shown_first_and_the_demo_ends_with_the_command_that_opens_it():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert re.search(r"!\[[^]]+\]\(([^)]+)\)", readme)[1] == "docs/studio.webp"
+    recipe = re.search(
+        r"\ndemo:.*?\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(encoding="utf-8")
+    )
+    assert re.search(r"@echo .*pixel-reasoner serve --open", recipe[1].splitlines()[-1])
+
+
 @pytest.mark.parametrize("arguments", [("eval", "--list"), ("--version",)])
 def test_cheap_commands_run(run, arguments):
     assert run(*arguments)[0] == 0

@@ -168,6 +168,7 @@ def test_text_grows_and_escape_stops_it(browser, photo):
         page.wait_for_timeout(600)
         assert len(page.locator(".turn .thought").inner_text()) > before
         assert page.get_by_role("button", name="Stop").is_visible()
+        assert page.evaluate("document.getAnimations().length") == 0  # reduced motion
         assert violations(page) == []
         page.keyboard.press("Escape")
         answered(page)
@@ -226,6 +227,7 @@ def test_repetitions_and_comparison_are_next_to_each_other(browser, server, phot
         assert page.locator(".columns.several h3").count() == 4
         texts = page.locator(".agreement").all_inner_texts()
         assert ["red" in text and "2 of 2" in text for text in texts] == [True, False]
+        assert violations(page) == []
 
 
 def test_a_guess_hides_the_box_of_the_model_until_it_is_drawn(browser, server, photo):

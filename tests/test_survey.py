@@ -31,6 +31,9 @@ from pixel_reasoner.workflows.survey.question_file import parse_questions
 from pixel_reasoner.workflows.survey.rows import load_rows
 from pixel_reasoner.world import encode_clip
 
+pytest.importorskip("pypdfium2")
+pytest.importorskip("pi_heif")
+
 RUST = {"id": "rust", "text": "Is there rust?", "type": "yes_no"}
 ZOOM = '<tool_call>{"name": "zoom_in", "arguments": {"bbox_2d": [0.5, 0.5, 1, 1], "target_image": 1}}</tool_call>'
 SAMPLED = RolloutConfig(sampling=SamplingParams(temperature=1.0))

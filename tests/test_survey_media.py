@@ -31,6 +31,9 @@ from pixel_reasoner.workflows.survey.shots import clip_windows
 from pixel_reasoner.workflows.survey.watch import watched_units
 from pixel_reasoner.world import encode_clip
 
+pytest.importorskip("pypdfium2")
+pytest.importorskip("pi_heif")
+
 
 def picture(path: Path, colour="red") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -294,6 +297,17 @@ def test_a_missing_column_is_one_error_that_lists_the_columns(tmp_path, suffix):
     picture(tmp_path / "a.png")
     (found,) = units(path, column="where")
     assert found.error is None
+
+
+def test_a_table_names_media_outside_of_its_folder_only_if_they_are_allowed(tmp_path):
+    picture(tmp_path / "other/a.png")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/link.png").symlink_to(tmp_path / "other/a.png")
+    names = ("../other/a.png", str(tmp_path / "other/a.png"), "link.png")
+    table = write_table(tmp_path / "mine/t.jsonl", [{"path": name} for name in names])
+    assert ["outside of these folders" in one.error for one in units(table)] == [True] * 3
+    allowed = units(table, allow_media=(tmp_path / "other",))
+    assert [one.error for one in allowed] == [None] * 3
 
 
 def test_broken_lines_of_a_table_are_errors_and_the_rest_goes_on(tmp_path):

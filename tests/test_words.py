@@ -17,7 +17,7 @@ PRIVATE_WORDS = {
     r"\bReleased? scorer\b": "upstream-compatible scorer",
     r"\b(heed|heeds|heeded)\b": "supports, applies",
     r"\b(whoever|anew|as it stands|such as it is|turn about)\b": "a plain word",
-    r"\b(gaze|lessons?|speakers)\b": "pointing, training example, model profiles",
+    r"\b(gaze|speakers)\b": "pointing, model profiles",
     r"\bgained\b|\bharmed\b": "gain, harm",
     r"\bloses? patience\b|\b_PATIENCE\b": "times out",
     r"\bREAD_AT_ONCE\b|\b_WORTH_A_PASS\b": "MAX_PREFILL_TOKENS",

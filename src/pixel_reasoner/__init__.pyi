@@ -3,6 +3,7 @@
 from .api import (
     EvalSpec as EvalSpec,
     LabellerSpec as LabellerSpec,
+    LessonSpec as LessonSpec,
     ModelSpec as ModelSpec,
     MomentsSpec as MomentsSpec,
     PartsSpec as PartsSpec,
@@ -15,6 +16,8 @@ from .api import (
     compare as compare,
     evaluate as evaluate,
     load as load,
+    load_lesson as load_lesson,
+    make_lesson as make_lesson,
     probe as probe,
     report as report,
     synthesize as synthesize,

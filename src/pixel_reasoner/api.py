@@ -58,6 +58,8 @@ from pixel_reasoner.workflows.evaluate import (
     parse_scorer,
     parse_shard,
 )
+from pixel_reasoner.workflows.lessons.page import load_lesson
+from pixel_reasoner.workflows.lessons.write import LessonSpec, WrittenLesson, make_lesson
 from pixel_reasoner.workflows.progress import NoProgress, ProgressReporter
 from pixel_reasoner.workflows.synthesize import LabellerSpec, SynthSpec, synthesize
 from pixel_reasoner.workflows.traces import check, export_traces, import_traces, masked_traces
@@ -81,6 +83,7 @@ __all__ = [
     "EvalSpec",
     "Finding",
     "LabellerSpec",
+    "LessonSpec",
     "MediaItem",
     "Model",
     "ModelSpec",
@@ -99,6 +102,7 @@ __all__ = [
     "Trace",
     "Verdict",
     "WorldSpec",
+    "WrittenLesson",
     "ask",
     "ask_many",
     "benchmarks",
@@ -115,7 +119,9 @@ __all__ = [
     "import_traces",
     "is_right",
     "load",
+    "load_lesson",
     "load_model",
+    "make_lesson",
     "masked_traces",
     "merge_runs",
     "parse_scorer",

@@ -62,6 +62,8 @@ class SurveyOptions(AskOptions, total=False):
     """column of tables with the paths"""
     max_pages: PositiveInt
     """pages of one document; 1,000 by default"""
+    allow_media: tuple[Path, ...]
+    """folders, besides that of a table, from which its rows may name media"""
     watch: bool
     """whether the medium is the folder of a running camera; the rows have no end then"""
 

@@ -26,6 +26,7 @@ from pixel_reasoner.cli import (
     serve,
     survey,
     synth,
+    teach,
     traces,
     train,
     world,
@@ -58,6 +59,7 @@ app.command(cls=HelpCommand)(synth.synth)
 app.command(cls=HelpCommand)(traces.check)
 app.command(cls=HelpCommand)(traces.export)
 app.command("import", cls=HelpCommand)(traces.import_)
+app.command(cls=HelpCommand)(teach.teach)
 app.command(cls=HelpCommand)(ask.demo)
 app.command(cls=HelpCommand)(mcp.mcp)
 app.command(cls=HelpCommand)(init.init)

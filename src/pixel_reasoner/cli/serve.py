@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,6 +115,15 @@ class AccessOptions:
             metavar="HOST",
             help="Fetch pictures from this host if a request names them by URL. May be repeated. "
             "By default nothing is fetched.",
+        ),
+    ] = None
+    allow_endpoint: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="HOST",
+            help="Let users of Studio connect a model server at this host, for example localhost:8000; `public` for "
+            "every public host. May be repeated. [default: public if only this machine uses the server: without "
+            "--key-file, --allow-host and another --host]",
         ),
     ] = None
 
@@ -286,6 +296,7 @@ def _settings(
         allowed_hosts=tuple(access.allow_host or ()),
         allowed_origins=tuple(access.allow_origin or ()),
         media_hosts=tuple(map(check_media_host, access.allow_media_host or ())),
+        endpoint_hosts=_endpoint_hosts(access),
         store=store,
         reasoning_field=ReasoningField(replies.reasoning_field),
         config=config.model_copy(update={"media": SERVER_MEDIA_LIMITS}),
@@ -305,6 +316,16 @@ def _settings(
     )
 
 
+def _endpoint_hosts(access: AccessOptions) -> tuple[str, ...]:
+    """Return the hosts of model servers that users of Studio may connect."""
+    from pixel_reasoner.server.endpoint_access import PUBLIC, check_endpoint_host
+    from pixel_reasoner.server.settings import LOOPBACK_NAMES
+
+    is_own = access.host in LOOPBACK_NAMES and not access.key_file and not access.allow_host
+    hosts = map(check_endpoint_host, access.allow_endpoint or ())
+    return tuple(dict.fromkeys((*hosts, PUBLIC) if is_own else hosts))
+
+
 def _serve(
     spec: ModelSpec,
     settings: ServerSettings,
@@ -316,6 +337,7 @@ def _serve(
     from pixel_reasoner.server.auth import read_keys
     from pixel_reasoner.server.logs import set_up_logs
     from pixel_reasoner.server.run import listen, serve
+    from pixel_reasoner.server.spans import configured_spans
 
     keys = read_keys(key_file) if key_file else ()
     spec.check()
@@ -328,7 +350,7 @@ def _serve(
             warn(f"note: {loaded.note}")
         return loaded
 
-    parts = _parts(spec, studio)
+    parts = [*_parts(spec, studio), *configured_spans(next(iter(names)), os.environ)]
     app = create_app(settings, load, names=tuple(names), keys=keys, parts=parts)
     listening = listen(settings)
     set_up_logs()

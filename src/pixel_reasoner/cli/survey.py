@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import typer
 
 from pixel_reasoner.cli.options import (
+    AllowMediaOption,
     LocalOptions,
     MaxNewTokensOption,
     MaxTurnsOption,
@@ -63,6 +64,7 @@ class MediaOptions:
         int,
         typer.Option(min=1, help="Pages of one document; of a longer one the rest is reported."),
     ] = 1000
+    allow_media: AllowMediaOption = None
     shard: Annotated[
         str, typer.Option(help="Only the i-th of n shards of the media: i/n, from 1.")
     ] = "1/1"
@@ -174,6 +176,7 @@ def _spec(
         shots=divided.shots,
         column=divided.column,
         max_pages=divided.max_pages,
+        allow_media=tuple(divided.allow_media or ()),
         report_rows=report_rows,
     )
 

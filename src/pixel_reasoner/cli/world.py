@@ -78,35 +78,38 @@ def render(
     print_line(f"{count} questions: {path}")
 
 
+_Kinds = Annotated[str, typer.Option(help="`all`, or some of plate,board,connector,gear,label.")]
+_Conditions = Annotated[
+    str,
+    typer.Option(help="`all`, or some of steady,shifted,rotated,relit,misaligned,wrong_part."),
+]
+_Defects = Annotated[
+    str, typer.Option(help="`all`, or some of scratch,dent,hole,misprint,missing_piece.")
+]
+_Validation = Annotated[
+    int, typer.Option(help="Parts of each kind in the validation split; half have a defect.")
+]
+_Test = Annotated[
+    int, typer.Option(help="Parts of each kind in the test split; half have a defect.")
+]
+
+
 @app.command(cls=HelpCommand)
 def parts(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for photographs and masks.")],
-    kinds: Annotated[
-        str, typer.Option(help="`all`, or some of plate,board,connector,gear,label.")
-    ] = "all",
+    kinds: _Kinds = "all",
     width_px: Annotated[
         int, typer.Option(help="Width of the photographs, up to 4000 (12 megapixels).")
     ] = 2048,
     references: Annotated[int, typer.Option(help="Good parts of each kind in train/good.")] = 8,
-    validation: Annotated[
-        int, typer.Option(help="Parts of each kind in the validation split; half have a defect.")
-    ] = 10,
-    test: Annotated[
-        int, typer.Option(help="Parts of each kind in the test split; half have a defect.")
-    ] = 20,
+    validation: _Validation = 10,
+    test: _Test = 20,
     unaligned: Annotated[
         int, typer.Option(help="Photographs of each kind that cannot be aligned.")
     ] = 4,
     views: Annotated[int, typer.Option(help="Photographs of each part, 1 to 3 cameras.")] = 1,
-    conditions: Annotated[
-        str,
-        typer.Option(
-            help="`all`, or some of steady,shifted,rotated,relit,misaligned,wrong_part."
-        ),
-    ] = "all",
-    defects: Annotated[
-        str, typer.Option(help="`all`, or some of scratch,dent,hole,misprint,missing_piece.")
-    ] = "all",
+    conditions: _Conditions = "all",
+    defects: _Defects = "all",
     min_defect: Annotated[
         float, typer.Option(help="Size of the smallest defect, in pixels of the overview.")
     ] = 1.0,

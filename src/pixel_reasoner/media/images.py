@@ -52,7 +52,7 @@ from pixel_reasoner.schema.settings import MediaLimits
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 OPTIONAL_SUFFIXES = frozenset({".avif", ".heic", ".heif", ".hif", *DOCUMENT_SUFFIXES})
 """formats that need a library: AVIF Pillow 11.3 or newer, HEIC and PDF the extra `workflows`"""
-PICTURE_FORMATS = "PNG, JPEG, WebP, BMP, TIFF or GIF"
+PICTURE_FORMATS = "PNG, JPEG, WebP, BMP, TIFF, GIF, AVIF or HEIC"
 _EXPECTED = f"a whole picture file ({PICTURE_FORMATS})"
 _FIX = "save it again in one of these formats, or give another"
 _PREFIX_BYTES = 16
@@ -97,7 +97,7 @@ def image_size(path: Path, limits: MediaLimits, page: int | None = None) -> Size
     Args:
         path: the file.
         limits: on bytes, pixels, memory and time.
-        page: page of a TIFF, from 1; None for the first.
+        page: page of a TIFF or PDF, from 1; None for the first.
 
     Raises:
         InputError: not a picture, no such page, or over the limits.

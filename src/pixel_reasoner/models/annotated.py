@@ -6,13 +6,12 @@ addition a function that recognises annotated pictures. A workflow has no specia
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from pixel_reasoner.dialects import get_dialect
-from pixel_reasoner.models.api import Messages, collect_images
-from pixel_reasoner.models.scripted import ScriptedModel
-from pixel_reasoner.schema.settings import PixelBudgets
+from pixel_reasoner.models.api import Completion, ContextFull, Messages, OnText, collect_images
+from pixel_reasoner.schema.settings import ModelInfo, PixelBudgets, SamplingParams
 from pixel_reasoner.schema.trace import ToolCall
 
 Recognise = Callable[[Any], Any]
@@ -44,7 +43,7 @@ Policy = Callable[[Prompt], "str | ToolCall"]
 """prompt -> the answer, or a call with names and coordinates of the project"""
 
 
-class AnnotatedModel(ScriptedModel):
+class AnnotatedModel:
     r"""Model that replies by a function of the recognised pictures.
 
     Only dialects whose boxes are fractions of the picture are supported.
@@ -65,12 +64,27 @@ class AnnotatedModel(ScriptedModel):
         dialect: str = "compact",
         budgets: PixelBudgets | None = None,
     ) -> None:
-        super().__init__(self._turn, dialect=dialect, budgets=budgets)
-        self.name = "annotated"
+        self.name, self.dialect, self.budgets = "annotated", dialect, budgets
         self.recognise, self.policy = recognise, policy
-        self.conversations = _Discarding()
-        """not kept: a benchmark asks too many questions"""
         self._format = get_dialect(dialect)
+
+    def generate(
+        self,
+        conversations: Sequence[Messages],
+        decoding: SamplingParams,
+        on_text: OnText | None = None,
+    ) -> list[Completion | ContextFull]:
+        """Return the reply of the policy to each conversation."""
+        del decoding
+        texts = [self._turn(conversation) for conversation in conversations]
+        if on_text is not None:
+            for text in texts:
+                on_text(text)
+        return [Completion(text=text) for text in texts]
+
+    def describe(self) -> ModelInfo:
+        """Return the name. The annotation is not part of it."""
+        return ModelInfo(name=self.name)
 
     def _turn(self, conversation: Messages) -> str:
         reply = self.policy(self.read(conversation))
@@ -90,14 +104,6 @@ class AnnotatedModel(ScriptedModel):
             turn=sum(message["role"] == "assistant" for message in conversation),
             operations=frozenset(n for n in names if self._format.family_name(n) in listed),
         )
-
-
-class _Discarding(list[Messages]):
-    """List that stays empty."""
-
-    def __iadd__(self, values: Any) -> _Discarding:
-        del values
-        return self
 
 
 def _text(message: dict[str, Any]) -> str:

@@ -25,7 +25,7 @@ def read_key(path: Path | None) -> str:
         InputError: the file is unreadable, empty, or does not contain a key. No message contains a key.
     """
     if path is None:
-        return _checked_key(os.environ.get(KEY_VARIABLE, ""), f"the variable {KEY_VARIABLE}")
+        return checked_key(os.environ.get(KEY_VARIABLE, ""), f"the variable {KEY_VARIABLE}")
     try:
         with path.open("rb") as file:
             key = file.read(MAX_KEY_BYTES + 1).decode("utf-8-sig")
@@ -41,11 +41,15 @@ def read_key(path: Path | None) -> str:
             got=f"{path}, which is empty",
             fix="write the key there",
         )
-    return _checked_key(key, str(path))
+    return checked_key(key, str(path))
 
 
-def _checked_key(text: str, place: str) -> str:
-    """Validate a key.
+def checked_key(text: str, place: str) -> str:
+    """Return a key without surrounding white space.
+
+    Args:
+        text: the key.
+        place: where it was given, for the message.
 
     Raises:
         InputError: it is not allowed in a header, contains white space, or has quotes.

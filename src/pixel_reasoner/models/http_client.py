@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import ssl
+from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -11,12 +12,16 @@ from pixel_reasoner.errors import UsageError
 from pixel_reasoner.models.http_errors import MessageNames
 
 if TYPE_CHECKING:
-    from httpx2 import Client
+    from httpx2 import BaseTransport, Client
 
+NewTransport = Callable[[ssl.SSLContext], "BaseTransport"]
+"""returns the transport of a client, for example one that checks addresses; without proxies of the environment"""
 _PROXY_VARIABLES = "HTTP_PROXY, HTTPS_PROXY and ALL_PROXY"
 
 
-def new_client(api_key: str, names: MessageNames) -> Client:
+def new_client(
+    api_key: str, names: MessageNames, new_transport: NewTransport | None = None
+) -> Client:
     """Return a client that sends a key with each request.
 
     Raises:
@@ -35,6 +40,8 @@ def new_client(api_key: str, names: MessageNames) -> Client:
             fix=f"give the key again, by {names.key}",
         ) from None
     context = _ssl_context()
+    if new_transport is not None:
+        return httpx2.Client(headers=headers, transport=new_transport(context))
     try:
         return httpx2.Client(headers=headers, verify=context)
     except (ValueError, ImportError, httpx2.InvalidURL) as error:  # may contain a password

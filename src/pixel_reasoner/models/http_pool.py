@@ -22,7 +22,7 @@ from pixel_reasoner.errors import EndpointError, require_extra
 from pixel_reasoner.models.endpoint_url import chat_completions_url, secrets_of_url
 from pixel_reasoner.models.http_balancer import Balancer, Endpoint, RequestState, cancelled_error
 from pixel_reasoner.models.http_body import read_beginning
-from pixel_reasoner.models.http_client import assert_valid_url, new_client
+from pixel_reasoner.models.http_client import NewTransport, assert_valid_url, new_client
 from pixel_reasoner.models.http_connection import (
     CancelToken,
     Connection,
@@ -82,8 +82,16 @@ class HttpPool:
         api_key: str,
         policy: RetryPolicy,
         names: MessageNames = DEFAULT_NAMES,
+        new_transport: NewTransport | None = None,
     ) -> None:
         """Create the pool. Sends nothing.
+
+        Args:
+            urls: addresses of the servers.
+            api_key: sent with each request.
+            policy: timeouts and retries.
+            names: of options and of the server in messages.
+            new_transport: opens connections; None for the proxies of the environment, or none.
 
         Raises:
             UsageError: an invalid address or key, or the HTTP client is not installed.
@@ -100,7 +108,10 @@ class HttpPool:
         self.redact = Redactor([api_key, *(one for url in urls for one in secrets_of_url(url))])
         for endpoint in self.endpoints:
             endpoint.shown = self.redact(endpoint.shown)
-        new_client(api_key, names).close()  # raise configuration errors before any request
+        self.new_transport = new_transport
+        new_client(
+            api_key, names, new_transport
+        ).close()  # raise configuration errors before any request
         self.balancer = Balancer(self.endpoints, policy.first_pause_s)
         self._lock = threading.Lock()
         self._tokens: set[CancelToken] = set()
@@ -297,7 +308,8 @@ class HttpPool:
         """Yield a connection for exclusive use."""
         with self._lock:
             connection = endpoint.idle.pop() if endpoint.idle else None
-        connection = connection or Connection(new_client(self._key, self.names))
+        if connection is None:
+            connection = Connection(new_client(self._key, self.names, self.new_transport))
         try:
             yield connection
         finally:

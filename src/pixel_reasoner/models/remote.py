@@ -28,8 +28,9 @@ from pixel_reasoner.models.api import (
     generate_turns,
 )
 from pixel_reasoner.models.http_body import read_body
+from pixel_reasoner.models.http_client import NewTransport
 from pixel_reasoner.models.http_connection import CancelToken
-from pixel_reasoner.models.http_errors import RequestFailed
+from pixel_reasoner.models.http_errors import DEFAULT_NAMES, MessageNames, RequestFailed
 from pixel_reasoner.models.http_pool import HttpPool, RetryPolicy
 from pixel_reasoner.models.native_tools import native_request
 from pixel_reasoner.models.openai_chat import (
@@ -75,6 +76,10 @@ class RemoteConfig(NamedTuple):
     """sent with each request"""
     policy: RetryPolicy = RetryPolicy()
     """timeouts, retries and concurrency"""
+    names: MessageNames = DEFAULT_NAMES
+    """names of options in messages"""
+    new_transport: NewTransport | None = None
+    """opens connections; None for the proxies of the environment, or none"""
 
 
 class RemoteModel:
@@ -99,8 +104,10 @@ class RemoteModel:
                 fix="leave out --protocol, or name another --dialect",
             )
         self._api_key = config.api_key
-        self.pool = HttpPool(config.endpoints, config.api_key, config.policy)
-        models = self._served_models()
+        self.pool = HttpPool(
+            config.endpoints, config.api_key, config.policy, config.names, config.new_transport
+        )
+        models = self.listed = self._served_models()
         self.server = config.server or server_kind(models)
         self.profile = PROFILES[self.server]
         self._check_name(models)
@@ -109,10 +116,9 @@ class RemoteModel:
     def _served_models(self) -> list[ModelCard]:
         """Return the models that the first server lists; empty if it is unreachable or has no valid list."""
         try:
-            found = self.pool.get("/models", _read_models)
+            return list_models(self.pool)
         except EndpointError:
             return []  # other servers may be reachable
-        return found.data if found else []
 
     def _check_name(self, models: Sequence[ModelCard]) -> None:
         """Raise an error if the name is not in the list of a server. Some servers list loadable models, or nothing."""
@@ -124,7 +130,7 @@ class RemoteModel:
                 raise EndpointError(
                     expected=f"a model that {self.pool.endpoints[0].shown} serves: {listed}",
                     got=repr(self.name),
-                    fix="use one of these for --model",
+                    fix=f"use one of these for {self.pool.names.model}",
                 )
 
     def probe(self, *, refresh: bool = False) -> dict[str, Probe]:
@@ -153,7 +159,8 @@ class RemoteModel:
 
     def _probe(self, url: str, refresh: bool) -> Probe:
         policy = self.pool.policy._replace(max_tries=2, max_consecutive_failures=100)
-        pool = HttpPool((url,), self._api_key, policy)
+        own = self.pool
+        pool = HttpPool((url,), self._api_key, policy, own.names, own.new_transport)
         try:
             pool.get(
                 "/models", lambda response: None
@@ -281,10 +288,19 @@ def served_models(endpoint: str, api_key: str, policy: RetryPolicy) -> list[str]
     """
     pool = HttpPool((endpoint,), api_key, policy)
     try:
-        found = pool.get("/models", _read_models)
+        return [one.id for one in list_models(pool)]
     finally:
         pool.close()
-    return [one.id for one in found.data] if found else []
+
+
+def list_models(pool: HttpPool) -> list[ModelCard]:
+    """Return the models that the first server of a pool lists; empty if it has no list.
+
+    Raises:
+        EndpointError: the server cannot be reached.
+    """
+    found = pool.get("/models", _read_models)
+    return found.data if found else []
 
 
 def _read_models(response: Response) -> ModelList:

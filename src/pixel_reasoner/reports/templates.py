@@ -30,7 +30,7 @@ def render(template: str, **values: Any) -> Markup:
 
 def render_parts(template: str, **values: Any) -> Iterator[str]:
     """Yield a rendered template in parts, so that a page does not have to fit in memory."""
-    return _environment().get_template(template).generate(**values)
+    return environment(__package__).get_template(template).generate(**values)
 
 
 def asset(name: str) -> Markup:
@@ -50,11 +50,12 @@ def _folder() -> Any:
 
 
 @cache
-def _environment() -> Environment:
+def environment(package: str) -> Environment:
+    """Return the templates in the folder `templates` of a package. Every value is escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
-        loader=PackageLoader("pixel_reasoner.reports"),
+        loader=PackageLoader(package),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=_as_visible,

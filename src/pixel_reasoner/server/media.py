@@ -29,6 +29,8 @@ _DATA_URL = re.compile(
     r"data:(?P<type>[\w.+-]{1,64}/[\w.+-]{1,64})?(?:;[\w=.+-]{1,64}){0,4};base64,", re.IGNORECASE
 )
 _MAX_CACHED = 4096
+_HASHED_HERE_CHARS = 2**18
+"""Longer data URLs are hashed in a thread, because hashing blocks all streams."""
 _SIGNATURES: tuple[tuple[int, bytes, Kind, str], ...] = (
     (0, b"\xff\xd8\xff", "image", ".jpg"),
     (0, b"\x89PNG\r\n\x1a\n", "image", ".png"),
@@ -137,7 +139,10 @@ class MediaIntake:
             if Uploads.is_id(source.url):
                 kind, ref = self.uploads.get(source.url, client)
             else:
-                kind, ref = await asyncio.to_thread(self._stored, source.url)
+                found = self._known(source.url)
+                if found is None:
+                    found = await asyncio.to_thread(self._stored, source.url)
+                kind, ref = found
             path = self.store.path(ref)
         except InputError as error:
             raise ApiError(
@@ -156,10 +161,17 @@ class MediaIntake:
             )
         return MediaItem(kind=kind, path=str(path)).restricted([self.store.root])
 
+    def _known(self, url: str) -> tuple[Kind, MediaRef] | None:
+        """Return the file of a short data URL that was seen before: hashing it takes less time than starting a thread."""
+        if len(url) > _HASHED_HERE_CHARS or url[:5].lower() != "data:":
+            return None
+        known = self._by_digest.get(_digest(url))
+        return known if known is not None and known[1] in self.store else None
+
     def _stored(self, url: str) -> tuple[Kind, MediaRef]:
         if url[:5].lower() != "data:":
             return self.put(self.fetcher.get(url, self.settings.config.media.max_picture_bytes))
-        digest = hashlib.sha256(url.encode()).digest()
+        digest = _digest(url)
         known = self._by_digest.get(digest)
         if known is not None and known[1] in self.store:
             return known
@@ -187,6 +199,10 @@ class MediaIntake:
             )
         kind, suffix = found
         return kind, self.store.put(content, suffix)
+
+
+def _digest(url: str) -> bytes:
+    return hashlib.sha256(url.encode()).digest()
 
 
 def path_names(items: list[MediaItem]) -> dict[str, str]:

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from pixel_reasoner.server.chat_schema import ChatRequest
+from pixel_reasoner.server.connect_schema import ConnectRequest
 from pixel_reasoner.server.responses import ResponsesRequest
 from pixel_reasoner.server.trace_schema import TraceRequest
 
@@ -33,8 +34,8 @@ _ERROR = {
 _TEXTS = {
     400: "A field has a value that cannot be used; `param` names it.",
     401: "No valid key.",
-    403: "Host, Origin or media host that is not allowed.",
-    404: "No such model, file or trace.",
+    403: "Host, Origin, media host or endpoint that is not allowed.",
+    404: "No such model, file, trace or connection.",
     405: "Another method.",
     408: "The body did not arrive in time.",
     413: "Too many bytes.",
@@ -43,7 +44,12 @@ _TEXTS = {
     503: "The model is being loaded, does not answer, or the server stops.",
     504: "Time limit of the server.",
 }
-MODELS: tuple[type[BaseModel], ...] = (ChatRequest, ResponsesRequest, TraceRequest)
+MODELS: tuple[type[BaseModel], ...] = (
+    ChatRequest,
+    ConnectRequest,
+    ResponsesRequest,
+    TraceRequest,
+)
 
 
 def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -68,8 +68,7 @@ class DrainingServer(uvicorn.Server):
 
     async def _cancel_late(self) -> None:
         await asyncio.sleep(self.services.settings.drain_timeout_s)
-        if self.services.loaded is not None:
-            self.services.loaded.cancel_all()
+        self.services.cancel_all()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Drain after the first signal. A second Ctrl-C ends at once."""
@@ -157,7 +156,8 @@ def serve(app: FastAPI, listening: socket.socket, on_start: Callable[[], None]) 
         PixelReasonerError: the model cannot be loaded.
     """
     server = build_server(app, on_start)
-    asyncio.run(server.serve([listening]))
+    with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
+        runner.run(server.serve([listening]))
     if server.services.failure is not None:
         raise server.services.failure
     return server.stopped_by

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fastapi import FastAPI, Request
 
@@ -18,15 +18,19 @@ from pixel_reasoner.server.admission import Admission, Load
 from pixel_reasoner.server.auth import ANYONE, OPEN_PATHS, Key
 from pixel_reasoner.server.body import BodyReader
 from pixel_reasoner.server.chat import ChatJob, JobReader
-from pixel_reasoner.server.conversation import Prompt
+from pixel_reasoner.server.connections import Connections
+from pixel_reasoner.server.endpoint_access import EndpointAccess
 from pixel_reasoner.server.engine import RolloutEngine
 from pixel_reasoner.server.errors import ApiError
 from pixel_reasoner.server.fetch import Fetcher
 from pixel_reasoner.server.media import MediaIntake, SourceChecker
 from pixel_reasoner.server.metrics import Metrics
+from pixel_reasoner.server.served import Served, start_engine
 from pixel_reasoner.server.settings import ServerSettings
-from pixel_reasoner.server.special_tokens import SpecialTokenEscaper
 from pixel_reasoner.server.uploads import Uploads
+
+if TYPE_CHECKING:
+    from pixel_reasoner.server.tracing import ServerTracer
 
 LoadModel = Callable[[], GenerationModel]
 Lifespan = Callable[[], AbstractAsyncContextManager[object]]
@@ -61,6 +65,8 @@ class Services:
     reader: JobReader | None = None
     failure: BaseException | None = None
     """error of loading the model"""
+    tracer: ServerTracer | None = None
+    """sends spans to a collector, if one is configured"""
     is_draining: bool = False
     root: Path = Path()
     """folder of everything that is stored"""
@@ -69,6 +75,15 @@ class Services:
     lifespans: list[Lifespan] = field(default_factory=list)
     """contexts of parts, entered when the server starts"""
     temporary: tempfile.TemporaryDirectory[str] | None = field(default=None, repr=False)
+    connections: Connections = field(init=False)
+    """models that users connected"""
+
+    def __post_init__(self) -> None:
+        access = EndpointAccess(self.settings.endpoint_hosts)
+        self.connections = Connections(access, self.start_engine)
+        metrics = self.metrics
+        metrics.track(metrics.running, lambda: sum(one.num_running for one in self.engines))
+        metrics.track(metrics.waiting, lambda: sum(one.num_waiting for one in self.engines))
 
     @property
     def engine(self) -> RolloutEngine:
@@ -84,16 +99,25 @@ class Services:
         return self.loaded
 
     def use_model(self, model: GenerationModel) -> None:
+        """Start the engine of the loaded model of the server. Blocking."""
+        self.loaded, self.reader = self.start_engine(model, self.names)
+
+    def start_engine(self, model: GenerationModel, names: tuple[str, ...]) -> Served:
         """Start the engine of a loaded model. Blocking."""
-        prompt = Prompt(model.dialect, model.budgets)
-        engine = RolloutEngine(model, self.settings, self.metrics, self.decoder)
-        capabilities = engine.scheduler.capabilities
-        has_logprobs = capabilities.token_ids and capabilities.logprobs and hasattr(model, "decode")
-        self.reader = JobReader(
-            self.settings, self.names, prompt, has_logprobs, SpecialTokenEscaper(model)
-        )
-        engine.start()
-        self.loaded = engine
+        observers = () if self.tracer is None else (self.tracer,)
+        return start_engine(model, names, self.settings, self.metrics, self.decoder, observers)
+
+    @property
+    def engines(self) -> list[RolloutEngine]:
+        """Engines of the server's model, if it is loaded, and of connected models."""
+        own = [] if self.loaded is None else [self.loaded]
+        return [*own, *(one.engine for one in self.connections.served)]
+
+    def cancel_all(self) -> None:
+        """Cancel all rollouts and tests of servers in progress."""
+        self.connections.abort_tests()
+        for engine in self.engines:
+            engine.cancel_all()
 
     def check_accepts(self) -> None:
         """Raise an error while the server cannot answer.
@@ -114,6 +138,25 @@ class Services:
         self.check_accepts()
         assert self.reader is not None, "the model is loaded"
         return self.reader
+
+    def span_context(self, scope: Mapping[str, Any]) -> AbstractContextManager[object]:
+        """Return a context whose rollouts belong to the span of a request, given its ASGI scope."""
+        return nullcontext() if self.tracer is None else self.tracer.context_of(scope)
+
+    def served(self, connection: str | None, client: str) -> Served:
+        """Return the model for a request: a connected one, or the model of the server.
+
+        Args:
+            connection: id of a connection; None for the model of the server.
+            client: of the request.
+
+        Raises:
+            ApiError: 503, or 404 for a connection that has ended.
+        """
+        reader = self.job_reader()
+        if connection is not None:
+            return self.connections.find(connection, client)
+        return Served(self.engine, reader)
 
     def load_of(self, job: ChatJob) -> Load:
         """Return what a job adds to the load."""

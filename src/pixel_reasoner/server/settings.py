@@ -52,6 +52,8 @@ class ServerSettings(Record):
     """origins of web pages that may send requests, such as https://chat.example.org"""
     media_hosts: tuple[str, ...] = ()
     """hosts from which pictures are fetched; by default none"""
+    endpoint_hosts: tuple[str, ...] = ()
+    """hosts of model servers that users of Studio may connect; `public` for every public host"""
     store: Path | None = None
     """folder for pictures and videos of clients; by default a temporary folder"""
     max_store_bytes: PositiveInt = 4 * 2**30

@@ -21,14 +21,17 @@ from PIL import Image
 from pixel_reasoner.media.context import UNSCALED, MediaContext
 from pixel_reasoner.reports.html import csp_hash, style, viewer_script
 from pixel_reasoner.schema.question import Question
+from pixel_reasoner.server.connect_routes import connection_routes
 from pixel_reasoner.server.errors import ApiError
+from pixel_reasoner.server.lessons import lesson_routes
 from pixel_reasoner.server.openapi import error_responses
 from pixel_reasoner.server.services import Services
+from pixel_reasoner.workflows.lessons.page import lesson_script, lesson_style
 from pixel_reasoner.workflows.world import demo_questions
 
 SCRIPTS = (
-    *("api.js", "live.js", "boxes.js", "media.js", "composer.js", "result.js", "side.js"),
-    "studio.js",
+    *("api.js", "live.js", "boxes.js", "media.js", "composer.js", "result.js", "connect.js"),
+    *("side.js", "lessons.js", "studio.js"),
 )
 _THUMBNAIL_SIDE = 320
 _TITLES = {
@@ -66,8 +69,8 @@ class Page(NamedTuple):
 @cache
 def studio_page() -> Page:
     """Return the page. It is the same for every server."""
-    css = f"{style(has_charts=False)}{_read('studio.css')}"
-    script = viewer_script("\n".join(_read(name) for name in SCRIPTS))
+    css = f"{style(has_charts=False)}{_read('studio.css')}{lesson_style()}"
+    script = viewer_script("\n".join([lesson_script(), *map(_read, SCRIPTS)]))
     policy = (
         "default-src 'none'; img-src 'self' blob: data:; media-src 'self' blob:; connect-src 'self'; "
         f"style-src '{csp_hash(css)}'; script-src '{csp_hash(script)}'; "
@@ -114,12 +117,18 @@ class StudioPart:
             """Return the page of Studio. Needs no key; it asks for one."""
             return HTMLResponse(page.text, headers=page.headers)
 
+        app.include_router(connection_routes(services))
+        app.include_router(lesson_routes())
+        services.lifespans.append(services.connections.lifespan)
+        access = services.connections.access
+
         @app.get("/v1/studio", responses=error_responses())
         async def about() -> dict[str, Any]:
-            """Return what Studio shows: the model and the samples."""
+            """Return what Studio shows: the model, the samples, and which servers may be connected."""
             return {
                 "model": services.names[0],
                 "is_bundled": self.is_bundled,
+                "endpoints": {"public": access.allows_public, "hosts": sorted(access.hosts)},
                 "samples": await asyncio.to_thread(samples.describe),
             }
 

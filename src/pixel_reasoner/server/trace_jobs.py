@@ -25,7 +25,7 @@ from pixel_reasoner.schema.events import (
 from pixel_reasoner.schema.question import MediaItem, Question
 from pixel_reasoner.schema.trace import StopReason, Trace
 from pixel_reasoner.server.chat import AskedExchange, ChatJob
-from pixel_reasoner.server.engine import Result, Run
+from pixel_reasoner.server.engine import Result, RolloutEngine, Run
 from pixel_reasoner.server.errors import ApiError, api_error, redact
 from pixel_reasoner.server.job_store import INTERRUPTED_MESSAGE, Job, JobState, JobStore
 from pixel_reasoner.server.live_trace import LiveEvent, LiveTrace, finished_item
@@ -57,6 +57,7 @@ class Working:
     job: Job
     question: str
     request: StoredRequest
+    engine: RolloutEngine
     runs: list[Run]
     lives: list[LiveTrace]
     admitted: ExitStack
@@ -77,6 +78,7 @@ class Asked:
     """the question with its history, and optionally the same without operations"""
     past: StoredRequest | None
     names: tuple[str, ...]
+    engine: RolloutEngine
 
 
 class TraceJobs:
@@ -112,13 +114,19 @@ class TraceJobs:
 
     # --- requests ---
 
-    def check(self, request: TraceRequest, client: str) -> Asked:
+    def check(self, request: TraceRequest, client: str, connection: str | None = None) -> Asked:
         """Check a request before anything is decoded.
+
+        Args:
+            request: of the client.
+            client: name of the client.
+            connection: id of a connected model; None for the model of the server.
 
         Raises:
             ApiError: 400, 403, 404, 413 or 503.
         """
-        reader, checker = self.services.job_reader(), self.services.checker()
+        engine, reader = self.services.served(connection, client)
+        checker = self.services.checker()
         past = self._past(request, client)
         exchanges = () if past is None else _exchanges(past)
         try:
@@ -129,7 +137,7 @@ class TraceJobs:
                 found.append(reader.job(chats.plain, client, checker, exchanges))
         except ApiError as error:
             raise own_param(error) from None
-        return Asked(request, found, past, _names(request))
+        return Asked(request, found, past, _names(request), engine)
 
     def _past(self, request: TraceRequest, client: str) -> StoredRequest | None:
         if request.follows is None:
@@ -168,20 +176,20 @@ class TraceJobs:
                 self.store.create, owner, question, chats[0].model, stored.to_dict(), files
             )
             self.store.add_event(job.id, "queued", {"runs": len(asked.names)})
-            runs = self._submit(job, chats, self.media.items(stored.media), fast)
-            working = Working(job, question, stored, runs, [], stack.pop_all())
+            runs = self._submit(job, asked, self.media.items(stored.media), fast)
+            working = Working(job, question, stored, asked.engine, runs, [], stack.pop_all())
         working.lives = [self._live(working, run, number) for number, run in enumerate(runs)]
         self._working[job.id] = working
         working.task = asyncio.create_task(self._work(working))
         return job
 
     def _submit(
-        self, job: Job, chats: Sequence[ChatJob], items: list[MediaItem], fast: Sequence[bool]
+        self, job: Job, asked: Asked, items: list[MediaItem], fast: Sequence[bool]
     ) -> list[Run]:
         runs: list[Run] = []
-        engine = self.services.engine
+        engine = asked.engine
         try:
-            for chat, is_fast in zip(chats, fast, strict=True):
+            for chat, is_fast in zip(asked.chats, fast, strict=True):
                 found = engine.submit(chat, list(items), is_fast=is_fast)
                 # Runs are numbered over all requests of the job.
                 runs += [replace(run, index=len(runs) + run.index) for run in found]
@@ -196,7 +204,7 @@ class TraceJobs:
         items = tuple(self.media.items(request.media))
         real = Question(id=job.id[:8], text=working.question, media=items)
         question = public_question(real, request.media, working.question, request.expected)
-        settings = collect_settings(self.services.engine.model, run.opening.config)
+        settings = collect_settings(working.engine.model, run.opening.config)
         pictures = JobPictures(self.store.pictures(job.id), self.media, request.media)
         return LiveTrace(number, request.names[number], question, settings, pictures)
 
@@ -206,7 +214,7 @@ class TraceJobs:
         if working is None or working.task is None:
             return
         working.is_cancelled = True
-        self.services.engine.cancel(working.runs)
+        working.engine.cancel(working.runs)
         await asyncio.wait([working.task], timeout=_STOP_TIMEOUT_S)
 
     # --- listeners ---
@@ -247,7 +255,7 @@ class TraceJobs:
             found = api_error(error)
             if found.status == 500:
                 LOGGER.exception("bug", extra={"fields": {"trace": id}})
-            self.services.engine.cancel(working.runs)
+            working.engine.cancel(working.runs)
             await asyncio.to_thread(
                 self.store.finish, id, JobState.FAILED, event=_error_data(found)
             )
@@ -302,7 +310,7 @@ class TraceJobs:
             return
         working.ended[run.index] = event.trace
         try:
-            working.results[run.index] = self.services.engine.result(run, event.trace)
+            working.results[run.index] = working.engine.result(run, event.trace)
         except ApiError as error:
             working.failed[run.index] = error
 
@@ -332,7 +340,7 @@ class TraceJobs:
         answers = [{"answer": one, "count": count} for one, count in counts.most_common()]
         first = working.results.get(0)
         if state is JobState.FINISHED and first is not None:
-            self._remember_reply(working, self.services.engine.sent_content(first.reply))
+            self._remember_reply(working, working.engine.sent_content(first.reply))
         self.store.finish(
             working.job.id,
             state,

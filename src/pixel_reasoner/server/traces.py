@@ -14,6 +14,7 @@ from pixel_reasoner.errors import UsageError
 from pixel_reasoner.reports.schema import Item
 from pixel_reasoner.schema.geometry import Box
 from pixel_reasoner.server.chat_schema import validated
+from pixel_reasoner.server.connect_routes import CONNECTION_HEADER, connection_of
 from pixel_reasoner.server.errors import ApiError
 from pixel_reasoner.server.job_store import MAX_LISTED, Job, JobStore
 from pixel_reasoner.server.live_trace import item_of_events
@@ -107,7 +108,7 @@ class _Routes:
         @router.post(
             "/v1/traces",
             responses=GENERATION_ERRORS,
-            openapi_extra=json_body(TraceRequest),
+            openapi_extra=json_body(TraceRequest) | {"parameters": [CONNECTION_HEADER]},
             response_model=JobObject,
         )
         async def create(request: Request) -> JobObject:
@@ -116,7 +117,8 @@ class _Routes:
             services.check_accepts()
             services.admission.check_room(client)
             asked = validated(TraceRequest, await services.body.json(request))
-            job = await self.jobs.start(self.jobs.check(asked, client), client)
+            connection = connection_of(request)
+            job = await self.jobs.start(self.jobs.check(asked, client, connection), client)
             return _job_object(job)
 
         @router.get("/v1/traces", responses=error_responses(400), response_model=JobList)

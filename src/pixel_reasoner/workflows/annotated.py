@@ -75,7 +75,9 @@ def inspection_answer(row: PartRow, prompt: Prompt) -> str:
     """
     if row.expected == "unsure":
         return UNKNOWN
-    proposals = [(int(one[1]), _percent_box(one.groups()[1:])) for one in _PROPOSAL.finditer(prompt.text)]
+    proposals = [
+        (int(one[1]), _percent_box(one.groups()[1:])) for one in _PROPOSAL.finditer(prompt.text)
+    ]
     if proposals:
         return "; ".join(f"{number}: {_class_in(row, box) or 'none'}" for number, box in proposals)
     if not row.defects:

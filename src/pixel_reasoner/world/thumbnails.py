@@ -18,12 +18,13 @@ def thumbnail(picture: Image.Image) -> NDArray[np.float16]:
     It hardly depends on the size of the picture, so a photograph and its overview have about the same thumbnail.
     """
     grey = picture.convert("RGB").resize(THUMBNAIL_PX, Image.Resampling.BOX, reducing_gap=None)
-    return np.asarray(grey, np.float32).mean(axis=2).astype(np.float16)
+    levels: NDArray[np.float32] = np.asarray(grey, np.float32).mean(axis=2)
+    return levels.astype(np.float16)
 
 
-def nearest(picture: NDArray[np.float16], table: NDArray[np.float16]) -> tuple[int, float]:
+def nearest(picture: NDArray[np.float16], table: NDArray[np.float32]) -> tuple[int, float]:
     """Return the index of the most similar thumbnail of a table, and its mean difference in grey levels."""
-    differences = np.abs(table.astype(np.float32) - picture.astype(np.float32))
+    differences = np.abs(table - picture.astype(np.float32))
     distances = differences.mean(axis=(1, 2))
     index = int(distances.argmin())
     return index, float(distances[index])

@@ -88,9 +88,18 @@ function marksOf(trace, source, region = [0, 0, 1, 1], parent = null) {
 function MediaView(shared) {
   return (shared.trace.media ?? []).map((media) =>
     media.kind === "image"
-      ? media.pictures.map((number) => html`<${PicturePair} ...${shared} media=${media} picture=${shared.pictures.get(number)} />`)
+      ? html`<${Pictures} ...${shared} media=${media} />`
       : html`<${ClipView} ...${shared} media=${media} />`,
   );
+}
+
+/** Pictures of an image, and the crops that a conversation got before this question. */
+function Pictures({ media, ...shared }) {
+  const shown = media.pictures.map((number) => shared.pictures.get(number)).filter(Boolean);
+  const earlier = shown.filter((picture) => picture.parent);
+  return html`${shown.filter((picture) => !picture.parent).map((picture) => html`<${PicturePair} ...${shared} media=${media} picture=${picture} />`)}
+    ${earlier.length ? html`<p class="facts">The model still has the crops of the questions before.</p>
+      <div class="results earlier">${earlier.map((picture) => html`<${Result} ...${shared} picture=${picture} />`)}</div>` : null}`;
 }
 
 function PicturePair({ trace, store, media, picture, hot, onHot, onPick, onOpen }) {

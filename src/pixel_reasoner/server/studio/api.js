@@ -1,18 +1,21 @@
-// Requests to the server. The key is kept in memory only, and is sent as a header; so pictures become blob addresses.
+// Requests to the server. Keys are kept in memory only. The key of this server is sent as a header, so pictures become blob addresses.
 
 const RETRY_MS = [300, 1000, 3000, 5000];
 
 class RequestError extends Error {
-  constructor(status, message) {
+  constructor(status, message, code = "") {
     super(message);
     this.status = status;
+    this.code = code;
   }
 }
 
 function createApi() {
   let key = "";
+  let connection = ""; // secret id of a connected model
   const blobs = new Map(); // path -> blob address
   const headers = (extra = {}) => (key ? { ...extra, Authorization: `Bearer ${key}` } : extra);
+  const connectionHeader = () => (connection ? { "Pixel-Reasoner-Connection": connection } : {});
 
   async function request(path, options = {}) {
     let reply;
@@ -24,7 +27,7 @@ function createApi() {
     }
     if (reply.ok) return reply;
     const body = await reply.json().catch(() => ({}));
-    throw new RequestError(reply.status, body.error?.message ?? `The server replied with status ${reply.status}.`);
+    throw new RequestError(reply.status, body.error?.message ?? `The server replied with status ${reply.status}.`, body.error?.code);
   }
 
   const json = async (path, options) => (await request(path, options)).json();
@@ -36,8 +39,11 @@ function createApi() {
       key = value;
     },
     hasKey: () => Boolean(key),
-    post: (path, body = {}) => json(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) }),
-    remove: (path) => json(path, { method: "DELETE" }),
+    post: (path, body = {}) => json(path, { method: "POST", headers: { "Content-Type": "application/json", ...connectionHeader() }, body: JSON.stringify(body) }),
+    remove: (path) => json(path, { method: "DELETE", headers: connectionHeader() }),
+    setConnection(id) {
+      connection = id;
+    },
     async upload(file) {
       const form = new FormData();
       form.append("file", file, "file");

@@ -31,7 +31,7 @@ function OptionFields({ options, onSet, hasPicture }) {
   const check = (name, text, note, isDisabled) => html`<label class="check"><input type="checkbox" checked=${options[name]} disabled=${isDisabled}
     onChange=${(event) => onSet({ [name]: event.target.checked })} /><span>${text}<small>${note}</small></span></label>`;
   return html`<details class="options-field"><summary>Settings${isChanged ? html` <span class="changed">changed</span>` : null}</summary>
-    ${check("guess", "Guess first", "Draw where you would look, before you see where the model looks.", !hasPicture)}
+    ${check("guess", "Guess first", `Draw where you would look, before you see where the model looks.${hasPicture ? "" : " Needs one picture."}`, !hasPicture)}
     ${check("without", "Compare without operations", "Ask a second time without zooming in, next to the first.")}
     ${check("operations", "Let the model zoom in", "Off: it answers from what it sees at first.")}
     <label class="line"><span>Ask several times<small>Shows how often the answers agree.</small></span>

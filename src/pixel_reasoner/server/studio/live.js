@@ -42,12 +42,15 @@ function withText(parts, kind, text) {
   return text.trim() ? [...parts, { [kind]: text.trimStart() }] : parts;
 }
 
-/** The item for the viewer, with the turns that are being generated. */
+const BOXED_AT_END = /\s*\\boxed\{[^{}]*\}?\.?\s*$/;
+
+/** The item for the viewer, with the turns that are being generated. The answer is shown below the steps, so not as LaTeX too. */
 function itemOf(state) {
+  const readable = (part) => (part.text === undefined ? part : { ...part, text: part.text.replace(BOXED_AT_END, "") });
   const traces = state.traces.map((trace, run) => {
-    const turn = state.growing[run];
-    if (!turn) return trace;
-    return { ...trace, turns: [...(trace.turns ?? []), turn] };
+    const growing = state.growing[run] ? [state.growing[run]] : [];
+    const turns = [...(trace.turns ?? []), ...growing].map((turn) => ({ ...turn, parts: turn.parts.map(readable).filter((part) => part.text !== "") }));
+    return { ...trace, turns };
   });
   return { number: 0, question: state.question, traces };
 }

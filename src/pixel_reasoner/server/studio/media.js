@@ -76,14 +76,17 @@ function CameraDialog({ onMedium, onClose }) {
   const dialog = useRef(null);
   const video = useRef(null);
   const [problem, setProblem] = useState("");
+  const [isReady, setReady] = useState(false); // before, a photo would be empty
   useEffect(() => {
     let stream;
     let isOpen = true;
+    const stop = () => stream?.getTracks().forEach((track) => track.stop());
     dialog.current.showModal();
     const open = async () => {
       try {
         stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
         if (isOpen) video.current.srcObject = stream;
+        else stop(); // closed before the user allowed it
       } catch {
         setProblem("There is no camera, or this page may not use it.");
       }
@@ -91,7 +94,7 @@ function CameraDialog({ onMedium, onClose }) {
     open();
     return () => {
       isOpen = false;
-      for (const track of stream?.getTracks() ?? []) track.stop();
+      stop();
     };
   }, []);
   const take = () => {
@@ -105,7 +108,7 @@ function CameraDialog({ onMedium, onClose }) {
     }, "image/jpeg", 0.95);
   };
   return html`<dialog class="camera" ref=${dialog} onClose=${onClose} aria-labelledby="camera-title"><h2 id="camera-title">Take a photo</h2>
-    ${problem ? html`<p class="error">${problem}</p>` : html`<video ref=${video} autoplay muted playsinline aria-label="camera"></video>`}
-    <div class="buttons"><button type="button" class="primary" disabled=${Boolean(problem)} onClick=${take}>take</button>
+    ${problem ? html`<p class="error" role="alert">${problem}</p>` : html`<video ref=${video} autoplay muted playsinline aria-label="camera" onPlaying=${() => setReady(true)}></video>`}
+    <div class="buttons"><button type="button" class="primary" disabled=${Boolean(problem) || !isReady} onClick=${take}>take the photo</button>
       <button type="button" onClick=${() => dialog.current.close()}>cancel</button></div></dialog>`;
 }

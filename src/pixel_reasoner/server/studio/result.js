@@ -12,7 +12,7 @@ function OpenTrace({ open, api, guess, onGuess, actions, isHidden }) {
       <${ItemView} item=${item} store=${store} />
       ${isWaiting ? html`<p class="waiting" aria-hidden="true">The model opens the picture …</p>` : null}
       ${open.error ? html`<p class="error"><b>It did not finish.</b> ${open.error}</p>` : null}
-      ${open.isRunning ? null : html`<${Files} open=${open} api=${api} actions=${actions} /><${FollowUp} open=${open} actions=${actions} />`}`}
+      ${open.isRunning ? null : html`<p class="soft answered-by">Answered by ${open.job.model}.</p><${Files} open=${open} api=${api} actions=${actions} /><${FollowUp} open=${open} actions=${actions} />`}`}
   </section>`;
 }
 
@@ -24,7 +24,7 @@ function Agreement({ traces }) {
     groups.set(title, [...(groups.get(title) ?? []), trace.answered ?? "no answer"]);
   }
   return [...groups].filter(([, answers]) => answers.length > 1).map(([title, answers]) => html`<div class="agreement">
-    <h3>${answers.length} answers${title ? ` ${title}` : ""}</h3><dl>${counted(answers).map(([answer, count]) => html`<div>
+    <h2>${answers.length} answers${title ? ` ${title}` : ""}</h2><dl>${counted(answers).map(([answer, count]) => html`<div>
     <dt>${answer}</dt><dd><span class="share" style=${{ width: percent(count / answers.length) }}></span><b>${count} of ${answers.length}</b></dd></div>`)}</dl></div>`);
 }
 

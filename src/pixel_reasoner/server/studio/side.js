@@ -1,6 +1,6 @@
 // History, samples, the note about the model, the key, help and the tour.
 
-function History({ api, version, openId, onOpen }) {
+function History({ api, version, openId, isHidden, onOpen }) {
   const [query, setQuery] = useState("");
   const [found, setFound] = useState(null);
   const load = async (before) => {
@@ -16,7 +16,7 @@ function History({ api, version, openId, onOpen }) {
   if (!found || (!found.data.length && !query)) return null;
   return html`<section class="history" aria-labelledby="history-title"><h2 id="history-title">History</h2>
     <input type="search" value=${query} placeholder="search questions and answers" aria-label="search the history" onInput=${(event) => setQuery(event.target.value)} />
-    <ul>${found.data.map((job) => html`<${HistoryRow} key=${job.id} job=${job} api=${api} isOpen=${job.id === openId} onOpen=${onOpen} />`)}</ul>
+    <ul>${found.data.map((job) => html`<${HistoryRow} key=${job.id} job=${job} api=${api} isOpen=${job.id === openId} isHidden=${isHidden} onOpen=${onOpen} />`)}</ul>
     ${found.data.length ? null : html`<p class="soft">Nothing found.</p>`}
     ${found.has_more ? html`<button type="button" class="plain" onClick=${() => load(found.next_before)}>show more</button>` : null}
   </section>`;
@@ -24,20 +24,21 @@ function History({ api, version, openId, onOpen }) {
 
 const STATES = { queued: "waits", running: "runs", cancelled: "stopped", failed: "failed", interrupted: "interrupted" };
 
-function HistoryRow({ job, api, isOpen, onOpen }) {
+function HistoryRow({ job, api, isOpen, isHidden, onOpen }) {
+  const answer = isHidden ? "hidden while you guess" : (STATES[job.state] ?? job.answer ?? "no answer");
   return html`<li><button type="button" aria-current=${isOpen ? "true" : undefined} onClick=${() => onOpen(job.id)}>
-    ${job.thumbnail ? html`<img src=${traceStore(api, job.id).src(job.thumbnail)} alt="" loading="lazy" />` : html`<span class="no-picture" aria-hidden="true"></span>`}
-    <span class="texts"><span class="q">${job.question}</span><span class="a">${STATES[job.state] ?? job.answer ?? "no answer"}</span></span></button></li>`;
+    ${job.thumbnail && !isHidden ? html`<img src=${traceStore(api, job.id).src(job.thumbnail)} alt="" loading="lazy" />` : html`<span class="no-picture" aria-hidden="true"></span>`}
+    <span class="texts"><span class="q">${job.question}</span><span class="a">${answer}</span></span></button></li>`;
 }
 
 // --- the first view ---
 
-function Intro({ info, api, onSample }) {
+function Intro({ info, api, onSample, onConnect }) {
   return html`<section class="intro">
     <h2>Ask about a picture. Watch where the model looks.</h2>
     <p class="lead">It sees your picture small at first. When it needs detail, it zooms in on the original, and you see every step.</p>
     <${Samples} info=${info} api=${api} onSample=${onSample} />
-    <${ModelNote} info=${info} />
+    <${ModelNote} info=${info} onConnect=${onConnect} />
   </section>`;
 }
 
@@ -48,7 +49,7 @@ function Samples({ info, api, onSample }) {
       <img src=${api.src(sample.thumbnail)} alt="" width="320" height="320" /><span class="kind">${sample.title}</span><span class="q">${sample.question}</span></button></li>`)}</ul>`;
 }
 
-function ModelNote({ info }) {
+function ModelNote({ info, onConnect }) {
   if (!info) return null;
   return html`<aside class="model-note" aria-label="About the model">
     ${info.is_bundled
@@ -56,10 +57,12 @@ function ModelNote({ info }) {
           <p>The bundled model has 2.3 million parameters and runs on any computer. It <b>can</b> read letters, digits and words, count and compare in the drawn
           scenes, charts and clips of PixelWorld, like the samples. It <b>cannot</b> answer questions about photos, documents or anything else: it will guess.</p>
           <h3>Use a real model</h3>
-          <p>Stop the server and start it in front of any OpenAI-compatible server, such as vLLM:</p>
-          <pre tabindex="0">pixel-reasoner serve --model Qwen/Qwen2.5-VL-7B-Instruct \\
-  --endpoint http://localhost:8000/v1</pre>
-          <p>or let it load a model folder: <code>pixel-reasoner serve --model FOLDER</code>. <code>pixel-reasoner probe</code> tests an endpoint first.</p>`
+          <p>If a server with the API of OpenAI serves one, such as vLLM:</p>
+          <p><button type="button" onClick=${onConnect}>connect a model</button></p>
+          <p>Or start this server with it:</p>
+          <pre tabindex="0">pixel-reasoner serve --model FOLDER
+pixel-reasoner serve --model Qwen/Qwen2.5-VL-7B-Instruct \\
+  --endpoint http://localhost:8000/v1</pre>`
       : html`<h3>The model</h3><p><b>${info.model}</b> answers. It can be wrong: look at the boxes and crops to see what an answer is based on.</p>`}
   </aside>`;
 }

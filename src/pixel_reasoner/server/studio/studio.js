@@ -16,11 +16,16 @@ function Studio({ api }) {
   const [isHelp, setHelp] = useState(false);
   const [isTour, setTour] = useState(() => !hasSeenTour());
   const [isBusy, setBusy] = useState(false);
-  const [info, status, connect] = useServer(api);
+  const [isConnecting, setConnecting] = useState(false);
+  const [isChoosing, setChoosing] = useState(false); // of a lesson
+  const [lesson, setLesson] = useState(null);
+  const [connected, setConnected] = useConnected(api);
+  const [own, status, connect] = useServer(api);
+  const info = useMemo(() => own && connected ? { ...own, model: connected.model, is_bundled: false } : own, [own, connected]);
   const listening = useRef(null);
   const questionBox = useRef(null);
   const set = (changes) => setState((before) => ({ ...before, ...changes }));
-  const context = { api, state, set, open, setOpen, setGuess, setProblem, setSpoken, setVersion, setBusy, listening, questionBox };
+  const context = { api, state, set, open, setOpen, setGuess, setProblem, setSpoken, setVersion, setBusy, setConnected, listening, questionBox };
   const actions = createActions(context);
   const isOver = useDropped(actions.addMedia);
   useEffect(() => {
@@ -34,32 +39,47 @@ function Studio({ api }) {
   }, [Boolean(info)]);
   useStudioKeys({ stop: () => open?.isRunning && actions.stop(), toggleBoxes: () => setBoxes(!hasBoxes), help: () => setHelp(true) });
   const isRunning = Boolean(open?.isRunning) || isBusy;
+  const isGuessing = guess.isOn && !guess.isDone;
   const canAsk = !isRunning && Boolean(state.question.trim()) && Boolean(info);
+  if (lesson) return html`<${LessonApp} lesson=${lesson} onClose=${() => setLesson(null)} />`;
   return html`<div class=${classes("studio", isOver && "is-over", !hasBoxes && "no-boxes")}>
-    <${Top} info=${info} status=${status} onHelp=${() => setHelp(true)} onNew=${actions.startNew} hasOpen=${Boolean(open)} />
+    <${Top} info=${info} status=${status} isConnected=${Boolean(connected)} onHelp=${() => setHelp(true)} onNew=${actions.startNew} onConnect=${() => setConnecting(true)} onLesson=${() => setChoosing(true)} hasOpen=${Boolean(open)} />
     ${status.needsKey
       ? html`<main class="key-area"><${KeyForm} onKey=${connect} problem=${status.problem} /></main>`
       : html`<main class="work">
           <div class="left"><${Composer} state=${state} actions=${actions} isRunning=${isRunning} canAsk=${canAsk} questionBox=${questionBox} />
             ${problem ? html`<p class="error" role="alert">${problem}</p>` : null}</div>
           <div class="stage-area">${open
-            ? html`<${OpenTrace} open=${open} api=${api} guess=${guess} onGuess=${(changes) => setGuess((before) => ({ ...before, ...changes }))} actions=${actions} isHidden=${guess.isOn && !guess.isDone} />`
-            : html`<${Intro} info=${info} api=${api} onSample=${actions.useSample} />`}</div>
-          <div class="below"><${History} api=${api} version=${version} openId=${open?.id} onOpen=${actions.openTrace} /></div>
+            ? html`<${OpenTrace} open=${open} api=${api} guess=${guess} onGuess=${(changes) => setGuess((before) => ({ ...before, ...changes }))} actions=${actions} isHidden=${isGuessing} />`
+            : html`<${Intro} info=${info} api=${api} onSample=${actions.useSample} onConnect=${() => setConnecting(true)} />`}</div>
+          <div class="below"><${History} api=${api} version=${version} openId=${open?.id} isHidden=${isGuessing} onOpen=${actions.openTrace} /></div>
         </main>`}
-    <p class="offscreen" role="status" aria-live="polite">${guess.isOn && !guess.isDone ? "" : spoken}</p>
+    <p class="offscreen" role="status" aria-live="polite">${isGuessing ? "" : spoken}</p>
     ${isOver ? html`<p class="over" aria-hidden="true">Drop the picture or clip</p>` : null}
     ${state.isCamera ? html`<${CameraDialog} onMedium=${(one) => actions.addMedia([one])} onClose=${() => set({ isCamera: false })} />` : null}
+    ${isConnecting && own ? html`<${ConnectDialog} api=${api} info=${own} connected=${connected} onConnected=${setConnected} onClose=${() => setConnecting(false)} />` : null}
+    ${isChoosing ? html`<${LessonDialog} api=${api} onLesson=${(found) => { setChoosing(false); setLesson(found); }} onClose=${() => setChoosing(false)} />` : null}
     ${isHelp ? html`<${StudioHelp} onClose=${() => setHelp(false)} onTour=${() => setTour(true)} />` : null}
     ${isTour && !status.needsKey && info ? html`<${Tour} onClose=${() => setTour(false)} />` : null}
   </div>`;
 }
 
-function Top({ info, status, onHelp, onNew, hasOpen }) {
+function Top({ info, status, isConnected, onHelp, onNew, onConnect, onLesson, hasOpen }) {
   return html`<header class="top"><h1><a href="#" onClick=${(event) => { event.preventDefault(); onNew(); }}>Pixel Reasoner <span>Studio</span></a></h1>
-    <p class=${classes("model-status", status.kind)} role="status"><span class="light" aria-hidden="true"></span>${info ? html`<b>${info.model}</b> ` : null}${status.text}</p>
-    <nav aria-label="page">${hasOpen ? html`<button type="button" onClick=${onNew}>new question</button>` : null}
+    <p class=${classes("model-status", status.kind)} role="status"><span class="light" aria-hidden="true"></span><span class="text">${info ? html`<b>${info.model}</b> ` : null}${isConnected && status.kind === "ready" ? "connected" : status.text}</span></p>
+    <nav aria-label="page">${info && !hasOpen ? html`<button type="button" onClick=${onLesson}>lessons</button>` : null}${info ? html`<button type="button" onClick=${onConnect} aria-label=${isConnected ? "change the model" : "connect a model"}><span class="wide">${isConnected ? "change the " : "connect a "}</span>model</button>` : null}${hasOpen ? html`<button type="button" onClick=${onNew} aria-label="new question">new<span class="wide"> question</span></button>` : null}
       <button type="button" class="help-button" onClick=${onHelp} aria-label="help">?</button></nav></header>`;
+}
+
+/** The connected model, and a function that replaces it; null for the model of the server. */
+function useConnected(api) {
+  const [connected, setConnected] = useState(null);
+  const replace = (found) => {
+    if (connected) api.remove("/v1/connections").catch(() => {}); // its key is forgotten
+    api.setConnection(found?.id ?? "");
+    setConnected(found);
+  };
+  return [connected, replace];
 }
 
 /** What the server offers, and whether it is ready. Returns [info, status, connect(key)]. */
@@ -95,7 +115,7 @@ function useServer(api) {
 }
 
 function createActions(context) {
-  const { api, state, set, open, setOpen, setGuess, setProblem, setSpoken, setVersion, setBusy, listening, questionBox } = context;
+  const { api, state, set, open, setOpen, setGuess, setProblem, setSpoken, setVersion, setBusy, setConnected, listening, questionBox } = context;
 
   /** Show a trace and follow its events. */
   const follow = async (job) => {
@@ -133,6 +153,7 @@ function createActions(context) {
     try {
       return await work();
     } catch (error) {
+      if (error.code === "connection_not_found") setConnected(null);
       setProblem(error.message);
       return null;
     } finally {
@@ -170,17 +191,14 @@ function createActions(context) {
       setGuess(isGuess ? { ...NO_GUESS, isOn: true, address: state.media[0].address } : NO_GUESS);
       set({ isHinting: false });
       follow(job);
-      if (matchMedia(NARROW).matches) {
-        questionBox.current?.blur(); // hides the keyboard of a phone
-        document.querySelector(".stage-area").scrollIntoView({ behavior: prefersReducedMotion() ? "auto" : "smooth" });
-      }
+      scrollToAnswer();
     },
     async follow(id, question) {
       const job = await attempt(() => api.post("/v1/traces", { question, follows: id }));
       if (!job) return;
       setGuess(NO_GUESS);
       follow(job);
-      scrollTo({ top: 0, behavior: prefersReducedMotion() ? "auto" : "smooth" });
+      scrollToAnswer();
     },
     stop: () => open && api.post(`/v1/traces/${open.id}/cancel`).catch((error) => setProblem(error.message)),
     async openTrace(id) {
@@ -206,6 +224,14 @@ function createActions(context) {
       setVersion((before) => before + 1);
     },
   };
+}
+
+/** Show the beginning of the answer: on a phone it is below the question. */
+function scrollToAnswer() {
+  const behavior = prefersReducedMotion() ? "auto" : "smooth";
+  if (!matchMedia(NARROW).matches) return scrollTo({ top: 0, behavior });
+  document.activeElement?.blur(); // hides the keyboard of a phone
+  return document.querySelector(".stage-area").scrollIntoView({ behavior });
 }
 
 function useStudioKeys({ stop, toggleBoxes, help }) {

@@ -112,7 +112,6 @@ def answer_tasks(  # noqa: PLR0913 - the interface of all workflows
     [('a', 'red', 1.0), ('b', 'red', 1.0)]
     """
     check_samples(samples, config)
-    check_samples(samples, config)
     batch = _Batch(tasks, max(1, batch_size // samples), is_done)
     configs = [_with_seed(config, number) for number in range(samples)]
     start = partial(_Active, scheduler=get_scheduler(model), configs=configs, on_trace=on_trace)

@@ -16,6 +16,7 @@ from typing import Any
 
 from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.files import path_exists
+from pixel_reasoner.media.access import check_access
 from pixel_reasoner.media.documents import DOCUMENT_SUFFIXES, is_document
 from pixel_reasoner.media.folders import natural_key
 from pixel_reasoner.media.images import OPTIONAL_SUFFIXES, PICTURE_SUFFIXES, picture_pages
@@ -68,6 +69,8 @@ class UnitOptions:
     """column of tables with the path; None: the first of `media_tables.PATH_COLUMNS` that exists"""
     max_pages: int = 1_000
     """pages of one document; of a longer one the rest is one row with an error"""
+    allow_media: tuple[Path, ...] = ()
+    """folders, besides that of a table, from which its rows may name media"""
     store: MediaStore | None = None
     """receives the files of zip files"""
     skip: tuple[Path, ...] = ()
@@ -154,12 +157,14 @@ def check_sources(sources: Sequence[str | Path]) -> None:
 def count_units(sources: Iterable[str | Path], options: UnitOptions) -> int | None:
     """Return the number of units of files and folders; None if files must be opened to count them.
 
-    >>> count_units(["a.png", "b.mp4"], UnitOptions()), count_units(["a.pdf"], UnitOptions())
-    (2, None)
+    >>> count_units(["/"], UnitOptions(skip=tuple(Path("/").iterdir()))), count_units(["*.png"], UnitOptions())
+    (0, None)
     """
     total = 0
     has_parts = options.shots or options.every_s is not None
     for source in map(str, sources):
+        if not path_exists(Path(source)):  # a glob
+            return None
         names = media_files(source, options.skip) if Path(source).is_dir() else iter([source])
         for name in names:
             suffix = Path(name).suffix.lower()
@@ -282,21 +287,27 @@ def _table_units(source: str, options: UnitOptions) -> Iterator[MediaUnit]:
                 yield MediaUnit(row.id, path=row.path, data=row.data, error=row.error)
                 continue
             name = str(folder / row.path)
-            units = list(_row_units(name, options))
-            for unit in units:
+            for unit in _row_units(name, (folder, *options.allow_media), options):
                 part = unit.id.removeprefix(name)
                 yield replace(unit, id=f"{row.id}{part}", data=row.data)
     except InputError as error:
         yield failed_unit(source, error)
 
 
-def _row_units(name: str, options: UnitOptions) -> Iterator[MediaUnit]:
+def _row_units(name: str, allowed: Sequence[Path], options: UnitOptions) -> Iterator[MediaUnit]:
+    """Yield the units of a medium that a table names. The table may be untrusted: only media in allowed folders are opened."""
     path = Path(name)
+    try:
+        check_access(_item(path, "image").restricted(allowed))
+    except InputError as error:
+        yield failed_unit(name, error)
+        return
     if not path_exists(path) or path.is_dir():
         what = "a folder" if path_exists(path) else "which does not exist"
         yield failed_unit(name, f"expected a picture, a clip or a document; got {name}, {what}")
     else:
-        yield from file_units(name, options)
+        for unit in file_units(name, options):
+            yield replace(unit, items=tuple(item.restricted(allowed) for item in unit.items))
 
 
 # --- parts of files ---

@@ -8,10 +8,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
+from glob import has_magic
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pixel_reasoner.errors import UsageError
+from pixel_reasoner.errors import UsageError, install_command
 from pixel_reasoner.files import write_json
 from pixel_reasoner.media.store import MediaStore
 from pixel_reasoner.models.api import GenerationModel
@@ -36,6 +38,7 @@ from pixel_reasoner.workflows.survey.watch import OnMessage, watched_units
 
 MEDIA, COUNTS, REPORT = "media", "counts.json", "report.html"
 DEFAULT_REPORT_ROWS = 200
+_MAX_NOTED_FOLDERS = 1_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +70,10 @@ class SurveySpec:
     """column of tables with the path"""
     max_pages: int = 1_000
     """pages of one document"""
+    allow_media: tuple[Path, ...] = ()
+    """folders, besides that of a table, from which its rows may name media"""
     parquet: bool = True
-    """whether rows.parquet is written"""
+    """whether rows.parquet is written, if pyarrow is installed"""
     report_rows: int = DEFAULT_REPORT_ROWS
     """rows with traces in report.html, unsure ones first; 0: no report"""
 
@@ -95,6 +100,7 @@ class SurveySpec:
             shots=self.shots,
             column=self.column,
             max_pages=self.max_pages,
+            allow_media=self.allow_media,
             skip=() if self.out is None else (self.out,),
             limits=self.config.media,
         )
@@ -167,7 +173,7 @@ def survey_rows(
     with _open_writer(spec, model) as writer:
         yield from _rows(spec, model, writer, on_message)
         if writer is not None:
-            _complete(spec, writer)
+            _complete(spec, writer, on_message)
 
 
 def run_survey(
@@ -195,7 +201,7 @@ def run_survey(
             if spec.watch is None:
                 raise
             is_stopped = True
-        return _complete(spec, writer)._replace(is_stopped=is_stopped)
+        return _complete(spec, writer, on_message)._replace(is_stopped=is_stopped)
 
 
 def _note(counts: Mapping[str, int]) -> str:
@@ -222,7 +228,7 @@ def _rows(
     with ExitStack() as stack:
         units = _units(spec, stack, on_message)
         if writer is not None:
-            units = _with_noted_folders(units, writer.folder)
+            units = _with_noted_folders(units, spec, writer.folder)
         results = answer_tasks(
             planner.tasks(units),
             model,
@@ -241,8 +247,8 @@ def _rows(
 
 def _units(spec: SurveySpec, stack: ExitStack, on_message: OnMessage) -> Iterator[MediaUnit | None]:
     options = spec.unit_options
-    has_zip = any(Path(one).suffix.lower() == ".zip" or "*" in one for one in spec.media)
-    if has_zip:
+    may_have_zip = any(Path(one).suffix.lower() == ".zip" or has_magic(one) for one in spec.media)
+    if may_have_zip:
         root = (
             spec.out / MEDIA
             if spec.out is not None
@@ -254,20 +260,30 @@ def _units(spec: SurveySpec, stack: ExitStack, on_message: OnMessage) -> Iterato
     return read_units(spec.media, options)
 
 
-def _with_noted_folders(units: Iterable[MediaUnit | None], out: Path) -> Iterator[MediaUnit | None]:
+def _with_noted_folders(
+    units: Iterable[MediaUnit | None], spec: SurveySpec, out: Path
+) -> Iterator[MediaUnit | None]:
     """Yield units, and note their folders, so that `pixel-reasoner report` may show their media."""
-    noted: set[str] = set()
+    sources = (spec.watch,) if spec.watch is not None else map(Path, spec.media)
+    noted = {path.absolute() for path in sources if path.is_dir()}
+    note_media_folders(out, noted)
     for unit in units:
         for item in () if unit is None else unit.items:
-            folder = str(Path(item.path).parent)
-            if folder not in noted:
+            folder = Path(item.path).parent
+            # Each note rewrites all: beyond the limit, `report` needs --allow-media.
+            if noted.isdisjoint((folder, *folder.parents)) and len(noted) < _MAX_NOTED_FOLDERS:
                 noted.add(folder)
-                note_media_folders(out, [Path(folder)])
+                note_media_folders(out, [folder])
         yield unit
 
 
-def _complete(spec: SurveySpec, writer: RowWriter) -> SurveySummary:
-    paths = writer.complete(parquet=spec.parquet)
+def _complete(spec: SurveySpec, writer: RowWriter, on_message: OnMessage) -> SurveySummary:
+    has_parquet = spec.parquet and find_spec("pyarrow") is not None
+    if spec.parquet and not has_parquet:
+        on_message(
+            f"rows.parquet is not written: pyarrow is not installed; {install_command('workflows')}"
+        )
+    paths = writer.complete(parquet=has_parquet)
     summary = _summary(writer.rows())
     counts = {
         "rows": summary.num_rows,

@@ -196,11 +196,10 @@ def draw_backdrop(shot: Shot) -> Backdrop:
     rng = random.Random(f"backdrop {shot.variant}")
     horizon = rng.randint(228, 246)
     mirrored = rng.random() < 0.5
-    x = lambda value: _W - value if mirrored else value  # noqa: E731
-    lamp = (x(rng.randint(92, 140)), rng.randint(60, 74))
-    middle = x(rng.randint(470, 520))
+    lamp = (_mirrored(rng.randint(92, 140), mirrored), rng.randint(60, 74))
+    middle = _mirrored(rng.randint(470, 520), mirrored)
     board = (middle - 56, 28, middle + 56, 98)
-    tray_x, tray_y = x(rng.randint(110, 180)), horizon + rng.randint(34, 48)
+    tray_x, tray_y = _mirrored(rng.randint(110, 180), mirrored), horizon + rng.randint(34, 48)
     tray = (tray_x - 62, tray_y, tray_x + 62, tray_y + 14)
     canvas = Image.new("RGB", (_W * _SCALE, _H * _SCALE))
     pen = _Pen(canvas)
@@ -212,6 +211,10 @@ def draw_backdrop(shot: Shot) -> Backdrop:
     small = np.asarray(canvas.resize(SIZE, Image.Resampling.BOX)).copy()
     paste(small, _tray(), *_tray_corner(places))
     return Backdrop(small, _tray(), places)
+
+
+def _mirrored(x: int, is_mirrored: bool) -> int:
+    return _W - x if is_mirrored else x
 
 
 def _tray_corner(places: Places) -> tuple[int, int]:
@@ -304,7 +307,9 @@ def _office(pen: _Pen, rng: random.Random, horizon: int) -> None:
     )
     for leaf in range(7):
         dx = (leaf - 3) * 9
-        pen.oval((pot + 10 + dx, horizon - 92 + abs(dx), pot + 24 + dx, horizon - 36), (62, 128, 72))
+        pen.oval(
+            (pot + 10 + dx, horizon - 92 + abs(dx), pot + 24 + dx, horizon - 36), (62, 128, 72)
+        )
 
 
 def _gate(pen: _Pen, rng: random.Random, horizon: int) -> None:
@@ -434,5 +439,7 @@ def _van(plate: str) -> tuple[Sprite, tuple[int, int]]:
         pen.box((left, 140, left + 40, 168), (34, 35, 38, 255), 8)
     pen.box((79, 101, 151, 123), (250, 250, 246, 255), 3)
     font = scaled_font(10 * _SCALE, _FONT)
-    pen.pen.text((115 * _SCALE, 112 * _SCALE), plate, font=font, fill=(24, 24, 30, 255), anchor="mm")
+    pen.pen.text(
+        (115 * _SCALE, 112 * _SCALE), plate, font=font, fill=(24, 24, 30, 255), anchor="mm"
+    )
     return _sprite(canvas), (115, 112)

@@ -84,7 +84,7 @@ class _Pictures:
             frame = frame.reformat(
                 format="yuv420p", interpolation=Interpolation.AREA, **reformat_options(1)
             )
-            self._planes = None if rotation else frame.to_ndarray()
+            self._planes = None if rotation else np.asarray(frame.to_ndarray(), np.uint8)
         else:
             # Grey cells change the luma alone.
             write_frame_code(self._planes[: SIZE[1]], FrameCode(self.painter.code, number))

@@ -23,7 +23,10 @@ NUM_CELLS = 40
 CELL_HEIGHT = 1 / 45
 """height of the row, fraction of the picture"""
 _CLIP_BITS, _FRAME_BITS, _CHECK_BITS = 12, 18, 8
+_NUM_CLIPS = 4096
 _BLACK, _WHITE = 24, 228
+_TOLERANCE = 70
+"""of a grey level, from black and from white"""
 _MIN_WIDTH_PX = 120
 
 
@@ -42,7 +45,7 @@ def clip_code(clip_id: str) -> int:
     >>> 0 <= clip_code("moments-2000000") < 4096
     True
     """
-    return zlib.crc32(clip_id.encode()) % 2**_CLIP_BITS
+    return zlib.crc32(clip_id.encode()) % _NUM_CLIPS
 
 
 def cells(code: FrameCode) -> NDArray[np.uint8]:
@@ -57,7 +60,9 @@ def write_frame_code(picture: NDArray[np.uint8], code: FrameCode) -> None:
     """Draw a frame code into a picture of shape (height, width, 3), or into its luma of shape (height, width)."""
     height, width = picture.shape[:2]
     levels = cells(code)[np.arange(width) * NUM_CELLS // width]
-    picture[height - round(height * CELL_HEIGHT) :] = levels[:, None] if picture.ndim == 3 else levels
+    picture[height - round(height * CELL_HEIGHT) :] = (
+        levels[:, None] if picture.ndim == 3 else levels
+    )
 
 
 def read_frame_code(picture: Image.Image) -> FrameCode | None:
@@ -75,6 +80,8 @@ def read_frame_code(picture: Image.Image) -> FrameCode | None:
     line = picture.crop((0, row, width, row + 1)).convert("L")
     levels = np.asarray(line, np.float32)[0]
     centres = ((np.arange(NUM_CELLS) + 0.5) * width / NUM_CELLS).astype(int)
+    if any(_BLACK + _TOLERANCE < level < _WHITE - _TOLERANCE for level in levels[centres]):
+        return None
     bits = "".join("1" if level > (_WHITE + _BLACK) / 2 else "0" for level in levels[centres])
     number = int(bits[1 : 1 + _CLIP_BITS + _FRAME_BITS], 2)
     code = FrameCode(number >> _FRAME_BITS, number % 2**_FRAME_BITS)

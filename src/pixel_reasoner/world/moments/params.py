@@ -6,7 +6,7 @@ import random
 from fractions import Fraction
 from typing import Literal
 
-from pydantic import Field, NonNegativeInt
+from pydantic import Field
 
 from pixel_reasoner.errors import UsageError
 from pixel_reasoner.schema.record import Record

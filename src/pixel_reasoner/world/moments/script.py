@@ -1,13 +1,14 @@
 """Script of a clip: shots, events and the moving person or van; a pure function of seed and parameters.
 
-    object    a coloured ball rolls through the picture
-    light     a lamp is on
-    number    a board shows a number
-    placed    a coloured part lies on the tray
+object    a coloured ball rolls through the picture
+light     a lamp is on
+number    a board shows a number
+placed    a coloured part lies on the tray
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from fractions import Fraction
@@ -157,7 +158,7 @@ def _shots(
         cuts_s.append(cut)
     edges = [_frame_at(times, cut) for cut in cuts_s] + [len(times) - 1]
     shots: list[Shot] = []
-    for number, (first, end) in enumerate(zip(edges, edges[1:], strict=False)):
+    for number, (first, end) in enumerate(itertools.pairwise(edges)):
         others = [one for one in BACKDROPS if not shots or one != shots[-1].backdrop]
         dissolve = 0
         if number and rng.random() < params.dissolve_share:

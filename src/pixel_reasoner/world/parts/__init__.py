@@ -15,9 +15,9 @@ inspection with golden references.
 Not covered: parallax of tall parts, glare, JPEG artefacts.
 """
 
-from pixel_reasoner.world.parts.plan import CONDITIONS, PartsParams, plan_parts
 from pixel_reasoner.world.parts.defects import DEFECT_CLASSES
 from pixel_reasoner.world.parts.kinds import KINDS
+from pixel_reasoner.world.parts.plan import CONDITIONS, PartsParams, plan_parts
 from pixel_reasoner.world.parts.rows import PARTS_FILE, DefectRow, PartRow, read_parts
 from pixel_reasoner.world.parts.shot import take_photo
 from pixel_reasoner.world.parts.write import write_parts

@@ -53,7 +53,8 @@ def projection(view: View, placement: Placement, size: Size) -> NDArray[np.float
     )
     back = np.array([[width, 0, width / 2], [0, width, HEIGHT * width / 2], [0, 0, 1]])
     matrix: NDArray[np.float64] = back @ tilted @ moved @ centred
-    return np.round(matrix / matrix[2, 2], 12)
+    matrix /= matrix[2, 2]
+    return matrix.round(12)
 
 
 def project(matrix: NDArray[np.float64], window: Window, size: Size, pad: int = 2) -> Window:
@@ -69,7 +70,10 @@ def project(matrix: NDArray[np.float64], window: Window, size: Size, pad: int = 
 
 
 def warp(
-    pixels: NDArray[Any], matrix: NDArray[np.float64], window: Window, corner: tuple[int, int] = (0, 0)
+    pixels: NDArray[Any],
+    matrix: NDArray[np.float64],
+    window: Window,
+    corner: tuple[int, int] = (0, 0),
 ) -> NDArray[Any]:
     """Return a window of the picture, interpolated linearly.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -60,7 +60,10 @@ def _scratch(request: Request) -> tuple[Change, str]:
     steps = np.linspace(-1, 1, 24)
     along, across = half * steps, half * bend * (1 - steps**2)
     points = [
-        (x + a * math.cos(angle) - c * math.sin(angle), y + a * math.sin(angle) + c * math.cos(angle))
+        (
+            x + a * math.cos(angle) - c * math.sin(angle),
+            y + a * math.sin(angle) + c * math.cos(angle),
+        )
         for a, c in zip(along, across, strict=True)
     ]
     width = max(1.2, min(request.length_px * 0.09, 1.5 * unit))
@@ -92,7 +95,7 @@ def _hole(request: Request) -> tuple[Change, str]:
     window, mask = _drawn(request, _ellipse(x, y, radius, radius, request.rng), 0)
     changed = request.good.crop(window)
     changed.height[:] -= mask * np.float32(radius * 0.5)
-    changed.color[:] += mask[..., None] * (np.float32((20, 21, 23)) - changed.color)
+    changed.color[:] += mask[..., None] * (np.array((20, 21, 23), np.float32) - changed.color)
     changed.gloss[:] *= 1 - mask
     return Change(window, changed, mask), "extra hole"
 
@@ -106,17 +109,15 @@ def _misprint(request: Request) -> tuple[Change, str]:
     radius = request.length_px / 2
     blob = _ellipse(x, y, radius, radius * request.rng.uniform(0.6, 0.95), request.rng)
     window, mask = _drawn(request, blob, 0)
-    for target, detail in _either((ink, "ink blot"), (paper, "missing print"), is_blot):
-        changed = request.good.crop(window)
-        changed.color[:] += mask[..., None] * np.float32(request.strength) * (target - changed.color)
-        differs = np.abs(changed.color - request.good.crop(window).color).max(axis=2) > 2
-        if (differs & (mask > 0)).sum() > 0.3 * (mask > 0).sum():
-            break
-    return Change(window, changed, mask * differs), detail
-
-
-def _either(first: Any, second: Any, is_first: bool) -> tuple[Any, Any]:
-    return (first, second) if is_first else (second, first)
+    good = request.good.crop(window)
+    choices = [("ink blot", ink), ("missing print", paper)]
+    # The other one if this one is hardly visible, such as ink on ink.
+    for detail, target in choices if is_blot else choices[::-1]:
+        color = good.color + mask[..., None] * np.float32(request.strength) * (target - good.color)
+        differs = np.abs(color - good.color).max(axis=2) > 2
+        if differs.sum() > 0.3 * np.count_nonzero(mask):
+            return Change(window, good._replace(color=color), mask * differs), detail
+    return Change(window, good._replace(color=color), mask * differs), detail
 
 
 def _missing_piece(request: Request) -> tuple[Change, str]:
@@ -216,7 +217,7 @@ def _without(request: Request, group: str) -> Change:
 # --- shapes ---
 
 
-def _ellipse(  # noqa: PLR0913 - geometry
+def _ellipse(
     x: float, y: float, a: float, b: float, rng: random.Random, rough: float = 0.06
 ) -> list[tuple[float, float]]:
     turn, points = rng.uniform(0, math.pi), []
@@ -225,7 +226,10 @@ def _ellipse(  # noqa: PLR0913 - geometry
         reach = 1 - rng.random() * rough
         u, v = a * reach * math.cos(angle), b * reach * math.sin(angle)
         points.append(
-            (x + u * math.cos(turn) - v * math.sin(turn), y + u * math.sin(turn) + v * math.cos(turn))
+            (
+                x + u * math.cos(turn) - v * math.sin(turn),
+                y + u * math.sin(turn) + v * math.cos(turn),
+            )
         )
     return points
 

@@ -6,6 +6,7 @@ of the width.
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Literal, NamedTuple
 
@@ -108,7 +109,7 @@ def rectangle(x: float, y: float, width: float, height: float, radius: float = 0
 def stroke(points: Polygon, width: float) -> tuple[Polygon, ...]:
     """Return the polygons of a line with round joints."""
     pieces: list[Polygon] = [circle(x, y, width / 2, 16) for x, y in points]
-    for (x1, y1), (x2, y2) in zip(points, points[1:], strict=False):
+    for (x1, y1), (x2, y2) in itertools.pairwise(points):
         length = math.hypot(x2 - x1, y2 - y1)
         dx, dy = (y1 - y2) / length * width / 2, (x2 - x1) / length * width / 2
         pieces.append(
@@ -141,6 +142,4 @@ def caption(  # noqa: PLR0913 - position and material
     """Return a line of text with its centre, or the middle of its left edge, at (x, y)."""
     width = height * 0.72 * len(text)
     box = rectangle(x + width / 2 if is_left else x, y, width, height)
-    return Feature(
-        "print", (box,), color, rise, 0.5, gloss=gloss, text=text, is_left=is_left
-    )
+    return Feature("print", (box,), color, rise, 0.5, gloss=gloss, text=text, is_left=is_left)

@@ -13,6 +13,7 @@ from pixel_reasoner.world.parts.design import (
     Color,
     Design,
     Feature,
+    Polygon,
     caption,
     circle,
     rectangle,
@@ -98,7 +99,9 @@ def _board() -> Iterator[Feature]:
             yield Feature("surface", (circle(x, y, 0.0028, 24),), (30, 40, 34), -1, 0.4)
     for number, (x, y) in enumerate(((0.13, 0.125), (0.87, 0.125), (0.13, 0.625), (0.87, 0.625))):
         yield Feature("surface", (circle(x, y, 0.0185),), _GOLD, 0.8, 0.6, 0.8, group=f"m{number}")
-        yield Feature("hole", (circle(x, y, 0.0115),), (24, 25, 26), -3, 0.6, group=f"m{number}", through=True)
+        yield Feature(
+            "hole", (circle(x, y, 0.0115),), (24, 25, 26), -3, 0.6, group=f"m{number}", through=True
+        )
     yield from _chip(0.42, 0.36, 0.15, 0.15, 11, "PX32F407", both=True)
     yield from _chip(0.68, 0.27, 0.085, 0.055, 7, "MX25L", both=False)
     yield from _chip(0.7, 0.47, 0.07, 0.05, 5, "TPS62", both=False)
@@ -126,15 +129,16 @@ _KEEP_OUT = (
 """regions of the board with components or print: left, top, right, bottom"""
 
 
-def _routes() -> list[tuple[tuple[float, float], ...]]:
+def _routes() -> list[Polygon]:
     """Return traces of the board that avoid components and print."""
-    rng, routes = random.Random("routes"), []
+    rng = random.Random("routes")
+    routes: list[Polygon] = []
     for _ in range(4000):
         x, y = rng.uniform(0.13, 0.87), rng.uniform(0.12, 0.63)
         run, slant = rng.uniform(0.03, 0.14), rng.choice((-1, 1)) * rng.uniform(0.02, 0.07)
         bend = (x + run, y)
         turn = (bend[0] + abs(slant), y + slant)
-        route = ((x, y), bend, turn, (turn[0] + rng.uniform(0.02, 0.1), turn[1]))
+        route: Polygon = ((x, y), bend, turn, (turn[0] + rng.uniform(0.02, 0.1), turn[1]))
         if len(routes) < 34 and all(map(_is_free, _dense(route))) and _is_apart(route, routes):
             routes.append(route)
     return routes
@@ -147,22 +151,18 @@ def _is_free(point: tuple[float, float]) -> bool:
     return not any(left < x < right and top < y < bottom for left, top, right, bottom in _KEEP_OUT)
 
 
-def _dense(route: tuple[tuple[float, float], ...]) -> Iterator[tuple[float, float]]:
+def _dense(route: Polygon) -> Iterator[tuple[float, float]]:
     for (x1, y1), (x2, y2) in itertools.pairwise(route):
         for step in range(9):
             yield x1 + (x2 - x1) * step / 8, y1 + (y2 - y1) * step / 8
 
 
-def _is_apart(
-    route: tuple[tuple[float, float], ...], routes: list[tuple[tuple[float, float], ...]]
-) -> bool:
+def _is_apart(route: Polygon, routes: list[Polygon]) -> bool:
     others = [point for one in routes for point in _dense(one)]
-    return not any(
-        math.hypot(x - u, y - v) < 0.017 for x, y in _dense(route) for u, v in others
-    )
+    return not any(math.hypot(x - u, y - v) < 0.017 for x, y in _dense(route) for u, v in others)
 
 
-def _chip(
+def _chip(  # noqa: PLR0913 - position and size
     x: float, y: float, width: float, height: float, pins: int, name: str, *, both: bool
 ) -> Iterator[Feature]:
     tin = (196, 198, 202)
@@ -206,7 +206,15 @@ def _connector() -> Iterator[Feature]:
     yield Feature("body", (outline,), shell, 9, 2.4, gloss=0.35, grain=0.7)
     for number, x in enumerate((0.145, 0.855)):
         yield Feature("surface", (circle(x, _Y, 0.028),), (170, 173, 178), 1.5, 1.2, 0.8)
-        yield Feature("hole", (circle(x, _Y, 0.0165),), (24, 25, 27), -5, 1.0, group=f"ear-{number}", through=True)
+        yield Feature(
+            "hole",
+            (circle(x, _Y, 0.0165),),
+            (24, 25, 27),
+            -5,
+            1.0,
+            group=f"ear-{number}",
+            through=True,
+        )
     yield Feature("surface", (rectangle(_X, _Y, 0.6, 0.24, 0.016),), (62, 64, 69), 5, 2.0)
     yield Feature("surface", (rectangle(_X, _Y, 0.56, 0.2, 0.012),), (26, 27, 30), -12, 2.0, 0.1)
     yield Feature("surface", (rectangle(_X, 0.262, 0.09, 0.03, 0.003),), (26, 27, 30), -8, 1.4, 0.1)
@@ -214,8 +222,12 @@ def _connector() -> Iterator[Feature]:
         for column in range(12):
             x = _X + (column - 5.5) * 0.0425
             name = f"pin-{row}-{column}"
-            yield Feature("piece", (rectangle(x, y, 0.026, 0.026, 0.003),), (16, 17, 19), -3, 0.8, group=name)
-            yield Feature("piece", (rectangle(x, y, 0.0155, 0.0155, 0.002),), _GOLD, 9, 1.5, 1.0, 0.1, name)
+            yield Feature(
+                "piece", (rectangle(x, y, 0.026, 0.026, 0.003),), (16, 17, 19), -3, 0.8, group=name
+            )
+            yield Feature(
+                "piece", (rectangle(x, y, 0.0155, 0.0155, 0.002),), _GOLD, 9, 1.5, 1.0, 0.1, name
+            )
     yield caption("PX 24-WAY", 0.33, 0.518, 0.02, (202, 204, 206))
     yield caption("5A 250V~", 0.66, 0.518, 0.016, (202, 204, 206))
     yield caption("1", 0.186, 0.335, 0.014, (202, 204, 206))

@@ -38,16 +38,17 @@ class Light(Record):
 
 def shade(surface: Surface, texture: Floats, light: Light) -> NDArray[np.uint8]:
     """Return the colours of a lit surface: shape (height, width, 3)."""
-    lx, ly, lz = (np.float32(value) for value in light.direction)
-    slope_y, slope_x = np.gradient(surface.height)
-    normal = slope_x * slope_x
+    lx, ly, lz = (float(value) for value in light.direction)
+    slope_y, slope_x = (np.asarray(one, np.float32) for one in np.gradient(surface.height))
+    normal = np.asarray(slope_x * slope_x, np.float32)
     normal += slope_y * slope_y
     normal += 1
-    normal = 1 / np.sqrt(normal, out=normal)
+    np.sqrt(normal, out=normal)
+    np.reciprocal(normal, out=normal)
     slope_x *= lx
     slope_x += slope_y * ly  # slope against the lamp
-    half = np.float32(1 / math.sqrt(lx * lx + ly * ly + (lz + 1) ** 2))
-    flat = np.float32((lz + 1) * half)
+    half = 1 / math.sqrt(lx * lx + ly * ly + (lz + 1) ** 2)
+    flat = (lz + 1) * half
     factor = _positive((lz - slope_x) * normal) * np.float32(0.5 / lz)
     factor += np.float32(0.5)
     highlight = _power_18(_positive((flat - slope_x * half) * normal))

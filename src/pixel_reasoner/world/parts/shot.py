@@ -173,8 +173,8 @@ def _mat(design: Design, size: Size, cover: NDArray[np.uint8], shot: Shot) -> ND
     dark = np.asarray(moved, np.float32) / np.float32(255)
     x = np.linspace(-1, 1, small.width, dtype=np.float32)
     y = np.linspace(-1, 1, small.height, dtype=np.float32)[:, None]
-    level = (1 - np.float32(0.13) * (x**2 + y**2)) * (1 - np.float32(_SHADOW) * dark)
-    colors = np.clip(level[..., None] * np.float32(design.mat), 0, 255).astype(np.uint8)
+    level: Floats = (1 - np.float32(0.13) * (x**2 + y**2)) * (1 - np.float32(_SHADOW) * dark)
+    colors = np.clip(level[..., None] * np.array(design.mat, np.float32), 0, 255).astype(np.uint8)
     return np.asarray(Image.fromarray(colors).resize(size, Image.Resampling.BILINEAR))
 
 

@@ -41,7 +41,15 @@ class Surface(NamedTuple):
     def crop(self, window: Window) -> Surface:
         """Return a copy of a window."""
         left, top, right, bottom = window
-        return Surface(*(one[top:bottom, left:right].copy() for one in self))
+        at = (slice(top, bottom), slice(left, right))
+        return Surface(
+            self.height[at].copy(),
+            self.color[at].copy(),
+            self.gloss[at].copy(),
+            self.grain[at].copy(),
+            self.cover[at].copy(),
+            self.print[at].copy(),
+        )
 
 
 @lru_cache(maxsize=1)
@@ -51,9 +59,7 @@ def paint_kind(kind: Kind, width: int) -> Surface:
     return paint(make_design(kind), size)
 
 
-def paint(
-    design: Design, size: Size, window: Window | None = None, without: str = ""
-) -> Surface:
+def paint(design: Design, size: Size, window: Window | None = None, without: str = "") -> Surface:
     """Paint a design.
 
     Args:
@@ -88,7 +94,9 @@ def _paint_feature(surface: Surface, feature: Feature, width: int, origin: tuple
     if feature.rise:
         surface.height[at] += edge * (feature.rise * unit)
     if feature.color is not None:
-        surface.color[at] += mask[..., None] * (np.float32(feature.color) - surface.color[at])
+        surface.color[at] += mask[..., None] * (
+            np.array(feature.color, np.float32) - surface.color[at]
+        )
     for layer, value in ((surface.gloss, feature.gloss), (surface.grain, feature.grain)):
         if value is not None:
             layer[at] += mask * (value - layer[at])
@@ -97,7 +105,9 @@ def _paint_feature(surface: Surface, feature: Feature, width: int, origin: tuple
     elif feature.through:
         surface.cover[at] *= 1 - mask
     surface.print[at] = (
-        surface.print[at] | (mask > 0.5) if feature.role == "print" else surface.print[at] & (mask < 0.5)
+        surface.print[at] | (mask > 0.5)
+        if feature.role == "print"
+        else surface.print[at] & (mask < 0.5)
     )
 
 
@@ -162,7 +172,8 @@ def make_texture(design: Design, size: Size, seed: int) -> Floats:
             (x - np.float32(width / 2)) ** 2 + (y - np.float32(height / 2)) ** 2, dtype=np.float32
         )
         rings = rng.standard_normal(2 * width, np.float32)
-        return np.interp(radius, np.arange(2 * width), rings).astype(np.float32)
+        turned: Floats = np.interp(radius, np.arange(2 * width), rings).astype(np.float32)
+        return turned
     grain = rng.standard_normal((height // 2 + 1, width // 2 + 1), np.float32)
     return _stretched(grain, size) * np.float32(0.6)
 

@@ -11,7 +11,8 @@ from pixel_reasoner.errors import InputError
 from pixel_reasoner.world.parts.rows import THUMBNAILS_FILE, PartRow, read_parts
 from pixel_reasoner.world.thumbnails import MAX_DISTANCE, THUMBNAIL_PX, nearest, thumbnail
 
-_MAX_ASPECT_ERROR = 0.06
+_MAX_ASPECT_ERROR = 0.15
+"""sides of an overview are multiples of up to 32 pixels"""
 
 
 class PartTable:

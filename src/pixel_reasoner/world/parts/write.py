@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from pixel_reasoner.files import atomic_writer, write_bytes
@@ -51,7 +52,7 @@ def write_parts(
 def annotate(planned: PlannedShot, photo: Photo, params: PartsParams) -> PartRow:
     """Return the row of a photograph."""
     shot = planned.shot
-    defects = ()
+    defects: tuple[DefectRow, ...] = ()
     if shot.defect is not None and photo.mask.any():
         defects = (_defect_row(planned, photo, params.overview),)
     expected = "unsure" if shot.condition in UNALIGNED else "defect" if defects else "ok"
@@ -61,13 +62,13 @@ def annotate(planned: PlannedShot, photo: Photo, params: PartsParams) -> PartRow
         kind=planned.kind,
         part=f"{planned.kind}-{shot.seed}",
         view=shot.view,
-        split=planned.split,  # type: ignore[arg-type]
+        split=planned.split,
         image=planned.image,
         mask=planned.mask if shot.defect is not None else None,
         size_px=shot.size,
         overview_px=params.overview,
         condition=shot.condition,
-        expected=expected,  # type: ignore[arg-type]
+        expected=expected,
         defects=defects,
         seed=shot.seed,
         placement=shot.placement,
@@ -94,7 +95,7 @@ def _defect_row(planned: PlannedShot, photo: Photo, overview: Size) -> DefectRow
     )
 
 
-def _png(pixels: np.ndarray) -> bytes:
+def _png(pixels: NDArray[np.uint8]) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()

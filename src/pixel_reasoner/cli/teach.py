@@ -1,0 +1,128 @@
+"""Command `teach`: lessons from traces, own rows or generated exercises."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pixel_reasoner.cli.choices import LESSON_FORMATS
+from pixel_reasoner.cli.options import AllowMediaOption, reject_options
+from pixel_reasoner.cli.output import print_line, progress_bars, warn
+
+if TYPE_CHECKING:
+    from pixel_reasoner.api import WrittenLesson
+
+MAX_SKIPPED_LINES = 3
+"""skipped traces and rows that are printed for each reason"""
+
+
+def teach(
+    traces: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Folders of runs with traces, or traces.jsonl files."),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="New folder of the lesson.")] = Path(
+        "lesson"
+    ),
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Own rows with evidence instead of traces: a JSONL file, or a folder of such files (see init rows)."
+        ),
+    ] = None,
+    pixelworld: Annotated[
+        bool, typer.Option("--pixelworld", help="Generated exercises instead of traces.")
+    ] = False,
+    level: Annotated[
+        int | None,
+        typer.Option(
+            metavar="1..5", help="Difficulty of generated exercises; 1 is the easiest [default: 1]"
+        ),
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, max=100, help="Maximum number of questions.")] = 6,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Another seed gives other exercises of the same level.")
+    ] = 0,
+    title: Annotated[str, typer.Option(help="Title of the lesson.")] = "",
+    formats: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format",
+            metavar="NAME",
+            help=f"Write only this: {', '.join(LESSON_FORMATS)}. May be repeated [default: all]",
+        ),
+    ] = None,
+    allow_media: AllowMediaOption = None,
+) -> None:
+    """Write a lesson: predict where to look, reveal where the model looked, explain in own words.
+
+    OUT/learners contains the lesson as one offline page, a handout and a notebook; none of them shows an answer
+    before the reveal. OUT/teacher contains notes with the answer key, slides, H5P packages, and each question as a picture and an animation.
+
+    Examples:
+        pixel-reasoner teach --pixelworld --level 2 --out lesson
+
+        pixel-reasoner teach runs/demo --out lesson --title "Where would you look?"
+
+        pixel-reasoner teach --data my_rows.jsonl --format html --format pptx --out lesson
+    """
+    reject_options(
+        ["--level"] if level is not None and not pixelworld else [], "without --pixelworld"
+    )
+    from pixel_reasoner import api
+
+    spec = api.LessonSpec(
+        out=out,
+        traces=tuple(traces or ()),
+        data=data,
+        level=(1 if level is None else level) if pixelworld else None,
+        count=count,
+        seed=seed,
+        title=title,
+        formats=tuple(formats or ()),
+        allow_media=tuple(allow_media or ()),
+    )
+    lines = _SkippedLines()
+    with progress_bars() as progress:
+        written = api.make_lesson(spec, progress, lines.add)
+    lines.print()
+    _print_written(written)
+
+
+class _SkippedLines:
+    """Lines about skipped traces and rows, of which the first of each reason are printed after the progress bar."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.counts: Counter[str] = Counter()
+
+    def add(self, line: str, reason: str) -> None:
+        """Note one."""
+        self.counts[reason] += 1
+        if self.counts[reason] <= MAX_SKIPPED_LINES:
+            self.lines.append(line)
+
+    def print(self) -> None:
+        """Print the lines, and the counts."""
+        for line in self.lines:
+            warn(f"skipped: {line}")
+        if self.counts:
+            counts = ", ".join(f"{number} {reason}" for reason, number in self.counts.items())
+            warn(f"skipped in all: {counts}")
+
+
+def _print_written(written: WrittenLesson) -> None:
+    steps = written.lesson.steps
+    mistakes = sum(step.has_mistake for step in steps)
+    worked = f", {mistakes} with a mistake and its correction" if mistakes else ""
+    print_line(f"{len(steps)} question{'' if len(steps) == 1 else 's'}{worked}: {written.out}")
+    print_line(written.lesson.about)
+    for name, reason in written.missing.items():
+        warn(f"not written: {name}: {reason}")
+    if "html" in written.files:
+        print_line(f"Open {written.out / 'learners' / 'lesson.html'} in a browser.")
+    if "notes" in written.files:
+        print_line(f"Answers: {written.out / 'teacher' / 'notes.html'}")
