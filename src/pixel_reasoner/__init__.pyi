@@ -36,6 +36,12 @@ from .errors import (
     PluginError as PluginError,
     UsageError as UsageError,
 )
+from .inspection_api import (
+    Inspection as Inspection,
+    InspectionRow as InspectionRow,
+    InspectionSpec as InspectionSpec,
+    inspect_photos as inspect_photos,
+)
 from .media.context import (
     MediaContext as MediaContext,
 )

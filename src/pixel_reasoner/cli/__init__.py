@@ -18,6 +18,7 @@ from pixel_reasoner.cli import (
     doctor,
     evaluate,
     init,
+    inspect,
     mcp,
     new,
     probe,
@@ -62,6 +63,7 @@ app.command(cls=HelpCommand)(teach.teach)
 app.command(cls=HelpCommand)(ask.demo)
 app.command(cls=HelpCommand)(mcp.mcp)
 app.command(cls=HelpCommand)(init.init)
+app.command(cls=HelpCommand)(inspect.inspect)
 app.command(cls=HelpCommand)(new.new)
 app.command(cls=HelpCommand)(doctor.doctor)
 app.add_typer(world.app, name="world")
