@@ -118,6 +118,12 @@ from .schema.trace import (
     load_traces as load_traces,
     save_traces as save_traces,
 )
+from .moments_api import (
+    Moment as Moment,
+    SearchOptions as SearchOptions,
+    VideoMoments as VideoMoments,
+    find_moments as find_moments,
+)
 from .scoring.grading import (
     Grade as Grade,
     Outcome as Outcome,
