@@ -6,7 +6,9 @@ import io
 import json
 import re
 import shutil
+import signal
 import subprocess
+import sys
 import zipfile
 from html.parser import HTMLParser
 from pathlib import Path
@@ -446,8 +448,6 @@ def test_a_page_that_is_no_lesson_is_an_error(tmp_path, text):
 
 
 def test_a_missing_package_leaves_out_its_format(tmp_path, monkeypatch):
-    import sys
-
     monkeypatch.setitem(sys.modules, "pptx", None)
     written = make_lesson(LessonSpec(out=tmp_path / "a", level=1, count=1, formats=()))
     assert set(written.files) == set(FORMATS) - {"pptx"}
@@ -489,3 +489,15 @@ def test_misuse_is_one_line_and_exit_code_2(run, tmp_path, arguments, message):
 def test_a_lesson_is_made_and_read_from_python(tmp_path):
     written = pr.make_lesson(pr.LessonSpec(out=tmp_path / "a", level=1, count=1, formats=("html",)))
     assert pr.load_lesson(written.out / "learners" / "lesson.html").lesson == written.lesson
+
+
+def test_an_interrupted_command_leaves_nothing(tmp_path):
+    command = [sys.executable, "-m", "pixel_reasoner.cli", "teach", "--pixelworld", "--level", "5"]
+    command += ["--count", "60", "--format", "html"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        process.stderr.readline()  # the progress bar
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read()
+    assert process.returncode == 130
+    assert "nothing was written" in rest
+    assert list(tmp_path.iterdir()) == []
