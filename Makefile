@@ -22,7 +22,7 @@ install: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; run make PYTHON=python3.11 ..." if sys.version_info < (3, 11) else 0)'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[local,train,labeller,remote,released,serve,workflows,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[local,train,labeller,remote,released,serve,otel,workflows,dev]'
 	touch $@
 
 demo: install
@@ -42,13 +42,17 @@ docs: $(DOCS)
 docs-serve: $(DOCS)
 	$(BIN)/zensical serve
 
-# Pages are tested in Chromium. Where it is missing and cannot be installed, those tests are skipped.
+# Pages are tested in Chromium, the server also behind nginx. Where they are missing and cannot be installed, those tests are skipped.
 HAS_BROWSER := $(BIN)/python -c 'from attacks.browser import chromium; raise SystemExit(chromium() is None)'
+HAS_NGINX := test -x /usr/sbin/nginx || command -v nginx > /dev/null
+APT_INSTALL := test "$$(id -u)" = 0 && command -v apt-get > /dev/null && apt-get update -qq \
+	&& DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends > /dev/null
 
 browser: install
-	@$(HAS_BROWSER) || { test "$$(id -u)" = 0 && command -v apt-get > /dev/null \
-		&& apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium > /dev/null; } \
+	@$(HAS_BROWSER) || { $(APT_INSTALL) chromium; } \
 		|| echo "No Chromium: tests of pages are skipped. Install it with: apt-get install chromium"
+	@$(HAS_NGINX) || { $(APT_INSTALL) nginx; } \
+		|| echo "No nginx: tests of the server behind it are skipped. Install it with: apt-get install nginx"
 
 # Packages of lessons are tested with the H5P server library. Where npm is missing, that test is skipped.
 H5P := .cache/h5p/node_modules/@lumieducation/h5p-server/package.json
@@ -92,7 +96,7 @@ test-lowest:
 
 test-python:
 	test -x .venv-$(notdir $(PYTHON))/bin/python || $(PYTHON) -m venv .venv-$(notdir $(PYTHON))
-	.venv-$(notdir $(PYTHON))/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[labeller,remote,released,serve]' \
+	.venv-$(notdir $(PYTHON))/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[labeller,remote,released,serve,workflows]' \
 		pytest pytest-xdist hypothesis pyarrow
 	OMP_NUM_THREADS=1 .venv-$(notdir $(PYTHON))/bin/python -m pytest $(PARALLEL) --fast
 
@@ -120,7 +124,7 @@ space: .venv-space/.installed
 	.venv-space/bin/python examples/space/app.py
 
 # Hours on two cores: every attack in full, one line of results each. The test suite has short forms.
-ATTACKS := replies rows media servers folders full_disk kills scripts extensions api
+ATTACKS := replies rows media servers folders full_disk kills kill_server scripts extensions api addresses
 attack: install browser
 	@failed=0; for one in $(ATTACKS); do \
 		echo "== attacks.$$one"; $(BIN)/python -m attacks.$$one || failed=1; \

@@ -2,17 +2,22 @@
 
     python -m attacks.api --count 5000 --seed 0
 
-schemathesis generates them. Checks: no 5xx, no undocumented status, content type or header, and bodies that match the document. The
-server runs in this process with a scripted model.
+schemathesis generates them. Checks: no 5xx, no undocumented status, content type or header, and bodies that match the document. Half of
+the requests with an id in their path have the id of a finished trace, a file, a picture or a shared page that exists, so that they get
+beyond 404. The server runs in this process with a scripted model.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
+import random
 import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from PIL import Image
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "tests")]
 
@@ -22,9 +27,78 @@ TIMEOUT_S = 30.0
 class Outcome(NamedTuple):
     """What was sent and what failed."""
 
-    num_cases: int
     statuses: Counter[int]
+    operations: Counter[str]
+    """successful requests by operation"""
     failures: list[str]
+
+    @property
+    def num_cases(self) -> int:
+        """Number of requests."""
+        return self.statuses.total()
+
+
+class Known:
+    """Things of a server that exist, for parameters in paths. What a request deleted is created again.
+
+    Args:
+        url: of the server.
+    """
+
+    def __init__(self, url: str) -> None:
+        import httpx2
+
+        self._client = httpx2.Client(base_url=url, timeout=TIMEOUT_S)
+        self._values: dict[str, dict[str, str]] = {}
+        self._rng = random.Random(0)
+
+    def fill(self, case: Any) -> None:
+        """Replace parameters in the path of every second request by those of things that exist."""
+        create = next((one for path, one in _CREATE.items() if case.path.startswith(path)), None)
+        if create is None or not case.path_parameters or self._rng.random() < 0.5:
+            return
+        path = case.path.split("{")[0]
+        values = self._values.get(path)
+        if values is None or not self._exists(path, values):
+            values = self._values[path] = create(self._client)
+        changed = {name: values[name] for name in case.path_parameters if name in values}
+        case.path_parameters.update(changed)
+
+    def _exists(self, path: str, values: dict[str, str]) -> bool:
+        found = path + (values.get("id") or values["secret"])
+        return self._client.get(found).status_code == 200
+
+
+def _create_trace(client: Any) -> dict[str, str]:
+    from server_fixture import data_url
+
+    body = {"question": "Which colour?", "media": [data_url(_png())]}
+    id = client.post("/v1/traces", json=body).json()["id"]
+    client.get(f"/v1/traces/{id}/events")  # until the end
+    item = client.get(f"/v1/traces/{id}/item").json()
+    return {"id": id, "ref": item["traces"][0]["pictures"][0]["view"]["ref"]}
+
+
+def _create_shared(client: Any) -> dict[str, str]:
+    path = client.post(f"/v1/traces/{_create_trace(client)['id']}/share").json()["path"]
+    return {"secret": path.rpartition("/")[2]}
+
+
+def _create_file(client: Any) -> dict[str, str]:
+    return {"id": client.post("/v1/files", files={"file": ("a.png", _png())}).json()["id"]}
+
+
+def _png() -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 48), "red").save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+_CREATE = {
+    "/v1/traces/": _create_trace,
+    "/v1/files/": _create_file,
+    "/shared/": _create_shared,
+}
 
 
 def send_cases(url: str, num_cases: int, seed: int) -> Outcome:
@@ -35,30 +109,27 @@ def send_cases(url: str, num_cases: int, seed: int) -> Outcome:
         num_cases: of all operations together; half of them are valid.
         seed: of the generator.
     """
-    import hypothesis
     import schemathesis
     from schemathesis import GenerationMode
 
     schema = schemathesis.openapi.from_url(f"{url}/openapi.json")
     operations = [found.ok() for found in schema.get_all_operations()]
-    statuses: Counter[int] = Counter()
-    failures: list[str] = []
+    outcome, known = Outcome(Counter(), Counter(), []), Known(url)
     # Operations without parameters have few different cases, so they get few.
     sizes = {one.label: (8 if one.body else 1) for one in operations}
     total = sum(sizes.values())
-    while statuses.total() < num_cases:
-        before = statuses.total()
+    while outcome.num_cases < num_cases:
+        before = outcome.num_cases
         left = num_cases - before
         for operation in operations:
             for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
                 share = max(2, left * sizes[operation.label] // total // 2)
                 strategy = _strategy(operation, mode)
                 if strategy is not None:
-                    _send(strategy, share, seed, statuses, failures)
+                    _send(strategy, share, seed, outcome, known)
         seed += 1
-        assert statuses.total() > before, "no operation generates requests"
-    del hypothesis
-    return Outcome(statuses.total(), statuses, failures)
+        assert outcome.num_cases > before, "no operation generates requests"
+    return outcome
 
 
 def _strategy(operation: Any, mode: Any) -> Any:
@@ -70,9 +141,7 @@ def _strategy(operation: Any, mode: Any) -> Any:
         return None
 
 
-def _send(
-    strategy: Any, count: int, seed: int, statuses: Counter[int], failures: list[str]
-) -> None:
+def _send(strategy: Any, count: int, seed: int, outcome: Outcome, known: Known) -> None:
     import hypothesis
     import schemathesis
     from hypothesis.errors import Unsatisfiable
@@ -96,12 +165,15 @@ def _send(
     )
     @hypothesis.given(case=strategy)
     def send(case: Any) -> None:
+        known.fill(case)
         response = case.call(timeout=TIMEOUT_S)
-        statuses[response.status_code] += 1
+        outcome.statuses[response.status_code] += 1
+        outcome.operations[case.operation.label] += response.status_code == 200
         try:
             case.validate_response(response, checks=checked)
         except Exception as error:
-            failures.append(f"{case.method} {case.path}: {response.status_code}: {error}"[:2000])
+            text = f"{case.method} {case.path}: {response.status_code}: {error}"
+            outcome.failures.append(text[:2000])
 
     try:
         send()
@@ -127,7 +199,11 @@ def main() -> int:
     by_status = ", ".join(
         f"{status}: {number}" for status, number in sorted(outcome.statuses.items())
     )
-    print(f"{outcome.num_cases} requests, {len(outcome.failures)} failures ({by_status})")
+    never = sorted(label for label, count in outcome.operations.items() if not count)
+    print(
+        f"{outcome.num_cases} requests of {len(outcome.operations)} operations, {len(outcome.failures)} failures "
+        f"({by_status}); without a success: {', '.join(never) or 'none'}"
+    )
     for failure in outcome.failures[:20]:
         print(failure)
     return bool(outcome.failures)

@@ -53,8 +53,10 @@ SLOW_FILES = (
     "test_server_clients.py",
     "test_server_connections.py",
     "test_server_load.py",
+    "test_server_mcp.py",
     "test_server_process.py",
     "test_server_safety.py",
+    "test_server_spans.py",
     "test_turn_parser.py",
     "test_worker_pool.py",
 )

@@ -23,8 +23,12 @@ from pixel_reasoner.sources.base import SOURCES
 from pixel_reasoner.sources.jsonl import ROW_KEYS
 from pixel_reasoner.sources.pixelworld import WorldMix
 from pixel_reasoner.train.config import RlRun, SftRun
+from pixel_reasoner.workflows.survey.question_file import KEYS, TOP_KEYS
+from pixel_reasoner.workflows.survey.questions import AnswerKind
+from pixel_reasoner.workflows.survey.table_row import Status, SurveyRow
 
 COMMANDS = documented_commands()
+_SURVEY_ROW = SurveyRow(id="a:q", path="a", status=Status.ANSWERED)
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
@@ -70,8 +74,9 @@ def keys(*kinds: type) -> list[str]:
         ("docs/train.md", keys(SftRun)),
         ("docs/rl.md", keys(RlRun, RewardConfig, WorldMix)),
         ("docs/synthesize.md", [*ROW_KEYS, *Kind, *SOURCES]),
+        ("docs/survey.md", [*KEYS, *TOP_KEYS, *AnswerKind, *_SURVEY_ROW.to_dict()]),
     ],
-    ids=["sft", "rl", "rows"],
+    ids=["sft", "rl", "rows", "survey"],
 )
 def test_every_key_of_a_run_and_of_a_row_is_explained(page, names):
     assert [name for name in names if name not in explained(text(page))] == []
@@ -193,6 +198,15 @@ def test_no_command_installs_this_package_from_a_package_index():
     pages = "\n".join(page.read_text(encoding="utf-8") for page in [*PAGES, ROOT / "CHANGELOG.md"])
     assert not re.findall(r"pip install [^\n]*'?pixel-reasoner\[(?![^\n]*@ )", pages)
     assert "pixel-reasoner[" not in install_command("local")
+
+
+def test_studio_is_shown_first_and_the_demo_ends_with_the_command_that_opens_it():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert re.search(r"!\[[^]]+\]\(([^)]+)\)", readme)[1] == "docs/studio.webp"
+    recipe = re.search(
+        r"\ndemo:.*?\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(encoding="utf-8")
+    )
+    assert re.search(r"@echo .*pixel-reasoner serve --open", recipe[1].splitlines()[-1])
 
 
 @pytest.mark.parametrize("arguments", [("eval", "--list"), ("--version",)])

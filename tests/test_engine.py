@@ -454,3 +454,23 @@ def test_compiled_norms_and_mlps_generate_the_same_tokens(model, other_family, q
     compile_layers(weights.model.language_model)
     engine_of(model, weights).run(compiled)
     assert [sequence.new_ids for sequence in compiled] == [sequence.new_ids for sequence in plain]
+
+
+def test_reused_tokens_and_the_memory_of_the_cache_are_counted(model, questions):
+    engine = engine_of(model)
+    first, second = sequences_of(prompts(model, questions)[:1] * 2, 4)
+    engine.run([first])
+    assert engine.cache_usage[:2] == (first.num_prompt_tokens, 0)
+    engine.add_request(second)
+    finish_all(engine)
+    usage = engine.cache_usage
+    assert usage.num_prompt_tokens == first.num_prompt_tokens + second.num_prompt_tokens
+    assert 0 < usage.num_reused_tokens < second.num_prompt_tokens
+    assert 0 < usage.memory_fraction < 1
+    engine.clear()
+    assert engine.cache_usage.memory_fraction == 0
+
+
+def finish_all(engine) -> None:
+    while engine.has_unfinished:
+        engine.step()

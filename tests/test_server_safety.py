@@ -7,10 +7,22 @@ import contextlib
 import io
 import itertools
 import socket
-import threading
 import zlib
 
 import pytest
+from attacks.addresses import (
+    ALLOWED,
+    HOSTS,
+    OTHER,
+    PATHS,
+    PRIVATE,
+    PUBLIC,
+    SCHEMES,
+    Network,
+    content,
+    redirect,
+    send_attempts,
+)
 from hypothesis import given, settings, strategies as st
 from PIL import Image
 
@@ -24,90 +36,6 @@ from pixel_reasoner.server.hosts import HostMiddleware
 from pixel_reasoner.server.settings import ServerSettings
 from server_fixture import chat, serving, user, wait_until
 from test_scheduler import RED
-
-ALLOWED = "images.example.org"
-PUBLIC = "93.184.216.34"
-PRIVATE = [
-    "127.0.0.1",
-    "127.1.2.3",
-    "0.0.0.0",
-    "10.0.0.1",
-    "172.16.0.1",
-    "172.31.255.255",
-    "192.168.1.1",
-    "169.254.169.254",
-    "100.64.0.1",
-    "100.127.255.254",
-    "192.0.0.8",
-    "198.18.0.1",
-    "224.0.0.1",
-    "239.255.255.250",
-    "240.0.0.1",
-    "255.255.255.255",
-    "::",
-    "::1",
-    "::127.0.0.1",
-    "::ffff:127.0.0.1",
-    "::ffff:10.0.0.1",
-    "::ffff:169.254.169.254",
-    "64:ff9b::7f00:1",
-    "64:ff9b::a9fe:a9fe",
-    "64:ff9b:1::1",
-    "2002:7f00:1::",
-    "2002:a9fe:a9fe::1",
-    "2001:0:4136:e378:8000:63bf:3fff:fdd2",
-    "fc00::1",
-    "fd12:3456::1",
-    "fe80::1",
-    "fe80::1%eth0",
-    "fec0::1",
-    "ff02::1",
-    "100::1",
-    "2001:db8::1",
-]
-
-
-class Network:
-    """Fake resolver and connections. A connection to a public address is answered by `responses`, in order."""
-
-    def __init__(self, addresses, responses=()) -> None:
-        self.addresses = addresses
-        """host -> addresses, or lists of addresses for one resolution after the other"""
-        self.responses = list(responses)
-        self.resolved: list[str] = []
-        self.connected: list[str] = []
-
-    def resolve(self, host, port):
-        self.resolved.append(host)
-        found = self.addresses.get(host, [])
-        if found and isinstance(found[0], list):
-            return found.pop(0) if len(found) > 1 else found[0]
-        return found
-
-    def connect(self, address, port, timeout_s):
-        self.connected.append(address)
-        ours, theirs = socket.socketpair()
-        response = self.responses.pop(0) if self.responses else b""
-
-        def answer():
-            theirs.recv(65536)
-            theirs.sendall(response)
-            theirs.close()
-
-        threading.Thread(target=answer, daemon=True).start()
-        return ours
-
-    def fetcher(self, *hosts):
-        names = hosts or (ALLOWED,)
-        return Fetcher(names, 30.0, resolve=self.resolve, connect=self.connect)
-
-
-def redirect(to: str) -> bytes:
-    return f"HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n".encode("latin-1")
-
-
-def content(body: bytes) -> bytes:
-    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
 
 
 def assert_refused(network: Network, url: str, fetcher=None) -> ApiError:
@@ -181,74 +109,6 @@ def test_the_connection_goes_to_the_address_that_was_checked():
     assert_refused(network, f"http://{ALLOWED}/a")
 
 
-HOSTS = [
-    "evil.com",
-    "localhost",
-    f"{ALLOWED}.evil.com",
-    f"evil.com#{ALLOWED}",
-    f"evil.com/{ALLOWED}",
-    f"evil.com?{ALLOWED}",
-    f"{ALLOWED}@evil.com",
-    f"user:pass@{ALLOWED}",
-    f"evil.com\\@{ALLOWED}",
-    f"{ALLOWED}\\.evil.com",
-    f"{ALLOWED}%00.evil.com",
-    f"{ALLOWED}%2eevil.com",
-    f"{ALLOWED}\t",
-    f" {ALLOWED}",
-    f"{ALLOWED}..",
-    f"{ALLOWED}:22",
-    f"{ALLOWED}:99999",
-    f"{ALLOWED}:",
-    "ⓘmages.example.org",
-    "images。example。org",
-    "2130706433",
-    "0x7f000001",
-    "0177.0.0.1",
-    "127.1",
-    "[::1]",
-    "[::ffff:127.0.0.1]",
-    "",
-    *(f"[{one}]" if ":" in one else one for one in PRIVATE),
-]
-SCHEMES = ["http://", "https://", "HTTP://", "hTTp:", "http:/", "//", "", "http:///"]
-OTHER = [
-    "file:///etc/passwd",
-    "file://localhost/etc/passwd",
-    "FILE:///etc/passwd",
-    "/etc/passwd",
-    "../../etc/passwd",
-    "C:\\Windows\\win.ini",
-    "\\\\evil\\share",
-    "ftp://images.example.org/a",
-    "gopher://127.0.0.1:6379/_x",
-    "s3://bucket/key",
-    "dict://127.0.0.1:11211/stat",
-    "jar:http://images.example.org!/a",
-    "data:text/html,<script>",
-    "data:image/png,AAAA",
-    "data:image/svg+xml;utf8,<svg/>",
-    "javascript:alert(1)",
-    "blob:http://images.example.org/1",
-    "http://images.example.org/a\r\nHost: evil.com",
-    "http://images.example.org/a\nX: y",
-    "http://images.example.org/ a",
-    "http://images.example.org/é",
-    "http://images.example.org/" + "a" * 5000,
-]
-PATHS = [
-    "",
-    "/",
-    "/a.png",
-    "/../../etc/passwd",
-    "/%2e%2e/x",
-    "?a=b",
-    "/a#b",
-    ":80/a",
-    "/\\evil.com",
-]
-
-
 def test_2000_attempts_reach_nothing_but_the_allowed_host():
     attempts = [*OTHER, *(s + h + p for s, h, p in itertools.product(SCHEMES, HOSTS, PATHS))]
     assert len(attempts) > 2000
@@ -263,6 +123,13 @@ def test_2000_attempts_reach_nothing_but_the_allowed_host():
         if found is None:
             continue
         assert url.lower().startswith(("http://images.example.org", "https://images.example.org"))
+
+
+def test_addresses_and_paths_reach_nothing_over_any_api():
+    """A few dozen of each; `python -m attacks.addresses` sends 2,000 to every API."""
+    for one in send_attempts(count=60, seed=1):
+        assert one.num_sent == 60
+        assert one.problems == [], one.api
 
 
 def test_redirects_of_an_allowed_host_reach_nothing_else():
@@ -454,7 +321,7 @@ def test_conversations_of_a_key_are_not_continued_by_another(tmp_path, photo):
         for headers, hits in ((bob, 0.0), (alice, 1.0)):
             assert server.post("/v1/chat/completions", body, headers=headers).status_code == 200
             text = server.get("/metrics", headers=alice).text
-            name = 'pixel_reasoner:prefix_cache_hits_total{model_name="test"}'
+            name = 'pixel_reasoner:conversation_cache_hits_total{model_name="test"}'
             assert (f"{name} {hits}" in text) or (hits == 0.0 and name not in text)
 
 

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import signal
-import subprocess
-import sys
 import threading
 import time
 from io import BytesIO
-from pathlib import Path
 
-import httpx2
 import pytest
+from attacks.kill_server import attack
 from PIL import Image
 
+from pixel_reasoner.errors import UsageError
 from pixel_reasoner.models.scripted import ScriptedModel
 from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.server.auth import Key
@@ -322,6 +318,31 @@ def test_a_picture_that_cannot_be_decoded_ends_the_job_with_an_error(server):
     assert item["traces"][0]["error"]
 
 
+def test_a_store_belongs_to_one_server(tmp_path):
+    store = JobStore(tmp_path / "traces")
+    with pytest.raises(UsageError, match="which a running server uses"):
+        JobStore(tmp_path / "traces")
+    store.close()
+    JobStore(tmp_path / "traces").close()
+
+
+def test_files_without_a_job_are_deleted_at_the_next_start(tmp_path):
+    """What a process leaves that was killed while it created or deleted a job."""
+    (tmp_path / "a.png").write_bytes(b"x")
+    store = JobStore(tmp_path / "traces")
+    job = store.create("me", "?", "m", {}, {"a.png": tmp_path / "a.png"})
+    store.finish(job.id, JobState.FINISHED, traces="[]", item="{}")
+    (store.pictures("0" * 32)).mkdir()
+    (store.pictures("0" * 32) / "x.webp").write_bytes(b"x")
+    for name in ("b.png", "b.part"):
+        (store.media / name).write_bytes(b"x")
+    store.close()
+    store = JobStore(tmp_path / "traces")
+    assert [one.name for one in store.media.iterdir()] == ["a.png"]
+    assert [one.name for one in store.pictures(job.id).parent.iterdir()] == [job.id]
+    store.close()
+
+
 def test_old_and_large_jobs_are_deleted_oldest_first(tmp_path):
     store = JobStore(tmp_path, max_bytes=2500)
     ids = []
@@ -338,68 +359,12 @@ def test_old_and_large_jobs_are_deleted_oldest_first(tmp_path):
     assert store.search("me") == []
 
 
-_SERVER = """
-import asyncio, sys
-sys.path[:0] = ["tests"]
-from pathlib import Path
-from pixel_reasoner.server.app import create_app
-from pixel_reasoner.server.run import build_server, listen
-from pixel_reasoner.server.settings import ServerSettings
-from pixel_reasoner.server.traces import TracesPart
-from test_scheduler import CLOSER, RED, TickingModel
-settings = ServerSettings(port=0, store=Path(sys.argv[1]), max_picture_tokens=10**15)
-app = create_app(settings, lambda: TickingModel(CLOSER, RED), names=("test",), parts=[TracesPart()])
-listening = listen(settings)
-print(listening.getsockname()[1], flush=True)
-asyncio.run(build_server(app).serve([listening]))
-"""
-
-
 @pytest.mark.slow
-def test_a_killed_process_loses_no_finished_trace(tmp_path, photo):
-    folder = Path(__file__).parents[1]
-    ids: list[str] = []
-    for _ in range(3):
-        process = subprocess.Popen(
-            [sys.executable, "-c", _SERVER, str(tmp_path / "store")],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            cwd=folder,
-        )
-        url = f"http://127.0.0.1:{int(process.stdout.readline())}"
-        client = httpx2.Client(base_url=url, timeout=30.0)
-        wait_until(lambda client=client: client.get("/ready").status_code == 200, 30.0)
-        for id in ids:
-            job = client.get(f"/v1/traces/{id}").json()
-            assert job["state"] in ("finished", "interrupted"), job
-            reply = client.get(f"/v1/traces/{id}/events")
-            last = [one for one in reply.text.split("\n") if one.startswith("event: ")][-1]
-            if job["state"] == "interrupted":
-                assert last == "event: error"
-                continue
-            assert last == "event: finished"
-            assert Trace.from_object(job["traces"][0]).answer == "red"
-            item = client.get(f"/v1/traces/{id}/item").json()
-            for one in item["traces"][0]["pictures"]:
-                picture = client.get(f"/v1/traces/{id}/pictures/{one['view']['ref']}")
-                assert Image.open(BytesIO(picture.content)).size
-            assert client.get(f"/v1/traces/{id}/regions?picture=1").status_code == 200
-        body = {"question": "Which colour?", "media": [data_url(photo)]}
-        new = [client.post("/v1/traces", json=body).json()["id"] for _ in range(12)]
-
-        def has_finished(new=new, client=client) -> bool:
-            states = [client.get(f"/v1/traces/{id}").json()["state"] for id in new]
-            return states.count("finished") >= 3
-
-        wait_until(has_finished, 30.0)
-        acknowledged = [
-            id for id in new if client.get(f"/v1/traces/{id}").json()["state"] == "finished"
-        ]
-        os.kill(process.pid, signal.SIGKILL)
-        process.communicate()
-        client.close()
-        ids += new
-        assert acknowledged
+def test_a_killed_process_loses_no_finished_trace(tmp_path):
+    """Three kills under load; `python -m attacks.kill_server` does 50."""
+    line = attack(tmp_path, count=3, seed=0, max_load_s=1.5)
+    assert line.startswith("3 kills")
+    assert " 0 finished and complete" not in line
 
 
 def test_a_server_that_stops_marks_jobs_in_progress_as_interrupted(tmp_path, photo):

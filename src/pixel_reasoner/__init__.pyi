@@ -5,6 +5,8 @@ from .api import (
     LabellerSpec as LabellerSpec,
     LessonSpec as LessonSpec,
     ModelSpec as ModelSpec,
+    MomentsSpec as MomentsSpec,
+    PartsSpec as PartsSpec,
     RlRun as RlRun,
     SftRun as SftRun,
     SynthSpec as SynthSpec,
@@ -124,6 +126,11 @@ from .sources.base import (
 from .training import (
     train_rl as train_rl,
     train_sft as train_sft,
+)
+from .workflow_api import (
+    SurveyQuestion as SurveyQuestion,
+    SurveyRow as SurveyRow,
+    survey as survey,
 )
 
 __version__: str

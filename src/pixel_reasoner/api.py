@@ -69,6 +69,12 @@ from pixel_reasoner.workflows.world import (
     detail_px_in_overview,
     render_world,
 )
+from pixel_reasoner.workflows.world_media import (
+    MomentsSpec,
+    PartsSpec,
+    render_moments,
+    render_parts,
+)
 
 AnyModel: TypeAlias = "Model | GenerationModel | ModelSpec | str"
 """a loaded model, or which one to load"""
@@ -81,6 +87,8 @@ __all__ = [
     "MediaItem",
     "Model",
     "ModelSpec",
+    "MomentsSpec",
+    "PartsSpec",
     "ProbeResult",
     "Question",
     "RlRun",
@@ -120,6 +128,8 @@ __all__ = [
     "parse_shard",
     "plan_rl",
     "probe",
+    "render_moments",
+    "render_parts",
     "render_world",
     "report",
     "synthesize",
@@ -251,7 +261,7 @@ def ask(
     check_strategy(strategy, config or RolloutConfig())
     if isinstance(model, str | ModelSpec):
         check_media(question)
-    loaded = _generation_model(model, config)
+    loaded = generation_model(model, config)
     if strategy != "single":
         return ask_by_strategy(strategy, question, loaded, config)
     return run_rollout(question, loaded, config, on_text=on_text, on_turn=on_turn)
@@ -286,12 +296,20 @@ def ask_many(
     ['0', '1', '2']
     """
     changed = with_options(config or RolloutConfig(), options)
-    return run_rollouts(
-        questions, _generation_model(model, changed), changed, batch_size=batch_size
-    )
+    return run_rollouts(questions, generation_model(model, changed), changed, batch_size=batch_size)
 
 
-def _generation_model(model: AnyModel, config: RolloutConfig | None) -> GenerationModel:
+def generation_model(model: AnyModel, config: RolloutConfig | None = None) -> GenerationModel:
+    """Return a loaded model.
+
+    Args:
+        model: a loaded model, or which one to load.
+        config: the rollouts that it is loaded for.
+
+    Raises:
+        UsageError: values that do not fit, or packages that are not installed.
+        ModelError: no usable model.
+    """
     if isinstance(model, Model):
         return model.generation_model
     if isinstance(model, str):
@@ -345,7 +363,7 @@ def evaluate(
     >>> evaluate(spec, model=ScriptedModel([r"\boxed{no idea}"]))["accuracy"]
     0.0
     """
-    loaded = None if model is None else _generation_model(model, spec.config)
+    loaded = None if model is None else generation_model(model, spec.config)
     return run_evaluation(spec, progress, loaded)
 
 

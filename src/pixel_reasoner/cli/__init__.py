@@ -23,6 +23,7 @@ from pixel_reasoner.cli import (
     probe,
     report,
     serve,
+    survey,
     synth,
     teach,
     traces,
@@ -52,6 +53,7 @@ app.command(cls=HelpCommand)(serve.serve)
 app.command(cls=HelpCommand)(evaluate.merge)
 app.command(cls=HelpCommand)(report.compare)
 app.command(cls=HelpCommand)(report.report)
+app.command(cls=HelpCommand)(survey.survey)
 app.command(cls=HelpCommand)(synth.synth)
 app.command(cls=HelpCommand)(traces.check)
 app.command(cls=HelpCommand)(traces.export)

@@ -119,7 +119,7 @@ def ask(
     frames: Annotated[Path | None, typer.Option("--frames", help="A folder of frames.")] = None,
     page: Annotated[
         int | None,
-        typer.Option(min=1, help="Page of a TIFF picture, from 1; by default the first."),
+        typer.Option(min=1, help="Page of a TIFF picture or a PDF, from 1; by default the first."),
     ] = None,
     model: ModelOption = "tiny",
     rollout: OfferOptions = OfferOptions(),

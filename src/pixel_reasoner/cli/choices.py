@@ -7,7 +7,7 @@ packages may add are looked up only for completion.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import typer
@@ -23,7 +23,7 @@ SPLITS = ("train", "validation", "test")
 FAMILIES = ("attribute", "relation", "count", "infographic", "video")
 ANALYSES = ("template", "labeller")
 EXPORT_FORMATS = ("trl", "message_list")
-TEMPLATES = ("sft", "rl", "rows")
+TEMPLATES = ("sft", "rl", "rows", "survey")
 LESSON_FORMATS = ("html", "handout", "notebook", "h5p", "notes", "pptx", "strip", "gif")
 EXTENSIONS = ("operation", "dialect", "benchmark", "reward")
 """kinds of packages that `new` writes"""
@@ -32,10 +32,22 @@ MCP_CLIENTS = ("claude", "vscode", "cursor")
 """programs whose configuration `mcp --print-config` prints"""
 
 
-def choice_option(names: Sequence[str], *declarations: str, **more: Any) -> Any:
-    """Return an option whose value is one of `names`."""
+def choice_option(
+    names: Sequence[str],
+    *declarations: str,
+    elsewhere: Mapping[str, str] | None = None,
+    **more: Any,
+) -> Any:
+    """Return an option whose value is one of `names`.
+
+    Args:
+        names: the values.
+        declarations: names of the option.
+        elsewhere: value that another command has -> what to do, for the message.
+        more: further arguments of the option.
+    """
     option: Any = typer.Option  # its overloads do not accept unpacked arguments
-    return option(*declarations, **_choice(names, declarations[0]), **more)
+    return option(*declarations, **_choice(names, declarations[0], elsewhere or {}), **more)
 
 
 def choice_argument(names: Sequence[str], title: str, **more: Any) -> Any:
@@ -43,12 +55,13 @@ def choice_argument(names: Sequence[str], title: str, **more: Any) -> Any:
     return typer.Argument(**_choice(names, title), **more)
 
 
-def _choice(names: Sequence[str], title: str) -> dict[str, Any]:
+def _choice(
+    names: Sequence[str], title: str, elsewhere: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     def check(value: Any) -> Any:
         if value is not None and value not in names:
-            raise UsageError(
-                expected=f"{title} {', '.join(names)}", got=repr(value), fix="name one of these"
-            )
+            fix = (elsewhere or {}).get(value, "name one of these")
+            raise UsageError(expected=f"{title} {', '.join(names)}", got=repr(value), fix=fix)
         return value
 
     return {

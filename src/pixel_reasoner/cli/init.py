@@ -19,6 +19,7 @@ _NEXT = {
     "sft": "pixel-reasoner train sft {path}",
     "rl": "pixel-reasoner train rl {path} --plan --gpus 1",
     "rows": "pixel-reasoner synth jsonl --data {path} --out runs/mine",
+    "survey": "pixel-reasoner survey PICTURES --questions {path} --out runs/survey",
 }
 """template -> command that uses the file"""
 _ROW_COMMENT = """\
@@ -49,11 +50,13 @@ def init(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", "-o", help="The file [default: sft.toml, rl.toml or rows.jsonl in this folder]"
+            "--out",
+            "-o",
+            help="The file [default: sft.toml, rl.toml, survey.toml or rows.jsonl in this folder]",
         ),
     ] = None,
 ) -> None:
-    """Write a commented template: a run of `train sft` or `train rl`, or your own rows for `synth jsonl`.
+    """Write a commented template: a run of `train sft` or `train rl`, rows for `synth jsonl`, or questions for `survey`.
 
     An existing file is never replaced.
 
@@ -63,6 +66,8 @@ def init(
         pixel-reasoner init rl --out runs/rl.toml
 
         pixel-reasoner init rows --out data/rows.jsonl
+
+        pixel-reasoner init survey
     """
     path = out or Path("rows.jsonl" if template == "rows" else f"{template}.toml")
     written = _write_rows(path) if template == "rows" else _write_run(path, template)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from dataclasses import dataclass
 from pathlib import Path
@@ -336,6 +337,7 @@ def _serve(
     from pixel_reasoner.server.auth import read_keys
     from pixel_reasoner.server.logs import set_up_logs
     from pixel_reasoner.server.run import listen, serve
+    from pixel_reasoner.server.spans import configured_spans
 
     keys = read_keys(key_file) if key_file else ()
     spec.check()
@@ -348,7 +350,7 @@ def _serve(
             warn(f"note: {loaded.note}")
         return loaded
 
-    parts = _parts(spec, studio)
+    parts = [*_parts(spec, studio), *configured_spans(next(iter(names)), os.environ)]
     app = create_app(settings, load, names=tuple(names), keys=keys, parts=parts)
     listening = listen(settings)
     set_up_logs()

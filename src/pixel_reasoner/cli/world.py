@@ -1,4 +1,4 @@
-"""Command `world render`: PixelWorld files."""
+"""Commands `world render`, `world parts` and `world moments`: PixelWorld files."""
 
 from __future__ import annotations
 
@@ -14,6 +14,12 @@ from pixel_reasoner.cli.output import print_line, progress_bars
 READABLE_FROM_PX = 4
 """minimum height of a legible character, in pixels"""
 
+_OTHER_COMMANDS = {
+    "parts": "use `pixel-reasoner world parts`",
+    "moments": "use `pixel-reasoner world moments`",
+}
+"""families with a command of their own"""
+
 app = typer.Typer(
     cls=CommandGroup,
     no_args_is_help=True,
@@ -26,7 +32,7 @@ def render(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for files and questions.jsonl.")],
     family: Annotated[
         str,
-        choice_option(FAMILIES, "--family", "-f", help="Which scenes."),
+        choice_option(FAMILIES, "--family", "-f", help="Which scenes.", elsewhere=_OTHER_COMMANDS),
     ] = "attribute",
     split: Annotated[str, choice_option(SPLITS, "--split", help="Split of scene seeds.")] = "test",
     seed: Annotated[int, typer.Option(help="Number of the first scene within the split.")] = 0,
@@ -70,3 +76,116 @@ def render(
         )
         print_line(f"The character is {height:.1f} px high in the overview of {model}: {verdict}.")
     print_line(f"{count} questions: {path}")
+
+
+_Kinds = Annotated[str, typer.Option(help="`all`, or some of plate,board,connector,gear,label.")]
+_Conditions = Annotated[
+    str,
+    typer.Option(help="`all`, or some of steady,shifted,rotated,relit,misaligned,wrong_part."),
+]
+_Defects = Annotated[
+    str, typer.Option(help="`all`, or some of scratch,dent,hole,misprint,missing_piece.")
+]
+_Validation = Annotated[
+    int, typer.Option(help="Parts of each kind in the validation split; half have a defect.")
+]
+_Test = Annotated[
+    int, typer.Option(help="Parts of each kind in the test split; half have a defect.")
+]
+
+
+@app.command(cls=HelpCommand)
+def parts(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for photographs and masks.")],
+    kinds: _Kinds = "all",
+    width_px: Annotated[
+        int, typer.Option(help="Width of the photographs, up to 4000 (12 megapixels).")
+    ] = 2048,
+    references: Annotated[int, typer.Option(help="Good parts of each kind in train/good.")] = 8,
+    validation: _Validation = 10,
+    test: _Test = 20,
+    unaligned: Annotated[
+        int, typer.Option(help="Photographs of each kind that cannot be aligned.")
+    ] = 4,
+    views: Annotated[int, typer.Option(help="Photographs of each part, 1 to 3 cameras.")] = 1,
+    conditions: _Conditions = "all",
+    defects: _Defects = "all",
+    min_defect: Annotated[
+        float, typer.Option(help="Size of the smallest defect, in pixels of the overview.")
+    ] = 1.0,
+    max_defect: Annotated[
+        float, typer.Option(help="Size of the largest defect, in pixels of the overview.")
+    ] = 40.0,
+    seed: Annotated[int, typer.Option(help="Number of the first part within each split.")] = 0,
+) -> None:
+    """Write photographs of industrial parts with known defects, in the layout of MVTec AD.
+
+    Every kind is a folder with good references (train/good), a validation split, a test split, masks and photographs that
+    cannot be aligned. parts.jsonl contains the box, class, severity and size of each defect, the position and the light.
+
+    Examples:
+        pixel-reasoner world parts --out parts
+
+        pixel-reasoner world parts --kinds gear --width-px 4000 --test 40 --out gears
+
+        pixel-reasoner world parts --conditions steady --max-defect 4 --views 3 --out small-defects
+    """
+    from pixel_reasoner import api
+
+    spec = api.PartsSpec(
+        kinds,
+        width_px,
+        references,
+        validation,
+        test,
+        unaligned,
+        views,
+        conditions,
+        defects,
+        min_defect,
+        max_defect,
+        seed,
+    )
+    with progress_bars() as progress:
+        path = api.render_parts(spec, out, progress)
+    print_line(f"Photographs and masks: {path}")
+
+
+@app.command(cls=HelpCommand)
+def moments(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for clips and moments.jsonl.")],
+    count: Annotated[int, typer.Option(help="Number of clips.")] = 5,
+    duration_s: Annotated[
+        float, typer.Option("--duration-s", help="Length of each clip in seconds.")
+    ] = 120.0,
+    rates: Annotated[
+        str,
+        typer.Option(help="`all`, or some of 23.976,25,29.97,60,variable; clips take turns."),
+    ] = "all",
+    split: Annotated[str, choice_option(SPLITS, "--split", help="Split of seeds.")] = "test",
+    seed: Annotated[int, typer.Option(help="Number of the first clip within the split.")] = 0,
+    plain: Annotated[
+        bool,
+        typer.Option(
+            "--plain",
+            help="Only mp4 from time 0, without rotation and time code. Without it clips take turns.",
+        ),
+    ] = False,
+) -> None:
+    """Write clips with events at exact times: video with sound, and moments.jsonl.
+
+    moments.jsonl contains the shots, the descriptions to search for with their spans (frames, PTS, seconds), the start of
+    each beep, and for every frame the box of a face or a number plate. Every frame contains its number as a row of black
+    and white cells.
+
+    Examples:
+        pixel-reasoner world moments --out clips
+
+        pixel-reasoner world moments --count 1 --duration-s 30 --rates variable --plain --out short
+    """
+    from pixel_reasoner import api
+
+    spec = api.MomentsSpec(count, duration_s, rates, split, seed, plain)
+    with progress_bars() as progress:
+        path = api.render_moments(spec, out, progress)
+    print_line(f"{count} clips: {path}")

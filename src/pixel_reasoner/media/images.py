@@ -1,7 +1,8 @@
 """Decoding of untrusted picture files to upright RGB.
 
 The format is detected from the content, not the suffix. An incomplete file raises an `InputError`, because a partial
-picture would lose evidence silently. Colour profiles are ignored. RAW, HEIC and SVG are not supported.
+picture would lose evidence silently. Colour profiles are ignored. RAW and SVG are not supported. HEIC and PDF need the
+extra `workflows`; pages of a PDF are rendered by `documents`. libheif and libavif turn pictures upright themselves.
 
 The pixel limit of Pillow is a global variable and about half of ours. It is neither applied nor changed: the plugins open
 the files directly, and `limits.check_pixels` runs before decoding.
@@ -27,8 +28,15 @@ from PIL import (  # the plugins register themselves; otherwise Pillow loads all
 )
 from PIL.ImageFile import ImageFile
 
-from pixel_reasoner.errors import InputError
+from pixel_reasoner.errors import InputError, install_command
 from pixel_reasoner.media.decode_errors import DECODER_EXCEPTIONS, as_input_errors
+from pixel_reasoner.media.documents import (
+    DOCUMENT_SUFFIXES,
+    is_document,
+    num_document_pages,
+    page_size,
+    render_page,
+)
 from pixel_reasoner.media.guarded_file import GuardedReader
 from pixel_reasoner.media.limits import (
     MAX_PAGES,
@@ -42,7 +50,9 @@ from pixel_reasoner.schema.geometry import Size
 from pixel_reasoner.schema.settings import MediaLimits
 
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
-PICTURE_FORMATS = "PNG, JPEG, WebP, BMP, TIFF or GIF"
+OPTIONAL_SUFFIXES = frozenset({".avif", ".heic", ".heif", ".hif", *DOCUMENT_SUFFIXES})
+"""formats that need a library: AVIF Pillow 11.3 or newer, HEIC and PDF the extra `workflows`"""
+PICTURE_FORMATS = "PNG, JPEG, WebP, BMP, TIFF, GIF, AVIF or HEIC"
 _EXPECTED = f"a whole picture file ({PICTURE_FORMATS})"
 _FIX = "save it again in one of these formats, or give another"
 _PREFIX_BYTES = 16
@@ -52,6 +62,13 @@ _TILE_TAGS = (273, 279, 324, 325)
 """TIFF tags with an entry for each strip or tile"""
 _MAX_TILE_TAG_BYTES = 2**22
 """Pillow allocates about 300 bytes for each four-byte entry."""
+
+_SUBFILE_TAG, _IS_SMALL_COPY = 254, 1
+_HEIC_STARTS = frozenset(
+    b"ftyp" + brand
+    for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+)
+"""bytes 4 to 11 of a HEIC file"""
 
 _TRANSPOSE_OF_ORIENTATION = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -80,11 +97,13 @@ def image_size(path: Path, limits: MediaLimits, page: int | None = None) -> Size
     Args:
         path: the file.
         limits: on bytes, pixels, memory and time.
-        page: page of a TIFF, from 1; None for the first.
+        page: page of a TIFF or PDF, from 1; None for the first.
 
     Raises:
         InputError: not a picture, no such page, or over the limits.
     """
+    if is_document(path):
+        return page_size(path, limits, page)[0]
     with _open_picture(path, limits, page) as image:
         return _upright_size(image)
 
@@ -100,6 +119,8 @@ def open_image(path: Path, limits: MediaLimits, page: int | None = None) -> Imag
     Raises:
         InputError: an incomplete picture, no such page, or over the limits (checked before decoding).
     """
+    if is_document(path):
+        return render_page(path, limits, page)
     with _open_picture(path, limits, page) as image:
         orientation = _orientation(image)
         _load(image)
@@ -114,6 +135,9 @@ def check_picture(path: Path, limits: MediaLimits, page: int | None = None) -> N
     Raises:
         InputError: an incomplete picture, no such page, or over the limits.
     """
+    if is_document(path):
+        page_size(path, limits, page)
+        return
     with _open_picture(path, limits, page) as image:
         image.draft(None, (1, 1))  # JPEG: an eighth of the size is decoded, in less time
         _load(image)
@@ -125,6 +149,9 @@ def picture_header(path: Path, limits: MediaLimits, page: int | None = None) -> 
     Raises:
         InputError: not a picture, no such page, or over the limits.
     """
+    if is_document(path):
+        size, dpi = page_size(path, limits, page)
+        return PictureHeader(size, (f"{path.name}: page {page or 1} is rendered at {dpi} dpi",))
     with _open_picture(path, limits, page) as image:
         size = _upright_size(image)
         notes = _page_notes(image, page)
@@ -134,6 +161,18 @@ def picture_header(path: Path, limits: MediaLimits, page: int | None = None) -> 
                 low, high = (f"{value:,.6g}" for value in shown)
                 notes.append(f"greyscale values {low} to {high} are stretched to black to white")
         return PictureHeader(size, tuple(f"{path.name}: {note}" for note in notes))
+
+
+def picture_pages(path: Path, limits: MediaLimits) -> range | list[int]:
+    """Return the numbers of the pages of a PDF or TIFF, from 1. Small copies of a page in a TIFF are left out.
+
+    Raises:
+        InputError: not a picture, or over the limits.
+    """
+    if is_document(path):
+        return range(1, num_document_pages(path, limits) + 1)
+    with _open_picture(path, limits) as image:
+        return image.whole_pages() if isinstance(image, _TiffFile) else [1]
 
 
 def _page_notes(image: ImageFile, page: int | None) -> list[str]:
@@ -208,6 +247,9 @@ def _upright_size(image: ImageFile) -> Size:
 def _identify(file: IO[bytes]) -> ImageFile:
     """Return the picture of an open file with a parsed header, like `Image.open` without its size check."""
     prefix = file.read(_PREFIX_BYTES)
+    if prefix[4:12] in _HEIC_STARTS:
+        file.seek(0)
+        return _heic_file(file)
     for factory, accept in _PLUGINS:
         is_accepted = accept(prefix)  # a string is the reason for which a plugin is unavailable
         if is_accepted and not isinstance(is_accepted, str):
@@ -218,6 +260,19 @@ def _identify(file: IO[bytes]) -> ImageFile:
                 continue
             return image
     raise UnidentifiedImageError("not a picture of these formats")
+
+
+def _heic_file(file: IO[bytes]) -> ImageFile:
+    try:
+        from pi_heif import HeifImageFile
+    except ImportError as error:
+        raise InputError(
+            expected="pi-heif, which reads HEIC pictures",
+            got=f"{file.name}: it is not installed",
+            fix=f"{install_command('workflows')}, or save it as JPEG",
+        ) from error
+    image: ImageFile = HeifImageFile(file, "")
+    return image
 
 
 class _TiffFile(TiffImagePlugin.TiffImageFile):
@@ -247,6 +302,15 @@ class _TiffFile(TiffImagePlugin.TiffImageFile):
         self._seek(current)
         return num_pages
 
+    def whole_pages(self) -> list[int]:
+        """Return the numbers of the pages, from 1, without those that are small copies of another."""
+        pages = []
+        for page in range(1, self.num_pages() + 1):
+            self._seek(page - 1)
+            if page == 1 or not int(self.tag_v2.get(_SUBFILE_TAG, 0)) & _IS_SMALL_COPY:
+                pages.append(page)
+        return pages
+
     def _setup(self) -> None:
         for tag in _TILE_TAGS:
             if len(self.tag_v2._tagdata.get(tag, b"")) > _MAX_TILE_TAG_BYTES:
@@ -259,17 +323,22 @@ def _plugin(plugin: type[ImageFile]) -> tuple[Any, Any]:
     return (_TiffFile if plugin is TiffImagePlugin.TiffImageFile else factory), accept
 
 
-_PLUGINS = tuple(
-    _plugin(plugin)
-    for plugin in (
-        PngImagePlugin.PngImageFile,
-        JpegImagePlugin.JpegImageFile,
-        WebPImagePlugin.WebPImageFile,
-        BmpImagePlugin.BmpImageFile,
-        TiffImagePlugin.TiffImageFile,
-        GifImagePlugin.GifImageFile,
-    )
-)
+_FORMATS: list[type[ImageFile]] = [
+    PngImagePlugin.PngImageFile,
+    JpegImagePlugin.JpegImageFile,
+    WebPImagePlugin.WebPImageFile,
+    BmpImagePlugin.BmpImageFile,
+    TiffImagePlugin.TiffImageFile,
+    GifImagePlugin.GifImageFile,
+]
+try:
+    from PIL import AvifImagePlugin
+
+    _FORMATS.append(AvifImagePlugin.AvifImageFile)
+except ImportError:  # Pillow before 11.3
+    pass
+
+_PLUGINS = tuple(_plugin(plugin) for plugin in _FORMATS)
 """factory and prefix test of each format"""
 
 

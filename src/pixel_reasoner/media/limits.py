@@ -9,6 +9,8 @@ the value, the limit and the field to raise for trusted files. The memory is est
 | JPEG | 4, and 2 per channel if progressive | `MAX_JPEG_SCANS` |
 | WebP | 20: canvas, canvas before, frame, copy | |
 | TIFF | 10: a strip may be the whole picture | |
+| AVIF, HEIC | 20, 16: planes of the decoder, and copies | |
+| PDF | 12: bitmap, and its copy; rendered at fewer dpi if it would be more | `MAX_RENDER_PX` |
 | videos | buffers of the decoder and 4 per sampled frame | `max_px`, `max_bytes`, `max_duration_s`, `max_video_frames`, `max_decode_s` |
 | folders | 4 per sampled picture | limits of pictures |
 """
@@ -36,7 +38,7 @@ _KEPT_BYTES_PER_PX = 4
 """Pillow stores three channels in four bytes"""
 _BYTES_PER_PX_OF_MODE = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}
 """Other modes take four bytes."""
-_SCRATCH_BYTES_PER_PX = {"WEBP": 16, "TIFF": 6, "GIF": 4, "BMP": 4}
+_SCRATCH_BYTES_PER_PX = {"WEBP": 16, "TIFF": 6, "GIF": 4, "BMP": 4, "AVIF": 16, "HEIF": 12}
 """memory of a decoder in addition to its result"""
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from pixel_reasoner.media.access import check_access
 from pixel_reasoner.media.decoder import IN_PROCESS, MediaDecoder
 from pixel_reasoner.media.limits import num_px_to_close
-from pixel_reasoner.media.resize import resize_region
+from pixel_reasoner.media.resize import region_px, resize_region
 from pixel_reasoner.schema.geometry import WHOLE, Size
 from pixel_reasoner.schema.question import MediaItem
 from pixel_reasoner.schema.settings import DEFAULT_MEDIA_LIMITS, MediaLimits
@@ -111,7 +111,8 @@ class OpenMedia:
             if key not in self._images:
                 self._close_pictures(math.prod(self._sizes[key]))
                 item = self.media[key.medium]
-                self._images[key] = self.decoder.image(Path(item.path), self.limits, item.page)
+                whole = self.decoder.image(Path(item.path), self.limits, item.page)
+                self._images[key] = _region(whole, item)
             return self._images[key]
 
     def overview(self, key: SourceKey, size: Size) -> Image.Image:
@@ -137,7 +138,7 @@ class OpenMedia:
         if item.kind == "image":
             header = self.decoder.header(Path(item.path), self.limits, item.page)
             self.notes += header.notes
-            self._add(Source(SourceKey(index), header.size, None))
+            self._add(Source(SourceKey(index), _region_size(header.size, item), None))
         else:
             self._add_frames(index, item, recorded)
 
@@ -155,8 +156,8 @@ class OpenMedia:
         first = 1 + sum(source.key.frame is not None for source in self.sources)
         for number, frame in enumerate(frames, start=first):
             key = SourceKey(index, number)
-            self._images[key] = frame.image
-            self._add(Source(key, frame.image.size, frame.time_s))
+            self._images[key] = _region(frame.image, item)
+            self._add(Source(key, self._images[key].size, frame.time_s))
         found = tuple(frame.source_index for frame in frames)
         self.sampling += (FrameSampling(medium=index, num_frames=limits.num_frames, indices=found),)
 
@@ -170,3 +171,20 @@ class OpenMedia:
                 return
             excess_px -= math.prod(self._sizes[key])
             del self._images[key]
+
+
+def _region_size(size: Size, item: MediaItem) -> Size:
+    """Return the (width, height) of the part of a picture that its media item names."""
+    if item.region is None:
+        return size
+    left, top, right, bottom = region_px(size, item.region)
+    return right - left, bottom - top
+
+
+def _region(image: Image.Image, item: MediaItem) -> Image.Image:
+    """Return the part of a picture that its media item names, as an exact copy."""
+    if item.region is None:
+        return image
+    box, size = region_px(image.size, item.region), _region_size(image.size, item)
+    # `crop` would apply Pillow's own limit on pixels.
+    return image.resize(size, Image.Resampling.NEAREST, box=box)

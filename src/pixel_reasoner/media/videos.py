@@ -92,6 +92,17 @@ def sample_video(
         return decoded.frames
 
 
+def video_duration_s(path: Path, limits: MediaLimits) -> float:
+    """Return the end of the last frame of a video, in seconds from its start. All packets are read, nothing is decoded.
+
+    Raises:
+        InputError: not a video, truncated, or over the limits.
+    """
+    with as_input_errors(path, _EXPECTED, _FIX):
+        check_file(path, _EXPECTED, limits.max_bytes, "max_bytes")
+        return _read_packets(path, limits, video_deadline(path, limits)).duration_s
+
+
 class _PacketIndex(NamedTuple):
     """Metadata of a video from its packets, without decoding."""
 

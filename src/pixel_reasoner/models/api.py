@@ -121,6 +121,17 @@ class Delta(NamedTuple):
         return self.completion is not None or self.error is not None
 
 
+class CacheUsage(NamedTuple):
+    """Use of the KV cache of an engine in this process."""
+
+    num_prompt_tokens: int
+    """tokens of all prompts so far"""
+    num_reused_tokens: int
+    """those of them whose keys and values were in the cache"""
+    memory_fraction: float
+    """memory of finished turns as a fraction of its limit"""
+
+
 class GenerationBackend(Protocol):
     """Generator of turns for many concurrent conversations. Not thread-safe.
 
@@ -154,6 +165,15 @@ class GenerationBackend(Protocol):
 
     def close(self) -> None:
         """Cancel all requests and free all resources."""
+
+
+@runtime_checkable
+class SupportsCacheUsage(Protocol):
+    """Backend with a KV cache in this process."""
+
+    @property
+    def cache_usage(self) -> CacheUsage:
+        """Use of the cache. May be read by any thread."""
 
 
 @runtime_checkable

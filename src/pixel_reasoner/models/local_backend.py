@@ -12,6 +12,7 @@ import torch
 
 from pixel_reasoner.errors import InputError, ModelError, PixelReasonerError
 from pixel_reasoner.models.api import (
+    CacheUsage,
     Capabilities,
     Completion,
     ContextFull,
@@ -95,6 +96,11 @@ class LocalBackend:
         self._ready: list[Delta] = []
         self._share_s = 0.0
         """accumulated generation time per request in progress, since the start of the backend"""
+
+    @property
+    def cache_usage(self) -> CacheUsage:
+        """Use of the KV cache. May be read by any thread."""
+        return self.engine.cache_usage
 
     def submit(self, request: GenerationRequest) -> None:
         """Accept a request. For an invalid prompt `poll` returns an error of this request."""

@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from uuid import uuid4
 
 from pixel_reasoner.errors import DeadlineError
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pixel_reasoner.rollout.scheduler import RolloutScheduler
     from pixel_reasoner.rollout.state import Rollout
 
+_TEXT_EVENTS = (PartDelta, GeneratedText)
 MAX_BUFFERED_EVENTS = 256
 """Events buffered for a slow reader. Beyond this number, adjacent text deltas are joined."""
 
@@ -50,6 +51,16 @@ class RolloutRequest:
     """rollout in progress to continue, for example a fork of another"""
     open_rollout: Callable[[MediaCache], Rollout] | None = None
     """returns the rollout; called in a worker thread, with the cache of open media"""
+
+
+class RolloutObserver(Protocol):
+    """Observer of all requests of a scheduler, for example for traces of their time."""
+
+    def submitted(self, request: RolloutRequest) -> None:
+        """Called by the thread that submits a request, before its first event."""
+
+    def event(self, event: Event) -> None:
+        """Called for every event except text, by the threads of the scheduler; also for requests without `stream`."""
 
 
 class RolloutHandle:
@@ -155,11 +166,16 @@ class RolloutHandle:
     # --- called by the scheduler ---
 
     def emit(self, event_type: type[Event], /, **fields: Any) -> None:
-        """Append an event if the request is streamed."""
-        if not self.request.stream or self.is_done:
+        """Append an event if the request is streamed, and pass it to the observers of the scheduler."""
+        observers = () if event_type in _TEXT_EVENTS else self.scheduler.observers
+        if self.is_done or not (self.request.stream or observers):
             return
         at_s = time.perf_counter() - self.submitted_at
         event = event_type(request_id=self.id, seq=self._num_events, at_s=at_s, **fields)
+        for observer in observers:
+            observer.event(event)
+        if not self.request.stream:
+            return
         with self._lock:
             self._num_events += 1
             if not (len(self._events) >= MAX_BUFFERED_EVENTS and _join(self._events, event)):
@@ -185,12 +201,11 @@ class RolloutHandle:
 
 def _join(events: deque[Event], event: Event) -> bool:
     """Append text to the last event of the same kind if only text events follow it. Returns whether it was appended."""
-    texts = (PartDelta, GeneratedText)
-    if not isinstance(event, texts):
+    if not isinstance(event, _TEXT_EVENTS):
         return False
     for number in range(len(events) - 1, len(events) - 3, -1):
         last = events[number]
-        if not isinstance(last, texts) or last.turn != event.turn:
+        if not isinstance(last, _TEXT_EVENTS) or last.turn != event.turn:
             return False
         if type(last) is type(event) and getattr(last, "kind", None) == getattr(
             event, "kind", None

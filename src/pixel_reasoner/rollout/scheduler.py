@@ -14,9 +14,14 @@ from collections.abc import Callable
 
 from pixel_reasoner.errors import QueueFullError, UsageError
 from pixel_reasoner.media.decoder import MediaDecoder
-from pixel_reasoner.models.api import Capabilities, GenerationModel
+from pixel_reasoner.models.api import (
+    CacheUsage,
+    Capabilities,
+    GenerationModel,
+    SupportsCacheUsage,
+)
 from pixel_reasoner.rollout.loop import RolloutLoop
-from pixel_reasoner.rollout.request import RolloutHandle, RolloutRequest
+from pixel_reasoner.rollout.request import RolloutHandle, RolloutObserver, RolloutRequest
 from pixel_reasoner.rollout.tasks import Commands, Task
 
 POLL_S = 0.01
@@ -49,6 +54,7 @@ class RolloutScheduler:
         num_workers: int | None = None,
     ) -> None:
         self.model = model
+        self.observers: list[RolloutObserver] = []
         self.max_queued = max_queued
         self._commands = Commands()
         self._lock = threading.Lock()
@@ -67,6 +73,12 @@ class RolloutScheduler:
     def capabilities(self) -> Capabilities:
         """Capabilities of the backend."""
         return self._loop.backend.capabilities
+
+    @property
+    def cache_usage(self) -> CacheUsage | None:
+        """Use of the KV cache of the backend; None if it is not in this process."""
+        backend = self._loop.backend
+        return backend.cache_usage if isinstance(backend, SupportsCacheUsage) else None
 
     @property
     def is_closed(self) -> bool:
@@ -103,6 +115,8 @@ class RolloutScheduler:
             task = Task(handle, next(self._numbers), session, before.rollout if before else None)
             if request.deadline_s is not None:
                 task.expires_at = time.monotonic() + request.deadline_s
+            for observer in self.observers:
+                observer.submitted(request)
             self._commands.submitted.append(task)
             self._unfinished.add(request.id)
             self._wake()
@@ -112,6 +126,12 @@ class RolloutScheduler:
         """Stop a request in any state. Unknown and finished requests are ignored."""
         with self._lock:
             self._commands.cancelled.append(id)
+            self._wake()
+
+    def cancel_all(self) -> None:
+        """Stop all requests."""
+        with self._lock:
+            self._commands.cancelled.extend(self._unfinished)
             self._wake()
 
     def release(self, id: str) -> None:

@@ -27,7 +27,9 @@ class MediaItem(Record):
     fps: Annotated[FiniteFloat, Field(gt=0)] | None = None
     """frame rate of a folder of frames, in frames per second; with None all frames are used"""
     page: PositiveInt | None = None
-    """page of a TIFF picture, from 1; None for the first"""
+    """page of a TIFF picture or a PDF, from 1; None for the first"""
+    region: RecordedBox | None = None
+    """part of the picture or of each frame that the question is about; the model receives nothing else. None for all of it"""
     _allowed_folders: tuple[str, ...] | None = PrivateAttr(default=None)
 
     @property

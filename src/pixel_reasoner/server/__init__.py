@@ -6,6 +6,7 @@ The HTTP server is an OpenAI-compatible API over one rollout scheduler:
     chat         request of a client → ChatJob (messages, media, settings); responses.py uses the same ChatJob
     engine       ChatJob → events and results of the scheduler; cancellation
     stream       events → SSE
+    spans        requests, turns and operations → OpenTelemetry, with the extra `otel`
 
 Other parts are mounted by `create_app(..., parts=[...])`. The modules `mcp_*` are the MCP server, over stdio or mounted.
 """

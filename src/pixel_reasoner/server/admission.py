@@ -85,7 +85,8 @@ class Admission:
             yield is_fast
         finally:
             self._add(load, -1, is_fast)
-            self._ended_at.append(time.monotonic())
+            if load.num_rollouts:
+                self._ended_at.append(time.monotonic())
 
     def _check(self, load: Load) -> None:
         if self.num_requests + load.num_rollouts > self.max_requests:

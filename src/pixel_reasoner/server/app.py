@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 
 from pixel_reasoner import __version__
@@ -29,6 +30,15 @@ from pixel_reasoner.server.settings import ServerSettings
 _DESCRIPTION = (
     "OpenAI-compatible API of models that look again at pictures by operations such as zoom_in."
 )
+
+
+_NO_TELEMETRY: TelemetryConfig = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "auto_configure": False,
+}
+"""FastAPI's own spans contain paths and query strings, which contain secrets and searched text; `spans` sends others"""
 
 
 def create_app(
@@ -77,6 +87,7 @@ def create_app(
         lifespan=lifespan,
         docs_url=None,  # its page loads scripts of a third party
         redoc_url=None,
+        telemetry=_NO_TELEMETRY,
     )
     app.state.services = services
     app.include_router(api_routes(services))
@@ -85,12 +96,16 @@ def create_app(
         part.mount(app, services)
     app.openapi = lambda: describe(app, has_keys=bool(keys))  # type: ignore[method-assign]
     _add_error_handlers(app)
-    app.add_middleware(
-        AuthMiddleware, keys=keys, open_paths=services.open_paths
-    )  # the last one is the outermost
-    app.add_middleware(HostMiddleware, settings=settings, has_keys=bool(keys))
-    app.add_middleware(RequestLogMiddleware, metrics=services.metrics)
+    _add_middleware(app, services)
     return app
+
+
+def _add_middleware(app: FastAPI, services: Services) -> None:
+    app.add_middleware(
+        AuthMiddleware, keys=services.keys, open_paths=services.open_paths
+    )  # the last one is the outermost
+    app.add_middleware(HostMiddleware, settings=services.settings, has_keys=bool(services.keys))
+    app.add_middleware(RequestLogMiddleware, metrics=services.metrics)
 
 
 async def _load(services: Services, load_model: LoadModel) -> None:
@@ -110,6 +125,8 @@ def _close(services: Services) -> None:
     if services.loaded is not None:
         services.loaded.close()
     services.decoder.close()
+    if services.tracer is not None:
+        services.tracer.close()
     if services.temporary is not None:
         services.temporary.cleanup()
 

@@ -83,13 +83,21 @@ class ChatJob:
     @property
     def max_picture_tokens(self) -> int:
         """Largest number of picture tokens of the media of one rollout, before their sizes are known."""
-        budgets = budgets_of(self.prompt)
-        px = 0
-        for source in self.sources:
-            is_image = source.kind == "image"
-            frames = self.config.media.num_frames
-            px += budgets.picture.max_px if is_image else budgets.frame.max_px * frames
-        return px // budgets.multiple**2
+        kinds = [source.kind for source in self.sources]
+        return max_picture_tokens(budgets_of(self.prompt), kinds, self.config.media.num_frames)
+
+
+def max_picture_tokens(budgets: PixelBudgets, kinds: Sequence[str], num_frames: int) -> int:
+    """Return the largest number of picture tokens of media.
+
+    Args:
+        budgets: pixels per picture and frame.
+        kinds: of the media: `image`, or a clip.
+        num_frames: sampled frames of each clip.
+    """
+    image_px, clip_px = budgets.picture.max_px, budgets.frame.max_px * num_frames
+    px = sum(image_px if kind == "image" else clip_px for kind in kinds)
+    return px // budgets.multiple**2
 
 
 def budgets_of(prompt: Prompt) -> PixelBudgets:

@@ -9,7 +9,7 @@ from typing import Any
 
 from pixel_reasoner.errors import EndpointError, InputError, UsageError
 from pixel_reasoner.media.decoder import MediaDecoder
-from pixel_reasoner.models.api import GenerationModel
+from pixel_reasoner.models.api import CacheUsage, GenerationModel
 from pixel_reasoner.models.http_errors import RequestFailed
 from pixel_reasoner.rollout.request import RolloutHandle, RolloutRequest
 from pixel_reasoner.rollout.scheduler import RolloutScheduler, share_scheduler
@@ -28,6 +28,7 @@ from pixel_reasoner.server.errors import ApiError, api_error
 from pixel_reasoner.server.media import path_names
 from pixel_reasoner.server.metrics import Metrics
 from pixel_reasoner.server.reply import Reply, Usage, build_reply, count_usage, with_reasoning
+from pixel_reasoner.server.rollout_times import RolloutTimes
 from pixel_reasoner.server.settings import ServerSettings
 from pixel_reasoner.server.special_tokens import SpecialTokenEscaper
 
@@ -86,7 +87,9 @@ class RolloutEngine:
         self.scheduler.decode_with(decoder)
         share_scheduler(model, self.scheduler)  # with the MCP server
         self.memory = ConversationMemory(settings.max_kept_px, self.scheduler.release)
-        self._handles: dict[str, RolloutHandle] = {}
+        self.scheduler.observers.append(RolloutTimes(metrics))
+        if self.scheduler.cache_usage is not None:
+            metrics.track_cache(self._cache_usage)
 
     def start(self) -> None:
         """Start the thread of the scheduler."""
@@ -105,9 +108,8 @@ class RolloutEngine:
         return not self.scheduler.is_closed and self.scheduler.seconds_since_step < MAX_STEP_S
 
     def cancel_all(self) -> None:
-        """Cancel all rollouts in progress."""
-        for handle in list(self._handles.values()):
-            handle.cancel()
+        """Cancel all rollouts in progress, also those of MCP clients."""
+        self.scheduler.cancel_all()
 
     def submit(self, job: ChatJob, items: list[MediaItem], *, is_fast: bool) -> list[Run]:
         """Submit all rollouts of a request."""
@@ -132,7 +134,6 @@ class RolloutEngine:
         """Stop the rollouts of a request. Finished ones are ignored."""
         for run in runs:
             run.handle.cancel()
-            self._handles.pop(run.handle.id, None)
 
     async def results(self, runs: list[Run]) -> list[Result]:
         """Wait for all rollouts of a request.
@@ -210,9 +211,7 @@ class RolloutEngine:
             open_rollout=opening,
         )
         kept = self._find(opening) if index == 0 else None
-        handle = self._continue(request, opening, kept) if kept else self.scheduler.submit(request)
-        self._handles[handle.id] = handle
-        return handle
+        return self._continue(request, opening, kept) if kept else self.scheduler.submit(request)
 
     def _continue(self, request: RolloutRequest, opening: Opening, kept: Kept) -> RolloutHandle:
         """Continue a kept conversation: in its session the first time, otherwise as a fork."""
@@ -229,14 +228,13 @@ class RolloutEngine:
     def _find(self, opening: Opening) -> Kept | None:
         if len(opening.exchanges) == 1:
             return None
-        self.metrics.count(self.metrics.prefix_queries)
+        self.metrics.count(self.metrics.conversation_queries)
         kept = self.memory.find(self._key(opening, opening.exchanges[:-1]))
         if kept is not None:
-            self.metrics.count(self.metrics.prefix_hits)
+            self.metrics.count(self.metrics.conversation_hits)
         return kept
 
     def _keep(self, run: Run, reply: Reply) -> None:
-        self._handles.pop(run.handle.id, None)
         rollout = run.handle.rollout
         if not run.handle.request.keep or rollout is None:
             return
@@ -254,6 +252,11 @@ class RolloutEngine:
         """Return the content that the client received and sends back, with escaped special tokens."""
         sent: str = with_reasoning(reply, self.settings.reasoning_field)["content"]
         return self.escape(sent)
+
+    def _cache_usage(self) -> CacheUsage:
+        usage = self.scheduler.cache_usage
+        assert usage is not None, "only tracked if the backend has a cache"
+        return usage
 
     @property
     def num_running(self) -> int:

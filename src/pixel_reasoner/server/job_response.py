@@ -152,7 +152,6 @@ class JobResponse(Response):
                         found.run, found.event.trace
                     )
                 if not writer.has_started:
-                    self._observe_queue_time(found)
                     await writer.start()
                     await self.format.begin(writer)
                 if found is None:
@@ -164,11 +163,6 @@ class JobResponse(Response):
             await events.aclose()
         await self.format.end(writer, [results[run.index] for run in runs])
         await writer.raw(DONE, is_last=True)
-
-    def _observe_queue_time(self, found: RunEvent | None) -> None:
-        metrics = self.services.metrics
-        if found is not None:
-            metrics.observe(metrics.queue_time, time.perf_counter() - self.started)
 
     def _observe_first_token(self, found: RunEvent) -> None:
         if not self._has_first_token and isinstance(found.event, PartDelta):

@@ -1,11 +1,13 @@
 """Jobs of the trace API on disk: requests, events and finished traces in SQLite, media and pictures as files.
 
     jobs.sqlite3          jobs, events, names of their media
+    lock                  held by the process that uses the folder
     media/HASH.png        originals by content, shared by the jobs that use them
     pictures/JOB/         encoded pictures and exports of one job
 
 A job and its events survive a killed process: its traces and its last event are one transaction in write-ahead mode. Jobs
-that were running when the process ended are marked as interrupted when the store is opened again.
+that were running when the process ended are marked as interrupted when the store is opened again, and files that belong to
+no job are deleted. So a folder has one process at a time; a lock refuses a second one.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 from uuid import uuid4
+
+from filelock import FileLock, Timeout
 
 from pixel_reasoner.errors import OutputError, UsageError
 
@@ -116,27 +120,38 @@ class JobStore:
     ) -> None:
         self.folder, self.max_age_s, self.max_bytes = folder, max_age_s, max_bytes
         self._lock = threading.Lock()
+        self._process_lock = FileLock(folder / "lock", timeout=0, thread_local=False)
         try:
             (folder / "pictures").mkdir(parents=True, exist_ok=True)
             (folder / "media").mkdir(exist_ok=True)
+            self._process_lock.acquire()
             self._db = sqlite3.connect(
                 folder / "jobs.sqlite3", check_same_thread=False, isolation_level=None
             )
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
             self._db.executescript(_SCHEMA)
+        except Timeout as error:
+            raise UsageError(
+                expected="--store with a folder that no other server uses",
+                got=f"{folder.parent}, which a running server uses",
+                fix="give every server its own folder, or stop the other server",
+            ) from error
         except (OSError, sqlite3.Error) as error:
+            self._process_lock.release()
             raise OutputError(
                 expected=f"a folder for jobs: {folder}",
                 got=str(error),
                 fix="choose another --store",
             ) from error
         self._mark_interrupted()
+        self._remove_orphans()
 
     def close(self) -> None:
-        """Close the database."""
+        """Close the database and release the folder."""
         with self._lock:
             self._db.close()
+        self._process_lock.release()
 
     # --- jobs ---
 
@@ -380,6 +395,17 @@ class JobStore:
             ).fetchall()
         for (id,) in rows:
             self.finish(id, JobState.INTERRUPTED, event={"message": INTERRUPTED_MESSAGE})
+
+    def _remove_orphans(self) -> None:
+        """Delete files without a job: the process was killed while it created or deleted one."""
+        jobs = {id for (id,) in self._db.execute("SELECT id FROM jobs")}
+        media = {name for (name,) in self._db.execute("SELECT DISTINCT name FROM media")}
+        for folder in (self.folder / "pictures").iterdir():
+            if folder.name not in jobs:
+                shutil.rmtree(folder, ignore_errors=True)
+        for path in self.media.iterdir():
+            if path.name not in media:
+                path.unlink(missing_ok=True)
 
     def _file_bytes(self, id: str) -> int:
         """Return the size of the pictures and of the media of a job. Shared media count for every job."""

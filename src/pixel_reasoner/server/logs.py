@@ -14,6 +14,12 @@ from pixel_reasoner.server.errors import ApiError, redact
 from pixel_reasoner.server.metrics import Metrics
 
 LOGGER = logging.getLogger("pixel_reasoner.server")
+_LEVELS = {
+    "pixel_reasoner.server": logging.DEBUG,
+    "uvicorn.error": logging.WARNING,
+    "opentelemetry": logging.WARNING,
+}
+"""loggers and their lowest levels"""
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 
 
@@ -38,13 +44,13 @@ class JsonFormatter(logging.Formatter):
 
 
 def set_up_logs(level: int = logging.INFO) -> None:
-    """Write the logs of the server and of uvicorn's errors to standard error."""
+    """Write the logs of the server, and warnings of uvicorn and OpenTelemetry, to standard error."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter())
-    for name, at_least in (("pixel_reasoner.server", level), ("uvicorn.error", logging.WARNING)):
+    for name, at_least in _LEVELS.items():
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
-        logger.setLevel(at_least)
+        logger.setLevel(max(level, at_least))
 
 
 def log(message: str, level: int = logging.INFO, **fields: Any) -> None:

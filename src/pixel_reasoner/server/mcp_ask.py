@@ -42,6 +42,7 @@ from pixel_reasoner.schema.geometry import Size
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.settings import RolloutConfig
 from pixel_reasoner.schema.trace import Step, Trace
+from pixel_reasoner.server.mcp_caller import LOCAL_CALLER, Caller, Gate
 from pixel_reasoner.server.mcp_media import DEFAULT_OPTIONS, Lease, MediaLibrary, OpenedMedia, View
 from pixel_reasoner.text import visible
 
@@ -162,6 +163,7 @@ class Asker:
         *,
         config: RolloutConfig | None = None,
         max_running: int = 16,
+        gate: Gate | None = None,
     ) -> None:
         """Create it without loading the model.
 
@@ -170,22 +172,28 @@ class Asker:
             model: answers.
             config: defaults of the questions; without it the defaults of the model.
             max_running: questions in progress at once; a further one is refused.
+            gate: admission and accounting of the server; by default none.
         """
         self.library = library
         self.model = model
         self.config = config
         self.max_running = max_running
+        self.gate = gate or Gate()
         self.num_running = 0
-        self._traces: OrderedDict[str, Trace] = OrderedDict()
+        self._traces: OrderedDict[str, tuple[str, Trace]] = OrderedDict()
+        """id -> owner and trace"""
         self._lock = Lock()
 
-    async def ask(self, asked: Asked, references: Sequence[str], report: Report) -> AskResult:
+    async def ask(
+        self, asked: Asked, references: Sequence[str], report: Report, caller: Caller = LOCAL_CALLER
+    ) -> AskResult:
         """Answer a question. Cancelling the task cancels the question.
 
         Args:
             asked: the question.
             references: handles, paths and data: URLs of its media.
             report: sends progress; the numbers rise.
+            caller: the client.
 
         Raises:
             ToolError: there is no answer; the message is for the calling model.
@@ -194,34 +202,40 @@ class Asker:
             raise ToolError(f"{self.max_running} questions are in progress; ask again later")
         self.num_running += 1
         try:
-            with anyio.move_on_after(asked.time_limit_s + _GRACE_S):
-                return await self._ask(asked, references, report)
+            with (
+                self.gate.admit(caller),
+                anyio.move_on_after(asked.time_limit_s + _GRACE_S),
+            ):
+                return await self._ask(asked, references, report, caller)
         finally:
             self.num_running -= 1
         raise ToolError(_too_slow(asked))
 
-    def trace(self, trace_id: str) -> str | None:
-        """Return a finished trace as JSON, with handles instead of paths; None if it is not known."""
+    def trace(self, trace_id: str, owner: str = "") -> str | None:
+        """Return a finished trace as JSON, with handles instead of paths; None if its owner has no such trace."""
         with self._lock:
-            trace = self._traces.get(trace_id)
-        return None if trace is None else trace.to_line()
+            known_owner, trace = self._traces.get(trace_id, ("", None))
+        return None if trace is None or known_owner != owner else trace.to_line()
 
-    async def _ask(self, asked: Asked, references: Sequence[str], report: Report) -> AskResult:
-        with self.library.lease() as lease:
+    async def _ask(
+        self, asked: Asked, references: Sequence[str], report: Report, caller: Caller
+    ) -> AskResult:
+        with self.library.lease(caller.owner) as lease:
             media = await _in_thread(partial(self._media, references, lease))
             model = await _in_thread(partial(_loaded, self.model))
-            question = Question(
-                id=uuid4().hex[:12], text=asked.question, media=tuple(one.item for one in media)
-            )
-            handle = self._submit(model, question, asked, _num_frames(media))
-            try:
-                await _follow(handle, asked.max_turns, report)
-            finally:
-                handle.cancel()
-            trace = await handle.aresult()
-        trace_id = self._keep(trace, media)
+            items, num_frames = tuple(one.item for one in media), _num_frames(media)
+            question = Question(id=uuid4().hex[:12], text=asked.question, media=items)
+            with self.gate.admit_media(caller, items, num_frames):
+                handle = self._submit(model, question, asked, num_frames)
+                try:
+                    await _follow(handle, asked.max_turns, report)
+                finally:
+                    handle.cancel()
+                trace = await handle.aresult()
+        trace_id = self._keep(trace, media, caller.owner)
         if handle.error is not None:
             raise ToolError(self._sentence(handle.error, asked, media, trace_id))
+        self.gate.ended(trace)
         return self._result(trace, trace_id, media, model.name)
 
     def _media(self, references: Iterable[str], lease: Lease) -> list[OpenedMedia]:
@@ -262,7 +276,7 @@ class Asker:
         except UsageError as error:
             raise ToolError(f"expected {error.expected}; got {error.got}; {error.fix}") from error
 
-    def _keep(self, trace: Trace, media: Sequence[OpenedMedia]) -> str:
+    def _keep(self, trace: Trace, media: Sequence[OpenedMedia], owner: str) -> str:
         """Keep a trace with handles instead of paths. Returns its id."""
         items = tuple(
             one.item.model_copy(update={"path": f"{one.handle} ({one.name})"}) for one in media
@@ -276,7 +290,7 @@ class Asker:
         }
         trace_id = f"t-{uuid4().hex[:16]}"
         with self._lock:
-            self._traces[trace_id] = trace.model_copy(update=changed)
+            self._traces[trace_id] = owner, trace.model_copy(update=changed)
             while len(self._traces) > MAX_TRACES:
                 self._traces.popitem(last=False)
         return trace_id

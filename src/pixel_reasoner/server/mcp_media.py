@@ -4,6 +4,8 @@ The content of a file is copied to a private folder when it is opened, and decod
 file that is replaced later changes nothing, and every process gives the same content with the same options the same
 handle. The least recently used media are closed when there are too many; their handles then raise a clear error.
 
+Handles belong to the client that opened them (`Lease.owner`). For every other client they do not exist.
+
     m-0123456789abcdef    a picture, a video or a folder of frames
     p-0123456789abcdef    a region of a picture or frame: a result of zoom_in, select_frames or ask
 """
@@ -85,6 +87,8 @@ class OpenedMedia(NamedTuple):
     item: MediaItem
     options: OpenOptions
     num_bytes: int
+    owner: str = ""
+    """client that opened it"""
 
 
 class View(NamedTuple):
@@ -109,12 +113,18 @@ class _Source(NamedTuple):
     kind: Literal["image", "video", "frames"]
     suffix: str
     options: OpenOptions
+    owner: str
 
 
 class Lease:
-    """Media that stay open while a request uses them."""
+    """Media of one client that stay open while a request uses them.
 
-    def __init__(self) -> None:
+    Args:
+        owner: name of the client; empty for the only client of a process.
+    """
+
+    def __init__(self, owner: str = "") -> None:
+        self.owner = owner
         self.handles: list[str] = []
         self.is_closed = False
 
@@ -178,7 +188,7 @@ class MediaLibrary:
         options = options or DEFAULT_OPTIONS
         if reference[:5].lower() == "data:":
             content = BytesIO(data_content(reference))
-            source = _Source("the data: picture", "image", "", options)
+            source = _Source("the data: picture", "image", "", options, lease.owner)
             return View(self._copy(content, source, lease))
         location = self.folders.locate(reference)
         if self.folders.is_folder(location):
@@ -194,12 +204,17 @@ class MediaLibrary:
         if lease is None:
             with self.lease() as lease:
                 return self.add(content, name, lease)
-        return self._copy(BytesIO(content), _Source(name, "image", "", DEFAULT_OPTIONS), lease)
+        source = _Source(name, "image", "", DEFAULT_OPTIONS, lease.owner)
+        return self._copy(BytesIO(content), source, lease)
 
     @contextmanager
-    def lease(self) -> Iterator[Lease]:
-        """Keep media that are opened with this lease open until the end of the `with` block."""
-        lease = Lease()
+    def lease(self, owner: str = "") -> Iterator[Lease]:
+        """Keep media that are opened with this lease open until the end of the `with` block.
+
+        Args:
+            owner: client whose handles are known.
+        """
+        lease = Lease(owner)
         try:
             yield lease
         finally:
@@ -291,16 +306,17 @@ class MediaLibrary:
         if media.item.kind == "frames":
             raise ToolError(f"{handle} is a folder of frames; open it again by its path")
         path = Path(media.item.path)
-        source = _Source(media.name, media.item.kind, path.suffix, options)
+        source = _Source(media.name, media.item.kind, path.suffix, options, lease.owner)
         with path.open("rb") as file:
             return View(self._copy(file, source, lease))
 
     def _take(self, handle: str, lease: Lease) -> OpenedMedia | None:
-        """Return an open medium and keep it open; None if it is not open. The lock must be held."""
+        """Return an open medium of the owner of a lease and keep it open; None if there is none. The lock must be held."""
         media = self._opened.get(handle)
-        if media is not None:
-            self._opened.move_to_end(handle)
-            self._pin(handle, lease)
+        if media is None or media.owner != lease.owner:
+            return None
+        self._opened.move_to_end(handle)
+        self._pin(handle, lease)
         return media
 
     def _pin(self, handle: str, lease: Lease) -> None:
@@ -312,7 +328,8 @@ class MediaLibrary:
     def _open_file(self, location: Location, options: OpenOptions, lease: Lease) -> OpenedMedia:
         is_video = (mimetypes.guess_type(f"a{location.suffix}")[0] or "").startswith("video/")
         suffix = location.suffix if _SUFFIX.fullmatch(location.suffix) else ""
-        source = _Source(location.name, "video" if is_video else "image", suffix, options)
+        kind: Literal["image", "video"] = "video" if is_video else "image"
+        source = _Source(location.name, kind, suffix, options, lease.owner)
         with self.folders.open(location) as file:
             key = file_state(file), source
             with self._lock:
@@ -335,7 +352,7 @@ class MediaLibrary:
         names = self.folders.picture_names(location)
         if not names:
             raise ToolError(f"there are no pictures in {shown(location.name)}")
-        source = _Source(location.name, "frames", "", options)
+        source = _Source(location.name, "frames", "", options, lease.owner)
         _check_options(source)
         partial = Path(tempfile.mkdtemp(dir=self._folder))
         try:
@@ -396,10 +413,10 @@ class MediaLibrary:
         return media
 
     def _describe(self, source: _Source, content: tuple[bytes, int]) -> OpenedMedia:
-        """Return the record of a copy: its handle is the hash of its content and options."""
+        """Return the record of a copy: its handle is the hash of its content, options and owner."""
         digest, num_bytes = content
         options = source.options
-        key = digest + repr((source.kind, source.suffix, options)).encode()
+        key = digest + repr((source.kind, source.suffix, options, source.owner)).encode()
         handle = f"m-{hashlib.sha256(key).hexdigest()[:16]}"
         item = MediaItem(
             kind=source.kind,
@@ -408,7 +425,8 @@ class MediaLibrary:
             end_s=options.end_s,
             page=options.page,
         )
-        return OpenedMedia(handle, shown(source.name)[1:-1], item, options, num_bytes)
+        name = shown(source.name)[1:-1]
+        return OpenedMedia(handle, name, item, options, num_bytes, source.owner)
 
     def _evict(self) -> None:
         """Close the least recently used media that are not in use. The lock must be held."""

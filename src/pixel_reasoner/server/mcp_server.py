@@ -21,6 +21,8 @@ from typing import Annotated, Any, NamedTuple
 
 import anyio
 import anyio.to_thread
+from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
+from mcp.server.auth.provider import AccessToken
 from mcp.server.caching import CacheHint
 from mcp.server.mcpserver import Context, Image, MCPServer
 from mcp.server.mcpserver.exceptions import ResourceNotFoundError, ToolError
@@ -28,6 +30,8 @@ from mcp.server.transport_security import TransportSecuritySettings
 from mcp_types import CallToolResult, InputRequiredResult, TextContent, ToolAnnotations
 from pydantic import Field, ValidationError
 from starlette.applications import Starlette
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from pixel_reasoner import __version__
 from pixel_reasoner.operations.frames import MAX_SELECTED_FRAMES
@@ -40,6 +44,7 @@ from pixel_reasoner.server.mcp_ask import (
     Asker,
     AskResult,
 )
+from pixel_reasoner.server.mcp_caller import caller_of
 from pixel_reasoner.server.mcp_files import shown
 from pixel_reasoner.server.mcp_media import MAX_FRAMES, MediaLibrary, OpenOptions
 from pixel_reasoner.server.mcp_pictures import MAX_SIDE_PX, MIN_MAX_SIDE_PX, EncodedPicture
@@ -128,9 +133,9 @@ def build_mcp_server(services: McpServices) -> PictureServer:
         log_level="WARNING",
         cache_hints={"tools/list": CacheHint(ttl_ms=300_000)},
     )
-    tools, threads = PictureTools(services.library), _Threads()
-    _add_open_media(server, tools, threads)
-    _add_looks(server, tools, threads)
+    threads = _Threads()
+    _add_open_media(server, services.library, threads)
+    _add_looks(server, services.library, threads)
     if services.asker is not None:
         _add_ask(server, services.library, services.asker, services.max_time_s)
     _add_resources(server, services)
@@ -174,8 +179,29 @@ def mount(
         max_request_body_size=MAX_REQUEST_BYTES,
         transport_security=security,
     )
+    for route in mcp_app.routes:
+        if isinstance(route, Route):
+            route.app = _RouteApp(route)
     app.router.routes.extend(mcp_app.routes)
     return Mounted(server.session_manager.run)
+
+
+class _RouteApp:
+    """Application of a route of the SDK, with what the server around it needs.
+
+    Logs and metrics contain the route. Sessions of older revisions of the protocol belong to the key that opened them: the
+    SDK compares `scope["user"]`.
+    """
+
+    def __init__(self, route: Route) -> None:
+        self.app, self.route = route.app, route
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["route"] = self.route
+        client = scope.get("state", {}).get("client")
+        if client:
+            scope["user"] = AuthenticatedUser(AccessToken(token="", client_id=client, scopes=[]))
+        await self.app(scope, receive, send)
 
 
 class _Threads:
@@ -190,10 +216,16 @@ class _Threads:
         return [_block(one) for one in parts]
 
 
-def _add_open_media(server: MCPServer[Any], tools: PictureTools, threads: _Threads) -> None:
+def _tools(library: MediaLibrary, ctx: Context[Any, Any]) -> PictureTools:
+    """Return the picture tools of the client of a call."""
+    return PictureTools(library, caller_of(ctx).owner)
+
+
+def _add_open_media(server: MCPServer[Any], library: MediaLibrary, threads: _Threads) -> None:
     @server.tool(title="Open a picture or video", annotations=_READ_ONLY, structured_output=False)
     async def open_media(  # noqa: PLR0913 - the arguments of the tool
         media: Media,
+        ctx: Context[Any, Any],
         num_frames: Annotated[
             int | None,
             Field(
@@ -209,7 +241,9 @@ def _add_open_media(server: MCPServer[Any], tools: PictureTools, threads: _Threa
         end_s: Annotated[
             float | None, Field(gt=0, description="End of this part; null for the end.")
         ] = None,
-        page: Annotated[int | None, Field(ge=1, description="Page of a TIFF picture.")] = None,
+        page: Annotated[
+            int | None, Field(ge=1, description="Page of a TIFF picture or a PDF.")
+        ] = None,
         return_image: ReturnImage = True,
         max_side: MaxSide = MAX_SIDE_PX,
     ) -> list[str | Image]:
@@ -222,10 +256,11 @@ def _add_open_media(server: MCPServer[Any], tools: PictureTools, threads: _Threa
         fields: dict[str, Any] = {name: one for name, one in given.items() if one is not None}
         options = OpenOptions(**fields) if fields else None
         show = ShowOptions(return_image, max_side)
-        return await threads.run(partial(tools.open_media, media, options, show))
+        open_one = _tools(library, ctx).open_media
+        return await threads.run(partial(open_one, media, options, show))
 
 
-def _add_looks(server: MCPServer[Any], tools: PictureTools, threads: _Threads) -> None:
+def _add_looks(server: MCPServer[Any], library: MediaLibrary, threads: _Threads) -> None:
     @server.tool(title="Zoom in", annotations=_READ_ONLY, structured_output=False)
     async def zoom_in(
         media: Media,
@@ -236,6 +271,7 @@ def _add_looks(server: MCPServer[Any], tools: PictureTools, threads: _Threads) -
                 "picture that media names."
             ),
         ],
+        ctx: Context[Any, Any],
         frame: Annotated[
             int | None, Field(description="Number of the frame, for a video or folder of frames.")
         ] = None,
@@ -247,7 +283,8 @@ def _add_looks(server: MCPServer[Any], tools: PictureTools, threads: _Threads) -
         The region is cut from the source at full resolution, also where media is itself the result of a zoom.
         """
         show = ShowOptions(return_image, max_side)
-        return await threads.run(partial(tools.zoom_in, media, box, frame, show))
+        zoom = _tools(library, ctx).zoom_in
+        return await threads.run(partial(zoom, media, box, frame, show))
 
     @server.tool(title="Select frames", annotations=_READ_ONLY, structured_output=False)
     async def select_frames(
@@ -258,12 +295,14 @@ def _add_looks(server: MCPServer[Any], tools: PictureTools, threads: _Threads) -
                 description=f"Numbers of up to {MAX_SELECTED_FRAMES} frames, from 1, each at most once."
             ),
         ],
+        ctx: Context[Any, Any],
         return_image: ReturnImage = True,
         max_side: MaxSide = MAX_SIDE_PX,
     ) -> list[str | Image]:
         """Look at single frames of a video or folder of frames in full size."""
         show = ShowOptions(return_image, max_side)
-        return await threads.run(partial(tools.select_frames, media, frames, show))
+        select = _tools(library, ctx).select_frames
+        return await threads.run(partial(select, media, frames, show))
 
 
 def _add_ask(
@@ -309,7 +348,7 @@ def _add_ask(
             max_turns=max_turns,
             time_limit_s=time_limit_s,
         )
-        found = await asker.ask(asked, references, _reporter(ctx))
+        found = await asker.ask(asked, references, _reporter(ctx), caller_of(ctx))
         fields = found.model_dump(mode="json", exclude_defaults=True)
         text = json.dumps(fields, ensure_ascii=False)
         return CallToolResult(
@@ -318,7 +357,7 @@ def _add_ask(
 
 
 def _add_resources(server: MCPServer[Any], services: McpServices) -> None:
-    tools, asker = PictureTools(services.library), services.asker
+    library, asker = services.library, services.asker
 
     @server.resource(
         "picture://{handle}",
@@ -326,9 +365,9 @@ def _add_resources(server: MCPServer[Any], services: McpServices) -> None:
         mime_type="image/jpeg",
         description="The picture of a handle: m-... or p-...",
     )
-    def picture(handle: str) -> bytes:
+    def picture(handle: str, ctx: Context[Any, Any]) -> bytes:
         try:
-            return tools.picture(handle)
+            return _tools(library, ctx).picture(handle)
         except ToolError as error:
             raise ResourceNotFoundError(str(error)) from error
 
@@ -341,8 +380,8 @@ def _add_resources(server: MCPServer[Any], services: McpServices) -> None:
         mime_type="application/json",
         description="All messages, operations and settings of an answer of ask, by its trace_id.",
     )
-    def trace(trace_id: str) -> str:
-        found = asker.trace(trace_id)
+    def trace(trace_id: str, ctx: Context[Any, Any]) -> str:
+        found = asker.trace(trace_id, caller_of(ctx).owner)
         if found is None:
             raise ResourceNotFoundError(
                 f"there is no trace {shown(trace_id)}: another server wrote it, or it was removed since"

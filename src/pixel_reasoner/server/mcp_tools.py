@@ -43,16 +43,20 @@ class PictureTools:
     """Tools that return pictures. All methods are thread-safe and block while media are decoded.
 
     Every method raises `ToolError` with a sentence for the calling model.
+
+    Args:
+        library: media by handle.
+        owner: client whose handles are known.
     """
 
-    def __init__(self, library: MediaLibrary) -> None:
-        self.library = library
+    def __init__(self, library: MediaLibrary, owner: str = "") -> None:
+        self.library, self.owner = library, owner
 
     def open_media(
         self, reference: str, options: OpenOptions | None, show: ShowOptions
     ) -> list[Content]:
         """Open a file, and return its handle, its size and an overview."""
-        with self.library.lease() as lease:
+        with self.library.lease(self.owner) as lease:
             view = self.library.open(reference, options, lease)
             context = self.library.context(view.media)
             if view.frame is not None or not context.num_frames:
@@ -63,7 +67,7 @@ class PictureTools:
         self, reference: str, box: Sequence[float], frame: int | None, show: ShowOptions
     ) -> list[Content]:
         """Return a region at the full resolution of its source."""
-        with self.library.lease() as lease:
+        with self.library.lease(self.owner) as lease:
             view = self.library.open(reference, lease=lease)
             context = self.library.context(view.media)
             number = self._target(view, context, frame)
@@ -78,7 +82,7 @@ class PictureTools:
         self, reference: str, frames: Sequence[int], show: ShowOptions
     ) -> list[Content]:
         """Return frames of a clip, each at full size."""
-        with self.library.lease() as lease:
+        with self.library.lease(self.owner) as lease:
             view = self.library.open(reference, lease=lease)
             if not view.is_whole:
                 raise ToolError(
@@ -93,7 +97,7 @@ class PictureTools:
 
     def picture(self, handle: str) -> bytes:
         """Return what a handle points to as JPEG, for the resource `picture://{id}`."""
-        with self.library.lease() as lease:
+        with self.library.lease(self.owner) as lease:
             view = self.library.open(handle, lease=lease)
             context = self.library.context(view.media)
             if view.is_whole and context.num_frames:

@@ -5,7 +5,7 @@ Labels never contain text of clients: names of operations, models and reasons co
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -16,7 +16,10 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
+from pixel_reasoner.models.api import CacheUsage
 from pixel_reasoner.schema.trace import Trace
 
 PREFIX = "pixel_reasoner:"
@@ -51,15 +54,22 @@ class Metrics:
         self.queue_time = self._histogram(
             "request_queue_time_seconds", "Time to the first turn, including decoding."
         )
+        self.inference_time = self._histogram(
+            "request_inference_time_seconds", "Time of prefill and decode, of all turns."
+        )
+        self.time_per_output_token = self._histogram(
+            "request_time_per_output_token_seconds",
+            "Time of prefill and decode per generated token of a request.",
+        )
         self.inter_token = self._histogram(
             "inter_token_latency_seconds", "Mean time per generated token of a turn."
         )
         self.rejected_media = self._counter("rejected_media", "Refused media.", "reason")
-        self.prefix_queries = self._counter(
-            "prefix_cache_queries", "Follow-up questions in conversations."
+        self.conversation_queries = self._counter(
+            "conversation_cache_queries", "Follow-up questions in conversations."
         )
-        self.prefix_hits = self._counter(
-            "prefix_cache_hits", "Follow-up questions whose conversation was kept."
+        self.conversation_hits = self._counter(
+            "conversation_cache_hits", "Follow-up questions whose conversation was kept."
         )
         self.http_seconds = self._histogram(
             "http_request_duration_seconds", "Time of a response.", "route", "status"
@@ -72,8 +82,6 @@ class Metrics:
         self.picture_tokens.labels(self._model_name).inc(num_picture)
         self.success.labels(self._model_name, trace.stop.value).inc()
         for turn in trace.turns:
-            if turn.num_new_tokens and turn.generate_s:
-                self.observe(self.inter_token, turn.generate_s / turn.num_new_tokens)
             calls = turn.calls
             for one in turn.observations:
                 called = calls[one.call].name if one.call < len(calls) else "unparsed"
@@ -93,6 +101,10 @@ class Metrics:
         """Read a gauge from a function."""
         gauge.labels(self._model_name).set_function(value)
 
+    def track_cache(self, usage: Callable[[], CacheUsage]) -> None:
+        """Read the use of the KV cache of an engine in this process from a function."""
+        self.registry.register(_CacheCollector(self._model_name, usage))
+
     def text(self) -> bytes:
         """Return all metrics in the text format of Prometheus."""
         return generate_latest(self.registry)
@@ -111,3 +123,28 @@ class Metrics:
             registry=self.registry,
             buckets=_SECONDS,
         )
+
+
+class _CacheCollector(Collector):
+    """Metrics of a KV cache, read when they are requested."""
+
+    def __init__(self, model_name: str, usage: Callable[[], CacheUsage]) -> None:
+        self._model_name, self._usage = model_name, usage
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metrics."""
+        usage = self._usage()
+        fraction = GaugeMetricFamily(
+            PREFIX + "kv_cache_usage_perc",
+            "KV cache of finished turns as a fraction of its limit.",
+            labels=["model_name"],
+        )
+        fraction.add_metric([self._model_name], usage.memory_fraction)
+        yield fraction
+        for name, text, value in (
+            ("prefix_cache_queries", "Tokens of prompts.", usage.num_prompt_tokens),
+            ("prefix_cache_hits", "Tokens of prompts in the cache.", usage.num_reused_tokens),
+        ):
+            counter = CounterMetricFamily(PREFIX + name, text, labels=["model_name"])
+            counter.add_metric([self._model_name], value)
+            yield counter

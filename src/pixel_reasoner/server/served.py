@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from pixel_reasoner.media.decoder import MediaDecoder
 from pixel_reasoner.models.api import GenerationModel
+from pixel_reasoner.rollout.request import RolloutObserver
 from pixel_reasoner.server.chat import JobReader
 from pixel_reasoner.server.conversation import Prompt
 from pixel_reasoner.server.engine import RolloutEngine
@@ -27,6 +29,7 @@ def start_engine(
     settings: ServerSettings,
     metrics: Metrics,
     decoder: MediaDecoder,
+    observers: Sequence[RolloutObserver] = (),
 ) -> Served:
     """Start the engine of a loaded model. Blocking.
 
@@ -36,8 +39,10 @@ def start_engine(
         settings: of the server.
         metrics: of the server.
         decoder: of media.
+        observers: told of rollouts, in addition to the metrics.
     """
     engine = RolloutEngine(model, settings, metrics, decoder)
+    engine.scheduler.observers.extend(observers)
     capabilities = engine.scheduler.capabilities
     has_logprobs = capabilities.token_ids and capabilities.logprobs and hasattr(model, "decode")
     prompt = Prompt(model.dialect, model.budgets)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fastapi import FastAPI, Request
 
@@ -28,6 +28,9 @@ from pixel_reasoner.server.metrics import Metrics
 from pixel_reasoner.server.served import Served, start_engine
 from pixel_reasoner.server.settings import ServerSettings
 from pixel_reasoner.server.uploads import Uploads
+
+if TYPE_CHECKING:
+    from pixel_reasoner.server.tracing import ServerTracer
 
 LoadModel = Callable[[], GenerationModel]
 Lifespan = Callable[[], AbstractAsyncContextManager[object]]
@@ -62,6 +65,8 @@ class Services:
     reader: JobReader | None = None
     failure: BaseException | None = None
     """error of loading the model"""
+    tracer: ServerTracer | None = None
+    """sends spans to a collector, if one is configured"""
     is_draining: bool = False
     root: Path = Path()
     """folder of everything that is stored"""
@@ -99,7 +104,8 @@ class Services:
 
     def start_engine(self, model: GenerationModel, names: tuple[str, ...]) -> Served:
         """Start the engine of a loaded model. Blocking."""
-        return start_engine(model, names, self.settings, self.metrics, self.decoder)
+        observers = () if self.tracer is None else (self.tracer,)
+        return start_engine(model, names, self.settings, self.metrics, self.decoder, observers)
 
     @property
     def engines(self) -> list[RolloutEngine]:
@@ -132,6 +138,10 @@ class Services:
         self.check_accepts()
         assert self.reader is not None, "the model is loaded"
         return self.reader
+
+    def span_context(self, scope: Mapping[str, Any]) -> AbstractContextManager[object]:
+        """Return a context whose rollouts belong to the span of a request, given its ASGI scope."""
+        return nullcontext() if self.tracer is None else self.tracer.context_of(scope)
 
     def served(self, connection: str | None, client: str) -> Served:
         """Return the model for a request: a connected one, or the model of the server.

@@ -55,6 +55,10 @@ EXTRAS = {
     ),
     "remote": (("httpx2",), "ask, eval and probe with --endpoint"),
     "labeller": (("httpx2",), "synth with --labeller"),
+    "workflows": (
+        ("pypdfium2", "pi_heif", "scenedetect", "pyarrow"),
+        "survey: PDF, HEIC, --shots, rows.parquet",
+    ),
     "released": (("math_verify",), "--scorer released"),
     "ray": (("ray",), "integrations.ray_data"),
 }

@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 
+from pixel_reasoner.models.api import CacheUsage
 from pixel_reasoner.models.engine.families import FAMILIES
 from pixel_reasoner.models.engine.layer_state import KVCache
 from pixel_reasoner.models.engine.prefix_cache import BlockIndex, PrefixBlock, PrefixCache
@@ -70,6 +71,7 @@ class Engine:
         self._cache = KVCache(model.device)
         self._prefixes = PrefixCache(model.device, max_cache_bytes)
         self._runner = ModelRunner(model, image_processor, self.family, self._cache)
+        self._num_prompt_tokens = self._num_prefilled_tokens = 0
 
     @property
     def has_unfinished(self) -> bool:
@@ -95,6 +97,12 @@ class Engine:
     def num_cache_bytes(self) -> int:
         """Memory of the keys and values of retained sequences."""
         return self._prefixes.num_bytes
+
+    @property
+    def cache_usage(self) -> CacheUsage:
+        """Use of the cache since the start."""
+        num_reused = self._num_prompt_tokens - self._num_prefilled_tokens
+        return CacheUsage(self._num_prompt_tokens, num_reused, self._prefixes.memory_fraction)
 
     def is_retained(self, sequence: Sequence) -> bool:
         """Whether the keys and values of a finished sequence are cached."""
@@ -223,6 +231,7 @@ class Engine:
         groups: dict[tuple[Any, ...], list[Sequence]] = {}
         for one in joining:
             groups.setdefault((*one.ids, *(i.digest for i in one.images)), []).append(one)
+        self._num_prompt_tokens += sum(len(one.ids) for one in joining)
         for one in joining:
             self._cache.join(one)
             one.state = SequenceState.RUNNING
@@ -234,6 +243,7 @@ class Engine:
         while remaining:
             self._share_blocks(remaining)
             wave, remaining = split_by_shared_prefix(remaining, self.image_token)
+            self._num_prefilled_tokens += sum(len(one.ids) - one.num_cached for one in wave)
             for batch in length_batches(wave):
                 logits |= zip(batch, self._runner.prefill(batch), strict=True)
         for first, *others in groups.values():

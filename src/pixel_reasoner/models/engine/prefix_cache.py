@@ -85,6 +85,11 @@ class PrefixCache:
         return self._max_bytes
 
     @property
+    def memory_fraction(self) -> float:
+        """Memory of the retained sequences as a fraction of the limit."""
+        return self.num_bytes / self._max_bytes if self._max_bytes else 0.0
+
+    @property
     def sequences(self) -> abc.Iterable[Sequence]:
         """The retained sequences, least recently used first."""
         return self._retained.keys()
