@@ -9,7 +9,7 @@ from typing import Any
 from pixel_reasoner.cli.help import CommandGroup
 
 _MESSAGE = "stopped; finished work is kept, run the same command to continue"
-_NOTHING_KEPT = "stopped; nothing was written"
+_WHOLE_MESSAGE = "stopped; the output appears only when it is complete"
 WHOLE_OUTPUTS = frozenset({"teach"})
 """commands whose output appears only when it is complete"""
 
@@ -22,7 +22,7 @@ class Stopped(Exception):
     """Interrupted command; its text is shown to the user."""
 
     def __init__(self, code: int, command: str = "") -> None:
-        super().__init__(_NOTHING_KEPT if command in WHOLE_OUTPUTS else _MESSAGE)
+        super().__init__(_WHOLE_MESSAGE if command in WHOLE_OUTPUTS else _MESSAGE)
         self.code = code
         """exit code: 128 plus the number of the signal"""
 
