@@ -14,7 +14,7 @@ from pixel_reasoner import api
 from pixel_reasoner.world.fonts import scaled_font
 from pixel_reasoner.world.moments import MomentsParams, make_clip
 from pixel_reasoner.world.moments.draw import Painter
-from pixel_reasoner.world.parts import DEFECT_CLASSES, KINDS, PartRow, read_parts
+from pixel_reasoner.world.parts import DEFECT_CLASSES, PartRow, read_parts
 
 FOLDER = Path(__file__).parent
 TILE, GAP, TEXT_PX = 250, 10, 9
@@ -105,7 +105,9 @@ def draw_clip() -> Image.Image:
             for box in painter.target_boxes(number):
                 pen.rectangle(box, outline=BLUE, width=3)
             start, end = float(clip.times[event.first]), float(clip.times[event.end])
-            tiles.append((picture, f"{event.kind} {event.value}: {start:.2f} to {end:.2f} s"))
+            tiles.append(
+                (picture, f"{event.kind} {event.value}".strip() + f": {start:.2f} to {end:.2f} s")
+            )
     return sheet([tiles[:3], tiles[3:6]], 410, 231)
 
 

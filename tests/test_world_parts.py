@@ -263,3 +263,21 @@ def test_more_parts_than_the_split_has_seeds_are_rejected(tmp_path):
 def test_twelve_megapixels_are_the_largest_size():
     assert PartsParams(width_px=4000).size == (4000, 3000)
     assert api.PartsSpec(width_px=4000).params().overview == (1152, 864)
+
+
+def test_render_names_the_command_of_these_families(run, tmp_path):
+    for family in ("parts", "moments"):
+        code, _, error = run("world", "render", "--family", family, "--out", tmp_path / "out")
+        assert code == 2
+        assert f"use `pixel-reasoner world {family}`" in error
+
+
+def test_both_commands_write_a_folder_and_print_its_annotation(run, tmp_path):
+    small = ("--kinds", "gear", "--width-px", 320, "--references", 1, "--validation", 0)
+    code, output, _ = run("world", "parts", *small, "--test", 2, "--out", tmp_path / "parts")
+    assert code == 0
+    assert str(tmp_path / "parts" / "parts.jsonl") in output
+    short = ("--count", 1, "--duration-s", 2, "--plain")
+    code, output, _ = run("world", "moments", *short, "--out", tmp_path / "clips")
+    assert code == 0
+    assert str(tmp_path / "clips" / "moments.jsonl") in output

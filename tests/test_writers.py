@@ -29,6 +29,12 @@ from pixel_reasoner.train.folder import checkpoint_errors, save_run_settings, tr
 from pixel_reasoner.workflows.evaluate import EvalSpec, evaluate
 from pixel_reasoner.workflows.traces import import_traces
 from pixel_reasoner.workflows.world import WorldSpec, render_world
+from pixel_reasoner.workflows.world_media import (
+    MomentsSpec,
+    PartsSpec,
+    render_moments,
+    render_parts,
+)
 
 MAIN_PROCESS = SimpleNamespace(process_index=0)
 
@@ -63,6 +69,8 @@ WRITERS = {
     "export message_list": lambda out, synth: export_message_list(synth, out),
     "import": lambda out, synth: import_traces(synth / "data.json", out),
     "world render": lambda out, synth: render_world(WorldSpec(count=1), out),
+    "world parts": lambda out, synth: render_parts(PartsSpec(width_px=320), out),
+    "world moments": lambda out, synth: render_moments(MomentsSpec(count=1), out),
     "eval": lambda out, synth: evaluate(EvalSpec(benchmark="pixelworld", out=out)),
     "train": _sft,
 }

@@ -36,6 +36,12 @@ from .errors import (
     PluginError as PluginError,
     UsageError as UsageError,
 )
+from .inspection_api import (
+    Inspection as Inspection,
+    InspectionRow as InspectionRow,
+    InspectionSpec as InspectionSpec,
+    inspect_photos as inspect_photos,
+)
 from .media.context import (
     MediaContext as MediaContext,
 )
@@ -111,6 +117,12 @@ from .schema.trace import (
     Turn as Turn,
     load_traces as load_traces,
     save_traces as save_traces,
+)
+from .moments_api import (
+    Moment as Moment,
+    SearchOptions as SearchOptions,
+    VideoMoments as VideoMoments,
+    find_moments as find_moments,
 )
 from .scoring.grading import (
     Grade as Grade,

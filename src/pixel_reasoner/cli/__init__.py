@@ -17,7 +17,9 @@ from pixel_reasoner.cli import (
     ask,
     doctor,
     evaluate,
+    find,
     init,
+    inspect,
     mcp,
     new,
     probe,
@@ -54,6 +56,7 @@ app.command(cls=HelpCommand)(evaluate.merge)
 app.command(cls=HelpCommand)(report.compare)
 app.command(cls=HelpCommand)(report.report)
 app.command(cls=HelpCommand)(survey.survey)
+app.command(cls=HelpCommand)(find.find)
 app.command(cls=HelpCommand)(synth.synth)
 app.command(cls=HelpCommand)(traces.check)
 app.command(cls=HelpCommand)(traces.export)
@@ -62,6 +65,7 @@ app.command(cls=HelpCommand)(teach.teach)
 app.command(cls=HelpCommand)(ask.demo)
 app.command(cls=HelpCommand)(mcp.mcp)
 app.command(cls=HelpCommand)(init.init)
+app.command(cls=HelpCommand)(inspect.inspect)
 app.command(cls=HelpCommand)(new.new)
 app.command(cls=HelpCommand)(doctor.doctor)
 app.add_typer(world.app, name="world")

@@ -23,11 +23,13 @@ SPLITS = ("train", "validation", "test")
 FAMILIES = ("attribute", "relation", "count", "infographic", "video")
 ANALYSES = ("template", "labeller")
 EXPORT_FORMATS = ("trl", "message_list")
-TEMPLATES = ("sft", "rl", "rows", "survey")
+TEMPLATES = ("sft", "rl", "rows", "survey", "inspect")
 LESSON_FORMATS = ("html", "handout", "notebook", "h5p", "notes", "pptx", "strip", "gif")
 EXTENSIONS = ("operation", "dialect", "benchmark", "reward")
 """kinds of packages that `new` writes"""
 
+CUT_MODES = ("exact", "fast")
+REDACTIONS = ("box", "pixelate", "blur")
 MCP_CLIENTS = ("claude", "vscode", "cursor")
 """programs whose configuration `mcp --print-config` prints"""
 

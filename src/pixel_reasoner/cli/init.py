@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pixel_reasoner.cli.choices import TEMPLATES, choice_argument
+from pixel_reasoner.cli.options import reject_options
 from pixel_reasoner.cli.output import print_line
 from pixel_reasoner.errors import OutputError
 
@@ -20,6 +21,7 @@ _NEXT = {
     "rl": "pixel-reasoner train rl {path} --plan --gpus 1",
     "rows": "pixel-reasoner synth jsonl --data {path} --out runs/mine",
     "survey": "pixel-reasoner survey PICTURES --questions {path} --out runs/survey",
+    "inspect": "pixel-reasoner inspect PHOTOS --spec {path} --out runs/inspect",
 }
 """template -> command that uses the file"""
 _ROW_COMMENT = """\
@@ -52,11 +54,19 @@ def init(
         typer.Option(
             "--out",
             "-o",
-            help="The file [default: sft.toml, rl.toml, survey.toml or rows.jsonl in this folder]",
+            help="The file [default: sft.toml, rl.toml, survey.toml, inspect.toml or rows.jsonl in this folder]",
+        ),
+    ] = None,
+    photos: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="DIR",
+            help="inspect: photos whose classes and golden pictures it names.",
         ),
     ] = None,
 ) -> None:
-    """Write a commented template: a run of `train sft` or `train rl`, rows for `synth jsonl`, or questions for `survey`.
+    """Write a commented template: a training run, rows for `synth`, questions for `survey`, or an inspection.
 
     An existing file is never replaced.
 
@@ -68,9 +78,15 @@ def init(
         pixel-reasoner init rows --out data/rows.jsonl
 
         pixel-reasoner init survey
+
+        pixel-reasoner init inspect --from parts/plate --out plate.toml
     """
+    reject_options(["--from"] if photos and template != "inspect" else [], f"with {template}")
     path = out or Path("rows.jsonl" if template == "rows" else f"{template}.toml")
-    written = _write_rows(path) if template == "rows" else _write_run(path, template)
+    if template == "inspect":
+        written = _write_inspection(path, photos)
+    else:
+        written = _write_rows(path) if template == "rows" else _write_run(path, template)
     for one in written:
         print_line(f"Written: {one}")
     print_line(f"Next: {_NEXT[template].format(path=path)}")
@@ -79,6 +95,17 @@ def init(
 def _write_run(path: Path, template: str) -> list[Path]:
     text = (Path(__file__).parent / "templates" / f"{template}.toml").read_text(encoding="utf-8")
     return _write_new({path: text})
+
+
+def _write_inspection(path: Path, photos: Path | None) -> list[Path]:
+    from pixel_reasoner import inspection_api
+
+    _reject_existing([path])
+    spec = inspection_api.InspectionSpec()
+    if photos is not None:
+        spec = inspection_api.first_spec(photos, path)
+    inspection_api.write_spec(spec, path)
+    return [path]
 
 
 def _write_rows(path: Path) -> list[Path]:
