@@ -23,11 +23,27 @@ from pixel_reasoner.sources.base import SOURCES
 from pixel_reasoner.sources.jsonl import ROW_KEYS
 from pixel_reasoner.sources.pixelworld import WorldMix
 from pixel_reasoner.train.config import RlRun, SftRun
+from pixel_reasoner.workflows.inspection.spec import (
+    Alignment,
+    Decision,
+    DefectClass,
+    Difference,
+    InspectionSpec,
+    Region,
+)
 from pixel_reasoner.workflows.survey.question_file import KEYS, TOP_KEYS
 from pixel_reasoner.workflows.survey.questions import AnswerKind
 from pixel_reasoner.workflows.survey.table_row import Status, SurveyRow
 
 COMMANDS = documented_commands()
+_INSPECTION_KEYS = [
+    *InspectionSpec.model_fields,
+    *DefectClass.model_fields,
+    *Region.model_fields,
+    *Alignment.model_fields,
+    *Difference.model_fields,
+    *Decision.model_fields,
+]
 _SURVEY_ROW = SurveyRow(id="a:q", path="a", status=Status.ANSWERED)
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
@@ -74,9 +90,10 @@ def keys(*kinds: type) -> list[str]:
         ("docs/train.md", keys(SftRun)),
         ("docs/rl.md", keys(RlRun, RewardConfig, WorldMix)),
         ("docs/synthesize.md", [*ROW_KEYS, *Kind, *SOURCES]),
+        ("docs/inspect.md", [*_INSPECTION_KEYS]),
         ("docs/survey.md", [*KEYS, *TOP_KEYS, *AnswerKind, *_SURVEY_ROW.to_dict()]),
     ],
-    ids=["sft", "rl", "rows", "survey"],
+    ids=["sft", "rl", "rows", "inspect", "survey"],
 )
 def test_every_key_of_a_run_and_of_a_row_is_explained(page, names):
     assert [name for name in names if name not in explained(text(page))] == []

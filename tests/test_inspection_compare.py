@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from PIL import Image
+from tests.inspection_fixture import DEFECT, SIZE, other_part, plate, save
 
 from pixel_reasoner.errors import InputError
 from pixel_reasoner.schema.geometry import Box
@@ -17,7 +18,6 @@ from pixel_reasoner.workflows.inspection.proposals import (
     with_decoys,
 )
 from pixel_reasoner.workflows.inspection.spec import Difference, InspectionSpec, Region
-from tests.inspection_fixture import DEFECT, SIZE, other_part, plate, save
 
 SPEC = InspectionSpec()
 MOVES = {

@@ -13,6 +13,7 @@ from junitparser import JUnitXml
 from PIL import Image
 from pycocotools.coco import COCO
 from sarif_pydantic import Sarif
+from tests.inspection_fixture import plate, save
 
 from pixel_reasoner.errors import UsageError
 from pixel_reasoner.workflows.inspection.engine import InspectionRun, inspect_photos
@@ -21,7 +22,6 @@ from pixel_reasoner.workflows.inspection.exports.names import flat_name
 from pixel_reasoner.workflows.inspection.review import read_corrections
 from pixel_reasoner.workflows.inspection.spec import DefectClass, InspectionSpec
 from pixel_reasoner.workflows.inspection.verdicts import Finding, InspectionRow, Verdict
-from tests.inspection_fixture import plate, save
 
 SPEC = InspectionSpec(
     defects={"Scratch": DefectClass(severity="minor"), 'a "dent"': DefectClass(severity="critical")}
@@ -180,7 +180,7 @@ def test_all_formats_accept_a_run_without_findings(tmp_path):
 )
 def test_pixels_and_fractions_are_the_same_box(x, y, w, h, size):
     box = (x, y, min(1.0, x + w), min(1.0, y + h))
-    left, top, width, height = finding(box).pixels(size)
+    left, top, _, height = finding(box).pixels(size)
     assert left / size[0] == pytest.approx(box[0], abs=0.006 / size[0])
     assert (top + height) / size[1] == pytest.approx(box[3], abs=0.011 / size[1])
 

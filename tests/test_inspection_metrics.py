@@ -21,6 +21,7 @@ from pixel_reasoner.workflows.inspection.metrics import (
     sized_mask,
     verdict_rates,
 )
+from pixel_reasoner.workflows.inspection.spec import DefectClass, InspectionSpec
 from pixel_reasoner.workflows.inspection.thresholds import choose_thresholds
 from pixel_reasoner.workflows.inspection.verdicts import (
     Finding,
@@ -29,7 +30,6 @@ from pixel_reasoner.workflows.inspection.verdicts import (
     part_verdict,
     with_tolerances,
 )
-from pixel_reasoner.workflows.inspection.spec import DefectClass, InspectionSpec
 
 OK, DEFECT, UNSURE, ERROR = Verdict.OK, Verdict.DEFECT, Verdict.UNSURE, Verdict.ERROR
 

@@ -9,6 +9,8 @@ import shutil
 import numpy as np
 import pytest
 from PIL import Image
+from tests.cli_fixture import assert_refused
+from tests.inspection_fixture import mask, other_part, plate, save, write_data_set
 
 from pixel_reasoner import inspection_api
 from pixel_reasoner.errors import InputError, UsageError
@@ -22,8 +24,6 @@ from pixel_reasoner.workflows.inspection.workflow import (
     review_run,
     run_inspection,
 )
-from tests.cli_fixture import assert_refused
-from tests.inspection_fixture import mask, other_part, plate, save, write_data_set
 
 SPEC = InspectionSpec(product="plate", defects={"hole": DefectClass(severity="critical")})
 

@@ -6,6 +6,7 @@ import tomllib
 
 import pytest
 from hypothesis import given, strategies as st
+from tests.inspection_fixture import write_data_set
 
 from pixel_reasoner.errors import InputError, OutputError, UsageError
 from pixel_reasoner.workflows.inspection.spec import (
@@ -16,7 +17,6 @@ from pixel_reasoner.workflows.inspection.spec import (
     read_spec,
 )
 from pixel_reasoner.workflows.inspection.spec_file import first_spec, spec_text, write_spec
-from tests.inspection_fixture import write_data_set
 
 
 @pytest.mark.parametrize(

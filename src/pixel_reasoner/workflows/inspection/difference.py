@@ -84,11 +84,28 @@ def normalised(photo: Array, ranges: Ranges) -> Array:
         coded = cv2.merge([cv2.medianBlur(one, window) for one in cv2.split(coded)])
     fast = cv2.GaussianBlur(coded.astype(np.float32) - 128, (0, 0), max(1.0, window / 6))
     gain = np.exp2((fast + slow) / _LOG_UNIT)
-    # (photo + offset) * gain - offset, in two operations on the full size
-    full = cv2.resize(gain, (width, height), interpolation=cv2.INTER_LINEAR)
-    lifted = cv2.multiply(cv2.add(photo, (_GAIN_OFFSET,) * 4, dtype=cv2.CV_32F), full)
-    fitted = cv2.add(lifted, (-_GAIN_OFFSET,) * 4, dtype=cv2.CV_8U)
-    return blurred(fitted)
+    return blurred(_with_gain(photo, gain))
+
+
+def _with_gain(photo: Array, gain: Array) -> Array:
+    """Return (photo + offset) * gain - offset, in 8 bits: that is four times as fast as in floats."""
+    cv2 = opencv()
+    size = (photo.shape[1], photo.shape[0])
+    unit = 128 if gain.max() < 255 / 128 else 32
+    factor = np.clip(np.rint(gain * unit), 0, 255).astype(np.uint8)
+    added = np.clip(np.rint(_GAIN_OFFSET * (gain - 1)) + 128, 0, 255).astype(np.uint8)
+    factor = cv2.resize(factor, size, interpolation=cv2.INTER_LINEAR)
+    added = cv2.resize(added, size, interpolation=cv2.INTER_LINEAR)
+    found: Array = cv2.addWeighted(
+        cv2.multiply(photo, factor, scale=1 / unit), 1.0, added, 1.0, -128.0
+    )
+    return found
+
+
+def blurred(picture: Array) -> Array:
+    """Return a picture without the noise of single pixels."""
+    found: Array = opencv().GaussianBlur(picture, (3, 3), 0.8)
+    return found
 
 
 def _slow_field(ratio: Array, valid: Array) -> Array:
@@ -116,12 +133,6 @@ def _slow_field(ratio: Array, valid: Array) -> Array:
     return found
 
 
-def blurred(picture: Array) -> Array:
-    """Return a picture without the noise of single pixels."""
-    found: Array = opencv().GaussianBlur(picture, (3, 3), 0.8)
-    return found
-
-
 def deviations(fitted: Array, ranges: Ranges) -> Levels:
     """Return how far a photo is outside of the ranges, at every level.
 
@@ -130,26 +141,31 @@ def deviations(fitted: Array, ranges: Ranges) -> Levels:
         ranges: in the frame of the photo.
     """
     cv2 = opencv()
-    above, below = cv2.subtract(fitted, ranges.upper), cv2.subtract(ranges.lower, fitted)
-    signed = cv2.subtract(above, below, dtype=cv2.CV_16S)
-    signed *= _UNIT
-    signed[ranges.valid == 0] = 0
-    height, width = signed.shape[:2]
+    above = _inside(cv2.subtract(fitted, ranges.upper), ranges.valid)
+    below = _inside(cv2.subtract(ranges.lower, fitted), ranges.valid)
+    height, width = fitted.shape[:2]
     size = (max(1, (width + 1) // 2), max(1, (height + 1) // 2))
-    found = [_pooled(_magnitude(signed), size)]
-    for _ in range(1, NUM_LEVELS):
-        height, width = signed.shape[:2]
-        half = (max(1, (width + 1) // 2), max(1, (height + 1) // 2))
-        signed = cv2.resize(signed, half, interpolation=cv2.INTER_AREA)
+    largest = _largest(cv2.max(above, below))
+    found = [_pooled(largest, size).astype(np.float32)]
+    above, below = (cv2.resize(one, size, interpolation=cv2.INTER_AREA) for one in (above, below))
+    signed = above.astype(np.int16)
+    signed -= below
+    signed *= _UNIT
+    for level in range(1, NUM_LEVELS):
+        if level > 1:
+            rows, columns = signed.shape[:2]
+            half = (max(1, (columns + 1) // 2), max(1, (rows + 1) // 2))
+            signed = cv2.resize(signed, half, interpolation=cv2.INTER_AREA)
         # Areas overlap by half: a defect is not split by a grid.
-        smooth = cv2.blur(signed, (2, 2)) if half != size else signed
-        found.append(_enlarged(_magnitude(smooth), size))
+        smooth = cv2.blur(signed, (2, 2)) if level > 1 else signed
+        values = _largest(np.abs(smooth)).astype(np.float32)
+        found.append(_enlarged(values, size) / _UNIT)
     contrast = _pooled(_largest(cv2.subtract(ranges.upper, ranges.lower)), size)
     # The slope beside an edge changes with the light like the edge itself.
     contrast = cv2.dilate(contrast, np.ones((_SLOPE_PX, _SLOPE_PX), np.uint8))
     bins = np.minimum(contrast // _BIN_STEP, NUM_BINS - 1).astype(np.uint8)
     valid = cv2.resize(ranges.valid, size, interpolation=cv2.INTER_NEAREST) > 0
-    return Levels([one.astype(np.float32) / _UNIT for one in found], bins, valid)
+    return Levels(found, bins, valid)
 
 
 def contrast_quantiles(levels: Levels) -> Array:
@@ -191,8 +207,10 @@ def score_map(levels: Levels, noise_L: Array, golden_quantiles: Array | None) ->
     return found
 
 
-def _magnitude(signed: Array) -> Array:
-    return _largest(np.abs(signed))
+def _inside(values: Array, valid: Array) -> Array:
+    """Return values with 0 where nothing is compared."""
+    found: Array = opencv().bitwise_and(values, values, mask=valid)
+    return found
 
 
 def _largest(channels: Array) -> Array:

@@ -29,14 +29,14 @@ from pixel_reasoner.workflows.inspection.spec import Alignment
 _SMALL_SIDE = 320
 """longest side of the pictures of ECC"""
 _FEATURE_SIDE = 800
-_NUM_FEATURES = 1200
+_NUM_FEATURES = 800
 _MIN_FEATURE_MATCHES = 12
 _ECC_STEPS = 40
 _SURE = 0.95
 """correlation from which no further candidate is tried"""
 _NUM_POINTS = 500
 _MIN_POINTS = 12
-_TRACK_SIDE = 2000
+_TRACK_SIDE = 1200
 """longest side of the pictures in which points are tracked"""
 _MIN_INLIERS = 0.3
 _INLIER_PX = 1.5
@@ -64,18 +64,18 @@ class Prepared:
     @cached_property
     def small(self) -> Array:
         """Flattened grey values at most `_SMALL_SIDE` long, float32."""
-        return flattened(self._shrunk(_SMALL_SIDE)).astype(np.float32)
+        return flattened(_shrunk(self._middle, _SMALL_SIDE)).astype(np.float32)
 
     @cached_property
     def track(self) -> Array:
         """Flattened grey values at most `_TRACK_SIDE` long, uint8."""
-        return flattened(self._shrunk(_TRACK_SIDE))
+        return flattened(self._middle)
 
     @cached_property
     def features(self) -> tuple[Array, Array | None]:
         """Points (n, 2) at working size, and their descriptors; None without any."""
         cv2 = opencv()
-        shrunk = flattened(self._shrunk(_FEATURE_SIDE))
+        shrunk = flattened(_shrunk(self._middle, _FEATURE_SIDE))
         found, descriptors = cv2.ORB.create(_NUM_FEATURES).detectAndCompute(shrunk, None)
         points = np.array([one.pt for one in found], dtype=float).reshape(-1, 2)
         return mapped(points, scaling(size_of(shrunk), self.size)), descriptors
@@ -84,7 +84,7 @@ class Prepared:
     def points(self) -> Array:
         """Corners (n, 2) to track, at working size: those of the part, not of the texture of its surface."""
         cv2 = opencv()
-        smooth = cv2.GaussianBlur(self._shrunk(_TRACK_SIDE), (0, 0), 2.0)
+        smooth = cv2.GaussianBlur(self._middle, (0, 0), 1.5)
         width, height = size_of(smooth)
         distance = max(4.0, math.sqrt(width * height / _NUM_POINTS) / 2)
         found = cv2.goodFeaturesToTrack(smooth, _NUM_POINTS, 0.01, distance, blockSize=5)
@@ -95,14 +95,21 @@ class Prepared:
         """Track only some of the points from now on."""
         self.points = self.points[is_kept]
 
-    def _shrunk(self, side: int) -> Array:
-        cv2 = opencv()
-        factor = side / max(self.size)
-        if factor >= 1:
-            return self.grey
-        size = (max(1, round(self.size[0] * factor)), max(1, round(self.size[1] * factor)))
-        found: Array = cv2.resize(self.grey, size, interpolation=cv2.INTER_AREA)
-        return found
+    @cached_property
+    def _middle(self) -> Array:
+        return _shrunk(self.grey, _TRACK_SIDE)
+
+
+def _shrunk(grey: Array, side: int) -> Array:
+    """Return grey values at most `side` long."""
+    cv2 = opencv()
+    height, width = grey.shape
+    factor = side / max(height, width)
+    if factor >= 1:
+        return grey
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    found: Array = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
+    return found
 
 
 @dataclass(frozen=True)
