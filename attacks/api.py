@@ -54,8 +54,9 @@ class Known:
 
     def fill(self, case: Any) -> None:
         """Replace parameters in the path, and the model in the body, of every second request by what exists."""
-        if isinstance(case.body, dict) and "model" in case.body and self._rng.random() < 0.5:
-            case.body["model"] = "test"
+        if isinstance(case.body, dict) and self._rng.random() < 0.5:
+            known = {"model": "test", "messages": [{"role": "user", "content": "Which colour?"}]}
+            case.body.update({name: known[name] for name in case.body if name in known})
         create = next((one for path, one in _CREATE.items() if case.path.startswith(path)), None)
         if create is None or not case.path_parameters or self._rng.random() < 0.5:
             return
