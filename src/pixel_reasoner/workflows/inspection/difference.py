@@ -32,7 +32,7 @@ _GAIN_FACTOR = 8
 """the brightness is fitted at this part of the working size"""
 _GAIN_WINDOW = 31
 """side of the window of the fit, in pixels of that size. Defects of less than half of it do not change it"""
-_GAIN_OFFSET = 24.0
+_GAIN_OFFSET = 8.0
 """added to grey values before ratios: dark pixels have no reliable ratio"""
 _LOG_UNIT = 48.0
 _FIT_SAMPLES = 4000

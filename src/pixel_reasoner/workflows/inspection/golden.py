@@ -95,6 +95,8 @@ class Comparison:
     """score of each pixel of the map, float32; empty if the photo is not aligned"""
     matrix: Matrix
     """from the full-size reference to the full-size photo"""
+    working_matrix: Matrix
+    """from the reference at working size to the full-size photo"""
 
     @property
     def score(self) -> float:
@@ -114,12 +116,13 @@ def compare(photo: Array, golden: GoldenSet, spec: InspectionSpec) -> Comparison
     found = register(golden.anchor, small)
     problem = found.problem(spec.alignment) if found else "nothing of the reference is recognised"
     if found is None or problem:
-        return Comparison(found, problem, np.zeros((0, 0), np.float32), np.eye(3))
+        return Comparison(found, problem, np.zeros((0, 0), np.float32), np.eye(3), np.eye(3))
     levels = _compared(small.picture, _moved(golden.ranges, found.matrix, small))
     scores = score_map(levels, golden.noise_L, golden.quantiles)
     to_photo = scaling(small.size, size_of(photo))
     to_reference = scaling(size_of(golden.full), golden.anchor.size)
-    return Comparison(found, "", scores, to_photo @ found.matrix @ to_reference)
+    working = to_photo @ found.matrix
+    return Comparison(found, "", scores, working @ to_reference, working)
 
 
 def load_golden_set(paths: Sequence[Path], spec: InspectionSpec) -> GoldenSet:

@@ -18,6 +18,8 @@ PixelBox = tuple[int, int, int, int]
 
 _MERGE_PX = 5
 """places closer than this are one, in pixels of the map"""
+_PLACE_SHARE = 0.4
+"""a place ends where the score is below this share of its largest score"""
 _MARGIN_PX = 12
 """added on each side of a place before its box is measured, in pixels of the photo"""
 _MAX_REFINED_SIDE = 1024
@@ -63,7 +65,7 @@ def propose(
     found = []
     for place in places:
         rough = _scaled(place.box, (columns, rows), size)
-        found.append(replace(place, box=_refined(photo, golden.full, compared.matrix, rough)))
+        found.append(replace(place, box=_refined(photo, golden, compared, rough)))
     return found
 
 
@@ -79,25 +81,38 @@ def peaks(scores: Array, look_from: float, limit: int) -> list[Proposal]:
     >>> peaks(scores, 1.0, 3)
     [Proposal(number=1, box=(10, 4, 14, 6), score=2.0, is_decoy=False)]
     """
-    cv2 = opencv()
-    mask = (scores >= look_from).astype(np.uint8)
-    if not mask.any():
-        return []
-    # Fragments of one defect are one place.
-    joined = cv2.dilate(mask, np.ones((_MERGE_PX, _MERGE_PX), np.uint8))
-    count, labels = cv2.connectedComponents(joined, connectivity=8)
-    rows, columns = np.nonzero(mask)
-    own = labels[rows, columns]
-    largest = np.zeros(count, np.float32)
-    np.maximum.at(largest, own, scores[rows, columns])
-    order = sorted(range(1, count), key=lambda one: -largest[one])[:limit]
-    found = []
-    for number, label in enumerate(order, start=1):
-        chosen = own == label
-        x, y = columns[chosen], rows[chosen]
-        box = (int(x.min()), int(y.min()), int(x.max()) + 1, int(y.max()) + 1)
-        found.append(Proposal(number, box, round(float(largest[label]), 4)))
+    found: list[Proposal] = []
+    left = scores.copy()
+    for number in range(1, limit + 1):
+        peak = float(left.max()) if left.size else 0.0
+        if peak < look_from or peak <= 0:
+            break
+        box = _take_place(left, max(look_from, peak * _PLACE_SHARE))
+        found.append(Proposal(number, box, round(peak, 4)))
     return found
+
+
+def _take_place(scores: Array, threshold: float) -> PixelBox:
+    """Return the box of the connected place around the largest score, and set its scores to 0."""
+    cv2 = opencv()
+    # Fragments of one defect are one place.
+    joined = cv2.dilate(scores, np.ones((_MERGE_PX, _MERGE_PX), np.uint8))
+    row, column = np.unravel_index(int(scores.argmax()), scores.shape)
+    filled = np.zeros((scores.shape[0] + 2, scores.shape[1] + 2), np.uint8)
+    reach = float(joined[row, column]) - threshold
+    flags = 8 | cv2.FLOODFILL_FIXED_RANGE | cv2.FLOODFILL_MASK_ONLY | (255 << 8)
+    seed = (int(column), int(row))
+    *_, (x, y, width, height) = cv2.floodFill(joined, filled, seed, 0, reach, reach, flags)
+    place = filled[y + 1 : y + height + 1, x + 1 : x + width + 1] > 0
+    inside = scores[y : y + height, x : x + width]
+    rows, columns = np.nonzero(place & (inside >= threshold))
+    inside[place] = 0
+    return (
+        x + int(columns.min()),
+        y + int(rows.min()),
+        x + int(columns.max()) + 1,
+        y + int(rows.max()) + 1,
+    )
 
 
 def heat_map_proposals(scores: Array, size: Size, limit: int) -> list[Proposal]:
@@ -208,19 +223,12 @@ def _scaled(box: PixelBox, of: Size, to: Size) -> PixelBox:
     return max(0, left), max(0, top), min(to[0], right), min(to[1], bottom)
 
 
-def _refined(photo: Array, reference: Array, matrix: Matrix, rough: PixelBox) -> PixelBox:
+def _refined(photo: Array, golden: GoldenSet, compared: Comparison, rough: PixelBox) -> PixelBox:
     """Return the box of the pixels that differ, measured at full size: a map has blurred edges."""
-    cv2 = opencv()
     area = grown(rough, _MARGIN_PX, size_of(photo))
     left, top, right, bottom = area
     scale = min(1.0, _MAX_REFINED_SIDE / max(right - left, bottom - top))
-    own = photo[top:bottom, left:right]
-    if scale < 1:
-        own = cv2.resize(own, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    other = reference_crop(reference, matrix, area, scale)
-    other = other[: own.shape[0], : own.shape[1]]
-    own = own[: other.shape[0], : other.shape[1]]
-    difference = _crop_difference(own, other)
+    difference = _crop_difference(photo[top:bottom, left:right], golden, compared, area, scale)
     inner = _scaled(
         (rough[0] - left, rough[1] - top, rough[2] - left, rough[3] - top),
         (right - left, bottom - top),
@@ -237,15 +245,24 @@ def _refined(photo: Array, reference: Array, matrix: Matrix, rough: PixelBox) ->
     )
 
 
-def _crop_difference(own: Array, other: Array) -> Array:
-    """Return the difference of two crops, without that of their mean brightness and of edges, float32."""
+def _crop_difference(
+    own: Array, golden: GoldenSet, compared: Comparison, area: PixelBox, scale: float
+) -> Array:
+    """Return how far a crop is outside of the range of the golden pictures, float32."""
     cv2 = opencv()
-    one, two = own.astype(np.float32), other.astype(np.float32)
-    two += np.median(one - two, axis=(0, 1))
-    box = np.ones((3, 3), np.uint8)
-    one = cv2.GaussianBlur(one, (3, 3), 0.8)
-    lower, upper = cv2.erode(two, box), cv2.dilate(two, box)
-    outside = np.maximum(np.maximum(one - upper, lower - one), 0)
+    lower, upper = (
+        reference_crop(one, compared.working_matrix, area, scale).astype(np.float32)
+        for one in (golden.ranges.lower, golden.ranges.upper)
+    )
+    size = size_of(lower)
+    if size_of(own) != size:
+        own = cv2.resize(np.ascontiguousarray(own), size, interpolation=cv2.INTER_AREA)
+    values = own.astype(np.float32)
+    # As blurred as the ranges, which have working size.
+    values = cv2.GaussianBlur(values, (0, 0), max(0.8, 0.5 * scale / golden.scale))
+    offset = np.median(values - (lower + upper) / 2, axis=(0, 1))
+    values -= offset
+    outside = np.maximum(np.maximum(values - upper, lower - values), 0)
     found: Array = outside.max(axis=2)
     return found
 
@@ -261,7 +278,7 @@ def _extent(difference: Array, inner: PixelBox) -> PixelBox | None:
     ordered = np.sort(inside, axis=None)
     peak = float(ordered[max(0, len(ordered) - 1 - len(ordered) // 200)])
     usual = float(np.quantile(difference, 0.75))
-    limit = min(max(3.0, peak * _EDGE_SHARE, usual * _NOISE_FACTOR), peak * 0.8)
+    limit = min(max(3.0, peak * _EDGE_SHARE, usual * _NOISE_FACTOR), peak * 0.6)
     mask = (difference >= limit).astype(np.uint8)
     joined = cv2.dilate(mask, np.ones((5, 5), np.uint8))
     _, labels = cv2.connectedComponents(joined, connectivity=8)
