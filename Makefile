@@ -29,6 +29,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: install
 	$(BIN)/pixel-reasoner demo --out runs/demo
+	runs/workflows.sh runs/demo
 	@echo "Ask about your own pictures in Studio, a web page on this computer: $(BIN)/pixel-reasoner serve --open"
 
 # The docs site in site/. It works from the folder, and loads nothing from a network.
