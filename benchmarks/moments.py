@@ -22,6 +22,7 @@ import numpy as np
 
 from pixel_reasoner.moments_api import VideoMoments, annotated_model, find_moments
 from pixel_reasoner.workflows.moments.clips.cut import cut_exact
+from pixel_reasoner.workflows.moments.clips.make import REDACTION_BOX_EVERY_S
 from pixel_reasoner.workflows.moments.clips.redact import redact
 from pixel_reasoner.workflows.moments.clips.subjects import redacted_subjects
 from pixel_reasoner.workflows.moments.find import SearchOptions
@@ -37,6 +38,8 @@ from pixel_reasoner.world.moments import (
 
 MIN_IOU = 0.7
 _BEEP_LEVEL = 0.05
+_BEEP_S = 1.0
+"""time after its start in which a beep of an event before the cut may still sound"""
 _DARK = 48
 """luma up to which a covered pixel counts as opaque: black, with the ringing of the encoder"""
 _SEARCHED = {"face": "the face of a person", "plate": "a number plate"}
@@ -121,9 +124,15 @@ def _cuts(row: ClipRow, found: VideoMoments, out: Path) -> Iterator[Cut]:
         numbers = list(_frame_numbers(path))
         frames_off = max(abs(numbers[0] - span.first), abs(numbers[-1] - (span.end - 1)))
         frames_off = max(frames_off, abs(len(numbers) - len(span)))
-        beep = float(row.time(true.first_frame) - row.time(span.first))
+        starts = [one - float(row.time(span.first)) for one in row.beeps_s]
+        inside = [
+            one
+            for one in starts
+            if -_BEEP_S < one < float(row.time(span.end) - row.time(span.first))
+        ]
         heard = _first_beep(path)
-        yield Cut(frames_off, None if heard is None else 1000 * (heard - beep))
+        is_clear = heard is not None and bool(inside) and inside[0] > 0  # no beep is cut
+        yield Cut(frames_off, 1000 * (heard - min(inside)) if is_clear and heard else None)
         path.unlink()
 
 
@@ -151,7 +160,7 @@ def _first_beep(path: Path) -> float | None:
 
 
 def _redact(row: ClipRow, video: Path, model: object, out: Path, figures: Figures) -> None:
-    options = SearchOptions(boxes=True)
+    options = SearchOptions(box_every_s=REDACTION_BOX_EVERY_S)
     (found,) = find_moments(video, _SEARCHED[row.target.kind], model, search=options)  # type: ignore[arg-type]
     if found.index is None or not found.moments:
         return

@@ -163,6 +163,20 @@ class OutputOptions:
     ] = False
 
 
+@dataclass(frozen=True)
+class CostOptions:
+    """The estimate before the search."""
+
+    panel: ClassVar[str] = "Cost"
+
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Print the estimated cost and stop.")
+    ] = False
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Do not ask whether to continue after the estimate.")
+    ] = False
+
+
 @with_groups
 def find(
     videos: Annotated[
@@ -182,12 +196,7 @@ def find(
     ] = None,
     search: QueryOptions = QueryOptions(),
     outputs: OutputOptions = OutputOptions(),
-    estimate: Annotated[
-        bool, typer.Option("--estimate", help="Print the estimated cost and stop.")
-    ] = False,
-    yes: Annotated[
-        bool, typer.Option("--yes", "-y", help="Do not ask whether to continue after the estimate.")
-    ] = False,
+    cost: CostOptions = CostOptions(),
     report: Annotated[bool, typer.Option(help="Write report.html.")] = True,
     without: WithoutOption = False,
     operation: OperationOption = None,
@@ -218,14 +227,13 @@ def find(
     )
     if search.spans is not None:
         reject_options(_search_options(search), "with --spans: nothing is searched")
-        reject_options(["--estimate"] if estimate else [], "with --spans: no model is asked")
+        reject_options(["--estimate"] if cost.estimate else [], "with --spans: no model is asked")
         _run(spec, None)
         return
     named = model_spec(model, local, servers, concurrency=search.batch_size)
-    cost = api.estimate_find(spec, named)
-    for line in cost.lines:
+    for line in api.estimate_find(spec, named).lines:
         print_line((line, "dim"))
-    if estimate or not _agreed(yes):
+    if cost.estimate or not _agreed(cost.yes):
         return
     _run(spec, named if annotation is None else api.annotated_model(annotation))
 

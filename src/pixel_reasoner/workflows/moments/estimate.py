@@ -23,6 +23,7 @@ from pixel_reasoner.workflows.world import prompt_settings
 
 ASSUMED_MOMENTS_PER_MIN = 2
 """moments per minute and description, for the fine rounds; unknown before the search"""
+ASSUMED_MOMENT_S = 4
 ASSUMED_CALL_S = 2.0
 TEXT_TOKENS = 250
 """prompt and answer of a question without its frames"""
@@ -111,7 +112,9 @@ def estimate_cost(
     coarse = sum(_coarse_frames(index, options) for index in indexes)
     rounds = sum(_fine(index, num_queries, options)[0] for index in indexes)
     fine = sum(_fine(index, num_queries, options)[1] for index in indexes)
-    located = sum(_num_moments(index, num_queries) * 3 for index in indexes) if options.boxes else 0
+    located = sum(_num_moments(index, num_queries) for index in indexes) * _boxes_per_moment(
+        options
+    )
     calls = (math.ceil(coarse / options.num_frames) + rounds + located) * options.samples
     frame_tokens = max((_frame_tokens(index.size, budgets) for index in indexes), default=0)
     tokens = (coarse + fine + located) * frame_tokens * options.samples + calls * TEXT_TOKENS
@@ -130,6 +133,13 @@ def estimate_cost(
 
 def _coarse_frames(index: VideoIndex, options: SearchOptions) -> int:
     return min(index.num_frames, max(1, math.ceil(index.duration_s / options.step_s)))
+
+
+def _boxes_per_moment(options: SearchOptions) -> int:
+    """Return the frames of a moment in which subjects are located."""
+    if options.box_every_s is None:
+        return 0
+    return math.ceil(ASSUMED_MOMENT_S / options.box_every_s) + 1
 
 
 def _num_moments(index: VideoIndex, num_queries: int) -> int:

@@ -41,8 +41,8 @@ class SearchOptions:
     """answers per question; a frame counts if more than half of them name it"""
     shots: bool = True
     """whether shots are detected, which decodes all frames once at a small size"""
-    boxes: bool = False
-    """whether subjects are located in the moments, for `--reframe` and `--redact`"""
+    box_every_s: Fraction | None = None
+    """time between two frames of a moment in which its subjects are located, for `--reframe` and `--redact`; None: they are not"""
     batch_size: int = 16
     """requests in progress"""
 
@@ -125,7 +125,7 @@ class _Search:
             index, self.queries, options.num_frames, options.step_s, tuple(shots), name
         )
         gap = index.rate.frame_of(options.merge_gap_s)
-        return VideoJob(video, search, gap, options.boxes)
+        return VideoJob(video, search, gap, options.box_every_s)
 
     def follow_ups(self, result: TaskResult) -> list[Task]:
         """Return the questions that depend on an answer; a video without any is finished."""

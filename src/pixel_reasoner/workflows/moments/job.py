@@ -19,8 +19,6 @@ from pixel_reasoner.workflows.survey.engine import Task, TaskResult
 
 MAX_NEAR = 5
 """nearest misses per description"""
-BOX_EVERY_S = Fraction(2)
-"""time between two frames of a moment in which its subject is located"""
 
 
 @dataclass
@@ -31,13 +29,13 @@ class VideoJob:
         video: path as given.
         search: frames that show the descriptions.
         merge_gap: frames between two runs up to which they are one moment.
-        with_boxes: whether subjects are located.
+        box_every_s: time between two frames of a moment in which its subjects are located; None if they are not.
     """
 
     video: Path
     search: VideoSearch
     merge_gap: int
-    with_boxes: bool
+    box_every_s: Fraction | None
     traces: list[Trace] = field(default_factory=list)
     _moments: tuple[Moment, ...] | None = None
     _waiting: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -64,7 +62,7 @@ class VideoJob:
         if tasks or not self.search.is_done:
             return tasks
         self._moments = tuple(self._found())
-        return self._box_tasks() if self.with_boxes else []
+        return self._box_tasks(self.box_every_s) if self.box_every_s else []
 
     def result(self) -> VideoMoments:
         """Return what was found. All questions must be answered."""
@@ -147,10 +145,10 @@ class VideoJob:
 
     # --- boxes ---
 
-    def _box_tasks(self) -> list[Task]:
+    def _box_tasks(self, every_s: Fraction) -> list[Task]:
         tasks = []
         for number, moment in enumerate(self._moments or ()):
-            for frame in box_frames(moment, self.search):
+            for frame in box_frames(moment, self.search, every_s):
                 start, end = self.search.part_of(Span(frame, frame + 1))
                 item = MediaItem(
                     kind="video", path=str(self.search.index.path), start_s=start, end_s=end
@@ -176,10 +174,10 @@ class VideoJob:
             self._boxes.setdefault(number, {})[frame] = tuple(boxes)
 
 
-def box_frames(moment: Moment, search: VideoSearch) -> list[int]:
-    """Return the frames of a moment in which its subject is located: both ends, every two seconds, and both ends of each shot."""
+def box_frames(moment: Moment, search: VideoSearch, every_s: Fraction) -> list[int]:
+    """Return the frames of a moment in which its subject is located: both ends, evenly between, and both ends of each shot."""
     span, index = moment.span, search.index
-    num_parts = max(1, round(moment.duration_s / BOX_EVERY_S))
+    num_parts = max(1, round(moment.duration_s / every_s))
     frames = {span.first + (len(span) - 1) * part // num_parts for part in range(num_parts + 1)}
     for shot in search.shots:
         if span.intersection(shot):

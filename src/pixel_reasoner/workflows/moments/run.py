@@ -77,7 +77,7 @@ class FindSpec:
     @property
     def options(self) -> SearchOptions:
         """Search options, with boxes if a clip needs them."""
-        return replace(self.search, boxes=self.search.boxes or self.clips.needs_boxes)
+        return replace(self.search, box_every_s=self.search.box_every_s or self.clips.box_every_s)
 
     def settings(self, model: GenerationModel) -> dict[str, Any]:
         """Return everything that determines the rows, as JSON values."""
@@ -89,7 +89,7 @@ class FindSpec:
             "merge_gap_s": str(options.merge_gap_s),
             "samples": options.samples,
             "shots": options.shots,
-            "boxes": options.boxes,
+            "box_every_s": None if options.box_every_s is None else str(options.box_every_s),
             **collect_settings(model, self.config).to_dict(),
         }
 

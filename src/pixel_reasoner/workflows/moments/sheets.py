@@ -166,7 +166,7 @@ def write_proof_sheet(
     for place, picture in _pictures(output, [number - shift for number in numbers]):
         number = place + shift
         some = redacted.boxes.get(number, ())
-        state = "no box" if not some else f"match {min(one.match for one in some):.2f}"
+        state = "no box" if not some else f"match {max(one.match for one in some):.2f}"
         tile = _fitted(_marked(picture, [one.box for one in some]), tile_px)
         tiles.append(_Tile(tile, f"{clock(index.time_s(number))}  {state}"))
     rows = [
@@ -201,7 +201,7 @@ def proof_frames(redacted: RedactedFile, max_frames: int = MAX_PROOFS) -> list[i
         for number in (frame - 1, frame, frame + 1)
         if number in inside and (frame - 1 not in redacted.boxes or frame + 1 not in redacted.boxes)
     }
-    worst = sorted(covered, key=lambda n: min(one.match for one in redacted.boxes[n]))
+    worst = sorted(covered, key=lambda n: max(one.match for one in redacted.boxes[n]))
     chosen = dict.fromkeys([*sorted(ends)[: max_frames // 2], *worst[: max_frames // 4]])
     rest = [frame for frame in covered if frame not in chosen]
     free = min(len(rest), max_frames - len(chosen))

@@ -7,6 +7,7 @@ after. Where matching fails, the box bridges the gap and grows, so that a redact
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,8 @@ _SCALES = (0.96, 1.0, 1.04)
 _GROWTH = 0.06
 """growth of each side per frame without a match, as a share of the box"""
 _MAX_GROWTH = 3.0
+_MAX_BRIDGED = 45
+"""frames for which a box without a match stays next to a matched one: a dissolve shows two subjects, one of them faintly"""
 _UPDATE = 0.94
 """match from which the template is renewed, so that it follows a turning subject but no occluder"""
 
@@ -40,10 +43,12 @@ class TrackedBox:
     Attributes:
         box: in fractions of the upright frame.
         match: 1.0 for a known box, the correlation of a matched one, 0.0 where nothing matched.
+        num_lost: frames since the last match.
     """
 
     box: Box
     match: float
+    num_lost: int = 0
 
 
 class SubjectTracker:
@@ -112,22 +117,22 @@ class SubjectTracker:
         return best and best[1:]
 
     def _bridge(self) -> TrackedBox:
-        """Move on with the last speed, and grow."""
+        """Stay, and grow. Moving on with the last speed would leave a subject that stops or turns."""
         self._num_lost += 1
+        self._velocity = (0.0, 0.0)
         width, height = self.box.x2 - self.box.x1, self.box.y2 - self.box.y1
-        moved = shifted(self.box, self._velocity[0], self._velocity[1])
-        self.box = moved or self.box
         growth = min(_MAX_GROWTH, _GROWTH * self._num_lost)
-        return TrackedBox(grown(self.box, growth * width, growth * height), 0.0)
+        box = grown(self.box, growth * width, growth * height)
+        return TrackedBox(box, 0.0, self._num_lost)
 
 
 def track(
     frames: Iterable[tuple[int, Luma]], known: Mapping[int, Box], span: Span
-) -> dict[int, TrackedBox]:
-    """Return the box of a subject in all frames of a span.
+) -> dict[int, tuple[TrackedBox, ...]]:
+    """Return the boxes of a subject in all frames of a span, the most certain first.
 
-    In each frame the box covers both the box followed forwards and the one followed backwards, if both exist and one of
-    them is uncertain or they differ.
+    Between two known boxes there are two: followed forwards and followed backwards. One that found no match for more than
+    `_MAX_BRIDGED` frames is left out where the other one matches.
 
     Args:
         frames: (number, luma) of all frames of the span, in order. Those before a known box are kept until it comes.
@@ -136,12 +141,14 @@ def track(
 
     >>> plain = [(number, np.zeros((48, 64), np.uint8)) for number in range(3)]
     >>> found = track(plain, {0: Box(0.2, 0.2, 0.4, 0.4)}, Span(0, 3))
-    >>> [round(one.match, 1) for one in found.values()], found[2].box.area > found[0].box.area
+    >>> [round(one.match, 1) for one, in found.values()], found[2][0].box.area > found[0][0].box.area
     ([1.0, 0.0, 0.0], True)
     """
     inside = {number: box for number, box in known.items() if span.first <= number < span.end}
     assert inside, "no known box in the span"
-    found = {number: TrackedBox(box, 1.0) for number, box in inside.items()}
+    found: dict[int, tuple[TrackedBox, ...]] = {
+        number: (TrackedBox(box, 1.0),) for number, box in inside.items()
+    }
     rest, stops = iter(frames), sorted(inside)
     start: tuple[int, Luma] | None = None
     for stop in stops:
@@ -155,7 +162,7 @@ def track(
         start = segment[-1]
     assert start is not None, "frames end before the last known box"
     tracker = SubjectTracker(start[1], inside[stops[-1]])
-    found |= {number: tracker.update(picture) for number, picture in rest}
+    found |= {number: (tracker.update(picture),) for number, picture in rest}
     return dict(sorted(found.items()))
 
 
@@ -172,10 +179,11 @@ def _follow(segment: Sequence[tuple[int, Luma]], box: Box) -> dict[int, TrackedB
     return {number: tracker.update(picture) for number, picture in segment[1:]}
 
 
-def _joined(boxes: Sequence[TrackedBox]) -> TrackedBox:
-    best = max(boxes, key=lambda one: one.match)
-    certain = [one for one in boxes if one.match >= MIN_MATCH] or boxes
-    return TrackedBox(union([one.box for one in certain]), best.match)
+def _joined(boxes: Sequence[TrackedBox]) -> tuple[TrackedBox, ...]:
+    best, *others = sorted(boxes, key=lambda one: -one.match)
+    if best.match < MIN_MATCH:
+        return (best, *others)
+    return (best, *(one for one in others if one.num_lost <= _MAX_BRIDGED))
 
 
 # --- boxes ---
@@ -195,6 +203,28 @@ def union(boxes: Sequence[Box]) -> Box:
     )
 
 
+def straight_box(known: Mapping[int, Box], frame: int) -> Box | None:
+    """Return the box on a straight line through the known boxes before and after a frame, or through the two nearest ones.
+
+    None with fewer than two known boxes, or if it lies outside of the frame.
+
+    >>> straight_box({0: Box(0, 0, 0.2, 0.2), 10: Box(0.5, 0, 0.7, 0.2)}, 5)
+    Box(x1=0.25, y1=0.0, x2=0.45, y2=0.2)
+    """
+    frames = sorted(known)
+    if len(frames) < 2:
+        return None
+    place = min(max(1, bisect_right(frames, frame)), len(frames) - 1)
+    before, after = frames[place - 1], frames[place]
+    share = (frame - before) / (after - before)
+    sides = (
+        min(1.0, max(0.0, one + share * (other - one)))
+        for one, other in zip(known[before], known[after], strict=True)
+    )
+    box = Box(*sides)
+    return box if box.x1 < box.x2 and box.y1 < box.y2 else None
+
+
 def grown(box: Box, by_x: float, by_y: float) -> Box:
     """Return a box with more at each side, within the frame."""
     return Box(
@@ -203,17 +233,6 @@ def grown(box: Box, by_x: float, by_y: float) -> Box:
         min(1.0, box.x2 + by_x),
         min(1.0, box.y2 + by_y),
     )
-
-
-def shifted(box: Box, by_x: float, by_y: float) -> Box | None:
-    """Return a box moved within the frame; None if nothing of it remains."""
-    moved = Box(
-        max(0.0, box.x1 + by_x),
-        max(0.0, box.y1 + by_y),
-        min(1.0, box.x2 + by_x),
-        min(1.0, box.y2 + by_y),
-    )
-    return moved if moved.x1 < moved.x2 and moved.y1 < moved.y2 else None
 
 
 def _px(box: Box, width: int, height: int) -> tuple[float, float, float, float]:

@@ -21,6 +21,8 @@ from pixel_reasoner.workflows.moments.timecode import clock
 from pixel_reasoner.workflows.moments.video_index import VideoIndex, read_video_index
 
 MAX_NAME_CHARS = 40
+REFRAME_BOX_EVERY_S, REDACTION_BOX_EVERY_S = Fraction(2), Fraction(2, 5)
+"""a redaction asks often: in each half second of a dissolve there is a second subject"""
 KEPT = "exists, kept; --overwrite replaces it"
 """note of a file of an earlier run"""
 
@@ -50,9 +52,11 @@ class ClipOptions:
     overwrite: bool = False
 
     @property
-    def needs_boxes(self) -> bool:
-        """Whether the subjects must be located."""
-        return self.reframe is not None or self.redact is not None
+    def box_every_s(self) -> Fraction | None:
+        """Time between two frames in which subjects must be located; None if they need not be."""
+        if self.redact is not None:
+            return REDACTION_BOX_EVERY_S
+        return REFRAME_BOX_EVERY_S if self.reframe is not None else None
 
     @property
     def is_empty(self) -> bool:

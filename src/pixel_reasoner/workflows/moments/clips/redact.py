@@ -38,7 +38,7 @@ from pixel_reasoner.workflows.moments.clips.writer import (
 )
 from pixel_reasoner.workflows.moments.frames import decode_span
 from pixel_reasoner.workflows.moments.spans import Span
-from pixel_reasoner.workflows.moments.tracks import TrackedBox, grown, track, union
+from pixel_reasoner.workflows.moments.tracks import TrackedBox, grown, straight_box, track
 from pixel_reasoner.workflows.moments.video_index import VideoIndex
 
 Method = Literal["box", "pixelate", "blur"]
@@ -69,7 +69,7 @@ class RedactedFile:
         path: the file.
         span: frames of the source in it.
         boxes: frame number -> covered boxes with the margin.
-        num_bridged: covered frames in which no subject was matched.
+        num_bridged: covered frames in which nothing was matched.
         left: what may still identify: sound, other areas.
     """
 
@@ -135,7 +135,7 @@ def redact(  # noqa: PLR0913 - options of one command
             tracks.write_until(index.time_s(number + 1))
         tracks.write_until(end_s)
     inside = {n: some for n, some in boxes.items() if written.first <= n < written.end}
-    num_bridged = sum(any(one.match == 0 for one in some) for some in inside.values())
+    num_bridged = sum(all(one.match == 0 for one in some) for some in inside.values())
     return RedactedFile(path, written, inside, num_bridged, _left(index, sound=sound))
 
 
@@ -150,16 +150,23 @@ def covered_boxes(
     found: dict[int, tuple[TrackedBox, ...]] = {}
     for subject in subjects:
         wide = subject.span.with_handles(index, EDGE_S)
-        tracked: dict[int, TrackedBox] = {}
+        tracked: dict[int, tuple[TrackedBox, ...]] = {}
         for part in _parts(wide, shots):
             known = _known_in(part, subject)
             if known:
                 tracked |= track(small_luma(index, part, limits), known, part)
-        for number, one in _with_motion(tracked).items():
-            width, height = one.box.x2 - one.box.x1, one.box.y2 - one.box.y1
-            wider = TrackedBox(grown(one.box, margin * width, margin * height), one.match)
-            found[number] = (*found.get(number, ()), wider)
+        for number in tracked:
+            straight = straight_box(subject.known, number)
+            if straight is not None:
+                tracked[number] = (*tracked[number], TrackedBox(straight, 0.0))
+        for number, some in _with_motion(tracked).items():
+            wider = (TrackedBox(_wider(one.box, margin), one.match) for one in some)
+            found[number] = (*found.get(number, ()), *wider)
     return found
+
+
+def _wider(box: Box, margin: float) -> Box:
+    return grown(box, margin * (box.x2 - box.x1), margin * (box.y2 - box.y1))
 
 
 def _parts(span: Span, shots: Sequence[Span]) -> list[Span]:
@@ -182,13 +189,14 @@ def _known_in(part: Span, subject: Subject) -> dict[int, Box]:
     return {min(max(nearest, part.first), part.end - 1): subject.known[nearest]}
 
 
-def _with_motion(boxes: Mapping[int, TrackedBox]) -> dict[int, TrackedBox]:
-    """Return boxes that also cover the boxes of the frames before and after, so that a late box hides its subject."""
-    joined = {}
-    for number, one in boxes.items():
-        near = [boxes[n].box for n in (number - 1, number, number + 1) if n in boxes]
-        joined[number] = TrackedBox(union(near), one.match)
-    return joined
+def _with_motion(
+    boxes: Mapping[int, tuple[TrackedBox, ...]],
+) -> dict[int, tuple[TrackedBox, ...]]:
+    """Return boxes with those of the frames before and after, so that a late box hides its subject."""
+    return {
+        number: (*some, *boxes.get(number - 1, ()), *boxes.get(number + 1, ()))
+        for number, some in boxes.items()
+    }
 
 
 def cover(

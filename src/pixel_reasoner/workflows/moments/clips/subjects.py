@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 
 from pixel_reasoner.schema.geometry import WHOLE, Box
 from pixel_reasoner.schema.settings import DEFAULT_MEDIA_LIMITS, MediaLimits
@@ -11,6 +12,9 @@ from pixel_reasoner.workflows.moments.clips.redact import Subject
 from pixel_reasoner.workflows.moments.moment import Moment, VideoMoments
 from pixel_reasoner.workflows.moments.spans import Span
 from pixel_reasoner.workflows.moments.tracks import track
+
+_MAX_JUMP = 0.8
+"""distance of two boxes in consecutive known frames up to which they are one subject"""
 
 
 def followed_boxes(
@@ -23,35 +27,50 @@ def followed_boxes(
         for shot in result.shots:
             if not shot.intersection(moment.span):
                 continue
-            part = Span(max(shot.first, moment.span.first), min(shot.end, moment.span.end))
+            span = subject.span
+            if not shot.intersection(span):
+                continue
+            part = Span(max(shot.first, span.first), min(shot.end, span.end))
             known = {n: box for n, box in subject.known.items() if part.first <= n < part.end}
             if not known:
                 continue
-            for number, one in track(small_luma(result.index, part, limits), known, part).items():
-                found.setdefault(number, []).append(one.box)
+            tracked = track(small_luma(result.index, part, limits), known, part)
+            for number, (best, *_) in tracked.items():
+                found.setdefault(number, []).append(best.box)
     return found
 
 
 def subjects_of(moment: Moment) -> list[Subject]:
-    """Return the subjects of a moment: boxes of different frames that are nearest to each other are one subject."""
-    chains: list[dict[int, Box]] = []
-    for frame, boxes in sorted(moment.boxes.items()):
-        free = list(range(len(chains)))
-        for box in boxes:
-            nearest = min(free, key=lambda n: _distance(_last(chains[n]), box), default=None)
-            if nearest is None:
-                chains.append({frame: box})
+    """Return the subjects of a moment.
+
+    Boxes of consecutive known frames that are near to each other are one subject. It may be visible from the known frame
+    before its first box until the one after its last: its span.
+    """
+    frames = sorted(moment.boxes)
+    done: list[Subject] = []
+    open_: list[Subject] = []
+    for place, frame in enumerate(frames):
+        before = frames[place - 1] + 1 if place else moment.span.first
+        going_on: list[Subject] = []
+        for box in moment.boxes[frame]:
+            near = [one for one in open_ if _distance(_last(one), box) <= _MAX_JUMP]
+            if near:
+                subject = min(near, key=lambda one: _distance(_last(one), box))
+                open_.remove(subject)
             else:
-                chains[nearest][frame] = box
-                free.remove(nearest)
-    return [Subject(moment.span, chain) for chain in chains]
+                subject = Subject(Span(before, moment.span.end), {})
+            going_on.append(replace(subject, known={**subject.known, frame: box}))
+        done += [replace(one, span=Span(one.span.first, frame)) for one in open_]
+        open_ = going_on
+    return [*done, *open_]
 
 
-def _last(chain: Mapping[int, Box]) -> Box:
-    return chain[max(chain)]
+def _last(subject: Subject) -> Box:
+    return subject.known[max(subject.known)]
 
 
 def _distance(one: Box, other: Box) -> float:
+    """Return twice the distance of two centres, horizontally plus vertically."""
     return abs(one.x1 + one.x2 - other.x1 - other.x2) + abs(one.y1 + one.y2 - other.y1 - other.y2)
 
 
