@@ -47,6 +47,8 @@ MARGIN = 0.15
 """share of its size that a box grows at each side"""
 EDGE_S = Fraction(1, 4)
 """time before and after a span that is covered too: a subject is often visible before it counts as found"""
+_EDGE_GROWTH, _MAX_EDGE_GROWTH = 0.1, 1.0
+"""growth per frame before the first and after the last known box, as a share of the box, and its limit"""
 _CELLS = 6
 """cells of a mosaic along the longer side of a box"""
 _ALIGN_PX = 16
@@ -160,9 +162,16 @@ def covered_boxes(
             if straight is not None:
                 tracked[number] = (*tracked[number], TrackedBox(straight, 0.0))
         for number, some in _with_motion(tracked).items():
-            wider = (TrackedBox(_wider(one.box, margin), one.match) for one in some)
+            share = margin + _edge_growth(subject.known, number)
+            wider = (TrackedBox(_wider(one.box, share), one.match) for one in some)
             found[number] = (*found.get(number, ()), *wider)
     return found
+
+
+def _edge_growth(known: Mapping[int, Box], number: int) -> float:
+    """Return the further growth before the first and after the last known box, where a subject is followed from one side."""
+    outside = max(0, min(known) - number, number - max(known))
+    return min(_MAX_EDGE_GROWTH, _EDGE_GROWTH * outside)
 
 
 def _wider(box: Box, margin: float) -> Box:

@@ -52,17 +52,30 @@ def subjects_of(moment: Moment) -> list[Subject]:
     for place, frame in enumerate(frames):
         before = frames[place - 1] + 1 if place else moment.span.first
         going_on: list[Subject] = []
-        for box in moment.boxes[frame]:
-            near = [one for one in open_ if _distance(_last(one), box) <= _MAX_JUMP]
-            if near:
-                subject = min(near, key=lambda one: _distance(_last(one), box))
-                open_.remove(subject)
-            else:
-                subject = Subject(Span(before, moment.span.end), {})
+        for box, last in _pairs(moment.boxes[frame], open_):
+            if last is not None:
+                open_.remove(last)
+            subject = last or Subject(Span(before, moment.span.end), {})
             going_on.append(replace(subject, known={**subject.known, frame: box}))
         done += [replace(one, span=Span(one.span.first, frame)) for one in open_]
         open_ = going_on
     return [*done, *open_]
+
+
+def _pairs(boxes: Sequence[Box], subjects: Sequence[Subject]) -> list[tuple[Box, Subject | None]]:
+    """Return each box with the subject that goes on with it: the nearest pairs first, each once; None for a new subject."""
+    distances = sorted(
+        (_distance(_last(subject), box), number, place)
+        for number, subject in enumerate(subjects)
+        for place, box in enumerate(boxes)
+    )
+    found: dict[int, int] = {}
+    for distance, number, place in distances:
+        if distance <= _MAX_JUMP and place not in found and number not in found.values():
+            found[place] = number
+    return [
+        (box, subjects[found[place]] if place in found else None) for place, box in enumerate(boxes)
+    ]
 
 
 def _last(subject: Subject) -> Box:
