@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from PIL import Image
-from tests.inspection_fixture import DEFECT, SIZE, other_part, plate, save
 
+from inspection_fixture import DEFECT, SIZE, other_part, plate, save
 from pixel_reasoner.errors import InputError
 from pixel_reasoner.schema.geometry import Box
 from pixel_reasoner.workflows.inspection.golden import compare, load_golden_set

@@ -13,56 +13,16 @@ from junitparser import JUnitXml
 from PIL import Image
 from pycocotools.coco import COCO
 from sarif_pydantic import Sarif
-from tests.inspection_fixture import plate, save
 
+from inspection_fixture import plate, save
+from inspection_rows import BOX, ROWS, SPEC, finding
 from pixel_reasoner.errors import UsageError
 from pixel_reasoner.workflows.inspection.engine import InspectionRun, inspect_photos
 from pixel_reasoner.workflows.inspection.exports import WRITERS, write_exports
 from pixel_reasoner.workflows.inspection.exports.names import flat_name
 from pixel_reasoner.workflows.inspection.review import read_corrections
-from pixel_reasoner.workflows.inspection.spec import DefectClass, InspectionSpec
-from pixel_reasoner.workflows.inspection.verdicts import Finding, InspectionRow, Verdict
-
-SPEC = InspectionSpec(
-    defects={"Scratch": DefectClass(severity="minor"), 'a "dent"': DefectClass(severity="critical")}
-)
-BOX = (0.125, 0.25, 0.625, 0.375)
-"""asymmetric: corner, centre and end cannot be confused"""
-
-
-def finding(box=BOX, name="Scratch", **more):
-    return Finding(box=box, defect_class=name, severity=SPEC.severity(name), score=2.0, **more)
-
-
-ROWS = [
-    InspectionRow(id="a/1.png", path="/x/a/1.png", verdict=Verdict.OK, width=640, height=480),
-    InspectionRow(
-        id="a/2.png",
-        path="/x/a/2.png",
-        verdict=Verdict.DEFECT,
-        reason="=HYPERLINK(1) \x00 <scratch>",
-        severity="critical",
-        width=640,
-        height=480,
-        score=2.0,
-        findings=(
-            finding(),
-            finding((0.5, 0.1, 0.55, 0.9), 'a "dent"'),
-            finding(is_tolerated=True),
-        ),
-    ),
-    InspectionRow(
-        id="b/2.png",
-        path="/x/b/2.png",
-        verdict=Verdict.UNSURE,
-        reason="not aligned",
-        width=10,
-        height=20,
-    ),
-    InspectionRow(
-        id="3.png", path="/x/3.png", verdict=Verdict.ERROR, reason="cut off", error="cut off"
-    ),
-]
+from pixel_reasoner.workflows.inspection.spec import InspectionSpec
+from pixel_reasoner.workflows.inspection.verdicts import InspectionRow, Verdict
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ import json
 
 import pytest
 from PIL import Image
-from tests.inspection_fixture import save
 
+from inspection_fixture import save
 from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.workflows.inspection.layouts import read_dataset
 from pixel_reasoner.workflows.inspection.samples import part_and_view

@@ -9,9 +9,9 @@ import shutil
 import numpy as np
 import pytest
 from PIL import Image
-from tests.cli_fixture import assert_refused
-from tests.inspection_fixture import mask, other_part, plate, save, write_data_set
 
+from cli_fixture import assert_refused
+from inspection_fixture import mask, other_part, plate, save, write_data_set
 from pixel_reasoner import inspection_api
 from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.models.scripted import ScriptedModel

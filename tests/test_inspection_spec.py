@@ -6,8 +6,8 @@ import tomllib
 
 import pytest
 from hypothesis import given, strategies as st
-from tests.inspection_fixture import write_data_set
 
+from inspection_fixture import write_data_set
 from pixel_reasoner.errors import InputError, OutputError, UsageError
 from pixel_reasoner.workflows.inspection.spec import (
     DefectClass,

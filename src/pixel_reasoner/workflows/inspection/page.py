@@ -69,7 +69,7 @@ def write_inspection_report(
         warnings=tuple(_warnings(rows, summary, len(shown))),
         made_by=f"pixel-reasoner {__version__}",
     )
-    return write_rows(_page_rows(shown, traces, spec, folder), folder / REPORT, report, folder)
+    return write_rows(_page_rows(shown, traces, folder), folder / REPORT, report, folder)
 
 
 def _seriousness(row: InspectionRow) -> tuple[int, int, float]:
@@ -90,13 +90,12 @@ def _traces(folder: Path, wanted: set[str]) -> dict[str, Trace]:
 def _page_rows(
     rows: Iterable[InspectionRow],
     traces: Mapping[str, Trace],
-    spec: InspectionSpec,
     folder: Path,
 ) -> Iterator[Row]:
     for row in rows:
         asked = [traces[id_] for id_ in row.trace_ids if id_ in traces]
-        shown = [_with_findings(one, row) for one in asked] or [_without_model(row, spec, folder)]
-        facts = dict(_audit(row))
+        shown = [_with_findings(one, row) for one in asked] or [_without_model(row, folder)]
+        facts = dict(_audit(row)) | ({"question": asked[0].question.text} if asked else {})
         yield Row(
             [Asked(one, _outcome(row), facts=facts if one is shown[0] else {}) for one in shown],
             _facets(row),
@@ -126,15 +125,18 @@ def _facets(row: InspectionRow) -> dict[str, tuple[str, ...]]:
 
 
 def _with_findings(trace: Trace, row: InspectionRow) -> Trace:
-    """Return a trace whose photo shows the findings."""
-    if not row.findings or len(row.trace_ids) > 1:
-        return trace
-    evidence = Evidence(boxes=tuple(one.box for one in row.findings))
-    question = trace.question.model_copy(update={"evidence": evidence})
-    return trace.model_copy(update={"question": question})
+    """Return a trace with the verdict as its title, whose photo shows the findings."""
+    changes: dict[str, Any] = {"text": _title(row), "answer": (row.label,) if row.label else ()}
+    if row.findings and len(row.trace_ids) == 1:
+        changes["evidence"] = Evidence(boxes=tuple(one.box for one in row.findings))
+    return trace.model_copy(update={"question": trace.question.model_copy(update=changes)})
 
 
-def _without_model(row: InspectionRow, spec: InspectionSpec, folder: Path) -> Trace:
+def _title(row: InspectionRow) -> str:
+    return f"{row.verdict.value}: {row.id}"
+
+
+def _without_model(row: InspectionRow, folder: Path) -> Trace:
     """Return a trace that shows the photo, its findings, and their numbered pictures."""
     media = [Path(row.path)] if row.width else []
     media += [folder / one.crop for one in (row.findings or row.proposals) if one.crop]
@@ -150,7 +152,7 @@ def _without_model(row: InspectionRow, spec: InspectionSpec, folder: Path) -> Tr
     boxes = tuple(one.box for one in row.findings or row.proposals)
     question = Question(
         id=row.id,
-        text=f"Is this {spec.product} good?",
+        text=_title(row),
         media=tuple(MediaItem(kind="image", path=str(one.absolute())) for one in media),
         answer=(row.label,) if row.label else (),
         category=row.category or "inspection",
@@ -213,7 +215,10 @@ def _facts(
     yield Fact(name="photos", value=str(len(rows)))
     times = sorted(row.audit.time for row in rows if row.audit.time)
     if times:
-        yield Fact(name="inspected", value=f"{times[0]} to {times[-1]}")
+        yield Fact(
+            name="inspected",
+            value=times[0] if times[0] == times[-1] else f"{times[0]} to {times[-1]}",
+        )
     if summary.get("smallest_defect_px"):
         yield Fact(
             name="smallest defect",
@@ -292,13 +297,16 @@ def _rates_section(metrics: Mapping[str, Any]) -> Section | None:
         if (value := metrics.get(name)) and value["interval"]
     ]
     numbers = {
-        "f1": "F1 of the verdict defect, at the deployed threshold.",
-        "image_auroc": "Chance that a defective photo has a larger score than a good one.",
-        "aupro": "Overlap of regions up to a false positive rate of 0.3.",
+        "f1": ("F1", "Of the verdict defect, at the deployed threshold."),
+        "image_auroc": (
+            "image AUROC",
+            "Chance that a defective photo has a larger score than a good one.",
+        ),
+        "aupro": ("AUPRO", "Overlap of regions with the map, up to a false positive rate of 0.3."),
     }
     found += [
-        Metric(name=name.replace("_", " "), value=metrics[name], better="higher", explanation=text)
-        for name, text in numbers.items()
+        Metric(name=title, value=metrics[name], better="higher", explanation=text)
+        for name, (title, text) in numbers.items()
         if metrics.get(name) is not None
     ]
     return MetricsSection(title="Against the labels", metrics=tuple(found)) if found else None

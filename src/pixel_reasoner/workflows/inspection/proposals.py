@@ -20,6 +20,11 @@ _MERGE_PX = 5
 """places closer than this are one, in pixels of the map"""
 _PLACE_SHARE = 0.4
 """a place ends where the score is below this share of its largest score"""
+_NEAR_PX = 8
+"""distance up to which a place belongs to one with a larger score, in pixels of the map"""
+_PIECE_SHARE = 0.3
+"""a piece with at least this share of the score enlarges the place"""
+_TRIES = 4
 _MARGIN_PX = 12
 """added on each side of a place before its box is measured, in pixels of the photo"""
 _MAX_REFINED_SIDE = 1024
@@ -83,13 +88,34 @@ def peaks(scores: Array, look_from: float, limit: int) -> list[Proposal]:
     """
     found: list[Proposal] = []
     left = scores.copy()
-    for number in range(1, limit + 1):
+    for _ in range(_TRIES * limit):
         peak = float(left.max()) if left.size else 0.0
         if peak < look_from or peak <= 0:
             break
         box = _take_place(left, max(look_from, peak * _PLACE_SHARE))
-        found.append(Proposal(number, box, round(peak, 4)))
+        near = next((n for n, one in enumerate(found) if _is_near(box, one.box)), None)
+        if near is None and len(found) == limit:
+            break
+        if near is None:
+            found.append(Proposal(len(found) + 1, box, round(peak, 4)))
+        elif peak >= found[near].score * _PIECE_SHARE:
+            found[near] = replace(found[near], box=_union(box, found[near].box))
     return found
+
+
+def _is_near(box: PixelBox, other: PixelBox) -> bool:
+    """Return whether a place is a piece, or the blurred edge, of another one."""
+    size = max(other[2] - other[0], other[3] - other[1])
+    return _touch(box, other, min(_NEAR_PX, size))
+
+
+def _union(one: PixelBox, other: PixelBox) -> PixelBox:
+    return (
+        min(one[0], other[0]),
+        min(one[1], other[1]),
+        max(one[2], other[2]),
+        max(one[3], other[3]),
+    )
 
 
 def _take_place(scores: Array, threshold: float) -> PixelBox:

@@ -1,0 +1,76 @@
+"""Exports of an inspection in tools whose requirements conflict with ours: `make adapters` runs these in an environment of their own.
+
+pip install supervision label-studio-sdk; npm pack @microsoft/jest-sarif contains the schema of SARIF.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from inspection_rows import ROWS, SPEC
+from pixel_reasoner.workflows.inspection.exports import write_exports
+from pixel_reasoner.workflows.inspection.exports.names import flat_name
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    from PIL import Image
+
+    out = tmp_path_factory.mktemp("exports")
+    write_exports(["all"], ROWS, SPEC, out)
+    for row in ROWS:
+        if row.width and row.height:
+            picture = Image.new("RGB", (row.width, row.height))
+            for path in (out / "photos" / row.id, out / "yolo/images" / f"{flat_name(row.id)}.png"):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                picture.save(path)
+    return out
+
+
+def boxes_by_photo(data_set):
+    return {
+        Path(path).name: [tuple(map(float, box)) for box in found.xyxy]
+        for path, _, found in data_set
+    }
+
+
+def test_supervision_reads_coco_and_yolo(folder):
+    sv = pytest.importorskip("supervision")
+    expected = [(80, 120, 400, 180), (320, 48, 352, 432)]
+    coco = sv.DetectionDataset.from_coco(
+        str(folder / "photos"), str(folder / "coco/annotations.json")
+    )
+    by_path = {path: found.xyxy.tolist() for path, _, found in coco}
+    [found] = [boxes for path, boxes in by_path.items() if path.endswith("a/2.png")]
+    assert [tuple(one) for one in found] == expected
+    yolo = sv.DetectionDataset.from_yolo(
+        str(folder / "yolo/images"), str(folder / "yolo/labels"), str(folder / "yolo/data.yaml")
+    )
+    found = boxes_by_photo(yolo)[f"{flat_name('a/2.png')}.png"]
+    assert found == [pytest.approx(one, abs=0.01) for one in expected]
+    assert yolo.classes == ["Scratch", 'a "dent"']
+
+
+def test_label_studio_accepts_the_predictions(folder):
+    pytest.importorskip("label_studio_sdk")
+    from label_studio_sdk.label_interface import LabelInterface
+
+    interface = LabelInterface((folder / "label_studio/config.xml").read_text())
+    tasks = json.loads((folder / "label_studio/tasks.json").read_text())
+    assert tasks
+    for task in tasks:
+        for prediction in task["predictions"]:
+            assert interface.validate_prediction(prediction, return_errors=True) == []
+
+
+def test_sarif_is_valid_by_the_official_schema(folder):
+    schema = os.environ.get("SARIF_SCHEMA")
+    if not schema:
+        pytest.skip("SARIF_SCHEMA does not name the schema")
+    jsonschema = pytest.importorskip("jsonschema")
+    content = json.loads((folder / "sarif/inspection.sarif").read_text())
+    jsonschema.validate(content, json.loads(Path(schema).read_text()))
