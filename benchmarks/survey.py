@@ -29,7 +29,7 @@ QUESTIONS = [
 ]
 
 RUN = """
-import json, resource, sys, time
+import json, re, sys, time
 from pathlib import Path
 from pixel_reasoner.models.scripted import ScriptedModel
 from pixel_reasoner.workflows.survey.question_file import parse_questions
@@ -45,7 +45,8 @@ def reply(conversation):
     return r"\\boxed{A}" if any(one["role"] == "assistant" for one in conversation) else ZOOM
 
 def megabytes():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # Of this process: `ru_maxrss` would include the parent process.
+    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
 
 model = ScriptedModel(reply)
 before, started = megabytes(), time.perf_counter()

@@ -191,7 +191,8 @@ def mask_boxes(mask: Array) -> list[Box]:
     height, width = mask.shape
     _, _, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     return [
-        Box(x / width, y / height, (x + w) / width, (y + h) / height) for x, y, w, h, _ in stats[1:]
+        Box(x / width, y / height, (x + w) / width, (y + h) / height)
+        for x, y, w, h, _ in stats[1:].tolist()
     ]
 
 

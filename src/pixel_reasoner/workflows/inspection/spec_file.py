@@ -93,6 +93,7 @@ def spec_text(spec: InspectionSpec) -> str:
     """Return a specification as commented TOML. Reading it gives an equal specification.
 
     >>> import tomllib
+    >>> from pixel_reasoner.workflows.inspection.spec import parse_spec
     >>> spec = InspectionSpec(product='a "b"', defects={"dent": DefectClass(max_count=2)})
     >>> parse_spec(tomllib.loads(spec_text(spec))) == spec
     True

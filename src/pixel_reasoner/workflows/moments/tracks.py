@@ -208,8 +208,8 @@ def straight_box(known: Mapping[int, Box], frame: int) -> Box | None:
 
     None with fewer than two known boxes, or if it lies outside of the frame.
 
-    >>> straight_box({0: Box(0, 0, 0.2, 0.2), 10: Box(0.5, 0, 0.7, 0.2)}, 5)
-    Box(x1=0.25, y1=0.0, x2=0.45, y2=0.2)
+    >>> straight_box({0: Box(0, 0, 0.25, 0.25), 10: Box(0.5, 0, 0.75, 0.25)}, 5)
+    Box(x1=0.25, y1=0.0, x2=0.5, y2=0.25)
     """
     frames = sorted(known)
     if len(frames) < 2:
