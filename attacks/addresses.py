@@ -344,6 +344,25 @@ class Target:
             problems += self.problems_of(f"{api} {what!r}", text, reply.status_code)
         return Attempts(api, statuses.total(), statuses, problems)
 
+    def redirect(self, locations: Sequence[str]) -> Attempts:
+        """Let the allowed host redirect to every address, or resolve to a private one after the first answer."""
+        statuses: Counter[str] = Counter()
+        problems: list[str] = []
+        url = f"http://{ALLOWED}/a.png"
+        for number, location in enumerate(locations):
+            self.network.responses = [redirect(location)]
+            private = PRIVATE[number % len(PRIVATE)]
+            self.network.addresses[ALLOWED] = [[PUBLIC], [private]] if number % 2 else [PUBLIC]
+            path, (_, body) = (
+                ("/v1/chat/completions", _chat(url)) if number % 3 else ("/v1/traces", _trace(url))
+            )
+            reply = self.server.post(path, body)
+            statuses[str(reply.status_code)] += 1
+            problems += self.problems_of(f"redirect to {location!r}", reply.text, reply.status_code)
+        self.network.addresses[ALLOWED] = [PUBLIC]
+        self.network.responses = []
+        return Attempts("redirects", statuses.total(), statuses, problems)
+
     def rebind(self, count: int) -> Attempts:
         """Send requests of foreign pages to all routes: names in the Host header, and origins. All must be refused."""
         statuses: Counter[str] = Counter()
@@ -426,6 +445,7 @@ def send_attempts(count: int, seed: int) -> list[Attempts]:
                 target.post("responses", "/v1/responses", map(_response, references)),
                 target.post("traces", "/v1/traces", map(_trace, references)),
                 target.call_tools(references),
+                target.redirect([one for one in references if one.isascii() and one.isprintable()]),
                 target.rebind(count),
             ]
             assert server.get("/ready").status_code == 200, "the server does not answer any more"

@@ -53,7 +53,10 @@ class Known:
         self._rng = random.Random(0)
 
     def fill(self, case: Any) -> None:
-        """Replace parameters in the path of every second request by those of things that exist."""
+        """Replace parameters in the path, and the model in the body, of every second request by what exists."""
+        if isinstance(case.body, dict) and self._rng.random() < 0.5:
+            known = {"model": "test", "messages": [{"role": "user", "content": "Which colour?"}]}
+            case.body.update({name: known[name] for name in case.body if name in known})
         create = next((one for path, one in _CREATE.items() if case.path.startswith(path)), None)
         if create is None or not case.path_parameters or self._rng.random() < 0.5:
             return
@@ -65,7 +68,7 @@ class Known:
         case.path_parameters.update(changed)
 
     def _exists(self, path: str, values: dict[str, str]) -> bool:
-        found = path + (values.get("id") or values["secret"])
+        found = path + "/".join(list(values.values())[: 2 if "form" in values else 1])
         return self._client.get(found).status_code == 200
 
 
@@ -88,6 +91,14 @@ def _create_file(client: Any) -> dict[str, str]:
     return {"id": client.post("/v1/files", files={"file": ("a.png", _png())}).json()["id"]}
 
 
+def _model(client: Any) -> dict[str, str]:
+    return {"name": client.get("/v1/models").json()["data"][0]["id"]}
+
+
+def _sample(client: Any) -> dict[str, str]:
+    return {"id": client.get("/v1/studio").json()["samples"][0]["id"], "form": "media"}
+
+
 def _png() -> bytes:
     buffer = io.BytesIO()
     Image.new("RGB", (64, 48), "red").save(buffer, "PNG")
@@ -98,6 +109,8 @@ _CREATE = {
     "/v1/traces/": _create_trace,
     "/v1/files/": _create_file,
     "/shared/": _create_shared,
+    "/v1/models/": _model,
+    "/v1/samples/": _sample,
 }
 
 

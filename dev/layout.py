@@ -38,7 +38,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("data", "evals"),
     ("train", "workflows", "reports", "tiny"),
     ("model", "display", "replies", "run", "training"),
-    ("api", "extend", "inspection_api", "integrations", "workflow_api"),
+    ("api", "extend", "inspection_api", "integrations", "moments_api", "workflow_api"),
     ("server", "cli"),
 )
 """packages and modules from low to high; one may import what stands in its own line or above it in this list"""

@@ -21,7 +21,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
 NOT_RUN = {"extend.md": "its examples are packages: test_extend.py"}
 _BLOCK = re.compile(r"^(?:<!-- not run: (.+?) -->\n)?```(\w*)[^\n]*\n(.*?)^```", re.M | re.S)
-_FILE = re.compile(r"# ([\w-]+\.\w+)\n")
+_FILE = re.compile(r"(?:#|//) ([\w-]+\.\w+)\n")
 
 
 class Block(NamedTuple):

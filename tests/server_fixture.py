@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -18,11 +19,13 @@ from typing import Any
 
 import httpx2
 
+from doc_blocks import ROOT, blocks
 from pixel_reasoner.media.worker_pool import WorkerLimits
 from pixel_reasoner.server.app import create_app
 from pixel_reasoner.server.run import build_server, listen
 from pixel_reasoner.server.settings import ServerSettings
 
+KEY = "a-key-of-a-client-0123456789"
 FAST = {
     "drain_timeout_s": 3.0,
     "decode_limits": WorkerLimits(timeout_s=10.0, cpu_s=10.0),
@@ -71,10 +74,12 @@ class Serving:
 
 
 @contextmanager
-def serving(model, *, keys=(), parts=(), fetcher=None, **settings: Any) -> Iterator[Serving]:
+def serving(
+    model, *, keys=(), parts=(), fetcher=None, names=("test",), **settings: Any
+) -> Iterator[Serving]:
     found = ServerSettings(port=0, **(FAST | settings))
     load = model if callable(model) and not hasattr(model, "dialect") else lambda: model
-    app = create_app(found, load, names=("test",), keys=keys, parts=parts, fetcher=fetcher)
+    app = create_app(found, load, names=names, keys=keys, parts=parts, fetcher=fetcher)
     listening = listen(found)
     server = build_server(app)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve([listening])), daemon=True)
@@ -109,6 +114,14 @@ def picture(path: Path | bytes) -> dict:
 
 def user(text: str, *pictures: Path | bytes) -> dict:
     return {"role": "user", "content": [*map(picture, pictures), {"type": "text", "text": text}]}
+
+
+def documented(name: str, url: str, question: str) -> str:
+    """Return an example of docs/serve.md that asks another question, of a server with the key `KEY`."""
+    (block,) = [one for one in blocks(ROOT / "docs" / "serve.md") if one.file == name]
+    text = block.text.replace("http://127.0.0.1:8008", url)
+    text = text.replace("Which letter is on the red triangle?", question)
+    return re.sub(r"\bnone\b", KEY, text)
 
 
 def chat(text: str, *pictures: Path | bytes, **fields: Any) -> dict:

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 import zipfile
 from html.parser import HTMLParser
 from pathlib import Path
@@ -19,6 +20,7 @@ import pixel_reasoner as pr
 from conftest import full_disk
 from lesson_fixture import lesson_traces, write_rows, write_run
 from pixel_reasoner.cli.choices import LESSON_FORMATS
+from pixel_reasoner.cli.interrupt import Stopped
 from pixel_reasoner.errors import InputError, OutputError, UsageError
 from pixel_reasoner.schema.geometry import Box
 from pixel_reasoner.workflows.lessons import LessonSpec, load_lesson, make_lesson
@@ -446,8 +448,6 @@ def test_a_page_that_is_no_lesson_is_an_error(tmp_path, text):
 
 
 def test_a_missing_package_leaves_out_its_format(tmp_path, monkeypatch):
-    import sys
-
     monkeypatch.setitem(sys.modules, "pptx", None)
     written = make_lesson(LessonSpec(out=tmp_path / "a", level=1, count=1, formats=()))
     assert set(written.files) == set(FORMATS) - {"pptx"}
@@ -489,3 +489,21 @@ def test_misuse_is_one_line_and_exit_code_2(run, tmp_path, arguments, message):
 def test_a_lesson_is_made_and_read_from_python(tmp_path):
     written = pr.make_lesson(pr.LessonSpec(out=tmp_path / "a", level=1, count=1, formats=("html",)))
     assert pr.load_lesson(written.out / "learners" / "lesson.html").lesson == written.lesson
+
+
+class _Interrupting:
+    """Progress display during which the user presses Ctrl-C."""
+
+    def start(self, title, total):
+        def update(completed, note=""):
+            if completed == 2:
+                raise KeyboardInterrupt
+
+        return update
+
+
+def test_an_interrupted_lesson_leaves_nothing(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        make_lesson(LessonSpec(out=tmp_path / "out", level=1), _Interrupting())
+    assert list(tmp_path.iterdir()) == []
+    assert "only when it is complete" in str(Stopped(130, "teach"))

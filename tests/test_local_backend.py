@@ -110,6 +110,24 @@ def test_a_later_turn_of_a_session_starts_with_the_ids_that_were_generated(model
     assert finished(fresh)["2"].completion.text == second.text
 
 
+def test_a_completion_has_the_number_of_prompt_tokens_that_were_cached(model, questions):
+    messages = messages_of(questions[0], model)
+    backend = LocalBackend(model)
+    backend.submit(request("1", messages, "conversation"))
+    first = finished(backend)["1"].completion
+    assert first.num_cached_tokens == 0
+    backend.submit(request("2", answered(messages, first.text), "conversation"))
+    second = finished(backend)["2"].completion
+    assert second.num_cached_tokens == first.num_prompt_tokens + len(first.token_ids) - 1
+    # Two equal prompts in one step are computed once, and share the picture with the conversation.
+    for id in ("3", "4"):
+        backend.submit(request(id, messages, id))
+    done = finished(backend)
+    shared, whole = sorted(one.completion.num_cached_tokens for one in done.values())
+    assert 0 < shared < first.num_prompt_tokens
+    assert whole == first.num_prompt_tokens
+
+
 def test_a_session_that_forked_from_another_reuses_its_turns(model, questions):
     messages = messages_of(questions[0], model)
     backend = LocalBackend(model)

@@ -44,6 +44,15 @@ def test_token_counts_of_a_server_are_in_the_completion():
     assert completion(reply).num_new_tokens is None
 
 
+@pytest.mark.parametrize("details", [None, {}, {"cached_tokens": None}, {"audio_tokens": 0}])
+def test_cached_tokens_of_a_server_are_0_if_it_does_not_report_them(details):
+    reply = {"choices": [{"message": {"content": "Yes."}}]}
+    usage = {"prompt_tokens": 9, "prompt_tokens_details": details}
+    assert completion(reply | {"usage": usage}).num_cached_tokens == 0
+    usage = {"prompt_tokens": 9, "prompt_tokens_details": {"cached_tokens": 8}}
+    assert completion(reply | {"usage": usage}).num_cached_tokens == 8
+
+
 def test_new_tokens_of_a_server_are_its_count_or_unknown():
     counted = [trace(1, num_completion_tokens=10), trace(2, num_completion_tokens=20)]
     assert summarize(counted)["new_tokens_per_question"] == 15

@@ -203,7 +203,7 @@ def test_a_follow_up_question_continues_the_conversation_with_its_crops(photo):
         # The model sees its own call and the crop again: they are not in the history of the client.
         assert roles[-7:] == ["user", "assistant", "user", "assistant", "user", "assistant", "user"]
         assert prompt_of(model).count("tool_call>") >= 2
-        hits = "pixel_reasoner:prefix_cache_hits_total"
+        hits = "pixel_reasoner:conversation_cache_hits_total"
         assert f'{hits}{{model_name="test"}} 2.0' in server.get("/metrics").text
 
 

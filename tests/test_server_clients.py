@@ -175,4 +175,4 @@ def test_the_bundled_model_answers_as_in_process(tmp_path):
         ]
         body = {"model": "test", "messages": messages}
         assert server.post("/v1/chat/completions", body).status_code == 200
-        assert 'prefix_cache_hits_total{model_name="test"} 1.0' in server.get("/metrics").text
+        assert 'conversation_cache_hits_total{model_name="test"} 1.0' in server.get("/metrics").text

@@ -131,6 +131,14 @@ def test_short_requests_without_pictures_have_a_lane_of_their_own(photo):
         title.close()
 
 
+@pytest.mark.parametrize("limits", [{"max_per_key": 2}, {"max_running": 1, "max_waiting": 1}])
+def test_a_request_that_could_never_be_accepted_is_400_and_not_429(limits, photo):
+    with serving(ScriptedModel([RED]), **limits) as server:
+        reply = server.post("/v1/chat/completions", chat("Which?", photo, n=3))
+        assert (reply.status_code, reply.json()["error"]["param"]) == (400, "n")
+        assert len(server.chat("Which?", photo, n=2)["choices"]) == 2
+
+
 def test_limits_of_a_key_do_not_limit_other_keys():
     admission = Admission(ServerSettings(max_per_key=1))
     with admission.admit(Load("alice")):

@@ -47,7 +47,7 @@ def metric(server, name: str, headers=None) -> float:
     return sum(map(float, re.findall(pattern, shown, re.MULTILINE)))
 
 
-@pytest.mark.parametrize("mode", ERAS)
+@pytest.mark.parametrize("mode", [ERAS[0], ERAS[-1]])
 def test_handles_and_traces_of_a_key_are_unknown_to_another(photo, mode):
     url = data_url(photo)
     with serving(ScriptedModel([CLOSER, RED]), keys=AUTH_KEYS, parts=[McpPart()]) as server:

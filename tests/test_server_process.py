@@ -18,10 +18,8 @@ from chat_server import served
 from cli_fixture import assert_refused
 from pixel_reasoner.models.scripted import ScriptedModel
 from pixel_reasoner.server.traces import TracesPart
-from server_fixture import chat, serving, wait_until
+from server_fixture import KEY, chat, serving, wait_until
 from test_scheduler import CLOSER, RED
-
-KEY = "a-key-of-a-client-0123456789"
 
 
 class Process:
@@ -47,12 +45,13 @@ class Process:
         found = re.search(r"http://\S+:\d+", self.line)
         assert found, self.line + self.process.stderr.read()
         self.url = found[0]
+        self.port = int(self.url.rpartition(":")[2])
 
-    def wait_ready(self, headers) -> None:
+    def wait_ready(self, headers, timeout_s: float = 60.0) -> None:
         def is_ready() -> bool:
             return httpx2.get(f"{self.url}/ready", headers=headers).status_code == 200
 
-        wait_until(is_ready, 60.0)
+        wait_until(is_ready, timeout_s)
 
     def stop(self, number: int) -> tuple[int, str]:
         """Return the exit code and standard error."""

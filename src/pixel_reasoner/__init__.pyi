@@ -54,6 +54,12 @@ from .models.registry import (
 from .models.scripted import (
     ScriptedModel as ScriptedModel,
 )
+from .moments_api import (
+    Moment as Moment,
+    SearchOptions as SearchOptions,
+    VideoMoments as VideoMoments,
+    find_moments as find_moments,
+)
 from .operations.base import (
     CallRejected as CallRejected,
     MediaKind as MediaKind,

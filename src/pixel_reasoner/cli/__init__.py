@@ -17,6 +17,7 @@ from pixel_reasoner.cli import (
     ask,
     doctor,
     evaluate,
+    find,
     init,
     inspect,
     mcp,
@@ -55,6 +56,7 @@ app.command(cls=HelpCommand)(evaluate.merge)
 app.command(cls=HelpCommand)(report.compare)
 app.command(cls=HelpCommand)(report.report)
 app.command(cls=HelpCommand)(survey.survey)
+app.command(cls=HelpCommand)(find.find)
 app.command(cls=HelpCommand)(synth.synth)
 app.command(cls=HelpCommand)(traces.check)
 app.command(cls=HelpCommand)(traces.export)

@@ -28,6 +28,8 @@ LESSON_FORMATS = ("html", "handout", "notebook", "h5p", "notes", "pptx", "strip"
 EXTENSIONS = ("operation", "dialect", "benchmark", "reward")
 """kinds of packages that `new` writes"""
 
+CUT_MODES = ("exact", "fast")
+REDACTIONS = ("box", "pixelate", "blur")
 MCP_CLIENTS = ("claude", "vscode", "cursor")
 """programs whose configuration `mcp --print-config` prints"""
 

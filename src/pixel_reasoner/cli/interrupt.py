@@ -9,6 +9,9 @@ from typing import Any
 from pixel_reasoner.cli.help import CommandGroup
 
 _MESSAGE = "stopped; finished work is kept, run the same command to continue"
+_WHOLE_MESSAGE = "stopped; the output appears only when it is complete"
+WHOLE_OUTPUTS = frozenset({"teach"})
+"""commands whose output appears only when it is complete"""
 
 
 class Terminated(KeyboardInterrupt):
@@ -18,8 +21,8 @@ class Terminated(KeyboardInterrupt):
 class Stopped(Exception):
     """Interrupted command; its text is shown to the user."""
 
-    def __init__(self, code: int) -> None:
-        super().__init__(_MESSAGE)
+    def __init__(self, code: int, command: str = "") -> None:
+        super().__init__(_WHOLE_MESSAGE if command in WHOLE_OUTPUTS else _MESSAGE)
         self.code = code
         """exit code: 128 plus the number of the signal"""
 
@@ -33,7 +36,7 @@ class InterruptibleGroup(CommandGroup):
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
             number = signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT
-            raise Stopped(128 + number) from None
+            raise Stopped(128 + number, ctx.invoked_subcommand or "") from None
 
 
 def handle_sigterm() -> None:

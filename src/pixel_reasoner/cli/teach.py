@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
-from pixel_reasoner.cli.choices import LESSON_FORMATS
-from pixel_reasoner.cli.options import AllowMediaOption, reject_options
+from pixel_reasoner.cli.choices import LESSON_FORMATS, completing
+from pixel_reasoner.cli.options import (
+    AllowMediaOption,
+    given_options,
+    reject_options,
+    with_groups,
+)
 from pixel_reasoner.cli.output import print_line, progress_bars, warn
 
 if TYPE_CHECKING:
@@ -19,6 +25,31 @@ MAX_SKIPPED_LINES = 3
 """skipped traces and rows that are printed for each reason"""
 
 
+@dataclass(frozen=True)
+class SourceOptions:
+    """Options for lessons that are not made from traces."""
+
+    panel: ClassVar[str] = "Instead of traces"
+
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Own rows with evidence: a JSONL file, or a folder of such files (see init rows)."
+        ),
+    ] = None
+    pixelworld: Annotated[bool, typer.Option("--pixelworld", help="Generated exercises.")] = False
+    level: Annotated[
+        int | None,
+        typer.Option(
+            metavar="1..5", help="Difficulty of generated exercises; 1 is the easiest [default: 1]"
+        ),
+    ] = None
+    seed: Annotated[
+        int, typer.Option(min=0, help="Another seed gives other exercises of the same level.")
+    ] = 0
+
+
+@with_groups
 def teach(
     traces: Annotated[
         list[Path] | None,
@@ -27,34 +58,18 @@ def teach(
     out: Annotated[Path, typer.Option("--out", "-o", help="New folder of the lesson.")] = Path(
         "lesson"
     ),
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            help="Own rows with evidence instead of traces: a JSONL file, or a folder of such files (see init rows)."
-        ),
-    ] = None,
-    pixelworld: Annotated[
-        bool, typer.Option("--pixelworld", help="Generated exercises instead of traces.")
-    ] = False,
-    level: Annotated[
-        int | None,
-        typer.Option(
-            metavar="1..5", help="Difficulty of generated exercises; 1 is the easiest [default: 1]"
-        ),
-    ] = None,
-    count: Annotated[int, typer.Option(min=1, max=100, help="Maximum number of questions.")] = 6,
-    seed: Annotated[
-        int, typer.Option(min=0, help="Another seed gives other exercises of the same level.")
-    ] = 0,
     title: Annotated[str, typer.Option(help="Title of the lesson.")] = "",
+    count: Annotated[int, typer.Option(min=1, max=100, help="Maximum number of questions.")] = 6,
     formats: Annotated[
         list[str] | None,
         typer.Option(
             "--format",
             metavar="NAME",
+            autocompletion=completing(lambda: LESSON_FORMATS),
             help=f"Write only this: {', '.join(LESSON_FORMATS)}. May be repeated [default: all]",
         ),
     ] = None,
+    source: SourceOptions = SourceOptions(),
     allow_media: AllowMediaOption = None,
 ) -> None:
     """Write a lesson: predict where to look, reveal where the model looked, explain in own words.
@@ -69,26 +84,27 @@ def teach(
 
         pixel-reasoner teach --data my_rows.jsonl --format html --format pptx --out lesson
     """
-    reject_options(
-        ["--level"] if level is not None and not pixelworld else [], "without --pixelworld"
-    )
+    if not source.pixelworld:
+        reject_options(given_options(source, ["level"]), "without --pixelworld")
     from pixel_reasoner import api
 
     spec = api.LessonSpec(
         out=out,
         traces=tuple(traces or ()),
-        data=data,
-        level=(1 if level is None else level) if pixelworld else None,
+        data=source.data,
+        level=(1 if source.level is None else source.level) if source.pixelworld else None,
         count=count,
-        seed=seed,
+        seed=source.seed,
         title=title,
         formats=tuple(formats or ()),
         allow_media=tuple(allow_media or ()),
     )
     lines = _SkippedLines()
-    with progress_bars() as progress:
-        written = api.make_lesson(spec, progress, lines.add)
-    lines.print()
+    try:
+        with progress_bars() as progress:
+            written = api.make_lesson(spec, progress, lines.add)
+    finally:
+        lines.print()
     _print_written(written)
 
 

@@ -131,16 +131,21 @@ def upright_rgb(frame: VideoFrame) -> Image.Image:
 
 
 def _rotate_upright(image: Image.Image, frame: VideoFrame) -> Image.Image:
+    transpose = upright_transpose(frame)
+    if transpose is not None:
+        return image.transpose(transpose)
+    # The rotation is not a multiple of 90 degrees.
+    return image.rotate(frame.rotation, expand=True) if frame.rotation % 90 else image
+
+
+def upright_transpose(frame: VideoFrame) -> Image.Transpose | None:
+    """Return the quarter turn or mirroring that makes a frame upright; None if it is upright, or at another angle."""
     matrix: Any = frame.side_data.get("DISPLAYMATRIX")
     if matrix is None:
-        return image
+        return None
     values = np.frombuffer(bytes(matrix), np.int32)[[0, 1, 3, 4]] / 2**16
     signs = tuple(np.round(values / max(1e-9, np.abs(values).max()), 2))
-    if signs in _TRANSPOSE_OF_SIGNS:
-        transpose = _TRANSPOSE_OF_SIGNS[signs]
-        return image if transpose is None else image.transpose(transpose)
-    # The rotation is not a multiple of 90 degrees.
-    return image.rotate(frame.rotation, expand=True) if frame.rotation % 360 else image
+    return _TRANSPOSE_OF_SIGNS.get(signs)
 
 
 def reformat_options(threads: int) -> dict[str, Any]:

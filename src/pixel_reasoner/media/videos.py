@@ -54,7 +54,8 @@ def sample_video(
     """Return frames spaced evenly over a video: the centers of `limits.num_frames` equal parts, or all frames.
 
     The file is read twice: once to count frames, because headers are not trusted, and once to decode the sampled frames.
-    So a long clip is never kept in memory. For a long clip, decoding starts at the key frame before each sampled frame.
+    So a long clip is never kept in memory. For a long clip, or a part, decoding starts at the key frame before each
+    sampled frame.
     Recorded rotation and mirroring are applied.
 
     Args:
@@ -74,7 +75,9 @@ def sample_video(
         wanted = selection.of_times(index.times, index.duration_s)
         _check_memory(path, index, len(wanted), limits)
         deadline = video_deadline(path, limits, index.num_threads)
-        if index.is_long and (found := _seek(path, wanted, index, limits, deadline)):
+        if index.should_seek(is_part=not selection.is_whole) and (
+            found := _seek(path, wanted, index, limits, deadline)
+        ):
             return found
         decoded = _decode(path, wanted, index.start_s, limits, deadline)
         if len(decoded.times) != len(
@@ -121,11 +124,11 @@ class _PacketIndex(NamedTuple):
     """memory of a decoded frame"""
     can_seek: bool
 
-    @property
-    def is_long(self) -> bool:
-        """Whether sampling should seek instead of decoding all frames."""
+    def should_seek(self, *, is_part: bool) -> bool:
+        """Return whether sampling should seek instead of decoding all frames: in a long video, or for a part of one."""
         num_px = len(self.times) * math.prod(self.size)
-        return self.can_seek and (len(self.times) >= SEEK_MIN_FRAMES or num_px >= SEEK_MIN_PX)
+        is_long = len(self.times) >= SEEK_MIN_FRAMES or num_px >= SEEK_MIN_PX
+        return self.can_seek and (is_part or is_long)
 
 
 class _PacketReader:

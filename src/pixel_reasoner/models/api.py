@@ -55,6 +55,8 @@ class Completion(NamedTuple):
     """thoughts, text and calls, if the backend separates them; with None the dialect parses `text`"""
     num_new_tokens: int | None = None
     """number of generated tokens reported by a server that returns no ids"""
+    num_cached_tokens: int = 0
+    """number of prompt tokens that were not computed again, because their keys and values were cached"""
 
 
 class ContextFull(NamedTuple):

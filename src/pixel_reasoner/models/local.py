@@ -196,7 +196,11 @@ class LocalModel:
         ).to(self.device)
 
     def completion(
-        self, ids: Sequence[int], logprobs: Sequence[float], num_prompt_tokens: int
+        self,
+        ids: Sequence[int],
+        logprobs: Sequence[float],
+        num_prompt_tokens: int,
+        num_cached_tokens: int = 0,
     ) -> Completion:
         """Return the turn for generated ids, up to the first end token. Further ids are padding."""
         end = next((i for i, token in enumerate(ids) if token in self.end_tokens), None)
@@ -207,6 +211,7 @@ class LocalModel:
             token_ids=array("i", ids[:kept]),
             logprobs=array("f", logprobs[:kept]),
             num_prompt_tokens=num_prompt_tokens,
+            num_cached_tokens=num_cached_tokens,
         )
 
     @property

@@ -247,7 +247,10 @@ class LocalBackend:
     def _finish(self, sequence: Sequence) -> Delta:
         running = self._running.pop(sequence.id)
         completion: Completion = self.model.completion(
-            sequence.new_ids, sequence.logprobs, sequence.num_prompt_tokens
+            sequence.new_ids,
+            sequence.logprobs,
+            sequence.num_prompt_tokens,
+            sequence.num_reused,
         )
         # The chat template adds the end token of a turn.
         ids = sequence.ids if completion.truncated else sequence.ids[:-1]

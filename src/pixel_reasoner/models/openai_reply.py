@@ -84,6 +84,7 @@ class ReplyReader:
             logprobs=array("f", _logprobs(choice)),
             num_prompt_tokens=(usage and usage.prompt_tokens) or 0,
             num_new_tokens=(usage and usage.completion_tokens) or None,
+            num_cached_tokens=usage.num_cached_tokens if usage else 0,
             parts=message_parts(message, self.write),
         )
 

@@ -170,11 +170,24 @@ class Logprobs(_Schema):
     content: FastList[TokenLogprob] | None = None
 
 
+class PromptTokensDetails(_Schema):
+    """Details of the prompt tokens."""
+
+    cached_tokens: int | None = Field(default=None, ge=0, lt=2**31)
+
+
 class Usage(_Schema):
     """Token counts."""
 
     prompt_tokens: int | None = Field(default=None, ge=0, lt=2**31)
     completion_tokens: int | None = Field(default=None, ge=0, lt=2**31)
+    prompt_tokens_details: PromptTokensDetails | None = None
+
+    @property
+    def num_cached_tokens(self) -> int:
+        """Number of cached prompt tokens; 0 if the server does not report it."""
+        details = self.prompt_tokens_details
+        return (details and details.cached_tokens) or 0
 
 
 class Choice(_Schema):

@@ -189,6 +189,7 @@ class Rollout:
             logprobs=completion.logprobs,
             num_prompt_tokens=completion.num_prompt_tokens,
             num_completion_tokens=completion.num_new_tokens,
+            num_cached_tokens=completion.num_cached_tokens,
             generate_s=pending.generate_s,
             operate_s=operate_s,
         )

@@ -153,6 +153,9 @@ class Turn(Record):
     num_prompt_tokens: NonNegativeInt = 0
     num_completion_tokens: NonNegativeInt | None = None
     """number of generated tokens reported by a server that returns no token ids"""
+    num_cached_tokens: NonNegativeInt = Field(default=0, exclude=True)
+    """number of prompt tokens whose keys and values were cached when the turn began; not written to files, because it
+    depends on other requests"""
     generate_s: FiniteFloat = 0.0
     operate_s: FiniteFloat = 0.0
 

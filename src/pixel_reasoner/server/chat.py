@@ -143,7 +143,7 @@ class JobReader:
         """
         refuse_unsupported(request)
         self.check_model(request.model)
-        limit = self.settings.max_choices
+        limit = self.settings.largest_n
         if (request.n or 1) > limit:
             raise ApiError(400, f"n: {request.n} is more than {limit}", param="n")
         if request.logprobs and not self.has_logprobs:

@@ -126,11 +126,12 @@ class ChatFormat:
 
 
 def total_usage(results: Sequence[Result]) -> Usage:
-    """Return the usage of all choices. The prompt counts once."""
+    """Return the usage of all choices. The prompt counts once, with what was cached before the first choice."""
     first = results[0].usage
     return Usage(
         prompt_tokens=first.prompt_tokens,
         completion_tokens=sum(one.usage.completion_tokens for one in results),
         picture_tokens=first.picture_tokens,
         num_operations=sum(one.usage.num_operations for one in results),
+        cached_tokens=min(one.usage.cached_tokens for one in results),
     )

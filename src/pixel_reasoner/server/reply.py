@@ -50,6 +50,8 @@ class Usage(NamedTuple):
     completion_tokens: int = 0
     picture_tokens: int = 0
     num_operations: int = 0
+    cached_tokens: int = 0
+    """prompt tokens whose keys and values were cached when the rollout began"""
 
     def to_dict(self) -> dict[str, Any]:
         """Return OpenAI's usage object."""
@@ -57,7 +59,10 @@ class Usage(NamedTuple):
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self.completion_tokens,
             "total_tokens": self.prompt_tokens + self.completion_tokens,
-            "prompt_tokens_details": {"cached_tokens": 0, "image_tokens": self.picture_tokens},
+            "prompt_tokens_details": {
+                "cached_tokens": self.cached_tokens,
+                "image_tokens": self.picture_tokens,
+            },
             "pixel_reasoner": {"operations": self.num_operations},
         }
 
@@ -154,11 +159,14 @@ def count_usage(trace: Trace, budgets: PixelBudgets) -> Usage:
     new = [turn.num_new_tokens or 0 for turn in turns]
     last = next((turn.num_prompt_tokens for turn in reversed(turns) if turn.num_prompt_tokens), 0)
     px = sum(math.prod(one.seen_px) for one in trace.all_pictures.values())
+    num_prompt = max(0, last - sum(new[:-1]))
     return Usage(
-        prompt_tokens=max(0, last - sum(new[:-1])),
+        prompt_tokens=num_prompt,
         completion_tokens=sum(new),
         picture_tokens=px // budgets.multiple**2,
         num_operations=len(trace.executed),
+        # Later turns always reuse the turns before them, which a client does not see.
+        cached_tokens=min(turns[0].num_cached_tokens, num_prompt) if turns else 0,
     )
 
 

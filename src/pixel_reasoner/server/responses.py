@@ -242,7 +242,10 @@ def _text_part(text: str) -> dict[str, Any]:
 def _usage(usage: Usage) -> dict[str, Any]:
     return {
         "input_tokens": usage.prompt_tokens,
-        "input_tokens_details": {"cached_tokens": 0, "image_tokens": usage.picture_tokens},
+        "input_tokens_details": {
+            "cached_tokens": usage.cached_tokens,
+            "image_tokens": usage.picture_tokens,
+        },
         "output_tokens": usage.completion_tokens,
         "output_tokens_details": {"reasoning_tokens": 0},
         "total_tokens": usage.prompt_tokens + usage.completion_tokens,

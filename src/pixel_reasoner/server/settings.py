@@ -116,6 +116,11 @@ class ServerSettings(Record):
     decode_limits: WorkerLimits = Field(default=WorkerLimits(timeout_s=30.0, cpu_s=30.0))
 
     @property
+    def largest_n(self) -> int:
+        """Largest `n` that the server can accept when it is idle."""
+        return min(self.max_choices, self.max_per_key, self.max_running + self.max_waiting)
+
+    @property
     def is_loopback(self) -> bool:
         """Whether only this machine can reach the server."""
         return self.host in LOOPBACK_NAMES

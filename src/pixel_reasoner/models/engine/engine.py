@@ -243,6 +243,8 @@ class Engine:
         while remaining:
             self._share_blocks(remaining)
             wave, remaining = split_by_shared_prefix(remaining, self.image_token)
+            for one in wave:
+                one.num_reused = one.num_cached
             self._num_prefilled_tokens += sum(len(one.ids) - one.num_cached for one in wave)
             for batch in length_batches(wave):
                 logits |= zip(batch, self._runner.prefill(batch), strict=True)
@@ -251,6 +253,7 @@ class Engine:
                 self._cache.copy(first, others, first.num_cached)
             for one in others:
                 one.num_cached, one.grids = first.num_cached, list(first.grids)
+                one.num_reused = first.num_cached
                 one.position_offset, logits[one] = first.position_offset, logits[first]
         return torch.stack([logits[one] for one in joining])
 

@@ -83,6 +83,8 @@ class Sequence:
     num_prompt_tokens: int = field(init=False)
     num_cached: int = field(init=False, default=0)
     """number of ids in the KV cache"""
+    num_reused: int = field(init=False, default=0)
+    """number of prompt ids whose keys and values were in the cache before the prefill"""
     position_offset: int = field(init=False, default=0)
     """position of a generated token minus its index; not zero because an image has fewer positions than tokens"""
     grids: list[torch.Tensor] = field(init=False, default_factory=list)

@@ -146,7 +146,7 @@ def deviations(fitted: Array, ranges: Ranges) -> Levels:
     height, width = fitted.shape[:2]
     size = (max(1, (width + 1) // 2), max(1, (height + 1) // 2))
     largest = _largest(cv2.max(above, below))
-    found = [_pooled(largest, size).astype(np.float32)]
+    found: list[Array] = [_pooled(largest, size).astype(np.float32)]
     above, below = (cv2.resize(one, size, interpolation=cv2.INTER_AREA) for one in (above, below))
     signed = above.astype(np.int16)
     signed -= below

@@ -39,7 +39,7 @@ from pixel_reasoner.workflows.lessons.levels import level_of, level_traces
 from pixel_reasoner.workflows.lessons.notebook import write_notebook
 from pixel_reasoner.workflows.lessons.page import write_page
 from pixel_reasoner.workflows.lessons.papers import write_handout, write_notes
-from pixel_reasoner.workflows.progress import NoProgress, ProgressReporter
+from pixel_reasoner.workflows.progress import NoProgress, ProgressReporter, Update
 
 FORMATS = ("html", "handout", "notebook", "h5p", "notes", "pptx", "strip", "gif")
 OPTIONAL = ("pptx",)
@@ -107,7 +107,7 @@ def make_lesson(
     (2, {'html': 1})
     """
     _check(spec)
-    update = (progress or NoProgress()).start("questions", spec.count)
+    update: Update | None = None
     skipped = Skipped(on_skipped)
     with _work_folder(spec.out) as work:
         steps: list[StepContent] = []
@@ -119,6 +119,8 @@ def make_lesson(
                 skipped.add(found.where, error.reason, error.detail)
                 continue
             traces.append(found.trace)
+            # Not earlier: an error shows no progress bar.
+            update = update or (progress or NoProgress()).start("questions", spec.count)
             update(len(steps))
             if len(steps) == spec.count:
                 break

@@ -1,0 +1,1 @@
+"""Moments in video: search, spans with exact times, exports for editors, cuts, reframing and redaction."""

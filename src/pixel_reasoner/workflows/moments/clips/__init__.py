@@ -1,0 +1,1 @@
+"""Video files made from moments: cuts, reframed and redacted clips, still pictures."""

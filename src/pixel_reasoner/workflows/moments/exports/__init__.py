@@ -1,0 +1,1 @@
+"""Writers of moments: EDL, FCPXML, OpenTimelineIO, SRT, WebVTT, CSV, XMP and chapters."""

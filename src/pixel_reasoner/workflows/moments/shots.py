@@ -1,0 +1,70 @@
+"""Shots of a video, by PySceneDetect.
+
+Its detectors get small frames from our decoder, and the number of each frame as its time. So a cut is a frame number, which is
+exact at any frame rate, and the limits of untrusted media apply. Its own PyAV backend opens files without limits and
+converts every frame at full size; its time of a cut at a variable rate is exact, its frame number is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixel_reasoner.errors import require_extra
+from pixel_reasoner.schema.settings import DEFAULT_MEDIA_LIMITS, MediaLimits
+from pixel_reasoner.workflows.moments.frames import decode_span
+from pixel_reasoner.workflows.moments.spans import Span
+from pixel_reasoner.workflows.moments.video_index import VideoIndex
+
+SIDE_PX = 256
+"""longer side of the small frames; the default of PySceneDetect"""
+MIN_SHOT_FRAMES = 10
+MIN_CONTENT = 15.0
+"""least change of a cut, as in PySceneDetect"""
+OnFrame = Callable[[int], None]
+
+
+def find_shots(
+    index: VideoIndex,
+    limits: MediaLimits = DEFAULT_MEDIA_LIMITS,
+    on_frame: OnFrame = lambda number: None,
+) -> list[Span]:
+    """Return the shots of a video: at least one, in order, without gaps.
+
+    Args:
+        index: the video. All its frames are decoded once, at a small size.
+        limits: of the file.
+        on_frame: called with the number of each frame.
+
+    Raises:
+        UsageError: PySceneDetect is not installed.
+        InputError: frames that cannot be decoded.
+    """
+    with require_extra("workflows", "find shots"):
+        from scenedetect import AdaptiveDetector, FrameTimecode
+    detector: Any = AdaptiveDetector(min_scene_len=MIN_SHOT_FRAMES, min_content_val=MIN_CONTENT)
+    cuts: list[Any] = []
+    time = None
+    for number, picture in _small_frames(index, limits):
+        time = FrameTimecode(number, fps=float(index.rate.per_s))
+        cuts += detector.process_frame(time, picture)
+        on_frame(number)
+    if time is not None:
+        cuts += detector.post_process(time)
+    starts = sorted({0, *(one.frame_num for one in cuts)} & set(range(index.num_frames)))
+    ends = [*starts[1:], index.num_frames]
+    return [Span(first, end) for first, end in zip(starts, ends, strict=True)]
+
+
+def _small_frames(
+    index: VideoIndex, limits: MediaLimits
+) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """Yield (number, BGR picture) of all frames, `SIDE_PX` on the longer side, not turned upright."""
+    for number, frame in decode_span(index, Span(0, index.num_frames), limits):
+        scale = min(1.0, SIDE_PX / max(frame.width, frame.height))
+        width, height = (max(2, round(side * scale)) for side in (frame.width, frame.height))
+        small = frame.reformat(width=width, height=height, format="bgr24", interpolation="AREA")
+        yield number, np.asarray(small.to_ndarray(), np.uint8)
