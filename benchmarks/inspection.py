@@ -51,7 +51,7 @@ from pixel_reasoner.workflows.inspection.verdicts import Verdict
 from pixel_reasoner.world.parts import DEFECT_CLASSES, PartRow, read_parts
 
 STEADY, MOVED = ("steady",), ("shifted", "rotated", "relit")
-MAX_MISS_RATE = 0.02
+MAX_MISS_RATE = 0.1
 SPEED_PHOTOS = 12
 LOOK_FROM = 0.5
 """places are proposed from this score, so that a small defect is a proposal too; a model rejects the others"""
@@ -179,11 +179,17 @@ def _scripted(parts: Path, spec: InspectionSpec, annotated: dict[str, PartRow], 
     _line("scripted model: box with IoU >= 0.3", float(np.mean(np.array(best) >= 0.3)), 0.95)
     print(f"| scripted model: median IoU | {np.median(best):.2f} | |\n")
     for row in rows:
-        if (row.verdict is Verdict.DEFECT) != (row.label == "defect"):
-            defect = next(iter(annotated[row.id].defects), None)
+        defect = next(iter(annotated[row.id].defects), None)
+        is_right = (row.verdict is Verdict.DEFECT) == (row.label == "defect")
+        overlap = (
+            max((iou(one.box, _box(defect)) for one in row.findings), default=0.0)
+            if defect
+            else 1.0
+        )
+        if not is_right or overlap < 0.3:
             size = f", {defect.overview_px:g} overview pixels" if defect else ""
             print(
-                f"{row.id} ({annotated[row.id].condition}{size}): {row.verdict.value}, {row.reason}"
+                f"{row.id} ({annotated[row.id].condition}{size}): {row.verdict.value}, {row.reason}, IoU {overlap:.2f}"
             )
 
 

@@ -29,8 +29,13 @@ _MARGIN_PX = 12
 """added on each side of a place before its box is measured, in pixels of the photo"""
 _MAX_REFINED_SIDE = 1024
 """longest side of the pixels in which a box is measured"""
-_EDGE_SHARE = 0.2
-"""pixels of a defect differ at least by this share of its largest difference"""
+_SHARP_SHARE, _FAINT_SHARE = 0.5, 0.2
+"""pixels of a small and of a large defect differ at least by this share of its largest difference"""
+_SMALL_PX = 9
+"""longest side of a small defect"""
+_MAX_SHARE = 0.6
+_MIN_DIFFERENCE = 3.0
+"""grey levels"""
 _NOISE_FACTOR = 4.0
 """and by so many times the usual difference around it"""
 
@@ -294,23 +299,33 @@ def _crop_difference(
 
 
 def _extent(difference: Array, inner: PixelBox) -> PixelBox | None:
-    """Return the box of all connected large differences that touch the place."""
-    cv2 = opencv()
+    """Return the box of all connected large differences that touch the place; None if there is none."""
     left, top, right, bottom = inner
     inside = difference[top:bottom, left:right]
-    if not inside.size or inside.max() < 3:
+    if not inside.size or inside.max() < _MIN_DIFFERENCE:
         return None
     # A robust maximum: one bright pixel does not hide the rest of a large defect.
     ordered = np.sort(inside, axis=None)
     peak = float(ordered[max(0, len(ordered) - 1 - len(ordered) // 200)])
-    usual = float(np.quantile(difference, 0.75))
-    limit = min(max(3.0, peak * _EDGE_SHARE, usual * _NOISE_FACTOR), peak * 0.6)
-    mask = (difference >= limit).astype(np.uint8)
-    joined = cv2.dilate(mask, np.ones((5, 5), np.uint8))
+    noise = max(_MIN_DIFFERENCE, _NOISE_FACTOR * float(np.quantile(difference, 0.75)))
+    found = None
+    for share in (_SHARP_SHARE, _FAINT_SHARE):
+        limit = min(max(noise, peak * share), peak * _MAX_SHARE)
+        found = _connected(difference >= limit, inner)
+        # The optics blur a small defect by more than its size; the edge of a large one may be faint.
+        if found is None or max(found[2] - found[0], found[3] - found[1]) <= _SMALL_PX:
+            break
+    return found
+
+
+def _connected(mask: Array, inner: PixelBox) -> PixelBox | None:
+    """Return the box of all regions of a mask that touch a place."""
+    cv2 = opencv()
+    left, top, right, bottom = inner
+    joined = cv2.dilate(mask.astype(np.uint8), np.ones((5, 5), np.uint8))
     _, labels = cv2.connectedComponents(joined, connectivity=8)
-    touched = np.unique(labels[top:bottom, left:right][mask[top:bottom, left:right] > 0])
-    chosen = np.isin(labels, touched[touched > 0]) & (mask > 0)
-    if not chosen.any():
+    touched = np.unique(labels[top:bottom, left:right][mask[top:bottom, left:right]])
+    rows, columns = np.nonzero(np.isin(labels, touched[touched > 0]) & mask)
+    if not len(rows):
         return None
-    rows, columns = np.nonzero(chosen)
     return int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1
