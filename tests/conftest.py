@@ -18,7 +18,7 @@ from pixel_reasoner import cli
 from pixel_reasoner.models.scripted import ScriptedModel
 from pixel_reasoner.world import encode_clip
 
-settings.register_profile("shared machine", deadline=None)
+settings.register_profile("shared machine", deadline=None, max_examples=50)
 settings.register_profile("fast", deadline=None, max_examples=10)
 settings.load_profile("shared machine")
 

@@ -183,13 +183,13 @@ def test_the_document_describes_every_error(photo):
 
 @pytest.mark.slow
 def test_generated_requests_get_documented_responses():
-    """A few hundred cases; `python -m attacks.api` sends 5,000."""
+    """A hundred cases; `python -m attacks.api` sends 5,000."""
     pytest.importorskip("schemathesis")
     from attacks.api import send_cases
 
     with serving(ScriptedModel([CLOSER, RED]), parts=[TracesPart()]) as server:
-        result = send_cases(server.url, num_cases=400, seed=1)
-    assert result.num_cases >= 200
+        result = send_cases(server.url, num_cases=120, seed=1)
+    assert result.num_cases >= 100
     assert result.failures == []
 
 
