@@ -52,8 +52,8 @@ def proposal_question(
     )
     return (
         f"Picture 1 is a photo of a {spec.product}. {_good(spec)}"
-        f"A comparison with good parts proposes {len(proposals)} places. Each further picture shows one of them: "
-        "on the left the photo, on the right the same place of a good part.\n"
+        f"A comparison with good parts proposes {len(proposals)} place{'s' * (len(proposals) > 1)}. Each further picture "
+        "shows one: on the left the photo, on the right the same place of a good part.\n"
         f"{places}\n"
         "The comparison is often wrong: light, dirt on the lens and a small shift are no defects. "
         "Look at every place, zoom in where it is unclear, and decide for each number.\n"
