@@ -64,8 +64,13 @@ def test_a_merged_lora_has_the_outputs_of_the_adapted_model(tmp_path):
 
 
 def parse_answers(folder: Path, media: Path) -> list[Trace]:
+    """Answers in the order of the questions."""
     config = RolloutConfig(sampling=SamplingParams(max_new_tokens=128))
-    return list(ask_many(world_questions(media, 0, attribute=2), LocalModel(str(folder)), config))
+    questions = world_questions(media, 0, attribute=2)
+    finished = {
+        trace.question.id: trace for trace in ask_many(questions, LocalModel(str(folder)), config)
+    }
+    return [finished[question.id] for question in questions]
 
 
 @pytest.fixture(scope="module")

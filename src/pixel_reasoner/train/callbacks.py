@@ -81,7 +81,8 @@ class ValidationCallback(TrainerCallback):
         for family in self.run.ask_families:
             drawn = scenes(family, "validation", 0, self.run.ask_count)  # type: ignore[arg-type]
             questions = [with_media_root(question, out) for question in render(drawn, out)]
-            asked = list(ask_many(questions, model, config))
+            finished = {trace.question.id: trace for trace in ask_many(questions, model, config)}
+            asked = [finished[question.id] for question in questions]
             for group, values in summarize(asked)["by_category"].items():
                 metrics[f"ask/{family}/{group}/accuracy"] = values["accuracy"]
                 metrics[f"ask/{family}/{group}/rapr"] = values["rapr"]
