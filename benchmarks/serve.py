@@ -3,8 +3,8 @@
     .venv/bin/python benchmarks/serve.py [throughput] [uploads] [latency] [connections] [start]
 
 throughput   64 clients with the bundled model, relative to `ask_many` with 64 questions in progress in this process
-uploads      64 clients upload a picture of 1,024 x 1,024 pixels each, create a trace and read its events to the end, relative to `ask_many` with the
-             same questions and traces written to a file
+uploads      64 clients upload a picture of 1,024 x 1,024 pixels each, create a trace and read its events to the end, relative to the same result in
+             this process: `ask_many`, the traces as a file, and their report with all pictures; also relative to `ask_many` alone
 latency      median of one request at a time, scripted model: HTTP minus in-process; request to first event with the bundled model
 connections  10,000 requests over 1,000 open connections, scripted model: lost requests, memory above idle
 start        from the command to /ready
@@ -33,6 +33,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from pixel_reasoner import api
 from pixel_reasoner.models.api import GenerationModel
 from pixel_reasoner.models.folder import folder_settings, model_folder
 from pixel_reasoner.models.scripted import ScriptedModel
@@ -41,11 +42,11 @@ from pixel_reasoner.rollout.ask import ask, ask_many
 from pixel_reasoner.rollout.scheduler import get_scheduler
 from pixel_reasoner.schema.question import Question, with_media_root
 from pixel_reasoner.schema.settings import RolloutConfig, SamplingParams
-from pixel_reasoner.schema.trace import save_traces
+from pixel_reasoner.schema.trace import Trace, save_traces
 from pixel_reasoner.world import render, scenes
 
 MEASURES = ("throughput", "uploads", "latency", "connections", "start")
-NUM_CLIENTS, NUM_QUESTIONS, ROUNDS = 64, 128, 3
+NUM_CLIENTS, NUM_QUESTIONS, ROUNDS = 64, 256, 3
 NUM_SERIAL = 100
 NUM_CONNECTIONS, NUM_REQUESTS = 1000, 10_000
 SERVER = """
@@ -286,43 +287,55 @@ def questions(folder: Path, count: int) -> list[Question]:
 def throughput(folder: Path) -> None:
     asked = questions(folder, NUM_QUESTIONS)
     bodies = [body(one) for one in asked]
-    _compare("throughput", folder, asked, 0.9, lambda port: client_seconds(port, bodies))
+    inside, outside = _rounds(asked, lambda port: client_seconds(port, bodies), lambda traces: None)
+    _print("throughput", "ask_many", 0.9, outside, inside)
 
 
 def uploads(folder: Path) -> None:
     asked = questions(folder, NUM_QUESTIONS)
     sent = [(one.text, one.media[0].path) for one in asked]
-    _compare(
-        "uploads", folder, asked, 0.8, lambda port: _in_another_process("--traces", port, sent)
-    )
+
+    def store(traces: Sequence[Trace]) -> None:
+        save_traces(traces, folder / "traces.jsonl")
+        api.report([folder / "traces.jsonl"], folder / f"report-{time.monotonic_ns()}")
+
+    def seconds_over_http(port: int) -> float:
+        return _in_another_process("--traces", port, sent)
+
+    inside, outside = _rounds(asked, seconds_over_http, store)
+    _print("uploads", "ask_many with a report", 0.8, outside, inside)
+    inside, outside = _rounds(asked, seconds_over_http, lambda traces: None)
+    _print("uploads", "ask_many alone", None, outside, inside)
 
 
-def _compare(
-    name: str,
-    folder: Path,
+def _rounds(
     asked: Sequence[Question],
-    floor: float,
     seconds_over_http: Callable[[int], float],
-) -> None:
-    """Print answers per second over HTTP and in process. Rounds alternate, the first is a warm-up."""
+    store: Callable[[Sequence[Trace]], None],
+) -> tuple[list[float], list[float]]:
+    """Return answers per second in process and over HTTP. Rounds alternate; the first is a warm-up and is left out."""
     model: GenerationModel = ModelSpec("tiny").load()
     config = RolloutConfig(sampling=SamplingParams(max_new_tokens=256))
     inside, outside = [], []
     with running("tiny") as server:
-        for number in range(ROUNDS + 1):
+        for _ in range(ROUNDS + 1):
             started = time.perf_counter()
             traces = list(ask_many(asked, model, config, batch_size=NUM_CLIENTS))
-            save_traces(traces, folder / "traces.jsonl")
-            seconds = time.perf_counter() - started
+            store(traces)
+            inside.append(len(traces) / (time.perf_counter() - started))
             assert len(traces) == len(asked)
-            http = seconds_over_http(server.port)
-            if number:
-                inside.append(len(asked) / seconds)
-                outside.append(len(asked) / http)
-    ratio = statistics.median(outside) / statistics.median(inside)
+            outside.append(len(asked) / seconds_over_http(server.port))
+    return inside[1:], outside[1:]
+
+
+def _print(
+    name: str, reference: str, floor: float | None, http: Sequence[float], inside: Sequence[float]
+) -> None:
+    ratio = statistics.median(http) / statistics.median(inside)
+    required = "" if floor is None else f" (floor {floor:.2f}x)"
     print(
-        f"{name}: {statistics.median(outside):.1f} answers/s over HTTP, {statistics.median(inside):.1f} in process: "
-        f"{ratio:.2f}x (floor {floor:.2f}x); rounds {_shown(outside)} and {_shown(inside)}"
+        f"{name}: {statistics.median(http):.1f} answers/s over HTTP, {statistics.median(inside):.1f} by {reference}: "
+        f"{ratio:.2f}x{required}; rounds {_shown(http)} and {_shown(inside)}"
     )
 
 
