@@ -17,6 +17,7 @@ from pixel_reasoner.dialects import get_dialect
 from pixel_reasoner.errors import EndpointError, InputError, UsageError
 from pixel_reasoner.models.api import Completion, ContextFull
 from pixel_reasoner.models.endpoint_url import chat_completions_url, read_key
+from pixel_reasoner.models.folder import BUNDLED_MODELS
 from pixel_reasoner.models.http_pool import RetryPolicy
 from pixel_reasoner.models.local import LocalModel
 from pixel_reasoner.models.native_tools import as_native_messages, native_request
@@ -26,6 +27,7 @@ from pixel_reasoner.models.openai_schema import Message, ServerError, StreamEven
 from pixel_reasoner.models.openai_stream import StreamedReply, stream_events
 from pixel_reasoner.models.remote import RemoteConfig, RemoteModel
 from pixel_reasoner.models.scripted import ScriptedModel
+from pixel_reasoner.models.spec import ModelSpec
 from pixel_reasoner.rollout.ask import ask, ask_many
 from pixel_reasoner.rollout.state import Rollout
 from pixel_reasoner.schema.question import MediaItem, Question, with_media_root
@@ -35,7 +37,7 @@ from pixel_reasoner.world import render, scenes
 
 KEY = "sk-not-to-be-seen"
 QUICK = RetryPolicy(
-    timeout_s=1.0, max_tries=3, first_pause_s=0.02, max_consecutive_failures=3, concurrency=4
+    timeout_s=10.0, max_tries=3, first_pause_s=0.02, max_consecutive_failures=3, concurrency=4
 )
 LONG_TIMEOUT = QUICK._replace(timeout_s=60.0)
 SHORT = SamplingParams(max_new_tokens=64)
@@ -70,6 +72,12 @@ def about(photo, name: str = "1") -> Question:
 def remote(*servers, **more) -> RemoteModel:
     settings = {"dialect": "compact", "api_key": KEY, "policy": QUICK} | more
     return RemoteModel(RemoteConfig("served", tuple(one.url for one in servers), **settings))
+
+
+@pytest.mark.parametrize("served_as", ["tiny", str(BUNDLED_MODELS["tiny"])])
+def test_a_bundled_model_is_found_by_its_name_and_by_its_folder(server, served_as):
+    server.names = [served_as]
+    assert ModelSpec("tiny", endpoints=(server.url,)).connect().name == served_as
 
 
 def user_message(text: str) -> list[dict]:

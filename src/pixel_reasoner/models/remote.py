@@ -80,6 +80,8 @@ class RemoteConfig(NamedTuple):
     """names of options in messages"""
     new_transport: NewTransport | None = None
     """opens connections; None for the proxies of the environment, or none"""
+    other_name: str = ""
+    """used instead of `name` if the first server lists only this one: a bundled model is served by its folder or its name"""
 
 
 class RemoteModel:
@@ -108,6 +110,9 @@ class RemoteModel:
             config.endpoints, config.api_key, config.policy, config.names, config.new_transport
         )
         models = self.listed = self._served_models()
+        names = {one.id for one in models}
+        if self.name not in names and config.other_name in names:
+            self.name = config.other_name
         self.server = config.server or server_kind(models)
         self.profile = PROFILES[self.server]
         self._check_name(models)

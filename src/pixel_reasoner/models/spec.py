@@ -162,6 +162,7 @@ class ModelSpec(NamedTuple):
         return RemoteModel(
             RemoteConfig(
                 name=str(model_folder(self.name)) if self.name in BUNDLED_MODELS else self.name,
+                other_name=self.name,
                 endpoints=self.endpoints,
                 dialect=settings.dialect,
                 budgets=settings.budgets,
