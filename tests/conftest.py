@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+import io
 import os
 import resource
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +49,7 @@ NEED_EXTRAS = (
     "test_writers.py",
 )
 """files whose tests need the extras `local` and `train` (torch, transformers, TRL) or a browser"""
-SLOW_FILES = (
+MEDIUM_FILES = (
     "test_compare.py",
     "test_formats.py",
     "test_invalid_extensions.py",
@@ -71,7 +74,7 @@ def pytest_addoption(parser):
     parser.addoption(
         "--fast",
         action="store_true",
-        help="leave out slow tests and those that need the extras `local` and `train`",
+        help="leave out medium and slow tests and those that need the extras `local` and `train`",
     )
 
 
@@ -85,7 +88,7 @@ def pytest_configure(config):
 
 def pytest_ignore_collect(collection_path, config):
     if config.getoption("fast") and collection_path.parent == TESTS:
-        return collection_path.name in NEED_EXTRAS + SLOW_FILES or None
+        return collection_path.name in NEED_EXTRAS + MEDIUM_FILES or None
     return None
 
 
@@ -97,9 +100,15 @@ def pytest_collection_modifyitems(config, items):
         items[:] = filter(_is_fast, items)
 
 
+def pytest_collection_finish(session):
+    # Collected tests and imported packages stay until the end: the garbage collector does not need to visit them.
+    gc.collect()
+    gc.freeze()
+
+
 def _is_fast(item) -> bool:
     is_training = "train" in item.path.parts  # examples in docstrings
-    return not (is_training or any(map(item.get_closest_marker, ("slow", "extras"))))
+    return not (is_training or any(map(item.get_closest_marker, ("medium", "slow", "extras"))))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -113,18 +122,29 @@ PHOTO_PX = (640, 480)
 NUM_CLIP_FRAMES = 12
 
 
-def draw_photo(path: Path) -> Path:
-    """Draw noise: all regions are different."""
+@cache
+def _photo_bytes() -> bytes:
     width, height = PHOTO_PX
     pixels = np.random.default_rng(7).integers(0, 256, (height, width, 3), np.uint8)
-    Image.fromarray(pixels).save(path)
+    Image.fromarray(pixels).save(file := io.BytesIO(), "PNG")
+    return file.getvalue()
+
+
+@cache
+def _clip_bytes() -> bytes:
+    shades = [10 + 20 * number for number in range(NUM_CLIP_FRAMES)]
+    return encode_clip([Image.new("RGB", (96, 64), (s, s, s)) for s in shades])
+
+
+def draw_photo(path: Path) -> Path:
+    """Write a PNG of noise: all regions are different."""
+    path.write_bytes(_photo_bytes())
     return path
 
 
 def draw_clip(path: Path) -> Path:
-    """Draw a clip with frames of increasing brightness."""
-    shades = [10 + 20 * number for number in range(NUM_CLIP_FRAMES)]
-    path.write_bytes(encode_clip([Image.new("RGB", (96, 64), (s, s, s)) for s in shades]))
+    """Write a clip with frames of increasing brightness."""
+    path.write_bytes(_clip_bytes())
     return path
 
 

@@ -96,7 +96,7 @@ def serving(
         assert not thread.is_alive(), "the server did not stop"
 
 
-def wait_until(is_true, timeout_s: float = 10.0) -> None:
+def wait_until(is_true, timeout_s: float = 30.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not is_true():
         assert time.monotonic() < deadline, "it did not happen in time"

@@ -400,7 +400,7 @@ def wait_for_steps(page: Path, count: int) -> dict:
         time.sleep(0.05)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_watched_page_grows_with_the_log_and_ends_with_the_run(tmp_path):
     folder = write_run(tmp_path / "run", steps(3, loss=float), SETTINGS)
     page = tmp_path / "page.html"
@@ -424,7 +424,7 @@ def test_a_watched_page_grows_with_the_log_and_ends_with_the_run(tmp_path):
     assert report_of(page)["refresh_s"] == 0
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_ctrl_c_leaves_the_last_page_and_exit_code_130(tmp_path):
     folder = write_run(tmp_path / "run", steps(3, loss=float), SETTINGS)
     page = tmp_path / "page.html"

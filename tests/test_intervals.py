@@ -40,7 +40,7 @@ def few_draws(monkeypatch):
     monkeypatch.setattr(intervals, "DRAWS", 500)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_intervals_of_clustered_accuracies_have_their_nominal_coverage(few_draws):
     rng = np.random.default_rng(7)
     hits = []
@@ -51,7 +51,7 @@ def test_intervals_of_clustered_accuracies_have_their_nominal_coverage(few_draws
     assert 0.93 <= np.mean(hits) <= 0.97
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_intervals_without_clusters_are_far_too_narrow(few_draws):
     rng = np.random.default_rng(7)
     hits = []

@@ -282,7 +282,7 @@ def test_an_error_in_the_traces_leaves_no_partial_report(traces: dict[str, Trace
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_memory_stays_far_below_the_size_of_the_page(tmp_path: Path):
     for number in range(20):
         noise = Image.effect_noise((960, 720), 90).convert("RGB")

@@ -71,7 +71,7 @@ def running(*arguments):
             one.process.communicate()
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_sigterm_answers_what_is_in_progress_and_exits_0(photo, tmp_path):
     (tmp_path / "keys.txt").write_text(f"alice: {KEY}\n")
     headers = {"Authorization": f"Bearer {KEY}"}
@@ -102,7 +102,7 @@ def test_sigterm_answers_what_is_in_progress_and_exits_0(photo, tmp_path):
         assert secret not in err
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_ctrl_c_is_exit_code_130(scripted):
     with served(scripted(RED)) as upstream:
         arguments = ["--model", "served", "--endpoint", upstream.url, "--dialect", "compact"]
@@ -113,7 +113,7 @@ def test_ctrl_c_is_exit_code_130(scripted):
             assert "Traceback" not in err
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_model_that_cannot_be_loaded_ends_the_server_with_one_message():
     with running("--model", "x", "--endpoint", "http://127.0.0.1:9/v1", "--timeout-s", "1") as one:
         out, err = one.process.communicate(timeout=60)
@@ -122,7 +122,7 @@ def test_a_model_that_cannot_be_loaded_ends_the_server_with_one_message():
     assert "Traceback" not in err
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.extras
 def test_the_bundled_model_is_ready_soon():
     started = time.monotonic()
@@ -181,7 +181,7 @@ def test_the_document_describes_every_error(photo):
     assert "ChatRequest" in document["components"]["schemas"]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_generated_requests_get_documented_responses():
     """A hundred cases; `python -m attacks.api` sends 5,000."""
     pytest.importorskip("schemathesis")

@@ -359,7 +359,7 @@ def test_old_and_large_jobs_are_deleted_oldest_first(tmp_path):
     assert store.search("me") == []
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_killed_process_loses_no_finished_trace(tmp_path):
     """Three kills under load; `python -m attacks.kill_server` does 50."""
     line = attack(tmp_path, count=3, seed=0, max_load_s=1.5)

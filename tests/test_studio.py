@@ -20,7 +20,7 @@ from test_scheduler import CLOSER, RED, TickingModel
 
 pytestmark = [
     pytest.mark.skipif(chromium() is None, reason="no Chromium: apt-get install chromium"),
-    pytest.mark.slow,
+    pytest.mark.medium,
 ]
 WIDE, NARROW = (1400, 900), (400, 850)
 MAX_PAGE_BYTES = 250_000
