@@ -69,7 +69,8 @@ h5p: $(H5P)
 SOURCES := src tests benchmarks attacks
 # Files are the unit of distribution: a module's fixtures are made once.
 PARALLEL := -q -n 2 --dist loadfile --no-loadscope-reorder
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest $(PARALLEL)
+# Images of containers often forbid bytecode files: then every process that a test starts compiles the package again.
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/pytest $(PARALLEL)
 
 lint: install
 	$(BIN)/ruff format --check $(SOURCES)

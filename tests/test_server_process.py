@@ -122,7 +122,7 @@ def test_a_model_that_cannot_be_loaded_ends_the_server_with_one_message():
     assert "Traceback" not in err
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 @pytest.mark.extras
 def test_the_bundled_model_is_ready_soon():
     started = time.monotonic()
@@ -181,7 +181,7 @@ def test_the_document_describes_every_error(photo):
     assert "ChatRequest" in document["components"]["schemas"]
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_generated_requests_get_documented_responses():
     """A hundred cases; `python -m attacks.api` sends 5,000."""
     pytest.importorskip("schemathesis")
@@ -211,14 +211,15 @@ def test_studio_and_mcp_are_parts_of_the_server_and_need_the_key(tmp_path):
         found = httpx2.post(f"{process.url}/mcp", json={}, headers=headers)
         assert found.status_code not in (401, 404)
     finally:
-        process.stop(signal.SIGTERM)
+        code, err = process.stop(signal.SIGTERM)
+    assert code == 0, err
+    assert "only supports PixelWorld" in err
 
 
-def test_studio_can_be_left_out(tmp_path):
-    process = Process(["--no-studio"])
-    try:
-        process.wait_ready({})
-        assert httpx2.get(process.url).status_code == 404
-        assert httpx2.get(f"{process.url}/v1/traces").status_code == 200
-    finally:
-        process.stop(signal.SIGTERM)
+def test_studio_can_be_left_out(scripted):
+    with served(scripted(RED)) as upstream:
+        arguments = ["--model", "served", "--endpoint", upstream.url, "--dialect", "compact"]
+        with running(*arguments, "--no-studio") as one:
+            one.wait_ready({})
+            assert httpx2.get(one.url).status_code == 404
+            assert httpx2.get(f"{one.url}/v1/traces").status_code == 200

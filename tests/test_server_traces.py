@@ -89,7 +89,7 @@ def test_a_listener_that_continues_receives_exactly_the_missing_events(server, p
 
 
 def test_a_listener_that_joins_late_receives_every_event_of_a_running_job(photo):
-    with serving(TickingModel("slow " * 4000 + RED), parts=[TracesPart()]) as server:
+    with serving(TickingModel("slow " * 2000 + RED), parts=[TracesPart()]) as server:
         id = ask(server, photo)["id"]
         found = []
         threads = [
@@ -359,7 +359,7 @@ def test_old_and_large_jobs_are_deleted_oldest_first(tmp_path):
     assert store.search("me") == []
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_a_killed_process_loses_no_finished_trace(tmp_path):
     """Three kills under load; `python -m attacks.kill_server` does 50."""
     line = attack(tmp_path, count=3, seed=0, max_load_s=1.5)
