@@ -84,7 +84,7 @@ test: lint browser h5p $(DOCS)
 	$(PYTEST) -m 'not slow'
 
 test-slow: install browser h5p $(DOCS)
-	$(PYTEST) -m slow
+	$(PYTEST) -m slow $(shell grep -l 'mark\.slow' tests/test_*.py)
 
 coverage: install browser h5p $(DOCS)
 	$(PYTEST) --cov --cov-report=term:skip-covered

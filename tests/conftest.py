@@ -67,6 +67,25 @@ MEDIUM_FILES = (
     "test_worker_pool.py",
 )
 """files of which most tests wait for processes or servers, or try thousands of texts"""
+LONGEST_FILES = (
+    "test_train_rl.py",
+    "test_mcp.py",
+    "test_strip.py",
+    "test_pages.py",
+    "test_tiny.py",
+    "test_train_sft.py",
+    "test_server_process.py",
+    "test_server_chat.py",
+    "test_labeller.py",
+    "test_server_traces.py",
+    "test_remote.py",
+    "test_engine.py",
+    "test_expert.py",
+    "test_doc_blocks.py",
+    "test_server_bundled.py",
+    "test_studio_states.py",
+)
+"""files of eight seconds or more, longest first"""
 TESTS = Path(__file__).parent
 
 
@@ -94,7 +113,8 @@ def pytest_ignore_collect(collection_path, config):
 
 def pytest_collection_modifyitems(config, items):
     # Run the longest files first, so that the processes end at about the same time.
-    items.sort(key=lambda item: item.path.name not in NEED_EXTRAS)
+    ranks = {name: rank for rank, name in enumerate(LONGEST_FILES)}
+    items.sort(key=lambda item: ranks.get(item.path.name, len(ranks)))
     if config.getoption("fast"):
         config.hook.pytest_deselected(items=[item for item in items if not _is_fast(item)])
         items[:] = filter(_is_fast, items)
