@@ -1,8 +1,10 @@
 """Cost of the HTTP server, each measure next to the same work without HTTP, in one run.
 
-    .venv/bin/python benchmarks/serve.py [throughput] [latency] [connections] [start]
+    .venv/bin/python benchmarks/serve.py [throughput] [uploads] [latency] [connections] [start]
 
 throughput   64 clients with the bundled model, relative to `ask_many` with 64 questions in progress in this process
+uploads      64 clients upload a picture of 1,024 x 1,024 pixels each, create a trace and read its events to the end, relative to `ask_many` with the
+             same questions and traces written to a file
 latency      median of one request at a time, scripted model: HTTP minus in-process; request to first event with the bundled model
 connections  10,000 requests over 1,000 open connections, scripted model: lost requests, memory above idle
 start        from the command to /ready
@@ -26,7 +28,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -39,9 +41,10 @@ from pixel_reasoner.rollout.ask import ask, ask_many
 from pixel_reasoner.rollout.scheduler import get_scheduler
 from pixel_reasoner.schema.question import Question, with_media_root
 from pixel_reasoner.schema.settings import RolloutConfig, SamplingParams
+from pixel_reasoner.schema.trace import save_traces
 from pixel_reasoner.world import render, scenes
 
-MEASURES = ("throughput", "latency", "connections", "start")
+MEASURES = ("throughput", "uploads", "latency", "connections", "start")
 NUM_CLIENTS, NUM_QUESTIONS, ROUNDS = 64, 128, 3
 NUM_SERIAL = 100
 NUM_CONNECTIONS, NUM_REQUESTS = 1000, 10_000
@@ -54,6 +57,7 @@ from pixel_reasoner.models.spec import ModelSpec
 from pixel_reasoner.server.app import create_app
 from pixel_reasoner.server.run import listen, serve
 from pixel_reasoner.server.settings import ServerSettings
+from pixel_reasoner.server.traces import TracesPart
 settings = ServerSettings(port=0, max_waiting=4000, max_per_key=10_000, max_picture_tokens=10**12)
 def load():
     if sys.argv[1] == "tiny":
@@ -64,7 +68,7 @@ def load():
     return model
 listening = listen(settings)
 print("http://127.0.0.1:%d" % listening.getsockname()[1], flush=True)
-serve(create_app(settings, load, names=("model",)), listening, lambda: None)
+serve(create_app(settings, load, names=("model",), parts=[TracesPart()]), listening, lambda: None)
 """
 
 
@@ -161,11 +165,16 @@ class Connection:
         )
         return self
 
-    async def send(self, content: bytes) -> None:
+    async def send(
+        self,
+        content: bytes,
+        path: str = "/v1/chat/completions",
+        content_type: str = "application/json",
+    ) -> None:
         """Send a request."""
         head = (
-            f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
+            f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\n"
+            f"Content-Type: {content_type}\r\nContent-Length: {len(content)}\r\n\r\n"
         )
         self.writer.write(head.encode() + content)
         await self.writer.drain()
@@ -194,22 +203,73 @@ async def clients(port: int, bodies: Sequence[bytes], num_clients: int) -> list[
     return statuses
 
 
+async def trace_clients(port: int, asked: Sequence[tuple[str, str]]) -> list[int]:
+    """Upload pictures, create traces and read their events from several clients. Returns the statuses of the jobs.
+
+    Args:
+        port: of the server.
+        asked: question and path of its picture.
+    """
+    left = iter(asked)
+    statuses: list[int] = []
+
+    async def client() -> None:
+        connection = await Connection(port).open()
+        for text, path in left:
+            statuses.append(await _trace(connection, text, Path(path).read_bytes()))
+        connection.writer.close()
+
+    await asyncio.gather(*(client() for _ in range(NUM_CLIENTS)))
+    return statuses
+
+
+async def _trace(connection: Connection, text: str, picture: bytes) -> int:
+    """Return 200 if the trace finished with an answer, otherwise the status of the failed request."""
+    head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\nContent-Type: image/png\r\n\r\n'
+    await connection.send(
+        head + picture + b"\r\n--x--\r\n", "/v1/files", "multipart/form-data; boundary=x"
+    )
+    status, content = await connection.receive()
+    if status != 200:
+        return status
+    asked = {"question": text, "media": [{"kind": "image", "url": json.loads(content)["id"]}]}
+    await connection.send(json.dumps(asked).encode(), "/v1/traces")
+    status, content = await connection.receive()
+    if status != 200:
+        return status
+    events = await Connection(connection.port).open()
+    path = f"/v1/traces/{json.loads(content)['id']}/events"
+    events.writer.write(
+        f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{connection.port}\r\nConnection: close\r\n\r\n".encode()
+    )
+    received = await events.reader.read()
+    events.writer.close()
+    return 200 if b"event: finished" in received else 0
+
+
 def client_seconds(port: int, bodies: Sequence[bytes]) -> float:
     """Return the seconds of all requests, sent by another process."""
+    return _in_another_process("--client", port, [one.decode() for one in bodies])
+
+
+def _in_another_process(what: str, port: int, sent: Sequence[object]) -> float:
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
-        json.dump([one.decode() for one in bodies], file)
+        json.dump(sent, file)
         file.flush()
-        command = [sys.executable, __file__, "--client", str(port), file.name]
-        found = subprocess.run(command, capture_output=True, text=True, check=True)
+        command = [sys.executable, __file__, what, str(port), file.name]
+        found = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return float(found.stdout)
 
 
-def run_client(port: int, path: str) -> None:
-    bodies = [one.encode() for one in json.loads(Path(path).read_text())]
+def run_client(what: str, port: int, path: str) -> None:
+    sent = json.loads(Path(path).read_text())
     started = time.perf_counter()
-    statuses = asyncio.run(clients(port, bodies, NUM_CLIENTS))
+    if what == "--client":
+        statuses = asyncio.run(clients(port, [one.encode() for one in sent], NUM_CLIENTS))
+    else:
+        statuses = asyncio.run(trace_clients(port, sent))
     seconds = time.perf_counter() - started
-    assert statuses == [200] * len(bodies), statuses
+    assert statuses == [200] * len(sent), statuses
     print(seconds)
 
 
@@ -226,22 +286,43 @@ def questions(folder: Path, count: int) -> list[Question]:
 def throughput(folder: Path) -> None:
     asked = questions(folder, NUM_QUESTIONS)
     bodies = [body(one) for one in asked]
+    _compare("throughput", folder, asked, 0.9, lambda port: client_seconds(port, bodies))
+
+
+def uploads(folder: Path) -> None:
+    asked = questions(folder, NUM_QUESTIONS)
+    sent = [(one.text, one.media[0].path) for one in asked]
+    _compare(
+        "uploads", folder, asked, 0.8, lambda port: _in_another_process("--traces", port, sent)
+    )
+
+
+def _compare(
+    name: str,
+    folder: Path,
+    asked: Sequence[Question],
+    floor: float,
+    seconds_over_http: Callable[[int], float],
+) -> None:
+    """Print answers per second over HTTP and in process. Rounds alternate, the first is a warm-up."""
     model: GenerationModel = ModelSpec("tiny").load()
     config = RolloutConfig(sampling=SamplingParams(max_new_tokens=256))
     inside, outside = [], []
     with running("tiny") as server:
         for number in range(ROUNDS + 1):
             started = time.perf_counter()
-            assert len(list(ask_many(asked, model, config, batch_size=NUM_CLIENTS))) == len(asked)
+            traces = list(ask_many(asked, model, config, batch_size=NUM_CLIENTS))
+            save_traces(traces, folder / "traces.jsonl")
             seconds = time.perf_counter() - started
-            http = client_seconds(server.port, bodies)
-            if number:  # the first round is a warm-up
+            assert len(traces) == len(asked)
+            http = seconds_over_http(server.port)
+            if number:
                 inside.append(len(asked) / seconds)
                 outside.append(len(asked) / http)
     ratio = statistics.median(outside) / statistics.median(inside)
     print(
-        f"throughput: {statistics.median(outside):.1f} answers/s over HTTP, {statistics.median(inside):.1f} in process: "
-        f"{ratio:.2f}x (floor 0.90x); rounds {_shown(outside)} and {_shown(inside)}"
+        f"{name}: {statistics.median(outside):.1f} answers/s over HTTP, {statistics.median(inside):.1f} in process: "
+        f"{ratio:.2f}x (floor {floor:.2f}x); rounds {_shown(outside)} and {_shown(inside)}"
     )
 
 
@@ -367,8 +448,8 @@ def _shown(values: Sequence[float]) -> str:
 
 
 def main() -> None:
-    if sys.argv[1:2] == ["--client"]:
-        run_client(int(sys.argv[2]), sys.argv[3])
+    if sys.argv[1:2] in (["--client"], ["--traces"]):
+        run_client(sys.argv[1], int(sys.argv[2]), sys.argv[3])
         return
     for name in sys.argv[1:] or MEASURES:
         with tempfile.TemporaryDirectory() as folder:

@@ -30,6 +30,8 @@ class CountingDecoder:
         self.delay_s = delay_s
         self.lock = threading.Lock()
 
+    is_isolated = False
+
     def header(self, path: Path, limits: MediaLimits, page=None):
         return IN_PROCESS.header(path, limits, page)
 

@@ -7,6 +7,7 @@ import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 from random import Random
 
 import numpy as np
@@ -16,14 +17,16 @@ from PIL import Image
 
 import worker_tasks
 from pixel_reasoner.errors import InputError, PixelLimitError, UsageError
+from pixel_reasoner.media import worker
 from pixel_reasoner.media.context import UNSCALED, MediaContext
 from pixel_reasoner.media.decoder import IN_PROCESS
 from pixel_reasoner.media.worker_pool import WorkerLimits, WorkerPoolDecoder
 from pixel_reasoner.models.scripted import ScriptedModel
 from pixel_reasoner.rollout.ask import ask_many, decode_with
+from pixel_reasoner.schema.geometry import WHOLE, Box
 from pixel_reasoner.schema.question import MediaItem, Question
-from pixel_reasoner.schema.settings import MediaLimits
-from pixel_reasoner.schema.trace import StopReason
+from pixel_reasoner.schema.settings import MediaLimits, PixelBudget
+from pixel_reasoner.schema.trace import StopReason, Transform
 from test_decoder import FORMATS, scene, write_video
 from test_media_context import build_question
 
@@ -56,6 +59,56 @@ def test_pictures_equal_those_of_the_decoder_in_process(tmp_path, pool, suffix):
     scene().save(path, **FORMATS[suffix])
     assert pool.header(path, LIMITS) == IN_PROCESS.header(path, LIMITS) == ((40, 30), ())
     assert same(pool.image(path, LIMITS), IN_PROCESS.image(path, LIMITS))
+
+
+@pytest.mark.parametrize("part", [None, Box(0.1, 0.2, 0.9, 0.8)])
+def test_regions_equal_those_of_the_decoder_in_process(tmp_path, pool, part):
+    scene(400, 300).save(tmp_path / "a.png")
+    item = MediaItem(kind="image", path=str(tmp_path / "a.png"), region=part)
+    question = Question(id="1", text="?", media=(item,))
+    budgets = UNSCALED.model_copy(update={"picture": PixelBudget(min_px=1, max_px=5000)})
+    ours, theirs = (
+        MediaContext(question, budgets, decoder=decoder) for decoder in (pool, IN_PROCESS)
+    )
+    for context in (ours, theirs):
+        context.add_crop(1, Box(0.31, 0.17, 0.77, 0.6))
+        context.add_region(
+            1, Box(0.5, 0.5, 1, 1), [Transform(name="rotate", arguments={"quarter_turns": 1})]
+        )
+    for number in (1, 2, 3):
+        assert same(ours.view(number), theirs.view(number))
+    assert not ours.media.open_keys, "no whole picture was sent"
+
+
+def test_a_changed_file_is_decoded_again_by_the_same_worker(picture, pool):
+    item = MediaItem(kind="image", path=str(picture))
+    before = pool.region(item, LIMITS, WHOLE, (8, 6))
+    Image.new("RGB", (40, 30), "blue").save(picture)
+    assert same(pool.region(item, LIMITS, WHOLE, (8, 6)), Image.new("RGB", (8, 6), "blue"))
+    assert not same(before, Image.new("RGB", (8, 6), "blue"))
+    picture.unlink()
+    with pytest.raises(InputError, match="a whole picture file"):
+        pool.region(item, LIMITS, WHOLE, (8, 6))
+
+
+def test_a_worker_decodes_a_picture_once_for_all_its_regions(picture):
+    other = picture.with_name("b.png")
+    scene(50, 20).save(other)
+    items = [MediaItem(kind="image", path=str(path)) for path in (picture, other)]
+    with WorkerPoolDecoder(num_workers=2) as pool:
+        for item in items * 3:
+            pool.region(item, LIMITS, Box(0, 0, 0.5, 0.5), (8, 6))
+        kept = [pool.run(Path(item.path), worker_tasks.kept_files).values for item in items]
+    assert kept[0] == kept[1] == sorted(item.path for item in items)
+
+
+def test_kept_pictures_are_bounded(tmp_path, monkeypatch):
+    monkeypatch.setattr(worker, "MAX_KEPT_PX", 2500)
+    kept = worker._KeptPictures()
+    for number in range(4):
+        scene(40, 30).save(tmp_path / f"{number}.png")
+        kept.image(MediaItem(kind="image", path=str(tmp_path / f"{number}.png")), LIMITS)
+    assert len(kept._images) == 2
 
 
 @pytest.mark.parametrize("indices", [(), (3, 17)])

@@ -7,6 +7,7 @@ import time
 
 from PIL import Image
 
+from pixel_reasoner.media import worker
 from pixel_reasoner.media.worker import TaskResult
 
 
@@ -60,6 +61,11 @@ def use_cpu(seconds: float) -> TaskResult:
     while time.process_time() < end:
         pass
     return TaskResult(os.getpid(), [])
+
+
+def kept_files() -> TaskResult:
+    """Return the files of which this worker keeps the picture."""
+    return TaskResult(sorted(key[0].path for key in worker._KEPT._images), [])
 
 
 class _Claimed:

@@ -15,7 +15,7 @@ from PIL import Image
 from pixel_reasoner.media.decoder import IN_PROCESS, MediaDecoder
 from pixel_reasoner.media.pixels import OpenMedia, Source, SourceKey
 from pixel_reasoner.media.replay import media_mismatch_error, recorded_limits, recorded_pictures
-from pixel_reasoner.media.resize import fit_size, region_px, resize_region
+from pixel_reasoner.media.resize import fit_size, region_px
 from pixel_reasoner.media.transforms import (
     apply_transforms,
     check_transforms,
@@ -314,7 +314,7 @@ class MediaContext:
         if picture.parent is None:  # shared by all rollouts with these media
             return self.media.overview(key, picture.seen_px)
         size = untransformed_size(picture.seen_px, picture.transforms)
-        region = resize_region(self.media.image(key), picture.box, size)
+        region = self.media.region(key, picture.box, size)
         return apply_transforms(region, picture.transforms)
 
     def _can_show(self, picture: Picture) -> bool:

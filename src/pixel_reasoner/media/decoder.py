@@ -13,8 +13,10 @@ from PIL import Image
 
 from pixel_reasoner.media.folders import sample_folder
 from pixel_reasoner.media.images import PictureHeader, open_image, picture_header
+from pixel_reasoner.media.resize import region_px, resize_region
 from pixel_reasoner.media.sampling import Frame
 from pixel_reasoner.media.videos import sample_video
+from pixel_reasoner.schema.geometry import Box, Size
 from pixel_reasoner.schema.question import MediaItem
 from pixel_reasoner.schema.settings import MediaLimits
 
@@ -25,12 +27,21 @@ class MediaDecoder(Protocol):
     Every method raises `InputError` for a media item that is unusable or exceeds its limits.
     """
 
+    @property
+    def is_isolated(self) -> bool:
+        """Whether another process decodes, so that a scaled region reaches this one in less time than a whole picture."""
+        ...
+
     def header(self, path: Path, limits: MediaLimits, page: int | None = None) -> PictureHeader:
         """Return the size and notes of a picture."""
         ...
 
     def image(self, path: Path, limits: MediaLimits, page: int | None = None) -> Image.Image:
         """Return a picture as upright RGB at full resolution."""
+        ...
+
+    def region(self, item: MediaItem, limits: MediaLimits, box: Box, size: Size) -> Image.Image:
+        """Return the region `box` of a picture, resized to `size` by `resize_region`."""
         ...
 
     def frames(
@@ -43,6 +54,11 @@ class MediaDecoder(Protocol):
 class InProcessDecoder(NamedTuple):
     """Decoder that runs in the calling thread."""
 
+    @property
+    def is_isolated(self) -> bool:
+        """False: this process decodes."""
+        return False
+
     def header(self, path: Path, limits: MediaLimits, page: int | None = None) -> PictureHeader:
         """Return the size and notes of a picture."""
         return picture_header(path, limits, page)
@@ -50,6 +66,10 @@ class InProcessDecoder(NamedTuple):
     def image(self, path: Path, limits: MediaLimits, page: int | None = None) -> Image.Image:
         """Return a picture as upright RGB at full resolution."""
         return open_image(path, limits, page)
+
+    def region(self, item: MediaItem, limits: MediaLimits, box: Box, size: Size) -> Image.Image:
+        """Return the region `box` of a picture, resized to `size` by `resize_region`."""
+        return resize_region(item_image(item, limits), box, size)
 
     def frames(
         self, item: MediaItem, limits: MediaLimits, indices: tuple[int, ...] = ()
@@ -59,6 +79,26 @@ class InProcessDecoder(NamedTuple):
 
 
 IN_PROCESS = InProcessDecoder()
+
+
+def item_image(item: MediaItem, limits: MediaLimits) -> Image.Image:
+    """Return the picture of a media item, or the part that it names, as upright RGB at full resolution.
+
+    Raises:
+        InputError: it is unusable or exceeds its limits.
+    """
+    return item_region(open_image(Path(item.path), limits, item.page), item)
+
+
+def item_region(image: Image.Image, item: MediaItem) -> Image.Image:
+    """Return the part of a picture that its media item names, as an exact copy."""
+    if item.region is None:
+        return image
+    left, top, right, bottom = region_px(image.size, item.region)
+    # `crop` would apply Pillow's own limit on pixels.
+    return image.resize(
+        (right - left, bottom - top), Image.Resampling.NEAREST, box=(left, top, right, bottom)
+    )
 
 
 def sample_frames(

@@ -12,10 +12,10 @@ from typing import NamedTuple
 from PIL import Image
 
 from pixel_reasoner.media.access import check_access
-from pixel_reasoner.media.decoder import IN_PROCESS, MediaDecoder
+from pixel_reasoner.media.decoder import IN_PROCESS, MediaDecoder, item_region
 from pixel_reasoner.media.limits import num_px_to_close
 from pixel_reasoner.media.resize import region_px, resize_region
-from pixel_reasoner.schema.geometry import WHOLE, Size
+from pixel_reasoner.schema.geometry import WHOLE, Box, Size
 from pixel_reasoner.schema.question import MediaItem
 from pixel_reasoner.schema.settings import DEFAULT_MEDIA_LIMITS, MediaLimits
 from pixel_reasoner.schema.trace import FrameSampling
@@ -43,7 +43,7 @@ class OpenMedia:
 
     The constructor parses the headers of pictures and decodes frames, so that an unusable file raises before generation.
     A picture is decoded on first use. When decoded pictures exceed `MediaLimits.max_open_px`, the oldest are closed.
-    Frames stay in memory. All methods are thread-safe.
+    Frames stay in memory. An isolated decoder keeps pictures itself and returns their scaled regions. All methods are thread-safe.
     """
 
     def __init__(
@@ -112,15 +112,25 @@ class OpenMedia:
                 self._close_pictures(math.prod(self._sizes[key]))
                 item = self.media[key.medium]
                 whole = self.decoder.image(Path(item.path), self.limits, item.page)
-                self._images[key] = _region(whole, item)
+                self._images[key] = item_region(whole, item)
             return self._images[key]
 
     def overview(self, key: SourceKey, size: Size) -> Image.Image:
         """Return a whole source, scaled to `size`; the same object for the same arguments."""
         with self._lock:
             if (key, size) not in self._overviews:
-                self._overviews[key, size] = resize_region(self.image(key), WHOLE, size)
+                self._overviews[key, size] = self.region(key, WHOLE, size)
             return self._overviews[key, size]
+
+    def region(self, key: SourceKey, box: Box, size: Size) -> Image.Image:
+        """Return the region `box` of a source, resized to `size`.
+
+        Raises:
+            InputError: its pixels cannot be decoded.
+        """
+        if self.decoder.is_isolated and key.frame is None and key not in self._images:
+            return self.decoder.region(self.media[key.medium], self.limits, box, size)
+        return resize_region(self.image(key), box, size)
 
     @property
     def num_open_px(self) -> int:
@@ -156,7 +166,7 @@ class OpenMedia:
         first = 1 + sum(source.key.frame is not None for source in self.sources)
         for number, frame in enumerate(frames, start=first):
             key = SourceKey(index, number)
-            self._images[key] = _region(frame.image, item)
+            self._images[key] = item_region(frame.image, item)
             self._add(Source(key, self._images[key].size, frame.time_s))
         found = tuple(frame.source_index for frame in frames)
         self.sampling += (FrameSampling(medium=index, num_frames=limits.num_frames, indices=found),)
@@ -179,12 +189,3 @@ def _region_size(size: Size, item: MediaItem) -> Size:
         return size
     left, top, right, bottom = region_px(size, item.region)
     return right - left, bottom - top
-
-
-def _region(image: Image.Image, item: MediaItem) -> Image.Image:
-    """Return the part of a picture that its media item names, as an exact copy."""
-    if item.region is None:
-        return image
-    box, size = region_px(image.size, item.region), _region_size(image.size, item)
-    # `crop` would apply Pillow's own limit on pixels.
-    return image.resize(size, Image.Resampling.NEAREST, box=box)

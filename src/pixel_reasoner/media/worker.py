@@ -8,11 +8,13 @@ the parent execute code.
 from __future__ import annotations
 
 import json
+import math
 import os
 import pickle
 import time
 import traceback
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,9 +22,11 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from pixel_reasoner.errors import InputError, PixelLimitError
-from pixel_reasoner.media.decoder import sample_frames
+from pixel_reasoner.media.decoder import item_image, sample_frames
 from pixel_reasoner.media.images import open_image, picture_header
+from pixel_reasoner.media.resize import resize_region
 from pixel_reasoner.media.rgb import bands
+from pixel_reasoner.schema.geometry import Box, Size
 from pixel_reasoner.schema.question import MediaItem
 from pixel_reasoner.schema.settings import MediaLimits
 
@@ -41,6 +45,8 @@ class TaskResult(NamedTuple):
 
 Task = Callable[..., TaskResult]
 
+MAX_KEPT_PX = 32_000_000
+"""pixels of decoded pictures that a worker keeps for further regions, four bytes each"""
 MAX_SHARED_BYTES = 48_000_000
 """Images up to this size are passed in a memory file, in a third of the time of the connection."""
 
@@ -55,11 +61,62 @@ def image_task(path: str, limits: MediaLimits, page: int | None) -> TaskResult:
     return TaskResult(None, [open_image(Path(path), limits, page)])
 
 
+def region_task(item: MediaItem, limits: MediaLimits, box: Box, size: Size) -> TaskResult:
+    """Return a resized region of a picture. The picture is kept for the next region."""
+    return TaskResult(None, [resize_region(_KEPT.image(item, limits), box, size)])
+
+
 def frames_task(item: MediaItem, limits: MediaLimits, indices: tuple[int, ...]) -> TaskResult:
     """Return the times, indices and images of sampled frames."""
     frames = sample_frames(item, limits, indices)
     values = [[frame.time_s, frame.source_index] for frame in frames]
     return TaskResult(values, [frame.image for frame in frames])
+
+
+class _KeptPictures:
+    """Decoded pictures of this process, least recently used first."""
+
+    def __init__(self) -> None:
+        self._images: OrderedDict[tuple[Hashable, ...], Image.Image] = OrderedDict()
+
+    def image(self, item: MediaItem, limits: MediaLimits) -> Image.Image:
+        """Return the picture of a media item. A file that changed is decoded again.
+
+        Raises:
+            InputError: it is unusable or exceeds its limits.
+        """
+        key = (item, limits, _file_state(item.path))
+        image = self._images.pop(key, None)
+        if image is None:
+            image = self._decoded(item, limits)
+        self._images[key] = image
+        while len(self._images) > 1 and self._num_px() > MAX_KEPT_PX:
+            self._images.popitem(last=False)
+        return image
+
+    def _decoded(self, item: MediaItem, limits: MediaLimits) -> Image.Image:
+        try:
+            return item_image(item, limits)
+        except MemoryError:
+            if not self._images:
+                raise
+        self._images.clear()
+        return item_image(item, limits)
+
+    def _num_px(self) -> int:
+        return sum(math.prod(image.size) for image in self._images.values())
+
+
+def _file_state(path: str) -> tuple[int, int, int] | None:
+    """Return what changes with the content of a file; None if it does not exist."""
+    try:
+        found = Path(path).stat()
+    except (OSError, ValueError):
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+_KEPT = _KeptPictures()
 
 
 def main(file_descriptor: str, memory_bytes: str, cpu_s: str, shared: str) -> None:

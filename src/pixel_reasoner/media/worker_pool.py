@@ -11,13 +11,13 @@ import json
 import math
 import os
 import pickle
-import queue
 import signal
 import subprocess
 import sys
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable, Sequence
 from multiprocessing import connection as mp_connection
 from pathlib import Path
@@ -31,7 +31,7 @@ from pixel_reasoner.media import worker
 from pixel_reasoner.media.images import PictureHeader
 from pixel_reasoner.media.rgb import band_rows, join_bands
 from pixel_reasoner.media.sampling import Frame
-from pixel_reasoner.schema.geometry import Size
+from pixel_reasoner.schema.geometry import Box, Size
 from pixel_reasoner.schema.question import MediaItem
 from pixel_reasoner.schema.record import Record
 from pixel_reasoner.schema.settings import MediaLimits
@@ -42,6 +42,8 @@ _MAX_FIELDS_BYTES = 2**26
 """size of the JSON fields of a reply"""
 _KEPT_BYTES = 2**25
 """free memory that a worker keeps"""
+_NUM_RECENT = 64
+"""files of which a worker may have the picture"""
 _CHILD_CODE = "import sys; from pixel_reasoner.media.worker import main; main(*sys.argv[1:])"
 _KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "SYSTEMROOT")
 _EXPECTED = "a picture or video that can be decoded within the limits of a worker"
@@ -61,7 +63,8 @@ class WorkerLimits(Record):
 class WorkerPoolDecoder:
     """Decoder that runs in `num_workers` processes. Use it as a context manager, or call `close`.
 
-    A request waits while all workers are busy. All methods are thread-safe.
+    A request waits while all workers are busy. Workers keep the pictures of which they returned regions; further requests
+    go to the worker that has the picture, unless it is busy. All methods are thread-safe.
 
     >>> import tempfile; path = Path(tempfile.mkdtemp()) / "red.png"
     >>> Image.new("RGB", (4, 3), "red").save(path)
@@ -77,12 +80,17 @@ class WorkerPoolDecoder:
                 expected="at least 1 decoding worker", got=str(num_workers), fix="give 1 or more"
             )
         self.limits = limits or WorkerLimits()
-        self._idle: queue.LifoQueue[_Worker | None] = queue.LifoQueue()
-        for _ in range(num_workers):
-            self._idle.put(None)
+        self._idle: list[_Worker | None] = [None] * num_workers
+        """the last one was used last; None for a worker that is not started"""
+        self._returned = threading.Condition()
         self._workers: set[_Worker] = set()
         self._is_closed = threading.Event()
         self._finalizer = weakref.finalize(self, _kill_all, self._workers)
+
+    @property
+    def is_isolated(self) -> bool:
+        """True: other processes decode."""
+        return True
 
     def header(self, path: Path, limits: MediaLimits, page: int | None = None) -> PictureHeader:
         """Return the size and notes of a picture."""
@@ -92,6 +100,11 @@ class WorkerPoolDecoder:
     def image(self, path: Path, limits: MediaLimits, page: int | None = None) -> Image.Image:
         """Return a picture as upright RGB at full resolution."""
         (image,) = self.run(path, worker.image_task, str(path), limits, page).images
+        return image
+
+    def region(self, item: MediaItem, limits: MediaLimits, box: Box, size: Size) -> Image.Image:
+        """Return the region `box` of a picture, resized to `size` by `resize_region`."""
+        (image,) = self.run(Path(item.path), worker.region_task, item, limits, box, size).images
         return image
 
     def frames(
@@ -116,12 +129,13 @@ class WorkerPoolDecoder:
             InputError: raised by the task, or the worker crashed, ran out of memory or timed out.
             UsageError: the pool is closed, or no worker can be started.
         """
-        process = self._idle.get()
+        process = self._take(path)
         try:
             if self._is_closed.is_set():
                 raise UsageError(expected="an open decoder", got="a closed one", fix="open another")
             if process is None or not process.is_alive:
                 process = self._start(process)
+            process.recent.append(path)
             try:
                 reply = process.request(pickle.dumps((task, arguments)), self.limits.timeout_s)
             except _WorkerDied as error:
@@ -134,7 +148,9 @@ class WorkerPoolDecoder:
                 ) from None
             return _result(path, reply)
         finally:
-            self._idle.put(process)
+            with self._returned:
+                self._idle.append(process)
+                self._returned.notify()
 
     def close(self) -> None:
         """Terminate all workers. Requests in progress raise an `InputError`."""
@@ -151,6 +167,15 @@ class WorkerPoolDecoder:
     def process_ids(self) -> list[int]:
         """Process ids of the running workers."""
         return [one.process_id for one in list(self._workers) if one.is_alive]
+
+    def _take(self, path: Path) -> _Worker | None:
+        """Wait for an idle worker, one that decoded the file if there is one."""
+        with self._returned:
+            self._returned.wait_for(lambda: self._idle)
+            for number, process in enumerate(self._idle):
+                if process is not None and path in process.recent:
+                    return self._idle.pop(number)
+            return self._idle.pop()
 
     def _start(self, dead: _Worker | None) -> _Worker:
         if dead is not None:
@@ -186,6 +211,7 @@ class _Worker:
             UsageError: it does not start.
         """
         self._memory_bytes = limits.memory_bytes
+        self.recent: deque[Path] = deque(maxlen=_NUM_RECENT)
         self.connection, theirs = mp_connection.Pipe(duplex=True)
         self._shared = os.memfd_create("pixels") if hasattr(os, "memfd_create") else -1
         self._buffer = bytearray()
