@@ -818,8 +818,8 @@ def test_the_process_ends_and_deletes_its_copies(root, tmp_path, end):
     assert list(tmp_path.iterdir())
     if end == "SIGTERM":
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 143
-    rest, _ = process.communicate(timeout=20)
+        assert process.wait(60) == 143
+    rest, _ = process.communicate(timeout=60)
     assert rest == b""
     assert list(tmp_path.iterdir()) == []
 

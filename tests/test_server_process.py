@@ -49,14 +49,15 @@ class Process:
 
     def wait_ready(self, headers, timeout_s: float = 60.0) -> None:
         def is_ready() -> bool:
-            return httpx2.get(f"{self.url}/ready", headers=headers).status_code == 200
+            reply = httpx2.get(f"{self.url}/ready", headers=headers, timeout=timeout_s)
+            return reply.status_code == 200
 
         wait_until(is_ready, timeout_s)
 
     def stop(self, number: int) -> tuple[int, str]:
         """Return the exit code and standard error."""
         self.process.send_signal(number)
-        _, err = self.process.communicate(timeout=30)
+        _, err = self.process.communicate(timeout=120)
         return self.process.returncode, err
 
 
@@ -91,7 +92,7 @@ def test_sigterm_answers_what_is_in_progress_and_exits_0(photo, tmp_path):
                 rest = "".join(lines)
             assert "[DONE]" in rest
             assert "boxed{red}" in rest
-            _, err = one.process.communicate(timeout=30)
+            _, err = one.process.communicate(timeout=120)
             assert one.process.returncode == 0, err
     logs = [json.loads(line) for line in err.splitlines() if line.startswith("{")]
     (request,) = [log for log in logs if log.get("route") == "/v1/chat/completions"]
