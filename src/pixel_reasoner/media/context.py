@@ -6,6 +6,7 @@ resolution, so a crop of a crop has full resolution.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from copy import copy
 from typing import Self
@@ -225,11 +226,29 @@ class MediaContext:
         Raises:
             InputError: its pixels cannot be decoded.
         """
-        return self.media.image(_key(self.picture(number)))
+        return self.source_region(number, WHOLE)
+
+    def source_region(self, number: int, box: Box, max_side: int | None = None) -> Image.Image:
+        """Return a region of the whole image or frame of a picture, scaled down to a longest side. The caller must not modify it.
+
+        Args:
+            number: of the picture.
+            box: in fractions of the source.
+            max_side: longest side in pixels; None for full resolution.
+
+        Raises:
+            InputError: its pixels cannot be decoded.
+        """
+        key = _key(self.picture(number))
+        width, height = self._region_size(key, box)
+        scale = min(1.0, (max_side or math.inf) / max(width, height))
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        return self.media.region(key, box, size)
 
     def pixels(self, number: int) -> Image.Image:
         """Return the region of a picture at full resolution, with its transforms."""
-        source, picture = self.source(number), self.picture(number)
+        picture = self.picture(number)
+        source = self.media.image(_key(picture))
         region = region_px(source.size, picture.box)
         size = region[2] - region[0], region[3] - region[1]
         # An exact copy. `crop` would apply Pillow's own limit on pixels.

@@ -130,7 +130,10 @@ class OpenMedia:
         """
         if self.decoder.is_isolated and key.frame is None and key not in self._images:
             return self.decoder.region(self.media[key.medium], self.limits, box, size)
-        return resize_region(self.image(key), box, size)
+        image = self.image(key)
+        if box == WHOLE and size == image.size:
+            return image
+        return resize_region(image, box, size)
 
     @property
     def num_open_px(self) -> int:

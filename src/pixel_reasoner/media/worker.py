@@ -23,7 +23,7 @@ from PIL import Image
 
 from pixel_reasoner.errors import InputError, PixelLimitError
 from pixel_reasoner.media.decoder import item_image, sample_frames
-from pixel_reasoner.media.images import open_image, picture_header
+from pixel_reasoner.media.images import picture_header
 from pixel_reasoner.media.resize import resize_region
 from pixel_reasoner.media.rgb import bands
 from pixel_reasoner.schema.geometry import Box, Size
@@ -47,6 +47,8 @@ Task = Callable[..., TaskResult]
 
 MAX_KEPT_PX = 32_000_000
 """pixels of decoded pictures that a worker keeps for further regions, four bytes each"""
+_MIN_KEPT = 2
+"""pictures that are kept whatever their size: a question about two large ones decodes each once"""
 MAX_SHARED_BYTES = 48_000_000
 """Images up to this size are passed in a memory file, in a third of the time of the connection."""
 
@@ -57,8 +59,8 @@ def header_task(path: str, limits: MediaLimits, page: int | None) -> TaskResult:
 
 
 def image_task(path: str, limits: MediaLimits, page: int | None) -> TaskResult:
-    """Return a decoded picture."""
-    return TaskResult(None, [open_image(Path(path), limits, page)])
+    """Return a decoded picture. It is kept for the next request."""
+    return TaskResult(None, [_KEPT.image(MediaItem(kind="image", path=path, page=page), limits)])
 
 
 def region_task(item: MediaItem, limits: MediaLimits, box: Box, size: Size) -> TaskResult:
@@ -90,7 +92,7 @@ class _KeptPictures:
         if image is None:
             image = self._decoded(item, limits)
         self._images[key] = image
-        while len(self._images) > 1 and self._num_px() > MAX_KEPT_PX:
+        while len(self._images) > _MIN_KEPT and self._num_px() > MAX_KEPT_PX:
             self._images.popitem(last=False)
         return image
 

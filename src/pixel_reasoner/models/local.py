@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections.abc import Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -158,6 +158,10 @@ class LocalModel:
 
     def describe(self) -> ModelInfo:
         """Return name, class, size, dtype, device and fingerprints of weights and chat template."""
+        return self._info
+
+    @cached_property
+    def _info(self) -> ModelInfo:
         template = self.processor.chat_template or self.tokenizer.chat_template
         return ModelInfo(
             name=self.name,

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import uuid4
@@ -121,19 +122,38 @@ class RolloutHandle:
         """Yield events until the last one. Requires `stream=True` and a single reader."""
         while True:
             self.scheduler.drive(lambda: bool(self._events) or self.is_done)
-            with self._lock:
-                waiting, self._events = list(self._events), deque()
-            yield from waiting
+            yield from self.take_events()
             if self.is_done and not self._events:
                 return
 
     async def aevents(self) -> AsyncGenerator[Event, None]:
         """Yield events in an event loop. The scheduler runs in a separate thread from now on."""
         async for _ in self._changes():
-            with self._lock:
-                waiting, self._events = list(self._events), deque()
-            for event in waiting:
+            for event in self.take_events():
                 yield event
+
+    def take_events(self) -> list[Event]:
+        """Return the events since the last call. Requires `stream=True` and a single reader."""
+        with self._lock:
+            waiting, self._events = self._events, deque()
+        return list(waiting)
+
+    @contextmanager
+    def notifying(self, changed: asyncio.Event) -> Iterator[None]:
+        """Set `changed` in this event loop when there are events to take, and when the request ends. Starts the scheduler."""
+        self.scheduler.start()
+        loop = asyncio.get_running_loop()
+
+        def notify() -> None:
+            loop.call_soon_threadsafe(changed.set)
+
+        with self._lock:
+            self._callbacks.append(notify)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._callbacks.remove(notify)
 
     async def aresult(self) -> Trace:
         """Return the trace in an event loop. The scheduler runs in a separate thread from now on."""
@@ -144,24 +164,14 @@ class RolloutHandle:
 
     async def _changes(self) -> AsyncGenerator[None, None]:
         """Yield after every change, for the last time when the request ended."""
-        self.scheduler.start()
-        loop, changed = asyncio.get_running_loop(), asyncio.Event()
-
-        def notify() -> None:
-            loop.call_soon_threadsafe(changed.set)
-
-        with self._lock:
-            self._callbacks.append(notify)
-        try:
+        changed = asyncio.Event()
+        with self.notifying(changed):
             while not self.is_done:
                 yield
                 if not self.is_done:
                     await changed.wait()
                     changed.clear()
             yield
-        finally:
-            with self._lock:
-                self._callbacks.remove(notify)
 
     # --- called by the scheduler ---
 
@@ -178,9 +188,10 @@ class RolloutHandle:
             return
         with self._lock:
             self._num_events += 1
+            # A reader that has not taken the last event was notified already: once per batch, not once per token.
+            callbacks = [] if self._events else list(self._callbacks)
             if not (len(self._events) >= MAX_BUFFERED_EVENTS and _join(self._events, event)):
                 self._events.append(event)
-            callbacks = list(self._callbacks)
         for notify in callbacks:
             notify()
 

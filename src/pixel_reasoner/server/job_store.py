@@ -18,7 +18,7 @@ import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -97,6 +97,10 @@ class JobEvent(NamedTuple):
     """JSON"""
 
 
+NewEvent = tuple[str, dict[str, Any]]
+"""type and data of an event that has no number yet"""
+
+
 class JobStore:
     """Jobs in a folder. All methods are thread-safe.
 
@@ -108,8 +112,8 @@ class JobStore:
     >>> import tempfile
     >>> store = JobStore(Path(tempfile.mkdtemp()))
     >>> job = store.create("me", "Which colour?", "tiny", {})
-    >>> store.add_event(job.id, "queued", {})
-    1
+    >>> [one.seq for one in store.add_events(job.id, [("queued", {})])]
+    [1]
     >>> store.finish(job.id, JobState.FINISHED, answer="red", traces="[]", item="{}")
     >>> store.get(job.id, "me").answer, [one.type for one in store.events(job.id)]
     ('red', ['queued', 'finished'])
@@ -162,6 +166,7 @@ class JobStore:
         model: str,
         request: dict[str, Any],
         media: Mapping[str, Path] = MappingProxyType({}),
+        events: Sequence[NewEvent] = (),
     ) -> Job:
         """Add a job that waits.
 
@@ -171,6 +176,7 @@ class JobStore:
             model: name of the model.
             request: what is needed to show and to continue the job.
             media: name in the store -> file that is linked or copied, if the store does not contain the name yet.
+            events: its first events.
 
         Raises:
             OutputError: a file cannot be stored.
@@ -197,6 +203,7 @@ class JobStore:
                 f"INSERT INTO jobs ({_COLUMNS}, bytes) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
                 job,
             )
+            _insert_events(db, job.id, events)
         self.pictures(job.id).mkdir(exist_ok=True)
         return job
 
@@ -236,17 +243,6 @@ class JobStore:
             ).fetchall()
         return [_job(row) for row in rows]
 
-    def start(self, id: str) -> None:
-        """Mark a job as running."""
-        with self._transaction() as db:
-            db.execute("UPDATE jobs SET state = ? WHERE id = ?", (JobState.RUNNING, id))
-
-    def set_request(self, id: str, request: dict[str, Any]) -> None:
-        """Replace the request of a job."""
-        with self._transaction() as db:
-            text = json.dumps(request, ensure_ascii=False)
-            db.execute("UPDATE jobs SET request = ? WHERE id = ?", (text, id))
-
     def finish(  # noqa: PLR0913 - everything that becomes visible at once
         self,
         id: str,
@@ -256,6 +252,7 @@ class JobStore:
         summary: dict[str, Any] | None = None,
         traces: str | None = None,
         item: str | None = None,
+        request: dict[str, Any] | None = None,
         event: dict[str, Any] | None = None,
     ) -> None:
         """End a job: its traces, its item for the viewer and its last event become visible at once.
@@ -267,6 +264,7 @@ class JobStore:
             summary: what lists show.
             traces: traces as a JSON list.
             item: JSON for the viewer.
+            request: replaces the request of the job.
             event: further data of the last event, which is `finished`, or `error` if the job failed.
         """
         kind = "error" if state in (JobState.FAILED, JobState.INTERRUPTED) else "finished"
@@ -277,7 +275,10 @@ class JobStore:
                 "WHERE id = ?",
                 (state, time.time(), answer, json.dumps(summary or {}), traces, item, size, id),
             )
-            _insert_event(db, id, kind, {"state": state.value} | (event or {}))
+            if request is not None:
+                text = json.dumps(request, ensure_ascii=False)
+                db.execute("UPDATE jobs SET request = ? WHERE id = ?", (text, id))
+            _insert_events(db, id, [(kind, {"state": state.value} | (event or {}))])
 
     def traces(self, id: str) -> str | None:
         """Return the traces of a finished job as a JSON list."""
@@ -341,17 +342,20 @@ class JobStore:
 
     # --- events and pictures ---
 
-    def add_event(self, id: str, type: str, data: dict[str, Any]) -> int:
-        """Append an event and return its number."""
-        return self.add_events(id, [(type, data)])
+    def add_events(
+        self, id: str, events: Sequence[NewEvent], *, is_start: bool = False
+    ) -> list[JobEvent]:
+        """Append events and return them with their numbers.
 
-    def add_events(self, id: str, events: Iterable[tuple[str, dict[str, Any]]]) -> int:
-        """Append events and return the number of the last one."""
-        number = 0
+        Args:
+            id: of the job.
+            events: type and data of each.
+            is_start: marks the job as running.
+        """
         with self._transaction() as db:
-            for type, data in events:
-                number = _insert_event(db, id, type, data)
-        return number
+            if is_start:
+                db.execute("UPDATE jobs SET state = ? WHERE id = ?", (JobState.RUNNING, id))
+            return _insert_events(db, id, events)
 
     def events(self, id: str, after: int = 0) -> Sequence[JobEvent]:
         """Return the events of a job after a number."""
@@ -440,14 +444,17 @@ def _link(path: Path, target: Path) -> None:
             ) from error
 
 
-def _insert_event(db: sqlite3.Connection, id: str, type: str, data: dict[str, Any]) -> int:
+def _insert_events(db: sqlite3.Connection, id: str, events: Sequence[NewEvent]) -> list[JobEvent]:
     (last,) = db.execute("SELECT IFNULL(MAX(seq), 0) FROM events WHERE job = ?", (id,)).fetchone()
-    db.execute(
+    added = [
+        JobEvent(number, type, json.dumps(data, ensure_ascii=False))
+        for number, (type, data) in enumerate(events, start=last + 1)
+    ]
+    db.executemany(
         "INSERT INTO events (job, seq, type, data) VALUES (?, ?, ?, ?)",
-        (id, last + 1, type, json.dumps(data, ensure_ascii=False)),
+        [(id, *one) for one in added],
     )
-    number: int = last + 1
-    return number
+    return added
 
 
 def _job(row: Sequence[Any]) -> Job:

@@ -26,6 +26,7 @@ from pixel_reasoner.schema.settings import RunSettings
 from pixel_reasoner.schema.trace import StopReason, Trace, Turn
 from pixel_reasoner.scoring.grading import grade_reply
 from pixel_reasoner.server.job_store import JobEvent
+from pixel_reasoner.server.trace_media import LivePictures
 
 RUNNING = "running"
 """`stop` of a trace in progress, for the viewer"""
@@ -50,7 +51,7 @@ class LiveTrace:
     """
 
     def __init__(
-        self, run: int, name: str, question: Question, settings: RunSettings, store: PictureStore
+        self, run: int, name: str, question: Question, settings: RunSettings, store: LivePictures
     ) -> None:
         self.run, self.name, self.store = run, name, store
         self.trace = Trace(question=question, stop=StopReason.NO_ANSWER, settings=settings)
@@ -62,6 +63,7 @@ class LiveTrace:
             return
         changes = {"pictures": rollout.pictures, "sampling": rollout.context.sampling}
         self.trace = self.trace.model_copy(update=changes)
+        self.store.use(rollout.context)
 
     def events_of(self, event: Event) -> Iterator[LiveEvent]:
         """Yield the events for a client that an event of the rollout causes. Blocking: pictures are encoded."""

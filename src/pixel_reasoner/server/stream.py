@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from typing import Any, NamedTuple
 
 from pixel_reasoner.schema.events import Event, Failed, Finished, PartDelta, PartKind, TurnDone
@@ -27,7 +27,6 @@ HEADERS = [
     (b"cache-control", b"no-cache, no-transform"),
     (b"x-accel-buffering", b"no"),
 ]
-_QUEUE_SIZE = 16
 
 
 class ClientTooSlow(Exception):
@@ -79,41 +78,45 @@ class RunEvent(NamedTuple):
     event: Event
 
 
+async def event_batches(runs: Sequence[Run], ping_s: float) -> AsyncGenerator[list[RunEvent], None]:
+    """Yield the events of all rollouts as they happen: all that are waiting at once. Empty after `ping_s` seconds without one."""
+    changed = asyncio.Event()
+    with ExitStack() as stack:
+        for run in runs:
+            stack.enter_context(run.handle.notifying(changed))
+        active = list(runs)
+        while active:
+            changed.clear()
+            # Read before the events: one that ends afterwards has set `changed`.
+            ended = [run for run in active if run.handle.is_done]
+            batch = [RunEvent(run, event) for run in active for event in run.handle.take_events()]
+            active = [run for run in active if run not in ended]
+            if batch:
+                yield batch
+            elif active and not await _is_set(changed, ping_s):
+                yield []
+
+
+async def _is_set(event: asyncio.Event, timeout_s: float) -> bool:
+    # Not `wait_for`: in Python 3.11 it loses a cancellation if an event arrives at the same time.
+    try:
+        async with asyncio.timeout(timeout_s):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
 async def merged_events(
     runs: Sequence[Run], ping_s: float
 ) -> AsyncGenerator[RunEvent | None, None]:
     """Yield the events of all rollouts as they happen; None after `ping_s` seconds without one."""
-    queue: asyncio.Queue[RunEvent | BaseException | None] = asyncio.Queue(_QUEUE_SIZE)
-
-    async def read(run: Run) -> None:
-        try:
-            async with aclosing(run.handle.aevents()) as events:
-                async for event in events:
-                    await queue.put(RunEvent(run, event))
-            await queue.put(None)
-        except Exception as error:  # noqa: BLE001 - raised by the reader of the queue
-            await queue.put(error)
-
-    readers = [asyncio.create_task(read(run)) for run in runs]
-    num_left = len(runs)
-    try:
-        while num_left:
-            try:
-                # Not `wait_for`: in Python 3.11 it loses a cancellation if an event arrives at the same time.
-                async with asyncio.timeout(ping_s):
-                    found = await queue.get()
-            except TimeoutError:
+    async with aclosing(event_batches(runs, ping_s)) as batches:
+        async for batch in batches:
+            if not batch:
                 yield None
-                continue
-            if found is None:
-                num_left -= 1
-            elif isinstance(found, BaseException):
-                raise found
-            else:
+            for found in batch:
                 yield found
-    finally:
-        for reader in readers:
-            reader.cancel()
 
 
 class _Field:

@@ -84,7 +84,7 @@ class EventsResponse(Response):
             # Before reading: an event that is stored afterwards ends the wait below.
             waiting = jobs.next_change(self.id)
             is_working = jobs.is_working(self.id)
-            events = await asyncio.to_thread(jobs.store.events, self.id, self.after)
+            events = await jobs.events(self.id, self.after)
             for event in events:
                 await writer.raw(encode_event(event))
                 self.after = event.seq

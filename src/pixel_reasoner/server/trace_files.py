@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import io
-import math
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
-
-from PIL import Image
 
 from pixel_reasoner.errors import InputError
 from pixel_reasoner.files import atomic_path
@@ -25,16 +23,23 @@ from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.scoring.grading import grade_reply
 from pixel_reasoner.server.errors import ApiError
 from pixel_reasoner.server.job_store import Job, JobStore
-from pixel_reasoner.server.trace_media import MAX_SOURCE_PX, JobMedia, JobPictures, StoredRequest
+from pixel_reasoner.server.trace_media import (
+    MAX_SOURCE_PX,
+    JobMedia,
+    JobPictures,
+    StoredRequest,
+    source_name,
+)
 from pixel_reasoner.strict_json import parse_json
 
 MAX_REGION_SIDE = 4096
 DEFAULT_REGION_SIDE = 1568
 _MAX_PAGE_BYTES = 200_000_000
 """the page of one job is never a folder"""
-_PICTURE_NAME = re.compile(r"[0-9a-f]{20}\.(webp|mp4|webm)")
+_PICTURE_NAME = re.compile(r"[0-9a-f]{20}\.(webp|jpg|mp4|webm)")
 MEDIA_TYPES = {
     "webp": "image/webp",
+    "jpg": "image/jpeg",
     "mp4": "video/mp4",
     "webm": "video/webm",
     "html": "text/html; charset=utf-8",
@@ -62,27 +67,32 @@ def stored_traces(store: JobStore, job: Job) -> list[Trace]:
     return [Trace.from_object(one) for one in parse_json(text.encode())]
 
 
-def stored_picture(store: JobStore, job: Job, ref: str) -> StoredFile:
-    """Return a picture or clip of a job.
-
-    Raises:
-        ApiError: 404.
-    """
-    found = _PICTURE_NAME.fullmatch(ref)
-    try:
-        content = (store.pictures(job.id) / ref).read_bytes() if found else None
-    except OSError:
-        content = None
-    if found is None or content is None:
-        raise ApiError(404, "there is no picture with this name")
-    return StoredFile(content, MEDIA_TYPES[found[1]])
-
-
 class Exporter:
     """Writer of files of finished jobs. A file is written once, next to the pictures of its job."""
 
     def __init__(self, store: JobStore, media: JobMedia) -> None:
         self.store, self.media = store, media
+
+    def picture(self, job: Job, ref: str) -> StoredFile:
+        """Return a picture or clip of a job. The source of a picture is made when it is needed for the first time.
+
+        Raises:
+            ApiError: 404.
+        """
+        found = _PICTURE_NAME.fullmatch(ref)
+        path = self.store.pictures(job.id) / ref
+        if found is not None:
+            with suppress(OSError, InputError):
+                if not path.exists():
+                    self._write_source(job, path)
+                return StoredFile(path.read_bytes(), MEDIA_TYPES[found[1]])
+        raise ApiError(404, "there is no picture with this name")
+
+    def _write_source(self, job: Job, path: Path) -> None:
+        for medium in StoredRequest.of(job).media:
+            if medium.kind == "image" and source_name(medium) == path.name:
+                with atomic_path(path) as part:
+                    part.write_bytes(self.media.source(medium))
 
     def page(self, job: Job) -> StoredFile:
         """Return the report of a job as one HTML file.
@@ -125,16 +135,9 @@ class Exporter:
             context = self.media.open(trace, StoredRequest.of(job).media)
             if number > len(context):
                 raise ApiError(404, "there is no picture with this number", param="picture")
-            source = context.source(number)
+            region = context.source_region(number, box, max_side)
         except InputError as error:
             raise ApiError(404, f"the picture cannot be opened: {error.got}") from error
-        x1, y1 = math.floor(box.x1 * source.width), math.floor(box.y1 * source.height)
-        x2, y2 = math.ceil(box.x2 * source.width), math.ceil(box.y2 * source.height)
-        region = source.crop((x1, y1, max(x2, x1 + 1), max(y2, y1 + 1)))
-        scale = min(1.0, max_side / max(region.size))
-        if scale < 1.0:
-            width, height = (max(1, round(scale * side)) for side in region.size)
-            region = region.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3)
         buffer = io.BytesIO()
         region.save(buffer, "WEBP", quality=88, method=0)
         return StoredFile(buffer.getvalue(), MEDIA_TYPES["webp"])

@@ -27,15 +27,15 @@ from pixel_reasoner.schema.trace import StopReason, Trace
 from pixel_reasoner.server.chat import AskedExchange, ChatJob
 from pixel_reasoner.server.engine import Result, RolloutEngine, Run
 from pixel_reasoner.server.errors import ApiError, api_error, redact
-from pixel_reasoner.server.job_store import INTERRUPTED_MESSAGE, Job, JobState, JobStore
+from pixel_reasoner.server.job_store import INTERRUPTED_MESSAGE, Job, JobEvent, JobState, JobStore
 from pixel_reasoner.server.live_trace import LiveEvent, LiveTrace, finished_item
 from pixel_reasoner.server.logs import LOGGER, log
 from pixel_reasoner.server.media import Source
 from pixel_reasoner.server.services import Services, owner_of
-from pixel_reasoner.server.stream import RunEvent, merged_events, pieces
+from pixel_reasoner.server.stream import RunEvent, event_batches, pieces
 from pixel_reasoner.server.trace_media import (
     JobMedia,
-    JobPictures,
+    LivePictures,
     StoredExchange,
     StoredRequest,
     public_question,
@@ -64,6 +64,8 @@ class Working:
     results: dict[int, Result] = field(default_factory=dict)
     failed: dict[int, ApiError] = field(default_factory=dict)
     ended: dict[int, Trace] = field(default_factory=dict)
+    events: list[JobEvent] = field(default_factory=list)
+    """everything that is stored of it, for listeners"""
     is_cancelled: bool = False
     started: float = field(default_factory=time.perf_counter)
     task: asyncio.Task[None] | None = None
@@ -172,13 +174,17 @@ class TraceJobs:
             files = {one.file: self.store.media / one.file for one in past.media}
             files |= {Path(item.path).name: Path(item.path) for item in new}
             question, owner = asked.request.question, owner_of(services, client)
+            queued = ("queued", {"runs": len(asked.names)})
             job = await asyncio.to_thread(
-                self.store.create, owner, question, chats[0].model, stored.to_dict(), files
+                self.store.create,
+                *(owner, question, chats[0].model, stored.to_dict(), files, [queued]),
             )
-            self.store.add_event(job.id, "queued", {"runs": len(asked.names)})
             runs = self._submit(job, asked, self.media.items(stored.media), fast)
             working = Working(job, question, stored, asked.engine, runs, [], stack.pop_all())
-        working.lives = [self._live(working, run, number) for number, run in enumerate(runs)]
+        pictures = LivePictures(self.store.pictures(job.id), self.media, stored.media)
+        working.lives = [
+            self._live(working, run, number, pictures) for number, run in enumerate(runs)
+        ]
         self._working[job.id] = working
         working.task = asyncio.create_task(self._work(working))
         return job
@@ -199,13 +205,12 @@ class TraceJobs:
             raise
         return runs
 
-    def _live(self, working: Working, run: Run, number: int) -> LiveTrace:
+    def _live(self, working: Working, run: Run, number: int, pictures: LivePictures) -> LiveTrace:
         job, request = working.job, working.request
         items = tuple(self.media.items(request.media))
         real = Question(id=job.id[:8], text=working.question, media=items)
         question = public_question(real, request.media, working.question, request.expected)
         settings = collect_settings(working.engine.model, run.opening.config)
-        pictures = JobPictures(self.store.pictures(job.id), self.media, request.media)
         return LiveTrace(number, request.names[number], question, settings, pictures)
 
     async def stop(self, id: str) -> None:
@@ -232,6 +237,15 @@ class TraceJobs:
             return False
         return True
 
+    async def events(self, id: str, after: int) -> Sequence[JobEvent]:
+        """Return the stored events of a job after a number."""
+        working = self._working.get(id)
+        if working is not None and working.events:
+            first = working.events[0].seq
+            if after >= first - 1:
+                return working.events[after - first + 1 :]
+        return await asyncio.to_thread(self.store.events, id, after)
+
     def is_working(self, id: str) -> bool:
         """Return whether a job is in progress."""
         return id in self._working
@@ -247,9 +261,8 @@ class TraceJobs:
         """Run a job to its end, whatever happens."""
         id = working.job.id
         try:
-            await asyncio.to_thread(self.store.start, id)
-            async with aclosing(merged_events(working.runs, FLUSH_S)) as events:
-                await self._store_events(working, events)
+            async with aclosing(event_batches(working.runs, FLUSH_S)) as batches:
+                await self._store_events(working, batches)
             await self._finish(working)
         except Exception as error:  # noqa: BLE001 - listeners receive it
             found = api_error(error)
@@ -267,42 +280,35 @@ class TraceJobs:
             metrics.observe(metrics.latency, time.perf_counter() - working.started)
 
     async def _store_events(
-        self, working: Working, events: AsyncGenerator[RunEvent | None, None]
+        self, working: Working, batches: AsyncGenerator[list[RunEvent], None]
     ) -> None:
         """Store events as they happen. Text is collected for `FLUSH_S`."""
-        texts: list[tuple[LiveTrace, PartDelta]] = []
+        waiting: list[tuple[LiveTrace, Event]] = []
         stored_at = time.monotonic()
-        async for found in events:
-            if found is not None and isinstance(found.event, GeneratedText):
-                continue  # the same text as the parts, with tags
-            if found is not None:
-                live = working.lives[found.run.index]
-                event = found.event
-                self._note(working, found.run, event)
-                if isinstance(event, PartDelta):
-                    texts.append((live, event))
-                    if time.monotonic() - stored_at < FLUSH_S:
-                        continue
-                elif isinstance(event, TurnStarted) and found.run.handle.rollout is not None:
-                    live.open(found.run.handle.rollout)
-            pending, texts = texts, []
-            new = [] if found is None or isinstance(found.event, PartDelta) else [(live, event)]
-            if pending or new:
-                await asyncio.to_thread(self._store, working.job.id, pending, new)
+        async for batch in batches:
+            is_due = not batch or time.monotonic() - stored_at >= FLUSH_S
+            for run, event in batch:
+                if isinstance(event, GeneratedText):
+                    continue  # the same text as the parts, with tags
+                live = working.lives[run.index]
+                self._note(working, run, event)
+                if isinstance(event, TurnStarted) and run.handle.rollout is not None:
+                    live.open(run.handle.rollout)
+                is_due = is_due or not isinstance(event, PartDelta)
+                waiting.append((live, event))
+            if waiting and is_due:
+                events, waiting = waiting, []
+                await asyncio.to_thread(self._store, working, events)
                 self._notify(working.job.id)
-            stored_at = time.monotonic()
+                stored_at = time.monotonic()
 
-    def _store(
-        self,
-        id: str,
-        texts: Sequence[tuple[LiveTrace, PartDelta]],
-        new: Sequence[tuple[LiveTrace, Event]],
-    ) -> None:
-        listed = [event for live, one in _joined(texts) for event in live.events_of(one)]
-        for live, one in new:
-            listed += live.events_of(one)
+    def _store(self, working: Working, events: Sequence[tuple[LiveTrace, Event]]) -> None:
+        listed = [found for live, one in _joined(events) for found in live.events_of(one)]
         if listed:
-            self.store.add_events(id, _split(listed))
+            is_start = not working.events
+            working.events += self.store.add_events(
+                working.job.id, _split(listed), is_start=is_start
+            )
 
     def _note(self, working: Working, run: Run, event: Event) -> None:
         """Keep the result of a rollout that ended."""
@@ -339,8 +345,9 @@ class TraceJobs:
         counts = Counter(trace.answer for trace in traces if trace.answer is not None)
         answers = [{"answer": one, "count": count} for one, count in counts.most_common()]
         first = working.results.get(0)
+        continued = None
         if state is JobState.FINISHED and first is not None:
-            self._remember_reply(working, working.engine.sent_content(first.reply))
+            continued = _with_reply(request, working.engine.sent_content(first.reply)).to_dict()
         self.store.finish(
             working.job.id,
             state,
@@ -348,15 +355,9 @@ class TraceJobs:
             summary={"answers": answers, "thumbnail": thumbnail},
             traces=f"[{','.join(trace.to_line() for trace in traces)}]",
             item=item,
+            request=continued,
             event={"answers": answers} | event,
         )
-
-    def _remember_reply(self, working: Working, reply: str) -> None:
-        """Store the reply, so that a question can follow."""
-        last = working.request.exchanges[-1]._replace(reply=reply)
-        exchanges = (*working.request.exchanges[:-1], last)
-        request = working.request._replace(exchanges=exchanges)
-        self.store.set_request(working.job.id, request.to_dict())
 
     def _public(self, working: Working, run: Run) -> Trace:
         """Return the trace of a rollout without paths of this machine."""
@@ -419,19 +420,20 @@ def _exchanges(past: StoredRequest) -> tuple[AskedExchange, ...]:
     )
 
 
-def _joined(
-    texts: Sequence[tuple[LiveTrace, PartDelta]],
-) -> list[tuple[LiveTrace, PartDelta]]:
-    """Return texts with adjacent ones of the same part as one."""
-    found: list[tuple[LiveTrace, PartDelta]] = []
-    for live, event in texts:
-        if found:
-            before, last = found[-1]
-            if before is live and (last.turn, last.kind) == (event.turn, event.kind):
-                text = last.text + event.text
-                found[-1] = live, last.model_copy(update={"text": text})
-                continue
-        found.append((live, event))
+def _joined(events: Sequence[tuple[LiveTrace, Event]]) -> list[tuple[LiveTrace, Event]]:
+    """Return events with adjacent texts of the same part as one."""
+    found: list[tuple[LiveTrace, Event]] = []
+    for live, event in events:
+        before, last = found[-1] if found else (None, None)
+        if (
+            before is live
+            and isinstance(last, PartDelta)
+            and isinstance(event, PartDelta)
+            and (last.turn, last.kind) == (event.turn, event.kind)
+        ):
+            found[-1] = live, last.model_copy(update={"text": last.text + event.text})
+        else:
+            found.append((live, event))
     return found
 
 
@@ -447,6 +449,12 @@ def _split(events: Sequence[LiveEvent]) -> list[LiveEvent]:
             for piece in pieces(event.data["text"])
         ]
     return found
+
+
+def _with_reply(request: StoredRequest, reply: str) -> StoredRequest:
+    """Return a request with the reply of the model, so that a question can follow."""
+    last = request.exchanges[-1]._replace(reply=reply)
+    return request._replace(exchanges=(*request.exchanges[:-1], last))
 
 
 def _error_data(error: ApiError) -> dict[str, Any]:

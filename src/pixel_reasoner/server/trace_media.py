@@ -5,8 +5,11 @@ A stored trace names its media `picture-1.png` or `clip-2.mp4`. Paths of this ma
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,10 +17,14 @@ from pixel_reasoner.errors import InputError
 from pixel_reasoner.media.cache import MediaCache
 from pixel_reasoner.media.context import UNSCALED, MediaContext
 from pixel_reasoner.media.decoder import MediaDecoder
-from pixel_reasoner.reports.pictures import PictureStore
+from pixel_reasoner.media.pixels import SourceKey
+from pixel_reasoner.media.replay import recorded_pictures
+from pixel_reasoner.reports.pictures import MAX_LOSSLESS_PX, PictureStore, scaled_size
+from pixel_reasoner.reports.schema import Image as PictureEntry
+from pixel_reasoner.schema.geometry import WHOLE
 from pixel_reasoner.schema.question import MediaItem, Question
 from pixel_reasoner.schema.settings import MediaLimits
-from pixel_reasoner.schema.trace import Trace
+from pixel_reasoner.schema.trace import Picture, Trace
 from pixel_reasoner.server.job_store import Job, JobStore
 
 MAX_SOURCE_PX = 20_000_000
@@ -123,6 +130,20 @@ class JobMedia:
                 expected=error.expected, got=_named(error.got, self.jobs, media), fix=error.fix
             ) from error
 
+    def source(self, medium: StoredMedium) -> bytes:
+        """Return the whole picture as a JPEG, which takes a sixth of the time of WebP.
+
+        Raises:
+            InputError: it was removed.
+        """
+        question = Question(id="", text="?", media=tuple(self.items([medium])))
+        context = self._cache.open(question, UNSCALED, self.limits)
+        size = scaled_size(context.picture(1).source_px, MAX_SOURCE_PX)
+        pixels = context.media.region(SourceKey(0), WHOLE, size)
+        buffer = io.BytesIO()
+        pixels.save(buffer, "JPEG", quality=90, subsampling=0)
+        return buffer.getvalue()
+
 
 class JobPictures(PictureStore):
     """Picture store of one job.
@@ -158,6 +179,46 @@ class JobPictures(PictureStore):
         return (
             super().clip(self._opener.jobs.media / files[path.name]) if path.name in files else ""
         )
+
+
+class LivePictures(JobPictures):
+    """Picture store of a job in progress: what the model received is not scaled again, and sources are made when somebody looks."""
+
+    def __init__(self, folder: Path, opener: JobMedia, media: Sequence[StoredMedium]) -> None:
+        super().__init__(folder, opener, media)
+        self._contexts: list[MediaContext] = []
+
+    def use(self, context: MediaContext) -> None:
+        """Use the pictures of a rollout."""
+        self._contexts.append(context)
+
+    def open(self, trace: Trace) -> MediaContext:
+        """Return the context of a rollout with the pictures of a trace; without one, open its media in worker processes.
+
+        Raises:
+            InputError: the media were removed or do not match the trace.
+        """
+        pictures = recorded_pictures(trace)
+        for context in self._contexts:
+            if pictures is not None and context.pictures[: len(pictures)] == pictures:
+                return context
+        return super().open(trace)
+
+    def source(self, picture: Picture, make: Callable[[], PictureEntry]) -> PictureEntry:
+        """Return the name of the source of a picture, which `JobMedia.source` makes. Frames and small pictures are made at once."""
+        if picture.frame is not None or math.prod(picture.source_px) <= MAX_LOSSLESS_PX:
+            return make()
+        size = scaled_size(picture.source_px, self.max_px)
+        return PictureEntry(ref=source_name(self._media[picture.medium]), px=size)
+
+
+def source_name(medium: StoredMedium) -> str:
+    """Return the name of the source of a picture, from the hash of its content.
+
+    >>> source_name(StoredMedium("image", "5d41402abc4b2a76b9719d911017c592.png", "picture-1.png"))
+    'fa2a891d6234da1aa5ca.jpg'
+    """
+    return f"{hashlib.blake2b(medium.file.encode(), digest_size=10).hexdigest()}.jpg"
 
 
 def public_question(

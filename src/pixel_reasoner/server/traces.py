@@ -27,7 +27,6 @@ from pixel_reasoner.server.trace_files import (
     MEDIA_TYPES,
     Exporter,
     StoredFile,
-    stored_picture,
 )
 from pixel_reasoner.server.trace_jobs import TraceJobs
 from pixel_reasoner.server.trace_media import StoredRequest
@@ -217,13 +216,13 @@ class _Routes:
 
         @router.get(
             "/v1/traces/{id}/pictures/{ref}",
-            responses=_file_response("webp", "mp4", "webm"),
+            responses=_file_response("webp", "jpg", "mp4", "webm"),
             response_class=Response,
         )
         async def picture(request: Request, id: str, ref: str) -> Response:
             """Return a picture or clip of an item, by the hash of its content."""
             job = await self._job(request, id)
-            found = await asyncio.to_thread(stored_picture, self.store, job, ref)
+            found = await asyncio.to_thread(exporter.picture, job, ref)
             return _file(found, _FOREVER)
 
         @router.get(

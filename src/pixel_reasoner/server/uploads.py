@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -43,7 +42,8 @@ class Uploads:
 
     def __init__(self, max_per_client: int) -> None:
         self.max_per_client = max_per_client
-        self._by_id: OrderedDict[str, Upload] = OrderedDict()
+        self._by_client: dict[str, dict[str, Upload]] = {}
+        """client -> its files by id, oldest first"""
 
     @staticmethod
     def is_id(text: str) -> bool:
@@ -54,10 +54,10 @@ class Uploads:
     def add(self, client: str, kind: Literal["image", "video"], ref: MediaRef) -> Upload:
         """Add a file and return its id, which cannot be guessed."""
         id = _PREFIX + secrets.token_hex(_ID_CHARS // 2)
-        upload = self._by_id[id] = Upload(id, client, kind, ref, int(time.time()))
-        own = [one.id for one in self._by_id.values() if one.client == client]
-        for old in own[: max(0, len(own) - self.max_per_client)]:
-            del self._by_id[old]
+        own = self._by_client.setdefault(client, {})
+        upload = own[id] = Upload(id, client, kind, ref, int(time.time()))
+        while len(own) > self.max_per_client:
+            del own[next(iter(own))]
         return upload
 
     def get(self, id: str, client: str) -> tuple[Literal["image", "video"], MediaRef]:
@@ -75,14 +75,14 @@ class Uploads:
         Raises:
             ApiError: 404 for an unknown id or a file of another client.
         """
-        upload = self._by_id.get(id)
-        if upload is None or upload.client != client:
+        upload = self._by_client.get(client, {}).get(id)
+        if upload is None:
             raise ApiError(404, "there is no file with this id", code="file_not_found")
         return upload
 
     def of_client(self, client: str) -> list[Upload]:
         """Return the files of a client, newest first."""
-        return [one for one in reversed(self._by_id.values()) if one.client == client]
+        return list(reversed(self._by_client.get(client, {}).values()))
 
     def remove(self, id: str, client: str) -> None:
         """Forget a file of a client.
@@ -91,4 +91,4 @@ class Uploads:
             ApiError: 404.
         """
         self.find(id, client)
-        del self._by_id[id]
+        del self._by_client[client][id]

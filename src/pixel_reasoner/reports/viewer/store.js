@@ -10,7 +10,6 @@ function openStore() {
   return node.hasAttribute("data-folder") ? folderStore(report) : pageStore(report);
 }
 
-const PICTURE_TYPE = "image/webp";
 const ITEMS_PER_PART = 50;
 const MAX_PARTS_IN_MEMORY = 40;
 
@@ -26,7 +25,7 @@ function pageStore(report) {
     },
     src(ref) {
       const data = content(`file-${ref}`);
-      return data ? `data:${PICTURE_TYPE};base64,${data}` : "";
+      return data ? `data:image/${ref.endsWith(".jpg") ? "jpeg" : "webp"};base64,${data}` : "";
     },
     clip(name) {
       if (!clips.has(name)) clips.set(name, blobAddress(content(`file-${name}`), name));
