@@ -824,6 +824,7 @@ def test_the_process_ends_and_deletes_its_copies(root, tmp_path, end):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.extras
 def test_the_bundled_model_answers(tmp_path):
     from pixel_reasoner.api import demo_questions

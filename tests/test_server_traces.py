@@ -174,7 +174,10 @@ def test_files_have_their_own_type_and_nothing_else_can_be_read(server, photo):
     assert reply.content.startswith(b"RIFF" if kind == "image/webp" else b"\xff\xd8\xff")
     assert reply.headers["x-content-type-options"] == "nosniff"
     assert "immutable" in reply.headers["cache-control"]
-    assert Image.open(BytesIO(reply.content)).format == {"webp": "WEBP", "jpg": "JPEG"}[ref[-4:].strip(".")]
+    assert (
+        Image.open(BytesIO(reply.content)).format
+        == {"webp": "WEBP", "jpg": "JPEG"}[ref[-4:].strip(".")]
+    )
     for name in ("../../jobs.sqlite3", "..%2f..%2fjobs.sqlite3", "export.html", "0" * 20 + ".webp"):
         assert server.get(f"/v1/traces/{id}/pictures/{name}").status_code == 404
     for name, kind in (("page", "text/html"), ("strip", "image/png"), ("animation", "image/gif")):
