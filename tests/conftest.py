@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,9 @@ MEDIUM_FILES = (
     "test_formats.py",
     "test_invalid_extensions.py",
     "test_labeller.py",
+    "test_mcp.py",
+    "test_moments_clips.py",
+    "test_moments_search.py",
     "test_probe.py",
     "test_server_chat.py",
     "test_server_clients.py",
@@ -63,8 +67,12 @@ MEDIUM_FILES = (
     "test_server_process.py",
     "test_server_safety.py",
     "test_server_spans.py",
+    "test_server_traces.py",
+    "test_strip.py",
+    "test_survey.py",
     "test_turn_parser.py",
     "test_worker_pool.py",
+    "test_world_moments.py",
 )
 """files of which most tests wait for processes or servers, or try thousands of texts"""
 LONGEST_FILES = (
@@ -89,6 +97,16 @@ LONGEST_FILES = (
 TESTS = Path(__file__).parent
 
 
+class WithoutExtras(PathFinder):
+    """Finder that does not find the packages of the extras `local` and `train`, also if they are installed."""
+
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "transformers", "trl"):
+            return None
+        return super().find_spec(name, path, target)
+
+
 def pytest_addoption(parser):
     parser.addoption(
         "--fast",
@@ -101,8 +119,8 @@ def pytest_configure(config):
     if config.getoption("fast"):
         settings.load_profile("fast")
         config.option.doctest_ignore_import_errors = True
-        for name in ("torch", "transformers", "trl"):
-            sys.modules[name] = None  # an import is an error, also if the package is installed
+        finders = (WithoutExtras if one is PathFinder else one for one in sys.meta_path)
+        sys.meta_path[:] = finders
 
 
 def pytest_ignore_collect(collection_path, config):
