@@ -1,7 +1,8 @@
 # Two commands do all set-up: `make demo` and `make test`. `make install` does the set-up alone.
 #
 #     make check          under a minute: format, lint, types, fast tests
-#     make test           minutes: format, lint, types, all tests
+#     make test           minutes: format, lint, types, all tests but the slow ones
+#     make test-slow      minutes: the slow tests, which repeat a law at full size
 #     make coverage       all tests with the coverage of lines and branches, and its floor
 #     make dist           wheel and sdist in dist/
 #     make test-dist      the wheel in a new environment: ask, eval, report, train sft
@@ -15,7 +16,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: install demo docs docs-serve lint check test browser h5p coverage dist test-dist test-lowest test-python adapters clients vllm space attack \
+.PHONY: install demo docs docs-serve lint check test test-slow browser h5p coverage dist test-dist test-lowest test-python adapters clients vllm space attack \
 	format tiny benchmarks clean
 
 install: $(STAMP)
@@ -68,7 +69,8 @@ h5p: $(H5P)
 SOURCES := src tests benchmarks attacks
 # Files are the unit of distribution: a module's fixtures are made once.
 PARALLEL := -q -n 2 --dist loadfile --no-loadscope-reorder
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest $(PARALLEL)
+# Images of containers often forbid bytecode files: then every process that a test starts compiles the package again.
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/pytest $(PARALLEL)
 
 lint: install
 	$(BIN)/ruff format --check $(SOURCES)
@@ -79,7 +81,10 @@ check: lint
 	$(PYTEST) --fast
 
 test: lint browser h5p $(DOCS)
-	$(PYTEST)
+	$(PYTEST) -m 'not slow'
+
+test-slow: install browser h5p $(DOCS)
+	$(PYTEST) -m slow $(shell grep -l 'mark\.slow' tests/test_*.py)
 
 coverage: install browser h5p $(DOCS)
 	$(PYTEST) --cov --cov-report=term:skip-covered

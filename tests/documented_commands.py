@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -80,9 +81,14 @@ def _commands(where: str, text: str) -> Iterator[Documented]:
                 yield Documented(where, words)
 
 
+@cache
+def _command() -> typer.core.TyperGroup:
+    return typer.main.get_command(app)
+
+
 def parse(arguments: list[str]) -> tuple[str, dict[str, object]]:
     """Parse a command line as `pixel-reasoner` does, without running it. Returns the command's name and its values."""
-    command, names = typer.main.get_command(app), []
+    command, names = _command(), []
     rest = list(arguments)
     while rest and rest[0] in getattr(command, "commands", {}):
         names.append(rest.pop(0))

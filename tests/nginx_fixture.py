@@ -80,7 +80,7 @@ def nginx(example: str, folder: Path, ports: Sequence[int]) -> Iterator[httpx2.C
     finally:
         client.close()
         process.terminate()
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
 
 
 def write_certificate(folder: Path) -> tuple[Path, Path]:

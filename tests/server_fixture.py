@@ -14,13 +14,15 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import httpx2
 
 from doc_blocks import ROOT, blocks
-from pixel_reasoner.media.worker_pool import WorkerLimits
+from pixel_reasoner.media.worker_pool import WorkerLimits, WorkerPoolDecoder
 from pixel_reasoner.server.app import create_app
 from pixel_reasoner.server.run import build_server, listen
 from pixel_reasoner.server.settings import ServerSettings
@@ -33,6 +35,16 @@ FAST = {
 }
 
 
+class SharedDecoder(WorkerPoolDecoder):
+    """Decoder of all servers of a test process: starting its workers takes longer than most tests."""
+
+    def close(self) -> None:
+        """Do nothing: the workers end with the test process."""
+
+
+shared_decoder = cache(SharedDecoder)
+
+
 class Serving:
     """Running server."""
 
@@ -41,7 +53,8 @@ class Serving:
         self.services = app.state.services
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
-        self.client = httpx2.Client(base_url=self.url, timeout=60.0)
+        # Loading certificates takes longer than most requests of a test.
+        self.client = httpx2.Client(base_url=self.url, timeout=60.0, verify=False)
         self.server = None
 
     def delete(self, path: str, **options: Any):
@@ -79,7 +92,8 @@ def serving(
 ) -> Iterator[Serving]:
     found = ServerSettings(port=0, **(FAST | settings))
     load = model if callable(model) and not hasattr(model, "dialect") else lambda: model
-    app = create_app(found, load, names=names, keys=keys, parts=parts, fetcher=fetcher)
+    with patch("pixel_reasoner.server.services.WorkerPoolDecoder", shared_decoder):
+        app = create_app(found, load, names=names, keys=keys, parts=parts, fetcher=fetcher)
     listening = listen(found)
     server = build_server(app)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve([listening])), daemon=True)
@@ -92,11 +106,11 @@ def serving(
     finally:
         one.client.close()
         server.should_exit = True
-        thread.join(20)
+        thread.join(60)
         assert not thread.is_alive(), "the server did not stop"
 
 
-def wait_until(is_true, timeout_s: float = 10.0) -> None:
+def wait_until(is_true, timeout_s: float = 30.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not is_true():
         assert time.monotonic() < deadline, "it did not happen in time"

@@ -53,7 +53,7 @@ class ServerProcess:
     def stop(self) -> None:
         """Stop the process with SIGTERM, and wait for its end."""
         self.process.terminate()
-        self.process.wait(timeout=30)
+        self.process.wait(timeout=120)
 
 
 def main(store: Path, key_file: Path | None = None) -> None:

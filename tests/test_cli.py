@@ -261,7 +261,7 @@ def test_render_writes_questions_that_load(run, tmp_path):
     assert all(Path(question.media[0].path).is_file() for question in questions)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_full_disk_is_one_error_and_leaves_no_partial_file(tmp_path):
     out = tmp_path / "scenes"
     done = subprocess.run(
@@ -285,6 +285,7 @@ def test_a_report_of_other_content_is_an_error(run, tmp_path):
 
 
 @pytest.mark.extras
+@pytest.mark.slow
 def test_a_killed_evaluation_resumes_without_loss_or_duplicates(run, tmp_path):
     out = tmp_path / "run"
     command = ["eval", "pixelworld", "--count", "24", "--batch-size", "4", "--out", str(out)]

@@ -152,7 +152,7 @@ def complete(line: str) -> list[str]:
     return done.stdout.split()
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_the_shell_completes_benchmarks_and_choices():
     assert complete("pixel-reasoner eval vst") == [n for n in BENCHMARKS if n.startswith("vst")]
     assert complete("pixel-reasoner eval vstar --scorer ha") == ["harness"]

@@ -400,7 +400,7 @@ def wait_for_steps(page: Path, count: int) -> dict:
         time.sleep(0.05)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_watched_page_grows_with_the_log_and_ends_with_the_run(tmp_path):
     folder = write_run(tmp_path / "run", steps(3, loss=float), SETTINGS)
     page = tmp_path / "page.html"
@@ -418,20 +418,20 @@ def test_a_watched_page_grows_with_the_log_and_ends_with_the_run(tmp_path):
         log.write('ss": 0.25}\n')
     wait_for_steps(page, 5)
     (folder / "model").mkdir()
-    out, errors = process.communicate(timeout=30)
+    out, errors = process.communicate(timeout=120)
     assert (process.returncode, "The run is finished" in out) == (0, True)
     assert all(line.startswith("the page before is kept") for line in errors.splitlines())
     assert report_of(page)["refresh_s"] == 0
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_ctrl_c_leaves_the_last_page_and_exit_code_130(tmp_path):
     folder = write_run(tmp_path / "run", steps(3, loss=float), SETTINGS)
     page = tmp_path / "page.html"
     process = watched(folder, page)
     wait_for_steps(page, 3)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "stopped" in errors
     assert charts(report_of(page))

@@ -666,7 +666,7 @@ def test_an_unregistered_dialect_conforms():
     assert assert_valid_dialect(mine, boxes=500) <= 0.5
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_the_page_contains_the_table_of_all_dialects():
     page = (Path(__file__).parents[1] / "docs" / "dialects.md").read_text(encoding="utf-8")
     fix = "python -m pixel_reasoner.dialects.conformance docs/dialects.md writes it"

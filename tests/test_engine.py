@@ -380,7 +380,7 @@ def test_seconds_of_turns_add_up_to_the_time_of_the_steps(model, questions):
         deltas = backend.poll(0.0)
         spent += time.perf_counter() - started
         total += sum(delta.seconds for delta in deltas)
-    assert 0.8 * spent < total <= spent
+    assert 0.5 * spent < total <= spent
 
 
 def test_the_engine_does_not_support_an_unknown_family(model):
@@ -446,6 +446,7 @@ def test_a_decode_step_on_cpu_equals_transformers_bit_for_bit(
         assert one.logprobs == other.logprobs
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 def test_compiled_norms_and_mlps_generate_the_same_tokens(model, other_family, questions):
     plain, compiled = (sequences_of(prompts(model, questions[:2])) for _ in range(2))

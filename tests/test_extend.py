@@ -72,7 +72,7 @@ def packages(tmp_path) -> list[Path]:
     return [install(files, tmp_path / kind, f"my_{kind}") for kind, files in examples().items()]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_every_example_of_the_page_passes_its_test(packages):
     assert {path.name for path in packages} == KINDS
     rotate = next(path for path in packages if path.name == "operations")

@@ -115,7 +115,7 @@ def test_traces_of_another_dialect_are_not_exported(tmp_path):
     assert not (tmp_path / "out" / "data.json").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_an_export_writes_only_inside_its_folder_for_any_id(exported, tmp_path):
     synth, _ = exported
     ids = ["../../../escaped", "/tmp/escaped", "a/b", "..", "nul\x00", "same", "same "]

@@ -16,7 +16,7 @@ SLOW_S = 1.0
 """A function of quadratic time takes many seconds for 32 KB; the limit of 50 ms is for a machine without other work."""
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_fuzzed_replies_raise_nothing_and_parse_equally_in_pieces():
     _, failures = replies.attack(count=1500, seed=5, hostile_share=0, sampled=True)
     assert failures == []
@@ -34,7 +34,7 @@ def test_fuzzed_replies_contain_calls_answers_and_mistakes():
     assert len({turn.error.kind for turn in turns if turn.error}) >= 3
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_the_time_for_a_hostile_reply_is_proportional_to_its_length():
     rng = random.Random(7)
     for text in replies.hostile_replies(rng, share=0.004):

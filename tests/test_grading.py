@@ -337,7 +337,7 @@ def test_the_upstream_scorer_has_its_known_errors():
         assert (text, _read(text, asked).outcome) == (text, ours)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_the_upstream_scorer_agrees_with_grades_by_hand_on_about_half():
     messages = _messages(CASES)
     agreed = sum(

@@ -43,7 +43,7 @@ def is_alive(group: int) -> bool:
     return True
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_a_command_and_its_workers_with_one_line(number, tmp_path):
     command = [*SYNTH, str(tmp_path), "--workers", "2"]

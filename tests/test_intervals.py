@@ -40,22 +40,22 @@ def few_draws(monkeypatch):
     monkeypatch.setattr(intervals, "DRAWS", 500)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_intervals_of_clustered_accuracies_have_their_nominal_coverage(few_draws):
     rng = np.random.default_rng(7)
     hits = []
     for clusters, size, share, alike in DESIGNS:
-        for _ in range(200):
+        for _ in range(100):
             found = interval(*simulated(rng, clusters, size, share, alike))
             hits.append(found.low <= share <= found.high)
     assert 0.93 <= np.mean(hits) <= 0.97
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_intervals_without_clusters_are_far_too_narrow(few_draws):
     rng = np.random.default_rng(7)
     hits = []
-    for _ in range(200):
+    for _ in range(60):
         values, _ = simulated(rng, 60, 8, 0.7, 0.8)
         found = interval(values, range(len(values)))
         hits.append(found.low <= 0.7 <= found.high)

@@ -168,7 +168,7 @@ for folder, group, name in json.load(sys.stdin):
 """
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_every_invalid_extension_gives_a_one_line_error_with_the_missing_part(tmp_path):
     used = []
     for number, (group, name, source, item, _) in enumerate(CASES):
@@ -208,7 +208,7 @@ print(json.dumps(found))
 """
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_commands_refuse_invalid_extensions_with_one_line(tmp_path):
     groups = {
         "operations": "gone = no_such_module:x",

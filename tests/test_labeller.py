@@ -379,7 +379,7 @@ def test_calls_overlap_and_results_are_in_order(server, tmp_path):
     assert ids == [row.id for row in rows(data)]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_bytes_do_not_depend_on_concurrency_or_workers(server, tmp_path):
     data = regions(tmp_path)
     run(server, tmp_path / "a", rows(data), concurrency=1)
@@ -408,7 +408,7 @@ def test_rows_are_read_only_as_far_as_they_are_labelled(server, tmp_path):
     assert len(read) <= 2 + 2 * QUICK["concurrency"] + 1
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_an_interrupted_run_resumes_to_the_same_bytes_without_repeated_calls(server, tmp_path):
     data = regions(tmp_path, 6)
     run(server, tmp_path / "whole", rows(data))
@@ -441,7 +441,7 @@ def command(server: Server, data: Path, out: Path, *more: str) -> list[str]:
     return [*run, "--out", str(out), *used, *more]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_killed_command_resumes_without_repeated_calls(server, tmp_path):
     data = regions(tmp_path, 9)
     server.program(delay_s=0.1)
@@ -544,7 +544,7 @@ def test_selected_frames_are_sent(server, tmp_path, clip):
     assert trace.question.evidence.findings[0].startswith("the middle shows")
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("family", ["attribute", "video"])
 def test_labelled_scenes_have_the_calls_of_template_traces(server, tmp_path, family):
     world = {"source": "pixelworld", "families": (family,), "count": 8}
@@ -575,7 +575,7 @@ def call_cli(*arguments: str, key: str | None = None) -> subprocess.CompletedPro
     )
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_folder_of_sa1b_becomes_checked_traces(server, tmp_path):
     server.program(anything=["always", "key"], colour_1=["not valid"])
     data, out = regions(tmp_path), tmp_path / "out"

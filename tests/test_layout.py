@@ -92,7 +92,7 @@ def test_long_functions_and_files_are_found(tmp_path):
     assert [one.where for one in layout.long_files] == ["errors.py"]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_examples_of_the_script_run_and_it_prints_a_table():
     assert doctest.testmod(rules).failed == 0
     printed = subprocess.run(

@@ -163,6 +163,7 @@ def test_a_whole_lesson_by_keyboard_alone(browser, lesson):
             page.wait_for_selector("form.guess")
             tab_to("input[type=radio]")
             page.keyboard.press("Space")
+            page.wait_for_selector(".said:has-text('Your guess')")
             page.keyboard.press("ArrowRight")
             guess = "frame 2" if step.is_choice else "upper centre"
             page.wait_for_selector(f".said:text-is('Your guess: {guess}')")

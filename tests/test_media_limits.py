@@ -149,7 +149,7 @@ def test_a_sparse_file_gets_no_additional_time(tmp_path):
     assert media_limits.Deadline(path, MediaLimits(), 1e6).left_s < 9
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_hostile_media_give_a_one_line_error_within_limits():
     """Short form of `attacks/media.py`: every kind that is opened quickly."""
     kinds = [kind for kind in KINDS if kind not in QUICK_EXCEPTIONS]

@@ -57,7 +57,7 @@ def commands(package: Path) -> list[list[str]]:
     return [shlex.split(line) for line in block.splitlines()]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_the_tests_of_each_package_pass_and_its_command_works(packages, tmp_path):
     model = {
         "my_model.py": MODEL,

@@ -462,7 +462,7 @@ assert list(OPERATIONS.broken()) == ["broken"]
 """
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_an_operation_of_another_package_runs_in_a_rollout(tmp_path):
     """The package has one file and registers the operation by an entry point."""
     (tmp_path / "rotate_plugin.py").write_text(PLUGIN)

@@ -24,6 +24,12 @@ from report_fixture import HOSTILE, all_traces, answer, draw_scene, picture_trac
 pytestmark = pytest.mark.skipif(chromium() is None, reason="no Chromium: apt-get install chromium")
 MANY = 3 * ITEMS_PER_PART + 7
 WIDE, NARROW = (1400, 900), (400, 850)
+LOOKS = [
+    (WIDE, "light"),
+    (NARROW, "dark"),
+    pytest.param(WIDE, "dark", marks=pytest.mark.slow),
+    pytest.param(NARROW, "light", marks=pytest.mark.slow),
+]
 SETTLE_MS = 150
 """after which a key has its effect on a busy machine"""
 VISIBLE_IDS = "[...document.querySelectorAll('.rows [role=option]')].map(one => one.id)"
@@ -109,8 +115,7 @@ def selected(page: Any) -> str:
 # --- pages ---
 
 
-@pytest.mark.parametrize("size", [WIDE, NARROW])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("size", "scheme"), LOOKS)
 def test_every_trace_is_shown_without_errors_and_nothing_is_requested(
     browser, folder, size, scheme
 ):
@@ -447,8 +452,7 @@ def test_a_crop_opens_in_its_source_at_its_box(browser, folder):
 # --- accessibility and odd input ---
 
 
-@pytest.mark.parametrize("size", [WIDE, NARROW])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("size", "scheme"), LOOKS)
 def test_no_page_and_no_dialog_violates_an_accessibility_rule(browser, folder, size, scheme):
     states = [
         ("trace=attribute-2", ""),

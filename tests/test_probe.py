@@ -115,7 +115,7 @@ def test_only_fields_that_all_servers_support_are_sent():
         assert model.profile.logprobs
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_server_is_probed_once_a_day(cache):
     with served(Server()) as server:
         found = remote(server).probe()
@@ -130,7 +130,7 @@ def test_a_server_is_probed_once_a_day(cache):
         assert len(server.requests) == 3 * asked
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_server_that_sees_no_pictures_is_probed_again(cache):
     with served(Server(sees=())) as server:
         for _ in range(2):

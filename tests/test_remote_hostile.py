@@ -484,7 +484,7 @@ def test_any_address_is_accepted_or_an_error_of_one_line(text):
 # --- short form of the attack ---
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_commands_with_misbehaving_servers_end_with_a_result_or_one_error():
     assert threading.active_count() < 500
     with servers.served() as server:

@@ -415,7 +415,7 @@ def test_a_line_that_is_not_a_trace_is_an_error_with_its_number(tmp_path):
         list(TraceFile(tmp_path).scan())
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_the_first_pass_keeps_a_small_part_of_the_traces(tmp_path):
     asked = (Question(id=f"{n}", text="x" * 20_000, media=(), answer=("a",)) for n in range(1000))
     text = "y" * 10_000

@@ -139,7 +139,7 @@ def test_a_folder_without_such_files_is_refused(tmp_path):
         read(tmp_path / "none")
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_memory_does_not_grow_with_the_number_of_pictures(tmp_path):
     write_picture(tmp_path, "sa_0", ["colour 0"])
     row = json.loads((tmp_path / "sa_0.json").read_text())

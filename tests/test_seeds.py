@@ -249,7 +249,7 @@ def test_a_file_that_is_no_list_of_objects_is_refused(star, text):
         read("star", star)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_list_longer_than_the_read_buffer_is_read_completely(star):
     rows = [situation(question_id=str(n), padding="x" * 5000) for n in range(60)]
     (star / "STAR_train.json").write_text(json.dumps(rows))

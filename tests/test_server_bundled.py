@@ -20,7 +20,7 @@ from server_fixture import KEY, Serving, documented, serving, user
 
 openai = pytest.importorskip("openai")
 
-pytestmark = [pytest.mark.slow, pytest.mark.extras]
+pytestmark = [pytest.mark.medium, pytest.mark.extras]
 
 CACHE = Path(__file__).parents[1] / ".cache" / "npm"
 SCRIPT = Path(__file__).parent / "node" / "openai_client.mjs"
@@ -106,7 +106,13 @@ def node_of(folder: Path) -> Path | str:
 
 
 @NEEDS_NPM
-@pytest.mark.parametrize("npm", NODE_CLIENTS, ids=lambda one: one.version)
+@pytest.mark.parametrize(
+    "npm",
+    [
+        pytest.param(NODE_CLIENTS[0], marks=pytest.mark.slow, id=NODE_CLIENTS[0].version),
+        pytest.param(NODE_CLIENTS[1], id=NODE_CLIENTS[1].version),
+    ],
+)
 def test_openai_for_node_reads_replies_streams_and_errors(npm, server, questions):
     folder = installed(npm)
     script = shutil.copy(SCRIPT, folder)

@@ -139,7 +139,7 @@ def test_an_aiohttp_line_reader_reads_every_line():
     assert max(map(len, lines)) <= 32 * 1024
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.extras
 def test_the_bundled_model_answers_as_in_process(tmp_path):
     """Same answers, operations and texts with and without HTTP; follow-ups and logprobs work."""

@@ -16,9 +16,16 @@ from pixel_reasoner.world import render, scenes
 from server_fixture import KEY, documented
 from test_server_process import running
 
-pytestmark = [pytest.mark.slow, pytest.mark.extras]
-
 ROOT = Path(__file__).parents[1]
+pytestmark = [
+    pytest.mark.medium,
+    pytest.mark.extras,
+    pytest.mark.skipif(
+        not any((ROOT / f".venv-{name}").exists() for name in ("litellm", "inspect")),
+        reason="no environment of a client: make clients",
+    ),
+]
+
 SCRIPTS = Path(__file__).parent / "clients"
 
 

@@ -58,7 +58,7 @@ def test_the_unit_calls_the_command_and_waits_for_the_drain():
     assert float(unit()["TimeoutStopSec"]) > ServerSettings().drain_timeout_s + 10
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
 def test_the_unit_is_valid_and_hardened(tmp_path):
     text = (EXAMPLES / "pixel-reasoner.service").read_text()

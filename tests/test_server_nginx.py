@@ -21,7 +21,7 @@ from test_scheduler import RED, TickingModel
 from test_server_load import EndlessModel
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.medium,
     pytest.mark.skipif(NGINX is None, reason="nginx is not installed: apt-get install nginx"),
 ]
 KEY = "a-key-of-a-client-0123456789"

@@ -89,7 +89,7 @@ def test_a_listener_that_continues_receives_exactly_the_missing_events(server, p
 
 
 def test_a_listener_that_joins_late_receives_every_event_of_a_running_job(photo):
-    with serving(TickingModel("slow " * 4000 + RED), parts=[TracesPart()]) as server:
+    with serving(TickingModel("slow " * 2000 + RED), parts=[TracesPart()]) as server:
         id = ask(server, photo)["id"]
         found = []
         threads = [

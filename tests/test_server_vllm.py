@@ -26,7 +26,7 @@ from test_server_process import Process, running
 PYTHON = Path(__file__).parents[1] / ".venv-vllm" / "bin" / "python"
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.medium,
     pytest.mark.extras,
     pytest.mark.skipif(not PYTHON.exists(), reason="no environment .venv-vllm: make vllm"),
 ]

@@ -16,7 +16,7 @@ LOADED = re.compile(
 )
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_the_site_builds_and_loads_nothing_from_a_network(tmp_path):
     pytest.importorskip("zensical")
     for name in ("docs", "src/pixel_reasoner"):

@@ -66,7 +66,7 @@ def test_pixelworld_as_a_source_has_the_questions_of_an_evaluation(tmp_path):
     assert list(source.questions(tmp_path)) == list(render(wanted, tmp_path))
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_units_of_pixelworld_are_independent_of_each_other(tmp_path):
     source = PixelWorldSource(count=2, selection=Selection.SEVERAL, per_scene=3)
     units = list(source.units(tmp_path))
@@ -142,7 +142,7 @@ assert "torch" not in __import__("sys").modules
 """
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_source_a_benchmark_and_a_reward_of_another_package_are_found(tmp_path):
     (tmp_path / "riddles.py").write_text(PLUGIN)
     info = tmp_path / "riddles-1.dist-info"

@@ -95,7 +95,7 @@ def test_numbers_beyond_float_range_are_an_option():
 @pytest.mark.parametrize("unit", ['"', '\\"', '["', '[{"a', "9", "{", "1e", "\\ud800", '"\\', " "])
 def test_the_time_is_proportional_to_the_length(unit):
     text = '"[' * 40 + unit * (1_000_000 // len(unit))
-    start = time.perf_counter()
+    start = time.thread_time()
     with pytest.raises(ValueError, match=r"."):
         parse_json(text)
-    assert time.perf_counter() - start < 1
+    assert time.thread_time() - start < 1

@@ -131,7 +131,7 @@ def test_numbers_on_all_colours_have_the_better_contrast():
     assert {ink_on(color) for color in COLORS} == {"#ffffff", "#1b1f24"}
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("name", NAMES)
 def test_every_trace_has_a_strip_and_an_animation(traces, tmp_path, name):
     trace = traces[name]
@@ -222,7 +222,7 @@ HOSTILE_TEXTS = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("text", HOSTILE_TEXTS.values(), ids=HOSTILE_TEXTS)
 def test_hostile_text_gives_a_picture(traces, tmp_path, text):
     trace = traces["zoom"]
@@ -231,10 +231,10 @@ def test_hostile_text_gives_a_picture(traces, tmp_path, text):
     refused = rejected_zoom(text=text)
     turns = (first, refused, Turn(text=f"{text}\\boxed{{{text}}}"))
     hostile = trace.model_copy(update={"question": question, "turns": turns, "answer": text})
-    start = time.monotonic()
+    start = time.process_time()
     written = hostile.save_strip(tmp_path / "a.png")
     hostile.save_animation(tmp_path / "a.gif")
-    assert time.monotonic() - start < 20
+    assert time.process_time() - start < 20
     assert len(written.alt_text) < 2_000
     with Image.open(written.out) as image:
         assert description(image) == written.alt_text
@@ -250,7 +250,7 @@ def test_a_missing_picture_is_a_tile_with_the_reason_and_a_note(traces, tmp_path
     assert "gone.png: no such file" in written.notes[0]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_long_trace_shows_its_first_and_last_steps(traces, tmp_path):
     turns = [zoom(n + 2, Box(0.1 + n / 20_000, 0.1, 0.3 + n / 20_000, 0.3)) for n in range(10_000)]
     path = traces["zoom"].question.media[0].path
@@ -258,14 +258,14 @@ def test_a_long_trace_shows_its_first_and_last_steps(traces, tmp_path):
     panels = storyboard(trace).panels
     assert [one.number for one in panels] == [0, 1, 2, 3, 4, 5, 6, 9990, 9997, 9998, 9999, 10_000]
     assert panels[7].kind is PanelKind.OMITTED
-    start = time.monotonic()
+    start = time.process_time()
     written = trace.save_strip(tmp_path / "a.png")
-    assert time.monotonic() - start < 20
+    assert time.process_time() - start < 20
     assert "9,990 steps are left out." in written.alt_text
     assert written.notes == ()
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("num_steps", range(13))
 def test_any_number_of_steps_has_a_layout(traces, num_steps):
     turns = [zoom(n + 2, Box(0.1, 0.1, 0.4, 0.4)) for n in range(num_steps)]
@@ -307,7 +307,7 @@ def test_a_picture_of_any_shape_fits(tmp_path, size):
     assert image.height < 1_500
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_picture_of_200_million_pixels_is_shown(tmp_path):
     path = tmp_path / "a.png"
     Image.new("L", (20_000, 9_990), 128).save(path, compress_level=1)
@@ -389,7 +389,7 @@ def test_the_gif_has_all_frames_with_their_durations(traces, tmp_path):
         assert image.convert("RGB").getpixel((1, 1)) == (255, 255, 255)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_gif_of_noise_is_narrower_to_stay_small(tmp_path):
     path = tmp_path / "noise.png"
     Image.effect_noise((960, 720), 90).convert("RGB").save(path)

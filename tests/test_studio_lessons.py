@@ -48,7 +48,7 @@ def test_a_level_or_seed_out_of_range_is_an_error_of_the_client(server, path):
     assert "from" in reply.json()["error"]["message"]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("size", [WIDE, NARROW])
 def test_a_generated_lesson_is_done_in_studio(browser, server, size):
     with studio(browser, server, size) as page:
@@ -66,7 +66,7 @@ def test_a_generated_lesson_is_done_in_studio(browser, server, size):
         page.wait_for_selector(".samples button")
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_lesson_file_is_opened_and_another_file_is_rejected(
     browser, server, lesson_file, tmp_path
 ):

@@ -16,7 +16,7 @@ from test_studio import NARROW, OUTSIDE, answered, ask, choose, parts, studio, v
 
 pytestmark = [
     pytest.mark.skipif(chromium() is None, reason="no Chromium: apt-get install chromium"),
-    pytest.mark.slow,
+    pytest.mark.medium,
 ]
 FAKE_CAMERA = "--use-fake-device-for-media-stream"
 RARE = r"It is vermilion. \boxed{vermilion}"

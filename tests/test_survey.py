@@ -487,7 +487,7 @@ def test_ctrl_c_ends_a_watched_folder_cleanly_and_the_next_run_goes_on(
         pictures.rename(missing)
         assert process.stderr.readline() == f"{pictures} is missing: waiting until it is back\n"
         process.send_signal(signal.SIGINT)
-        printed, errors = process.communicate(timeout=60)
+        printed, errors = process.communicate(timeout=120)
         assert (process.returncode, printed, errors) == (0, f"{wanted} True\n", "")
         assert len((out / "rows.csv").read_text().splitlines()) == wanted + 1
         missing.rename(pictures)

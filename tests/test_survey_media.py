@@ -345,7 +345,7 @@ def test_any_bytes_as_a_table_give_rows_or_an_input_error(tmp_path_factory, cont
 # --- a watched folder ---
 
 
-def until(stream, wanted: int, timeout_s: float = 10.0) -> list[MediaUnit]:
+def until(stream, wanted: int, timeout_s: float = 30.0) -> list[MediaUnit]:
     """Return the next units of a watched folder."""
     found: list[MediaUnit] = []
     deadline = time.monotonic() + timeout_s

@@ -46,7 +46,7 @@ def run(out: Path, workers: int = 1, **changes) -> bytes:
     return (out / "traces.jsonl").read_bytes()
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_the_bytes_do_not_depend_on_the_number_of_workers(tmp_path):
     both = {"families": ("attribute", "video"), "count": 12}
     assert run(tmp_path / "one", 1, **both) == run(tmp_path / "three", 3, **both)
@@ -63,7 +63,7 @@ def test_shards_together_equal_the_whole_run(tmp_path):
     assert len({line for part in parts for line in part}) == 31
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_run_writes_the_requested_number_of_traces(tmp_path):
     run(tmp_path, count=40)
     summary = json.loads((tmp_path / "summary.json").read_text())
@@ -74,7 +74,7 @@ def test_a_run_writes_the_requested_number_of_traces(tmp_path):
     assert read_manifest(tmp_path)["state"] == "complete"
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_kinds_have_their_configured_shares(tmp_path):
     run(tmp_path, count=400, refused_share=0.1)
     kinds = Counter(classify_trace(trace) for trace in load_traces(tmp_path / "traces.jsonl"))
@@ -85,14 +85,14 @@ def test_kinds_have_their_configured_shares(tmp_path):
         assert kinds[kind] / (num_with_calls - kinds["refused"]) == pytest.approx(share, abs=0.09)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_without_mistakes_every_first_call_is_correct(tmp_path):
     run(tmp_path, count=60, families=("attribute", "video"), mistakes=False)
     kinds = {classify_trace(trace) for trace in load_traces(tmp_path / "traces.jsonl")}
     assert kinds == {"single", "text"}
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_run_interrupted_at_any_point_resumes_to_the_same_bytes(tmp_path):
     whole = run(tmp_path / "whole", count=60)
     chosen = settings(count=60)
@@ -116,7 +116,7 @@ def test_a_run_interrupted_at_any_point_resumes_to_the_same_bytes(tmp_path):
         assert run(out, count=60) == whole
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_run_that_an_older_version_started_is_continued(tmp_path):
     whole = run(tmp_path / "whole", count=60)
     chosen, out = settings(count=60), tmp_path / "cut"
@@ -156,7 +156,7 @@ def test_two_processes_do_not_write_into_one_folder(tmp_path):
     assert len((tmp_path / "traces.jsonl").read_bytes().splitlines()) == 30
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_killed_command_resumes_to_the_same_files_and_a_finished_one_reports_again(
     tmp_path, request
 ):
@@ -242,7 +242,7 @@ def test_questions_without_a_trace_are_counted_with_their_reason(tmp_path):
     assert [row["where"] for row in rows] == ["broken", "braces", "nothing to see", "line 7"]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_run_that_a_full_disk_ended_can_be_resumed(tmp_path):
     whole = run(tmp_path / "whole", count=30)
     with full_disk(len(whole) // 2), pytest.raises(OutputError, match="free some space"):
@@ -251,7 +251,7 @@ def test_a_run_that_a_full_disk_ended_can_be_resumed(tmp_path):
     assert run(tmp_path / "full", count=30) == whole
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_run_contains_only_the_media_of_its_traces(tmp_path):
     run(tmp_path, workers=2, count=5)
     traces = load_traces(tmp_path / "traces.jsonl")

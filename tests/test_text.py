@@ -41,7 +41,7 @@ def test_a_terminal_gets_no_escapes_and_no_markup(capsys):
     assert printed.err == visible(HOSTILE) + "\n"
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_error_messages_contain_only_visible_characters(tmp_path):
     name = str(tmp_path / "gone\x1b[2J\u202e")
     command = [sys.executable, "-m", "pixel_reasoner.cli", "check", name]

@@ -458,6 +458,7 @@ cli.main()
 """
 
 
+@pytest.mark.slow
 def test_a_killed_training_resumes_to_a_model_that_answers(tmp_path, monkeypatch, fast_muon, run):
     """Runs the whole pipeline at a thousandth of its size and kills it in the fourth stage."""
     synthesized(tmp_path / "synth", 60)

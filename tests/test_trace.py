@@ -240,7 +240,7 @@ def test_executed_and_rejected_observations_are_distinguished():
     assert trace.all_pictures == {1: first, 2: picture}
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_thousand_traces_fit_into_50_megabytes():
     picture = Picture(number=2, medium=0, source_px=(99, 99), seen_px=(99, 99), parent=1)
     tracemalloc.start()

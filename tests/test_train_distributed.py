@@ -98,6 +98,7 @@ def sharded(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lora_rank", [0, 4], ids=["all weights", "lora"])
 def test_sharded_weights_are_saved_and_validated_as_in_one_process(tmp_path, sharded, lora_rank):
     two = sharded / str(lora_rank)

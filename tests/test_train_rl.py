@@ -635,6 +635,7 @@ def test_rewards_of_scripted_rollouts_equal_values_computed_by_hand(written):
     assert [row[2] for row in first] == pytest.approx([0, 0, 0, -0.05, 0, 0, 0, 0, 0, -0.05, 0, 0])
 
 
+@pytest.mark.slow
 def test_two_processes_compute_the_same_losses_as_one(tmp_path, written):
     script = Path(__file__).parent / "rl_fixture.py"
     launch = [
@@ -865,8 +866,11 @@ def test_traces_of_rollouts_are_exported_in_their_dialect(sampled, tmp_path):
 
 @pytest.mark.parametrize(
     ("stopped_at", "num_iterations"),
-    [(2, 1), (6, 1), (4, 2)],
-    ids=["in the first epoch", "in the second", "two iterations a sync"],
+    [
+        pytest.param(2, 1, id="in the first epoch", marks=pytest.mark.slow),
+        pytest.param(6, 1, id="in the second"),
+        pytest.param(4, 2, id="two iterations a sync"),
+    ],
 )
 def test_a_stopped_run_resumes_to_the_same_metrics(
     tmp_path, monkeypatch, stopped_at, num_iterations
@@ -939,7 +943,8 @@ def test_a_custom_reward_is_added(tmp_path):
     def short(trace: Trace) -> float:
         return 0.25 * (len(trace.turns) == 1)
 
-    trainer = trainer_of(run_of(tmp_path, reward_functions=("x:short",)), user_rewards=[short])
+    run = run_of(tmp_path, reward_functions=("x:short",), trl={"max_steps": 1})
+    trainer = trainer_of(run, user_rewards=[short])
     trainer.train()
     assert [row[3] for row in trainer.records[0]["rewards"]][:4] == [0.25, 0, 0.25, 0]
 
@@ -953,7 +958,7 @@ def test_a_custom_reward_is_added(tmp_path):
     ],
 )
 def test_trained_parameters_follow_the_run(tmp_path, more, is_trained):
-    trainer = trainer_of(run_of(tmp_path, **more))
+    trainer = trainer_of(run_of(tmp_path, **more, trl={"max_steps": 1}))
     before = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
     trainer.train()
     moved = {n for n, p in trainer.model.named_parameters() if not torch.equal(p, before[n])}

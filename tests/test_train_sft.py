@@ -24,6 +24,7 @@ from pixel_reasoner.models.local import LocalModel, load_processor
 from pixel_reasoner.reports.training_log import read_log
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.trace import StopReason, Trace, Turn, save_traces
+from pixel_reasoner.train.callbacks import LogCallback
 from pixel_reasoner.train.config import RlRun, SftRun
 from pixel_reasoner.train.sft import (
     IGNORE,
@@ -317,6 +318,25 @@ def test_every_step_is_in_the_log_and_the_log_has_curves(trained, tmp_path, run)
     assert run("report", trained, "--out", tmp_path / "curves.html")[0] == 0
 
 
+def test_a_stopped_run_resumes_to_the_same_losses(trained, tmp_path, synth, monkeypatch, capfd):
+    path = write_run(tmp_path, synth, trl=TRL)
+
+    def stop(self, args, state, control, **kwargs):
+        if state.global_step == 3:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LogCallback, "on_step_end", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train_sft(SftRun.read(path))
+    train_sft(SftRun.read(path))
+    assert "continues at checkpoint-2\n" in capfd.readouterr().err
+    assert losses(tmp_path / "out") == pytest.approx(losses(trained), abs=1e-4)
+    steps = [json.loads(line)["step"] for line in (tmp_path / "out" / "log.jsonl").open()]
+    assert sorted(set(steps)) == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_losses(trained, tmp_path, synth, capfd):
     path = write_run(tmp_path, synth, trl=TRL)
     command = [sys.executable, "-m", "pixel_reasoner.cli", "train", "sft", str(path)]
@@ -349,11 +369,21 @@ def test_a_run_killed_after_its_last_checkpoint_trains_no_further_step(trained, 
         ).read_bytes()
 
 
+@pytest.mark.slow
 def test_two_processes_have_the_losses_of_one(trained, tmp_path, synth):
     trl = TRL.replace("train_batch_size = 2", "train_batch_size = 1")
     path = write_run(tmp_path, synth, trl=trl)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
-    command = [*launch, "-m", "pixel_reasoner.cli", "train", "sft", str(path)]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command = [
+        *launch,
+        "--nproc_per_node",
+        "2",
+        "-m",
+        "pixel_reasoner.cli",
+        "train",
+        "sft",
+        str(path),
+    ]
     subprocess.run(command, check=True, capture_output=True, timeout=300)
     assert losses(tmp_path / "out") == pytest.approx(losses(trained), abs=1e-3)
 

@@ -178,7 +178,7 @@ def test_a_failing_worker_is_an_error_of_its_file_and_the_pool_continues(
     assert pool.image(picture, LIMITS).size == (40, 30)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_request_over_its_time_limit_is_ended(picture):
     with WorkerPoolDecoder(num_workers=1, limits=WorkerLimits(timeout_s=0.5)) as pool:
         (first,) = [pool.run(picture, worker_tasks.process_id).values]
@@ -191,7 +191,7 @@ def test_a_request_over_its_time_limit_is_ended(picture):
         assert pool.run(picture, worker_tasks.process_id).values != first
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_an_endless_loop_is_ended_by_its_cpu_time(picture):
     with WorkerPoolDecoder(num_workers=1, limits=WorkerLimits(cpu_s=0.5)) as pool:
         with pytest.raises(InputError, match="too much CPU time"):
@@ -199,7 +199,7 @@ def test_an_endless_loop_is_ended_by_its_cpu_time(picture):
         assert pool.image(picture, LIMITS).size == (40, 30)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_cpu_time_is_counted_per_request(picture):
     with WorkerPoolDecoder(num_workers=1, limits=WorkerLimits(cpu_s=1)) as pool:
         ids = {pool.run(picture, worker_tasks.use_cpu, 0.7).values for _ in range(3)}
@@ -215,7 +215,7 @@ def test_a_worker_killed_while_idle_is_replaced(pool, picture):
     assert pool.image(picture, LIMITS).size == (40, 30)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_requests_of_several_threads_run_in_several_workers(picture):
     with (
         WorkerPoolDecoder(num_workers=2, limits=LIMITED) as pool,

@@ -287,7 +287,7 @@ def test_words_of_a_page_score_zero_against_each_other():
         assert anls(word, other) == 0
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_words_and_numbers_of_a_page_are_inside_their_evidence_in_every_font():
     """Written text changes no pixel outside of its box."""
     fonts = {scene.page.font: scene for scene in many("infographic")}
@@ -350,7 +350,7 @@ def test_answers_of_each_kind_are_nearly_uniform(family):
 # --- evidence ---
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_the_evidence_box_contains_the_character_and_its_shape():
     for scene in many("attribute")[:4]:
         drawn, empty = pixels(scene), pixels(scene._replace(items=()))
