@@ -24,6 +24,7 @@ from pixel_reasoner.moments_api import (
     summary_lines,
     write_find,
 )
+from pixel_reasoner.rollout.scheduler import RolloutScheduler, get_scheduler
 from pixel_reasoner.workflows.moments.replies import labelled, parse_boxes, parse_frames
 from pixel_reasoner.workflows.moments.scores import FrameScores
 from pixel_reasoner.workflows.moments.spans import Span
@@ -422,3 +423,25 @@ def test_the_first_commands_of_the_page_run(run, tmp_path, monkeypatch):
     out = tmp_path / "runs" / "moments"
     assert (out / "report.html").exists()
     assert (out / "moments.csv").read_text(encoding="utf-8-sig").count("a blue cat,not found") == 1
+
+
+def test_open_frames_of_questions_in_progress_are_limited(monkeypatch, clips):
+    from pixel_reasoner.workflows.moments import find
+
+    clip = clips["25"]
+    model = ScriptedModel(answers(clip.times_s))
+    before = get_scheduler(model).max_cached_px
+    most = [0]
+    monkeypatch.setattr(find, "MAX_OPEN_PX", 4 * 192 * 128)
+    submit = RolloutScheduler.submit
+
+    def counted(scheduler, request, **options):
+        most[0] = max(most[0], scheduler.num_unfinished + 1)
+        return submit(scheduler, request, **options)
+
+    monkeypatch.setattr(RolloutScheduler, "submit", counted)
+    search = SearchOptions(step_s=Fraction(1, 2), num_frames=1, batch_size=16)
+    (found,) = pr.find_moments(clip.path, TEXTS, model, search=search)
+    assert [one.span for one in found.of(found.queries[1])] == [Span(150, 180)]
+    assert most[0] == 4
+    assert get_scheduler(model).max_cached_px == before

@@ -94,6 +94,15 @@ class RolloutScheduler:
         """Set the decoder for media of all further requests, for example `WorkerPoolDecoder`."""
         self._loop.media.decoder = decoder
 
+    @property
+    def max_cached_px(self) -> int:
+        """Decoded pixels that are kept for further requests, four bytes each."""
+        return self._loop.media.max_px
+
+    @max_cached_px.setter
+    def max_cached_px(self, max_px: int) -> None:
+        self._loop.media.max_px = max_px
+
     # --- for clients, from any thread ---
 
     def submit(self, request: RolloutRequest, *, continues: str | None = None) -> RolloutHandle:

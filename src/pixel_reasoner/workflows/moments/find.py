@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
 from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.models.api import GenerationModel
+from pixel_reasoner.rollout.scheduler import get_scheduler
 from pixel_reasoner.schema.settings import MediaLimits, RolloutConfig
 from pixel_reasoner.workflows.moments.job import VideoJob
 from pixel_reasoner.workflows.moments.moment import VideoMoments
 from pixel_reasoner.workflows.moments.replies import Query, labelled
-from pixel_reasoner.workflows.moments.search import VideoSearch
+from pixel_reasoner.workflows.moments.search import PIXELS, VIDEO, VideoSearch
 from pixel_reasoner.workflows.moments.shots import find_shots
 from pixel_reasoner.workflows.moments.spans import Span
 from pixel_reasoner.workflows.moments.video_index import VideoIndex, read_video_index
 from pixel_reasoner.workflows.survey.engine import Task, TaskResult, answer_tasks
 
 MAX_QUERIES = 26
+MAX_OPEN_PX = 64_000_000
+"""Decoded pixels of questions in progress, four bytes each: six questions of six frames of 1920 x 1080."""
+MAX_CACHED_PX = 25_000_000
+"""Decoded pixels kept for further questions. Each question is about another part of a video, so they are hardly used."""
 OnVideo = Callable[[str], None]
 
 
@@ -129,12 +135,27 @@ class _Search:
 
     def follow_ups(self, result: TaskResult) -> list[Task]:
         """Return the questions that depend on an answer; a video without any is finished."""
-        name = str(result.task.about["video"])
+        name = str(result.task.about[VIDEO])
         job = self.jobs[name]
         tasks = job.add(result)
         if not tasks and job.is_done:
             self.finished.append(self.jobs.pop(name).result())
         return tasks
+
+
+def has_room(tasks: Sequence[Task]) -> bool:
+    """Return whether the frames of another question fit into memory."""
+    return sum(int(task.about[PIXELS]) for task in tasks) < MAX_OPEN_PX
+
+
+@contextmanager
+def _small_media_cache(model: GenerationModel) -> Iterator[None]:
+    scheduler = get_scheduler(model)
+    before, scheduler.max_cached_px = scheduler.max_cached_px, MAX_CACHED_PX
+    try:
+        yield
+    finally:
+        scheduler.max_cached_px = before
 
 
 def find_moments(
@@ -175,8 +196,10 @@ def find_moments(
         samples=options.samples,
         batch_size=options.batch_size,
         follow_ups=search.follow_ups,
+        has_room=has_room,
     )
-    for _ in results:
-        while search.finished:
-            yield search.finished.pop(0)
-    yield from search.finished
+    with _small_media_cache(model):
+        for _ in results:
+            while search.finished:
+                yield search.finished.pop(0)
+        yield from search.finished

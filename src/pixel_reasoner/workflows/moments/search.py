@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pixel_reasoner.media.sampling import has_constant_rate, spread, spread_times
 from pixel_reasoner.schema.question import MediaItem, Question
@@ -31,6 +31,10 @@ MAX_ROUNDS = 6
 """rounds after the coarse pass; each divides the gaps by the number of frames in a question"""
 _EDGE_S = 1e-7
 """distance of a window's ends from the times of frames; below the tolerance of frame sampling, far below a frame"""
+
+
+VIDEO, PIXELS = "video", "pixels"
+"""keys of `Task.about`"""
 
 
 class Asked(NamedTuple):
@@ -137,7 +141,7 @@ class VideoSearch:
             labels = "".join(query.label for query in queries)
             id_ = f"{self.name}#{self.round}.{window.first}-{window.end}.{labels}"
             text = frames_question(queries, [self.index.time_s(frame) for frame in frames])
-            task = Task(id_, Question(id=id_, text=text, media=(item,)), {"video": self.name})
+            task = Task(id_, Question(id=id_, text=text, media=(item,)), self.about(len(frames)))
             self._waiting[id_] = Asked(task, window, queries, frames)
             tasks.append(task)
         return tasks
@@ -146,6 +150,10 @@ class VideoSearch:
         """Return the part of the file that contains exactly the frames of a window."""
         start, end = window.times(self.index)
         return max(0.0, float(start) - _EDGE_S), float(end) - _EDGE_S
+
+    def about(self, num_frames: int) -> dict[str, Any]:
+        """Return `Task.about` of a question: the video, and the pixels of its frames at full size."""
+        return {VIDEO: self.name, PIXELS: num_frames * math.prod(self.index.size)}
 
     def _score(self, asked: Asked, result: TaskResult) -> None:
         if result.error is not None:
