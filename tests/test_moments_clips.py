@@ -264,10 +264,12 @@ def test_a_dissolve_divides_shots_in_its_middle(tmp_path, rate, length):
 
 def test_a_moving_camera_and_a_change_of_light_do_not_divide_a_shot(tmp_path):
     wide = textured(3)
-    step = {"slow": 1, "fast": 4}
-    for name, pixels in step.items():
-        at = (lambda pixels: lambda n: wide[20:148, pixels * n % 280 :][:, :192])(pixels)
-        assert shot_starts_of(tmp_path / f"{name}.mp4", at, 70) == [0]
+
+    def pan(step):
+        return lambda number: wide[20:148, step * number :][:, :192]
+
+    for step in (1, 4):
+        assert shot_starts_of(tmp_path / f"{step}.mp4", pan(step), 70) == [0]
     still = wide[:128, :192]
 
     def brighter(number):

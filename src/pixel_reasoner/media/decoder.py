@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 
 from PIL import Image
 
+from pixel_reasoner.media.documents import Passwords
 from pixel_reasoner.media.folders import sample_folder
 from pixel_reasoner.media.images import PictureHeader, open_image, picture_header
 from pixel_reasoner.media.sampling import Frame
@@ -43,13 +44,15 @@ class MediaDecoder(Protocol):
 class InProcessDecoder(NamedTuple):
     """Decoder that runs in the calling thread."""
 
+    pdf_passwords: Passwords = ()
+
     def header(self, path: Path, limits: MediaLimits, page: int | None = None) -> PictureHeader:
         """Return the size and notes of a picture."""
-        return picture_header(path, limits, page)
+        return picture_header(path, limits, page, self.pdf_passwords)
 
     def image(self, path: Path, limits: MediaLimits, page: int | None = None) -> Image.Image:
         """Return a picture as upright RGB at full resolution."""
-        return open_image(path, limits, page)
+        return open_image(path, limits, page, self.pdf_passwords)
 
     def frames(
         self, item: MediaItem, limits: MediaLimits, indices: tuple[int, ...] = ()

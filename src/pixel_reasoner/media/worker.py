@@ -21,6 +21,7 @@ from PIL import Image
 
 from pixel_reasoner.errors import InputError, PixelLimitError
 from pixel_reasoner.media.decoder import sample_frames
+from pixel_reasoner.media.documents import Passwords
 from pixel_reasoner.media.images import open_image, picture_header
 from pixel_reasoner.media.rgb import bands
 from pixel_reasoner.schema.question import MediaItem
@@ -45,14 +46,18 @@ MAX_SHARED_BYTES = 48_000_000
 """Images up to this size are passed in a memory file, in a third of the time of the connection."""
 
 
-def header_task(path: str, limits: MediaLimits, page: int | None) -> TaskResult:
+def header_task(
+    path: str, limits: MediaLimits, page: int | None, passwords: Passwords = ()
+) -> TaskResult:
     """Return the size and notes of a picture."""
-    return TaskResult(picture_header(Path(path), limits, page), [])
+    return TaskResult(picture_header(Path(path), limits, page, passwords), [])
 
 
-def image_task(path: str, limits: MediaLimits, page: int | None) -> TaskResult:
+def image_task(
+    path: str, limits: MediaLimits, page: int | None, passwords: Passwords = ()
+) -> TaskResult:
     """Return a decoded picture."""
-    return TaskResult(None, [open_image(Path(path), limits, page)])
+    return TaskResult(None, [open_image(Path(path), limits, page, passwords)])
 
 
 def frames_task(item: MediaItem, limits: MediaLimits, indices: tuple[int, ...]) -> TaskResult:

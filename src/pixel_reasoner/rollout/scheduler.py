@@ -90,6 +90,11 @@ class RolloutScheduler:
         """Seconds since the thread of `start` ended a step. Large if the backend hangs."""
         return time.monotonic() - self._stepped_at
 
+    @property
+    def decoder(self) -> MediaDecoder:
+        """Decoder of the media of further requests."""
+        return self._loop.media.decoder
+
     def decode_with(self, decoder: MediaDecoder) -> None:
         """Set the decoder for media of all further requests, for example `WorkerPoolDecoder`."""
         self._loop.media.decoder = decoder
