@@ -12,12 +12,12 @@ from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.models.api import GenerationModel
 from pixel_reasoner.rollout.scheduler import get_scheduler
 from pixel_reasoner.schema.settings import MediaLimits, RolloutConfig
+from pixel_reasoner.workflows.moments.changes import ChangeFinder
 from pixel_reasoner.workflows.moments.job import VideoJob
 from pixel_reasoner.workflows.moments.moment import VideoMoments
 from pixel_reasoner.workflows.moments.replies import Query, labelled
 from pixel_reasoner.workflows.moments.search import PIXELS, VIDEO, VideoSearch
 from pixel_reasoner.workflows.moments.shots import find_shots
-from pixel_reasoner.workflows.moments.spans import Span
 from pixel_reasoner.workflows.moments.video_index import VideoIndex, read_video_index
 from pixel_reasoner.workflows.survey.engine import Task, TaskResult, answer_tasks
 
@@ -115,21 +115,19 @@ class _Search:
             name = f"{number:04}-{video.name}"
             self.on_video(f"reading {video.name}")
             try:
-                index = read_video_index(video, self.limits)
-                shots = find_shots(index, self.limits) if self.options.shots else []
+                job = self._job(video, read_video_index(video, self.limits), name)
+                if self.options.shots:
+                    _scan(job.search, self.limits)
             except InputError as error:
                 self.finished.append(VideoMoments(video, self.queries, error=str(error)))
                 continue
             self.on_video(f"searching {video.name}")
-            job = self._job(video, index, shots, name)
             self.jobs[name] = job
             yield from job.start()
 
-    def _job(self, video: Path, index: VideoIndex, shots: Sequence[Span], name: str) -> VideoJob:
+    def _job(self, video: Path, index: VideoIndex, name: str) -> VideoJob:
         options = self.options
-        search = VideoSearch(
-            index, self.queries, options.num_frames, options.step_s, tuple(shots), name
-        )
+        search = VideoSearch(index, self.queries, options.num_frames, options.step_s, (), name)
         gap = index.rate.frame_of(options.merge_gap_s)
         return VideoJob(video, search, gap, options.box_every_s)
 
@@ -141,6 +139,13 @@ class _Search:
         if not tasks and job.is_done:
             self.finished.append(self.jobs.pop(name).result())
         return tasks
+
+
+def _scan(search: VideoSearch, limits: MediaLimits) -> None:
+    """Decode all frames at a small size: shots, and short changes between the samples of the coarse pass."""
+    changes = ChangeFinder(search.even_frames())
+    search.shots = tuple(find_shots(search.index, limits, changes.add))
+    search.changes = changes.found()
 
 
 def has_room(tasks: Sequence[Task]) -> bool:

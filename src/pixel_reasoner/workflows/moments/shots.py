@@ -26,20 +26,20 @@ SIDE_PX = 256
 MIN_SHOT_FRAMES = 10
 MIN_CONTENT = 15.0
 """least change of a cut, as in PySceneDetect"""
-OnFrame = Callable[[int], None]
+OnFrame = Callable[[int, NDArray[np.uint8]], None]
 
 
 def find_shots(
     index: VideoIndex,
     limits: MediaLimits = DEFAULT_MEDIA_LIMITS,
-    on_frame: OnFrame = lambda number: None,
+    on_frame: OnFrame = lambda number, picture: None,
 ) -> list[Span]:
     """Return the shots of a video: at least one, in order, without gaps.
 
     Args:
         index: the video. All its frames are decoded once, at a small size.
         limits: of the file.
-        on_frame: called with the number of each frame.
+        on_frame: called with the number of each frame, and its picture in BGR at a small size.
 
     Raises:
         UsageError: PySceneDetect is not installed.
@@ -55,7 +55,7 @@ def find_shots(
         time = FrameTimecode(number, fps=float(index.rate.per_s))
         cuts += detector.process_frame(time, picture)
         gradual.add(picture)
-        on_frame(number)
+        on_frame(number, picture)
     if time is not None:
         cuts += detector.post_process(time)
     starts = shot_starts({one.frame_num for one in cuts}, gradual.found(), index.num_frames)
