@@ -71,8 +71,8 @@ class Estimate:
             f"estimate: {self.coarse_frames:,} frames at even times{changes * bool(self.change_frames)}, about "
             f"{self.fine_frames:,} more for exact ends ({ASSUMED_MOMENTS_PER_MIN} moments per minute assumed): {share:.1%} of "
             "all frames at full size",
-            f"estimate: {self.calls:,} calls, {self.tokens:,} tokens, {self.decode_s:.0f} s of decoding, "
-            f"{self.model_s:.0f} s of the model ({ASSUMED_CALL_S:g} s per call assumed)",
+            f"estimate: {self.calls:,} calls, {self.tokens:,} tokens, {_seconds(self.decode_s)} of decoding, "
+            f"{_seconds(self.model_s)} of the model ({ASSUMED_CALL_S:g} s per call assumed)",
             f"moments shorter than {self.step_s:g} s may be missed; --every sets this time",
         ]
 
@@ -187,6 +187,10 @@ def _decode_s(index: VideoIndex, options: SearchOptions, num_sampled: int) -> fl
     per_key = index.num_frames / max(1, len(index.key_pts)) / 2
     sampled = min(index.num_frames, num_sampled * per_key)
     return frame_s * (sampled + (index.num_frames if options.shots else 0))
+
+
+def _seconds(seconds: float) -> str:
+    return "less than 1 s" if seconds < 1 else f"{seconds:,.0f} s"
 
 
 def counted(number: int, noun: str) -> str:

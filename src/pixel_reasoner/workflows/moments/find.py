@@ -55,7 +55,7 @@ class SearchOptions:
     def __post_init__(self) -> None:
         """Check the values."""
         for is_valid, expected, got in (
-            (self.step_s > 0, "a step above 0 s", f"{float(self.step_s):g} s"),
+            (self.step_s > 0, "a step (--every) above 0 s", f"{float(self.step_s):g} s"),
             (self.num_frames >= 1, "at least 1 frame in a question", str(self.num_frames)),
             (self.merge_gap_s >= 0, "a gap of at least 0 s", f"{float(self.merge_gap_s):g} s"),
             (self.samples >= 1, "at least 1 sample", str(self.samples)),

@@ -16,7 +16,7 @@ from pixel_reasoner.reports.facets import facet_value
 from pixel_reasoner.reports.names import run_name
 from pixel_reasoner.reports.page import Row, write_rows
 from pixel_reasoner.reports.pictures import PictureStore
-from pixel_reasoner.reports.schema import Column, Fact, Report, Section, TableSection
+from pixel_reasoner.reports.schema import Column, Fact, Report, Section, TableSection, TextSection
 from pixel_reasoner.runs.trace_file import TraceFile
 from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.workflows.survey.questions import SurveyQuestion
@@ -63,7 +63,7 @@ def write_survey_report(
         else ()
     )
     report = Report(
-        title=run_name(folder),
+        title=f"Survey: {run_name(folder)}",
         facts=tuple(_facts(counts, questions)),
         sections=tuple(_sections(questions, rows)),
         warnings=warnings,
@@ -164,8 +164,11 @@ def _count(counter: Counter[str], row: Mapping[str, Any]) -> None:
     counter[answer if answer in counter or len(counter) < _MAX_ANSWERS else "other answers"] += 1
 
 
-def _answers_table(question: SurveyQuestion, answers: Counter[str]) -> TableSection:
+def _answers_table(question: SurveyQuestion, answers: Counter[str]) -> Section:
     total = answers.total()
+    condition = f" Condition: {question.when}." if question.when else ""
+    if not total:
+        return TextSection(title=question.text, text=f"No row was asked.{condition}")
     return TableSection(
         title=question.text,
         columns=(
@@ -176,6 +179,5 @@ def _answers_table(question: SurveyQuestion, answers: Counter[str]) -> TableSect
         rows=tuple(
             (answer, float(count), count / total) for answer, count in answers.most_common()
         ),
-        explanation=f"{total:,} rows were asked."
-        + (f" Condition: {question.when}." if question.when else ""),
+        explanation=f"{total:,} {'row was' if total == 1 else 'rows were'} asked.{condition}",
     )
