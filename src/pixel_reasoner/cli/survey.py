@@ -222,7 +222,8 @@ def merge_survey(shards: list[Path], out: Path) -> None:
 
 def _print_summary(summary: SurveySummary, command: str = "the same command") -> None:
     counts = ", ".join(f"{count:,} {status}" for status, count in summary.counts.items())
-    print_line((f"{summary.num_rows:,} rows", "bold"), f": {counts or 'none'}")
+    rows = "1 row" if summary.num_rows == 1 else f"{summary.num_rows:,} rows"
+    print_line((rows, "bold"), f": {counts or 'none'}")
     for question, answers in summary.answers.items():
         shown = [f"{answer} {count:,}" for answer, count in list(answers.items())[:_MAX_SHOWN]]
         more = ", ..." * (len(answers) > _MAX_SHOWN)

@@ -12,6 +12,7 @@ ContentDetector and HistogramDetector find some of them with many false shots (d
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import NamedTuple
 
@@ -134,11 +135,12 @@ class DissolveDetector:
             if abs(share - quarter / 4) > MAX_SHARE_ERROR:
                 return 0.0
             rest = offset - share * change
-            residuals.append(float(rest @ rest / energy) ** 0.5)
+            residuals.append(math.sqrt(float(rest @ rest) / energy))
             losses.append(ends.contrast_loss(between, share))
-        if not _is_dissolve(float(np.mean(residuals)), min(losses), ends.correlation):
+        residual = sum(residuals) / len(residuals)
+        if not _is_dissolve(residual, min(losses), ends.correlation):
             return 0.0
-        return (energy / len(change)) ** 0.5 * (1 - float(np.mean(residuals)))
+        return math.sqrt(energy / len(change)) * (1 - residual)
 
 
 class _Ends:

@@ -31,7 +31,8 @@ _SURVEY, _SHARD = "survey", "shard"
 
 class _Shard(NamedTuple):
     folder: Path
-    index: int
+    number: int
+    """from 0"""
 
 
 def is_survey(folder: Path) -> bool:
@@ -146,7 +147,7 @@ def _check_media(shards: Sequence[_Shard], num_questions: int) -> None:
     counts = [_num_media(shard, num_questions, len(shards), seen) for shard in shards]
     total = sum(counts)
     for shard, count in zip(shards, counts, strict=True):
-        expected = len(range(shard.index, total, len(shards)))
+        expected = len(range(shard.number, total, len(shards)))
         if count != expected:
             raise _other_media(f"{count:,} media instead of {expected:,} in {shard.folder}")
 
@@ -164,7 +165,7 @@ def _num_media(shard: _Shard, num_questions: int, num_shards: int, seen: set[int
         seen.add(hash(row[ID]))
         number = row[POSITION] // (num_questions + 1)
         if number != last:
-            if number != shard.index + count * num_shards:
+            if number != shard.number + count * num_shards:
                 raise _other_media(f"medium {number:,} in {shard.folder}")
             count, last = count + 1, number
     return count
