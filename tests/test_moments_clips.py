@@ -233,6 +233,51 @@ def test_cuts_between_shots_are_found_to_the_frame(tmp_path, rate):
     assert find_shots(read_video_index(clip.path)) == [Span(0, 30), Span(30, 60), Span(60, 90)]
 
 
+def textured(seed: int, size: tuple[int, int] = (480, 200)) -> np.ndarray:
+    """A picture of soft shapes of all sizes: shape (height, width, 3)."""
+    rng = np.random.default_rng(seed)
+    picture = np.zeros((size[1], size[0], 3))
+    for cell in (80, 40, 20, 10):
+        cells = rng.integers(0, 255, (size[1] // cell + 2, size[0] // cell + 2, 3), np.uint8)
+        layer = Image.fromarray(cells).resize(size, Image.Resampling.BICUBIC)
+        picture += np.asarray(layer, float)
+    return (picture / 4).astype(np.uint8)
+
+
+def shot_starts_of(path, pictures, num_frames=100, rate="25"):
+    write_test_clip(path, rate, num_frames, pictures=pictures, sound=False, size=(192, 128))
+    return [shot.first for shot in find_shots(read_video_index(path))]
+
+
+@pytest.mark.parametrize(("rate", "length"), [("25", 12), ("25", 38), ("60", 60), ("variable", 25)])
+def test_a_dissolve_divides_shots_in_its_middle(tmp_path, rate, length):
+    one, other = textured(1)[:128, :192], textured(2)[:128, :192]
+
+    def picture(number):
+        share = min(1.0, max(0.0, (number - 40) / length))
+        return (one * (1 - share) + other * share).astype(np.uint8)
+
+    starts = shot_starts_of(tmp_path / "a.mp4", picture, 40 + length + 30, rate)
+    assert len(starts) == 2
+    assert abs(starts[1] - (40 + length / 2)) <= 0.15 * length + 1
+
+
+def test_a_moving_camera_and_a_change_of_light_do_not_divide_a_shot(tmp_path):
+    wide = textured(3)
+
+    def pan(step):
+        return lambda number: wide[20:148, step * number :][:, :192]
+
+    for step in (1, 4):
+        assert shot_starts_of(tmp_path / f"{step}.mp4", pan(step), 70) == [0]
+    still = wide[:128, :192]
+
+    def brighter(number):
+        return (still * (0.4 + 0.6 * min(1.0, max(0.0, (number - 30) / 20)))).astype(np.uint8)
+
+    assert shot_starts_of(tmp_path / "light.mp4", brighter, 80) == [0]
+
+
 # --- reframing ---
 
 

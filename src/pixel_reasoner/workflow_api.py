@@ -13,20 +13,23 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from pydantic import PositiveInt, with_config
+from pydantic import NonNegativeInt, PositiveInt, SecretStr, with_config
 from typing_extensions import Unpack
 
 from pixel_reasoner.api import AnyModel, generation_model
 from pixel_reasoner.errors import UsageError
+from pixel_reasoner.media.documents import read_passwords
 from pixel_reasoner.model import Model
 from pixel_reasoner.rollout.options import AskOptions, with_options
 from pixel_reasoner.schema.options import valid_options
 from pixel_reasoner.schema.settings import RolloutConfig
 from pixel_reasoner.workflows.evaluate import parse_shard
 from pixel_reasoner.workflows.progress import ProgressReporter
+from pixel_reasoner.workflows.survey.complete import SurveySummary
+from pixel_reasoner.workflows.survey.merge import is_survey, merge_surveys
 from pixel_reasoner.workflows.survey.question_file import parse_questions, read_question_file
 from pixel_reasoner.workflows.survey.questions import SurveyQuestion
-from pixel_reasoner.workflows.survey.run import SurveySpec, SurveySummary, run_survey, survey_rows
+from pixel_reasoner.workflows.survey.run import SurveySpec, run_survey, survey_rows
 from pixel_reasoner.workflows.survey.table_row import SurveyRow
 
 SurveyQuestions: TypeAlias = "str | Path | SurveyQuestion | Mapping[str, Any] | Sequence[str | SurveyQuestion | Mapping[str, Any]]"
@@ -38,8 +41,11 @@ __all__ = [
     "SurveyRow",
     "SurveySpec",
     "SurveySummary",
+    "is_survey",
+    "merge_surveys",
     "parse_seconds",
     "parse_shard",
+    "read_passwords",
     "read_question_file",
     "survey",
     "write_survey",
@@ -64,6 +70,10 @@ class SurveyOptions(AskOptions, total=False):
     """pages of one document; 1,000 by default"""
     allow_media: tuple[Path, ...]
     """folders, besides that of a table, from which its rows may name media"""
+    pdf_passwords: tuple[SecretStr, ...]
+    """tried in order for a protected PDF"""
+    decode_workers: NonNegativeInt
+    """processes that decode media; 0 by default: this process"""
     watch: bool
     """whether the medium is the folder of a running camera; the rows have no end then"""
 

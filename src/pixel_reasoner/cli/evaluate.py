@@ -28,6 +28,7 @@ from pixel_reasoner.cli.options import (
     with_groups,
 )
 from pixel_reasoner.cli.output import print_line, print_summary, progress_bars
+from pixel_reasoner.cli.survey import merge_survey
 from pixel_reasoner.errors import UsageError
 
 if TYPE_CHECKING:
@@ -209,13 +210,20 @@ def merge(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the whole run.")],
     scorer: ScorerOption = "typed",
 ) -> None:
-    """Merge the shards of one evaluation.
+    """Merge the shards of one evaluation or survey.
 
     Examples:
         pixel-reasoner merge runs/vstar-1 runs/vstar-2 --out runs/vstar
+
+        pixel-reasoner merge runs/photos-* --out runs/photos
     """
     from pixel_reasoner import api
+    from pixel_reasoner.workflow_api import is_survey
 
+    if is_survey(runs[0]):
+        reject_options(["--scorer"] if scorer != "typed" else [], "on a survey: it has no scores")
+        merge_survey(runs, out)
+        return
     print_summary(api.merge_runs(runs, out, api.parse_scorer(scorer)), out)
 
 

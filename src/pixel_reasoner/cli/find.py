@@ -68,7 +68,7 @@ class QueryOptions:
         str,
         typer.Option(
             metavar="TIME",
-            help="Time between two frames of the coarse pass: moments of this length are never missed by sampling.",
+            help="Time between two frames of the coarse pass: moments of this length are always sampled, shorter ones may be missed.",
         ),
     ] = "0.8s"
     frames: Annotated[int, typer.Option(min=1, help="Frames in one question.")] = 6
@@ -81,8 +81,8 @@ class QueryOptions:
     shots: Annotated[
         bool,
         typer.Option(
-            help="Detect shots: each gets at least one frame, and crops follow a subject within a shot. All frames are decoded once, "
-            "at a small size."
+            help="Detect shots and short changes: each shot gets at least one frame, and so does a change between two frames of the "
+            "coarse pass; crops follow a subject within a shot. All frames are decoded once, at a small size."
         ),
     ] = True
     samples: Annotated[

@@ -64,9 +64,26 @@ class MediaOptions:
         int,
         typer.Option(min=1, help="Pages of one document; of a longer one the rest is reported."),
     ] = 1000
+    pdf_password_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="File with the passwords of protected PDFs, one per line [default: the environment variable PDF_PASSWORD, if it is set]",
+        ),
+    ] = None
+    decode_workers: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Processes that decode media: a file that crashes its decoder is one row with an error. 0: this process, which is faster.",
+        ),
+    ] = 0
     allow_media: AllowMediaOption = None
     shard: Annotated[
-        str, typer.Option(help="Only the i-th of n shards of the media: i/n, from 1.")
+        str,
+        typer.Option(
+            help="Only the i-th of n shards of the media: i/n, from 1. `merge` joins them."
+        ),
     ] = "1/1"
 
 
@@ -177,6 +194,8 @@ def _spec(
         column=divided.column,
         max_pages=divided.max_pages,
         allow_media=tuple(divided.allow_media or ()),
+        pdf_passwords=api.read_passwords(divided.pdf_password_file),
+        decode_workers=divided.decode_workers,
         report_rows=report_rows,
     )
 
@@ -191,9 +210,20 @@ def _run(spec: SurveySpec, model: ModelSpec) -> None:
         raise typer.Exit(INCOMPLETE)
 
 
-def _print_summary(summary: SurveySummary) -> None:
+def merge_survey(shards: list[Path], out: Path) -> None:
+    """Merge the shards of a survey and print its summary."""
+    from pixel_reasoner import workflow_api as api
+
+    summary = api.merge_surveys(shards, out, warn)
+    _print_summary(summary, "the command of the survey without --shard, and with this --out,")
+    if summary.num_failed:
+        raise typer.Exit(INCOMPLETE)
+
+
+def _print_summary(summary: SurveySummary, command: str = "the same command") -> None:
     counts = ", ".join(f"{count:,} {status}" for status, count in summary.counts.items())
-    print_line((f"{summary.num_rows:,} rows", "bold"), f": {counts or 'none'}")
+    rows = "1 row" if summary.num_rows == 1 else f"{summary.num_rows:,} rows"
+    print_line((rows, "bold"), f": {counts or 'none'}")
     for question, answers in summary.answers.items():
         shown = [f"{answer} {count:,}" for answer, count in list(answers.items())[:_MAX_SHOWN]]
         more = ", ..." * (len(answers) > _MAX_SHOWN)
@@ -202,7 +232,7 @@ def _print_summary(summary: SurveySummary) -> None:
         more = f" (and {one.num_rows - 1:,} more)" * (one.num_rows > 1)
         warn(f"error: {one.example}{more}: {one.reason}")
     if summary.num_failed:
-        warn("the column `error` has the reasons; the same command tries these rows again")
+        warn(f"the column `error` has the reasons; {command} tries these rows again")
     print_line(
         f"Written: {', '.join(path.name for path in summary.paths)} in {summary.paths[0].parent}"
     )

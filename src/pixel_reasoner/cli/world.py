@@ -188,4 +188,4 @@ def moments(
     spec = api.MomentsSpec(count, duration_s, rates, split, seed, plain)
     with progress_bars() as progress:
         path = api.render_moments(spec, out, progress)
-    print_line(f"{count} clips: {path}")
+    print_line(f"{count} {'clip' if count == 1 else 'clips'}: {path}")

@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 
 from PIL import Image
 
+from pixel_reasoner.media.documents import Passwords
 from pixel_reasoner.media.folders import sample_folder
 from pixel_reasoner.media.images import PictureHeader, open_image, picture_header
 from pixel_reasoner.media.resize import region_px, resize_region
@@ -54,6 +55,8 @@ class MediaDecoder(Protocol):
 class InProcessDecoder(NamedTuple):
     """Decoder that runs in the calling thread."""
 
+    pdf_passwords: Passwords = ()
+
     @property
     def is_isolated(self) -> bool:
         """False: this process decodes."""
@@ -61,15 +64,15 @@ class InProcessDecoder(NamedTuple):
 
     def header(self, path: Path, limits: MediaLimits, page: int | None = None) -> PictureHeader:
         """Return the size and notes of a picture."""
-        return picture_header(path, limits, page)
+        return picture_header(path, limits, page, self.pdf_passwords)
 
     def image(self, path: Path, limits: MediaLimits, page: int | None = None) -> Image.Image:
         """Return a picture as upright RGB at full resolution."""
-        return open_image(path, limits, page)
+        return open_image(path, limits, page, self.pdf_passwords)
 
     def region(self, item: MediaItem, limits: MediaLimits, box: Box, size: Size) -> Image.Image:
         """Return the region `box` of a picture, resized to `size` by `resize_region`."""
-        return resize_region(item_image(item, limits), box, size)
+        return resize_region(item_image(item, limits, self.pdf_passwords), box, size)
 
     def frames(
         self, item: MediaItem, limits: MediaLimits, indices: tuple[int, ...] = ()
@@ -81,13 +84,13 @@ class InProcessDecoder(NamedTuple):
 IN_PROCESS = InProcessDecoder()
 
 
-def item_image(item: MediaItem, limits: MediaLimits) -> Image.Image:
+def item_image(item: MediaItem, limits: MediaLimits, passwords: Passwords = ()) -> Image.Image:
     """Return the picture of a media item, or the part that it names, as upright RGB at full resolution.
 
     Raises:
         InputError: it is unusable or exceeds its limits.
     """
-    return item_region(open_image(Path(item.path), limits, item.page), item)
+    return item_region(open_image(Path(item.path), limits, item.page, passwords), item)
 
 
 def item_region(image: Image.Image, item: MediaItem) -> Image.Image:

@@ -8,6 +8,7 @@ serializes all calls.
 from __future__ import annotations
 
 import math
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
+from pydantic import SecretStr
 
 from pixel_reasoner.errors import InputError, install_command
+from pixel_reasoner.files import reason
 from pixel_reasoner.media.decode_errors import as_input_errors
 from pixel_reasoner.media.limits import check_file
 from pixel_reasoner.schema.geometry import MAX_SIDE_PX, Size
@@ -31,7 +34,39 @@ _BYTES_PER_PX = 12
 _POINTS_PER_INCH = 72
 _EXPECTED = "a whole PDF file"
 _FIX = "save it again, or give the pages as pictures"
+PASSWORD_VARIABLE = "PDF_PASSWORD"
+"""environment variable with the password of protected files"""
+MAX_PASSWORD_FILE_BYTES = 1_000_000
+Passwords = tuple[SecretStr, ...]
+"""tried in order for a protected file; their `repr` shows nothing"""
 _lock = threading.RLock()
+
+
+def read_passwords(path: Path | None) -> Passwords:
+    """Return the passwords in a file, one per line, or that of the environment variable; none if neither is given.
+
+    Raises:
+        InputError: the file is unreadable or has no password. No message contains a password.
+    """
+    if path is None:
+        text = os.environ.get(PASSWORD_VARIABLE, "")
+        return (SecretStr(text),) if text else ()
+    try:
+        with path.open("rb") as file:
+            lines = file.read(MAX_PASSWORD_FILE_BYTES).decode("utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
+        raise InputError(
+            expected="a text file with one password per line",
+            got=f"{path}: {'not UTF-8' if isinstance(error, UnicodeError) else reason(error)}",
+            fix="check --pdf-password-file",
+        ) from None
+    if not any(lines):
+        raise InputError(
+            expected="a text file with one password per line",
+            got=f"{path}, which has none",
+            fix="write the password there",
+        )
+    return tuple(SecretStr(line) for line in lines if line)
 
 
 def is_document(path: Path) -> bool:
@@ -39,35 +74,40 @@ def is_document(path: Path) -> bool:
     return path.suffix.lower() in DOCUMENT_SUFFIXES
 
 
-def num_document_pages(path: Path, limits: MediaLimits) -> int:
+def num_document_pages(path: Path, limits: MediaLimits, passwords: Passwords = ()) -> int:
     """Return the number of pages of a PDF.
 
     Raises:
-        InputError: not a PDF, or one with a password; or pypdfium2 is not installed.
+        InputError: not a PDF, or one with another password; or pypdfium2 is not installed.
     """
-    with _open_document(path, limits) as document:
+    with _open_document(path, limits, passwords) as document:
         return len(document)
 
 
-def page_size(path: Path, limits: MediaLimits, page: int | None = None) -> tuple[Size, int]:
+def page_size(
+    path: Path, limits: MediaLimits, page: int | None = None, passwords: Passwords = ()
+) -> tuple[Size, int]:
     """Return the (width, height) of a rendered page in pixels, and its dots per inch.
 
     Args:
         path: of the PDF.
         limits: on bytes, pixels and memory.
         page: from 1; None for the first.
+        passwords: of protected files.
 
     Raises:
-        InputError: not a PDF, no such page, or one with a password.
+        InputError: not a PDF, no such page, or one with another password.
     """
-    with _open_page(path, limits, page) as opened:
+    with _open_page(path, limits, page, passwords) as opened:
         size, scale = _render_size(opened, limits)
         return size, max(1, round(scale * _POINTS_PER_INCH))
 
 
-def render_page(path: Path, limits: MediaLimits, page: int | None = None) -> Image.Image:
+def render_page(
+    path: Path, limits: MediaLimits, page: int | None = None, passwords: Passwords = ()
+) -> Image.Image:
     """Return a page as RGB. For arguments and errors see `page_size`."""
-    with _open_page(path, limits, page) as opened:
+    with _open_page(path, limits, page, passwords) as opened:
         size, scale = _render_size(opened, limits)
         bitmap = opened.render(scale=scale, may_draw_forms=True)
         image: Image.Image = bitmap.to_pil().convert("RGB")
@@ -76,7 +116,24 @@ def render_page(path: Path, limits: MediaLimits, page: int | None = None) -> Ima
 
 
 @contextmanager
-def _open_document(path: Path, limits: MediaLimits) -> Iterator[Any]:
+def _open_document(path: Path, limits: MediaLimits, passwords: Passwords) -> Iterator[Any]:
+    pdfium = _pdfium(path)
+    with _lock, as_input_errors(path, _EXPECTED, _FIX):
+        check_file(path, _EXPECTED, min(limits.max_bytes, limits.max_picture_bytes), "max_bytes")
+        document = _unlocked(pdfium, path, passwords)
+        try:
+            document.init_forms()  # before pages are opened; without it fields are empty
+            yield document
+        finally:
+            document.close()
+
+
+def _pdfium(path: Path) -> Any:
+    """Return the library.
+
+    Raises:
+        InputError: it is not installed.
+    """
     try:
         import pypdfium2
     except ImportError as error:
@@ -85,28 +142,41 @@ def _open_document(path: Path, limits: MediaLimits) -> Iterator[Any]:
             got=f"{path}: it is not installed",
             fix=install_command("workflows"),
         ) from error
-    with _lock, as_input_errors(path, _EXPECTED, _FIX):
-        check_file(path, _EXPECTED, min(limits.max_bytes, limits.max_picture_bytes), "max_bytes")
+    return pypdfium2
+
+
+def _unlocked(pdfium: Any, path: Path, passwords: Passwords) -> Any:
+    """Return an open PDF.
+
+    Raises:
+        InputError: none of the passwords opens it. The message contains no password.
+    """
+    for password in (None, *passwords):
+        text = None if password is None else password.get_secret_value()
         try:
-            document = pypdfium2.PdfDocument(path)
-        except pypdfium2.PdfiumError as error:
-            if getattr(error, "err_code", None) == pypdfium2.raw.FPDF_ERR_PASSWORD:
-                raise InputError(
-                    expected="a PDF without a password",
-                    got=f"{path}, which has one",
-                    fix="save a copy without it, for example with `qpdf --decrypt --password=... OLD NEW`",
-                ) from error
-            raise
-        try:
-            document.init_forms()  # before pages are opened; without it fields are empty
-            yield document
-        finally:
-            document.close()
+            return pdfium.PdfDocument(path, password=text)
+        except pdfium.PdfiumError as error:
+            if getattr(error, "err_code", None) != pdfium.raw.FPDF_ERR_PASSWORD:
+                raise
+    if passwords:
+        raise InputError(
+            expected="the password of the PDF",
+            got=f"{path}, which has another one",
+            fix="add its password to the file of --pdf-password-file",
+        )
+    raise InputError(
+        expected="a PDF without a password",
+        got=f"{path}, which has one",
+        fix="save a copy without it, for example with `qpdf --decrypt --password=... OLD NEW`; `survey` has "
+        "--pdf-password-file",
+    )
 
 
 @contextmanager
-def _open_page(path: Path, limits: MediaLimits, page: int | None) -> Iterator[Any]:
-    with _open_document(path, limits) as document:
+def _open_page(
+    path: Path, limits: MediaLimits, page: int | None, passwords: Passwords
+) -> Iterator[Any]:
+    with _open_document(path, limits, passwords) as document:
         number = page or 1
         if number > len(document):
             raise ValueError(f"no page {number}; it has {len(document)}")

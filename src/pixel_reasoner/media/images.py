@@ -32,6 +32,7 @@ from pixel_reasoner.errors import InputError, install_command
 from pixel_reasoner.media.decode_errors import DECODER_EXCEPTIONS, as_input_errors
 from pixel_reasoner.media.documents import (
     DOCUMENT_SUFFIXES,
+    Passwords,
     is_document,
     num_document_pages,
     page_size,
@@ -108,7 +109,9 @@ def image_size(path: Path, limits: MediaLimits, page: int | None = None) -> Size
         return _upright_size(image)
 
 
-def open_image(path: Path, limits: MediaLimits, page: int | None = None) -> Image.Image:
+def open_image(
+    path: Path, limits: MediaLimits, page: int | None = None, passwords: Passwords = ()
+) -> Image.Image:
     """Return a picture as upright RGB at full resolution: alpha over white, deep greyscale by `rgb.levels`.
 
     >>> import tempfile; path = Path(tempfile.mkdtemp()) / "clear.png"
@@ -120,7 +123,7 @@ def open_image(path: Path, limits: MediaLimits, page: int | None = None) -> Imag
         InputError: an incomplete picture, no such page, or over the limits (checked before decoding).
     """
     if is_document(path):
-        return render_page(path, limits, page)
+        return render_page(path, limits, page, passwords)
     with _open_picture(path, limits, page) as image:
         orientation = _orientation(image)
         _load(image)
@@ -143,14 +146,16 @@ def check_picture(path: Path, limits: MediaLimits, page: int | None = None) -> N
         _load(image)
 
 
-def picture_header(path: Path, limits: MediaLimits, page: int | None = None) -> PictureHeader:
+def picture_header(
+    path: Path, limits: MediaLimits, page: int | None = None, passwords: Passwords = ()
+) -> PictureHeader:
     """Return size and notes of a picture. Greyscale of more than 8 bits must be decoded for its notes.
 
     Raises:
         InputError: not a picture, no such page, or over the limits.
     """
     if is_document(path):
-        size, dpi = page_size(path, limits, page)
+        size, dpi = page_size(path, limits, page, passwords)
         return PictureHeader(size, (f"{path.name}: page {page or 1} is rendered at {dpi} dpi",))
     with _open_picture(path, limits, page) as image:
         size = _upright_size(image)
@@ -163,14 +168,14 @@ def picture_header(path: Path, limits: MediaLimits, page: int | None = None) -> 
         return PictureHeader(size, tuple(f"{path.name}: {note}" for note in notes))
 
 
-def picture_pages(path: Path, limits: MediaLimits) -> range | list[int]:
+def picture_pages(path: Path, limits: MediaLimits, passwords: Passwords = ()) -> range | list[int]:
     """Return the numbers of the pages of a PDF or TIFF, from 1. Small copies of a page in a TIFF are left out.
 
     Raises:
         InputError: not a picture, or over the limits.
     """
     if is_document(path):
-        return range(1, num_document_pages(path, limits) + 1)
+        return range(1, num_document_pages(path, limits, passwords) + 1)
     with _open_picture(path, limits) as image:
         return image.whole_pages() if isinstance(image, _TiffFile) else [1]
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +34,9 @@ _MIN_FFMPEG_PX = 2**26
 """minimum pixel limit passed to FFmpeg; our own check rejects smaller frames and reports their size"""
 _MAX_THREAD_PX = 40_000_000
 """pixels of the frames in all threads of a decoder"""
+_DECODER_BYTES_PER_PX = 10
+"""memory of a decoder: about six frames of 4:2:0"""
+_MAX_CLOSED_BYTES = 100_000_000
 _TRANSPOSE_OF_SIGNS = {
     (1, 0, 0, 1): None,
     (-1, 0, 0, 1): Image.Transpose.FLIP_LEFT_RIGHT,
@@ -72,6 +77,35 @@ class VideoFile:
             )
 
 
+class _ClosedDecoders:
+    """Memory of decoders that were closed but not freed.
+
+    PyAV's containers and streams refer to each other, so a decoder and its frames, 20 MB at 1920 x 1080, are freed by the
+    cyclic garbage collector alone, which runs after a number of new Python objects and not after an amount of memory.
+    """
+
+    def __init__(self) -> None:
+        self._num_bytes = 0
+        self._lock = threading.Lock()
+
+    def add(self, num_px: int) -> None:
+        """Add a decoder for frames of `num_px` pixels."""
+        with self._lock:
+            self._num_bytes += num_px * _DECODER_BYTES_PER_PX
+
+    def free(self) -> None:
+        """Collect garbage if closed decoders use more than `_MAX_CLOSED_BYTES`."""
+        with self._lock:
+            is_much = self._num_bytes > _MAX_CLOSED_BYTES
+            if is_much:
+                self._num_bytes = 0
+        if is_much:
+            gc.collect()
+
+
+_closed_decoders = _ClosedDecoders()
+
+
 @contextmanager
 def open_video(path: Path, limits: MediaLimits, deadline: Deadline) -> Iterator[VideoFile]:
     """Open a video file of the supported containers.
@@ -81,6 +115,7 @@ def open_video(path: Path, limits: MediaLimits, deadline: Deadline) -> Iterator[
         ValueError: no video in it.
         FFmpegError: not a file of these containers.
     """
+    _closed_decoders.free()
     name = str(path.resolve())  # FFmpeg never parses an absolute path as an address
     options = {
         "format_whitelist": _CONTAINERS,
@@ -92,7 +127,11 @@ def open_video(path: Path, limits: MediaLimits, deadline: Deadline) -> Iterator[
         with av.open(
             name, options=options, metadata_errors="replace", timeout=(left_s, left_s)
         ) as container:
-            yield VideoFile(path, container, limits)
+            video = VideoFile(path, container, limits)
+            try:
+                yield video
+            finally:
+                _closed_decoders.add(video.stream.width * video.stream.height)
     except av.error.ExitError as error:  # the timeout of FFmpeg is wall-clock time
         raise ValueError(f"no end of file after {left_s:.0f} s") from error
 

@@ -23,6 +23,7 @@ from PIL import Image
 
 from pixel_reasoner.errors import InputError, PixelLimitError
 from pixel_reasoner.media.decoder import item_image, sample_frames
+from pixel_reasoner.media.documents import Passwords
 from pixel_reasoner.media.images import picture_header
 from pixel_reasoner.media.resize import resize_region
 from pixel_reasoner.media.rgb import bands
@@ -53,19 +54,26 @@ MAX_SHARED_BYTES = 48_000_000
 """Images up to this size are passed in a memory file, in a third of the time of the connection."""
 
 
-def header_task(path: str, limits: MediaLimits, page: int | None) -> TaskResult:
+def header_task(
+    path: str, limits: MediaLimits, page: int | None, passwords: Passwords = ()
+) -> TaskResult:
     """Return the size and notes of a picture."""
-    return TaskResult(picture_header(Path(path), limits, page), [])
+    return TaskResult(picture_header(Path(path), limits, page, passwords), [])
 
 
-def image_task(path: str, limits: MediaLimits, page: int | None) -> TaskResult:
+def image_task(
+    path: str, limits: MediaLimits, page: int | None, passwords: Passwords = ()
+) -> TaskResult:
     """Return a decoded picture. It is kept for the next request."""
-    return TaskResult(None, [_KEPT.image(MediaItem(kind="image", path=path, page=page), limits)])
+    item = MediaItem(kind="image", path=path, page=page)
+    return TaskResult(None, [_KEPT.image(item, limits, passwords)])
 
 
-def region_task(item: MediaItem, limits: MediaLimits, box: Box, size: Size) -> TaskResult:
+def region_task(
+    item: MediaItem, limits: MediaLimits, box: Box, size: Size, passwords: Passwords = ()
+) -> TaskResult:
     """Return a resized region of a picture. The picture is kept for the next region."""
-    return TaskResult(None, [resize_region(_KEPT.image(item, limits), box, size)])
+    return TaskResult(None, [resize_region(_KEPT.image(item, limits, passwords), box, size)])
 
 
 def frames_task(item: MediaItem, limits: MediaLimits, indices: tuple[int, ...]) -> TaskResult:
@@ -81,29 +89,29 @@ class _KeptPictures:
     def __init__(self) -> None:
         self._images: OrderedDict[tuple[Hashable, ...], Image.Image] = OrderedDict()
 
-    def image(self, item: MediaItem, limits: MediaLimits) -> Image.Image:
+    def image(self, item: MediaItem, limits: MediaLimits, passwords: Passwords = ()) -> Image.Image:
         """Return the picture of a media item. A file that changed is decoded again.
 
         Raises:
             InputError: it is unusable or exceeds its limits.
         """
-        key = (item, limits, _file_state(item.path))
+        key = (item, limits, passwords, _file_state(item.path))
         image = self._images.pop(key, None)
         if image is None:
-            image = self._decoded(item, limits)
+            image = self._decoded(item, limits, passwords)
         self._images[key] = image
         while len(self._images) > _MIN_KEPT and self._num_px() > MAX_KEPT_PX:
             self._images.popitem(last=False)
         return image
 
-    def _decoded(self, item: MediaItem, limits: MediaLimits) -> Image.Image:
+    def _decoded(self, item: MediaItem, limits: MediaLimits, passwords: Passwords) -> Image.Image:
         try:
-            return item_image(item, limits)
+            return item_image(item, limits, passwords)
         except MemoryError:
             if not self._images:
                 raise
         self._images.clear()
-        return item_image(item, limits)
+        return item_image(item, limits, passwords)
 
     def _num_px(self) -> int:
         return sum(math.prod(image.size) for image in self._images.values())

@@ -28,6 +28,7 @@ from pydantic import PositiveFloat, PositiveInt
 
 from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.media import worker
+from pixel_reasoner.media.documents import Passwords
 from pixel_reasoner.media.images import PictureHeader
 from pixel_reasoner.media.rgb import band_rows, join_bands
 from pixel_reasoner.media.sampling import Frame
@@ -73,13 +74,19 @@ class WorkerPoolDecoder:
     (255, 0, 0)
     """
 
-    def __init__(self, num_workers: int = 2, limits: WorkerLimits | None = None) -> None:
+    def __init__(
+        self,
+        num_workers: int = 2,
+        limits: WorkerLimits | None = None,
+        pdf_passwords: Passwords = (),
+    ) -> None:
         """Create a pool. Workers are started on demand."""
         if num_workers < 1:
             raise UsageError(
                 expected="at least 1 decoding worker", got=str(num_workers), fix="give 1 or more"
             )
         self.limits = limits or WorkerLimits()
+        self.pdf_passwords = pdf_passwords
         self._idle: list[_Worker | None] = [None] * num_workers
         """the last one was used last; None for a worker that is not started"""
         self._returned = threading.Condition()
@@ -94,17 +101,20 @@ class WorkerPoolDecoder:
 
     def header(self, path: Path, limits: MediaLimits, page: int | None = None) -> PictureHeader:
         """Return the size and notes of a picture."""
-        size, notes = self.run(path, worker.header_task, str(path), limits, page).values
+        arguments = str(path), limits, page, self.pdf_passwords
+        size, notes = self.run(path, worker.header_task, *arguments).values
         return PictureHeader((size[0], size[1]), tuple(notes))
 
     def image(self, path: Path, limits: MediaLimits, page: int | None = None) -> Image.Image:
         """Return a picture as upright RGB at full resolution."""
-        (image,) = self.run(path, worker.image_task, str(path), limits, page).images
+        arguments = str(path), limits, page, self.pdf_passwords
+        (image,) = self.run(path, worker.image_task, *arguments).images
         return image
 
     def region(self, item: MediaItem, limits: MediaLimits, box: Box, size: Size) -> Image.Image:
         """Return the region `box` of a picture, resized to `size` by `resize_region`."""
-        (image,) = self.run(Path(item.path), worker.region_task, item, limits, box, size).images
+        arguments = item, limits, box, size, self.pdf_passwords
+        (image,) = self.run(Path(item.path), worker.region_task, *arguments).images
         return image
 
     def frames(

@@ -90,9 +90,23 @@ class RolloutScheduler:
         """Seconds since the thread of `start` ended a step. Large if the backend hangs."""
         return time.monotonic() - self._stepped_at
 
+    @property
+    def decoder(self) -> MediaDecoder:
+        """Decoder of the media of further requests."""
+        return self._loop.media.decoder
+
     def decode_with(self, decoder: MediaDecoder) -> None:
         """Set the decoder for media of all further requests, for example `WorkerPoolDecoder`."""
         self._loop.media.decoder = decoder
+
+    @property
+    def max_cached_px(self) -> int:
+        """Decoded pixels that are kept for further requests, four bytes each."""
+        return self._loop.media.max_px
+
+    @max_cached_px.setter
+    def max_cached_px(self, max_px: int) -> None:
+        self._loop.media.max_px = max_px
 
     # --- for clients, from any thread ---
 

@@ -38,7 +38,9 @@ class Estimate:
         num_videos: videos that can be read.
         duration_s: their total length.
         num_frames: frames in them.
-        coarse_frames: frames that the coarse pass gives to the model.
+        coarse_frames: frames that the coarse pass gives to the model at even times.
+        change_frames: at most this many more, where something changes for a short time.
+        step_s: time between two of the even frames.
         fine_frames: frames of the fine rounds, under an assumption about the number of moments.
         calls: questions.
         tokens: prompt and answer tokens.
@@ -50,6 +52,8 @@ class Estimate:
     duration_s: float
     num_frames: int
     coarse_frames: int
+    change_frames: int
+    step_s: float
     fine_frames: int
     calls: int
     tokens: int
@@ -59,13 +63,17 @@ class Estimate:
     @property
     def lines(self) -> list[str]:
         """The estimate in words."""
-        share = (self.coarse_frames + self.fine_frames) / max(1, self.num_frames)
+        asked = self.coarse_frames + self.change_frames + self.fine_frames
+        share = asked / max(1, self.num_frames)
+        changes = f", at most {self.change_frames:,} where something changes for a short time"
         return [
             f"{counted(self.num_videos, 'video')}, {self.duration_s / 60:.1f} min, {self.num_frames:,} frames",
-            f"estimate: {self.coarse_frames:,} frames in the coarse pass, about {self.fine_frames:,} more for exact ends "
-            f"({ASSUMED_MOMENTS_PER_MIN} moments per minute assumed): {share:.1%} of all frames at full size",
-            f"estimate: {self.calls:,} calls, {self.tokens:,} tokens, {self.decode_s:.0f} s of decoding, "
-            f"{self.model_s:.0f} s of the model ({ASSUMED_CALL_S:g} s per call assumed)",
+            f"estimate: {self.coarse_frames:,} frames at even times{changes * bool(self.change_frames)}, about "
+            f"{self.fine_frames:,} more for exact ends ({ASSUMED_MOMENTS_PER_MIN} moments per minute assumed): {share:.1%} of "
+            "all frames at full size",
+            f"estimate: {self.calls:,} calls, {self.tokens:,} tokens, {_seconds(self.decode_s)} of decoding, "
+            f"{_seconds(self.model_s)} of the model ({ASSUMED_CALL_S:g} s per call assumed)",
+            f"moments shorter than {self.step_s:g} s may be missed; --every sets this time",
         ]
 
 
@@ -115,18 +123,24 @@ def estimate_cost(
     located = sum(_num_moments(index, num_queries) for index in indexes) * _boxes_per_moment(
         options
     )
-    calls = (math.ceil(coarse / options.num_frames) + rounds + located) * options.samples
+    changes = coarse if options.shots else 0
+    first_calls = math.ceil(coarse / options.num_frames) + math.ceil(changes / options.num_frames)
+    calls = (first_calls + rounds + located) * options.samples
     frame_tokens = max((_frame_tokens(index.size, budgets) for index in indexes), default=0)
-    tokens = (coarse + fine + located) * frame_tokens * options.samples + calls * TEXT_TOKENS
+    tokens = (
+        coarse + changes + fine + located
+    ) * frame_tokens * options.samples + calls * TEXT_TOKENS
     return Estimate(
         num_videos=len(indexes),
         duration_s=float(sum(index.duration_s for index in indexes)),
         num_frames=sum(index.num_frames for index in indexes),
         coarse_frames=coarse,
+        change_frames=changes,
+        step_s=float(options.step_s),
         fine_frames=fine + located,
         calls=calls,
         tokens=tokens,
-        decode_s=sum(_decode_s(index, options, coarse + fine) for index in indexes),
+        decode_s=sum(_decode_s(index, options, coarse + changes + fine) for index in indexes),
         model_s=calls * ASSUMED_CALL_S,
     )
 
@@ -173,6 +187,10 @@ def _decode_s(index: VideoIndex, options: SearchOptions, num_sampled: int) -> fl
     per_key = index.num_frames / max(1, len(index.key_pts)) / 2
     sampled = min(index.num_frames, num_sampled * per_key)
     return frame_s * (sampled + (index.num_frames if options.shots else 0))
+
+
+def _seconds(seconds: float) -> str:
+    return "less than 1 s" if seconds < 1 else f"{seconds:,.0f} s"
 
 
 def counted(number: int, noun: str) -> str:

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
 from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.models.api import GenerationModel
+from pixel_reasoner.rollout.scheduler import get_scheduler
 from pixel_reasoner.schema.settings import MediaLimits, RolloutConfig
+from pixel_reasoner.workflows.moments.changes import ChangeFinder
 from pixel_reasoner.workflows.moments.job import VideoJob
 from pixel_reasoner.workflows.moments.moment import VideoMoments
 from pixel_reasoner.workflows.moments.replies import Query, labelled
-from pixel_reasoner.workflows.moments.search import VideoSearch
+from pixel_reasoner.workflows.moments.search import PIXELS, VIDEO, VideoSearch
 from pixel_reasoner.workflows.moments.shots import find_shots
-from pixel_reasoner.workflows.moments.spans import Span
 from pixel_reasoner.workflows.moments.video_index import VideoIndex, read_video_index
 from pixel_reasoner.workflows.survey.engine import Task, TaskResult, answer_tasks
 
 MAX_QUERIES = 26
+MAX_OPEN_PX = 64_000_000
+"""Decoded pixels of questions in progress, four bytes each: six questions of six frames of 1920 x 1080."""
+MAX_CACHED_PX = 25_000_000
+"""Decoded pixels kept for further questions. Each question is about another part of a video, so they are hardly used."""
 OnVideo = Callable[[str], None]
 
 
@@ -49,7 +55,7 @@ class SearchOptions:
     def __post_init__(self) -> None:
         """Check the values."""
         for is_valid, expected, got in (
-            (self.step_s > 0, "a step above 0 s", f"{float(self.step_s):g} s"),
+            (self.step_s > 0, "a step (--every) above 0 s", f"{float(self.step_s):g} s"),
             (self.num_frames >= 1, "at least 1 frame in a question", str(self.num_frames)),
             (self.merge_gap_s >= 0, "a gap of at least 0 s", f"{float(self.merge_gap_s):g} s"),
             (self.samples >= 1, "at least 1 sample", str(self.samples)),
@@ -109,32 +115,52 @@ class _Search:
             name = f"{number:04}-{video.name}"
             self.on_video(f"reading {video.name}")
             try:
-                index = read_video_index(video, self.limits)
-                shots = find_shots(index, self.limits) if self.options.shots else []
+                job = self._job(video, read_video_index(video, self.limits), name)
+                if self.options.shots:
+                    _scan(job.search, self.limits)
             except InputError as error:
                 self.finished.append(VideoMoments(video, self.queries, error=str(error)))
                 continue
             self.on_video(f"searching {video.name}")
-            job = self._job(video, index, shots, name)
             self.jobs[name] = job
             yield from job.start()
 
-    def _job(self, video: Path, index: VideoIndex, shots: Sequence[Span], name: str) -> VideoJob:
+    def _job(self, video: Path, index: VideoIndex, name: str) -> VideoJob:
         options = self.options
-        search = VideoSearch(
-            index, self.queries, options.num_frames, options.step_s, tuple(shots), name
-        )
+        search = VideoSearch(index, self.queries, options.num_frames, options.step_s, (), name)
         gap = index.rate.frame_of(options.merge_gap_s)
         return VideoJob(video, search, gap, options.box_every_s)
 
     def follow_ups(self, result: TaskResult) -> list[Task]:
         """Return the questions that depend on an answer; a video without any is finished."""
-        name = str(result.task.about["video"])
+        name = str(result.task.about[VIDEO])
         job = self.jobs[name]
         tasks = job.add(result)
         if not tasks and job.is_done:
             self.finished.append(self.jobs.pop(name).result())
         return tasks
+
+
+def _scan(search: VideoSearch, limits: MediaLimits) -> None:
+    """Decode all frames at a small size: shots, and short changes between the samples of the coarse pass."""
+    changes = ChangeFinder(search.even_frames())
+    search.shots = tuple(find_shots(search.index, limits, changes.add))
+    search.changes = changes.found()
+
+
+def has_room(tasks: Sequence[Task]) -> bool:
+    """Return whether the frames of another question fit into memory."""
+    return sum(int(task.about[PIXELS]) for task in tasks) < MAX_OPEN_PX
+
+
+@contextmanager
+def _small_media_cache(model: GenerationModel) -> Iterator[None]:
+    scheduler = get_scheduler(model)
+    before, scheduler.max_cached_px = scheduler.max_cached_px, MAX_CACHED_PX
+    try:
+        yield
+    finally:
+        scheduler.max_cached_px = before
 
 
 def find_moments(
@@ -175,8 +201,10 @@ def find_moments(
         samples=options.samples,
         batch_size=options.batch_size,
         follow_ups=search.follow_ups,
+        has_room=has_room,
     )
-    for _ in results:
-        while search.finished:
-            yield search.finished.pop(0)
-    yield from search.finished
+    with _small_media_cache(model):
+        for _ in results:
+            while search.finished:
+                yield search.finished.pop(0)
+        yield from search.finished

@@ -157,7 +157,7 @@ class VideoJob:
                 if id_ in self._waiting:
                     continue
                 question = Question(id=id_, text=box_question(moment.query), media=(item,))
-                tasks.append(Task(id_, question, {"video": self.search.name}))
+                tasks.append(Task(id_, question, self.search.about(1)))
                 self._waiting[id_] = (number, frame)
         return tasks
 

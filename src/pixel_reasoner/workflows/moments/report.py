@@ -87,10 +87,10 @@ def _near_table(results: Sequence[VideoMoments]) -> Section | None:
 
 def _columns(score: str) -> tuple[Column, ...]:
     return (
-        *(Column(title=name) for name in ("Video", "Description", "Start", "End")),
-        Column(title="Timecode"),
+        *(Column(title=name) for name in ("Description", "Start", "End")),
         Column(title="Seconds", format="number"),
         Column(title=score, format="share", better="higher"),
+        *(Column(title=name) for name in ("Timecode", "Video")),
     )
 
 
@@ -98,19 +98,19 @@ def _moment_cells(result: VideoMoments, moment: Moment) -> tuple[Cell, ...]:
     assert result.index is not None
     timecode = result.index.rate.timecode(result.index.source_frame(moment.start_s))
     return (
-        result.video.name,
         moment.query.text,
         clock(moment.start_s),
         clock(moment.end_s),
-        timecode,
         round(float(moment.duration_s), 3),
         moment.score,
+        timecode,
+        result.video.name,
     )
 
 
 def _not_found(results: Sequence[VideoMoments]) -> Section | None:
     rows = [
-        (result.video.name, query.text)
+        (query.text, result.video.name)
         for result in results
         if result.error is None
         for query in result.queries
@@ -118,7 +118,7 @@ def _not_found(results: Sequence[VideoMoments]) -> Section | None:
     ]
     if not rows:
         return None
-    columns = (Column(title="Video"), Column(title="Description"))
+    columns = (Column(title="Description"), Column(title="Video"))
     return TableSection(title="Not found", columns=columns, rows=tuple(rows[:MAX_ROWS]))
 
 
@@ -149,4 +149,7 @@ def _picture(path: Path) -> str:
     alt = escape(
         f"First, middle and last frame of each moment; the table has the same rows: {path.name}"
     )
-    return f'<img src="data:image/webp;base64,{data}" alt="{alt}" width="100%">'
+    picture = f'<img class="sheet" src="data:image/webp;base64,{data}" alt="{alt}">'
+    return (
+        f'<div class="wide" tabindex="0" role="region" aria-label="contact sheet">{picture}</div>'
+    )

@@ -1,7 +1,7 @@
 """Search of one video, coarse to fine: which frames are asked next, and what is known so far.
 
-The coarse pass samples the whole video at even times, and one frame of each shot that would get none. Each further round
-samples only the gaps between a frame that shows a description and one that does not, until no gap is left. So the ends are
+The coarse pass samples the whole video at even times, one frame of each shot that would get none, and frames between the samples
+in which something changes for a short time (`changes`). Each further round samples only the gaps between a frame that shows a description and one that does not, until no gap is left. So the ends are
 exact to the frame, and few frames are decoded at full size.
 """
 
@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import itertools
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pixel_reasoner.media.sampling import has_constant_rate, spread, spread_times
 from pixel_reasoner.schema.question import MediaItem, Question
@@ -31,6 +32,10 @@ MAX_ROUNDS = 6
 """rounds after the coarse pass; each divides the gaps by the number of frames in a question"""
 _EDGE_S = 1e-7
 """distance of a window's ends from the times of frames; below the tolerance of frame sampling, far below a frame"""
+
+
+VIDEO, PIXELS = "video", "pixels"
+"""keys of `Task.about`"""
 
 
 class Asked(NamedTuple):
@@ -54,6 +59,7 @@ class VideoSearch:
         step_s: time between two samples of the coarse pass; shorter moments may be missed.
         shots: of the video; empty if they are unknown.
         name: unique prefix of the ids of its questions.
+        changes: frames between the samples in which something changes for a short time.
     """
 
     index: VideoIndex
@@ -62,6 +68,7 @@ class VideoSearch:
     step_s: Fraction
     shots: Sequence[Span]
     name: str
+    changes: Sequence[int] = ()
     scores: dict[str, FrameScores] = field(default_factory=dict)
     failed: list[tuple[Span, str]] = field(default_factory=list)
     """windows without an answer, and why"""
@@ -86,21 +93,32 @@ class VideoSearch:
 
     def start(self) -> list[Task]:
         """Return the questions of the coarse pass."""
-        return self._ask([(window, self.queries) for window in self.coarse_windows()])
+        windows = [(window, self.queries) for window in self.even_windows()]
+        frames = self.additional_frames()
+        groups = [frames[n : n + self.num_frames] for n in range(0, len(frames), self.num_frames)]
+        return [*self._ask(windows), *map(self._ask_frames, groups)]
 
-    def coarse_windows(self) -> list[Span]:
-        """Return the windows of the coarse pass: of equal length, and one frame in each shot without a sample."""
+    def even_windows(self) -> list[Span]:
+        """Return the windows of equal length of the coarse pass."""
         total = self.index.num_frames
         num_samples = max(1, math.ceil(self.index.duration_s / self.step_s))
         num_windows = math.ceil(min(num_samples, total) / self.num_frames)
         ends = [total * number // num_windows for number in range(num_windows + 1)]
-        windows = [Span(first, end) for first, end in itertools.pairwise(ends)]
-        sampled = {frame for window in windows for frame in self.sampled(window)}
-        for shot in self.shots:
-            if not any(shot.first <= frame < shot.end for frame in sampled):
-                middle = (shot.first + shot.end) // 2
-                windows.append(Span(middle, middle + 1))
-        return windows
+        return [Span(first, end) for first, end in itertools.pairwise(ends)]
+
+    def even_frames(self) -> list[int]:
+        """Return the frames that the windows of equal length sample."""
+        return sorted({frame for window in self.even_windows() for frame in self.sampled(window)})
+
+    def additional_frames(self) -> list[int]:
+        """Return the frames of the coarse pass between the even ones: short changes, and one in each shot without a sample."""
+        known = sorted({*self.even_frames(), *self.changes})
+        middles = [
+            (shot.first + shot.end) // 2
+            for shot in self.shots
+            if bisect_left(known, shot.first) == bisect_left(known, shot.end)
+        ]
+        return sorted({*self.changes, *middles})
 
     def sampled(self, window: Span) -> tuple[int, ...]:
         """Return the frames that a question about a window samples."""
@@ -137,15 +155,33 @@ class VideoSearch:
             labels = "".join(query.label for query in queries)
             id_ = f"{self.name}#{self.round}.{window.first}-{window.end}.{labels}"
             text = frames_question(queries, [self.index.time_s(frame) for frame in frames])
-            task = Task(id_, Question(id=id_, text=text, media=(item,)), {"video": self.name})
+            task = Task(id_, Question(id=id_, text=text, media=(item,)), self.about(len(frames)))
             self._waiting[id_] = Asked(task, window, queries, frames)
             tasks.append(task)
         return tasks
+
+    def _ask_frames(self, frames: Sequence[int]) -> Task:
+        """Return the question about single frames of the coarse pass."""
+        window = Span(frames[0], frames[-1] + 1)
+        item = MediaItem(kind="video", path=str(self.index.path))
+        parts = [self.part_of(Span(frame, frame + 1)) for frame in frames]
+        media = tuple(
+            item.model_copy(update={"start_s": start, "end_s": end}) for start, end in parts
+        )
+        id_ = f"{self.name}#{self.round}.frames.{window.first}-{window.end}"
+        text = frames_question(self.queries, [self.index.time_s(frame) for frame in frames])
+        task = Task(id_, Question(id=id_, text=text, media=media), self.about(len(frames)))
+        self._waiting[id_] = Asked(task, window, self.queries, tuple(frames))
+        return task
 
     def part_of(self, window: Span) -> tuple[float, float]:
         """Return the part of the file that contains exactly the frames of a window."""
         start, end = window.times(self.index)
         return max(0.0, float(start) - _EDGE_S), float(end) - _EDGE_S
+
+    def about(self, num_frames: int) -> dict[str, Any]:
+        """Return `Task.about` of a question: the video, and the pixels of its frames at full size."""
+        return {VIDEO: self.name, PIXELS: num_frames * math.prod(self.index.size)}
 
     def _score(self, asked: Asked, result: TaskResult) -> None:
         if result.error is not None:

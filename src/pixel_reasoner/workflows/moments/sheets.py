@@ -32,7 +32,7 @@ _FRAMES_PER_MOMENT = 3
 _TITLE, _HEAD, _TEXT = Style(40, is_bold=True), Style(26, is_bold=True), Style(22)
 _FAINT = Style(22, color=FAINT)
 _BOX_COLOURS = ("#ffffff", "#d1242f")
-"""double outline, visible on every background"""
+"""of a double outline, from outside, visible on every background"""
 _MAX_TILE_PX = 360
 
 
@@ -269,21 +269,29 @@ def _fitted(picture: Image.Image, width: int) -> Image.Image:
 
 
 def _marked(picture: Image.Image, boxes: Iterable[Box]) -> Image.Image:
-    marked = picture.copy()
-    pen = ImageDraw.Draw(marked)
-    line = max(2, picture.width // 250)
-    for box in boxes:
-        sides = [
+    """Return a picture with an outline around the boxes, outside of them: what they cover stays visible.
+
+    Boxes that overlap have one outline.
+    """
+    sides = [
+        (
             box.x1 * picture.width,
             box.y1 * picture.height,
             box.x2 * picture.width,
             box.y2 * picture.height,
-        ]
-        for number, colour in enumerate(_BOX_COLOURS):
-            grow = line * (1 - number)
-            outline = (sides[0] - grow, sides[1] - grow, sides[2] + grow, sides[3] + grow)
-            if outline[0] < outline[2] and outline[1] < outline[3]:
-                pen.rectangle(outline, outline=colour, width=line)
+        )
+        for box in boxes
+    ]
+    marked = picture.copy()
+    line = max(2, picture.width // 250)
+    # The outermost colour first: each further one covers all but its edge.
+    for grow, colour in zip((2 * line, line), _BOX_COLOURS, strict=True):
+        mask = Image.new("L", picture.size, 0)
+        pen = ImageDraw.Draw(mask)
+        for grown, fill in ((grow, 255), (0, 0)):
+            for x1, y1, x2, y2 in sides:
+                pen.rectangle((x1 - grown, y1 - grown, x2 + grown - 1, y2 + grown - 1), fill=fill)
+        marked.paste(colour, mask=mask)
     return marked
 
 

@@ -42,7 +42,9 @@ def summary_lines(summary: FindSummary) -> Iterator[str]:
 def moment_line(result: VideoMoments, moment: Moment) -> str:
     """Return a moment on one line."""
     unsure = (
-        f", ends uncertain by {moment.uncertain_frames} frames" if moment.uncertain_frames else ""
+        f", ends uncertain by {counted(moment.uncertain_frames, 'frame')}"
+        if moment.uncertain_frames
+        else ""
     )
     times = f"{clock(moment.start_s)} to {clock(moment.end_s)}"
     return f"{times}  {moment.query.text} ({result.video.name}, score {moment.score:.2f}{unsure})"

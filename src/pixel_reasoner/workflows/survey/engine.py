@@ -63,10 +63,20 @@ Canonical = Callable[[str, Question], str | None]
 """(answer, question) -> the form in which equal answers are equal texts; None for an answer that cannot be used"""
 
 
+HasRoom = Callable[[Sequence[Task]], bool]
+"""tasks in progress -> whether memory for another one is left"""
+
+
 def never(id_: str) -> bool:
     """Return False: no task is done."""
     del id_
     return False
+
+
+def always(tasks: Sequence[Task]) -> bool:
+    """Return True: memory is left for another task."""
+    del tasks
+    return True
 
 
 def no_tasks(result: TaskResult) -> Iterable[Task | TaskResult]:
@@ -86,6 +96,7 @@ def answer_tasks(  # noqa: PLR0913 - the interface of all workflows
     on_trace: Callable[[Trace], None] | None = None,
     follow_ups: FollowUps = no_tasks,
     canonical: Canonical | None = None,
+    has_room: HasRoom = always,
 ) -> Iterator[TaskResult]:
     r"""Yield the results of many tasks as they finish, in no fixed order. Tasks are read as they are needed.
 
@@ -100,6 +111,7 @@ def answer_tasks(  # noqa: PLR0913 - the interface of all workflows
         on_trace: called with each trace when it is complete.
         follow_ups: returns the tasks (or results) that depend on a result. They come before further tasks.
         canonical: decides which answers are the same; by default `canonical_answer`.
+        has_room: decides whether another task may start; one task is always in progress.
 
     Raises:
         UsageError: several samples at temperature 0.
@@ -112,7 +124,7 @@ def answer_tasks(  # noqa: PLR0913 - the interface of all workflows
     [('a', 'red', 1.0), ('b', 'red', 1.0)]
     """
     check_samples(samples, config)
-    batch = _Batch(tasks, max(1, batch_size // samples), is_done)
+    batch = _Batch(tasks, max(1, batch_size // samples), is_done, has_room)
     configs = [_with_seed(config, number) for number in range(samples)]
     start = partial(_Active, scheduler=get_scheduler(model), configs=configs, on_trace=on_trace)
     try:
@@ -156,8 +168,10 @@ class _Batch:
         tasks: Iterable[Task | TaskResult | None],
         num_tasks: int,
         is_done: Callable[[str], bool],
+        has_room: HasRoom,
     ) -> None:
         self._source, self._num_tasks, self._is_done = iter(tasks), num_tasks, is_done
+        self._has_room = has_room
         self._first = deque[Task | TaskResult]()
         self._active: list[_Active] = []
         self._ready: list[TaskResult] = []
@@ -173,7 +187,7 @@ class _Batch:
     def fill(self, start: Callable[[Task], _Active]) -> bool:
         """Start tasks until the batch is full or there is none now. Returns whether the batch goes on."""
         self._is_idle = False
-        while len(self._active) + len(self._ready) < self._num_tasks:
+        while self._has_slot():
             task = self._next()
             if task is None:
                 break
@@ -182,6 +196,11 @@ class _Batch:
             elif not self._is_done(task.id):
                 self._active.append(start(task))
         return bool(self._active or self._ready) or not self._is_at_end
+
+    def _has_slot(self) -> bool:
+        if len(self._active) + len(self._ready) >= self._num_tasks:
+            return False
+        return not self._active or self._has_room([one.task for one in self._active])
 
     def _next(self) -> Task | TaskResult | None:
         if self._first:

@@ -19,14 +19,14 @@ from pixel_reasoner.files import path_exists
 from pixel_reasoner.media.access import check_access
 from pixel_reasoner.media.documents import DOCUMENT_SUFFIXES, is_document
 from pixel_reasoner.media.folders import natural_key
-from pixel_reasoner.media.images import OPTIONAL_SUFFIXES, PICTURE_SUFFIXES, picture_pages
+from pixel_reasoner.media.images import OPTIONAL_SUFFIXES, PICTURE_SUFFIXES
 from pixel_reasoner.media.store import MediaStore
-from pixel_reasoner.media.videos import video_duration_s
 from pixel_reasoner.schema.question import MediaItem
 from pixel_reasoner.schema.settings import DEFAULT_MEDIA_LIMITS, MediaLimits
 from pixel_reasoner.workflows.survey.archives import zip_members
+from pixel_reasoner.workflows.survey.dividing import IN_THIS_PROCESS, FileDivider
 from pixel_reasoner.workflows.survey.media_tables import TABLE_SUFFIXES, table_rows
-from pixel_reasoner.workflows.survey.shots import Window, clip_shots, clip_windows
+from pixel_reasoner.workflows.survey.shots import Window, clip_windows
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi"})
 ZIP_SUFFIXES = frozenset({".zip"})
@@ -76,6 +76,8 @@ class UnitOptions:
     skip: tuple[Path, ...] = ()
     """folders that are left out, such as the output"""
     limits: MediaLimits = DEFAULT_MEDIA_LIMITS
+    divider: FileDivider = IN_THIS_PROCESS
+    """reads the pages and shots of a file, in this process or in workers"""
 
     def __post_init__(self) -> None:
         if self.every_s is not None and self.every_s <= 0:
@@ -314,7 +316,7 @@ def _row_units(name: str, allowed: Sequence[Path], options: UnitOptions) -> Iter
 
 
 def _page_units(name: str, path: Path, options: UnitOptions) -> Iterator[MediaUnit]:
-    pages = picture_pages(path, options.limits)
+    pages = options.divider.pages(path, options.limits)
     if len(pages) == 1 and not is_document(path):
         yield MediaUnit(name, (_item(path, "image"),), name)
         return
@@ -334,10 +336,10 @@ def _clip_units(name: str, path: Path, options: UnitOptions) -> Iterator[MediaUn
         yield MediaUnit(name, (_item(path, "video"),), name)
         return
     if options.shots:
-        windows: Iterable[Window] = clip_shots(path, options.limits)
+        windows: Iterable[Window] = options.divider.shots(path, options.limits)
     else:
         assert options.every_s is not None, "checked above"
-        windows = clip_windows(video_duration_s(path, options.limits), options.every_s)
+        windows = clip_windows(options.divider.duration_s(path, options.limits), options.every_s)
     for start, end in windows:
         item = _item(path, "video", start_s=float(start), end_s=float(end))
         yield MediaUnit(

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pixel_reasoner import __version__
+from pixel_reasoner.media.context import MediaContext
+from pixel_reasoner.media.decoder import IN_PROCESS, MediaDecoder
 from pixel_reasoner.reports.entry import Asked
 from pixel_reasoner.reports.facets import facet_value
 from pixel_reasoner.reports.names import run_name
 from pixel_reasoner.reports.page import Row, write_rows
-from pixel_reasoner.reports.schema import Column, Fact, Report, Section, TableSection
+from pixel_reasoner.reports.pictures import PictureStore
+from pixel_reasoner.reports.schema import Column, Fact, Report, Section, TableSection, TextSection
 from pixel_reasoner.runs.trace_file import TraceFile
+from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.workflows.survey.questions import SurveyQuestion
 from pixel_reasoner.workflows.survey.table_row import Status
 
@@ -27,7 +32,12 @@ UNGRADED, UNPARSED = "ungraded", "unparsed"
 
 
 def write_survey_report(
-    folder: Path, out: Path, questions: Sequence[SurveyQuestion], max_rows: int, rows: Rows
+    folder: Path,
+    out: Path,
+    questions: Sequence[SurveyQuestion],
+    max_rows: int,
+    rows: Rows,
+    decoder: MediaDecoder = IN_PROCESS,
 ) -> Path:
     """Write the report of a complete survey, and return the path of the page.
 
@@ -37,6 +47,7 @@ def write_survey_report(
         questions: of the survey.
         max_rows: rows with a trace; unsure ones come first, then failed ones.
         rows: returns the rows in the order of the table.
+        decoder: opens the media.
 
     Raises:
         OutputError: the page cannot be written.
@@ -52,13 +63,25 @@ def write_survey_report(
         else ()
     )
     report = Report(
-        title=run_name(folder),
+        title=f"Survey: {run_name(folder)}",
         facts=tuple(_facts(counts, questions)),
         sections=tuple(_sections(questions, rows)),
         warnings=warnings,
         made_by=f"pixel-reasoner {__version__}",
     )
-    return write_rows(_rows(folder, chosen), out, report, folder).out
+    store = partial(_SurveyPictures, decoder)
+    return write_rows(_rows(folder, chosen), out, report, folder, picture_store=store).out
+
+
+class _SurveyPictures(PictureStore):
+    """Pictures of media that are opened as the survey did."""
+
+    def __init__(self, decoder: MediaDecoder, folder: Path, max_px: int) -> None:
+        super().__init__(folder, max_px)
+        self._decoder = decoder
+
+    def open(self, trace: Trace) -> MediaContext:
+        return MediaContext.of_trace(trace, decoder=self._decoder)
 
 
 def _chosen(rows: Rows, max_rows: int) -> dict[tuple[str, int], Mapping[str, Any]]:
@@ -141,8 +164,11 @@ def _count(counter: Counter[str], row: Mapping[str, Any]) -> None:
     counter[answer if answer in counter or len(counter) < _MAX_ANSWERS else "other answers"] += 1
 
 
-def _answers_table(question: SurveyQuestion, answers: Counter[str]) -> TableSection:
+def _answers_table(question: SurveyQuestion, answers: Counter[str]) -> Section:
     total = answers.total()
+    condition = f" Condition: {question.when}." if question.when else ""
+    if not total:
+        return TextSection(title=question.text, text=f"No row was asked.{condition}")
     return TableSection(
         title=question.text,
         columns=(
@@ -153,6 +179,5 @@ def _answers_table(question: SurveyQuestion, answers: Counter[str]) -> TableSect
         rows=tuple(
             (answer, float(count), count / total) for answer, count in answers.most_common()
         ),
-        explanation=f"{total:,} rows were asked."
-        + (f" Condition: {question.when}." if question.when else ""),
+        explanation=f"{total:,} {'row was' if total == 1 else 'rows were'} asked.{condition}",
     )

@@ -12,7 +12,7 @@ Memory does not depend on the number of rows.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
@@ -125,6 +125,16 @@ class RowWriter:
         line = json.dumps(placed, ensure_ascii=False, allow_nan=False).encode() + b"\n"
         offset = self._segment.append(line)
         self._index.add(RowSummary(row[ID], position, row[ERROR] is not None), offset, len(line))
+
+    def append_traces(self, traces: Iterable[Trace]) -> None:
+        """Append traces whose rows are appended later. Each replaces the trace of the same question and sample.
+
+        Raises:
+            OutputError: the disk is full or gone.
+        """
+        assert self._store is not None, "a folder with traces"
+        for trace in traces:
+            self._store.append(trace)
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Yield the rows in the order of the table, with one in memory at a time."""

@@ -6,21 +6,29 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from glob import has_magic
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from pixel_reasoner.errors import UsageError, install_command
-from pixel_reasoner.files import write_json
+from pixel_reasoner.errors import UsageError
+from pixel_reasoner.media.decoder import MediaDecoder
+from pixel_reasoner.media.documents import Passwords
 from pixel_reasoner.media.store import MediaStore
+from pixel_reasoner.media.worker_pool import WorkerLimits, WorkerPoolDecoder
 from pixel_reasoner.models.api import GenerationModel
+from pixel_reasoner.rollout.scheduler import get_scheduler
 from pixel_reasoner.rollout.state import collect_settings
 from pixel_reasoner.runs.media_folders import note_media_folders
 from pixel_reasoner.schema.settings import RolloutConfig
 from pixel_reasoner.workflows.progress import NoProgress, ProgressReporter
+from pixel_reasoner.workflows.survey.complete import (
+    DEFAULT_REPORT_ROWS,
+    SurveySummary,
+    complete_survey,
+)
+from pixel_reasoner.workflows.survey.dividing import IN_THIS_PROCESS, FileDivider
 from pixel_reasoner.workflows.survey.engine import answer_tasks, check_samples
 from pixel_reasoner.workflows.survey.media_units import (
     MediaUnit,
@@ -31,13 +39,13 @@ from pixel_reasoner.workflows.survey.media_units import (
 )
 from pixel_reasoner.workflows.survey.planning import Planner
 from pixel_reasoner.workflows.survey.questions import SurveyQuestion
-from pixel_reasoner.workflows.survey.report import write_survey_report
 from pixel_reasoner.workflows.survey.rows import RowWriter, check_row_settings
 from pixel_reasoner.workflows.survey.table_row import Status, SurveyRow
 from pixel_reasoner.workflows.survey.watch import OnMessage, watched_units
 
-MEDIA, COUNTS, REPORT = "media", "counts.json", "report.html"
-DEFAULT_REPORT_ROWS = 200
+MEDIA = "media"
+WORKER_LIMITS = WorkerLimits(cpu_s=600.0, timeout_s=600.0)
+"""of one request to a decoding process; to find the shots of a long clip takes minutes"""
 _MAX_NOTED_FOLDERS = 1_000
 
 
@@ -72,6 +80,10 @@ class SurveySpec:
     """pages of one document"""
     allow_media: tuple[Path, ...] = ()
     """folders, besides that of a table, from which its rows may name media"""
+    pdf_passwords: Passwords = ()
+    """tried in order for a protected PDF; never written or shown"""
+    decode_workers: int = 0
+    """processes that decode media, so that a crash of a decoder is one row with an error; 0: this process"""
     parquet: bool = True
     """whether rows.parquet is written, if pyarrow is installed"""
     report_rows: int = DEFAULT_REPORT_ROWS
@@ -88,6 +100,12 @@ class SurveySpec:
         if self.watch is not None and self.media:
             raise UsageError(
                 expected="media, or --watch DIR", got="both", fix="leave out one of them"
+            )
+        if self.decode_workers < 0:
+            raise UsageError(
+                expected="at least 0 decoding processes",
+                got=str(self.decode_workers),
+                fix="--decode-workers 2 starts two; 0 decodes in this process",
             )
         if self.watch is None:
             check_sources(self.media)
@@ -118,41 +136,6 @@ class SurveySpec:
         }
 
 
-class FailedRows(NamedTuple):
-    """Rows with one kind of error."""
-
-    num_rows: int
-    example: str
-    """id of the first row"""
-    reason: str
-    """its error"""
-
-
-class SurveySummary(NamedTuple):
-    """What a survey wrote."""
-
-    counts: Mapping[str, int]
-    """status -> number of rows"""
-    answers: Mapping[str, Mapping[str, int]]
-    """question -> answer -> number of rows, of the most frequent answers"""
-    errors: Mapping[str, FailedRows]
-    """kind of error -> its rows, of the most frequent ones"""
-    paths: tuple[Path, ...]
-    """written tables and report"""
-    is_stopped: bool = False
-    """whether Ctrl-C ended the watching of a folder"""
-
-    @property
-    def num_rows(self) -> int:
-        """Number of rows."""
-        return sum(self.counts.values())
-
-    @property
-    def num_failed(self) -> int:
-        """Number of rows with an error."""
-        return self.counts.get(Status.ERROR, 0)
-
-
 def survey_rows(
     spec: SurveySpec, model: GenerationModel, on_message: OnMessage = lambda text: None
 ) -> Iterator[SurveyRow]:
@@ -170,10 +153,10 @@ def survey_rows(
         OutputError: `out` cannot be written.
         EndpointError: all servers fail.
     """
-    with _open_writer(spec, model) as writer:
-        yield from _rows(spec, model, writer, on_message)
+    with _open_writer(spec, model) as writer, _decoders(spec, model) as divider:
+        yield from _rows(spec, model, (writer, divider), on_message)
         if writer is not None:
-            _complete(spec, writer, on_message)
+            _complete(spec, writer, divider.decoder, on_message)
 
 
 def run_survey(
@@ -191,17 +174,18 @@ def run_survey(
     update = (progress or NoProgress()).start("asking", total)
     counts: Counter[str] = Counter()
     is_stopped = False
-    with _open_writer(spec, model) as writer:
+    with _open_writer(spec, model) as writer, _decoders(spec, model) as divider:
         assert writer is not None, "a survey of the command line has a folder"
         try:
-            for row in _rows(spec, model, writer, on_message):
+            for row in _rows(spec, model, (writer, divider), on_message):
                 counts[row.status] += 1
                 update(counts.total(), _note(counts))
         except KeyboardInterrupt:
             if spec.watch is None:
                 raise
             is_stopped = True
-        return _complete(spec, writer, on_message)._replace(is_stopped=is_stopped)
+        summary = _complete(spec, writer, divider.decoder, on_message)
+        return summary._replace(is_stopped=is_stopped)
 
 
 def _note(counts: Mapping[str, int]) -> str:
@@ -222,11 +206,15 @@ def _open_writer(spec: SurveySpec, model: GenerationModel) -> Iterator[RowWriter
 
 
 def _rows(
-    spec: SurveySpec, model: GenerationModel, writer: RowWriter | None, on_message: OnMessage
+    spec: SurveySpec,
+    model: GenerationModel,
+    opened: tuple[RowWriter | None, FileDivider],
+    on_message: OnMessage,
 ) -> Iterator[SurveyRow]:
+    writer, divider = opened
     planner = Planner(spec.questions, spec.shard, writer)
     with ExitStack() as stack:
-        units = _units(spec, stack, on_message)
+        units = _units(spec, divider, stack, on_message)
         if writer is not None:
             units = _with_noted_folders(units, spec, writer.folder)
         results = answer_tasks(
@@ -245,8 +233,29 @@ def _rows(
             yield row
 
 
-def _units(spec: SurveySpec, stack: ExitStack, on_message: OnMessage) -> Iterator[MediaUnit | None]:
-    options = spec.unit_options
+@contextmanager
+def _decoders(spec: SurveySpec, model: GenerationModel) -> Iterator[FileDivider]:
+    """Decode the media of the questions as the survey says, until the end of the context."""
+    if not spec.decode_workers and not spec.pdf_passwords:
+        yield IN_THIS_PROCESS
+        return
+    with ExitStack() as stack:
+        passwords = spec.pdf_passwords
+        pool = None
+        if spec.decode_workers:
+            pool = WorkerPoolDecoder(spec.decode_workers, WORKER_LIMITS, passwords)
+            stack.enter_context(pool)
+        scheduler = get_scheduler(model)
+        stack.callback(scheduler.decode_with, scheduler.decoder)
+        divider = FileDivider(pool, passwords)
+        scheduler.decode_with(divider.decoder)
+        yield divider
+
+
+def _units(
+    spec: SurveySpec, divider: FileDivider, stack: ExitStack, on_message: OnMessage
+) -> Iterator[MediaUnit | None]:
+    options = replace(spec.unit_options, divider=divider)
     may_have_zip = any(Path(one).suffix.lower() == ".zip" or has_magic(one) for one in spec.media)
     if may_have_zip:
         root = (
@@ -254,7 +263,7 @@ def _units(spec: SurveySpec, stack: ExitStack, on_message: OnMessage) -> Iterato
             if spec.out is not None
             else Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pixel-reasoner-")))
         )
-        options = UnitOptions(**{**vars(options), "store": MediaStore(root)})
+        options = replace(options, store=MediaStore(root))
     if spec.watch is not None:
         return watched_units(spec.watch, options, on_message)
     return read_units(spec.media, options)
@@ -277,62 +286,14 @@ def _with_noted_folders(
         yield unit
 
 
-def _complete(spec: SurveySpec, writer: RowWriter, on_message: OnMessage) -> SurveySummary:
-    has_parquet = spec.parquet and find_spec("pyarrow") is not None
-    if spec.parquet and not has_parquet:
-        on_message(
-            f"rows.parquet is not written: pyarrow is not installed; {install_command('workflows')}"
-        )
-    paths = writer.complete(parquet=has_parquet)
-    summary = _summary(writer.rows())
-    counts = {
-        "rows": summary.num_rows,
-        **summary.counts,
-        "answers": summary.answers,
-        "errors": {kind: one._asdict() for kind, one in summary.errors.items()},
-    }
-    write_json(counts, writer.folder / COUNTS)
-    if spec.report_rows and summary.num_rows:
-        written = write_survey_report(
-            writer.folder, writer.folder / REPORT, spec.questions, spec.report_rows, writer.rows
-        )
-        paths = [*paths, written]
-    return summary._replace(paths=tuple(paths))
-
-
-_MAX_ANSWERS = 50
-"""different answers of a question that are counted; further ones are counted together"""
-_MAX_ERRORS = 20
-_OTHERS = "(others)"
-
-
-def _summary(rows: Iterable[Mapping[str, Any]]) -> SurveySummary:
-    counts: Counter[str] = Counter()
-    answers: dict[str, Counter[str]] = {}
-    errors: dict[str, FailedRows] = {}
-    for row in rows:
-        counts[row["status"]] += 1
-        if row["error"] is not None:
-            _count_error(errors, row)
-        elif row["status"] == Status.ANSWERED:
-            _count(answers.setdefault(row["question"], Counter()), row["answer"], _MAX_ANSWERS)
-    by_question = {name: dict(found.most_common()) for name, found in answers.items()}
-    by_count = sorted(errors.items(), key=lambda one: -one[1].num_rows)
-    return SurveySummary(dict(counts), by_question, dict(by_count), ())
-
-
-def _count_error(errors: dict[str, FailedRows], row: Mapping[str, Any]) -> None:
-    kind = _error_kind(row["error"])
-    if kind not in errors and len(errors) >= _MAX_ERRORS:
-        kind = _OTHERS
-    first = errors.get(kind, FailedRows(0, row["id"], row["error"]))
-    errors[kind] = first._replace(num_rows=first.num_rows + 1)
-
-
-def _count(counter: Counter[str], key: str, max_keys: int) -> None:
-    counter[key if key in counter or len(counter) < max_keys else _OTHERS] += 1
-
-
-def _error_kind(error: str) -> str:
-    """Return what is expected, which is the same for all media with one kind of error."""
-    return error.partition("; got ")[0].removeprefix("expected ")[:120]
+def _complete(
+    spec: SurveySpec, writer: RowWriter, decoder: MediaDecoder, on_message: OnMessage
+) -> SurveySummary:
+    return complete_survey(
+        writer,
+        spec.questions,
+        parquet=spec.parquet,
+        report_rows=spec.report_rows,
+        decoder=decoder,
+        on_message=on_message,
+    )

@@ -1,4 +1,4 @@
-"""Parts of clips: windows of equal length, or shots by PySceneDetect. Times are exact fractions of a second."""
+"""Parts of clips: windows of equal length, or shots. Times are exact fractions of a second."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
-from pixel_reasoner.errors import InputError, require_extra
-from pixel_reasoner.files import reason
-from pixel_reasoner.media.videos import video_duration_s
 from pixel_reasoner.schema.settings import MediaLimits
+from pixel_reasoner.workflows.moments.shots import find_shots
+from pixel_reasoner.workflows.moments.video_index import read_video_index
 
 Window = tuple[Fraction, Fraction]
 """start and end in seconds from the start of the clip; the end is exclusive"""
@@ -40,25 +39,6 @@ def clip_shots(path: Path, limits: MediaLimits) -> list[Window]:
         InputError: not a video, or over the limits.
         UsageError: PySceneDetect is not installed.
     """
-    with require_extra("workflows", "find shots"):
-        from scenedetect import AdaptiveDetector, detect
-    duration = Fraction(video_duration_s(path, limits)).limit_denominator(1_000_000)
-    try:
-        found = detect(str(path), AdaptiveDetector(), backend="pyav", start_in_scene=True)
-    except Exception as error:
-        raise InputError(
-            expected="a video in which shots can be found",
-            got=f"{path}: {reason(error)}",
-            fix="convert it with `ffmpeg -i OLD NEW.mp4`, or use windows (--every)",
-        ) from error
-    cuts = [_seconds(start) for start, _ in found]
-    starts = [Fraction(0), *(cut for cut in cuts if 0 < cut < duration)]
-    return list(zip(starts, [*starts[1:], duration], strict=True))
-
-
-def _seconds(timecode: object) -> Fraction:
-    """Return the time of a `FrameTimecode`, by its presentation timestamp where it has one."""
-    pts, base = getattr(timecode, "pts", None), getattr(timecode, "time_base", None)
-    if pts is not None and base is not None:
-        return Fraction(pts) * Fraction(base)
-    return Fraction(timecode.get_seconds()).limit_denominator(1_000_000)  # type: ignore[attr-defined]
+    index = read_video_index(path, limits)
+    starts = [index.time_s(shot.first) for shot in find_shots(index, limits)]
+    return list(zip(starts, [*starts[1:], index.duration_s], strict=True))

@@ -307,8 +307,9 @@ function MarkedPictures({ step, reveal, store, guess }) {
   const shown = shownNumbers(step, reveal, guess);
   return html`<div class=${classes("marked", shown.length > 1 && "several")}>${shown.map((number) => {
     const picture = step.pictures[number - 1];
-    const marks = reveal.looks.flatMap((look) => lookMarks(look, number));
-    if (guess.box) marks.push({ box: guess.box, kind: "mine", label: "you" });
+    // The box of the learner comes first: the numbers of the model are drawn over it.
+    const mine = guess.box ? [{ box: guess.box, kind: "mine", label: "you" }] : [];
+    const marks = [...mine, ...reveal.looks.flatMap((look) => lookMarks(look, number))];
     const isMine = guess.image === number;
     const looks = reveal.looks.filter((look) => look.frames.includes(number));
     const isLooked = looks.length > 0;
