@@ -9,6 +9,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pixel_reasoner.schema.geometry import Box, Size
+from pixel_reasoner.workflows.inspection.difference import (
+    CHANNEL_UNIT,
+    brightness_and_colours,
+)
 from pixel_reasoner.workflows.inspection.golden import Comparison, GoldenSet
 from pixel_reasoner.workflows.inspection.pictures import Array, Matrix, opencv, size_of
 from pixel_reasoner.workflows.inspection.registration import warped
@@ -18,7 +22,7 @@ PixelBox = tuple[int, int, int, int]
 
 _MERGE_PX = 5
 """places closer than this are one, in pixels of the map"""
-_PLACE_SHARE = 0.4
+_PLACE_SHARE = 0.5
 """a place ends where the score is below this share of its largest score"""
 _NEAR_PX = 8
 """distance up to which a place belongs to one with a larger score, in pixels of the map"""
@@ -29,15 +33,19 @@ _MARGIN_PX = 12
 """added on each side of a place before its box is measured, in pixels of the photo"""
 _MAX_REFINED_SIDE = 1024
 """longest side of the pixels in which a box is measured"""
-_SHARP_SHARE, _FAINT_SHARE = 0.5, 0.2
+_SHARP_SHARE, _FAINT_SHARE = 0.4, 0.3
 """pixels of a small and of a large defect differ at least by this share of its largest difference"""
+_CLEAR = 10.0
+"""standard deviations that are part of a large defect, however strong its middle is"""
 _SMALL_PX = 9
 """longest side of a small defect"""
 _MAX_SHARE = 0.6
-_MIN_DIFFERENCE = 3.0
-"""grey levels"""
-_NOISE_FACTOR = 4.0
+_MIN_DIFFERENCE = 2.5
+"""standard deviations"""
+_NOISE_FACTOR = 2.5
 """and by so many times the usual difference around it"""
+_CROP_BLUR = 0.5
+"""of differences before a box is measured, pixels"""
 
 
 @dataclass(frozen=True)
@@ -279,22 +287,21 @@ def _refined(photo: Array, golden: GoldenSet, compared: Comparison, rough: Pixel
 def _crop_difference(
     own: Array, golden: GoldenSet, compared: Comparison, area: PixelBox, scale: float
 ) -> Array:
-    """Return how far a crop is outside of the range of the golden pictures, float32."""
+    """Return how far a crop deviates from the golden pictures, in standard deviations, float32."""
     cv2 = opencv()
-    lower, upper = (
-        reference_crop(one, compared.working_matrix, area, scale).astype(np.float32)
-        for one in (golden.ranges.lower, golden.ranges.upper)
+    expected, inverse = (
+        reference_crop(one, compared.working_matrix, area, scale)
+        for one in (compared.expected, golden.reference.inverse_L[0])
     )
-    size = size_of(lower)
+    size = size_of(expected)
     if size_of(own) != size:
         own = cv2.resize(np.ascontiguousarray(own), size, interpolation=cv2.INTER_AREA)
-    values = own.astype(np.float32)
-    # As blurred as the ranges, which have working size.
-    values = cv2.GaussianBlur(values, (0, 0), max(0.8, 0.5 * scale / golden.scale))
-    offset = np.median(values - (lower + upper) / 2, axis=(0, 1))
-    values -= offset
-    outside = np.maximum(np.maximum(values - upper, lower - values), 0)
-    found: Array = outside.max(axis=2)
+    # As blurred as the reference, which has working size.
+    sigma = max(_CROP_BLUR, 0.5 * scale / golden.scale if golden.scale < 1 else 0.0)
+    difference = cv2.subtract(own, expected, dtype=cv2.CV_16S)
+    channels = brightness_and_colours(difference).astype(np.float32)
+    channels = cv2.GaussianBlur(channels, (0, 0), sigma)
+    found: Array = np.abs(channels * inverse).max(axis=2) / CHANNEL_UNIT
     return found
 
 
@@ -309,8 +316,8 @@ def _extent(difference: Array, inner: PixelBox) -> PixelBox | None:
     peak = float(ordered[max(0, len(ordered) - 1 - len(ordered) // 200)])
     noise = max(_MIN_DIFFERENCE, _NOISE_FACTOR * float(np.quantile(difference, 0.75)))
     found = None
-    for share in (_SHARP_SHARE, _FAINT_SHARE):
-        limit = min(max(noise, peak * share), peak * _MAX_SHARE)
+    for wanted in (peak * _SHARP_SHARE, min(peak * _FAINT_SHARE, _CLEAR)):
+        limit = min(max(noise, wanted), peak * _MAX_SHARE)
         found = _connected(difference >= limit, inner)
         # The optics blur a small defect by more than its size; the edge of a large one may be faint.
         if found is None or max(found[2] - found[0], found[3] - found[1]) <= _SMALL_PX:
