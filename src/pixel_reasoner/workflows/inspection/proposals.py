@@ -22,8 +22,10 @@ PixelBox = tuple[int, int, int, int]
 
 _MERGE_PX = 5
 """places closer than this are one, in pixels of the map"""
-_PLACE_SHARE = 0.5
-"""a place ends where the score is below this share of its largest score"""
+_PLACE_SHARES = (0.5, 0.75, 0.9)
+"""a place ends where the score is below this share of its largest score; the next one, if texture makes it that much larger"""
+_MAX_GROWTH, _GROWTH_PX = 4, 10
+"""a place may be so many times as long as its middle, and so many pixels of the map longer"""
 _NEAR_PX = 8
 """distance up to which a place belongs to one with a larger score, in pixels of the map"""
 _PIECE_SHARE = 0.3
@@ -105,13 +107,13 @@ def peaks(scores: Array, look_from: float, limit: int) -> list[Proposal]:
         peak = float(left.max()) if left.size else 0.0
         if peak < look_from or peak <= 0:
             break
-        box = _take_place(left, max(look_from, peak * _PLACE_SHARE))
+        box = _take_place(left, [max(look_from, peak * share) for share in _PLACE_SHARES])
         near = next((n for n, one in enumerate(found) if _is_near(box, one.box)), None)
         if near is None and len(found) == limit:
             break
         if near is None:
             found.append(Proposal(len(found) + 1, box, round(peak, 4)))
-        elif peak >= found[near].score * _PIECE_SHARE:
+        elif peak >= found[near].score * _PIECE_SHARE and _is_piece(box, found[near].box):
             found[near] = replace(found[near], box=_union(box, found[near].box))
     return found
 
@@ -120,6 +122,15 @@ def _is_near(box: PixelBox, other: PixelBox) -> bool:
     """Return whether a place is a piece, or the blurred edge, of another one."""
     size = max(other[2] - other[0], other[3] - other[1])
     return _touch(box, other, min(_NEAR_PX, size))
+
+
+def _is_piece(box: PixelBox, of: PixelBox) -> bool:
+    """Return whether a box is not much longer than another one."""
+    return _longest(box) <= _MAX_GROWTH * _longest(of) + _GROWTH_PX
+
+
+def _longest(box: PixelBox) -> int:
+    return max(box[2] - box[0], box[3] - box[1])
 
 
 def _union(one: PixelBox, other: PixelBox) -> PixelBox:
@@ -131,27 +142,46 @@ def _union(one: PixelBox, other: PixelBox) -> PixelBox:
     )
 
 
-def _take_place(scores: Array, threshold: float) -> PixelBox:
-    """Return the box of the connected place around the largest score, and set its scores to 0."""
+def _take_place(scores: Array, thresholds: Sequence[float]) -> PixelBox:
+    """Return the box of the connected place around the largest score, and set its scores to 0.
+
+    A line of texture through a small defect is not part of it: the lowest threshold counts at which the place is not
+    much longer than at the next one.
+    """
     cv2 = opencv()
     # Fragments of one defect are one place.
     joined = cv2.dilate(scores, np.ones((_MERGE_PX, _MERGE_PX), np.uint8))
-    row, column = np.unravel_index(int(scores.argmax()), scores.shape)
+    seed = np.unravel_index(int(scores.argmax()), scores.shape)
+    found = [_filled(scores, joined, (int(seed[0]), int(seed[1])), one) for one in thresholds]
+    chosen = found[-1]
+    for wide, narrow in zip(reversed(found[:-1]), reversed(found[1:]), strict=True):
+        if not _is_piece(wide[0], narrow[0]):
+            break
+        chosen = wide
+    (left, top, right, bottom), place, (x, y) = chosen
+    height, width = place.shape
+    scores[y : y + height, x : x + width][place] = 0
+    return left, top, right, bottom
+
+
+def _filled(
+    scores: Array, joined: Array, seed: tuple[int, int], threshold: float
+) -> tuple[PixelBox, Array, tuple[int, int]]:
+    """Return the box of a place, its joined pixels as a window, and the left and top edge of the window."""
+    cv2 = opencv()
     filled = np.zeros((scores.shape[0] + 2, scores.shape[1] + 2), np.uint8)
-    reach = float(joined[row, column]) - threshold
+    reach = float(joined[seed]) - threshold
     flags = 8 | cv2.FLOODFILL_FIXED_RANGE | cv2.FLOODFILL_MASK_ONLY | (255 << 8)
-    seed = (int(column), int(row))
-    *_, (x, y, width, height) = cv2.floodFill(joined, filled, seed, 0, reach, reach, flags)
+    *_, (x, y, width, height) = cv2.floodFill(joined, filled, seed[::-1], 0, reach, reach, flags)
     place = filled[y + 1 : y + height + 1, x + 1 : x + width + 1] > 0
-    inside = scores[y : y + height, x : x + width]
-    rows, columns = np.nonzero(place & (inside >= threshold))
-    inside[place] = 0
-    return (
+    rows, columns = np.nonzero(place & (scores[y : y + height, x : x + width] >= threshold))
+    box = (
         x + int(columns.min()),
         y + int(rows.min()),
         x + int(columns.max()) + 1,
         y + int(rows.max()) + 1,
     )
+    return box, place, (x, y)
 
 
 def heat_map_proposals(scores: Array, size: Size, limit: int) -> list[Proposal]:
