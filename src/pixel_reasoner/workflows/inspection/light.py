@@ -113,7 +113,8 @@ def _table(tone: tuple[float, float]) -> Array:
     values = np.arange(256) + _OFFSET
     logs = np.log2(values) - _MIDDLE
     curve = values * np.exp2(tone[0] * logs + tone[1] * logs**2) - _OFFSET
-    return np.clip(np.rint(curve), 0, 255).astype(np.uint8)
+    found: Array = np.clip(np.rint(curve), 0, 255).astype(np.uint8)
+    return found
 
 
 def _fast(ratio: Array, usable: Array) -> Array:
@@ -135,5 +136,5 @@ def _with_gain(picture: Array, gain: Array) -> Array:
     factor = cv2.resize(gain.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
     values = cv2.add(picture, (_OFFSET,) * 4, dtype=cv2.CV_32F)
     values = cv2.multiply(values, factor)
-    found: Array = cv2.convertScaleAbs(np.maximum(values - (_OFFSET - 0.0), 0, out=values))
+    found: Array = cv2.convertScaleAbs(np.maximum(values, _OFFSET), beta=-_OFFSET)
     return found

@@ -24,6 +24,8 @@ _MERGE_PX = 5
 """places closer than this are one, in pixels of the map"""
 _PLACE_SHARES = (0.5, 0.75, 0.9)
 """a place ends where the score is below this share of its largest score; the next one, if texture makes it that much larger"""
+_CLEAR_SCORE = 4.0
+"""pixels with the first share of this score belong to a place, however strong its middle is"""
 _MAX_GROWTH, _GROWTH_PX = 4, 10
 """a place may be so many times as long as its middle, and so many pixels of the map longer"""
 _NEAR_PX = 8
@@ -107,7 +109,8 @@ def peaks(scores: Array, look_from: float, limit: int) -> list[Proposal]:
         peak = float(left.max()) if left.size else 0.0
         if peak < look_from or peak <= 0:
             break
-        box = _take_place(left, [max(look_from, peak * share) for share in _PLACE_SHARES])
+        limits = [max(look_from, min(peak, _CLEAR_SCORE) * share) for share in _PLACE_SHARES]
+        box = _take_place(left, limits)
         near = next((n for n, one in enumerate(found) if _is_near(box, one.box)), None)
         if near is None and len(found) == limit:
             break
