@@ -57,7 +57,11 @@ def relit(reference: Array, photo: Array, valid: Array) -> Lit:
     height, width = reference.shape[:2]
     small = (max(1, width // _CELL), max(1, height // _CELL))
     own = cv2.resize(photo, small, interpolation=cv2.INTER_AREA).astype(np.float32) + _OFFSET
-    bright = (photo.max(axis=2) >= _SATURATED).astype(np.uint8) * 255
+    red, green, blue = cv2.split(photo)
+    # The maximum of numpy takes eight times as long.
+    _, bright = cv2.threshold(
+        cv2.max(cv2.max(red, green), blue), _SATURATED - 1, 255, cv2.THRESH_BINARY
+    )
     bright = cv2.resize(bright, small, interpolation=cv2.INTER_AREA)
     # Only cells that are valid as a whole: the edge of the picture is repeated by the median.
     usable = cv2.resize(valid, small, interpolation=cv2.INTER_AREA) == 255
