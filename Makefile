@@ -115,7 +115,7 @@ adapters:
 	.venv-ray/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[ray,local,remote]' pytest hypothesis
 	.venv-ray/bin/python -m pytest -q tests/test_ray.py
 	test -x .venv-exports/bin/python || $(PYTHON) -m venv .venv-exports
-	.venv-exports/bin/python -m pip install --quiet --editable . supervision label-studio-sdk scikit-learn pytest hypothesis pyarrow
+	.venv-exports/bin/python -m pip install --quiet --editable . label-studio-sdk scikit-learn pytest hypothesis pyarrow
 	.venv-exports/bin/python -m pytest -q tests/test_inspection_adapters.py
 	$(MAKE) .venv-space/.installed
 	.venv-space/bin/python -m pytest -q tests/test_space.py

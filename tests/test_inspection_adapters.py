@@ -1,6 +1,7 @@
-"""Exports of an inspection in tools whose requirements conflict with ours: `make adapters` runs these in an environment of their own.
+"""Exports of an inspection in the tools that read them.
 
-pip install supervision label-studio-sdk
+label-studio-sdk requires an OpenCV below 4.13, and the extra `workflows` a newer one: `make adapters` runs its test in an
+environment of its own.
 """
 
 from __future__ import annotations
