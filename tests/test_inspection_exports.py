@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 from contextlib import redirect_stdout
+from pathlib import Path
 
+import jsonschema
 import pytest
 from hypothesis import given, settings, strategies as st
 from junitparser import JUnitXml
@@ -23,6 +26,9 @@ from pixel_reasoner.workflows.inspection.exports.names import flat_name
 from pixel_reasoner.workflows.inspection.review import read_corrections
 from pixel_reasoner.workflows.inspection.spec import InspectionSpec
 from pixel_reasoner.workflows.inspection.verdicts import InspectionRow, Verdict
+
+SARIF_SCHEMA = Path(__file__).parent / "golden" / "sarif-2.1.0.schema.json.gz"
+"""JSON schema of SARIF 2.1.0, as in the npm package @microsoft/jest-sarif"""
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +103,16 @@ def test_sarif_has_fail_pass_review_and_notifications(folder):
     box = attached["rectangles"][0]
     assert [box[side] for side in ("left", "top", "right", "bottom")] == [80, 120, 400, 180]
     assert not content["runs"][0]["invocations"][0]["executionSuccessful"]
+
+
+def test_sarif_is_valid_by_the_schema_of_sarif(folder):
+    schema = json.loads(gzip.decompress(SARIF_SCHEMA.read_bytes()))
+    jsonschema.Draft4Validator.check_schema(schema)
+    validator = jsonschema.Draft4Validator(schema)
+    content = json.loads((folder / "sarif/inspection.sarif").read_text())
+    assert [error.message for error in validator.iter_errors(content)] == []
+    del content["runs"][0]["tool"]
+    assert not validator.is_valid(content)
 
 
 def test_junit_counts_each_verdict(folder):

@@ -383,3 +383,5 @@ def test_the_report_shows_findings_hashes_and_rates(tmp_path, data_set):
         done.rows[0].audit.photo_sha256,
     ):
         assert words in text
+    assert "No model was asked: difference" in text
+    assert "No operation showed" not in text

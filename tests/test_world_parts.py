@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from pixel_reasoner.world.parts import (
     plan_parts,
     read_parts,
     take_photo,
+    write,
 )
 from pixel_reasoner.world.parts.camera import VIEWS, Placement, projection, warp
 from pixel_reasoner.world.parts.defects import SEVERITIES
@@ -214,6 +216,54 @@ def test_a_defect_has_the_wanted_size(kind):
         rows, columns = np.nonzero(take_photo(shot).mask)
         side = max(np.ptp(rows), np.ptp(columns)) + 1
         assert 0.5 * length <= side <= 1.4 * length + 2
+
+
+# --- resuming ---
+
+
+def contents(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != ".lock"
+    }
+
+
+def test_an_interrupted_folder_continues_with_the_same_bytes(tmp_path, monkeypatch):
+    spec = api.PartsSpec("gear", WIDTH, references=1, validation=2, test=2, unaligned=0)
+    api.render_parts(spec, tmp_path / "whole")
+    taken = []
+
+    def dies(shot):
+        if len(taken) == 3:
+            raise KeyboardInterrupt
+        taken.append(shot)
+        return take_photo(shot)
+
+    monkeypatch.setattr(write, "take_photo", dies)
+    with pytest.raises(KeyboardInterrupt):
+        api.render_parts(spec, tmp_path / "parts")
+    assert not (tmp_path / "parts/parts.jsonl").exists()
+    with (tmp_path / "parts" / write.JOURNAL_FILE).open("a") as file:
+        file.write('{"id": "cut o')
+    monkeypatch.setattr(write, "take_photo", lambda shot: taken.append(shot) or take_photo(shot))
+    api.render_parts(spec, tmp_path / "parts")
+    assert len(taken) == 5
+    assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
+    api.render_parts(spec, tmp_path / "parts")
+    assert len(taken) == 5
+
+
+def test_a_folder_with_other_photographs_is_refused(tmp_path):
+    spec = api.PartsSpec("gear", WIDTH, references=1, validation=0, test=2, unaligned=0)
+    api.render_parts(spec, tmp_path)
+    before = contents(tmp_path)
+    with pytest.raises(UsageError, match="use another --out, or delete this folder"):
+        api.render_parts(replace(spec, test=1), tmp_path)
+    assert contents(tmp_path) == before
+    (tmp_path / write.SETTINGS_FILE).unlink()
+    with pytest.raises(UsageError, match=r"without settings\.json"):
+        api.render_parts(spec, tmp_path)
 
 
 # --- recognition ---

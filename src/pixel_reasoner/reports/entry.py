@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from pixel_reasoner.operations.base import call_as_written
 from pixel_reasoner.reports.facets import (
+    Reason,
     compute_facets,
     explain,
     facet_value,
@@ -55,6 +56,8 @@ class Asked(NamedTuple):
     """further facts, for example terms of the reward"""
     mask: tuple[MaskSegment, ...] = ()
     """training example of the trace with its loss mask"""
+    reason: Reason | None = None
+    """why it is right or wrong, where no model was asked; None: what `explain` derives from the trace"""
 
 
 def build_item(
@@ -87,7 +90,11 @@ def build_item(
         outcomes=tuple(one.outcome for one in asked) if len(asked) > 1 else (),
         answered=entries[0].answered and _cut(entries[0].answered, _LIST_CHARS),
         thumbnail=thumbnail,
-        facets={**compute_facets(first.trace, first.outcome), **(facets or {})},
+        facets={
+            **compute_facets(first.trace, first.outcome),
+            **({"reason": (first.reason.label,)} if first.reason else {}),
+            **(facets or {}),
+        },
         sizes=sort_values(first.trace),
     )
     return item, row
@@ -112,7 +119,7 @@ def _trace_entry(asked: Asked, store: PictureStore, root: Path | None) -> TraceE
         name=asked.name,
         outcome=asked.outcome,
         answered=None if answered is None else _cut(answered),
-        reason=_cut(explain(trace, asked.outcome).sentence, 1000),
+        reason=_cut((asked.reason or explain(trace, asked.outcome)).sentence, 1000),
         stop=spaced_name(trace.stop),
         error=_cut(trace.error or ""),
         notes=trace.notes,

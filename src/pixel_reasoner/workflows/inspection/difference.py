@@ -1,238 +1,243 @@
 """Difference of a registered photo from the references.
 
-The brightness is fitted locally, then every pixel is compared with the range of the references around it. The range of a pixel is the smallest and the largest value of all references in its 3 x 3 surroundings. A shift of less
-than a pixel and the blur of interpolation stay inside of it, so edges have no halo. What is outside is summed over
-areas of 1 to 16 working pixels: noise cancels, faint large defects add up.
+A reference is the mean of all golden pictures and the deviation of each pixel: of its brightness and of two differences
+of colour, at several levels. Texture, noise and the error of the registration at edges are part of the deviation, so a
+faint defect on a clean surface counts as much as a strong one on a rough surface. Everything is in the frame of the
+reference.
+
+Where many pixels of one kind (as strong an edge, in the same direction) deviate more than in any golden picture, as
+with light from another side, the whole kind is divided by that excess.
 
 Conventions
-    *_L     one value per level; level l sums over 2**l working pixels
+    *_L     one value per level. Level 0 has working size; level l sums over 2**l working pixels and has 1 / 2**(l - 1) of the size
     maps    have half of the working size
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from pixel_reasoner.schema.geometry import Size
 from pixel_reasoner.workflows.inspection.pictures import Array, opencv
 
 NUM_LEVELS = 5
-_UNIT = 16
-"""grey levels are multiplied by this number, so that means over areas are not rounded to 0"""
-NUM_BINS = 8
-_BIN_STEP = 24
-"""width of a bin of local contrast, grey levels"""
-MIN_NOISE_L = (14.0, 8.0, 5.0, 3.5, 2.5)
-"""smallest normaliser, grey levels: sharper differences are visible to nobody"""
-_SLOPE_PX = 9
-"""width of the surroundings of an edge, in pixels of the map"""
-_GAIN_FACTOR = 8
-"""the brightness is fitted at this part of the working size"""
-_GAIN_WINDOW = 31
-"""side of the window of the fit, in pixels of that size. Defects of less than half of it do not change it"""
-_GAIN_OFFSET = 8.0
-"""added to grey values before ratios: dark pixels have no reliable ratio"""
-_LOG_UNIT = 48.0
-_FIT_SAMPLES = 4000
-_MAX_EXCESS = 4.0
-"""edges of a photo with other light are divided by at most this number"""
-_QUANTILE = 0.998
+CHANNEL_UNIT = 8
+"""differences are multiplied by this number, so that means over areas are not rounded to 0"""
+_BLUR = 0.7
+"""of level 0, pixels"""
+_FLOOR_L = (
+    (1.8, 1.3, 1.3),
+    (1.3, 0.9, 0.9),
+    (0.9, 0.6, 0.6),
+    (0.7, 0.45, 0.45),
+    (0.55, 0.35, 0.35),
+)
+"""smallest deviation of brightness and colour: rounding, compression"""
+_POOL_L = (7, 5, 5, 5, 5)
+"""side of the surroundings whose deviations are averaged"""
+_EDGE_ERROR_PX = 0.08
+"""error of the registration that is expected of any photo, in working pixels"""
+_FEW_ERROR_PX = 0.4
+"""and in addition, divided by the number of golden pictures, because they show less of it"""
+_STRENGTHS = (1.0, 2.5, 5.0, 10.0, 20.0)
+"""limits of kinds of edges, grey levels per pixel"""
+_NUM_DIRECTIONS = 8
+_NUM_KINDS = 1 + len(_STRENGTHS) * _NUM_DIRECTIONS
+_QUANTILE = 0.98
+_USUAL = 2.6
+"""quantile of deviations at least, in a good photo"""
+_MIN_PIXELS = 60
+"""of one kind"""
 _SAMPLE_STEP = 3
+MIN_LARGEST = 5.5
+"""largest deviation of a good photo at least, in standard deviations: chance alone gives as much"""
 
 
-class Ranges(NamedTuple):
-    """Allowed values of each pixel, in one frame. All are uint8."""
+@dataclass(frozen=True)
+class Reference:
+    """Mean and deviation of golden pictures, in one frame."""
 
-    lower: Array
-    """(height, width, 3)"""
-    upper: Array
-    """(height, width, 3)"""
+    mean: Array
+    """uint8 (height, width, 3)"""
+    inverse_L: Sequence[Array]
+    """1 / deviation of the channels of `levels_of`, float32"""
+    kinds_L: Sequence[Array]
+    """number of the kind of edge of each pixel, uint8"""
     valid: Array
-    """(height, width), 0 where nothing is compared"""
+    """uint8 (height, width), 0 where nothing is compared"""
+    usual: Array
+    """(levels, kinds) high quantile of the deviations of golden pictures"""
+    largest: float
+    """largest deviation of a golden picture from the others; the score 1"""
 
 
-class Levels(NamedTuple):
-    """Deviations of a photo at each level, before they are divided by the noise."""
-
-    deviation_L: list[Array]
-    """grey levels, float32, all of the size of the map"""
-    bins: Array
-    """bin of the local contrast of the references, uint8"""
-    valid: Array
-    """bool"""
-
-
-def normalised(photo: Array, ranges: Ranges) -> Array:
-    """Return a photo with the brightness and colour of the references, fitted locally, and slightly blurred like them."""
-    cv2 = opencv()
-    height, width = photo.shape[:2]
-    small = (max(1, width // _GAIN_FACTOR), max(1, height // _GAIN_FACTOR))
-    middle = cv2.addWeighted(ranges.lower, 0.5, ranges.upper, 0.5, 0)
-    one = cv2.resize(photo, small, interpolation=cv2.INTER_AREA).astype(np.float32)
-    other = cv2.resize(middle, small, interpolation=cv2.INTER_AREA).astype(np.float32)
-    # Only cells that are valid as a whole: the edge of the picture is repeated by the median.
-    valid = cv2.resize(ranges.valid, small, interpolation=cv2.INTER_AREA) == 255
-    ratio = np.log2((other + _GAIN_OFFSET) / (one + _GAIN_OFFSET)) * _LOG_UNIT
-    slow = _slow_field(ratio, valid)
-    rest = ratio - slow
-    rest[~valid] = 0
-    coded = np.clip(np.rint(rest) + 128, 0, 255).astype(np.uint8)
-    window = min(_GAIN_WINDOW, (min(small) // 2) * 2 - 1)
-    if window >= 3:
-        coded = cv2.merge([cv2.medianBlur(one, window) for one in cv2.split(coded)])
-    fast = cv2.GaussianBlur(coded.astype(np.float32) - 128, (0, 0), max(1.0, window / 6))
-    gain = np.exp2((fast + slow) / _LOG_UNIT)
-    return blurred(_with_gain(photo, gain))
-
-
-def _with_gain(photo: Array, gain: Array) -> Array:
-    """Return (photo + offset) * gain - offset, in 8 bits: that is four times as fast as in floats."""
-    cv2 = opencv()
-    size = (photo.shape[1], photo.shape[0])
-    unit = 128 if gain.max() < 255 / 128 else 32
-    factor = np.clip(np.rint(gain * unit), 0, 255).astype(np.uint8)
-    added = np.clip(np.rint(_GAIN_OFFSET * (gain - 1)) + 128, 0, 255).astype(np.uint8)
-    factor = cv2.resize(factor, size, interpolation=cv2.INTER_LINEAR)
-    added = cv2.resize(added, size, interpolation=cv2.INTER_LINEAR)
-    found: Array = cv2.addWeighted(
-        cv2.multiply(photo, factor, scale=1 / unit), 1.0, added, 1.0, -128.0
-    )
-    return found
-
-
-def blurred(picture: Array) -> Array:
-    """Return a picture without the noise of single pixels."""
-    found: Array = opencv().GaussianBlur(picture, (3, 3), 0.8)
-    return found
-
-
-def _slow_field(ratio: Array, valid: Array) -> Array:
-    """Return the quadratic surface through most values of each channel: a lamp on one side, vignetting.
-
-    A median alone is biased at the edges of the picture, where its window shows one side only.
-    """
-    height, width = valid.shape
-    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
-    basis = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1)
-    step = max(1, int(np.sqrt(valid.size / _FIT_SAMPLES)))
-    chosen = valid[::step, ::step]
-    if chosen.sum() < 50:
-        return np.zeros_like(ratio)
-    rows = basis[::step, ::step][chosen]
-    found = np.empty_like(ratio)
-    for channel in range(ratio.shape[2]):
-        values = ratio[::step, ::step, channel][chosen]
-        kept = np.ones(len(values), bool)
-        for _ in range(4):
-            factors = np.linalg.lstsq(rows[kept], values[kept], rcond=None)[0]
-            error = np.abs(rows @ factors - values)
-            kept = error <= max(1.0, 2.0 * float(np.median(error)))
-        found[..., channel] = basis @ factors
-    return found
-
-
-def deviations(fitted: Array, ranges: Ranges) -> Levels:
-    """Return how far a photo is outside of the ranges, at every level.
+def levels_of(difference: Array) -> list[Array]:
+    """Return brightness and two differences of colour of a signed difference at each level, float32.
 
     Args:
-        fitted: result of `normalised`.
-        ranges: in the frame of the photo.
+        difference: int16 (height, width, 3).
     """
     cv2 = opencv()
-    above = _inside(cv2.subtract(fitted, ranges.upper), ranges.valid)
-    below = _inside(cv2.subtract(ranges.lower, fitted), ranges.valid)
-    height, width = fitted.shape[:2]
-    size = (max(1, (width + 1) // 2), max(1, (height + 1) // 2))
-    largest = _largest(cv2.max(above, below))
-    found: list[Array] = [_pooled(largest, size).astype(np.float32)]
-    above, below = (cv2.resize(one, size, interpolation=cv2.INTER_AREA) for one in (above, below))
-    signed = above.astype(np.int16)
-    signed -= below
-    signed *= _UNIT
+    channels = brightness_and_colours(difference)
+    found = [cv2.GaussianBlur(channels, (5, 5), _BLUR)]
     for level in range(1, NUM_LEVELS):
-        if level > 1:
-            rows, columns = signed.shape[:2]
-            half = (max(1, (columns + 1) // 2), max(1, (rows + 1) // 2))
-            signed = cv2.resize(signed, half, interpolation=cv2.INTER_AREA)
+        height, width = channels.shape[:2]
+        half = (max(1, (width + 1) // 2), max(1, (height + 1) // 2))
+        channels = cv2.resize(channels, half, interpolation=cv2.INTER_AREA)
         # Areas overlap by half: a defect is not split by a grid.
-        smooth = cv2.blur(signed, (2, 2)) if level > 1 else signed
-        values = _largest(np.abs(smooth)).astype(np.float32)
-        found.append(_enlarged(values, size) / _UNIT)
-    contrast = _pooled(_largest(cv2.subtract(ranges.upper, ranges.lower)), size)
-    # The slope beside an edge changes with the light like the edge itself.
-    contrast = cv2.dilate(contrast, np.ones((_SLOPE_PX, _SLOPE_PX), np.uint8))
-    bins = np.minimum(contrast // _BIN_STEP, NUM_BINS - 1).astype(np.uint8)
-    valid = cv2.resize(ranges.valid, size, interpolation=cv2.INTER_NEAREST) > 0
-    return Levels(found, bins, valid)
+        found.append(cv2.blur(channels, (2, 2)) if level > 1 else channels)
+    return [one.astype(np.float32) * np.float32(1 / CHANNEL_UNIT) for one in found]
 
 
-def contrast_quantiles(levels: Levels) -> Array:
-    """Return a high quantile of the deviation of each bin and level, (levels, bins); nan for bins with few pixels."""
-    bins = np.where(levels.valid, levels.bins, 255)[::_SAMPLE_STEP, ::_SAMPLE_STEP]
-    found = np.full((NUM_LEVELS, NUM_BINS), np.nan)
-    for number in range(NUM_BINS):
-        chosen = bins == number
-        if chosen.sum() < 200:
-            continue
-        for level, deviation in enumerate(levels.deviation_L):
-            values = deviation[::_SAMPLE_STEP, ::_SAMPLE_STEP][chosen]
-            at = int(_QUANTILE * (len(values) - 1))
-            found[level, number] = np.partition(values, at)[at]
+def brightness_and_colours(difference: Array) -> Array:
+    """Return brightness, red minus green and blue minus green of a signed difference, int16, times `CHANNEL_UNIT`."""
+    cv2 = opencv()
+    red, green, blue = cv2.split(difference)
+    third = CHANNEL_UNIT / 3
+    bright = cv2.addWeighted(cv2.add(red, blue), third, green, third, 0)
+    warm, cold = (
+        cv2.addWeighted(one, CHANNEL_UNIT, green, -CHANNEL_UNIT, 0) for one in (red, blue)
+    )
+    found: Array = cv2.merge([bright, warm, cold])
     return found
 
 
-def score_map(levels: Levels, noise_L: Array, golden_quantiles: Array | None) -> Array:
-    """Return the deviation in units of the references' own largest deviation, float32; 0 where nothing is compared.
-
-    Where all edges of a photo deviate more than those of the references, as with light from another side, its edges are
-    divided by that excess.
+def inverse_deviations(squares_L: Sequence[Array], mean: Array, count: int) -> list[Array]:
+    """Return 1 / deviation at each level.
 
     Args:
-        levels: of the photo.
-        noise_L: largest deviation among the references.
-        golden_quantiles: `contrast_quantiles` of the references; None: no such correction.
+        squares_L: mean squares of `levels_of` the golden pictures.
+        mean: of the golden pictures, uint8.
+        count: of golden pictures.
     """
-    found = np.zeros(levels.bins.shape, np.float32)
-    table = np.repeat(np.asarray(noise_L, np.float32)[:, None], NUM_BINS, axis=1)
-    if golden_quantiles is not None:
-        own = contrast_quantiles(levels)
-        usual = np.fmax(golden_quantiles, np.asarray(noise_L)[:, None] / 6)
-        excess = np.nan_to_num(own / usual, nan=1.0)
-        table = table * np.clip(excess, 1, _MAX_EXCESS).astype(np.float32)
-    for level, deviation in enumerate(levels.deviation_L):
-        np.maximum(found, deviation / table[level].take(levels.bins), out=found)
-    found[~levels.valid] = 0
-    return found
-
-
-def _inside(values: Array, valid: Array) -> Array:
-    """Return values with 0 where nothing is compared."""
-    found: Array = opencv().bitwise_and(values, values, mask=valid)
-    return found
-
-
-def _largest(channels: Array) -> Array:
-    """Return the largest of three channels."""
     cv2 = opencv()
-    red, green, blue = cv2.split(channels)
-    found: Array = cv2.max(cv2.max(red, green), blue)
+    edge = (_EDGE_ERROR_PX + _FEW_ERROR_PX / count) * np.hypot(*_gradient(mean, 0))
+    found = []
+    for level, squares in enumerate(squares_L):
+        side = _POOL_L[level]
+        pooled = (
+            cv2.blur(squares, (side, side)) * 0.5 + cv2.GaussianBlur(squares, (0, 0), 0.8) * 0.5
+        )
+        size = (squares.shape[1], squares.shape[0])
+        error = edge if level == 0 else cv2.resize(edge, size, interpolation=cv2.INTER_AREA)
+        pooled += (error * error)[..., None] + np.array(_FLOOR_L[level], np.float32) ** 2
+        found.append((1 / np.sqrt(pooled)).astype(np.float32))
     return found
 
 
-def _pooled(values: Array, size: Size) -> Array:
+def kinds_of(mean: Array, level: int) -> Array:
+    """Return the kind of edge around each pixel, uint8: 0 without an edge."""
+    cv2 = opencv()
+    x, y = _gradient(mean, level)
+    strength = np.hypot(x, y)
+    side = 7 if level == 0 else 5
+    near = cv2.dilate(strength, np.ones((side, side), np.uint8))
+    number = np.digitize(near, _STRENGTHS)
+    # The slope next to an edge changes with the light like the edge itself.
+    x, y = (cv2.GaussianBlur(one * strength, (0, 0), side / 3) for one in (x, y))
+    turn = np.rint(np.arctan2(y, x) / (2 * np.pi) * _NUM_DIRECTIONS).astype(int) % _NUM_DIRECTIONS
+    found: Array = np.where(number == 0, 0, 1 + (number - 1) * _NUM_DIRECTIONS + turn)
+    return found.astype(np.uint8)
+
+
+def _gradient(mean: Array, level: int) -> tuple[Array, Array]:
+    """Return the gradient of the brightness at the size of a level, in grey levels per working pixel."""
+    cv2 = opencv()
+    grey = cv2.cvtColor(mean, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    grey = cv2.GaussianBlur(grey, (0, 0), max(1.0, 0.35 * 2**level))
+    found = [cv2.Sobel(grey, cv2.CV_32F, 1 - n, n, ksize=3) / 8 for n in (0, 1)]
+    for _ in range(level):
+        height, width = found[0].shape
+        half = (max(1, (width + 1) // 2), max(1, (height + 1) // 2))
+        found = [cv2.resize(one, half, interpolation=cv2.INTER_AREA) for one in found]
+    return found[0], found[1]
+
+
+def deviations(difference_L: Sequence[Array], inverse_L: Sequence[Array]) -> list[Array]:
+    """Return the largest deviation of the three channels at each level, in standard deviations, float32."""
+    cv2 = opencv()
+    found = []
+    for difference, inverse in zip(difference_L, inverse_L, strict=True):
+        one, two, three = cv2.split(np.abs(difference * inverse))
+        found.append(cv2.max(cv2.max(one, two), three))
+    return found
+
+
+def kind_quantiles(deviation_L: Sequence[Array], kinds_L: Sequence[Array], valid: Array) -> Array:
+    """Return a high quantile of the deviations of each kind, (levels, kinds); nan for kinds with few pixels."""
+    found = np.full((NUM_LEVELS, _NUM_KINDS), np.nan)
+    for level, (deviation, kinds) in enumerate(zip(deviation_L, kinds_L, strict=True)):
+        step = _SAMPLE_STEP if level < 2 else 1
+        chosen = _resized_mask(valid, deviation)[::step, ::step] > 0
+        numbers, values = kinds[::step, ::step][chosen], deviation[::step, ::step][chosen]
+        order = np.argsort(numbers, kind="stable")
+        ends = np.searchsorted(numbers[order], np.arange(_NUM_KINDS + 1))
+        for number in np.flatnonzero(np.diff(ends) >= _MIN_PIXELS):
+            some = values[order[ends[number] : ends[number + 1]]]
+            at = int(_QUANTILE * (len(some) - 1))
+            found[level, number] = np.partition(some, at)[at]
+    return found
+
+
+def score_map(deviation_L: Sequence[Array], reference: Reference, valid: Array) -> Array:
+    """Return the deviation in units of the largest one of the golden pictures, float32; 0 where nothing is compared.
+
+    Args:
+        deviation_L: of the photo.
+        reference: of the golden pictures.
+        valid: uint8, 0 where the photo shows nothing.
+    """
+    cv2 = opencv()
+    own = kind_quantiles(deviation_L, reference.kinds_L, valid)
+    excess = own / reference.usual
+    # Kinds with few pixels: the largest excess of the others.
+    most = np.fmax(np.nanmax(excess, axis=1, initial=1.0), 1.0)[:, None]
+    factor = (1 / np.clip(np.where(np.isnan(excess), most, excess), 1.0, None)).astype(np.float32)
+    height, width = valid.shape
+    size = (max(1, (width + 1) // 2), max(1, (height + 1) // 2))
+    found = np.zeros((size[1], size[0]), np.float32)
+    for level, deviation in enumerate(deviation_L):
+        values = deviation
+        if factor[level].min() < 1:
+            values = deviation * factor[level].take(reference.kinds_L[level])
+        values[_resized_mask(valid, values) == 0] = 0
+        if level == 0:
+            values = _pooled(values)
+        elif level > 1:
+            values = cv2.resize(values, size, interpolation=cv2.INTER_LINEAR)
+        np.maximum(found, values, out=found)
+    found /= np.float32(reference.largest)
+    return found
+
+
+def usual_quantiles(quantiles: Sequence[Array]) -> Array:
+    """Return the largest quantile of all golden pictures of each kind, at least that of chance."""
+    stacked = np.stack([*quantiles, np.full((NUM_LEVELS, _NUM_KINDS), _USUAL)])
+    found: Array = np.nanmax(stacked, axis=0)
+    return found
+
+
+def largest_of(deviation_L: Sequence[Array], valid: Array) -> float:
+    """Return the largest deviation at any level."""
+    return max(
+        float((one * (_resized_mask(valid, one) > 0)).max(initial=0.0)) for one in deviation_L
+    )
+
+
+def _resized_mask(mask: Array, like: Array) -> Array:
+    cv2 = opencv()
+    if mask.shape == like.shape:
+        return mask
+    size = (like.shape[1], like.shape[0])
+    found: Array = cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST)
+    return found
+
+
+def _pooled(values: Array) -> Array:
     """Return the maxima of 2 x 2 pixels."""
     cv2 = opencv()
     wide = cv2.dilate(values, np.ones((2, 2), np.uint8), anchor=(0, 0))
     found: Array = np.ascontiguousarray(wide[::2, ::2])
-    assert found.shape == (size[1], size[0])
-    return found
-
-
-def _enlarged(values: Array, size: Size) -> Array:
-    cv2 = opencv()
-    if (values.shape[1], values.shape[0]) == size:
-        return values
-    found: Array = cv2.resize(values, size, interpolation=cv2.INTER_LINEAR)
     return found

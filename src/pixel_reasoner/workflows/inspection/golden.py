@@ -10,18 +10,21 @@ from pathlib import Path
 import numpy as np
 
 from pixel_reasoner.errors import InputError
-from pixel_reasoner.schema.geometry import Box
+from pixel_reasoner.schema.geometry import Box, Size
 from pixel_reasoner.workflows.inspection.difference import (
-    MIN_NOISE_L,
+    MIN_LARGEST,
     NUM_LEVELS,
-    Levels,
-    Ranges,
-    blurred,
-    contrast_quantiles,
+    Reference,
     deviations,
-    normalised,
+    inverse_deviations,
+    kind_quantiles,
+    kinds_of,
+    largest_of,
+    levels_of,
     score_map,
+    usual_quantiles,
 )
+from pixel_reasoner.workflows.inspection.light import relit
 from pixel_reasoner.workflows.inspection.pictures import (
     Array,
     Matrix,
@@ -50,7 +53,11 @@ MAX_REFERENCES = 12
 _OUTLIER = 3.0
 """a reference whose difference from the others is so many times the usual one is left out"""
 _ALONE = 2.5
-"""factor on the smallest normaliser where one golden picture does not show how good parts vary"""
+"""factor on the smallest largest deviation where one golden picture does not show how good parts vary"""
+_DETAIL_PX = 2.0
+"""with one golden picture, what a blur of this radius removes counts as its deviation"""
+_MAX_GAIN = 1.15
+"""differences of darker photos are enlarged, those of brighter ones reduced up to this factor"""
 _MIN_LANDMARKS = 30
 _EDGE_PX = 3
 """margin of the aligned reference that is not compared"""
@@ -61,13 +68,11 @@ class GoldenSet:
     """Several golden pictures as one reference."""
 
     anchor: Prepared
-    """the golden picture in whose frame the ranges are, at working size"""
+    """mean of the golden pictures in the frame of one of them, at working size"""
     full: Array
-    """the anchor at full size, for crops"""
+    """that one at full size, for crops"""
     anchor_path: Path
-    ranges: Ranges
-    noise_L: Array
-    quantiles: Array | None
+    reference: Reference
     scale: float
     """factor from the photo to the working picture"""
     paths: tuple[Path, ...]
@@ -93,6 +98,8 @@ class Comparison:
     """why the photo is not aligned; empty if it is"""
     scores: Array
     """score of each pixel of the map, float32; empty if the photo is not aligned"""
+    expected: Array
+    """reference at working size in the light of the photo; empty if the photo is not aligned"""
     matrix: Matrix
     """from the full-size reference to the full-size photo"""
     working_matrix: Matrix
@@ -116,13 +123,53 @@ def compare(photo: Array, golden: GoldenSet, spec: InspectionSpec) -> Comparison
     found = register(golden.anchor, small)
     problem = found.problem(spec.alignment) if found else "nothing of the reference is recognised"
     if found is None or problem:
-        return Comparison(found, problem, np.zeros((0, 0), np.float32), np.eye(3), np.eye(3))
-    levels = _compared(small.picture, _moved(golden.ranges, found.matrix, small))
-    scores = score_map(levels, golden.noise_L, golden.quantiles)
+        none = np.zeros((0, 0), np.float32)
+        return Comparison(found, problem, none, none, np.eye(3), np.eye(3))
+    scores, expected = _scores(small, golden.reference, found.matrix)
     to_photo = scaling(small.size, size_of(photo))
     to_reference = scaling(size_of(golden.full), golden.anchor.size)
     working = to_photo @ found.matrix
-    return Comparison(found, "", scores, working @ to_reference, working)
+    return Comparison(found, "", scores, expected, working @ to_reference, working)
+
+
+def _scores(photo: Prepared, reference: Reference, matrix: Matrix) -> tuple[Array, Array]:
+    """Return the map of scores in the frame of the photo, and the reference in its light.
+
+    Args:
+        photo: at working size.
+        reference: of the golden pictures.
+        matrix: from the reference to the photo.
+    """
+    cv2 = opencv()
+    size = size_of(reference.mean)
+    picture, seen = _in_frame(photo.picture, matrix, size)
+    valid = cv2.bitwise_and(seen, reference.valid)
+    lit = relit(reference.mean, picture, valid)
+    difference_L = levels_of(cv2.subtract(picture, lit.picture, dtype=cv2.CV_16S))
+    deviation_L = deviations(difference_L, reference.inverse_L)
+    scores = score_map(deviation_L, reference, valid)
+    scores /= np.float32(min(lit.gain, _MAX_GAIN))
+    # Every pixel is larger than the distance of two samples: none is lost.
+    scores = cv2.dilate(scores, np.ones((2, 2), np.uint8))
+    half = tuple((side + 1) // 2 for side in photo.size)
+    to_map = scaling(photo.size, (half[0], half[1]))
+    moved = to_map @ matrix @ scaling(size_of(scores), size)
+    return warped(scores, moved, (half[0], half[1]), linear=False), lit.picture
+
+
+def _in_frame(picture: Array, matrix: Matrix, size: Size) -> tuple[Array, Array]:
+    """Return a picture in the frame of the reference, and where it shows something, uint8.
+
+    Args:
+        picture: at working size.
+        matrix: from the reference to the picture.
+        size: of the reference.
+    """
+    cv2 = opencv()
+    flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+    moved = cv2.warpPerspective(picture, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    inside = np.full(picture.shape[:2], 255, np.uint8)
+    return moved, _shrunk(warped(inside, np.linalg.inv(matrix), size, linear=False))
 
 
 def load_golden_set(paths: Sequence[Path], spec: InspectionSpec) -> GoldenSet:
@@ -147,19 +194,21 @@ def load_golden_set(paths: Sequence[Path], spec: InspectionSpec) -> GoldenSet:
         )
     anchor, aligned, unaligned = _aligned_with_best(pictures, spec)
     notes += unaligned
-    aligned, scores, noise_L, quantiles, outliers = _checked(anchor, aligned, spec)
+    aligned, reference, scores, outliers = _checked(
+        aligned, _valid(pictures[anchor].prepared, spec)
+    )
     notes += outliers
     if len(aligned) == 1:
         notes.append("one golden picture: how good parts vary is not known, scores are provisional")
     anchor_path = pictures[anchor].path
     digest = hashlib.sha256("".join(sorted(file_sha256(one.path) for one in aligned)).encode())
+    mean = Prepared(reference.mean)
+    mean.points = pictures[anchor].prepared.points
     return GoldenSet(
-        anchor=pictures[anchor].prepared,
+        anchor=mean,
         full=read_rgb(anchor_path),
         anchor_path=anchor_path,
-        ranges=_joined(aligned, _valid(pictures[anchor].prepared, spec)),
-        noise_L=noise_L,
-        quantiles=quantiles,
+        reference=reference,
         scale=pictures[anchor].scale,
         paths=tuple(one.path for one in aligned),
         sha256=digest.hexdigest(),
@@ -180,12 +229,12 @@ class _Golden:
 
 @dataclass(frozen=True)
 class _Aligned:
-    """A golden picture in the frame of the anchor, with the brightness of the anchor."""
+    """A golden picture in the frame of the anchor, in the light of the anchor."""
 
     path: Path
     picture: Array
-    lower: Array
-    upper: Array
+    seen: Array
+    """uint8, 0 where it shows nothing"""
 
 
 def _read(paths: Sequence[Path], spec: InspectionSpec) -> tuple[list[_Golden], list[str]]:
@@ -222,10 +271,10 @@ def _aligned_with_best(
 def _align(
     pictures: Sequence[_Golden], anchor: int, spec: InspectionSpec
 ) -> tuple[list[_Aligned], list[str]]:
+    cv2 = opencv()
     base = pictures[anchor].prepared
-    valid = np.full(base.picture.shape[:2], 255, np.uint8)
-    own = blurred(base.picture)
-    found = [_with_range(pictures[anchor].path, own, valid)]
+    whole = np.full(base.picture.shape[:2], 255, np.uint8)
+    found = [_Aligned(pictures[anchor].path, base.picture, whole)]
     notes: list[str] = []
     consistent = np.zeros(len(base.points), int)
     for number, one in enumerate(pictures):
@@ -237,12 +286,12 @@ def _align(
             notes.append(f"golden picture {one.path.name} is left out: not aligned, {problem}")
             continue
         consistent += consistent_points(base, one.prepared, placed.matrix)
-        back = np.linalg.inv(placed.matrix)
-        picture = warped(one.prepared.picture, back, base.size)
-        inside = np.full(one.prepared.picture.shape[:2], 255, np.uint8)
-        seen = _shrunk(warped(inside, back, base.size, linear=False))
-        fitted = normalised(picture, Ranges(own, own, seen))
-        found.append(_with_range(one.path, fitted, seen))
+        picture, seen = _in_frame(one.prepared.picture, placed.matrix, base.size)
+        lit = relit(base.picture, picture, seen)
+        difference = cv2.subtract(picture, lit.picture, dtype=cv2.CV_16S)
+        difference = cv2.multiply(difference, (1 / lit.gain,) * 4)
+        fitted = cv2.add(base.picture, difference, dtype=cv2.CV_8U)
+        found.append(_Aligned(one.path, fitted, seen))
     # Texture that differs from part to part is no landmark.
     is_landmark = 2 * consistent >= len(found) - 1
     if is_landmark.sum() >= _MIN_LANDMARKS:
@@ -250,92 +299,95 @@ def _align(
     return found, notes
 
 
-def _with_range(path: Path, picture: Array, seen: Array) -> _Aligned:
-    """Return a picture with the ranges of its 3 x 3 surroundings; where it shows nothing, its range is empty."""
-    cv2 = opencv()
-    box = np.ones((3, 3), np.uint8)
-    lower, upper = cv2.erode(picture, box), cv2.dilate(picture, box)
-    lower[seen == 0], upper[seen == 0] = 255, 0
-    return _Aligned(path, picture, lower, upper)
-
-
-def _joined(aligned: Sequence[_Aligned], valid: Array) -> Ranges:
-    cv2 = opencv()
-    lower, upper = aligned[0].lower, aligned[0].upper
-    for one in aligned[1:]:
-        lower, upper = cv2.min(lower, one.lower), cv2.max(upper, one.upper)
-    # Nothing is known where no golden picture shows anything.
-    covered = np.where((lower > upper).any(axis=2), 0, valid).astype(np.uint8)
-    return Ranges(lower, upper, covered)
-
-
 # --- the set against itself ---
 
 
 def _checked(
-    anchor: int, aligned: list[_Aligned], spec: InspectionSpec
-) -> tuple[list[_Aligned], dict[str, float], Array, Array | None, list[str]]:
+    aligned: list[_Aligned], valid: Array
+) -> tuple[list[_Aligned], Reference, dict[str, float], list[str]]:
     """Compare each golden picture with the others, and leave out those that differ much more than usual."""
-    del anchor
-    floor = np.array(MIN_NOISE_L)
-    if len(aligned) == 1:
-        return aligned, {}, floor * _ALONE, None, []
     notes: list[str] = []
     while True:
-        levels = [_against_others(aligned, number, spec) for number in range(len(aligned))]
-        maxima = np.array([[_largest_valid(one, n) for n in range(NUM_LEVELS)] for one in levels])
-        usual = np.maximum(np.median(maxima, axis=0), floor)
-        scores = (maxima / usual).max(axis=1)
-        worst = int(scores.argmax())
-        if len(aligned) < 4 or scores[worst] <= _OUTLIER:
+        reference, largest = _compared(aligned, valid)
+        if len(aligned) < 4:
+            break
+        ratios = np.array(largest) / max(float(np.median(largest)), MIN_LARGEST)
+        worst = int(ratios.argmax())
+        if ratios[worst] <= _OUTLIER:
             break
         notes.append(
-            f"golden picture {aligned[worst].path.name} is left out: it differs {scores[worst]:.1f} times as much as usual"
+            f"golden picture {aligned[worst].path.name} is left out: it differs {ratios[worst]:.1f} times as much as usual"
         )
         aligned = [one for number, one in enumerate(aligned) if number != worst]
-    noise_L = np.maximum(maxima.max(axis=0), floor)
-
-    named = {
-        one.path.name: round(float((row / noise_L).max()), 3)
-        for one, row in zip(aligned, maxima, strict=True)
+    scores = {
+        one.path.name: round(value / reference.largest, 3)
+        for one, value in zip(aligned, largest, strict=False)
     }
-    quantiles = np.nanmax(_filled([contrast_quantiles(one) for one in levels]), axis=0)
-    return aligned, named, noise_L, quantiles, notes
+    return aligned, reference, scores, notes
 
 
-def _filled(quantiles: Sequence[Array]) -> Array:
-    """Return quantiles as one array; bins that no picture has are 0."""
-    stacked = np.stack(quantiles)
-    stacked[:, np.isnan(stacked).all(axis=0)] = 0
-    return stacked
+def _compared(aligned: Sequence[_Aligned], inspected: Array) -> tuple[Reference, list[float]]:
+    """Return golden pictures as one reference, and the largest deviation of each from the others."""
+    count = len(aligned)
+    mean, valid = _mean(aligned, inspected)
+    kinds_L = [kinds_of(mean, level) for level in range(NUM_LEVELS)]
+    if count == 1:
+        squares_L = [one * one for one in levels_of(_detail(mean))]
+        inverse_L = inverse_deviations(squares_L, mean, count)
+        usual = usual_quantiles([])
+        return Reference(mean, inverse_L, kinds_L, valid, usual, MIN_LARGEST * _ALONE), []
+    sums_L: list[Array] = []
+    for one in aligned:
+        squares_L = [level * level for level in levels_of(_difference(one, mean))]
+        sums_L = [a + b for a, b in zip(sums_L, squares_L, strict=True)] if sums_L else squares_L
+    largest, quantiles = [], []
+    for one in aligned:
+        # In closed form, as if it were not part of the mean and of the deviations.
+        own_L = levels_of(_difference(one, mean))
+        others_L = [
+            np.maximum(total - own * own * (count / (count - 1)), 0) / max(1, count - 2)
+            for total, own in zip(sums_L, own_L, strict=True)
+        ]
+        inverse_L = inverse_deviations(others_L, mean, count - 1)
+        deviation_L = deviations([own * (count / (count - 1)) for own in own_L], inverse_L)
+        usable = opencv().bitwise_and(valid, one.seen)
+        largest.append(largest_of(deviation_L, usable))
+        quantiles.append(kind_quantiles(deviation_L, kinds_L, usable))
+    inverse_L = inverse_deviations([one / (count - 1) for one in sums_L], mean, count)
+    usual = usual_quantiles(quantiles)
+    most = max(MIN_LARGEST, *largest)
+    return Reference(mean, inverse_L, kinds_L, valid, usual, most), largest
 
 
-def _against_others(aligned: Sequence[_Aligned], number: int, spec: InspectionSpec) -> Levels:
-    own = aligned[number]
-    others = [one for position, one in enumerate(aligned) if position != number]
-    valid = _valid_of_size(own.picture.shape[1], own.picture.shape[0], spec)
-    valid[(own.lower > own.upper).any(axis=2)] = 0
-    return deviations(own.picture, _joined(others, _shrunk(valid)))
+def _mean(aligned: Sequence[_Aligned], inspected: Array) -> tuple[Array, Array]:
+    """Return the mean of golden pictures, uint8, and where at least half of them show something."""
+    total = np.zeros(aligned[0].picture.shape, np.float32)
+    count = np.zeros(inspected.shape, np.float32)
+    for one in aligned:
+        is_seen = (one.seen > 0).astype(np.float32)
+        total += one.picture * is_seen[..., None]
+        count += is_seen
+    total /= np.maximum(count, 1)[..., None]
+    valid = np.where(2 * count >= len(aligned), inspected, 0).astype(np.uint8)
+    return np.rint(total).astype(np.uint8), valid
 
 
-def _largest_valid(levels: Levels, level: int) -> float:
-    values = levels.deviation_L[level][levels.valid]
-    return float(values.max()) if values.size else 0.0
+def _difference(one: _Aligned, mean: Array) -> Array:
+    """Return a golden picture minus the mean, int16; 0 where it shows nothing."""
+    cv2 = opencv()
+    found: Array = cv2.subtract(one.picture, mean, dtype=cv2.CV_16S)
+    found[one.seen == 0] = 0
+    return found
+
+
+def _detail(picture: Array) -> Array:
+    cv2 = opencv()
+    smooth = cv2.GaussianBlur(picture, (0, 0), _DETAIL_PX)
+    found: Array = cv2.subtract(picture, smooth, dtype=cv2.CV_16S)
+    return found
 
 
 # --- frames ---
-
-
-def _compared(photo: Array, ranges: Ranges) -> Levels:
-    return deviations(normalised(photo, ranges), ranges)
-
-
-def _moved(ranges: Ranges, matrix: Matrix, photo: Prepared) -> Ranges:
-    """Return the ranges in the frame of the photo."""
-    valid = _shrunk(warped(ranges.valid, matrix, photo.size, linear=False))
-    return Ranges(
-        warped(ranges.lower, matrix, photo.size), warped(ranges.upper, matrix, photo.size), valid
-    )
 
 
 def _valid(prepared: Prepared, spec: InspectionSpec) -> Array:

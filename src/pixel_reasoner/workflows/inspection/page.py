@@ -10,6 +10,7 @@ from pixel_reasoner import __version__
 from pixel_reasoner.errors import InputError
 from pixel_reasoner.media.images import image_size
 from pixel_reasoner.reports.entry import Asked
+from pixel_reasoner.reports.facets import Reason
 from pixel_reasoner.reports.page import PageSummary, Row, write_rows
 from pixel_reasoner.reports.schema import (
     Column,
@@ -96,8 +97,12 @@ def _page_rows(
         asked = [traces[id_] for id_ in row.trace_ids if id_ in traces]
         shown = [_with_findings(one, row) for one in asked] or [_without_model(row, folder)]
         facts = dict(_audit(row)) | ({"question": asked[0].question.text} if asked else {})
+        reason = None if asked else Reason("no model asked", f"No model was asked: {row.reason}.")
         yield Row(
-            [Asked(one, _outcome(row), facts=facts if one is shown[0] else {}) for one in shown],
+            [
+                Asked(one, _outcome(row), facts=facts if one is shown[0] else {}, reason=reason)
+                for one in shown
+            ],
             _facets(row),
         )
 

@@ -9,6 +9,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pixel_reasoner.schema.geometry import Box, Size
+from pixel_reasoner.workflows.inspection.difference import (
+    CHANNEL_UNIT,
+    brightness_and_colours,
+)
 from pixel_reasoner.workflows.inspection.golden import Comparison, GoldenSet
 from pixel_reasoner.workflows.inspection.pictures import Array, Matrix, opencv, size_of
 from pixel_reasoner.workflows.inspection.registration import warped
@@ -18,8 +22,12 @@ PixelBox = tuple[int, int, int, int]
 
 _MERGE_PX = 5
 """places closer than this are one, in pixels of the map"""
-_PLACE_SHARE = 0.4
-"""a place ends where the score is below this share of its largest score"""
+_PLACE_SHARES = (0.5, 0.75, 0.9)
+"""a place ends where the score is below this share of its largest score; the next one, if texture makes it that much larger"""
+_CLEAR_SCORE = 4.0
+"""pixels with the first share of this score belong to a place, however strong its middle is"""
+_MAX_GROWTH, _GROWTH_PX = 4, 10
+"""a place may be so many times as long as its middle, and so many pixels of the map longer"""
 _NEAR_PX = 8
 """distance up to which a place belongs to one with a larger score, in pixels of the map"""
 _PIECE_SHARE = 0.3
@@ -29,15 +37,19 @@ _MARGIN_PX = 12
 """added on each side of a place before its box is measured, in pixels of the photo"""
 _MAX_REFINED_SIDE = 1024
 """longest side of the pixels in which a box is measured"""
-_SHARP_SHARE, _FAINT_SHARE = 0.5, 0.2
+_SHARP_SHARE, _FAINT_SHARE = 0.4, 0.3
 """pixels of a small and of a large defect differ at least by this share of its largest difference"""
+_CLEAR = 10.0
+"""standard deviations that are part of a large defect, however strong its middle is"""
 _SMALL_PX = 9
 """longest side of a small defect"""
 _MAX_SHARE = 0.6
-_MIN_DIFFERENCE = 3.0
-"""grey levels"""
-_NOISE_FACTOR = 4.0
+_MIN_DIFFERENCE = 2.5
+"""standard deviations"""
+_NOISE_FACTOR = 2.5
 """and by so many times the usual difference around it"""
+_CROP_BLUR = 0.5
+"""of differences before a box is measured, pixels"""
 
 
 @dataclass(frozen=True)
@@ -97,13 +109,14 @@ def peaks(scores: Array, look_from: float, limit: int) -> list[Proposal]:
         peak = float(left.max()) if left.size else 0.0
         if peak < look_from or peak <= 0:
             break
-        box = _take_place(left, max(look_from, peak * _PLACE_SHARE))
+        limits = [max(look_from, min(peak, _CLEAR_SCORE) * share) for share in _PLACE_SHARES]
+        box = _take_place(left, limits)
         near = next((n for n, one in enumerate(found) if _is_near(box, one.box)), None)
         if near is None and len(found) == limit:
             break
         if near is None:
             found.append(Proposal(len(found) + 1, box, round(peak, 4)))
-        elif peak >= found[near].score * _PIECE_SHARE:
+        elif peak >= found[near].score * _PIECE_SHARE and _is_piece(box, found[near].box):
             found[near] = replace(found[near], box=_union(box, found[near].box))
     return found
 
@@ -112,6 +125,15 @@ def _is_near(box: PixelBox, other: PixelBox) -> bool:
     """Return whether a place is a piece, or the blurred edge, of another one."""
     size = max(other[2] - other[0], other[3] - other[1])
     return _touch(box, other, min(_NEAR_PX, size))
+
+
+def _is_piece(box: PixelBox, of: PixelBox) -> bool:
+    """Return whether a box is not much longer than another one."""
+    return _longest(box) <= _MAX_GROWTH * _longest(of) + _GROWTH_PX
+
+
+def _longest(box: PixelBox) -> int:
+    return max(box[2] - box[0], box[3] - box[1])
 
 
 def _union(one: PixelBox, other: PixelBox) -> PixelBox:
@@ -123,27 +145,46 @@ def _union(one: PixelBox, other: PixelBox) -> PixelBox:
     )
 
 
-def _take_place(scores: Array, threshold: float) -> PixelBox:
-    """Return the box of the connected place around the largest score, and set its scores to 0."""
+def _take_place(scores: Array, thresholds: Sequence[float]) -> PixelBox:
+    """Return the box of the connected place around the largest score, and set its scores to 0.
+
+    A line of texture through a small defect is not part of it: the lowest threshold counts at which the place is not
+    much longer than at the next one.
+    """
     cv2 = opencv()
     # Fragments of one defect are one place.
     joined = cv2.dilate(scores, np.ones((_MERGE_PX, _MERGE_PX), np.uint8))
-    row, column = np.unravel_index(int(scores.argmax()), scores.shape)
+    seed = np.unravel_index(int(scores.argmax()), scores.shape)
+    found = [_filled(scores, joined, (int(seed[0]), int(seed[1])), one) for one in thresholds]
+    chosen = found[-1]
+    for wide, narrow in zip(reversed(found[:-1]), reversed(found[1:]), strict=True):
+        if not _is_piece(wide[0], narrow[0]):
+            break
+        chosen = wide
+    (left, top, right, bottom), place, (x, y) = chosen
+    height, width = place.shape
+    scores[y : y + height, x : x + width][place] = 0
+    return left, top, right, bottom
+
+
+def _filled(
+    scores: Array, joined: Array, seed: tuple[int, int], threshold: float
+) -> tuple[PixelBox, Array, tuple[int, int]]:
+    """Return the box of a place, its joined pixels as a window, and the left and top edge of the window."""
+    cv2 = opencv()
     filled = np.zeros((scores.shape[0] + 2, scores.shape[1] + 2), np.uint8)
-    reach = float(joined[row, column]) - threshold
+    reach = float(joined[seed]) - threshold
     flags = 8 | cv2.FLOODFILL_FIXED_RANGE | cv2.FLOODFILL_MASK_ONLY | (255 << 8)
-    seed = (int(column), int(row))
-    *_, (x, y, width, height) = cv2.floodFill(joined, filled, seed, 0, reach, reach, flags)
+    *_, (x, y, width, height) = cv2.floodFill(joined, filled, seed[::-1], 0, reach, reach, flags)
     place = filled[y + 1 : y + height + 1, x + 1 : x + width + 1] > 0
-    inside = scores[y : y + height, x : x + width]
-    rows, columns = np.nonzero(place & (inside >= threshold))
-    inside[place] = 0
-    return (
+    rows, columns = np.nonzero(place & (scores[y : y + height, x : x + width] >= threshold))
+    box = (
         x + int(columns.min()),
         y + int(rows.min()),
         x + int(columns.max()) + 1,
         y + int(rows.max()) + 1,
     )
+    return box, place, (x, y)
 
 
 def heat_map_proposals(scores: Array, size: Size, limit: int) -> list[Proposal]:
@@ -279,22 +320,21 @@ def _refined(photo: Array, golden: GoldenSet, compared: Comparison, rough: Pixel
 def _crop_difference(
     own: Array, golden: GoldenSet, compared: Comparison, area: PixelBox, scale: float
 ) -> Array:
-    """Return how far a crop is outside of the range of the golden pictures, float32."""
+    """Return how far a crop deviates from the golden pictures, in standard deviations, float32."""
     cv2 = opencv()
-    lower, upper = (
-        reference_crop(one, compared.working_matrix, area, scale).astype(np.float32)
-        for one in (golden.ranges.lower, golden.ranges.upper)
+    expected, inverse = (
+        reference_crop(one, compared.working_matrix, area, scale)
+        for one in (compared.expected, golden.reference.inverse_L[0])
     )
-    size = size_of(lower)
+    size = size_of(expected)
     if size_of(own) != size:
         own = cv2.resize(np.ascontiguousarray(own), size, interpolation=cv2.INTER_AREA)
-    values = own.astype(np.float32)
-    # As blurred as the ranges, which have working size.
-    values = cv2.GaussianBlur(values, (0, 0), max(0.8, 0.5 * scale / golden.scale))
-    offset = np.median(values - (lower + upper) / 2, axis=(0, 1))
-    values -= offset
-    outside = np.maximum(np.maximum(values - upper, lower - values), 0)
-    found: Array = outside.max(axis=2)
+    # As blurred as the reference, which has working size.
+    sigma = max(_CROP_BLUR, 0.5 * scale / golden.scale if golden.scale < 1 else 0.0)
+    difference = cv2.subtract(own, expected, dtype=cv2.CV_16S)
+    channels = brightness_and_colours(difference).astype(np.float32)
+    channels = cv2.GaussianBlur(channels, (0, 0), sigma)
+    found: Array = np.abs(channels * inverse).max(axis=2) / CHANNEL_UNIT
     return found
 
 
@@ -309,8 +349,8 @@ def _extent(difference: Array, inner: PixelBox) -> PixelBox | None:
     peak = float(ordered[max(0, len(ordered) - 1 - len(ordered) // 200)])
     noise = max(_MIN_DIFFERENCE, _NOISE_FACTOR * float(np.quantile(difference, 0.75)))
     found = None
-    for share in (_SHARP_SHARE, _FAINT_SHARE):
-        limit = min(max(noise, peak * share), peak * _MAX_SHARE)
+    for wanted in (peak * _SHARP_SHARE, min(peak * _FAINT_SHARE, _CLEAR)):
+        limit = min(max(noise, wanted), peak * _MAX_SHARE)
         found = _connected(difference >= limit, inner)
         # The optics blur a small defect by more than its size; the edge of a large one may be faint.
         if found is None or max(found[2] - found[0], found[3] - found[1]) <= _SMALL_PX:
