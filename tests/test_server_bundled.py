@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from PIL import Image
 
 from pixel_reasoner.models.spec import ModelSpec
 from pixel_reasoner.schema.question import Question, with_media_root
 from pixel_reasoner.server.auth import read_keys
+from pixel_reasoner.server.traces import TracesPart
 from pixel_reasoner.world import render, scenes
 from server_fixture import KEY, Serving, documented, serving, user
 
@@ -42,7 +44,8 @@ def server(tmp_path_factory):
     keys = tmp_path_factory.mktemp("keys") / "keys.txt"
     keys.write_text(f"alice: {KEY}\n")
     model = ModelSpec("tiny").load()
-    with serving(model, keys=read_keys(keys), names=("tiny",), max_per_key=2) as one:
+    options = {"keys": read_keys(keys), "names": ("tiny",), "parts": [TracesPart()]}
+    with serving(model, **options, max_per_key=2) as one:
         one.client.headers["Authorization"] = f"Bearer {KEY}"
         yield one
 
@@ -265,6 +268,16 @@ def test_examples_of_the_docs_print_the_answer(name, server, questions, tmp_path
         assert output.endswith("data: [DONE]\n\n")
         output = json.loads(output.partition("data: ")[0])["choices"][0]["message"]["content"]
     answer_in(output, server, question)
+
+
+def test_the_example_of_traces_prints_events_and_the_answer(server, questions, tmp_path):
+    question = questions[0]
+    shutil.copy(question.media[0].path, tmp_path / "scene.png")
+    (tmp_path / "traces.sh").write_text(documented("traces.sh", server.url, question.text))
+    output = output_of("sh", "traces.sh", cwd=tmp_path)
+    assert "event: finished" in output
+    answer_in(output.replace("\\\\", "\\"), server, question)
+    assert Image.open(tmp_path / "steps.png").width > 1000
 
 
 @NEEDS_NPM

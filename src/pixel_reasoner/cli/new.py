@@ -63,7 +63,7 @@ def new(
     Its README has the commands to install, test and use it. Nothing that exists is replaced.
 
     Examples:
-        pixel-reasoner new operation rotate_left
+        pixel-reasoner new operation half_picture
 
         pixel-reasoner new benchmark road_signs --out road-signs
     """

@@ -91,7 +91,7 @@ class EndpointAccess:
         if len(url) > MAX_URL_CHARS or not _URL.fullmatch(url):
             raise ApiError(
                 400,
-                "endpoint: must be http(s)://HOST/PATH in ASCII, without user and password",
+                "endpoint: must begin with http:// or https:// and a host, in ASCII, without user and password",
                 param="endpoint",
             )
         try:

@@ -131,7 +131,7 @@ class Fetcher:
         if found is None:
             raise ApiError(
                 400,
-                "a URL must be http(s)://HOST/PATH in ASCII, without user and password",
+                "a URL must begin with http:// or https:// and a host, in ASCII, without user and password",
                 code="invalid_image_url",
             )
         scheme, host = found["scheme"].lower(), found["host"].lower().strip("[]")
