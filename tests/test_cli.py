@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import signal
 import subprocess
@@ -269,6 +270,7 @@ def test_a_full_disk_is_one_error_and_leaves_no_partial_file(tmp_path):
         capture_output=True,
         text=True,
         check=False,
+        env={name: one for name, one in os.environ.items() if not name.startswith("COV")},
         preexec_fn=lambda: (
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN),
             resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)),
