@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -13,9 +14,11 @@ from PIL import Image
 
 from cli_fixture import assert_refused
 from inspection_fixture import mask, other_part, plate, save, write_data_set
+from page_fixture import report_of
 from pixel_reasoner import inspection_api
 from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.models.scripted import ScriptedModel
+from pixel_reasoner.reports.schema import Word
 from pixel_reasoner.workflows.inspection import engine
 from pixel_reasoner.workflows.inspection.engine import InspectionRun
 from pixel_reasoner.workflows.inspection.layouts import read_dataset
@@ -466,3 +469,11 @@ def test_the_report_shows_findings_hashes_and_rates(tmp_path, data_set):
         assert words in text
     assert "No model was asked: difference" in text
     assert "No operation showed" not in text
+    report = report_of(done.report)
+    assert report["words"]["unparsed"] == "left to people"
+    assert set(report["words"]) == set(get_args(Word))
+    inspected = next(one["value"] for one in report["facts"] if one["name"] == "inspected")
+    assert re.fullmatch(r"[\d-]{10}, \d\d:\d\d.* UTC", inspected)
+    # No box of a label, and no model.
+    assert not any(one["facets"]["evidence"] for one in report["entries"])
+    assert not any(one["facets"]["operations"] for one in report["entries"])
