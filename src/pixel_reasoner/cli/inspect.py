@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -263,7 +264,7 @@ def _run(
     )
 
 
-def _formats(given: list[str]) -> list[str]:
+def _formats(given: Sequence[str]) -> list[str]:
     """Return the formats of all options, each a list with commas."""
     return [one.strip() for text in given for one in text.split(",") if one.strip()]
 
