@@ -299,7 +299,7 @@ def _verdict_section(summary: Mapping[str, Any]) -> Section:
     words = {
         "ok": "Compared and understood, without a defect.",
         "defect": "At least one finding that the specification does not tolerate.",
-        "unsure": "A person must look: not aligned, no usable answer, or answers that disagree.",
+        "unsure": "A person must look: not aligned, a score between the thresholds, no usable answer, or answers that disagree.",
         "error": "The photo could not be inspected.",
     }
     return MetricsSection(

@@ -42,7 +42,7 @@ class ChosenThresholds(NamedTuple):
                 f"{self.miss.total} defective photos are too few for a miss rate of {max_miss_rate:.1%}: "
                 f"the one with the smallest score decides{more}. Use at least {math.ceil(1 / max_miss_rate)}"
             )
-        if overkill is not None and overkill > _HIGH_OVERKILL:
+        elif overkill is not None and overkill > _HIGH_OVERKILL:
             found.append(
                 f"overkill {overkill:.0%}: these defects and good photos have similar scores. Allow a larger miss "
                 "rate, add golden pictures, or let a model decide"
